@@ -18,7 +18,7 @@ from hven.model.settings import QueryLimits
 from hven.query import _result as result
 from hven.query import _road as road
 from hven.query import turns
-from hven.query._plan_cache import LARGEST, PLAN, Shapes, cost
+from hven.query._plan_cache import LARGEST, PLAN, PlanCache, cost
 from hven.query._result import PIECE
 from hven.site import Site
 from hven.site.auth._permit import ANONYMOUS, OWNER
@@ -108,18 +108,18 @@ def test_a_text_that_is_too_long_is_refused_before_it_is_read(site: Site) -> Non
 
 def test_other_numbers_use_the_same_plan_and_get_their_own_rows(site: Site) -> None:
     ask(site, "SELECT n FROM s.t WHERE n = 1")
-    before = len(site.kept(Shapes))
+    before = len(site.kept(PlanCache))
     for number in (5, 7, 99):
         assert ask(site, f"SELECT n FROM s.t WHERE n = {number}") == [{"n": number}]
-    assert len(site.kept(Shapes)) == before
+    assert len(site.kept(PlanCache)) == before
 
 
 def test_long_lists_are_answered_and_not_kept(site: Site) -> None:
-    before = site.kept(Shapes)._kept.bytes
+    before = site.kept(PlanCache)._kept.bytes
     for size in (4_000, 10_000):
         among = ",".join(str(n) for n in range(size))
         assert len(ask(site, f"SELECT n FROM s.t WHERE n IN ({among})")) == size
-    assert site.kept(Shapes)._kept.bytes == before
+    assert site.kept(PlanCache)._kept.bytes == before
 
 
 def test_a_plan_of_another_version_is_not_used(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ class Plan:
 
 
 def test_shapes_are_bounded_by_their_bytes_and_forget_the_oldest() -> None:
-    shapes = Shapes(budget=10 * cost(100))
+    shapes = PlanCache(budget=10 * cost(100))
     for number in range(50):
         shapes.keep(number, (), Plan(frozenset()), words=100)  # type: ignore[arg-type]
         shapes.find(0, ())
@@ -173,7 +173,7 @@ def test_shapes_are_bounded_by_their_bytes_and_forget_the_oldest() -> None:
 
 
 def test_fixed_literals_are_part_of_the_key() -> None:
-    shapes = Shapes()
+    shapes = PlanCache()
     deg, rad = Plan(frozenset({0})), Plan(frozenset({0}))
     shapes.keep("k", (1, "deg"), deg)  # type: ignore[arg-type]
     shapes.keep("k", (1, "rad"), rad)  # type: ignore[arg-type]
@@ -183,7 +183,7 @@ def test_fixed_literals_are_part_of_the_key() -> None:
 
 
 def test_shapes_withstand_many_threads() -> None:
-    shapes = Shapes(budget=20 * cost(10))
+    shapes = PlanCache(budget=20 * cost(10))
     wrong: list[object] = []
 
     def work(seed: int) -> None:

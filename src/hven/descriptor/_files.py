@@ -13,7 +13,7 @@ from hven.model.types import parse_type
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.descriptor.tables import Surroundings
+    from hven.descriptor.tables import Inherited
     from hven.descriptor.value_schema import Faults, Fields
 
 NAME = "files"
@@ -29,7 +29,7 @@ _COLUMNS = (
 )
 
 
-def files_table(entries: Sequence[Fields], around: Surroundings, faults: Faults) -> TableSpec | None:
+def files_table(entries: Sequence[Fields], around: Inherited, faults: Faults) -> TableSpec | None:
     """Make the table of a collection's files, which is ingested like any other; None if there are none, or faults."""
     sources = []
     for item in entries:

@@ -23,7 +23,7 @@ from hven.descriptor.mapping import compile as compile_mapping
 from hven.descriptor.mapping import doubted
 from hven.descriptor.observations import OBSCORE, RADIO, described, member
 from hven.descriptor.services import unserved
-from hven.descriptor.tables import Surroundings, table_spec
+from hven.descriptor.tables import Inherited, table_spec
 from hven.descriptor.value_schema import Fields, in_order, kind
 from hven.descriptor.written import Entries, Written, retyped
 from hven.model import plugins
@@ -325,7 +325,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
     _check_collection(name, path, settings, faults, standard=standard)
     constants = _constants(fields, faults)
     python = functions(fields.get("functions", ()), path.parent, result.hashes, faults)
-    around = Surroundings(
+    around = Inherited(
         schema=str(name),
         access=fields.get("access", "public"),
         constants=frozenset(constants),
@@ -420,7 +420,7 @@ def _check_collection(name: Written, path: Path, settings: Settings, faults: Fau
         faults.error(f"the collection is called {str(name)!r}, but its directory {path.parent.name!r}", name.place, "give both one name")
 
 
-def _tables(fields: Fields, around: Surroundings, faults: Faults) -> tuple[TableSpec, ...]:
+def _tables(fields: Fields, around: Inherited, faults: Faults) -> tuple[TableSpec, ...]:
     specs = []
     seen: dict[str, Written] = {}
     for key, table in fields.get("tables", {}).items():

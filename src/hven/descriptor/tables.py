@@ -42,7 +42,7 @@ POSITIONS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Inherited:
     """What a table takes from its collection.
 
     Attributes
@@ -69,7 +69,7 @@ class Surroundings:
     standard: bool = False
 
 
-def table_spec(name: Written, fields: Fields, around: Surroundings, faults: Faults) -> TableSpec | None:
+def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults) -> TableSpec | None:
     """Build one table; faults are collected.
 
     Parameters
@@ -184,7 +184,7 @@ def _text(fields: Fields, key: str) -> str | None:
     return str(fields[key]) if key in fields else None
 
 
-def _check_kind(what: str, fields: Fields, around: Surroundings, faults: Faults) -> None:
+def _check_kind(what: str, fields: Fields, around: Inherited, faults: Faults) -> None:
     if "view" in fields:
         for key in ("source", "where", "let", *ASSIGNMENTS, "granules", "sync", "simulated", "flags", "follow", "for_each", "group_by"):
             if key in fields:
@@ -225,7 +225,7 @@ def _check_targets(what: str, settings: tuple[Setting, ...], names: list[str], c
             faults.error(f"{what}.{setting.how}: the table has no column {setting.column!r}", setting.place, hint)
 
 
-def _check_values(what: str, settings: tuple[Setting, ...], typed: Mapping[str, Column], around: Surroundings, faults: Faults) -> None:
+def _check_values(what: str, settings: tuple[Setting, ...], typed: Mapping[str, Column], around: Inherited, faults: Faults) -> None:
     for setting in settings:
         where = f"{what}.{setting.how}.{setting.column}"
         value = setting.value
@@ -240,7 +240,7 @@ def _check_values(what: str, settings: tuple[Setting, ...], typed: Mapping[str, 
             _check_lookup(value, where, around, faults)
 
 
-def _check_lookup(value: Fields, where: str, around: Surroundings, faults: Faults) -> None:
+def _check_lookup(value: Fields, where: str, around: Inherited, faults: Faults) -> None:
     froms, keys = value.get("from", ()), value.get("key", ())
     for one in froms:
         _check(one, f"{where}.from", None, faults)
@@ -325,7 +325,7 @@ def check_template(template: Written, where: str, targets: list[str] | None, fau
 SITE = ("url", "name", "title", "authority")
 
 
-def _let(what: str, fields: Fields, around: Surroundings, faults: Faults) -> dict[str, tuple[str, Place]]:
+def _let(what: str, fields: Fields, around: Inherited, faults: Faults) -> dict[str, tuple[str, Place]]:
     """Order the names by dependence; cycles are faults."""
     written: dict[Written, Written] = fields.get("let", {})
     uses: dict[str, set[str]] = {}
@@ -359,7 +359,7 @@ def _let(what: str, fields: Fields, around: Surroundings, faults: Faults) -> dic
 
 
 def _granules(
-    what: str, fields: Fields, names: list[str], typed: Mapping[str, Column], closed: bool, around: Surroundings, faults: Faults
+    what: str, fields: Fields, names: list[str], typed: Mapping[str, Column], closed: bool, around: Inherited, faults: Faults
 ) -> Iterator[Granule]:
     seen: set[str] = set()
     for item in fields.get("granules", ()):
@@ -447,7 +447,7 @@ def _only_targets(value: Written, tree: Any, where: str, names: list[str], fault
             faults.error(f"{where}: the table has no column {name!r}", value.at(node.at), hint)
 
 
-def _links(what: str, fields: Fields, names: list[str], closed: bool, around: Surroundings, faults: Faults) -> Iterator[Link]:
+def _links(what: str, fields: Fields, names: list[str], closed: bool, around: Inherited, faults: Faults) -> Iterator[Link]:
     for number, item in enumerate(fields.get("links", ()), 1):
         where = f"{what}.links[{number}]"
         for key in ("text", "size", "description"):
@@ -465,7 +465,7 @@ def _links(what: str, fields: Fields, names: list[str], closed: bool, around: Su
             )  # fmt: skip
 
 
-def _check_link(template: Written, where: str, names: list[str], closed: bool, around: Surroundings, faults: Faults) -> None:
+def _check_link(template: Written, where: str, names: list[str], closed: bool, around: Inherited, faults: Faults) -> None:
     for part in holes(template, where, faults):
         if not isinstance(part, Hole):
             continue
@@ -490,7 +490,7 @@ def _known(what: str, key: str, fields: Fields, names: list[str], closed: bool, 
         yield str(item)
 
 
-def _foreign(what: str, fields: Fields, around: Surroundings, names: list[str], closed: bool, faults: Faults) -> Iterator[Key]:
+def _foreign(what: str, fields: Fields, around: Inherited, names: list[str], closed: bool, faults: Faults) -> Iterator[Key]:
     for name, item in fields.get("keys", {}).items():
         if "target" not in item:
             continue
@@ -587,4 +587,4 @@ def _view(what: str, fields: Fields, faults: Faults) -> str | None:
     return str(text)
 
 
-__all__ = ["Surroundings", "check_template", "find_position", "table_spec"]
+__all__ = ["Inherited", "check_template", "find_position", "table_spec"]

@@ -22,7 +22,7 @@ from hven.engines.gather import Gathering, Room, asked, column_of
 from hven.model.errors import TooLarge
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN
-from hven.query._parts import Edge, replaced, survey
+from hven.query._parts import JoinKey, replaced, survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -72,7 +72,7 @@ class Ask:
     guarded: bool
     whole: Plan
     narrow: Plan | None = None
-    link: Edge | None = None
+    link: JoinKey | None = None
     expected: float = 0.0
 
     @property
@@ -144,13 +144,15 @@ class MixedPlan(Plan):
         self._asks[number, key] = made
         return made
 
-    def _keys_of(self, link: Edge) -> Ask | None:
+    def _keys_of(self, link: JoinKey) -> Ask | None:
         """Plan where the keys of a link come from; None: from rows that are in memory then."""
         if link.driver in self.foreign or self._survey.refs[link.driver].engine is None:
             return None
         return self._ask(link.driver, link.other.name)
 
-    def _query(self, node: TableRef, columns: tuple[Column, ...], conditions: tuple[Expr, ...], distinct: bool, link: Edge | None) -> Bound:
+    def _query(
+        self, node: TableRef, columns: tuple[Column, ...], conditions: tuple[Expr, ...], distinct: bool, link: JoinKey | None
+    ) -> Bound:
         join = None
         if link is not None:
             keys = _keys(link)
@@ -232,7 +234,7 @@ class MixedExecution(Gathering):
         self._relations[name] = Memory(keys)
         return ask.narrow, [*names, name]
 
-    def _found(self, link: Edge) -> pa.Table | None:
+    def _found(self, link: JoinKey) -> pa.Table | None:
         """Find the distinct keys of a link; None if they are too many."""
         known = (link.driver, link.other.name)
         if known not in self._keys:
@@ -242,7 +244,7 @@ class MixedExecution(Gathering):
         keys = self._keys[known]
         return None if keys is None else keys.cast(pa.schema([pa.field("key", link.other.type.arrow)]))
 
-    def _distinct(self, link: Edge) -> pa.Array | None:
+    def _distinct(self, link: JoinKey) -> pa.Array | None:
         most = self._plan.limits.copy_keys
         rows = self._there(link.driver)
         if rows is not None:
@@ -290,7 +292,7 @@ def _copy(ask: Ask) -> Table:
     return ask.table.having(schema=COPIES, name=f"t{ask.number}", columns=columns, primary=(), keys=(), groups=(), position=None)
 
 
-def _keys(link: Edge) -> Table:
+def _keys(link: JoinKey) -> Table:
     """Describe the keys of a link as a table."""
     return Table(schema=KEYS, name=f"k{link.driver}_{link.target}", columns=(Column(name="key", type=link.other.type),))
 

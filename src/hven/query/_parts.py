@@ -39,7 +39,7 @@ NEAR, SAME, SOME = 0.001, 0.001, 0.3  # shares of the rows that a region, a valu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edge:
+class JoinKey:
     """A join by key that can narrow `target`: its `column` must be one of the values of `other` in `driver`."""
 
     target: int
@@ -74,7 +74,7 @@ class Ref:
     moved: tuple[Expr, ...] = ()
     columns: tuple[Column, ...] = ()
     reduced: float = 0.0
-    link: Edge | None = None
+    link: JoinKey | None = None
     statistics: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
@@ -126,7 +126,7 @@ def survey(bound: Bound, homes: Mapping[str, str], relations: Mapping[str, Relat
                 rows=_size(relation),
                 statistics=relation.statistics if isinstance(relation, Snapshot) else {},
             )
-    edges: list[Edge] = []
+    edges: list[JoinKey] = []
     for node in walk(bound.query):
         if isinstance(node, Select) and node.source is not None:
             _Level(refs, edges).read(node)
@@ -147,7 +147,7 @@ def _size(relation: Relation) -> int:
     return relation.rows if relation.rows is not None else UNKNOWN
 
 
-def _reduce(refs: Mapping[int, Ref], edges: list[Edge], most: int) -> None:
+def _reduce(refs: Mapping[int, Ref], edges: list[JoinKey], most: int) -> None:
     """Follow the joins by key from small tables to large ones; a table that a key narrows may narrow the next."""
     for _ in range(len(refs)):
         changed = False
@@ -199,7 +199,7 @@ class _Level:
     it must not come back as nulls.
     """
 
-    def __init__(self, refs: Mapping[int, Ref], edges: list[Edge]) -> None:
+    def __init__(self, refs: Mapping[int, Ref], edges: list[JoinKey]) -> None:
         self.refs = refs
         self.edges = edges
 
@@ -249,7 +249,7 @@ class _Level:
             if here.source not in firm or there.source not in drivers or not {here.source, there.source} <= set(self.refs):
                 continue
             if here.column is not None and there.column is not None and _alike(here.column, there.column):
-                self.edges.append(Edge(target=here.source, column=here.column, driver=there.source, other=there.column))
+                self.edges.append(JoinKey(target=here.source, column=here.column, driver=there.source, other=there.column))
 
 
 def _alike(one: Column, two: Column) -> bool:

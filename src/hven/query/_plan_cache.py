@@ -47,7 +47,7 @@ def cost(words: int) -> int:
     return PLAN + WORD * words
 
 
-class Shapes:
+class PlanCache:
     """A map from shape to plan, bounded by its bytes; safe for threads, forgets the least recently used.
 
     Parameters

@@ -16,7 +16,7 @@ from hven.model.errors import BindError, HvenError, ParseError, Replaced, Storag
 from hven.query import _mixed as mixed
 from hven.query import resolver
 from hven.query._origin import origins
-from hven.query._plan_cache import Prepared, Shapes
+from hven.query._plan_cache import PlanCache, Prepared
 from hven.query._result import Result
 from hven.query._total import total
 from hven.query.memory import Ceiling, tidy
@@ -124,7 +124,7 @@ def run(
         raise
     wanted = limits.maxrec_default if maxrec is None else maxrec
     limit = min(wanted, limits.maxrec_hard if most is None else most)
-    begin = rows = None
+    start = rows = None
     relations = prepared.relations or _relations(prepared.bound, holdings, reach, uploads)
     share = 1.0
     if sample is not None:
@@ -138,7 +138,7 @@ def run(
             with clock.counting():
                 return plan.execute(literals, relations, Limits(rows=limit, clock=clock))
 
-        def begin() -> Execution:
+        def start() -> Execution:
             if not plan.small:
                 return InTurn(turns, plan.schema, execute)
             execution = execute()
@@ -160,7 +160,7 @@ def run(
         origins=prepared.origins,
         share=share,
         clock=clock,
-        _begin=begin,
+        _begin=start,
         _counters=site.counters,
         _total=rows,
         _replaced=lambda error: _replaced(error, relations, site),
@@ -245,7 +245,7 @@ def _prepare(
     steady: bool = False,
 ) -> tuple[Prepared, Sequence[Any]]:
     """Prepare a query: the plan, from the shapes that are known or anew, and the literals to run it with."""
-    shapes = site.kept(Shapes)
+    shapes = site.kept(PlanCache)
     shape: Hashable = None
     literals: Sequence[Any] = ()
     words = 0
@@ -314,7 +314,7 @@ def known(query: str, who: Reader, *, site: Site, policies: Sequence[Policy] = D
         pieces, literals = lexer.shape(query)
     except ParseError:
         return False
-    return site.kept(Shapes).find((holdings.version, holdings.reach(who, policies), pieces), literals) is not None
+    return site.kept(PlanCache).find((holdings.version, holdings.reach(who, policies), pieces), literals) is not None
 
 
 def names_objects(query: str) -> bool:

@@ -41,7 +41,7 @@ COMPRESS_FROM = 1_400  # a smaller body fits a packet anyway
 STALLED = 120.0  # seconds after which a reader who takes nothing is given up
 SOON = 0.008  # seconds that a short first chunk waits for company: if it is all there is, the answer leaves in one write
 MAXREC, OVERFLOW, UNUSED = "hven-maxrec", "hven-overflow", "hven-warning"  # headers of answers in formats that cannot say it
-PATIENCE = 0.05  # seconds that the event loop waits for an answer that shows at a socket; then it has its turn and a thread, as others
+PATIENCE = 0.2  # seconds that the event loop waits for an answer that shows at a socket; then it has its turn and a thread, as others
 LEAVING = 0.02  # seconds after which a reader's leaving is looked for: most answers are over by then
 LATE = 0.7  # seconds that an engine gets to end a query whose time is over
 
@@ -166,7 +166,7 @@ async def answer(
         The query failed before its first batch.
     """
     try:
-        begin(request, result)
+        _begin(request, result)
         if headers is None:
             headers = caching(etag(__version__, result.version, result.scope.key, *tag), public=result.scope.public)
             if unchanged(request, headers["etag"]) and not result.volatile:
@@ -265,7 +265,7 @@ def _cut(result: Result, fmt: Format) -> dict[str, str]:
     return {MAXREC: str(result.limit)} | ({OVERFLOW: "true"} if known else {})
 
 
-def begin(request: Request, result: Result) -> None:
+def _begin(request: Request, result: Result) -> None:
     """Begin before the head is written, so that an engine elsewhere works meanwhile; not if the reader may have the answer already."""
     if result.small and result.limit != 0 and request.method != "HEAD" and "if-none-match" not in request.headers:
         result.begin()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql.sql import types_of
 from hven.adql.tree import ColumnRef, Derived, Join, Query, Select, SelectItem, SetOperation, TableRef, chain, transform, walk
-from hven.engines._bound.scope import transparent
+from hven.engines._bound.narrowable import transparent
 
 if TYPE_CHECKING:
     from hven.adql.tree import Bound, FromItem

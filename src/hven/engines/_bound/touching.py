@@ -11,16 +11,18 @@ from hven.engines._bound.shapes import shape_of
 if TYPE_CHECKING:
     from hven.adql.tree import Expr
     from hven.engines._bound.constants import Constant
-    from hven.engines._bound.scope import Scope
+    from hven.engines._bound.narrowable import Narrowable
 
 
-def touched(condition: Expr, scope: Scope, number: int, free: frozenset[int]) -> tuple[str, ConstantShape, Constant | None] | None:
+def touched(
+    condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]
+) -> tuple[str, ConstantShape, Constant | None] | None:
     """Return the column of regions of the leaf `number`, the shape that they must touch, and what must be 1 when the plan runs."""
     found = touching(condition)
     if found is None:
         return None
     for here, there in (found[:2], found[1::-1]):
-        column = scope.column(here)
+        column = narrowable.column(here)
         if column is None or column.column is None or column.source != number or not column.column.type.is_geometry:
             continue
         shape = constant_shape(there, free) or _constant_point(there, free)

@@ -26,7 +26,7 @@ from hven.adql.tree import (
     transform,
     walk,
 )
-from hven.engines._bound.scope import transparent
+from hven.engines._bound.narrowable import transparent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

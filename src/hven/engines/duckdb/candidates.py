@@ -12,7 +12,8 @@ from hven.adql.tree import ColumnRef
 from hven.engines import Limits, Memory, Snapshot
 from hven.engines._bound.constants import constant
 from hven.engines._bound.narrow import columns_read, selects
-from hven.engines._bound.scope import scope_of
+from hven.engines._bound.narrowable import narrowable_of
+from hven.engines.duckdb.accesses import Access, Best, Found, accesses
 from hven.engines.duckdb.layout import Held
 from hven.engines.duckdb.members import PARTNER, leaves_of, ordered
 from hven.engines.duckdb.pairs import (
@@ -33,7 +34,6 @@ from hven.engines.duckdb.pairs import (
     rows_with_keys,
     with_numbers,
 )
-from hven.engines.duckdb.roads import Access, Best, Found, accesses
 from hven.engines.duckdb.subqueries import Asides, subqueries
 from hven.model.errors import EvaluationError, StorageError
 
@@ -94,18 +94,18 @@ class Candidates:
         self._unions: dict[int, tuple[int, ...]] = {}
         self._asides = Asides(bound)
         for select in selects(bound.query):
-            scope = scope_of(select)
-            self.leaves.update(scope.leaves)
-            self._derived.update(scope.derived)
-            self._unions.update({number: tuple(leaf.number for leaf, _ in leaves_of(item)) for number, item in scope.derived.items()})
-            for number, access in accesses(scope, bound.free).items():
+            narrowable = narrowable_of(select)
+            self.leaves.update(narrowable.leaves)
+            self._derived.update(narrowable.derived)
+            self._unions.update({number: tuple(leaf.number for leaf, _ in leaves_of(item)) for number, item in narrowable.derived.items()})
+            for number, access in accesses(narrowable, bound.free).items():
                 known = self.accesses.get(number)
                 self.accesses[number] = access if known is None else Best((known, access))
-            if len(scope.direct) + len(scope.derived) > 1:
-                self._matches += matches(scope, bound.free)
-                self._joins += key_joins(scope)
-            for part in () if scope.select.source is None else subqueries(select):
-                self._matches += correlated(scope_of(part), scope, bound.free)
+            if len(narrowable.direct) + len(narrowable.derived) > 1:
+                self._matches += matches(narrowable, bound.free)
+                self._joins += key_joins(narrowable)
+            for part in () if narrowable.select.source is None else subqueries(select):
+                self._matches += correlated(narrowable_of(part), narrowable, bound.free)
 
     def __bool__(self) -> bool:
         return bool(self.accesses or self._matches or self._joins)

@@ -28,7 +28,7 @@ from hven.adql.tree import (
     chain,
     walk,
 )
-from hven.engines._bound.scope import transparent
+from hven.engines._bound.narrowable import transparent
 from hven.model.sky import healpix
 from hven.model.table import Column
 from hven.model.types import INT64

@@ -20,10 +20,10 @@ from hven.adql.grouping import of_its_row
 from hven.adql.tree import And, ColumnRef, Compare, Expr, Ident, Meta, walk
 from hven.engines._bound.constants import constant
 from hven.engines._bound.geometry import MIRROR, circle_parts, contained, coordinates, distance_points
-from hven.engines._bound.scope import Scope, key_column, position_of
+from hven.engines._bound.narrowable import Narrowable, key_column, position_of
+from hven.engines.duckdb.accesses import Found, spread
 from hven.engines.duckdb.indexing import numbers_of
 from hven.engines.duckdb.members import PARTNER, parts_of
-from hven.engines.duckdb.roads import Found, spread
 from hven.model.clock import check
 from hven.model.sky import distance, healpix, sphere
 from hven.model.table import Column
@@ -106,10 +106,10 @@ class KeyJoin:
     other: str
 
 
-def matches(scope: Scope, free: frozenset[int]) -> list[Match]:
+def matches(narrowable: Narrowable, free: frozenset[int]) -> list[Match]:
     """Find the joins by position of one SELECT."""
     found = []
-    for condition, leaves in scope.conditions:
+    for condition, leaves in narrowable.conditions:
         one: Constant | None = None
         inside = contained(condition)
         tried: list[tuple[tuple[Expr, Expr], tuple[Expr, ...]]] = []
@@ -124,19 +124,19 @@ def matches(scope: Scope, free: frozenset[int]) -> list[Match]:
         elif isinstance(condition, Compare) and (near := _near(condition)) is not None:
             a, b, limit, test = near
             tried = [(a, (*b, limit)), (b, (*a, limit))]
-        sides = tuple(side for here, around in tried if (side := _side(scope, leaves, here, around)) is not None)
+        sides = tuple(side for here, around in tried if (side := _side(narrowable, leaves, here, around)) is not None)
         if sides:
-            found.append(Match(condition, sides, one, test if id(condition) in scope.outer or test == "asked" else ""))
+            found.append(Match(condition, sides, one, test if id(condition) in narrowable.outer or test == "asked" else ""))
     return found
 
 
-def correlated(inner: Scope, outer: Scope, free: frozenset[int]) -> list[Match]:
+def correlated(inner: Narrowable, outer: Narrowable, free: frozenset[int]) -> list[Match]:
     """Find the conditions of a subquery that join its tables by position to those of the query around it.
 
     A row of the subquery meets a row outside as often as before: the condition becomes an equality that pairs them once.
     """
     conditions = [(condition, leaves) for condition, leaves in inner.conditions if id(condition) not in inner.outer]
-    both = Scope(
+    both = Narrowable(
         inner.select,
         leaves={**outer.leaves, **inner.leaves},
         direct=outer.direct | inner.direct,
@@ -162,12 +162,12 @@ def _near(condition: Compare) -> tuple[tuple[Expr, Expr], tuple[Expr, Expr], Exp
     return None
 
 
-def _side(scope: Scope, leaves: frozenset[int], here: tuple[Expr, Expr], around: tuple[Expr, ...]) -> Side | None:
+def _side(narrowable: Narrowable, leaves: frozenset[int], here: tuple[Expr, Expr], around: tuple[Expr, ...]) -> Side | None:
     if not isinstance(here[0], ColumnRef):
         return None
     target = here[0].source
-    parts = parts_of(scope.derived[target], here) if target in scope.derived and target in leaves else ()
-    position = ("", "") if parts else position_of(scope, target, here) if target in scope.direct else None
+    parts = parts_of(narrowable.derived[target], here) if target in narrowable.derived and target in leaves else ()
+    position = ("", "") if parts else position_of(narrowable, target, here) if target in narrowable.direct else None
     if position is None:
         return None
     nodes = list(walk(around))
@@ -175,7 +175,7 @@ def _side(scope: Scope, leaves: frozenset[int], here: tuple[Expr, Expr], around:
     if len(drivers) != 1 or not all(map(of_its_row, around)):
         return None
     (driver,) = drivers
-    if driver == target or (driver not in scope.direct and driver not in scope.derived):
+    if driver == target or (driver not in narrowable.direct and driver not in narrowable.derived):
         return None
     if any(part.meta is None or part.meta.aggregate or not _fits(part.meta.type, len(around)) for part in around):
         return None
@@ -187,21 +187,21 @@ def _fits(type_: Type, parts: int) -> bool:
     return type_.is_numeric if parts == 3 else type_ in {CIRCLE, POLYGON}
 
 
-def key_joins(scope: Scope) -> list[KeyJoin]:
+def key_joins(narrowable: Narrowable) -> list[KeyJoin]:
     """Find the joins on an indexed key of one SELECT."""
     found = []
-    for condition, leaves in scope.conditions:
+    for condition, leaves in narrowable.conditions:
         if not isinstance(condition, Compare) or condition.op != "=":
             continue
         for here, there in ((condition.left, condition.right), (condition.right, condition.left)):
             if not (isinstance(here, ColumnRef) and isinstance(there, ColumnRef)) or here.column is None or there.column is None:
                 continue
-            if not {here.source, there.source} <= scope.direct or here.source == there.source or here.source not in leaves:
+            if not {here.source, there.source} <= narrowable.direct or here.source == there.source or here.source not in leaves:
                 continue
             alike = (here.column.type.is_integer and there.column.type.is_integer) or (
                 here.column.type.is_timestamp and there.column.type.is_timestamp
             )
-            name = key_column(scope, here.source, here)
+            name = key_column(narrowable, here.source, here)
             if alike and name is not None:
                 found.append(KeyJoin(here.source, name, there.source, there.column.name))
     return found

@@ -23,11 +23,11 @@ from hven.engines._bound.flatten import flattened
 from hven.engines._bound.narrow import columns_read, narrowed
 from hven.engines._bound.unions import distributed
 from hven.engines.duckdb import direct as arrow
+from hven.engines.duckdb.accesses import Best, KeySpan
 from hven.engines.duckdb.candidates import Candidates, Reduced, most
 from hven.engines.duckdb.dialect import DuckDB
 from hven.engines.duckdb.lists import gathered, with_lists
 from hven.engines.duckdb.machine import Rows
-from hven.engines.duckdb.roads import Best, KeySpan
 from hven.engines.duckdb.running import LaterExecution, ReadyExecution
 from hven.model.errors import StorageError
 

@@ -53,7 +53,7 @@ LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class SortedRows:
     """Sorted rows that wait to be merged: a mapped table and its keys."""
 
     table: pa.Table
@@ -73,7 +73,7 @@ class DiskStaging:
         self._seal = seal
         self._waiting: list[pa.RecordBatch] = []
         self._bytes = 0
-        self._runs: list[Run] = []
+        self._runs: list[SortedRows] = []
         self._rows = 0
         self._parts: list[tuple[str, int, int]] = []
         self._shared: set[str] = set()  # files that are another snapshot's, too: they are durable already
@@ -144,16 +144,16 @@ class DiskStaging:
 
     # --- runs ------------------------------------------------------------------------------------------------
 
-    def _sorted_run(self) -> Run:
+    def _sorted_run(self) -> SortedRows:
         table = pa.Table.from_batches(self._waiting, schema=self._schema)
         self._waiting, self._bytes = [], 0
         if self._ordering is None:
-            return Run(table=_evened(table), keys=np.empty(0, np.int64))
+            return SortedRows(table=_evened(table), keys=np.empty(0, np.int64))
         keys = self._ordering(table)
         order = stable_order(keys)
         columns = table.columns
         del table
-        return Run(table=pa.Table.from_arrays(_gathered(columns, order), schema=self._schema), keys=keys[order])
+        return SortedRows(table=pa.Table.from_arrays(_gathered(columns, order), schema=self._schema), keys=keys[order])
 
     def _spill(self) -> None:
         if self._ordering is None:  # the order is that of arrival: a run is a part
@@ -165,7 +165,7 @@ class DiskStaging:
         np.save(path.with_suffix(".npy"), run.keys)
         mapped = pa.ipc.open_file(pa.memory_map(str(path.with_suffix(".arrow")))).read_all()
         pa.default_memory_pool().release_unused()
-        self._runs.append(Run(table=mapped, keys=np.load(path.with_suffix(".npy"), mmap_mode="r")))
+        self._runs.append(SortedRows(table=mapped, keys=np.load(path.with_suffix(".npy"), mmap_mode="r")))
 
     def _order(self) -> None:
         """Write all parts and the position index."""
@@ -307,7 +307,7 @@ def _gathered(columns: list[pa.ChunkedArray], order: npt.NDArray[Any]) -> list[p
         return list(pool.map(one, range(len(columns))))
 
 
-def _merge(runs: list[Run], rows: int) -> Iterator[tuple[pa.Table, Keys]]:
+def _merge(runs: list[SortedRows], rows: int) -> Iterator[tuple[pa.Table, Keys]]:
     """Yield slices of about `rows` rows of all runs together, in order."""
     total = sum(len(run.keys) for run in runs)
     ends = [int(np.searchsorted(run.keys, LAST, side="left")) for run in runs]

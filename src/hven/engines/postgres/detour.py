@@ -14,7 +14,7 @@ from hven.adql.grouping import false_for_null, of_its_row
 from hven.adql.tree import ColumnRef, TableRef, walk
 from hven.engines import Execution, Limits, Memory, Plan
 from hven.engines._bound.narrow import columns_read, selects
-from hven.engines._bound.scope import scope_of
+from hven.engines._bound.narrowable import narrowable_of
 from hven.engines.gather import Gathering, Room, asked
 from hven.engines.postgres.dialect import Elsewhere
 from hven.engines.postgres.ranges import may_leave
@@ -56,11 +56,11 @@ class Detour(Plan):
         leaves: dict[int, TableRef] = {}
         conditions: dict[int, list[Expr]] = {}
         for select in selects(bound.query):
-            scope = scope_of(select)
-            leaves.update(scope.leaves)
-            for condition, numbers in scope.conditions:
+            narrowable = narrowable_of(select)
+            leaves.update(narrowable.leaves)
+            for condition, numbers in narrowable.conditions:
                 for number in numbers:
-                    firm = (id(condition), number) not in scope.loose or false_for_null(condition)
+                    firm = (id(condition), number) not in narrowable.loose or false_for_null(condition)
                     if firm and _only_of(condition, number) and (computing or not may_leave(condition)):
                         conditions.setdefault(number, []).append(condition)
         self.asks: dict[str, tuple[Table, Plan]] = {}

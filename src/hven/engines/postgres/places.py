@@ -50,7 +50,7 @@ from hven.engines._bound.geometry import (
     distance_points,
 )
 from hven.engines._bound.narrow import selects
-from hven.engines._bound.scope import position_of, scope_of
+from hven.engines._bound.narrowable import narrowable_of, position_of
 from hven.engines._bound.touching import touched
 from hven.engines.postgres.regions import asked, beside
 
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from hven.adql.sql import Writer
     from hven.adql.tree import Bound
     from hven.engines._bound.constants import Constant
-    from hven.engines._bound.scope import Scope
+    from hven.engines._bound.narrowable import Narrowable
 
     Values = Sequence[float | str | None]
 
@@ -157,15 +157,15 @@ class Positions:
         """Look at every SELECT."""
         found = cls(free=bound.free, guarded=guard(bound.query))
         for select in selects(bound.query):
-            scope = scope_of(select)
-            found.leaves.update(scope.leaves)
-            for condition, leaves in scope.conditions:
+            narrowable = narrowable_of(select)
+            found.leaves.update(narrowable.leaves)
+            for condition, leaves in narrowable.conditions:
                 found._agree(condition)
                 for number in leaves:
-                    inside = _in_shape(condition, scope, number, bound.free)
+                    inside = _in_shape(condition, narrowable, number, bound.free)
                     if inside is not None:
                         found.shapes.setdefault(number, []).append(inside)
-                    region = touched(condition, scope, number, bound.free)
+                    region = touched(condition, narrowable, number, bound.free)
                     if region is not None and region[1].kind != "MOC":  # see `regions.asked`
                         found.regions.setdefault(number, []).append(InRegion(*region))
         return found
@@ -188,12 +188,12 @@ class Positions:
                     self.positive.add(id(call))
 
 
-def _in_shape(condition: Expr, scope: Scope, number: int, free: frozenset[int]) -> InShape | None:
+def _in_shape(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> InShape | None:
     inside = contained(condition)
     if inside is not None:
         point, shape, one = inside
         found = constant_shape(shape, free)
-        columns = position_of(scope, number, coordinates(point))
+        columns = position_of(narrowable, number, coordinates(point))
         return None if found is None or columns is None else InShape(found, constant(one, free))
     if not isinstance(condition, Compare):
         return None
@@ -203,7 +203,7 @@ def _in_shape(condition: Expr, scope: Scope, number: int, free: frozenset[int]) 
             continue
         for here, there in (points, points[::-1]):
             lon, lat = constant(there[0], free), constant(there[1], free)
-            if lon is not None and lat is not None and position_of(scope, number, here) is not None:
+            if lon is not None and lat is not None and position_of(narrowable, number, here) is not None:
                 return InShape(ConstantShape("CIRCLE", (lon, lat, radius)))
     return None
 

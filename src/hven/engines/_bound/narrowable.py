@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Scope:
+class Narrowable:
     """One SELECT: the stored tables that conditions may narrow, and the conditions."""
 
     select: Select
@@ -69,47 +69,47 @@ class Scope:
             self.loose.update((id(part), number) for number in leaves & self.filled)
 
 
-def scope_of(select: Select) -> Scope:
+def narrowable_of(select: Select) -> Narrowable:
     """Gather what conditions of one SELECT say about its tables."""
-    scope = Scope(select)
-    everything = _gather(select.source, scope, direct=True) if select.source is not None else frozenset()
-    scope.narrow(select.where, everything)
-    return scope
+    narrowable = Narrowable(select)
+    everything = _gather(select.source, narrowable, direct=True) if select.source is not None else frozenset()
+    narrowable.narrow(select.where, everything)
+    return narrowable
 
 
-def _gather(item: FromItem, scope: Scope, *, direct: bool) -> frozenset[int]:
+def _gather(item: FromItem, narrowable: Narrowable, *, direct: bool) -> frozenset[int]:
     """Enter the leaves below a FROM item; give those that WHERE may narrow."""
     if isinstance(item, TableRef):
         if item.table is None or item.cte:
             return frozenset()
-        scope.leaves[item.number] = item
+        narrowable.leaves[item.number] = item
         if direct:
-            scope.direct.add(item.number)
+            narrowable.direct.add(item.number)
         leaf = frozenset({item.number})
-        scope.narrow(item.where, leaf)
-        scope.rows += [(part, item.number) for part in conjuncts(item.where)]
+        narrowable.narrow(item.where, leaf)
+        narrowable.rows += [(part, item.number) for part in conjuncts(item.where)]
         return leaf
     if isinstance(item, Derived):
         own = frozenset({item.number} if direct else ())
         if direct:
-            scope.derived[item.number] = item
+            narrowable.derived[item.number] = item
         select = transparent(item.query)
         if select is None or select.source is None:
             return own
-        below = _gather(select.source, scope, direct=False)
-        scope.narrow(select.where, below)
+        below = _gather(select.source, narrowable, direct=False)
+        narrowable.narrow(select.where, below)
         for column, inner in zip(item.columns, select.items, strict=True):
             if isinstance(inner, SelectItem):
-                scope.through[item.number, column.name] = inner.expr
+                narrowable.through[item.number, column.name] = inner.expr
         return below | own
     if isinstance(item, Join):
-        left, right = _gather(item.left, scope, direct=direct), _gather(item.right, scope, direct=direct)
+        left, right = _gather(item.left, narrowable, direct=direct), _gather(item.right, narrowable, direct=direct)
         kind = item.kind.upper()
         filled = {"LEFT": right, "RIGHT": left}.get(kind, left | right)
-        scope.narrow(item.on, frozenset() if kind == "FULL" else filled)
+        narrowable.narrow(item.on, frozenset() if kind == "FULL" else filled)
         if kind not in {"INNER", "CROSS"}:
-            scope.outer.update(id(part) for part in conjuncts(item.on))
-            scope.filled |= filled
+            narrowable.outer.update(id(part) for part in conjuncts(item.on))
+            narrowable.filled |= filled
         return left | right
     return frozenset()
 
@@ -141,22 +141,22 @@ def _aggregates(select: Select) -> bool:
     return any(isinstance(node, Window) for node in walk(select.items))  # what is left out changes what the others get
 
 
-def position_of(scope: Scope, number: int, pair: tuple[Expr, Expr] | None) -> tuple[str, str] | None:
+def position_of(narrowable: Narrowable, number: int, pair: tuple[Expr, Expr] | None) -> tuple[str, str] | None:
     """Return the names of longitude and latitude if a pair of expressions is the indexed position of a leaf."""
     columns = column_pair(pair)
-    table = scope.leaves[number].table if number in scope.leaves else None
+    table = narrowable.leaves[number].table if number in narrowable.leaves else None
     if columns is None or table is None or table.position is None:
         return None
-    lon, lat = scope.column(columns[0]), scope.column(columns[1])
+    lon, lat = narrowable.column(columns[0]), narrowable.column(columns[1])
     if lon is None or lat is None or lon.column is None or lat.column is None or not lon.source == number == lat.source:
         return None
     return table.position if (lon.column.name, lat.column.name) == table.position else None
 
 
-def key_column(scope: Scope, number: int, expr: Expr) -> str | None:
+def key_column(narrowable: Narrowable, number: int, expr: Expr) -> str | None:
     """Return the name of an indexed column of a leaf if `expr` is one."""
-    column = scope.column(expr)
-    table = scope.leaves[number].table if number in scope.leaves else None
+    column = narrowable.column(expr)
+    table = narrowable.leaves[number].table if number in narrowable.leaves else None
     if column is None or column.source != number or column.column is None or table is None:
         return None
     return column.column.name if column.column.name in table.searched else None

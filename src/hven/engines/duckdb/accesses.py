@@ -14,7 +14,7 @@ from hven.adql.tree import And, Between, Cast, Compare, Expr, In, Or, Subquery
 from hven.engines._bound.constants import constant
 from hven.engines._bound.covers import cover
 from hven.engines._bound.geometry import MIRROR, ConstantShape, constant_shape, contained, coordinates, distance_points
-from hven.engines._bound.scope import Scope, key_column, of_row, position_of
+from hven.engines._bound.narrowable import Narrowable, key_column, of_row, position_of
 from hven.engines._bound.touching import touched
 from hven.engines._bound.unions import prefixed
 from hven.engines.duckdb.lists import listed, places
@@ -293,13 +293,13 @@ def of_cover(stored: Stored, ranges: Rows, limit: int) -> Found | None:
 # --- analysis ------------------------------------------------------------------------------------------------------
 
 
-def accesses(scope: Scope, free: frozenset[int]) -> dict[int, Access]:
+def accesses(narrowable: Narrowable, free: frozenset[int]) -> dict[int, Access]:
     """Return the best road to each leaf of a SELECT that has one."""
     found: dict[int, list[Access]] = {}
-    rows = [(of_row(condition, number), frozenset({number})) for condition, number in scope.rows]
-    for condition, leaves in (*scope.conditions, *rows):
-        for number in leaves & scope.leaves.keys():
-            access = _access(condition, scope, number, free)
+    rows = [(of_row(condition, number), frozenset({number})) for condition, number in narrowable.rows]
+    for condition, leaves in (*narrowable.conditions, *rows):
+        for number in leaves & narrowable.leaves.keys():
+            access = _access(condition, narrowable, number, free)
             if access is not None:
                 found.setdefault(number, []).append(access)
     return {number: parts[0] if len(parts) == 1 else Best(tuple(_joined(parts))) for number, parts in found.items()}
@@ -324,18 +324,22 @@ def _joined(parts: Iterable[Access]) -> list[Access]:
     return [*spans.values(), *rest]
 
 
-def _access(condition: Expr, scope: Scope, number: int, free: frozenset[int]) -> Access | None:
+def _access(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Access | None:
     if isinstance(condition, And):
-        parts = [part for each in condition.parts if (part := _access(each, scope, number, free)) is not None]
+        parts = [part for each in condition.parts if (part := _access(each, narrowable, number, free)) is not None]
         return (parts[0] if len(parts) == 1 else Best(tuple(_joined(parts)))) if parts else None
     if isinstance(condition, Or):
-        either = [_access(each, scope, number, free) for each in condition.parts]
+        either = [_access(each, narrowable, number, free) for each in condition.parts]
         found = tuple(part for part in either if part is not None)
         return Either(found) if len(found) == len(either) else None
-    return _in_shape(condition, scope, number, free) or _touching(condition, scope, number, free) or _by_key(condition, scope, number, free)
+    return (
+        _in_shape(condition, narrowable, number, free)
+        or _touching(condition, narrowable, number, free)
+        or _by_key(condition, narrowable, number, free)
+    )
 
 
-def _in_shape(condition: Expr, scope: Scope, number: int, free: frozenset[int]) -> Access | None:
+def _in_shape(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Access | None:
     inside = contained(condition)
     if inside is not None:
         point, shape, one = inside
@@ -343,7 +347,7 @@ def _in_shape(condition: Expr, scope: Scope, number: int, free: frozenset[int]) 
         pair = coordinates(point)
         if pair is not None and any(is_null(part.operand if isinstance(part, Cast) else part) for part in pair):
             return NOWHERE  # a member of a union that has no positions
-        columns = position_of(scope, number, pair)
+        columns = position_of(narrowable, number, pair)
         return None if found is None or columns is None else InShape(columns, found, constant(one, free))
     if not isinstance(condition, Compare):
         return None
@@ -354,22 +358,22 @@ def _in_shape(condition: Expr, scope: Scope, number: int, free: frozenset[int]) 
             continue
         for here, there in (points, points[::-1]):
             lon, lat = constant(there[0], free), constant(there[1], free)
-            columns = position_of(scope, number, here)
+            columns = position_of(narrowable, number, here)
             if lon is not None and lat is not None and columns is not None:
                 return InShape(columns, ConstantShape("CIRCLE", (lon, lat, radius)))
     return None
 
 
-def _touching(condition: Expr, scope: Scope, number: int, free: frozenset[int]) -> Access | None:
-    found = touched(condition, scope, number, free)
+def _touching(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Access | None:
+    found = touched(condition, narrowable, number, free)
     return None if found is None else Touching(*found)
 
 
-def _by_key(condition: Expr, scope: Scope, number: int, free: frozenset[int]) -> Access | None:
+def _by_key(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Access | None:
     if isinstance(condition, Compare):
         for side, op, other in ((condition.left, condition.op, condition.right), (condition.right, MIRROR[condition.op], condition.left)):
             behind = prefixed(side)
-            name = key_column(scope, number, side if behind is None else behind[1])
+            name = key_column(narrowable, number, side if behind is None else behind[1])
             value = constant(other, free)
             if behind is not None and name is not None and value is not None and op == "=":
                 return KeyBehind(name, behind[0], value)
@@ -384,12 +388,12 @@ def _by_key(condition: Expr, scope: Scope, number: int, free: frozenset[int]) ->
                 return KeySpan(name, low=value, low_open=op == ">")
             return KeySpan(name, high=value, high_open=op == "<")
     elif isinstance(condition, Between) and not condition.negated:
-        name = key_column(scope, number, condition.operand)
+        name = key_column(narrowable, number, condition.operand)
         low, high = constant(condition.low, free), constant(condition.high, free)
         if name is not None and low is not None and high is not None:
             return KeySpan(name, low, high)
     elif isinstance(condition, In) and not condition.negated and not isinstance(condition.choices, Subquery):
-        name = key_column(scope, number, condition.operand)
+        name = key_column(narrowable, number, condition.operand)
         among = None if name is None else listed(condition.choices, free)
         if name is not None and among is not None:
             return KeyAmong(name, among, len(condition.choices))
