@@ -228,12 +228,13 @@ def agree(query, answer):
 
 
 def order(row):
-    return [(cell is None, isinstance(cell, float) and math.isnan(cell), rounded(cell)) for cell in row]
+    """Order rows by what both engines agree about; rows that are alike to five digits, by more of them."""
+    return [(cell is None, isinstance(cell, float) and math.isnan(cell), rounded(cell, digits)) for digits in (5, 9) for cell in row]
 
 
-def rounded(cell):
+def rounded(cell, digits):
     if isinstance(cell, float):
-        return 0.0 if math.isnan(cell) else float(f"{cell:.5g}") + 0.0
+        return 0.0 if math.isnan(cell) else float(f"{cell:.{digits}g}") + 0.0
     return "" if cell is None else cell
 
 

@@ -208,19 +208,22 @@ def test_a_plan_whose_answers_come_late_is_tried_now_and_then():
     assert not pace.quick  # what has no answer yet
     pace.elsewhere()
     assert pace.quick
-    pace.waited(LATE)
+    pace.waited(LATE, 1)
     assert not pace.quick
     tries = 0
     for _ in range(1000):
         if pace.quick:
             tries += 1
-            pace.waited(LATE)
+            pace.waited(LATE, 1)
         pace.elsewhere()
     assert 5 < tries < 50
     for _ in range(200):
         pace.elsewhere()
     for _ in range(20):
-        pace.waited(QUICKLY / 2)
+        pace.waited(QUICKLY / 2, 1)
+    assert pace.quick
+    for _ in range(20):
+        pace.waited(QUICKLY * 4, 8)  # eight at once shared the server: each alone takes half
     assert pace.quick
 
 

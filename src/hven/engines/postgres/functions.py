@@ -128,6 +128,7 @@ FUNCTIONS: tuple[str, ...] = (
     END $$""",
     f"""FUNCTION hven_bin(x {_D}, low {_D}, high {_D}, bins integer) RETURNS integer {_SQL} AS $$
       SELECT CASE WHEN x IS NULL OR x = 'nan' OR x < low THEN 0 WHEN x >= high THEN bins + 1
+        WHEN x - low < 1e-15 AND high - low > 1 THEN 1 -- a quotient too small for a double is an error
         ELSE least(1 + CAST(floor((x - low) / (high - low) * bins) AS integer), bins) END $$""",
     """FUNCTION hven_count_bin(counts integer[], bin integer, bins integer) RETURNS integer[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
     BEGIN

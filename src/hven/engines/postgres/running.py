@@ -191,7 +191,7 @@ class PostgresExecution(Execution):
             self._sent = connection, result
             self.small = result.status == TUPLES and result.ntuples <= FEW
             took = time.monotonic() - self._asked
-            self._pace.waited(took if self.small else max(took, LATE))
+            self._pace.waited(took if self.small else max(took, LATE), self._engine.askers.out)
         return self.small
 
     def few(self) -> list[tuple[Any, ...]] | None:
@@ -224,7 +224,7 @@ class PostgresExecution(Execution):
                 self._pace.elsewhere()
             elif sent[1] is None:
                 found = connection.rows(connection.answer())
-                self._pace.waited(LATE)
+                self._pace.waited(LATE, self._engine.askers.out)
             else:
                 found = connection.rows(sent[1])
             self._running(None)
@@ -379,9 +379,9 @@ class Pace:
         self._usual = 0.0
         self._begun = False  # for the first answer statements are written and connections made
 
-    def waited(self, seconds: float) -> None:
-        """Learn from an answer that was waited for; the last ones count."""
-        self._usual += (seconds - self._usual) / 5
+    def waited(self, seconds: float, together: int) -> None:
+        """Learn from an answer that was waited for, with so many `together`: they shared the server's time; the last ones count."""
+        self._usual += (seconds / max(together, 1) - self._usual) / 5
 
     def elsewhere(self) -> None:
         """Forget a little, for an answer that came in another thread: so it is tried again after some tens of them."""

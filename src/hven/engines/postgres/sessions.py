@@ -280,6 +280,11 @@ class Pool:
             self._slots.give()
             raise
 
+    @property
+    def out(self) -> int:
+        """How many connections are in use."""
+        return self._out
+
     def free(self) -> Any:
         """Take a connection that is kept and free; None if there is none: nobody waits, and none is made."""
         if self._asked or not self._slots.take():
