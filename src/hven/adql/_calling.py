@@ -89,7 +89,7 @@ class Calling(Fitting, ABC):
         """Bind an argument."""
 
     def function(self, node: Function, scope: Scope) -> Expr:
-        """Find the function, choose the signature that fits, and say what comes out."""
+        """Find the function, choose the signature that fits, and return what comes out."""
         name = node.name.upper()
         entry = self.functions.get(name)
         if entry is None and name in NAMED:

@@ -66,7 +66,7 @@ def kind(node: Expr) -> str:
 
 
 def called(name: str) -> str:
-    """How a kind of value is called in messages."""
+    """Name a kind of value as messages do."""
     return _NAMES[name]
 
 

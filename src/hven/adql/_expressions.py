@@ -105,7 +105,7 @@ class Expressions(Calling, ABC):
     # --- arithmetic and strings
 
     def unary(self, node: Unary, scope: Scope) -> Expr:
-        """``-x``, ``+x``, ``~x``."""
+        """Bind ``-x``, ``+x``, ``~x``."""
         operand = self.expression(node.operand, scope)
         inner = meta(operand)
         self.need(operand, "integer" if node.op == "~" else "number", f"operator {node.op}", node.at)
@@ -118,7 +118,7 @@ class Expressions(Calling, ABC):
         )  # fmt: skip
 
     def binary(self, node: Binary, scope: Scope) -> Expr:
-        """``+ - * / ||`` and the bitwise ones; a chain of a thousand is walked, not descended into."""
+        """Bind ``+ - * / ||`` and the bitwise ones; a chain of a thousand is walked, not descended into."""
         first, links = chain(node, Binary)
         bound = self.expression(first, scope)
         for link in links:
@@ -153,7 +153,7 @@ class Expressions(Calling, ABC):
         return Binary(op, left, right, at=node.at, meta=derived((one, two), type_, unit, ucd))
 
     def cast(self, node: Cast, scope: Scope) -> Expr:
-        """``CAST(x AS type)``."""
+        """Bind ``CAST(x AS type)``."""
         operand = self.expression(node.operand, scope)
         inner = meta(operand)
         target = " ".join(node.target.upper().split())
@@ -185,7 +185,7 @@ class Expressions(Calling, ABC):
         )  # fmt: skip
 
     def case(self, node: Case, scope: Scope) -> Expr:
-        """``CASE [x] WHEN .. THEN .. ELSE .. END``; with x, every WHEN becomes a comparison."""
+        """Bind ``CASE [x] WHEN .. THEN .. ELSE .. END``; with x, every WHEN becomes a comparison."""
         operand = None if node.operand is None else self.expression(node.operand, scope)
         whens: list[tuple[Expr, Expr]] = []
         for when, then in node.whens:
@@ -217,7 +217,7 @@ class Expressions(Calling, ABC):
         return Subquery(query, at=node.at, meta=Meta(column.type, column.unit, column.ucd, None, column.description))
 
     def element(self, node: Element, scope: Scope) -> Expr:
-        """``array[n]``, ``array[i, j]``: NULL where there is none."""
+        """Bind ``array[n]``, ``array[i, j]``: NULL where there is none."""
         operand = self.expression(node.operand, scope)
         inner = meta(operand)
         have = kind(operand)
@@ -268,12 +268,12 @@ class Expressions(Calling, ABC):
         return Or(parts, at=node.at, meta=truth(*parts))
 
     def negation(self, node: Not, scope: Scope) -> Expr:
-        """``NOT a``."""
+        """Bind ``NOT a``."""
         operand = self.condition(node.operand, scope)
         return Not(operand, at=node.at, meta=truth(operand))
 
     def between(self, node: Between, scope: Scope) -> Expr:
-        """``x BETWEEN a AND b``."""
+        """Bind ``x BETWEEN a AND b``."""
         operand = self.expression(node.operand, scope)
         low, high = self.expression(node.low, scope), self.expression(node.high, scope)
         for _ in range(2):  # what became a number, or a time, beside one of them is so beside the other
@@ -284,7 +284,7 @@ class Expressions(Calling, ABC):
         return Between(operand, low, high, node.negated, at=node.at, meta=truth(operand, low, high))
 
     def among(self, node: In, scope: Scope) -> Expr:
-        """``x IN (..)``."""
+        """Bind ``x IN (..)``."""
         operand = self.expression(node.operand, scope)
         if isinstance(node.choices, Subquery):
             choices = self.scalar(node.choices, scope)
@@ -318,7 +318,7 @@ class Expressions(Calling, ABC):
         return In(operand, tuple(several), node.negated, at=node.at, meta=truth(operand, *several))
 
     def like(self, node: Like, scope: Scope) -> Expr:
-        """``s LIKE pattern``."""
+        """Bind ``s LIKE pattern``."""
         operand, pattern = self.expression(node.operand, scope), self.expression(node.pattern, scope)
         word = "ILIKE" if node.ignore_case else "LIKE"
         for side in (operand, pattern):
@@ -327,12 +327,12 @@ class Expressions(Calling, ABC):
         return Like(operand, pattern, node.negated, node.ignore_case, at=node.at, meta=truth(operand, pattern))
 
     def isnull(self, node: IsNull, scope: Scope) -> Expr:
-        """``x IS NULL``."""
+        """Bind ``x IS NULL``."""
         operand = self.expression(node.operand, scope)
         return IsNull(operand, node.negated, at=node.at, meta=truth(operand))
 
     def exists(self, node: Exists, scope: Scope) -> Expr:
-        """``EXISTS (SELECT ..)``."""
+        """Bind ``EXISTS (SELECT ..)``."""
         query, _ = self.subquery(node.query, scope)
         return Exists(query, at=node.at, meta=CONDITION)
 

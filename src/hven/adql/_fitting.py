@@ -77,7 +77,7 @@ class Fitting:
         self.at_most(self.building, BUILDING, "operations that make text", at, "join the texts in fewer steps: a || b || c is one")
 
     def shape(self, node: Literal) -> float | str | None:
-        """Note a literal that is part of the query's shape, and give its value."""
+        """Note a literal that is part of the query's shape, and return its value."""
         if node.slot >= 0 and not self.inline:
             self.slots[node.slot] = node.value
             self.fixed.add(node.slot)

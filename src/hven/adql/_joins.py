@@ -20,7 +20,7 @@ class Joins(Expressions, ABC):
         """Bind one item of FROM."""
 
     def join(self, node: Join, outer: Scope | None) -> tuple[FromItem, View]:
-        """Bind a join and say what it puts into view."""
+        """Bind a join and return what it puts into view."""
         before = self.reads
         left, one = self.from_item(node.left, outer)
         right, two = self.from_item(node.right, outer)
@@ -48,7 +48,7 @@ class Joins(Expressions, ABC):
         return Join(left, right, kind, on=condition, at=node.at), view
 
     def _merge(self, node: Join, names: list[Ident], kind: str, one: View, two: View, view: View) -> Expr | None:
-        """Compare the columns of both sides and merge them in view; give the condition."""
+        """Compare the columns of both sides and merge them in view; return the condition."""
         parts: list[Expr] = []
         merged: dict[str, Item] = {}
         for name in names:

@@ -31,7 +31,7 @@ class Calling(Protocol):
 
 
 def measured(calling: Calling, node: Function, signature: Signature, args: list[Expr]) -> list[Expr]:
-    """Bring the arguments of a call to the units that its signature says (``{km}``).
+    """Convert the arguments of a call to the units that its signature says (``{km}``).
 
     A literal for an argument called `unit` says the unit of those that have none of their own, and overrules none.
     """

@@ -126,7 +126,7 @@ class QueryParser(FromParser):
         return left
 
     def set_all(self) -> bool:
-        """Go past a set operator and its ALL."""
+        """Read a set operator and its ALL."""
         op = self.tags[self.i]
         if self.old:
             self.refuse(f"ADQL 2.0 has no {op}", "ask for version 2.1")
@@ -317,7 +317,7 @@ class QueryParser(FromParser):
 
 
 def bare(query: Query) -> Body:
-    """Take the parentheses off where they mean nothing."""
+    """Remove the parentheses where they mean nothing."""
     return query if query.order_by or query.offset is not None else query.body
 
 

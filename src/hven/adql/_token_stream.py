@@ -190,7 +190,7 @@ class Words:
         return message, remedy
 
     def expect(self, tag: str, expected: str = "") -> None:
-        """Go past a word that must stand here."""
+        """Skip a word that must stand here."""
         if self.tags[self.i] != tag:
             self.unexpected(expected or tag, *((tag,) if tag.isalpha() else ()))
         self.i += 1

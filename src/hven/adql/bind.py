@@ -170,7 +170,7 @@ class _NoTables:
         return []
 
     def names(self) -> list[str]:
-        """There are none."""
+        """List none."""
         return []
 
 

@@ -240,7 +240,7 @@ def _cut(text: str, start: int, slot: int, tokens: Tokens, words: dict[str, str]
 
 
 def shape(text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:
-    """Take the literals out of a query: what is left is the key under which its plan can be used again.
+    """Separate the literals from a query: what is left is the key under which its plan can be used again.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ class Tables:
         return found
 
     def names(self) -> list[str]:
-        """Qualified names of all tables."""
+        """List the qualified names of all tables."""
         return [table.qualified for table in self._tables]
 
 

@@ -1,4 +1,4 @@
-"""Entry: a function said once: its signatures, what it gives, an example, and for those from outside also its SQL and its words."""
+"""Functions of ADQL, each said once: its signatures, what it gives, an example, and for those from outside also its SQL and its words."""
 
 from __future__ import annotations
 

@@ -561,7 +561,7 @@ N = TypeVar("N")
 
 
 def chain(node: Any, kind: type[Any], same: Callable[[Any], bool] = bool) -> tuple[Any, list[Any]]:
-    """Take ``a + b + c``, SELECT .. UNION SELECT .. or joins apart, without recursion.
+    """Split ``a + b + c``, SELECT .. UNION SELECT .. or joins into their parts, without recursion.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ _TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
 def relinked(template: str, names: Mapping[str, str]) -> tuple[str, str | None]:
-    """Put a table's own names for those of its source into a link; and give the first column that the table does not have."""
+    """Rename a link's columns as the table does; and return the first column that the table does not have."""
     lost = next((found[1] for found in _TEMPLATE.finditer(template) if found[1] is not None and found[1] not in names), None)
     return _TEMPLATE.sub(lambda found: found[0] if found[1] is None else f"{{{names.get(found[1], found[1])}}}", template), lost
 
@@ -36,7 +36,7 @@ class Carried:
         self.hidden = sum(item.column.display == HIDDEN for item in guesses)
 
     def of(self, column: Column) -> dict[str, Any]:
-        """Give what a column refers to, and whether it is hidden."""
+        """Return what a column refers to, and whether it is hidden."""
         if self._head is None:
             return {}
         found: dict[str, Any] = {"display": HIDDEN, "rank": 30} if column.display == HIDDEN else {}

@@ -64,7 +64,7 @@ def parsed(text: str, *, condition: bool = False) -> Expr:
 
 
 def _deeper(tree: Expr, most: int) -> bool:
-    """Say whether nodes stand within each other more than `most` times; `a + b + c` is two within each other."""
+    """Check whether more than `most` nodes stand within each other; `a + b + c` is two."""
     left: list[tuple[Node, int]] = [(tree, 0)]
     while left:
         node, depth = left.pop()
@@ -113,7 +113,7 @@ def holes(template: Written, what: str, faults: Faults) -> list[str | Hole]:
 
 
 def references(tree: Expr) -> Iterator[tuple[str, str, ColumnRef]]:
-    """Every column name in an expression as (prefix, name, node); prefix is '' or one of `PREFIXES`, lower case."""
+    """Yield every column name in an expression as (prefix, name, node); prefix is '' or one of `PREFIXES`, lower case."""
     for node in walk(tree):
         if isinstance(node, ColumnRef):
             prefix = ".".join(part.name for part in node.qualifier)
@@ -121,7 +121,7 @@ def references(tree: Expr) -> Iterator[tuple[str, str, ColumnRef]]:
 
 
 def calls(tree: Expr) -> Iterator[Function]:
-    """Every function call in an expression."""
+    """Yield every function call in an expression."""
     for node in walk(tree):
         if isinstance(node, Function):
             yield node

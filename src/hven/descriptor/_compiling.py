@@ -126,7 +126,7 @@ class Compiler:
         ), self.faults.sorted()
 
     def _wheres(self) -> tuple[Expr | None, Expr | None]:
-        """Give the condition on rows before they are grouped, and the one that the mapping's own queries have."""
+        """Compile the condition on rows: before they are grouped, or in the mapping's own queries."""
         grouping = self.names.grouping
         if grouping is not None:
             for key in self.spec.group_by:
@@ -213,7 +213,7 @@ class Compiler:
         return found
 
     def _rules(self, table: Table) -> tuple[list[Check], Bound | None]:
-        """Give the conditions over the table's own columns, and all of them as one query."""
+        """Compile the rules over the table's own columns: each as a check, all as one query."""
         checks: list[Check] = []
         conditions: list[Expr] = []
         target = Table(schema="", name=TARGET, columns=(*table.columns, Column(name=ROW, type=INT64, required=True)))
@@ -303,7 +303,7 @@ class Compiler:
         return table
 
     def _relinked(self, columns: list[Column], copies: dict[str, str]) -> list[Column]:
-        """Let links that came from the source name the table's own columns."""
+        """Rename the columns in links that came from the source as the table does."""
         names = {source: target for target, source in copies.items()}
         for number, column in enumerate(columns):
             if column.link is None or "link" in self.spec.given.get(column.name, ()):
@@ -316,7 +316,7 @@ class Compiler:
         return columns
 
     def _check_followed(self, names: list[str]) -> None:
-        """Names that came from the source itself: no two that differ only in case, and a word about those that need quotes."""
+        """Check names that came from the source: no two that differ only in case, and a word about those that need quotes."""
         seen: dict[str, str] = {}
         for name in names:
             if name.lower() in seen:
@@ -328,7 +328,7 @@ class Compiler:
                 self.faults.warning(message, self.spec.place, "another name, under 'columns' and 'map', is easier for readers")
 
     def _check_words(self, columns: list[Column]) -> None:
-        """UCDs and units that came from the source itself: those that are none, in a line each."""
+        """Check UCDs and units that came from the source: those that are none, in a line each."""
         for key, none in (("ucd", units.check_ucd), ("unit", _no_unit)):
             odd = [
                 f"{one.name} ({getattr(one, key)})"
@@ -362,7 +362,7 @@ class Compiler:
         return tuple(column.name for column in self.names.columns if column.name in found and column.name != INDEX)
 
     def _wanted(self, table: Table, copies: dict[str, str]) -> dict[str, Any]:
-        """Types for columns that are copied once and read by nothing else."""
+        """Choose types to read for columns that are copied once and read by nothing else."""
         sources = list(copies.values())
         types = {column.name: column.type for column in table.columns}
         kinds = {column.name: column.type for column in self.names.real}
@@ -375,7 +375,7 @@ class Compiler:
 
 
 def _common(rounds: list[dict[str, str]]) -> dict[str, str]:
-    """Give what is the same in all granules."""
+    """Find what is the same in all granules."""
     return {name: source for name, source in rounds[0].items() if all(one.get(name) == source for one in rounds[1:])}
 
 

@@ -20,7 +20,7 @@ NULL = Literal(None)
 
 
 def constant(value: Written, column: Column, what: str, faults: Faults) -> Expr | None:
-    """Give the tree of a constant of this column's type; None after a fault."""
+    """Convert a constant to a tree of this column's type; None after a fault."""
     if value.is_null:
         if column.required:
             faults.error(f"{what}: the column must have a value", value.place, "give one, or take 'required' away")

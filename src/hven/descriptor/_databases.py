@@ -21,7 +21,7 @@ _ADDRESS = re.compile(r"(postgres(?:ql)?://[^/?]*/[^/?]+)(?:/([^/?]+))?(\?.*)?")
 
 
 def split_address(text: str) -> tuple[str, str | None]:
-    """Take the table off ``postgresql://user@host/database/schema.table``; the address is empty if it is none of PostgreSQL."""
+    """Split the table off ``postgresql://user@host/database/schema.table``; the address is empty if it is no PostgreSQL."""
     match = _ADDRESS.fullmatch(text)
     if match is None:
         return "", None
@@ -35,17 +35,17 @@ class Facts:
     look: Any
 
     def columns_of(self, columns: Sequence[Column]) -> list[Column]:
-        """Give the columns that are served, as the database has them."""
+        """List the columns that are served, as the database has them."""
         known = {column.name for column in columns}
         return [column for column in self.look.described() if column.name in known]
 
     def key(self, guesses: Sequence[Guess]) -> list[Guess]:
-        """Give the columns of the primary key."""
+        """List the primary key's columns, if all of them are served."""
         by_source = {item.source: item for item in guesses}
         return [by_source[name] for name in self.look.primary if name in by_source] if set(self.look.primary) <= set(by_source) else []
 
     def notes(self, guesses: Sequence[Guess], *, live: bool) -> list[str]:
-        """Say which columns are left out, where foreign keys lead, which indexes are missing; and what the other way would be."""
+        """Note which columns are left out, where foreign keys lead, and what the other kind would be."""
         names = {item.source: item.column.name for item in guesses}
         found = [text.replace("; ", ": ", 1) for text in self.look.left_out()] if live else []
         for key in self.look.foreign:
@@ -61,7 +61,7 @@ class Facts:
 
 
 def look_of(kind: str, options: Mapping[str, Any], context: Context) -> Facts | None:
-    """Look at the table of a PostgreSQL database; None for everything else.
+    """Inspect the table of a PostgreSQL database; None for everything else.
 
     Raises
     ------

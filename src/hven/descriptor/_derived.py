@@ -50,7 +50,7 @@ class Derived:
         self._tables: dict[str, Table | None] = {}
 
     def columns(self, text: str, resource: Resource) -> tuple[Column, ...] | None:
-        """Give the columns of a query's answer; None if a table that it reads is known only when it is published.
+        """Find the columns of a query's answer; None if a table that it reads is known only when it is published.
 
         Raises
         ------

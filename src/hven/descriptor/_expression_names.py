@@ -42,14 +42,14 @@ class Targets(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What sets them, by name."""
+        """What sets each column, by name."""
 
     def value(self, name: str, asked: Place | None, what: str) -> Expr:
-        """Give the final tree of a target column; raises `Broken` after a fault."""
+        """Return the final tree of a target column; raises `Broken` after a fault."""
 
 
 def written(text: str, place: Place) -> Written:
-    """Give text its place, if a program made it."""
+    """Place text that a program made, so that faults in it say where."""
     if isinstance(text, Written):
         return text
     page = Page(place.file or "", "\n" * ((place.line or 1) - 1) + " " * ((place.column or 1) - 1) + text)
@@ -85,7 +85,7 @@ class Names:
         self.grouping = Grouping(self) if spec.group_by else None
 
     def failed(self) -> bool:
-        """Tell whether there are errors."""
+        """Check whether there are errors."""
         return any(fault.severity == "error" for fault in self.faults.found)
 
     def let(self, name: str, text: Written) -> None:
@@ -114,7 +114,7 @@ class Names:
         return self._known
 
     def bound(self, text: Written, what: str, targets: Targets | None) -> tuple[Expr, Meta]:
-        """Parse an expression, replace its names, type it: gives the tree over the source alone, and what its value is."""
+        """Parse an expression, replace its names, type it; return the tree over the source alone, and what its value is."""
         try:
             tree = parsed(str(text))
         except ParseError as error:
@@ -144,7 +144,7 @@ class Names:
         return tree
 
     def say(self, error: ParseError | BindError, text: Written, what: str) -> None:
-        """Place a fault of ADQL in the YAML file."""
+        """Report a fault of ADQL in the YAML file."""
         self.faults.error(f"{what}: {error.message.removesuffix(' in the subquery')}", text.at(error.offset), error.remedy)
 
     def typed(self, tree: Expr, text: Written, what: str, offset: int = 0) -> Meta:
@@ -205,7 +205,7 @@ class Names:
         return tree if self.grouping is None else self.grouping.keyed(tree)
 
     def name(self, node: ColumnRef, text: Written, what: str, targets: Targets | None, offset: int) -> Expr:
-        """Give what one name stands for: a source column, then a let name, then a constant; ``target.x``, ``site.x``."""
+        """Resolve a name: a source column, then a let name, then a constant; ``target.x``, ``site.x``."""
         prefix = ".".join(part.name for part in node.qualifier)
         word = node.name.name
         if prefix.lower() == "target":
@@ -248,7 +248,7 @@ class Names:
         raise Broken
 
     def collection(self, word: str) -> str | None:
-        """Give what the descriptor says of its collection; without a date of creation, it is created now."""
+        """Look up a key of the collection; without a date of creation, it is created now."""
         found: str | None = getattr(self.resource, word)
         if word == "created":
             return found or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -289,7 +289,7 @@ class Names:
         return self.made_before(function, args, text, what, node.at, offset)
 
     def made_before(self, function: PythonFunction, args: tuple[Expr, ...], text: Written, what: str, at: int, offset: int) -> Expr:
-        """Give the column that a function fills before the mapping is run."""
+        """Plan a function's call before the mapping is run; return the column that it fills."""
         key = Function(function.name, args)
         if key not in self.calls:
             origins: set[str] = set()
@@ -308,7 +308,7 @@ class Names:
         return trees.name(self.calls[key].output, at)
 
     def origins(self, meta: Meta) -> frozenset[str]:
-        """Names of the source columns behind a value, through Python calls."""
+        """Find the source columns behind a value, through Python calls."""
         found: set[str] = set()
         for name in meta.origins:
             found |= self.call_origins.get(name, {name})
@@ -316,7 +316,7 @@ class Names:
 
 
 def _may_be_address(tree: Expr) -> bool:
-    """Tell whether a text may begin with http: by the constant that it begins with, else it may."""
+    """Check whether a text may begin with http, by its first constant; others may, but for a file's facts."""
     while isinstance(tree, Binary) and tree.op == "||":
         tree = tree.left
     if isinstance(tree, Literal):
@@ -325,7 +325,7 @@ def _may_be_address(tree: Expr) -> bool:
 
 
 def origins_of(tree: Any) -> set[str]:
-    """Names of all columns in a tree."""
+    """List the names of all columns in a tree."""
     return {node.name.name for node in walk(tree) if isinstance(node, ColumnRef)}
 
 

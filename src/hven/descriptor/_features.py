@@ -61,7 +61,7 @@ def _target(proposer: Proposer, known: dict[str, Fact]) -> None:
 
 
 def _on_a_body(proposer: Proposer) -> bool:
-    """Say whether the target is a body: by name, or all names that there are."""
+    """Check whether the target is a body, by its name or any of its names."""
     how, text, _ = proposer.made.settings.get("target_name", ("", "", ""))
     if how == "map":
         return any(

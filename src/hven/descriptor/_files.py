@@ -30,7 +30,7 @@ _COLUMNS = (
 
 
 def files_table(entries: Sequence[Fields], around: Inherited, faults: Faults) -> TableSpec | None:
-    """Make the table of a collection's files, which is ingested like any other; None if there are none, or faults."""
+    """Build the table of a collection's files, which is ingested like any other; None if there are none, or faults."""
     sources = []
     for item in entries:
         patterns = item.get("files", ())

@@ -97,7 +97,7 @@ def _column(
     owners: Mapping[int, str],
     faults: Faults,
 ) -> Column:
-    """Give the column as readers see it: what each bit means stands in its description."""
+    """Build the column as readers see it: its description says what each bit means."""
     name, place = str(said["column"]), said["column"].place
     highest = max(owners, default=0)
     column = next((one for one in made if one.name.lower() == name.lower()), None)

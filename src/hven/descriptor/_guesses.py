@@ -65,7 +65,7 @@ _SENTINELS = (
 
 
 def identifier(name: str) -> str:
-    """Make a regular ADQL identifier of any text: lower case, plain letters, no reserved word.
+    """Convert any text to a regular ADQL identifier: lower case, plain letters, no reserved word.
 
     ``'e_Vmag'`` -> ``'e_vmag'``; ``'Diameter (km)'`` -> ``'diameter_km'``; ``'err-'`` -> ``'err_minus'``; ``'2MASS'`` -> ``'c_2mass'``.
     """
@@ -80,7 +80,7 @@ def identifier(name: str) -> str:
 
 
 def split_unit(name: str) -> tuple[str, str | None]:
-    """Take a unit off the end of a heading: ``'Diameter (km)'`` -> ``('Diameter', 'km')``."""
+    """Split a unit off the end of a heading: ``'Diameter (km)'`` -> ``('Diameter', 'km')``."""
     match = _BRACKETS.search(name)
     plural = match is not None and match.group() == "(s)"  # file(s)
     if (
@@ -120,7 +120,7 @@ class Seen:
     whole: bool = True
 
     def add(self, values: pa.Array) -> None:
-        """Count a batch."""
+        """Add a batch to what was seen."""
         self.rows += len(values)
         self.nulls += values.null_count
         if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
@@ -168,7 +168,7 @@ class Seen:
 
     @property
     def minus_one(self) -> bool:
-        """Nothing is negative but -1."""
+        """Whether nothing is negative but -1."""
         return bool(self.minimum == -1 and self.inner[0] is not None and self.inner[0] >= 0)
 
     @property
@@ -285,7 +285,7 @@ def _with_ucds(guesses: list[Guess], seen: dict[str, Seen]) -> list[Guess]:
 
 
 def _fitting(word: str, item: Guess, facts: Seen) -> str | None:
-    """Keep the UCD of a quantity off what is none: truth values, flags, counters, words."""
+    """Replace a quantity's UCD on what is no quantity: truth values, flags, counters, words."""
     column, name, about = item.column, item.source.lower(), (item.column.description or "").strip().lower()
     if column.type.datatype in {"boolean", "bit"} or re.search(r"flag|^(is|has)_", name) or about.startswith("flag"):
         return word if word.startswith("meta.") else "meta.code"
@@ -296,7 +296,7 @@ def _fitting(word: str, item: Guess, facts: Seen) -> str | None:
 
 
 def _position(item: Guess, facts: Seen) -> Guess:
-    """Make degrees of positions: sexagesimal text is read, and right numbers without a unit are degrees."""
+    """Convert positions to degrees: sexagesimal text is read, and right numbers without a unit are degrees."""
     word = item.column.ucd or ""
     if not word.startswith(("pos.eq.ra", "pos.eq.dec", "pos.galactic", "pos.ecliptic", "pos.bodyrc")):
         return item
@@ -342,7 +342,7 @@ def positions_of(guesses: Sequence[Guess]) -> tuple[str, str] | None:
 
 
 def sexagesimal_parts(names: Iterable[str]) -> tuple[str, str] | None:
-    """Give expressions for right ascension and declination in degrees, if they stand in pieces as in CDS catalogues (RAh RAm RAs DE- DEd DEm DEs)."""
+    """Write expressions for right ascension and declination in degrees, if they stand in pieces as in CDS catalogues (RAh RAm RAs DE- ..)."""
     there = set(names)
     if not {"RAh", "RAm", "DE-", "DEd"} <= there:
         return None
@@ -352,7 +352,7 @@ def sexagesimal_parts(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def key_candidates(guesses: Sequence[Guess], seen: dict[str, Seen]) -> list[Guess]:
-    """Give columns that may name a row: whole, filled, called or described so; the likeliest first."""
+    """List columns that may name a row: integers or text, no nulls, called or described so; the likeliest first."""
 
     def likely(item: Guess) -> int:
         name, word = item.column.name, item.column.ucd or ""

@@ -26,7 +26,7 @@ class Finder(Protocol):
 
 
 def footprint(names: Finder, node: Function, text: Written, what: str, offset: int) -> Expr:
-    """Give ``wcs_footprint()`` its cards: CDi_j, or PCi_j with CDELTi, or CDELTi with CROTA2 (FITS WCS papers I and II)."""
+    """Fill in the cards of ``wcs_footprint()``: CDi_j, or PCi_j with CDELTi, or CDELTi with CROTA2 (FITS WCS I and II)."""
 
     def card(name: str) -> Expr | None:
         column = names.find(Ident(name)) or names.find(Ident(f"Z{name}")) if name.startswith("NAXIS") else names.find(Ident(name))
@@ -56,7 +56,7 @@ _SCALES = (*(f"{kind}{pair}" for kind in ("CD", "PC") for pair in _PAIRS), "CDEL
 
 
 def _matrix(cards: dict[str, Expr | None]) -> list[Expr] | None:
-    """Give degrees for each pixel; cards that are not there, and those that a file lacks, have the standard's defaults."""
+    """Build the matrix in degrees per pixel; cards that are not there, or that a file lacks, have the standard's defaults."""
 
     def known(name: str, default: float) -> Expr:
         tree = cards[name]

@@ -43,7 +43,7 @@ def _observed(value: Any, what: str, faults: Faults) -> Fields | None:
 
 
 def _deletions(value: Any, what: str, faults: Faults) -> Any:
-    """Give the word, or `Fields` with ``column``."""
+    """Read a word, or `Fields` with ``column``."""
     return Deletions.record.read(value, what, faults) if isinstance(value, Entries) else reader(DeletionWord)(value, what, faults)
 
 

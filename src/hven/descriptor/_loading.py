@@ -154,7 +154,7 @@ def to_fill(path: Path, settings: Settings) -> list[Fault]:
 
 
 def _of_what_is_written(spec: TableSpec, found: list[Fault], settings: Settings) -> list[Fault]:
-    """Leave out what a standard asks for if none is called as the table says: only the like of it is known, or nothing."""
+    """Drop what a standard asks for if none is called as the table says: only its like is known, or nothing."""
     known = standards(settings)
     if spec.table.standard is None or spec.table.standard in known:
         return found
@@ -192,7 +192,7 @@ def _views_of_private_tables(resource: Resource) -> list[Fault]:
 
 
 def _follows(fault: Fault, spec: TableSpec, faults: list[Fault]) -> bool:
-    """Tell whether a column has no value only because what should set it was refused."""
+    """Check whether a column has no value only because what should set it was refused."""
     match = re.match(rf"tables\.{re.escape(spec.table.name)}\.columns\.(.*): nothing gives this column a value", fault.message)
     if match is None:
         return False
@@ -277,7 +277,7 @@ def load_standard(name: str) -> Resource:
 
 
 def read(path: Path, settings: Settings, *, standard: bool = False) -> tuple[Resource | None, list[Fault]]:
-    """Read a descriptor; give what could be made of it, and all faults and warnings."""
+    """Read a descriptor; return what could be made of it, and all faults and warnings."""
     result = Gathered()
     root = gather(path, settings, result)
     faults = result.faults
@@ -305,7 +305,7 @@ def _whole_table(key: Written, value: Any, settings: Settings, result: Gathered)
 
 
 def _with_observations(table: Entries, settings: Settings, result: Gathered) -> Entries:
-    """Put tables of the standards in place of what ``obscore:`` says."""
+    """Replace ``obscore:`` by tables of the standards."""
     written_ = table.get(OBSCORE)  # type: ignore[call-overload]
     made: dict[Written, Any] = {key: value for key, value in table.items() if key not in {OBSCORE, RADIO}}
     radio = written_.get("radio") if isinstance(written_, Entries) else None  # type: ignore[call-overload]

@@ -60,7 +60,7 @@ class Lookup:
         return Table(schema="", name=self.name, columns=(key, *ends, self.value.having(name=f"{self.name}.value")))
 
     def on(self) -> Expr:
-        """Give the join's condition."""
+        """Build the join's condition."""
         begin = trees.name(f"{self.name}.key")
         if self.ends is None:
             return Compare("=", self.key, begin)
@@ -68,7 +68,7 @@ class Lookup:
         return And((Compare(">=", self.key, begin), Or((IsNull(end), Compare("<", self.key, end)))))
 
     def is_at(self, place: int) -> Expr:
-        """Give the condition of the entry at a place."""
+        """Build the condition of the entry at a place."""
         begin = Literal(self.keys[place])
         if self.ends is None:
             return Compare("=", self.key, begin)
@@ -76,7 +76,7 @@ class Lookup:
         return above if end is None else And((above, Compare("<", self.key, Literal(end))))
 
     def unmatched(self) -> Expr:
-        """Give the condition of rows that have a key, but none that is known."""
+        """Build the condition of rows that have a key, but none that is known."""
         there = IsNull(self.key, negated=True)
         if self.rows is not None:
             return And((there, IsNull(trees.name(f"{self.name}.key"))))
@@ -102,16 +102,16 @@ class Lookups:
         return {one.name: one.rows for one in self._known if one.rows is not None}
 
     def owns(self, column: str) -> bool:
-        """Tell whether a column is one of a lookup's relation."""
+        """Check whether a column is one of a lookup's relation."""
         return any(column in {f"{one.name}.key", f"{one.name}.end", f"{one.name}.value"} for one in self._known)
 
     def joined(self, found: list[Expr]) -> list[Lookup]:
-        """Give the lookups whose relations these trees read."""
+        """Find the lookups whose relations these trees read."""
         read = {name for tree in found for name in origins_of(tree)}
         return [one for one in self._known if one.rows is not None and {f"{one.name}.key", f"{one.name}.value"} & read]
 
     def tree(self, setting: Setting, key: Expr, meta: Meta, origins: frozenset[str], typed: Column | None, what: str) -> Expr | None:
-        """Give the tree of a looked-up value; None after a fault.
+        """Build the tree of a looked-up value; None after a fault.
 
         Parameters
         ----------
@@ -198,7 +198,7 @@ def _default(text: Written, kind: Type, what: str, faults: Faults) -> Expr | Non
 
 
 def joined_keys(parts: list[Expr]) -> Expr:
-    """Make one text of several keys; what stands between them is in no key."""
+    """Join several keys to one text; what stands between them is in no key."""
     return trees.joined([part for one in parts for part in (one, Literal(BETWEEN))][:-1])
 
 

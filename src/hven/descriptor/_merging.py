@@ -118,7 +118,7 @@ def _neighbours(missing: Path, written: str) -> list[str]:
 
 
 def merge(lower: Entries, upper: Entries, level: str = "") -> Entries:
-    """Put `upper` over `lower`: maps are merged key by key, everything else is replaced.
+    """Merge `upper` over `lower`: maps are merged key by key, everything else is replaced.
 
     In a table, a target that `upper` sets (under set, text, map or lookup) is taken out of `lower`, however it was set there, and the
     optional columns of both are asked for.
@@ -161,7 +161,7 @@ def _without(value: Any, names: set[str]) -> Any:
 
 
 def from_toml(settings: Settings) -> Entries:
-    """Give ``[defaults]`` of hven.toml as written values, with the lines they stand in as far as they can be found."""
+    """Read ``[defaults]`` of hven.toml as written values, with their lines where they can be found."""
     file = settings.directory / "hven.toml"
     try:
         text = file.read_text(encoding="utf-8")
@@ -195,7 +195,7 @@ def from_toml(settings: Settings) -> Entries:
 
 
 def standards(settings: Settings | None = None) -> dict[str, Path]:
-    """All standards by name: those shipped, and ``standards/*.yaml`` of the site."""
+    """List all standards by name: those shipped, and ``standards/*.yaml`` of the site."""
     found = {path.stem: path for path in sorted(STANDARDS.glob("*.yaml"))}
     if settings is not None:
         found |= {path.stem: path for path in sorted((settings.directory / "standards").glob("*.yaml"))}
@@ -219,7 +219,7 @@ def _parsed(name: str, path: Path, state: tuple[int, int] | None) -> tuple[Any, 
 
 
 def apply_standard(key: Written, table: Entries, settings: Settings, result: Gathered) -> Entries:
-    """Put the table called `key` over the standard that it names: its columns (optional ones if asked for), rules, groups."""
+    """Merge the table called `key` over the standard that it names: its columns (optional ones if asked for), rules, groups."""
     faults = result.faults
     name = table.get("standard")  # type: ignore[call-overload]
     if not isinstance(name, Written):
@@ -250,12 +250,12 @@ def apply_standard(key: Written, table: Entries, settings: Settings, result: Gat
 
 
 def optional_columns(standard: str) -> frozenset[str]:
-    """Give the names of a shipped standard's optional columns, for hints."""
+    """List a shipped standard's optional columns, for hints."""
     return frozenset(name for name, optional in standard_columns(standard).items() if optional)
 
 
 def standard_columns(standard: str) -> dict[str, bool]:
-    """Give the names of a shipped standard's columns, and whether each is there only if a table asks for it."""
+    """List a shipped standard's columns, and whether each is there only if asked for."""
     known = standards()
     path = known.get(standard) or known.get(meant(standard, known) or "")
     root: Any = _standard(standard, path)[0] if path is not None else None
@@ -268,7 +268,7 @@ def standard_columns(standard: str) -> dict[str, bool]:
 
 
 def _severities(base: Entries, settings: Settings) -> Entries:
-    """Give the rules of a standard the severities that the site says."""
+    """Replace severities of a standard's rules by those that the site sets."""
     rules = base.get("rules")  # type: ignore[call-overload]
     if not isinstance(rules, Entries) or not settings.rules:
         return base
@@ -332,7 +332,7 @@ def _with_optional(base: Entries, table: Entries, faults: Faults) -> Entries:
 
 
 def _asked(wanted: list[Written], base: Entries) -> list[Written]:
-    """Put the columns of a family in place of its name."""
+    """Replace the name of a family by its columns."""
     families = base.get("families")  # type: ignore[call-overload]
     known = {str(key): value for key, value in families.items()} if isinstance(families, Entries) else {}
     found: list[Written] = []
@@ -343,7 +343,7 @@ def _asked(wanted: list[Written], base: Entries) -> list[Written]:
 
 
 def _applicable(key: Written, value: Any, gone: set[str]) -> Any:
-    """Leave out a standard's rules about optional columns that this table does not have."""
+    """Drop a standard's rules about optional columns that this table does not have."""
     if key != "rules" or not isinstance(value, Entries) or not gone:
         return value
     about = re.compile(rf"\b(?:{'|'.join(map(re.escape, gone))})\b")
@@ -356,7 +356,7 @@ def _applicable(key: Written, value: Any, gone: set[str]) -> Any:
 
 
 def _of_columns(rule: Any, gone: set[str]) -> Any:
-    """Leave columns out of a rule's list, two by two where they are pairs; None if nothing is left to check."""
+    """Drop columns from a rule's list, two by two where they are pairs; None if nothing is left to check."""
     columns = rule.get("columns") if isinstance(rule, Entries) else None  # type: ignore[call-overload]
     if columns is None:
         return rule
@@ -378,7 +378,7 @@ KEEP_BRACES = {"text", "links", "link"}
 
 
 def expand(holder: Entries, makes: tuple[str, ...], what: str, faults: Faults) -> Entries:
-    """Carry out ``for`` loops: copies of `makes` (columns, map, ... or tables) for each value, added to those of `holder`."""
+    """Expand ``for`` loops: copies of `makes` (columns, map, ... or tables) for each value, added to those of `holder`."""
     loops = holder.get("for")  # type: ignore[call-overload]
     if loops is None:
         return holder

@@ -40,7 +40,7 @@ def source_spec(value: Entries | Written, what: str, faults: Faults) -> SourceSp
 
 
 def plain(value: Any) -> Any:
-    """Turn written values into Python ones: what stands without quotes and looks like a number is one, by YAML 1.2's rules."""
+    """Convert written values to Python's: what stands without quotes and looks like a number is one, by YAML 1.2's rules."""
     if isinstance(value, Entries):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Items):
@@ -90,14 +90,14 @@ def _checked(
 
 @cache
 def _strict(model: type[BaseModel]) -> type[BaseModel]:
-    """Make one of a source of others refuse a misspelt option, unless it says otherwise."""
+    """Derive a model that refuses a misspelt option, unless it says otherwise."""
     if "extra" in model.model_config:
         return model
     return type(model.__name__, (model,), {"model_config": {"extra": "forbid"}, "__module__": model.__module__})
 
 
 def _as_text(options: Any, written: Any, loc: Sequence[str | int]) -> bool:
-    """Put back the text of a scalar that a model wants as text; `loc` may carry pydantic's names of union members."""
+    """Restore the text of a scalar that a model wants as text; `loc` may carry pydantic's names of union members."""
     for position, step in enumerate(loc):
         if isinstance(options, dict) and step in options:
             inner, node = options[step], written.get(step)

@@ -42,7 +42,7 @@ def partition(what: str, fields: Fields, names: Sequence[str], closed: bool, fau
 
 
 def check_partition(what: str, table: Table, place: Place, faults: Faults, *, follow: bool = False) -> None:
-    """See that the table's columns allow its partition; `follow`: they are known only now."""
+    """Check that the table's columns allow its partition; `follow`: they are known only now."""
     said = table.partition
     if said is None:
         return

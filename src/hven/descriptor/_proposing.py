@@ -95,17 +95,17 @@ class Fact:
         return float(found["min"].as_py()), float(found["max"].as_py())
 
     def within(self, low: float, high: float) -> bool:
-        """Whether all numbers lie there."""
+        """Check whether all numbers lie there."""
         return self.bounds is not None and low <= self.bounds[0] and self.bounds[1] <= high
 
     def mostly(self, pattern: str) -> bool:
-        """Whether nearly all texts match."""
+        """Check whether nearly all texts match."""
         if not self.is_text or not len(self.filled):
             return False
         return (pc.sum(pc.match_substring_regex(self.filled, pattern)).as_py() or 0) >= 0.97 * len(self.filled)
 
     def distinct(self, most: int = 300) -> list[str]:
-        """Give the different texts, if they are few."""
+        """List the distinct texts, if they are few."""
         if not self.is_text:
             return []
         found = pc.unique(self.filled).to_pylist()
@@ -116,7 +116,7 @@ class Fact:
         return form_of([word.strip() for word in pc.unique(self.filled).to_pylist()[:200]])
 
     def time(self) -> tuple[str, str] | None:
-        """Say whether its values are times: what kind (stamp, jd, mjd, year), and an expression for it."""
+        """Recognise times: their kind (stamp, jd, mjd, year), and an expression for them."""
         if pa.types.is_timestamp(self.sample.type):
             return "stamp", self.sql
         if self.mostly(ISO):
@@ -165,14 +165,14 @@ class Proposal:
             self.used.update(fact.source for fact in facts)
 
     def without(self, column: str, reason: str) -> None:
-        """Take a proposal back: it does not pass the check."""
+        """Withdraw a proposal: it does not pass the check."""
         how, text, _ = self.settings.pop(column)
         self.types.pop(column, None)
         self.fill[column] = f"{how} {text} was thought of, but {reason}"
 
 
 def facts_of(guesses: Sequence[Guess], sample: Mapping[str, pa.Array], *, lists: bool = False) -> list[Fact]:
-    """Put together what is known of the source's columns: those of single values, or of lists."""
+    """Collect what is known of the source's columns: those of single values, or of lists."""
     return [
         Fact(
             source=item.source,
@@ -216,7 +216,7 @@ class Proposer:
         return next(iter(sorted([*both, *by_ucd, *by_name], key=lambda fact: fact.gaps)), None)
 
     def direct(self) -> None:
-        """Take columns that are called as in the standard, where their values fit."""
+        """Propose columns that are called as in the standard, where their values fit."""
         for fact in self.facts:
             name = fact.source.lower() if fact.source.lower() in self.standard else fact.called
             column = self.standard.get(name)
@@ -246,7 +246,7 @@ class Proposer:
                 self.made.map(name, f"nullif(trim({text}), '')" if fact.is_text and kind == "string" else text, "", fact)
 
     def unique(self) -> tuple[str, str]:
-        """Give text that is another one in each row, and how it was found."""
+        """Write an expression unique in each row, and how it was found."""
         if not self.key:
             return (
                 "clean(file.stem) || '_' || CAST(source.row AS VARCHAR)",
@@ -427,7 +427,7 @@ class Proposer:
                 self.made.map(column, f"clean({found.sql})", f"guessed from {found.source}", found)
 
     def target(self) -> str | None:
-        """Propose target_name; gives the class that all have, a column for it, or nothing."""
+        """Propose target_name; return the class that all have, a column for it, or nothing."""
         if "target_name" in self.made.settings:
             how, text, _ = self.made.settings["target_name"]
             return text if how == "map" else f"'{text}'" if bodies.find(text) else None
@@ -455,7 +455,7 @@ class Proposer:
 
 
 def _names_bodies(words: Sequence[str]) -> bool:
-    """Tell that nearly all words are names of bodies."""
+    """Check whether most words are names of bodies."""
     known = sum(bodies.find(word) is not None for word in words)
     return known > 0 and known >= 0.6 * len(words)
 
@@ -546,7 +546,7 @@ def epn_tap(proposer: Proposer) -> Proposal:
 
 
 def _needed(proposer: Proposer, made: Proposal) -> None:
-    """Take back address and thumbnails without what belongs to them; add what the standard asks for."""
+    """Withdraw address and thumbnails without what belongs to them; add what the standard asks for."""
     for column in ("service_title", "spatial_frame_type"):
         if column == "service_title" and column in made.settings:
             made.settings.pop(column)  # it is the schema's name here

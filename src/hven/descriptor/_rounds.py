@@ -44,7 +44,7 @@ class Reading:
     region: bool = False  # not any text, and so never an empty one
 
     def failed(self) -> Expr:
-        """Give the condition of those rows."""
+        """Build the condition of those rows."""
         words = () if self.region else (Not(Compare("=", self.given, Literal(""))),)
         return And((IsNull(self.given, negated=True), *words, IsNull(self.made)))
 
@@ -77,13 +77,13 @@ class Round:
         self.readings: list[Reading] = []
 
     def _order(self) -> list[str]:
-        """Columns in order: those of the source, if they are followed (refined ones stay where they are), then the others."""
+        """Order the columns: those of the source, if they are followed (refined ones stay where they are), then the others."""
         said = {name.lower(): name for name in (*self.settings, *self.declared)}
         followed = [said.get(column.name.lower(), column.name) for column in self.names.real] if self.spec.follow else []
         return list(dict.fromkeys([*followed, *self.declared, *self.settings]))
 
     def evaluate(self) -> None:
-        """Work out every column; faults are collected."""
+        """Compile every column; faults are collected."""
         for name in self.order:
             try:
                 self.value(name, None, "")
@@ -94,11 +94,11 @@ class Round:
             self.condition = self.names.condition(*self.granule.condition, what, self)
 
     def items(self) -> list[tuple[str, Expr]]:
-        """Name and tree of every column, in order."""
+        """List name and tree of every column, in order."""
         return [(name, tree) for name in self.order if (tree := self.trees.get(name)) is not None]
 
     def value(self, name: str, asked: Place | None, what: str) -> Expr:
-        """Give the final tree of a target column."""
+        """Compile the final tree of a target column, once."""
         if name in self.trees:
             tree = self.trees[name]
             if tree is None:
@@ -148,7 +148,7 @@ class Round:
         return converted
 
     def _raw(self, name: str, setting: Setting | None, column: Column | None, where: str, place: Place) -> tuple[Expr, Meta, Column | None]:
-        """Give the value before conversion, what it is, and the source column if it is one unchanged."""
+        """Find the value before conversion, its metadata, and the source column if it is one unchanged."""
         names = self.names
         if setting is None:
             source = names.find(Ident(name))
@@ -297,7 +297,7 @@ class Round:
             raise Broken from None
 
     def _frame(self, column: Column) -> str:
-        """Give the celestial frame of a column as STC-S says it; nothing for others, whose frame it has no word for."""
+        """Name the celestial frame of a column as STC-S does; empty for others, which it has no word for."""
         system = next((frame.system for frame in self.spec.table.frames if frame.id == column.frame), None)
         return system if system in frames.CELESTIAL else ""
 

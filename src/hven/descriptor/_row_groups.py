@@ -45,10 +45,10 @@ class Expressions(Protocol):
         """Replace names by what they stand for."""
 
     def typed(self, tree: Expr, text: Written, what: str, offset: int = 0) -> Meta:
-        """Give type, unit and origins."""
+        """Infer type, unit and origins."""
 
     def origins(self, meta: Meta) -> frozenset[str]:
-        """Give the source columns behind a value."""
+        """Find the source columns behind a value."""
 
 
 class Grouping:
@@ -64,7 +64,7 @@ class Grouping:
 
     @contextmanager
     def rows(self) -> Iterator[None]:
-        """Expressions within are about single rows: aggregates are faults there."""
+        """Treat expressions within as about single rows: aggregates are faults there."""
         before, self.inside = self.inside, True
         try:
             yield
@@ -72,7 +72,7 @@ class Grouping:
             self.inside = before
 
     def key(self, text: Written, what: str) -> None:
-        """Take one entry of ``group_by``: a column of the source, a ``let`` name, an expression."""
+        """Add an entry of ``group_by``: a column of the source, a ``let`` name, an expression."""
         with self.rows():
             try:
                 tree, meta = self.names.bound(text, what, None)
@@ -86,7 +86,7 @@ class Grouping:
             self.keys[tree] = self._column(f"key.{len(self.keys) + 1}", meta.type, meta, self.names.origins(meta))
 
     def keyed(self, tree: Expr) -> Expr:
-        """Put the key in the place of an expression that is one."""
+        """Replace expressions that are keys by the keys."""
         if self.inside or not self.keys:
             return tree
         return transform(tree, lambda node: trees.name(self.keys[node], node.at) if node in self.keys else node)
@@ -143,7 +143,7 @@ class Grouping:
         return name
 
     def plan(self, source: Table, where: Expr | None, plain: tuple[str, ...]) -> Groups:
-        """Put together what is worked out for each row, before rows are grouped.
+        """Plan what is computed for each row, before rows are grouped.
 
         Raises
         ------

@@ -47,7 +47,7 @@ def schema() -> dict[str, Any]:
 
 
 def _source(definitions: dict[str, Any]) -> dict[str, Any]:
-    """One definition per kind; ``kind`` may be left out where the files' names tell it."""
+    """Build a definition per kind; ``kind`` may be left out where the files' names tell it."""
     choices: list[dict[str, Any]] = [{"type": "string", "description": "a file or pattern whose name tells the kind"}]
     for kind in plugins.names("sources"):
         try:
@@ -65,7 +65,7 @@ def _source(definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _relaxed(said: dict[str, Any]) -> dict[str, Any]:
-    """Say what is accepted, not what comes of it: one value for a list, one list for all columns, a number where text is wanted."""
+    """Relax a JSON Schema to what is accepted: one value for a list, one list for all columns, a number where text is wanted."""
     if "anyOf" in said:
         return {**said, "anyOf": [_relaxed(item) for item in said["anyOf"]]}
     about: dict[str, Any] = {key: said[key] for key in ("description", "default", "title") if key in said}

@@ -24,7 +24,7 @@ COLUMN = {
 
 
 def marked(table: Entries) -> Entries:
-    """Put the column, and what sets it, under what the table says."""
+    """Add the column, and what sets it, to what the table says."""
     said = table.get("simulated")  # type: ignore[call-overload]
     if not isinstance(said, Written):  # there is none, or its shape is told with the others'
         return table

@@ -34,7 +34,7 @@ NARROWED = {"sql", "tap"}  # kinds that give the rows behind a watermark alone
 
 
 def _duration(value: Any, what: str, faults: Faults, *, bare: bool = False) -> Any:
-    """Give seconds: ``2 d``, ``1 h``, ``30 min``; if `bare`, a number without a unit is right, too, and stays as written."""
+    """Convert to seconds: ``2 d``, ``1 h``, ``30 min``; if `bare`, a number without a unit is right, too, and stays so."""
     if not isinstance(value, Written) or value.is_null:
         faults.error(f"{what} must be a length of time, not {kind(value)}", value.place, "2 d, 1 h, 30 min")
         return None
@@ -54,12 +54,12 @@ def _duration(value: Any, what: str, faults: Faults, *, bare: bool = False) -> A
 
 
 def _full(value: Any, what: str, faults: Faults) -> Any:
-    """Give seconds, or infinity for ``never``."""
+    """Convert to seconds; ``never`` is infinity."""
     return math.inf if isinstance(value, Written) and value.strip().lower() == "never" else _duration(value, what, faults)
 
 
 def _share(value: Any, what: str, faults: Faults) -> float | None:
-    """Give the fraction that ``10 %`` is."""
+    """Convert ``10 %`` to a fraction."""
     found = _SHARE.fullmatch(value) if isinstance(value, Written) else None
     if found is None or float(found[1]) > 100:
         faults.error(f"{what} must be a share of the rows in percent, not {kind(value)}", value.place, "10 %")
@@ -126,7 +126,7 @@ def sync(what: str, fields: Fields, names: Sequence[str], faults: Faults) -> Syn
 
 @cache
 def _zones() -> set[str]:
-    """Give all time zones: each is a file that is opened for it."""
+    """List all time zones, once: each is a file that is opened for it."""
     return zoneinfo.available_timezones()
 
 
@@ -176,7 +176,7 @@ _NAMES = {
 
 
 def _check_cron(text: str, place: Place, faults: Faults) -> None:
-    """Look at each of the five fields."""
+    """Check each of the five fields."""
     parts = text.split()
     if len(parts) != len(_FIELDS):
         faults.error(f"sync.cron has {len(parts)} fields instead of 5", place, 'minute, hour, day, month, weekday: "15 3 * * *"')

@@ -139,12 +139,12 @@ class Draft:
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
     def table(self, table: Mapping[str, Any]) -> str:
-        """Give the name that the table has."""
+        """Name the table."""
         return str(table.get("called", "main"))
 
 
 def full_name(standard: str, settings: Settings | None = None) -> str:
-    """Give the newest standard of a name: ``epn-tap`` is epn-tap-2.0.
+    """Find the newest standard of a name: ``epn-tap`` is epn-tap-2.0.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def full_name(standard: str, settings: Settings | None = None) -> str:
 
 
 def passing(draft: Draft, path: Path, settings: Settings) -> str:
-    """Write the descriptor to `path`, and take back what does not pass the check; gives the text."""
+    """Write the descriptor to `path`, and take back what does not pass the check; return the text."""
     shipped = standards(settings)[draft.standard]
     table: Mapping[str, Any] = next(iter(yaml.safe_load(shipped.read_text(encoding="utf-8"))["tables"].values()))
     made = draft.proposal(table)
@@ -184,7 +184,7 @@ def passing(draft: Draft, path: Path, settings: Settings) -> str:
 
 
 def _optional(made: Proposal, table: Mapping[str, Any]) -> list[str]:
-    """Give the optional columns that are used, and those that belong to them."""
+    """List the optional columns that are used, and those that belong to them."""
     known: Mapping[str, Any] = table["columns"]
     wanted = {name for name in made.settings if known[name].get("optional")}
     families: Mapping[str, Sequence[str]] = table.get("families", {})

@@ -35,12 +35,12 @@ _SHAPES = {"polygon": "Polygon", "circle": "Circle", "point": "Position"}  # xty
 
 
 def unslotted(tree: N) -> N:
-    """Take the numbers off literals: those of one text say nothing in a query put together from many."""
+    """Remove the slots of literals: those of one text say nothing in a query made of many."""
     return transform(tree, lambda node: Literal(node.value, at=node.at) if isinstance(node, Literal) and node.slot >= 0 else node)
 
 
 def moved(tree: Expr, at: int) -> Expr:
-    """Give every node of a tree one position: that of the name it was put in for."""
+    """Move every node of a tree to one position: that of the name it was put in for."""
 
     def put(node: Node) -> Node:
         return node if node.at == at else transform(replace(node, at=at), put)
@@ -54,7 +54,7 @@ def name(column: str, at: int = -1) -> ColumnRef:
 
 
 def text(tree: Expr, meta: Meta) -> Expr:
-    """Turn a value into text."""
+    """Convert a value to text."""
     if meta.type.is_string:
         return tree
     if meta.type.is_boolean:
@@ -67,7 +67,7 @@ def _truth(tree: Expr) -> Expr:
 
 
 def joined(parts: list[Expr]) -> Expr:
-    """Put texts one after the other; NULL if one of them is NULL."""
+    """Concatenate texts; NULL if one of them is NULL."""
     tree = parts[0]
     for part in parts[1:]:
         tree = Binary("||", tree, part)
@@ -83,7 +83,7 @@ def formatted(tree: Expr, spec: str) -> Expr:
 
 
 def _padded(whole: Expr, width: int) -> Expr:
-    """Zeros in front, up to `width` characters with the sign."""
+    """Pad with zeros in front, up to `width` characters with the sign."""
     if width <= 1:
         return Cast(whole, "VARCHAR")
     positive = _zeros(whole, width)
@@ -101,7 +101,7 @@ def _zeros(whole: Expr, width: int) -> Expr:
 
 
 def _fixed(tree: Expr, decimals: int, width: int) -> Expr:
-    """Give exactly so many decimals: the whole and the decimal part are made of one rounded whole number."""
+    """Format a value with so many decimals: the whole and the decimal part are made of one rounded whole number."""
     scale = 10**decimals
     number = Cast(Function("ROUND", (Binary("*", Function("ABS", (tree,)), Literal(scale)), Literal(0))), "BIGINT")
     part = Function("MOD", (number, Literal(scale)))
@@ -127,7 +127,7 @@ class Unfit(Exception):
 
 
 def cast(tree: Expr, meta: Meta, target: Type, frame: str = "") -> Expr:
-    """Bring a value to the kind of a column: text to numbers and times, anything to text.
+    """Cast a value to the kind of a column: text to numbers and times, anything to text.
 
     Numbers stay as computed: whoever stores them casts safely, and so finds 3.7 in a column of whole numbers.
 

@@ -170,7 +170,7 @@ def _observations(table: Table, member: Member, kind: str, described: Callable[[
 
 @lru_cache(maxsize=2)
 def _standard(kind: str) -> dict[str, bool]:
-    """Name the columns of a standard; true for those that a table asks for."""
+    """List the columns of a standard; true for those that a table asks for."""
     return standard_columns(STANDARDS[kind])
 
 
@@ -257,7 +257,7 @@ class Taken:
     left: list[str] = field(default_factory=list)
 
     def beside(self, table: Table, given: Mapping[Any, Any]) -> dict[str, Any]:
-        """Take what is said of a table beside its columns.
+        """Read what is said of a table beside its columns.
 
         Parameters
         ----------
@@ -333,7 +333,7 @@ class Taken:
         return made | {key: found for key, found in (("optional", optional), ("columns", own)) if found}
 
     def view(self, name: str, given: Mapping[Any, Any], tables: list[Table]) -> dict[str, Any] | None:
-        """Take a view that reads the tables of its own collection; it is one of them then.
+        """Read a view of the tables of its own collection; it is one of them then.
 
         Parameters
         ----------
@@ -360,7 +360,7 @@ class Taken:
         return {"view": text, **({"columns": words} if words else {})}
 
     def examples(self, given: object) -> list[dict[str, str]]:
-        """Take examples: they are shown, and run when a reader asks.
+        """Read examples: they are shown, and run when a reader asks.
 
         Parameters
         ----------

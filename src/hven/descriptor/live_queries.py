@@ -211,7 +211,7 @@ def made(spec: TableSpec, resource: Resource, look: Any) -> Made:
 
 
 def _query(bound: Bound, table: Table) -> Bound:
-    """Give the query without the number of the row, each column as its declared type."""
+    """Drop the row's number from the query, and set each column's declared type."""
     body = bound.query.body
     if not isinstance(body, Select):
         raise TypeError(type(body).__name__)

@@ -208,12 +208,12 @@ def _table(table: Table, url: str, tables: Mapping[str, Table]) -> dict[str, Any
 
 
 def _open(table: Table) -> Table:
-    """Give a table without its hidden columns."""
+    """Drop a table's hidden columns."""
     return table.having(columns=tuple(column for column in table.columns if not column.hidden))
 
 
 def _known(schema: str, name: str, taken: Mapping[str, Any]) -> Table:
-    """Give a table as far as expressions over it must know it."""
+    """Build a table as far as expressions over it must know it."""
     columns = []
     for key, said in taken["columns"].items():
         try:
@@ -278,7 +278,7 @@ def _said(given: Mapping[Any, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Give a value as YAML has it: texts, numbers, lists of them."""
+    """Convert a value to what YAML has: texts, numbers, lists of them."""
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if isinstance(value, bool | int | float) or value is None:

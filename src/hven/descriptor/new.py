@@ -57,7 +57,7 @@ def create(
     standard: str | None = None,
     secret: Callable[[str], str] | None = None,
 ) -> Path:
-    """Make ``collections/<name>/<name>.yaml`` from a file, a pattern of files, an address, or a database URL in a secret.
+    """Write ``collections/<name>/<name>.yaml`` from a file, a pattern of files, an address, or a database URL in a secret.
 
     Parameters
     ----------
@@ -265,7 +265,7 @@ def _draft(
     *,
     private: bool = False,
 ) -> str | Draft:
-    """Look at the source, and write; or give what is needed to write it with a standard."""
+    """Look at the source, and write; or return what is needed to write it with a standard."""
     options = dict(options)
     module = plugins.load("sources", kind)
     refused: list[Reject] = []
@@ -372,7 +372,7 @@ def _look(source: Source, columns: Sequence[Column], most: int = ROWS) -> tuple[
 
 
 def _null_words(kind: str, options: dict[str, Any], guesses: Sequence[Guess], seen: Mapping[str, Seen]) -> tuple[dict[str, Any], list[str]]:
-    """Give words that stand for no number to the source, and notes on numbers that may."""
+    """Add words that stand for no number to the source's options; note numbers that may."""
     notes: list[str] = []
     words = {
         item.source: seen[item.source].null_words

@@ -245,7 +245,7 @@ def _nothing(column: Column) -> str:
 
 
 def _defaults(table: Table, said: TableSpec, resource: Resource) -> dict[str, Setting]:
-    """Name what follows from any table: an identifier by its key, the position by the one it is indexed by."""
+    """Derive what follows from any table: an identifier by its key, the position by the one it is indexed by."""
     made: dict[str, str] = {}
     key = table.primary[0] if len(table.primary) == 1 else "obs_id"
     plain = any(column.name == key and column.type.is_string for column in table.columns)

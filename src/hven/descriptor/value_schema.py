@@ -89,7 +89,7 @@ class Faults:
         self.found.append(Fault(message=message, place=place, remedy=remedy, severity="warning"))
 
     def sorted(self) -> list[Fault]:
-        """All of them in the order of the files' lines, each once."""
+        """List all faults in the order of the files' lines, each once."""
         return sorted(dict.fromkeys(self.found), key=in_order)
 
 
@@ -105,7 +105,7 @@ def in_order(fault: Fault) -> tuple[str, int, int]:
 
 
 def kind(value: Any) -> str:
-    """Name what was written, for messages.
+    """Name the kind of what was written, for messages.
 
     Parameters
     ----------
@@ -405,7 +405,7 @@ class Record:
 
     @property
     def name(self) -> str:
-        """Name the record in the schema and on the page of keys."""
+        """The record's name in the schema and on the page of keys."""
         return to_snake(self.kind.__name__)
 
     @property
@@ -483,7 +483,7 @@ class Record:
 
     @cached_property
     def form(self) -> Any:
-        """What may be written, for pydantic to say it as JSON Schema."""
+        """What may be written, as pydantic says it in JSON Schema."""
         keys: dict[str, Any] = {
             key: (hint, Field(... if key in self.needed else None, description=self.docs[key])) for key, hint in self.keys.items()
         }

@@ -154,7 +154,7 @@ def _next(raw: str, position: int, character: str, style: str) -> int:
 
 
 def _after_escape(raw: str, position: int) -> int:
-    """Give the last character of the escape that begins here."""
+    """Find the last character of the escape that begins here."""
     return position + 1 + {"x": 2, "u": 4, "U": 8}.get(raw[position + 1 : position + 2], 0)
 
 

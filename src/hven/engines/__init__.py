@@ -225,7 +225,7 @@ class Execution(Protocol):
         return None
 
     def arrived(self) -> bool:
-        """Look whether what is `awaited` has come, without waiting; says what `small` says then."""
+        """Check whether what is `awaited` has come, without waiting; return what `small` says then."""
         return False
 
     def few(self) -> list[tuple[Any, ...]] | None:
@@ -233,7 +233,7 @@ class Execution(Protocol):
         return None
 
     def enter(self, came: Callable[[], object]) -> None:  # noqa: ARG002
-        """Take a place among those who wait for a turn.
+        """Queue for a turn.
 
         Parameters
         ----------
@@ -248,7 +248,7 @@ class Execution(Protocol):
         return
 
     def ready(self) -> bool:
-        """Look whether the turn has come, which `enter` asked for: a thread that iterates then need not wait for it."""
+        """Check whether the turn has come, which `enter` asked for: a thread that iterates then need not wait for it."""
         return True
 
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
@@ -271,12 +271,12 @@ class Relay(Execution):
         self._closed = False
 
     def _begin(self, execution: Execution) -> Execution:
-        """Have one run from now on, and give it."""
+        """Set the current run, and return it."""
         self._runs(execution)
         return execution
 
     def _runs(self, execution: Execution | None) -> None:
-        """Know which one runs now; who cancelled or closed while it began did not see it."""
+        """Note which one runs now; who cancelled or closed while it began did not see it."""
         with self._lock:
             self._now = execution
         if execution is not None and self._stopped():
@@ -296,12 +296,12 @@ class Relay(Execution):
         return None if self._now is None else self._now.awaited
 
     def arrived(self) -> bool:
-        """As the one that runs now."""
+        """Answer as the one that runs now."""
         self.small = self._now is not None and self._now.arrived()
         return self.small
 
     def few(self) -> list[tuple[Any, ...]] | None:
-        """As the one that runs now."""
+        """Answer as the one that runs now."""
         return self._now.few() if self._now is not None and self.small and not self._stopped() else None
 
     def cancel(self) -> None:
@@ -501,7 +501,7 @@ class Engine(Protocol):
         return
 
     def tidy(self) -> None:
-        """Let go of snapshots that were removed."""
+        """Release snapshots that were removed."""
         return
 
     def delegate(self) -> None:
@@ -509,7 +509,7 @@ class Engine(Protocol):
         return
 
     def processes(self) -> Mapping[int, int]:
-        """Name the other processes that compute for this one, and the bytes that each held before its first query."""
+        """List the other processes that compute for this one, and the bytes that each held before its first query."""
         return {}
 
     def prepare(self, bound: Bound) -> Plan:

@@ -36,7 +36,7 @@ _SHAPES = frozenset({"CIRCLE", "POLYGON", "REGION"})
 
 
 def region_columns(table: Table) -> list[str]:
-    """Name the columns that get a position index of their shapes."""
+    """List the columns that get a position index of their shapes."""
     return [column.name for column in table.columns if column.type.special is not None and column.type.special.adql in _SHAPES]
 
 
@@ -93,7 +93,7 @@ def numbers_of(shape: Shape | Moc) -> list[float]:
 
 
 def _bounded(kind: str, rows: Indexes, lengths: npt.NDArray[Any], numbers: Numbers) -> Iterator[tuple[Indexes, Indexes]]:
-    """Put circles and polygons into cells by their bounding circles; `numbers` has `lengths` of them for each row."""
+    """Cover circles and polygons by cells of their bounding circles; `numbers` has `lengths` of them for each row."""
     starts = np.cumsum(lengths) - lengths
     if kind == "circle":
         lon, lat, radius = numbers[starts], numbers[starts + 1], numbers[starts + 2]

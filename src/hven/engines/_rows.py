@@ -39,7 +39,7 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def without_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Turn NaN into null.
+    """Replace NaN by null.
 
     They are one thing in VOTable and FITS (VOTable 1.4 section 6); engines order NaN in ways of their own, so none is kept.
     """

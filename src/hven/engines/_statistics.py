@@ -31,7 +31,7 @@ class Statistics:
         self._distinct: dict[str, _Distinct] = {}
 
     def add(self, part: pa.Table) -> None:
-        """Take in the rows of one part."""
+        """Add the rows of one part."""
         for item, column in zip(part.schema, part.columns, strict=True):
             name, kind = item.name, item.type
             self._nulls[name] += column.null_count
@@ -62,7 +62,7 @@ class Statistics:
             self._distinct.setdefault(name, _Distinct()).add(column, None if mixed else alike, whole=mixed)
 
     def _widen(self, name: str, column: pa.ChunkedArray) -> pa.Scalar | None:
-        """Take in the extremes; give the value if the part has no other."""
+        """Widen the extremes; return the value if the part has no other."""
         found = pc.min_max(column)
         least = found["min"]
         low, high = least.as_py(), found["max"].as_py()
@@ -106,7 +106,7 @@ class _Distinct:
         self._sampled = 0
 
     def add(self, column: pa.ChunkedArray, alike: pa.Scalar | None = None, *, whole: bool = False) -> None:
-        """Take in a sample of a column: most of it from the first part, some of each later one.
+        """Add a sample of a column: most of it from the first part, some of each later one.
 
         `alike`, if given, is the one value that it has; `whole`: all of it is taken, for it has few.
         """

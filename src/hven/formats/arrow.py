@@ -43,7 +43,7 @@ class _Pipe:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is held back."""
 
     def take(self) -> bytes:
         data, self._parts = b"".join(self._parts), []
@@ -136,7 +136,7 @@ def _column(item: pa.Field) -> Column:
 
 
 def _type(item: pa.Field, said: Mapping[str, str]) -> Type:
-    """Take the type that our own writer says, if the values are of it; else the nearest to Arrow's."""
+    """Choose the type that our own writer says, if the values are of it; else the nearest to Arrow's."""
     if said.get("datatype") in BY_VOTABLE:
         with suppress(ValueError):  # an arraysize that is none
             kind = Type(said["datatype"], said.get("arraysize"), said.get("xtype"))

@@ -72,7 +72,7 @@ def _cells(array: pa.Array, kind: Type) -> pa.Array:
 
 
 def _quoted(array: pa.Array) -> pa.Array:
-    """Put quotes where a reader needs them."""
+    """Quote values where a reader needs it."""
     lengths = np.diff(np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, 4 * array.offset)) if len(array) else np.zeros(0)
     odd = pa.array(lengths == 0)  # null keeps its place: quotes around null are null
     if _CARE.search(literal.characters(array)):

@@ -102,7 +102,7 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
 
 
 def _ready(array: pa.Array, plan: _Plan) -> pa.Array:
-    """Bring a column to storage form and note what the header will have to say."""
+    """Convert a column to storage form and note what the header will have to say."""
     kind = plan.column.type
     array = literal.storage(array, kind)
     if None not in kind.shape:  # in the heap a null cell has no elements; astropy.table cannot read TNULL there
@@ -130,7 +130,7 @@ def _ready(array: pa.Array, plan: _Plan) -> pa.Array:
 
 
 def _ascii(array: pa.Array) -> tuple[pa.Array, int]:
-    """Write text in ASCII; gives the number of characters that had to be replaced."""
+    """Write text in ASCII; return the number of characters that had to be replaced."""
     data = bytes(literal.characters(array))
     if data.isascii() and not _CONTROLS.search(data):
         return array, 0
@@ -302,7 +302,7 @@ def _column_cards(plan: _Plan, number: int) -> list[tuple[str, object]]:
 
 
 def _fill(target: Array, array: pa.Array, plan: _Plan, heap_at: int) -> int:
-    """Write one column's cells; gives the heap's next free byte."""
+    """Write one column's cells; return the heap's next free byte."""
     kind = plan.column.type
     if plan.heap:
         data, counts, sizes = _heap(array, plan)

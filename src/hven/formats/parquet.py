@@ -37,7 +37,7 @@ class _Pipe:
         return self._size
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is held back."""
 
     def take(self) -> bytes:
         data, self._parts = b"".join(self._parts), []

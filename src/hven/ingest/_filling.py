@@ -216,7 +216,7 @@ class Filling:
             self._judge(final=True)
 
     def filled(self, snapshot: Snapshot | None) -> Filled:
-        """Put together what is known of the table when everything is read."""
+        """Collect what is known of the table when everything is read."""
         pins = [pin for entry in self.entries for pin in entry.source.pins()]
         return Filled(
             table=self.table,
@@ -393,7 +393,7 @@ class Filling:
         return bad
 
     def reject(self, row: Reject) -> None:
-        """Take a row that the source could not read (for `Context.reject`, in any thread)."""
+        """Record a row that the source could not read (for `Context.reject`, in any thread)."""
         offender = Offender(file=row.file, row=row.row, column=row.column, value=row.value if row.value is not None else row.text)
         with self._lock:
             if self._first_of(row):

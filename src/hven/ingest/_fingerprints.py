@@ -50,7 +50,7 @@ def fingerprints(columns: Sequence[pa.Array], rows: int) -> tuple[Words, Words]:
 
 
 def _fold(first: Words, second: Words, word: Words) -> None:
-    """Take one more word into both sums."""
+    """Fold one more word into both sums."""
     first ^= word
     first *= _P1
     first ^= first >> _31
@@ -70,7 +70,7 @@ def _mixed(words: Words) -> Words:
 
 
 def _words(values: Any) -> list[Words]:
-    """Make one or several words for each value; null is a word of its own."""
+    """Encode each value as one or several words; null is a word of its own."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
     kind = values.type
@@ -104,7 +104,7 @@ def _words(values: Any) -> list[Words]:
 
 
 def _numbers(values: Any) -> list[Words]:
-    """Take what stands in memory, eight bytes at a time."""
+    """Read values as they stand in memory, eight bytes at a time."""
     size = values.type.byte_width
     count = len(values)
     data = values.buffers()[1]

@@ -273,14 +273,14 @@ class Note:
         self._keys: list[pa.StructArray] = []
 
     def made(self, at: Places, rows: pa.RecordBatch) -> None:
-        """Take published rows; `at` says from which source row each came."""
+        """Record published rows; `at` says from which source row each came."""
         self._at.append(np.asarray(at, np.int64))
         kind = self._notes.schema.field(KEYS).type.value_type
         self._keys.append(pa.StructArray.from_arrays([rows.column(item.name).cast(item.type) for item in kind], fields=list(kind)))
         self._state[at[self._state[at] != REJECTED]] = PUBLISHED
 
     def thrown(self, at: Places) -> None:
-        """Take source rows of which something was rejected."""
+        """Record source rows of which something was rejected."""
         self._state[at] = REJECTED
 
     def close(self) -> None:

@@ -107,7 +107,7 @@ class Grouper:
         self.grouped.__exit__(kind, error, trace)
 
     def add(self, batch: pa.RecordBatch) -> int:
-        """Take a batch; gives how many rows ``where`` left out."""
+        """Add a batch; return how many rows ``where`` left out."""
         numbered = batch.set_column(batch.schema.get_field_index(ROW), ROW, pa.array(np.arange(batch.num_rows, dtype=np.int64)))
         found = self.engine.compute(self.how.bound, {SOURCE: numbered})
         at = positions(found.column(ROW), numbered)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def move(site: Site, name: str, to: str, *, progress: Callable[[Progress], None] | None = None) -> list[Record]:
-    """Keep what is published of a collection in another engine. What it was in before stays for a rollback, as after an ingest.
+    """Move what is published of a collection to another engine. What it was in before stays for a rollback, as after an ingest.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ class Rejects:
         self._writer: Any = None
 
     def add(self, file: str | None, row: int | None, column: str | None, value: str | None, reason: str, text: str | None) -> None:
-        """Keep one row aside.
+        """Write one row to the rejects file.
 
         Raises
         ------
@@ -49,7 +49,7 @@ class Rejects:
         self.count += 1
 
     def close(self) -> None:
-        """Finish the file.
+        """Close the file.
 
         Raises
         ------

@@ -124,7 +124,7 @@ def forget(site: Site, collection: str) -> None:
 
 
 def prune(site: Site, collection: str) -> list[str]:
-    """Keep the last snapshots of a collection, and the last reports; give what could not be removed."""
+    """Prune a collection to its last snapshots and reports; return what could not be removed."""
     gone = site.store.prune(collection, site.settings.keep_snapshots)
     if gone and site.settings.keep_snapshots < 2:
         time.sleep(GRACE)  # other processes may look for the state before this one until they have seen this one

@@ -97,7 +97,7 @@ def ingest(
 
 
 def carry_out(site: Site, report: Report, begin: Callable[[Lease], Run]) -> None:
-    """Do a run while nobody else does one of the collection; write down how it ended.
+    """Carry out a run while nobody else has one of the collection; record how it ended.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ class Run:
         return wanted and ledger.obstacle(table_of(spec, entries), entries) is None
 
     def _begun(self, spec: TableSpec, one: Filling) -> State:
-        """Put down what the sources are before they are read: what changes meanwhile is read again next time."""
+        """Record what the sources are before they are read: what changes meanwhile is read next time."""
         compared = one.notes is not None or (self.report.kind == "sync" and self.report.dry_run)
         listed = {
             str(number): {pin.name: [pin.bytes, pin.modified, pin.sha256] for pin in entry.source.listed()}
@@ -242,7 +242,7 @@ class Run:
         return State(signature=ledger.signature(self.resource, spec, one.entries, one.table), listed=listed, fed=fed, full=now())
 
     def _note_down(self, one: Filling, state: State, snapshot: str) -> None:
-        """Keep the ledger of a snapshot, and what else the next sync must know."""
+        """Record the ledger of a snapshot, and what else the next sync must know."""
         if (notes := one.notes) is not None:
             state.ledger = notes.finish(f"{snapshot}.{self.report.run}")
             state.files = [list(key) for key in notes.files]
@@ -434,7 +434,7 @@ class Run:
         return done
 
     def _told(self, warning: str) -> None:
-        """Take what a source says of its rows as a whole."""
+        """Report what a source says of its rows as a whole."""
         if warning not in self.report.warnings:
             self.report.warnings.append(warning)
 

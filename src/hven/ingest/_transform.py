@@ -225,7 +225,7 @@ def _with(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
 
 
 def _without(query: Bound, known: Collection[str]) -> Bound | None:
-    """Leave columns out of a mapping's query whose values are known; None if nothing is left to compute."""
+    """Drop columns from a mapping's query whose values are known; None if nothing is left to compute."""
     body = query.query.body
     if not known or not isinstance(body, Select) or len(body.items) != len(query.columns):
         return query

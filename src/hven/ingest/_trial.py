@@ -66,7 +66,7 @@ class Trial(Keeping):
         self._holdings = None
 
     def forget(self, records: Iterable[Record]) -> None:
-        """Take staged tables away again."""
+        """Remove staged tables again."""
         for record in records:
             self._staged.pop(record.table.qualified, None)
         self._holdings = None

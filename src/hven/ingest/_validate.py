@@ -200,7 +200,7 @@ class Validation:
                 )
 
     def _only_read(self, name: str, batch: pa.RecordBatch) -> bool:
-        """Whether a column is text read as another type, or a column of the same name in another unit: nothing is computed there."""
+        """Check whether a column is text read as another type, or one of the same name in another unit: nothing is computed there."""
         source = self.mapping.conversions.get(name)
         if source is None:
             return False
@@ -219,7 +219,7 @@ class Validation:
         return None
 
     def _joint(self, mapped: Mapped) -> dict[int, pa.Array]:
-        """Run all conditions over the mapped rows in one pass; gives the rows that fail, by `id` of the checks that any row fails."""
+        """Run all conditions over the mapped rows in one pass; return the rows that fail, by `id` of the checks that any row fails."""
         if self.mapping.joint is None:
             return {}
         rows = mapped.rows.append_column(ROW, pa.array(np.arange(mapped.rows.num_rows, dtype=np.int64)))

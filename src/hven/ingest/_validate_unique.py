@@ -36,7 +36,7 @@ class Seen:
         return found
 
     def _add(self, run: Hashes) -> None:
-        """Keep a sorted run; runs of like size become one."""
+        """Add a sorted run; runs of like size become one."""
         if len(run):
             self._runs.append(run)
         while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):

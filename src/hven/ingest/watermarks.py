@@ -42,7 +42,7 @@ class Watch:
         self.done = set[int]()
 
     def __call__(self, entry: int, batch: pa.RecordBatch) -> None:
-        """Take a batch of source rows."""
+        """Find the largest watermark of a batch of source rows."""
         mapping = self._entries[entry].mapping
         if entry in self.done or mapping.watermark is None or not batch.num_rows:
             return

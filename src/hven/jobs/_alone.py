@@ -37,7 +37,7 @@ class Alone:
         self._store: Store | None = None
 
     def _called(self, name: str) -> None:
-        """Be the process of that name; SIGTERM and SIGINT end it."""
+        """Name this process, and let SIGTERM and SIGINT end it."""
         forks.called(name)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -50,7 +50,7 @@ class Alone:
         return not self._over and (self._parent is None or os.getppid() == self._parent)
 
     def _settle(self) -> bool:
-        """Take up what changed in hven.toml; servers tell what cannot be."""
+        """Apply what changed in hven.toml; servers tell what cannot be."""
         changed = self._settled.look()
         if changed:
             self._settings = self._settled.now
@@ -67,6 +67,6 @@ class Alone:
             self._store = None
 
     def _forked(self, run: Callable[[int], object], what: str, log: logging.Logger) -> int:
-        """Do something in a fork; see `forks.forked`."""
+        """Run something in a fork; see `forks.forked`."""
         self._close()
         return forks.forked(run, what, log)

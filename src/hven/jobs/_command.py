@@ -147,7 +147,7 @@ class Command:
                 raise Failed(f"the program did not make the file {output.file}, which was to be the result {name}")
 
     def _keep(self, work: Work, said: Mapping[str, Path]) -> None:
-        """Keep what it said, if it said anything."""
+        """Keep what it said as results, if it said anything."""
         for name, path in said.items():
             if path.stat().st_size:
                 work.taking(name, path, media_type="text/plain; charset=utf-8", extension=".txt")
@@ -156,7 +156,7 @@ class Command:
 
 
 def _brought(name: str, path: Path, place: Path) -> str:
-    """Put a file of the request into the program's directory."""
+    """Link, or copy, a file of the request into the program's directory."""
     target = place / f"given-{name}"
     try:
         os.link(path, target)
@@ -213,7 +213,7 @@ def _watch(work: Work, warden: subprocess.Popen[bytes], said: Mapping[str, Path]
 
 
 def _told(work: Work, file: BinaryIO, rest: bytes) -> bytes:
-    """Read the lines that are new; give what has no end yet."""
+    """Read the lines that are new; return what has no end yet."""
     share = None
     end = time.monotonic() + 10 * LOOK  # a program that writes without pause does not hold up the look at its end
     while chunk := file.read(1 << 20):

@@ -51,7 +51,7 @@ class _Stop:
 
 
 def lease_of(name: str) -> str:
-    """Name of the lease that a run holds as long as it lives."""
+    """Name the lease that a run holds as long as it lives."""
     return f"schedule {name}"
 
 
@@ -126,7 +126,7 @@ def _tried(settings: Settings, name: str, sync: Callable[[Site, str], str | None
 
 
 def synchronise(site: Site, name: str, *, unheld: bool = False) -> str | None:
-    """Follow the source of a collection, `unheld`: unless it rests; give a line about what changed."""
+    """Follow the source of a collection, `unheld`: unless it rests; return a line about what changed."""
     report = syncing.sync(site, name, unheld=unheld)
     if not report.changed:
         return "no change"

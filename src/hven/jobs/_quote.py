@@ -31,7 +31,7 @@ class Outlook:
 
 
 def outlook(job: Job, jobs: Jobs, moment: datetime) -> Outlook:
-    """Look ahead.
+    """Estimate when a job will be done.
 
     A job that runs and knows its share of the work goes on as fast as so far. Otherwise it takes as long as the asker's jobs
     took that differ from it in numbers alone, if those agree; one that waits does so for the jobs before it, which take as long

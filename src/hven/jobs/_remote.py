@@ -62,7 +62,7 @@ class Remote:
     limit: int = 100 * 1024**3
 
     def __call__(self, work: Work) -> None:
-        """Do a job by having it done there.
+        """Run a job at the service elsewhere.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class Remote:
         return urlsplit(self.url).hostname or self.url
 
     def _made(self, work: Work, there: _There) -> str:
-        """Make the job there, PENDING."""
+        """Create the job there, PENDING."""
         given = [(name, value) for name, values in work.params.values.items() if self._forwarded(name) for value in values]
         given += list(self.fixed.items())
         if work.job.run_id is not None:
@@ -159,14 +159,14 @@ class Remote:
                 work.stopped.wait(pause)
 
     def _begun(self, there: _There, place: str) -> None:
-        """Let the job there run."""
+        """Start the job there."""
         answer = there.said("POST", f"{place}/phase", form=[("PHASE", "RUN")])
         if answer.status >= 400:
             there.quietly("DELETE", place)
             raise _Final(f"{self._host} does not run the job: it answers {answer.status}{_words(answer)}")
 
     def _fetched(self, work: Work, told: ET.Element, place: str) -> None:
-        """Bring the results here, each as a stream to disk."""
+        """Fetch the results, each as a stream to disk."""
         found = [item for item in told.iter() if _local(item.tag) == "result"]
         if len(found) > RESULTS:
             raise UserError(f"the job at {self._host} has {len(found)} results; the limit is {RESULTS}")
@@ -229,7 +229,7 @@ class _There:
         files: Mapping[str, Path] | None = None,
         total: float | None = None,
     ) -> Answer:
-        """Ask.
+        """Send a request.
 
         Raises
         ------

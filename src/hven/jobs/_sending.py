@@ -1,4 +1,4 @@
-"""How people are told: a webhook, a mail, a program. What cannot be told now is tried again for a day; nothing of it holds up a run."""
+"""Alerts to people: a webhook, a mail, a program. What cannot be told now is tried again for a day; nothing of it holds up a run."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ SAID = 200  # characters of a program's last words
 
 
 def ways_of(settings: Settings) -> list[str]:
-    """Name the ways in which a site tells people: ``webhook``, ``mail``, ``command``."""
+    """List the ways in which a site tells people: ``webhook``, ``mail``, ``command``."""
     said = settings.alerts
     return [way for way, there in (("webhook", said.webhook), ("mail", said.mail_to), ("command", said.command)) if there]
 
 
 def deliver(settings: Settings, store: Store) -> int:
-    """Make every attempt that is due; give how many alerts went out whole."""
+    """Send every alert that is due; return how many went out whole."""
     whole = 0
     for item in store.schedules.pending():
         if not store.schedules.claim(item, CLAIMED):

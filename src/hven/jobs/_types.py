@@ -210,7 +210,7 @@ class Work:
         self._afterwards.append(do)
 
     def settle(self) -> None:
-        """Do what was to be done afterwards."""
+        """Run what was to be done afterwards."""
         while self._afterwards:
             self._afterwards.pop(0)()
 
@@ -291,6 +291,6 @@ def _durable(directory: Path) -> None:
 
 
 def made(directory: Path, root: Path) -> None:
-    """Make a directory of a job below the site's `root`, but not `root` itself: it may have been renamed or unmounted."""
+    """Create a directory of a job below the site's `root`, but not `root` itself: it may have been renamed or unmounted."""
     (root / "jobs").mkdir(exist_ok=True, mode=0o700)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def _become(asked: dict[str, object]) -> None:
-    """Be the program: a group of its own, limits, no standard input but a file that was named."""
+    """Become the program: a group of its own, limits, no standard input but a file that was named."""
     try:
         os.setsid()
         _lower()
@@ -70,7 +70,7 @@ def _become(asked: dict[str, object]) -> None:
 
 
 def _lower() -> None:
-    """As `hven.model.clock.lower_session`: this session is as low as who began it."""
+    """Lower this session as `hven.model.clock.lower_session` does: to who began it."""
     steps = min(SESSION, os.getpriority(os.PRIO_PROCESS, 0))
     with contextlib.suppress(OSError):
         for _ in range(20 if steps > 0 else 0):
@@ -82,7 +82,7 @@ def _lower() -> None:
 
 
 def _reap(child: int) -> int | None:
-    """Bury whoever has died; give the status of the program if it was among them."""
+    """Reap whoever has died; return the status of the program if it was among them."""
     found = None
     with contextlib.suppress(ChildProcessError):
         while True:

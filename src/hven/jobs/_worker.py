@@ -44,12 +44,12 @@ class Stop(threading.Event):
         self._parent = parent
 
     def is_set(self) -> bool:
-        """Ask: cheap."""
+        """Check whether to stop; cheap."""
         return super().is_set() or (self._parent is not None and os.getppid() != self._parent)
 
 
 def run_next(site: Site, *, policies: Sequence[Policy] = DEFAULT, stop: threading.Event | None = None) -> bool:
-    """Take the next job and run it to its end; False: none waits.
+    """Claim the next job and run it to its end; False: none waits.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def _watch(site: Site, work: Work, thread: threading.Thread, stop: threading.Eve
 
 
 def _put_back(site: Site, work: Work) -> None:
-    """Let others run a job that is not ended here. If that cannot be written, they will see that nobody runs it."""
+    """Requeue a job that is not ended here; if that cannot be written, others will see that nobody runs it."""
     job = work.job
     try:
         if not site.store.jobs.requeue(job, counts=False):
@@ -146,7 +146,7 @@ def _put_back(site: Site, work: Work) -> None:
 
 
 def _dropped(site: Site, work: Work) -> None:
-    """Let a job's type know that it was aborted or destroyed while its worker went home: nobody else will see it."""
+    """Inform a job's type that it was aborted or destroyed while its worker went home: nobody else will see it."""
     drop = declared.of(site.settings, work.job.type).dropped
     phase = site.store.jobs.phases([work.job.id]).get(work.job.id)
     if drop is not None and phase in {None, "ABORTED"}:

@@ -29,7 +29,7 @@ OWN = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT", "
 
 
 def _arguments(value: Any, what: str, faults: Faults) -> tuple[Any, ...] | None:
-    """Give the arguments as written; a list inside the list stays or goes as a whole."""
+    """Read a program and its arguments; a list inside the list stays or goes as a whole."""
     if not isinstance(value, Items):
         faults.error(f"{what} must be a list of the program and its arguments, not {kind(value)}", value.place, "[bin/program, '{NAME}']")
         return None
@@ -289,7 +289,7 @@ def _files(settings: Settings) -> list[Path]:
 
 
 def _read(path: Path, settings: Settings) -> tuple[Type | None, list[Fault]]:
-    """Read a file, or give what was read when it was the same."""
+    """Read a file, or return what was read when it was the same."""
     try:
         facts = path.stat()
     except OSError:
@@ -496,7 +496,7 @@ def _remote(
 def _checker(
     known: Sequence[Param], files: Sequence[str], patterns: Mapping[str, re.Pattern[str]]
 ) -> Callable[[Params, Collection[str]], None]:
-    """Give what looks at the parameters of a job, and at the names of the files that came with it."""
+    """Build the check of a job's parameters, and of the files that came with it."""
 
     def check(params: Params, given: Collection[str]) -> None:
         for param in known:

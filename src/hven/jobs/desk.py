@@ -85,7 +85,7 @@ class Desk:
     # --- making ----------------------------------------------------------------------------------------------
 
     def create(self, params: Params, who: Asker) -> Job:
-        """Make a job; PHASE=RUN lets it wait for its turn at once.
+        """Create a job; PHASE=RUN lets it wait for its turn at once.
 
         Parameters
         ----------
@@ -380,7 +380,7 @@ class Desk:
             self._drop(job, destroyed=True)
 
     def _drop(self, job: Job, *, destroyed: bool) -> None:
-        """Let its type know, where no worker is there to do so."""
+        """Inform its type that a job is dropped, where no worker does."""
         try:
             kind = declared.of(self.site.settings, self.kind)
         except HvenError:  # the declaration has gone: nobody knows any more what there is to do

@@ -44,7 +44,7 @@ class Pulse:
         self._at.value = time.monotonic() + start
 
     def own(self) -> None:
-        """Be that fork."""
+        """Set this pulse as the process's own."""
         global _own  # noqa: PLW0603  (a process has one heart)
         _own = self
 

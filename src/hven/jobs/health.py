@@ -460,7 +460,7 @@ def _followed(
 
 
 def _failed(row: Schedule | None, last: Run | None) -> tuple[int, str | None]:
-    """Count the failures in a row, and give the words of the last run: by whom ran last, the schedule or somebody else."""
+    """Count the failures in a row, and return the words of the last run: by whom ran last, the schedule or somebody else."""
     scheduled = 0.0 if row is None else row.ended or (math.inf if row.failures else 0.0)
     if last is not None and last.phase != RUNNING and datetime.fromisoformat(last.ended or last.started).timestamp() > scheduled:
         return int(last.phase in {ERROR, ABORTED}), last.message

@@ -59,7 +59,7 @@ def keep(settings: Settings, *, workers: int, idle: float | None = None, parent:
 
 
 class Keeper(Alone):
-    """See `keep`."""
+    """The keeper of a site's jobs: see `keep`."""
 
     def __init__(self, settings: Settings, *, workers: int, idle: float, parent: int | None) -> None:
         super().__init__(settings, parent)
@@ -99,7 +99,7 @@ class Keeper(Alone):
         return self._open().jobs
 
     def _gather(self) -> bool:
-        """Bury the workers that have ended; say whether one did so badly."""
+        """Reap the workers that have ended; return whether one did so badly."""
         bad = False
         for pid, pulse in list(self._children.items()):
             if pulse.silent() > forks.SILENT:
@@ -116,7 +116,7 @@ class Keeper(Alone):
         return bad
 
     def _staff(self) -> None:
-        """Have enough workers for what waits."""
+        """Fork enough workers for what waits."""
         waiting = self._jobs().waiting()
         if not waiting or len(self._children) >= self._workers:
             return
@@ -130,7 +130,7 @@ class Keeper(Alone):
         self._children[self._forked(partial(_alive, pulse, run), "a worker for jobs", log)] = pulse
 
     def _reap(self) -> None:
-        """Put back the jobs whose holder is dead: certainly so on this machine, or silent for long."""
+        """Requeue the jobs whose holder is dead: certainly so on this machine, or silent for long."""
         jobs = self._jobs()
         executing: list[Job] = jobs.executing()
         moment = time.monotonic()
@@ -182,7 +182,7 @@ class Keeper(Alone):
         return believed
 
     def _sweep_tables(self) -> None:
-        """Let the users' tables go whose time is over: in a child, which needs an engine for it."""
+        """Drop the users' tables whose time is over: in a child, which needs an engine for it."""
         store = self._open()
         late = time.monotonic() - self._tidied > TIDY
         if store.user_tables.due(store.times.believed()) or (late and store.users.all()):
@@ -203,14 +203,14 @@ class Keeper(Alone):
 
 
 def _alive(pulse: forks.Pulse, run: Callable[[int], None], parent: int) -> None:
-    """Be a child that gives signs of life."""
+    """Run as a child that gives signs of life."""
     pulse.own()
     forks.beating()
     run(parent)
 
 
 def _child(settings: Settings, idle: float, parent: int) -> None:
-    """Be a worker."""
+    """Run as a worker."""
     forks.called("hven-job")
     stop = Stop(parent)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

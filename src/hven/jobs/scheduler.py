@@ -67,7 +67,7 @@ def keep_schedule(
 
 
 class Scheduler(Alone):
-    """See `keep_schedule`."""
+    """The scheduler of a site: see `keep_schedule`."""
 
     def __init__(self, settings: Settings, *, parent: int | None, lease: float, sync: Callable[[Site, str], str | None] | None) -> None:
         super().__init__(settings, parent)
@@ -141,7 +141,7 @@ class Scheduler(Alone):
     # --- what is due -----------------------------------------------------------------------------------------
 
     def _plan(self) -> None:
-        """Make the schedules what the descriptors say; see to runs whose process is dead."""
+        """Update the schedules to what the descriptors say; see to runs whose process is dead."""
         self._descriptors.look()
         store = self._open()
         now, rows = store.schedules.all()
@@ -204,7 +204,7 @@ class Scheduler(Alone):
             self._runs[pid] = row.collection
 
     def _follow(self, name: str, me: int) -> None:
-        """Be a run."""
+        """Run as the child that follows a collection."""
         forks.called("hven-sync")
         follow(self._settings, name, me, sync=self._sync, lease=self._seconds)
 
@@ -235,17 +235,17 @@ class Scheduler(Alone):
         return self._forked(run, "a process of the schedule", log)
 
     def _send(self) -> None:
-        """Let a child tell people what is to be told: it may take long."""
+        """Fork a child that sends the alerts which are due: it may take long."""
         if "send" not in self._helpers and self._open().schedules.pending():
             self._helpers["send"] = self._fork(partial(_told, self._settings))
 
     def _verify(self) -> None:
-        """Let a child read the files that are to be verified."""
+        """Fork a child that reads the files which are to be verified."""
         if "verify" not in self._helpers and verifying.due(self._settings, self._open())[0]:
             self._helpers["verify"] = self._fork(partial(verifying.keep_verified, self._settings))
 
     def _gather(self) -> None:
-        """Bury the children that have ended; a run that could not say how is told as dead."""
+        """Reap the children that have ended; a run that could not say how is told as dead."""
         self._helpers = {what: pid for what, pid in self._helpers.items() if not os.waitpid(pid, os.WNOHANG)[0]}
         for pid, name in list(self._runs.items()):
             done, status = os.waitpid(pid, os.WNOHANG)
@@ -302,12 +302,12 @@ def _preload(settings: Settings) -> None:
 
 
 def _dropped(row: Schedule | None, _: float) -> tuple[Schedule | None, Iterable[Alert]]:
-    """Take a schedule away, unless it runs."""
+    """Remove a schedule, unless it runs."""
     return (None if row is None or row.holder is None else row), ()
 
 
 def _told(settings: Settings, _parent: int) -> None:
-    """Be the process that tells people."""
+    """Run as the process that sends alerts."""
     forks.called("hven-alerts")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -193,7 +193,7 @@ class Pace:
 
 
 def keep_verified(settings: Settings, parent: int) -> None:
-    """Be the process that verifies what is due, until nothing is.
+    """Run as the process that verifies what is due, until nothing is.
 
     Parameters
     ----------

@@ -67,7 +67,7 @@ class Capabilities:
 
     @property
     def adql(self) -> tuple[str, ...]:
-        """Return the versions of ADQL, as declared."""
+        """Versions of ADQL, as declared."""
         return tuple(version for one in self.languages if one.name.upper() == "ADQL" for version, _ in one.versions)
 
     def feature(self, name: str) -> bool:

@@ -68,7 +68,7 @@ class Client:
         return self.follow(self.send("POST", url, form))
 
     def follow(self, answer: remote.Answer) -> remote.Answer:
-        """Go where the answer sends us, a few times at most; never from https to http."""
+        """Follow redirects, a few times at most; never from https to http."""
         for _ in range(REDIRECTS):
             if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
                 return answer

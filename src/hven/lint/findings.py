@@ -41,7 +41,7 @@ class Check:
 
 
 def table_of_checks(*rows: tuple[str, str, str, str, str, str]) -> tuple[Check, ...]:
-    """Make checks of rows: code, severity, source, says, remedy, taplint's codes (separated by blanks)."""
+    """Build checks of rows: code, severity, source, says, remedy, taplint's codes (separated by blanks)."""
     return tuple(Check(code=a, severity=b, source=c, says=d, remedy=e, like=tuple(f.split())) for a, b, c, d, e, f in rows)
 
 
@@ -126,7 +126,7 @@ class Notes:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Return all findings, in the order they were first made."""
+        """All findings, in the order they were first made."""
         return tuple(self._found.values())
 
 

@@ -33,7 +33,7 @@ class Shape:
 
     @property
     def corners(self) -> list[tuple[float, float]]:
-        """Return the corners (of a polygon), or the centre (of everything else)."""
+        """Corners of a polygon, two of a range; else the centre."""
         if self.kind == "range":
             west, east, south, north = self.numbers
             return [(west, south), (east, north)]

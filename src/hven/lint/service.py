@@ -43,7 +43,7 @@ class Column:
 
     @property
     def key(self) -> str:
-        """Return its name as names are compared: without quotes, lower case."""
+        """Its name as names are compared: without quotes, lower case."""
         return bare(self.name)
 
 
@@ -61,7 +61,7 @@ class Table:
 
     @property
     def key(self) -> str:
-        """Return its name as names are compared."""
+        """Its name as names are compared."""
         return bare(self.name)
 
     def get(self, name: str) -> Column | None:
@@ -70,7 +70,7 @@ class Table:
 
     @property
     def names(self) -> set[str]:
-        """Return the names of its columns, lower case."""
+        """Names of its columns, lower case."""
         return {one.key for one in self.columns}
 
 
@@ -122,7 +122,7 @@ class Service:
 
     @cached_property
     def capabilities(self) -> Capabilities:
-        """What it says that it can."""
+        """The service's capabilities document, read."""
         return read(documents.parse(self._capabilities.body), self._capabilities)
 
     @property

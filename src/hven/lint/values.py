@@ -87,7 +87,7 @@ def sample(service: Service, table: Table) -> Sample:
 
 
 def judge(service: Service, notes: Notes, table: Table, rules: Sequence[Rule], keys: Sequence[str]) -> None:
-    """Tell of each rule how many rows break it, with the first as an example."""
+    """Report how many rows break each rule, with the first as an example."""
     rows = sample(service, table)
     present = {one.name.lower() for one in rows.fields}
     texts = {one.name.lower() for one in rows.fields if one.is_text}
@@ -116,7 +116,7 @@ def _tell(notes: Notes, rows: Sample, rule: Rule, record: Record, count: int, ke
 
 
 def _ask(service: Service, notes: Notes, rows: Sample, rules: list[Rule], key: str) -> list[Rule]:
-    """Judge by conditions over the whole table; give the rules that were judged.
+    """Judge by conditions over the whole table; return the rules that were judged.
 
     Where all rows are known already the conditions are asked all the same: a service that cannot answer them is at fault.
     """
@@ -146,7 +146,7 @@ def _ask(service: Service, notes: Notes, rows: Sample, rules: list[Rule], key: s
 
 
 def _ask_each(service: Service, notes: Notes, rows: Sample, rules: list[Rule], key: str) -> list[Rule]:
-    """Judge columns of few values by these; give the rules that were judged over the whole table."""
+    """Judge columns of few values by these; return the rules that were judged over the whole table."""
     done = []
     values: dict[str, list[Record] | None] = {}
     for rule in rules:
@@ -250,7 +250,7 @@ def says(code: str, name: str, fails: Callable[[Any], bool], *, distinct: bool =
 
 
 def unique(service: Service, notes: Notes, table: Table, code: str, name: str) -> None:
-    """Tell of values that occur twice in a key column."""
+    """Report values that occur twice in a key column."""
     rows = sample(service, table)
     if name not in {one.name.lower() for one in rows.fields}:
         return

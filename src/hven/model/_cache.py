@@ -1,4 +1,4 @@
-"""What is kept because it may be asked for again: so many bytes, about (or things), for each may be as large as a request."""
+"""The cache: a map of so many bytes, about (or things), that forgets what was least recently used."""
 
 from __future__ import annotations
 

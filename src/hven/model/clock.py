@@ -69,7 +69,7 @@ class Clock:
 
     @contextmanager
     def counting(self) -> Iterator[Clock]:
-        """Let what is called within be counted by this clock.
+        """Count what is called within by this clock.
 
         Yields
         ------
@@ -113,7 +113,7 @@ def counted(seconds: float | None, otherwise: float) -> Iterator[Clock]:
 
 @contextmanager
 def stopped(clock: Clock | None) -> Iterator[None]:
-    """Let no clock run while a line is at work: a slow one is no slow query.
+    """Stop the clock while a line is at work: a slow one is no slow query.
 
     Parameters
     ----------

@@ -396,7 +396,7 @@ def timestamps(array: pa.Array) -> pa.Array:
 
 
 def _long_years(values: np.ndarray[Any, Any]) -> pa.Array:
-    """Do the same where years have a sign or more than four digits: rare, and Arrow knows no years beyond 32767."""
+    """Write times whose years have a sign or more than four digits: rare, and Arrow knows no years beyond 32767."""
     shown = pa.array(np.datetime_as_string(values.view("M8[us]")), _STRING)
     return pc.utf8_rtrim(pc.utf8_rtrim(shown, characters="0"), characters=".")  # there are six digits after a point
 

@@ -84,7 +84,7 @@ class Upload:
 
     @property
     def content(self) -> bytes:
-        """All of it."""
+        """All bytes of the file."""
         self.file.seek(0)
         return self.file.read()
 
@@ -103,7 +103,7 @@ class Params:
     files: Mapping[str, Upload] = field(default_factory=dict)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for upload in self.files.values():
             upload.file.close()
 

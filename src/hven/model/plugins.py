@@ -1,4 +1,4 @@
-"""A name -> the one file that implements it: built-ins by module name, outside ones by entry-point group."""
+"""Plug-ins: a name -> the one file that implements it; built-ins by module name, outside ones by entry-point group."""
 
 from __future__ import annotations
 

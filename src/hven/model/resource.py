@@ -361,7 +361,7 @@ class TableSpec:
 
     @property
     def writes_addresses(self) -> bool:
-        """Return whether the site's own address goes into its rows."""
+        """Whether the site's own address goes into its rows."""
         said = (*self.settings, *(item for granule in self.granules for item in granule.settings), *self.defaults.values())
         return any("site.url" in str(item.value) for item in said) or any("site.url" in text for text, _ in self.let.values())
 
@@ -470,12 +470,12 @@ class Resource:
 
     @property
     def simulated(self) -> bool:
-        """Return whether its rows were computed and not observed: ``type: [Simulation]``, VOResource's word."""
+        """Whether its rows were computed and not observed: ``type: [Simulation]``, VOResource's word."""
         return "simulation" in {one.lower() for one in self.type}
 
     @property
     def partly_simulated(self) -> bool:
-        """Return whether a column says of each row whether it is simulated."""
+        """Whether a column says of each row whether it is simulated."""
         return any(tells_source(column) for spec in self.tables for column in spec.table.columns)
 
 

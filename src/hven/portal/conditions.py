@@ -236,7 +236,7 @@ def _offered(tables: Sequence[Table]) -> set[str]:
 
 
 def _query(asked: Sequence[tuple[Table, list[Expr]]]) -> Query:
-    """Put the tables together: all columns of one, of several those that all have, in the order of the first."""
+    """Join the tables in one query: all columns of one, of several those that all have, as the first orders them."""
     items: tuple[SelectItem | Star, ...] = (Star(),)
     if len(asked) > 1:
         shared = [column for column in asked[0][0].columns if all(_alike(column, table) for table, _ in asked[1:])]
@@ -325,7 +325,7 @@ class _Translation:
         return conjunction(*_above(last, low), *_below(first, high)) or IsNull(_name(first), negated=True)
 
     def _around(self, first: Column, last: Column, word: Word, clause: Clause) -> Expr:
-        """Overlap on a circle: either interval may go across 0, which low > high says."""
+        """Compare intervals on a circle: either may go across 0, which low > high says."""
         low, high = self._bounds(first, word, clause, ordered=False)
         west, east = (0.0 if low is None else float(low.value)), (360.0 if high is None else float(high.value))
         if east - west >= 360.0:

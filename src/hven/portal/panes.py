@@ -79,5 +79,5 @@ class Pane:
 
 
 def known() -> list[Pane]:
-    """All that are installed."""
+    """List all that are installed."""
     return [*plugins.records("panes").values()]

@@ -102,7 +102,7 @@ class Survey:
 
 
 def survey(bound: Bound, homes: Mapping[str, str], relations: Mapping[str, Relation], most: int) -> Survey:
-    """Look at a bound query.
+    """Analyse a bound query.
 
     Parameters
     ----------

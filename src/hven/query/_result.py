@@ -219,7 +219,7 @@ class Result:
         return execution
 
     def enter(self, came: Callable[[], object]) -> None:
-        """Take a place among those who wait for their turn: costs no time, and who would wait in vain is told at once.
+        """Queue for a turn: costs no time, and who would wait in vain is told at once.
 
         Parameters
         ----------
@@ -234,7 +234,7 @@ class Result:
         self.begin().enter(came)
 
     def ready(self) -> bool:
-        """Look whether the turn has come.
+        """Check whether the turn has come.
 
         Raises
         ------

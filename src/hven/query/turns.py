@@ -89,7 +89,7 @@ class Turns:
         self._idle: OrderedDict[Turn, None] = OrderedDict()  # those whose reader has rows, the longest idle first
 
     def enter(self, turn: Turn, came: Callable[[], object]) -> None:
-        """Take a place among those who wait; costs no time.
+        """Queue for a turn; costs no time.
 
         Parameters
         ----------
@@ -268,7 +268,7 @@ class Turns:
                 self._idle[turn] = None
 
     def resume(self, turn: Turn, stopped: Callable[[], bool]) -> None:
-        """Go on computing; if another query has the turn, wait for one, however long it takes.
+        """Resume computing; if another query has the turn, wait for one, however long it takes.
 
         Parameters
         ----------
@@ -370,7 +370,7 @@ class InTurn(Relay):
             self.close()
 
     def enter(self, came: Callable[[], object]) -> None:
-        """Take a place among those who wait, before a thread is taken for it (`Turns.enter`).
+        """Queue for a turn, before a thread is taken for it (`Turns.enter`).
 
         Parameters
         ----------

@@ -68,7 +68,7 @@ def name_of(given: str) -> str:
 
 
 def keep(site: Site, who: Reader, name: str, path: Path, described: Table | None = None) -> Table:
-    """Keep the table in a file (VOTable, FITS, Parquet, Arrow, text) as ``tap_user.name``.
+    """Store the table of a file (VOTable, FITS, Parquet, Arrow, text) as ``tap_user.name``.
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ def _owner(who: Reader) -> str:
 
 @contextmanager
 def _held(site: Site, owner: str, name: str) -> Iterator[None]:
-    """Be the only one who changes a table; whoever comes meanwhile is told at once."""
+    """Lock a table for its change; whoever comes meanwhile is told at once."""
     with ExitStack() as stack:
         try:
             stack.enter_context(site.store.leases.held(f"table of {owner}: {name.lower()}", what=f"a change of {USER_SCHEMA}.{name}"))

@@ -1,4 +1,4 @@
-"""Manners shared by the faces: HTTP -> Params, RESPONSEFORMAT, MAXREC, error documents, VOSI."""
+"""What the faces share: HTTP -> Params, RESPONSEFORMAT, MAXREC, error documents, VOSI."""
 
 from __future__ import annotations
 

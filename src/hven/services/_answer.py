@@ -308,7 +308,7 @@ async def _readable(loop: asyncio.AbstractEventLoop, socket: int, until: float) 
 
 
 def _seen(future: asyncio.Future[Any]) -> None:
-    """Take note of an error that nobody may be there to see any more."""
+    """Retrieve an error that nobody may be there to see any more."""
     if not future.cancelled():
         future.exception()
 

@@ -1,4 +1,4 @@
-"""Proofs of who asks: right ones pass at once, wrong ones are answered ever later."""
+"""Credentials, checked: right ones pass at once, wrong ones are answered ever later."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Waiting:
         enter(lambda: loop.is_closed() or loop.call_soon_threadsafe(self._came.set))
 
     async def over(self) -> None:
-        """Come back with the turn; raises `Overloaded` if it takes too long."""
+        """Wait for the turn; raises `Overloaded` if it takes too long."""
         while not self._ready():
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK):

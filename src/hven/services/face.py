@@ -169,7 +169,7 @@ class Face:
 
     @property
     def known(self) -> tuple[Param, ...]:
-        """All that it understands."""
+        """All parameters that it understands."""
         return (*self.params, *(DALI if self.ask is not None else ()))
 
     @property
@@ -345,7 +345,7 @@ def asking(path: str, ask: Callable[[Request, Params], Awaitable[Response]], fau
 
 
 def known() -> dict[str, Face]:
-    """Every face, by name: built-in and plugged in."""
+    """List every face, by name: built-in and plugged in."""
     return plugins.records("protocols")
 
 

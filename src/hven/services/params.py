@@ -217,7 +217,7 @@ async def _multipart(request: Request, limit: int) -> tuple[list[tuple[str, str]
 
 
 def _written_inline(address: list[tuple[str, str]], body: list[tuple[str, str]], files: dict[str, Upload]) -> list[tuple[str, str]]:
-    """Take parts that UPLOAD names for files though they have no file name: DALI asks for none, and scripts in browsers send text so."""
+    """Read parts that UPLOAD names as files though they have no file name: DALI asks for none, and scripts in browsers send so."""
     wanted = {part.strip() for name, value in (*address, *body) if name.upper() == "UPLOAD" for part in _PART.findall(value)} - set(files)
     left = []
     for name, value in body:
@@ -230,7 +230,7 @@ def _written_inline(address: list[tuple[str, str]], body: list[tuple[str, str]],
 
 
 def _sent_as_file(body: list[tuple[str, str]], files: dict[str, Upload]) -> list[tuple[str, str]]:
-    """Take a query that was sent as a file (``curl -F QUERY=@query.adql``) for the text it is, unless it was sent as text, too."""
+    """Read a query that was sent as a file (``curl -F QUERY=@query.adql``) as the text it is, unless it was sent as text, too."""
     found = list(body)
     for name in [name for name in files if name.upper() == "QUERY" and all(known.upper() != "QUERY" for known, _ in body)]:
         content = files[name].file.read(FORM_MOST + 1)

@@ -35,7 +35,7 @@ def build(
     live: Mapping[str, Published] | None = None,
     damages: Sequence[Damage] = (),
 ) -> Holdings:
-    """Make the picture of now.
+    """Build the picture of now.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def _schemas(published: Mapping[str, Published], resources: Mapping[str, Resourc
 
 
 def _views(published: dict[str, Published], resources: Mapping[str, Resource]) -> list[str]:
-    """Add the views of the descriptors, in whatever order they build on each other. Gives what is wrong with those left out."""
+    """Add the views of the descriptors, in whatever order they build on each other. Return what is wrong with those left out."""
     wanted = {
         f"{resource.name}.{spec.table.name}": (spec, resource)
         for resource in resources.values()

@@ -129,12 +129,12 @@ class Engines:
         self.embedded.refuse(damaged)
 
     def tidy(self) -> None:
-        """Let go of snapshots that were removed."""
+        """Release snapshots that were removed."""
         for engine in self.opened():
             engine.tidy()
 
     def settle(self, settings: Settings) -> None:
-        """Take up other settings: what is not open yet is opened with them.
+        """Apply other settings: what is not open yet is opened with them.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class Engines:
         self._settings, self.default = settings, settings.engine
 
     def fixed(self) -> list[str]:
-        """Name the sections of the settings with which something is open."""
+        """List the sections of the settings with which something is open."""
         return [section for name in self._open if not name.startswith(LIVE) and (section := kind(name).section)]
 
     def trouble(self, name: str) -> str | None:

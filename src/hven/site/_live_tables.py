@@ -58,7 +58,7 @@ class Lives:
         self.number = 0  # grows with each change
 
     def settle(self, settings: Settings) -> None:
-        """Go on with these settings."""
+        """Apply these settings."""
         self._settings = settings
 
     def due(self) -> bool:
@@ -66,7 +66,7 @@ class Lives:
         return time.monotonic() - self._looked > LOOK
 
     def look(self, resources: Mapping[str, Resource], *, known: bool = False) -> None:
-        """Look at the tables.
+        """Inspect the tables.
 
         Parameters
         ----------
@@ -168,7 +168,7 @@ def _source(source: SourceSpec, settings: Settings) -> Any:
 
 
 def _remember(path: Any, look: Any) -> None:
-    """Keep what was seen, for a start while the database is away."""
+    """Write what was seen to a file, for a start while the database is away."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")  # forks have the same thread

@@ -125,7 +125,7 @@ class UnionView(Mapping[str, Member]):
 
 
 def union(selects: Sequence[str]) -> str:
-    """Put the queries of members together."""
+    """Join the queries of members by UNION ALL."""
     return " UNION ALL ".join(selects)
 
 

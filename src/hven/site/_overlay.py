@@ -96,7 +96,7 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
 
 
 def resolved_keys(keys: tuple[Key, ...], visible: Mapping[str, Table]) -> tuple[Key, ...]:
-    """Leave out keys that lead to tables or columns which this reader cannot know of."""
+    """Drop keys that lead to tables or columns which this reader cannot know of."""
     kept = []
     for key in keys:
         target = visible.get(key.target)

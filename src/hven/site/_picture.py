@@ -30,7 +30,7 @@ OWNERS = 256  # whose catalogue is remembered
 
 
 def nothing(_: str) -> tuple[Published, ...]:
-    """Nobody has tables of their own."""
+    """Return no tables: nobody has any of their own."""
     return ()
 
 

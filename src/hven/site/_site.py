@@ -116,7 +116,7 @@ class Site(Keeping):
         return [file for seen in list(self._descriptors.seen.values()) for file in seen.files]
 
     def described(self, name: str) -> Seen | None:
-        """Look at the descriptor of a collection as it is now.
+        """Read the descriptor of a collection as it is now.
 
         Parameters
         ----------
@@ -195,7 +195,7 @@ class Site(Keeping):
         return self._lives.hints()
 
     def refresh(self, *, wait: bool = True) -> Holdings:
-        """Look at the store and the descriptors now, whatever the time.
+        """Refresh the picture from the store and the descriptors now, whatever the time.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ class Site(Keeping):
             self._lock.release()
 
     def _settle(self) -> bool:
-        """Take up what changed in hven.toml; tell whether anything did."""
+        """Apply what changed in hven.toml; return whether anything did."""
         if not self.settled.look(self.engines.fixed()):
             return False
         self.settings = self.settled.now
@@ -275,7 +275,7 @@ class Site(Keeping):
         self.engines.refuse({paths[ident]: text for ident, text in wrong.items() if ident in paths})
 
     def look_at_files(self) -> None:
-        """See which files of what is published are missing or cut off; `current` is made anew if that has changed."""
+        """Check which files of what is published are missing or cut off; if that has changed, `current` is made anew."""
         self.engines.tidy()
         for record in {one.id: one for one in (*self._records.values(), *self._served.values())}.values():
             self.engines.missing(record.snapshot)

@@ -229,7 +229,7 @@ class Counters:
 
 
 def prepare() -> None:
-    """Make the memory of a server that begins; its processes find it by the environment, others count for themselves.
+    """Allocate the memory of a server that begins; its processes find it by the environment, others count for themselves.
 
     It is no file on a disk: where that is full, or can only be read, to write to a part of it that is mapped kills the process (SIGBUS).
     """
@@ -251,7 +251,7 @@ def _opened(path: Path) -> int | None:
 
 
 def _slot(descriptor: int) -> int | None:
-    """Take a row that no living process has: each holds a lock on one byte, which ends with it."""
+    """Lock a row that no living process has: each holds a lock on one byte, which ends with it."""
     for number in range(PROCESSES):
         with contextlib.suppress(OSError):
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)

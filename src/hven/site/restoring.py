@@ -148,7 +148,7 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
 
 
 def restore(path: Path, directory: Path, *, engine: str | None = None, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Make a site from an archive.
+    """Restore a site from an archive.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ class _Restoring:
         self.said: list[str] = []
 
     def run(self) -> list[str]:
-        """Restore; give the collections that have a descriptor."""
+        """Restore; return the collections that have a descriptor."""
         for member, file in _members(self.path):  # all files and the state come before the rows
             if member.name.startswith("site/"):
                 self._file(self.directory, member, file, member.name.removeprefix("site/"))
@@ -255,7 +255,7 @@ class _Restoring:
         return sorted(path.parent.name for path in settings.collections.glob("*/*.yaml") if path.stem == path.parent.name)
 
     def _true(self, settings: Settings) -> Settings:
-        """Let hven.toml say the engine in which the rows are now."""
+        """Set hven.toml to the engine in which the rows are now."""
         if self.engine is None or settings.engine == self.engine:
             return settings
         file = self.directory / settings_room.FILE

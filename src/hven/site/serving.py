@@ -54,7 +54,7 @@ class Serving:
 
     @property
     def shown(self) -> str:
-        """Name it to a person."""
+        """Its name, for a person."""
         return f"the server ({shown(self.holder)}, since {self.since[:19].replace('T', ' ')})"
 
 
@@ -83,7 +83,7 @@ class Sign:
             self._said = now
 
     def end(self) -> None:
-        """Take it away."""
+        """Remove the file."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 

@@ -66,7 +66,7 @@ class Descriptors:
     seen: dict[str, Seen] = field(default_factory=dict)
 
     def settle(self, settings: Settings) -> None:
-        """Take up other settings: every descriptor is read again, for some stand below or beside each.
+        """Apply other settings: every descriptor is read again, for some stand below or beside each.
 
         Parameters
         ----------

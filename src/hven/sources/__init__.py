@@ -172,7 +172,7 @@ class Offer:
     default: bool = False
 
     def __str__(self) -> str:
-        """Give name and size in words."""
+        """Write name and size in words."""
         name = " ".join(dict.fromkeys(filter(None, (str(self.choice), self.name))))
         facts = [*(["view"] if self.view else []), *([f"{self.rows:,} row{'s' * (self.rows != 1)}"] if self.rows is not None else [])]
         return f"{name} ({', '.join(facts)})" if facts else name

@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def begin(parent: int, main_thread: bool, paths: list[str], memory: int, module: str | None) -> Any:
-    """Take the limits; end when the parent does. Gives the module that is needed beside the curator's file."""
+    """Set the limits, and end when the parent does; return the module that is needed beside the curator's file."""
     sys.path[:] = paths
     found = importlib.import_module(module) if module is not None else None
     sys.dont_write_bytecode = True
@@ -77,7 +77,7 @@ def begin(parent: int, main_thread: bool, paths: list[str], memory: int, module:
 
 
 def load(path: str, name: str) -> Callable[..., Any]:
-    """Import a file, which may import its neighbours, and give its function."""
+    """Import a file, which may import its neighbours, and find its function."""
     place, file = os.path.split(path)
     spec = importlib.util.spec_from_file_location(f"hven_beside_{file.removesuffix('.py')}", path)
     if spec is None or spec.loader is None:
@@ -109,7 +109,7 @@ def packed(values: Any) -> bytes:
 
 
 def told(error: BaseException, path: str) -> dict[str, Any]:
-    """Say an error with the deepest line of the curator's file."""
+    """Describe an error with the deepest line of the curator's file."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     text = str(error) if isinstance(error, LookupError) and not lines else f"{type(error).__name__}: {error}"
     line = lines[-1] if lines else error.lineno if isinstance(error, SyntaxError) else None

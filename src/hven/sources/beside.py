@@ -214,7 +214,7 @@ class Python:
         self._loaded.clear()
 
     def _ended(self) -> Failure:
-        """Say how the process ended by itself."""
+        """Find out how the process ended by itself."""
         process = self._process
         if process is None:
             raise AssertionError

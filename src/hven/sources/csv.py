@@ -70,16 +70,16 @@ class DelimitedText(TextRows):
         self._units = False  # whether all files that were looked at have a record of units
 
     def columns(self) -> list[Column]:
-        """Columns as the header names them, types guessed from a sample (or said by an ECSV header)."""
+        """List the columns as the header names them, types guessed from a sample (or said by an ECSV header)."""
         first, kinds, _, _ = self._guessed
         return [first.described.get(name, Column(name=name)).having(type=_type(first, name, kinds[name])) for name in first.names]
 
     def guessed(self) -> dict[str, object]:
-        """Give options that were guessed and that a descriptor should say, since they change what the rows are."""
+        """Return guessed options that a descriptor should say, as they change what the rows are."""
         return {"units": True} if self._guessed and self._units and self.options.units is None else {}
 
     def doubts(self) -> dict[str, tuple[str, str]]:
-        """Say which columns were guessed to be text and may be meant otherwise: a message and a remedy by name."""
+        """List columns guessed to be text that may be meant otherwise: a message and a remedy by name."""
         first, kinds, cells, places = self._guessed
         said = self._said(first)
         pointed = any(kinds.get(name) == pa.float64() and any("." in cell for cell in cells[name]) for name in cells)
@@ -221,7 +221,7 @@ class DelimitedText(TextRows):
         return found if wanted is None else _nearest(found, wanted)
 
     def _said(self, seen: Look) -> dict[str, pa.DataType]:
-        """Types that somebody said: the options, else the ECSV header."""
+        """Return the types that somebody said: the options, else the ECSV header."""
         result: dict[str, pa.DataType] = {}
         for name, column in seen.described.items() if seen.typed else ():
             result[name] = _nearest(column.type.arrow, self.context.wanted.get(name, column.type.arrow))
@@ -261,7 +261,7 @@ def _squeezed(quote: str) -> Any:
     )
 
     def squeeze(data: bytes) -> bytes:
-        """Make every run of blanks one blank, quoted ones aside."""
+        """Replace every run of blanks by one, quoted ones aside."""
         if sign and sign in data:
             data = b"".join(
                 aware.sub(lambda match: match.group() if match.group().startswith(sign) else b" ", part) for part in windows(data, sign)

@@ -70,7 +70,7 @@ class FileList(Files):
             check_link(file.path, file.name, (context.directory, *context.roots))
 
     def columns(self) -> list[Column]:
-        """Give path, title, description, media type, size, checksum, time."""
+        """List the columns: path, title, description, media type, size, checksum, time."""
         return list(COLUMNS)
 
     def _names(self) -> list[str]:
@@ -118,7 +118,7 @@ class FileList(Files):
 
 
 def media_type(name: str) -> str:
-    """Tell the media type of a file by its name."""
+    """Guess the media type of a file by its name."""
     lower = name.lower()
     packed = {".gz": "application/gzip", ".zst": "application/zstd", ".xz": "application/x-xz", ".bz2": "application/x-bzip2"}
     for ending, kind in (*packed.items(), *_TYPES.items()):

@@ -160,18 +160,18 @@ class FixedText(TextRows):
         self._doubts: dict[str, tuple[str, str]] = {}
 
     def doubts(self) -> dict[str, tuple[str, str]]:
-        """Say which columns were guessed to be text and may be meant otherwise: a message and a remedy by name."""
+        """List columns guessed to be text that may be meant otherwise: a message and a remedy by name."""
         return self._doubts
 
     def columns(self) -> list[Column]:
-        """Give the columns as the ReadMe or the descriptor has them; types that nobody said are guessed."""
+        """List the columns as the ReadMe or the descriptor has them; other types are guessed."""
         return [
             item.column.having(type=item.column.type if item.column.type.arrow == kind else from_arrow(kind))
             for item, kind in self._known.values()
         ]
 
     def about(self) -> tuple[str | None, str | None]:
-        """Give title and abstract of the ReadMe."""
+        """Read title and abstract of the ReadMe."""
         if self.options.readme is None:
             return None, None
         found = readme.read(self.context.directory / self.options.readme)

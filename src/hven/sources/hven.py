@@ -93,7 +93,7 @@ class HvenRows(TapRows):
         return None if found is None else _state_of(found[0], self.what)
 
     def changes(self, since: str) -> Changes | None:
-        """Tell what has changed since a snapshot; the rows themselves are asked for by their keys."""
+        """Fetch what has changed since a snapshot; the rows themselves are asked for by their keys."""
         found = self._fed(since)
         if found is None:
             return None

@@ -85,7 +85,7 @@ class JsonRows(FileRows):
         self._told: set[str] = set()
 
     def columns(self) -> list[Column]:
-        """Give the columns: dotted names, types that the sample fits (or that were said)."""
+        """List the columns: dotted names, types that the sample fits (or that were said)."""
         return [Column(name=leaf.name, type=_type(leaf)) for leaf in self._leaves]
 
     def _names(self) -> list[str]:
@@ -126,7 +126,7 @@ class JsonRows(FileRows):
                     future.cancel()
 
     def _groups(self, limit: int | None) -> Iterator[list[tuple[DataFile, Records]]]:
-        """Put records of several files together, up to a block."""
+        """Group records of several files, up to a block."""
         group: list[tuple[DataFile, Records]] = []
         size = rows = 0
         for file in self.files:
@@ -156,7 +156,7 @@ class JsonRows(FileRows):
     # --- what is told ----------------------------------------------------------------------------------------
 
     def _reported(self, groups: Iterable[Parsed]) -> Iterator[Parsed]:
-        """Tell of what cannot be read, and go on."""
+        """Report what cannot be read, and go on."""
         for parsed in groups:
             self._report(parsed)
             yield parsed
@@ -183,7 +183,7 @@ class JsonRows(FileRows):
             self.context.tell(note)
 
     def _look_for_more(self, group: list[tuple[DataFile, Records]]) -> None:
-        """Tell of keys that come only after the sample, looked for in some records of each block."""
+        """Report keys that come only after the sample, looked for in some records of each block."""
         if self.context.tell is None or not self._partial:
             return
         node = Node()
@@ -208,7 +208,7 @@ class JsonRows(FileRows):
         return self._forms[file.name]
 
     def _kind(self, leaf: Leaf) -> pa.DataType:
-        """Give the type a column is read as: what the target wants, if this is a single value."""
+        """Choose the type a column is read as: what the target wants, if this is a single value."""
         wanted = self.context.wanted.get(leaf.name)
         simple = wanted is not None and (pa.types.is_integer(wanted) or pa.types.is_floating(wanted) or pa.types.is_string(wanted))
         return wanted if simple and leaf.how == CELL and leaf.name not in self.options.types else leaf.kind
@@ -222,7 +222,7 @@ class JsonRows(FileRows):
 
     @cached_property
     def _sampled(self) -> tuple[Node, bool]:
-        """Look at the first records of the files; gives what is there, and whether there is more."""
+        """What is there in the first records of the files, and whether there is more."""
         node = Node()
         left = SAMPLE
         share = max(SAMPLE // len(self.files), 1 << 12)
@@ -274,7 +274,7 @@ class JsonRows(FileRows):
 
 
 def _see(node: Node, text: pa.Scalar) -> int:
-    """Take a record into account; gives its size. One that is broken is told when it is read."""
+    """Add a record to what was seen; return its size. One that is broken is told when it is read."""
     data: bytes = text.as_buffer().to_pybytes()
     with contextlib.suppress(ValueError, RecursionError):
         node.see(json.loads(data))

@@ -168,11 +168,11 @@ class Look:
     encoding: str = "UTF8"
 
     def served(self) -> list[There]:
-        """Give the columns that can be served."""
+        """List the columns that can be served."""
         return [column for column in self.columns if column.shown is not None and column.readable]
 
     def left_out(self) -> list[str]:
-        """Say of each other column why not, and what would help."""
+        """Explain why each other column is not served, and what would help."""
         found = []
         for column in self.columns:
             if not column.readable:
@@ -185,7 +185,7 @@ class Look:
         return found
 
     def described(self) -> list[Column]:
-        """Give the columns that can be served, as a source gives them."""
+        """Describe the columns that can be served."""
         return [
             Column(name=column.name, type=column.shown.type, description=column.comment, required=column.required)
             for column in self.served()
@@ -236,7 +236,7 @@ class LiveTable:
         self._look: Look | None = None
 
     def columns(self) -> list[Column]:
-        """Give the columns that can be served."""
+        """List the columns that can be served."""
         return self.look().described()
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002  (the contract's signature)
@@ -250,11 +250,11 @@ class LiveTable:
         return [Pin(name=self.options.url if self.options.url.startswith("$") else "database", detail=self.options.table)]
 
     def size(self) -> int | None:
-        """Give the planner's estimate of the rows."""
+        """Return the planner's estimate of the rows."""
         return self.look().rows
 
     def about(self) -> tuple[str | None, str | None]:
-        """Give the table's comment as a description."""
+        """Return the table's comment as a description."""
         return None, self.look().comment
 
     def look(self) -> Look:
@@ -409,7 +409,7 @@ def _there(name: str, sql_type: str, base: str, kind: str, modifier: int, requir
 
 
 def recalled(said: Mapping[str, Any]) -> Look | None:
-    """Make a look of what was kept of an earlier one as JSON; None if it is of another version."""
+    """Deserialize an earlier look; None if it is of another version."""
     words = ("name", "sql_type", "base", "kind", "modifier", "required", "comment", "readable")
     try:
         return Look(
@@ -447,7 +447,7 @@ def _spelled(schema: str, name: str) -> str:
 
 
 def _without(text: str, url: str) -> str:
-    """Take the address and its password out of a driver's message."""
+    """Redact the address and its password in a driver's message."""
     parts = urlsplit(url)
     for secret in (url, parts.password):
         if secret:
@@ -469,7 +469,7 @@ class Hint:
 
 
 def position_index(look: Look, lon: str, lat: str) -> str:
-    """Say what serves cones on two columns: ``q3c``, ``pgsphere``, ``latitude`` (a B-tree that begins with it), or nothing."""
+    """Find what serves cones on two columns: ``q3c``, ``pgsphere``, ``latitude`` (a B-tree that begins with it), if anything."""
     wanted = {"q3c": f"q3c_ang2ipix({lon},{lat})", "pgsphere": f"spoint(radians({lon}),radians({lat}))"}
     for kind, text in wanted.items():
         for index in look.indexes:
@@ -479,7 +479,7 @@ def position_index(look: Look, lon: str, lat: str) -> str:
 
 
 def hints(look: Look, position: tuple[str, str] | None, keys: Mapping[str, str]) -> list[Hint]:
-    """Say what is asked often and served by no index.
+    """List what is asked often and served by no index.
 
     Parameters
     ----------
@@ -514,7 +514,7 @@ def _begins(look: Look, column: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Take casts, quotes, spaces and parentheses around a whole name away, so that definitions can be compared."""
+    """Strip casts, quotes, spaces and parentheses around a whole name, so that definitions can be compared."""
     text = _NOISE.sub("", text)
     while True:
         short = re.sub(r"([(,])\((\w+)\)", r"\1\2", text)

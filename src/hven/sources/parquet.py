@@ -47,7 +47,7 @@ class ParquetRows(FileRows):
     """The rows of one or more Parquet files."""
 
     def columns(self) -> list[Column]:
-        """Give the columns that have a VOTable form, described by the footer's VOTable if there is one."""
+        """List the columns that have a VOTable form, described by the footer's VOTable if there is one."""
         return self._columns
 
     def size(self) -> int:
@@ -117,7 +117,7 @@ class ParquetRows(FileRows):
 
 
 def _folded(opened: pq.ParquetFile) -> list[str]:
-    """Name the columns of texts and bytes: they are read as dictionaries and spelt out a few rows at a time, for one long text may be every row's."""
+    """List the columns of texts and bytes: they are read as dictionaries and spelt out a few rows at a time, as a long text may be every row's."""
     kinds = [opened.schema.column(number) for number in range(opened.metadata.num_columns)]
     return [kind.path for kind in kinds if kind.physical_type == "BYTE_ARRAY" and kind.logical_type.type != "DECIMAL"]
 

@@ -60,7 +60,7 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
 
 
 def load(path: Path, name: str) -> Callable[..., Any]:
-    """Import a file by its path, anew, without touching `sys.path`; give its function.
+    """Import a file by its path, anew, without touching `sys.path`; find its function.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def load(path: Path, name: str) -> Callable[..., Any]:
 
 
 def fault(error: BaseException, path: Path) -> SourceError:
-    """Say an exception of the user's code with the deepest line of their file."""
+    """Convert an exception of the user's code to one with the deepest line of their file."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return SourceError(f"SyntaxError: {error.msg}", place=Place(file=path.name, line=error.lineno, column=error.offset))
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
@@ -150,7 +150,7 @@ class FunctionRows:
         self.context.reject(Reject(file=self.options.file, row=row, column=column, value=value, reason=reason))
 
     def columns(self) -> list[Column]:
-        """Give the columns said in the options, else those of the first rows."""
+        """List the columns said in the options, else those of the first rows."""
         return self._columns
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
@@ -173,7 +173,7 @@ class FunctionRows:
         return [Pin(name=self.options.file, bytes=self.path.stat().st_size, sha256=self.sha256, detail=detail)]
 
     def size(self) -> int | None:
-        """Nobody knows before the end."""
+        """Return None: nobody knows before the end."""
         return None
 
     @cached_property

@@ -50,7 +50,7 @@ class QueryRows:
         self._rest: Iterator[pa.RecordBatch] | None = None
 
     def columns(self) -> list[Column]:
-        """Give the answer's columns, with what the context knows of their metadata."""
+        """List the answer's columns, with what is known of their metadata."""
         return self._columns
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
@@ -68,7 +68,7 @@ class QueryRows:
         return [Pin(name="query", detail=self.adql)]
 
     def size(self) -> int | None:
-        """Nobody knows before the end."""
+        """Return None: nobody knows before the end."""
         return None
 
     def _stream(self) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""The only outward HTTP client: SSRF guard, size limit, redirect limit, clear errors. Grows with *Sync*.
+"""The only outward HTTP client: SSRF guard, size limit, redirect limit, clear errors.
 
 `download` makes a file, `fetch` gives a small answer, `exchange` speaks with a service (POST, DELETE, any status),
 `stream` reads what it says as it comes.
@@ -371,7 +371,7 @@ class _answer:  # noqa: N801  (reads as what it gives)
         self._close(error)
 
     def _stop(self) -> None:
-        """End it from outside: a server that sends a byte now and then never meets a time limit of reading."""
+        """End the request from outside: a server that sends a byte now and then never meets a time limit of reading."""
         self.late = True
         self.client.close()
 
@@ -451,7 +451,7 @@ class _Client:
         trace: Callable[[str, object], None] | None = None,
         **body: Any,
     ) -> httpx.Response:
-        """Ask, and give the beginning of the answer; the errors are those of `exchange`, and `Silent`."""
+        """Ask, and read the beginning of the answer; the errors are those of `exchange`, and `Silent`."""
         import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
         host, address = resolve(url, allow_private=allow_private)
@@ -474,7 +474,7 @@ class _Client:
 
 
 def _gathered(form: Sequence[tuple[str, str]]) -> dict[str, list[str]] | None:
-    """Give the parameters of a form as httpx takes them."""
+    """Group the parameters of a form as httpx takes them."""
     data: dict[str, list[str]] = {}
     for name, value in form:
         data.setdefault(name, []).append(value)
@@ -490,7 +490,7 @@ def _trusted() -> ssl.SSLContext:
 
 
 def _leads(url: str, target: str) -> str:
-    """Give where an answer leads, as a whole address; nothing if it leads nowhere."""
+    """Resolve where an answer leads to a whole address; empty if it leads nowhere."""
     import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
     try:
@@ -578,7 +578,7 @@ def _literal(host: str) -> bool:
 
 
 def _proxy(url: str) -> str | None:
-    """Give the proxy that the environment (or the system) names for an address (`HTTPS_PROXY`, `ALL_PROXY`, but not for hosts of `NO_PROXY`)."""
+    """Look up the proxy that the environment (or the system) names for an address (`HTTPS_PROXY`, `ALL_PROXY`, not for hosts of `NO_PROXY`)."""
     parts, known = urlsplit(url), getproxies()
     proxy = known.get(parts.scheme) or known.get("all")
     if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):

@@ -91,15 +91,15 @@ class Tables(FileRows):
         self.options = options
 
     def columns(self) -> list[Column]:
-        """Give the FIELDs."""
+        """List the FIELDs."""
         return self._columns
 
     def head(self) -> Head:
-        """Give what is said around the rows."""
+        """Return what is said around the rows."""
         return self._head
 
     def about(self) -> tuple[str | None, str | None]:
-        """Give the table's description, if it has one."""
+        """Return the table's description, if it has one."""
         return None, self._head.description
 
     def _names(self) -> list[str]:

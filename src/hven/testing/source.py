@@ -325,7 +325,7 @@ class SourceContract:
 
 
 def _sorted(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Bring rows into an order: who is asked for a part may give it in any."""
+    """Sort rows: who is asked for a part may give it in any order."""
     return sorted(rows, key=repr)
 
 

@@ -21,7 +21,7 @@ ROUND = 5_000  # new objects between two rounds of the collector: with Python's 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; give the exit code."""
+    """Run the command line; return the exit code."""
     gc.set_threshold(ROUND)
     words = site_first(list(sys.argv[1:] if argv is None else argv))
     try:
@@ -89,7 +89,7 @@ def _command(verb: str) -> Any:
 
 
 def _verb(words: list[str]) -> str:
-    """Give the word in the place of the verb; `site_first` has been here."""
+    """Find the verb among the words, as `site_first` left them."""
     after = words[2:] if words[:1] == ["--site"] else words[1:] if words[:1] and words[0].startswith("--site=") else words
     return after[0] if after else ""
 

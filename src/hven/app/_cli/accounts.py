@@ -28,7 +28,7 @@ user = typer.Typer(no_args_is_help=True)
 
 @user.command("add")
 def add(context: typer.Context, name: Account) -> None:
-    """Make an account and print its token, this once."""
+    """Create an account and print its token, this once."""
     with open_site(context) as site:
         print(site.store.users.add(name))
 
@@ -46,7 +46,7 @@ def listed(context: typer.Context, as_json: Json = False) -> None:
 
 @user.command("token")
 def token(context: typer.Context, name: Account) -> None:
-    """Give an account another token and print it, this once.
+    """Renew an account's token and print it, this once.
 
     The old token and all sessions end; tables and jobs stay.
     """
@@ -56,7 +56,7 @@ def token(context: typer.Context, name: Account) -> None:
 
 @user.command("remove")
 def remove(context: typer.Context, name: Account) -> None:
-    """Take an account away, with its token, sessions, tables and jobs."""
+    """Remove an account, with its token, sessions, tables and jobs."""
     with open_site(context) as site:
         for job in site.store.users.remove(name):
             shutil.rmtree(directory(site.settings, job), ignore_errors=True)

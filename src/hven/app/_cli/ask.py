@@ -88,7 +88,7 @@ def query(
 
 @contextlib.contextmanager
 def _service(context: typer.Context, url: str | None, *, public: bool, as_of: str | None = None) -> Iterator[Ask]:
-    """Give what answers ADQL: the site, or a service elsewhere."""
+    """Open what answers ADQL: the site, or a service elsewhere."""
     if url is not None:
         yield partial(ask_there, url)
         return
@@ -98,7 +98,7 @@ def _service(context: typer.Context, url: str | None, *, public: bool, as_of: st
 
 
 def _translated(parameters: str, ask: Ask, names: Sequence[str], *, unknown: bool) -> str:
-    """Turn EPN-TAP parameters into ADQL, and say what is left out."""
+    """Translate EPN-TAP parameters into ADQL, and say what is left out."""
     from hven.portal import conditions as epn  # noqa: PLC0415  (takes time to load)
 
     def rows(text: str) -> Iterator[dict[str, Any]]:
@@ -115,7 +115,7 @@ def _translated(parameters: str, ask: Ask, names: Sequence[str], *, unknown: boo
 def explain(
     context: typer.Context, adql: Annotated[str, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")]
 ) -> None:
-    """Say which road a query takes, and the engine's own text."""
+    """Print which road a query takes, and the engine's own text."""
     with open_site(context) as site:
         print(road.explain(_read_text(adql), OWNER, site=site))
 
@@ -125,7 +125,7 @@ def resolve(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An object, as people write it: 'M 31'.")],
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Say what a name stands for: position, other names, who says so."""
+    """Resolve an object's name: position, other names, who says so."""
     with open_site(context) as site:
         found = resolver.resolve(name, site=site)
     if as_json:
@@ -181,7 +181,7 @@ def _by_ending(output: Path | None) -> str:
 
 
 def _read_text(adql: str) -> str:
-    """Give the query, from standard input if it is ``-``."""
+    """Return the query, read from standard input if it is ``-``."""
     if adql != "-":
         return adql
     given = sys.stdin.buffer.read()

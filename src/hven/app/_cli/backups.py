@@ -43,7 +43,7 @@ def restore(
     check: Annotated[bool, typer.Option("--check", help="Read all of it and compare the checksums; restore nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a site from a backup."""
+    """Restore a site from a backup."""
     if check:
         found = restoring.verify(file)
         print(f"{file} is whole: {found['site']}, {found['made']}, Hven {found['hven']}, {'with' if found['data'] else 'without'} rows")

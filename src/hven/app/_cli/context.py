@@ -50,7 +50,7 @@ def site(context: typer.Context) -> Site:
 
 
 def show_json(value: Any) -> None:
-    """Print for scripts."""
+    """Print as JSON, for scripts."""
     import orjson  # noqa: PLC0415  (for scripts alone)
 
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
@@ -89,7 +89,7 @@ def spelled(context: typer.Context, *words: str) -> str:
 
 
 def size(count: int | None) -> str:
-    """Write a number of bytes."""
+    """Format a number of bytes."""
     if count is None:
         return ""
     amount = float(count)

@@ -15,12 +15,12 @@ from hven.model import plugins
 
 
 def places() -> dict[str, str]:
-    """Say where each of them stands: ``module:name``."""
+    """List the engines' verbs, each with its place: ``module:name``."""
     return {place.rpartition(":")[2]: place for kind in engines.kinds() for place in kind.verbs}
 
 
 def loaded(place: str) -> Callable[..., tuple[Any, bool]]:
-    """Load one of them."""
+    """Load one verb."""
     module, _, name = place.partition(":")
     return vars(plugins.imported(module, f"hven {name}"))[name]  # type: ignore[no-any-return]
 

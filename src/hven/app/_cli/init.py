@@ -12,6 +12,6 @@ from hven.model import settings
 
 
 def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory to make.")]) -> None:
-    """Make a site: hven.toml, collections/, var/."""
+    """Create a site: hven.toml, collections/, var/."""
     made = settings.init(directory)
     print(f"{made} is a site now. Next: hven --site {shlex.quote(str(directory))} new NAME --from FILE")

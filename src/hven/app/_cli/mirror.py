@@ -127,7 +127,7 @@ def _descriptor(base: str, name: str, settings: Settings, *, every: str | None, 
 
 
 def _files(base: str, name: str, place: Path, settings: Settings) -> Iterator[dict[str, str]]:
-    """Fetch a collection's files that we have not; give what the descriptor says of each."""
+    """Fetch a collection's files that we have not; return what the descriptor says of each."""
     address = f"{base}/collections/{quote(name)}/files"
     answer = remote.exchange("GET", address, limit=NAMES, allow_private=settings.allow_private)
     for line in answer.body.decode().splitlines() if answer.status == 200 else ():

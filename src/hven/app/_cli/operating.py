@@ -161,7 +161,7 @@ def _show_collections(picture: Picture) -> None:
 
 
 def _show_troubles(collections: Iterable[Followed]) -> None:
-    """Say which do not follow their sources, and why."""
+    """Print which do not follow their sources, and why."""
     for one in collections:
         if one.failures:
             which = f"the last run ({moment(one.ended or one.started)})" if one.timing is None else f"{one.failures} in a row"
@@ -171,7 +171,7 @@ def _show_troubles(collections: Iterable[Followed]) -> None:
 
 
 def _ago(at: str | None) -> str:
-    """Say how long ago that was."""
+    """Format how long ago a time was."""
     if at is None:
         return ""
     then = datetime.fromisoformat(at)
@@ -215,14 +215,14 @@ def run(context: typer.Context, name: Name) -> None:
 
 @schedule.command("pause")
 def pause(context: typer.Context, name: Name) -> None:
-    """Let a collection's schedule rest, until resume; a run that has begun goes on."""
+    """Pause a collection's schedule, until resume; a run that has begun goes on."""
     _change(context, name, lambda row, now: replace(row, paused=now, asked=None))
     print(f"{name} rests")
 
 
 @schedule.command("resume")
 def resume(context: typer.Context, name: Name) -> None:
-    """Let a collection's schedule go on, after a pause or a rollback; what it missed is made up once."""
+    """Resume a collection's schedule, after a pause or a rollback; what it missed is made up once."""
     _change(context, name, lambda row, _: replace(row, paused=None), resume=True)
     print(f"{name} goes on")
 

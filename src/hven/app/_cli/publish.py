@@ -129,7 +129,7 @@ def history(
 
 
 def _kind(run: dict[str, Any]) -> str:
-    """Say what kind of run it was: ingest, ingest (dry), ingest (sample 100)."""
+    """Name the kind of a run: ingest, ingest (dry), ingest (sample 100)."""
     if run["dry_run"]:
         return f"{run['kind']} (dry)"
     return f"{run['kind']} (sample {run['sample']})" if run["sample"] else run["kind"]
@@ -166,7 +166,7 @@ def rollback(
 
 
 def _patiently(do: Callable[[], T]) -> T:
-    """Do it when the run that is under way has ended: who wants to go back shall not have to be quicker than a schedule."""
+    """Retry until the run under way has ended: who wants to go back shall not have to be quicker than a schedule."""
     end, told = time.monotonic() + PATIENCE, False
     while True:
         try:
@@ -181,7 +181,7 @@ def _patiently(do: Callable[[], T]) -> T:
 
 
 def _state(site: Site, name: str) -> dict[str, str]:
-    """Give what is published of a collection or table."""
+    """Look up the snapshots of a collection or table."""
     return {table: one.id for table, one in site.store.current()[1].items() if name in {table, one.collection}}
 
 
@@ -191,7 +191,7 @@ def move(
     to: Annotated[str, typer.Option("--to", metavar="ENGINE", help="duckdb (embedded) or postgres.")],
     as_json: Json = False,
 ) -> None:
-    """Keep a collection's rows in another engine."""
+    """Move a collection's rows to another engine."""
     with open_site(context) as site:
         made = room.move(site, name, to)
         resource = site.current().resources.get(name)
@@ -237,7 +237,7 @@ def remove(
 
 
 def _schedule(site: Site, name: str) -> Timing | None:
-    """Give the schedule of a collection, if it has one."""
+    """Look up the schedule of a collection, if it has one."""
     resource = site.current().resources.get(name)
     try:
         return None if resource is None else planning.timing_of(resource)
@@ -246,7 +246,7 @@ def _schedule(site: Site, name: str) -> Timing | None:
 
 
 def _changes(run: dict[str, Any]) -> str:
-    """Tell in a few words what a sync changed: ``main +3 ~1 -2``."""
+    """Summarize what a sync changed: ``main +3 ~1 -2``."""
     if run["kind"] != "sync" or run["phase"] != "COMPLETED":
         return ""
     told = []

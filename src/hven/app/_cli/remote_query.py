@@ -52,7 +52,7 @@ class Remote:
         return replace(given, infos=(*infos, *theirs), status=True)
 
     def end(self) -> End:
-        """Give how it ended."""
+        """Return the number of rows, and whether there are more."""
         return End(rows=self.rows, overflow=self.overflow)
 
     def __enter__(self) -> Self:

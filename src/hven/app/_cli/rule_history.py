@@ -80,13 +80,13 @@ def _row(group: Group, quality: Quality, *, other: bool) -> list[Any]:
 
 
 def published(records: Mapping[str, Record]) -> dict[str, Quality]:
-    """Give what the flags of published tables say."""
+    """Read the quality of each published table that has one."""
     found = {name: from_json(record.provenance.get("quality")) for name, record in sorted(records.items())}
     return {name: quality for name, quality in found.items() if quality is not None}
 
 
 def lines(found: Mapping[str, Quality]) -> Iterable[str]:
-    """Tell it, a line for each table."""
+    """Write a line for each table."""
     return (f"quality: {name}: {quality.text()}" for name, quality in found.items())
 
 

@@ -63,7 +63,7 @@ def work(
 
 
 def _free(host: str, port: int) -> str:
-    """Give the numerical address of a host; see that nobody listens there (the workers share their port, and would share it with others).
+    """Resolve a host to its address, and check that nobody listens there (the workers share their port, and would share it with others).
 
     Raises
     ------

@@ -57,7 +57,7 @@ def options(
     site: Annotated[str | None, typer.Option("--site", metavar="DIR", help="The site's directory (default: the one we are in).")] = None,
     _version: Annotated[bool, typer.Option(VERSION, callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    """Take the options that stand before or after every verb."""
+    """Read the options that stand before or after every verb."""
     context.obj = site
 
 

@@ -25,7 +25,7 @@ class Old:
         self._where = {old.upper(): condition for old, condition in alias.where.items()}
 
     def renamed(self, pairs: Pairs) -> Pairs:
-        """Bring parameters under their present names."""
+        """Rename parameters to their present names."""
         return [(self._names.get(name.upper(), name), value) for name, value in pairs]
 
     def query(self, query: bytes, *, post: bool) -> bytes:
@@ -44,7 +44,7 @@ class Old:
         return self._asked([*pairs, *((name, value) for name, value in self._set.items() if name.upper() not in given)])
 
     def _asked(self, pairs: Pairs) -> Pairs:
-        """Make the old parameters conditions of the alias's query: their values are text literals of it, whatever is in them."""
+        """Put the old parameters into the alias's query as conditions: their values are text literals of it, whatever is in them."""
         if self._query is None:
             return pairs
         conditions = [_with(self._where[name.upper()], value) for name, value in pairs if name.upper() in self._where and value.strip()]

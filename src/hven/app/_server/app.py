@@ -74,7 +74,7 @@ class Application:
         return _made(self._site, self._policies, self._reader, self._started)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on."""
+        """Pass a request on to the faces."""
         if self._site.settings is not self._settings:
             self._settings = self._site.settings
             self._made = self._make()
@@ -110,7 +110,7 @@ def _beat(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _offering(around: Surroundings, face: str) -> Surroundings:
-    """Let a face know only of the tables that it is to answer for."""
+    """Limit a face to the tables that it is to answer for."""
     return replace(around, policies=offered(tuple(around.policies), face)) if face in CHOSEN else around
 
 

@@ -53,7 +53,7 @@ class Door:
         self._asked: Counter[str] = Counter()  # by address, while the queue stands
 
     def busy(self) -> None:
-        """Take note that the loop has just done something."""
+        """Note that the loop has just done something."""
         self._busy = self._clock()
 
     async def refuse(self, send: Send) -> None:

@@ -72,7 +72,7 @@ class Identity:
 
 
 def _asker(scope: Scope) -> str:
-    """Say whose queries are counted together: an account's, else an address's."""
+    """Name whose queries are counted together: an account's, else an address's."""
     who: Reader | None = scope.get(READER)
     return f"account {who.name}" if who is not None else dali.network(HTTPConnection(scope))
 

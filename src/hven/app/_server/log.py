@@ -41,7 +41,7 @@ class Gathering(logging.StreamHandler["TextIO"]):
 
 
 def lean() -> None:
-    """Let nobody find out where in the code, in which thread and process a line was made: ours do not say it, and it is half their price.
+    """Omit where in the code, in which thread and process a line was made: ours do not say it, and it is half the price.
 
     For a process that serves and does nothing else (the logging howto, "Optimization").
     """

@@ -212,7 +212,7 @@ def beside(settings: Settings, *, jobs: bool = True) -> list[Beside]:
 
 
 def _thrifty() -> None:
-    """Let threads share a few of the C library's pools: each keeps what its threads once used. See also the room's door."""
+    """Limit threads to a few of the C library's pools: each keeps what its threads once used. See also the room's door."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # glibc has it, musl has not
         mallopt(M_ARENA_MAX, ARENAS)

@@ -43,7 +43,7 @@ FULL = "the service holds as many connections as it can; ask again in some secon
 
 
 def connections() -> int:
-    """Raise the limit of open files to what the machine allows, and give the number of connections that a worker may hold.
+    """Raise the limit of open files to what the machine allows, and return the number of connections that a worker may hold.
 
     Raises
     ------
@@ -90,7 +90,7 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         self._waiting: dict[socket.socket, float] = {}
 
     def _init_shared_socket(self) -> None:
-        """Make the one queue that all workers take connections from."""
+        """Open the one queue that all workers take connections from."""
         self._shd = SocketSpec(self.bind_addr, self.bind_port, BACKLOG).build()
         self._ssp = None
         self._sso = socket.socket(fileno=self._shd.get_fd())
@@ -105,7 +105,7 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         return super()._spawn_worker(idx, target, partial(_loaded, pulse, callback_loader, crashed=idx in self._crashed))
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
-        """Look after the workers until the server is told to stop."""
+        """Watch the workers until the server is told to stop."""
         looked = time.monotonic()
         while not self.interrupt_signal:
             self.main_loop_interrupt.wait(LOOK)
@@ -139,7 +139,7 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
                 forks.tell(worker.inner.pid, signal.SIGKILL)
 
     def _note_deaths(self, moment: float) -> None:
-        """Have those who died replaced: at once, unless they die young again and again."""
+        """Replace those who died: at once, unless they die young again and again."""
         while self.interrupt_children:
             idx = self.interrupt_children.pop()
             code = next((worker.inner.exitcode for worker in self.wrks if worker.idx == idx), None) or 0

@@ -59,7 +59,7 @@ def _fewer(union: SetOperation, empty: frozenset[int]) -> Any:
 
 
 def _pulled(node: Any) -> Any:
-    """Take the layer off that a union with one member left is: ``SELECT x FROM (SELECT a AS x ..)`` is ``SELECT a AS x``."""
+    """Remove the layer that a union with one member left is: ``SELECT x FROM (SELECT a AS x ..)`` is ``SELECT a AS x``."""
     if not isinstance(node, Select) or node.where is not None or node.group_by or node.having is not None or node.distinct:
         return node
     union = node.source

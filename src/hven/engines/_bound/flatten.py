@@ -43,7 +43,7 @@ def flattened(bound: Bound) -> Bound:
 
 
 def _without_names(query: Query) -> Query:
-    """Put the queries of WITH where their names are read, if that computes nothing twice."""
+    """Inline the queries of WITH where their names are read, if that computes nothing twice."""
     if not query.ctes or any(isinstance(node, Query) and node.ctes and node is not query for node in walk(query)):
         return query
     ctes = list(query.ctes)

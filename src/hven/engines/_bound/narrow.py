@@ -20,7 +20,7 @@ def selects(query: Query) -> list[Select]:
 
 
 def columns_read(bound: Bound) -> dict[int, tuple[str, ...]]:
-    """Name the columns that the query reads of each FROM item, by its number."""
+    """List the columns that the query reads of each FROM item, by its number."""
     found: dict[int, dict[str, None]] = {}
     for node in walk(bound.query):
         if isinstance(node, ColumnRef) and node.column is not None:

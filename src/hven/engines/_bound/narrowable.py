@@ -78,7 +78,7 @@ def narrowable_of(select: Select) -> Narrowable:
 
 
 def _gather(item: FromItem, narrowable: Narrowable, *, direct: bool) -> frozenset[int]:
-    """Enter the leaves below a FROM item; give those that WHERE may narrow."""
+    """Enter the leaves below a FROM item; return those that WHERE may narrow."""
     if isinstance(item, TableRef):
         if item.table is None or item.cte:
             return frozenset()

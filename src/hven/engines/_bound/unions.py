@@ -93,7 +93,7 @@ def _members(body: Any) -> list[Select]:
 
 
 def _with(body: Any, union: Derived, given: Sequence[Expr]) -> Any:
-    """Put conditions into each member, over its own expressions."""
+    """Push conditions into each member, over its own expressions."""
     first, links = chain(body, SetOperation)
     made = _narrowed(first, union, given)
     for link in links:

@@ -306,7 +306,7 @@ def accesses(narrowable: Narrowable, free: frozenset[int]) -> dict[int, Access]:
 
 
 def _joined(parts: Iterable[Access]) -> list[Access]:
-    """Make one span of two half-open ones over the same column (x >= a AND x < b)."""
+    """Join two half-open spans over the same column to one (x >= a AND x < b)."""
     spans: dict[str, KeySpan] = {}
     rest: list[Access] = []
     for part in parts:

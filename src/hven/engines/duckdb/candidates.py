@@ -71,12 +71,12 @@ class Reduced:
 
     @property
     def shape(self) -> tuple[frozenset[int], tuple[tuple[int, Side], ...], frozenset[int]]:
-        """Name what the SQL text depends on."""
+        """What the SQL text depends on."""
         return frozenset(self.tables), tuple(self.sides), self.empty
 
     @property
     def empty(self) -> frozenset[int]:
-        """Name the references that have no rows."""
+        """References that have no rows."""
         return frozenset(number for number, table in self.tables.items() if not table.num_rows)
 
 
@@ -173,7 +173,7 @@ class Candidates:
         return relations[table.qualified]
 
     def columns(self, number: int, stored_or_rows: pa.Schema) -> tuple[str, ...]:
-        """Name the columns that the query reads of a reference; one at least."""
+        """List the columns that the query reads of a reference; one at least."""
         return self._columns.get(number) or (stored_or_rows.names[0],)
 
     @property
@@ -303,7 +303,7 @@ class _Search:
             execution.close()
 
     def _computed(self, number: int, most_rows: int) -> bool:
-        """Compute the rows of a derived table, unless they are too many; say whether they are there."""
+        """Compute the rows of a derived table, unless they are too many; return whether they are there."""
         if number not in self._result.tables and number not in self._refused:
             derived = self._plan.derived[number]
             names = self._plan.columns(number, pa.schema([pa.field(column.name, column.type.arrow) for column in derived.columns]))
@@ -333,7 +333,7 @@ class _Search:
         return self._run(plan, {name: Memory(rows)})
 
     def _asked(self, match: Match, side: Side, rows: pa.Table, target: Readable, pairs: tuple[Rows, Rows]) -> tuple[Rows, Rows]:
-        """Keep the pairs that meet the condition, which DuckDB tests on each of them."""
+        """Filter pairs by the condition, which DuckDB tests on each of them."""
         owner, row = pairs
         plan, name, wanted = self._plan.asides.pairs(self._engine, match.condition)
         kept = []
@@ -392,7 +392,7 @@ class _Search:
             return
 
     def _use(self, match: Match, side: Side) -> bool:
-        """Put the pairs of a match in place of its tables; say whether there are not too many of them."""
+        """Replace a match's tables by its pairs; False if there are too many."""
         rows = self._rows(side.driver)
         found = circles(self._around(side, rows))
         if found is None:

@@ -26,7 +26,7 @@ Known = dict[tuple[int, int], tuple[int, str]]
 
 
 def checksum(path: Path, pace: Callable[[int], object] | None = None) -> tuple[int, str]:
-    """Read a file; give its size and checksum."""
+    """Read a file; return its size and checksum."""
     found, size, buffer = xxhash.xxh3_128(), 0, memoryview(bytearray(CHUNK))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
@@ -43,7 +43,7 @@ def text_checksum(text: bytes) -> str:
 
 
 def refuse_damaged(directory: Path, manifest: Manifest, names: Collection[str]) -> None:
-    """See that some files are what was written, before anything new is made of them.
+    """Check that some files are what was written, before anything new is made of them.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def refuse_damaged(directory: Path, manifest: Manifest, names: Collection[str]) 
 
 
 def verify(directory: Path, snapshot: Snapshot, pace: Callable[[int], object] | None, known: Known) -> Verified:
-    """See whether the files of a snapshot are what was written; see `hven.engines.Engine`."""
+    """Verify that the files of a snapshot are what was written; see `hven.engines.Engine`."""
     path = directory / MANIFEST
     try:
         manifest = Manifest.read(path)

@@ -213,7 +213,7 @@ class Computer:
         self._watch.at(max(over, time.monotonic() + 1.0), weakly(self, Computer._look))
 
     def _over(self) -> Process | None:
-        """Let go of the process, and give it: it ends when nobody holds the other end of its socket."""
+        """Release the process, and return it: it ends when nobody holds the other end of its socket."""
         for channel in self._free:
             channel.close()
         self._free = []
@@ -223,12 +223,12 @@ class Computer:
         return process
 
     def _leave(self) -> None:
-        """Let go of the process, and take in its end in a thread."""
+        """Release the process, and wait for its end in a thread."""
         if (process := self._over()) is not None:
             threading.Thread(target=process.wait, name="hven-computer", daemon=True).start()
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         with self._lock:
             self._closed = True
             process = self._over()

@@ -140,7 +140,7 @@ def main(number: int) -> None:
 
 
 def _serve(engine: DuckEngine, control: socket.socket) -> Collection[Desk]:
-    """Take in channels until the other process is gone; give what is left."""
+    """Accept channels until the other process is gone; return what is left."""
     look = select.poll()
     look.register(control, select.POLLIN)
     desks: dict[int, Desk] = {}
@@ -167,7 +167,7 @@ def _serve(engine: DuckEngine, control: socket.socket) -> Collection[Desk]:
 
 
 def _shorten() -> None:
-    """Let this thread, and those it will start, hold a processor for a `TURN` only before who wakes up has it (Linux 6.12; usual are three milliseconds)."""
+    """Shorten the time slices of this thread, and of those it will start, to a `TURN`: who wakes up runs sooner (Linux 6.12; usual are 3 ms)."""
     if sys.platform == "linux" and os.uname().machine in SETATTR:
         told = struct.pack("IIQiIQQQ", 48, os.SCHED_OTHER, 0, os.getpriority(os.PRIO_PROCESS, 0), 0, TURN, 0, 0)
         ctypes.CDLL(None).syscall(SETATTR[os.uname().machine], 0, told, 0)

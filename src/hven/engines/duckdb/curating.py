@@ -102,7 +102,7 @@ def _clock(function: Callable[[Any], Any]) -> Callable[[Any], pa.Array]:
 
 
 def _of_names(function: Callable[[str], Any], type_: pa.DataType, nothing: float | str) -> Callable[[Any], pa.Array]:
-    """Look each distinct word up once."""
+    """Look up each distinct word once."""
 
     def evaluate(column: Any) -> pa.Array:
         coded = _whole(column).dictionary_encode()
@@ -153,7 +153,7 @@ def _oriented_text(region: Any, view: Any) -> pa.Array:
 
 
 def _polygon_of(region: Any, frame: Any) -> pa.Array:
-    """Corners of regions; of one that is no polygon, or in another frame, there are none."""
+    """Find the corners of regions; of one that is no polygon, or in another frame, there are none."""
     texts = _whole(region)
     words = pc.ascii_upper(texts)
     found = shape_columns.outlines(texts)
@@ -183,7 +183,7 @@ def _axis(column: Any) -> tuple[Any, Any, Any]:
 def _wcs(  # DuckDB counts the parameters
     ctype1: Any, ctype2: Any, val1: Any, val2: Any, pix1: Any, pix2: Any, m11: Any, m12: Any, m21: Any, m22: Any, size1: Any, size2: Any
 ) -> pa.Array:
-    """Corners of images; those whose axes are not RA and Dec, in one order or the other, have none."""
+    """Compute the corners of images; those whose axes are not RA and Dec, in one order or the other, have none."""
     (ra1, dec1, projection), (ra2, dec2, _) = _axis(ctype1), _axis(ctype2)
     given = (val1, val2, pix1, pix2, m11, m12, m21, m22, size1, size2)
     crval1, crval2, crpix1, crpix2, cd11, cd12, cd21, cd22, naxis1, naxis2 = (_numbers(column).astype(np.float64) for column in given)

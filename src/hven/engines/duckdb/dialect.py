@@ -389,7 +389,7 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
 
 
 def _untriable(node: Expr) -> bool:
-    """DuckDB's TRY refuses subqueries and functions that may answer differently."""
+    """Check for what DuckDB's TRY refuses: subqueries and functions that may answer differently."""
     return any(
         isinstance(item, Query)
         or (isinstance(item, Function) and item.name in {"RAND", "ROW_NUMBER", "IVO_NORMAL_RANDOM", "GAVO_NORMAL_RANDOM"})

@@ -244,7 +244,7 @@ def _whole(number: Constant | None, values: Values) -> int | None:
 
 
 def recognise(bound: Bound, schema: pa.Schema) -> Direct | None:
-    """See whether a query can run without DuckDB."""
+    """Recognise a query that can run without DuckDB; None for others."""
     try:
         return _recognise(bound, schema)
     except NotDirect:

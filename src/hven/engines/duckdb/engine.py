@@ -135,7 +135,7 @@ class DuckEngine(Engine):
         self._computer = Computer(self._watch, said)
 
     def processes(self) -> Mapping[int, int]:
-        """Name the other process that computes; see `hven.engines.Engine.processes`."""
+        """List the other process that computes; see `hven.engines.Engine.processes`."""
         return {} if self._computer is None else self._computer.processes()
 
     def rows(self, relation: Relation, columns: tuple[str, ...] | None = None) -> Rows:
@@ -258,7 +258,7 @@ class DuckEngine(Engine):
         return None
 
     def verify(self, snapshot: Snapshot, pace: Callable[[int], object] | None, known: Known) -> Verified:
-        """See whether the files of a snapshot are what was written; see `hven.engines.Engine`."""
+        """Verify that the files of a snapshot are what was written; see `hven.engines.Engine`."""
         return verify(self.directory / snapshot.path, snapshot, pace, known)
 
     def refuse(self, paths: Mapping[str, str]) -> None:
@@ -270,7 +270,7 @@ class DuckEngine(Engine):
             self._cursors.let_go()
 
     def tidy(self) -> None:
-        """Let go of the maps of snapshots that were removed: as long as they are mapped, their room is not free."""
+        """Unmap snapshots that were removed: as long as they are mapped, their room is not free."""
         with self._lock:
             gone = [path for path, stored in self._stored.items() if _gone(stored.path)]
             for path in gone:
@@ -335,7 +335,7 @@ class DuckEngine(Engine):
         return removed
 
     def published(self, snapshot: Snapshot) -> None:
-        """Let go of the lock that kept a new snapshot from being swept; without this call it is held until the process ends."""
+        """Release the lock that kept a new snapshot from being swept; without this call it is held until the process ends."""
         self._release(self.directory / snapshot.path)
 
     def _release(self, path: Path) -> None:

@@ -126,7 +126,7 @@ class Exact(Dialect):
 
 
 def _unsigned(text: str) -> str:
-    """Make 0.0 of -0.0: where DuckDB lets Arrow look for equal numbers (joins, IN), Arrow holds them apart."""
+    """Replace -0.0 by 0.0: where DuckDB lets Arrow look for equal numbers (joins, IN), Arrow holds them apart."""
     return f"({text} + 0e0)"
 
 

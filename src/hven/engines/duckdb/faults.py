@@ -37,7 +37,7 @@ _TYPES = {
 
 
 def translate(error: Exception, *, stopped: str | None = None, seconds: float | None = None, memory: str = "") -> HvenError:
-    """Turn an error of DuckDB or Arrow into one of ours.
+    """Translate an error of DuckDB or Arrow into one of ours.
 
     Parameters
     ----------

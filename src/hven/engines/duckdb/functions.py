@@ -53,7 +53,7 @@ _KINDS = {POINT: "point", CIRCLE: "circle", RANGE: "range", POLYGON: "polygon"}
 
 
 def register(con: duckdb.DuckDBPyConnection) -> None:
-    """Make the functions known to a DuckDB instance."""
+    """Register the functions with a DuckDB instance."""
     for name, (arguments, result) in UDFS.items():
         con.create_function(name, _of_whole_rows(FUNCTIONS[name]), list(arguments), result, **_VECTORISED)
     for text in MACROS:  # some name the functions
@@ -62,7 +62,7 @@ def register(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _of_whole_rows(function: Callable[..., pa.Array]) -> Callable[..., pa.Array]:
-    """Let a function see the rows without a null; the others give null.
+    """Wrap a function so that it sees the rows without a null; the others give null.
 
     DuckDB would do so itself, but then it takes no null that the function gives for a row without one.
     """
@@ -490,7 +490,7 @@ def _mocs(join: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any], pa.Array]:
 
 
 def _area_text(text: Any) -> pa.Array:
-    """Areas of regions and MOCs: circles, polygons and unions of them whose parts do not meet all at once, others one text at a time."""
+    """Compute areas of regions and MOCs: circles, polygons and unions of parts that do not meet all at once, others one text at a time."""
     texts = Texts(text)
     areas = _areas(texts.shapes)
     known = texts.certain.copy()

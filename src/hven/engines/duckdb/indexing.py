@@ -27,7 +27,7 @@ _STEP = 4_000_000  # rows that are gathered and written at a time
 
 
 def wanted_keys(table: Table) -> list[str]:
-    """Name the columns that get an index: the primary key's first, then all others that are searched, if they can be ordered.
+    """List the columns that get an index: the primary key's first, then all others that are searched, if they can be ordered.
 
     An index of several columns is one of each here: the condition that leaves the fewest rows is looked up.
     """
@@ -151,7 +151,7 @@ def _build_text(stored: Stored, column: str, number: int) -> KeyFiles:
 
 
 def check_primary(table: Table, stored: Stored) -> None:
-    """See that the primary key is unique and never null.
+    """Check that the primary key is unique and never null.
 
     Raises
     ------

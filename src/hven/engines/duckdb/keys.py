@@ -70,7 +70,7 @@ class KeyIndex:
         return begin, max(begin, end)
 
     def at(self, begin: int, end: int) -> Rows:
-        """Row numbers of a range of places, in the order of the values."""
+        """Return row numbers of a range of places, in the order of the values."""
         if self.rows is None:
             return np.arange(begin, end, dtype=np.int64)
         return self.rows[begin:end].astype(np.int64)

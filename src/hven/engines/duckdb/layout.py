@@ -229,7 +229,7 @@ class Stored:
             raise damaged(path, why)
 
     def look(self) -> None:
-        """See now and then that no file was cut off: whoever reads behind its end by a map is killed. What is removed, or must not be looked at any more, stays mapped, and is well.
+        """Check now and then that no file was cut off: whoever reads behind its end by a map is killed. What is removed, or not to be looked at any more, stays mapped.
 
         Raises
         ------
@@ -322,7 +322,7 @@ class Stored:
 
     @cached_property
     def _narrowest(self) -> str:
-        """Name the column whose rows are counted where none is read."""
+        """The column whose rows are counted where none is read."""
         narrowest: pa.Field = min(self.schema, key=lambda item: item.type.bit_width if pa.types.is_primitive(item.type) else 10_000)
         return str(narrowest.name)
 

@@ -152,7 +152,7 @@ class _Lists:
         ]
 
     def _either(self, node: Expr) -> Expr:
-        """Make one test of many ``a = 1 AND b = 2``; where a condition that is NULL drops the row as one that is false does."""
+        """Combine many ``a = 1 AND b = 2`` in one test; where a condition that is NULL drops the row as one that is false does."""
         if isinstance(node, And):
             return replace(node, parts=tuple([self._either(part) for part in node.parts]))
         if not isinstance(node, Or) or len(node.parts) <= LONG:

@@ -112,7 +112,7 @@ def parts_of(union: Derived, position: tuple[Expr, Expr]) -> tuple[Part, ...]:
 
 
 def _plain(expr: Expr) -> Expr:
-    """Take off a cast that changes no number, as the members of a union have it to be of one type."""
+    """Remove a cast that changes no number, as the members of a union have it to be of one type."""
     while isinstance(expr, Cast) and (is_null(expr.operand) or _widened(expr)):
         expr = expr.operand
     return expr

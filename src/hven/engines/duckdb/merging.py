@@ -87,7 +87,7 @@ class DiskMerge(DiskStaging):
         super().__init__(table, snapshot, final, relative, seal)
 
     def _spill(self) -> None:
-        """Put what waits on the disk, as it came."""
+        """Spill what waits to the disk, as it came."""
         path = self._work / f"run-{len(self._spooled):04d}.arrow"
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self._schema) as writer:
             writer.write_batch(self._gathered())
@@ -255,7 +255,7 @@ class DiskMerge(DiskStaging):
         return plan or [(None, 0, 0)]
 
     def _share(self, path: Path, name: str) -> None:
-        """Make a part of the base a part of this snapshot."""
+        """Link, or copy, a part of the base into this snapshot."""
         if (known := self._base.manifest.checksums.get(path.name)) is not None:
             self._known[name] = known
         try:
@@ -407,7 +407,7 @@ def _cut(begin: int, rows: int, most: int) -> list[tuple[int | None, int, int]]:
 
 
 def _refuse(table: Table, base: Stored) -> None:
-    """See that changes can be merged into a snapshot.
+    """Check that changes can be merged into a snapshot.
 
     Raises
     ------

@@ -19,7 +19,7 @@ def along(lon: Any, lat: Any, years: Any, pm_lon: Any, pm_lat: Any, parallax: An
 
 
 def between_frames(source: Any, target: Any, shapes: Any) -> pa.Array:
-    """Turn shapes (lists: points, circles, polygons) from one frame into another; both names are the same in all rows."""
+    """Transform shapes (lists: points, circles, polygons) from one frame into another; both names are the same in all rows."""
     whole = _whole(shapes)
     if not len(whole):
         return whole

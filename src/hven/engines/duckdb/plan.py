@@ -169,7 +169,7 @@ class DuckPlan(Plan):
         return self._engine.run(text.sql, [values[slot] for slot in text.slots], rows, self.schema, limits)
 
     def _columns_of(self, table: Table) -> tuple[str, ...] | None:
-        """Name the columns of a table that are read: a scan with a condition copies the passing rows of every column that it is given."""
+        """List the columns of a table that are read: a scan with a condition copies passing rows of every column that it is given."""
         if self._lenient:
             return None
         if self._reads is None:

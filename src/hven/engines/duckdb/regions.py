@@ -35,7 +35,7 @@ class RegionIndex:
 
     @classmethod
     def of(cls, cells: Indexes, rows: npt.NDArray[Any]) -> RegionIndex:
-        """See which orders there are."""
+        """Build the index of sorted cells."""
         ends = np.searchsorted(cells, [4 ** (order + 1) for order in range(healpix.ORDER + 2)])
         return cls(cells, rows, tuple(int(order) for order in np.flatnonzero(np.diff(ends))))
 

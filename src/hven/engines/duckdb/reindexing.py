@@ -96,7 +96,7 @@ def merge_regions(base: Stored, stored: Stored, moves: Moves, fresh: Fresh, colu
 
 
 def merge_positions(base: Stored, directory: Path, moves: Moves, come: Rows) -> int:
-    """Write ``position.npy``: the cells of the rows that have a position; give their number.
+    """Write ``position.npy``: the cells of the rows that have a position; return their number.
 
     Parameters
     ----------

@@ -151,7 +151,7 @@ class Filling:
         self._file.write(np.ascontiguousarray(values, self._kind).data)
 
     def close(self) -> None:
-        """End."""
+        """Close the file."""
         self._file.close()
 
 

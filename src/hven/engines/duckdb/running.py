@@ -91,7 +91,7 @@ class Cursors:
             del next_one, cursor, reader
 
     def let_go(self) -> None:
-        """Have every cursor forget the snapshots that it remembers: those that are free now, the others before they serve again."""
+        """Make every cursor forget the snapshots that it remembers: free ones now, the others before they serve again."""
         self._turn += 1
         for _ in range(len(self._free)):
             try:
@@ -121,7 +121,7 @@ class Cursor:
         self._passing: list[str] = []
 
     def register(self, name: str, rows: pa.Table, *, keep: bool) -> None:
-        """Make `rows` known as `name`; `keep` for those that the next query will want too (snapshots)."""
+        """Register `rows` as `name`; `keep` for those that the next query will want too (snapshots)."""
         if self._kept.get(name) is rows:
             return
         self._kept.pop(name, None)
@@ -132,7 +132,7 @@ class Cursor:
             self._passing.append(name)
 
     def end(self, reader: pa.RecordBatchReader | None) -> bool:
-        """Stop what the last query still computes, and wait for it with the interpreter's lock free; say whether the cursor can be used again."""
+        """Stop what the last query still computes, and wait for it with the interpreter's lock free; return whether the cursor can be used again."""
         try:
             self.con.interrupt()
             if reader is not None:
@@ -143,7 +143,7 @@ class Cursor:
         return True
 
     def forget(self, turn: int) -> None:
-        """Let go of everything that only the last query wanted, and of all if some of it was removed since."""
+        """Release everything that only the last query wanted, and all if some of it was removed since."""
         for name in self._passing:
             self.con.unregister(name)
         self._passing = []
@@ -174,7 +174,7 @@ class Timed(Execution):
         self.stop("cancel")
 
     def _count(self) -> None:
-        """Have the clock stop it."""
+        """Set the clock that stops it."""
         if self._limits.clock is not None:
             self._watch.at(self._limits.clock.until, weakly(self, Timed._late))
 
@@ -362,7 +362,7 @@ def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def convert(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Change the Arrow type of a column to the one that was promised; values that do not fit are a fault of the binder's typing."""
+    """Cast a column to the Arrow type that was promised; values that do not fit are a fault of the binder's typing."""
     if pa.types.is_fixed_size_list(kind) and not pa.types.is_fixed_size_list(column.type):
         flat = pa.list_(kind.value_type)
         return column.cast(flat).cast(kind)

@@ -134,7 +134,7 @@ class DiskStaging:
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
-        """Leave nothing behind when something goes wrong."""
+        """Abandon the staging when something goes wrong."""
         try:
             with _disk("writing", self._work):
                 yield
@@ -228,7 +228,7 @@ class DiskStaging:
         )
 
     def _settle(self, manifest: Manifest) -> str:
-        """Make every file durable, then the names: after this the snapshot survives a power cut. Gives the manifest's checksum."""
+        """Make every file durable, then the names: after this the snapshot survives a power cut. Return the manifest's checksum."""
         names = sorted(path.name for path in self._work.iterdir() if path.name not in {LOCK, MANIFEST})
         text = (
             replace(manifest, checksums={name: self._known.get(name) or checksum(self._work / name) for name in names}).to_json().encode()
@@ -251,7 +251,7 @@ def rows_per_part(rows: int, size: float) -> int:
 
 
 def _evened(table: pa.Table) -> pa.Table:
-    """Bring rows into few chunks; those that came in long batches stay as they are, without a copy."""
+    """Combine rows into few chunks; those that came in long batches stay as they are, without a copy."""
     few = table.num_columns == 0 or table.num_rows >= LONG * table.column(0).num_chunks
     return table if few else table.combine_chunks()
 
@@ -361,7 +361,7 @@ class PositionFile:
         self._count += len(keys)
 
     def close(self) -> int:
-        """Write the head; give the number of keys."""
+        """Write the head; return the number of keys."""
         head = repr({"descr": "<i8", "fortran_order": False, "shape": (self._count,)})
         text = head + " " * (self._HEAD - 10 - 1 - len(head)) + "\n"
         self._file.seek(0)
@@ -379,7 +379,7 @@ def _sync(path: Path) -> None:
 
 
 def _begun(directory: Path) -> int:
-    """Make the directory of a staging, and give its lock: one that can be taken belongs to a process that died, and `sweep` removes it.
+    """Create the directory of a staging, and return its lock: one that can be taken belongs to a process that died, and `sweep` removes it.
 
     A sweep may come before the lock is held. Then it is begun again.
     """

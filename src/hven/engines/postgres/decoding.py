@@ -28,7 +28,7 @@ class Instant(Loader):
 
 
 def widen(connection: Any) -> Any:
-    """Let a connection read so."""
+    """Register our reading of timestamps with a connection."""
     connection.adapters.register_loader("timestamp", Instant)
     return connection
 

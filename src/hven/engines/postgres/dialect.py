@@ -318,7 +318,7 @@ class Postgres(Shapes):
 
 
 def array_of(values: Sequence[float] | Sequence[str]) -> tuple[str, str]:
-    """Write constants of one type as an array in PostgreSQL's text; gives the type of its elements, too."""
+    """Write constants of one type as an array in PostgreSQL's text; return the type of its elements, too."""
     first = values[0]
     if isinstance(first, str):
         quoted = (str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\0", "\ufffe") for value in values)

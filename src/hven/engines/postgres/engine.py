@@ -243,7 +243,7 @@ class PostgresEngine(Answering):
         return gone
 
     def published(self, snapshot: Snapshot) -> None:
-        """Let go of the lock that kept a new snapshot from being swept."""
+        """Release the lock that kept a new snapshot from being swept."""
         self._release(snapshot.path)
 
     def sweep(self, known: set[str]) -> list[str]:

@@ -83,7 +83,7 @@ def gone(error: BaseException) -> bool:
 def translate(
     error: Exception, *, where: str = "", stopped: str | None = None, seconds: float | None = None, number: str = NUMBER
 ) -> HvenError:
-    """Turn an error of PostgreSQL or a driver into one of ours.
+    """Translate an error of PostgreSQL or a driver into one of ours.
 
     Parameters
     ----------

@@ -220,7 +220,7 @@ def text_for(target: Target, url: str, where: str) -> tuple[str, str | None]:
 
 
 def apply(target: Target, url: str, where: str) -> list[str]:
-    """Set it up, all or nothing; what is there and right stays. Gives what was done.
+    """Set up the foreign tables, all or nothing; what is there and right stays. Return what was done.
 
     Raises
     ------

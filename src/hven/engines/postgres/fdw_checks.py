@@ -35,7 +35,7 @@ class Finding:
 
 
 def check(target: Target, url: str, where: str, *, role: str | None = None) -> list[Finding]:
-    """Look at everything; a side that cannot be reached is a finding, too."""
+    """Check everything; a side that cannot be reached is a finding, too."""
     about = target.name
     try:
         here = connect(url, where)

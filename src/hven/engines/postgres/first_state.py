@@ -32,7 +32,7 @@ class Founding(TableStaging):
 
     @property
     def _names(self) -> list[str]:
-        """Name the columns that queries may need."""
+        """Columns that queries may need."""
         cell = [CELL] if self.table.position is not None else []
         return [*(column.name for column in self.table.columns), *cell, *map(beside, self._regions)]
 

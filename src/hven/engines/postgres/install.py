@@ -50,7 +50,7 @@ def literal(text: str) -> str:
 
 
 def prepare(connection: Any, schema: str, readers: Sequence[str], wanted: str) -> Found:
-    """Make the schema and the functions, unless they are there, and look around.
+    """Create the schema and the functions, unless they are there, and look around.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def prepare(connection: Any, schema: str, readers: Sequence[str], wanted: str) -
 
 
 def claim(connection: Any, schema: str, site: str, *, writing: bool) -> bool:
-    """See that a schema is no other site's; two sites in one schema would sweep each other's snapshots. Whoever writes makes it its own.
+    """Check that a schema is no other site's; two sites in one would sweep each other's snapshots. Whoever writes makes it its own.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def claim(connection: Any, schema: str, site: str, *, writing: bool) -> bool:
 
 
 def adopt(connection: Any, schema: str, site: str, gone: str) -> list[str]:
-    """Make a schema this site's whose site is gone; give the tables of its snapshots, which a later sweep removes.
+    """Take over the schema of a site that is gone; return its snapshots' tables, which a later sweep removes.
 
     Raises
     ------

@@ -108,7 +108,7 @@ class LiveEngine(Answering):
         return self._found
 
     def offers(self, extension: str) -> None:
-        """See that what an extension has can be called: it may have come since the database was looked at."""
+        """Look at the database anew, unless it has this extension: it may have come since."""
         if extension and extension not in self.found.mode.split():
             with self._lock:
                 pools, self._pools, self._found = self._pools, None, None
@@ -155,12 +155,12 @@ class LiveEngine(Answering):
     # --- what writes
 
     def stage(self, table: Table, snapshot: str, *, followed: bool = False) -> TableStaging:  # noqa: ARG002  (the contract's signature)
-        """Refuse."""
+        """Refuse: nothing is written there."""
         message = f"{table.qualified} cannot be kept in a database that is read in place"
         raise StorageError(message, remedy="choose duckdb or postgres")
 
     def merge(self, table: Table, snapshot: str, base: Snapshot, gone: pa.Table | None = None) -> TableStaging:  # noqa: ARG002
-        """Refuse."""
+        """Refuse: nothing is written there."""
         return self.stage(table, snapshot)
 
     def read(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002

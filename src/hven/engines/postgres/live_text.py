@@ -122,7 +122,7 @@ def written_out(sql: str) -> str:
 
 
 def _arguments(sql: str, start: int) -> tuple[list[str], int]:
-    """Cut the arguments of a call, whose parenthesis opens at `start`; gives also where it is over."""
+    """Cut the arguments of a call, whose parenthesis opens at `start`; return also where it is over."""
     depth, begin, found, at = 0, start + 1, [], start
     while at < len(sql):
         sign = sql[at]

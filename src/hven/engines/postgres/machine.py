@@ -62,4 +62,4 @@ class InPlace(Machine, Protocol):
     turnstile: Turnstile
 
     def offers(self, extension: str) -> None:
-        """See that what an extension has can be called: it may have come since the database was looked at."""
+        """Look at the database anew, unless it has this extension: it may have come since."""

@@ -104,7 +104,7 @@ class Merge(Founding):
     # --- rows
 
     def _merged(self) -> tuple[dict[str, dict[str, object]], Share | None]:
-        """Do it, in one transaction; give the statistics of the rows that went, and the new state, or None if all were copied into a new table."""
+        """Merge in one transaction; return the statistics of rows that went, and the new state, or None if all were copied into a new table."""
         with self._engine.senders.borrowed() as connection, connection.cursor() as cursor:
             cursor.execute("BEGIN")
             try:
@@ -218,7 +218,7 @@ class Merge(Founding):
         )
 
     def _cut(self, cursor: Any, pieces: partitions.Pieces) -> None:
-        """Make the partitions that the base has, and those for what came since."""
+        """Create the partitions that the base has, and those for what came since."""
         old = partitions.Pieces(self.table, self._engine.schema, self._kept.here(self._base))
         cursor.execute(old.listing())
         for text in list(pieces.like(cursor.fetchall(), old)):
@@ -232,7 +232,7 @@ class Merge(Founding):
             cursor.execute(text)
 
     def _look_after(self, connection: Any) -> None:
-        """After many changes, free the room of what is gone, and let the planner look at the rows."""
+        """Vacuum and analyze after many changes: what is gone leaves room, and the planner looks at the rows."""
         found = connection.execute(
             "SELECT coalesce(CAST(sum(n_dead_tup + n_mod_since_analyze) AS bigint), 0) FROM pg_stat_all_tables "
             "WHERE relid = $1::regclass OR relid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = $1::regclass)",
@@ -255,7 +255,7 @@ class Merge(Founding):
             self._statistics = _Known(self.table, revised(self.table, self._base.statistics, going, come, rows, look))
 
     def _gather(self, cursor: Any, statistics: Statistics) -> int:
-        """Take in the rows of an answer; give their number."""
+        """Add an answer's rows to the statistics; return their number."""
         rows = 0
         for batch in batches(cursor):
             statistics.add(pa.Table.from_batches([fit(batch, self._schema)]))
@@ -305,7 +305,7 @@ def _one(cursor: Any, text: str) -> int:
 
 
 def refuse(table: Table, base: Snapshot, kept: Kept, *, cells: bool) -> None:
-    """See that a table has a primary key, and the columns and the partitions of the base.
+    """Refuse a table without primary key, or with other columns or partitions than the base.
 
     Parameters
     ----------

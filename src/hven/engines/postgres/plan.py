@@ -85,7 +85,7 @@ class PostgresPlan(Plan):
         return {table.qualified: quote(table.qualified) for table in self._bound.tables}
 
     def _elsewhere(self, reason: str, *, computing: bool = True) -> Detour:
-        """Make the plan by which the embedded engine computes."""
+        """Build the plan by which the embedded engine computes."""
         return Detour(
             self._engine.embedded, self._bound, reason, lambda bound: type(self)(self._engine, bound, self._positions), computing=computing
         )
@@ -134,7 +134,7 @@ class PostgresPlan(Plan):
         )
 
     def _there(self, table: Table, relation: Relation) -> tuple[str, Any]:  # noqa: ARG002  (of tables in place, too)
-        """Write where the rows of a table are, and give what of it is indexed, for `places`."""
+        """Write where the rows of a table are, and return what of it is indexed, for `places`."""
         if not isinstance(relation, Snapshot):
             message = f"{type(relation).__name__} is no table of the database"
             raise StorageError(message)
@@ -230,7 +230,7 @@ def whole_number(bound: Bound) -> str:
 
 
 def refuse_full_joins(bound: Bound) -> None:
-    """See that every FULL JOIN is on equalities of columns, one of each side: PostgreSQL has no other.
+    """Refuse a FULL JOIN that is not on equalities of columns, one of each side: PostgreSQL has no other.
 
     Raises
     ------

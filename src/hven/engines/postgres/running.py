@@ -135,7 +135,7 @@ class PostgresExecution(Execution):
             self.close()
 
     def _without(self, error: Exception) -> bool:
-        """See whether the database lost an extension, and let the engine look what it has now."""
+        """Check whether the database lost an extension, and let the engine look what it has now."""
         return faults.lacking(error) and self._engine.look_again()
 
     # --- the two ways
@@ -176,7 +176,7 @@ class PostgresExecution(Execution):
             self._engine.askers.put(connection)
 
     def arrived(self) -> bool:
-        """Look whether the answer has come; see `hven.engines.Execution`."""
+        """Check whether the answer has come; see `hven.engines.Execution`."""
         if self.awaited is None or self._sent is None:
             return self.small
         connection, _ = self._sent

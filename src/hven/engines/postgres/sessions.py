@@ -215,7 +215,7 @@ class Slots:
             return found
 
     def give(self) -> None:
-        """Put one back."""
+        """Return a slot."""
         with self._given:
             self._free += 1
             self._given.notify()
@@ -243,7 +243,7 @@ class Pool:
         self._closed = False
 
     def take(self, seconds: float = WAIT) -> Any:
-        """Take a connection; give it back with `put`.
+        """Take a connection; return it with `put`.
 
         Parameters
         ----------
@@ -323,7 +323,7 @@ class Pool:
 
     @contextmanager
     def borrowed(self) -> Iterator[Any]:
-        """Take for a while."""
+        """Borrow a connection for a block."""
         connection = self.take()
         broken = False
         try:

@@ -140,7 +140,7 @@ class TableStaging:
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
-        """Leave nothing behind when something goes wrong."""
+        """Abandon the staging when something goes wrong."""
         try:
             with self._words():
                 yield
@@ -224,14 +224,14 @@ class TableStaging:
         return indexes(self.table, self._engine.found.mode)
 
     def _ready(self, connection: Any) -> None:
-        """Let a connection see the extensions' functions, and sort in memory."""
+        """Set a connection to see the extensions' functions, and to sort in memory."""
         connection.execute(
             "SELECT set_config('search_path', $1, false), set_config('maintenance_work_mem', $2, false)", [self._engine.found.path, MEMORY]
         )
 
     @contextmanager
     def _beside(self, work: Callable[[Any], None]) -> Iterator[None]:
-        """Do something in another thread with another connection, unless none is free; its errors come at the end."""
+        """Run something in another thread with another connection, unless none is free; its errors come at the end."""
         try:
             other = self._engine.writers.take(0.0)
         except Overloaded:
@@ -263,7 +263,7 @@ class TableStaging:
             raise errors[0]
 
     def _primary(self, connection: Any, *beside: str) -> None:
-        """Index the primary key, and see that it is one; `beside` are columns of ours in the index."""
+        """Index the primary key, and check that it is one; `beside` are columns of ours in the index."""
         names = list(self.table.primary)
         self._no_nulls()
         listed = ", ".join(map(quote, (*names, *beside)))
@@ -280,14 +280,14 @@ class TableStaging:
             raise
 
     def _no_nulls(self) -> None:
-        """See that the primary key is null nowhere."""
+        """Check that the primary key is null nowhere."""
         names = list(self.table.primary)
         nulls = sum(int(str(self._statistics.result().get(name, {}).get("nulls", 0))) for name in names)
         if self._rows:
             refuse_nulls(self.table, nulls)
 
     def _no_twins(self, connection: Any) -> None:
-        """See that no two rows have one primary key."""
+        """Check that no two rows have one primary key."""
         quoted = ", ".join(map(quote, self.table.primary))
         groups = f'SELECT {quoted}, count(*) AS "hven:times" FROM {self._here} GROUP BY {quoted} HAVING count(*) > 1'
         keys, rows = connection.execute(f'SELECT count(*), CAST(sum("hven:times") AS bigint) FROM ({groups}) AS g').fetchone()
@@ -385,7 +385,7 @@ def _lists(counts: np.ndarray[Any, Any], values: pa.Array, like: pa.ListArray) -
 
 
 def refuse_nul(rows: pa.Table, table: Table) -> None:
-    """See that no text has a NUL, which PostgreSQL cannot keep."""
+    """Refuse texts with a NUL, which PostgreSQL cannot keep."""
     for item, column in zip(rows.schema, rows.columns, strict=True):
         if pa.types.is_string(item.type) and pc.any(pc.match_substring(column, "\0")).as_py():
             message = f"{table.qualified}: a text in {item.name} has the character NUL, which PostgreSQL cannot keep"

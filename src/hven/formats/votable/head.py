@@ -49,7 +49,7 @@ _TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 @cached(4096)
 def field_ids(names: tuple[str, ...]) -> tuple[str, ...]:
-    """XML IDs of the FIELDs of columns with these names, in order: what a descriptor's PARAM may refer to.
+    """List XML IDs of the FIELDs of columns with these names, in order: what a descriptor's PARAM may refer to.
 
     A name that is an XML name is its own ID; others are made so; equal ones are told apart by ``_2``, ``_3``.
     """
@@ -166,7 +166,7 @@ def _number(value: float) -> str:
 
 
 def _link(template: str) -> str:
-    """Turn our ``{column}`` into VOTable's ``${column}``."""
+    """Convert our ``{column}`` to VOTable's ``${column}``."""
     return _TEMPLATE.sub(lambda found: f"${{{found.group(1)}}}" if found.group(1) is not None else found.group(0)[0], template)
 
 
@@ -267,7 +267,7 @@ def _literal(kind: Type, value: object) -> str:
 
 
 def before(head: Head, columns: Sequence[Column], serialization: str, version: str = VERSION) -> str:
-    """Everything up to the first row's container (DATA not included)."""
+    """Write everything up to the first row's container (DATA not included)."""
     systems, table = _around(head, columns, serialization, version)
     first = OPEN if version == VERSION else OPEN.replace(f'VOTABLE version="{VERSION}"', f'VOTABLE version="{version}"')
     return "".join((
@@ -339,7 +339,7 @@ def _options(column: Column, enums: Mapping[str, Mapping[str, str]]) -> tuple[tu
 
 
 def after(head: Head, trailing: str) -> str:
-    """Everything after DATA: the trailing QUERY_STATUS and the descriptors."""
+    """Write everything after DATA: the trailing QUERY_STATUS and the descriptors."""
     return f"{'</TABLE>' if head.columns else ''}\n{trailing}</RESOURCE>\n{''.join(head.descriptors)}</VOTABLE>\n"
 
 

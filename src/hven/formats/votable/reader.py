@@ -139,7 +139,7 @@ class _Document:
         raise self._nothing(wanted, seen)
 
     def _found(self, head: Head) -> Head:
-        """Take a table, unless an ERROR stands before its rows or instead of them: they are not what was asked for, however few."""
+        """Accept a table, unless an ERROR stands before its rows or instead of them: they are not what was asked for, however few."""
         for said in self._errors:
             raise _error_answer(said)
         self._head = head
@@ -170,7 +170,7 @@ class _Document:
         return SourceError("the document has no TABLE")
 
     def _is_wanted(self, wanted: int | str | None, *, rows: bool = True) -> bool:
-        """Decide about the table that is open (or, without rows, has just ended)."""
+        """Decide whether the table that is open (or, without rows, has just ended) is wanted."""
         if wanted is None:
             return not rows or all(place.get("type") != "meta" for place in self._open if describe.tag(place) == "RESOURCE")
         if isinstance(wanted, int):
@@ -390,7 +390,7 @@ class _Document:
                     yield arrays
 
     def _cells(self, text: bytes, columns: list[Column], prefix: bytes, done: int) -> Iterator[list[pa.Array]]:
-        """Turn whole rows into values; few at once where a row takes much more memory than text: an empty cell may be an array of millions."""
+        """Convert whole rows to values; few at once where a row takes much more memory than text: an empty cell may be a huge array."""
         try:
             texts = rows.cells(text, columns, prefix, done)
             step = max(1, _PIECE * 8 // sum(_width(column.type.arrow) for column in columns))

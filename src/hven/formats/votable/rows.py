@@ -81,7 +81,7 @@ def _columns(
     empty: np.ndarray[Any, Any],
     count: int,
 ) -> list[pa.Array] | None:
-    """Take the cells out between their tags, if every row is TR, `count` times TD, /TR."""
+    """Cut out the cells between their tags, if every row is TR, `count` times TD, /TR."""
     begin = cell & ~ending
     row_end = ~cell & ending
     at = np.flatnonzero(begin)
@@ -167,7 +167,7 @@ def _parsed(text: bytes, columns: Sequence[Column], prefix: bytes, first: int) -
 
 
 def _elements(*pieces: bytes) -> Iterator[Any]:
-    """Parse a little at a time, so that nobody else waits, and give the rows, each forgotten when the next is asked for."""
+    """Parse a little at a time, so that nobody else waits; yield the rows, each forgotten when the next is asked for."""
     parser = etree.XMLPullParser(
         events=("end",), tag="{*}TR", resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True, huge_tree=True
     )  # fmt: skip

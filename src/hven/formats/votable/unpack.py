@@ -100,7 +100,7 @@ class Unpacker:
         return self._decode(records, cells, raw, rows, first), rows, used
 
     def _scan(self, data: bytes, first: int) -> tuple[Array, Array, int]:
-        """Follow the length words. Gives the start of each fixed stretch and each cell's count, row by row."""
+        """Follow the length words; return the start of each fixed stretch and each cell's count, row by row."""
         gaps = [record.itemsize for record in self._records]
         bits = [self._columns[number].type.datatype == "bit" for number in self._variable]
         sizes = [_ITEM.get(self._columns[number].type.datatype, 1) for number in self._variable]
@@ -177,7 +177,7 @@ class Unpacker:
         return literal.fold(np.arange(rows + 1, dtype=np.int64) * per, found, null, kind)
 
     def _items(self, items: Array, column: Column, null: Array | None) -> pa.Array:
-        """Turn flat values into Arrow; what VALUES/@null or the format itself calls null is null."""
+        """Convert flat values to Arrow; what VALUES/@null or the format itself calls null is null."""
         kind = column.type
         if kind.datatype == "boolean":
             true, false = np.isin(items, _TRUE), np.isin(items, _FALSE)

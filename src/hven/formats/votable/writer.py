@@ -154,7 +154,7 @@ _knowledge: Cache[Known] = Cache(KEPT, KEPT // 4)
 
 
 def _known(columns: tuple[Column, ...], serialization: str) -> Known:
-    """Work it out once for the columns of a plan, which is asked again and again: one-row answers cost half as much."""
+    """Analyse a plan's columns, once: one-row answers cost half as much then."""
     key = (id(columns), serialization)
     found = _knowledge.find(key)
     if found is None:  # an entry keeps its columns alive, so that no other ones have its id

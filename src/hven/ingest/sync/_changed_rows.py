@@ -134,7 +134,7 @@ class Reading:
 
     @property
     def how(self) -> str:
-        """Return what was read, in words."""
+        """What was read, in words."""
         return ", ".join(dict.fromkeys(self._words)) or "everything"
 
     def prepare(self) -> None:
@@ -149,7 +149,7 @@ class Reading:
         self.one.entries = [replace(entry, source=self._source(number, entry)) for number, entry in enumerate(self.one.entries)]
 
     def finish(self) -> None:
-        """Look at what was seen, and put it into the state of the next run.
+        """Record what was seen in the state of the next run.
 
         Raises
         ------
@@ -297,7 +297,7 @@ class Reading:
         return Given(source, fresh)
 
     def _sifted(self, number: int, batches: Iterator[pa.RecordBatch]) -> tuple[list[pa.RecordBatch], Any]:
-        """Read rows; gives those that are not known, and their identities.
+        """Read rows; return those that are not known, and their identities.
 
         The watermark follows the first rows that are read. Those that are asked for again must not raise it: others that were written since
         the first question may lie below.
@@ -343,7 +343,7 @@ class Reading:
 
 
 def _only(batches: Iterator[pa.RecordBatch], number: int, key: Sequence[str], wanted: Any) -> Iterator[pa.RecordBatch]:
-    """Leave out rows that the source took for equal to a key."""
+    """Drop rows that the source took for equal to a key."""
     for batch in batches:
         yield batch.filter(pa.array(np.isin(words(batch, number, key)[0], wanted)))
 

@@ -85,7 +85,7 @@ def _parts(
 
 
 def paired(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> Differences:
-    """Put rows of one key on both sides last, in one order; rows that are equal on both sides are left out."""
+    """Pair rows of one key: last on both sides, in one order; rows that are equal on both sides are left out."""
     if not primary:
         return Differences(before=before, after=after, changed=0)
     left, right = (fingerprints(table.select(list(primary)).columns, table.num_rows)[0] for table in (before, after))
@@ -114,7 +114,7 @@ def _unlike(one: pa.ChunkedArray, two: pa.ChunkedArray) -> Flags:
 
 
 def tell(found: Differences, change: Change, primary: Sequence[str]) -> pa.Table:
-    """Count differences, take samples; gives the change set: key, kind and changed columns of every row that is another one."""
+    """Count differences, take samples; return the change set: key, kind and changed columns of every row that differs."""
     changed = found.changed
     removed, added = found.before.num_rows - changed, found.after.num_rows - changed
     change.added, change.removed, change.changed = added, removed, changed
@@ -156,7 +156,7 @@ def _hashed(rows: Iterator[pa.RecordBatch], key: Sequence[str], columns: Sequenc
 
 
 def _taken(rows: Iterator[pa.RecordBatch], schema: pa.Schema, mask: Flags) -> pa.Table:
-    """Take some of the rows."""
+    """Select the rows of a mask."""
     found: list[pa.RecordBatch] = []
     begin = 0
     plain = nullable(schema)

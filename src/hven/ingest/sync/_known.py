@@ -51,7 +51,7 @@ class Known:
         return found
 
     def release(self, lines: Places) -> None:
-        """Let lines be claimed once more."""
+        """Release lines, to be claimed once more."""
         self.claimed[lines] = False
         if self._taken is not None and len(lines):
             inverse = np.empty(len(self.order), np.int64)

@@ -56,7 +56,7 @@ class Lines:
         self._most = max(MANY, int(SHARE * ledger.num_rows))
 
     def sieve(self, entry: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Leave out the rows that are known (for `Filling`)."""
+        """Drop the rows that are known (for `Filling`)."""
         self.read += batch.num_rows
         first, second = words(batch, entry, self.notes.columns[entry])
         found = self.known.claim(first, second)
@@ -139,7 +139,7 @@ class Merging:
 
 
 def merged(keeper: Engine, table: Table, base: Snapshot, ident: str, found: Differences) -> Snapshot:
-    """Make a new snapshot of an old one and what differs.
+    """Merge an old snapshot and what differs into a new one.
 
     Raises
     ------

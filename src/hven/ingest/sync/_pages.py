@@ -30,7 +30,7 @@ END = "end"
 
 
 def paged(source: Source, entry: Entry, said: Sync | None, place: Path, request: Sequence[object]) -> Source:
-    """Keep the pages of a source, if it is one that is asked page by page.
+    """Wrap a source that is asked page by page, so that its pages are kept.
 
     Parameters
     ----------

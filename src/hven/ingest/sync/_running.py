@@ -172,7 +172,7 @@ def changed(base: Record, resource: Resource, one: Filling) -> str:
 
 
 def _every(_entry: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Leave no row out."""
+    """Keep every row."""
     return batch
 
 
@@ -198,7 +198,7 @@ class Following:
         return self._published[name]
 
     def wanted(self, run: Run, filled: Sequence[Filled]) -> bool:
-        """Nothing changed: nothing is tested or published."""
+        """Check whether anything changed: else nothing is tested or published."""
         if any(one.record is None for one in filled) or self.published(run).keys() - {one.table.qualified for one in filled}:
             return True
         if run.amended:
@@ -206,7 +206,7 @@ class Following:
         return False
 
     def keep(self, run: Run, filled: Sequence[Filled]) -> None:
-        """Keep what changes in each table."""
+        """Write what changed in each table to a file of its own."""
         for one in filled:
             name = one.table.qualified
             if one.snapshot is not None and name in self.sets:
@@ -275,7 +275,7 @@ class Followed:
             self.run.amended.append(later)
 
     def _left(self, base: Record) -> Filled | None:
-        """Look at a table made by queries: leave it alone, if nothing of its inputs changed; else find the keys that are touched."""
+        """Leave a table made by queries alone, if nothing of its inputs changed; else find the keys that are touched."""
         name, run = self.name, self.run
         graph = Graph({**run.site.current().resources, run.resource.name: run.resource})
         if graph.elsewhere.get(name.lower(), {name}):
@@ -446,7 +446,7 @@ class Followed:
         return self._merged(one, base, found)
 
     def _merged(self, one: Filling, base: Record, found: Differences) -> Filled:
-        """Put what differs into a snapshot; nothing differs: what is published stays."""
+        """Merge what differs into a snapshot; nothing differs: what is published stays."""
         run = self.run
         if found.any and run.keeper is run.site.engine:
             touched = found.after.num_rows + found.before.num_rows - found.changed

@@ -43,7 +43,7 @@ def begin(last: Any, said: Sync, entry: Entry) -> Any:
 
 
 def _earlier(last: str, said: Sync) -> str:
-    """Go back in a text that is a time as ISO 8601 writes it."""
+    """Subtract the overlap from a time as ISO 8601 writes it."""
     try:
         moment = dt.datetime.fromisoformat(last)
     except ValueError:

@@ -180,7 +180,7 @@ def compared(site: Site, old: Record, new: Record) -> tuple[pa.Table, Change]:
 
 
 def joined(steps: Sequence[pa.Table]) -> pa.Table:
-    """Make one change set of several that follow each other."""
+    """Join change sets that follow each other into one."""
     if len(steps) == 1:
         return steps[0].replace_schema_metadata(None)
     plain = [
@@ -201,7 +201,7 @@ def joined(steps: Sequence[pa.Table]) -> pa.Table:
 
 
 def _columns(rows: pa.Table, ends: pa.Table, key: Sequence[str]) -> pa.Array:
-    """Put together the columns that changed; null where a row went and came back."""
+    """Collect the columns that changed; null where a row went and came back."""
     changed = rows.filter(pc.equal(rows.column(CHANGE), CHANGED))
     lists = changed.column(COLUMNS)
     numbers = pc.list_parent_indices(lists)

@@ -331,7 +331,7 @@ def _then(site: Site, wanted: Asked, snapshot: str, *, now: bool = False) -> Hol
 
 
 def _changed(site: Site, wanted: Asked) -> pa.Table:
-    """Work out what changed for this reader."""
+    """Find what changed for this reader."""
     table = wanted.table
     primary = list(table.primary)
     schema = pa.schema([pa.field(column.name, column.type.arrow) for column in _keys(table)])
@@ -355,7 +355,7 @@ def _changed(site: Site, wanted: Asked) -> pa.Table:
 
 
 def _feasible(site: Site, wanted: Asked) -> None:
-    """See that nobody has us compare what is too big for that.
+    """Refuse to compare what is too big for that.
 
     Raises
     ------
@@ -397,7 +397,7 @@ def _names(table: Table, lists: pa.ChunkedArray, kinds: pa.ChunkedArray) -> tupl
 
 
 def _seen(site: Site, wanted: Asked, rows: pa.Table) -> pa.Table:
-    """Keep what the reader sees in one of the two states, by what they see: nothing else is named."""
+    """Classify changes by what the reader sees in either state: nothing else is named."""
     kinds = rows.column(CHANGE)
     assert wanted.since is not None  # noqa: S101  (there would be no rows)
     before = _visible(site, wanted, wanted.since, rows, pc.not_equal(kinds, ADDED))

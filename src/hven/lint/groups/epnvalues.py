@@ -234,7 +234,7 @@ def _texts() -> list[Rule]:
 
 
 def _references(service: Service, notes: Notes, table: Table) -> None:
-    """See whether internal references lead somewhere, where all rows are known."""
+    """Check whether internal references lead somewhere, where all rows are known."""
     rows = values.sample(service, table)
     if not rows.whole:
         return

@@ -67,7 +67,7 @@ def _run(service: Service, notes: Notes) -> None:
 
 
 def _asked(service: Service, notes: Notes, adql: str, table: str, maxrec: int | None = None) -> VOTable | None:
-    """Ask, and hold the document against DALI."""
+    """Ask, and check the document against DALI."""
     try:
         answer = service.raw(adql, maxrec)
         found = votable.read(answer.body)

@@ -55,7 +55,7 @@ def init(
     contact_name: str | None = None,
     contact_email: str | None = None,
 ) -> Path:
-    """Make a site: hven.toml, collections/, .gitignore. Files that are there already stay.
+    """Create a site: hven.toml, collections/, .gitignore. Files that are there already stay.
 
     Parameters
     ----------

@@ -89,7 +89,7 @@ class Settled:
 
 
 def _differing(name: str, old: Any, new: Any) -> Iterator[str]:
-    """Name what differs: of a section its settings."""
+    """Yield what differs: of a section its settings."""
     if is_dataclass(old):
         yield from (f"{name}.{item.name}" for item in fields(old) if getattr(old, item.name) != getattr(new, item.name))
     elif old != new:

@@ -312,7 +312,7 @@ def _line(text: str, key: str) -> int | None:
 
 
 def _known_variables() -> dict[str, str]:
-    """Name the variables of the settings that are one value."""
+    """Map variables of the environment to the settings that are one value."""
     many = {"defaults", "rules", *(name for name, one in sections().items() if one.many)}
     return {_variable(name): name for name in keys() if name not in sections() and name.partition(".")[0] not in many}
 

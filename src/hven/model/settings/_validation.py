@@ -140,7 +140,7 @@ def _form(hint: Any, name: str) -> Any:
 
 
 def records(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Check what was read; give what `Settings` is made of.
+    """Check what was read; return what `Settings` is made of.
 
     Raises
     ------
@@ -161,5 +161,5 @@ def records(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tupled(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Make lists what frozen dataclasses hold."""
+    """Convert lists to tuples, which frozen dataclasses hold."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

@@ -111,7 +111,7 @@ def _title(frame: Frame) -> str:
 
 
 def _shown(lon: Numbers, frame: Frame) -> Numbers:
-    """Bring longitudes into the range of the frame; what is in it already stays bit for bit."""
+    """Wrap longitudes to the range of the frame; what is in it already stays bit for bit."""
     low, high = (-180.0, 180.0) if frame.signed else (0.0, 360.0)
     if bool(((lon >= low) & (lon < high)).all()):
         return lon

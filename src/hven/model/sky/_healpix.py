@@ -213,7 +213,7 @@ def cones_ranges(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
 
 
 def cones_cells(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike) -> Iterator[tuple[int, Indexes, Indexes]]:
-    """Put many cones into cells, those of each cone of the one order that suits it.
+    """Cover many cones by cells, those of each cone of the one order that suits it.
 
     Parameters
     ----------
@@ -404,7 +404,7 @@ def grown(gap: Callable[[Numbers, Numbers], tuple[Numbers, Numbers]], order: int
 
 
 def _ranges(cells: Any, depths: Any) -> Indexes:
-    """Turn sorted cells of several orders into merged ranges at order 29."""
+    """Merge sorted cells of several orders into ranges at order 29."""
     if not len(cells):
         return NOWHERE
     shift = (ORDER - depths.astype(np.int64)) << 1

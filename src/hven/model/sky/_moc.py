@@ -34,7 +34,7 @@ class Moc:
 
     @classmethod
     def of_cells(cls, cells: npt.ArrayLike, order: int, coarse: int | None = None) -> Moc:
-        """Make the MOC of cells.
+        """Build the MOC of cells.
 
         Parameters
         ----------
@@ -58,7 +58,7 @@ class Moc:
 
     @classmethod
     def of_positions(cls, lon: npt.ArrayLike, lat: npt.ArrayLike, order: int) -> Moc:
-        """Make the MOC of the cells that hold positions.
+        """Build the MOC of the cells that hold positions.
 
         Parameters
         ----------
@@ -169,7 +169,7 @@ class Moc:
         return Moc(healpix.invert(self.ranges), self.order)
 
     def __sub__(self, other: Moc) -> Moc:
-        """Take the other's cells away."""
+        """Subtract the other's cells."""
         return self & ~other
 
     def degrade(self, order: int) -> Moc:

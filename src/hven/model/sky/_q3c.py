@@ -51,7 +51,7 @@ def _cell(place: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 
 
 def _spread(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Put a zero between the bits of 30-bit numbers."""
+    """Interleave the bits of 30-bit numbers with zeros."""
     for shift, mask in _SPREAD:
         number = (number | (number << shift)) & mask
     return number

@@ -183,7 +183,7 @@ def _range_holds(outer: Range, inner: Range) -> bool:
 
 
 def _holds(outer: Shape, inner: Shape) -> bool:
-    """Polygons and ranges: the border of `inner` is in `outer`, and nothing of the border of `outer` is within `inner`."""
+    """Check polygons and ranges: the border of `inner` is in `outer`, and nothing of the border of `outer` within `inner`."""
     lons, lats = _border(inner)
     if not bool(outer.contains(lons, lats).all()):
         return False

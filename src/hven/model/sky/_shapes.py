@@ -148,11 +148,11 @@ class Point(Shape):
         return self
 
     def cover(self, order: int) -> Indexes:
-        """Every cell the point may touch."""
+        """Cover the point by every cell that it may touch."""
         return healpix.cone_ranges(self.lon, self.lat, 0.0, order)
 
     def text(self) -> str:
-        """``lon lat`` (DALI 1.1 section 3.3.5)."""
+        """Write ``lon lat`` (DALI 1.1 section 3.3.5)."""
         return f"{_number(self.lon)} {_number(self.lat)}"
 
 
@@ -190,11 +190,11 @@ class Circle(Shape):
         return Point(self.lon, self.lat)
 
     def cover(self, order: int) -> Indexes:
-        """See `healpix.cone_ranges`."""
+        """Cover the circle; see `healpix.cone_ranges`."""
         return healpix.cone_ranges(self.lon, self.lat, self.radius, order)
 
     def text(self) -> str:
-        """``circle lon lat radius``."""
+        """Write ``circle lon lat radius``."""
         return f"circle {_number(self.lon)} {_number(self.lat)} {_number(self.radius)}"
 
 
@@ -245,7 +245,7 @@ class Polygon(Shape):
         return self.ring.holds(lon, lat)
 
     def area(self) -> float:
-        """Exact spherical area in square degrees (of simple polygons)."""
+        """Compute the exact spherical area in square degrees (of simple polygons)."""
         return float(self.ring.area[0])
 
     def centroid(self) -> Point:
@@ -281,7 +281,7 @@ class Polygon(Shape):
         return Point(float(lon), float(lat))
 
     def cover(self, order: int) -> Indexes:
-        """Cells that touch the polygon; if it holds more than half the sky, all but those wholly outside."""
+        """Cover the polygon by the cells that touch it; if it holds more than half the sky, by all but those wholly outside."""
         ring = self.ring
         lons, lats = ring.lon[ring.real], ring.lat[ring.real]
         if len(lons) < 3 or ring.area[0] == 0.0:  # all on one arc
@@ -295,7 +295,7 @@ class Polygon(Shape):
         return healpix.merge(np.concatenate([found, healpix.arc_ranges(ring.a[ring.real], ring.b[ring.real], order)]))
 
     def text(self) -> str:
-        """``polygon lon lat lon lat ...``."""
+        """Write ``polygon lon lat lon lat ...``."""
         return "polygon " + " ".join(f"{_number(lon)} {_number(lat)}" for lon, lat in zip(self.lons, self.lats, strict=True))
 
 
@@ -400,7 +400,7 @@ class Range(Shape):
         return inside
 
     def area(self) -> float:
-        """Width times the difference of the sines."""
+        """Multiply the width by the difference of the sines."""
         low, high = math.radians(self.lat1), math.radians(self.lat2)
         return self.width * math.degrees(2.0 * math.cos((low + high) / 2.0) * math.sin((high - low) / 2.0))
 
@@ -411,7 +411,7 @@ class Range(Shape):
         return Point((self.lon1 + self.width / 2.0) % 360.0, (self.lat1 + self.lat2) / 2.0)
 
     def cover(self, order: int) -> Indexes:
-        """Cells that touch the range."""
+        """Cover the range by the cells that touch it."""
         if self.width == 360.0 and self.lat1 <= -90.0 and self.lat2 >= 90.0:
             return healpix.EVERYWHERE
         return healpix.grown(self._gaps, order)
@@ -455,7 +455,7 @@ class Range(Shape):
         return nearest
 
     def text(self) -> str:
-        """``range lon1 lon2 lat1 lat2``."""
+        """Write ``range lon1 lon2 lat1 lat2``."""
         return "range " + " ".join(_number(value) for value in (self.lon1, self.lon2, self.lat1, self.lat2))
 
 

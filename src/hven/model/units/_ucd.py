@@ -399,7 +399,7 @@ def _by_name(words: str, unit: str | None) -> str | None:
 
 
 def _derived(words: str, unit: str | None) -> str | None:
-    """Errors, minima and maxima of what is known."""
+    """Guess UCDs of errors, minima and maxima of what is known."""
     match = _ERROR.fullmatch(words)
     if match is not None:
         of = _by_name(match["after"] or match["before"], unit)
@@ -416,7 +416,7 @@ def _derived(words: str, unit: str | None) -> str | None:
 
 
 def _after(first: str, of: str) -> str:
-    """Put a first word before a UCD, as far as its words may come later."""
+    """Prefix a UCD with a first word, as far as its words may come later."""
     words = [word for word in of.split(";") if word != "meta.main" and FLAGS.get(word) != "P"]
     return ";".join([first, *words])
 

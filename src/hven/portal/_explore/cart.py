@@ -169,7 +169,7 @@ def address(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Make a file's name of any text: letters, digits and few marks; never a path, hidden, an option, or a device."""
+    """Convert any text to a file's name: letters, digits and few marks; never a path, hidden, an option, or a device."""
     text = unicodedata.normalize("NFC", text.replace("\\", "/").rpartition("/")[2])
     text = _UNFIT.sub("_", text).strip("_").lstrip(".-")
     if len(text) > LONGEST:
@@ -194,12 +194,12 @@ def name_in(found: str) -> str:
 
 @dataclass(slots=True)
 class Names:
-    """Gives each file a name of its own: a second ``a.fits`` is ``a-2.fits``; names that differ in case alone are one on some disks."""
+    """File names, each once: a second ``a.fits`` is ``a-2.fits``; names that differ in case alone are one on some disks."""
 
     taken: dict[str, int] = field(default_factory=dict)
 
     def of(self, name: str) -> str:
-        """Take a name."""
+        """Return the name, with a number if it is taken."""
         found = name
         while (known := found.casefold()) in self.taken:
             self.taken[name.casefold()] = number = self.taken.get(name.casefold(), 1) + 1

@@ -156,7 +156,7 @@ def _together(search: Search, columns: Sequence[Column], asking: Asking, until: 
 
 
 def _bundles(columns: Sequence[Column], published: Published) -> list[list[Column]]:
-    """Put columns together that have few combinations of values, by what is known of each."""
+    """Bundle columns that have few combinations of values, by what is known of each."""
     found: list[tuple[int, list[Column]]] = []
 
     def values(column: Column) -> int:
@@ -301,7 +301,7 @@ def _few(search: Search, columns: Sequence[Column], asking: Asking) -> dict[str,
 
 
 def _items(pairs: Sequence[tuple[str | None, int]], like: str) -> list[tuple[str | None, int]]:
-    """Take lists apart; an item that stands twice in a row counts once."""
+    """Split lists into items; an item that stands twice in a row counts once."""
     found: dict[str | None, int] = {}
     for value, count in pairs:
         for item in {None} if value is None else {one.strip() for one in value.split("#")} - {""}:

@@ -90,7 +90,7 @@ def offered(unit: str | None) -> tuple[str, ...]:
 
 
 def joined(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], bool]:
-    """Put the parts of fields together; says whether there were any."""
+    """Join the parts of fields; return also whether there were any."""
     given = list(pairs)
     parts = {name: value.strip() for name, value in given if name.startswith(_PARTS) or name in {RADIUS, RADIUS_UNIT, EACH}}
     if not parts:

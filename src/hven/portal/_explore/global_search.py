@@ -216,7 +216,7 @@ def values(name: str, like: str, asking: Asking, tables: Sequence[Table]) -> lis
 
 
 def shared(tables: Sequence[Table], kind: str) -> list[str]:
-    """Name the columns that pages show, of those that all tables have."""
+    """List the columns that pages show, of those that all tables have."""
     return [name for name in SHOWN[kind] if all(any(column.name == name for column in table.columns) for table in tables)]
 
 
@@ -256,7 +256,7 @@ def _number(found: pa.Table) -> int:
 
 
 def _asked_for(found: pa.Table, columns: tuple[Column, ...], search: Search, rows: int) -> tuple[pa.Table, tuple[Column, ...]]:
-    """Take what was asked for out of an answer: these columns, by whatever case, and no more rows."""
+    """Select what was asked for from an answer: these columns, by whatever case, and no more rows."""
     at = {column.name.lower(): number for number, column in reversed(list(enumerate(columns)))}
     names = [column.name for column in search.shown()]
     if lacking := [name for name in names if name.lower() not in at]:

@@ -68,7 +68,7 @@ class Answering(Asking):
 
 
 def answer(text: str, asking: Asking, begun: Callable[[Result], Result] | None = None) -> tuple[Answer, Answering]:
-    """Take a query for a table.
+    """Treat a query as a table.
 
     Raises
     ------

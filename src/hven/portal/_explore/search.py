@@ -198,7 +198,7 @@ class _Reading:
         self.search = Search(table=table)
 
     def take(self, name: str, value: str) -> None:
-        """Take one parameter."""
+        """Read one parameter."""
         try:
             if name not in PORTALS and (not name.startswith(OWN) or unquoted(name).lower() in self.known):
                 self.values.setdefault(self.known.get(unquoted(name).lower(), name), []).append(value)
@@ -266,7 +266,7 @@ class _Reading:
         return found
 
     def _unit(self, field_: str, unit: str) -> None:
-        """Take the unit that a column is shown in."""
+        """Read the unit that a column is shown in."""
         name = self._column(field_, field_.removeprefix(UNIT))
         if not name:
             return

@@ -59,7 +59,7 @@ def pages(language: str = "en") -> Environment:
 
 
 def link(address: str | None) -> str:
-    """Let an address through that a browser may follow; nothing else becomes a link."""
+    """Return an address if a browser may follow it; nothing else becomes a link."""
     return address if address and re.match(r"(?:https?|ftp|mailto):", address, re.IGNORECASE) else ""
 
 
@@ -150,7 +150,7 @@ def _kinds_known() -> Cache[tuple[tuple[str, str], ...]]:
 
 
 def _kinds(request: Request, around: Surroundings, brand: Brand) -> tuple[tuple[str, str], ...]:
-    """Name the standards of which this reader can search all tables at once: here, or at services that the site file names."""
+    """List the standards of which this reader can search all tables at once: here, or at services that the site file names."""
     try:
         holdings = around.site.current()
     except HvenError:  # a page of trouble is a page, too: health tells what it is

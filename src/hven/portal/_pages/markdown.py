@@ -57,7 +57,7 @@ def shown(text: str, *, below: int = 1, pictures: str = "") -> Markup:
 
 
 def first_heading(text: str) -> tuple[str, str]:
-    """Cut the heading off that a text begins with; gives it as plain text, and the rest."""
+    """Cut the heading off that a text begins with; return it as plain text, and the rest."""
     lines = text.lstrip("\ufeff\n\r ").splitlines()
     if lines and lines[0].startswith("# "):
         return lines[0][2:].strip().rstrip("#").strip(), "\n".join(lines[1:]).strip()

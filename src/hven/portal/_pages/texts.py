@@ -21,7 +21,7 @@ COOKIE = "hven_language"
 
 @lru_cache(maxsize=1)
 def languages() -> tuple[str, ...]:
-    """All languages that pages are written in, English first."""
+    """List all languages that pages are written in, English first."""
     return (ENGLISH, *sorted(path.stem for path in HERE.glob("*.toml")))
 
 

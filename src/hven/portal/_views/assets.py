@@ -24,7 +24,7 @@ BIG = 300_000  # bytes; what is bigger is sent as a file, and compressed by nobo
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/assets/{file}``."""
+    """Route ``/assets/{file}``."""
 
     async def one(request: Request) -> Response:
         found = content(request.path_params["file"], every(around.site.settings))

@@ -44,7 +44,7 @@ log = logging.getLogger("hven.portal")
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/collections/<name>`` and its JSON twin."""
+    """Route ``/collections/<name>`` and its JSON twin."""
     counts = Counts(around)
 
     async def stamp(state: Asked) -> object:

@@ -28,7 +28,7 @@ class Waiting:
         self._begun: list[Result] = []
 
     def begun(self, result: Result) -> Result:
-        """Take note of what begins; it is cancelled at once if nobody waits any more."""
+        """Note what begins; it is cancelled at once if nobody waits any more."""
         self._begun.append(result)
         if self._left:
             result.cancel()

@@ -205,7 +205,7 @@ def _rows(state: Asked, waiting: Waiting) -> dict[str, Any]:
 
 
 def _answer(text: str, state: Asked, waiting: Waiting, *, seconds: float | None = None) -> dict[str, Any]:
-    """Run a query and give its first rows, with the ways to take all of them."""
+    """Run a query and return its first rows, with the ways to take all of them."""
     begun = time.perf_counter()
     with asking(state).attended(waiting.begun).run(text, most=SHOWN, seconds=seconds) as result:
         rows = result.table()

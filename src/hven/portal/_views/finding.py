@@ -22,7 +22,7 @@ LONGEST = 200  # characters of a question
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/search``."""
+    """Route ``/search``."""
 
     async def search(state: Asked) -> Page:
         words = " ".join(state.request.query_params.get("q", "").split())[:LONGEST]

@@ -154,7 +154,7 @@ def _chip(name: str, value: str, rest: Sequence[tuple[str, str]]) -> dict[str, s
 
 
 def _sections(made: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Put fields into sections: those of the descriptor or its standard, or the principal ones and the others."""
+    """Group fields into sections: those of the descriptor or its standard, or the principal ones and the others."""
     found: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     sectioned = any(one["section"] for one in made)
     for one in made:

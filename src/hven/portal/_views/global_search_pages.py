@@ -81,13 +81,13 @@ def _pairs(state: Asked) -> list[tuple[str, str]]:
 
 
 def _given(state: Asked) -> tuple[list[tuple[str, str]], bool]:
-    """Return what is asked; says whether it came in the parts of a form."""
+    """Read what is asked; return whether it came in the parts of a form."""
     given = [(name, value) for name, value in state.request.query_params.multi_items() if name not in {*SWITCHES, OF, WAIT}]
     return fields.joined(given)
 
 
 def _read(pairs: Sequence[tuple[str, str]], kind: str, state: Asked) -> tuple[Search, list[tuple[str, str]]]:
-    """Read what is asked, and give it as it goes to the tables: names of places as positions, faults left out."""
+    """Read what is asked, and return it as it goes to the tables: names of places as positions, faults left out."""
     around = state.around
     search = said(
         read(pairs, standard(kind), locate=lambda name: resolver.position(name, site=around.site, policies=around.policies)), state
@@ -227,7 +227,7 @@ def _line(told: Told, state: Asked, search: Search, kind: str) -> dict[str, Any]
 
 
 def _rows(told: Sequence[Told]) -> dict[str, Any]:
-    """Put rows of several tables together: the columns that all of them have."""
+    """Join the rows of several tables: the columns that all of them have."""
     names = [
         name
         for name in dict.fromkeys(column.name for one in told for column in one.columns)

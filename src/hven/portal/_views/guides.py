@@ -63,7 +63,7 @@ async def stamp(state: Asked) -> object:
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/help``, ``/help/PAGE``, ``/help/COLLECTION/PAGE`` and ``/logo``."""
+    """Route ``/help``, ``/help/PAGE``, ``/help/COLLECTION/PAGE`` and ``/logo``."""
     settings = around.site.settings
 
     def resource_of(state: Asked) -> Resource | None:

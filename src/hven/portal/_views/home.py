@@ -42,7 +42,7 @@ log = logging.getLogger("hven.portal")
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/``, ``/tree`` and ``/robots.txt``."""
+    """Route ``/``, ``/tree`` and ``/robots.txt``."""
     counts, trees = Counts(around), Trees()
     settings = around.site.settings
     directory = settings.directory

@@ -36,7 +36,7 @@ FED = 50  # entries of a feed
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/news``, ``/news/NAME``, ``/news.rss``, ``/news.atom``."""
+    """Route ``/news``, ``/news/NAME``, ``/news.rss``, ``/news.atom``."""
     shelf = Shelf()
     root = around.site.settings.directory
 

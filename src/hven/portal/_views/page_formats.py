@@ -279,7 +279,7 @@ def near_to(words: Sequence[str], state: Asked) -> list[dict[str, str]]:
 
 
 def _wanted(path: str) -> list[str]:
-    """Take the words out of an address that leads nowhere."""
+    """Split an address that leads nowhere into words."""
     parts = [
         part.removesuffix(".json").removesuffix(".html")
         for part in path.split("/")

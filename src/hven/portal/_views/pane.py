@@ -23,7 +23,7 @@ MOST = 10_000  # rows
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Return the address of the panes."""
+    """Route the address of the panes."""
     return [Route("/collections/{name}/{table}/panes/{pane}", page(lambda state: anyio.to_thread.run_sync(_page, state), around))]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Return the address of the forms."""
+    """Route the address of the forms."""
 
     async def form(state: Asked) -> Page:
         seen = view(state)

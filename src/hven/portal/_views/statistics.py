@@ -35,7 +35,7 @@ log = logging.getLogger("hven.portal")
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/statistics/{name}`` and its JSON twin."""
+    """Route ``/statistics/{name}`` and its JSON twin."""
     counts = Counts(around)
     counting = anyio.CapacityLimiter(AT_ONCE)
 

@@ -137,7 +137,7 @@ def faults(search: Search) -> list[dict[str, str]]:
 
 
 def telling(headings: Sequence[Heading], rows: Sequence[Sequence[Cell | None]], alike: Collection[str]) -> list[list[Cell | None]]:
-    """Leave out the cells of columns that say the same in all rows."""
+    """Drop the cells of columns that say the same in all rows."""
     kept = [number for number, one in enumerate(headings) if one.column.name not in alike]
     return [[row[number] for number in kept] for row in rows]
 

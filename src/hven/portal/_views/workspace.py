@@ -39,7 +39,7 @@ ROWS = 50  # of the first page
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Return the page of each table."""
+    """Route the page of each table."""
 
     async def workspace(state: Asked) -> Page:
         return await anyio.to_thread.run_sync(lambda: _page(view(state), state))

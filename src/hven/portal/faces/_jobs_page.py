@@ -116,7 +116,7 @@ class JobsPage:
     # --- changing --------------------------------------------------------------------------------------------
 
     def _begin(self, request: Request, given: dali.Params) -> tuple[str, str]:
-        """Make a job, or find the same one that was sent a moment ago: gives its id, and a cookie for who has none yet."""
+        """Make a job, or find the same one that was sent a moment ago: return its id, and a cookie for who has none yet."""
         who, cookie = self._who(request), ""
         if who.reader.name is None and not who.visitor:
             settings = self.around.site.settings

@@ -47,7 +47,7 @@ class Entry:
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/collections/<name>/changes.atom``."""
+    """Route ``/collections/<name>/changes.atom``."""
     site = around.site
 
     def written(request: Request) -> tuple[bytes, bool]:

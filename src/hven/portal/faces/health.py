@@ -39,7 +39,7 @@ STATUS = {"ok": "ok", "warning": "degraded", "failed": "down"}
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/health`` with ``/live``, ``/ready`` and ``/fresh``, and ``/metrics``."""
+    """Route ``/health`` with ``/live``, ``/ready`` and ``/fresh``, and ``/metrics``."""
     site = around.site
     health = Health(site)
     since = around.started.strftime("%Y-%m-%dT%H:%M:%SZ")

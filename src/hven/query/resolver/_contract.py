@@ -123,6 +123,6 @@ def key(name: str) -> str:
 
 
 def keys(names: pa.ChunkedArray | pa.Array) -> Any:
-    """As `key`, for whole columns."""
+    """Normalize whole columns as `key` does."""
     text = pc.utf8_upper(pc.utf8_normalize(names, form="NFKC"))
     return pc.replace_substring_regex(text, r"[\s\p{Z}]+", "")

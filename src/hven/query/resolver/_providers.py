@@ -193,7 +193,7 @@ def _shown(item: Resolved) -> str:
 
 
 def _remembered(provider: Provider, asked: Asked) -> tuple[Resolved, ...]:
-    """Ask a remote provider, or give what it said: one question at a time for a name, none for a while after a failure."""
+    """Ask a remote provider, or return what it said: one question at a time for a name, none for a while after a failure."""
     state = asked.site.kept(_State)
     what = (provider.name, asked.key)
     known = _known(state, what, asked)

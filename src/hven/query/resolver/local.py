@@ -216,7 +216,7 @@ def _fits(role: str, column: Column) -> bool:
 
 
 def _frame(table: Table, column: Column) -> tuple[str, float | None]:
-    """ICRS and its epoch, or a fault: a position that means something else would be wrong without a word."""
+    """Check that it is ICRS, and read its epoch: a position that means something else would be wrong without a word."""
     found = next((item for item in table.frames if item.id == column.frame), None)
     system = None if found is None else found.system
     if system is None or system.upper() in {"ICRS", "ICRF"}:

@@ -47,12 +47,12 @@ PARAMS = (
 
 
 def applies(table: Table) -> bool:
-    """Whether changes of a table can be told: it is stored, and its rows have a key."""
+    """Check whether changes of a table can be told: it is stored, and its rows have a key."""
     return bool(table.primary) and table.view is None and table.owner is None and table.schema.upper() != "TAP_SCHEMA"
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/changes/<schema.table>``."""
+    """Route ``/changes/<schema.table>``."""
     site = around.site
     feeds = feed.Feeds(site)
     looking, working = anyio.CapacityLimiter(AT_ONCE), anyio.CapacityLimiter(AT_ONCE)

@@ -24,7 +24,7 @@ MEDIA_TYPE = "application/yaml"  # RFC 9512
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/collections/<name>/descriptor``."""
+    """Route ``/collections/<name>/descriptor``."""
 
     def written(request: Request) -> bytes:
         name = request.path_params["name"]

@@ -36,10 +36,10 @@ def applies(table: Table) -> bool:
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/collections/<name>/files`` and what is below."""
+    """Route ``/collections/<name>/files`` and what is below."""
 
     def rows(request: Request, name: str, path: str | None) -> tuple[list[dict[str, Any]], str]:
-        """Ask for a reader's files by the road of all queries; gives also who may keep the answer."""
+        """Ask for a reader's files by the road of all queries; return also who may keep the answer."""
         site, who = around.site, around.reader(request)
         holdings = site.current()
         catalogue = holdings.catalogue(who, around.policies)

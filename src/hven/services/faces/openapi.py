@@ -25,7 +25,7 @@ TABLE = {"name": "table", "in": "path", "required": True, "description": "a tabl
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """``/openapi.json``."""
+    """Route ``/openapi.json``."""
 
     async def described(request: Request) -> Response:
         settings = around.site.settings

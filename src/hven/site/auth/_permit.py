@@ -120,11 +120,11 @@ class Owned:
     """A table that belongs to a reader is theirs alone: not even the site's owner sees it through the service."""
 
     def sees(self, table: Table, who: Reader) -> bool | None:
-        """No opinion on the site's own tables."""
+        """Return no opinion on the site's own tables."""
         return None if table.owner is None else who.name == table.owner
 
     def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
-        """Whose it is, sees all of it."""
+        """Return no filter: whose it is, sees all of it."""
         return None
 
 
@@ -135,7 +135,7 @@ class Offered:
         self.service = service
 
     def sees(self, table: Table, who: Reader) -> bool | None:  # noqa: ARG002  (the contract's signature)
-        """No opinion on tables that are offered."""
+        """Return no opinion on tables that are offered."""
         return None if table.offers(self.service) else False
 
     def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
@@ -259,7 +259,7 @@ def spell(node: object) -> str:
 
 
 def _settled(condition: Expr) -> Expr:
-    """Take the slots off a condition's literals: those of the *query* are numbered, and a reused plan replaces them."""
+    """Remove the slots of a condition's literals: those of the *query* are numbered, and a reused plan replaces them."""
     return transform(condition, lambda node: replace(node, slot=-1) if isinstance(node, Literal) and node.slot >= 0 else node)
 
 

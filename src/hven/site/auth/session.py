@@ -93,7 +93,7 @@ def visitor_of(headers: Mapping[str, str]) -> str:
 
 
 def visit(*, path: str, secure: bool) -> tuple[str, str]:
-    """Make a new visitor. Nobody can guess it, no script can read it.
+    """Create a visitor. Nobody can guess it, no script can read it.
 
     Parameters
     ----------

@@ -245,25 +245,25 @@ verifications = sa.Table(  # of snapshots: whether their files are what was writ
 
 
 def _add_jobs(connection: sa.Connection) -> None:
-    """Format 2 has jobs."""
+    """Upgrade to format 2: jobs."""
     jobs.create(connection)
     connection.execute(sa.insert(meta).values(key="jobs", value="0"))
 
 
 def _add_users(connection: sa.Connection) -> None:
-    """Format 3 has accounts, and the tables that belong to them."""
+    """Upgrade to format 3: accounts, and the tables that belong to them."""
     users.create(connection)
     user_tables.create(connection)
 
 
 def _add_sessions(connection: sa.Connection) -> None:
-    """Format 4 has sessions of browsers, and keeps what was replaced a moment ago."""
+    """Upgrade to format 4: sessions of browsers, and what was replaced a moment ago."""
     retired.create(connection, checkfirst=True)
     sessions.create(connection, checkfirst=True)
 
 
 def _add_sync(connection: sa.Connection) -> None:
-    """Format 5 knows what syncs have seen, when they are due, and what was told of them."""
+    """Upgrade to format 5: what syncs have seen, when they are due, and what was told of them."""
     sync_state.create(connection, checkfirst=True)
     schedules.create(connection, checkfirst=True)
     alerts.create(connection, checkfirst=True)
@@ -272,12 +272,12 @@ def _add_sync(connection: sa.Connection) -> None:
 
 
 def _add_verifications(connection: sa.Connection) -> None:
-    """Format 6 knows which snapshots were verified, and which are damaged."""
+    """Upgrade to format 6: which snapshots were verified, and which are damaged."""
     verifications.create(connection, checkfirst=True)
 
 
 def _add_numbers(connection: sa.Connection) -> None:
-    """Format 7 knows the order of snapshots and runs by numbers, not by times."""
+    """Upgrade to format 7: the order of snapshots and runs by numbers, not by times."""
     for table in (snapshots, runs):
         if "number" not in {column["name"] for column in sa.inspect(connection).get_columns(table.name)}:
             connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN number BIGINT NOT NULL DEFAULT 0"))
@@ -387,7 +387,7 @@ class Database:
         return sqlite3.connect(address, uri=True, timeout=BUSY, check_same_thread=False)
 
     def _there(self) -> None:
-        """See that the file is where it was; if it is another one, ask that.
+        """Check that the file is where it was; if it is another one, ask that.
 
         Raises
         ------
@@ -442,7 +442,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """One transaction that writes: all or nothing, one writer at a time.
+        """Begin a transaction that writes: all or nothing, one writer at a time.
 
         Raises
         ------
@@ -482,13 +482,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """One transaction that sees one state."""
+        """Begin a transaction that sees one state."""
         options = {} if self.sqlite else {"isolation_level": "REPEATABLE READ"}
         with self._plain(), self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
     def close(self) -> None:
-        """Put the connections back."""
+        """Close the connections."""
         self.engine.dispose()
 
     @contextmanager

@@ -317,7 +317,7 @@ class Jobs:
             return bool(done.rowcount)
 
     def depend(self, name: str, others: Sequence[str], *, among: Sequence[str]) -> list[str] | None:
-        """Let a job wait for others.
+        """Make a job wait for others.
 
         Parameters
         ----------
@@ -349,7 +349,7 @@ class Jobs:
             return list(connection.execute(sa.select(jobs.c.id).where(jobs.c.parent == name).order_by(jobs.c.created, jobs.c.id)).scalars())
 
     def enqueue(self, name: str, *, among: Sequence[str], most: int, alike: int | None = None) -> str | None:
-        """Let a job wait for its turn: QUEUED, or HELD if there are too many.
+        """Queue a job: QUEUED, or HELD if there are too many.
 
         What waits for other jobs first has no time since when it is queued: it has no turn yet.
 
@@ -519,7 +519,7 @@ class Jobs:
             return bool(done.rowcount)
 
     def requeue(self, job: Job, *, counts: bool) -> bool:
-        """Put a job back that its holder will not end.
+        """Requeue a job that its holder will not end.
 
         Parameters
         ----------
@@ -671,7 +671,7 @@ def _ready(table: sa.FromClause, full: Sequence[str]) -> sa.ColumnElement[bool]:
 
 @lru_cache(maxsize=32)  # to put the words together takes longer than to ask
 def _turns(full: tuple[str, ...]) -> sa.Select[Any]:
-    """Ask which queues wait, since when, and when each was served last: from one queue to the next in the index, whatever number of jobs waits."""
+    """Build the query of which queues wait, since when, and when each was served last: from queue to queue by the index, however many jobs wait."""
     first, after, oldest, last = (jobs.alias(name) for name in ("first", "after", "oldest", "last"))
     queues = sa.select(sa.func.min(first.c.queue).label("queue")).where(_ready(first, full)).cte("queues", recursive=True)
     further = sa.select(sa.func.min(after.c.queue)).where(_ready(after, full), after.c.queue > queues.c.queue).scalar_subquery()
@@ -719,7 +719,7 @@ def _moved(connection: sa.Connection) -> None:
 
 
 def forget(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
-    """Forget jobs, and give their ids; part of the caller's transaction."""
+    """Forget jobs, and return their ids; part of the caller's transaction."""
     gone = list(connection.execute(sa.select(jobs.c.id).where(which)).scalars())
     connection.execute(sa.delete(visits).where(visits.c.job.in_(sa.select(jobs.c.id).where(which))))
     connection.execute(sa.delete(jobs).where(which))

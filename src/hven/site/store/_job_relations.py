@@ -23,7 +23,7 @@ _EACH = {"sqlite": "json_each(t.depends_on) AS d", "postgresql": "jsonb_array_el
 
 
 def settle(connection: sa.Connection) -> bool:
-    """Look at the jobs that wait for others (QUEUED, without a time since when): let those begin whose time has come, end those whose never will.
+    """Check the jobs that wait for others (QUEUED, without a time since when): let those begin whose time has come, end those whose never will.
 
     Many wait for the same others, so they are looked at together, and only if one of those others has ended.
 

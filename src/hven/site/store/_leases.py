@@ -72,7 +72,7 @@ class Leases:
         self._database = database
 
     def acquire(self, name: str, *, seconds: float = SECONDS, what: str = "") -> Lease:
-        """Take a lease for this process.
+        """Acquire a lease for this process.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class Leases:
         return lease
 
     def renew(self, lease: Lease, *, seconds: float = SECONDS) -> Lease:
-        """Make a lease longer.
+        """Extend a lease.
 
         Raises
         ------
@@ -119,7 +119,7 @@ class Leases:
             time.sleep(0.05)
 
     def all(self) -> list[Lease]:
-        """Every lease in force."""
+        """List every lease in force."""
         with self._database.reading() as connection:
             found = [Lease(**row._mapping) for row in connection.execute(sa.select(leases).order_by(leases.c.name))]  # noqa: SLF001  (SQLAlchemy's public name)
             moment = clock(connection)
@@ -232,7 +232,7 @@ def dead(text: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """Start time of a process in clock ticks: a number that is used again is told apart. Gone or unknown: ``?``."""
+    """Read when a process started, in clock ticks, which tells a number used again apart. Gone or unknown: ``?``."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -153,7 +153,7 @@ class Schedules:
             return clock(connection), {row.collection: _schedule(row) for row in rows}
 
     def get(self, collection: str) -> Schedule:
-        """Return one.
+        """Return one schedule.
 
         Raises
         ------
@@ -212,7 +212,7 @@ class Schedules:
             return [_alert(row) for row in connection.execute(query)]
 
     def claim(self, item: Alert, seconds: float) -> bool:
-        """Take an alert for delivery; after so many seconds it is due again, should nobody say how it went. False: others have it."""
+        """Claim an alert for delivery; after so many seconds it is due again, should nobody say how it went. False: others have it."""
         with self._database.writing() as connection:
             mine = sa.and_(alerts.c.id == item.id, alerts.c.due == item.due)
             done = connection.execute(sa.update(alerts).where(mine).values(due=clock(connection) + seconds))

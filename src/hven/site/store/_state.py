@@ -292,7 +292,7 @@ class Store:
     # --- pointers --------------------------------------------------------------------------------------------
 
     def publish(self, collection: str, records: Iterable[Record], *, run: str, lease: Lease | None = None, same: bool = False) -> int:
-        """Make these snapshots the collection's, all at once; its tables that are not named are published no more.
+        """Publish these snapshots as the collection's, all at once; its tables that are not named are published no more.
 
         Parameters
         ----------
@@ -376,7 +376,7 @@ class Store:
             turn(connection)
 
     def rollback(self, name: str, snapshot: str | None = None) -> dict[str, str]:
-        """Go back to an earlier state.
+        """Roll back to an earlier state.
 
         Parameters
         ----------
@@ -411,7 +411,7 @@ class Store:
             return state
 
     def resume(self, collection: str) -> bool:
-        """Let a collection follow its sources again that a rollback holds.
+        """Let a collection that a rollback holds follow its sources again.
 
         Returns
         -------

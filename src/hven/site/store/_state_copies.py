@@ -27,7 +27,7 @@ OF_ROWS = {"snapshots", "pointers", "events", "releases", "user_tables", "jobs"}
 
 
 def _pinned(connection: sa.Connection, label: str) -> None:
-    """Keep everything that is published from being pruned."""
+    """Pin everything that is published against pruning."""
     connection.execute(
         sa.delete(releases).where(
             releases.c.label.startswith(PIN), releases.c.created < times.stamp(times.reckoned(connection).believed - DEAD)
@@ -42,7 +42,7 @@ def _pinned(connection: sa.Connection, label: str) -> None:
 
 
 def unpin(database: Database, label: str) -> None:
-    """Take the pin away."""
+    """Remove the pin."""
     with database.writing() as connection:
         connection.execute(sa.delete(releases).where(releases.c.label == f"{PIN}{label}"))
 
@@ -132,7 +132,7 @@ def empty(connection: sa.Connection) -> None:
 
 
 def imported(database: Database, tables: Mapping[str, Iterable[Mapping[str, Any]]], made: Mapping[str, Record]) -> None:
-    """Put rows into an empty store, all or nothing.
+    """Insert rows into an empty store, all or nothing.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class UserTables:
         return sum(row.rows for row in others)
 
     def put(self, record: Record, expires: str, *, most: int, most_rows: int, most_bytes: int) -> list[Snapshot]:
-        """Keep a table (`record.table.owner` says whose), instead of one of the same name.
+        """Record a table (`record.table.owner` says whose), instead of one of the same name.
 
         Parameters
         ----------

@@ -30,7 +30,7 @@ class Users:
         self._database = database
 
     def add(self, name: str) -> str:
-        """Make an account.
+        """Add an account.
 
         Returns
         -------
@@ -76,7 +76,7 @@ class Users:
             return [(row.name, row.created) for row in connection.execute(sa.select(users).order_by(users.c.name))]
 
     def remove(self, name: str) -> list[str]:
-        """Take an account away with everything that is its own, at once: token, sessions, tables, jobs.
+        """Remove an account with everything that is its own, at once: token, sessions, tables, jobs.
 
         Returns
         -------

@@ -94,7 +94,7 @@ class Verifications:
                 turn(connection)
 
     def ask(self) -> None:
-        """Have everything that is published verified as soon as may be: a process died of what it read."""
+        """Request that everything published is verified as soon as may be: a process died of what it read."""
         with self._database.writing() as connection:
             before = connection.execute(sa.select(meta.c.value).where(meta.c.key == ASKED)).scalar()
             if before is None or abs(datetime.now(UTC) - datetime.fromisoformat(before)) > PAUSE:

@@ -56,17 +56,17 @@ BLANKS = " \t\r\n\v\f"
 
 @lru_cache(maxsize=256)
 def no_value(nulls: tuple[str, ...]) -> pa.Array:
-    """Give all words that stand for no value, once: pyarrow looks for dateutil each time that it is to find a list's type, which takes a millisecond."""
+    """Build the array of null words, once: to find a list's type, pyarrow looks for dateutil each time, which takes a millisecond."""
     return pa.array([*NULL_WORDS, *nulls], pa.string())
 
 
 def trimmed(text: pa.Array) -> pa.Array:
-    """Take blanks off both ends."""
+    """Strip blanks off both ends."""
     return pc.utf8_trim(text, characters=BLANKS)
 
 
 def plain(kind: pa.DataType) -> bool:
-    """Say whether a type is one that `convert` reads text as."""
+    """Check whether `convert` reads text as this type."""
     types = pa.types
     return any(test(kind) for test in (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_timestamp))
 
@@ -112,13 +112,13 @@ def convert(
 
 
 def nulled(text: pa.Array, nulls: Sequence[str]) -> pa.Array:
-    """Make empty strings and null words null."""
+    """Replace empty strings and null words by null."""
     words = pc.is_in(text, value_set=pa.array(["", *nulls], pa.string())) if nulls else pc.equal(text, "")
     return pc.if_else(words, pa.scalar(None, text.type), text) if pc.any(words).as_py() else text
 
 
 def decoded(text: pa.Array) -> pa.Array:
-    """Take JSON's quotes off strings, and its null; other JSON stays as it is."""
+    """Decode JSON's strings, and its null; other JSON stays as it is."""
     text = pc.if_else(pc.equal(text, "null"), pa.scalar(None, text.type), text)
     quoted = pc.match_substring_regex(text, r'(?s)^".*"$')
     if not pc.any(quoted).as_py():
@@ -131,7 +131,7 @@ def decoded(text: pa.Array) -> pa.Array:
 
 
 def numbers_in(words: Sequence[str]) -> list[int | float]:
-    """Give those null words that are numbers: -999 also means -999.0."""
+    """Find null words that are numbers: -999 also means -999.0."""
     found = []
     for word in words:
         try:
@@ -142,7 +142,7 @@ def numbers_in(words: Sequence[str]) -> list[int | float]:
 
 
 def without(values: pa.Array, nulls: Sequence[str]) -> pa.Array:
-    """Make values null that equal a null word which is a number; what is no number (times, booleans, text) stays."""
+    """Replace by null what equals a null word which is a number; what is no number (times, booleans, text) stays."""
     kind = values.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return values
@@ -158,12 +158,12 @@ def without(values: pa.Array, nulls: Sequence[str]) -> pa.Array:
 
 
 def emptied(values: pa.Array, words: Sequence[str]) -> pa.Array:
-    """Make values null, text or numbers, that stand for no value; those within arrays stay."""
+    """Replace by null what stands for no value, text or number; values within arrays stay."""
     return nulled(values, words) if pa.types.is_string(values.type) else without(values, words)
 
 
 def no_nan(values: pa.Array) -> pa.Array:
-    """Make NaN null: in all carriers of the field it stands for no value."""
+    """Replace NaN by null: in all carriers of the field it stands for no value."""
     if not pa.types.is_floating(values.type):
         return values
     nan = pc.is_nan(values)

@@ -63,7 +63,7 @@ class Shape:
     faults: int | None = None
 
     def words(self, name: str) -> tuple[str, ...]:
-        """Null words that hold for a column."""
+        """List null words that hold for a column."""
         return (*self.nulls.get("*", ()), *self.nulls.get(name, ()))
 
 
@@ -181,7 +181,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def reason_of(kind: pa.DataType) -> str:
-    """Say why text is no value of a type."""
+    """Phrase why text is no value of a type."""
     if pa.types.is_integer(kind):
         return f"not a whole number that fits {kind}"
     if pa.types.is_floating(kind):
@@ -202,7 +202,7 @@ def _sorted_out(
     shape: Shape,
     parsed: int,
 ) -> Parsed:
-    """Take the rows at fault out, each with its number, column, value and text."""
+    """Separate the rows at fault, each with its number, column, value and text."""
     lines = None if shape.quote and shape.quote.encode() in data else [line for line in data.splitlines() if line.strip()]
     if lines is not None and len(lines) != total:
         lines = None
@@ -243,7 +243,7 @@ def run(blocks: Iterator[Block], shape: Shape, wanted: Sequence[str], file: str)
 
 
 def rejects_of(parsed: Parsed, first: int, file: str, declared: Mapping[str, pa.DataType]) -> Iterator[Reject]:
-    """Say each fault with its row number in the file, and the remedy where the type was only guessed."""
+    """Yield each fault with its row number in the file, and the remedy where the type was only guessed."""
     for at, column, value, reason, text in parsed.rejects:
         guessed = column is not None and column not in declared and reason != NUL
         hint = f"; the type was guessed from a sample: if this value is right, declare {column} as string" if guessed else ""

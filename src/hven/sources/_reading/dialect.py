@@ -271,19 +271,19 @@ def looks_like_units(first: Sequence[str], rest: Sequence[Sequence[str]]) -> boo
 
 
 def _bare(cell: str) -> str:
-    """Take the brackets off a unit."""
+    """Strip the brackets off a unit."""
     return cell[1:-1].strip() if re.fullmatch(r"\[.*\]|\([^()]*\)", cell) else cell
 
 
 def units_of(names: Sequence[str], told: Sequence[str]) -> dict[str, str | None]:
-    """Give the units that a record says, those that are none as they stand."""
+    """Read a record of units; those that are none stay as they stand."""
     return {
         name: units_.meant(bare := _bare(cell)) or (bare if bare not in _NO_UNIT else None) for name, cell in zip(names, told, strict=False)
     }
 
 
 def _described(names: Sequence[str], numbered: dict[int, str], told: Sequence[str]) -> dict[str, Column]:
-    """Take descriptions from comments that number the columns - ``#  3: Planetary mass [Jupiter masses]`` - and units from the record below the names."""
+    """Read descriptions from comments that number the columns (``#  3: Planetary mass [Jupiter masses]``), and units from the record below the names."""
     about = numbered if set(numbered) == set(range(1, len(names) + 1)) else {}
     units = units_of(names, told)
     return {
@@ -311,7 +311,7 @@ def _named(found: list[str] | None, width: int, records: Sequence[Sequence[str]]
 
 
 def _opens(line: str, quote: str) -> bool:
-    """Whether a quoted value begins here and goes on in the next line; a quote within a word, as in ``Sep (")``, begins none."""
+    """Check whether a quoted value begins here and goes on in the next line; a quote within a word, as in ``Sep (")``, begins none."""
     sign = re.escape(quote)
     begin = rf"(?<![\w(\[{{.'\"°)\]]){sign}"
     return (
@@ -340,7 +340,7 @@ class _Lines:
         return self.head[self.at : self._end(self.at)].decode(errors="replace").rstrip("\r\n")
 
     def filled(self, file: str) -> tuple[str, Place]:
-        """Give the first line that holds anything, not taken, and where it stands."""
+        """Peek at the first line that holds anything, and where it stands."""
         rest = self.head[self.at :]
         blank = len(rest) - len(rest.lstrip())
         line = self.line + rest.count(b"\n", 0, blank)
@@ -355,7 +355,7 @@ class _Lines:
         return text
 
     def record(self, comment: str | None, quote: str | None) -> None:
-        """Go past one record, whose quoted values may hold line ends, and what is none above it."""
+        """Skip one record, whose quoted values may hold line ends, and what is none above it."""
         self.past(comment)
         inside = False
         while self.more():
@@ -365,7 +365,7 @@ class _Lines:
                 break
 
     def past(self, comment: str | None) -> int:
-        """Go past lines that are blank, comments, or drawn below a head; gives the place of the next record."""
+        """Skip lines that are blank, comments, or drawn below a head; return the place of the next record."""
         while self.more() and (
             not (line := self.peek()).strip() or (comment and line.lstrip().startswith(comment)) or DRAWN.fullmatch(line)
         ):
@@ -373,7 +373,7 @@ class _Lines:
         return self.at
 
     def sample(self, number: int, more: int) -> list[str]:
-        """Give the next lines, not taken; lines inside quoted values are joined roughly."""
+        """Peek at the next lines; those inside quoted values are joined roughly."""
         text = self.head[self.at : self.at + 400_000].decode(errors="replace")
         lines = [line.rstrip("\r") for line in text.split("\n")]
         if len(self.head) > self.at + 400_000 and len(lines) > 1:
@@ -431,7 +431,7 @@ def _ecsv(lines: _Lines, file: str) -> Look:
 
 
 def _nested(text: str) -> int:
-    """Say how deep YAML can be nested at most: by brackets, and by lists and keys that stand further and further to the right."""
+    """Estimate how deep YAML can be nested at most: by brackets, and by lists and keys that stand further to the right."""
     brackets = sum(text.count(sign) for sign in "[{")
     return min(brackets, max(accumulate((char in "[{") - (char in "]}") for char in text))) + max(
         (len(line) - len(line.lstrip(" -?")) for line in text.split("\n")), default=0

@@ -34,7 +34,7 @@ def doubt(
     thousands: str | None = None,
     pointed: bool = False,
 ) -> tuple[str, str] | None:
-    """Say why a column that was guessed to be text may be meant otherwise.
+    """Explain why a column that was guessed to be text may be meant otherwise.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def doubt(
 
 
 def _few(odd: int, number: int) -> bool:
-    """Whether so many of so many values are the exception."""
+    """Check whether so many of so many values are the exception."""
     return odd <= max(FEW * number, min(SHOWN, number // 4))
 
 
@@ -100,7 +100,7 @@ def _shown(where: pa.Array, values: pa.Array, odd: pa.Array) -> str:
 
 
 def _signs(values: pa.Array, *, pointed: bool) -> str:
-    """Say which signs make numbers of texts with commas: `1.234,5`, `1,234.5`; empty if none do."""
+    """Find which signs make numbers of texts with commas: `1.234,5`, `1,234.5`; empty if none do."""
     if not pc.any(pc.match_substring(values, ",")).as_py():
         return ""
     dots = pc.any(pc.match_substring(values, ".")).as_py()

@@ -41,14 +41,14 @@ class Files(ABC):
 
     @abstractmethod
     def columns(self) -> list[Column]:
-        """Give the columns."""
+        """List the columns."""
 
     def listed(self) -> list[Pin]:
-        """Name the files with size and time, as they are now."""
+        """List the files with size and time, as they are now."""
         return [file.fresh().listing() for file in self.files]
 
     def only(self, names: Collection[str]) -> Self:
-        """Give the rows of these files alone; what was guessed of all stays."""
+        """Select the rows of these files; what was guessed stays."""
         self.columns()  # what is guessed is kept, and goes along
         other = copy.copy(self)
         other.read = 0
@@ -56,7 +56,7 @@ class Files(ABC):
         return other
 
     def pins(self) -> list[Pin]:
-        """Name the files with their checksums."""
+        """List the files with their checksums."""
         return [file.pin() for file in self.files]
 
     def size(self) -> int:
@@ -73,7 +73,7 @@ class FileRows(Files):
 
     @abstractmethod
     def _names(self) -> Sequence[str]:
-        """Give all columns' names."""
+        """List all columns' names."""
 
     @abstractmethod
     def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:

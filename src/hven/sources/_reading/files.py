@@ -82,7 +82,7 @@ def find(options: FileOptions, directory: Path, roots: Sequence[Path] = ()) -> l
 
 
 def check_link(path: Path, name: str, roots: Iterable[Path]) -> None:
-    """See that a file is what and where it seems to be: whoever may write beside the data could lead us to any file of this machine.
+    """Check that a file is what and where it seems to be: whoever may write beside the data could lead us to any file of this machine.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def check_link(path: Path, name: str, roots: Iterable[Path]) -> None:
 
 
 def _named(pattern: str, directory: Path) -> Path:
-    """Give what a pattern names in words, before its first sign: the file, or the directory in which it looks."""
+    """Find what a pattern names before its first sign: the file, or the directory in which it looks."""
     path = directory / Path(pattern).expanduser()
     while any(sign in str(path) for sign in "*?["):
         path = path.parent
@@ -375,7 +375,7 @@ class Stream:
         return b"".join(parts) if len(parts) != 1 else parts[0]
 
     def skip(self, size: int) -> None:
-        """Go past bytes; on a plain file without reading (and so without hashing) them."""
+        """Skip bytes; on a plain file without reading (and so without hashing) them."""
         if self.kind is None:
             self._buffered.seek(size, 1)
             return
@@ -386,7 +386,7 @@ class Stream:
             size -= len(part)
 
     def close(self) -> None:
-        """Let go of the file; what was hashed stays known."""
+        """Close the file; what was hashed stays known."""
         self._inner.close()
         self._buffered.close()
 
@@ -451,7 +451,7 @@ def data_files(options: FileOptions, directory: Path, roots: Sequence[Path] = ()
 
 
 def total(files: Sequence[DataFile]) -> int:
-    """Bytes of all files on disk."""
+    """Count the bytes of all files on disk."""
     return sum(file.stat.st_size for file in files)
 
 
@@ -459,12 +459,12 @@ _FACT_TYPES: dict[str, pa.DataType] = {"file.size": pa.int64(), "file.mtime": pa
 
 
 def fact_type(name: str) -> pa.DataType:
-    """Give the type of one of `FILE_FACTS`."""
+    """Look up the type of one of `FILE_FACTS`."""
     return _FACT_TYPES.get(name, pa.string())
 
 
 def check_names(columns: Sequence[str] | None, known: Sequence[str], where: str) -> list[str]:
-    """Give the wanted names, all real ones for None.
+    """Check the wanted names, all real ones for None.
 
     Raises
     ------
@@ -484,7 +484,7 @@ def check_names(columns: Sequence[str] | None, known: Sequence[str], where: str)
 def assemble(
     names: Sequence[str], arrays: Mapping[str, pa.Array], rows: int, number: pa.Array | int, file: DataFile | None
 ) -> pa.RecordBatch:
-    """Put a batch together: real columns, row numbers (`number`: an array, or the first one), file facts.
+    """Assemble a batch: real columns, row numbers (`number`: an array, or the first one), file facts.
 
     Facts are constant arrays: one value, repeated.
     """

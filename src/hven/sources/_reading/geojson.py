@@ -23,7 +23,7 @@ NO_REGION = ("LineString", "MultiLineString", "GeometryCollection")
 
 
 def regions(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> tuple[pa.Array, pa.Array | None, int]:
-    """Turn geometries into the text of DALI's multishape (``polygon ..``, ``range ..``, ``point ..``).
+    """Convert geometries to the text of DALI's multishape (``polygon ..``, ``range ..``, ``point ..``).
 
     Vertices run counter-clockwise seen from the origin (DALI 1.1 section 3.3.7), where GeoJSON's exterior rings run the other way.
     What touches a pole or spans half of all longitudes along its edges is a ``range``: great circles are not meant there. From
@@ -55,7 +55,7 @@ def regions(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> tuple[pa.
 
 
 def of_boxes(boxes: pa.Array) -> pa.Array:
-    """Turn bounding boxes (lists of 4 or 6 numbers: west, south, [bottom,] east, north [,top]) into ranges."""
+    """Convert bounding boxes (lists of 4 or 6 numbers: west, south, [bottom,] east, north [,top]) to ranges."""
     offsets = np.asarray(boxes.offsets)
     sizes = np.where(np.asarray(pc.is_valid(boxes)), np.diff(offsets), 0)
     good = np.flatnonzero((sizes == 4) | (sizes == 6))
@@ -88,14 +88,14 @@ def _whole(column: pa.ChunkedArray) -> Any:
 
 
 def _level(array: Any) -> tuple[npt.NDArray[np.int64], Any]:
-    """Give the bounds of lists (null ones are empty) and the elements that they hold."""
+    """Flatten lists once: their bounds (null ones are empty) and the elements that they hold."""
     flat = array.flatten()
     sizes = np.asarray(pc.fill_null(pc.list_value_length(array), 0), np.int64)
     return np.concatenate([[0], np.cumsum(sizes)]), flat
 
 
 def _coordinates(points: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Give longitude and latitude of positions; and which are none."""
+    """Split positions into longitude and latitude; find which are none."""
     bounds, flat = _level(points)
     values = np.append(np.asarray(pc.fill_null(flat, np.nan), np.float64), [np.nan, np.nan])
     short = np.diff(bounds) < 2
@@ -165,7 +165,7 @@ def _places(x: Any, y: Any, ring: Any, count: int) -> npt.NDArray[np.int64]:
 
 
 def _next(ring: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """For each vertex the one after it in its ring, the first after the last."""
+    """Find the vertex after each one in its ring: the first after the last."""
     following = np.arange(1, len(ring) + 1)
     if len(ring):
         starts = np.flatnonzero(np.diff(ring, prepend=-1))
@@ -216,7 +216,7 @@ def _turned(x: Any, y: Any, ring: Any, sizes: Any) -> npt.NDArray[np.int64]:
 
 
 def _longitudes(west: Any, east: Any) -> Any:
-    """Bring the bounds of a box to 0..360; all the way round stays so."""
+    """Wrap the bounds of a box to 0..360; all the way round stays so."""
     span = east - west
     full = span >= 360.0
     low, high = np.where(full, 0.0, west % 360.0), np.where(full, 360.0, east % 360.0)

@@ -169,7 +169,7 @@ class Reader:
         return self._elements(objects.offsets, _whole(inner), kind, words, pc.is_null(objects))
 
     def _transformed(self, cells: pa.Array, shape: str) -> Any:
-        """Make lists of JSON arrays; a single value is a list of one, as Elasticsearch has it."""
+        """Convert JSON arrays to lists; a single value is a list of one, as Elasticsearch has it."""
         if pc.all(pc.starts_with(cells, "["), min_count=0).as_py():
             return _compact(_whole(self._asked(f"SELECT json_transform(j, '{shape}') AS v FROM records", cells).column("v")))
         sql = (
@@ -213,7 +213,7 @@ class Reader:
 
 
 def _compact(lists: Any) -> Any:
-    """Give a list array whose values are exactly those of its rows."""
+    """Compact a list array: its values are exactly those of its rows."""
     sizes = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
     offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())
     made = pa.ListArray.from_arrays(offsets, lists.flatten(), mask=pc.is_null(lists))

@@ -58,7 +58,7 @@ class Node:
     farthest: float = 0.0  # from zero, of all numbers here and in arrays below
 
     def see(self, value: Any, depth: int = 0) -> None:
-        """Take one value into account."""
+        """Add a value to what was seen."""
         if value is None:
             return
         if isinstance(value, dict):
@@ -85,7 +85,7 @@ class Node:
             self.farthest = max(self.farthest, abs(value))
 
     def kind(self) -> pa.DataType:
-        """Give the type that all single values fit."""
+        """Choose the type that all single values fit."""
         found = self.kinds - {"object", "array"}
         if found <= {"int"} and found:
             return pa.int64()
@@ -97,7 +97,7 @@ class Node:
 
     @property
     def geometry(self) -> bool:
-        """Tell whether this is a GeoJSON geometry on a sphere (TFCat's are not: seconds and hertz)."""
+        """Whether this is a GeoJSON geometry on a sphere (TFCat's are not: seconds and hertz)."""
         if self.kinds != {"object"} or "type" not in self.keys or not self.keys.keys() & {"coordinates", "geometries"}:
             return False
         words = self.keys["type"].words
@@ -113,7 +113,7 @@ def _number(value: Any) -> str:
 
 
 def leaves(node: Node, whole: Sequence[str] = (), names: Sequence[str] = ()) -> list[Leaf]:
-    """Give the columns of records, in the order in which their keys were seen.
+    """List the columns of records, in the order in which their keys were seen.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def _one(node: Node, name: str, pointer: str, whole: frozenset[str], bbox: str |
 
 
 def _odd(single: set[str]) -> str | None:
-    """Say what kinds of single values stand side by side, where only text holds them all."""
+    """Name the kinds of single values that stand side by side, where only text holds them all."""
     words = {"bool": "booleans", "string": "text", "big": "numbers", "int": "numbers", "float": "numbers"}
     found = {words[kind] for kind in single}
     return " and ".join(sorted(found)) if len(found) > 1 else None

@@ -75,14 +75,14 @@ class Records:
     line: int
 
     def place(self, at: int) -> int:
-        """Give the line in which a record begins."""
+        """Find the line in which a record begins."""
         start = int(self.starts[at])
         rest = self.data[start:]
         return self.line + self.data.count(b"\n", 0, start + len(rest) - len(rest.lstrip()))
 
 
 def form_of(file: DataFile, path: Sequence[str] | None) -> Form:
-    """Look at the beginning of a file.
+    """Detect how records stand in a file, by its beginning.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ class _Cutter:
         self.inside = form.kind != LIST
 
     def cut(self, data: bytes) -> Iterator[Records]:
-        """Give the whole records in what is there; `data` empty: this is the end."""
+        """Yield the records that are whole by now; `data` empty: this is the end."""
         end = not data
         data = self.rest + data
         if not self.begun:
@@ -266,7 +266,7 @@ class _Cutter:
         yield from self._made(whole, starts, marks, empty)
 
     def _complete(self, last: bytes) -> None:
-        """Tell a last line without an end, which is no whole record, from one that is."""
+        """Refuse a last line without an end that breaks off in a record."""
         text = last.strip(b" \t\r\x1e")
         if text and not _is_record(text) and text.count(b"{") + text.count(b"[") > text.count(b"}") + text.count(b"]"):
             self.line += self.rest.count(b"\n")
@@ -305,7 +305,7 @@ class _Cutter:
         yield from self._made(data[:kept], starts, ends, empty)
 
     def _made(self, data: bytes, starts: Any, ends: Any, empty: Sequence[Any]) -> Iterator[Records]:
-        """Let an array of texts lie over the bytes; separators between records become blanks."""
+        """Lay an array of texts over the bytes; separators between records become blanks."""
         line = self.line
         self.line += data.count(b"\n")
         offsets = np.append(starts, ends[-1]).astype(np.int32)

@@ -40,7 +40,7 @@ class Key:
         return json.dumps([number, [value.isoformat() if isinstance(value, dt.datetime) else value for value in values]])
 
     def read(self, text: str) -> tuple[int, tuple[object, ...]]:
-        """Understand what `place` wrote.
+        """Parse what `place` wrote.
 
         Raises
         ------

@@ -88,7 +88,7 @@ def read(path: Path) -> ReadMe:
 
 
 def table(readme: ReadMe, name: str, where: str) -> list[ByteField]:
-    """Give the columns of a table; ``tyc2.dat`` also serves ``tyc2.dat.07`` and ``tyc2.dat.gz``.
+    """Find the columns of a table; ``tyc2.dat`` also serves ``tyc2.dat.07`` and ``tyc2.dat.gz``.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def _byte_field(start: int, end: int, form: str, unit: str, label: str) -> ByteF
 
 
 def _explained(item: ByteField, text: str) -> ByteField:
-    """Take limits and null values off the front of an explanation."""
+    """Split limits and null values off the front of an explanation."""
     text = text.strip()
     null = _NULL.match(text)
     limits = _RANGE.match(text)

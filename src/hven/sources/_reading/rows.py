@@ -33,7 +33,7 @@ Nulls = Annotated[dict[str, list[str]], BeforeValidator(_nulls)]
 
 
 def words_of(nulls: Mapping[str, Sequence[str]], name: str) -> tuple[str, ...]:
-    """Give the words that stand for no value in a column."""
+    """List the words that stand for no value in a column."""
     return (*nulls.get("*", ()), *nulls.get(name, ()))
 
 
@@ -42,11 +42,11 @@ class TextRows(FileRows):
 
     @abstractmethod
     def _start(self, file: DataFile, real: Sequence[str]) -> tuple[TextFile, Shape]:
-        """Open a file, stand at its first record, and say how records look."""
+        """Open a file, stand at its first record, and return how records look."""
 
     @abstractmethod
     def _declared(self) -> Mapping[str, Any]:
-        """Give the columns whose type somebody said: the others were guessed."""
+        """Return the columns whose type somebody said: the others were guessed."""
 
     def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], _limit: int | None) -> Iterator[pa.RecordBatch]:
         text, shape = self._start(file, real)

@@ -86,11 +86,11 @@ class Service:
             raise SourceError("a token would go over http, where all can read it", remedy="give the https address of the service")
 
     def slow(self, rate: float | None) -> None:
-        """Ask so many times a second at most; None: as before."""
+        """Limit requests to so many a second; None: as before."""
         self._pause = max(self._pause, 1 / rate if rate else 0.0)
 
     def tried(self, what: Callable[[], T]) -> T:
-        """Do something, again and again if a pause may mend it.
+        """Try something, again and again if a pause may mend it.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class Service:
 
 
 def words(answer: Streamed | bytes) -> str:
-    """Give the beginning of an answer as plain words."""
+    """Read the beginning of an answer as plain words."""
     data = answer if isinstance(answer, bytes) else b""
     try:
         for part in () if isinstance(answer, bytes) else answer.parts:
@@ -160,7 +160,7 @@ def words(answer: Streamed | bytes) -> str:
 
 
 def _after(text: str | None) -> float | None:
-    """Understand Retry-After: seconds, or a date (RFC 9110 section 10.2.3)."""
+    """Parse Retry-After: seconds, or a date (RFC 9110 section 10.2.3)."""
     if not text:
         return None
     if text.strip().isdigit():

@@ -58,7 +58,7 @@ class TapRows(Narrowing):
         self._count: int | None = None
 
     def within(self, context: Context) -> Self:
-        """Give the same rows in another context, at its rate."""
+        """Copy the source for another context, at its rate."""
         self.tap.service.slow(context.rate)
         return super().within(context)
 
@@ -69,11 +69,11 @@ class TapRows(Narrowing):
     # --- what there is ------------------------------------------------------------------------------------------
 
     def columns(self) -> list[Column]:
-        """Give the columns as the service describes them: types as it sends them; what its answers do not say is taken from TAP_SCHEMA."""
+        """List the columns as the service describes them: types as it sends them; what its answers do not say is from TAP_SCHEMA."""
         return list(self._columns.values())
 
     def about(self) -> tuple[str | None, str | None]:
-        """Give the table's description."""
+        """Return the table's description."""
         return None, self._description
 
     def size(self) -> int | None:
@@ -83,7 +83,7 @@ class TapRows(Narrowing):
         return self._count
 
     def unique(self, columns: Sequence[str]) -> bool:
-        """Ask whether one column has another value in each row; False if the service does not say, soon."""
+        """Check whether one column has another value in each row; False if the service does not say, soon."""
         if len(columns) != 1:
             return False
         name = self._words.column(columns[0])
@@ -101,7 +101,7 @@ class TapRows(Narrowing):
 
     @property
     def what(self) -> str:
-        """Say what is read, for messages."""
+        """What is read, in words, for messages."""
         return f"table {self.table} of {self.tap.service.host}" if self.table else f"the query to {self.tap.service.host}"
 
     @cached_property
@@ -120,7 +120,7 @@ class TapRows(Narrowing):
 
     @cached_property
     def _schema(self) -> list[tuple[Column, str]]:
-        """Ask TAP_SCHEMA for columns and for how their names are written; it may have nothing to say."""
+        """What TAP_SCHEMA says of columns, and how their names are written; perhaps nothing."""
         if self.table is None:
             return []
         wanted = ", ".join(
@@ -170,7 +170,7 @@ class TapRows(Narrowing):
 
     @cached_property
     def key(self) -> Key | None:
-        """Give the key that rows are asked by: the one that was said, or an indexed identifier of TAP_SCHEMA."""
+        """The key that rows are asked by: the one that was said, or an indexed identifier of TAP_SCHEMA."""
         if said := self._said_key or tuple(self.context.key):
             return Key.of(check_names(said, list(self._columns), self.what), self._columns, self._exact)
         here = {name.lower(): name for name in self._columns}
@@ -191,7 +191,7 @@ class TapRows(Narrowing):
         return watermark(expression, self.columns())
 
     def pick(self, columns: Sequence[str], keys: pa.Table) -> Self:
-        """Give the rows whose `columns` are in `keys`."""
+        """Select the rows whose `columns` are in `keys`."""
         names = check_names(columns, list(self._columns), self.what)
         return self._part(portions=tuple(self._words.among(names, keys, KEYS)), picked=tuple(names))
 
@@ -350,7 +350,7 @@ class TapRows(Narrowing):
     def _typed(
         self, sent: Sequence[Column], batches: Sequence[pa.RecordBatch] | Iterator[pa.RecordBatch], names: Sequence[str], number: int
     ) -> Iterator[pa.RecordBatch]:
-        """Give rows the types that the columns have."""
+        """Cast batches to the columns' types."""
         real = self._real(names)
         if len(sent) < len(real):
             raise SourceError(f"{self.what} was asked for {len(real)} columns and gives {len(sent)}")
@@ -399,7 +399,7 @@ def _described(column: Column, said: Column | None) -> Column:
 
 
 def _cast(values: T, kind: pa.DataType, name: str, what: str) -> T:
-    """Make an answer's values those of the first answer: a service may write lengths of texts and arrays as they come."""
+    """Cast an answer's values to the first answer's type: a service may write lengths of texts and arrays as they come."""
     if values.type == kind:
         return values
     try:

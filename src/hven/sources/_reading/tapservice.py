@@ -69,7 +69,7 @@ class TapService:
         self.wanted = wanted
 
     def page(self, adql: str, maxrec: int, *, small: bool = False) -> Page:
-        """Ask, and give the whole answer in memory.
+        """Ask, and read the whole answer into memory.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class TapService:
         return Page(head=read.head, table=pa.Table.from_batches(batches, schema), overflow=overflows(read.head))
 
     def _refused(self, error: SourceError) -> SourceError:
-        """Say what is wrong with an answer, and whether to try again."""
+        """Classify a failed answer: its fault, and whether to try again."""
         if isinstance(error, Refused):
             said = error.message.partition(": ")[2]
             kind = TooSlow if _SLOW.search(said) else SourceError
@@ -144,7 +144,7 @@ class TapService:
             raise TooSlow(f"{self.service.host} has not begun to answer after {seconds or self.service.seconds:g} s") from error
 
     def _kept(self, answer: Streamed) -> IO[bytes]:
-        """Bring an answer here, to memory or disk; an error document is an error."""
+        """Fetch an answer to memory or disk; an error document is an error."""
         if answer.status != 200:
             raise self._failed(answer)
         file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, prefix="hven-tap-")  # noqa: SIM115  (the caller closes it)
@@ -195,7 +195,7 @@ class TapService:
         )
 
     def _done_as_job(self, form: list[tuple[str, str]]) -> IO[bytes]:
-        """Have a job done (UWS 1.1): make it, wait for its end, bring its result here, destroy it."""
+        """Run a query as a job (UWS 1.1): make it, wait for its end, fetch its result, destroy it."""
         with self.service.asked("POST", f"{self.service.url}/async", [*form, ("PHASE", "RUN")], follow=False) as answer:
             if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
                 raise (
@@ -216,7 +216,7 @@ class TapService:
                 self._destroyed(place)
 
     def _secure(self, place: str) -> str:
-        """Stay with https: services behind a proxy often name their jobs by http.
+        """Keep an address on https: services behind a proxy often name their jobs by http.
 
         Raises
         ------
@@ -286,7 +286,7 @@ class TapService:
 
 
 def overflows(head: Head) -> bool:
-    """Say whether the service says that there is more; known when all rows were read."""
+    """Check whether the service says that there is more; known when all rows were read."""
     return any(info.name.upper() == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in head.infos)
 
 

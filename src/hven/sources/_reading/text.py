@@ -69,7 +69,7 @@ class TextFile:
         self.set(quote=quote, comment=comment, delimiter=delimiter)
 
     def set(self, *, quote: str | None, comment: str | None, delimiter: str) -> None:
-        """Say how records look, once the head told it."""
+        """Set how records look, once the head told it."""
         self.quote = quote.encode() if quote else None
         self.comment = re.compile(rb"(?m)^[ \t]*" + re.escape(comment.encode()) + rb"[^\n]*(?:\n|\Z)") if comment else None
         self.sign = comment.encode() if comment else b""
@@ -80,14 +80,14 @@ class TextFile:
             self.run = re.compile(q + rb"+")
 
     def head(self) -> bytes:
-        """Give the first megabyte, cut at a line end if there is more; it will be read again by `blocks`."""
+        """Peek at the first megabyte, cut at a line end if there is more; `blocks` reads it again."""
         if not self.rest and not self.ended:
             self.rest = self._more(HEAD).removeprefix(b"\xef\xbb\xbf")
         cut = len(self.rest) if self.ended else self.rest.rfind(b"\n") + 1 or len(self.rest)
         return self.rest[:cut]
 
     def begin(self) -> bytes:
-        """Give the head of a file that must be text; it is closed if it is none.
+        """Read the head of a file that must be text; close it if it is none.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class TextFile:
         return head
 
     def skip(self, offset: int) -> None:
-        """Leave out bytes of the head."""
+        """Skip bytes of the head."""
         self.line += self.rest.count(b"\n", 0, offset)
         self.rest = self.rest[offset:]
 
@@ -139,7 +139,7 @@ class TextFile:
         self.file.finish()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.stream.close()
 
     def _cut(self) -> int:
@@ -180,7 +180,7 @@ class TextFile:
             at = stop
 
     def _past(self, sign: int) -> int:
-        """Give the end of a row of quotes, or of as many of them as are looked at at once, an even number."""
+        """Find the end of a row of quotes, or of as many as are looked at at once, an even number."""
         found = self.run.match(self.rest, sign, sign + WINDOW)
         return sign + 1 if found is None else found.end()
 
@@ -254,7 +254,7 @@ def windows(data: bytes, quote: bytes = b"") -> Iterator[bytes]:
 
 
 def check_utf8(block: Block, name: str) -> None:
-    """Say where text is not UTF-8, if it is not.
+    """Check that text is UTF-8.
 
     Raises
     ------

@@ -84,7 +84,7 @@ class Watermark:
 
 
 def watermark(expression: str, columns: Sequence[Column]) -> Watermark | None:
-    """Understand a watermark: a column by its name, or an expression over columns; None if it cannot be sent to a source."""
+    """Parse a watermark: a column by its name, or an expression over columns; None if it cannot be sent to a source."""
     by_name = {column.name: column for column in columns}
     if expression in by_name:
         kind = _kind(by_name[expression].type)
@@ -113,7 +113,7 @@ class Narrowing(ABC):
     context: Context
 
     def within(self, context: Context) -> Self:
-        """Give the same rows in another context; nothing is asked anew."""
+        """Copy the source for another context; nothing is asked anew."""
         found = copy.copy(self)
         found.context = context
         return found
@@ -121,26 +121,26 @@ class Narrowing(ABC):
     @property
     @abstractmethod
     def what(self) -> str:
-        """Say what is read, for messages."""
+        """What is read, in words, for messages."""
 
     @abstractmethod
     def _watermark(self, expression: str) -> Watermark | None:
-        """Understand a watermark; None if it cannot be sent to this source."""
+        """Parse a watermark; None if it cannot be sent to this source."""
 
     @abstractmethod
     def _newer(self, known: Watermark, value: object) -> Self:
-        """Give the rows whose watermark is `value` or larger, or null."""
+        """Select the rows whose watermark is `value` or larger, or null."""
 
     @abstractmethod
     def _part(self) -> Self:
-        """Give a copy, which reads all that this one reads."""
+        """Return a copy, which reads all that this one reads."""
 
     def narrow(self, expression: str) -> bool:
-        """Say whether the source can be asked for this watermark."""
+        """Check whether the source can be asked for this watermark."""
         return self._watermark(expression) is not None
 
     def since(self, expression: str, value: object | None) -> Self:
-        """Give the rows whose watermark is `value` or larger, or null.
+        """Select the rows whose watermark is `value` or larger, or null.
 
         Raises
         ------
@@ -167,7 +167,7 @@ class _Named(Expr):
 
 
 def _resolved(node: Expr, columns: Mapping[str, Column], used: dict[str, Column]) -> Expr:
-    """Put exact names in the place of those that were written, and signs into numbers."""
+    """Resolve names to the exact ones, and signs into numbers."""
     match node:
         case ColumnRef(name=ident, qualifier=()):
             found = [name for name in columns if name == ident.name or (not ident.quoted and name.lower() == ident.name.lower())]
@@ -202,7 +202,7 @@ def _kind(kind: Type) -> str | None:
 
 
 def _kind_of(node: Expr, columns: Mapping[str, Column]) -> str | None:
-    """Tell what the value is.
+    """Infer the kind of an expression's value.
 
     Raises
     ------

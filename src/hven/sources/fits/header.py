@@ -44,7 +44,7 @@ class HeaderRows(Files):
         self.nulls = nulls
 
     def columns(self) -> list[Column]:
-        """Give a column per keyword, typed after up to 200 of the files."""
+        """List a column per keyword, typed after up to 200 of the files."""
         return list(self._columns.values())
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
@@ -64,7 +64,7 @@ class HeaderRows(Files):
             yield self._batch(rows, names)
 
     def pins(self) -> list[Pin]:
-        """Name the files; only their headers were read, so there is no checksum."""
+        """List the files; only their headers were read, so there is no checksum."""
         return [
             Pin(name=file.name, bytes=file.stat.st_size, modified=file.modified.isoformat(timespec="seconds"), detail="header only")
             for file in self.files
@@ -136,7 +136,7 @@ class HeaderRows(Files):
         return values
 
     def _row(self, number: int, file: DataFile, real: Sequence[str]) -> dict[str, Value] | None:
-        """Give a file's values, fitted to their columns; None if it is refused."""
+        """Read a file's values, fitted to their columns; None if it is refused."""
         try:
             values = self._cards(file, {})
         except SourceError as error:
@@ -155,7 +155,7 @@ class HeaderRows(Files):
         return row
 
     def _batch(self, rows: Sequence[tuple[int, DataFile, dict[str, Value]]], names: Sequence[str]) -> pa.RecordBatch:
-        """Put the rows of many files together."""
+        """Assemble a batch of the rows of many files."""
         arrays: list[pa.Array] = []
         for name in names:
             if name == ROW:

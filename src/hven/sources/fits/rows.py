@@ -38,7 +38,7 @@ class TableRows(FileRows):
         self.nulls = nulls
 
     def columns(self) -> list[Column]:
-        """Give the columns as TTYPE, TFORM, TUNIT, TUCD, TCOMM ... say, or the VOTable that a FITS-plus file carries."""
+        """List the columns as TTYPE, TFORM, TUNIT, TUCD, TCOMM ... say, or the VOTable that a FITS-plus file carries."""
         return self._columns
 
     @cached_property
@@ -76,7 +76,7 @@ class TableRows(FileRows):
             return []
 
     def _find(self, stream: Stream, file: str) -> Header:
-        """Go to the wanted table and stand at its data."""
+        """Skip to the data of the wanted table."""
         tables: list[str] = []
         index = 0
         wanted = self.hdu[0] if isinstance(self.hdu, list) else self.hdu
@@ -201,7 +201,7 @@ class TableRows(FileRows):
 
 
 def listed(file: DataFile) -> list[tuple[int, str, int, bool]]:
-    """Give number, EXTNAME and number of rows of each table HDU, and whether it holds but the axes of an image, as spectrograms have them."""
+    """List number, EXTNAME and rows of each table HDU, and whether it holds but the axes of an image, as spectrograms have them."""
     found = []
     axes: set[int] = set()
     stream = file.open()

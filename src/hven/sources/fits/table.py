@@ -155,7 +155,7 @@ def _ascii_field(header: Header, number: int, name: str, match: re.Match[str]) -
 
 
 def binary_column(rows: np.ndarray, item: Field, heap: Callable[[int, int], bytes] | None) -> pa.Array:
-    """Turn one column of a chunk of rows (n x NAXIS1 bytes) into an Arrow array of the column's type."""
+    """Convert one column of a chunk of rows (n x NAXIS1 bytes) to an Arrow array of the column's type."""
     if item.heap:
         return _from_heap(rows, item, heap)
     raw = np.ascontiguousarray(rows[:, item.start : item.start + item.width])
@@ -170,7 +170,7 @@ def binary_column(rows: np.ndarray, item: Field, heap: Callable[[int, int], byte
 
 
 def _flat(raw: np.ndarray, item: Field) -> pa.Array:
-    """Turn bytes of whole elements into a flat array with nulls, scaled."""
+    """Convert bytes of whole elements to a flat array with nulls, scaled."""
     if item.code == "X":
         bits = np.unpackbits(raw, axis=1)[:, : item.repeat]
         return pa.array(bits.astype(bool).ravel())
@@ -214,7 +214,7 @@ def _strings(raw: np.ndarray, item: Field) -> pa.Array:
 
 
 def text_of(cells: np.ndarray) -> pa.Array:
-    """Turn n x width bytes into strings: cut at the first NUL, trailing blanks off, empty is null."""
+    """Convert n x width bytes to strings: cut at the first NUL, trailing blanks off, empty is null."""
     width = cells.shape[1]
     nul = cells == 0
     if nul.any():
@@ -270,7 +270,7 @@ def _from_heap(rows: np.ndarray, item: Field, heap: Callable[[int, int], bytes] 
 
 
 def ascii_column(rows: np.ndarray, item: Field) -> tuple[pa.Array, pa.Array | None]:
-    """Turn one column of an ASCII table into an array, and say which cells are no numbers."""
+    """Convert one column of an ASCII table to an array, and find which cells are no numbers."""
     text = text_of(np.ascontiguousarray(rows[:, item.start : item.start + item.width]))
     kind = item.column.type.arrow
     nulls = (str(item.null),) if item.null is not None else ()

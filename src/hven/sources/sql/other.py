@@ -98,7 +98,7 @@ class AnyRows(Rows):
         return _Spelling(self)
 
     def _comparable(self, name: str) -> bool:
-        """Texts have an order of their own in each database: words for times, numbers and codes in plain letters have the same in all."""
+        """Check the type: databases order texts differently, but words for times, numbers and codes in plain letters alike."""
         kind = self._columns[name].type
         return not kind.is_array and (kind.is_numeric or kind.is_timestamp or kind.is_string)
 

@@ -71,7 +71,7 @@ class PostgresRows(Paged):
 
     @cached_property
     def _found(self) -> list[tuple[str, int, str]]:
-        """Ask for names, type numbers and type names."""
+        """Names, type numbers and type names."""
         with self._connect() as connection:
             try:
                 cursor = connection.execute(f"SELECT * FROM ({self._select()}) AS hven_source LIMIT 0")
@@ -91,7 +91,7 @@ class PostgresRows(Paged):
 
     @cached_property
     def oids(self) -> dict[str, int]:
-        """Give the type numbers of the columns."""
+        """The type numbers of the columns."""
         return {name: oid for name, oid, _ in self._found}
 
     def offers(self) -> list[Offer]:
@@ -211,7 +211,7 @@ class PostgresRows(Paged):
         )
 
     def block(self, key: Sequence[str], blocks: Sequence[object]) -> Self:
-        """Give the rows of some blocks."""
+        """Select the rows of some blocks."""
         return self._part(portions=(Condition(sql=text) for text in conditions(key, [str(block) for block in blocks])))
 
     def _asked(self, text: str, connection: Any) -> list[Any]:
@@ -318,7 +318,7 @@ def _array(values: pa.ChunkedArray) -> str:
 
 
 def _finished(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """Make of what the driver gives what the column is, and say which values do not fit."""
+    """Convert the driver's values to the column's type, and find which do not fit."""
     if isinstance(values, pa.ExtensionArray):  # numeric: its digits
         values = values.storage
     if pa.types.is_list(kind):

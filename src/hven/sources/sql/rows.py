@@ -41,7 +41,7 @@ class Condition:
     values: tuple[object, ...] = ()
 
     def also(self, other: Condition) -> Condition:
-        """Write that both hold."""
+        """Join two conditions by AND."""
         return Condition(sql=f"{self.sql} AND {other.sql}", values=(*self.values, *other.values))
 
 
@@ -64,7 +64,7 @@ class Statement:
 
     @property
     def values(self) -> tuple[object, ...]:
-        """Give the values in the order of their places."""
+        """The values in the order of their places."""
         return tuple(value for one in self.conditions for value in one.values)
 
 
@@ -79,7 +79,7 @@ class Rows(Narrowing):
         self._portions: tuple[Condition, ...] | None = None  # a statement for each; None: one for everything
 
     def columns(self) -> list[Column]:
-        """Give the columns with their types."""
+        """List the columns with their types."""
         return list(self._columns.values())
 
     @cached_property
@@ -88,7 +88,7 @@ class Rows(Narrowing):
 
     @abstractmethod
     def _described(self) -> list[Column]:
-        """Ask the database which columns there are."""
+        """Ask the database for the columns."""
 
     def _select(self, quote: str = '"') -> str:
         if self.options.query is not None:
@@ -100,11 +100,11 @@ class Rows(Narrowing):
 
     @property
     def what(self) -> str:
-        """Say what is read, for messages."""
+        """What is read, in words, for messages."""
         return f"table {self.options.table}" if self.options.table else "the query"
 
     def size(self) -> int | None:
-        """Nobody knows the number of rows without asking for all of them."""
+        """Return None: nobody knows the number of rows without asking for all of them."""
         return None
 
     def pins(self) -> list[Pin]:
@@ -127,11 +127,11 @@ class Rows(Narrowing):
         return known if known is not None and all(self._comparable(name) for name in known.columns) else None
 
     def _comparable(self, name: str) -> bool:
-        """Say whether values of the column have the same order there and here."""
+        """Check whether values of the column have the same order there and here."""
         return name in self._columns
 
     def pick(self, columns: Sequence[str], keys: pa.Table) -> Self:
-        """Give the rows whose `columns` are in `keys`."""
+        """Select the rows whose `columns` are in `keys`."""
         for name in columns:
             if name not in self._columns:
                 raise SourceError(f"{self.what} has no column {name!r}", remedy=f"it has {', '.join(list(self._columns)[:12])}")
@@ -160,7 +160,7 @@ class Rows(Narrowing):
 
     @abstractmethod
     def _portion(self, columns: int) -> int:
-        """Say how many keys go into one statement."""
+        """Return how many keys go into one statement."""
 
     @abstractmethod
     def _among(self, columns: Sequence[str], keys: pa.Table) -> Condition:
@@ -184,7 +184,7 @@ class Rows(Narrowing):
 
     @abstractmethod
     def _words(self) -> Spelling:
-        """Give how conditions are written."""
+        """Return how conditions are written."""
 
     # --- values that don't fit ----------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class Rows(Narrowing):
         self.context.reject(Reject(file=None, row=row, column=column, value=value, reason=reason))
 
     def _typed(self, values: Sequence[Any], name: str, number: int, bad: set[int]) -> pa.Array:
-        """Make an array of a column's values; those that don't fit the type are set aside."""
+        """Convert a column's values to an array; those that don't fit the type are set aside."""
         kind = self._columns[name].type.arrow
         try:
             return pa.array(values, kind)
@@ -214,7 +214,7 @@ class Rows(Narrowing):
         return array
 
     def _assembled(self, rows: Sequence[Sequence[Any]], names: Sequence[str], number: int) -> pa.RecordBatch:
-        """Make a batch of fetched rows, column by column."""
+        """Assemble a batch of fetched rows, column by column."""
         known = list(self._columns)
         columns = list(zip(*rows, strict=True))
         bad: set[int] = set()
@@ -297,7 +297,7 @@ def left(limit: int | None, number: int) -> int:
 
 
 def without_url(text: str, url: str) -> str:
-    """Take the address and its password out of a driver's message."""
+    """Redact the address and its password in a driver's message."""
     parts = urlsplit(url)
     secrets = [url, parts.password, parts.netloc]
     for secret in secrets:

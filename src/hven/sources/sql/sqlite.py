@@ -141,7 +141,7 @@ class SqliteRows(Paged):
         return Condition(sql=f"{left_side} IN (VALUES {', '.join([one] * keys.num_rows)})", values=values)
 
     def _is_text(self, name: str) -> bool:
-        """Say whether all values of the column are stored as text, so that an index serves."""
+        """Check whether the column has text affinity, so that an index serves."""
         return any(word in self._declared.get(name, "").upper() for word in ("CHAR", "CLOB", "TEXT"))
 
 
