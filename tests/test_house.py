@@ -33,6 +33,7 @@ HELD = {
 }
 # heavy: a module that imports one of them at its top makes every start slow
 HEAVY = {"astropy", "mocpy", "shapely", "cdshealpix", "duckdb", "psycopg", "sqlalchemy"}
+FIGURES = pytest.mark.xdist_group("figures")  # counted once, in one process
 SLOW_TO_START = {"model", "adql"}
 
 
@@ -96,12 +97,14 @@ PUBLIC = 12  # modules of a room
 ARROWS, PAST, INSIDE, REUSED, HIDDEN, PROBES = 85, 0, 0, 2, 7, 10
 
 
+@FIGURES
 def test_rooms_are_few_and_little_joined():
     found = figures()
     assert len([one for one in found.tokens if one]) <= 16
     assert len(found.arrows) <= ARROWS, sorted(found.arrows)
 
 
+@FIGURES
 def test_rooms_have_few_public_modules_and_others_import_no_more():
     found = figures()
     many = {one: sorted(those) for one, those in found.public.items() if one not in PLUGINS and len(those) > PUBLIC}
@@ -110,15 +113,18 @@ def test_rooms_have_few_public_modules_and_others_import_no_more():
     assert len(found.inside_a_plugin) <= INSIDE, found.inside_a_plugin
 
 
+@FIGURES
 def test_a_file_name_stands_in_one_room():
     assert len(figures().reused) <= REUSED, figures().reused
 
 
+@FIGURES
 def test_imports_stand_at_the_top_and_nothing_is_probed_by_name():
     assert len(figures().hidden) <= HIDDEN, figures().hidden
     assert len(figures().probes) <= PROBES, figures().probes
 
 
+@FIGURES
 def test_the_page_names_every_room():
     """UPDATE_GOLDEN=1 writes its table anew (never in CI)."""
     page = ROOT / "docs" / "explained" / "house.md"
@@ -131,6 +137,7 @@ def test_the_page_names_every_room():
     assert page.read_text(encoding="utf-8") == told
 
 
+@FIGURES
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="texts in f-strings are counted in pieces there")
 def test_rooms_keep_their_budgets():
     """A room that grows takes a decision in words: a line of this table."""
