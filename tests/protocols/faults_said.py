@@ -1,10 +1,10 @@
-"""What rooms tell a reader who errs: the shapes of all messages and remedies, read from their source."""
+"""What rooms tell a reader who errs: the constants of all messages and remedies, read from their source, and what should be one and is not."""
 
 from __future__ import annotations
 
 import ast
 import re
-from itertools import islice, product
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCE = Path(__file__).parents[2] / "src/hven"
-HOLE = re.compile(r"\{([a-z]\w*)\}")
-WORD = re.compile(r"[a-z]{2}")
-MOST = 24  # variants of one text
-ERRORS = frozenset({"HvenError", "UserError", "QueryError", "ParseError", "BindError", "EvaluationError", "ParamError", "NotFound", "Gone", "Forbidden", "Unauthenticated", "TooLarge", "Conflict", "TooOften", "ServiceError", "Timeout", "Overloaded", "Replaced", "StorageError", "Unavailable", "SourceError", "DataError", "Unresolved", "Ambiguous", "Fault", "Told"})  # fmt: skip
-HELPERS = frozenset(
-    {"fail", "_fail", "refuse", "fault", "_refused", "bounded", "at_most", "expect", "expected", "unexpected", "whole"}
-)  # functions that raise what they are given
+ERRORS = frozenset({"HvenError", "UserError", "QueryError", "ParseError", "BindError", "EvaluationError", "ParamError", "NotFound", "Gone", "Forbidden", "Unauthenticated", "TooLarge", "Conflict", "TooOften", "ServiceError", "Timeout", "Overloaded", "Replaced", "StorageError", "Unavailable", "SourceError", "DataError", "Unresolved", "Ambiguous", "Fault", "Told", "ValueError", "Silent"})  # fmt: skip
+HELPERS = frozenset({
+    "fail", "_fail", "refuse", "fault", "_refused", "_garbage", "bounded", "at_most", "expect", "expected", "unexpected", "whole", "need",
+})  # fmt: skip
+WORDS = frozenset({"say", "joined", "at_most"})  # what these are given is told even if it is a single word
 NAMES = frozenset({"message", "remedy", "instead"})  # variables that hold such texts
 
 
@@ -29,8 +27,18 @@ def files(rooms: tuple[str, ...]) -> list[Path]:
     return found
 
 
-def said(path: Path, tables: frozenset[str] = frozenset(), returning: frozenset[str] = frozenset()) -> Iterator[tuple[int, str]]:
-    """Give line and template of each text; where it has a value, the template has ``{a name of it}``.
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def constants(path: Path) -> set[str]:
+    """Give all texts of a file."""
+    return {node.value for node in ast.walk(parsed(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def said(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Iterator[tuple[int, str]]:
+    """Give line and text of each message and each part of one.
 
     Parameters
     ----------
@@ -39,130 +47,70 @@ def said(path: Path, tables: frozenset[str] = frozenset(), returning: frozenset[
     returning
         Names of functions that return texts.
     """
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+    for text, alone in _told(path, tables, returning):
+        if isinstance(text, ast.Constant) and isinstance(text.value, str) and spoken(text.value, alone=alone):
+            yield text.lineno, text.value
+
+
+def composed(path: Path, returning: frozenset[str]) -> Iterator[int]:
+    """Give the lines of messages that are put together from texts: nothing can translate them."""
+    for text, _ in _told(path, frozenset(), returning):
+        pieces = (
+            [one.value for one in ast.walk(text) if isinstance(one, ast.Constant)] if isinstance(text, ast.JoinedStr | ast.BinOp) else []
+        )
+        if any(isinstance(one, str) and re.search(r"[a-z]{2} |[a-z]{2}$| [a-z]{2}", one) for one in pieces):
+            yield text.lineno
+
+
+def values_of(path: Path) -> Iterator[tuple[int, str, int]]:
+    """Give line, template and number of values of each call of `say` whose template stands there."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Call) and _called(node) == "say" and not any(isinstance(one, ast.Starred) for one in node.args):
+            for text in _alternatives(node.args[0]):
+                if isinstance(text, ast.Constant):
+                    yield node.lineno, str(text.value), len(node.args) - 1
+
+
+def _told(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Iterator[tuple[ast.expr, bool]]:
+    """Give what is told, and whether it is told even if it is a single word."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Call):
+            name = _called(node)
+            told = node.args if name in HELPERS else node.args[:1] if name in ERRORS | WORDS else []
+            told = [*told, *(one.value for one in node.keywords if one.arg in {"remedy", "message"})]
+            yield from ((text, name in WORDS) for one in told for text in _alternatives(one))
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            if isinstance(target, ast.Name) and target.id in tables:
-                for one in ast.walk(node.value):
-                    if isinstance(one, ast.Constant) and spoken(one.value):
-                        yield one.lineno, str(one.value)
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            for text in (one for inner in ast.walk(node) if isinstance(inner, ast.Call) for one in _texts(inner, frozenset())):
-                yield from ((text.lineno, numbered(one)) for one in _shapes(text, {}) if spoken(HOLE.sub("", one)))
-    for scope in ast.walk(tree):
-        if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
-            known = _known(scope)
-            for node in ast.walk(scope):
-                for text in _texts(node, returning if scope.name in returning else frozenset()):
-                    for shape in _shapes(text, known):
-                        if spoken(HOLE.sub("", shape)):
-                            yield text.lineno, numbered(shape)
+            names = {one.id for one in ast.walk(target) if isinstance(one, ast.Name)}
+            if names & tables:
+                yield from ((text, False) for text in ast.walk(node.value) if isinstance(text, ast.Constant))
+            elif names & NAMES:
+                yield from ((text, False) for text in _alternatives(node.value))
+        elif isinstance(node, ast.FunctionDef) and node.name in returning:
+            for one in ast.walk(node):
+                if isinstance(one, ast.Return) and one.value is not None:
+                    yield from ((text, False) for text in _alternatives(one.value))
 
 
-def _texts(node: ast.AST, returning: frozenset[str]) -> list[ast.expr]:
-    """Give the expressions of texts that a statement or a call tells."""
-    if isinstance(node, ast.Call):
-        name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        named = [one.value for one in node.keywords if one.arg in {"remedy", "message"}]
-        if name in ERRORS:
-            return [*node.args[:1], *named]
-        return [*node.args, *named] if name in HELPERS else named
-    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
-        pairs = zip(node.targets[0].elts, node.value.elts, strict=True)
-        return [value for one, value in pairs if isinstance(one, ast.Name) and one.id in NAMES]
-    if (
-        isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Tuple)
-        and {one.id for one in node.targets[0].elts if isinstance(one, ast.Name)} & NAMES
-    ):
-        return _alternatives(node.value)
-    if isinstance(node, ast.Assign | ast.AugAssign) and node.value is not None:
-        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-        return [node.value] if isinstance(target, ast.Name) and target.id in NAMES else []
-    if returning and isinstance(node, ast.Return) and node.value is not None:
-        return _alternatives(node.value)
-    return []
-
-
-def _known(scope: ast.AST) -> dict[str, list[ast.expr]]:
-    """Give what variables of a function can be, as far as it is written there as text."""
-    found: dict[str, list[ast.expr]] = {}
-    for node in ast.walk(scope):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found.setdefault(node.targets[0].id, []).append(node.value)
-    return {
-        name: values
-        for name, values in found.items()
-        if any(WORD.search(HOLE.sub("", one)) for value in values for one in _shapes(value, {}))
-    }
-
-
-def _shapes(node: ast.expr, known: dict[str, list[ast.expr]]) -> list[str]:
-    """Give what a text can be."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return [node.value]
-    if isinstance(node, ast.JoinedStr):
-        parts = [_shapes(one.value if isinstance(one, ast.FormattedValue) else one, known) for one in node.values]
-        return ["".join(each) for each in islice(product(*parts), MOST)]
-    if isinstance(node, ast.IfExp):
-        return [*_shapes(node.body, known), *_shapes(node.orelse, known)]
-    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
-        return [one for value in node.values for one in _shapes(value, known)]
-    if (
-        isinstance(node, ast.BinOp)
-        and isinstance(node.op, ast.Add)
-        and any(isinstance(one, ast.Constant) and isinstance(one.value, str) for one in ast.walk(node))
-    ):
-        return ["".join(each) for each in islice(product(_shapes(node.left, known), _shapes(node.right, known)), MOST)]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and len(node.args) == 2:
-        inner = node.func.value.values if isinstance(node.func.value, ast.Dict) else []
-        return [one for value in [*inner, node.args[1]] for one in _shapes(value, known)]
-    if isinstance(node, ast.Name) and node.id in known:
-        return [one for value in known[node.id] for one in _shapes(value, {})]
-    return [f"{{{_name(node)}}}"]
-
-
-def _name(node: ast.expr) -> str:
-    """Name a value."""
-    while not isinstance(node, ast.Name | ast.Attribute):
-        if isinstance(node, ast.Call) and node.args and not isinstance(node.args[0], ast.GeneratorExp | ast.ListComp):
-            node = node.args[0]
-        elif isinstance(node, ast.BinOp):
-            node = node.left
-        elif isinstance(node, ast.Subscript):
-            node = node.value
-        else:
-            break
-    plain = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else "value"
-    return plain.strip("_").lower()
-
-
-def numbered(shape: str) -> str:
-    """Number names that come twice."""
-    seen: dict[str, int] = {}
-
-    def one(match: re.Match[str]) -> str:
-        name = match[1]
-        seen[name] = seen.get(name, 0) + 1
-        return f"{{{name}}}" if seen[name] == 1 else f"{{{name}{seen[name]}}}"
-
-    return HOLE.sub(one, shape)
-
-
-def shape(template: str) -> str:
-    """Give a template without the names of its values."""
-    return HOLE.sub("{}", template)
+def _called(node: ast.Call) -> str:
+    return node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
 
 
 def _alternatives(node: ast.expr) -> list[ast.expr]:
-    if isinstance(node, ast.Tuple):
-        return list(node.elts)
-    if isinstance(node, ast.IfExp):
-        return [*_alternatives(node.body), *_alternatives(node.orelse)]
-    return [node]
+    """Give what an expression can be."""
+    if isinstance(node, ast.Call):  # {..}.get(word, "..")
+        inner = node.func.value if isinstance(node.func, ast.Attribute) and node.func.attr == "get" else None
+        parts = [*inner.values, *node.args[1:]] if isinstance(inner, ast.Dict) else []
+    else:
+        parts = (
+            [node.body, node.orelse] if isinstance(node, ast.IfExp)
+            else node.values if isinstance(node, ast.BoolOp)
+            else node.elts if isinstance(node, ast.Tuple | ast.List)
+            else []
+        )  # fmt: skip
+    return [one for part in parts for one in _alternatives(part)] or [node]
 
 
-def spoken(text: object) -> bool:
-    """Tell whether a text has words in it: what is one word, a sign or a name is none."""
-    return isinstance(text, str) and " " in text.strip() and any(sign.islower() for sign in text)
+def spoken(text: str, *, alone: bool = False) -> bool:
+    """Tell whether a text has words of English in it: a name or a sign has none, nor has a word that is not told `alone`."""
+    return (alone and text != "") or (" " in text.strip() and re.search(r"[a-z]", text) is not None)

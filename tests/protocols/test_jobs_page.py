@@ -207,6 +207,18 @@ def test_in_french(client: Client) -> None:
     assert "<h1>Tâches</h1>" in page
 
 
+def test_why_a_job_failed_is_told_in_french(client: Client, site: Site) -> None:
+    visitor = Visitor(client)
+    name = visitor.begin("SELECT magg FROM stars.main")
+    run_next(site)
+    shown = {
+        language: html.unescape(client.ask("GET", f"/jobs?job={name}", headers=visitor.headers(**{"accept-language": language})).text)
+        for language in ("en", "fr")
+    }
+    assert "line 1, column 8: no column 'magg' in stars.main; did you mean 'mag'?" in shown["en"]
+    assert "ligne 1, colonne 8 : il n'y a pas de colonne 'magg' dans stars.main ; vouliez-vous dire 'mag' ?" in shown["fr"]
+
+
 def test_older_jobs_are_a_page_further_and_none_is_lost(client: Client, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_jobs_page, "LISTED", 2)
     visitor = Visitor(client)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hven.adql._parser import parse
 from hven.adql.tree import Binary, Cast, Derived, Function, In, Literal, Query, Subquery, walk
-from hven.model.errors import EvaluationError, HvenError
+from hven.model.errors import EvaluationError, HvenError, joined, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 _INTO: Final = re.compile(
     r"(?:cannot be read as|is out of the range of) (SMALLINT|INTEGER|BIGINT|REAL|DOUBLE PRECISION|BYTE|BOOLEAN|TIMESTAMP)"
@@ -22,7 +22,7 @@ _CALLS: Final = (
     (re.compile(r"logarithm"), ("LOG", "LOG10", "LN")),
     (re.compile(r"regular expression|missing [)\]]|invalid escape|no argument for repetition", re.IGNORECASE), ()),
 )
-ANY: Final = "expressions"  # where nothing tells which kind of them
+ANY: Final = say("expressions")  # where nothing tells which kind of them
 _PLACES: Final = 4  # that are named at most
 
 
@@ -54,18 +54,24 @@ def placed(error: EvaluationError, text: str, bound: Query | None = None) -> Eva
     exact = bool(ats) and what != ANY
     at_fault = [(at, kind) for at, kind, places in in_views if places and (kind != ANY or not exact)]
     if at_fault and exact:  # the view or the text: neither is blamed alone
-        shown = "; ".join(_where(text, at) for at in ats[:_PLACES]) + ("; .." if len(ats) > _PLACES else "")
-        message = f"{error.message} (in one of the {what} at {shown}, or in the view that is read at {_where(text, at_fault[0][0])})"
+        shown = _shown(text, ats)
+        message = say(
+            "{message} (in one of the {what} at {shown}, or in the view that is read at {place})",
+            error.message,
+            what,
+            shown,
+            _where(text, at_fault[0][0]),
+        )
         return EvaluationError(message, remedy=error.remedy)
     if at_fault:
-        message = f"{error.message} (in the view that is read here)"
+        message = say("{message} (in the view that is read here)", error.message)
         return EvaluationError(message, text=text, offset=at_fault[0][0], remedy=error.remedy)
     if not ats:
         return error
-    message = error.message
+    message = say(error.message)
     if len(ats) > 1:
-        shown = "; ".join(_where(text, at) for at in ats[:_PLACES]) + ("; .." if len(ats) > _PLACES else "")
-        message += f" (in one of {len(ats)} {what}: {shown})"
+        shown = _shown(text, ats)
+        message = say("{message} (in one of {count} {what}: {shown})", message, len(ats), what, shown)
     return EvaluationError(message, text=text, offset=ats[0], remedy=error.remedy)
 
 
@@ -86,19 +92,19 @@ def _suspects(message: str, tree: Query) -> tuple[str, list[int]]:
     into, between = _INTO.search(message), _SUM.search(message)
     if "several rows" in message:
         choices = {id(node.choices) for node in nodes if isinstance(node, In)}
-        return "subqueries", _ats(nodes, lambda node: isinstance(node, Subquery) and id(node) not in choices)
+        return say("subqueries"), _ats(nodes, lambda node: isinstance(node, Subquery) and id(node) not in choices)
     if between is not None:
         left, op, right = between.groups()
-        return f"operations {op}", _ats(
+        return say("operations {op}", op), _ats(
             nodes, lambda node: isinstance(node, Binary) and node.op == op and _may_be(node.left, left) and _may_be(node.right, right)
         )
     for pattern, names in _CALLS:
         if pattern.search(message):
-            return "calls", _ats(nodes, lambda node, names=names: isinstance(node, Function) and _called(node.name, names))  # type: ignore[misc]
+            return say("calls"), _ats(nodes, lambda node, names=names: isinstance(node, Function) and _called(node.name, names))  # type: ignore[misc]
     wanted = into[1] if into is not None else "TIMESTAMP" if "timestamp" in message else ""
     casts = _ats(nodes, lambda node: isinstance(node, Cast) and node.target == wanted)
     if casts and wanted:
-        return "CASTs", casts
+        return say("CASTs"), casts
     calls = _ats(
         nodes,
         lambda node: (
@@ -106,10 +112,10 @@ def _suspects(message: str, tree: Query) -> tuple[str, list[int]]:
         ),
     )
     if calls and into is not None:
-        return "calls", calls
+        return say("calls"), calls
     casts = _ats(nodes, lambda node: isinstance(node, Cast))
     if casts and (wanted or "cast" in message.lower() or "convert" in message.lower()):
-        return "CASTs", casts
+        return say("CASTs"), casts
     return ANY, _ats(nodes, lambda node: isinstance(node, Cast | Function | Binary))
 
 
@@ -126,6 +132,10 @@ def _ats(nodes: Iterable[Any], suspect: Callable[[Any], bool]) -> list[int]:
     return sorted({node.at for node in nodes if node.at >= 0 and suspect(node)})
 
 
+def _shown(text: str, ats: Sequence[int]) -> str:
+    return joined("{one}; {other}", [*(_where(text, at) for at in ats[:_PLACES]), *([".."] if len(ats) > _PLACES else [])])
+
+
 def _where(text: str, at: int) -> str:
     before = text[:at]
-    return f"line {before.count(chr(10)) + 1}, column {at - before.rfind(chr(10))}"
+    return say("line {line}, column {column}", before.count(chr(10)) + 1, at - before.rfind(chr(10)))

@@ -38,7 +38,7 @@ from hven.adql.tree import (
 )
 from hven.adql.vocabularies import narrower, vocabularies
 from hven.model import units
-from hven.model.errors import BindError, UserError, nearest
+from hven.model.errors import BindError, UserError, joined, nearest, say
 from hven.model.sky import Moc, frames, healpix
 from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
 
@@ -96,15 +96,15 @@ class Calling(Fitting, ABC):
             return self.located(node, scope)
         if entry is None or (name in WINDOWS and not entry.mapping):
             if name in WINDOWS:
-                self.fail(f"{name} is a window function", node.at, f"write {name}(..) OVER (ORDER BY ..)")
+                self.fail(say("{name} is a window function", name), node.at, say("write {name}(..) OVER (ORDER BY ..)", name))
             near = ELSEWHERE.get(name) or nearest(name, self.functions.names, cutoff=0.75)
-            self.fail(f"no function {node.name}", node.at, near or "see the functions of this service in /tap/capabilities")
+            self.fail(say("no function {name}", node.name), node.at, near or "see the functions of this service in /tap/capabilities")
         if entry.aggregate:
             return self.aggregate(node, entry, scope)
         if entry.name == "HEADER" and len(node.args) == 1 and isinstance(node.args[0], Literal) and isinstance(node.args[0].value, str):
             return self.card(node.args[0].value, node.at, scope)
         if node.distinct or node.star:
-            self.fail(f"{'DISTINCT' if node.distinct else '*'} belongs to aggregate functions, and {name} is none", node.at)
+            self.fail(say("{what} belongs to aggregate functions, and {name} is none", "DISTINCT" if node.distinct else "*", name), node.at)
         self.volatile = self.volatile or entry.volatile
         if name in BUILDERS:
             self.builds(node.at)
@@ -115,16 +115,18 @@ class Calling(Fitting, ABC):
         try:
             return scope.resolve(ColumnRef(Ident(name, quoted=True), at=at), self.text)
         except BindError as error:
-            self.fail(error.message, at, error.remedy.replace('"', "'"))  # it stands in a string here
+            said = say(error.remedy)  # the name stands in a string here
+            values = (value.replace('"', "'") for value in said.values.values())
+            self.fail(error.message, at, say(said.code.replace('"', "'"), *values))
 
     def aggregate(self, node: Function, entry: Entry, scope: Scope) -> Expr:
         """COUNT, SUM ..: not in WHERE, ON or GROUP BY, and not inside one another."""
         if self.clause not in {"SELECT", "HAVING", "ORDER BY", "a window"}:
             remedy = "use HAVING" if self.clause == "WHERE" else ""
-            self.fail(f"{entry.name} is an aggregate function and cannot stand in {self.clause}", node.at, remedy)
+            self.fail(say("{name} is an aggregate function and cannot stand in {clause}", entry.name, self.clause), node.at, remedy)
         if node.star:
             if entry.name != "COUNT":
-                self.fail(f"{entry.name}(*) means nothing", node.at, "only COUNT takes *")
+                self.fail(say("{name}(*) means nothing", entry.name), node.at, "only COUNT takes *")
             return Function("COUNT", star=True, at=node.at, meta=Meta(INT64, None, "meta.number", nullable=False, aggregate=True))
         clause, self.clause = self.clause, f"the argument of {entry.name}"
         args = [self.expression(arg, scope) for arg in node.args]
@@ -141,7 +143,7 @@ class Calling(Fitting, ABC):
             further = further.outer
         if read & around and not read & {source.number for source in scope.view.sources}:
             self.fail(
-                f"{node.name.upper()} reads only columns of the query around this subquery", node.at,
+                say("{name} reads only columns of the query around this subquery", node.name.upper()), node.at,
                 "write it in that query, or name a column of this subquery's FROM in it",
             )  # fmt: skip
 
@@ -154,12 +156,19 @@ class Calling(Fitting, ABC):
         if entry is None:
             near = nearest(name, (*WINDOWS, *OVER_GROUPS))
             self.fail(
-                f"{name} cannot stand before OVER", function.at, near or f"those that can: {', '.join((*WINDOWS, *sorted(OVER_GROUPS)))}"
+                say("{name} cannot stand before OVER", name),
+                function.at,
+                near or say("those that can: {names}", ", ".join((*WINDOWS, *sorted(OVER_GROUPS)))),
             )
         if self.clause not in {"SELECT", "ORDER BY"}:
-            self.fail(f"a window function cannot stand in {self.clause}", node.at, "put its query into FROM, and use its column there")
+            self.fail(
+                say("a window function cannot stand in {clause}", self.clause), node.at, "put its query into FROM, and use its column there"
+            )
         if entry.group == "window" and (function.distinct or function.star):
-            self.fail(f"{'DISTINCT' if function.distinct else '*'} belongs to aggregate functions, and {name} is none", function.at)
+            self.fail(
+                say("{what} belongs to aggregate functions, and {name} is none", "DISTINCT" if function.distinct else "*", name),
+                function.at,
+            )
         clause, self.clause = self.clause, "a window"
         args = [self.expression(arg, scope) for arg in function.args]
         partition, order, frame = self.window_parts(inside, scope)
@@ -172,9 +181,11 @@ class Calling(Fitting, ABC):
                 and arg.value < 1
                 and arg is args[-1]
             ):
-                self.fail(f"{name}({arg.value}) means nothing", arg.at, "it counts from 1")
+                self.fail(say("{name}({value}) means nothing", name, arg.value), arg.at, "it counts from 1")
         if frame is not None and entry.group == "window" and name not in FRAMED:
-            self.fail(f"{name} looks at the whole partition and takes no frame", inside.at, f"leave {frame.unit} .. out")
+            self.fail(
+                say("{name} looks at the whole partition and takes no frame", name), inside.at, say("leave {unit} .. out", frame.unit)
+            )
         called = self.aggregate(function, entry, scope) if function.star else self.call(function, entry, args)
         if not isinstance(called, Function):
             raise TypeError(name)
@@ -194,7 +205,11 @@ class Calling(Fitting, ABC):
             if same(ident, window.name.name if window.name.quoted else window.name.name.lower()):
                 return window
         near = nearest(ident.name, [window.name.name for window in scope.windows])
-        raise self.fault(f"no window {ident.name!r}", at, near or f"write WINDOW {ident.name} AS (..) behind FROM, WHERE and GROUP BY")
+        raise self.fault(
+            say("no window {name!r}", ident.name),
+            at,
+            near or say("write WINDOW {name} AS (..) behind FROM, WHERE and GROUP BY", ident.name),
+        )
 
     def window_parts(self, node: Window | NamedWindow, scope: Scope) -> tuple[tuple[Expr, ...], tuple[OrderItem, ...], Frame | None]:
         """Bind partition, order and frame."""
@@ -294,7 +309,7 @@ class Calling(Fitting, ABC):
             wants = signature.word(index)
             have = kind(arg)
             if wants.literal and not isinstance(arg, Literal):
-                return f"argument {index + 1} ({wants.name}) must be written as a literal"
+                return say("argument {number} ({name}) must be written as a literal", index + 1, wants.name)
             accepted = ACCEPTS[wants.word]
             if have in accepted or "any" in accepted or (have == "null" and not wants.literal):
                 continue
@@ -302,27 +317,28 @@ class Calling(Fitting, ABC):
                 continue
             if "integer" in accepted and have == "number" and meta(arg).type.is_integer:
                 continue
-            return f"argument {index + 1} ({wants.name}) must be {_either(wants.word)}, and {self.said(arg)}"
+            return say(
+                "argument {number} ({name}) must be {wanted}, and {value}", index + 1, wants.name, _either(wants.word), self.said(arg)
+            )
         return None
 
     def misused(self, node: Function, entry: Entry, args: Sequence[Expr], reason: str) -> NoReturn:
         """Fail because of how a function is called, and say how it is called."""
         forms = [signature for signature in entry.signatures if "coordsys" not in signature.text] or list(entry.signatures)
-        shown = " or ".join(dict.fromkeys(signature.text.partition(" ->")[0] for signature in forms))
+        shown = joined("{one} or {other}", dict.fromkeys(signature.text.partition(" ->")[0] for signature in forms))
         reasons = [wrong for signature in forms if (wrong := self.misfit(signature, args)) not in {None, "count"}]
         if reasons:
-            self.fail(f"{entry.name}: {reasons[0]}", node.at, f"it is {shown}")
+            self.fail(say("{name}: {message}", entry.name, reasons[0]), node.at, say("it is {shown}", shown))
         if reason not in {"", "count"}:
-            self.fail(f"{entry.name}: {reason}", node.at, f"it is {shown}")
+            self.fail(say("{name}: {message}", entry.name, reason), node.at, say("it is {shown}", shown))
         counts = sorted({count for signature in forms for count in range(signature.minimum, (signature.maximum or signature.minimum) + 1)})
-        wants = " or ".join(str(count) for count in counts)
+        wants = joined("{one} or {other}", map(str, counts))
         if any(signature.maximum is None for signature in forms):
-            wants = f"at least {counts[0]}"
-        self.fail(
-            f"{entry.name} takes {wants} argument{'' if wants in {'1', 'at least 1'} else 's'}, and {len(args)} {'is' if len(args) == 1 else 'are'} given",
-            node.at,
-            f"it is {shown}",
+            wants = say("at least {count}", counts[0])
+        message = (
+            "{name} takes {wants} argument, and {given}" if wants in {"1", "at least 1"} else "{name} takes {wants} arguments, and {given}"
         )
+        self.fail(say(message, entry.name, wants, self.given(args)), node.at, say("it is {shown}", shown))
 
     # --- functions that become something else
 
@@ -332,19 +348,23 @@ class Calling(Fitting, ABC):
         inner = meta(value)
         wanted = str(target.value) if isinstance(target, Literal) else ""
         if inner.unit is None:
-            self.fail(f"IN_UNIT: {self.said(value, bare=True)} has no unit", node.at, "only values whose unit is known can be converted")
+            self.fail(
+                say("IN_UNIT: {value} has no unit", self.said(value, bare=True)),
+                node.at,
+                "only values whose unit is known can be converted",
+            )
         try:
             factor = units.factor(inner.unit, wanted)
         except ValueError as error:
             spelt = units.spelt(wanted)
             remedy = (
-                f"write {spelt!r}"
+                say("write {unit!r}", spelt)
                 if spelt and units.convertible(inner.unit, spelt)
-                else f"write a unit that {inner.unit} can be converted to, as VOUnits has it"
+                else say("write a unit that {unit} can be converted to, as VOUnits has it", inner.unit)
             )
-            self.fail(f"IN_UNIT: {error}", target.at, remedy)
+            self.fail(say("{name}: {message}", "IN_UNIT", error), target.at, remedy)
         if (strict := units.spelt(wanted) or units.check(wanted)) != wanted:  # descriptors are read kindly, queries by the standard
-            self.fail(f"IN_UNIT: {wanted!r} is not how VOUnits writes this unit", target.at, f"write {strict!r}")
+            self.fail(say("IN_UNIT: {wanted!r} is not how VOUnits writes this unit", wanted), target.at, say("write {unit!r}", strict))
         got = derived((inner,), FLOAT64, wanted, inner.ucd)
         if factor == 1:
             return Cast(value, "DOUBLE PRECISION", at=node.at, meta=got)
@@ -374,15 +394,17 @@ class Calling(Fitting, ABC):
                 flat.append(arg)
         if node.name.upper() == "POLYGON" and all(kind(arg) in {"number", "null"} for arg in flat):
             if len(flat) % 2:
-                self.fail(f"POLYGON has {len(flat)} coordinates: one is missing", node.at, "give longitude and latitude of each corner")
+                self.fail(
+                    say("POLYGON has {count} coordinates: one is missing", len(flat)), node.at, "give longitude and latitude of each corner"
+                )
         elif node.name.upper() == "POLYGON":
             flat = args
         name = node.name.upper()
         if len(flat) >= 2 and all(kind(arg) != "point" for arg in flat):
             for latitude in flat[1 : 2 if name in {"CIRCLE", "BOX"} else None : 2]:
-                self.bounded(latitude, -90.0, 90.0, f"the latitude of a {name}", "latitudes go from -90 to 90 degrees")
+                self.bounded(latitude, -90.0, 90.0, say("the latitude of a {name}", name), "latitudes go from -90 to 90 degrees")
             if name == "CIRCLE" and len(flat) == 3:
-                self.bounded(flat[2], 0.0, math.inf, "the radius of a CIRCLE", "a radius is 0 or more, in degrees")
+                self.bounded(flat[2], 0.0, math.inf, say("the radius of a CIRCLE"), "a radius is 0 or more, in degrees")
         type_ = {"POINT": POINT, "CIRCLE": CIRCLE, "BOX": POLYGON, "POLYGON": POLYGON}[name]
         got = derived(tuple(meta(arg) for arg in flat), type_, "deg", "pos.eq" if name == "POINT" else None)
         return Function(name, tuple(flat), at=node.at, meta=got)
@@ -393,7 +415,7 @@ class Calling(Fitting, ABC):
         if not isinstance(number, Literal) or isinstance(number.value, bool) or not isinstance(number.value, int | float):
             return
         if not low <= sign * number.value <= high:
-            self.fail(f"{what} is {sign * number.value}", arg.at, remedy)
+            self.fail(say("{name} is {value}", what, sign * number.value), arg.at, remedy)
         if number.slot >= 0:
             self.bounds.append((number.slot, *((low, high) if sign > 0 else (-high, -low))))
 
@@ -439,11 +461,15 @@ class Calling(Fitting, ABC):
         """``IVO_SIMBADPOINT('M 31')`` becomes a POINT of two numbers: the position index serves what is around it."""
         name = node.name.upper()
         if self.locate is None:
-            self.fail(f"{name}: names of objects are not resolved here", node.at, "give the position: POINT(ra, dec)")
+            self.fail(say("{name}: names of objects are not resolved here", name), node.at, "give the position: POINT(ra, dec)")
         args = [self.expression(arg, scope) for arg in node.args]
         if len(args) == 1 and not isinstance(args[0], Literal) and kind(args[0]) in {"text", "null"}:
-            remedy = f"write one name in quotes, {name}('M 31'); for many, upload a table of their positions and join it"
-            self.fail(f"{name} is computed once, before the query runs, so it cannot take {self.said(args[0], bare=True)}", node.at, remedy)
+            remedy = say("write one name in quotes, {name}('M 31'); for many, upload a table of their positions and join it", name)
+            self.fail(
+                say("{name} is computed once, before the query runs, so it cannot take {value}", name, self.said(args[0], bare=True)),
+                node.at,
+                remedy,
+            )
         wrong = self.misfit(NAMED[name].signatures[0], args)
         if wrong is not None or node.distinct or node.star:
             self.misused(node, NAMED[name], args, wrong or "")
@@ -452,7 +478,7 @@ class Calling(Fitting, ABC):
         try:
             place = self.locate(said)
         except UserError as error:
-            self.fail(f"{name}: {error.message}", given.at, error.remedy)
+            self.fail(say("{name}: {message}", name, error.message), given.at, error.remedy)
         self.volatile = True  # what a name stands for may be another place tomorrow: no answer is remembered by the query's text
         known = Meta(FLOAT64, "deg", constant=True, nullable=False)
         point = Function("POINT", at=node.at)
@@ -464,9 +490,9 @@ class Calling(Fitting, ABC):
             name = arg.value if isinstance(arg, Literal) else None
             if name not in frames.ROTATIONS:
                 self.fail(
-                    f"{node.name}: no frame {name!r}",
+                    say("{name}: no frame {frame!r}", node.name, name),
                     arg.at,
-                    nearest(str(name), frames.ROTATIONS) or f"known: {', '.join(frames.ROTATIONS)}",
+                    nearest(str(name), frames.ROTATIONS) or say("known: {names}", ", ".join(frames.ROTATIONS)),
                 )
         return None
 
@@ -474,10 +500,10 @@ class Calling(Fitting, ABC):
         """``IVO_HISTOGRAM(x, 0, 10, 5)``: bounds that are the same in every row, and some bins."""
         for arg in args[1:3]:
             if not meta(arg).constant:
-                self.fail(f"{node.name}: the bounds are the same in every row, and this one is not", arg.at)
+                self.fail(say("{name}: the bounds are the same in every row, and this one is not", node.name), arg.at)
         number = args[3].value if isinstance(args[3], Literal) else None
         if not isinstance(number, int) or not 1 <= number <= MOST_BINS:
-            self.fail(f"{node.name}: there cannot be {number} bins", args[3].at, f"1 to {MOST_BINS}")
+            self.fail(say("{name}: there cannot be {number} bins", node.name, number), args[3].at, say("1 to {most}", MOST_BINS))
         return None
 
     def spectral(self, node: Function, args: list[Expr]) -> Expr:
@@ -486,12 +512,16 @@ class Calling(Fitting, ABC):
         inner = meta(value)
         given = args[1].value if len(args) == 3 and isinstance(args[1], Literal) else inner.unit
         if given is None:
-            self.fail(f"{node.name}: {self.said(value, bare=True)} has no unit", node.at, "name it: GAVO_SPECCONV(x, 'nm', 'GHz')")
+            self.fail(
+                say("{name}: {value} has no unit", node.name, self.said(value, bare=True)),
+                node.at,
+                "name it: GAVO_SPECCONV(x, 'nm', 'GHz')",
+            )
         wanted = str(target.value) if isinstance(target, Literal) else ""
         try:
             factor, inverse = units.spectral(str(given), wanted)
         except ValueError as error:
-            self.fail(f"{node.name}: {error}", target.at)
+            self.fail(say("{name}: {message}", node.name, error), target.at)
         got = derived((inner,), FLOAT64, wanted, None)
         number = Literal(factor, meta=Meta(FLOAT64, constant=True, nullable=False))
         return Binary("/", number, value, at=node.at, meta=got) if inverse else Binary("*", value, number, at=node.at, meta=got)
@@ -501,12 +531,12 @@ class Calling(Fitting, ABC):
         name, term = (str(arg.value) if isinstance(arg, Literal) else "" for arg in args[:2])
         known = vocabularies()
         if name not in known:
-            remedy = nearest(name, known) or f"known: {', '.join(known)}; of others write the terms: x IN ('a', 'b')"
-            self.fail(f"{node.name}: no vocabulary {name!r} here", args[0].at, remedy)
+            remedy = nearest(name, known) or say("known: {known}; of others write the terms: x IN ('a', 'b')", ", ".join(known))
+            self.fail(say("{name}: no vocabulary {vocabulary!r} here", node.name, name), args[0].at, remedy)
         word = term.removeprefix("#")
         if word not in known[name]:
-            remedy = nearest(word, known[name]) or f"it has {', '.join(list(known[name])[:MOST])} .."
-            self.fail(f"{node.name}: no term {term!r} in the vocabulary {name}", args[1].at, remedy)
+            remedy = nearest(word, known[name]) or say("it has {known} ..", ", ".join(list(known[name])[:MOST]))
+            self.fail(say("{name}: no term {term!r} in the vocabulary {vocabulary}", node.name, term, name), args[1].at, remedy)
         value = args[2]
         text = Meta(STRING, constant=True, nullable=False)
         terms = tuple(Literal(f"{mark}{item}", meta=text) for item in narrower(name, word) for mark in ("", "#"))
@@ -519,7 +549,7 @@ class Calling(Fitting, ABC):
         """``IVO_STRING_AGG(x, ', ')``: one delimiter for all rows."""
         if not meta(args[1]).constant:
             remedy = "write it as a string, or join it to the values: IVO_STRING_AGG(value || delimiter, '')"
-            self.fail(f"{node.name.upper()}: the delimiter is the same in every row, and this one is not", args[1].at, remedy)
+            self.fail(say("{name}: the delimiter is the same in every row, and this one is not", node.name.upper()), args[1].at, remedy)
         return None
 
     def moc(self, node: Function, args: list[Expr]) -> Expr | None:  # noqa: ARG002  (one signature for all)
@@ -532,9 +562,9 @@ class Calling(Fitting, ABC):
             try:
                 Moc.parse(first.value)
             except ValueError as error:
-                self.fail(f"MOC: {error}", first.at, "a MOC looks like '6/1 2-4 7/20'")
+                self.fail(say("{name}: {message}", "MOC", error), first.at, "a MOC looks like '6/1 2-4 7/20'")
         elif isinstance(first.value, int) and not 0 <= first.value <= healpix.ORDER:
-            self.fail(f"MOC: there is no order {first.value}", first.at, f"orders are 0 to {healpix.ORDER}")
+            self.fail(say("MOC: there is no order {value}", first.value), first.at, say("orders are 0 to {order}", healpix.ORDER))
         return None
 
 
@@ -549,6 +579,6 @@ SPECIAL: dict[str, Callable[[Calling, Function, list[Expr]], Expr | None]] = {
 
 
 def _either(word: str) -> str:
-    return {"GEOMETRY": "a geometry", "ORDERED": "a number, a string or a timestamp", "TIMESTAMP": "a timestamp"}.get(word) or kinds.WORDS[
-        next(iter(ACCEPTS[word]))
-    ]
+    if word == "ORDERED":
+        return say("a number, a string or a timestamp")
+    return kinds.WORDS[{"GEOMETRY": "geometry", "TIMESTAMP": "time"}.get(word) or next(iter(ACCEPTS[word]))]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from hven.adql.functions import STANDARD
 from hven.adql.tree import Binary, Case, Cast, ColumnRef, Element, Expr, Function, Literal, Unary
+from hven.model.errors import joined, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,7 @@ def kind(node: Expr) -> str:
 
 def called(name: str) -> str:
     """Name a kind of value as messages do."""
-    return _NAMES[name]
+    return say(_NAMES[name])
 
 
 def fault(name: str, args: tuple[Expr, ...], version: str) -> tuple[str, Expr | None, str] | None:
@@ -90,13 +91,21 @@ def fault(name: str, args: tuple[Expr, ...], version: str) -> tuple[str, Expr | 
     if name == "REGION" and version == "2.0":
         wanted = "s"
     if not len(least) <= len(args) <= len(wanted):
-        numbers = f"{len(wanted)}" if len(least) == len(wanted) else f"{len(least)} or {len(wanted)}"
-        plural = "" if numbers == "1" else "s"
-        form = ", ".join(_NAMES[letter] for letter in wanted)
-        return f"{name} takes {numbers} argument{plural}, not {len(args)}", None, f"write {name}({form})"
+        numbers = f"{len(wanted)}" if len(least) == len(wanted) else say("{one} or {other}", len(least), len(wanted))
+        form = joined("{one}, {other}", map(called, wanted))
+        return (
+            say(
+                "{name} takes {numbers} argument, not {count}" if numbers == "1" else "{name} takes {numbers} arguments, not {count}",
+                name,
+                numbers,
+                len(args),
+            ),
+            None,
+            say("write {name}({form})", name, form),
+        )
     for letter, arg in zip(wanted, args, strict=False):
         if not _fits(letter, arg):
-            return f"{name} needs {_NAMES[letter]} here", arg, _remedy(letter, arg)
+            return say("{name} needs {what} here", name, called(letter)), arg, _remedy(letter, arg)
     return None
 
 
@@ -113,7 +122,7 @@ def _fits(letter: str, arg: Expr) -> bool:
 
 def _remedy(letter: str, arg: Expr) -> str:
     if isinstance(arg, ColumnRef) and arg.name.quoted and letter in "sl":
-        return f"strings take single quotes: '{arg.name.name}'"
+        return say("strings take single quotes: '{name}'", arg.name.name)
     if letter == "s":
         return "turn it into a string with CAST(x AS VARCHAR)"
     if letter == "n" and kind(arg) == "s":
@@ -138,10 +147,10 @@ def _shape_fault(name: str, args: tuple[Expr, ...]) -> tuple[str, Expr | None, s
     ):
         rest = args[1:]
     kinds = [kind(arg) for arg in rest]
-    remedy = f"write {_FORMS[name]}"
+    remedy = say("write {form}", _FORMS[name])
     if "s" in kinds:
         needed = "a number or a point" if with_point or name == "POLYGON" else "a number"
-        return f"{name} needs {needed} here", rest[kinds.index("s")], remedy
+        return say("{name} needs {what} here", name, say(needed)), rest[kinds.index("s")], remedy
     if name == "POLYGON" and len(rest) >= 3:
         return _polygon_fault(rest, kinds, remedy)
     if len(rest) == numbers and name != "POLYGON":
@@ -151,13 +160,21 @@ def _shape_fault(name: str, args: tuple[Expr, ...]) -> tuple[str, Expr | None, s
     elif len(rest) == numbers + 1 and name != "DISTANCE":
         first = rest[0]
         if isinstance(first, ColumnRef) and first.name.quoted:
-            remedy = f"strings take single quotes: '{first.name.name}'"
-        return f"the coordinate system of {name} must be a string", first, f"{remedy}; the coordinate system may be left out"
+            remedy = say("strings take single quotes: '{name}'", first.name.name)
+        return (
+            say("the coordinate system of {name} must be a string", name),
+            first,
+            say("{remedy}; the coordinate system may be left out", say(remedy)),
+        )
     else:
-        return f"{name} cannot have {len(rest)} argument{'' if len(rest) == 1 else 's'}", None, remedy
+        return (
+            say("{name} cannot have {count} argument" if len(rest) == 1 else "{name} cannot have {count} arguments", name, len(rest)),
+            None,
+            remedy,
+        )
     for letter, said, arg in zip(wanted, kinds, rest, strict=True):
         if said and said != letter:
-            return f"{name} needs {'a point' if letter == 'g' else 'a number'} here", arg, remedy
+            return say("{name} needs {what} here", name, say("a point" if letter == "g" else "a number")), arg, remedy
     return None
 
 

@@ -36,6 +36,7 @@ from hven.adql.tree import (
     chain,
 )  # fmt: skip
 from hven.model import units
+from hven.model.errors import say
 from hven.model.types import BOOLEAN, CIRCLE, FLOAT32, FLOAT64, INT16, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Expressions(Calling, ABC):
         self.term(node.at)
         method = METHODS.get(type(node))
         if method is None:
-            self.fail(f"{type(node).__name__} cannot stand here", node.at)
+            self.fail(say("{name} cannot stand here", type(node).__name__), node.at)
         return method(self, node, scope)
 
     def condition(self, node: Expr, scope: Scope) -> Expr:
@@ -78,11 +79,11 @@ class Expressions(Calling, ABC):
         if isinstance(bound, CONDITIONS) or meta(bound).type.is_boolean:
             return bound
         remedy = (
-            f"compare it with 1: {bound.name}(..) = 1"
+            say("compare it with 1: {name}(..) = 1", bound.name)
             if isinstance(bound, Function) and bound.name in PREDICATES
             else "compare it with something"
         )
-        raise self.fault(f"{self.said(bound)} is no condition", node.at, remedy)
+        raise self.fault(say("{value} is no condition", self.said(bound)), node.at, remedy)
 
     # --- leaves
 
@@ -108,7 +109,7 @@ class Expressions(Calling, ABC):
         """Bind ``-x``, ``+x``, ``~x``."""
         operand = self.expression(node.operand, scope)
         inner = meta(operand)
-        self.need(operand, "integer" if node.op == "~" else "number", f"operator {node.op}", node.at)
+        self.need(operand, "integer" if node.op == "~" else "number", node.op, node.at)
         type_ = INT16 if inner.type.datatype == "unsignedByte" else inner.type
         if not inner.type.is_numeric:  # -NULL
             type_ = INT32
@@ -136,12 +137,12 @@ class Expressions(Calling, ABC):
         if op == "||":
             for side in (left, right):
                 if kind(side) not in {"text", "null"}:
-                    self.fail(f"operator || joins strings, and {self.said(side)}", side.at, self.as_text(side))
+                    self.fail(say("operator || joins strings, and {value}", self.said(side)), side.at, self.as_text(side))
             type_ = UNICODE if "unicodeChar" in {one.type.datatype, two.type.datatype} else STRING
         else:
             word = "integer" if op in {"&", "|", "^"} else "number"
             for side in (left, right):
-                self.need(side, word, f"operator {op}", side.at)
+                self.need(side, word, op, side.at)
             types = [side.type for side in (one, two) if side.type.is_numeric] or [INT32]
             type_ = kinds.sum_type(op, types[0], types[-1])
             if op in {"+", "-"}:
@@ -159,25 +160,27 @@ class Expressions(Calling, ABC):
         target = " ".join(node.target.upper().split())
         if target not in CASTS:
             self.fail(
-                f"no type {node.target} to cast to",
+                say("no type {target} to cast to", node.target),
                 node.at,
-                f"there are {', '.join(name for name in CASTS if name not in {'INT', 'FLOAT', 'DOUBLE'})}",
+                say("there are {names}", ", ".join(name for name in CASTS if name not in {"INT", "FLOAT", "DOUBLE"})),
             )
         type_ = CASTS[target]
         if node.length is not None:
             if type_ is not STRING:
-                self.fail(f"{target} takes no length", node.at)
+                self.fail(say("{target} takes no length", target), node.at)
             if node.length < 1:
-                self.fail(f"{target}({node.length}) has no room", node.at, "the length is at least 1")
+                self.fail(say("{target}({length}) has no room", target, node.length), node.at, "the length is at least 1")
             if node.length > MOST[target]:
-                self.fail(f"{target}({node.length}) is too long", node.at, f"the length is at most {MOST[target]}")
+                self.fail(
+                    say("{target}({length}) is too long", target, node.length), node.at, say("the length is at most {most}", MOST[target])
+                )
             if target == "CHAR":
                 self.filled += node.length * (not self.inline)
                 self.at_most(self.filled, LONGEST, "characters in all its CHARs", node.at, "CAST to VARCHAR: it is not filled up")
             type_ = Type("char", f"{node.length}" if target == "CHAR" else f"{node.length}*")
         have, wanted = kind(operand), kinds.kind_of(type_)
         if not (have in {"text", "null", wanted} or wanted == "text" or {have, wanted} == {"number", "boolean"}):
-            self.fail(f"{self.said(operand)} and cannot be cast to {target}", node.at)
+            self.fail(say("{value} and cannot be cast to {target}", self.said(operand), target), node.at)
         unit = inner.unit if wanted == have else None
         return Cast(
             operand, target, node.length, at=node.at,
@@ -212,7 +215,7 @@ class Expressions(Calling, ABC):
         """Bind a subquery as a value: it must have one column."""
         query, columns = self.subquery(node.query, scope)
         if len(columns) != 1:
-            self.fail(f"a subquery that stands for a value has one column, and this one has {len(columns)}", node.at)
+            self.fail(say("a subquery that stands for a value has one column, and this one has {count}", len(columns)), node.at)
         column = columns[0]
         return Subquery(query, at=node.at, meta=Meta(column.type, column.unit, column.ucd, None, column.description))
 
@@ -223,7 +226,7 @@ class Expressions(Calling, ABC):
         have = kind(operand)
         if have not in {"array", "interval"} or inner.type.datatype.endswith("Complex"):
             remedy = {"point": "write COORD1(p) or COORD2(p)", "text": "use SPLIT_PART or REGEXP_EXTRACT"}.get(have, "")
-            self.fail(f"{self.said(operand)} and has no elements", node.at, remedy)
+            self.fail(say("{value} and has no elements", self.said(operand)), node.at, remedy)
         axes = inner.type.shape
         type_ = Type(inner.type.datatype)
         if inner.type.datatype in {"char", "unicodeChar"}:  # the first axis is the length of the strings
@@ -231,10 +234,17 @@ class Expressions(Calling, ABC):
         if len(node.indexes) != len(axes):
             wanted = ", ".join("ijklmnopq"[: len(axes)])
             self.fail(
-                f"{self.said(operand, bare=True)} has {len(axes)} ax{'i' if len(axes) == 1 else 'e'}s ({inner.type.arraysize}),"
-                f" and {len(node.indexes)} {'is' if len(node.indexes) == 1 else 'are'} given",
+                say(
+                    "{value} has {count} axis ({size}), and {given}"
+                    if len(axes) == 1
+                    else "{value} has {count} axes ({size}), and {given}",
+                    self.said(operand, bare=True),
+                    len(axes),
+                    inner.type.arraysize,
+                    self.given(node.indexes),
+                ),
                 node.indexes[0].at,
-                f"write [{wanted}], the axes in this order",
+                say("write [{wanted}], the axes in this order", wanted),
             )
         indexes = tuple([self.expression(index, scope) for index in node.indexes])
         for index in indexes:
@@ -290,7 +300,11 @@ class Expressions(Calling, ABC):
             choices = self.scalar(node.choices, scope)
             operand, beside = self.comparable(operand, choices, "IN", node.choices.at)
             if beside is not choices:
-                self.fail(f"IN compares {self.said(operand, bare=True)} with booleans", node.choices.at, "write SELECT CAST(.. AS INTEGER)")
+                self.fail(
+                    say("IN compares {value} with booleans", self.said(operand, bare=True)),
+                    node.choices.at,
+                    "write SELECT CAST(.. AS INTEGER)",
+                )
             return In(operand, choices, node.negated, at=node.at, meta=truth(operand))  # type: ignore[arg-type]
         if isinstance(node.choices, LiteralList):
             listed = node.choices.bound(literal_meta)
@@ -323,7 +337,7 @@ class Expressions(Calling, ABC):
         word = "ILIKE" if node.ignore_case else "LIKE"
         for side in (operand, pattern):
             if kind(side) not in {"text", "null"}:
-                self.fail(f"{word} compares strings, and {self.said(side)}", side.at, self.as_text(side))
+                self.fail(say("{word} compares strings, and {value}", word, self.said(side)), side.at, self.as_text(side))
         return Like(operand, pattern, node.negated, node.ignore_case, at=node.at, meta=truth(operand, pattern))
 
     def isnull(self, node: IsNull, scope: Scope) -> Expr:

@@ -10,7 +10,7 @@ from hven.adql._bounds import BUILDING, KEYS, LOOK, READ, TERMS
 from hven.adql.kinds import derived, kind, meta
 from hven.adql.tree import Cast, ColumnRef, Expr, Function, Literal, Meta, OrderItem
 from hven.model.clock import check
-from hven.model.errors import BindError
+from hven.model.errors import BindError, say
 from hven.model.types import BOOLEAN, INT32, STRING, TIMESTAMP, Type
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Fitting:
     def at_most(self, number: int, most: int, what: str, at: int, remedy: str) -> None:
         """Refuse what a query has too many of."""
         if number > most and self.text and not self.inline:
-            self.fail(f"a query has at most {most:,} {what}", at, remedy)
+            self.fail(say("a query has at most {most:,} {what}", most, say(what)), at, remedy)
 
     def term(self, at: int) -> None:
         """Count a term of the query, and look at the clock now and then."""
@@ -69,7 +69,7 @@ class Fitting:
     def keys(self, items: Sequence[Expr | OrderItem], clause: str) -> None:
         """Count what a clause sorts or groups by."""
         if len(items) > KEYS:
-            self.at_most(len(items), KEYS, f"expressions in one {clause}", items[KEYS].at, "fewer tell rows apart as well")
+            self.at_most(len(items), KEYS, say("expressions in one {clause}", clause), items[KEYS].at, "fewer tell rows apart as well")
 
     def builds(self, at: int) -> None:
         """Count an operation that makes text of text."""
@@ -91,7 +91,7 @@ class Fitting:
         if "null" in {one, two}:
             return left, right
         if one in kinds.GEOMETRY or two in kinds.GEOMETRY:
-            self.fail(f"geometries cannot be compared by {op}", at, "use CONTAINS, INTERSECTS or DISTANCE")
+            self.fail(say("geometries cannot be compared by {op}", op), at, "use CONTAINS, INTERSECTS or DISTANCE")
         if {one, two} == {"time", "text"}:
             return (left, self.as_time(right)) if one == "time" else (self.as_time(left), right)
         if "boolean" in {one, two}:
@@ -102,16 +102,24 @@ class Fitting:
                 return self.as_number(left), self.as_number(right)
         if {one, two} == {"number", "text"}:
             text = left if one == "text" else right
-            remedy = f"write {text.value} without quotes" if isinstance(text, Literal) and _is_number(text.value) else "CAST one of them"
-            self.fail(f"{op} compares {self.said(left, bare=True)} with {self.said(right, bare=True)}", at, remedy)
-        raise self.fault(f"{op} cannot compare {self.said(left, bare=True)} with {self.said(right, bare=True)}", at)
+            remedy = (
+                say("write {value} without quotes", text.value)
+                if isinstance(text, Literal) and _is_number(text.value)
+                else "CAST one of them"
+            )
+            self.fail(say("{op} compares {left} with {right}", op, self.said(left, bare=True), self.said(right, bare=True)), at, remedy)
+        raise self.fault(say("{op} cannot compare {left} with {right}", op, self.said(left, bare=True), self.said(right, bare=True)), at)
+
+    def given(self, values: Sequence[Expr]) -> str:
+        """Phrase how many values are given."""
+        return say("{count} is given" if len(values) == 1 else "{count} are given", len(values))
 
     def as_time(self, node: Expr) -> Expr:
         """Read a string literal as a timestamp."""
         if not meta(node).constant:
-            self.fail(f"{self.said(node)} and is compared with a timestamp", node.at, "write CAST(.. AS TIMESTAMP)")
+            self.fail(say("{value} and is compared with a timestamp", self.said(node)), node.at, "write CAST(.. AS TIMESTAMP)")
         if isinstance(node, Literal) and not ISO.fullmatch(str(node.value)):
-            self.fail(f"{node.value!r} is no timestamp", node.at, "timestamps look like '2026-11-20T10:15:00'")
+            self.fail(say("{value!r} is no timestamp", node.value), node.at, "timestamps look like '2026-11-20T10:15:00'")
         inner = meta(node)
         return Cast(
             node,
@@ -141,7 +149,7 @@ class Fitting:
 
     def as_text(self, node: Expr) -> str:
         """Phrase how to make text of a value."""
-        return f"write CAST({node.name.name} AS VARCHAR)" if isinstance(node, ColumnRef) else "write CAST(.. AS VARCHAR)"
+        return say("write CAST({name} AS VARCHAR)", node.name.name) if isinstance(node, ColumnRef) else "write CAST(.. AS VARCHAR)"
 
     def unified(self, nodes: Sequence[Expr], what: str) -> tuple[list[Expr], Type]:
         """Unify the types of several values."""
@@ -155,10 +163,13 @@ class Fitting:
             known = ["time"]
         if len(set(known)) > 1:
             odd = next(node for node, item in zip(nodes, found, strict=True) if item not in {"null", known[0]})
-            self.fail(f"{what} wants values of one type: the first is {kinds.WORDS[known[0]]}, and {self.said(odd)}", odd.at)
+            self.fail(
+                say("{what} wants values of one type: the first is {kind}, and {value}", what, kinds.WORDS[known[0]], self.said(odd)),
+                odd.at,
+            )
         types = [meta(node).type for node, item in zip(fitted, found, strict=True) if item != "null"]
         if known[0] == "array" and len({type_.datatype for type_ in types}) > 1 and not all(Type(one.datatype).is_numeric for one in types):
-            self.fail(f"{what} wants values of one type, and these are arrays of several", nodes[0].at)
+            self.fail(say("{what} wants values of one type, and these are arrays of several", what), nodes[0].at)
         return fitted, kinds.wider(types)
 
     def need(self, node: Expr, word: str, where: str, at: int) -> None:
@@ -167,28 +178,35 @@ class Fitting:
         if have == "null" or (have == "number" and (word == "number" or meta(node).type.is_integer)):
             return
         remedy = ""
-        if where == "operator ^" and have == "number":
+        if where == "^" and have == "number":
             remedy = "^ is exclusive or; a to the power of b is POWER(a, b)"
         elif have == "array":
             remedy = "compute with its elements, a[1], or with ARR_SUM, ARR_AVG, ARR_DOT .."
         elif have == "text" and word == "number":
             remedy = "write CAST(x AS DOUBLE PRECISION)"
-        self.fail(f"{where} needs {kinds.WORDS[word]}, and {self.said(node)}", at if node.at < 0 else node.at, remedy)
+        self.fail(
+            say(
+                "{where} needs {kind}, and {value}",
+                say(where) if " " in where else say("operator {op}", where),
+                kinds.WORDS[word],
+                self.said(node),
+            ),
+            at if node.at < 0 else node.at,
+            remedy,
+        )
 
     def said(self, node: Expr, *, bare: bool = False) -> str:
         """Name a value and its kind for people: ``name is a string``."""
         have = kinds.WORDS[kind(node)]
         if isinstance(node, ColumnRef):
-            name = f"column {node.name.name}"
-        elif isinstance(node, Literal):
+            return say("{have} (column {name})", have, node.name.name) if bare else say("column {name} is {have}", node.name.name, have)
+        if isinstance(node, Literal):
             name = repr(node.value) if isinstance(node.value, str) else "NULL" if node.value is None else str(node.value)
         elif isinstance(node, Function):
             name = f"{node.name}(..)"
         else:
-            name = "this"
-        if bare:
-            return f"{have} ({name})" if name != "this" else have
-        return f"{name} is {have}"
+            return have if bare else say("this is {have}", have)
+        return say("{have} ({name})", have, name) if bare else say("{name} is {have}", name, have)
 
 
 def _is_number(value: object) -> bool:

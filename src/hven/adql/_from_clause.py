@@ -9,6 +9,7 @@ from hven.adql._terms import ExpressionParser
 from hven.adql.lexer import NAME, QUOTED
 from hven.adql.reserved import RESERVED
 from hven.adql.tree import Derived, Expr, FromItem, Ident, Join, Query, Select, Star, TableRef
+from hven.model.errors import say
 
 JOIN_WORDS: Final = frozenset(("JOIN", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "CROSS"))
 SET_WORDS: Final = frozenset(("UNION", "EXCEPT", "INTERSECT"))
@@ -59,10 +60,10 @@ class FromParser(ExpressionParser):
         """Refuse a condition that has no join."""
         tag = self.tags[self.i]
         if joins and joins[-1][1]:
-            self.refuse(f"a NATURAL join takes no {tag}", f"leave NATURAL or {tag} out")
+            self.refuse(say("a NATURAL join takes no {word}", tag), say("leave NATURAL or {word} out", tag))
         if joins and joins[-1][0] == "CROSS":
-            self.refuse(f"a CROSS JOIN takes no {tag}", "write JOIN in place of CROSS JOIN")
-        self.refuse(f"there is no JOIN for this {tag}", "write JOIN in place of the comma, or move the condition to WHERE")
+            self.refuse(say("a CROSS JOIN takes no {word}", tag), "write JOIN in place of CROSS JOIN")
+        self.refuse(say("there is no JOIN for this {word}", tag), "write JOIN in place of the comma, or move the condition to WHERE")
 
     def join_kind(self) -> tuple[str, bool]:
         """Read ``[NATURAL] [INNER|LEFT|RIGHT|FULL [OUTER]] JOIN``."""
@@ -77,7 +78,7 @@ class FromParser(ExpressionParser):
             self.i += 1
             if tags[self.i] == "OUTER":
                 if tag in {"INNER", "CROSS"}:
-                    self.refuse(f"{tag} OUTER is a contradiction", "leave one of them out")
+                    self.refuse(say("{word} OUTER is a contradiction", tag), "leave one of them out")
                 self.i += 1
         self.expect("JOIN")
         return kind, natural

@@ -9,6 +9,7 @@ from hven.adql._expressions import Expressions
 from hven.adql.kinds import derived, meta, wider
 from hven.adql.scope import Item, Scope, Source, View, nearest_name
 from hven.adql.tree import And, Compare, Expr, FromItem, Function, Ident, Join, Meta
+from hven.model.errors import say
 from hven.model.types import BOOLEAN
 
 
@@ -43,7 +44,11 @@ class Joins(Expressions, ABC):
             condition = self._merge(node, names, kind, one, two, view)
         if condition is None:
             if kind not in {"INNER", "CROSS"}:
-                self.fail(f"a {kind} JOIN needs ON or USING", node.at, "write ON a.id = b.id, or USING (id), behind the table on the right")
+                self.fail(
+                    say("a {kind} JOIN needs ON or USING", kind),
+                    node.at,
+                    "write ON a.id = b.id, or USING (id), behind the table on the right",
+                )
             kind = "CROSS"
         return Join(left, right, kind, on=condition, at=node.at), view
 
@@ -52,7 +57,7 @@ class Joins(Expressions, ABC):
         parts: list[Expr] = []
         merged: dict[str, Item] = {}
         for name in names:
-            left, right = self._only(node, name, one, "left"), self._only(node, name, two, "right")
+            left, right = self._only(node, name, one, say("left")), self._only(node, name, two, say("right"))
             first, second = left.read(node.at), right.read(node.at)
             first, second = self.comparable(first, second, f"USING ({name.name})", node.at)
             parts.append(Compare("=", first, second, at=node.at, meta=derived((meta(first), meta(second)), BOOLEAN, None, None)))
@@ -78,10 +83,12 @@ class Joins(Expressions, ABC):
     def _only(self, node: Join, name: Ident, view: View, side: str) -> Item:
         found = view.find(name)
         if len(found) > 1:
-            self.fail(f"USING ({name.name}): the {side} side has {len(found)} columns of that name", node.at, "use ON")
+            self.fail(
+                say("USING ({name}): the {side} side has {count} columns of that name", name.name, side, len(found)), node.at, "use ON"
+            )
         if not found:
             known = [column.name for source in view.sources for column in source.names.columns]
-            self.fail(f"USING ({name.name}): no such column on the {side} side", node.at, nearest_name(name.name, known))
+            self.fail(say("USING ({name}): no such column on the {side} side", name.name, side), node.at, nearest_name(name.name, known))
         item = found[0]
         return Item(_name(item.source, item.index), item.source, item.index, item.expr)
 

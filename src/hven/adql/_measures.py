@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from hven.adql.kinds import derived, is_null, kind, meta
 from hven.adql.tree import Binary, Expr, Function, Literal, Meta
 from hven.model import units
-from hven.model.errors import nearest
+from hven.model.errors import nearest, say
 from hven.model.sky import bodies, footprints
 from hven.model.types import FLOAT64
 
@@ -43,7 +43,7 @@ def measured(calling: Calling, node: Function, signature: Signature, args: list[
             try:
                 said = units.check(str(value.value))
             except ValueError as error:
-                calling.fail(f"{node.name}: {error}", value.at)
+                calling.fail(say("{name}: {message}", node.name, error), value.at)
     return [
         _measured(calling, node, signature.word(index).unit, value, said) if signature.word(index).unit else value
         for index, value in enumerate(args)
@@ -62,18 +62,26 @@ def _measured(calling: Calling, node: Function, wanted: str, value: Expr, said: 
         if lenient:
             return value
         word = node.name.lower()
-        remedy = f"say it: {word}(.., 'au')" if word in {"light_time", "target_time"} else f"say it with in_unit, or write {wanted}"
-        calling.fail(f"{word}: {calling.said(value, bare=True)} has no unit", value.at, remedy)
+        remedy = (
+            say("say it: {word}(.., 'au')", word)
+            if word in {"light_time", "target_time"}
+            else say("say it with in_unit, or write {wanted}", wanted)
+        )
+        calling.fail(say("{name}: {value} has no unit", word, calling.said(value, bare=True)), value.at, remedy)
     if said is not None and not lenient and not units.same(have, said):
         calling.fail(
-            f"{node.name.lower()}: {calling.said(value, bare=True)} is in {have}, and the call says {said}",
+            say("{name}: {value} is in {have}, and the call says {said}", node.name.lower(), calling.said(value, bare=True), have, said),
             value.at,
             "leave the unit out of the call",
         )
     try:
         factor = units.factor(have, wanted)
     except ValueError as error:
-        calling.fail(f"{node.name.lower()}: {error}", value.at, f"it takes a value in {wanted} or what can be converted to it")
+        calling.fail(
+            say("{name}: {message}", node.name.lower(), error),
+            value.at,
+            say("it takes a value in {wanted} or what can be converted to it", wanted),
+        )
     if factor == 1.0:
         return value
     return _times(value, factor, wanted)
@@ -123,7 +131,7 @@ def _alike(calling: Calling, node: Function, x: Expr, width: Expr) -> Expr:
     try:
         return _times(width, units.factor(two, one), one)
     except ValueError as error:
-        calling.fail(f"{node.name.lower()}: {error}", width.at, "give the width in a unit of the value's own kind")
+        calling.fail(say("{name}: {message}", node.name.lower(), error), width.at, "give the width in a unit of the value's own kind")
 
 
 def viewed(calling: Calling, node: Function, args: list[Expr]) -> None:
@@ -131,7 +139,9 @@ def viewed(calling: Calling, node: Function, args: list[Expr]) -> None:
     view = args[-1]
     if isinstance(view, Literal) and view.value not in footprints.VIEWS:
         calling.fail(
-            f"{node.name.lower()}: {view.value!r} is no view", view.at, nearest(str(view.value), footprints.VIEWS) or "'sky' or 'body'"
+            say("{name}: {value!r} is no view", node.name.lower(), view.value),
+            view.at,
+            nearest(str(view.value), footprints.VIEWS) or "'sky' or 'body'",
         )
 
 
@@ -141,7 +151,7 @@ def of_body(calling: Calling, node: Function, args: list[Expr]) -> None:
     if isinstance(body, Literal) and isinstance(body.value, str) and bodies.polar_ratio(body.value) is None:
         known = [one.name for one in bodies.bodies() if one.radii is not None]
         calling.fail(
-            f"{node.name.lower()}: the radii of {body.value!r} are not known here",
+            say("{name}: the radii of {value!r} are not known here", node.name.lower(), body.value),
             body.at,
-            nearest(body.value, known) or f"known: {', '.join(known)}",
+            nearest(body.value, known) or say("known: {names}", ", ".join(known)),
         )

@@ -9,6 +9,7 @@ from hven.adql._output_names import made_name
 from hven.adql.kinds import kind, meta
 from hven.adql.scope import Names
 from hven.adql.tree import ColumnRef, Expr, Ident, Literal, Meta, SelectItem, SetOperation
+from hven.model.errors import say
 from hven.model.table import Column
 from hven.model.types import INT32
 
@@ -79,7 +80,9 @@ class Outputs:
     def at(self, position: int, binder: Fitting, node: Expr) -> Expr:
         """Return the expression at a position from 1."""
         if not 1 <= position <= len(self.items):
-            binder.fail(f"there is no output column {position}", node.at, f"the positions are 1 to {len(self.items)}")
+            binder.fail(
+                say("there is no output column {position}", position), node.at, say("the positions are 1 to {most}", len(self.items))
+            )
         return self.items[position - 1].expr
 
     def position(self, position: int, at: int) -> Literal:
@@ -120,7 +123,7 @@ class Outputs:
             texts = binder.inline > 0 and region is not None and mine.type.arrow == theirs.type.arrow
             if one != two and "null" not in {one, two} and not texts:
                 binder.fail(
-                    f"{node.op}: column {index} is {kinds.WORDS[one]} ({mine.name}) on the left and {kinds.WORDS[two]} ({theirs.name}) on the right", right.at,
+                    say("{op}: column {number} is {kind} ({name}) on the left and {other} ({its_name}) on the right", node.op, index, kinds.WORDS[one], mine.name, kinds.WORDS[two], theirs.name), right.at,
                     "CAST one of them",
                 )  # fmt: skip
             if two == "null":

@@ -22,7 +22,7 @@ from hven.adql.tree import (
     SetOperation,
     Star,
 )
-from hven.model.errors import ParseError, Place
+from hven.model.errors import ParseError, Place, say
 
 Body = Select | SetOperation | Query
 
@@ -58,7 +58,7 @@ class QueryParser(FromParser):
         """Refuse what follows a whole query."""
         tag = self.tags[self.i]
         if tag in _CLAUSES or tag in JOIN_WORDS:
-            self.refuse(f"{tag} cannot stand here", "the order is: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET")
+            self.refuse(say("{word} cannot stand here", tag), "the order is: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET")
         if tag == "WITH":
             self.refuse("WITH cannot stand here", "it begins the query")
         self.unexpected("the end of the query", "AND", "OR", *_AFTER_FROM, "ASC", "DESC")
@@ -102,7 +102,9 @@ class QueryParser(FromParser):
             self.i += 1
             offset = self.whole_literal("OFFSET")
         if tags[self.i] in SET_WORDS and (order_by or offset):
-            self.refuse(f"ORDER BY and OFFSET cannot stand before {tags[self.i]}", "put them at the end, or that query into parentheses")
+            self.refuse(
+                say("ORDER BY and OFFSET cannot stand before {word}", tags[self.i]), "put them at the end, or that query into parentheses"
+            )
         if not order_by and offset is None and isinstance(body, Query):
             return body
         return Query(body, tuple(order_by), offset, at=at)
@@ -129,10 +131,10 @@ class QueryParser(FromParser):
         """Read a set operator and its ALL."""
         op = self.tags[self.i]
         if self.old:
-            self.refuse(f"ADQL 2.0 has no {op}", "ask for version 2.1")
+            self.refuse(say("ADQL 2.0 has no {op}", op), "ask for version 2.1")
         self.i += 1
         if self.tags[self.i] == "DISTINCT":
-            self.refuse(f"ADQL has no {op} DISTINCT", "leave DISTINCT out: duplicates are removed unless ALL is written")
+            self.refuse(say("ADQL has no {op} DISTINCT", op), "leave DISTINCT out: duplicates are removed unless ALL is written")
         if self.tags[self.i] == "ALL":
             self.i += 1
             return True
@@ -154,11 +156,11 @@ class QueryParser(FromParser):
             return bare(query)
         word = str(self.values[self.i])
         if is_statement(word):
-            self.refuse(f"{word.upper()} cannot be sent: only queries can", "ADQL has SELECT and no other statement")
+            self.refuse(say("{word} cannot be sent: only queries can", word.upper()), "ADQL has SELECT and no other statement")
         if tag == "WITH":
             self.with_inside()
         if tag == NAME and (near := nearest(word, ("SELECT", "WITH"))):
-            self.refuse(f"expected SELECT, found '{word}'", f"did you mean {near}?")
+            self.refuse(say("expected SELECT, found '{word}'", word), say("did you mean {word}?", near))
         return self.unexpected("SELECT", "SELECT", "WITH")
 
     def with_inside(self) -> NoReturn:
@@ -170,7 +172,7 @@ class QueryParser(FromParser):
     def subquery(self, what: str) -> Query:
         """Read a subquery in parentheses."""
         if self.tags[self.i] != "(":
-            self.unexpected(f"a subquery in parentheses after {what}")
+            self.unexpected(say("a subquery in parentheses after {what}", say(what)))
         after = self.tags[self.i + 1]
         if what == "EXISTS" and after != "SELECT" and not (after == NAME and nearest(str(self.values[self.i + 1]), ("SELECT",))):
             return self.joined_query()
@@ -206,14 +208,14 @@ class QueryParser(FromParser):
         if tags[self.i] == "TOP":
             self.i += 1
             if tags[self.i] == "(" and tags[self.i + 1] == NUMBER and tags[self.i + 2] == ")":
-                self.refuse("TOP takes a number without parentheses", f"write TOP {self.found(self.i + 1).split()[-1]}")
+                self.refuse("TOP takes a number without parentheses", say("write TOP {found}", self.found(self.i + 1).split()[-1]))
             top = self.whole_literal("TOP")
             if str(self.values[self.i]).upper() == "PERCENT" and tags[self.i] == NAME and tags[self.i + 1] in {NAME, QUOTED, "*"}:
                 self.refuse("ADQL has no TOP n PERCENT", "write the number of rows")
             if tags[self.i] in {"DISTINCT", "ALL"}:
-                self.refuse(f"{tags[self.i]} stands before TOP", f"write SELECT {tags[self.i]} TOP {top.value}")
+                self.refuse(say("{word} stands before TOP", tags[self.i]), say("write SELECT {word} TOP {value}", tags[self.i], top.value))
             if tags[self.i] == ",":
-                self.refuse("there is no comma after TOP and its number", f"write TOP {top.value} and the columns")
+                self.refuse("there is no comma after TOP and its number", say("write TOP {value} and the columns", top.value))
         items = [self.select_item()]
         while tags[self.i] == ",":
             self.i += 1
@@ -422,4 +424,6 @@ def moved(fault: ParseError, start: Place) -> Place:
 
 
 def _too_deep(text: str, place: Place | None) -> ParseError:
-    return ParseError(f"nested too deeply: more than {DEEPEST} levels of parentheses", text=text, place=place, remedy="write it flatter")
+    return ParseError(
+        say("nested too deeply: more than {most} levels of parentheses", DEEPEST), text=text, place=place, remedy="write it flatter"
+    )

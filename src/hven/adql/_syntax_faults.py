@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from hven.adql.reserved import RESERVED
-from hven.model.errors import ParseError, meant
+from hven.model.errors import ParseError, meant, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,27 +130,30 @@ def lexical_fault(text: str, at: int) -> NoReturn:
         piece = re.compile(r"[\w.]*").match(text, at)
         found = shorten(piece[0]) if piece else char
         if re.fullmatch(r"0[xX][0-9a-fA-F]+", found):
-            message, remedy = f"ADQL 2.0 has no hexadecimal numbers: {found}", f"write {int(found, 16)}"
+            message, remedy = say("ADQL 2.0 has no hexadecimal numbers: {found}", found), say("write {number}", int(found, 16))
         elif re.fullmatch(r"[0-9.]*([eE][0-9]*)?\.*", found):
-            message, remedy = f"the number {found} is too large or too long", "write it with at most 400 digits, within 1.8E308"
+            message, remedy = say("the number {found} is too large or too long", found), "write it with at most 400 digits, within 1.8E308"
         else:
-            message, remedy = f"'{found}' is neither a number nor a name", f'a name that begins with a digit is written "{found}"'
+            message, remedy = (
+                say("'{found}' is neither a number nor a name", found),
+                say('a name that begins with a digit is written "{found}"', found),
+            )
     elif char == "_":
         piece = re.compile(r"\w*").match(text, at)
         found = shorten(piece[0]) if piece else char
-        message, remedy = f"a name may not begin with an underscore: {found}", f'write it in double quotes: "{found}"'
+        message, remedy = say("a name may not begin with an underscore: {found}", found), say('write it in double quotes: "{found}"', found)
     elif text.startswith("::", at):
         message, remedy = "ADQL has no :: casts", "write CAST(x AS type)"
     elif char in _STRANGE:
         message, remedy = _STRANGE[char]
     elif char in _SMART:
         what, remedy = _SMART[char]
-        message = f"{what} ({char!r}, U+{ord(char):04X}) is not ADQL"
+        message = say("{what} ({char!r}, U+{number:04X}) is not ADQL", say(what), char, ord(char))
     elif char.isalpha():
-        message = f"the letter '{char}' may not stand in a name without quotes"
+        message = say("the letter '{char}' may not stand in a name without quotes", char)
         remedy = "names have A-Z, a-z, 0-9 and _; write others in double quotes"
     else:
-        message, remedy = f"the character {char!r} (U+{ord(char):04X}) is not ADQL", "take it out, or put it into quotes"
+        message, remedy = say("the character {char!r} (U+{number:04X}) is not ADQL", char, ord(char)), "take it out, or put it into quotes"
     raise ParseError(message, text=text, offset=at, remedy=remedy)
 
 

@@ -39,6 +39,7 @@ from hven.adql.tree import (
     Subquery,
     Unary,
 )
+from hven.model.errors import say
 
 Operand = tuple[Expr, bool, int]
 
@@ -82,10 +83,12 @@ class ExpressionParser(WindowParser, ABC):
     def no_condition(self, node: Expr, i: int) -> NoReturn:
         """Refuse a value where a condition must stand; `i` is its first word."""
         if isinstance(node, Function) and node.name in {"CONTAINS", "INTERSECTS"}:
-            self.refuse(f"{node.name} gives a number, not a condition", f"compare it: 1 = {node.name}(...)", at=self.ats[i])
+            self.refuse(
+                say("{name} gives a number, not a condition", node.name), say("compare it: 1 = {name}(...)", node.name), at=self.ats[i]
+            )
         tag = self.tags[self.i]
         if isinstance(node, Function) and node.name in ELSEWHERE and not self.mapping:
-            self.refuse(f"no function {node.name}", ELSEWHERE[node.name], at=self.ats[i])
+            self.refuse(say("no function {name}", node.name), ELSEWHERE[node.name], at=self.ats[i])
         if tag == "~":
             self.refuse("ADQL has no ~ operator between two values", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1")
         if tag in {NAME, QUOTED, NUMBER, STRING, END}:
@@ -196,7 +199,7 @@ class ExpressionParser(WindowParser, ABC):
             if negated:
                 self.i += 1
             if tags[self.i] in {"TRUE", "FALSE", "UNKNOWN"}:
-                self.refuse(f"ADQL has no IS {tags[self.i]}", "only IS NULL and IS NOT NULL; compare with = instead")
+                self.refuse(say("ADQL has no IS {word}", tags[self.i]), "only IS NULL and IS NOT NULL; compare with = instead")
             if tags[self.i] == "DISTINCT":
                 self.refuse("ADQL has no IS DISTINCT FROM", "compare with <>, and add OR x IS NULL")
             self.expect("NULL", "NULL or NOT NULL after IS")
@@ -207,7 +210,9 @@ class ExpressionParser(WindowParser, ABC):
         """Refuse what can never be a string beside LIKE."""
         said = kind(node)
         if said and said != "s" and not (isinstance(node, Literal) or node is self.wrapped):
-            self.refuse(f"{word} needs a string here, found {called(said)}", "turn it into a string with CAST(x AS VARCHAR)", at=at)
+            self.refuse(
+                say("{word} needs a string here, found {said}", word, called(said)), "turn it into a string with CAST(x AS VARCHAR)", at=at
+            )
 
     def no_conditions(self, node: Expr, i: int) -> None:
         """Refuse a condition where a value must stand."""
@@ -306,13 +311,13 @@ class ExpressionParser(WindowParser, ABC):
                 joined = node is left[0] and isinstance(node, Binary) and node.op == "||"
                 if not (wrapped or joined or stands_alone(node)):
                     self.refuse(
-                        f"|| joins strings; this is {called(said)}" if said else "|| joins strings",
+                        say("|| joins strings; this is {said}", called(said)) if said else "|| joins strings",
                         "turn it into a string with CAST(x AS VARCHAR)" if said == "n" else "",
                         at=self.ats[i],
                     )
             elif said and said != "n":
                 remedy = "strings are joined with ||" if said == "s" and op == "+" else ""
-                self.refuse(f"{op} needs numbers; this is {called(said)}", remedy, at=self.ats[i])
+                self.refuse(say("{op} needs numbers; this is {said}", op, called(said)), remedy, at=self.ats[i])
         return Binary(op, left[0], right[0], at=self.ats[left[2]])
 
     def primary(self) -> Expr:
@@ -356,8 +361,8 @@ class ExpressionParser(WindowParser, ABC):
             self.refuse("a condition cannot be used as a value", "combine conditions with AND, OR and NOT, or write CASE WHEN ... END")
         if tag in CALLABLE:
             self.refuse(
-                f"{self.values[i]} is the name of a function of ADQL: its arguments in parentheses are missing",
-                f'write {tag}(...); a column of that name is written "{self.values[i]}"',
+                say("{word} is the name of a function of ADQL: its arguments in parentheses are missing", self.values[i]),
+                say('write {word}(...); a column of that name is written "{name}"', tag, self.values[i]),
             )
         if tag == "*" and i and self.tags[i - 1] == "(":
             self.refuse("only COUNT can have * as its argument", "write a column or an expression")
@@ -400,7 +405,7 @@ class ExpressionParser(WindowParser, ABC):
         self.no_conditions(node, i)
         said = kind(node)
         if said and said != "n":
-            self.refuse(f"{signs[-1][0]} needs a number; this is {called(said)}", at=self.ats[i])
+            self.refuse(say("{op} needs a number; this is {said}", signs[-1][0], called(said)), at=self.ats[i])
         for sign, at in reversed(signs):
             node = Unary(sign, node, at=at)
         self.depth -= 1
@@ -463,7 +468,7 @@ class ExpressionParser(WindowParser, ABC):
                 distinct = tags[self.i] == "DISTINCT"
                 self.i += 1
         elif tags[self.i] in {"DISTINCT", "ALL"}:
-            self.refuse(f"{tags[self.i]} can only stand in {', '.join(sorted(AGGREGATES))}", "leave it out")
+            self.refuse(say("{word} can only stand in {names}", tags[self.i], ", ".join(sorted(AGGREGATES))), "leave it out")
         args: list[Expr] = []
         if tags[self.i] != ")":
             args.append(self.operand())
@@ -471,14 +476,14 @@ class ExpressionParser(WindowParser, ABC):
                 self.i += 1
                 args.append(self.operand())
             if tags[self.i] != ")":
-                self.unexpected(f"a comma or a closing parenthesis in {word}(...)")
+                self.unexpected(say("a comma or a closing parenthesis in {word}(...)", word))
         self.i += 1
         self.depth -= 1
         arguments = tuple(args)
         if name in CALLABLE:
             if name in AGGREGATES:
                 if len(args) != 1:
-                    self.refuse(f"{name} takes 1 argument, not {len(args)}", f"write {name}(expression)", at=at)
+                    self.refuse(say("{name} takes 1 argument, not {count}", name, len(args)), say("write {name}(expression)", name), at=at)
             elif wrong := fault(name, arguments, "2.0" if self.old else "2.1"):
                 message, arg, remedy = wrong
                 self.refuse(message, remedy, at=at if arg is None else arg.at)
@@ -510,9 +515,14 @@ class ExpressionParser(WindowParser, ABC):
             self.i += 2
             target = "DOUBLE PRECISION"
         else:
-            types = "SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, TIMESTAMP, POINT, CIRCLE or POLYGON"
             hint = _TYPE_REMEDIES.get(word) or nearest(word, (*TYPES, "CHAR", "VARCHAR"))
-            self.refuse(f"expected a type ({types}), found {self.found(i)}", f"write {hint}" if hint else "")
+            self.refuse(
+                say(
+                    "expected a type (SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, TIMESTAMP, POINT, CIRCLE or POLYGON), found {found}",
+                    self.found(i),
+                ),
+                say("write {type}", hint) if hint else "",
+            )
         self.expect(")", "a closing parenthesis after the type")
         self.depth -= 1
         return Cast(node, target, length, at=at)

@@ -11,7 +11,7 @@ from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, Tokens, tokenize
 from hven.adql.reserved import RESERVED
 from hven.adql.tree import Expr, Ident, Literal
 from hven.model.clock import check
-from hven.model.errors import ParseError, Place
+from hven.model.errors import ParseError, Place, say
 
 #: So deep may the text nest. A parenthesis, function, sign or NOT counts one, CASE two, a subquery three: at most five
 #: Python frames each, so that half of the usual stack is left to the caller.
@@ -78,15 +78,15 @@ class Words:
         """Describe the word at index `i` as a message names it."""
         tag = self.tags[i]
         if tag == END:
-            return "the end of the text"
+            return say("the end of the text")
         end = self.ats[i + 1] if i + 1 < len(self.ats) else len(self.text)
         raw = shorten(self.text[self.ats[i] : end].split("--", 1)[0].strip()) if tag in {NUMBER, STRING, QUOTED} else str(self.values[i])
         if tag == NUMBER:
-            return f"the number {raw}"
+            return say("the number {raw}", raw)
         if tag == STRING:
-            return f"the string {raw}"
+            return say("the string {raw}", raw)
         if tag == QUOTED:
-            return f"the name {raw}"
+            return say("the name {raw}", raw)
         return shorten(raw) if tag in RESERVED else f"'{shorten(raw)}'"
 
     def unexpected(self, expected: str, *keywords: str) -> NoReturn:
@@ -106,7 +106,7 @@ class Words:
             if depth < 0:
                 name = str(self.values[i - 1]).upper()
                 if self.tags[i - 1] == NAME and name in ELSEWHERE:
-                    self.refuse(f"no function {name}", ELSEWHERE[name], at=self.ats[i - 1])
+                    self.refuse(say("no function {name}", name), ELSEWHERE[name], at=self.ats[i - 1])
                 return
 
     def mistyped(self, expected: str, keywords: tuple[str, ...]) -> None:
@@ -122,17 +122,21 @@ class Words:
                 self.refuse(*FOREIGN[word], at=self.ats[j])
             near = nearest(word, keywords)
             if near and near != word:
-                self.refuse(f"expected {expected}, found {self.found(j)}", f"did you mean {near}?", at=self.ats[j])
+                self.refuse(
+                    say("expected {expected}, found {found}", say(expected), self.found(j)),
+                    say("did you mean {word}?", near),
+                    at=self.ats[j],
+                )
 
     def advice(self, expected: str) -> tuple[str, str]:
         """Return message and remedy for the current word, which should be something else."""
         i = self.i
         tag, value = self.tags[i], self.values[i]
         before = self.tags[i - 1] if i else ""
-        message = f"expected {expected}, found {self.found(i)}"
+        message: str = say("expected {expected}, found {found}", say(expected), self.found(i))
         remedy = ""
         if (before, tag) in PAIRS and self.ats[i] == self.ats[i - 1] + 1:
-            message, remedy = f"ADQL has no {before}{tag} operator", PAIRS[before, tag]
+            message, remedy = say("ADQL has no {before}{sign} operator", before, tag), PAIRS[before, tag]
         elif (tag == "*" and before == "/") or (tag == "/" and self.tags[i + 1] == "*"):
             message, remedy = "ADQL has no /* comments */", "comments begin with two hyphens and go to the end of the line: --"
         elif tag in {"[", "]"}:
@@ -140,7 +144,7 @@ class Words:
         elif tag == ";" or (before == ";" and i):
             message, remedy = "only one query at a time", "send each query by itself"
         elif before == "," and tag in {"FROM", "WHERE", "GROUP", "ORDER", "HAVING", ")", END, "UNION"}:
-            remedy = f"leave the comma before {self.found(i)} out, or write what should follow it"
+            remedy = say("leave the comma before {found} out, or write what should follow it", self.found(i))
         elif tag == "," and before == ",":
             remedy = "leave one comma out"
         elif (
@@ -164,25 +168,25 @@ class Words:
         elif tag == END:
             remedy = "complete the text"
         elif expected.startswith("BY after"):
-            remedy = f"write {before} BY"
+            remedy = say("write {before} BY", before)
         elif expected.startswith("NULL or NOT NULL"):
             remedy = "write IS NULL or IS NOT NULL; other values are compared with ="
         elif tag == ")" and expected.startswith("the end"):
             remedy = "there is no opening parenthesis for it"
         elif expected.startswith("a name") and tag in RESERVED:
-            message = f"{value} is a reserved word of ADQL and cannot be a name"
-            remedy = f'write it in double quotes: "{value}"'
+            message = say("{value} is a reserved word of ADQL and cannot be a name", value)
+            remedy = say('write it in double quotes: "{value}"', value)
         elif tag in RESERVED and tag in {"DATE", "TIMESTAMP", "TIME", "INTERVAL"} and self.tags[i + 1] == STRING:
             instead = (
                 "compute with numbers of days or seconds" if tag == "INTERVAL" else "write CAST('...' AS TIMESTAMP), or the string alone"
             )
-            message, remedy = f"ADQL has no {tag} '...' literals", instead
+            message, remedy = say("ADQL has no {word} '...' literals", tag), instead
         elif tag in RESERVED and "value" in expected:
             if self.tags[i + 1] == "(":
-                message = f"ADQL has no function {value}"
+                message = say("ADQL has no function {value}", value)
                 remedy = ELSEWHERE.get(str(value).upper(), "see the functions of this service in /tap/capabilities")
             else:
-                remedy = f'{value} is a reserved word: as a name, write it in double quotes: "{value}"'
+                remedy = say('{value} is a reserved word: as a name, write it in double quotes: "{value}"', value)
         elif tag == STRING and ("name" in expected or expected == "a table"):
             remedy = "names take double quotes, or none; single quotes make a string"
         elif tag == QUOTED and ("string" in expected or "number" in expected):
@@ -204,7 +208,9 @@ class Words:
         """Count a level of nesting."""
         self.depth += levels
         if self.depth > DEEPEST:
-            self.refuse(f"nested too deeply: more than {DEEPEST} levels of parentheses", "write the query flatter, for instance with WITH")
+            self.refuse(
+                say("nested too deeply: more than {most} levels of parentheses", DEEPEST), "write the query flatter, for instance with WITH"
+            )
 
     def names(self) -> list[Ident]:
         """Read names separated by dots."""
@@ -238,7 +244,10 @@ class Words:
         """Read an unsigned whole number as a Literal."""
         literal = self.values[self.i]
         if not isinstance(literal, Literal) or not isinstance(literal.value, int):
-            self.refuse(f"{what} must be a whole number without a sign, found {self.found(self.i)}", "write a number such as 100")
+            self.refuse(
+                say("{what} must be a whole number without a sign, found {found}", say(what), self.found(self.i)),
+                "write a number such as 100",
+            )
         self.i += 1
         return literal
 

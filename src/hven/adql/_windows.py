@@ -9,6 +9,7 @@ from hven.adql._syntax_faults import FOREIGN
 from hven.adql._token_stream import Words
 from hven.adql.lexer import NAME, QUOTED
 from hven.adql.tree import Edge, Expr, Frame, Function, Ident, Literal, NamedWindow, OrderItem, Window
+from hven.model.errors import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ class WindowParser(Words, ABC):
             at = self.ats[self.i]
             name = self.ident("a name after WINDOW")
             if any(_key(name) == _key(other.name) for other in found):
-                self.refuse(f"WINDOW names {name.name!r} twice", at=at)
+                self.refuse(say("WINDOW names {name!r} twice", name.name), at=at)
             self.expect("AS", "AS and the window in parentheses")
             if self.tags[self.i] != "(":
                 self.unexpected("an opening parenthesis")
@@ -121,11 +122,11 @@ class WindowParser(Words, ABC):
             return Edge("CURRENT ROW", at=at)
         literal = self.values[i]
         if not isinstance(literal, Literal) or after not in {"PRECEDING", "FOLLOWING"}:
-            self.unexpected(f"an end of the frame ({_EDGES})")
+            self.unexpected(say("an end of the frame ({edges})", _EDGES))
         if isinstance(literal.value, str):
             self.refuse("the end of a frame is a number", "write it without quotes")
         if unit != "RANGE" and not isinstance(literal.value, int):
-            self.refuse(f"{unit} counts whole numbers, found {self.found(i)}", "write RANGE for distances of values")
+            self.refuse(say("{unit} counts whole numbers, found {found}", unit, self.found(i)), "write RANGE for distances of values")
         self.i += 2
         return Edge(after, literal, at=at)
 
@@ -135,7 +136,7 @@ class WindowParser(Words, ABC):
 
     def listed(self, read: Callable[[], Part], word: str) -> list[Part]:
         """Read ``BY a, b``."""
-        self.expect("BY", f"BY after {word}")
+        self.expect("BY", say("BY after {word}", word))
         items = [read()]
         while self.tags[self.i] == ",":
             self.i += 1

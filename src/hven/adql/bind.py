@@ -11,7 +11,7 @@ from hven.adql._parser import parse
 from hven.adql.functions import MAPPING, QUERY, Functions
 from hven.adql.grouping import check_groups, has_local_aggregate, has_window, key, literals
 from hven.adql.kinds import kind, meta
-from hven.adql.scope import Names, Scope, Source, View, names_of, nearest_name, same, shown_name
+from hven.adql.scope import Names, Scope, Source, View, dotted_name, names_of, nearest_name, same, suggested
 from hven.adql.tree import (
     Bound,
     ColumnRef,
@@ -31,7 +31,7 @@ from hven.adql.tree import (
     TableRef,
     chain,
 )  # fmt: skip
-from hven.model.errors import BindError, meant
+from hven.model.errors import BindError, meant, say
 from hven.model.table import Table
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ class Binder(Joins):
         right, two = self.operand(node.right, outer)
         if len(one.columns) != len(two.columns):
             self.fail(
-                f"{node.op} joins rows of {len(one.columns)} columns with rows of {len(two.columns)}",
+                say("{op} joins rows of {one} columns with rows of {other}", node.op, len(one.columns), len(two.columns)),
                 node.right.at,
                 "select the same number of columns on both sides",
             )
@@ -290,7 +290,7 @@ class Binder(Joins):
         """Bind ``name AS (SELECT ..)``; those after it, and the main query, may read it."""
         for name, *_ in self.ctes:
             if name.name.lower() == node.name.name.lower():
-                self.fail(f"WITH names {node.name.name!r} twice", node.at)
+                self.fail(say("WITH names {name!r} twice", node.name.name), node.at)
         before = self.reads
         body = node.query.body
         if node.recursive and isinstance(body, SetOperation) and body.op == "UNION":
@@ -329,7 +329,11 @@ class Binder(Joins):
                 break
             seen = outputs
         else:
-            self.fail(f"the types of the recursive table {node.name.name} do not settle", body.right.at, "CAST its columns in both parts")
+            self.fail(
+                say("the types of the recursive table {name} do not settle", node.name.name),
+                body.right.at,
+                "CAST its columns in both parts",
+            )
         return Query(bound, at=node.query.at, text=node.query.text), outputs
 
     def number(self, node: Literal) -> Literal:
@@ -342,7 +346,7 @@ class Binder(Joins):
         """
         bound = self.literal(node, NOWHERE)
         if not isinstance(node.value, int) or node.value < 0:
-            self.fail(f"{node.value!r} rows", node.at, "TOP and OFFSET take a whole number, 0 or more")
+            self.fail(say("{value!r} rows", node.value), node.at, "TOP and OFFSET take a whole number, 0 or more")
         return bound  # type: ignore[return-value]
 
     def select(self, node: Select, outer: Scope | None) -> tuple[Select, Outputs, Scope]:
@@ -406,7 +410,9 @@ class Binder(Joins):
                     size += len(one.value) if isinstance(one.value, str) else 0
                     if size > LONGEST:
                         self.fail(
-                            f"literals of more than {LONGEST:,} characters would stand in each row", one.at, "upload long texts as a table"
+                            say("literals of more than {most:,} characters would stand in each row", LONGEST),
+                            one.at,
+                            "upload long texts as a table",
                         )
 
     def freeze(self, select: Select, order: Sequence[Expr]) -> None:
@@ -484,7 +490,9 @@ class Binder(Joins):
             if len(sources) != 1:
                 name = ".".join(part.name for part in node.qualifier)
                 if sources:
-                    self.fail(f"table {name!r} is ambiguous: FROM has it {len(sources)} times", node.at, "give an alias to each")
+                    self.fail(
+                        say("table {name!r} is ambiguous: FROM has it {count} times", name, len(sources)), node.at, "give an alias to each"
+                    )
                 raise scope.missing_table(node.qualifier, node.at, self.text)
             for index, column in enumerate(sources[0].names.columns):
                 if not column.hidden:
@@ -585,7 +593,7 @@ class Binder(Joins):
             found = outputs.find(node.name)
             if len({key(outputs.items[index].expr) for index in found}) > 1:
                 self.fail(
-                    f"ORDER BY {node.name.name} is ambiguous: {len(found)} output columns are called so",
+                    say("ORDER BY {name} is ambiguous: {count} output columns are called so", node.name.name, len(found)),
                     node.at,
                     "give them aliases, or sort by position",
                 )
@@ -606,7 +614,7 @@ class Binder(Joins):
             return bound, View([Source(number, names, node.alias, ())])
         if isinstance(node, Join):
             return self.join(node, outer)
-        raise self.fault(f"{type(node).__name__} cannot stand in FROM", node.at)
+        raise self.fault(say("{name} cannot stand in FROM", type(node).__name__), node.at)
 
     def nested(self, query: Query, outer: Scope | None) -> tuple[Query, Outputs]:
         """Bind a derived table: it sees the queries around, but not its neighbours in FROM."""
@@ -642,13 +650,17 @@ class Binder(Joins):
             if not near and len(node.parts) == 1:
                 bare = {name.rpartition(".")[2]: name for name in self.catalogue.names()}
                 close = meant(written, bare)
-                near = f"did you mean {shown_name(bare[close], dotted=True)}?" if close is not None else ""
+                near = suggested(bare[close], dotted=True) if close is not None else ""
             near = near or self.beside(node)
             if len(node.parts) > 1 and node.parts[-2].name.upper() == UPLOADS:
                 self.no_upload(node, near)
-            self.fail(f"no table {written!r}", node.at, near)
+            self.fail(say("no table {written!r}", written), node.at, near)
         if len(found) > 1:
-            self.fail(f"table {written!r} is ambiguous: {', '.join(table.qualified for table in found)}", node.at, "write the schema too")
+            self.fail(
+                say("table {written!r} is ambiguous: {names}", written, ", ".join(table.qualified for table in found)),
+                node.at,
+                "write the schema too",
+            )
         table = found[0]
         self.read(1, node.at)
         if table.view is not None:
@@ -671,8 +683,10 @@ class Binder(Joins):
             return ""
         schema = node.parts[0].name.lower()
         there = [other for other in self.catalogue.names() if other.partition(".")[0].lower() == schema]
-        shown = ", ".join(shown_name(other, dotted=True).strip("'") for other in there[:BESIDE])
-        return f"there {'is' if len(there) == 1 else 'are'} {shown}{' ..' if len(there) > BESIDE else ''}" if there else ""
+        shown = ", ".join(map(dotted_name, there[:BESIDE]))
+        if len(there) < 2:
+            return say("there is {name}", shown) if there else ""
+        return say("there are {names} .." if len(there) > BESIDE else "there are {names}", shown)
 
     def no_upload(self, node: TableRef, near: str) -> NoReturn:
         """Fail because a table was not uploaded; the error says which ones were, and how it is done.
@@ -684,9 +698,14 @@ class Binder(Joins):
         """
         name = node.parts[-1].name
         known = [other for other in self.catalogue.names() if other.upper().startswith(f"{UPLOADS}.")]
-        came = f"this request uploads {', '.join(known)}" if known else "this request uploads none"
-        how = f"send the table with UPLOAD={name},param:{name} and the file as the part {name!r}, or UPLOAD={name},https://..."
-        self.fail(f"no table {f'{UPLOADS}.{name}'!r}: {came}", node.at, near if known and near else how)
+        how = say("send the table with UPLOAD={name},param:{name} and the file as the part {name!r}, or UPLOAD={name},https://...", name)
+        given, them = f"{UPLOADS}.{name}", ", ".join(known)
+        came = (
+            say("no table {name!r}: this request uploads {names}", given, them)
+            if known
+            else say("no table {name!r}: this request uploads none", given)
+        )
+        self.fail(came, node.at, near if known and near else how)
 
     def view(self, node: TableRef, table: Table) -> tuple[FromItem, View]:
         """Bind a view as the derived table that it stands for; the table's own words describe its columns.
@@ -702,7 +721,7 @@ class Binder(Joins):
             The view's text is at fault; the place is that of the reference.
         """
         if table.qualified in self.views:
-            self.fail(f"the view {table.qualified} reads itself", node.at)
+            self.fail(say("the view {table} reads itself", table.qualified), node.at)
         self.views.append(table.qualified)
         text, ctes, clause = self.text, self.ctes, self.clause
         self.text, self.ctes, self.clause = table.view or "", [], "SELECT"
@@ -710,7 +729,9 @@ class Binder(Joins):
         try:
             query, outputs = self.query(parse(self.text), None)
         except BindError as error:
-            raise BindError(f"in the view {table.qualified}: {error.message}", text=text, offset=node.at, remedy=error.remedy) from error
+            raise BindError(
+                say("in the view {table}: {message}", table.qualified, error.message), text=text, offset=node.at, remedy=error.remedy
+            ) from error
         finally:
             self.inline -= 1
             self.text, self.ctes, self.clause = text, ctes, clause

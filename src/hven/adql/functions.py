@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hven.adql._mapping_functions import ROWS
 from hven.adql.signatures import Entry, Signature, function
 from hven.model import plugins
-from hven.model.errors import UserError
+from hven.model.errors import UserError, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -247,7 +247,8 @@ def added() -> tuple[Entry, ...]:
     for name, entry in plugins.records("functions").items():
         if entry.name in found:
             raise UserError(
-                f"the plugin {name!r} in hven.functions brings {entry.name}, which is there already", remedy="give it another name"
+                say("the plugin {name!r} in hven.functions brings {function}, which is there already", name, entry.name),
+                remedy="give it another name",
             )
         found[entry.name] = entry
     return tuple(found.values())[first:]

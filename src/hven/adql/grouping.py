@@ -24,7 +24,7 @@ from hven.adql.tree import (
     children,
     walk,
 )
-from hven.model.errors import BindError
+from hven.model.errors import BindError, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -194,11 +194,14 @@ def _check(node: Any, keys: _Keys, local: set[int], text: str, *, grouped: bool)
             name = node.name.name
             if grouped:
                 message, remedy = (
-                    f"column {name!r} is neither grouped by nor inside an aggregate",
-                    f"add {name} to GROUP BY, or write MIN({name})",
+                    say("column {name!r} is neither grouped by nor inside an aggregate", name),
+                    say("add {name} to GROUP BY, or write MIN({name})", name),
                 )
             else:
-                message, remedy = f"column {name!r} stands beside an aggregate", f"add GROUP BY {name}, or write MIN({name})"
+                message, remedy = (
+                    say("column {name!r} stands beside an aggregate", name),
+                    say("add GROUP BY {name}, or write MIN({name})", name),
+                )
             raise BindError(message, text=text, offset=node.at, remedy=remedy)
         return
     for part in children(node):

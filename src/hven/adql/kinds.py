@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 from hven.adql.tree import Case, Expr, Function, Literal, Meta
 from hven.model import units
+from hven.model.errors import say
 from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, Type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GEOMETRY = frozenset({"point", "circle", "polygon", "range", "region", "moc"})
-WORDS = {
+WORDS = {kind: say(word) for kind, word in {
     "number": "a number", "integer": "a whole number", "text": "a string", "time": "a timestamp", "boolean": "a boolean", "point": "a point",
     "circle": "a circle", "polygon": "a polygon", "range": "a range", "region": "a region", "moc": "a MOC", "interval": "an interval",
     "array": "an array", "numbers": "an array of numbers", "geometry": "a geometry", "any": "a value", "null": "NULL", "condition": "a condition",
-}  # fmt: skip
+}.items()}  # fmt: skip
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from hven.adql._syntax_faults import lexical_fault, text_fault
 from hven.adql.reserved import RESERVED, RESERVED_2_0
 from hven.adql.tree import Literal, LiteralList
 from hven.model.clock import check
-from hven.model.errors import ParseError
+from hven.model.errors import ParseError, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,7 +194,7 @@ def _cut(text: str, start: int, slot: int, tokens: Tokens, words: dict[str, str]
             check()
             if len(ats) > WORDS:
                 raise ParseError(
-                    f"a query has at most {WORDS:,} words and signs",
+                    say("a query has at most {most:,} words and signs", WORDS),
                     text=text,
                     offset=at,
                     remedy="upload long lists as a table and join it",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from hven.adql._syntax_faults import FOREIGN
 from hven.adql.text import quote
 from hven.adql.tree import ColumnRef, Expr, Ident, Meta, NamedWindow
-from hven.model.errors import BindError, meant, nearest
+from hven.model.errors import BindError, meant, nearest, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -407,7 +407,7 @@ class Scope:
             raise _ambiguous(ref, [f"{label(source)}.{source.names.columns[index].name}" for source, index in found], text)
         if not found:
             near = nearest_name(ref.name.name, [column.name for source in sources for column in source.names.columns if not column.hidden])
-            raise BindError(f"no column {ref.name.name!r} in {label(sources[0])}", text=text, offset=ref.at, remedy=near)
+            raise BindError(say("no column {name!r} in {tables}", ref.name.name, label(sources[0])), text=text, offset=ref.at, remedy=near)
         return found[0][0].ref(found[0][1], ref.at)
 
     def qualified(self, qualifier: Sequence[Ident]) -> list[Source]:
@@ -452,8 +452,8 @@ class Scope:
         """
         name = ".".join(part.name for part in qualifier)
         known = [label(source) for source in self._sources()]
-        remedy = nearest(name, known) or (f"FROM has {', '.join(known)}" if known else "there is no FROM")
-        return BindError(f"no table {name!r} in FROM", text=text, offset=at, remedy=remedy)
+        remedy = nearest(name, known) or (say("FROM has {known}", ", ".join(known)) if known else "there is no FROM")
+        return BindError(say("no table {name!r} in FROM", name), text=text, offset=at, remedy=remedy)
 
     def _missing(self, ref: ColumnRef, text: str) -> BindError:
         if ref.qualifier:
@@ -461,23 +461,25 @@ class Scope:
         sources = self._sources()
         names = list(dict.fromkeys(column.name for source in sources for column in source.names.columns if not column.hidden))
         labels = ", ".join(label(source) for source in sources)
-        where = f" in {labels}" if labels else ""
         exact = [name for name in names if name.lower() == ref.name.name.lower()]
         remedy = (
-            f'delimited names are compared with case: write "{exact[0]}" or {exact[0]}' if exact else nearest_name(ref.name.name, names)
+            say('delimited names are compared with case: write "{name}" or {name}', exact[0])
+            if exact
+            else nearest_name(ref.name.name, names)
         )
         if not sources:
             remedy = "there is no FROM: add FROM and a table"
         elif not remedy and len(sources) == 1 and names:
-            remedy = f"it has {', '.join(names[:MOST])}{' ..' if len(names) > MOST else ''}"
+            remedy = say("it has {names} .." if len(names) > MOST else "it has {names}", ", ".join(names[:MOST]))
         if ref.name.name.upper() in FOREIGN and not ref.name.quoted and not exact:
             message, remedy = FOREIGN[ref.name.name.upper()]
             return BindError(message, text=text, offset=ref.at, remedy=remedy)
         if ref.name.quoted and not exact and not nearest(ref.name.name, names):
-            remedy = f"double quotes are for names, strings take single quotes: {string(ref.name.name)}"
+            remedy = say("double quotes are for names, strings take single quotes: {name}", string(ref.name.name))
         if any(_alias_is(ref.name, alias) for alias in self.later):
-            remedy = f"{ref.name.name} is named in the select list, which comes after WHERE: write its expression here"
-        return BindError(f"no column {ref.name.name!r}{where}", text=text, offset=ref.at, remedy=remedy)
+            remedy = say("{name} is named in the select list, which comes after WHERE: write its expression here", ref.name.name)
+        message = say("no column {name!r} in {tables}", ref.name.name, labels) if labels else say("no column {name!r}", ref.name.name)
+        return BindError(message, text=text, offset=ref.at, remedy=remedy)
 
 
 def string(text: str) -> str:
@@ -527,11 +529,11 @@ def nearest_name(word: str, known: Iterable[str], *, dotted: bool = False) -> st
         Empty if none is like it.
     """
     close = meant(word, known)
-    return "" if close is None else f"did you mean {shown_name(close, dotted=dotted)}?"
+    return "" if close is None else suggested(close, dotted=dotted)
 
 
-def shown_name(name: str, *, dotted: bool = False) -> str:
-    """Quote a name for people who are to write it in a query.
+def suggested(name: str, *, dotted: bool = False) -> str:
+    """Phrase that a name may be meant: with quotes, as it is written in a query.
 
     Parameters
     ----------
@@ -542,17 +544,35 @@ def shown_name(name: str, *, dotted: bool = False) -> str:
 
     Returns
     -------
-    shown
-        Between quotes of one or the other kind.
+    remedy
+        ``did you mean x?``, the name between quotes of one or the other kind.
     """
-    parts = name.split(".") if dotted else [name]
-    made = ".".join(quote(part) for part in parts)
-    return made if '"' in made else repr(made)
+    made = dotted_name(name) if dotted else quote(name)
+    return say("did you mean {name}?" if '"' in made else "did you mean {name!r}?", made)
+
+
+def dotted_name(name: str) -> str:
+    """Quote the parts of ``schema.table``, where they need it.
+
+    Parameters
+    ----------
+    name
+        Of a table.
+
+    Returns
+    -------
+    name
+        As it is written in a query.
+    """
+    return ".".join(map(quote, name.split(".")))
 
 
 def _ambiguous(ref: ColumnRef, candidates: list[str], text: str) -> BindError:
     names = list(dict.fromkeys(candidates))
-    several = ", ".join(names) if len(names) > 1 else f"{len(candidates)} columns of {names[0].rpartition('.')[0]}"
+    several = ", ".join(names) if len(names) > 1 else say("{count} columns of {table}", len(candidates), names[0].rpartition(".")[0])
     return BindError(
-        f"column {ref.name.name!r} is ambiguous: {several}", text=text, offset=ref.at, remedy="qualify it, or give an alias to each table"
+        say("column {name!r} is ambiguous: {several}", ref.name.name, several),
+        text=text,
+        offset=ref.at,
+        remedy="qualify it, or give an alias to each table",
     )

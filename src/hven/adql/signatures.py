@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.model.errors import UserError, nearest
+from hven.model.errors import UserError, joined, nearest, say
 from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, MOC, POINT, POLYGON, REGION, STRING, TIMESTAMP, Type
 
 if TYPE_CHECKING:
@@ -199,7 +199,10 @@ def signature(name: str, text: str) -> Signature:
     result = result.strip()
     for word, known in [*((arg.word, ACCEPTS) for arg in args), (result, (*RESULTS, *OF_THE_CALL))]:
         if word not in known:
-            raise UserError(f"{name}{text}: {word!r} is no type", remedy=f"{nearest(word, known)} known: {', '.join(known)}".lstrip())
+            raise UserError(
+                say("{name}{form}: {word!r} is no type", name, text, word),
+                remedy=joined("{one} {other}", filter(None, (nearest(word, known), say("known: {names}", ", ".join(known))))),
+            )
     return Signature(tuple(args), result, f"{name}{text}", RESULTS.get(result))
 
 
@@ -238,5 +241,7 @@ def function(group: str, name: str, *signatures: str, **facts: Any) -> Entry:
         A word is not known.
     """
     if group not in GROUPS:
-        raise UserError(f"{name}: there is no group {group!r} of functions", remedy=f"known: {', '.join(GROUPS)}")
+        raise UserError(
+            say("{name}: there is no group {group!r} of functions", name, group), remedy=say("known: {names}", ", ".join(GROUPS))
+        )
     return Entry(name=name, signatures=tuple(signature(name, text) for text in signatures), group=group, **facts)

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven.jobs import declared
 from hven.jobs._types import Failed, Work
@@ -166,7 +166,10 @@ def _end(site: Site, work: Work, error: BaseException | None) -> None:
         work.discard()
     if not isinstance(error, errors.UserError | Cancelled | errors.Timeout | errors.Overloaded):
         log.error("the job %s failed: %s", job.id, error, exc_info=error)
-    told = {"kind": "transient" if isinstance(error, (*TRANSIENT, OSError, MemoryError)) else "fatal", "message": _message(error, job)}
+    message = errors.say(_message(error, job))
+    told: dict[str, Any] = {"kind": "transient" if isinstance(error, (*TRANSIENT, OSError, MemoryError)) else "fatal", "message": message}
+    if message.values:
+        told["said"] = message.record()
     phase = "ABORTED" if isinstance(error, errors.Timeout) else "ERROR"  # section 2.1.7: out of time is ABORTED
     results = work.results if kept else []
     _ended(site, work, _patiently(lambda: site.store.jobs.finish(job, phase, error=told, progress=work.progress, results=results)))

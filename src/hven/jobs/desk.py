@@ -15,7 +15,7 @@ from urllib.parse import quote
 from hven.jobs import declared
 from hven.jobs._quote import Outlook, outlook
 from hven.jobs._types import FILES, files_in, made
-from hven.model.errors import Conflict, Forbidden, HvenError, NotFound, ParamError, StorageError, Unauthenticated
+from hven.model.errors import Conflict, Forbidden, HvenError, NotFound, ParamError, StorageError, Unauthenticated, say
 from hven.model.params import collect
 from hven.site.store import Job, now
 
@@ -137,7 +137,7 @@ class Desk:
             raise
         if not kept:
             shutil.rmtree(directory(self.site.settings, job.id), ignore_errors=True)
-            message = f"{limits.open:,} jobs of yours have not ended, and more are not kept"
+            message = say("{open:,} jobs of yours have not ended, and more are not kept", limits.open)
             raise Forbidden(message, remedy="let some end, or delete those that are PENDING or HELD")
         if run:
             self._enqueue(job, among=("PENDING",))
@@ -153,7 +153,7 @@ class Desk:
         """
         found = declared.of(self.site.settings, self.kind)
         if found.access != "public" and who.reader.name is None:
-            raise Unauthenticated(f"jobs of the type {self.kind} are for those who have an account here", remedy="log in")
+            raise Unauthenticated(say("jobs of the type {kind} are for those who have an account here", self.kind), remedy="log in")
         return found
 
     def _check(self, kind: Type, params: Params, files: Collection[str]) -> None:
@@ -167,9 +167,11 @@ class Desk:
             try:
                 self._allowed(self.site.store.jobs.one(name), who)
             except NotFound:
-                raise ParamError(f"{role}={name!r:.80} is no job", name=role, remedy="give the id of a job, of any type") from None
+                raise ParamError(
+                    say("{role}={name!r:.80} is no job", role, name), name=role, remedy="give the id of a job, of any type"
+                ) from None
         if len(found) > KIN:
-            raise ParamError(f"{role} names {len(found)} jobs; the limit is {KIN}", name=role)
+            raise ParamError(say("{role} names {count} jobs; the limit is {most}", role, len(found), KIN), name=role)
         return list(dict.fromkeys(found))
 
     def _enqueue(self, job: Job, *, among: Sequence[str]) -> str | None:
@@ -202,13 +204,13 @@ class Desk:
         """
         job = self.site.store.jobs.one(name)
         if job.type != self.kind:
-            raise NotFound(f"there is no job {name!r:.80}")
+            raise NotFound(say("there is no job {name!r:.80}", name))
         self._allowed(job, who)
         return job
 
     def _allowed(self, job: Job, who: Asker) -> None:
         if job.owner is not None and job.owner != who.reader.name and "owner" not in who.reader.groups:
-            raise Forbidden(f"the job {job.id} belongs to somebody else", remedy="log in as its owner")
+            raise Forbidden(say("the job {id} belongs to somebody else", job.id), remedy="log in as its owner")
 
     def children(self, job: Job) -> list[str]:
         """List the jobs that are part of a job.
@@ -269,7 +271,9 @@ class Desk:
         phases = [phase.upper() for phase in params.all("PHASE") if phase]
         for phase in phases:
             if phase not in PHASES:
-                raise ParamError(f"PHASE={phase!r:.40} is no phase", name="PHASE", remedy=f"one of {', '.join(PHASES)}")
+                raise ParamError(
+                    say("PHASE={phase!r:.40} is no phase", phase), name="PHASE", remedy=say("one of {names}", ", ".join(PHASES))
+                )
         after = params.one("AFTER")
         last = min(params.whole("LAST", minimum=1) or most, most)
         since = None if after is None else stamp(moment(after, "AFTER"))
@@ -331,7 +335,7 @@ class Desk:
             raise Conflict("what a job waits for can be changed while it is PENDING only", remedy="make another job")
         if circle:
             raise ParamError(
-                f"the job would wait for itself: {' -> '.join(circle)}", name="DEPENDS_ON", remedy="let one of them go without"
+                say("the job would wait for itself: {circle}", " -> ".join(circle)), name="DEPENDS_ON", remedy="let one of them go without"
             )
 
     def move(self, job: Job, phase: str) -> None:
@@ -357,7 +361,7 @@ class Desk:
                 self._check(declared.of(self.site.settings, self.kind), collect(now_.parameters), files_in(kept))
             done = self._enqueue(job, among=("PENDING", "HELD"))
             if done is None and jobs.one(job.id).phase in FINAL:
-                raise Conflict(f"the job is {jobs.one(job.id).phase} and cannot be run again", remedy="make another job")
+                raise Conflict(say("the job is {phase} and cannot be run again", jobs.one(job.id).phase), remedy="make another job")
         else:
             ended = {"phase": "ABORTED", "ended": now(), "holder": None}
             if not jobs.change(job.id, among=("EXECUTING",), **ended) and jobs.change(job.id, among=OPEN, **ended):
@@ -417,7 +421,9 @@ class Desk:
                 path = directory(self.site.settings, job.id) / item["file"]
                 if path.is_file():
                     return path, item["media_type"]
-        raise NotFound(f"the job has no result {name!r:.80}", remedy=f"it is {job.phase}; a job has results when it is COMPLETED")
+        raise NotFound(
+            say("the job has no result {name!r:.80}", name), remedy=say("it is {phase}; a job has results when it is COMPLETED", job.phase)
+        )
 
     def _keep(self, name: str, params: Params) -> None:
         """Keep the files of a request for the job, durably: its row comes after them."""
@@ -425,7 +431,9 @@ class Desk:
         for part, upload in params.files.items():
             encoded = quote(part, safe="")
             if len(encoded) > LONGEST or encoded.strip(".") == "":
-                raise ParamError(f"a part of the request is called {part!r:.60}", remedy="give it a short name of letters and digits")
+                raise ParamError(
+                    say("a part of the request is called {part!r:.60}", part), remedy="give it a short name of letters and digits"
+                )
             try:
                 made(place, self.site.settings.kept)
                 with (place / encoded).open("wb") as file:
@@ -434,7 +442,7 @@ class Desk:
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
-                message = f"the file {part!r} cannot be kept: {(error.strerror or '').lower()}"
+                message = say("the file {part!r} cannot be kept: {reason}", part, (error.strerror or "").lower())
                 raise StorageError(message, remedy="try again later") from error
 
     def _duration(self, params: Params) -> int | None:
@@ -490,7 +498,7 @@ def moment(text: str, name: str) -> datetime:
     try:
         return datetime.fromisoformat(f"{date}T{_micro(time or '00:00:00')}{'+00:00' if zone in {None, 'Z'} else zone}").astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ParamError(f"{name}={text!r:.60} is no time", name=name, remedy="write 2026-11-20T10:30:00Z") from None
+        raise ParamError(say("{name}={text!r:.60} is no time", name, text), name=name, remedy="write 2026-11-20T10:30:00Z") from None
 
 
 def _micro(time: str) -> str:
@@ -535,7 +543,9 @@ def _wanted(params: Params, name: str, allowed: Sequence[str]) -> str | None:
     if text is None:
         return None
     if text.upper() not in allowed:
-        raise ParamError(f"{name}={text!r:.40} cannot be asked for", name=name, remedy=f"{name}={' or '.join(allowed)}")
+        raise ParamError(
+            say("{name}={text!r:.40} cannot be asked for", name, text), name=name, remedy=say("{name}={values}", name, " or ".join(allowed))
+        )
     return text.upper()
 
 
@@ -544,7 +554,11 @@ def _run_id(params: Params) -> str | None:
     if text is None:
         return None
     if len(text) > RUN_ID or not text.isprintable():
-        raise ParamError(f"RUNID={text!r:.40} cannot be a name of a run", name="RUNID", remedy=f"up to {RUN_ID} printable characters")
+        raise ParamError(
+            say("RUNID={text!r:.40} cannot be a name of a run", text),
+            name="RUNID",
+            remedy=say("up to {most} printable characters", RUN_ID),
+        )
     return text
 
 
@@ -555,5 +569,7 @@ def _kept(params: Params) -> list[tuple[str, str]]:
 def _bounded(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     size = sum(len(name) + len(value) for name, value in pairs)
     if size > VALUES:
-        raise ParamError(f"the parameters have {size:,} characters; the limit is {VALUES:,}", remedy="upload long lists as a table")
+        raise ParamError(
+            say("the parameters have {size:,} characters; the limit is {most:,}", size, VALUES), remedy="upload long lists as a table"
+        )
     return pairs

@@ -30,15 +30,130 @@
              |- Unmergeable  changes do not fit into that snapshot         HTTP 503
 
 Inside, code raises plain meaning; `server.errors` and `cli` map class to status once.
+
+Messages with values are made by `say`: they are texts, and know what they were made of, so that a page tells them in its reader's language.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from string import Formatter
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+class Said(str):
+    """A text for people that knows what it was made of; `say` makes them. As a text it is the finished English.
+
+    Attributes
+    ----------
+    code
+        The English with ``{name}`` for each value, by which catalogues know it.
+    values
+        The values by these names. What of them is `Said` is told in other languages, too; any other stays as it is.
+    """
+
+    __slots__ = ("code", "values")
+    code: str
+    values: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        """Return it with all that it knows."""
+        return self
+
+    def record(self) -> list[Any]:
+        """Return what it was made of as plain JSON; `recorded` reads it.
+
+        Returns
+        -------
+        record
+            Code and values; what is no text and no number is written as text.
+        """
+        plain = (value.record() if isinstance(value, Said) else value for value in self.values.values())
+        return [self.code, *(value if isinstance(value, str | int | float | list) else str(value) for value in plain)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep what it was made of, in other processes as well."""
+        return say, (self.code, *self.values.values())
+
+
+@cache  # templates are in the code
+def _names(code: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(code) if name is not None))
+
+
+def say(code: str, *values: Any) -> Said:
+    """Phrase a message that can be translated: the finished English, which knows its template and values.
+
+    Parameters
+    ----------
+    code
+        The English; with values, ``{name}`` stands for each (``{name!r}``, ``{name:,}`` as in an f-string), and braces are doubled.
+        Without values, it is told as it is.
+    values
+        In the order in which their names come first. An error stands for its message.
+
+    Returns
+    -------
+    text
+        The finished English.
+
+    Raises
+    ------
+    ValueError
+        There are more or fewer values than names.
+    """
+    if isinstance(code, Said):
+        return code
+    named = {}
+    if values:
+        named = dict(zip(_names(code), values, strict=True))
+        for name, value in named.items():
+            if isinstance(value, BaseException):
+                named[name] = say(str(value))
+    said = Said(code.format_map(named) if values else code)
+    said.code, said.values = code, named
+    return said
+
+
+def recorded(record: Sequence[Any]) -> Said:
+    """Restore a text from its `Said.record`.
+
+    Parameters
+    ----------
+    record
+        Code and values, those that were said as such records.
+
+    Returns
+    -------
+    text
+        Equal to the one that was kept.
+    """
+    code, *values = record
+    return say(code, *(recorded(value) if isinstance(value, list) else value for value in values))
+
+
+def joined(code: str, texts: Iterable[str]) -> str:
+    """Join texts so that they can be translated: ``{one}; {other}`` says how two of them are.
+
+    Parameters
+    ----------
+    code
+        As `say` takes it, with two names.
+    texts
+        What of them is no `Said` stays as it is.
+
+    Returns
+    -------
+    text
+        Empty for none.
+    """
+    found = tuple(texts)
+    half = len(found) // 2
+    return say(code, joined(code, found[:half]), joined(code, found[half:])) if half else found[0] if found else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +195,12 @@ class Fault:
 
     def __str__(self) -> str:
         """Write ``file:line:column: message; remedy`` on one line."""
-        head = f"{self.place}: " if str(self.place) else ""
-        tail = f"; {self.remedy}" if self.remedy else ""
-        return f"{head}{self.message}{tail}"
+        return _placed(str(self.place), self.message, self.remedy)
+
+
+def _placed(place: str, message: str, remedy: str) -> str:
+    text = say("{message}; {remedy}", say(message), say(remedy)) if remedy else message
+    return say("{place}: {message}", place, say(text)) if place else text
 
 
 class HvenError(Exception):
@@ -100,12 +218,12 @@ class HvenError(Exception):
 
     def __init__(self, message: str, *, place: Place | None = None, remedy: str = "") -> None:
         super().__init__(message)
-        self.message = message
+        self.message: str = say(message)
         self.place = place or Place()
-        self.remedy = remedy
+        self.remedy: str = say(remedy)
 
     def __str__(self) -> str:
-        return str(Fault(message=self.message, place=self.place, remedy=self.remedy))
+        return _placed(str(self.place), self.message, self.remedy)
 
 
 class UserError(HvenError):
@@ -132,9 +250,7 @@ class QueryError(UserError):
         super().__init__(message, place=place, remedy=remedy)
 
     def __str__(self) -> str:
-        tail = f"; {self.remedy}" if self.remedy else ""
-        head = f"{self.place}: " if str(self.place) else f"line {self.line}, column {self.column}: "
-        return f"{head}{self.message}{tail}"
+        return _placed(str(self.place) or say("line {line}, column {column}", self.line, self.column), self.message, self.remedy)
 
 
 class ParseError(QueryError):
@@ -287,4 +403,4 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
         Empty if none is like it.
     """
     close = meant(word, known, cutoff)
-    return f"did you mean {close!r}?" if close is not None else ""
+    return say("did you mean {name!r}?", close) if close is not None else ""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NoReturn
 
 from hven.model import literal, units
-from hven.model.errors import ParseError
+from hven.model.errors import ParseError, joined, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,11 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """Name the parameters that are nearest to a wrong one."""
     close = difflib.get_close_matches(word.lower(), known, 3, 0.6)
     close += [name for name in known if word.lower() in name.split("_") and name not in close][:3]
-    return f"did you mean {' or '.join(close[:3])}?" if close else f"known: {', '.join(list(known)[:12])} .."
+    return (
+        say("did you mean {names}?", joined("{one} or {other}", close[:3]))
+        if close
+        else say("known: {names} ..", ", ".join(list(known)[:12]))
+    )
 
 
 def read(text: str) -> tuple[Clause, ...]:
@@ -75,14 +79,14 @@ def read(text: str) -> tuple[Clause, ...]:
             return tuple(clauses)
         name = _NAME.match(text, at)
         if name is None:
-            _fail(f"a name of a parameter was expected, not {text[at]!r}", text, at, "write name=value")
+            _fail(say("a name of a parameter was expected, not {sign!r}", text[at]), text, at, "write name=value")
         operator = _OPERATOR.match(text, name.end())
         if operator is None:
             _fail(
-                f"{name[0]} has no value",
+                say("{name} has no value", name[0]),
                 text,
                 name.end(),
-                f"write {name[0]}=value; a value with blanks stands in quotes: target_name='1P Halley'",
+                say("write {name}=value; a value with blanks stands in quotes: target_name='1P Halley'", name[0]),
             )
         at = operator.end()
         values: list[Word] = []
@@ -127,7 +131,7 @@ def field(text: str) -> tuple[Word, ...]:
         if at == len(text):
             return tuple(words)
         if text[at] != ",":
-            _fail(f"a comma was expected, not {text[at]!r}", text, at, "part values by commas")
+            _fail(say("a comma was expected, not {sign!r}", text[at]), text, at, "part values by commas")
         at += 1
 
 
@@ -135,7 +139,7 @@ def _value(text: str, at: int) -> tuple[Word, int]:
     if at < len(text) and text[at] in "\"'":
         end = text.find(text[at], at + 1)
         if end < 0:
-            _fail("a quote is not closed", text, at, f"end the value with {text[at]}")
+            _fail("a quote is not closed", text, at, say("end the value with {quote}", text[at]))
         return Word(text[at + 1 : end], at + 1, quoted=True), end + 1
     end = at
     while end < len(text) and text[end] not in _BETWEEN + ",":
@@ -152,10 +156,10 @@ def span(word: Word, op: str, text: str) -> tuple[Word | None, Word | None]:
         shut = replace(word, closed="=" in op)
         return {">": (shut, None), ">=": (shut, None), "<": (None, shut), "<=": (None, shut)}.get(op, (word, word))
     if op not in {"=", "!="}:
-        _fail(f"{op} takes one value, not a range", text, word.at, "write = before a range")
+        _fail(say("{op} takes one value, not a range", op), text, word.at, "write = before a range")
     first, _, last = word.text.partition(sign)
     if not first.strip() and not last.strip():
-        _fail("a range without ends", text, word.at, f"give at least one: 10{sign} or {sign}20")
+        _fail("a range without ends", text, word.at, say("give at least one: 10{sign} or {sign}20", sign))
     ends = (Word(first, word.at), Word(last, word.at + len(first) + len(sign)))
     return ends[0] if first.strip() else None, ends[1] if last.strip() else None
 
@@ -171,7 +175,7 @@ def number(word: Word, text: str) -> tuple[int | float, str]:
     """Read a number and its unit, ``''`` if it has none; a whole number keeps its digits."""
     found = _NUMBER.fullmatch(word.text)
     if found is None:
-        _fail(f"{word.text!r} is no number", text, word.at, "a number, perhaps with a unit: 2.5, 1e14, 2um; ranges: 1/2, ..2um")
+        _fail(say("{text!r} is no number", word.text), text, word.at, "a number, perhaps with a unit: 2.5, 1e14, 2um; ranges: 1/2, ..2um")
     unit = found[2].replace("µ", "u").replace("μ", "u").replace("Å", "Angstrom").replace("°", "deg")
     if unit:
         try:
@@ -218,7 +222,12 @@ def _about(word: Word, text: str, *, stamps: bool) -> tuple[End, End]:
     except (ValueError, OverflowError):
         unit = ""
     if not unit or value < 0:
-        _fail(f"{around.strip()!r} is no length of time", text, word.at + len(given) + 1, "write T~30 min; units: s, min, h, d, yr")
+        _fail(
+            say("{text!r} is no length of time", around.strip()),
+            text,
+            word.at + len(given) + 1,
+            "write T~30 min; units: s, min, h, d, yr",
+        )
     return End(value=_as(first, stamps)), End(value=_as(last, stamps), closed=begin == end)
 
 
@@ -233,7 +242,7 @@ def _moment(word: Word, text: str) -> tuple[datetime, datetime]:
             exact = datetime(1970, 1, 1) + timedelta(days=days - 2_440_587.5)  # noqa: DTZ001  (UTC throughout)
             return exact, exact
     remedy = "write 2004, 2004-01, 2004-01-31, 2004-031, 2004-01-31T12:00:00, a Julian date, or 53000mjd"
-    raise ParseError(f"{word.text!r} is no date", text=text, offset=word.at, remedy=remedy)
+    raise ParseError(say("{text!r} is no date", word.text), text=text, offset=word.at, remedy=remedy)
 
 
 def _days(value: float, unit: str) -> float | None:

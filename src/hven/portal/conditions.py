@@ -32,7 +32,7 @@ from hven.adql.tree import (
     conjunction,
 )
 from hven.model import units
-from hven.model.errors import NotFound, ParseError, SourceError
+from hven.model.errors import NotFound, ParseError, SourceError, joined, say
 from hven.model.table import JD, Column, Table, dated
 from hven.model.types import STRING, TIMESTAMP, Type
 from hven.portal._condition_words import Clause, End, Word, field, nearest, number, read, span, when
@@ -114,7 +114,7 @@ def find_tables(ask: Callable[[str], Iterable[Mapping[str, Any]]], names: Sequen
     for row in _rows(ask(_COLUMNS.format(listed)), "columns", "table_name", "column_name", "datatype"):
         columns.setdefault(str(row["table_name"]), []).append(_column(row))
     if lacking := [name for name in found if not columns[name]]:
-        raise NotFound(f"there is no table {', '.join(lacking)} here", remedy="names are those of TAP_SCHEMA.tables")
+        raise NotFound(say("there is no table {names} here", ", ".join(lacking)), remedy="names are those of TAP_SCHEMA.tables")
     return tuple(dated(Table(schema=name.rpartition(".")[0], name=name.rpartition(".")[2], columns=tuple(columns[name]))) for name in found)
 
 
@@ -125,7 +125,7 @@ def _rows(answer: Iterable[Mapping[str, Any]], table: str, *needed: str) -> Iter
         if lacking := [name for name in needed if found.get(name) is None]:
             there = ", ".join(found)[:100]
             raise SourceError(
-                f"TAP_SCHEMA.{table} answers without {', '.join(lacking)}: it gives {there}",
+                say("TAP_SCHEMA.{table} answers without {names}: it gives {there}", table, ", ".join(lacking), there),
                 remedy="look whether the address is that of a TAP service",
             )
         yield found
@@ -170,17 +170,24 @@ def translate(text: str, tables: Sequence[Table], *, unknown: bool = False) -> A
     notes: list[str] = []
     for clause in clauses:
         if clause.name.lower() not in known:
-            raise ParseError(f"no parameter {clause.name}", text=text, offset=clause.at, remedy=nearest(clause.name, sorted(known)))
+            raise ParseError(
+                say("no parameter {name}", clause.name), text=text, offset=clause.at, remedy=nearest(clause.name, sorted(known))
+            )
     asked: list[tuple[Table, list[Expr]]] = []
     for table in tables:
         own = _offered([table])
         lacking = [clause.name for clause in clauses if clause.name.lower() not in own]
         if lacking:
-            notes.append(f"{table.qualified} has no {', '.join(lacking)}: not asked")
+            notes.append(say("{table} has no {names}: not asked", table.qualified, ", ".join(lacking)))
             continue
         asked.append((table, [_Translation(text, table, unknown=unknown).condition(clause) for clause in clauses]))
     if not asked:
-        raise ParseError("no table has all of these parameters", text=text, offset=clauses[0].at if clauses else 0, remedy="; ".join(notes))
+        raise ParseError(
+            "no table has all of these parameters",
+            text=text,
+            offset=clauses[0].at if clauses else 0,
+            remedy=joined("{one}; {other}", notes),
+        )
     if clauses and not unknown:
         notes.append(_HAND.format(", ".join(dict.fromkeys(clause.name for clause in clauses))))
     return Asked(query=_query(asked), tables=tuple(table.qualified for table, _ in asked), notes=tuple(notes))
@@ -211,7 +218,7 @@ def condition(table: Table, name: str, op: str, value: str) -> Expr:
         No such parameter, or a value that is none; the place is that in `value`.
     """
     if name.lower() not in (known := _offered([table])):
-        raise ParseError(f"no parameter {name}", text=name, offset=0, remedy=nearest(name, sorted(known)))
+        raise ParseError(say("no parameter {name}", name), text=name, offset=0, remedy=nearest(name, sorted(known)))
     translation = _Translation(value, table, unknown=False)
     clause = Clause(name, op, field(value), 0)
     if [word.text.lower() for word in clause.values if not word.quoted] == ["null"]:
@@ -298,11 +305,15 @@ class _Translation:
                 return Between(_name(column), Literal(low.value), Literal(high.value))
             return conjunction(*_above(column, low), *_below(column, high)) or IsNull(_name(column), negated=True)
         if clause.op not in {"=", "!="}:
-            self._fail(f"{clause.name} is text, and {clause.op} compares numbers and dates", clause.at, f"write {clause.name}=...")
+            self._fail(
+                say("{name} is text, and {op} compares numbers and dates", clause.name, clause.op),
+                clause.at,
+                say("write {name}=...", clause.name),
+            )
         name, text = column.name.lower(), word.text
         if column.type.is_boolean:
             if text.lower() not in _FLAGS:
-                self._fail(f"{text!r} is neither true nor false", word.at, "write true or false")
+                self._fail(say("{text!r} is neither true nor false", text), word.at, "write true or false")
             return Compare("=", _name(column), Literal(_FLAGS[text.lower()]))
         if name in LISTS and "*" not in text:
             return _true("IVO_HASHLIST_HAS", _name(column), Literal(text))
@@ -318,7 +329,7 @@ class _Translation:
 
     def _of_pair(self, name: str, first: Column, last: Column, word: Word, clause: Clause) -> Expr:
         if not (first.type.is_numeric or first.type.is_timestamp):
-            self._fail(f"{clause.name} is no number and no time here", clause.at)
+            self._fail(say("{name} is no number and no time here", clause.name), clause.at)
         if _goes_round(name, first) and clause.op in {"=", "!="}:
             return self._around(first, last, word, clause)
         low, high = self._bounds(first, word, clause)
@@ -366,7 +377,7 @@ class _Translation:
         else:
             ends = self._measured(column, low, high)
         if ordered and ends[0] is not None and ends[1] is not None and _backwards(ends[0], ends[1]):
-            self._fail(f"{clause.name}: {word.text} ends before it begins", word.at, "write the smaller value first")
+            self._fail(say("{name}: {text} ends before it begins", clause.name, word.text), word.at, "write the smaller value first")
         return ends
 
     def _measured(self, column: Column, low: Word | None, high: Word | None) -> tuple[End | None, End | None]:
@@ -397,11 +408,11 @@ class _Translation:
             if units.convertible(want, "Hz"):
                 factor, inverse = units.spectral(unit, want)
                 if inverse and value == 0:
-                    self._fail(f"0 {unit} is no wavelength", at, "leave the end open: ..2um")
+                    self._fail(say("0 {unit} is no wavelength", unit), at, "leave the end open: ..2um")
                 return (factor / value if inverse else factor * value), inverse
             units.factor(unit, want)
         except ValueError as error:
-            self._fail(str(error), at, f"{column.name} is in {want}" if want else f"{column.name} has no unit")
+            self._fail(str(error), at, say("{name} is in {want}", column.name, want) if want else say("{name} has no unit", column.name))
         raise AssertionError
 
     def _fail(self, message: str, at: int, remedy: str = "") -> NoReturn:

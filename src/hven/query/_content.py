@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from hven import formats
 from hven.model import plugins
-from hven.model.errors import SourceError, TooLarge
+from hven.model.errors import SourceError, TooLarge, say
 from hven.model.table import Constant, Table
 from hven.sources import Context, Reject, filekinds
 
@@ -54,7 +54,9 @@ def kind_of(path: Path) -> str:
         return "votable"
     other = "compressed twice" if start.startswith(b"\x1f\x8b") else "JSON" if found == "json" else filekinds.other(start)
     if other:
-        raise SourceError(f"it is {other}, not a table", remedy="save the table as VOTable, FITS, Parquet or CSV, compressed once at most")
+        raise SourceError(
+            say("it is {what}, not a table", say(other)), remedy="save the table as VOTable, FITS, Parquet or CSV, compressed once at most"
+        )
     if found is None:
         raise SourceError("it is no table of a known kind", remedy="VOTable, FITS, Parquet, Arrow, CSV or other delimited text")
     return "csv"
@@ -87,7 +89,7 @@ def table_in(path: Path, like: Iterable[Column] = (), most: int = _MOST) -> Iter
     if kind in {"votable", "arrow"}:
         reader = formats.load(kind).read
         if reader is None:  # pragma: no cover  (both have one)
-            raise SourceError(f"{kind} cannot be read")
+            raise SourceError(say("{kind} cannot be read", kind))
         with path.open("rb") as file:
             found = reader(file)
             head = found.head
@@ -111,7 +113,7 @@ def table_in(path: Path, like: Iterable[Column] = (), most: int = _MOST) -> Iter
 def _nothing_left(names: Iterable[str], table: Table) -> None:
     for name in names:
         if all(column.name != name for column in table.columns):
-            raise SourceError(f"column {name!r} is of a type that a table cannot hold", remedy="leave it out, or take it apart")
+            raise SourceError(say("column {name!r} is of a type that a table cannot hold", name), remedy="leave it out, or take it apart")
 
 
 def _source(kind: str, path: Path, context: Context, **options: object) -> Source:
@@ -146,7 +148,7 @@ def _fitting(path: Path, like: Iterable[Column]) -> Source:
 def _note(wrong: dict[str, str], reject: Reject) -> None:
     """Keep which column a value does not fit (of a row one at least), and what would hold it."""
     if reject.column is None:
-        raise SourceError(f"row {reject.row}: {reject.reason}")
+        raise SourceError(say("row {row}: {reason}", reject.row, say(reject.reason)))
     if wrong.get(reject.column) != "string":
         wrong[reject.column] = "float64" if _is_number(reject.value or "") else "string"
 
@@ -167,7 +169,8 @@ def _check_promise(path: Path, kind: str, most: int) -> None:
         size = promised(file)
     if size > most:
         raise TooLarge(
-            f"the upload's values take {size:,} bytes unpacked; the limit is {most:,}", remedy="send fewer columns or rows at a time"
+            say("the upload's values take {size:,} bytes unpacked; the limit is {most:,}", size, most),
+            remedy="send fewer columns or rows at a time",
         )
 
 
@@ -178,7 +181,7 @@ def _parquet_names(path: Path) -> list[str]:
     try:
         return list(pq.read_schema(path).names)
     except (pa.ArrowException, ValueError, OSError) as error:  # names may be no UTF-8
-        raise SourceError(f"no readable Parquet file: {error}") from error
+        raise SourceError(say("no readable Parquet file: {message}", error)) from error
 
 
 _PASSES = 6  # over text, to find types that fit; then every column is text

@@ -19,7 +19,7 @@ from hven.adql.text import write
 from hven.adql.tree import Compare, Ident, Join, Meta, TableRef
 from hven.engines import Execution, Limits, Memory, Plan
 from hven.engines.gather import Gathering, Room, asked, column_of
-from hven.model.errors import TooLarge
+from hven.model.errors import TooLarge, say
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN
 from hven.query._parts import JoinKey, replaced, survey
@@ -279,8 +279,14 @@ class MixedExecution(Gathering):
     def _too_much(self, ask: Ask) -> TooLarge:
         limits = self._plan.limits
         return TooLarge(
-            f"the query joins tables of two engines, and more than {limits.copy_rows:,} rows or {limits.copy_bytes:,} bytes of "
-            f"{ask.table.qualified} would have to be copied from {ask.engine} to {self._plan.host}",
+            say(
+                "the query joins tables of two engines, and more than {copy_rows:,} rows or {copy_bytes:,} bytes of {table} would have to be copied from {engine} to {host}",
+                limits.copy_rows,
+                limits.copy_bytes,
+                ask.table.qualified,
+                ask.engine,
+                self._plan.host,
+            ),
             remedy="narrow that table by a condition of its own or by a key of a small one (EXPLAIN says what is copied); "
             "the service's owner can move both collections into one engine (hven move) or raise limits.copy_rows and limits.copy_bytes",
         )

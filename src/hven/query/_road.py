@@ -12,7 +12,7 @@ from hven.adql.functions import NAMED
 from hven.adql.tree import walk
 from hven.engines import Limits, Live, Memory, Snapshot
 from hven.model.clock import counted
-from hven.model.errors import BindError, HvenError, ParseError, Replaced, StorageError, TooLarge
+from hven.model.errors import BindError, HvenError, ParseError, Replaced, StorageError, TooLarge, say
 from hven.query import _mixed as mixed
 from hven.query import resolver
 from hven.query._origin import origins
@@ -108,7 +108,7 @@ def run(
     holdings = past.holdings if past is not None else site.current() if holdings is None else holdings
     if isinstance(query, str) and len(query) > limits.text:
         raise TooLarge(
-            f"the query has {len(query):,} characters; the limit is {limits.text:,}",
+            say("the query has {count:,} characters; the limit is {most:,}", len(query), limits.text),
             remedy="upload long lists as a table and join it",
         )
     reach = holdings.reach(who, policies)
@@ -174,7 +174,9 @@ def _replaced(error: StorageError, relations: Mapping[str, Relation], site: Site
     try:
         for name, relation in relations.items():
             if isinstance(relation, Snapshot) and not site.store.keeps(relation):
-                return Replaced(f"the rows of {name} were replaced or removed while this query waited", remedy="ask again", seconds=1)
+                return Replaced(
+                    say("the rows of {name} were replaced or removed while this query waited", name), remedy="ask again", seconds=1
+                )
     except HvenError:
         return error
     return error

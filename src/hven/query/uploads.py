@@ -19,7 +19,7 @@ import pyarrow as pa
 from hven.adql.reserved import RESERVED
 from hven.formats import Info
 from hven.model.clock import check, counted
-from hven.model.errors import Forbidden, ParamError, SourceError, StorageError, TooLarge, UserError
+from hven.model.errors import Forbidden, ParamError, SourceError, StorageError, TooLarge, UserError, say
 from hven.model.table import Table, distinct
 from hven.query._content import table_in
 from hven.sources import remote
@@ -83,26 +83,37 @@ def pairs(values: Iterable[str]) -> list[Pair]:
             name, comma, uri = (part.strip() for part in text.partition(","))
             if not comma or not uri:
                 raise _refused(
-                    f"UPLOAD={text.strip()!r:.120} is no pair of name and address", "UPLOAD=mine,param:PART or UPLOAD=mine,https://..."
+                    say("UPLOAD={text!r:.120} is no pair of name and address", text.strip()),
+                    "UPLOAD=mine,param:PART or UPLOAD=mine,https://...",
                 )
             _check_name(name)
             if name.lower() in found:
-                raise _refused(f"UPLOAD gives two tables called {name!r}", "names must differ, and not in case alone")
+                raise _refused(say("UPLOAD gives two tables called {name!r}", name), "names must differ, and not in case alone")
             if uri.partition(":")[0].lower() not in {"param", "http", "https"}:
-                raise _refused(f"UPLOAD: {uri!r:.120} cannot be fetched", "param:PART (sent with the request), http://... or https://...")
+                raise _refused(
+                    say("UPLOAD: {uri!r:.120} cannot be fetched", uri), "param:PART (sent with the request), http://... or https://..."
+                )
             found[name.lower()] = Pair(name=name, uri=uri)
     if len(found) > MOST:
-        raise _refused(f"UPLOAD gives {len(found)} tables; the limit is {MOST}", "ask in several queries")
+        raise _refused(say("UPLOAD gives {count} tables; the limit is {most}", len(found), MOST), "ask in several queries")
     return list(found.values())
 
 
 def _check_name(name: str) -> None:
     if name.lower().startswith(f"{SCHEMA.lower()}."):
-        raise _refused(f"UPLOAD names its table {name!r:.120}", f"leave {SCHEMA} out: UPLOAD={name.partition('.')[2]:.80},...")
+        raise _refused(
+            say("UPLOAD names its table {name!r:.120}", name),
+            say("leave {schema} out: UPLOAD={name:.80},...", SCHEMA, name.partition(".")[2]),
+        )
     if not _NAME.fullmatch(name) or len(name) > 128:
-        raise _refused(f"UPLOAD names its table {name!r:.120}, which is no ADQL identifier", "a letter, then letters, digits and _")
+        raise _refused(
+            say("UPLOAD names its table {name!r:.120}, which is no ADQL identifier", name), "a letter, then letters, digits and _"
+        )
     if name.upper() in RESERVED:
-        raise _refused(f"UPLOAD names its table {name!r}, which is a reserved word of ADQL", f"another name, such as my_{name.lower()}")
+        raise _refused(
+            say("UPLOAD names its table {name!r}, which is a reserved word of ADQL", name),
+            say("another name, such as my_{name}", name.lower()),
+        )
 
 
 def _refused(message: str, remedy: str) -> ParamError:
@@ -173,8 +184,8 @@ def read(
             except TooLarge:
                 raise
             except UserError as error:
-                line = f"line {error.place.line}: " if error.place.line is not None else ""
-                raise SourceError(f"the upload {pair.name!r} cannot be read: {line}{error.message}", remedy=error.remedy) from error
+                message = say("line {line}: {message}", error.place.line, error.message) if error.place.line is not None else error.message
+                raise SourceError(say("the upload {name!r} cannot be read: {message}", pair.name, message), remedy=error.remedy) from error
             left -= used
             table = table.having(schema=SCHEMA, name=pair.name)
             found[table.qualified] = (table, rows)
@@ -208,7 +219,7 @@ def _place() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="hven-upload-", ignore_cleanup_errors=True)
     except OSError as error:
-        raise StorageError(f"there is no place for uploads: {error.strerror}", remedy="try again later") from error
+        raise StorageError(say("there is no place for uploads: {reason}", error.strerror), remedy="try again later") from error
 
 
 class _Room:
@@ -224,7 +235,8 @@ class _Room:
 
     def full(self) -> TooLarge:
         return TooLarge(
-            f"the uploads have more than {self.limit:,} bytes (unpacked), which is the limit", remedy="send fewer columns or rows at a time"
+            say("the uploads have more than {most:,} bytes (unpacked), which is the limit", self.limit),
+            remedy="send fewer columns or rows at a time",
         )
 
 
@@ -238,10 +250,14 @@ def _gathered(name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, m
             size += batch.nbytes
             rows += batch.num_rows
             if rows > most_rows:
-                raise TooLarge(f"the upload {name!r} has more than {most_rows:,} rows, which is the limit", remedy="send it in parts")
+                raise TooLarge(
+                    say("the upload {name!r} has more than {most:,} rows, which is the limit", name, most_rows),
+                    remedy="send it in parts",
+                )
             if size > most:
                 raise TooLarge(
-                    f"the upload {name!r} takes more than {most:,} bytes in memory", remedy="send fewer columns or rows at a time"
+                    say("the upload {name!r} takes more than {most:,} bytes in memory", name, most),
+                    remedy="send fewer columns or rows at a time",
                 )
             if batch.num_rows:
                 batch.validate(full=True)
@@ -267,24 +283,31 @@ def check_columns(table: Table) -> None:
     if not table.columns:
         raise SourceError("it has no columns")
     if len(table.columns) > MOST_COLUMNS:
-        raise SourceError(f"it has {len(table.columns):,} columns; the limit is {MOST_COLUMNS:,}", remedy="send those that the query needs")
+        raise SourceError(
+            say("it has {count:,} columns; the limit is {most:,}", len(table.columns), MOST_COLUMNS),
+            remedy="send those that the query needs",
+        )
     seen: dict[str, str] = {}
     for column in table.columns:
         name = column.name
         if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
-            why = (
-                "is empty"
+            message = (
+                "the name of a column, {name!r:.80}, is empty"
                 if not name.strip()
-                else "begins or ends with a blank"
+                else "the name of a column, {name!r:.80}, begins or ends with a blank"
                 if name != name.strip()
-                else "cannot be written in a query"
+                else "the name of a column, {name!r:.80}, cannot be written in a query"
             )
-            raise SourceError(f"the name of a column, {name!r:.80}, {why}", remedy="rename it")
+            raise SourceError(say(message, name), remedy="rename it")
         other = seen.get(name.lower())
         seen[name.lower()] = name
         if other is not None:
-            how = "have the same name" if other == name else f"differ in case alone ({other!r})"
-            raise SourceError(f"two columns {how}: {name!r:.80}", remedy="rename one")
+            message = (
+                say("two columns have the same name: {name!r:.80}", name)
+                if other == name
+                else say("two columns differ in case alone ({other!r}): {name!r:.80}", other, name)
+            )
+            raise SourceError(message, remedy="rename one")
 
 
 # --- from the request or from afar to a plain file --------------------------------------------------------------
@@ -310,8 +333,11 @@ def _part(pair: Pair, files: Mapping[str, Upload | Path]) -> Upload | Path:
     if exact is None and len(close) == 1:
         exact = close[0]
     if exact is None:
-        there = ", ".join(sorted(files)) or "none; a file goes with a POST of multipart/form-data"
-        raise _refused(f"UPLOAD={pair.name},{pair.uri:.120}: the request has no file {part!r:.80}", f"its files: {there:.200}")
+        there = ", ".join(sorted(files)) or say("none; a file goes with a POST of multipart/form-data")
+        raise _refused(
+            say("UPLOAD={name},{uri:.120}: the request has no file {part!r:.80}", pair.name, pair.uri, part),
+            say("its files: {there:.200}", there),
+        )
     return exact
 
 
@@ -328,14 +354,14 @@ def _fetched(pair: Pair, place: Path, room: _Room, until: float, settings: Setti
             allow_private=settings.allow_private,
         )
     except remote.Private as error:  # which number is behind a name of the own network is nobody's business
-        message = f"UPLOAD {pair.name}: the address, or one that it leads to, is not on the public internet"
-        raise Forbidden(message, remedy=f"send the file with the request: UPLOAD={pair.name},param:PART") from error
+        message = say("UPLOAD {name}: the address, or one that it leads to, is not on the public internet", pair.name)
+        raise Forbidden(message, remedy=say("send the file with the request: UPLOAD={name},param:PART", pair.name)) from error
     except TooLarge as error:
         raise room.full() from error
     except Forbidden as error:
-        raise Forbidden(f"UPLOAD {pair.name}: {error.message}", remedy=error.remedy) from error
+        raise Forbidden(say("UPLOAD {name}: {message}", pair.name, error.message), remedy=error.remedy) from error
     except UserError as error:
-        raise SourceError(f"UPLOAD {pair.name}: {error.message}", remedy=error.remedy) from error
+        raise SourceError(say("UPLOAD {name}: {message}", pair.name, error.message), remedy=error.remedy) from error
 
 
 def _unpacked(name: str, path: Path, plain: Path, room: _Room) -> Path:
@@ -363,7 +389,7 @@ def _copied(name: str, stream: BinaryIO, plain: Path, room: _Room) -> Path:
                 room.take(len(data))
                 file.write(data)
     except OSError as error:
-        raise StorageError(f"the upload {name!r} cannot be kept: {error.strerror}", remedy="try again later") from error
+        raise StorageError(say("the upload {name!r} cannot be kept: {reason}", name, error.strerror), remedy="try again later") from error
     return plain
 
 
@@ -386,7 +412,7 @@ def _piece(opened: Any, name: str, packing: str | None) -> bytes:
         return cast("bytes", opened.read(_CHUNK))
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, pa.ArrowException, MemoryError) as error:
         raise SourceError(
-            f"the upload {name!r} is damaged: its {packing} stream breaks off or is broken", remedy="send it again"
+            say("the upload {name!r} is damaged: its {packing} stream breaks off or is broken", name, packing), remedy="send it again"
         ) from error
 
 

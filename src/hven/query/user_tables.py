@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from hven.adql.reserved import RESERVED
 from hven.descriptor.tables import find_position
 from hven.model import units
-from hven.model.errors import Cancelled, Conflict, NotFound, ParamError, SourceError, Unauthenticated
+from hven.model.errors import Cancelled, Conflict, NotFound, ParamError, SourceError, Unauthenticated, say
 from hven.query import uploads
 from hven.site import USER_SCHEMA
 from hven.site.store import Record, check_room, now
@@ -57,13 +57,17 @@ def name_of(given: str) -> str:
     """
     schema, dot, name = given.strip().rpartition(".")
     if dot and schema.lower() != USER_SCHEMA:
-        raise ParamError(f"{given!r:.120} is no table of yours", remedy=f"your tables are in {USER_SCHEMA}: {USER_SCHEMA}.{name:.64}")
+        raise ParamError(
+            say("{given!r:.120} is no table of yours", given),
+            remedy=say("your tables are in {schema}: {schema}.{name:.64}", USER_SCHEMA, name),
+        )
     if not _NAME.fullmatch(name) or len(name) > LONGEST:
         raise ParamError(
-            f"{name!r:.120} cannot be the name of a table", remedy=f"a letter, then letters, digits and _; {LONGEST} characters at most"
+            say("{name!r:.120} cannot be the name of a table", name),
+            remedy=say("a letter, then letters, digits and _; {most} characters at most", LONGEST),
         )
     if name.upper() in RESERVED:
-        raise ParamError(f"{name!r} is a reserved word of ADQL", remedy=f"another name, such as my_{name.lower()}")
+        raise ParamError(say("{name!r} is a reserved word of ADQL", name), remedy=say("another name, such as my_{name}", name.lower()))
     return name
 
 
@@ -195,7 +199,10 @@ def index(site: Site, who: Reader, name: str, column: str, *, unique: bool = Fal
         change = wanted.having(indexed=True, unique=unique or wanted.unique)
         table = record.table.having(columns=tuple(change if item is wanted else item for item in record.table.columns))
         if not (change.type.is_string or change.type.is_timestamp or change.type.is_numeric):
-            raise ParamError(f"the column {change.name!r:.80} cannot be indexed: it is {change.type}", remedy="a number, a text or a time")
+            raise ParamError(
+                say("the column {name!r:.80} cannot be indexed: it is {type}", change.name, change.type),
+                remedy="a number, a text or a time",
+            )
 
         def rows() -> Iterator[pa.RecordBatch]:
             for batch in site.engine.read(record.snapshot):
@@ -249,7 +256,7 @@ def found(site: Site, who: Reader, name: str) -> Record:
     for record, _ in site.store.user_tables.of(_owner(who)):
         if record.table.name.lower() == name.lower():
             return record
-    raise NotFound(f"you have no table {name!r:.120}")
+    raise NotFound(say("you have no table {name!r:.120}", name))
 
 
 def sweep(site: Site) -> int:
@@ -302,7 +309,9 @@ def _held(site: Site, owner: str, name: str) -> Iterator[None]:
         try:
             stack.enter_context(site.store.leases.held(f"table of {owner}: {name.lower()}", what=f"a change of {USER_SCHEMA}.{name}"))
         except Conflict:
-            raise Conflict(f"{USER_SCHEMA}.{name} is being changed by another request", remedy="try again when that is done") from None
+            raise Conflict(
+                say("{schema}.{name} is being changed by another request", USER_SCHEMA, name), remedy="try again when that is done"
+            ) from None
         yield
 
 
@@ -331,7 +340,9 @@ def _column(table: Table, given: str) -> Column:
     for column in table.columns:
         if column.name == name or (not quoted and column.name.lower() == name.lower()):
             return column
-    raise ParamError(f"{table.qualified} has no column {name!r:.80}", name="index", remedy=f"its columns: {_names(table)}")
+    raise ParamError(
+        say("{table} has no column {name!r:.80}", table.qualified, name), name="index", remedy=say("its columns: {names}", _names(table))
+    )
 
 
 def _store(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) -> Table:
@@ -377,7 +388,7 @@ def _check_unique(site: Site, table: Table, snapshot: Snapshot) -> None:
             twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
             examples = ", ".join(repr(value) for value in twice[:SHOWN].to_pylist())
             raise SourceError(
-                f"column {column.name!r:.80}: values come more than once, and must not: {examples:.200}",
+                say("column {name!r:.80}: values come more than once, and must not: {examples:.200}", column.name, examples),
                 remedy="send each once, or index the column without unique",
             )
 
@@ -388,9 +399,12 @@ def _fitted(given: Table, rows: pa.Table, table: Table) -> pa.Table:
     there = {column.name.lower(): column for column in given.columns}
     strange = [column.name for low, column in there.items() if low not in known]
     if strange:
-        more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
         listed = ", ".join(repr(name)[:80] for name in strange[:SHOWN])
-        raise SourceError(f"{table.qualified} has no column {listed}{more}; nothing was added", remedy=f"its columns: {_names(table)}")
+        listed = say("{shown} and {count} more", listed, len(strange) - SHOWN) if len(strange) > SHOWN else listed
+        raise SourceError(
+            say("{table} has no column {names}; nothing was added", table.qualified, listed),
+            remedy=say("its columns: {names}", _names(table)),
+        )
     columns = []
     for low, column in known.items():
         try:
@@ -398,8 +412,15 @@ def _fitted(given: Table, rows: pa.Table, table: Table) -> pa.Table:
             columns.append(values.cast(column.type.arrow))
         except pa.ArrowException as error:
             raise SourceError(
-                f"column {column.name!r:.80} is {there[low].type}, and in {table.qualified} it is {column.type}: {error}; nothing was added",
-                remedy=f"send {column.type}",
+                say(
+                    "column {name!r:.80} is {type}, and in {table} it is {wanted}: {message}; nothing was added",
+                    column.name,
+                    there[low].type,
+                    table.qualified,
+                    column.type,
+                    error,
+                ),
+                remedy=say("send {type}", column.type),
             ) from error
     return pa.Table.from_arrays(columns, schema=table.arrow)
 

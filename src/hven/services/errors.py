@@ -42,7 +42,7 @@ STATUS: tuple[tuple[type[BaseException], int], ...] = (
 )
 _PATH = re.compile(r"(?<![\w/.:])/(?:[^/\s:'\"]+/)+(?=[^/\s])|(?<=:)//+(?:[^/\s:'\"]+/)+")  # all of an absolute path but the file's name
 CHALLENGE = 'Basic realm="hven", charset="UTF-8", Bearer realm="hven"'  # RFC 9110 section 11.6.1
-OURS = "this is a fault of the service; its owner finds it in the log under the request's id"
+OURS = "something went wrong; this is a fault of the service; its owner finds it in the log under the request's id"
 
 _MACHINE = {
     errno.ENOSPC,
@@ -103,12 +103,13 @@ def message_of(error: BaseException, request_id: str = "") -> str:
     if isinstance(error, errors.HvenError):
         text = str(error)
     elif _shortage(error):
-        text = f"the service cannot do this now: {((isinstance(error, OSError) and error.strerror) or '').lower()}; try again later"
+        why = ((isinstance(error, OSError) and error.strerror) or "").lower()
+        text = errors.say("the service cannot do this now: {reason}; try again later", errors.say(why))
     else:
-        text = f"something went wrong; {OURS}"
-    if isinstance(error, errors.StorageError):
+        text = errors.say(OURS)
+    if isinstance(error, errors.StorageError) and _PATH.search(text):
         text = _PATH.sub("", text)  # where things lie on the disk is for the log
-    return f"{text} [request {request_id}]" if request_id else text
+    return errors.say("{message} [request {request}]", errors.say(text), request_id) if request_id else text
 
 
 def note(error: BaseException | None, request_id: str = "") -> None:

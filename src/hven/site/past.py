@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.model.errors import Gone, ParamError
+from hven.model.errors import Gone, ParamError, say
 from hven.site._build import build
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def moment(store: Store, wanted: str) -> str:
     found = instant(text)
     if found is None:
         remedy = "a time as 2026-11-20T08:00:00, or a snapshot's id"
-        message = f"{text[:60]!r} is no time, and no snapshot or run of that id was published"
+        message = say("{text!r} is no time, and no snapshot or run of that id was published", text[:60])
         raise ParamError(message, name="ASOF", remedy=remedy)
     return found
 
@@ -158,11 +158,16 @@ def refuse(found: Past, table: str) -> Gone | ParamError:
     first = found.young.get(table.lower())
     if first is not None:
         return ParamError(
-            f"{table} was not published yet at {found.at}", name="ASOF", remedy=f"it was first at {first}: ask for a later time"
+            say("{table} was not published yet at {at}", table, found.at),
+            name="ASOF",
+            remedy=say("it was first at {first}: ask for a later time", first),
         )
     since = found.gone.get(table.lower())
-    remedy = f"kept since {since}" if since else "ask for what is published now"
-    return Gone(f"{table} as it was at {found.at} is not kept any more", remedy=f"{remedy}; a release keeps a state for good")
+    remedy = say("kept since {since}", since) if since else "ask for what is published now"
+    return Gone(
+        say("{table} as it was at {at} is not kept any more", table, found.at),
+        remedy=say("{remedy}; a release keeps a state for good", say(remedy)),
+    )
 
 
 __all__ = ["Past", "moment", "past", "refuse"]

@@ -30,7 +30,7 @@ from hven.engines.duckdb.plan import DuckPlan
 from hven.engines.duckdb.running import Cursors, DuckExecution
 from hven.engines.duckdb.staging import LOCK, DiskStaging
 from hven.model import clock
-from hven.model.errors import BindError, StorageError, Unavailable
+from hven.model.errors import BindError, StorageError, Unavailable, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _OPEN = 64  # snapshots of other days that are kept mapped
 _MAPPINGS = 64
-DAMAGED = "the rows of {} are damaged on disk and are not given"
+DAMAGED = "the rows of {name} are damaged on disk and are not given"
 MEND = "their owner must ingest the collection again"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -208,7 +208,7 @@ class DuckEngine(Engine):
     def stored(self, snapshot: Snapshot) -> Stored:
         """Open a snapshot, or find it open."""
         if snapshot.path in self._refused:
-            raise Unavailable(DAMAGED.format(snapshot.table), remedy=MEND)
+            raise Unavailable(say(DAMAGED, snapshot.table), remedy=MEND)
         with self._lock:
             known = self._stored.get(snapshot.path)
             if known is not None:
@@ -223,7 +223,7 @@ class DuckEngine(Engine):
         except StorageError as error:
             if self.faulty.get(snapshot.path) != error.message:
                 self.faulty = {**self.faulty, snapshot.path: error.message}
-            raise Unavailable(DAMAGED.format(snapshot.table), remedy=MEND) from error
+            raise Unavailable(say(DAMAGED, snapshot.table), remedy=MEND) from error
         self.tidy()
         with self._lock:
             opened = self._stored.setdefault(snapshot.path, opened)

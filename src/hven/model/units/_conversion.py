@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from hven.model import cached
+from hven.model.errors import say
 from hven.model.units._vounits import BINARY, KIBI, PLAIN, PREFIXED, PREFIXES, REFUSED, SYMBOLS, collect, parse, write
 
 # bodies of quoted (custom) units that astropy can convert
@@ -111,9 +112,15 @@ def factor(from_: str | None, to: str | None) -> float:
         return 1.0
     (scale1, bases1), (scale2, bases2) = _reduced(one.text), _reduced(two.text)
     if bases1 != bases2:
-        message = f"{one.text or 'no unit'} cannot be converted to {two.text or 'no unit'}: {_measures(bases1)} is not {_measures(bases2)}"
+        message = say(
+            "{one} cannot be converted to {other}: {measure} is not {its_measure}",
+            one.text or say("no unit"),
+            two.text or say("no unit"),
+            _measures(bases1),
+            _measures(bases2),
+        )
         if any("(" in symbol or symbol in {"mag", "dB", "'dex'"} for symbol, _ in (*bases1, *bases2)):
-            message += " (a logarithm has no factor)"
+            message = say("{message} (a logarithm has no factor)", message)
         raise ValueError(message)
     ratio = scale1 / scale2
     round_one = float(f"{ratio:.12g}")  # 3600, not 3600.0000000000005
@@ -121,7 +128,7 @@ def factor(from_: str | None, to: str | None) -> float:
 
 
 def _measures(bases: tuple[tuple[str, Fraction], ...]) -> str:
-    return write(1.0, bases) or "a plain number"
+    return write(1.0, bases) or say("a plain number")
 
 
 _SPELT = {
@@ -231,7 +238,7 @@ def _spectral(unit: str) -> tuple[float, float]:
     for base, hertz in _SPECTRAL:
         if convertible(unit, base):
             return factor(unit, base), hertz
-    message = f"{unit!r} is no unit of wavelength, frequency, energy or wave number"
+    message = say("{unit!r} is no unit of wavelength, frequency, energy or wave number", unit)
     raise ValueError(message)
 
 

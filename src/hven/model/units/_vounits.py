@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from hven.model import cached
+from hven.model.errors import say
 
 # VOUnits 1.1 section 3.2: symbols that take SI prefixes, those that take binary ones too, and those that take none
 PREFIXED = frozenset(
@@ -177,7 +178,7 @@ class _Reader:
 
     def fail(self, why: str) -> ValueError:
         offset = self.tokens[self.at][2] if self.at < len(self.tokens) else len(self.text)
-        return ValueError(f"{self.text!r} is no unit: {why} (character {offset + 1})")
+        return ValueError(say("{text!r} is no unit: {why} (character {number})", self.text, say(why), offset + 1))
 
     def lax(self) -> None:
         self.strict = False
@@ -196,7 +197,7 @@ class _Reader:
         factors = self.product(1)
         self.spaces()
         if self.peek()[0] != "end":
-            raise self.fail(f"unexpected {self.peek()[1]!r}")
+            raise self.fail(say("unexpected {text!r}", self.peek()[1]))
         return scale, factors
 
     def scale(self) -> float:
@@ -300,7 +301,7 @@ class _Reader:
                 return [(text, self.power() * sign)]
             return [("arcmin" if text == "'" else "arcsec", self.power() * sign)]
         if kind != "name":
-            raise self.fail("a unit is missing" if kind == "end" else f"unexpected {text!r}")
+            raise self.fail("a unit is missing" if kind == "end" else say("unexpected {text!r}", text))
         start = self.at
         self.take()
         if self.peek()[1] == "(" and text.lower() in {"log", "ln", "exp", "sqrt", "log10"}:
@@ -337,7 +338,7 @@ class _Reader:
     def power(self) -> Fraction:
         found = self.raised()
         if abs(found) > _POWER:  # BJD-2454900
-            raise self.fail(f"a power of {found}")
+            raise self.fail(say("a power of {found}", found))
         return found
 
     def raised(self) -> Fraction:
@@ -418,8 +419,11 @@ def _resolve(word: str) -> tuple[tuple[str, Fraction], ...]:
                 known = short + rest
     if known is None:
         near = nearest(word)
-        hint = f", did you mean {near!r}?" if near else f"; write {chr(39)}{word}{chr(39)} in single quotes for a unit of your own"
-        message = f"unknown unit {word!r}{hint}"
+        message = (
+            say("unknown unit {word!r}, did you mean {name!r}?", word, near)
+            if near
+            else say("unknown unit {word!r}; write '{word}' in single quotes for a unit of your own", word)
+        )
         raise ValueError(message)
     return ((known, Fraction(1)),)
 
@@ -516,26 +520,26 @@ def parse(text: str | None) -> Unit:
         return Unit(1.0, parse(whole).factors, False, whole)
     for pattern, why in REFUSED:
         if pattern.match(bare) and not _is_symbol(bare):
-            message = f"{text!r} is no unit: {why}"
+            message = say("{text!r} is no unit: {why}", text, say(why))
             raise ValueError(message)
     if bare.startswith("[") and bare.endswith("]"):  # CDS: the logarithm of what is inside
         inner = parse(bare[1:-1])
         body = f"log({inner.text})" if inner.text else "'dex'"
         return Unit(1.0, ((body, Fraction(1)),), False, body)
     if len(bare) > 500:
-        message = f"{bare[:40]!r}... is no unit: {len(bare)} characters"
+        message = say("{text!r}... is no unit: {count} characters", bare[:40], len(bare))
         raise ValueError(message)
     if bare.count("(") > _DEPTH:
-        message = f"{bare[:40]!r} is no unit: more than {_DEPTH} parentheses"
+        message = say("{text!r} is no unit: more than {most} parentheses", bare[:40], _DEPTH)
         raise ValueError(message)
     reader = _Reader(str(text))
     try:
         scale, found = reader.whole()
     except OverflowError:
-        message = f"{bare[:40]!r} is no unit: a number too large"
+        message = say("{text!r} is no unit: a number too large", bare[:40])
         raise ValueError(message) from None
     factors = collect(found)
     if not (scale > 0.0 and math.isfinite(scale)):
-        message = f"{text!r} is no unit: its scale is {scale:g}"
+        message = say("{text!r} is no unit: its scale is {scale:g}", text, scale)
         raise ValueError(message)
     return Unit(scale, factors, reader.strict, str(text) if reader.strict else write(scale, factors))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hven.adql import tree
-from hven.model.errors import UserError
+from hven.model.errors import UserError, say
 from hven.model.table import MJD, SECONDS
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def read(text: str, table: Table) -> Every:
     length, *each = (part.strip() for part in text.split(","))
     found = _LENGTH.fullmatch(length)
     if found is None or not 0 < float(found[1]) * UNITS[found[2].lower()] <= 1e10:
-        raise UserError(f"{length[:40]!r} is no length of time", remedy=REMEDY)
+        raise UserError(say("{text!r} is no length of time", length[:40]), remedy=REMEDY)
     known = {column.name.lower(): column.name for column in table.columns if not column.hidden}
     if lacking := [name for name in each if name.lower() not in known]:
-        raise UserError(f"there is no column {lacking[0][:60]}", remedy=REMEDY)
+        raise UserError(say("there is no column {name}", lacking[0][:60]), remedy=REMEDY)
     if timed(table) is None or len(table.primary) != 1:
         raise UserError("rows of this table cannot be thinned: that needs a time, and a key of one column", remedy="leave the cadence out")
     return Every(length=float(found[1]), unit=found[2].lower(), each=tuple(dict.fromkeys(known[name.lower()] for name in each)))

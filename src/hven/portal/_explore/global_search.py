@@ -18,7 +18,7 @@ import pyarrow as pa
 from hven.adql import tree
 from hven.adql.text import write
 from hven.model import Cache, plugins
-from hven.model.errors import HvenError, Overloaded, SourceError, TooLarge, UserError
+from hven.model.errors import HvenError, Overloaded, SourceError, TooLarge, UserError, joined, say
 from hven.portal import conditions as epn
 from hven.portal._explore import facets
 from hven.portal._explore.facets import Choice
@@ -152,7 +152,7 @@ def ask_all(chosen: Sequence[Target], ask: Callable[[Target], Told], *, seconds:
             found.append(one.result())
         else:
             one.cancel()
-            found.append(Told(target=target, status="late", message=f"no answer within {seconds:g} s", seconds=seconds))
+            found.append(Told(target=target, status="late", message=say("no answer within {seconds:g} s", seconds), seconds=seconds))
     return found
 
 
@@ -164,7 +164,7 @@ def ask(target: Target, pairs: Sequence[tuple[str, str]], kind: str, asking: Ask
         table = target.table or _elsewhere(target, kind, asking.site, seconds)
         search = read(pairs, table)
         if search.faults:
-            told = "; ".join(f"{fault.field}: {fault.message}" for fault in search.faults)
+            told = joined("{one}; {other}", (say("{name}: {message}", fault.field, say(fault.message)) for fault in search.faults))
             return Told(target=target, status="other", message=told)
         search = search.having(columns=tuple(shared([table], kind)))
         adql = search.adql()
@@ -189,7 +189,7 @@ def ask(target: Target, pairs: Sequence[tuple[str, str]], kind: str, asking: Ask
         return Told(target=target, status=status, message=error.message, adql=adql, seconds=round(time.monotonic() - begun, 2))
     except Exception as error:  # whatever one table does, the others are shown
         logging.getLogger("hven").warning("%s could not be asked", target.key, exc_info=error)
-        message = f"its answer cannot be used ({type(error).__name__})"
+        message = say("its answer cannot be used ({error})", type(error).__name__)
         return Told(target=target, status="failed", message=message, adql=adql, seconds=round(time.monotonic() - begun, 2))
 
 
@@ -260,7 +260,7 @@ def _asked_for(found: pa.Table, columns: tuple[Column, ...], search: Search, row
     at = {column.name.lower(): number for number, column in reversed(list(enumerate(columns)))}
     names = [column.name for column in search.shown()]
     if lacking := [name for name in names if name.lower() not in at]:
-        raise SourceError(f"it answers without the columns that were asked for: {', '.join(lacking)[:100]}")
+        raise SourceError(say("it answers without the columns that were asked for: {names}", ", ".join(lacking)[:100]))
     numbers = [at[name.lower()] for name in names]
     taken = found.select(numbers).rename_columns(names).slice(0, rows)
     return taken, tuple(replace(columns[number], name=name) for number, name in zip(numbers, names, strict=True))
@@ -292,7 +292,7 @@ def _remote(service: RemoteService, adql: str, settings: Settings, seconds: floa
     with _lock:
         gate = _gates.setdefault(service.url, threading.BoundedSemaphore(EACH))
     if not gate.acquire(blocking=False):
-        raise Overloaded(f"{service.name} is being asked by others already", remedy="try again in a moment")
+        raise Overloaded(say("{name} is being asked by others already", service.name), remedy="try again in a moment")
     end = time.monotonic() + seconds
     form = [("REQUEST", "doQuery"), ("LANG", "ADQL"), ("FORMAT", "votable"), ("RESPONSEFORMAT", "votable"), ("QUERY", adql)]
     try:
@@ -308,9 +308,9 @@ def _remote(service: RemoteService, adql: str, settings: Settings, seconds: floa
             for part in answer.parts:
                 body += part
                 if len(body) > LARGEST:
-                    raise TooLarge(f"{service.name} answers with more than {LARGEST:,} bytes")
+                    raise TooLarge(say("{name} answers with more than {most:,} bytes", service.name, LARGEST))
                 if time.monotonic() > end:
-                    raise remote.Silent(f"{service.name} does not come to an end within {seconds:g} s")
+                    raise remote.Silent(say("{name} does not come to an end within {seconds:g} s", service.name, seconds))
             status = answer.status
     finally:
         gate.release()
@@ -318,11 +318,11 @@ def _remote(service: RemoteService, adql: str, settings: Settings, seconds: floa
         found = plugins.load("formats", "votable").FORMAT.read(io.BytesIO(bytes(body)), batch=10_000)
         batches = list(found.batches)
     except UserError as error:
-        said = error.message if b"VOTABLE" in body[:4000] else f"it answers {status}, and no VOTable"
-        raise SourceError(f"{service.name}: {said}") from error
+        said = error.message if b"VOTABLE" in body[:4000] else say("it answers {status}, and no VOTable", status)
+        raise SourceError(say("{name}: {message}", service.name, said)) from error
     except Exception as error:  # what strangers send is read by several libraries, each with errors of its own
-        raise SourceError(f"{service.name}: its VOTable cannot be read ({type(error).__name__})") from error
+        raise SourceError(say("{name}: its VOTable cannot be read ({error})", service.name, type(error).__name__)) from error
     if status != 200:
-        raise SourceError(f"{service.name} answers {status}")
+        raise SourceError(say("{name} answers {status}", service.name, status))
     schema = batches[0].schema if batches else pa.schema([column.arrow for column in found.head.columns])
     return pa.Table.from_batches(batches, schema), tuple(found.head.columns)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from hven import formats
 from hven.formats import End
-from hven.model.errors import ParamError
+from hven.model.errors import ParamError, say
 from hven.portal._explore import plots
 from hven.portal._explore.plots import BINS, POINTS, SIDE, Density, Histogram, Points
 from hven.portal._explore.preview import first_rows
@@ -38,7 +38,9 @@ def again(path: Path, media_type: str, fmt: Format, options: Mapping[str, str]) 
     own, _ = formats.select(media_type)
     if own.read is None:
         raise ParamError(
-            f"a result in {own.name} is not written again in {fmt.name}", name="_as", remedy="run the job again in the format that you need"
+            say("a result in {format} is not written again in {other}", own.name, fmt.name),
+            name="_as",
+            remedy="run the job again in the format that you need",
         )
     with path.open("rb") as file:
         read = own.read(file, batch=STRETCH)
@@ -111,7 +113,7 @@ def _numbers(path: Path, media_type: str, columns: list[Column]) -> tuple[list[n
 
 def _floats(values: pa.ChunkedArray, column: Column) -> npt.NDArray[np.float64]:
     if not plots.plotted(column):
-        raise ParamError(f"{column.name} has no numbers and no times", name="_x", remedy="choose a column of numbers")
+        raise ParamError(say("{name} has no numbers and no times", column.name), name="_x", remedy="choose a column of numbers")
     if column.type.is_timestamp:  # as text, where the file has it so
         micros = values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64(), safe=False)
         return np.asarray(micros.to_numpy(), np.float64) / 86_400e6 + 2_440_587.5
@@ -124,7 +126,7 @@ def _read(path: Path, media_type: str, names: list[str], most: int) -> tuple[pa.
     if own.read is None:  # texts and tables of other programs: their beginning
         found = first_rows(path, media_type, min(most, POINTS))
         if found is None:
-            raise ParamError(f"a result in {own.name} cannot be drawn", name="job", remedy="run the job again as VOTable")
+            raise ParamError(say("a result in {format} cannot be drawn", own.name), name="job", remedy="run the job again as VOTable")
         page, _ = found
         return page.rows.select(names), page.more
     batches: list[pa.RecordBatch] = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from hven.adql import tree
-from hven.model.errors import HvenError, UserError
+from hven.model.errors import HvenError, UserError, say
 from hven.model.sky import bodies
 from hven.portal._explore.places import kind
 from hven.portal._explore.search import Search, ref, sphere
@@ -111,7 +111,7 @@ def place(
     if on_body(table):
         found = _on_body(name, asking, gazetteers(tables, asking), body_of(table, pairs, asking))
         if found.lon is None or found.lat is None:
-            raise UserError(f"{found.name} has no position", remedy="give the position itself: longitude, latitude")
+            raise UserError(say("{name} has no position", found.name), remedy="give the position itself: longitude, latitude")
         return found.lon, found.lat
     own = _own(name, table, asking)
     return own if own is not None else resolver.position(name, site=asking.site, policies=asking.policies)
@@ -147,21 +147,28 @@ def objects(like: str) -> list[Named]:
 
 def _on_body(name: str, asking: Asking, known: Sequence[Gazetteer], body: str) -> Named:
     if not known:
-        raise UserError(f"{name!r} is no position, and no table here has names of places", remedy="write longitude, latitude in degrees")
+        raise UserError(
+            say("{name!r} is no position, and no table here has names of places", name), remedy="write longitude, latitude in degrees"
+        )
     said = _ON.fullmatch(name)
     found = [one for each in known for one in _features(each, name, asking, body, exact=True)]
     if not found and said is not None:
         found = [one for each in known for one in _features(each, said[1], asking, said[2], exact=True)]
-    where = f" on {body}" if body else ""
     if not found:
         told = ", ".join(one.table.qualified for one in known)
         raise UserError(
-            f"no place{where} is called {name!r}; asked: {told}", remedy="look at its spelling, or write longitude, latitude in degrees"
+            say("no place on {body} is called {name!r}; asked: {tables}", body, name, told)
+            if body
+            else say("no place is called {name!r}; asked: {tables}", name, told),
+            remedy="look at its spelling, or write longitude, latitude in degrees",
         )
     first = found[0]
     if any((one.lon, one.lat) != (first.lon, first.lat) for one in found):
         shown = "; ".join(f"{one.name}: {one.note}" for one in found[:5])
-        raise UserError(f"{len(found)} places are called {name!r}: {shown}", remedy="write the body in brackets: Olympus Mons (Mars)")
+        raise UserError(
+            say("{count} places are called {name!r}: {shown}", len(found), name, shown),
+            remedy="write the body in brackets: Olympus Mons (Mars)",
+        )
     return first
 
 
@@ -181,7 +188,13 @@ def _features(one: Gazetteer, like: str, asking: Asking, body: str, *, exact: bo
         size = row.get(one.size) if one.size else None
         told = ", ".join([str(where), f"{lon:.6g} {lat:.6g}", *([f"{size:.4g} km"] if size else [])])
         found.append(
-            Named(name=str(name) if body else f"{name} ({where})", note=told, lon=lon % 360, lat=lat, radius=_degrees(size, str(where)))
+            Named(
+                name=str(name) if body else f"{name} ({where})",
+                note=told,
+                lon=lon % 360,
+                lat=lat,
+                radius=_degrees(size, str(where)),
+            )
         )
     return found
 

@@ -6,7 +6,7 @@ import math
 import re
 
 from hven.model import units
-from hven.model.errors import UserError
+from hven.model.errors import UserError, say
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _PAIR = re.compile(rf"({NUMBER})\s*(?:°|deg|d)?\s*[,;\s]\s*({NUMBER})\s*(?:°|deg|d)?", re.IGNORECASE)
@@ -60,11 +60,11 @@ def angle(text: str) -> float:
         value = float("nan")
     if math.isnan(value):
         raise UserError(
-            f"{text[:40]!r} is no radius",
+            say("{text!r} is no radius", text[:40]),
             remedy="write longitude,latitude,radius or name,radius; a radius is 0.5 (degrees), 30 arcmin, 10 arcsec",
         )
     if not 0 <= value <= 180:
-        raise UserError(f"a radius of {value:g} degrees", remedy="0 to 180 degrees")
+        raise UserError(say("a radius of {value:g} degrees", value), remedy="0 to 180 degrees")
     return value
 
 
@@ -79,7 +79,9 @@ def shown(radius: float) -> tuple[str, str]:
 def _sexagesimal(first: tuple[str | None, ...], sign: str, second: tuple[str | None, ...], text: str) -> tuple[float, float]:
     hours, degrees = [float(part or 0) for part in first], [float(part or 0) for part in second]
     if any(part >= 60 for part in (*hours[1:], *degrees[1:])):
-        raise UserError(f"{text[:60]!r} is no position: minutes and seconds are less than 60", remedy="05:31:00 +22:00:00, or degrees")
+        raise UserError(
+            say("{text!r} is no position: minutes and seconds are less than 60", text[:60]), remedy="05:31:00 +22:00:00, or degrees"
+        )
     lon = 15 * (hours[0] + hours[1] / 60 + hours[2] / 3600)
     lat = (-1 if sign == "-" else 1) * (degrees[0] + degrees[1] / 60 + degrees[2] / 3600)
     return _checked(lon, lat, text, turn=360.0)
@@ -87,5 +89,7 @@ def _sexagesimal(first: tuple[str | None, ...], sign: str, second: tuple[str | N
 
 def _checked(lon: float, lat: float, text: str, *, turn: float) -> tuple[float, float]:
     if not (-turn <= lon <= turn and -90 <= lat <= 90):
-        raise UserError(f"({lon:g}, {lat:g}) is no position: {text[:60]!r}", remedy="longitude 0 to 360, latitude -90 to 90 degrees")
+        raise UserError(
+            say("({lon:g}, {lat:g}) is no position: {text!r}", lon, lat, text[:60]), remedy="longitude 0 to 360, latitude -90 to 90 degrees"
+        )
     return lon % 360, lat

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.adql import tree
-from hven.model.errors import UserError
+from hven.model.errors import UserError, say
 from hven.portal._explore.rows import keys_of
 from hven.portal._explore.search import COUNTED, ref
 
@@ -183,7 +183,7 @@ def density(search: Search, x: Column, y: Column, asking: Asking, *, side: int =
 
 def _check(column: Column) -> None:
     if not plotted(column):
-        raise UserError(f"{column.name} has no numbers and no times", remedy="choose a column of numbers")
+        raise UserError(say("{name} has no numbers and no times", column.name), remedy="choose a column of numbers")
 
 
 def _bin(column: Column, low: float, width: float) -> tree.Expr:

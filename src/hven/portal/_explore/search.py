@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from hven.adql import tree
 from hven.adql.text import write
-from hven.model.errors import HvenError, UserError
+from hven.model.errors import HvenError, UserError, say
 from hven.portal import conditions as epn
 from hven.portal._condition_words import nearest
 from hven.portal._explore import cadence, notation
@@ -206,7 +206,13 @@ class _Reading:
                 words = value.split()
                 self.search = self.search.having(words=" ".join(words[:MOST_WORDS]))
                 if len(words) > MOST_WORDS:
-                    self.faults.append(Fault(field=name, message=f"{len(words):,} words", remedy=f"the first {MOST_WORDS} are looked for"))
+                    self.faults.append(
+                        Fault(
+                            field=name,
+                            message=say("{count:,} words", len(words)),
+                            remedy=say("the first {most} are looked for", MOST_WORDS),
+                        )
+                    )
             elif name == NEAR:
                 self.search = self.search.having(near=self._near(value))
             elif name == INSIDE:
@@ -230,7 +236,9 @@ class _Reading:
             elif name in PORTALS:
                 self.search = self.search.having(rest=(*self.search.rest, (name, value)))
             else:
-                self.faults.append(Fault(field=name[:80], message=f"no parameter {name[:80]}", remedy=nearest(name[:80], sorted(PORTALS))))
+                self.faults.append(
+                    Fault(field=name[:80], message=say("no parameter {name}", name[:80]), remedy=nearest(name[:80], sorted(PORTALS)))
+                )
         except (UserError, HvenError) as error:
             self.faults.append(_fault(name, error))
             self.wrong.append((name, value))
@@ -243,8 +251,8 @@ class _Reading:
             visible = replace(visible, columns=tuple(column for column in visible.columns if not column.hidden))
         for name, values in self.values.items():
             if len(values) > MOST_LISTED:
-                remedy = f"{MOST_LISTED} at most; many values stand in one condition, with commas"
-                self.faults.append(Fault(field=name[:80], message=f"{len(values):,} conditions on one column", remedy=remedy))
+                remedy = say("{most} at most; many values stand in one condition, with commas", MOST_LISTED)
+                self.faults.append(Fault(field=name[:80], message=say("{count:,} conditions on one column", len(values)), remedy=remedy))
                 continue
             try:
                 test = _any([epn.condition(visible, name, *_operated(value)) for value in values])
@@ -260,7 +268,7 @@ class _Reading:
         found = self.known.get(unquoted(name).lower())
         if found is None:
             self.faults.append(
-                Fault(field=field_, message=f"there is no column {name[:80]}", remedy=nearest(name[:80], sorted(self.known)))
+                Fault(field=field_, message=say("there is no column {name}", name[:80]), remedy=nearest(name[:80], sorted(self.known)))
             )
             return ""
         return found
@@ -271,7 +279,7 @@ class _Reading:
         if not name:
             return
         if unit != (self.table.column(name).unit or "") and chosen(self.table.column(name), unit) is None:
-            raise UserError(f"{name} cannot be shown in {unit[:80]!r}", remedy=", ".join(choices(self.table.column(name))))
+            raise UserError(say("{name} cannot be shown in {unit!r}", name, unit[:80]), remedy=", ".join(choices(self.table.column(name))))
         self.search = self.search.having(units=(*self.search.units, (name, unit)))
 
     def _near(self, value: str) -> Near:
@@ -285,7 +293,7 @@ class _Reading:
         if place is not None:
             return Near(lon=place[0], lat=place[1], radius=size)
         if not name or self.locate is None:
-            raise UserError(f"{name!r} is no position", remedy="write longitude,latitude,radius in degrees")
+            raise UserError(say("{name!r} is no position", name), remedy="write longitude,latitude,radius in degrees")
         lon, lat = self.locate(name)
         return Near(lon=lon, lat=lat, radius=size, name=name)
 
@@ -366,13 +374,17 @@ def _inside(table: Table, text: str) -> tree.Expr:
     except ValueError:
         numbers = []
     if not all(map(math.isfinite, numbers)) or (kind.upper() == "CIRCLE" and len(numbers) == 3 and not 0 <= numbers[2] <= 180):
-        raise UserError(f"{text[:60]!r} is no region: its numbers are too large", remedy="degrees; the radius of a circle is 0 to 180")
+        raise UserError(
+            say("{text!r} is no region: its numbers are too large", text[:60]), remedy="degrees; the radius of a circle is 0 to 180"
+        )
     literals = tuple(tree.Literal(number) for number in numbers)
     if kind.upper() == "CIRCLE" and len(numbers) == 3:
         return _meets(table, tree.Function("CIRCLE", (tree.Function("POINT", literals[:2]), literals[2])))
     if kind.upper() == "POLYGON" and len(numbers) >= 6 and len(numbers) % 2 == 0:
         return _meets(table, tree.Function("POLYGON", literals))
-    raise UserError(f"{text[:60]!r} is no region", remedy="CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees")
+    raise UserError(
+        say("{text!r} is no region", text[:60]), remedy="CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees"
+    )
 
 
 def _meets(table: Table, shape: tree.Function) -> tree.Expr:

@@ -1,8 +1,7 @@
-"""The words of the pages: English stands in the templates, the other languages in ``texts/<language>.toml`` and ``texts/<language>/``, by the English."""
+"""The words of the pages: English stands in the templates and the code, the other languages in catalogues of gettext, ``texts/<language>.po``."""
 
 from __future__ import annotations
 
-import tomllib
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,15 +21,13 @@ COOKIE = "hven_language"
 @lru_cache(maxsize=1)
 def languages() -> tuple[str, ...]:
     """List all languages that pages are written in, English first."""
-    return (ENGLISH, *sorted(path.stem for path in HERE.glob("*.toml")))
+    return (ENGLISH, *sorted(path.stem for path in HERE.glob("*.po")))
 
 
 @lru_cache(maxsize=32)
 def texts(language: str, section: str = "pages") -> Mapping[str, str]:
-    """Return English -> `language`, of the ``pages`` (made on the server), the ``browser`` (its scripts), of ``faults`` and their ``parts``."""
-    found: dict[str, str] = {}
-    for path in files(language):
-        found |= _file(path).get(section, {})
+    """Return English -> `language`, of the ``pages`` (made on the server), the ``browser`` (its scripts) and ``faults``."""
+    found = dict(_catalogue(language).get(section, {}))
     if section == "pages":
         for group in ("functions", "panes", "protocols"):
             for record in plugins.records(group).values():
@@ -38,14 +35,16 @@ def texts(language: str, section: str = "pages") -> Mapping[str, str]:
     return found
 
 
-@lru_cache(maxsize=32)
-def _file(path: Path) -> dict[str, dict[str, str]]:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+@lru_cache(maxsize=8)
+def _catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
+    """Read what is translated, by its context."""
+    found: dict[str, dict[str, str]] = {}
+    if language != ENGLISH:
+        from polib import pofile  # noqa: PLC0415  (for readers of other languages)
 
-
-def files(language: str) -> list[Path]:
-    """Return the files of a language: ``texts/<language>.toml``, and those in the directory of that name."""
-    return [] if language == ENGLISH else [HERE / f"{language}.toml", *sorted((HERE / language).glob("*.toml"))]
+        for one in pofile(str(HERE / f"{language}.po")).translated_entries():
+            found.setdefault(one.msgctxt, {})[one.msgid] = one.msgstr
+    return found
 
 
 def spoken(request: Request, usual: str = ENGLISH) -> str:

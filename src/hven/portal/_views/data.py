@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
-from hven.model.errors import ParamError
+from hven.model.errors import ParamError, say
 from hven.portal._explore import facets, headers, names, places, read
 from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
@@ -69,7 +69,9 @@ def whole(state: Asked, name: str, default: int, most: int) -> int:
     if not text:
         return default
     if not text.isdecimal() or len(text) > 15:
-        raise ParamError(f"{name}={text[:40]}: a whole number was expected", name=name, remedy=f"{name}={default}")
+        raise ParamError(
+            say("{name}={value}: a whole number was expected", name, text[:40]), name=name, remedy=say("{name}={value}", name, default)
+        )
     return min(int(text), most)
 
 
@@ -165,7 +167,7 @@ def _facets(seen: View, state: Asked) -> dict[str, Any]:
     else:
         like = state.request.query_params.get("_like", "").strip()
         if like and not column.type.is_string:
-            raise ParamError(f"{column.name} is no text", name="_like", remedy="leave _like out")
+            raise ParamError(say("{name} is no text", column.name), name="_like", remedy="leave _like out")
         one = facets.facet(seen.search, column, seen.asking, shown=MANY, like=like)
         found = [] if one is None else [one]
     return {

@@ -21,7 +21,7 @@ from hven import formats
 from hven import services as dali
 from hven.adql.text import write
 from hven.formats import Info
-from hven.model.errors import ParamError
+from hven.model.errors import ParamError, say
 from hven.model.sky import Circle, Polygon
 from hven.portal._explore import cart, regions
 from hven.portal._explore import rows as pages
@@ -133,7 +133,9 @@ async def _keys(request: Request) -> list[str]:
         given = await dali.read(request, FORM)
         found = [value for name, values in given.values.items() if name.lower() == KEY for value in values]
     if len(found) > cart.KEYS:
-        raise ParamError(f"{len(found):,} rows were marked; the limit is {cart.KEYS:,}", name=KEY, remedy="narrow the search instead")
+        raise ParamError(
+            say("{count:,} rows were marked; the limit is {most:,}", len(found), cart.KEYS), name=KEY, remedy="narrow the search instead"
+        )
     return found
 
 
@@ -151,7 +153,7 @@ def _whole(seen: View) -> View:
         It has a fault.
     """
     for fault in seen.search.faults:
-        raise ParamError(f"{fault.field}: {fault.message}", name=fault.field, remedy=fault.remedy)
+        raise ParamError(say("{name}: {message}", fault.field, say(fault.message)), name=fault.field, remedy=fault.remedy)
     return seen
 
 
@@ -223,8 +225,12 @@ def _link(found: Sequence[Column], state: Asked) -> Column | None:
         return found[0] if found else None
     chosen = next((one for one in found if one.name == wanted), None)
     if chosen is None:
-        known = ", ".join(one.name for one in found) or "none"
-        raise ParamError(f"{LINK}={wanted[:60]}: no column of that name leads to files", name=LINK, remedy=f"there are: {known}")
+        known = ", ".join(one.name for one in found) or say("none")
+        raise ParamError(
+            say("{name}={value}: no column of that name leads to files", LINK, wanted[:60]),
+            name=LINK,
+            remedy=say("there are: {names}", known),
+        )
     return chosen
 
 
@@ -255,10 +261,10 @@ def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
         seen = _whole(view(state, leave=OWN))
         wanted = state.request.query_params.get(AS) or "fits"
         if wanted not in MOCS:
-            raise ParamError(f"{AS}={wanted[:40]} is not known", name=AS, remedy=f"one of {', '.join(MOCS)}")
+            raise ParamError(say("{name}={value} is not known", AS, wanted[:40]), name=AS, remedy=say("one of {names}", ", ".join(MOCS)))
         of = state.request.query_params.get(OF) or "coverage"
         if of not in {"region", "coverage"}:
-            raise ParamError(f"{OF}={of[:40]} is not known", name=OF, remedy="region or coverage")
+            raise ParamError(say("{name}={value} is not known", OF, of[:40]), name=OF, remedy="region or coverage")
         if wanted == "shape":
             return orjson.dumps(_region(seen.search) or {}), f"{_called(seen)}-{of}"
         found = regions.region(seen.search) if of == "region" else regions.coverage(seen.search, seen.asking)
@@ -293,7 +299,9 @@ def _script(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str
     seen = _whole(_seen(state, keys))
     wanted = state.request.query_params.get(AS) or "wget"
     if wanted not in cart.SCRIPTS:
-        raise ParamError(f"{AS}={wanted[:40]} is not known", name=AS, remedy=f"one of {', '.join(cart.SCRIPTS)}")
+        raise ParamError(
+            say("{name}={value} is not known", AS, wanted[:40]), name=AS, remedy=say("one of {names}", ", ".join(cart.SCRIPTS))
+        )
     column = _link(cart.links(seen.table), state)
     if column is None:
         raise ParamError("no column of this table leads to files", name=LINK, remedy="download its rows instead")

@@ -7,7 +7,6 @@ completes, ``/adql/rows`` answers a query with its first rows as people read the
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -21,7 +20,7 @@ from hven import site as holdings
 from hven.adql.functions import QUERY
 from hven.adql.reserved import RESERVED
 from hven.adql.text import quote
-from hven.model.errors import ParamError, QueryError, Timeout, UserError
+from hven.model.errors import ParamError, QueryError, Timeout, UserError, say
 from hven.model.table import Table
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.plots import plotted
@@ -45,7 +44,6 @@ LONGEST = 60_000  # characters of an address
 ADDRESS = 8_000  # characters of one that other programs are given
 SOON = 2.0  # seconds that the page waits for an answer; longer ones are asked for by its script
 WAIT = "_wait"
-MEANT = re.compile(r"""did you mean (?:'([^']+)'|([^?]*"[^?]*))\?""")  # a name that needs quotes has them
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -84,7 +82,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 def _asked(state: Asked) -> str:
     text = state.request.query_params.get("QUERY") or state.request.query_params.get("query") or ""
     if len(text) > LONGEST:
-        raise ParamError(f"a query of {len(text):,} characters", name="QUERY", remedy="send it to /tap/sync by POST, or as a job")
+        raise ParamError(
+            say("a query of {count:,} characters", len(text)), name="QUERY", remedy="send it to /tap/sync by POST, or as a job"
+        )
     return text.strip()
 
 
@@ -166,9 +166,9 @@ def _check(state: Asked) -> dict[str, Any]:
 
 def _fault(error: UserError, state: Asked) -> dict[str, Any]:
     found: dict[str, Any] = dict(state.told.fault(error))
-    meant = MEANT.match(error.remedy)
-    if meant is not None:
-        found["meant"] = meant[1] or meant[2]
+    remedy = say(error.remedy)
+    if remedy.code.startswith("did you mean {name"):
+        found["meant"] = remedy.values["name"]
     if isinstance(error, QueryError):
         found |= {"offset": error.offset, "line": error.line, "column": error.column}
     return found

@@ -14,7 +14,7 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven.descriptor import load_standard
-from hven.model.errors import NotFound, ParamError, UserError
+from hven.model.errors import NotFound, ParamError, UserError, say
 from hven.model.table import Table, dated
 from hven.portal._explore import fields, names, read
 from hven.portal._explore import global_search as everywhere
@@ -72,7 +72,7 @@ def standard(kind: str) -> Table:
 def _kind(state: Asked) -> str:
     kind = str(state.request.path_params["kind"]).removesuffix(".json")
     if kind not in everywhere.KINDS:
-        raise NotFound(f"there is no form {kind!r:.40}", remedy="/search/epn or /search/obscore")
+        raise NotFound(say("there is no form {kind!r:.40}", kind), remedy="/search/epn or /search/obscore")
     return kind
 
 
@@ -177,7 +177,7 @@ def _one(state: Asked) -> Page:
     key = state.request.query_params.get(OF, "")
     target = next((one for one in everywhere.targets(kind, road, list(state.catalogue.tables())) if one.key == key), None)
     if target is None:
-        raise ParamError(f"there is no table {key[:80]!r} to ask", name=OF, remedy=f"/search/{kind} lists them")
+        raise ParamError(say("there is no table {key!r} to ask", key[:80]), name=OF, remedy=say("/search/{kind} lists them", kind))
     if not sent and target.service is not None:
         raise UserError("nothing is asked", remedy="give at least one condition: services elsewhere are not asked for everything")
     seconds = _seconds(target, quick=False)
@@ -191,7 +191,7 @@ def _values(state: Asked) -> Page:
     name, like = state.request.query_params.get(OF, ""), state.request.query_params.get("_like", "").strip()[:100]
     column = next((one for one in standard(kind).columns if one.name == name), None)
     if column is None:
-        raise ParamError(f"there is no column {name[:60]!r}", name=OF, remedy="choose one of the standard's columns")
+        raise ParamError(say("there is no column {name!r}", name[:60]), name=OF, remedy="choose one of the standard's columns")
     tables = [one.table for one in everywhere.targets(kind, road, list(state.catalogue.tables())) if one.table is not None]
     found = everywhere.values(name, like, road, tables)
     choices: list[dict[str, Any]] = [{"value": one.value, "label": one.label, "rows": one.rows} for one in found]

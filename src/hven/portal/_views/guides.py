@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from hven import services as dali
-from hven.model.errors import NotFound
+from hven.model.errors import NotFound, say
 from hven.portal._pages import brand_of
 from hven.portal._pages.markdown import shown
 from hven.portal._views.notes import PICTURES, Shelf
@@ -86,7 +86,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         name = state.request.path_params["page"].removesuffix(".json")
         note = next((each for each in SHELF.pages(folder(resource), settings.directory, state.language) if each.name == name), None)
         if note is None:
-            raise NotFound(f"there is no help page {name[:80]!r}", remedy="/help lists them")
+            raise NotFound(say("there is no help page {name!r}", name[:80]), remedy="/help lists them")
         pictures = f"{state.base}/help/{quote(resource.name)}/" if resource is not None else f"{state.base}/help/"
         above = {"title": resource.title or resource.name, "url": f"{state.base}/collections/{quote(resource.name)}"} if resource else None
         content: dict[str, Any] = {

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from hven import __version__
 from hven import services as dali
 from hven.formats.votable import legal
-from hven.model.errors import NotFound
+from hven.model.errors import NotFound, say
 from hven.portal._pages import VARY, brand_of
 from hven.portal._pages.markdown import shown
 from hven.portal._pages.texts import spoken
@@ -54,7 +54,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         name = state.request.path_params["name"].removesuffix(".json")
         note = next((each for each in notes(state) if each.name == name), None)
         if note is None:
-            raise NotFound(f"there are no news {name[:80]!r} here", remedy="/news lists them")
+            raise NotFound(say("there are no news {name!r} here", name[:80]), remedy="/news lists them")
         found = told(note, state.base)
         html = shown(note.text)
         return Page(template="news.html", content={"notes": [], "one": {**found, "html": html}}, twin={**found, "text": note.text})

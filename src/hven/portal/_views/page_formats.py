@@ -12,7 +12,7 @@ import orjson
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.model.errors import HvenError, NotFound
+from hven.model.errors import HvenError, NotFound, say
 from hven.portal._pages import VARY, brand_of, error_page, frame, guarded, stripped, tagged, written
 from hven.portal._pages.texts import spoken
 from hven.portal._pages.translation import Told, faults_in
@@ -69,7 +69,7 @@ class Asked:
         for schema in self.catalogue.schemas:
             if schema.name == name and name in self.holdings.resources:
                 return schema
-        raise NotFound(f"there is no collection {name[:80]!r} here", remedy="the first page lists what is here")
+        raise NotFound(say("there is no collection {name!r} here", name[:80]), remedy="the first page lists what is here")
 
     @property
     def told(self) -> Told:

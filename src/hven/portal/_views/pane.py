@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven.model.errors import NotFound
+from hven.model.errors import NotFound, say
 from hven.portal._pages import pages
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, page
@@ -31,7 +31,9 @@ def _page(state: Asked) -> Page:
     seen, name = view(state, leave=("_all",)), state.request.path_params["pane"].removesuffix(".json")
     pane = next((one for one in known() if one.name == name and one.applies(seen.table)), None)
     if pane is None:
-        raise NotFound(f"there is no such service for {seen.name}", remedy="the page of the collection says how its tables are asked")
+        raise NotFound(
+            say("there is no such service for {name}", seen.name), remedy="the page of the collection says how its tables are asked"
+        )
     every = tuple(column.name for column in seen.table.columns if not column.hidden)
     text = pane.ask(seen.table, f"({seen.search.having(order=(), row='', columns=every).adql()}) AS t")
     with seen.asking.run(text, most=MOST) as found:

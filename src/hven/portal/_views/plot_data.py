@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.model.errors import ParamError
+from hven.model.errors import ParamError, say
 from hven.portal._explore import plots
 from hven.portal._explore import plots_json as told
 from hven.portal._explore import rows as pages
@@ -29,7 +29,7 @@ def column(table: Table, state: Asked, name: str) -> Column | None:
         return None
     found = next((one for one in table.columns if one.name == given and not one.hidden), None)
     if found is None:
-        raise ParamError(f"there is no column {given[:60]!r}", name=name, remedy="choose one of the table's columns")
+        raise ParamError(say("there is no column {name!r}", given[:60]), name=name, remedy="choose one of the table's columns")
     return found
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from hven.model.errors import NotFound
+from hven.model.errors import NotFound, say
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, page
 from hven.portal._views.table_page import view
@@ -25,7 +25,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         seen = view(state)
         face = around.faces.get(state.request.path_params["face"].removesuffix(".json"))
         if face is None or not (face.asked_of_a_table and face.applies(seen.table) and seen.table.offers(face.name)):
-            raise NotFound(f"there is no such service for {seen.name}", remedy="the page of the collection says how its tables are asked")
+            raise NotFound(
+                say("there is no such service for {name}", seen.name), remedy="the page of the collection says how its tables are asked"
+            )
         root = state.brand.root
         about = {
             "title": face.title,

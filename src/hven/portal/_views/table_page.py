@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql.text import quote
 from hven.engines import Snapshot
-from hven.model.errors import NotFound, ParamError
+from hven.model.errors import NotFound, ParamError, say
 from hven.portal._explore import Search, fields, names, read
 from hven.portal._explore.fields import choices
 from hven.portal._explore.page_queries import Asking
@@ -82,7 +82,9 @@ def view(state: Asked, *, leave: Sequence[str] = ()) -> View:
         lost = held is None
         state, table = held or (state, table)
     if table is None or table.qualified not in state.holdings.published:
-        raise NotFound(f"there is no table {collection}.{named} here", remedy="the page of the collection lists its tables")
+        raise NotFound(
+            say("there is no table {schema}.{name} here", collection, named), remedy="the page of the collection lists its tables"
+        )
     own = {*SWITCHES, FROM, SIZE, AS_OF, AFTER, *leave}
     pairs = [(name, value) for name, value in given.multi_items() if name not in own]
     pairs, parted = fields.joined(pairs)

@@ -22,7 +22,7 @@ from hven import services as dali
 from hven.adql import tree
 from hven.adql.tree import walk
 from hven.jobs.desk import ACTIVE, Asker, Desk, place
-from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, ParseError
+from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, ParseError, recorded, say
 from hven.model.params import collect
 from hven.portal._explore import job_results as kept
 from hven.portal._explore import plots_json as told
@@ -149,7 +149,7 @@ class JobsPage:
     def _change(self, request: Request, action: str, name: str) -> dict[str, str]:
         who = self._who(request)
         if action not in {"abort", "delete"}:
-            raise ParamError(f"ACTION={action[:40]} is not known", name="ACTION", remedy="abort or delete")
+            raise ParamError(say("{name}={value} is not known", "ACTION", action[:40]), name="ACTION", remedy="abort or delete")
         try:
             desk, job = self._found(name, who)
         except NotFound:
@@ -248,7 +248,7 @@ class JobsPage:
             "place": outlook.place,
             "quote": uwsdoc.time(outlook.quote),
             "note": outlook.note or job.progress.get("note") or "",
-            "error": None if job.error is None else job.error["message"],
+            "error": None if job.error is None else recorded(job.error.get("said") or [job.error["message"]]),
             "overflow": bool(job.progress.get("overflow")),
             "results": uwsdoc.results(job, here),
             "preview": self._preview(desk, job, here, base) if job.phase == "COMPLETED" else None,
@@ -318,7 +318,7 @@ class JobsPage:
             if given := request.query_params.get(name, ""):
                 column = next((one for one in table.columns if one.name == given), None)
                 if column is None:
-                    raise ParamError(f"there is no column {given[:60]!r}", name=name, remedy="choose one of the result's columns")
+                    raise ParamError(say("there is no column {name!r}", given[:60]), name=name, remedy="choose one of the result's columns")
                 named.append(column)
         if not named:
             raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")

@@ -10,7 +10,7 @@ import orjson
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.model.errors import Forbidden, ParamError, TooOften, Unauthenticated
+from hven.model.errors import Forbidden, ParamError, TooOften, Unauthenticated, say
 from hven.portal._pages import frame, guarded, written
 from hven.services.address import from_elsewhere, secure
 from hven.services.face import Face, Surroundings, route
@@ -96,7 +96,7 @@ async def _given(request: Request) -> Mapping[str, str]:
     try:
         found = orjson.loads(await dali.body(request, LONGEST))
     except orjson.JSONDecodeError as error:
-        raise ParamError(f"the body is not JSON: {error}", remedy='{"name": "anna", "token": "..."}') from None
+        raise ParamError(say("the body is not JSON: {message}", error), remedy='{"name": "anna", "token": "..."}') from None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise ParamError("the body is no JSON object of texts", remedy='{"name": "anna", "token": "..."}')
     return found

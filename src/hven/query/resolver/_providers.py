@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hven.model import Cache, plugins
-from hven.model.errors import HvenError, NotFound, Overloaded, ParamError, UserError
+from hven.model.errors import HvenError, NotFound, Overloaded, ParamError, UserError, joined, say
 from hven.model.sky import distance
 from hven.query.resolver._contract import Asked, Provider, Resolved, key
 from hven.site.auth import DEFAULT
@@ -88,17 +88,26 @@ def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> R
         try:
             found = _remembered(provider, asked) if provider.remote else tuple(provider.find(asked))
         except HvenError as error:
-            failures.append(f"{provider.place(site.settings)} could not be asked: {error.message}")
+            failures.append(say("{place} could not be asked: {message}", say(provider.place(site.settings)), error.message))
             continue
         if found:
             return _one(name, found)
-    where = [provider.place(site.settings) for provider in providers]
+    where = [say(provider.place(site.settings)) for provider in providers]
     if failures:
-        raise Overloaded(f"{name!r} is not known here, and {'; '.join(failures)}", remedy="try again later, or give the position itself")
+        raise Overloaded(
+            say("{name!r} is not known here, and {failures}", name, joined("{one}; {other}", failures)),
+            remedy="try again later, or give the position itself",
+        )
     others = [item.remedy for item in _all() if item not in providers]
     raise Unresolved(
-        f"nobody knows the name {name!r}; asked: {', '.join(where) or 'nobody'}",
-        remedy="; ".join(["look at its spelling, or give the position itself", *(f"the site's owner can {remedy}" for remedy in others)]),
+        say("nobody knows the name {name!r}; asked: {places}", name, joined("{one}, {other}", where) or say("nobody")),
+        remedy=joined(
+            "{one}; {other}",
+            [
+                say("look at its spelling, or give the position itself"),
+                *(say("the site's owner can {remedy}", say(remedy)) for remedy in others),
+            ],
+        ),
     )
 
 
@@ -129,7 +138,8 @@ def position(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> 
     found = resolve(name, site=site, policies=policies)
     if found.position is None:
         raise Unresolved(
-            f"{found.name} ({found.kind}) moves across the sky: its name alone gives no position", remedy=found.note or "give the position"
+            say("{name} ({kind}) moves across the sky: its name alone gives no position", found.name, found.kind),
+            remedy=found.note or "give the position",
         )
     return found.position
 
@@ -161,7 +171,9 @@ def _providers(settings: Settings) -> list[Provider]:
 def _checked(name: str) -> str:
     found = key(name)
     if not found or len(name) > LONGEST or not name.isprintable():
-        raise ParamError(f"{name!r:.80} cannot be the name of an object", name="name", remedy=f"1 to {LONGEST} printable characters")
+        raise ParamError(
+            say("{name!r:.80} cannot be the name of an object", name), name="name", remedy=say("1 to {most} printable characters", LONGEST)
+        )
     return found
 
 
@@ -173,8 +185,11 @@ def _one(name: str, found: Sequence[Resolved]) -> Resolved:
     others = [item for item in sure[1:] if not _same(first, item)]
     if others:
         shown = "; ".join(_shown(item) for item in (first, *others)[:5])
-        more = f" and {len(others) - 4} more" if len(others) > 4 else ""
-        raise Ambiguous(f"{name!r} is the name of {len(others) + 1} objects: {shown}{more}", remedy="use a name that only one of them has")
+        shown = say("{shown} and {count} more", shown, len(others) - 4) if len(others) > 4 else shown
+        raise Ambiguous(
+            say("{name!r} is the name of {count} objects: {shown}", name, len(others) + 1, shown),
+            remedy="use a name that only one of them has",
+        )
     return first
 
 

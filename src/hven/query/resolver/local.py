@@ -23,7 +23,7 @@ from hven.adql.tree import Query as Tree
 from hven.engines import Limits, Live
 from hven.model import units
 from hven.model.clock import Clock
-from hven.model.errors import ServiceError, TooLarge, UserError
+from hven.model.errors import ServiceError, TooLarge, UserError, say
 from hven.query.resolver._contract import Asked, Provider, Resolved, keys
 from hven.site.auth import ANONYMOUS, permit
 
@@ -152,12 +152,13 @@ def _built(asked: Asked, name: str, stamp: tuple[str | None, str], updated: str)
     candidates = catalogue.find((Ident(schema), Ident(short)))
     if not candidates:
         raise UserError(
-            f"there is no public table {name}, which resolver.table names", remedy="publish it, or change resolver.table in hven.toml"
+            say("there is no public table {name}, which resolver.table names", name),
+            remedy="publish it, or change resolver.table in hven.toml",
         )
     table = candidates[0]
     published = holdings.published.get(table.qualified)
     if published is not None and isinstance(published.relation, Live):
-        message = f"{name}, which resolver.table names, is read in place: names need a table that is ingested"
+        message = say("{name}, which resolver.table names, is read in place: names need a table that is ingested", name)
         raise UserError(message, remedy="copy it (source: {kind: sql, ..}), and name the copy in resolver.table")
     roles, aliases = _roles(table)
     frame, epoch = _frame(table, roles["ra"])
@@ -175,7 +176,8 @@ def _built(asked: Asked, name: str, stamp: tuple[str | None, str], updated: str)
     rows = pa.Table.from_batches(batches, schema=execution.schema)
     if rows.num_rows > MOST:
         raise TooLarge(
-            f"{name} has more than {MOST:,} rows; a table of names may have so many", remedy="name a smaller one in resolver.table"
+            say("{name} has more than {most:,} rows; a table of names may have so many", name, MOST),
+            remedy="name a smaller one in resolver.table",
         )
     given = dict(zip((column.name for column in columns), rows.columns, strict=True))
     made = {role: _values(role, column, given[column.name]) for role, column in roles.items()}
@@ -203,7 +205,7 @@ def _roles(table: Table) -> tuple[dict[str, Column], list[Column]]:
     missing = [role for role in ("name", "ra", "dec") if role not in roles]
     if missing:
         raise UserError(
-            f"{table.qualified} cannot resolve names: it has no column for {' and '.join(missing)}",
+            say("{table} cannot resolve names: it has no column for {roles}", table.qualified, " and ".join(missing)),
             remedy="give its columns the UCDs meta.id;meta.main, pos.eq.ra;meta.main and pos.eq.dec;meta.main",
         )
     return roles, aliases
@@ -222,7 +224,9 @@ def _frame(table: Table, column: Column) -> tuple[str, float | None]:
     if system is None or system.upper() in {"ICRS", "ICRF"}:
         epoch = ((found.epoch if found is not None else None) or "").upper().removeprefix("J")
         return "ICRS", float(epoch) if re.fullmatch(r"[0-9]{4}(\.[0-9]+)?", epoch) else None
-    raise UserError(f"{table.qualified} cannot resolve names: its positions are {system}", remedy="give it ICRS positions")
+    raise UserError(
+        say("{table} cannot resolve names: its positions are {system}", table.qualified, system), remedy="give it ICRS positions"
+    )
 
 
 def _values(role: str, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -235,7 +239,9 @@ def _values(role: str, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArr
     try:
         return pc.multiply(numbers, units.factor(column.unit, wanted))
     except ValueError as error:
-        raise UserError(f"the column {column.name} cannot be turned into {wanted}: {error}", remedy="correct its unit") from error
+        raise UserError(
+            say("the column {name} cannot be turned into {wanted}: {message}", column.name, wanted, error), remedy="correct its unit"
+        ) from error
 
 
 def _many(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
@@ -243,7 +249,7 @@ def _many(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         return values.cast(pa.list_(pa.string()))
     if not column.type.is_string:
-        raise ServiceError(f"the column {column.name} has no names")
+        raise ServiceError(say("the column {name} has no names", column.name))
     return pc.split_pattern_regex(values.cast(pa.string()), SEPARATORS).cast(pa.list_(pa.string()))
 
 
@@ -316,7 +322,7 @@ def _offered(settings: Settings) -> bool:
 
 
 def _place(settings: Settings) -> str:
-    return f"the table {settings.resolver.table}"
+    return say("the table {table}", settings.resolver.table)
 
 
 PROVIDER = Provider(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 from xml.etree import ElementTree as ET  # documents with a DTD are refused before: no entities
 
-from hven.model.errors import SourceError
+from hven.model.errors import SourceError, say
 from hven.query.resolver._contract import Asked, Provider, Resolved, key
 from hven.sources import remote
 
@@ -60,9 +60,9 @@ def _xml(body: bytes, text: str, name: str) -> Sequence[Resolved]:
     try:
         root = ET.fromstring(body)  # noqa: S314  (see above)
     except ET.ParseError as error:
-        raise _garbage(f"XML that breaks off or is wrong ({error})") from error
+        raise _garbage(say("XML that breaks off or is wrong ({message})", str(error))) from error
     if root.tag.rpartition("}")[2] != "Sesame":
-        raise _garbage(f"an XML document <{root.tag.rpartition('}')[2]:.40}>")
+        raise _garbage(say("an XML document <{tag:.40}>", root.tag.rpartition("}")[2]))
     answers = root.findall(".//Resolver")
     for answer in answers:
         if answer.find("jradeg") is not None or answer.find("jdedeg") is not None:
@@ -73,9 +73,9 @@ def _xml(body: bytes, text: str, name: str) -> Sequence[Resolved]:
             return [_resolved(name, main, place, motion, ids, answer.findtext("otype"), answer.get("name", ""))]
     said = " ".join((item.text or "") for item in root.iter("INFO"))
     if any(answer.findtext("oname") for answer in answers):
-        raise SourceError(f"Sesame knows {name!r:.80}, but gives no position")
+        raise SourceError(say("Sesame knows {name!r:.80}, but gives no position", name))
     if answers and not NOTHING.search(said) and "*" in said:
-        raise _garbage(f"an error: {' '.join(said.split())[:120]}")
+        raise _garbage(say("an error: {text}", " ".join(said.split())[:120]))
     return []
 
 
@@ -115,7 +115,7 @@ def _resolved(
     who: str,
 ) -> Resolved:
     if not (0 <= place[0] <= 360 and -90 <= place[1] <= 90):
-        raise _garbage(f"a position that cannot be: {place[0]} {place[1]}")
+        raise _garbage(say("a position that cannot be: {lon} {lat}", *place))
     main = " ".join(main.split())
     who = who.partition("=")[2] or who
     return Resolved(
@@ -142,14 +142,14 @@ def _number(text: str | None) -> float:
     try:
         value = float((text or "").strip())
     except ValueError:
-        raise _garbage(f"a coordinate {text!r:.40}") from None
+        raise _garbage(say("a coordinate {text!r:.40}", text)) from None
     if not math.isfinite(value):
-        raise _garbage(f"a coordinate {text!r:.40}")
+        raise _garbage(say("a coordinate {text!r:.40}", text))
     return value
 
 
 def _garbage(what: str) -> SourceError:
-    return SourceError(f"Sesame answers with {what}", remedy="look at resolver.url in hven.toml, or try again later")
+    return SourceError(say("Sesame answers with {what}", say(what)), remedy="look at resolver.url in hven.toml, or try again later")
 
 
 def _offered(settings: Settings) -> bool:
@@ -157,7 +157,7 @@ def _offered(settings: Settings) -> bool:
 
 
 def _place(settings: Settings) -> str:
-    return f"SIMBAD through Sesame ({settings.resolver.url})"
+    return say("SIMBAD through Sesame ({url})", settings.resolver.url)
 
 
 PROVIDER = Provider(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from hven.model.errors import say
 from hven.model.sky import bodies as table
 from hven.query.resolver._contract import Asked, Provider, Resolved, key
 
@@ -38,7 +39,7 @@ def _always(_: Settings) -> bool:
 
 
 def _place(_: Settings) -> str:
-    return "the bodies of the Solar System"
+    return say("the bodies of the Solar System")
 
 
 PROVIDER = Provider(name="solar", order=20, offered=_always, place=_place, remedy="", find=find)

@@ -59,7 +59,7 @@ class Job:
     results
         ``{id, file, media_type, bytes}`` each.
     error
-        ``{kind: fatal|transient, message}``.
+        ``{kind: fatal|transient, message}``, and ``said``: the message as `hven.model.errors.Said.record` keeps it.
     progress
         What is known of it while it runs: ``{rows, bytes, share}``.
     attempts
