@@ -12,6 +12,7 @@ from rows import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
 from hven.engines import Limits, Memory
 from hven.model.sky import distance, healpix
 from hven.model.table import Table
+from shared import MORE
 
 NORTH = STARS.having(name="north")
 SOUTH = STARS.having(name="south", position=None)  # no index of positions
@@ -49,6 +50,8 @@ def relations(engine):
 
 @pytest.mark.parametrize("text", FORMS)
 def test_every_form_uses_the_members_indexes(engine, relations, text):
+    if "BOX(" in text and MORE == 1:  # without the index each box is computed for each star: of all of them in scripts/proof
+        relations = {**relations, "TAP_UPLOAD.list": Memory(circles(60).slice(0, 20))}
     bound, prepared = plan(engine, text, TABLES)
     assert "o: matched with u by the position index of" in prepared.explain() or "o: matched with a" in prepared.explain()
     reduced = prepared._candidates.find(engine, bound.slots, relations, Limits())
