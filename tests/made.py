@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
+import fcntl
+import hashlib
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,8 @@ from running import hven, program, stilts_command
 from shared import ROOT
 
 EXAMPLES = ROOT / "examples"
+CACHE = ROOT / ".cache" / "examples"
+MAKERS = ("astropy", "numpy", "pyarrow")  # what data are made with
 STAGES = "TME TMS TMC QGE CAP MDQ OBS EXA"
 ALLOWED = (
     r"tapregext#features-adql-(string|common-table|sets|type|conditional|unit|offset)\""  # ADQL 2.1's, which stilts 3.4.7 does not know
@@ -29,14 +33,25 @@ ALLOWED = (
 
 @cache
 def prepared(case: str) -> Path:
-    """Copy an example and make its data, once in this process; nobody writes there."""
-    parent = Path(tempfile.mkdtemp(prefix="example-"))
-    atexit.register(shutil.rmtree, parent, ignore_errors=True)
-    directory = parent / case
-    shutil.copytree(EXAMPLES / case, directory, ignore=shutil.ignore_patterns("var", "data"))
-    if (directory / "make_data.py").exists():
-        subprocess.run([sys.executable, directory / "make_data.py"], check=True, timeout=600)
-    return directory
+    """Copy an example and make its data, once for all processes and until it changes; nobody writes there."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as place:
+        fresh = Path(place) / case
+        shutil.copytree(EXAMPLES / case, fresh, ignore=shutil.ignore_patterns("var", "data"))
+        whole = hashlib.sha256("".join(f"{name} {version(name)} " for name in MAKERS).encode())
+        for path in sorted(path for path in fresh.rglob("*") if path.is_file()):
+            whole.update(f"{path.relative_to(fresh)}\0{path.stat().st_mode}\0".encode() + path.read_bytes())
+        kept = CACHE / f"{case}-{whole.hexdigest()[:20]}" / case
+        with (CACHE / f"{case}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second finds it made
+            if not kept.exists():
+                if (fresh / "make_data.py").exists():
+                    subprocess.run([sys.executable, fresh / "make_data.py"], check=True, timeout=600)
+                for old in CACHE.glob(f"{case}-*"):
+                    shutil.rmtree(old)
+                kept.parent.mkdir()
+                fresh.rename(kept)
+    return kept
 
 
 @contextlib.contextmanager

@@ -6,8 +6,6 @@ import itertools
 import math
 import shutil
 import sqlite3
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -23,19 +21,18 @@ from hven.ingest import ingest
 from hven.model.settings import load
 from hven.site import Site
 from hven.site.auth._permit import OWNER
-from shared import ROOT
+from made import prepared
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Make an example's data, ingest it and keep it for the module's other tests."""
+    """Ingest an example and keep it for the module's other tests."""
     kept = {}
 
     def make(case):
         if case not in kept:
             directory = tmp_path_factory.mktemp("example") / case
-            shutil.copytree(ROOT / "examples" / case, directory, ignore=shutil.ignore_patterns("var", "data", "*.sqlite"))
-            subprocess.run([sys.executable, directory / "make_data.py"], check=True, timeout=300)
+            shutil.copytree(prepared(case), directory)
             site = Site(load(directory, {}), watch=False)
             reports = {path.stem: ingest(site, path.stem) for path in sorted(site.settings.collections.glob("*/*.yaml"))}
             site.refresh()

@@ -6,25 +6,22 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
 
-from made import ALLOWED, STAGES
+from made import ALLOWED, EXAMPLES, STAGES, prepared
 from running import hven, serving, stilts_command
-from shared import ROOT
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
-CASES = sorted(path.name for path in (ROOT / "examples").iterdir() if re.match(r"09|1[0-4]", path.name))
+CASES = sorted(path.name for path in EXAMPLES.iterdir() if re.match(r"09|1[0-4]", path.name))
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     directory = tmp_path_factory.mktemp("ladder")
     for case in CASES:
-        shutil.copytree(ROOT / "examples" / case, directory, ignore=shutil.ignore_patterns("var", "data", "*.sqlite"), dirs_exist_ok=True)
-        subprocess.run([sys.executable, directory / "make_data.py"], check=True, timeout=60)
+        shutil.copytree(prepared(case), directory, dirs_exist_ok=True)
     for name in sorted(path.stem for path in (directory / "collections").glob("*/*.yaml")):
         hven("ingest", name, "--site", directory)
     with serving(directory) as found:
