@@ -1,17 +1,17 @@
 """Which engine keeps the rows of a site in tests: the embedded one, or PostgreSQL with each of its three ways to find positions.
 
-``pytest -k pgsphere`` runs one of them; a module says with ``KEEPERS`` which ones judge it (default: `USUAL`).
+``pytest -k pgsphere`` runs one of them; `kept_by` says of a test which ones judge it (default: `USUAL`).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hven.model.settings import load
 from postgres import server, sphere
@@ -20,6 +20,17 @@ EMBEDDED = "duckdb"
 USUAL = (EMBEDDED, "pgsphere")
 EVERY = (EMBEDDED, "pgsphere", "q3c", "healpix")
 _count = itertools.count(1)
+_Test = TypeVar("_Test", bound=Callable[..., None])
+
+
+def kept_by(*names: str) -> Callable[[_Test], _Test]:
+    """Say which engines judge a test: one alone where all is done before an engine is asked, or after it has answered."""
+
+    def marked(test: _Test) -> _Test:
+        test.keepers = names  # type: ignore[attr-defined]
+        return test
+
+    return marked
 
 
 @dataclass(frozen=True)

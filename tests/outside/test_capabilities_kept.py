@@ -19,7 +19,7 @@ from astropy.io.votable import parse
 from lxml import etree
 
 from hven.testing.site import tiny_site
-from keepers import Keeper
+from keepers import EMBEDDED, Keeper, kept_by
 from running import Server, hven, serving, until
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
@@ -131,10 +131,16 @@ def formats(promised: etree._Element) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("mode", [at_once, by_job])
-def test_every_format_is_given_and_none_goes_beyond_the_limits(
-    server: Server, promised: etree._Element, mode: Callable[..., tuple[dict[str, str], bytes]]
-) -> None:
+def test_every_format_is_given_and_none_goes_beyond_the_limits(server: Server, promised: etree._Element) -> None:
+    in_every_format(server, promised, at_once)
+
+
+@kept_by(EMBEDDED)
+def test_jobs_give_every_format_and_none_goes_beyond_the_limits(server: Server, promised: etree._Element) -> None:
+    in_every_format(server, promised, by_job)
+
+
+def in_every_format(server: Server, promised: etree._Element, mode: Callable[..., tuple[dict[str, str], bytes]]) -> None:
     default, hard = bounds(promised, "outputLimit")
     assert (default, hard) == (10, 25)
     for mime, name in formats(promised):
@@ -145,6 +151,7 @@ def test_every_format_is_given_and_none_goes_beyond_the_limits(
             assert (found, overflow) in {(rows, True), (rows, None)}, (name, maxrec)
 
 
+@kept_by(EMBEDDED)
 def test_jobs_are_kept_and_run_for_as_long_as_is_said(server: Server, promised: etree._Element) -> None:
     for element, name, default_of in (("executionDuration", "EXECUTIONDURATION", None), ("retentionPeriod", "DESTRUCTION", dt.timedelta)):
         default, hard = bounds(promised, element)
@@ -173,6 +180,7 @@ class Page(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@kept_by(EMBEDDED)
 @pytest.mark.parametrize("resource", ["/tap/sync", "/tap/async"])
 def test_uploads_are_taken_up_to_the_limit_by_each_method(server: Server, promised: etree._Element, resource: str) -> None:
     methods = {item.get("ivo-id").partition("#upload-")[2] for item in promised.iterfind("uploadMethod")}

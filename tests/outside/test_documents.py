@@ -13,7 +13,7 @@ from lxml import etree
 
 from hven.testing.format import every_type
 from hven.testing.site import table_of, tiny_site
-from keepers import Keeper
+from keepers import EMBEDDED, Keeper, kept_by
 from running import Server, hven, program, serving, until
 from shared import shared
 
@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator
 
 @pytest.fixture(scope="module")
 def jobs(server: Server) -> dict[str, str]:
-    """A job in each phase that a job of ours can be in; the one that runs keeps the only worker."""
+    """A job in each phase that a job of ours can be in; the one that runs keeps the only worker, and a processor: tests that need it come last."""
     made: dict[str, str] = {}
 
     def new(query: str, **params: str) -> str:
@@ -101,11 +101,6 @@ DOCUMENTS = {
     "tables max": ("/tap/tables?detail=max", 200, "tableset"),
     "one table": ("/tap/tables/every.main", 200, "table"),
     "a table of TAP_SCHEMA": ("/tap/tables/TAP_SCHEMA.columns", 200, "table"),
-    "jobs": ("/tap/async", 200, "jobs"),
-    "jobs by phase": ("/tap/async?PHASE=COMPLETED&PHASE=ABORTED", 200, "jobs"),
-    "archived jobs": ("/tap/async?PHASE=ARCHIVED", 200, "jobs"),
-    "no jobs": ("/tap/async?PHASE=SUSPENDED", 200, "jobs"),
-    "last jobs": ("/tap/async?LAST=2&AFTER=2020-01-01T00:00:00Z", 200, "jobs"),
     "a query that fails": (sync(QUERY=BAD), 400, "VOTABLE"),
     "no query": (sync(), 400, "VOTABLE"),
     "no such format": (sync(QUERY="SELECT 1", RESPONSEFORMAT="<&>"), 400, "VOTABLE"),
@@ -120,40 +115,29 @@ DOCUMENTS = {
         for form in ("votable/td", "votable/b2")
     },
 }  # fmt: skip
+LISTS = {
+    "jobs": ("/tap/async", 200, "jobs"),
+    "jobs by phase": ("/tap/async?PHASE=COMPLETED&PHASE=ABORTED", 200, "jobs"),
+    "archived jobs": ("/tap/async?PHASE=ARCHIVED", 200, "jobs"),
+    "no jobs": ("/tap/async?PHASE=SUSPENDED", 200, "jobs"),
+    "last jobs": ("/tap/async?LAST=2&AFTER=2020-01-01T00:00:00Z", 200, "jobs"),
+}
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_document_keeps_its_schema(server: Server, jobs: dict[str, str], tmp_path: Path, name: str) -> None:
-    path, status, root = DOCUMENTS[name]
+def asked(server: Server, place: Path, path: str, status: int, root: str) -> None:
     found, headers, body = server.get(path)
     assert found == status, body[:500]
     assert "xml" in headers["content-type"]
     assert etree.QName(etree.fromstring(body)).localname == root
-    judged(body, tmp_path)
+    judged(body, place)
 
 
-@pytest.mark.parametrize("phase", ["PENDING", "QUEUED", "HELD", "EXECUTING", "COMPLETED", "ERROR", "ABORTED", "ARCHIVED"])
-def test_a_job_in_each_phase_keeps_its_schema(server: Server, jobs: dict[str, str], tmp_path: Path, phase: str) -> None:
-    status, _, body = server.get(jobs[phase])
-    assert status == 200
-    assert etree.fromstring(body).findtext("{*}phase") == phase
-    judged(body, tmp_path)
-    for part in ("parameters", "results"):
-        status, _, body = server.get(f"{jobs[phase]}/{part}")
-        assert status == 200
-        judged(body, tmp_path)
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_keeps_its_schema(server: Server, tmp_path: Path, name: str) -> None:
+    asked(server, tmp_path, *DOCUMENTS[name])
 
 
-def test_the_error_document_of_a_job_is_the_one_of_sync(server: Server, jobs: dict[str, str], tmp_path: Path) -> None:
-    status, headers, body = server.get(f"{jobs['ERROR']}/error")
-    assert (status, headers["content-type"]) == (200, "application/x-votable+xml")
-    judged(body, tmp_path)
-    (info,) = etree.fromstring(body).iter("{*}INFO")
-    (other,) = etree.fromstring(server.get(sync(QUERY=BAD))[2]).iter("{*}INFO")
-    assert info.attrib == other.attrib
-    assert other.text.startswith(info.text.partition(" [")[0])
-
-
+@kept_by(EMBEDDED)
 def test_examples_are_xhtml_with_the_words_of_the_standard(server: Server) -> None:
     """DALI 1.1 section 2.3; `xmllint --html` is no judge of XHTML, so the rules are said here."""
     status, headers, body = server.get("/tap/examples")
@@ -168,3 +152,33 @@ def test_examples_are_xhtml_with_the_words_of_the_standard(server: Server) -> No
     for example in tree.xpath("//*[@typeof='example']"):
         assert example.get("resource") == f"#{example.get('id')}"
         assert len(example.xpath(".//*[@property='name']")) == len(example.xpath(".//*[@property='query']")) == 1
+
+
+@kept_by(EMBEDDED)
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_of_jobs_keeps_its_schema(server: Server, jobs: dict[str, str], tmp_path: Path, name: str) -> None:
+    asked(server, tmp_path, *LISTS[name])
+
+
+@kept_by(EMBEDDED)
+@pytest.mark.parametrize("phase", ["PENDING", "QUEUED", "HELD", "EXECUTING", "COMPLETED", "ERROR", "ABORTED", "ARCHIVED"])
+def test_a_job_in_each_phase_keeps_its_schema(server: Server, jobs: dict[str, str], tmp_path: Path, phase: str) -> None:
+    status, _, body = server.get(jobs[phase])
+    assert status == 200
+    assert etree.fromstring(body).findtext("{*}phase") == phase
+    judged(body, tmp_path)
+    for part in ("parameters", "results"):
+        status, _, body = server.get(f"{jobs[phase]}/{part}")
+        assert status == 200
+        judged(body, tmp_path)
+
+
+@kept_by(EMBEDDED)
+def test_the_error_document_of_a_job_is_the_one_of_sync(server: Server, jobs: dict[str, str], tmp_path: Path) -> None:
+    status, headers, body = server.get(f"{jobs['ERROR']}/error")
+    assert (status, headers["content-type"]) == (200, "application/x-votable+xml")
+    judged(body, tmp_path)
+    (info,) = etree.fromstring(body).iter("{*}INFO")
+    (other,) = etree.fromstring(server.get(sync(QUERY=BAD))[2]).iter("{*}INFO")
+    assert info.attrib == other.attrib
+    assert other.text.startswith(info.text.partition(" [")[0])
