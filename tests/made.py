@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from postgres import server
-from running import hven, program, stilts_command
+from running import hven, program
 from shared import ROOT
+from stilts import stilts
 
 EXAMPLES = ROOT / "examples"
 CACHE = ROOT / ".cache" / "examples"
@@ -84,8 +85,7 @@ def database(directory: Path) -> Iterator[dict[str, str]]:
 
 def judged(url: str, with_obscore: bool) -> None:
     """Let STILTS taplint and our own lint look at a service: neither finds anything."""
-    words = ["taplint", f"tapurl={url}/tap", f"stages={STAGES}", "report=EWISF", "maxrepeat=99"]
-    done = subprocess.run([*stilts_command(), *words], capture_output=True, text=True, timeout=900, check=False)
+    done = stilts("taplint", f"tapurl={url}/tap", f"stages={STAGES}", "report=EWISF", "maxrepeat=99", code=None)
     lines = done.stdout.splitlines()
     assert any(line.startswith("Totals:") for line in lines), done.stdout + done.stderr
     assert [line for line in lines if line[:2] in {"E-", "F-"}] == []

@@ -88,11 +88,6 @@ def chromium_program() -> str:
     return shutil.which("chromium-headless-shell") or program("chromium")
 
 
-def stilts_command() -> list[str]:
-    """Find STILTS; its Java compiles no more than a short run needs, which takes half the time."""
-    return [program("stilts"), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Server:
     """A running ``hven serve``."""

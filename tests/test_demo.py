@@ -21,8 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from running import hven, serving, stilts_command
+from running import hven, serving
 from shared import ROOT, shared
+from stilts import stilts
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
@@ -108,14 +109,10 @@ def test_stilts_and_pyvo_as_the_demo_proposes(demo: Path) -> None:
         def here(text: str) -> str:
             return text.replace("127.0.0.1:$port", f"127.0.0.1:{server.port}")
 
-        def run(*words: str) -> str:
-            return subprocess.run(words, capture_output=True, text=True, timeout=900, check=True).stdout
-
-        assert len(run(*stilts_command(), "cone", *map(here, line), "ofmt=csv").splitlines()) > 3
-        assert "Sirius" in run(sys.executable, "-c", here("\n".join(lines)))
-        told = run(
-            *stilts_command(), "taplint", f"tapurl={server.url}/tap", "stages=TMV TME TMS TMC CPV CAP AVV QGE QPO MDQ EXA OBS", "report=EWF"
-        )
+        assert len(stilts("cone", *map(here, line), "ofmt=csv").stdout.splitlines()) > 3
+        python = [sys.executable, "-c", here("\n".join(lines))]
+        assert "Sirius" in subprocess.run(python, capture_output=True, text=True, timeout=900, check=True).stdout
+        told = stilts("taplint", f"tapurl={server.url}/tap", "stages=TMV TME TMS TMC CPV CAP AVV QGE QPO MDQ EXA OBS", "report=EWF").stdout
         faults = [
             one for one in told.splitlines() if re.match("[EWF]-", one) and not re.match(r"W-CAP-CULF-\S+ .*tapregext#features-adql-", one)
         ]

@@ -19,6 +19,7 @@ from hven.model.table import Column, FrameRef, Group
 from hven.model.types import parse_type
 from hven.testing.format import document, every_type
 from shared import shared
+from stilts import stilts
 
 pytestmark = pytest.mark.outside
 serializations = pytest.mark.parametrize("serialization", ["TABLEDATA", "BINARY", "BINARY2"])
@@ -152,9 +153,9 @@ def test_votlint(tmp_path, serialization):
     rows = batch.filter(pa.array([True, False, True])) if serialization == "TABLEDATA" else batch
     path = tmp_path / "lint.vot"
     path.write_bytes(document("votable", [columns[number] for number in keep], [rows.select(keep)], End(rows=3), options, **ABOUT))
-    _, said, wrong = run(tool("stilts"), "votlint", f"votable={path}", "validate=true", "ucd=true", "unit=true")
-    assert "ERROR" not in said, said
-    assert not wrong.strip()
+    told = stilts("votlint", f"votable={path}", "validate=true", "ucd=true", "unit=true", code=None)
+    assert "ERROR" not in told.stdout, told.stdout
+    assert not told.stderr.strip()
 
 
 @serializations
@@ -167,9 +168,8 @@ def test_stil_reads_the_same_values(tmp_path, serialization):
     ]
     path = tmp_path / "read.vot"
     path.write_bytes(document("votable", [columns[number] for number in keep], [batch.select(keep)], End(rows=3), options))
-    code, said, wrong = run(tool("stilts"), "-disk", "tpipe", f"in={path}", "ifmt=votable", "ofmt=csv")
-    assert code == 0, wrong
-    rows = list(csv.DictReader(io.StringIO(said)))
+    told = stilts("-disk", "tpipe", f"in={path}", "ifmt=votable", "ofmt=csv")
+    rows = list(csv.DictReader(io.StringIO(told.stdout)))
     assert [row["text"] for row in rows] == ['a<b & "c", d', "", "x\ty"]
     assert [row["written"] for row in rows] == ["é𝄞 Ωμέγα", "", "x"]
     assert [row["long"] for row in rows] == [str(2**60), "", "-1"]
@@ -184,11 +184,8 @@ def test_stil_reads_fits(tmp_path):
     columns, batch = every_type()
     path = tmp_path / "all.fits"
     path.write_bytes(document("fits", columns, [batch], name="sample"))
-    code, said, wrong = run(
-        tool("stilts"), "tpipe", f"in={path}", "ifmt=fits", "ofmt=csv", "cmd=keepcols 'flag byte short long twice text time'"
-    )
-    assert code == 0, wrong
-    rows = list(csv.DictReader(io.StringIO(said)))
+    told = stilts("tpipe", f"in={path}", "ifmt=fits", "ofmt=csv", "cmd=keepcols 'flag byte short long twice text time'")
+    rows = list(csv.DictReader(io.StringIO(told.stdout)))
     assert [row["flag"] for row in rows] == ["true", "", "false"]
     assert [row["byte"] for row in rows] == ["1", "", "255"]
     assert [row["long"] for row in rows] == [str(2**60), "", "-1"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 
 import pytest
 from faults import FAULTS
 from world import World, served
 
 from hven.lint import GROUPS, Limits, lint
-from running import stilts_command
+from stilts import stilts
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -34,10 +33,7 @@ for group in GROUPS:
 
 def taplint(url: str) -> dict[str, str]:
     """Give the codes (E_CPT1 ...) with a message each."""
-    done = subprocess.run(
-        [*stilts_command(), "taplint", f"tapurl={url}", f"stages={STAGES}", "report=EWF", "maxrepeat=3"],
-        capture_output=True, text=True, timeout=900, check=False,
-    )  # fmt: skip
+    done = stilts("taplint", f"tapurl={url}", f"stages={STAGES}", "report=EWF", "maxrepeat=3", code=None)
     assert "Totals:" in done.stdout, done.stdout + done.stderr
     return {
         f"{one[1]}_{one[2]}": one[0]

@@ -12,6 +12,7 @@ import pytest
 from keepers import EMBEDDED, USUAL, Database, Keeper, database
 from running import Server, hven, serving
 from shared import shared
+from stilts import stilts
 
 HIPPARCOS = """\
 collection: hipparcos
@@ -87,6 +88,7 @@ tables:
     view: SELECT id, name, ra, dec, major_axis FROM openngc.main WHERE major_axis > 30
 """
 
+STAGES = ["TMV", "TME", "TMS", "TMC", "CPV", "CAP", "AVV", "QGE", "QPO", "QAS", "UWS", "MDQ", "UPL", "EXA"]
 MATCHED = ["hipparcos", "openngc", "jmdc", "tycho"]  # what queries about positions ask: the other ways to find them are asked nothing else
 DESCRIPTORS = {"hipparcos": HIPPARCOS, "openngc": OPENNGC}
 DRAFTED = {
@@ -160,3 +162,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper, described: Pa
 def server(site: Path) -> Iterator[Server]:
     with serving(site, workers=2) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def taplinted(server: Server) -> list[str]:
+    """What STILTS' validator says of the site in all its stages, asked once."""
+    words = ["taplint", f"tapurl={server.url}/tap", f"stages={' '.join(STAGES)}", "report=EWFSI", "maxrepeat=99"]
+    return stilts(*words).stdout.splitlines()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 
 import pytest
 
 from made import ALLOWED, EXAMPLES, STAGES, prepared
-from running import hven, serving, stilts_command
+from running import hven, serving
+from stilts import stilts
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -30,9 +30,7 @@ def server(tmp_path_factory):
 
 def test_taplint_accepts_them(server) -> None:
     assert len(CASES) == 6
-    words = ["taplint", f"tapurl={server.url}/tap", f"stages={STAGES}", "report=EWFS", "maxrepeat=99"]
-    done = subprocess.run([*stilts_command(), *words], capture_output=True, text=True, timeout=400, check=False)
-    lines = done.stdout.splitlines()
+    lines = stilts("taplint", f"tapurl={server.url}/tap", f"stages={STAGES}", "report=EWFS", "maxrepeat=99", code=None).stdout.splitlines()
     assert [line for line in lines if line[:2] in {"E-", "F-"}] == []
     assert [line for line in lines if line[:2] == "W-" and not re.search(ALLOWED, line)] == []
     assert any(line.startswith("Section OBS") for line in lines)

@@ -24,8 +24,9 @@ from astropy.table import Table
 from hven.model.settings import load as settings_of
 from hven.site import Site
 from keepers import Keeper
-from running import Server, hven, program, serving, stilts_command, until
+from running import Server, hven, program, serving, until
 from shared import shared
+from stilts import stilts
 
 pytestmark = [
     pytest.mark.outside,
@@ -189,16 +190,14 @@ def test_the_convention_of_dachs_through_curl_and_a_join_by_stilts(place: Place,
     out = tmp_path / "out.vot"
     sync = f"{place.server.url}/tap/sync"
     assert place.curl("-b", str(jar), "-o", str(out), sync, "-d", "LANG=ADQL", "--data-urlencode", f"QUERY={asked}")[0] == 200
-    stilts = stilts_command()  # this one cannot log in: it writes what is loaded, reads what is answered, and is told of nothing
-    read = subprocess.run([*stilts, "tpipe", f"in={out}", "ofmt=csv"], capture_output=True, check=True, timeout=120, text=True)
+    # STILTS cannot log in: it writes what is loaded, reads what is answered, and is told of nothing
+    read = stilts("tpipe", f"in={out}", "ofmt=csv")
     assert read.stdout.split() == ["name", "a", "b"]
     more = tmp_path / "more.vot"
-    words = [f"in={tmp_path / 'near.vot'}", f"out={more}", "ofmt=votable-binary2-inline"]
-    subprocess.run([*stilts, "tcopy", *words], capture_output=True, check=True, timeout=120)
+    stilts("tcopy", f"in={tmp_path / 'near.vot'}", f"out={more}", "ofmt=votable-binary2-inline")
     load = f"{place.server.url}/tap/load/near"
     assert place.curl("-b", str(jar), "--data-binary", f"@{more}", "-H", "Content-Type: application/x-votable+xml", load)[0] == 200
-    words = [f"tapurl={place.server.url}/tap", "sync=true", "ofmt=csv", "adql=SELECT * FROM tap_user.near"]
-    told = subprocess.run([*stilts, "tapquery", *words], capture_output=True, check=False, timeout=120, text=True)
+    told = stilts("tapquery", f"tapurl={place.server.url}/tap", "sync=true", "ofmt=csv", "adql=SELECT * FROM tap_user.near", code=None)
     assert told.returncode != 0
     assert "no table" in told.stderr
     assert place.curl("-b", str(jar), "-X", "DELETE", url)[0] == 200

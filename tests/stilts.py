@@ -1,0 +1,46 @@
+"""STILTS, the engine of TOPCAT, among the judges: each of its tasks begins with the classes that the task's first run wrote down."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from running import Done, program
+from shared import ROOT
+
+CACHE = ROOT / ".cache" / "stilts"
+# its Java compiles no more than a short run needs, which takes half the time; what it says of itself would stand among what STILTS says
+JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xlog:disable")
+
+
+def stilts(*words: object, code: int | None = 0) -> Done:
+    """Run a task of STILTS; its exit code must be `code`, or whatever for None.
+
+    Java reads a thousand classes from two dozen archives before it does anything. They are kept as Java has them in memory, for each task
+    those that its first run here has read; Java itself looks whether they are still those of the archives, and goes without them if not.
+    """
+    line = [str(word) for word in words]
+    known = CACHE / f"{next(word for word in line if not word.startswith('-'))}-{_installed()}.jsa"
+    if known.exists():
+        return _run([f"-XX:SharedArchiveFile={known}"], line, code)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as place:
+        made = Path(place) / "classes.jsa"
+        done = _run([f"-XX:ArchiveClassesAtExit={made}"], line, code)
+        if made.exists():  # several may make it at once: each is whole
+            made.replace(known)
+    return done
+
+
+def _run(java: list[str], line: list[str], code: int | None) -> Done:
+    command = [program("stilts"), *JAVA, *java, *line]
+    done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", timeout=900, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    assert code in {None, done.returncode}, done.stdout + done.stderr
+    return Done(stdout=done.stdout, stderr=done.stderr, returncode=done.returncode)
+
+
+def _installed() -> str:
+    """Tell one installation from another: by the days of STILTS and of Java."""
+    return "-".join(f"{Path(program(name)).resolve().stat().st_mtime_ns:x}" for name in ("stilts", "java"))
