@@ -2,7 +2,25 @@
 
 from hven.adql._blame import placed
 from hven.adql._parser import parse, parse_condition, parse_expression
+from hven.adql._policies import AHEAD, EPOCH, Facts, RowPolicy, check_policy, instant, normal, present
 from hven.adql.bind import bind, bind_condition, bind_expression
 from hven.adql.text import quote
 
-__all__ = ["bind", "bind_condition", "bind_expression", "parse", "parse_condition", "parse_expression", "placed", "quote"]
+__all__ = [
+    "AHEAD",
+    "EPOCH",
+    "Facts",
+    "RowPolicy",
+    "bind",
+    "bind_condition",
+    "bind_expression",
+    "check_policy",
+    "instant",
+    "normal",
+    "parse",
+    "parse_condition",
+    "parse_expression",
+    "placed",
+    "present",
+    "quote",
+]

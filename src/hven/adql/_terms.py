@@ -226,6 +226,8 @@ class ExpressionParser(WindowParser, ABC):
     def choices(self) -> tuple[Expr, ...] | LiteralList | Subquery:
         """Read the right side of IN."""
         at = self.ats[self.i]
+        if self.mapping and str(self.values[self.i]).lower() == "groups":  # of a policy: 'spica' in groups
+            return (self.operand(),)
         self.expect("(", "a list in parentheses or a subquery after IN")
         self.deeper()
         tags, values = self.tags, self.values
@@ -359,6 +361,8 @@ class ExpressionParser(WindowParser, ABC):
             self.refuse("a subquery must stand in parentheses", "write (SELECT ...)")
         if tag in {"EXISTS", "NOT"}:
             self.refuse("a condition cannot be used as a value", "combine conditions with AND, OR and NOT, or write CASE WHEN ... END")
+        if tag == "PI" and self.mapping:  # who led the observation
+            return self.column()
         if tag in CALLABLE:
             self.refuse(
                 say("{word} is the name of a function of ADQL: its arguments in parentheses are missing", self.values[i]),

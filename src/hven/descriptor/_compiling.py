@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql import parse_condition, parse_expression
+from hven.adql import check_policy, parse_condition, parse_expression
 from hven.adql.bind import bind, bind_condition, bind_expression
 from hven.adql.functions import MAPPING, QUERY
 from hven.adql.reserved import RESERVED
@@ -40,8 +40,9 @@ from hven.descriptor.elements import INDEX, elements, index
 from hven.descriptor.outcome import SOURCE, TARGET, WATERMARK, Broken, Check, Mapping
 from hven.descriptor.tables import find_position
 from hven.descriptor.value_schema import Faults
+from hven.descriptor.written import Written
 from hven.model import units
-from hven.model.errors import BindError, ParseError, nearest
+from hven.model.errors import BindError, ParseError, QueryError, nearest
 from hven.model.table import Column, Table
 from hven.model.types import INT64, TIMESTAMP
 from hven.sources import ROW
@@ -291,6 +292,13 @@ class Compiler:
         self._check_words(columns)
         old = self.spec.table
         table = old.having(columns=tuple(columns), position=old.position or find_position(tuple(columns)))
+        if table.policy is not None:
+            said = table.policy
+            try:
+                check_policy(parse_condition(said), columns, said)
+            except QueryError as error:
+                place = said.at(error.offset) if isinstance(said, Written) else self.spec.place
+                self.faults.error(f"{self.what}.access: {error.message}", place, error.remedy)
         known = [column.name for column in columns]
         pieces = (table.partition.column,) if table.partition is not None and table.partition.column is not None else ()
         searched = tuple(name for index in table.indexes for name in index)

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from hven.descriptor._expression_names import written
+from hven.descriptor.tables import rights
 from hven.model.resource import Setting, SourceSpec, TableSpec
 from hven.model.table import FILES, Column, Table
 from hven.model.types import parse_type
@@ -62,6 +63,7 @@ def files_table(entries: Sequence[Fields], around: Inherited, faults: Faults) ->
         )
         for name, kind, unit, ucd, text, rank in _COLUMNS
     )
+    access, policy = rights(around.access, "access", faults)
     table = Table(
         schema=around.schema,
         name=NAME,
@@ -70,7 +72,8 @@ def files_table(entries: Sequence[Fields], around: Inherited, faults: Faults) ->
         description="The files of this collection, with their sizes and checksums.",
         utype=FILES,
         primary=("path",),
-        access=around.access,
+        access=access,
+        policy=policy,
     )
     address = written("{site.url}/collections/" + around.schema + "/files/{quoted}", place)
     return TableSpec(

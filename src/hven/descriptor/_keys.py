@@ -483,8 +483,8 @@ class Table(
     "named lists of codes and what they mean"
     frames: dict[str, Frame]
     "coordinate and time systems that columns refer to"
-    access: Literal["public", "private"]
-    "private: invisible until somebody is granted it"
+    access: Text
+    "public; private: invisible until somebody is granted it; or who sees which rows, as a condition over the row and the reader: release_date <= now or reader in (pi, coi) or 'team' in groups"
     index: int
     "place among the tables in lists"
     variants: Free
@@ -612,7 +612,7 @@ class Collection(
     "files whose keys stand below this one's; this file wins"
     let: dict[str, Constant]
     "constants for templates and expressions"
-    access: Literal["public", "private"]
+    access: Text
     "for all tables that do not say it themselves"
     functions: Many[Functions]
     "Python files whose functions expressions may call"

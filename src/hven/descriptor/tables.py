@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.adql import parse
-from hven.descriptor._column_expressions import Hole, expression, holes, inner, references
+from hven.adql import check_policy, parse
+from hven.descriptor._column_expressions import Hole, expression, holes, inner, parsed, references
 from hven.descriptor._columns import check_name, check_references, columns, param
 from hven.descriptor._constants import constant
 from hven.descriptor._flags import SAID, flags
@@ -19,7 +19,7 @@ from hven.descriptor._options import source_spec
 from hven.descriptor._partitions import partition
 from hven.descriptor._syncing import sync
 from hven.descriptor.written import Written
-from hven.model.errors import ParseError, nearest
+from hven.model.errors import ParseError, QueryError, nearest
 from hven.model.resource import Flags, Granule, Link, Rule, Setting, TableSpec
 from hven.model.sky import frames
 from hven.model.table import Column, FrameRef, Group, Key, Table
@@ -62,7 +62,7 @@ class Inherited:
     """
 
     schema: str
-    access: str
+    access: Written
     constants: frozenset[str]
     directory: Path
     hashes: dict[str, str]
@@ -122,6 +122,11 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
     known = [*names, *(one.name for one in params)]
     check_references(fields.get("params", {}), known, (), enums, f"{what}.params", faults)
     check_references(fields.get("columns", {}), names, [frame.id for frame in frames], enums, f"{what}.columns", faults)
+    access, policy = rights(fields.get("access", around.access), f"{what}.access", faults)
+    if policy is not None and "view" in fields:
+        faults.error(
+            f"{what}.access: a view shows the rows that its tables do", fields.places.get("access", name.place), "say it of the tables"
+        )
     table = Table(
         schema=around.schema,
         name=str(name),
@@ -139,7 +144,8 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         indexes=_indexes(what, fields, names, closed, faults),
         partition=partition(what, fields, names, closed, faults),
         view=_view(what, fields, faults),
-        access=str(fields.get("access", around.access)),
+        access=access,
+        policy=policy,
         index=fields.get("index"),
         standard=_text(fields, "standard"),
     )
@@ -182,6 +188,44 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
 
 def _text(fields: Fields, key: str) -> str | None:
     return str(fields[key]) if key in fields else None
+
+
+def rights(said: Written, where: str, faults: Faults) -> tuple[str, str | None]:
+    """Read ``access``: ``public``, ``private``, or a policy for the rows of a table that everybody may know of.
+
+    Parameters
+    ----------
+    said
+        As it was written.
+    where
+        The key, for faults.
+    faults
+        Where they go.
+
+    Returns
+    -------
+    access
+        ``public`` or ``private``: that, if the policy cannot be read.
+    policy
+        None: all rows.
+    """
+    if said in {"public", "private"}:
+        return str(said), None
+    if said.isidentifier():
+        faults.error(
+            f"{where}: {str(said)!r} is neither public nor private, and no condition", said.place, nearest(said, ("public", "private"))
+        )
+        return "private", None
+    try:
+        check_policy(parsed(said, condition=True), None, said)
+    except QueryError as error:
+        faults.error(
+            f"{where}: {error.message}",
+            said.at(error.offset),
+            error.remedy or "public, private, or who sees which rows: release_date <= now",
+        )
+        return "private", None
+    return "public", said
 
 
 def _check_kind(what: str, fields: Fields, around: Inherited, faults: Faults) -> None:

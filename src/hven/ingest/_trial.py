@@ -12,7 +12,7 @@ from hven import descriptor, query
 from hven.ingest._report import TestResult
 from hven.model import Keeping, literal
 from hven.model.errors import Fault, HvenError, NotFound, Place, nearest
-from hven.site import build, examples
+from hven.site import Policies, build, examples
 from hven.site.auth import OWNER
 from hven.site.watch import Seen, files
 
@@ -78,7 +78,7 @@ class Trial(Keeping):
     def current(self) -> Holdings:
         """Return the holdings with the staged tables in place of the collection's old ones."""
         if self._holdings is None:
-            self._holdings = build({**self._published, **self._staged}, self._seen)
+            self._holdings = build({**self._published, **self._staged}, self._seen, policies=Policies(self.engines.of))
         return self._holdings
 
     def held(self) -> dict[str, Record]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -244,6 +244,13 @@ class Partition:
         return int(found[1]), unit
 
 
+class Rights(Protocol):
+    """A policy over the rows of a table: see `hven.site.auth`."""
+
+    def condition(self, who: Any, now: float | None = None) -> tuple[Any, int, float]:
+        """Return what a reader's rows meet, and from when until when (microseconds since 1970) it is that."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """One table or view.
@@ -274,6 +281,10 @@ class Table:
         ADQL text if this is a view, else None.
     access
         ``public`` or ``private``; a private table is invisible until a policy grants it.
+    policy
+        Who sees which rows, as a condition over the row and the reader; None: who sees the table, sees them all.
+    rights
+        The policy, bound to the rows that are published.
     standard
         Name of the standard that it keeps, with its version: ``epn-tap-2.0``.
     owner
@@ -302,6 +313,8 @@ class Table:
     position: tuple[str, str] | None = None
     view: str | None = None
     access: str = "public"
+    policy: str | None = None
+    rights: Rights | None = field(default=None, compare=False, repr=False)
     index: int | None = None
     standard: str | None = None
     owner: str | None = None
@@ -702,6 +715,8 @@ def columns_to_json(columns: tuple[Column, ...] | list[Column]) -> list[dict[str
 def _to_json(thing: Any) -> dict[str, Any]:
     out = {}
     for item in fields(thing):
+        if not item.repr:  # of this process alone
+            continue
         value = getattr(thing, item.name)
         default = item.default_factory() if item.default_factory is not MISSING else item.default
         if default is not MISSING and value == default:

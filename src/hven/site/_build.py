@@ -15,6 +15,7 @@ from hven.site import _obscore as obscore
 from hven.site._catalogue import Catalogue
 from hven.site._overlay import overlay
 from hven.site._picture import Holdings, Published
+from hven.site._policies import Policies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +35,8 @@ def build(
     trouble: Sequence[str] = (),
     live: Mapping[str, Published] | None = None,
     damages: Sequence[Damage] = (),
+    *,
+    policies: Policies | None = None,
 ) -> Holdings:
     """Build the picture of now.
 
@@ -49,6 +52,8 @@ def build(
         Tables that are read in place, by qualified name.
     damages
         Of what is published; `records` has what is served instead.
+    policies
+        Binds those of tables to their rows; None: tables that have one are private.
 
     Returns
     -------
@@ -80,6 +85,7 @@ def build(
             instead=instead.get(name),
         )
     published.update(live or {})
+    problems += (policies or Policies()).bound(published)
     published = {name: _offered(item) for name, item in published.items()}
     resources = {name: item.resource for name, item in seen.items() if item.resource is not None}
     observations, wrong = obscore.views(published)

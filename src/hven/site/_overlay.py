@@ -86,6 +86,7 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
         title=now.title,
         utype=now.utype,
         access=now.access,
+        policy=now.policy,
         index=now.index,
         keys=tuple(key for key in now.keys if names.issuperset(key.columns)),
         groups=tuple(group for group in now.groups if names.issuperset(group.roles.values())),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hven.adql import present
 from hven.model.errors import Conflict
 from hven.model.table import Schema
 from hven.site import _tap_schema as tap_schema
@@ -126,7 +129,12 @@ class Holdings:
     own: Callable[[str], tuple[Published, ...]] = nothing
     _owners: dict[str, tuple[Catalogue, Mapping[str, Relation]]] = field(default_factory=dict, repr=False)
     _catalogues: dict[str, Catalogue] = field(default_factory=dict, repr=False)
-    _reaches: dict[tuple[Reader, int], tuple[Sequence[Policy], str]] = field(default_factory=dict, repr=False)
+    _reaches: dict[tuple[Reader, int], tuple[Sequence[Policy], str, float, float]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def guarded(self) -> tuple[Table, ...]:
+        """Tables whose descriptor has a policy for their rows."""
+        return tuple(item.table for item in self.published.values() if item.table.policy is not None)
 
     def reach(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> str:
         """Return the key of what a reader may know of and which rows they see: equal words, equal catalogues and equal answers.
@@ -152,14 +160,16 @@ class Holdings:
         return f"{seen}{OWN}{_digest(repr((who.name, [item.run for item in own])))}{rows}{filters}", own
 
     def _common(self, who: Reader, policies: Sequence[Policy]) -> str:
-        if policies is DEFAULT and "owner" not in who.groups:  # the usual case costs nothing
+        if policies is DEFAULT and not self.guarded and "owner" not in who.groups:  # the usual case costs nothing
             return "public"
         known = self._reaches.get((who, id(policies)))
-        if known is None:
+        if known is None or (self.guarded and not known[2] <= present() < known[3]):
             if len(self._reaches) >= READERS:
                 self._reaches.clear()
+            spans = [table.rights.condition(who)[1:] for table in self.guarded if table.rights is not None]
+            since, until = max((one for one, _ in spans), default=0), min((one for _, one in spans), default=math.inf)
             # the policies are kept with it: another sequence must not get their id
-            known = self._reaches.setdefault((who, id(policies)), (policies, self._reach(who, policies)))
+            known = self._reaches[who, id(policies)] = (policies, self._reach(who, policies), since, until)
         return known[1]
 
     def _reach(self, who: Reader, policies: Sequence[Policy]) -> str:

@@ -16,6 +16,7 @@ from hven.site._engines import EMBEDDED, Engines
 from hven.site._fallback import standing
 from hven.site._live_tables import Lives
 from hven.site._picture import OWNERS, USER_SCHEMA, Published
+from hven.site._policies import Policies
 from hven.site.counters import Counters
 from hven.site.past import moment, past
 from hven.site.serving import Serving, Sign, places
@@ -77,6 +78,7 @@ class Site(Keeping):
         self.counters = Counters.here()
         self._descriptors = Descriptors(settings)
         self._lives = Lives(settings, self.engines)
+        self.policies = Policies(self.engines.of)
         self._live = 0
         self._records: dict[str, Record] = {}
         self._served: Mapping[str, Record] = {}  # of them what is not damaged, or what is served instead
@@ -169,7 +171,7 @@ class Site(Keeping):
         if found is None or time.monotonic() - made > LOOK:  # what is kept may have become less
             if len(self._past) >= PASTS:
                 self._past.clear()
-            found = past(self.store, at, self._descriptors.seen)
+            found = past(self.store, at, self._descriptors.seen, Policies(self.engines.of))
             self._past[key] = (time.monotonic(), found)
         return found
 
@@ -253,7 +255,9 @@ class Site(Keeping):
             trouble = (str(error), *trouble)
         if changed or self._holdings is None or trouble != self._trouble or self._failing:
             live = self._lives.published(resources)
-            self._holdings = replace(build(self._served, self._descriptors.seen, trouble, live, self._damages), own=self.own)
+            self._holdings = replace(
+                build(self._served, self._descriptors.seen, trouble, live, self._damages, policies=self.policies), own=self.own
+            )
             self._trouble = trouble
             self._failing = False
         self._looked = time.monotonic()

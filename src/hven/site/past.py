@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.site._picture import Holdings
+    from hven.site._policies import Policies
     from hven.site.store import Event, Record, Store
     from hven.site.watch import Seen
 
@@ -95,7 +96,7 @@ def instant(text: str) -> str | None:
     return f"{read.isoformat(timespec='microseconds')}Z"
 
 
-def past(store: Store, at: str, seen: Mapping[str, Seen]) -> Past:
+def past(store: Store, at: str, seen: Mapping[str, Seen], policies: Policies) -> Past:
     """Build the picture of what was published at a moment. Metadata, rights and views are those of now; tables read in place have no past.
 
     Attributes
@@ -111,6 +112,8 @@ def past(store: Store, at: str, seen: Mapping[str, Seen]) -> Past:
         The moment, as the store writes it.
     seen
         The descriptors as they are now.
+    policies
+        Binds those of now to the rows of then.
 
     Returns
     -------
@@ -133,7 +136,7 @@ def past(store: Store, at: str, seen: Mapping[str, Seen]) -> Past:
         if table not in records and table.lower() not in gone:
             first = next((one.at for one in reversed(store.history(table.partition(".")[0])) if one.at > at and table in one.state), None)
             young |= {} if first is None else {table.lower(): first}
-    return Past(holdings=build(records, seen), at=at, gone=gone, young=young)
+    return Past(holdings=build(records, seen, policies=policies), at=at, gone=gone, young=young)
 
 
 def _since(table: str, later: list[Event], kept: Mapping[str, Record]) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hven.adql import normal
 from hven.adql.tree import Bound, Expr, Literal, TableRef, conjunction, transform
 from hven.model.errors import ServiceError
 
@@ -23,10 +24,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Somebody who asks. The anonymous reader has no name and no groups."""
+    """Somebody who asks. The anonymous reader has no name and no groups.
+
+    Attributes
+    ----------
+    name
+        Of the account.
+    groups
+        Those they are in.
+    aliases
+        Other names of theirs: e-mail addresses, names as they stand in tables.
+    """
 
     name: str | None = None
     groups: frozenset[str] = frozenset()
+    aliases: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All their names, without case."""
+        return frozenset() if self.name is None else frozenset(map(normal, (self.name, *self.aliases)))
 
     @property
     def anonymous(self) -> bool:
@@ -116,6 +133,37 @@ class Access:
         return None
 
 
+class Described:
+    """``access:`` of the descriptor as a condition: `hven.site.auth._rights`. The site's owner sees every row."""
+
+    def sees(self, table: Table, who: Reader) -> bool | None:  # noqa: ARG002  (the contract's signature)
+        """No opinion: who sees none of the rows may know of the table."""
+        return None
+
+    def rows(self, table: Table, who: Reader) -> Expr | None:
+        """Return what the policy of a table is for a reader now.
+
+        Parameters
+        ----------
+        table
+            Any.
+        who
+            The reader.
+
+        Raises
+        ------
+        ServiceError
+            The table has a policy that nobody has bound to its rows.
+        """
+        if table.policy is None or "owner" in who.groups:
+            return None
+        if table.rights is None:
+            message = f"the policy of {table.qualified} is not bound to its rows"
+            raise ServiceError(message)
+        condition: Expr | None = table.rights.condition(who)[0]
+        return condition
+
+
 class Owned:
     """A table that belongs to a reader is theirs alone: not even the site's owner sees it through the service."""
 
@@ -163,6 +211,7 @@ def offered(policies: tuple[Policy, ...], service: str) -> tuple[Policy, ...]:
 
 
 ALWAYS: tuple[Policy, ...] = (Owned(),)  # whatever a site's own policies are
+DESCRIBED = Described()
 OWNER = Reader(name="owner", groups=frozenset({"owner"}))
 DEFAULT: tuple[Policy, ...] = (Access(),)
 
@@ -202,9 +251,9 @@ def row_filters(tables: Sequence[Table], who: Reader, policies: Sequence[Policy]
     """
     filters: dict[str, Expr] = {}
     for table in tables:
-        condition = conjunction(*(policy.rows(table, who) for policy in policies))
+        condition = conjunction(*(policy.rows(table, who) for policy in (*policies, DESCRIBED)))
         if condition is not None:
-            filters[table.qualified] = _settled(condition)
+            filters[table.qualified] = settled(condition)
     return filters
 
 
@@ -258,7 +307,7 @@ def spell(node: object) -> str:
     return repr(node)
 
 
-def _settled(condition: Expr) -> Expr:
+def settled(condition: Expr) -> Expr:
     """Remove the slots of a condition's literals: those of the *query* are numbered, and a reused plan replaces them."""
     return transform(condition, lambda node: replace(node, slot=-1) if isinstance(node, Literal) and node.slot >= 0 else node)
 

@@ -1,0 +1,175 @@
+"""Policies of descriptors, end to end: who sees which rows, at which second."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asking import Client
+
+from hven import query
+from hven.app._server.app import create
+from hven.ingest import ingest
+from hven.model import settings
+from hven.model.errors import DescriptorError
+from hven.site import Site
+from hven.site.auth import ANONYMOUS, OWNER, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+DESCRIPTOR = """\
+collection: night
+title: Observations
+tables:
+  main:
+    source: {{kind: csv, file: rows.csv}}
+    primary: id
+    access: {policy}
+    columns:
+      id: {{type: int32}}
+      release: {{type: timestamp}}
+      pi: {{type: string}}
+      coi: {{type: string}}
+      project: {{type: string}}
+      category: {{type: string}}
+"""
+POLICY = "release <= now or reader in (pi, coi) or 'spica' in groups or project in groups or category = 'CALIB'"
+ROWS = """\
+id,release,pi,coi,project,category
+1,2001-01-01T00:00:00,Anna Berg,,p1,SCIENCE
+2,2999-01-01T00:00:00,Anna  BERG / bob@x.org,,p1,SCIENCE
+3,2999-01-01T00:00:00,Carl,anna berg,p2,SCIENCE
+4,2999-01-01T00:00:00,Carl,,p2,CALIB
+5,,,,p3,SCIENCE
+6,2999-06-01T00:00:00,Bo,,,SCIENCE
+"""
+
+
+def site(place: Path, policy: str = POLICY, rows: str = ROWS) -> Site:
+    folder = place / "collections" / "night"
+    folder.mkdir(parents=True)
+    (place / "hven.toml").write_text('name = "rights"\n')
+    (folder / "night.yaml").write_text(DESCRIPTOR.format(policy=policy))
+    (folder / "rows.csv").write_text(rows)
+    made = Site(settings.load(place))
+    ingest(made, "night")
+    return made
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Site]:
+    with site(tmp_path) as made:
+        yield made
+
+
+def seen(here: Site, who: Reader, text: str = "SELECT id FROM night.main ORDER BY id") -> list[Any]:
+    with query.run(text, who, site=here) as result:
+        return [value for batch in result.batches() for value in batch.column(0).to_pylist()]
+
+
+def reader(name: str, *aliases: str, groups: Sequence[str] = ()) -> Reader:
+    return Reader(name=name, aliases=frozenset(aliases), groups=frozenset(groups))
+
+
+@pytest.mark.parametrize(
+    ("who", "rows"),
+    [
+        (ANONYMOUS, [1, 4]),
+        (reader("nobody"), [1, 4]),
+        (reader("ANNA berg"), [1, 2, 3, 4]),
+        (reader("bob", "Bob@X.org"), [1, 2, 4]),
+        (reader("bo"), [1, 4, 6]),
+        (reader("carl"), [1, 3, 4]),
+        (reader("x", groups=["spica"]), [1, 2, 3, 4, 5, 6]),
+        (reader("x", groups=["p2", "p3"]), [1, 3, 4, 5]),
+        (OWNER, [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_readers_see_their_rows(here: Site, who: Reader, rows: list[int]) -> None:
+    assert seen(here, who) == rows
+    assert seen(here, who, "SELECT COUNT(*) FROM night.main") == [len(rows)]
+
+
+def test_an_embargo_ends_at_its_second(tmp_path: Path) -> None:
+    soon = (datetime.now(UTC) + timedelta(seconds=2)).replace(tzinfo=None)
+    later = soon + timedelta(seconds=1)
+    rows = f"id,release,pi,coi,project,category\n1,{soon.isoformat()},,,,\n2,{later.isoformat()},,,,\n3,,,,,\n"
+    with site(tmp_path, "release <= now", rows) as here:
+        begun = here.current()
+        assert seen(here, ANONYMOUS) == []
+        keys = {here.current().reach()}
+        for moment, ids in ((soon, [1]), (later, [1, 2])):
+            while datetime.now(UTC).replace(tzinfo=None) < moment:
+                time.sleep(0.01)
+            assert seen(here, ANONYMOUS) == ids
+            keys.add(here.current().reach())
+        assert len(keys) == 3
+        assert here.current() is begun  # nothing was published, nobody was told
+
+
+def test_a_tag_is_good_until_the_next_release(tmp_path: Path) -> None:
+    soon = (datetime.now(UTC) + timedelta(seconds=3)).replace(tzinfo=None)
+    rows = f"id,release,pi,coi,project,category\n1,{soon.isoformat()},,,,\n2,,,,,\n"
+    with site(tmp_path, "release <= now", rows) as here:
+        client = Client(create(here))
+        asked = "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+id+FROM+night.main"
+        first = client.ask("GET", asked)
+        tag = first.headers["etag"]
+        assert first.text.split() == ["id"]
+        assert client.ask("GET", asked, headers={"if-none-match": tag}).status == 304
+        assert "private" in first.headers["cache-control"]
+        while datetime.now(UTC).replace(tzinfo=None) < soon:
+            time.sleep(0.01)
+        again = client.ask("GET", asked, headers={"if-none-match": tag})
+        assert again.status == 200
+        assert again.text.split() == ["id", "1"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "column", "message", "remedy"),
+    [
+        ("relese <= now", 13, "no column 'relese'", "did you mean 'release'"),
+        ("release = now", 13, "now is no moment that a row could have", "write a time <= now, or a time > now"),
+        ("id <= now", 13, "<= cannot compare a number (column id) with a timestamp", ""),
+        ("reader in (SELECT pi FROM night.main)", 13, "the reader is looked for in columns and texts", "write reader in (pi, coi)"),
+        ("reader in (id + 1)", 24, "the reader is looked for in columns and texts", "write reader in (pi, coi)"),
+        ("reader like 'a%'", 13, "reader does not stand here in a policy", "write reader in (pi, coi)"),
+        ("groups = 'a'", 13, "groups does not stand here in a policy", "write 'spica' in groups"),
+        ("id in groups", 13, "IN compares a number (column id) with a string", "CAST one of them"),
+        ("privat", 13, "'privat' is neither public nor private, and no condition", "did you mean 'private'"),
+        ("release <= now or", 29, "expected a value, found the end of the text", "complete the text"),
+        ("1 = 1 or relese <= now", 22, "no column 'relese'", "did you mean 'release'"),
+        ("(release <= now) and 'x' in groups and relese = 3", 52, "no column 'relese'", "did you mean 'release'"),
+    ],
+)
+def test_faults_have_their_place(tmp_path: Path, policy: str, column: int, message: str, remedy: str) -> None:
+    with pytest.raises(DescriptorError) as fault:
+        site(tmp_path, policy)
+    first = fault.value.faults[0]
+    assert (first.place.line, first.place.column) == (7, column)
+    assert message in first.message
+    assert remedy in first.remedy
+
+
+def test_what_a_policy_meant_holds_when_its_descriptor_is_gone(tmp_path: Path) -> None:
+    site(tmp_path).close()
+    (tmp_path / "collections" / "night" / "night.yaml").unlink()
+    with Site(settings.load(tmp_path)) as here:
+        assert seen(here, ANONYMOUS) == [1, 4]
+        assert seen(here, reader("bo")) == [1, 4, 6]
+
+
+def test_the_policy_of_now_holds_for_snapshots_of_then(here: Site, tmp_path: Path) -> None:
+    run = here.current().published["night.main"].run
+    path = tmp_path / "collections" / "night" / "night.yaml"
+    path.write_text(DESCRIPTOR.format(policy="category = 'CALIB'"))
+    (tmp_path / "collections" / "night" / "rows.csv").write_text(ROWS + "7,,,,,CALIB\n")
+    ingest(here, "night")
+    here.refresh()
+    assert seen(here, ANONYMOUS) == [4, 7]
+    with query.run("SELECT id FROM night.main", ANONYMOUS, site=here, as_of=run) as result:
+        assert [value for batch in result.batches() for value in batch.column(0).to_pylist()] == [4]

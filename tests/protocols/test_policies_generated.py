@@ -1,0 +1,175 @@
+"""Policies at random, over rows at random: what readers see is what a plain reading of the policy in Python says, on both engines and at any moment."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hven import query
+from hven.ingest import ingest
+from hven.model import settings as settings_room
+from hven.site import Policies, Site
+from hven.site.auth import Reader
+from postgres import cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BEGIN = datetime(2030, 1, 1)
+MOMENTS = [None, *(BEGIN + timedelta(microseconds=number * 250_000) for number in range(8))]
+PEOPLE = [None, "Anna", "anna ", "Bob", "Bob/Anna", "carl;  ANNA", "b o b", "B  o b|x"]
+PROJECTS = [None, "p1", "p2"]
+ROWS = [
+    {
+        "id": number,
+        "release": MOMENTS[number * 7 % 9],
+        "pi": PEOPLE[number * 5 % 8],
+        "coi": PEOPLE[number * 3 % 8],
+        "project": PROJECTS[number % 3],
+    }
+    for number in range(72)
+]
+DESCRIPTOR = """\
+collection: night
+title: Observations
+{engine}
+tables:
+  main:
+    source: {{kind: csv, file: rows.csv}}
+    primary: id
+    columns:
+      id: {{type: int32}}
+      release: {{type: timestamp}}
+      pi: {{type: string}}
+      coi: {{type: string}}
+      project: {{type: string}}
+"""
+Truth = bool | None
+
+
+@dataclass(frozen=True)
+class Atom:
+    """A text of the policy, and what it means for a row, a reader and a moment."""
+
+    text: str
+    means: Callable[[dict[str, Any], Reader, datetime], Truth]
+
+
+def people(text: str | None) -> set[str]:
+    return {" ".join(part.lower().split()) for part in re.split(r"[/;|]", text or "")} - {""}
+
+
+def compared(op: str, a: Any, b: Any) -> Truth:
+    if a is None or b is None:
+        return None
+    return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[op]
+
+
+def named(*columns: str, also: str = "") -> Callable[[dict[str, Any], Reader, datetime], Truth]:
+    return lambda row, who, _: bool(who.names & set.union({also} if also else set(), *(people(row[column]) for column in columns)))
+
+
+ATOMS = [
+    *(Atom(f"release {op} now", lambda row, _, now, op=op: compared(op, row["release"], now)) for op in ("<", "<=", ">", ">=")),
+    *(Atom(f"now {op} release", lambda row, _, now, op=op: compared(op, now, row["release"])) for op in ("<", "<=", ">", ">=")),
+    Atom(
+        "release BETWEEN CAST('2030-01-01T00:00:00.5' AS TIMESTAMP) AND now",
+        lambda row, _, now: None if row["release"] is None else BEGIN + timedelta(seconds=0.5) <= row["release"] <= now,
+    ),
+    Atom("reader in (pi, coi)", named("pi", "coi")),
+    Atom("reader = pi", named("pi")),
+    Atom("reader <> coi", lambda row, who, now: not named("coi")(row, who, now)),
+    Atom("reader not in (coi)", lambda row, who, now: not named("coi")(row, who, now)),
+    Atom("reader in ('BOB', coi)", named("coi", also="bob")),
+    Atom("'spica' in groups", lambda _row, who, _: "spica" in who.groups),
+    Atom("project in groups", lambda row, who, _: row["project"] in who.groups),
+    Atom("project not in groups", lambda row, who, _: row["project"] not in who.groups),
+    Atom("project = 'p1'", lambda row, *_: None if row["project"] is None else row["project"] == "p1"),
+    Atom("MOD(id, 3) = 0", lambda row, *_: row["id"] % 3 == 0),
+    Atom("pi IS NULL", lambda row, *_: row["pi"] is None),
+]
+
+
+def negated(one: Atom) -> Atom:
+    def means(row: dict[str, Any], who: Reader, now: datetime) -> Truth:
+        found = one.means(row, who, now)
+        return None if found is None else not found
+
+    return Atom(f"NOT ({one.text})", means)
+
+
+def joined(word: str, parts: list[Atom]) -> Atom:
+    ends = word == "OR"
+
+    def means(row: dict[str, Any], who: Reader, now: datetime) -> Truth:
+        found = [part.means(row, who, now) for part in parts]
+        return ends if ends in found else None if None in found else not ends
+
+    return Atom(f" {word} ".join(f"({part.text})" for part in parts), means)
+
+
+POLICIES = st.recursive(
+    st.sampled_from(ATOMS),
+    lambda inner: inner.map(negated) | st.builds(joined, st.sampled_from(["AND", "OR"]), st.lists(inner, min_size=2, max_size=3)),
+    max_leaves=6,
+)
+WHO = st.builds(
+    Reader,
+    name=st.sampled_from([None, "anna", "BOB", "B O B", "nobody"]),
+    groups=st.sets(st.sampled_from(["spica", "p1", "p2", "p3"])).map(frozenset),
+    aliases=st.sets(st.sampled_from(["Carl", "x"])).map(frozenset),
+)
+TIMES = st.lists(st.integers(-300_000, 2_300_000).map(lambda number: BEGIN + timedelta(microseconds=number)), min_size=1, max_size=4)
+
+
+@pytest.fixture(scope="module", params=["embedded", "postgres"])
+def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    place = tmp_path_factory.mktemp("rights")
+    folder = place / "collections" / "night"
+    folder.mkdir(parents=True)
+    lines = [
+        ",".join("" if value is None else value.isoformat() if isinstance(value, datetime) else f'"{value}"' for value in row.values())
+        for row in ROWS
+    ]
+    (folder / "rows.csv").write_text("\n".join(["id,release,pi,coi,project", *lines]) + "\n")
+    if request.param == "embedded":
+        (place / "hven.toml").write_text('name = "rights"\n')
+        (folder / "night.yaml").write_text(DESCRIPTOR.format(engine=""))
+        with Site(settings_room.load(place)) as made:
+            ingest(made, "night")
+            yield made
+        return
+    with cluster() as found:
+        (place / "hven.toml").write_text(f'name = "rights"\n[postgres]\nurl = "{found.url}"\n')
+        (folder / "night.yaml").write_text(DESCRIPTOR.format(engine="engine: postgres"))
+        with Site(settings_room.load(place)) as made:
+            ingest(made, "night")
+            yield made
+
+
+@settings(max_examples=60, deadline=None)
+@given(policy=POLICIES, readers=st.lists(WHO, min_size=1, max_size=3), times=TIMES)
+def test_readers_see_what_the_policy_says(here: Site, policy: Atom, readers: list[Reader], times: list[datetime]) -> None:
+    item = here.current().published["night.main"]
+    published = {"night.main": replace(item, table=item.table.having(policy=policy.text))}
+    assert Policies(here.engines.of).bound(published) == []
+    holdings = replace(
+        here.current(), published=published, version=f"{here.current().version}{policy.text}", _reaches={}, _catalogues={}, _owners={}
+    )
+    for now in times:  # in any order: a clock may go back
+        moment = (now - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+        with (
+            mock.patch("hven.adql._policies.present", lambda moment=moment: moment),
+            mock.patch("hven.site._picture.present", lambda moment=moment: moment),
+        ):
+            for who in readers:
+                wanted = [row["id"] for row in ROWS if policy.means(row, who, now) is True]
+                with query.run("SELECT id FROM night.main ORDER BY id", who, site=here, holdings=holdings) as result:
+                    assert [value for batch in result.batches() for value in batch.column(0).to_pylist()] == wanted, (policy.text, who, now)
