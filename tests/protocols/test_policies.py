@@ -11,11 +11,13 @@ from asking import Client
 
 from hven import query
 from hven.app._server.app import create
+from hven.descriptor import check
 from hven.ingest import ingest
 from hven.model import settings
 from hven.model.errors import DescriptorError
 from hven.site import Site
 from hven.site.auth import ANONYMOUS, OWNER, Reader
+from running import hven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -153,6 +155,32 @@ def test_faults_have_their_place(tmp_path: Path, policy: str, column: int, messa
     assert (first.place.line, first.place.column) == (7, column)
     assert message in first.message
     assert remedy in first.remedy
+
+
+@pytest.mark.usefixtures("here")
+def test_check_tells_what_a_policy_means(tmp_path: Path) -> None:
+    assert (
+        'night.main: a row is seen by everybody, once release has come; whoever is named in "pi" or coi; members of the group spica;'
+        " members of the group that project names; everybody, where category = 'CALIB'"
+    ) in hven("check", "--site", tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ("'a' in groups and reader = 'b' and not 'a' in groups", "nobody sees any row by this policy"),
+        ("reader not in ('x', pi) or reader in ('x', pi)", None),  # who knows: they are looked for in rows
+        ("reader not in ('x') or reader in ('x', pi)", "everybody sees every row by this policy"),
+        ("'a' in groups and reader not in ('b')", None),
+        ("1 = 1 or release <= now", None),
+        ("not ('a' in groups) or 'a' in groups", "everybody sees every row by this policy"),
+        ("release <= now", None),
+    ],
+)
+def test_policies_that_nobody_or_everybody_passes(tmp_path: Path, policy: str, message: str | None) -> None:
+    with site(tmp_path, f'"{policy}"'):
+        faults = check(tmp_path / "collections" / "night" / "night.yaml", settings.load(tmp_path))
+    assert [fault.message.partition(": ")[2] for fault in faults if "reserved" not in fault.message] == ([message] if message else [])
 
 
 def test_what_a_policy_meant_holds_when_its_descriptor_is_gone(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ import time
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, combinations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hven.adql._parser import parse_condition, parse_expression
 from hven.adql.bind import bind_condition
 from hven.adql.functions import QUERY
+from hven.adql.text import write
 from hven.adql.tree import And, Between, ColumnRef, Compare, Expr, In, IsNull, Literal, Not, Or, Subquery, walk
 from hven.model.errors import BindError
 
@@ -33,6 +34,7 @@ SEPARATORS: Final = "/;|\n"  # between several people in one text
 TURNED: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 READERS = 4096  # whose conditions are remembered
 AHEAD = 1000  # moments to come that are asked for at once
+MOST = 10  # people and groups of a policy that are tried in all their combinations
 SOMEBODY: Final = ("somebody",)
 
 
@@ -330,6 +332,67 @@ def _named(values: Sequence[Expr], text: str) -> None:
             raise BindError("the reader is looked for in columns and texts", text=text, offset=one.at, remedy=USES[READER])
 
 
+def told(tree: Expr) -> list[str]:
+    """Tell in words who sees a row: one line for each way.
+
+    Parameters
+    ----------
+    tree
+        A policy, as it was parsed.
+    """
+    return [_told(way) for way in (tree.parts if isinstance(tree, Or) else (tree,))]
+
+
+def _told(way: Expr) -> str:
+    who, when, where = [], [], []
+    for part in way.parts if isinstance(way, And) else (way,):
+        words = [word(one) for one in walk(part) if isinstance(one, ColumnRef)]
+        if isinstance(part, In) and not part.negated and word(part.operand) == READER:
+            who.append(f"whoever is named in {' or '.join(map(write, listed(part)))}")
+        elif isinstance(part, In) and not part.negated and GROUPS in words:
+            named = str(part.operand.value) if isinstance(part.operand, Literal) else f"that {write(part.operand)} names"
+            who.append(f"members of the group {named}")
+        elif isinstance(part, Compare) and NOW in (word(part.left), word(part.right)):
+            expr, op = (part.left, part.op) if word(part.right) == NOW else (part.right, TURNED[part.op])
+            when.append(f"once {write(expr)} has come" if op in {"<", "<="} else f"as long as {write(expr)} has not come")
+        else:
+            where.append(f"where {write(part)}")
+    return ", ".join([" who is also ".join(who) or "everybody", *when, *where])
+
+
+def sees_all(tree: Expr) -> bool | None:
+    """Return whether everybody sees every row by a policy, or nobody sees any, whatever is in them; None: neither.
+
+    Parameters
+    ----------
+    tree
+        As it was parsed.
+    """
+    facts = Facts(lambda _: SOMEBODY, lambda _, now: (now, ()))  # whatever rows have
+    people, groups = set(SOMEBODY), set(SOMEBODY)
+    for node in walk(tree):
+        if isinstance(node, In) and word(node.operand) == READER:
+            people |= {normal(str(one.value)) for one in listed(node) if isinstance(one, Literal)}
+        elif isinstance(node, Compare) and READER in (word(node.left), word(node.right)):
+            people |= {normal(str(one.value)) for one in (node.left, node.right) if isinstance(one, Literal)}
+        elif isinstance(node, In) and isinstance(node.operand, Literal):
+            groups.add(str(node.operand.value))
+    if len(people) + len(groups) > MOST:
+        return None
+    found = {
+        left if isinstance(left := _Asked(frozenset(names), frozenset(those), 0, facts).left(tree), bool) else None
+        for names in _some(people)
+        for those in _some(groups)
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _some(texts: Iterable[str]) -> Iterable[tuple[str, ...]]:
+    """Yield some of them, none, or all."""
+    known = sorted(texts)
+    return chain.from_iterable(combinations(known, number) for number in range(len(known) + 1))
+
+
 def instant(moment: int) -> Expr:
     """Write a moment as a literal of ADQL.
 
@@ -341,4 +404,4 @@ def instant(moment: int) -> Expr:
     return parse_expression(f"CAST('{(EPOCH + timedelta(microseconds=moment)).isoformat(timespec='microseconds')}' AS TIMESTAMP)")
 
 
-__all__ = ["AHEAD", "EPOCH", "Facts", "RowPolicy", "check_policy", "instant", "names_in", "normal", "present"]
+__all__ = ["AHEAD", "EPOCH", "Facts", "RowPolicy", "check_policy", "instant", "names_in", "normal", "present", "sees_all", "told"]

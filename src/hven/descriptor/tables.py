@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.adql import check_policy, parse
+from hven.adql import check_policy, parse, sees_all
 from hven.descriptor._column_expressions import Hole, expression, holes, inner, parsed, references
 from hven.descriptor._columns import check_name, check_references, columns, param
 from hven.descriptor._constants import constant
@@ -217,7 +217,8 @@ def rights(said: Written, where: str, faults: Faults) -> tuple[str, str | None]:
         )
         return "private", None
     try:
-        check_policy(parsed(said, condition=True), None, said)
+        tree = parsed(said, condition=True)
+        check_policy(tree, None, said)
     except QueryError as error:
         faults.error(
             f"{where}: {error.message}",
@@ -225,6 +226,10 @@ def rights(said: Written, where: str, faults: Faults) -> tuple[str, str | None]:
             error.remedy or "public, private, or who sees which rows: release_date <= now",
         )
         return "private", None
+    passed = sees_all(tree)
+    if passed is not None:
+        message = f"{where}: {'everybody sees every row' if passed else 'nobody sees any row'} by this policy"
+        faults.warning(message, said.place, f"write {'public' if passed else 'private'}, or look at it again")
     return "public", said
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hven import descriptor
+from hven import adql, descriptor
 from hven.app._cli.context import settings, show_json, spelled
 from hven.app._cli.context import site as open_site
 from hven.descriptor import new as draft
@@ -63,13 +63,16 @@ def check(
             f"there is no descriptor {found.collections / name / (name + '.yaml')}", remedy=f"hven new {name} --from FILE writes one"
         )
     faults = [Fault(message=error.message, remedy=error.remedy) for error in plugins.faults()]
+    policies: dict[str, str] = {}
     if faults:  # with one of them nothing else is told truly
         names = []
     for one in names:
         path = found.collections / one / f"{one}.yaml"
         said = descriptor.check(path, found)
         if not any(fault.severity == "error" for fault in said):
-            said += refused(descriptor.load(path, found), path.parent, found)
+            resource = descriptor.load(path, found)
+            said += refused(resource, path.parent, found)
+            policies |= {spec.table.qualified: spec.table.policy for spec in resource.tables if spec.table.policy is not None}
         faults += said
     faults += (
         [*declared.check(found), *lacking(found), *strangers(found), *exposed(found.directory, found.var, found.kept)]
@@ -97,6 +100,8 @@ def check(
     else:
         for fault in faults:
             print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
+        for table, policy in policies.items():
+            print(f"{table}: a row is seen by {'; '.join(adql.told(adql.parse_condition(policy)))}")
         print(f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_count(errors, 'error')}, {_count(len(faults) - errors, 'warning')}")
     if errors:
         raise typer.Exit(1)
