@@ -166,7 +166,7 @@ def test_readers_see_what_the_policy_says(here: Site, policy: Atom, readers: lis
     for now in times:  # in any order: a clock may go back
         moment = (now - datetime(1970, 1, 1)) // timedelta(microseconds=1)
         with (
-            mock.patch("hven.adql._policies.present", lambda moment=moment: moment),
+            mock.patch("hven.adql._row_policy.present", lambda moment=moment: moment),
             mock.patch("hven.site._picture.present", lambda moment=moment: moment),
         ):
             for who in readers:

@@ -213,7 +213,7 @@ def rights(said: Written, where: str, faults: Faults) -> tuple[str, str | None]:
         return str(said), None
     if said.isidentifier():
         faults.error(
-            f"{where}: {str(said)!r} is neither public nor private, and no condition", said.place, nearest(said, ("public", "private"))
+            f"{where} must be public, private or a condition, not {str(said)!r}", said.place, nearest(said, ("public", "private"))
         )
         return "private", None
     try:

@@ -248,7 +248,22 @@ class Rights(Protocol):
     """A policy over the rows of a table: see `hven.site.auth`."""
 
     def condition(self, who: Any, now: float | None = None) -> tuple[Any, int, float]:
-        """Return what a reader's rows meet, and from when until when (microseconds since 1970) it is that."""
+        """Return what a reader's rows meet.
+
+        Parameters
+        ----------
+        who
+            The reader.
+        now
+            Seconds since 1970; None: ask the clock.
+
+        Returns
+        -------
+        condition
+            A bound tree; None: every row.
+        since, until
+            When it is that, in microseconds since 1970; the second may be infinite.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

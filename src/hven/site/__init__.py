@@ -9,7 +9,7 @@ from hven.site._example_queries import examples
 from hven.site._obscore import UnionView
 from hven.site._overlay import inherited
 from hven.site._picture import USER_SCHEMA, Holdings, Published
-from hven.site._policies import Policies
+from hven.site._rights import Policies
 from hven.site._site import Site
 from hven.site._tap_schema import NAME as TAP_SCHEMA
 

@@ -15,7 +15,7 @@ from hven.site import _obscore as obscore
 from hven.site._catalogue import Catalogue
 from hven.site._overlay import overlay
 from hven.site._picture import Holdings, Published
-from hven.site._policies import Policies
+from hven.site._rights import Policies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

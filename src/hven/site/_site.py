@@ -16,7 +16,7 @@ from hven.site._engines import EMBEDDED, Engines
 from hven.site._fallback import standing
 from hven.site._live_tables import Lives
 from hven.site._picture import OWNERS, USER_SCHEMA, Published
-from hven.site._policies import Policies
+from hven.site._rights import Policies
 from hven.site.counters import Counters
 from hven.site.past import moment, past
 from hven.site.serving import Serving, Sign, places

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.site._picture import Holdings
-    from hven.site._policies import Policies
+    from hven.site._rights import Policies
     from hven.site.store import Event, Record, Store
     from hven.site.watch import Seen
 

@@ -75,6 +75,11 @@ def normal(name: str) -> str:
     ----------
     name
         Of a person.
+
+    Returns
+    -------
+    name
+        Equal for all spellings.
     """
     return " ".join(name.casefold().split())
 
@@ -99,7 +104,20 @@ class Facts:
         self._known: dict[Expr, tuple[int, list[int], float]] = {}
 
     def written(self, column: ColumnRef, names: Iterable[str]) -> list[str]:
-        """List the texts of a column in which one of these names stands."""
+        """List the texts of a column in which one of these names stands.
+
+        Parameters
+        ----------
+        column
+            Of the table.
+        names
+            As `normal` writes them.
+
+        Returns
+        -------
+        texts
+            As rows have them, in order.
+        """
         known = self._people.get(column.name.name)
         if known is None:
             known = {}
@@ -110,7 +128,22 @@ class Facts:
         return sorted(set(chain.from_iterable(known.get(name, ()) for name in names)))
 
     def around(self, expr: Expr, now: int) -> tuple[int | None, float]:
-        """Return the last moment that an expression takes up to now, and when the next one comes."""
+        """Return the last moment that an expression takes up to now, and when the next one comes.
+
+        Parameters
+        ----------
+        expr
+            Over the table: a time.
+        now
+            Microseconds since 1970.
+
+        Returns
+        -------
+        last
+            Microseconds since 1970; None: none was yet.
+        until
+            Likewise; infinite if none will be.
+        """
         begun, times, until = self._known.get(expr, (0, [], -math.inf))
         if not begun <= now < until:  # more than is known has passed, or the clock went back
             last, coming = self._moments(expr, now)
@@ -333,12 +366,17 @@ def _named(values: Sequence[Expr], text: str) -> None:
 
 
 def told(tree: Expr) -> list[str]:
-    """Tell in words who sees a row: one line for each way.
+    """Tell in words who sees a row.
 
     Parameters
     ----------
     tree
         A policy, as it was parsed.
+
+    Returns
+    -------
+    ways
+        One line for each.
     """
     return [_told(way) for way in (tree.parts if isinstance(tree, Or) else (tree,))]
 
@@ -400,6 +438,11 @@ def instant(moment: int) -> Expr:
     ----------
     moment
         Microseconds since 1970.
+
+    Returns
+    -------
+    tree
+        Not bound.
     """
     return parse_expression(f"CAST('{(EPOCH + timedelta(microseconds=moment)).isoformat(timespec='microseconds')}' AS TIMESTAMP)")
 
