@@ -212,9 +212,7 @@ def rights(said: Written, where: str, faults: Faults) -> tuple[str, str | None]:
     if said in {"public", "private"}:
         return str(said), None
     if said.isidentifier():
-        faults.error(
-            f"{where} must be public, private or a condition, not {str(said)!r}", said.place, nearest(said, ("public", "private"))
-        )
+        faults.error(f"{where} must be public, private or a condition, not {str(said)!r}", said.place, nearest(said, ("public", "private")))
         return "private", None
     try:
         tree = parsed(said, condition=True)
