@@ -21,7 +21,7 @@ from hven.adql.bind import bind_condition
 from hven.adql.functions import QUERY
 from hven.adql.text import write
 from hven.adql.tree import And, Between, ColumnRef, Compare, Expr, In, IsNull, Literal, Not, Or, Subquery, walk
-from hven.model.errors import BindError
+from hven.model.errors import BindError, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -346,7 +346,7 @@ def check_policy(tree: Expr, columns: Sequence[Column] | None, text: str) -> Non
     for node in walk(tree):
         said = word(node)
         if said is not None and id(node) not in placed:
-            raise BindError(f"{said} does not stand here in a policy", text=text, offset=node.at, remedy=USES[said])
+            raise BindError(say("{word} does not stand here in a policy", said), text=text, offset=node.at, remedy=USES[said])
     if columns is None:
         return
     somebody = Facts(lambda _: SOMEBODY, lambda _, now: (now, ()))
