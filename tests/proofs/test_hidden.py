@@ -10,15 +10,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from hidden_twins import crawled, twins
+from hidden_twins import POLICY, crawled, twins
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof attack; a part of it is in tests/protocols/test_hidden_twins.py"
 )
 
 
-def test_a_site_with_hidden_rows_answers_as_one_without(tmp_path: Path) -> None:
-    with twins(tmp_path) as both:
+@pytest.mark.parametrize("said", [None, POLICY])
+def test_a_site_with_hidden_rows_answers_as_one_without(tmp_path: Path, said: str | None) -> None:
+    with twins(tmp_path, said=said) as both:
         answered, unlike = crawled(both)
     print(f"{answered} addresses with an answer")
     assert not unlike, f"{len(unlike)}: {unlike[:20]}"

@@ -21,6 +21,7 @@ from hven.site import Site
 from hven.testing.policies import half_hidden
 
 SEEN = 60
+POLICY = "MOD(n, 2) = 0 or seen > now or reader in (ident, kind) or kind in groups"  # as the policy of the application, for strangers
 ADDRESSES = 1_500  # at most: all that the pages link to, and what they link to
 DESCRIPTOR = """\
 collection: stars
@@ -63,7 +64,7 @@ CHANGING = (
     (re.compile(r"(?<=\[request )[0-9a-f]+|(?<=urn:uuid:)[0-9a-f-]+"), "IDENT"),
     (re.compile(r"\b\d+\.\d+ s\b|(?<=\"seconds\":)[\d.e-]+|(?<=\"lag\":)[\d.e-]+"), "SECONDS"),
     (re.compile(r"(?m)^(hven_\w+_seconds\w*(?:\{[^}]*\})?) .*$"), r"\1 SECONDS"),
-    (re.compile(r"(?m)^(hven_(?:requests_total|response)\w*(?:\{[^}]*\})?) .*$"), r"\1 COUNT"),
+    (re.compile(r"(?m)^(hven_(?:requests_total|response|sent_bytes)\w*(?:\{[^}]*\})?) .*$"), r"\1 COUNT"),
 )
 
 
@@ -84,20 +85,22 @@ def rows(*, hidden: bool) -> str:
 
 
 @contextmanager
-def twins(directory: Path) -> Iterator[tuple[Client, Client]]:
-    """Make and open both sites; the one without hidden rows comes first."""
+def twins(directory: Path, *, said: str | None = None) -> Iterator[tuple[Client, Client]]:
+    """Make and open both sites; the one without hidden rows comes first. The policy is one of the application, or `said` in the descriptors."""
     with ExitStack() as stack:
         clients = []
         for name in ("without", "with"):
             place = directory / name / "collections" / "stars"
             place.mkdir(parents=True)
-            (place / "stars.yaml").write_text(DESCRIPTOR)
+            (place / "stars.yaml").write_text(
+                DESCRIPTOR if said is None else DESCRIPTOR.replace("    title: Main\n", f"    title: Main\n    access: {said}\n")
+            )
             (place / "rows.csv").write_text(rows(hidden=name == "with"))
             site = stack.enter_context(Site(Settings(directory=directory / name, authority="ohp.fr"), watch=False))
             report = ingest(site, "stars")
             assert report.published, report.error
             site.refresh()
-            clients.append(Client(create(site, policies=half_hidden("n"))))
+            clients.append(Client(create(site, policies=half_hidden("n")) if said is None else create(site)))
         yield clients[0], clients[1]
 
 

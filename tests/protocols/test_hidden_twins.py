@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hidden_twins import crawled, twins
+import pytest
+from hidden_twins import POLICY, crawled, twins
 
 
-def test_a_site_with_hidden_rows_answers_as_one_without(tmp_path: Path) -> None:
-    with twins(tmp_path) as both:
+@pytest.mark.parametrize("said", [None, POLICY])
+def test_a_site_with_hidden_rows_answers_as_one_without(tmp_path: Path, said: str | None) -> None:
+    with twins(tmp_path, said=said) as both:
         page = both[1].get("/collections/stars/main").text
         assert "of each kind" in page  # choices are those of the rows that are seen
         answered, unlike = crawled(both, part=12)
