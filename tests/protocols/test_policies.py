@@ -17,7 +17,7 @@ from hven.model import settings
 from hven.model.errors import DescriptorError
 from hven.site import Site
 from hven.site.auth import ANONYMOUS, OWNER, Reader
-from running import hven
+from running import hven, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -201,3 +201,29 @@ def test_the_policy_of_now_holds_for_snapshots_of_then(here: Site, tmp_path: Pat
     assert seen(here, ANONYMOUS) == [4, 7]
     with query.run("SELECT id FROM night.main", ANONYMOUS, site=here, as_of=run) as result:
         assert [value for batch in result.batches() for value in batch.column(0).to_pylist()] == [4]
+
+
+def test_who_is_who_stands_in_the_sites_file(tmp_path: Path) -> None:
+    site(tmp_path).close()
+    toml = tmp_path / "hven.toml"
+    toml.write_text('name = "rights"\n[people]\ngroups = {spica = ["dora"]}\naliases = {bob = ["Bob@X.org"]}\n')
+    asked = "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+id+FROM+night.main+ORDER+BY+id"
+    with Site(settings.load(tmp_path), watch=True) as here:
+        tokens = {name: here.store.users.add(name) for name in ("bob", "dora")}
+        client = Client(create(here))
+
+        def rows(name: str) -> list[int]:
+            return [int(one) for one in client.ask("GET", asked, headers={"authorization": f"Bearer {tokens[name]}"}).text.split()[1:]]
+
+        assert rows("bob") == [1, 2, 4]
+        assert rows("dora") == [1, 2, 3, 4, 5, 6]
+        toml.write_text('name = "rights"\n[people]\ngroups = {spica = ["bob"]}\n')
+        until(lambda: rows("dora") == [1, 4], seconds=5)  # no restart, and whoever was logged in is still
+        assert rows("bob") == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("name", ["owner", "user:anna", "a b"])
+def test_groups_of_the_house_are_not_given_away(tmp_path: Path, name: str) -> None:
+    (tmp_path / "hven.toml").write_text(f'name = "rights"\n[people]\ngroups = {{"{name}" = ["anna"]}}\n')
+    with pytest.raises(DescriptorError, match=r"hven.toml:3: people.groups"):
+        settings.load(tmp_path)

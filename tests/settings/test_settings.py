@@ -122,7 +122,7 @@ path = "a"
     [
         ('to = "/cone/stars.main"\nquery = "SELECT 1"', "hven.toml:4: alias.0.query: is for to = '/tap/sync'"),
         ('to = "/tap/sync"\nwhere = {x = "a = ?"}', "hven.toml:4: alias.0.where: is for the conditions of a `query`, which is missing"),
-        ('to = "/tap/sync"\nquery = "SELECT 1"\nwhere = {x = "a = 1"}', "hven.toml: alias.0.where.x: 'a = 1' does not look right"),
+        ('to = "/tap/sync"\nquery = "SELECT 1"\nwhere = {x = "a = 1"}', "hven.toml:5: alias.0.where.x: 'a = 1' does not look right"),
     ],
 )
 def test_queries_of_aliases_belong_to_tap(tmp_path, entry, said):

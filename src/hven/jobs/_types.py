@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from hven.model.errors import Cancelled, UserError
 from hven.model.params import collect
-from hven.site.auth import Reader
+from hven.site.auth import Reader, recognised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -131,7 +131,7 @@ class Work:
     @property
     def who(self) -> Reader:
         """Who asked: what they may see is decided when the job runs."""
-        return Reader(name=self.job.owner, groups=frozenset(self.job.groups))
+        return recognised(Reader(name=self.job.owner, groups=frozenset(self.job.groups)), self.site.settings)
 
     @property
     def files(self) -> dict[str, Path]:

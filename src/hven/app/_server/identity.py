@@ -17,6 +17,7 @@ from hven import services as dali
 from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.query.turns import asker
+from hven.site.auth import recognised
 from hven.site.auth.local import claimed
 from hven.site.auth.session import foreign
 
@@ -36,7 +37,7 @@ class Identity:
     """Puts the reader into the request's scope, or answers 401."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
-        self._store = store
+        self._store, self._settings = store, settings
         self._origins = {origin.lower() for origin in settings.cors if origin != "*"}
         if settings.public_url:
             self._origins.add("/".join(settings.public_url.lower().split("/")[:3]))
@@ -53,7 +54,7 @@ class Identity:
                 text = dali.message_of(error, scope.get("hven.request_id", ""))
                 return PlainTextResponse(f"{text}\n", dali.status_of(error), dict(dali.headers_of(error)))
             if who is not None:
-                scope[READER] = who
+                scope[READER] = recognised(who, self._settings)
         asker.set(partial(_asker, scope))
         return None
 

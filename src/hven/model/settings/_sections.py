@@ -6,7 +6,7 @@ from collections.abc import Mapping  # noqa: TC003  (types of fields are read wh
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 URL = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
 MAIL = r"^[^@\s,<>\x00-\x1f]+@[^@\s,<>\x00-\x1f]+$"
@@ -292,6 +292,24 @@ class HealthSettings:
         le=3650,
     )
     verify_rate: int = setting(64 * 1024**2, "bytes a second that this may read", ge=1024, size=True)
+
+
+def _free(group: str) -> str:
+    if group == "owner":
+        raise ValueError("the group owner is the site's, who sees everything")
+    return group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """Who is who, for policies: groups and other names of accounts."""
+
+    groups: Mapping[Annotated[str, Field(pattern="^[^:\\s]+$"), AfterValidator(_free)], tuple[str, ...]] = setting(
+        dict, "accounts in each group that policies name: spica = ['anna', 'bob']", example="one word without a colon"
+    )
+    aliases: Mapping[str, tuple[str, ...]] = setting(
+        dict, "other names of accounts, as they stand in tables: anna = ['anna@example.org', 'A. Berg']"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

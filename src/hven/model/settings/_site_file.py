@@ -138,7 +138,7 @@ def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
         checked().model_validate(data)
     except ValidationError as error:
         for item in error.errors():
-            steps = [step for step in item["loc"] if isinstance(step, int | str)]
+            steps = [step for step in item["loc"] if isinstance(step, int | str) and step != "[key]"]  # a name in a map is its own place
             key = ".".join(str(step) for step in steps)
             words = [step for step in steps if isinstance(step, str)]
             name = ".".join(words[:1] + words[2:] if words[0] == "portals" else words)  # the second word is a portal's
@@ -149,8 +149,11 @@ def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
             elif item["type"] == "missing":
                 yield key, "is missing"
             elif item["type"] == "string_pattern_mismatch":
-                expected = keys().get(name, {}).get("example", "another form")
+                said = keys().get(name) or keys().get(name.rpartition(".")[0], {})
+                expected = said.get("example", "another form")
                 yield key, f"{item['input']!r} does not look right; expected {expected}"
+            elif item["type"] == "value_error":
+                yield key, str(item["ctx"]["error"])
             else:
                 message = str(item["msg"])
                 yield key, f"{message[:1].lower()}{message[1:]}, not {item['input']!r}"
@@ -289,6 +292,11 @@ def _text(settings: Settings) -> str:
 
 def _line(text: str, key: str) -> int | None:
     """Find the line in which a dotted key stands; `alias.1.to` counts tables of an array from 0."""
+    found = _line_of(text, key)
+    return _line_of(text, key.rpartition(".")[0]) if found is None and key.count(".") > 1 else found  # within a table in one line
+
+
+def _line_of(text: str, key: str) -> int | None:
     steps = key.split(".")
     section, number, again = "", -1, False
     wanted = [step for step in steps[:-1] if not step.isdigit()]

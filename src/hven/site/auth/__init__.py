@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from hven.site.auth._permit import ANONYMOUS, DEFAULT, OWNER, Access, Policy, Reader, Scope, offered, permit, row_filters, scope_of, visible
+from hven.site.auth._permit import (
+    ANONYMOUS,
+    DEFAULT,
+    OWNER,
+    Access,
+    Policy,
+    Reader,
+    Scope,
+    offered,
+    permit,
+    recognised,
+    row_filters,
+    scope_of,
+    visible,
+)
 
 __all__ = [
     "ANONYMOUS",
@@ -14,6 +28,7 @@ __all__ = [
     "Scope",
     "offered",
     "permit",
+    "recognised",
     "row_filters",
     "scope_of",
     "visible",

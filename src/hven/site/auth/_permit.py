@@ -19,6 +19,7 @@ from hven.model.errors import ServiceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hven.model.settings import Settings
     from hven.model.table import Table
 
 
@@ -52,6 +53,25 @@ class Reader:
 
 
 ANONYMOUS = Reader()
+
+
+def recognised(who: Reader, settings: Settings) -> Reader:
+    """Return a reader with the groups and other names that the site knows now; groups that an identity provider said stay.
+
+    Parameters
+    ----------
+    who
+        As an identity provider found them.
+    settings
+        Of the site, as they are now.
+    """
+    people = settings.people
+    if not (people.groups or people.aliases):
+        return who
+    groups = {name for name, members in people.groups.items() if who.name in members}
+    return replace(
+        who, groups=frozenset(who.groups - people.groups.keys() | groups), aliases=frozenset(people.aliases.get(who.name or "", ()))
+    )
 
 
 @dataclass(frozen=True, slots=True)
