@@ -116,7 +116,16 @@ def both(engine, text: str, relations, tables=(STARS, LIST)) -> tuple[list, list
 
 def plain(rows: pa.Table) -> list[tuple]:
     """Give rows that can be compared: sums and distances to nine digits, NaN as text."""
-    return [tuple(_plain(value) for value in row.values()) for row in rows.to_pylist()]
+    columns = (column.to_pylist() for column in rows.columns)
+    return list(
+        zip(
+            *(
+                map(_plain, values) if pa.types.is_floating(field.type) else values
+                for field, values in zip(rows.schema, columns, strict=True)
+            ),
+            strict=True,
+        )
+    )
 
 
 def _plain(value):

