@@ -66,6 +66,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish(session):
+    if getattr(session.config.option, "loadgroup", False) and not all("@" in item.nodeid for item in session.items):
+        raise pytest.UsageError("pytest-xdist does not see the groups of the tests: take the versions of constraints.txt")
     gc.collect()
     gc.freeze()  # tests and modules stay: each of the collector's rounds would go over all half a million of their objects
 
