@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,16 +53,28 @@ def web_port() -> Iterator[int]:
         yield int(kept.getsockname()[1])
 
 
-@pytest.fixture(scope="module")  # Playwright keeps an event loop running in this thread: it must be gone before other tests begin one
-def browser(web_port: int) -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
+_running: list[Browser] = []
 
-    found = chromium_program()
-    with sync_playwright() as playwright:
+
+@pytest.fixture(scope="module")
+def browser(request: pytest.FixtureRequest, web_port: int) -> Browser:
+    """Give one browser to all modules of this directory: a tab is a context of its own, which knows nothing of the others.
+
+    Playwright keeps an event loop running in this thread: it goes with the directory's last test, before others begin one.
+    """
+    if not _running:
+        from playwright.sync_api import sync_playwright
+
+        stack = ExitStack()
+        playwright = stack.enter_context(sync_playwright())
         rules = f"--host-resolver-rules=MAP localhost:21012 127.0.0.1:{web_port}"  # pages ask localhost:21012, and find our hub
-        made = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", rules], timeout=120_000)
-        yield made
-        made.close()
+        made = playwright.chromium.launch(executable_path=chromium_program(), args=["--no-sandbox", rules], timeout=120_000)
+        for undo in (made.close, _running.clear):
+            stack.callback(undo)
+        _running.append(made)
+        directory = next(one for one in request.node.iter_parents() if isinstance(one, pytest.Dir))
+        directory.addfinalizer(stack.close)
+    return _running[0]
 
 
 @pytest.fixture

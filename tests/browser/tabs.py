@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 # maps draw as often as a screen lets them; without a graphics processor each of their pictures takes a twentieth of a second of all processors
 SCREEN = """
-window.requestAnimationFrame = (call) => window.setTimeout(() => call(performance.now()), 100);
+window.requestAnimationFrame = (call) => window.setTimeout(() => call(performance.now()), 200);
 window.cancelAnimationFrame = (one) => window.clearTimeout(one);
 """
 
