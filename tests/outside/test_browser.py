@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import struct
-import subprocess
 import zlib
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -14,33 +13,45 @@ from running import Server, chromium_program
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-logging=stderr",
-    "--v=0",
-    "--window-size=1200,900",
-]
+SHOWN = ("/", "/collections/hipparcos")
+PATHS = (*SHOWN, "/collections/jmdc", "/collections/nonsense")
 
 
-def chromium(profile: Path, *words: str) -> tuple[str, list[str]]:
-    """Run it; give what it prints, and what pages wrote on the console."""
-    done = subprocess.run(
-        [chromium_program(), *FLAGS, f"--user-data-dir={profile}", *words], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+@dataclass(kw_only=True)
+class Look:
+    """What a page became, what was written on the console, and how it looked."""
+
+    text: str = ""
+    console: list[str] = field(default_factory=list)
+    picture: bytes = b""
 
 
-@pytest.mark.parametrize("path", ["/", "/collections/hipparcos", "/collections/jmdc", "/collections/nonsense"])
-def test_pages_load_without_a_complaint(server: Server, tmp_path: Path, path: str) -> None:
-    text, console = chromium(tmp_path / "profile", "--dump-dom", server.url + path)
+@pytest.fixture(scope="module")
+def looks(server: Server) -> dict[str, Look]:
+    """Look at each page once, as somebody does who was never here."""
+    from playwright.sync_api import sync_playwright
+
+    found = {path: Look() for path in PATHS}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_program(), args=["--no-sandbox"], timeout=120_000)
+        for path, look in found.items():
+            context = browser.new_context(viewport={"width": 1200, "height": 900})
+            context.set_default_timeout(120_000)  # a computer may be busy with other things
+            page = context.new_page()
+            page.on("console", lambda message, look=look: look.console.append(message.text))  # type: ignore[misc]
+            page.on("pageerror", lambda error, look=look: look.console.append(str(error)))  # type: ignore[misc]
+            page.goto(server.url + path, wait_until="load")
+            look.text = page.content()
+            if path in SHOWN:
+                look.picture = page.screenshot()
+            context.close()
+        browser.close()
+    return found
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_pages_load_without_a_complaint(server: Server, looks: dict[str, Look], path: str) -> None:
+    text, console = looks[path].text, looks[path].console
     # a page that is not there is reported by the browser itself
     assert [line for line in console if "404 (Not Found)" not in line] == []
     title = re.search(r"<title>(.*?)</title>", text, re.DOTALL)
@@ -53,10 +64,9 @@ def test_pages_load_without_a_complaint(server: Server, tmp_path: Path, path: st
         assert "Magnitude" in text or "vmag" in text
 
 
-@pytest.mark.parametrize("path", ["/", "/collections/hipparcos"])
-def test_pages_show_something(server: Server, tmp_path: Path, path: str) -> None:
-    chromium(tmp_path / "profile", f"--screenshot={tmp_path / 'page.png'}", server.url + path)
-    data = (tmp_path / "page.png").read_bytes()
+@pytest.mark.parametrize("path", SHOWN)
+def test_pages_show_something(looks: dict[str, Look], path: str) -> None:
+    data = looks[path].picture
     width, height, depth = struct.unpack(">IIB", data[16:25])
     assert (width, height, depth) == (1200, 900, 8)
     lines = pixel_lines(data, height)
