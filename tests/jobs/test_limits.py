@@ -38,7 +38,7 @@ from asking import Client
 
 ROWS = 60
 LIMITS = QueryLimits(maxrec_default=10, maxrec_hard=25, seconds=2.5)
-JOBS = JobLimits(maxrec_default=15, maxrec_hard=40, seconds=2, seconds_hard=5)
+JOBS = JobLimits(maxrec_default=15, maxrec_hard=40, seconds=2, seconds_hard=3)
 TABLE = pa.table({"id": list(range(ROWS)), "ra": [1.0 * n for n in range(ROWS)]})
 QUERY = "SELECT id, ra FROM s.t"
 ENDLESS = "SELECT COUNT(*) AS n FROM s.t AS a, s.t AS b, s.t AS c, s.t AS d, s.t AS e, s.t AS f WHERE SIN(a.ra + b.ra * c.ra + d.ra * e.ra + f.ra) > 2"
@@ -180,16 +180,16 @@ def test_a_running_job_may_be_given_more_time(patient: Site, monkeypatch: pytest
 
 def test_the_words_say_what_the_elements_cannot(client: Client, tap: etree._Element) -> None:
     said = [int(number) if number.isdigit() else float(number) for number in re.findall(r"\d+(?:\.\d+)?", tap.findtext("description"))]
-    assert said == [2.5, 25, 10, 2, 5, 40, 15, JOBS.queued, JOBS.open]
+    assert said == [2.5, 25, 10, 2, 3, 40, 15, JOBS.queued, JOBS.open]
     answer = client.post("/tap/sync", LANG="ADQL", QUERY=ENDLESS)
     assert "time limit" in answer.text
     assert "2.5" in answer.text
 
 
-@pytest.mark.parametrize(("asks", "gets"), [(None, 2), (1, 1), (0, 5), (99, 5)])
+@pytest.mark.parametrize(("asks", "gets"), [(None, 2), (1, 1), (0, 3), (99, 3)])
 def test_a_job_runs_as_long_as_is_said(client: Client, site: Site, tap: etree._Element, asks: int | None, gets: int) -> None:
     default, hard = (int(tap.findtext(f"executionDuration/{name}")) for name in ("default", "hard"))
-    assert (default, hard) == (2, 5)
+    assert (default, hard) == (2, 3)
     given = {} if asks is None else {"EXECUTIONDURATION": asks}
     path = client.post("/tap/async", LANG="ADQL", QUERY=ENDLESS, PHASE="RUN", **given).headers["location"].removeprefix("http://vo.example")
     assert client.get(f"{path}/executionduration").text == str(gets)
