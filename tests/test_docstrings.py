@@ -1,14 +1,13 @@
 """What others build on says what it takes, returns and raises: every public module that another room or a plug-in imports."""
 
-import pytest
-
 from docstrings import every, figure, modules
 
 
-@pytest.mark.parametrize("module", modules())
-def test_docstrings_tell_parameters_units_results_and_errors(module):
+def test_docstrings_tell_parameters_units_results_and_errors():
     """`python tests/docstrings.py MODULE` prints what is missing."""
-    assert {f"{at} {name}": lacks for (at, name), lacks in every(module).items() if lacks} == {}
+    found = {module: {f"{at} {name}": lacks for (at, name), lacks in every(module).items() if lacks} for module in modules()}
+    assert len(found) > 50
+    assert {module: lacking for module, lacking in found.items() if lacking} == {}
 
 
 def test_the_figure():
