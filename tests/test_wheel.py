@@ -102,7 +102,7 @@ def test_it_has_what_the_program_needs_and_nothing_else(wheel: Path) -> None:
     assert code == tracked
     # what was bundled for browsers: pictures and properties of the drawn sky, a licence, the mark of what it was made from
     made = {name for name in code if name.startswith(f"{ASSETS}/")}
-    assert {name.rpartition(".")[2] for name in code - made} <= {"py", "typed", "html", "yaml", "csv", "css", "js", "svg", "json", "toml"}
+    assert {name.rpartition(".")[2] for name in code - made} <= {"py", "typed", "html", "yaml", "csv", "css", "js", "svg", "json", "po"}
     endings = {Path(name).suffix or Path(name).name for name in made}
     assert endings <= {".js", ".css", ".json", ".txt", ".png", ".fits", "properties", "built"}
     bundled = json.loads(zipfile.ZipFile(wheel).read(f"{ASSETS}/manifest.json")).values()

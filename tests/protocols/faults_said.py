@@ -53,13 +53,17 @@ def said(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Itera
 
 
 def composed(path: Path, returning: frozenset[str]) -> Iterator[int]:
-    """Give the lines of messages that are put together from texts: nothing can translate them."""
+    """Give the lines of messages that are put together from texts, and of words that are values and not said: nothing can translate them."""
     for text, _ in _told(path, frozenset(), returning):
         pieces = (
             [one.value for one in ast.walk(text) if isinstance(one, ast.Constant)] if isinstance(text, ast.JoinedStr | ast.BinOp) else []
         )
         if any(isinstance(one, str) and re.search(r"[a-z]{2} |[a-z]{2}$| [a-z]{2}", one) for one in pieces):
             yield text.lineno
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Call) and _called(node) == "say":
+            values = [one for value in node.args[1:] for one in _alternatives(value)]
+            yield from (one.lineno for one in values if isinstance(one, ast.Constant) and spoken(str(one.value)))
 
 
 def values_of(path: Path) -> Iterator[tuple[int, str, int]]:

@@ -29,7 +29,7 @@ TABLES = frozenset({
     "FOREIGN", "PAIRS", "BRACKETS", "_STRANGE", "_SMART", "_WANTED", "_SHAPE", "_REMEDIES", "ELSEWHERE", "REMEDY", "_OTHERS", "_NAMES", "WORDS",
     "_TIME", "_DIFFERENCE", "_PART", "_CONE", "_TEXT", "_CASE", "_FIRST", "_CUT", "_ALL", "_BITS", "OURS",
 })  # fmt: skip
-RETURNING = frozenset({"fault", "_remedy", "_shape_fault", "_polygon_fault", "nearest", "nearest_name"})
+RETURNING = frozenset({"as_text", "fault", "_remedy", "_shape_fault", "_polygon_fault", "nearest", "nearest_name"})
 UNTRANSLATED = {
     '{"name": "anna", "token": "..."}': "an example of JSON",
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?(Z|[+-]\d\d:?\d\d)?": "a pattern, in a variable of that name",

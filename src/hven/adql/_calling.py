@@ -82,7 +82,7 @@ class Calling(Fitting, ABC):
         self.bounds: list[tuple[int, float, float]] = []
         self.locate: Callable[[str], tuple[float, float]] | None = None
         self.steady = False
-        self.clause = "SELECT"
+        self.clause: str = "SELECT"
 
     @abstractmethod
     def expression(self, node: Expr, scope: Scope) -> Expr:
@@ -128,7 +128,7 @@ class Calling(Fitting, ABC):
             if entry.name != "COUNT":
                 self.fail(say("{name}(*) means nothing", entry.name), node.at, "only COUNT takes *")
             return Function("COUNT", star=True, at=node.at, meta=Meta(INT64, None, "meta.number", nullable=False, aggregate=True))
-        clause, self.clause = self.clause, f"the argument of {entry.name}"
+        clause, self.clause = self.clause, say("the argument of {name}", entry.name)
         args = [self.expression(arg, scope) for arg in node.args]
         self.clause = clause
         self.own_rows(node, args, scope)
@@ -169,7 +169,7 @@ class Calling(Fitting, ABC):
                 say("{what} belongs to aggregate functions, and {name} is none", "DISTINCT" if function.distinct else "*", name),
                 function.at,
             )
-        clause, self.clause = self.clause, "a window"
+        clause, self.clause = self.clause, say("a window")
         args = [self.expression(arg, scope) for arg in function.args]
         partition, order, frame = self.window_parts(inside, scope)
         self.clause = clause
@@ -241,7 +241,7 @@ class Calling(Fitting, ABC):
 
     def unused_windows(self, windows: Sequence[NamedWindow], scope: Scope) -> None:
         """Check the windows that are named, whether something uses them or not."""
-        clause, self.clause = self.clause, "a window"
+        clause, self.clause = self.clause, say("a window")
         for window in windows:
             self.window_parts(window, scope)
         self.clause = clause

@@ -147,10 +147,10 @@ def _shape_fault(name: str, args: tuple[Expr, ...]) -> tuple[str, Expr | None, s
     ):
         rest = args[1:]
     kinds = [kind(arg) for arg in rest]
-    remedy = say("write {form}", _FORMS[name])
+    remedy = say("write {form}", joined("{one} or {other}", _FORMS[name].split(" or ")))
     if "s" in kinds:
-        needed = "a number or a point" if with_point or name == "POLYGON" else "a number"
-        return say("{name} needs {what} here", name, say(needed)), rest[kinds.index("s")], remedy
+        needed = say("a number or a point" if with_point or name == "POLYGON" else "a number")
+        return say("{name} needs {what} here", name, needed), rest[kinds.index("s")], remedy
     if name == "POLYGON" and len(rest) >= 3:
         return _polygon_fault(rest, kinds, remedy)
     if len(rest) == numbers and name != "POLYGON":

@@ -39,7 +39,7 @@ from hven.adql.tree import (
     Subquery,
     Unary,
 )
-from hven.model.errors import say
+from hven.model.errors import joined, say
 
 Operand = tuple[Expr, bool, int]
 
@@ -525,7 +525,7 @@ class ExpressionParser(WindowParser, ABC):
                     "expected a type (SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, TIMESTAMP, POINT, CIRCLE or POLYGON), found {found}",
                     self.found(i),
                 ),
-                say("write {type}", hint) if hint else "",
+                say("write {type}", joined("{one} or {other}", hint.split(" or "))) if hint else "",
             )
         self.expect(")", "a closing parenthesis after the type")
         self.depth -= 1

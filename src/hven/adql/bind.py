@@ -149,7 +149,7 @@ def bind_condition(expr: Expr, columns: Sequence[Column] | Names, *, functions: 
 def _alone(expr: Expr, columns: Sequence[Column] | Names, functions: Functions, text: str, *, condition: bool) -> Expr:
     binder = Binder(text, NO_TABLES, functions)
     binder.inline = 1
-    binder.clause = "an expression over single rows"
+    binder.clause = say("an expression over single rows")
     scope = Scope(View([Source(0, columns if isinstance(columns, Names) else Names(columns), None, ())]))
     try:
         return binder.condition(expr, scope) if condition else binder.expression(expr, scope)
