@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 
 from hven.model.errors import Conflict, NotFound, StorageError
 from hven.site.store import _leases as leasing
+from hven.site.store import _moves as moves
 from hven.site.store import _state_copies as copies
 from hven.site.store._database import (
     Database,
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 EMBEDDED = "duckdb"
 _LONGEST = 200  # characters of an id; SQLite looks for no text of more than 50,000
 MARK = ".hven-data"  # a file that tells which store a directory belongs to
-HOLDING = ("rollback", "hold")  # after these moves a collection stays as it is, until a person's word ends that
 
 
 class Store:
@@ -211,7 +210,7 @@ class Store:
         """
         query = sa.select(events).where(events.c.collection == collection).order_by(events.c.number.desc())
         with self._database.reading() as connection:
-            return [_event(row) for row in connection.execute(query)]
+            return [moves.event_of(row) for row in connection.execute(query)]
 
     def states(self, moment: str) -> dict[str, Event]:
         """Return what was published at a moment.
@@ -228,7 +227,7 @@ class Store:
         """
         query = sa.select(events).where(events.c.at <= moment).order_by(events.c.number)
         with self._database.reading() as connection:
-            return {row.collection: _event(row) for row in connection.execute(query)}
+            return {row.collection: moves.event_of(row) for row in connection.execute(query)}
 
     def published_at(self, ident: str) -> str | None:
         """Find when a snapshot, or what a run made, was published first.
@@ -286,7 +285,7 @@ class Store:
             last = sa.select(sa.func.max(events.c.number)).group_by(events.c.collection)
             query = sa.select(events.c.collection, events.c.at, events.c.action).where(events.c.number.in_(last))
             with self._database.reading() as connection:
-                self._holds = version, {row.collection: row.at for row in connection.execute(query) if row.action in HOLDING}
+                self._holds = version, {row.collection: row.at for row in connection.execute(query) if row.action in moves.HOLDING}
         return self._holds[1]
 
     # --- pointers --------------------------------------------------------------------------------------------
@@ -356,11 +355,11 @@ class Store:
                     if record.id not in stored:
                         connection.execute(sa.insert(snapshots).values(**to_row(record), number=following(connection, snapshots)))
                 state = {record.table.qualified: record.id for record in given}
-                held = same and _held(connection, collection)
-                version = _move(connection, collection, state, "publish", run)
+                held = same and moves.held(connection, collection)
+                version = moves.move(connection, collection, state, "publish", run)
                 if held:
-                    version = _note(connection, collection, state, "hold", run)
-            _amend(connection, amended)
+                    version = moves.note(connection, collection, state, "hold", run)
+            moves.amend(connection, amended)
         return version
 
     def amend(self, records: Iterable[Record]) -> None:
@@ -372,7 +371,7 @@ class Store:
             With what is known now.
         """
         with self._database.writing() as connection:
-            _amend(connection, records)
+            moves.amend(connection, records)
             turn(connection)
 
     def rollback(self, name: str, snapshot: str | None = None) -> dict[str, str]:
@@ -405,9 +404,11 @@ class Store:
             leasing.free(connection, lease_name(collection))
             present = {row.table_name: row.snapshot for row in rows if row.collection == collection}
             state = (
-                _earlier_table(connection, name, present, snapshot) if one is not None else _earlier(connection, name, present, snapshot)
+                moves.earlier_table(connection, name, present, snapshot)
+                if one is not None
+                else moves.earlier(connection, name, present, snapshot)
             )
-            _move(connection, collection, state, "rollback", None)
+            moves.move(connection, collection, state, "rollback", None)
             return state
 
     def resume(self, collection: str) -> bool:
@@ -419,9 +420,9 @@ class Store:
             Whether one did.
         """
         with self._database.writing() as connection:
-            held = _held(connection, collection)
+            held = moves.held(connection, collection)
             if held:
-                _note(connection, collection, _present(connection, collection), "resume", None)
+                moves.note(connection, collection, moves.state_of(connection, collection), "resume", None)
             return held
 
     def remove(self, collection: str) -> list[str]:
@@ -446,7 +447,7 @@ class Store:
                 raise NotFound(f"there is no collection {collection!r} in the system state")
             found = [row.table_name for row in connection.execute(sa.select(pointers).where(pointers.c.collection == collection))]
             if found:
-                _move(connection, collection, {}, "remove", None)
+                moves.move(connection, collection, {}, "remove", None)
             return found
 
     def purge(self, collection: str) -> list[Snapshot]:
@@ -515,7 +516,7 @@ class Store:
         with self._database.writing() as connection:
             if connection.execute(sa.select(releases).where(releases.c.collection == collection, releases.c.label == label)).first():
                 raise Conflict(f"{collection} has a release {label!r} already", remedy="take another label; a release never changes")
-            state = _present(connection, collection)
+            state = moves.state_of(connection, collection)
             if not state:
                 raise NotFound(f"nothing of {collection!r} is published")
             made = now()
@@ -675,89 +676,3 @@ def lease_name(collection: str) -> str:
         Its name.
     """
     return f"ingest {collection}"
-
-
-def _event(row: Any) -> Event:
-    return Event(number=row.number, collection=row.collection, at=row.at, action=row.action, run=row.run, state=json.loads(row.state))
-
-
-def _present(connection: sa.Connection, collection: str) -> dict[str, str]:
-    query = sa.select(pointers).where(pointers.c.collection == collection).order_by(pointers.c.table_name)
-    return {row.table_name: row.snapshot for row in connection.execute(query)}
-
-
-def _amend(connection: sa.Connection, records: Iterable[Record]) -> None:
-    for record in records:
-        connection.execute(sa.update(snapshots).where(snapshots.c.id == record.id).values(record=to_row(record)["record"]))
-
-
-def _move(connection: sa.Connection, collection: str, state: Mapping[str, str], action: str, run: str | None) -> int:
-    others = sa.select(pointers).where(pointers.c.table_name.in_(list(state)), pointers.c.collection != collection)
-    taken = connection.execute(others).first()
-    if taken is not None:
-        raise Conflict(f"the table {taken.table_name} belongs to the collection {taken.collection}", remedy="give it another name")
-    since = now()
-    connection.execute(sa.delete(pointers).where(pointers.c.collection == collection))
-    for table, snapshot in sorted(state.items()):
-        connection.execute(sa.insert(pointers).values(table_name=table, collection=collection, snapshot=snapshot, since=since))
-    return _note(connection, collection, state, action, run, since)
-
-
-def _held(connection: sa.Connection, collection: str) -> bool:
-    query = sa.select(events.c.action).where(events.c.collection == collection).order_by(events.c.number.desc()).limit(1)
-    return connection.execute(query).scalar() in HOLDING
-
-
-def _note(connection: sa.Connection, collection: str, state: Mapping[str, str], action: str, run: str | None, at: str | None = None) -> int:
-    """Write down what was done to a collection; who looks for changes sees it by the new version."""
-    values = {"collection": collection, "at": at or now(), "action": action, "run": run, "state": json.dumps(dict(sorted(state.items())))}
-    connection.execute(sa.insert(events).values(**values))
-    return turn(connection)
-
-
-def _kept(connection: sa.Connection, state: Mapping[str, str]) -> bool:
-    ids = set(state.values())
-    query = sa.select(sa.func.count()).select_from(snapshots).where(snapshots.c.id.in_(ids))
-    return bool(connection.execute(query).scalar_one() == len(ids))
-
-
-def _earlier(connection: sa.Connection, collection: str, present: Mapping[str, str], wanted: str | None) -> dict[str, str]:
-    """Find the state to go back to: what one `publish` made of the collection."""
-    query = sa.select(events).where(events.c.collection == collection, events.c.action == "publish").order_by(events.c.number.desc())
-    states = [_event(row) for row in connection.execute(query)]
-    if not states:
-        raise NotFound(f"nothing of {collection!r} was ever published")
-    if wanted is None and not present:  # removed: what was shown last comes back, wherever it came from
-        query = sa.select(events).where(events.c.collection == collection).order_by(events.c.number.desc())
-        candidates = [event for event in map(_event, connection.execute(query)) if event.state]
-    elif wanted is None:
-        shown = next((number for number, event in enumerate(states) if dict(event.state) == dict(present)), -1)
-        candidates = states[shown + 1 :]
-    else:
-        candidates = [event for event in states if event.run == wanted or wanted in event.state.values()][:1]
-        if not candidates:
-            raise NotFound(f"{collection} has no snapshot or run {wanted!r}", remedy=f"hven history {collection} lists them")
-    for event in candidates:
-        if dict(event.state) != dict(present) and _kept(connection, event.state):
-            return dict(event.state)
-    if wanted is not None and dict(candidates[0].state) == dict(present):
-        return dict(present)
-    what = "no earlier state" if wanted is None else f"{wanted}"
-    raise NotFound(
-        f"{collection}: {what} is kept" if wanted is None else f"{collection}: {what} is not kept any more",
-        remedy=f"hven history {collection.partition('.')[0]} lists what is kept; keep_snapshots in hven.toml says how many",
-    )
-
-
-def _earlier_table(connection: sa.Connection, table: str, present: Mapping[str, str], wanted: str | None) -> dict[str, str]:
-    columns = (snapshots.c.id, snapshots.c.run)
-    query = sa.select(*columns).where(snapshots.c.table_name == table).order_by(snapshots.c.number.desc())
-    rows = list(connection.execute(query))
-    if wanted is None:
-        shown = next((at for at, row in enumerate(rows) if row.id == present[table]), len(rows))
-        found = next((row.id for row in rows[shown + 1 :]), None)
-    else:
-        found = next((row.id for row in rows if wanted in {row.id, row.run}), None)
-    if found is None:
-        raise NotFound(f"{table} has {'no earlier snapshot' if wanted is None else f'no snapshot {wanted!r}'} that is kept")
-    return {**present, table: found}
