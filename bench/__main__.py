@@ -37,7 +37,9 @@ def main() -> int:
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(there)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.add_argument("--only", metavar="WORD", help="journeys whose name has this word")
-    parser.add_argument("--big", action="store_true", help="also the journeys over 5 x 10^7 rows (12 GB of disk, minutes)")
+    parser.add_argument(
+        "--big", action="store_true", help="also the journeys over 5 x 10^7 rows (12 GB of disk, minutes)"
+    )
     options = parser.parse_args()
     unknown = set(options.groups) - set(there)
     if unknown:
@@ -59,9 +61,14 @@ def main() -> int:
             found[journey.name] = journey
             show(journey)
     if options.json:
-        options.json.write_text(json.dumps({name: journey.to_json() for name, journey in found.items()}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({name: journey.to_json() for name, journey in found.items()}, indent=1) + "\n"
+        )
     missed = [name for name, journey in found.items() if not journey.met]
-    print(f"\n{len(found) - len(missed)} of {len(found)} targets met" + (f"; missed: {', '.join(missed)}" if missed else ""))
+    print(
+        f"\n{len(found) - len(missed)} of {len(found)} targets met"
+        + (f"; missed: {', '.join(missed)}" if missed else "")
+    )
     return 1 if missed else 0
 
 

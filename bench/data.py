@@ -51,7 +51,9 @@ def _from_package(work: Path, target: Path) -> None:
         "-o", f"Dir::Cache={work / 'cache'}", "-o", "APT::Sandbox::User=",
     ]  # fmt: skip
     subprocess.run(["apt-get", *options, "-qq", "update"], check=True, capture_output=True)
-    subprocess.run(["apt-get", *options, "-qq", "source", "--download-only", "tycho2"], check=True, capture_output=True, cwd=work)
+    subprocess.run(
+        ["apt-get", *options, "-qq", "source", "--download-only", "tycho2"], check=True, capture_output=True, cwd=work
+    )
     with tarfile.open(next(work.glob("tycho2_*.orig.tar.xz"))) as archive:
         archive.extractall(work, filter="data")
     with (work / "all.dat").open("wb") as everything:

@@ -105,7 +105,9 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         yield from of_postgres()
     if not only or only in "epn.area":
         yield from areas()
-    if not only or any(only in name for name in ("epn.obscore.cone", "epn.obscore.did", "epn.obscore.nothing", "epn.obscore.join")):
+    if not only or any(
+        only in name for name in ("epn.obscore.cone", "epn.obscore.did", "epn.obscore.nothing", "epn.obscore.join")
+    ):
         yield from observations()
 
 
@@ -118,10 +120,20 @@ def granules(rows: int = ROWS) -> Iterator[Journey]:
     plain = sum(tables["cubes.plain"]["seconds"].values())
     checks = tables["cubes.epn_core"]["seconds"]["check"]
     yield against(
-        "epn.granules", rate(tables["cubes.epn_core"]), 100_000, 1.0, unit="rows/s", higher=True, note=steps(tables["cubes.epn_core"])
+        "epn.granules",
+        rate(tables["cubes.epn_core"]),
+        100_000,
+        1.0,
+        unit="rows/s",
+        higher=True,
+        note=steps(tables["cubes.epn_core"]),
     )
-    yield against("epn.against_plain", spent, plain, 6.0, unit="s", note=f"as granules, and as they are; CPU of both {cpu:.1f} s")
-    yield against("epn.checks", checks, spent, 0.5, unit="s", note=f"{len(tables['cubes.epn_core']['findings'])} findings")
+    yield against(
+        "epn.against_plain", spent, plain, 6.0, unit="s", note=f"as granules, and as they are; CPU of both {cpu:.1f} s"
+    )
+    yield against(
+        "epn.checks", checks, spent, 0.5, unit="s", note=f"{len(tables['cubes.epn_core']['findings'])} findings"
+    )
     yield against("epn.memory", peak, 1024, 1.0, unit="MiB", note="anonymous memory at its peak")
 
 
@@ -170,7 +182,9 @@ def served(site: Path, rows: int) -> Iterator[None]:
     place.mkdir(parents=True, exist_ok=True)
     plain, sep, core = DESCRIPTOR.partition("  epn_core:\n")
     core = core.replace("file: rows.sqlite", f"url: ${DATABASE}")
-    (place / "served.yaml").write_text(f"{plain.partition('  plain:')[0].replace('collection: cubes', 'collection: served')}{sep}{core}")
+    (place / "served.yaml").write_text(
+        f"{plain.partition('  plain:')[0].replace('collection: cubes', 'collection: served')}{sep}{core}"
+    )
     port = free_port()
     with peer.cluster(SCRATCH, port):
         os.environ[DATABASE] = f"postgresql://{peer.OWNER}@127.0.0.1:{port}/postgres"
@@ -227,7 +241,8 @@ def made(rows: int) -> Path:
     with sqlite3.connect(path) as there:
         there.execute(f"CREATE TABLE cubes ({COLUMNS})")
         there.executemany(
-            f"INSERT INTO cubes VALUES ({', '.join('?' * len(columns))})", zip(*(column.tolist() for column in columns), strict=True)
+            f"INSERT INTO cubes VALUES ({', '.join('?' * len(columns))})",
+            zip(*(column.tolist() for column in columns), strict=True),
         )
     return SITE
 
@@ -275,7 +290,9 @@ def observations() -> Iterator[Journey]:
 
         def ask(text: str) -> pa.Table:
             with query.run(text, site=site) as result:
-                return pa.Table.from_batches(list(result.batches()), schema=pa.schema([(c.name, c.type.arrow) for c in result.columns]))
+                return pa.Table.from_batches(
+                    list(result.batches()), schema=pa.schema([(c.name, c.type.arrow) for c in result.columns])
+                )
 
         def cone(i: int) -> str:
             return f"SELECT * FROM ivoa.obscore WHERE 1 = CONTAINS(POINT(s_ra, s_dec), CIRCLE({18 + 36 * (i % 10)}, {10 + i % 7}, 0.5))"
@@ -290,23 +307,43 @@ def observations() -> Iterator[Journey]:
         with duckdb.connect() as connection:
             connection.register("rows", rows)
             plain = spent(lambda i: connection.execute(f"SELECT * FROM rows WHERE s_ra > {i}").fetch_arrow_table())
-        for name, text, few, bound in (("cone", cone, (1, 100), 3.3), ("did", did, (1, 1), 2.5), ("nothing", nothing, (0, 0), 1.0)):
+        for name, text, few, bound in (
+            ("cone", cone, (1, 100), 3.3),
+            ("did", did, (1, 1), 2.5),
+            ("nothing", nothing, (0, 0), 1.0),
+        ):
             if not few[0] <= ask(text(3)).num_rows <= few[1]:
                 raise RuntimeError(f"epn.obscore.{name}: {ask(text(3)).num_rows} rows")
             value = spent(lambda i: ask(text(i)))  # noqa: B023
-            yield against(f"epn.obscore.{name}", value, plain, bound, unit="ms", note="CPU; beside DuckDB over the same rows alone")
+            yield against(
+                f"epn.obscore.{name}",
+                value,
+                plain,
+                bound,
+                unit="ms",
+                note="CPU; beside DuckDB over the same rows alone",
+            )
 
         def join(i: int, other: str = "ivoa.obscore AS o ON DISTANCE(o.s_ra, o.s_dec") -> str:
             where = f"DISTANCE(j.ra, j.dec, {18 + 36 * (i % 10)}, {10 + i % 7}) < 3"
             return f"SELECT COUNT(*) AS n FROM c{i % 10}.main AS j JOIN {other}, j.ra, j.dec) < 0.05 WHERE {where}"
 
         def members(i: int) -> int:
-            return sum(ask(join(i, f"c{n}.main AS o ON DISTANCE(o.ra, o.dec"))["n"][0].as_py() for n in range(COLLECTIONS))
+            return sum(
+                ask(join(i, f"c{n}.main AS o ON DISTANCE(o.ra, o.dec"))["n"][0].as_py() for n in range(COLLECTIONS)
+            )
 
         if not ask(join(3))["n"][0].as_py() == members(3) > 10:
             raise RuntimeError("epn.obscore.join: the pairs are not those of the members")
         alone, value = spent(members, 60), spent(lambda i: ask(join(i)), 60)
-        yield against("epn.obscore.join", value, alone, 1.5, unit="ms", note="CPU; beside the same joins with each of the ten members")
+        yield against(
+            "epn.obscore.join",
+            value,
+            alone,
+            1.5,
+            unit="ms",
+            note="CPU; beside the same joins with each of the ten members",
+        )
 
 
 def areas(rows: int = 1_000) -> Iterator[Journey]:
@@ -333,7 +370,10 @@ def areas(rows: int = 1_000) -> Iterator[Journey]:
     with Site(settings.Settings(directory=CACHE / "site-areas"), watch=False) as site:
         for kind, texts in kinds.items():
             upload = {
-                "TAP_UPLOAD.o": (Table(schema="TAP_UPLOAD", name="o", columns=(Column(name="o", type=REGION),)), pa.table({"o": texts}))
+                "TAP_UPLOAD.o": (
+                    Table(schema="TAP_UPLOAD", name="o", columns=(Column(name="o", type=REGION),)),
+                    pa.table({"o": texts}),
+                )
             }
 
             def ask(what: str) -> float:
@@ -376,7 +416,10 @@ def observed() -> None:
         (place / f"c{n}.yaml").write_text(IMAGES.format(n=n))
         random = np.random.default_rng(n)
         ra, dec = random.uniform(36 * n, 36 * n + 36, EACH), np.degrees(np.arcsin(random.uniform(-1, 1, EACH)))
-        lines = [f"c{n}_{i},{ra[i]:.6f},{dec[i]:.6f},{500 + i % 7},2004-01-{i % 28 + 1:02d}T00:00:00,{i}" for i in range(EACH)]
+        lines = [
+            f"c{n}_{i},{ra[i]:.6f},{dec[i]:.6f},{500 + i % 7},2004-01-{i % 28 + 1:02d}T00:00:00,{i}"
+            for i in range(EACH)
+        ]
         (place / "rows.csv").write_text("\n".join(["ident,ra,dec,wave,start,n", *lines]) + "\n")
         subprocess.run([HVEN, "--site", OBSERVED, "ingest", f"c{n}"], check=True, capture_output=True)
     (OBSERVED / "ready").touch()

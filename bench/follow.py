@@ -42,7 +42,10 @@ def sent(site: Path, before: int) -> tuple[int, int, int]:
     """Count the bytes of rows and of the feed that a site gave since a line of its log, and the lines."""
     lines = (site / "serve.log").read_text().splitlines()
     found = [json.loads(line) for line in lines[before:] if line.startswith("{")]
-    rows, feed = (sum(one.get("bytes", 0) for one in found if str(one.get("path", "")).startswith(path)) for path in ("/tap", "/changes"))
+    rows, feed = (
+        sum(one.get("bytes", 0) for one in found if str(one.get("path", "")).startswith(path))
+        for path in ("/tap", "/changes")
+    )
     return rows, feed, len(lines)
 
 
@@ -75,7 +78,10 @@ def main() -> None:
                     values[dice.choice(ROWS, CHANGED, replace=False)] += 5
                     stays = ~np.isin(ids, dice.choice(ROWS, GONE, replace=False))
                     now = pa.concat_tables(
-                        [table.set_column(1, "v0", pa.array(values)).filter(pa.array(stays)), made(np.arange(ROWS, ROWS + NEW))]
+                        [
+                            table.set_column(1, "v0", pa.array(values)).filter(pa.array(stays)),
+                            made(np.arange(ROWS, ROWS + NEW)),
+                        ]
                     )
                     pq.write_table(now, place / "a.parquet")
                     before = state(server)
@@ -85,9 +91,15 @@ def main() -> None:
                 begin = time.perf_counter()
                 hven("mirror", server.url, "--site", copy)
                 rows, feed, seen = sent(site, seen)
-                print(f"{what}: {time.perf_counter() - begin:.1f} s, {rows:,} bytes of rows, {feed:,} of the feed", flush=True)
+                print(
+                    f"{what}: {time.perf_counter() - begin:.1f} s, {rows:,} bytes of rows, {feed:,} of the feed",
+                    flush=True,
+                )
         query = "SELECT id, v0, v19, s4 FROM ar.main ORDER BY id"
-        one, two = (hven("query", query, "--site", where, "--format", "csv", "--maxrec", 2_000_000).stdout for where in (site, copy))
+        one, two = (
+            hven("query", query, "--site", where, "--format", "csv", "--maxrec", 2_000_000).stdout
+            for where in (site, copy)
+        )
         if one != two:
             sys.exit("the copy is another one")
 

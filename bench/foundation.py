@@ -19,7 +19,21 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from bench import data
-from bench.measure import CACHE, HVEN, Journey, Server, against, anonymous_peak, ask, median, pairs, pss, served, tap, timed
+from bench.measure import (
+    CACHE,
+    HVEN,
+    Journey,
+    Server,
+    against,
+    anonymous_peak,
+    ask,
+    median,
+    pairs,
+    pss,
+    served,
+    tap,
+    timed,
+)
 
 SITE = CACHE / "site"
 BIG_SITE = CACHE / "site-big"
@@ -152,7 +166,9 @@ def ingest() -> Iterator[Journey]:
 def ready() -> None:
     """Make sure that Tycho-2 is published."""
     site_of(SITE, "tycho", STARS, data.tycho_csv())
-    status = subprocess.run([HVEN, "status", "--json", "--site", SITE], check=True, capture_output=True, text=True).stdout
+    status = subprocess.run(
+        [HVEN, "status", "--json", "--site", SITE], check=True, capture_output=True, text=True
+    ).stdout
     if '"tycho.main"' not in status:
         ingested(SITE, "tycho")
 
@@ -192,7 +208,14 @@ def words() -> Iterator[Journey]:
         unit="ms",
         note="goal < 1 ms; reference: DuckDB's EXPLAIN of the like",
     )
-    yield against("foundation.words.seen", seen * 1e3, reference * 1e3, max(0.2, 0.2 / (reference * 1e3)), unit="ms", note="goal < 0.2 ms")
+    yield against(
+        "foundation.words.seen",
+        seen * 1e3,
+        reference * 1e3,
+        max(0.2, 0.2 / (reference * 1e3)),
+        unit="ms",
+        note="goal < 0.2 ms",
+    )
 
 
 # --- HTTP ----------------------------------------------------------------------------------------------------
@@ -229,7 +252,9 @@ def over_http() -> Iterator[Journey]:
         for name, address in (
             (
                 "foundation.cone.tap",
-                lambda ra, dec: tap(f"SELECT {EIGHT} FROM tycho.main WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, 0.1))"),
+                lambda ra, dec: tap(
+                    f"SELECT {EIGHT} FROM tycho.main WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, 0.1))"
+                ),
             ),
             ("foundation.cone.scs", lambda ra, dec: f"/cone/tycho.main?RA={ra}&DEC={dec}&SR=0.1"),
         ):
@@ -277,7 +302,9 @@ def _many(server: Server) -> Journey:
     failed = re.search(r"Non-2xx.*|Socket errors.*", text)
     p99 = re.search(r"99%\s+(\S+)", text)
     note = f"p99 {p99.group(1) if p99 else '?'}" + (f"; {failed.group(0)}" if failed else "")
-    return against("foundation.cones32", rate, 1200.0, 1.0 if not failed else 1e9, unit="cones/s", higher=True, note=note)
+    return against(
+        "foundation.cones32", rate, 1200.0, 1.0 if not failed else 1e9, unit="cones/s", higher=True, note=note
+    )
 
 
 def _dumps(server: Server, connection: http.client.HTTPConnection) -> Iterator[Journey]:
@@ -326,8 +353,17 @@ def _dumps(server: Server, connection: http.client.HTTPConnection) -> Iterator[J
     watcher.join()
     for form, _ in goals:
         first = statistics.median(firsts[form]) * 1e3
-        yield against(f"foundation.first.{form.replace('/', '-')}", first, 20.0, 1.0, unit="ms", note="first byte, of 20 ms")
-    yield against("foundation.memory", peak - before, 300.0, 1.0, unit="MiB", note="growth of anonymous memory in the dumps, of 300 MiB")
+        yield against(
+            f"foundation.first.{form.replace('/', '-')}", first, 20.0, 1.0, unit="ms", note="first byte, of 20 ms"
+        )
+    yield against(
+        "foundation.memory",
+        peak - before,
+        300.0,
+        1.0,
+        unit="MiB",
+        note="growth of anonymous memory in the dumps, of 300 MiB",
+    )
 
 
 # --- start and idle ------------------------------------------------------------------------------------------
@@ -360,8 +396,17 @@ def start() -> Iterator[Journey]:
                     _good(ask(connection, tap("SELECT TOP 5 * FROM c05.main")))
                 time.sleep(3)
                 idle = pss(server.pids)
-    yield against("foundation.start", statistics.median(seconds), 2.0, 1.0, unit="s", note="first answer with 20 collections, of 2 s")
-    yield against("foundation.idle", idle, 250.0, 1.0, unit="MiB", note="summed PSS, two workers, mapped data aside, of 250 MiB")
+    yield against(
+        "foundation.start",
+        statistics.median(seconds),
+        2.0,
+        1.0,
+        unit="s",
+        note="first answer with 20 collections, of 2 s",
+    )
+    yield against(
+        "foundation.idle", idle, 250.0, 1.0, unit="MiB", note="summed PSS, two workers, mapped data aside, of 250 MiB"
+    )
 
 
 # --- 5 x 10^7 rows -------------------------------------------------------------------------------------------
@@ -385,7 +430,14 @@ def fifty_million() -> Iterator[Journey]:
     seconds = time.perf_counter() - begun
     if process.returncode:
         raise RuntimeError("the ingest of 5 x 10^7 rows failed")
-    yield against("foundation.big.memory", peak, 2048.0, 1.0, unit="MiB", note=f"anonymous memory of the ingest, of 2 GiB; {seconds:.0f} s")
+    yield against(
+        "foundation.big.memory",
+        peak,
+        2048.0,
+        1.0,
+        unit="MiB",
+        note=f"anonymous memory of the ingest, of 2 GiB; {seconds:.0f} s",
+    )
     ready()
     # equal work: the radius makes equal counts
     radius = 0.1 * (data.TYCHO_ROWS / 50_000_000) ** 0.5
@@ -396,7 +448,8 @@ def fifty_million() -> Iterator[Journey]:
 
             def call() -> None:
                 with query.run(
-                    f"SELECT {columns} FROM {table} WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, {sr}))", site=site
+                    f"SELECT {columns} FROM {table} WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, {sr}))",
+                    site=site,
                 ) as result:
                     list(result.batches())
 

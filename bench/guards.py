@@ -41,7 +41,13 @@ def ingest() -> Iterator[Journey]:
     value, reference, ratio = pairs(guarded, plain, ROUNDS)
     guarded()  # those after this find true checksums
     yield Journey(
-        name="guards.ingest", value=value, unit="s", reference=reference, ratio=ratio, target=1.03, note="reference: no checksums"
+        name="guards.ingest",
+        value=value,
+        unit="s",
+        reference=reference,
+        ratio=ratio,
+        target=1.03,
+        note="reference: no checksums",
     )
 
 

@@ -27,7 +27,15 @@ SLOW = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b, stars.main A
 PHASES = {"COMPLETED": 0.9, "ERROR": 0.05, "ABORTED": 0.03, "ARCHIVED": 0.01, "PENDING": 0.008, "HELD": 0.002}
 # what each may cost, in trivial requests (which ask neither the store nor a thread). The longest list has 2.2 MB of XML: it is set beside the
 # bare SELECT of its rows by sqlite3, for no number of trivial requests says what so many rows must cost
-TARGETS = {"last": 10.0, "phase": 10.0, "phase.rare": 15.0, "after": 12.0, "after.phase": 12.0, "one": 6.0, "whole": 5.0}
+TARGETS = {
+    "last": 10.0,
+    "phase": 10.0,
+    "phase.rare": 15.0,
+    "after": 12.0,
+    "after.phase": 12.0,
+    "one": 6.0,
+    "whole": 5.0,
+}
 ABORT = 1.0  # seconds from ABORT to a worker that does nothing
 
 
@@ -48,7 +56,11 @@ def _site() -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     stars = CACHE / "jobs.csv"
     stars.write_text("id,ra,dec\n" + "".join(f"{n},{n * 0.01:.4f},{n * 0.004:.4f}\n" for n in range(STARS)))
-    for words in (["init", site], ["new", "stars", "--from", stars, "--site", site], ["ingest", "stars", "--site", site]):
+    for words in (
+        ["init", site],
+        ["new", "stars", "--from", stars, "--site", site],
+        ["ingest", "stars", "--site", site],
+    ):
         subprocess.run([HVEN, *words], check=True, capture_output=True)
     return site
 
@@ -148,7 +160,14 @@ def _abort(server: Server) -> Journey:
         found.append(_idle(worker) - begun)
         connection.request("DELETE", f"/tap/{path}")
         connection.getresponse().read()
-    return against("jobs.abort", max(found), ABORT, 1.0, unit="s", note=f"the longest of {len(found)}; median {sorted(found)[2]:.2f} s")
+    return against(
+        "jobs.abort",
+        max(found),
+        ABORT,
+        1.0,
+        unit="s",
+        note=f"the longest of {len(found)}; median {sorted(found)[2]:.2f} s",
+    )
 
 
 QUIET = 0.3  # seconds with no more than two ticks of the processor: the query has ended

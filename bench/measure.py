@@ -45,9 +45,20 @@ class Journey:
         }  # fmt: skip
 
 
-def against(name: str, value: float, reference: float, target: float, *, unit: str, higher: bool = False, note: str = "") -> Journey:
+def against(
+    name: str, value: float, reference: float, target: float, *, unit: str, higher: bool = False, note: str = ""
+) -> Journey:
     """Make a journey whose ratio is value / reference."""
-    return Journey(name=name, value=value, unit=unit, reference=reference, ratio=value / reference, target=target, higher=higher, note=note)
+    return Journey(
+        name=name,
+        value=value,
+        unit=unit,
+        reference=reference,
+        ratio=value / reference,
+        target=target,
+        higher=higher,
+        note=note,
+    )
 
 
 def show(journey: Journey) -> None:
@@ -119,7 +130,9 @@ def served(site: Path, *, workers: int = 2, program: Sequence[object] = (HVEN,))
     begun = time.perf_counter()
     with (CACHE / "server.log").open("ab") as log:
         process = subprocess.Popen(
-            [*program, "serve", "--site", site, "--port", str(port), "--workers", str(workers)], stdout=subprocess.DEVNULL, stderr=log
+            [*program, "serve", "--site", site, "--port", str(port), "--workers", str(workers)],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
         )
         try:
             while True:

@@ -47,4 +47,6 @@ def need(group: str, things: Iterable[str]) -> None:
 
 def asked(needs: Mapping[str, tuple[str, ...]], only: str) -> list[str]:
     """Give what the journeys need whose name has a word in it; (): all of a group do."""
-    return [what for what, journeys in needs.items() if not only or not journeys or any(only in name for name in journeys)]
+    return [
+        what for what, journeys in needs.items() if not only or not journeys or any(only in name for name in journeys)
+    ]

@@ -111,7 +111,9 @@ async def closed(port: int, path: Callable[[], str], *, clients: int, seconds: f
     return heard.count(200) / (time.perf_counter() - begun), heard
 
 
-async def crowd(port: int, path: Callable[[], str], *, rate: float, seconds: float, address: str = "127.0.0.1") -> Heard:
+async def crowd(
+    port: int, path: Callable[[], str], *, rate: float, seconds: float, address: str = "127.0.0.1"
+) -> Heard:
     """Send so many requests a second, whatever comes back."""
     seconds = min(seconds, LONGEST)
     number = min(int(rate * seconds), MOST)
@@ -139,7 +141,9 @@ async def idle(port: int, number: int) -> AsyncIterator[list[tuple[asyncio.Strea
         async with slots:
             with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
                 async with asyncio.timeout(PATIENCE):
-                    pair = await asyncio.open_connection("127.0.0.1", port, local_addr=(f"127.0.{1 + n // 20_000}.1", 0), limit=4096)
+                    pair = await asyncio.open_connection(
+                        "127.0.0.1", port, local_addr=(f"127.0.{1 + n // 20_000}.1", 0), limit=4096
+                    )
                     pair[1].write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
                     await pair[0].readuntil(b"\r\n\r\n")
                     held.append(pair)
@@ -157,7 +161,9 @@ def cone() -> str:
 
 
 def dear() -> str:
-    query = f"SELECT FLOOR(vt * {random.randint(50, 5000)}) AS bin, COUNT(*) AS n, AVG(bt) AS m FROM big.main GROUP BY bin"
+    query = (
+        f"SELECT FLOOR(vt * {random.randint(50, 5000)}) AS bin, COUNT(*) AS n, AVG(bt) AS m FROM big.main GROUP BY bin"
+    )
     return "/tap/sync?LANG=ADQL&MAXREC=10&QUERY=" + quote(query)
 
 
@@ -181,7 +187,11 @@ async def manners(port: int, seconds: float) -> Heard:
                     leaving.write(f"GET {dear()} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)
                     for number in (1, 1, 4):
-                        writer.write(b"".join(f"GET {cone()} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for _ in range(number)))
+                        writer.write(
+                            b"".join(
+                                f"GET {cone()} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for _ in range(number)
+                            )
+                        )
                         for _ in range(number):
                             head = (await reader.readuntil(b"\r\n\r\n")).lower()
                             await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
@@ -232,17 +242,32 @@ async def _beside(port: int, cones_of: Callable[[int, float], Awaitable[Heard]])
     for _ in range(ROUNDS):  # what the machine gives changes from one minute to the next
         alone = await cones_of(port, SECONDS)
         cones, others, crowded = await asyncio.gather(
-            cones_of(port, SECONDS), crowd(port, cheap, rate=10, seconds=SECONDS), crowd(port, dear, rate=rate, seconds=SECONDS)
+            cones_of(port, SECONDS),
+            crowd(port, cheap, rate=10, seconds=SECONDS),
+            crowd(port, dear, rate=rate, seconds=SECONDS),
         )
-        for name, each in (("cones alone", alone), ("cones beside", cones), ("cheap beside", others), (f"dear, {rate:.0f}/s", crowded)):
+        for name, each in (
+            ("cones alone", alone),
+            ("cones beside", cones),
+            ("cheap beside", others),
+            (f"dear, {rate:.0f}/s", crowded),
+        ):
             told(name, each)
         rounds.append((cones.at(0.95) * 1e3, alone.at(0.95) * 1e3))
         every += alone, cones, others, crowded
         probes.add(others)
         dears.add(crowded)
     middle = sorted(rounds, key=lambda one: one[0] / one[1])[ROUNDS // 2]
-    yield against("overload.cones", *middle, 3.0, unit="ms", note=f"p95 beside 6 times the dear queries, the median of {ROUNDS} pairs")
-    yield against("overload.cheap", probes.at(0.95) * 1e3, 250.0, 1.0, unit="ms", note="p95 of keys, pages, signs of life")
+    yield against(
+        "overload.cones",
+        *middle,
+        3.0,
+        unit="ms",
+        note=f"p95 beside 6 times the dear queries, the median of {ROUNDS} pairs",
+    )
+    yield against(
+        "overload.cheap", probes.at(0.95) * 1e3, 250.0, 1.0, unit="ms", note="p95 of keys, pages, signs of life"
+    )
     yield against("overload.told", dears.at(0.95, REFUSED) * 1e3, 50.0, 1.0, unit="ms", note="p95 of the 503")
     modest, greedy, polite = await asyncio.gather(
         crowd(port, dear, rate=capacity / 6, seconds=SECONDS, address="127.0.0.2"),
@@ -253,10 +278,23 @@ async def _beside(port: int, cones_of: Callable[[int, float], Awaitable[Heard]])
         told(name, each)
     every += modest, greedy, polite
     broken = sum(each.count(RESET) + each.count(LATE) + each.untold for each in every)
-    yield against("overload.broken", broken, 1.0, 0.0, unit="", note="reset, without an answer in 15 s, or 503 without Retry-After")
+    yield against(
+        "overload.broken",
+        broken,
+        1.0,
+        0.0,
+        unit="",
+        note="reset, without an answer in 15 s, or 503 without Retry-After",
+    )
     share = modest.count(200) / max(sum(modest.counts.values()), 1)
     yield against(
-        "overload.fair", share, 1.0, 0.9, unit="", higher=True, note="answered of who asks little beside who asks 36 times as much"
+        "overload.fair",
+        share,
+        1.0,
+        0.9,
+        unit="",
+        higher=True,
+        note="answered of who asks little beside who asks 36 times as much",
     )
 
 
@@ -270,7 +308,9 @@ async def among(port: int) -> AsyncIterator[Journey]:
     for name, heard in (("cones before", before), (f"{number} idle", cones), ("cones after", after)):
         told(name, heard)
     alone = statistics.mean((before.at(0.95), after.at(0.95)))
-    yield against("overload.idle", cones.at(0.95) * 1e3, alone * 1e3, 1.2, unit="ms", note=f"p95 beside {number} idle connections")
+    yield against(
+        "overload.idle", cones.at(0.95) * 1e3, alone * 1e3, 1.2, unit="ms", note=f"p95 beside {number} idle connections"
+    )
 
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
@@ -289,7 +329,9 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     )
     meant = {"id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
     table = table_of("big.main", rows)
-    table = replace(table, primary=("id",), columns=tuple(replace(one, ucd=meant.get(one.name)) for one in table.columns))
+    table = replace(
+        table, primary=("id",), columns=tuple(replace(one, ucd=meant.get(one.name)) for one in table.columns)
+    )
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
         with tiny_site(Path(directory), {"big.main": (table, rows)}):

@@ -50,12 +50,25 @@ class PeerError(Exception):
 
 
 def did(
-    command: Sequence[object], seconds: float, *, owner: bool = False, env: dict[str, str] | None = None, text: str | None = None
+    command: Sequence[object],
+    seconds: float,
+    *,
+    owner: bool = False,
+    env: dict[str, str] | None = None,
+    text: str | None = None,
 ) -> str:
     """Run a command within a time; PeerError with its last words if it fails."""
     words = [str(word) for word in command]
     if owner:
-        words = ["runuser", "-u", OWNER, "--", "env", *(f"{name}={value}" for name, value in (env or {}).items()), *words]
+        words = [
+            "runuser",
+            "-u",
+            OWNER,
+            "--",
+            "env",
+            *(f"{name}={value}" for name, value in (env or {}).items()),
+            *words,
+        ]
     shown = " ".join(words)
     try:
         found = subprocess.run(
@@ -73,15 +86,24 @@ def did(
     except FileNotFoundError as error:
         raise PeerError(f"{error.filename} is missing: {shown}") from None
     if found.returncode:
-        raise PeerError(f"exit status {found.returncode}: {shown}\n" + "\n".join((found.stdout + found.stderr).strip().splitlines()[-25:]))
+        raise PeerError(
+            f"exit status {found.returncode}: {shown}\n"
+            + "\n".join((found.stdout + found.stderr).strip().splitlines()[-25:])
+        )
     return found.stdout
 
 
 def install() -> None:
     """Install the packages if they are missing."""
     if os.geteuid() != 0:
-        raise PeerError("installing DaCHS and making its PostgreSQL cluster needs root; run this as root in a container")
-    if DACHS.exists() and (BINARIES / "postgres").exists() and Path("/usr/share/postgresql/15/extension/q3c.control").exists():
+        raise PeerError(
+            "installing DaCHS and making its PostgreSQL cluster needs root; run this as root in a container"
+        )
+    if (
+        DACHS.exists()
+        and (BINARIES / "postgres").exists()
+        and Path("/usr/share/postgresql/15/extension/q3c.control").exists()
+    ):
         return
     print("installing " + " ".join(PACKAGES), file=sys.stderr)
     # a cluster of the system's own would be in nobody's way, but nobody needs it
@@ -112,7 +134,11 @@ def cluster(scratch: Path, port: int) -> Iterator[int]:
     """Run a PostgreSQL with default settings on the loopback interface; gives the postmaster's pid."""
     home = scratch / "cluster"
     if not (home / "PG_VERSION").exists():
-        did([BINARIES / "initdb", "-D", home, "-E", "UTF8", "--locale=C.UTF-8", "-A", "trust", "-U", OWNER], 60, owner=True)
+        did(
+            [BINARIES / "initdb", "-D", home, "-E", "UTF8", "--locale=C.UTF-8", "-A", "trust", "-U", OWNER],
+            60,
+            owner=True,
+        )
     stale = home / "postmaster.pid"
     if stale.exists() and not _alive(int(stale.read_text().split()[0])):
         stale.unlink()
@@ -138,7 +164,9 @@ def sphere(place: list[object], base: str = "gavo") -> None:
         if "is already the commutator of" not in str(error):
             raise
         script = Path("/usr/share/postgresql/15/extension/pg_sphere--1.2.0.sql").read_text()
-        script = re.sub(r"CREATE OPERATOR @ \([^;]*\bsmoc\b[^;]*;", "", script).replace("MODULE_PATHNAME", "$libdir/pg_sphere")
+        script = re.sub(r"CREATE OPERATOR @ \([^;]*\bsmoc\b[^;]*;", "", script).replace(
+            "MODULE_PATHNAME", "$libdir/pg_sphere"
+        )
         did([*sql, "-1", "-f", "-"], 120, owner=True, text=re.sub(r"(?m)^\\.*$", "", script))
 
 
@@ -201,7 +229,12 @@ def dachs(scratch: Path, csv: Path, rows: int) -> Iterator[Peer]:
             shutil.rmtree(root, ignore_errors=True)
             did([BINARIES / "createdb", *place, "-T", "template0", "-E", "UTF8", "gavo"], 60, owner=True)
             sphere(place)
-            did([PYTHON, "-c", INIT, "-d", f"host=127.0.0.1 port={database} user={OWNER} dbname=gavo"], 300, owner=True, env=env)
+            did(
+                [PYTHON, "-c", INIT, "-d", f"host=127.0.0.1 port={database} user={OWNER} dbname=gavo"],
+                300,
+                owner=True,
+                env=env,
+            )
             (scratch / "initialised").touch()
             marker.unlink(missing_ok=True)
         loaded = json.loads(marker.read_text()) if marker.exists() else {}
@@ -239,7 +272,9 @@ def _load(scratch: Path, root: Path, csv: Path, rows: int, place: list[object], 
     with duckdb.connect() as connection:
         everything = f"read_csv('{csv}', all_varchar=true, nullstr='')"
         connection.execute(f"COPY (SELECT * FROM {everything} LIMIT {sample}) TO '{folder / 'first.csv'}' (HEADER)")
-        connection.execute(f"COPY (SELECT * FROM {everything} LIMIT {rows - sample} OFFSET {sample}) TO '{scratch / 'rest.csv'}' (HEADER)")
+        connection.execute(
+            f"COPY (SELECT * FROM {everything} LIMIT {rows - sample} OFFSET {sample}) TO '{scratch / 'rest.csv'}' (HEADER)"
+        )
     (folder / "q.rd").write_text(descriptor(rows))
     account = pwd.getpwnam(OWNER)
     for path in (folder, *folder.iterdir(), scratch / "rest.csv"):
@@ -268,7 +303,9 @@ def _await(process: subprocess.Popen[bytes], port: int, scratch: Path) -> None:
         if process.poll() is not None:
             break
         with contextlib.suppress(OSError, tapclient.TapError):
-            tapclient.Client(f"http://127.0.0.1:{port}/tap").sync("SELECT TOP 1 table_name FROM TAP_SCHEMA.tables", "csv")
+            tapclient.Client(f"http://127.0.0.1:{port}/tap").sync(
+                "SELECT TOP 1 table_name FROM TAP_SCHEMA.tables", "csv"
+            )
             return
         time.sleep(0.2)
     last = "\n".join((scratch / "dachs.log").read_text(errors="replace").splitlines()[-25:])
@@ -285,10 +322,14 @@ def ours(csv: Path, rows: int) -> Iterator[tapclient.Service]:
         part = CACHE / f"tycho2-{rows}.csv"
         if not part.exists():
             with duckdb.connect() as connection:
-                connection.execute(f"COPY (SELECT * FROM read_csv('{csv}', all_varchar=true) LIMIT {rows}) TO '{part}' (HEADER)")
+                connection.execute(
+                    f"COPY (SELECT * FROM read_csv('{csv}', all_varchar=true) LIMIT {rows}) TO '{part}' (HEADER)"
+                )
         site = CACHE / f"site-{rows}"
         site_of(site, "tycho", STARS, part)
-        status = subprocess.run([HVEN, "status", "--json", "--site", site], check=True, capture_output=True, text=True).stdout
+        status = subprocess.run(
+            [HVEN, "status", "--json", "--site", site], check=True, capture_output=True, text=True
+        ).stdout
         if '"tycho.main"' not in status:
             ingested(site, "tycho")
     with served(site) as server:
@@ -296,13 +337,21 @@ def ours(csv: Path, rows: int) -> Iterator[tapclient.Service]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.peer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.peer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=data.TYCHO_ROWS, help="stars to load (default: all)")
     parser.add_argument("--only", default="", metavar="WORD", help="journeys whose name has this word")
     parser.add_argument("--quick", action="store_true", help="few repetitions")
-    parser.add_argument("--postgres", action="store_true", help="a third column: Hven with the same stars on DaCHS's own PostgreSQL server")
+    parser.add_argument(
+        "--postgres",
+        action="store_true",
+        help="a third column: Hven with the same stars on DaCHS's own PostgreSQL server",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
-    parser.add_argument("--scratch", type=Path, default=SCRATCH, help=f"the peer's files (default: {SCRATCH}); kept for the next run")
+    parser.add_argument(
+        "--scratch", type=Path, default=SCRATCH, help=f"the peer's files (default: {SCRATCH}); kept for the next run"
+    )
     parser.add_argument("--fresh", action="store_true", help="remove the scratch directory first")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped
@@ -341,24 +390,35 @@ def ours_there(csv: Path, rows: int, port: int, scratch: Path) -> Iterator[tapcl
     site, file = postgres.SITE, csv
     if rows != data.TYCHO_ROWS:
         site, file = CACHE / f"site-postgres-{rows}", CACHE / f"tycho2-{rows}.csv"
-    postgres.published(site, {"tycho": (STARS, file, "postgres")}, "bench_postgres" if rows == data.TYCHO_ROWS else f"bench_{rows}")
+    postgres.published(
+        site, {"tycho": (STARS, file, "postgres")}, "bench_postgres" if rows == data.TYCHO_ROWS else f"bench_{rows}"
+    )
     with served(site) as server:
         here = tap.of_server(server)
         postmaster = int((scratch / "cluster" / "postmaster.pid").read_text().split()[0])
-        yield dataclasses.replace(here, name="Hven on PostgreSQL", pids=lambda: [*server.pids, postmaster, *descendants(postmaster)])
+        yield dataclasses.replace(
+            here, name="Hven on PostgreSQL", pids=lambda: [*server.pids, postmaster, *descendants(postmaster)]
+        )
 
 
 def compared(us: Sequence[tapclient.Service], peer: Peer, options: argparse.Namespace) -> dict[str, dict[str, object]]:
     """Run each journey on all, one after the other, and print a row per figure."""
     them = tapclient.Service(url=f"http://127.0.0.1:{peer.port}/tap", name="DaCHS", pids=peer.everybody)
-    print(f"{peer.rows:,} stars in all; DaCHS's own import took {peer.rate:,.0f} rows/s (20,000 rows, its start included)")
+    print(
+        f"{peer.rows:,} stars in all; DaCHS's own import took {peer.rate:,.0f} rows/s (20,000 rows, its start included)"
+    )
     there = f" {'Hven on PG':>11}" if len(us) > 1 else ""
-    print(f"{'journey':<18} {'Hven':>11}{there} {'DaCHS':>11}      {'Hven/DaCHS':>10}" + (f" {'on PG/DaCHS':>11}" if there else ""))
+    print(
+        f"{'journey':<18} {'Hven':>11}{there} {'DaCHS':>11}      {'Hven/DaCHS':>10}"
+        + (f" {'on PG/DaCHS':>11}" if there else "")
+    )
     rows: dict[str, dict[str, object]] = {}
     sides = (*us, them)
     plans = [tapjourneys.planned(side, quick=options.quick) for side in sides]
     if len({plan.rows for plan in plans}) > 1:
-        raise PeerError("; ".join(f"{side.name} has {plan.rows:,} stars" for side, plan in zip(sides, plans, strict=True)))
+        raise PeerError(
+            "; ".join(f"{side.name} has {plan.rows:,} stars" for side, plan in zip(sides, plans, strict=True))
+        )
     memories = [tapjourneys.Memory(side.pids) for side in sides]
     for journey in tapjourneys.JOURNEYS:
         if not tapjourneys.wanted(journey, options.only):
@@ -367,7 +427,11 @@ def compared(us: Sequence[tapclient.Service], peer: Peer, options: argparse.Name
         for side, memory in zip(sides, memories, strict=True):
             # all look for the same stars
             found.append(
-                {figure.name: figure for figure in tapjourneys.measured(journey, side, plans[0], memory) if options.only in figure.name}
+                {
+                    figure.name: figure
+                    for figure in tapjourneys.measured(journey, side, plans[0], memory)
+                    if options.only in figure.name
+                }
             )
         _rows(found, rows)
     if options.only in "memory.idle memory.most":
@@ -382,7 +446,10 @@ def _rows(sides: Sequence[dict[str, tapclient.Figure]], rows: dict[str, dict[str
         known = [side[name] for side in sides if name in side]
         unit, higher = known[0].unit or known[-1].unit, known[-1].higher
         ratios = [
-            side[name].value / theirs[name].value if name in side and name in theirs and theirs[name].value else math.nan for side in mine
+            side[name].value / theirs[name].value
+            if name in side and name in theirs and theirs[name].value
+            else math.nan
+            for side in mine
         ]
         ahead = None if any(math.isnan(ratio) for ratio in ratios) else all((ratio > 1) == higher for ratio in ratios)
         shown = " ".join(_shown(side, name) for side in sides)

@@ -76,7 +76,8 @@ MS = {
     "home": 50, "collection": 50, "table": 300, "rows.first": 300, "rows.end": 300, "rows.sorted": 300, "rows.sorted.end": 300, "rows.search": 300,
     "facets": 200, "histogram": 300, "tree": 200, "facets.21M": 200,
 }  # fmt: skip
-OF_HEALTH = {"home": 25, "collection": 25, "rows.first": 60, "rows.end": 60}  # times /health/live, for what computes nothing
+# times /health/live, for what computes nothing
+OF_HEALTH = {"home": 25, "collection": 25, "rows.first": 60, "rows.end": 60}
 OF_DUCKDB = {
     "rows.sorted": 4.0,
     "rows.sorted.end": 4.0,
@@ -87,7 +88,8 @@ OF_DUCKDB = {
 
 
 NEEDS = dict.fromkeys(
-    ("playwright", "chromium"), tuple(f"portal.{kind}.{name}" for kind in ("weight", "paint") for name in ("home", "collection", "table"))
+    ("playwright", "chromium"),
+    tuple(f"portal.{kind}.{name}" for kind in ("weight", "paint") for name in ("home", "collection", "table")),
 )
 
 
@@ -115,7 +117,10 @@ def made(site: Path) -> None:
     for name, text in (("regions", REGIONS), ("archive", ARCHIVE)):
         (site / "collections" / name).mkdir(parents=True, exist_ok=True)
         (site / "collections" / name / f"{name}.yaml").write_text(text)
-    regions, records = site / "collections" / "regions" / "regions.parquet", site / "collections" / "archive" / "records.parquet"
+    regions, records = (
+        site / "collections" / "regions" / "regions.parquet",
+        site / "collections" / "archive" / "records.parquet",
+    )
     with duckdb.connect() as connection:
         connection.execute(HASH)
         connection.execute(
@@ -190,10 +195,14 @@ def steps(seed: int) -> dict[str, Callable[[], str]]:
         "table": lambda: TABLE,
         "rows.first": lambda: f"{TABLE}/rows?_from=0&_size=100",
         "rows.end": lambda: f"{TABLE}/rows?_from={ROWS - 100 - made_.randrange(500)}&_size=100",
-        "rows.sorted": lambda: f"{TABLE}/rows?_sort={made_.choice('-+')}{next(columns)}&_from={made_.randrange(300)}&_size=100".replace(
-            "+", "%2B"
+        "rows.sorted": lambda: (
+            f"{TABLE}/rows?_sort={made_.choice('-+')}{next(columns)}&_from={made_.randrange(300)}&_size=100".replace(
+                "+", "%2B"
+            )
         ),
-        "rows.sorted.end": lambda: f"{TABLE}/rows?_sort={next(columns)}&_from={ROWS - 100 - made_.randrange(500)}&_size=100",
+        "rows.sorted.end": lambda: (
+            f"{TABLE}/rows?_sort={next(columns)}&_from={ROWS - 100 - made_.randrange(500)}&_size=100"
+        ),
         "rows.search": lambda: f"{TABLE}/rows?area=..{next(limit)}&observatory=SOHO&_size=100",
         "facets": lambda: f"{TABLE}/facets?area=..{next(limit)}",
         "histogram": lambda: f"{TABLE}/histogram?_x=area&lat=..{float(next(limit)) - 60:.5f}",
@@ -213,7 +222,9 @@ def alone(server: Server, connection: http.client.HTTPConnection, only: str) -> 
         yield against(f"portal.{name}", found, MS[name], 1.0, unit="ms", note=f"{cpu:.0f} ms of processors")
         if name in OF_HEALTH:
             health = median(lambda: got(connection, "/health/live"), 30, 5) * 1e3
-            yield against(f"portal.{name}.beside", found, health, OF_HEALTH[name], unit="ms", note="beside /health/live")
+            yield against(
+                f"portal.{name}.beside", found, health, OF_HEALTH[name], unit="ms", note="beside /health/live"
+            )
         elif name in OF_DUCKDB:
             yield against(
                 f"portal.{name}.beside",
@@ -225,11 +236,20 @@ def alone(server: Server, connection: http.client.HTTPConnection, only: str) -> 
             )
     if not only or only in "portal.tree":
         found = median(lambda: got(connection, "/tree"), 15, 3) * 1e3
-        yield against("portal.tree", found, MS["tree"], 1.0, unit="ms", note=f"over {ROWS + RECORDS:,} rows, as the server remembers it")
+        yield against(
+            "portal.tree",
+            found,
+            MS["tree"],
+            1.0,
+            unit="ms",
+            note=f"over {ROWS + RECORDS:,} rows, as the server remembers it",
+        )
     if not only or only in "portal.facets.21M":
         limits = itertools.count(20_000)
         begun = _cpu(server)
-        found = median(lambda: got(connection, f"/collections/archive/records/facets?size=..{next(limits)}"), 7, 3) * 1e3
+        found = (
+            median(lambda: got(connection, f"/collections/archive/records/facets?size=..{next(limits)}"), 7, 3) * 1e3
+        )
         cpu = (_cpu(server) - begun) / 10 * 1e3
         answer = told(connection, f"/collections/archive/records/facets?size=..{next(limits)}")["facets"]
         if len(answer) != 3 or any(one["exact"] for one in answer):
@@ -248,7 +268,12 @@ def alone(server: Server, connection: http.client.HTTPConnection, only: str) -> 
         if not all(one["exact"] for one in answer):
             raise RuntimeError("few rows were not counted exactly")
         yield against(
-            "portal.facets.21M.few", found, MS["facets.21M"], 1.0, unit="ms", note="some 700 of all rows, which are counted exactly"
+            "portal.facets.21M.few",
+            found,
+            MS["facets.21M"],
+            1.0,
+            unit="ms",
+            note="some 700 of all rows, which are counted exactly",
         )
 
 
@@ -265,7 +290,12 @@ def _right(connection: http.client.HTTPConnection, name: str, path: str) -> None
     """Check an answer before it is timed."""
     if name.startswith("rows"):
         found = told(connection, path)
-        if len(found["rows"]) != 100 or found["faults"] or (name != "rows.search" and found["total"] != ROWS) or not found["exact"]:
+        if (
+            len(found["rows"]) != 100
+            or found["faults"]
+            or (name != "rows.search" and found["total"] != ROWS)
+            or not found["exact"]
+        ):
             raise RuntimeError(f"{path}: {len(found['rows'])} rows of {found['total']}, {found['faults']}")
     elif name == "facets":
         found = told(connection, path)
@@ -318,7 +348,9 @@ def counted() -> Journey:
     with Site(given) as site:
         holdings = site.current()
         road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=holdings)
-        tables = [table for table in holdings.catalogue(ANONYMOUS, DEFAULT).tables() if table.schema in {"regions", "archive"}]
+        tables = [
+            table for table in holdings.catalogue(ANONYMOUS, DEFAULT).tables() if table.schema in {"regions", "archive"}
+        ]
         road.table(_first(tables))  # the engine is open
 
         def count() -> None:
@@ -331,7 +363,9 @@ def counted() -> Journey:
             connection.register("records", rows)
 
             def raw() -> None:
-                connection.execute("SELECT mission, instrument, data_set, count(*) FROM records GROUP BY ALL").fetchall()
+                connection.execute(
+                    "SELECT mission, instrument, data_set, count(*) FROM records GROUP BY ALL"
+                ).fetchall()
 
             count(), raw()
             found, beside, ratio = pairs(lambda: timed(count) * 1e3, lambda: timed(raw) * 1e3, 3)
@@ -375,9 +409,16 @@ def seen(server: Server, only: str) -> Iterator[Journey]:
             looks = [_look(browser, f"http://127.0.0.1:{server.port}{path}") for _ in range(6)][1:]
             weight, paint = statistics.median(one[0] for one in looks), statistics.median(one[1] for one in looks)
             yield against(
-                f"portal.weight.{name}", weight / 1e3, 400, 1.0, unit="kB", note=f"{looks[0][2]} requests, as compressed on the wire"
+                f"portal.weight.{name}",
+                weight / 1e3,
+                400,
+                1.0,
+                unit="kB",
+                note=f"{looks[0][2]} requests, as compressed on the wire",
             )
-            yield against(f"portal.paint.{name}", paint, 1000, 1.0, unit="ms", note="first contentful paint, nothing remembered")
+            yield against(
+                f"portal.paint.{name}", paint, 1000, 1.0, unit="ms", note="first contentful paint, nothing remembered"
+            )
         browser.close()
 
 

@@ -126,7 +126,9 @@ def database(scratch: Path = peer.SCRATCH) -> Iterator[int]:
 def prepare(port: int) -> None:
     """Make Hven's own database on a running server, with pgSphere and q3c, and tell the sites where it is."""
     place = ["-h", "127.0.0.1", "-p", port]
-    there = peer.did([peer.BINARIES / "psql", *place, "-d", "postgres", "-Atc", "SELECT datname FROM pg_database"], 60, owner=True).split()
+    there = peer.did(
+        [peer.BINARIES / "psql", *place, "-d", "postgres", "-Atc", "SELECT datname FROM pg_database"], 60, owner=True
+    ).split()
     if "hven" not in there:
         peer.did([peer.BINARIES / "createdb", *place, "-T", "template0", "-E", "UTF8", "hven"], 60, owner=True)
         peer.sphere(place, "hven")
@@ -138,12 +140,16 @@ def published(site: Path, collections: dict[str, tuple[str, Path, str]], namespa
     """Make a site and ingest what is not published yet: collection -> (descriptor, file, engine); gives seconds of each ingest."""
     for name, (text, file, engine) in collections.items():
         said = f"engine: {engine}\n"
-        descriptor = text.replace("{engine}", said) if "{engine}" in text else text.replace("subjects:", f"{said}subjects:", 1)
+        descriptor = (
+            text.replace("{engine}", said) if "{engine}" in text else text.replace("subjects:", f"{said}subjects:", 1)
+        )
         foundation.site_of(site, name, descriptor, file)
     toml = site / "hven.toml"
     if "\n[postgres]\n" not in toml.read_text():
         toml.write_text(f'{toml.read_text()}\n[postgres]\nurl = "${DATABASE}"\nnamespace = "{namespace}"\npool = 16\n')
-    status = subprocess.run([HVEN, "status", "--json", "--site", site], check=True, capture_output=True, text=True).stdout
+    status = subprocess.run(
+        [HVEN, "status", "--json", "--site", site], check=True, capture_output=True, text=True
+    ).stdout
     return {name: foundation.ingested(site, name) for name in collections if f'"{name}.main"' not in status}
 
 
@@ -156,7 +162,11 @@ def sites() -> dict[str, Path]:
         ("mixed", MIXED, ("duckdb", "postgres", "duckdb")),
     ):  # fmt: skip
         files = zip(
-            ("tycho", "logs", "granules"), (foundation.STARS, LOGS, GRANULES), (data.tycho_csv(), logs, granules), engines, strict=True
+            ("tycho", "logs", "granules"),
+            (foundation.STARS, LOGS, GRANULES),
+            (data.tycho_csv(), logs, granules),
+            engines,
+            strict=True,
         )
         published(site, {word: (text, file, engine) for word, text, file, engine in files}, f"bench_{name}")
         found[name] = site
@@ -269,7 +279,12 @@ def works(
     ten = f"SELECT TOP 10 {service.id}, {indexed} FROM {service.table} WHERE {indexed} IS NOT NULL ORDER BY {indexed}"
 
     def uploading(places: tapjourneys.Plan) -> Work:
-        rows = "".join(f"{at}\t{ra}\t{dec}\n" for at, (ra, dec) in enumerate(zip(places.ra, places.dec, strict=True))).encode() + b"\\.\n"
+        rows = (
+            "".join(
+                f"{at}\t{ra}\t{dec}\n" for at, (ra, dec) in enumerate(zip(places.ra, places.dec, strict=True))
+            ).encode()
+            + b"\\.\n"
+        )
         return lambda: upload(rows)
 
     @functools.cache
@@ -302,7 +317,11 @@ def works(
         "top10.unindexed": (lambda: psql.copy(top(service.unindexed)), 9, 2),
         "upload": (uploading(plan), 5, 1),
         "upload.many": (many, 3, 1),
-        "dump": (lambda: psql.copy(f"SELECT {service.columns} FROM {table} LIMIT {min(tapjourneys.DUMPED, plan.rows)}"), 5, 1),
+        "dump": (
+            lambda: psql.copy(f"SELECT {service.columns} FROM {table} LIMIT {min(tapjourneys.DUMPED, plan.rows)}"),
+            5,
+            1,
+        ),
     }
     return small, big
 
@@ -345,19 +364,41 @@ def journeys(site: Path, port: int, only: str) -> Iterator[Journey]:
         found = {"bound": tap.BOUND_MIB, "slow.bound": tap.SLOW_MIB + STREAMS_MIB}
         references = tap.References(service, plan, site, data.tycho_csv(), found)
         for figure in tapjourneys.figures(service, plan, only=only):
-            if figure.known is not None and figure.name in beside.small:  # its answer is known to be right: now in turns
+            # its answer is known to be right: now in turns
+            if figure.known is not None and figure.name in beside.small:
                 ours, theirs, health = in_turns([*beside.small[figure.name], lambda: there.get(service.health)])
                 note = f"psql {theirs:.2f} ms + /health {health:.2f} ms, in turns"
                 yield against(f"postgres.{figure.name}", ours, theirs + health, TWICE, unit="ms", note=note)
             elif figure.name in PSQL:
-                theirs = beside[figure.name.removesuffix(".sync").removesuffix(".async")] * 1e3  # a job or not: psql does the same
+                # a job or not: psql does the same
+                theirs = beside[figure.name.removesuffix(".sync").removesuffix(".async")] * 1e3
                 note = f"psql {theirs:.2f} ms + /health {references['health']:.2f} ms; {figure.note}"
-                yield against(f"postgres.{figure.name}", figure.value, theirs + references["health"], TWICE, unit=figure.unit, note=note)
+                yield against(
+                    f"postgres.{figure.name}",
+                    figure.value,
+                    theirs + references["health"],
+                    TWICE,
+                    unit=figure.unit,
+                    note=note,
+                )
             elif figure.name.startswith("dump."):
-                yield against(f"postgres.{figure.name}", figure.value, beside["dump"], TWICE, unit="s", note=f"psql COPY; {figure.note}")
+                yield against(
+                    f"postgres.{figure.name}",
+                    figure.value,
+                    beside["dump"],
+                    TWICE,
+                    unit="s",
+                    note=f"psql COPY; {figure.note}",
+                )
             elif figure.name == "cones.32":
                 yield against(
-                    "postgres.cones.32", figure.value, CONES, 1.0, unit="/s", higher=True, note=f"beside {CONES:.0f}/s; {figure.note}"
+                    "postgres.cones.32",
+                    figure.value,
+                    CONES,
+                    1.0,
+                    unit="/s",
+                    higher=True,
+                    note=f"beside {CONES:.0f}/s; {figure.note}",
                 )
             else:
                 journey = tap.judged(figure, references, found)
@@ -375,7 +416,9 @@ def joins(places: dict[str, Path]) -> Iterator[Journey]:
     for name, site in places.items():
         with served(site) as server:
             client = tapclient.Client(f"http://127.0.0.1:{server.port}/tap")
-            answers[name] = [b"\n".join(sorted(client.sync(JOIN.format(*centre), "csv").split(b"\n"))) for centre in centres]
+            answers[name] = [
+                b"\n".join(sorted(client.sync(JOIN.format(*centre), "csv").split(b"\n"))) for centre in centres
+            ]
             took = []
             for centre in centres * 2:
                 begun = time.perf_counter()
@@ -385,7 +428,9 @@ def joins(places: dict[str, Path]) -> Iterator[Journey]:
         same = answers[name] == answers["postgres"]
         note = f"p95 {sorted(took)[int(0.95 * len(took))]:.1f} ms, {rows:.0f} rows; {'the same rows as all in PostgreSQL' if same else 'OTHER ROWS'}"
         value = statistics.median(took) if same and rows > 2 else float("nan")
-        yield against(f"postgres.join.{name}", value, JOINED[name], 1.0, unit="ms", note=f"beside {JOINED[name]:.0f} ms; {note}")
+        yield against(
+            f"postgres.join.{name}", value, JOINED[name], 1.0, unit="ms", note=f"beside {JOINED[name]:.0f} ms; {note}"
+        )
 
 
 def load(port: int) -> Journey:
@@ -398,7 +443,9 @@ def load(port: int) -> Journey:
     ours = published(site, {"tycho": (foundation.STARS, data.tycho_csv(), "postgres")}, "bench_loading")["tycho"]
     named = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'bench_loading' AND tablename LIKE 's\\_%'"
     table = peer.did([*psql, "-Atc", named], 60).strip()
-    indexes = peer.did([*psql, "-Atc", f"SELECT indexdef FROM pg_indexes WHERE format('%I.%I', schemaname, tablename) = '{table}'"], 60)
+    indexes = peer.did(
+        [*psql, "-Atc", f"SELECT indexdef FROM pg_indexes WHERE format('%I.%I', schemaname, tablename) = '{table}'"], 60
+    )
     copied = Path("/var/tmp/hven-bench-rows.copy")
     peer.did([*psql, "-c", f"\\copy {table} TO '{copied}' (FORMAT binary)"], 300)
     made = ["CREATE TABLE public.copied (LIKE " + table + ");", f"\\copy public.copied FROM '{copied}' (FORMAT binary)"]
@@ -425,7 +472,11 @@ def load(port: int) -> Journey:
 
 def _nameless(indexes: str, table: str) -> list[str]:
     """Give the statements of indexes with other names, so that they may be made once more in the schema."""
-    return [re.sub(r" INDEX \S+ ON (ONLY )?\S+ ", " INDEX ON public.copied ", line) for line in indexes.splitlines() if table]
+    return [
+        re.sub(r" INDEX \S+ ON (ONLY )?\S+ ", " INDEX ON public.copied ", line)
+        for line in indexes.splitlines()
+        if table
+    ]
 
 
 def restart(site: Path, port: int, seconds: float = 12.0) -> Journey:
@@ -443,7 +494,9 @@ def restart(site: Path, port: int, seconds: float = 12.0) -> Journey:
                 at += 1
                 answer = client.start(service.cone(plan.ra[at % 1000], plan.dec[at % 1000]), "votable")
                 body = answer.read()
-                clean = b"</VOTABLE>" in body and (answer.status == 200 or (b"Traceback" not in body and b'value="ERROR"' in body))
+                clean = b"</VOTABLE>" in body and (
+                    answer.status == 200 or (b"Traceback" not in body and b'value="ERROR"' in body)
+                )
                 said.append((time.perf_counter(), answer.status, clean))
 
         clients = [threading.Thread(target=one, args=(number,), daemon=True) for number in range(8)]
@@ -453,7 +506,19 @@ def restart(site: Path, port: int, seconds: float = 12.0) -> Journey:
         home = peer.SCRATCH / "cluster"
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={peer.SCRATCH}"
         peer.did(
-            [peer.BINARIES / "pg_ctl", "-D", home, "-m", "fast", "-w", "-l", peer.SCRATCH / "postgresql.log", "-o", options, "restart"],
+            [
+                peer.BINARIES / "pg_ctl",
+                "-D",
+                home,
+                "-m",
+                "fast",
+                "-w",
+                "-l",
+                peer.SCRATCH / "postgresql.log",
+                "-o",
+                options,
+                "restart",
+            ],
             60,
             owner=True,
         )
@@ -468,7 +533,12 @@ def restart(site: Path, port: int, seconds: float = 12.0) -> Journey:
         after = sum(when > up and status == 200 for when, status, _ in said)
     note = f"{len(wrong)} clean errors, {unclean} others, {after} answers afterwards"
     return against(
-        "postgres.restart", float("nan") if unclean or not after else back, BACK, 1.0, unit="s", note=f"beside {BACK:.0f} s; {note}"
+        "postgres.restart",
+        float("nan") if unclean or not after else back,
+        BACK,
+        1.0,
+        unit="s",
+        note=f"beside {BACK:.0f} s; {note}",
     )
 
 

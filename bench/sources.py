@@ -61,9 +61,16 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
 def function(kind: str) -> Journey:
     """Ingest 10^6 rows with a function, by turns in a process of its own and in the ingest."""
     chance = np.random.default_rng(1)
-    with tempfile.TemporaryDirectory() as place, site_with(Path(place), TEXT.replace("KIND", kind), {"f.py": CODE}) as site:
+    with (
+        tempfile.TemporaryDirectory() as place,
+        site_with(Path(place), TEXT.replace("KIND", kind), {"f.py": CODE}) as site,
+    ):
         numbers = np.arange(ROWS)
-        values = {"ra": chance.random(ROWS) * 360, "dec": chance.random(ROWS) * 180 - 90, "mag": chance.random(ROWS) * 20}
+        values = {
+            "ra": chance.random(ROWS) * 360,
+            "dec": chance.random(ROWS) * 180 - 90,
+            "mag": chance.random(ROWS) * 20,
+        }
         texts = {"name": [f"star {n}" for n in numbers], "seen": np.datetime64("2001-01-01T00:00:00") + numbers}
         write = pa.csv.write_csv if kind == "csv" else pa.parquet.write_table
         write(pa.table({"id": numbers, **values, **texts}), Path(place) / f"collections/stars/d.{kind}")

@@ -58,7 +58,11 @@ def stars(rows, start, rng, step=2_500_000):
 
 def wide(rows, rng):
     """250 columns: half floats with nulls, strings, integers, timestamps, small arrays, columns of nothing but nulls."""
-    columns = {"id": np.arange(rows), "ra": rng.uniform(0, 360, rows), "dec": np.degrees(np.arcsin(rng.uniform(-1, 1, rows)))}
+    columns = {
+        "id": np.arange(rows),
+        "ra": rng.uniform(0, 360, rows),
+        "dec": np.degrees(np.arcsin(rng.uniform(-1, 1, rows))),
+    }
     words = np.array([f"target {i:05d}" for i in range(5000)])
     for i in range(247):
         kind = i % 8
@@ -72,7 +76,9 @@ def wide(rows, rng):
             columns[f"t{i}"] = pa.array(rng.integers(0, 10**15, rows)).cast(pa.timestamp("us"))
         else:
             columns[f"n{i}"] = (
-                pa.nulls(rows, pa.float64()) if i % 16 == 7 else pa.FixedSizeListArray.from_arrays(pa.array(rng.normal(size=2 * rows)), 2)
+                pa.nulls(rows, pa.float64())
+                if i % 16 == 7
+                else pa.FixedSizeListArray.from_arrays(pa.array(rng.normal(size=2 * rows)), 2)
             )
     table = pa.table(columns)
     index = healpix(columns["ra"], columns["dec"])
@@ -98,7 +104,9 @@ def measure(title, con, name, repeat, queries):
     figures = {}
     for what, sql in queries.items():
         text = sql.format(t=name)
-        figures[what] = clock(lambda text=text: drain(con.execute(text).to_arrow_reader(65536)), repeat if con is not None else 1)
+        figures[what] = clock(
+            lambda text=text: drain(con.execute(text).to_arrow_reader(65536)), repeat if con is not None else 1
+        )
     print(f"{title:34}", *(f"{what} {value:8.2f}" for what, value in figures.items()), flush=True)
     return figures
 
@@ -141,7 +149,10 @@ def arrow_cone(table, index, lon, lat, radius):
     batches = table.take(pa.array(np.concatenate(rows)))
     ra, dec = (np.asarray(batches[name]) * DEGREE for name in ("ra", "dec"))
     d = 2 * np.arcsin(
-        np.sqrt(np.sin((dec - lat * DEGREE) / 2) ** 2 + np.cos(dec) * np.cos(lat * DEGREE) * np.sin((ra - lon * DEGREE) / 2) ** 2)
+        np.sqrt(
+            np.sin((dec - lat * DEGREE) / 2) ** 2
+            + np.cos(dec) * np.cos(lat * DEGREE) * np.sin((ra - lon * DEGREE) / 2) ** 2
+        )
     )
     return batches.filter(pa.array(d <= radius * DEGREE))
 
@@ -158,7 +169,9 @@ def run(name, tables, queries, args, directory, wide_table=False):
     )
     begin = time.perf_counter()
     table = open_parts(files)
-    print(f"open {1000 * (time.perf_counter() - begin):.2f} ms, {table.num_rows} rows, {table.column(0).num_chunks} batches")
+    print(
+        f"open {1000 * (time.perf_counter() - begin):.2f} ms, {table.num_rows} rows, {table.column(0).num_chunks} batches"
+    )
     index = np.load(folder / "position.npy", mmap_mode="r")
     con = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "4GB"})
     con.register("mapped", table)

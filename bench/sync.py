@@ -72,7 +72,11 @@ tables:
 
 NEEDS = dict.fromkeys(
     ("psql", "PostgreSQL"),
-    tuple(f"sync.{name}{ending}" for name in ("import", "day", "day.ratio", "memory", "nothing") for ending in ("", ".postgres")),
+    tuple(
+        f"sync.{name}{ending}"
+        for name in ("import", "day", "day.ratio", "memory", "nothing")
+        for ending in ("", ".postgres")
+    ),
 )
 
 
@@ -96,7 +100,12 @@ def month(found: Cluster, engine: str) -> Iterator[Journey]:
     peak, _ = _hven("ingest", "hfc1ar")
     spent = time.perf_counter() - begun
     yield against(
-        f"sync.import{ending}", spent, 180.0, 1.0, unit="s", note=f"{hfc.ROWS:,} rows; psql reads them in {once:.1f} s; {peak:.0f} MiB"
+        f"sync.import{ending}",
+        spent,
+        180.0,
+        1.0,
+        unit="s",
+        note=f"{hfc.ROWS:,} rows; psql reads them in {once:.1f} s; {peak:.0f} MiB",
     )
     times, cpus, peaks = [], [], []
     over = threading.Event()
@@ -119,8 +128,17 @@ def month(found: Cluster, engine: str) -> Iterator[Journey]:
             reader.join(60)
     note = f"{sum(done.values()):,} rows changed, two readers meanwhile; CPU {statistics.median(cpus):.1f} s"
     yield against(f"sync.day{ending}", max(times), 30.0, 1.0, unit="s", note=note)
-    yield against(f"sync.day{ending}.ratio", statistics.median(times), once, 6.0, unit="s", note="beside psql, which reads the table once")
-    yield against(f"sync.memory{ending}", max(peaks), 1024, 1.0, unit="MiB", note="anonymous memory of a run at its peak")
+    yield against(
+        f"sync.day{ending}.ratio",
+        statistics.median(times),
+        once,
+        6.0,
+        unit="s",
+        note="beside psql, which reads the table once",
+    )
+    yield against(
+        f"sync.memory{ending}", max(peaks), 1024, 1.0, unit="MiB", note="anonymous memory of a run at its peak"
+    )
     yield against(f"sync.nothing{ending}", nothing, once, 5.0, unit="s", note="nothing has changed")
 
 
@@ -143,12 +161,21 @@ def hourly() -> Iterator[Journey]:
     with ExitStack() as stack:
         server = stack.enter_context(served(ESO))
         (FOLLOWER / "collections" / "headers").mkdir(parents=True)
-        (FOLLOWER / "collections" / "headers" / "headers.yaml").write_text(FOLLOWING % f"http://127.0.0.1:{server.port}")
+        (FOLLOWER / "collections" / "headers" / "headers.yaml").write_text(
+            FOLLOWING % f"http://127.0.0.1:{server.port}"
+        )
         (FOLLOWER / "hven.toml").write_text((FOLLOWER / "hven.toml").read_text() + "\nallow_private = true\n")
         begun = time.perf_counter()
         peak, _ = _hven("ingest", "headers", site=FOLLOWER)
         first = time.perf_counter() - begun
-        yield against("sync.eso.first", first, 180.0, 1.0, unit="s", note=f"{HEADERS:,} headers by TAP, page by page; {peak:.0f} MiB")
+        yield against(
+            "sync.eso.first",
+            first,
+            180.0,
+            1.0,
+            unit="s",
+            note=f"{HEADERS:,} headers by TAP, page by page; {peak:.0f} MiB",
+        )
         times = []
         for hour in range(3):
             base.execute(
@@ -182,7 +209,9 @@ def _copied(found: Cluster) -> float:
 def _hven(*words: str, site: Path = SITE) -> tuple[float, float]:
     """Run a verb; gives its memory at its peak (MiB) and its seconds of CPU."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    process = subprocess.Popen([HVEN, "--site", site, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ)
+    process = subprocess.Popen(
+        [HVEN, "--site", site, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ
+    )
     peak = 0.0
     while process.poll() is None:
         peak = max(peak, anonymous_peak([process.pid]))
@@ -198,7 +227,9 @@ def _read(port: int, over: threading.Event) -> None:
     """Ask all the time for what must always be 0."""
     import http.client
 
-    question = urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "json", "QUERY": "SELECT SUM(balance) AS bad FROM hfc1ar.epn_core"})
+    question = urlencode(
+        {"LANG": "ADQL", "RESPONSEFORMAT": "json", "QUERY": "SELECT SUM(balance) AS bad FROM hfc1ar.epn_core"}
+    )
     while not over.wait(0.2):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("POST", "/tap/sync", question, {"Content-Type": "application/x-www-form-urlencoded"})

@@ -26,7 +26,9 @@ from bench.tapjourneys import DUMPED, FORMATS, GUIDES, MANY, Plan, figures, hamm
 
 def of_server(server: Server) -> Service:
     """Give the service that a running ``hven serve`` is."""
-    return Service(url=f"http://127.0.0.1:{server.port}/tap", name="Hven", health="/health/live", pids=lambda: server.pids)
+    return Service(
+        url=f"http://127.0.0.1:{server.port}/tap", name="Hven", health="/health/live", pids=lambda: server.pids
+    )
 
 
 # journey -> (reference, bound of value/reference; rates: at least). Bounds: the aims of the issue over the references' figures on two quiet cores,
@@ -60,7 +62,9 @@ class References:
     def __getitem__(self, name: str) -> float:
         if name not in self._found:
             kind = name.partition(".")[0]
-            {"health": self._health, "engine": self._engine, "duckdb": self._duckdb, "pyarrow": self._pyarrow}[kind](name)
+            {"health": self._health, "engine": self._engine, "duckdb": self._duckdb, "pyarrow": self._pyarrow}[kind](
+                name
+            )
         return self._found[name]
 
     def _health(self, name: str) -> None:
@@ -120,13 +124,17 @@ class References:
                 texts = {name: texts["duckdb.match"]}
             times, warm = (3, 1) if many else (7, 2)
             for each, text in texts.items():
-                self._found[each] = median_of(lambda text=text: connection.execute(text).fetch_arrow_table(), times, warm) * 1e3  # type: ignore[misc]
+                self._found[each] = (
+                    median_of(lambda text=text: connection.execute(text).fetch_arrow_table(), times, warm) * 1e3
+                )  # type: ignore[misc]
 
     def _pyarrow(self, name: str) -> None:
         """Write the dump's rows as CSV to memory, with pyarrow, s."""
         client = Client(self._service.url)
         rows = min(DUMPED, self._plan.rows)
-        body = client.sync(f"SELECT TOP {rows} {self._service.columns} FROM {self._service.table}", "arrow", maxrec=rows + 1)
+        body = client.sync(
+            f"SELECT TOP {rows} {self._service.columns} FROM {self._service.table}", "arrow", maxrec=rows + 1
+        )
         table = pa.ipc.open_stream(body).read_all()
         self._found[name] = median_of(lambda: pacsv.write_csv(table, io.BytesIO()), 5, 1)
 
@@ -163,13 +171,18 @@ def judged(figure: Figure, references: References, found: dict[str, float]) -> J
     if reference == "trivial" and reference not in found:
         client = Client(references._service.url)
         found["trivial"] = (
-            median_of(lambda: client.sync(f"SELECT TOP 1 {references._service.id} FROM {references._service.table}"), 50, 10) * 1e3
+            median_of(
+                lambda: client.sync(f"SELECT TOP 1 {references._service.id} FROM {references._service.table}"), 50, 10
+            )
+            * 1e3
         )
     failed = figure.known is None
     beside = 1.0 if failed else references[reference]
     guide = f"aim {GUIDES[figure.name][2]} {figure.unit}" if figure.name in GUIDES else ""
     note = "; ".join(part for part in (f"beside {reference}", guide, figure.note) if part)
-    return against(f"tap.{figure.name}", figure.value, beside, target, unit=figure.unit, higher=figure.higher, note=note)
+    return against(
+        f"tap.{figure.name}", figure.value, beside, target, unit=figure.unit, higher=figure.higher, note=note
+    )
 
 
 # --- alone ---------------------------------------------------------------------------------------------------
@@ -189,19 +202,26 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--post", action="store_true", help="ask by POST (32 clients: threads instead of wrk)")
     parser.add_argument(
-        "--pid", type=int, action="append", default=[], help="a process of the service: it and its children are weighed (more than once)"
+        "--pid",
+        type=int,
+        action="append",
+        default=[],
+        help="a process of the service: it and its children are weighed (more than once)",
     )
     for name in ("table", "id", "ra", "dec", "indexed", "unindexed", "group", "columns", "frame"):
         default = Service.__dataclass_fields__[name].default
         parser.add_argument(f"--{name}", default=default, help=f"default: {default or 'none'}")
     options = parser.parse_args()
     names = {
-        name: getattr(options, name) for name in ("table", "id", "ra", "dec", "indexed", "unindexed", "group", "columns", "frame", "post")
+        name: getattr(options, name)
+        for name in ("table", "id", "ra", "dec", "indexed", "unindexed", "group", "columns", "frame", "post")
     }
     if not options.post:
         need("tap", asked(NEEDS, options.only))
     given: list[int] = options.pid
-    service = Service(url=options.url, pids=lambda: [*given, *(child for pid in given for child in descendants(pid))], **names)
+    service = Service(
+        url=options.url, pids=lambda: [*given, *(child for pid in given for child in descendants(pid))], **names
+    )
     try:
         plan = planned(service, quick=options.quick)
     except (TapError, OSError, http.client.HTTPException) as error:
@@ -213,7 +233,9 @@ def main() -> int:
         print(line(figure), flush=True)
         found.append(figure)
     if options.json:
-        options.json.write_text(json.dumps({figure.name: asdict(figure) | {"value": figure.known} for figure in found}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({figure.name: asdict(figure) | {"value": figure.known} for figure in found}, indent=1) + "\n"
+        )
     return 1 if any(figure.known is None for figure in found) else 0
 
 

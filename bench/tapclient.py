@@ -83,7 +83,9 @@ class Client:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname or "", parts.port, timeout=seconds)
 
-    def open(self, method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
+    def open(
+        self, method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> http.client.HTTPResponse:
         """Send a request; a connection that the service has closed meanwhile is opened again, once."""
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -108,9 +110,16 @@ class Client:
 
     def start(self, query: str, form: str, *, maxrec: int | None = None) -> http.client.HTTPResponse:
         """Ask a query synchronously; the answer is not yet read."""
-        params = {"LANG": "ADQL", "RESPONSEFORMAT": form, "QUERY": query} | ({"MAXREC": str(maxrec)} if maxrec is not None else {})
+        params = {"LANG": "ADQL", "RESPONSEFORMAT": form, "QUERY": query} | (
+            {"MAXREC": str(maxrec)} if maxrec is not None else {}
+        )
         if self.post:
-            return self.open("POST", f"{self.url}/sync", urlencode(params).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
+            return self.open(
+                "POST",
+                f"{self.url}/sync",
+                urlencode(params).encode(),
+                {"Content-Type": "application/x-www-form-urlencoded"},
+            )
         return self.open("GET", f"{self.url}/sync?{urlencode(params, quote_via=quote)}")
 
     def sync(self, query: str, form: str = "votable", *, maxrec: int | None = None) -> bytes:
@@ -124,13 +133,23 @@ class Client:
     def form(self, path: str, params: dict[str, str], upload: bytes | None = None) -> http.client.HTTPResponse:
         """POST a form, with an uploaded table if there is one."""
         if upload is None:
-            return self.open("POST", self.url + path, urlencode(params).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
-        head = "".join(f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in params.items())
+            return self.open(
+                "POST",
+                self.url + path,
+                urlencode(params).encode(),
+                {"Content-Type": "application/x-www-form-urlencoded"},
+            )
+        head = "".join(
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+            for key, value in params.items()
+        )
         file = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="up"; filename="up.vot"\r\nContent-Type: application/x-votable+xml\r\n\r\n'
         body = head.encode() + file.encode() + upload + f"\r\n--{BOUNDARY}--\r\n".encode()
         return self.open("POST", self.url + path, body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"})
 
-    def job(self, params: dict[str, str], upload: bytes | None = None, *, form: str = "votable", wait: bool = True) -> tuple[bytes, str]:
+    def job(
+        self, params: dict[str, str], upload: bytes | None = None, *, form: str = "votable", wait: bool = True
+    ) -> tuple[bytes, str]:
         """Run a job to its result as clients do: create, PHASE=RUN, look, fetch; give the result and the job's address.
 
         PHASE=RUN in the creating POST would spare a request, but DaCHS 2.7 leaves such a job PENDING for ever.

@@ -58,7 +58,9 @@ def planned(service: Service, *, quick: bool = False) -> Plan:
     """Choose stars from all over the table: by digits of the right ascension that mean nothing."""
     client = Client(service.url, post=service.post)
     rows = int(client.rows(f"SELECT COUNT(*) AS n FROM {service.table}")[0][0].as_py())
-    plan = Plan(rows=rows, ids=[], ra=[], dec=[], times=30 if quick else 200, dumps=1 if quick else 5, seconds=2 if quick else 8)
+    plan = Plan(
+        rows=rows, ids=[], ra=[], dec=[], times=30 if quick else 200, dumps=1 if quick else 5, seconds=2 if quick else 8
+    )
     return with_stars(service, plan, UPLOADED)
 
 
@@ -98,7 +100,10 @@ def _ms(name: str, call: Callable[[], object], times: int, *, note: str = "") ->
 
 def _better(name: str, call: Callable[[bool], object], times: int, *, warm: int = 1, note: str = "") -> Figure:
     """Follow jobs by WAIT and by asking again; the quicker counts, as a client may choose."""
-    found = {what: median_of(lambda: call(what == "by WAIT"), times, warm) * 1e3 for what in ("by WAIT", "asking again")}  # noqa: B023
+    found = {
+        what: median_of(lambda what=what: call(what == "by WAIT"), times, warm) * 1e3
+        for what in ("by WAIT", "asking again")
+    }
     best = min(found, key=lambda what: found[what])
     said = ", ".join(f"{what} {value:.0f} ms" for what, value in found.items())
     return Figure(name=name, value=found[best], unit="ms", note=f"{note}; {said}" if note else said)
@@ -137,7 +142,9 @@ def whole(service: Service, plan: Plan) -> Iterator[Figure]:
     expect(counted == plan.rows, f"groups have {counted} rows of {plan.rows}")
     yield _ms("group", lambda: client.sync(group), times)
     for name, column in (("indexed", service.indexed), ("unindexed", service.unindexed)):
-        query = f"SELECT TOP 10 {service.id}, {column} FROM {service.table} WHERE {column} IS NOT NULL ORDER BY {column}"
+        query = (
+            f"SELECT TOP 10 {service.id}, {column} FROM {service.table} WHERE {column} IS NOT NULL ORDER BY {column}"
+        )
         found = client.rows(query).column(1).to_pylist()
         expect(len(found) == 10 and found == sorted(found), "ten rows in order")
         yield _ms(f"top10.{name}", lambda: client.sync(query), times)  # noqa: B023
@@ -162,7 +169,11 @@ def offered(client: Client, service: Service) -> dict[str, str]:
                 body = client.sync(f"SELECT TOP 1 {service.columns} FROM {service.table}", spelling)
             except TapError:
                 continue
-            if mark in body if mark[:1] == b"<" else body.startswith(mark) or (mark == b"," and not body.startswith(b"<")):
+            if (
+                mark in body
+                if mark[:1] == b"<"
+                else body.startswith(mark) or (mark == b"," and not body.startswith(b"<"))
+            ):
                 found[name] = spelling
                 break
     return found
@@ -188,8 +199,12 @@ def dumps(service: Service, plan: Plan) -> Iterator[Figure]:
                 got += len(part)
             lasts.append(time.perf_counter() - begun)
             expect(answer.status == 200 and got > 0.99 * size * 1e6, f"{name}: as much as the first time")
-        yield Figure(name=f"dump.{name}", value=statistics.median(lasts), unit="s", note=f"{rows:,} rows, {size:.0f} MB")
-        yield Figure(name=f"first.{name}", value=statistics.median(firsts) * 1e3, unit="ms", note="first byte of the dump")
+        yield Figure(
+            name=f"dump.{name}", value=statistics.median(lasts), unit="s", note=f"{rows:,} rows, {size:.0f} MB"
+        )
+        yield Figure(
+            name=f"first.{name}", value=statistics.median(firsts) * 1e3, unit="ms", note="first byte of the dump"
+        )
 
 
 def _counted(name: str, body: bytes, rows: int) -> bool:
@@ -222,9 +237,18 @@ def matched(service: Service, plan: Plan, name: str, times: int) -> Iterator[Fig
     """Upload the places of a plan and match them."""
     client = Client(service.url, post=service.post)
     table = votable(plan)
-    place, about = service.point(f"s.{service.ra}", f"s.{service.dec}"), service.circle("u.lon", "u.lat", f"{1 / 3600:.9f}")
+    place, about = (
+        service.point(f"s.{service.ra}", f"s.{service.dec}"),
+        service.circle("u.lon", "u.lat", f"{1 / 3600:.9f}"),
+    )
     query = f"SELECT u.nr, s.{service.id} FROM TAP_UPLOAD.mine AS u JOIN {service.table} AS s ON 1=CONTAINS({place}, {about})"
-    params = {"LANG": "ADQL", "QUERY": query, "UPLOAD": "mine,param:up", "MAXREC": str(10 * len(plan.ids)), "RESPONSEFORMAT": "csv"}
+    params = {
+        "LANG": "ADQL",
+        "QUERY": query,
+        "UPLOAD": "mine,param:up",
+        "MAXREC": str(10 * len(plan.ids)),
+        "RESPONSEFORMAT": "csv",
+    }
 
     def ask() -> bytes:
         answer = client.form("/sync", params, table)
@@ -278,7 +302,12 @@ def jobs(service: Service, plan: Plan) -> Iterator[Figure]:
     yield _better("async.one", lambda wait: one(client, wait), max(3, plan.times // 20))
     clients = [Client(service.url, post=service.post) for _ in range(10)]
     with ThreadPoolExecutor(10) as pool:
-        yield _better("async.ten", lambda wait: list(pool.map(lambda via: one(via, wait), clients)), max(1, plan.times // 60), warm=0)
+        yield _better(
+            "async.ten",
+            lambda wait: list(pool.map(lambda via: one(via, wait), clients)),
+            max(1, plan.times // 60),
+            warm=0,
+        )
     for job in begun:
         client.forget(job)
 
@@ -298,9 +327,13 @@ def metadata(service: Service, plan: Plan) -> Iterator[Figure]:
 def crowd(service: Service, plan: Plan) -> Iterator[Figure]:
     """1, 8 and 32 clients of mixed cones: requests per second, p50, p95, errors."""
     mixed = [
-        service.cone(ra, dec, (0.05, 0.1, 0.2)[at % 3]) for at, (ra, dec) in enumerate(zip(plan.ra[:3000], plan.dec[:3000], strict=True))
+        service.cone(ra, dec, (0.05, 0.1, 0.2)[at % 3])
+        for at, (ra, dec) in enumerate(zip(plan.ra[:3000], plan.dec[:3000], strict=True))
     ]
-    paths = [urlsplit(service.url).path + "/sync?" + urlencode({"LANG": "ADQL", "QUERY": query}, quote_via=quote) for query in mixed]
+    paths = [
+        urlsplit(service.url).path + "/sync?" + urlencode({"LANG": "ADQL", "QUERY": query}, quote_via=quote)
+        for query in mixed
+    ]
     for clients in (1, 8, 32):
         seconds = plan.seconds if clients == 32 else max(2, plan.seconds // 2)
         rate, p50, p95, errors = (
@@ -373,7 +406,12 @@ def posted(service: Service, queries: list[str], clients: int, seconds: int) -> 
     with ThreadPoolExecutor(clients) as pool:
         found = list(pool.map(one, range(clients)))
     times = [value for values, _ in found for value in values]
-    return len(times) / seconds, float(np.percentile(times, 50)), float(np.percentile(times, 95)), sum(errors for _, errors in found)
+    return (
+        len(times) / seconds,
+        float(np.percentile(times, 50)),
+        float(np.percentile(times, 95)),
+        sum(errors for _, errors in found),
+    )
 
 
 SLOW_READERS = 3
@@ -385,9 +423,13 @@ def slow(service: Service, plan: Plan) -> Iterator[Figure]:
     """Three dumps of 10 M rows at once to readers of 100 kB/s: what others wait meanwhile, and the memory it takes."""
     client = Client(service.url, post=service.post)
     mixed = [
-        service.cone(ra, dec, (0.05, 0.1, 0.2)[at % 3]) for at, (ra, dec) in enumerate(zip(plan.ra[:3000], plan.dec[:3000], strict=True))
+        service.cone(ra, dec, (0.05, 0.1, 0.2)[at % 3])
+        for at, (ra, dec) in enumerate(zip(plan.ra[:3000], plan.dec[:3000], strict=True))
     ]
-    paths = [urlsplit(service.url).path + "/sync?" + urlencode({"LANG": "ADQL", "QUERY": query}, quote_via=quote) for query in mixed]
+    paths = [
+        urlsplit(service.url).path + "/sync?" + urlencode({"LANG": "ADQL", "QUERY": query}, quote_via=quote)
+        for query in mixed
+    ]
     seconds = 60 if plan.seconds > 2 else 10
     group = f"SELECT {service.group} AS what, COUNT(*) AS n FROM {service.table} GROUP BY {service.group}"
 
@@ -398,7 +440,9 @@ def slow(service: Service, plan: Plan) -> Iterator[Figure]:
     cones(2)
     idle, _ = cones(max(3, seconds // 6))
     yield Figure(name="slow.idle.p95", value=idle, unit="ms", note="8 clients of cones, nobody else")
-    yield Figure(name="slow.idle.group", value=median_of(lambda: client.sync(group), 10, 3) * 1e3, unit="ms", note="nobody else")
+    yield Figure(
+        name="slow.idle.group", value=median_of(lambda: client.sync(group), 10, 3) * 1e3, unit="ms", note="nobody else"
+    )
     copies = -(-SLOW_ROWS // plan.rows)
     names = ", ".join(f"a.{name.strip()}" for name in service.columns.split(","))
     query = f"SELECT TOP {SLOW_ROWS} {names} FROM {service.table} AS a CROSS JOIN (SELECT TOP {copies} {service.id} AS x FROM {service.table}) AS b"
@@ -407,7 +451,9 @@ def slow(service: Service, plan: Plan) -> Iterator[Figure]:
     before = pss(service.pids()) if service.pids() else 0.0
     most = before
     with ThreadPoolExecutor(SLOW_READERS) as pool:
-        readers = [pool.submit(sipped, service, query, forms[number % len(forms)], over) for number in range(SLOW_READERS)]
+        readers = [
+            pool.submit(sipped, service, query, forms[number % len(forms)], over) for number in range(SLOW_READERS)
+        ]
         begun = time.monotonic()
         try:
             time.sleep(min(5, seconds / 5))
@@ -425,7 +471,9 @@ def slow(service: Service, plan: Plan) -> Iterator[Figure]:
         taken = [reader.result() for reader in readers]
     expect(min(taken) > 0.3 * SLOW_RATE * seconds, f"each reader gets its bytes: {taken}")
     note = f"{SLOW_READERS} readers took {sum(taken) / 1e6:.1f} MB in {seconds} s"
-    yield Figure(name="slow.cones.p95", value=p95, unit="ms", note=f"{errors} errors; the worst of some seconds each; {note}")
+    yield Figure(
+        name="slow.cones.p95", value=p95, unit="ms", note=f"{errors} errors; the worst of some seconds each; {note}"
+    )
     yield Figure(name="slow.group", value=grouped, unit="ms", note=note)
     if before:
         yield Figure(
@@ -439,7 +487,9 @@ def slow(service: Service, plan: Plan) -> Iterator[Figure]:
 def sipped(service: Service, query: str, form: str, over: threading.Event) -> int:
     """Read an answer at 100 kB/s until `over`; give the bytes that came."""
     parts = urlsplit(service.url)
-    params = urlencode({"LANG": "ADQL", "RESPONSEFORMAT": form, "MAXREC": str(SLOW_ROWS), "QUERY": query}, quote_via=quote)
+    params = urlencode(
+        {"LANG": "ADQL", "RESPONSEFORMAT": form, "MAXREC": str(SLOW_ROWS), "QUERY": query}, quote_via=quote
+    )
     got, begun = 0, time.monotonic()
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)

@@ -109,12 +109,20 @@ def hipparcos() -> None:
 
 def sun() -> None:
     prefix = "sunpy/data/test/"
-    images = {"EIT/efz20040301.000010_s.fits", "EIT/efz20040301.010016_s.fits", "aia_171_level1.fits", "resampled_hmi.fits"}
+    images = {
+        "EIT/efz20040301.000010_s.fits",
+        "EIT/efz20040301.010016_s.fits",
+        "aia_171_level1.fits",
+        "resampled_hmi.fits",
+    }
     wheel("sunpy", lambda inside: data_of("sun") / Path(inside).name if inside.removeprefix(prefix) in images else None)
 
 
 def nomenclature() -> None:
-    debian("stellarium-data", {"usr/share/stellarium/data/nomenclature.dat": data_of("nomenclature") / "nomenclature.dat.gz"})
+    debian(
+        "stellarium-data",
+        {"usr/share/stellarium/data/nomenclature.dat": data_of("nomenclature") / "nomenclature.dat.gz"},
+    )
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,13 @@ PARTS = (
     Part("hipparcos", "stars.dat", hipparcos, "Hipparcos stars and OpenNGC (Debian package kstars-data, 79 MB)"),
     Part("openngc", "OpenNGC.sqlite", hipparcos, "OpenNGC (Debian package kstars-data, 79 MB)"),
     Part("sun", "aia_171_level1.fits", sun, "solar images (wheel of sunpy, 4 MB)"),
-    Part("nomenclature", "nomenclature.dat.gz", nomenclature, "planetary nomenclature (Debian package stellarium-data, 246 MB)", full=True),
+    Part(
+        "nomenclature",
+        "nomenclature.dat.gz",
+        nomenclature,
+        "planetary nomenclature (Debian package stellarium-data, 246 MB)",
+        full=True,
+    ),
 )
 
 
@@ -144,7 +158,9 @@ def stamp(collection: str) -> str:
         if path.is_file():
             digest.update(str(path.relative_to(SITE)).encode())
             digest.update(
-                path.read_bytes() if path.stat().st_size < 1_000_000 else f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode()
+                path.read_bytes()
+                if path.stat().st_size < 1_000_000
+                else f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode()
             )
     return digest.hexdigest()
 
@@ -176,7 +192,9 @@ def main() -> int:
         ready.append(part.collection)
     published = {
         row["table"].split(".")[0]
-        for row in json.loads(subprocess.run([HVEN, "status", "--json", "--site", SITE], check=True, capture_output=True).stdout)["tables"]
+        for row in json.loads(
+            subprocess.run([HVEN, "status", "--json", "--site", SITE], check=True, capture_output=True).stdout
+        )["tables"]
     }
     kept = SITE / "var" / "demo.json"
     stamps = json.loads(kept.read_text()) if kept.exists() else {}

@@ -49,7 +49,11 @@ SAID = {  # literals that only some words make sense as, by the argument's name
     "region": ["'CIRCLE 10 20 1'", "'POLYGON 1 1 2 1 2 2'", "'UNION ICRS (CIRCLE 10 20 1 CIRCLE 30 20 1)'", "'junk'"],
     "pattern": ["'V.*'", "'(a)(b)?'", "'('"], "n": ["1", "2", "0", "30"], "term": ["'image'", "'#image'", "'nope'"], "vocname": [f"'{name}'" for name in (*vocabularies(), "nope")][-4:] + ["'product-type'"] * 8,
 }  # fmt: skip
-TYPES = {name: type_ for name, type_ in CASTS.items() if name in terms.TYPES or name in {"DOUBLE PRECISION", "CHAR", "VARCHAR"}}
+TYPES = {
+    name: type_
+    for name, type_ in CASTS.items()
+    if name in terms.TYPES or name in {"DOUBLE PRECISION", "CHAR", "VARCHAR"}
+}
 JOINS = ("JOIN", "INNER JOIN", "LEFT JOIN", "LEFT OUTER JOIN", "RIGHT JOIN", "FULL JOIN", "FULL OUTER JOIN")
 WRONG = 0.01  # of the places where the writer does something else than what fits
 
@@ -57,7 +61,13 @@ WRONG = 0.01  # of the places where the writer does something else than what fit
 def kind(column: Column) -> str:
     """Give the kind of a column in the words of `KINDS`."""
     found = kind_of(column.type)
-    return "integer" if found == "number" and column.type.is_integer else "numbers" if found in {"array", "interval"} else found
+    return (
+        "integer"
+        if found == "number" and column.type.is_integer
+        else "numbers"
+        if found in {"array", "interval"}
+        else found
+    )
 
 
 def accepted(word: str) -> tuple[str, ...]:
@@ -73,7 +83,9 @@ def functions(wanted: str, *, aggregate: bool) -> list[tuple[Entry, Signature, s
             continue
         for signature in entry.signatures:
             if signature.result in {"SAME", "COMMON"}:
-                if wanted in (accepts := accepted(signature.args[0].word)) or (wanted == "integer" and "number" in accepts):
+                if wanted in (accepts := accepted(signature.args[0].word)) or (
+                    wanted == "integer" and "number" in accepts
+                ):
                     found.append((entry, signature, wanted))
             elif wanted in {WORDS[signature.result], "number" if WORDS[signature.result] == "integer" else ""}:
                 found.append((entry, signature, ""))
@@ -93,7 +105,8 @@ class Writer:
     def __init__(self, seed: int, tables: dict[str, Table]) -> None:
         self.random = Random(seed)
         self.tables = {
-            name: [(written(column.name), kind(column)) for column in table.columns if not column.hidden] for name, table in tables.items()
+            name: [(written(column.name), kind(column)) for column in table.columns if not column.hidden]
+            for name, table in tables.items()
         }
         self.scope: list[tuple[str, list[tuple[str, str]]]] = []
         self.count = 0
@@ -145,7 +158,17 @@ class Writer:
                 item = self.one([self.one(columns)[0], str(self.random.randint(1, len(columns)))])
                 if self.often(0.02):
                     item = self.one(
-                        ["LOWER('x')", f"({columns[0][0]} + 1)", "0", "9223372036854775807", "nope", "99", "'a'", "NULL", "COUNT(*)"]
+                        [
+                            "LOWER('x')",
+                            f"({columns[0][0]} + 1)",
+                            "0",
+                            "9223372036854775807",
+                            "nope",
+                            "99",
+                            "'a'",
+                            "NULL",
+                            "COUNT(*)",
+                        ]
                     )
                 items.append(item + self.one(["", " ASC", " DESC"]))
             text = f" ORDER BY {', '.join(items)}"
@@ -159,7 +182,9 @@ class Writer:
         self.windows = []
         source = self.source(deep)
         self.scope = self.scope if deep < 3 and self.often(0.3) else self.scope[len(kept) :]
-        wanted = kinds or [self.one(KINDS[:6] if self.often(0.8) else KINDS) for _ in range(self.random.randint(1, width))]
+        wanted = kinds or [
+            self.one(KINDS[:6] if self.often(0.8) else KINDS) for _ in range(self.random.randint(1, width))
+        ]
         where = f" WHERE {self.condition(deep)}" if self.often(0.6) else ""
         grouped = self.often(0.25)
         if grouped:
@@ -175,7 +200,8 @@ class Writer:
                     names.append((f"c{len(names)}", want))
                     items.append(f"{value} AS c{len(names) - 1}")
             start = self.one(
-                ["SELECT"] * 6 + ["SELECT DISTINCT", "SELECT ALL", f"SELECT TOP {self.one(['0', '1', '5', '99999999999999999999'])}"]
+                ["SELECT"] * 6
+                + ["SELECT DISTINCT", "SELECT ALL", f"SELECT TOP {self.one(['0', '1', '5', '99999999999999999999'])}"]
             )
             text = f"{start} {', '.join(items)} FROM {source}{where}"
             text += f" WINDOW {', '.join(self.windows)}" if self.windows else ""
@@ -190,7 +216,9 @@ class Writer:
                 value = self.value(want, 1)
                 keys.append(self.one([value, f"c{place - 1}", str(place)]))
             else:
-                value = self.call(want, deep - 1, aggregate=True) if CALLS[want, True] else self.value(want, 0, bare=True)
+                value = (
+                    self.call(want, deep - 1, aggregate=True) if CALLS[want, True] else self.value(want, 0, bare=True)
+                )
             items.append(f"{value} AS c{place - 1}")
             names.append((f"c{place - 1}", want))
         if self.often(0.03):
@@ -215,7 +243,9 @@ class Writer:
             if how in JOINS:
                 shared = [name for name, _ in before[1] if name in {column for column, _ in self.scope[-1][1]}]
                 text += (
-                    f" USING ({self.one(shared)})" if shared and self.often(0.25) else f" ON {self.joining(before, self.scope[-1], deep)}"
+                    f" USING ({self.one(shared)})"
+                    if shared and self.often(0.25)
+                    else f" ON {self.joining(before, self.scope[-1], deep)}"
                 )
         return text
 
@@ -241,7 +271,13 @@ class Writer:
             kept = self.scope
             self.scope = []
             text, columns = self.select(deep - 1, width=2)
-            text = f"WITH v AS ({text}) SELECT * FROM v" if self.often(0.1) else text + self.ending(columns) if self.often(0.2) else text
+            text = (
+                f"WITH v AS ({text}) SELECT * FROM v"
+                if self.often(0.1)
+                else text + self.ending(columns)
+                if self.often(0.2)
+                else text
+            )
             self.scope = [*kept, (alias, columns)]
             return f"({text}) AS {alias}"
         name = self.one(list(self.tables))
@@ -261,7 +297,11 @@ class Writer:
         if choice < 0.50 and CALLS[want, False]:
             return self.call(want, deep - 1, bare=bare)
         if choice < 0.62 and want in {"number", "integer"}:
-            op = self.one(["+", "-", "*", "/", "%", "&", "|", "^"]) if want == "integer" else self.one(["+", "-", "*", "/"])
+            op = (
+                self.one(["+", "-", "*", "/", "%", "&", "|", "^"])
+                if want == "integer"
+                else self.one(["+", "-", "*", "/"])
+            )
             return f"({self.value(want, deep - 1, bare=bare)} {op} {self.value(want, deep - 1, bare=bare)})"
         if choice < 0.62 and want == "text":
             return f"({self.value('text', deep - 1, bare=bare)} || {self.value('text', deep - 1, bare=bare)})"
@@ -275,7 +315,11 @@ class Writer:
         if choice < 0.94 and not bare and deep > 1 and CALLS[want, True]:
             return self.single(want, deep)
         if want in {"number", "integer"}:
-            arrays = [] if bare else [f"{alias}.{name}" for alias, items in self.scope for name, kind in items if kind == "numbers"]
+            arrays = (
+                []
+                if bare
+                else [f"{alias}.{name}" for alias, items in self.scope for name, kind in items if kind == "numbers"]
+            )
             if arrays and self.often(0.4):
                 return f"{self.one(arrays)}[{self.value('integer', 0)}]"
             return f"({self.one('-+~' if want == 'integer' else '-+')}{self.value(want, deep - 1, bare=bare)})"
@@ -291,14 +335,20 @@ class Writer:
 
     def cast(self, want: str, deep: int, *, bare: bool) -> str:
         """Write a CAST to a type of the kind."""
-        types = [name for name, type_ in TYPES.items() if (kind_of(type_) == want or (want == "integer" and type_.is_integer))]
+        types = [
+            name
+            for name, type_ in TYPES.items()
+            if (kind_of(type_) == want or (want == "integer" and type_.is_integer))
+        ]
         if not types:
             return self.leaf(want, bare=bare)
         target = self.one(types)
         if target in {"CHAR", "VARCHAR"} and self.often(0.5):
             target += f"({self.one(['1', '4', '20', '20', '0', '99999999999999999999'])})"
         simple = want in {"number", "integer", "text", "time", "boolean"}
-        inner = self.one([want, want, "number" if want in {"integer", "text", "boolean"} else "text"]) if simple else "text"
+        inner = (
+            self.one([want, want, "number" if want in {"integer", "text", "boolean"} else "text"]) if simple else "text"
+        )
         return f"CAST({self.value(inner, deep - 1, bare=bare)} AS {target})"
 
     def leaf(self, want: str, *, bare: bool = False) -> str:
@@ -353,7 +403,9 @@ class Writer:
             else:
                 args.append(self.value(self.one(accepted(arg.word)), deep))
         distinct = (
-            self.one(["DISTINCT ", "DISTINCT ", "ALL "]) if entry.name in {"COUNT", "SUM", "AVG", "MIN", "MAX"} and self.often(0.2) else ""
+            self.one(["DISTINCT ", "DISTINCT ", "ALL "])
+            if entry.name in {"COUNT", "SUM", "AVG", "MIN", "MAX"} and self.often(0.2)
+            else ""
         )
         return f"{entry.name if self.often(0.9) else entry.name.lower()}({distinct}{', '.join(args)})"
 
@@ -366,7 +418,9 @@ class Writer:
         text = self.called(entry, signature, same, 1)
         parts = [f"PARTITION BY {self.value(self.one(['integer', 'text']), 1)}"] if self.often(0.5) else []
         if self.often(0.8):
-            parts.append(f"ORDER BY {self.value(self.one(['number', 'integer', 'text', 'time']), min(deep, 1))}{self.one(['', ' DESC'])}")
+            parts.append(
+                f"ORDER BY {self.value(self.one(['number', 'integer', 'text', 'time']), min(deep, 1))}{self.one(['', ' DESC'])}"
+            )
         if (name in FRAMED or name in OVER_GROUPS) and self.often(0.4):
             edges = [
                 "UNBOUNDED PRECEDING",

@@ -52,7 +52,11 @@ def embedded(bound, pairs, *, lenient=False) -> pa.Table:
     assert answer.column_names == [column.name for column in bound.columns]
     for field, column in zip(answer.schema, bound.columns, strict=True):
         wanted = column.type.arrow
-        assert field.type == wanted or pa.types.is_list(wanted) or pa.types.is_fixed_size_list(wanted), (field, wanted, written.sql)
+        assert field.type == wanted or pa.types.is_list(wanted) or pa.types.is_fixed_size_list(wanted), (
+            field,
+            wanted,
+            written.sql,
+        )
     return answer
 
 

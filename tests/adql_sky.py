@@ -40,7 +40,10 @@ BRIGHT = Table(
 )  # fmt: skip
 BROKEN = Table(schema="sky", name="broken", view="SELECT idd FROM sky.stars", columns=(Column(name="idd", type=INT64),))
 OUROBOROS = Table(schema="sky", name="ouroboros", view="SELECT * FROM sky.ouroboros", columns=())
-BOTH = (Table(schema="sky", name="twin", columns=(Column(name="x"),)), Table(schema="lab", name="twin", columns=(Column(name="x"),)))
+BOTH = (
+    Table(schema="sky", name="twin", columns=(Column(name="x"),)),
+    Table(schema="lab", name="twin", columns=(Column(name="x"),)),
+)
 CATALOGUE = Tables([STARS, PHOTOMETRY, NAMES, BRIGHT, BROKEN, OUROBOROS, *BOTH])
 FILES = {table.qualified: f'"{table.qualified}"' for table in (STARS, PHOTOMETRY, NAMES, *BOTH)}
 

@@ -38,7 +38,11 @@ def vollt(text: str) -> Tables:
         for item in filter(None, (part.strip() for part in columns.split(","))):
             label, _, kind = item.partition(" ")
             column = label.rstrip("!") if label.endswith("!") else label.lower()
-            made.append(Column(name=column, type=type_of(kind, "string" if column in {"ivoid", "short_name", "name"} else "double")))
+            made.append(
+                Column(
+                    name=column, type=type_of(kind, "string" if column in {"ivoid", "short_name", "name"} else "double")
+                )
+            )
         tables.append(Table(schema=schema, name=name if mark else name.lower(), columns=tuple(made)))
     return Tables(tables)
 
@@ -53,7 +57,9 @@ def dachs(name: str, words: str) -> Table:
         label, kind, facts = match.groups()
         unit, _, ucd = (facts or "").partition(",")
         column = label[1:-1].replace('""', '"') if delimited else label.lower()
-        columns.append(Column(name=column, type=type_of(kind or "", default), unit=unit.strip() or None, ucd=ucd.strip() or None))
+        columns.append(
+            Column(name=column, type=type_of(kind or "", default), unit=unit.strip() or None, ucd=ucd.strip() or None)
+        )
     schema, _, table = name.rpartition(".")
     return Table(schema=schema, name=table, columns=tuple(columns))
 
@@ -134,7 +140,8 @@ def declared(texts: list[str]) -> Functions:
         match = re.fullmatch(r"(\w+)\((.*)\)\s*->\s*(\w+)", text.strip())
         assert match, text
         args = tuple(
-            Arg(name, KINDS.get(word.upper(), "ANY")) for name, word in (item.split() for item in match[2].split(",") if item.strip())
+            Arg(name, KINDS.get(word.upper(), "ANY"))
+            for name, word in (item.split() for item in match[2].split(",") if item.strip())
         )
         signature = Signature(args, match[3], text, RESULTS[match[3].upper()])
         name = match[1].upper()

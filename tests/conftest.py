@@ -21,7 +21,12 @@ gc.set_threshold(5_000)  # as `hven` does it; thousands of tests are collected
 # at home examples are new ones each time; in CI they are the same for the same test, so that it fails for what was changed
 CI = os.environ.get("CI") == "true"
 settings.register_profile(
-    "hven", deadline=None, max_examples=40 * MORE, suppress_health_check=[HealthCheck.too_slow], derandomize=CI, print_blob=True
+    "hven",
+    deadline=None,
+    max_examples=40 * MORE,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=CI,
+    print_blob=True,
 )
 settings.load_profile("hven")
 
@@ -50,8 +55,13 @@ def pytest_runtest_teardown(item):
     result = yield  # fixtures may still read
     while _unclosed:
         _unclosed.pop().close()
-    if any("ResourceWarning" in word or "Unraisable" in word for mark in item.iter_markers("filterwarnings") for word in mark.args):
-        gc.collect()  # what others' clients leave open is told here, where nobody minds, and not in the middle of some other test
+    if any(
+        "ResourceWarning" in word or "Unraisable" in word
+        for mark in item.iter_markers("filterwarnings")
+        for word in mark.args
+    ):
+        # what others' clients leave open is told here, where nobody minds, and not in the middle of some other test
+        gc.collect()
     return result
 
 
@@ -67,9 +77,12 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_collection_finish(session):
     if getattr(session.config.option, "loadgroup", False) and not all("@" in item.nodeid for item in session.items):
-        raise pytest.UsageError("pytest-xdist does not see the groups of the tests: take the versions of constraints.txt")
+        raise pytest.UsageError(
+            "pytest-xdist does not see the groups of the tests: take the versions of constraints.txt"
+        )
     gc.collect()
-    gc.freeze()  # tests and modules stay: each of the collector's rounds would go over all half a million of their objects
+    # tests and modules stay: each of the collector's rounds would go over all half a million of their objects
+    gc.freeze()
 
 
 def pytest_addoption(parser):
@@ -78,7 +91,9 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if config.getoption("--update") and CI:
-        raise pytest.UsageError("golden documents are not rewritten in CI: rewrite them at home and read the difference")
+        raise pytest.UsageError(
+            "golden documents are not rewritten in CI: rewrite them at home and read the difference"
+        )
 
 
 @pytest.fixture

@@ -20,8 +20,12 @@ FILES = {module_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
 NAMES = set(FILES)
 PLUGINS = sorted((SOURCE.parents[1] / "examples" / "plugins").rglob("*.py"))
 UNIT = r"degree|radian|second|day|hour|Julian|year|byte|pixel|share|times|magnitude|number of|factor|unit|dimensionless|[0-9.]+ to [0-9.]+"
-SHAPED = {"float": UNIT, "(Array|ArrayLike|Flags|Indexes|NDArray|Numbers|Whole|ndarray)": r"\((\w+|\.\.\.),|shape|broadcast"}
-OPERANDS = {"op", "left", "right", "operand", "args"}  # of nodes of the tree: the first line of each class writes what stands where
+SHAPED = {
+    "float": UNIT,
+    "(Array|ArrayLike|Flags|Indexes|NDArray|Numbers|Whole|ndarray)": r"\((\w+|\.\.\.),|shape|broadcast",
+}
+# of nodes of the tree: the first line of each class writes what stands where
+OPERANDS = {"op", "left", "right", "operand", "args"}
 SECTION = re.compile(r"^(\w+)\n-{3,}\n(.*?)(?=^\w+\n-{3,}\n|\Z)", re.MULTILINE | re.DOTALL)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = tuple[str, str, Function | ast.ClassDef]
@@ -35,8 +39,16 @@ def tree(module: str) -> ast.Module:
 @cache
 def modules() -> list[str]:
     """List the public modules that other rooms or plug-ins import."""
-    trees = [(room(module), tree(module)) for module in FILES] + [("", ast.parse(path.read_text(encoding="utf-8"))) for path in PLUGINS]
-    used = {one for own, whole in trees for node in ast.walk(whole) for one in _targets(node, NAMES) if room(one) not in {own, ""}}
+    trees = [(room(module), tree(module)) for module in FILES] + [
+        ("", ast.parse(path.read_text(encoding="utf-8"))) for path in PLUGINS
+    ]
+    used = {
+        one
+        for own, whole in trees
+        for node in ast.walk(whole)
+        for one in _targets(node, NAMES)
+        if room(one) not in {own, ""}
+    }
     return sorted(one for one in FILES if not private(one) and (one in used or room(one) == "testing"))
 
 
@@ -54,7 +66,9 @@ def definitions(module: str) -> Iterator[Definition]:
             yield module, node.name, node
             methods = node.body if isinstance(node, ast.ClassDef) else []
             yield from (
-                (module, f"{node.name}.{one.name}", one) for one in methods if isinstance(one, Function) and not one.name.startswith("_")
+                (module, f"{node.name}.{one.name}", one)
+                for one in methods
+                if isinstance(one, Function) and not one.name.startswith("_")
             )
         elif isinstance(node, ast.ImportFrom) and private(str(node.module)) | any(
             private(f"{node.module}.{alias.name}") for alias in node.names
@@ -90,7 +104,9 @@ def common(at: str, name: str = "") -> dict[str, str]:
 
 
 def _common(node: ast.Module | ast.ClassDef) -> dict[str, str]:
-    return next((entries(said) for name, said in SECTION.findall(ast.get_docstring(node) or "") if name == "Common"), {})
+    return next(
+        (entries(said) for name, said in SECTION.findall(ast.get_docstring(node) or "") if name == "Common"), {}
+    )
 
 
 def raised(node: ast.AST) -> Iterator[str]:
@@ -113,10 +129,18 @@ def lacking(node: Function | ast.ClassDef, based: str = "", once: dict[str, str]
     told = {name: entries(said) for name, said in SECTION.findall(text)}
     if not text or isinstance(node, ast.ClassDef) or node.name.startswith("test_"):
         return ["docstring"] * (not text)
-    if any(ast.unparse(one).split(".")[-1] in {"property", "cached_property", "overload", "setter"} for one in node.decorator_list):
+    if any(
+        ast.unparse(one).split(".")[-1] in {"property", "cached_property", "overload", "setter"}
+        for one in node.decorator_list
+    ):
         return []
     given = node.args
-    parameters = [*given.posonlyargs, *given.args, *given.kwonlyargs, *(one for one in (given.vararg, given.kwarg) if one)]
+    parameters = [
+        *given.posonlyargs,
+        *given.args,
+        *given.kwonlyargs,
+        *(one for one in (given.vararg, given.kwarg) if one),
+    ]
     parameters = [one for one in parameters if one.arg not in {"self", "cls"} and not one.arg.startswith("_")]
     errors = set(raised(node))
     result = ast.unparse(node.returns) if node.returns else "None"
@@ -131,7 +155,9 @@ def lacking(node: Function | ast.ClassDef, based: str = "", once: dict[str, str]
             for kind, words in SHAPED.items()
             if re.search(rf"\b{kind}\b", note) and not re.search(words, said.get(one.arg, based), re.IGNORECASE)
         ]
-    answer = {**told.get("Returns", {}), **told.get("Yields", {})} or ({"": text} if re.match("Return|Yield", text) else {})
+    answer = {**told.get("Returns", {}), **told.get("Yields", {})} or (
+        {"": text} if re.match("Return|Yield", text) else {}
+    )
     types = set(re.findall(r"\w+", once.get("returns", "").partition(":")[2].partition("  ")[0]))
     if not answer and types and set(re.findall(r"\w+", result)) - {"tuple"} <= types:
         answer = {"": once["returns"]}
@@ -143,7 +169,9 @@ def lacking(node: Function | ast.ClassDef, based: str = "", once: dict[str, str]
             if re.search(rf"\b{kind}\b", result) and not re.search(words, str(answer), re.IGNORECASE)
         ]
     return missing + [
-        f"Raises {one}" for one in sorted(errors) if not (told.get("Raises", {}).keys() >= {one} or (not one and "Raises" in told))
+        f"Raises {one}"
+        for one in sorted(errors)
+        if not (told.get("Raises", {}).keys() >= {one} or (not one and "Raises" in told))
     ]
 
 
@@ -152,12 +180,19 @@ def fields(at: str, node: ast.ClassDef) -> list[str]:
     text, lines = ast.get_docstring(node) or "", FILES[at].read_text(encoding="utf-8").splitlines()
     those = [(one, str(getattr(one.target, "id", "_"))) for one in node.body if isinstance(one, ast.AnnAssign)]
     those = [(one, name) for one, name in those if at != "hven.adql.tree" or name not in OPERANDS]
-    below = {id(one) for one, quoted in pairwise(node.body) if isinstance(quoted, ast.Expr) and isinstance(quoted.value, ast.Constant)}
+    below = {
+        id(one)
+        for one, quoted in pairwise(node.body)
+        if isinstance(quoted, ast.Expr) and isinstance(quoted.value, ast.Constant)
+    }
     said = {
-        name: id(one) in below or re.search(r"#|description=|setting\(|said\(", "".join(lines[one.lineno - 1 : one.end_lineno]))
+        name: id(one) in below
+        or re.search(r"#|description=|setting\(|said\(", "".join(lines[one.lineno - 1 : one.end_lineno]))
         for one, name in those
     }
-    return [name for name, found in said.items() if not (name.startswith("_") or found or re.search(rf"\b{name}\b", text))]
+    return [
+        name for name, found in said.items() if not (name.startswith("_") or found or re.search(rf"\b{name}\b", text))
+    ]
 
 
 @cache
@@ -165,7 +200,8 @@ def every(module: str) -> dict[tuple[str, str], list[str]]:
     """List what each definition of a module lacks."""
     found = {(at, name): node for at, name, node in definitions(module)}
     bases = {
-        key: [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in getattr(node, "bases", ())] for key, node in found.items()
+        key: [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in getattr(node, "bases", ())]
+        for key, node in found.items()
     }
     contracts = [name for (_, name), those in bases.items() if "Protocol" in those]
     lacks = {}
@@ -185,7 +221,9 @@ def every(module: str) -> dict[tuple[str, str], list[str]]:
 @cache
 def known() -> dict[str, str]:
     """Read the docstrings of all methods."""
-    return {name: ast.get_docstring(node) or "" for one in modules() for _, name, node in definitions(one) if "." in name}
+    return {
+        name: ast.get_docstring(node) or "" for one in modules() for _, name, node in definitions(one) if "." in name
+    }
 
 
 def figure(those: list[str]) -> tuple[int, int]:

@@ -102,7 +102,11 @@ def figures() -> Figures:
             found.names[path.name.lstrip("_")].add(own)
         for node, inside in _walk(ast.parse(text)):
             where = f"{module}:{getattr(node, 'lineno', 0)}"
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"getattr", "hasattr"}:
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in {"getattr", "hasattr"}
+            ):
                 found.probes += [where] * (len(node.args) > 1 and isinstance(node.args[1], ast.Constant))
             targets = [one for one in _targets(node, set(paths)) if one.startswith("hven")]
             if inside and targets:

@@ -65,7 +65,21 @@ def interferometry() -> tuple[list[str], Iterator[Row]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnitsWarning)
         table = Table.read(shared("data/interferometry/jmdc/JMDC_2017-03-28.fits.gz"))
-    names = ["ID1", "ID2", "UD_MEAS", "LD_MEAS", "E_LD_MEAS", "BAND", "METHOD", "BANDCODE", "HD", "HIP", "RAJ2000", "DEJ2000", "SPTYPE"]
+    names = [
+        "ID1",
+        "ID2",
+        "UD_MEAS",
+        "LD_MEAS",
+        "E_LD_MEAS",
+        "BAND",
+        "METHOD",
+        "BANDCODE",
+        "HD",
+        "HIP",
+        "RAJ2000",
+        "DEJ2000",
+        "SPTYPE",
+    ]
 
     def plain(name: str, given: object) -> object:
         if given is np.ma.masked or given == b"":
@@ -86,7 +100,9 @@ def interferometry() -> tuple[list[str], Iterator[Row]]:
 def separated(text: str, delimiter: str, kinds: dict[str, type]) -> tuple[list[str], list[Row]]:
     header, *rows = csv.reader(text.splitlines(), delimiter=delimiter)
     names = [name.strip('#"').lower().lstrip("_") for name in header]
-    return names, [tuple(value(cell, kinds.get(name, str)) for name, cell in zip(names, row, strict=True)) for row in rows]
+    return names, [
+        tuple(value(cell, kinds.get(name, str)) for name, cell in zip(names, row, strict=True)) for row in rows
+    ]
 
 
 def flares() -> tuple[list[str], list[Row]]:
@@ -126,7 +142,9 @@ def inside(lon: float | None, lat: float | None, *corners: float) -> int | None:
     if sum(math.cos(math.radians(sep(lon, lat, *point))) for point in points) < 0:  # type: ignore[arg-type]
         return 0  # nearer to the antipodes, round which the edges wind too
     turns = [bearing(lon, lat, *point) for point in points]
-    whole = sum(math.remainder(after - before, 2 * math.pi) for before, after in zip(turns, [*turns[1:], turns[0]], strict=True))
+    whole = sum(
+        math.remainder(after - before, 2 * math.pi) for before, after in zip(turns, [*turns[1:], turns[0]], strict=True)
+    )
     return int(abs(whole) > math.pi)
 
 
@@ -157,7 +175,9 @@ def turned(frame: str, axis: int) -> Callable[[float, float], float]:
 
 
 def moved(axis: int) -> Callable[..., float]:
-    def of(ra: float, dec: float, parallax: float, pmra: float, pmdec: float, rv: float, start: float, end: float) -> float:
+    def of(
+        ra: float, dec: float, parallax: float, pmra: float, pmdec: float, rv: float, start: float, end: float
+    ) -> float:
         here = SkyCoord(
             ra * u.deg, dec * u.deg, distance=1000 / parallax * u.pc, pm_ra_cosdec=pmra * u.mas / u.yr, pm_dec=pmdec * u.mas / u.yr,
             radial_velocity=rv * u.km / u.s, obstime=Time(start, format="jyear", scale="tdb"),
@@ -243,7 +263,9 @@ def world() -> sqlite3.Connection:
         base.execute(f"CREATE TABLE {name}.main ({', '.join(columns)})")
         base.executemany(f"INSERT INTO {name}.main VALUES ({', '.join('?' * len(columns))})", rows)
     base.commit()
-    base.create_function("f32", 1, lambda given: None if given is None else float(np.float32(given)), deterministic=True)
+    base.create_function(
+        "f32", 1, lambda given: None if given is None else float(np.float32(given)), deterministic=True
+    )
     base.execute("ATTACH ? AS ongc", (str(shared("data/stars/OpenNGC.kscat.sqlite")),))
     base.execute("ATTACH ':memory:' AS openngc")
     base.execute(

@@ -28,7 +28,8 @@ CACHE = ROOT / ".cache" / "examples"
 MAKERS = ("astropy", "numpy", "pyarrow")  # what data are made with
 STAGES = "TME TMS TMC QGE CAP MDQ OBS EXA"
 ALLOWED = (
-    r"tapregext#features-adql-(string|common-table|sets|type|conditional|unit|offset)\""  # ADQL 2.1's, which stilts 3.4.7 does not know
+    # ADQL 2.1's, which stilts 3.4.7 does not know
+    r"tapregext#features-adql-(string|common-table|sets|type|conditional|unit|offset)\""
 )
 
 
@@ -63,7 +64,9 @@ def example(case: str, parent: Path) -> Iterator[Path]:
     with database(directory) as secrets:
         for dump in directory.glob("*.sql"):
             for address in secrets.values():
-                subprocess.run([program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, address], check=True, timeout=600)
+                subprocess.run(
+                    [program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, address], check=True, timeout=600
+                )
         yield directory
 
 
@@ -71,7 +74,9 @@ def example(case: str, parent: Path) -> Iterator[Path]:
 def database(directory: Path) -> Iterator[dict[str, str]]:
     """Run an empty PostgreSQL if descriptors name one by a secret, which is in the environment until the block ends."""
     names = {
-        name for path in directory.glob("collections/*/*.yaml") for name in re.findall(r"url: \$(\w+)", path.read_text(encoding="utf-8"))
+        name
+        for path in directory.glob("collections/*/*.yaml")
+        for name in re.findall(r"url: \$(\w+)", path.read_text(encoding="utf-8"))
     }
     if not names:
         yield {}

@@ -60,7 +60,9 @@ class _Nursery:
     """The process that they are forks of."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self._turn = threading.Lock()
         atexit.register(self._process.communicate)
 

@@ -41,8 +41,14 @@ def installed(name: str, place: Path) -> Iterator[None]:
     about.mkdir(parents=True)
     module = next((PLACE / name).glob(f"hven_{name}*"))
     (shutil.copytree if module.is_dir() else shutil.copy)(module, place / module.name)
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8")
-    lines = [f"[{group}]\n{one} = {value}\n" for group, names in project["entry-points"].items() for one, value in names.items()]
+    (about / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8"
+    )
+    lines = [
+        f"[{group}]\n{one} = {value}\n"
+        for group, names in project["entry-points"].items()
+        for one, value in names.items()
+    ]
     (about / "entry_points.txt").write_text("".join(lines), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(place))
@@ -67,4 +73,7 @@ def tests(name: str) -> type:
 
 def lines(name: str) -> int:
     """Count the lines of code in an example's tests."""
-    return sum(bool(line) and not line.startswith('"""') for line in (PLACE / name / f"test_{name}.py").read_text().splitlines())
+    return sum(
+        bool(line) and not line.startswith('"""')
+        for line in (PLACE / name / f"test_{name}.py").read_text().splitlines()
+    )

@@ -130,6 +130,10 @@ def sphere(url: str) -> None:
         try:
             connection.execute("CREATE EXTENSION pg_sphere")
         except psycopg.errors.InvalidFunctionDefinition:
-            script = max(Path("/usr/share/postgresql").glob("*/extension/pg_sphere--1.2.0.sql")).read_text(encoding="utf-8")
-            script = re.sub(r"CREATE OPERATOR @ \([^;]*\bsmoc\b[^;]*;", "", script).replace("MODULE_PATHNAME", "$libdir/pg_sphere")
+            script = max(Path("/usr/share/postgresql").glob("*/extension/pg_sphere--1.2.0.sql")).read_text(
+                encoding="utf-8"
+            )
+            script = re.sub(r"CREATE OPERATOR @ \([^;]*\bsmoc\b[^;]*;", "", script).replace(
+                "MODULE_PATHNAME", "$libdir/pg_sphere"
+            )
             connection.execute(re.sub(r"(?m)^\\.*$", "", script))

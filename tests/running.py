@@ -36,7 +36,14 @@ class Done:
     returncode: int
 
 
-def hven(*words: object, cwd: Path | None = None, stdin: str | bytes = b"", code: int = 0, apart: bool = False, **environment: str) -> Done:
+def hven(
+    *words: object,
+    cwd: Path | None = None,
+    stdin: str | bytes = b"",
+    code: int = 0,
+    apart: bool = False,
+    **environment: str,
+) -> Done:
     """Run a verb through its entry point; the exit code must be `code`, and no traceback is ever shown.
 
     `apart`: in a process of its own, as a shell does it; otherwise in this one, which saves a second.
@@ -52,9 +59,19 @@ def hven(*words: object, cwd: Path | None = None, stdin: str | bytes = b"", code
 
 def _apart(line: list[str], cwd: Path | None, given: bytes, environment: dict[str, str]) -> Done:
     done = subprocess.run(
-        [*HVEN, *line], capture_output=True, check=False, cwd=cwd, timeout=300, input=given, env={**os.environ, **environment}
+        [*HVEN, *line],
+        capture_output=True,
+        check=False,
+        cwd=cwd,
+        timeout=300,
+        input=given,
+        env={**os.environ, **environment},
     )
-    return Done(returncode=done.returncode, stdout=done.stdout.decode(errors="replace"), stderr=done.stderr.decode(errors="replace"))
+    return Done(
+        returncode=done.returncode,
+        stdout=done.stdout.decode(errors="replace"),
+        stderr=done.stderr.decode(errors="replace"),
+    )
 
 
 def _here(line: list[str], cwd: Path | None, given: bytes, environment: dict[str, str]) -> Done:
@@ -105,7 +122,9 @@ class Server:
         return self.send("GET", path + ("?" + urlencode(params) if params else ""))
 
     def post(self, path: str, **params: object) -> tuple[int, dict[str, str], bytes]:
-        return self.send("POST", path, urlencode(params).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
+        return self.send(
+            "POST", path, urlencode(params).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+        )
 
     def send(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
@@ -128,7 +147,8 @@ class Server:
         return list(json.loads(body)["data"])
 
 
-_taken: list[socket.socket] = []  # each has the name of a port that was given; the kernel gives a name to one process only
+# each has the name of a port that was given; the kernel gives a name to one process only
+_taken: list[socket.socket] = []
 
 
 def free_port() -> int:
@@ -148,7 +168,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(site: Path, *, workers: int = 1, command: list[str] | None = None, address: str = "127.0.0.1") -> Iterator[Server]:
+def serving(
+    site: Path, *, workers: int = 1, command: list[str] | None = None, address: str = "127.0.0.1"
+) -> Iterator[Server]:
     """Serve a site until the block ends; `address` is where a site that says its own `host` is reached.
 
     `command`: what begins the server as a user does; otherwise it is a fork, which saves a second.
@@ -200,4 +222,6 @@ def soon(once: Callable[[], float], seconds: float, times: int = 5) -> None:
     took: list[float] = []
     while len(took) < times and min(took, default=seconds) >= seconds:
         took.append(once())
-    assert min(took) < seconds, f"it took {', '.join(f'{one:.2f}' for one in took)} s, and should take less than {seconds} s"
+    assert min(took) < seconds, (
+        f"it took {', '.join(f'{one:.2f}' for one in took)} s, and should take less than {seconds} s"
+    )

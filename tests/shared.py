@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
-MORE = 10 if os.environ.get("HVEN_PROOF") == "full" else 1  # examples of each test of properties: scripts/proof tries ten times as many
+# examples of each test of properties: scripts/proof tries ten times as many
+MORE = 10 if os.environ.get("HVEN_PROOF") == "full" else 1
 
 
 def shared(relative: str) -> Path:

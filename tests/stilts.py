@@ -36,7 +36,14 @@ def stilts(*words: object, code: int | None = 0) -> Done:
 
 def _run(java: list[str], line: list[str], code: int | None) -> Done:
     command = [program("stilts"), *JAVA, *java, *line]
-    done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", timeout=900, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        timeout=900,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
     assert code in {None, done.returncode}, done.stdout + done.stderr
     return Done(stdout=done.stdout, stderr=done.stderr, returncode=done.returncode)
 

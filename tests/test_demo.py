@@ -55,11 +55,15 @@ def make(root: Path, *words: str, code: int = 0, **environment: str) -> str:
 
 
 def rows(root: Path) -> dict[str, int | None]:
-    return {item["table"]: item["rows"] for item in json.loads(hven("status", "--json", "--site", root / "demo-site").stdout)["tables"]}
+    return {
+        item["table"]: item["rows"]
+        for item in json.loads(hven("status", "--json", "--site", root / "demo-site").stdout)["tables"]
+    }
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"), [(["--help"], 0, "usage:"), (["--bogus"], 2, "unknown option --bogus"), (["--port"], 2, "needs a number")]
+    ("words", "code", "said"),
+    [(["--help"], 0, "usage:"), (["--bogus"], 2, "unknown option --bogus"), (["--port"], 2, "needs a number")],
 )
 def test_options_of_the_script(words: list[str], code: int, said: str) -> None:
     done = subprocess.run([ROOT / "scripts/demo", *words], capture_output=True, text=True, timeout=600, check=False)
@@ -93,7 +97,10 @@ def test_a_second_run_does_nothing_again(demo: Path) -> None:
     descriptor = demo / "demo/collections/sun/sun.yaml"
     before = rows(demo)
     assert descriptor.exists()
-    assert hven("check", "--tests", "--run-examples", "--site", demo / "demo-site").stdout == "4 descriptors: 0 errors, 0 warnings\n"
+    assert (
+        hven("check", "--tests", "--run-examples", "--site", demo / "demo-site").stdout
+        == "4 descriptors: 0 errors, 0 warnings\n"
+    )
     assert rows(demo) == before
 
 
@@ -112,9 +119,16 @@ def test_stilts_and_pyvo_as_the_demo_proposes(demo: Path) -> None:
         assert len(stilts("cone", *map(here, line), "ofmt=csv").stdout.splitlines()) > 3
         python = [sys.executable, "-c", here("\n".join(lines))]
         assert "Sirius" in subprocess.run(python, capture_output=True, text=True, timeout=900, check=True).stdout
-        told = stilts("taplint", f"tapurl={server.url}/tap", "stages=TMV TME TMS TMC CPV CAP AVV QGE QPO MDQ EXA OBS", "report=EWF").stdout
+        told = stilts(
+            "taplint",
+            f"tapurl={server.url}/tap",
+            "stages=TMV TME TMS TMC CPV CAP AVV QGE QPO MDQ EXA OBS",
+            "report=EWF",
+        ).stdout
         faults = [
-            one for one in told.splitlines() if re.match("[EWF]-", one) and not re.match(r"W-CAP-CULF-\S+ .*tapregext#features-adql-", one)
+            one
+            for one in told.splitlines()
+            if re.match("[EWF]-", one) and not re.match(r"W-CAP-CULF-\S+ .*tapregext#features-adql-", one)
         ]
         assert faults == []
         assert "Errors: 0" in told
@@ -123,7 +137,9 @@ def test_stilts_and_pyvo_as_the_demo_proposes(demo: Path) -> None:
 
 def test_without_registries_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()  # no apt-get, no dpkg-deb
-    told = make(tmp_path, code=1, PATH=str(tmp_path / "bin"), PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull, PIP_FIND_LINKS="")
+    told = make(
+        tmp_path, code=1, PATH=str(tmp_path / "bin"), PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull, PIP_FIND_LINKS=""
+    )
     assert "kstars-data is a Debian package and this machine has no apt-get" in told
     assert "No data could be fetched: is a package registry reachable?" in told
 

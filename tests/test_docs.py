@@ -61,7 +61,9 @@ def test_every_verb_with_its_arguments_and_options_is_on_the_page(verb: str) -> 
             for name in parameter.opts:
                 assert f"`{name}" in told or name == "--help", f"{verb} {name}"
     for word in set(re.findall(r"`(--[a-z-]+)", told)) - {"--purge", "--help"}:
-        assert word in {name for parameter in VERBS[verb].params for name in parameter.opts}, f"hven {verb} has no {word}"
+        assert word in {name for parameter in VERBS[verb].params for name in parameter.opts}, (
+            f"hven {verb} has no {word}"
+        )
 
 
 def test_no_verb_is_made_up() -> None:
@@ -78,13 +80,19 @@ def test_every_key_of_json_outputs_is_on_the_page(tmp_path: Path) -> None:
     hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", site)
     report = json.loads(hven("ingest", "stars", "--json", "--site", site).stdout)
     for key in set(
-        re.findall(r"`\{collection.*?tables: .*?`", about("ingest"))[0].replace("{", ",").replace("}", ",").replace(":", ",").split(",")
+        re.findall(r"`\{collection.*?tables: .*?`", about("ingest"))[0]
+        .replace("{", ",")
+        .replace("}", ",")
+        .replace(":", ",")
+        .split(",")
     ):
         assert not key.strip("` .") or key.strip("` ") in {*report, *report["tables"]["stars.main"], "name", "..."}, key
     for verb in ("status", "history stars", "check"):
         shown = json.loads(hven(*verb.split(), "--json", "--site", site).stdout)
         records = (
-            [shown, *(item for value in shown.values() if isinstance(value, list) for item in value)] if isinstance(shown, dict) else shown
+            [shown, *(item for value in shown.values() if isinstance(value, list) for item in value)]
+            if isinstance(shown, dict)
+            else shown
         )
         for record in records:
             assert all(re.search(rf"\b{key}\b", about(verb.split()[0])) for key in record), (verb, record)
@@ -112,7 +120,9 @@ def test_every_setting_is_described() -> None:
 
 
 def test_settings_that_wait_for_a_restart_are_named() -> None:
-    page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8").partition("**Live.**")[2].partition("\n\n")[0]
+    page = (
+        (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8").partition("**Live.**")[2].partition("\n\n")[0]
+    )
     assert [name for name in FIXED if f"`{name}`" not in page and f"`{name}.*`" not in page] == []
 
 
@@ -165,10 +175,12 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_page_is_found_from_the_index() -> None:
     listed = {
-        (ROOT / "docs" / target.partition("#")[0]).resolve() for target in re.findall(r"\]\(([^)\s]+)\)", prose(ROOT / "docs/README.md"))
+        (ROOT / "docs" / target.partition("#")[0]).resolve()
+        for target in re.findall(r"\]\(([^)\s]+)\)", prose(ROOT / "docs/README.md"))
     }
     decisions = {
-        (ROOT / "docs/decisions" / target).resolve() for target in re.findall(r"\]\(([^)\s]+)\)", prose(ROOT / "docs/decisions/README.md"))
+        (ROOT / "docs/decisions" / target).resolve()
+        for target in re.findall(r"\]\(([^)\s]+)\)", prose(ROOT / "docs/decisions/README.md"))
     }
     pages = (
         {page.resolve() for page in PAGES if (ROOT / "docs") in page.parents}
@@ -190,7 +202,9 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     return [
         Block(kind.strip(), text)
-        for kind, text in re.findall(r"^```([^\n]*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        for kind, text in re.findall(
+            r"^```([^\n]*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
     ]
 
 
@@ -229,7 +243,9 @@ def typed(place: Path, line: str) -> str:
 
 def python(server: Server, text: str) -> str:
     """Run a block of Python against the server."""
-    done = subprocess.run([sys.executable, "-"], input=at(server, text), capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [sys.executable, "-"], input=at(server, text), capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -266,12 +282,18 @@ def test_the_tutorial_from_its_first_line_to_its_last(shell: Path) -> None:
                 assert [line.split(",")[0] for line in answer[1:]] == ["Sirius"]
             elif block.kind == "python served":
                 assert server is not None
-                assert [line.split()[0] for line in python(server, block.text).splitlines()[-3:]] == ["Sirius", "Canopus", "Arcturus"]
+                assert [line.split()[0] for line in python(server, block.text).splitlines()[-3:]] == [
+                    "Sirius",
+                    "Canopus",
+                    "Arcturus",
+                ]
             else:
                 pytest.fail(f"what shall be done with a block of {block.kind!r}?")
         assert server is not None
         edited_while_it_runs(server)
-    assert {"sh install", "csv file=stars.csv", "sh", "text output", "sh serve", "sh served", "python served"} == set(done)
+    assert {"sh install", "csv file=stars.csv", "sh", "text output", "sh serve", "sh served", "python served"} == set(
+        done
+    )
 
 
 def names(out: str) -> list[str]:
@@ -295,7 +317,9 @@ def edited_while_it_runs(server: Server) -> None:
 @pytest.fixture(scope="module")
 def stars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the file that README takes for granted: the tutorial's."""
-    file = next(block.text for block in blocks(ROOT / "docs/tutorial/first-catalogue.md") if block.kind == "csv file=stars.csv")
+    file = next(
+        block.text for block in blocks(ROOT / "docs/tutorial/first-catalogue.md") if block.kind == "csv file=stars.csv"
+    )
     path = tmp_path_factory.mktemp("readme") / "stars.csv"
     path.write_text(file)
     return path

@@ -5,7 +5,9 @@ from docstrings import every, figure, modules
 
 def test_docstrings_tell_parameters_units_results_and_errors():
     """`python tests/docstrings.py MODULE` prints what is missing."""
-    found = {module: {f"{at} {name}": lacks for (at, name), lacks in every(module).items() if lacks} for module in modules()}
+    found = {
+        module: {f"{at} {name}": lacks for (at, name), lacks in every(module).items() if lacks} for module in modules()
+    }
     assert len(found) > 50
     assert {module: lacking for module, lacking in found.items() if lacking} == {}
 

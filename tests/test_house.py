@@ -142,17 +142,26 @@ def test_the_page_names_every_room():
 def test_rooms_keep_their_budgets():
     """A room that grows takes a decision in words: a line of this table."""
     plan = (ROOT / "docs" / "decisions" / "012-rooms.md").read_text(encoding="utf-8")
-    budgets = {one: int(most.replace(",", "")) for one, most in re.findall(r"^\| `(\w+)` \|.*\| ([\d,]+) \|$", plan, re.MULTILINE)}
+    budgets = {
+        one: int(most.replace(",", ""))
+        for one, most in re.findall(r"^\| `(\w+)` \|.*\| ([\d,]+) \|$", plan, re.MULTILINE)
+    }
     weights = {one: weight for one, weight in figures().tokens.items() if one not in {"", "__main__"}}
     assert weights.keys() == budgets.keys()
     assert {one: weight for one, weight in weights.items() if weight > budgets[one]} == {}
 
 
 def test_modules_are_short_and_say_what_they_are_for():
-    long = [f"{name(path)} has more than {LONGEST} lines: split it by meaning" for path in MODULES if text(path).count("\n") > LONGEST]
+    long = [
+        f"{name(path)} has more than {LONGEST} lines: split it by meaning"
+        for path in MODULES
+        if text(path).count("\n") > LONGEST
+    ]
     first = {name(path): text(path).partition("\n")[0] for path in MODULES}
     dumb = [
-        f"the first line of {one} is no sentence about it: {line!r}" for one, line in first.items() if not re.match(r'r?"""\S.{15,}', line)
+        f"the first line of {one} is no sentence about it: {line!r}"
+        for one, line in first.items()
+        if not re.match(r'r?"""\S.{15,}', line)
     ]
     assert [*long, *dumb] == []
 
@@ -172,7 +181,9 @@ def test_doors_say_what_their_rooms_are_for_and_export_few_names():
         if not doc or not doc.splitlines()[0].rstrip().endswith((".", ":")):
             found.append(f"{name(path)} does not say what it is for")
         for node in module.body:
-            if isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets):
+            if isinstance(node, ast.Assign) and any(
+                isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets
+            ):
                 found += [f"{name(path)} exports too many names"] * (len(ast.literal_eval(node.value)) > 25)
     assert found == []
 
@@ -187,7 +198,9 @@ def test_nothing_is_left_undone_or_hidden():
         ]
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.ExceptHandler):
-                quiet = node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"})
+                quiet = node.type is None or (
+                    isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"}
+                )
                 if quiet and all(isinstance(each, ast.Pass) for each in node.body):
                     found.append(f"{name(path)}:{node.lineno} swallows every error")
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"eval", "exec"}:
@@ -232,7 +245,9 @@ def test_nothing_tracked_names_this_machine_or_a_registry():
     ]
     places = ["/wo" + "rk/", "/ro" + "ot/", "/ho" + "me/", "/Us" + "ers/"]
     pattern = re.compile(
-        "|".join([*(re.escape(host) for host in hosts), *(rf"(?<![\w.~}})/-]){re.escape(place)}" for place in places)]).encode()
+        "|".join(
+            [*(re.escape(host) for host in hosts), *(rf"(?<![\w.~}})/-]){re.escape(place)}" for place in places)]
+        ).encode()
     )
     found = []
     for path in tracked():

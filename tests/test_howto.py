@@ -62,7 +62,9 @@ def test_behind_a_proxy_and_under_old_addresses(site: Path) -> None:
 
 def test_a_backup_is_a_site(site: Path, tmp_path: Path) -> None:
     moved, archive = tmp_path / "moved", tmp_path / "hven.tar"
-    lines = re.sub(r"/backups/\S+\.tar", str(archive), block("backup.md", "sh")).replace(f"{archive} DIR", f"{archive} {moved}")
+    lines = re.sub(r"/backups/\S+\.tar", str(archive), block("backup.md", "sh")).replace(
+        f"{archive} DIR", f"{archive} {moved}"
+    )
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with serving(site):  # while the site runs
         done = subprocess.run(
@@ -77,11 +79,17 @@ def test_a_backup_is_a_site(site: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     shutil.rmtree(site)
     assert "stars.main" in hven("status", "--site", moved).stdout
-    assert hven("query", "-f", "csv", "SELECT name FROM stars.main WHERE vmag < 0", "--site", moved).stdout.split() == ["name", "Sirius"]
+    assert hven("query", "-f", "csv", "SELECT name FROM stars.main WHERE vmag < 0", "--site", moved).stdout.split() == [
+        "name",
+        "Sirius",
+    ]
     assert "secrets.toml" in (moved / ".gitignore").read_text()
     hven("ingest", "stars", "--site", moved)
     hven("rollback", "stars", "--site", moved)
-    assert hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", moved).stdout.split() == ["n", "3"]
+    assert hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", moved).stdout.split() == [
+        "n",
+        "3",
+    ]
 
 
 HVEN_0_1 = """
@@ -124,7 +132,9 @@ def test_an_upgrade_that_changes_the_format_and_the_way_back(site: Path, tmp_pat
         lines = re.sub(r"(?m)^(sudo python3 -m venv|unzip|sudo \S+/pip|sudo systemctl|curl) .*\n", "", lines)
         lines = re.sub(r"sudo (-u hven )?", "", lines).replace(" -o hven -g hven", "")
         lines = re.sub(r"(?<=\s)/(opt|srv|var|backups)/", rf"{tmp_path}/\1/", "\n" + lines)
-        done = subprocess.run(["bash", "-euc", lines], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            ["bash", "-euc", lines], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=600
+        )
         assert done.returncode == code, done.stdout + done.stderr
         return done.stderr
 
@@ -144,7 +154,11 @@ def test_an_upgrade_that_changes_the_format_and_the_way_back(site: Path, tmp_pat
 
 
 def test_a_private_collection_on_every_road(site: Path) -> None:
-    line = next(line for line in block("private.md", "yaml").splitlines() if line.startswith("access:")).partition("#")[0].strip()
+    line = (
+        next(line for line in block("private.md", "yaml").splitlines() if line.startswith("access:"))
+        .partition("#")[0]
+        .strip()
+    )
     path = site / "collections/stars/stars.yaml"
     text = path.read_text()
     with serving(site) as server:
@@ -166,7 +180,9 @@ def test_a_private_collection_on_every_road(site: Path) -> None:
 
 def test_secrets_come_from_the_environment_or_from_their_file(site: Path, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "ops.sqlite") as database:
-        database.executescript("CREATE TABLE cubes (id INTEGER, name TEXT); INSERT INTO cubes VALUES (1, 'a'), (2, 'b');")
+        database.executescript(
+            "CREATE TABLE cubes (id INTEGER, name TEXT); INSERT INTO cubes VALUES (1, 'a'), (2, 'b');"
+        )
     database.close()
     address = f"sqlite:///{tmp_path / 'ops.sqlite'}"
     hven("new", "cubes", "--from", "$OPS_DB", "--table", "cubes", "--site", site, OPS_DB=address)
@@ -193,7 +209,9 @@ def test_a_list_of_ones_own_is_matched(tmp_path: Path) -> None:
 
         def run(*words: str, text: str) -> str:
             here = text.replace("http://127.0.0.1:8080", server.url)
-            done = subprocess.run([*words, here], cwd=tmp_path, check=False, timeout=600, capture_output=True, text=True)
+            done = subprocess.run(
+                [*words, here], cwd=tmp_path, check=False, timeout=600, capture_output=True, text=True
+            )
             assert done.returncode == 0, done.stderr
             return done.stdout
 

@@ -65,16 +65,21 @@ def site():
 
 
 @pytest.mark.parametrize(
-    ("path", "name"), [("/data/stars.csv", "stars.csv"), ("/named", "pass_wd.csv"), ("/typed", "typed.csv"), ("/moved", "stars.csv")]
+    ("path", "name"),
+    [("/data/stars.csv", "stars.csv"), ("/named", "pass_wd.csv"), ("/typed", "typed.csv"), ("/moved", "stars.csv")],
 )
 def test_files_arrive_whole_under_a_harmless_name(tmp_path, site, path, name):
     told = []
-    found = remote.download(site + path, tmp_path / "data", allow_private=True, progress=lambda got, of: told.append((got, of)))
+    found = remote.download(
+        site + path, tmp_path / "data", allow_private=True, progress=lambda got, of: told.append((got, of))
+    )
     assert found == tmp_path / "data" / name
     assert found.read_bytes() == BODY
     assert told[-1] == (len(BODY), len(BODY))
     assert [item.name for item in (tmp_path / "data").iterdir()] == [name]
-    assert Pages.seen[-1] == site.removeprefix("http://"), "the host is asked by its name, at the address that was checked"
+    assert Pages.seen[-1] == site.removeprefix("http://"), (
+        "the host is asked by its name, at the address that was checked"
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,7 +150,11 @@ def test_addresses_that_are_none(address, message):
 
 
 def test_translated_addresses_of_the_public_internet_are_public():
-    assert [remote._public(number) for number in ("64:ff9b::808:808", "::ffff:8.8.8.8", "2a00:1450::1")] == [True, True, True]
+    assert [remote._public(number) for number in ("64:ff9b::808:808", "::ffff:8.8.8.8", "2a00:1450::1")] == [
+        True,
+        True,
+        True,
+    ]
 
 
 def test_a_host_without_a_proxy_is_looked_up_once(tmp_path, site, monkeypatch):
@@ -154,7 +163,9 @@ def test_a_host_without_a_proxy_is_looked_up_once(tmp_path, site, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "localhost")
     monkeypatch.setattr(remote, "_public", lambda number: number in {"127.0.0.1", "::1"})
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *more, **options: (looked.append(host), ask(host, *more, **options))[1])
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *more, **options: (looked.append(host), ask(host, *more, **options))[1]
+    )
     assert remote.download(site + "/data/stars.csv", tmp_path).read_bytes() == BODY
     assert remote.fetch(site + "/data/stars.csv") == BODY
     assert remote.exchange("GET", site + "/data/stars.csv").body == BODY
@@ -195,11 +206,20 @@ def test_streams_tell_every_status_and_follow_if_they_may(site, monkeypatch):
 
 
 def test_streams_that_end_early_may_be_tried_again(site):
-    with remote.stream("GET", site + "/short", allow_private=True) as answer, pytest.raises(remote.Unreachable, match="broke off"):
+    with (
+        remote.stream("GET", site + "/short", allow_private=True) as answer,
+        pytest.raises(remote.Unreachable, match="broke off"),
+    ):
         b"".join(answer.parts)
-    with remote.stream("GET", site + "/packed", allow_private=True) as answer, pytest.raises(SourceError, match="was not asked for"):
+    with (
+        remote.stream("GET", site + "/packed", allow_private=True) as answer,
+        pytest.raises(SourceError, match="was not asked for"),
+    ):
         b"".join(answer.parts)
-    with pytest.raises(remote.Unreachable, match="cannot be reached"), remote.stream("GET", "http://127.0.0.1:9/", allow_private=True):
+    with (
+        pytest.raises(remote.Unreachable, match="cannot be reached"),
+        remote.stream("GET", "http://127.0.0.1:9/", allow_private=True),
+    ):
         pass
 
 

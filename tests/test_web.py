@@ -14,7 +14,15 @@ MODULES = WEB / "node_modules"
 CACHE = MODULES / ".cache"
 JUDGES = {
     "types": (MODULES / "typescript/bin/tsc", "--project", "."),
-    "rules": (MODULES / "eslint/bin/eslint.js", "--cache", "--cache-location", CACHE / "eslint", "--max-warnings", "0", "."),
+    "rules": (
+        MODULES / "eslint/bin/eslint.js",
+        "--cache",
+        "--cache-location",
+        CACHE / "eslint",
+        "--max-warnings",
+        "0",
+        ".",
+    ),
     "lines": (
         MODULES / "prettier/bin/prettier.cjs",
         "--cache",
@@ -51,6 +59,8 @@ def test_what_browsers_run(judge: str) -> None:
 def test_no_line_of_a_template_is_too_long_to_be_read() -> None:
     pages = WEB.parent / "src/hven/portal/pages"
     lines = {
-        f"{path.name}:{number}": len(line) for path in pages.glob("*.html") for number, line in enumerate(path.read_text().split("\n"), 1)
+        f"{path.name}:{number}": len(line)
+        for path in pages.glob("*.html")
+        for number, line in enumerate(path.read_text().split("\n"), 1)
     }
     assert {place: length for place, length in lines.items() if length > 160} == {}

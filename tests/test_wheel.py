@@ -34,9 +34,17 @@ ASKED = "import hatchling.build; print(hatchling.build.get_requires_for_build_wh
 
 
 def run(*words: object, cwd: Path, code: int = 0, **environment: str) -> str:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HVEN_", "VIRTUAL_ENV"))}
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HVEN_", "VIRTUAL_ENV"))
+    }
     done = subprocess.run(
-        [str(word) for word in words], cwd=cwd, env=clean | environment, capture_output=True, text=True, timeout=1800, check=False
+        [str(word) for word in words],
+        cwd=cwd,
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout if code == 0 else done.stderr
@@ -74,9 +82,18 @@ def elsewhere(wheel: Path, sdist: Path, tmp_path_factory: pytest.TempPathFactory
     """Install it in an environment of its own, where packages may be fetched as README says; give the directory of its programs."""
     place = tmp_path_factory.mktemp("elsewhere") / "hven"
     if REAL:
-        (lines,) = re.findall(r"^```sh install\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        (lines,) = re.findall(
+            r"^```sh install\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
         # nine in ten modules of the dependencies are never imported: who imports one compiles it
-        run("bash", "-euc", lines.replace("python3", sys.executable), cwd=sdist, HOME=str(place.parent), PIP_COMPILE="no")
+        run(
+            "bash",
+            "-euc",
+            lines.replace("python3", sys.executable),
+            cwd=sdist,
+            HOME=str(place.parent),
+            PIP_COMPILE="no",
+        )
         return place / "bin"
     run(sys.executable, "-m", "venv", "--without-pip", place, cwd=wheel.parent)
     python = place / "bin/python"
@@ -97,12 +114,25 @@ def test_it_has_what_the_program_needs_and_nothing_else(wheel: Path) -> None:
     inside = zipfile.ZipFile(wheel).namelist()
     code = {name for name in inside if name.startswith("hven/")}
     tracked = {
-        str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/hven").rglob("*") if path.is_file() and "__pycache__" not in path.parts
+        str(path.relative_to(ROOT / "src"))
+        for path in (ROOT / "src/hven").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert code == tracked
     # what was bundled for browsers: pictures and properties of the drawn sky, a licence, the mark of what it was made from
     made = {name for name in code if name.startswith(f"{ASSETS}/")}
-    assert {name.rpartition(".")[2] for name in code - made} <= {"py", "typed", "html", "yaml", "csv", "css", "js", "svg", "json", "po"}
+    assert {name.rpartition(".")[2] for name in code - made} <= {
+        "py",
+        "typed",
+        "html",
+        "yaml",
+        "csv",
+        "css",
+        "js",
+        "svg",
+        "json",
+        "po",
+    }
     endings = {Path(name).suffix or Path(name).name for name in made}
     assert endings <= {".js", ".css", ".json", ".txt", ".png", ".fits", "properties", "built"}
     bundled = json.loads(zipfile.ZipFile(wheel).read(f"{ASSETS}/manifest.json")).values()
@@ -111,7 +141,15 @@ def test_it_has_what_the_program_needs_and_nothing_else(wheel: Path) -> None:
     assert "hven/descriptor/standards/tap_schema.yaml" in code
     rest = [name.partition("/")[2] for name in inside if name not in code]
     assert all(name.partition("/")[0].endswith(".dist-info") for name in inside if name not in code)
-    assert {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE", "licenses/NOTICE", CONSTRAINTS} == set(rest)
+    assert {
+        "METADATA",
+        "WHEEL",
+        "RECORD",
+        "entry_points.txt",
+        "licenses/LICENSE",
+        "licenses/NOTICE",
+        CONSTRAINTS,
+    } == set(rest)
 
 
 def test_an_sdist_makes_the_same_wheel_where_there_is_no_node(wheel: Path, sdist: Path, tmp_path: Path) -> None:
@@ -141,7 +179,9 @@ def test_no_file_of_it_names_this_machine(wheel: Path) -> None:
 def test_a_user_elsewhere_publishes_a_file(elsewhere: Path, tmp_path: Path) -> None:
     home = tmp_path / "somebody's home"
     home.mkdir()
-    (home / "stars.csv").write_text("name,ra (deg),dec (deg),Vmag (mag)\nSirius,101.287,-16.716,-1.44\nVega,279.235,38.784,0.03\n")
+    (home / "stars.csv").write_text(
+        "name,ra (deg),dec (deg),Vmag (mag)\nSirius,101.287,-16.716,-1.44\nVega,279.235,38.784,0.03\n"
+    )
     where = run(elsewhere / "python", "-c", "import hven; print(hven.__file__)", cwd=home).strip()
     assert elsewhere.parent in Path(where).parents
     hven = elsewhere / "hven"
@@ -149,7 +189,9 @@ def test_a_user_elsewhere_publishes_a_file(elsewhere: Path, tmp_path: Path) -> N
     run(hven, "new", "stars", "--from", "stars.csv", "--site", "mysite", cwd=home)
     assert "0 errors" in run(hven, "check", "--site", "mysite", cwd=home)
     assert "stars.main: 2 rows" in run(hven, "ingest", "stars", "--site", "mysite", cwd=home)
-    assert "Sirius" in run(hven, "query", "SELECT TOP 1 name FROM stars.main ORDER BY vmag", "--site", "mysite", cwd=home)
+    assert "Sirius" in run(
+        hven, "query", "SELECT TOP 1 name FROM stars.main ORDER BY vmag", "--site", "mysite", cwd=home
+    )
     with serving(home / "mysite", command=[str(hven)]) as server:
         assert server.rows("SELECT name FROM stars.main WHERE vmag > 0") == [["Vega"]]
         status, _, page = server.get("/")
@@ -167,10 +209,13 @@ def test_a_plain_install_says_what_a_site_over_postgresql_lacks(elsewhere: Path,
     toml, remedy = tmp_path / "mysite/hven.toml", "pip install 'hven[postgres]'"
     toml.write_text('name = "here"\n[postgres]\nurl = "postgresql://h/d"\n')
     both = "needs psycopg and adbc_driver_postgresql, which are not installed"
-    told = subprocess.run([hven, "check", "--site", "mysite"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    told = subprocess.run(
+        [hven, "check", "--site", "mysite"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
     assert f"hven.toml:2: postgres: it {both}; {remedy}\n" in told.stdout
     assert told.returncode == 1
-    with serving(tmp_path / "mysite", command=[str(hven)]) as server:  # what is in the embedded engine is served all the same
+    # what is in the embedded engine is served all the same
+    with serving(tmp_path / "mysite", command=[str(hven)]) as server:
         assert server.rows("SELECT 1 AS one FROM tap_schema.schemas")
         assert f"warning: hven.toml:2: postgres: it {both}; {remedy}" in (tmp_path / "mysite/serve.log").read_text()
     told = run(hven, "fdw", "--site", "mysite", cwd=tmp_path, code=1)
@@ -188,4 +233,6 @@ def test_a_plain_install_says_what_a_site_over_postgresql_lacks(elsewhere: Path,
     toml.write_text('name = "here"\nengine = "postgres"\n[postgres]\nurl = "postgresql://h/d"\n')
     (tmp_path / "stars.csv").write_text("name,vmag\nSirius,-1.44\n")
     run(hven, "new", "stars", "--from", "stars.csv", "--site", "mysite", cwd=tmp_path)
-    assert f"the engine postgres {both}; {remedy}" in run(hven, "ingest", "stars", "--site", "mysite", cwd=tmp_path, code=3)
+    assert f"the engine postgres {both}; {remedy}" in run(
+        hven, "ingest", "stars", "--site", "mysite", cwd=tmp_path, code=3
+    )

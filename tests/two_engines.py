@@ -25,7 +25,9 @@ class Watched:
     def __init__(self, engine: Other, plan: Plan) -> None:
         self.engine, self.plan, self.small, self.schema = engine, plan, plan.small, plan.schema
 
-    def execute(self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits) -> Execution:
+    def execute(
+        self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits
+    ) -> Execution:
         for name, one in relations.items():
             assert isinstance(one, Memory) or one.engine == OTHER, f"{name} was asked of the wrong engine"
         if self.engine.module.away:
@@ -74,7 +76,9 @@ def registered() -> Iterator[Any]:
     names, load = plugins.names, plugins.load
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plugins, "names", lambda group: (*names(group), OTHER) if group == "engines" else names(group))
-        patch.setattr(plugins, "load", lambda group, name: module if (group, name) == ("engines", OTHER) else load(group, name))
+        patch.setattr(
+            plugins, "load", lambda group, name: module if (group, name) == ("engines", OTHER) else load(group, name)
+        )
         yield module
 
 

@@ -51,7 +51,9 @@ def summed(*files: Path) -> str:
 
 def wanted() -> str:
     """Give the mark of what would be made now."""
-    return summed(LOCK, WEB / "build.mjs", WEB / "hips.mjs", *sorted(path for path in (WEB / "src").rglob("*") if path.is_file()))
+    return summed(
+        LOCK, WEB / "build.mjs", WEB / "hips.mjs", *sorted(path for path in (WEB / "src").rglob("*") if path.is_file())
+    )
 
 
 def said(mark: Path) -> str:

@@ -19,7 +19,9 @@ for letter, collection, first, hours in (("S", "nda_sun", 7.5, 8.0), ("J", "nda_
     for number in range(30):
         begin = datetime(2018, 4, 1) + timedelta(days=number, hours=first, seconds=rng.randint(0, 900))
         end = begin + timedelta(hours=hours, seconds=rng.randint(0, 900))
-        lines.append(f"{letter}{begin:%y%m%d}.RT1  {begin:%Y%m%dT%H%M%S}  {end:%Y%m%dT%H%M%S}  {401 * (300 + rng.randint(0, 30000))}")
+        lines.append(
+            f"{letter}{begin:%y%m%d}.RT1  {begin:%Y%m%dT%H%M%S}  {end:%Y%m%dT%H%M%S}  {401 * (300 + rng.randint(0, 30000))}"
+        )
     place(collection, "index.txt").write_text("\n".join(lines) + "\n")
 
 lines = ["-rw-r--r-- 1 expres expres size date name"]

@@ -45,7 +45,15 @@ for number in range(1, 61):
     put("ACTIVEREGIONS", number, (number - 1) // 3 + 1, noaa, wide * high, rng.uniform(1e20, 5e22), *corners)
 for number in range(1, 91):
     longitude = rng.uniform(-180, 180)  # the tables have both habits
-    put("SUNSPOTS", number, (number - 1) % 20 + 1, longitude, rng.uniform(-35, 35), rng.uniform(0.2, 3.5), rng.randint(1, 6))
+    put(
+        "SUNSPOTS",
+        number,
+        (number - 1) % 20 + 1,
+        longitude,
+        rng.uniform(-35, 35),
+        rng.uniform(0.2, 3.5),
+        rng.randint(1, 6),
+    )
 for number in range(1, 41):
     spectrum = 21 + (number - 1) % 10
     start = datetime(2004, 1, 1) + timedelta(hours=12 * spectrum, seconds=rng.randint(0, 40000))

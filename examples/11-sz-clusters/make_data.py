@@ -34,14 +34,19 @@ for number in range(1, 61):
         )
     )
 names = ["INDEX", "NAME", "GLON", "GLAT", "RA", "DEC", "POS_ERR", "SNR", "REDSHIFT", "MSZ", "MCXC"]
-catalogue = Table(rows=rows, names=names, units=[None, None, "deg", "deg", "deg", "deg", "arcmin", None, None, None, None])
+catalogue = Table(
+    rows=rows, names=names, units=[None, None, "deg", "deg", "deg", "deg", "arcmin", None, None, None, None]
+)
 catalogue.write(target / "union.fits", overwrite=True)
 for row in rows[:12]:
     for frequency in (100, 143, 217, 353):
         image = fits.PrimaryHDU(np.zeros((100, 100), dtype=np.float32))
         cards = image.header
         cards["OBJECT"], cards["TELESCOP"], cards["INSTRUME"], cards["BUNIT"] = row[1], "PLANCK", "HFI", "K_CMB"
-        cards["FREQ"], cards["BEAM"] = (frequency, "[GHz]"), ({100: 9.68, 143: 7.3, 217: 5.02, 353: 4.94}[frequency], "[arcmin]")
+        cards["FREQ"], cards["BEAM"] = (
+            (frequency, "[GHz]"),
+            ({100: 9.68, 143: 7.3, 217: 5.02, 353: 4.94}[frequency], "[arcmin]"),
+        )
         cards["DATE-OBS"], cards["DATE-END"] = "2009-08-12", "2012-01-14"
         cards["CTYPE1"], cards["CTYPE2"], cards["CRVAL1"], cards["CRVAL2"] = "RA---TAN", "DEC--TAN", row[4], row[5]
         cards["CRPIX1"], cards["CRPIX2"], cards["CDELT1"], cards["CDELT2"] = 50.5, 50.5, -1.5 / 60, 1.5 / 60

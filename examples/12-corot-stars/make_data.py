@@ -47,14 +47,21 @@ for number in range(90):
     chromatic = number % 3 == 0  # CHR: three colours; MON: one
     start, step = begin + timedelta(seconds=rng.randint(0, 9999)), 32 if number % 5 == 0 else 512
     days = np.arange(40) * step / 86400
-    curve = Table({"DATEJD": days, "WHITEFLUX": np.ones(40), "STATUS": np.zeros(40, dtype=np.int32)}, units=["d", "s-1", None])
+    curve = Table(
+        {"DATEJD": days, "WHITEFLUX": np.ones(40), "STATUS": np.zeros(40, dtype=np.int32)}, units=["d", "s-1", None]
+    )
     table = fits.table_to_hdu(curve)
     table.name = "BAR"
     stamp, stop = (each.strftime("%Y-%m-%dT%H:%M:%S") for each in (start, start + timedelta(seconds=39 * step)))
     cards = fits.PrimaryHDU()
     cards.header["COROTID"], cards.header["WIN_ID"], cards.header["RUN_CODE"] = int(ident), window, run
     cards.header["STARTDAT"], cards.header["END_DATE"], cards.header["EXPTIME"] = stamp, stop, step
-    cards.header["ALPHA"], cards.header["DELTA"], cards.header["MAGNIT_R"], cards.header["NB_POINT"] = ra, dec, round(mag - 0.4, 3), 40
+    cards.header["ALPHA"], cards.header["DELTA"], cards.header["MAGNIT_R"], cards.header["NB_POINT"] = (
+        ra,
+        dec,
+        round(mag - 0.4, 3),
+        40,
+    )
     name = f"EN2_STAR_{'CHR' if chromatic else 'MON'}_{ident}_{start:%Y%m%dT%H%M%S}.fits"
     target = here / "corot_lc" / "data" / run / name
     target.parent.mkdir(parents=True, exist_ok=True)

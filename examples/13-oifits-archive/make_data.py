@@ -37,12 +37,16 @@ for number in range(18):
     stations = rng.sample(list(STATIONS), 4)
     primary = fits.PrimaryHDU()
     primary.header["ORIGIN"], primary.header["TELESCOP"], primary.header["INSTRUME"] = "ESO-PARANAL", "VLTI", instrument
-    primary.header["DATE-OBS"], primary.header["PROG_ID"] = f"2012-{number % 12 + 1:02d}-01", f"09{number % 8}.C-0{100 + number}(A)"
+    primary.header["DATE-OBS"], primary.header["PROG_ID"] = (
+        f"2012-{number % 12 + 1:02d}-01",
+        f"09{number % 8}.C-0{100 + number}(A)",
+    )
     targets = Table({"TARGET_ID": np.arange(1, len(stars) + 1, dtype=np.int16), "TARGET": stars, "RAEP0": [STARS[star][0] for star in stars],
                      "DECEP0": [STARS[star][1] for star in stars]}, units=[None, None, "deg", "deg"])  # fmt: skip
     edges = np.linspace(short, long, channels + 1)
     waves = Table(
-        {"EFF_WAVE": ((edges[1:] + edges[:-1]) / 2).astype(np.float32), "EFF_BAND": np.diff(edges).astype(np.float32)}, units=["m", "m"]
+        {"EFF_WAVE": ((edges[1:] + edges[:-1]) / 2).astype(np.float32), "EFF_BAND": np.diff(edges).astype(np.float32)},
+        units=["m", "m"],
     )
     array = Table(
         {
@@ -52,10 +56,21 @@ for number in range(18):
         }
     )
     rows = []
-    for ident, moment, pair in itertools.product(range(1, len(stars) + 1), range(3), itertools.combinations(stations, 2)):
+    for ident, moment, pair in itertools.product(
+        range(1, len(stars) + 1), range(3), itertools.combinations(stations, 2)
+    ):
         u, v = rng.uniform(-90, 90), rng.uniform(-90, 90)
         rows.append(
-            (ident, day + 0.01 * ident + 0.004 * moment, 60.0, [0.5] * channels, [0.02] * channels, u, v, [STATIONS[one] for one in pair])
+            (
+                ident,
+                day + 0.01 * ident + 0.004 * moment,
+                60.0,
+                [0.5] * channels,
+                [0.02] * channels,
+                u,
+                v,
+                [STATIONS[one] for one in pair],
+            )
         )
     vis2 = Table(rows=rows, names=["TARGET_ID", "MJD", "INT_TIME", "VIS2DATA", "VIS2ERR", "UCOORD", "VCOORD", "STA_INDEX"],
                  dtype=["i2", "f8", "f8", f"({channels},)f8", f"({channels},)f8", "f8", "f8", "(2,)i2"], units=[None, "d", "s", None, None, "m", "m", None])  # fmt: skip

@@ -29,7 +29,12 @@ for number, (field, ra, dec) in enumerate(FIELDS):
         obsid = 1342180000 + 101 * number + (50 if instrument == "SPIRE" else 0)
         start = datetime(2010, 3, 1) + timedelta(days=61 * number, seconds=rng.randint(0, 80000))
         cards = fits.Header()
-        cards["TELESCOP"], cards["INSTRUME"], cards["OBJECT"], cards["OBS_ID"] = "Herschel Space Observatory", instrument, field, obsid
+        cards["TELESCOP"], cards["INSTRUME"], cards["OBJECT"], cards["OBS_ID"] = (
+            "Herschel Space Observatory",
+            instrument,
+            field,
+            obsid,
+        )
         cards["DATE-OBS"], cards["DATE-END"] = (
             start.isoformat() + ".250000",
             (start + timedelta(seconds=rng.randint(2000, 9000))).isoformat() + ".750000",

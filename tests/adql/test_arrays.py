@@ -143,7 +143,10 @@ def test_elements_stand_everywhere(query, ids):
         ("SELECT name[1] FROM s.t", "column 8: column name is a string and has no elements; use SPLIT_PART"),
         ("SELECT n[1] FROM s.t", "column n is a number and has no elements"),
         ("SELECT place[1] FROM s.t", "column place is a point and has no elements; write COORD1(p) or COORD2(p)"),
-        ("SELECT image[1] FROM s.t", "column 14: an array (column image) has 2 axes (2x3), and 1 is given; write [i, j]"),
+        (
+            "SELECT image[1] FROM s.t",
+            "column 14: an array (column image) has 2 axes (2x3), and 1 is given; write [i, j]",
+        ),
         ("SELECT flux[1, 2] FROM s.t", "an array (column flux) has 1 axis (*), and 2 are given; write [i]"),
         ("SELECT flux[1.5] FROM s.t", "the number of an element needs a whole number, and 1.5 is a number"),
         ("SELECT flux['a'] FROM s.t", "needs a whole number, and 'a' is a string"),
@@ -152,7 +155,10 @@ def test_elements_stand_everywhere(query, ids):
         ("SELECT arr_sum(words) FROM s.t", "argument 1 (arr) must be an array of numbers"),
         ("SELECT arr_sum(n) FROM s.t", "argument 1 (arr) must be an array of numbers, and column n is a number"),
         ("SELECT arr_sum(place) FROM s.t", "must be an array of numbers, and column place is a point"),
-        ("SELECT id FROM s.t WHERE flux = three", "= cannot compare an array (column flux) with an array (column three)"),
+        (
+            "SELECT id FROM s.t WHERE flux = three",
+            "= cannot compare an array (column flux) with an array (column three)",
+        ),
         ("SELECT flux + 1 FROM s.t", "operator + needs a number, and column flux is an array"),
         ("SELECT MAX(flux) FROM s.t", "MAX"),
     ],
@@ -185,9 +191,19 @@ def test_functions_as_python_computes_them(rows, place):
     table = Table(
         schema="s",
         name="v",
-        columns=(Column(name="id", type=INT64), Column(name="a", type=Type("double", "*")), Column(name="p", type=INT32)),
+        columns=(
+            Column(name="id", type=INT64),
+            Column(name="a", type=Type("double", "*")),
+            Column(name="p", type=INT32),
+        ),
     )
-    data = pa.table({"id": range(len(rows)), "a": pa.array(rows, pa.list_(pa.float64())), "p": pa.array([place] * len(rows), pa.int32())})
+    data = pa.table(
+        {
+            "id": range(len(rows)),
+            "a": pa.array(rows, pa.list_(pa.float64())),
+            "p": pa.array([place] * len(rows), pa.int32()),
+        }
+    )
     got = run(
         "SELECT a[p] AS e, arr_length(a) AS l, arr_count(a) AS c, arr_sum(a) AS s, arr_avg(a) AS m, arr_min(a) AS low, arr_max(a) AS high, arr_stddev(a) AS d, arr_dot(a, a) AS q FROM s.v ORDER BY id",
         [(table, data)],
@@ -201,6 +217,11 @@ def test_functions_as_python_computes_them(rows, place):
         assert (answer["l"], answer["c"]) == (len(row), len(known))
         assert (answer["low"], answer["high"]) == (min(known, default=None), max(known, default=None))
         expected = (math.fsum(known), statistics.fmean(known)) if known else (None, None)
-        assert (answer["s"], answer["m"]) == (pytest.approx(expected[0], abs=1e-6), pytest.approx(expected[1], abs=1e-6))
+        assert (answer["s"], answer["m"]) == (
+            pytest.approx(expected[0], abs=1e-6),
+            pytest.approx(expected[1], abs=1e-6),
+        )
         assert answer["d"] == (pytest.approx(statistics.stdev(known), rel=1e-6, abs=1e-6) if len(known) > 1 else None)
-        assert answer["q"] == (pytest.approx(float(np.dot(row, row)), rel=1e-9, abs=1e-9) if len(known) == len(row) else None)
+        assert answer["q"] == (
+            pytest.approx(float(np.dot(row, row)), rel=1e-9, abs=1e-9) if len(known) == len(row) else None
+        )

@@ -71,15 +71,33 @@ def test_names_are_unique_and_valid():
         "SELECT ra, stars.ra, ra AS \"RA\", COUNT(*), COUNT(*), MAX(dec), ra + 1, 'x', CAST(ra AS REAL), -dec, IN_UNIT(dec, 'rad') FROM stars GROUP BY ra, dec"
     )
     names = [column.name for column in got]
-    assert names == ["ra", "ra_2", "RA_3", "count_all", "count_all_2", "max_dec", "ra_plus_1", "text", "ra_4", "minus_dec", "dec_in_rad"]
+    assert names == [
+        "ra",
+        "ra_2",
+        "RA_3",
+        "count_all",
+        "count_all_2",
+        "max_dec",
+        "ra_plus_1",
+        "text",
+        "ra_4",
+        "minus_dec",
+        "dec_in_rad",
+    ]
     assert len({name.lower() for name in names}) == len(names)
 
 
 def test_aliases_are_kept_as_written():
-    assert [column.name for column in columns('SELECT ra AS RAdeg, dec "de c", id AS "SELECT" FROM stars')] == ["RAdeg", "de c", "SELECT"]
+    assert [column.name for column in columns('SELECT ra AS RAdeg, dec "de c", id AS "SELECT" FROM stars')] == [
+        "RAdeg",
+        "de c",
+        "SELECT",
+    ]
 
 
-@pytest.mark.parametrize("query", ["SELECT * FROM logs", "SELECT l.* FROM logs AS l", "SELECT * FROM (SELECT l.* FROM logs AS l) AS x"])
+@pytest.mark.parametrize(
+    "query", ["SELECT * FROM logs", "SELECT l.* FROM logs AS l", "SELECT * FROM (SELECT l.* FROM logs AS l) AS x"]
+)
 def test_a_star_that_stands_for_nothing_is_refused(query):
     logs = Table(schema="s", name="logs", columns=(Column(name="secret_id", type=INT64, hidden=True),))
     with pytest.raises(BindError, match="stands for no column: all of them are hidden; name the columns") as caught:
@@ -96,7 +114,9 @@ def test_chains_of_a_thousand_links_bind_wherever_they_stand():
     bind(parse(" UNION ".join(["SELECT rmag FROM stars"] * 1100)), CATALOGUE)
 
 
-@pytest.mark.parametrize("value", ["rmag + 1", "rmag + 1 + id", "2 * (rmag + 1)", "rmag + 1 - rmag / 2 * (rmag + 1)", "(rmag + 1) * id"])
+@pytest.mark.parametrize(
+    "value", ["rmag + 1", "rmag + 1 + id", "2 * (rmag + 1)", "rmag + 1 - rmag / 2 * (rmag + 1)", "(rmag + 1) * id"]
+)
 def test_the_beginning_of_a_chain_may_be_grouped_by(value):
     grouped = "rmag + 1, id, rmag / 2"
     bind(parse(f"SELECT {value} AS x, COUNT(*) AS n FROM stars GROUP BY {grouped}"), CATALOGUE)
@@ -113,10 +133,18 @@ def test_star_leaves_hidden_columns_out_but_they_can_be_named():
 
 def test_columns_of_outer_joins_may_be_null():
     assert columns("SELECT id FROM stars")[0].required
-    assert [c.required for c in columns("SELECT s.id, p.id FROM stars AS s LEFT JOIN photometry AS p ON s.id = p.id")] == [True, False]
-    assert [c.required for c in columns("SELECT s.id, p.id FROM stars AS s RIGHT JOIN photometry AS p ON s.id = p.id")] == [False, True]
-    assert [c.required for c in columns("SELECT s.id, p.id FROM stars AS s FULL JOIN photometry AS p ON s.id = p.id")] == [False, False]
-    assert not columns("SELECT q.id FROM (SELECT p.id FROM stars AS s LEFT JOIN photometry AS p ON s.id = p.id) AS q")[0].required
+    assert [
+        c.required for c in columns("SELECT s.id, p.id FROM stars AS s LEFT JOIN photometry AS p ON s.id = p.id")
+    ] == [True, False]
+    assert [
+        c.required for c in columns("SELECT s.id, p.id FROM stars AS s RIGHT JOIN photometry AS p ON s.id = p.id")
+    ] == [False, True]
+    assert [
+        c.required for c in columns("SELECT s.id, p.id FROM stars AS s FULL JOIN photometry AS p ON s.id = p.id")
+    ] == [False, False]
+    assert not columns("SELECT q.id FROM (SELECT p.id FROM stars AS s LEFT JOIN photometry AS p ON s.id = p.id) AS q")[
+        0
+    ].required
 
 
 def test_merged_columns_come_first_and_once():
@@ -127,7 +155,11 @@ def test_merged_columns_come_first_and_once():
         "flux",
         "name_2",
     ]
-    assert [column.name for column in columns("SELECT photometry.* FROM labels JOIN photometry USING (id)")] == ["id", "flux", "name"]
+    assert [column.name for column in columns("SELECT photometry.* FROM labels JOIN photometry USING (id)")] == [
+        "id",
+        "flux",
+        "name",
+    ]
 
 
 def test_origins_reach_through_subqueries():
@@ -181,13 +213,23 @@ def test_the_catalogue_decides_what_errors_may_name():
 
 
 def test_file_facts_are_single_names_with_a_dot():
-    source = Tables([Table(schema="", name="source", columns=(Column(name="file.path"), Column(name="source.row"), Column(name="a")))])
+    source = Tables(
+        [
+            Table(
+                schema="",
+                name="source",
+                columns=(Column(name="file.path"), Column(name="source.row"), Column(name="a")),
+            )
+        ]
+    )
     bound = bind(parse("SELECT file.path, source.row, source.a FROM source"), source)
     assert [column.name for column in bound.columns] == ["file.path", "source.row", "a"]
 
 
 def test_bound_lists_the_stored_tables():
-    bound = bind(parse("WITH w AS (SELECT id FROM photometry) SELECT b.id FROM bright AS b JOIN w ON b.id = w.id"), CATALOGUE)
+    bound = bind(
+        parse("WITH w AS (SELECT id FROM photometry) SELECT b.id FROM bright AS b JOIN w ON b.id = w.id"), CATALOGUE
+    )
     assert {table.qualified for table in bound.tables} == {"sky.stars", "sky.photometry"}
 
 
@@ -218,7 +260,9 @@ def test_very_many_literals_are_all_part_of_the_shape():
 
 
 def test_a_long_list_is_part_of_the_shape_and_what_stands_beside_it_is_free():
-    bound = bind(parse(f"SELECT TOP 3 id FROM stars WHERE id IN ({', '.join(map(str, range(500)))}) AND id > 17"), CATALOGUE)
+    bound = bind(
+        parse(f"SELECT TOP 3 id FROM stars WHERE id IN ({', '.join(map(str, range(500)))}) AND id > 17"), CATALOGUE
+    )
     assert bound.free == {0, 501}
     assert (bound.slots[0], bound.slots[501]) == (3, 17)
     assert all(value is None for value in bound.slots[1:501])
@@ -228,7 +272,11 @@ def test_literals_of_views_and_of_programs_are_no_slots():
     bound = bind(parse("SELECT id FROM bright"), CATALOGUE)
     assert bound.slots == ()
     made = Query(
-        Select((SelectItem(ColumnRef(Ident("id"))),), TableRef((Ident("stars"),)), Compare("=", ColumnRef(Ident("name")), Literal("it's")))
+        Select(
+            (SelectItem(ColumnRef(Ident("id"))),),
+            TableRef((Ident("stars"),)),
+            Compare("=", ColumnRef(Ident("name")), Literal("it's")),
+        )
     )
     bound = bind(made, CATALOGUE)
     assert write(bound, DuckDB(), FILES).sql.endswith("= 'it''s')")
@@ -252,7 +300,10 @@ def test_row_filters_are_applied_before_anything_else():
     bound = bind(parse("SELECT s.id FROM stars AS s LEFT JOIN photometry AS p ON s.id = p.id"), CATALOGUE)
     join = bound.query.body.source
     filtered = replace(
-        bound, query=replace(bound.query, body=replace(bound.query.body, source=replace(join, right=replace(join.right, where=where))))
+        bound,
+        query=replace(
+            bound.query, body=replace(bound.query.body, source=replace(join, right=replace(join.right, where=where)))
+        ),
     )
     sql = write(filtered, DuckDB(), FILES).sql
     condition = """(((t0."id" % nullif(2, 0)) = 0) AND (t0."name" <> 7))"""
@@ -270,7 +321,10 @@ def test_a_view_lends_its_words():
 
 def test_points_are_taken_apart_for_the_engine():
     bound = bind(
-        parse("SELECT id FROM stars WHERE 1 = INTERSECTS(CIRCLE('ICRS', POINT('ICRS', 1, 2), 3), POINT('ICRS', ra, dec))"), CATALOGUE
+        parse(
+            "SELECT id FROM stars WHERE 1 = INTERSECTS(CIRCLE('ICRS', POINT('ICRS', 1, 2), 3), POINT('ICRS', ra, dec))"
+        ),
+        CATALOGUE,
     )
     call = bound.query.body.where.right
     assert isinstance(call, Function)

@@ -17,7 +17,9 @@ from shared import SHARED, shared
 
 #: Records whose label contradicts the standard, or asks for a setting that a service may have and Hven has not: the rule.
 STRINGS = "SQL-92 6.13 (ADQL 2.1 section 2.4.3): || joins character strings; CAST the others"
-SIGNATURES = "TAPRegExt 1.0 section 2.3: a call fits a declared signature; the same corpus calls toto(123) || 'blabla' invalid"
+SIGNATURES = (
+    "TAPRegExt 1.0 section 2.3: a call fits a declared signature; the same corpus calls toto(123) || 'blabla' invalid"
+)
 FRAMES = "ADQL 2.1 section 4.2.1: the coordinate system argument is deprecated; Hven accepts and ignores every one"
 EXCEPTIONS = {
     "adql-08122d03abd0": STRINGS,
@@ -64,7 +66,9 @@ def more() -> Tables:
     tables = []
     for name, words in MORE.items():
         schema, _, table = name.rpartition(".") if '"' not in name else ("", "", name)
-        columns = tuple(Column(name=item.split()[0], type=type_of(item.partition(" ")[2])) for item in words.split(", "))
+        columns = tuple(
+            Column(name=item.split()[0], type=type_of(item.partition(" ")[2])) for item in words.split(", ")
+        )
         tables.append(Table(schema=schema, name=table, columns=columns))
     return Tables(tables)
 
@@ -120,7 +124,9 @@ def test_verdict(record, known):
 
 def foreign(record) -> bool:
     """Tell whether the query calls functions of another service."""
-    return bool(record.get("context", {}).get("udfs") or record["id"] in DECLARED) and record["id"] != "adql-4966d310064d"
+    return (
+        bool(record.get("context", {}).get("udfs") or record["id"] in DECLARED) and record["id"] != "adql-4966d310064d"
+    )
 
 
 def test_what_is_valid_runs(known):

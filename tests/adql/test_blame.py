@@ -11,7 +11,12 @@ from hven.model.table import Column, Table
 from hven.model.types import INT32, STRING
 
 NOTES = Table(schema="a", name="notes", columns=(Column(name="note", type=STRING), Column(name="n", type=INT32)))
-VIEW = Table(schema="a", name="seen", columns=(Column(name="m", type=INT32),), view="SELECT CAST(note AS INTEGER) AS m FROM a.notes")
+VIEW = Table(
+    schema="a",
+    name="seen",
+    columns=(Column(name="m", type=INT32),),
+    view="SELECT CAST(note AS INTEGER) AS m FROM a.notes",
+)
 OUTER = Table(schema="a", name="outer_one", columns=(Column(name="m", type=INT32),), view="SELECT m FROM a.seen")
 PLAIN = Table(schema="a", name="plain", columns=(Column(name="n", type=INT32),), view="SELECT n FROM a.notes")
 FAULT = EvaluationError("'x' cannot be read as INTEGER", remedy="CASE")
@@ -21,7 +26,9 @@ def blamed(text: str) -> EvaluationError:
     return placed(FAULT, text, bind(parse(text), Tables((NOTES, VIEW, OUTER, PLAIN))).query)
 
 
-@pytest.mark.parametrize("text", ["SELECT m FROM a.seen", "SELECT m + 1 AS k FROM a.seen AS s", "SELECT m FROM a.outer_one WHERE m > 3"])
+@pytest.mark.parametrize(
+    "text", ["SELECT m FROM a.seen", "SELECT m + 1 AS k FROM a.seen AS s", "SELECT m FROM a.outer_one WHERE m > 3"]
+)
 def test_a_cast_in_a_view_is_told_by_where_the_view_is_read(text):
     error = blamed(text)
     assert error.offset == text.index("a.")
@@ -37,7 +44,11 @@ def test_the_view_or_the_text():
 
 
 @pytest.mark.parametrize(
-    "text", ["SELECT CAST(note AS INTEGER) AS k FROM a.notes", "SELECT CAST(note AS INTEGER) AS k FROM a.notes, a.plain WHERE plain.n = 3"]
+    "text",
+    [
+        "SELECT CAST(note AS INTEGER) AS k FROM a.notes",
+        "SELECT CAST(note AS INTEGER) AS k FROM a.notes, a.plain WHERE plain.n = 3",
+    ],
 )
 def test_the_text_alone(text):
     error = blamed(text)

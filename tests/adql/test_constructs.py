@@ -178,7 +178,9 @@ NUMBERS = pa.table({"n": [2**62, 2**62 - 1, None], "small": pa.array([32767, 327
 
 def test_sums_of_whole_numbers_do_not_overflow():
     query = "SELECT SUM(n), SUM(small), SUM(small * small), SUM(n) / 2, AVG(n) FROM s.big"
-    assert answer(query, [(BIG, NUMBERS)], Tables([BIG])) == [(2**63 - 1, 65535, 2 * 32767**2 + 1, 2**62 - 1, (2**63 - 1) / 2)]
+    assert answer(query, [(BIG, NUMBERS)], Tables([BIG])) == [
+        (2**63 - 1, 65535, 2 * 32767**2 + 1, 2**62 - 1, (2**63 - 1) / 2)
+    ]
     columns = bind(parse(query), Tables([BIG])).columns
     assert [str(column.type) for column in columns] == ["int64", "int64", "int64", "int64", "float64"]
 
@@ -187,7 +189,11 @@ def test_quoted_names_of_tap_schema():
     schema = Table(
         schema="TAP_SCHEMA",
         name="columns",
-        columns=(Column(name="column_name", type=STRING), Column(name="size", type=INT64), Column(name="std", type=INT64)),
+        columns=(
+            Column(name="column_name", type=STRING),
+            Column(name="size", type=INT64),
+            Column(name="std", type=INT64),
+        ),
     )
     rows = [(schema, pa.table({"column_name": ["ra"], "size": [1], "std": [0]}))]
     for query in (

@@ -52,7 +52,9 @@ def test_the_corpus_is_there():
     assert verdicts.count(False) > 100
 
 
-@pytest.mark.parametrize("record", [pytest.param(record, id=record["id"]) for record in records() if scored(record) is not None])
+@pytest.mark.parametrize(
+    "record", [pytest.param(record, id=record["id"]) for record in records() if scored(record) is not None]
+)
 def test_verdict(record):
     agrees = accepted(record) == scored(record)
     if record["id"] in EXCEPTIONS:
@@ -78,6 +80,8 @@ def test_every_text_comes_back_as_the_same_tree():
     assert written > 700
 
 
-@pytest.mark.parametrize("record", [pytest.param(record, id=record["id"]) for record in records() if record["expected"] == "depends"])
+@pytest.mark.parametrize(
+    "record", [pytest.param(record, id=record["id"]) for record in records() if record["expected"] == "depends"]
+)
 def test_disputed_queries_get_a_tree_or_a_clean_error(record):
     accepted(record)

@@ -57,12 +57,20 @@ def compute(con):
     def run(text, units=None, **columns):
         table = pa.table(columns or {"nothing": [0]})
         known = [
-            Column(name=name, type=TYPES.get(table.schema.field(name).type, Type("double", "*")), unit=(units or {}).get(name))
+            Column(
+                name=name,
+                type=TYPES.get(table.schema.field(name).type, Type("double", "*")),
+                unit=(units or {}).get(name),
+            )
             for name in table.schema.names
         ]
         bound = bind_expression(parse_expression(text), known)
         con.register("t0", table)
-        return con.execute(f"SELECT {write_expression(bound, DuckDB())} AS v FROM t0").to_arrow_table()["v"].combine_chunks()
+        return (
+            con.execute(f"SELECT {write_expression(bound, DuckDB())} AS v FROM t0")
+            .to_arrow_table()["v"]
+            .combine_chunks()
+        )
 
     return run
 
@@ -93,7 +101,9 @@ def test_light_time_as_astropy(compute):
     got = compute("light_time(d)", {"d": "au"}, d=distances)
     np.testing.assert_allclose(got, (distances * u.au / 299792458 / (u.m / u.s)).to_value(u.s), rtol=1e-14)
     np.testing.assert_allclose(
-        compute("light_time(d, 'R_sun')", d=distances), (distances * u.R_sun / (299792.458 * u.km / u.s)).to_value(u.s), rtol=1e-14
+        compute("light_time(d, 'R_sun')", d=distances),
+        (distances * u.R_sun / (299792.458 * u.km / u.s)).to_value(u.s),
+        rtol=1e-14,
     )
 
 
@@ -107,7 +117,9 @@ def test_target_time_of_timestamps_and_julian_dates(compute):
     # astropy stretches the Julian dates of a day with a leap second
     assert np.delete(np.abs((Time(np.asarray(got).astype(str), scale="utc") - wanted).to_value(u.s)), 2).max() < 2e-4
     got = compute("target_time(t, 10.0, 'au')", t=pa.array(np.array(["1970-03-01", "NaT"], "datetime64[us]")))
-    assert [str(one)[:19] for one in np.asarray(got)] == ["1970-02-28T22:36:49", "NaT"], "before 1972 no leap second is known"
+    assert [str(one)[:19] for one in np.asarray(got)] == ["1970-02-28T22:36:49", "NaT"], (
+        "before 1972 no leap second is known"
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +146,9 @@ def test_what_does_not_fit_is_said_with_the_remedy(compute, text, units, message
 @given(days=st.integers(2_415_021, 2_488_070), micros=st.integers(0, 86_399_999_999))
 def test_two_parts_of_a_julian_date_lose_nothing(con, days, micros):
     """A day and a fraction, which is a double: right to the microsecond."""
-    expected = np.datetime64("1970-01-01T12:00:00", "us") + np.timedelta64((days - 2_440_588) * 86_400_000_000 + micros, "us")
+    expected = np.datetime64("1970-01-01T12:00:00", "us") + np.timedelta64(
+        (days - 2_440_588) * 86_400_000_000 + micros, "us"
+    )
     got = con.execute("SELECT hven_of_parts(?, ?, 2440587.5e0)", [float(days), micros / 86_400e6]).fetchone()[0]
     assert np.datetime64(got, "us") == expected
 
@@ -142,20 +156,30 @@ def test_two_parts_of_a_julian_date_lose_nothing(con, days, micros):
 def test_julian_dates_and_days_of_years_as_astropy(compute):
     when = Time(DAYS.astype(str), scale="utc")
     np.testing.assert_allclose(np.asarray(compute("from_mjd(m)", m=when.mjd)).astype("i8"), DAYS.astype("i8"), atol=101)
-    np.testing.assert_allclose(np.asarray(compute("from_jd(a, b)", a=when.jd1, b=when.jd2)).astype("i8"), DAYS.astype("i8"), atol=1)
+    np.testing.assert_allclose(
+        np.asarray(compute("from_jd(a, b)", a=when.jd1, b=when.jd2)).astype("i8"), DAYS.astype("i8"), atol=1
+    )
     year = [int(text[:4]) for text in when.yday]
     first = np.array([np.datetime64(f"{y}-01-01", "us") for y in year])
     day = 1 + (DAYS - first).astype("i8") / 86_400e6
     np.testing.assert_allclose(
-        np.asarray(compute("from_day(y, d)", y=pa.array(year, pa.int32()), d=day)).astype("i8"), DAYS.astype("i8"), atol=2
+        np.asarray(compute("from_day(y, d)", y=pa.array(year, pa.int32()), d=day)).astype("i8"),
+        DAYS.astype("i8"),
+        atol=2,
     )
-    assert np.asarray(compute("parse_time(s)", s=["2004-060T01:02:03.5"])).astype(str)[0].startswith("2004-02-29T01:02:03.5")
+    assert (
+        np.asarray(compute("parse_time(s)", s=["2004-060T01:02:03.5"]))
+        .astype(str)[0]
+        .startswith("2004-02-29T01:02:03.5")
+    )
 
 
 def test_leap_seconds_are_those_of_erfa():
     """And every one that ERFA knows since 1972."""
     known = [
-        (f"{row['year']:04d}-{row['month']:02d}-01", round(float(row["tai_utc"]))) for row in erfa.leap_seconds.get() if row["year"] >= 1972
+        (f"{row['year']:04d}-{row['month']:02d}-01", round(float(row["tai_utc"])))
+        for row in erfa.leap_seconds.get()
+        if row["year"] >= 1972
     ]
     assert list(clocks.LEAPS) == known
 
@@ -172,17 +196,23 @@ def test_time_scales_as_astropy(compute):
     assert (np.asarray(compute("tt_to_utc(t)", t=pa.array(np.array(tt.isot, "datetime64[us]")))) == DAYS).all()
     assert compute("utc_to_tai(t)", t=stamps("1971-12-31T23:59:59")).null_count == 1
     plain = [0, 2, 3, 5, 6]  # on a day with a leap second astropy stretches its seconds
-    np.testing.assert_allclose(np.asarray(compute("from_unix(s)", s=when.unix[plain])).astype("i8"), DAYS[plain].astype("i8"), atol=2)
+    np.testing.assert_allclose(
+        np.asarray(compute("from_unix(s)", s=when.unix[plain])).astype("i8"), DAYS[plain].astype("i8"), atol=2
+    )
 
 
 def test_spacecraft_clocks_as_astropy(compute):
     when = Time(DAYS[3:].astype(str), scale="utc")
     since = (when.tai - Time("1958-01-01", scale="tai")).to_value(u.s)
     whole = np.floor(since)
-    got = compute("from_ccsds(a, b)", a=whole, b=(when.tai - Time("1958-01-01", scale="tai") - whole * u.s).to_value(u.s))
+    got = compute(
+        "from_ccsds(a, b)", a=whole, b=(when.tai - Time("1958-01-01", scale="tai") - whole * u.s).to_value(u.s)
+    )
     np.testing.assert_allclose(np.asarray(got).astype("i8"), DAYS[3:].astype("i8"), atol=1)
     nanos = [round(float((one.tt - Time(2451545.0, format="jd", scale="tt")).to_value(u.s)) * 10**9) for one in when]
-    np.testing.assert_allclose(np.asarray(compute("from_tt2000(n)", n=pa.array(nanos))).astype("i8"), DAYS[3:].astype("i8"), atol=2)
+    np.testing.assert_allclose(
+        np.asarray(compute("from_tt2000(n)", n=pa.array(nanos))).astype("i8"), DAYS[3:].astype("i8"), atol=2
+    )
 
 
 def test_a_leap_second_is_the_second_after_it(compute):
@@ -198,9 +228,9 @@ def test_solar_longitude_of_mars_by_an_ephemeris():
     """Ls from ERFA's positions of Mars and the Sun, and the pole of the IAU: nothing in common with the series but Mars itself."""
     when = Time(np.linspace(2_442_000.5, 2_466_000.5, 400), format="jd", scale="tdb")
     centuries = (when.jd - 2_451_545.0) / 36_525
-    mars = (get_body_barycentric("mars", when, ephemeris="builtin") - get_body_barycentric("sun", when, ephemeris="builtin")).xyz.to_value(
-        u.au
-    )
+    mars = (
+        get_body_barycentric("mars", when, ephemeris="builtin") - get_body_barycentric("sun", when, ephemeris="builtin")
+    ).xyz.to_value(u.au)
     speed = (
         get_body_barycentric("mars", when + 0.5 * u.d, ephemeris="builtin")
         - get_body_barycentric("sun", when + 0.5 * u.d, ephemeris="builtin")
@@ -215,7 +245,9 @@ def test_solar_longitude_of_mars_by_an_ephemeris():
     equinox /= np.linalg.norm(equinox, axis=0)
     sun = -mars
     angle = np.degrees(
-        np.arctan2(np.sum(np.cross(equinox.T, sun.T).T * orbit, 0) / np.linalg.norm(orbit, axis=0), np.sum(equinox * sun, 0))
+        np.arctan2(
+            np.sum(np.cross(equinox.T, sun.T).T * orbit, 0) / np.linalg.norm(orbit, axis=0), np.sum(equinox * sun, 0)
+        )
     )
     off = (clocks.mars_ls(when.jd) - angle + 180) % 360 - 180
     assert np.abs(off).max() < 0.02
@@ -263,21 +295,35 @@ def test_planetocentric_latitudes_as_astropy(compute, body):
 # --- spectra ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("unit", "to"), [("nm", "Hz"), ("um", "THz"), ("keV", "Hz"), ("cm**-1", "Hz"), ("GHz", "Hz"), ("MHz", "m")])
+@pytest.mark.parametrize(
+    ("unit", "to"), [("nm", "Hz"), ("um", "THz"), ("keV", "Hz"), ("cm**-1", "Hz"), ("GHz", "Hz"), ("MHz", "m")]
+)
 def test_spectral_bounds_as_astropy(compute, unit, to):
     low, high = np.array([0.5, 400.0, 2.0]), np.array([1.5, 900.0, 2.0])
     known = {"a": unit, "b": unit}
     converted = [(values * u.Unit(unit.replace("**", ""))).to_value(u.Unit(to), u.spectral()) for values in (low, high)]
-    np.testing.assert_allclose(compute(f"spectral_min(a, b, '{to}')", known, a=low, b=high), np.minimum(*converted), rtol=1e-12)
-    np.testing.assert_allclose(compute(f"spectral_max(a, b, '{unit}', '{to}')", a=low, b=high), np.maximum(*converted), rtol=1e-12)
+    np.testing.assert_allclose(
+        compute(f"spectral_min(a, b, '{to}')", known, a=low, b=high), np.minimum(*converted), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        compute(f"spectral_max(a, b, '{unit}', '{to}')", a=low, b=high), np.maximum(*converted), rtol=1e-12
+    )
     step = compute(f"spectral_step(a, w, '{to}')", {"a": unit, "w": unit}, a=low, w=low * 1e-5)
-    ends = [(low * (1 + sign * 5e-6) * u.Unit(unit.replace("**", ""))).to_value(u.Unit(to), u.spectral()) for sign in (-1, 1)]
+    ends = [
+        (low * (1 + sign * 5e-6) * u.Unit(unit.replace("**", ""))).to_value(u.Unit(to), u.spectral())
+        for sign in (-1, 1)
+    ]
     np.testing.assert_allclose(step, np.abs(ends[1] - ends[0]), rtol=1e-6)
 
 
 def test_spectra_with_one_bound_and_with_units_of_their_own(compute):
-    assert compute("spectral_min(a, b, 'nm', 'm')", a=pa.array([None], pa.float64()), b=[500.0]).to_pylist() == [pytest.approx(5e-7)]
-    assert compute("resolving_power(x, dx)", {"x": "um", "dx": "nm"}, x=[1.0, 1.0], dx=[2.0, 0.0]).to_pylist() == [pytest.approx(500), None]
+    assert compute("spectral_min(a, b, 'nm', 'm')", a=pa.array([None], pa.float64()), b=[500.0]).to_pylist() == [
+        pytest.approx(5e-7)
+    ]
+    assert compute("resolving_power(x, dx)", {"x": "um", "dx": "nm"}, x=[1.0, 1.0], dx=[2.0, 0.0]).to_pylist() == [
+        pytest.approx(500),
+        None,
+    ]
 
 
 # --- targets, text, lists, files ---------------------------------------------------------------------------------------------
@@ -319,10 +365,17 @@ def test_text_for_epn(compute):
 
 
 def test_the_thumbnail_that_is_not_noisy(compute):
-    frequencies, noisy = pa.array([[150.9, 432.0, 408.0], [432.0], [], None]), pa.array([[432.0], [432.0], [1.0], [432.0]])
+    frequencies, noisy = (
+        pa.array([[150.9, 432.0, 408.0], [432.0], [], None]),
+        pa.array([[432.0], [432.0], [1.0], [432.0]]),
+    )
     assert compute("highest_not_in(f, n)", f=frequencies, n=noisy).to_pylist() == [408.0, None, None, None]
     assert compute("first_not_in(f, n)", f=frequencies, n=noisy).to_pylist() == [150.9, None, None, None]
-    assert compute("first_not_in(f, n)", f=["432#408", "a # b", "x"], n=["432", "a", None]).to_pylist() == ["408", "b", "x"]
+    assert compute("first_not_in(f, n)", f=["432#408", "a # b", "x"], n=["432", "a", None]).to_pylist() == [
+        "408",
+        "b",
+        "x",
+    ]
 
 
 def test_products(compute, tmp_path):
@@ -355,7 +408,20 @@ def test_polygons_are_turned_as_asked(compute):
 
 @pytest.mark.parametrize("projection", footprints.PROJECTIONS)
 def test_footprints_as_astropy(compute, projection):
-    names = ("ctype1", "ctype2", "crval1", "crval2", "crpix1", "crpix2", "cd1_1", "cd1_2", "cd2_1", "cd2_2", "naxis1", "naxis2")
+    names = (
+        "ctype1",
+        "ctype2",
+        "crval1",
+        "crval2",
+        "crpix1",
+        "crpix2",
+        "cd1_1",
+        "cd1_2",
+        "cd2_1",
+        "cd2_2",
+        "naxis1",
+        "naxis2",
+    )
     draw = np.random.default_rng(5)
     rows = []
     for number in range(40):
@@ -365,7 +431,9 @@ def test_footprints_as_astropy(compute, projection):
         cd, centre = (cd[::-1], centre[::-1]) if swap else (cd, centre)
         kinds = (f"RA---{projection}", f"DEC--{projection}")
         rows.append((*(kinds[::-1] if swap else kinds), *centre, 400.5, 512.0, *cd.ravel(), 800, 1024))
-    got = compute(f"wcs_footprint({', '.join(names)})", **{name: [row[at] for row in rows] for at, name in enumerate(names)})
+    got = compute(
+        f"wcs_footprint({', '.join(names)})", **{name: [row[at] for row in rows] for at, name in enumerate(names)}
+    )
     for row, polygon in zip(rows, got.to_pylist(), strict=True):
         header = fits.Header(dict(zip([name.upper() for name in names], row, strict=True)))
         wcs = WCS(header)

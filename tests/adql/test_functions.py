@@ -59,9 +59,7 @@ def test_every_function_has_an_sql():
     assert all(callable(getattr(DuckDB, name)) for name in methods)
 
 
-_TYPE = (
-    r"(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE PRECISION|VARCHAR|TIMESTAMP|POINT|CIRCLE|POLYGON|REGION|MOC|INTEGER\[\]|DOUBLE PRECISION\[\])"
-)
+_TYPE = r"(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE PRECISION|VARCHAR|TIMESTAMP|POINT|CIRCLE|POLYGON|REGION|MOC|INTEGER\[\]|DOUBLE PRECISION\[\])"
 
 
 def test_declared_forms_follow_tapregext():
@@ -90,7 +88,11 @@ def test_every_declared_form_can_be_called_and_computed(name):
         if "coordsys" in signature.text:
             words[0] = "'ICRS'"
         if name == "POLYGON":
-            words = [str(n) for n in (1, 1, 3, 1, 2, 3)] if "lon1" in signature.text else ["POINT(1, 1)", "POINT(3, 1)", "POINT(2, 3)"]
+            words = (
+                [str(n) for n in (1, 1, 3, 1, 2, 3)]
+                if "lon1" in signature.text
+                else ["POINT(1, 1)", "POINT(3, 1)", "POINT(2, 3)"]
+            )
             words = ["'ICRS'", *words] if "coordsys" in signature.text else words
         if name == "ISO":
             words = ["2451545.5"]
@@ -116,7 +118,11 @@ def test_volatile_functions_are_known_to_the_plan():
 
 
 DATA = pa.table({"x": [1.0, 1.0, 2.0, 3.0], "name": ["a", "b", "c", "d"], "angle": [0.5] * 4})
-THINGS = Table(schema="s", name="things", columns=(Column(name="x"), Column(name="name", type=STRING), Column(name="angle", unit="deg")))
+THINGS = Table(
+    schema="s",
+    name="things",
+    columns=(Column(name="x"), Column(name="name", type=STRING), Column(name="angle", unit="deg")),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -198,7 +204,11 @@ NUMPY = {
 def test_mathematics_as_numpy(name):
     x = np.concatenate([np.linspace(-5, 5, 101), np.linspace(-1, 1, 41), [1e-9, 1e9, 123456.789]])
     table = Table(schema="s", name="t", columns=(Column(name="x", type=FLOAT64),))
-    got = run(f"SELECT {name}(x) AS y FROM s.t", [(table, pa.table({"x": x}))])["y"].to_numpy(zero_copy_only=False).astype(float)
+    got = (
+        run(f"SELECT {name}(x) AS y FROM s.t", [(table, pa.table({"x": x}))])["y"]
+        .to_numpy(zero_copy_only=False)
+        .astype(float)
+    )
     with np.errstate(all="ignore"):
         expected = NUMPY[name](x)
     if name != "EXP":
@@ -221,7 +231,9 @@ def test_distance_and_cones_as_astropy(rows, scale):
         lon2, lat2 = lon1 + scale * lon2 / 360, np.clip(lat1 + scale * lat2 / 90, -90, 90)
     else:
         lon2, lat2 = lon1 + 180 + 1e-6 * lon2, np.clip(-lat1 + 1e-8 * lat2, -90, 90)
-    table = Table(schema="s", name="t", columns=tuple(Column(name=name, type=FLOAT64) for name in ("a", "b", "c", "d", "r")))
+    table = Table(
+        schema="s", name="t", columns=tuple(Column(name=name, type=FLOAT64) for name in ("a", "b", "c", "d", "r"))
+    )
     with np.errstate(all="ignore"):
         truth = angular_separation(lon1 * u.deg, lat1 * u.deg, lon2 * u.deg, lat2 * u.deg).to_value(u.deg)
     radius = np.where(np.arange(len(truth)) % 2, truth * (1 + 1e-9) + 1e-11, np.maximum(truth * (1 - 1e-9) - 1e-11, 0))
@@ -238,14 +250,19 @@ def test_distance_and_cones_as_astropy(rows, scale):
 
 
 @settings(max_examples=50 * MORE, deadline=None)
-@given(st.lists(st.datetimes(min_value=dt.datetime(1850, 1, 1), max_value=dt.datetime(2150, 1, 1)), min_size=1, max_size=40))
+@given(
+    st.lists(
+        st.datetimes(min_value=dt.datetime(1850, 1, 1), max_value=dt.datetime(2150, 1, 1)), min_size=1, max_size=40
+    )
+)
 def test_julian_dates_as_astropy_and_back(times):
     from astropy.time import Time
 
     times = [moment.replace(microsecond=moment.microsecond // 1000 * 1000) for moment in times]
     table = Table(schema="s", name="t", columns=(Column(name="t", type=TIMESTAMP),))
     got = run(
-        "SELECT jd(t) AS jd, mjd(t) AS mjd, iso(jd(t)) AS back FROM s.t", [(table, pa.table({"t": pa.array(times, pa.timestamp("us"))}))]
+        "SELECT jd(t) AS jd, mjd(t) AS mjd, iso(jd(t)) AS back FROM s.t",
+        [(table, pa.table({"t": pa.array(times, pa.timestamp("us"))}))],
     )
     truth = Time(times, scale="tai")
     np.testing.assert_allclose(got["jd"].to_numpy(), truth.jd, rtol=0, atol=5e-10)
@@ -275,7 +292,9 @@ def test_parse_time(text):
 
 
 def test_parse_time_by_format_and_nonsense():
-    assert value("parse_time('03/02/2004 03:55', '%d/%m/%Y %H:%M')", functions=MAPPING) == dt.datetime(2004, 2, 3, 3, 55)
+    assert value("parse_time('03/02/2004 03:55', '%d/%m/%Y %H:%M')", functions=MAPPING) == dt.datetime(
+        2004, 2, 3, 3, 55
+    )
     assert value("parse_time('yesterday')", functions=MAPPING) is None
     assert value("sexagesimal('12:30:00', 'hour')", functions=MAPPING) == 187.5
     assert value("sexagesimal('-12:30:00')", functions=MAPPING) == -12.5
@@ -312,7 +331,9 @@ def test_header_finds_the_card():
 def test_lenient_values_that_cannot_be_computed_are_null():
     table = Table(schema="s", name="t", columns=(Column(name="x", type=STRING), Column(name="n", type=INT64)))
     data = pa.table({"x": ["1", "two", None], "n": [1, 2**62, 3]})
-    got = run("SELECT CAST(x AS INTEGER) AS a, n * 4 AS b, CAST(x AS TIMESTAMP) AS c FROM s.t", [(table, data)], lenient=True)
+    got = run(
+        "SELECT CAST(x AS INTEGER) AS a, n * 4 AS b, CAST(x AS TIMESTAMP) AS c FROM s.t", [(table, data)], lenient=True
+    )
     assert got.to_pydict() == {"a": [1, None, None], "b": [4, None, 12], "c": [None, None, None]}
 
 
@@ -411,11 +432,17 @@ def test_motion_is_a_straight_line_through_space():
 
     rng = np.random.default_rng(1)
     rows = 200
-    ra, dec, parallax = rng.uniform(0, 360, rows), np.degrees(np.arcsin(rng.uniform(-1, 1, rows))), rng.uniform(0.1, 700, rows)
+    ra, dec, parallax = (
+        rng.uniform(0, 360, rows),
+        np.degrees(np.arcsin(rng.uniform(-1, 1, rows))),
+        rng.uniform(0.1, 700, rows),
+    )
     pm_ra, pm_dec, speed, years = (rng.uniform(-limit, limit, rows) for limit in (5000, 5000, 300, 1000))
     data = pa.table({"ra": ra, "d": dec, "p": parallax, "a": pm_ra, "b": pm_dec, "v": speed, "t": 2000 + years})
     table = Table(schema="s", name="t", columns=tuple(Column(name=name) for name in data.column_names))
-    got = np.array(run("SELECT ivo_epoch_prop_pos(ra, d, p, a, b, v, 2000, t) AS m FROM s.t", [(table, data)])["m"].to_pylist())
+    got = np.array(
+        run("SELECT ivo_epoch_prop_pos(ra, d, p, a, b, v, 2000, t) AS m FROM s.t", [(table, data)])["m"].to_pylist()
+    )
     stars = SkyCoord(
         ra * u.deg, dec * u.deg, Distance(parallax=parallax * u.mas),
         pm_ra_cosdec=pm_ra * u.mas / u.yr, pm_dec=pm_dec * u.mas / u.yr, radial_velocity=speed * u.km / u.s, obstime=Time(2000.0, format="jyear", scale="tdb"),
@@ -425,13 +452,20 @@ def test_motion_is_a_straight_line_through_space():
     assert SkyCoord(*got.T * u.deg).separation(there).to_value(u.mas).max() < 1e-5
     slow = np.flatnonzero(np.abs(years) < 50)
     theirs = stars[slow].apply_space_motion(dt=years[slow] * u.yr)
-    assert SkyCoord(*got[slow].T * u.deg).separation(SkyCoord(theirs.ra, theirs.dec)).to_value(u.mas).max() < 1000 * 5 * 0.3
+    assert (
+        SkyCoord(*got[slow].T * u.deg).separation(SkyCoord(theirs.ra, theirs.dec)).to_value(u.mas).max()
+        < 1000 * 5 * 0.3
+    )
 
 
 def test_motion_of_what_is_not_known():
     still = "269.452, 4.693"
-    assert value(f"ivo_epoch_prop_pos({still}, NULL, NULL, NULL, NULL, 2000, 2100)") == pytest.approx([269.452, 4.693], abs=1e-12)
-    far, near = (value(f"ivo_epoch_prop_pos({still}, {p}, -801.55, 10362.39, -110.5, 2000, 3000)") for p in ("NULL", "546.98"))
+    assert value(f"ivo_epoch_prop_pos({still}, NULL, NULL, NULL, NULL, 2000, 2100)") == pytest.approx(
+        [269.452, 4.693], abs=1e-12
+    )
+    far, near = (
+        value(f"ivo_epoch_prop_pos({still}, {p}, -801.55, 10362.39, -110.5, 2000, 3000)") for p in ("NULL", "546.98")
+    )
     assert far != near
     assert far == value(f"ivo_epoch_prop_pos({still}, -3, -801.55, 10362.39, -110.5, 2000, 3000)")
     assert value(f"gavo_apply_pm({still}, -801.55 / 3.6e6, 10362.39 / 3.6e6, 1000)") == pytest.approx(far, abs=1e-12)
@@ -450,7 +484,9 @@ def test_frames_as_astropy():
     frames = {
         "GALACTIC": Galactic(), "FK5": FK5(equinox="J2000"), "FK4": FK4NoETerms(equinox="B1950", obstime="B1950"), "ECLIPTIC": BarycentricMeanEcliptic(equinox="J2000"),
     }  # fmt: skip
-    assert value("ivo_geom_transform('ICRS', 'GALACTIC', POINT(120, -23))") == pytest.approx([241.121831182, 3.62785788087], abs=5e-9)
+    assert value("ivo_geom_transform('ICRS', 'GALACTIC', POINT(120, -23))") == pytest.approx(
+        [241.121831182, 3.62785788087], abs=5e-9
+    )
     rng = np.random.default_rng(2)
     lon, lat = rng.uniform(0, 360, 100), np.degrees(np.arcsin(rng.uniform(-1, 1, 100)))
     lat[:2], lon[2:4] = (90, -90), (0, 360)
@@ -463,12 +499,17 @@ def test_frames_as_astropy():
             back = f"gavo_transform('{two}', '{one}', CIRCLE({call}, 3))"
             got = run(f"SELECT {call} AS p, {back} AS c FROM s.t", [(table, data)])
             start = SkyCoord(lon * u.deg, lat * u.deg, frame=frames.get(one, "icrs"))
-            truth = SkyCoord(start.transform_to(frames.get(two, "icrs")).spherical.without_differentials(), frame="icrs")
+            truth = SkyCoord(
+                start.transform_to(frames.get(two, "icrs")).spherical.without_differentials(), frame="icrs"
+            )
             there = SkyCoord(*np.array(got["p"].to_pylist()).T * u.deg)
             assert there.separation(truth).to_value(u.uas).max() < 1
             circles = np.array(got["c"].to_pylist())
             assert (circles[:, 2] == 3).all()
-            assert SkyCoord(*circles[:, :2].T * u.deg).separation(SkyCoord(lon * u.deg, lat * u.deg)).to_value(u.uas).max() < 1
+            assert (
+                SkyCoord(*circles[:, :2].T * u.deg).separation(SkyCoord(lon * u.deg, lat * u.deg)).to_value(u.uas).max()
+                < 1
+            )
 
 
 def test_frames_of_polygons_and_of_nothing():
@@ -483,7 +524,12 @@ def test_frames_of_polygons_and_of_nothing():
 
 @settings(max_examples=20 * MORE, deadline=None)
 @example([5e-324], 0, 2, 1)  # half of the smallest double is none
-@given(st.lists(st.none() | st.floats(allow_infinity=True), max_size=60), st.integers(-3, 3), st.integers(1, 9), st.integers(1, 12))
+@given(
+    st.lists(st.none() | st.floats(allow_infinity=True), max_size=60),
+    st.integers(-3, 3),
+    st.integers(1, 9),
+    st.integers(1, 12),
+)
 def test_histograms_as_numpy(values, lower, width, bins):
     data = pa.table({"x": pa.array(values, pa.float64())})
     got = run(f"SELECT ivo_histogram(x, {lower}, {lower + width}, {bins}) AS h FROM s.t", [(Table(schema="s", name="t", columns=(Column(name="x"),)), data)])["h"][0].as_py()  # fmt: skip
@@ -504,9 +550,10 @@ def test_histograms_say_what_they_need():
 
 def test_random_numbers_of_the_normal_distribution():
     data = pa.table({"x": np.arange(20_000.0)})
-    got = run("SELECT ivo_normal_random(5, 2) AS r FROM s.t", [(Table(schema="s", name="t", columns=(Column(name="x"),)), data)])[
-        "r"
-    ].to_numpy()
+    got = run(
+        "SELECT ivo_normal_random(5, 2) AS r FROM s.t",
+        [(Table(schema="s", name="t", columns=(Column(name="x"),)), data)],
+    )["r"].to_numpy()
     assert abs(got.mean() - 5) < 0.1
     assert abs(got.std() - 2) < 0.1
     assert abs((np.abs(got - 5) < 2).mean() - 0.6827) < 0.03
@@ -521,7 +568,9 @@ def test_spectra_as_astropy(one, two):
     old, new = (u.Unit(unit.replace("**", "^")) for unit in (one, two))
     truth = (3.7 * old).to_value(new, equivalencies=u.spectral())
     assert value(f"gavo_specconv(3.7, '{one}', '{two}')") == pytest.approx(truth, rel=1e-12)
-    assert value(f"gavo_specconv(IN_UNIT(gavo_specconv(3.7, '{one}', '{two}'), '{two}'), '{one}')") == pytest.approx(3.7, rel=1e-12)
+    assert value(f"gavo_specconv(IN_UNIT(gavo_specconv(3.7, '{one}', '{two}'), '{two}'), '{one}')") == pytest.approx(
+        3.7, rel=1e-12
+    )
 
 
 def test_spectra_say_what_they_need():
@@ -544,7 +593,9 @@ def test_mocs_as_mocpy():
     theirs = [mocpy.MOC.from_string(text) for text in texts]
     theirs += [theirs[0].union(theirs[1]), theirs[0].intersection(theirs[1])]
     for call, moc in zip(calls, theirs, strict=True):
-        got = run(f"SELECT CONTAINS(POINT(a, b), {call}) AS x, INTERSECTS({call}, POINT(a, b)) AS y FROM s.t", [(table, data)])
+        got = run(
+            f"SELECT CONTAINS(POINT(a, b), {call}) AS x, INTERSECTS({call}, POINT(a, b)) AS y FROM s.t", [(table, data)]
+        )
         np.testing.assert_array_equal(got["x"].to_numpy(), moc.contains_lonlat(lon * u.deg, lat * u.deg).astype(int))
         assert got["x"].equals(got["y"])
     got = run("SELECT CONTAINS(POINT(a, b), m) AS x FROM s.t", [(table, data)])["x"].to_numpy()
@@ -610,10 +661,20 @@ def test_a_column_needs_a_from():
 
 
 def test_arrays_are_values():
-    table = Table(schema="s", name="t", columns=(Column(name="a", type=Type("double", "3")), Column(name="v", type=Type("int", "*"))))
-    data = pa.table({"a": pa.array([[1.0, 2.0, 3.0], None], pa.list_(pa.float64(), 3)), "v": pa.array([[], [1, 2]], pa.list_(pa.int32()))})
+    table = Table(
+        schema="s",
+        name="t",
+        columns=(Column(name="a", type=Type("double", "3")), Column(name="v", type=Type("int", "*"))),
+    )
+    data = pa.table(
+        {
+            "a": pa.array([[1.0, 2.0, 3.0], None], pa.list_(pa.float64(), 3)),
+            "v": pa.array([[], [1, 2]], pa.list_(pa.int32())),
+        }
+    )
     got = run(
-        "SELECT a, v, CAST(a AS VARCHAR) AS a_text, CAST(v AS VARCHAR) AS v_text FROM s.t WHERE v IS NOT NULL", [(table, data)]
+        "SELECT a, v, CAST(a AS VARCHAR) AS a_text, CAST(v AS VARCHAR) AS v_text FROM s.t WHERE v IS NOT NULL",
+        [(table, data)],
     ).to_pylist()
     assert got == [
         {"a": [1.0, 2.0, 3.0], "v": [], "a_text": "1.0 2.0 3.0", "v_text": ""},

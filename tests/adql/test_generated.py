@@ -84,7 +84,11 @@ def texts(deep):
     return st.one_of(
         st.sampled_from([text for text in TEXTS if text != "s.footprint"]),
         st.builds("({} || {})".format, inner, inner),
-        st.builds("{}({})".format, st.sampled_from(["LOWER", "UPPER", "ivo_hasword('a b', "]).filter(lambda name: "(" not in name), inner),
+        st.builds(
+            "{}({})".format,
+            st.sampled_from(["LOWER", "UPPER", "ivo_hasword('a b', "]).filter(lambda name: "(" not in name),
+            inner,
+        ),
         st.builds("COALESCE({}, {})".format, inner, inner),
         st.builds("CAST({} AS VARCHAR)".format, number),
         st.builds("CAST({} AS {})".format, inner, st.sampled_from(["CHAR(4)", "VARCHAR(3)", "VARCHAR"])),
@@ -100,7 +104,9 @@ def points(deep):
         return st.sampled_from(POINTS)
     return st.one_of(
         st.sampled_from(POINTS),
-        st.builds("POINT({}, {})".format, st.sampled_from(["s.ra", "10.5", "NULL"]), st.sampled_from(["s.dec", "-5", "NULL"])),
+        st.builds(
+            "POINT({}, {})".format, st.sampled_from(["s.ra", "10.5", "NULL"]), st.sampled_from(["s.dec", "-5", "NULL"])
+        ),
     )
 
 
@@ -154,7 +160,9 @@ source = st.sampled_from([
 
 @st.composite
 def plain(draw):
-    items = ", ".join(f"{item} AS c{number}" for number, item in enumerate(draw(st.lists(value, min_size=1, max_size=3))))
+    items = ", ".join(
+        f"{item} AS c{number}" for number, item in enumerate(draw(st.lists(value, min_size=1, max_size=3)))
+    )
     where = draw(st.one_of(st.just(""), conditions(2).map(" WHERE {}".format)))
     order = draw(st.one_of(st.just(""), numbers(1).map(" ORDER BY ABS({})".format), st.just(" ORDER BY 1 DESC, c0")))
     top = draw(st.sampled_from(["", "TOP 3 ", "DISTINCT "]))
@@ -177,9 +185,13 @@ def grouped(draw):
     )
     arguments = draw(st.lists(numbers(1), min_size=1, max_size=2))
     called = draw(st.sampled_from(["SUM", "AVG", "MIN", "MAX", "COUNT", "stddev", "median", "COUNT(DISTINCT "]))
-    aggregates = ", ".join(f"{called}{'' if '(' in called else '('}{argument}) AS a{number}" for number, argument in enumerate(arguments))
+    aggregates = ", ".join(
+        f"{called}{'' if '(' in called else '('}{argument}) AS a{number}" for number, argument in enumerate(arguments)
+    )
     items = ", ".join(f"{item} AS k{number}" for number, item in enumerate(keys))
-    having = draw(st.sampled_from(["", " HAVING COUNT(*) > 0", " HAVING a0 > 0" if called in {"SUM", "AVG", "COUNT"} else ""]))
+    having = draw(
+        st.sampled_from(["", " HAVING COUNT(*) > 0", " HAVING a0 > 0" if called in {"SUM", "AVG", "COUNT"} else ""])
+    )
     order = draw(st.sampled_from(["", " ORDER BY k0", " ORDER BY a0 DESC", " ORDER BY COUNT(*), 1"]))
     by = ", ".join(draw(st.sampled_from([keys, [f"k{number}" for number in range(len(keys))]])))
     return f"SELECT {items}, {aggregates} FROM {draw(source)} GROUP BY {by}{having}{order}"
@@ -220,16 +232,26 @@ def agree(query, answer):
     except IMPOSSIBLE:
         return
     assert judge.schema.names == answer.schema.names
-    ours, theirs = (sorted(zip(*(column.to_pylist() for column in one.columns), strict=True), key=order) for one in (judge, answer))
+    ours, theirs = (
+        sorted(zip(*(column.to_pylist() for column in one.columns), strict=True), key=order) for one in (judge, answer)
+    )
     assert len(ours) == len(theirs)
     for one, other in zip(ours, theirs, strict=True):
         for a, b in zip(one, other, strict=True):
-            assert a == b or (isinstance(a, float) and b == pytest.approx(a, rel=1e-6, abs=1e-9, nan_ok=True)), (query, one, other)
+            assert a == b or (isinstance(a, float) and b == pytest.approx(a, rel=1e-6, abs=1e-9, nan_ok=True)), (
+                query,
+                one,
+                other,
+            )
 
 
 def order(row):
     """Order rows by what both engines agree about; rows that are alike to five digits, by more of them."""
-    return [(cell is None, isinstance(cell, float) and math.isnan(cell), rounded(cell, digits)) for digits in (5, 9) for cell in row]
+    return [
+        (cell is None, isinstance(cell, float) and math.isnan(cell), rounded(cell, digits))
+        for digits in (5, 9)
+        for cell in row
+    ]
 
 
 def rounded(cell, digits):

@@ -44,7 +44,9 @@ INSTEAD = {
     "in_predicate_value": "( <select_expression> ) | ( <in_value_list> )",
 }  # fmt: skip
 SIGNS = {"LT": "<", "GT": ">", "LE": "<=", "GE": ">=", "NE": "<>", "ALSO_NE": "!=", "BARS": "||"}
-ITEM = re.compile(r"<[^>\n]+>|\"\"\"|\"(?:[^\"\s]|\"\")(?:[^\"\n]|\"\")*\"|'(?:[^']|'')*'|\.\.\.|[\[\]{}|]|[^\s<\[\]{}|]+")
+ITEM = re.compile(
+    r"<[^>\n]+>|\"\"\"|\"(?:[^\"\s]|\"\")(?:[^\"\n]|\"\")*\"|'(?:[^']|'')*'|\.\.\.|[\[\]{}|]|[^\s<\[\]{}|]+"
+)
 
 
 class Grammar:
@@ -54,7 +56,11 @@ class Grammar:
         self.rules = {}
         for name, body in re.findall(r"^ *<([^>\n]+)>\s*::?=((?:(?!\n\s*\n).)*)", text, re.DOTALL | re.MULTILINE):
             self.rules[name] = (
-                body.replace('">="', " >= ").replace('"<="', " <= ").replace('"<>"', " <> ").replace('">"', " > ").replace('"<"', " < ")
+                body.replace('">="', " >= ")
+                .replace('"<="', " <= ")
+                .replace('"<>"', " <> ")
+                .replace('">"', " > ")
+                .replace('"<"', " < ")
             )
         self.rules.update(INSTEAD)
         self.trees = {}
@@ -63,7 +69,10 @@ class Grammar:
 
     def tree(self, name):
         if name not in self.trees:
-            items = [item if len(item) < 3 or item[0] != '"' or name in INSTEAD else item[1:-1] for item in ITEM.findall(self.rules[name])]
+            items = [
+                item if len(item) < 3 or item[0] != '"' or name in INSTEAD else item[1:-1]
+                for item in ITEM.findall(self.rules[name])
+            ]
             self.trees[name], rest = self.alternatives(items)
             assert not rest, (name, rest)
         return self.trees[name]
@@ -179,7 +188,9 @@ def test_sentences_of_the_grammar(grammar):
         assert parse(write(tree)) == tree
         lengths.append(len(sentence))
     assert sum(lengths) > 50_000
-    assert grammar.reached("query_specification") == grammar.said | {"query_specification"}, "the sentences leave out rules"
+    assert grammar.reached("query_specification") == grammar.said | {"query_specification"}, (
+        "the sentences leave out rules"
+    )
 
 
 def test_half_a_sentence_is_refused(grammar):

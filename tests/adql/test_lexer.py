@@ -54,7 +54,15 @@ def test_keywords_in_any_case(word):
 
 @pytest.mark.parametrize(
     ("figures", "value"),
-    [("0", 0), ("007", 7), ("12.", 12.0), (".5", 0.5), ("1e3", 1000.0), ("1.E+2", 100.0), ("9223372036854775808", 2**63)],
+    [
+        ("0", 0),
+        ("007", 7),
+        ("12.", 12.0),
+        (".5", 0.5),
+        ("1e3", 1000.0),
+        ("1.E+2", 100.0),
+        ("9223372036854775808", 2**63),
+    ],
 )
 def test_numbers(figures, value):
     assert number(figures) == value
@@ -66,7 +74,13 @@ def test_every_double_is_read_exactly(value):
     assert number(repr(value)) == value
 
 
-@given(st.lists(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=20), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=20),
+        min_size=1,
+        max_size=4,
+    )
+)
 def test_strings_and_their_neighbours(parts):
     text = " --gap\n ".join("'" + part.replace("'", "''") + "'" for part in parts)
     assert string(text) == "".join(parts)
@@ -116,7 +130,9 @@ def test_shape_agrees_with_the_words(text):
         assert any(piece not in RESERVED and _is_bad(piece) for piece in key)
         return
     words = [value for value in tokens.values if isinstance(value, Literal)]
-    assert [(word.slot, word.value, type(word.value)) for word in words] == [(n, value, type(value)) for n, value in enumerate(values)]
+    assert [(word.slot, word.value, type(word.value)) for word in words] == [
+        (n, value, type(value)) for n, value in enumerate(values)
+    ]
     assert len(key) == len(tokens.tags) - 1
 
 

@@ -17,7 +17,8 @@ TABLE = Table(
     columns=(Column(name="plx", unit="mas"), Column(name="angle", unit="mas"), Column(name="n", type=INT32), Column(name="place", type=POINT)),
 )  # fmt: skip
 ROWS = pa.table(
-    [[2.0], [3.0], pa.array([4], pa.int32()), pa.array([[10.0, 20.0]], pa.list_(pa.float64(), 2))], names=["plx", "angle", "n", "place"]
+    [[2.0], [3.0], pa.array([4], pa.int32()), pa.array([[10.0, 20.0]], pa.list_(pa.float64(), 2))],
+    names=["plx", "angle", "n", "place"],
 )
 
 
@@ -31,13 +32,16 @@ ROWS = pa.table(
 )  # fmt: skip
 def test_a_null_system_is_left_out(shape, system):
     with_system, without = (
-        run(f"SELECT {shape.replace('{}', head)} AS g FROM s.t", [(TABLE, ROWS)])["g"].to_pylist() for head in (f"{system}, ", "")
+        run(f"SELECT {shape.replace('{}', head)} AS g FROM s.t", [(TABLE, ROWS)])["g"].to_pylist()
+        for head in (f"{system}, ", "")
     )
     assert with_system == without
     assert with_system[0]
 
 
-@pytest.mark.parametrize("shape", ["POINT(NULL, 20)", "CIRCLE(NULL, 20, 1)", "CIRCLE(NULL, n, 1)", "POLYGON(NULL, 0, 11, 0, 11, 1)"])
+@pytest.mark.parametrize(
+    "shape", ["POINT(NULL, 20)", "CIRCLE(NULL, 20, 1)", "CIRCLE(NULL, n, 1)", "POLYGON(NULL, 0, 11, 0, 11, 1)"]
+)
 def test_a_null_coordinate_stays_one(shape):
     assert run(f"SELECT {shape} AS g FROM s.t", [(TABLE, ROWS)])["g"].to_pylist() == [None]
 
@@ -58,4 +62,5 @@ def test_units_of_powers_and_none(expression, unit, value):
 
 def test_an_exponent_is_part_of_the_plan():
     bound = bind(parse("SELECT power(plx, -2) AS x FROM s.t WHERE angle > 7"), Tables([TABLE]))
-    assert [bound.slots[slot] for slot in bound.free] == [7]  # the plan may be used again with another 7, but not with another 2
+    # the plan may be used again with another 7, but not with another 2
+    assert [bound.slots[slot] for slot in bound.free] == [7]

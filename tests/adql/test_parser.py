@@ -199,7 +199,9 @@ def test_set_operations_bind_as_the_grammar_says():
     assert body("{} UNION {} EXCEPT {}") == SetOperation("EXCEPT", SetOperation("UNION", one, two), three)
     assert body("{} UNION {} INTERSECT {}") == SetOperation("UNION", one, SetOperation("INTERSECT", two, three))
     assert body("({} UNION {}) INTERSECT {}") == SetOperation("INTERSECT", SetOperation("UNION", one, two), three)
-    assert body("{} EXCEPT ({} EXCEPT ALL {})") == SetOperation("EXCEPT", one, SetOperation("EXCEPT", two, three, all=True))
+    assert body("{} EXCEPT ({} EXCEPT ALL {})") == SetOperation(
+        "EXCEPT", one, SetOperation("EXCEPT", two, three, all=True)
+    )
 
 
 def test_order_belongs_to_the_whole_or_to_the_parenthesis():
@@ -221,7 +223,13 @@ def test_trees_are_equal_whatever_the_layout():
 
 
 @pytest.mark.parametrize(
-    "text", ["SELECT a FROM t WHERE b 'x\x01\ny'", 'SELECT a FROM t u "x\x01\ny"', "SELECT a\x07 FROM t", "SELECT \U000e0041 FROM t"]
+    "text",
+    [
+        "SELECT a FROM t WHERE b 'x\x01\ny'",
+        'SELECT a FROM t u "x\x01\ny"',
+        "SELECT a\x07 FROM t",
+        "SELECT \U000e0041 FROM t",
+    ],
 )
 def test_messages_have_no_control_characters(text):
     with pytest.raises(ParseError) as caught:

@@ -229,7 +229,13 @@ SOUP = st.lists(WORDS, max_size=25).map(" ".join)
 
 @given(SOUP)
 def test_word_soup_gives_a_tree_or_a_parse_error(soup):
-    for text in (soup, f"SELECT {soup}", f"SELECT a FROM {soup}", f"SELECT a FROM t WHERE {soup}", f"SELECT {soup} FROM t"):
+    for text in (
+        soup,
+        f"SELECT {soup}",
+        f"SELECT a FROM {soup}",
+        f"SELECT a FROM t WHERE {soup}",
+        f"SELECT {soup} FROM t",
+    ):
         for version in ("2.1", "2.0"):
             try:
                 tree = parse(text, version)
@@ -263,7 +269,9 @@ def test_damaged_queries(data):
     )
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(len(text), start + 12)))
-    piece = data.draw(st.sampled_from(["", text[start:end] * 2, "(", ")", "'", '"', ",", " AND ", "\u2019", "--", ";", "0x1", "\n"]))
+    piece = data.draw(
+        st.sampled_from(["", text[start:end] * 2, "(", ")", "'", '"', ",", " AND ", "\u2019", "--", ";", "0x1", "\n"])
+    )
     damaged = text[:start] + piece + text[end:]
     try:
         tree = parse(damaged)

@@ -24,10 +24,14 @@ THEIRS = (
 def engine(tmp_path_factory):
     with server() as url:
         sphere(f"postgresql://{url}")
-        opened = postgres.open(tmp_path_factory.mktemp("engine"), memory=256 * 1024**2, threads=1, url=f"postgresql://{url}")
+        opened = postgres.open(
+            tmp_path_factory.mktemp("engine"), memory=256 * 1024**2, threads=1, url=f"postgresql://{url}"
+        )
 
         def run(bound, pairs):
-            execution = opened.prepare(bound).execute(bound.slots, {table.qualified: Memory(rows) for table, rows in pairs}, Limits())
+            execution = opened.prepare(bound).execute(
+                bound.slots, {table.qualified: Memory(rows) for table, rows in pairs}, Limits()
+            )
             return pa.Table.from_batches(execution, schema=execution.schema)
 
         adql_running.ELSEWHERE.append(run)
@@ -62,5 +66,7 @@ for _name in THEIRS:
 def test_nothing_is_not_yet(capsys):
     """Print how much PostgreSQL does not do; ADQL 2.1 requires that it is nothing."""
     with capsys.disabled():
-        print(f"\nengine postgres: {len(NOTYET)} tests of ADQL are notyet{''.join(f'; {name}: {why}' for name, why in NOTYET.items())}")
+        print(
+            f"\nengine postgres: {len(NOTYET)} tests of ADQL are notyet{''.join(f'; {name}: {why}' for name, why in NOTYET.items())}"
+        )
     assert not NOTYET

@@ -55,7 +55,9 @@ def test_tables_that_read_themselves(query, rows):
 
 def test_metadata_of_the_first_part_stands():
     (column,) = bind(
-        parse("WITH RECURSIVE a AS (SELECT id FROM s.t UNION ALL SELECT parent FROM a JOIN s.t USING (id)) SELECT id FROM a"),
+        parse(
+            "WITH RECURSIVE a AS (SELECT id FROM s.t UNION ALL SELECT parent FROM a JOIN s.t USING (id)) SELECT id FROM a"
+        ),
         Tables([TABLE]),
     ).columns
     assert (column.name, str(column.type), column.ucd) == ("id", "int32", "meta.id")
@@ -66,11 +68,26 @@ def test_metadata_of_the_first_part_stands():
     [
         ("WITH RECURSIVE a AS (SELECT id FROM a) SELECT id FROM a", "no table 'a'"),
         ("WITH a AS (SELECT id FROM s.t UNION SELECT id FROM a) SELECT id FROM a", "no table 'a'"),
-        ("WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT id FROM a ORDER BY 1) SELECT id FROM a", "a recursive table has no order"),
-        ("WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT id, id + 1 FROM a) SELECT id FROM a", "UNION joins rows of 1 columns"),
-        ("WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT 'x' FROM a) SELECT id FROM a", "is a number (id) on the left and a string"),
-        ("WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT nothing FROM a) SELECT id FROM a", "no column 'nothing'"),
-        ("WITH RECURSIVE a AS (SELECT id FROM s.t), a AS (SELECT id FROM a UNION SELECT id FROM a) SELECT id FROM a", "names 'a' twice"),
+        (
+            "WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT id FROM a ORDER BY 1) SELECT id FROM a",
+            "a recursive table has no order",
+        ),
+        (
+            "WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT id, id + 1 FROM a) SELECT id FROM a",
+            "UNION joins rows of 1 columns",
+        ),
+        (
+            "WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT 'x' FROM a) SELECT id FROM a",
+            "is a number (id) on the left and a string",
+        ),
+        (
+            "WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT nothing FROM a) SELECT id FROM a",
+            "no column 'nothing'",
+        ),
+        (
+            "WITH RECURSIVE a AS (SELECT id FROM s.t), a AS (SELECT id FROM a UNION SELECT id FROM a) SELECT id FROM a",
+            "names 'a' twice",
+        ),
     ],
 )
 def test_what_is_refused(query, words):

@@ -41,9 +41,14 @@ ANSWERED = {
     "SELECT COUNT(*) AS n, 3 AS x FROM stars WHERE id > 100 GROUP BY x": [],  # no rows, no group
     "SELECT COUNT(*) AS n, 9223372036854775807 AS x FROM stars GROUP BY 2": [(6, 9223372036854775807)],
     "SELECT ivo_string_agg('x', ',' || LOWER(';')) AS t FROM labels": [("x,;x",)],
-    "SELECT id, (SELECT COUNT(l.id) FROM labels AS l WHERE l.id = s.id) AS n FROM stars AS s WHERE id < 3 ORDER BY id": [(1, 1), (2, 0)],
+    "SELECT id, (SELECT COUNT(l.id) FROM labels AS l WHERE l.id = s.id) AS n FROM stars AS s WHERE id < 3 ORDER BY id": [
+        (1, 1),
+        (2, 0),
+    ],
     "SELECT id FROM stars WHERE NULL BETWEEN '2020-01-01' AND seen": [],
-    "SELECT ivo_histogram((SELECT MAX(l.id) FROM labels AS l WHERE l.id = s.id), 0, 4, 2) AS h FROM stars AS s": [([4, 1, 1, 0],)],
+    "SELECT ivo_histogram((SELECT MAX(l.id) FROM labels AS l WHERE l.id = s.id), 0, 4, 2) AS h FROM stars AS s": [
+        ([4, 1, 1, 0],)
+    ],
 }
 
 

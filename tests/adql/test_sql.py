@@ -33,7 +33,8 @@ ANSWERS = [
     ("SELECT TOP 2 id FROM stars ORDER BY id OFFSET 3", [(4,), (5,)]),
     ("SELECT TOP 0 id FROM stars", []),
     ("SELECT id FROM stars WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.3)) ORDER BY id", [(1,), (2,)]),
-    ("SELECT id FROM stars WHERE 0 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.3)) ORDER BY id", [(3,), (4,), (6,)]),  # 5 has no position
+    # 5 has no position
+    ("SELECT id FROM stars WHERE 0 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.3)) ORDER BY id", [(3,), (4,), (6,)]),
     ("SELECT id FROM stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 0.2)) = 1", [(4,)]),  # across 0 h
     ("SELECT id FROM stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(190, 89.9, 0.3)) = 1", [(6,)]),  # across the pole
     ("SELECT COUNT(*) FROM stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(0, 0, 180)) = 1", [(5,)]),
@@ -85,7 +86,9 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(
-    ("query", "expected"), [pair for pair in ANSWERS if pair[1] is not None], ids=[pair[0] for pair in ANSWERS if pair[1] is not None]
+    ("query", "expected"),
+    [pair for pair in ANSWERS if pair[1] is not None],
+    ids=[pair[0] for pair in ANSWERS if pair[1] is not None],
 )
 def test_answer(query, expected):
     assert rows(query) == expected
@@ -94,7 +97,9 @@ def test_answer(query, expected):
 def test_aggregates_of_every_kind():
     import datetime as dt
 
-    (got,) = rows("SELECT COUNT(*), COUNT(rmag), COUNT(DISTINCT name), SUM(flag), AVG(flag), MIN(name), MAX(seen) FROM stars")
+    (got,) = rows(
+        "SELECT COUNT(*), COUNT(rmag), COUNT(DISTINCT name), SUM(flag), AVG(flag), MIN(name), MAX(seen) FROM stars"
+    )
     assert got == (6, 5, 4, 556, pytest.approx(111.2), 'A"b', dt.datetime(2021, 5, 1))
 
 
@@ -154,7 +159,9 @@ def without_slots(node):
     if isinstance(node, Literal):
         return replace(node, slot=-1)
     if hasattr(node, "__dataclass_fields__") and type(node).__module__ == "hven.adql.tree":
-        return replace(node, **{item.name: without_slots(getattr(node, item.name)) for item in fields(node) if item.init})
+        return replace(
+            node, **{item.name: without_slots(getattr(node, item.name)) for item in fields(node) if item.init}
+        )
     return node
 
 

@@ -91,9 +91,9 @@ def values(inner, conditions, queries):
         st.builds(Function, st.sampled_from(["MOD", "POWER", "POINT"]), lists(numeric, 2, 2)),
         st.builds(Function, st.sampled_from(["LOWER", "UPPER"]), lists(STRINGS | COLUMNS, 1, 1)),
     )
-    casts = st.builds(Cast, inner, st.sampled_from(["INTEGER", "DOUBLE PRECISION", "TIMESTAMP", "POLYGON", "CHAR"])) | st.builds(
-        Cast, inner, st.just("VARCHAR"), st.integers(0, 99)
-    )
+    casts = st.builds(
+        Cast, inner, st.sampled_from(["INTEGER", "DOUBLE PRECISION", "TIMESTAMP", "POLYGON", "CHAR"])
+    ) | st.builds(Cast, inner, st.just("VARCHAR"), st.integers(0, 99))
     cases = st.builds(Case, st.none(), lists(st.tuples(conditions, inner)), st.none() | inner) | st.builds(
         Case, inner, lists(st.tuples(inner, inner)), st.none() | inner
     )
@@ -127,9 +127,13 @@ def frames(draw):
 
 def windows(inner):
     """Windows, and names of them; the WINDOW clause may have any."""
-    called = st.builds(Function, st.sampled_from(["RANK", "IVO_F"]), lists(inner, 0, 2)) | st.just(Function("COUNT", star=True))
+    called = st.builds(Function, st.sampled_from(["RANK", "IVO_F"]), lists(inner, 0, 2)) | st.just(
+        Function("COUNT", star=True)
+    )
     orders = lists(st.builds(OrderItem, inner, st.booleans()), 0, 2)
-    return st.builds(Window, called, lists(inner, 0, 2), orders, st.none() | frames()) | st.builds(Window, called, name=IDENTS)
+    return st.builds(Window, called, lists(inner, 0, 2), orders, st.none() | frames()) | st.builds(
+        Window, called, name=IDENTS
+    )
 
 
 def named_windows(inner):
@@ -145,7 +149,10 @@ def predicates(inner, queries):
             st.builds(Compare, st.sampled_from(["=", "<>", "<", ">", "<=", ">="]), inner, inner),
             st.builds(Between, inner, inner, inner, st.booleans()),
             st.builds(
-                In, inner, lists(inner).filter(lambda choices: not (len(choices) == 1 and isinstance(choices[0], Subquery))), st.booleans()
+                In,
+                inner,
+                lists(inner).filter(lambda choices: not (len(choices) == 1 and isinstance(choices[0], Subquery))),
+                st.booleans(),
             ),
             st.builds(In, inner, st.builds(Subquery, queries), st.booleans()),
             st.builds(Like, text, text, st.booleans(), st.booleans()),
@@ -157,7 +164,9 @@ def predicates(inner, queries):
 
 def conditions_of(simple):
     return st.recursive(
-        simple, lambda part: st.builds(And, lists(part, 2)) | st.builds(Or, lists(part, 2)) | st.builds(Not, part), max_leaves=4
+        simple,
+        lambda part: st.builds(And, lists(part, 2)) | st.builds(Or, lists(part, 2)) | st.builds(Not, part),
+        max_leaves=4,
     )
 
 
@@ -179,10 +188,15 @@ def joins(left, conditions):
             return Join(first, second, kind_word)
         if how == "natural":
             return Join(first, second, kind_word, natural=True)
-        return Join(first, second, kind_word, using=how) if isinstance(how, tuple) else Join(first, second, kind_word, on=how)
+        return (
+            Join(first, second, kind_word, using=how)
+            if isinstance(how, tuple)
+            else Join(first, second, kind_word, on=how)
+        )
 
     how = st.tuples(
-        st.sampled_from(["INNER", "LEFT", "RIGHT", "FULL", "CROSS"]), st.sampled_from(["natural", "free"]) | lists(IDENTS) | conditions
+        st.sampled_from(["INNER", "LEFT", "RIGHT", "FULL", "CROSS"]),
+        st.sampled_from(["natural", "free"]) | lists(IDENTS) | conditions,
     )
     return st.builds(make, left, left, how)
 
@@ -219,7 +233,9 @@ def queries_over(inner, conditions, queries, ctes=st.just(())):  # noqa: B008 - 
 
 LEAVES = short(LITERALS | COLUMNS)
 SMALL = short(st.builds(Query, st.builds(Select, items(LEAVES), TABLES)))
-VALUES = short(st.recursive(LEAVES, lambda inner: values(inner, conditions_of(predicates(inner, SMALL)), SMALL), max_leaves=6))
+VALUES = short(
+    st.recursive(LEAVES, lambda inner: values(inner, conditions_of(predicates(inner, SMALL)), SMALL), max_leaves=6)
+)
 CONDITIONS = short(conditions_of(predicates(VALUES, SMALL)))
 SUBQUERIES = short(queries_over(LEAVES, conditions_of(predicates(LEAVES, SMALL)), SMALL))
 CTES = st.lists(st.builds(CommonTable, IDENTS, SUBQUERIES), max_size=2).map(tuple)
@@ -276,7 +292,9 @@ def test_literals_come_back_with_their_type(literal):
         (Join(TableRef((Ident("a"),)), TableRef((Ident("b"),)), "CROSS"), "a CROSS JOIN b"),
         (Select((SelectItem(Literal(1)),)), "SELECT 1"),
         (
-            SetOperation("UNION", Select((Star(),), TableRef((Ident("t"),))), Select((Star(),), TableRef((Ident("u"),)))),
+            SetOperation(
+                "UNION", Select((Star(),), TableRef((Ident("t"),))), Select((Star(),), TableRef((Ident("u"),)))
+            ),
             "SELECT * FROM t UNION SELECT * FROM u",
         ),
     ],
@@ -298,7 +316,14 @@ def test_what_has_no_text():
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("main", "main"), ("TAP_SCHEMA", "TAP_SCHEMA"), ("size", '"size"'), ("2mass", '"2mass"'), ('a"b', '"a""b"'), ("naïve", '"naïve"')],
+    [
+        ("main", "main"),
+        ("TAP_SCHEMA", "TAP_SCHEMA"),
+        ("size", '"size"'),
+        ("2mass", '"2mass"'),
+        ('a"b', '"a""b"'),
+        ("naïve", '"naïve"'),
+    ],
 )
 def test_quote(name, text):
     assert quote(name) == text

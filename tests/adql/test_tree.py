@@ -9,7 +9,20 @@ import pytest
 
 from adql_queries import query
 from hven.adql import parse
-from hven.adql.tree import Binary, ColumnRef, Expr, Ident, Literal, Node, Query, Select, TableRef, children, transform, walk
+from hven.adql.tree import (
+    Binary,
+    ColumnRef,
+    Expr,
+    Ident,
+    Literal,
+    Node,
+    Query,
+    Select,
+    TableRef,
+    children,
+    transform,
+    walk,
+)
 from hven.model.errors import HvenError
 from made_tables import TABLES
 
@@ -58,7 +71,10 @@ def test_a_chain_of_thousands_is_not_descended_into():
         tree = Binary("+", tree, Literal(1))
     assert sum(1 for _ in walk(tree)) == 10_001
     assert transform(tree, lambda node: node) is tree
-    assert next(walk(transform(tree, lambda node: ColumnRef(Ident("b")) if isinstance(node, ColumnRef) else node))).op == "+"
+    assert (
+        next(walk(transform(tree, lambda node: ColumnRef(Ident("b")) if isinstance(node, ColumnRef) else node))).op
+        == "+"
+    )
 
 
 @pytest.mark.parametrize("but", [Query, Select])

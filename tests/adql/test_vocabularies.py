@@ -22,7 +22,15 @@ from hven.model.types import FLOAT64, STRING
 from shared import MORE, shared
 
 ONE = Tables([Table(schema="s", name="one", columns=())])
-NAMES = ["product-type", "datalink/core", "object-type", "refframe", "timescale", "messenger", "voresource/relationship_type"]
+NAMES = [
+    "product-type",
+    "datalink/core",
+    "object-type",
+    "refframe",
+    "timescale",
+    "messenger",
+    "voresource/relationship_type",
+]
 
 
 def above(rows: dict[str, dict[str, str]], term: str) -> set[str]:
@@ -37,7 +45,9 @@ def above(rows: dict[str, dict[str, str]], term: str) -> set[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_terms_match_as_the_vocabulary_says(name):
     """Every term against every one: a term matches those that are above it, and itself."""
-    with shared(f"standards/vocab/{name.replace('/', '-').replace('datalink-core', 'datalink-core')}.csv").open() as lines:
+    with shared(
+        f"standards/vocab/{name.replace('/', '-').replace('datalink-core', 'datalink-core')}.csv"
+    ).open() as lines:
         rows = {row["term"]: row for row in csv.DictReader(lines)}
     assert set(vocabularies()[name]) == set(rows)
     wider = {term: above(rows, term) for term in rows}
@@ -48,18 +58,29 @@ def test_terms_match_as_the_vocabulary_says(name):
 def test_it_matches_columns():
     words = ["image", "#spectral-cube", "cube", "spectrum", "Image", "", None]
     table = Table(schema="s", name="t", columns=(Column(name="p", type=STRING),))
-    got = run("SELECT gavo_vocmatch('product-type', 'spatially-resolved-dataset', p) AS m FROM s.t", [(table, pa.table({"p": words}))])
+    got = run(
+        "SELECT gavo_vocmatch('product-type', 'spatially-resolved-dataset', p) AS m FROM s.t",
+        [(table, pa.table({"p": words}))],
+    )
     assert got.column("m").to_pylist() == [1, 1, 1, 0, 0, 0, None]
-    kept = run("SELECT p FROM s.t WHERE 1 = gavo_vocmatch('product-type', '#cube', p)", [(table, pa.table({"p": words}))])
+    kept = run(
+        "SELECT p FROM s.t WHERE 1 = gavo_vocmatch('product-type', '#cube', p)", [(table, pa.table({"p": words}))]
+    )
     assert kept.column("p").to_pylist() == ["#spectral-cube", "cube"]
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        ("gavo_vocmatch('product-typ', 'image', 'a')", "no vocabulary 'product-typ' here; did you mean 'product-type'?"),
+        (
+            "gavo_vocmatch('product-typ', 'image', 'a')",
+            "no vocabulary 'product-typ' here; did you mean 'product-type'?",
+        ),
         ("gavo_vocmatch('uat', 'moons', 'a')", "of others write the terms: x IN ('a', 'b')"),
-        ("gavo_vocmatch('product-type', 'imag', 'a')", "no term 'imag' in the vocabulary product-type; did you mean 'image'?"),
+        (
+            "gavo_vocmatch('product-type', 'imag', 'a')",
+            "no term 'imag' in the vocabulary product-type; did you mean 'image'?",
+        ),
         ("gavo_vocmatch('product-type', 'qqq', 'a')", "it has spatially-resolved-dataset, image"),
         ("gavo_vocmatch('product-type', 'a' || 'b', 'a')", "argument 2 (term) must be written as a literal"),
         ("gavo_vocmatch('product-type', 'image', 5)", "argument 3 (matchagainst) must be a string"),
@@ -88,7 +109,9 @@ def test_pixels_are_those_of_q3c():
     lon, lat, pixels = (np.array(column) for column in zip(*Q3C, strict=True))
     np.testing.assert_array_equal(q3c.index(lon, lat), pixels)
     table = Table(schema="s", name="t", columns=(Column(name="a", type=FLOAT64), Column(name="b", type=FLOAT64)))
-    got = run("SELECT gavo_ipix(a, b) AS p FROM s.t", [(table, pa.table({"a": lon.astype(float), "b": lat.astype(float)}))])
+    got = run(
+        "SELECT gavo_ipix(a, b) AS p FROM s.t", [(table, pa.table({"a": lon.astype(float), "b": lat.astype(float)}))]
+    )
     assert got.column("p").to_pylist() == pixels.tolist()
     assert value("gavo_ipix(10, NULL)") is None
     assert value("gavo_ipix(10, 20)") == 2061494256435992038
@@ -102,5 +125,9 @@ def test_pixels_are_near_their_positions(lon, lat):
     face, rest = divmod(pixel, 1 << 60)
     x, y = (sum((rest >> (2 * bit + odd) & 1) << bit for bit in range(30)) / 2**29 - 1 + 2**-30 for odd in (0, 1))
     place = {0: (-y, x, 1), 1: (1, x, y), 2: (-x, 1, y), 3: (-1, -x, y), 4: (x, -1, y), 5: (y, x, -1)}[face]
-    true = (np.cos(np.radians(lat)) * np.cos(np.radians(lon)), np.cos(np.radians(lat)) * np.sin(np.radians(lon)), np.sin(np.radians(lat)))
+    true = (
+        np.cos(np.radians(lat)) * np.cos(np.radians(lon)),
+        np.cos(np.radians(lat)) * np.sin(np.radians(lon)),
+        np.sin(np.radians(lat)),
+    )
     assert np.linalg.norm(np.array(place) / np.linalg.norm(place) - true) < 3e-9

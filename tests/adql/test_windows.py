@@ -20,7 +20,11 @@ from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
 from shared import MORE, ROOT
 
-COLUMNS = (Column(name="id", type=INT64, required=True), Column(name="g", type=STRING), Column(name="x", type=INT32, unit="mag"))
+COLUMNS = (
+    Column(name="id", type=INT64, required=True),
+    Column(name="g", type=STRING),
+    Column(name="x", type=INT32, unit="mag"),
+)
 TABLE = Table(schema="s", name="t", columns=COLUMNS)
 rows_of = st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.none() | st.integers(-5, 5)), max_size=25)
 
@@ -142,7 +146,9 @@ def test_named_windows_serve_order_by_and_groups():
 
 def test_what_is_known_of_them():
     columns = bind(
-        parse("SELECT LAG(id) OVER (ORDER BY id), MAX(x) OVER () AS most, COUNT(*) OVER (), RANK() OVER (ORDER BY x) FROM s.t"),
+        parse(
+            "SELECT LAG(id) OVER (ORDER BY id), MAX(x) OVER () AS most, COUNT(*) OVER (), RANK() OVER (ORDER BY x) FROM s.t"
+        ),
         Tables([TABLE]),
     ).columns
     assert [(item.name, str(item.type), item.unit) for item in columns] == [
@@ -171,8 +177,14 @@ def test_what_is_known_of_them():
             "RANK looks at the whole partition and takes no frame; leave RANGE .. out",
         ),
         ("SELECT SUM(x) OVER (GROUPS 1 PRECEDING) FROM s.t", "nothing says which are; add ORDER BY"),
-        ("SELECT SUM(x) OVER (ORDER BY g RANGE 1 PRECEDING) FROM s.t", "RANGE with distances needs one number to order by"),
-        ("SELECT SUM(x) OVER (ORDER BY x, id RANGE 1 PRECEDING) FROM s.t", "RANGE with distances needs one number to order by"),
+        (
+            "SELECT SUM(x) OVER (ORDER BY g RANGE 1 PRECEDING) FROM s.t",
+            "RANGE with distances needs one number to order by",
+        ),
+        (
+            "SELECT SUM(x) OVER (ORDER BY x, id RANGE 1 PRECEDING) FROM s.t",
+            "RANGE with distances needs one number to order by",
+        ),
         ("SELECT SUM(x) OVER v FROM s.t WINDOW w AS (ORDER BY x)", "no window 'v'"),
         ("SELECT SUM(x) OVER ww FROM s.t WINDOW w AS (ORDER BY x)", "no window 'ww'; did you mean 'w'?"),
         ("SELECT SUM(x) OVER w FROM s.t", "write WINDOW w AS (..) behind FROM"),

@@ -73,7 +73,9 @@ def test_no_query_tells_of_the_other_half(site, half, name):
     found = ask(site, QUERIES[name])
     expected = [row for batch in run(QUERIES[name], site=half).batches() for row in batch.to_pylist()]
     if "ORDER" not in QUERIES[name]:
-        found, expected = (sorted(rows, key=lambda row: sorted((k, str(v)) for k, v in row.items())) for rows in (found, expected))
+        found, expected = (
+            sorted(rows, key=lambda row: sorted((k, str(v)) for k, v in row.items())) for rows in (found, expected)
+        )
     assert found == expected
     assert all(row["n"] % 2 == 0 for row in found if "n" in row)
 

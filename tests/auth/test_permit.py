@@ -32,7 +32,19 @@ from hven.adql.tree import (
 from hven.model.errors import ServiceError
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN, FLOAT64, INT64
-from hven.site.auth._permit import ANONYMOUS, DEFAULT, OWNER, PUBLIC, Access, Reader, permit, row_filters, scope_of, spell, visible
+from hven.site.auth._permit import (
+    ANONYMOUS,
+    DEFAULT,
+    OWNER,
+    PUBLIC,
+    Access,
+    Reader,
+    permit,
+    row_filters,
+    scope_of,
+    spell,
+    visible,
+)
 from hven.testing.policies import HalfHidden, half_hidden
 
 N, X = Column(name="n", type=INT64), Column(name="x", type=FLOAT64)
@@ -88,22 +100,36 @@ SOURCES = st.recursive(
     st.sampled_from([STARS, PLAIN]).map(ref),
     lambda inner: st.one_of(
         st.builds(
-            lambda a, b, kind: Join(a, b, kind=kind, on=CONDITION), inner, inner, st.sampled_from(["INNER", "LEFT", "FULL", "CROSS"])
+            lambda a, b, kind: Join(a, b, kind=kind, on=CONDITION),
+            inner,
+            inner,
+            st.sampled_from(["INNER", "LEFT", "FULL", "CROSS"]),
         ),
         inner.map(lambda source: Derived(query(source), Ident("d"))),
         inner.map(lambda source: Derived(Query(SetOperation("UNION", query(source).body, query(source))), Ident("u"))),
-        st.builds(lambda a, b: Derived(query(a, where=Or((Not(Exists(query(b))), CONDITION))), Ident("e")), inner, inner),
         st.builds(
-            lambda a, b: Derived(query(a, where=And((In(ColumnRef(Ident("x")), Subquery(query(b))), CONDITION))), Ident("i")), inner, inner
+            lambda a, b: Derived(query(a, where=Or((Not(Exists(query(b))), CONDITION))), Ident("e")), inner, inner
         ),
         st.builds(
             lambda a, b: Derived(
-                query(a, having=Compare("=", Subquery(query(b)), Literal(2)), group_by=(ColumnRef(Ident("x")),)), Ident("h")
+                query(a, where=And((In(ColumnRef(Ident("x")), Subquery(query(b))), CONDITION))), Ident("i")
             ),
             inner,
             inner,
         ),
-        st.builds(lambda a, b: Derived(Query(query(a).body, ctes=(CommonTable(Ident("w"), query(b)),)), Ident("c")), inner, inner),
+        st.builds(
+            lambda a, b: Derived(
+                query(a, having=Compare("=", Subquery(query(b)), Literal(2)), group_by=(ColumnRef(Ident("x")),)),
+                Ident("h"),
+            ),
+            inner,
+            inner,
+        ),
+        st.builds(
+            lambda a, b: Derived(Query(query(a).body, ctes=(CommonTable(Ident("w"), query(b)),)), Ident("c")),
+            inner,
+            inner,
+        ),
     ),
     max_leaves=8,
 )
@@ -181,7 +207,9 @@ def test_scopes_are_the_same_in_every_process():
         "print(scope_of({'a.b': Compare('=', ColumnRef(Ident('x')), Literal(1), meta=Meta(BOOLEAN, origins=frozenset('abcdefgh')))}, []).key)"
     )
     keys = {
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
+        ).stdout
         for seed in "123"
     }
     assert len(keys) == 1

@@ -108,13 +108,19 @@ def test_a_file_that_is_not_there_or_not_ours(site: Path) -> None:
 def test_a_file_that_ends_too_early(site: Path) -> None:
     path = site / "collections/stars/stars.yaml"
     path.write_text(DESCRIPTOR.replace("stars.csv", "stars.csv.gz"))
-    whole = gzip.compress(("id,ra,dec,mag\n" + "".join(f"{n},{n % 360},{n % 90},{n * 7919 % 1000}\n" for n in range(20000))).encode())
+    whole = gzip.compress(
+        ("id,ra,dec,mag\n" + "".join(f"{n},{n % 360},{n % 90},{n * 7919 % 1000}\n" for n in range(20000))).encode()
+    )
     (path.parent / "stars.csv.gz").write_bytes(whole[: len(whole) // 2])
     refused(site, "stars.csv.gz is damaged or cut short")
 
 
 def test_an_error_of_type_deep_in_a_file_is_named_by_row_and_kept_aside(site: Path) -> None:
-    rewrite(site, "id,ra,dec,mag\n" + "".join(f"{n},{n % 360},{n % 90},{'n/a!' if n == 123_456 else n % 20}\n" for n in range(1, 150_001)))
+    rewrite(
+        site,
+        "id,ra,dec,mag\n"
+        + "".join(f"{n},{n % 360},{n % 90},{'n/a!' if n == 123_456 else n % 20}\n" for n in range(1, 150_001)),
+    )
     told = hven("ingest", "stars", "--site", site).stdout
     assert "stars.main: 149,999 rows (1 rejected of 150,000 read)" in told
     assert "stars.csv row 123,456: mag = n/a!" in told
@@ -144,7 +150,9 @@ def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
         database.executescript("CREATE TABLE one (a); CREATE TABLE two (b);")
     (tmp_path / "half.sqlite").write_bytes((tmp_path / "two.sqlite").read_bytes()[:3000])
     (tmp_path / "half.csv.gz").write_bytes(gzip.compress(GOOD.encode() * 100)[:60])
-    (tmp_path / "half.xml").write_text('<?xml version="1.0"?><VOTABLE><RESOURCE><TABLE><FIELD name="a" datatype="int"/>')
+    (tmp_path / "half.xml").write_text(
+        '<?xml version="1.0"?><VOTABLE><RESOURCE><TABLE><FIELD name="a" datatype="int"/>'
+    )
     (tmp_path / "empty.csv").touch()
     (tmp_path / "what").write_bytes(b"\1\2\3\0\0")
     for words, code, said in [
@@ -227,7 +235,13 @@ def test_yaml_that_silently_means_something_else(site: Path, written: str, said:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(b"\xff\xfet\0", "UTF-16"), (b"title: \xe9", "UTF-8"), (b"title: a\0b", "NUL byte"), (b"", "empty"), (b"- 1", "map")],
+    [
+        (b"\xff\xfet\0", "UTF-16"),
+        (b"title: \xe9", "UTF-8"),
+        (b"title: a\0b", "NUL byte"),
+        (b"", "empty"),
+        (b"- 1", "map"),
+    ],
 )
 def test_descriptors_that_are_no_text(site: Path, text: bytes, said: str) -> None:
     (site / "collections/stars/stars.yaml").write_bytes(text)
@@ -287,7 +301,10 @@ def test_a_disk_that_is_full(site: Path, tmp_path: Path) -> None:
             timeout=60,
             check=False,
         )
-    assert (done.returncode, done.stderr) == (3, "hven: the answer cannot be written: no space left on device; make room\n")
+    assert (done.returncode, done.stderr) == (
+        3,
+        "hven: the answer cannot be written: no space left on device; make room\n",
+    )
 
 
 SLOW = """\
@@ -305,7 +322,9 @@ def rows():
 """
 
 
-def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hven.app._cli.publish.PATIENCE", 0.0)
     home = site / "collections/stars"
     (home / "slow.py").write_text(SLOW)
@@ -314,7 +333,9 @@ def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(
         "{kind: python, file: slow.py, function: rows, columns: {id: int32, ra: float64, dec: float64, mag: float32}}",
     )
     (home / "stars.yaml").write_text(descriptor)
-    first = subprocess.Popen([*HVEN, "ingest", "stars", "--site", str(site)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        [*HVEN, "ingest", "stars", "--site", str(site)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         end = time.monotonic() + 120
         while not (home / "begun").exists():
@@ -348,7 +369,8 @@ def test_ctrl_c_publishes_nothing(site: Path) -> None:
             "{kind: python, file: slow.py, function: rows, columns: {id: int32, ra: float64, dec: float64, mag: float32}}",
         )
     )
-    command = ["env", "--default-signal=INT", *HVEN, "ingest", "stars", "--site", str(site)]  # a shell has its background ignore it
+    # a shell has its background ignore it
+    command = ["env", "--default-signal=INT", *HVEN, "ingest", "stars", "--site", str(site)]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (home / "begun").exists():
         assert running.poll() is None

@@ -60,12 +60,21 @@ def ask(server: Server, query: str | bytes) -> tuple[int, dict[str, str], bytes]
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("SELECT " + "(" * 10_000 + "1" + ")" * 10_000 + " AS a FROM stars.main", r"line 1, column \d+: nested too deeply"),
-        ("SELECT id FROM stars.main WHERE " + "NOT " * 50_000 + "id = 1", r"line 1, column \d+: nested too deeply|line 1, column"),
+        (
+            "SELECT " + "(" * 10_000 + "1" + ")" * 10_000 + " AS a FROM stars.main",
+            r"line 1, column \d+: nested too deeply",
+        ),
+        (
+            "SELECT id FROM stars.main WHERE " + "NOT " * 50_000 + "id = 1",
+            r"line 1, column \d+: nested too deeply|line 1, column",
+        ),
         ("SELECT id FROM stars.main WHERE name = \u2018s1\u2019", r"line 1, column 40: a typographic quote"),
         ("SELECT id FROM stars.main WHERE name = “s1”", r"line 1, column 40: a typographic double quote"),
         ("SELECT id\0 FROM stars.main", r"line 1, column 10: the text has a NUL"),
-        ("SELECT\n\nid, nmae FROM stars.main", r"line 3, column 5: no column 'nmae' in stars.main; did you mean 'name'\?"),
+        (
+            "SELECT\n\nid, nmae FROM stars.main",
+            r"line 3, column 5: no column 'nmae' in stars.main; did you mean 'name'\?",
+        ),
         ("SELECT id FROM stars.main WHERE name = 's1", r"line 1, column 40: "),
         ("SELECT id FROM stars.main -- ok\n; DROP TABLE stars.main", r"line 2, column (1|3): "),
         ("DROP TABLE stars.main", r"line 1, column 1: .*SELECT"),
@@ -92,7 +101,9 @@ def test_a_query_that_is_wrong_is_told_where(server: Server, query: str, said: s
 
 
 def test_a_query_of_more_than_a_megabyte_is_refused(server: Server) -> None:
-    assert "limit is 1,000,000" in told(ask(server, "SELECT id FROM stars.main WHERE id = 1" + " OR id = 2" * 100_000), 413)
+    assert "limit is 1,000,000" in told(
+        ask(server, "SELECT id FROM stars.main WHERE id = 1" + " OR id = 2" * 100_000), 413
+    )
 
 
 def test_an_address_without_end_is_refused_without_harm(server: Server) -> None:
@@ -107,7 +118,18 @@ def test_bytes_that_are_no_utf8_are_named(server: Server) -> None:
 
 @pytest.mark.parametrize(
     "hostile",
-    ["'; DROP TABLE stars.main; --", "\\'; --", "''", "%' OR '1'='1", "\\x27", "$1", "{}", "s1\n--", "s1\0", "' UNION SELECT 1 --"],
+    [
+        "'; DROP TABLE stars.main; --",
+        "\\'; --",
+        "''",
+        "%' OR '1'='1",
+        "\\x27",
+        "$1",
+        "{}",
+        "s1\n--",
+        "s1\0",
+        "' UNION SELECT 1 --",
+    ],
 )
 def test_strings_stay_strings(server: Server, hostile: str) -> None:
     escaped = hostile.replace("'", "''")

@@ -67,8 +67,11 @@ def browser(request: pytest.FixtureRequest, web_port: int) -> Browser:
 
         stack = ExitStack()
         playwright = stack.enter_context(sync_playwright())
-        rules = f"--host-resolver-rules=MAP localhost:21012 127.0.0.1:{web_port}"  # pages ask localhost:21012, and find our hub
-        made = playwright.chromium.launch(executable_path=chromium_program(), args=["--no-sandbox", rules], timeout=120_000)
+        # pages ask localhost:21012, and find our hub
+        rules = f"--host-resolver-rules=MAP localhost:21012 127.0.0.1:{web_port}"
+        made = playwright.chromium.launch(
+            executable_path=chromium_program(), args=["--no-sandbox", rules], timeout=120_000
+        )
         for undo in (made.close, _running.clear):
             stack.callback(undo)
         _running.append(made)
@@ -92,7 +95,9 @@ def tab(browser: Browser, server: Server, company: None) -> Iterator[Tab]:
 
 @pytest.fixture
 def phone(browser: Browser, server: Server, company: None) -> Iterator[Tab]:
-    yield from opened(browser, server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, device_scale_factor=2)
+    yield from opened(
+        browser, server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, device_scale_factor=2
+    )
 
 
 @pytest.fixture

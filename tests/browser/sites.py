@@ -218,7 +218,10 @@ def cubes(directory: Path, random: np.random.Generator) -> None:
             "solar_longitude": round((330.2 + 1.51 * number) % 360, 4),
         }
         about |= {"data_quality": int(random.integers(0, 4)), "martian_year": 26 + (330.2 + 1.51 * number > 360)}
-        assets = {kind: {**told, "href": told["href"].replace(pattern["id"], name)} for kind, told in pattern["assets"].items()}
+        assets = {
+            kind: {**told, "href": told["href"].replace(pattern["id"], name)}
+            for kind, told in pattern["assets"].items()
+        }
         items.append({**pattern, "id": name, "bbox": box, "properties": about, "assets": assets})
     for item in items:
         place = directory / "data" / "omega_data_cubes" / item["id"]
@@ -235,12 +238,18 @@ def header() -> fits.Header:
 
 def images(directory: Path, random: np.random.Generator) -> None:
     """Two days in ten channels, every 12 minutes: 2,400 images with some sixty keywords of a real header of AIA."""
-    left_out = re.compile(r"AI.*|ROI_.*|AG.*|AS.*|ISP.*|SIMPLE|BITPIX|NAXIS.*|COMMENT|HISTORY|DATE-OBS|WAVELNTH|EXPTIME|T_OBS|OSCN.*|.*-.*")
+    left_out = re.compile(
+        r"AI.*|ROI_.*|AG.*|AS.*|ISP.*|SIMPLE|BITPIX|NAXIS.*|COMMENT|HISTORY|DATE-OBS|WAVELNTH|EXPTIME|T_OBS|OSCN.*|.*-.*"
+    )
     cards = {card.keyword: card.value for card in header().cards if not left_out.fullmatch(card.keyword)}
     kinds = {str: "string", int: "int64", float: "float64"}
-    columns = [KEYWORD.format(name=f'"{key.lower()}"', kind=kinds[type(value)], keyword=key) for key, value in cards.items()]
+    columns = [
+        KEYWORD.format(name=f'"{key.lower()}"', kind=kinds[type(value)], keyword=key) for key, value in cards.items()
+    ]
     (directory / "aia.yaml").write_text(AIA + "".join(columns))
-    rows: list[list[object]] = [["name", "date_obs", "wavelnth", "exptime", "file_url", "remark", *(key.lower() for key in cards)]]
+    rows: list[list[object]] = [
+        ["name", "date_obs", "wavelnth", "exptime", "file_url", "remark", *(key.lower() for key in cards)]
+    ]
     for slot in range(2 * 24 * 5):
         for at, line in enumerate(CHANNELS):
             when = datetime(2014, 9, 10, 0, 0, 1 + at) + timedelta(minutes=12 * slot)
@@ -270,12 +279,25 @@ def records(directory: Path, random: np.random.Generator) -> None:
     """3,000 records of four missions, as uneven as real ones."""
     (directory / "records.yaml").write_text(RECORDS)
     rows: list[list[object]] = [["id", "mission", "instrument", "data_set", "size"]]
-    holdings = {"SOHO": ("EIT", "LASCO", "CDS"), "SDO": ("AIA", "HMI"), "STEREO": ("EUVI-A", "EUVI-B"), "Solar Orbiter": ("EUI", "SPICE")}
+    holdings = {
+        "SOHO": ("EIT", "LASCO", "CDS"),
+        "SDO": ("AIA", "HMI"),
+        "STEREO": ("EUVI-A", "EUVI-B"),
+        "Solar Orbiter": ("EUI", "SPICE"),
+    }
     missions = list(holdings)
     for number in range(3000):
         mission = missions[int(random.choice(4, p=[0.5, 0.3, 0.15, 0.05]))]
         instrument = holdings[mission][int(random.integers(len(holdings[mission])))]
-        rows.append([number, mission, instrument, f"{instrument} level {int(random.integers(1, 3))}", int(random.integers(100, 9000))])
+        rows.append(
+            [
+                number,
+                mission,
+                instrument,
+                f"{instrument} level {int(random.integers(1, 3))}",
+                int(random.integers(100, 9000)),
+            ]
+        )
     written(directory / "records.csv", rows)
 
 
@@ -292,7 +314,10 @@ def hostile(directory: Path, random: np.random.Generator) -> None:
     ]
     place = {name: random.uniform(0, 3, len(cells)) for name in ("ra", "dec")}
     columns = {"id": pa.array(range(len(cells)), pa.int32()), **place, "kind": cells, "page": cells, "picture": cells}
-    pq.write_table(pa.table({**columns, "big": [None, "<b>", "<i>" + "x" * 10_000_000, None, None, None]}), directory / "evil.parquet")
+    pq.write_table(
+        pa.table({**columns, "big": [None, "<b>", "<i>" + "x" * 10_000_000, None, None, None]}),
+        directory / "evil.parquet",
+    )
 
 
 def stars(directory: Path, random: np.random.Generator) -> None:
@@ -305,5 +330,7 @@ def stars(directory: Path, random: np.random.Generator) -> None:
         kind = "OBAFGKM"[int(made.integers(7))] + str(int(made.integers(10)))
         name = json.dumps(f"Star <{star}> & co")[1:-1] if star % 7 == 0 else ""
         seen = f"15{made.integers(72, 99)}-{made.integers(1, 13):02d}-{made.integers(1, 29):02d}T12:00:00"
-        lines.append(f"{star},{name},{lon:.6f},{lat:.6f},{made.normal(8, 2):.2f},{kind},{seen},https://example.org/star/{star}")
+        lines.append(
+            f"{star},{name},{lon:.6f},{lat:.6f},{made.normal(8, 2):.2f},{kind},{seen},https://example.org/star/{star}"
+        )
     (directory / "stars.csv").write_text("\n".join(lines) + "\n")

@@ -114,11 +114,18 @@ def opened(browser: Browser, server: Server, **options: Any) -> Iterator[Tab]:
 
     def asked(request: Any) -> None:
         address = urlsplit(request.url)
-        if address.scheme in {"http", "https", "ws", "wss"} and address.netloc != home and address.netloc not in tab.allowed:
+        if (
+            address.scheme in {"http", "https", "ws", "wss"}
+            and address.netloc != home
+            and address.netloc not in tab.allowed
+        ):
             tab.foreign.append(request.url)
 
     page.on("request", asked)
-    page.on("console", lambda message: tab.errors.append(f"{message.type}: {message.text}") if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: tab.errors.append(f"{message.type}: {message.text}") if message.type == "error" else None,
+    )
     page.on("pageerror", lambda error: tab.errors.append(str(error)))
     yield tab
     context.close()

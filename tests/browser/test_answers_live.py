@@ -48,7 +48,10 @@ def test_many_rows_are_a_density_of_all_of_them(tab: Tab) -> None:
     page = asked(tab, "SELECT c1min, c2min FROM hfc1ar.epn_core", _plot="c1min;c2min")
     page.wait_for_selector(".plot .told:has-text('as a density')")
     assert page.inner_text("[data-answer] .count b") == "1,000"
-    assert int("".join(letter for letter in page.inner_text(".plot .told").split(" rows")[0] if letter.isdigit())) > 100_000
+    assert (
+        int("".join(letter for letter in page.inner_text(".plot .told").split(" rows")[0] if letter.isdigit()))
+        > 100_000
+    )
 
 
 def test_every_way_out_of_an_answer(tab: Tab) -> None:

@@ -36,7 +36,9 @@ def test_the_page_of_a_collection_uses_its_width(tab: Tab) -> None:
     assert abs(left["y"] - right["y"]) < 40
     assert right["x"] > left["x"] + left["width"]
     for table in (".columns", "table.rows"):
-        assert page.eval_on_selector(table, "one => one.offsetWidth <= one.parentElement.clientWidth + 1"), f"nothing of {table} is cut"
+        assert page.eval_on_selector(table, "one => one.offsetWidth <= one.parentElement.clientWidth + 1"), (
+            f"nothing of {table} is cut"
+        )
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.eval_on_selector(".columns", "one => one.offsetWidth <= one.parentElement.clientWidth + 1")
@@ -75,7 +77,9 @@ def test_the_last_row_does_not_touch_the_edge(tab: Tab) -> None:
 def test_a_few_rows_take_no_more_room_than_they_need(tab: Tab) -> None:
     page = tab.go("/collections/stars/main?star=1..5&_cols=star,vmag")
     page.wait_for_selector(f"{GRID} >> nth=4")
-    page.wait_for_function("() => { const box = document.querySelector('.grid'); return box.scrollHeight <= box.clientHeight; }")
+    page.wait_for_function(
+        "() => { const box = document.querySelector('.grid'); return box.scrollHeight <= box.clientHeight; }"
+    )
     room = page.evaluate(
         "document.querySelector('.grid').getBoundingClientRect().bottom - document.querySelector('tr[data-at=\"4\"]').getBoundingClientRect().bottom"
     )

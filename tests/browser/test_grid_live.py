@@ -118,7 +118,8 @@ def test_who_scrolls_while_rows_are_published_sees_one_state_and_then_is_told(ta
             route.fulfill(json={**told, "lost": False, "state": state or ("second" if swept else "first")})
 
     tab.page.route("**/rows?*", answered)
-    tab.page.route("**/place?*", lambda route: route.fulfill(json={"key": "", "place": 2_037}))  # some rows were added before it
+    # some rows were added before it
+    tab.page.route("**/place?*", lambda route: route.fulfill(json={"key": "", "place": 2_037}))
     page = tab.go("/collections/stars/main?_sort=star")
     page.wait_for_selector(GRID)
     page.evaluate("document.querySelector('.virtual').scrollTop = 2000 * 28")

@@ -148,7 +148,9 @@ def test_a_job_sent_twice_is_one_and_back_leads_back(tab: Tab) -> None:
     page.wait_for_selector("h2 .phase[data-phase=COMPLETED]")
     assert page.url == first
     listed = tab.go("/jobs")
-    assert listed.locator("tr:has-text('aia.images'), li:has-text('aia.images')").count() == 1, "a query that is sent twice is one job"
+    assert listed.locator("tr:has-text('aia.images'), li:has-text('aia.images')").count() == 1, (
+        "a query that is sent twice is one job"
+    )
 
 
 def test_back_and_forward_bring_conditions_rows_and_the_form_back(tab: Tab) -> None:
@@ -169,7 +171,8 @@ def test_back_and_forward_bring_conditions_rows_and_the_form_back(tab: Tab) -> N
     page.wait_for_function("() => document.querySelector('input[name=vmag]').value === ''")
     page.go_forward()
     page.wait_for_selector(f"[data-count] b:text-is('{found}')")
-    page.wait_for_function("() => document.querySelector('input[name=vmag]').value.startsWith('9')")  # the field is told by its own answer
+    # the field is told by its own answer
+    page.wait_for_function("() => document.querySelector('input[name=vmag]').value.startsWith('9')")
 
 
 def test_a_job_whose_time_is_over_says_so(tab: Tab) -> None:

@@ -160,7 +160,10 @@ def test_real_cubes_have_their_own_previews(tab: Tab) -> None:
     page.wait_for_selector(".detail .pictures img[src$='/0006_4_256x256.png']")
     page.wait_for_selector(".detail dd:has-text('NADIR')")
     link = page.locator(".detail dd a[href$='/cubes_L2/0006_4.nc']")
-    assert link.get_attribute("href") == "http://psup.ias.u-psud.fr/sitools/datastorage/user/storage/omegacubes/cubes_L2/0006_4.nc"
+    assert (
+        link.get_attribute("href")
+        == "http://psup.ias.u-psud.fr/sitools/datastorage/user/storage/omegacubes/cubes_L2/0006_4.nc"
+    )
 
 
 # --- (b) SDO -----------------------------------------------------------------------------------------------------
@@ -185,9 +188,9 @@ def images(tab: Tab) -> None:
         "() => [...document.querySelectorAll('.choice')].some((one) => one.querySelector('.what')?.textContent === '171' && one.querySelector('.n')?.textContent === '24')"
     )
     counts = {one.split()[0]: one.split()[-1] for one in facet.all_inner_texts()}
-    assert {line: counts.get(line) for line in ("94", "131", "171", "193", "211", "304", "335", "1600", "1700")} == dict.fromkeys(
-        ("94", "131", "171", "193", "211", "304", "335", "1600", "1700"), "24"
-    )
+    assert {
+        line: counts.get(line) for line in ("94", "131", "171", "193", "211", "304", "335", "1600", "1700")
+    } == dict.fromkeys(("94", "131", "171", "193", "211", "304", "335", "1600", "1700"), "24")
     page.locator(GRID).nth(3).locator("td").nth(2).click()
     page.wait_for_selector(".detail dt:has-text('crpix1')")
     assert '<b>flat</b> & "dark" done' in page.inner_text(".detail dl"), "what a cell says is text"
@@ -200,7 +203,11 @@ def images(tab: Tab) -> None:
     said, real = dict(cards), header()
     for keyword in ("TELESCOP", "RSUN_OBS", "CDELT1", "CRPIX1", "CTYPE1", "CAMERA", "LVL_NUM"):
         value = said[keyword]
-        assert value == real[keyword] if isinstance(real[keyword], str) else float(value) == pytest.approx(real[keyword], rel=1e-8)
+        assert (
+            value == real[keyword]
+            if isinstance(real[keyword], str)
+            else float(value) == pytest.approx(real[keyword], rel=1e-8)
+        )
     tab.shot("journey-sdo-keywords-phone" if narrow(tab) else "journey-sdo-keywords")
     assert tab.axe() == []
     page.keyboard.press("Escape")
@@ -291,7 +298,9 @@ def queried(tab: Tab, topcat: Topcat) -> None:
     page.wait_for_selector("[data-samp] select")
     page.click("[data-samp] >> text=The table")
     page.wait_for_selector("[data-samp] p:has-text('Sent')")
-    sent = parse_single_table(io.BytesIO(urllib.request.urlopen(topcat.wait("table.load.votable")["url"]).read())).to_table()
+    sent = parse_single_table(
+        io.BytesIO(urllib.request.urlopen(topcat.wait("table.load.votable")["url"]).read())
+    ).to_table()
     assert len(sent) >= found.count() > 20
     assert min(sent["redshift"]) > 0.5
     assert "mass" in sent.colnames
@@ -402,9 +411,7 @@ def tabbed(page: Page, selector: str, most: int = 120) -> None:
     """Press the Tab key until the focus is where it should be; it is always seen."""
     for _ in range(most):
         page.keyboard.press("Tab")
-        reached = (
-            "selector => { const one = document.activeElement; return one?.matches(selector) ? one.getBoundingClientRect().width : null; }"
-        )
+        reached = "selector => { const one = document.activeElement; return one?.matches(selector) ? one.getBoundingClientRect().width : null; }"
         width = page.evaluate(reached, selector)
         if width is not None:
             assert width > 0

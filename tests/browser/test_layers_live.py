@@ -43,7 +43,9 @@ def test_layers_of_the_sky(tab: Tab) -> None:
     page.uncheck(TICK.format("Coverage"))
     page.wait_for_function("() => !window.hven.aladin.getOverlays().some((one) => one.type === 'moc')")
     page.locator(CLEAR.format("Rows")).fill("30")
-    page.wait_for_function("() => window.hven.aladin.getOverlays().find((one) => one.name === 'rows').color.includes('0.3')")
+    page.wait_for_function(
+        "() => window.hven.aladin.getOverlays().find((one) => one.name === 'rows').color.includes('0.3')"
+    )
     page.uncheck(TICK.format("Rows"))
     page.wait_for_function("() => !window.hven.aladin.getOverlays().find((one) => one.name === 'rows').isShowing")
     assert page.is_disabled(CLEAR.format("Rows"))
@@ -56,7 +58,9 @@ def test_a_survey_that_does_not_come_leaves_the_drawn_sky(tab: Tab) -> None:
 
     def surveyed(route: Any) -> None:
         answer = route.fetch()
-        body = answer.text().replace("data-sky=", f'data-surveys="{tab.base}/assets/nothing {tab.base}/assets/sky" data-sky=', 1)
+        body = answer.text().replace(
+            "data-sky=", f'data-surveys="{tab.base}/assets/nothing {tab.base}/assets/sky" data-sky=', 1
+        )
         route.fulfill(response=answer, body=body)
 
     page.route("**/collections/stars/main?_map=*", surveyed)
@@ -84,7 +88,10 @@ def press(page: Any, lon: float, lat: float) -> None:
 
 def boxes(page: Any, path: str) -> list[dict[str, Any]]:
     found: dict[str, Any] = page.evaluate("(path) => fetch(path).then((answer) => answer.json())", path)
-    return [{"key": key, "box": [float(one) for one in shape.split()]} for key, shape in zip(found["keys"], found["shapes"], strict=True)]
+    return [
+        {"key": key, "box": [float(one) for one in shape.split()]}
+        for key, shape in zip(found["keys"], found["shapes"], strict=True)
+    ]
 
 
 def test_all_rows_under_a_point_of_mars(tab: Tab) -> None:
@@ -96,7 +103,8 @@ def test_all_rows_under_a_point_of_mars(tab: Tab) -> None:
         return [
             one["key"]
             for one in every
-            if one["box"][1] < lat < one["box"][3] and 0 < (lon - one["box"][0]) % 360 < (one["box"][2] - one["box"][0]) % 360
+            if one["box"][1] < lat < one["box"][3]
+            and 0 < (lon - one["box"][0]) % 360 < (one["box"][2] - one["box"][0]) % 360
         ]
 
     lon, lat = next(

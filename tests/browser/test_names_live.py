@@ -86,8 +86,12 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     image.header["COMMENT"] = "<b>flat</b> & dark"
     file = io.BytesIO()
     image.writeto(file)
-    rows = ["number,ut,west,south", *(f"{at},2004-01-{14 + at % 10},{at % 80 * 4.4 + 1:.1f},{at // 80 * 30 - 80}" for at in range(400))]
-    waves = [f"{at}.fits,{at / 3!r},{at % 40:03d}" for at in range(80)]  # two of each: values of their own would be names, and no choices
+    rows = [
+        "number,ut,west,south",
+        *(f"{at},2004-01-{14 + at % 10},{at % 80 * 4.4 + 1:.1f},{at // 80 * 30 - 80}" for at in range(400)),
+    ]
+    # two of each: values of their own would be names, and no choices
+    waves = [f"{at}.fits,{at / 3!r},{at % 40:03d}" for at in range(80)]
     for name, text, files in (
         ("omega", OMEGA, {"omega.csv": "\n".join(rows)}),
         ("places", PLACES, {"places.csv": "\n".join(["feature,body,name,lat,lon,diameter", *FEATURES])}),
@@ -129,7 +133,9 @@ def test_a_place_of_a_body_is_completed_and_searched(there: Tab) -> None:
     page.fill("input[name=_near]", "Olympus Mons")
     page.wait_for_selector("[data-chips] a[data-name=_near]:has-text('Olympus Mons')")
     assert asked(page)["_near"] == ["Olympus Mons,5.2 deg"], "what is chosen brings its size"
-    page.wait_for_function("(all) => Number(document.querySelector('[data-count] b').textContent.replace(/\\D/g, '')) < all", arg=every)
+    page.wait_for_function(
+        "(all) => Number(document.querySelector('[data-count] b').textContent.replace(/\\D/g, '')) < all", arg=every
+    )
     assert page.inner_text("[data-found]") == "226.2, 18.65"
     assert page.locator(".fault").count() == 0
     page.fill("input[name=_near]", "Nowhere Planitia")
@@ -161,7 +167,9 @@ def test_a_rows_header_is_that_of_its_file(there: Tab) -> None:
     keyword = page.locator("dialog.header tr:has(th:text-is('EXPTIME')) td")
     assert keyword.all_inner_texts() == ["2.9", "s", "length of the exposure"]
     assert page.locator("dialog.header tr:has(th:text-is('COMMENT')) td").first.inner_text() == "<b>flat</b> & dark"
-    assert page.locator("dialog.header tr:has(th:text-is('exposure')) td").first.inner_text() == "0.3333333333333333", "all of its digits"
+    assert page.locator("dialog.header tr:has(th:text-is('exposure')) td").first.inner_text() == "0.3333333333333333", (
+        "all of its digits"
+    )
     page.fill("dialog.header input[type=search]", "exposure")
     page.wait_for_selector("dialog.header th:text-is('COMMENT')", state="detached")
     assert page.locator("dialog.header tbody tr").count() == 2

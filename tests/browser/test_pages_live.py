@@ -47,4 +47,6 @@ def test_lines_can_be_copied(tab: Tab) -> None:
     button = page.locator(".copyable button").first
     button.click()
     wanted = page.locator(".copyable code").first.inner_text().strip()
-    page.wait_for_function("wanted => navigator.clipboard.readText().then((text) => text.trim() === wanted)", arg=wanted)
+    page.wait_for_function(
+        "wanted => navigator.clipboard.readText().then((text) => text.trim() === wanted)", arg=wanted
+    )

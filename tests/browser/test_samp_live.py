@@ -34,7 +34,8 @@ def test_a_table_arrives_with_its_rows_and_both_point_at_them(tab: Tab, consent:
     assert tall < 60, "beside a program with a long name the words stand in one line"
     page.click("text=The table")
     sent = topcat.wait("table.load.votable")
-    page.wait_for_selector("[data-samp] p:has-text('Sent to Topcat of the test')")  # only now the page knows that we have it
+    # only now the page knows that we have it
+    page.wait_for_selector("[data-samp] p:has-text('Sent to Topcat of the test')")
     body = urllib.request.urlopen(sent["url"]).read()
     table = parse_single_table(io.BytesIO(body)).to_table()
     page.wait_for_selector("[data-count] b:not(:has-text('~'))")  # until it is counted it may be an estimate
@@ -58,7 +59,10 @@ def test_a_table_arrives_with_its_rows_and_both_point_at_them(tab: Tab, consent:
     assert stars[int(topcat.wait("table.highlight.row")["row"])] == key
     page.wait_for_selector(".detail dt")
 
-    message = {"samp.mtype": "table.highlight.row", "samp.params": {"table-id": sent["table-id"], "url": sent["url"], "row": "7"}}
+    message = {
+        "samp.mtype": "table.highlight.row",
+        "samp.params": {"table-id": sent["table-id"], "url": sent["url"], "row": "7"},
+    }
     topcat.client.notify_all(message)
     page.wait_for_selector(f".detail h2:text-is('{stars[7]}')")
     assert "_row=" in page.url
@@ -76,7 +80,9 @@ def test_a_table_arrives_with_its_rows_and_both_point_at_them(tab: Tab, consent:
     assert abs(float(place["ra"]) - row["ra"]) < 1e-4
     assert abs(float(place["dec"]) - row["dec"]) < 1e-4
     row = table[11]
-    topcat.client.notify_all({"samp.mtype": "coord.pointAt.sky", "samp.params": {"ra": str(row["ra"]), "dec": str(row["dec"])}})
+    topcat.client.notify_all(
+        {"samp.mtype": "coord.pointAt.sky", "samp.params": {"ra": str(row["ra"]), "dec": str(row["dec"])}}
+    )
     page.wait_for_selector(f".detail h2:text-is('{row['star']}')")
     page.click("text=The image of this row")
     assert topcat.wait("image.load.fits")["url"] == f"https://example.org/star/{row['star']}"

@@ -83,7 +83,8 @@ def test_values_are_completed_and_looked_for(tab: Tab) -> None:
     drawn = "[data-facet=sp_type]:not([data-before]) .choice"  # drawn anew, and what is looked for has come again
     page.wait_for_selector(f"{drawn}:has(.what:text-is('M3')) input:checked")
     page.wait_for_function(
-        "drawn => [...document.querySelectorAll(`${drawn} .what`)].every((one) => one.textContent.startsWith('M'))", arg=drawn
+        "drawn => [...document.querySelectorAll(`${drawn} .what`)].every((one) => one.textContent.startsWith('M'))",
+        arg=drawn,
     )
     page.locator(f"{drawn}:not(:has(input:checked))").first.click()
     page.wait_for_function("() => new URLSearchParams(location.search).get('sp_type').split(',').length === 2")

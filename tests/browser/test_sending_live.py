@@ -201,7 +201,9 @@ def secure(tmp_path: Path) -> Iterator[str]:
         one.join(30)
 
 
-def test_a_page_that_came_by_https_speaks_to_the_hub(browser: Browser, secure: str, consent: Consent, topcat: Topcat) -> None:
+def test_a_page_that_came_by_https_speaks_to_the_hub(
+    browser: Browser, secure: str, consent: Consent, topcat: Topcat
+) -> None:
     context = browser.new_context(ignore_https_errors=True)
     context.set_default_timeout(60_000)
     page = context.new_page()

@@ -56,11 +56,15 @@ def test_scripts_and_lines_of_what_the_address_says(tab: Tab, tmp_path: Path) ->
     page.wait_for_selector("[data-files]:has-text('4 files')")
     (tmp_path / "get.sh").write_text(taken(page, "text=Script for wget"))
     subprocess.run(["sh", "-n", tmp_path / "get.sh"], check=True)
-    assert taken(page, "text=List of links").splitlines() == [f"https://example.org/star/{star}" for star in (3, 4, 5, 6)]
+    assert taken(page, "text=List of links").splitlines() == [
+        f"https://example.org/star/{star}" for star in (3, 4, 5, 6)
+    ]
     menu(page, "Copy as")
     page.wait_for_selector("[data-lines] h3:text-is('curl')")
     code = page.locator("[data-lines] h3:text-is('curl') + div code").inner_text()
-    done = subprocess.run(["sh", "-c", code.replace("-o answer.vot", "-s")], capture_output=True, check=True, timeout=120)
+    done = subprocess.run(
+        ["sh", "-c", code.replace("-o answer.vot", "-s")], capture_output=True, check=True, timeout=120
+    )
     assert b"</VOTABLE>" in done.stdout
     tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.click("[data-lines] h3:text-is('ADQL') + div button")
@@ -157,7 +161,14 @@ def test_the_drawer_turns_rows_and_pictures_by_keys_and_shows_the_header(tab: Ta
         told = json.loads(answer.body())
         for number, href in enumerate(pictures):
             told["columns"].append(
-                {**told["columns"][1], "name": f"p{number}", "label": f"p{number}", "unit": "", "kind": "picture", "numeric": False}
+                {
+                    **told["columns"][1],
+                    "name": f"p{number}",
+                    "label": f"p{number}",
+                    "unit": "",
+                    "kind": "picture",
+                    "numeric": False,
+                }
             )
             told["row"].append({"text": f"picture {number}", "href": href, "picture": True})
         route.fulfill(response=answer, body=json.dumps(told))
@@ -183,7 +194,9 @@ def test_the_drawer_turns_rows_and_pictures_by_keys_and_shows_the_header(tab: Ta
     assert "_row=%5B7%5D" in page.url
     page.click(".detail button:text-is('Header')")
     page.wait_for_selector("dialog tbody tr")
-    cards = {line[0]: line[1:] for line in (row.split("\t") for row in page.locator("dialog tbody tr").all_inner_texts())}
+    cards = {
+        line[0]: line[1:] for line in (row.split("\t") for row in page.locator("dialog tbody tr").all_inner_texts())
+    }
     assert cards["name"][0] == "Star <7> & co"
     assert cards["vmag"][1:] == ["mag", "Magnitude in V"]
     page.fill("dialog input", "vmag")
@@ -216,7 +229,8 @@ def test_pictures_stand_in_the_grid_where_the_site_may_show_them(tab: Tab) -> No
 
 def test_a_phone_has_it_too_and_french(phone: Tab) -> None:
     page = phone.go("/collections/stars/main?lang=fr")
-    page.locator(".menu > summary:text-is('Télécharger')").scroll_into_view_if_needed()  # panes begin when they are in sight
+    # panes begin when they are in sight
+    page.locator(".menu > summary:text-is('Télécharger')").scroll_into_view_if_needed()
     page.wait_for_selector("table.live tr[data-key]")
     page.click(".menu > summary:text-is('Télécharger')")
     page.wait_for_selector("text=En tâche")

@@ -70,7 +70,10 @@ def test_faults_are_told_with_their_place(site):
     assert "line 1, column 18: no parameter tiem; did you mean time" in wrong.stderr
     assert "give a query in ADQL, or parameters" in hven("--site", site, "query", code=2).stderr
     assert "belong to --epn" in hven("--site", site, "query", "SELECT 1", "--unknown", code=2).stderr
-    assert "no table omega.cubes" in hven("--site", site, "query", "--epn", "time=2004", "--table", "omega.cubes", code=1).stderr
+    assert (
+        "no table omega.cubes"
+        in hven("--site", site, "query", "--epn", "time=2004", "--table", "omega.cubes", code=1).stderr
+    )
 
 
 def test_over_a_service_elsewhere(site, tmp_path):
@@ -80,7 +83,17 @@ def test_over_a_service_elsewhere(site, tmp_path):
         assert uids(done.stdout) == "ab"
         assert (
             "cut at 1 rows"
-            in hven("query", "--url", url, "SELECT granule_uid FROM omega.epn_core", "--maxrec", "1", "-f", "csv", cwd=tmp_path).stderr
+            in hven(
+                "query",
+                "--url",
+                url,
+                "SELECT granule_uid FROM omega.epn_core",
+                "--maxrec",
+                "1",
+                "-f",
+                "csv",
+                cwd=tmp_path,
+            ).stderr
         )
         wrong = hven("query", "--url", url, "SELECT nothing FROM omega.epn_core", cwd=tmp_path, code=1)
         assert "nothing" in wrong.stderr
@@ -94,7 +107,11 @@ def test_an_answer_says_as_much_as_the_services_own(site, tmp_path):
     text, file = "SELECT granule_uid, time_min, time_max FROM omega.epn_core", tmp_path / "answer.vot"
 
     def said(document):
-        keep = [item for item in re.findall(r"<(?:INFO|TIMESYS|GROUP|FIELDref|FIELD)[^>]*>", document) if "data_service" not in item]
+        keep = [
+            item
+            for item in re.findall(r"<(?:INFO|TIMESYS|GROUP|FIELDref|FIELD)[^>]*>", document)
+            if "data_service" not in item
+        ]
         return sorted(item for item in keep if not re.search('name="(server_|request_|standardID|service_)', item))
 
     with serving(site) as server:

@@ -115,9 +115,16 @@ def test_the_same_rows_and_words(origin: Server, copy: Path) -> None:
         here, there = ours.current().resources["stars"], theirs.current().resources["stars"]
         for name in ("title", "description", "licence", "citation"):
             assert getattr(here, name) == getattr(there, name)
-        assert [(one.name, one.orcid, one.email) for one in here.creators] == [("Tycho Brahe", "0000-0001-2345-6789", None)]
+        assert [(one.name, one.orcid, one.email) for one in here.creators] == [
+            ("Tycho Brahe", "0000-0001-2345-6789", None)
+        ]
         table, other = (site.current().published["stars.main"].table for site in (ours, theirs))
-        assert (table.primary, table.position, table.enums, table.frames) == (other.primary, other.position, other.enums, other.frames)
+        assert (table.primary, table.position, table.enums, table.frames) == (
+            other.primary,
+            other.position,
+            other.enums,
+            other.frames,
+        )
         assert table.groups == other.groups
         assert [one for one in other.keys if one.id == "twin"] == list(table.keys)
         record = ours.store.current()[1]["stars.main"]
@@ -167,7 +174,9 @@ def test_a_mirror_says_that_it_is_one(origin: Server, copy: Path) -> None:
         page = server.send("GET", "/collections/stars", headers={"Accept": "text/html"})[2].decode()
         assert f'A mirror of <a href="{origin.url}">' in page
         assert json.loads(server.get("/collections/stars.json")[2])["mirror_of"] == [origin.url]
-        assert f"reference_url: {origin.url}/collections/stars" in server.get("/collections/stars/descriptor")[2].decode()
+        assert (
+            f"reference_url: {origin.url}/collections/stars" in server.get("/collections/stars/descriptor")[2].decode()
+        )
     assert json.loads(origin.get("/collections/stars.json")[2])["mirror_of"] == []
 
 
@@ -227,7 +236,13 @@ def test_what_is_told_is_copied_and_not_run() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a: [", "collection: others\ntables: {}", "collection: stars\ntables: {main: 3}", "a: &a [1]\nb: [*a, *a]\ncollection: stars"],
+    [
+        "",
+        "a: [",
+        "collection: others\ntables: {}",
+        "collection: stars\ntables: {main: 3}",
+        "a: &a [1]\nb: [*a, *a]\ncollection: stars",
+    ],
 )
 def test_what_is_no_descriptor(text: str) -> None:
     with pytest.raises(SourceError):

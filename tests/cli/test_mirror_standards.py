@@ -140,7 +140,9 @@ def test_it_is_what_the_origin_is(origin: Server, copy: Path) -> None:
     # one column reads a hidden one: there it has values, here it has none
     columns = [
         name
-        for (name,) in rows(copy, "SELECT column_name FROM tap_schema.columns WHERE table_name = 'ivoa.obscore' ORDER BY column_index")
+        for (name,) in rows(
+            copy, "SELECT column_name FROM tap_schema.columns WHERE table_name = 'ivoa.obscore' ORDER BY column_index"
+        )
         if name != "o_ucd"
     ]
     query = f"SELECT {', '.join(columns)} FROM ivoa.obscore ORDER BY obs_publisher_did"
@@ -148,7 +150,9 @@ def test_it_is_what_the_origin_is(origin: Server, copy: Path) -> None:
     assert len(observed) == 240
     assert rows(copy, query) == observed
     assert "betrayed" not in str(rows(copy, "SELECT * FROM ivoa.obscore"))
-    assert rows(copy, "SELECT TOP 1 em_min, em_max FROM ivoa.obscore WHERE obs_id = 'im000'")[0] == pytest.approx([5e-7, 1e-6], rel=1e-12)
+    assert rows(copy, "SELECT TOP 1 em_min, em_max FROM ivoa.obscore WHERE obs_id = 'im000'")[0] == pytest.approx(
+        [5e-7, 1e-6], rel=1e-12
+    )
     hven("check", "--site", copy)
 
 
@@ -171,7 +175,11 @@ def test_what_computes_is_told_where_everybody_could_compute_it(origin: Server, 
     said = yaml.safe_load(text)
     assert [one["title"] for one in said["examples"]] == ["Bright ones", "All observations"]
     main = said["tables"]["main"]
-    assert main["flags"] == {"column": "quality", "given": True, "by": {"band": "CASE WHEN wave < 600 THEN 'blue' ELSE 'red' END"}}
+    assert main["flags"] == {
+        "column": "quality",
+        "given": True,
+        "by": {"band": "CASE WHEN wave < 600 THEN 'blue' ELSE 'red' END"},
+    }
     assert main["rules"] == {"faint": {"flag": 0, "message": "too faint"}, "odd": {"flag": 3}}
     assert main["indexes"] == [["wave", "mag"]]
     assert said["tables"].keys() == {"main", "bright", "few"}
@@ -209,7 +217,9 @@ def told(**beside: Any) -> str:
         "columns": {"id": {"type": "string"}, "n": {"type": "float64"}, "q": {"type": "int32"}},
         **beside.pop("main", {}),
     }
-    return yaml.safe_dump({"collection": "stars", "title": "Stars", "tables": {"main": main, **beside.pop("tables", {})}, **beside})
+    return yaml.safe_dump(
+        {"collection": "stars", "title": "Stars", "tables": {"main": main, **beside.pop("tables", {})}, **beside}
+    )
 
 
 WHOLE = {"calib_level": "2", "obs_collection": "'x'", "obs_id": "id", "obs_publisher_did": "'ivo://x/y?' || id"}
@@ -232,7 +242,13 @@ WHOLE = {"calib_level": "2", "obs_collection": "'x'", "obs_id": "id", "obs_publi
 def test_observations_are_computed_of_the_copied_columns_alone(text: str, name: str) -> None:
     left: list[str] = []
     given = told(
-        main={"obscore": {"map": {**WHOLE, "t_min": "n", name: text}, "set": {"o_ucd": "x"}, "text": {"access_url": "{site.url}"}}}
+        main={
+            "obscore": {
+                "map": {**WHOLE, "t_min": "n", name: text},
+                "set": {"o_ucd": "x"},
+                "text": {"access_url": "{site.url}"},
+            }
+        }
     )
     made = yaml.safe_load(mirroring.mirrored(given, "https://other.example", "stars", every=None, left=left))
     assert made["tables"]["main"]["obscore"] == {

@@ -96,7 +96,10 @@ def test_what_is_printed_can_be_typed(tmp_path: Path) -> None:
     assert "hven --site 'my site' check stars && hven --site 'my site' ingest stars" in told
     assert "stars.csv is read from where it is, and `hven backup` does not take it" in told
     commands = told.rpartition("then: ")[2].replace("hven", " ".join(HVEN))
-    assert subprocess.run(commands, shell=True, cwd=tmp_path, timeout=300, check=False, capture_output=True).returncode == 0
+    assert (
+        subprocess.run(commands, shell=True, cwd=tmp_path, timeout=300, check=False, capture_output=True).returncode
+        == 0
+    )
 
 
 def test_a_file_within_the_site_goes_into_its_backups_and_nothing_is_said(site: Path) -> None:
@@ -287,7 +290,9 @@ def test_ingest_status_history_rollback_remove(site: Path) -> None:
     assert count() == "2"
     hven("rollback", "stars", history["snapshots"][2]["snapshot"], "--site", site)
     assert count() == "3"
-    assert hven("rollback", "stars.main", history["snapshots"][0]["snapshot"], "--site", site).stdout.startswith("stars.main is now at")
+    assert hven("rollback", "stars.main", history["snapshots"][0]["snapshot"], "--site", site).stdout.startswith(
+        "stars.main is now at"
+    )
     assert count() == "4"
     assert "nosuchsnapshot" in hven("rollback", "stars", "nosuchsnapshot", "--site", site, code=1).stderr
 
@@ -340,7 +345,12 @@ def test_a_file_is_written_in_the_format_of_its_ending(made: Path, tmp_path: Pat
 
 
 def test_the_format_can_be_said(made: Path, tmp_path: Path) -> None:
-    assert hven("query", QUERY, "-f", "csv", cwd=made).stdout.splitlines() == ["name,vmag", "Sirius,-1.44", "Vega,0.03", "Rigel,0.18"]
+    assert hven("query", QUERY, "-f", "csv", cwd=made).stdout.splitlines() == [
+        "name,vmag",
+        "Sirius,-1.44",
+        "Vega,0.03",
+        "Rigel,0.18",
+    ]
     assert "<TABLEDATA>" in hven("query", QUERY, "-f", "votable/td", cwd=made).stdout
     assert "known: votable" in hven("query", QUERY, "-f", "xls", cwd=made, code=1).stderr
     assert (
@@ -404,7 +414,9 @@ def test_private_tables_are_the_owners(site: Path) -> None:
 
 
 def test_explain_says_the_road(made: Path) -> None:
-    told = hven("explain", "SELECT name FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(101, -16, 1))", cwd=made).stdout
+    told = hven(
+        "explain", "SELECT name FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(101, -16, 1))", cwd=made
+    ).stdout
     assert "stars.main" in told
     assert "line 1, column 17" in hven("explain", "SELECT name FROM", cwd=made, code=1).stderr
 
@@ -441,7 +453,11 @@ def test_an_ingest_loads_neither_syncs_nor_what_runs_jobs():
 
 
 def test_only_the_verb_that_is_called_is_loaded():
-    words = [sys.executable, "-c", "import sys, hven.app._cli as c; c.main(['--help']); c.main(['init', '-h']); print(sorted(sys.modules))"]
+    words = [
+        sys.executable,
+        "-c",
+        "import sys, hven.app._cli as c; c.main(['--help']); c.main(['init', '-h']); print(sorted(sys.modules))",
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "hven.site" not in done.stdout.splitlines()[-1]
     assert "hven.app._cli.init" in done.stdout.splitlines()[-1]

@@ -59,14 +59,20 @@ def _airmass(tmp_path: Path) -> Iterator[None]:
 class TestFunction(plugged.tests("airmass")):  # type: ignore[misc]
     def test_programs_and_people_find_it(self, tmp_path: Path) -> None:
         with FaceContract().served(tmp_path / "site") as ask:
-            found = ask("/tap/sync", {"LANG": "ADQL", "QUERY": "SELECT id, airmass(dec) AS x FROM tiny.stars", "RESPONSEFORMAT": "csv"})
+            found = ask(
+                "/tap/sync",
+                {"LANG": "ADQL", "QUERY": "SELECT id, airmass(dec) AS x FROM tiny.stars", "RESPONSEFORMAT": "csv"},
+            )
             assert found.text.splitlines()[1] == "a,2.654187612151475"
             told = ask("/tap/capabilities").text
             assert "<form>airmass(altitude DOUBLE PRECISION) -&gt; DOUBLE PRECISION</form>" in told
             assert told.index("<form>airmass(") > told.index("<form>median(")  # our own first
             words = {lang: ask("/adql/words", {"lang": lang}).json()["functions"][-1] for lang in ("en", "fr")}
             assert [word["description"].split()[0] for word in words.values()] == ["Relative", "Masse"]
-            assert "did you mean 'AIRMASS'?" in ask("/tap/sync", {"LANG": "ADQL", "QUERY": "SELECT airmas(dec) AS x FROM tiny.stars"}).text
+            assert (
+                "did you mean 'AIRMASS'?"
+                in ask("/tap/sync", {"LANG": "ADQL", "QUERY": "SELECT airmas(dec) AS x FROM tiny.stars"}).text
+            )
         assert "| `airmass(altitude)` | DOUBLE |" in functions.reference()
 
     def test_its_name_must_be_new(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +128,15 @@ class TestFileSource(plugged.tests("labels")):  # type: ignore[misc]
         (tmp_path / "d.lbl.gz").write_bytes(gzip.compress(b"PRODUCT_ID = d\nEND\n"))
         refused: list[Reject] = []
         module = plugins.load("sources", self.kind)
-        source = module.open(module.Options(**options | {"files": "*.lbl*"}), Context(directory=tmp_path, reject=refused.append))
+        source = module.open(
+            module.Options(**options | {"files": "*.lbl*"}), Context(directory=tmp_path, reject=refused.append)
+        )
         found = self.table(source, ["PRODUCT_ID", "file.name", ROW])
-        assert found.to_pydict() == {"PRODUCT_ID": ["a", "b", "d"], "file.name": ["a.lbl", "b.lbl", "d.lbl.gz"], ROW: [1, 1, 1]}
+        assert found.to_pydict() == {
+            "PRODUCT_ID": ["a", "b", "d"],
+            "file.name": ["a.lbl", "b.lbl", "d.lbl.gz"],
+            ROW: [1, 1, 1],
+        }
         assert [(one.file, one.reason) for one in refused] == [("c.lbl", "the label has no END")]
         assert [pin.sha256 is not None for pin in source.pins()] == [True] * 4
 
@@ -138,7 +150,9 @@ def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
     with plugged.installed("counts", tmp_path / "site-packages"), FaceContract().served(tmp_path / "site") as ask:
         here = "/collections/tiny/stars"
         searched = ask(here, {"mag": "1..1.5", "_cols": "id"}).text
-        assert re.search(rf'<ul data-panes><li><a href="[^"]*{here}/panes/counts\?mag=1\.\.1\.5&amp;_cols=id">Magnitudes<', searched)
+        assert re.search(
+            rf'<ul data-panes><li><a href="[^"]*{here}/panes/counts\?mag=1\.\.1\.5&amp;_cols=id">Magnitudes<', searched
+        )
         given = {"mag": "1..1.5", "_cols": "id", "_sort": "-mag", "_all": "1"}
         told = ask(f"{here}/panes/counts.json", given).json()
         assert told["rows"] == [{"mag": 1.0, "stars": 1}]  # of what was found, whatever columns are shown
@@ -189,7 +203,11 @@ def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     written: dict[str, object] = {"dataclass": dataclass, "setting": setting, "Section": Section}
     exec(next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "SECTION" in block), written)
     monkeypatch.setattr(engine, "KIND", replace(engine.KIND, settings=(*engine.KIND.settings, written["SECTION"])))
-    cached = [one for one in vars(_validation).values() if hasattr(one, "cache_clear") and one.__module__ == _validation.__name__]
+    cached = [
+        one
+        for one in vars(_validation).values()
+        if hasattr(one, "cache_clear") and one.__module__ == _validation.__name__
+    ]
     try:
         for one in cached:
             one.cache_clear()
@@ -283,13 +301,16 @@ def test_a_source_that_fails_is_blamed_with_its_line(tmp_path: Path) -> None:
     with plugged.installed("nights", place):
         path = place / "hven_nights.py"
         path.write_text(
-            path.read_text().replace("        names = columns or", "        1 / 0\n        names = columns or"), encoding="utf-8"
+            path.read_text().replace("        names = columns or", "        1 / 0\n        names = columns or"),
+            encoding="utf-8",
         )
         line = path.read_text().split("1 / 0")[0].count("\n") + 1
         (tmp_path / "hven.toml").write_text('name = "x"\n')
         descriptor = tmp_path / "collections" / "n" / "n.yaml"
         descriptor.parent.mkdir(parents=True)
-        descriptor.write_text('collection: n\ntitle: n\ntables:\n  main:\n    source: {kind: nights, first: "2026-01-01", nights: 3}\n')
+        descriptor.write_text(
+            'collection: n\ntitle: n\ntables:\n  main:\n    source: {kind: nights, first: "2026-01-01", nights: 3}\n'
+        )
         said = CliRunner().invoke(command(), ["--site", str(tmp_path), "ingest", "n"])
         assert isinstance(said.exception, ZeroDivisionError)
         assert plugins.blamed(said.exception) == f"the plugin 'nights' of hven.sources, at hven_nights.py:{line}"

@@ -16,7 +16,9 @@ from hven.services.params import FORM_MOST, read
 PIECE = b"x" * 65_536
 
 
-def request(pieces: list[bytes], kind: str = "application/x-www-form-urlencoded", *, forever: bool = False, **scope: Any) -> Request:
+def request(
+    pieces: list[bytes], kind: str = "application/x-www-form-urlencoded", *, forever: bool = False, **scope: Any
+) -> Request:
     left = list(pieces)
 
     async def receive() -> dict[str, Any]:
@@ -25,13 +27,17 @@ def request(pieces: list[bytes], kind: str = "application/x-www-form-urlencoded"
         return {"type": "http.request", "body": left.pop(0) if left else b"", "more_body": bool(left) or forever}
 
     headers = [(b"content-type", kind.encode())]
-    return Request({"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers, **scope}, receive)
+    return Request(
+        {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers, **scope}, receive
+    )
 
 
 def test_parts_without_a_file_name_are_counted_before_they_are_held() -> None:
     """One by one they are small, but all of them are held as text."""
     head = b'--B\r\nContent-Disposition: form-data; name="f%d"\r\n\r\n'
-    pieces = [piece for n in range(2 * FORM_MOST // len(PIECE)) for piece in (head % n, PIECE, b"\r\n")] + [b"--B--\r\n"]
+    pieces = [piece for n in range(2 * FORM_MOST // len(PIECE)) for piece in (head % n, PIECE, b"\r\n")] + [
+        b"--B--\r\n"
+    ]
     asked = request(pieces, "multipart/form-data; boundary=B")
     with pytest.raises(TooLarge, match="file name"):
         asyncio.run(read(asked, 100 * FORM_MOST))
@@ -46,7 +52,8 @@ def test_so_many_big_bodies_at_once() -> None:
         asyncio.run(bodies.whole_body(asked[1], 2 * bodies.BIG))
         with pytest.raises(Overloaded):
             asyncio.run(bodies.whole_body(asked[2], 2 * bodies.BIG))
-        assert asyncio.run(bodies.whole_body(request([PIECE], **scopes[2]), 2 * bodies.BIG)) == PIECE  # small ones need no place
+        # small ones need no place
+        assert asyncio.run(bodies.whole_body(request([PIECE], **scopes[2]), 2 * bodies.BIG)) == PIECE
         bodies.give_back(asked[0].scope)
         asked.append(request(big, **scopes[2]))
         asyncio.run(bodies.whole_body(asked[3], 2 * bodies.BIG))

@@ -37,7 +37,8 @@ def test_the_oldest_go_when_the_bytes_are_too_many() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "same"), [('W/"a"', True), ('"a"', True), ('"x", W/"a"', True), ("*", True), ('"b"', False), ("", False), ("a", False)]
+    ("known", "same"),
+    [('W/"a"', True), ('"a"', True), ('"x", W/"a"', True), ("*", True), ('"b"', False), ("", False), ("a", False)],
 )
 def test_a_tag_is_compared_weakly(known: str, same: bool) -> None:
     assert unchanged(request(if_none_match=known), 'W/"a"') is same
@@ -74,7 +75,10 @@ def test_streams_are_read_back_whole(pieces: list[bytes]) -> None:
 def test_head_tells_the_length_of_what_get_sends() -> None:
     body = b"a text that is worth packing " * 200
     for accept in ("identity", "gzip"):
-        head, get = (whole(request(method, accept_encoding=accept), body, {"content-type": "text/plain"}) for method in ("HEAD", "GET"))
+        head, get = (
+            whole(request(method, accept_encoding=accept), body, {"content-type": "text/plain"})
+            for method in ("HEAD", "GET")
+        )
         assert head.body == b""
         assert int(head.headers["content-length"]) == len(get.body)
         assert head.headers.get("content-encoding") == get.headers.get("content-encoding")

@@ -42,14 +42,17 @@ def test_every_class_of_the_tree_has_a_status_and_children_come_first() -> None:
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.HvenError)]
     assert all(any(issubclass(kind, known) for known, _ in STATUS) for kind in kinds)
     for number, (kind, _) in enumerate(STATUS):
-        assert not any(issubclass(kind, earlier) for earlier, _ in STATUS[:number]), f"{kind.__name__} can never be reached"
+        assert not any(issubclass(kind, earlier) for earlier, _ in STATUS[:number]), (
+            f"{kind.__name__} can never be reached"
+        )
 
 
 @pytest.mark.parametrize(
     "error",
     [
         errors.StorageError(
-            "the system state sqlite:////srv/site/var/hven.sqlite cannot be written: x", remedy="make room on the disk of var/"
+            "the system state sqlite:////srv/site/var/hven.sqlite cannot be written: x",
+            remedy="make room on the disk of var/",
         ),
         errors.StorageError("the part /srv/site/var/snapshots/a.b/1/0.arrow: input/output error"),
         OSError(errno.EROFS, "Read-only file system", "/srv/site/var/jobs/1"),
@@ -59,7 +62,10 @@ def test_what_the_machine_lacks_is_told_without_a_path(error: Exception, caplog:
     told = message_of(error, "abc")
     assert "/srv" not in told
     assert "site/" not in told
-    assert re.search("hven.sqlite cannot be written: x; make room on the disk of var/|0.arrow: input/output error|now: read-only", told)
+    assert re.search(
+        "hven.sqlite cannot be written: x; make room on the disk of var/|0.arrow: input/output error|now: read-only",
+        told,
+    )
     assert "/srv/site/var" in caplog.text
     assert headers_of(error) == {"retry-after": "5"}
 
@@ -82,6 +88,8 @@ def test_documents_are_well_formed_whatever_the_message(text: str) -> None:
 
 
 def test_where_things_lie_on_the_disk_is_not_told() -> None:
-    error = errors.StorageError("the system state sqlite:////srv/site/var/hven.sqlite cannot be written: database or disk is full")
+    error = errors.StorageError(
+        "the system state sqlite:////srv/site/var/hven.sqlite cannot be written: database or disk is full"
+    )
     assert "/srv" not in message_of(error)
     assert "hven.sqlite cannot be written: database or disk is full" in message_of(error)

@@ -12,7 +12,9 @@ from hven.model.resource import Example
 from hven.services._examples import VOCABULARY, document
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
-made = st.builds(Example, name=texts, query=texts, description=st.none() | texts, tables=st.lists(texts, max_size=2).map(tuple))
+made = st.builds(
+    Example, name=texts, query=texts, description=st.none() | texts, tables=st.lists(texts, max_size=2).map(tuple)
+)
 
 
 @given(st.lists(made, max_size=5))
@@ -32,7 +34,9 @@ def test_every_example_is_there_and_named_once(examples):
 
 def test_text_stays_text():
     tree = etree.fromstring(
-        document([Example(name="a < b & c", query="SELECT 1 FROM t WHERE x<5 AND s = '&amp;\x00'", tables=('"a b".t',))])
+        document(
+            [Example(name="a < b & c", query="SELECT 1 FROM t WHERE x<5 AND s = '&amp;\x00'", tables=('"a b".t',))]
+        )
     )
     assert tree.xpath("string(//*[@property='query'])") == "SELECT 1 FROM t WHERE x<5 AND s = '&amp;'"
     assert tree.xpath("string(//*[@property='name'])") == "a < b & c"

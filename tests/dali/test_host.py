@@ -14,11 +14,21 @@ from hven.services.address import base
 def asked(host: str) -> Request:
     headers = [(b"host", host.encode("latin-1")), (b"x-forwarded-host", b"evil.example")]
     return Request(
-        {"type": "http", "method": "GET", "scheme": "http", "path": "/", "query_string": b"", "headers": headers, "server": ("h", 80)}
+        {
+            "type": "http",
+            "method": "GET",
+            "scheme": "http",
+            "path": "/",
+            "query_string": b"",
+            "headers": headers,
+            "server": ("h", 80),
+        }
     )
 
 
-@pytest.mark.parametrize("host", ["vo.example", "vo.example:8080", "127.0.0.1:1", "[::1]:80", "localhost", "a_b.example"])
+@pytest.mark.parametrize(
+    "host", ["vo.example", "vo.example:8080", "127.0.0.1:1", "[::1]:80", "localhost", "a_b.example"]
+)
 def test_a_host(host: str) -> None:
     assert base(asked(host), Settings(directory=Path())) == f"http://{host}"
 
@@ -49,4 +59,7 @@ def test_what_can_be_no_host(host: str) -> None:
 
 
 def test_the_settings_come_first() -> None:
-    assert base(asked("evil.example"), Settings(directory=Path(), public_url="https://vo.example/hven/")) == "https://vo.example/hven"
+    assert (
+        base(asked("evil.example"), Settings(directory=Path(), public_url="https://vo.example/hven/"))
+        == "https://vo.example/hven"
+    )

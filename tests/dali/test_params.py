@@ -16,7 +16,9 @@ from hven.model.params import Param, collect
 from hven.services.params import FORM_MOST, read
 
 
-def request(method: str = "GET", query: bytes = b"", body: bytes = b"", kind: str = "application/x-www-form-urlencoded") -> Request:
+def request(
+    method: str = "GET", query: bytes = b"", body: bytes = b"", kind: str = "application/x-www-form-urlencoded"
+) -> Request:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 

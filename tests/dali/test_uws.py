@@ -82,7 +82,11 @@ def told(client: Client, path: str) -> dict[str, object]:
 
 
 def sent_to(answer: Answer, path: str) -> None:
-    assert (answer.status, answer.headers["location"], answer.headers["cache-control"]) == (303, HOST + path, "no-store"), answer.text
+    assert (answer.status, answer.headers["location"], answer.headers["cache-control"]) == (
+        303,
+        HOST + path,
+        "no-store",
+    ), answer.text
 
 
 # --- what each phase allows --------------------------------------------------------------------------------------
@@ -241,7 +245,9 @@ def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: S
     assert job(client, waiting).findtext(f"{UWS}jobInfo/place") == "1"
     assert told(client, waiting)["jobInfo"] == {"place": 1}
     files = []
-    for number, address in enumerate((path, pending, strange, running, waiting, "/tap/async", f"{path}/results", f"{path}/parameters")):
+    for number, address in enumerate(
+        (path, pending, strange, running, waiting, "/tap/async", f"{path}/results", f"{path}/parameters")
+    ):
         files.append(tmp_path / f"{number}.xml")
         files[-1].write_bytes(client.get(address).body)
     schemas = shared("xsd/all.xsd")
@@ -285,12 +291,23 @@ def many(client: Client, site: Site) -> list[str]:
     job = site.store.jobs.one(name(path))
     client.ask("DELETE", path)
     rows = [
-        _packed(asdict(replace(job, id=f"j{number:05d}", created=f"2026-01-01T00:{number // 420:02d}:{number // 7 % 60:02d}.000000Z")))
+        _packed(
+            asdict(
+                replace(
+                    job,
+                    id=f"j{number:05d}",
+                    created=f"2026-01-01T00:{number // 420:02d}:{number // 7 % 60:02d}.000000Z",
+                )
+            )
+        )
         for number in range(MANY)
     ]
     with site.store._database.writing() as connection:
         connection.execute(sa.insert(db.jobs), rows)
-    return [one["id"] for one in sorted(sorted(rows, key=lambda one: one["id"]), key=lambda one: one["created"], reverse=True)]
+    return [
+        one["id"]
+        for one in sorted(sorted(rows, key=lambda one: one["id"]), key=lambda one: one["created"], reverse=True)
+    ]
 
 
 def pages(client: Client, path: str) -> list[list[str]]:
@@ -322,11 +339,15 @@ def test_a_long_list_comes_in_pages_and_none_is_lost(client: Client, site: Site,
     assert list(chain.from_iterable(pages(client, "/tap/async?PHASE=PENDING&BEFORE=2026-01-01T00:05:00Z"))) == [
         one for one in pending if one < "j02100"
     ]
-    assert list(chain.from_iterable(pages(client, "/tap/async?AFTER=2026-01-01T00:01:00Z"))) == [one for one in many if one >= "j00427"]
+    assert list(chain.from_iterable(pages(client, "/tap/async?AFTER=2026-01-01T00:01:00Z"))) == [
+        one for one in many if one >= "j00427"
+    ]
     assert client.get("/tap/async?BEFORE=yesterday").status == 400
 
 
-def test_a_list_that_is_longer_than_any_answer(client: Client, many: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_is_longer_than_any_answer(
+    client: Client, many: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uws, "MOST", 900)
     assert [len(page) for page in pages(client, "/tap/async?LAST=2000")] == [900, 900, 200]
     assert list(chain.from_iterable(pages(client, "/tap/async?LAST=2000"))) == many[:2000]
@@ -337,7 +358,9 @@ def test_what_is_due_goes_in_few_transactions_with_its_files(client: Client, sit
     place.mkdir(parents=True)
     (place / "result").touch()
     with site.store._database.writing() as connection:
-        connection.execute(sa.update(db.jobs).where(db.jobs.c.id != many[7]).values(destruction="2026-01-01T00:00:00.000000Z"))
+        connection.execute(
+            sa.update(db.jobs).where(db.jobs.c.id != many[7]).values(destruction="2026-01-01T00:00:00.000000Z")
+        )
     keeper = Keeper(replace(site.settings, jobs=JobLimits()), workers=1, idle=1.0, parent=None)
     version = site.store.jobs.version()
     for _ in range(3):

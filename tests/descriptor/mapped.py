@@ -25,8 +25,12 @@ def run(engine, mapping, batch):
     batch = batch if isinstance(batch, pa.RecordBatch) else batch.combine_chunks().to_batches()[0]
     for call in mapping.calls:
         arguments = engine.compute(call.args, {"source": batch, **mapping.lookups})
-        batch = batch.append_column(call.output, call.load()(*[column.combine_chunks() for column in arguments.columns]))
-    return batch, [engine.compute(query, {"source": batch, **mapping.lookups}).sort_by(ROW) for query in mapping.queries]
+        batch = batch.append_column(
+            call.output, call.load()(*[column.combine_chunks() for column in arguments.columns])
+        )
+    return batch, [
+        engine.compute(query, {"source": batch, **mapping.lookups}).sort_by(ROW) for query in mapping.queries
+    ]
 
 
 def rows(engine, resource):
@@ -40,7 +44,9 @@ def rows(engine, resource):
                 table = answer.drop_columns([ROW])
                 types = {column.name: column.type for column in mapping.table.columns}
                 assert table.column_names == list(types)
-                found[spec.table.name] += [{name: _plain(value, types[name]) for name, value in row.items()} for row in table.to_pylist()]
+                found[spec.table.name] += [
+                    {name: _plain(value, types[name]) for name, value in row.items()} for row in table.to_pylist()
+                ]
     return found
 
 

@@ -82,6 +82,8 @@ def test_what_is_known_of_a_column_is_worked_out_a_few_times_however_many_there_
     home.mkdir(parents=True)
     (home / "a.csv").write_text(",".join(names) + "\n" + ",".join("1" for _ in names) + "\n")
     columns = ", ".join(f"{name}: int64" for name in names)
-    (home / "x.yaml").write_text(f"{HEAD}tables:\n  main:\n    source: {{kind: csv, files: a.csv}}\n    columns: {{{columns}}}\n")
+    (home / "x.yaml").write_text(
+        f"{HEAD}tables:\n  main:\n    source: {{kind: csv, files: a.csv}}\n    columns: {{{columns}}}\n"
+    )
     assert check(home / "x.yaml", Settings(directory=tmp_path)) == []
     assert 0 < len(asked) <= 10 * len(names)

@@ -45,11 +45,15 @@ def answered(directory: Path, file: Path) -> tuple[formats.Head, list[dict], for
     with Site(settings(directory)) as site:
         assert ingest(site, "c").published
         with query.run("SELECT * FROM c.main", site=site, maxrec=100_000) as result:
-            out = b"".join(votable.write(query.head(result), result.batches(), result.end, {"serialization": "TABLEDATA"}))
+            out = b"".join(
+                votable.write(query.head(result), result.batches(), result.end, {"serialization": "TABLEDATA"})
+            )
     (spec,) = load(path, made).tables
     names = [one.name for one in spec.table.columns]
     data = file.read_bytes()
-    there, here = (votable.read(io.BytesIO(text)) for text in (gzip.decompress(data) if file.suffix == ".gz" else data, out))
+    there, here = (
+        votable.read(io.BytesIO(text)) for text in (gzip.decompress(data) if file.suffix == ".gz" else data, out)
+    )
     rows = [[row for batch in one.batches for row in batch.to_pylist()] for one in (there, here)]
     return there.head, rows[0], here.head, rows[1], names
 
@@ -70,13 +74,22 @@ def compare(directory: Path, file: Path) -> formats.Head:
         else:
             assert one.unit is None or column.unit == (units.meant(one.unit) or one.unit), one.name
             assert column.type.is_string if one.type.is_string else column.type == one.type
-        wanted = None if one.link is None else re.sub(r"(?<!\{)\{([^{}]+)\}", lambda found: f"{{{names[found[1]]}}}", one.link)
+        wanted = (
+            None
+            if one.link is None
+            else re.sub(r"(?<!\{)\{([^{}]+)\}", lambda found: f"{{{names[found[1]]}}}", one.link)
+        )
         assert column.link == wanted, one.name
         assert here.enums.get(column.enum or "") == there.enums.get(one.enum or ""), one.name
         assert (column.frame is None) == (one.frame is None)
     known = {**names, **{one.name: one.name for one, _ in there.params}}
     for group, other in zip(there.groups, here.groups, strict=True):
-        assert (group.name, group.ucd, group.utype, group.description) == (other.name, other.ucd, other.utype, other.description)
+        assert (group.name, group.ucd, group.utype, group.description) == (
+            other.name,
+            other.ucd,
+            other.utype,
+            other.description,
+        )
         assert other.roles == {known[name] if role == name else role: known[name] for role, name in group.roles.items()}
     told = [
         [
@@ -105,7 +118,10 @@ def test_what_a_votable_says_around_its_values_comes_back(tmp_path: Path) -> Non
     here = compare(tmp_path, file)
     assert here.columns[0].link == "http://x.example/?id=HD{hd}&r={radeg}"
     assert [one.name for one in here.columns if one.display == "hidden"] == ["hd_origin"]
-    assert [group.roles for group in here.groups] == [{"hd": "hd", "hd_origin": "hd_origin", "HD.limit": "HD.limit"}, {"stc:lon": "radeg"}]
+    assert [group.roles for group in here.groups] == [
+        {"hd": "hd", "hd_origin": "hd_origin", "HD.limit": "HD.limit"},
+        {"stc:lon": "radeg"},
+    ]
     assert here.enums["states"] == {"0": "NO", "1": "LOW", "2": "LOW"}  # which the document has the wrong way round
     assert [frame.system for frame in here.frames] == ["eq_FK5"]
 
@@ -145,10 +161,17 @@ def test_ucds_of_the_source_that_are_old_or_none(tmp_path):
     made = settings(tmp_path)
     path = new.create(made, "s", str(tmp_path / "s.vot"))
     assert "# the source says UCD 'UD_N', which is none" in path.read_text()
-    assert [one.severity for one in check(path, made) if "the source's UCDs are none: b (UD_N), c (VIS2)" in one.message] == ["warning"]
+    assert [
+        one.severity for one in check(path, made) if "the source's UCDs are none: b (UD_N), c (VIS2)" in one.message
+    ] == ["warning"]
     path.write_text(re.sub(r"(b|c): +\{", r'\1: {ucd: "", ', path.read_text()))
     assert not [one for one in check(path, made) if "UCD" in one.message]
     with Site(made) as site:
         assert ingest(site, "s").published
         with query.run("SELECT * FROM s.main", site=site, maxrec=9) as result:
-            assert [one.ucd or None for one in query.head(result).columns] == ["pos.eq.ra;meta.main", None, None, "meta.id"]
+            assert [one.ucd or None for one in query.head(result).columns] == [
+                "pos.eq.ra;meta.main",
+                None,
+                None,
+                "meta.id",
+            ]

@@ -80,7 +80,10 @@ def test_every_key():
         if record.short:
             made += f". A bare word stands for `{record.short}`"
         made += ".\n\n| key | meaning |\n|---|---|\n"
-        made += "".join(f"| `{key}`{' (required)' if key in record.needed else ''} | {cell(record.docs[key])} |\n" for key in record.keys)
+        made += "".join(
+            f"| `{key}`{' (required)' if key in record.needed else ''} | {cell(record.docs[key])} |\n"
+            for key in record.keys
+        )
     keep("descriptor.md", "keys", made + "\n")
 
 
@@ -141,7 +144,9 @@ def test_the_pages_examples_are_right(number, tmp_path):
     (home / "stars.csv").write_text("name,ra,dec,vmag,m_u,m_g,m_r\nSirius,101.3,-16.7,-1.4,1,2,3\n")
     whole = blocks[0] + (blocks[1] if number else "")
     (home / "brightest.yaml").write_text(whole)
-    names = [column.name for column in load(home / "brightest.yaml", Settings(directory=tmp_path)).tables[0].table.columns]
+    names = [
+        column.name for column in load(home / "brightest.yaml", Settings(directory=tmp_path)).tables[0].table.columns
+    ]
     assert names == ["name", "ra", "dec", "vmag", *(["mag_u", "mag_g", "mag_r"] if number else [])]
 
 

@@ -31,7 +31,11 @@ def site(tmp_path_factory):
 def test_every_fault_is_said_at_its_place(case, site):
     path = site.collections / "x" / f"{case}.yaml"
     faults = check(path, site)
-    said = "".join(f"{fault.severity}: {fault}\n" for fault in faults).replace(str(site.directory), "SITE").replace("collections/x/", "")
+    said = (
+        "".join(f"{fault.severity}: {fault}\n" for fault in faults)
+        .replace(str(site.directory), "SITE")
+        .replace("collections/x/", "")
+    )
     golden = CORPUS / f"{case}.txt"
     if os.environ.get("UPDATE_GOLDEN") and os.environ.get("CI") != "true":
         golden.write_text(said, encoding="utf-8")

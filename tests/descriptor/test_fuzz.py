@@ -70,7 +70,9 @@ def site(tmp_path_factory):
 @given(
     name=st.sampled_from(sorted(TEXTS)),
     changes=st.lists(
-        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 12), st.sampled_from(["", *PIECES])), min_size=1, max_size=4
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 12), st.sampled_from(["", *PIECES])),
+        min_size=1,
+        max_size=4,
     ),
 )
 def test_changed_at_random(site, name, changes):

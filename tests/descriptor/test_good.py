@@ -34,12 +34,17 @@ def test_rows(case, engine):
     assert found.keys() == expected.keys()
     for table, wanted in expected.items():
         for got, want in zip(found[table], wanted, strict=True):
-            assert got == {name: pytest.approx(value, rel=1e-7) if isinstance(value, float) else value for name, value in want.items()}
+            assert got == {
+                name: pytest.approx(value, rel=1e-7) if isinstance(value, float) else value
+                for name, value in want.items()
+            }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_to_complain_about(case):
-    assert [str(fault) for fault in check(CORPUS / f"{case}.yaml", Settings(directory=CORPUS)) if fault.severity == "error"] == []
+    assert [
+        str(fault) for fault in check(CORPUS / f"{case}.yaml", Settings(directory=CORPUS)) if fault.severity == "error"
+    ] == []
 
 
 def test_a_corpus_without_orphans():

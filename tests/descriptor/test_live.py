@@ -68,7 +68,11 @@ def test_a_table_that_fits_has_no_faults_but_hints(faults) -> None:
         ("    text: {w: '{file.name}'}\n", "7:12", "file.name is a fact of files"),
         ("    where: regexp_extract(w, 'a') = 'b'\n", "7:12", "REGEXP_EXTRACT cannot be said in the SQL"),
         ("    map: {x: missing + 1}\n", "7:14", "the source has no column 'missing'"),
-        ("    lookup: {w: {from: id, table: many.csv, key: k, value: v}}\n", "7:14", "more than 64 keys cannot be said in SQL"),
+        (
+            "    lookup: {w: {from: id, table: many.csv, key: k, value: v}}\n",
+            "7:14",
+            "more than 64 keys cannot be said in SQL",
+        ),
     ],
 )
 def test_what_cannot_be_said_in_sql_is_refused_with_its_place(faults, setting: str, place: str, words: str) -> None:
@@ -92,7 +96,9 @@ def test_what_cannot_be_said_in_sql_is_refused_with_its_place(faults, setting: s
 )
 def test_sources_that_are_not_there(faults, source: str, words: str, severity: str) -> None:
     found = faults(f"{HEAD}    source: {source}\n", a__csv="id,x,w\n1,2,3\n")
-    assert any(words in str(fault) and fault.severity == severity and "ops.yaml:6:" in str(fault) for fault in found), told(found)
+    assert any(words in str(fault) and fault.severity == severity and "ops.yaml:6:" in str(fault) for fault in found), (
+        told(found)
+    )
     assert "secret@" not in told(found)
 
 
@@ -114,13 +120,22 @@ def test_a_look_is_remembered_whole(database: str) -> None:
         ("btree", ("q3c_ang2ipix(ra, dec)",), (), ""),
         ("btree", ("q3c_ang2ipix(dec, ra)",), ("q3c",), ""),
         ("gist", ("spoint(radians(ra), radians(dec))",), ("pgsphere",), "pgsphere"),
-        ("gist", ("spoint(radians((ra)::double precision), radians((dec)::double precision))",), ("pgsphere",), "pgsphere"),
+        (
+            "gist",
+            ("spoint(radians((ra)::double precision), radians((dec)::double precision))",),
+            ("pgsphere",),
+            "pgsphere",
+        ),
         ("btree", ("dec", "ra"), ("q3c",), "latitude"),
         ("btree", ("ra", "dec"), (), ""),
     ],
 )
-def test_which_index_serves_cones(method: str, keys: tuple[str, ...], extensions: tuple[str, ...], expected: str) -> None:
-    look = Look(name='"public"."t"', kind="r", columns=(), indexes=(Index(method=method, keys=keys),), extensions=extensions)
+def test_which_index_serves_cones(
+    method: str, keys: tuple[str, ...], extensions: tuple[str, ...], expected: str
+) -> None:
+    look = Look(
+        name='"public"."t"', kind="r", columns=(), indexes=(Index(method=method, keys=keys),), extensions=extensions
+    )
     assert position_index(look, "ra", "dec") == expected
     found = [hint.remedy for hint in hints(look, ("ra", "dec"), {"id": "the key"})]
     assert any('("id")' in text for text in found)

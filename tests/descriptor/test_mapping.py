@@ -79,12 +79,24 @@ def test_decimals_are_written_as_python_writes_them(engine, directory, spec, val
     for found, value in zip(table.column("t").to_pylist(), values, strict=True):
         if (abs(value) * 10**digits) % 1 != 0.5:
             wanted = format(value, spec)
-            assert found == (wanted.replace("-", "0" if spec[0] == "0" else "", 1) if float(wanted) == 0 and wanted[0] == "-" else wanted)
+            assert found == (
+                wanted.replace("-", "0" if spec[0] == "0" else "", 1)
+                if float(wanted) == 0 and wanted[0] == "-"
+                else wanted
+            )
 
 
 @pytest.mark.parametrize(
     ("here", "there"),
-    [("deg", "arcsec"), ("hourangle", "deg"), ("d", "s"), ("km/s", "m.s-1"), ("Angstrom", "nm"), ("rad", "deg"), ("mJy", "Jy")],
+    [
+        ("deg", "arcsec"),
+        ("hourangle", "deg"),
+        ("d", "s"),
+        ("km/s", "m.s-1"),
+        ("Angstrom", "nm"),
+        ("rad", "deg"),
+        ("mJy", "Jy"),
+    ],
 )
 def test_units_are_converted_as_astropy_does(engine, directory, here, there):
     resource = descriptor(directory, f"    columns: {{x: {{type: float64, unit: {there}}}}}\n")
@@ -92,7 +104,11 @@ def test_units_are_converted_as_astropy_does(engine, directory, here, there):
     columns = [Column(name="x", type=parse_type("float64"), unit=here)]
     mapping, _, (table,) = mapped(engine, resource, batch, columns)
     factor = u.Unit(here).to(u.Unit(there.replace("m.s-1", "m s-1")))
-    assert table.column("x").to_pylist() == [pytest.approx(factor, rel=1e-14), pytest.approx(-2.5 * factor, rel=1e-14), None]
+    assert table.column("x").to_pylist() == [
+        pytest.approx(factor, rel=1e-14),
+        pytest.approx(-2.5 * factor, rel=1e-14),
+        None,
+    ]
     assert mapping.conversions == {"x": "x"}
     assert "x" not in mapping.copies
     assert mapping.wanted == {}
@@ -100,7 +116,9 @@ def test_units_are_converted_as_astropy_does(engine, directory, here, there):
 
 def test_a_unit_that_cannot_be_converted_is_a_fault(directory):
     resource = descriptor(directory, "    columns:\n      x: {type: float64, unit: kg}\n")
-    with pytest.raises(DescriptorError, match=r"c\.yaml:8:7: tables\.main\.columns\.x: a value in deg cannot be converted to kg"):
+    with pytest.raises(
+        DescriptorError, match=r"c\.yaml:8:7: tables\.main\.columns\.x: a value in deg cannot be converted to kg"
+    ):
         mappings.compile(resource.tables[0], [Column(name="x", unit="deg")], resource)
 
 
@@ -117,10 +135,16 @@ def test_a_unit_that_cannot_be_converted_is_a_fault(directory):
 )
 def test_a_conversion_by_hand_where_the_unit_is_known(directory, expression, told):
     """The value in arcsec becomes degrees by itself; dividing by 3600 as well is hardly ever meant."""
-    resource = descriptor(directory, f"    columns:\n      y: {{type: float64, unit: deg}}\n    map: {{y: {expression!r}}}\n")
+    resource = descriptor(
+        directory, f"    columns:\n      y: {{type: float64, unit: deg}}\n    map: {{y: {expression!r}}}\n"
+    )
     _, faults = Compiler(resource.tables[0], [Column(name="x", unit="arcsec")], resource).run()
     messages = [fault.message for fault in faults if "by itself" in fault.message]
-    assert messages == ([f"tables.main.map.y: the value is in arcsec and becomes deg by itself; {told} does it once more"] if told else [])
+    assert messages == (
+        [f"tables.main.map.y: the value is in arcsec and becomes deg by itself; {told} does it once more"]
+        if told
+        else []
+    )
     _, faults = Compiler(resource.tables[0], [Column(name="x")], resource).run()
     assert not [fault for fault in faults if "by itself" in fault.message]
 
@@ -129,12 +153,18 @@ def test_a_conversion_by_hand_where_the_unit_is_known(directory, expression, tol
     ("expression", "told"),
     [
         ("LIGHT_TIME(x / 1000)", "light_time takes km, and converts m by itself; / 1000 does it once more"),
-        ("1 + ROUND(LIGHT_TIME(x * 0.001))", "light_time takes km, and converts m by itself; * 0.001 does it once more"),
+        (
+            "1 + ROUND(LIGHT_TIME(x * 0.001))",
+            "light_time takes km, and converts m by itself; * 0.001 does it once more",
+        ),
         ("LIGHT_TIME(early)", "light_time takes km, and converts m by itself; / 1000 does it once more"),
         ("LIGHT_TIME(x)", ""),
         ("LIGHT_TIME(x / 10)", ""),
         ("LIGHT_TIME(IN_UNIT(x, 'km'))", ""),
-        ("LON_360(a * 57.29577951308232)", "lon_360 takes deg, and converts rad by itself; * 57.29577951308232 does it once more"),
+        (
+            "LON_360(a * 57.29577951308232)",
+            "lon_360 takes deg, and converts rad by itself; * 57.29577951308232 does it once more",
+        ),
         ("LON_360(bare * 57.29577951308232)", ""),
     ],
 )
@@ -148,7 +178,9 @@ def test_a_conversion_by_hand_in_an_argument(directory, expression, told):
 
 
 def test_what_the_source_says_fills_what_the_descriptor_leaves_out(directory):
-    resource = descriptor(directory, "    columns: {x: {description: Mine}, y: {unit: arcsec}, s: {}}\n    map: {s: x + y}\n")
+    resource = descriptor(
+        directory, "    columns: {x: {description: Mine}, y: {unit: arcsec}, s: {}}\n    map: {s: x + y}\n"
+    )
     said = [
         Column(name="X", type=parse_type("float32"), unit="mag", ucd="phot.mag", description="Theirs", label="X!"),
         Column(name="y", type=parse_type("float64"), unit="mag", ucd="pos.eq.ra"),
@@ -172,7 +204,14 @@ def test_what_the_reader_may_do_itself(directory):
     )
     columns = [
         Column(name=name, type=parse_type(kind))
-        for name, kind in (("a", "int64"), ("b", "float64"), ("c", "int64"), ("d", "string"), ("a2", "int64"), ("z", "int64"))
+        for name, kind in (
+            ("a", "int64"),
+            ("b", "float64"),
+            ("c", "int64"),
+            ("d", "string"),
+            ("a2", "int64"),
+            ("z", "int64"),
+        )
     ]
     mapping = mappings.compile(resource.tables[0], columns, resource)
     assert mapping.wanted == {"a": pa.string(), "b": pa.float32(), "a2": pa.int64()}
@@ -193,9 +232,17 @@ def test_rules_find_the_rows_that_break_them(engine, directory):
         directory,
         "    columns: {a: float64, b: float64}\n    rules:\n      order: {if: a <= b, message: a after b, severity: warning}\n      far: target.b < 100\n",
     )
-    mapping, _, (table,) = mapped(engine, resource, pa.record_batch({"a": pa.array([1.0, 3.0, None]), "b": pa.array([2.0, 2.0, 200.0])}))
+    mapping, _, (table,) = mapped(
+        engine, resource, pa.record_batch({"a": pa.array([1.0, 3.0, None]), "b": pa.array([2.0, 2.0, 200.0])})
+    )
     order, far = mapping.checks
-    assert (order.name, order.message, order.severity, order.over, order.columns) == ("order", "a after b", "warning", "target", ("a", "b"))
+    assert (order.name, order.message, order.severity, order.over, order.columns) == (
+        "order",
+        "a after b",
+        "warning",
+        "target",
+        ("a", "b"),
+    )
     assert (far.message, far.severity) == ("not target.b < 100", "error")
     assert engine.compute(order.bound, {"target": table}).column(ROW).to_pylist() == [2]  # a null passes
     assert engine.compute(far.bound, {"target": table}).column(ROW).to_pylist() == [3]
@@ -210,7 +257,9 @@ def test_lookups_small_and_large(engine, directory, entries):
         f"    columns: {{v: int32, w: int32, s: string}}\n    where: n >= 0\n    lookup:\n      v: {{from: k, table: big{entries}.csv}}\n"
         f"      w: {{from: lower(k), table: big{entries}.csv, missing: 'null'}}\n      s: {{from: k, table: big{entries}.csv, value: k, missing: keep}}\n",
     )
-    batch = pa.record_batch({"k": pa.array(["K1", None, "K2", "nowhere", "K0", "K1", "skipped"]), "n": pa.array([1, 2, 3, 4, 5, 6, -1])})
+    batch = pa.record_batch(
+        {"k": pa.array(["K1", None, "K2", "nowhere", "K0", "K1", "skipped"]), "n": pa.array([1, 2, 3, 4, 5, 6, -1])}
+    )
     mapping, batch, (table,) = mapped(engine, resource, batch)
     assert bool(mapping.lookups) == (entries > 64)
     assert table.column("v").to_pylist() == [2, None, 4, None, 0, 2]
@@ -227,7 +276,9 @@ def test_lookups_by_ranges(engine, directory, entries):
     """Which target was observed when: from one time up to another, the end not included."""
     lines = [f"{10 * n},{10 * n + (10 if n % 2 else 7)},T{n}" for n in range(entries)]
     (directory / f"when{entries}.csv").write_text("begin,end,target\n" + "\n".join(lines[::-1]) + "\n")
-    (directory / f"open{entries}.csv").write_text("begin,target\n" + "\n".join(f"{10 * n},T{n}" for n in range(entries)) + "\n")
+    (directory / f"open{entries}.csv").write_text(
+        "begin,target\n" + "\n".join(f"{10 * n},T{n}" for n in range(entries)) + "\n"
+    )
     resource = descriptor(
         directory,
         f"    columns: {{a: string, b: string}}\n    lookup:\n"
@@ -249,7 +300,9 @@ def test_lookups_by_ranges_of_time(engine, directory):
         directory,
         "    columns: {a: string}\n    lookup:\n      a: {from: parse_time(t), table: runs.csv, low: start, value: target, missing: 'null'}\n",
     )
-    batch = pa.record_batch({"t": pa.array(["2004-01-31T23:59:59", "2004-02-01T00:00:00", "2003-12-31T00:00:00", None])})
+    batch = pa.record_batch(
+        {"t": pa.array(["2004-01-31T23:59:59", "2004-02-01T00:00:00", "2003-12-31T00:00:00", None])}
+    )
     assert mapped(engine, resource, batch)[2][0].column("a").to_pylist() == ["Mars", "Phobos", None, None]
 
 
@@ -285,7 +338,8 @@ def test_lookups_by_several_keys(engine, directory, entries):
 def test_faults_of_lookups(directory, said, told):
     (directory / "x.csv").write_text("k,v\n1,5\n3,8\n")
     columns = [
-        Column(name=name, type=parse_type(kind)) for name, kind in (("a", "string"), ("b", "string"), ("n", "int64"), ("f", "float64"))
+        Column(name=name, type=parse_type(kind))
+        for name, kind in (("a", "string"), ("b", "string"), ("n", "int64"), ("f", "float64"))
     ]
 
     def compiled():
@@ -313,7 +367,8 @@ def test_let_names_do_not_explode(directory):
 def test_sql_in_names_and_constants_stays_text(engine, directory):
     evil = "x'); DROP TABLE source; --"
     resource = descriptor(
-        directory, f'    columns: {{a: string, b: string}}\n    set: {{a: "{evil}"}}\n    text: {{b: "{{{evil[:1]}}}\'; SELECT 1"}}\n'
+        directory,
+        f'    columns: {{a: string, b: string}}\n    set: {{a: "{evil}"}}\n    text: {{b: "{{{evil[:1]}}}\'; SELECT 1"}}\n',
     )
     _, _, (table,) = mapped(engine, resource, pa.record_batch({"x": pa.array(["v"]), evil: pa.array([1])}))
     assert table.column("a").to_pylist() == [evil]
@@ -338,7 +393,9 @@ def test_a_unit_in_the_header_counts_where_it_can(engine, directory):
         "    columns: {s: {type: float64, unit: arcsec}, m: {type: float64, unit: mag}, t: {type: float32, unit: s}}\n"
         "    map: {s: '\"sep (arcmin)\"', m: '\"mag (V)\"', t: '\"time [min]\"'}\n",
     )
-    batch = pa.record_batch({"sep (arcmin)": pa.array(["1.5", None]), "mag (V)": pa.array([2.0, 3.0]), "time [min]": pa.array([1, 2])})
+    batch = pa.record_batch(
+        {"sep (arcmin)": pa.array(["1.5", None]), "mag (V)": pa.array([2.0, 3.0]), "time [min]": pa.array([1, 2])}
+    )
     mapping, _, (table,) = mapped(engine, resource, batch)
     assert [table.column(name).to_pylist() for name in "smt"] == [[90.0, None], [2.0, 3.0], [60.0, 120.0]]
     assert mapping.conversions == {"s": "sep (arcmin)", "t": "time [min]"}
@@ -348,7 +405,8 @@ def test_a_unit_in_the_header_counts_where_it_can(engine, directory):
 def test_text_that_cannot_be_read_is_told(engine, directory):
     """An implicit conversion of text is no silent null: it refuses the row. What an expression makes of text is the expression's."""
     resource = descriptor(
-        directory, "    columns: {a: timestamp, b: bool, c: timestamp}\n    where: n > 0\n    map: {c: parse_time(text)}\n"
+        directory,
+        "    columns: {a: timestamp, b: bool, c: timestamp}\n    where: n > 0\n    map: {c: parse_time(text)}\n",
     )
     batch = pa.record_batch(
         {
@@ -361,7 +419,9 @@ def test_text_that_cannot_be_read_is_told(engine, directory):
     mapping, batch, (table,) = mapped(engine, resource, batch)
     assert [str(value) for value in table.column("c").to_pylist()[:2]] == ["2026-01-01 00:00:00", "None"]
     found = {
-        (check.name, check.severity, check.columns): engine.compute(check.bound, {"source": batch}).column(ROW).to_pylist()
+        (check.name, check.severity, check.columns): engine.compute(check.bound, {"source": batch})
+        .column(ROW)
+        .to_pylist()
         for check in mapping.checks
     }
     assert found == {("read.a", "error", ("a",)): [2], ("read.b", "error", ("b",)): [3]}
@@ -371,7 +431,9 @@ def test_names_that_come_from_the_source_are_looked_at(directory):
     resource = descriptor(directory, "")
     assert [
         str(fault)
-        for fault in mappings.compile(resource.tables[0], [Column(name="date"), Column(name="B-V"), Column(name="b")], resource).warnings
+        for fault in mappings.compile(
+            resource.tables[0], [Column(name="date"), Column(name="B-V"), Column(name="b")], resource
+        ).warnings
     ] == [
         f"c.yaml:5:3: tables.main: queries must write \"{name}\" in double quotes; another name, under 'columns' and 'map', is easier for readers"
         for name in ("date", "B-V")

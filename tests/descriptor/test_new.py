@@ -83,10 +83,14 @@ def test_units_in_headings(heading, expected):
 
 @given(st.text(max_size=60) | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans())
 def test_any_scalar_reads_back_as_it_was(value):
-    assert read(f"k: {flow([value])}") == {"k": [value]} or (isinstance(value, float) and float(read(flow([value]))[0]) == value)
+    assert read(f"k: {flow([value])}") == {"k": [value]} or (
+        isinstance(value, float) and float(read(flow([value]))[0]) == value
+    )
 
 
-@given(st.dictionaries(st.text(max_size=20), st.text(max_size=40) | st.lists(st.text(max_size=10), max_size=3), max_size=4))
+@given(
+    st.dictionaries(st.text(max_size=20), st.text(max_size=40) | st.lists(st.text(max_size=10), max_size=3), max_size=4)
+)
 def test_any_options_read_back_as_they_were(options):
     assert read("source: " + flow(options)) == {"source": options}
 
@@ -127,7 +131,9 @@ def test_metadata_cannot_break_out(tmp_path, home):
     """Header texts with quotes, line ends, braces and comment signs stay text."""
     evil = ["a: {b", 'x" , y: "', "it's # no comment", "---", "two\nlines", "\\n", "{{ 7*7 }}", "é\x07\u2028", "- item"]
     path = home / "a.csv"
-    path.write_text(",".join('"' + name.replace('"', '""') + '"' for name in evil) + "\n" + ",".join("1" * len(evil)) + "\n")
+    path.write_text(
+        ",".join('"' + name.replace('"', '""') + '"' for name in evil) + "\n" + ",".join("1" * len(evil)) + "\n"
+    )
     text = draft("x", "csv", {"files": "a.csv", "header": True}, home, origin="a.csv\ntables: {}")
     assert faults(tmp_path, text) == []
     table = read(text)["tables"]["main"]
@@ -140,7 +146,9 @@ def test_metadata_cannot_break_out(tmp_path, home):
 
 def test_a_plain_catalogue(tmp_path, home):
     path = home / "a.csv"
-    path.write_text("name,ra (deg),dec (deg),Vmag (mag),n,code\nSirius,101.28,-16.71,-1.44,3,007\nVega,279.23,38.78,0.03,3,012\n")
+    path.write_text(
+        "name,ra (deg),dec (deg),Vmag (mag),n,code\nSirius,101.28,-16.71,-1.44,3,007\nVega,279.23,38.78,0.03,3,012\n"
+    )
     text = draft("x", "csv", {"files": "a.csv"}, home)
     assert faults(tmp_path, text) == []
     table = read(text)["tables"]["main"]
@@ -169,7 +177,9 @@ def test_words_for_null_and_keys_that_are_none(tmp_path, home):
 
 
 def test_codes_for_no_value_stand_apart(tmp_path, home):
-    rows = "".join(f"{k},{12 + k / 50 if k % 7 else 99.99},{9900 + k},{-999 if k == 5 else k / 3}\n" for k in range(100))
+    rows = "".join(
+        f"{k},{12 + k / 50 if k % 7 else 99.99},{9900 + k},{-999 if k == 5 else k / 3}\n" for k in range(100)
+    )
     (home / "a.csv").write_text("n,mag,count,x\n" + rows)
     text = draft("x", "csv", {"files": "a.csv"}, home)
     assert re.findall(r"# (\w+) reaches (\S+): .* say `(.*)`", text) == [
@@ -187,7 +197,11 @@ def test_sexagesimal_positions_and_numbered_comments(tmp_path):
     assert table["map"]["right_ascension"] == "sexagesimal(column_17, 'hour')"
     assert table["map"]["declination"] == "sexagesimal(column_18)"
     axis = table["columns"]["semi_major_axis"]
-    assert (axis["type"], axis["unit"], axis["description"]) == ("float64", "AU", "Semi-major axis [Astronomical Units]")
+    assert (axis["type"], axis["unit"], axis["description"]) == (
+        "float64",
+        "AU",
+        "Semi-major axis [Astronomical Units]",
+    )
     assert faults(tmp_path, text) == []
 
 
@@ -254,7 +268,9 @@ def test_the_axes_of_a_spectrogram_are_not_its_headers(tmp_path):
     table = read(create(Settings(directory=tmp_path), "a", str(tmp_path / "a.fits")).read_text())["tables"]["main"]
     assert table["source"]["mode"] == "header"
     assert "instrume" in table["columns"]
-    table = read(create(Settings(directory=tmp_path), "b", str(tmp_path / "a.fits"), table="1").read_text())["tables"]["main"]
+    table = read(create(Settings(directory=tmp_path), "b", str(tmp_path / "a.fits"), table="1").read_text())["tables"][
+        "main"
+    ]
     assert list(table["columns"]) == ["time_", "frequency"]
 
 
@@ -269,7 +285,9 @@ def test_positions_of_oifits_and_codes_of_fits(home):
     assert "say `null: {UD_DIAM: -1}` in the source" in text
     assert "say `null: {TEFF: -2147483648}` in the source" in text
     options = {"files": "a.fits", "null": {"UD_DIAM": -1, "TEFF": -2147483648}}
-    (batch,) = sources_fits.open(sources_fits.Options.model_validate(options), Context(directory=home)).batches(["UD_DIAM", "TEFF"])
+    (batch,) = sources_fits.open(sources_fits.Options.model_validate(options), Context(directory=home)).batches(
+        ["UD_DIAM", "TEFF"]
+    )
     assert batch.to_pydict() == {"UD_DIAM": [None, 0.5, 60.0], "TEFF": [5000, 6000, None]}
 
 
@@ -287,7 +305,10 @@ def test_data_outside_the_site_are_told(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     assert "outside the site" in create(Settings(directory=tmp_path / "site"), "x", str(tmp_path / "a.csv")).read_text()
     (tmp_path / "site/b.csv").write_text("a,b\n1,2\n")
-    assert "outside the site" not in create(Settings(directory=tmp_path / "site"), "y", str(tmp_path / "site/b.csv")).read_text()
+    assert (
+        "outside the site"
+        not in create(Settings(directory=tmp_path / "site"), "y", str(tmp_path / "site/b.csv")).read_text()
+    )
 
 
 # -- the verb -------------------------------------------------------------------------------
@@ -325,7 +346,8 @@ def test_a_database_of_several_tables_lists_them(tmp_path):
              "INSERT INTO b VALUES (1), (2)", "CREATE VIEW c AS SELECT * FROM a")  # fmt: skip
     site = Settings(directory=tmp_path)
     with pytest.raises(
-        UsageError, match=r"3 tables and views: a \(1 row\), b \(2 rows\), c \(view, 1 row\); say which table with --table: --table b"
+        UsageError,
+        match=r"3 tables and views: a \(1 row\), b \(2 rows\), c \(view, 1 row\); say which table with --table: --table b",
     ):
         create(site, "db", str(tmp_path / "a.db"))
     path = create(site, "db", str(tmp_path / "a.db"), table="c")
@@ -415,8 +437,13 @@ def test_columns_that_are_nearly_something_else_are_told(home):
     lines = [f"{n},{'3.4?' if n == 17 else n / 7},{n % 28 + 1:02}/{1 + n % 12:02}/2020,A{n}\n" for n in range(100)]
     (home / "a.csv").write_text("id,flux,seen,name\n" + "".join(lines).replace("13/01/2020", "2020-01-13"))
     text = draft("x", "csv", {"files": "a.csv"}, home)
-    assert "99 of 100 values that were looked at are numbers, but not row 18 '3.4?'; say `null: {flux: ['3.4?']}`" in text
-    assert "its dates have 2 forms, %d/%m/%Y and ISO 8601; map it: coalesce(parse_time(seen, '%d/%m/%Y'), parse_time(seen))" in text
+    assert (
+        "99 of 100 values that were looked at are numbers, but not row 18 '3.4?'; say `null: {flux: ['3.4?']}`" in text
+    )
+    assert (
+        "its dates have 2 forms, %d/%m/%Y and ISO 8601; map it: coalesce(parse_time(seen, '%d/%m/%Y'), parse_time(seen))"
+        in text
+    )
     (home / "x.yaml").write_text(text)
     site = Settings(directory=home.parent.parent)
     said = [fault for fault in check(home / "x.yaml", site) if "is read as text" in fault.message]
@@ -427,7 +454,9 @@ def test_columns_that_are_nearly_something_else_are_told(home):
     text = text.replace("{kind: csv, files: a.csv", "{kind: csv, files: a.csv, types: {flux: string}").replace(
         "seen: {type: string", "seen: {type: timestamp"
     )
-    (home / "x.yaml").write_text(text + "    map: {seen: \"coalesce(parse_time(seen, '%d/%m/%Y'), parse_time(seen))\"}\n")
+    (home / "x.yaml").write_text(
+        text + "    map: {seen: \"coalesce(parse_time(seen, '%d/%m/%Y'), parse_time(seen))\"}\n"
+    )
     assert check(home / "x.yaml", site) == [], "what the curator said is not doubted"
 
 
@@ -438,7 +467,9 @@ def test_a_table_without_columns_is_refused(home):
     with pytest.raises(SourceError, match=r"a\.vot: the TABLE has no FIELD"):
         draft("x", "votable", {"files": "a.vot"}, home)
     (home / "x.yaml").write_text("collection: x\ntitle: X\ntables: {main: {source: {kind: votable, files: a.vot}}}\n")
-    (fault,) = [fault for fault in check(home / "x.yaml", Settings(directory=home.parent.parent)) if fault.severity == "error"]
+    (fault,) = [
+        fault for fault in check(home / "x.yaml", Settings(directory=home.parent.parent)) if fault.severity == "error"
+    ]
     assert "the TABLE has no FIELD" in fault.message
 
 

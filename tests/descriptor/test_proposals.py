@@ -95,7 +95,9 @@ def test_times_are_those_of_the_source(made):
     found = {row["granule_uid"]: row for row in made("charm")[3]}
     for line in lines[::50]:
         assert found[line["ID"]]["time_min"] == pytest.approx(Time(line["DATE_OBS"], scale="utc").jd, abs=1e-8)
-    assert {row["time_max"] >= row["time_min"] for row in made("vims")[3] + made("flares")[3] if row["time_min"]} == {True}
+    assert {row["time_max"] >= row["time_min"] for row in made("vims")[3] + made("flares")[3] if row["time_min"]} == {
+        True
+    }
     assert Time(made("vims")[3][0]["time_min"], format="jd").isot[:16] in {
         "2004-06-11T19:34",
         *[Time(row["time_min"], format="jd").isot[:16] for row in made("vims")[3][:1]],
@@ -106,8 +108,12 @@ def test_targets_by_name_and_by_what_the_source_speaks_of(made):
     by_name = {row["target_name"]: row["target_class"] for row in made("vims")[3]}
     assert (by_name["Titan"], by_name["Phoebe"]) == ("satellite", "satellite")
     assert {(row["target_name"], row["target_class"]) for row in made("lroc")[3]} == {("Moon", "satellite")}
-    assert {(row["target_name"], row["target_class"]) for row in made("ceres")[3]} == {("Ceres", "dwarf_planet#asteroid")}
-    assert {(row["target_name"], row["target_class"]) for row in made("charm")[3] + made("flares")[3]} == {("Sun", "star")}
+    assert {(row["target_name"], row["target_class"]) for row in made("ceres")[3]} == {
+        ("Ceres", "dwarf_planet#asteroid")
+    }
+    assert {(row["target_name"], row["target_class"]) for row in made("charm")[3] + made("flares")[3]} == {
+        ("Sun", "star")
+    }
     assert {row["target_class"] for row in made("clusters")[3]} == {"sky"}
 
 
@@ -121,7 +127,9 @@ def test_places(made):
         assert row["spatial_frame_type"] == "celestial"
     for name in ("lroc", "ceres", "meteorites"):
         assert {row["spatial_frame_type"] for row in made(name)[3]} == {"body"}
-        assert all(0 <= row["c1min"] <= 360 and -90 <= row["c2min"] <= 90 for row in made(name)[3] if row["c1min"] is not None)
+        assert all(
+            0 <= row["c1min"] <= 360 and -90 <= row["c2min"] <= 90 for row in made(name)[3] if row["c1min"] is not None
+        )
 
 
 def test_addresses_and_formats(made):
@@ -171,7 +179,9 @@ def test_what_does_not_fit_is_taken_back_and_told(tmp_path):
 
 
 def test_sizes_and_orbits_of_bodies(tmp_path):
-    (tmp_path / "a.csv").write_text("name,Diameter (km),e,i (deg),a (AU)\nCeres,939.4,0.078,10.5,2.77\nPallas,513,0.23,34.8,2.77\n")
+    (tmp_path / "a.csv").write_text(
+        "name,Diameter (km),e,i (deg),a (AU)\nCeres,939.4,0.078,10.5,2.77\nPallas,513,0.23,34.8,2.77\n"
+    )
     (tmp_path / "collections").mkdir()
     settings = Settings(directory=tmp_path)
     path = create(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")
@@ -188,12 +198,23 @@ def test_what_is_left_to_fill_is_warned_of(tmp_path):
     settings = Settings(directory=tmp_path)
     path = create(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")
     text = path.read_text()
-    told = [fault for fault in check(path, settings) if "hven new put there" in fault.message or "still to fill" in fault.message]
-    lines = [number for number, line in enumerate(text.splitlines(), 1) if "to fill" in line and "where '# to fill' stands" not in line]
+    told = [
+        fault
+        for fault in check(path, settings)
+        if "hven new put there" in fault.message or "still to fill" in fault.message
+    ]
+    lines = [
+        number
+        for number, line in enumerate(text.splitlines(), 1)
+        if "to fill" in line and "where '# to fill' stands" not in line
+    ]
     assert [fault.place.line for fault in told] == lines
     assert {fault.severity for fault in told} == {"warning"}
     assert {fault.place.file for fault in told} == {"collections/a/a.yaml"}
-    assert any(fault.message.startswith("access_estsize is what hven new put there: about how many kilobytes") for fault in told)
+    assert any(
+        fault.message.startswith("access_estsize is what hven new put there: about how many kilobytes")
+        for fault in told
+    )
     path.write_text(re.sub(r" *#.*to fill.*", "", text))
     assert not [fault for fault in check(path, settings) if "to fill" in fault.message + fault.remedy]
 

@@ -89,7 +89,11 @@ tests:
     assert (resource.name, resource.title, resource.description) == ("stars", "Stars: near and far", "Some stars.")
     assert [person.name for person in resource.creators] == ["Brahe, T.", "Brahe, S."]
     assert (resource.creators[1].affiliation, resource.contact.email) == ("Uraniborg", "vo@example.org")
-    assert (resource.instrument, resource.facility, resource.created) == (("quadrant", "sextant"), ("Uraniborg",), "2026-11-20")
+    assert (resource.instrument, resource.facility, resource.created) == (
+        ("quadrant", "sextant"),
+        ("Uraniborg",),
+        "2026-11-20",
+    )
     assert resource.let == {"base": "https://x.example", "n": 3, "f": 0.5, "yes_": True, "none": None, "code": "007"}
     assert resource.site["url"] == "https://vo.example.org/hven"
     main, more = resource.tables
@@ -101,7 +105,10 @@ tests:
         Key(id="other", columns=("id",), target="stars.more", target_columns=("id",)),
         Key(id="self", columns=("ra", "dec"), target="x.y", target_columns=("ra", "dec")),
     )
-    assert [(frame.id, frame.kind, frame.epoch) for frame in main.table.frames] == [("icrs", "coosys", "J2000.0"), ("utc", "timesys", None)]
+    assert [(frame.id, frame.kind, frame.epoch) for frame in main.table.frames] == [
+        ("icrs", "coosys", "J2000.0"),
+        ("utc", "timesys", None),
+    ]
     assert main.table.enums == {"kinds": {"1": "star", "2": "galaxy"}}
     assert main.table.groups[0].roles == {"value": "ra", "error": "dec", "other": "id"}
     assert main.given["dec"] == {"type", "unit", "ucd", "frame", "minimum", "maximum"}
@@ -122,7 +129,10 @@ def test_every_file_is_hashed_by_its_name_from_the_descriptor(site):
     (site / "common" / "a.yaml").write_text("publisher: A\ninclude: b.yaml\n")
     (site / "common" / "b.yaml").write_text("publisher: B\nlicence: CC0-1.0\n")
     (site / "collections" / "stars" / "f.py").write_text("def f(x) -> float:\n    return x\n")
-    path = write(site, "collection: stars\ntitle: t\ninclude: ../../common/a.yaml\nfunctions: f.py\ntables: {main: {source: stars.csv}}\n")
+    path = write(
+        site,
+        "collection: stars\ntitle: t\ninclude: ../../common/a.yaml\nfunctions: f.py\ntables: {main: {source: stars.csv}}\n",
+    )
     resource = load(path, Settings(directory=site))
     assert (resource.publisher, resource.licence) == ("A", "CC0-1.0")
     assert resource.hashes.keys() == {"stars.yaml", "../../common/a.yaml", "../../common/b.yaml", "f.py"}
@@ -185,7 +195,12 @@ def test_a_table_takes_from_its_standard_what_it_does_not_say(site):
     ]
     assert spec.table.column("uid").description == "Mine"
     assert spec.table.column("uid").required
-    assert {setting.column: setting.how for setting in spec.settings} == {"uid": "text", "note": "text", "lon": "map", "mine": "map"}
+    assert {setting.column: setting.how for setting in spec.settings} == {
+        "uid": "text",
+        "note": "text",
+        "lon": "map",
+        "mine": "map",
+    }
     assert (spec.table.standard, spec.table.primary, spec.frame) == ("demo-1.0", ("uid",), "body")
     assert [rule.name for rule in spec.rules] == ["positive"]
 
@@ -207,10 +222,15 @@ def test_a_standards_words_are_checked(site):
 
 def test_what_a_standard_says_of_optional_columns_comes_with_them(site):
     (site / "standards").mkdir()
-    (site / "standards" / "demo-1.0.yaml").write_text(STANDARD.replace("positive: lon >= 0", "positive: lon >= 0, noted: note <> ''"))
+    (site / "standards" / "demo-1.0.yaml").write_text(
+        STANDARD.replace("positive: lon >= 0", "positive: lon >= 0, noted: note <> ''")
+    )
     table = "collection: stars\ntitle: t\ntables:\n  main:\n    standard: demo-1.0\n    source: stars.csv\n    map: {lon: ra}\n    text: {uid: '{id}'}\n"
     without = load(write(site, table), Settings(directory=site)).tables[0]
-    assert ([rule.name for rule in without.rules], {setting.column for setting in without.settings}) == (["positive"], {"lon", "uid"})
+    assert ([rule.name for rule in without.rules], {setting.column for setting in without.settings}) == (
+        ["positive"],
+        {"lon", "uid"},
+    )
     having = load(write(site, table + "    optional: note\n"), Settings(directory=site)).tables[0]
     assert ([rule.name for rule in having.rules], {setting.column for setting in having.settings}) == (
         ["positive", "noted"],
@@ -222,11 +242,15 @@ def test_tap_schema_is_the_standards():
 
     resource = load_standard("tap_schema")
     tables = {spec.table.name: spec.table for spec in resource.tables}
-    assert {name: {column.name: column.required for column in table.columns} for name, table in tables.items()} == TAP_SCHEMA
+    assert {
+        name: {column.name: column.required for column in table.columns} for name, table in tables.items()
+    } == TAP_SCHEMA
     assert all(column.std for table in tables.values() for column in table.columns)
     whole = {column.name for table in tables.values() for column in table.columns if column.type.is_integer}
     assert whole == {"schema_index", "table_index", "column_index", "size", "indexed", "principal", "std"}
-    relations = {(name, key.columns, key.target, key.target_columns) for name, table in tables.items() for key in table.keys}
+    relations = {
+        (name, key.columns, key.target, key.target_columns) for name, table in tables.items() for key in table.keys
+    }
     assert relations == {
         ("tables", ("schema_name",), "tap_schema.schemas", ("schema_name",)),
         ("columns", ("table_name",), "tap_schema.tables", ("table_name",)),
@@ -239,7 +263,9 @@ def test_tap_schema_is_the_standards():
 def test_the_schema_for_editors_has_every_key_and_resolves():
     made = schema()
     records = {"collection": made, **made["$defs"]}
-    for record in (one.record for one in Keys.__subclasses__() if one.__module__ == Assigned.__module__ and one is not Assigned):
+    for record in (
+        one.record for one in Keys.__subclasses__() if one.__module__ == Assigned.__module__ and one is not Assigned
+    ):
         assert record.keys.keys() == records[record.name]["properties"].keys()
         assert all(item["description"] for item in records[record.name]["properties"].values())
         assert records[record.name]["additionalProperties"] is False
@@ -288,7 +314,8 @@ def test_only_descriptors_of_the_site_are_included(site, tmp_path_factory, file)
     (site / "secrets.toml").write_text("PASSWORD = 'sesame'\n")
     (site / "collections" / "linked.yaml").symlink_to(elsewhere / "below.yaml")
     path = write(
-        site, f"collection: stars\ntitle: t\ninclude: {file.format(elsewhere=elsewhere)}\ntables: {{main: {{source: stars.csv}}}}\n"
+        site,
+        f"collection: stars\ntitle: t\ninclude: {file.format(elsewhere=elsewhere)}\ntables: {{main: {{source: stars.csv}}}}\n",
     )
     said = "\n".join(map(str, check(path, Settings(directory=site))))
     assert "is no descriptor of this site" in said

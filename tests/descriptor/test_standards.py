@@ -98,7 +98,13 @@ def test_epn_tap_is_as_the_facts_have_it():
     spec = load_standard("epn-tap-2.0").tables[0]
     rows = facts("epn_core.csv")
     assert [column.name for column in spec.table.columns] == [row["name"] for row in rows]
-    kinds = {"text": ("char",), "spoly": ("char",), "integer": ("int", "long"), "double": ("double",), "timestamp": ("char",)}
+    kinds = {
+        "text": ("char",),
+        "spoly": ("char",),
+        "integer": ("int", "long"),
+        "double": ("double",),
+        "timestamp": ("char",),
+    }
     for row in rows:
         column = spec.table.column(row["name"])
         assert column.required == (row["value_required"] == "yes")
@@ -115,7 +121,8 @@ def test_obscore_is_as_the_facts_have_it():
     for row in facts("obscore.csv"):
         column = table.column(row["name"])
         assert (column.unit or "", column.utype) == (row["unit"], row["utype"])
-        assert column.ucd == ("meta.bib.bibcode" if row["name"] == "bib_reference" else row["ucd"])  # as ObsCore 1.1 and taplint have it
+        # as ObsCore 1.1 and taplint have it
+        assert column.ucd == ("meta.bib.bibcode" if row["name"] == "bib_reference" else row["ucd"])
         assert column.required == (row["not_null"] == "yes")
         assert column.type.datatype == row["votable_datatype"]
 
@@ -125,7 +132,8 @@ def described(tmp_path, text):
     home.mkdir(parents=True, exist_ok=True)
     path = home / "maps.yaml"
     path.write_text(
-        "collection: maps\ntitle: Maps\ntables:\n  epn_core:\n    standard: epn-tap-2.0\n    source: {kind: csv, files: x.csv}\n" + text
+        "collection: maps\ntitle: Maps\ntables:\n  epn_core:\n    standard: epn-tap-2.0\n    source: {kind: csv, files: x.csv}\n"
+        + text
     )
     return path, Settings(directory=tmp_path)
 
@@ -134,12 +142,33 @@ def described(tmp_path, text):
     ("frame", "expected"),
     [
         ("celestial", [("deg", "pos.eq.ra;stat.min"), ("deg", "pos.eq.dec;stat.min"), ("AU", "pos.distance;stat.min")]),
-        ("body", [("deg", "pos.bodyrc.lon;stat.min"), ("deg", "pos.bodyrc.lat;stat.min"), ("km", "pos.bodyrc.alt;stat.min")]),
-        ("cartesian", [("km", "pos.cartesian.x;stat.min"), ("km", "pos.cartesian.y;stat.min"), ("km", "pos.cartesian.z;stat.min")]),
-        ("spherical", [("m", "pos.spherical.r;stat.min"), ("deg", "pos.spherical.colat;stat.min"), ("deg", "pos.spherical.azi;stat.min")]),
+        (
+            "body",
+            [("deg", "pos.bodyrc.lon;stat.min"), ("deg", "pos.bodyrc.lat;stat.min"), ("km", "pos.bodyrc.alt;stat.min")],
+        ),
+        (
+            "cartesian",
+            [
+                ("km", "pos.cartesian.x;stat.min"),
+                ("km", "pos.cartesian.y;stat.min"),
+                ("km", "pos.cartesian.z;stat.min"),
+            ],
+        ),
+        (
+            "spherical",
+            [
+                ("m", "pos.spherical.r;stat.min"),
+                ("deg", "pos.spherical.colat;stat.min"),
+                ("deg", "pos.spherical.azi;stat.min"),
+            ],
+        ),
         (
             "cylindrical",
-            [("km", "pos.cylindrical.r;stat.min"), ("deg", "pos.cylindrical.azi;stat.min"), ("km", "pos.cylindrical.z;stat.min")],
+            [
+                ("km", "pos.cylindrical.r;stat.min"),
+                ("deg", "pos.cylindrical.azi;stat.min"),
+                ("km", "pos.cylindrical.z;stat.min"),
+            ],
         ),
         ("none", [(None, None)] * 3),
     ],
@@ -157,7 +186,9 @@ def test_frames(frame, expected, tmp_path):
 
 
 def test_optional_columns_by_name_family_and_stem(tmp_path):
-    path, site = described(tmp_path, "    frame: body\n    optional: [access_url, particle, local_time, solar_longitude_min, species]\n")
+    path, site = described(
+        tmp_path, "    frame: body\n    optional: [access_url, particle, local_time, solar_longitude_min, species]\n"
+    )
     names = {column.name for column in load(path, site).tables[0].table.columns} - {
         row["name"] for row in facts("epn_core.csv") if row["column_mandatory"] == "yes"
     }
@@ -183,7 +214,9 @@ def test_an_optional_column_that_is_set_but_not_asked_for_is_told_so(tmp_path):
 
 
 def test_faults_name_what_is_near(tmp_path):
-    path, site = described(tmp_path, "    frame: bodi\n    optional: [acess, granule_uid]\n    rules: {epn.times: {severity: warning}}\n")
+    path, site = described(
+        tmp_path, "    frame: bodi\n    optional: [acess, granule_uid]\n    rules: {epn.times: {severity: warning}}\n"
+    )
     said = " ".join(str(fault) for fault in check(path, site, sources=False))
     assert "did you mean 'body'?" in said
     assert "did you mean 'access'?" in said

@@ -28,11 +28,14 @@ def plainly(value):
     return str(value)
 
 
-texts = st.text(st.sampled_from(string.ascii_letters + string.digits + " .,:;#'\"|>(){}[]&*!%@`-+=/\\é☉\U0001d6fc\n\t"), max_size=40)
+texts = st.text(
+    st.sampled_from(string.ascii_letters + string.digits + " .,:;#'\"|>(){}[]&*!%@`-+=/\\é☉\U0001d6fc\n\t"), max_size=40
+)
 documents = st.recursive(
     texts,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=4), st.dictionaries(st.text(string.ascii_letters, min_size=1, max_size=8), inner, max_size=4)
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.text(string.ascii_letters, min_size=1, max_size=8), inner, max_size=4),
     ),
     max_leaves=12,
 )
@@ -44,7 +47,9 @@ def test_the_structure_is_that_of_pyyaml(document, flow, style):
     assert plainly(read(text)) == yaml.load(text, Loader=yaml.BaseLoader)  # BaseLoader: everything is text, too
 
 
-@given(documents, st.sampled_from([None, True, False]), st.sampled_from([None, '"', "'", "|", ">"]), st.integers(10, 80))
+@given(
+    documents, st.sampled_from([None, True, False]), st.sampled_from([None, '"', "'", "|", ">"]), st.integers(10, 80)
+)
 def test_every_character_is_found_in_the_file(document, flow, style, width):
     text = yaml.dump({"k": document}, default_flow_style=flow, default_style=style, allow_unicode=True, width=width)
     lines = text.split("\n")
@@ -119,7 +124,11 @@ def test_what_yaml_retypes_is_a_trap(text):
     except (yaml.YAMLError, ValueError):
         return
     assume(isinstance(loaded, dict))
-    value = read(f"k: {text}\n")["k"] if isinstance(loaded.get("k"), (str, int, float, bool)) or loaded.get("k") is None else None
+    value = (
+        read(f"k: {text}\n")["k"]
+        if isinstance(loaded.get("k"), (str, int, float, bool)) or loaded.get("k") is None
+        else None
+    )
     if value is None or not isinstance(value, Written) or isinstance(loaded["k"], str) or value.is_null:
         return
     found = trap(value)
@@ -145,7 +154,9 @@ def test_any_bytes_give_a_value_or_a_fault(data):
     page = page_of(data, "x.yaml", faults)
     if page is not None:
         value = parse(page, faults)
-        assert value is not None or faults or not page.text.strip() or page.text.lstrip().startswith(("#", "-", "%", "."))
+        assert (
+            value is not None or faults or not page.text.strip() or page.text.lstrip().startswith(("#", "-", "%", "."))
+        )
     else:
         assert faults
 

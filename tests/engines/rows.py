@@ -29,7 +29,13 @@ STARS = Table(schema="sky", name="stars", columns=COLUMNS, primary=("id",), posi
 LIST = Table(
     schema="TAP_UPLOAD",
     name="list",
-    columns=(Column(name="n", type=INT64), Column(name="lon"), Column(name="lat"), Column(name="r"), Column(name="k", type=INT64)),
+    columns=(
+        Column(name="n", type=INT64),
+        Column(name="lon"),
+        Column(name="lat"),
+        Column(name="r"),
+        Column(name="k", type=INT64),
+    ),
 )
 _count = itertools.count()
 
@@ -43,7 +49,10 @@ def sky(rows: int, seed: int = 0) -> pa.Table:
     ra[kind == 0] = rng.choice([0.0, 360.0, 359.9999999, 1e-9, -1e-7, 180.0], int((kind == 0).sum()))
     dec[kind == 1] = rng.choice([90.0, -90.0, 89.9999993, -89.9998], int((kind == 1).sum()))
     ra[kind == 2] = np.nan
-    ra, dec = np.where(kind == 3, 10 + rng.normal(0, 0.01, rows), ra), np.where(kind == 3, 20 + rng.normal(0, 0.01, rows), dec)
+    ra, dec = (
+        np.where(kind == 3, 10 + rng.normal(0, 0.01, rows), ra),
+        np.where(kind == 3, 20 + rng.normal(0, 0.01, rows), dec),
+    )
     mag = np.round(rng.normal(10, 3, rows), 1)
     mag[rng.random(rows) < 0.05] = np.nan
     mag[rng.random(rows) < 0.02] = math.inf

@@ -46,7 +46,13 @@ def eventually(true: Callable[[], object], seconds: float = 60) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    rows = pa.table({"n": np.arange(ROWS), "v": np.linspace(0, 1, ROWS), "word": pa.array([f"w{number % 97}" for number in range(ROWS)])})
+    rows = pa.table(
+        {
+            "n": np.arange(ROWS),
+            "v": np.linspace(0, 1, ROWS),
+            "word": pa.array([f"w{number % 97}" for number in range(ROWS)]),
+        }
+    )
     tables = {table.qualified: (table, given) for table, given in PUBLISHED}
     with tiny_site(tmp_path_factory.mktemp("apart"), {**tables, "s.big": (table_of("s.big", rows), rows)}) as made:
         yield made
@@ -70,7 +76,9 @@ def rows_of(site: Site, text: str = GROUPS, **more: float) -> list[dict[str, obj
         return result.table().to_pylist()  # type: ignore[no-any-return]
 
 
-def test_made_queries_have_the_same_answers_there(site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_made_queries_have_the_same_answers_there(
+    site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     apart = 0
     taken = engine._computer.take  # type: ignore[union-attr]
 
@@ -115,7 +123,8 @@ def test_what_is_dear() -> None:
 
 
 @pytest.mark.skipif(
-    tuple(int(part) for part in platform.release().split(".")[:2]) < (6, 12), reason="turns are nobody's to say before Linux 6.12"
+    tuple(int(part) for part in platform.release().split(".")[:2]) < (6, 12),
+    reason="turns are nobody's to say before Linux 6.12",
 )
 def test_what_computes_there_has_short_turns(engine: DuckEngine) -> None:
     (process,) = engine.processes()
@@ -208,7 +217,9 @@ def test_who_is_not_wanted_goes(site: Site, engine: DuckEngine, monkeypatch: pyt
     assert len(rows_of(site)) == 97
 
 
-def test_where_none_can_begin_queries_are_computed_here(site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_none_can_begin_queries_are_computed_here(
+    site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     engine._computer._leave()  # type: ignore[union-attr]
     for _ in range(3):
@@ -220,7 +231,9 @@ def test_where_none_can_begin_queries_are_computed_here(site: Site, engine: Duck
 
 def test_a_snapshot_that_is_gone_is_read_where_it_is_mapped(site: Site, engine: DuckEngine) -> None:
     waiting = road.run(GROUPS, site=site)
-    stored = engine.stored(next(record.snapshot for record in site.store.current()[1].values() if record.snapshot.table == "s.big"))
+    stored = engine.stored(
+        next(record.snapshot for record in site.store.current()[1].values() if record.snapshot.table == "s.big")
+    )
     place, aside = stored.path, stored.path.with_name("aside")
     os.kill(*engine.processes(), signal.SIGKILL)  # one that has not mapped it
     eventually(lambda: not engine.processes())

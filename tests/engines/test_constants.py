@@ -116,7 +116,9 @@ def test_numbers_are_those_of_the_engine(engine, relations, text):
     assert meta(expr).constant
 
 
-@pytest.mark.parametrize("text", ["9000000000000000000 + 1", "99999999999 * 3", "RAND()", "ra + 1", "(SELECT MAX(ra) FROM sky.stars)"])
+@pytest.mark.parametrize(
+    "text", ["9000000000000000000 + 1", "99999999999 * 3", "RAND()", "ra + 1", "(SELECT MAX(ra) FROM sky.stars)"]
+)
 def test_what_is_left_to_the_engine(text):
     bound = bind(parse(f"SELECT {text} AS x FROM sky.stars"), Tables([STARS]))
     assert constant(bound.query.body.items[0].expr, bound.free) is None

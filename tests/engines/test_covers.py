@@ -51,7 +51,11 @@ def test_any_box(lon, lat, width, height):
 
 
 @settings(max_examples=60 * MORE, deadline=None)
-@given(lon=st.floats(0, 360), lat=st.floats(-90, 90), radius=st.sampled_from([0.0, 1e-300, 90.0, 180.0]) | st.floats(0, 180))
+@given(
+    lon=st.floats(0, 360),
+    lat=st.floats(-90, 90),
+    radius=st.sampled_from([0.0, 1e-300, 90.0, 180.0]) | st.floats(0, 180),
+)
 def test_any_circle(lon, lat, radius):
     assert missed(Circle(lon, lat, radius)) == 0
 

@@ -49,7 +49,9 @@ row = st.fixed_dictionaries(
         "b": fitting(-(2**63), 2**63 - 1),
     }
 )
-literal = st.sampled_from([edge for edge in EDGES if abs(edge) < 2**63]) | st.sampled_from([0.5, 0.0, 16777217.0, 1e19, -2.5])
+literal = st.sampled_from([edge for edge in EDGES if abs(edge) < 2**63]) | st.sampled_from(
+    [0.5, 0.0, 16777217.0, 1e19, -2.5]
+)
 
 
 def exact(value):
@@ -75,7 +77,10 @@ def found(engine, data, condition, *, indexes=True):
     engine.indexes = indexes
     try:
         return [
-            int(text) for text in answer(engine, f"SELECT t FROM s.n WHERE {condition}", {"s.n": Memory(held)}, (NUMBERS,))["t"].to_pylist()
+            int(text)
+            for text in answer(engine, f"SELECT t FROM s.n WHERE {condition}", {"s.n": Memory(held)}, (NUMBERS,))[
+                "t"
+            ].to_pylist()
         ]
     finally:
         engine.indexes = True
@@ -129,7 +134,11 @@ def test_between_and_in_are_exact(engine, data, one, low, high, negated, indexes
     ]
     assert found(engine, whole, f"{one} {word}IN ({low}, {high})", indexes=indexes) == among
     if isinstance(low, str):
-        chosen = [number for number, item in enumerate(whole) if any(true("=", item[one], other[low]) for other in whole) != negated]
+        chosen = [
+            number
+            for number, item in enumerate(whole)
+            if any(true("=", item[one], other[low]) for other in whole) != negated
+        ]
         assert found(engine, whole, f"{one} {word}IN (SELECT {low} FROM s.n)") == chosen
 
 
@@ -137,7 +146,9 @@ def test_between_and_in_are_exact(engine, data, one, low, high, negated, indexes
 @given(data=st.lists(row, max_size=12), one=side, two=side)
 def test_joins_are_exact(engine, data, one, two):
     held = {"s.n": Memory(pa.Table.from_pylist(data, NUMBERS.arrow))}
-    counted = answer(engine, f"SELECT COUNT(*) AS n FROM s.n AS a JOIN s.n AS b ON a.{one} = b.{two}", held, (NUMBERS,))["n"][0].as_py()
+    counted = answer(
+        engine, f"SELECT COUNT(*) AS n FROM s.n AS a JOIN s.n AS b ON a.{one} = b.{two}", held, (NUMBERS,)
+    )["n"][0].as_py()
     assert counted == sum(true("=", left[one], right[two]) for left, right in itertools.product(data, data))
 
 
@@ -148,7 +159,11 @@ def ask(engine, expression, data):
 
 @pytest.mark.parametrize("links", [63, 64, 1500])
 def test_long_chains(engine, links):
-    data = [{"r": 0.1, "d": 0.1, "i": 7, "b": 2**40, "t": "ab"}, {"r": 1e8, "d": 1e16, "i": -1, "b": -1, "t": ""}, {"i": 3, "t": "x"}]
+    data = [
+        {"r": 0.1, "d": 0.1, "i": 7, "b": 2**40, "t": "ab"},
+        {"r": 1e8, "d": 1e16, "i": -1, "b": -1, "t": ""},
+        {"i": 3, "t": "x"},
+    ]
     assert ask(engine, " || ".join(["t"] * (links + 1)), data) == [item["t"] * (links + 1) for item in data]
     assert ask(engine, " + ".join(["i"] * (links + 1)), data) == [item["i"] * (links + 1) for item in data]
     assert ask(engine, "b" + " - 3" * links, data) == [item["b"] - 3 * links if "b" in item else None for item in data]

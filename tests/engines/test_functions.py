@@ -43,7 +43,9 @@ def test_pairs_of_shapes(pairs):
     one, two = pa.array([a for a, _ in pairs], LIST), pa.array([b for _, b in pairs], LIST)
     inside = functions.FUNCTIONS["hven_contains"](one, two).to_pylist()
     assert inside == [contains(shape(b), shape(a)) for a, b in pairs]
-    assert functions.FUNCTIONS["hven_intersects"](one, two).to_pylist() == [intersects(shape(a), shape(b)) for a, b in pairs]
+    assert functions.FUNCTIONS["hven_intersects"](one, two).to_pylist() == [
+        intersects(shape(a), shape(b)) for a, b in pairs
+    ]
 
 
 def test_what_is_no_shape_holds_nothing():
@@ -150,19 +152,27 @@ def test_shapes_at_the_edge_of_what_is_one_are_told_apart_in_crowds():
     column = pa.array(ODD * 3)
     same = pa.array(["circle 40 10 2"] * len(column))
     crowd = functions.FUNCTIONS["hven_intersects_text"](column, same).to_pylist()
-    single = [functions.FUNCTIONS["hven_intersects_text"](pa.array([text]), pa.array(["circle 40 10 2"])).to_pylist()[0] for text in ODD]
+    single = [
+        functions.FUNCTIONS["hven_intersects_text"](pa.array([text]), pa.array(["circle 40 10 2"])).to_pylist()[0]
+        for text in ODD
+    ]
     assert crowd == single * 3
     assert sum(single) > 5
 
 
 @settings(max_examples=40 * MORE, deadline=None)
-@given(st.lists(st.lists(shapes().filter(lambda one: len(one) in {3, 6}), min_size=1, max_size=4), min_size=1, max_size=5), st.booleans())
+@given(
+    st.lists(st.lists(shapes().filter(lambda one: len(one) in {3, 6}), min_size=1, max_size=4), min_size=1, max_size=5),
+    st.booleans(),
+)
 def test_areas_of_unions_are_those_of_one_by_one(unions, dali):
     texts = []
     for parts in unions:
         words = [f"{'Circle' if len(one) == 3 else 'Polygon'} {' '.join(map(str, one))}" for one in parts]
         texts.append(" ".join(words) if dali else f"Union ICRS ({' '.join(words)})")
-    found = functions._area_text(pa.array([*texts, "Union ICRS (Circle 1 2)", "Union (Circle 1 2 300)", *texts])).to_pylist()
+    found = functions._area_text(
+        pa.array([*texts, "Union ICRS (Circle 1 2)", "Union (Circle 1 2 300)", *texts])
+    ).to_pylist()
     expected = [read(text).area() for text in texts]
     assert found == [pytest.approx(area, rel=1e-9) for area in expected] + [None, None] + [
         pytest.approx(area, rel=1e-9) for area in expected

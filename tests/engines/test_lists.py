@@ -59,7 +59,9 @@ def test_long_lists(engine, relations, monkeypatch, column, name):
 
 
 def test_a_plan_serves_lists_of_other_values(engine, relations):
-    bound, prepared = plan(engine, f"SELECT id FROM sky.stars WHERE id + 0 IN ({', '.join(map(str, range(100)))})", (STARS,))
+    bound, prepared = plan(
+        engine, f"SELECT id FROM sky.stars WHERE id + 0 IN ({', '.join(map(str, range(100)))})", (STARS,)
+    )
     for shift in (0, 3000, 6001):
         values = [value + shift if index else 0 for index, value in enumerate(bound.slots)]
         found = [row["id"] for batch in prepared.execute(values, relations, Limits()) for row in batch.to_pylist()]
@@ -68,11 +70,19 @@ def test_a_plan_serves_lists_of_other_values(engine, relations):
 
 def test_lists_over_rows_in_memory(engine):
     held = Memory(
-        pa.table({"n": [1, None, 3, 500], "lon": [0.0] * 4, "lat": [0.0] * 4, "r": [0.0] * 4, "k": [1, 2, 3, 4]}, schema=LIST.arrow)
+        pa.table(
+            {"n": [1, None, 3, 500], "lon": [0.0] * 4, "lat": [0.0] * 4, "r": [0.0] * 4, "k": [1, 2, 3, 4]},
+            schema=LIST.arrow,
+        )
     )
     among = ", ".join(map(str, range(100)))
     for word, wanted in (("IN", [1, 3]), ("NOT IN", [4])):
-        assert answer(engine, f"SELECT k FROM TAP_UPLOAD.list WHERE n {word} ({among})", {LIST.qualified: held})["k"].to_pylist() == wanted
+        assert (
+            answer(engine, f"SELECT k FROM TAP_UPLOAD.list WHERE n {word} ({among})", {LIST.qualified: held})[
+                "k"
+            ].to_pylist()
+            == wanted
+        )
 
 
 def test_the_index_is_asked_once_for_a_long_list(engine, relations):
@@ -88,7 +98,10 @@ def chains(pairs: list[str]) -> str:
 
 CHAINS = {
     "numbers": [f"(id = {n} AND field = {n % 45 - 5})" for n in range(0, 600, 3)],
-    "turned": [f"(field = {n % 45 - 5} AND {n} = id)" if n % 2 else f"(id = {n} AND {n % 45 - 5} = field)" for n in range(0, 600, 3)],
+    "turned": [
+        f"(field = {n % 45 - 5} AND {n} = id)" if n % 2 else f"(id = {n} AND {n % 45 - 5} = field)"
+        for n in range(0, 600, 3)
+    ],
     "floats": [f"(mag = {n / 10:.1f} AND colour = {m / 4})" for n in range(70, 110) for m in range(-4, 5)],
     "zeros": [
         *(f"(mag = {n / 10:.1f} AND colour = -0.0)" for n in range(60, 140)),
@@ -96,7 +109,9 @@ CHAINS = {
         "(colour = 0 AND mag = 10.5)",
     ],
     "texts": [f"(name = '{name}' AND field = {n})" for name in ("", "a", "Ä", "a''b", "zz") for n in range(-5, 40)],
-    "three": [f"(name = '{name}' AND field = {n} AND note = 'a')" for name in ("", "a", "zz", "ab") for n in range(-5, 40)],
+    "three": [
+        f"(name = '{name}' AND field = {n} AND note = 'a')" for name in ("", "a", "zz", "ab") for n in range(-5, 40)
+    ],
     "others": [
         *(f"(id = {n} AND field = {n % 45 - 5})" for n in range(0, 600, 3)),
         "mag < 1",
@@ -104,7 +119,12 @@ CHAINS = {
         "name = 'zz'",
     ],
     "one": [f"field = {n}" for n in range(-50, 30)],
-    "ones": [*(f"{n} = field" for n in range(-50, 30)), *(f"note = 'w{n}'" for n in range(70)), "note = 'a'", "mag > 14"],
+    "ones": [
+        *(f"{n} = field" for n in range(-50, 30)),
+        *(f"note = 'w{n}'" for n in range(70)),
+        "note = 'a'",
+        "mag > 14",
+    ],
 }
 
 

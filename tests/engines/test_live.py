@@ -211,14 +211,19 @@ def test_joins_of_all_three_kinds_of_rows(site: Site) -> None:
         name="mine",
         columns=(Column(name="k", type=INT64), Column(name="x", type=FLOAT64), Column(name="s", type=STRING)),
     )
-    given = pa.table({"k": pa.array([3, 14, None, 77]), "x": [1.5, None, float("inf"), -2.0], "s": ["a'b", 'q"\\x', None, "{,}"]})
+    given = pa.table(
+        {"k": pa.array([3, 14, None, 77]), "x": [1.5, None, float("inf"), -2.0], "s": ["a'b", 'q"\\x', None, "{,}"]}
+    )
     text = "SELECT u.k, u.x, u.s, l.name, c.mag FROM TAP_UPLOAD.mine AS u JOIN ops.cubes AS l ON u.k = l.cube_id{}"
     uploads = {"TAP_UPLOAD.mine": (table, given)}
     alone = rows(site, text.replace(", c.mag", "").format(""), uploads=uploads)
     assert sorted(alone, key=repr) == [(14, None, 'q"\\x', "c14"), (3, 1.5, "a'b", "C3"), (77, -2.0, "{,}", "c77")]
     mixed = rows(site, text.format(" JOIN copied.cubes AS c ON c.cube_id = l.cube_id"), uploads=uploads)
     assert [row[:4] for row in sorted(mixed, key=repr)] == sorted(alone, key=repr)
-    told = query.explain("SELECT l.name FROM ops.cubes AS l JOIN copied.cubes AS c ON c.cube_id = l.cube_id WHERE l.cube_id < 9", site=site)
+    told = query.explain(
+        "SELECT l.name FROM ops.cubes AS l JOIN copied.cubes AS c ON c.cube_id = l.cube_id WHERE l.cube_id < 9",
+        site=site,
+    )
     assert "live $OPS_DB" in told
     assert "copied" in told
     assert "read in place" in query.explain("SELECT name FROM ops.cubes", site=site)
@@ -252,7 +257,8 @@ def test_the_indexes_of_the_source_serve_conditions(site: Site, database: str, m
             rows(site, f"SELECT cube_id FROM ops.cubes WHERE {condition}")
             plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {seen[0]}").fetchall())
             assert index in plan, f"{condition}\n{plan}"
-            if index == "cubes_dec_ra_idx":  # the longitude is looked up in the index, too: few rows are read that are not in the circle
+            # the longitude is looked up in the index, too: few rows are read that are not in the circle
+            if index == "cubes_dec_ra_idx":
                 assert "(ra >= " in next(line for line in plan.splitlines() if "Index Cond" in line), plan
 
 
@@ -261,13 +267,31 @@ def test_cones_find_longitudes_of_any_turn(site: Site, database: str, radius: fl
     with psycopg.connect(database) as connection:
         there = np.array(connection.execute("SELECT n, ra, dec FROM far WHERE ra + dec <> 'NaN'").fetchall())
     found = 0
-    for ra, dec in [(0.2, 1), (359.9, 1), (180, 0.5), (179.99, -40), (-170, 20), (725, -3), (300, 88.8), (10, -90), (-1e4, 45)]:
+    for ra, dec in [
+        (0.2, 1),
+        (359.9, 1),
+        (180, 0.5),
+        (179.99, -40),
+        (-170, 20),
+        (725, -3),
+        (300, 88.8),
+        (10, -90),
+        (-1e4, 45),
+    ]:
         half = np.radians(np.column_stack([there[:, 2] - dec, there[:, 1] - ra])) / 2
-        away = np.sin(half[:, 0]) ** 2 + np.cos(np.radians(there[:, 2])) * np.cos(np.radians(dec)) * np.sin(half[:, 1]) ** 2
+        away = (
+            np.sin(half[:, 0]) ** 2
+            + np.cos(np.radians(there[:, 2])) * np.cos(np.radians(dec)) * np.sin(half[:, 1]) ** 2
+        )
         expected = there[away <= np.sin(np.radians(radius) / 2) ** 2, 0]
-        conditions = (f"1 = CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, {radius}))", f"DISTANCE(ra, dec, {ra}, {dec}) < {radius}")
+        conditions = (
+            f"1 = CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, {radius}))",
+            f"DISTANCE(ra, dec, {ra}, {dec}) < {radius}",
+        )
         for condition in conditions:
-            assert sorted(row[0] for row in rows(site, f"SELECT n FROM ops.far WHERE {condition}")) == sorted(expected), (ra, dec)
+            assert sorted(row[0] for row in rows(site, f"SELECT n FROM ops.far WHERE {condition}")) == sorted(
+                expected
+            ), (ra, dec)
         found += len(expected)
     assert found >= (4 if radius < 1 else 100)
 
@@ -281,7 +305,9 @@ def test_position_indexes_of_extensions_serve_cones(
     sphere(database)
     with psycopg.connect(database, autocommit=True) as connection:
         method = "" if extension == "q3c" else " USING "
-        connection.execute(f"CREATE INDEX sky ON cubes{method}{f'({index})' if extension == 'q3c' else index}; ANALYZE cubes")
+        connection.execute(
+            f"CREATE INDEX sky ON cubes{method}{f'({index})' if extension == 'q3c' else index}; ANALYZE cubes"
+        )
         try:
             with monkeypatch.context() as patch:
                 patch.setattr("hven.site._live_tables.LOOK", 0.0)
@@ -290,8 +316,12 @@ def test_position_indexes_of_extensions_serve_cones(
             assert relation.position == extension
             for text in QUERIES:
                 if "POINT" in text or "DISTANCE" in text:
-                    assert sorted(rows(site, text.format(t="ops")), key=repr) == sorted(rows(site, text.format(t="copied")), key=repr)
-            before = connection.execute("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'sky'").fetchone()
+                    assert sorted(rows(site, text.format(t="ops")), key=repr) == sorted(
+                        rows(site, text.format(t="copied")), key=repr
+                    )
+            before = connection.execute(
+                "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'sky'"
+            ).fetchone()
             rows(site, "SELECT cube_id FROM ops.cubes WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.1))")
             for engine in site.engines.opened():
                 if engine.name.startswith("live"):  # statistics are sent when a session ends
@@ -344,7 +374,9 @@ def test_sessions_cannot_write_and_leave_no_transaction_open(site: Site, databas
 
 
 def test_a_reader_who_leaves_stops_the_query(site: Site, database: str) -> None:
-    result = query.run("SELECT a.cube_id FROM ops.cubes AS a CROSS JOIN ops.cubes AS b", site=site, maxrec=10**8, most=10**8)
+    result = query.run(
+        "SELECT a.cube_id FROM ops.cubes AS a CROSS JOIN ops.cubes AS b", site=site, maxrec=10**8, most=10**8
+    )
     assert next(result.batches()).num_rows
     result.close()
     with psycopg.connect(database, autocommit=True) as watcher:
@@ -382,7 +414,9 @@ def test_the_length_of_a_text_is_known_before_it_is_built(site: Site, made: str,
             )
 
 
-def test_what_the_database_cannot_compute_of_a_row(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_database_cannot_compute_of_a_row(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPS_DB", database)
     text = "collection: ops\ntitle: T\ntables:\n  good:\n    source: {kind: live, url: $OPS_DB, table: good}\n"
     with site_with(tmp_path, text) as site:
@@ -392,24 +426,33 @@ def test_what_the_database_cannot_compute_of_a_row(database: str, tmp_path: Path
         assert rows(site, "SELECT COUNT(*) AS n FROM ops.good")[0][0] == 6000
 
 
-def test_changes_of_the_table_are_told_and_followed(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_of_the_table_are_told_and_followed(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPS_DB", database)
     text = "collection: shop\ntitle: T\ntables:\n" + "".join(
-        f"  {name}:\n    source: {{kind: live, url: $OPS_DB, table: 'Sales.{name}'}}\n" for name in ("lost", "gone", "other")
+        f"  {name}:\n    source: {{kind: live, url: $OPS_DB, table: 'Sales.{name}'}}\n"
+        for name in ("lost", "gone", "other")
     )
     text += "  fixed:\n    columns: {a: {type: int64}, b: {type: string}}\n    source: {kind: live, url: $OPS_DB, table: Sales.fixed}\n"
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute('CREATE SCHEMA "Sales"')
         for name in ("lost", "gone", "other", "fixed"):
-            connection.execute(f'CREATE TABLE "Sales".{name} AS SELECT 1::bigint AS a, \'x\'::text AS b, 2 AS "Mixed Case", 3 AS "select"')
+            connection.execute(
+                f'CREATE TABLE "Sales".{name} AS SELECT 1::bigint AS a, \'x\'::text AS b, 2 AS "Mixed Case", 3 AS "select"'
+            )
         with site_with(tmp_path, text) as site:
             ask = "SELECT a, b FROM shop.{}"
             for name in ("lost", "gone", "other", "fixed"):
                 assert rows(site, ask.format(name)) == [(1, "x")]
             assert rows(site, 'SELECT "Mixed Case", "select" FROM shop.lost') == [(2, 3)]
             holdings = site.current()
-            connection.execute('ALTER TABLE "Sales".lost DROP COLUMN b; DROP TABLE "Sales".gone; ALTER TABLE "Sales".fixed DROP COLUMN b')
-            connection.execute('DROP TABLE "Sales".other; CREATE TABLE "Sales".other AS SELECT \'now text\' AS a, 5 AS b')
+            connection.execute(
+                'ALTER TABLE "Sales".lost DROP COLUMN b; DROP TABLE "Sales".gone; ALTER TABLE "Sales".fixed DROP COLUMN b'
+            )
+            connection.execute(
+                'DROP TABLE "Sales".other; CREATE TABLE "Sales".other AS SELECT \'now text\' AS a, 5 AS b'
+            )
             for name in ("lost", "gone", "fixed"):
                 with pytest.raises(Unavailable, match="has changed in its database"):
                     rows(site, ask.format(name), holdings=holdings)
@@ -417,7 +460,8 @@ def test_changes_of_the_table_are_told_and_followed(database: str, tmp_path: Pat
                 rows(site, ask.format("other"), holdings=holdings)
             monkeypatch.setattr("hven.site._live_tables.LOOK", 0.0)
             site.refresh()
-            assert rows(site, "SELECT a FROM shop.lost") == [(1,)]  # it follows its source, so the column is simply gone
+            # it follows its source, so the column is simply gone
+            assert rows(site, "SELECT a FROM shop.lost") == [(1,)]
             assert rows(site, ask.format("other")) == [("now text", 5)]
             problems = "\n".join(site.current().problems)
             assert "shop.gone" in problems
@@ -426,7 +470,9 @@ def test_changes_of_the_table_are_told_and_followed(database: str, tmp_path: Pat
             with pytest.raises(Unavailable, match="has changed"):
                 rows(site, ask.format("fixed"))
             assert rows(site, "SELECT a FROM shop.fixed") == [(1,)]
-            connection.execute('CREATE TABLE "Sales".gone AS SELECT 7::bigint AS a, \'y\'::text AS b; ALTER TABLE "Sales".fixed ADD b text')
+            connection.execute(
+                'CREATE TABLE "Sales".gone AS SELECT 7::bigint AS a, \'y\'::text AS b; ALTER TABLE "Sales".fixed ADD b text'
+            )
             site.refresh()
             assert rows(site, ask.format("gone")) == [(7, "y")]
             assert rows(site, ask.format("fixed")) == [(1, None)]
@@ -435,14 +481,20 @@ def test_changes_of_the_table_are_told_and_followed(database: str, tmp_path: Pat
 
 def ops(*tables: str, seconds: float = 60.0) -> str:
     """Describe tables that are read in place as they are."""
-    lines = (f"  {name}:\n    source: {{kind: live, url: $OPS_DB, table: {name}, seconds: {seconds}}}\n" for name in tables)
+    lines = (
+        f"  {name}:\n    source: {{kind: live, url: $OPS_DB, table: {name}, seconds: {seconds}}}\n" for name in tables
+    )
     return "collection: ops\ntitle: T\ntables:\n" + "".join(lines)
 
 
 def test_rights_of_the_role(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("CREATE ROLE reader LOGIN; CREATE TABLE closed (a int, secret int); CREATE TABLE half (a int, secret int)")
-        connection.execute("GRANT SELECT (a) ON half TO reader; GRANT SELECT ON runs TO reader; INSERT INTO half VALUES (1, 2)")
+        connection.execute(
+            "CREATE ROLE reader LOGIN; CREATE TABLE closed (a int, secret int); CREATE TABLE half (a int, secret int)"
+        )
+        connection.execute(
+            "GRANT SELECT (a) ON half TO reader; GRANT SELECT ON runs TO reader; INSERT INTO half VALUES (1, 2)"
+        )
         monkeypatch.setenv("OPS_DB", database.replace("hven@", "reader@"))
         monkeypatch.setattr("hven.site._live_tables.LOOK", 100.0)  # what changes is met by queries of the state before
         with site_with(tmp_path, ops("closed", "half", "runs")) as site:
@@ -451,7 +503,9 @@ def test_rights_of_the_role(database: str, tmp_path: Path, monkeypatch: pytest.M
             assert 'GRANT SELECT ON "public"."closed" TO "reader"' in problems
             assert rows(site, "SELECT * FROM ops.half") == [(1,)]
             faults = [str(fault) for fault in descriptor.check(tmp_path / "collections/ops/ops.yaml", site.settings)]
-            assert any("closed" in fault and "GRANT SELECT" in fault and "ops.yaml:5:13" in fault for fault in faults), faults
+            assert any(
+                "closed" in fault and "GRANT SELECT" in fault and "ops.yaml:5:13" in fault for fault in faults
+            ), faults
             assert any("column secret may not be read" in fault for fault in faults)
             connection.execute("REVOKE SELECT ON runs FROM reader")
             with pytest.raises(Unavailable, match="may not be read any more"):
@@ -466,7 +520,10 @@ def test_rights_of_the_role(database: str, tmp_path: Path, monkeypatch: pytest.M
 def test_a_limit_of_time(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPS_DB", database)
     long = "SELECT COUNT(*) AS n FROM ops.cubes AS a JOIN ops.cubes AS b ON a.mag < b.mag JOIN ops.runs AS c ON c.worth < a.mag"
-    with site_with(tmp_path, ops("runs", "cubes", seconds=1.5)) as site, pytest.raises(Timeout, match=r"limit of 1\.5 s"):
+    with (
+        site_with(tmp_path, ops("runs", "cubes", seconds=1.5)) as site,
+        pytest.raises(Timeout, match=r"limit of 1\.5 s"),
+    ):
         rows(site, long)
 
 
@@ -480,7 +537,9 @@ def test_text_of_a_database_in_another_encoding(database: str, tmp_path: Path, m
         connection.execute("INSERT INTO words VALUES ('Ängström')")
     with psycopg.connect(other["bytes"], autocommit=True, client_encoding="latin1") as connection:
         connection.execute("CREATE TABLE words AS SELECT 'plain'::text AS w")
-        connection.execute(r"CREATE VIEW broken AS SELECT E'\\xff'::bytea AS raw, convert_from('\xc4', 'SQL_ASCII') AS w")
+        connection.execute(
+            r"CREATE VIEW broken AS SELECT E'\\xff'::bytea AS raw, convert_from('\xc4', 'SQL_ASCII') AS w"
+        )
     monkeypatch.setenv("LATIN", other["latin"])
     monkeypatch.setenv("BYTES", other["bytes"])
     text = (

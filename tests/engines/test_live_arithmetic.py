@@ -91,7 +91,9 @@ def connection() -> Iterator[psycopg.Connection]:
 def test_values_are_those_of_our_functions(connection: psycopg.Connection, text: str, ours: str) -> None:
     query = said(text)
     assert "hven_" not in query
-    differing = connection.execute(f"SELECT x, y, {query}, {ours} FROM {SAME} WHERE ({query}) IS DISTINCT FROM ({ours})").fetchall()
+    differing = connection.execute(
+        f"SELECT x, y, {query}, {ours} FROM {SAME} WHERE ({query}) IS DISTINCT FROM ({ours})"
+    ).fetchall()
     assert differing == []
     assert connection.execute(f"SELECT COUNT({query}), COUNT(DISTINCT {query}) FROM t").fetchone() > (400, 10)
 
@@ -107,7 +109,16 @@ def test_powers_at_the_ends(connection: psycopg.Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["POWER(0, -1)", "POWER(-8, 0.5)", "POWER(10, 400)", "ROUND(2.5)", "POWER(0, 0)", "ROUND(1e308, 2)", "TRUNCATE(-7.9)"]
+    "text",
+    [
+        "POWER(0, -1)",
+        "POWER(-8, 0.5)",
+        "POWER(10, 400)",
+        "ROUND(2.5)",
+        "POWER(0, 0)",
+        "ROUND(1e308, 2)",
+        "TRUNCATE(-7.9)",
+    ],
 )
 def test_constants_are_computed_when_planned(connection: psycopg.Connection, text: str) -> None:
     found = connection.execute(f"SELECT {said(text)} FROM t LIMIT 1").fetchone()
@@ -133,7 +144,9 @@ def test_constants_are_computed_when_planned(connection: psycopg.Connection, tex
     ],
 )
 def test_times_of_numbers(connection: psycopg.Connection, text: str, value: float, expected: dt.datetime) -> None:
-    found = connection.execute(f"SELECT {said(text)} FROM (SELECT CAST(%s AS double precision) AS x) AS t", [value]).fetchone()
+    found = connection.execute(
+        f"SELECT {said(text)} FROM (SELECT CAST(%s AS double precision) AS x) AS t", [value]
+    ).fetchone()
     assert found == (expected,)
 
 
@@ -160,7 +173,9 @@ MORE = (
 
 def test_what_mappings_cannot_have_is_listed() -> None:
     page = (Path(__file__).parents[2] / "docs" / "howto" / "live-tables.md").read_text(encoding="utf-8")
-    listed = re.findall(r"`(\w+)`", page.partition("<!-- refused in mappings -->")[2].partition("<!-- /refused in mappings -->")[0])
+    listed = re.findall(
+        r"`(\w+)`", page.partition("<!-- refused in mappings -->")[2].partition("<!-- /refused in mappings -->")[0]
+    )
     assert listed == sorted(listed)
     assert set(listed) == CALLS.keys()
     wrong = []
@@ -175,7 +190,9 @@ def test_what_mappings_cannot_have_is_listed() -> None:
     assert wrong == [], wrong
 
 
-@pytest.mark.parametrize("name", ["round", "truncate", "from_unix", "from_jd", "from_mjd", "lon_360", "mod", "iso", "jd", "length"])
+@pytest.mark.parametrize(
+    "name", ["round", "truncate", "from_unix", "from_jd", "from_mjd", "lon_360", "mod", "iso", "jd", "length"]
+)
 def test_what_mappings_can_have(name: str) -> None:
     argument = {"jd": "t", "length": "s", "mod": "x, 360"}.get(name, "x")
     assert beyond(bind_expression(parse_expression(f"{name}({argument})"), MORE)) == ""

@@ -28,7 +28,9 @@ def test_only_what_is_needed_is_asked_for() -> None:
 
 
 def test_rows_become_constants_whatever_stands_in_them() -> None:
-    table = Table(schema="TAP_UPLOAD", name="t", columns=(Column(name="x", type=FLOAT64), Column(name="s", type=STRING)))
+    table = Table(
+        schema="TAP_UPLOAD", name="t", columns=(Column(name="x", type=FLOAT64), Column(name="s", type=STRING))
+    )
     rows = pa.table({"x": [1.5, None, float("nan")], "s": ["it's", 'a "b" \\', None]})
     assert constants(table, rows) == (
         '(SELECT * FROM unnest(\'{1.5,NULL,nan}\'::double precision[], \'{"it\'\'s","a \\"b\\" \\\\",NULL}\'::text[]) AS r("x", "s"))'
@@ -37,7 +39,9 @@ def test_rows_become_constants_whatever_stands_in_them() -> None:
 
 def test_functions_are_written_out_but_not_inside_quotes() -> None:
     text = written_out("SELECT 'hven_distance(1, 2)' AS \"hven_distance(x)\", hven_distance(a, b, f(c, ')'), 4)")
-    assert text.startswith("SELECT 'hven_distance(1, 2)' AS \"hven_distance(x)\", (CASE WHEN CAST(a AS double precision)")
+    assert text.startswith(
+        "SELECT 'hven_distance(1, 2)' AS \"hven_distance(x)\", (CASE WHEN CAST(a AS double precision)"
+    )
     assert "f(c, ')')" in text
     assert "hven_" not in text.split('"hven_distance(x)"')[1]
 

@@ -59,7 +59,12 @@ def test_infinite_times_are_null_in_every_place(site: Site, column: str) -> None
 
 
 def test_what_is_made_of_an_infinite_time_is_null(site: Site) -> None:
-    assert rows(site, "SELECT n, jd FROM ops.odd WHERE n < 5 ORDER BY n") == [(1, 2458850.0), (2, None), (3, None), (4, None)]
+    assert rows(site, "SELECT n, jd FROM ops.odd WHERE n < 5 ORDER BY n") == [
+        (1, 2458850.0),
+        (2, None),
+        (3, None),
+        (4, None),
+    ]
 
 
 @pytest.mark.parametrize("narrow", ["WHERE n > 4", ""])

@@ -74,7 +74,9 @@ def regions(rows: int) -> pa.Table:
             corners = np.stack([(lon + np.degrees(where)) % 360, np.clip(20 * np.cos(where), -85, 85)], axis=1)
         else:
             wide = min(size / np.cos(np.radians(min(abs(lat) + size, 89))), 170)
-            corners = np.stack([(lon + wide * np.sin(where)) % 360, np.clip(lat + size * np.cos(where), -90, 90)], axis=1)
+            corners = np.stack(
+                [(lon + wide * np.sin(where)) % 360, np.clip(lat + size * np.cos(where), -90, 90)], axis=1
+            )
         areas.append(None if number % 11 == 5 else corners.ravel().tolist())
         around.append(None if number % 7 == 3 else [lon, float(lat), float(size)])
     return pa.table({"n": np.arange(rows), "patch": areas, "around": around}, schema=REGIONS.arrow)
@@ -140,9 +142,13 @@ def test_pairs_are_those_of_numpy(engine, relations):
         elif text.startswith("SELECT u.n FROM TAP_UPLOAD.list AS u WHERE EXISTS"):
             assert {row["n"] for row in answer(engine, text, relations, TABLES).to_pylist()} == {n for n, _ in wanted}
         elif text.startswith("SELECT s.id FROM sky.stars AS s WHERE EXISTS"):
-            assert {row["id"] for row in answer(engine, text, relations, TABLES).to_pylist()} == {star for _, star in wanted}
+            assert {row["id"] for row in answer(engine, text, relations, TABLES).to_pylist()} == {
+                star for _, star in wanted
+            }
         elif text.startswith("WITH u AS (SELECT n, lon, lat FROM TAP_UPLOAD.list WHERE n > 3)"):
-            assert {tuple(row.values()) for row in answer(engine, text, relations, TABLES).to_pylist()} == {p for p in wanted if p[0] > 3}
+            assert {tuple(row.values()) for row in answer(engine, text, relations, TABLES).to_pylist()} == {
+                p for p in wanted if p[0] > 3
+            }
 
 
 def test_polygons_hold_what_they_hold_alone(engine, relations):
@@ -153,7 +159,9 @@ def test_polygons_hold_what_they_hold_alone(engine, relations):
         if row["patch"] is not None:
             inside = Polygon(tuple(row["patch"][::2]), tuple(row["patch"][1::2])).contains(ra[good], dec[good])
             wanted |= {(row["n"], int(star)) for star in ids[good][inside]}
-    text = "SELECT r.n, s.id FROM TAP_UPLOAD.regions AS r JOIN sky.stars AS s ON 1 = CONTAINS(POINT(s.ra, s.dec), r.patch)"
+    text = (
+        "SELECT r.n, s.id FROM TAP_UPLOAD.regions AS r JOIN sky.stars AS s ON 1 = CONTAINS(POINT(s.ra, s.dec), r.patch)"
+    )
     assert {tuple(row.values()) for row in answer(engine, text, relations, TABLES).to_pylist()} == wanted
     assert len(wanted) > 1000
 
@@ -176,7 +184,9 @@ def test_a_hundred_thousand_uploaded_rows(engine):
         schema=LIST.arrow,
     )
     relations = {
-        "sky.many": stage(engine, table, pa.table({"id": np.arange(stars), "ra": ra, "dec": dec}, schema=table.arrow), 50_000),
+        "sky.many": stage(
+            engine, table, pa.table({"id": np.arange(stars), "ra": ra, "dec": dec}, schema=table.arrow), 50_000
+        ),
         "TAP_UPLOAD.list": Memory(uploaded),
     }
     for text in (
@@ -192,7 +202,10 @@ def test_a_hundred_thousand_uploaded_rows(engine):
 
 
 def test_many_circles_around_few_stars_are_looked_up_too(engine):
-    relations = {"sky.stars": stage(engine, STARS, sky(candidates.WORTH + 20)), "TAP_UPLOAD.list": Memory(circles(30_000))}
+    relations = {
+        "sky.stars": stage(engine, STARS, sky(candidates.WORTH + 20)),
+        "TAP_UPLOAD.list": Memory(circles(30_000)),
+    }
     assert 4 * (candidates.WORTH + 20) + candidates.FEW < 30_000
     for text in (
         "SELECT u.n, s.id FROM TAP_UPLOAD.list AS u JOIN sky.stars AS s ON 1 = CONTAINS(POINT(s.ra, s.dec), CIRCLE(u.lon, u.lat, u.r / 100))",

@@ -77,7 +77,11 @@ def conditions(draw) -> str:
         [*WORDS, "%", "_", "%a%", "a%", "%b", "_b", "tycho_main", "tycho.%", "%\\%", "%.%", "%\n%", "[a]", "__%"]
     ).map(text)
     number = st.integers(-3, 3) | st.sampled_from([0.5, 2**24 + 1, 2**53 + 1, 2**62, 1e300, -1.5, 0.1])
-    kind = draw(st.sampled_from(["like", "like", "ilike", "compare", "in", "number", "mod", "between", "null", "and", "or", "not"]))
+    kind = draw(
+        st.sampled_from(
+            ["like", "like", "ilike", "compare", "in", "number", "mod", "between", "null", "and", "or", "not"]
+        )
+    )
     if kind in {"like", "ilike"}:
         return f"{column} {draw(st.sampled_from(['', 'NOT ']))}{kind.upper()} {draw(patterns)}"
     if kind == "compare":
@@ -86,7 +90,9 @@ def conditions(draw) -> str:
         return f"{column} {draw(st.sampled_from(['', 'NOT ']))}IN ({', '.join(draw(st.lists(word, min_size=1, max_size=4)))})"
     name = draw(st.sampled_from(["n", "big", "small", "x"]))
     if kind == "mod":
-        whole = draw(st.sampled_from(["MOD(n, {})", "MOD(big, {})", "big % {}"])).format(draw(st.sampled_from([1, 2, 3, 7, 2**40])))
+        whole = draw(st.sampled_from(["MOD(n, {})", "MOD(big, {})", "big % {}"])).format(
+            draw(st.sampled_from([1, 2, 3, 7, 2**40]))
+        )
         return f"{whole} {draw(st.sampled_from(['=', '<>', '<', '>=']))} {draw(st.integers(-3, 3))}"
     if kind == "number":
         return f"{name} {draw(st.sampled_from(['=', '<>', '<', '<=', '>', '>=']))} {draw(number)!r}"
@@ -99,7 +105,12 @@ def conditions(draw) -> str:
     return f"({draw(conditions())}) {kind.upper()} ({draw(conditions())})"
 
 
-@settings(max_examples=150 * MORE, deadline=None, phases=(Phase.explicit, Phase.generate), suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=150 * MORE,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
 @given(
     data=rows,
     where=st.none() | conditions(),

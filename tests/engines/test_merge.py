@@ -90,7 +90,9 @@ TABLES = {
     "key of three": PLAIN.having(primary=("word", "n", "id")),
 }
 
-_shapes = st.tuples(st.sampled_from([0.0, 10.0, 359.0]), st.sampled_from([-89.0, 0.0, 20.0]), st.sampled_from([0.1, 5.0, 80.0])).map(list)
+_shapes = st.tuples(
+    st.sampled_from([0.0, 10.0, 359.0]), st.sampled_from([-89.0, 0.0, 20.0]), st.sampled_from([0.1, 5.0, 80.0])
+).map(list)
 
 
 @st.composite
@@ -119,7 +121,9 @@ def _row(draw, key):
 
 
 def _rows(keys):
-    return st.tuples(*(_row(key) for key in keys)).map(lambda rows: pa.Table.from_pylist(list(rows), schema=PLAIN.arrow))
+    return st.tuples(*(_row(key) for key in keys)).map(
+        lambda rows: pa.Table.from_pylist(list(rows), schema=PLAIN.arrow)
+    )
 
 
 KEYS = 70
@@ -128,7 +132,11 @@ KEYS = 70
 @st.composite
 def _story(draw):
     """Rows, and some changes of them: each a set of keys that are written, and one of keys that are gone."""
-    first = draw(_rows(sorted(draw(st.sets(st.integers(0, KEYS), min_size=0, max_size=45)), key=lambda key: key * 37 % (KEYS + 1))))
+    first = draw(
+        _rows(
+            sorted(draw(st.sets(st.integers(0, KEYS), min_size=0, max_size=45)), key=lambda key: key * 37 % (KEYS + 1))
+        )
+    )
     turns = []
     for _ in range(draw(st.integers(1, 3))):
         written = draw(st.lists(st.integers(0, KEYS), max_size=12, unique=True))
@@ -138,7 +146,9 @@ def _story(draw):
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 @settings(
-    max_examples=200 if os.environ.get("HVEN_PROOF") == "full" else 6, deadline=None, phases=(Phase.explicit, Phase.generate)
+    max_examples=200 if os.environ.get("HVEN_PROOF") == "full" else 6,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),
 )  # shrinking takes minutes: each example writes files
 @given(story=_story())
 def test_a_merge_is_what_staging_all_rows_is(own, table, story):
@@ -182,7 +192,8 @@ def same(own, table, merged, anew) -> None:
             number[key] for key in wanted["id"].take(pa.array(right.at(0, right.count))).to_pylist()
         )
         values, others = (
-            found[files.column].take(pa.array(index.at(0, index.count))).to_pylist() for found, index in ((rows, left), (wanted, right))
+            found[files.column].take(pa.array(index.at(0, index.count))).to_pylist()
+            for found, index in ((rows, left), (wanted, right))
         )
         assert values == others
         if left.values is not None:
@@ -221,7 +232,8 @@ def test_parts_that_no_change_touches_are_shared(own):
     merged = merge(own, table, base, changes)
     parts = len(base.parts)
     assert parts > 10
-    assert len(linked(own, base) & linked(own, merged)) == parts - 3  # the first, one in the middle, and the last, to which is added
+    # the first, one in the middle, and the last, to which is added
+    assert len(linked(own, base) & linked(own, merged)) == parts - 3
     own.drop(base)
     assert everything(own, merged)["x"].to_pylist()[:6] == [0, *(np.arange(1, 5) / 7.0).tolist(), -1.0]
     names = [path for path in (own.directory / merged.path).iterdir() if path.name != ".lock"]
@@ -252,7 +264,9 @@ def test_what_was_removed_makes_no_empty_parts(own):
 def test_changes_beyond_a_run_are_spooled(own, monkeypatch):
     rows = sky(3000)
     base = stage(own, STARS, rows)
-    changes = sky(2000, seed=3).set_column(0, STARS.arrow.field("id"), pa.array(np.random.default_rng(4).permutation(2000) * 4))
+    changes = sky(2000, seed=3).set_column(
+        0, STARS.arrow.field("id"), pa.array(np.random.default_rng(4).permutation(2000) * 4)
+    )
     monkeypatch.setattr(staging, "RUN", 20_000)
     merged = merge(own, STARS, base, changes, step=100)
     known = {row["id"]: row for row in rows.to_pylist()} | {row["id"]: row for row in changes.to_pylist()}
@@ -273,7 +287,9 @@ def test_without_links_parts_are_copied(own, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "table", [STARS, STARS.having(position=None), STARS.having(position=None, primary=("name", "id"))], ids=["position", "key", "none"]
+    "table",
+    [STARS, STARS.having(position=None), STARS.having(position=None, primary=("name", "id"))],
+    ids=["position", "key", "none"],
 )
 def test_a_snapshot_of_an_older_version_is_a_base(own, table):
     rows = sky(2000).filter(pc.field("name").is_valid())
@@ -293,14 +309,22 @@ def test_a_snapshot_of_an_older_version_is_a_base(own, table):
 
 
 def test_a_key_that_was_none_is_proved(own):
-    table = Table(schema="s", name="loose", columns=(Column(name="id", type=INT64), Column(name="n", type=INT64)), primary=("id",))
+    table = Table(
+        schema="s", name="loose", columns=(Column(name="id", type=INT64), Column(name="n", type=INT64)), primary=("id",)
+    )
     rows = pa.table({"id": np.arange(100), "n": np.arange(100) // 2}, schema=table.arrow)
     base = stage(own, table, rows)
     other = table.having(primary=("n",))
     with pytest.raises(StorageError, match="another order"):
         own.merge(other, "m-order", base)
-    texts = [item.having(columns=(Column(name="id", type=STRING), Column(name="n", type=STRING))) for item in (table, other)]
-    base = stage(own, texts[0], pa.table({"id": rows["id"].cast(pa.string()), "n": rows["n"].cast(pa.string())}, schema=texts[0].arrow))
+    texts = [
+        item.having(columns=(Column(name="id", type=STRING), Column(name="n", type=STRING))) for item in (table, other)
+    ]
+    base = stage(
+        own,
+        texts[0],
+        pa.table({"id": rows["id"].cast(pa.string()), "n": rows["n"].cast(pa.string())}, schema=texts[0].arrow),
+    )
     with pytest.raises(DataError, match="not unique: 49 keys"):
         merge(own, texts[1], base, pa.table({"id": ["x"], "n": ["0"]}, schema=texts[0].arrow))
 
@@ -308,11 +332,15 @@ def test_a_key_that_was_none_is_proved(own):
 def test_indexes_follow_the_descriptor(own):
     rows = sky(3000)
     base = stage(own, STARS, rows)
-    other = STARS.having(columns=tuple(column.having(indexed=column.name in {"note", "field"}) for column in STARS.columns))
+    other = STARS.having(
+        columns=tuple(column.having(indexed=column.name in {"note", "field"}) for column in STARS.columns)
+    )
     merged = merge(own, other, base, rows.slice(10, 10))
     assert [files.column for files in own.stored(merged).manifest.keys] == ["id", "field", "note"]
     same(own, other, merged, stage(own, other, rows))
-    assert len(answer(own, "SELECT id FROM sky.stars WHERE note = 'a''b'", {"sky.stars": merged})) == rows["note"].to_pylist().count("a'b")
+    assert len(answer(own, "SELECT id FROM sky.stars WHERE note = 'a''b'", {"sky.stars": merged})) == rows[
+        "note"
+    ].to_pylist().count("a'b")
 
 
 def test_numbers_of_distinct_values_stay_near_the_truth(own):
@@ -325,11 +353,16 @@ def test_numbers_of_distinct_values_stay_near_the_truth(own):
 
     def of(first, count):
         ids = np.arange(first, first + count)
-        return pa.table({"id": ids, "few": ids % 7, "many": pa.array([f"w{number // 2}" for number in ids.tolist()])}, schema=table.arrow)
+        return pa.table(
+            {"id": ids, "few": ids % 7, "many": pa.array([f"w{number // 2}" for number in ids.tolist()])},
+            schema=table.arrow,
+        )
 
     last = stage(own, table, of(0, 2000))
     for turn in range(12):
-        last = merge(own, table, last, of(2000 + 100 * turn, 100), pa.table({"id": np.arange(turn * 50, turn * 50 + 50)}))
+        last = merge(
+            own, table, last, of(2000 + 100 * turn, 100), pa.table({"id": np.arange(turn * 50, turn * 50 + 50)})
+        )
     facts = last.statistics
     assert last.rows == 2000 + 12 * 50
     assert facts["id"]["distinct"] == last.rows
@@ -419,7 +452,8 @@ def test_what_snapshots_share_is_counted_once(own):
     both = occupied(own.directory)
     own.drop(merged)
     assert occupied(own.directory) == alone
-    assert merged.bytes >= sum((own.directory / base.path / name).stat().st_size for name, _ in base.parts)  # what it would take alone
+    # what it would take alone
+    assert merged.bytes >= sum((own.directory / base.path / name).stat().st_size for name, _ in base.parts)
     assert alone < both < alone + occupied_by_one(own, base) - sum(parts) / 2
 
 

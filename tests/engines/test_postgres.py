@@ -30,7 +30,13 @@ class _Contract(EngineContract):
 
     def open(self, directory):
         return postgres.open(
-            directory, memory=256 * 1024**2, threads=1, url=self.url, pool=10, schema=f"hven{next(_count)}", position=self.position
+            directory,
+            memory=256 * 1024**2,
+            threads=1,
+            url=self.url,
+            pool=10,
+            schema=f"hven{next(_count)}",
+            position=self.position,
         )
 
 

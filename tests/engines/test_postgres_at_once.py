@@ -54,7 +54,11 @@ def patient(monkeypatch):
 def waited(execution, seconds=60.0):
     """Wait as an event loop does: look, and wait until something shows; give the execution."""
     until = time.monotonic() + seconds
-    while (socket := getattr(execution, "awaited", None)) is not None and not execution.arrived() and execution.awaited is not None:
+    while (
+        (socket := getattr(execution, "awaited", None)) is not None
+        and not execution.arrived()
+        and execution.awaited is not None
+    ):
         assert time.monotonic() < until
         select.select([socket], [], [], 1.0)
     return execution
@@ -91,9 +95,17 @@ def test_the_second_answer_needs_no_thread(engine, snapshot, patient):
 
 
 def test_a_few_rows_come_without_arrow_as_often_as_they_are_wanted(engine, snapshot, patient):
-    every = ", ".join(f'"{column.name}"' for column in STARS.columns if pa.types.is_primitive(column.type.arrow) or column.type.is_string)
+    every = ", ".join(
+        f'"{column.name}"'
+        for column in STARS.columns
+        if pa.types.is_primitive(column.type.arrow) or column.type.is_string
+    )
     kinds = Asked(engine, snapshot, f"SELECT {every} FROM sky.stars WHERE id < 40")
-    for asked in (Asked(engine, snapshot, KEY), Asked(engine, snapshot, "SELECT id, ra, name FROM sky.stars WHERE id < 40"), kinds):
+    for asked in (
+        Asked(engine, snapshot, KEY),
+        Asked(engine, snapshot, "SELECT id, ra, name FROM sky.stars WHERE id < 40"),
+        kinds,
+    ):
         wanted = [tuple(row.values()) for row in asked.rows()]
         found = asked.run()
         assert found.few() is None  # it has not come

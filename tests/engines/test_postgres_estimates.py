@@ -17,7 +17,11 @@ YEARS = STARS.having(name="years", partition=Partition(by="time", column="seen",
 def engine(tmp_path_factory):
     with server() as url:
         opened = postgres.open(
-            tmp_path_factory.mktemp("snapshots"), memory=256 * 1024**2, threads=1, url=f"postgresql://{url}", position="healpix"
+            tmp_path_factory.mktemp("snapshots"),
+            memory=256 * 1024**2,
+            threads=1,
+            url=f"postgresql://{url}",
+            position="healpix",
         )
         yield opened
         opened.close()
@@ -41,8 +45,14 @@ def told(engine, relations, text):
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
-        ("SELECT id FROM sky.stars", ["sky.stars: about 13,000 rows, found by looking at all", "PostgreSQL expects about 13,000 rows"]),
-        ("SELECT mag FROM sky.stars WHERE id = 33", ["sky.stars: about 1 rows, by an index", "PostgreSQL expects about 1 row"]),
+        (
+            "SELECT id FROM sky.stars",
+            ["sky.stars: about 13,000 rows, found by looking at all", "PostgreSQL expects about 13,000 rows"],
+        ),
+        (
+            "SELECT mag FROM sky.stars WHERE id = 33",
+            ["sky.stars: about 1 rows, by an index", "PostgreSQL expects about 1 row"],
+        ),
         (
             "SELECT COUNT(*) AS n FROM sky.years",
             ["sky.years: about 13,000 rows, found by looking at all", "PostgreSQL expects about 1 row"],
@@ -54,7 +64,9 @@ def test_rows_and_indexes_are_told(engine, relations, text, lines):
 
 
 def test_literals_count(engine, relations):
-    few, many = (told(engine, relations, f"SELECT id FROM sky.stars WHERE mag < {limit}")[-1] for limit in ("2", "12.5"))
+    few, many = (
+        told(engine, relations, f"SELECT id FROM sky.stars WHERE mag < {limit}")[-1] for limit in ("2", "12.5")
+    )
     assert few != many
 
 

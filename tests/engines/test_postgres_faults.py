@@ -81,7 +81,9 @@ def test_a_restart_ends_queries_cleanly_and_the_pool_recovers(machine, engine):
     machine.stop()
     try:
         assert said(lambda: list(running)).startswith("StorageError")
-        assert "went away or does not answer" in said(lambda: ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot))
+        assert "went away or does not answer" in said(
+            lambda: ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot)
+        )
     finally:
         machine.start()
     for text, wanted in (("SELECT COUNT(*) AS n FROM sky.stars", 1), ("SELECT id FROM sky.stars", ROWS)):
@@ -107,7 +109,10 @@ def test_queries_cannot_write_and_may_only_read_as_their_role(machine, tmp_path)
     snapshot = write(engine)
     assert len(ask(engine, "SELECT id FROM sky.stars WHERE id < 10", snapshot)) == 10
     with engine.askers.borrowed() as connection:
-        assert connection.execute("SELECT current_user, current_setting('transaction_read_only')").fetchone() == ("hven_reader", "on")
+        assert connection.execute("SELECT current_user, current_setting('transaction_read_only')").fetchone() == (
+            "hven_reader",
+            "on",
+        )
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             connection.execute(f'DELETE FROM roles."{snapshot.path}"')
         connection.execute("SET default_transaction_read_only = off")
@@ -124,7 +129,9 @@ def test_strings_never_become_sql(engine):
     snapshot = write(engine, rows, table=words)
     for relation in (snapshot, Memory(rows)):
         for word in odd:
-            bound = bind(parse(f"SELECT w FROM s.words WHERE w = '{word.replace(chr(39), chr(39) * 2)}'"), Tables([words]))
+            bound = bind(
+                parse(f"SELECT w FROM s.words WHERE w = '{word.replace(chr(39), chr(39) * 2)}'"), Tables([words])
+            )
             found = [
                 row["w"]
                 for batch in engine.prepare(bound).execute(bound.slots, {"s.words": relation}, Limits())
@@ -138,7 +145,8 @@ def test_strings_never_become_sql(engine):
 def test_cancelling_takes_less_than_a_second(engine):
     snapshot = write(engine)
     bound = bind(
-        parse("SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag > c.mag"), Tables([STARS])
+        parse("SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag > c.mag"),
+        Tables([STARS]),
     )
 
     def once() -> float:
@@ -173,7 +181,11 @@ def test_a_merge_makes_a_new_snapshot_and_leaves_the_old_one(engine):
     old = write(engine)
     rows = stars()
     changed = rows.slice(0, 50).set_column(3, STARS.arrow.field("mag"), pa.array([99.5] * 50))
-    new = stars(ROWS + 20).slice(ROWS).set_column(0, STARS.arrow.field("id"), pa.array(range(100_000, 100_020), pa.int64()))
+    new = (
+        stars(ROWS + 20)
+        .slice(ROWS)
+        .set_column(0, STARS.arrow.field("id"), pa.array(range(100_000, 100_020), pa.int64()))
+    )
     deleted = pa.table({"id": rows.column("id").slice(50, 30)})
     changes = pa.concat_tables([changed, new])
     staging = engine.merge(STARS, f"m{time.monotonic_ns()}", old, deleted)

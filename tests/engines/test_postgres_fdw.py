@@ -99,7 +99,10 @@ def test_the_text_is_run_by_psql_and_holds_no_secret(machines, site, tmp_path):
     told = hven("fdw", "ops", "--check", "--site", site).stdout
     assert "5,000 rows read in" in told
     assert "conditions on its columns are sent" in told
-    with psycopg.connect(ours.url) as connection, pytest.raises(psycopg.Error, match=r"permission denied|does not allow"):
+    with (
+        psycopg.connect(ours.url) as connection,
+        pytest.raises(psycopg.Error, match=r"permission denied|does not allow"),
+    ):
         connection.execute("DELETE FROM ops.cubes")
 
 
@@ -112,9 +115,13 @@ def test_it_is_set_up_at_once_and_serves_as_a_source_beside_tables_of_ours(site)
     with Site(load(site)) as opened:
         ingest(opened, "mine")
         with query.run(
-            "SELECT c.id, c.name, n.word FROM mine.cubes AS c JOIN mine.near AS n ON c.id = n.id ORDER BY 1", site=opened
+            "SELECT c.id, c.name, n.word FROM mine.cubes AS c JOIN mine.near AS n ON c.id = n.id ORDER BY 1",
+            site=opened,
         ) as result:
-            assert result.table().to_pylist() == [{"id": 3, "name": "cube 3", "word": "x"}, {"id": 4, "name": "cube 4", "word": "y"}]
+            assert result.table().to_pylist() == [
+                {"id": 3, "name": "cube 3", "word": "x"},
+                {"id": 4, "name": "cube 4", "word": "y"},
+            ]
 
 
 def test_foreign_tables_are_served_in_place(machines, site):
@@ -187,7 +194,10 @@ def test_an_unreachable_server_and_missing_tables_are_told(machines, site, monke
     assert "there is no table public.nothing" in hven("fdw", "--apply", "--site", site, code=1).stderr
     (site / "hven.toml").write_text(text.replace('"Odd Name"', '"secret"'))
     hven("fdw", "--apply", "--site", site)
-    assert any("guest may not read it" in message and "GRANT SELECT" in remedy for (_, _, message), remedy in levels(site).items())
+    assert any(
+        "guest may not read it" in message and "GRANT SELECT" in remedy
+        for (_, _, message), remedy in levels(site).items()
+    )
     monkeypatch.setenv("OPS_DB", "postgresql://guest:x@127.0.0.1:9/postgres")
     assert any("does not answer" in message or "refused" in message for (_, _, message) in levels(site)), levels(site)
     written = hven("fdw", "--site", site)
@@ -228,7 +238,9 @@ def test_a_user_whom_the_other_server_trusts_needs_a_superuser(machines, site, m
     for role in ("hven", "reader"):  # as it was set up by hand
         run(ours.url, f"ALTER USER MAPPING FOR {role} SERVER ops OPTIONS (DROP password_required)")
     said = [(message, remedy) for (_, level, message), remedy in levels(site).items() if level == "error"]
-    assert any("asks this user for no password" in message and "password_required" in remedy for message, remedy in said), said
+    assert any(
+        "asks this user for no password" in message and "password_required" in remedy for message, remedy in said
+    ), said
 
 
 def test_faults_in_the_settings_are_told(tmp_path):

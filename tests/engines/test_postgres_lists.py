@@ -23,7 +23,9 @@ def engine(tmp_path_factory):
     directory = tmp_path_factory.mktemp("snapshots")
     with server() as url:
         judge = duckdb.open(directory, memory=256 * 1024**2, threads=1)
-        opened = postgres.open(directory, memory=256 * 1024**2, threads=1, url=f"postgresql://{url}", position="healpix")
+        opened = postgres.open(
+            directory, memory=256 * 1024**2, threads=1, url=f"postgresql://{url}", position="healpix"
+        )
         yield Judged(opened, judge)
         opened.close()
         judge.close()
@@ -35,7 +37,9 @@ def relations(engine):
 
 
 def among(*values: object) -> str:
-    return ", ".join("'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value) for value in values)
+    return ", ".join(
+        "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value) for value in values
+    )
 
 
 LISTS = {
@@ -68,7 +72,9 @@ def test_a_list_stands_beside_other_conditions(engine, relations):
 @pytest.mark.parametrize(("column", "how"), [("ra", "Seq Scan"), ("id", "Index")])
 def test_a_list_is_one_constant_of_the_plan(engine, relations, column, how):
     """An index serves it, or PostgreSQL hashes it (EXPLAIN does not say so: it does with nine constants and more)."""
-    bound, prepared = plan(engine.engine, f"SELECT id FROM sky.stars WHERE {column} IN ({among(*range(400))})", (STARS,))
+    bound, prepared = plan(
+        engine.engine, f"SELECT id FROM sky.stars WHERE {column} IN ({among(*range(400))})", (STARS,)
+    )
     work = prepared._work(bound.slots, relations)
     assert not work.arguments
     assert not work.quick  # so no session keeps it

@@ -68,7 +68,9 @@ def opened(database, tmp_path):
 
 
 def merge(engine, table, base, rows, gone=()):
-    keys = pa.Table.from_pylist(list(gone), schema=pa.schema([table.arrow.field(name).with_nullable(True) for name in table.primary]))
+    keys = pa.Table.from_pylist(
+        list(gone), schema=pa.schema([table.arrow.field(name).with_nullable(True) for name in table.primary])
+    )
     begun = engine.merge(table, f"m-{next(_count):05d}", base, keys)
     for batch in rows.to_batches(max_chunksize=7):
         begun.write(batch)
@@ -114,7 +116,9 @@ class Story:
         rows = POOL[:START]
         if table.primary != ("id",):
             rows = [row | {"name": row["name"] or ""} for row in rows]
-        self.kept = [(stage(engine, table, pa.Table.from_pylist(rows, schema=table.arrow)), {self.key(row): row for row in rows})]
+        self.kept = [
+            (stage(engine, table, pa.Table.from_pylist(rows, schema=table.arrow)), {self.key(row): row for row in rows})
+        ]
         self.now = 0
         self.shared = 0
 
@@ -138,7 +142,9 @@ class Story:
 
     def merge(self, rng, size) -> None:
         base, rows, gone, after = self.changed(rng, size)
-        made = merge(self.engine, self.table, base, rows, [dict(zip(self.table.primary, key, strict=True)) for key in gone])
+        made = merge(
+            self.engine, self.table, base, rows, [dict(zip(self.table.primary, key, strict=True)) for key in gone]
+        )
         self.shared += base_of(self.engine, base) == base_of(self.engine, made)
         assert made.rows == len(after)
         self.engine.published(made)
@@ -148,7 +154,9 @@ class Story:
     def lose(self, rng, size) -> None:
         """Merge, and never publish it: what a crash leaves is swept."""
         base, rows, gone, _ = self.changed(rng, size)
-        made = merge(self.engine, self.table, base, rows, [dict(zip(self.table.primary, key, strict=True)) for key in gone])
+        made = merge(
+            self.engine, self.table, base, rows, [dict(zip(self.table.primary, key, strict=True)) for key in gone]
+        )
         self.engine._release(made.path)  # as the end of the process does
         assert made.path in self.engine.sweep({snapshot.path for snapshot, _ in self.kept})
 
@@ -172,7 +180,9 @@ class Story:
 
     def check(self) -> None:
         for snapshot, known in self.kept:
-            assert stored(self.engine, snapshot, self.table) == told(pa.Table.from_pylist(list(known.values()), schema=self.table.arrow))
+            assert stored(self.engine, snapshot, self.table) == told(
+                pa.Table.from_pylist(list(known.values()), schema=self.table.arrow)
+            )
         snapshot, known = self.kept[self.now]
         rows = pa.Table.from_pylist(list(known.values()), schema=self.table.arrow)
         facts = Statistics(self.table)
@@ -192,7 +202,9 @@ class Story:
             states = [share.number for share in map(self.share, self.kept) if share.base == base]
             seen = " OR ".join(f'("hven:born" <= {number} AND "hven:died" > {number})' for number in states)
             with self.engine.writers.borrowed() as connection:
-                assert connection.execute(f'SELECT count(*) FROM {self.engine.schema}."{base}" WHERE NOT ({seen})').fetchone() == (0,)
+                assert connection.execute(
+                    f'SELECT count(*) FROM {self.engine.schema}."{base}" WHERE NOT ({seen})'
+                ).fetchone() == (0,)
         for snapshot, _ in self.kept:
             self.engine.drop(snapshot)
         assert left(self.engine) == []
@@ -262,7 +274,8 @@ def test_the_first_merge_copies_and_the_next_ones_do_not(two):
     with engine.writers.borrowed() as connection:
         kinds = dict(
             connection.execute(
-                "SELECT relname, relkind::text FROM pg_class WHERE relname = ANY($1::text[])", [[base.path, second.path]]
+                "SELECT relname, relkind::text FROM pg_class WHERE relname = ANY($1::text[])",
+                [[base.path, second.path]],
             ).fetchall()
         )
     assert kinds == {base.path: "r", second.path: "v"}
@@ -284,15 +297,24 @@ def test_a_table_that_is_followed_is_never_copied(opened, monkeypatch, table):
     assert first.bytes > 0
     if table is STARS:
         cells = [row for batch in engine.read(first, ["ra", "dec"]) for row in batch.to_pylist()]
-        found = position_keys(*(pa.chunked_array([pa.array([row[name] for row in cells], pa.float64())]) for name in ("ra", "dec")))
-        assert np.corrcoef(found.argsort(kind="stable").argsort(), np.arange(len(found)))[0, 1] > 0.99  # the server may fill up a page
+        found = position_keys(
+            *(pa.chunked_array([pa.array([row[name] for row in cells], pa.float64())]) for name in ("ra", "dec"))
+        )
+        # the server may fill up a page
+        assert np.corrcoef(found.argsort(kind="stable").argsort(), np.arange(len(found)))[0, 1] > 0.99
     second = merge(
-        engine, table, first, rows.slice(0, 20), [dict(zip(table.primary, (rows[name][50].as_py() for name in table.primary), strict=True))]
+        engine,
+        table,
+        first,
+        rows.slice(0, 20),
+        [dict(zip(table.primary, (rows[name][50].as_py() for name in table.primary), strict=True))],
     )
     assert base_of(engine, second) == base_of(engine, first) == f"b{first.path[1:]}"
     assert second.rows == 2_999
     engine.drop(first)
-    assert stored(engine, second, table) == told(without_nan(rows.filter(pa.array([number != 50 for number in range(3_000)]))))
+    assert stored(engine, second, table) == told(
+        without_nan(rows.filter(pa.array([number != 50 for number in range(3_000)])))
+    )
     engine.drop(second)
     assert left(engine) == []
     begun = engine.stage(table, "left", followed=True)
@@ -308,7 +330,10 @@ def test_only_what_changed_is_read_to_compare_two_states(two):
     third = merge(engine, STARS, second, rows.slice(0, 5))
 
     def apart(one, other):
-        return [sorted(row["id"] for batch in side for row in batch.to_pylist()) for side in engine.apart(one, other, ["id"])]
+        return [
+            sorted(row["id"] for batch in side for row in batch.to_pylist())
+            for side in engine.apart(one, other, ["id"])
+        ]
 
     edited, removed = (sorted(rows["id"].to_pylist()[begin:end]) for begin, end in ((0, 20), (30, 37)))
     assert apart(first, second) == [sorted(edited + removed), edited]
@@ -353,7 +378,9 @@ def test_copied_anew_when_it_must_be(opened, monkeypatch, why):
         assert any(name.endswith("2060_01") for name in left(engine))
     wanted = {row["id"]: row for row in rows.to_pylist()}
     wanted |= {row["id"]: row for row in ([*late.to_pylist()] if why == "partitions" else []) + changes.to_pylist()}
-    assert stored(engine, new, table) == told(without_nan(pa.Table.from_pylist(list(wanted.values()), schema=table.arrow)))
+    assert stored(engine, new, table) == told(
+        without_nan(pa.Table.from_pylist(list(wanted.values()), schema=table.arrow))
+    )
 
 
 def test_after_many_changes_the_table_is_looked_after(two, opened, monkeypatch):
@@ -379,7 +406,10 @@ def test_after_many_changes_the_table_is_looked_after(two, opened, monkeypatch):
 def test_a_foreign_hand_in_the_table_is_noticed(two):
     engine, rows, _, first = two
     with engine.writers.borrowed() as connection:
-        connection.execute(f'UPDATE {engine.schema}."{base_of(engine, first)}" SET "hven:died" = 2 WHERE id = $1', [rows["id"][0].as_py()])
+        connection.execute(
+            f'UPDATE {engine.schema}."{base_of(engine, first)}" SET "hven:died" = 2 WHERE id = $1',
+            [rows["id"][0].as_py()],
+        )
     there = left(engine)
     with pytest.raises(StorageError, match=r"0 rows of the table .* go, and the snapshot .* has 1"):
         merge(engine, STARS, first, rows.slice(0, 1))
@@ -405,7 +435,9 @@ def test_readers_see_one_state_whatever_is_merged(opened):
         while not over.is_set():
             for snapshot, rows_ in states:
                 try:
-                    found = answer(engine, question, {"sky.stars": snapshot}, limits=Limits(clock=Clock(60))).to_pylist()
+                    found = answer(
+                        engine, question, {"sky.stars": snapshot}, limits=Limits(clock=Clock(60))
+                    ).to_pylist()
                 except Exception as error:  # noqa: BLE001  (every fault is one)
                     faults.append(repr(error))
                     continue
@@ -420,11 +452,20 @@ def test_readers_see_one_state_whatever_is_merged(opened):
         for turn in range(12):
             pairs = [turn * 40 + number for number in range(20)]
             changes = rows.take(pa.array(pairs)).to_pylist()
-            new = [row | {"id": 10**6 + turn * 100 + number} for number, row in enumerate(rows.take(pa.array(pairs[:4])).to_pylist())]
+            new = [
+                row | {"id": 10**6 + turn * 100 + number}
+                for number, row in enumerate(rows.take(pa.array(pairs[:4])).to_pylist())
+            ]
             for row in changes:
                 row["field"] = -(row["field"])
             changes = pa.Table.from_pylist(changes + new, schema=table.arrow)
-            last = merge(engine, table, last, changes, [{"id": key} for key in rows["id"].to_pylist()[turn * 40 + 20 : turn * 40 + 26]])
+            last = merge(
+                engine,
+                table,
+                last,
+                changes,
+                [{"id": key} for key in rows["id"].to_pylist()[turn * 40 + 20 : turn * 40 + 26]],
+            )
             engine.published(last)
             states.append((last, states[-1][1] - 6 + 4))
         until(lambda: min(seen) > 0 or faults)
@@ -457,7 +498,9 @@ def test_nobody_waits(two, database, monkeypatch):
         thread.start()
         try:
             assert begun.wait(120)  # rows are marked and added, in a transaction that is open
-            found = answer(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": first}, limits=Limits(clock=Clock(60)))
+            found = answer(
+                engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": first}, limits=Limits(clock=Clock(60))
+            )
             assert found.to_pylist() == [{"n": 4_000}]
             with psycopg.connect(database) as other:
                 locks = other.execute(
@@ -482,7 +525,9 @@ def test_readers_need_no_right_to_the_shared_table(opened, database):
     first = merge(engine, STARS, stage(engine, STARS, rows), rows.slice(0, 3))
     second = merge(engine, STARS, first, rows.slice(0, 3))
     for snapshot in (first, second):
-        assert answer(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": snapshot}).to_pylist() == [{"n": 500}]
+        assert answer(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": snapshot}).to_pylist() == [
+            {"n": 500}
+        ]
     with psycopg.connect(database) as connection:
         connection.execute("SET ROLE merge_reader")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -509,7 +554,11 @@ def test_indexes_serve_through_the_view(opened, position, table):
             for number, value in enumerate(work.arguments, 1):
                 connection.execute("SELECT set_config($1, $2, true)", [f"hven.p{number}", value])
             found = connection.execute(f"EXPLAIN (FORMAT JSON) {work.streamed}", prepare=False).fetchone()[0]
-        scans = [node for node in nodes((found if not isinstance(found, str) else json.loads(found))[0]["Plan"]) if "Relation Name" in node]
+        scans = [
+            node
+            for node in nodes((found if not isinstance(found, str) else json.loads(found))[0]["Plan"])
+            if "Relation Name" in node
+        ]
         first = beginning(table.qualified, base_of(engine, last))
         assert {node["Relation Name"].startswith((first, base_of(engine, last))) for node in scans} == {True}
         big = [node for node in scans if node["Node Type"] == "Seq Scan"]
@@ -517,7 +566,9 @@ def test_indexes_serve_through_the_view(opened, position, table):
         assert any("Index" in node["Node Type"] or "Bitmap" in node["Node Type"] for node in scans), text
         lines = made.estimate(bound.slots, {table.qualified: last})
         assert lines[0].startswith(f"{table.qualified}: about "), lines
-    assert answer(engine, f"SELECT COUNT(*) AS n FROM {table.qualified}", {table.qualified: last}, (table,)).to_pylist() == [{"n": 13_000}]
+    assert answer(
+        engine, f"SELECT COUNT(*) AS n FROM {table.qualified}", {table.qualified: last}, (table,)
+    ).to_pylist() == [{"n": 13_000}]
 
 
 def nodes(tree):

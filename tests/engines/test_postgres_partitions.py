@@ -37,7 +37,9 @@ def database():
 def engine(request, database, tmp_path_factory):
     directory = tmp_path_factory.mktemp("snapshots")
     judge = duckdb.open(directory, memory=256 * 1024**2, threads=1)
-    opened = postgres.open(directory, memory=256 * 1024**2, threads=1, url=database, schema=request.param, position=request.param)
+    opened = postgres.open(
+        directory, memory=256 * 1024**2, threads=1, url=database, schema=request.param, position=request.param
+    )
     yield Judged(opened, judge)
     opened.close()
     judge.close()
@@ -48,7 +50,9 @@ def odd_times(rows: pa.Table) -> pa.Table:
     seen = rows.column("seen").combine_chunks().cast(pa.int64()).to_pylist()
     for at, value in enumerate((253_402_214_400 * 10**6, 253_400_000_000 * 10**6, -1, 0, 10**15 - 1)):
         seen[at] = value
-    return rows.set_column(rows.schema.get_field_index("seen"), "seen", pa.array(seen, pa.int64()).cast(pa.timestamp("us")))
+    return rows.set_column(
+        rows.schema.get_field_index("seen"), "seen", pa.array(seen, pa.int64()).cast(pa.timestamp("us"))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +108,11 @@ def read(found) -> tuple[set[str], set[str]]:
     """Give the relations that a plan really read, and its indexes."""
     tree = found[0][0] if not isinstance(found[0], str) else json.loads(found[0])[0]
     run = [node for node in nodes(tree["Plan"]) if node.get("Actual Loops", 0) > 0]
-    names = {node["Relation Name"] for node in run if "Relation Name" in node and node["Relation Name"].startswith(("p_", "s_"))}
+    names = {
+        node["Relation Name"]
+        for node in run
+        if "Relation Name" in node and node["Relation Name"].startswith(("p_", "s_"))
+    }
     return names, {node["Index Name"] for node in run if "Index Name" in node}
 
 
@@ -122,7 +130,9 @@ def explained(engine, text: str, relations, table: Table, how: str) -> tuple[set
         con.execute(f"PREPARE asked AS {work.asked}")
         values = ", ".join("'" + value.replace("'", "''") + "'" for value in work.arguments)
         try:
-            return read(con.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE asked{f'({values})' if values else ''}").fetchone())
+            return read(
+                con.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE asked{f'({values})' if values else ''}").fetchone()
+            )
         finally:
             con.execute("DEALLOCATE asked")
 
@@ -135,7 +145,10 @@ HOW = ["force_custom_plan", "force_generic_plan", "streamed"]
     ("condition", "wanted"),
     [
         ("seen >= CAST('1990-03-01' AS TIMESTAMP) AND seen < CAST('1990-03-20' AS TIMESTAMP)", {"1990_01"}),
-        ("seen BETWEEN CAST('1989-12-30T12:00:00' AS TIMESTAMP) AND CAST('1991-01-01' AS TIMESTAMP)", {"1989_01", "1990_01", "1991_01"}),
+        (
+            "seen BETWEEN CAST('1989-12-30T12:00:00' AS TIMESTAMP) AND CAST('1991-01-01' AS TIMESTAMP)",
+            {"1989_01", "1990_01", "1991_01"},
+        ),
         ("seen = CAST('1995-05-05T05:05:05' AS TIMESTAMP)", {"1995_01"}),
         ("seen > CAST('2001-01-01' AS TIMESTAMP) AND mag < 5", {"2001_01", "rest"}),
         ("seen IS NULL", {"rest"}),
@@ -144,7 +157,8 @@ HOW = ["force_custom_plan", "force_generic_plan", "streamed"]
 def test_a_time_reads_its_partitions_alone(engine, years, condition, wanted, how):
     names, _ = explained(engine, f"SELECT id FROM sky.stars WHERE {condition}", years, YEARS, how)
     found = {name.split("_", 4)[4] for name in names}
-    assert found <= wanted | {"rest"}  # the default partition has what no calendar has: it may be asked about any open end
+    # the default partition has what no calendar has: it may be asked about any open end
+    assert found <= wanted | {"rest"}
     assert wanted <= found
 
 
@@ -157,7 +171,9 @@ def test_a_cone_reads_the_partitions_of_its_cells_alone(engine, cells, how):
     for lon, lat, radius in ((10, 20, 0.02), (0, 0, 5), (45, 89, 0.5), (222, -41.8, 3)):
         text = f"SELECT id FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({lon}, {lat}, {radius}))"
         names, _ = explained(engine, text, cells, CELLS, how)
-        allowed, *_ = nested.cone_search(Longitude(lon, u.deg), Latitude(lat, u.deg), radius * u.deg, depth=1, flat=True)
+        allowed, *_ = nested.cone_search(
+            Longitude(lon, u.deg), Latitude(lat, u.deg), radius * u.deg, depth=1, flat=True
+        )
         found = {int(name.rsplit("_", 1)[1]) for name in names}
         assert found <= set(allowed.tolist())
         assert names
@@ -173,7 +189,9 @@ def test_rows_lie_in_their_partitions(engine, years, whole):
     path = years["sky.stars"].path
     with connection(engine) as con:
         found = dict(
-            con.execute(f'SELECT CAST(tableoid::regclass AS text), count(*) FROM {engine.engine.schema}."{path}" GROUP BY 1').fetchall()
+            con.execute(
+                f'SELECT CAST(tableoid::regclass AS text), count(*) FROM {engine.engine.schema}."{path}" GROUP BY 1'
+            ).fetchall()
         )
         indexes = con.execute("SELECT count(*) FROM pg_index AS i JOIN pg_inherits AS h ON h.inhrelid = i.indrelid WHERE h.inhparent = $1::regclass",
                               [f'{engine.engine.schema}."{path}"']).fetchone()[0]  # fmt: skip
@@ -190,7 +208,9 @@ def test_rows_lie_in_their_partitions(engine, years, whole):
 
 
 def test_an_index_of_several_columns_is_used(engine, years):
-    _, indexes = explained(engine, "SELECT id FROM sky.stars WHERE field = 7 AND name = 'alpha Cen'", years, YEARS, "force_generic_plan")
+    _, indexes = explained(
+        engine, "SELECT id FROM sky.stars WHERE field = 7 AND name = 'alpha Cen'", years, YEARS, "force_generic_plan"
+    )
     assert any("field_name" in name for name in indexes)
 
 
@@ -200,7 +220,9 @@ def test_keys_stay_unique_over_all_partitions(engine):
     with pytest.raises(DataError, match="not unique: 1 key stands in 2 rows; first: id = 0"):
         stage(engine.engine, table, rows)
     with connection(engine) as con:
-        left = con.execute("SELECT relname FROM pg_class WHERE relname LIKE '%twice%' AND relkind IN ('r', 'p')").fetchall()
+        left = con.execute(
+            "SELECT relname FROM pg_class WHERE relname LIKE '%twice%' AND relkind IN ('r', 'p')"
+        ).fetchall()
     assert left == []
 
 
@@ -231,7 +253,9 @@ def test_runs_that_come_one_after_the_other_are_ordered(engine, whole, monkeypat
     snapshot = stage(engine.engine, YEARS.having(name="runs"), whole)
     with connection(engine) as con:
         for piece in [name for (name,) in _tables(engine, "p%runs%")][:5]:
-            found = [row[0] for row in con.execute(f'SELECT "hven:cell" FROM {engine.engine.schema}."{piece}"').fetchall()]
+            found = [
+                row[0] for row in con.execute(f'SELECT "hven:cell" FROM {engine.engine.schema}."{piece}"').fetchall()
+            ]
             known = [cell for cell in found if cell is not None]
             assert known == sorted(known)
             assert found[len(known) :] == [None] * (len(found) - len(known))
@@ -248,10 +272,16 @@ def test_too_many_partitions_are_refused_with_the_remedy(engine, whole):
 
 @pytest.mark.parametrize("kind", [FLOAT64, FLOAT32, INT32, INT64])
 @settings(max_examples=60, deadline=None)
-@given(values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=30), days=st.sampled_from(["7 d", "30 d", "36 h", "1 yr"]))
+@given(
+    values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=30),
+    days=st.sampled_from(["7 d", "30 d", "36 h", "1 yr"]),
+)
 def test_every_number_lies_between_the_ends_of_its_partition(kind, values, days):
     table = Table(
-        schema="s", name="t", columns=(Column(name="t", type=kind, unit="d"),), partition=Partition(by="time", column="t", every=days)
+        schema="s",
+        name="t",
+        columns=(Column(name="t", type=kind, unit="d"),),
+        partition=Partition(by="time", column="t", every=days),
     )
     pieces = partitions.of(table, "x", "s_t")
     column = pa.array(values, pa.float32()).cast(kind.arrow, safe=False)
@@ -269,7 +299,10 @@ def test_every_number_lies_between_the_ends_of_its_partition(kind, values, days)
 )
 def test_every_time_lies_between_the_ends_of_its_partition(values, every):
     table = Table(
-        schema="s", name="t", columns=(Column(name="t", type=TIMESTAMP),), partition=Partition(by="time", column="t", every=every)
+        schema="s",
+        name="t",
+        columns=(Column(name="t", type=TIMESTAMP),),
+        partition=Partition(by="time", column="t", every=every),
     )
     pieces = partitions.of(table, "x", "s_t")
     column = pa.array(values, pa.int64()).cast(pa.timestamp("us"))
@@ -282,7 +315,9 @@ def test_every_time_lies_between_the_ends_of_its_partition(values, every):
 
 def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole):
     engine = duckdb.open(tmp_path, memory=256 * 1024**2, threads=1)
-    relations = {"sky.stars": stage(engine, YEARS.having(columns=tuple(c.having(indexed=False) for c in YEARS.columns)), whole)}
+    relations = {
+        "sky.stars": stage(engine, YEARS.having(columns=tuple(c.having(indexed=False) for c in YEARS.columns)), whole)
+    }
     table = YEARS.having(columns=tuple(c.having(indexed=False) for c in YEARS.columns))
     for text, index in (
         (
@@ -325,7 +360,8 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
             schema = engine.engine.schema
             first = partitions.beginning(table.qualified, path)
             return {
-                name.removeprefix(first): connection.execute(f'SELECT count(*) FROM {schema}."{name}"').fetchone()[0] for (name,) in found
+                name.removeprefix(first): connection.execute(f'SELECT count(*) FROM {schema}."{name}"').fetchone()[0]
+                for (name,) in found
             }
 
     postgres_ = engine.engine
@@ -333,7 +369,9 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
     changes = pa.concat_tables([whole.slice(40, 60), sky(300, seed=9).slice(0, 100)])
     at = changes.schema.get_field_index("id")
     ids = [*changes["id"].to_pylist()[:60], *range(10**6, 10**6 + 100)]
-    later = pa.array([None if number % 9 == 0 else 2 * 10**15 + number for number in range(160)], pa.int64()).cast(pa.timestamp("us"))
+    later = pa.array([None if number % 9 == 0 else 2 * 10**15 + number for number in range(160)], pa.int64()).cast(
+        pa.timestamp("us")
+    )
     changes = changes.set_column(at, changes.schema.field(at), pa.array(ids, pa.int64()))
     changes = changes.set_column(changes.schema.get_field_index("seen"), "seen", later).cast(table.arrow)
     gone = pa.table({"id": whole["id"].slice(500, 300)})

@@ -38,7 +38,9 @@ def engine(tmp_path_factory):
     directory = tmp_path_factory.mktemp("snapshots")
     with server() as url:
         judge = duckdb.open(directory, memory=256 * 1024**2, threads=1)
-        opened = postgres.open(directory, memory=256 * 1024**2, threads=1, url=f"postgresql://{url}", position="healpix")
+        opened = postgres.open(
+            directory, memory=256 * 1024**2, threads=1, url=f"postgresql://{url}", position="healpix"
+        )
         yield Judged(opened, judge)
         opened.close()
         judge.close()
@@ -98,7 +100,9 @@ def test_only_arithmetic_is_watched(engine):
     def watched(text):
         return plan(engine, text, (FLUX,))[1]._ranged is not None
 
-    assert not watched("SELECT id, x FROM sky.stars WHERE x > 3 AND id + 1 > 5 AND DISTANCE(POINT(x, y), POINT(3, 4)) < 0.1")
+    assert not watched(
+        "SELECT id, x FROM sky.stars WHERE x > 3 AND id + 1 > 5 AND DISTANCE(POINT(x, y), POINT(3, 4)) < 0.1"
+    )
     assert not watched("SELECT COUNT(*) AS n, MAX(x) AS m FROM sky.stars")
     assert watched("SELECT x - y AS d FROM sky.stars")
     assert not may_leave(())

@@ -37,7 +37,9 @@ def engine(request, database, tmp_path_factory):
     sphere(database)
     directory = tmp_path_factory.mktemp("snapshots")
     judge = duckdb.open(directory, memory=256 * 1024**2, threads=1)
-    opened = postgres.open(directory, memory=256 * 1024**2, threads=1, url=database, schema=request.param, position=request.param)
+    opened = postgres.open(
+        directory, memory=256 * 1024**2, threads=1, url=database, schema=request.param, position=request.param
+    )
     yield Judged(opened, judge)
     opened.close()
     judge.close()
@@ -56,9 +58,14 @@ def engine(request, database, tmp_path_factory):
 )
 def test_a_query_asks_for_the_cells_of_its_shape_and_for_those_around_them(shape):
     numbers = set(json.loads(asked(shape).replace("{", "[").replace("}", "]")))
-    lons, lats = np.random.default_rng(3).uniform(0, 360, 4000), np.degrees(np.arcsin(np.random.default_rng(4).uniform(-1, 1, 4000)))
+    lons, lats = (
+        np.random.default_rng(3).uniform(0, 360, 4000),
+        np.degrees(np.arcsin(np.random.default_rng(4).uniform(-1, 1, 4000))),
+    )
     inside = np.append(shape.contains(lons, lats), not isinstance(shape, Point))
-    for lon, lat in zip(np.append(lons, shape.centroid().lon)[inside], np.append(lats, shape.centroid().lat)[inside], strict=True):
+    for lon, lat in zip(
+        np.append(lons, shape.centroid().lon)[inside], np.append(lats, shape.centroid().lat)[inside], strict=True
+    ):
         kept = cells(pa.array([[lon, lat, 1e-4]]))[0].as_py()
         assert numbers & set(kept)
     assert asked(Moc.parse("3/10-20")) is None
@@ -81,23 +88,31 @@ def test_few_regions_are_looked_at(engine, relation):  # noqa: F811  (the fixtur
             "id": range(30 * len(TEXTS)),
             "s_region": TEXTS * 30,
             "ring": pa.array(
-                [None if ring is None else [ring[0], ring[1], min(ring[2], 0.2)] for ring in RINGS * 30], FIELDS.column("ring").type.arrow
+                [None if ring is None else [ring[0], ring[1], min(ring[2], 0.2)] for ring in RINGS * 30],
+                FIELDS.column("ring").type.arrow,
             ),
         }
     )
     snapshot = stage(engine.engine, FIELDS, many.cast(FIELDS.arrow))
     assert set(snapshot.regions) == {"s_region", "ring"}
-    bound, prepared = plan(engine.engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.01)) = 1", (FIELDS,))
+    bound, prepared = plan(
+        engine.engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.01)) = 1", (FIELDS,)
+    )
     work = prepared._work(bound.slots, {"sky.fields": snapshot})
     with engine.engine.askers.borrowed() as connection:
-        shown = "\n".join(row[0] for row in connection.execute(f"EXPLAIN (ANALYZE, COSTS OFF) {work.asked}", work.arguments).fetchall())
+        shown = "\n".join(
+            row[0]
+            for row in connection.execute(f"EXPLAIN (ANALYZE, COSTS OFF) {work.asked}", work.arguments).fetchall()
+        )
     assert "hven:cells ring" in shown
     assert "Bitmap Index Scan" in shown
 
 
 def test_a_detour_takes_the_regions_that_are_near(engine, relation):  # noqa: F811  (the fixture)
     """Regions in text are compared by the embedded engine: only those that the index finds travel."""
-    bound, prepared = plan(engine.engine, "SELECT id FROM sky.fields WHERE CONTAINS(POINT(10, 20), s_region) = 1", (FIELDS,))
+    bound, prepared = plan(
+        engine.engine, "SELECT id FROM sky.fields WHERE CONTAINS(POINT(10, 20), s_region) = 1", (FIELDS,)
+    )
     [(_, reading)] = prepared._detour.asks.values()
     travelled = sum(batch.num_rows for batch in reading.execute(bound.slots, relation, Limits()))
     assert 0 < travelled < len(TEXTS) / 2
@@ -108,14 +123,19 @@ def test_a_merge_keeps_the_cells(engine, relation):  # noqa: F811  (the fixture)
 
     base = relation["sky.fields"]
     text = "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(77, 7, 0.5)) = 1"
-    changes = pa.table({"id": [3, 9001], "s_region": [None, None], "ring": [[77.0, 7.0, 0.1], [77.2, 7.0, 0.1]]}).cast(FIELDS.arrow)
+    changes = pa.table({"id": [3, 9001], "s_region": [None, None], "ring": [[77.0, 7.0, 0.1], [77.2, 7.0, 0.1]]}).cast(
+        FIELDS.arrow
+    )
     before = set(answer(engine.engine, text, relation, (FIELDS,)).column("id").to_pylist())
-    for number, old in enumerate((base, dataclasses.replace(base, regions=()))):  # one that was written before there were cells
+    # one that was written before there were cells
+    for number, old in enumerate((base, dataclasses.replace(base, regions=()))):
         staging = engine.engine.merge(FIELDS, f"merged-{number}", old)
         staging.write(changes.to_batches()[0])
         snapshot = staging.finish()
         assert set(snapshot.regions) == set(old.regions)
-        assert set(answer(engine.engine, text, {"sky.fields": snapshot}, (FIELDS,)).column("id").to_pylist()) == before | {3, 9001}
+        assert set(
+            answer(engine.engine, text, {"sky.fields": snapshot}, (FIELDS,)).column("id").to_pylist()
+        ) == before | {3, 9001}
 
 
 def test_snapshots_that_have_no_cells_are_read_all_the_same(engine, relation):  # noqa: F811  (the fixture)
@@ -123,4 +143,8 @@ def test_snapshots_that_have_no_cells_are_read_all_the_same(engine, relation):  
 
     old = {name: dataclasses.replace(item, regions=()) for name, item in relation.items() if isinstance(item, Snapshot)}
     text = "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 5)) = 1 AND CONTAINS(POINT(1, 2), s_region) = 0"
-    assert answer(engine.engine, text, old, (FIELDS,)).sort_by("id").equals(answer(engine.engine, text, relation, (FIELDS,)).sort_by("id"))
+    assert (
+        answer(engine.engine, text, old, (FIELDS,))
+        .sort_by("id")
+        .equals(answer(engine.engine, text, relation, (FIELDS,)).sort_by("id"))
+    )

@@ -78,8 +78,16 @@ class Judge:
         self.small = False
 
     def execute(self, values, relations, limits):
-        held = {name: self.judged.twins[item.path] if isinstance(item, Snapshot) else item for name, item in relations.items()}
-        asked = (repr(self.bound), repr(values), limits.rows, *(f"{name} {told(item.rows)}" for name, item in held.items()))
+        held = {
+            name: self.judged.twins[item.path] if isinstance(item, Snapshot) else item
+            for name, item in relations.items()
+        }
+        asked = (
+            repr(self.bound),
+            repr(values),
+            limits.rows,
+            *(f"{name} {told(item.rows)}" for name, item in held.items()),
+        )
         if asked not in _found:
             self.judged.judge.indexes = False
             twins = {name: item.twin if isinstance(item, Twice) else item for name, item in held.items()}
@@ -110,7 +118,9 @@ def engine(request, database, tmp_path_factory):
     sphere(database)
     directory = tmp_path_factory.mktemp("snapshots")
     judge = duckdb.open(directory, memory=256 * 1024**2, threads=1)
-    opened = postgres.open(directory, memory=256 * 1024**2, threads=1, url=database, schema=request.param, position=request.param)
+    opened = postgres.open(
+        directory, memory=256 * 1024**2, threads=1, url=database, schema=request.param, position=request.param
+    )
     yield Judged(opened, judge)
     opened.close()
     judge.close()
@@ -139,12 +149,23 @@ def test_what_has_no_value_is_null_in_both(engine, relations):
 def test_numbers_next_to_zero_are_as_good_as_zero(engine, relations, tiny):
     """Radians, squares and quotients of them are 0 in the embedded engine, and an error in PostgreSQL: underflow."""
     size = tiny.lstrip("-")
-    shapes = [f"BOX(10, {tiny}, 20, 20)", f"BOX(10, 20, {size}, 1)", f"BOX(10, 20, 1, {size})", f"POLYGON(10, {tiny}, 30, {tiny}, 20, 20)"]
+    shapes = [
+        f"BOX(10, {tiny}, 20, 20)",
+        f"BOX(10, 20, {size}, 1)",
+        f"BOX(10, 20, 1, {size})",
+        f"POLYGON(10, {tiny}, 30, {tiny}, 20, 20)",
+    ]
     shapes += [f"CIRCLE(10, {tiny}, 20)", f"CIRCLE({tiny}, 10, 20)", f"CIRCLE(10, 20, {size})"]
     texts = [f"SELECT id FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), {shape})" for shape in shapes]
-    texts += [f"SELECT id FROM sky.stars WHERE 1 = INTERSECTS({shape}, CIRCLE(ra, dec, 1)) AND field = 3" for shape in shapes]
-    texts += [f"SELECT id FROM sky.stars WHERE DISTANCE(ra, dec, {pair}) < 20" for pair in (f"10, {tiny}", f"{tiny}, 10")]
-    texts.append(f"SELECT TOP 1 IVO_HEALPIX_INDEX(6, 10, {tiny}) AS c, IVO_HEALPIX_INDEX(6, {tiny}, 10) AS d FROM sky.stars")
+    texts += [
+        f"SELECT id FROM sky.stars WHERE 1 = INTERSECTS({shape}, CIRCLE(ra, dec, 1)) AND field = 3" for shape in shapes
+    ]
+    texts += [
+        f"SELECT id FROM sky.stars WHERE DISTANCE(ra, dec, {pair}) < 20" for pair in (f"10, {tiny}", f"{tiny}, 10")
+    ]
+    texts.append(
+        f"SELECT TOP 1 IVO_HEALPIX_INDEX(6, 10, {tiny}) AS c, IVO_HEALPIX_INDEX(6, {tiny}, 10) AS d FROM sky.stars"
+    )
     for text in texts:
         found, wanted = both(engine, text, relations)
         assert unordered(found) == unordered(wanted), text

@@ -27,7 +27,11 @@ def shape(rng) -> list[float]:
     if rng.random() < 0.15:
         lon, lat = round(rng.uniform(0, 360), 2), round(rng.uniform(84, 88), 3)
     width, height = rng.uniform(0.05, 2, 2).round(3).tolist()
-    made = [[lon, lat], [lon, lat, width], [lon, lat, lon + width, lat, lon + width / 2, lat + height, lon - width / 3, lat + height / 2]]
+    made = [
+        [lon, lat],
+        [lon, lat, width],
+        [lon, lat, lon + width, lat, lon + width / 2, lat + height, lon - width / 3, lat + height / 2],
+    ]
     return made[rng.integers(3)]
 
 
@@ -49,7 +53,9 @@ def test_cells(connection, order):
     text = "SELECT hven_healpix($1::int, a, b) FROM unnest($2::float8[], $3::float8[]) AS u(a, b)"
     cells = [row[0] for row in connection.execute(text, [order, lon.tolist(), lat.tolist()]).fetchall()]
     assert cells == healpix.index(order, lon, lat).tolist()
-    found = connection.execute("SELECT hven_healpix_center($1::int, c) FROM unnest($2::bigint[]) AS u(c)", [order, cells]).fetchall()
+    found = connection.execute(
+        "SELECT hven_healpix_center($1::int, c) FROM unnest($2::bigint[]) AS u(c)", [order, cells]
+    ).fetchall()
     middles = np.array([row[0] for row in found])
     wanted = np.stack(healpix.center(order, cells), axis=1)
     assert np.abs((middles[:, 0] - wanted[:, 0] + 180) % 360 - 180).max() < 1e-6

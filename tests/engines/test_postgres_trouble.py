@@ -37,7 +37,9 @@ def machine():
 
 
 def opened(machine, directory, **how):
-    return postgres.open(directory, memory=256 * 1024**2, threads=1, url=how.pop("url", machine.url), pool=how.pop("pool", 4), **how)
+    return postgres.open(
+        directory, memory=256 * 1024**2, threads=1, url=how.pop("url", machine.url), pool=how.pop("pool", 4), **how
+    )
 
 
 def write(engine, table=STARS, rows=None, name="a"):
@@ -86,7 +88,12 @@ def test_an_extension_that_disappears(machine, tmp_path, extension, position):
     finally:
         engine.close()
         if position == "pgsphere":
-            run(machine.url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public", "GRANT ALL ON SCHEMA public TO public")
+            run(
+                machine.url,
+                "DROP SCHEMA public CASCADE",
+                "CREATE SCHEMA public",
+                "GRANT ALL ON SCHEMA public TO public",
+            )
         sphere(machine.url)
 
 
@@ -95,7 +102,10 @@ def test_the_server_takes_no_more_connections(machine, tmp_path):
     snapshot = write(engine)
     engine.close()
     engine = opened(machine, tmp_path, schema="full")
-    run(machine.url, "DO $$ BEGIN CREATE ROLE few LOGIN CONNECTION LIMIT 0; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    run(
+        machine.url,
+        "DO $$ BEGIN CREATE ROLE few LOGIN CONNECTION LIMIT 0; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+    )
     limited = opened(machine, tmp_path, schema="full", url=psycopg.conninfo.make_conninfo(machine.url, user="few"))
     with pytest.raises(StorageError, match="no more connections") as caught:
         ask(limited, CONE, snapshot)
@@ -122,7 +132,11 @@ def test_the_server_takes_no_more_connections(machine, tmp_path):
 
 
 def test_limits_that_the_server_sets_do_not_touch_our_sessions(machine, tmp_path):
-    run(machine.url, "ALTER ROLE hven SET statement_timeout = '1ms'", "ALTER ROLE hven SET idle_in_transaction_session_timeout = '1ms'")
+    run(
+        machine.url,
+        "ALTER ROLE hven SET statement_timeout = '1ms'",
+        "ALTER ROLE hven SET idle_in_transaction_session_timeout = '1ms'",
+    )
     try:
         engine = opened(machine, tmp_path, schema="hasty")
         snapshot = write(engine)
@@ -198,7 +212,9 @@ def small_disk(machine):
         pytest.skip("only root can mount a small disk")
     place = Path(str(machine.directory) + "-small")
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place], check=False, capture_output=True
+    ).returncode:
         place.rmdir()
         pytest.skip("no file system can be mounted here")
     try:
@@ -210,7 +226,13 @@ def small_disk(machine):
             "ALTER ROLE narrow SET default_tablespace = small",
         )
         yield psycopg.conninfo.make_conninfo(machine.url, user="narrow")
-        run(machine.url, "DROP SCHEMA IF EXISTS small CASCADE", "DROP OWNED BY narrow CASCADE", "DROP ROLE narrow", "DROP TABLESPACE small")
+        run(
+            machine.url,
+            "DROP SCHEMA IF EXISTS small CASCADE",
+            "DROP OWNED BY narrow CASCADE",
+            "DROP ROLE narrow",
+            "DROP TABLESPACE small",
+        )
     finally:
         subprocess.run(["umount", "-l", place], check=False)
         place.rmdir()
@@ -222,7 +244,9 @@ def test_a_full_disk_during_copy_keeps_the_old_state(machine, small_disk, tmp_pa
     table = STARS.having(partition=Partition(by="time", column="seen", every="1 year")) if cut else STARS
     before = write(engine, table)
     wanted = ask(engine, CONE, before)
-    big = Table(schema="s", name="big", columns=(Column(name="n", type=INT64), Column(name="w", type=STRING)), partition=None)
+    big = Table(
+        schema="s", name="big", columns=(Column(name="n", type=INT64), Column(name="w", type=STRING)), partition=None
+    )
     rows = pa.table({"n": pa.array(range(60_000), pa.int64()), "w": ["x" * 900 + str(n) for n in range(60_000)]})
     with pytest.raises(StorageError, match=r"disk of the database server .* is full") as caught:
         write(engine, big, rows, name="big")

@@ -46,7 +46,10 @@ def regions(rows: int) -> tuple[list[str | None], list[list[float] | None]]:
     for at, text in enumerate(ODD):
         texts[3 + 11 * at] = text
     texts[5] = None
-    rings = [None if number % 13 == 0 else [float(lon[number]), float(lat[number]), float(size[number])] for number in range(rows)]
+    rings = [
+        None if number % 13 == 0 else [float(lon[number]), float(lat[number]), float(size[number])]
+        for number in range(rows)
+    ]
     return texts, rings
 
 
@@ -56,7 +59,13 @@ SHAPES = [None if text is None else read(text) for text in TEXTS]
 
 @pytest.fixture(scope="module")
 def relation(engine):
-    rows = pa.table({"id": pa.array(range(len(TEXTS))), "s_region": TEXTS, "ring": pa.array(RINGS, FIELDS.column("ring").type.arrow)})
+    rows = pa.table(
+        {
+            "id": pa.array(range(len(TEXTS))),
+            "s_region": TEXTS,
+            "ring": pa.array(RINGS, FIELDS.column("ring").type.arrow),
+        }
+    )
     return {"sky.fields": stage(engine, FIELDS, rows.cast(FIELDS.arrow))}
 
 
@@ -70,7 +79,11 @@ def asked(engine, relation, condition: str) -> set[int]:
 lons = st.one_of(st.sampled_from([0.0, 359.99999, 180.0]), st.floats(0, 360))
 lats = st.one_of(st.sampled_from([90.0, -90.0, 0.0]), st.floats(-90, 90))
 radii = st.one_of(st.sampled_from([0.0, 1e-6, 0.5, 60.0, 179.0]), st.floats(0, 30))
-quick = settings(max_examples=4 * MORE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+quick = settings(
+    max_examples=4 * MORE,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @quick
@@ -78,7 +91,9 @@ quick = settings(max_examples=4 * MORE, deadline=None, suppress_health_check=[He
 def test_a_point_finds_its_regions_as_brute_force_does(engine, relation, lon, lat):
     found = asked(engine, relation, f"CONTAINS(POINT({lon!r}, {lat!r}), s_region) = 1")
     assert found == {
-        number for number, shape in enumerate(SHAPES) if shape is not None and bool(shape.contains(np.array([lon]), np.array([lat]))[0])
+        number
+        for number, shape in enumerate(SHAPES)
+        if shape is not None and bool(shape.contains(np.array([lon]), np.array([lat]))[0])
     }
 
 
@@ -87,7 +102,9 @@ def test_a_point_finds_its_regions_as_brute_force_does(engine, relation, lon, la
 def test_a_circle_finds_the_regions_that_it_meets_as_brute_force_does(engine, relation, lon, lat, radius, turned):
     circle = Circle(lon, lat, radius)
     text = f"CIRCLE({lon!r}, {lat!r}, {radius!r})"
-    found = asked(engine, relation, f"INTERSECTS({text}, s_region) = 1" if turned else f"1 = INTERSECTS(s_region, {text})")
+    found = asked(
+        engine, relation, f"INTERSECTS({text}, s_region) = 1" if turned else f"1 = INTERSECTS(s_region, {text})"
+    )
     plain = {number: shape for number, shape in enumerate(SHAPES) if shape is not None and not isinstance(shape, Moc)}
     assert found & plain.keys() == {number for number, shape in plain.items() if intersects(shape, circle)}
 
@@ -122,7 +139,11 @@ def mocs(draw) -> str:
         angle = draw(st.floats(0, 6.28))
         size = ring[2] * draw(st.sampled_from([0.0, 0.99, 1.0, 1.01, 1.1]))
         lat = max(-90.0, min(90.0, ring[1] + size * np.sin(angle)))
-        cell = int(healpix.index(order, [(ring[0] + size * np.cos(angle) / max(np.cos(np.radians(lat)), 0.01)) % 360.0], [lat])[0])
+        cell = int(
+            healpix.index(
+                order, [(ring[0] + size * np.cos(angle) / max(np.cos(np.radians(lat)), 0.01)) % 360.0], [lat]
+            )[0]
+        )
         parts.append(f"{order}/{max(cell - draw(st.integers(0, 3)), 0)}-{cell}")
     return " ".join(parts)
 
@@ -137,7 +158,9 @@ def test_a_moc_finds_its_regions_as_a_look_at_all_rows_does(engine, relation, mo
     inside = asked(engine, relation, f"INTERSECTS(ring, MOC('{moc}')) = 1")
     known = Moc.parse(moc)
     cells = Moc(known.ranges, 29)
-    middle = {number for number, ring in enumerate(RINGS) if ring is not None and bool(cells.contains(ring[0], ring[1]))}
+    middle = {
+        number for number, ring in enumerate(RINGS) if ring is not None and bool(cells.contains(ring[0], ring[1]))
+    }
     assert middle <= inside
 
 
@@ -161,7 +184,11 @@ def test_few_regions_are_looked_at(engine, relation):
     stored = engine.stored(relation["sky.fields"])
     index = stored.region("ring")
     rows = index.touched(Circle(10.0, 20.0, 0.1), 10_000)
-    meeting = {number for number, ring in enumerate(RINGS) if ring is not None and intersects(Circle(*ring), Circle(10.0, 20.0, 0.1))}
+    meeting = {
+        number
+        for number, ring in enumerate(RINGS)
+        if ring is not None and intersects(Circle(*ring), Circle(10.0, 20.0, 0.1))
+    }
     assert meeting <= set(rows.tolist())
     assert len(rows) < len(RINGS) / 3
     assert index.touched(Circle(10.0, 20.0, 170.0), 10) is None

@@ -24,7 +24,9 @@ quick = settings(
 
 lons = st.one_of(st.sampled_from([0.0, 360.0, 359.99999, 10.0, 180.0]), st.floats(0, 360))
 lats = st.one_of(st.sampled_from([90.0, -90.0, 0.0, 20.0, 89.99999]), st.floats(-90, 90))
-radii = st.one_of(st.sampled_from([0.0, 1e-300, 1e-7, 0.01, 1.0, 90.0, 179.9, 180.0]), st.floats(0, 180), st.floats(0, 0.1))
+radii = st.one_of(
+    st.sampled_from([0.0, 1e-300, 1e-7, 0.01, 1.0, 90.0, 179.9, 180.0]), st.floats(0, 180), st.floats(0, 0.1)
+)
 
 
 def number(value: float) -> str:
@@ -47,7 +49,9 @@ def shapes(draw) -> str:
         lat = max(-85.0, min(85.0, lat))
         corners = [(lon, max(lat - size, -89.0)), ((lon + 1.3 * size) % 360, lat), (lon, min(lat + size, 89.0))]
         if draw(st.booleans()):
-            return f"INTERSECTS({point}, POLYGON({', '.join(f'POINT({number(x)}, {number(y)})' for x, y in corners)})) = 1"
+            return (
+                f"INTERSECTS({point}, POLYGON({', '.join(f'POINT({number(x)}, {number(y)})' for x, y in corners)})) = 1"
+            )
         return f"CONTAINS({point}, POLYGON({', '.join(f'{number(x)}, {number(y)}' for x, y in corners)})) = 1"
     if kind == "distance":
         return f"DISTANCE(ra, dec, {number(lon)}, {number(lat)}) < {number(draw(radii))}"
@@ -60,7 +64,12 @@ def simple(draw) -> str:
         st.sampled_from(
             [
                 ("id", st.one_of(st.integers(-10, 100_000), st.sampled_from([1.5, 3.0, 2**40]))),
-                ("mag", st.one_of(st.integers(0, 20), st.floats(0, 20).map(lambda x: round(x, 1)), st.sampled_from([1e300]))),
+                (
+                    "mag",
+                    st.one_of(
+                        st.integers(0, 20), st.floats(0, 20).map(lambda x: round(x, 1)), st.sampled_from([1e300])
+                    ),
+                ),
                 ("colour", st.one_of(st.integers(-2, 3), st.floats(-2, 3).map(lambda x: round(x, 2)))),
                 ("field", st.one_of(st.integers(-10, 50), st.sampled_from([0.5, 7.0, 2**35]))),
                 ("name", st.sampled_from(["", "a", "Ä", "NGC 224", "NGC", "zzz", "日", "a'b"])),
@@ -74,7 +83,9 @@ def simple(draw) -> str:
         return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
 
     form = draw(
-        st.sampled_from(["=", "<>", "<", "<=", ">", ">=", "between", "not between", "in", "not in", "null", "not null", "mirrored"])
+        st.sampled_from(
+            ["=", "<>", "<", "<=", ">", ">=", "between", "not between", "in", "not in", "null", "not null", "mirrored"]
+        )
     )
     if form == "mirrored":
         return f"{literal()} <= {column}"
@@ -147,7 +158,9 @@ def test_order_and_top(engine, relations, condition, key, direction, top, offset
         ]
     ),
     radius=st.sampled_from(["u.r", "0.02", "0", "3.5", "1e-6"]),
-    where=st.sampled_from(["", " WHERE s.field < 10", " WHERE u.n < 20 AND s.mag IS NOT NULL", " WHERE s.id BETWEEN 100 AND 20000"]),
+    where=st.sampled_from(
+        ["", " WHERE s.field < 10", " WHERE u.n < 20 AND s.mag IS NOT NULL", " WHERE s.id BETWEEN 100 AND 20000"]
+    ),
 )
 def test_joins(engine, relations, join, swap, match, radius, where):
     tables = ["sky.stars AS s", "TAP_UPLOAD.list AS u"]
@@ -223,7 +236,9 @@ def test_a_row_filter_holds_on_every_road(engine, relations):
         for indexes in (True, False):
             engine.indexes = indexes
             try:
-                answers.append([row for batch in prepared.execute(bound.slots, relations, Limits()) for row in batch.to_pylist()])
+                answers.append(
+                    [row for batch in prepared.execute(bound.slots, relations, Limits()) for row in batch.to_pylist()]
+                )
             finally:
                 engine.indexes = True
         assert unordered(answers[0]) == unordered(answers[1]) or "TOP 5 id, field FROM sky.stars" in text
@@ -239,7 +254,9 @@ def test_a_plan_serves_other_literals(engine, relations):
     for value, wanted in ((30, [30]), (31, []), (33, [33])):
         values = list(bound.slots)
         values[slot] = value
-        assert [row["id"] for batch in prepared.execute(values, relations, Limits()) for row in batch.to_pylist()] == wanted
+        assert [
+            row["id"] for batch in prepared.execute(values, relations, Limits()) for row in batch.to_pylist()
+        ] == wanted
 
 
 @pytest.mark.parametrize(
@@ -266,7 +283,9 @@ def test_large_cones_are_not_small(engine, relations, monkeypatch):
     from hven.engines.duckdb import plan as roads
 
     monkeypatch.setattr(roads, "QUICK", 1000)
-    bound, prepared = plan(engine, "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 170)) = 1", (STARS,))
+    bound, prepared = plan(
+        engine, "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 170)) = 1", (STARS,)
+    )
     execution = prepared.execute(bound.slots, relations, Limits())
     assert prepared.small
     assert not execution.small
@@ -274,7 +293,9 @@ def test_large_cones_are_not_small(engine, relations, monkeypatch):
 
 
 def test_explain_names_the_indexes(engine):
-    said = plan(engine, "SELECT id FROM sky.stars WHERE mag > 3 AND CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 1)) = 1", (STARS,))[1].explain()
+    said = plan(
+        engine, "SELECT id FROM sky.stars WHERE mag > 3 AND CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 1)) = 1", (STARS,)
+    )[1].explain()
     assert "position index (circle)" in said
     assert "index of mag" in said
     assert "SELECT" in said
@@ -315,11 +336,17 @@ def test_mocs_are_found_by_the_position_index(engine, relations, moc):
         for test in (f"CONTAINS(POINT(ra, dec), MOC('{moc}')) = 1", f"1 = INTERSECTS(MOC('{moc}'), POINT(ra, dec))"):
             with_them, without = both(engine, f"SELECT {what} FROM sky.stars WHERE {test}{order}", relations)
             assert with_them == without
-    prepared = plan(engine, f"SELECT id, mag + 1 AS m FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), MOC('{moc}'))", (STARS, LIST))[1]
+    prepared = plan(
+        engine,
+        f"SELECT id, mag + 1 AS m FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), MOC('{moc}'))",
+        (STARS, LIST),
+    )[1]
     assert "position index (moc)" in prepared.explain()
 
 
-@pytest.mark.parametrize("condition", ["colour < 1", "colour < -1.9", "colour > 1e9", "colour IS NULL", "field * 2 > 30 AND colour > 0"])
+@pytest.mark.parametrize(
+    "condition", ["colour < 1", "colour < -1.9", "colour > 1e9", "colour IS NULL", "field * 2 > 30 AND colour > 0"]
+)
 @pytest.mark.parametrize("window", ["", " OFFSET 7", " OFFSET 90000"])
 def test_rows_without_an_order_are_the_first_as_they_are_stored(engine, relations, condition, window):
     for top in (1, 50, 5000):

@@ -63,13 +63,22 @@ def test_strings_never_become_sql(engine, relations):
 def test_long_chains_run_or_are_refused_with_words(engine, relations):
     """However long a chain is, Python does not descend into it; sums are written flat, other chains DuckDB takes to some hundred links."""
     cases = [f"CASE WHEN id > {number} THEN 1 ELSE 0 END" for number in range(1100)]
-    with pytest.raises(TooLarge, match="longer chain of operations than the engine takes; put parentheses around groups") as caught:
+    with pytest.raises(
+        TooLarge, match="longer chain of operations than the engine takes; put parentheses around groups"
+    ) as caught:
         answer(engine, f"SELECT {' & '.join(cases)} AS n FROM sky.stars", relations)
     assert "expression depth" not in str(caught.value)
     groups = ["(" + " + ".join(cases[start : start + 100]) + ")" for start in range(0, 1100, 100)]
-    whole = answer(engine, "SELECT SUM(CASE WHEN id > 1099 THEN 1100 WHEN id > 0 THEN id ELSE 0 END) AS n FROM sky.stars", relations)
+    whole = answer(
+        engine,
+        "SELECT SUM(CASE WHEN id > 1099 THEN 1100 WHEN id > 0 THEN id ELSE 0 END) AS n FROM sky.stars",
+        relations,
+    )
     for chain in (cases, groups):
-        assert answer(engine, f"SELECT SUM({' + '.join(chain)}) AS n FROM sky.stars", relations).to_pylist() == whole.to_pylist()
+        assert (
+            answer(engine, f"SELECT SUM({' + '.join(chain)}) AS n FROM sky.stars", relations).to_pylist()
+            == whole.to_pylist()
+        )
 
 
 def test_out_of_memory_is_too_large(tmp_path):
@@ -198,9 +207,11 @@ def test_a_new_snapshot_is_read_by_the_same_plan(engine):
     old, new = stage(engine, STARS, sky(50)), stage(engine, STARS, sky(70))
     bound, prepared = plan(engine, "SELECT COUNT(note) AS n FROM sky.stars", (STARS, LIST))
     for snapshot, rows in ((old, 50), (new, 70), (old, 50)):
-        assert [row["n"] for batch in prepared.execute(bound.slots, {"sky.stars": snapshot}, Limits()) for row in batch.to_pylist()] == [
-            rows
-        ]
+        assert [
+            row["n"]
+            for batch in prepared.execute(bound.slots, {"sky.stars": snapshot}, Limits())
+            for row in batch.to_pylist()
+        ] == [rows]
 
 
 def test_words_of_errors():

@@ -26,7 +26,9 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP
 from shared import MORE
 
-KEYED = Table(schema="s", name="keyed", columns=(Column(name="id", type=INT64), Column(name="x", type=FLOAT64)), primary=("id",))
+KEYED = Table(
+    schema="s", name="keyed", columns=(Column(name="id", type=INT64), Column(name="x", type=FLOAT64)), primary=("id",)
+)
 
 
 @pytest.fixture
@@ -81,7 +83,12 @@ def test_rows_without_any_order_stay_as_they_came(own, monkeypatch):
 
 
 def test_duplicates_of_a_compound_or_textual_key(own):
-    two = Table(schema="s", name="two", columns=(Column(name="a", type=STRING), Column(name="b", type=INT64)), primary=("a", "b"))
+    two = Table(
+        schema="s",
+        name="two",
+        columns=(Column(name="a", type=STRING), Column(name="b", type=INT64)),
+        primary=("a", "b"),
+    )
     stage(own, two, pa.table({"a": ["x", "x", "y"], "b": [1, 2, 1]}))
     with pytest.raises(DataError, match=r"a = 'x', b = 1 \(2 times\)"):
         stage(own, two, pa.table({"a": ["x", "x", "y"], "b": [1, 1, 1]}))
@@ -213,7 +220,9 @@ def test_memory_of_writing_is_bounded(tmp_path):
     )
     # as `hven ingest` runs: an earlier test in this process may have imported the server, which sets the allocator of servers for all children
     clean = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False, env=clean)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False, env=clean
+    )
     assert done.returncode == 0, done.stderr
     size, peak, parts = map(int, done.stdout.split())
     assert size > 100
@@ -235,7 +244,14 @@ def test_memory_of_writing_is_bounded(tmp_path):
 )
 def test_spans_of_numbers(values, low, high, low_open, high_open, kind):
     array = np.sort(np.array(values)).astype(kind.to_pandas_dtype())
-    index = KeyIndex(kind=kind, count=len(array), values=array, rows=None, text=lambda row: None, texts=lambda rows: pa.nulls(len(rows)))
+    index = KeyIndex(
+        kind=kind,
+        count=len(array),
+        values=array,
+        rows=None,
+        text=lambda row: None,
+        texts=lambda rows: pa.nulls(len(rows)),
+    )
     begin, end = index.span(low, high, low_open=low_open, high_open=high_open)
 
     def inside(value):
@@ -262,7 +278,9 @@ def test_spans_of_text(values, low, low_open):
         texts=lambda rows: pa.array([ordered[row] for row in rows]),
     )
     begin, end = index.span(low, None, low_open=low_open)
-    assert ordered[begin:end] == [text for text in ordered if text.encode() > low.encode() or (text == low and not low_open)]
+    assert ordered[begin:end] == [
+        text for text in ordered if text.encode() > low.encode() or (text == low and not low_open)
+    ]
 
 
 def test_timestamps_are_looked_up_as_text(own):
@@ -280,4 +298,6 @@ def test_timestamps_are_looked_up_as_text(own):
 
 def test_memory_relations_have_no_nan_either(own):
     rows = pa.table({"id": [1, 2], "x": [1.0, float("nan")]})
-    assert answer(own, "SELECT id FROM s.keyed WHERE x > 0", {"s.keyed": Memory(rows)}, (KEYED,), Limits()).to_pylist() == [{"id": 1}]
+    assert answer(
+        own, "SELECT id FROM s.keyed WHERE x > 0", {"s.keyed": Memory(rows)}, (KEYED,), Limits()
+    ).to_pylist() == [{"id": 1}]

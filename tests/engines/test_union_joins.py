@@ -50,10 +50,13 @@ def relations(engine):
 
 @pytest.mark.parametrize("text", FORMS)
 def test_every_form_uses_the_members_indexes(engine, relations, text):
-    if "BOX(" in text and MORE == 1:  # without the index each box is computed for each star: of all of them in scripts/proof
+    # without the index each box is computed for each star: of all of them in scripts/proof
+    if "BOX(" in text and MORE == 1:
         relations = {**relations, "TAP_UPLOAD.list": Memory(circles(60).slice(0, 20))}
     bound, prepared = plan(engine, text, TABLES)
-    assert "o: matched with u by the position index of" in prepared.explain() or "o: matched with a" in prepared.explain()
+    assert (
+        "o: matched with u by the position index of" in prepared.explain() or "o: matched with a" in prepared.explain()
+    )
     reduced = prepared._candidates.find(engine, bound.slots, relations, Limits())
     assert any(side.parts for _, side in reduced.sides), "the pairs were not looked up in the members"
     indexed, scanned = both(engine, text, relations, TABLES)
@@ -91,11 +94,14 @@ def test_explain_tells_which_rows_are_read(engine, relations):
     text = f"SELECT COUNT(*) AS c FROM sky.stars AS a JOIN {ALL} AS o ON DISTANCE(o.x, o.y, a.ra, a.dec) < 0.01 WHERE DISTANCE(a.ra, a.dec, 40, 10) < 3"
     bound, prepared = plan(engine, text, TABLES)
     told, told_of = prepared.explain(), prepared.estimate(bound.slots, relations)
-    assert "o: matched with a by the position index of sky.stars, sky.north; positions of sky.south are computed first, whichever" in told
+    assert (
+        "o: matched with a by the position index of sky.stars, sky.north; positions of sky.south are computed first, whichever"
+        in told
+    )
     assert "a: matched with o by the position index, whichever has fewer rows" in told
-    near = answer(engine, "SELECT COUNT(*) AS c FROM sky.stars AS a WHERE DISTANCE(a.ra, a.dec, 40, 10) < 3", relations, TABLES)["c"][
-        0
-    ].as_py()
+    near = answer(
+        engine, "SELECT COUNT(*) AS c FROM sky.stars AS a WHERE DISTANCE(a.ra, a.dec, 40, 10) < 3", relations, TABLES
+    )["c"][0].as_py()
     shown = [line for line in told_of if line.startswith("sky.north: the rows near the ")]
     assert len(shown) == 1, told_of
     assert near <= int(shown[0].split()[5]) < 100
@@ -124,7 +130,8 @@ def test_pairs_are_those_of_numpy(engine, relations, lon, lat, radius, faint):
             ("sky.south", 1, 1, 0.25, faint),
         ):
             rows = read(name)
-            band = np.abs(rows[2] - lat) < 4 + radius + 0.1  # farther than their declinations differ is no pair: left out, for time
+            # farther than their declinations differ is no pair: left out, for time
+            band = np.abs(rows[2] - lat) < 4 + radius + 0.1
             other, x, y, mag = (column[band] for column in rows)
             for at in drivers:
                 near = (distance(x + east, y, ra[at], dec[at]) < radius) & (mag < limit)

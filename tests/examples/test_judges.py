@@ -24,7 +24,11 @@ def told(case: str) -> str:
     return "".join(path.read_text(encoding="utf-8") for path in EXAMPLES.glob(f"{case}/collections/**/*.yaml"))
 
 
-CASES = sorted(path.parent.name for path in EXAMPLES.glob("*/hven.toml") if re.search(r"standard:|obscore:", told(path.parent.name)))
+CASES = sorted(
+    path.parent.name
+    for path in EXAMPLES.glob("*/hven.toml")
+    if re.search(r"standard:|obscore:", told(path.parent.name))
+)
 ALONE = [case for case in CASES if re.search(r"url: \$", told(case))]  # with a database of their own
 TOGETHER = [case for case in CASES if case not in ALONE]
 

@@ -87,10 +87,13 @@ def test_a_table_in_place_is_epn_tap(tmp_path: Path) -> None:
         with serving(site) as server:
             judged(server.url, with_obscore=True)
             with psycopg.connect(os.environ["PSUP_DB"], autocommit=True) as database:
-                database.execute("UPDATE omega_cubes SET data_quality = 0 WHERE name = '0018_0'")  # bad ones are left out by where
+                # bad ones are left out by where
+                database.execute("UPDATE omega_cubes SET data_quality = 0 WHERE name = '0018_0'")
                 database.execute("UPDATE omega_cubes SET nc_file = '0018_1.nc4' WHERE name = '0018_1'")
             asked = "SELECT file_name FROM ops.epn_core WHERE obs_id IN ('0018_0', '0018_1') ORDER BY file_name"
             assert server.rows(asked) == [["0018_1.nc4"], ["0018_1.sav"]]
             assert server.rows("SELECT COUNT(*) FROM ivoa.obscore") == [[44]]
-        found = hven("--site", site, "query", "--epn", "target_name=Mars c1=355/5 c2=10/20 time=2004", "-f", "csv").stdout
+        found = hven(
+            "--site", site, "query", "--epn", "target_name=Mars c1=355/5 c2=10/20 time=2004", "-f", "csv"
+        ).stdout
         assert {row["granule_gid"] for row in csv.DictReader(found.splitlines())} >= {"sav", "nc"}

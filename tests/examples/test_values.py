@@ -65,14 +65,21 @@ def test_omega(made: tuple[Path, Rows]) -> None:
     assert abs(away).max() < 0.05
     for row in there:
         source = given[row["obs_id"]]
-        assert [float(row["c1min"]), float(row["c1max"])] == pytest.approx([float(source[name]) % 360 for name in ("lon_min", "lon_max")])
-        assert float(row["target_distance_min"]) == pytest.approx((float(source["distance_min"]) * units.m).to_value(units.km), rel=1e-14)
+        assert [float(row["c1min"]), float(row["c1max"])] == pytest.approx(
+            [float(source[name]) % 360 for name in ("lon_min", "lon_max")]
+        )
+        assert float(row["target_distance_min"]) == pytest.approx(
+            (float(source["distance_min"]) * units.m).to_value(units.km), rel=1e-14
+        )
         assert int(row["access_estsize"]) == int(source[f"{row['granule_gid']}_bytes"]) // 1024
     bands = [(constants.c / (each * units.um)).to_value(units.Hz) for each in (5.089, 0.3644)]
-    assert [float(there[0]["spectral_range_min"]), float(there[0]["spectral_range_max"])] == pytest.approx(bands, rel=1e-12)
+    assert [float(there[0]["spectral_range_min"]), float(there[0]["spectral_range_max"])] == pytest.approx(
+        bands, rel=1e-12
+    )
     maps = rows("SELECT obs_id, granule_gid, access_url, access_estsize FROM omega_maps.epn_core")
     items = {
-        item["id"]: item["assets"] for item in map(json.loads, (path.read_text() for path in site.glob("collections/omega_maps/data/*")))
+        item["id"]: item["assets"]
+        for item in map(json.loads, (path.read_text() for path in site.glob("collections/omega_maps/data/*")))
     }
     assert len(maps) == 2 * len(items)
     for row in maps:
@@ -108,7 +115,9 @@ def test_gaia_dem(made: tuple[Path, Rows]) -> None:
     observed = rows("SELECT obs_publisher_did, em_min, em_max, t_min FROM ivoa.obscore")
     assert len(observed) == len(there)
     assert all([float(row["em_min"]), float(row["em_max"])] == pytest.approx([9.4e-9, 33.5e-9]) for row in observed)
-    left, distant = (sorted(float(row[name]) for row in table) for table, name in ((observed, "t_min"), (there, "time_min")))
+    left, distant = (
+        sorted(float(row[name]) for row in table) for table, name in ((observed, "t_min"), (there, "time_min"))
+    )
     assert left == pytest.approx(list(Time(distant, format="jd", scale="utc").mjd), abs=1e-9)
 
 
@@ -126,8 +135,12 @@ def test_nrh(made: tuple[Path, Rows]) -> None:
             row = there[look["file"]]
             assert row["obs_id"] == hit["_id"]
             assert row["thumbnail_url"] == f"https://nrh.example.org/quicklooks/{name}"
-            assert float(row["spectral_range_min"]) == pytest.approx((look["freq"] * units.MHz).to_value(units.Hz), rel=1e-12)
-            assert float(row["time_min"]) == pytest.approx(Time(source["date_obs"].rstrip("Z"), scale="utc").jd, abs=1e-9)
+            assert float(row["spectral_range_min"]) == pytest.approx(
+                (look["freq"] * units.MHz).to_value(units.Hz), rel=1e-12
+            )
+            assert float(row["time_min"]) == pytest.approx(
+                Time(source["date_obs"].rstrip("Z"), scale="utc").jd, abs=1e-9
+            )
     assert "no element, so that nothing is made of the row: 1 row" in hven("--site", site, "ingest", "nrh").stdout
 
 
@@ -157,7 +170,8 @@ def test_daily_images(made: tuple[Path, Rows]) -> None:
     site, rows = made
     database = sqlite3.connect(site / "collections/bass2000/data/bass2000.sqlite")
     given = {
-        f"bass2000_{row[0]:06d}": row for row in database.execute("SELECT id, jdint, jdfraction, wave_nm, path FROM daily WHERE cloudy = 0")
+        f"bass2000_{row[0]:06d}": row
+        for row in database.execute("SELECT id, jdint, jdfraction, wave_nm, path FROM daily WHERE cloudy = 0")
     }
     database.close()
     there = {row["granule_uid"]: row for row in rows("SELECT * FROM bass2000.epn_core")}
@@ -168,10 +182,14 @@ def test_daily_images(made: tuple[Path, Rows]) -> None:
         assert float(row["time_min"]) == pytest.approx(moment.jd, abs=1e-9)
         assert row["access_url"] == f"ftp://ftp.bass2000.example.org/{path}"
         assert row["access_format"] == {"fits": "application/fits", "jpg": "image/jpeg"}[path.rpartition(".")[2]]
-        assert float(row["spectral_range_min"]) == pytest.approx((constants.c / (wave * units.nm)).to_value(units.Hz), rel=1e-12)
+        assert float(row["spectral_range_min"]) == pytest.approx(
+            (constants.c / (wave * units.nm)).to_value(units.Hz), rel=1e-12
+        )
     observed = rows("SELECT s_resolution, em_min, t_min FROM ivoa.obscore")
     assert len(observed) == len(given)
-    assert all(float(row["s_resolution"]) == pytest.approx((0.0005 * units.deg).to_value(units.arcsec)) for row in observed)
+    assert all(
+        float(row["s_resolution"]) == pytest.approx((0.0005 * units.deg).to_value(units.arcsec)) for row in observed
+    )
 
 
 @pytest.mark.parametrize("made", ["15-header-validation"], indirect=True)
@@ -190,10 +208,14 @@ def test_headers(made: tuple[Path, Rows]) -> None:
         return sum(1 << bit for bit, fault in enumerate(wrong) if fault)
 
     wanted = {row["exp_id"]: judged(row) for row in given}
-    assert {row["exp_id"]: int(row["quality_flags"]) for row in rows("SELECT exp_id, quality_flags FROM headers.main")} == wanted
+    assert {
+        row["exp_id"]: int(row["quality_flags"]) for row in rows("SELECT exp_id, quality_flags FROM headers.main")
+    } == wanted
     assert sorted(set(wanted.values())) != [0]
     assert int(rows("SELECT COUNT(*) AS n FROM headers.valid")[0]["n"]) == sum(not flags for flags in wanted.values())
-    said = json.loads(hven("--site", site, "history", "headers", "--rules", "--json").stdout)[0]["tables"]["headers.main"]
+    said = json.loads(hven("--site", site, "history", "headers", "--rules", "--json").stdout)[0]["tables"][
+        "headers.main"
+    ]
     assert list(said["rules"].values()) == [sum(flags >> bit & 1 for flags in wanted.values()) for bit in range(8)]
     shares: dict[tuple[str, str | None], list[bool]] = {}
     for row in given:

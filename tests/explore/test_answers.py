@@ -38,7 +38,9 @@ QUERIES = [
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("answers"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}) as made:
+    with tiny_site(
+        tmp_path_factory.mktemp("answers"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}
+    ) as made:
         yield made
 
 
@@ -56,9 +58,9 @@ def test_any_query_is_a_table_for_plots(site: Site, asking: Asking, text: str) -
     assert pages.count(search, road).rows == rows.num_rows
     first, second = search.table.columns[:2]
     found = plots.points(search, [first, second], road)
-    assert sorted(map(repr, zip(*(found.values.column(number).to_pylist() for number in (0, 1)), strict=True))) == sorted(
-        map(repr, zip(*(rows.column(number).to_pylist() for number in (0, 1)), strict=True))
-    )
+    assert sorted(
+        map(repr, zip(*(found.values.column(number).to_pylist() for number in (0, 1)), strict=True))
+    ) == sorted(map(repr, zip(*(rows.column(number).to_pylist() for number in (0, 1)), strict=True)))
     assert set(found.keys) == {""}
     values = np.array([np.nan if one is None else float(one) for one in rows.column(1).to_pylist()])
     bins = plots.histogram(search, second, road, bins=10)
@@ -92,7 +94,9 @@ def test_only_what_the_reader_may_see_is_counted(site: Site) -> None:
 
 
 @pytest.fixture(scope="module", params=["votable", "arrow", "csv", "fits", "parquet"])
-def result(request: pytest.FixtureRequest, site: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, pa.Table]:
+def result(
+    request: pytest.FixtureRequest, site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str, pa.Table]:
     """Keep a result as a job does."""
     fmt, options = formats.select(request.param)
     path = tmp_path_factory.mktemp("kept") / f"result{fmt.extension}"

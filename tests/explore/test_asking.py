@@ -22,7 +22,9 @@ from hven.site.auth._permit import ANONYMOUS, DEFAULT
 from hven.testing.policies import half_hidden
 from hven.testing.site import tiny_site
 
-TABLE = Table(schema="s", name="t", primary=("id",), columns=(Column(name="id", type=INT32), Column(name="word", type=STRING)))
+TABLE = Table(
+    schema="s", name="t", primary=("id",), columns=(Column(name="id", type=INT32), Column(name="word", type=STRING))
+)
 ROWS = pa.table({"id": pa.array(range(20_000), pa.int32()), "word": [f"w{number % 7}" for number in range(20_000)]})
 
 

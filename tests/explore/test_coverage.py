@@ -28,7 +28,10 @@ BOXED = dated(
             Column(name="n", type=INT32),
             Column(name="target_name", type=STRING, ucd="meta.id;src"),
             Column(name="time_min", type=FLOAT64, unit="d", ucd="time.start"),
-            *(Column(name=name, type=FLOAT64, unit="deg", ucd=f"pos.bodyrc.{word};stat.{end}") for name, word, end in BOUNDS),
+            *(
+                Column(name=name, type=FLOAT64, unit="deg", ucd=f"pos.bodyrc.{word};stat.{end}")
+                for name, word, end in BOUNDS
+            ),
         ),
     )
 )
@@ -55,8 +58,12 @@ SPOTS = [(-1.0, 0.0), (359.9, 89.99), (0.0, 90.0), (180.0, -90.0), (725.0, 45.0)
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    rows = [dict(zip(BOXED.arrow.names, (at, "Mars", 2453000.5 + at, *box), strict=True)) for at, box in enumerate(BOXES)]
-    spots = [dict(zip(POINTS.arrow.names, (*spot, datetime(2004, 1, 1 + at)), strict=True)) for at, spot in enumerate(SPOTS)]
+    rows = [
+        dict(zip(BOXED.arrow.names, (at, "Mars", 2453000.5 + at, *box), strict=True)) for at, box in enumerate(BOXES)
+    ]
+    spots = [
+        dict(zip(POINTS.arrow.names, (*spot, datetime(2004, 1, 1 + at)), strict=True)) for at, spot in enumerate(SPOTS)
+    ]
     made = {
         "a.epn_core": (BOXED, pa.Table.from_pylist(rows, schema=BOXED.arrow)),
         "a.points": (POINTS, pa.Table.from_pylist(spots, schema=POINTS.arrow)),
@@ -91,7 +98,11 @@ def touched(boxes: list[tuple[float | None, ...]]) -> set[tuple[int, int]]:
         for lon in range(0, 360, 5):
             for lat in range(-90, 90, 5):
                 across = width == 360 or (lon - west) % 360 < width or (west - lon) % 360 < 5  # type: ignore[operator]
-                if across and (south < lat + 5 or lat == 85) and (north > lat or south == lat or (lat == -90 and north == -90)):  # type: ignore[operator]
+                if (
+                    across
+                    and (south < lat + 5 or lat == 85)
+                    and (north > lat or south == lat or (lat == -90 and north == -90))
+                ):  # type: ignore[operator]
                     found.add((lon, lat))
     return found
 

@@ -51,7 +51,9 @@ ROWS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("facets"), {"epn.epn_core": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}) as made:
+    with tiny_site(
+        tmp_path_factory.mktemp("facets"), {"epn.epn_core": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}
+    ) as made:
         yield made
 
 
@@ -100,11 +102,15 @@ def test_each_choice_finds_as_many_rows_as_it_says(site: Site, asking: Asking, n
 def test_what_is_chosen_is_marked_and_its_own_condition_left_out(asking: Asking) -> None:
     found = of(asking, "target_name", ("target_name", "mars,null"), ("level", "2"))
     assert {one.value for one in found.choices if one.chosen} == {"Mars", None}
-    assert {one.value: one.rows for one in found.choices} == counted([row for row in ROWS if row["level"] == 2], "target_name")
+    assert {one.value: one.rows for one in found.choices} == counted(
+        [row for row in ROWS if row["level"] == 2], "target_name"
+    )
     assert [one.label for one in of(asking, "level").choices] == ["raw", "calibrated", "3"]
 
 
-@pytest.mark.parametrize(("like", "wanted"), [("MAR", {"Mars"}), ("phob", {"Phobos"}), ("zzz", set()), ("%", {"100% Sun"}), ("w3", set())])
+@pytest.mark.parametrize(
+    ("like", "wanted"), [("MAR", {"Mars"}), ("phob", {"Phobos"}), ("zzz", set()), ("%", {"100% Sun"}), ("w3", set())]
+)
 def test_words_are_looked_for_in_items(asking: Asking, like: str, wanted: set[str]) -> None:
     found = of(asking, "target_name", like=like)
     if like != "%":
@@ -123,7 +129,9 @@ def test_long_ones_say_that_there_are_more(asking: Asking) -> None:
 EVERY = ("size", "-1..1e9")  # a condition that all rows meet
 
 
-def test_big_tables_are_counted_once_and_estimated_under_conditions(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_big_tables_are_counted_once_and_estimated_under_conditions(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(facets, "EXACT", 100)
     monkeypatch.setattr(facets, "SAMPLE", 600)
     monkeypatch.setattr(facets, "THIN", 0)
@@ -137,7 +145,9 @@ def test_big_tables_are_counted_once_and_estimated_under_conditions(asking: Aski
         assert all(one.rows % 10 == 0 for one in found.choices), "a few hundred rows say two digits"
     narrow = of(asking, "level", ("size", "..5"))
     assert narrow.exact, "conditions make it small enough to be counted"
-    assert {one.value: one.rows for one in narrow.choices} == counted([row for row in ROWS if row["size"] <= 5], "level")
+    assert {one.value: one.rows for one in narrow.choices} == counted(
+        [row for row in ROWS if row["size"] <= 5], "level"
+    )
 
 
 def test_estimates_count_what_the_reader_sees(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,13 +159,26 @@ def test_estimates_count_what_the_reader_sees(site: Site, monkeypatch: pytest.Mo
     assert not mine.exact
     assert sum(one.rows for one in mine.choices) == pytest.approx(400, rel=0.3)
     few = of(asking, "Mixed", EVERY, shown=50)
-    assert all(len(str(one.rows).rstrip("0")) == 1 for one in few.choices), "counts of a few rows would tell how many rows there are in all"
+    assert all(len(str(one.rows).rstrip("0")) == 1 for one in few.choices), (
+        "counts of a few rows would tell how many rows there are in all"
+    )
     assert sum(one.rows for one in of(asking, "level").choices) == 400
 
 
-def test_values_that_stand_together_are_neither_left_out_nor_far_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_that_stand_together_are_neither_left_out_nor_far_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows sorted by mission, as they are loaded: a sample in a few long stretches missed the small ones, and was four times wrong on others."""
-    sizes = {"STEREO": 61_470, "SDO": 45_000, "PICARD": 400, "CORONAS-F": 445, "EUV-SYN": 92, "one": 1, None: 30, "TRACE": 2_200}
+    sizes = {
+        "STEREO": 61_470,
+        "SDO": 45_000,
+        "PICARD": 400,
+        "CORONAS-F": 445,
+        "EUV-SYN": 92,
+        "one": 1,
+        None: 30,
+        "TRACE": 2_200,
+    }
     names = [name for name, number in sizes.items() for _ in range(number)]
     table = Table(
         schema="medoc",
@@ -197,7 +220,9 @@ def test_values_that_stand_together_are_neither_left_out_nor_far_off(tmp_path: P
 def test_columns_are_put_together_by_their_combinations(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     published = asking.published(TABLE)
     columns = [TABLE.column(name) for name in ("Mixed", "target_name", "level", "good")]
-    assert [[one.name for one in bundle] for bundle in facets._bundles(columns, published)] == [["good", "level", "target_name", "Mixed"]]
+    assert [[one.name for one in bundle] for bundle in facets._bundles(columns, published)] == [
+        ["good", "level", "target_name", "Mixed"]
+    ]
     monkeypatch.setattr(facets, "COMBINATIONS", 50)
     assert [[one.name for one in bundle] for bundle in facets._bundles(columns, published)] == [
         ["good", "level"],
@@ -209,7 +234,9 @@ def test_columns_are_put_together_by_their_combinations(asking: Asking, monkeypa
 def test_hidden_rows_are_not_counted(site: Site, asking: Asking) -> None:
     every = of(asking, "level")  # is remembered, and must not be what the other reader gets
     mine = of(Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current()), "level")
-    assert {one.value: one.rows for one in mine.choices} == counted([row for row in ROWS if row["id"] % 2 == 0], "level")
+    assert {one.value: one.rows for one in mine.choices} == counted(
+        [row for row in ROWS if row["id"] % 2 == 0], "level"
+    )
     assert sum(one.rows for one in every.choices) == 800
 
 
@@ -217,7 +244,13 @@ def test_hidden_rows_are_not_counted(site: Site, asking: Asking) -> None:
 @pytest.mark.parametrize("most", [0, 100_000])
 @pytest.mark.parametrize(
     "conditions",
-    [[], [("size", "..20")], [("size", "..20"), ("target_name", "Mars")], [("level", "2"), ("good", "true")], [("size", "1e9")]],
+    [
+        [],
+        [("size", "..20")],
+        [("size", "..20"), ("target_name", "Mars")],
+        [("level", "2"), ("good", "true")],
+        [("size", "1e9")],
+    ],
 )
 def test_several_columns_at_once_are_what_each_is_alone(
     asking: Asking, monkeypatch: pytest.MonkeyPatch, conditions: list[tuple[str, str]], most: int, together: int

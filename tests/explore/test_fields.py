@@ -174,21 +174,34 @@ def observed() -> list[dict[str, object]]:
         for at, wave in enumerate(WAVES):
             when = BEGIN + timedelta(minutes=12 * step, seconds=0 if step % 5 == 0 else (step * 7 + at * 11) % 40)
             jd = 2440587.5 + when.timestamp() / 86400
-            rows.append({"id": f"{wave}-{step:04d}", "wavelength": wave, "t": when.replace(tzinfo=None), "time_min": jd})
+            rows.append(
+                {"id": f"{wave}-{step:04d}", "wavelength": wave, "t": when.replace(tzinfo=None), "time_min": jd}
+            )
             if step % 5 == 0:
-                rows.append({"id": f"{wave}-{step:04d}-again", "wavelength": wave, "t": when.replace(tzinfo=None), "time_min": jd})
+                rows.append(
+                    {
+                        "id": f"{wave}-{step:04d}-again",
+                        "wavelength": wave,
+                        "t": when.replace(tzinfo=None),
+                        "time_min": jd,
+                    }
+                )
     return rows
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("cadence"), {"sdo.main": (SDO, pa.Table.from_pylist(observed(), schema=SDO.arrow))}) as made:
+    with tiny_site(
+        tmp_path_factory.mktemp("cadence"), {"sdo.main": (SDO, pa.Table.from_pylist(observed(), schema=SDO.arrow))}
+    ) as made:
         yield made
 
 
 @pytest.mark.parametrize("column", ["t", "time_min"])
 def test_a_day_nine_wavelengths_one_hour_are_216_rows(site: Site, column: str) -> None:
-    table = SDO.having(columns=tuple(one for one in SDO.columns if one.name not in {"t", "time_min"} or one.name == column))
+    table = SDO.having(
+        columns=tuple(one for one in SDO.columns if one.name not in {"t", "time_min"} or one.name == column)
+    )
     search = read([(column, "2012-06-05"), ("_every", "1 h,wavelength")], table)
     assert search.faults == ()
     with query.run(search.count(), site=site) as result:
@@ -204,7 +217,8 @@ def nearest(rows: list[dict[str, object]], origin: float, begin: float, end: flo
     for wave in {row["wavelength"] for row in rows}:
         some = sorted((row["ms"], row["id"]) for row in rows if row["wavelength"] == wave and begin <= row["ms"] < end)  # type: ignore[operator]
         times = np.array([when for when, _ in some], np.float64)
-        for at in range(int((begin - origin) // step), math.ceil((end - origin) / step)) if some else ():  # the end belongs to nothing
+        # the end belongs to nothing
+        for at in range(int((begin - origin) // step), math.ceil((end - origin) / step)) if some else ():
             off = times - (origin + at * step)
             inside = np.flatnonzero((-step / 2 < off) & (off <= step / 2))
             if inside.size:
@@ -213,7 +227,9 @@ def nearest(rows: list[dict[str, object]], origin: float, begin: float, end: flo
 
 
 @pytest.mark.parametrize("column", ["t", "time_min", "t_min"])
-@pytest.mark.parametrize(("begins", "every"), [("", "1 h"), ("2012-06-05T00:07:30", "1 h"), ("2012-06-05T00:07:30", "10 min"), ("", "7 h")])
+@pytest.mark.parametrize(
+    ("begins", "every"), [("", "1 h"), ("2012-06-05T00:07:30", "1 h"), ("2012-06-05T00:07:30", "10 min"), ("", "7 h")]
+)
 def test_rows_nearest_to_each_step_against_numpy(tmp_path: Path, column: str, begins: str, every: str) -> None:
     """Times with jitter, with gaps, two at the same distance, one in the middle between two steps."""
     lots = np.random.default_rng(12)
@@ -223,17 +239,23 @@ def test_rows_nearest_to_each_step_against_numpy(tmp_path: Path, column: str, be
         times = zero + np.arange(-200, 400) * 720_000 + lots.integers(-300_000, 300_000, 600)
         times = times[(lots.random(600) > 0.3) & ~((times > zero + 20_000_000) & (times < zero + 50_000_000))]
         even = zero + 450_000 + np.arange(1, 6) * 3_600_000  # steps of both origins lie between these pairs
-        times = np.concatenate([times, even - 1_234, even + 1_234, even - 450_000 - 77, even - 450_000 + 77, even + 1_800_000])
+        times = np.concatenate(
+            [times, even - 1_234, even + 1_234, even - 450_000 - 77, even - 450_000 + 77, even + 1_800_000]
+        )
         for at, ms in enumerate(lots.permutation(times).tolist()):
             when = datetime(1970, 1, 1) + timedelta(milliseconds=ms)
             jd = 2440587.5 + ms / 86_400_000
-            rows.append({"id": f"{wave}-{at}", "wavelength": wave, "t": when, "time_min": jd, "t_min": jd - 2400000.5, "ms": ms})
+            rows.append(
+                {"id": f"{wave}-{at}", "wavelength": wave, "t": when, "time_min": jd, "t_min": jd - 2400000.5, "ms": ms}
+            )
     modified = Column(name="t_min", type=FLOAT64, unit="d", ucd="time.start")
     whole = dated(SDO.having(columns=(*SDO.columns, modified)))
     asked = whole.having(columns=tuple(one for one in whole.columns if one.name in {"id", "wavelength", column}))
     unit = {"h": 3_600_000, "min": 60_000}[every.split()[1]] * float(every.split(maxsplit=1)[0])
     pairs = (
-        [(column, f"{begins}..2012-06-06T12:00:00"), ("_every", f"{every},wavelength")] if begins else [("_every", f"{every},wavelength")]
+        [(column, f"{begins}..2012-06-06T12:00:00"), ("_every", f"{every},wavelength")]
+        if begins
+        else [("_every", f"{every},wavelength")]
     )
     search = read(pairs, asked)
     assert search.faults == ()

@@ -56,7 +56,9 @@ def image(seed: int, *, extension: bool = False) -> bytes:
     first.header["HISTORY"] = "made"
     parts: list[fits.PrimaryHDU | fits.BinTableHDU] = [first]
     if extension:
-        parts.append(fits.BinTableHDU.from_columns([fits.Column(name="x", format="D", array=np.arange(1000.0))], name="EVENTS"))
+        parts.append(
+            fits.BinTableHDU.from_columns([fits.Column(name="x", format="D", array=np.arange(1000.0))], name="EVENTS")
+        )
     file = io.BytesIO()
     fits.HDUList(parts).writeto(file)
     return file.getvalue()
@@ -70,7 +72,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "data/c.fits.gz": gzip.compress(image(3, extension=True)),
         "data/axx.fits": b"no FITS at all",
     }
-    with site_with(tmp_path_factory.mktemp("headed"), SUN, {"rows.csv": ROWS, **made}, public_url="http://vo.example") as found:
+    with site_with(
+        tmp_path_factory.mktemp("headed"), SUN, {"rows.csv": ROWS, **made}, public_url="http://vo.example"
+    ) as found:
         place = found.settings.collections / "sun" / "rows.csv"
         place.write_text(ROWS.replace("ADDRESS", "http://vo.example"))
         ingest(found, "sun")
@@ -82,10 +86,14 @@ def behind(site: Site, name: str) -> headers.Behind | None:
     road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
     tables = tuple(site.current().catalogue(ANONYMOUS, DEFAULT).tables())
     table = next(one for one in tables if one.qualified == "sun.images")
-    return headers.behind(rows.one(read([], table), road, json.dumps([name])), table, road, tables, site.settings.collections)
+    return headers.behind(
+        rows.one(read([], table), road, json.dumps([name])), table, road, tables, site.settings.collections
+    )
 
 
-@pytest.mark.parametrize(("name", "file"), [("by name", "data/a_1.fits"), ("by address", "data/b.fits"), ("packed", "data/c.fits.gz")])
+@pytest.mark.parametrize(
+    ("name", "file"), [("by name", "data/a_1.fits"), ("by address", "data/b.fits"), ("packed", "data/c.fits.gz")]
+)
 def test_the_header_is_that_of_the_rows_file(site: Site, name: str, file: str) -> None:
     found = behind(site, name)
     assert found is not None
@@ -94,9 +102,15 @@ def test_the_header_is_that_of_the_rows_file(site: Site, name: str, file: str) -
     with fits.open(site.settings.collections / "sun" / file) as told:
         assert len(found.headers) == len(told)
         for mine, theirs in zip(found.headers, told, strict=True):
-            wanted = {card.keyword: card.value for card in theirs.header.cards if card.keyword not in {"COMMENT", "HISTORY", ""}}
+            wanted = {
+                card.keyword: card.value
+                for card in theirs.header.cards
+                if card.keyword not in {"COMMENT", "HISTORY", ""}
+            }
             assert {key.removeprefix("HIERARCH "): value for key, value in mine.values.items()} == wanted
-            assert {key: mine.comments[key] for key in mine.values} == {key: theirs.header.comments[key] for key in wanted}
+            assert {key: mine.comments[key] for key in mine.values} == {
+                key: theirs.header.comments[key] for key in wanted
+            }
             assert [text for key, text in mine.notes if key == "COMMENT"] == list(theirs.header.get("COMMENT", []))
 
 

@@ -58,7 +58,9 @@ STARS = Table(
 
 
 def rows(table: Table, given: list[tuple[object, ...]]) -> tuple[Table, pa.Table]:
-    return table, pa.Table.from_pylist([dict(zip(table.arrow.names, one, strict=True)) for one in given], schema=table.arrow)
+    return table, pa.Table.from_pylist(
+        [dict(zip(table.arrow.names, one, strict=True)) for one in given], schema=table.arrow
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made = {
         "names.features": rows(GAZETTEER, FEATURES),
         "omega.epn_core": rows(CUBES, [(f"c{at}", "Mars", 10.0, 12.0, 1.0, 2.0, None) for at in range(3)]),
-        "stars.main": rows(STARS, [(1, "Sirius", 101.287, -16.716), (2, "Double", 1.0, 1.0), (3, "Double", 2.0, 2.0), (4, None, 3.0, 3.0)]),
+        "stars.main": rows(
+            STARS,
+            [(1, "Sirius", 101.287, -16.716), (2, "Double", 1.0, 1.0), (3, "Double", 2.0, 2.0), (4, None, 3.0, 3.0)],
+        ),
     }
     with tiny_site(tmp_path_factory.mktemp("places"), made) as found:
         yield found
@@ -95,7 +100,9 @@ def test_the_gazetteer_is_found_by_its_columns(site: Site) -> None:
 def test_places_of_a_body_are_completed(site: Site) -> None:
     road = asking(site)
     found = names.completed("olymp", CUBES, road, tables=every(site))
-    assert [one.name for one in found] == ["Olympica Fossae", "Olympus Mons"], "of Mars alone, for the table has Mars alone"
+    assert [one.name for one in found] == ["Olympica Fossae", "Olympus Mons"], (
+        "of Mars alone, for the table has Mars alone"
+    )
     mons = found[1]
     assert (mons.lon, mons.lat) == (226.2, 18.65)
     assert mons.radius == pytest.approx(610.13 / 2 / 3396.19 * 57.2958, rel=0.05)
@@ -106,13 +113,17 @@ def test_places_of_a_body_are_completed(site: Site) -> None:
     assert [one.name for one in names.completed("100%_", CUBES, road, tables=every(site))] == ["100%_odd"]
     free = names.completed("vieta", GAZETTEER, road, tables=every(site))
     assert sorted(one.name for one in free) == ["Vieta (Mars)", "Vieta (Moon)"]
-    assert [one.name for one in names.completed("lymp", GAZETTEER, road, tables=every(site), pairs=[("body", "Moon")])] == ["Mare Olympia"]
+    assert [
+        one.name for one in names.completed("lymp", GAZETTEER, road, tables=every(site), pairs=[("body", "Moon")])
+    ] == ["Mare Olympia"]
 
 
 def test_a_place_becomes_a_position(site: Site) -> None:
     road = asking(site)
     assert names.place("olympus  MONS", CUBES, road, tables=every(site)) == (226.2, 18.65)
-    assert names.place("Gale", CUBES, road, tables=every(site)) == (pytest.approx(137.8), -5.4), "longitudes go from 0 to 360"
+    assert names.place("Gale", CUBES, road, tables=every(site)) == (pytest.approx(137.8), -5.4), (
+        "longitudes go from 0 to 360"
+    )
     assert names.place("Vieta (Moon)", GAZETTEER, road, tables=every(site)) == (303.5, -29.3)
     with pytest.raises(UserError, match=r"2 places are called 'vieta'.*Moon"):
         names.place("vieta", GAZETTEER, road, tables=every(site))
@@ -124,7 +135,11 @@ def test_a_place_becomes_a_position(site: Site) -> None:
 
 def test_a_search_asks_around_a_place(site: Site) -> None:
     road = asking(site)
-    search = read([("_near", "Vieta (Mars), 2")], GAZETTEER, locate=lambda name: names.place(name, GAZETTEER, road, tables=every(site)))
+    search = read(
+        [("_near", "Vieta (Mars), 2")],
+        GAZETTEER,
+        locate=lambda name: names.place(name, GAZETTEER, road, tables=every(site)),
+    )
     assert search.faults == ()
     assert search.near is not None
     assert (search.near.lon, search.near.lat, search.near.name) == (10.0, -1.0, "Vieta (Mars)")

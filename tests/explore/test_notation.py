@@ -55,7 +55,16 @@ def test_what_astropy_writes_is_read(lon: float, lat: float) -> None:
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [("0.5", 0.5), ("30 arcmin", 0.5), ("30'", 0.5), ('36"', 0.01), ("1 deg", 1.0), ("2°", 2.0), ("36arcsec", 0.01), ("0", 0.0)],
+    [
+        ("0.5", 0.5),
+        ("30 arcmin", 0.5),
+        ("30'", 0.5),
+        ('36"', 0.01),
+        ("1 deg", 1.0),
+        ("2°", 2.0),
+        ("36arcsec", 0.01),
+        ("0", 0.0),
+    ],
 )
 def test_angles(text: str, wanted: float) -> None:
     assert angle(text) == pytest.approx(wanted)

@@ -32,14 +32,25 @@ def column(name: str, unit: str = "deg", ucd: str = "", description: str = "") -
 
 
 KEY = Column(name="id", type=INT32, rank=1)
-BOXES = Table(schema="a", name="boxes", primary=("id",), columns=(KEY, *(column(name) for name in ("c1min", "c1max", "c2min", "c2max"))))
+BOXES = Table(
+    schema="a",
+    name="boxes",
+    primary=("id",),
+    columns=(KEY, *(column(name) for name in ("c1min", "c1max", "c2min", "c2max"))),
+)
 SPOTS = Table(
     schema="a",
     name="spots",
     primary=("id",),
-    columns=(KEY, column("lon", ucd="pos.bodyrc.lon", description="Carrington longitude"), column("lat", ucd="pos.bodyrc.lat")),
+    columns=(
+        KEY,
+        column("lon", ucd="pos.bodyrc.lon", description="Carrington longitude"),
+        column("lat", ucd="pos.bodyrc.lat"),
+    ),
 )
-DISC = Table(schema="a", name="disc", primary=("id",), columns=(KEY, column("hpc_x", "arcsec"), column("hpc_y", "arcsec")))
+DISC = Table(
+    schema="a", name="disc", primary=("id",), columns=(KEY, column("hpc_x", "arcsec"), column("hpc_y", "arcsec"))
+)
 
 
 def made() -> dict[str, pa.Table]:
@@ -112,7 +123,9 @@ def test_few_rows_are_drawn_themselves(asking: Asking) -> None:
     found = places.body(read([("id", "..9")], SPOTS), asking)
     assert (found.total, found.counts) == (10, ())
     rows = DATA["spots"].slice(0, 10)
-    shapes = {key: [float(one) for one in (shape or "").split()] for key, shape in zip(found.keys, found.shapes, strict=True)}
+    shapes = {
+        key: [float(one) for one in (shape or "").split()] for key, shape in zip(found.keys, found.shapes, strict=True)
+    }
     for number, lon, lat in zip(*(rows.column(name).to_pylist() for name in ("id", "lon", "lat")), strict=True):
         assert shapes[f"[{number}]"] == pytest.approx([lon, lat, lon, lat], rel=1e-3, abs=1e-2)
 
@@ -129,7 +142,13 @@ def load(data: bytes, directory: Path) -> MOC:
 
 
 @pytest.mark.parametrize(
-    "place", [("_near", "80,-20,7"), ("_in", "POLYGON 10 10 20 10 15 25"), ("_near", "0,89.9,0.001"), ("_in", "CIRCLE 359 0 60")]
+    "place",
+    [
+        ("_near", "80,-20,7"),
+        ("_in", "POLYGON 10 10 20 10 15 25"),
+        ("_near", "0,89.9,0.001"),
+        ("_in", "CIRCLE 359 0 60"),
+    ],
 )
 def test_the_region_of_a_search_is_mocpys(tmp_path: Path, place: tuple[str, str]) -> None:
     found = regions.region(read([place], TABLE))
@@ -138,7 +157,9 @@ def test_the_region_of_a_search_is_mocpys(tmp_path: Path, place: tuple[str, str]
         theirs = MOC.from_polygon(Longitude([10, 20, 15], "deg"), Latitude([10, 10, 25], "deg"), max_depth=found.order)
     else:
         lon, lat, radius = shape.lon, shape.lat, shape.radius  # type: ignore[union-attr]
-        theirs = MOC.from_cone(Longitude(lon, "deg"), Latitude(lat, "deg"), radius=radius * units.deg, max_depth=found.order)
+        theirs = MOC.from_cone(
+            Longitude(lon, "deg"), Latitude(lat, "deg"), radius=radius * units.deg, max_depth=found.order
+        )
     mine = load(regions.written(found), tmp_path)
     assert theirs.difference(mine).sky_fraction == 0
     assert mine.difference(theirs).sky_fraction <= 0.1 * theirs.sky_fraction, "cells at the edge alone"
@@ -159,7 +180,9 @@ def test_what_rows_cover(asking: Asking, site: Site, tmp_path: Path) -> None:
     seen = load(regions.written(regions.coverage(Search(table=TABLE), half)), tmp_path)
     shown = [row for row in ROWS if row["id"] % 2 == 0]
     assert seen == MOC.from_lonlat(
-        [row["ra"] for row in shown] * units.deg, [row["dec"] for row in shown] * units.deg, max_norder=regions.ROWS_ORDER
+        [row["ra"] for row in shown] * units.deg,
+        [row["dec"] for row in shown] * units.deg,
+        max_norder=regions.ROWS_ORDER,
     ), "cells of hidden rows are not told"
     with pytest.raises(UserError, match="asks for no place"):
         regions.region(few)

@@ -23,7 +23,9 @@ from hven.testing.site import tiny_site
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("plots"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}) as made:
+    with tiny_site(
+        tmp_path_factory.mktemp("plots"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}
+    ) as made:
         yield made
 
 
@@ -37,7 +39,9 @@ def test_bins_are_numpys(asking: Asking, pairs: list[tuple[str, str]]) -> None:
     search = read(pairs, TABLE)
     found = histogram(search, TABLE.column("size"), asking, bins=20)
     assert found is not None
-    rows = [row for row in ROWS if not pairs or (row["dec"] >= 0 if pairs[0][0] == "dec" else row["target_name"] == "Moon")]
+    rows = [
+        row for row in ROWS if not pairs or (row["dec"] >= 0 if pairs[0][0] == "dec" else row["target_name"] == "Moon")
+    ]
     values = np.array([row["size"] for row in rows if row["size"] is not None])
     counts, edges = np.histogram(values, bins=20)
     assert np.abs(np.array(found.counts) - counts).sum() <= 2, "a value at an edge may fall to either side"
@@ -68,7 +72,9 @@ def test_points_have_keys_and_say_when_there_are_more(asking: Asking) -> None:
     search = read([("id", "100..199")], TABLE)
     found = points(search, [TABLE.column("ra"), TABLE.column("dec")], asking, most=1000)
     assert not found.more
-    assert dict(zip(found.keys, found.values.column("ra").to_pylist(), strict=True)) == {f"[{n}]": ROWS[n]["ra"] for n in range(100, 200)}
+    assert dict(zip(found.keys, found.values.column("ra").to_pylist(), strict=True)) == {
+        f"[{n}]": ROWS[n]["ra"] for n in range(100, 200)
+    }
     some = points(search, [TABLE.column("ra")], asking, most=10)
     assert (some.more, some.values.num_rows) == (True, 10)
 

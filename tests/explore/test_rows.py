@@ -20,7 +20,9 @@ from hven.testing.site import tiny_site
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("rows"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}) as made:
+    with tiny_site(
+        tmp_path_factory.mktemp("rows"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}
+    ) as made:
         yield made
 
 
@@ -59,7 +61,9 @@ def test_pages_together_are_the_table(asking: Asking, pairs: list[tuple[str, str
         values = [ROWS[row["id"]][name] for row in found if ROWS[row["id"]][name] is not None]
         assert values == sorted(values, reverse=down)
         gone = [number for number, row in enumerate(found) if ROWS[row["id"]][name] is None]
-        assert not gone or gone == list(range(gone[0], gone[0] + len(gone))), "nulls stay together, whichever way one comes"
+        assert not gone or gone == list(range(gone[0], gone[0] + len(gone))), (
+            "nulls stay together, whichever way one comes"
+        )
     whole = page(search, asking, limit=1000)
     assert whole.rows.to_pylist() == found
     assert not whole.more
@@ -82,7 +86,9 @@ def test_what_is_no_key_finds_nothing(asking: Asking, key: str) -> None:
     assert one(read([], TABLE), asking, key).rows.num_rows == 0
 
 
-@pytest.mark.parametrize("pairs", [[], [("_sort", "target_name,-size")], [("_sort", "-size"), ("size", "..20")], [("size", "5..9")]])
+@pytest.mark.parametrize(
+    "pairs", [[], [("_sort", "target_name,-size")], [("_sort", "-size"), ("size", "..20")], [("size", "5..9")]]
+)
 def test_the_place_of_a_row_is_where_pages_have_it(asking: Asking, pairs: list[tuple[str, str]]) -> None:
     search = read(pairs, TABLE)
     keys = page(search, asking, limit=1000).keys

@@ -21,7 +21,9 @@ from hven.testing.site import tiny_site
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("search"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}) as made:
+    with tiny_site(
+        tmp_path_factory.mktemp("search"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow))}
+    ) as made:
         yield made
 
 
@@ -79,7 +81,9 @@ def test_a_place_is_a_circle_or_a_region(site: Site) -> None:
 
 
 def test_a_name_is_located_and_stays_in_the_address() -> None:
-    search = asked("_near=Somewhere, far,2", locate=lambda name: (10.0, 20.0) if name == "Somewhere, far" else (0.0, 0.0))
+    search = asked(
+        "_near=Somewhere, far,2", locate=lambda name: (10.0, 20.0) if name == "Somewhere, far" else (0.0, 0.0)
+    )
     assert search.near == Near(lon=10.0, lat=20.0, radius=2.0, name="Somewhere, far")
     assert ("_near", "Somewhere, far,2.0") in search.pairs()
 
@@ -88,7 +92,10 @@ def test_every_fault_is_told_beside_its_field_and_the_rest_still_runs(site: Site
     def nobody(name: str) -> tuple[float, float]:
         raise UserError(f"nobody knows {name}", remedy="look at the spelling")
 
-    search = asked("siez=3&size=abc&target_name=Moon&_sort=nmae&_cols=id,foo&_near=Nowhere,1&_in=BLOB 1 2&time=2004-13-45", locate=nobody)
+    search = asked(
+        "siez=3&size=abc&target_name=Moon&_sort=nmae&_cols=id,foo&_near=Nowhere,1&_in=BLOB 1 2&time=2004-13-45",
+        locate=nobody,
+    )
     assert {fault.field for fault in search.faults} == {"siez", "size", "_sort", "_cols", "_near", "_in", "time"}
     assert all(fault.message and fault.remedy for fault in search.faults)
     assert next(fault for fault in search.faults if fault.field == "siez").remedy == "did you mean size?"
@@ -133,7 +140,9 @@ def test_counts_of_choices_leave_their_own_condition_out() -> None:
 
 
 WORD = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=12)
-VALUE = st.one_of(WORD, st.sampled_from(["1..2", "..5 km", "!null", "<3", "Mars,Moon", '"a, b"', "2004-01..2004-02", "350..10"]))
+VALUE = st.one_of(
+    WORD, st.sampled_from(["1..2", "..5 km", "!null", "<3", "Mars,Moon", '"a, b"', "2004-01..2004-02", "350..10"])
+)
 NAME = st.sampled_from(
     [
         *(column.name for column in TABLE.columns),

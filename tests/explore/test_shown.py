@@ -111,14 +111,17 @@ def test_positions_in_hours_minutes_and_seconds_as_astropy_writes_them() -> None
     values = [0.0, 83.63308, 359.99999999, 15.0, 299.868, 1e-9, None, 180.00001]
     found = texts(RA, values, wanted=(("ra", "h:m:s"),))
     wanted = [
-        None if one is None else Angle(round(one, 9), "deg").wrap_at("360d").to_string(unit="hourangle", sep=":", precision=3, pad=True)
+        None
+        if one is None
+        else Angle(round(one, 9), "deg").wrap_at("360d").to_string(unit="hourangle", sep=":", precision=3, pad=True)
         for one in values
     ]
     assert found == [None if one is None else "00:00:00.000" if one.startswith("24") else one for one in wanted]
     values = [0.0, -0.0042, 22.0145, -89.99999, 90.0, -5.5, None]
     found = texts(DEC, values, wanted=(("dec", "d:m:s"),))
     assert found == [
-        None if one is None else Angle(one, "deg").to_string(sep=":", precision=1, pad=True, alwayssign=True) for one in values
+        None if one is None else Angle(one, "deg").to_string(sep=":", precision=1, pad=True, alwayssign=True)
+        for one in values
     ]
 
 

@@ -47,7 +47,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         (place / path).write_text(rows)
     with Site(Settings(directory=root), watch=False) as found:
         report = ingest(found, "night").tables["night.main"]
-        assert [one.message.split(",")[0] for one in report.findings.values()] == ["exp_mjd_end is taken for modified Julian dates (MJD)"]
+        assert [one.message.split(",")[0] for one in report.findings.values()] == [
+            "exp_mjd_end is taken for modified Julian dates (MJD)"
+        ]
         ingest(found, "kept")
         found.refresh()
         yield found
@@ -81,9 +83,9 @@ def test_dates_are_dates_whatever_day_a_column_counts_from(site: Site, given: st
 
 
 def test_a_word_is_no_date(site: Site) -> None:
-    assert [one.message for one in read([("exp_mjd_end", "soon")], site.current().published["night.main"].table).faults] == [
-        "'soon' is no date"
-    ]
+    assert [
+        one.message for one in read([("exp_mjd_end", "soon")], site.current().published["night.main"].table).faults
+    ] == ["'soon' is no date"]
 
 
 def test_the_links_of_statistics_find_what_they_count_and_plots_draw_dates(site: Site) -> None:

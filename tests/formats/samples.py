@@ -47,7 +47,9 @@ VALUES = {
     "bit[11]": st.lists(st.booleans(), min_size=11, max_size=11),
     "bit[*]": st.lists(st.booleans(), min_size=1, max_size=20),
     "complex128[*]": st.lists(st.lists(FLOAT64, min_size=2, max_size=2), min_size=1, max_size=3),
-    "string[4x*]": st.lists(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=4), min_size=1, max_size=3),
+    "string[4x*]": st.lists(
+        st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=4), min_size=1, max_size=3
+    ),
     "point": st.lists(FLOAT64, min_size=2, max_size=2),
     "polygon": st.lists(FLOAT64, min_size=6, max_size=8),
 }

@@ -40,7 +40,9 @@ def test_a_described_table(golden):
             minimum=0,
             maximum=360,
         ),
-        Column(name="dec", type=parse_type("float64"), unit="deg", ucd="pos.eq.dec;meta.main", utype="a:b.c", frame="icrs"),
+        Column(
+            name="dec", type=parse_type("float64"), unit="deg", ucd="pos.eq.dec;meta.main", utype="a:b.c", frame="icrs"
+        ),
         Column(name="e_ra", type=parse_type("float32"), unit="mas", ucd="stat.error;pos.eq.ra"),
         Column(name="n obs", type=parse_type("int16"), null="-99", description="Number of <observations> & more"),
         Column(name="kind", type=parse_type("string[1]"), enum="kinds", link="https://x.example/{kind}?a={{b}}&c=1"),
@@ -71,7 +73,14 @@ def test_a_described_table(golden):
             FrameRef(id="icrs", kind="coosys", system="ICRS", epoch="J2016.0"),
             FrameRef(id="tt", kind="timesys", timescale="TT", refposition="TOPOCENTER"),
         ],
-        groups=[Group(name="position", roles={"value": "ra", "error": "e_ra"}, description="RA with its error", ucd="pos.eq.ra")],
+        groups=[
+            Group(
+                name="position",
+                roles={"value": "ra", "error": "e_ra"},
+                description="RA with its error",
+                ucd="pos.eq.ra",
+            )
+        ],
         params=[(Column(name="radius", type=parse_type("float64"), unit="deg", description="Search radius"), 0.1)],
         links=["https://x.example/stars"],
         enums={"kinds": {"s": "star", "g": "galaxy"}},
@@ -85,4 +94,7 @@ def test_a_described_table(golden):
 def test_an_error_document(golden):
     write_error = formats.load("votable").write_error
     assert write_error is not None
-    golden("formats/error.vot", write_error('line 1, column 8: no column "größe" in <stars> & co; did you mean "grosse"?\x00'))
+    golden(
+        "formats/error.vot",
+        write_error('line 1, column 8: no column "größe" in <stars> & co; did you mean "grosse"?\x00'),
+    )

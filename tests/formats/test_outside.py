@@ -35,7 +35,9 @@ def tool(name):
 
 
 def run(*words, **environment):
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env={**os.environ, **environment}, check=False)
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=300, env={**os.environ, **environment}, check=False
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -83,7 +85,13 @@ def validates(data, path):
     path.write_bytes(data)
     xsd = shared("xsd")
     code, _, said = run(
-        tool("xmllint"), "--nonet", "--noout", "--schema", str(xsd / "all.xsd"), str(path), XML_CATALOG_FILES=str(xsd / "catalog.xml")
+        tool("xmllint"),
+        "--nonet",
+        "--noout",
+        "--schema",
+        str(xsd / "all.xsd"),
+        str(path),
+        XML_CATALOG_FILES=str(xsd / "catalog.xml"),
     )
     assert code == 0, said[-500:]
 
@@ -93,7 +101,10 @@ def test_schema(tmp_path, serialization):
     columns, batch, options = described(serialization)
     validates(document("votable", columns, [batch], End(overflow=True, rows=3), options, **ABOUT), tmp_path / "all.vot")
     validates(document("votable", columns, [], End(overflow=True), options, **ABOUT), tmp_path / "none.vot")
-    validates(document("votable", columns, [batch], End(error="too <late> & more", rows=3), options, **ABOUT), tmp_path / "late.vot")
+    validates(
+        document("votable", columns, [batch], End(error="too <late> & more", rows=3), options, **ABOUT),
+        tmp_path / "late.vot",
+    )
 
 
 @pytest.mark.parametrize("version", ["1.4", "1.5"])
@@ -121,7 +132,9 @@ def test_schema_of_real_tables_written_back(tmp_path):
             continue
         head = replace(found.head, infos=[info for info in found.head.infos if info.name != "QUERY_STATUS"])
         target = tmp_path / path.name
-        target.write_bytes(b"".join(write(head, iter(batches), End, {"serialization": ("BINARY2", "TABLEDATA", "BINARY")[number % 3]})))
+        target.write_bytes(
+            b"".join(write(head, iter(batches), End, {"serialization": ("BINARY2", "TABLEDATA", "BINARY")[number % 3]}))
+        )
         with target.open("rb") as file:
             again = read(file)
             assert sum(batch.num_rows for batch in again.batches) == sum(batch.num_rows for batch in batches)
@@ -130,9 +143,17 @@ def test_schema_of_real_tables_written_back(tmp_path):
     assert len(written) > 60
     xsd = shared("xsd")
     code, _, said = run(
-        tool("xmllint"), "--nonet", "--noout", "--schema", str(xsd / "all.xsd"), *written, XML_CATALOG_FILES=str(xsd / "catalog.xml")
+        tool("xmllint"),
+        "--nonet",
+        "--noout",
+        "--schema",
+        str(xsd / "all.xsd"),
+        *written,
+        XML_CATALOG_FILES=str(xsd / "catalog.xml"),
     )
-    assert code == 0, [line for line in said.splitlines() if not line.endswith(" validates") and "parser warning" not in line]
+    assert code == 0, [
+        line for line in said.splitlines() if not line.endswith(" validates") and "parser warning" not in line
+    ]
 
 
 def test_schema_of_an_error_document(tmp_path):
@@ -149,10 +170,14 @@ VARIABLE = ("complexes", "outline")
 @serializations
 def test_votlint(tmp_path, serialization):
     columns, batch, options = described(serialization)
-    keep = [number for number, column in enumerate(columns) if serialization == "TABLEDATA" or column.name not in VARIABLE]
+    keep = [
+        number for number, column in enumerate(columns) if serialization == "TABLEDATA" or column.name not in VARIABLE
+    ]
     rows = batch.filter(pa.array([True, False, True])) if serialization == "TABLEDATA" else batch
     path = tmp_path / "lint.vot"
-    path.write_bytes(document("votable", [columns[number] for number in keep], [rows.select(keep)], End(rows=3), options, **ABOUT))
+    path.write_bytes(
+        document("votable", [columns[number] for number in keep], [rows.select(keep)], End(rows=3), options, **ABOUT)
+    )
     told = stilts("votlint", f"votable={path}", "validate=true", "ucd=true", "unit=true", code=None)
     assert "ERROR" not in told.stdout, told.stdout
     assert not told.stderr.strip()
@@ -167,7 +192,9 @@ def test_stil_reads_the_same_values(tmp_path, serialization):
         if column.name not in VARIABLE and column.type.arraysize in {None, "*", "5"} and "[" not in str(column.type)
     ]
     path = tmp_path / "read.vot"
-    path.write_bytes(document("votable", [columns[number] for number in keep], [batch.select(keep)], End(rows=3), options))
+    path.write_bytes(
+        document("votable", [columns[number] for number in keep], [batch.select(keep)], End(rows=3), options)
+    )
     told = stilts("-disk", "tpipe", f"in={path}", "ifmt=votable", "ofmt=csv")
     rows = list(csv.DictReader(io.StringIO(told.stdout)))
     assert [row["text"] for row in rows] == ['a<b & "c", d', "", "x\ty"]

@@ -93,7 +93,8 @@ def test_options_are_the_callers_own():
 
 
 @pytest.mark.parametrize(
-    ("asked", "lines"), [("text/csv;header=absent", b"1\r\n"), ("text/csv;header=present", b"n\r\n1\r\n"), ("csv", b"n\r\n1\r\n")]
+    ("asked", "lines"),
+    [("text/csv;header=absent", b"1\r\n"), ("text/csv;header=present", b"n\r\n1\r\n"), ("csv", b"n\r\n1\r\n")],
 )
 def test_header_of_csv(asked, lines):
     found, options = formats.select(asked)

@@ -96,7 +96,9 @@ def test_text_cannot_steer_a_terminal():
 
 def test_text_is_aligned():
     columns = [Column(name="name", type=parse_type("string")), Column(name="n", type=parse_type("int32"))]
-    batch = pa.RecordBatch.from_arrays([pa.array(["Größe", None]), pa.array([1, -200], pa.int32())], names=["name", "n"])
+    batch = pa.RecordBatch.from_arrays(
+        [pa.array(["Größe", None]), pa.array([1, -200], pa.int32())], names=["name", "n"]
+    )
     assert document("text", columns, [batch], End(overflow=True)).decode() == (
         "name      n\n-----  ----\nGröße     1\n       -200\n(there are more rows)\n"
     )
@@ -114,11 +116,17 @@ def test_arrow_and_parquet_keep_every_value(sample):
 def test_parquet_carries_a_votable():
     columns, batch = every_type()
     columns[0] = columns[0].having(unit="m", ucd="meta.code", description="größer & more")
-    about = pq.ParquetFile(io.BytesIO(document("parquet", columns, [batch], End(overflow=True), name="sample"))).metadata.metadata
+    about = pq.ParquetFile(
+        io.BytesIO(document("parquet", columns, [batch], End(overflow=True), name="sample"))
+    ).metadata.metadata
     assert about[b"IVOA.VOTable-Parquet.version"] == b"1.0"
     found = read(io.BytesIO(about[b"IVOA.VOTable-Parquet.content"]))
     assert [column.name for column in found.head.columns] == [column.name for column in columns]
-    assert (found.head.columns[0].unit, found.head.columns[0].ucd, found.head.columns[0].description) == ("m", "meta.code", "größer & more")
+    assert (found.head.columns[0].unit, found.head.columns[0].ucd, found.head.columns[0].description) == (
+        "m",
+        "meta.code",
+        "größer & more",
+    )
     assert [info.value for info in found.head.infos] == ["OK", "OVERFLOW"]
     assert list(found.batches) == []
 
@@ -153,13 +161,29 @@ def table_of(data):
         warnings.filterwarnings("ignore", message=".*NULL .undefined. values.*")
         with fits.open(io.BytesIO(data)) as units:
             units.verify("exception")
-            return units[1].header, np.array(units[1].data.view(np.recarray)), {name: units[1].data[name] for name in units[1].data.names}
+            return (
+                units[1].header,
+                np.array(units[1].data.view(np.recarray)),
+                {name: units[1].data[name] for name in units[1].data.names},
+            )
 
 
 @settings(max_examples=40 * MORE)
 @given(
     sample=tables(
-        kinds=("int16", "int32", "int64", "float32", "float64", "string", "string[6]", "int16[3]", "int32[*]", "bit[11]", "uint8")
+        kinds=(
+            "int16",
+            "int32",
+            "int64",
+            "float32",
+            "float64",
+            "string",
+            "string[6]",
+            "int16[3]",
+            "int32[*]",
+            "bit[11]",
+            "uint8",
+        )
     )
 )
 def test_fits_keeps_every_value(sample):
@@ -261,4 +285,7 @@ def test_an_arrow_stream_ends_with_a_batch_that_says_that_rows_were_cut_off():
     for cut in (True, False):
         stream = pa.ipc.open_stream(document("arrow", columns, [batch], End(rows=2, overflow=cut)))
         said = [one.custom_metadata for one in stream.iter_batches_with_custom_metadata()]
-        assert [None if one is None else dict(one) for one in said] == [None, *([{b"status": b"OVERFLOW"}] if cut else [])]
+        assert [None if one is None else dict(one) for one in said] == [
+            None,
+            *([{b"status": b"OVERFLOW"}] if cut else []),
+        ]

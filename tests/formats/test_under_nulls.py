@@ -37,10 +37,15 @@ def held(type_: Type, rest: int) -> pa.Array:
     valid = pa.array(~NULL).buffers()[1]
     if pa.types.is_fixed_size_list(arrow):
         size = arrow.list_size
-        return pa.FixedSizeListArray.from_arrays(pa.array(np.repeat(values, size)).cast(arrow.value_type), type=arrow, mask=mask)
+        return pa.FixedSizeListArray.from_arrays(
+            pa.array(np.repeat(values, size)).cast(arrow.value_type), type=arrow, mask=mask
+        )
     if pa.types.is_list(arrow):
         return pa.ListArray.from_arrays(
-            pa.array(np.arange(ROWS + 1, dtype=np.int32) * 6), pa.array(np.repeat(values, 6)).cast(arrow.value_type), type=arrow, mask=mask
+            pa.array(np.arange(ROWS + 1, dtype=np.int32) * 6),
+            pa.array(np.repeat(values, 6)).cast(arrow.value_type),
+            type=arrow,
+            mask=mask,
         )
     if pa.types.is_string(arrow):
         full = pa.array([str(value) for value in values])
@@ -58,7 +63,11 @@ def test_what_lies_under_null_is_not_sent(name: str) -> None:
 
     def written(rest: int) -> bytes:
         columns = tuple(Column(name=f"c{at}", type=kind) for at, kind in enumerate(KINDS))
-        batch = pa.RecordBatch.from_arrays([held(kind, rest) for kind in KINDS], names=[column.name for column in columns])
-        return b"".join(formats.load(name).write(Head(columns=columns, name="t"), iter([batch, batch.slice(4, 3)]), End, options))
+        batch = pa.RecordBatch.from_arrays(
+            [held(kind, rest) for kind in KINDS], names=[column.name for column in columns]
+        )
+        return b"".join(
+            formats.load(name).write(Head(columns=columns, name="t"), iter([batch, batch.slice(4, 3)]), End, options)
+        )
 
     assert written(2) == written(7)

@@ -28,7 +28,9 @@ serializations = pytest.mark.parametrize("serialization", SERIALIZATIONS)
 
 
 def rows(data, table=None, **knobs):
-    return [tuple(row.values()) for batch in read(io.BytesIO(data), table, **knobs).batches for row in batch.to_pylist()]
+    return [
+        tuple(row.values()) for batch in read(io.BytesIO(data), table, **knobs).batches for row in batch.to_pylist()
+    ]
 
 
 def plain(batch):
@@ -49,7 +51,9 @@ SCALARS = ("uint8", "int16", "int32", "int64", "float32", "float64", "string", "
 @given(sample=tables(kinds=SCALARS, most_rows=FEW), repeated=st.integers(2, 4))
 def test_a_few_rows_have_the_bytes_that_they_have_among_many(sample, repeated):
     columns, batch = sample
-    columns = tuple(column.having(type=parse_type("unicode")) if column.type.is_string else column for column in columns)
+    columns = tuple(
+        column.having(type=parse_type("unicode")) if column.type.is_string else column for column in columns
+    )
     encoder = Rows(columns, "BINARY2")
     few = b"".join(bytes(piece) for piece in encoder.encode(batch))
     times = repeated * FEW
@@ -71,7 +75,11 @@ def written_at_once(columns, batch, **knobs):
 @given(sample=tables(kinds=SCALARS, most_rows=FEW))
 def test_plain_rows_written_at_once_are_the_same_document(sample):
     columns, batch = sample
-    narrow = [array.to_pylist() for column, array in zip(columns, batch.columns, strict=True) if column.type.datatype == "char"]
+    narrow = [
+        array.to_pylist()
+        for column, array in zip(columns, batch.columns, strict=True)
+        if column.type.datatype == "char"
+    ]
     assert written_at_once(columns, batch) == all((text or "").isascii() for texts in narrow for text in texts)
 
 
@@ -95,7 +103,10 @@ def test_a_nul_and_what_is_beyond_the_first_plane_are_the_same_among_few_and_man
         texts = ["a\0b", "", None, "\0"] + (["\U0001f52d\0x", "é"] if word == "unicode" else [])
         columns = (Column(name="t", type=parse_type(word)), Column(name="n", type=parse_type("float32")))
         batch = pa.record_batch(
-            {"t": pa.array(texts), "n": pa.array([float("inf"), None, -0.0, 1e-45, 3.0, None][: len(texts)], pa.float32())}
+            {
+                "t": pa.array(texts),
+                "n": pa.array([float("inf"), None, -0.0, 1e-45, 3.0, None][: len(texts)], pa.float32()),
+            }
         )
         encoder = Rows(columns, "BINARY2")
         few = b"".join(bytes(piece) for piece in encoder.encode(batch))
@@ -128,7 +139,9 @@ def test_astropy_reads_what_we_write(sample, serialization):
             elif column.type.datatype in {"floatComplex", "doubleComplex"}:
                 assert np.array_equal(np.asarray(got).reshape(-1), _complex(value, column.type))
             elif column.type.is_timestamp:
-                assert got == value.isoformat().rstrip("0").rstrip(".") if value.microsecond else got == value.isoformat()
+                assert (
+                    got == value.isoformat().rstrip("0").rstrip(".") if value.microsecond else got == value.isoformat()
+                )
             elif isinstance(value, str) and (serialization == "TABLEDATA" or not value.strip()):
                 assert got.strip() == value.strip()  # astropy strips cells of TABLEDATA; see the next test
             elif isinstance(value, str):
@@ -155,7 +168,11 @@ def _is_nothing(got):
     if got is np.ma.masked or got is None or (isinstance(got, str) and not got):
         return True
     values = np.ma.asarray(got)
-    return values.size == 0 or bool(np.ma.getmaskarray(values).all()) or (values.dtype.kind in "fc" and bool(np.isnan(values.data).all()))
+    return (
+        values.size == 0
+        or bool(np.ma.getmaskarray(values).all())
+        or (values.dtype.kind in "fc" and bool(np.isnan(values.data).all()))
+    )
 
 
 @given(
@@ -168,7 +185,9 @@ def test_we_read_what_astropy_writes(texts, numbers, whole, form):
     from astropy.io.votable import from_table
     from astropy.table import MaskedColumn, Table
 
-    table = Table({"s": np.array(texts, dtype="U8"), "x": numbers, "v": np.array([whole] * 3, "i4"), "b": [True, False, True]})
+    table = Table(
+        {"s": np.array(texts, dtype="U8"), "x": numbers, "v": np.array([whole] * 3, "i4"), "b": [True, False, True]}
+    )
     # astropy cannot write a null into BINARY
     table["n"] = MaskedColumn(np.array(whole, "i4"), mask=[False, form != "binary", False])
     table["x"].unit = "km/s"
@@ -176,7 +195,9 @@ def test_we_read_what_astropy_writes(texts, numbers, whole, form):
     out = io.BytesIO()
     from_table(table).to_xml(out, tabledata_format=form)
     found = read(io.BytesIO(out.getvalue()))
-    assert [column.unit for column in found.head.columns] == [None, "km.s**-1", None, None, None] or found.head.columns[1].unit == "km.s-1"
+    assert [column.unit for column in found.head.columns] == [None, "km.s**-1", None, None, None] or found.head.columns[
+        1
+    ].unit == "km.s-1"
     assert found.head.columns[1].description == "speed & more"
     got = pa.Table.from_batches(found.batches).to_pydict()
     assert [value or "" for value in got["s"]] == [text.rstrip("\0") for text in texts]
@@ -198,7 +219,12 @@ def test_a_late_error_leaves_a_valid_document(serialization):
         raise Timeout("the time limit of 60 s is over")
 
     data = b"".join(
-        write(Head(columns=columns), batches(), lambda: End(error="the time limit of 60 s is over"), {"serialization": serialization})
+        write(
+            Head(columns=columns),
+            batches(),
+            lambda: End(error="the time limit of 60 s is over"),
+            {"serialization": serialization},
+        )
     )
     tree = etree.fromstring(data)
     said = [(info.get("value"), info.text) for info in tree.iter("{*}INFO") if info.get("name") == "QUERY_STATUS"]
@@ -211,13 +237,17 @@ def test_a_late_error_leaves_a_valid_document(serialization):
 def test_a_value_that_cannot_be_written_is_an_error_and_not_another_value(serialization):
     columns = [Column(name="word", type=parse_type("string[3]"))]
     good, bad = (pa.RecordBatch.from_arrays([pa.array([text])], names=["word"]) for text in ("abc", "abcdef"))
-    data = b"".join(write(Head(columns=columns), iter([good, bad]), lambda: End(rows=2), {"serialization": serialization}))
+    data = b"".join(
+        write(Head(columns=columns), iter([good, bad]), lambda: End(rows=2), {"serialization": serialization})
+    )
     if serialization == "TABLEDATA":  # text has the room
         assert rows(data) == [("abc",), ("abcdef",)]
     else:
         with pytest.raises(SourceError, match="'word' is declared with arraysize 3, but a value has 6 characters"):
             rows(data)
-    assert rows(b"".join(write(Head(columns=columns), iter([bad]), lambda: End(rows=1), {"serialization": serialization}))) == [("abcdef",)]
+    assert rows(
+        b"".join(write(Head(columns=columns), iter([bad]), lambda: End(rows=1), {"serialization": serialization}))
+    ) == [("abcdef",)]
 
 
 def test_overflow_is_said_after_the_rows():
@@ -253,7 +283,15 @@ def test_without_columns_there_is_no_table():
 
 
 def test_ids_are_xml_names_and_unique():
-    assert field_ids(("ra", "n obs", "1st", "größe", "ra", "", "a.b-c")) == ("ra", "n_obs", "_1st", "gr__e", "ra_2", "_", "a.b-c")
+    assert field_ids(("ra", "n obs", "1st", "größe", "ra", "", "a.b-c")) == (
+        "ra",
+        "n_obs",
+        "_1st",
+        "gr__e",
+        "ra_2",
+        "_",
+        "a.b-c",
+    )
 
 
 # -- values at the edges
@@ -263,7 +301,8 @@ def test_ids_are_xml_names_and_unique():
 def test_text_beyond_ascii_makes_unicode_of_char(serialization):
     columns = [Column(name="a", type=parse_type("string")), Column(name="b", type=parse_type("string"))]
     first, second = (
-        pa.RecordBatch.from_arrays([pa.array([one]), pa.array([two])], names=["a", "b"]) for one, two in (("é", "x"), ("é", "€"))
+        pa.RecordBatch.from_arrays([pa.array([one]), pa.array([two])], names=["a", "b"])
+        for one, two in (("é", "x"), ("é", "€"))
     )
     data = document("votable", columns, [first, second], options={"serialization": serialization})
     assert [column.type.datatype for column in read(io.BytesIO(data)).head.columns] == ["unicodeChar", "char"]
@@ -286,7 +325,10 @@ def test_special_numbers(serialization):
         pa.array([2**63 - 1, -(2**63) + 1, 0, None, 1]),
     ]
     data = document(
-        "votable", columns, [pa.RecordBatch.from_arrays(arrays, names=["a", "b", "c"])], options={"serialization": serialization}
+        "votable",
+        columns,
+        [pa.RecordBatch.from_arrays(arrays, names=["a", "b", "c"])],
+        options={"serialization": serialization},
     )
     found = rows(data)
     assert [row[2] for row in found] == arrays[2].to_pylist()
@@ -312,7 +354,12 @@ def test_nulls_of_binary_are_values_that_do_not_occur():
         pa.array([7, None], pa.uint8()),
         pa.array([1, 2], pa.int32()),
     ]
-    data = document("votable", columns, [pa.RecordBatch.from_arrays(arrays, names=list("abcd"))], options={"serialization": "BINARY"})
+    data = document(
+        "votable",
+        columns,
+        [pa.RecordBatch.from_arrays(arrays, names=list("abcd"))],
+        options={"serialization": "BINARY"},
+    )
     found = read(io.BytesIO(data))
     assert [(column.type.datatype, column.null) for column in found.head.columns] == [
         ("short", "-99"),
@@ -334,14 +381,23 @@ def test_binary_refuses_a_null_that_it_cannot_say():
 def test_a_null_in_an_array_of_bytes_needs_a_declared_value(serialization):
     batch = pa.RecordBatch.from_arrays([pa.array([[1, None]], pa.list_(pa.uint8()))], names=["v"])
     with pytest.raises(SourceError, match="null"):
-        rows(document("votable", [Column(name="v", type=parse_type("uint8[*]"))], [batch], options={"serialization": serialization}))
+        rows(
+            document(
+                "votable",
+                [Column(name="v", type=parse_type("uint8[*]"))],
+                [batch],
+                options={"serialization": serialization},
+            )
+        )
     known = [Column(name="v", type=parse_type("uint8[*]"), null="255")]
     assert rows(document("votable", known, [batch], options={"serialization": serialization})) == [([1, None],)]
 
 
 def test_strings_of_any_length_in_arrays_get_a_width():
     columns = [Column(name="v", type=Type("char", "*x*"))]
-    first, second = (pa.RecordBatch.from_arrays([pa.array([texts])], names=["v"]) for texts in (["a" * 20, "b"], ["c" * 40]))
+    first, second = (
+        pa.RecordBatch.from_arrays([pa.array([texts])], names=["v"]) for texts in (["a" * 20, "b"], ["c" * 40])
+    )
     assert rows(document("votable", columns, [first])) == [(["a" * 20, "b"],)]
     with pytest.raises(SourceError, match="40 characters"):
         rows(document("votable", columns, [first, second]))
@@ -350,7 +406,9 @@ def test_strings_of_any_length_in_arrays_get_a_width():
 def test_the_first_rows_leave_before_the_second_batch():
     columns, batch = every_type()
     asked = itertools.count()
-    stream = write(Head(columns=columns), iter(lambda: (next(asked), batch)[1], None), End, {"serialization": "TABLEDATA"})
+    stream = write(
+        Head(columns=columns), iter(lambda: (next(asked), batch)[1], None), End, {"serialization": "TABLEDATA"}
+    )
     assert b"<TR>" in next(stream)
     assert next(asked) == 1
 
@@ -364,7 +422,9 @@ def test_a_column_that_does_not_fit_its_type_is_an_error():
 
 def test_gzip_and_sizes_of_batches():
     columns, batch = every_type()
-    data = gzip.compress(document("votable", columns, [batch] * 4)[:-40]) + gzip.compress(document("votable", columns, [batch] * 4)[-40:])
+    data = gzip.compress(document("votable", columns, [batch] * 4)[:-40]) + gzip.compress(
+        document("votable", columns, [batch] * 4)[-40:]
+    )
     assert rows(data) == plain(batch) * 4
     assert [part.num_rows for part in read(io.BytesIO(data), batch=5).batches] == [5, 5, 2]
 
@@ -378,7 +438,10 @@ def test_gzip_and_sizes_of_batches():
     ],
 )  # fmt: skip
 def test_how_numbers_are_displayed_is_precision_and_width(display, said, again):
-    columns = [Column(name="x", type=parse_type("float64"), display=display), Column(name="n", type=parse_type("int32"), display=display)]
+    columns = [
+        Column(name="x", type=parse_type("float64"), display=display),
+        Column(name="n", type=parse_type("int32"), display=display),
+    ]
     batch = pa.record_batch([pa.array([1.23456]), pa.array([1], pa.int32())], names=["x", "n"])
     text = document("votable", columns, [batch], options={"serialization": "TABLEDATA"})
     assert f'<FIELD name="x" ID="x" datatype="double"{said}/>'.encode() in text
@@ -398,7 +461,8 @@ def test_precision_as_others_write_it(said, display):
 
 
 @pytest.mark.parametrize(
-    ("word", "lowest", "highest"), [("int16", -(2**15), 2**15 - 1), ("int32", -(2**31), 2**31 - 1), ("int64", -(2**63), 2**63 - 1)]
+    ("word", "lowest", "highest"),
+    [("int16", -(2**15), 2**15 - 1), ("int32", -(2**31), 2**31 - 1), ("int64", -(2**63), 2**63 - 1)],
 )
 @pytest.mark.parametrize("array", [False, True])
 def test_a_value_is_never_taken_for_null(word, lowest, highest, array):
@@ -407,7 +471,9 @@ def test_a_value_is_never_taken_for_null(word, lowest, highest, array):
     options = {"serialization": "BINARY"}
 
     def batch(*values):
-        return pa.RecordBatch.from_arrays([pa.array([[value] for value in values] if array else values, kind.arrow)], names=["n"])
+        return pa.RecordBatch.from_arrays(
+            [pa.array([[value] for value in values] if array else values, kind.arrow)], names=["n"]
+        )
 
     first = batch(lowest, lowest + 1, highest, None, 0)
     data = document("votable", [Column(name="n", type=kind)], [first], options=options)
@@ -423,5 +489,7 @@ def test_a_byte_array_that_holds_its_declared_null_gets_another():
     kind = parse_type("uint8[2]")
     batch = pa.RecordBatch.from_arrays([pa.array([[0, 255], [1, None]], kind.arrow)], names=["n"])
     for serialization in SERIALIZATIONS:
-        data = document("votable", [Column(name="n", type=kind, null="255")], [batch], options={"serialization": serialization})
+        data = document(
+            "votable", [Column(name="n", type=kind, null="255")], [batch], options={"serialization": serialization}
+        )
         assert rows(data) == plain(batch)

@@ -35,7 +35,8 @@ REFUSED = {
     "astropy--no_field_not_empty_table.xml": "no FIELD",
     "astropy--no_resource.xml": "no TABLE",
     "astropy--parquet_binary.xml": "rows as PARQUET",  # in another file, which does not lie here
-    "astropy--regression.xml": "'256' is not a value of type unsignedByte",  # made of values that overflow; astropy clips them
+    # made of values that overflow; astropy clips them
+    "astropy--regression.xml": "'256' is not a value of type unsignedByte",
     "astroquery--FORS2.2021-01-02T00_59_12.533_raw2raw.xml": "root element is association",
     "astroquery--FORS2.2021-01-02T00_59_12.533_raw2raw_multipart.xml": "not well-formed",
     "astroquery--cutout_333.9092_-45.8418_0.5000.xml": "root element is job",
@@ -89,7 +90,13 @@ def test_the_corpus_is_there():
 # -- oddities
 
 
-def table(rows, fields='<FIELD name="a" datatype="int"/>', *, around=("", ""), namespace=' xmlns="http://www.ivoa.net/xml/VOTable/v1.3"'):
+def table(
+    rows,
+    fields='<FIELD name="a" datatype="int"/>',
+    *,
+    around=("", ""),
+    namespace=' xmlns="http://www.ivoa.net/xml/VOTable/v1.3"',
+):
     return (
         f'<?xml version="1.0"?>\n<VOTABLE version="1.3"{namespace}><RESOURCE>{around[0]}<TABLE>{fields}<DATA>{rows}</DATA></TABLE>{around[1]}</RESOURCE></VOTABLE>'
     ).encode()
@@ -107,7 +114,10 @@ def cells(*texts, tag="TD"):
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ("<TABLEDATA><TR><TD>1</TD></TR><TR><TD/></TR><TR><TD /></TR><TR><TD></TD></TR></TABLEDATA>", [1, None, None, None]),
+        (
+            "<TABLEDATA><TR><TD>1</TD></TR><TR><TD/></TR><TR><TD /></TR><TR><TD></TD></TR></TABLEDATA>",
+            [1, None, None, None],
+        ),
         ("<TABLEDATA/>", []),
         ("<TABLEDATA></TABLEDATA>", []),
         ("<TABLEDATA> \n <!-- nothing --> </TABLEDATA>", []),
@@ -115,7 +125,10 @@ def cells(*texts, tag="TD"):
         ("<TABLEDATA><TR><TD><![CDATA[3]]></TD></TR></TABLEDATA>", [3]),
         ("<TABLEDATA><TR><TD>1<!-- a > b --></TD></TR></TABLEDATA>", [1]),
         ("<TABLEDATA><TR></TR><TR><TD>5</TD></TR></TABLEDATA>", [None, 5]),
-        ("<TABLEDATA><TR><TD> 1\n</TD></TR><TR><TD>+2</TD></TR><TR><TD>0x1F</TD></TR><TR><TD>3.0</TD></TR></TABLEDATA>", [1, 2, 31, 3]),
+        (
+            "<TABLEDATA><TR><TD> 1\n</TD></TR><TR><TD>+2</TD></TR><TR><TD>0x1F</TD></TR><TR><TD>3.0</TD></TR></TABLEDATA>",
+            [1, 2, 31, 3],
+        ),
         ("<TABLEDATA><TR><TD>&#49;</TD></TR><TR><TD>&#x32;</TD></TR></TABLEDATA>", [1, 2]),
         ('<TABLEDATA><TR><TD encoding="base64">AAAABw==</TD></TR></TABLEDATA>', [7]),
     ],
@@ -133,7 +146,9 @@ def test_text_keeps_its_characters():
     assert values(table(cells("one\r\ntwo\rthree&#13;"), fields)) == [("one\ntwo\nthree\r",)]
 
 
-@pytest.mark.parametrize("namespace", ["", *(f' xmlns="http://www.ivoa.net/xml/VOTable/v1.{minor}"' for minor in range(6))])
+@pytest.mark.parametrize(
+    "namespace", ["", *(f' xmlns="http://www.ivoa.net/xml/VOTable/v1.{minor}"' for minor in range(6))]
+)
 def test_any_namespace_or_none(namespace):
     assert values(table(cells("1"), namespace=namespace)) == [(1,)]
 
@@ -148,7 +163,11 @@ def test_prefixed_elements():
 @pytest.mark.parametrize("encoding", ["ISO-8859-1", "windows-1252", "UTF-16"])
 def test_other_encodings(encoding):
     fields = '<FIELD name="größe" datatype="unicodeChar" arraysize="*"/>'
-    text = table(cells("größer"), fields).decode().replace('<?xml version="1.0"?>', f'<?xml version="1.0" encoding="{encoding}"?>')
+    text = (
+        table(cells("größer"), fields)
+        .decode()
+        .replace('<?xml version="1.0"?>', f'<?xml version="1.0" encoding="{encoding}"?>')
+    )
     found = read(io.BytesIO(text.encode(encoding)))
     assert found.head.columns[0].name == "größe"
     assert [batch.to_pylist() for batch in found.batches] == [[{"größe": "größer"}]]
@@ -298,7 +317,9 @@ def test_metadata():
     assert head.enums == {"kind": {"s": "star", "g": "g"}}
     assert head.description == "A table of stars"
     assert [(column.name, value) for column, value in head.params] == [("radius", 0.5), ("broken", "much")]
-    assert [(group.name, group.roles, group.description) for group in head.groups] == [("pos", {"value": "ra", "kind": "kind"}, "where")]
+    assert [(group.name, group.roles, group.description) for group in head.groups] == [
+        ("pos", {"value": "ra", "kind": "kind"}, "where")
+    ]
     assert [(frame.id, frame.kind, frame.system, frame.epoch, frame.timescale) for frame in head.frames] == [
         ("sys", "coosys", "ICRS", "J2016.0", None),
         ("t", "timesys", None, None, "TT"),
@@ -312,7 +333,9 @@ def test_several_tables():
         rows = f"<DATA>{cells(value)}</DATA>" if value is not None else ""
         return f'<RESOURCE type="{kind}"><TABLE name="{name}" ID="id_{name}"><FIELD name="a" datatype="int"/>{rows}</TABLE></RESOURCE>'
 
-    data = f"<VOTABLE>{one('meta', 0, 'meta')}{one('empty', None)}{one('first', 1)}{one('second', 2)}</VOTABLE>".encode()
+    data = (
+        f"<VOTABLE>{one('meta', 0, 'meta')}{one('empty', None)}{one('first', 1)}{one('second', 2)}</VOTABLE>".encode()
+    )
     assert values(data) == [(1,)]
     assert values(data, 0) == [(0,)]
     assert values(data, 1) == []
@@ -436,7 +459,10 @@ BOMB = (
         (table(cells("<b>1</b>")), "element or entity inside a cell"),
         (table(cells("\xff").replace("\xff", "@@")).replace(b"@@", b"\xff"), "UTF-8|not a value|well-formed"),
         ((BOMB + table(cells("1")).decode()[22:]).encode(), "declares entities"),
-        (b'<!DOCTYPE VOTABLE [<!ENTITY x SYSTEM "file:///etc/passwd">]>' + table(cells("&x;"))[22:], "declares entities"),
+        (
+            b'<!DOCTYPE VOTABLE [<!ENTITY x SYSTEM "file:///etc/passwd">]>' + table(cells("&x;"))[22:],
+            "declares entities",
+        ),
         (b"<?xml version='1.0' encoding='klingon'?><VOTABLE/>", "klingon"),
         (
             b"<VOTABLE><RESOURCE><INFO name='QUERY_STATUS' value='ERROR'>no such table</INFO></RESOURCE></VOTABLE>",
@@ -448,7 +474,11 @@ BOMB = (
                 b"<FIELD name='n' datatype='int'/>" + data + b"</TABLE></RESOURCE></VOTABLE>",
                 "error answer: no such table",
             )
-            for data in (b"", b"<DATA><TABLEDATA></TABLEDATA></DATA>", b"<DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA>")
+            for data in (
+                b"",
+                b"<DATA><TABLEDATA></TABLEDATA></DATA>",
+                b"<DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA>",
+            )
         ),
     ],
 )
@@ -458,7 +488,9 @@ def test_refused_with_a_reason(data, why):
 
 
 def test_an_external_dtd_is_not_fetched():
-    assert values(b'<!DOCTYPE VOTABLE SYSTEM "http://127.0.0.1:9/VOTable.dtd">' + table(cells("1"), namespace="")[22:]) == [(1,)]
+    assert values(
+        b'<!DOCTYPE VOTABLE SYSTEM "http://127.0.0.1:9/VOTable.dtd">' + table(cells("1"), namespace="")[22:]
+    ) == [(1,)]
 
 
 def test_metadata_without_end_is_refused(monkeypatch):
@@ -496,7 +528,9 @@ def test_rows_beyond_measure_are_looked_at_a_few_times(monkeypatch):
     monkeypatch.setattr(reader, "chunks", lambda file: iter(lambda: file.read(1 << 10), b""))
     looks = []
     unpack = reader.unpack.Unpacker.unpack
-    monkeypatch.setattr(reader.unpack.Unpacker, "unpack", lambda self, data, first: looks.append(len(data)) or unpack(self, data, first))
+    monkeypatch.setattr(
+        reader.unpack.Unpacker, "unpack", lambda self, data, first: looks.append(len(data)) or unpack(self, data, first)
+    )
     stream = base64.b64encode(struct.pack(">I", 1 << 20) + bytes(1 << 20)).decode()
     data = f'<BINARY><STREAM encoding="base64">{stream}</STREAM></BINARY>'
     (row,) = values(table(data, fields='<FIELD name="a" datatype="unsignedByte" arraysize="*"/>'))

@@ -60,7 +60,9 @@ def test_a_site_that_moves_is_told(tmp_path):
 
 
 def test_files_have_addresses_too(tmp_path):
-    settings = made(tmp_path, DESCRIPTOR.replace("tables:", 'files: "*.csv"\ntables:').replace("{site.url}", "https://x.org"))
+    settings = made(
+        tmp_path, DESCRIPTOR.replace("tables:", 'files: "*.csv"\ntables:').replace("{site.url}", "https://x.org")
+    )
     (fault,) = outdated(settings, port=9090)
     assert "maps.files" in fault.message
 

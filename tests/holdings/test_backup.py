@@ -69,7 +69,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Path:
         ingest(site, "things")
         for name, phase in (("j1", "COMPLETED"), ("j2", "EXECUTING")):
             results = [{"id": "result", "file": "r.csv", "media_type": "text/csv", "bytes": 3}] if name == "j1" else []
-            site.store.jobs.add(Job(id=name, type="tap", queue="user a", phase=phase, duration=60, destruction="2130", results=results))
+            site.store.jobs.add(
+                Job(id=name, type="tap", queue="user a", phase=phase, duration=60, destruction="2130", results=results)
+            )
         (directory / "var" / "jobs" / "j1").mkdir(parents=True)
         (directory / "var" / "jobs" / "j1" / "r.csv").write_text("a\n1")
         site.store.users.add("tycho") if hasattr(site.store.users, "add") else None
@@ -116,7 +118,10 @@ def test_what_comes_back_is_what_was_there(made: Path, archive: Path, tmp_path: 
         assert again.store.runs.of("things") == site.store.runs.of("things")
         assert [again.store.jobs.one(name).phase for name in ("j1", "j2")] == ["COMPLETED", "QUEUED"]
         assert (tmp_path / "again" / "var" / "jobs" / "j1" / "r.csv").read_text() == "a\n1"
-        assert again.store.rollback("things")["things.main"] == dict(again.store.releases("things")[0].snapshots)["things.main"]
+        assert (
+            again.store.rollback("things")["things.main"]
+            == dict(again.store.releases("things")[0].snapshots)["things.main"]
+        )
         assert [label.label for label in site.store.releases("things")] == ["dr1"], "the pin of the backup is gone"
         ingest(again, "things")
     assert (tmp_path / "again" / "standards" / "notes.txt").read_text() == "ours"
@@ -132,7 +137,10 @@ def test_without_rows_it_says_what_to_ingest(made: Path, tmp_path: Path) -> None
     assert "ingest others" in told
     hven("ingest", "things", "--site", tmp_path / "again")
     with Site(load(made, {})) as site, Site(load(tmp_path / "again", {})) as again:
-        assert again.store.current()[1]["things.main"].snapshot.rows == site.store.current()[1]["things.main"].snapshot.rows
+        assert (
+            again.store.current()[1]["things.main"].snapshot.rows
+            == site.store.current()[1]["things.main"].snapshot.rows
+        )
         assert len(again.store.runs.of("things")) == len(site.store.runs.of("things")) + 1
 
 
@@ -145,7 +153,9 @@ def test_all_rows_may_go_to_one_engine(archive: Path, tmp_path: Path) -> None:
 
 def test_what_belongs_to_the_place_is_told_and_the_engine_is_true(tmp_path: Path, other: Any) -> None:
     directory = init(tmp_path / "site")
-    (directory / "hven.toml").write_text(f'engine = "{OTHER}"   # ours\nport = 9999\n\n[postgres]\nurl = "$NO_SUCH_DB"\n')
+    (directory / "hven.toml").write_text(
+        f'engine = "{OTHER}"   # ours\nport = 9999\n\n[postgres]\nurl = "$NO_SUCH_DB"\n'
+    )
     with Site(load(directory, {})) as site:
         backup(site, tmp_path / "a.tar")
     told = hven("restore", tmp_path / "a.tar", tmp_path / "again", "--engine", "duckdb").stdout
@@ -202,7 +212,9 @@ def written(path: Path, found: list[tuple[str, bytes]]) -> Path:
     return path
 
 
-def changed(name: str, change: Callable[[bytes], bytes]) -> Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]:
+def changed(
+    name: str, change: Callable[[bytes], bytes]
+) -> Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]:
     return lambda found: [(one, change(body) if one.startswith(name) else body) for one, body in found]
 
 
@@ -335,5 +347,8 @@ def test_large_tables_are_streamed(tmp_path: Path) -> None:
         (tmp_path / "a" / "hven.toml").write_text("")
         backup(site, tmp_path / "x.tar")
     restore(tmp_path / "x.tar", tmp_path / "b")
-    with Site(load(tmp_path / "b")) as again, query.run("SELECT COUNT(*) AS n, SUM(n) AS s FROM s.t", site=again) as result:
+    with (
+        Site(load(tmp_path / "b")) as again,
+        query.run("SELECT COUNT(*) AS n, SUM(n) AS s FROM s.t", site=again) as result,
+    ):
         assert result.table().to_pylist() == [{"n": 300_000, "s": 300_000 * 299_999 // 2}]

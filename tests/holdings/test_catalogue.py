@@ -21,7 +21,10 @@ CATALOGUE = Catalogue(
 
 
 def find(*parts: Ident | str) -> list[str]:
-    return [found.qualified for found in CATALOGUE.find([part if isinstance(part, Ident) else Ident(part) for part in parts])]
+    return [
+        found.qualified
+        for found in CATALOGUE.find([part if isinstance(part, Ident) else Ident(part) for part in parts])
+    ]
 
 
 def test_unquoted_names_are_found_without_case():

@@ -62,7 +62,12 @@ def numbers(site: Site) -> list[int]:
 
 @pytest.mark.parametrize("how", ["descriptor", "settings"])
 def test_rows_are_staged_swept_and_dropped_where_they_belong(tmp_path: Path, other: Any, how: str) -> None:
-    with opened(tmp_path, OTHER if how == "descriptor" else "", engine=OTHER if how == "settings" else "duckdb", keep_snapshots=1) as site:
+    with opened(
+        tmp_path,
+        OTHER if how == "descriptor" else "",
+        engine=OTHER if how == "settings" else "duckdb",
+        keep_snapshots=1,
+    ) as site:
         for _ in range(3):
             ingest(site, "things")
         assert kept(site) == {"things.a": OTHER, "things.b": OTHER}
@@ -121,7 +126,9 @@ def test_a_collection_moves_and_comes_back(tmp_path: Path, other: Any) -> None:
 
 
 @pytest.mark.parametrize("where", ["stage", "write", "finish", "publish", "lost"])
-def test_a_move_that_breaks_off_changes_nothing(tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_a_move_that_breaks_off_changes_nothing(
+    tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     with opened(tmp_path) as site:
         ingest(site, "things")
         engine = site.engines.get(OTHER)
@@ -152,7 +159,9 @@ def test_a_move_that_breaks_off_changes_nothing(tmp_path: Path, other: Any, monk
         monkeypatch.undo()
         assert site.store.current()[1] == before
         assert numbers(site) == [2, 3]
-        assert not [path for path in (tmp_path / "var" / f"engine-{OTHER}").glob("*/*") if not path.name.endswith(".staging")]
+        assert not [
+            path for path in (tmp_path / "var" / f"engine-{OTHER}").glob("*/*") if not path.name.endswith(".staging")
+        ]
         assert site.store.runs.of("things")[0].phase == "ERROR"
 
 
@@ -163,7 +172,9 @@ def test_health_tells_of_an_engine_that_is_away(tmp_path: Path, other: Any, monk
     with Site(Settings(directory=tmp_path), watch=True) as site:
         until(lambda: other.opened >= 2 and not site.current().problems)
         other.away = True
-        until(lambda: any("engine other: the other database does not answer" in text for text in site.current().problems))
+        until(
+            lambda: any("engine other: the other database does not answer" in text for text in site.current().problems)
+        )
         with pytest.raises(HvenError, match="does not answer"):
             numbers(site)
         other.away = False
@@ -186,7 +197,9 @@ def test_the_engine_postgres_needs_an_address(tmp_path: Path) -> None:
 
 def test_settings_of_the_engines(tmp_path: Path) -> None:
     file = tmp_path / "hven.toml"
-    file.write_text('engine = "postgres"\ndata = "/srv/hven"\n[postgres]\nurl = "$DB"\nread_role = "reader"\npool = 3\n')
+    file.write_text(
+        'engine = "postgres"\ndata = "/srv/hven"\n[postgres]\nurl = "$DB"\nread_role = "reader"\npool = 3\n'
+    )
     found = load(tmp_path, {"HVEN_POSTGRES_POOL": "5"})
     database = found.brought["postgres"]
     assert (found.engine, database.url, database.read_role, database.pool) == ("postgres", "$DB", "reader", 5)
@@ -223,11 +236,15 @@ def test_postgresql_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.Monk
             assert numbers(site) == [2, 3]
         near = tmp_path / "collections" / "near"
         near.mkdir()
-        (near / "near.yaml").write_text("collection: near\ntitle: Near\ntables:\n  a: {source: {kind: csv, files: a.csv}}\n")
+        (near / "near.yaml").write_text(
+            "collection: near\ntitle: Near\ntables:\n  a: {source: {kind: csv, files: a.csv}}\n"
+        )
         (near / "a.csv").write_text(ROWS)
         with Site(Settings(directory=tmp_path, brought={"postgres": postgres}), watch=True) as site:
             ingest(site, "near")
-            with query.run("SELECT a.n FROM near.a AS a JOIN things.a AS b ON a.n = b.n ORDER BY 1", site=site) as result:
+            with query.run(
+                "SELECT a.n FROM near.a AS a JOIN things.a AS b ON a.n = b.n ORDER BY 1", site=site
+            ) as result:
                 assert result.table().column(0).to_pylist() == [1, 2, 3]
             assert numbers(site) == [2, 3]
             pg_ctl(address, "stop", "-m", "fast")
@@ -273,7 +290,8 @@ def test_two_sites_do_not_share_a_schema(tmp_path: Path) -> None:
             with opened(tmp_path / "two", "postgres", brought={"postgres": Postgres(url=url, namespace="two")}) as two:
                 ingest(two, "things")
                 assert numbers(two) == numbers(one) == [2, 3]
-        with opened(tmp_path / "one", "postgres", brought={"postgres": Postgres(url=url)}) as one:  # the same site, opened again
+        # the same site, opened again
+        with opened(tmp_path / "one", "postgres", brought={"postgres": Postgres(url=url)}) as one:
             assert numbers(one) == [2, 3]
 
 
@@ -296,7 +314,9 @@ def test_who_only_looks_at_a_database_does_not_take_it(tmp_path: Path) -> None:
 def sessions(url: str, site: str) -> list[Any]:
     """Give the sessions that a site has in its schema."""
     with psycopg.connect(url) as connection:
-        return connection.execute("SELECT pid FROM pg_stat_activity WHERE application_name = %s", [named("hven", site)]).fetchall()
+        return connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = %s", [named("hven", site)]
+        ).fetchall()
 
 
 @pytest.mark.outside
@@ -316,7 +336,9 @@ def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
                 with pytest.raises(StorageError, match=f"belongs to another site, {gone}") as caught:
                     ingest(two, "things")
                 assert f"hven adopt {gone}" in str(caught.value.remedy)
-                with pytest.raises(UserError, match=rf"the site {gone} is not gone: it has \d+ sessions? in the schema 'hven'"):
+                with pytest.raises(
+                    UserError, match=rf"the site {gone} is not gone: it has \d+ sessions? in the schema 'hven'"
+                ):
                     adopt(two, gone)
                 with pytest.raises(UserError, match="this site's already"):
                     adopt(one, gone)
@@ -324,7 +346,9 @@ def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
             with pytest.raises(UserError, match=f"belongs to the site {gone}, not to 0123"):
                 adopt(two, "0123")
             until(lambda: not sessions(url, gone))  # what was closed here ends there a moment later
-            (tmp_path / "two" / "hven.toml").write_text(f'name = "two"\nengine = "postgres"\n[postgres]\nurl = "{url}"\n')
+            (tmp_path / "two" / "hven.toml").write_text(
+                f'name = "two"\nengine = "postgres"\n[postgres]\nurl = "{url}"\n'
+            )
             told = json.loads(hven("--site", str(tmp_path / "two"), "adopt", gone, "--json").stdout)
             assert told["adopted"] == gone
             assert len(told["tables"]) == 2

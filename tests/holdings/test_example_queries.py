@@ -103,7 +103,10 @@ def test_a_place_on_a_body_is_in_no_system_of_the_sky(tmp_path):
     rows_ = pa.table({"ra": [10.0], "dec": [10.0]})
     table = table_of("mars.craters", rows_)
     table = table.having(
-        columns=tuple(column.having(ucd=ucd) for column, ucd in zip(table.columns, ("pos.bodyrc.lon", "pos.bodyrc.lat"), strict=True))
+        columns=tuple(
+            column.having(ucd=ucd)
+            for column, ucd in zip(table.columns, ("pos.bodyrc.lon", "pos.bodyrc.lat"), strict=True)
+        )
     )
     with tiny_site(tmp_path, {"mars.craters": (table, rows_)}) as site:
         assert "POINT('', ra, dec), CIRCLE('', " in examples(site.current())[1].query

@@ -64,7 +64,9 @@ def rows(name: str, count: int, seed: int) -> str:
     lines = ["ident,ra,dec,wave,start,n"]
     for number in range(count):
         ra, dec = made.uniform(0, 360), np.degrees(np.arcsin(made.uniform(-1, 1)))
-        lines.append(f"{name}{number},{ra:.6f},{dec:.6f},{500 + number % 7},2004-01-{number % 28 + 1:02d}T00:00:00,{number}")
+        lines.append(
+            f"{name}{number},{ra:.6f},{dec:.6f},{500 + number % 7},2004-01-{number % 28 + 1:02d}T00:00:00,{number}"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -87,7 +89,12 @@ def site(tmp_path_factory):
         else:
             text = text.split("      columns:\n        number_")[0]
         write(directory, name, text, rows(name, 3000, number))
-    write(directory, "maps", MAPS, "cube,t,lon,lat,f1,f2\nc1,2004-01-01T12:00:00,10,20,1e14,2e14\nc2,2004-01-02T00:00:00,11,21,1e14,1e14\n")
+    write(
+        directory,
+        "maps",
+        MAPS,
+        "cube,t,lon,lat,f1,f2\nc1,2004-01-01T12:00:00,10,20,1e14,2e14\nc2,2004-01-02T00:00:00,11,21,1e14,1e14\n",
+    )
     with Site(Settings(directory=directory, authority="ohp.fr"), watch=False) as found:
         for name in ("one", "two", "secret", "maps"):
             ingest(found, name)
@@ -102,12 +109,17 @@ def ask(site, text, who=ANONYMOUS, **more):
     with query.run(text, who, site=site, **more) as result:
         batches = list(result.batches())
     return pa.Table.from_batches(
-        batches, schema=pa.schema([(column.name, column.type.arrow) for column in result.columns]) if not batches else batches[0].schema
+        batches,
+        schema=pa.schema([(column.name, column.type.arrow) for column in result.columns])
+        if not batches
+        else batches[0].schema,
     )
 
 
 def test_all_public_collections_are_in_it(site):
-    found = ask(site, "SELECT obs_collection, COUNT(*) AS n FROM ivoa.obscore GROUP BY obs_collection ORDER BY obs_collection")
+    found = ask(
+        site, "SELECT obs_collection, COUNT(*) AS n FROM ivoa.obscore GROUP BY obs_collection ORDER BY obs_collection"
+    )
     assert found.to_pylist() == [
         {"obs_collection": "maps", "n": 2},
         {"obs_collection": "one", "n": 3000},
@@ -118,14 +130,22 @@ def test_all_public_collections_are_in_it(site):
 def test_eyes_of_each_reader(site):
     assert ask(site, "SELECT COUNT(*) AS n FROM ivoa.obscore").to_pylist() == [{"n": 6002}]
     assert ask(site, "SELECT COUNT(*) AS n FROM ivoa.obscore", OWNER).to_pylist() == [{"n": 9002}]
-    hidden = ask(site, "SELECT * FROM ivoa.obscore WHERE obs_collection = 'secret' OR obs_publisher_did LIKE '%secret%'")
+    hidden = ask(
+        site, "SELECT * FROM ivoa.obscore WHERE obs_collection = 'secret' OR obs_publisher_did LIKE '%secret%'"
+    )
     assert hidden.num_rows == 0
-    assert ask(site, "SELECT COUNT(*) AS n FROM ivoa.obscore WHERE obs_collection = 'secret'", OWNER).to_pylist() == [{"n": 3000}]
+    assert ask(site, "SELECT COUNT(*) AS n FROM ivoa.obscore WHERE obs_collection = 'secret'", OWNER).to_pylist() == [
+        {"n": 3000}
+    ]
 
 
 def test_rows_that_a_policy_hides_are_hidden_here_too(site):
     policies = half_hidden("n")
-    found = ask(site, "SELECT obs_collection, COUNT(*) AS n FROM ivoa.obscore GROUP BY obs_collection ORDER BY 1", policies=policies)
+    found = ask(
+        site,
+        "SELECT obs_collection, COUNT(*) AS n FROM ivoa.obscore GROUP BY obs_collection ORDER BY 1",
+        policies=policies,
+    )
     assert found.to_pylist() == [
         {"obs_collection": "maps", "n": 2},
         {"obs_collection": "one", "n": 1500},
@@ -140,8 +160,14 @@ def test_what_follows_from_epn_tap(site):
     found = ask(site, "SELECT * FROM ivoa.obscore WHERE obs_collection = 'maps' ORDER BY obs_id").to_pylist()
     first, second = found
     assert first["obs_publisher_did"] == "ivo://ohp.fr/maps?c1_map"
-    assert (first["dataproduct_type"], first["calib_level"], first["t_min"], first["t_max"]) == ("image", 3, 53005.5 - 0.0, 53005.5 - 0.0)
-    assert (first["s_ra"], first["s_dec"], first["s_region"]) == (None, None, None)  # longitudes on Mars are no place on the sky
+    assert (first["dataproduct_type"], first["calib_level"], first["t_min"], first["t_max"]) == (
+        "image",
+        3,
+        53005.5 - 0.0,
+        53005.5 - 0.0,
+    )
+    # longitudes on Mars are no place on the sky
+    assert (first["s_ra"], first["s_dec"], first["s_region"]) == (None, None, None)
     assert first["em_min"] == pytest.approx(299792458.0 / 2e14, rel=1e-14)
     assert first["em_max"] == pytest.approx(299792458.0 / 1e14, rel=1e-14)
     assert second["em_min"] == second["em_max"]
@@ -203,7 +229,12 @@ def test_regions_are_regions(site):
 
 
 def test_it_comes_and_goes_with_its_collections(tmp_path):
-    write(tmp_path, "maps", MAPS.replace("    obscore: {}\n", ""), "cube,t,lon,lat,f1,f2\nc1,2004-01-01T12:00:00,10,20,1e14,2e14\n")
+    write(
+        tmp_path,
+        "maps",
+        MAPS.replace("    obscore: {}\n", ""),
+        "cube,t,lon,lat,f1,f2\nc1,2004-01-01T12:00:00,10,20,1e14,2e14\n",
+    )
     with Site(Settings(directory=tmp_path), watch=False) as site:
         ingest(site, "maps")
         assert "ivoa.obscore" not in site.refresh().published
@@ -212,7 +243,9 @@ def test_it_comes_and_goes_with_its_collections(tmp_path):
         after = site.refresh()
         assert "ivoa.obscore" in after.published  # no ingest is needed, and it is one picture
         assert after.version != before.version
-        (tmp_path / "collections/maps/maps.yaml").write_text(MAPS.replace("obscore: {}", "obscore: {map: {s_fov: nothing}}"))
+        (tmp_path / "collections/maps/maps.yaml").write_text(
+            MAPS.replace("obscore: {}", "obscore: {map: {s_fov: nothing}}")
+        )
         assert any("nothing" in problem for problem in site.refresh().problems)
 
 
@@ -241,7 +274,8 @@ def test_the_radio_extension_joins_by_the_identifier_alone(tmp_path):
         ingest(site, "nda")
         site.refresh()
         both = ask(
-            site, "SELECT obs_id, f_resolution, instr_tel_number, s_fov FROM ivoa.obscore NATURAL JOIN ivoa.obscore_radio ORDER BY obs_id"
+            site,
+            "SELECT obs_id, f_resolution, instr_tel_number, s_fov FROM ivoa.obscore NATURAL JOIN ivoa.obscore_radio ORDER BY obs_id",
         )
         assert both.to_pylist() == [
             {"obs_id": "a", "f_resolution": 1e4, "instr_tel_number": 144, "s_fov": None},
@@ -294,7 +328,11 @@ def test_footprints_of_observations_are_judged_as_those_of_a_table_of_the_standa
     write(tmp_path, "one", text, "\n".join(["ident,ra,dec,wave,start,n", *lines, ""]))
     with Site(Settings(directory=tmp_path), watch=False) as site:
         report = ingest(site, "one").tables["one.main"]
-    found = {name: [offender.row for offender in item.offenders] for name, item in report.findings.items() if "footprint" in name}
+    found = {
+        name: [offender.row for offender in item.offenders]
+        for name, item in report.findings.items()
+        if "footprint" in name
+    }
     assert found == {"obscore: footprint.orientation": [2], "obscore: footprint.unknown": [3]}
 
 
@@ -305,7 +343,9 @@ def both(tmp_path_factory):
         text = IMAGES.format(name=name, access="public").split("      columns:\n        number_")[0]
         write(directory, name, f"engine: {engine}\n{text}", rows(name, 2000, number))
     with server() as address:
-        settings = Settings(directory=directory, authority="ohp.fr", brought={"postgres": Postgres(url=f"postgresql://{address}")})
+        settings = Settings(
+            directory=directory, authority="ohp.fr", brought={"postgres": Postgres(url=f"postgresql://{address}")}
+        )
         with Site(settings, watch=False) as found:
             for name in ("one", "two", "three"):
                 ingest(found, name)
@@ -347,7 +387,9 @@ def test_a_column_that_no_member_fills_has_its_type(site):
         "obs_title > 'x' AND em_xel = 1",
     ):
         assert ask(site, f"SELECT COUNT(*) AS n FROM ivoa.obscore WHERE {condition}").to_pylist() == [{"n": 0}]
-    assert ask(site, "SELECT COUNT(*) AS n FROM ivoa.obscore WHERE s_xel1 IS NULL AND s_fov IS NULL").to_pylist() == [{"n": 6002}]
-    assert ask(site, "SELECT MAX(s_xel1) + 1 AS a, MAX(t_resolution) AS b, MAX(pol_states) AS c FROM ivoa.obscore").to_pylist() == [
-        {"a": None, "b": None, "c": None}
+    assert ask(site, "SELECT COUNT(*) AS n FROM ivoa.obscore WHERE s_xel1 IS NULL AND s_fov IS NULL").to_pylist() == [
+        {"n": 6002}
     ]
+    assert ask(
+        site, "SELECT MAX(s_xel1) + 1 AS a, MAX(t_resolution) AS b, MAX(pol_states) AS c FROM ivoa.obscore"
+    ).to_pylist() == [{"a": None, "b": None, "c": None}]

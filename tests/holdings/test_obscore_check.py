@@ -25,7 +25,10 @@ tables:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("obs_publisher_did: \"'ivo://x.org/images?' || url_encode(ident)\"", "obs_publisher_did: url_encode works at ingest alone"),
+        (
+            "obs_publisher_did: \"'ivo://x.org/images?' || url_encode(ident)\"",
+            "obs_publisher_did: url_encode works at ingest alone",
+        ),
         ("t_min: mjd(parse_time(start))", "t_min: parse_time works at ingest alone"),
         ("target_name: target_name(ident)", "target_name: target_name works at ingest alone"),
     ],
@@ -35,7 +38,9 @@ def test_functions_of_the_ingest(tmp_path, line, told):
     place.mkdir(parents=True)
     (place / "images.yaml").write_text(DESCRIPTOR.format(line=line))
     (place / "rows.csv").write_text("ident,start\na b,2004-01-01\n")
-    (fault,) = [fault for fault in check(place / "images.yaml", Settings(directory=tmp_path)) if fault.severity == "error"]
+    (fault,) = [
+        fault for fault in check(place / "images.yaml", Settings(directory=tmp_path)) if fault.severity == "error"
+    ]
     assert told in fault.message
     assert fault.place.line == 11
     assert "a column of the table" in fault.remedy
@@ -46,4 +51,6 @@ def test_what_queries_can_compute_passes(tmp_path):
     place.mkdir(parents=True)
     (place / "images.yaml").write_text(DESCRIPTOR.format(line="target_name: upper(ident)"))
     (place / "rows.csv").write_text("ident,start\na b,2004-01-01\n")
-    assert [fault for fault in check(place / "images.yaml", Settings(directory=tmp_path)) if fault.severity == "error"] == []
+    assert [
+        fault for fault in check(place / "images.yaml", Settings(directory=tmp_path)) if fault.severity == "error"
+    ] == []

@@ -81,12 +81,18 @@ def site(tmp_path_factory):
             {"access": "public", "kind": "image", "more": f"number: n\n        {REGION}", "own": OWN, "radio": RADIO},
             rows("east", 400, 0),
         ),
-        "north": ({"access": "public", "kind": "cube", "more": "number: n", "own": OWN, "radio": ""}, rows("north", 300, 40)),
+        "north": (
+            {"access": "public", "kind": "cube", "more": "number: n", "own": OWN, "radio": ""},
+            rows("north", 300, 40),
+        ),
         "south": (
             {"access": "private", "kind": "image", "more": f"number: n\n        {REGION}", "own": OWN, "radio": ""},
             rows("south", 350, 50),
         ),
-        "west": ({"access": "public", "kind": "image", "more": REGION, "own": "", "radio": RADIO}, rows("west", 250, 180)),
+        "west": (
+            {"access": "public", "kind": "image", "more": REGION, "own": "", "radio": RADIO},
+            rows("west", 250, 180),
+        ),
     }
     for name, (text, content) in made.items():
         place = directory / "collections" / name
@@ -112,7 +118,11 @@ def looking_at_all(site):
 
 
 UPLOAD = pa.table(
-    {"lon": [10.0, 70.0, 200.0, 300.0, None], "lat": [0.0, 10.0, -10.0, 60.0, 1.0], "name": ["east7", "north3", "west9", "x", None]}
+    {
+        "lon": [10.0, 70.0, 200.0, 300.0, None],
+        "lat": [0.0, 10.0, -10.0, 60.0, 1.0],
+        "name": ["east7", "north3", "west9", "x", None],
+    }
 )
 UPLOADED = Table(schema="TAP_UPLOAD", name="mine", columns=tuple(columns_of(UPLOAD.schema)))
 
@@ -185,7 +195,12 @@ READERS = [ANONYMOUS, OWNER]
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(form=st.sampled_from(FORMS), condition=conditions, who=st.sampled_from(READERS), policies=st.sampled_from([None, half_hidden("n")]))
+@given(
+    form=st.sampled_from(FORMS),
+    condition=conditions,
+    who=st.sampled_from(READERS),
+    policies=st.sampled_from([None, half_hidden("n")]),
+)
 @example(  # a filter of a hash join's keys that DuckDB hands down to a scan of Arrow rows, which refuses it
     form="SELECT name FROM TAP_UPLOAD.mine AS m WHERE NOT EXISTS (SELECT 1 FROM ivoa.obscore WHERE obs_id = m.name AND {})",
     condition="s_region IS NULL",
@@ -211,7 +226,9 @@ def texts(site, text, monkeypatch):
 
 
 def test_only_the_member_that_has_rows_is_computed(site, monkeypatch):
-    found, (sql,) = texts(site, "SELECT * FROM ivoa.obscore WHERE obs_publisher_did = 'ivo://ohp.fr/north?north17'", monkeypatch)
+    found, (sql,) = texts(
+        site, "SELECT * FROM ivoa.obscore WHERE obs_publisher_did = 'ivo://ohp.fr/north?north17'", monkeypatch
+    )
     assert found.column("obs_id").to_pylist() == ["north17"]
     assert "UNION" not in sql
     assert sql.count("SELECT") == 1  # the layer of the view is gone, too

@@ -52,14 +52,20 @@ def test_what_the_source_said_stands_where_the_descriptor_is_silent(site):
     found = table(site)
     assert found.column("id").description == "Identifier of the source"
     assert (found.column("ra").unit, found.column("ra").description) == ("deg", "Right ascension")
-    assert (found.column("flux").unit, found.column("flux").description, found.column("flux").rank) == ("mJy", "Flux", 1)
+    assert (found.column("flux").unit, found.column("flux").description, found.column("flux").rank) == (
+        "mJy",
+        "Flux",
+        1,
+    )
     assert found.column("size").unit == "arcsec"
     values = [row["flux"] for batch in site.engine.read(site.current().relation("cat.t")) for row in batch.to_pylist()]
     assert sorted(values) == [2000.0, 3000.0]
 
 
 def test_what_is_taken_out_of_the_descriptor_falls_back_to_the_source(site):
-    text = TEXT.replace("unit: mJy, description: Flux, rank: 1", "unit: mJy").replace("size: {unit: arcsec}", "ra: {description: RA}")
+    text = TEXT.replace("unit: mJy, description: Flux, rank: 1", "unit: mJy").replace(
+        "size: {unit: arcsec}", "ra: {description: RA}"
+    )
     found = table(site, text)
     assert (found.column("flux").description, found.column("flux").rank) == (None, 10)
     assert found.column("ra").description == "RA"
@@ -75,7 +81,9 @@ def test_a_unit_that_values_were_converted_to_needs_an_ingest(site):
 
 
 def test_names_types_and_positions_belong_to_the_rows(site):
-    text = TEXT.replace("      size: {unit: arcsec}\n", "      size: {type: float32}\n      more: {type: int32}\n    map: {more: id}\n")
+    text = TEXT.replace(
+        "      size: {unit: arcsec}\n", "      size: {type: float32}\n      more: {type: int32}\n    map: {more: id}\n"
+    )
     found = table(site, text)
     assert [column.name for column in found.columns] == ["id", "ra", "flux", "size"]
     assert str(found.column("size").type) == "float64"
@@ -84,8 +92,14 @@ def test_names_types_and_positions_belong_to_the_rows(site):
 def test_columns_can_be_hidden_and_titled(site):
     found = table(
         site,
-        TEXT.replace("size: {unit: arcsec}", "size: {hidden: true, label: Size, ucd: phys.angSize}") + "    title: New\n    index: 3\n",
+        TEXT.replace("size: {unit: arcsec}", "size: {hidden: true, label: Size, ucd: phys.angSize}")
+        + "    title: New\n    index: 3\n",
     )
-    assert (found.title, found.index, found.column("size").hidden, found.column("size").ucd) == ("New", 3, True, "phys.angSize")
+    assert (found.title, found.index, found.column("size").hidden, found.column("size").ucd) == (
+        "New",
+        3,
+        True,
+        "phys.angSize",
+    )
     listed = site.current().catalogue().memory["TAP_SCHEMA.columns"].rows.to_pylist()
     assert '"size"' not in [row["column_name"] for row in listed if row["table_name"] == "cat.t"]

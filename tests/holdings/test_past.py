@@ -39,7 +39,9 @@ def test_as_of(tmp_path):
         assert count(site, states[0][0].id, "b.t") == 10
         assert count(site, first.replace("Z", "+00:00")) == 1
         assert count(site, states[-1][1][:10]) == 4  # at the end of that day
-        with pytest.raises(ParamError, match=r"a\.t was not published yet at 1999-01-01T23:59:59.999999Z; it was first at 20"):
+        with pytest.raises(
+            ParamError, match=r"a\.t was not published yet at 1999-01-01T23:59:59.999999Z; it was first at 20"
+        ):
             count(site, "1999-01-01")
         with pytest.raises(BindError, match=r"no table 'a\.none'"):
             count(site, "1999-01-01", "a.none")
@@ -52,7 +54,10 @@ def test_as_of(tmp_path):
         with pytest.raises(NotFound, match=r"a.t as it was at .* is not kept any more; kept since "):
             count(site, states[0][1])
         assert count(site, states[0][1], "b.t") == 10
-        again = {query.run("SELECT id FROM a.t", OWNER, site=site, as_of=at).version for at in (None, states[1][1], states[2][1])}
+        again = {
+            query.run("SELECT id FROM a.t", OWNER, site=site, as_of=at).version
+            for at in (None, states[1][1], states[2][1])
+        }
         assert len(again) == 2  # the state of now and that of the last publication are one
 
 

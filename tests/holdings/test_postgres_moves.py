@@ -64,7 +64,11 @@ def site(tmp_path: Path, database: str) -> Iterator[Site]:
     with (directory / "hven.toml").open("a") as file:
         file.write(f'\n[postgres]\nurl = "{database}"\nnamespace = "moved"\n')
     with Site(load(directory, {})) as made:
-        publish(made, STARS.having(partition=Partition(by="time", column="seen", every="2 months"), indexes=(("band", "mag"),)), stars())
+        publish(
+            made,
+            STARS.having(partition=Partition(by="time", column="seen", every="2 months"), indexes=(("band", "mag"),)),
+            stars(),
+        )
         publish(made, ODD, odd())
         made.refresh()
         yield made
@@ -99,7 +103,8 @@ def test_there_and_back_again(site: Site, database: str) -> None:
     there = site.store.current()[1]
     with psycopg.connect(database) as connection:
         parts = connection.execute(
-            "SELECT count(*) FROM pg_inherits WHERE inhparent = %s::regclass", [f'moved."{there["sky.stars"].snapshot.path}"']
+            "SELECT count(*) FROM pg_inherits WHERE inhparent = %s::regclass",
+            [f'moved."{there["sky.stars"].snapshot.path}"'],
         )
         assert parts.fetchone()[0] >= 4  # type: ignore[index]
     for name in ("sky", "odd"):
@@ -126,7 +131,10 @@ def test_a_backup_is_restored_into_an_empty_database(site: Site, database: str, 
         connection.execute(f"CREATE DATABASE empty_{home}")
     url = psycopg.conninfo.make_conninfo(database, dbname=f"empty_{home}")
     address = f"postgresql://hven@/empty_{home}?host={psycopg.conninfo.conninfo_to_dict(url)['host']}"
-    environment = {"HVEN_POSTGRES_URL": address, "HVEN_STORE": address.replace("postgresql://", "postgresql+psycopg://")}
+    environment = {
+        "HVEN_POSTGRES_URL": address,
+        "HVEN_STORE": address.replace("postgresql://", "postgresql+psycopg://"),
+    }
     hven("restore", tmp_path / "whole.tar", tmp_path / "again", "--engine", "postgres", **environment)
     with Site(load(tmp_path / "again", environment)) as again:
         assert homes(again) == {"postgres"}

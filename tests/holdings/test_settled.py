@@ -32,7 +32,9 @@ def place(tmp_path: Path) -> Path:
     (site / "hven.toml").write_text(FIRST)
     path = site / "collections" / "a"
     path.mkdir()
-    (path / "a.yaml").write_text("collection: a\ntitle: a\ntables:\n  main:\n    source: rows.csv\n    columns: {n: int32}\n")
+    (path / "a.yaml").write_text(
+        "collection: a\ntitle: a\ntables:\n  main:\n    source: rows.csv\n    columns: {n: int32}\n"
+    )
     (path / "rows.csv").write_text("n\n1\n2\n")
     with Site(load(site, {})) as made:
         ingest(made, "a")
@@ -61,12 +63,18 @@ def test_what_can_be_is_taken_up_and_the_rest_is_told(place: Path, server: Site)
     assert "Before" in reader.ask("GET", "/", headers={"accept": "text/html"}).text
     assert check(reader) == {"state": "ok", "message": ""}
     changed = FIRST.replace("Before", "After").replace("18290", "18291")
-    says(place, changed.replace("[health]", 'public_url = "https://vo.example/x"\n[limits]\nmaxrec_default = 1\n[health]'))
+    says(
+        place,
+        changed.replace("[health]", 'public_url = "https://vo.example/x"\n[limits]\nmaxrec_default = 1\n[health]'),
+    )
     until(lambda: server.settings.title == "After")
     page = reader.ask("GET", "/x/", headers={"accept": "text/html"}).text
     assert "After" in page
     assert "https://vo.example/x" in reader.get("/x/tap/capabilities").text
-    assert reader.get("/x/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY="SELECT n FROM a.main").text.split() == ["n", "1"]
+    assert reader.get("/x/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY="SELECT n FROM a.main").text.split() == [
+        "n",
+        "1",
+    ]
     assert server.settings.port == 18290
     assert check(reader) == {"state": "warning", "message": "restart needed: port changed since the server began"}
     until(lambda: any(one.waiting == ("port",) for one in serving(server.settings)))
@@ -90,12 +98,15 @@ def test_settings_of_a_database_that_is_open_wait(place: Path) -> None:
     assert (settled.now.brought["postgres"].url, settled.waiting) == ("postgresql://a@one/x", ("postgres.url",))
 
 
-def test_rows_go_to_no_engine_that_a_server_cannot_read(place: Path, server: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_go_to_no_engine_that_a_server_cannot_read(
+    place: Path, server: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(room, "WAIT", 0.0)
     until(lambda: bool(serving(server.settings)))
     with Site(load(place)) as site, pytest.raises(HvenError, match=r"^the engine postgres has no database"):
         move(site, "a", "postgres")  # nor has this command: that is said first, and of itself
-    monkeypatch.setenv("HVEN_POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/x")  # this command has it, the server has not
+    # this command has it, the server has not
+    monkeypatch.setenv("HVEN_POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/x")
     with Site(load(place)) as site:
         with pytest.raises(Conflict, match="cannot read rows in postgres: the engine postgres has no database"):
             move(site, "a", "postgres")
@@ -105,7 +116,9 @@ def test_rows_go_to_no_engine_that_a_server_cannot_read(place: Path, server: Sit
 
 
 @pytest.mark.parametrize("name", ["data", "store"])
-def test_rows_go_nowhere_where_a_server_does_not_look(place: Path, server: Site, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_rows_go_nowhere_where_a_server_does_not_look(
+    place: Path, server: Site, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     until(lambda: bool(serving(server.settings)))
     before = server.store.pointers()
     other = {"data": "elsewhere", "store": f"sqlite:///{place}/other.sqlite"}[name]
@@ -140,7 +153,9 @@ def test_a_published_table_that_cannot_be_read_is_not_ready(place: Path, server:
     assert "the rows of a.main cannot be read" in ready["message"]
 
 
-def test_readers_of_an_engine_that_is_not_there_are_told_to_come_back(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readers_of_an_engine_that_is_not_there_are_told_to_come_back(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def lacking(_: Engines, name: str) -> None:
         raise StorageError(f"the engine {name} has no database")
 
@@ -160,6 +175,8 @@ def test_a_service_elsewhere_that_is_added_is_offered(place: Path, server: Site)
         return reader.ask("GET", "/", headers={"accept": "text/html"}).text
 
     assert "EPN-TAP" not in page()
-    says(place, FIRST + '[[remote]]\nname = "amda"\nurl = "https://amda.example.org/tap"\ntables = ["amdadb.epn_core"]\n')
+    says(
+        place, FIRST + '[[remote]]\nname = "amda"\nurl = "https://amda.example.org/tap"\ntables = ["amdadb.epn_core"]\n'
+    )
     until(lambda: server.settings.remote)
     assert "EPN-TAP" in page()

@@ -40,7 +40,11 @@ TABLE = Table(
     schema="cat",
     name="stars",
     position=("ra", "dec"),
-    columns=(Column(name="id", type=INT64), Column(name="ra", type=FLOAT64, unit="deg"), Column(name="dec", type=FLOAT64, unit="deg")),
+    columns=(
+        Column(name="id", type=INT64),
+        Column(name="ra", type=FLOAT64, unit="deg"),
+        Column(name="dec", type=FLOAT64, unit="deg"),
+    ),
 )
 ROWS = STARS.select(["id", "ra", "dec"])
 
@@ -84,9 +88,15 @@ def test_nothing_changes_until_something_does(site):
 
 def test_a_description_is_seen_as_the_descriptor_says_it_now(site):
     table = site.current().published["cat.stars"].table
-    assert (table.description, table.column("id").description, table.column("ra").ucd) == ("Stars", "Number", "pos.eq.ra;meta.main")
+    assert (table.description, table.column("id").description, table.column("ra").ucd) == (
+        "Stars",
+        "Number",
+        "pos.eq.ra;meta.main",
+    )
     before = site.current().version
-    descriptor(site, DESCRIPTOR.replace("Number", "Running number").replace("description: Stars\n", "description: Suns\n", 1))
+    descriptor(
+        site, DESCRIPTOR.replace("Number", "Running number").replace("description: Stars\n", "description: Suns\n", 1)
+    )
     deadline = time.monotonic() + 60
     while site.current().version == before and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -179,7 +189,9 @@ with Site(Settings(directory=pathlib.Path({str(tmp_path)!r})), watch=True) as si
         time.sleep(0.01)
     print(json.dumps([site.current().published["cat.stars"].rows, time.monotonic() - began]), flush=True)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         assert json.loads(child.stdout.readline()) == [3, site.current().version]  # ETags are the same in all processes
@@ -250,7 +262,10 @@ def test_views_are_shown_with_the_columns_of_their_query(tmp_path):
         view = holdings.published["cat.bright"]
         assert [(column.name, column.unit) for column in view.table.columns] == [("star", None), ("ra", "deg")]
         assert (view.relation, view.table.description) == (None, "Bright ones")
-        kinds = {row["table_name"]: row["table_type"] for row in holdings.catalogue().memory["TAP_SCHEMA.tables"].rows.to_pylist()}
+        kinds = {
+            row["table_name"]: row["table_type"]
+            for row in holdings.catalogue().memory["TAP_SCHEMA.tables"].rows.to_pylist()
+        }
         assert (kinds["cat.stars"], kinds["cat.bright"], kinds["cat.brighter"]) == ("table", "view", "view")
         descriptor(site, text.replace("    description: Stars\n", "    description: Stars\n    access: private\n"))
         holdings = site.refresh()
@@ -273,7 +288,9 @@ class Hides:
 
 
 def test_a_view_is_hidden_from_whom_its_tables_are_hidden(tmp_path):
-    text = DESCRIPTOR + "  bright:\n    view: SELECT id FROM cat.stars\n  brighter:\n    view: SELECT id FROM cat.bright\n"
+    text = (
+        DESCRIPTOR + "  bright:\n    view: SELECT id FROM cat.stars\n  brighter:\n    view: SELECT id FROM cat.bright\n"
+    )
     policies = (*DEFAULT, Hides())
     with site_with(tmp_path, text, {"stars.csv": ""}) as site:
         publish(site, TABLE, ROWS)
@@ -316,7 +333,10 @@ class Grants:
 
 
 def test_who_may_see_the_tables_sees_the_view(tmp_path):
-    text = DESCRIPTOR + "  bright:\n    view: SELECT id FROM cat.stars\n  own:\n    view: SELECT id FROM cat.stars\n    access: private\n"
+    text = (
+        DESCRIPTOR
+        + "  bright:\n    view: SELECT id FROM cat.stars\n  own:\n    view: SELECT id FROM cat.stars\n    access: private\n"
+    )
     text += "  brighter:\n    view: SELECT id FROM cat.bright\n"
     closed = text.replace("    description: Stars\n", "    description: Stars\n    access: private\n")
     policies = (*DEFAULT, Grants())
@@ -356,7 +376,10 @@ def test_a_public_view_of_a_private_view_is_hidden(tmp_path):
 
 
 def test_rows_are_hidden_under_a_view(tmp_path):
-    text = DESCRIPTOR + "  bright:\n    view: SELECT id AS star FROM cat.stars\n  brighter:\n    view: SELECT star FROM cat.bright\n"
+    text = (
+        DESCRIPTOR
+        + "  bright:\n    view: SELECT id AS star FROM cat.stars\n  brighter:\n    view: SELECT star FROM cat.bright\n"
+    )
     with site_with(tmp_path, text, {"stars.csv": ""}) as site:
         publish(site, TABLE, ROWS)
         site.refresh()

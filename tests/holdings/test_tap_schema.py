@@ -51,7 +51,9 @@ LINKS = Table(
 
 
 def record(table: Table, **statistics) -> Record:
-    snapshot = Snapshot(id=f"1-{table.name}", table=table.qualified, path=table.qualified, rows=0, statistics=statistics)
+    snapshot = Snapshot(
+        id=f"1-{table.name}", table=table.qualified, path=table.qualified, rows=0, statistics=statistics
+    )
     return Record(snapshot=snapshot, table=table, collection=table.schema, run="r", created="2026-01-01T00:00:00Z")
 
 
@@ -66,7 +68,11 @@ def rows(catalogue, name):
 
 def test_it_describes_itself_with_all_columns_of_the_standard(holdings):
     catalogue = holdings.catalogue()
-    listed = [(row["table_name"], row["column_name"]) for row in rows(catalogue, "columns") if row["table_name"].startswith("TAP_SCHEMA.")]
+    listed = [
+        (row["table_name"], row["column_name"])
+        for row in rows(catalogue, "columns")
+        if row["table_name"].startswith("TAP_SCHEMA.")
+    ]
     # TAP 1.1 section 4, tables 1 to 5
     expected = {
         "schemas": "schema_name utype description schema_index",
@@ -75,10 +81,18 @@ def test_it_describes_itself_with_all_columns_of_the_standard(holdings):
         "keys": "key_id from_table target_table description utype",
         "key_columns": "key_id from_column target_column",
     }
-    assert sorted(listed) == sorted((f"TAP_SCHEMA.{table}", name) for table, names in expected.items() for name in names.split())
+    assert sorted(listed) == sorted(
+        (f"TAP_SCHEMA.{table}", name) for table, names in expected.items() for name in names.split()
+    )
     own = {row["column_name"]: row for row in rows(catalogue, "columns") if row["table_name"] == "TAP_SCHEMA.columns"}
     assert all(row["std"] == 1 for row in own.values())
-    assert {name for name, row in own.items() if row["datatype"] == "int"} == {'"size"', "indexed", "principal", "std", "column_index"}
+    assert {name for name, row in own.items() if row["datatype"] == "int"} == {
+        '"size"',
+        "indexed",
+        "principal",
+        "std",
+        "column_index",
+    }
     pairs = {row["key_id"]: (row["from_column"], row["target_column"]) for row in rows(catalogue, "key_columns")}
     found = {
         (row["from_table"], row["target_table"], *pairs[row["key_id"]])
@@ -127,7 +141,9 @@ def test_every_reference_leads_somewhere_and_nothing_is_an_empty_string(holdings
 
 
 def test_columns_say_what_the_model_says(holdings):
-    found = {row["column_name"]: row for row in rows(holdings.catalogue(), "columns") if row["table_name"] == "cat.stars"}
+    found = {
+        row["column_name"]: row for row in rows(holdings.catalogue(), "columns") if row["table_name"] == "cat.stars"
+    }
     assert "inner" not in found
     assert list(found) == ["id", "ra", "dec", '"size"', "name", "seen", "flux", '"Odd name"']
     assert [row["column_index"] for row in found.values()] == list(range(1, 9))
@@ -139,7 +155,12 @@ def test_columns_say_what_the_model_says(holdings):
         None,
     )
     assert (found["flux"]["arraysize"], found["flux"]["size"], found["flux"]["unit"]) == ("3", 3, None)
-    assert (found["ra"]["arraysize"], found["ra"]["unit"], found["ra"]["indexed"], found["ra"]["principal"]) == (None, "deg", 1, 1)
+    assert (found["ra"]["arraysize"], found["ra"]["unit"], found["ra"]["indexed"], found["ra"]["principal"]) == (
+        None,
+        "deg",
+        1,
+        1,
+    )
     assert (found['"size"']["indexed"], found['"size"']["principal"], found['"size"']["std"]) == (0, 0, 0)
     assert found["id"]["indexed"] == 1
 
@@ -187,7 +208,11 @@ class HalfOf:
     def rows(self, table, who):
         from hven.adql import tree
 
-        return None if who.name is None else tree.Compare("=", tree.ColumnRef(tree.Ident("id")), tree.Literal(len(who.name)))
+        return (
+            None
+            if who.name is None
+            else tree.Compare("=", tree.ColumnRef(tree.Ident("id")), tree.Literal(len(who.name)))
+        )
 
 
 def test_readers_with_other_rows_have_another_reach(holdings):

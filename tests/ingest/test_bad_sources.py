@@ -32,7 +32,11 @@ GOOD = [{"uid": f"u{n}", "n": n, "t": "2004-01-01T00:00:00"} for n in range(200)
 
 def as_csv(records):
     names = list(records[0])
-    return ",".join(names) + "\n" + "".join(",".join(str(record.get(name, "")) for name in names) + "\n" for record in records)
+    return (
+        ",".join(names)
+        + "\n"
+        + "".join(",".join(str(record.get(name, "")) for name in names) + "\n" for record in records)
+    )
 
 
 def as_json(records):
@@ -82,7 +86,10 @@ def served(request, tmp_path):
 def test_a_column_that_vanished(served):
     served.put([{"uid": one["uid"], "time": one["t"], "n": one["n"]} for one in GOOD])
     message = served.refused()
-    assert "cat.yaml:9:7: tables.t.columns.t: nothing gives this column a value, and the source has no column 't'" in message
+    assert (
+        "cat.yaml:9:7: tables.t.columns.t: nothing gives this column a value, and the source has no column 't'"
+        in message
+    )
 
 
 def test_a_type_that_changed_midway(served):
@@ -142,7 +149,9 @@ def test_a_source_that_stops_midway(served):
         served.put(text[:-20])
         assert "data: the file ends in the middle of its last record" in served.refused()
         served.put("[" + text.strip().replace("\n", ",\n")[:-20])
-        assert "data:200: the file ends within its list, in record 200; it was cut short: get it anew" in served.refused()
+        assert (
+            "data:200: the file ends within its list, in record 200; it was cut short: get it anew" in served.refused()
+        )
 
 
 def test_records_that_are_no_json_are_kept_aside(served):
@@ -166,7 +175,10 @@ def test_a_first_descriptor_of_json(tmp_path):
         json.dumps(
             {
                 "type": "FeatureCollection",
-                "features": [{"id": n, "geometry": {"type": "Point", "coordinates": [n, 2]}, "properties": {"a b": n}} for n in range(5)],
+                "features": [
+                    {"id": n, "geometry": {"type": "Point", "coordinates": [n, 2]}, "properties": {"a b": n}}
+                    for n in range(5)
+                ],
             }
         )
     )

@@ -60,7 +60,9 @@ def values(site):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     directory = tmp_path_factory.mktemp("beside")
-    with site_with(directory, TEXT, {"d.csv": ROWS, "f.py": GOOD}, python=PythonLimits(seconds=2.0, memory=MEMORY)) as site:
+    with site_with(
+        directory, TEXT, {"d.csv": ROWS, "f.py": GOOD}, python=PythonLimits(seconds=2.0, memory=MEMORY)
+    ) as site:
         ingest(site, "c")
         yield site, directory / "collections/c/f.py"
 
@@ -134,7 +136,9 @@ def test_the_first_wrong_row_is_found_by_halves(rows, bad):
 
     assert first_wrong(fails, rows) == bad
     assert len(asked) <= rows.bit_length() + 1
-    assert first_wrong(lambda low, high: (low, high) == (0, rows), rows) == (0 if rows == 1 else None), "only all of them together"
+    assert first_wrong(lambda low, high: (low, high) == (0, rows), rows) == (0 if rows == 1 else None), (
+        "only all of them together"
+    )
 
 
 def test_a_file_that_cannot_be_imported_is_told_at_ingest(home):
@@ -167,15 +171,16 @@ tables:
         ("os._exit(0)", r"rows\(\) after 2,500 rows: it ended its process, with exit code 0"),
         ("while True: pass", r"rows\(\) after 2,500 rows: it gave no answer within 2 s"),
         ("ctypes.string_at(0)", r"rows\(\) after 2,500 rows: its process died of SIGSEGV"),
-        ("[bytearray(2**26) for _ in range(1000)]", r"rows\(\) after 2,500 rows: it wanted more than 536,870,912 bytes"),
+        (
+            "[bytearray(2**26) for _ in range(1000)]",
+            r"rows\(\) after 2,500 rows: it wanted more than 536,870,912 bytes",
+        ),
         ("1 / 0", r"w\.py:6: ZeroDivisionError in rows\(\): division by zero"),
         ("sys.exit(1)", r"rows\(\) after 2,500 rows: SystemExit: 1"),
     ],
 )
 def test_whatever_a_source_does_is_told_with_how_far_it_came(tmp_path, line, words):
-    text = (
-        f"import ctypes, os, sys\n\ndef rows():\n    for n in range(2500):\n        yield {{'id': n}}\n    {line}\n    yield {{'id': -1}}\n"
-    )
+    text = f"import ctypes, os, sys\n\ndef rows():\n    for n in range(2500):\n        yield {{'id': n}}\n    {line}\n    yield {{'id': -1}}\n"
     with (
         site_with(tmp_path, SOURCE, {"w.py": text}, python=PythonLimits(seconds=2.0, memory=MEMORY)) as site,
         pytest.raises((SourceError, DescriptorError), match=words),

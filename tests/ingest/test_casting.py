@@ -41,7 +41,10 @@ def test_floats_into_integers(given_values, kind):
             assert (new, gone) == (int(value), False)
 
 
-@given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-300, 300), max_size=20), st.sampled_from(INTEGERS))
+@given(
+    st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-300, 300), max_size=20),
+    st.sampled_from(INTEGERS),
+)
 def test_integers_into_smaller_integers(given_values, kind):
     limits = np.iinfo(kind.to_pandas_dtype())
     converted, lost = lost_of(pa.array(given_values, pa.int64()), kind)
@@ -52,7 +55,9 @@ def test_integers_into_smaller_integers(given_values, kind):
 
 words = (
     st.none()
-    | st.sampled_from(["", " ", "12", " 12 ", "+7", "1.5", "1e3", ".5", "5.", "x", "1 2", "--", "99999999999999999999", "4294967296"])
+    | st.sampled_from(
+        ["", " ", "12", " 12 ", "+7", "1.5", "1e3", ".5", "5.", "x", "1 2", "--", "99999999999999999999", "4294967296"]
+    )
     | st.text(max_size=4)
 )
 

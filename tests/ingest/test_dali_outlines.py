@@ -54,14 +54,18 @@ def answer(site, adql, version="1.5"):
     """The VOTable of a query, and what astropy reads in it."""
     with query.run(adql, OWNER, site=site) as result:
         head = heading(result)
-        written = b"".join(write(head, result.batches(), result.end, {"serialization": "TABLEDATA", "version": version}))
+        written = b"".join(
+            write(head, result.batches(), result.end, {"serialization": "TABLEDATA", "version": version})
+        )
     return written.decode(), votable.parse(io.BytesIO(written), verify="exception")
 
 
 def test_a_box_on_a_body_leaves_as_a_polygon_with_the_frame_of_the_body(tmp_path):
     with opened(tmp_path, BOX.format(view="body"), rows=ROWS.replace("3,0,89", "3,0,88")) as site:
         assert ingest(site, "maps").tables["maps.epn_core"].findings == {}
-        text, read = answer(site, "SELECT granule_uid, c1min, s_region, time_min FROM maps.epn_core ORDER BY granule_uid")
+        text, read = answer(
+            site, "SELECT granule_uid, c1min, s_region, time_min FROM maps.epn_core ORDER BY granule_uid"
+        )
         field = next(one for one in read.iter_fields_and_params() if one.name == "s_region")
         assert (field.datatype, field.arraysize, field.xtype, field.ucd, field.unit) == (
             "double",
@@ -78,7 +82,9 @@ def test_a_box_on_a_body_leaves_as_a_polygon_with_the_frame_of_the_body(tmp_path
         outlines = read.get_first_table().array["s_region"]
         assert outlines[0].tolist() == [10, 5, 12, 5, 12, 6, 10, 6]
         assert outlines[1].tolist() == [359, -20, 1, -20, 1, -19, 359, -19]
-        text, read = answer(site, "SELECT granule_uid, c1min, s_region, time_min FROM maps.epn_core ORDER BY granule_uid", "1.4")
+        text, read = answer(
+            site, "SELECT granule_uid, c1min, s_region, time_min FROM maps.epn_core ORDER BY granule_uid", "1.4"
+        )
         assert '<VOTABLE version="1.4"' in text
         assert list(read.iter_coosys()) == []  # 1.4 has no such system
         group = next(one for one in read.iter_groups() if one.utype == "stc:CatalogEntryLocation")
@@ -93,9 +99,9 @@ def test_a_box_on_a_body_leaves_as_a_polygon_with_the_frame_of_the_body(tmp_path
 
 
 def test_the_frame_of_two_bodies_is_that_of_a_body(tmp_path):
-    second = DESCRIPTOR.format(name="more", region=BOX.format(view="body"), frame="body", columns="", obscore="", head="").replace(
-        "target_name: Mars", "target_name: Venus"
-    )
+    second = DESCRIPTOR.format(
+        name="more", region=BOX.format(view="body"), frame="body", columns="", obscore="", head=""
+    ).replace("target_name: Mars", "target_name: Venus")
     with site_with(tmp_path, second, {"rows.csv": ROWS}):
         pass
     with opened(tmp_path, BOX.format(view="body")) as site:
@@ -103,7 +109,8 @@ def test_the_frame_of_two_bodies_is_that_of_a_body(tmp_path):
         ingest(site, "more")
         site.refresh()
         _, read = answer(
-            site, "SELECT a.s_region, b.s_region AS other FROM maps.epn_core AS a JOIN more.epn_core AS b ON a.granule_uid = b.granule_uid"
+            site,
+            "SELECT a.s_region, b.s_region AS other FROM maps.epn_core AS a JOIN more.epn_core AS b ON a.granule_uid = b.granule_uid",
         )
         assert [(one.system, one.refposition) for one in read.iter_coosys()] == [("BODY", None)]
 
@@ -124,8 +131,13 @@ def test_both_engines_say_the_same(tmp_path):
     box, head, observed = BOX.format(view="sky"), "subjects: [mars]\n", "obscore: {}"
     with server() as address:
         found = []
-        for engine, settings in (("duckdb", {}), ("postgres", {"brought": {"postgres": Postgres(url=f"postgresql://{address}")}})):
-            with opened(tmp_path / engine, box, "celestial", head=f"{head}engine: {engine}\n", obscore=observed, **settings) as site:
+        for engine, settings in (
+            ("duckdb", {}),
+            ("postgres", {"brought": {"postgres": Postgres(url=f"postgresql://{address}")}}),
+        ):
+            with opened(
+                tmp_path / engine, box, "celestial", head=f"{head}engine: {engine}\n", obscore=observed, **settings
+            ) as site:
                 ingest(site, "maps")
                 site.refresh()
                 found.append([asked(site, one) for one in SAME])
@@ -133,7 +145,9 @@ def test_both_engines_say_the_same(tmp_path):
         assert len(one) == len(other) > 0
         for mine, theirs in zip(one, other, strict=True):
             for name, value in mine.items():
-                assert theirs[name] == (pytest.approx(value, rel=1e-9) if not isinstance(value, str | None) else value), name
+                assert theirs[name] == (
+                    pytest.approx(value, rel=1e-9) if not isinstance(value, str | None) else value
+                ), name
     assert [row["s_region"] for row in found[0][5]] == [
         "Polygon ICRS 10.0 5.0 10.0 6.0 12.0 6.0 12.0 5.0", "Polygon ICRS 359.0 -20.0 359.0 -19.0 1.0 -19.0 1.0 -20.0",
         "Polygon ICRS 0.0 89.0 0.0 90.0 2.0 90.0 2.0 89.0",
@@ -160,18 +174,23 @@ def test_texts_stay_texts_and_what_is_no_polygon_is_told(tmp_path):
     rows = ROWS.replace("Polygon 10 5 12 5 12 6 10 6", "Circle 10 5 1").replace("polygon 359", "Polygon ICRS 359")
     with opened(tmp_path / "text", "text", rows=rows) as site:
         ingest(site, "maps")
-        assert [row["s_region"] for row in asked(site, "SELECT TOP 1 s_region FROM maps.epn_core ORDER BY granule_uid")] == [
-            "Circle 10 5 1"
-        ]
+        assert [
+            row["s_region"] for row in asked(site, "SELECT TOP 1 s_region FROM maps.epn_core ORDER BY granule_uid")
+        ] == ["Circle 10 5 1"]
     for number, region in enumerate(("text", "text || ''")):
         with opened(
-            tmp_path / f"polygon{number}", region, columns="max_rejects: 1\n    columns: {s_region: {type: polygon}}", rows=rows
+            tmp_path / f"polygon{number}",
+            region,
+            columns="max_rejects: 1\n    columns: {s_region: {type: polygon}}",
+            rows=rows,
         ) as site:
             table = ingest(site, "maps").tables["maps.epn_core"]
             assert (table.published, table.rejected) == (1, 2)  # a circle, and a place on the sky
             told = next(one for name, one in table.findings.items() if name == "read.s_region")
             assert "this is not one polygon in the column's frame" in told.message
-    with opened(tmp_path / "kept", BOX.format(view="body"), columns="columns: {s_region: {type: 'adql:REGION'}}") as site:
+    with opened(
+        tmp_path / "kept", BOX.format(view="body"), columns="columns: {s_region: {type: 'adql:REGION'}}"
+    ) as site:
         ingest(site, "maps")
         assert asked(site, "SELECT TOP 1 s_region FROM maps.epn_core ORDER BY granule_uid") == [
             {"s_region": "Polygon 10.0 5.0 12.0 5.0 12.0 6.0 10.0 6.0"}
@@ -181,10 +200,12 @@ def test_texts_stay_texts_and_what_is_no_polygon_is_told(tmp_path):
 def test_shapes_of_numbers_are_checked_as_texts_are(tmp_path):
     with opened(tmp_path / "way", BOX.format(view="sky")) as site:
         table = ingest(site, "maps").tables["maps.epn_core"]
-        assert [(name.partition("(")[0], one.count) for name, one in table.findings.items() if "orientation" in name] == [
-            ("footprint.orientation", 3)
-        ]
-    with opened(tmp_path / "off", "POLYGON(west, south + 80, west + 1, south, west + 1, south + 1)", columns="max_rejects: 1") as site:
+        assert [
+            (name.partition("(")[0], one.count) for name, one in table.findings.items() if "orientation" in name
+        ] == [("footprint.orientation", 3)]
+    with opened(
+        tmp_path / "off", "POLYGON(west, south + 80, west + 1, south, west + 1, south + 1)", columns="max_rejects: 1"
+    ) as site:
         assert ingest(site, "maps").tables["maps.epn_core"].rejected == 1  # latitude 169
 
 
@@ -193,7 +214,10 @@ def test_what_is_on_a_body_is_not_in_obscore(tmp_path):
     with opened(tmp_path / "one", BOX.format(view="body"), obscore=wrong) as site:
         path = site.settings.collections / "maps" / "maps.yaml"
         told = [str(one) for one in check(path, Settings(directory=tmp_path / "one")) if one.severity == "error"]
-    assert [word in "".join(told) for word in ("obscore.s_region: s_region is on a body", "obscore.s_ra: c1min is on a body")] == [
+    assert [
+        word in "".join(told)
+        for word in ("obscore.s_region: s_region is on a body", "obscore.s_ra: c1min is on a body")
+    ] == [
         True,
         True,
     ]

@@ -34,7 +34,9 @@ def made(tmp_path_factory):
             directory = tmp_path_factory.mktemp("example") / case
             shutil.copytree(prepared(case), directory)
             site = Site(load(directory, {}), watch=False)
-            reports = {path.stem: ingest(site, path.stem) for path in sorted(site.settings.collections.glob("*/*.yaml"))}
+            reports = {
+                path.stem: ingest(site, path.stem) for path in sorted(site.settings.collections.glob("*/*.yaml"))
+            }
             site.refresh()
             kept[case] = site, directory / "collections", reports
         return kept[case]
@@ -59,7 +61,9 @@ def test_hfc(made):
     base.row_factory = sqlite3.Row
     regions = {
         f"ar_{row['ID_AR']}": row
-        for row in base.execute("SELECT * FROM ACTIVEREGIONS a JOIN OBSERVATIONS o ON OBSERVATIONS_ID = ID_OBSERVATIONS")
+        for row in base.execute(
+            "SELECT * FROM ACTIVEREGIONS a JOIN OBSERVATIONS o ON OBSERVATIONS_ID = ID_OBSERVATIONS"
+        )
     }
     found = rows(site, "SELECT * FROM hfc1ar.epn_core")
     assert len(found) == len(regions) == 60
@@ -73,7 +77,10 @@ def test_hfc(made):
         assert row["magnetic_flux"] == pytest.approx(source["FEAT_TOT_FLUX"] * 1e-8)
         assert row["feature_name"] == (f"NOAA {source['NOAA_NUMBER']}" if source["NOAA_NUMBER"] else None)
         middle = (row["c1min"] + (row["c1max"] - row["c1min"]) % 360 / 2) % 360, (row["c2min"] + row["c2max"]) / 2
-        inside = rows(site, f"SELECT granule_uid FROM hfc1ar.epn_core WHERE 1 = CONTAINS(POINT({middle[0]}, {middle[1]}), s_region)")
+        inside = rows(
+            site,
+            f"SELECT granule_uid FROM hfc1ar.epn_core WHERE 1 = CONTAINS(POINT({middle[0]}, {middle[1]}), s_region)",
+        )
         assert {"granule_uid": row["granule_uid"]} in inside
     unnumbered = sum(source["NOAA_NUMBER"] is None for source in regions.values())
     assert f"{unnumbered} rows without NOAA_NUMBER: feature_name left empty" in reports["hfc1ar"].text()
@@ -83,7 +90,11 @@ def test_hfc(made):
     }
     for row in rows(site, "SELECT * FROM hfc1sp.epn_core"):
         source = spots.pop(row["granule_uid"])
-        assert row["c1min"] == row["c1max"] == pytest.approx(Angle(source["FEAT_CARR_LONG_DEG"] * u.deg).wrap_at(360 * u.deg).value)
+        assert (
+            row["c1min"]
+            == row["c1max"]
+            == pytest.approx(Angle(source["FEAT_CARR_LONG_DEG"] * u.deg).wrap_at(360 * u.deg).value)
+        )
         assert abs(row["time_min"] - jd(source["DATE_OBS"])) * 86400 < 1e-4
     assert not spots
     bursts = {f"t3_{row['ID_TYPE_III']}": row for row in base.execute(
@@ -116,7 +127,8 @@ def test_aia(made):
         assert row["spectral_range_min"] == pytest.approx((cards["WAVELNTH"] * u.AA).to_value(u.Hz, u.spectral()))
         assert row["wavelength"] == pytest.approx(cards["WAVELNTH"] / 10)
         assert row["access_url"] == f"https://sdo.example.org/{path.relative_to(home / 'aia')}"
-        west, south = WCS(cards, fix=False).wcs_pix2world([[0.5, 0.5]], 1)[0]  # the lower left corner of the first pixel
+        # the lower left corner of the first pixel
+        west, south = WCS(cards, fix=False).wcs_pix2world([[0.5, 0.5]], 1)[0]
         assert row["c1min"] == pytest.approx(west % 360, abs=1e-4)
         assert row["c2min"] == pytest.approx(south, abs=1e-4)
         if "DSUN_OBS" in cards:
@@ -173,7 +185,9 @@ def test_corot(made):
         row = found.pop(source["COROTID"])
         sky = SkyCoord(source["ALPHA_J2000"], source["DELTA_J2000"], unit=("hourangle", "deg"))
         assert (row["ra"], row["dec"]) == pytest.approx((sky.ra.deg, sky.dec.deg), abs=1e-9)
-        assert row["mag_b"] == (None if source["MAG_B"] == "-99.000" else pytest.approx(float(source["MAG_B"]), rel=1e-6))
+        assert row["mag_b"] == (
+            None if source["MAG_B"] == "-99.000" else pytest.approx(float(source["MAG_B"]), rel=1e-6)
+        )
     assert not found
     curves = {path.name: path for path in (home / "corot_lc/data").rglob("*.fits")}
     observations = rows(site, "SELECT * FROM ivoa.obscore")
@@ -198,7 +212,8 @@ def test_oifits(made):
     found = {row["ident"]: row for row in rows(site, "SELECT * FROM oidb.main")}
     assert len(found) == 23
     observations = {
-        row["obs_publisher_did"].rpartition("?")[2]: row for row in rows(site, "SELECT * FROM ivoa.obscore NATURAL JOIN ivoa.obscore_radio")
+        row["obs_publisher_did"].rpartition("?")[2]: row
+        for row in rows(site, "SELECT * FROM ivoa.obscore NATURAL JOIN ivoa.obscore_radio")
     }
     assert set(observations) == set(found)
     for path in (home / "oidb/data").glob("*.oifits"):
@@ -215,7 +230,11 @@ def test_oifits(made):
                 assert (row["channels"], row["telescopes"], row["nb_vis2"]) == (len(bands), 4, len(one))
                 assert row["stations"] == " ".join(sorted(array["STA_NAME"]))
                 seen = observations[row["ident"]]
-                assert (seen["uv_distance_max"], seen["em_xel"], seen["nb_vis2"]) == (row["b_max"], row["channels"], row["nb_vis2"])
+                assert (seen["uv_distance_max"], seen["em_xel"], seen["nb_vis2"]) == (
+                    row["b_max"],
+                    row["channels"],
+                    row["nb_vis2"],
+                )
                 assert seen["s_resolution"] == pytest.approx((row["em_min"] / row["b_max"] * u.rad).to_value(u.arcsec))
     assert not found
 
@@ -233,6 +252,8 @@ def test_herschel(made):
         assert (row["em_min"] + row["em_max"]) / 2 == pytest.approx((cards["WAVELNTH"] * u.um).to_value(u.m))
         assert (row["s_xel1"], row["s_xel2"], row["s_resolution"]) == (cards["NAXIS1"], cards["NAXIS2"], cards["BEAM"])
         assert u.Unit(row["o_unit"]) in (u.Jy / u.pix, u.MJy / u.sr)
-        inside = rows(site, f"SELECT ident FROM herschel.maps WHERE 1 = CONTAINS(POINT({row['s_ra']}, {row['s_dec']}), footprint)")
+        inside = rows(
+            site, f"SELECT ident FROM herschel.maps WHERE 1 = CONTAINS(POINT({row['s_ra']}, {row['s_dec']}), footprint)"
+        )
         assert {"ident": path.stem} in inside
     assert rows(site, "SELECT COUNT(*) AS n FROM ivoa.obscore WHERE s_region IS NULL") == [{"n": 0}]

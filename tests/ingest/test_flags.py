@@ -115,7 +115,11 @@ def database():
 @pytest.fixture(scope="module", params=["duckdb", "postgres"])
 def site(request, tmp_path_factory):
     home = tmp_path_factory.mktemp(request.param)
-    more = {"brought": {"postgres": Postgres(url=request.getfixturevalue("database"))}} if request.param == "postgres" else {}
+    more = (
+        {"brought": {"postgres": Postgres(url=request.getfixturevalue("database"))}}
+        if request.param == "postgres"
+        else {}
+    )
     files = {"a.csv": ",".join(NAMES) + "\n1,A,50000,H,1,1\n"}
     with site_with(home, TEXT.format(engine=request.param), files, keep_snapshots=2, **more) as opened:
         yield opened, home
@@ -170,7 +174,10 @@ def test_flags_are_searched_and_described(site):
         "time_known": "warning", "modern": "warning", "band": "info", "pairs": "warning", "either": "warning",
     }  # fmt: skip
     assert report.tables["obs.main"].rejected == 0
-    assert from_json(json.loads(json.dumps(report.tables["obs.main"].quality.to_json()))) == report.tables["obs.main"].quality
+    assert (
+        from_json(json.loads(json.dumps(report.tables["obs.main"].quality.to_json())))
+        == report.tables["obs.main"].quality
+    )
 
 
 SMALL = """\
@@ -208,7 +215,9 @@ def test_bits_stay_when_rules_come_go_and_are_renamed(tmp_path):
         assert asked(opened, flags) == [(1, 1), (2, 0), (3, 0)]
         renamed(tmp_path, "      first: {if: y > 1, flag: 0}\n      odd: {if: x > 0, flag: 4}\n")
         warnings = sync(opened, "small", accept=True).warnings
-        assert [text.split(":")[0:2] for text in warnings] == [["small.main", " bit 4 of q was positive and is odd now"]]
+        assert [text.split(":")[0:2] for text in warnings] == [
+            ["small.main", " bit 4 of q was positive and is odd now"]
+        ]
         assert not ingest(opened, "small").warnings  # told once
 
 
@@ -246,10 +255,14 @@ def test_what_follows_sees_flags_of_its_own(tmp_path):
         "    flags: flags\n"
         "    rules: {header: {if: of_header = 0, flag: 0}}\n"
     )
-    with site_with(tmp_path, text, {"a.csv": "id,x,y\n" + "".join(f"{n},{n % 4 - 1},1\n" for n in range(1, 41))}) as opened:
+    with site_with(
+        tmp_path, text, {"a.csv": "id,x,y\n" + "".join(f"{n},{n % 4 - 1},1\n" for n in range(1, 41))}
+    ) as opened:
         first = ingest(opened, "small")
         assert (
-            first.tables["small.parts"].quality.rules == {"header": first.tables["small.main"].quality.rules["positive"]} == {"header": 20}
+            first.tables["small.parts"].quality.rules
+            == {"header": first.tables["small.main"].quality.rules["positive"]}
+            == {"header": 20}
         )
         path = tmp_path / "collections" / "small" / "a.csv"
         path.write_text(path.read_text().replace("\n4,-1,", "\n4,7,"))
@@ -267,7 +280,10 @@ def test_trend(tmp_path):
         sync(opened, "small", accept=True)
     shown = hven("--site", tmp_path, "history", "small", "--rules", "--json")
     runs = json.loads(shown.stdout)
-    assert [(run["kind"], run["tables"]["small.main"]["rules"]) for run in runs] == [("sync", {"positive": 2}), ("ingest", {"positive": 1})]
+    assert [(run["kind"], run["tables"]["small.main"]["rules"]) for run in runs] == [
+        ("sync", {"positive": 2}),
+        ("ingest", {"positive": 1}),
+    ]
     text = hven("--site", tmp_path, "history", "small", "--rules", "--last", "1").stdout
     assert "33.33 %" in text
     assert "66.67 %" not in text
@@ -309,7 +325,13 @@ def test_faults(tmp_path, change, message):
 
 
 def test_shares_are_never_rounded_to_all_or_none():
-    assert [percent(part, 100_000) for part in (0, 1, 50_000, 99_999, 100_000)] == ["0.00 %", "0.01 %", "50.00 %", "99.99 %", "100.00 %"]
+    assert [percent(part, 100_000) for part in (0, 1, 50_000, 99_999, 100_000)] == [
+        "0.00 %",
+        "0.01 %",
+        "50.00 %",
+        "99.99 %",
+        "100.00 %",
+    ]
     assert percent(98_220, 100_000) == "98.22 %"
     assert percent(0, 0) == "-"
     assert from_json({"column": "q"}) is None

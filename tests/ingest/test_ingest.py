@@ -113,7 +113,11 @@ def test_bad_rows_are_kept_aside_with_place_value_and_reason(tmp_path):
 
 
 def test_too_many_rejects_or_no_rows_publish_nothing(tmp_path):
-    lines = "id,ra,dec,mag,name\n" + "".join(f"{n},10,95,1,a\n" for n in range(6)) + "".join(f"1{n},10,5,1,a\n" for n in range(4))
+    lines = (
+        "id,ra,dec,mag,name\n"
+        + "".join(f"{n},10,95,1,a\n" for n in range(6))
+        + "".join(f"1{n},10,5,1,a\n" for n in range(4))
+    )
     with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         ingest(site, "cat")
         data = site.settings.collections / "cat" / "stars.csv"
@@ -142,7 +146,9 @@ def test_too_many_rejects_or_no_rows_publish_nothing(tmp_path):
 
 def test_a_duplicate_key_names_the_key_and_publishes_nothing(tmp_path):
     with site_with(tmp_path, STARS, {"stars.csv": ROWS + "2,1,1,1,x\n"}) as site:
-        with pytest.raises(DataError, match=r"cat.stars: the primary key \(id\) is not unique.*first: id = 2 \(2 times\)"):
+        with pytest.raises(
+            DataError, match=r"cat.stars: the primary key \(id\) is not unique.*first: id = 2 \(2 times\)"
+        ):
             ingest(site, "cat")
         assert site.current().published == {}
 
@@ -159,7 +165,11 @@ tables:
 """
     with site_with(tmp_path, text, {"t.csv": "x,y\n2,1\n3,1\n4,70000\n6,\n8,5\n10,5\n"}) as site:
         report = ingest(site, "cat")
-        assert rows(site, "SELECT a, b FROM cat.t ORDER BY a") == [{"a": 3, "b": 1}, {"a": 12, "b": 5}, {"a": 15, "b": 5}]
+        assert rows(site, "SELECT a, b FROM cat.t ORDER BY a") == [
+            {"a": 3, "b": 1},
+            {"a": 12, "b": 5},
+            {"a": 15, "b": 5},
+        ]
         kept = {row["row"]: row["reason"] for row in rejects(report, "cat.t")}
         assert sorted(kept) == ["2", "3", "4"]
         assert "does not fit the column a" in kept["2"]
@@ -210,7 +220,13 @@ tables:
     with site_with(tmp_path, text, {"one.csv": "n,x\n1,1\n2,2\n", "two.csv": "x,n\n3,3\n"}) as site:
         report = ingest(site, "cat")
         assert (report.tables["cat.t"].read, report.tables["cat.t"].published) == (3, 5)
-        assert [row["id"] for row in rows(site, "SELECT id FROM cat.t ORDER BY id")] == ["1_a", "2_a", "2_b", "3_a", "3_b"]
+        assert [row["id"] for row in rows(site, "SELECT id FROM cat.t ORDER BY id")] == [
+            "1_a",
+            "2_a",
+            "2_b",
+            "3_a",
+            "3_b",
+        ]
         assert len(site.store.current()[1]["cat.t"].provenance["pins"]) == 2
 
 
@@ -261,7 +277,9 @@ tests:
             STARS + tests.replace("n: 3", "n: 12").replace("FROM cat.stars WHERE", "FROM cat.nope WHERE")
         )
         first, second = run_tests(site, "cat")
-        assert str(first).endswith("cat.yaml:14:13: the test SELECT COUNT(*) AS n FROM cat.stars failed: n is 3, expected 12")
+        assert str(first).endswith(
+            "cat.yaml:14:13: the test SELECT COUNT(*) AS n FROM cat.stars failed: n is 3, expected 12"
+        )
         assert "nope" in second.message
 
 
@@ -282,13 +300,17 @@ def test_what_a_test_expects_of_all_rows(tmp_path):
         ("{nope: [1]}", "the query gives no column 'nope'"),
         ("{id: 1}", ""),
     ]
-    tests = "tests:\n" + "".join(f"  - {{name: t{n}, query: '{query}', expect: {expect}}}\n" for n, (expect, _) in enumerate(said))
+    tests = "tests:\n" + "".join(
+        f"  - {{name: t{n}, query: '{query}', expect: {expect}}}\n" for n, (expect, _) in enumerate(said)
+    )
     tests += "  - {name: none, query: SELECT id FROM cat.stars WHERE id > 99, expect: {id: []}}\n"
     tests += "  - {name: some, query: SELECT id FROM cat.stars WHERE id > 99, expect: {id: [1]}}\n"
     with site_with(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         ingest(site, "cat")
         (site.settings.collections / "cat" / "cat.yaml").write_text(STARS + tests)
-        told = {str(fault.message).split("the test ")[1].split(" ")[0]: fault.message for fault in run_tests(site, "cat")}
+        told = {
+            str(fault.message).split("the test ")[1].split(" ")[0]: fault.message for fault in run_tests(site, "cat")
+        }
     assert set(told) == {f"t{n}" for n, (_, fault) in enumerate(said) if fault} | {"some"}
     for n, (_, fault) in enumerate(said):
         assert fault in told.get(f"t{n}", "")
@@ -330,7 +352,9 @@ def test_a_second_ingest_is_told_who_runs(tmp_path):
             if not tried:
                 with (
                     Site(site.settings) as other,
-                    pytest.raises(Conflict, match=r"the ingest of cat is being done by process \d+ on .* since 20") as caught,
+                    pytest.raises(
+                        Conflict, match=r"the ingest of cat is being done by process \d+ on .* since 20"
+                    ) as caught,
                 ):
                     ingest(other, "cat")
                 tried.append(str(caught.value))
@@ -395,7 +419,10 @@ def test_room_is_asked_for_before_it_is_needed(tmp_path, monkeypatch):
     import shutil
     from types import SimpleNamespace
 
-    with site_with(tmp_path, STARS, {"stars.csv": ROWS}, disk_budget=10) as site, pytest.raises(StorageError, match="raise disk_budget"):
+    with (
+        site_with(tmp_path, STARS, {"stars.csv": ROWS}, disk_budget=10) as site,
+        pytest.raises(StorageError, match="raise disk_budget"),
+    ):
         ingest(site, "cat")
     with Site(site.settings.__class__(directory=tmp_path)) as other:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5))
@@ -413,7 +440,10 @@ tables:
     source: {kind: KIND}
 """
     code = "def rows():\n    yield from [{'a': 1, 'b': 2}] * 1500\n    yield {'a': 'foo', 'b': 'bar'}\n    yield {'a': 3, 'b': 4}\n"
-    sources = {"csv, files: t.csv": {"t.csv": "a,b\n" + "1,2\n" * 1500 + "foo,bar\n3,4\n"}, "python, file: t.py": {"t.py": code}}
+    sources = {
+        "csv, files: t.csv": {"t.csv": "a,b\n" + "1,2\n" * 1500 + "foo,bar\n3,4\n"},
+        "python, file: t.py": {"t.py": code},
+    }
     for number, (kind, files) in enumerate(sources.items()):
         with site_with(tmp_path / str(number), text.replace("KIND", kind), files) as site:
             report = ingest(site, "cat")
@@ -434,15 +464,18 @@ tables:
     map: {grade: UPPER(g), seen: "CASE WHEN g <> 'x' THEN parse_time(t) END"}
     source: {kind: csv, files: t.csv}
 """
-    files = {"t.csv": "band,g,t\nu,a,2020-01-01\ng,b,2020-01-01\nq,a,2020-01-01\nu,x,2020-01-01\n", "bands.csv": "name,nm\nu,365\ng,464\n"}
+    files = {
+        "t.csv": "band,g,t\nu,a,2020-01-01\ng,b,2020-01-01\nq,a,2020-01-01\nu,x,2020-01-01\n",
+        "bands.csv": "name,nm\nu,365\ng,464\n",
+    }
     with site_with(tmp_path, text, files) as site:
         report = ingest(site, "cat")
         table = report.tables["cat.t"]
         assert (table.rejected, table.published) == (1, 3)
         assert [(row["file"], row["row"]) for row in rejects(report, "cat.t")] == [("t.csv", "3")]
-        assert {name: (item.severity, item.count) for name, item in table.findings.items() if item.severity == "warning"} == {
-            "grade: enum": ("warning", 1)
-        }
+        assert {
+            name: (item.severity, item.count) for name, item in table.findings.items() if item.severity == "warning"
+        } == {"grade: enum": ("warning", 1)}
         assert rows(site, "SELECT nm, grade FROM cat.t ORDER BY nm, grade") == [
             {"nm": 365.0, "grade": "A"},
             {"nm": 365.0, "grade": "X"},
@@ -543,7 +576,9 @@ def test_columns_that_differ_in_case_alone(tmp_path, kind):
 
     path = tmp_path / f"a.{kind}"
     if kind == "fits":
-        columns = [fits.Column(name, "J", array=[number, number + 1]) for name, number in (("R", 1), ("r", 10), ("R_2", 100))]
+        columns = [
+            fits.Column(name, "J", array=[number, number + 1]) for name, number in (("R", 1), ("r", 10), ("R_2", 100))
+        ]
         fits.BinTableHDU.from_columns(columns).writeto(path)
     elif kind == "csv":
         path.write_text("R,r,R_2\n1,10,100\n2,11,101\n")
@@ -564,5 +599,7 @@ def test_columns_that_differ_in_case_alone(tmp_path, kind):
         if kind == "votable":  # the reader has numbered them already
             assert ingest(site, "cat").published
         else:
-            with pytest.raises(DescriptorError, match="'R' and 'r', which differ only in case; list the table's columns"):
+            with pytest.raises(
+                DescriptorError, match="'R' and 'r', which differ only in case; list the table's columns"
+            ):
                 ingest(site, "cat")

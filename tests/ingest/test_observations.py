@@ -49,7 +49,8 @@ MAPS = 'obs_id,t,dsun,target,other,file\na,2011-01-01T00:00:00,149597870.7,Sun,,
 
 def test_rows_without_a_distance_are_counted_and_said(tmp_path):
     text = DEM.replace(
-        """      sun_distance: "in_unit(\\"dsun (km)\\" * 1, 'au')"\n""", "      sun_distance: light_time(dsun, 'km') / 499.0047838\n"
+        """      sun_distance: "in_unit(\\"dsun (km)\\" * 1, 'au')"\n""",
+        "      sun_distance: light_time(dsun, 'km') / 499.0047838\n",
     ).replace(", unit: au}", "}")
     with site_with(tmp_path, text, {"maps.csv": MAPS, "one.fits": b"x" * 2880}) as site:
         report = ingest(site, "dem")

@@ -71,7 +71,10 @@ def more(site, text):
 
 
 def test_stages_of_one_collection_in_any_order(site):
-    assert rows(site, "SELECT * FROM raw.targets ORDER BY target") == [{"target": "Mars", "n": 2}, {"target": "Venus", "n": 1}]
+    assert rows(site, "SELECT * FROM raw.targets ORDER BY target") == [
+        {"target": "Mars", "n": 2},
+        {"target": "Venus", "n": 1},
+    ]
     held = site.store.current()[1]
     assert held["raw.targets"].provenance["inputs"] == {"raw.observations": held["raw.observations"].id}
     assert held["raw.observations"].provenance["inputs"] == {"raw.headers": held["raw.headers"].id}
@@ -97,12 +100,21 @@ def test_followers_elsewhere_are_made_anew_in_the_same_moment(site):
         over.set()
         watcher.join()
     assert not wrong
-    assert rows(site, "SELECT * FROM summary.joint ORDER BY target") == [{"target": "Mars", "n": 2}, {"target": "Venus", "n": 2}]
-    assert {name: table.published for name, table in report.followers.items()} == {"summary.bright": 2, "summary.joint": 2}
+    assert rows(site, "SELECT * FROM summary.joint ORDER BY target") == [
+        {"target": "Mars", "n": 2},
+        {"target": "Venus", "n": 2},
+    ]
+    assert {name: table.published for name, table in report.followers.items()} == {
+        "summary.bright": 2,
+        "summary.joint": 2,
+    }
     assert "summary.joint: 2 rows, made anew from it" in report.text()
     held = site.store.current()[1]
     assert held["summary.seen"].id == names
-    assert held["summary.joint"].provenance["inputs"] == {"summary.bright": held["summary.bright"].id, "summary.seen": names}
+    assert held["summary.joint"].provenance["inputs"] == {
+        "summary.bright": held["summary.bright"].id,
+        "summary.seen": names,
+    }
     assert stale(held) == []
 
 
@@ -110,7 +122,10 @@ def test_a_follower_that_fails_stays_and_is_stale(site):
     more(site, "".join(f"x{n},n3,Mars,1\n" for n in range(9)))
     report = ingest(site, "raw")
     assert report.published
-    assert any("summary.bright is made from this, and could not be made anew" in text and "tests" in text for text in report.warnings)
+    assert any(
+        "summary.bright is made from this, and could not be made anew" in text and "tests" in text
+        for text in report.warnings
+    )
     assert rows(site, "SELECT n FROM raw.targets WHERE target = 'Mars'") == [{"n": 11}]
     assert rows(site, "SELECT n FROM summary.bright") == [{"n": 2}]
     [line] = stale(site.store.current()[1])
@@ -132,6 +147,9 @@ def test_circles_are_refused_with_their_place(site):
     with pytest.raises(DescriptorError) as caught:
         ingest(site, "raw")
     [fault] = caught.value.faults
-    assert fault.message == "tables are made from each other: raw.targets from summary.joint from summary.bright from raw.targets"
+    assert (
+        fault.message
+        == "tables are made from each other: raw.targets from summary.joint from summary.bright from raw.targets"
+    )
     assert (fault.place.line, fault.place.column) == (6, 13)
     assert rows(site, "SELECT COUNT(*) AS n FROM raw.targets") == [{"n": 2}]

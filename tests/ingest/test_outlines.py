@@ -37,7 +37,8 @@ tables:
 
 def square(lon: float, lat: float, size: float = 0.5) -> list[list[list[float]]]:
     west, east = lon - size, lon + size
-    return [[[west, lat - size], [east, lat - size], [east, lat + size], [west, lat + size], [west, lat - size]]]  # as RFC 7946 has it
+    # as RFC 7946 has it
+    return [[[west, lat - size], [east, lat - size], [east, lat + size], [west, lat + size], [west, lat - size]]]
 
 
 ITEMS = {
@@ -50,7 +51,9 @@ ITEMS = {
 @pytest.mark.parametrize(("outline", "astray_rows"), [("geometry", 3), ("oriented(geometry, 'body')", 0)])
 def test_outlines_on_a_body(tmp_path, outline, astray_rows):
     files = {
-        f"{name}.json": json.dumps({"type": "Feature", "id": name, "geometry": item, "bbox": [1, 2, 3, 4], "properties": {}})
+        f"{name}.json": json.dumps(
+            {"type": "Feature", "id": name, "geometry": item, "bbox": [1, 2, 3, 4], "properties": {}}
+        )
         for name, item in ITEMS.items()
     }
     with site_with(tmp_path, DESCRIPTOR.replace("OUTLINE", outline), files) as site:
@@ -58,13 +61,21 @@ def test_outlines_on_a_body(tmp_path, outline, astray_rows):
         table = report.tables["scallops.epn_core"]
         assert (table.published, table.rejected) == (3, 0), table
         told = [problem for name, problem in table.findings.items() if name.startswith("footprint.orientation")]
-        assert [(problem.count, problem.severity) for problem in told] == ([(astray_rows, "warning")] if astray_rows else [])
+        assert [(problem.count, problem.severity) for problem in told] == (
+            [(astray_rows, "warning")] if astray_rows else []
+        )
         assert all("oriented(x, 'body')" in problem.message for problem in told)
-        with query.run("SELECT granule_uid, s_region, AREA(s_region) AS a FROM scallops.epn_core", OWNER, site=site) as result:
+        with query.run(
+            "SELECT granule_uid, s_region, AREA(s_region) AS a FROM scallops.epn_core", OWNER, site=site
+        ) as result:
             rows = {row["granule_uid"]: row for batch in result.batches() for row in batch.to_pylist()}
         for row in rows.values():  # the reader of lint says the same
-            assert all(regions.turns_wrong(one, outside=True) is bool(astray_rows) for one in regions.shapes(row["s_region"]))
-        assert rows["two"]["a"] == pytest.approx(2 * rows["one"]["a"] * np.cos(np.radians(43.7)) / np.cos(np.radians(20)), rel=1e-4)
+            assert all(
+                regions.turns_wrong(one, outside=True) is bool(astray_rows) for one in regions.shapes(row["s_region"])
+            )
+        assert rows["two"]["a"] == pytest.approx(
+            2 * rows["one"]["a"] * np.cos(np.radians(43.7)) / np.cos(np.radians(20)), rel=1e-4
+        )
         with query.run(
             "SELECT granule_uid FROM scallops.epn_core WHERE 1 = CONTAINS(POINT(84.9, 43.7), s_region) OR 1 = CONTAINS(POINT(0.1, -5), s_region)",
             OWNER, site=site,
@@ -73,14 +84,21 @@ def test_outlines_on_a_body(tmp_path, outline, astray_rows):
     (tmp_path / "hven.toml").write_text('name = "t"\n')
     foretold = hven("--site", tmp_path, "check").stdout  # what the ingest warns of
     assert (
-        "warning: collections/scallops/scallops.yaml" in foretold and "all of the first 3 rows: s_region: a polygon turns" in foretold
+        "warning: collections/scallops/scallops.yaml" in foretold
+        and "all of the first 3 rows: s_region: a polygon turns" in foretold
     ) is bool(astray_rows)
 
 
 def test_what_is_no_region_says_why(tmp_path):
     lines = "n,outline\na,polygon 1 1 2 1 2 2 1\nb,Circle ICRS 1 2\n"
-    text = DESCRIPTOR.replace('kind: json, files: "*.json"', "kind: csv, files: a.csv").replace("OUTLINE", "outline").replace("{id}", "{n}")
-    text = text.replace(""", c1min: 'lon_360("bbox"[1])', c1max: 'lon_360("bbox"[3])', c2min: '"bbox"[2]', c2max: '"bbox"[4]'""", "")
+    text = (
+        DESCRIPTOR.replace('kind: json, files: "*.json"', "kind: csv, files: a.csv")
+        .replace("OUTLINE", "outline")
+        .replace("{id}", "{n}")
+    )
+    text = text.replace(
+        """, c1min: 'lon_360("bbox"[1])', c1max: 'lon_360("bbox"[3])', c2min: '"bbox"[2]', c2max: '"bbox"[4]'""", ""
+    )
     with site_with(tmp_path, text, {"a.csv": lines}) as site:
         table = ingest(site, "scallops").tables["scallops.epn_core"]
     assert table.rejected == 2
@@ -106,16 +124,30 @@ def test_polygons_turn_and_nothing_else_changes():
     for outside in (False, True):
         made = shape_columns.turned(given, outside=outside)
         assert not shape_columns.astray(made, outside=outside).any()
-        assert shape_columns.astray(made, outside=not outside).tolist() == [True, True, True, True, False, True, False, False, False]
+        assert shape_columns.astray(made, outside=not outside).tolist() == [
+            True,
+            True,
+            True,
+            True,
+            False,
+            True,
+            False,
+            False,
+            False,
+        ]
         for before, after in zip(TEXTS, made.to_pylist(), strict=True):
             if before is None:
                 assert after is None
                 continue
-            assert sorted(before.replace("(", " ").replace(")", " ").split()) == sorted(after.replace("(", " ").replace(")", " ").split())
+            assert sorted(before.replace("(", " ").replace(")", " ").split()) == sorted(
+                after.replace("(", " ").replace(")", " ").split()
+            )
             if before and len(before) > 15:
                 read = shape_text.stcs if before[0].isupper() else lambda text: shape_text.parse("multishape", text)
                 one, two = read(before), read(after)
-                assert (getattr(one, "shape", one).area()) == pytest.approx(getattr(two, "shape", two).area(), rel=1e-12)
+                assert (getattr(one, "shape", one).area()) == pytest.approx(
+                    getattr(two, "shape", two).area(), rel=1e-12
+                )
 
 
 def excess(corners: list[tuple[float, float]]) -> float:
@@ -136,23 +168,36 @@ def test_areas_of_a_column_are_those_of_its_polygons():
     for _ in range(50):
         lon, lat, size = made.uniform(0, 360), made.uniform(-80, 80), made.uniform(0.05, 8)
         turn = np.sort(made.uniform(0, 2 * np.pi, 7))
-        x, y = np.radians(size) * np.cos(turn), np.radians(size) * np.sin(turn)  # convex on the tangent plane, so on the sphere
+        # convex on the tangent plane, so on the sphere
+        x, y = np.radians(size) * np.cos(turn), np.radians(size) * np.sin(turn)
         phi = np.radians(lat)
         ahead, up = np.cos(phi) - y * np.sin(phi), np.sin(phi) + y * np.cos(phi)
         corners.append(
-            list(zip((lon + np.degrees(np.arctan2(x, ahead))) % 360, np.degrees(np.arctan2(up, np.hypot(ahead, x))), strict=True))
+            list(
+                zip(
+                    (lon + np.degrees(np.arctan2(x, ahead))) % 360,
+                    np.degrees(np.arctan2(up, np.hypot(ahead, x))),
+                    strict=True,
+                )
+            )
         )
-    texts = ["polygon " + " ".join(f"{lon!r} {lat!r}" for lon, lat in [(float(a), float(b)) for a, b in one]) for one in corners]
+    texts = [
+        "polygon " + " ".join(f"{lon!r} {lat!r}" for lon, lat in [(float(a), float(b)) for a, b in one])
+        for one in corners
+    ]
     assert _area_text(pa.array(texts)).to_pylist() == pytest.approx([excess(one) for one in corners], rel=1e-7)
     known = {
         "polygon 0 0 90 0 0 90": 4 * 180 * 180 / np.pi / 8,  # an octant
         "circle 10 20 90": 2 * 180 * 180 / np.pi,
-        "polygon 0 0 1 0 1 1 0 1 polygon 0 0 1 0 1 1 0 1": excess([(0, 0), (1, 0), (1, 1), (0, 1)]),  # twice the same is once
+        # twice the same is once
+        "polygon 0 0 1 0 1 1 0 1 polygon 0 0 1 0 1 1 0 1": excess([(0, 0), (1, 0), (1, 1), (0, 1)]),
         "polygon 0 0 1 0 1 1 0 1 polygon 50 0 51 0 51 1 50 1": 2 * excess([(0, 0), (1, 0), (1, 1), (0, 1)]),
         "nothing": None,
     }
     for text, area in known.items():
-        assert _area_text(pa.array([text, text])).to_pylist() == ([None] * 2 if area is None else pytest.approx([area] * 2, rel=5e-3))
+        assert _area_text(pa.array([text, text])).to_pylist() == (
+            [None] * 2 if area is None else pytest.approx([area] * 2, rel=5e-3)
+        )
 
 
 def test_new_proposes_outline_box_target_and_instruments_of_items(tmp_path):

@@ -94,7 +94,10 @@ def test_two_granules_of_each_cube(made):
         item = cubes[row["obs_id"]]
         assert row["granule_uid"] == f"{item['id']}_{row['granule_gid']}"
         assert row["access_url"] == item["assets"][row["granule_gid"]]["href"]
-        assert (row["orbit"], row["ls"]) == (int(item["properties"]["orbit_number"]), item["properties"]["solar_longitude"])
+        assert (row["orbit"], row["ls"]) == (
+            int(item["properties"]["orbit_number"]),
+            item["properties"]["solar_longitude"],
+        )
 
 
 def test_footprints_are_found_by_position(made):
@@ -130,4 +133,7 @@ def test_maps_of_the_whole_planet(made):
     assert {row["id"] for row in found} == {item["id"] for item in maps}
     # their polygons go from one corner to the opposite one and back along the antimeridian: no area on a sphere; their bbox is right
     assert {row["s_region"] for row in found} == {"range 0 360 -90 90"}
-    assert any("geometry: some geometries are none, or have no area: their bbox stands for them" in text for text in report.warnings)
+    assert any(
+        "geometry: some geometries are none, or have no area: their bbox stands for them" in text
+        for text in report.warnings
+    )

@@ -13,7 +13,9 @@ from hven.ingest._read_ahead import OBJECTS, Ahead, Behind
 
 def come(before):
     """Give the threads of the flow that are new; others of this process come and go as they like."""
-    return [thread for thread in threading.enumerate() if thread.name in {"reading", "writing"} and thread not in before]
+    return [
+        thread for thread in threading.enumerate() if thread.name in {"reading", "writing"} and thread not in before
+    ]
 
 
 def test_ahead_keeps_order_and_bounds_what_waits():

@@ -92,9 +92,16 @@ def test_craters_of_ceres(tmp_path):
     with site, source.open() as file:
         lines = list(csv.DictReader(file))
         assert report.tables["ceres.epn_core"].published == len(lines), report.text()
-        found = rows(site, "SELECT crater_diameter, c1min, c1max, c2min FROM ceres.epn_core ORDER BY c1min, c2min, crater_diameter")
-        expected = sorted((float(one["Longitude"]) % 360, float(one["Latitude"]), float(one["Diameter (km)"])) for one in lines)
-        assert [(row["c1min"], row["c2min"], row["crater_diameter"]) for row in found] == [pytest.approx(one) for one in expected]
+        found = rows(
+            site,
+            "SELECT crater_diameter, c1min, c1max, c2min FROM ceres.epn_core ORDER BY c1min, c2min, crater_diameter",
+        )
+        expected = sorted(
+            (float(one["Longitude"]) % 360, float(one["Latitude"]), float(one["Diameter (km)"])) for one in lines
+        )
+        assert [(row["c1min"], row["c2min"], row["crater_diameter"]) for row in found] == [
+            pytest.approx(one) for one in expected
+        ]
 
 
 def test_flybys_of_cassini(tmp_path):

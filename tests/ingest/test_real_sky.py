@@ -174,13 +174,17 @@ def test_obscore_of_hst(tmp_path):
             for name in ("t_min", "em_max"):
                 assert row[name] == (None if np.ma.is_masked(source[name]) else pytest.approx(source[name], rel=1e-12))
             assert row["s_region"] == source["s_region"]
-        inside = rows(site, "SELECT COUNT(*) AS n FROM ivoa.obscore WHERE 1 = CONTAINS(POINT(s_ra, s_dec), CIRCLE(65.5, 19.5, 1))")
+        inside = rows(
+            site, "SELECT COUNT(*) AS n FROM ivoa.obscore WHERE 1 = CONTAINS(POINT(s_ra, s_dec), CIRCLE(65.5, 19.5, 1))"
+        )
         apart = np.hypot((table["s_ra"] - 65.5) * np.cos(np.radians(table["s_dec"])), table["s_dec"] - 19.5)
         assert abs(inside[0]["n"] - int((apart <= 1).sum())) <= 1
 
 
 def test_archive_of_eso(tmp_path):
-    with site_with(tmp_path, ESO, beside("vo/eso_raw_sinfoni_sgra.csv", "vo/eso_phase3_vvv_sgra.csv"), authority="example.org") as site:
+    with site_with(
+        tmp_path, ESO, beside("vo/eso_raw_sinfoni_sgra.csv", "vo/eso_phase3_vvv_sgra.csv"), authority="example.org"
+    ) as site:
         report = ingest(site, "eso")
         assert [table.published for table in report.tables.values()] == [50, 50], report.text()
         site.refresh()
@@ -199,8 +203,12 @@ def test_archive_of_eso(tmp_path):
 
 
 def test_logs_of_interferometers(tmp_path):
-    table = votable.parse_single_table(shared("data/interferometry/obsportal/obsportal-output-10.votable.xml")).to_table()
-    with site_with(tmp_path, LOGS, beside("interferometry/obsportal/obsportal-output-10.votable.xml"), authority="example.org") as site:
+    table = votable.parse_single_table(
+        shared("data/interferometry/obsportal/obsportal-output-10.votable.xml")
+    ).to_table()
+    with site_with(
+        tmp_path, LOGS, beside("interferometry/obsportal/obsportal-output-10.votable.xml"), authority="example.org"
+    ) as site:
         report = ingest(site, "obsportal")
         assert {name: one.published for name, one in report.tables.items()} == {
             "obsportal.exposures": len(table),
@@ -210,7 +218,9 @@ def test_logs_of_interferometers(tmp_path):
         [row] = rows(site, "SELECT longest FROM obsportal.exposures WHERE exp_id = 'GRAVI.2019-02-16T04:26:53.206_1'")
         assert row["longest"] == 50.159
         site.refresh()
-        assert rows(site, "SELECT COUNT(*) AS n FROM ivoa.obscore WHERE t_max > t_min AND s_xel1 IS NULL") == [{"n": len(table)}]
+        assert rows(site, "SELECT COUNT(*) AS n FROM ivoa.obscore WHERE t_max > t_min AND s_xel1 IS NULL") == [
+            {"n": len(table)}
+        ]
 
 
 def test_oifits_files(tmp_path):
@@ -223,7 +233,8 @@ def test_oifits_files(tmp_path):
                 warnings.simplefilter("ignore")
                 if "OI_VIS2" not in file:
                     continue
-                vis2, bands = file["OI_VIS2"].data, file["OI_WAVELENGTH"].data  # the first of each, as the source reads them
+                # the first of each, as the source reads them
+                vis2, bands = file["OI_VIS2"].data, file["OI_WAVELENGTH"].data
                 for target in file["OI_TARGET"].data:
                     one = vis2[vis2["TARGET_ID"] == target["TARGET_ID"]]
                     if len(one):
@@ -236,16 +247,20 @@ def test_oifits_files(tmp_path):
         found = rows(site, "SELECT * FROM oidb.main")
         assert len(found) == len(expected) > 12, report.text()
         for row in found:
-            assert (row["b_max"], row["em_min"], row["em_max"]) == pytest.approx(expected[row["target"], row["ra"], row["t_min"]], rel=1e-6)
+            assert (row["b_max"], row["em_min"], row["em_max"]) == pytest.approx(
+                expected[row["target"], row["ra"], row["t_min"]], rel=1e-6
+            )
         site.refresh()
-        assert rows(site, "SELECT COUNT(*) AS n FROM ivoa.obscore NATURAL JOIN ivoa.obscore_radio WHERE uv_distance_max > 0") == [
-            {"n": len(found)}
-        ]
+        assert rows(
+            site, "SELECT COUNT(*) AS n FROM ivoa.obscore NATURAL JOIN ivoa.obscore_radio WHERE uv_distance_max > 0"
+        ) == [{"n": len(found)}]
 
 
 def test_clusters_of_planck(tmp_path):
     table = fits.getdata(shared("data/images/clusters/HFI_PCCS_SZ-union_R2.08.fits"))
-    with site_with(tmp_path, CLUSTERS, beside("images/clusters/HFI_PCCS_SZ-union_R2.08.fits", "images/clusters/DeepPlanck.csv")) as site:
+    with site_with(
+        tmp_path, CLUSTERS, beside("images/clusters/HFI_PCCS_SZ-union_R2.08.fits", "images/clusters/DeepPlanck.csv")
+    ) as site:
         report = ingest(site, "psz2")
         assert [one.published for one in report.tables.values()] == [1653, 1094], report.text()
         found = {row["name"]: row for row in rows(site, "SELECT * FROM psz2.main")}

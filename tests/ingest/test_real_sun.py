@@ -205,14 +205,18 @@ def test_coronal_holes_of_the_hfc(tmp_path):
         assert not found
         joined = rows(site, "SELECT COUNT(*) AS n FROM charm.holes AS h JOIN charm.groups AS g ON h.group_id = g.ident")
         assert joined[0]["n"] == 1219
-        seen = rows(site, "SELECT observatory, COUNT(*) AS n FROM charm.observations GROUP BY observatory ORDER BY observatory")
+        seen = rows(
+            site, "SELECT observatory, COUNT(*) AS n FROM charm.observations GROUP BY observatory ORDER BY observatory"
+        )
         assert sum(row["n"] for row in seen) == 558
         for row in rows(site, "SELECT TOP 50 started, jd FROM charm.observations"):
             assert abs(Time(row["started"].isoformat()).jd - row["jd"]) * 86400 < 2
 
 
 def test_spoca_maps_and_log(tmp_path):
-    files = beside("helio/spoca/*.fits") | {"spoca.sqlite": shared("data/helio/hfc/spoca_hfc_db.ias.sqlite").read_bytes()}
+    files = beside("helio/spoca/*.fits") | {
+        "spoca.sqlite": shared("data/helio/hfc/spoca_hfc_db.ias.sqlite").read_bytes()
+    }
     with site_with(tmp_path, SPOCA, files) as site:
         report = ingest(site, "spoca")
         assert [table.rejected for table in report.tables.values()] == [0, 0]
@@ -225,16 +229,21 @@ def test_spoca_maps_and_log(tmp_path):
                 assert row["first_seen"].isoformat() == region["FIRST_DATE_OBS"]
         base = sqlite3.connect(f"file:{shared('data/helio/hfc/spoca_hfc_db.ias.sqlite')}?mode=ro", uri=True)
         [(count, runs)] = base.execute("SELECT count(*), sum(FEAT_RUN_DATE <> 'None') FROM PROCESSING_HISTORY")
-        ident, seen, run = base.execute("SELECT ID, DATE_OBS, FEAT_RUN_DATE FROM PROCESSING_HISTORY WHERE ID = 3").fetchone()
+        ident, seen, run = base.execute(
+            "SELECT ID, DATE_OBS, FEAT_RUN_DATE FROM PROCESSING_HISTORY WHERE ID = 3"
+        ).fetchone()
         base.close()
         assert rows(site, "SELECT COUNT(*) AS n, COUNT(run) AS runs FROM spoca.runs") == [{"n": count, "runs": runs}]
         [row] = rows(site, f"SELECT * FROM spoca.runs WHERE id = {ident}")
-        assert row["delay"] == pytest.approx(Time(run).jd - Time(seen).jd, abs=1e-6)  # Julian dates of UTC: without leap seconds
+        # Julian dates of UTC: without leap seconds
+        assert row["delay"] == pytest.approx(Time(run).jd - Time(seen).jd, abs=1e-6)
         assert (row["feature"], row["instrument"]) == ("ACTIVE REGIONS", "AIA")
 
 
 def test_event_lists(tmp_path):
-    files = beside("helio/hec/*.xml*", "helio/hec/lists/*.txt", "helio/flares/hec_goes*.ecsv", "helio/flares/hessi*.fits")
+    files = beside(
+        "helio/hec/*.xml*", "helio/hec/lists/*.txt", "helio/flares/hec_goes*.ecsv", "helio/flares/hessi*.fits"
+    )
     with site_with(tmp_path, EVENTS, files) as site:
         report = ingest(site, "events")
         published = {name.partition(".")[2]: table.published for name, table in report.tables.items()}
@@ -256,7 +265,10 @@ def test_event_lists(tmp_path):
         assert all(row["flux"] == pytest.approx(float(row["xray_class"][1:]) * 1e-4) for row in flares)
         goes = Table.read(shared("data/helio/flares/hec_goes_20120101-20120103.ecsv"))
         assert sorted(row["hec_id"] for row in rows(site, "SELECT hec_id FROM events.flares")) == sorted(goes["hec_id"])
-        first = min(fits.getdata(path, "HSI_FLARELISTDATA")["START_TIME"].min() for path in shared("data/helio/flares").glob("hessi*.fits"))
+        first = min(
+            fits.getdata(path, "HSI_FLARELISTDATA")["START_TIME"].min()
+            for path in shared("data/helio/flares").glob("hessi*.fits")
+        )
         [row] = rows(site, "SELECT MIN(started) AS t FROM events.hessi")
         assert (
             abs((Time(row["t"].isoformat()) - Time("1979-01-01") - first * u.s).to_value(u.s)) < 40
@@ -288,14 +300,18 @@ def test_headers_of_images(tmp_path):
                 assert (start - Time(row["target_time_min"].isoformat())).to_value(u.s) == pytest.approx(
                     cards["DSUN_OBS"] / 299792458, abs=1e-3
                 )
-        assert found["aia_171_level1.fits"]["spectral_range_min"] == pytest.approx((171 * u.AA).to_value(u.Hz, u.spectral()))
+        assert found["aia_171_level1.fits"]["spectral_range_min"] == pytest.approx(
+            (171 * u.AA).to_value(u.Hz, u.spectral())
+        )
         assert sum(row["sun_distance_min"] is not None for row in found.values()) >= 3
 
 
 def test_a_rule_may_refuse_what_is_swapped(tmp_path):
     """As an error the same rule keeps everything out, and says where to look."""
     files = beside("helio/hfc/charm/*")
-    with site_with(tmp_path, CHARM.replace('severity: warning, message: "the code', 'message: "the code'), files) as site:
+    with site_with(
+        tmp_path, CHARM.replace('severity: warning, message: "the code', 'message: "the code'), files
+    ) as site:
         with pytest.raises(HvenError) as caught:
             ingest(site, "charm")
         assert "swapped" in str(caught.value)

@@ -35,19 +35,27 @@ def checked(tmp_path, descriptor, rows):
 def test_rows_that_no_ingest_will_take(tmp_path):
     faults = checked(tmp_path, EPN, "name\n" + "".join(f"n{k}\n" for k in range(30)) + "né\n")
     access, uid = sorted(faults, key=lambda fault: fault["severity"])
-    assert "smart.epn_core: all of the first 31 rows would be rejected: where there is an access_url" in access["message"]
+    assert (
+        "smart.epn_core: all of the first 31 rows would be rejected: where there is an access_url" in access["message"]
+    )
     assert "product_size(url)" in access["message"]
     assert (access["severity"], uid["severity"]) == ("error", "warning")
-    assert "1 of the first 31 rows would be rejected: a granule_uid is ASCII" in uid["message"].replace("granule_uid: ", "")
+    assert "1 of the first 31 rows would be rejected: a granule_uid is ASCII" in uid["message"].replace(
+        "granule_uid: ", ""
+    )
     assert not (tmp_path / "var" / "snapshots").exists() or not list((tmp_path / "var" / "snapshots").rglob("*.arrow"))
 
 
 def test_a_file_without_rows_is_told(tmp_path):
     with site_with(
-        tmp_path, "collection: a\ntitle: A\ntables: {main: {source: {kind: csv, files: a.csv}, columns: {x: string}}}\n", {"a.csv": "x\n"}
+        tmp_path,
+        "collection: a\ntitle: A\ntables: {main: {source: {kind: csv, files: a.csv}, columns: {x: string}}}\n",
+        {"a.csv": "x\n"},
     ):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
-    assert "a.main would be empty: the source has no rows; look at the files" in hven("--site", tmp_path, "check").stdout
+    assert (
+        "a.main would be empty: the source has no rows; look at the files" in hven("--site", tmp_path, "check").stdout
+    )
 
 
 def test_what_is_published_with_a_warning_is_foretold_and_flags_are_not(tmp_path):
@@ -63,8 +71,12 @@ tables:
 """
     with site_with(tmp_path, text, {"a.csv": "ud\n1\n2\n3\n4\n5\n"}):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
-    faults = [fault for fault in json.loads(hven("--site", tmp_path, "check", "--json").stdout) if "rows" in fault["message"]]
-    assert [(fault["severity"], fault["message"].partition(": ")[2][:23]) for fault in faults] == [("warning", "2 of the first 5 rows: ")]
+    faults = [
+        fault for fault in json.loads(hven("--site", tmp_path, "check", "--json").stdout) if "rows" in fault["message"]
+    ]
+    assert [(fault["severity"], fault["message"].partition(": ")[2][:23]) for fault in faults] == [
+        ("warning", "2 of the first 5 rows: ")
+    ]
 
 
 def test_a_failed_test_tells_what_was_rejected(tmp_path):
@@ -80,5 +92,8 @@ tests:
 """
     with site_with(tmp_path, text, {"a.csv": "ud\n1\n2\n-1\n-1\n3\n"}) as site, pytest.raises(DataError) as found:
         ingest(site, "stars")
-    assert "n is 3, expected 5; 2 of 5 rows of stars.main were rejected: ud is below the minimum 0 (2); they are in" in found.value.message
+    assert (
+        "n is 3, expected 5; 2 of 5 rows of stars.main were rejected: ud is below the minimum 0 (2); they are in"
+        in found.value.message
+    )
     assert "main.csv" in found.value.message

@@ -33,19 +33,30 @@ def told(site, adql):
 
 @pytest.mark.parametrize(
     "table",
-    ["", "    columns: {id: int64, ra: float64, dec: float64}\n", "    columns: {data_source: {description: Ours}}\n    follow: true\n"],
+    [
+        "",
+        "    columns: {id: int64, ra: float64, dec: float64}\n",
+        "    columns: {data_source: {description: Ours}}\n    follow: true\n",
+    ],
 )
 def test_rows_say_whether_they_are_simulated(tmp_path, table):
     with site_with(
-        tmp_path, TEXT.format(condition="model IS NOT NULL AND model <> 'vip4'", more="", table=table), {"rows.csv": ROWS}
+        tmp_path,
+        TEXT.format(condition="model IS NOT NULL AND model <> 'vip4'", more="", table=table),
+        {"rows.csv": ROWS},
     ) as site:
         assert [
-            one for one in check(site.settings.collections / "emission" / "emission.yaml", site.settings) if one.severity == "error"
+            one
+            for one in check(site.settings.collections / "emission" / "emission.yaml", site.settings)
+            if one.severity == "error"
         ] == []
         ingest(site, "emission")
         rows, columns, infos = told(site, "SELECT id, data_source FROM emission.main ORDER BY id")
         assert [row["data_source"] for row in rows] == ["observation", "theory", "observation"]
-        assert (columns["data_source"].ucd, columns["data_source"].utype) == ("meta.code.class", "http://www.ivoa.net/rdf/data-source")
+        assert (columns["data_source"].ucd, columns["data_source"].utype) == (
+            "meta.code.class",
+            "http://www.ivoa.net/rdf/data-source",
+        )
         assert columns["data_source"].description.startswith("Ours" if "Ours" in table else "Where the row comes from")
         assert infos == ["emission.main: observation, simulation where data_source is theory"]
         assert told(site, "SELECT ra FROM emission.main")[2] == infos  # who does not ask for the column hears of it
@@ -62,7 +73,9 @@ def test_what_nobody_knows_is_null_and_all_simulated_is_said_once(tmp_path):
 
 def test_observations_carry_the_mark(tmp_path):
     with site_with(
-        tmp_path, TEXT.format(condition="model IS NOT NULL", more="subjects: [jupiter]\n", table=OBSCORE), {"rows.csv": ROWS}
+        tmp_path,
+        TEXT.format(condition="model IS NOT NULL", more="subjects: [jupiter]\n", table=OBSCORE),
+        {"rows.csv": ROWS},
     ) as site:
         ingest(site, "emission")
         site.refresh()
@@ -75,7 +88,11 @@ def test_observations_carry_the_mark(tmp_path):
 @pytest.mark.parametrize(("condition", "words"), [("modell = 'x'", "modell"), ("model IS", "simulated"), ("ra", "")])
 def test_a_wrong_condition_is_told_with_its_place(tmp_path, condition, words):
     with site_with(tmp_path, TEXT.format(condition=condition, more="", table=""), {"rows.csv": ROWS}) as site:
-        found = [one for one in check(site.settings.collections / "emission" / "emission.yaml", site.settings) if one.severity == "error"]
+        found = [
+            one
+            for one in check(site.settings.collections / "emission" / "emission.yaml", site.settings)
+            if one.severity == "error"
+        ]
     assert found, "nothing is told"
     assert {one.place.line for one in found} == {7}
     assert words in " ".join(map(str, found))

@@ -64,7 +64,10 @@ def server():
 def test_sizes_are_asked_once_and_failures_counted(server, tmp_path):
     running, base = server
     names = ["/b1000", "/b1000", "/moved", "/gone", "/silent", "/b7"]
-    lines = "".join(f"{number},{base}{name}\n" for number, name in enumerate(names, 1)) + f"7,beside.dat\n8,\n9,{base}/gone\n"
+    lines = (
+        "".join(f"{number},{base}{name}\n" for number, name in enumerate(names, 1))
+        + f"7,beside.dat\n8,\n9,{base}/gone\n"
+    )
     with site_with(tmp_path, TEXT, {"a.csv": "id,name\n" + lines, "beside.dat": "x" * 500}, allow_private=True) as site:
         report = ingest(site, "files").tables["files.main"]
 
@@ -75,7 +78,11 @@ def test_sizes_are_asked_once_and_failures_counted(server, tmp_path):
         wanted = [(1, 1.0), (2, 1.0), (3, 2.048), (4, None), (5, None), (6, 0.007), (7, 0.5), (8, None), (9, None)]
         assert rows() == wanted
         host = base.removeprefix("http://")
-        told = {rule: (found.count, found.offenders[0].value) for rule, found in report.findings.items() if rule.startswith("product_size")}
+        told = {
+            rule: (found.count, found.offenders[0].value)
+            for rule, found in report.findings.items()
+            if rule.startswith("product_size")
+        }
         assert told == {
             f"product_size: {host} answers 404": (1, f"{base}/gone"),
             f"product_size: {host} says no size": (1, f"{base}/silent"),
@@ -106,4 +113,7 @@ def test_a_host_that_is_away_is_left_in_peace(monkeypatch):
         held.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{held.getsockname()[1]}"
         assert asked(pa.array([f"{base}/b{number}" for number in range(10)])).null_count == 10
-    assert [(why.split(" ", 1)[1], count) for why, count, _ in asked.told()] == [("was not asked any more", 7), ("does not answer", 3)]
+    assert [(why.split(" ", 1)[1], count) for why, count, _ in asked.told()] == [
+        ("was not asked any more", 7),
+        ("does not answer", 3),
+    ]

@@ -107,7 +107,8 @@ def all_faults(tmp_path_factory):
 
 
 def test_a_good_row_has_no_findings(tmp_path):
-    report = report_of(tmp_path, table(GOOD, {**GOOD, "granule_uid": "a2", "granule_gid": "cube", "c1min": "350"}))  # over 0 to 20
+    # over 0 to 20
+    report = report_of(tmp_path, table(GOOD, {**GOOD, "granule_uid": "a2", "granule_gid": "cube", "c1min": "350"}))
     assert not report.findings
     assert report.published == 2
 
@@ -120,7 +121,10 @@ def test_each_fault_is_found(all_faults, number, fault):
     assert number + 2 in {offender.row for offender in found.offenders}
     mine = next(offender for offender in found.offenders if offender.row == number + 2)
     if mine.value is not None and mine.column == column and value:
-        assert mine.value.strip() in {value.strip(), str(float(value)) if value.replace(".", "").strip("-").isdigit() else value}
+        assert mine.value.strip() in {
+            value.strip(),
+            str(float(value)) if value.replace(".", "").strip("-").isdigit() else value,
+        }
 
 
 def test_rows_with_errors_alone_are_kept_aside(all_faults):
@@ -141,14 +145,18 @@ def test_two_files_with_one_granule(tmp_path):
 
 
 def test_two_sources_with_one_granule(tmp_path):
-    text = HEAD.replace("source: {kind: csv, files: rows.csv}", "source: [{kind: csv, files: one.csv}, {kind: csv, files: two.csv}]")
+    text = HEAD.replace(
+        "source: {kind: csv, files: rows.csv}", "source: [{kind: csv, files: one.csv}, {kind: csv, files: two.csv}]"
+    )
     with site_with(tmp_path, text, {"one.csv": table(GOOD), "two.csv": table(GOOD)}) as site:
         report = ingest(site, "maps").tables["maps.epn_core"]
     assert report.findings["epn.unique"].count == 1
     assert report.published == 1
 
 
-@pytest.mark.parametrize(("column", "value"), [("c1min", "ten"), ("target_class", "Planet"), ("access_estsize", ""), ("obs_id", "")])
+@pytest.mark.parametrize(
+    ("column", "value"), [("c1min", "ten"), ("target_class", "Planet"), ("access_estsize", ""), ("obs_id", "")]
+)
 def test_a_row_that_is_set_aside_takes_no_name_from_a_later_one(tmp_path, column, value):
     bad = {**GOOD, column: value}
     text = HEAD.replace("files: rows.csv", "files: ['*.csv']")
@@ -162,11 +170,16 @@ def test_a_row_that_is_set_aside_takes_no_name_from_a_later_one(tmp_path, column
 
 def test_severities_of_a_table_and_of_a_site(tmp_path):
     bad = table({**GOOD, "time_max": "2453004", "target_class": "Planet"})
-    report = report_of(tmp_path / "a", bad, "    rules: {epn.time_order: {severity: warning}, epn.target_class: {severity: 'off'}}\n")
+    report = report_of(
+        tmp_path / "a", bad, "    rules: {epn.time_order: {severity: warning}, epn.target_class: {severity: 'off'}}\n"
+    )
     assert report.published == 1
     assert {name: item.severity for name, item in report.findings.items()} == {"epn.time_order": "warning"}
     report = report_of(tmp_path / "b", bad, rules={"epn.time_order": "info", "epn.target_class": "warning"})
-    assert {name: item.severity for name, item in report.findings.items()} == {"epn.time_order": "info", "epn.target_class": "warning"}
+    assert {name: item.severity for name, item in report.findings.items()} == {
+        "epn.time_order": "info",
+        "epn.target_class": "warning",
+    }
     report = report_of(
         tmp_path / "c",
         bad,
@@ -190,13 +203,23 @@ def test_what_is_not_said_follows(tmp_path):
         site.refresh()
         with query.run("SELECT * FROM maps.epn_core", site=site) as result:
             (row,) = pa.Table.from_batches(list(result.batches())).to_pylist()
-    assert (row["service_title"], row["granule_gid"], row["obs_id"], row["spatial_frame_type"]) == ("maps", "granule", "a1", "body")
+    assert (row["service_title"], row["granule_gid"], row["obs_id"], row["spatial_frame_type"]) == (
+        "maps",
+        "granule",
+        "a1",
+        "body",
+    )
     assert str(row["release_date"]) == str(row["creation_date"]) == "2020-01-02 00:00:00"
     assert row["time_max"] == row["time_min"]
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.lists(st.sampled_from(["", "a", "b", "ab", "ba", "é", "a" * 300, "a" * 299 + "b", None]), max_size=12), max_size=6))
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["", "a", "b", "ab", "ba", "é", "a" * 300, "a" * 299 + "b", None]), max_size=12),
+        max_size=6,
+    )
+)
 def test_rows_seen_before_are_those_of_a_set(batches):
     seen, known = Seen(), set()
     for batch in batches:

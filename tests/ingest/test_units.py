@@ -99,14 +99,20 @@ def test_elements_become_rows_in_step(tmp_path):
         assert table.findings["for_each: empty"].count == 1
         assert table.findings["for_each: empty"].offenders[0].row == 2
         [bad] = rejects(report)
-        assert (bad["row"], bad["value"], bad["reason"]) == ("3", "freq has 1, flux has 2", "arrays of different length cannot go in step")
+        assert (bad["row"], bad["value"], bad["reason"]) == (
+            "3",
+            "freq has 1, flux has 2",
+            "arrays of different length cannot go in step",
+        )
         assert json.loads(bad["text"])["flux"] == [1.0, 2.0]
         assert site.store.current()[1]["cat.t"].provenance["origins"]["f"] == ["freq"]
 
 
 def test_objects_in_an_array_become_rows(tmp_path):
     text = lines(
-        {"id": 1, "assets": [{"href": "a.nc", "size": 3}, {"href": "a.png"}]}, {"id": 2, "assets": [{"href": "b.nc", "size": 5}]}, {"id": 3}
+        {"id": 1, "assets": [{"href": "a.nc", "size": 3}, {"href": "a.png"}]},
+        {"id": 2, "assets": [{"href": "b.nc", "size": 5}]},
+        {"id": 3},
     )
     descriptor = """\
 collection: cat
@@ -140,7 +146,12 @@ def test_long_arrays_do_not_stand_in_memory_at_once(tmp_path, monkeypatch):
     with site_with(tmp_path, EACH, {"a.jsonl": text}) as site:
         ingest(site, "cat")
         assert rows(site, "SELECT COUNT(*) AS n, SUM(f) AS f, SUM(flux) AS x, MAX(n) AS most FROM cat.t") == [
-            {"n": 190, "f": 2.0 * sum(sum(range(n)) for n in range(20)), "x": float(sum(n * n for n in range(20))), "most": 19}
+            {
+                "n": 190,
+                "f": 2.0 * sum(sum(range(n)) for n in range(20)),
+                "x": float(sum(n * n for n in range(20))),
+                "most": 19,
+            }
         ]
 
 
@@ -151,8 +162,26 @@ def test_rows_that_are_alike_become_one(tmp_path):
     )
     with site_with(tmp_path, GROUP, {"g.csv": text}) as site:
         report = ingest(site, "cat")
-        first = {"orbit": 1, "morning": "2004-01-01", "n": 2, "lo": 3.0, "span": 2.0, "files": "a#b", "earliest": "b", "target": "Mars"}
-        second = {"orbit": 1, "morning": "2004-01-02", "n": 1, "lo": 7.0, "span": 0.0, "files": "c", "earliest": "c", "target": None}
+        first = {
+            "orbit": 1,
+            "morning": "2004-01-01",
+            "n": 2,
+            "lo": 3.0,
+            "span": 2.0,
+            "files": "a#b",
+            "earliest": "b",
+            "target": "Mars",
+        }
+        second = {
+            "orbit": 1,
+            "morning": "2004-01-02",
+            "n": 1,
+            "lo": 7.0,
+            "span": 0.0,
+            "files": "c",
+            "earliest": "c",
+            "target": None,
+        }
         assert rows(site, "SELECT * FROM cat.t ORDER BY morning") == [first, second]
         table = report.tables["cat.t"]
         assert (table.read, table.skipped, table.rejected, table.published) == (6, 1, 2, 2)
@@ -186,12 +215,21 @@ tables:
     with site_with(tmp_path, descriptor, {"g.csv": text}) as site:
         ingest(site, "cat")
         a, b = rows(site, "SELECT * FROM cat.t ORDER BY k")
-        assert (a["total"], a["mean"], a["kinds"], a["words"], a["ends"], a["xs"]) == (6, 2.0, 2, "x, y, x", "xxx", [2.5, 1.5])
+        assert (a["total"], a["mean"], a["kinds"], a["words"], a["ends"], a["xs"]) == (
+            6,
+            2.0,
+            2,
+            "x, y, x",
+            "xxx",
+            [2.5, 1.5],
+        )
         assert a["area"].lower().count("circle") == 2
         assert (b["total"], b["words"], b["area"]) == (1, "z", None)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.one_of(st.none(), st.integers(-9, 9))), min_size=1, max_size=40))
 def test_groups_are_those_of_plain_python(tmp_path_factory, pairs):
     descriptor = """\
@@ -208,8 +246,12 @@ tables:
     for key in sorted({key for key, _ in pairs}):
         xs = [x for k, x in pairs if k == key and x is not None]
         count = sum(k == key for k, _ in pairs)
-        wanted.append({"k": key, "n": count, "values": len(xs), "low": min(xs, default=None), "total": sum(xs) if xs else None})
-    with site_with(tmp_path_factory.mktemp("site"), descriptor, {"g.jsonl": lines(*({"k": k, "x": x} for k, x in pairs))}) as site:
+        wanted.append(
+            {"k": key, "n": count, "values": len(xs), "low": min(xs, default=None), "total": sum(xs) if xs else None}
+        )
+    with site_with(
+        tmp_path_factory.mktemp("site"), descriptor, {"g.jsonl": lines(*({"k": k, "x": x} for k, x in pairs))}
+    ) as site:
         ingest(site, "cat")
         assert rows(site, "SELECT * FROM cat.t ORDER BY k") == wanted
 
@@ -221,7 +263,8 @@ def test_a_group_that_is_wrong_everywhere_leaves_what_was_served(tmp_path):
         bad = good + "1,2004-01-01T00,5,a,Venus,1\n"
         (site.settings.collections / "cat" / "g.csv").write_text(bad)
         with pytest.raises(
-            DataError, match=r"2 of 2 rows of cat.t were rejected.*target has several values.*row 1: target = Mars and Venus"
+            DataError,
+            match=r"2 of 2 rows of cat.t were rejected.*target has several values.*row 1: target = Mars and Venus",
         ):
             ingest(site, "cat")
         assert rows(site, "SELECT target FROM cat.t") == [{"target": "Mars"}]
@@ -236,7 +279,8 @@ def test_more_rows_than_fit_in_memory_are_grouped_in_parts(tmp_path, monkeypatch
         ingest(site, "cat")
         found = rows(site, "SELECT orbit, n, lo, span, files FROM cat.t ORDER BY orbit")
         assert found == [
-            {"orbit": o, "n": 10, "lo": float(o), "span": 540.0, "files": "#".join(f"f{n}" for n in range(o, 600, 60))} for o in range(60)
+            {"orbit": o, "n": 10, "lo": float(o), "span": 540.0, "files": "#".join(f"f{n}" for n in range(o, 600, 60))}
+            for o in range(60)
         ]
 
 

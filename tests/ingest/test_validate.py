@@ -37,7 +37,9 @@ tables:
     source: {kind: csv, files: t.csv, types: {n: string, ra: float64, dec: float64, share: float64, word: string, keep: string}}
 """
 
-numbers = st.sampled_from(["", "0", "0.7", "1", "0.69", "1.1", "45.5", "89.9", "-90", "90.5", "-180", "361", "359.9", "1e2"])
+numbers = st.sampled_from(
+    ["", "0", "0.7", "1", "0.69", "1.1", "45.5", "89.9", "-90", "90.5", "-180", "361", "359.9", "1e2"]
+)
 rows = st.lists(
     st.fixed_dictionaries(
         {
@@ -62,7 +64,11 @@ def right(row: dict[str, str]) -> dict | None:
     if not row["n"].lstrip("-").isdigit() or not -(2**15) <= int(row["n"]) < min(2**15, 1000):
         return None
     ra, dec, share = number(row["ra"]), number(row["dec"]), number(row["share"])
-    if (dec is not None and abs(dec) > 90) or (ra is not None and not -180 <= ra <= 360) or (share is not None and not 0.7 <= share <= 1):
+    if (
+        (dec is not None and abs(dec) > 90)
+        or (ra is not None and not -180 <= ra <= 360)
+        or (share is not None and not 0.7 <= share <= 1)
+    ):
         return None
     if len(row["word"]) > 3:
         return None
@@ -81,7 +87,11 @@ def site(tmp_path_factory):
         yield opened
 
 
-@settings(max_examples=15 * MORE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=15 * MORE,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(rows)
 def test_each_row_is_published_skipped_or_kept_aside(site, given_rows):
     text = io.StringIO()
@@ -103,10 +113,14 @@ def test_each_row_is_published_skipped_or_kept_aside(site, given_rows):
         served = [row for batch in result.batches() for row in batch.to_pylist()]
 
     def key(row: dict) -> str:
-        return repr([(name, None if isinstance(value, float) and math.isnan(value) else value) for name, value in row.items()])
+        return repr(
+            [(name, None if isinstance(value, float) and math.isnan(value) else value) for name, value in row.items()]
+        )
 
     assert sorted(map(key, served)) == sorted(map(key, expected))
     if table.rejected:
         with Path(table.rejects).open(encoding="utf-8", newline="") as file:
             aside = sorted(int(row["row"]) for row in csv.DictReader(file))
-        assert aside == [number for number, row in enumerate(given_rows, 1) if row["keep"] != "no" and right(row) is None]
+        assert aside == [
+            number for number, row in enumerate(given_rows, 1) if row["keep"] != "no" and right(row) is None
+        ]

@@ -40,7 +40,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 Run = Callable[..., tuple[Job, dict[str, bytes]]]
 
 
-def ran(site: Site, kind: str, *pairs: tuple[str, str], files: dict[str, bytes] | None = None) -> tuple[Job, dict[str, bytes]]:
+def ran(
+    site: Site, kind: str, *pairs: tuple[str, str], files: dict[str, bytes] | None = None
+) -> tuple[Job, dict[str, bytes]]:
     """Make a job, run it, give it and its results."""
     desk = Desk(site, kind)
     given = collect([*pairs, ("PHASE", "RUN")])
@@ -99,7 +101,9 @@ def test_a_file_of_the_request_and_files_as_results(site: Site) -> None:
     job, results = ran(site, "turn", files={"IMAGE": body})
     assert job.phase == "COMPLETED", job.error
     assert results == {"turned": body[::-1]}
-    assert [(item["id"], item["media_type"], item["bytes"]) for item in job.results] == [("turned", "application/fits", len(body))]
+    assert [(item["id"], item["media_type"], item["bytes"]) for item in job.results] == [
+        ("turned", "application/fits", len(body))
+    ]
     with pytest.raises(ParamError, match="the file IMAGE is missing"):
         Desk(site, "turn").create(collect([("PHASE", "RUN")]), HERE)
 
@@ -121,9 +125,7 @@ def test_a_result_that_is_a_link_to_elsewhere_is_no_result(site: Site) -> None:
 
 
 def test_a_failure_tells_its_last_words_and_keeps_all_of_them(site: Site) -> None:
-    script = (
-        "import sys\nprint('half way')\nfor n in range(5000): print('line', n, file=sys.stderr)\nsys.exit('no flux in <band> & more')\n"
-    )
+    script = "import sys\nprint('half way')\nfor n in range(5000): print('line', n, file=sys.stderr)\nsys.exit('no flux in <band> & more')\n"
     declared(site.settings.directory, "fail", "title: Fail\ncommand: [./fail.py]\n", fail_py=script)
     job, results = ran(site, "fail")
     assert job.phase == "ERROR"
@@ -186,7 +188,9 @@ def sleepers(place: str) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                if str((entry / "cwd").readlink()).removesuffix(" (deleted)").startswith(place) and alive(int(entry.name)):
+                if str((entry / "cwd").readlink()).removesuffix(" (deleted)").startswith(place) and alive(
+                    int(entry.name)
+                ):
                     found.append(int(entry.name))
             except OSError:
                 continue
@@ -199,7 +203,12 @@ def running(site: Site) -> Iterator[Any]:
     stop = threading.Event()
 
     def begin(pause: float = 300) -> tuple[Job, str]:
-        declared(site.settings.directory, "family", "title: Family\ncommand: [./family.py]\n", family_py=FAMILY.format(pause=pause))
+        declared(
+            site.settings.directory,
+            "family",
+            "title: Family\ncommand: [./family.py]\n",
+            family_py=FAMILY.format(pause=pause),
+        )
         job = Desk(site, "family").create(collect([("PHASE", "RUN")]), HERE)
         threads.append(threading.Thread(target=lambda: run_next(site, stop=stop)))
         threads[-1].start()
@@ -278,7 +287,10 @@ def test_a_worker_that_goes_home_puts_the_job_back(site: Site, running: Any) -> 
 
 def test_quotas_of_a_type(site: Site) -> None:
     declared(
-        site.settings.directory, "echo", "title: E\ncommand: [./echo.py]\nlimits: {running: 1, waiting: 2, seconds: 7}\n", echo_py=ECHO
+        site.settings.directory,
+        "echo",
+        "title: E\ncommand: [./echo.py]\nlimits: {running: 1, waiting: 2, seconds: 7}\n",
+        echo_py=ECHO,
     )
     desk = Desk(site, "echo")
     made = [desk.create(collect([("PHASE", "RUN")]), HERE) for _ in range(3)]
@@ -325,7 +337,13 @@ def test_a_value_is_one_argument_whatever_it_holds(text: str) -> None:
 
 
 def test_holes_in_values_stay_what_they_are() -> None:
-    assert PROGRAM.arguments(collect([("FREE", "{NUMBER}"), ("NUMBER", "-3")]), {}) == ["/p", "{NUMBER}", "--n", "-3", "--free={NUMBER}"]
+    assert PROGRAM.arguments(collect([("FREE", "{NUMBER}"), ("NUMBER", "-3")]), {}) == [
+        "/p",
+        "{NUMBER}",
+        "--n",
+        "-3",
+        "--free={NUMBER}",
+    ]
 
 
 @pytest.mark.parametrize("value", ["a\0b", "x" * 200_000])

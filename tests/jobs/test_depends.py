@@ -97,7 +97,9 @@ def destroy(desk: Desk, job: Job) -> None:
     desk.remove(job)
 
 
-@pytest.mark.parametrize(("spoil", "said"), [(end_in_error, "ended in an error"), (abort, "was aborted"), (destroy, "has been destroyed")])
+@pytest.mark.parametrize(
+    ("spoil", "said"), [(end_in_error, "ended in an error"), (abort, "was aborted"), (destroy, "has been destroyed")]
+)
 def test_one_that_fails_takes_those_that_wait_for_it_along(site: Site, desk: Desk, spoil: Any, said: str) -> None:
     first = made(desk, query=BAD, run=False)
     second = made(desk, first)
@@ -106,7 +108,10 @@ def test_one_that_fails_takes_those_that_wait_for_it_along(site: Site, desk: Des
     assert site.store.jobs.waiting() == 0  # the keeper asks so
     found = now(site, second)
     assert found.phase == "ERROR"
-    assert found.error == {"kind": "fatal", "message": f"it waited for the job {first.id}, which {said}; run that again, then this"}
+    assert found.error == {
+        "kind": "fatal",
+        "message": f"it waited for the job {first.id}, which {said}; run that again, then this",
+    }
     assert f"the job {second.id}, which ended in an error" in str(now(site, third).error)
     assert found.ended is not None
 
@@ -126,7 +131,9 @@ def test_a_circle_is_refused(site: Site, desk: Desk) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=14))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_whatever_is_asked_for_no_circle_comes_to_be_and_all_end(site: Site, desk: Desk, edges: list[tuple[int, int]]) -> None:
+def test_whatever_is_asked_for_no_circle_comes_to_be_and_all_end(
+    site: Site, desk: Desk, edges: list[tuple[int, int]]
+) -> None:
     jobs = [made(desk, run=False) for _ in range(6)]
     wanted: dict[int, set[int]] = {number: set() for number in range(6)}
     for one, other in edges:

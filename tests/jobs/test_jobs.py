@@ -130,17 +130,28 @@ def test_a_held_job_says_why(tmp_path: Path) -> None:
         asked(desk)
         held = site.store.jobs.one(asked(desk).id)
         assert held.phase == "HELD"
-        assert desk.outlook(held).note == "1 jobs of yours wait or run already; tell this one to RUN when some of them have ended"
+        assert (
+            desk.outlook(held).note
+            == "1 jobs of yours wait or run already; tell this one to RUN when some of them have ended"
+        )
         assert desk.outlook(held).quote is desk.outlook(held).place is None
 
 
 @given(
-    st.lists(st.integers(0, 4), min_size=1, max_size=20), st.integers(1, 3), st.lists(st.integers(-9_000, 9_000), min_size=1, max_size=5)
+    st.lists(st.integers(0, 4), min_size=1, max_size=20),
+    st.integers(1, 3),
+    st.lists(st.integers(-9_000, 9_000), min_size=1, max_size=5),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_turns_are_as_the_rule_says_whatever_the_clock_does(site: Site, arrivals: list[int], lanes: int, leaps: list[int]) -> None:
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_turns_are_as_the_rule_says_whatever_the_clock_does(
+    site: Site, arrivals: list[int], lanes: int, leaps: list[int]
+) -> None:
     """Against a model that has no clock: the fewest running jobs, then served longest ago, then waiting longest."""
-    moments = (stamp(datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(seconds=leap)) for leap in itertools.cycle(leaps))
+    moments = (
+        stamp(datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(seconds=leap)) for leap in itertools.cycle(leaps)
+    )
     with pytest.MonkeyPatch.context() as patch, site.store._database.writing() as connection:
         connection.execute(sa.delete(db.jobs))
         connection.commit()
@@ -184,7 +195,13 @@ def test_many_at_once_all_end_and_once(site: Site, desk: Desk, monkeypatch: pyte
     with site.store._database.writing() as connection:  # so many single transactions would only measure the disk
         for number in range(300):
             row = Job(
-                id=f"j{number:04}", type="tap", queue=f"address {number % 7}", phase="QUEUED", queued=db.now(), duration=9, destruction="9"
+                id=f"j{number:04}",
+                type="tap",
+                queue=f"address {number % 7}",
+                phase="QUEUED",
+                queued=db.now(),
+                duration=9,
+                destruction="9",
             )
             connection.execute(sa.insert(db.jobs).values(**_row(row)))
 
@@ -277,7 +294,9 @@ def test_a_worker_that_is_sent_home_puts_its_job_back_unharmed(site: Site, desk:
     assert (back.phase, back.attempts, back.holder) == ("QUEUED", 0, None)
 
 
-def test_a_worker_that_cannot_put_its_job_back_ends_all_the_same(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_put_its_job_back_ends_all_the_same(
+    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = asked(desk, query=SLOW)
     stop = threading.Event()
     thread = running(site, stop)
@@ -349,7 +368,9 @@ def test_the_job_of_a_dead_worker_is_run_again_and_not_a_third_time(site: Site, 
     assert "died, 2 times" in ended.error["message"]
 
 
-def test_a_silent_holder_elsewhere_is_given_up_by_our_own_clock(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_holder_elsewhere_is_given_up_by_our_own_clock(
+    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = [1000.0]
     monkeypatch.setattr(keeper.time, "monotonic", lambda: clock[0])
     job = asked(desk)
@@ -413,7 +434,9 @@ def test_what_nobody_foresaw_is_no_traceback(
     assert "the inmost secret" in caplog.text
 
 
-def test_an_end_that_cannot_be_written_at_once_is_written_later(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_that_cannot_be_written_at_once_is_written_later(
+    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = asked(desk)
     finish, failed = site.store.jobs.finish, []
 
@@ -430,7 +453,9 @@ def test_an_end_that_cannot_be_written_at_once_is_written_later(site: Site, desk
     assert len(failed) == 2
 
 
-def test_a_job_that_was_aborted_in_the_last_moment_has_no_result(site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_was_aborted_in_the_last_moment_has_no_result(
+    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = asked(desk)
 
     def late(work: Any) -> None:
@@ -519,7 +544,8 @@ def test_a_store_of_the_format_before_gets_its_jobs(tmp_path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'hven.sqlite'}")
     with engine.begin() as connection:
         for table in reversed(db.metadata.sorted_tables):
-            if table.name not in {"meta", "snapshots", "pointers", "events", "runs", "leases", "releases"}:  # what format 1 had
+            # what format 1 had
+            if table.name not in {"meta", "snapshots", "pointers", "events", "runs", "leases", "releases"}:
                 table.drop(connection)
         connection.execute(sa.delete(db.meta).where(db.meta.c.key == "jobs"))
         connection.execute(sa.update(db.meta).where(db.meta.c.key == "format").values(value="1"))

@@ -64,7 +64,9 @@ def client(site: Site) -> Client:
 
 
 def tap_of(client: Client) -> etree._Element:
-    (found,) = etree.fromstring(client.get("/tap/capabilities").body).xpath("capability[@standardID='ivo://ivoa.net/std/TAP']")
+    (found,) = etree.fromstring(client.get("/tap/capabilities").body).xpath(
+        "capability[@standardID='ivo://ivoa.net/std/TAP']"
+    )
     return found
 
 
@@ -93,7 +95,11 @@ def asked(client: Client, site: Site, mode: str, **params: object) -> bytes:
         answer = client.post("/tap/sync", LANG="ADQL", QUERY=QUERY, **params)
         assert answer.status == 200, answer.text
         return answer.body
-    path = client.post("/tap/async", LANG="ADQL", QUERY=QUERY, PHASE="RUN", **params).headers["location"].removeprefix("http://vo.example")
+    path = (
+        client.post("/tap/async", LANG="ADQL", QUERY=QUERY, PHASE="RUN", **params)
+        .headers["location"]
+        .removeprefix("http://vo.example")
+    )
     run_next(site)
     answer = client.get(f"{path}/results/result")
     assert answer.status == 200, client.get(path).text
@@ -135,9 +141,11 @@ def test_the_document_is_valid_by_the_schema_that_has_modes(client: Client, tmp_
     driver.write_text(re.sub(r'schemaLocation="(?!http)([^"]+)"', lambda found: f'schemaLocation="{(here / found[1]).as_uri()}"', schemas.read_text()
     ).replace((here / "TAPRegExt-v1.0.xsd").as_uri(), draft))  # fmt: skip
     catalog.write_text(
-        re.sub(r'uri="(?!http)([^"]+)"', lambda found: f'uri="{(here / found[1]).as_uri()}"', (here / "catalog.xml").read_text()).replace(
-            (here / "TAPRegExt-v1.0.xsd").as_uri(), draft
-        )
+        re.sub(
+            r'uri="(?!http)([^"]+)"',
+            lambda found: f'uri="{(here / found[1]).as_uri()}"',
+            (here / "catalog.xml").read_text(),
+        ).replace((here / "TAPRegExt-v1.0.xsd").as_uri(), draft)
     )
     document = tmp_path / "capabilities.xml"
     document.write_bytes(client.get("/tap/capabilities").body)
@@ -179,7 +187,10 @@ def test_a_running_job_may_be_given_more_time(patient: Site, monkeypatch: pytest
 
 
 def test_the_words_say_what_the_elements_cannot(client: Client, tap: etree._Element) -> None:
-    said = [int(number) if number.isdigit() else float(number) for number in re.findall(r"\d+(?:\.\d+)?", tap.findtext("description"))]
+    said = [
+        int(number) if number.isdigit() else float(number)
+        for number in re.findall(r"\d+(?:\.\d+)?", tap.findtext("description"))
+    ]
     assert said == [2.5, 25, 10, 2, 3, 40, 15, JOBS.queued, JOBS.open]
     answer = client.post("/tap/sync", LANG="ADQL", QUERY=ENDLESS)
     assert "time limit" in answer.text
@@ -187,11 +198,17 @@ def test_the_words_say_what_the_elements_cannot(client: Client, tap: etree._Elem
 
 
 @pytest.mark.parametrize(("asks", "gets"), [(None, 2), (1, 1), (0, 3), (99, 3)])
-def test_a_job_runs_as_long_as_is_said(client: Client, site: Site, tap: etree._Element, asks: int | None, gets: int) -> None:
+def test_a_job_runs_as_long_as_is_said(
+    client: Client, site: Site, tap: etree._Element, asks: int | None, gets: int
+) -> None:
     default, hard = (int(tap.findtext(f"executionDuration/{name}")) for name in ("default", "hard"))
     assert (default, hard) == (2, 3)
     given = {} if asks is None else {"EXECUTIONDURATION": asks}
-    path = client.post("/tap/async", LANG="ADQL", QUERY=ENDLESS, PHASE="RUN", **given).headers["location"].removeprefix("http://vo.example")
+    path = (
+        client.post("/tap/async", LANG="ADQL", QUERY=ENDLESS, PHASE="RUN", **given)
+        .headers["location"]
+        .removeprefix("http://vo.example")
+    )
     assert client.get(f"{path}/executionduration").text == str(gets)
     run_next(site)
     found = json.loads(client.ask("GET", path, headers={"accept": "application/json"}).body)

@@ -40,7 +40,9 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def site(tmp_path: Path, address: str) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": pa.array(range(20_000), pa.int64())})}, store=emptied(address)) as made:
+    with tiny_site(
+        tmp_path, {"s.t": pa.table({"x": pa.array(range(20_000), pa.int64())})}, store=emptied(address)
+    ) as made:
         yield made
 
 

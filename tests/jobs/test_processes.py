@@ -217,7 +217,9 @@ def test_jobs_survive_the_server(site: Path, how: signal.Signals) -> None:
                 until(lambda below=below: all(gone(pid) for pid in below))  # type: ignore[misc]
         if left(site, path).phase != "COMPLETED":
             break  # else this machine is quicker than we are: with more to do it is still at it
-    assert (left(site, path).phase, left(site, path).attempts) == (("EXECUTING", 1) if how == signal.SIGKILL else ("QUEUED", 0))
+    assert (left(site, path).phase, left(site, path).attempts) == (
+        ("EXECUTING", 1) if how == signal.SIGKILL else ("QUEUED", 0)
+    )
     with serving(site) as server:
         for one in (path, *waiting):
             until(lambda one=one: phase(server, one) == "COMPLETED", 300)  # type: ignore[misc]
@@ -249,7 +251,8 @@ def test_work_runs_jobs_beside_a_server_that_runs_none(site: Path) -> None:
         work = subprocess.Popen([*HVEN, "work", "--site", str(site), "--workers", "2"], stderr=subprocess.PIPE)
         try:
             until(lambda: phase(server, path) == "COMPLETED")
-            until(lambda: set(children(work.pid).values()) == {"hven-schedule"})  # idle workers end; the scheduler stays
+            # idle workers end; the scheduler stays
+            until(lambda: set(children(work.pid).values()) == {"hven-schedule"})
             again = asked(server, QUICK)
             until(lambda: phase(server, again) == "COMPLETED")
         finally:

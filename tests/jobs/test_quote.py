@@ -27,7 +27,9 @@ def at(seconds: float) -> str:
     return stamp(NOON + timedelta(seconds=seconds))
 
 
-def add(store: Store, name: str, phase: str, *, query: str = CONE.format(1, 2), queue: str = "user a", **values: object) -> Job:
+def add(
+    store: Store, name: str, phase: str, *, query: str = CONE.format(1, 2), queue: str = "user a", **values: object
+) -> Job:
     job = Job(
         id=name, type="tap", queue=queue, phase=phase, parameters=(("QUERY", query),), duration=600, destruction="9", **values,  # type: ignore[arg-type]
     )  # fmt: skip

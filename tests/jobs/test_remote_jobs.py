@@ -51,7 +51,12 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     hven("new", "stars", "--from", place / "stars.csv", "--site", site)
     hven("ingest", "stars", "--site", site)
     declared(site, "sleep", SLOW, sleep_py=SLEEP)
-    declared(site, "echo", "title: E\ncommand: [./echo.py, '{A}', '{IMAGE}']\nparams: {A: , IMAGE: {file: true}}\n", echo_py=ECHO)
+    declared(
+        site,
+        "echo",
+        "title: E\ncommand: [./echo.py, '{A}', '{IMAGE}']\nparams: {A: , IMAGE: {file: true}}\n",
+        echo_py=ECHO,
+    )
     with serving(site) as server:
         yield server
 
@@ -111,8 +116,14 @@ def worker(site: Site) -> Iterator[Any]:
 
 
 def test_a_query_is_done_elsewhere_and_its_answer_comes_here(site: Site, there: Server) -> None:
-    declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/tap/async\nsend: {{LANG: ADQL, RESPONSEFORMAT: csv}}\n")
-    job = job_of(site, "far", ("QUERY", "SELECT id, x FROM stars.main WHERE id < 700 ORDER BY id"), ("RESPONSEFORMAT", "votable"))
+    declared(
+        site.settings.directory,
+        "far",
+        f"title: Far\nremote: {there.url}/tap/async\nsend: {{LANG: ADQL, RESPONSEFORMAT: csv}}\n",
+    )
+    job = job_of(
+        site, "far", ("QUERY", "SELECT id, x FROM stars.main WHERE id < 700 ORDER BY id"), ("RESPONSEFORMAT", "votable")
+    )
     assert run_next(site)
     found = now(site, job)
     assert found.phase == "COMPLETED", found.error
@@ -235,10 +246,13 @@ def test_a_worker_that_goes_home_leaves_the_job_there_and_the_next_goes_on_with_
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_leaves_it_too(site: Site, there: Server, worker: Any, sleeping: Any, tmp_path: Path) -> None:
+def test_a_worker_that_dies_leaves_it_too(
+    site: Site, there: Server, worker: Any, sleeping: Any, tmp_path: Path
+) -> None:
     job, _, _ = sleeping(200, BELL=str(tmp_path / "bell"))
     held = now(site, job)
-    assert site.store.jobs.requeue(held, counts=True)  # as the keeper does when the holder is dead; the old worker finds it taken
+    # as the keeper does when the holder is dead; the old worker finds it taken
+    assert site.store.jobs.requeue(held, counts=True)
     worker()
     until(lambda: now(site, job).attempts == 2)
     (tmp_path / "bell").touch()
@@ -309,7 +323,9 @@ def test_one_that_ends_while_its_worker_goes_home_ends_there_too(
 
 
 @pytest.mark.parametrize(("way", "after"), [("abort", "ABORTED"), ("destroy", "404")])
-def test_one_that_was_put_back_since_it_was_read_ends_there_too(site: Site, there: Server, sleeping: Any, way: str, after: str) -> None:
+def test_one_that_was_put_back_since_it_was_read_ends_there_too(
+    site: Site, there: Server, sleeping: Any, way: str, after: str
+) -> None:
     job, path, stop = sleeping(200)
     read = now(site, job)
     stop.set()
@@ -427,7 +443,9 @@ def test_a_service_of_uws_1_0_that_never_waits(site: Site, wrong: str) -> None:
     ],
 )  # fmt: skip
 def test_what_it_does_wrong_is_told(site: Site, wrong: str, answers: list[Any], said: str) -> None:
-    Wrong.script["GET /async/1"] = [(status, headers, text.replace("{url}", wrong)) for status, headers, text in answers]
+    Wrong.script["GET /async/1"] = [
+        (status, headers, text.replace("{url}", wrong)) for status, headers, text in answers
+    ]
     found = ended(site)
     assert found.phase == ("ABORTED" if "aborted" in said else "ERROR")
     assert said in str(found.error)

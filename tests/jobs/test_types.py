@@ -40,7 +40,11 @@ limits: {seconds: 600, cpu: 500, memory: 2 GiB, disk: 1 GiB, running: 2, waiting
 
 def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
     write(tmp_path, "smooth", GOOD, smooth_py="")
-    write(tmp_path, "there", "title: There\nremote: https://tap.example/async/\nsend: {LANG: ADQL}\nlimits: {disk: 2 GiB}\n")
+    write(
+        tmp_path,
+        "there",
+        "title: There\nremote: https://tap.example/async/\nsend: {LANG: ADQL}\nlimits: {disk: 2 GiB}\n",
+    )
     found = declared.offered(settings(tmp_path))
     assert {"tap", "smooth", "there"} <= set(found)
     smooth, there = found["smooth"], found["there"]
@@ -96,27 +100,45 @@ FAULTS = [
         "title: T\ncommand: [no-such-program-anywhere]\n",
         "jobs/bad.yaml:2:11: command: no program no-such-program-anywhere in /usr/local/bin",
     ),
-    ("title: T\ncommand: ['{P}']\nparams: {P: }\n", "jobs/bad.yaml:2:11: command: the program itself cannot be a parameter"),
+    (
+        "title: T\ncommand: ['{P}']\nparams: {P: }\n",
+        "jobs/bad.yaml:2:11: command: the program itself cannot be a parameter",
+    ),
     (
         "title: T\ncommand: [./p.py, '--x={WIDHT}']\nparams: {WIDTH: }\n",
         "jobs/bad.yaml:2:24: command: there is no parameter WIDHT; did you mean 'WIDTH'?",
     ),
-    ("title: T\ncommand: [./p.py, {A: 1}]\n", "jobs/bad.yaml:2:19: command: an argument must be text, not a map; put it in quotes"),
+    (
+        "title: T\ncommand: [./p.py, {A: 1}]\n",
+        "jobs/bad.yaml:2:19: command: an argument must be text, not a map; put it in quotes",
+    ),
     (C + "params: {width: }\n", "jobs/bad.yaml:3:10: params.width: a parameter is called in capitals: 'WIDTH'"),
     (C + "params: {PHASE: }\n", "jobs/bad.yaml:3:10: params.PHASE: PHASE is a word of every job"),
     (C + "params: {A: {type: number}}\n", "jobs/bad.yaml:3:20: params.A.type must be one of"),
     (C + "params: {A: {minimum: 3}}\n", "jobs/bad.yaml:3:14: params.A.minimum is for numbers, and this is a string"),
-    (C + "params: {A: {type: int32, default: x}}\n", "jobs/bad.yaml:3:27: params.A.default: A='x' is not a whole number"),
+    (
+        C + "params: {A: {type: int32, default: x}}\n",
+        "jobs/bad.yaml:3:27: params.A.default: A='x' is not a whole number",
+    ),
     (C + "params: {A: {pattern: '['}}\n", "jobs/bad.yaml:3:14: params.A.pattern is no regular expression"),
     (C + "params: {A: {file: true, default: x}}\n", "jobs/bad.yaml:3:26: params.A: a file has no 'default'"),
     (
         C + "results: {r: {file: /etc/passwd, type: text/plain}}\n",
         "jobs/bad.yaml:3:21: results.r.file must be below the program's directory",
     ),
-    (C + "results: {r: {file: ../x, type: text/plain}}\n", "jobs/bad.yaml:3:21: results.r.file must be below the program's directory"),
-    (C + "results: {stdout: {file: x, type: text/plain}}\n", "jobs/bad.yaml:3:11: results.stdout cannot be the name of a result"),
+    (
+        C + "results: {r: {file: ../x, type: text/plain}}\n",
+        "jobs/bad.yaml:3:21: results.r.file must be below the program's directory",
+    ),
+    (
+        C + "results: {stdout: {file: x, type: text/plain}}\n",
+        "jobs/bad.yaml:3:11: results.stdout cannot be the name of a result",
+    ),
     (C + "results: {r: {file: x}}\n", "jobs/bad.yaml:3:14: results.r lacks the key 'type'"),
-    (C + "limits: {memory: much}\n", "jobs/bad.yaml:3:18: limits.memory must be a number of bytes, not 'much'; 2 GiB, 500M"),
+    (
+        C + "limits: {memory: much}\n",
+        "jobs/bad.yaml:3:18: limits.memory must be a number of bytes, not 'much'; 2 GiB, 500M",
+    ),
     (C + "limits: {running: 0}\n", "jobs/bad.yaml:3:19: limits.running must be a whole number from 1"),
     (C + "send: {A: 1}\n", "jobs/bad.yaml:3:1: 'send' does not go with 'command'"),
     ("title: T\nremote: ftp://x/y\n", "jobs/bad.yaml:2:9: remote must be an address"),
@@ -153,7 +175,9 @@ def test_a_program_that_may_not_be_run_is_a_fault_until_it_may(tmp_path: Path) -
     write(tmp_path, "late", C, p_py="")
     program = tmp_path / "jobs" / "p.py"
     program.chmod(0o644)
-    assert "is no program that may be run; looked at jobs/./p.py; chmod +x" in str(declared.check(settings(tmp_path))[0])
+    assert "is no program that may be run; looked at jobs/./p.py; chmod +x" in str(
+        declared.check(settings(tmp_path))[0]
+    )
     program.chmod(0o755)
     assert declared.check(settings(tmp_path)) == []
 

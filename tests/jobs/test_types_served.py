@@ -51,7 +51,9 @@ def test_curl(server: Server, tmp_path: Path) -> None:
         "-F",
         "PHASE=RUN",
     ]
-    job = subprocess.run([*line, f"{server.url}/jobs/sum"], capture_output=True, text=True, check=True, timeout=120).stdout
+    job = subprocess.run(
+        [*line, f"{server.url}/jobs/sum"], capture_output=True, text=True, check=True, timeout=120
+    ).stdout
     assert job.startswith(f"{server.url}/jobs/sum/")
     deadline = time.monotonic() + 120
     while (phase := _curl(curl, f"{job}/phase")) not in {"COMPLETED", "ERROR"}:
@@ -75,7 +77,11 @@ def test_pyvo(server: Server) -> None:
     from pyvo.dal.tap import AsyncTAPJob
 
     answer = requests.post(
-        f"{server.url}/jobs/sum", data={"FACTOR": "3"}, files={"NUMBERS": ("n.txt", b"1 2 3")}, allow_redirects=False, timeout=60
+        f"{server.url}/jobs/sum",
+        data={"FACTOR": "3"},
+        files={"NUMBERS": ("n.txt", b"1 2 3")},
+        allow_redirects=False,
+        timeout=60,
     )
     assert answer.status_code == 303
     job = AsyncTAPJob(answer.headers["location"])

@@ -8,7 +8,14 @@ from world import Column, Table, World, schema_tables
 
 from hven.lint.facts import Fact, facts
 
-TYPES = {"text": "char", "timestamp": "char", "region": "char", "double": "float", "double!": "double", "integer": "int"}
+TYPES = {
+    "text": "char",
+    "timestamp": "char",
+    "region": "char",
+    "double": "float",
+    "double!": "double",
+    "integer": "int",
+}
 BODY = {"c1": ("deg", "pos.bodyrc.lon"), "c2": ("deg", "pos.bodyrc.lat"), "c3": ("km", "pos.bodyrc.alt")}
 EXTRA = [
     "access_url", "access_format", "access_estsize", "access_md5", "thumbnail_url", "file_name", "messenger", "coverage", "time_scale",

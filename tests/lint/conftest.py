@@ -32,10 +32,15 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
             parts = urlsplit(url)
             given = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **dict(form)}
             if not parts.path.startswith("/tap/"):
-                return remote.Answer(status=404, headers={"content-type": "text/html"}, body=b"<html>not here</html>", url=url)
+                return remote.Answer(
+                    status=404, headers={"content-type": "text/html"}, body=b"<html>not here</html>", url=url
+                )
             status, headers, body = world.answer(method, parts.path.removeprefix("/tap/"), given)
             return remote.Answer(
-                status=status, headers={name.lower(): value for name, value in headers.items()}, body=body.encode(), url=url
+                status=status,
+                headers={name.lower(): value for name, value in headers.items()},
+                body=body.encode(),
+                url=url,
             )
 
         monkeypatch.setattr(remote, "exchange", exchange)

@@ -51,7 +51,14 @@ def test_votables_of_astropy_are_read_in_all_serialisations(serialization: str) 
 
 @pytest.mark.parametrize(
     ("datatype", "said"),
-    [("short", "40000"), ("int", "1.5"), ("int", "many"), ("double", "1,5"), ("boolean", "yes"), ("unsignedByte", "-1")],
+    [
+        ("short", "40000"),
+        ("int", "1.5"),
+        ("int", "many"),
+        ("double", "1,5"),
+        ("boolean", "yes"),
+        ("unsignedByte", "-1"),
+    ],
 )
 def test_a_cell_of_another_type_is_odd(datatype: str, said: str) -> None:
     text = f'<VOTABLE version="1.4"><RESOURCE type="results"><TABLE><FIELD name="a" datatype="{datatype}"/><DATA><TABLEDATA><TR><TD>{said}</TD></TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>'
@@ -104,7 +111,9 @@ def test_the_turn_of_a_polygon(place: tuple[float, float], radius: float, corner
     """Corners at growing position angles (north through east) turn right-handed seen from inside, left-handed from outside."""
     centre = SkyCoord(*place, unit="deg")
     angles = np.arange(corners) * 360 / corners
-    ring = centre.directional_offset_by((angles if clockwise else angles[::-1]) * np.pi / 180 * 1.0 * _radian(), radius * _degree())
+    ring = centre.directional_offset_by(
+        (angles if clockwise else angles[::-1]) * np.pi / 180 * 1.0 * _radian(), radius * _degree()
+    )
     numbers = " ".join(f"{lon:.10f} {lat:.10f}" for lon, lat in zip(ring.ra.deg, ring.dec.deg, strict=True))
     (shape,) = regions.shapes(f"POLYGON ICRS {numbers}")
     assert regions.turns_wrong(shape, outside=True) is clockwise
@@ -167,7 +176,9 @@ def test_what_is_no_region_is_refused(said: object) -> None:
 def test_facts_are_those_of_taplints_own_stage() -> None:
     known = facts("epncore")
     theirs = json.loads(shared("corpora/epntap/epncore-checks.json").read_text())
-    assert {one["name"] for one in theirs["mandatory_columns"]} == {fact.name for fact in known.values() if fact.mandatory}
+    assert {one["name"] for one in theirs["mandatory_columns"]} == {
+        fact.name for fact in known.values() if fact.mandatory
+    }
     assert {one["name"] for one in theirs["mandatory_columns"] if one.get("not_null")} == {
         fact.name for fact in known.values() if fact.filled
     }
@@ -183,7 +194,9 @@ def test_facts_are_those_of_taplints_own_stage() -> None:
         assert fact.type.rstrip("!") == one["type"], one["name"]
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("epncore", "standards/epn_core.csv"), ("obscore", "standards/obscore.csv")])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("epncore", "standards/epn_core.csv"), ("obscore", "standards/obscore.csv")]
+)
 def test_facts_have_every_column_of_the_standard(ours: str, theirs: str) -> None:
     rows = list(csv.DictReader(shared(theirs).read_text(encoding="utf-8").splitlines()))
     known = facts(ours)

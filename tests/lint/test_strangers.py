@@ -150,7 +150,9 @@ def test_an_old_service_is_asked_as_tap_1_0_wants_it(world: World, judged) -> No
         world.table("TAP_SCHEMA.columns").drop(name)
     world.table("TAP_SCHEMA.schemas").drop("schema_index")
     world.table("TAP_SCHEMA.tables").drop("table_index")
-    world.schema_edits += [f"UPDATE TAP_SCHEMA.columns SET datatype = 'adql:{new}' WHERE datatype = '{word}'" for word, new in old.items()]
+    world.schema_edits += [
+        f"UPDATE TAP_SCHEMA.columns SET datatype = 'adql:{new}' WHERE datatype = '{word}'" for word, new in old.items()
+    ]
     report = judged(world, "vosi", "cap", "schema", "tables", "query", "error", "obscore")
     asked = [{name.upper(): value for name, value in given.items()} for _, path, given in world.asked if path == "sync"]
     assert {given.get("REQUEST") for given in asked} == {"doQuery"}

@@ -53,7 +53,13 @@ def test_scripts_read_json(world: World) -> None:
     with served(world) as url:
         told = json.loads(hven("lint", url, "--json", "--sample", "3", "--only", "epn", code=1).stdout)
     assert told["format"] == 1
-    assert (told["url"], told["judged"], told["tap"], told["adql"], told["groups"]) == (url, True, "1.1", ["2.0"], ["epn"])
+    assert (told["url"], told["judged"], told["tap"], told["adql"], told["groups"]) == (
+        url,
+        True,
+        "1.1",
+        ["2.0"],
+        ["epn"],
+    )
     assert told["counts"] == {"error": 1, "warning": 0, "info": 0}
     assert told["looked"] == [{"table": "demo.epn_core", "rows": 3, "total": 5, "aggregates": True}]
     assert told["findings"] == [
@@ -69,7 +75,9 @@ def test_scripts_read_json(world: World) -> None:
 def test_hvens_own_server_has_no_finding(tmp_path: Path) -> None:
     rows = pa.table({"name": ["Vega", "Deneb"], "ra": [279.23, 310.36], "dec": [38.78, 45.28]})
     table = table_of("stars.main", rows)
-    columns = tuple(replace(one, description=f"the {one.name}", unit="deg" if one.name != "name" else None) for one in table.columns)
+    columns = tuple(
+        replace(one, description=f"the {one.name}", unit="deg" if one.name != "name" else None) for one in table.columns
+    )
     with tiny_site(tmp_path, {"stars.main": (replace(table, description="two stars", columns=columns), rows)}):
         pass
     (tmp_path / "hven.toml").write_text('title = "Two stars"\n')

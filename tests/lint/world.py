@@ -64,7 +64,9 @@ def schema_tables() -> list[Table]:
     }
     return [
         Table(
-            f"TAP_SCHEMA.{name}", [Column(word.rstrip("#"), "int" if word.endswith("#") else "char", std=1) for word in words.split()], []
+            f"TAP_SCHEMA.{name}",
+            [Column(word.rstrip("#"), "int" if word.endswith("#") else "char", std=1) for word in words.split()],
+            [],
         )
         for name, words in layout.items()
     ]
@@ -96,7 +98,9 @@ class World:
         self.database: sqlite3.Connection | None = None
 
     def copy(self) -> World:
-        return World(copy.deepcopy(self.tables), set(self.does), list(self.replaced), list(self.schema_edits), self.base)
+        return World(
+            copy.deepcopy(self.tables), set(self.does), list(self.replaced), list(self.schema_edits), self.base
+        )
 
     def table(self, name: str) -> Table:
         return next(one for one in self.tables if one.name.lower() == name.lower())
@@ -125,7 +129,9 @@ class World:
             base.execute(f"CREATE TABLE {table.name} ({columns})")
             names = [one.name.strip('"') for one in table.columns]
             marks = ", ".join("?" * len(names))
-            base.executemany(f"INSERT INTO {table.name} VALUES ({marks})", [[row.get(name) for name in names] for row in table.rows])
+            base.executemany(
+                f"INSERT INTO {table.name} VALUES ({marks})", [[row.get(name) for name in names] for row in table.rows]
+            )
         for edit in self.schema_edits:
             base.execute(edit)
         return base
@@ -150,7 +156,8 @@ class World:
             {"key_id": k, "from_table": f"TAP_SCHEMA.{a}", "target_table": f"TAP_SCHEMA.{b}"} for k, a, b, _ in KEYS
         ]
         self.table("TAP_SCHEMA.key_columns").rows = [
-            {"key_id": k, "from_column": c, "target_column": "table_name" if c.endswith("table") else c} for k, _, _, c in KEYS
+            {"key_id": k, "from_column": c, "target_column": "table_name" if c.endswith("table") else c}
+            for k, _, _, c in KEYS
         ]
 
     def run(self, adql: str, maxrec: int | None) -> tuple[list[Column], list[tuple[Any, ...]], bool]:
@@ -177,7 +184,9 @@ class World:
         text = re.sub(r"TOP\s+\d+", "", adql, count=1, flags=re.IGNORECASE) if top else adql
         limit = None if "no-top" in self.does or not top else int(top)
         try:
-            rows = self.database.execute(f"SELECT * FROM ({text})" + (f" LIMIT {limit}" if limit is not None else "")).fetchall()
+            rows = self.database.execute(
+                f"SELECT * FROM ({text})" + (f" LIMIT {limit}" if limit is not None else "")
+            ).fetchall()
         except sqlite3.Error as error:
             raise Bad(str(error)) from error
         columns: list[Column] = []
@@ -189,7 +198,11 @@ class World:
             expression, _, alias = re.sub(r"\s+AS\s+", "\0", word, flags=re.IGNORECASE).partition("\0")
             bare = expression.strip().rpartition(".")[2]
             known = next((one for one in table.columns if one.name.lower().strip('"') == bare.lower().strip('"')), None)
-            kind = copy.copy(known) if known is not None else Column("x", "long" if "COUNT" in expression.upper() else "double")
+            kind = (
+                copy.copy(known)
+                if known is not None
+                else Column("x", "long" if "COUNT" in expression.upper() else "double")
+            )
             kind.name = (alias or bare).strip().strip('"')
             columns.append(kind)
         cut = maxrec is not None and len(rows) > maxrec and "no-maxrec" not in self.does
@@ -218,9 +231,14 @@ class World:
             }
             fields += "<FIELD" + "".join(f" {key}={quoteattr(value)}" for key, value in about.items() if value) + "/>\n"
         cells = "".join(
-            "<TR>" + "".join(f"<TD>{'' if cell is None else escape(str(cell))}</TD>" for cell in row) + "</TR>\n" for row in rows
+            "<TR>" + "".join(f"<TD>{'' if cell is None else escape(str(cell))}</TD>" for cell in row) + "</TR>\n"
+            for row in rows
         )
-        tail = '<INFO name="QUERY_STATUS" value="OVERFLOW"/>' if (cut or maxrec == 0) and "no-overflow" not in self.does else ""
+        tail = (
+            '<INFO name="QUERY_STATUS" value="OVERFLOW"/>'
+            if (cut or maxrec == 0) and "no-overflow" not in self.does
+            else ""
+        )
         text = (
             '<?xml version="1.0"?>\n<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results">'
             f'<INFO name="QUERY_STATUS" value="OK"/><TABLE>{fields}<DATA><TABLEDATA>\n{cells}</TABLEDATA></DATA></TABLE>{tail}</RESOURCE></VOTABLE>'
@@ -244,7 +262,11 @@ class World:
         if given.get("LANG", "") not in {"ADQL", "ADQL-2.0"} and not ("any-language" in self.does and "LANG" in given):
             return self.error("the query language is not known")
         if "QUERY" not in given and "no-query" in self.does:
-            return 200, {"Content-Type": "application/x-votable+xml"}, self.votable([Column("nothing")], [], False, None)
+            return (
+                200,
+                {"Content-Type": "application/x-votable+xml"},
+                self.votable([Column("nothing")], [], False, None),
+            )
         if "QUERY" not in given:
             return self.error("there is no QUERY")
         if "DUMMY" in given and "strict" in self.does:
@@ -260,14 +282,22 @@ class World:
                     one.name = f"col{number}"
         except Bad as error:
             if "forgiving" in self.does:
-                return 200, {"Content-Type": "application/x-votable+xml"}, self.votable([Column("nothing")], [], False, None)
+                return (
+                    200,
+                    {"Content-Type": "application/x-votable+xml"},
+                    self.votable([Column("nothing")], [], False, None),
+                )
             return self.error(str(error))
         if FORMATS.get(wanted) == "csv" and "no-csv" not in self.does:
             lines = [
                 ",".join(one.name.strip('"') for one in columns),
                 *(",".join("" if cell is None else str(cell) for cell in row) for row in rows),
             ]
-            return 200, {"Content-Type": "text/csv"}, "\n".join(lines) + ("\n1,2,3\n" if "ragged" in self.does else "\n")
+            return (
+                200,
+                {"Content-Type": "text/csv"},
+                "\n".join(lines) + ("\n1,2,3\n" if "ragged" in self.does else "\n"),
+            )
         media = "text/html" if "html-media" in self.does else "application/x-votable+xml"
         return 200, {"Content-Type": media}, self.votable(columns, rows, cut, maxrec)
 
@@ -305,14 +335,25 @@ class World:
             for table in self.tables:
                 if table.name.partition(".")[0] != schema:
                     continue
-                body += f"<table><name>{table.name}</name>" + _tag("description", table.description) + _tag("utype", table.utype)
+                body += (
+                    f"<table><name>{table.name}</name>"
+                    + _tag("description", table.description)
+                    + _tag("utype", table.utype)
+                )
                 for one in table.columns:
                     body += f"<column><name>{escape(one.name)}</name>" + "".join(
                         _tag(name, value)
-                        for name, value in (("description", one.description), ("unit", one.unit), ("ucd", one.ucd), ("utype", one.utype))
+                        for name, value in (
+                            ("description", one.description),
+                            ("unit", one.unit),
+                            ("ucd", one.ucd),
+                            ("utype", one.utype),
+                        )
                     )
                     attributes = "".join(
-                        f' {key}="{value}"' for key, value in (("arraysize", one.arraysize), ("extendedType", one.xtype)) if value
+                        f' {key}="{value}"'
+                        for key, value in (("arraysize", one.arraysize), ("extendedType", one.xtype))
+                        if value
                     )
                     body += (
                         f'<dataType xsi:type="vs:VOTableType"{attributes}>{one.datatype}</dataType>'
@@ -356,7 +397,11 @@ class World:
                 "<pre property=\"query\">SELECT TOP 5 granule_uid FROM demo.epn_core WHERE target_name = 'Mars'</pre>"
                 '<p>of <span property="table">demo.epn_core</span></p></div></body></html>'
             )
-            return 200, {"Content-Type": "text/plain" if "plain-examples" in self.does else "application/xhtml+xml"}, self.edit(path, said)
+            return (
+                200,
+                {"Content-Type": "text/plain" if "plain-examples" in self.does else "application/xhtml+xml"},
+                self.edit(path, said),
+            )
         if path == "sync":
             if method == "GET" and "get" in self.does:
                 return 405, {"Content-Type": "text/plain"}, "only POST"
@@ -370,7 +415,11 @@ class World:
             if method == "POST":
                 ident = f"j{len(self.jobs) + 1}"
                 phase = "EXECUTING" if "eager" in self.does else "PENDING"
-                self.jobs[ident] = {"phase": phase, "given": {name.upper(): value for name, value in given.items()}, "result": None}
+                self.jobs[ident] = {
+                    "phase": phase,
+                    "given": {name.upper(): value for name, value in given.items()},
+                    "result": None,
+                }
                 status = 200 if "no-redirect" in self.does else 303
                 return status, {"Location": f"{self.base}/async/{ident}", "Content-Type": "text/plain"}, ""
             if "list" in self.does:
@@ -381,7 +430,9 @@ class World:
             return (200 if "any-job" in self.does else 404), {"Content-Type": "text/plain"}, "there is no such job"
         job = self.jobs[ident]
         home = {"Location": f"{self.base}/async/{ident}", "Content-Type": "text/plain"}
-        if method == "DELETE" or (method == "POST" and given.get("ACTION") == "DELETE" and "no-action" not in self.does):
+        if method == "DELETE" or (
+            method == "POST" and given.get("ACTION") == "DELETE" and "no-action" not in self.does
+        ):
             if "immortal" not in self.does:
                 del self.jobs[ident]
             return 303, {"Location": f"{self.base}/async", "Content-Type": "text/plain"}, ""
@@ -404,20 +455,34 @@ class World:
             return 303, home, ""
         if not rest:
             return 200, XML, self.edit("job", self._job(ident, job))
-        atoms = {"phase": job["phase"], "executionduration": "600", "destruction": "2027-01-01T00:00:00Z", "quote": "", "owner": ""}
+        atoms = {
+            "phase": job["phase"],
+            "executionduration": "600",
+            "destruction": "2027-01-01T00:00:00Z",
+            "quote": "",
+            "owner": "",
+        }
         if rest[0] in atoms:
-            return 200, {"Content-Type": "text/xml" if "xml-atoms" in self.does else "text/plain"}, self.edit(rest[0], atoms[rest[0]])
+            return (
+                200,
+                {"Content-Type": "text/xml" if "xml-atoms" in self.does else "text/plain"},
+                self.edit(rest[0], atoms[rest[0]]),
+            )
         if rest in (["results", "result"], ["error"]) and job["result"] is not None and "no-result" not in self.does:
             result: tuple[int, dict[str, str], str] = job["result"]
             return result
         return 404, {"Content-Type": "text/plain"}, "there is no such thing"
 
     def _job(self, ident: str, job: dict[str, Any]) -> str:
-        given = "".join(f'<uws:parameter id="{name}">{escape(value)}</uws:parameter>' for name, value in job["given"].items())
+        given = "".join(
+            f'<uws:parameter id="{name}">{escape(value)}</uws:parameter>' for name, value in job["given"].items()
+        )
         ended = job["phase"] in {"COMPLETED", "ERROR", "ABORTED"}
         moment = f"<uws:startTime>{NOW}</uws:startTime><uws:endTime>{NOW}</uws:endTime>"
         nil = '<uws:startTime xsi:nil="true"/><uws:endTime xsi:nil="true"/>'
-        results = '<uws:results><uws:result id="result"/></uws:results>' if job["phase"] == "COMPLETED" else "<uws:results/>"
+        results = (
+            '<uws:results><uws:result id="result"/></uws:results>' if job["phase"] == "COMPLETED" else "<uws:results/>"
+        )
         return (
             '<uws:job xmlns:uws="http://www.ivoa.net/xml/UWS/v1.0" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" version="1.1">'
             f'<uws:jobId>{ident}</uws:jobId><uws:ownerId xsi:nil="true"/><uws:phase>{job["phase"]}</uws:phase><uws:quote xsi:nil="true"/>'

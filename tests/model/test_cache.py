@@ -54,7 +54,15 @@ def test_long_texts_are_not_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "call", [literal.word, units.check_ucd, units.parse, read, lambda text: units.factor(text, "m"), lambda text: units.multiply(text, "m")]
+    "call",
+    [
+        literal.word,
+        units.check_ucd,
+        units.parse,
+        read,
+        lambda text: units.factor(text, "m"),
+        lambda text: units.multiply(text, "m"),
+    ],
 )
 def test_what_readers_write_is_not_kept_when_it_is_long(call: Callable[[str], object]) -> None:
     text = "".join(["circle 1 1 1"] * 100)

@@ -15,7 +15,9 @@ from hven.model.literal import LONG, hashes
 TEXTS = st.one_of(
     st.none(),
     st.text(max_size=20),
-    st.sampled_from(["a" * 8, "a" * 9, "a" * 16, "é" * 4, "\0", "\0\0", "a" * LONG, "a" * (LONG + 1), "b" + "a" * LONG]),
+    st.sampled_from(
+        ["a" * 8, "a" * 9, "a" * 16, "é" * 4, "\0", "\0\0", "a" * LONG, "a" * (LONG + 1), "b" + "a" * LONG]
+    ),
 )
 
 

@@ -23,7 +23,8 @@ STARS = Table(
 
 
 @pytest.mark.parametrize(
-    ("rank", "verbosity", "principal"), [(1, 1, True), (10, 1, True), (11, 2, False), (20, 2, False), (21, 3, False), (30, 3, False)]
+    ("rank", "verbosity", "principal"),
+    [(1, 1, True), (10, 1, True), (11, 2, False), (20, 2, False), (21, 3, False), (30, 3, False)],
 )
 def test_rank_gives_verb_and_principal(rank, verbosity, principal):
     column = Column(name="x", rank=rank)

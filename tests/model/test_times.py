@@ -41,7 +41,12 @@ def test_where_a_column_of_days_begins(one: Column, statistics: dict[str, object
 
 
 def test_what_is_not_said_is_told() -> None:
-    table = Table(schema="s", name="t", columns=(column("a"), column("b", frame="MJD-origin"), column("c"), column("d")), frames=FRAMES)
+    table = Table(
+        schema="s",
+        name="t",
+        columns=(column("a"), column("b", frame="MJD-origin"), column("c"), column("d")),
+        frames=FRAMES,
+    )
     ranges = {"a": (53000.0, 53001.0), "b": (1.0, 2.0), "c": (2453000.0, 2453001.5), "d": (1.0, 2.0)}
     told = taken(dated(table), {name: {"minimum": low, "maximum": high} for name, (low, high) in ranges.items()})
     assert [text.split(",")[0] for text in told] == [
@@ -55,12 +60,17 @@ def test_what_is_not_said_is_told() -> None:
 
 def test_begin_and_end_by_ucd_alone() -> None:
     stamps = [
-        Column(name=name, type=TIMESTAMP, ucd=ucd) for name, ucd in (("modified", "time.processing;meta.file"), ("when", "time.epoch"))
+        Column(name=name, type=TIMESTAMP, ucd=ucd)
+        for name, ucd in (("modified", "time.processing;meta.file"), ("when", "time.epoch"))
     ]
     last, first = column("b", ucd="time.end", frame="MJD-origin"), column("a", frame="MJD-origin")
 
     def found(*columns: Column) -> list[str]:
-        return [one.name for one in begins_and_ends(dated(Table(schema="s", name="t", columns=columns, frames=FRAMES))) if one is not None]
+        return [
+            one.name
+            for one in begins_and_ends(dated(Table(schema="s", name="t", columns=columns, frames=FRAMES)))
+            if one is not None
+        ]
 
     assert found(*stamps, last, first) == ["a", "b"]
     assert found(*stamps) == ["when", "when"]

@@ -27,20 +27,37 @@ def fires(cron: str, zone: str, start: datetime, count: int) -> list[str]:
     ("cron", "start", "expected"),
     [
         # the night of 2026-03-29 has no 02:30: it is made up as soon as the clock goes on
-        ("30 2 * * *", datetime(2026, 3, 28, 12, tzinfo=PARIS), ["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"]),
+        (
+            "30 2 * * *",
+            datetime(2026, 3, 28, 12, tzinfo=PARIS),
+            ["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"],
+        ),
         # that of 2026-10-25 has two: one run
-        ("30 2 * * *", datetime(2026, 10, 24, 12, tzinfo=PARIS), ["2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"]),
+        (
+            "30 2 * * *",
+            datetime(2026, 10, 24, 12, tzinfo=PARIS),
+            ["2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"],
+        ),
         # what comes each hour comes each hour
         (
             "0 * * * *",
             datetime(2026, 10, 25, 0, 30, tzinfo=PARIS),
-            ["2026-10-25T01:00:00+02:00", "2026-10-25T02:00:00+02:00", "2026-10-25T02:00:00+01:00", "2026-10-25T03:00:00+01:00"],
+            [
+                "2026-10-25T01:00:00+02:00",
+                "2026-10-25T02:00:00+02:00",
+                "2026-10-25T02:00:00+01:00",
+                "2026-10-25T03:00:00+01:00",
+            ],
         ),
         ("15 3 * * 0", datetime(2026, 11, 20, tzinfo=PARIS), ["2026-11-22T03:15:00+01:00"]),  # a Sunday
         ("15 3 * * 7", datetime(2026, 11, 20, tzinfo=PARIS), ["2026-11-22T03:15:00+01:00"]),  # also a Sunday
         ("15 3 * * sun", datetime(2026, 11, 20, tzinfo=PARIS), ["2026-11-22T03:15:00+01:00"]),
         # both days: either will do
-        ("0 0 13 * 5", datetime(2026, 11, 20, 1, tzinfo=PARIS), ["2026-11-27T00:00:00+01:00", "2026-12-04T00:00:00+01:00"]),
+        (
+            "0 0 13 * 5",
+            datetime(2026, 11, 20, 1, tzinfo=PARIS),
+            ["2026-11-27T00:00:00+01:00", "2026-12-04T00:00:00+01:00"],
+        ),
         ("@weekly", datetime(2026, 11, 20, tzinfo=PARIS), ["2026-11-22T00:00:00+01:00"]),
         ("0 0 29 2 *", datetime(2026, 11, 20, tzinfo=PARIS), ["2028-02-29T00:00:00+01:00"]),
     ],
@@ -146,4 +163,10 @@ def test_the_rest() -> None:
     assert Timing(every=90.0).after(now) == now + timedelta(seconds=90)
     assert str(Timing(every=5400.0)) == "every 1 h 30 min"
     assert str(Timing(cron="15 3 * * *", zone="Europe/Paris")) == "cron 15 3 * * * (Europe/Paris)"
-    assert [span(seconds) for seconds in (0.5, 60, 3600, 90061, 14 * 86400)] == ["0.5 s", "60 s", "1 h", "1 d 1 h", "14 d"]
+    assert [span(seconds) for seconds in (0.5, 60, 3600, 90061, 14 * 86400)] == [
+        "0.5 s",
+        "60 s",
+        "1 h",
+        "1 d 1 h",
+        "14 d",
+    ]

@@ -63,7 +63,20 @@ def test_words_of_descriptors(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "flaot", "float[", "float[x]", "float[3x]", "float[**]", "float[3**]", "float[-1]", "double[*x*x]", "12", "float 64"]
+    "text",
+    [
+        "",
+        "flaot",
+        "float[",
+        "float[x]",
+        "float[3x]",
+        "float[**]",
+        "float[3**]",
+        "float[-1]",
+        "double[*x*x]",
+        "12",
+        "float 64",
+    ],
 )
 def test_unknown_words_are_refused(text):
     with pytest.raises(ValueError, match="no type"):
@@ -90,7 +103,14 @@ def test_adql_names_sizes_and_shapes(kind, adql, size, shape):
 
 @given(TYPES)
 def test_a_type_is_one_kind_of_thing(kind):
-    kinds = [kind.is_numeric, kind.is_boolean, kind.is_timestamp, kind.is_array, kind.is_string and not kind.is_geometry, kind.is_geometry]
+    kinds = [
+        kind.is_numeric,
+        kind.is_boolean,
+        kind.is_timestamp,
+        kind.is_array,
+        kind.is_string and not kind.is_geometry,
+        kind.is_geometry,
+    ]
     if (kind.special is not None and kind.special.adql == "INTERVAL") or (
         kind.scalar.rank == 0 and kind.arraysize is None and "omplex" in kind.datatype
     ):

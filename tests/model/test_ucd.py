@@ -104,13 +104,31 @@ def test_descriptions_are_asked_last():
 
 
 def test_one_main_of_a_kind_and_one_main_identifier():
-    columns = [("HIP", None, None), ("name", None, None), ("RAJ2000", "deg", None), ("ra", "deg", None), ("dec", "deg", None)]
-    assert units.suggest_ucds(columns) == ["meta.id;meta.main", "meta.id", "pos.eq.ra;meta.main", "pos.eq.ra", "pos.eq.dec;meta.main"]
+    columns = [
+        ("HIP", None, None),
+        ("name", None, None),
+        ("RAJ2000", "deg", None),
+        ("ra", "deg", None),
+        ("dec", "deg", None),
+    ]
+    assert units.suggest_ucds(columns) == [
+        "meta.id;meta.main",
+        "meta.id",
+        "pos.eq.ra;meta.main",
+        "pos.eq.ra",
+        "pos.eq.dec;meta.main",
+    ]
 
 
 def test_declinations_beside_a_right_ascension():
-    assert units.suggest_ucds([("RA", None, None), ("DE", None, None)]) == ["pos.eq.ra;meta.main", "pos.eq.dec;meta.main"]
-    assert units.suggest_ucds([("alpha", "deg", None), ("delta", "deg", None)]) == ["pos.eq.ra;meta.main", "pos.eq.dec;meta.main"]
+    assert units.suggest_ucds([("RA", None, None), ("DE", None, None)]) == [
+        "pos.eq.ra;meta.main",
+        "pos.eq.dec;meta.main",
+    ]
+    assert units.suggest_ucds([("alpha", "deg", None), ("delta", "deg", None)]) == [
+        "pos.eq.ra;meta.main",
+        "pos.eq.dec;meta.main",
+    ]
     assert units.suggest_ucds([("RA", None, None), ("DE", "mag", None)])[1] == "phot.mag"
     assert units.suggest_ucds([("DE", None, None), ("delta", None, None)]) == [None, None]
 

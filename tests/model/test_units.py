@@ -94,7 +94,9 @@ def test_any_text_is_a_unit_or_a_value_error(text):
 
 SYMBOL = st.sampled_from(sorted(SYMBOLS - {"%"}))
 PREFIX = st.sampled_from(["", *PREFIXES])
-PART = st.tuples(PREFIX, SYMBOL, st.integers(-3, 3).filter(bool)).map(lambda t: ((t[0] if t[1] in PREFIXED else "") + t[1], t[2]))
+PART = st.tuples(PREFIX, SYMBOL, st.integers(-3, 3).filter(bool)).map(
+    lambda t: ((t[0] if t[1] in PREFIXED else "") + t[1], t[2])
+)
 
 
 @given(st.lists(PART, min_size=1, max_size=4))
@@ -170,7 +172,9 @@ def test_factors_are_astropys(symbol, prefix, power, other):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            theirs = (u.Unit(f"{prefix}{symbol}", format="vounit") ** power).to(u.Unit(f"{other}{symbol}", format="vounit") ** power)
+            theirs = (u.Unit(f"{prefix}{symbol}", format="vounit") ** power).to(
+                u.Unit(f"{other}{symbol}", format="vounit") ** power
+            )
         except ValueError:
             assume(False)
     assert units.factor(a, b) == pytest.approx(theirs, rel=1e-12)
@@ -238,5 +242,8 @@ def test_astropy_gets_the_same_unit(text):
 
 def test_checking_needs_no_astropy():
     code = "import sys; from hven.model import units; units.check('erg cm-2 s-1'); units.multiply('km/s', 's'); units.factor('deg', 'deg'); units.factor('km/s', 'km.s**-1'); print('astropy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )
     assert set(KIBI) == {"Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"}

@@ -187,7 +187,8 @@ def main() -> None:
     from hven.model import plugins
     from hven.site import Site  # noqa: F401  (imported once, for all)
 
-    scheduler.PLAN, scheduler.LOOK, scheduler.AGAIN, scheduler.LATE = 0.2, 0.05, 0.3, 0.5  # a test has less time than an observatory
+    # a test has less time than an observatory
+    scheduler.PLAN, scheduler.LOOK, scheduler.AGAIN, scheduler.LATE = 0.2, 0.05, 0.3, 0.5
     scheduler.GRACE = 45.0  # whatever ends before was told to, and was not killed for being late
     plugins.load("engines", "duckdb")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -97,13 +97,17 @@ def mail_server(*, refuses: bool = False) -> Iterator[Heard]:
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     made = init(tmp_path / "site", name="Uraniborg")
-    (made / "secrets.toml").write_text(f"SOURCE = 'postgresql://reader:{SECRET}@db.example/stars'\nPLAIN = '{SECRET}'\n")
+    (made / "secrets.toml").write_text(
+        f"SOURCE = 'postgresql://reader:{SECRET}@db.example/stars'\nPLAIN = '{SECRET}'\n"
+    )
     return made
 
 
 def told(directory: Path, lines: str, *, private: bool = True) -> Settings:
     path = directory / "hven.toml"
-    path.write_text(f'name = "Uraniborg"\nallow_private = {str(private).lower()}\nvariant = "blue"\n[alerts]\n{lines}\n')
+    path.write_text(
+        f'name = "Uraniborg"\nallow_private = {str(private).lower()}\nvariant = "blue"\n[alerts]\n{lines}\n'
+    )
     return load(directory, {})
 
 
@@ -128,7 +132,8 @@ def test_three_ways(directory: Path) -> None:
             f'smtp_host = "127.0.0.1"\nsmtp_port = {post.port}\nsmtp_tls = "none"\ncommand = ["./tell", "--now"]',
         )
         store, made = raised(
-            settings, f"the sync of stars failed: postgresql://reader:{SECRET}@db.example/stars?key=abcdef is away\r\nBcc: x@y"
+            settings,
+            f"the sync of stars failed: postgresql://reader:{SECRET}@db.example/stars?key=abcdef is away\r\nBcc: x@y",
         )
         assert sending.deliver(settings, store) == 1
         assert sending.deliver(settings, store) == 0
@@ -139,7 +144,13 @@ def test_three_ways(directory: Path) -> None:
     assert all(facts["attempts"] == 1 and facts["sent"] for facts in after.ways.values())
     body = json.loads(web.messages[0])
     assert web.headers[0]["content-type"].startswith("application/json")
-    assert (body["collection"], body["kind"], body["id"], body["variant"], body["failures"]) == ("stars", "failed", made.id, "blue", 1)
+    assert (body["collection"], body["kind"], body["id"], body["variant"], body["failures"]) == (
+        "stars",
+        "failed",
+        made.id,
+        "blue",
+        1,
+    )
     assert body["text"].startswith("[Uraniborg] the sync of stars failed")
     mail = email.message_from_bytes(post.messages[0], policy=email.policy.default)
     assert mail["To"] == "a@example.org, b@example.org"
@@ -148,14 +159,18 @@ def test_three_ways(directory: Path) -> None:
     assert mail["Subject"].startswith("[Uraniborg] the sync of stars failed")
     said = (directory / "told").read_text()
     assert said.startswith("--now {")
-    assert json.loads(said.removeprefix("--now ").rpartition("[")[0]) == {key: value for key, value in body.items() if key != "text"}
+    assert json.loads(said.removeprefix("--now ").rpartition("[")[0]) == {
+        key: value for key, value in body.items() if key != "text"
+    }
     assert "HOME" in said
     everything = b"".join([*web.messages, *post.messages]).decode() + said + mail.get_content()
     assert SECRET not in everything
     assert "abcdef" not in everything
 
 
-def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sending, "FIRST", 0.01)
     with webhook() as web, mail_server(refuses=True) as post:
         web.status = 503
@@ -182,7 +197,8 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(directory:
         time.sleep(0.05)
         sending.deliver(settings, store)
         (item,) = store.schedules.alerts()
-        assert (item.due, item.ways["mail"]["attempts"]) == (None, 3)  # it has been tried often enough; status goes on saying so
+        # it has been tried often enough; status goes on saying so
+        assert (item.due, item.ways["mail"]["attempts"]) == (None, 3)
         store.close()
 
 
@@ -222,7 +238,9 @@ def test_redirects_are_not_followed(directory: Path) -> None:
     assert len(web.messages) == 1
 
 
-def test_a_program_that_does_not_end_is_killed_with_its_children(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_does_not_end_is_killed_with_its_children(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     child = directory / "child"
     program = directory / "hang"
     program.write_text(f"#!/bin/sh\nsleep 600 & echo $! > {child}.new && mv {child}.new {child}\nwait\n")
@@ -270,7 +288,9 @@ def test_secrets_are_hidden_whatever_they_are_in(directory: Path, text: str) -> 
 def test_secrets_of_the_environment_and_of_strangers_are_hidden(directory: Path) -> None:
     (directory / "collections" / "a").mkdir()
     (directory / "collections" / "a" / "a.yaml").write_text("source: {kind: sql, url: $OPS}\n")
-    hiding = Hiding(directory, {"OPS": "mysql://u:hidden-word@h/d", "MY_API_KEY": "kkkk-1234", "LANG": "C.UTF-8", "HOME": "/root"})
+    hiding = Hiding(
+        directory, {"OPS": "mysql://u:hidden-word@h/d", "MY_API_KEY": "kkkk-1234", "LANG": "C.UTF-8", "HOME": "/root"}
+    )
     assert hiding.text("mysql://u:hidden-word@h/d hidden-word kkkk-1234 C.UTF-8") == "*** *** *** C.UTF-8"
     assert hiding.text("ftp://someone:unknown@h/f?sig=abc&a=b") == "ftp://someone:***@h/f?sig=***&a=b"
     assert hiding.all({"a": ["hidden-word", 1], "b": None}) == {"a": ["***", 1], "b": None}

@@ -57,7 +57,9 @@ def rows(site: Path, value: int) -> None:
 
 def values(site: Site, table: str) -> list[int]:
     record = site.store.current()[1][table]
-    return sorted(row["v"] for batch in site.engines.of(record.snapshot).read(record.snapshot) for row in batch.to_pylist())
+    return sorted(
+        row["v"] for batch in site.engines.of(record.snapshot).read(record.snapshot) for row in batch.to_pylist()
+    )
 
 
 def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) -> None:
@@ -81,7 +83,9 @@ def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) ->
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_going_back_waits_for_the_run_that_is_under_way(place: Path, monkeypatch: pytest.MonkeyPatch, *, again: bool) -> None:
+def test_going_back_waits_for_the_run_that_is_under_way(
+    place: Path, monkeypatch: pytest.MonkeyPatch, *, again: bool
+) -> None:
     with Site(settings.load(place, {})) as site:
         _, first = site.store.snapshots("base")
         lease = site.store.leases.acquire(lease_name("base"), what="the sync of base")
@@ -130,7 +134,9 @@ def test_what_is_made_from_others_stays_as_it_was_left(place: Path) -> None:
         report = sync(site, "base")
         assert values(site, "base.main") == [2, 5]
         assert values(site, "made.main") == [2, 3]
-        assert any("made.main is made from this, and stays as `hven rollback` left it" in line for line in report.warnings)
+        assert any(
+            "made.main is made from this, and stays as `hven rollback` left it" in line for line in report.warnings
+        )
 
 
 def test_a_move_and_a_backup_keep_it(place: Path, tmp_path: Path) -> None:

@@ -15,7 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven import descriptor
-from hven.jobs.planning import BUSY, FAILED, GOOD, GUARD, STALE, STOPPED, Outcome, finished, is_due, planned, stale_at, timing_of, told_of
+from hven.jobs.planning import (
+    BUSY,
+    FAILED,
+    GOOD,
+    GUARD,
+    STALE,
+    STOPPED,
+    Outcome,
+    finished,
+    is_due,
+    planned,
+    stale_at,
+    timing_of,
+    told_of,
+)
 from hven.model.errors import DescriptorError
 from hven.model.resource import Resource, Timing
 from hven.model.settings import AlertSettings, ScheduleSettings, Settings
@@ -46,7 +60,9 @@ def test_what_a_descriptor_says_is_a_timing(tmp_path: Path, sync: str, expected:
     assert str(timing_of(_loaded(tmp_path, sync))) == expected
 
 
-@pytest.mark.parametrize(("sync", "why"), [('{cron: "0 0 30 2 *"}', "day-of-month"), ("{every: 0.5 s}", "between a second and a year")])
+@pytest.mark.parametrize(
+    ("sync", "why"), [('{cron: "0 0 30 2 *"}', "day-of-month"), ("{every: 0.5 s}", "between a second and a year")]
+)
 def test_what_never_comes_is_told_with_its_place(tmp_path: Path, sync: str, why: str) -> None:
     with pytest.raises(DescriptorError, match=f"c.yaml:7:.*{why}"):
         _loaded(tmp_path, sync)
@@ -162,7 +178,11 @@ def test_data_are_stale_when_two_times_went_by() -> None:
     assert stale_at(Timing(every=3600.0, jitter=60.0), row(lasted=100.0), NOW, 2) == NOW + 7360
     weekdays = Timing(cron="0 8 * * 1-5")  # Friday's data are not old on a Sunday
     friday = 1_795_165_200.0  # 2026-11-20T09:00Z
-    assert stale_at(weekdays, row(), friday, 2) == weekdays.after(weekdays.after(stamp(friday))).timestamp() == friday + 4 * 86400 - 3600
+    assert (
+        stale_at(weekdays, row(), friday, 2)
+        == weekdays.after(weekdays.after(stamp(friday))).timestamp()
+        == friday + 4 * 86400 - 3600
+    )
     assert stale_at(HOUR, row(paused=NOW), NOW, 2) is None
     assert stale_at(HOUR, row(), None, 2) is None
     item, told = told_of(row(), STALE, "old", NOW, TELL, [])
@@ -173,7 +193,9 @@ def test_data_are_stale_when_two_times_went_by() -> None:
 
 @pytest.mark.parametrize("lasts", [300.0, 2400.0])
 @pytest.mark.parametrize(("night", "made_up"), [("2026-03-29", "03:00"), ("2026-10-25", "02:30")])
-def test_the_nights_of_the_clocks_have_one_run_each(monkeypatch: pytest.MonkeyPatch, night: str, made_up: str, lasts: float) -> None:
+def test_the_nights_of_the_clocks_have_one_run_each(
+    monkeypatch: pytest.MonkeyPatch, night: str, made_up: str, lasts: float
+) -> None:
     """A night in Paris, however long a run takes: in its zone, in UTC, and every two hours."""
     paris = ZoneInfo("Europe/Paris")
     monkeypatch.setenv("TZ", "Europe/Paris")

@@ -30,7 +30,9 @@ def nursery() -> Iterator[Nursery]:
 
 def begun(directory: Path, *lines: str) -> Path:
     site = settings.init(directory)
-    (site / "hven.toml").write_text("\n".join([*lines, 'name = "Uraniborg"', "[schedule]", "retry = 1", "retry_most = 4", "runs = 2"]))
+    (site / "hven.toml").write_text(
+        "\n".join([*lines, 'name = "Uraniborg"', "[schedule]", "retry = 1", "retry_most = 4", "runs = 2"])
+    )
     return site
 
 
@@ -60,10 +62,12 @@ def published(place: Schedulers, *names: str, sync: str | None) -> None:
             ingest(site, name)
 
 
-APART = 0.89  # seconds from taking a run that is due every second to taking the next; a pause after a failed one may be shorter by a tenth
+# seconds from taking a run that is due every second to taking the next; a pause after a failed one may be shorter by a tenth
+APART = 0.89
 
 
-LATE = 0.5  # seconds from taking a run to its beginning, at most: a busy machine needs some for its process; one that is taken twice would be 0.89 late
+# seconds from taking a run to its beginning, at most: a busy machine needs some for its process; one that is taken twice would be 0.89 late
+LATE = 0.5
 
 
 def spaced(starts: list[float]) -> bool:
@@ -142,7 +146,9 @@ def _sleep(place: Schedulers, process: Process) -> None:
     while True:
         process.send(signal.SIGSTOP)
         try:
-            with contextlib.closing(sqlite3.connect(place.site / "var" / "hven.sqlite", timeout=0.2, isolation_level=None)) as connection:
+            with contextlib.closing(
+                sqlite3.connect(place.site / "var" / "hven.sqlite", timeout=0.2, isolation_level=None)
+            ) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("ROLLBACK")
                 return
@@ -151,7 +157,9 @@ def _sleep(place: Schedulers, process: Process) -> None:
             time.sleep(0.05)
 
 
-def test_a_run_that_is_killed_is_told_waits_and_is_made_up(place: Schedulers, rows: Callable[[str], Schedule | None]) -> None:
+def test_a_run_that_is_killed_is_told_waits_and_is_made_up(
+    place: Schedulers, rows: Callable[[str], Schedule | None]
+) -> None:
     published(place, "a", sync="{every: 1 h}")
     place.does("a", "die")
     place.start()
@@ -219,7 +227,9 @@ def test_runs_end_when_their_scheduler_is_killed_and_the_next_one_goes_on(
     assert rows("a").failures == 0  # type: ignore[union-attr]
 
 
-def test_descriptors_that_appear_change_and_vanish_change_the_schedule(place: Schedulers, rows: Callable[[str], Schedule | None]) -> None:
+def test_descriptors_that_appear_change_and_vanish_change_the_schedule(
+    place: Schedulers, rows: Callable[[str], Schedule | None]
+) -> None:
     published(place, "a", sync=None)
     place.says("never", sync="{every: 1 s}")
     place.start()
@@ -250,7 +260,9 @@ def test_descriptors_that_appear_change_and_vanish_change_the_schedule(place: Sc
     assert rows("never") is None
 
 
-def test_so_many_at_once_and_after_a_restart_only_what_is_due(place: Schedulers, rows: Callable[[str], Schedule | None]) -> None:
+def test_so_many_at_once_and_after_a_restart_only_what_is_due(
+    place: Schedulers, rows: Callable[[str], Schedule | None]
+) -> None:
     names = [f"c{number}" for number in range(4)]
     published(place, *names, sync="{every: 1 d}")
     for name in names:
@@ -289,13 +301,17 @@ def test_a_failing_source_and_a_guard(place: Schedulers, rows: Callable[[str], S
     assert "failed: b, 1 in a row: 9 of 10 rows would be removed" in shown
 
 
-def test_stale_data_are_told_but_not_when_their_run_is_only_just_due(place: Schedulers, rows: Callable[[str], Schedule | None]) -> None:
+def test_stale_data_are_told_but_not_when_their_run_is_only_just_due(
+    place: Schedulers, rows: Callable[[str], Schedule | None]
+) -> None:
     published(place, "a", "b", sync="{every: 1 s}")
     place.does("a", "fail")
     time.sleep(2.5)  # both are stale when the site is served again
     place.start()
     store = place.store()
-    until(lambda: {(item.collection, item.kind) for item in store.schedules.alerts()} >= {("a", "failed"), ("a", "stale")})
+    until(
+        lambda: {(item.collection, item.kind) for item in store.schedules.alerts()} >= {("a", "failed"), ("a", "stale")}
+    )
     until(lambda: place.runs("b"))
     place.does("a", "work 0")
     until(lambda: ("a", "recovered") in {(item.collection, item.kind) for item in store.schedules.alerts()})
@@ -306,7 +322,10 @@ def test_stale_data_are_told_but_not_when_their_run_is_only_just_due(place: Sche
 @pytest.mark.outside
 def test_machines_that_share_a_store_take_over_when_the_lease_is_over(tmp_path: Path, nursery: Nursery) -> None:
     """On PostgreSQL, where nobody sees whether a process of another machine lives: its lease and that of its run must end."""
-    with server() as address, schedulers(begun(tmp_path / "site", f'store = "postgresql+psycopg://{address}"'), nursery) as place:
+    with (
+        server() as address,
+        schedulers(begun(tmp_path / "site", f'store = "postgresql+psycopg://{address}"'), nursery) as place,
+    ):
         published(place, "a", "b", sync="{every: 1 s}")
         place.does("b", "hold never")
         first = place.start(lease=8, machine="one")  # renewed every third of it, however busy the machine is
@@ -320,7 +339,12 @@ def test_machines_that_share_a_store_take_over_when_the_lease_is_over(tmp_path: 
                 Process(pid).send(signal.SIGKILL)
         killed = time.time()
         place.does("b", "work 0")
-        until(lambda: any(run.began > killed for run in place.runs("a")) and any(run.began > killed for run in place.runs("b")))
+        until(
+            lambda: (
+                any(run.began > killed for run in place.runs("a"))
+                and any(run.began > killed for run in place.runs("b"))
+            )
+        )
         assert _leads(place, second.pid)
         place.stop()
         store = place.store()

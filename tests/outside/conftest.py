@@ -89,7 +89,8 @@ tables:
 """
 
 STAGES = ["TMV", "TME", "TMS", "TMC", "CPV", "CAP", "AVV", "QGE", "QPO", "QAS", "UWS", "MDQ", "UPL", "EXA"]
-MATCHED = ["hipparcos", "openngc", "jmdc", "tycho"]  # what queries about positions ask: the other ways to find them are asked nothing else
+# what queries about positions ask: the other ways to find them are asked nothing else
+MATCHED = ["hipparcos", "openngc", "jmdc", "tycho"]
 DESCRIPTORS = {"hipparcos": HIPPARCOS, "openngc": OPENNGC}
 DRAFTED = {
     "jmdc": "data/interferometry/jmdc/JMDC_2017-03-28.fits.gz",
@@ -134,7 +135,9 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in DESCRIPTORS.items():
         (site / "collections" / name).mkdir(parents=True)
         (site / "collections" / name / f"{name}.yaml").write_text(text, encoding="utf-8")
-    (site / "collections/hipparcos/stars.dat").write_bytes(lzma.decompress(shared("data/stars/hipparcos-kstars-stars.dat.xz").read_bytes()))
+    (site / "collections/hipparcos/stars.dat").write_bytes(
+        lzma.decompress(shared("data/stars/hipparcos-kstars-stars.dat.xz").read_bytes())
+    )
     shutil.copy(shared("data/stars/OpenNGC.kscat.sqlite"), site / "collections/openngc/OpenNGC.sqlite")
     for name, path in DRAFTED.items():
         hven("new", name, "--from", shared(path), "--site", site)

@@ -61,12 +61,16 @@ def both(server: Server, params: dict[str, str], files: dict[str, bytes] | None 
         parts = [(f'name="{name}"', value.encode()) for name, value in {"LANG": "ADQL", **params, **more}.items()]
         parts += [(f'name="{name}"; filename="{name}"', value) for name, value in (files or {}).items()]
         return (
-            b"".join(f"--{mark}\r\nContent-Disposition: form-data; {said}\r\n\r\n".encode() + value + b"\r\n" for said, value in parts)
+            b"".join(
+                f"--{mark}\r\nContent-Disposition: form-data; {said}\r\n\r\n".encode() + value + b"\r\n"
+                for said, value in parts
+            )
             + f"--{mark}--\r\n".encode()
         )
 
     made, headers, refused = server.send("POST", "/tap/async", body({"PHASE": "RUN"}), head)
-    status, _, answer = server.send("POST", "/tap/sync", body({}), head)  # the job waits meanwhile for whom both wait for
+    # the job waits meanwhile for whom both wait for
+    status, _, answer = server.send("POST", "/tap/sync", body({}), head)
     if made != 303:
         assert made == status
         return status, told(answer), told(refused)
@@ -268,7 +272,9 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         ("https", "/t.csv", 400, "certificate verify failed"),
     ],
 )
-def test_an_address_that_gives_no_table(server: Server, far: dict[str, str], scheme: str, path: str, status: int, words: str) -> None:
+def test_an_address_that_gives_no_table(
+    server: Server, far: dict[str, str], scheme: str, path: str, status: int, words: str
+) -> None:
     found, now, later = both(server, {"QUERY": "SELECT * FROM TAP_UPLOAD.t", "UPLOAD": f"t,{far[scheme]}{path}"})
     assert (found, words in now) == (status, True), now
     assert re.sub(r"within [\d.]+ s", "", now) == re.sub(r"within [\d.]+ s", "", later)

@@ -47,7 +47,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator
     hven("init", directory)
     (directory / "hven.toml").write_text(TOML)
     keeper.tell(directory)
-    with tiny_site(directory, {"s.t": pa.table({"id": list(range(ROWS)), "word": ["Ω"] * ROWS})}, **keeper.settings(directory)):
+    with tiny_site(
+        directory, {"s.t": pa.table({"id": list(range(ROWS)), "word": ["Ω"] * ROWS})}, **keeper.settings(directory)
+    ):
         pass
     with serving(directory, workers=1) as made:
         yield made
@@ -140,7 +142,9 @@ def test_jobs_give_every_format_and_none_goes_beyond_the_limits(server: Server, 
     in_every_format(server, promised, by_job)
 
 
-def in_every_format(server: Server, promised: etree._Element, mode: Callable[..., tuple[dict[str, str], bytes]]) -> None:
+def in_every_format(
+    server: Server, promised: etree._Element, mode: Callable[..., tuple[dict[str, str], bytes]]
+) -> None:
     default, hard = bounds(promised, "outputLimit")
     assert (default, hard) == (10, 25)
     for mime, name in formats(promised):
@@ -153,14 +157,19 @@ def in_every_format(server: Server, promised: etree._Element, mode: Callable[...
 
 @kept_by(EMBEDDED)
 def test_jobs_are_kept_and_run_for_as_long_as_is_said(server: Server, promised: etree._Element) -> None:
-    for element, name, default_of in (("executionDuration", "EXECUTIONDURATION", None), ("retentionPeriod", "DESTRUCTION", dt.timedelta)):
+    for element, name, default_of in (
+        ("executionDuration", "EXECUTIONDURATION", None),
+        ("retentionPeriod", "DESTRUCTION", dt.timedelta),
+    ):
         default, hard = bounds(promised, element)
         _, headers, _ = server.post("/tap/async", LANG="ADQL", QUERY=QUERY)
         job = headers["location"].removeprefix(server.url)
 
         def seconds(job: str = job, name: str = name, is_time: bool = default_of is not None) -> float:
             text = server.get(f"{job}/{name.lower()}")[2].decode()
-            return (dt.datetime.fromisoformat(text) - dt.datetime.now(dt.UTC)).total_seconds() if is_time else float(text)
+            return (
+                (dt.datetime.fromisoformat(text) - dt.datetime.now(dt.UTC)).total_seconds() if is_time else float(text)
+            )
 
         assert seconds() == pytest.approx(default, abs=30)
         beyond = (dt.datetime.now(dt.UTC) + dt.timedelta(days=400)).isoformat() if default_of else str(hard * 10)
@@ -182,7 +191,9 @@ class Page(http.server.BaseHTTPRequestHandler):
 
 @kept_by(EMBEDDED)
 @pytest.mark.parametrize("resource", ["/tap/sync", "/tap/async"])
-def test_uploads_are_taken_up_to_the_limit_by_each_method(server: Server, promised: etree._Element, resource: str) -> None:
+def test_uploads_are_taken_up_to_the_limit_by_each_method(
+    server: Server, promised: etree._Element, resource: str
+) -> None:
     methods = {item.get("ivo-id").partition("#upload-")[2] for item in promised.iterfind("uploadMethod")}
     assert methods == {"inline", "http", "https"}  # of https: test_bad_input
     limit, hard = bounds(promised, "uploadLimit")
@@ -203,10 +214,15 @@ def test_uploads_are_taken_up_to_the_limit_by_each_method(server: Server, promis
         parts = [(f'name="{name}"', value.encode()) for name, value in given.items()]
         parts += [('name="p"; filename="p"', b"x\n" + b"1\n" * rows)] if method == "inline" else []
         body = (
-            b"".join(f"--B\r\nContent-Disposition: form-data; {said}\r\n\r\n".encode() + value + b"\r\n" for said, value in parts)
+            b"".join(
+                f"--B\r\nContent-Disposition: form-data; {said}\r\n\r\n".encode() + value + b"\r\n"
+                for said, value in parts
+            )
             + b"--B--\r\n"
         )
-        status, headers, answer = server.send("POST", resource, body, {"Content-Type": "multipart/form-data; boundary=B"})
+        status, headers, answer = server.send(
+            "POST", resource, body, {"Content-Type": "multipart/form-data; boundary=B"}
+        )
         if status != 303:
             return int(answer.split()[1]) if status == 200 else -status
         job = headers["location"].removeprefix(server.url)

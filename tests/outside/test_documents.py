@@ -27,7 +27,9 @@ BAD = "SELECT <nothing> & \u0001 “smart” FROM s.t"
 def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp("documents") / "site"
     hven("init", directory)
-    (directory / "hven.toml").write_text('name = "a <site> & more"\n[limits]\nmaxrec_default = 5\n[jobs]\nqueued = 2\narchive_days = 5\n')
+    (directory / "hven.toml").write_text(
+        'name = "a <site> & more"\n[limits]\nmaxrec_default = 5\n[jobs]\nqueued = 2\narchive_days = 5\n'
+    )
     columns, batch = every_type()
     every = table_of("every.main", pa.table({"x": [1]})).having(columns=tuple(columns))
     stars = pa.table({"id": list(range(40)), "ra": [1.0] * 40, "dec": [2.0] * 40})
@@ -92,7 +94,14 @@ def sync(**params: object) -> str:
     return "/tap/sync?" + urlencode({"LANG": "ADQL", **params})
 
 
-SERIALISATIONS = ("votable", "votable/td", "votable/b", "votable/b2", "text/xml", "application/x-votable+xml;serialization=BINARY")
+SERIALISATIONS = (
+    "votable",
+    "votable/td",
+    "votable/b",
+    "votable/b2",
+    "text/xml",
+    "application/x-votable+xml;serialization=BINARY",
+)
 DOCUMENTS = {
     "availability": ("/tap/availability", 200, "availability"),
     "capabilities": ("/tap/capabilities", 200, "capabilities"),
@@ -161,7 +170,9 @@ def test_a_list_of_jobs_keeps_its_schema(server: Server, jobs: dict[str, str], t
 
 
 @kept_by(EMBEDDED)
-@pytest.mark.parametrize("phase", ["PENDING", "QUEUED", "HELD", "EXECUTING", "COMPLETED", "ERROR", "ABORTED", "ARCHIVED"])
+@pytest.mark.parametrize(
+    "phase", ["PENDING", "QUEUED", "HELD", "EXECUTING", "COMPLETED", "ERROR", "ABORTED", "ARCHIVED"]
+)
 def test_a_job_in_each_phase_keeps_its_schema(server: Server, jobs: dict[str, str], tmp_path: Path, phase: str) -> None:
     status, _, body = server.get(jobs[phase])
     assert status == 200

@@ -37,7 +37,11 @@ def pairs() -> Iterator[tuple[str, str, str]]:
 
 
 def params(*, positions: bool) -> list[object]:
-    return [pytest.param(query, question, id=title) for title, query, question in pairs() if bool(POSITIONS.search(query)) is positions]
+    return [
+        pytest.param(query, question, id=title)
+        for title, query, question in pairs()
+        if bool(POSITIONS.search(query)) is positions
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +63,9 @@ def key(row: list[object]) -> list[tuple[bool, object]]:
 
 
 @pytest.mark.parametrize(("query", "question"), params(positions=False))
-def test_the_answer_is_the_oracles(server: Server, oracle: Callable[[str], list[list[object]]], query: str, question: str) -> None:
+def test_the_answer_is_the_oracles(
+    server: Server, oracle: Callable[[str], list[list[object]]], query: str, question: str
+) -> None:
     compared(server, oracle, query, question)
 
 

@@ -27,7 +27,10 @@ def ip(*words: object) -> None:
 
 def free_net() -> str:
     """Give the beginning of addresses that nothing on this machine has: not another run of these tests either."""
-    told = [subprocess.run(["ip", what], check=False, capture_output=True, timeout=60).stdout.decode() for what in ("addr", "route")]
+    told = [
+        subprocess.run(["ip", what], check=False, capture_output=True, timeout=60).stdout.decode()
+        for what in ("addr", "route")
+    ]
     nets = (f"10.{64 + (os.getpid() + number) % 100}" for number in range(100))
     return next(net for net in nets if f" {net}." not in " ".join(" ".join(told).split()))
 
@@ -73,7 +76,8 @@ def machines() -> Iterator[tuple[Machine, Machine, str]]:
             for number in (1, 2):
                 name, here, there = f"{tag}-{number}", f"{tag}h{number}", f"{tag}n{number}"
                 machine = Machine(name, f"{net}.{number}.2", f"{net}.{number}.1")
-                made(("netns", "del", name), "netns", "add", name)  # its end of the cable goes with it, and so does ours
+                # its end of the cable goes with it, and so does ours
+                made(("netns", "del", name), "netns", "add", name)
                 ip("link", "add", here, "type", "veth", "peer", "name", there)
                 ip("link", "set", there, "netns", name)
                 ip("addr", "add", f"{machine.gateway}/24", "dev", here)
@@ -111,7 +115,9 @@ def servers(
 ) -> Iterator[tuple[Server, Server]]:
     """Serve a site on each machine, with one store, one directory of data, and rows of `kept` in PostgreSQL; the second runs no jobs."""
     place = tmp_path_factory.mktemp("machines")
-    (place / "stars.csv").write_text("id,ra,dec\n" + "".join(f"{number},{number % 360},{number % 90}\n" for number in range(5_000)))
+    (place / "stars.csv").write_text(
+        "id,ra,dec\n" + "".join(f"{number},{number % 360},{number % 90}\n" for number in range(5_000))
+    )
     with contextlib.ExitStack() as stack:
         found = []
         for number, machine in enumerate(machines[:2]):

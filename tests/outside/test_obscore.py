@@ -58,7 +58,9 @@ tables:
     map: {time_min: start + 2400000.5, c1min: ra, c2min: dec, spectral_range_min: 3.0e14, spectral_range_max: 8.0e14, s_region: "'Circle ICRS ' || CAST(ra AS VARCHAR) || ' ' || CAST(dec AS VARCHAR) || ' 0.1'"}
     obscore: {}
 """
-ROWS = "ident,ra,dec,start\n" + "".join(f"x{number},{number * 17 % 360}.5,{number * 5 - 40},{60000 + number}.25\n" for number in range(20))
+ROWS = "ident,ra,dec,start\n" + "".join(
+    f"x{number},{number * 17 % 360}.5,{number * 5 - 40},{60000 + number}.25\n" for number in range(20)
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +111,12 @@ def test_epn_core_is_as_the_epn_stage_of_taplint_wants_it(server) -> None:
     }
     table = service.search("SELECT utype FROM TAP_SCHEMA.tables WHERE table_name = 'spectra.epn_core'")
     assert table["utype"][0] == facts["table"]["utype"]
-    kinds = {"text": {"char", "unicodeChar"}, "double": {"float", "double"}, "integer": {"short", "int", "long"}, "timestamp": {"char"}}
+    kinds = {
+        "text": {"char", "unicodeChar"},
+        "double": {"float", "double"},
+        "integer": {"short", "int", "long"},
+        "timestamp": {"char"},
+    }
     looked = 0
     for fact in facts["mandatory_columns"]:
         column = there[fact["name"]]

@@ -27,9 +27,16 @@ def tap(server: Server) -> pyvo.dal.TAPService:
 
 def test_tables_are_listed_with_their_columns(tap: pyvo.dal.TAPService) -> None:
     tables = tap.tables
-    assert {"hipparcos.main", "openngc.main", "openngc.large", "jmdc.main", "charm.main", "flares.main", "tycho.main", "maser.main"} <= set(
-        tables.keys()
-    )
+    assert {
+        "hipparcos.main",
+        "openngc.main",
+        "openngc.large",
+        "jmdc.main",
+        "charm.main",
+        "flares.main",
+        "tycho.main",
+        "maser.main",
+    } <= set(tables.keys())
     assert {"tap_schema.tables", "tap_schema.columns"} <= {name.lower() for name in tables.keys()}  # noqa: SIM118  (no dict)
     columns = {column.name: column for column in tables["hipparcos.main"].columns}
     assert columns["ra"].ucd == "pos.eq.ra;meta.main"
@@ -77,7 +84,9 @@ def test_maxrec_is_kept_and_told(tap: pyvo.dal.TAPService) -> None:
 
 
 def test_errors_are_our_words(tap: pyvo.dal.TAPService) -> None:
-    with pytest.raises(DALQueryError, match=re.escape("line 1, column 8: no column 'vmagg' in hipparcos.main; did you mean 'vmag'?")):
+    with pytest.raises(
+        DALQueryError, match=re.escape("line 1, column 8: no column 'vmagg' in hipparcos.main; did you mean 'vmag'?")
+    ):
         tap.search("SELECT vmagg FROM hipparcos.main")
     with pytest.raises(DALQueryError, match="line 1, column"):
         tap.search("SELECT FROM WHERE")
@@ -118,13 +127,18 @@ def test_vosi_documents_are_parsed_by_the_letter(server: Server) -> None:
 @pytest.fixture(scope="module")
 def stars(server: Server) -> dict[str, np.ndarray]:
     """Read the file as its header describes it; nothing of Hven has a part in it."""
-    lines = [line for line in (server.site / "collections/hipparcos/stars.dat").read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line
+        for line in (server.site / "collections/hipparcos/stars.dat").read_text().splitlines()
+        if not line.startswith("#")
+    ]
 
     def number(first: int, last: int, kind: type = float) -> np.ndarray:
         return np.array([kind(line[first:last].strip() or "nan") for line in lines])
 
     text = {
-        name: np.array([line[first:last].strip() for line in lines]) for name, (first, last) in {"sp": (56, 58), "name": (83, 120)}.items()
+        name: np.array([line[first:last].strip() for line in lines])
+        for name, (first, last) in {"sp": (56, 58), "name": (83, 120)}.items()
     }
     sign = np.array([-1.0 if line[10] == "-" else 1.0 for line in lines])
     return {
@@ -178,7 +192,9 @@ ORACLE = {
 
 
 @pytest.mark.parametrize("name", ORACLE)
-def test_answers_are_those_of_numpy_and_astropy(tap: pyvo.dal.TAPService, stars: dict[str, np.ndarray], name: str) -> None:
+def test_answers_are_those_of_numpy_and_astropy(
+    tap: pyvo.dal.TAPService, stars: dict[str, np.ndarray], name: str
+) -> None:
     query, oracle = ORACLE[name]
     expected = oracle(stars)
     found = [tuple(row) for row in tap.search(query).to_table().iterrows()]

@@ -93,24 +93,38 @@ def every_value() -> Rows:
     made = np.random.default_rng(1576)
     for name, (_, values) in TYPES.items():
         found[name] += [values[n] for n in made.integers(0, len(values), RANDOM)]
-    for name, letter in (("short", "i2"), ("whole", "i4"), ("long", "i8"), ("byte", "u1"), ("single", "f4"), ("twice", "f8")):
+    for name, letter in (
+        ("short", "i2"),
+        ("whole", "i4"),
+        ("long", "i8"),
+        ("byte", "u1"),
+        ("single", "f4"),
+        ("twice", "f8"),
+    ):
         found[name][rows:] = np.frombuffer(made.bytes(RANDOM * int(letter[1])), letter).tolist()
     letters = [chr(c) for c in made.integers(0x20, 0xD7FF, RANDOM * 6) if chr(c).isprintable()]
     found["written"][rows:] = ["".join(letters[n * 5 : n * 5 + 5]) for n in range(RANDOM)]
     found["time"][rows:] = [
-        dt.datetime(1, 1, 1) + dt.timedelta(microseconds=int(n)) for n in made.integers(0, 315_537_897_599_999_999, RANDOM)
+        dt.datetime(1, 1, 1) + dt.timedelta(microseconds=int(n))
+        for n in made.integers(0, 315_537_897_599_999_999, RANDOM)
     ]
     return {"id": list(range(rows + RANDOM)), **found}
 
 
 EVERY = every_value()
 MADE = """CASE WHEN "twice" IS NULL THEN CAST('NaN' AS DOUBLE PRECISION) ELSE "twice" END AS "made\""""
-COLUMNS = [Column(name="id", type=parse_type("int32")), *(Column(name=name, type=parse_type(word)) for name, (word, _) in TYPES.items())]
+COLUMNS = [
+    Column(name="id", type=parse_type("int32")),
+    *(Column(name=name, type=parse_type(word)) for name, (word, _) in TYPES.items()),
+]
 
 
 # what must come: in the database NaN is null (docs/explained/storage.md); a computed NaN is one
 EXPECTED: Rows = {
-    **{name: [None if isinstance(value, float) and math.isnan(value) else value for value in values] for name, values in EVERY.items()},
+    **{
+        name: [None if isinstance(value, float) and math.isnan(value) else value for value in values]
+        for name, values in EVERY.items()
+    },
     "made": [NAN if value is None else value for value in EVERY["twice"]],
 }
 
@@ -164,26 +178,41 @@ def by_astropy_fits(data: bytes, _: Path) -> Rows:
 
 
 def by_astropy_csv(data: bytes, _: Path) -> Rows:
-    table = tabular.read(data.decode(), format="csv", guess=False, fill_values=[("", "0")], converters={"*": str}, fast_reader=False)
+    table = tabular.read(
+        data.decode(), format="csv", guess=False, fill_values=[("", "0")], converters={"*": str}, fast_reader=False
+    )
     return {name: masked(table[name]) for name in table.colnames}
 
 
 def by_astropy_tsv(data: bytes, _: Path) -> Rows:
     table = tabular.read(
-        data.decode(), format="tab", guess=False, fill_values=[("", "0")], converters={"*": str}, fast_reader=False, quotechar="\0"
+        data.decode(),
+        format="tab",
+        guess=False,
+        fill_values=[("", "0")],
+        converters={"*": str},
+        fast_reader=False,
+        quotechar="\0",
     )
     return {name: masked(table[name]) for name in table.colnames}
 
 
 def by_pyarrow_csv(data: bytes, _: Path) -> Rows:
     said = pacsv.ConvertOptions(
-        column_types=dict.fromkeys(EXPECTED, pa.string()), null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        column_types=dict.fromkeys(EXPECTED, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
     )
-    return pacsv.read_csv(io.BytesIO(data), parse_options=pacsv.ParseOptions(newlines_in_values=True), convert_options=said).to_pydict()
+    return pacsv.read_csv(
+        io.BytesIO(data), parse_options=pacsv.ParseOptions(newlines_in_values=True), convert_options=said
+    ).to_pydict()
 
 
 def by_pyarrow_tsv(data: bytes, _: Path) -> Rows:
-    said = pacsv.ConvertOptions(column_types=dict.fromkeys(EXPECTED, pa.string()), null_values=[""], strings_can_be_null=True)
+    said = pacsv.ConvertOptions(
+        column_types=dict.fromkeys(EXPECTED, pa.string()), null_values=[""], strings_can_be_null=True
+    )
     return pacsv.read_csv(
         io.BytesIO(data), parse_options=pacsv.ParseOptions(delimiter="\t", quote_char=False), convert_options=said
     ).to_pydict()
@@ -219,7 +248,10 @@ def by_stilts(data: bytes, place: Path, ifmt: str) -> Rows:
     tree = etree.parse(place / "out", etree.XMLParser(huge_tree=True))
     ns = {"v": tree.getroot().nsmap[None]}
     rows = [[cell.text or None for cell in row] for row in tree.iterfind(".//v:TR", ns)]
-    return {field.get("name"): [cell_of(row[n], field) for row in rows] for n, field in enumerate(tree.iterfind(".//v:FIELD", ns))}
+    return {
+        field.get("name"): [cell_of(row[n], field) for row in rows]
+        for n, field in enumerate(tree.iterfind(".//v:FIELD", ns))
+    }
 
 
 def cell_of(text: str | None, field: Any) -> Any:
@@ -233,7 +265,10 @@ def cell_of(text: str | None, field: Any) -> Any:
 def by_stilts_csv(data: bytes, place: Path) -> Rows:
     """Read as STILTS 3.4 does, which takes bytes for Latin letters."""
     found = by_stilts(data, place, "csv")
-    return {name: [None if text is None else text.encode("latin-1").decode() for text in texts] for name, texts in found.items()}
+    return {
+        name: [None if text is None else text.encode("latin-1").decode() for text in texts]
+        for name, texts in found.items()
+    }
 
 
 def copied(ifmt: str) -> Callable[[bytes, Path], Rows]:
@@ -257,7 +292,9 @@ def same_number(sent: float, found: Any, kind: str) -> bool:
     value = number(found)
     if kind.startswith(("float32", "complex64")):
         value = single(value)
-    return (math.isnan(sent) and math.isnan(value)) or (sent == value and math.copysign(1, sent) == math.copysign(1, value))
+    return (math.isnan(sent) and math.isnan(value)) or (
+        sent == value and math.copysign(1, sent) == math.copysign(1, value)
+    )
 
 
 def parts(found: Any) -> list[Any]:
@@ -284,7 +321,9 @@ def same(sent: Any, found: Any, kind: str) -> bool:
         said = parts(found)
         if isinstance(sent[0], int):
             return [int(part) for part in said] == sent
-        return len(said) == len(sent) and all(same_number(one, other, kind) for one, other in zip(sent, said, strict=True))
+        return len(said) == len(sent) and all(
+            same_number(one, other, kind) for one, other in zip(sent, said, strict=True)
+        )
     if isinstance(sent, dt.datetime):
         text = found.isoformat() if isinstance(found, dt.datetime) else str(found)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?", text), text  # DALI 1.1 section 3.3.3
@@ -301,12 +340,20 @@ ARRAYS = {"complex64", "complex128", "point", "circle", "polygon", "interval"}
 
 def lost(sent: Any, found: Any, kind: str, losses: frozenset[str]) -> bool:
     """Whether a pair of format and reader, which is known to be unable to tell some things apart, has taken one for the other."""
-    nothing = found is None or found in ("", []) or (isinstance(found, list) and all(part is None or str(part) == "nan" for part in found))
+    nothing = (
+        found is None
+        or found in ("", [])
+        or (isinstance(found, list) and all(part is None or str(part) == "nan" for part in found))
+    )
     texts = isinstance(sent, str) and isinstance(found, (str, type(None)))
     text = found or ""
     sent = flat(sent)
     arrays = isinstance(sent, list) and isinstance(sent[0], float)
-    as_null = nothing or all(str(part).lower() == "nan" or not part for part in parts(found)) or len(set(map(str, parts(found)))) == 1
+    as_null = (
+        nothing
+        or all(str(part).lower() == "nan" or not part for part in parts(found))
+        or len(set(map(str, parts(found)))) == 1
+    )
     return any(
         (
             "empty" in losses and sent in ("", None) and nothing,
@@ -386,20 +433,30 @@ def test_other_readers_find_the_same(server: Server, tmp_path: Path, pair: str) 
 def survives(server: Server, tmp_path: Path, pair: str) -> None:
     form, reader, losses, leaving = PAIRS[pair]
     names = ", ".join([*(f'"{name}"' for name in EVERY if name not in leaving), MADE])
-    status, _, body = server.post("/tap/sync", LANG="ADQL", RESPONSEFORMAT=form, QUERY=f"SELECT {names} FROM every.main ORDER BY id")
+    status, _, body = server.post(
+        "/tap/sync", LANG="ADQL", RESPONSEFORMAT=form, QUERY=f"SELECT {names} FROM every.main ORDER BY id"
+    )
     assert status == 200, body[-400:]
     judge(reader(body, tmp_path), losses, leaving)
 
 
 # --- any columns of any types, sent as a table and asked back
 
-READERS: dict[str, Callable[[bytes, Path], Rows]] = {"parquet": by_pyarrow_parquet, "arrow": by_pyarrow_arrow, "json": by_python_json}
+READERS: dict[str, Callable[[bytes, Path], Rows]] = {
+    "parquet": by_pyarrow_parquet,
+    "arrow": by_pyarrow_arrow,
+    "json": by_python_json,
+}
 
 
 @pytest.mark.parametrize("form", READERS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(made=tables(kinds=tuple(VALUES)))
-def test_whatever_is_uploaded_comes_back(server: Server, tmp_path: Path, form: str, made: tuple[list[Column], pa.RecordBatch]) -> None:
+def test_whatever_is_uploaded_comes_back(
+    server: Server, tmp_path: Path, form: str, made: tuple[list[Column], pa.RecordBatch]
+) -> None:
     columns, batch = made
     mark = "----b3"
     body = (
@@ -415,13 +472,17 @@ def test_whatever_is_uploaded_comes_back(server: Server, tmp_path: Path, form: s
         )
         + f"--{mark}--\r\n".encode()
     )
-    status, _, answer = server.send("POST", "/tap/sync", body, {"Content-Type": f"multipart/form-data; boundary={mark}"})
+    status, _, answer = server.send(
+        "POST", "/tap/sync", body, {"Content-Type": f"multipart/form-data; boundary={mark}"}
+    )
     assert status == 200, answer[-400:]
     found = READERS[form](answer, tmp_path)
     for number, column in enumerate(columns):
         for sent, value in zip(batch.column(number).to_pylist(), found[column.name], strict=True):
             good = value is None if sent is None else value is not None and same(flat(sent), value, str(column.type))
-            assert good or lost(sent, value, str(column.type), frozenset({"inf", "inside"} if form == "json" else ())), (
+            assert good or lost(
+                sent, value, str(column.type), frozenset({"inf", "inside"} if form == "json" else ())
+            ), (
                 column,
                 sent,
                 value,
@@ -429,4 +490,8 @@ def test_whatever_is_uploaded_comes_back(server: Server, tmp_path: Path, form: s
 
 
 def flat(sent: Any) -> Any:
-    return [part for pair in sent for part in pair] if isinstance(sent, list) and sent and isinstance(sent[0], list) else sent
+    return (
+        [part for pair in sent for part in pair]
+        if isinstance(sent, list) and sent and isinstance(sent[0], list)
+        else sent
+    )

@@ -57,15 +57,26 @@ def test_tapquery_counts_and_computes(server: Server) -> None:
 
 @kept_by(EMBEDDED)
 def test_an_error_is_told_in_our_words(server: Server) -> None:
-    done = stilts("tapquery", f"tapurl={server.url}/tap", "sync=true", "adql=SELECT vmagg FROM hipparcos.main", code=None)
+    done = stilts(
+        "tapquery", f"tapurl={server.url}/tap", "sync=true", "adql=SELECT vmagg FROM hipparcos.main", code=None
+    )
     assert done.returncode
     assert "no column 'vmagg' in hipparcos.main; did you mean 'vmag'?" in done.stderr
 
 
 def test_cone_gives_the_stars_around(server: Server) -> None:
-    words = [f"serviceurl={server.url}/cone/hipparcos.main", "servicetype=cone", "lon=83.63", "lat=22.01", "radius=1.5", "ofmt=csv"]
+    words = [
+        f"serviceurl={server.url}/cone/hipparcos.main",
+        "servicetype=cone",
+        "lon=83.63",
+        "lat=22.01",
+        "radius=1.5",
+        "ofmt=csv",
+    ]
     rows = list(csv.DictReader(io.StringIO(stilts("cone", *words, "verb=3").stdout)))
-    around = server.rows("SELECT star FROM hipparcos.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(83.63, 22.01, 1.5)) ORDER BY star")
+    around = server.rows(
+        "SELECT star FROM hipparcos.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(83.63, 22.01, 1.5)) ORDER BY star"
+    )
     assert sorted(int(row["star"]) for row in rows) == [row[0] for row in around] != []
     assert len(stilts("cone", *words, "verb=1").stdout.splitlines()[0].split(",")) < len(rows[0])
 
@@ -131,7 +142,10 @@ def without_a_word(server: Server, tmp_path: Path, table: str, form: str) -> Non
 )
 def test_votlint_on_other_documents(server: Server, tmp_path: Path, path: str) -> None:
     (tmp_path / "answer.vot").write_bytes(server.get(path)[2])
-    assert stilts("votlint", f"votable={tmp_path / 'answer.vot'}", "validate=true", "ucd=true", "unit=true").stdout.strip() == ""
+    assert (
+        stilts("votlint", f"votable={tmp_path / 'answer.vot'}", "validate=true", "ucd=true", "unit=true").stdout.strip()
+        == ""
+    )
 
 
 @kept_by(EMBEDDED)
@@ -143,7 +157,9 @@ def test_every_other_format_is_read_as_the_votable_is(server: Server, tmp_path: 
         path = tmp_path / f"answer.{one}"
         path.write_bytes(server.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT=one)[2])
         told = stilts("tpipe", f"in={path}", f"ifmt={one}", "cmd=stats name nGood sum", "ofmt=csv")
-        figures[one] = [(row["Name"], row["NGood"], float(row["Sum"] or "nan")) for row in csv.DictReader(io.StringIO(told.stdout))]
+        figures[one] = [
+            (row["Name"], row["NGood"], float(row["Sum"] or "nan")) for row in csv.DictReader(io.StringIO(told.stdout))
+        ]
     names, goods, sums = zip(*figures["votable"], strict=True)
     for form in ("csv", "fits"):
         others, theirs, added = zip(*figures[form], strict=True)
@@ -157,9 +173,13 @@ def test_the_served_table_is_the_file(server: Server, tmp_path: Path) -> None:
     path = shared("data/interferometry/jmdc/JMDC_2017-03-28.fits.gz")
     (tmp_path / "jmdc.vot").write_bytes(server.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM jmdc.main")[2])
     ours = votable.parse_single_table(tmp_path / "jmdc.vot").to_table(use_names_over_ids=True)
-    theirs = csv.DictReader(io.StringIO(stilts("tpipe", f"in={path}", "cmd=keepcols 'UD_MEAS LD_MEAS'", "ofmt=csv").stdout))
+    theirs = csv.DictReader(
+        io.StringIO(stilts("tpipe", f"in={path}", "cmd=keepcols 'UD_MEAS LD_MEAS'", "ofmt=csv").stdout)
+    )
     measured = [(float(row["UD_MEAS"] or "nan"), float(row["LD_MEAS"] or "nan")) for row in theirs]
-    served = np.column_stack([np.ma.filled(ours["ud_meas"].astype(float), np.nan), np.ma.filled(ours["ld_meas"].astype(float), np.nan)])
+    served = np.column_stack(
+        [np.ma.filled(ours["ud_meas"].astype(float), np.nan), np.ma.filled(ours["ld_meas"].astype(float), np.nan)]
+    )
     assert len(ours.columns) == 251
     assert len(measured) == len(served)
     assert np.allclose(np.sort(np.array(measured), axis=0), np.sort(served, axis=0), rtol=1e-6, atol=0, equal_nan=True)

@@ -34,7 +34,9 @@ def tap(server: Server) -> pyvo.dal.TAPService:
 def test_taplint_finds_no_fault_of_jobs(taplinted: list[str]) -> None:
     assert [line for line in taplinted if re.match("[EFW]-(QAS|UWS)-", line)] == []
     assert sum(bool(re.match("Section (QAS|UWS)", line)) for line in taplinted) == 2
-    found = next(re.search(r"Successful/submitted TAP queries: (\d+)/(\d+)", line) for line in taplinted if "S-QAS-QNUM" in line)
+    found = next(
+        re.search(r"Successful/submitted TAP queries: (\d+)/(\d+)", line) for line in taplinted if "S-QAS-QNUM" in line
+    )
     assert found is not None
     assert int(found[1]) == int(found[2]) > 3
 
@@ -82,7 +84,8 @@ def test_an_error_in_pyvo(tap: pyvo.dal.TAPService) -> None:
 def test_run_async_in_pyvo_with_an_upload(tap: pyvo.dal.TAPService) -> None:
     bright = tap.search("SELECT TOP 4 star FROM hipparcos.main ORDER BY vmag").to_table()
     found = tap.run_async(
-        "SELECT h.star, h.vmag FROM hipparcos.main AS h JOIN TAP_UPLOAD.mine AS m ON h.star = m.star", uploads={"mine": bright}
+        "SELECT h.star, h.vmag FROM hipparcos.main AS h JOIN TAP_UPLOAD.mine AS m ON h.star = m.star",
+        uploads={"mine": bright},
     )
     assert set(found.to_table()["star"]) == set(bright["star"])
 
@@ -92,12 +95,14 @@ def test_abort_in_pyvo_stops_the_query_within_a_second(tap: pyvo.dal.TAPService,
         job = tap.submit_job(ENDLESS).run()
         until(lambda: job.phase == "EXECUTING")
         time.sleep(0.5)
-        follower = tap.submit_job("SELECT TOP 1 star FROM hipparcos.main").run()  # one worker: it runs when the first is stopped
+        # one worker: it runs when the first is stopped
+        follower = tap.submit_job("SELECT TOP 1 star FROM hipparcos.main").run()
         assert follower.phase == "QUEUED"
         job.abort()
         begun = time.monotonic()
         assert job.phase == "ABORTED"
-        until(lambda: follower.phase not in {"QUEUED", "EXECUTING"})  # pyvo's own waiting sleeps a second between two looks
+        # pyvo's own waiting sleeps a second between two looks
+        until(lambda: follower.phase not in {"QUEUED", "EXECUTING"})
         seconds = time.monotonic() - begun
         assert follower.phase == "COMPLETED"
         job.delete()

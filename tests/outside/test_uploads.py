@@ -19,9 +19,7 @@ from stilts import stilts
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
-MATCH = (
-    "SELECT u.n, h.star FROM TAP_UPLOAD.mine AS u JOIN hipparcos.main AS h ON DISTANCE(POINT(h.ra, h.dec), POINT(u.lon, u.lat)) < 2.0/3600"
-)
+MATCH = "SELECT u.n, h.star FROM TAP_UPLOAD.mine AS u JOIN hipparcos.main AS h ON DISTANCE(POINT(h.ra, h.dec), POINT(u.lon, u.lat)) < 2.0/3600"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +46,9 @@ def test_stilts_sends_it_in_other_forms(server: Server, tmp_path: Path, form: st
 
 
 def there_and_back(server: Server, tmp_path: Path, form: str, sync: str) -> None:
-    table = Table({"n": np.arange(500), "name": [f"é{n}" if n % 3 else "" for n in range(500)], "x": np.linspace(-1, 1, 500)})
+    table = Table(
+        {"n": np.arange(500), "name": [f"é{n}" if n % 3 else "" for n in range(500)], "x": np.linspace(-1, 1, 500)}
+    )
     table["k"] = MaskedColumn(np.arange(500, dtype=np.int32), mask=np.arange(500) % 7 == 0)
     sent, back = tmp_path / "sent.fits", tmp_path / "back.vot"
     table["name"] = [f"e{n}" if n % 3 else "" for n in range(500)]  # FITS has ASCII
@@ -68,7 +68,9 @@ def there_and_back(server: Server, tmp_path: Path, form: str, sync: str) -> None
 
 
 @pytest.mark.parametrize("mode", ["run_sync", "run_async"])
-def test_pyvo_matches_a_list_by_position(server: Server, stars: tuple[np.ndarray, np.ndarray, np.ndarray], mode: str) -> None:
+def test_pyvo_matches_a_list_by_position(
+    server: Server, stars: tuple[np.ndarray, np.ndarray, np.ndarray], mode: str
+) -> None:
     star, ra, dec = stars
     made = np.random.default_rng(5)
     picked = made.integers(0, len(star), 1_000)
@@ -86,7 +88,8 @@ def test_pyvo_matches_a_list_by_position(server: Server, stars: tuple[np.ndarray
     assert set(zip(found["n"].tolist(), found["star"].tolist(), strict=True)) == expected
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # pyvo leaves files open
+# pyvo leaves files open
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_pyvo_sends_files_and_texts(server: Server, tmp_path: Path) -> None:
     service = pyvo.dal.TAPService(f"{server.url}/tap")
     file = tmp_path / "list.csv"
@@ -118,15 +121,21 @@ def test_pyvo_is_told_what_is_wrong(server: Server) -> None:
 )
 def test_a_match_by_position_goes_by_the_index_however_it_is_written(server: Server, query: str) -> None:
     mine = io.StringIO()
-    Table({"n": np.arange(1_000), "lon": np.linspace(0, 359, 1_000), "lat": np.linspace(-89, 89, 1_000)}).write(mine, format="ascii.csv")
+    Table({"n": np.arange(1_000), "lon": np.linspace(0, 359, 1_000), "lat": np.linspace(-89, 89, 1_000)}).write(
+        mine, format="ascii.csv"
+    )
     boundary = "----e1"
     parts = [("LANG", "ADQL"), ("QUERY", query), ("UPLOAD", "mine,param:f"), ("EXPLAIN", "true")]
-    body = "".join(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in parts).encode()
+    body = "".join(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in parts
+    ).encode()
     body += (
         f'--{boundary}\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'.encode()
         + mine.getvalue().encode()
         + f"\r\n--{boundary}--\r\n".encode()
     )
-    status, _, answer = server.send("POST", "/tap/sync", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+    status, _, answer = server.send(
+        "POST", "/tap/sync", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    )
     assert status == 200
     assert "h: matched with u by the position index" in answer.decode().splitlines()

@@ -30,7 +30,8 @@ from stilts import stilts
 
 pytestmark = [
     pytest.mark.outside,
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),  # pyvo leaves sockets open
+    # pyvo leaves sockets open
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 ALL = "SELECT * FROM tap_user.mine"
 
@@ -56,7 +57,11 @@ class Place:
     def curl(self, *words: str, token: str | None = None) -> tuple[int, str]:
         given = ["-H", f"Authorization: Bearer {token}"] if token else []
         done = subprocess.run(
-            [program("curl"), "-s", "-w", "\n%{http_code}", *given, *words], capture_output=True, check=True, timeout=60, text=True
+            [program("curl"), "-s", "-w", "\n%{http_code}", *given, *words],
+            capture_output=True,
+            check=True,
+            timeout=60,
+            text=True,
         )
         text, _, status = done.stdout.rpartition("\n")
         return int(status), text
@@ -66,7 +71,9 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator[Place]:
     root = tmp_path_factory.mktemp("kept")
     made = np.random.default_rng(11)
-    stars = Table({"name": [f"s{n}" for n in range(5000)], "ra": made.uniform(0, 360, 5000), "dec": made.uniform(-90, 90, 5000)})
+    stars = Table(
+        {"name": [f"s{n}" for n in range(5000)], "ra": made.uniform(0, 360, 5000), "dec": made.uniform(-90, 90, 5000)}
+    )
     stars.write(root / "stars.csv")
     site = root / "site"
     hven("init", site)
@@ -98,7 +105,9 @@ def test_a_table_through_pyvo(place: Place) -> None:
     Table({"note": np.array([4], np.int64), "name": ["s4"]}).write(fits, format="fits")
     fits.seek(0)
     mine.load_table("mine", fits, format="FITSTable")
-    joined = mine.search("SELECT m.note FROM stars.main AS s JOIN tap_user.mine AS m ON s.name = m.name ORDER BY 1").to_table()
+    joined = mine.search(
+        "SELECT m.note FROM stars.main AS s JOIN tap_user.mine AS m ON s.name = m.name ORDER BY 1"
+    ).to_table()
     assert list(joined["note"]) == [1, 2, 3, 4]
     assert len(mine.run_async(ALL)) == 4
     assert "tap_user.mine" in mine.tables.keys()  # noqa: SIM118  (no dictionary)
@@ -121,8 +130,12 @@ def test_a_vosi_table_of_our_own_is_made_again_by_pyvo(place: Place) -> None:
     mine.create_table("tap_user.like_stars", io.BytesIO(described), format="VOSITable")
     assert len(mine.search("SELECT name, ra FROM tap_user.like_stars")) == 0
     mine.load_table("tap_user.like_stars", io.BytesIO(b"name,ra,dec\n0042,10,20\n"), format="csv")
-    assert mine.search("SELECT name FROM tap_user.like_stars").to_table()["name"][0] == "0042", "text stays as it is written"
-    (told,) = mine.search("SELECT ucd FROM TAP_SCHEMA.columns WHERE table_name = 'tap_user.like_stars' AND column_name = 'ra'")
+    assert mine.search("SELECT name FROM tap_user.like_stars").to_table()["name"][0] == "0042", (
+        "text stays as it is written"
+    )
+    (told,) = mine.search(
+        "SELECT ucd FROM TAP_SCHEMA.columns WHERE table_name = 'tap_user.like_stars' AND column_name = 'ra'"
+    )
     assert told["ucd"] == "pos.eq.ra;meta.main"
     mine.remove_table("tap_user.like_stars")
 
@@ -133,7 +146,9 @@ def test_an_index_through_pyvo(place: Place) -> None:
     session = place.session(place.anna)
 
     def plan(text: str) -> str:
-        return session.post(f"{place.server.url}/tap/sync", data={"LANG": "ADQL", "QUERY": text, "EXPLAIN": "true"}, timeout=30).text
+        return session.post(
+            f"{place.server.url}/tap/sync", data={"LANG": "ADQL", "QUERY": text, "EXPLAIN": "true"}, timeout=30
+        ).text
 
     keyed = "SELECT name FROM tap_user.mine WHERE note = 2"
     before = plan(keyed)
@@ -141,7 +156,9 @@ def test_an_index_through_pyvo(place: Place) -> None:
     assert plan(keyed) != before
     assert "note" in plan(keyed).partition("SELECT")[0]
     assert list(mine.search(keyed).to_table()["name"]) == ["s2"]
-    (told,) = mine.search("SELECT indexed FROM TAP_SCHEMA.columns WHERE table_name = 'tap_user.mine' AND column_name = 'note'")
+    (told,) = mine.search(
+        "SELECT indexed FROM TAP_SCHEMA.columns WHERE table_name = 'tap_user.mine' AND column_name = 'note'"
+    )
     assert told["indexed"] == 1
     for table, column, why in (
         ("tap_user.mine", "strange", "no column 'strange'"),
@@ -174,7 +191,12 @@ def test_the_convention_of_dachs_through_curl_and_a_join_by_stilts(place: Place,
     xsd = shared("xsd")
     judge = [program("xmllint"), "--nonet", "--noout", "--schema", str(xsd / "all.xsd"), str(tmp_path / "told.xml")]
     judged = subprocess.run(
-        judge, env={**os.environ, "XML_CATALOG_FILES": str(xsd / "catalog.xml")}, capture_output=True, check=False, timeout=60, text=True
+        judge,
+        env={**os.environ, "XML_CATALOG_FILES": str(xsd / "catalog.xml")},
+        capture_output=True,
+        check=False,
+        timeout=60,
+        text=True,
     )
     assert judged.returncode == 0, judged.stderr
     assert place.curl(url)[0] == 401
@@ -184,20 +206,33 @@ def test_the_convention_of_dachs_through_curl_and_a_join_by_stilts(place: Place,
     assert place.curl(*login)[0] == 303
     assert place.curl("-b", str(jar), url)[0] == 200
     assert place.curl("-b", str(jar), "-X", "DELETE", "-H", "Origin: https://evil.example", url)[0] == 401
-    asked = (
-        "SELECT t.name FROM tap_user.near AS t JOIN stars.main AS s ON DISTANCE(t.ra, t.dec, s.ra, s.dec) < 90 GROUP BY t.name ORDER BY 1"
-    )
+    asked = "SELECT t.name FROM tap_user.near AS t JOIN stars.main AS s ON DISTANCE(t.ra, t.dec, s.ra, s.dec) < 90 GROUP BY t.name ORDER BY 1"
     out = tmp_path / "out.vot"
     sync = f"{place.server.url}/tap/sync"
-    assert place.curl("-b", str(jar), "-o", str(out), sync, "-d", "LANG=ADQL", "--data-urlencode", f"QUERY={asked}")[0] == 200
+    assert (
+        place.curl("-b", str(jar), "-o", str(out), sync, "-d", "LANG=ADQL", "--data-urlencode", f"QUERY={asked}")[0]
+        == 200
+    )
     # STILTS cannot log in: it writes what is loaded, reads what is answered, and is told of nothing
     read = stilts("tpipe", f"in={out}", "ofmt=csv")
     assert read.stdout.split() == ["name", "a", "b"]
     more = tmp_path / "more.vot"
     stilts("tcopy", f"in={tmp_path / 'near.vot'}", f"out={more}", "ofmt=votable-binary2-inline")
     load = f"{place.server.url}/tap/load/near"
-    assert place.curl("-b", str(jar), "--data-binary", f"@{more}", "-H", "Content-Type: application/x-votable+xml", load)[0] == 200
-    told = stilts("tapquery", f"tapurl={place.server.url}/tap", "sync=true", "ofmt=csv", "adql=SELECT * FROM tap_user.near", code=None)
+    assert (
+        place.curl("-b", str(jar), "--data-binary", f"@{more}", "-H", "Content-Type: application/x-votable+xml", load)[
+            0
+        ]
+        == 200
+    )
+    told = stilts(
+        "tapquery",
+        f"tapurl={place.server.url}/tap",
+        "sync=true",
+        "ofmt=csv",
+        "adql=SELECT * FROM tap_user.near",
+        code=None,
+    )
     assert told.returncode != 0
     assert "no table" in told.stderr
     assert place.curl("-b", str(jar), "-X", "DELETE", url)[0] == 200
@@ -251,7 +286,8 @@ def test_load_query_and_delete_at_once(place: Place) -> None:
             thread.start()
         try:
             begun = time.monotonic()
-            while (so_far := time.monotonic() - begun) < 6 or not (seen or wrong or so_far > 120):  # a busy machine may have seen none yet
+            # a busy machine may have seen none yet
+            while (so_far := time.monotonic() - begun) < 6 or not (seen or wrong or so_far > 120):
                 session.put(f"{url}/user_tables/busy", data=body, timeout=120)
                 time.sleep(0.7)
                 session.delete(f"{url}/user_tables/busy", timeout=120)
@@ -340,7 +376,12 @@ def test_the_verbs_for_the_owner_of_the_site(place: Place) -> None:
     renewed = hven("user", "token", "carl", *here).stdout.strip()
     until(lambda: place.curl(f"{place.server.url}/tap/user_tables/three", token=carl)[0] == 401)
     with place.session(None) as browser:
-        assert browser.post(f"{place.server.url}/login", json={"name": "carl", "token": renewed}, timeout=30).json()["name"] == "carl"
+        assert (
+            browser.post(f"{place.server.url}/login", json={"name": "carl", "token": renewed}, timeout=30).json()[
+                "name"
+            ]
+            == "carl"
+        )
         assert browser.get(f"{place.server.url}/tap/user_tables/three", timeout=30).status_code == 200
         assert browser.get(job.url, timeout=30).status_code == 200
         hven("user", "remove", "carl", *here)
@@ -364,4 +405,6 @@ def _raw(place: Place) -> list[dict[str, str]]:
     import sqlite3
 
     with contextlib.closing(sqlite3.connect(place.site / "var" / "hven.sqlite")) as raw:
-        return [{"table": f"tap_user.{row[0]}"} for row in raw.execute("SELECT name FROM user_tables WHERE owner = 'carl'")]
+        return [
+            {"table": f"tap_user.{row[0]}"} for row in raw.execute("SELECT name FROM user_tables WHERE owner = 'carl'")
+        ]

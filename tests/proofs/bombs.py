@@ -32,7 +32,9 @@ class Bomb:
 
 def asking(query: str, form: str = "csv", maxrec: int | None = None) -> Bomb:
     """Ask a query."""
-    told = {"LANG": "ADQL", "RESPONSEFORMAT": form, "QUERY": query} | ({} if maxrec is None else {"MAXREC": str(maxrec)})
+    told = {"LANG": "ADQL", "RESPONSEFORMAT": form, "QUERY": query} | (
+        {} if maxrec is None else {"MAXREC": str(maxrec)}
+    )
     return Bomb(body=lambda: iter([urlencode(told).encode()]))
 
 
@@ -99,13 +101,20 @@ def small() -> Iterator[bytes]:
         b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: int64}\na\n1\n",
     )
     yield VOTABLE + b'<FIELD name="a" datatype="int"/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA>' + END
-    primary = ("SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0", "END")
+    primary = (
+        "SIMPLE  =                    T",
+        "BITPIX  =                    8",
+        "NAXIS   =                    0",
+        "END",
+    )
     table_head = (
         "XTENSION= 'BINTABLE'", "BITPIX  =                    8", "NAXIS   =                    2", "NAXIS1  =                    4",
         "NAXIS2  =                    1", "PCOUNT  =                    0", "GCOUNT  =                    1", "TFIELDS =                    1",
         "TTYPE1  = 'a'", "TFORM1  = 'J'", "END",
     )  # fmt: skip
-    yield b"".join("".join(card.ljust(80) for card in head).ljust(2880).encode() for head in (primary, table_head)) + bytes(2880)
+    yield b"".join(
+        "".join(card.ljust(80) for card in head).ljust(2880).encode() for head in (primary, table_head)
+    ) + bytes(2880)
 
 
 def lists(compressed: bool) -> Callable[[], Iterator[bytes]]:
@@ -136,7 +145,9 @@ def joined(number: int) -> str:
 
 
 def doubled(number: int) -> str:
-    made = ", ".join(f"a{i} AS (SELECT x.id FROM a{i - 1} AS x JOIN a{i - 1} AS y ON x.id = y.id)" for i in range(1, number))
+    made = ", ".join(
+        f"a{i} AS (SELECT x.id FROM a{i - 1} AS x JOIN a{i - 1} AS y ON x.id = y.id)" for i in range(1, number)
+    )
     return f"WITH a0 AS (SELECT id FROM sky.stars), {made} SELECT COUNT(*) AS n FROM a{number - 1}"
 
 
@@ -152,13 +163,19 @@ BOMBS: dict[str, Bomb] = {
     "all names in one text": asking(f"SELECT IVO_STRING_AGG(kind || '{'x' * 1000}', ',') AS x FROM sky.stars"),
     "60,000 concatenations": asking(f"SELECT {'||'.join(['kind'] * 60_000)} AS x FROM sky.stars"),
     "30,000 columns": asking(f"SELECT {','.join(['id'] * 30_000)} FROM sky.stars"),
-    "4,900 columns of votable": asking(f"SELECT {','.join(f'id AS a{i}' for i in range(4_900))} FROM sky.stars", "votable", 10),
-    "4,900 columns of every row": asking(f"SELECT {','.join(f'id AS a{i}' for i in range(4_900))} FROM sky.stars", "votable"),
+    "4,900 columns of votable": asking(
+        f"SELECT {','.join(f'id AS a{i}' for i in range(4_900))} FROM sky.stars", "votable", 10
+    ),
+    "4,900 columns of every row": asking(
+        f"SELECT {','.join(f'id AS a{i}' for i in range(4_900))} FROM sky.stars", "votable"
+    ),
     "300 joins": asking(joined(300)),
     "60 joins": asking(joined(60)),
     "tables twice as many with each step": asking(doubled(20)),
     "tables twice as many, 8 steps": asking(doubled(9)),
-    "no condition": asking("SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.ra + b.ra > c.ra"),
+    "no condition": asking(
+        "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.ra + b.ra > c.ra"
+    ),
     "pairs, sorted": asking("SELECT a.ra, b.dec FROM sky.stars AS a, sky.stars AS b ORDER BY a.ra * b.dec", maxrec=10),
     "100,000 products": asking(f"SELECT {'*'.join(['ra'] * 100_000)} AS x FROM sky.stars"),
     "9,900 products": asking(f"SELECT {'*'.join(['ra'] * 9_900)} AS x FROM sky.stars"),
@@ -166,7 +183,9 @@ BOMBS: dict[str, Bomb] = {
     "1,000 subqueries": asking(
         f"SELECT id FROM sky.stars AS a WHERE {' OR '.join(f'EXISTS (SELECT 1 FROM sky.stars AS b WHERE b.id = a.id + {i})' for i in range(990))}"
     ),
-    "1,900 windows": asking(f"SELECT {','.join(f'SUM(id + {i}) OVER (ORDER BY ra + {i}) AS a{i}' for i in range(1_900))} FROM sky.stars"),
+    "1,900 windows": asking(
+        f"SELECT {','.join(f'SUM(id + {i}) OVER (ORDER BY ra + {i}) AS a{i}' for i in range(1_900))} FROM sky.stars"
+    ),
     "1,000 keys": asking(f"SELECT COUNT(*) AS n FROM sky.stars GROUP BY {','.join(f'id + {i}' for i in range(1_000))}"),
     "150,000 whole numbers": asking(f"SELECT id FROM sky.stars WHERE id IN ({','.join(map(str, range(150_000)))})"),
     "49,000 numbers of two kinds": asking(
@@ -175,10 +194,14 @@ BOMBS: dict[str, Bomb] = {
     "500,000 names": asking(f"SELECT id FROM sky.stars WHERE id IN ({','.join(['a'] * 490_000)})"),
     "parentheses": asking(f"SELECT {'(' * 990_000}"),
     "a word of 1 MB": asking(f"SELECT {'x' * 990_000} FROM sky.stars"),
-    "250,000 neighbours": asking(f"SELECT {chr(39)}x{chr(39)} {(chr(39) + 'x' + chr(39) + ' ') * 240_000} AS x FROM sky.stars"),
+    "250,000 neighbours": asking(
+        f"SELECT {chr(39)}x{chr(39)} {(chr(39) + 'x' + chr(39) + ' ') * 240_000} AS x FROM sky.stars"
+    ),
     "fields of 100 MB": fields(100 * MIB),
     "a form of 100 MB": Bomb(body=repeated(b"a=b&", 100 * MIB)),
-    "a query of 110 MB put into a job": Bomb(body=repeated(b"x", 110 * MIB), path="/tap/async/{job}/parameters/QUERY", method="PUT"),
+    "a query of 110 MB put into a job": Bomb(
+        body=repeated(b"x", 110 * MIB), path="/tap/async/{job}/parameters/QUERY", method="PUT"
+    ),
     "VOTable: a name of 45 MB": sending(repeated(b"x", 45 * MIB, VOTABLE + b"<", b">")),
     "VOTable: a comment of 60 MB": sending(repeated(b"x", 60 * MIB, VOTABLE + b"<!--", b"-->")),
     "a body in 200,000 pieces": sending(lambda: (b"%d\n" % i for i in range(200_000)), line=True),
@@ -186,20 +209,30 @@ BOMBS: dict[str, Bomb] = {
     "VOTable: 200,000 FIELDs": sending(
         lambda: chain(
             [VOTABLE],
-            (b"".join(b'<FIELD name="a%d" datatype="int"/>' % n for n in range(k, k + 500)) for k in range(0, 200_000, 500)),
+            (
+                b"".join(b'<FIELD name="a%d" datatype="int"/>' % n for n in range(k, k + 500))
+                for k in range(0, 200_000, 500)
+            ),
             [END],
         )
     ),
     "VOTable: 4 million rows": sending(
         repeated(
-            b"<TR><TD>1</TD></TR>", 80 * MIB, VOTABLE + b'<FIELD name="a" datatype="int"/><DATA><TABLEDATA>', b"</TABLEDATA></DATA>" + END
+            b"<TR><TD>1</TD></TR>",
+            80 * MIB,
+            VOTABLE + b'<FIELD name="a" datatype="int"/><DATA><TABLEDATA>',
+            b"</TABLEDATA></DATA>" + END,
         )
     ),
-    "CSV: 4,000 columns of one name": sending(lambda: iter([b",".join([b"aaaaa"] * 4_000) + b"\n" + b",".join([b"1"] * 4_000) + b"\n"])),
+    "CSV: 4,000 columns of one name": sending(
+        lambda: iter([b",".join([b"aaaaa"] * 4_000) + b"\n" + b",".join([b"1"] * 4_000) + b"\n"])
+    ),
     "CSV: 40 MB of quotes": sending(repeated(b'"', 40 * MIB, b"a,b\n")),
     "CSV: 40 MB in one line": sending(repeated(b"1,", 40 * MIB)),
     "ECSV: 20,000 brackets": sending(lambda: iter([b"# %ECSV 1.0\n# ---\n# " + b"[" * 20_000 + b"\na b\n"])),
-    "FITS: a head of 90 MB": sending(repeated(b"COMMENT".ljust(80), 90 * MIB, b"SIMPLE  =                    T".ljust(80))),
+    "FITS: a head of 90 MB": sending(
+        repeated(b"COMMENT".ljust(80), 90 * MIB, b"SIMPLE  =                    T".ljust(80))
+    ),
     "Parquet: one text 5,000 times": sending(packed("parquet")),
     "Arrow: one text 5,000 times": sending(packed("arrow")),
     "Arrow: lists of long texts": sending(lists(compressed=False)),

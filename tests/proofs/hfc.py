@@ -156,7 +156,11 @@ def day(url: str, number: int, changes: int = 1000) -> dict[str, int]:
 
 def truth(url: str) -> np.ndarray:
     """Give the rows of the source as numbers, in the order of their keys; shape (rows, 11)."""
-    with psycopg.connect(url) as connection, connection.cursor() as cursor, cursor.copy(f"COPY ({TRUTH}) TO STDOUT") as copy:
+    with (
+        psycopg.connect(url) as connection,
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY ({TRUTH}) TO STDOUT") as copy,
+    ):
         text = b"".join(bytes(block) for block in copy)
     found = np.array(text.split(), np.float64).reshape(-1, 11)
     found[:, 3] %= 360

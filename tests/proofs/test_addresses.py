@@ -27,7 +27,9 @@ def test_every_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         begun = time.monotonic()
         first = int(os.environ.get("HVEN_SEED", "0"))
         wrong = asker.edges(asker.routes) + asker.rounds(range(first, first + 100))
-        print(f"\n{asker.count:,} requests to {len(asker.routes)} routes in {time.monotonic() - begun:.0f} s; the slowest: {asker.slowest}")
+        print(
+            f"\n{asker.count:,} requests to {len(asker.routes)} routes in {time.monotonic() - begun:.0f} s; the slowest: {asker.slowest}"
+        )
         assert wrong == []
     finally:
         asker.close()

@@ -91,7 +91,11 @@ def family(pid: int) -> dict[int, float]:
     while todo:
         one = todo.pop()
         with contextlib.suppress(OSError, IndexError):
-            line = next(line for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines() if line.startswith("Pss_Anon"))
+            line = next(
+                line
+                for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+                if line.startswith("Pss_Anon")
+            )
             found[one] = int(line.split()[1]) / 1024
             for children in Path(f"/proc/{one}/task").glob("*/children"):
                 todo += map(int, children.read_text().split())
@@ -121,7 +125,9 @@ class Beside:
     def __enter__(self) -> Self:
         self.peak = sum(family(self.server.process.pid).values())
         self._threads = [threading.Thread(target=self._weigh)]
-        self._threads += [threading.Thread(target=self._probe, args=one) for one in (("live", "/health/live"), ("cone", None))]
+        self._threads += [
+            threading.Thread(target=self._probe, args=one) for one in (("live", "/health/live"), ("cone", None))
+        ]
         for one in self._threads:
             one.start()
         return self
@@ -138,7 +144,10 @@ class Beside:
     def _probe(self, name: str, path: str | None) -> None:
         chance = random.Random(name)
         while not self._over.wait(0.05) or name not in self.waits:  # once at least, however soon it was over
-            asked = path or f"/cone/sky.stars?RA={chance.uniform(0, 360):.4f}&DEC={chance.uniform(-80, 80):.4f}&SR=0.1&RESPONSEFORMAT=csv"
+            asked = (
+                path
+                or f"/cone/sky.stars?RA={chance.uniform(0, 360):.4f}&DEC={chance.uniform(-80, 80):.4f}&SR=0.1&RESPONSEFORMAT=csv"
+            )
             begun = time.perf_counter()
             try:
                 status = self.server.get(asked)[0]
@@ -164,7 +173,9 @@ def send(server: Server, bomb: Bomb, job: str) -> tuple[int, float, bytes]:
 
     with contextlib.closing(connection):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused in the middle of it
-            connection.request(bomb.method, bomb.path.format(job=job), pieces(), {"Content-Type": bomb.kind}, encode_chunked=True)
+            connection.request(
+                bomb.method, bomb.path.format(job=job), pieces(), {"Content-Type": bomb.kind}, encode_chunked=True
+            )
         try:
             answer = connection.getresponse()
             status, first, last = answer.status, b"", b""
@@ -181,7 +192,9 @@ def send(server: Server, bomb: Bomb, job: str) -> tuple[int, float, bytes]:
 def held(ticks: Path, since: float) -> tuple[float, str]:
     """Give the longest time, in ms, for which a thread of some process had the interpreter since then, and where."""
     lines = [line.split(" ", 2) for path in ticks.iterdir() for line in path.read_text().splitlines()]
-    found = [(float(ms), where) for moment, ms, where in (line for line in lines if len(line) == 3) if float(moment) >= since]
+    found = [
+        (float(ms), where) for moment, ms, where in (line for line in lines if len(line) == 3) if float(moment) >= since
+    ]
     return max(found, default=(0.0, ""))
 
 
@@ -215,7 +228,9 @@ def idle(server: Server) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_hostile_request(name: str, server: Server, idle: dict[int, float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hostile_request(
+    name: str, server: Server, idle: dict[int, float], capsys: pytest.CaptureFixture[str]
+) -> None:
     at_rest = sum(idle.values())
     job = server.post("/tap/async", LANG="ADQL", QUERY="SELECT 1 AS n FROM sky.stars")[1]["location"].rpartition("/")[2]
     load = os.getloadavg()[0]

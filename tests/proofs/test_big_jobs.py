@@ -40,7 +40,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def site_in(place: Path, rows: int = SIDE) -> Path:
     """Make a site with a table, whose jobs may have as many rows as they like."""
-    (place / "stars.csv").write_text("id,ra,dec\n" + "".join(f"{n},{n * 0.01:.4f},{n * 0.004:.4f}\n" for n in range(rows)))
+    (place / "stars.csv").write_text(
+        "id,ra,dec\n" + "".join(f"{n},{n * 0.01:.4f},{n * 0.004:.4f}\n" for n in range(rows))
+    )
     site = place / "site"
     hven("init", site)
     (site / "hven.toml").write_text(
@@ -152,7 +154,8 @@ def test_a_big_answer_needs_disk_and_no_memory(server: Server, site: Path, recor
         assert max(first + second, default=0) < MEMORY
         if len(first) > 4 < len(second):
             break
-        until(lambda: not list(workers()), 300)  # on a busy machine half of a job's life went unseen: once more, in another process
+        # on a busy machine half of a job's life went unseen: once more, in another process
+        until(lambda: not list(workers()), 300)
     print(
         f"\n{total:,} rows, {size:,} bytes in {seconds:.0f} s; worker's anonymous memory {max(first)} kB, then {max(second)} kB; looks: {len(seen)}"
     )
@@ -200,12 +203,15 @@ def test_many_jobs_at_once_are_all_done_once(server: Server, site: Path) -> None
 
 def test_a_long_queue_is_listed_in_pages_and_can_be_deleted(server: Server, site: Path) -> None:
     """Jobs that wait while others run: half are deleted meanwhile, the other half end once and stay as they ended."""
-    _, headers, _ = server.post("/tap/async", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM stars.main", RESPONSEFORMAT="csv")
+    _, headers, _ = server.post(
+        "/tap/async", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM stars.main", RESPONSEFORMAT="csv"
+    )
     one = headers["location"].rpartition("/")[2]
     with contextlib.closing(sqlite3.connect(site / "var/hven.sqlite", timeout=60)) as store, store:
         names = [row[1] for row in store.execute("PRAGMA table_info(jobs)")]
         given = ", ".join(
-            {"id": f"printf('{one[:6]}q%06d', value)", "phase": "'QUEUED'", "queued": "created"}.get(name, name) for name in names
+            {"id": f"printf('{one[:6]}q%06d', value)", "phase": "'QUEUED'", "queued": "created"}.get(name, name)
+            for name in names
         )
         numbers = f"WITH RECURSIVE n(value) AS (SELECT 0 UNION ALL SELECT value + 1 FROM n WHERE value < {WAITING - 1})"
         store.execute(f"{numbers} INSERT INTO jobs ({', '.join(names)}) SELECT {given} FROM jobs, n WHERE id = '{one}'")
@@ -242,7 +248,9 @@ def test_a_long_queue_is_listed_in_pages_and_can_be_deleted(server: Server, site
         assert size < 300_000
         assert not found.keys() & page.keys()
         found |= page
-    assert {name: phase for name, phase in found.items() if name in set(waiting)} == dict.fromkeys(waiting[: WAITING // 2], "COMPLETED")
+    assert {name: phase for name, phase in found.items() if name in set(waiting)} == dict.fromkeys(
+        waiting[: WAITING // 2], "COMPLETED"
+    )
     assert all(told(server, f"/tap/async/{name}")["jobInfo"]["attempts"] == 1 for name in waiting[: WAITING // 2 : 100])  # type: ignore[index]
 
 
@@ -309,4 +317,6 @@ def test_a_disk_that_is_full_loses_no_job(small_disk: Path) -> None:
         again = asked(server, "SELECT COUNT(*) AS n FROM stars.main")
         until(lambda: told(server, again)["phase"] == "COMPLETED")
         made = {path, *waiting, again}
-        assert len(json.loads(server.send("GET", "/tap/async", headers={"Accept": "application/json"})[2])["jobs"]) == len(made)
+        assert len(
+            json.loads(server.send("GET", "/tap/async", headers={"Accept": "application/json"})[2])["jobs"]
+        ) == len(made)

@@ -140,7 +140,10 @@ def data(version: int, rows: int = 400) -> str:
 def served(site) -> tuple:
     site.refresh()
     answers = []
-    for adql in ("SELECT COUNT(*) AS n, SUM(v) AS s, MAX(ra) AS m FROM cat.stars", "SELECT COUNT(*) AS n, SUM(v) AS s FROM cat.few"):
+    for adql in (
+        "SELECT COUNT(*) AS n, SUM(v) AS s, MAX(ra) AS m FROM cat.stars",
+        "SELECT COUNT(*) AS n, SUM(v) AS s FROM cat.few",
+    ):
         with query.run(adql, OWNER, site=site) as result:
             answers.append(tuple(row for batch in result.batches() for row in batch.to_pylist()[0].values()))
     return tuple(answers)

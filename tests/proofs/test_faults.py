@@ -151,7 +151,10 @@ def served(place: Path) -> tuple[int, ...] | None:
     with Site(load(place, {})) as site:
         if "cat.stars" not in site.current().published:
             return None
-        found, few = (_row(site, f"SELECT COUNT(*) AS n, MIN(v) AS lo, MAX(v) AS hi FROM cat.{table}") for table in ("stars", "few"))
+        found, few = (
+            _row(site, f"SELECT COUNT(*) AS n, MIN(v) AS lo, MAX(v) AS hi FROM cat.{table}")
+            for table in ("stars", "few")
+        )
     assert few == (10, *found[1:])
     return found
 
@@ -163,7 +166,9 @@ def _row(site: Site, adql: str) -> tuple[int, ...]:
 
 @pytest.fixture(scope="module")
 def prepared(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, together: Callable[..., list[tuple[object, str]]]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    together: Callable[..., list[tuple[object, str]]],
 ) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("pairs") / "site"
     site_with(place, DESCRIPTOR, {"stars.csv": csv(0)}).close()
@@ -223,12 +228,18 @@ def csv(version: int) -> str:
 def test_two_at_once_end_in_words_and_what_is_served_is_whole(
     prepared: Path, server: Serving, together: Callable[..., list[tuple[object, str]]], home: str, one: str, two: str
 ) -> None:
-    version = test_two_at_once_end_in_words_and_what_is_served_is_whole.__dict__.setdefault("rounds", itertools.count(1))
+    version = test_two_at_once_end_in_words_and_what_is_served_is_whole.__dict__.setdefault(
+        "rounds", itertools.count(1)
+    )
     before, now = next(version), next(version)
     out = prepared.parent / "out"
 
     def line(verb: str, number: int) -> list[str]:
-        return ["--site", str(prepared), *(word.format(out=out, number=f"{now}-{number}", snapshot=snapshot) for word in VERBS[verb])]
+        return [
+            "--site",
+            str(prepared),
+            *(word.format(out=out, number=f"{now}-{number}", snapshot=snapshot) for word in VERBS[verb]),
+        ]
 
     snapshot = ""
     stars = prepared / "collections" / "cat" / "stars.csv"
@@ -263,7 +274,11 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
     assert served(prepared) == (ROWS, now, now)
     with Site(load(prepared, {})) as site:  # nothing is left behind, and nothing that is known is gone
         known = site.store.kept()
-        there = {str(path.relative_to(site.engine.directory)) for path in site.engine.directory.glob("*.*/*") if path.is_dir()}
+        there = {
+            str(path.relative_to(site.engine.directory))
+            for path in site.engine.directory.glob("*.*/*")
+            if path.is_dir()
+        }
         assert there >= {path.removeprefix("snapshots/") for path in known["duckdb"]}
         if known.get("postgres"):
             with psycopg.connect(site.settings.brought["postgres"].url) as connection:
@@ -273,7 +288,9 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
 
 
 @pytest.mark.parametrize("prepared", ["one engine"], indirect=True)
-def test_a_verb_that_nobody_wrote_is_an_error(together: Callable[..., list[tuple[object, str]]], prepared: Path) -> None:
+def test_a_verb_that_nobody_wrote_is_an_error(
+    together: Callable[..., list[tuple[object, str]]], prepared: Path
+) -> None:
     """The pairs can fail: what is no verb does not pass for words."""
     (code, said) = together(["--site", str(prepared), "ingest", "nowhere"])[0]
     assert code == 1

@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from hidden_twins import POLICY, crawled, twins
 
 pytestmark = pytest.mark.skipif(
-    os.environ.get("HVEN_PROOF") != "full", reason="scripts/proof attack; a part of it is in tests/protocols/test_hidden_twins.py"
+    os.environ.get("HVEN_PROOF") != "full",
+    reason="scripts/proof attack; a part of it is in tests/protocols/test_hidden_twins.py",
 )
 
 

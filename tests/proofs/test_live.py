@@ -94,10 +94,12 @@ class Writer(threading.Thread):
                             (self.last + 1, self.last + 20),
                         )
                         connection.execute(
-                            "UPDATE cubes SET state = 'done', changed = clock_timestamp() WHERE id BETWEEN %s AND %s", (low, low + 59)
+                            "UPDATE cubes SET state = 'done', changed = clock_timestamp() WHERE id BETWEEN %s AND %s",
+                            (low, low + 59),
                         )
                         connection.execute(
-                            "DELETE FROM cubes WHERE id > %s AND id BETWEEN %s AND %s", (ROWS, self.last - 2_000, self.last - 1_981)
+                            "DELETE FROM cubes WHERE id > %s AND id BETWEEN %s AND %s",
+                            (ROWS, self.last - 2_000, self.last - 1_981),
                         )
                     self.last += 20
                     self.changed += 100
@@ -167,18 +169,23 @@ class Reader(threading.Thread):
             assert found == [[newest, "fresh"]] or gone, f"{newest} was committed before: {found}"
         elif kind == 1:
             ra, dec = self.random.uniform(0, 360), self.random.uniform(-80, 80)
-            self.asked(connection, f"SELECT cube, ra, dec FROM ops.cubes WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, 1))")
+            self.asked(
+                connection,
+                f"SELECT cube, ra, dec FROM ops.cubes WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, 1))",
+            )
         elif kind == 2:
             newest = self.writer.last
             found = self.asked(
-                connection, "SELECT TOP 5 cube, changed FROM ops.cubes WHERE cube > " + str(newest - 100) + " ORDER BY cube DESC"
+                connection,
+                "SELECT TOP 5 cube, changed FROM ops.cubes WHERE cube > " + str(newest - 100) + " ORDER BY cube DESC",
             )
             assert found, "the newest rows are there"
             assert found[0][0] >= newest, f"{found[0]} is older than {newest}"  # type: ignore[operator]
         else:
             low = self.random.randrange(1, ROWS - 2000)
             found = self.asked(
-                connection, f"SELECT state, COUNT(*) AS n FROM ops.cubes WHERE cube BETWEEN {low} AND {low + 999} GROUP BY state"
+                connection,
+                f"SELECT state, COUNT(*) AS n FROM ops.cubes WHERE cube BETWEEN {low} AND {low + 999} GROUP BY state",
             )
             assert sum(row[1] for row in found) == 1000, found  # type: ignore[misc]
 

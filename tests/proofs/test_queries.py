@@ -73,7 +73,10 @@ def each(name: str, count: int, tried: Callable[[int], list[str]]) -> Counter[st
             KEPT.parent.mkdir(exist_ok=True)
             KEPT.write_text(json.dumps({**known, name: seed}))
     seconds = time.monotonic() - begun
-    print(f"{name}: {seed - first:,} seeds, {first} to {seed - 1}, in {seconds:.0f} s: {dict(kinds)}, {len(faults)} faults", flush=True)
+    print(
+        f"{name}: {seed - first:,} seeds, {first} to {seed - 1}, in {seconds:.0f} s: {dict(kinds)}, {len(faults)} faults",
+        flush=True,
+    )
     assert not faults, "\n\n".join(faults)
     kinds["seeds"] = seed - first
     return kinds

@@ -55,7 +55,9 @@ class Reader:
             except AssertionError as error:
                 self.wrong.append(f"{way.__name__}: {error}")
 
-    def ask(self, method: str, path: str, body: bytes = b"", kind: str = "application/x-www-form-urlencoded") -> tuple[int, bytes]:
+    def ask(
+        self, method: str, path: str, body: bytes = b"", kind: str = "application/x-www-form-urlencoded"
+    ) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with contextlib.closing(connection):
             connection.request(method, path, body, {"content-type": kind} if body else {})
@@ -69,7 +71,9 @@ class Reader:
         return answer.status, found
 
     def rows(self, query: str) -> list[list[object]]:
-        status, body = self.ask("GET", "/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "json", "QUERY": query}))
+        status, body = self.ask(
+            "GET", "/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "json", "QUERY": query})
+        )
         assert status == 200, body[:300]
         return list(json.loads(body)["data"])
 
@@ -81,7 +85,8 @@ class Reader:
     def cone(self, chance: random.Random) -> None:
         number = chance.randrange(ROWS)
         status, body = self.ask(
-            "GET", f"/cone/sky.stars?RA={number * 7.31 % 360:.5f}&DEC={number * 3.7 % 178 - 89:.5f}&SR=0.001&RESPONSEFORMAT=csv"
+            "GET",
+            f"/cone/sky.stars?RA={number * 7.31 % 360:.5f}&DEC={number * 3.7 % 178 - 89:.5f}&SR=0.001&RESPONSEFORMAT=csv",
         )
         assert status == 200, body[:300]
         assert f"\n{number}," in "\n" + body.decode(), body[:300]
@@ -94,7 +99,8 @@ class Reader:
     def dump(self, chance: random.Random) -> None:
         form = chance.choice(["csv", "votable", "fits", "parquet"])
         status, body = self.ask(
-            "GET", "/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": form, "QUERY": "SELECT * FROM sky.stars"})
+            "GET",
+            "/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": form, "QUERY": "SELECT * FROM sky.stars"}),
         )
         assert status == 200, body[:300]
         assert form != "csv" or body.count(b"\n") == ROWS + 1
@@ -102,7 +108,9 @@ class Reader:
     def upload(self, _: random.Random) -> None:
         fields = {"LANG": "ADQL", "RESPONSEFORMAT": "json", "UPLOAD": "mine,param:f",
                   "QUERY": "SELECT COUNT(*) AS n FROM sky.stars AS s JOIN TAP_UPLOAD.mine AS m ON s.id = m.id"}  # fmt: skip
-        parts = [f'--X\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
+        parts = [
+            f'--X\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()
+        ]
         parts.append(
             '--X\r\nContent-Disposition: form-data; name="f"; filename="f.csv"\r\nContent-Type: text/csv\r\n\r\nid\n1\n2\n-5\n\r\n--X--\r\n'
         )
@@ -120,13 +128,17 @@ class Reader:
         form = {"LANG": "ADQL", "PHASE": "RUN", "RESPONSEFORMAT": "csv", "QUERY": "SELECT COUNT(*) AS n FROM sky.stars"}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with contextlib.closing(connection):
-            connection.request("POST", "/tap/async", urlencode(form), {"content-type": "application/x-www-form-urlencoded"})
+            connection.request(
+                "POST", "/tap/async", urlencode(form), {"content-type": "application/x-www-form-urlencoded"}
+            )
             answer = connection.getresponse()
             answer.read()
         place = (answer.getheader("location") or "").partition(str(self.port))[2]
         assert answer.status == 303, answer.status
         end = time.monotonic() + 60
-        while self.ask("GET", f"{place}/phase")[1] not in {b"COMPLETED", b"ERROR", b"ABORTED"} and time.monotonic() < end:
+        while (
+            self.ask("GET", f"{place}/phase")[1] not in {b"COMPLETED", b"ERROR", b"ABORTED"} and time.monotonic() < end
+        ):
             time.sleep(0.1)
         assert self.ask("GET", f"{place}/results/result")[1].split() == [b"n", str(ROWS).encode()]
         self.ask("DELETE", place)
@@ -135,14 +147,21 @@ class Reader:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with contextlib.closing(connection):
             query = "SELECT AREA(CIRCLE(ra, dec, 1)) AS f, s.* FROM sky.stars AS s"
-            connection.request("GET", "/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query}))
+            connection.request(
+                "GET", "/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query})
+            )
             connection.getresponse().read(1000)
 
     def fault(self, chance: random.Random) -> None:
         status, body = self.ask(
             "GET",
             "/tap/sync?"
-            + urlencode({"LANG": "ADQL", "QUERY": chance.choice(["SELEC", "SELECT x FROM sky.stars", "SELECT 1/0 FROM nothing"])}),
+            + urlencode(
+                {
+                    "LANG": "ADQL",
+                    "QUERY": chance.choice(["SELEC", "SELECT x FROM sky.stars", "SELECT 1/0 FROM nothing"]),
+                }
+            ),
         )
         assert status == 400, body[:300]
 
@@ -173,13 +192,22 @@ def weigh(pid: int, site: Path) -> Weight:
             memory += float(lines["Pss_Anon"].split()[0]) / 1024
             threads += len(list(Path(f"/proc/{one}/task").iterdir()))
             files += len(list(Path(f"/proc/{one}/fd").iterdir()))
-    disk = sum(path.stat().st_blocks * 512 for path in (site / "var").rglob("*") if path.is_file() and path.name != "serve.log") / 2**20
+    disk = (
+        sum(
+            path.stat().st_blocks * 512
+            for path in (site / "var").rglob("*")
+            if path.is_file() and path.name != "serve.log"
+        )
+        / 2**20
+    )
     return Weight(memory=memory, threads=threads, files=files, disk=disk)
 
 
 def kill_a_worker(pid: int) -> None:
     """Kill one of those that answer: not the keeper of the jobs, nor the scheduler, which name themselves."""
-    found = [int(one) for children in Path(f"/proc/{pid}/task").glob("*/children") for one in children.read_text().split()]
+    found = [
+        int(one) for children in Path(f"/proc/{pid}/task").glob("*/children") for one in children.read_text().split()
+    ]
     workers = [one for one in found if not Path(f"/proc/{one}/comm").read_text().startswith("hven-")]
     if workers:
         os.kill(random.Random(len(workers)).choice(workers), signal.SIGKILL)
@@ -199,7 +227,8 @@ def kill_what_computes(pid: int) -> None:
 def test_everything_at_once_for_long(tmp_path: Path) -> None:
     site = tmp_path / "site"
     begin(site)
-    publish(site, ROWS, "k", lambda _: 0)  # each state gives every row its number: an answer with two numbers is a mixed one
+    # each state gives every row its number: an answer with two numbers is a mixed one
+    publish(site, ROWS, "k", lambda _: 0)
     over, weights, state = threading.Event(), list[Weight](), 0
     with serving(site, workers=2, command=HVEN) as server:
         readers = [Reader(server.port, seed, over) for seed in range(READERS)]

@@ -51,10 +51,14 @@ def database() -> Iterator[Cluster]:
         yield found
 
 
-def make_site(site: Path, database: Cluster, engine: str, schema: str = "hven", sync: str = "{deletions: compare}") -> None:
+def make_site(
+    site: Path, database: Cluster, engine: str, schema: str = "hven", sync: str = "{deletions: compare}"
+) -> None:
     hven("init", site)
     (site / "secrets.toml").write_text(f"HFC = '{database.url}'\nKEPT = '{database.url}'\n")
-    (site / "hven.toml").write_text((site / "hven.toml").read_text() + f'\n[postgres]\nurl = "$KEPT"\nnamespace = "{schema}"\n')
+    (site / "hven.toml").write_text(
+        (site / "hven.toml").read_text() + f'\n[postgres]\nurl = "$KEPT"\nnamespace = "{schema}"\n'
+    )
     (site / "collections" / "hfc1ar").mkdir(parents=True)
     (site / "collections" / "hfc1ar" / "hfc1ar.yaml").write_text(hfc.DESCRIPTOR.format(engine=engine, sync=sync))
 
@@ -82,7 +86,9 @@ def served(server: Server) -> pa.Table:
             if answer.headers["hven-snapshot"] != state:
                 return False
             assert connection.sock is not None, "the connection is kept"
-            connection.request("POST", "/tap/sync", urlencode(query), {"Content-Type": "application/x-www-form-urlencoded"})
+            connection.request(
+                "POST", "/tap/sync", urlencode(query), {"Content-Type": "application/x-www-form-urlencoded"}
+            )
             answer = connection.getresponse()
             found.append(answer.read())
             assert answer.status == 200, found[0][:500]

@@ -100,7 +100,9 @@ def now(site: Site, table: str = "a.main") -> Snapshot:
 
 
 def files(site: Site, snapshot: Snapshot) -> list[Path]:
-    return sorted(path for path in (site.settings.kept / "snapshots" / snapshot.path).iterdir() if not path.name.startswith("."))
+    return sorted(
+        path for path in (site.settings.kept / "snapshots" / snapshot.path).iterdir() if not path.name.startswith(".")
+    )
 
 
 def flip(path: Path, bit: int) -> None:
@@ -167,7 +169,9 @@ def test_the_last_good_publication_is_served_whole_and_an_ingest_mends_it(site: 
     assert f"the snapshot {old.id} is served instead; `hven ingest a`" in damage.told
     (told,) = site.store.schedules.alerts()
     assert (told.kind, told.collection) == ("damaged", "a")
-    assert "published rows of a.main are damaged (00000.arrow: its rows are not those that were written)" in told.message
+    assert (
+        "published rows of a.main are damaged (00000.arrow: its rows are not those that were written)" in told.message
+    )
     health = Health(site)
     checks = {check.name: check for check in health.checks(health.picture(patience=None))}
     assert checks["holdings"].state == "warning"
@@ -315,7 +319,9 @@ def test_what_cannot_be_read_now_is_not_damaged(site: Site, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("how", ["cut", "gone", "other"])
-def test_a_file_that_is_cut_off_or_missing_is_noticed_without_reading_and_well_again_when_it_is_back(site: Site, how: str) -> None:
+def test_a_file_that_is_cut_off_or_missing_is_noticed_without_reading_and_well_again_when_it_is_back(
+    site: Site, how: str
+) -> None:
     old = now(site)
     write(site.settings.directory, 1200)
     ingest(site, "a")
@@ -373,7 +379,11 @@ def refused(site: Site) -> bool:
 
 
 def mapped(directory: Path) -> list[str]:
-    return [line for line in Path("/proc/self/maps").read_text().splitlines() if f"{directory}/" in line and ".arrow" in line]
+    return [
+        line
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if f"{directory}/" in line and ".arrow" in line
+    ]
 
 
 def test_snapshots_that_were_removed_are_mapped_no_more(site: Site) -> None:

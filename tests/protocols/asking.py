@@ -31,9 +31,13 @@ class Client:
         return self.ask("GET", path, urlencode(params).encode())
 
     def post(self, path: str, **params: object) -> Answer:
-        return self.ask("POST", path, body=urlencode(params).encode(), headers={"content-type": "application/x-www-form-urlencoded"})
+        return self.ask(
+            "POST", path, body=urlencode(params).encode(), headers={"content-type": "application/x-www-form-urlencoded"}
+        )
 
-    def ask(self, method: str, path: str, query: bytes = b"", body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
+    def ask(
+        self, method: str, path: str, query: bytes = b"", body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> Answer:
         path, _, given = path.partition("?")
         sent: list[dict[str, Any]] = []
         over = asyncio.Event()
@@ -49,11 +53,15 @@ class Client:
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
-        raw = [(name.lower().encode(), value.encode()) for name, value in {"host": "vo.example", **(headers or {})}.items()]
+        raw = [
+            (name.lower().encode(), value.encode()) for name, value in {"host": "vo.example", **(headers or {})}.items()
+        ]
         scope = {
             "type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
             "query_string": given.encode() or query, "headers": raw, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
         }  # fmt: skip
         asyncio.run(self._app(scope, receive, send))
         found = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
-        return Answer(status=sent[0]["status"], headers=found, body=b"".join(message.get("body", b"") for message in sent[1:]))
+        return Answer(
+            status=sent[0]["status"], headers=found, body=b"".join(message.get("body", b"") for message in sent[1:])
+        )

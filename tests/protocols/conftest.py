@@ -24,7 +24,9 @@ __all__ = ["patient"]
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("site"), {"stars.main": (STARS, rows()), "secret.main": (HIDDEN, rows())}) as made:
+    with tiny_site(
+        tmp_path_factory.mktemp("site"), {"stars.main": (STARS, rows()), "secret.main": (HIDDEN, rows())}
+    ) as made:
         yield made
 
 

@@ -34,7 +34,9 @@ def parsed(path: Path) -> ast.Module:
 
 def constants(path: Path) -> set[str]:
     """Give all texts of a file."""
-    return {node.value for node in ast.walk(parsed(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return {
+        node.value for node in ast.walk(parsed(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
 
 
 def said(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Iterator[tuple[int, str]]:
@@ -56,7 +58,9 @@ def composed(path: Path, returning: frozenset[str]) -> Iterator[int]:
     """Give the lines of messages that are put together from texts, and of words that are values and not said: nothing can translate them."""
     for text, _ in _told(path, frozenset(), returning):
         pieces = (
-            [one.value for one in ast.walk(text) if isinstance(one, ast.Constant)] if isinstance(text, ast.JoinedStr | ast.BinOp) else []
+            [one.value for one in ast.walk(text) if isinstance(one, ast.Constant)]
+            if isinstance(text, ast.JoinedStr | ast.BinOp)
+            else []
         )
         if any(isinstance(one, str) and re.search(r"[a-z]{2} |[a-z]{2}$| [a-z]{2}", one) for one in pieces):
             yield text.lineno
@@ -69,7 +73,11 @@ def composed(path: Path, returning: frozenset[str]) -> Iterator[int]:
 def values_of(path: Path) -> Iterator[tuple[int, str, int]]:
     """Give line, template and number of values of each call of `say` whose template stands there."""
     for node in ast.walk(parsed(path)):
-        if isinstance(node, ast.Call) and _called(node) == "say" and not any(isinstance(one, ast.Starred) for one in node.args):
+        if (
+            isinstance(node, ast.Call)
+            and _called(node) == "say"
+            and not any(isinstance(one, ast.Starred) for one in node.args)
+        ):
             for text in _alternatives(node.args[0]):
                 if isinstance(text, ast.Constant):
                     yield node.lineno, str(text.value), len(node.args) - 1
@@ -97,7 +105,13 @@ def _told(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Iter
 
 
 def _called(node: ast.Call) -> str:
-    return node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    return (
+        node.func.id
+        if isinstance(node.func, ast.Name)
+        else node.func.attr
+        if isinstance(node.func, ast.Attribute)
+        else ""
+    )
 
 
 def _alternatives(node: ast.expr) -> list[ast.expr]:

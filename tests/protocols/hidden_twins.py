@@ -21,7 +21,8 @@ from hven.site import Site
 from hven.testing.policies import half_hidden
 
 SEEN = 60
-POLICY = "MOD(n, 2) = 0 or seen > now or reader in (ident, kind) or kind in groups"  # as the policy of the application, for strangers
+# as the policy of the application, for strangers
+POLICY = "MOD(n, 2) = 0 or seen > now or reader in (ident, kind) or kind in groups"
 ADDRESSES = 1_500  # at most: all that the pages link to, and what they link to
 DESCRIPTOR = """\
 collection: stars
@@ -93,7 +94,9 @@ def twins(directory: Path, *, said: str | None = None) -> Iterator[tuple[Client,
             place = directory / name / "collections" / "stars"
             place.mkdir(parents=True)
             (place / "stars.yaml").write_text(
-                DESCRIPTOR if said is None else DESCRIPTOR.replace("    title: Main\n", f"    title: Main\n    access: {said}\n")
+                DESCRIPTOR
+                if said is None
+                else DESCRIPTOR.replace("    title: Main\n", f"    title: Main\n    access: {said}\n")
             )
             (place / "rows.csv").write_text(rows(hidden=name == "with"))
             site = stack.enter_context(Site(Settings(directory=directory / name, authority="ohp.fr"), watch=False))
@@ -129,7 +132,21 @@ FORM = (
     {}, {"kind": "plugh"}, {"kind": "a"}, {"mag": "> 9"}, {"mag": "1e10/1e30"}, {"steps": "-3000000000/0"}, {"seen": "1810/1850"}, {"ident": "xyzzy*"}, {"n": "1"}, {"n": "1/9"},
     {"note": "*plover*"}, {"flag": "null"}, {"kind": "null"}, {"_q": "xyzzy"}, {"q": "plugh"}, {"_place": "225 -20 90"}, {"_sort": "mag"}, {"_order": "-mag"}, {"_page": "2"}, {"_offset": "50"}, {"nope": "1"},
 )  # fmt: skip
-PAGES = ("", "/count", "/facets", "/rows", "/points", "/moc", "/histogram", "/header", "/places", "/names", "/script", "/download", "/take")
+PAGES = (
+    "",
+    "/count",
+    "/facets",
+    "/rows",
+    "/points",
+    "/moc",
+    "/histogram",
+    "/header",
+    "/places",
+    "/names",
+    "/script",
+    "/download",
+    "/take",
+)
 
 
 def begun() -> Iterator[str]:
@@ -138,7 +155,9 @@ def begun() -> Iterator[str]:
         for form in ("csv", "votable", "json"):
             yield "/tap/sync?" + urlencode({"LANG": "ADQL", "FORMAT": form, "QUERY": query})
         for page in ("answer", "check", "explain", "rows", "histogram", "points"):
-            yield f"/adql/{page}?" + urlencode({"query": query, "QUERY": query, "column": "mag", "x": "mag", "y": "steps"})
+            yield f"/adql/{page}?" + urlencode(
+                {"query": query, "QUERY": query, "column": "mag", "x": "mag", "y": "steps"}
+            )
     for page in PAGES:
         for words in FORM:
             yield f"/collections/stars/main{page}?" + urlencode(words)
@@ -181,7 +200,9 @@ def begun() -> Iterator[str]:
 
 def links(text: str) -> Iterator[str]:
     """Give the addresses of this site that a document names."""
-    for found in re.findall(r"""(?:href|src|action|data-[a-z-]+)=["']((?:/|\?)[^"'#]*)|https?://vo\.example(/[^"'<>\s#]*)""", text):
+    for found in re.findall(
+        r"""(?:href|src|action|data-[a-z-]+)=["']((?:/|\?)[^"'#]*)|https?://vo\.example(/[^"'<>\s#]*)""", text
+    ):
         address = unescape(found[0] or found[1])
         if address.startswith("/") and not address.startswith(("//", "/assets/", "/logo")):
             yield address

@@ -95,7 +95,22 @@ TEXTS = [
 ]  # fmt: skip
 BYTES = [b"\0", b"a\0b", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80", b"\xff\xfe", b"\xf0\x9f"]
 VALUES = [*(text.encode() for text in (*DATES, *NUMBERS, *TEXTS)), *BYTES]
-FIELDS = ("id", "ra", "dec", "seen", "mjd", "name", "small", "single", "flag", "_xyz", "name[]", "ID", "t_min", "target_name")
+FIELDS = (
+    "id",
+    "ra",
+    "dec",
+    "seen",
+    "mjd",
+    "name",
+    "small",
+    "single",
+    "flag",
+    "_xyz",
+    "name[]",
+    "ID",
+    "t_min",
+    "target_name",
+)
 ACCEPT = ("*/*", "text/html", "application/json")
 PATIENCE = 30.0  # seconds; only what hangs takes as long
 
@@ -181,7 +196,9 @@ class Asker:
         for route in routes:
             for word in self.words(route.path):
                 for value in VALUES:
-                    query = _with(GOOD.get(route.path, b""), [quote(word).encode() + b"=" + quote_from_bytes(value).encode()])
+                    query = _with(
+                        GOOD.get(route.path, b""), [quote(word).encode() + b"=" + quote_from_bytes(value).encode()]
+                    )
                     found.append(self.ask(min(route.methods or {"GET"}), self._path(route.path), query))
         return [wrong for wrong in found if wrong]
 
@@ -205,9 +222,13 @@ class Asker:
 
     def _send(self, method: str, path: str, query: bytes, accept: str = "*/*") -> tuple[int, dict[bytes, bytes], bytes]:
         body = query if method in {"POST", "PUT"} else b""
-        return self.loop.run_until_complete(asyncio.wait_for(self._asked(method, path, b"" if body else query, body, accept), PATIENCE))
+        return self.loop.run_until_complete(
+            asyncio.wait_for(self._asked(method, path, b"" if body else query, body, accept), PATIENCE)
+        )
 
-    async def _asked(self, method: str, path: str, query: bytes, body: bytes, accept: str) -> tuple[int, dict[bytes, bytes], bytes]:
+    async def _asked(
+        self, method: str, path: str, query: bytes, body: bytes, accept: str
+    ) -> tuple[int, dict[bytes, bytes], bytes]:
         sent: list[dict[str, Any]] = []
         over = asyncio.Event()
         given = [body]
@@ -221,7 +242,11 @@ class Asker:
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
-        headers = [(b"host", b"vo.example"), (b"accept", accept.encode()), (b"content-type", b"application/x-www-form-urlencoded")]
+        headers = [
+            (b"host", b"vo.example"),
+            (b"accept", accept.encode()),
+            (b"content-type", b"application/x-www-form-urlencoded"),
+        ]
         scope = {
             "type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": unquote(path), "raw_path": path.encode(), "root_path": "",
             "query_string": query, "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "extensions": {},
@@ -273,7 +298,10 @@ def _listening(hear: Callable[[str], object]) -> Iterator[None]:
         check(self, params)
 
     check = Params.check
-    ways = [mock.patch.object(Params, "check", checked), *(heard(Params, way) for way in ("one", "all", "number", "whole"))]
+    ways = [
+        mock.patch.object(Params, "check", checked),
+        *(heard(Params, way) for way in ("one", "all", "number", "whole")),
+    ]
     ways += [
         heard(kind, way)
         for kind in (QueryParams, FormData)

@@ -16,7 +16,9 @@ COLUMNS = (
     Column(name="mag", type=FLOAT32, unit="mag", ucd="phot.mag", description="brightness", rank=15),
     Column(name="note", type=STRING, description="remarks & <more>", rank=25),
 )
-STARS = Table(schema="stars", name="main", columns=COLUMNS, position=("ra", "dec"), primary=("id",), description="Made-up stars")
+STARS = Table(
+    schema="stars", name="main", columns=COLUMNS, position=("ra", "dec"), primary=("id",), description="Made-up stars"
+)
 HIDDEN = Table(schema="secret", name="main", columns=COLUMNS, position=("ra", "dec"), primary=("id",), access="private")
 
 

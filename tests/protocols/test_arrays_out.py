@@ -88,7 +88,9 @@ def test_json(client: Client) -> None:
     for row, cells in enumerate(answer["data"]):
         found = dict(zip(names, cells, strict=True))
         for name in ("flux", "image", "cube", "words", "three"):
-            assert [str(item) if name == "words" else item for item in np.asarray(found[name]).ravel().tolist()] == ROWS[name][row]
+            assert [
+                str(item) if name == "words" else item for item in np.asarray(found[name]).ravel().tolist()
+            ] == ROWS[name][row]
         assert {name: found[name] for name in SCALARS} == {name: values[row] for name, values in SCALARS.items()}
 
 
@@ -135,8 +137,12 @@ def test_texts_in_arrays_have_the_width_that_they_need(tmp_path: Path) -> None:
         assert '<name>words</name><dataType xsi:type="vs:VOTableType" arraysize="64x*">char' in said
         assert '<name>nothing</name><dataType xsi:type="vs:VOTableType" arraysize="*">char' in said
         rows = body(
-            asked, "csv", "SELECT column_name, arraysize FROM TAP_SCHEMA.columns WHERE table_name = 'sky.texts' AND datatype = 'char'"
+            asked,
+            "csv",
+            "SELECT column_name, arraysize FROM TAP_SCHEMA.columns WHERE table_name = 'sky.texts' AND datatype = 'char'",
         )
         assert sorted(rows.decode().split()) == ["column_name,arraysize", "nothing,*", "words,64x*"]
         found = body(asked, "votable", "SELECT * FROM sky.texts WHERE id < 3").decode()
-        assert '<FIELD name="words" ID="words" datatype="char" arraysize="64x*"/>' in found, "whatever the first rows are"
+        assert '<FIELD name="words" ID="words" datatype="char" arraysize="64x*"/>' in found, (
+            "whatever the first rows are"
+        )

@@ -88,7 +88,11 @@ def test_a_job_from_its_making_to_its_end(client: Client, site: Site) -> None:
     assert root.findtext(f"{UWS}runId") == "mine"
     assert root.findtext(f"{UWS}phase") == text(client, f"{path}/phase") == "PENDING"
     assert root.find(f"{UWS}startTime").get(NIL) == "true"
-    assert {item.get("id"): item.text for item in root.iter(f"{UWS}parameter")} == {"LANG": "ADQL", "QUERY": QUERY, "RESPONSEFORMAT": "csv"}
+    assert {item.get("id"): item.text for item in root.iter(f"{UWS}parameter")} == {
+        "LANG": "ADQL",
+        "QUERY": QUERY,
+        "RESPONSEFORMAT": "csv",
+    }
     assert client.get(f"{path}/results/result").status == client.get(f"{path}/error").status == 404
 
     answer = client.post(f"{path}/phase", PHASE="RUN")
@@ -125,7 +129,10 @@ def test_an_error_is_told_as_in_sync(client: Client, site: Site) -> None:
     assert dict(summary.attrib) == {"type": "fatal", "hasDetail": "true"}
     told = summary.findtext(f"{UWS}message")
     assert told == error(client.get(f"{path}/error"))
-    assert told == error(client.post("/tap/sync", LANG="ADQL", QUERY="SELECT magg FROM stars.main")).partition(" [request")[0]
+    assert (
+        told
+        == error(client.post("/tap/sync", LANG="ADQL", QUERY="SELECT magg FROM stars.main")).partition(" [request")[0]
+    )
     assert client.get(f"{path}/results/result").status == 404
     assert not list((site.settings.var / "jobs").glob("*/*"))
 
@@ -151,7 +158,9 @@ def test_what_cannot_be_run_ends_in_error(client: Client, site: Site, params: di
 def test_a_query_that_fails_after_many_rows_is_an_error_in_every_format(tmp_path: Path) -> None:
     with tiny_site(tmp_path, {"stars.main": (STARS, rows(200_000))}) as site:
         client = Client(create(site))
-        last = client.post("/tap/sync", LANG="ADQL", QUERY="SELECT number FROM stars.main", RESPONSEFORMAT="csv").text.split()[-1]
+        last = client.post(
+            "/tap/sync", LANG="ADQL", QUERY="SELECT number FROM stars.main", RESPONSEFORMAT="csv"
+        ).text.split()[-1]
         query = f"SELECT id, CAST(CASE WHEN number = {last} THEN 'x' ELSE '1' END AS INTEGER) AS x FROM stars.main"
         for form in ("votable", "csv", "tsv", "fits", "json", "text", "parquet", "arrow"):
             path = made(client, QUERY=query, RESPONSEFORMAT=form, PHASE="RUN")
@@ -172,10 +181,19 @@ def test_explain_gives_the_plan(client: Client, site: Site) -> None:
 
 
 def test_an_upload_is_kept_until_the_job_runs(client: Client, site: Site) -> None:
-    parts = {"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine AS m", "UPLOAD": "mine,param:the file", "PHASE": "RUN"}
-    body = "".join(f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in parts.items())
+    parts = {
+        "LANG": "ADQL",
+        "QUERY": "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine AS m",
+        "UPLOAD": "mine,param:the file",
+        "PHASE": "RUN",
+    }
+    body = "".join(
+        f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in parts.items()
+    )
     body += '--x\r\nContent-Disposition: form-data; name="the file"; filename="a.csv"\r\nContent-Type: text/csv\r\n\r\na,b\n1,2\n3,4\n\r\n--x--\r\n'
-    answer = client.ask("POST", "/tap/async", body=body.encode(), headers={"content-type": "multipart/form-data; boundary=x"})
+    answer = client.ask(
+        "POST", "/tap/async", body=body.encode(), headers={"content-type": "multipart/form-data; boundary=x"}
+    )
     path = answer.headers["location"].removeprefix(HOST)
     run_next(site)
     assert text(client, f"{path}/phase") == "COMPLETED", error(client.get(f"{path}/error"))
@@ -207,9 +225,17 @@ def test_parameters_change_while_the_job_is_pending(client: Client, site: Site) 
 def test_times_are_set_within_limits(client: Client, site: Site) -> None:
     path = made(client)
     assert text(client, f"{path}/executionduration") == str(site.settings.jobs.seconds)
-    for asked, set_ in (("77", 77), ("0", site.settings.jobs.seconds_hard), ("999999999", site.settings.jobs.seconds_hard)):
+    for asked, set_ in (
+        ("77", 77),
+        ("0", site.settings.jobs.seconds_hard),
+        ("999999999", site.settings.jobs.seconds_hard),
+    ):
         assert client.post(f"{path}/executionduration", EXECUTIONDURATION=asked).status == 303
-        assert text(client, f"{path}/executionduration") == job(client, path).findtext(f"{UWS}executionDuration") == str(set_)
+        assert (
+            text(client, f"{path}/executionduration")
+            == job(client, path).findtext(f"{UWS}executionDuration")
+            == str(set_)
+        )
     soon = time.strftime("%Y-%m-%dT12:00:00", time.gmtime(time.time() + 2 * 86400))
     for asked in (f"{soon}Z", soon, f"{soon}.000+00:00"):
         assert client.post(f"{path}/destruction", DESTRUCTION=asked).status == 303
@@ -294,7 +320,12 @@ def test_a_job_that_is_not_there_is_not_found(client: Client, name: str) -> None
 
 def test_what_is_no_way_to_ask_is_refused(client: Client) -> None:
     path = made(client)
-    assert client.ask("DELETE", "/tap/async").status == client.ask("PUT", path).status == client.post(f"{path}/quote").status == 405
+    assert (
+        client.ask("DELETE", "/tap/async").status
+        == client.ask("PUT", path).status
+        == client.post(f"{path}/quote").status
+        == 405
+    )
     assert client.ask("POST", path, body=b"{}", headers={"content-type": "application/json"}).status == 400
 
 
@@ -352,7 +383,16 @@ def test_documents_are_valid(client: Client, site: Site, tmp_path: Path) -> None
     )
     while run_next(site):
         pass
-    asked = [done, failed, open_, made(client, PHASE="RUN"), "/tap/async", f"{done}/parameters", f"{done}/results", "/tap/capabilities"]
+    asked = [
+        done,
+        failed,
+        open_,
+        made(client, PHASE="RUN"),
+        "/tap/async",
+        f"{done}/parameters",
+        f"{done}/results",
+        "/tap/capabilities",
+    ]
     files = []
     for number, path in enumerate(asked):
         files.append(tmp_path / f"{number}.xml")
@@ -371,7 +411,9 @@ def test_documents_have_the_elements_of_the_standards_own_example(client: Client
     theirs = etree.parse(shared("corpora/uws/UWS--UWSJobInstance.xml")).getroot()
     ours = job(client, path)
     assert ours.tag == theirs.tag
-    assert {etree.QName(item).localname for item in theirs} - {etree.QName(item).localname for item in ours} <= {"errorSummary"}
+    assert {etree.QName(item).localname for item in theirs} - {etree.QName(item).localname for item in ours} <= {
+        "errorSummary"
+    }
     order = [etree.QName(item).localname for item in theirs]
     mine = [etree.QName(item).localname for item in ours if etree.QName(item).localname in order]
     assert mine == [name for name in order if name in mine]
@@ -388,7 +430,9 @@ def test_json_says_the_same(client: Client, site: Site) -> None:
     assert told["parameters"][1] == {"id": "QUERY", "value": QUERY}
     assert told["results"][0]["href"] == f"{HOST}{path}/results/result"
     assert told["jobInfo"]["rows"] == 3
-    assert [ref["id"] for ref in json.loads(client.ask("GET", "/tap/async", headers=wanted).body)["jobs"]] == [told["jobId"]]
+    assert [ref["id"] for ref in json.loads(client.ask("GET", "/tap/async", headers=wanted).body)["jobs"]] == [
+        told["jobId"]
+    ]
     assert json.loads(client.ask("GET", f"{path}/results", headers=wanted).body) == told["results"]
     missing = client.ask("GET", f"{path}x", headers=wanted)
     assert (missing.status, json.loads(missing.body)["status"]) == (404, 404)
@@ -471,7 +515,12 @@ def test_a_users_jobs_are_theirs_alone(site: Site) -> None:
     who["name"] = "kepler"
     for part in ("", "/phase", "/parameters", "/results/result", "/error", "/owner"):
         assert client.get(path + part).status == 403, part
-    assert client.ask("DELETE", path).status == client.post(f"{path}/phase", PHASE="ABORT").status == client.post(path, A=1).status == 403
+    assert (
+        client.ask("DELETE", path).status
+        == client.post(f"{path}/phase", PHASE="ABORT").status
+        == client.post(path, A=1).status
+        == 403
+    )
     assert len(etree.fromstring(client.get("/tap/async").body)) == 0
     who["name"] = None  # type: ignore[assignment]
     assert client.get(path).status == 403

@@ -42,7 +42,9 @@ tables:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Three publications: the first one, one of the open table, one of the private table alone; then the open one is set back."""
     directory = tmp_path_factory.mktemp("news")
-    with site_with(directory, STARS, {"a.csv": "id,n\n1,1\n2,2\n3,3\n", "b.csv": "id\n1\n3\n"}, keep_snapshots=5) as made:
+    with site_with(
+        directory, STARS, {"a.csv": "id,n\n1,1\n2,2\n3,3\n", "b.csv": "id\n1\n3\n"}, keep_snapshots=5
+    ) as made:
         place = directory / "collections" / "stars"
         ingest(made, "stars")
         (place / "a.csv").write_text("id,n\n1,2\n3,3\n4,4\n5,5\n")
@@ -97,7 +99,11 @@ def test_what_everybody_is_told(site: Site) -> None:
 def test_the_owner_is_told_of_private_tables(site: Site) -> None:
     feed = read(Client(create(site, reader=lambda _: OWNER)))
     judged(feed)
-    assert entries(feed) == ["secret: 1 added, 0 changed, 1 removed", "main: 2 added, 1 changed, 1 removed", "main: 3 rows\nsecret: 2 rows"]
+    assert entries(feed) == [
+        "secret: 1 added, 0 changed, 1 removed",
+        "main: 2 added, 1 changed, 1 removed",
+        "main: 3 rows\nsecret: 2 rows",
+    ]
 
 
 def test_counts_are_not_told_to_who_sees_some_rows(site: Site) -> None:
@@ -115,7 +121,9 @@ def test_entries_lead_to_what_changed(site: Site) -> None:
 def test_ids_stay_and_nothing_new_is_not_sent_again(site: Site) -> None:
     client = Client(create(site))
     answer = client.get("/collections/stars/changes.atom")
-    again = Client(create(site)).ask("GET", "/collections/stars/changes.atom", headers={"if-none-match": answer.headers["etag"]})
+    again = Client(create(site)).ask(
+        "GET", "/collections/stars/changes.atom", headers={"if-none-match": answer.headers["etag"]}
+    )
     assert again.status == 304
     ids = [entry.findtext(f"{ATOM}id") for entry in etree.fromstring(answer.body).iter(f"{ATOM}entry")]
     elsewhere = client.ask("GET", "/collections/stars/changes.atom", headers={"host": "other.example"})
@@ -137,4 +145,8 @@ def test_set_back(tmp_path: Path) -> None:
         sync(made, "stars")
         made.store.rollback("stars")
         made.refresh()
-        assert entries(read(Client(create(made)))) == ["main: set back", "main: 0 added, 1 changed, 0 removed", "main: 1 rows"]
+        assert entries(read(Client(create(made)))) == [
+            "main: set back",
+            "main: 0 added, 1 changed, 0 removed",
+            "main: 1 rows",
+        ]

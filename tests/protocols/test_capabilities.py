@@ -28,14 +28,18 @@ FEATURES = "ivo://ivoa.net/std/"
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A site with small limits of rows."""
     limits = QueryLimits(maxrec_default=DEFAULT, maxrec_hard=HARD)
-    table = pa.table({"id": list(range(ROWS)), "ra": [1.0 * n for n in range(ROWS)], "dec": [0.5 * n for n in range(ROWS)]})
+    table = pa.table(
+        {"id": list(range(ROWS)), "ra": [1.0 * n for n in range(ROWS)], "dec": [0.5 * n for n in range(ROWS)]}
+    )
     with tiny_site(tmp_path_factory.mktemp("narrow"), {"s.t": table}, limits=limits) as site:
         yield Client(create(site))
 
 
 @pytest.fixture(scope="module")
 def tap(narrow: Client) -> etree._Element:
-    (found,) = etree.fromstring(narrow.get("/tap/capabilities").body).xpath("capability[@standardID='ivo://ivoa.net/std/TAP']")
+    (found,) = etree.fromstring(narrow.get("/tap/capabilities").body).xpath(
+        "capability[@standardID='ivo://ivoa.net/std/TAP']"
+    )
     return found
 
 
@@ -47,7 +51,9 @@ def ask(client: Client, query: str, **params: object) -> list[list[object]]:
 
 def forms(tap: etree._Element, kind: str) -> list[str]:
     found = [
-        item for item in tap.iterfind("language/languageFeatures") if item.get("type").lower() == f"{FEATURES}tapregext#{kind}".lower()
+        item
+        for item in tap.iterfind("language/languageFeatures")
+        if item.get("type").lower() == f"{FEATURES}tapregext#{kind}".lower()
     ]
     assert len(found) == 1, kind
     return [form.text for form in found[0].iterfind("feature/form")]
@@ -65,9 +71,13 @@ def test_output_limits_hold_in_every_format(narrow: Client, tap: etree._Element)
             continue
         for maxrec, rows in ((None, default), (7, 7), (hard, hard), (hard + 1, hard), (10**9, hard)):
             params = {} if maxrec is None else {"MAXREC": maxrec}
-            body = narrow.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM s.t", RESPONSEFORMAT=form.findtext("mime"), **params).body
+            body = narrow.get(
+                "/tap/sync", LANG="ADQL", QUERY="SELECT * FROM s.t", RESPONSEFORMAT=form.findtext("mime"), **params
+            ).body
             assert len(parse(io.BytesIO(body)).get_first_table().array) == rows
-            infos = [item.get("value") for item in etree.fromstring(body).iterfind(".//v:INFO[@name='QUERY_STATUS']", V)]
+            infos = [
+                item.get("value") for item in etree.fromstring(body).iterfind(".//v:INFO[@name='QUERY_STATUS']", V)
+            ]
             assert infos == ["OK", "OVERFLOW"]
     for name in ("json", "csv", "tsv"):
         body = narrow.get("/tap/sync", LANG="ADQL", QUERY="SELECT id FROM s.t", RESPONSEFORMAT=name).body
@@ -184,8 +194,15 @@ def test_formats_are_known_by_name_and_media_type(narrow: Client, tap: etree._El
             answer = narrow.get("/tap/sync", LANG="ADQL", QUERY="SELECT TOP 1 id FROM s.t", RESPONSEFORMAT=name)
             assert answer.status == 200, name
             if name == form.findtext("mime"):
-                assert answer.headers["content-type"].replace(" ", "").lower().startswith(name.replace(" ", "").lower()), name
-    assert narrow.get("/tap/sync", LANG="ADQL", QUERY="SELECT TOP 1 id FROM s.t", RESPONSEFORMAT="application/x-other").status == 400
+                assert (
+                    answer.headers["content-type"].replace(" ", "").lower().startswith(name.replace(" ", "").lower())
+                ), name
+    assert (
+        narrow.get(
+            "/tap/sync", LANG="ADQL", QUERY="SELECT TOP 1 id FROM s.t", RESPONSEFORMAT="application/x-other"
+        ).status
+        == 400
+    )
 
 
 def test_every_resource_of_the_document_answers(narrow: Client) -> None:

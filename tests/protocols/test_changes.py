@@ -40,8 +40,24 @@ tables:
 """
 
 # id -> n (odd: hidden by the policy), name, inner
-FIRST = {1: (0, "a", "x"), 2: (0, "b", "x"), 3: (0, "c", "x"), 4: (1, "d", "x"), 5: (1, "e", "x"), 6: (1, "f", "x"), 7: (0, "g", "x")}
-SECOND = {1: (0, "A", "x"), 2: (1, "b", "x"), 4: (0, "d", "x"), 5: (1, "E", "x"), 7: (0, "g", "y"), 8: (0, "h", "x"), 9: (1, "i", "x")}
+FIRST = {
+    1: (0, "a", "x"),
+    2: (0, "b", "x"),
+    3: (0, "c", "x"),
+    4: (1, "d", "x"),
+    5: (1, "e", "x"),
+    6: (1, "f", "x"),
+    7: (0, "g", "x"),
+}
+SECOND = {
+    1: (0, "A", "x"),
+    2: (1, "b", "x"),
+    4: (0, "d", "x"),
+    5: (1, "E", "x"),
+    7: (0, "g", "y"),
+    8: (0, "h", "x"),
+    9: (1, "i", "x"),
+}
 EVERYBODY = {(1, "changed", "name"), (2, "changed", "n"), (3, "removed", ""), (4, "changed", "n"), (5, "changed", "name"), (6, "removed", ""), (8, "added", ""), (9, "added", "")}  # fmt: skip
 HALF = {(1, "changed", "name"), (2, "removed", ""), (3, "removed", ""), (4, "added", ""), (8, "added", "")}
 
@@ -139,7 +155,9 @@ def test_times_are_states_too(made: Made) -> None:
     assert listed(made.all.get("/changes/stars.main", since=events[-1].run, RESPONSEFORMAT="csv")) == EVERYBODY
     assert made.all.get("/changes/stars.main", since="2001-01-01").status == 410
     assert made.all.get("/changes/stars.main", since="yesterday").status == 400
-    assert made.all.get("/changes/stars.main", since="20010101T000000-0122").status == 410, "an id, not a time in a zone"
+    assert made.all.get("/changes/stars.main", since="20010101T000000-0122").status == 410, (
+        "an id, not a time in a zone"
+    )
 
 
 def test_pages_are_of_one_answer(made: Made) -> None:
@@ -155,7 +173,8 @@ def test_pages_are_of_one_answer(made: Made) -> None:
     assert (pages, found) == (3, [str(key) for key in sorted(key for key, _, _ in EVERYBODY)])
     assert "OVERFLOW" in made.all.get("/changes/stars.main", since=made.first, MAXREC=3).text
     whole, most = (
-        made.all.get("/changes/stars.main", since=made.first, RESPONSEFORMAT="csv", **more).text for more in ({}, {"MAXREC": 2**63 - 1})
+        made.all.get("/changes/stars.main", since=made.first, RESPONSEFORMAT="csv", **more).text
+        for more in ({}, {"MAXREC": 2**63 - 1})
     )
     assert whole == most
     assert made.all.get("/changes/stars.main", since=made.first, OFFSET=100, RESPONSEFORMAT="csv").text.count("\n") == 1
@@ -163,7 +182,9 @@ def test_pages_are_of_one_answer(made: Made) -> None:
 
 def test_tags_outlive_what_is_published_elsewhere(made: Made) -> None:
     answer = made.all.get("/changes/stars.main", since=made.first, until=state(made.all))
-    again = made.all.ask("GET", "/changes/stars.main", f"since={made.first}".encode(), headers={"if-none-match": answer.headers["etag"]})
+    again = made.all.ask(
+        "GET", "/changes/stars.main", f"since={made.first}".encode(), headers={"if-none-match": answer.headers["etag"]}
+    )
     assert again.status == 304
     assert again.headers["hven-snapshot"] == answer.headers["hven-snapshot"]
     assert made.half.get("/changes/stars.main", since=made.first_half).headers["etag"] != answer.headers["etag"]
@@ -172,14 +193,20 @@ def test_tags_outlive_what_is_published_elsewhere(made: Made) -> None:
 def test_formats(made: Made) -> None:
     answer = json.loads(made.all.get("/changes/stars.main", since=made.first, RESPONSEFORMAT="json").body)
     assert len(answer["data"]) == len(EVERYBODY)
-    assert made.all.post("/changes/stars.main", since=made.first, RESPONSEFORMAT="csv").text.count("\n") == len(EVERYBODY) + 1
+    assert (
+        made.all.post("/changes/stars.main", since=made.first, RESPONSEFORMAT="csv").text.count("\n")
+        == len(EVERYBODY) + 1
+    )
     assert made.all.ask("HEAD", "/changes/stars.main", f"since={made.first}".encode()).status in {200, 405}
 
 
 def test_tables_without_a_feed(made: Made) -> None:
     for name in ("stars.nameless", "stars.secret", "stars.none", "tap_schema.tables", "ivoa.obscore"):
         assert made.all.get(f"/changes/{name}").status == 404, name
-    assert made.all.get("/changes/stars.secret").text.replace("secret", "none")[:200] == made.all.get("/changes/stars.none").text[:200]
+    assert (
+        made.all.get("/changes/stars.secret").text.replace("secret", "none")[:200]
+        == made.all.get("/changes/stars.none").text[:200]
+    )
     assert made.owner.get("/changes/stars.secret", since=made.site.store.history("stars")[-1].at).status == 200
 
 

@@ -24,7 +24,9 @@ def fields(body: bytes) -> dict[str, str]:
     return {item.get("name"): item.get("ucd") for item in etree.fromstring(body).iterfind(".//v:FIELD", V)}
 
 
-@pytest.mark.parametrize(("ra", "dec", "sr"), [(10, 10, 5), (0.01, -0.01, 8), (123, 90, 6), (200, -89.5, 10), (350, 40, 60), (1, 1, 180)])
+@pytest.mark.parametrize(
+    ("ra", "dec", "sr"), [(10, 10, 5), (0.01, -0.01, 8), (123, 90, 6), (200, -89.5, 10), (350, 40, 60), (1, 1, 180)]
+)
 def test_the_rows_are_those_that_astropy_finds(client: Client, ra: float, dec: float, sr: float) -> None:
     answer = client.get("/cone/stars.main", RA=ra, DEC=dec, SR=sr)
     assert answer.status == 200
@@ -37,7 +39,12 @@ def test_the_rows_are_those_that_astropy_finds(client: Client, ra: float, dec: f
 
 @pytest.mark.parametrize(
     ("verb", "names"),
-    [("1", "id ra dec number"), ("2", "id ra dec number mag"), ("3", "id ra dec number mag note"), ("", "id ra dec number mag")],
+    [
+        ("1", "id ra dec number"),
+        ("2", "id ra dec number mag"),
+        ("3", "id ra dec number mag note"),
+        ("", "id ra dec number mag"),
+    ],
 )
 def test_verb_goes_by_rank(client: Client, verb: str, names: str) -> None:
     answer = client.get("/cone/stars.main", RA=10, DEC=10, SR=5, VERB=verb)
@@ -58,7 +65,8 @@ def test_exactly_one_field_has_each_main_ucd(client: Client) -> None:
 
 def test_a_numeric_identifier_is_shown_as_text(tmp_path: Path) -> None:
     numbered = STARS.having(
-        primary=("number",), columns=tuple(column.having(ucd=None) if column.name == "id" else column for column in STARS.columns)
+        primary=("number",),
+        columns=tuple(column.having(ucd=None) if column.name == "id" else column for column in STARS.columns),
     )
     with tiny_site(tmp_path, {"stars.main": (numbered, rows(300))}) as site:
         for params in ({"SR": 60}, {"SR": 0}, {"SR": 180, "MAXREC": 5}, {"SR": 60, "RESPONSEFORMAT": "votable"}):
@@ -127,7 +135,11 @@ def test_other_formats(client: Client) -> None:
 
 def test_what_the_reader_has_already_is_not_sent_again(client: Client) -> None:
     first = client.get("/cone/stars.main", RA=10, DEC=10, SR=5)
-    again = client.ask("GET", "/cone/stars.main", b"RA=10&DEC=10&SR=5", headers={"if-none-match": first.headers["etag"]})
+    again = client.ask(
+        "GET", "/cone/stars.main", b"RA=10&DEC=10&SR=5", headers={"if-none-match": first.headers["etag"]}
+    )
     assert (again.status, again.body) == (304, b"")
-    other = client.ask("GET", "/cone/stars.main", b"RA=11&DEC=10&SR=5", headers={"if-none-match": first.headers["etag"]})
+    other = client.ask(
+        "GET", "/cone/stars.main", b"RA=11&DEC=10&SR=5", headers={"if-none-match": first.headers["etag"]}
+    )
     assert other.status == 200

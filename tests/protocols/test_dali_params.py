@@ -71,7 +71,10 @@ def test_a_parameter_twice_is_one_if_its_values_are_equal(client: Client) -> Non
 
 def test_both_forms_of_a_body_say_the_same(client: Client) -> None:
     body = (
-        b"".join(f'--M\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode() for name, value in GOOD.items())
+        b"".join(
+            f'--M\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+            for name, value in GOOD.items()
+        )
         + b"--M--\r\n"
     )
     for kind in ("multipart/form-data; boundary=M", 'Multipart/Form-Data; boundary="M"'):
@@ -116,7 +119,10 @@ def test_pages_of_other_sites_may_ask(client: Client) -> None:
         ("OPTIONS", "/tap/sync", b"", 204),
     ):
         answer = client.ask(
-            method, path, query, headers={**origin, "access-control-request-headers": "content-type"} if method == "OPTIONS" else origin
+            method,
+            path,
+            query,
+            headers={**origin, "access-control-request-headers": "content-type"} if method == "OPTIONS" else origin,
         )
         assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, "*"), (method, path)
         assert "location" in answer.headers["access-control-expose-headers"].lower()

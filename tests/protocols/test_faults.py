@@ -29,8 +29,12 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
         yield Client(create(site))
 
 
-@pytest.mark.parametrize("path", ["/tap/sync?LANG=ADQL&QUERY=SELECT+*+FROM+stars.main", "/cone/stars.main?RA=1&DEC=1&SR=1"])
-def test_a_bug_is_500_with_the_id_and_its_text_is_in_the_log(broken: Client, path: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "path", ["/tap/sync?LANG=ADQL&QUERY=SELECT+*+FROM+stars.main", "/cone/stars.main?RA=1&DEC=1&SR=1"]
+)
+def test_a_bug_is_500_with_the_id_and_its_text_is_in_the_log(
+    broken: Client, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     answer = broken.get(path)
     assert answer.status == 500
     etree.fromstring(answer.body)
@@ -44,10 +48,14 @@ def test_a_bug_is_500_with_the_id_and_its_text_is_in_the_log(broken: Client, pat
     assert SECRET in told[0].getMessage()
 
 
-def test_a_bug_of_the_engine_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_of_the_engine_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     with tiny_site(tmp_path, {"stars.main": (STARS, rows(50))}) as site:
         monkeypatch.setattr(site.engine, "run", lambda *_: 1 / 0)
-        answer = Client(create(site)).get("/tap/sync", LANG="ADQL", QUERY="SELECT AVG(mag) AS m FROM stars.main GROUP BY note")
+        answer = Client(create(site)).get(
+            "/tap/sync", LANG="ADQL", QUERY="SELECT AVG(mag) AS m FROM stars.main GROUP BY note"
+        )
     assert answer.status == 500
     assert answer.headers["x-request-id"] in answer.text
     assert "division" not in answer.text
@@ -55,7 +63,9 @@ def test_a_bug_of_the_engine_while_it_runs(tmp_path: Path, monkeypatch: pytest.M
     assert answer.headers["x-request-id"] in caplog.text
 
 
-def test_a_page_that_cannot_be_made_says_so(site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_page_that_cannot_be_made_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken:
         def __getattr__(self, name: str) -> object:
             raise KeyError(SECRET)
@@ -69,7 +79,9 @@ def test_a_page_that_cannot_be_made_says_so(site: Site, monkeypatch: pytest.Monk
     assert SECRET in caplog.text
 
 
-def test_metadata_that_cannot_be_written_says_so(site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_metadata_that_cannot_be_written_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("hven.services._vosi.tables", lambda *_, **__: 1 / 0)
     answer = Client(create(site)).get("/tap/tables")
     assert answer.status == 500
@@ -87,7 +99,9 @@ def test_other_methods_are_405_with_what_is_allowed(client: Client, method: str,
     assert answer.headers["x-request-id"] in answer.text
 
 
-@pytest.mark.parametrize("path", ["/tap/sync?LANG=ADQL&QUERY=SELECT+AVG(mag)+AS+m+FROM+stars.main", "/cone/stars.main?RA=1&DEC=1&SR=1"])
+@pytest.mark.parametrize(
+    "path", ["/tap/sync?LANG=ADQL&QUERY=SELECT+AVG(mag)+AS+m+FROM+stars.main", "/cone/stars.main?RA=1&DEC=1&SR=1"]
+)
 def test_head_runs_nothing(client: Client, site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     get = client.get(path)
     monkeypatch.setattr("hven.query._result.Result.begin", lambda _: pytest.fail("HEAD ran the query"))

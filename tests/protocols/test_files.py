@@ -60,7 +60,12 @@ def test_a_collection_of_files_alone(site):
     found = rows(site, "SELECT * FROM paper.files ORDER BY path")
     assert [row["path"] for row in found] == ["README.md", "data/a.csv", "figure 1.svg", "model.bin"]
     assert [row["title"] for row in found] == ["README.md", "Table of the paper", "figure 1.svg", "model.bin"]
-    assert [row["media_type"] for row in found] == ["text/markdown", "text/csv", "application/x-model", "application/x-model"]
+    assert [row["media_type"] for row in found] == [
+        "text/markdown",
+        "text/csv",
+        "application/x-model",
+        "application/x-model",
+    ]
     assert found[2]["url"].endswith("/collections/paper/files/figure%201.svg")
     assert (found[3]["bytes"], found[3]["sha256"]) == (len(BODY), hashlib.sha256(BODY).hexdigest())
     pins = site.store.current()[1]["paper.files"].provenance["pins"]
@@ -75,7 +80,12 @@ def test_files_are_given_whole_and_in_ranges(client):
     assert whole.headers["content-type"] == "application/x-model"
     assert "sandbox" in whole.headers["content-security-policy"]
     head = client.ask("HEAD", url)
-    assert (head.status, head.body, head.headers["content-length"], head.headers["etag"]) == (200, b"", str(len(BODY)), tag)
+    assert (head.status, head.body, head.headers["content-length"], head.headers["etag"]) == (
+        200,
+        b"",
+        str(len(BODY)),
+        tag,
+    )
     part = client.ask("GET", url, headers={"range": "bytes=100-199"})
     assert (part.status, part.body) == (206, BODY[100:200])
     assert part.headers["content-range"] == f"bytes 100-199/{len(BODY)}"
@@ -96,7 +106,8 @@ def test_the_list_and_the_page(client):
 
 
 @pytest.mark.parametrize(
-    "path", ["paper.yaml", "data/b_old.csv", "../paper/paper.yaml", "%2e%2e/paper/paper.yaml", "data", "nothing' OR 1=1 --"]
+    "path",
+    ["paper.yaml", "data/b_old.csv", "../paper/paper.yaml", "%2e%2e/paper/paper.yaml", "data", "nothing' OR 1=1 --"],
 )
 def test_nothing_else_is_given(client, path):
     assert client.get(f"/collections/paper/files/{path}").status == 404

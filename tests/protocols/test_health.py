@@ -34,7 +34,15 @@ from hven.site.store.runs import ERROR
 from hven.testing.policies import half_hidden
 from running import hven
 
-ADDRESSES = ("/health", "/health?format=html", "/health.json", "/health/live", "/health/ready", "/health/fresh", "/metrics")
+ADDRESSES = (
+    "/health",
+    "/health?format=html",
+    "/health.json",
+    "/health/live",
+    "/health/ready",
+    "/health/fresh",
+    "/metrics",
+)
 SECRET = "plantedsecret-9917"
 TABLE = """\
 collection: {name}
@@ -66,7 +74,9 @@ def made(directory: Path, **more: Any) -> Site:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with made(tmp_path_factory.mktemp("health") / "site", health=HealthSettings(operators=("prometheus",)), variant="blue") as site:
+    with made(
+        tmp_path_factory.mktemp("health") / "site", health=HealthSettings(operators=("prometheus",)), variant="blue"
+    ) as site:
         yield site
 
 
@@ -129,7 +139,12 @@ def test_all_is_well_in_every_form(reader: Client) -> None:
         ("holdings", "engines", "store", "clock", "disk", "settings"), "ok"
     )
     (collection,) = body["collections"]
-    assert (collection["collection"], collection["state"], collection["rows"], collection["failures"]) == ("seen", "fresh", 3, 0)
+    assert (collection["collection"], collection["state"], collection["rows"], collection["failures"]) == (
+        "seen",
+        "fresh",
+        3,
+        0,
+    )
     assert collection["timing"] == "every 1 h"
     assert 0 <= collection["lag"] < 600
     assert collection["snapshot"] == collection["tables"]["seen.main"]["snapshot"]
@@ -169,7 +184,11 @@ def test_metrics_are_what_prometheus_reads(reader: Client, site: Site) -> None:
     assert after["hven_queries_running", ()] == 0
     assert after["hven_requests_total", (("face", "tap"), ("status", "2xx"))] >= 1
     assert after["hven_requests_total", (("face", "tap"), ("status", "4xx"))] >= 1
-    counts = [value for (name, labels), value in after.items() if name == "hven_request_seconds_bucket" and ("face", "tap") in labels]
+    counts = [
+        value
+        for (name, labels), value in after.items()
+        if name == "hven_request_seconds_bucket" and ("face", "tap") in labels
+    ]
     assert counts == sorted(counts)
     assert counts[-1] == after["hven_request_seconds_count", (("face", "tap"),)]
 
@@ -246,7 +265,9 @@ def test_a_disk_that_fills(site: Site, monkeypatch: pytest.MonkeyPatch, free: in
 
 
 @pytest.mark.parametrize(("all_of_them", "state", "status"), [(True, "failed", 503), (False, "warning", 200)])
-def test_an_engine_that_is_away(site: Site, monkeypatch: pytest.MonkeyPatch, all_of_them: bool, state: str, status: int) -> None:
+def test_an_engine_that_is_away(
+    site: Site, monkeypatch: pytest.MonkeyPatch, all_of_them: bool, state: str, status: int
+) -> None:
     name = "duckdb" if all_of_them else "postgres"
     problem = f"engine {name}: no connection; its tables are not served"
     holdings = replace(site.current(), problems=(problem,))
@@ -304,7 +325,11 @@ def test_every_state_that_is_not_well_has_its_reason_for_everybody(site: Site, m
 
 def test_a_look_costs_as_many_statements_however_many_files_were_read(site: Site) -> None:
     """What a state or a record says of each file of a source is read once, not at each look of each watcher."""
-    state = {"full": "2026-11-20T00:00:00Z", "watermark": {"0": 7}, "files": [[f"{number}.fits", 1, 2] for number in range(1000)]}
+    state = {
+        "full": "2026-11-20T00:00:00Z",
+        "watermark": {"0": 7},
+        "files": [[f"{number}.fits", 1, 2] for number in range(1000)],
+    }
     record = site.store.current()[1]["seen.main"]
     site.store.syncs.put(record.id, "seen.main", "seen", state)
     looker, asked = health.Health(site), list[str]()
@@ -323,14 +348,18 @@ def test_a_look_costs_as_many_statements_however_many_files_were_read(site: Site
 
 def test_readers_see_no_private_collection_and_no_words(site: Site, token: str) -> None:
     put(site, "covert", failures=3, phase="ERROR", message="the words of covert")
-    site.store.schedules.change("covert", lambda row, now: (row, [alert("covert", "failed", "the words of an alert", [], now)]))
+    site.store.schedules.change(
+        "covert", lambda row, now: (row, [alert("covert", "failed", "the words of an alert", [], now)])
+    )
     reader = Client(create(site))
     for path in ADDRESSES:
         plain = reader.get(path).text
         assert "covert" not in plain, path
         assert "words" not in plain, path
     assert told(reader.get("/health"))["status"] == "degraded"  # that something is wrong is no secret
-    assert told(reader.ask("GET", "/health", headers=basic(token)))["collections"][0]["message"] == "the words of covert"
+    assert (
+        told(reader.ask("GET", "/health", headers=basic(token)))["collections"][0]["message"] == "the words of covert"
+    )
     page = reader.ask("GET", "/health", headers={**basic(token), "accept": "text/html"})
     assert all(word in page.text for word in ("covert", "the words of covert", "the words of an alert"))
     found = values(reader.ask("GET", "/metrics", headers=basic(token)))
@@ -349,7 +378,10 @@ def test_rows_that_a_policy_hides_are_not_counted(site: Site) -> None:
 
 def test_open_shows_all_to_everybody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site, "settings", replace(site.settings, health=HealthSettings(open=True)))
-    assert {item["collection"] for item in told(Client(create(site)).get("/health"))["collections"]} == {"seen", "covert"}
+    assert {item["collection"] for item in told(Client(create(site)).get("/health"))["collections"]} == {
+        "seen",
+        "covert",
+    }
 
 
 def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +397,9 @@ def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
         put(site, "seen", failures=1, message=f"https://h.example/a?token={SECRET} answers 500")
         item = alert("seen", "failed", f"password={SECRET}", ["webhook"], 0.0)
         site.store.schedules.change("seen", lambda row, _: (row, [item]))
-        site.store.schedules.delivered(item, {"webhook": {"attempts": 1, "error": f"https://u:{SECRET}@hooks.example is away"}}, None)
+        site.store.schedules.delivered(
+            item, {"webhook": {"attempts": 1, "error": f"https://u:{SECRET}@hooks.example is away"}}, None
+        )
         site.refresh()
         client = Client(create(site))
         for address in ADDRESSES:
@@ -389,7 +423,8 @@ def test_processes_count_together_and_a_row_is_taken_over(monkeypatch: pytest.Mo
     found = first.counted()
     assert (found.queries, found.rows, found.errors) == (6, 30, {"Timeout": 3})
     assert found.requests == {("tap", "2xx"): 3, ("portal", "4xx"): 3, ("cone", "left"): 3}
-    assert (found.running, found.querying) == (1, 1)  # of the last child, which died; the row of those before was taken over
+    # of the last child, which died; the row of those before was taken over
+    assert (found.running, found.querying) == (1, 1)
     assert found.processes == 1
     assert sum(found.times["tap"]) == 3
     assert found.bytes["tap"] == 300

@@ -26,7 +26,9 @@ FORM = {"content-type": "application/x-www-form-urlencoded", "accept": HTML}
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("site"), {"stars.main": (STARS, rows()), "secret.main": (HIDDEN, rows())}) as made:
+    with tiny_site(
+        tmp_path_factory.mktemp("site"), {"stars.main": (STARS, rows()), "secret.main": (HIDDEN, rows())}
+    ) as made:
         yield made
 
 
@@ -58,7 +60,9 @@ class Visitor:
         from urllib.parse import urlencode
 
         body = urlencode(params).encode()
-        answer = self.client.ask("POST", "/jobs", body=body, headers=self.headers(**FORM, **{"sec-fetch-site": "same-origin"}))
+        answer = self.client.ask(
+            "POST", "/jobs", body=body, headers=self.headers(**FORM, **{"sec-fetch-site": "same-origin"})
+        )
         if "set-cookie" in answer.headers:
             self.cookie = answer.headers["set-cookie"].partition(";")[0]
         return answer
@@ -174,7 +178,9 @@ def test_abort_and_delete(client: Client, site: Site) -> None:
         assert connection.execute(sa.text("SELECT COUNT(*) FROM visits WHERE job = :job"), {"job": name}).scalar() == 0
 
 
-@pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}])
+@pytest.mark.parametrize(
+    "headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}]
+)
 def test_no_page_elsewhere_acts_for_a_visitor(client: Client, headers: dict[str, str]) -> None:
     visitor = Visitor(client)
     name = visitor.begin("SELECT TOP 6 id FROM stars.main")
@@ -212,14 +218,20 @@ def test_why_a_job_failed_is_told_in_french(client: Client, site: Site) -> None:
     name = visitor.begin("SELECT magg FROM stars.main")
     run_next(site)
     shown = {
-        language: html.unescape(client.ask("GET", f"/jobs?job={name}", headers=visitor.headers(**{"accept-language": language})).text)
+        language: html.unescape(
+            client.ask("GET", f"/jobs?job={name}", headers=visitor.headers(**{"accept-language": language})).text
+        )
         for language in ("en", "fr")
     }
     assert "line 1, column 8: no column 'magg' in stars.main; did you mean 'mag'?" in shown["en"]
-    assert "ligne 1, colonne 8 : il n'y a pas de colonne 'magg' dans stars.main ; vouliez-vous dire 'mag' ?" in shown["fr"]
+    assert (
+        "ligne 1, colonne 8 : il n'y a pas de colonne 'magg' dans stars.main ; vouliez-vous dire 'mag' ?" in shown["fr"]
+    )
 
 
-def test_older_jobs_are_a_page_further_and_none_is_lost(client: Client, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_jobs_are_a_page_further_and_none_is_lost(
+    client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_jobs_page, "LISTED", 2)
     visitor = Visitor(client)
     names = [visitor.begin(f"SELECT TOP {number} id FROM stars.main") for number in range(1, 6)][::-1]

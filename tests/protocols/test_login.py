@@ -76,7 +76,8 @@ def test_a_session_from_its_beginning_to_its_end(client: Client, token: str) -> 
     assert made.status == 303
     assert made.headers["location"] == "http://vo.example/login"
     assert re.fullmatch(
-        rf"{session.COOKIE}=[\w-]{{43}}\.[0-9a-f]{{64}}; Path=/; Max-Age=1209600; HttpOnly; SameSite=Lax", made.headers["set-cookie"]
+        rf"{session.COOKIE}=[\w-]{{43}}\.[0-9a-f]{{64}}; Path=/; Max-Age=1209600; HttpOnly; SameSite=Lax",
+        made.headers["set-cookie"],
     )
     mine = {"cookie": made.headers["set-cookie"].partition(";")[0]}
     assert "Logged in as anna" in client.ask("GET", "/login", headers=mine).text
@@ -104,7 +105,14 @@ def test_scripts(client: Client, token: str) -> None:
 
 def test_what_is_refused(client: Client, token: str, kept: Site) -> None:
     bert = kept.store.users.add("bert")
-    for body in ({"name": "bert", "token": token}, {"name": "anna", "token": bert}, {"token": "x"}, {"token": ""}, {}, {"name": "anna"}):
+    for body in (
+        {"name": "bert", "token": token},
+        {"name": "anna", "token": bert},
+        {"token": "x"},
+        {"token": ""},
+        {},
+        {"name": "anna"},
+    ):
         answer = send(client, body)
         assert answer.status == 401
         assert "set-cookie" not in answer.headers
@@ -153,13 +161,18 @@ def test_foreign_pages_have_no_use_of_a_cookie(client: Client, token: str) -> No
         assert client.ask(method, path, body=CSV, headers=evil).status == 401, path
     body = urlencode({"LANG": "ADQL", "QUERY": "SELECT * FROM tap_user.list"}).encode()
     assert client.ask("POST", "/tap/sync", body=body, headers={**FORM, **evil}).status == 400, "asked as anybody"
-    assert send(client, {"token": token}, origin="https://evil.example").status == 403, "nor may it log its victim in as somebody"
+    assert send(client, {"token": token}, origin="https://evil.example").status == 403, (
+        "nor may it log its victim in as somebody"
+    )
     assert client.ask("POST", "/logout", headers=evil).status == 403
     home = {**mine, "origin": "http://vo.example", "sec-fetch-site": "same-origin"}
     assert client.ask("POST", "/tap/load/list", body=CSV, headers=home).status == 200
     basic = base64.b64encode(f"anna:{token}".encode()).decode()
     known = {"authorization": f"Basic {basic}"}  # as a browser remembers it
-    assert client.ask("POST", "/tap/load/list", body=CSV, headers={**known, "origin": "https://evil.example"}).status == 401
+    assert (
+        client.ask("POST", "/tap/load/list", body=CSV, headers={**known, "origin": "https://evil.example"}).status
+        == 401
+    )
     assert client.ask("POST", "/tap/load/list", body=CSV, headers=known).status == 200
     # a token is given on purpose: a page that has it may use it
     bearer = {"authorization": f"Bearer {token}", "origin": "https://aladin.example", "sec-fetch-site": "cross-site"}
@@ -174,8 +187,14 @@ def test_behind_https_the_cookie_is_secure_and_named_origins_are_trusted(kept: S
     said = send(client, {"token": token}).headers["set-cookie"]
     assert said.endswith("; Path=/hven; Max-Age=1209600; HttpOnly; SameSite=Lax; Secure")
     mine = {"cookie": said.partition(";")[0]}
-    for origin, status in (("https://vo.example.org", 201), ("https://portal.example.org", 201), ("https://other.example.org", 401)):
-        told = client.ask("PUT", "/tap/user_tables/list", body=CSV, headers={**mine, "origin": origin, "sec-fetch-site": "same-site"})
+    for origin, status in (
+        ("https://vo.example.org", 201),
+        ("https://portal.example.org", 201),
+        ("https://other.example.org", 401),
+    ):
+        told = client.ask(
+            "PUT", "/tap/user_tables/list", body=CSV, headers={**mine, "origin": origin, "sec-fetch-site": "same-site"}
+        )
         assert told.status == status, origin
 
 
@@ -183,7 +202,9 @@ def test_forwarded_https_makes_it_secure(client: Client, token: str) -> None:
     assert send(client, {"token": token}, **{"x-forwarded-proto": "https"}).headers["set-cookie"].endswith("; Secure")
 
 
-def test_a_hundred_wrong_ones_are_slowed_down_and_shut_nobody_out(client: Client, kept: Site, token: str, paused: list[float]) -> None:
+def test_a_hundred_wrong_ones_are_slowed_down_and_shut_nobody_out(
+    client: Client, kept: Site, token: str, paused: list[float]
+) -> None:
     berts = kept.store.users.add("bert")
     basic = base64.b64encode(b"anna:anna.x").decode()
     for n in range(50):
@@ -210,7 +231,9 @@ def test_no_more_are_looked_at_than_are_answered(client: Client, kept: Site, tok
     assert "wait a minute" in late.text
     assert client.ask("GET", "/tap/tables", headers={"authorization": f"Bearer {token}", **here}).status == 429
     assert send(client, {"token": kept.store.users.add("bert")}, **here).status == 200, "a proxy's crowd is let in"
-    assert send(client, {"name": "anna", "token": token}, **{"x-forwarded-for": "192.0.2.7"}).status == 200, "and she, elsewhere"
+    assert send(client, {"name": "anna", "token": token}, **{"x-forwarded-for": "192.0.2.7"}).status == 200, (
+        "and she, elsewhere"
+    )
 
 
 def test_the_store_of_sessions(tmp_path: Path) -> None:
@@ -240,7 +263,9 @@ def test_the_store_of_sessions(tmp_path: Path) -> None:
     assert not store.user_tables.due(now())
     many = [store.sessions.begin("anna", 1000.0 + n) for n in range(101)]
     assert store.sessions.holder(many[-1]) == "anna"
-    assert [store.sessions.holder(one) for one in (proof, many[0])] == [None, None], "an account has so many, the newest"
+    assert [store.sessions.holder(one) for one in (proof, many[0])] == [None, None], (
+        "an account has so many, the newest"
+    )
     store.users.renew("anna")
     assert other.sessions.holder(many[-1]) is None
     store.close()

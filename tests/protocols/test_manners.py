@@ -31,7 +31,9 @@ def test_the_base_address_shows_the_way(client: Client) -> None:
     assert (page.status, page.headers["location"].rpartition("/tap/")[2]) == (303, "examples")
 
 
-@pytest.mark.parametrize(("path", "wanted"), [("/tap/sync", "POST"), ("/tap/async", "POST"), ("/tap/capabilities", "GET")])
+@pytest.mark.parametrize(
+    ("path", "wanted"), [("/tap/sync", "POST"), ("/tap/async", "POST"), ("/tap/capabilities", "GET")]
+)
 def test_options_are_told(client: Client, path: str, wanted: str) -> None:
     told = client.ask("OPTIONS", path)
     assert (told.status, told.body) == (204, b"")
@@ -39,13 +41,18 @@ def test_options_are_told(client: Client, path: str, wanted: str) -> None:
 
 
 def multipart(*parts: tuple[str, bytes]) -> tuple[bytes, dict[str, str]]:
-    body = b"".join(b"--X\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + content + b"\r\n" for head, content in parts)
+    body = b"".join(
+        b"--X\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + content + b"\r\n"
+        for head, content in parts
+    )
     return body + b"--X--\r\n", {"content-type": "multipart/form-data; boundary=X"}
 
 
 def test_a_query_may_be_a_file(client: Client) -> None:
     query = "\ufeffSELECT COUNT(*) AS n\nFROM TAP_SCHEMA.schemas -- größe\n".encode()
-    body, headers = multipart(('name="LANG"', b"ADQL"), ('name="RESPONSEFORMAT"', b"csv"), ('name="QUERY"; filename="q.adql"', query))
+    body, headers = multipart(
+        ('name="LANG"', b"ADQL"), ('name="RESPONSEFORMAT"', b"csv"), ('name="QUERY"; filename="q.adql"', query)
+    )
     assert (
         client.ask("POST", "/tap/sync", body=body, headers=headers).body
         == client.get("/tap/sync", LANG="ADQL", QUERY=COUNT, RESPONSEFORMAT="csv").body

@@ -54,7 +54,10 @@ def rows(name: str) -> bytes:
     odd = n % 2 == 1
     table = pa.table(
         {
-            "ident": [f"{name}{'xyzzy' if hidden else ''}{number}" for number, hidden in zip(n.tolist(), odd.tolist(), strict=True)],
+            "ident": [
+                f"{name}{'xyzzy' if hidden else ''}{number}"
+                for number, hidden in zip(n.tolist(), odd.tolist(), strict=True)
+            ],
             "ra": made.uniform(0, 360, ROWS),
             "dec": np.where(odd, made.uniform(-60, -30, ROWS), made.uniform(30, 60, ROWS)),
             "kind": np.where(odd, "xyzzy", "seen").tolist(),
@@ -75,7 +78,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     ):
         place = directory / "collections" / name
         place.mkdir(parents=True)
-        (place / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access, column=column, about=about, title=title))
+        (place / f"{name}.yaml").write_text(
+            DESCRIPTOR.format(name=name, access=access, column=column, about=about, title=title)
+        )
         (place / "rows.parquet").write_bytes(rows(name))
     with Site(Settings(directory=directory, authority="ohp.fr"), watch=False) as made:
         for name in ("shown", "plugh"):
@@ -130,7 +135,9 @@ def test_sync(half: Client, owner: Client, query: str) -> None:
 
 @pytest.mark.parametrize("form", ["votable", "csv", "fits", "parquet", "arrow", "tsv", "html"])
 def test_sync_in_every_format(half: Client, form: str) -> None:
-    answer = half.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT=form, QUERY="SELECT obs_id, target_name, s_dec FROM ivoa.obscore")
+    answer = half.get(
+        "/tap/sync", LANG="ADQL", RESPONSEFORMAT=form, QUERY="SELECT obs_id, target_name, s_dec FROM ivoa.obscore"
+    )
     if answer.status == 200:
         clean(answer.body.decode("latin-1"))
 
@@ -183,11 +190,19 @@ def test_pages_and_documents(half: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/tables/ivoa.obscore", "/tables/shown.main", "/collections/plugh", "/tables/plugh.main", "/tap/tables/plugh.main"]
+    "path",
+    [
+        "/tables/ivoa.obscore",
+        "/tables/shown.main",
+        "/collections/plugh",
+        "/tables/plugh.main",
+        "/tap/tables/plugh.main",
+    ],
 )
 def test_pages_of_tables(half: Client, path: str) -> None:
     answer = half.get(path)
-    clean(re.sub("plugh(?:.main)?", "", answer.text) if "plugh" in path else answer.text)  # what was asked for may be said again
+    # what was asked for may be said again
+    clean(re.sub("plugh(?:.main)?", "", answer.text) if "plugh" in path else answer.text)
     if "plugh" in path:
         assert answer.status == 404
 
@@ -202,7 +217,10 @@ def test_tap_schema(half: Client, owner: Client) -> None:
 
 
 def test_explain(half: Client) -> None:
-    for query in ("SELECT * FROM ivoa.obscore", "SELECT * FROM ivoa.obscore WHERE 1 = CONTAINS(POINT(s_ra, s_dec), CIRCLE(10, -45, 30))"):
+    for query in (
+        "SELECT * FROM ivoa.obscore",
+        "SELECT * FROM ivoa.obscore WHERE 1 = CONTAINS(POINT(s_ra, s_dec), CIRCLE(10, -45, 30))",
+    ):
         answer = half.get("/tap/sync", LANG="ADQL", QUERY=query, EXPLAIN="true")
         assert answer.status == 200
         clean(answer.text)

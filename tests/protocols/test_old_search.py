@@ -33,7 +33,9 @@ where = {date_updated_from = "date_updated >= ?", date_updated_to = "date_update
 set = {RESPONSEFORMAT = "votable/td"}
 """
 NAMES = ("O'Brien", "GRAVITY")
-ROWS = "id,ra,instrument_name,date_updated\n" + "".join(f"{n},{n}.5,{NAMES[n % 2]},2026-11-{n:02}T12:00:00\n" for n in range(1, 20))
+ROWS = "id,ra,instrument_name,date_updated\n" + "".join(
+    f"{n},{n}.5,{NAMES[n % 2]},2026-11-{n:02}T12:00:00\n" for n in range(1, 20)
+)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,9 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site_with(tmp_path_factory.mktemp("hostile"), DESCRIPTOR, {"a.csv": "a\n1\n"}, title=HOSTILE, description=HOSTILE) as site:
+    with site_with(
+        tmp_path_factory.mktemp("hostile"), DESCRIPTOR, {"a.csv": "a\n1\n"}, title=HOSTILE, description=HOSTILE
+    ) as site:
         ingest(site, "hostile")
         site.refresh()
         yield site
@@ -65,7 +67,8 @@ def test_text_of_descriptors_and_addresses_stays_text(hostile: Site, path: str) 
     answer = Client(create(hostile)).get(path.replace("%3C", "<").replace("%3E", ">"))
     elements = Page(answer.text).elements
     scripts = [attributes.get("type") for tag, attributes in elements if tag == "script"]
-    data = {"application/json": 1, "application/ld+json": int(path in {"/", "/collections/hostile"})}  # no browser runs them
+    # no browser runs them
+    data = {"application/json": 1, "application/ld+json": int(path in {"/", "/collections/hostile"})}
     assert {kind: scripts.count(kind) for kind in data} == data
     assert len(scripts) == sum(data.values()) + bool(named("main.js", (None, None))), "only our own"
     assert "img" not in {tag for tag, _ in elements}
@@ -81,7 +84,8 @@ def test_nothing_runs_in_a_page_but_its_own(hostile: Site, path: str) -> None:
     # what runs is a file of ours; the one script element in the page holds texts, and no browser runs JSON
     scripts = [attributes for tag, attributes in elements if tag == "script"]
     assert all(
-        one.get("type") in {"application/json", "application/ld+json"} or str(one.get("src")).startswith("http://vo.example/assets/")
+        one.get("type") in {"application/json", "application/ld+json"}
+        or str(one.get("src")).startswith("http://vo.example/assets/")
         for one in scripts
     )
     assert not [1 for tag, _ in elements if tag == "style"]
@@ -95,15 +99,21 @@ def test_nothing_runs_in_a_page_but_its_own(hostile: Site, path: str) -> None:
     assert "default-src 'none'" in policy
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"]
-    assert not [1 for _, attributes in Page(answer.text).elements if "style" in attributes], "the policy refuses style attributes"
+    assert not [1 for _, attributes in Page(answer.text).elements if "style" in attributes], (
+        "the policy refuses style attributes"
+    )
 
 
 def test_links_lead_to_web_addresses_alone(tmp_path: Path) -> None:
-    text = DESCRIPTOR.replace("subjects:", "licence_url: https://example.org/l\nreference_url: https://example.org/r\nsubjects:")
+    text = DESCRIPTOR.replace(
+        "subjects:", "licence_url: https://example.org/l\nreference_url: https://example.org/r\nsubjects:"
+    )
     with site_with(tmp_path, text, {"a.csv": "a\n1\n"}) as site:
         ingest(site, "hostile")
         found = [
-            attributes["href"] for tag, attributes in Page(Client(create(site)).get("/collections/hostile").text).elements if tag == "a"
+            attributes["href"]
+            for tag, attributes in Page(Client(create(site)).get("/collections/hostile").text).elements
+            if tag == "a"
         ]
     assert {"https://example.org/r", "https://example.org/l"} <= set(found)
     assert all(re.match(r"https?://|mailto:|#|\?", str(address)) for address in found)
@@ -127,7 +137,9 @@ def test_a_page_is_not_sent_twice(hostile: Site) -> None:
     client = Client(create(hostile))
     tag = client.get("/").headers["etag"]
     assert client.ask("GET", "/", headers={"if-none-match": tag}).status == 304
-    assert client.ask("GET", "/", headers={"if-none-match": tag, "host": "other.example"}).status == 200, "its links are others"
+    assert client.ask("GET", "/", headers={"if-none-match": tag, "host": "other.example"}).status == 200, (
+        "its links are others"
+    )
 
 
 def test_head_has_the_length_of_the_page(hostile: Site) -> None:
@@ -142,7 +154,9 @@ def test_robots_read_pages_and_leave_data(client: Client) -> None:
 
 
 def test_health_tells_how_many_problems_and_not_which(tmp_path: Path) -> None:
-    text = DESCRIPTOR.replace("collection: hostile", "collection: covert").replace("subjects:", "access: private\nsubjects:")
+    text = DESCRIPTOR.replace("collection: hostile", "collection: covert").replace(
+        "subjects:", "access: private\nsubjects:"
+    )
     with site_with(tmp_path, text.replace("type: int32", "type: nonsense"), {"a.csv": "a\n1\n"}) as site:
         body = Client(create(site)).get("/health").text
     assert json.loads(body)["status"] == "degraded"
@@ -158,7 +172,11 @@ def test_lines_to_copy_survive_the_shell(tmp_path: Path, name: str) -> None:
         for way in known()["tap"].ways(published, "http://h"):
             if way.language == "shell":
                 words = subprocess.run(
-                    ["/bin/sh", "-c", "for word in " + way.example.partition(" ")[2] + "; do printf '%s\\n' \"$word\"; done"],
+                    [
+                        "/bin/sh",
+                        "-c",
+                        "for word in " + way.example.partition(" ")[2] + "; do printf '%s\\n' \"$word\"; done",
+                    ],
                     capture_output=True,
                     text=True,
                     check=True,

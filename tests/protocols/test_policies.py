@@ -137,7 +137,12 @@ def test_a_tag_is_good_until_the_next_release(tmp_path: Path) -> None:
         ("relese <= now", 13, "no column 'relese'", "did you mean 'release'"),
         ("release = now", 13, "now is no moment that a row could have", "write a time <= now, or a time > now"),
         ("id <= now", 13, "<= cannot compare a number (column id) with a timestamp", ""),
-        ("reader in (SELECT pi FROM night.main)", 13, "the reader is looked for in columns and texts", "write reader in (pi, coi)"),
+        (
+            "reader in (SELECT pi FROM night.main)",
+            13,
+            "the reader is looked for in columns and texts",
+            "write reader in (pi, coi)",
+        ),
         ("reader in (id + 1)", 24, "the reader is looked for in columns and texts", "write reader in (pi, coi)"),
         ("reader like 'a%'", 13, "reader does not stand here in a policy", "write reader in (pi, coi)"),
         ("groups = 'a'", 13, "groups does not stand here in a policy", "write 'spica' in groups"),
@@ -180,7 +185,9 @@ def test_check_tells_what_a_policy_means(tmp_path: Path) -> None:
 def test_policies_that_nobody_or_everybody_passes(tmp_path: Path, policy: str, message: str | None) -> None:
     with site(tmp_path, f'"{policy}"'):
         faults = check(tmp_path / "collections" / "night" / "night.yaml", settings.load(tmp_path))
-    assert [fault.message.partition(": ")[2] for fault in faults if "reserved" not in fault.message] == ([message] if message else [])
+    assert [fault.message.partition(": ")[2] for fault in faults if "reserved" not in fault.message] == (
+        [message] if message else []
+    )
 
 
 def test_what_a_policy_meant_holds_when_its_descriptor_is_gone(tmp_path: Path) -> None:
@@ -213,7 +220,12 @@ def test_who_is_who_stands_in_the_sites_file(tmp_path: Path) -> None:
         client = Client(create(here))
 
         def rows(name: str) -> list[int]:
-            return [int(one) for one in client.ask("GET", asked, headers={"authorization": f"Bearer {tokens[name]}"}).text.split()[1:]]
+            return [
+                int(one)
+                for one in client.ask("GET", asked, headers={"authorization": f"Bearer {tokens[name]}"}).text.split()[
+                    1:
+                ]
+            ]
 
         assert rows("bob") == [1, 2, 4]
         assert rows("dora") == [1, 2, 3, 4, 5, 6]

@@ -73,12 +73,20 @@ def compared(op: str, a: Any, b: Any) -> Truth:
 
 
 def named(*columns: str, also: str = "") -> Callable[[dict[str, Any], Reader, datetime], Truth]:
-    return lambda row, who, _: bool(who.names & set.union({also} if also else set(), *(people(row[column]) for column in columns)))
+    return lambda row, who, _: bool(
+        who.names & set.union({also} if also else set(), *(people(row[column]) for column in columns))
+    )
 
 
 ATOMS = [
-    *(Atom(f"release {op} now", lambda row, _, now, op=op: compared(op, row["release"], now)) for op in ("<", "<=", ">", ">=")),
-    *(Atom(f"now {op} release", lambda row, _, now, op=op: compared(op, now, row["release"])) for op in ("<", "<=", ">", ">=")),
+    *(
+        Atom(f"release {op} now", lambda row, _, now, op=op: compared(op, row["release"], now))
+        for op in ("<", "<=", ">", ">=")
+    ),
+    *(
+        Atom(f"now {op} release", lambda row, _, now, op=op: compared(op, now, row["release"]))
+        for op in ("<", "<=", ">", ">=")
+    ),
     Atom(
         "release BETWEEN CAST('2030-01-01T00:00:00.5' AS TIMESTAMP) AND now",
         lambda row, _, now: None if row["release"] is None else BEGIN + timedelta(seconds=0.5) <= row["release"] <= now,
@@ -117,7 +125,9 @@ def joined(word: str, parts: list[Atom]) -> Atom:
 
 POLICIES = st.recursive(
     st.sampled_from(ATOMS),
-    lambda inner: inner.map(negated) | st.builds(joined, st.sampled_from(["AND", "OR"]), st.lists(inner, min_size=2, max_size=3)),
+    lambda inner: (
+        inner.map(negated) | st.builds(joined, st.sampled_from(["AND", "OR"]), st.lists(inner, min_size=2, max_size=3))
+    ),
     max_leaves=6,
 )
 WHO = st.builds(
@@ -126,7 +136,9 @@ WHO = st.builds(
     groups=st.sets(st.sampled_from(["spica", "p1", "p2", "p3"])).map(frozenset),
     aliases=st.sets(st.sampled_from(["Carl", "x"])).map(frozenset),
 )
-TIMES = st.lists(st.integers(-300_000, 2_300_000).map(lambda number: BEGIN + timedelta(microseconds=number)), min_size=1, max_size=4)
+TIMES = st.lists(
+    st.integers(-300_000, 2_300_000).map(lambda number: BEGIN + timedelta(microseconds=number)), min_size=1, max_size=4
+)
 
 
 @pytest.fixture(scope="module", params=["embedded", "postgres"])
@@ -135,7 +147,10 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = place / "collections" / "night"
     folder.mkdir(parents=True)
     lines = [
-        ",".join("" if value is None else value.isoformat() if isinstance(value, datetime) else f'"{value}"' for value in row.values())
+        ",".join(
+            "" if value is None else value.isoformat() if isinstance(value, datetime) else f'"{value}"'
+            for value in row.values()
+        )
         for row in ROWS
     ]
     (folder / "rows.csv").write_text("\n".join(["id,release,pi,coi,project", *lines]) + "\n")
@@ -156,12 +171,19 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @settings(max_examples=60, deadline=None)
 @given(policy=POLICIES, readers=st.lists(WHO, min_size=1, max_size=3), times=TIMES)
-def test_readers_see_what_the_policy_says(here: Site, policy: Atom, readers: list[Reader], times: list[datetime]) -> None:
+def test_readers_see_what_the_policy_says(
+    here: Site, policy: Atom, readers: list[Reader], times: list[datetime]
+) -> None:
     item = here.current().published["night.main"]
     published = {"night.main": replace(item, table=item.table.having(policy=policy.text))}
     assert Policies(here.engines.of).bound(published) == []
     holdings = replace(
-        here.current(), published=published, version=f"{here.current().version}{policy.text}", _reaches={}, _catalogues={}, _owners={}
+        here.current(),
+        published=published,
+        version=f"{here.current().version}{policy.text}",
+        _reaches={},
+        _catalogues={},
+        _owners={},
     )
     for now in times:  # in any order: a clock may go back
         moment = (now - datetime(1970, 1, 1)) // timedelta(microseconds=1)
@@ -172,4 +194,8 @@ def test_readers_see_what_the_policy_says(here: Site, policy: Atom, readers: lis
             for who in readers:
                 wanted = [row["id"] for row in ROWS if policy.means(row, who, now) is True]
                 with query.run("SELECT id FROM night.main ORDER BY id", who, site=here, holdings=holdings) as result:
-                    assert [value for batch in result.batches() for value in batch.column(0).to_pylist()] == wanted, (policy.text, who, now)
+                    assert [value for batch in result.batches() for value in batch.column(0).to_pylist()] == wanted, (
+                        policy.text,
+                        who,
+                        now,
+                    )

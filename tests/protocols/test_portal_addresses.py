@@ -20,19 +20,37 @@ from hven.portal._views.page_addresses import TAKEN, address
 from hven.testing.site import tiny_site
 
 SOURCE = Path(hven.__file__).parent
-NAMES = ("files", "descriptor", "changes.atom", "main", "main.json", "a b", "a/b", "..", "~files~", "~", "100%", "rows", "é#&")
+NAMES = (
+    "files",
+    "descriptor",
+    "changes.atom",
+    "main",
+    "main.json",
+    "a b",
+    "a/b",
+    "..",
+    "~files~",
+    "~",
+    "100%",
+    "rows",
+    "é#&",
+)
 
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    tables = {f"odd.{name}": pa.table({"number": list(range(at + 1)), "named": [name] * (at + 1)}) for at, name in enumerate(NAMES)}
+    tables = {
+        f"odd.{name}": pa.table({"number": list(range(at + 1)), "named": [name] * (at + 1)})
+        for at, name in enumerate(NAMES)
+    }
     with tiny_site(tmp_path_factory.mktemp("named"), tables) as site:
         yield Client(create(site))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_table_has_its_page_and_its_panes(named: Client, name: str) -> None:
-    here = unquote(address("", Table(schema="odd", name=name, columns=())))  # a server hands the path on as it was meant
+    # a server hands the path on as it was meant
+    here = unquote(address("", Table(schema="odd", name=name, columns=())))
     page = named.get(here)
     assert page.status == 200
     assert page.headers["content-type"].startswith("text/html")

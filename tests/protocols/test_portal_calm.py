@@ -65,7 +65,9 @@ def rows() -> pa.Table:
             "flux": np.arange(ROWS) + 1.0,
             "spread": np.full(ROWS, 0.25),
             "orbit": np.arange(ROWS, dtype=np.int32),
-            "page": [f"https://data.example.org/a/very/long/way/to/the/file/of/the/cube/c{n:03}.fits" for n in range(ROWS)],
+            "page": [
+                f"https://data.example.org/a/very/long/way/to/the/file/of/the/cube/c{n:03}.fits" for n in range(ROWS)
+            ],
         }
     )
 
@@ -181,7 +183,9 @@ def test_a_job_is_called_by_the_tables_that_it_asks(reader: Client) -> None:
     assert begun.status == 303
     cookie = begun.headers["set-cookie"].partition(";")[0]
     page = reader.ask(
-        "GET", begun.headers["location"].removeprefix("http://vo.example"), headers={"cookie": cookie, "accept": "text/html"}
+        "GET",
+        begun.headers["location"].removeprefix("http://vo.example"),
+        headers={"cookie": cookie, "accept": "text/html"},
     ).text
     head = re.search(r"<section class=\"job\".*?<h2>(.*?)</h2>", page, re.DOTALL)
     assert head is not None

@@ -87,7 +87,12 @@ def test_bibtex_is_one_entry_whatever_names_hold(portal: Site) -> None:
 
     resource = portal.current().resources["images"]
     entry = bibtex(
-        replace(resource, title="100% of {braces} & \\more_", creators=(Person(name="O'Neil, A."), Person(name="B}")), publisher=None),
+        replace(
+            resource,
+            title="100% of {braces} & \\more_",
+            creators=(Person(name="O'Neil, A."), Person(name="B}")),
+            publisher=None,
+        ),
         "http://x/y}",
     )
     assert entry.count("@") == 1
@@ -107,7 +112,9 @@ def test_statistics_count_by_time_and_value(reader: Client) -> None:
     for one in [*table["periods"], *(value for column in table["by"] for value in column["values"])]:
         path, _, query = one["url"].removeprefix("http://vo.example").partition("?")
         assert json.loads(reader.ask("GET", f"{path}/count", query.encode()).body)["total"] == one["rows"], one
-    assert datetime.fromisoformat(table["modified"]) <= datetime.fromisoformat(table["updated"]), "of its file, before it was published"
+    assert datetime.fromisoformat(table["modified"]) <= datetime.fromisoformat(table["updated"]), (
+        "of its file, before it was published"
+    )
     page = reader.get("/statistics/images").text
     assert f'<time datetime="{table["modified"]}"' in page
     assert "<svg" in page
@@ -135,7 +142,12 @@ def test_the_small_sky_shows_where_a_moc_is() -> None:
 
     lon, lat = made.uniform(0, 360, 3000), np.degrees(np.arcsin(made.uniform(-1, 1, 3000)))
     there = moc.contains_lonlat(Longitude(lon, "deg"), Latitude(lat, "deg"))
-    near = moc.add_neighbours().add_neighbours().degrade_to_order(3).contains_lonlat(Longitude(lon, "deg"), Latitude(lat, "deg"))
+    near = (
+        moc.add_neighbours()
+        .add_neighbours()
+        .degrade_to_order(3)
+        .contains_lonlat(Longitude(lon, "deg"), Latitude(lat, "deg"))
+    )
     half, up = np.radians(-((lon + 180) % 360 - 180)) / 2, np.radians(lat)
     root = np.sqrt(1 + np.cos(up) * np.cos(half))
     xs, ys = 2 * np.sqrt(2) * np.cos(up) * np.sin(half) / root, -np.sqrt(2) * np.sin(up) / root

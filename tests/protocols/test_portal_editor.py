@@ -80,7 +80,11 @@ def test_plots_are_of_all_rows(client: Client) -> None:
     found = asked(client, "points", "SELECT ra, dec, note FROM stars.main", _x="ra", _y="dec", _c="note")
     assert [len(values) for values in found["values"]] == [NUMBER] * 3
     assert [one["unit"] for one in found["axes"]] == ["deg", "deg", ""]
-    for parameters, text in (({"_x": "nothing"}, "no column"), ({"_x": "note"}, "no numbers"), ({}, "no column was named")):
+    for parameters, text in (
+        ({"_x": "nothing"}, "no column"),
+        ({"_x": "note"}, "no numbers"),
+        ({}, "no column was named"),
+    ):
         answer = client.get("/adql/histogram", QUERY="SELECT ra, note FROM stars.main", **parameters)
         assert answer.status == 400
         assert text in json.loads(answer.body)["message"]
@@ -149,7 +153,9 @@ def test_regions_of_a_table(client: Client, tmp_path: Path) -> None:
     assert answer.headers["content-disposition"] == 'attachment; filename="stars.main-region.fits"'
     (tmp_path / "moc.fits").write_bytes(answer.body)
     assert MOC.load(str(tmp_path / "moc.fits"), "fits").sky_fraction == pytest.approx(0.0019, rel=0.1)
-    shape = json.loads(client.get("/collections/stars/main/moc", _of="region", _as="shape", _in="POLYGON 1 2 3 4 5 0").body)
+    shape = json.loads(
+        client.get("/collections/stars/main/moc", _of="region", _as="shape", _in="POLYGON 1 2 3 4 5 0").body
+    )
     assert shape == {"polygon": [1, 2, 3, 4, 5, 0]}
     assert client.get("/collections/stars/main/moc", _as="ascii").text[0].isdigit()
     assert json.loads(client.get("/collections/stars/main/moc", _as="json", dec="0..").body)
@@ -164,4 +170,7 @@ def test_surveys_are_asked_by_the_pages_of_maps_alone(client: Client) -> None:
     policy = page.headers["content-security-policy"]
     assert "connect-src 'self' data: blob: https://hips.example.org" in policy
     assert "hips.example.org/DSS" not in policy
-    assert "hips.example.org" not in client.ask("GET", "/adql", headers={"accept": "text/html"}).headers["content-security-policy"]
+    assert (
+        "hips.example.org"
+        not in client.ask("GET", "/adql", headers={"accept": "text/html"}).headers["content-security-policy"]
+    )

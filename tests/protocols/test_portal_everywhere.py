@@ -67,7 +67,13 @@ def services(there: Site) -> Iterator[tuple[tuple[RemoteService, ...], list[str]
         silent, odd, gone = (stack.enter_context(one()) for one in (hanging, nonsense, down))
         yield (
             (
-                RemoteService(name="good", title="The <i>other</i> Hven", url=good, tables=("far.epn_core", "far.nothing"), seconds=60.0),
+                RemoteService(
+                    name="good",
+                    title="The <i>other</i> Hven",
+                    url=good,
+                    tables=("far.epn_core", "far.nothing"),
+                    seconds=60.0,
+                ),
                 RemoteService(name="silent", url=silent, tables=("a.epn_core",), seconds=1.0),
                 RemoteService(name="gone", url=gone, tables=("b.epn_core",)),
                 RemoteService(name="odd", url=odd, tables=("c.epn_core",)),
@@ -78,13 +84,19 @@ def services(there: Site) -> Iterator[tuple[tuple[RemoteService, ...], list[str]
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory, services: tuple[tuple[RemoteService, ...], list[str]]) -> Iterator[Site]:
+def here(
+    tmp_path_factory: pytest.TempPathFactory, services: tuple[tuple[RemoteService, ...], list[str]]
+) -> Iterator[Site]:
     one, two, hidden = (
         table("one"),
         table("two", less=("spectral_range_min", "spectral_range_max")),
         table("hidden").having(access="private"),
     )
-    tables = {"one.epn_core": (one, rows(one, 30)), "two.epn_core": (two, rows(two, 60)), "hidden.epn_core": (hidden, rows(hidden, 3))}
+    tables = {
+        "one.epn_core": (one, rows(one, 30)),
+        "two.epn_core": (two, rows(two, 60)),
+        "hidden.epn_core": (hidden, rows(hidden, 3)),
+    }
     with tiny_site(tmp_path_factory.mktemp("here"), tables, allow_private=True, remote=services[0]) as made:
         yield made
 
@@ -100,16 +112,19 @@ def lines(reader: Client, path: str) -> dict[str, dict[str, object]]:
     return {line["key"]: line for line in json.loads(answer.body)["lines"]}
 
 
-def test_nothing_is_sent_anywhere_until_something_is_asked(reader: Client, services: tuple[tuple[RemoteService, ...], list[str]]) -> None:
+def test_nothing_is_sent_anywhere_until_something_is_asked(
+    reader: Client, services: tuple[tuple[RemoteService, ...], list[str]]
+) -> None:
     services[1].clear()
     for path in ("/search/epn", "/search/epn?_wait=1", "/search/obscore"):
         found = lines(reader, path)
         assert {line["status"] for key, line in found.items() if "/" in key} == {"waiting"}
     assert services[1] == []
     found = lines(reader, "/search/epn")
-    assert {key: line["rows"] for key, line in found.items() if "/" not in key} == {"one.epn_core": 30, "two.epn_core": 60}, (
-        "and what is hidden is not there"
-    )
+    assert {key: line["rows"] for key, line in found.items() if "/" not in key} == {
+        "one.epn_core": 30,
+        "two.epn_core": 60,
+    }, "and what is hidden is not there"
 
 
 def test_all_are_asked_at_once_and_each_says_how_it_went(reader: Client) -> None:
@@ -178,7 +193,9 @@ def test_one_line_alone(reader: Client, services: tuple[tuple[RemoteService, ...
     services[1].clear()
     answer = reader.ask("GET", "/search/epn/ask?target_name=Moon&_of=good/far.epn_core")
     assert (json.loads(answer.body)["status"], json.loads(answer.body)["rows"]) == ("ok", 30)
-    assert [parse_qs(body)["QUERY"][0][:15] for body in services[1]] == ["SELECT COUNT(*)"], "its columns are remembered"
+    assert [parse_qs(body)["QUERY"][0][:15] for body in services[1]] == ["SELECT COUNT(*)"], (
+        "its columns are remembered"
+    )
     assert reader.ask("GET", "/search/epn/ask?target_name=Moon&_of=http://evil.example/tap").status == 400
     assert reader.ask("GET", "/search/epn/ask?_of=good/far.epn_core").status == 400
     assert reader.ask("GET", "/search/epn/ask?target_name=Moon&_of=hidden.epn_core").status == 400
@@ -211,7 +228,9 @@ def test_in_french(reader: Client) -> None:
 
 def test_fields_are_completed_from_all_tables_and_from_the_bodies(reader: Client) -> None:
     found = json.loads(reader.ask("GET", "/search/epn/facets?_of=target_name&_like=ma").body)["facets"][0]["choices"]
-    assert found[0] == {"value": "Mars", "label": "Mars", "rows": 20 + 40}, "lists are taken apart, tables are added up; no private one"
+    assert found[0] == {"value": "Mars", "label": "Mars", "rows": 20 + 40}, (
+        "lists are taken apart, tables are added up; no private one"
+    )
     assert [one["value"] for one in found].count("Mars") == 1
     assert {"value": "Titan", "label": "Titan (moon of Saturn)", "rows": None} in json.loads(
         reader.ask("GET", "/search/epn/facets?_of=target_name&_like=tita").body
@@ -221,7 +240,8 @@ def test_fields_are_completed_from_all_tables_and_from_the_bodies(reader: Client
 
 def test_a_form_over_all_tables_that_was_sent_has_an_address_of_its_own(reader: Client) -> None:
     answer = reader.ask(
-        "GET", "/search/epn?_q=&target_name=Mars&c2=-90&_to.c2=-60&_as.c2=&incidence=&_to.incidence=&_as.incidence=&_wait=1&lang=fr"
+        "GET",
+        "/search/epn?_q=&target_name=Mars&c2=-90&_to.c2=-60&_as.c2=&incidence=&_to.incidence=&_as.incidence=&_wait=1&lang=fr",
     )
     assert answer.status == 303
     assert parse_qs(answer.headers["location"].partition("?")[2]) == {

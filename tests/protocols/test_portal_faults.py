@@ -37,13 +37,19 @@ UNTRANSLATED = {
 
 
 def fields(template: str) -> list[str]:
-    return sorted(f"{name}!{conversion}:{spec}" for _, name, spec, conversion in Formatter().parse(template) if name is not None)
+    return sorted(
+        f"{name}!{conversion}:{spec}" for _, name, spec, conversion in Formatter().parse(template) if name is not None
+    )
 
 
 @pytest.fixture(scope="module")
 def told_here() -> dict[str, str]:
     """Give all that the rooms tell, and where."""
-    return {text: f"{path.relative_to(SOURCE)}:{line}: {text}" for path in files(ROOMS) for line, text in said(path, TABLES, RETURNING)}
+    return {
+        text: f"{path.relative_to(SOURCE)}:{line}: {text}"
+        for path in files(ROOMS)
+        for line, text in said(path, TABLES, RETURNING)
+    }
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -66,7 +72,11 @@ def test_a_catalogue_is_whole(language: str) -> None:
     catalogue = pofile(str(HERE / f"{language}.po"), check_for_duplicates=True)
     assert catalogue.percent_translated() == 100
     assert {one.msgctxt for one in catalogue} == {"pages", "browser", "faults"}
-    assert [one.msgid for one in catalogue if one.msgctxt == "faults" and ("{" in one.msgid) != ("python-brace-format" in one.flags)] == []
+    assert [
+        one.msgid
+        for one in catalogue
+        if one.msgctxt == "faults" and ("{" in one.msgid) != ("python-brace-format" in one.flags)
+    ] == []
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -127,7 +137,10 @@ def test_it_is_kept_in_other_processes_and_in_stores(value: str, number: float) 
 
 def test_what_it_is_made_of() -> None:
     message = say("{place} could not be asked: {message}", "{x}", UserError("ask again"))
-    assert (message.code, message.values) == ("{place} could not be asked: {message}", {"place": "{x}", "message": "ask again"})
+    assert (message.code, message.values) == (
+        "{place} could not be asked: {message}",
+        {"place": "{x}", "message": "ask again"},
+    )
     assert isinstance(message.values["message"], Said)
     assert type(f"{message}.") is str
     assert say(message) is message
@@ -170,8 +183,14 @@ def test_messages_in_messages(english: str | UserError, french: str) -> None:
         "",
         "nobody has translated this",
         "no column 'rra' in a.b",  # finished: nothing matches it backwards
-        joined("{one}; {other}", [say("no column {name!r} in {tables}", "rra", "a.b"), say("nobody has translated this")]),
-        say("the upload {name!r} cannot be read: {message}", "x", say("the reader of this format says that it is no table")),
+        joined(
+            "{one}; {other}", [say("no column {name!r} in {tables}", "rra", "a.b"), say("nobody has translated this")]
+        ),
+        say(
+            "the upload {name!r} cannot be read: {message}",
+            "x",
+            say("the reader of this format says that it is no table"),
+        ),
         say("expected {expected}, found {found}", say("something else"), "x"),
         say("nobody has translated {this}", say("a table")),
     ],
@@ -208,7 +227,10 @@ def test_an_error_is_told_in_the_language_of_the_page(client: Client) -> None:
     assert page.status == 404
     assert "il n&#39;y a pas de collection &#39;nothing-like-it&#39; ici" in page.text
     assert "there is no collection" not in page.text
-    assert "there is no collection &#39;nothing-like-it&#39; here" in client.ask("GET", "/collections/nothing-like-it").text
+    assert (
+        "there is no collection &#39;nothing-like-it&#39; here"
+        in client.ask("GET", "/collections/nothing-like-it").text
+    )
 
 
 def test_the_editors_mark(client: Client) -> None:
@@ -216,7 +238,11 @@ def test_the_editors_mark(client: Client) -> None:
     french = json.loads(client.ask("GET", asked, headers=FRENCH).text)["fault"]
     english = json.loads(client.ask("GET", asked).text)["fault"]
     assert french["message"] != english["message"]
-    assert (french["offset"], french["line"], french["column"]) == (english["offset"], english["line"], english["column"])
+    assert (french["offset"], french["line"], french["column"]) == (
+        english["offset"],
+        english["line"],
+        english["column"],
+    )
     assert english["message"].startswith("expected ") or " " in english["message"]
 
 
@@ -224,7 +250,10 @@ def test_what_was_meant_can_be_written_in_every_language(client: Client) -> None
     asked = "/adql/check?QUERY=SELECT+table_nam+FROM+tap_schema.tables"
     for headers in ({}, FRENCH):
         assert json.loads(client.ask("GET", asked, headers=headers).text)["fault"]["meant"] == "table_name"
-    assert "vouliez-vous dire 'table_name' ?" in json.loads(client.ask("GET", asked, headers=FRENCH).text)["fault"]["remedy"]
+    assert (
+        "vouliez-vous dire 'table_name' ?"
+        in json.loads(client.ask("GET", asked, headers=FRENCH).text)["fault"]["remedy"]
+    )
 
 
 def test_programs_read_english(client: Client) -> None:
@@ -235,6 +264,9 @@ def test_programs_read_english(client: Client) -> None:
 
 def test_an_error_keeps_its_own_words() -> None:
     error = ParamError("there is no query", remedy="write one, or begin with an example")
-    assert faults_in("fr").fault(error) == {"message": "il n'y a pas de requête", "remedy": "écrivez-en une, ou partez d'un exemple"}
+    assert faults_in("fr").fault(error) == {
+        "message": "il n'y a pas de requête",
+        "remedy": "écrivez-en une, ou partez d'un exemple",
+    }
     assert str(error) == "there is no query; write one, or begin with an example"
     assert faults_in("en").fault(UserError("x")) == {"message": "x", "remedy": ""}

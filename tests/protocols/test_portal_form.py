@@ -15,7 +15,9 @@ HERE = "/collections/stars/main"
 
 
 def inputs(text: str) -> dict[str, str]:
-    return {unescape(name): unescape(value) for name, value in re.findall(r'<input name="([^"]+)" value="([^"]*)"', text)}
+    return {
+        unescape(name): unescape(value) for name, value in re.findall(r'<input name="([^"]+)" value="([^"]*)"', text)
+    }
 
 
 def test_what_is_wrong_stays_with_its_fault_and_the_rest_is_asked(client: Client) -> None:
@@ -41,7 +43,9 @@ def test_pages_of_no_rows_are_pages_of_the_usual_size(client: Client) -> None:
 
 
 def test_what_is_not_used_is_said_above_the_rows_and_to_programs(client: Client) -> None:
-    page = client.ask("GET", f"{HERE}?dec=abc&_x=1&mag=1..9&_view=a&_map=b&_plot=c&_compare=d&_from=1&_size=5&lang=en").text
+    page = client.ask(
+        "GET", f"{HERE}?dec=abc&_x=1&mag=1..9&_view=a&_map=b&_plot=c&_compare=d&_from=1&_size=5&lang=en"
+    ).text
     said = re.search(r"<p[^>]* data-unused>(.*?)</p>", page, re.DOTALL)
     assert said is not None
     told = " ".join(unescape(re.sub(r"<[^>]+>", "", said[1])).split())

@@ -87,7 +87,15 @@ def test_each_end_of_the_tree_leads_to_just_its_rows(reader: Client) -> None:
 
 
 def test_private_tables_are_nowhere(reader: Client) -> None:
-    for path in ("/", "/tree", "/search?q=letters", "/search?q=zweihaender", "/collections/images", "/statistics/images", "/sunny/"):
+    for path in (
+        "/",
+        "/tree",
+        "/search?q=letters",
+        "/search?q=zweihaender",
+        "/collections/images",
+        "/statistics/images",
+        "/sunny/",
+    ):
         text = reader.get(path.partition("?")[0], **({"q": path.partition("=")[2]} if "?" in path else {})).text
         assert "etters about" not in text, path
         assert "secret" not in text
@@ -187,7 +195,9 @@ def test_hostile_texts_stay_texts(reader: Client, path: str) -> None:
     assert not [
         attributes
         for tag, attributes in elements
-        if tag == "script" and "src" not in attributes and attributes.get("type") not in {"application/json", "application/ld+json"}
+        if tag == "script"
+        and "src" not in attributes
+        and attributes.get("type") not in {"application/json", "application/ld+json"}
     ]
     assert not [1 for _, attributes in elements for name in attributes if name.startswith("on") or name == "style"]
     images = [attributes for tag, attributes in elements if tag == "img"]

@@ -101,7 +101,9 @@ def parquet(rows: pa.Table) -> bytes:
 def evil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     heavy = pa.table({"id": pa.array([1, 2, 3], pa.int32()), "big": ["<i>1", "<i>2", "<b>" + "x" * BIG]})
     with site_with(
-        tmp_path_factory.mktemp("evil"), DESCRIPTOR, {"rows.parquet": parquet(hostile_rows()), "heavy.parquet": parquet(heavy)}
+        tmp_path_factory.mktemp("evil"),
+        DESCRIPTOR,
+        {"rows.parquet": parquet(hostile_rows()), "heavy.parquet": parquet(heavy)},
     ) as site:
         ingest(site, "evil")
         site.refresh()
@@ -118,7 +120,9 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     table = Table(schema="cat", name=ODD, columns=columns, primary=("id",), title=ODD)
     given: dict[str, pa.Array] = {"id": pa.array(range(50), pa.int32())}
     for at, name in enumerate(NAMES):
-        given[name] = pa.array([float(n % 5) for n in range(50)]) if at % 2 else pa.array([f"v{n % 5}" for n in range(50)])
+        given[name] = (
+            pa.array([float(n % 5) for n in range(50)]) if at % 2 else pa.array([f"v{n % 5}" for n in range(50)])
+        )
     with tiny_site(tmp_path_factory.mktemp("odd"), {"cat.odd": (table, pa.table(given))}) as site:
         yield Client(decoded(create(site)))
 
@@ -160,7 +164,12 @@ def pages_of(client: Client, begin: str = "/", most: int = 40) -> list[str]:
         found.append(path)
         for element in html.document_fromstring(answer.text).iter("a"):
             where = urlsplit(urljoin("http://vo.example" + path, element.get("href") or ""))
-            if where.netloc in {"vo.example", "localhost:8080", "127.0.0.1:8000", "localhost:8000"} and where.path not in {
+            if where.netloc in {
+                "vo.example",
+                "localhost:8080",
+                "127.0.0.1:8000",
+                "localhost:8000",
+            } and where.path not in {
                 *found,
                 *waiting,
             }:
@@ -347,7 +356,9 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, 
         name: Table(schema=name, name="main", columns=COLUMNS, position=("ra", "dec"), primary=("id",), access=access)
         for name, access in (("open", "public"), ("secret", "private"))
     }
-    with tiny_site(tmp_path_factory.mktemp("half"), {f"{name}.main": (table, half_rows()) for name, table in names.items()}) as site:
+    with tiny_site(
+        tmp_path_factory.mktemp("half"), {f"{name}.main": (table, half_rows()) for name, table in names.items()}
+    ) as site:
         half = half_hidden("number")
         yield Client(create(site, policies=half)), Client(create(site, policies=half, reader=lambda _: OWNER))
 
@@ -384,9 +395,13 @@ def test_hidden_rows_leave_no_trace_on_any_face(readers: tuple[Client, Client], 
         text = json.dumps({"rows": told["rows"], "files": {**told["files"], "most": None}})
     elif pane == "":
         page = html.document_fromstring(answer.text)
-        text = " ".join([*page.xpath("//tbody//text()"), *page.xpath("//*[@data-count]//text()"), *page.xpath("//tbody//@*")])
+        text = " ".join(
+            [*page.xpath("//tbody//text()"), *page.xpath("//*[@data-count]//text()"), *page.xpath("//tbody//@*")]
+        )
     found = (
-        {one[0] for one in LEAKS.finditer(text)} - {"100"} if pane in {"histogram", "places"} else {one[0] for one in LEAKS.finditer(text)}
+        {one[0] for one in LEAKS.finditer(text)} - {"100"}
+        if pane in {"histogram", "places"}
+        else {one[0] for one in LEAKS.finditer(text)}
     )
     assert not found, found
 
@@ -438,7 +453,10 @@ def test_a_private_table_answers_as_if_it_were_not_there(readers: tuple[Client, 
     for pane in ("", *PANES, "download", "script"):
         tail = f"/{pane}" if pane else ""
         drawn = "?_x=ra" if pane in {"histogram", "points"} else ""  # what others do not know they refuse, or say so
-        there, nowhere = half.get(f"/collections/secret/main{tail}{drawn}"), half.get(f"/collections/secreu/main{tail}{drawn}")
+        there, nowhere = (
+            half.get(f"/collections/secret/main{tail}{drawn}"),
+            half.get(f"/collections/secreu/main{tail}{drawn}"),
+        )
         assert there.status == nowhere.status == 404, pane
         hide = re.compile(r"secre[tu]|[0-9a-f]{16,}|\d\d:\d\d:\d\d|[0-9A-Za-z]{12,}")
         assert hide.sub("", there.text) == hide.sub("", nowhere.text), "an error tells that there is something"
@@ -457,7 +475,8 @@ def test_pages_ask_nobody_but_whom_the_site_file_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://x.org; script-src *", "*", "'unsafe-inline'", "javascript:", "https://x.org/path", "https://x.org\\nx"]
+    "origin",
+    ["https://x.org; script-src *", "*", "'unsafe-inline'", "javascript:", "https://x.org/path", "https://x.org\\nx"],
 )
 def test_no_setting_opens_the_policy_further(tmp_path: Path, origin: str) -> None:
     (tmp_path / "hven.toml").write_text(f'origins = ["{origin}"]\n')

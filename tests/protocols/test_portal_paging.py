@@ -19,7 +19,12 @@ from hven.model.types import INT32
 from hven.site import Site
 from hven.testing.site import publish, tiny_site
 
-TABLE = Table(schema="a", name="t", primary=("id",), columns=(Column(name="id", type=INT32, rank=1), Column(name="value", type=INT32)))
+TABLE = Table(
+    schema="a",
+    name="t",
+    primary=("id",),
+    columns=(Column(name="id", type=INT32, rank=1), Column(name="value", type=INT32)),
+)
 HERE = "/collections/a/t"
 SORTED = ("", "-value")
 

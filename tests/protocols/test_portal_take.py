@@ -75,7 +75,13 @@ FOLDERS = ["a", "a b/../c", "'; touch hacked; '", "$(touch hacked)", None, "é"]
 
 
 def rows() -> pa.Table:
-    addresses: list[str | None] = [*HOSTILE, *REFUSED, None, "https://example.org/dir/plain.fits", "https://example.org/other/plain.fits"]
+    addresses: list[str | None] = [
+        *HOSTILE,
+        *REFUSED,
+        None,
+        "https://example.org/dir/plain.fits",
+        "https://example.org/other/plain.fits",
+    ]
     number = len(addresses)
     return pa.table(
         {
@@ -92,7 +98,15 @@ def rows() -> pa.Table:
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     numbers = Table(schema="cat", name="numbers", primary=("id",), columns=(Column(name="id", type=INT32, rank=1),))
     words = ["x"] * len(FOLDERS)
-    linked = pa.table({"id": pa.array(range(len(FOLDERS)), pa.int32()), "folder": FOLDERS, "page": words, "secret": words, "other": words})
+    linked = pa.table(
+        {
+            "id": pa.array(range(len(FOLDERS)), pa.int32()),
+            "folder": FOLDERS,
+            "page": words,
+            "secret": words,
+            "other": words,
+        }
+    )
     with tiny_site(
         tmp_path_factory.mktemp("site"),
         {
@@ -191,7 +205,9 @@ def test_lists_of_links(client: Client) -> None:
 @pytest.mark.parametrize("program", ["wget", "curl"])
 def test_links_of_a_template_are_in_the_cart(client: Client, tmp_path: Path, program: str) -> None:
     told = json.loads(client.get("/collections/cat/linked/take").body)
-    assert [one["name"] for one in told["links"]] == ["id"], "neither what is no address, nor what a hidden column would show"
+    assert [one["name"] for one in told["links"]] == ["id"], (
+        "neither what is no address, nor what a hidden column would show"
+    )
     calls = fetched(client.get("/collections/cat/linked/script", _as=program, _sort="id").body, tmp_path, program)
     asked = [next(word for word in call if word.startswith("https:")) for call in calls]
     assert asked == [
@@ -223,7 +239,13 @@ def test_what_there_is_to_take(client: Client) -> None:
     told = json.loads(client.get("/collections/cat/granules/take").body)
     number = len(HOSTILE) + len(REFUSED) + 3
     assert told["rows"] == number
-    assert told["files"] == {"column": "access_url", "files": number - 1, "bytes": 10_000_000, "sized": 10, "most": cart.MOST}
+    assert told["files"] == {
+        "column": "access_url",
+        "files": number - 1,
+        "bytes": 10_000_000,
+        "sized": 10,
+        "most": cart.MOST,
+    }
     assert [one["name"] for one in told["links"]] == ["access_url", "thumbnail_url"]
     told = json.loads(client.get("/collections/cat/numbers/take").body)
     assert (told["files"], told["scripts"]) == (None, [])
@@ -257,7 +279,9 @@ def test_lines_say_the_same_query_to_every_program(client: Client, tmp_path: Pat
         fake = tmp_path / program
         fake.write_text('#!/bin/sh\nfor word in "$@"; do printf \'%s\\0\' "$word"; done\n')
         fake.chmod(0o755)
-        done = subprocess.run(["sh", "-c", lines[name]], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, check=True)
+        done = subprocess.run(
+            ["sh", "-c", lines[name]], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, check=True
+        )
         words = done.stdout.decode().split("\0")
         assert [word for word in words if word.endswith(told["adql"])], name
     address = shlex.split(lines["TOPCAT"])[-1]
@@ -277,9 +301,15 @@ def test_the_page_has_it_without_scripts(client: Client) -> None:
 @pytest.mark.skipif(shutil.which("wget") is None, reason="wget is not installed")
 def test_wget_and_curl_know_the_options(client: Client) -> None:
     for program in ("wget", "curl"):
-        line = next(one for one in client.get("/collections/cat/granules/script", _as=program).text.splitlines() if one.startswith("  if "))
+        line = next(
+            one
+            for one in client.get("/collections/cat/granules/script", _as=program).text.splitlines()
+            if one.startswith("  if ")
+        )
         words = [word for word in line.split() if word.startswith("-") and word != "--"][:6]
-        done = subprocess.run([program, "--help", *(["all"] if program == "curl" else [])], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [program, "--help", *(["all"] if program == "curl" else [])], capture_output=True, text=True, check=True
+        )
         for word in words:
             if word.startswith("--") or len(word) == 2:
                 assert word in done.stdout

@@ -15,7 +15,9 @@ WORD = r'"((?:[^"\\]|\\.)*)"'
 
 
 def used(files: list[Path], call: str) -> set[str]:
-    return {match[1] for path in files for match in re.finditer(rf"{call}\(\s*{WORD}", path.read_text(encoding="utf-8"))}
+    return {
+        match[1] for path in files for match in re.finditer(rf"{call}\(\s*{WORD}", path.read_text(encoding="utf-8"))
+    }
 
 
 @pytest.mark.parametrize("language", languages()[1:])

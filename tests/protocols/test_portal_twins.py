@@ -113,7 +113,11 @@ def pages(reader: Client) -> dict[str, Parts]:
         found[path] = Parts(answer.text)
         for link in found[path].links:
             to = urlsplit(link)
-            if to.netloc in {"", "vo.example"} and to.path.startswith("/") and not to.path.startswith(("/tap", "/logo")):
+            if (
+                to.netloc in {"", "vo.example"}
+                and to.path.startswith("/")
+                and not to.path.startswith(("/tap", "/logo"))
+            ):
                 waiting.append(f"{to.path}?{to.query}" if to.query else to.path)
     return found
 
@@ -130,7 +134,10 @@ def test_each_page_is_json_by_its_address_and_by_accept(reader: Client, pages: d
         named = reader.ask("GET", f"{twin}?{query}" if query else twin, headers={"accept": "*/*"})
         accepted = reader.ask("GET", path, headers={"accept": "application/json"})
         for answer in (named, accepted):
-            assert (answer.status, answer.headers["content-type"]) == (200, "application/json"), (path, answer.text[:200])
+            assert (answer.status, answer.headers["content-type"]) == (200, "application/json"), (
+                path,
+                answer.text[:200],
+            )
         if kind(path) not in {"/health", "/adql"}:  # they say what time it is, and how long it took
             assert json.loads(named.body) == json.loads(accepted.body), path
         assert "accept" in accepted.headers.get("vary", "accept"), path
@@ -179,7 +186,9 @@ def test_templates_have_no_words_of_their_own() -> None:
         "health",
     }
     for path in (HERE.parent / "pages").glob("*.html"):
-        text = re.sub(r"\{% (?:block body|macro wrong.*?) %\}.*?\{% end(?:block|macro) %\}", " ", path.read_text(encoding="utf-8"))
+        text = re.sub(
+            r"\{% (?:block body|macro wrong.*?) %\}.*?\{% end(?:block|macro) %\}", " ", path.read_text(encoding="utf-8")
+        )
         text = re.sub(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", " ", text, flags=re.DOTALL)
         text = re.sub(r"<(script|code|svg|title)\b.*?</\1>", " ", text, flags=re.DOTALL)
         said = [*re.findall(r'(?:title|placeholder|aria-label|alt)="([^"]*)"', text), re.sub(r"<[^>]*>", " ", text)]
@@ -196,7 +205,10 @@ def test_machines_are_told_what_a_page_is_about(pages: dict[str, Parts]) -> None
             assert one["name"]
             assert urlsplit(one["@id"]).netloc == "vo.example"
     (home,) = pages["/"].data
-    assert {one["url"] for one in home["dataset"]} == {"http://vo.example/collections/images", "http://vo.example/collections/stars"}
+    assert {one["url"] for one in home["dataset"]} == {
+        "http://vo.example/collections/images",
+        "http://vo.example/collections/stars",
+    }
     assert "letters" not in json.dumps([page.data for page in pages.values()]), "what is private is told to nobody"
     (table,) = next(page.data for path, page in pages.items() if path.startswith("/collections/images/main"))
     assert {one["name"] for one in table["variableMeasured"]} == {"id", "mission", "instrument", "seen", "exposure"}

@@ -62,5 +62,7 @@ def test_validity_is_counted_by_rule_and_instrument_over_published_runs(tmp_path
         page = Client(create(site)).get("/statistics/logs").text
         assert "below the horizon" in page
         assert "75.00 %" in page
-        (narrowed,) = json.loads(Client(create(site, policies=half_hidden("id"))).get("/statistics/logs.json").body)["tables"]
+        (narrowed,) = json.loads(Client(create(site, policies=half_hidden("id"))).get("/statistics/logs.json").body)[
+            "tables"
+        ]
         assert narrowed["validity"] is None  # the counts are of rows that this reader does not see

@@ -21,15 +21,27 @@ from hven.site import Site
 from hven.testing.site import tiny_site
 
 Said = tuple[int, dict[str, str], bytes]
-HEAD = '<?xml version="1.0"?><VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results">'
+HEAD = (
+    '<?xml version="1.0"?><VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results">'
+)
 OK = '<INFO name="QUERY_STATUS" value="OK"/>'
-COLUMNS = [(column.name, "VARCHAR(*)" if column.type.is_string else "DOUBLE", column.unit or "") for column in table("far").columns]
+COLUMNS = [
+    (column.name, "VARCHAR(*)" if column.type.is_string else "DOUBLE", column.unit or "")
+    for column in table("far").columns
+]
 SHOWN = everywhere.SHOWN["epn"]
 
 
 def votable(fields: str, *cells: tuple[object, ...], info: str = OK) -> bytes:
-    kinds = {"c": 'datatype="char" arraysize="*"', "d": 'datatype="double"', "l": 'datatype="long"', "a": 'datatype="double" arraysize="2"'}
-    named = "".join(f'<FIELD name="{name}" {kinds[kind]}/>' for name, _, kind in (field.partition(":") for field in fields.split()))
+    kinds = {
+        "c": 'datatype="char" arraysize="*"',
+        "d": 'datatype="double"',
+        "l": 'datatype="long"',
+        "a": 'datatype="double" arraysize="2"',
+    }
+    named = "".join(
+        f'<FIELD name="{name}" {kinds[kind]}/>' for name, _, kind in (field.partition(":") for field in fields.split())
+    )
     told = "".join("<TR>" + "".join(f"<TD>{value}</TD>" for value in row) + "</TR>" for row in cells)
     return f"{HEAD}{info}<TABLE>{named}<DATA><TABLEDATA>{told}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>".encode()
 
@@ -119,7 +131,9 @@ def wrong_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Face)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     remote = tuple(
-        RemoteService(name=name, url=f"http://127.0.0.1:{server.server_port}/{name}/tap", tables=("a.epn_core",), seconds=60.0)
+        RemoteService(
+            name=name, url=f"http://127.0.0.1:{server.server_port}/{name}/tap", tables=("a.epn_core",), seconds=60.0
+        )
         for name in (*WRONG, *ODD, "good")
     )
     one, two = table("one"), table("two")
@@ -162,7 +176,9 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
 ) -> None:
     """Of a service elsewhere, and of a table here."""
     well = everywhere._remote
-    monkeypatch.setattr(everywhere, "_remote", lambda service, *rest: {}["x"] if service.name == "good" else well(service, *rest))
+    monkeypatch.setattr(
+        everywhere, "_remote", lambda service, *rest: {}["x"] if service.name == "good" else well(service, *rest)
+    )
     count = Asking.number
 
     def number(self: Asking, query: object, **rest: float) -> int:

@@ -91,7 +91,9 @@ def test_hidden_rows_are_found_by_no_road(halved: Client, client: Client, query:
 
 def test_extremes_and_groups_are_of_the_rows_one_may_see(halved: Client) -> None:
     assert asked(halved, "SELECT MAX(number) AS n FROM stars.main") == [[1998]]
-    assert asked(halved, "SELECT MOD(number, 2) AS odd, COUNT(*) AS n FROM stars.main GROUP BY MOD(number, 2)") == [[0, 1000]]
+    assert asked(halved, "SELECT MOD(number, 2) AS odd, COUNT(*) AS n FROM stars.main GROUP BY MOD(number, 2)") == [
+        [0, 1000]
+    ]
 
 
 def test_cones_have_the_rows_one_may_see(client: Client, halved: Client) -> None:
@@ -140,7 +142,11 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client,
         ingest(site, "stars")
         site.refresh()
         half = half_hidden("number")
-        yield Client(create(site)), Client(create(site, policies=half)), Client(create(site, policies=half, reader=lambda _: OWNER))
+        yield (
+            Client(create(site)),
+            Client(create(site, policies=half)),
+            Client(create(site, policies=half, reader=lambda _: OWNER)),
+        )
 
 
 def test_one_readers_tag_is_not_anothers(client: Client, halved: Client) -> None:

@@ -75,10 +75,14 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     other.mkdir(parents=True)
     (other / "secret.yaml").write_text(descriptor("secret", source, "private"))
     (other / "stars.parquet").write_bytes(file.getvalue())
-    kept = {"engine": "postgres", "brought": {"postgres": Postgres(url=database)}} if request.param == "postgres" else {}
+    kept = (
+        {"engine": "postgres", "brought": {"postgres": Postgres(url=database)}} if request.param == "postgres" else {}
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPS_DB", database)
-        with site_with(place, descriptor("stars", source, "public"), {"stars.parquet": file.getvalue()}, **kept) as opened:
+        with site_with(
+            place, descriptor("stars", source, "public"), {"stars.parquet": file.getvalue()}, **kept
+        ) as opened:
             if kept:
                 ingest(opened, "stars")
                 ingest(opened, "secret")
@@ -92,7 +96,10 @@ def client(site: Site) -> Client:
 
 
 def test_a_job_sees_the_rows_that_its_owner_may(site: Site, halved: Client) -> None:  # noqa: F811  (the fixture)
-    for query, found in (("SELECT COUNT(*) AS n FROM stars.main", "1000"), ("SELECT COUNT(*) AS n FROM stars.main WHERE number = 7", "0")):
+    for query, found in (
+        ("SELECT COUNT(*) AS n FROM stars.main", "1000"),
+        ("SELECT COUNT(*) AS n FROM stars.main WHERE number = 7", "0"),
+    ):
         path = made(halved, QUERY=query, RESPONSEFORMAT="csv", PHASE="RUN")
         run_next(site, policies=half_hidden("number"))
         assert halved.get(f"{path}/results/result").text.split() == ["n", found]
@@ -105,8 +112,16 @@ def test_a_job_sees_the_rows_that_its_owner_may(site: Site, halved: Client) -> N
 def test_a_join_with_an_upload_meets_no_hidden_row(client: Client, halved: Client) -> None:  # noqa: F811  (the fixture)
     text = "SELECT u.k, s.number FROM TAP_UPLOAD.mine AS u LEFT JOIN stars.main AS s ON s.id = u.k ORDER BY u.k"
     files = {"mine": b"k\ns6\ns7\ns8\n"}
-    assert json.loads(send(client, text, files, RESPONSEFORMAT="json").body)["data"] == [["s6", 6], ["s7", 7], ["s8", 8]]
-    assert json.loads(send(halved, text, files, RESPONSEFORMAT="json").body)["data"] == [["s6", 6], ["s7", None], ["s8", 8]]
+    assert json.loads(send(client, text, files, RESPONSEFORMAT="json").body)["data"] == [
+        ["s6", 6],
+        ["s7", 7],
+        ["s8", 8],
+    ]
+    assert json.loads(send(halved, text, files, RESPONSEFORMAT="json").body)["data"] == [
+        ["s6", 6],
+        ["s7", None],
+        ["s8", 8],
+    ]
 
 
 def test_functions_that_are_computed_here_meet_no_hidden_row(client: Client, halved: Client) -> None:  # noqa: F811  (the fixture)

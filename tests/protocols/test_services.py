@@ -61,7 +61,8 @@ def test_each_face_answers_for_the_tables_that_are_offered_by_it(client: Client)
     assert {
         name
         for name in OFFERED
-        if 'value="a"' in (answer := client.get(f"/cone/{name}.t", RA=10, DEC=20, SR=1, RESPONSEFORMAT="votable/td")).text
+        if 'value="a"'
+        in (answer := client.get(f"/cone/{name}.t", RA=10, DEC=20, SR=1, RESPONSEFORMAT="votable/td")).text
         or "<TD>a</TD>" in answer.text
     } == {"coned", "every"}
     assert {name for name in OFFERED if client.get(f"/collections/{name}").status == 200} == {"shown", "every"}
@@ -85,7 +86,8 @@ def told(directory: Path, text: str) -> list[str]:
 
 def test_what_is_not_served_yet_is_told_by_name(tmp_path: Path) -> None:
     found = told(
-        tmp_path, f"services: [tap, hapi, sia]{TABLE}    links: [{{semantics: '#this', text: 'https://x.example/{{target.id}}'}}]\n"
+        tmp_path,
+        f"services: [tap, hapi, sia]{TABLE}    links: [{{semantics: '#this', text: 'https://x.example/{{target.id}}'}}]\n",
     )
     assert found[:2] == ["warning: services: nothing serves 'hapi' yet", "warning: services: nothing serves 'sia' yet"]
     assert "warning: tables.t.obscore: its rows are not in ivoa.obscore: `services` does not name it" in found
@@ -94,8 +96,15 @@ def test_what_is_not_served_yet_is_told_by_name(tmp_path: Path) -> None:
 
 def test_a_wrong_mapping_of_a_table_made_by_a_query_is_found(tmp_path: Path) -> None:
     query = TABLE.replace("{kind: csv, files: t.csv}", "{kind: query, adql: 'SELECT id, ra, dec FROM other.t'}")
-    found = told(tmp_path, query.replace("type: image}}", "type: image}, map: {t_exptime: nothing + 1}}").replace("t_exptime\n", "\n"))
-    assert [fault for fault in found if fault.startswith("error")] == [fault for fault in found if "nothing" in fault] != []
+    found = told(
+        tmp_path,
+        query.replace("type: image}}", "type: image}, map: {t_exptime: nothing + 1}}").replace("t_exptime\n", "\n"),
+    )
+    assert (
+        [fault for fault in found if fault.startswith("error")]
+        == [fault for fault in found if "nothing" in fault]
+        != []
+    )
 
 
 LONE = "tables: {t: {source: {kind: csv, files: t.csv}, primary: [id], columns: {id: {type: string}}}}\n"
@@ -110,10 +119,13 @@ def test_a_service_that_no_table_is_for_is_refused(tmp_path: Path, service: str)
 
 
 @pytest.mark.parametrize(
-    ("services", "table"), [("[cone]", TABLE), ("[cone, tap, portal, obscore]", TABLE), ("[tap, files]", f"{LONE}files: [t.csv]\n")]
+    ("services", "table"),
+    [("[cone]", TABLE), ("[cone, tap, portal, obscore]", TABLE), ("[tap, files]", f"{LONE}files: [t.csv]\n")],
 )
 def test_services_that_a_table_is_for_pass(tmp_path: Path, services: str, table: str) -> None:
-    assert not [fault for fault in told(tmp_path, f"services: {services}\n{table.lstrip()}") if fault.startswith("error")]
+    assert not [
+        fault for fault in told(tmp_path, f"services: {services}\n{table.lstrip()}") if fault.startswith("error")
+    ]
 
 
 def test_a_collection_that_nothing_serves_is_refused(tmp_path: Path) -> None:

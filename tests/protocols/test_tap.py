@@ -50,11 +50,19 @@ def test_names_of_parameters_have_no_case(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/tap/sync?LANG=ADQL&QUERY=SELECT+id+FROM+stars.main&VERSION=1.0", "/cone/stars.main?RA=10&DEC=10&SR=5", "/changes/stars.main"]
+    "path",
+    [
+        "/tap/sync?LANG=ADQL&QUERY=SELECT+id+FROM+stars.main&VERSION=1.0",
+        "/cone/stars.main?RA=10&DEC=10&SR=5",
+        "/changes/stars.main",
+    ],
 )
 def test_parameters_that_a_service_does_not_know_change_no_row_and_are_told(client: Client, path: str) -> None:
     path, _, query = path.partition("?")
-    known, spurious = parse_qsl(query), [("DUMMY", "ignore-me"), ("n\x00\n<umber", "foo"), ("empty", ""), ("RUNID", "mine")]
+    known, spurious = (
+        parse_qsl(query),
+        [("DUMMY", "ignore-me"), ("n\x00\n<umber", "foo"), ("empty", ""), ("RUNID", "mine")],
+    )
     answers = [client.ask("GET", path, urlencode([*known, *more]).encode()) for more in ([], spurious)]
     warning = etree.fromstring(answers[1].body).find(".//v:INFO[@name='warning']", V).get("value")
     assert warning.startswith("not used: DUMMY, N\\x00\\n<UMBER; known parameters: ")
@@ -78,11 +86,20 @@ def test_formats_that_cannot_say_so_tell_an_overflow_in_a_header(client: Client,
         RESPONSEFORMAT=form,
         MAXREC=20000,
     )
-    assert (big.headers["hven-maxrec"], big.text.count("\n")) == ("20000", 20001)  # who gets as many rows must think of more
+    # who gets as many rows must think of more
+    assert (big.headers["hven-maxrec"], big.text.count("\n")) == ("20000", 20001)
 
 
 @pytest.mark.parametrize(
-    "form", ["votable", "votable/td", "votable/b2", "votable/b", "application/x-votable+xml;serialization=TABLEDATA", "text/xml"]
+    "form",
+    [
+        "votable",
+        "votable/td",
+        "votable/b2",
+        "votable/b",
+        "application/x-votable+xml;serialization=TABLEDATA",
+        "text/xml",
+    ],
 )
 def test_votables_are_read_by_astropy(client: Client, form: str) -> None:
     answer = ask(client, "SELECT TOP 50 * FROM stars.main", RESPONSEFORMAT=form)
@@ -137,7 +154,9 @@ def test_maxrec_zero_is_metadata_alone(client: Client) -> None:
         ("", 400, ["QUERY is missing"]),
     ],
 )
-def test_bad_queries_are_error_documents_with_a_place(client: Client, query: str, status: int, words: list[str]) -> None:
+def test_bad_queries_are_error_documents_with_a_place(
+    client: Client, query: str, status: int, words: list[str]
+) -> None:
     answer = client.post("/tap/sync", LANG="ADQL", QUERY=query)
     assert answer.status == status
     text = message(answer.body)
@@ -171,7 +190,9 @@ def test_strings_stay_strings(client: Client, hostile: str) -> None:
     assert answer.text.split() == ["n", "0"]
 
 
-@pytest.mark.parametrize("function", ["read_csv('/etc/passwd')", "read_text('/etc/passwd')", "duckdb_tables()", "pragma_database_list()"])
+@pytest.mark.parametrize(
+    "function", ["read_csv('/etc/passwd')", "read_text('/etc/passwd')", "duckdb_tables()", "pragma_database_list()"]
+)
 def test_the_engines_own_functions_are_out_of_reach(client: Client, function: str) -> None:
     assert ask(client, f"SELECT * FROM {function}").status == 400
     assert ask(client, f"SELECT {function} FROM stars.main").status == 400
@@ -202,7 +223,9 @@ def test_an_etag_follows_query_format_and_data(client: Client) -> None:
     }
     assert len(tags) == 3
     one = ask(client, "SELECT TOP 1 * FROM stars.main").headers["etag"]
-    again = client.ask("GET", "/tap/sync", b"LANG=ADQL&QUERY=SELECT+TOP+1+*+FROM+stars.main", headers={"if-none-match": one})
+    again = client.ask(
+        "GET", "/tap/sync", b"LANG=ADQL&QUERY=SELECT+TOP+1+*+FROM+stars.main", headers={"if-none-match": one}
+    )
     assert again.status == 304
 
 
@@ -212,7 +235,9 @@ def test_rand_is_never_answered_from_a_cache(client: Client) -> None:
     assert client.ask("GET", "/tap/sync", query, headers={"if-none-match": tag}).status == 200
 
 
-@pytest.mark.parametrize("form", ["text/csv;x=\r\nX-Evil: 1", "text/csv;x=日本", "text/csv;x=\x00", "text/csv;" + "x" * 5000])
+@pytest.mark.parametrize(
+    "form", ["text/csv;x=\r\nX-Evil: 1", "text/csv;x=日本", "text/csv;x=\x00", "text/csv;" + "x" * 5000]
+)
 def test_a_format_never_becomes_a_bad_header(client: Client, form: str) -> None:
     answer = client.get("/tap/sync", LANG="ADQL", QUERY="SELECT 1 AS x", RESPONSEFORMAT=form)
     assert (answer.status, "no RESPONSEFORMAT is called" in answer.text) == (400, True)
@@ -220,7 +245,9 @@ def test_a_format_never_becomes_a_bad_header(client: Client, form: str) -> None:
 
 def test_a_media_type_whose_plus_was_not_escaped_is_understood(client: Client) -> None:
     answer = client.ask(
-        "GET", "/tap/sync", b"LANG=ADQL&QUERY=SELECT+1+AS+x&RESPONSEFORMAT=application/x-votable+xml;serialization=TABLEDATA"
+        "GET",
+        "/tap/sync",
+        b"LANG=ADQL&QUERY=SELECT+1+AS+x&RESPONSEFORMAT=application/x-votable+xml;serialization=TABLEDATA",
     )
     assert (answer.status, answer.headers["content-type"]) == (200, "application/x-votable+xml;serialization=TABLEDATA")
 
@@ -242,7 +269,8 @@ def valid(body: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.outside
 @pytest.mark.parametrize(
-    "path", ["/tap/capabilities", "/tap/availability", "/tap/tables", "/tap/tables?detail=min", "/tap/tables?detail=max"]
+    "path",
+    ["/tap/capabilities", "/tap/availability", "/tap/tables", "/tap/tables?detail=min", "/tap/tables?detail=max"],
 )
 def test_documents_keep_their_schemas(client: Client, path: str, tmp_path: Path) -> None:
     answer = client.get(path)
@@ -280,7 +308,11 @@ def test_tables_and_tap_schema_say_the_same(client: Client) -> None:
         for table in tree.iterfind(".//table")
         for column in table.iterfind("column")
     }
-    answer = ask(client, "SELECT table_name, column_name, datatype, arraysize, unit FROM TAP_SCHEMA.columns", RESPONSEFORMAT="json")
+    answer = ask(
+        client,
+        "SELECT table_name, column_name, datatype, arraysize, unit FROM TAP_SCHEMA.columns",
+        RESPONSEFORMAT="json",
+    )
     assert told == {tuple(row) for row in json.loads(answer.body)["data"]}
 
 
@@ -292,7 +324,9 @@ def test_every_example_runs(client: Client) -> None:
     assert len(queries) == 3
     for text in queries:
         assert len(json.loads(ask(client, text, RESPONSEFORMAT="json").body)["data"]) > 0, text
-    (there,) = etree.fromstring(client.get("/tap/capabilities").body).xpath("capability[@standardID='ivo://ivoa.net/std/DALI#examples']")
+    (there,) = etree.fromstring(client.get("/tap/capabilities").body).xpath(
+        "capability[@standardID='ivo://ivoa.net/std/DALI#examples']"
+    )
     assert there.findtext("interface/accessURL") == "http://vo.example/tap/examples"
 
 
@@ -304,4 +338,6 @@ def test_capabilities_tell_what_is_true(client: Client) -> None:
         for name in [form.findtext("mime"), *(alias.text for alias in form.findall("alias"))]:
             assert ask(client, "SELECT TOP 1 id FROM stars.main", RESPONSEFORMAT=name).status == 200, name
     for version in tap.findall("language/version"):
-        assert client.get("/tap/sync", LANG=f"ADQL-{version.text}", QUERY="SELECT TOP 1 id FROM stars.main").status == 200
+        assert (
+            client.get("/tap/sync", LANG=f"ADQL-{version.text}", QUERY="SELECT TOP 1 id FROM stars.main").status == 200
+        )

@@ -63,7 +63,9 @@ def send(client: Client, query: str, files: dict[str, bytes], **params: str) -> 
 
 
 @pytest.mark.parametrize(("content", "status"), [(b"a,b\n1,2\n", 200), (b"a,a\n1,2\n", 400), (b"x" * 2 * 1024**2, 400)])
-def test_memory_is_given_back_after_an_upload(content: bytes, status: int, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_given_back_after_an_upload(
+    content: bytes, status: int, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trimmed: SimpleQueue[int] = SimpleQueue()
     monkeypatch.setattr(memory, "TIDY", 0.0)
     monkeypatch.setattr(memory, "_trim", trimmed.put)
@@ -94,7 +96,9 @@ def made() -> Table:
             "SELECT": np.array([[1, 2], [3, 4], [5, 6], [7, 8]], np.int32),
         }
     )
-    table["mag"] = MaskedColumn([1.0, 2.0, 3.0, 4.0], mask=[False, True, False, True], unit="mag", description="how bright")
+    table["mag"] = MaskedColumn(
+        [1.0, 2.0, 3.0, 4.0], mask=[False, True, False, True], unit="mag", description="how bright"
+    )
     table["count"] = MaskedColumn([1, 2, 3, 4], mask=[True, False, False, False], dtype=np.int32)
     table["mag"].meta["ucd"] = "phot.mag"
     table["ra"].unit = "deg"
@@ -113,7 +117,9 @@ def test_values_come_back_as_they_went(client: Client, form: str, back: str) -> 
         mask = np.zeros(one[name].shape, bool) | getattr(one[name], "mask", False)
         gone = np.zeros(two[name].shape, bool) | getattr(two[name], "mask", False)
         if name == "name":  # BINARY and TABLEDATA have one form for both: an empty string is no value
-            assert [str(value) if value else "" for value in two[name].filled("")] == [str(value) for value in one[name]]
+            assert [str(value) if value else "" for value in two[name].filled("")] == [
+                str(value) for value in one[name]
+            ]
             continue
         assert (mask == gone).all(), name
         assert two[name].dtype == one[name].dtype
@@ -132,13 +138,20 @@ def test_units_ucds_utypes_and_xtypes_are_kept(client: Client) -> None:
     text = f'<VOTABLE version="1.4"><RESOURCE><TABLE>{fields}<DATA><TABLEDATA>{row}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>'
     answer = send(client, ALL, {"t": text.encode()}, RESPONSEFORMAT="votable/td")
     found = etree.fromstring(answer.body)
-    said = [{key: field.get(key) for key in ("name", "xtype", "ucd", "utype", "unit")} for field in found.iterfind(".//v:FIELD", V)]
+    said = [
+        {key: field.get(key) for key in ("name", "xtype", "ucd", "utype", "unit")}
+        for field in found.iterfind(".//v:FIELD", V)
+    ]
     assert said == [
         {"name": "t", "xtype": "timestamp", "ucd": "time.epoch", "utype": None, "unit": None},
         {"name": "p", "xtype": "point", "ucd": None, "utype": "a:b.c", "unit": "deg"},
         {"name": "old", "xtype": "adql:TIMESTAMP", "ucd": None, "utype": None, "unit": None},
     ]
-    assert [cell.text for cell in found.iterfind(".//v:TD", V)] == ["2020-02-29T12:00:00.5", "1 2", "1999-01-01T00:00:00"]
+    assert [cell.text for cell in found.iterfind(".//v:TD", V)] == [
+        "2020-02-29T12:00:00.5",
+        "1 2",
+        "1999-01-01T00:00:00",
+    ]
     asked = "SELECT 1 AS n FROM TAP_UPLOAD.t WHERE CONTAINS(p, CIRCLE(1, 2, 0.1)) = 1 AND t > '2020-01-01'"
     assert send(client, asked, {"t": text.encode()}, RESPONSEFORMAT="csv").text.split() == ["n", "1"]
 
@@ -146,7 +159,9 @@ def test_units_ucds_utypes_and_xtypes_are_kept(client: Client) -> None:
 def test_no_rows_are_rows_too(client: Client) -> None:
     answer = send(client, ALL, {"t": votable(made()[:0])})
     assert len(table_of(answer)) == 0
-    assert send(client, "SELECT COUNT(*) AS n FROM tap_upload.T", {"t": b"a,b\n"}, RESPONSEFORMAT="csv").text.split() == ["n", "0"]
+    assert send(
+        client, "SELECT COUNT(*) AS n FROM tap_upload.T", {"t": b"a,b\n"}, RESPONSEFORMAT="csv"
+    ).text.split() == ["n", "0"]
 
 
 def test_delimited_names_can_be_asked(client: Client) -> None:
@@ -159,7 +174,10 @@ def test_several_tables_join_with_each_other_and_with_ours(client: Client) -> No
     files = {"a": b"id,k\ns1,1\ns2,2\nnobody,3\n", "b": b"k\tw\n1\tone\n2\ttwo\n"}
     expected = ["id,w", "s1,one", "s2,two"]
     assert send(client, query, files, RESPONSEFORMAT="csv").text.split() == expected
-    assert send(client, query, {name.upper(): body for name, body in files.items()}, RESPONSEFORMAT="csv").text.split() == expected
+    assert (
+        send(client, query, {name.upper(): body for name, body in files.items()}, RESPONSEFORMAT="csv").text.split()
+        == expected
+    )
 
 
 def test_an_upload_lives_for_one_query(client: Client) -> None:
@@ -262,11 +280,14 @@ def test_fields_of_one_name_are_told_apart_as_in_files(client: Client, second: b
     "content",
     [
         b"a,A,b\n1,2,3\n",
-        FIELDS.replace(b"</TABLE>", b"<DATA><TABLEDATA><TR><TD>1</TD><TD>2</TD></TR></TABLEDATA></DATA></TABLE>") % (b"a", b"A"),
+        FIELDS.replace(b"</TABLE>", b"<DATA><TABLEDATA><TR><TD>1</TD><TD>2</TD></TR></TABLEDATA></DATA></TABLE>")
+        % (b"a", b"A"),
     ],
 )
 def test_names_that_differ_in_case_alone_are_told_apart(client: Client, content: bytes) -> None:
-    answer = send(client, "SELECT t.a AS one, t.a_2 AS two FROM TAP_UPLOAD.t AS t", {"t": content}, RESPONSEFORMAT="votable/td")
+    answer = send(
+        client, "SELECT t.a AS one, t.a_2 AS two FROM TAP_UPLOAD.t AS t", {"t": content}, RESPONSEFORMAT="votable/td"
+    )
     assert answer.status == 200
     assert "<TD>1</TD><TD>2</TD>" in answer.text
     assert "the upload 't' has several columns 'A', but for case: this one is A_2" in html.unescape(answer.text)
@@ -285,7 +306,9 @@ def test_a_truncated_votable_is_refused_wherever_it_ends(client: Client, form: s
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site that takes little: 200 kB and 500 rows, and may fetch from this machine."""
     limits = QueryLimits(upload=200_000, upload_rows=500)
-    with tiny_site(tmp_path_factory.mktemp("narrow"), {"stars.main": (STARS, rows())}, limits=limits, allow_private=True) as made_site:
+    with tiny_site(
+        tmp_path_factory.mktemp("narrow"), {"stars.main": (STARS, rows())}, limits=limits, allow_private=True
+    ) as made_site:
         yield made_site
 
 
@@ -329,7 +352,10 @@ def test_the_capabilities_say_what_is_enforced(small: Client) -> None:
     methods = [item.get("ivo-id").partition("#")[2] for item in found.iter("uploadMethod")]
     assert methods == ["upload-inline", "upload-http", "upload-https"]
     (limit,) = found.iter("uploadLimit")
-    assert [(item.tag, item.get("unit"), item.text) for item in limit] == [("default", "byte", "200000"), ("hard", "byte", "200000")]
+    assert [(item.tag, item.get("unit"), item.text) for item in limit] == [
+        ("default", "byte", "200000"),
+        ("hard", "byte", "200000"),
+    ]
 
 
 def test_a_site_may_offer_none(tmp_path: Path) -> None:
@@ -394,7 +420,9 @@ def far() -> Iterator[str]:
 
 
 def fetch(client: Client, url: str) -> Answer:
-    return client.post("/tap/sync", LANG="ADQL", QUERY="SELECT x FROM TAP_UPLOAD.t", UPLOAD=f"t,{url}", RESPONSEFORMAT="csv")
+    return client.post(
+        "/tap/sync", LANG="ADQL", QUERY="SELECT x FROM TAP_UPLOAD.t", UPLOAD=f"t,{url}", RESPONSEFORMAT="csv"
+    )
 
 
 @pytest.mark.parametrize("path", ["/t.csv", "/moved", "/t.csv.gz", "/t.csv?a=1,2;b=3"])
@@ -425,7 +453,8 @@ def test_an_address_that_drips_is_given_up(tmp_path: Path, far: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "169.254.169.254", "10.1.2.3", "[::ffff:127.0.0.1]", "2130706433"]
+    "host",
+    ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "169.254.169.254", "10.1.2.3", "[::ffff:127.0.0.1]", "2130706433"],
 )
 def test_the_own_network_is_out_of_reach(client: Client, host: str) -> None:
     answer = fetch(client, f"http://{host}:9/x")
@@ -452,7 +481,9 @@ def test_a_positional_match_agrees_with_astropy(client: Client) -> None:
         (start + one, other)
         for start in range(0, number, 500)
         for one, other in np.argwhere(
-            angular_separation(np.radians(ra[start : start + 500, None]), np.radians(dec[start : start + 500, None]), sky_ra, sky_dec)
+            angular_separation(
+                np.radians(ra[start : start + 500, None]), np.radians(dec[start : start + 500, None]), sky_ra, sky_dec
+            )
             < np.radians(1 / 3600)
         ).tolist()
     ]
@@ -479,12 +510,17 @@ def test_memory_for_uploads_is_counted_and_given_back(site: Site) -> None:
 
 
 def test_explain_gives_the_plan_as_text(client: Client) -> None:
-    answer = client.get("/tap/sync", LANG="ADQL", QUERY="SELECT number, COUNT(*) AS n FROM stars.main GROUP BY number", EXPLAIN="true")
+    answer = client.get(
+        "/tap/sync", LANG="ADQL", QUERY="SELECT number, COUNT(*) AS n FROM stars.main GROUP BY number", EXPLAIN="true"
+    )
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert "GROUP BY" in answer.text
     assert send(client, ALL, {"t": b"x\n1\n"}, EXPLAIN="true").status == 200
-    assert client.get("/tap/sync", LANG="ADQL", QUERY=ONE, EXPLAIN="false", RESPONSEFORMAT="csv").text.split() == ["n", "1"]
+    assert client.get("/tap/sync", LANG="ADQL", QUERY=ONE, EXPLAIN="false", RESPONSEFORMAT="csv").text.split() == [
+        "n",
+        "1",
+    ]
     assert client.get("/tap/sync", LANG="ADQL", QUERY=ONE, EXPLAIN="maybe").status == 400
     hidden = client.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM secret.main", EXPLAIN="true")
     assert hidden.status == 400
@@ -495,9 +531,13 @@ def test_our_own_answers_can_be_sent_back(client: Client, form: str) -> None:
     query = "SELECT TOP 100 * FROM stars.main ORDER BY number"
     sent = client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT=form).body
     for body in (sent, gzip.compress(sent)):
-        back = json.loads(send(client, "SELECT * FROM TAP_UPLOAD.t ORDER BY number", {"t": body}, RESPONSEFORMAT="json").body)
+        back = json.loads(
+            send(client, "SELECT * FROM TAP_UPLOAD.t ORDER BY number", {"t": body}, RESPONSEFORMAT="json").body
+        )
         first = json.loads(client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="json").body)
         if form == "fits":  # which has ASCII only
-            first["data"] = [[value.replace("é", "e") if isinstance(value, str) else value for value in row] for row in first["data"]]
+            first["data"] = [
+                [value.replace("é", "e") if isinstance(value, str) else value for value in row] for row in first["data"]
+            ]
         assert back["data"] == first["data"]
         assert [column["name"] for column in back["metadata"]] == [column["name"] for column in first["metadata"]]

@@ -64,7 +64,12 @@ def test_a_table_is_kept_queried_joined_appended_described_and_deleted(people: t
     assert anna.rows("SELECT s.number, l.mine FROM stars.main AS s JOIN tap_user.list AS l ON s.id = l.id ORDER BY 1") == [
         [1, 10], [2, 20], [3, 30],
     ]  # fmt: skip
-    assert anna.ask("POST", "/tap/load/tap_user.list", b"id\tmine\ns4\t40\n", **{"content-type": "text/tab-separated-values"}).status == 200
+    assert (
+        anna.ask(
+            "POST", "/tap/load/tap_user.list", b"id\tmine\ns4\t40\n", **{"content-type": "text/tab-separated-values"}
+        ).status
+        == 200
+    )
     assert anna.rows("SELECT COUNT(*), SUM(mine) FROM tap_user.list") == [[4, 100]]
     for path in ("/tap/user_tables/list", "/tap/tables/tap_user.list"):
         told = anna.ask("GET", path)
@@ -100,15 +105,25 @@ def test_nobody_else_learns_of_it(people: tuple[Person, Person, Person], who: st
     anna, bert, nobody = people
     other = bert if who == "bert" else nobody
     assert "tap_user.list" in anna.ask("GET", "/tap/tables").text
-    assert anna.rows("SELECT table_name FROM TAP_SCHEMA.tables WHERE table_name LIKE 'tap_user%'") == [["tap_user.list"]]
+    assert anna.rows("SELECT table_name FROM TAP_SCHEMA.tables WHERE table_name LIKE 'tap_user%'") == [
+        ["tap_user.list"]
+    ]
     for path in ("/", "/tap/tables", "/tap/tables?detail=min", "/tap/examples", "/health", "/tap/capabilities"):
         assert "tap_user.list" not in other.ask("GET", path).text
     for table in ("schemas", "tables", "columns", "keys"):
         assert "tap_user" not in other.query(f"SELECT * FROM TAP_SCHEMA.{table}").text.replace("TAP_SCHEMA", "")
-    assert json.loads(other.ask("GET", "/health").body)["tables"] == json.loads(anna.ask("GET", "/health").body)["tables"] == 1
+    assert (
+        json.loads(other.ask("GET", "/health").body)["tables"]
+        == json.loads(anna.ask("GET", "/health").body)["tables"]
+        == 1
+    )
     told = other.query("SELECT * FROM tap_user.list")
     assert told.status == 400
-    for method, path in (("GET", "/tap/user_tables/list"), ("DELETE", "/tap/user_tables/list"), ("POST", "/tap/load/list")):
+    for method, path in (
+        ("GET", "/tap/user_tables/list"),
+        ("DELETE", "/tap/user_tables/list"),
+        ("POST", "/tap/load/list"),
+    ):
         assert other.ask(method, path, CSV).status == (404 if who == "bert" else 401)
     assert other.ask("GET", "/tap/tables/tap_user.list").status == 404
     assert other.ask("GET", "/cone/tap_user.list?RA=1&DEC=1&SR=1").text.count("no table 'tap_user.list'") == 1
@@ -132,13 +147,24 @@ def test_bad_credentials_are_refused_and_none_are_fine(people: tuple[Person, Per
     good = base64.b64encode(f"anna:{token}".encode()).decode()
     swapped = base64.b64encode(f"bert:{token}".encode()).decode()
     assert nobody.ask("GET", "/tap/user_tables/list", authorization=f"Basic {good}").status == 200
-    for bad in ("Bearer x", "Bearer anna.x", "Bearer ", "Basic !!", f"Basic {swapped}", "Digest a", f"Bearer {token}x", "Bearer nina.x"):
+    for bad in (
+        "Bearer x",
+        "Bearer anna.x",
+        "Bearer ",
+        "Basic !!",
+        f"Basic {swapped}",
+        "Digest a",
+        f"Bearer {token}x",
+        "Bearer nina.x",
+    ):
         answer = nobody.ask("GET", "/tap/tables", authorization=bad)
         assert answer.status == 401
         assert "Bearer" in answer.headers["www-authenticate"]
     assert nobody.ask("GET", "/tap/tables").status == 200
     assert nobody.ask("PUT", "/tap/user_tables/x", CSV).status == 401
-    assert not any(token.partition(".")[2].encode() in path.read_bytes() for path in (kept.settings.var).glob("hven.sqlite*"))
+    assert not any(
+        token.partition(".")[2].encode() in path.read_bytes() for path in (kept.settings.var).glob("hven.sqlite*")
+    )
 
 
 def test_quota_and_names(people: tuple[Person, Person, Person], kept: Site) -> None:
@@ -156,7 +182,9 @@ def test_quota_and_names(people: tuple[Person, Person, Person], kept: Site) -> N
         assert anna.ask("PUT", "/tap/user_tables/b", body).status == 400
     assert anna.ask("POST", "/tap/load/b", b"id,strange\n1,2\n").status == 400
     assert anna.rows("SELECT COUNT(*) FROM tap_user.b") == [[3]]
-    assert len(kept.store.known()) == 6, "one snapshot for each table, the site's, and the one before the present one of what was replaced"
+    assert len(kept.store.known()) == 6, (
+        "one snapshot for each table, the site's, and the one before the present one of what was replaced"
+    )
     assert kept.engine.sweep(kept.store.known()) == []
 
 
@@ -179,7 +207,12 @@ def test_a_vosi_table_is_made_without_rows_and_then_loaded(people: tuple[Person,
     assert anna.rows("SELECT COUNT(*) FROM tap_user.more") == [[0]]
     assert anna.ask("POST", "/tap/load/tap_user.more", b"id,number\na,7\n").status == 200
     assert anna.rows("SELECT id, number, mag FROM tap_user.more") == [["a", 7, None]]
-    for body in (b"<table><column><name>x</name></column></table>", b"<table/>", b"<table>", b"<table><column/></table>"):
+    for body in (
+        b"<table><column><name>x</name></column></table>",
+        b"<table/>",
+        b"<table>",
+        b"<table><column/></table>",
+    ):
         assert anna.ask("PUT", "/tap/tables/tap_user.less", body).status == 400
 
 

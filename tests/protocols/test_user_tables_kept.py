@@ -48,7 +48,8 @@ FLUX = MADE.uniform(0, 1, NUMBER)
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     limits = QueryLimits(user_tables=40, user_rows=50_000, user_bytes=20_000_000, upload=4_000_000)
-    with pytest.MonkeyPatch.context() as patch:  # there is one process here, which looks often: nobody waits for others to know
+    # there is one process here, which looks often: nobody waits for others to know
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(holdings_site, "LOOK", 0.01)
         patch.setattr(own, "KNOWN", 0.02)
         with tiny_site(tmp_path_factory.mktemp("site"), {"stars.main": (STARS, rows(500))}, limits=limits) as site:
@@ -69,7 +70,9 @@ class Person:
         return self._client.ask(method, path, body=body, headers={**self.headers, **headers})
 
     def query(self, text: str, **more: str) -> Answer:
-        return self.ask("GET", f"/tap/sync?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': 'json', 'QUERY': text, **more})}")
+        return self.ask(
+            "GET", f"/tap/sync?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': 'json', 'QUERY': text, **more})}"
+        )
 
     def rows(self, text: str) -> list[list[object]]:
         answer = self.query(text)
@@ -158,7 +161,9 @@ FORMS = {
 def test_every_format_is_kept_and_its_position_indexed(anna: Person, form: str) -> None:
     body = FORMS[form]()
     assert anna.ask("PUT", "/tap/user_tables/sky", body).status == 201
-    assert anna.rows('SELECT COUNT(*), COUNT("Flux 1"), MIN(star), MAX(star) FROM tap_user.sky') == [[NUMBER, NUMBER, "s0000", "s2999"]]
+    assert anna.rows('SELECT COUNT(*), COUNT("Flux 1"), MIN(star), MAX(star) FROM tap_user.sky') == [
+        [NUMBER, NUMBER, "s0000", "s2999"]
+    ]
     cone = "SELECT star FROM tap_user.sky WHERE DISTANCE(ra, dec, 120, 20) < 10"
     center = SkyCoord(120, 20, unit="deg")
     inside = np.flatnonzero(center.separation(SkyCoord(RA, DEC, unit="deg")).deg < 10)
@@ -176,7 +181,9 @@ def test_every_format_is_kept_and_its_position_indexed(anna: Person, form: str) 
 
 def test_names_units_and_ucds_stay(anna: Person) -> None:
     assert anna.ask("PUT", "/tap/user_tables/sky", votable(described())).status == 201
-    told = anna.rows("SELECT column_name, unit, ucd, description, indexed FROM TAP_SCHEMA.columns WHERE table_name = 'tap_user.sky'")
+    told = anna.rows(
+        "SELECT column_name, unit, ucd, description, indexed FROM TAP_SCHEMA.columns WHERE table_name = 'tap_user.sky'"
+    )
     assert {row[0]: row[1:3] for row in told} == {
         "star": [None, None], "ra": ["deg", "pos.eq.ra;meta.main"], "dec": ["deg", "pos.eq.dec;meta.main"], '"Flux 1"': ["Jy", None],
     }  # fmt: skip
@@ -184,7 +191,10 @@ def test_names_units_and_ucds_stay(anna: Person) -> None:
     more = text("ascii.csv").splitlines()
     assert anna.ask("POST", "/tap/load/sky", b"\n".join(more[:3])).status == 200
     assert (
-        anna.rows("SELECT column_name, unit, ucd, description, indexed FROM TAP_SCHEMA.columns WHERE table_name = 'tap_user.sky'") == told
+        anna.rows(
+            "SELECT column_name, unit, ucd, description, indexed FROM TAP_SCHEMA.columns WHERE table_name = 'tap_user.sky'"
+        )
+        == told
     )
     assert anna.rows("SELECT COUNT(*) FROM tap_user.sky WHERE DISTANCE(ra, dec, 120, 20) < 180") == [[NUMBER + 2]], (
         "added ones are found, too"
@@ -284,7 +294,13 @@ def test_what_is_no_table_changes_nothing(anna: Person, what: str, how: str, kep
     ],
 )
 def test_names_that_no_table_can_have(anna: Person, name: str) -> None:
-    for method, path in (("PUT", "user_tables"), ("GET", "user_tables"), ("DELETE", "user_tables"), ("PUT", "tables"), ("POST", "load")):
+    for method, path in (
+        ("PUT", "user_tables"),
+        ("GET", "user_tables"),
+        ("DELETE", "user_tables"),
+        ("PUT", "tables"),
+        ("POST", "load"),
+    ):
         told = anna.ask(method, f"/tap/{path}/{name}", b"n\n1\n")
         assert told.status == 400, f"{method} {path}: {told.status} {told.text}"
         assert ";" in told.text, "a remedy"
@@ -296,7 +312,12 @@ def test_names_of_columns_may_be_anything_that_can_be_quoted(anna: Person) -> No
 
 
 def test_a_load_says_which_column_does_not_fit(anna: Person) -> None:
-    assert anna.ask("PUT", "/tap/user_tables/typed", b"id,n,when\n007,1,2026-01-01T00:00:00\nx1,2,2026-01-02T00:00:00\n").status == 201
+    assert (
+        anna.ask(
+            "PUT", "/tap/user_tables/typed", b"id,n,when\n007,1,2026-01-01T00:00:00\nx1,2,2026-01-02T00:00:00\n"
+        ).status
+        == 201
+    )
     cases = (
         (b"id,n,strange,other\n1,2,3,4\n", ("'strange'", "'other'", "its columns: id, n, when")),
         (b"id,n\na,b\n", ("row 1", "column n", "'b'")),
@@ -314,7 +335,9 @@ def test_a_load_says_which_column_does_not_fit(anna: Person) -> None:
     assert "column 'n' is float64, and in tap_user.typed it is" in told.text
     assert anna.rows("SELECT COUNT(*) FROM tap_user.typed") == [[2]]
     assert anna.ask("POST", "/tap/load/typed", b"ID,N\n0042,3\n").status == 200
-    assert anna.rows('SELECT id, n, "when" FROM tap_user.typed WHERE n = 3') == [["0042", 3, None]], "text stays as it is written"
+    assert anna.rows('SELECT id, n, "when" FROM tap_user.typed WHERE n = 3') == [["0042", 3, None]], (
+        "text stays as it is written"
+    )
 
 
 def test_rows_and_bytes_of_all_tables_together(anna: Person, bert: Person) -> None:
@@ -341,7 +364,9 @@ def test_no_collection_has_a_name_that_is_taken(tmp_path: Path, name: str) -> No
     place = tmp_path / "collections" / name / f"{name}.yaml"
     place.parent.mkdir(parents=True)
     place.write_text(f"title: Mine\ncollection: {name}\ntables:\n  main: {{source: a.csv}}\n")
-    with pytest.raises(DescriptorError, match=rf"{name}\.yaml:2:13: the name {name} belongs to .*; choose another name"):
+    with pytest.raises(
+        DescriptorError, match=rf"{name}\.yaml:2:13: the name {name} belongs to .*; choose another name"
+    ):
         descriptor.load(place, Settings(directory=tmp_path))
 
 
@@ -470,13 +495,20 @@ def test_vosi_tables_with_the_types_of_tap(anna: Person) -> None:
     head = b'<vosi:table xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:vs="http://www.ivoa.net/xml/VODataService/v1.1">'
     columns = "".join(
         f'<column><name>c{n}</name><dataType xsi:type="vs:TAPType">{word}</dataType></column>'
-        for n, word in enumerate(("VARCHAR", "BIGINT", "INTEGER", "SMALLINT", "REAL", "DOUBLE", "TIMESTAMP", "CHAR", "BOOLEAN"))
+        for n, word in enumerate(
+            ("VARCHAR", "BIGINT", "INTEGER", "SMALLINT", "REAL", "DOUBLE", "TIMESTAMP", "CHAR", "BOOLEAN")
+        )
     )
     assert anna.ask("PUT", "/tap/tables/tap_user.typed2", head + columns.encode() + b"</vosi:table>").status == 201
-    assert anna.ask("POST", "/tap/load/typed2", b"c0,c1,c5,c6\n07,9007199254740993,1.5,2026-01-01T00:00:00\n").status == 200
+    assert (
+        anna.ask("POST", "/tap/load/typed2", b"c0,c1,c5,c6\n07,9007199254740993,1.5,2026-01-01T00:00:00\n").status
+        == 200
+    )
     assert anna.rows("SELECT c0, c1, c5 FROM tap_user.typed2") == [["07", 9007199254740993, 1.5]]
     told = anna.ask(
-        "PUT", "/tap/tables/tap_user.typed3", head + b"<column><name>a</name><dataType>strange</dataType></column></vosi:table>"
+        "PUT",
+        "/tap/tables/tap_user.typed3",
+        head + b"<column><name>a</name><dataType>strange</dataType></column></vosi:table>",
     )
     assert told.status == 400
     assert "'a'" in told.text

@@ -49,7 +49,10 @@ rows = st.lists(st.tuples(whole, st.none() | whole, st.none() | whole), min_size
 
 
 def of_text(text: str, separator: str) -> list[tuple[int | None, ...]]:
-    return [tuple(int(cell) if cell else None for cell in row) for row in list(csv.reader(io.StringIO(text), delimiter=separator))[1:]]
+    return [
+        tuple(int(cell) if cell else None for cell in row)
+        for row in list(csv.reader(io.StringIO(text), delimiter=separator))[1:]
+    ]
 
 
 def of_table(table: pa.Table) -> list[tuple[int | None, ...]]:
@@ -66,7 +69,10 @@ def of_fits(body: bytes) -> list[tuple[int | None, ...]]:
         table = file[1]
         nulls = [column.null for column in table.columns]
         return [
-            tuple(None if null is not None and int(cell) == null else int(cell) for cell, null in zip(row, nulls, strict=True))
+            tuple(
+                None if null is not None and int(cell) == null else int(cell)
+                for cell, null in zip(row, nulls, strict=True)
+            )
             for row in table.data
         ]
 
@@ -86,42 +92,71 @@ READERS = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with site_with(tmp_path_factory.mktemp("whole"), DESCRIPTOR, {"a.csv": "id,free,below\n", "a.json": "[]"}, keep_snapshots=2) as made:
+    with site_with(
+        tmp_path_factory.mktemp("whole"), DESCRIPTOR, {"a.csv": "id,free,below\n", "a.json": "[]"}, keep_snapshots=2
+    ) as made:
         yield made
 
 
-@settings(max_examples=4 * MORE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=4 * MORE,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(rows)
 def test_through_ingest_and_out_of_tap(site, given_rows):
     place = site.settings.collections / "whole"
     (place / "a.csv").write_text(
-        "id,free,below\n" + "".join(",".join("" if cell is None else str(cell) for cell in row) + "\n" for row in given_rows)
+        "id,free,below\n"
+        + "".join(",".join("" if cell is None else str(cell) for cell in row) + "\n" for row in given_rows)
     )
-    (place / "a.json").write_text(json.dumps([dict(zip(("id", "free", "below"), row, strict=True)) for row in given_rows]))
+    (place / "a.json").write_text(
+        json.dumps([dict(zip(("id", "free", "below"), row, strict=True)) for row in given_rows])
+    )
     report = ingest(site, "whole")
     client = Client(create(site))
     for kind in ("csv", "json"):
         nulled = [
-            tuple(None if cell == BEYOND and (kind == "json" or at == 1) else cell for at, cell in enumerate(row)) for row in given_rows
+            tuple(None if cell == BEYOND and (kind == "json" or at == 1) else cell for at, cell in enumerate(row))
+            for row in given_rows
         ]
-        right = [row for row in nulled if row[0] is not None and LOW + 1 <= row[0] <= HIGH - 1 and (row[2] is None or row[2] <= BEYOND)]
+        right = [
+            row
+            for row in nulled
+            if row[0] is not None and LOW + 1 <= row[0] <= HIGH - 1 and (row[2] is None or row[2] <= BEYOND)
+        ]
         assert report.tables[f"whole.{kind}"].published == len(right)
-        known = {record.table.name: record.snapshot for record in site.store.current()[1].values()}[kind].statistics if right else {}
+        known = (
+            {record.table.name: record.snapshot for record in site.store.current()[1].values()}[kind].statistics
+            if right
+            else {}
+        )
         for at, name in enumerate(("id", "free", "below")):
             values = [row[at] for row in right if row[at] is not None]
             if values:
                 assert (known[name]["minimum"], known[name]["maximum"]) == (min(values), max(values))
                 one = client.get(
-                    "/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY=f"SELECT COUNT(*) FROM whole.{kind} WHERE {name} = {max(values)}"
+                    "/tap/sync",
+                    LANG="ADQL",
+                    RESPONSEFORMAT="csv",
+                    QUERY=f"SELECT COUNT(*) FROM whole.{kind} WHERE {name} = {max(values)}",
                 )
                 assert int(one.text.split()[1]) == values.count(max(values))
         if kind == "csv":
-            turned = client.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY="SELECT id, turned FROM whole.csv")
-            assert all(other == {HIGH - 1: BEYOND, BEYOND: HIGH - 1}.get(ident, ident) for ident, other in of_text(turned.text, ","))
+            turned = client.get(
+                "/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY="SELECT id, turned FROM whole.csv"
+            )
+            assert all(
+                other == {HIGH - 1: BEYOND, BEYOND: HIGH - 1}.get(ident, ident)
+                for ident, other in of_text(turned.text, ",")
+            )
         for word, reader in READERS.items():
-            answer = client.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT=word, QUERY=f"SELECT id, free, below FROM whole.{kind}")
+            answer = client.get(
+                "/tap/sync", LANG="ADQL", RESPONSEFORMAT=word, QUERY=f"SELECT id, free, below FROM whole.{kind}"
+            )
             assert answer.status == 200, answer.text
             assert word[:7] != "votable" or (
-                f'<MIN value="{LOW + 1}"/><MAX value="{HIGH - 1}"/>' in answer.text and f'<MAX value="{BEYOND}"/>' in answer.text
+                f'<MIN value="{LOW + 1}"/><MAX value="{HIGH - 1}"/>' in answer.text
+                and f'<MAX value="{BEYOND}"/>' in answer.text
             )
             assert sorted(map(repr, reader(answer.body))) == sorted(map(repr, right)), word

@@ -74,7 +74,9 @@ def publish(site: Site, value: int) -> None:
     site.refresh()
 
 
-def test_nobody_is_told_that_rows_are_the_same_which_are_not(tmp_path: Path, clock: Callable[[timedelta], None]) -> None:
+def test_nobody_is_told_that_rows_are_the_same_which_are_not(
+    tmp_path: Path, clock: Callable[[timedelta], None]
+) -> None:
     with site_with(tmp_path, DESCRIPTOR, {"stars.csv": "", "notes.txt": ""}) as site:
         client = Client(create(site))
         known: dict[str, dict[str, bytes]] = {address: {} for address in ADDRESSES}
@@ -89,7 +91,9 @@ def test_nobody_is_told_that_rows_are_the_same_which_are_not(tmp_path: Path, clo
                 assert answer.body not in tags.values(), (address, value)
                 tags[answer.headers["etag"]] = answer.body
                 assert len(tags) == value + 1, address
-                assert client.ask("GET", address, headers={"if-none-match": answer.headers["etag"]}).status == 304, address
+                assert client.ask("GET", address, headers={"if-none-match": answer.headers["etag"]}).status == 304, (
+                    address
+                )
         assert client.get(QUERY).body == b"v\r\n3\r\n"
         clock(-DAY)
         site.store.rollback("cat")
@@ -104,5 +108,9 @@ def test_no_part_of_a_file_is_put_to_another_of_the_same_date(tmp_path: Path) ->
         first = client.get("/collections/cat/files/notes.txt")
         publish(site, 2)
         for seen in ("etag", "last-modified"):
-            answer = client.ask("GET", "/collections/cat/files/notes.txt", headers={"range": "bytes=5-", "if-range": first.headers[seen]})
+            answer = client.ask(
+                "GET",
+                "/collections/cat/files/notes.txt",
+                headers={"range": "bytes=5-", "if-range": first.headers[seen]},
+            )
             assert (answer.status, answer.body) == (200, b"note 2\n"), seen

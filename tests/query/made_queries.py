@@ -28,7 +28,8 @@ ROWS = 2_000
 # rounding that a spread of equal numbers is made of, and whether the double beside BIGINT's largest is equal to that
 CHANCE = re.compile(r"\b(RAND|IVO_NORMAL_RANDOM|GAVO_NORMAL_RANDOM)\b", re.IGNORECASE)
 LOOSE = re.compile(
-    r"\b(RAND|IVO_NORMAL_RANDOM|GAVO_NORMAL_RANDOM|IVO_STRING_AGG|TOP|OFFSET|OVER|STDDEV|VARIANCE|9223372036854775808)\b", re.IGNORECASE
+    r"\b(RAND|IVO_NORMAL_RANDOM|GAVO_NORMAL_RANDOM|IVO_STRING_AGG|TOP|OFFSET|OVER|STDDEV|VARIANCE|9223372036854775808)\b",
+    re.IGNORECASE,
 )
 
 
@@ -37,7 +38,9 @@ def asked(site: Site, text: str, policies: Sequence[Policy] = DEFAULT) -> pa.Tab
     try:
         with road.run(text, site=site, uploads=UPLOADS, maxrec=ROWS, seconds=60, policies=policies) as result:
             columns = result.columns
-            answer = pa.Table.from_batches(result.batches(), schema=pa.schema([(column.name, column.type.arrow) for column in columns]))
+            answer = pa.Table.from_batches(
+                result.batches(), schema=pa.schema([(column.name, column.type.arrow) for column in columns])
+            )
     except (QueryError, TooLarge, Timeout) as error:
         return error
     assert len({name.lower() for name in answer.column_names}) == len(columns)
@@ -103,13 +106,15 @@ def agree_text(text: str, answer: pa.Table, name: str) -> bool:
 def same(name: str, text: str, one: pa.Table, two: pa.Table) -> None:
     """See that two answers have the same rows, in any order."""
     ours, theirs = (
-        sorted((tuple(map(_plain, row)) for row in zip(*map(_cells, table.columns), strict=True)), key=repr) for table in (one, two)
+        sorted((tuple(map(_plain, row)) for row in zip(*map(_cells, table.columns), strict=True)), key=repr)
+        for table in (one, two)
     )
     assert ours == theirs, f"{name}: {len(ours)} and {len(theirs)} rows\n{text}\n{ours[:3]}\n{theirs[:3]}"
 
 
 def _cells(column: pa.ChunkedArray) -> list[Any]:
-    return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()  # Python knows no year 10000
+    # Python knows no year 10000
+    return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
 
 
 def _plain(cell: Any) -> Any:

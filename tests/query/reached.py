@@ -29,7 +29,8 @@ WORDS = {
 def _nodes(kind: type[tree.Node]) -> Iterator[type[tree.Node]]:
     for child in kind.__subclasses__():
         yield from _nodes(child)
-        if not child.__subclasses__() and getattr(tree, child.__name__, None) is child:  # slots leave an empty class behind
+        # slots leave an empty class behind
+        if not child.__subclasses__() and getattr(tree, child.__name__, None) is child:
             yield child
 
 

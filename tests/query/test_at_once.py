@@ -87,7 +87,9 @@ def test_rows_that_are_here_are_written_counted_and_closed(turn, monkeypatch):
     assert told == [(3, None)]
 
 
-@pytest.mark.parametrize("why", ["too many", "written otherwise", "another form", "cancelled", "not here", "no such engine"])
+@pytest.mark.parametrize(
+    "why", ["too many", "written otherwise", "another form", "cancelled", "not here", "no such engine"]
+)
 def test_what_is_not_written_at_once_is_still_there(why):
     here = Near() if why == "no such engine" else Here()
     result = made(here, limit=2 if why == "too many" else 10)
@@ -100,5 +102,7 @@ def test_what_is_not_written_at_once_is_still_there(why):
     assert result.at_once(lambda rows: None if why == "written otherwise" else said(rows)) is None
     if isinstance(here, Here):
         assert not here.closed
-        assert [row for batch in result.batches() for row in batch.to_pylist()] == [{"n": n + 1} for n in range(result.limit)][:3]
+        assert [row for batch in result.batches() for row in batch.to_pylist()] == [
+            {"n": n + 1} for n in range(result.limit)
+        ][:3]
         assert result.overflow == (why == "too many")

@@ -33,7 +33,9 @@ def ask(site: Site, text: str) -> list[dict[str, object]]:
 
 
 def joins(number: int) -> str:
-    return "SELECT TOP 1 t0.n FROM s.t AS t0 " + " ".join(f"JOIN s.t AS t{i} ON t{i - 1}.n = t{i}.n" for i in range(1, number))
+    return "SELECT TOP 1 t0.n FROM s.t AS t0 " + " ".join(
+        f"JOIN s.t AS t{i} ON t{i - 1}.n = t{i}.n" for i in range(1, number)
+    )
 
 
 KEYS = ",".join(f"n + {i}" for i in range(1_001))
@@ -51,12 +53,18 @@ DOUBLED = ", ".join(f"a{i} AS (SELECT x.n FROM a{i - 1} AS x JOIN a{i - 1} AS y 
         (" UNION ".join(["SELECT 1 AS n"] * 1_501), "at most 1,500 SELECTs"),
         (f"SELECT {','.join(['n'] * 60_000)} FROM s.t", "at most 100,000 words"),
         (f"WITH a0 AS (SELECT n FROM s.t), {DOUBLED} SELECT n FROM a9", "at most 256 tables in one FROM"),
-        (f"WITH a AS (SELECT s.t.n FROM s.t, s.t AS b) SELECT n FROM a {'UNION SELECT n FROM a ' * 750}", "at most 1,500 tables"),
+        (
+            f"WITH a AS (SELECT s.t.n FROM s.t, s.t AS b) SELECT n FROM a {'UNION SELECT n FROM a ' * 750}",
+            "at most 1,500 tables",
+        ),
         (f"SELECT COUNT(*) AS c FROM s.t GROUP BY {KEYS}", "at most 1,000 expressions in one GROUP BY"),
         (f"SELECT n FROM s.t ORDER BY {KEYS}", "at most 1,000 expressions in one ORDER BY"),
         (f"SELECT SUM(n) OVER (PARTITION BY {KEYS}) AS s FROM s.t", "expressions in one PARTITION BY"),
         ("SELECT CAST(word AS CHAR(70000)) AS c FROM s.t", "70000. is too long"),
-        ("SELECT CAST(word AS CHAR(20000)) AS c, CAST(word AS CHAR(20000)) AS d FROM s.t", "at most 32,768 characters in all its CHARs"),
+        (
+            "SELECT CAST(word AS CHAR(20000)) AS c, CAST(word AS CHAR(20000)) AS d FROM s.t",
+            "at most 32,768 characters in all its CHARs",
+        ),
         (f"SELECT {'LOG(' * 40}n{')' * 40} AS x FROM s.t", "too long in the engine's own words"),
     ],
 )
@@ -73,10 +81,14 @@ def test_what_a_query_has_too_many_of_is_refused(site: Site, text: str, said: st
             f"SELECT REPLACE(word, '1', '{'x' * 20_000}') AS x FROM s.t WHERE n = 11",
             "a text of 40001 bytes would be built; 32768 are the most",
         ),
-        (f"SELECT word || '{'x' * 20_000}' AS x, word || word AS y FROM s.t", "a text of more than 16384 bytes would be built"),  # for both
+        (
+            f"SELECT word || '{'x' * 20_000}' AS x, word || word AS y FROM s.t",
+            "a text of more than 16384 bytes would be built",
+        ),  # for both
         (f"SELECT REPLACE(word || word, 'w', '{'x' * 20_000}') AS x FROM s.t", "16384 are the most"),
         (f"SELECT REGEXP_REPLACE(word, 'w', '{'x' * 30_000}') AS x FROM s.t WHERE n > 9", None),
-        (f"SELECT REGEXP_REPLACE(word, 'w', '{'x' * 30_000}') AS x FROM s.t WHERE n > 999", "131072 are the most"),  # five matches, perhaps
+        # five matches, perhaps
+        (f"SELECT REGEXP_REPLACE(word, 'w', '{'x' * 30_000}') AS x FROM s.t WHERE n > 999", "131072 are the most"),
     ],
 )
 def test_the_length_of_a_text_is_known_before_it_is_built(site: Site, text: str, said: str | None) -> None:
@@ -112,7 +124,8 @@ def test_the_clock_of_a_request_counts_what_happens_before_the_engine(site: Site
             adql.parse(f"SELECT {'+'.join(['n'] * 300)} AS s FROM s.t")
         with pytest.raises(Timeout, match="5 s"):  # before the engine begins
             ask(site, "SELECT TOP 1 n FROM s.t WHERE n > 17")
-        assert query.run("SELECT n FROM s.t WHERE n > 18", site=site, seconds=60).table().num_rows > 0  # one that has its own
+        # one that has its own
+        assert query.run("SELECT n FROM s.t WHERE n > 18", site=site, seconds=60).table().num_rows > 0
     finally:
         clock.running.reset(token)
 

@@ -43,7 +43,9 @@ def table(schema, *, less=()):
 
 def made(rows, table):
     filled = [{column.name: row.get(column.name) for column in table.columns} for row in rows]
-    return pa.Table.from_pylist(filled, pa.schema([pa.field(column.name, column.type.arrow) for column in table.columns]))
+    return pa.Table.from_pylist(
+        filled, pa.schema([pa.field(column.name, column.type.arrow) for column in table.columns])
+    )
 
 
 def jd(text):
@@ -108,7 +110,10 @@ def test_rows_that_are_found(find, text, found):
 
 def test_what_is_left_out_is_said(find):
     assert find("incidence=10/20") == "a"
-    assert find.notes == ("venus.epn_core has no incidence: not asked", "a row whose incidence is not known is left out")
+    assert find.notes == (
+        "venus.epn_core has no incidence: not asked",
+        "a row whose incidence is not known is left out",
+    )
     assert find("c1=200/340") == ""
     assert find("c1=200/340", unknown=True) == "c"
     assert not any("left out" in note for note in find.notes)
@@ -144,7 +149,9 @@ def test_a_service_without_tables_says_so():
 angle = st.integers(0, 24).map(lambda number: number * 15.0)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(rows=st.lists(st.tuples(angle, angle), min_size=1, max_size=30), asked=st.tuples(angle, angle))
 @example(rows=[(0.0, 0.0), (0.0, 15.0), (350.0, 360.0)], asked=(15.0, 360.0))
 @example(rows=[(360.0, 360.0), (345.0, 360.0), (345.0, 0.0)], asked=(0.0, 15.0))
@@ -167,8 +174,13 @@ def _holds(condition, row):
         return (all if kind == "And" else any)(_holds(part, row) for part in condition.parts)
     if kind == "IsNull":
         return condition.negated
-    left, right = (row[side.name.name] if type(side).__name__ == "ColumnRef" else side.value for side in (condition.left, condition.right))
-    return {">=": left >= right, "<=": left <= right, ">": left > right, "<": left < right, "=": left == right}[condition.op]
+    left, right = (
+        row[side.name.name] if type(side).__name__ == "ColumnRef" else side.value
+        for side in (condition.left, condition.right)
+    )
+    return {">=": left >= right, "<=": left <= right, ">": left > right, "<": left < right, "=": left == right}[
+        condition.op
+    ]
 
 
 @settings(max_examples=40, deadline=None)
@@ -176,7 +188,9 @@ def _holds(condition, row):
 def test_spectral_ranges_as_astropy(low, factor, unit):
     condition = epn.translate(f"spectral_range={low!r}..{low * factor!r}{unit}", [table("omega")]).query.body.where
     got = sorted(part.right.value for part in condition.parts)
-    wanted = sorted((value * u.Unit(unit.replace("**", ""))).to_value(u.Hz, u.spectral()) for value in (low, low * factor))
+    wanted = sorted(
+        (value * u.Unit(unit.replace("**", ""))).to_value(u.Hz, u.spectral()) for value in (low, low * factor)
+    )
     assert got == pytest.approx(wanted, rel=1e-12)
 
 
@@ -193,13 +207,24 @@ def test_a_moment_and_what_is_around_it(value, first, last):
     found = write(epn.condition(table("omega"), "creation_date", "=", value))
     assert f">= '{first}'" in found or f"BETWEEN '{first}'" in found
     assert last in found
-    low, high = (float(word) for word in re.findall(r"\d+\.\d+", write(epn.condition(table("omega"), "time", "=", value))))
+    low, high = (
+        float(word) for word in re.findall(r"\d+\.\d+", write(epn.condition(table("omega"), "time", "=", value)))
+    )
     assert low == pytest.approx(jd(first), abs=1e-8)
     assert high == pytest.approx(jd(last), abs=1e-8)
 
 
 @pytest.mark.parametrize(
-    "value", ["2004-01-14~", "2004-01-14~3", "2004-01-14~-3 min", "2004-01-14~3 km", "2004-01-14~1e300 yr", "x~3 min", "9999-12-31~10 yr"]
+    "value",
+    [
+        "2004-01-14~",
+        "2004-01-14~3",
+        "2004-01-14~-3 min",
+        "2004-01-14~3 km",
+        "2004-01-14~1e300 yr",
+        "x~3 min",
+        "9999-12-31~10 yr",
+    ],
 )
 def test_lengths_of_time_that_are_none(value):
     with pytest.raises(ParseError) as caught:
@@ -218,5 +243,7 @@ def test_lengths_of_time_that_are_none(value):
     ],
 )
 def test_whole_numbers_keep_their_digits(text, where):
-    one = Table(schema="a", name="b", columns=(Column(name="source_id", type=INT64, unit="ms" if "ms" in text else None),))
+    one = Table(
+        schema="a", name="b", columns=(Column(name="source_id", type=INT64, unit="ms" if "ms" in text else None),)
+    )
     assert write(epn.condition(one, "source_id", "=", text)) == where

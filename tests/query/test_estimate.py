@@ -14,7 +14,8 @@ from hven.testing.site import tiny_site
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     with tiny_site(
-        tmp_path_factory.mktemp("estimate") / "site", {"big.main": pa.table({"id": np.arange(50_000), "x": np.arange(50_000.0)})}
+        tmp_path_factory.mktemp("estimate") / "site",
+        {"big.main": pa.table({"id": np.arange(50_000), "x": np.arange(50_000.0)})},
     ) as made:
         yield made
 

@@ -48,9 +48,13 @@ def database() -> Iterator[str]:
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Site]:
     rows = road.made()
     described = table_of("s.t", rows)
-    described = described.having(columns=tuple(column.having(indexed=column.name == "n") for column in described.columns))
+    described = described.having(
+        columns=tuple(column.having(indexed=column.name == "n") for column in described.columns)
+    )
     where = Postgres(url=database, namespace=request.param, position=request.param)
-    with tiny_site(tmp_path_factory.mktemp("hidden"), {"s.t": (described, rows)}, engine="postgres", brought={"postgres": where}) as made:
+    with tiny_site(
+        tmp_path_factory.mktemp("hidden"), {"s.t": (described, rows)}, engine="postgres", brought={"postgres": where}
+    ) as made:
         yield made
 
 
@@ -110,7 +114,9 @@ def test_a_filter_leaves_the_indexes_in_use(site: Site, text: str, wanted: int |
         connection.execute("SELECT set_config('search_path', $1, false)", [engine.found.path])
         connection.execute(f"PREPARE tried AS {work.asked}")
         values = ", ".join(f"'{value}'" for value in work.arguments)
-        lines = [row[0] for row in connection.execute(f"EXPLAIN (ANALYZE, COSTS OFF) EXECUTE tried({values})").fetchall()]
+        lines = [
+            row[0] for row in connection.execute(f"EXPLAIN (ANALYZE, COSTS OFF) EXECUTE tried({values})").fetchall()
+        ]
         connection.execute("DEALLOCATE tried")
     assert not any("Seq Scan" in line for line in lines), lines
     assert len({row["n"] for row in found if "n" in row} & set(np.arange(1, 100_000, 2).tolist())) == 0

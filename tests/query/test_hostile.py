@@ -56,7 +56,9 @@ def test_heads_that_promise_too_much(data: bytes, why: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
 def test_one_long_text_in_every_row_is_spelt_out_a_few_rows_at_a_time(form: str, tmp_path: Path) -> None:
     path = tmp_path / "mine"
-    table = pa.table({"a": pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array(["x" * (1 << 20)]))})
+    table = pa.table(
+        {"a": pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array(["x" * (1 << 20)]))}
+    )
     if form == "parquet":
         pq.write_table(table, path, compression="zstd", store_schema=False)
     else:
@@ -74,7 +76,10 @@ LONG = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), pa.array(
 def test_a_list_of_one_long_text_is_refused_before_it_is_spelt_out(form: str, tmp_path: Path) -> None:
     """400 times the same megabyte in one row: a file of a kilobyte."""
     _write(form, tmp_path / "mine", pa.table({"a": pa.ListArray.from_arrays([0, 400], LONG)}))
-    with pytest.raises(SourceError, match="the texts of one row take 419,430,400 bytes"), table_in(tmp_path / "mine") as (_, rows):
+    with (
+        pytest.raises(SourceError, match="the texts of one row take 419,430,400 bytes"),
+        table_in(tmp_path / "mine") as (_, rows),
+    ):
         list(rows)
 
 
@@ -90,7 +95,11 @@ def test_views_of_one_long_text_are_counted() -> None:
 
 
 def test_bytes_are_spelt_out_a_few_rows_at_a_time(tmp_path: Path) -> None:
-    _write("parquet", tmp_path / "mine", pa.table({"a": pa.DictionaryArray.from_arrays(LONG.indices, LONG.dictionary.cast(pa.binary()))}))
+    _write(
+        "parquet",
+        tmp_path / "mine",
+        pa.table({"a": pa.DictionaryArray.from_arrays(LONG.indices, LONG.dictionary.cast(pa.binary()))}),
+    )
     with table_in(tmp_path / "mine") as (_, rows):
         assert max(next(rows).nbytes for _ in range(3)) < 48 << 20
 
@@ -143,7 +152,10 @@ def _write(form: str, path: Path, table: pa.Table, **options: Any) -> None:
         pq.write_table(table, path, compression="zstd", store_schema=False, **options)
         return
     how = pa.ipc.new_file if form == "arrow file" else pa.ipc.new_stream
-    with pa.OSFile(str(path), "wb") as file, how(file, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+    with (
+        pa.OSFile(str(path), "wb") as file,
+        how(file, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream,
+    ):
         stream.write_table(table)
 
 
@@ -164,7 +176,9 @@ def test_text_that_is_nearly_something_else(text: str, kind: pa.DataType, tmp_pa
 
 
 KEPT = {"parquet": (347,)}  # seeds that once ended the process
-SEED = pa.table({"n": pa.array([1, None, 3], pa.int64()), "x": pa.array([0.5, 2.0, None]), "s": pa.array(["a<b", "", None])})
+SEED = pa.table(
+    {"n": pa.array([1, None, 3], pa.int64()), "x": pa.array([0.5, 2.0, None]), "s": pa.array(["a<b", "", None])}
+)
 
 
 def _written(form: str) -> bytes:
@@ -179,7 +193,18 @@ def _changed(data: bytes, chance: random.Random) -> bytes:
     for _ in range(chance.randint(1, 6)):
         at = chance.randrange(min(len(text), chance.choice([200, 2000, len(text)]))) if text else 0
         much = chance.choice([1, 1, 4, 80])
-        new = chance.choice([bytes(much), b"\xff" * much, chance.randbytes(much), text[at : at + much] * 9, b"9" * much, b"", b"<", b'"'])
+        new = chance.choice(
+            [
+                bytes(much),
+                b"\xff" * much,
+                chance.randbytes(much),
+                text[at : at + much] * 9,
+                b"9" * much,
+                b"",
+                b"<",
+                b'"',
+            ]
+        )
         text[at : at + chance.choice([0, much])] = new
     return bytes(text[: chance.choice([len(text), len(text), chance.randrange(len(text) + 1)])])
 
@@ -222,7 +247,9 @@ def test_rows_at_fault_are_not_all_looked_at(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_head_of_a_votable_is_read_by_the_clock(tmp_path: Path) -> None:
-    (tmp_path / "mine").write_bytes(b'<VOTABLE><RESOURCE><TABLE><FIELD name="a" datatype="int"/></TABLE></RESOURCE></VOTABLE>')
+    (tmp_path / "mine").write_bytes(
+        b'<VOTABLE><RESOURCE><TABLE><FIELD name="a" datatype="int"/></TABLE></RESOURCE></VOTABLE>'
+    )
     with Clock(5).counting() as spent:
         spent.until -= 6
         with pytest.raises(Timeout, match="5 s"), table_in(tmp_path / "mine"):

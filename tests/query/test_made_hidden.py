@@ -26,5 +26,8 @@ def test_shapes_of_hidden_rows_are_hidden_as_other_values_are(tmp_path: Path) ->
     with twins(tmp_path) as sites:
         for condition in ("id > 0", "1 = INTERSECTS(c, CAST(CAST(NULL AS VARCHAR(20)) AS POINT))", "COORD1(p) > 1"):
             # arrays of fixed length, which CASE does not know in DuckDB
-            one, two = (asked(site, f"SELECT id, c, p FROM sky.shapes WHERE {condition} ORDER BY id", POLICIES) for site in sites)
+            one, two = (
+                asked(site, f"SELECT id, c, p FROM sky.shapes WHERE {condition} ORDER BY id", POLICIES)
+                for site in sites
+            )
             assert one == two, condition

@@ -37,7 +37,9 @@ def database() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Site]:
     tables = {table.qualified: (table, rows) for table, rows in PUBLISHED}
-    with tiny_site(tmp_path_factory.mktemp("made"), tables, engine="postgres", brought={"postgres": Postgres(url=database)}) as made:
+    with tiny_site(
+        tmp_path_factory.mktemp("made"), tables, engine="postgres", brought={"postgres": Postgres(url=database)}
+    ) as made:
         yield made
 
 
@@ -61,7 +63,9 @@ def test_every_query_is_answered_or_refused_with_its_place(site: Site) -> None:
 
 
 def test_no_query_tells_of_hidden_rows(tmp_path: Path, database: str) -> None:
-    with twins(tmp_path, engine=lambda _: "postgres", brought=lambda name: {"postgres": Postgres(url=database, namespace=name)}) as sites:
+    with twins(
+        tmp_path, engine=lambda _: "postgres", brought=lambda name: {"postgres": Postgres(url=database, namespace=name)}
+    ) as sites:
         kinds = Counter(alike(sites, seed) for seed in range(FIRST, FIRST + 100))
     print(f"seeds {FIRST} to {FIRST + 99}: {dict(kinds)}")
     assert kinds["rows"] > 30

@@ -34,7 +34,9 @@ FIRST = int(os.environ.get("HVEN_SEED") or (0 if os.environ.get("CI") == "true" 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("made"), {table.qualified: (table, rows) for table, rows in PUBLISHED}) as made:
+    with tiny_site(
+        tmp_path_factory.mktemp("made"), {table.qualified: (table, rows) for table, rows in PUBLISHED}
+    ) as made:
         yield made
 
 

@@ -88,7 +88,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Iterator[Site
 
 
 HOMES = [
-    *(dict.fromkeys(names, OTHER) for names in (["obs.logs"], ["sky.stars"], ["data.granules"], ["sky.stars", "data.granules"])),
+    *(
+        dict.fromkeys(names, OTHER)
+        for names in (["obs.logs"], ["sky.stars"], ["data.granules"], ["sky.stars", "data.granules"])
+    ),
     *(
         pytest.param(dict.fromkeys(names, "postgres"), marks=pytest.mark.outside)
         for names in (["obs.logs"], ["sky.stars"], ["sky.stars", "data.granules"])
@@ -103,7 +106,9 @@ def database() -> Iterator[str]:
 
 
 @pytest.fixture(
-    scope="module", params=HOMES, ids=lambda homes: "+".join((*(name.partition(".")[2] for name in homes), *set(homes.values())))
+    scope="module",
+    params=HOMES,
+    ids=lambda homes: "+".join((*(name.partition(".")[2] for name in homes), *set(homes.values()))),
 )
 def mixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, other: Any) -> Iterator[Site]:
     postgres = request.getfixturevalue("database") if "postgres" in request.param.values() else None
@@ -115,7 +120,10 @@ def rows(site: Site, text: str, **how: Any) -> list[tuple[Any, ...]]:
     with query.run(text, site=site, **how) as result:
         table = result.table()
         assert len(set(table.column_names)) == len(table.column_names)
-        values = ([round(value, 9) if isinstance(value, float) else value for value in row.values()] for row in table.to_pylist())
+        values = (
+            [round(value, 9) if isinstance(value, float) else value for value in row.values()]
+            for row in table.to_pylist()
+        )
         return sorted((tuple(row) for row in values), key=repr)
 
 
@@ -189,7 +197,9 @@ def test_keys_of_few_rows_narrow_what_is_copied(tmp_path: Path, other: Any) -> N
         assert "duckdb computes the answer" in told
         assert "copied to duckdb from other: obs.logs (star, night)" in told
         assert "keys sky.stars.star" in told
-        with pytest.raises(TooLarge, match=r"more than 400 rows or .* of obs\.logs would have to be copied from other to duckdb"):
+        with pytest.raises(
+            TooLarge, match=r"more than 400 rows or .* of obs\.logs would have to be copied from other to duckdb"
+        ):
             rows(site, f"SELECT s.star, l.night FROM {JOIN}")
 
 
@@ -204,7 +214,9 @@ def test_bytes_are_limited_too(tmp_path: Path, other: Any) -> None:
         rows(site, f"SELECT s.star, l.night FROM {JOIN}")
 
 
-def test_an_engine_that_is_away_stops_its_own_tables_only(tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_is_away_stops_its_own_tables_only(
+    tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hven.site._engines.PAUSE", 600.0)
     with site_of(tmp_path, {"obs.logs": OTHER}):
         pass

@@ -32,7 +32,9 @@ tables:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("origin")
-    (directory / "hven.toml").write_text('authority = "obs.example"\ncontact_name = "The Desk"\ncontact_email = "desk@obs.example"\n')
+    (directory / "hven.toml").write_text(
+        'authority = "obs.example"\ncontact_name = "The Desk"\ncontact_email = "desk@obs.example"\n'
+    )
     for name, more in {
         "seen": "",
         "model": "type: [Simulation]\ncontact: {name: A. Modeller, email: model@obs.example}",
@@ -72,7 +74,10 @@ def test_an_answer_carries_the_origin_of_its_rows(site: Site) -> None:
 
 def test_a_join_carries_that_of_each(site: Site) -> None:
     found = told(site, "SELECT a.id FROM seen.t AS a JOIN model.t AS b ON a.id = b.id")
-    assert [value for name, value in found if name == "data_ivoid"] == ["ivo://obs.example/seen", "ivo://obs.example/model"]
+    assert [value for name, value in found if name == "data_ivoid"] == [
+        "ivo://obs.example/seen",
+        "ivo://obs.example/model",
+    ]
     assert {value for name, value in found if name == "publisher"} == {"Observatory of seen", "Observatory of model"}
     assert [value for name, value in found if name == "data_type"] == ["simulation"]
     assert [value for name, value in found if name == "contact"] == ["desk@obs.example", "model@obs.example"]

@@ -34,7 +34,10 @@ def failure(site, text: str) -> EvaluationError:
         ("SELECT id * 2 + 1, 9000000000000000000 + big AS s FROM big.main", "9000000000000000000 + big"),
         ("SELECT CAST(word AS TIMESTAMP) AS t, CAST(id AS REAL) AS r FROM big.main", "CAST(word"),
         ("SELECT COUNT(*), SUM(big) FROM big.main", "SUM(big)"),
-        ("SELECT id FROM big.main WHERE (SELECT id FROM big.main) = 2 AND id IN (SELECT id FROM big.main)", "(SELECT id FROM big.main) ="),
+        (
+            "SELECT id FROM big.main WHERE (SELECT id FROM big.main) = 2 AND id IN (SELECT id FROM big.main)",
+            "(SELECT id FROM big.main) =",
+        ),
         ("SELECT ABS(-big - 1) AS a FROM big.main", "ABS("),
         ("SELECT id, REGEXP_MATCH(word, '(') AS m FROM big.main", "REGEXP_MATCH"),
     ],
@@ -55,7 +58,9 @@ def test_if_several_may_have_failed_all_are_named(site):
 
 def test_a_remembered_plan_says_the_place_in_the_text_that_was_sent(site):
     assert failure(site, "SELECT CAST(word AS INTEGER) AS n FROM big.main").column == 8
-    assert failure(site, "SELECT   /* */ 1".replace("/* */ 1", "   CAST(word AS INTEGER) AS n FROM big.main")).column == 13
+    assert (
+        failure(site, "SELECT   /* */ 1".replace("/* */ 1", "   CAST(word AS INTEGER) AS n FROM big.main")).column == 13
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,17 @@ import pyarrow as pa
 import pytest
 
 from hven import engines, query
-from hven.model.errors import BindError, Cancelled, EvaluationError, Overloaded, Replaced, ServiceError, Timeout, TooLarge, Unavailable
+from hven.model.errors import (
+    BindError,
+    Cancelled,
+    EvaluationError,
+    Overloaded,
+    Replaced,
+    ServiceError,
+    Timeout,
+    TooLarge,
+    Unavailable,
+)
 from hven.model.settings import QueryLimits
 from hven.query import _result as result
 from hven.query import _road as road
@@ -42,7 +52,9 @@ def made(number: int = ROWS) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("road"), {"s.t": made()}, limits=QueryLimits(concurrent=1, maxrec_hard=90_000)) as opened:
+    with tiny_site(
+        tmp_path_factory.mktemp("road"), {"s.t": made()}, limits=QueryLimits(concurrent=1, maxrec_hard=90_000)
+    ) as opened:
         yield opened
 
 
@@ -61,7 +73,9 @@ def eventually(true: Callable[[], bool], seconds: float = 60) -> None:
 # --- limits --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("maxrec", "rows", "overflow"), [(0, 0, True), (10, 10, True), (None, 90_000, True), (10**9, 90_000, True)])
+@pytest.mark.parametrize(
+    ("maxrec", "rows", "overflow"), [(0, 0, True), (10, 10, True), (None, 90_000, True), (10**9, 90_000, True)]
+)
 def test_maxrec_cuts_and_says_so(site: Site, maxrec: int | None, rows: int, overflow: bool) -> None:
     with query.run("SELECT n FROM s.t WHERE n >= 0", site=site, maxrec=maxrec) as result:
         assert sum(batch.num_rows for batch in result.batches()) == rows
@@ -76,7 +90,9 @@ def test_as_many_rows_as_allowed_are_no_overflow(site: Site) -> None:
 
 
 def test_big_batches_come_in_pieces_and_whole(site: Site) -> None:
-    with query.run("SELECT n, ra, dec, word, word AS again, word AS once_more FROM s.t", site=site, maxrec=80_000) as result:
+    with query.run(
+        "SELECT n, ra, dec, word, word AS again, word AS once_more FROM s.t", site=site, maxrec=80_000
+    ) as result:
         batches = list(result.batches())
     assert max(batch.nbytes for batch in batches) < 1.5 * PIECE
     values = [value for batch in batches for value in batch.column(0).to_pylist()]
@@ -91,7 +107,9 @@ def test_wide_rows_come_few_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatc
     given: list[int] = []
     shown = result.Result._shown
     monkeypatch.setattr(result.Result, "_shown", lambda self, batch: given.append(batch.num_rows) or shown(self, batch))
-    with query.run(f"SELECT {', '.join(f'{item} AS a{i}' for i in range(8))} FROM s.t", site=site, maxrec=10_000) as asked:
+    with query.run(
+        f"SELECT {', '.join(f'{item} AS a{i}' for i in range(8))} FROM s.t", site=site, maxrec=10_000
+    ) as asked:
         batches = list(asked.batches())
     assert max(given) == 2_000
     assert {batch.num_rows for batch in batches} == {500}
@@ -138,7 +156,9 @@ def test_rows_that_go_while_a_query_waits_are_not_called_damaged(tmp_path: Path)
         waiting = query.run("SELECT * FROM s.t WHERE n < 5", site=site)
         site.store.remove("s")
         site.engines.drop(site.store.purge("s"))
-        with pytest.raises(Replaced, match=r"the rows of s\.t were replaced or removed while this query waited; ask again"):
+        with pytest.raises(
+            Replaced, match=r"the rows of s\.t were replaced or removed while this query waited; ask again"
+        ):
             waiting.table()
     with tiny_site(tmp_path / "other", {"s.t": made(10)}) as site:
         waiting = query.run("SELECT * FROM s.t WHERE n < 5", site=site)
@@ -236,7 +256,9 @@ def test_a_cancelled_query_ends_soon_and_gives_its_turn_back(site: Site) -> None
     assert site.kept(road._turns, site).running == 0
 
 
-def test_one_runs_one_waits_the_third_is_sent_away_and_small_ones_pass(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_runs_one_waits_the_third_is_sent_away_and_small_ones_pass(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(turns, "WAIT", 60.0)
     monkeypatch.setattr(site.kept(road._turns, site), "_places", 1)
     running, waiting = query.run(ENDLESS, site=site), query.run(ENDLESS, site=site)
@@ -366,7 +388,10 @@ HIDDEN = [
         "SELECT COUNT(*) AS c FROM s.t AS a JOIN s.t AS b ON a.n = b.n WHERE CAST(b.word AS INTEGER) >= CAST(a.word AS INTEGER)",
         [{"c": ROWS // 2}],
     ),
-    ("SELECT COUNT(*) AS c FROM s.t AS a JOIN s.t AS b ON CAST(a.word AS INTEGER) = CAST(b.word AS INTEGER) WHERE a.n < 200", None),
+    (
+        "SELECT COUNT(*) AS c FROM s.t AS a JOIN s.t AS b ON CAST(a.word AS INTEGER) = CAST(b.word AS INTEGER) WHERE a.n < 200",
+        None,
+    ),
     ("SELECT COUNT(*) AS c FROM s.t WHERE n IN (SELECT CAST(word AS INTEGER) FROM s.t)", None),
     ("SELECT COUNT(*) AS c FROM (SELECT CAST(word AS INTEGER) AS k FROM s.t) AS d WHERE d.k >= 0", [{"c": ROWS // 2}]),
     ("SELECT COUNT(*) AS c FROM s.t WHERE CASE WHEN CAST(word AS INTEGER) >= 0 THEN 1 END = 1", [{"c": ROWS // 2}]),

@@ -43,7 +43,9 @@ KNOWN = {
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     limits = QueryLimits(maxrec_hard=900)
-    with tiny_site(tmp_path_factory.mktemp("total"), {"s.t": pa.table({"x": pa.array(range(1000), pa.int64())})}, limits=limits) as made:
+    with tiny_site(
+        tmp_path_factory.mktemp("total"), {"s.t": pa.table({"x": pa.array(range(1000), pa.int64())})}, limits=limits
+    ) as made:
         yield made
 
 

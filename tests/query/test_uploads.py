@@ -90,7 +90,9 @@ def test_parts_are_found_without_case_if_that_is_clear() -> None:
 
     (pair,) = uploads.pairs(["t,param:Mine"])
     assert uploads.read([pair], {"MINE": file(b"a\n1\n")}, SETTINGS)["TAP_UPLOAD.t"][1]["a"].to_pylist() == [1]
-    assert uploads.read([pair], {"MINE": file(b"a\n1\n"), "Mine": file(b"a\n2\n")}, SETTINGS)["TAP_UPLOAD.t"][1]["a"].to_pylist() == [2]
+    assert uploads.read([pair], {"MINE": file(b"a\n1\n"), "Mine": file(b"a\n2\n")}, SETTINGS)["TAP_UPLOAD.t"][1][
+        "a"
+    ].to_pylist() == [2]
     with pytest.raises(ParamError, match="no file 'Mine'"):
         uploads.read([pair], {"MINE": file(b"a\n1\n"), "mine": file(b"a\n2\n")}, SETTINGS)
 
@@ -109,15 +111,20 @@ def test_a_file_that_a_job_keeps_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["votable/td", "votable/b2", "arrow", "parquet"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(made=tables(kinds=tuple(VALUES)))
-def test_every_value_comes_back_through_a_query(site: Site, form: str, made: tuple[list[Column], pa.RecordBatch]) -> None:
+def test_every_value_comes_back_through_a_query(
+    site: Site, form: str, made: tuple[list[Column], pa.RecordBatch]
+) -> None:
     columns, batch = made
     uploaded = {"TAP_UPLOAD.t": read(written(form, columns, [batch]))}
     found, rows = asked(site, "SELECT * FROM TAP_UPLOAD.t", uploaded)
     for one, other in zip(found, columns, strict=True):
         same = one.type.datatype == other.type.datatype
-        assert same or (one.type.datatype, other.type.datatype) == ("boolean", "bit")  # as which it is written in BINARY2 and Parquet
+        # as which it is written in BINARY2 and Parquet
+        assert same or (one.type.datatype, other.type.datatype) == ("boolean", "bit")
         assert (one.name, one.type.xtype) == (other.name, other.type.xtype)
     for number, column in enumerate(columns):
         back, sent = rows.column(number).to_pylist(), batch.column(number).to_pylist()
@@ -163,7 +170,11 @@ def test_files_of_pyarrow_and_astropy() -> None:
         write(rows, out)
         table, found = read(out.getvalue())
         assert [column.to_pylist() for column in found.columns[:4]] == expected
-        assert [str(value) for value in found["day"].to_pylist()] == ["1970-01-01 00:00:00", "1970-01-02 00:00:00", "None"]
+        assert [str(value) for value in found["day"].to_pylist()] == [
+            "1970-01-01 00:00:00",
+            "1970-01-02 00:00:00",
+            "None",
+        ]
         assert table.column("day").type.is_timestamp
     out = io.BytesIO()
     fits.BinTableHDU.from_columns(
@@ -233,11 +244,15 @@ def test_text_of_ever_new_surprises_is_text() -> None:
             rows_[30_000 + number][later] = f"word{number}"
     text = "\n".join([",".join(names), *(",".join(row) for row in rows_)]) + "\n"
     _, found = read(text.encode())
-    assert [found[name][30_000 + number].as_py() for number, name in enumerate(names)] == [f"word{number}" for number in range(12)]
+    assert [found[name][30_000 + number].as_py() for number, name in enumerate(names)] == [
+        f"word{number}" for number in range(12)
+    ]
     assert found["c11"][0].as_py() == "1"
 
 
-@pytest.mark.parametrize("first", ["PAR1,PAR2", "[Fe/H],x", "CDFS_ID,z", "BZhang,n", "ARROW1,b", "{x},y", "SIMPLE,b", "PK,b"])
+@pytest.mark.parametrize(
+    "first", ["PAR1,PAR2", "[Fe/H],x", "CDFS_ID,z", "BZhang,n", "ARROW1,b", "{x},y", "SIMPLE,b", "PK,b"]
+)
 def test_text_that_begins_like_something_else(first: str) -> None:
     table, rows = read(f"{first}\n1,2\n3,4\n".encode())
     assert [column.name for column in table.columns] == first.split(",")
@@ -261,7 +276,12 @@ def test_damaged_files_are_refused_or_read_and_never_break_anything(site: Site, 
     columns = [Column(name="n", type=columns_type("int32")), Column(name="w", type=columns_type("unicode")), Column(name="x"),
                Column(name="v", type=columns_type("float64[*]"))]  # fmt: skip
     batch = pa.RecordBatch.from_arrays(
-        [pa.array([1, None, 3], pa.int32()), pa.array(["a", "bé", None]), pa.array([0.5, 1.5, None]), pa.array([[1.0], [], [2.0, 3.0]])],
+        [
+            pa.array([1, None, 3], pa.int32()),
+            pa.array(["a", "bé", None]),
+            pa.array([0.5, 1.5, None]),
+            pa.array([[1.0], [], [2.0, 3.0]]),
+        ],
         names=["n", "w", "x", "v"],
     )
     whole = written(form, columns, [batch])
@@ -302,13 +322,21 @@ def test_the_corpus_of_votables(site: Site) -> None:
         _, rows = asked(site, "SELECT * FROM TAP_UPLOAD.t", {"TAP_UPLOAD.t": uploaded})
         assert rows.num_rows == uploaded[1].num_rows, path.name
     assert read_ones >= 65
-    assert {"tap--EmptyTable.xml", "tap--ColumnNameEndsWithSpace.xml", "tap--ColumnNameStartsWithSpace.xml"} <= set(refused)
+    assert {"tap--EmptyTable.xml", "tap--ColumnNameEndsWithSpace.xml", "tap--ColumnNameStartsWithSpace.xml"} <= set(
+        refused
+    )
     assert all("the upload 't' cannot be read" in said for said in refused.values())
 
 
 def test_names_that_only_quotes_can_say(site: Site) -> None:
     """Which other services refuse, and delimited identifiers are for (ADQL 2.1 section 2.1.2)."""
-    for name in ("ContainsInvalidLetter", "ContainsSpace", "StartsWithDigit", "StartsWithInvalidLetter", "StartsWithUnderscore"):
+    for name in (
+        "ContainsInvalidLetter",
+        "ContainsSpace",
+        "StartsWithDigit",
+        "StartsWithInvalidLetter",
+        "StartsWithUnderscore",
+    ):
         table, rows = read((shared("corpora/votable") / f"tap--ColumnName{name}.xml").read_bytes())
         quoted = table.columns[0].name.replace('"', '""')
         found, _ = asked(site, f'SELECT t."{quoted}" FROM TAP_UPLOAD.t AS t', {table.qualified: (table, rows)})
@@ -318,7 +346,8 @@ def test_names_that_only_quotes_can_say(site: Site) -> None:
 @st.composite
 def texts(draw: st.DrawFn) -> str:
     return draw(
-        st.text(max_size=60) | st.lists(st.sampled_from(["t", ",", ";", "param:", "http://", "x", " ", ":", '"']), max_size=12).map("".join)
+        st.text(max_size=60)
+        | st.lists(st.sampled_from(["t", ",", ";", "param:", "http://", "x", " ", ":", '"']), max_size=12).map("".join)
     )
 
 

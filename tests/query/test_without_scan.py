@@ -25,9 +25,13 @@ ROWS = 200_000
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     rng = np.random.default_rng(3)
     mag = rng.permutation(ROWS) / 7.0
-    rows = pa.table({"n": np.arange(ROWS), "mag": pa.array(mag, mask=rng.random(ROWS) < 0.1), "other": rng.random(ROWS)})
+    rows = pa.table(
+        {"n": np.arange(ROWS), "mag": pa.array(mag, mask=rng.random(ROWS) < 0.1), "other": rng.random(ROWS)}
+    )
     columns = tuple(replace(column, indexed=column.name == "mag") for column in columns_of(rows.schema))
-    with tiny_site(tmp_path_factory.mktemp("scan"), {"s.t": (Table(schema="s", name="t", columns=columns), rows)}) as opened:
+    with tiny_site(
+        tmp_path_factory.mktemp("scan"), {"s.t": (Table(schema="s", name="t", columns=columns), rows)}
+    ) as opened:
         yield opened
 
 
@@ -89,12 +93,16 @@ def test_count_of_who_sees_half_is_counted(site: Site, looked: Looked) -> None:
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("direction", ["ASC", "DESC"])
 @pytest.mark.parametrize("condition", ["", " WHERE mag IS NOT NULL", " WHERE mag > 50", " WHERE other < 0.5"])
-def test_the_top_by_an_index_reads_few_rows(site: Site, looked: Looked, half: bool, direction: str, condition: str) -> None:
+def test_the_top_by_an_index_reads_few_rows(
+    site: Site, looked: Looked, half: bool, direction: str, condition: str
+) -> None:
     text = f"SELECT TOP 10 n, mag, other FROM s.t{condition} ORDER BY mag {direction}"
     found = ask(site, text, half=half)
     assert looked.queries == 0
     assert 10 <= looked.rows < 5000
-    assert said(site, text, half=half).startswith("without DuckDB: rows in the order of the index of mag, until there are enough\n")
+    assert said(site, text, half=half).startswith(
+        "without DuckDB: rows in the order of the index of mag, until there are enough\n"
+    )
     site.engine.indexes = False  # type: ignore[attr-defined]
     try:
         assert found == ask(site, text, half=half)

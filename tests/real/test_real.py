@@ -79,14 +79,21 @@ def test_omega_cubes(tmp_path: Path) -> None:
             size = float(asset["size"].split()[0]) * 1024
             assert abs(float(row["access_estsize"]) - size) <= 0.5
             assert int(row["orbit_number"]) == int(about["orbit_number"])
-            assert [float(row[name]) % 360 for name in ("c1min", "c1max")] == pytest.approx([item["bbox"][0] % 360, item["bbox"][2] % 360])
+            assert [float(row[name]) % 360 for name in ("c1min", "c1max")] == pytest.approx(
+                [item["bbox"][0] % 360, item["bbox"][2] % 360]
+            )
             assert float(row["solar_longitude_min"]) == about["solar_longitude"] == float(row["solar_longitude_max"])
             variables = about["cube:variables"]
             assert [float(row["emergence_min"]), float(row["emergence_max"])] == variables["emergence_g"]["extent"]
             far = [(each * units.m).to_value(units.km) for each in variables["spacecraft_distance"]["extent"]]
             assert [float(row["target_distance_min"]), float(row["target_distance_max"])] == pytest.approx(far)
-            bands = [(constants.c / (each * units.um)).to_value(units.Hz) for each in item["assets"]["sav"]["wavelength_range"]]
-            assert [float(row["spectral_range_min"]), float(row["spectral_range_max"])] == pytest.approx(sorted(bands), rel=1e-12)
+            bands = [
+                (constants.c / (each * units.um)).to_value(units.Hz)
+                for each in item["assets"]["sav"]["wavelength_range"]
+            ]
+            assert [float(row["spectral_range_min"]), float(row["spectral_range_max"])] == pytest.approx(
+                sorted(bands), rel=1e-12
+            )
     shown = hven("--site", tmp_path, "query", "--epn", "target_name=Mars c1=90/91 c2=-10/0", "-f", "csv").stdout
     assert sorted({row["obs_id"] for row in csv.DictReader(shown.splitlines())}) == ["0006_1", "0006_2"]
 
@@ -108,7 +115,9 @@ def test_craters(tmp_path: Path) -> None:
     assert "warning" not in report.text()
     there = {
         row["granule_uid"]: row
-        for row in rows(place, "SELECT granule_uid, c1min, c1max, c2min, diameter, crater_type FROM psup_craters.epn_core")
+        for row in rows(
+            place, "SELECT granule_uid, c1min, c1max, c2min, diameter, crater_type FROM psup_craters.epn_core"
+        )
     }
     assert len(there) == 2561
     for item in items(place):
@@ -137,7 +146,9 @@ def test_hydrated_sites(tmp_path: Path) -> None:
             inside.append(f"site_{item['id']}")
     found = {
         row["granule_uid"]
-        for row in rows(place, "SELECT granule_uid FROM psup_hydrated.epn_core WHERE 1 = CONTAINS(s_region, CIRCLE(76, 20, 4))")
+        for row in rows(
+            place, "SELECT granule_uid FROM psup_hydrated.epn_core WHERE 1 = CONTAINS(s_region, CIRCLE(76, 20, 4))"
+        )
     }
     assert found >= set(inside) != set()
     assert len(found) - len(inside) <= 2  # corners on the circle itself
@@ -152,7 +163,8 @@ def test_rows_of_maser(tmp_path: Path) -> None:
     told = report.text()
     assert "8 rows (142 left out by where, 4 rejected of 154 read)" in told
     assert "target_class is required, and there is no value: 4 rows" in told
-    assert "#" in given[min(whole)]["feature_name"]  # lists of features, as of targets, are what they do there, and no fault
+    # lists of features, as of targets, are what they do there, and no fault
+    assert "#" in given[min(whole)]["feature_name"]
     assert "text of EPN-TAP has no" not in told
     assert "lists are joined by # alone" not in told
     there = {row["granule_uid"]: row for row in rows(place, "SELECT * FROM maser.epn_core")}
@@ -160,5 +172,9 @@ def test_rows_of_maser(tmp_path: Path) -> None:
     for name, row in there.items():
         for column, value in given[name].items():
             if column in row and value:
-                same = float(row[column]) == float(value) if column.startswith(("time", "spectral")) else row[column] == value
+                same = (
+                    float(row[column]) == float(value)
+                    if column.startswith(("time", "spectral"))
+                    else row[column] == value
+                )
                 assert same, (name, column)

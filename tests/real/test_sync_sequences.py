@@ -51,7 +51,9 @@ def opened(directory: Path, name: str, text: str) -> Path:
     return place
 
 
-def put(place: Path, name: str, packed: Path, change: Callable[[list[str]], list[str]] = lambda lines: lines) -> list[list[str]]:
+def put(
+    place: Path, name: str, packed: Path, change: Callable[[list[str]], list[str]] = lambda lines: lines
+) -> list[list[str]]:
     """Unpack a state beside the descriptor; gives its records."""
     lines = change(gzip.decompress(packed.read_bytes()).decode().splitlines())
     path = place / name
@@ -75,14 +77,17 @@ def first(records: list[list[str]]) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("how", ["{deletions: compare}", "{watermark: lastupdate, overlap: 0, deletions: compare, full: 1 d}"])
+@pytest.mark.parametrize(
+    "how", ["{deletions: compare}", "{watermark: lastupdate, overlap: 0, deletions: compare, full: 1 d}"]
+)
 def test_exoplanets_of_three_years(tmp_path: Path, how: str) -> None:
     types = ", ".join(f"{name}: string" for name in NAMES)
     place = opened(tmp_path, "planets", PLANETS % (", ".join(NAMES), types, how))
     days = ["2015-12-11", "2017-12-01", "2020-08-06"]
     files = [shared(f"data/sync/exoplanets/open_exoplanet_catalogue_{day}.csv.gz") for day in days]
 
-    def narrow(lines: list[str]) -> list[str]:  # the list of lists came in 2017; a source with another number of columns is another test's
+    # the list of lists came in 2017; a source with another number of columns is another test's
+    def narrow(lines: list[str]) -> list[str]:
         return [line if line.startswith("#") else ",".join(_cut(line)) for line in lines if line.strip()]
 
     counts = []
@@ -180,7 +185,8 @@ tables:
     def copy(path: Path) -> int:
         kept = [line for line in path.read_text(errors="replace").splitlines() if line[:4].isdigit()]
         (place / path.name).write_text(
-            "\n".join(line if line.count("\t") == 3 else "\t".join((line.split("\t") + [""] * 4)[:4]) for line in kept) + "\n"
+            "\n".join(line if line.count("\t") == 3 else "\t".join((line.split("\t") + [""] * 4)[:4]) for line in kept)
+            + "\n"
         )
         records = ([*line.split("\t"), "", "", ""][:4] for line in kept)
         return len({tuple(value.strip() for value in record) for record in records if record[2].strip()})
@@ -196,7 +202,9 @@ tables:
             change = sync(site, "bursts").changes["bursts.main"]
             assert (change.added, change.removed, change.changed) == (more, 0, 0)
             hows.add(change.how if change.why is None else "everything")
-        assert any("1 of" in how for how in hows), "files that are as they were are not read, unless a row has what another has"
+        assert any("1 of" in how for how in hows), (
+            "files that are as they were are not read, unless a row has what another has"
+        )
         (place / files[0].name).unlink()  # a list that is withdrawn
         gone = sync(site, "bursts", accept=True).changes["bursts.main"]
         assert gone.added == gone.changed == 0

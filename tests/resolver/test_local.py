@@ -93,7 +93,8 @@ def test_case_and_blanks_do_not_count(site: Site, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(CATALOGUE)))
     bare = "".join(name.split())
     spelt = "".join(
-        data.draw(st.sampled_from(["", " ", "  ", "\u00a0"])) + data.draw(st.sampled_from([c.upper(), c.lower()])) for c in bare
+        data.draw(st.sampled_from(["", " ", "  ", "\u00a0"])) + data.draw(st.sampled_from([c.upper(), c.lower()]))
+        for c in bare
     )
     assert resolver.resolve(spelt.replace("\u00a0", " "), site=site).name == name
 
@@ -168,7 +169,9 @@ def test_a_name_of_several_is_ambiguous_and_an_own_name_wins(tmp_path: Path) -> 
         "ra": [1.0, 2.0, 5.0, 5.0 + 1e-5, 8.0, 9.0], "dec": [0.0] * 6,
     })  # fmt: skip
     with small(tmp_path, rows) as site:
-        with pytest.raises(resolver.Ambiguous, match=r"the name of 2 objects: Twin at 1.00000 \+0.00000; Twin at 2.00000"):
+        with pytest.raises(
+            resolver.Ambiguous, match=r"the name of 2 objects: Twin at 1.00000 \+0.00000; Twin at 2.00000"
+        ):
             resolver.resolve("twin", site=site)
         assert resolver.position("same", site=site) == (5.0, 0.0)
         assert resolver.position("own", site=site) == (8.0, 0.0)
@@ -196,7 +199,9 @@ def test_a_private_table_gives_nothing_away(tmp_path: Path) -> None:
 
 
 def test_hidden_rows_are_not_found_whoever_asks(tmp_path: Path) -> None:
-    rows = pa.table({"name": [f"A {n}" for n in range(20)], "id": range(20), "ra": [float(n) for n in range(20)], "dec": [0.0] * 20})
+    rows = pa.table(
+        {"name": [f"A {n}" for n in range(20)], "id": range(20), "ra": [float(n) for n in range(20)], "dec": [0.0] * 20}
+    )
     with small(tmp_path, rows) as site:
         policies = half_hidden("id")
         known = []
@@ -210,20 +215,30 @@ def test_hidden_rows_are_not_found_whoever_asks(tmp_path: Path) -> None:
 
 
 def test_positions_in_another_frame_are_refused(tmp_path: Path) -> None:
-    columns = (Column(name="name", type=STRING), Column(name="ra", unit="deg", frame="g"), Column(name="dec", unit="deg", frame="g"))
+    columns = (
+        Column(name="name", type=STRING),
+        Column(name="ra", unit="deg", frame="g"),
+        Column(name="dec", unit="deg", frame="g"),
+    )
     given = local_table(columns=columns, frames=(FrameRef(id="g", kind="coosys", system="GALACTIC"),))
     with small(tmp_path, (given, objects())) as site, pytest.raises(Overloaded, match="its positions are GALACTIC"):
         resolver.resolve("a1", site=site)
 
 
 def test_the_epoch_of_the_frame_is_that_of_the_position(tmp_path: Path) -> None:
-    columns = (Column(name="name", type=STRING), Column(name="ra", unit="deg", frame="g"), Column(name="dec", unit="deg", frame="g"))
+    columns = (
+        Column(name="name", type=STRING),
+        Column(name="ra", unit="deg", frame="g"),
+        Column(name="dec", unit="deg", frame="g"),
+    )
     given = local_table(columns=columns, frames=(FrameRef(id="g", kind="coosys", system="ICRS", epoch="J2016.0"),))
     with small(tmp_path, (given, objects())) as site:
         assert resolver.resolve("a1", site=site).epoch == 2016.0
 
 
-@pytest.mark.parametrize(("table", "said"), [("sky.nothing", "no public table sky.nothing"), ("sky.objects", "no column for name")])
+@pytest.mark.parametrize(
+    ("table", "said"), [("sky.nothing", "no public table sky.nothing"), ("sky.objects", "no column for name")]
+)
 def test_a_setting_that_names_no_table_of_names(tmp_path: Path, table: str, said: str) -> None:
     with small(tmp_path, pa.table({"ra": [1.0], "dec": [1.0]}), table) as site, pytest.raises(Overloaded, match=said):
         resolver.resolve("a1", site=site)

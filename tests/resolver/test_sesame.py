@@ -46,7 +46,8 @@ TEXT = """# {name}\t#Q22523669
 #====Done (2026-Nov-20,12:00:00z)====
 """
 NOTHING = (
-    HEAD + '<Target option="S"><name>{name}</name><Resolver name="S=Simbad"><INFO>*** Nothing found ***</INFO></Resolver></Target></Sesame>'
+    HEAD
+    + '<Target option="S"><name>{name}</name><Resolver name="S=Simbad"><INFO>*** Nothing found ***</INFO></Resolver></Target></Sesame>'
 )
 ANSWERS: dict[str, str | bytes] = {
     "barnard": XML,
@@ -212,7 +213,9 @@ def test_the_number_of_answers_kept_is_bounded(site: Site, monkeypatch: pytest.M
 
 def test_nothing_is_sent_unless_the_site_allows_it(tmp_path: Path, url: str) -> None:
     Sesame.asked.clear()
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=ResolverSettings(url=url), allow_private=True) as site:
+    with tiny_site(
+        tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=ResolverSettings(url=url), allow_private=True
+    ) as site:
         with pytest.raises(resolver.Unresolved, match=r"resolver.remote = true"):
             resolver.resolve("barnard", site=site)
         assert not resolver.offered(site.settings)

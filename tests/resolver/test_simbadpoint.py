@@ -32,14 +32,22 @@ CONE = "SELECT id FROM s.t WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(ivo_simbadp
 
 
 def known(*places: tuple[str, SkyCoord]) -> pa.Table:
-    return pa.table({"name": [name for name, _ in places], "ra": [at.ra.deg for _, at in places], "dec": [at.dec.deg for _, at in places]})
+    return pa.table(
+        {
+            "name": [name for name, _ in places],
+            "ra": [at.ra.deg for _, at in places],
+            "dec": [at.dec.deg for _, at in places],
+        }
+    )
 
 
 @pytest.fixture(scope="module")
 def stars() -> pa.Table:
     generator = np.random.default_rng(7)
     sin = generator.uniform(-1, 1, 40_000)
-    return pa.table({"id": np.arange(40_000), "ra": generator.uniform(0, 360, 40_000), "dec": np.degrees(np.arcsin(sin))})
+    return pa.table(
+        {"id": np.arange(40_000), "ra": generator.uniform(0, 360, 40_000), "dec": np.degrees(np.arcsin(sin))}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +62,13 @@ def ask(site: Site, text: str) -> list[Any]:
         return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
 
 
-@given(st.lists(st.tuples(st.sampled_from([("M31", M31), ("m 33", M33)]), st.sampled_from([1.5, 4.0, 9.5])), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([("M31", M31), ("m 33", M33)]), st.sampled_from([1.5, 4.0, 9.5])),
+        min_size=1,
+        max_size=6,
+    )
+)
 @settings(max_examples=20)
 def test_cones_around_names_are_those_of_astropy(site: Site, stars: pa.Table, cones: list[Any]) -> None:
     everywhere = SkyCoord(stars["ra"].to_numpy(), stars["dec"].to_numpy(), unit="deg")
@@ -75,13 +89,15 @@ def test_it_is_a_point_like_any_other(site: Site) -> None:
     assert y == pytest.approx(M33.dec.deg, abs=1e-9)
     assert distance == pytest.approx(M31.separation(SkyCoord(0, 0, unit="deg")).deg)
     assert ask(site, "SELECT COORD1(ivo_simbadpoint('M31')) AS x") == [(pytest.approx(M31.ra.deg),)]
-    assert ask(site, "WITH a AS (SELECT ivo_simbadpoint('M33') AS p FROM s.t WHERE id = 0) SELECT COORD1(p) AS x FROM a")[0][
-        0
-    ] == pytest.approx(M33.ra.deg)
+    assert ask(
+        site, "WITH a AS (SELECT ivo_simbadpoint('M33') AS p FROM s.t WHERE id = 0) SELECT COORD1(p) AS x FROM a"
+    )[0][0] == pytest.approx(M33.ra.deg)
 
 
 def test_a_plan_that_is_kept_follows_a_name_that_moves(tmp_path: Path) -> None:
-    with tiny_site(tmp_path, {"sky.objects": known(("A", M31))}, resolver=ResolverSettings(table="sky.objects")) as site:
+    with tiny_site(
+        tmp_path, {"sky.objects": known(("A", M31))}, resolver=ResolverSettings(table="sky.objects")
+    ) as site:
         text = "SELECT COORD1(ivo_simbadpoint('a')) AS x"
         assert ask(site, text) == ask(site, text) == [(pytest.approx(M31.ra.deg),)]
         publish(site, table_of("sky.objects", known(("A", M33))), known(("A", M33)))
@@ -146,4 +162,7 @@ def test_where_it_is_not_declared_it_is_refused(tmp_path: Path) -> None:
     ):
         ask(site, "SELECT ivo_simbadpoint('M31') FROM s.t")
     with pytest.raises(BindError, match="names of objects are not resolved here"):  # as a view is checked
-        bind(parse("SELECT ivo_simbadpoint('M31') FROM s.t"), Tables([Table(schema="s", name="t", columns=(Column(name="x"),))]))
+        bind(
+            parse("SELECT ivo_simbadpoint('M31') FROM s.t"),
+            Tables([Table(schema="s", name="t", columns=(Column(name="x"),))]),
+        )

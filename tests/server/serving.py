@@ -48,7 +48,9 @@ class Serving:
     def _send(self, method: str, path: str, form: str | None = None) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         with contextlib.closing(connection):
-            connection.request(method, path, form, {} if form is None else {"content-type": "application/x-www-form-urlencoded"})
+            connection.request(
+                method, path, form, {} if form is None else {"content-type": "application/x-www-form-urlencoded"}
+            )
             answer = connection.getresponse()
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 
@@ -69,7 +71,12 @@ class Serving:
             found.clear()
             for children in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
                 with contextlib.suppress(OSError):  # it ends meanwhile
-                    found.update({int(pid): Path(f"/proc/{pid}/comm").read_text().strip() for pid in children.read_text().split()})
+                    found.update(
+                        {
+                            int(pid): Path(f"/proc/{pid}/comm").read_text().strip()
+                            for pid in children.read_text().split()
+                        }
+                    )
             return beside <= set(found.values()) and len(found) > len(beside)
 
         until(known)

@@ -27,7 +27,8 @@ ROWS = 400_000
 LATE = "SELECT id, CAST(word AS INTEGER) AS n, filler FROM big.main"
 FEW = pa.table({"id": np.arange(100_000)})
 SLOW = (
-    "SELECT COUNT(*) AS n FROM big.few AS a, big.few AS b WHERE SIN(a.id + b.id) > 2"  # minutes, and so few rows are left to one processor
+    # minutes, and so few rows are left to one processor
+    "SELECT COUNT(*) AS n FROM big.few AS a, big.few AS b WHERE SIN(a.id + b.id) > 2"
 )
 
 
@@ -95,7 +96,9 @@ def test_a_late_error_cuts_all_other_answers(server: Serving, form: str, packed:
         timeout=300,
     )
     assert done.returncode == 18 or done.stdout == "400", f"curl took a broken answer for whole: {done}"
-    assert done.returncode == 18 or form in {"parquet", "fits"}, "hundreds of thousands of rows are sent before it breaks"
+    assert done.returncode == 18 or form in {"parquet", "fits"}, (
+        "hundreds of thousands of rows are sent before it breaks"
+    )
 
 
 @pytest.mark.parametrize(("form", "mark"), [("json", b'"status": "ERROR", "message": '), ("text", b"\nERROR: ")])
@@ -109,7 +112,9 @@ def test_people_read_why_before_the_cut(server: Serving, form: str, mark: bytes)
 
 @pytest.mark.parametrize("form", ["json", "text", "csv"])
 def test_a_short_answer_that_breaks_is_an_error_document(server: Serving, form: str) -> None:
-    status, _, body = server.get(address(f"SELECT id, CAST(word AS INTEGER) AS n FROM big.main WHERE id > {ROWS - 3}", form))
+    status, _, body = server.get(
+        address(f"SELECT id, CAST(word AS INTEGER) AS n FROM big.main WHERE id > {ROWS - 3}", form)
+    )
     assert status == 400
     assert b"twelve" in body
 

@@ -51,7 +51,11 @@ def rows(server: Serving) -> int | None:
 def health(server: Serving) -> dict[str, object]:
     body = json.loads(server.get("/health", format="json")[2])
     checks = {check["name"]: check for check in body["checks"]}
-    return {"verified": body["collections"][0].get("verified"), "state": checks["holdings"]["state"], "alerts": body["alerts"]}
+    return {
+        "verified": body["collections"][0].get("verified"),
+        "state": checks["holdings"]["state"],
+        "alerts": body["alerts"],
+    }
 
 
 def test_damage_under_a_running_server(server: Serving) -> None:
@@ -72,13 +76,17 @@ def test_damage_under_a_running_server(server: Serving) -> None:
     until(lambda: bool(server.workers()))
     os.kill(server.workers()[0], signal.SIGSEGV)
     until(lambda: all(rows(server) == 1000 for _ in range(10)))
-    until(lambda: any(item["kind"] == "damaged" for item in health(server)["alerts"]), seconds=10)  # a picture is kept for a second
+    # a picture is kept for a second
+    until(lambda: any(item["kind"] == "damaged" for item in health(server)["alerts"]), seconds=10)
 
     first.unlink()
     until(lambda: all(rows(server) is None for _ in range(10)))
     status, headers, body = server.get("/tap/sync", LANG="ADQL", QUERY=COUNT)
     assert (status, headers["retry-after"]) == (503, "5")
-    assert b"the rows of stars.main are damaged on disk and are not given; their owner must ingest the collection again" in body
+    assert (
+        b"the rows of stars.main are damaged on disk and are not given; their owner must ingest the collection again"
+        in body
+    )
     assert str(server.log.parent).encode() not in body
 
     done = hven("verify", "--site", server.log.parent, code=1)

@@ -43,7 +43,9 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A disk of its own: small, with few inodes."""
     place = tmp_path_factory.mktemp("disk")
     mounted = os.geteuid() == 0 and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48m,nr_inodes=600,mode=755", "hven-test", place], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=48m,nr_inodes=600,mode=755", "hven-test", place],
+        capture_output=True,
+        check=False,
     )
     if not mounted or mounted.returncode:
         pytest.skip("a small disk needs the right to mount one: root")
@@ -75,7 +77,10 @@ def status_of(server: Serving) -> str:
 
 def done(server: Serving, job: str) -> bool:
     path = job.removeprefix(server.url)
-    return server.get(f"{path}/phase")[2] == b"COMPLETED" and server.get(f"{path}/results/result")[2].split() == [b"n", b"3"]
+    return server.get(f"{path}/phase")[2] == b"COMPLETED" and server.get(f"{path}/results/result")[2].split() == [
+        b"n",
+        b"3",
+    ]
 
 
 @contextlib.contextmanager
@@ -103,7 +108,9 @@ def crowded(disk: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("fault", [filled, crowded], ids=["no room", "no inodes"])
-def test_a_disk_without_room(server: Serving, disk: Path, fault: Callable[[Path], contextlib.AbstractContextManager[None]]) -> None:
+def test_a_disk_without_room(
+    server: Serving, disk: Path, fault: Callable[[Path], contextlib.AbstractContextManager[None]]
+) -> None:
     site = disk / "site"
     before = begun(server)
     assert before[0] == 303
@@ -168,7 +175,9 @@ def test_no_open_files_are_left(server: Serving) -> None:
 def test_a_server_that_may_open_few_files(server: Serving, disk: Path) -> None:
     """`ulimit -n`: with 64 it answers as many as it can, and tells the others; with fewer it says so instead of starting."""
     limited = ["sh", "-c", 'ulimit -n "$0"; exec "$@"']
-    few = subprocess.run([*limited, "40", *HVEN, "serve", "--site", disk / "site"], capture_output=True, text=True, check=False)
+    few = subprocess.run(
+        [*limited, "40", *HVEN, "serve", "--site", disk / "site"], capture_output=True, text=True, check=False
+    )
     assert (few.returncode, "Traceback" in few.stderr) == (1, False)
     assert "may have 40 files open at once, and a server needs 64" in few.stderr
     with serving(disk / "site", workers=1, through=[*limited, "64"], log="few.log") as second:
@@ -177,7 +186,10 @@ def test_a_server_that_may_open_few_files(server: Serving, disk: Path) -> None:
             for connection in idle:
                 connection.connect()
             status, _, words = second.get("/tap/async")
-            assert (status, words) == (503, b"the service holds as many connections as it can; ask again in some seconds\n")
+            assert (status, words) == (
+                503,
+                b"the service holds as many connections as it can; ask again in some seconds\n",
+            )
         finally:
             for connection in idle:
                 connection.close()
@@ -213,8 +225,14 @@ def test_rights_that_are_lost(tmp_path: Path) -> None:
             assert server.get("/health/ready")[0] == 200, "what is published is served as it was seen last"
             assert server.ask(COUNT) == [[3]], "what is open stays open"
             status, _, words = server.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM stars.other")
-            assert (status, b"cannot be read now: permission denied" in words, str(tmp_path).encode() in words) == (503, True, False), words
-            checked = subprocess.run([*bounded, *HVEN, "verify", "--site", site], capture_output=True, text=True, check=False)
+            assert (status, b"cannot be read now: permission denied" in words, str(tmp_path).encode() in words) == (
+                503,
+                True,
+                False,
+            ), words
+            checked = subprocess.run(
+                [*bounded, *HVEN, "verify", "--site", site], capture_output=True, text=True, check=False
+            )
             assert (checked.returncode, "Traceback" in checked.stderr, "hven: " in checked.stderr) == (3, False, True)
         finally:
             for path in places:

@@ -38,7 +38,9 @@ class Loop:
         self.now += COST
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    def rounds(self, number: int, addresses: tuple[str, ...], path: str = "/cone/s.t") -> list[tuple[str, int, dict[bytes, bytes]]]:
+    def rounds(
+        self, number: int, addresses: tuple[str, ...], path: str = "/cone/s.t"
+    ) -> list[tuple[str, int, dict[bytes, bytes]]]:
         """Have so many rounds of requests from these addresses; give whom it told what."""
         told = []
         for _ in range(number):
@@ -49,7 +51,14 @@ class Loop:
                 async def send(message: dict[str, Any], said: list[dict[str, Any]] = said) -> None:
                     said.append(message)
 
-                scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "client": (address, 1)}
+                scope = {
+                    "type": "http",
+                    "method": "GET",
+                    "path": path,
+                    "query_string": b"",
+                    "headers": [],
+                    "client": (address, 1),
+                }
                 asyncio.run(self._edge(scope, None, send))  # type: ignore[arg-type]  (nobody reads)
                 told.append((address, said[0]["status"], dict(said[0]["headers"])))
         return told
@@ -58,7 +67,8 @@ class Loop:
 def test_a_queue_that_stands_is_told_at_once_when_to_come_again() -> None:
     loop = Loop()
     crowd = ("192.0.2.1", "192.0.2.2") * 6
-    assert {status for _, status, _ in loop.rounds(int(door.STANDING / COST / 12), crowd)} == {200}  # long, but it may become empty
+    # long, but it may become empty
+    assert {status for _, status, _ in loop.rounds(int(door.STANDING / COST / 12), crowd)} == {200}
     loop.rounds(3, crowd)
     loop.waited.clear()
     told = loop.rounds(20, crowd)
@@ -66,7 +76,8 @@ def test_a_queue_that_stands_is_told_at_once_when_to_come_again() -> None:
     assert len(refused) > len(told) / 2
     assert {headers[b"retry-after"] for headers in refused} == {door.AFTER}
     assert max(loop.waited) <= door.LONGEST
-    assert {status for _, status, _ in loop.rounds(1, crowd, door.ALWAYS)} == {200}  # whether it lives, it says all the same
+    # whether it lives, it says all the same
+    assert {status for _, status, _ in loop.rounds(1, crowd, door.ALWAYS)} == {200}
     loop.now += 2 * door.PAUSE  # nothing to do for a moment: the queue was empty
     assert {status for _, status, _ in loop.rounds(1, crowd)} == {200}
 

@@ -119,7 +119,11 @@ def test_cors_for_some() -> None:
 
 def test_preflight_is_answered_at_the_edge() -> None:
     status, headers, body = ask(
-        application(), "/tap/sync", method="OPTIONS", origin="https://x.example", access_control_request_headers="authorization"
+        application(),
+        "/tap/sync",
+        method="OPTIONS",
+        origin="https://x.example",
+        access_control_request_headers="authorization",
     )
     assert (status, body) == (204, b"")
     assert headers["access-control-allow-headers"] == "authorization"
@@ -139,7 +143,8 @@ def test_an_alias_yields_to_what_the_reader_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "seen"), [("/hven/tap/sync", "/tap/sync"), ("/hven", "/"), ("/tap/sync", "/tap/sync"), ("/hvenx", "/hvenx")]
+    ("path", "seen"),
+    [("/hven/tap/sync", "/tap/sync"), ("/hven", "/"), ("/tap/sync", "/tap/sync"), ("/hvenx", "/hvenx")],
 )
 def test_the_root_path_is_taken_off(path: str, seen: str) -> None:
     assert json.loads(ask(application(root_path="/hven"), path)[2])["path"] == seen
@@ -156,14 +161,21 @@ SEARCH = Alias(
     rename={"max": "MAXREC"},
     set={"RESPONSEFORMAT": "votable/td"},
     query="SELECT id FROM obs.headers WHERE {where} ORDER BY id",
-    where={"date_updated_from": "date_updated >= ?", "date_updated_to": "date_updated < ?", "near": "x BETWEEN ? AND ?"},
+    where={
+        "date_updated_from": "date_updated >= ?",
+        "date_updated_to": "date_updated < ?",
+        "near": "x BETWEEN ? AND ?",
+    },
 )
 
 
 @pytest.mark.parametrize(
     ("asked", "where"),
     [
-        (b"date_updated_from=2026-11-01&date_updated_to=2026-11-02", "(date_updated >= '2026-11-01') AND (date_updated < '2026-11-02')"),
+        (
+            b"date_updated_from=2026-11-01&date_updated_to=2026-11-02",
+            "(date_updated >= '2026-11-01') AND (date_updated < '2026-11-02')",
+        ),
         (b"DATE_UPDATED_FROM=2026-11-01&date_updated_to=", "(date_updated >= '2026-11-01')"),
         (b"", "1 = 1"),
         (b"near=3", "(x BETWEEN '3' AND '3')"),
@@ -172,11 +184,20 @@ SEARCH = Alias(
     ],
 )
 def test_an_alias_makes_a_query_of_parameters(asked: bytes, where: str) -> None:
-    expected = {"LANG": "ADQL", "QUERY": f"SELECT id FROM obs.headers WHERE {where} ORDER BY id", "RESPONSEFORMAT": "votable/td"}
-    assert json.loads(ask(application(alias=(SEARCH,)), "/search.votable", asked)[2]) == {"path": "/tap/sync", "query": expected}
+    expected = {
+        "LANG": "ADQL",
+        "QUERY": f"SELECT id FROM obs.headers WHERE {where} ORDER BY id",
+        "RESPONSEFORMAT": "votable/td",
+    }
+    assert json.loads(ask(application(alias=(SEARCH,)), "/search.votable", asked)[2]) == {
+        "path": "/tap/sync",
+        "query": expected,
+    }
     made = Settings(directory=Path(), alias=(SEARCH,))
     app = edge(Starlette(routes=[Route("/tap/sync", parameters, methods=["POST"])]), made)
-    _, _, body = ask(app, "/search.votable", method="POST", body=asked + b"&max=7", content_type="application/x-www-form-urlencoded")
+    _, _, body = ask(
+        app, "/search.votable", method="POST", body=asked + b"&max=7", content_type="application/x-www-form-urlencoded"
+    )
     assert json.loads(body) == {**{name: [value] for name, value in expected.items()}, "MAXREC": ["7"]}
 
 
@@ -184,7 +205,9 @@ def test_an_alias_holds_for_the_body_of_a_post_too() -> None:
     old = Alias(path="/old", to="/new", rename={"radius": "SR"}, set={"VERB": "3"})
     made = Settings(directory=Path(), alias=(old,))
     app = edge(Starlette(routes=[Route("/new", parameters, methods=["POST"])]), made)
-    _, _, body = ask(app, "/old", b"ra=1", method="POST", body=b"Radius=0.5&dec=2", content_type="application/x-www-form-urlencoded")
+    _, _, body = ask(
+        app, "/old", b"ra=1", method="POST", body=b"Radius=0.5&dec=2", content_type="application/x-www-form-urlencoded"
+    )
     assert json.loads(body) == {"RA": ["1"], "SR": ["0.5"], "DEC": ["2"], "VERB": ["3"]}
     _, _, body = ask(app, "/old", method="POST", body=b"verb=1", content_type="application/x-www-form-urlencoded")
     assert json.loads(body) == {"VERB": ["1"]}, "what the reader says wins, and is no contradiction"

@@ -57,7 +57,9 @@ def held(pid: int) -> int:
     return (int(pages[1]) - int(pages[2])) * 4096
 
 
-@pytest.mark.parametrize("more", [2.5, 1.5], ids=["twice what queries may use, at once", "more than they may use, for long"])
+@pytest.mark.parametrize(
+    "more", [2.5, 1.5], ids=["twice what queries may use, at once", "more than they may use, for long"]
+)
 def test_a_worker_that_holds_too_much_is_replaced(more: float, server: Serving) -> None:
     (worker,) = server.workers()
     before, said = held(worker), server.log.read_text().count(ANEW)
@@ -73,7 +75,8 @@ def test_a_worker_that_holds_too_much_is_replaced(more: float, server: Serving) 
     (server.log.parent / "ballast").write_text(str(int(more * MEMORY)))
     until(lambda: not Path(f"/proc/{worker}").exists(), 60)
     asking.join()
-    assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[1000]]  # by the next one; nobody was turned away meanwhile
+    # by the next one; nobody was turned away meanwhile
+    assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[1000]]
     (following,) = server.workers()
     assert following != worker
     assert held(following) < before + MEMORY / 2

@@ -36,7 +36,9 @@ def database() -> Iterator[Cluster]:
     with cluster() as found:
         with psycopg.connect(found.url, autocommit=True) as connection:
             connection.execute("CREATE TABLE cubes (id bigint PRIMARY KEY, ra float8, dec float8, label text)")
-            connection.execute("INSERT INTO cubes SELECT i, i % 360, i % 90, 'n' || i FROM generate_series(1, 500) i; ANALYZE cubes")
+            connection.execute(
+                "INSERT INTO cubes SELECT i, i % 360, i % 90, 'n' || i FROM generate_series(1, 500) i; ANALYZE cubes"
+            )
         yield found
 
 
@@ -92,7 +94,11 @@ def test_what_a_writer_inserts_is_seen_on_every_road(server: Server, database: C
 
 
 @pytest.mark.parametrize(
-    "path", ["/tap/sync?LANG=ADQL&QUERY=SELECT+COUNT(*)+AS+n+FROM+ops.cubes&RESPONSEFORMAT=csv", "/cone/ops.cubes?RA=5&DEC=5&SR=1"]
+    "path",
+    [
+        "/tap/sync?LANG=ADQL&QUERY=SELECT+COUNT(*)+AS+n+FROM+ops.cubes&RESPONSEFORMAT=csv",
+        "/cone/ops.cubes?RA=5&DEC=5&SR=1",
+    ],
 )
 def test_no_answer_is_said_to_be_that_of_before(server: Server, path: str) -> None:
     _, headers, _ = server.get(path)

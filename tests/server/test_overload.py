@@ -48,7 +48,8 @@ def read(connection: socket.socket) -> bytes:
 def low(pid: int) -> int:
     """How low the machine keeps the session of a process against other sessions, where it does so."""
     try:
-        return int(Path(f"/proc/{pid}/autogroup").read_text().rpartition(" ")[2] or 0)  # the machine's first session has no name
+        # the machine's first session has no name
+        return int(Path(f"/proc/{pid}/autogroup").read_text().rpartition(" ")[2] or 0)
     except OSError:
         pytest.skip("this machine does not share itself among sessions")
 
@@ -65,7 +66,9 @@ def test_who_answers_goes_before_what_computes(server: Serving) -> None:
     (worker,) = server.workers()
     with asking(server, ENDLESS):
         until(lambda: clock.SESSION in {low(pid) for pid in below(worker)})
-    assert {low(pid) for pid, name in below(server.process.pid).items() if name in {"hven-jobs", "hven-schedule"}} == {clock.SESSION}
+    assert {low(pid) for pid, name in below(server.process.pid).items() if name in {"hven-jobs", "hven-schedule"}} == {
+        clock.SESSION
+    }
     assert low(worker) == low(os.getpid()) < clock.SESSION
 
 
@@ -92,4 +95,8 @@ def test_the_cheap_pass_and_the_dear_are_told(server: Serving) -> None:
         assert (status, b"s1<" in body) == (200, True)
         assert [server.get(page)[0] for page in ("/", "/health", "/health/live", "/tap/capabilities")] == [200] * 4
     # all have left, and somebody else has a turn
-    until(lambda: server.get("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM stars.main WHERE mag > 3")[0] == 200)
+    until(
+        lambda: (
+            server.get("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM stars.main WHERE mag > 3")[0] == 200
+        )
+    )

@@ -29,5 +29,7 @@ print(*sorted(name for name in sys.modules if "dialects.postgresql" in name))
 def test_a_site_is_opened_with_what_the_server_has_loaded(tmp_path: Path) -> None:
     """Nothing is left to import, and no driver of a database that is not asked."""
     (tmp_path / "hven.toml").write_text('title = "Small"\n')
-    found = subprocess.run([sys.executable, "-c", LOOK, str(tmp_path)], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(
+        [sys.executable, "-c", LOOK, str(tmp_path)], capture_output=True, text=True, check=True
+    ).stdout
     assert found == "\n\n"

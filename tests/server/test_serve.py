@@ -60,7 +60,9 @@ def test_an_edited_description_is_seen_by_all_processes_within_a_second(server: 
         descriptor.write_text(DESCRIPTOR.replace("the first words", words).replace("as it was", f"table of {words}"))
 
         def seen(words: str = words) -> bool:
-            told = server.ask("SELECT description FROM TAP_SCHEMA.columns WHERE table_name = 'stars.main' AND column_name = 'id'")
+            told = server.ask(
+                "SELECT description FROM TAP_SCHEMA.columns WHERE table_name = 'stars.main' AND column_name = 'id'"
+            )
             return (
                 told == [[words]]
                 and words.encode() in server.get("/tap/tables/stars.main")[2]
@@ -169,11 +171,17 @@ def test_an_only_worker_that_hangs_is_replaced_and_readers_are_told(tmp_path: Pa
         until(lambda: server.get("/health/live")[0] == 200)
         [worker] = server.workers()
         os.kill(worker, signal.SIGSTOP)
-        until(lambda: all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in Path(f"/proc/{worker}/task").glob("*/stat")))
+        until(
+            lambda: all(
+                task.read_text().rpartition(")")[2].split()[0] == "T"
+                for task in Path(f"/proc/{worker}/task").glob("*/stat")
+            )
+        )
         told: list[tuple[int, str | None]] = []
 
         def asked() -> bool:
-            with contextlib.suppress(ConnectionError, http.client.HTTPException):  # one may be with the worker that is killed
+            # one may be with the worker that is killed
+            with contextlib.suppress(ConnectionError, http.client.HTTPException):
                 status, headers, _ = server.get("/health/live")
                 told.append((status, headers.get("retry-after")))
             return (503, "5") in told and told[-1][0] == 200
@@ -232,4 +240,6 @@ def test_arrow_keeps_nothing(verb: str, tmp_path: Path) -> None:
     (tmp_path / "hven.toml").touch()
     clean = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
     command = [sys.executable, "-c", code, verb, "--site", str(tmp_path)]
-    assert subprocess.run(command, env=clean, capture_output=True, text=True, check=False).stderr.split()[-1] == "system"
+    assert (
+        subprocess.run(command, env=clean, capture_output=True, text=True, check=False).stderr.split()[-1] == "system"
+    )

@@ -62,7 +62,8 @@ def slow_readers(server: Serving, forms: tuple[str, ...]) -> Iterator[list[socke
     readers = []
     for form in forms:
         reader = socket.socket()
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # the kernel must not take it all in their place
+        # the kernel must not take it all in their place
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         reader.connect(("127.0.0.1", server.port))
         reader.sendall(f"GET {address('SELECT * FROM big.main', form)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         readers.append(reader)
@@ -115,7 +116,9 @@ def test_the_time_limit_is_of_the_query_and_not_of_the_line(server: Serving) -> 
     """The limit is ten seconds; readers who take twelve to begin get everything."""
     asked = {"csv": "SELECT * FROM big.main", "votable": "SELECT * FROM big.main WHERE filler LIKE 'a%'"}
     with contextlib.ExitStack() as stack:
-        readers = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=120)) for _ in asked]
+        readers = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=120)) for _ in asked
+        ]
         for reader, (form, query) in zip(readers, asked.items(), strict=True):
             reader.sendall(f"GET {address(query, form)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         time.sleep(12)

@@ -66,7 +66,9 @@ def test_two_servers_share_a_site(tmp_path: Path) -> None:
                 for server in (one, two):  # by the one schedule that both have
                     until(lambda server=server, version=version: server.ask(BOTH) == [[50, version]], 120)  # type: ignore[misc]
             with closing(sqlite3.connect(site / "var" / "hven.sqlite")) as store:
-                assert store.execute("SELECT DISTINCT phase FROM runs WHERE ended IS NOT NULL").fetchall() == [("COMPLETED",)]
+                assert store.execute("SELECT DISTINCT phase FROM runs WHERE ended IS NOT NULL").fetchall() == [
+                    ("COMPLETED",)
+                ]
             for pid in two.workers():
                 os.kill(pid, signal.SIGKILL)
             assert one.ask(BOTH) == [[50, 3]]

@@ -17,4 +17,7 @@ def test_what_other_accounts_can_read_is_told(tmp_path):
     assert exposed(tmp_path, var, var, tmp_path / "none") == []
     secrets.chmod(0o644)
     var.chmod(0o755)
-    assert [(fault.place.file, fault.severity) for fault in exposed(tmp_path, var)] == [(str(secrets), "warning"), (str(var), "warning")]
+    assert [(fault.place.file, fault.severity) for fault in exposed(tmp_path, var)] == [
+        (str(secrets), "warning"),
+        (str(var), "warning"),
+    ]

@@ -82,7 +82,9 @@ name = "Tycho"
     assert found.disk_budget == 1_610_612_736
     assert found.limits == QueryLimits(seconds=7.5, memory=512 * 1024**2, maxrec_default=10)
     assert found.cors == ("https://a.example", "https://b.example")
-    assert found.alias == (Alias(path="/cs/scs.xml", to="/cone/stars.main", rename={"cat": "TABLE"}, set={"VERB": "2"}),)
+    assert found.alias == (
+        Alias(path="/cs/scs.xml", to="/cone/stars.main", rename={"cat": "TABLE"}, set={"VERB": "2"}),
+    )
     assert found.defaults == {"publisher": "Uraniborg", "contact": {"name": "Tycho"}}
 
 
@@ -121,8 +123,14 @@ path = "a"
     ("entry", "said"),
     [
         ('to = "/cone/stars.main"\nquery = "SELECT 1"', "hven.toml:4: alias.0.query: is for to = '/tap/sync'"),
-        ('to = "/tap/sync"\nwhere = {x = "a = ?"}', "hven.toml:4: alias.0.where: is for the conditions of a `query`, which is missing"),
-        ('to = "/tap/sync"\nquery = "SELECT 1"\nwhere = {x = "a = 1"}', "hven.toml:5: alias.0.where.x: 'a = 1' does not look right"),
+        (
+            'to = "/tap/sync"\nwhere = {x = "a = ?"}',
+            "hven.toml:4: alias.0.where: is for the conditions of a `query`, which is missing",
+        ),
+        (
+            'to = "/tap/sync"\nquery = "SELECT 1"\nwhere = {x = "a = 1"}',
+            "hven.toml:5: alias.0.where.x: 'a = 1' does not look right",
+        ),
     ],
 )
 def test_queries_of_aliases_belong_to_tap(tmp_path, entry, said):
@@ -158,9 +166,15 @@ def test_no_site(tmp_path):
 
 
 def test_init_makes_a_site_and_never_overwrites(tmp_path):
-    made = init(tmp_path / "a" / "b", name='The "best" site \\ ever', contact_name="T. Brahe", contact_email="t@example.org")
+    made = init(
+        tmp_path / "a" / "b", name='The "best" site \\ ever', contact_name="T. Brahe", contact_email="t@example.org"
+    )
     found = load(made, {})
-    assert (found.name, found.contact_name, found.contact_email) == ('The "best" site \\ ever', "T. Brahe", "t@example.org")
+    assert (found.name, found.contact_name, found.contact_email) == (
+        'The "best" site \\ ever',
+        "T. Brahe",
+        "t@example.org",
+    )
     assert found.collections.is_dir()
     with pytest.raises(UserError, match="is a site already"):
         init(made)
@@ -169,13 +183,19 @@ def test_init_makes_a_site_and_never_overwrites(tmp_path):
 def test_the_commented_settings_of_the_template_are_right(tmp_path):
     made = init(tmp_path / "x")
     file = made / "hven.toml"
-    bare = [line.removeprefix("# ") for line in file.read_text().splitlines() if " = " in line or line.startswith(("# [", "["))]
+    bare = [
+        line.removeprefix("# ")
+        for line in file.read_text().splitlines()
+        if " = " in line or line.startswith(("# [", "["))
+    ]
     file.write_text("\n".join(bare))
     assert load(made, {}).alias[0].path == "/old/scs.xml"
 
 
 def test_every_setting_has_a_key_and_a_word():
-    ours = {field.name for field in fields(Settings)} - {"directory", "brought"} | {one.name for one in _validation.brought()}
+    ours = {field.name for field in fields(Settings)} - {"directory", "brought"} | {
+        one.name for one in _validation.brought()
+    }
     ours |= {f"{name}.{field.name}" for name, one in _validation.sections().items() for field in fields(one.kind)}
     assert ours == set(docs())
     assert all(docs().values())
@@ -221,7 +241,10 @@ def test_an_engine_brings_its_settings(tmp_path):
     assert load(tmp_path, {}).brought == {"far": Far(), "node": ()}
     file.write_text('[far]\nurl = "far://a"\nmemory = "2k"\n[[node]]\nname = "one"\n[[node]]\nname = "two"\n')
     found = load(tmp_path, {"HVEN_FAR_URL": "far://b", "HVEN_FAR_TAGS": "x,y"})
-    assert found.brought == {"far": Far(url="far://b", memory=2048, tags=("x", "y")), "node": (Node(name="one"), Node(name="two"))}
+    assert found.brought == {
+        "far": Far(url="far://b", memory=2048, tags=("x", "y")),
+        "node": (Node(name="one"), Node(name="two")),
+    }
     now = Settled(found)
     os.utime(file, (1, 1))
     assert not now.look(["far"])
@@ -249,7 +272,14 @@ def test_services_elsewhere_are_named_with_their_tables(tmp_path):
     with pytest.raises(DescriptorError) as caught:
         load(tmp_path, {})
     told = " ".join(f"{fault.place.line}:{fault.message}" for fault in caught.value.faults)
-    for word in ("2:remote.0.tables: is missing", "two services a", "remote.1.url", "remote.1.tables", "remote.2.name", "remote.2.kind"):
+    for word in (
+        "2:remote.0.tables: is missing",
+        "two services a",
+        "remote.1.url",
+        "remote.1.tables",
+        "remote.2.name",
+        "remote.2.kind",
+    ):
         assert word in told, told
 
 
@@ -284,7 +314,10 @@ path = "/tap/x"
 path = "x"
 """
     found = faults(tmp_path, text)
-    assert "hven.toml:1: logo: '../x.svg' does not look right; expected a picture beside hven.toml, such as 'logo.svg'" in found
+    assert (
+        "hven.toml:1: logo: '../x.svg' does not look right; expected a picture beside hven.toml, such as 'logo.svg'"
+        in found
+    )
     assert "hven.toml:3: portals.none.titel: there is no such setting; did you mean 'title'?" in found
     assert any(fault.startswith("hven.toml:2: portals.none: it has neither host nor path") for fault in found)
     assert any(fault.startswith("hven.toml:4: portals.both: it has a host and a path") for fault in found)

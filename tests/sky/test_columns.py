@@ -12,10 +12,16 @@ from hven.model import shape_columns
 from hven.model.sky import Circle, Polygon, shape_text
 
 NUMBERS = st.sampled_from(["0", "1.5", "-2.25", "+3", ".5", "7.", "1e1", "-1.2E-3", "89.999", "3", "4", "5"])
-ODD = st.sampled_from(["+-4", "-inf", "nan", "1e999", "1.2.3", "5°", "unit", "deg", "(", "circle", "icrs", "1,2", "--1", "+", "-", "e5"])
+ODD = st.sampled_from(
+    ["+-4", "-inf", "nan", "1e999", "1.2.3", "5°", "unit", "deg", "(", "circle", "icrs", "1,2", "--1", "+", "-", "e5"]
+)
 HEADS = st.sampled_from(["circle", "Polygon", " POLYGON", "\tCircle ", "box", "position", ""])
-WORDS = st.sampled_from(["", "ICRS", "fk5 TOPOCENTER", "UNKNOWNFrame", "galactic spherical2", "geocenter", "spherical2 icrs", "icrs icrs"])
-PLAIN = st.builds(lambda head, word, numbers: " ".join([head, word, *numbers]), HEADS, WORDS, st.lists(NUMBERS, max_size=10))
+WORDS = st.sampled_from(
+    ["", "ICRS", "fk5 TOPOCENTER", "UNKNOWNFrame", "galactic spherical2", "geocenter", "spherical2 icrs", "icrs icrs"]
+)
+PLAIN = st.builds(
+    lambda head, word, numbers: " ".join([head, word, *numbers]), HEADS, WORDS, st.lists(NUMBERS, max_size=10)
+)
 TEXTS = st.one_of(
     st.none(),
     PLAIN,
@@ -69,4 +75,8 @@ def test_a_slice_and_some_rows():
     assert found.rows.tolist() == [0, 2, 3]
     assert found.numbers.tolist() == [1, 2, 3, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     circles = found.some(found.circle)
-    assert (circles.rows.tolist(), circles.numbers.tolist(), circles.starts.tolist()) == ([0, 3], [1, 2, 3, 7, 8, 9], [0, 3])
+    assert (circles.rows.tolist(), circles.numbers.tolist(), circles.starts.tolist()) == (
+        [0, 3],
+        [1, 2, 3, 7, 8, 9],
+        [0, 3],
+    )

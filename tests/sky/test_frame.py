@@ -43,7 +43,8 @@ def test_graphic_latitudes_stand_upright_on_the_ellipsoid(lat):
 
 
 @pytest.mark.parametrize(
-    ("word", "theirs"), [("GALACTIC", "galactic"), ("FK5", "fk5"), ("SUPER_GALACTIC", "supergalactic"), ("galactic", "galactic")]
+    ("word", "theirs"),
+    [("GALACTIC", "galactic"), ("FK5", "fk5"), ("SUPER_GALACTIC", "supergalactic"), ("galactic", "galactic")],
 )
 def test_the_sky_is_astropys(word, theirs):
     lon, lat = np.array([10.0, 250.0, np.nan]), np.array([20.0, -60.0, 0.0])
@@ -74,4 +75,6 @@ def test_there_is_no_way_between_bodies():
 
 def test_importing_the_sky_is_light():
     code = "import sys, hven.model.sky, hven.model.units; hven.model.sky.healpix.cone_ranges(1, 2, 3); print([m for m in ('astropy', 'mocpy', 'shapely', 'cdshealpix') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

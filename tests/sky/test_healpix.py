@@ -18,7 +18,9 @@ LON, LAT = (
 )
 
 
-@pytest.mark.parametrize(("order", "lon", "lat", "cell"), [(0, 1, 1, 4), (17, 1, 1, 81609757711), (17, 359, -1, 73009064944)])
+@pytest.mark.parametrize(
+    ("order", "lon", "lat", "cell"), [(0, 1, 1, 4), (17, 1, 1, 81609757711), (17, 359, -1, 73009064944)]
+)
 def test_ivo_healpix_index_examples(order, lon, lat, cell):
     assert healpix.index(order, lon, lat).tolist() == [cell]
 
@@ -153,7 +155,9 @@ def test_neighbouring_cells_reach_as_far_as_promised():
             there = healpix.index(order, *sphere.offset(*at, towards, reach))
             # a point of the rim belongs to this cell or to one beside it: whichever it is, its neighbours hold the disc
             own = healpix.index(order, *at)[0]
-            allowed = set(near[row].tolist()) if own == cells[row] else set(cdshealpix.neighbours([own], order)[0].tolist())
+            allowed = (
+                set(near[row].tolist()) if own == cells[row] else set(cdshealpix.neighbours([own], order)[0].tolist())
+            )
             assert set(there.tolist()) <= allowed
 
 
@@ -199,11 +203,19 @@ def test_set_arithmetic_is_mocpys():
     for _ in range(20):
         cells = [np.unique(rng.integers(0, 12 << 10, 200)) for _ in range(2)]
         ours = [healpix.merge(np.stack([c << 48, (c + 1) << 48], axis=1)) for c in cells]
-        theirs = [MOC.from_healpix_cells(c.astype(np.uint64), np.full(len(c), 5, dtype=np.uint8), max_depth=5) for c in cells]
-        assert healpix.merge(np.concatenate(ours)).tolist() == (theirs[0] | theirs[1]).to_depth29_ranges.astype(np.int64).tolist()
+        theirs = [
+            MOC.from_healpix_cells(c.astype(np.uint64), np.full(len(c), 5, dtype=np.uint8), max_depth=5) for c in cells
+        ]
+        assert (
+            healpix.merge(np.concatenate(ours)).tolist()
+            == (theirs[0] | theirs[1]).to_depth29_ranges.astype(np.int64).tolist()
+        )
         assert healpix.intersect(*ours).tolist() == (theirs[0] & theirs[1]).to_depth29_ranges.astype(np.int64).tolist()
         assert healpix.invert(ours[0]).tolist() == theirs[0].complement().to_depth29_ranges.astype(np.int64).tolist()
-        assert healpix.degrade(ours[0], 3).tolist() == theirs[0].degrade_to_order(3).to_depth29_ranges.astype(np.int64).tolist()
+        assert (
+            healpix.degrade(ours[0], 3).tolist()
+            == theirs[0].degrade_to_order(3).to_depth29_ranges.astype(np.int64).tolist()
+        )
 
 
 def test_a_small_polygon_in_large_cells_is_covered():

@@ -10,7 +10,9 @@ from mocpy import MOC
 from hven.model.sky import Moc, healpix
 from shared import MORE
 
-CELLS = st.integers(0, 6).flatmap(lambda order: st.tuples(st.just(order), st.lists(st.integers(0, (12 << 2 * order) - 1), max_size=60)))
+CELLS = st.integers(0, 6).flatmap(
+    lambda order: st.tuples(st.just(order), st.lists(st.integers(0, (12 << 2 * order) - 1), max_size=60))
+)
 
 
 @settings(max_examples=200 * MORE)

@@ -8,13 +8,29 @@ import shapely
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hven.model.sky import SKY, Box, Circle, Moc, Point, Polygon, Range, Region, arrays, contains, distance, intersects, sphere
+from hven.model.sky import (
+    SKY,
+    Box,
+    Circle,
+    Moc,
+    Point,
+    Polygon,
+    Range,
+    Region,
+    arrays,
+    contains,
+    distance,
+    intersects,
+    sphere,
+)
 from shared import MORE
 
 LON = st.one_of(st.floats(0, 359.999), st.sampled_from([0.0, 180.0, 359.99999]))
 LAT = st.one_of(st.floats(-90, 90), st.sampled_from([-90.0, 0.0, 90.0, 89.9999]))
 SIZE = st.floats(-4, 1.8).map(lambda power: 10.0**power)
-SPOKES = st.lists(st.tuples(st.integers(0, 35), st.floats(0.3, 1)), min_size=4, max_size=12, unique_by=lambda t: t[0]).map(sorted)
+SPOKES = st.lists(
+    st.tuples(st.integers(0, 35), st.floats(0.3, 1)), min_size=4, max_size=12, unique_by=lambda t: t[0]
+).map(sorted)
 
 
 @st.composite
@@ -37,7 +53,14 @@ def sample(n=4000, seed=0):
 def test_octant_hemisphere_and_tiny_squares():
     octant = Polygon((0, 90, 0), (0, 0, 90))
     assert octant.area() == pytest.approx(SKY / 8, rel=1e-14)
-    assert octant.contains([45, 45, 135, 0, 90, 10], [35, -1, 35, 0, 0, 90]).tolist() == [True, False, False, True, True, True]
+    assert octant.contains([45, 45, 135, 0, 90, 10], [35, -1, 35, 0, 0, 90]).tolist() == [
+        True,
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
     assert Polygon((0, 90, 180, 270), (0, 0, 0, 0)).area() == pytest.approx(SKY / 2, rel=1e-12)
     for lat in (0, 60, -89):
         side = 1e-4
@@ -73,7 +96,10 @@ def test_vertices_may_begin_anywhere_and_run_either_way(case, turn):
 @given(polygons(size=st.floats(5, 80)))
 def test_dali_side_and_its_complement_make_the_sky(case):
     shape, _, _ = case
-    one, two = (Polygon(lons, lats, side="dali") for lons, lats in ((shape.lons, shape.lats), (shape.lons[::-1], shape.lats[::-1])))
+    one, two = (
+        Polygon(lons, lats, side="dali")
+        for lons, lats in ((shape.lons, shape.lats), (shape.lons[::-1], shape.lats[::-1]))
+    )
     assert one.area() + two.area() == pytest.approx(SKY)
     assert min(one.area(), two.area()) == pytest.approx(shape.area(), rel=1e-7)
     lon, lat = sample(500)
@@ -99,15 +125,23 @@ def test_area_and_middle_are_those_of_a_sample(case):
     inside = shape.contains(lons, lats)
     share = inside.mean()
     assert shape.area() == pytest.approx(
-        share * Circle(lon, lat, radius).area(), abs=6 * math.sqrt(share * (1 - share) / n + 1e-9) * Circle(lon, lat, radius).area()
+        share * Circle(lon, lat, radius).area(),
+        abs=6 * math.sqrt(share * (1 - share) / n + 1e-9) * Circle(lon, lat, radius).area(),
     )
     xyz = np.array(
-        [np.cos(np.radians(lats)) * np.cos(np.radians(lons)), np.cos(np.radians(lats)) * np.sin(np.radians(lons)), np.sin(np.radians(lats))]
+        [
+            np.cos(np.radians(lats)) * np.cos(np.radians(lons)),
+            np.cos(np.radians(lats)) * np.sin(np.radians(lons)),
+            np.sin(np.radians(lats)),
+        ]
     )[:, inside]
     mean = xyz.mean(axis=1)
     middle = shape.centroid()
     away = distance(
-        middle.lon, middle.lat, math.degrees(math.atan2(mean[1], mean[0])), math.degrees(math.atan2(mean[2], math.hypot(mean[0], mean[1])))
+        middle.lon,
+        middle.lat,
+        math.degrees(math.atan2(mean[1], mean[0])),
+        math.degrees(math.atan2(mean[2], math.hypot(mean[0], mean[1]))),
     )
     assert away < 8 * radius / math.sqrt(max(inside.sum(), 1))
 
@@ -236,7 +270,11 @@ SHAPES = st.one_of(
     st.builds(Circle, LON, LAT, st.floats(0.5, 120)),
     polygons(size=st.floats(2, 80)).map(lambda case: case[0]),
     st.builds(
-        lambda a, w, b, h: Range(a, (a + w) % 360, b, min(b + h, 90.0)), LON, st.floats(1, 300), st.floats(-90, 80), st.floats(1, 60)
+        lambda a, w, b, h: Range(a, (a + w) % 360, b, min(b + h, 90.0)),
+        LON,
+        st.floats(1, 300),
+        st.floats(-90, 80),
+        st.floats(1, 60),
     ),
 )
 GRID = sample(3000, seed=9)
@@ -333,12 +371,16 @@ def test_columns_of_polygons_answer_as_single_ones_do(shapes, data):
         radius = data.draw(st.floats(0.01, 120))
         circles = [Circle(a, b, radius) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
         pairs = list(zip(shapes, circles, strict=True))
-        assert arrays.circle_meets_polygon(x, y, radius, offsets, numbers).tolist() == [intersects(c, s) for s, c in pairs]
+        assert arrays.circle_meets_polygon(x, y, radius, offsets, numbers).tolist() == [
+            intersects(c, s) for s, c in pairs
+        ]
         assert arrays.circle_in_polygon(x, y, radius, offsets, numbers).tolist() == [contains(s, c) for s, c in pairs]
         assert arrays.polygon_in_circle(offsets, numbers, x, y, radius).tolist() == [contains(c, s) for s, c in pairs]
     assert arrays.polygon_areas(offsets, numbers) == pytest.approx([shape.area() for shape in shapes], rel=1e-12)
     middles = arrays.polygon_centroids(offsets, numbers)
-    assert distance(*middles, [s.centroid().lon for s in shapes], [s.centroid().lat for s in shapes]) == pytest.approx(0, abs=1e-12)
+    assert distance(*middles, [s.centroid().lon for s in shapes], [s.centroid().lat for s in shapes]) == pytest.approx(
+        0, abs=1e-12
+    )
 
 
 @settings(max_examples=150 * MORE)
@@ -362,11 +404,23 @@ def test_constant_polygons_and_bad_rows():
     assert arrays.in_polygon(lon, lat, [0, 8], square).tolist() == [True, False, False, False, True]
     bad_offsets = np.array([0, 8, 8, 13, 19, 25])
     bad_numbers = np.array([*square, 1, 2, 3, 4, 5, 0, 0, 10, 0, np.nan, 10, 0, 0, 10, 0, 5, 99])
-    assert arrays.in_polygon(np.full(5, 5.0), np.full(5, 5.0), bad_offsets, bad_numbers).tolist() == [True, False, False, False, False]
+    assert arrays.in_polygon(np.full(5, 5.0), np.full(5, 5.0), bad_offsets, bad_numbers).tolist() == [
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
     assert np.isnan(arrays.polygon_areas(bad_offsets, bad_numbers)).tolist() == [False, True, True, True, True]
     assert arrays.in_polygon([1.0], [1.0], [0, 0], []).tolist() == [False]
     assert arrays.in_polygon(np.array([]), np.array([]), [0, 8], square).tolist() == []
-    assert arrays.polygons_intersect([0, 8], square, bad_offsets, bad_numbers).tolist() == [True, False, False, False, False]
+    assert arrays.polygons_intersect([0, 8], square, bad_offsets, bad_numbers).tolist() == [
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_a_polygon_that_cuts_itself_holds_nothing_far_away():

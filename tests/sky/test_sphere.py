@@ -47,7 +47,12 @@ def test_distance_broadcasts():
     assert found[2] == pytest.approx([0, 1, 2, 3])
 
 
-@given(LON, LAT, st.lists(st.tuples(LON, LAT), min_size=1, max_size=40), st.one_of(st.floats(0, 180), st.sampled_from([0.0, 90.0, 180.0])))
+@given(
+    LON,
+    LAT,
+    st.lists(st.tuples(LON, LAT), min_size=1, max_size=40),
+    st.one_of(st.floats(0, 180), st.sampled_from([0.0, 90.0, 180.0])),
+)
 def test_circle_is_the_distance(lon0, lat0, points, radius):
     lon, lat = np.array(points).T
     away = distance(lon, lat, lon0, lat0)
@@ -88,7 +93,11 @@ def test_nan_and_negative_radii_are_never_inside():
     assert sphere.in_circle(lon, lat, 0, 0, 50).tolist() == [True, False, False]
     assert not sphere.in_circle(lon, lat, 0, 0, -1).any()
     assert not sphere.in_circle(lon, lat, 0, 0, np.nan).any()
-    assert sphere.in_circle(np.zeros(3), np.zeros(3), 0, 0, np.array([1.0, -1.0, np.nan])).tolist() == [True, False, False]
+    assert sphere.in_circle(np.zeros(3), np.zeros(3), 0, 0, np.array([1.0, -1.0, np.nan])).tolist() == [
+        True,
+        False,
+        False,
+    ]
 
 
 @given(LON, LAT)

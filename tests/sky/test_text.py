@@ -74,7 +74,11 @@ def test_what_an_xtype_cannot_hold_is_refused():
         ("Position UNKNOWNFrame 1 2", Point(1, 2), None),
         ("Polygon J2000 TOPOCENTER SPHERICAL2 1 2 3 4 5 9 unit deg", Polygon((1, 3, 5), (2, 4, 9)), "FK5"),
         ("Polygon fillfactor 0.9 FK4 1 2 3 4 5 9", Polygon((1, 3, 5), (2, 4, 9)), "FK4"),
-        ("Union ICRS (Circle 1 2 3 Polygon 1 2 3 4 5 9)", Region((Circle(1, 2, 3), Polygon((1, 3, 5), (2, 4, 9)))), "ICRS"),
+        (
+            "Union ICRS (Circle 1 2 3 Polygon 1 2 3 4 5 9)",
+            Region((Circle(1, 2, 3), Polygon((1, 3, 5), (2, 4, 9)))),
+            "ICRS",
+        ),
         ("UNION (Position 1 2 Union (Circle 1 2 3))", Region((Point(1, 2), Region((Circle(1, 2, 3),)))), None),
         ("AllSky ICRS", Range(0, 360, -90, 90), "ICRS"),
     ],
@@ -139,7 +143,23 @@ def test_any_text_is_a_shape_or_a_shape_error(words):
 @given(
     st.lists(
         st.sampled_from(
-            ["Circle", "union", "(", ")", "ICRS", "1", "-2e3", "nan", "polygon", "unit", "deg", "Position", "range", "inf", "fillfactor"]
+            [
+                "Circle",
+                "union",
+                "(",
+                ")",
+                "ICRS",
+                "1",
+                "-2e3",
+                "nan",
+                "polygon",
+                "unit",
+                "deg",
+                "Position",
+                "range",
+                "inf",
+                "fillfactor",
+            ]
         ),
         max_size=12,
     )

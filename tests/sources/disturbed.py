@@ -47,16 +47,25 @@ def disturbed(port: int) -> Iterator[Disturbed]:
         def do_any(self):
             size = int(self.headers.get("Content-Length") or 0)
             data = self.rfile.read(size)
-            what.asked.append((self.command, self.path, {key: values[0] for key, values in parse_qs(data.decode()).items()}))
+            what.asked.append(
+                (self.command, self.path, {key: values[0] for key, values in parse_qs(data.decode()).items()})
+            )
             what.headers.append({key.lower(): value for key, value in self.headers.items()})
-            do = what.next.pop(0) if what.next else what.always  # in the order of the requests, whoever is answered first
+            # in the order of the requests, whoever is answered first
+            do = what.next.pop(0) if what.next else what.always
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
             with contextlib.closing(connection):
-                kept = {key: value for key, value in self.headers.items() if key.lower() not in {"host", "accept-encoding"}}
+                kept = {
+                    key: value for key, value in self.headers.items() if key.lower() not in {"host", "accept-encoding"}
+                }
                 connection.request(self.command, self.path, data, kept | {"Host": f"127.0.0.1:{what.port}"})
                 got = connection.getresponse()
                 unwanted = {"transfer-encoding", "content-length", "connection"}
-                answer = Answer(got.status, {key: value for key, value in got.getheaders() if key.lower() not in unwanted}, got.read())
+                answer = Answer(
+                    got.status,
+                    {key: value for key, value in got.getheaders() if key.lower() not in unwanted},
+                    got.read(),
+                )
             changed = answer if do is None else do(answer)
             with contextlib.suppress(OSError):
                 if changed is not None:
@@ -88,7 +97,9 @@ def disturbed(port: int) -> Iterator[Disturbed]:
 def busy(status: int = 503, **headers: str) -> Callable[[Answer], Answer]:
     """Too much to do."""
     named = {key.replace("_", "-"): value for key, value in headers.items()}
-    return lambda _: Answer(status, {"Content-Type": "text/html", **named}, b"<html><h1>Service Unavailable</h1> come back later</html>")
+    return lambda _: Answer(
+        status, {"Content-Type": "text/html", **named}, b"<html><h1>Service Unavailable</h1> come back later</html>"
+    )
 
 
 def gone(_: Answer) -> None:

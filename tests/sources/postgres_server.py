@@ -31,7 +31,13 @@ def server():
 
     def run(program, *arguments):
         done = subprocess.run(
-            [programs_at / program, *arguments], cwd=home, capture_output=True, text=True, timeout=180, check=False, **as_user
+            [programs_at / program, *arguments],
+            cwd=home,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+            **as_user,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

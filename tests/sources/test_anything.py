@@ -35,7 +35,9 @@ def read(path, kind, **options):
 @pytest.mark.parametrize("room", ["helio", "images", "interferometry", "planetary", "radio", "stars", "sync", "vo"])
 def test_all_real_files_are_read_or_refused_with_a_reason(room):
     read_well, silent = 0, []
-    for path in sorted(item for item in shared(f"data/{room}").rglob("*") if item.is_file() and item.stat().st_size < 800_000):
+    for path in sorted(
+        item for item in shared(f"data/{room}").rglob("*") if item.is_file() and item.stat().st_size < 800_000
+    ):
         kind = filekinds.inside(path)
         if kind is None or kind == "sql":
             continue
@@ -62,9 +64,9 @@ def samples(directory):
         fits.Column("v", "PJ()", array=ragged),
     ]
     fits.BinTableHDU.from_columns(columns).writeto(directory / "a.fits")
-    fits.TableHDU.from_columns([fits.Column("n", "I4", array=counted), fits.Column("x", "F8.3", array=counted / 3)]).writeto(
-        directory / "b.fits"
-    )
+    fits.TableHDU.from_columns(
+        [fits.Column("n", "I4", array=counted), fits.Column("x", "F8.3", array=counted / 3)]
+    ).writeto(directory / "b.fits")
     pq.write_table(pa.table({"a": [1, 2], "b": ["x", None]}), directory / "a.parquet")
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 

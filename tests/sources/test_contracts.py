@@ -23,7 +23,11 @@ from hven.testing.source import SourceContract
 sys.path.insert(0, str(Path(__file__).parent))
 from postgres_server import server
 
-ROWS = [{"name": "Vega", "ra": 279.23, "n": 1}, {"name": "Deneb", "ra": 310.36, "n": 2}, {"name": None, "ra": None, "n": 3}]
+ROWS = [
+    {"name": "Vega", "ra": 279.23, "n": 1},
+    {"name": "Deneb", "ra": 310.36, "n": 2},
+    {"name": None, "ra": None, "n": 3},
+]
 
 
 class TestCsv(SourceContract):
@@ -57,7 +61,11 @@ class TestJsonLines(SourceContract):
 
 class TestJsonList(SourceContract):
     kind = "json"
-    rows = [{"id": 1, "a.b": "x", "a.list": [1.5, 2.0]}, {"id": 2, "a.b": None, "a.list": None}, {"id": 3, "a.b": "y]", "a.list": []}]
+    rows = [
+        {"id": 1, "a.b": "x", "a.list": [1.5, 2.0]},
+        {"id": 2, "a.b": None, "a.list": None},
+        {"id": 3, "a.b": "y]", "a.list": []},
+    ]
 
     def make(self, directory):
         text = '{"took": [1], "hits": {"hits": [\n {"id": 1, "a": {"b": "x", "list": [1.5, 2]}},\n {"id": 2},\n {"id": 3, "a": {"b": "y]", "list": []}}\n]}}'
@@ -98,7 +106,8 @@ class TestVotable(SourceContract):
 
     def make(self, directory):
         cells = "".join(
-            f"<TR><TD>{row['name'] or ''}</TD><TD>{'NaN' if row['ra'] is None else row['ra']}</TD><TD>{row['n']}</TD></TR>" for row in ROWS
+            f"<TR><TD>{row['name'] or ''}</TD><TD>{'NaN' if row['ra'] is None else row['ra']}</TD><TD>{row['n']}</TD></TR>"
+            for row in ROWS
         )
         (directory / "stars.vot").write_text(
             '<?xml version="1.0"?><VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>'
@@ -169,7 +178,13 @@ def database():
 class TestPostgres(SourceContract):
     kind = "sql"
     rows = [
-        {"name": "Vega", "ra": 279.23, "n": 1, "day": dt.datetime(2026, 1, 2), "seen": dt.datetime(2026, 1, 2, 3, 4, 5, 600_000)},
+        {
+            "name": "Vega",
+            "ra": 279.23,
+            "n": 1,
+            "day": dt.datetime(2026, 1, 2),
+            "seen": dt.datetime(2026, 1, 2, 3, 4, 5, 600_000),
+        },
         {"name": 'de\'neb \\ "A"', "ra": 310.36, "n": 2, "day": dt.datetime(2025, 1, 2), "seen": None},
         {"name": None, "ra": None, "n": 3, "day": None, "seen": dt.datetime(2026, 1, 2)},
     ]
@@ -214,4 +229,7 @@ class TestQuery(SourceContract):
         return {"adql": "SELECT name, ra, n FROM stars"}
 
     def context(self, directory):
-        return replace(super().context(directory), query=lambda adql: iter(pa.Table.from_pylist(ROWS).to_batches()) if adql else iter(()))
+        return replace(
+            super().context(directory),
+            query=lambda adql: iter(pa.Table.from_pylist(ROWS).to_batches()) if adql else iter(()),
+        )

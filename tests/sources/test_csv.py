@@ -24,7 +24,9 @@ from shared import MORE, shared
 
 
 def opened(path, rejects=None, wanted=None, batch=131_072, **options):
-    context = Context(directory=path.parent, reject=rejects.append if rejects is not None else None, wanted=wanted or {}, batch=batch)
+    context = Context(
+        directory=path.parent, reject=rejects.append if rejects is not None else None, wanted=wanted or {}, batch=batch
+    )
     return csv.open(csv.Options.model_validate({"files": path.name, **options}), context)
 
 
@@ -94,16 +96,22 @@ def test_a_record_of_units_below_the_names(write):
     assert {column.name: (str(column.type), column.unit) for column in source.columns()} == {
         "ID": ("int64", None), "Name": ("string", None), "Vmag": ("float64", "mag"), "flag": ("string", None),
     }  # fmt: skip
-    assert rows(path, columns=["ID", "Vmag", ROW]) == [{"ID": n, "Vmag": v, ROW: n} for n, v in ((1, 9.5), (2, None), (3, 10.0))]
+    assert rows(path, columns=["ID", "Vmag", ROW]) == [
+        {"ID": n, "Vmag": v, ROW: n} for n, v in ((1, 9.5), (2, None), (3, 10.0))
+    ]
     assert source.guessed() == {"units": True}
     assert opened(path, units=True).guessed() == {}
     assert types(path, units=False)["Vmag"] == "string"
     for no_units in ("a,b\nm,x\n1,y\n2,m\n", "a,b\nx,s\n1,y\n2,z\n", "a,b\n,\n1,2\n", "a,b\n-,1\n1,2\n"):
-        assert opened(write(no_units, "b.csv")).guessed() == ({"units": True} if no_units.startswith("a,b\nm,x") else {})
+        assert opened(write(no_units, "b.csv")).guessed() == (
+            {"units": True} if no_units.startswith("a,b\nm,x") else {}
+        )
 
 
 def test_units_that_are_none_are_units_below_names_all_the_same(write):
-    content = "src\tteff\tlogg\tflux\tt\n\t[K]\t[cgs]\t[10-14erg/s/cm2]\t°C\naa\t5777\t4.44\t3.2\t1\nbb\t6000\t4.1\t4.4\t2\n"
+    content = (
+        "src\tteff\tlogg\tflux\tt\n\t[K]\t[cgs]\t[10-14erg/s/cm2]\t°C\naa\t5777\t4.44\t3.2\t1\nbb\t6000\t4.1\t4.4\t2\n"
+    )
     source = opened(write(content, "a.tsv"))
     assert [(str(column.type), column.unit) for column in source.columns()][1:] == [
         ("int64", "K"), ("float64", "cgs"), ("float64", "10**-14erg.s**-1.cm**-2"), ("int64", "°C"),
@@ -147,7 +155,11 @@ def test_each_file_has_its_own_record_of_units(write):
         (["1,234", "12,345,678.5"], {}, "say `thousands: ','` in the source"),
         (["1.234,5", "12.345.678"], {}, "say `decimal: ','` and `thousands: '.'` in the source"),
         (["3.4.2011", "30.4.2011"], {}, "dates of the form %d.%m.%Y; map it: parse_time(v, '%d.%m.%Y')"),
-        (["2011-02-03", "2011-02-04", "2011-02-05", "lost"], {}, "dates of the form ISO 8601, but not row 4 'lost'; map it: parse_time(v)"),
+        (
+            ["2011-02-03", "2011-02-04", "2011-02-05", "lost"],
+            {},
+            "dates of the form ISO 8601, but not row 4 'lost'; map it: parse_time(v)",
+        ),
         (["2011-02-03", "lost"], {}, None),
     ],
 )
@@ -169,12 +181,18 @@ def test_thousands_and_null_words(write):
     found = rows(path, thousands="'", null={"m": [-999, "99.99"]})
     assert [row["n"] for row in found] == [1000, 2_500_000, 3]
     assert [row["m"] for row in found] == [None, None, None]
-    assert [row["s"] for row in found] == ["NA", "none of them", None], "words for no number are text in a column of text"
+    assert [row["s"] for row in found] == ["NA", "none of them", None], (
+        "words for no number are text in a column of text"
+    )
 
 
 def test_padding_and_plus_signs_do_not_hurt(write):
     path = write("a| b |c\n  +4 |  NaN | x\n    |  -   |   \n -5 | 1.5D+02|y z\n")
-    assert rows(path) == [{"a": 4, "b": None, "c": "x"}, {"a": None, "b": None, "c": None}, {"a": -5, "b": 150.0, "c": "y z"}]
+    assert rows(path) == [
+        {"a": 4, "b": None, "c": "x"},
+        {"a": None, "b": None, "c": None},
+        {"a": -5, "b": 150.0, "c": "y z"},
+    ]
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.ZstdCompressor().compress])
@@ -200,7 +218,11 @@ def test_types_are_guessed_and_names_stay_text(write):
         "mixed": "string", "empty": "string",
     }  # fmt: skip
     first = rows(path)[0]
-    assert (first["code"], first["t"], first["big"]) == ("00042", datetime(2011, 2, 15, 0, 0, 0, 340_000), "12345678901234567890")
+    assert (first["code"], first["t"], first["big"]) == (
+        "00042",
+        datetime(2011, 2, 15, 0, 0, 0, 340_000),
+        "12345678901234567890",
+    )
 
 
 def test_wanted_types_are_read_at_once(write):
@@ -263,13 +285,17 @@ def test_wanted_types_make_plain_rejects(write):
     rejects = []
     found = pa.Table.from_batches(list(opened(path, rejects, wanted={"n": pa.int16()}).batches()))
     assert found.column("n").to_pylist() == [1, 7]
-    assert [(item.row, item.value, item.reason) for item in rejects] == [(2, "300000", "not a whole number that fits int16")]
+    assert [(item.row, item.value, item.reason) for item in rejects] == [
+        (2, "300000", "not a whole number that fits int16")
+    ]
 
 
 def test_rows_are_counted_over_quoted_line_ends(write):
     path = write('a,b\n1,"two\nlines"\n2,"say ""hi"", then\n\nleave"\nx,y\n' + "3,z\n" * 3)
     rejects = []
-    found = pa.Table.from_batches(list(opened(path, rejects, types={"a": "int32"}).batches(["a", "b", ROW]))).to_pylist()
+    found = pa.Table.from_batches(
+        list(opened(path, rejects, types={"a": "int32"}).batches(["a", "b", ROW]))
+    ).to_pylist()
     assert found[:2] == [{"a": 1, "b": "two\nlines", ROW: 1}, {"a": 2, "b": 'say "hi", then\n\nleave', ROW: 2}]
     assert [row[ROW] for row in found] == [1, 2, 4, 5, 6]
     assert [(item.row, item.value) for item in rejects] == [(3, "x")]
@@ -348,7 +374,9 @@ def test_files_are_read_in_order_each_with_its_facts(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     source = csv.open(csv.Options(files=["**/*.csv"], ignore=["*_old*"]), Context(directory=tmp_path))
-    found = pa.Table.from_batches(list(source.batches(["x", "y", ROW, "file.path", "file.stem", "file.size", "file.md5"]))).to_pylist()
+    found = pa.Table.from_batches(
+        list(source.batches(["x", "y", ROW, "file.path", "file.stem", "file.size", "file.md5"]))
+    ).to_pylist()
     assert [(row["x"], row["y"], row[ROW], row["file.path"], row["file.stem"], row["file.size"]) for row in found] == [
         (1, "a", 1, "a/1.csv", "1", 12),
         (2, "b", 2, "a/1.csv", "1", 12),
@@ -373,7 +401,8 @@ cell = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]) | s
 
 @settings(max_examples=150 * MORE, deadline=None)
 @given(
-    table=st.lists(st.tuples(cell, cell, st.integers(-(2**40), 2**40)), min_size=1, max_size=30), size=st.sampled_from([16, 64, 1 << 20])
+    table=st.lists(st.tuples(cell, cell, st.integers(-(2**40), 2**40)), min_size=1, max_size=30),
+    size=st.sampled_from([16, 64, 1 << 20]),
 )
 def test_what_pythons_writer_wrote_is_read_back(tmp_path_factory, table, size):
     """Any text, cut into blocks anywhere; blanks around it are not kept."""

@@ -89,7 +89,9 @@ def columns_of_every_kind(n=7):
 @pytest.mark.parametrize("batch", [1, 3, 1000])
 def test_every_kind_of_column_is_read_as_astropy_reads_it(tmp_path, batch):
     path = tmp_path / "a.fits"
-    theirs.HDUList([theirs.PrimaryHDU(np.zeros(5)), theirs.BinTableHDU.from_columns(columns_of_every_kind())]).writeto(path)
+    theirs.HDUList([theirs.PrimaryHDU(np.zeros(5)), theirs.BinTableHDU.from_columns(columns_of_every_kind())]).writeto(
+        path
+    )
     found = table(opened(path, batch=batch))
     assert differences(path, 1, found) == []
     kinds = {column.name: str(column.type) for column in opened(path).columns()}
@@ -103,7 +105,9 @@ def test_every_kind_of_column_is_read_as_astropy_reads_it(tmp_path, batch):
 
 def test_scaled_columns_are_numbers(tmp_path):
     path = tmp_path / "a.fits"
-    hdu = theirs.BinTableHDU.from_columns([theirs.Column("t", "I", array=[0, 100, -1]), theirs.Column("f", "E", array=[1.0, 2.0, 3.0])])
+    hdu = theirs.BinTableHDU.from_columns(
+        [theirs.Column("t", "I", array=[0, 100, -1]), theirs.Column("f", "E", array=[1.0, 2.0, 3.0])]
+    )
     hdu.header.update({"TSCAL1": 0.01, "TZERO1": 273.15, "TNULL1": -1, "TSCAL2": 2.0})
     hdu.writeto(path)
     found = table(opened(path)).to_pydict()
@@ -115,14 +119,27 @@ def test_metadata_come_from_the_cards(tmp_path):
     path = tmp_path / "a.fits"
     hdu = theirs.BinTableHDU.from_columns([theirs.Column("RA", "D", array=[1.0]), theirs.Column("F", "E", array=[1.0])])
     hdu.header.update(
-        {"TUNIT1": "deg", "TUCD1": "pos.eq.ra", "TCOMM1": "Right ascension", "TUTYP1": "x:y", "TDISP1": "F8.3", "TNULL2": -99}
+        {
+            "TUNIT1": "deg",
+            "TUCD1": "pos.eq.ra",
+            "TCOMM1": "Right ascension",
+            "TUTYP1": "x:y",
+            "TDISP1": "F8.3",
+            "TNULL2": -99,
+        }
     )
     hdu.header["TTYPE2"] = ("F", "Flux in the fibre")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         hdu.writeto(path, output_verify="silentfix")
     ra, flux = opened(path).columns()
-    assert (ra.unit, ra.ucd, ra.description, ra.utype, ra.display) == ("deg", "pos.eq.ra", "Right ascension", "x:y", "F8.3")
+    assert (ra.unit, ra.ucd, ra.description, ra.utype, ra.display) == (
+        "deg",
+        "pos.eq.ra",
+        "Right ascension",
+        "x:y",
+        "F8.3",
+    )
     assert flux.description == "Flux in the fibre"
     assert table(opened(path)).column("F").to_pylist() == [1.0], "TNULL means nothing for floats"
 
@@ -151,7 +168,8 @@ def test_ascii_tables(tmp_path):
 def test_tables_are_chosen_by_number_or_name(tmp_path):
     path = tmp_path / "a.fits"
     tables = [
-        theirs.BinTableHDU.from_columns([theirs.Column("x", "J", array=[number])], name=name) for number, name in ((1, "ONE"), (2, "TWO"))
+        theirs.BinTableHDU.from_columns([theirs.Column("x", "J", array=[number])], name=name)
+        for number, name in ((1, "ONE"), (2, "TWO"))
     ]
     theirs.HDUList([theirs.PrimaryHDU(), theirs.ImageHDU(np.zeros((3, 3))), *tables]).writeto(path)
     assert [table(opened(path, **options)).to_pylist() for options in ({}, {"hdu": 2}, {"hdu": 3}, {"hdu": "two"})] == [
@@ -233,7 +251,9 @@ def test_long_strings_units_and_hierarchs(tmp_path):
     source = opened(tmp_path / "a.fits", mode="header", cards=["LONG", "EXPTIME", "ESO DET DIT", "FLAG", "NONE"])
     described = {column.name: column for column in source.columns()}
     assert (described["EXPTIME"].unit, described["EXPTIME"].description) == ("s", "exposure time")
-    assert table(source).to_pylist() == [{"LONG": header["LONG"], "EXPTIME": 1.5, "ESO DET DIT": 3, "FLAG": True, "NONE": None}]
+    assert table(source).to_pylist() == [
+        {"LONG": header["LONG"], "EXPTIME": 1.5, "ESO DET DIT": 3, "FLAG": True, "NONE": None}
+    ]
 
 
 def test_bad_files_among_good_ones_are_kept_aside(tmp_path):
@@ -258,7 +278,9 @@ def test_the_votable_of_a_fits_plus_file_describes_the_columns(tmp_path):
     )
     primary = theirs.PrimaryHDU(np.frombuffer(text.encode(), np.uint8))
     primary.header["VOTMETA"] = True
-    rows = theirs.BinTableHDU.from_columns([theirs.Column("ra", "D", array=[1.0]), theirs.Column("n", "J", unit="ct", array=[2])])
+    rows = theirs.BinTableHDU.from_columns(
+        [theirs.Column("ra", "D", array=[1.0]), theirs.Column("n", "J", unit="ct", array=[2])]
+    )
     theirs.HDUList([primary, rows]).writeto(tmp_path / "a.fits")
     ra, n = opened(tmp_path / "a.fits").columns()
     assert (ra.unit, ra.ucd, ra.description) == ("deg", "pos.eq.ra", "Right ascension")

@@ -118,7 +118,10 @@ line = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
 
 
 @settings(deadline=None)
-@given(lines=st.lists(line.filter(bool), min_size=1, max_size=20), edges=st.lists(st.integers(0, 35), min_size=2, max_size=8, unique=True))
+@given(
+    lines=st.lists(line.filter(bool), min_size=1, max_size=20),
+    edges=st.lists(st.integers(0, 35), min_size=2, max_size=8, unique=True),
+)
 def test_cutting_is_slicing(lines, edges):
     """Lines of any length, long and short: each piece is what a slice would give, padded with blanks."""
     edges = sorted(edges)
@@ -140,7 +143,11 @@ def test_a_header_and_units_above_the_columns_name_them(tmp_path):
     context = Context(directory=tmp_path)
     said = fixed.guessed({"files": "a.txt"}, context)
     assert said["skip"] == 4
-    assert said["fields"] == {"Name": "1-9", "RA": {"bytes": "11-18", "unit": "deg"}, "V": {"bytes": "20-24", "unit": "mag"}}
+    assert said["fields"] == {
+        "Name": "1-9",
+        "RA": {"bytes": "11-18", "unit": "deg"},
+        "V": {"bytes": "20-24", "unit": "mag"},
+    }
     assert table(opened(tmp_path / "a.txt", **said)).to_pylist()[1] == {"Name": "Canopus", "RA": 95.988, "V": -0.62}
     (tmp_path / "b.txt").write_text("\n".join(lines[4:]) + "\n")
     assert list(fixed.guessed({"files": "b.txt"}, context)["fields"]) == ["column_1", "column_2", "column_3"]

@@ -28,7 +28,9 @@ class Read:
 
     def __init__(self, directory, files, columns=None, *, batch=131_072, wanted=None, **options):
         self.rejects, self.notes = [], []
-        context = Context(directory=directory, reject=self.rejects.append, tell=self.notes.append, batch=batch, wanted=wanted or {})
+        context = Context(
+            directory=directory, reject=self.rejects.append, tell=self.notes.append, batch=batch, wanted=wanted or {}
+        )
         self.source = kind.open(kind.Options.model_validate({"files": files, **options}), context)
         self.types = {column.name: str(column.type) for column in self.source.columns()}
         self.batches = list(self.source.batches(columns))
@@ -74,11 +76,17 @@ def test_packed_files(pack, tmp_path):
 
 
 def test_the_list_at_a_path(tmp_path):
-    name = put(tmp_path, '{"decoy": {"rows": [9]}, "x": "[{", "result": {"n": [0], "a.b": {"rows": [{"v": 1}, {"v": 2}]}}}')
+    name = put(
+        tmp_path, '{"decoy": {"rows": [9]}, "x": "[{", "result": {"n": [0], "a.b": {"rows": [{"v": 1}, {"v": 2}]}}}'
+    )
     assert Read(tmp_path, name, records=["result", "a.b", "rows"]).rows == [{"v": 1}, {"v": 2}]
-    with pytest.raises(SourceError, match=r"has no list 'result.rows'.*`records:` names one of decoy.rows, result.a.b.rows, result.n"):
+    with pytest.raises(
+        SourceError, match=r"has no list 'result.rows'.*`records:` names one of decoy.rows, result.a.b.rows, result.n"
+    ):
         Read(tmp_path, name, records="result.rows")
-    assert Read(tmp_path, put(tmp_path, '{"features": [1, 2], "b": 3}'), records=".").rows == [{"features": [1, 2], "b": 3}]
+    assert Read(tmp_path, put(tmp_path, '{"features": [1, 2], "b": 3}'), records=".").rows == [
+        {"features": [1, 2], "b": 3}
+    ]
 
 
 def test_small_files_share_batches(tmp_path):
@@ -143,7 +151,10 @@ def test_kinds_that_differ_are_widened_and_told(tmp_path):
         {"n": 1.0, "m": "1", "o": "5", "o.k": None, "w": [1.0]},
         {"n": 2.5, "m": "x", "o": '{"k":6}', "o.k": 6, "w": [1.5]},
     ]
-    assert read.notes == ["m holds numbers and text: it is read as text", "o holds objects and single values: it is read as text"]
+    assert read.notes == [
+        "m holds numbers and text: it is read as text",
+        "o holds objects and single values: it is read as text",
+    ]
 
 
 def test_what_does_not_fit_is_kept_aside(tmp_path, monkeypatch):
@@ -173,7 +184,9 @@ def test_keys_after_the_sample_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(kind, "SAMPLE", 40)
     name = put(tmp_path, '{"a": 1}\n' * 30 + '{"a": 1, "late": {"x": 2.5}}\n' * 30)
     read = Read(tmp_path, name)
-    assert read.notes == ["the key late.x of a.json was not in the sample, and is not read: say types: {late.x: float64}"]
+    assert read.notes == [
+        "the key late.x of a.json was not in the sample, and is not read: say types: {late.x: float64}"
+    ]
     assert Read(tmp_path, name, types={"late.x": "float64"}).rows[-1] == {"a": 1, "late.x": 2.5}
 
 
@@ -232,7 +245,9 @@ VALUES = st.recursive(
 RECORDS = st.lists(st.fixed_dictionaries({"id": st.integers(0, 9), "v": VALUES}), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(RECORDS, st.integers(1, 40), st.sampled_from(["lines", "list", "indented", "path", "stream"]))
 def test_records_are_cut_right_wherever_blocks_end(tmp_path_factory, wanted, size, form):
     text = {
@@ -264,7 +279,9 @@ CONNECTION = duckdb.connect()
 
 
 def region(geometry):
-    found, bad, holes = geojson.regions(pa.array([None if geometry is None else json.dumps(geometry)], pa.string()), CONNECTION)
+    found, bad, holes = geojson.regions(
+        pa.array([None if geometry is None else json.dumps(geometry)], pa.string()), CONNECTION
+    )
     return found[0].as_py(), bad is not None, holes
 
 
@@ -279,7 +296,8 @@ def ring(*pairs):
         ({"type": "MultiPoint", "coordinates": [[1, 2], [3, 4]]}, "point 1 2 point 3 4"),
         (ring((0, 0), (10, 0), (10, 10), (0, 10), (0, 0)), "polygon 0 10 10 10 10 0 0 0"),
         (ring((0, 0), (0, 10), (10, 10), (10, 0), (0, 0)), "polygon 0 0 0 10 10 10 10 0"),  # turned already
-        (ring((0, 0, 5), (0, 10, 5), (10, 10, 5), (10, 10, 5), (10, 0, 5)), "polygon 0 0 0 10 10 10 10 0"),  # not closed, one twice
+        # not closed, one twice
+        (ring((0, 0, 5), (0, 10, 5), (10, 10, 5), (10, 10, 5), (10, 0, 5)), "polygon 0 0 0 10 10 10 10 0"),
         (ring((170, 0), (190, 0), (190, 10), (170, 10), (170, 0)), "polygon 170 10 190 10 190 0 170 0"),
         (ring((170, 0), (-170, 0), (-170, 10), (170, 10), (170, 0)), "polygon 170 10 190 10 190 0 170 0"),
         (ring((-180, -90), (180, -90), (180, 90), (-180, 90), (-180, -90)), "range 0 360 -90 90"),
@@ -329,21 +347,31 @@ def test_polygons_cover_what_they_covered(lon, lat, radii, turned):
     import math
 
     corners = [
-        (lon + r * math.cos(2 * math.pi * n / len(radii)) / math.cos(math.radians(lat)), lat + r * math.sin(2 * math.pi * n / len(radii)))
+        (
+            lon + r * math.cos(2 * math.pi * n / len(radii)) / math.cos(math.radians(lat)),
+            lat + r * math.sin(2 * math.pi * n / len(radii)),
+        )
         for n, r in enumerate(radii)
     ]
     corners = corners[::-1] if turned else corners
     found, bad, _ = region(ring(*corners, corners[0]))
     assert not bad
     smaller, dali = shapes.parse("multishape", found), shapes.parse("multishape", found, side="dali")
-    assert smaller.area() == pytest.approx(dali.area(), rel=1e-9)  # the way round says the same side as the smaller area
+    # the way round says the same side as the smaller area
+    assert smaller.area() == pytest.approx(dali.area(), rel=1e-9)
 
 
 def test_boxes_stand_for_geometries_that_are_not_there(tmp_path):
     features = [
         {"id": 1, "geometry": {"type": "Point", "coordinates": [1, 2]}, "bbox": [0, 0, 1, 1]},
         {"id": 2, "geometry": None, "bbox": [170, -5, -170, 5]},
-        {"id": 3, "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]], [[1, 1], [2, 1], [2, 2], [1, 1]]]}},
+        {
+            "id": 3,
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]], [[1, 1], [2, 1], [2, 2], [1, 1]]],
+            },
+        },
         {"id": 4, "geometry": {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}},
         {"id": 5, "geometry": {"type": "Point", "coordinates": [0, 99]}},
     ]
@@ -388,7 +416,10 @@ def test_craters_of_psup(tmp_path):
     assert read.rejects == []
     for row in read.rows:
         [point] = shapes.parse("multishape", row["geometry"]).parts
-        assert (point.lon, point.lat) == (pytest.approx(row["properties.lon_earth"] % 360, abs=1e-9), row["properties.lat"])
+        assert (point.lon, point.lat) == (
+            pytest.approx(row["properties.lon_earth"] % 360, abs=1e-9),
+            row["properties.lat"],
+        )
 
 
 def test_orbits_of_asteroids_have_their_names_beside(tmp_path):
@@ -404,7 +435,9 @@ def test_polygons_in_time_and_frequency_are_no_regions():
     path = shared("data/radio/tfcat/cassini_rpws_fr_patches.tfcat.json")
     read = Read(path.parent, path.name)
     features = json.loads(path.read_text())["features"]
-    assert [json.loads(row["geometry.coordinates"]) for row in read.rows] == [one["geometry"]["coordinates"] for one in features]
+    assert [json.loads(row["geometry.coordinates"]) for row in read.rows] == [
+        one["geometry"]["coordinates"] for one in features
+    ]
     assert [row["properties.quality"] for row in read.rows] == [one["properties"]["quality"] for one in features]
 
 

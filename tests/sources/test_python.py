@@ -35,8 +35,13 @@ def test_tuples_batches_and_tables(tmp_path):
     named = "from collections import namedtuple\nP = namedtuple('P', 'a b')\ndef rows():\n    yield P(1, 'x')\n"
     assert table(opened(tmp_path, named)).to_pylist() == [{"a": 1, "b": "x"}]
     plain = "def rows():\n    return [(1, 'x'), (2.0, 'y')]\n"
-    assert table(opened(tmp_path, plain, columns={"a": "int32", "b": "string"})).to_pylist() == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
-    arrow = "import pyarrow as pa\ndef rows():\n    yield pa.table({'a': [1, 2]})\n    yield pa.record_batch({'a': [3]})\n"
+    assert table(opened(tmp_path, plain, columns={"a": "int32", "b": "string"})).to_pylist() == [
+        {"a": 1, "b": "x"},
+        {"a": 2, "b": "y"},
+    ]
+    arrow = (
+        "import pyarrow as pa\ndef rows():\n    yield pa.table({'a': [1, 2]})\n    yield pa.record_batch({'a': [3]})\n"
+    )
     assert table(opened(tmp_path, arrow), ["a", ROW]).to_pylist() == [{"a": k, ROW: k} for k in (1, 2, 3)]
 
 

@@ -21,9 +21,9 @@ def test_every_option_of_every_kind_is_explained(kind):
     assert section, f"no section on {kind}"
     files = re.search(r"^## Files\n(.*?)(?=^## )", PAGE, re.DOTALL | re.MULTILINE)
     for option in plugins.load("sources", kind).Options.model_fields:
-        assert f"`{option}`" in section.group(1) or (option in SHARED and f"`{option}`" in files.group(1) + section.group(1)), (
-            f"{kind}: {option}"
-        )
+        assert f"`{option}`" in section.group(1) or (
+            option in SHARED and f"`{option}`" in files.group(1) + section.group(1)
+        ), f"{kind}: {option}"
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

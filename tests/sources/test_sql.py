@@ -22,7 +22,9 @@ from postgres_server import server
 
 
 def opened(directory, rejects=None, secret=None, wanted=None, **options):
-    context = Context(directory=directory, reject=rejects.append if rejects is not None else None, secret=secret, wanted=wanted or {})
+    context = Context(
+        directory=directory, reject=rejects.append if rejects is not None else None, secret=secret, wanted=wanted or {}
+    )
     return sql.open(sql.Options.model_validate(options), context)
 
 
@@ -49,7 +51,9 @@ def test_a_real_catalogue():
 def test_values_of_other_types_are_kept_aside(tmp_path):
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute("CREATE TABLE t (n INTEGER, x REAL, s TEXT, b BOOLEAN, e INTEGER)")
-        connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?, NULL)", [(k, k / 2, f"s{k}", k % 2) for k in range(6000)])
+        connection.executemany(
+            "INSERT INTO t VALUES (?, ?, ?, ?, NULL)", [(k, k / 2, f"s{k}", k % 2) for k in range(6000)]
+        )
         connection.execute("INSERT INTO t VALUES ('many', 1, 'x', 1, NULL)")
     connection.close()
     rejects = []
@@ -88,7 +92,8 @@ def test_faults_never_show_the_password(tmp_path, options, message):
 
 
 @pytest.mark.parametrize(
-    "options", [{"table": "t"}, {"file": "a", "url": "b", "table": "t"}, {"file": "a"}, {"file": "a", "table": "t", "query": "q"}]
+    "options",
+    [{"table": "t"}, {"file": "a", "url": "b", "table": "t"}, {"file": "a"}, {"file": "a", "table": "t", "query": "q"}],
 )
 def test_one_address_and_one_table(options):
     with pytest.raises(ValidationError, match="give either"):
@@ -147,7 +152,12 @@ def test_types_values_and_comments_of_postgresql(tmp_path, postgres):
         "area": None, "n": 7, "ok": True, "price": 12.345, "code": None, "box": [1.0, 2.5, None], "day": datetime(2011, 2, 15), "note": '{"a": "b,c"}', "empty": None,
     }  # fmt: skip
     assert second["code"] == 900719925474099301
-    assert (second["id"], second["Class"], second["ok"], second["box"]) == (9007199254740993, 'say "M", or\nC', False, None)
+    assert (second["id"], second["Class"], second["ok"], second["box"]) == (
+        9007199254740993,
+        'say "M", or\nC',
+        False,
+        None,
+    )
     assert source.pins()[0].name == "$PG"
     assert "sesame" not in repr(source.pins())
 
@@ -180,7 +190,12 @@ def test_times_of_postgresql_that_nothing_here_holds_are_kept_aside(tmp_path, po
     options = sql.Options(url=postgres, query=f"SELECT d::date AS day FROM (VALUES {days}) v(d)")
     source = sql.open(options, Context(directory=tmp_path, reject=refused.append))
     assert table(source, [ROW, "day"]).to_pylist() == [{ROW: 2, "day": datetime(2001, 2, 3)}, {ROW: 4, "day": None}]
-    assert [(one.row, one.value) for one in refused] == [(1, "infinity"), (3, "5000000-01-01"), (5, "0044-03-15 BC"), (6, "-infinity")]
+    assert [(one.row, one.value) for one in refused] == [
+        (1, "infinity"),
+        (3, "5000000-01-01"),
+        (5, "0044-03-15 BC"),
+        (6, "-infinity"),
+    ]
     assert {one.reason for one in refused} == {"not a time of the form YYYY-MM-DDThh:mm:ss"}
 
 

@@ -91,7 +91,9 @@ def test_watermarks_of_postgresql(cluster, postgres, expression, value, wanted):
 def test_texts_are_compared_byte_by_byte(cluster, postgres):
     postgres.execute("CREATE COLLATION IF NOT EXISTS backwards (provider = icu, locale = 'en-u-kf-upper')")
     postgres.execute('ALTER TABLE regions ALTER "Class name" TYPE varchar(8) COLLATE backwards')
-    postgres.execute("""UPDATE regions SET "Class name" = CASE n WHEN 1 THEN 'a' WHEN 2 THEN 'B' WHEN 3 THEN 'b' ELSE 'A' END""")
+    postgres.execute(
+        """UPDATE regions SET "Class name" = CASE n WHEN 1 THEN 'a' WHEN 2 THEN 'B' WHEN 3 THEN 'b' ELSE 'A' END"""
+    )
     source = opened(cluster)
     assert numbers(source.since("Class name", "a")) == [1, 3]
     assert numbers(source.since("Class name", "B")) == [1, 2, 3]
@@ -99,7 +101,8 @@ def test_texts_are_compared_byte_by_byte(cluster, postgres):
 
 @pytest.mark.outside
 @pytest.mark.parametrize(
-    "columns", [["n"], ["uid"], ["Class name", "code"], ["chain"], ["seen"], ["day", "ok"], ["price", "flux"], ["big", "jdint"]]
+    "columns",
+    [["n"], ["uid"], ["Class name", "code"], ["chain"], ["seen"], ["day", "ok"], ["price", "flux"], ["big", "jdint"]],
 )
 def test_keys_of_all_types(cluster, postgres, columns):
     source = opened(cluster)
@@ -142,7 +145,9 @@ def test_many_keys_go_in_portions_that_see_one_state(cluster, postgres, monkeypa
 
 
 @pytest.mark.outside
-@pytest.mark.parametrize("key", [["n"], ["uid"], ["Class name", "n"], ["seen"], ["price"], ["jdint", "jdfraction"], ["chain"], ["code"]])
+@pytest.mark.parametrize(
+    "key", [["n"], ["uid"], ["Class name", "n"], ["seen"], ["price"], ["jdint", "jdfraction"], ["chain"], ["code"]]
+)
 def test_pages_by_keys_of_all_types(cluster, postgres, key):
     source = opened(cluster, key=key, page=64)
     pages = [(batch.to_pylist(), place) for batch, place in source.pages(["n", ROW])]
@@ -154,7 +159,8 @@ def test_pages_by_keys_of_all_types(cluster, postgres, key):
         again = opened(cluster, key=key, page=7)
         rest = [row for batch, _ in again.pages(["n", ROW], after=place) for row in batch.to_pylist()]
         expected = [row for found, _ in pages[number + 1 :] for row in found]
-        assert sorted(row["n"] for row in rest) == sorted(row["n"] for row in expected)  # rows of one key are in any order
+        # rows of one key are in any order
+        assert sorted(row["n"] for row in rest) == sorted(row["n"] for row in expected)
         assert [row[ROW] for row in rest] == [row[ROW] for row in expected]
 
 
@@ -185,7 +191,10 @@ def test_blocks_tell_which_rows_changed(cluster, postgres, key):
         ("UPDATE regions SET note = '{}' WHERE n = 8", [8]),
         ("UPDATE regions SET chain = '' WHERE n = 78", [78]),  # it was null
         ("DELETE FROM regions WHERE n = 9", []),
-        ("INSERT INTO regions (n, uid, seen, big) VALUES (501, md5('501')::uuid, '2026-02-01', 501), (502, NULL, NULL, NULL)", [501, 502]),
+        (
+            "INSERT INTO regions (n, uid, seen, big) VALUES (501, md5('501')::uuid, '2026-02-01', 501), (502, NULL, NULL, NULL)",
+            [501, 502],
+        ),
     ):
         postgres.execute(change)
         now = looked()
@@ -241,7 +250,8 @@ def sqlite(tmp_path):
             name = random.choice(["a", "A", "b", "B "]) + str(n % 40)
             mixed = None if n % 50 == 0 else random.choice([n, n / 2, f"x{n}"])
             connection.execute(
-                "INSERT INTO t VALUES (?, ?, ?, ?, ?)", (n, name, mixed, 2459000 + n / 10, f"2026-{1 + n // 28 % 12:02d}-{1 + n % 28:02d}")
+                "INSERT INTO t VALUES (?, ?, ?, ?, ?)",
+                (n, name, mixed, 2459000 + n / 10, f"2026-{1 + n // 28 % 12:02d}-{1 + n % 28:02d}"),
             )
     connection.close()
     return tmp_path
@@ -266,7 +276,9 @@ def test_what_sqlite_stores_as_it_likes_is_compared_as_it_is_read(sqlite):
 @pytest.mark.parametrize("key", [["n"], ["name"], ["mixed"], ["name", "n"], ["jd"]])
 def test_pages_of_sqlite(sqlite, key):
     def source(page):
-        return sql.open(sql.Options(file="a.db", query="SELECT * FROM t"), Context(directory=sqlite, key=key, page=page))
+        return sql.open(
+            sql.Options(file="a.db", query="SELECT * FROM t"), Context(directory=sqlite, key=key, page=page)
+        )
 
     pages = [(batch.to_pylist(), place) for batch, place in source(20).pages(["n"])]
     assert sorted(row["n"] for found, _ in pages for row in found) == list(range(1, 301))

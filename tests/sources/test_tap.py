@@ -25,7 +25,11 @@ from running import hven, serving
 sys.path.insert(0, str(Path(__file__).parent))
 from disturbed import busy, cut, disturbed, gone, late, moved, packed, saying, zipped_file
 
-ROWS = [{"name": "Vega", "ra": 279.23, "n": 1}, {"name": "de'neb", "ra": 310.36, "n": 2}, {"name": None, "ra": None, "n": 3}]
+ROWS = [
+    {"name": "Vega", "ra": 279.23, "n": 1},
+    {"name": "de'neb", "ra": 310.36, "n": 2},
+    {"name": None, "ra": None, "n": 3},
+]
 MANY = 2345
 LIMIT = 500
 DESCRIPTOR = """
@@ -64,7 +68,8 @@ def many():
             "alike": pa.array([0] * (LIMIT + 1) + [1] * (MANY - LIMIT - 1), pa.int32()),
             "size": pa.array([None if number % 10 == 3 else number / 7 for number in range(MANY)]),
             "modified": pa.array(
-                [None if number % 100 == 7 else start + dt.timedelta(seconds=number) for number in range(MANY)], pa.timestamp("us")
+                [None if number % 100 == 7 else start + dt.timedelta(seconds=number) for number in range(MANY)],
+                pa.timestamp("us"),
             ),
             "flux": pa.array([[number, 0.5] for number in range(MANY)], pa.list_(pa.float32())),
         }
@@ -155,8 +160,16 @@ EXPECTED = sorted(many()["id"].to_pylist())
 def test_types_units_ucds_and_descriptions_are_taken_over(server):
     source = opened(f"{server.url}/tap/", table="far.stars")
     found = {column.name: column for column in source.columns()}
-    assert [(column.name, str(column.type)) for column in found.values()] == [("name", "string"), ("ra", "float64"), ("n", "int64")]
-    assert (found["ra"].unit, found["ra"].ucd, found["ra"].description) == ("deg", "pos.eq.ra;meta.main", "Right ascension")
+    assert [(column.name, str(column.type)) for column in found.values()] == [
+        ("name", "string"),
+        ("ra", "float64"),
+        ("n", "int64"),
+    ]
+    assert (found["ra"].unit, found["ra"].ucd, found["ra"].description) == (
+        "deg",
+        "pos.eq.ra;meta.main",
+        "Right ascension",
+    )
     assert source.about() == (None, "Three stars.")
     assert source.size() == 3
     assert source.pins()[0].detail == "SELECT * FROM far.stars"
@@ -168,7 +181,8 @@ def test_types_units_ucds_and_descriptions_are_taken_over(server):
 
 def test_a_table_beyond_the_services_limit_comes_page_by_page(proxy):
     source = opened(proxy.url, table="far.many", page=200)
-    assert rows(source) == sorted(many().to_pylist(), key=lambda row: row["id"])  # the key: an indexed meta.id;meta.main
+    # the key: an indexed meta.id;meta.main
+    assert rows(source) == sorted(many().to_pylist(), key=lambda row: row["id"])
     asked = [query for query in proxy.queries if "TOP 200" in query]
     assert len(asked) == 12
     assert all("ORDER BY id" in query for query in asked)
@@ -185,9 +199,7 @@ def test_in_another_context_nothing_is_asked_anew(proxy):
 
 
 def test_an_ingest_asks_once_for_columns(proxy, tmp_path):
-    text = (
-        f"collection: near\ntitle: Near\ntables: {{stars: {{primary: n, source: {{kind: tap, url: '{proxy.url}', table: far.stars}}}}}}\n"
-    )
+    text = f"collection: near\ntitle: Near\ntables: {{stars: {{primary: n, source: {{kind: tap, url: '{proxy.url}', table: far.stars}}}}}}\n"
     with site_with(tmp_path, text, allow_private=True) as site:
         assert ingest(site, "near").rows == 3
     assert sum(query.startswith("SELECT TOP 1 *") for query in proxy.queries) == 1
@@ -195,7 +207,8 @@ def test_an_ingest_asks_once_for_columns(proxy, tmp_path):
 
 
 def test_more_is_asked_than_the_service_gives(server):
-    assert ids(opened(f"{server.url}/tap", table="far.many", page=10_000)) == EXPECTED  # OVERFLOW after 500 of each page
+    # OVERFLOW after 500 of each page
+    assert ids(opened(f"{server.url}/tap", table="far.many", page=10_000)) == EXPECTED
 
 
 @pytest.mark.parametrize("page", [70, 100, 400])
@@ -208,7 +221,9 @@ def test_keys_that_occur_often_lose_nothing(server, page):
 
 
 def test_a_key_with_more_rows_than_the_limit_is_refused(server):
-    with pytest.raises(SourceError, match="more rows of one key than the 500 that it gives at once; say another `key` than alike"):
+    with pytest.raises(
+        SourceError, match="more rows of one key than the 500 that it gives at once; say another `key` than alike"
+    ):
         ids(opened(f"{server.url}/tap", table="far.many", key=["alike"], page=100))
 
 
@@ -268,7 +283,11 @@ def test_columns_of_the_option_are_all_there_is(server):
         ),
         ("number + sector * 2", 2000, lambda row: row["number"] + 2 * row["sector"] >= 2000),
         ("GREATEST(number, sector)", 2300, lambda row: row["number"] >= 2300),
-        ('COALESCE("size", number)', 2200.0, lambda row: (row["size"] if row["size"] is not None else row["number"]) >= 2200),
+        (
+            'COALESCE("size", number)',
+            2200.0,
+            lambda row: (row["size"] if row["size"] is not None else row["number"]) >= 2200,
+        ),
         ('"size"', 300.0, lambda row: row["size"] is None or row["size"] >= 300),
         ("size", 300.0, lambda row: row["size"] is None or row["size"] >= 300),
         ("id", "F 02300", lambda row: row["id"] >= "F 02300"),
@@ -290,7 +309,10 @@ def test_keys_are_asked_for_in_portions(proxy):
     twice = pa.table({"sector": pa.array([5, 6, 7, 8, 9, 10, 11, 12], pa.int32())})  # 584 rows: more than the limit
     assert len(ids(source.pick(["sector"], twice))) == 584
     both = pa.table(
-        {"sector": pa.array([0, 0, 1], pa.int32()), "modified": pa.array([dt.datetime(2026, 1, 1, 0, 0, 5), None, dt.datetime(2026, 1, 1)])}
+        {
+            "sector": pa.array([0, 0, 1], pa.int32()),
+            "modified": pa.array([dt.datetime(2026, 1, 1, 0, 0, 5), None, dt.datetime(2026, 1, 1)]),
+        }
     )
     assert rows(source.pick(["sector", "modified"], both), ["number"]) == [{"number": 5}, {"number": 7}]
 
@@ -329,7 +351,9 @@ def test_a_service_that_is_down_midway_ends_it_with_its_words(proxy):
     proxy.always = busy()
     got = source.batches(["id"])
     assert next(got).num_rows == 399  # a page that was there; nobody publishes it
-    with pytest.raises(SourceError, match=r"127\.0\.0\.1: answers 503: Service Unavailable come back later, after 3 tries"):
+    with pytest.raises(
+        SourceError, match=r"127\.0\.0\.1: answers 503: Service Unavailable come back later, after 3 tries"
+    ):
         list(got)
     proxy.always = gone
     with pytest.raises(SourceError, match="after 3 tries"):
@@ -585,7 +609,10 @@ def test_a_feed_that_was_cut_is_no_feed(proxy):
         (fed(""), "does not say to which snapshot it leads"),
         (saying("not you", status=403), "answers 403: not you"),
         (fed("S2", (2, "added"), key='<FIELD name="id" datatype="long"/>'), "id is not among `columns`"),
-        (saying("<html/>"), "its feed cannot be read: the document is no VOTable: its root element is html, after 2 tries"),
+        (
+            saying("<html/>"),
+            "its feed cannot be read: the document is no VOTable: its root element is html, after 2 tries",
+        ),
     ],
 )
 def test_feeds_that_are_none(proxy, answer, message):

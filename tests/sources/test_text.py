@@ -40,7 +40,13 @@ class Passes:
 
 @pytest.mark.parametrize(
     "data",
-    [b'"' * 3_000_000, b'"' + b'""' * 1_500_000 + b'"\n', b'x"y,"1"\n' * 400_000, b'"x\n' * 1_000_000, b"# x\n" * 1_000_000 + b"1,2\n"],
+    [
+        b'"' * 3_000_000,
+        b'"' + b'""' * 1_500_000 + b'"\n',
+        b'x"y,"1"\n' * 400_000,
+        b'"x\n' * 1_000_000,
+        b"# x\n" * 1_000_000 + b"1,2\n",
+    ],
 )
 def test_long_rows_of_quotes_and_comments_are_gone_over_in_pieces(tmp_path: Path, data: bytes) -> None:
     """One pass over 40 MB of quotes took half a minute, and nothing else could run meanwhile."""
@@ -66,4 +72,6 @@ def test_where_quoted_values_end_does_not_depend_on_the_pieces(written: str) -> 
         text.set(quote='"', comment=None, delimiter=",")
         text.rest = data
         # blanks before a quote beyond the bound are a value's
-        assert "       " in written or list(text._values()) == [(*found.span(), found[1] != b"") for found in whole.finditer(data)]
+        assert "       " in written or list(text._values()) == [
+            (*found.span(), found[1] != b"") for found in whole.finditer(data)
+        ]

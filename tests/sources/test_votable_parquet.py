@@ -86,7 +86,9 @@ def test_metadata_in_the_footer(tmp_path):
         '<?xml version="1.0"?><VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>'
         '<FIELD name="ra" datatype="double" unit="deg" ucd="pos.eq.ra"><DESCRIPTION>Right ascension</DESCRIPTION></FIELD></TABLE></RESOURCE></VOTABLE>'
     )
-    rows = pa.table({"ra": [1.0]}).replace_schema_metadata({"IVOA.VOTable-Parquet.version": "1.0", "IVOA.VOTable-Parquet.content": text})
+    rows = pa.table({"ra": [1.0]}).replace_schema_metadata(
+        {"IVOA.VOTable-Parquet.version": "1.0", "IVOA.VOTable-Parquet.content": text}
+    )
     pq.write_table(rows, tmp_path / "a.parquet")
     (column,) = parquet.open(parquet.Options(files=["a.parquet"]), Context(directory=tmp_path)).columns()
     assert (column.unit, column.ucd, column.description) == ("deg", "pos.eq.ra", "Right ascension")
@@ -131,5 +133,7 @@ def test_files_in_other_units_than_the_first_are_refused(tmp_path, kind):
     made("b.x", "W m**-2")
     assert table(source()).num_rows == 2, "one unit, spelt in two ways"
     made("b.x", "mW / m2")
-    with pytest.raises(SourceError, match=r"b\.x: flux is in .*mW.*, and in .*W.* in a\.x; make it a source entry of its own"):
+    with pytest.raises(
+        SourceError, match=r"b\.x: flux is in .*mW.*, and in .*W.* in a\.x; make it a source entry of its own"
+    ):
         table(source())

@@ -66,9 +66,13 @@ def choices():
 
     def made(drawn):
         name, parts = drawn
-        return f"{name}({', '.join(text for text, _ in parts)})", lambda row: words[name]([value(row) for _, value in parts])
+        return f"{name}({', '.join(text for text, _ in parts)})", lambda row: words[name](
+            [value(row) for _, value in parts]
+        )
 
-    return st.one_of(sums(), st.tuples(st.sampled_from(sorted(words)), st.lists(sums(1), min_size=2, max_size=3)).map(made))
+    return st.one_of(
+        sums(), st.tuples(st.sampled_from(sorted(words)), st.lists(sums(1), min_size=2, max_size=3)).map(made)
+    )
 
 
 ROWS = [
@@ -84,7 +88,9 @@ def database(tmp_path_factory):
     directory = tmp_path_factory.mktemp("marks")
     with sqlite3.connect(directory / "a.db") as connection:
         connection.execute('CREATE TABLE t (number INTEGER PRIMARY KEY, a INTEGER, x REAL, "Y z" REAL)')
-        connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", [(number, *row.values()) for number, row in enumerate(ROWS)])
+        connection.executemany(
+            "INSERT INTO t VALUES (?, ?, ?, ?)", [(number, *row.values()) for number, row in enumerate(ROWS)]
+        )
     connection.close()
     return sql.open(sql.Options(file="a.db", table="t"), Context(directory=directory))
 
@@ -97,7 +103,9 @@ def test_rows_that_are_newer_or_unknown(database, choice, at):
     if not any(name in text for name in ("a", "x", "Y")) or last is None:
         return
     assert database.narrow(text)
-    found = {number for batch in database.since(text, last).batches(["number"]) for number in batch.column(0).to_pylist()}
+    found = {
+        number for batch in database.since(text, last).batches(["number"]) for number in batch.column(0).to_pylist()
+    }
     kinds = [value(row) for row in ROWS]
     wanted = {number for number, one in enumerate(kinds) if one is None or one >= last}
     assert wanted <= found
@@ -141,7 +149,15 @@ def test_adql_that_every_service_understands(expression, value, condition):
 
 @pytest.mark.parametrize(
     ("expression", "value"),
-    [("t", "2026"), ("s", 5), ("a", "x"), ("a", 2**63), ("x", math.nan), ("a", True), ("t", dt.datetime(2026, 1, 1, tzinfo=dt.UTC))],
+    [
+        ("t", "2026"),
+        ("s", 5),
+        ("a", "x"),
+        ("a", 2**63),
+        ("x", math.nan),
+        ("a", True),
+        ("t", dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
+    ],
 )
 def test_values_of_another_kind_are_refused(expression, value):
     with pytest.raises(SourceError, match=f"the watermark {expression} is a"):

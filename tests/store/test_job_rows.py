@@ -38,7 +38,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 
 def job(name: str, queue: str = "user a", **values: object) -> Job:
-    return replace(Job(id=name, type="tap", queue=queue, duration=60, destruction="2030", created=f"2026-01-01T00:00:00.{name}"), **values)
+    return replace(
+        Job(id=name, type="tap", queue=queue, duration=60, destruction="2030", created=f"2026-01-01T00:00:00.{name}"),
+        **values,
+    )
 
 
 def test_what_is_kept_comes_back(store: Store) -> None:
@@ -179,7 +182,9 @@ def test_an_index_finds_what_waits_for_others(store: Store) -> None:
 
     with store.jobs._database.reading() as connection:
         if connection.dialect.name == "sqlite":
-            told = connection.execute(sa.text(f"EXPLAIN QUERY PLAN SELECT DISTINCT depends_on FROM jobs WHERE {kin.BOUND}")).all()
+            told = connection.execute(
+                sa.text(f"EXPLAIN QUERY PLAN SELECT DISTINCT depends_on FROM jobs WHERE {kin.BOUND}")
+            ).all()
             assert any("ix_jobs_bound" in str(row) for row in told)
         else:
             connection.execute(sa.text("SET enable_seqscan = off"))

@@ -44,7 +44,18 @@ def pg_ctl(url: str, *words: str) -> None:
     """Stop or start the server that an address leads to."""
     directory = url.partition("host=")[2]
     prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    line = [*prefix, str(programs() / "pg_ctl"), "-D", f"{directory}/data", "-w", "-t", "150", "-l", f"{directory}/log", *words]
+    line = [
+        *prefix,
+        str(programs() / "pg_ctl"),
+        "-D",
+        f"{directory}/data",
+        "-w",
+        "-t",
+        "150",
+        "-l",
+        f"{directory}/log",
+        *words,
+    ]
     line += ["-o", f"-c listen_addresses= -c unix_socket_directories={directory} -c fsync=off -c max_connections=40"]
     subprocess.run(line, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=180)
 
@@ -67,7 +78,9 @@ def test_a_restart_is_survived_and_told_in_plain_words(tmp_path: Path, url: str)
     store.close()
 
 
-def test_leases_are_timed_by_the_clock_of_the_database(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leases_are_timed_by_the_clock_of_the_database(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = Store(tmp_path, url), Store(tmp_path, url)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 7200)  # the clock of this machine is two hours ahead
@@ -83,7 +96,9 @@ def test_leases_are_timed_by_the_clock_of_the_database(tmp_path: Path, url: str,
     two.close()
 
 
-def test_who_stalls_in_a_transaction_does_not_stop_the_others(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_stalls_in_a_transaction_does_not_stop_the_others(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(db, "BUSY", 0.5)
     monkeypatch.setitem(db.POSTGRES, "options", "-c lock_timeout=300 -c idle_in_transaction_session_timeout=1000")
     one, two = Store(tmp_path, url), Store(tmp_path, url)
@@ -115,7 +130,8 @@ def test_a_process_of_another_version_writes_nothing_more(tmp_path: Path, url: s
             connection.execute(sa.update(db.meta).where(db.meta.c.key == "format").values(value=str(FORMAT + 1)))
         for ask in (store.version, store.jobs.version, lambda store=store, lease=lease: store.leases.release(lease)):
             with pytest.raises(
-                StorageError, match=f"{FORMAT + 1}; this process knows {FORMAT}; let all machines and processes run the same"
+                StorageError,
+                match=f"{FORMAT + 1}; this process knows {FORMAT}; let all machines and processes run the same",
             ):
                 ask()
         with store._database.engine.begin() as connection:
@@ -131,7 +147,9 @@ def test_a_store_belongs_with_one_data_directory(tmp_path: Path, url: str) -> No
 
     opened("a", str(tmp_path / "shared"))
     opened("b", str(tmp_path / "shared"))
-    with pytest.raises(StorageError, match=r"has none of its data; machines with one store share one directory: set data in hven\.toml"):
+    with pytest.raises(
+        StorageError, match=r"has none of its data; machines with one store share one directory: set data in hven\.toml"
+    ):
         opened("c", None)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / ".hven-data").write_text("0123\n")
@@ -145,7 +163,9 @@ def test_a_store_belongs_with_one_data_directory(tmp_path: Path, url: str) -> No
 @pytest.fixture
 def machines(tmp_path: Path, url: str) -> tuple[Path, Path]:
     """Make two sites with their own var/, one store and one data directory; the second runs no jobs."""
-    (tmp_path / "stars.csv").write_text("id,ra,dec\n" + "".join(f"{number},{number % 360},{number % 90}\n" for number in range(20_000)))
+    (tmp_path / "stars.csv").write_text(
+        "id,ra,dec\n" + "".join(f"{number},{number % 360},{number % 90}\n" for number in range(20_000))
+    )
     found = []
     for name, workers in (("one", 1), ("two", 0)):
         site = tmp_path / name
@@ -172,7 +192,11 @@ def test_two_servers_share_jobs_leases_and_holdings(machines: tuple[Path, Path],
     with serving(one) as first, serving(two) as second:
         hven("ingest", "stars", "--site", one)
         for there in (first, second):
-            until(lambda there=there: there.post("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM stars.main")[0] == 200)
+            until(
+                lambda there=there: (
+                    there.post("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM stars.main")[0] == 200
+                )
+            )
             assert there.rows("SELECT COUNT(*) AS n FROM stars.main") == [[20000]]
 
         # asked of the second, run by the first, told by both, and once
@@ -201,7 +225,9 @@ def test_a_restart_of_the_database_under_two_servers(machines: tuple[Path, Path]
         try:
             # what is published goes on being served from what was seen last
             assert first.rows("SELECT COUNT(*) AS n FROM stars.main") == [[20000]]
-            status, _, body = second.post("/tap/async", LANG="ADQL", QUERY="SELECT 1 AS one FROM stars.main", PHASE="RUN")
+            status, _, body = second.post(
+                "/tap/async", LANG="ADQL", QUERY="SELECT 1 AS one FROM stars.main", PHASE="RUN"
+            )
             assert status >= 500
             assert b"Traceback" not in body
         finally:

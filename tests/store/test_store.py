@@ -52,7 +52,12 @@ def record(name: str, ident: str, run: str = "", rows: int = 3) -> Record:
     schema, _, table = name.partition(".")
     return Record(
         snapshot=Snapshot(
-            id=ident, table=name, path=f"{name}/{ident}", rows=rows, parts=(("0.arrow", rows),), statistics={"a": {"nulls": 0}}
+            id=ident,
+            table=name,
+            path=f"{name}/{ident}",
+            rows=rows,
+            parts=(("0.arrow", rows),),
+            statistics={"a": {"nulls": 0}},
         ),
         table=Table(schema=schema, name=table, columns=(Column(name="a"),)),
         collection=schema,
@@ -91,7 +96,11 @@ def test_a_record_comes_back_equal(store):
 def test_a_failing_publication_moves_nothing(store):
     store.publish("c", [record("c.a", "1a")], run="r1")
     stranger = Record(
-        snapshot=Snapshot(id="9", table="c.a", path="", rows=0), table=record("c.a", "9").table, collection="d", run="r", created=""
+        snapshot=Snapshot(id="9", table="c.a", path="", rows=0),
+        table=record("c.a", "9").table,
+        collection="d",
+        run="r",
+        created="",
     )
     with pytest.raises(Conflict, match="belongs to the collection c"):
         store.publish("d", [record("d.x", "8"), stranger], run="r2")
@@ -148,7 +157,9 @@ def test_pruning_keeps_published_and_pinned_snapshots(store):
 
 def test_a_lease_excludes_and_says_who_and_since_when(store):
     lease = store.leases.acquire("ingest c", what="the ingest of c")
-    with pytest.raises(Conflict, match=rf"the ingest of c is being done by process {os.getpid()} on .* since {lease.since}"):
+    with pytest.raises(
+        Conflict, match=rf"the ingest of c is being done by process {os.getpid()} on .* since {lease.since}"
+    ):
         store.leases.acquire("ingest c", what="the ingest of c")
     store.leases.acquire("ingest d")
     store.leases.release(lease)
@@ -277,7 +288,9 @@ def test_a_newer_format_is_refused_and_an_older_one_upgraded(tmp_path, monkeypat
         raw.close()
 
     format_is(str(FORMAT + 1))
-    with pytest.raises(StorageError, match=f"has format {FORMAT + 1}.*run the newer Hven that wrote it, or restore the backup"):
+    with pytest.raises(
+        StorageError, match=f"has format {FORMAT + 1}.*run the newer Hven that wrote it, or restore the backup"
+    ):
         Store(tmp_path)
     format_is("x")
     with pytest.raises(StorageError, match="no Hven wrote"):
@@ -306,7 +319,9 @@ def test_a_store_of_each_older_format_becomes_what_a_new_one_is(tmp_path, older)
         with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
             named = set(raw.execute("SELECT type, name, tbl_name FROM sqlite_master"))
             columns = {
-                name: set(raw.execute('SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info(?)', (name,)))
+                name: set(
+                    raw.execute('SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info(?)', (name,))
+                )
                 for _, name, _ in named
             }
             found = named, columns, set(raw.execute("SELECT * FROM meta"))
@@ -342,7 +357,8 @@ def test_what_was_published_later_is_newer_whatever_the_clock_said(store):
     assert store.rollback("c.t") == {"c.t": "20261121-c"}
     assert store.rollback("c") == {"c.t": "20261122-b"}
     store.prune("c", 2)
-    assert {one.id for one in store.snapshots("c")} == {"19690101-d", "20261121-c", "20261122-b"}  # the published one stays
+    # the published one stays
+    assert {one.id for one in store.snapshots("c")} == {"19690101-d", "20261121-c", "20261122-b"}
 
 
 def test_an_upgrade_numbers_snapshots_as_they_were_published(tmp_path):

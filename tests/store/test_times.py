@@ -32,7 +32,12 @@ from hven.testing.site import tiny_site
 
 TRUE = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
-FAR = {"2039": datetime(2039, 1, 1, tzinfo=UTC).timestamp(), "a day ahead": TRUE + DAY, "a day back": TRUE - DAY, "1969": -1000.0}
+FAR = {
+    "2039": datetime(2039, 1, 1, tzinfo=UTC).timestamp(),
+    "a day ahead": TRUE + DAY,
+    "a day back": TRUE - DAY,
+    "1969": -1000.0,
+}
 
 
 class Wall:
@@ -151,7 +156,9 @@ def test_what_is_believed_is_never_ahead_and_comes_up_at_last(steps: list[float]
         now += step
         before, known = known, known.at(now)
         assert known.believed <= now
-        assert known.believed - before.believed <= max(LEAP, 0) or before.leap is not None, "no leap is believed at first sight"
+        assert known.believed - before.believed <= max(LEAP, 0) or before.leap is not None, (
+            "no leap is believed at first sight"
+        )
     for _ in range(int(BELIEVED / 600) + 1):
         now += 600
         known = known.at(now)

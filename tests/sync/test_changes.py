@@ -50,8 +50,13 @@ def test_each_publication_leaves_one(tmp_path):
         ]
         # the snapshots are pruned, the change sets lead back all the same; row 2 went and came back
         whole = changes.between(site, "stars.main", first)
-        assert listed(whole.filter(pa.compute.not_equal(whole["id"], 2))) == [(1, "changed", ["mag", "name"]), (5, "added", [])]
-        assert whole.filter(pa.compute.equal(whole["id"], 2)).to_pylist() == [{"id": 2, CHANGE: "changed", COLUMNS: None}]
+        assert listed(whole.filter(pa.compute.not_equal(whole["id"], 2))) == [
+            (1, "changed", ["mag", "name"]),
+            (5, "added", []),
+        ]
+        assert whole.filter(pa.compute.equal(whole["id"], 2)).to_pylist() == [
+            {"id": 2, CHANGE: "changed", COLUMNS: None}
+        ]
         assert changes.between(site, "stars.main", ids[3]).num_rows == 0
         site.store.rollback("stars")
         assert listed(changes.between(site, "stars.main", ids[3])) == [
@@ -64,12 +69,16 @@ def test_each_publication_leaves_one(tmp_path):
             changes.between(site, "stars.main", "gone")
 
 
-tables = st.dictionaries(st.integers(0, 6), st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from([1.0, 2.0, None])), max_size=6)
+tables = st.dictionaries(
+    st.integers(0, 6), st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from([1.0, 2.0, None])), max_size=6
+)
 
 
 def table(state):
     schema = pa.schema([("id", pa.int32()), ("name", pa.string()), ("mag", pa.float64())])
-    return pa.Table.from_pylist([{"id": key, "name": name, "mag": mag} for key, (name, mag) in state.items()], schema=schema)
+    return pa.Table.from_pylist(
+        [{"id": key, "name": name, "mag": mag} for key, (name, mag) in state.items()], schema=schema
+    )
 
 
 @given(st.lists(tables, min_size=2, max_size=5))

@@ -60,7 +60,12 @@ def test_from_the_first_sync_to_a_look_back(home):
     (found,) = json.loads(said(home, "diff", "stars", first, "--json"))
     assert (found["added"], found["changed"], found["removed"], found["columns"]) == (1, 1, 1, {"mag": 1})
     assert "stars.main: no change" in said(home, "diff", "stars.main", first, first)
-    assert said(home, "query", "SELECT id FROM stars.main ORDER BY id", "--format", "csv").split() == ["id", "1", "3", "4"]
+    assert said(home, "query", "SELECT id FROM stars.main ORDER BY id", "--format", "csv").split() == [
+        "id",
+        "1",
+        "3",
+        "4",
+    ]
     before = said(home, "query", "SELECT id FROM stars.main ORDER BY id", "--format", "csv", "--as-of", first)
     assert before.split() == ["id", "1", "2", "3"]
 
@@ -96,7 +101,9 @@ def test_edits_below_the_watermark_are_told_of(said, warned, tmp_path):  # SQLit
     place.mkdir(parents=True)
     with closing(sqlite3.connect(place / "events.db")) as database:
         database.execute("CREATE TABLE ev (id integer primary key, name text, seen text)")
-        database.executemany("INSERT INTO ev VALUES (?, ?, ?)", [(n, f"e{n}", f"2026-11-{n + 1:02}T00:00:00") for n in range(20)])
+        database.executemany(
+            "INSERT INTO ev VALUES (?, ?, ?)", [(n, f"e{n}", f"2026-11-{n + 1:02}T00:00:00") for n in range(20)]
+        )
         database.commit()
         (place / "events.yaml").write_text(HIDES.format(sync=said))
         told = hven("check", "--site", site)
@@ -110,7 +117,9 @@ def test_edits_below_the_watermark_are_told_of(said, warned, tmp_path):  # SQLit
         database.commit()
     told = hven("sync", "events", "--site", site).stdout
     assert ("the source gives no checksums of blocks" in told) is ("blocks" in said)
-    found = json.loads(hven("query", "SELECT name FROM events.main WHERE id = 2", "--format", "json", "--site", site).stdout)["data"]
+    found = json.loads(
+        hven("query", "SELECT name FROM events.main WHERE id = 2", "--format", "json", "--site", site).stdout
+    )["data"]
     assert found == [["e2" if narrow else "edited below"]]
     if narrow:  # the last reading of everything is what it was, and says how old the edit may be
         assert json.loads(hven("status", "--json", "--site", site).stdout)["collections"][0]["read"] == status["read"]

@@ -62,7 +62,9 @@ def opened(tmp_path):
         new.close()
         connection = database(tmp_path, "s")
         connection.execute("BEGIN")
-        connection.executemany("INSERT INTO t VALUES (?, ?, 1.0, 'ok', ?)", [(n, f"n{n}", float(n)) for n in range(1, 1001)])
+        connection.executemany(
+            "INSERT INTO t VALUES (?, ?, 1.0, 'ok', ?)", [(n, f"n{n}", float(n)) for n in range(1, 1001)]
+        )
         connection.execute("COMMIT")
         made.extend((site, connection))
         ingest(site, "s")
@@ -136,7 +138,9 @@ def test_a_watermark_that_goes_backwards(opened):
     database.execute("UPDATE t SET t = t - 500, mag = 3 WHERE id > 990")
     report = sync(site, "s")
     assert change(report).changed == 10
-    assert any("the watermark went backwards, from 1000.0 to nothing: everything was read" in one for one in report.warnings)
+    assert any(
+        "the watermark went backwards, from 1000.0 to nothing: everything was read" in one for one in report.warnings
+    )
     assert not sync(site, "s").changed
 
 
@@ -151,7 +155,10 @@ def test_rows_without_a_watermark_are_always_read(opened):
 def test_what_is_written_between_two_questions_is_found_by_the_next_run(opened, monkeypatch):
     """A row that came meanwhile is seen among the keys, and does not hide an edit that was written before it."""
     site, database = opened("{watermark: t}")
-    sifted, edits = Reading._sifted, ["UPDATE t SET mag = 2, t = 1001 WHERE id = 5", "INSERT INTO t VALUES (2000, 'new', 1, 'ok', 1002)"]
+    sifted, edits = (
+        Reading._sifted,
+        ["UPDATE t SET mag = 2, t = 1001 WHERE id = 5", "INSERT INTO t VALUES (2000, 'new', 1, 'ok', 1002)"],
+    )
 
     def meanwhile(*given, **named):
         found = sifted(*given, **named)

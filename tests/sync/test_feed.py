@@ -66,10 +66,20 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
     monkeypatch.setenv("KEPT", database)
     dice = random.Random(7)
     facts = {n: (n * 15.0 % 360, f"n{n}") for n in range(ROWS)}
-    kept = {"brought": {"postgres": Postgres(url="$KEPT", namespace=f"there_{there}_{here}")}} if there == "postgres" else {}
-    ours = {"brought": {"postgres": Postgres(url="$KEPT", namespace=f"here_{there}_{here}")}} if here == "postgres" else {}
+    kept = (
+        {"brought": {"postgres": Postgres(url="$KEPT", namespace=f"there_{there}_{here}")}}
+        if there == "postgres"
+        else {}
+    )
+    ours = (
+        {"brought": {"postgres": Postgres(url="$KEPT", namespace=f"here_{there}_{here}")}} if here == "postgres" else {}
+    )
     with site_with(tmp_path / "there", THERE.format(engine=there), {"a.csv": ""}, keep_snapshots=2, **kept) as source:
-        toml = f'keep_snapshots = 2\n[postgres]\nurl = "$KEPT"\nnamespace = "there_{there}_{here}"\n' if kept else "keep_snapshots = 2\n"
+        toml = (
+            f'keep_snapshots = 2\n[postgres]\nurl = "$KEPT"\nnamespace = "there_{there}_{here}"\n'
+            if kept
+            else "keep_snapshots = 2\n"
+        )
         (tmp_path / "there" / "hven.toml").write_text(toml)
         write(source, facts)
         ingest(source, "stars")
@@ -85,12 +95,18 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
                 wanted = [(n, f"p{n % 3}", ra / 15, name.upper()) for n, (ra, name) in sorted(facts.items())]
                 assert rows(site, "SELECT id, part, hours, who FROM copy.main ORDER BY id") == wanted
 
-            text = HERE.format(engine=here, url=server.url, sync="sync: {overlap: 1 d, watermark: seen}" if here == there else "")
+            text = HERE.format(
+                engine=here, url=server.url, sync="sync: {overlap: 1 d, watermark: seen}" if here == there else ""
+            )
             with site_with(tmp_path / "here", text, allow_private=True, **ours) as site:
                 sync(site, "copy")
                 same(site)
                 for how in (sync, ingest, sync):
-                    gone, new, other = dice.sample(sorted(facts), 7), dice.sample(range(2000, 9000), 11), dice.sample(sorted(facts), 13)
+                    gone, new, other = (
+                        dice.sample(sorted(facts), 7),
+                        dice.sample(range(2000, 9000), 11),
+                        dice.sample(sorted(facts), 13),
+                    )
                     facts |= {n: (dice.random() * 360, f"edited {n}") for n in (*other, *new)}
                     facts = {n: fact for n, fact in facts.items() if n not in gone}
                     publish(how)
@@ -104,7 +120,12 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
                 source.store.rollback("stars")
                 facts = {n: (ra, name) for n, _, ra, name in rows_of(source)}
                 assert facts != before
-                until(lambda: server.get("/changes/stars.main")[1]["hven-snapshot"] == source.store.pointers()[1]["stars.main"])
+                until(
+                    lambda: (
+                        server.get("/changes/stars.main")[1]["hven-snapshot"]
+                        == source.store.pointers()[1]["stars.main"]
+                    )
+                )
                 sync(site, "copy")
                 same(site)
                 # two publications behind, and nothing is kept of how they came to be: everything is read
@@ -153,7 +174,9 @@ def test_what_travels_is_in_proportion_to_what_changed(tmp_path, monkeypatch):
         ingest(source, "stars")
         with serving(tmp_path / "there") as server:
             before = server.get("/changes/stars.main")[1]["hven-snapshot"]
-            with site_with(tmp_path / "here", HERE.format(engine="duckdb", url=server.url, sync=""), allow_private=True) as site:
+            with site_with(
+                tmp_path / "here", HERE.format(engine="duckdb", url=server.url, sync=""), allow_private=True
+            ) as site:
                 with received(monkeypatch) as all_of_it:
                     sync(site, "copy")
                 facts |= {n: (1.5, f"edited {n}") for n in random.Random(1).sample(range(many), few)}
@@ -171,7 +194,12 @@ def test_what_travels_is_in_proportion_to_what_changed(tmp_path, monkeypatch):
                 facts |= {n: (2.5, name) for n, (_, name) in facts.items() if n % 3}
                 write(source, facts)
                 sync(source, "stars", accept=True)
-                until(lambda: server.get("/changes/stars.main")[1]["hven-snapshot"] == source.store.pointers()[1]["stars.main"])
+                until(
+                    lambda: (
+                        server.get("/changes/stars.main")[1]["hven-snapshot"]
+                        == source.store.pointers()[1]["stars.main"]
+                    )
+                )
                 assert sync(site, "copy", accept=True).changes["copy.main"].how == "everything"
 
 

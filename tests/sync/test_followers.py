@@ -59,12 +59,18 @@ TABLES = ("obs.headers", "obs.exposures", "obs.targets", "obs.latest", "elsewher
 
 def opened(home):
     site_with(home, ELSEWHERE).close()
-    return site_with(home, HEADERS, {"headers.csv": "file,exposure,target,t\n1,1,a,1\n2,1,a,2\n", "names.csv": "target,title\na,Alpha\n"})
+    return site_with(
+        home,
+        HEADERS,
+        {"headers.csv": "file,exposure,target,t\n1,1,a,1\n2,1,a,2\n", "names.csv": "target,title\na,Alpha\n"},
+    )
 
 
 def write(home, headers, names):
     place = home / "collections" / "obs"
-    (place / "headers.csv").write_text("file,exposure,target,t\n" + "".join(f"{n},{a},{b},{c}\n" for n, (a, b, c) in headers.items()))
+    (place / "headers.csv").write_text(
+        "file,exposure,target,t\n" + "".join(f"{n},{a},{b},{c}\n" for n, (a, b, c) in headers.items())
+    )
     (place / "names.csv").write_text("target,title\n" + "".join(f"{a},{b}\n" for a, b in names.items()))
 
 
@@ -91,7 +97,9 @@ def test_only_keys_that_are_touched_are_computed(tmp_path):
         assert how["obs.latest"] == "everything"
         events = [(event.action, event.run) for name in ("obs", "elsewhere") for event in site.store.history(name)[:1]]
         assert events == [("publish", report.run), ("publish", report.run)]
-        write(tmp_path, {**BEGIN, 40: (10, "z", 500.0), 300: (70, "a", 3.0), 301: (70, "a", 3.0)}, {**NAMES, "a": "Other"})
+        write(
+            tmp_path, {**BEGIN, 40: (10, "z", 500.0), 300: (70, "a", 3.0), 301: (70, "a", 3.0)}, {**NAMES, "a": "Other"}
+        )
         report = sync(site, "obs")
         assert report.changes["obs.targets"].how == "1 key"
         assert report.changes["obs.exposures"].how == "nothing"
@@ -108,7 +116,11 @@ def test_tables_made_from_the_lists_of_tables_are_made_anew(tmp_path):
     columns: {table_name: string, n: int64}
 """
     )
-    files = {"headers.csv": "file,exposure,target,t\n1,1,a,1\n", "titles.csv": "", "names.csv": "target,title\na,Alpha\n"}
+    files = {
+        "headers.csv": "file,exposure,target,t\n1,1,a,1\n",
+        "titles.csv": "",
+        "names.csv": "target,title\na,Alpha\n",
+    }
     with site_with(tmp_path, text, files) as site:
         ingest(site, "obs")
         how = {name: change.how for name, change in sync(site, "obs").changes.items()}

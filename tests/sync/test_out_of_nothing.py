@@ -127,7 +127,8 @@ def floats(seed=None):
     """Give rows whose sums have other bits in each order: big ones that take each other away, small ones, and some that are alike."""
     chance = random.Random(3)
     rows = [
-        (n, n % 3, chance.choice([1e16, -1e16, 0.1, 0.3, 1 / 3, 7.7e-9, float(n)]) * chance.random(), chance.random()) for n in range(3000)
+        (n, n % 3, chance.choice([1e16, -1e16, 0.1, 0.3, 1 / 3, 7.7e-9, float(n)]) * chance.random(), chance.random())
+        for n in range(3000)
     ]
     if seed is not None:
         random.Random(seed).shuffle(rows)
@@ -150,7 +151,9 @@ def test_sums_do_not_hang_on_the_order_of_rows(tmp_path, seed):
         assert not report.changes["s.grouped"].any
         assert not report.changes["s.over"].any
         ingest(site, "s")
-        assert (values(site, "s.byg"), values(site, "s.grouped"), values(site, "s.over")) == before, "and an ingest gives the same bits"
+        assert (values(site, "s.byg"), values(site, "s.grouped"), values(site, "s.over")) == before, (
+            "and an ingest gives the same bits"
+        )
 
 
 def test_sums_of_all_queries_but_those_are_as_quick_as_before(tmp_path):

@@ -61,7 +61,9 @@ def opened(database, tmp_path, monkeypatch):
             f"INSERT INTO {name} SELECT n, 'p' || n % 3, n % 350, n % 80, 'n' || n, CASE WHEN n % 5 = 0 THEN 'NaN' ELSE n / 7.0 END::real,"
             f" timestamp '2026-01-01' + n * interval '1 second', n FROM generate_series(1, 3000) n"
         )
-        site = site_with(tmp_path, TEXT.format(name=name, engine=engine, sync=how), brought={"postgres": Postgres(url="$KEPT")})
+        site = site_with(
+            tmp_path, TEXT.format(name=name, engine=engine, sync=how), brought={"postgres": Postgres(url="$KEPT")}
+        )
         made.extend((connection, site))
         return site, connection
 
@@ -72,7 +74,10 @@ def opened(database, tmp_path, monkeypatch):
 
 def rows(site, name, as_of=None):
     with query.run(
-        f"SELECT id, part, ra, name, mag, outline, seen FROM {name}.main ORDER BY id, part", OWNER, site=site, as_of=as_of
+        f"SELECT id, part, ra, name, mag, outline, seen FROM {name}.main ORDER BY id, part",
+        OWNER,
+        site=site,
+        as_of=as_of,
     ) as result:
         return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
 
@@ -193,16 +198,25 @@ TOTAL = """
 
 def test_sums_in_the_database_do_not_hang_on_the_order_of_rows(database, monkeypatch, tmp_path):
     monkeypatch.setenv("KEPT", database)
-    rows = [f"{n},{v * (1 + n / 13)!r}\n" for n, v in enumerate([1e9 / 7, 0.1, -1e9 / 3, 0.3, 1 / 3, 7.7e-9, 2.5e7 / 11, -0.7] * 9)]
+    rows = [
+        f"{n},{v * (1 + n / 13)!r}\n"
+        for n, v in enumerate([1e9 / 7, 0.1, -1e9 / 3, 0.3, 1 / 3, 7.7e-9, 2.5e7 / 11, -0.7] * 9)
+    ]
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS hven CASCADE")  # of the site of an earlier test
     text = SUMS + TOTAL.format(name="up", order="ASC") + TOTAL.format(name="down", order="DESC")
-    with site_with(tmp_path, text, {"d.csv": "id,v\n" + "".join(rows)}, brought={"postgres": Postgres(url="$KEPT")}) as site:
+    with site_with(
+        tmp_path, text, {"d.csv": "id,v\n" + "".join(rows)}, brought={"postgres": Postgres(url="$KEPT")}
+    ) as site:
         ingest(site, "sums")
         found = []
         for name in ("up", "down"):
             with query.run(f"SELECT * FROM sums.{name}", OWNER, site=site) as result:
                 found.append(result.table().to_pylist())
         assert found[0] == found[1]
-        with query.run("SELECT SUM(v) AS s FROM (SELECT TOP 72 v FROM sums.base ORDER BY id DESC) AS b", OWNER, site=site) as result:
-            assert result.table().column(0)[0].as_py() != found[0][0]["s"], "and these values do have another sum in another order"
+        with query.run(
+            "SELECT SUM(v) AS s FROM (SELECT TOP 72 v FROM sums.base ORDER BY id DESC) AS b", OWNER, site=site
+        ) as result:
+            assert result.table().column(0)[0].as_py() != found[0][0]["s"], (
+                "and these values do have another sum in another order"
+            )

@@ -71,7 +71,11 @@ def test_a_killed_run_goes_on_behind_its_last_page(tmp_path, monkeypatch, first)
         monkeypatch.setattr(type(database_source(site)), "pages", pages)
         with pytest.raises(Died):
             sync(site, "s", accept=True)
-        assert sorted(path.stem for path in (tmp_path / "var/sync/pages/s.main/0").glob("*.arrow")) == ["000000", "000001", "000002"]
+        assert sorted(path.stem for path in (tmp_path / "var/sync/pages/s.main/0").glob("*.arrow")) == [
+            "000000",
+            "000001",
+            "000002",
+        ]
         (told,) = [text for text in sync(site, "s", accept=True).warnings if "run that was stopped" in text]
         assert told.startswith("s.main: 1,500 rows are as a run that was stopped read them, from 20")
         assert told.endswith(" UTC on: what changed there since is found by the next run")

@@ -94,7 +94,9 @@ def pair(tmp_path_factory, request):
     sites = []
     for home in homes:
         for name, body in TABLES.items():
-            sites.append(site_with(home, f"collection: {name}\ntitle: C\ntables:\n  main:{body}    max_rejects: 1\n", files))
+            sites.append(
+                site_with(home, f"collection: {name}\ntitle: C\ntables:\n  main:{body}    max_rejects: 1\n", files)
+            )
             if name != list(TABLES)[-1]:
                 sites.pop().close()
     yield [(site, home) for site, home in zip(sites, homes, strict=True)]
@@ -109,7 +111,8 @@ ALWAYS = '{"id": 50, "kinds": ["x", "y"], "mags": [1.5, 2.5]}\n'
 def lines(rows):
     """Write rows whose elements become rows of their own; one is always there, so that all columns have a type."""
     return ALWAYS + "".join(
-        json.dumps({"id": a, "kinds": [b, "skip", "c"][: len(ELEMENTS[c])], "mags": ELEMENTS[c]}) + "\n" for a, b, c in rows
+        json.dumps({"id": a, "kinds": [b, "skip", "c"][: len(ELEMENTS[c])], "mags": ELEMENTS[c]}) + "\n"
+        for a, b, c in rows
     )
 
 
@@ -119,7 +122,9 @@ def write(home, name, tables):
     if name == "elements":  # a file of its own for each table would have that one row twice
         wanted = {"a.jsonl": lines([row for rows in tables.values() for row in rows])}
     else:
-        wanted = {file: "id,kind,mag\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows) for file, rows in tables.items()}
+        wanted = {
+            file: "id,kind,mag\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows) for file, rows in tables.items()
+        }
         if not any(file.startswith("b") for file in wanted):
             wanted["b0.csv"] = "id,kind,mag\n"
     there = {path.name: path.read_text() for path in place.glob("*.jsonl" if name == "elements" else "*.csv")}

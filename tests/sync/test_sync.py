@@ -75,7 +75,14 @@ def test_only_rows_that_changed_are_mapped(stars):
     path.write_text("id,name,mag\n" + "".join(f"{n},x,{2 if n == 7 else 1}\n" for n in range(2, 1002)))
     report = sync(site, "stars")
     change = report.changes["stars.main"]
-    assert (change.read, change.mapped, change.added, change.removed, change.changed, change.why) == (1000, 2, 1, 1, 1, None)
+    assert (change.read, change.mapped, change.added, change.removed, change.changed, change.why) == (
+        1000,
+        2,
+        1,
+        1,
+        1,
+        None,
+    )
     assert rows(site, "SELECT COUNT(*), SUM(mag) FROM stars.main") == [(1000, 1001.0)]
     again = sync(site, "stars")
     assert (again.changes["stars.main"].mapped, again.published) == (0, False)

@@ -37,7 +37,9 @@ def rows(site, table):
 
 
 def write(home, headers):
-    text = "dp_id,target,exptime,modified\n" + "".join(f"HD.{n:05d},{a},{b},{c}\n" for n, (a, b, c) in sorted(headers.items()))
+    text = "dp_id,target,exptime,modified\n" + "".join(
+        f"HD.{n:05d},{a},{b},{c}\n" for n, (a, b, c) in sorted(headers.items())
+    )
     (home / "collections" / "headers" / "a.csv").write_text(text)
 
 
@@ -49,14 +51,18 @@ def test_a_tap_service_is_followed(tmp_path):
         (there / "hven.toml").write_text("")
         write(there, headers)
         ingest(source, "headers")
-        with serving(there) as server, site_with(here, HERE.format(url=f"http://127.0.0.1:{server.port}"), allow_private=True) as site:
+        with (
+            serving(there) as server,
+            site_with(here, HERE.format(url=f"http://127.0.0.1:{server.port}"), allow_private=True) as site,
+        ):
             sync(site, "mirror")
             assert rows(site, "mirror.main") == rows(source, "headers.main")
             headers |= {5: ("edited", 2.5, 60_010.0), 9000: ("new", 1.5, 60_011.0), 9001: ("late", 1.5, 60_000.0005)}
             del headers[77]
             write(there, headers)
             ingest(source, "headers")
-            until(lambda: server.rows("SELECT target FROM headers.main WHERE dp_id = 'HD.00005'") == [["edited"]])  # all of its processes
+            # all of its processes
+            until(lambda: server.rows("SELECT target FROM headers.main WHERE dp_id = 'HD.00005'") == [["edited"]])
             change = sync(site, "mirror").changes["mirror.main"]
             assert (change.added, change.changed, change.removed, change.mapped) == (2, 1, 1, 3)
             assert change.how.startswith("since 60001.999")

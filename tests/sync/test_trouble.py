@@ -40,7 +40,10 @@ def rows(site):
 
 @pytest.fixture
 def stars(tmp_path):
-    files = {f"{name}.csv": f"id,name,mag\n{n},{name},1.5\n{n + 1},{name},2.5\n" for n, name in ((1, "a"), (11, "b"), (21, "c"))}
+    files = {
+        f"{name}.csv": f"id,name,mag\n{n},{name},1.5\n{n + 1},{name},2.5\n"
+        for n, name in ((1, "a"), (11, "b"), (21, "c"))
+    }
     with site_with(tmp_path, TEXT, files) as site:
         (tmp_path / "hven.toml").write_text("")
         ingest(site, "stars")
@@ -48,7 +51,9 @@ def stars(tmp_path):
 
 
 def leftovers(site):
-    return list((site.settings.var / "sync").rglob("*.writing")) + list((site.settings.var / "snapshots").rglob("*.staging"))
+    return list((site.settings.var / "sync").rglob("*.writing")) + list(
+        (site.settings.var / "snapshots").rglob("*.staging")
+    )
 
 
 def test_files_one_by_one(stars):
@@ -66,10 +71,18 @@ def test_files_one_by_one(stars):
     (place / "a.csv").rename(place / "e.csv")
     assert not sync(site, "stars").changed
     assert not sync(site, "stars").changed  # the rows are known to be in the file of the other name
-    (state,) = (one for snapshot, one in site.store.syncs.of("stars").items() if snapshot == site.store.pointers()[1]["stars.main"])
+    (state,) = (
+        one
+        for snapshot, one in site.store.syncs.of("stars").items()
+        if snapshot == site.store.pointers()[1]["stars.main"]
+    )
     assert sorted(name for _, name in state["files"]) == ["b.csv", "d.csv", "e.csv"]
     assert not sync(site, "stars").changed
-    (again,) = (one for snapshot, one in site.store.syncs.of("stars").items() if snapshot == site.store.pointers()[1]["stars.main"])
+    (again,) = (
+        one
+        for snapshot, one in site.store.syncs.of("stars").items()
+        if snapshot == site.store.pointers()[1]["stars.main"]
+    )
     assert again["ledger"] == state["ledger"]  # nothing to write
     (place / "e.csv").unlink()
     assert sync(site, "stars", accept=True).changes["stars.main"].removed == 2
@@ -203,7 +216,9 @@ def test_a_source_that_gives_no_rows_stops_at_the_guard(stars):
     before = rows(site)
     for path in place.glob("*.csv"):
         path.write_text("id,name,mag\n")
-    with pytest.raises(Guarded, match=r"stars\.main would be empty: the source has no rows; nothing was published; .* --accept"):
+    with pytest.raises(
+        Guarded, match=r"stars\.main would be empty: the source has no rows; nothing was published; .* --accept"
+    ):
         sync(site, "stars")
     assert rows(site) == before
     told = hven("status", "--site", site.settings.directory).stdout
@@ -239,7 +254,9 @@ def test_rows_that_lie_on_another_disk(tmp_path, monkeypatch):
     elsewhere.mkdir()
     with site_with(tmp_path, TEXT, {"a.csv": "id,name,mag\n1,a,1.5\n"}, data=str(elsewhere)) as site:
         kinds = {site.settings.var: 1, elsewhere: 2}
-        monkeypatch.setattr(type(elsewhere), "stat", lambda self, **_: SimpleNamespace(st_dev=kinds.get(self), st_mode=0o40755))
+        monkeypatch.setattr(
+            type(elsewhere), "stat", lambda self, **_: SimpleNamespace(st_dev=kinds.get(self), st_mode=0o40755)
+        )
         assert space._places(site, 200, 100) == [(elsewhere, 100), (site.settings.var, 100)]
         assert space._places(site, 30, 30) == [(elsewhere, 30), (site.settings.var, 0)]
         kinds[elsewhere] = 1
@@ -264,7 +281,9 @@ def test_rejected_rows_count_as_in_an_ingest(stars):
 
 def test_rows_that_cannot_be_read_are_counted_on(stars):
     site, place = stars
-    (place / "d.csv").write_text("id,name,mag\n" + "".join(f"{n},d,1.5\n" for n in range(31, 60)) + "60,d,1.5,4,5\n61,d,1.5,4,5\n")
+    (place / "d.csv").write_text(
+        "id,name,mag\n" + "".join(f"{n},d,1.5\n" for n in range(31, 60)) + "60,d,1.5,4,5\n61,d,1.5,4,5\n"
+    )
     report = sync(site, "stars").tables["stars.main"]
     (place / "a.csv").write_text("id,name,mag\n1,a,1.5\n2,a,2.25\n")
     again = sync(site, "stars").tables["stars.main"]
@@ -308,7 +327,9 @@ def test_ledgers_go_with_their_snapshots(stars):
         sync(site, "stars")
     sync(site, "stars")
     kept = {record.id for record in site.store.snapshots("stars")}
-    ledgers = {path.name.partition(".")[0] for path in (site.settings.var / "sync" / "ledgers" / "stars.main").iterdir()}
+    ledgers = {
+        path.name.partition(".")[0] for path in (site.settings.var / "sync" / "ledgers" / "stars.main").iterdir()
+    }
     assert ledgers == kept
     assert site.store.syncs.of("stars").keys() == kept
 

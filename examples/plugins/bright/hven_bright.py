@@ -23,14 +23,26 @@ def magnitudes(table: Table) -> list[str]:
 def ask(table: Table, given: Mapping[str, Any]) -> Asked:
     """Ask for the brightest first."""
     name = quote(magnitudes(table)[0])
-    return Asked(query=f"SELECT * FROM {quote(table.schema)}.{quote(table.name)} WHERE {name} <= {given['LIMIT']} ORDER BY {name}")
+    return Asked(
+        query=f"SELECT * FROM {quote(table.schema)}.{quote(table.name)} WHERE {name} <= {given['LIMIT']} ORDER BY {name}"
+    )
 
 
 FACE = Face(
     name="bright",
     title="Bright objects",
     description="Rows that are at least as bright as a magnitude, the brightest first.",
-    params=(Param(name="LIMIT", type=FLOAT64, unit="mag", minimum=-30, maximum=40, required=True, description="faintest magnitude"),),
+    params=(
+        Param(
+            name="LIMIT",
+            type=FLOAT64,
+            unit="mag",
+            minimum=-30,
+            maximum=40,
+            required=True,
+            description="faintest magnitude",
+        ),
+    ),
     applies=lambda table: bool(magnitudes(table)),
     lacking="magnitudes (a column with the UCD phot.mag)",
     ask=ask,

@@ -45,10 +45,20 @@ class Labels(WholeFiles):
         if not end:
             if self.context.reject is not None:
                 self.context.reject(
-                    Reject(file=file.name, row=None, column=None, value=None, reason="the label has no END", text=text[:200])
+                    Reject(
+                        file=file.name,
+                        row=None,
+                        column=None,
+                        value=None,
+                        reason="the label has no END",
+                        text=text[:200],
+                    )
                 )
             return
-        found = {key.strip(): value.strip().strip('"') for key, _, value in (line.partition("=") for line in label.splitlines())}
+        found = {
+            key.strip(): value.strip().strip('"')
+            for key, _, value in (line.partition("=") for line in label.splitlines())
+        }
         yield pa.record_batch({key: pa.array([found.get(key)], pa.string()) for key in self.keys})
 
 

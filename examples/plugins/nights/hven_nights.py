@@ -53,7 +53,8 @@ class Nights:
                 "noon": pa.array([begin + dt.timedelta(days=number) for number in numbers], pa.timestamp("us")),
                 ROW: pa.array([number + 1 for number in numbers], pa.int64()),
             }
-            yield pa.record_batch({name: made.get(name, pa.nulls(len(numbers))) for name in names})  # it has no files: their facts are null
+            # it has no files: their facts are null
+            yield pa.record_batch({name: made.get(name, pa.nulls(len(numbers))) for name in names})
 
     def pins(self) -> list[Pin]:
         """Say what was read."""

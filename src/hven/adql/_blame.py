@@ -96,11 +96,17 @@ def _suspects(message: str, tree: Query) -> tuple[str, list[int]]:
     if between is not None:
         left, op, right = between.groups()
         return say("operations {op}", op), _ats(
-            nodes, lambda node: isinstance(node, Binary) and node.op == op and _may_be(node.left, left) and _may_be(node.right, right)
+            nodes,
+            lambda node: (
+                isinstance(node, Binary) and node.op == op and _may_be(node.left, left) and _may_be(node.right, right)
+            ),
         )
     for pattern, names in _CALLS:
         if pattern.search(message):
-            return say("calls"), _ats(nodes, lambda node, names=names: isinstance(node, Function) and _called(node.name, names))  # type: ignore[misc]
+            return say("calls"), _ats(
+                nodes,
+                lambda node, names=names: isinstance(node, Function) and _called(node.name, names),  # type: ignore[misc]
+            )
     wanted = into[1] if into is not None else "TIMESTAMP" if "timestamp" in message else ""
     casts = _ats(nodes, lambda node: isinstance(node, Cast) and node.target == wanted)
     if casts and wanted:
@@ -108,7 +114,8 @@ def _suspects(message: str, tree: Query) -> tuple[str, list[int]]:
     calls = _ats(
         nodes,
         lambda node: (
-            isinstance(node, Function) and node.name in {"SUM", "ROUND", "TRUNCATE", "FLOOR", "CEILING", "POWER", "EXP", "TIMESTAMP"}
+            isinstance(node, Function)
+            and node.name in {"SUM", "ROUND", "TRUNCATE", "FLOOR", "CEILING", "POWER", "EXP", "TIMESTAMP"}
         ),
     )
     if calls and into is not None:
@@ -133,7 +140,9 @@ def _ats(nodes: Iterable[Any], suspect: Callable[[Any], bool]) -> list[int]:
 
 
 def _shown(text: str, ats: Sequence[int]) -> str:
-    return joined("{one}; {other}", [*(_where(text, at) for at in ats[:_PLACES]), *([".."] if len(ats) > _PLACES else [])])
+    return joined(
+        "{one}; {other}", [*(_where(text, at) for at in ats[:_PLACES]), *([".."] if len(ats) > _PLACES else [])]
+    )
 
 
 def _where(text: str, at: int) -> str:

@@ -96,15 +96,33 @@ class Calling(Fitting, ABC):
             return self.located(node, scope)
         if entry is None or (name in WINDOWS and not entry.mapping):
             if name in WINDOWS:
-                self.fail(say("{name} is a window function", name), node.at, say("write {name}(..) OVER (ORDER BY ..)", name))
+                self.fail(
+                    say("{name} is a window function", name), node.at, say("write {name}(..) OVER (ORDER BY ..)", name)
+                )
             near = ELSEWHERE.get(name) or nearest(name, self.functions.names, cutoff=0.75)
-            self.fail(say("no function {name}", node.name), node.at, near or "see the functions of this service in /tap/capabilities")
+            self.fail(
+                say("no function {name}", node.name),
+                node.at,
+                near or "see the functions of this service in /tap/capabilities",
+            )
         if entry.aggregate:
             return self.aggregate(node, entry, scope)
-        if entry.name == "HEADER" and len(node.args) == 1 and isinstance(node.args[0], Literal) and isinstance(node.args[0].value, str):
+        if (
+            entry.name == "HEADER"
+            and len(node.args) == 1
+            and isinstance(node.args[0], Literal)
+            and isinstance(node.args[0].value, str)
+        ):
             return self.card(node.args[0].value, node.at, scope)
         if node.distinct or node.star:
-            self.fail(say("{what} belongs to aggregate functions, and {name} is none", "DISTINCT" if node.distinct else "*", name), node.at)
+            self.fail(
+                say(
+                    "{what} belongs to aggregate functions, and {name} is none",
+                    "DISTINCT" if node.distinct else "*",
+                    name,
+                ),
+                node.at,
+            )
         self.volatile = self.volatile or entry.volatile
         if name in BUILDERS:
             self.builds(node.at)
@@ -123,11 +141,17 @@ class Calling(Fitting, ABC):
         """COUNT, SUM ..: not in WHERE, ON or GROUP BY, and not inside one another."""
         if self.clause not in {"SELECT", "HAVING", "ORDER BY", "a window"}:
             remedy = "use HAVING" if self.clause == "WHERE" else ""
-            self.fail(say("{name} is an aggregate function and cannot stand in {clause}", entry.name, self.clause), node.at, remedy)
+            self.fail(
+                say("{name} is an aggregate function and cannot stand in {clause}", entry.name, self.clause),
+                node.at,
+                remedy,
+            )
         if node.star:
             if entry.name != "COUNT":
                 self.fail(say("{name}(*) means nothing", entry.name), node.at, "only COUNT takes *")
-            return Function("COUNT", star=True, at=node.at, meta=Meta(INT64, None, "meta.number", nullable=False, aggregate=True))
+            return Function(
+                "COUNT", star=True, at=node.at, meta=Meta(INT64, None, "meta.number", nullable=False, aggregate=True)
+            )
         clause, self.clause = self.clause, say("the argument of {name}", entry.name)
         args = [self.expression(arg, scope) for arg in node.args]
         self.clause = clause
@@ -162,11 +186,17 @@ class Calling(Fitting, ABC):
             )
         if self.clause not in {"SELECT", "ORDER BY"}:
             self.fail(
-                say("a window function cannot stand in {clause}", self.clause), node.at, "put its query into FROM, and use its column there"
+                say("a window function cannot stand in {clause}", self.clause),
+                node.at,
+                "put its query into FROM, and use its column there",
             )
         if entry.group == "window" and (function.distinct or function.star):
             self.fail(
-                say("{what} belongs to aggregate functions, and {name} is none", "DISTINCT" if function.distinct else "*", name),
+                say(
+                    "{what} belongs to aggregate functions, and {name} is none",
+                    "DISTINCT" if function.distinct else "*",
+                    name,
+                ),
                 function.at,
             )
         clause, self.clause = self.clause, say("a window")
@@ -184,7 +214,9 @@ class Calling(Fitting, ABC):
                 self.fail(say("{name}({value}) means nothing", name, arg.value), arg.at, "it counts from 1")
         if frame is not None and entry.group == "window" and name not in FRAMED:
             self.fail(
-                say("{name} looks at the whole partition and takes no frame", name), inside.at, say("leave {unit} .. out", frame.unit)
+                say("{name} looks at the whole partition and takes no frame", name),
+                inside.at,
+                say("leave {unit} .. out", frame.unit),
             )
         called = self.aggregate(function, entry, scope) if function.star else self.call(function, entry, args)
         if not isinstance(called, Function):
@@ -193,11 +225,19 @@ class Calling(Fitting, ABC):
         # it gives one value for each row, whatever it is made of
         inner, got = derived(parts, BOOLEAN, None, None), meta(called)
         known = Meta(
-            got.type, got.unit, got.ucd, nullable=got.nullable or name in {"LAG", "LEAD"}, aggregate=inner.aggregate, origins=inner.origins
+            got.type,
+            got.unit,
+            got.ucd,
+            nullable=got.nullable or name in {"LAG", "LEAD"},
+            aggregate=inner.aggregate,
+            origins=inner.origins,
         )
         varying = tuple(item for item in order if not meta(item.expr).constant)
-        order = varying or (order[:1] if frame is not None and frame.unit == "GROUPS" else ())  # all rows are one group then
-        return Window(called, tuple(item for item in partition if not meta(item).constant), order, frame, at=node.at, meta=known)
+        # all rows are one group then
+        order = varying or (order[:1] if frame is not None and frame.unit == "GROUPS" else ())
+        return Window(
+            called, tuple(item for item in partition if not meta(item).constant), order, frame, at=node.at, meta=known
+        )
 
     def named_window(self, ident: Ident, scope: Scope, at: int) -> NamedWindow:
         """Find a window of the WINDOW clause."""
@@ -211,12 +251,16 @@ class Calling(Fitting, ABC):
             near or say("write WINDOW {name} AS (..) behind FROM, WHERE and GROUP BY", ident.name),
         )
 
-    def window_parts(self, node: Window | NamedWindow, scope: Scope) -> tuple[tuple[Expr, ...], tuple[OrderItem, ...], Frame | None]:
+    def window_parts(
+        self, node: Window | NamedWindow, scope: Scope
+    ) -> tuple[tuple[Expr, ...], tuple[OrderItem, ...], Frame | None]:
         """Bind partition, order and frame."""
         self.keys(node.partition, "PARTITION BY")
         self.keys(node.order_by, "ORDER BY")
         partition = tuple([self.expression(item, scope) for item in node.partition])
-        order = tuple([OrderItem(self.expression(item.expr, scope), item.descending, at=item.at) for item in node.order_by])
+        order = tuple(
+            [OrderItem(self.expression(item.expr, scope), item.descending, at=item.at) for item in node.order_by]
+        )
         frame = node.frame
         if frame is None:
             return partition, order, None
@@ -224,10 +268,18 @@ class Calling(Fitting, ABC):
         for offset in offsets:
             self.shape(offset)
         if frame.unit == "GROUPS" and not order:
-            self.fail("GROUPS counts groups of equal rows, and nothing says which are", frame.at, "add ORDER BY to the window")
-        if frame.unit == "RANGE" and offsets and (len(order) != 1 or kind(order[0].expr) != "number" or meta(order[0].expr).constant):
             self.fail(
-                "RANGE with distances needs one number to order by", frame.at, "order the window by one numeric column, or write ROWS"
+                "GROUPS counts groups of equal rows, and nothing says which are", frame.at, "add ORDER BY to the window"
+            )
+        if (
+            frame.unit == "RANGE"
+            and offsets
+            and (len(order) != 1 or kind(order[0].expr) != "number" or meta(order[0].expr).constant)
+        ):
+            self.fail(
+                "RANGE with distances needs one number to order by",
+                frame.at,
+                "order the window by one numeric column, or write ROWS",
             )
         for distance in offsets:
             if not literal_meta(distance.value).type.is_integer:
@@ -235,7 +287,10 @@ class Calling(Fitting, ABC):
                     self.fail("the number of rows is out of the range of BIGINT", distance.at, "write UNBOUNDED")
                 inner = meta(order[0].expr)  # whole numbers have whole distances
                 order = (
-                    replace(order[0], expr=Cast(order[0].expr, "DOUBLE PRECISION", meta=derived((inner,), FLOAT64, inner.unit, None))),
+                    replace(
+                        order[0],
+                        expr=Cast(order[0].expr, "DOUBLE PRECISION", meta=derived((inner,), FLOAT64, inner.unit, None)),
+                    ),
                 )
         return partition, order, frame
 
@@ -249,7 +304,11 @@ class Calling(Fitting, ABC):
     def call(self, node: Function, entry: Entry, args: list[Expr]) -> Expr:
         """Choose the signature and compute what is known of the result."""
         signature, reason = None, ""
-        if args and kind(args[0]) == "null" and null_system(entry.name, len(args), [kind(arg) == "point" for arg in args]):
+        if (
+            args
+            and kind(args[0]) == "null"
+            and null_system(entry.name, len(args), [kind(arg) == "point" for arg in args])
+        ):
             args = args[1:]
         for candidate in entry.signatures:
             wrong = self.misfit(candidate, args)
@@ -270,7 +329,9 @@ class Calling(Fitting, ABC):
                 if isinstance(arg, Literal):
                     args[index] = self.as_time(arg)
                 else:
-                    args[index] = Cast(arg, "TIMESTAMP", at=arg.at, meta=derived((meta(arg),), TIMESTAMP, None, meta(arg).ucd))
+                    args[index] = Cast(
+                        arg, "TIMESTAMP", at=arg.at, meta=derived((meta(arg),), TIMESTAMP, None, meta(arg).ucd)
+                    )
         args = measured(self, node, signature, args)
         special = SPECIAL.get(entry.name)
         if special is not None:
@@ -286,7 +347,13 @@ class Calling(Fitting, ABC):
             elif signature.result == "ELEMENT":
                 result = Type(meta(args[0]).type.datatype)
             else:
-                result = meta(args[0]).type if kind(args[0]) != "null" else FLOAT64 if signature.args[0].word == "NUMERIC" else STRING
+                result = (
+                    meta(args[0]).type
+                    if kind(args[0]) != "null"
+                    else FLOAT64
+                    if signature.args[0].word == "NUMERIC"
+                    else STRING
+                )
         inner = [meta(arg) for arg in args]
         first = inner[0] if inner else None
         unit = (first.unit if first is not None else None) if entry.unit == "same" else entry.unit or None
@@ -294,12 +361,16 @@ class Calling(Fitting, ABC):
             unit = units.power(first.unit, 0.5 if entry.name == "SQRT" else self.exponent(args[1]))
         got = derived(tuple(inner), result, unit, result_ucd(entry.ucd, first))
         if entry.aggregate:
-            got = Meta(result, unit, got.ucd, None, None, None, entry.name != "COUNT", aggregate=True, origins=got.origins)
+            got = Meta(
+                result, unit, got.ucd, None, None, None, entry.name != "COUNT", aggregate=True, origins=got.origins
+            )
         elif not args:
             got = Meta(result, unit, got.ucd, nullable=False, constant=not entry.volatile)
         elif entry.volatile:
             got = Meta(result, unit, got.ucd, origins=got.origins, aggregate=got.aggregate)
-        return Function(entry.name, tuple(args), node.distinct, steady=self.steady and entry.aggregate, at=node.at, meta=got)
+        return Function(
+            entry.name, tuple(args), node.distinct, steady=self.steady and entry.aggregate, at=node.at, meta=got
+        )
 
     def misfit(self, signature: Signature, args: Sequence[Expr]) -> str | None:
         """Return why arguments do not fit a signature, or None."""
@@ -318,25 +389,39 @@ class Calling(Fitting, ABC):
             if "integer" in accepted and have == "number" and meta(arg).type.is_integer:
                 continue
             return say(
-                "argument {number} ({name}) must be {wanted}, and {value}", index + 1, wants.name, _either(wants.word), self.said(arg)
+                "argument {number} ({name}) must be {wanted}, and {value}",
+                index + 1,
+                wants.name,
+                _either(wants.word),
+                self.said(arg),
             )
         return None
 
     def misused(self, node: Function, entry: Entry, args: Sequence[Expr], reason: str) -> NoReturn:
         """Fail because of how a function is called, and say how it is called."""
-        forms = [signature for signature in entry.signatures if "coordsys" not in signature.text] or list(entry.signatures)
+        forms = [signature for signature in entry.signatures if "coordsys" not in signature.text] or list(
+            entry.signatures
+        )
         shown = joined("{one} or {other}", dict.fromkeys(signature.text.partition(" ->")[0] for signature in forms))
         reasons = [wrong for signature in forms if (wrong := self.misfit(signature, args)) not in {None, "count"}]
         if reasons:
             self.fail(say("{name}: {message}", entry.name, reasons[0]), node.at, say("it is {shown}", shown))
         if reason not in {"", "count"}:
             self.fail(say("{name}: {message}", entry.name, reason), node.at, say("it is {shown}", shown))
-        counts = sorted({count for signature in forms for count in range(signature.minimum, (signature.maximum or signature.minimum) + 1)})
+        counts = sorted(
+            {
+                count
+                for signature in forms
+                for count in range(signature.minimum, (signature.maximum or signature.minimum) + 1)
+            }
+        )
         wants = joined("{one} or {other}", map(str, counts))
         if any(signature.maximum is None for signature in forms):
             wants = say("at least {count}", counts[0])
         message = (
-            "{name} takes {wants} argument, and {given}" if wants in {"1", "at least 1"} else "{name} takes {wants} arguments, and {given}"
+            "{name} takes {wants} argument, and {given}"
+            if wants in {"1", "at least 1"}
+            else "{name} takes {wants} arguments, and {given}"
         )
         self.fail(say(message, entry.name, wants, self.given(args)), node.at, say("it is {shown}", shown))
 
@@ -363,12 +448,19 @@ class Calling(Fitting, ABC):
                 else say("write a unit that {unit} can be converted to, as VOUnits has it", inner.unit)
             )
             self.fail(say("{name}: {message}", "IN_UNIT", error), target.at, remedy)
-        if (strict := units.spelt(wanted) or units.check(wanted)) != wanted:  # descriptors are read kindly, queries by the standard
-            self.fail(say("IN_UNIT: {wanted!r} is not how VOUnits writes this unit", wanted), target.at, say("write {unit!r}", strict))
+        # descriptors are read kindly, queries by the standard
+        if (strict := units.spelt(wanted) or units.check(wanted)) != wanted:
+            self.fail(
+                say("IN_UNIT: {wanted!r} is not how VOUnits writes this unit", wanted),
+                target.at,
+                say("write {unit!r}", strict),
+            )
         got = derived((inner,), FLOAT64, wanted, inner.ucd)
         if factor == 1:
             return Cast(value, "DOUBLE PRECISION", at=node.at, meta=got)
-        return Binary("*", value, Literal(factor, meta=Meta(FLOAT64, constant=True, nullable=False)), at=node.at, meta=got)
+        return Binary(
+            "*", value, Literal(factor, meta=Meta(FLOAT64, constant=True, nullable=False)), at=node.at, meta=got
+        )
 
     def exponent(self, arg: Expr) -> float:
         """Parse a number that is written in place, NaN if none is: the unit of a power is part of the query's shape."""
@@ -380,7 +472,9 @@ class Calling(Fitting, ABC):
 
     def without_unit(self, node: Function, args: list[Expr]) -> Expr:
         """``WITHOUT_UNIT(x)`` is x."""
-        return Cast(args[0], "DOUBLE PRECISION", at=node.at, meta=derived((meta(args[0]),), FLOAT64, None, meta(args[0]).ucd))
+        return Cast(
+            args[0], "DOUBLE PRECISION", at=node.at, meta=derived((meta(args[0]),), FLOAT64, None, meta(args[0]).ucd)
+        )
 
     def constructor(self, node: Function, args: list[Expr]) -> Expr | None:
         """Shapes lose the coordinate system, and points written in place are taken apart into their numbers."""
@@ -395,14 +489,18 @@ class Calling(Fitting, ABC):
         if node.name.upper() == "POLYGON" and all(kind(arg) in {"number", "null"} for arg in flat):
             if len(flat) % 2:
                 self.fail(
-                    say("POLYGON has {count} coordinates: one is missing", len(flat)), node.at, "give longitude and latitude of each corner"
+                    say("POLYGON has {count} coordinates: one is missing", len(flat)),
+                    node.at,
+                    "give longitude and latitude of each corner",
                 )
         elif node.name.upper() == "POLYGON":
             flat = args
         name = node.name.upper()
         if len(flat) >= 2 and all(kind(arg) != "point" for arg in flat):
             for latitude in flat[1 : 2 if name in {"CIRCLE", "BOX"} else None : 2]:
-                self.bounded(latitude, -90.0, 90.0, say("the latitude of a {name}", name), "latitudes go from -90 to 90 degrees")
+                self.bounded(
+                    latitude, -90.0, 90.0, say("the latitude of a {name}", name), "latitudes go from -90 to 90 degrees"
+                )
             if name == "CIRCLE" and len(flat) == 3:
                 self.bounded(flat[2], 0.0, math.inf, say("the radius of a CIRCLE"), "a radius is 0 or more, in degrees")
         type_ = {"POINT": POINT, "CIRCLE": CIRCLE, "BOX": POLYGON, "POLYGON": POLYGON}[name]
@@ -412,7 +510,11 @@ class Calling(Fitting, ABC):
     def bounded(self, arg: Expr, low: float, high: float, what: str, remedy: str) -> None:
         """Refuse a number written in place that lies outside of its bounds; a plan may be used again with others that lie within."""
         sign, number = (-1, arg.operand) if isinstance(arg, Unary) and arg.op == "-" else (1, arg)
-        if not isinstance(number, Literal) or isinstance(number.value, bool) or not isinstance(number.value, int | float):
+        if (
+            not isinstance(number, Literal)
+            or isinstance(number.value, bool)
+            or not isinstance(number.value, int | float)
+        ):
             return
         if not low <= sign * number.value <= high:
             self.fail(say("{name} is {value}", what, sign * number.value), arg.at, remedy)
@@ -441,7 +543,10 @@ class Calling(Fitting, ABC):
         if isinstance(point, Function) and point.name == "POINT":
             value = point.args[0 if node.name.upper() == "COORD1" else 1]
             return Cast(
-                value, "DOUBLE PRECISION", at=node.at, meta=derived((meta(value),), FLOAT64, meta(value).unit or "deg", meta(value).ucd)
+                value,
+                "DOUBLE PRECISION",
+                at=node.at,
+                meta=derived((meta(value),), FLOAT64, meta(value).unit or "deg", meta(value).ucd),
             )
         return None
 
@@ -449,7 +554,12 @@ class Calling(Fitting, ABC):
         """COORDSYS is known when the query is bound."""
         shape = node.args[0]
         name = "UNKNOWNFRAME"
-        if isinstance(shape, Function) and shape.args and isinstance(shape.args[0], Literal) and isinstance(shape.args[0].value, str):
+        if (
+            isinstance(shape, Function)
+            and shape.args
+            and isinstance(shape.args[0], Literal)
+            and isinstance(shape.args[0].value, str)
+        ):
             name = shape.args[0].value or name
         elif (column := meta(args[0]).column) is not None and column.frame:
             having = [table for table in self.tables.values() if column in table.columns]
@@ -461,12 +571,23 @@ class Calling(Fitting, ABC):
         """``IVO_SIMBADPOINT('M 31')`` becomes a POINT of two numbers: the position index serves what is around it."""
         name = node.name.upper()
         if self.locate is None:
-            self.fail(say("{name}: names of objects are not resolved here", name), node.at, "give the position: POINT(ra, dec)")
+            self.fail(
+                say("{name}: names of objects are not resolved here", name),
+                node.at,
+                "give the position: POINT(ra, dec)",
+            )
         args = [self.expression(arg, scope) for arg in node.args]
         if len(args) == 1 and not isinstance(args[0], Literal) and kind(args[0]) in {"text", "null"}:
-            remedy = say("write one name in quotes, {name}('M 31'); for many, upload a table of their positions and join it", name)
+            remedy = say(
+                "write one name in quotes, {name}('M 31'); for many, upload a table of their positions and join it",
+                name,
+            )
             self.fail(
-                say("{name} is computed once, before the query runs, so it cannot take {value}", name, self.said(args[0], bare=True)),
+                say(
+                    "{name} is computed once, before the query runs, so it cannot take {value}",
+                    name,
+                    self.said(args[0], bare=True),
+                ),
                 node.at,
                 remedy,
             )
@@ -479,7 +600,8 @@ class Calling(Fitting, ABC):
             place = self.locate(said)
         except UserError as error:
             self.fail(say("{name}: {message}", name, error.message), given.at, error.remedy)
-        self.volatile = True  # what a name stands for may be another place tomorrow: no answer is remembered by the query's text
+        # what a name stands for may be another place tomorrow: no answer is remembered by the query's text
+        self.volatile = True
         known = Meta(FLOAT64, "deg", constant=True, nullable=False)
         point = Function("POINT", at=node.at)
         return self.constructor(point, [Literal(value, at=given.at, meta=known) for value in place]) or point
@@ -503,7 +625,11 @@ class Calling(Fitting, ABC):
                 self.fail(say("{name}: the bounds are the same in every row, and this one is not", node.name), arg.at)
         number = args[3].value if isinstance(args[3], Literal) else None
         if not isinstance(number, int) or not 1 <= number <= MOST_BINS:
-            self.fail(say("{name}: there cannot be {number} bins", node.name, number), args[3].at, say("1 to {most}", MOST_BINS))
+            self.fail(
+                say("{name}: there cannot be {number} bins", node.name, number),
+                args[3].at,
+                say("1 to {most}", MOST_BINS),
+            )
         return None
 
     def spectral(self, node: Function, args: list[Expr]) -> Expr:
@@ -524,32 +650,48 @@ class Calling(Fitting, ABC):
             self.fail(say("{name}: {message}", node.name, error), target.at)
         got = derived((inner,), FLOAT64, wanted, None)
         number = Literal(factor, meta=Meta(FLOAT64, constant=True, nullable=False))
-        return Binary("/", number, value, at=node.at, meta=got) if inverse else Binary("*", value, number, at=node.at, meta=got)
+        return (
+            Binary("/", number, value, at=node.at, meta=got)
+            if inverse
+            else Binary("*", value, number, at=node.at, meta=got)
+        )
 
     def vocabulary(self, node: Function, args: list[Expr]) -> Expr:
         """``GAVO_VOCMATCH('product-type', 'image', x)`` becomes ``x IN (the terms)``."""
         name, term = (str(arg.value) if isinstance(arg, Literal) else "" for arg in args[:2])
         known = vocabularies()
         if name not in known:
-            remedy = nearest(name, known) or say("known: {known}; of others write the terms: x IN ('a', 'b')", ", ".join(known))
+            remedy = nearest(name, known) or say(
+                "known: {known}; of others write the terms: x IN ('a', 'b')", ", ".join(known)
+            )
             self.fail(say("{name}: no vocabulary {vocabulary!r} here", node.name, name), args[0].at, remedy)
         word = term.removeprefix("#")
         if word not in known[name]:
             remedy = nearest(word, known[name]) or say("it has {known} ..", ", ".join(list(known[name])[:MOST]))
-            self.fail(say("{name}: no term {term!r} in the vocabulary {vocabulary}", node.name, term, name), args[1].at, remedy)
+            self.fail(
+                say("{name}: no term {term!r} in the vocabulary {vocabulary}", node.name, term, name),
+                args[1].at,
+                remedy,
+            )
         value = args[2]
         text = Meta(STRING, constant=True, nullable=False)
         terms = tuple(Literal(f"{mark}{item}", meta=text) for item in narrower(name, word) for mark in ("", "#"))
         among = In(value, terms, at=node.at, meta=truth(value))
         there = IsNull(value, negated=True, at=node.at, meta=truth(value))
         one, zero = (Literal(number, meta=Meta(INT32, constant=True, nullable=False)) for number in (1, 0))
-        return Case(None, ((among, one), (there, zero)), None, at=node.at, meta=derived((meta(value),), INT32, None, None))
+        return Case(
+            None, ((among, one), (there, zero)), None, at=node.at, meta=derived((meta(value),), INT32, None, None)
+        )
 
     def delimited(self, node: Function, args: list[Expr]) -> Expr | None:
         """``IVO_STRING_AGG(x, ', ')``: one delimiter for all rows."""
         if not meta(args[1]).constant:
             remedy = "write it as a string, or join it to the values: IVO_STRING_AGG(value || delimiter, '')"
-            self.fail(say("{name}: the delimiter is the same in every row, and this one is not", node.name.upper()), args[1].at, remedy)
+            self.fail(
+                say("{name}: the delimiter is the same in every row, and this one is not", node.name.upper()),
+                args[1].at,
+                remedy,
+            )
         return None
 
     def moc(self, node: Function, args: list[Expr]) -> Expr | None:  # noqa: ARG002  (one signature for all)
@@ -564,7 +706,11 @@ class Calling(Fitting, ABC):
             except ValueError as error:
                 self.fail(say("{name}: {message}", "MOC", error), first.at, "a MOC looks like '6/1 2-4 7/20'")
         elif isinstance(first.value, int) and not 0 <= first.value <= healpix.ORDER:
-            self.fail(say("MOC: there is no order {value}", first.value), first.at, say("orders are 0 to {order}", healpix.ORDER))
+            self.fail(
+                say("MOC: there is no order {value}", first.value),
+                first.at,
+                say("orders are 0 to {order}", healpix.ORDER),
+            )
         return None
 
 

@@ -30,12 +30,16 @@ SQL_FUNCTIONS: Final = frozenset((
 _PLAIN: Final = [entry for entry in STANDARD if entry.group not in {"aggregate", "conditional"}]
 _WORDS: Final = {"NUMERIC": "n", "INTEGER": "i", "TEXT": "s", "GEOMETRY": "g", "POINT": "g"}
 SIGNATURES: Final = {
-    entry.name: "".join(["?" * arg.optional + ("l" if arg.literal else _WORDS[arg.word]) for arg in entry.signatures[0].args])
+    entry.name: "".join(
+        ["?" * arg.optional + ("l" if arg.literal else _WORDS[arg.word]) for arg in entry.signatures[0].args]
+    )
     for entry in _PLAIN
     if len(entry.signatures) == 1
 } | {"RAND": "?u", "REGION": "l"}
 _KINDS: Final = {
-    entry.name: {"TEXT": "s", "POINT": "g", "CIRCLE": "g", "POLYGON": "g", "REGION": "g"}.get(entry.signatures[0].result, "n")
+    entry.name: {"TEXT": "s", "POINT": "g", "CIRCLE": "g", "POLYGON": "g", "REGION": "g"}.get(
+        entry.signatures[0].result, "n"
+    )
     for entry in _PLAIN
 }
 _NAMES: Final = {
@@ -58,7 +62,13 @@ _FORMS: Final = {
 def kind(node: Expr) -> str:
     """Classify a value by its text alone: ``n`` number, ``s`` string, ``g`` geometry, empty if nothing."""
     if isinstance(node, Literal):
-        return "s" if isinstance(node.value, str) else "n" if node.value is not None and not isinstance(node.value, bool) else ""
+        return (
+            "s"
+            if isinstance(node.value, str)
+            else "n"
+            if node.value is not None and not isinstance(node.value, bool)
+            else ""
+        )
     if isinstance(node, Function):
         return _KINDS.get(node.name, "")
     if isinstance(node, Binary):
@@ -95,7 +105,9 @@ def fault(name: str, args: tuple[Expr, ...], version: str) -> tuple[str, Expr | 
         form = joined("{one}, {other}", map(called, wanted))
         return (
             say(
-                "{name} takes {numbers} argument, not {count}" if numbers == "1" else "{name} takes {numbers} arguments, not {count}",
+                "{name} takes {numbers} argument, not {count}"
+                if numbers == "1"
+                else "{name} takes {numbers} arguments, not {count}",
                 name,
                 numbers,
                 len(args),
@@ -143,7 +155,10 @@ def _shape_fault(name: str, args: tuple[Expr, ...]) -> tuple[str, Expr | None, s
     if name != "DISTANCE" and args and isinstance(args[0], Literal) and isinstance(args[0].value, str):
         rest = args[1:]  # the deprecated coordinate system
     elif (
-        args and isinstance(args[0], Literal) and args[0].value is None and null_system(name, len(args), [kind(arg) == "g" for arg in args])
+        args
+        and isinstance(args[0], Literal)
+        and args[0].value is None
+        and null_system(name, len(args), [kind(arg) == "g" for arg in args])
     ):
         rest = args[1:]
     kinds = [kind(arg) for arg in rest]
@@ -168,7 +183,11 @@ def _shape_fault(name: str, args: tuple[Expr, ...]) -> tuple[str, Expr | None, s
         )
     else:
         return (
-            say("{name} cannot have {count} argument" if len(rest) == 1 else "{name} cannot have {count} arguments", name, len(rest)),
+            say(
+                "{name} cannot have {count} argument" if len(rest) == 1 else "{name} cannot have {count} arguments",
+                name,
+                len(rest),
+            ),
             None,
             remedy,
         )

@@ -37,7 +37,20 @@ from hven.adql.tree import (
 )  # fmt: skip
 from hven.model import units
 from hven.model.errors import say
-from hven.model.types import BOOLEAN, CIRCLE, FLOAT32, FLOAT64, INT16, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
+from hven.model.types import (
+    BOOLEAN,
+    CIRCLE,
+    FLOAT32,
+    FLOAT64,
+    INT16,
+    INT32,
+    INT64,
+    POINT,
+    POLYGON,
+    STRING,
+    TIMESTAMP,
+    Type,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +150,9 @@ class Expressions(Calling, ABC):
         if op == "||":
             for side in (left, right):
                 if kind(side) not in {"text", "null"}:
-                    self.fail(say("operator || joins strings, and {value}", self.said(side)), side.at, self.as_text(side))
+                    self.fail(
+                        say("operator || joins strings, and {value}", self.said(side)), side.at, self.as_text(side)
+                    )
             type_ = UNICODE if "unicodeChar" in {one.type.datatype, two.type.datatype} else STRING
         else:
             word = "integer" if op in {"&", "|", "^"} else "number"
@@ -169,14 +184,20 @@ class Expressions(Calling, ABC):
             if type_ is not STRING:
                 self.fail(say("{target} takes no length", target), node.at)
             if node.length < 1:
-                self.fail(say("{target}({length}) has no room", target, node.length), node.at, "the length is at least 1")
+                self.fail(
+                    say("{target}({length}) has no room", target, node.length), node.at, "the length is at least 1"
+                )
             if node.length > MOST[target]:
                 self.fail(
-                    say("{target}({length}) is too long", target, node.length), node.at, say("the length is at most {most}", MOST[target])
+                    say("{target}({length}) is too long", target, node.length),
+                    node.at,
+                    say("the length is at most {most}", MOST[target]),
                 )
             if target == "CHAR":
                 self.filled += node.length * (not self.inline)
-                self.at_most(self.filled, LONGEST, "characters in all its CHARs", node.at, "CAST to VARCHAR: it is not filled up")
+                self.at_most(
+                    self.filled, LONGEST, "characters in all its CHARs", node.at, "CAST to VARCHAR: it is not filled up"
+                )
             type_ = Type("char", f"{node.length}" if target == "CHAR" else f"{node.length}*")
         have, wanted = kind(operand), kinds.kind_of(type_)
         if not (have in {"text", "null", wanted} or wanted == "text" or {have, wanted} == {"number", "boolean"}):
@@ -215,7 +236,10 @@ class Expressions(Calling, ABC):
         """Bind a subquery as a value: it must have one column."""
         query, columns = self.subquery(node.query, scope)
         if len(columns) != 1:
-            self.fail(say("a subquery that stands for a value has one column, and this one has {count}", len(columns)), node.at)
+            self.fail(
+                say("a subquery that stands for a value has one column, and this one has {count}", len(columns)),
+                node.at,
+            )
         column = columns[0]
         return Subquery(query, at=node.at, meta=Meta(column.type, column.unit, column.ucd, None, column.description))
 
@@ -325,7 +349,8 @@ class Expressions(Calling, ABC):
             if beside is not operand:
                 alike.clear()
                 operand = beside
-                several = [self.comparable(operand, other, "IN", other.at)[1] for other in several]  # it became a number, or a time
+                # it became a number, or a time
+                several = [self.comparable(operand, other, "IN", other.at)[1] for other in several]
             elif isinstance(choice, Literal) and isinstance(bound, Literal) and bound.value is choice.value:
                 alike.add(type(choice.value))
             several.append(bound)
@@ -337,7 +362,9 @@ class Expressions(Calling, ABC):
         word = "ILIKE" if node.ignore_case else "LIKE"
         for side in (operand, pattern):
             if kind(side) not in {"text", "null"}:
-                self.fail(say("{word} compares strings, and {value}", word, self.said(side)), side.at, self.as_text(side))
+                self.fail(
+                    say("{word} compares strings, and {value}", word, self.said(side)), side.at, self.as_text(side)
+                )
         return Like(operand, pattern, node.negated, node.ignore_case, at=node.at, meta=truth(operand, pattern))
 
     def isnull(self, node: IsNull, scope: Scope) -> Expr:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 TRUE = frozenset({"true", "t", "1", "yes", "y"})
 FALSE = frozenset({"false", "f", "0", "no", "n"})
-ISO = re.compile(r"\s*[+-]?\d{4,6}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d*)?)?Z?)?\s*")  # DALI 1.1 section 3.3.3, and its liberties
+# DALI 1.1 section 3.3.3, and its liberties
+ISO = re.compile(r"\s*[+-]?\d{4,6}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d*)?)?Z?)?\s*")
 
 
 class Fitting:
@@ -64,17 +65,31 @@ class Fitting:
     def read(self, tables: int, at: int) -> None:
         """Count tables that an engine will read for an item of FROM; those of a view are its author's."""
         self.reads += 0 if self.inline else tables
-        self.at_most(self.reads, READ, "tables, those of WITH counted wherever they are read", at, "ask several queries")
+        self.at_most(
+            self.reads, READ, "tables, those of WITH counted wherever they are read", at, "ask several queries"
+        )
 
     def keys(self, items: Sequence[Expr | OrderItem], clause: str) -> None:
         """Count what a clause sorts or groups by."""
         if len(items) > KEYS:
-            self.at_most(len(items), KEYS, say("expressions in one {clause}", clause), items[KEYS].at, "fewer tell rows apart as well")
+            self.at_most(
+                len(items),
+                KEYS,
+                say("expressions in one {clause}", clause),
+                items[KEYS].at,
+                "fewer tell rows apart as well",
+            )
 
     def builds(self, at: int) -> None:
         """Count an operation that makes text of text."""
         self.building += not self.inline
-        self.at_most(self.building, BUILDING, "operations that make text", at, "join the texts in fewer steps: a || b || c is one")
+        self.at_most(
+            self.building,
+            BUILDING,
+            "operations that make text",
+            at,
+            "join the texts in fewer steps: a || b || c is one",
+        )
 
     def shape(self, node: Literal) -> float | str | None:
         """Note a literal that is part of the query's shape, and return its value."""
@@ -107,8 +122,15 @@ class Fitting:
                 if isinstance(text, Literal) and _is_number(text.value)
                 else "CAST one of them"
             )
-            self.fail(say("{op} compares {left} with {right}", op, self.said(left, bare=True), self.said(right, bare=True)), at, remedy)
-        raise self.fault(say("{op} cannot compare {left} with {right}", op, self.said(left, bare=True), self.said(right, bare=True)), at)
+            self.fail(
+                say("{op} compares {left} with {right}", op, self.said(left, bare=True), self.said(right, bare=True)),
+                at,
+                remedy,
+            )
+        raise self.fault(
+            say("{op} cannot compare {left} with {right}", op, self.said(left, bare=True), self.said(right, bare=True)),
+            at,
+        )
 
     def given(self, values: Sequence[Expr]) -> str:
         """Phrase how many values are given."""
@@ -117,9 +139,13 @@ class Fitting:
     def as_time(self, node: Expr) -> Expr:
         """Read a string literal as a timestamp."""
         if not meta(node).constant:
-            self.fail(say("{value} and is compared with a timestamp", self.said(node)), node.at, "write CAST(.. AS TIMESTAMP)")
+            self.fail(
+                say("{value} and is compared with a timestamp", self.said(node)), node.at, "write CAST(.. AS TIMESTAMP)"
+            )
         if isinstance(node, Literal) and not ISO.fullmatch(str(node.value)):
-            self.fail(say("{value!r} is no timestamp", node.value), node.at, "timestamps look like '2026-11-20T10:15:00'")
+            self.fail(
+                say("{value!r} is no timestamp", node.value), node.at, "timestamps look like '2026-11-20T10:15:00'"
+            )
         inner = meta(node)
         return Cast(
             node,
@@ -149,7 +175,11 @@ class Fitting:
 
     def as_text(self, node: Expr) -> str:
         """Phrase how to make text of a value."""
-        return say("write CAST({name} AS VARCHAR)", node.name.name) if isinstance(node, ColumnRef) else "write CAST(.. AS VARCHAR)"
+        return (
+            say("write CAST({name} AS VARCHAR)", node.name.name)
+            if isinstance(node, ColumnRef)
+            else "write CAST(.. AS VARCHAR)"
+        )
 
     def unified(self, nodes: Sequence[Expr], what: str) -> tuple[list[Expr], Type]:
         """Unify the types of several values."""
@@ -164,11 +194,20 @@ class Fitting:
         if len(set(known)) > 1:
             odd = next(node for node, item in zip(nodes, found, strict=True) if item not in {"null", known[0]})
             self.fail(
-                say("{what} wants values of one type: the first is {kind}, and {value}", what, kinds.WORDS[known[0]], self.said(odd)),
+                say(
+                    "{what} wants values of one type: the first is {kind}, and {value}",
+                    what,
+                    kinds.WORDS[known[0]],
+                    self.said(odd),
+                ),
                 odd.at,
             )
         types = [meta(node).type for node, item in zip(fitted, found, strict=True) if item != "null"]
-        if known[0] == "array" and len({type_.datatype for type_ in types}) > 1 and not all(Type(one.datatype).is_numeric for one in types):
+        if (
+            known[0] == "array"
+            and len({type_.datatype for type_ in types}) > 1
+            and not all(Type(one.datatype).is_numeric for one in types)
+        ):
             self.fail(say("{what} wants values of one type, and these are arrays of several", what), nodes[0].at)
         return fitted, kinds.wider(types)
 
@@ -199,9 +238,15 @@ class Fitting:
         """Name a value and its kind for people: ``name is a string``."""
         have = kinds.WORDS[kind(node)]
         if isinstance(node, ColumnRef):
-            return say("{have} (column {name})", have, node.name.name) if bare else say("column {name} is {have}", node.name.name, have)
+            return (
+                say("{have} (column {name})", have, node.name.name)
+                if bare
+                else say("column {name} is {have}", node.name.name, have)
+            )
         if isinstance(node, Literal):
-            name = repr(node.value) if isinstance(node.value, str) else "NULL" if node.value is None else str(node.value)
+            name = (
+                repr(node.value) if isinstance(node.value, str) else "NULL" if node.value is None else str(node.value)
+            )
         elif isinstance(node, Function):
             name = f"{node.name}(..)"
         else:

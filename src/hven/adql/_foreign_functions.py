@@ -11,7 +11,9 @@ _CONE: Final = "write DISTANCE(POINT(ra, dec), POINT(lon, lat)) < r, which uses 
 _TEXT: Final = "write CAST(x AS VARCHAR)"
 _CASE: Final = "write CASE WHEN condition THEN a ELSE b END"
 _FIRST: Final = "write COALESCE(a, b)"
-_CUT: Final = "write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters behind the fourth, or SPLIT_PART(s, separator, n)"
+_CUT: Final = (
+    "write REGEXP_EXTRACT(s, '^.{4}(.{3})', 1) for three characters behind the fourth, or SPLIT_PART(s, separator, n)"
+)
 _ALL: Final = "write IVO_STRING_AGG(s, ', ') for text, IVO_HISTOGRAM for numbers"
 _BITS: Final = "write the operator: a & b, a | b, a ^ b, ~a"
 

@@ -63,7 +63,10 @@ class FromParser(ExpressionParser):
             self.refuse(say("a NATURAL join takes no {word}", tag), say("leave NATURAL or {word} out", tag))
         if joins and joins[-1][0] == "CROSS":
             self.refuse(say("a CROSS JOIN takes no {word}", tag), "write JOIN in place of CROSS JOIN")
-        self.refuse(say("there is no JOIN for this {word}", tag), "write JOIN in place of the comma, or move the condition to WHERE")
+        self.refuse(
+            say("there is no JOIN for this {word}", tag),
+            "write JOIN in place of the comma, or move the condition to WHERE",
+        )
 
     def join_kind(self) -> tuple[str, bool]:
         """Read ``[NATURAL] [INNER|LEFT|RIGHT|FULL [OUTER]] JOIN``."""
@@ -191,7 +194,8 @@ def nested(first: FromItem, joins: list[Joined], conditions: list[list[Condition
         Some joins have no condition, as the grammar permits: then they go from left to right, if that is possible.
     """
     inside = any(len(given_here) > 1 for given_here in conditions) or any(
-        given_here and (natural or kind == "CROSS") for (kind, natural, _), given_here in zip(joins, conditions, strict=True)
+        given_here and (natural or kind == "CROSS")
+        for (kind, natural, _), given_here in zip(joins, conditions, strict=True)
     )
     left = first
     if chained and not inside:

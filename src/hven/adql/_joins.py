@@ -33,7 +33,13 @@ class Joins(Expressions, ABC):
         view = View([*one.sources, *two.sources], {**one.merged, **two.merged}, one.shadowed | two.shadowed)
         remedy = "join in steps, each of them a job of its own"
         self.at_most(len(view.sources), TABLES, "tables in one FROM", node.right.at, remedy)
-        self.at_most(self.reads - before, JOINED, "tables in one FROM, those in its queries and of WITH counted", node.right.at, remedy)
+        self.at_most(
+            self.reads - before,
+            JOINED,
+            "tables in one FROM, those in its queries and of WITH counted",
+            node.right.at,
+            remedy,
+        )
         condition: Expr | None = None
         if node.on is not None:
             clause, self.clause = self.clause, "ON"
@@ -60,7 +66,9 @@ class Joins(Expressions, ABC):
             left, right = self._only(node, name, one, say("left")), self._only(node, name, two, say("right"))
             first, second = left.read(node.at), right.read(node.at)
             first, second = self.comparable(first, second, f"USING ({name.name})", node.at)
-            parts.append(Compare("=", first, second, at=node.at, meta=derived((meta(first), meta(second)), BOOLEAN, None, None)))
+            parts.append(
+                Compare("=", first, second, at=node.at, meta=derived((meta(first), meta(second)), BOOLEAN, None, None))
+            )
             for item in (left, right):
                 view.shadowed.add((item.source.number, item.index))
             if kind == "FULL":
@@ -84,11 +92,17 @@ class Joins(Expressions, ABC):
         found = view.find(name)
         if len(found) > 1:
             self.fail(
-                say("USING ({name}): the {side} side has {count} columns of that name", name.name, side, len(found)), node.at, "use ON"
+                say("USING ({name}): the {side} side has {count} columns of that name", name.name, side, len(found)),
+                node.at,
+                "use ON",
             )
         if not found:
             known = [column.name for source in view.sources for column in source.names.columns]
-            self.fail(say("USING ({name}): no such column on the {side} side", name.name, side), node.at, nearest_name(name.name, known))
+            self.fail(
+                say("USING ({name}): no such column on the {side} side", name.name, side),
+                node.at,
+                nearest_name(name.name, known),
+            )
         item = found[0]
         return Item(_name(item.source, item.index), item.source, item.index, item.expr)
 

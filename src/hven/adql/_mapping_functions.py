@@ -19,7 +19,10 @@ _WIDTH = tuple(text.replace("(a NUMERIC, b NUMERIC", "(x NUMERIC, width NUMERIC"
 _WEST = "west_min NUMERIC{deg?}, west_max NUMERIC{deg?}"
 _CARDS = ", ".join(
     ["ctype1 TEXT", "ctype2 TEXT"]
-    + [f"{name} NUMERIC" for name in ("crval1", "crval2", "crpix1", "crpix2", "cd1_1", "cd1_2", "cd2_1", "cd2_2", "naxis1", "naxis2")]
+    + [
+        f"{name} NUMERIC"
+        for name in ("crval1", "crval2", "crpix1", "crpix2", "cd1_1", "cd1_2", "cd2_1", "cd2_2", "naxis1", "naxis2")
+    ]
 )
 
 ROWS: tuple[Entry, ...] = (

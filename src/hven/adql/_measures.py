@@ -70,7 +70,13 @@ def _measured(calling: Calling, node: Function, wanted: str, value: Expr, said: 
         calling.fail(say("{name}: {value} has no unit", word, calling.said(value, bare=True)), value.at, remedy)
     if said is not None and not lenient and not units.same(have, said):
         calling.fail(
-            say("{name}: {value} is in {have}, and the call says {said}", node.name.lower(), calling.said(value, bare=True), have, said),
+            say(
+                "{name}: {value} is in {have}, and the call says {said}",
+                node.name.lower(),
+                calling.said(value, bare=True),
+                have,
+                said,
+            ),
             value.at,
             "leave the unit out of the call",
         )
@@ -110,7 +116,9 @@ def spectral_step(calling: Calling, node: Function, args: list[Expr]) -> Expr:
     unit = meta(converted).unit
     got = derived((meta(x), meta(width)), FLOAT64, unit, None)
     if isinstance(converted, Binary) and converted.op == "/":  # c / x: its slope is c / x^2
-        share = Binary("/", _times(width, 1.0, None), x, at=node.at, meta=derived((meta(x), meta(width)), FLOAT64, None, None))
+        share = Binary(
+            "/", _times(width, 1.0, None), x, at=node.at, meta=derived((meta(x), meta(width)), FLOAT64, None, None)
+        )
         return Function("ABS", (Binary("*", converted, share, at=node.at, meta=got),), at=node.at, meta=got)
     factor = converted.right if isinstance(converted, Binary) else Literal(1.0, meta=_EXACT)
     return Function("ABS", (Binary("*", width, factor, at=node.at, meta=got),), at=node.at, meta=got)
@@ -131,7 +139,11 @@ def _alike(calling: Calling, node: Function, x: Expr, width: Expr) -> Expr:
     try:
         return _times(width, units.factor(two, one), one)
     except ValueError as error:
-        calling.fail(say("{name}: {message}", node.name.lower(), error), width.at, "give the width in a unit of the value's own kind")
+        calling.fail(
+            say("{name}: {message}", node.name.lower(), error),
+            width.at,
+            "give the width in a unit of the value's own kind",
+        )
 
 
 def viewed(calling: Calling, node: Function, args: list[Expr]) -> None:

@@ -81,7 +81,9 @@ class Outputs:
         """Return the expression at a position from 1."""
         if not 1 <= position <= len(self.items):
             binder.fail(
-                say("there is no output column {position}", position), node.at, say("the positions are 1 to {most}", len(self.items))
+                say("there is no output column {position}", position),
+                node.at,
+                say("the positions are 1 to {most}", len(self.items)),
             )
         return self.items[position - 1].expr
 
@@ -103,10 +105,21 @@ class Outputs:
                 said = kind(item.expr) == "null" or (
                     column.type.is_string and words.type.is_geometry and words.type.arrow == column.type.arrow
                 )
-                column = words.having(name=column.name, type=words.type if said else column.type, required=column.required)
+                column = words.having(
+                    name=column.name, type=words.type if said else column.type, required=column.required
+                )
             columns.append(column)
             metas.append(
-                Meta(column.type, column.unit, column.ucd, column.utype, column.description, column, known.nullable, origins=known.origins)
+                Meta(
+                    column.type,
+                    column.unit,
+                    column.ucd,
+                    column.utype,
+                    column.description,
+                    column,
+                    known.nullable,
+                    origins=known.origins,
+                )
             )
         return Names(columns, [ident.name for ident in self.called], metas)
 

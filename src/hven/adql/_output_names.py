@@ -32,7 +32,16 @@ if TYPE_CHECKING:
 
 LONGEST = 40  # characters
 _SHORT = 4  # figures of a number that belongs to a name; longer ones (positions, epochs) vary from query to query
-_OPERATORS = {"+": "plus", "-": "minus", "*": "times", "/": "over", "%": "mod", "&": "bitand", "|": "bitor", "^": "bitxor"}
+_OPERATORS = {
+    "+": "plus",
+    "-": "minus",
+    "*": "times",
+    "/": "over",
+    "%": "mod",
+    "&": "bitand",
+    "|": "bitor",
+    "^": "bitxor",
+}
 _SIGNS = {"-": "minus", "~": "bitnot"}
 _STRANGE = re.compile(r"[^A-Za-z0-9]+")
 

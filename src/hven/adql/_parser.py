@@ -58,7 +58,10 @@ class QueryParser(FromParser):
         """Refuse what follows a whole query."""
         tag = self.tags[self.i]
         if tag in _CLAUSES or tag in JOIN_WORDS:
-            self.refuse(say("{word} cannot stand here", tag), "the order is: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET")
+            self.refuse(
+                say("{word} cannot stand here", tag),
+                "the order is: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET",
+            )
         if tag == "WITH":
             self.refuse("WITH cannot stand here", "it begins the query")
         self.unexpected("the end of the query", "AND", "OR", *_AFTER_FROM, "ASC", "DESC")
@@ -103,7 +106,8 @@ class QueryParser(FromParser):
             offset = self.whole_literal("OFFSET")
         if tags[self.i] in SET_WORDS and (order_by or offset):
             self.refuse(
-                say("ORDER BY and OFFSET cannot stand before {word}", tags[self.i]), "put them at the end, or that query into parentheses"
+                say("ORDER BY and OFFSET cannot stand before {word}", tags[self.i]),
+                "put them at the end, or that query into parentheses",
             )
         if not order_by and offset is None and isinstance(body, Query):
             return body
@@ -134,7 +138,9 @@ class QueryParser(FromParser):
             self.refuse(say("ADQL 2.0 has no {op}", op), "ask for version 2.1")
         self.i += 1
         if self.tags[self.i] == "DISTINCT":
-            self.refuse(say("ADQL has no {op} DISTINCT", op), "leave DISTINCT out: duplicates are removed unless ALL is written")
+            self.refuse(
+                say("ADQL has no {op} DISTINCT", op), "leave DISTINCT out: duplicates are removed unless ALL is written"
+            )
         if self.tags[self.i] == "ALL":
             self.i += 1
             return True
@@ -156,7 +162,9 @@ class QueryParser(FromParser):
             return bare(query)
         word = str(self.values[self.i])
         if is_statement(word):
-            self.refuse(say("{word} cannot be sent: only queries can", word.upper()), "ADQL has SELECT and no other statement")
+            self.refuse(
+                say("{word} cannot be sent: only queries can", word.upper()), "ADQL has SELECT and no other statement"
+            )
         if tag == "WITH":
             self.with_inside()
         if tag == NAME and (near := nearest(word, ("SELECT", "WITH"))):
@@ -167,14 +175,21 @@ class QueryParser(FromParser):
         """Refuse WITH in a subquery."""
         if self.old:
             self.refuse("ADQL 2.0 has no WITH", "ask for version 2.1")
-        self.refuse("WITH can only stand at the beginning of the whole query", "move it there; its tables can be used in every subquery")
+        self.refuse(
+            "WITH can only stand at the beginning of the whole query",
+            "move it there; its tables can be used in every subquery",
+        )
 
     def subquery(self, what: str) -> Query:
         """Read a subquery in parentheses."""
         if self.tags[self.i] != "(":
             self.unexpected(say("a subquery in parentheses after {what}", say(what)))
         after = self.tags[self.i + 1]
-        if what == "EXISTS" and after != "SELECT" and not (after == NAME and nearest(str(self.values[self.i + 1]), ("SELECT",))):
+        if (
+            what == "EXISTS"
+            and after != "SELECT"
+            and not (after == NAME and nearest(str(self.values[self.i + 1]), ("SELECT",)))
+        ):
             return self.joined_query()
         self.deeper()
         self.i += 1
@@ -208,14 +223,26 @@ class QueryParser(FromParser):
         if tags[self.i] == "TOP":
             self.i += 1
             if tags[self.i] == "(" and tags[self.i + 1] == NUMBER and tags[self.i + 2] == ")":
-                self.refuse("TOP takes a number without parentheses", say("write TOP {found}", self.found(self.i + 1).split()[-1]))
+                self.refuse(
+                    "TOP takes a number without parentheses",
+                    say("write TOP {found}", self.found(self.i + 1).split()[-1]),
+                )
             top = self.whole_literal("TOP")
-            if str(self.values[self.i]).upper() == "PERCENT" and tags[self.i] == NAME and tags[self.i + 1] in {NAME, QUOTED, "*"}:
+            if (
+                str(self.values[self.i]).upper() == "PERCENT"
+                and tags[self.i] == NAME
+                and tags[self.i + 1] in {NAME, QUOTED, "*"}
+            ):
                 self.refuse("ADQL has no TOP n PERCENT", "write the number of rows")
             if tags[self.i] in {"DISTINCT", "ALL"}:
-                self.refuse(say("{word} stands before TOP", tags[self.i]), say("write SELECT {word} TOP {value}", tags[self.i], top.value))
+                self.refuse(
+                    say("{word} stands before TOP", tags[self.i]),
+                    say("write SELECT {word} TOP {value}", tags[self.i], top.value),
+                )
             if tags[self.i] == ",":
-                self.refuse("there is no comma after TOP and its number", say("write TOP {value} and the columns", top.value))
+                self.refuse(
+                    "there is no comma after TOP and its number", say("write TOP {value} and the columns", top.value)
+                )
         items = [self.select_item()]
         while tags[self.i] == ",":
             self.i += 1
@@ -256,7 +283,16 @@ class QueryParser(FromParser):
             self.after_query()
         if having or (where and not group_by):
             self.unexpected(
-                "an operator, AND, OR or the next clause", "AND", "OR", "GROUP", "ORDER", "HAVING", "OFFSET", "UNION", "LIKE", "ILIKE"
+                "an operator, AND, OR or the next clause",
+                "AND",
+                "OR",
+                "GROUP",
+                "ORDER",
+                "HAVING",
+                "OFFSET",
+                "UNION",
+                "LIKE",
+                "ILIKE",
             )
         if group_by:
             self.unexpected("a comma, HAVING or ORDER BY", "HAVING", "ORDER", "OFFSET", "UNION")
@@ -403,13 +439,19 @@ def _parse_part(text: str, place: Place | None, *, condition: bool) -> Expr:
         node = parser.condition() if condition else parser.expression()
         parser.finish()
         if not condition and isinstance(node, CONDITIONS):
-            parser.refuse("expected a value, found a condition", "write CASE WHEN condition THEN value ELSE value END", at=parser.ats[0])
+            parser.refuse(
+                "expected a value, found a condition",
+                "write CASE WHEN condition THEN value ELSE value END",
+                at=parser.ats[0],
+            )
     except RecursionError:
         raise _too_deep(text, place) from None
     except ParseError as fault:
         if place is None:
             raise
-        raise ParseError(fault.message, text=text, offset=fault.offset, remedy=fault.remedy, place=moved(fault, place)) from None
+        raise ParseError(
+            fault.message, text=text, offset=fault.offset, remedy=fault.remedy, place=moved(fault, place)
+        ) from None
     return node
 
 
@@ -425,5 +467,8 @@ def moved(fault: ParseError, start: Place) -> Place:
 
 def _too_deep(text: str, place: Place | None) -> ParseError:
     return ParseError(
-        say("nested too deeply: more than {most} levels of parentheses", DEEPEST), text=text, place=place, remedy="write it flatter"
+        say("nested too deeply: more than {most} levels of parentheses", DEEPEST),
+        text=text,
+        place=place,
+        remedy="write it flatter",
     )

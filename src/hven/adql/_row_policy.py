@@ -97,7 +97,9 @@ class Facts:
     """
 
     def __init__(
-        self, people: Callable[[ColumnRef], Iterable[str]], moments: Callable[[Expr, int], tuple[int | None, Sequence[int]]]
+        self,
+        people: Callable[[ColumnRef], Iterable[str]],
+        moments: Callable[[Expr, int], tuple[int | None, Sequence[int]]],
     ) -> None:
         self._ask, self._moments = people, moments
         self._people: dict[str, dict[str, list[str]]] = {}
@@ -210,7 +212,11 @@ class RowPolicy:
                 asked = _Asked(who.names, who.groups, moment, self._facts)
                 left = asked.left(self._tree)
                 until = asked.until
-                bound = None if left is True else bind_condition(left if isinstance(left, Expr) else NEVER, self._columns, functions=QUERY)
+                bound = (
+                    None
+                    if left is True
+                    else bind_condition(left if isinstance(left, Expr) else NEVER, self._columns, functions=QUERY)
+                )
                 known = self._known[key] = moment, until, bound
         return known[2], known[0], known[1]
 
@@ -249,7 +255,13 @@ class _Asked:
             return not inner if isinstance(inner, bool) else replace(node, operand=inner)
         if isinstance(node, Between) and any(word(part) == NOW for part in (node.operand, node.low, node.high)):
             inner = self.left(
-                And((Compare(">=", node.operand, node.low, at=node.at), Compare("<=", node.operand, node.high, at=node.at)), at=node.at)
+                And(
+                    (
+                        Compare(">=", node.operand, node.low, at=node.at),
+                        Compare("<=", node.operand, node.high, at=node.at),
+                    ),
+                    at=node.at,
+                )
             )
             return inner if not node.negated else not inner if isinstance(inner, bool) else Not(inner, at=node.at)
         if isinstance(node, Compare):
@@ -292,7 +304,12 @@ class _Asked:
 def _one_of(expr: Expr, texts: Sequence[str]) -> list[Expr]:
     if not texts:
         return []
-    return [And((Not(IsNull(expr, at=expr.at), at=expr.at), In(expr, tuple(Literal(text) for text in texts), at=expr.at)), at=expr.at)]
+    return [
+        And(
+            (Not(IsNull(expr, at=expr.at), at=expr.at), In(expr, tuple(Literal(text) for text in texts), at=expr.at)),
+            at=expr.at,
+        )
+    ]
 
 
 def word(node: object) -> str | None:
@@ -329,7 +346,10 @@ def check_policy(tree: Expr, columns: Sequence[Column] | None, text: str) -> Non
         if isinstance(node, Compare) and NOW in (sides := (word(node.left), word(node.right))):
             if node.op not in TURNED or sides[0] == sides[1]:
                 raise BindError(
-                    "now is no moment that a row could have", text=text, offset=node.at, remedy="write a time <= now, or a time > now"
+                    "now is no moment that a row could have",
+                    text=text,
+                    offset=node.at,
+                    remedy="write a time <= now, or a time > now",
                 )
             placed |= {id(side) for side in (node.left, node.right) if word(side) == NOW}
         elif isinstance(node, Between):
@@ -346,7 +366,9 @@ def check_policy(tree: Expr, columns: Sequence[Column] | None, text: str) -> Non
     for node in walk(tree):
         said = word(node)
         if said is not None and id(node) not in placed:
-            raise BindError(say("{word} does not stand here in a policy", said), text=text, offset=node.at, remedy=USES[said])
+            raise BindError(
+                say("{word} does not stand here in a policy", said), text=text, offset=node.at, remedy=USES[said]
+            )
     if columns is None:
         return
     somebody = Facts(lambda _: SOMEBODY, lambda _, now: (now, ()))
@@ -361,8 +383,12 @@ def check_policy(tree: Expr, columns: Sequence[Column] | None, text: str) -> Non
 
 def _named(values: Sequence[Expr], text: str) -> None:
     for one in values:
-        if not (isinstance(one, ColumnRef) and word(one) is None) and not (isinstance(one, Literal) and isinstance(one.value, str)):
-            raise BindError("the reader is looked for in columns and texts", text=text, offset=one.at, remedy=USES[READER])
+        if not (isinstance(one, ColumnRef) and word(one) is None) and not (
+            isinstance(one, Literal) and isinstance(one.value, str)
+        ):
+            raise BindError(
+                "the reader is looked for in columns and texts", text=text, offset=one.at, remedy=USES[READER]
+            )
 
 
 def told(tree: Expr) -> list[str]:
@@ -388,11 +414,15 @@ def _told(way: Expr) -> str:
         if isinstance(part, In) and not part.negated and word(part.operand) == READER:
             who.append(f"whoever is named in {' or '.join(map(write, listed(part)))}")
         elif isinstance(part, In) and not part.negated and GROUPS in words:
-            named = str(part.operand.value) if isinstance(part.operand, Literal) else f"that {write(part.operand)} names"
+            named = (
+                str(part.operand.value) if isinstance(part.operand, Literal) else f"that {write(part.operand)} names"
+            )
             who.append(f"members of the group {named}")
         elif isinstance(part, Compare) and NOW in (word(part.left), word(part.right)):
             expr, op = (part.left, part.op) if word(part.right) == NOW else (part.right, TURNED[part.op])
-            when.append(f"once {write(expr)} has come" if op in {"<", "<="} else f"as long as {write(expr)} has not come")
+            when.append(
+                f"once {write(expr)} has come" if op in {"<", "<="} else f"as long as {write(expr)} has not come"
+            )
         else:
             where.append(f"where {write(part)}")
     return ", ".join([" who is also ".join(who) or "everybody", *when, *where])
@@ -444,7 +474,21 @@ def instant(moment: int) -> Expr:
     tree
         Not bound.
     """
-    return parse_expression(f"CAST('{(EPOCH + timedelta(microseconds=moment)).isoformat(timespec='microseconds')}' AS TIMESTAMP)")
+    return parse_expression(
+        f"CAST('{(EPOCH + timedelta(microseconds=moment)).isoformat(timespec='microseconds')}' AS TIMESTAMP)"
+    )
 
 
-__all__ = ["AHEAD", "EPOCH", "Facts", "RowPolicy", "check_policy", "instant", "names_in", "normal", "present", "sees_all", "told"]
+__all__ = [
+    "AHEAD",
+    "EPOCH",
+    "Facts",
+    "RowPolicy",
+    "check_policy",
+    "instant",
+    "names_in",
+    "normal",
+    "present",
+    "sees_all",
+    "told",
+]

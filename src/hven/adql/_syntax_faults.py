@@ -18,12 +18,18 @@ FOREIGN: Final[dict[str, tuple[str, str]]] = {
     "ROWNUM": ("ADQL has no ROWNUM", "write SELECT TOP n ... instead"),
     "MINUS": ("ADQL has no MINUS between queries", "write EXCEPT"),
     "OVER": ("window functions (OVER) are an extension of ADQL 2.1 queries", "use GROUP BY in a subquery and join it"),
-    "WINDOW": ("WINDOW names windows: WINDOW w AS (...)", "write it behind FROM, WHERE, GROUP BY and HAVING, and then OVER w"),
+    "WINDOW": (
+        "WINDOW names windows: WINDOW w AS (...)",
+        "write it behind FROM, WHERE, GROUP BY and HAVING, and then OVER w",
+    ),
     "QUALIFY": ("ADQL has no QUALIFY", "put the query into a subquery and filter it with WHERE"),
     "REGEXP": ("ADQL has no REGEXP operator", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1"),
     "RLIKE": ("ADQL has no RLIKE operator", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1"),
     "SIMILAR": ("ADQL has no SIMILAR TO", "use LIKE or ILIKE, with % and _"),
-    "NULLS": ("ADQL has no NULLS FIRST or NULLS LAST", "leave it out, or order by CASE WHEN x IS NULL THEN 1 ELSE 0 END first"),
+    "NULLS": (
+        "ADQL has no NULLS FIRST or NULLS LAST",
+        "leave it out, or order by CASE WHEN x IS NULL THEN 1 ELSE 0 END first",
+    ),
     "ESCAPE": ("ADQL's LIKE has no ESCAPE", "leave it out"),
     "LATERAL": ("ADQL has no LATERAL", "join with ON"),
     "SEMI": ("ADQL has no SEMI JOIN", "write WHERE EXISTS (SELECT ...)"),
@@ -34,7 +40,10 @@ FOREIGN: Final[dict[str, tuple[str, str]]] = {
     "CURRENT_TIMESTAMP": ("ADQL has no CURRENT_TIMESTAMP", "write the time as a string: '2000-01-01T12:00:00'"),
     "CURRENT_DATE": ("ADQL has no CURRENT_DATE", "write the time as a string: '2000-01-01T12:00:00'"),
     "DIV": ("ADQL has no DIV operator", "write FLOOR(a / b)"),
-    "WITHIN": ("ADQL has no WITHIN GROUP", "MEDIAN(x) is the middle value; for others number the rows with NTILE(n) OVER (ORDER BY x)"),
+    "WITHIN": (
+        "ADQL has no WITHIN GROUP",
+        "MEDIAN(x) is the middle value; for others number the rows with NTILE(n) OVER (ORDER BY x)",
+    ),
 }
 
 #: Two signs in a row that other languages have: what to write instead.
@@ -58,7 +67,10 @@ _STATEMENTS: Final = frozenset((
 ))  # fmt: skip
 
 #: What is said about square brackets where no element of an array is read.
-BRACKETS: Final = ("square brackets are not ADQL here", 'write special names in double quotes: "name"; the element of an array is a[1]')
+BRACKETS: Final = (
+    "square brackets are not ADQL here",
+    'write special names in double quotes: "name"; the element of an array is a[1]',
+)
 
 _STRANGE: Final[dict[str, tuple[str, str]]] = {
     "`": ("a backtick is not ADQL", 'write special names in double quotes: "name"'),
@@ -74,16 +86,22 @@ _STRANGE: Final[dict[str, tuple[str, str]]] = {
     "\0": ("the text has a NUL character", "take it out"),
 }
 _SMART: Final[dict[str, tuple[str, str]]] = {
-    **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u00b4", ("a typographic quote", "write a straight single quote: '")),
     **dict.fromkeys(
-        "\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", ("a typographic double quote", "write a straight quote: ' for strings, \" for names")
+        "\u2018\u2019\u201a\u201b\u2032\u00b4", ("a typographic quote", "write a straight single quote: '")
+    ),
+    **dict.fromkeys(
+        "\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb",
+        ("a typographic double quote", "write a straight quote: ' for strings, \" for names"),
     ),
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", ("a typographic dash", "write a plain hyphen: -")),
     **dict.fromkeys(
         "\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000",
         ("a special space", "write a plain space (such ones come from web pages and PDFs)"),
     ),
-    **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", ("an invisible character", "delete it (such ones come from web pages and PDFs)")),
+    **dict.fromkeys(
+        "\u200b\u200c\u200d\u2060\ufeff",
+        ("an invisible character", "delete it (such ones come from web pages and PDFs)"),
+    ),
     "\u00d7": ("a multiplication sign", "write *"),
     "\u2264": ("a 'less or equal' sign", "write <="),
     "\u2265": ("a 'greater or equal' sign", "write >="),
@@ -120,19 +138,31 @@ def lexical_fault(text: str, at: int) -> NoReturn:
     """
     char = text[at]
     if char == "'":
-        message, remedy = "this string has no end", "close it with a single quote; a quote inside a string is doubled: 'it''s'"
+        message, remedy = (
+            "this string has no end",
+            "close it with a single quote; a quote inside a string is doubled: 'it''s'",
+        )
     elif char == '"':
         if text.startswith('""', at):
             message, remedy = "an empty name", "write a name between the double quotes; the empty string is ''"
         else:
-            message, remedy = "this name in double quotes has no end", "close it with a double quote (strings take single quotes)"
+            message, remedy = (
+                "this name in double quotes has no end",
+                "close it with a double quote (strings take single quotes)",
+            )
     elif char.isascii() and (char.isdigit() or char == "."):
         piece = re.compile(r"[\w.]*").match(text, at)
         found = shorten(piece[0]) if piece else char
         if re.fullmatch(r"0[xX][0-9a-fA-F]+", found):
-            message, remedy = say("ADQL 2.0 has no hexadecimal numbers: {found}", found), say("write {number}", int(found, 16))
+            message, remedy = (
+                say("ADQL 2.0 has no hexadecimal numbers: {found}", found),
+                say("write {number}", int(found, 16)),
+            )
         elif re.fullmatch(r"[0-9.]*([eE][0-9]*)?\.*", found):
-            message, remedy = say("the number {found} is too large or too long", found), "write it with at most 400 digits, within 1.8E308"
+            message, remedy = (
+                say("the number {found} is too large or too long", found),
+                "write it with at most 400 digits, within 1.8E308",
+            )
         else:
             message, remedy = (
                 say("'{found}' is neither a number nor a name", found),
@@ -141,7 +171,10 @@ def lexical_fault(text: str, at: int) -> NoReturn:
     elif char == "_":
         piece = re.compile(r"\w*").match(text, at)
         found = shorten(piece[0]) if piece else char
-        message, remedy = say("a name may not begin with an underscore: {found}", found), say('write it in double quotes: "{found}"', found)
+        message, remedy = (
+            say("a name may not begin with an underscore: {found}", found),
+            say('write it in double quotes: "{found}"', found),
+        )
     elif text.startswith("::", at):
         message, remedy = "ADQL has no :: casts", "write CAST(x AS type)"
     elif char in _STRANGE:
@@ -153,7 +186,10 @@ def lexical_fault(text: str, at: int) -> NoReturn:
         message = say("the letter '{char}' may not stand in a name without quotes", char)
         remedy = "names have A-Z, a-z, 0-9 and _; write others in double quotes"
     else:
-        message, remedy = say("the character {char!r} (U+{number:04X}) is not ADQL", char, ord(char)), "take it out, or put it into quotes"
+        message, remedy = (
+            say("the character {char!r} (U+{number:04X}) is not ADQL", char, ord(char)),
+            "take it out, or put it into quotes",
+        )
     raise ParseError(message, text=text, offset=at, remedy=remedy)
 
 

@@ -84,19 +84,33 @@ class ExpressionParser(WindowParser, ABC):
         """Refuse a value where a condition must stand; `i` is its first word."""
         if isinstance(node, Function) and node.name in {"CONTAINS", "INTERSECTS"}:
             self.refuse(
-                say("{name} gives a number, not a condition", node.name), say("compare it: 1 = {name}(...)", node.name), at=self.ats[i]
+                say("{name} gives a number, not a condition", node.name),
+                say("compare it: 1 = {name}(...)", node.name),
+                at=self.ats[i],
             )
         tag = self.tags[self.i]
         if isinstance(node, Function) and node.name in ELSEWHERE and not self.mapping:
             self.refuse(say("no function {name}", node.name), ELSEWHERE[node.name], at=self.ats[i])
         if tag == "~":
-            self.refuse("ADQL has no ~ operator between two values", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1")
+            self.refuse(
+                "ADQL has no ~ operator between two values",
+                "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1",
+            )
         if tag in {NAME, QUOTED, NUMBER, STRING, END}:
             self.unexpected(
-                "a comparison (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL)", "BETWEEN", "IN", "LIKE", "ILIKE", "IS", "AND", "OR"
+                "a comparison (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL)",
+                "BETWEEN",
+                "IN",
+                "LIKE",
+                "ILIKE",
+                "IS",
+                "AND",
+                "OR",
             )
         self.refuse(
-            "expected a condition, found a value", "compare it with something (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL)", at=self.ats[i]
+            "expected a condition, found a value",
+            "compare it with something (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL)",
+            at=self.ats[i],
         )
 
     def expression(self) -> Expr:
@@ -167,7 +181,10 @@ class ExpressionParser(WindowParser, ABC):
                 if tags[self.i] == "=" and tags[self.i - 1] == "=":
                     self.unexpected("a value")
                 joined = isinstance(right, Binary) and right.op == "||"
-                self.refuse("comparisons cannot be chained", "|| joins strings: write OR" if joined else "join two of them with AND")
+                self.refuse(
+                    "comparisons cannot be chained",
+                    "|| joins strings: write OR" if joined else "join two of them with AND",
+                )
             return Compare(tag, left, right, at=at)
         if tag not in _PREDICATES:
             return left
@@ -199,7 +216,9 @@ class ExpressionParser(WindowParser, ABC):
             if negated:
                 self.i += 1
             if tags[self.i] in {"TRUE", "FALSE", "UNKNOWN"}:
-                self.refuse(say("ADQL has no IS {word}", tags[self.i]), "only IS NULL and IS NOT NULL; compare with = instead")
+                self.refuse(
+                    say("ADQL has no IS {word}", tags[self.i]), "only IS NULL and IS NOT NULL; compare with = instead"
+                )
             if tags[self.i] == "DISTINCT":
                 self.refuse("ADQL has no IS DISTINCT FROM", "compare with <>, and add OR x IS NULL")
             self.expect("NULL", "NULL or NOT NULL after IS")
@@ -211,7 +230,9 @@ class ExpressionParser(WindowParser, ABC):
         said = kind(node)
         if said and said != "s" and not (isinstance(node, Literal) or node is self.wrapped):
             self.refuse(
-                say("{word} needs a string here, found {said}", word, called(said)), "turn it into a string with CAST(x AS VARCHAR)", at=at
+                say("{word} needs a string here, found {said}", word, called(said)),
+                "turn it into a string with CAST(x AS VARCHAR)",
+                at=at,
             )
 
     def no_conditions(self, node: Expr, i: int) -> None:
@@ -257,7 +278,12 @@ class ExpressionParser(WindowParser, ABC):
                 self.i += 1
                 continue
             only = items[0]
-            if len(items) == 1 and isinstance(only, Subquery) and only is self.wrapped and (tag == ")" or tag in _NEXT_QUERY):
+            if (
+                len(items) == 1
+                and isinstance(only, Subquery)
+                and only is self.wrapped
+                and (tag == ")" or tag in _NEXT_QUERY)
+            ):
                 query = self.nested_query(only.query) if tag != ")" else only.query
                 self.expect(")", "a closing parenthesis")
                 self.depth -= 1
@@ -360,12 +386,17 @@ class ExpressionParser(WindowParser, ABC):
         if tag == "SELECT":
             self.refuse("a subquery must stand in parentheses", "write (SELECT ...)")
         if tag in {"EXISTS", "NOT"}:
-            self.refuse("a condition cannot be used as a value", "combine conditions with AND, OR and NOT, or write CASE WHEN ... END")
+            self.refuse(
+                "a condition cannot be used as a value",
+                "combine conditions with AND, OR and NOT, or write CASE WHEN ... END",
+            )
         if tag == "PI" and self.mapping:  # who led the observation
             return self.column()
         if tag in CALLABLE:
             self.refuse(
-                say("{word} is the name of a function of ADQL: its arguments in parentheses are missing", self.values[i]),
+                say(
+                    "{word} is the name of a function of ADQL: its arguments in parentheses are missing", self.values[i]
+                ),
                 say('write {word}(...); a column of that name is written "{name}"', tag, self.values[i]),
             )
         if tag == "*" and i and self.tags[i - 1] == "(":
@@ -387,7 +418,9 @@ class ExpressionParser(WindowParser, ABC):
             self.unexpected("a closing bracket")
         self.i += 1
         if self.tags[self.i] == "[":
-            self.refuse("an element of an array has no elements", "the axes of an array stand in one pair of brackets: a[i, j]")
+            self.refuse(
+                "an element of an array has no elements", "the axes of an array stand in one pair of brackets: a[i, j]"
+            )
         self.depth -= 1
         return Element(node, tuple(indexes), at=self.ats[i])
 
@@ -472,7 +505,9 @@ class ExpressionParser(WindowParser, ABC):
                 distinct = tags[self.i] == "DISTINCT"
                 self.i += 1
         elif tags[self.i] in {"DISTINCT", "ALL"}:
-            self.refuse(say("{word} can only stand in {names}", tags[self.i], ", ".join(sorted(AGGREGATES))), "leave it out")
+            self.refuse(
+                say("{word} can only stand in {names}", tags[self.i], ", ".join(sorted(AGGREGATES))), "leave it out"
+            )
         args: list[Expr] = []
         if tags[self.i] != ")":
             args.append(self.operand())
@@ -487,7 +522,11 @@ class ExpressionParser(WindowParser, ABC):
         if name in CALLABLE:
             if name in AGGREGATES:
                 if len(args) != 1:
-                    self.refuse(say("{name} takes 1 argument, not {count}", name, len(args)), say("write {name}(expression)", name), at=at)
+                    self.refuse(
+                        say("{name} takes 1 argument, not {count}", name, len(args)),
+                        say("write {name}(expression)", name),
+                        at=at,
+                    )
             elif wrong := fault(name, arguments, "2.0" if self.old else "2.1"):
                 message, arg, remedy = wrong
                 self.refuse(message, remedy, at=at if arg is None else arg.at)

@@ -80,7 +80,11 @@ class Words:
         if tag == END:
             return say("the end of the text")
         end = self.ats[i + 1] if i + 1 < len(self.ats) else len(self.text)
-        raw = shorten(self.text[self.ats[i] : end].split("--", 1)[0].strip()) if tag in {NUMBER, STRING, QUOTED} else str(self.values[i])
+        raw = (
+            shorten(self.text[self.ats[i] : end].split("--", 1)[0].strip())
+            if tag in {NUMBER, STRING, QUOTED}
+            else str(self.values[i])
+        )
         if tag == NUMBER:
             return say("the number {raw}", raw)
         if tag == STRING:
@@ -138,7 +142,10 @@ class Words:
         if (before, tag) in PAIRS and self.ats[i] == self.ats[i - 1] + 1:
             message, remedy = say("ADQL has no {before}{sign} operator", before, tag), PAIRS[before, tag]
         elif (tag == "*" and before == "/") or (tag == "/" and self.tags[i + 1] == "*"):
-            message, remedy = "ADQL has no /* comments */", "comments begin with two hyphens and go to the end of the line: --"
+            message, remedy = (
+                "ADQL has no /* comments */",
+                "comments begin with two hyphens and go to the end of the line: --",
+            )
         elif tag in {"[", "]"}:
             message, remedy = BRACKETS
         elif tag == ";" or (before == ";" and i):
@@ -178,7 +185,9 @@ class Words:
             remedy = say('write it in double quotes: "{value}"', value)
         elif tag in RESERVED and tag in {"DATE", "TIMESTAMP", "TIME", "INTERVAL"} and self.tags[i + 1] == STRING:
             instead = (
-                "compute with numbers of days or seconds" if tag == "INTERVAL" else "write CAST('...' AS TIMESTAMP), or the string alone"
+                "compute with numbers of days or seconds"
+                if tag == "INTERVAL"
+                else "write CAST('...' AS TIMESTAMP), or the string alone"
             )
             message, remedy = say("ADQL has no {word} '...' literals", tag), instead
         elif tag in RESERVED and "value" in expected:
@@ -209,7 +218,8 @@ class Words:
         self.depth += levels
         if self.depth > DEEPEST:
             self.refuse(
-                say("nested too deeply: more than {most} levels of parentheses", DEEPEST), "write the query flatter, for instance with WITH"
+                say("nested too deeply: more than {most} levels of parentheses", DEEPEST),
+                "write the query flatter, for instance with WITH",
             )
 
     def names(self) -> list[Ident]:

@@ -105,7 +105,9 @@ class WindowParser(Words, ABC):
         first, last = _PLACES[start.side], _PLACES[end.side]
         if first == 4 or last == 0 or first > last:
             self.refuse(
-                "this frame ends before it begins", "write the earlier end first: BETWEEN 1 PRECEDING AND CURRENT ROW", at=self.ats[i]
+                "this frame ends before it begins",
+                "write the earlier end first: BETWEEN 1 PRECEDING AND CURRENT ROW",
+                at=self.ats[i],
             )
         return Frame(unit, start, end, at=at)
 
@@ -126,7 +128,10 @@ class WindowParser(Words, ABC):
         if isinstance(literal.value, str):
             self.refuse("the end of a frame is a number", "write it without quotes")
         if unit != "RANGE" and not isinstance(literal.value, int):
-            self.refuse(say("{unit} counts whole numbers, found {found}", unit, self.found(i)), "write RANGE for distances of values")
+            self.refuse(
+                say("{unit} counts whole numbers, found {found}", unit, self.found(i)),
+                "write RANGE for distances of values",
+            )
         self.i += 2
         return Edge(after, literal, at=at)
 

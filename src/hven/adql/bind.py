@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 NOWHERE = Scope(View())
-MANY = 128  # literals: a longer list does not come again with other values, and engines take parameters slower than text
+# literals: a longer list does not come again with other values, and engines take parameters slower than text
+MANY = 128
 
 
 def bind(
@@ -99,7 +100,9 @@ def bind(
     )
 
 
-def bind_expression(expr: Expr, columns: Sequence[Column] | Names, *, functions: Functions = MAPPING, text: str = "") -> Expr:
+def bind_expression(
+    expr: Expr, columns: Sequence[Column] | Names, *, functions: Functions = MAPPING, text: str = ""
+) -> Expr:
     """Bind a value expression over plain columns: a mapping's source columns, or those of one table (as `Names` for who binds many).
 
     Its literals are written into the SQL text, never made parameters.
@@ -128,7 +131,9 @@ def bind_expression(expr: Expr, columns: Sequence[Column] | Names, *, functions:
     return _alone(expr, columns, functions, text, condition=False)
 
 
-def bind_condition(expr: Expr, columns: Sequence[Column] | Names, *, functions: Functions = MAPPING, text: str = "") -> Expr:
+def bind_condition(
+    expr: Expr, columns: Sequence[Column] | Names, *, functions: Functions = MAPPING, text: str = ""
+) -> Expr:
     """Bind a search condition over plain columns, as `bind_expression` does.
 
     Parameters
@@ -241,11 +246,17 @@ class Binder(Joins):
         if isinstance(body, Select) and body.distinct:
             for item in order:
                 if not isinstance(item.expr, Literal):
-                    self.fail("ORDER BY after SELECT DISTINCT sorts by selected columns only", item.at, "select the expression too")
+                    self.fail(
+                        "ORDER BY after SELECT DISTINCT sorts by selected columns only",
+                        item.at,
+                        "select the expression too",
+                    )
         del self.ctes[before:]
         return Query(body, order, offset, ctes, at=node.at, text=node.text), outputs
 
-    def operand(self, node: Select | SetOperation | Query, outer: Scope | None) -> tuple[Select | SetOperation | Query, Outputs]:
+    def operand(
+        self, node: Select | SetOperation | Query, outer: Scope | None
+    ) -> tuple[Select | SetOperation | Query, Outputs]:
         """Bind one side of a set operation."""
         if isinstance(node, Select):
             select, outputs, _ = self.select(node, outer)
@@ -280,7 +291,9 @@ class Binder(Joins):
         right, two = self.operand(node.right, outer)
         if len(one.columns) != len(two.columns):
             self.fail(
-                say("{op} joins rows of {one} columns with rows of {other}", node.op, len(one.columns), len(two.columns)),
+                say(
+                    "{op} joins rows of {one} columns with rows of {other}", node.op, len(one.columns), len(two.columns)
+                ),
                 node.right.at,
                 "select the same number of columns on both sides",
             )
@@ -318,7 +331,9 @@ class Binder(Joins):
             Of types that settle.
         """
         if node.query.order_by or node.query.offset is not None:
-            self.fail("a recursive table has no order", node.query.at, "put ORDER BY and OFFSET at the end of the whole query")
+            self.fail(
+                "a recursive table has no order", node.query.at, "put ORDER BY and OFFSET at the end of the whole query"
+            )
         start, first = self.operand(body.left, outer)
         seen = first
         for _ in range(ROUNDS):  # what n + 1 makes of a short is a long: then n was one from the beginning
@@ -460,7 +475,9 @@ class Binder(Joins):
             self.fail("GROUP BY cannot use the result of an aggregate function", node.at)
         if has_window(expr):
             self.fail(
-                "GROUP BY cannot use the result of a window function", node.at, "put its query into FROM, and group by its column there"
+                "GROUP BY cannot use the result of a window function",
+                node.at,
+                "put its query into FROM, and group by its column there",
             )
         return expr
 
@@ -474,7 +491,9 @@ class Binder(Joins):
         """
         before = len(outputs.items)
         self.starred(node, scope, outputs)
-        if len(outputs.items) == before and any(column.hidden for source in scope.view.sources for column in source.names.columns):
+        if len(outputs.items) == before and any(
+            column.hidden for source in scope.view.sources for column in source.names.columns
+        ):
             self.fail("* stands for no column: all of them are hidden", node.at, "name the columns that are wanted")
 
     def starred(self, node: Star, scope: Scope, outputs: Outputs) -> None:
@@ -491,7 +510,9 @@ class Binder(Joins):
                 name = ".".join(part.name for part in node.qualifier)
                 if sources:
                     self.fail(
-                        say("table {name!r} is ambiguous: FROM has it {count} times", name, len(sources)), node.at, "give an alias to each"
+                        say("table {name!r} is ambiguous: FROM has it {count} times", name, len(sources)),
+                        node.at,
+                        "give an alias to each",
                     )
                 raise scope.missing_table(node.qualifier, node.at, self.text)
             for index, column in enumerate(sources[0].names.columns):
@@ -505,7 +526,9 @@ class Binder(Joins):
 
     # --- ORDER BY
 
-    def order_of_select(self, items: Sequence[OrderItem], select: Select, outputs: Outputs, scope: Scope) -> tuple[OrderItem, ...]:
+    def order_of_select(
+        self, items: Sequence[OrderItem], select: Select, outputs: Outputs, scope: Scope
+    ) -> tuple[OrderItem, ...]:
         """Bind ORDER BY of a SELECT: positions, names of the output, then expressions over FROM.
 
         Returns
@@ -538,7 +561,9 @@ class Binder(Joins):
             bound.append(OrderItem(outputs.position(position, item.expr.at), item.descending, at=item.at))
         self.clause = clause
         rest = [item.expr for item in bound if not isinstance(item.expr, Literal)]
-        if rest and (select.group_by or has_local_aggregate(outputs.items) or any(meta(expr).aggregate for expr in rest)):
+        if rest and (
+            select.group_by or has_local_aggregate(outputs.items) or any(meta(expr).aggregate for expr in rest)
+        ):
             check_groups(select, rest, scope.view, self.text)
             check_groups(select, (), scope.view, self.text)
             self.freeze(select, rest)
@@ -593,7 +618,9 @@ class Binder(Joins):
             found = outputs.find(node.name)
             if len({key(outputs.items[index].expr) for index in found}) > 1:
                 self.fail(
-                    say("ORDER BY {name} is ambiguous: {count} output columns are called so", node.name.name, len(found)),
+                    say(
+                        "ORDER BY {name} is ambiguous: {count} output columns are called so", node.name.name, len(found)
+                    ),
                     node.at,
                     "give them aliases, or sort by position",
                 )
@@ -698,7 +725,10 @@ class Binder(Joins):
         """
         name = node.parts[-1].name
         known = [other for other in self.catalogue.names() if other.upper().startswith(f"{UPLOADS}.")]
-        how = say("send the table with UPLOAD={name},param:{name} and the file as the part {name!r}, or UPLOAD={name},https://...", name)
+        how = say(
+            "send the table with UPLOAD={name},param:{name} and the file as the part {name!r}, or UPLOAD={name},https://...",
+            name,
+        )
         given, them = f"{UPLOADS}.{name}", ", ".join(known)
         came = (
             say("no table {name!r}: this request uploads {names}", given, them)
@@ -730,7 +760,10 @@ class Binder(Joins):
             query, outputs = self.query(parse(self.text), None)
         except BindError as error:
             raise BindError(
-                say("in the view {table}: {message}", table.qualified, error.message), text=text, offset=node.at, remedy=error.remedy
+                say("in the view {table}: {message}", table.qualified, error.message),
+                text=text,
+                offset=node.at,
+                remedy=error.remedy,
             ) from error
         finally:
             self.inline -= 1

@@ -82,10 +82,10 @@ STANDARD: tuple[Entry, ...] = (
     function("geometry", "INTERSECTS", "(a GEOMETRY, b GEOMETRY) -> INTEGER", doc="1 if the shapes have a point in common, else 0.", example="INTERSECTS(CIRCLE(10, 20, 1), CIRCLE(12.5, 20, 1)) is 0"),
 )  # fmt: skip
 
-_MOTION = (
-    "ra NUMERIC, dec NUMERIC, parallax NUMERIC, pmra NUMERIC, pmdec NUMERIC, radial_velocity NUMERIC, ref_epoch NUMERIC, out_epoch NUMERIC"
+_MOTION = "ra NUMERIC, dec NUMERIC, parallax NUMERIC, pmra NUMERIC, pmdec NUMERIC, radial_velocity NUMERIC, ref_epoch NUMERIC, out_epoch NUMERIC"
+_TRANSFORM = tuple(
+    f"(from_sys TEXT LITERAL, to_sys TEXT LITERAL, geo {shape}) -> {shape}" for shape in ("POINT", "CIRCLE", "POLYGON")
 )
-_TRANSFORM = tuple(f"(from_sys TEXT LITERAL, to_sys TEXT LITERAL, geo {shape}) -> {shape}" for shape in ("POINT", "CIRCLE", "POLYGON"))
 _HISTOGRAM = "(val NUMERIC, lower NUMERIC, upper NUMERIC, nbins INTEGER LITERAL) -> INTEGER[]"
 
 UDFS: tuple[Entry, ...] = (
@@ -247,14 +247,18 @@ def added() -> tuple[Entry, ...]:
     for name, entry in plugins.records("functions").items():
         if entry.name in found:
             raise UserError(
-                say("the plugin {name!r} in hven.functions brings {function}, which is there already", name, entry.name),
+                say(
+                    "the plugin {name!r} in hven.functions brings {function}, which is there already", name, entry.name
+                ),
                 remedy="give it another name",
             )
         found[entry.name] = entry
     return tuple(found.values())[first:]
 
 
-QUERY = Functions((entry for entry in STANDARD + UDFS if not entry.mapping), lambda: (entry for entry in added() if not entry.mapping))
+QUERY = Functions(
+    (entry for entry in STANDARD + UDFS if not entry.mapping), lambda: (entry for entry in added() if not entry.mapping)
+)
 MAPPING = Functions(STANDARD + UDFS, added)
 
 
@@ -272,9 +276,13 @@ def reference() -> str:
         lines += [f"### {title}", "", "| function | gives | | for instance |", "|---|---|---|---|"]
         for entry in entries:
             shown = entry.name if entry in STANDARD else entry.name.lower()
-            forms = [text for text in entry.signatures if "coordsys" not in text.text and "more" not in text.text] or list(entry.signatures)
+            forms = [
+                text for text in entry.signatures if "coordsys" not in text.text and "more" not in text.text
+            ] or list(entry.signatures)
             calls = "<br>".join(f"`{shown}{_plain(form)}`" for form in forms)
-            lines.append(f"| {calls} | {_GIVES.get(forms[0].result, forms[0].result)} | {entry.doc} | {_example(entry)} |")
+            lines.append(
+                f"| {calls} | {_GIVES.get(forms[0].result, forms[0].result)} | {entry.doc} | {_example(entry)} |"
+            )
         lines.append("")
     return "\n".join(lines)
 
@@ -299,7 +307,12 @@ _GIVES = {
 def _plain(signature: Signature) -> str:
     """Write a signature's arguments: ``(x, [n])``."""
     return (
-        "(" + ", ".join(f"[{arg.name}]" if arg.optional else f"{arg.name} .." if arg.repeated else arg.name for arg in signature.args) + ")"
+        "("
+        + ", ".join(
+            f"[{arg.name}]" if arg.optional else f"{arg.name} .." if arg.repeated else arg.name
+            for arg in signature.args
+        )
+        + ")"
     )
 
 

@@ -161,7 +161,11 @@ def is_null(node: Expr) -> bool:
             and all(is_null(then) for _, then in node.whens)
             and (node.otherwise is None or is_null(node.otherwise))
         )
-    return isinstance(node, Function) and node.name in {"COALESCE", "GREATEST", "LEAST"} and all(is_null(arg) for arg in node.args)
+    return (
+        isinstance(node, Function)
+        and node.name in {"COALESCE", "GREATEST", "LEAST"}
+        and all(is_null(arg) for arg in node.args)
+    )
 
 
 def literal_type(value: object) -> Type:
@@ -293,7 +297,8 @@ def result_ucd(rule: str, first: Meta | None) -> str | None:
     if rule.startswith("+"):
         if first is None or first.ucd is None:
             return None
-        if first.type.is_string or first.type.is_boolean:  # the first of some names in the alphabet is no statistic of them
+        # the first of some names in the alphabet is no statistic of them
+        if first.type.is_string or first.type.is_boolean:
             return first.ucd
         words = [word for word in first.ucd.split(";") if word.lower() != "meta.main"]
         return ";".join([*words, rule[1:]]) if rule[1:] not in words else ";".join(words)

@@ -32,7 +32,9 @@ _STRINGS = rf"{_TEXT}(?:{_GAP}++{_TEXT})*+"  # neighbours are one literal (SQL-9
 _DELIMITED = r'"[^"]*+(?:""[^"]*+)*+"'
 _SIGNS = r"<=|>=|<>|!=|\|\||[-+*/%(),.=<>;&|^~\[\]]"
 
-_TOKENS = re.compile(rf"{_GAP}*+(?:({_WORD})|({_FIGURES})|({_STRINGS})|({_DELIMITED})|({_SIGNS})|(\Z)|(.++))", re.DOTALL)
+_TOKENS = re.compile(
+    rf"{_GAP}*+(?:({_WORD})|({_FIGURES})|({_STRINGS})|({_DELIMITED})|({_SIGNS})|(\Z)|(.++))", re.DOTALL
+)
 _PIECES = re.compile(rf"{_GAP}*+({_WORD}|{_FIGURES}|{_STRINGS}|{_DELIMITED}|{_SIGNS}|\Z|.++)", re.DOTALL)
 _STRING_PARTS = re.compile(rf"{_GAP}|({_TEXT})")
 
@@ -173,7 +175,9 @@ def literal_list(text: str, at: int) -> LiteralList | None:
             continue
         if number_of is None:
             found = _INSIDE.findall(text, at, match.end())
-            return LiteralList(tuple([one.replace("''", "'") for one in found] if "''" in match[0] else found), text, at, match.end())
+            return LiteralList(
+                tuple([one.replace("''", "'") for one in found] if "''" in match[0] else found), text, at, match.end()
+            )
         numbers = tuple(map(number_of, match[0].translate(_NO_SPACE).split(",")))
         return None if math.inf in numbers or -math.inf in numbers else LiteralList(numbers, text, at, match.end())
     return None

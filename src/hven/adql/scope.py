@@ -398,16 +398,28 @@ class Scope:
         found = [(source, index) for source in sources for index in source.names.find(ref.name)]
         if not found:
             # the facts of a source's file are single names with a dot: file.path, source.row
-            items = self.view.find(Ident(".".join([part.name for part in ref.qualifier] + [ref.name.name]), quoted=True))
+            items = self.view.find(
+                Ident(".".join([part.name for part in ref.qualifier] + [ref.name.name]), quoted=True)
+            )
             if len(items) == 1:
                 return items[0].read(ref.at)
         if not sources:
             return None
         if len(found) > 1:
-            raise _ambiguous(ref, [f"{label(source)}.{source.names.columns[index].name}" for source, index in found], text)
+            raise _ambiguous(
+                ref, [f"{label(source)}.{source.names.columns[index].name}" for source, index in found], text
+            )
         if not found:
-            near = nearest_name(ref.name.name, [column.name for source in sources for column in source.names.columns if not column.hidden])
-            raise BindError(say("no column {name!r} in {tables}", ref.name.name, label(sources[0])), text=text, offset=ref.at, remedy=near)
+            near = nearest_name(
+                ref.name.name,
+                [column.name for source in sources for column in source.names.columns if not column.hidden],
+            )
+            raise BindError(
+                say("no column {name!r} in {tables}", ref.name.name, label(sources[0])),
+                text=text,
+                offset=ref.at,
+                remedy=near,
+            )
         return found[0][0].ref(found[0][1], ref.at)
 
     def qualified(self, qualifier: Sequence[Ident]) -> list[Source]:
@@ -459,7 +471,9 @@ class Scope:
         if ref.qualifier:
             return self.missing_table(ref.qualifier, ref.at, text)
         sources = self._sources()
-        names = list(dict.fromkeys(column.name for source in sources for column in source.names.columns if not column.hidden))
+        names = list(
+            dict.fromkeys(column.name for source in sources for column in source.names.columns if not column.hidden)
+        )
         labels = ", ".join(label(source) for source in sources)
         exact = [name for name in names if name.lower() == ref.name.name.lower()]
         remedy = (
@@ -477,8 +491,14 @@ class Scope:
         if ref.name.quoted and not exact and not nearest(ref.name.name, names):
             remedy = say("double quotes are for names, strings take single quotes: {name}", string(ref.name.name))
         if any(_alias_is(ref.name, alias) for alias in self.later):
-            remedy = say("{name} is named in the select list, which comes after WHERE: write its expression here", ref.name.name)
-        message = say("no column {name!r} in {tables}", ref.name.name, labels) if labels else say("no column {name!r}", ref.name.name)
+            remedy = say(
+                "{name} is named in the select list, which comes after WHERE: write its expression here", ref.name.name
+            )
+        message = (
+            say("no column {name!r} in {tables}", ref.name.name, labels)
+            if labels
+            else say("no column {name!r}", ref.name.name)
+        )
         return BindError(message, text=text, offset=ref.at, remedy=remedy)
 
 
@@ -569,7 +589,11 @@ def dotted_name(name: str) -> str:
 
 def _ambiguous(ref: ColumnRef, candidates: list[str], text: str) -> BindError:
     names = list(dict.fromkeys(candidates))
-    several = ", ".join(names) if len(names) > 1 else say("{count} columns of {table}", len(candidates), names[0].rpartition(".")[0])
+    several = (
+        ", ".join(names)
+        if len(names) > 1
+        else say("{count} columns of {table}", len(candidates), names[0].rpartition(".")[0])
+    )
     return BindError(
         say("column {name!r} is ambiguous: {several}", ref.name.name, several),
         text=text,

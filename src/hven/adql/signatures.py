@@ -7,7 +7,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UserError, joined, nearest, say
-from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, MOC, POINT, POLYGON, REGION, STRING, TIMESTAMP, Type
+from hven.model.types import (
+    BOOLEAN,
+    CIRCLE,
+    FLOAT64,
+    INT32,
+    INT64,
+    MOC,
+    POINT,
+    POLYGON,
+    REGION,
+    STRING,
+    TIMESTAMP,
+    Type,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -201,7 +214,9 @@ def signature(name: str, text: str) -> Signature:
         if word not in known:
             raise UserError(
                 say("{name}{form}: {word!r} is no type", name, text, word),
-                remedy=joined("{one} {other}", filter(None, (nearest(word, known), say("known: {names}", ", ".join(known))))),
+                remedy=joined(
+                    "{one} {other}", filter(None, (nearest(word, known), say("known: {names}", ", ".join(known))))
+                ),
             )
     return Signature(tuple(args), result, f"{name}{text}", RESULTS.get(result))
 
@@ -242,6 +257,7 @@ def function(group: str, name: str, *signatures: str, **facts: Any) -> Entry:
     """
     if group not in GROUPS:
         raise UserError(
-            say("{name}: there is no group {group!r} of functions", name, group), remedy=say("known: {names}", ", ".join(GROUPS))
+            say("{name}: there is no group {group!r} of functions", name, group),
+            remedy=say("known: {names}", ", ".join(GROUPS)),
         )
     return Entry(name=name, signatures=tuple(signature(name, text) for text in signatures), group=group, **facts)

@@ -260,7 +260,9 @@ class Dialect(ABC):
             Bound; long lists of literals are `LiteralList`.
         """
         if isinstance(choices, LiteralList):
-            return ", ".join([self.string(value) if isinstance(value, str) else self.number(value) for value in choices.values])
+            return ", ".join(
+                [self.string(value) if isinstance(value, str) else self.number(value) for value in choices.values]
+            )
         return ", ".join([writer.expr(choice) for choice in choices])
 
     def chain(self, writer: Writer, text: str, links: Sequence[Binary]) -> str | None:  # noqa: ARG002  (dialects look at them)
@@ -446,7 +448,8 @@ class Writer:
         if node.order_by:
             keys = [
                 self.dialect.direction(
-                    str(item.expr.value) if isinstance(item.expr, Literal) else self.group(item.expr), descending=item.descending
+                    str(item.expr.value) if isinstance(item.expr, Literal) else self.group(item.expr),
+                    descending=item.descending,
                 )
                 for item in node.order_by
             ]
@@ -479,7 +482,13 @@ class Writer:
 
     def select(self, node: Select, types: Sequence[Type]) -> str:
         """Write one SELECT without its TOP."""
-        items = ", ".join([self.item(item, type_) for item, type_ in zip(node.items, types, strict=True) if isinstance(item, SelectItem)])
+        items = ", ".join(
+            [
+                self.item(item, type_)
+                for item, type_ in zip(node.items, types, strict=True)
+                if isinstance(item, SelectItem)
+            ]
+        )
         parts = [f"SELECT {'DISTINCT ' if node.distinct else ''}{items}"]
         if node.source is not None:
             parts.append(f"FROM {self.source(node.source)}")
@@ -560,9 +569,13 @@ class Writer:
         self.written += 1
         if not self.written % LOOK:
             check()
-        text = "NULL" if is_null(node) else METHODS[type(node)](self, node)  # CASE .. THEN NULL has no type, as NULL has none
+        # CASE .. THEN NULL has no type, as NULL has none
+        text = "NULL" if is_null(node) else METHODS[type(node)](self, node)
         if len(text) > self.longest:
-            raise TooLarge("the query is too long in the engine's own words", remedy="write functions within functions in steps, with WITH")
+            raise TooLarge(
+                "the query is too long in the engine's own words",
+                remedy="write functions within functions in steps, with WITH",
+            )
         return text
 
     def column(self, node: ColumnRef) -> str:
@@ -621,8 +634,13 @@ class Writer:
                 continue
             left = meta(link.left).type
             if left != type_ and (type_.is_integer or (type_ == FLOAT64 and meta(link.right).type != type_)):
-                text = self.dialect.cast(text, type_)  # a REAL and an INTEGER give a DOUBLE; engines have their own opinion of it
-            text = self.dialect.remains(link, text, right) if link.op == "%" else self.dialect.operation(link.op, text, right)
+                # a REAL and an INTEGER give a DOUBLE; engines have their own opinion of it
+                text = self.dialect.cast(text, type_)
+            text = (
+                self.dialect.remains(link, text, right)
+                if link.op == "%"
+                else self.dialect.operation(link.op, text, right)
+            )
         return text
 
     def function(self, node: Function) -> str:
@@ -654,7 +672,9 @@ class Writer:
             parts.append("ORDER BY " + ", ".join(keys))
         elif node.function.steady and node.frame is None and not meta(node.function).type.is_integer:
             # a whole partition, summed in the order of its values
-            parts.append(f"ORDER BY {self.expr(node.function.args[0])} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING")
+            parts.append(
+                f"ORDER BY {self.expr(node.function.args[0])} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
+            )
         if node.frame is not None:
             start, end = (
                 edge.side if edge.offset is None else f"{self.literal(edge.offset)} {edge.side}"
@@ -669,7 +689,9 @@ class Writer:
         axes = meta(node.operand).type.shape[-len(node.indexes) :]
         texts = [self.expr(index) for index in node.indexes]
         tests = [] if isinstance(node.indexes[0], Literal) and len(texts) == 1 else [f"{text} >= 1" for text in texts]
-        tests += [f"{text} <= {size}" for text, size in zip(texts, axes, strict=True) if size is not None and len(texts) > 1]
+        tests += [
+            f"{text} <= {size}" for text, size in zip(texts, axes, strict=True) if size is not None and len(texts) > 1
+        ]
         place, step = texts[0], 1
         for text, size in zip(texts[1:], axes, strict=False):
             step *= size or 1
@@ -679,8 +701,13 @@ class Writer:
 
     def case(self, node: Case) -> str:
         """Write CASE; the binder made every WHEN a condition."""
-        whens = " ".join(f"WHEN {self.expr(when)} THEN {self.dialect.branch(self, then, meta(node).type)}" for when, then in node.whens)
-        otherwise = "" if node.otherwise is None else f" ELSE {self.dialect.branch(self, node.otherwise, meta(node).type)}"
+        whens = " ".join(
+            f"WHEN {self.expr(when)} THEN {self.dialect.branch(self, then, meta(node).type)}"
+            for when, then in node.whens
+        )
+        otherwise = (
+            "" if node.otherwise is None else f" ELSE {self.dialect.branch(self, node.otherwise, meta(node).type)}"
+        )
         return f"CASE {whens}{otherwise} END"
 
     def subquery(self, node: Subquery) -> str:
@@ -739,10 +766,17 @@ def types_of(node: Select | SetOperation | Query) -> list[Type]:
     for side in (first, *(link.right for link in links)):
         if isinstance(side, Select):
             found.append(
-                [(item.column.type, is_null(item.expr)) for item in side.items if isinstance(item, SelectItem) and item.column is not None]
+                [
+                    (item.column.type, is_null(item.expr))
+                    for item in side.items
+                    if isinstance(item, SelectItem) and item.column is not None
+                ]
             )
         else:
             found.append([(type_, False) for type_ in types_of(side.body if isinstance(side, Query) else side)])
     if len(found) == 1:
         return [type_ for type_, _ in found[0]]
-    return [kinds.wider([type_ for type_, null in column if not null] or [column[0][0]]) for column in zip(*found, strict=True)]
+    return [
+        kinds.wider([type_ for type_, null in column if not null] or [column[0][0]])
+        for column in zip(*found, strict=True)
+    ]

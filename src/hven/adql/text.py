@@ -182,7 +182,9 @@ class _Text:
         if of.op == "||":
             parentheses = not stands_alone(node) or _is_negative(node)
         else:
-            parentheses = isinstance(node, Query) or (isinstance(node, Binary | SetOperation) and _BINDS[node.op] <= _BINDS[of.op])
+            parentheses = isinstance(node, Query) or (
+                isinstance(node, Binary | SetOperation) and _BINDS[node.op] <= _BINDS[of.op]
+            )
         return self.inside(node, parentheses=parentheses)
 
     def select(self, node: Select) -> str:
@@ -199,7 +201,10 @@ class _Text:
         if node.having is not None:
             parts.append(f"HAVING {self.of(node.having)}")
         if node.windows:
-            parts.append("WINDOW " + ", ".join([f"{name(window.name)} AS {self.inside_window(window)}" for window in node.windows]))
+            parts.append(
+                "WINDOW "
+                + ", ".join([f"{name(window.name)} AS {self.inside_window(window)}" for window in node.windows])
+            )
         return " ".join(parts)
 
     def item(self, node: SelectItem) -> str:
@@ -215,7 +220,13 @@ class _Text:
         first, links = chain(node, Join, lambda link: link.kind == "CROSS")
         rights = [link.right for link in links]
         return ", ".join(
-            [self.of(first), *(self.inside(right, parentheses=isinstance(right, Join) and right.kind == "CROSS") for right in rights)]
+            [
+                self.of(first),
+                *(
+                    self.inside(right, parentheses=isinstance(right, Join) and right.kind == "CROSS")
+                    for right in rights
+                ),
+            ]
         )
 
     def joins(self, node: Join) -> str:
@@ -247,7 +258,9 @@ class _Text:
     def column(self, node: ColumnRef) -> str:
         first, *rest = (*node.qualifier, node.name)
         free = [self.mapping and not part.quoted and _REGULAR.fullmatch(part.name) for part in rest]
-        return ".".join([name(first), *(part.name if bare else name(part) for part, bare in zip(rest, free, strict=True))])
+        return ".".join(
+            [name(first), *(part.name if bare else name(part) for part, bare in zip(rest, free, strict=True))]
+        )
 
     def function(self, node: Function) -> str:
         return f"{node.name}({'DISTINCT ' if node.distinct else ''}{'*' if node.star else ''}{self.listed(node.args)})"
@@ -257,7 +270,9 @@ class _Text:
         return f"{self.inside(operand, parentheses=not isinstance(operand, ColumnRef | Function | Subquery))}[{self.listed(node.indexes)}]"
 
     def window(self, node: Window) -> str:
-        return f"{self.function(node.function)} OVER {self.inside_window(node) if node.name is None else name(node.name)}"
+        return (
+            f"{self.function(node.function)} OVER {self.inside_window(node) if node.name is None else name(node.name)}"
+        )
 
     def inside_window(self, node: Window | NamedWindow) -> str:
         parts = []
@@ -301,7 +316,9 @@ _WRITERS: Final[dict[type, Callable[[_Text, Any], str]]] = {
     Or: _Text.conjunction,
     Not: lambda text, node: f"NOT {text.inside(node.operand, parentheses=isinstance(node.operand, And | Or | Not))}",
     Compare: lambda text, node: f"{text.of(node.left)} {node.op} {text.of(node.right)}",
-    Between: lambda text, node: f"{text.of(node.operand)} {_not(node)}BETWEEN {text.of(node.low)} AND {text.of(node.high)}",
+    Between: lambda text, node: (
+        f"{text.of(node.operand)} {_not(node)}BETWEEN {text.of(node.low)} AND {text.of(node.high)}"
+    ),
     In: _Text.membership,
     Like: lambda text, node: (
         f"{text.text_operand(node.operand)} {_not(node)}{'I' * node.ignore_case}LIKE {text.text_operand(node.pattern)}"
@@ -312,12 +329,15 @@ _WRITERS: Final[dict[type, Callable[[_Text, Any], str]]] = {
     Literal: lambda _, node: literal(node.value),
     ColumnRef: _Text.column,
     Unary: lambda text, node: (
-        node.op + text.inside(node.operand, parentheses=isinstance(node.operand, Unary | Binary) or _is_negative(node.operand))
+        node.op
+        + text.inside(node.operand, parentheses=isinstance(node.operand, Unary | Binary) or _is_negative(node.operand))
     ),
     Binary: _Text.operations,
     Function: _Text.function,
     Window: _Text.window,
     Element: _Text.element,
-    Cast: lambda text, node: f"CAST({text.of(node.operand)} AS {node.target}{'' if node.length is None else f'({node.length})'})",
+    Cast: lambda text, node: (
+        f"CAST({text.of(node.operand)} AS {node.target}{'' if node.length is None else f'({node.length})'})"
+    ),
     Case: _Text.case,
 }

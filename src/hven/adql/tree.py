@@ -43,7 +43,7 @@ class Meta:
 class Node:
     """Anything in the tree."""
 
-    at: int = field(default=-1, kw_only=True, compare=False)  # offset in the query, in characters; -1: it was made by a program
+    at: int = field(default=-1, kw_only=True, compare=False)  # characters before it in the query; -1: it was made
 
 
 @dataclass(frozen=True, slots=True)
@@ -552,7 +552,9 @@ class Bound:
         values
             By `Literal.slot`.
         """
-        return all(low <= value <= high for slot, low, high in self.bounds if isinstance(value := values[slot], int | float))
+        return all(
+            low <= value <= high for slot, low, high in self.bounds if isinstance(value := values[slot], int | float)
+        )
 
 
 # --- walks ---------------------------------------------------------------------------------------------------
@@ -595,7 +597,10 @@ class _Places(dict[type, tuple[tuple[str, ...], tuple[str, ...]]]):
     def __missing__(self, kind: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
         nodes = {item.__name__ for item in globals().values() if isinstance(item, type) and issubclass(item, Node)}
         found = [item for item in fields(kind) if not nodes.isdisjoint(re.findall(r"\w+", str(item.type)))]
-        self[kind] = tuple([item.name for item in reversed(found) if item.compare]), tuple([item.name for item in found])
+        self[kind] = (
+            tuple([item.name for item in reversed(found) if item.compare]),
+            tuple([item.name for item in found]),
+        )
         return self[kind]
 
 

@@ -21,8 +21,12 @@ _TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 def relinked(template: str, names: Mapping[str, str]) -> tuple[str, str | None]:
     """Rename a link's columns as the table does; and return the first column that the table does not have."""
-    lost = next((found[1] for found in _TEMPLATE.finditer(template) if found[1] is not None and found[1] not in names), None)
-    return _TEMPLATE.sub(lambda found: found[0] if found[1] is None else f"{{{names.get(found[1], found[1])}}}", template), lost
+    lost = next(
+        (found[1] for found in _TEMPLATE.finditer(template) if found[1] is not None and found[1] not in names), None
+    )
+    return _TEMPLATE.sub(
+        lambda found: found[0] if found[1] is None else f"{{{names.get(found[1], found[1])}}}", template
+    ), lost
 
 
 class Carried:
@@ -64,7 +68,12 @@ class Carried:
         known = {**self._names, **{name: name for name in params}}
         groups = {one.name: found for one in self._head.groups if (found := _group(one, known))}
         frames = {name: _frame(one) for name, one in self._frames.items()}
-        return [*_written("frames", frames), *_written("enums", enums), *_written("params", params, doubts), *_written("groups", groups)]
+        return [
+            *_written("frames", frames),
+            *_written("enums", enums),
+            *_written("params", params, doubts),
+            *_written("groups", groups),
+        ]
 
 
 def _group(one: Group, names: Mapping[str, str]) -> dict[str, Any]:
@@ -77,7 +86,10 @@ def _group(one: Group, names: Mapping[str, str]) -> dict[str, Any]:
 
 def _param(one: Column, value: object) -> dict[str, Any]:
     text = one.value if isinstance(one, Constant) else value
-    found = {"type": "string" if one.type.is_string and one.type.xtype is None else str(one.type), "value": str(text or "")}
+    found = {
+        "type": "string" if one.type.is_string and one.type.xtype is None else str(one.type),
+        "value": str(text or ""),
+    }
     unit = _unit(one.unit) if one.unit else None
     about = {
         "unit": unit,
@@ -101,11 +113,16 @@ def _frame(one: FrameRef) -> dict[str, Any]:
     return {key: value for key in words if (value := getattr(one, key)) and (key, value) != ("kind", "coosys")}
 
 
-def _written(key: str, entries: Mapping[str, Mapping[str, Any]], doubts: Mapping[str, str] | None = None) -> Iterable[str]:
+def _written(
+    key: str, entries: Mapping[str, Mapping[str, Any]], doubts: Mapping[str, str] | None = None
+) -> Iterable[str]:
     if not entries:
         return []
     notes = {name: f"  # {comment(text)}" for name, text in (doubts or {}).items()}
-    return [f"    {key}:", *(f"      {scalar(name)}: {flow(dict(entry))}{notes.get(name, '')}" for name, entry in entries.items())]
+    return [
+        f"    {key}:",
+        *(f"      {scalar(name)}: {flow(dict(entry))}{notes.get(name, '')}" for name, entry in entries.items()),
+    ]
 
 
 __all__ = ["Carried", "relinked"]

@@ -44,7 +44,9 @@ def chosen(module: Any, kind: str, options: Mapping[str, Any], context: Context)
     if len(data) != 1:
         what = "database" if kind == "sql" else "service"
         if not offers:
-            raise UsageError(f"the {what} has no table that can be read", remedy="look at the address and the rights of its user")
+            raise UsageError(
+                f"the {what} has no table that can be read", remedy="look at the address and the rights of its user"
+            )
         raise UsageError(
             f"the {what} has {len(offers)} tables and views: {_names(offers)}",
             remedy=f"say which table with --table: --table {max(data or offers, key=lambda item: item.rows or 0).choice}",

@@ -58,7 +58,10 @@ def parsed(text: str, *, condition: bool = False) -> Expr:
     tree = parse_condition(text) if condition else parse_expression(text)
     if _deeper(tree, DEEPEST):
         raise ParseError(
-            f"more than {DEEPEST} operations within each other", text=text, offset=0, remedy="give parts of it names under `let`"
+            f"more than {DEEPEST} operations within each other",
+            text=text,
+            offset=0,
+            remedy="give parts of it names under `let`",
         )
     return tree
 

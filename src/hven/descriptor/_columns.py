@@ -34,7 +34,9 @@ def check_name(name: Written, what: str, faults: Faults, *, plain: bool = False)
     """
     text = str(name)
     if not text or text != text.strip() or '"' in text or not text.isprintable() or len(text) > LONGEST:
-        faults.error(f"{text[:40]!r} cannot be the name of {what}", name.place, "begin with a letter, then letters, digits and _")
+        faults.error(
+            f"{text[:40]!r} cannot be the name of {what}", name.place, "begin with a letter, then letters, digits and _"
+        )
         return False
     if REGULAR.fullmatch(text) and text.upper() not in RESERVED:
         return True
@@ -44,11 +46,15 @@ def check_name(name: Written, what: str, faults: Faults, *, plain: bool = False)
         remedy = "choose another name" if reserved else "begin with a letter, then letters, digits and _"
         faults.error(f"{why}; it cannot be the name of {what}", name.place, remedy)
         return False
-    faults.warning(f'{why}: queries must write "{text}" in double quotes', name.place, "another name is easier for readers")
+    faults.warning(
+        f'{why}: queries must write "{text}" in double quotes', name.place, "another name is easier for readers"
+    )
     return True
 
 
-def columns(read: Mapping[Written, Fields], what: str, faults: Faults) -> tuple[tuple[Column, ...], dict[str, frozenset[str]]]:
+def columns(
+    read: Mapping[Written, Fields], what: str, faults: Faults
+) -> tuple[tuple[Column, ...], dict[str, frozenset[str]]]:
     """Build the columns, and say which attributes of each were given."""
     made: list[Column] = []
     given: dict[str, frozenset[str]] = {}
@@ -59,7 +65,9 @@ def columns(read: Mapping[Written, Fields], what: str, faults: Faults) -> tuple[
         if str(name).lower() in seen:
             first = seen[str(name).lower()]
             faults.error(
-                f"{what}: columns {first} and {name} differ only in case", name.place, f"the first one is in line {first.place.line}"
+                f"{what}: columns {first} and {name} differ only in case",
+                name.place,
+                f"the first one is in line {first.place.line}",
             )
             continue
         seen[str(name).lower()] = name
@@ -71,7 +79,9 @@ def columns(read: Mapping[Written, Fields], what: str, faults: Faults) -> tuple[
 
 def _column(name: str, fields: Fields, what: str, faults: Faults) -> Column:
     words: dict[str, Any] = {
-        key: str(value) if isinstance(value, str) else value for key, value in fields.items() if key not in {"type", "types", "optional"}
+        key: str(value) if isinstance(value, str) else value
+        for key, value in fields.items()
+        if key not in {"type", "types", "optional"}
     }
     kind = FLOAT64
     if "type" in fields:
@@ -125,16 +135,27 @@ def check_ucd(ucd: Written, what: str, faults: Faults) -> None:
 
 
 def check_references(
-    fields_by_name: Mapping[Written, Fields], names: Iterable[str], frames: Iterable[str], enums: Iterable[str], what: str, faults: Faults
+    fields_by_name: Mapping[Written, Fields],
+    names: Iterable[str],
+    frames: Iterable[str],
+    enums: Iterable[str],
+    what: str,
+    faults: Faults,
 ) -> None:
     """Check what columns refer to: frames, enums, and the columns in their link templates."""
     known, known_frames, known_enums = list(names), list(frames), list(enums)
     for name, fields in fields_by_name.items():
         for key, choices in (("frame", known_frames), ("enum", known_enums)):
             if key in fields and fields[key] not in choices:
-                hint = nearest(fields[key], choices) or (f"known: {', '.join(choices)}" if choices else f"there are no {key}s")
+                hint = nearest(fields[key], choices) or (
+                    f"known: {', '.join(choices)}" if choices else f"there are no {key}s"
+                )
                 faults.error(f"{what}.{name}: no {key} is called {str(fields[key])!r}", fields[key].place, hint)
         if "link" in fields:
             for part in holes(fields["link"], f"{what}.{name}.link", faults):
                 if isinstance(part, Hole) and part.text not in known:
-                    faults.error(f"{what}.{name}.link: no column {part.text!r}", fields["link"].at(part.offset), nearest(part.text, known))
+                    faults.error(
+                        f"{what}.{name}.link: no column {part.text!r}",
+                        fields["link"].at(part.offset),
+                        nearest(part.text, known),
+                    )

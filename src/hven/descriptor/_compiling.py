@@ -136,7 +136,8 @@ class Compiler:
         with nullcontext() if grouping is None else grouping.rows():
             if self.spec.where is not None:
                 found.append(self.names.condition(*self.spec.where, f"{self.what}.where", None))
-            if self.spec.sync is not None and self.spec.sync.deleted is not None:  # such rows are read, and leave no trace
+            # such rows are read, and leave no trace
+            if self.spec.sync is not None and self.spec.sync.deleted is not None:
                 said = self.names.condition(*self.spec.sync.deleted, f"{self.what}.sync.deletions.column", None)
                 found.append(said and Compare("=", Case(None, ((said, Literal(1)),), Literal(0)), Literal(0)))
         where = conjunction(*found)
@@ -152,7 +153,11 @@ class Compiler:
         except Broken:
             return None
         if origins_of(tree) & self.names.call_origins.keys():
-            self.faults.error(f"{self.what}.sync.watermark calls a Python function", said[1], "a column, or an expression over columns")
+            self.faults.error(
+                f"{self.what}.sync.watermark calls a Python function",
+                said[1],
+                "a column, or an expression over columns",
+            )
         return tree
 
     # --- queries ---------------------------------------------------------------------------------------------
@@ -210,7 +215,11 @@ class Compiler:
         for rule in found if self.spec.follow else ():  # else it was checked when the descriptor was read
             for name in rule.columns:
                 if name not in known:
-                    self.faults.error(f"{self.what}.rules.{rule.name}: the table has no column {name!r}", rule.place, nearest(name, known))
+                    self.faults.error(
+                        f"{self.what}.rules.{rule.name}: the table has no column {name!r}",
+                        rule.place,
+                        nearest(name, known),
+                    )
         return found
 
     def _rules(self, table: Table) -> tuple[list[Check], Bound | None]:
@@ -228,7 +237,9 @@ class Compiler:
             except (ParseError, BindError) as error:
                 self.names.say(error, text, f"{self.what}.rules.{rule.name}")
                 continue
-            select = Select((SelectItem(trees.name(ROW), Ident(ROW, quoted=True)),), TableRef((Ident(TARGET),)), where=Not(tree))
+            select = Select(
+                (SelectItem(trees.name(ROW), Ident(ROW, quoted=True)),), TableRef((Ident(TARGET),)), where=Not(tree)
+            )
             check = Check(
                 name=rule.name,
                 message=rule.message or f"not {text}",
@@ -255,16 +266,24 @@ class Compiler:
         ]
         row = SelectItem(trees.name(ROW), Ident(ROW, quoted=True))
         where = conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
-        return checks, bind(Query(Select((row, *flags), TableRef((Ident(TARGET),)), where=where)), Tables([target]), functions=MAPPING)
+        return checks, bind(
+            Query(Select((row, *flags), TableRef((Ident(TARGET),)), where=where)), Tables([target]), functions=MAPPING
+        )
 
     def _check_flags(self, table: Table) -> None:
         """Bind the expressions by which flagged rows are counted, as a query will."""
         flags = self.spec.flags
         if flags is None:
             return
-        if self.spec.follow and not flags.given and any(column.name.lower() == flags.column.lower() for column in self.names.real):
+        if (
+            self.spec.follow
+            and not flags.given
+            and any(column.name.lower() == flags.column.lower() for column in self.names.real)
+        ):
             self.faults.error(
-                f"{self.what}.flags: the source has a column {flags.column!r} already", flags.place, "choose another name for this one"
+                f"{self.what}.flags: the source has a column {flags.column!r} already",
+                flags.place,
+                "choose another name for this one",
             )
         for name, (text, place) in flags.by.items():
             where, said = f"{self.what}.flags.by.{name}", written(text, place)
@@ -275,7 +294,9 @@ class Compiler:
                 self.names.say(error, said, where)
                 continue
             kind = bound.meta.type if bound.meta is not None else None
-            if kind is not None and not (kind.is_string or kind.is_numeric or kind.is_timestamp or kind.datatype == "boolean"):
+            if kind is not None and not (
+                kind.is_string or kind.is_numeric or kind.is_timestamp or kind.datatype == "boolean"
+            ):
                 self.faults.error(f"{where}: rows cannot be counted by {kind}", place, "text, a number or a time")
 
     # --- the table -------------------------------------------------------------------------------------------
@@ -302,10 +323,17 @@ class Compiler:
         known = [column.name for column in columns]
         pieces = (table.partition.column,) if table.partition is not None and table.partition.column is not None else ()
         searched = tuple(name for index in table.indexes for name in index)
-        for key, wanted in (("primary", table.primary), ("position", table.position or ()), ("indexes", searched), ("partition", pieces)):
+        for key, wanted in (
+            ("primary", table.primary),
+            ("position", table.position or ()),
+            ("indexes", searched),
+            ("partition", pieces),
+        ):
             for name in wanted if self.spec.follow else ():  # else it was checked when the descriptor was read
                 if name not in known:
-                    self.faults.error(f"{self.what}.{key}: the table has no column {name!r}", self.spec.place, nearest(name, known))
+                    self.faults.error(
+                        f"{self.what}.{key}: the table has no column {name!r}", self.spec.place, nearest(name, known)
+                    )
         if not self.names.failed():
             check_partition(self.what, table, self.spec.place, self.faults, follow=self.spec.follow)
         return table
@@ -329,11 +357,17 @@ class Compiler:
         for name in names:
             if name.lower() in seen:
                 message = f"{self.what}: the source has columns {seen[name.lower()]!r} and {name!r}, which differ only in case"
-                self.faults.error(message, self.spec.place, "list the table's columns under 'columns', and name one of the two otherwise")
+                self.faults.error(
+                    message,
+                    self.spec.place,
+                    "list the table's columns under 'columns', and name one of the two otherwise",
+                )
             seen.setdefault(name.lower(), name)
             if name not in self.spec.given and (REGULAR.fullmatch(name) is None or name.upper() in RESERVED):
                 message = f'{self.what}: queries must write "{name}" in double quotes'
-                self.faults.warning(message, self.spec.place, "another name, under 'columns' and 'map', is easier for readers")
+                self.faults.warning(
+                    message, self.spec.place, "another name, under 'columns' and 'map', is easier for readers"
+                )
 
     def _check_words(self, columns: list[Column]) -> None:
         """Check UCDs and units that came from the source: those that are none, in a line each."""
@@ -345,7 +379,9 @@ class Compiler:
             ]
             if odd:
                 message = f"{self.what}: the source's {'UCDs' if key == 'ucd' else 'units'} are none: {some(odd)}"
-                self.faults.warning(message, self.spec.place, f"say `{key}` under 'columns'; `{key}: \"\"` leaves it out")
+                self.faults.warning(
+                    message, self.spec.place, f"say `{key}` under 'columns'; `{key}: \"\"` leaves it out"
+                )
 
     def _needed(self, queries: tuple[Bound, ...], checks: tuple[Check, ...]) -> tuple[str, ...]:
         found: set[str] = {ROW}

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 _WHOLE = re.compile(r"[-+]?[0-9]+")
-BOUNDS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
+BOUNDS = {
+    "unsignedByte": (0, 255),
+    "short": (-(2**15), 2**15 - 1),
+    "int": (-(2**31), 2**31 - 1),
+    "long": (-(2**63), 2**63 - 1),
+}
 NULL = Literal(None)
 
 
@@ -44,7 +49,9 @@ def constant(value: Written, column: Column, what: str, faults: Faults) -> Expr 
             return None
         return Cast(Literal(text.replace("Z", "").strip()), "TIMESTAMP")
     faults.error(
-        f"{what}: a column of type {kind} cannot be set to a constant", value.place, "use an expression under 'map': POINT(10, 20)"
+        f"{what}: a column of type {kind} cannot be set to a constant",
+        value.place,
+        "use an expression under 'map': POINT(10, 20)",
     )
     return None
 

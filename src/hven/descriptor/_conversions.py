@@ -25,7 +25,11 @@ def twice(tree: Expr, said: str, wanted: str) -> Binary | None:
         if not isinstance(node, Binary) or node.op not in {"*", "/"}:
             continue
         number = node.right.value if isinstance(node.right, Literal) else None
-        if isinstance(number, int | float) and number > 0 and math.isclose(number if node.op == "*" else 1 / number, change, rel_tol=1e-9):
+        if (
+            isinstance(number, int | float)
+            and number > 0
+            and math.isclose(number if node.op == "*" else 1 / number, change, rel_tol=1e-9)
+        ):
             return node
         parts += [node.left, node.right]
     return None
@@ -43,7 +47,9 @@ def in_arguments(tree: Expr, unit_of: Callable[[Expr], str | None]) -> Iterator[
         entry = MAPPING.get(node.name)
         if entry is None:
             continue
-        signature = next((one for one in entry.signatures if one.minimum <= len(node.args) <= (one.maximum or len(node.args))), None)
+        signature = next(
+            (one for one in entry.signatures if one.minimum <= len(node.args) <= (one.maximum or len(node.args))), None
+        )
         for index, arg in enumerate(node.args if signature is not None else ()):
             wanted = signature.word(index).unit.rstrip("?") if signature is not None else ""
             have = unit_of(arg) if wanted and not isinstance(arg, Literal) else None

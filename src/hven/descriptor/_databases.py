@@ -42,7 +42,11 @@ class Facts:
     def key(self, guesses: Sequence[Guess]) -> list[Guess]:
         """List the primary key's columns, if all of them are served."""
         by_source = {item.source: item for item in guesses}
-        return [by_source[name] for name in self.look.primary if name in by_source] if set(self.look.primary) <= set(by_source) else []
+        return (
+            [by_source[name] for name in self.look.primary if name in by_source]
+            if set(self.look.primary) <= set(by_source)
+            else []
+        )
 
     def notes(self, guesses: Sequence[Guess], *, live: bool) -> list[str]:
         """Note which columns are left out, where foreign keys lead, and what the other kind would be."""
@@ -52,9 +56,13 @@ class Facts:
             own = [names[name] for name in key.columns if name in names]
             if len(own) == len(key.columns):
                 said = f"{{columns: [{', '.join(own)}], target: {key.target}, target_columns: [{', '.join(key.target_columns)}]}}"
-                found.append(f"a foreign key leads to {key.target}: publish that table, too, and say keys: {{{key.name}: {said}}}")
+                found.append(
+                    f"a foreign key leads to {key.target}: publish that table, too, and say keys: {{{key.name}: {said}}}"
+                )
         if live:
-            found.append("kind: live reads the table in place, row by row as it is at each query; kind: sql copies it at each ingest")
+            found.append(
+                "kind: live reads the table in place, row by row as it is at each query; kind: sql copies it at each ingest"
+            )
         else:
             found.append("kind: sql copies the table at each ingest; kind: live publishes it in place (PostgreSQL)")
         return found
@@ -81,7 +89,9 @@ def look_of(kind: str, options: Mapping[str, Any], context: Context) -> Facts | 
         return None
     if not address.startswith(("postgresql://", "postgres://", "postgresql+")) and "=" not in address:
         if kind == "live":
-            raise UsageError("only tables of PostgreSQL can be read in place", remedy="leave --live out: the rows are copied")
+            raise UsageError(
+                "only tables of PostgreSQL can be read in place", remedy="leave --live out: the rows are copied"
+            )
         return None
     module = plugins.load("sources", "live")
     said = {"url": url, "table": options["table"]}

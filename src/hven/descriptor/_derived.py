@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.sources import Source
 
-FILES = ("csv", "files", "fixed", "fits", "json", "votable", "parquet")  # kinds that can be looked at without secrets or other tables
+# kinds that can be looked at without secrets or other tables
+FILES = ("csv", "files", "fixed", "fits", "json", "votable", "parquet")
 QUERY = "query"
 
 
@@ -30,7 +31,9 @@ def opened(source: SourceSpec, resource: Resource, settings: Settings) -> Source
     """Open a source that is a file, or files."""
     module = plugins.load("sources", source.kind)
     options = module.Options.model_validate(dict(source.options))
-    found: Source = module.open(options, Context(directory=resource.path.parent, reject=lambda _row: None, roots=settings.grounds))
+    found: Source = module.open(
+        options, Context(directory=resource.path.parent, reject=lambda _row: None, roots=settings.grounds)
+    )
     return found
 
 
@@ -77,7 +80,11 @@ class Derived:
             if schema not in self._resources:
                 self._resources[schema] = self._other(schema)
             resource = self._resources[schema]
-            spec = next((one for one in resource.tables if one.table.name.lower() == name), None) if resource is not None else None
+            spec = (
+                next((one for one in resource.tables if one.table.name.lower() == name), None)
+                if resource is not None
+                else None
+            )
             if resource is not None and spec is not None and not is_live(spec):
                 with suppress(HvenError, ValueError):  # its own check tells it
                     self._tables[key] = self._made(spec, resource)

@@ -10,7 +10,21 @@ from hven.adql.bind import bind, bind_condition, bind_expression
 from hven.adql.functions import MAPPING
 from hven.adql.scope import Names as Known
 from hven.adql.scope import Tables, same
-from hven.adql.tree import Binary, ColumnRef, Expr, Function, Ident, Literal, Meta, Query, Select, SelectItem, TableRef, transform, walk
+from hven.adql.tree import (
+    Binary,
+    ColumnRef,
+    Expr,
+    Function,
+    Ident,
+    Literal,
+    Meta,
+    Query,
+    Select,
+    SelectItem,
+    TableRef,
+    transform,
+    walk,
+)
 from hven.descriptor import _images as images
 from hven.descriptor import _value_trees as trees
 from hven.descriptor._column_expressions import parsed
@@ -32,7 +46,8 @@ if TYPE_CHECKING:
     from hven.model.errors import Place
     from hven.model.resource import Resource, TableSpec
 
-COLLECTION = ("name", "title", "created", "publisher", "bibcode", "doi", "licence", "reference_url")  # collection.x in expressions
+# collection.x in expressions
+COLLECTION = ("name", "title", "created", "publisher", "bibcode", "doi", "licence", "reference_url")
 OUTWARD = "PRODUCT_SIZE"  # of a file, or of what an http address leads to: its server is asked at ingest
 _FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP}
 
@@ -91,7 +106,9 @@ class Names:
     def let(self, name: str, text: Written) -> None:
         """Bind one ``let``; those it needs came before."""
         if self.find(Ident(name)) is not None:
-            self.faults.error(f"{self.what}.let: {name} is a column of the source already", text.place, "choose another name")
+            self.faults.error(
+                f"{self.what}.let: {name} is a column of the source already", text.place, "choose another name"
+            )
         try:
             tree, _ = self.bound(text, f"{self.what}.let.{name}", None)
             self.lets[name] = tree
@@ -124,7 +141,9 @@ class Names:
         found = self.typed(tree, text, what)
         for name, node, said, wanted in in_arguments(tree, lambda arg: self.typed(arg, text, what).unit):
             number = node.right.value if isinstance(node.right, Literal) else ""
-            message = f"{what}: {name} takes {wanted}, and converts {said} by itself; {node.op} {number} does it once more"
+            message = (
+                f"{what}: {name} takes {wanted}, and converts {said} by itself; {node.op} {number} does it once more"
+            )
             self.faults.warning(message, text.at(node.at), f"leave {node.op} {number} out")
         return tree, found
 
@@ -145,14 +164,20 @@ class Names:
 
     def say(self, error: ParseError | BindError, text: Written, what: str) -> None:
         """Report a fault of ADQL in the YAML file."""
-        self.faults.error(f"{what}: {error.message.removesuffix(' in the subquery')}", text.at(error.offset), error.remedy)
+        self.faults.error(
+            f"{what}: {error.message.removesuffix(' in the subquery')}", text.at(error.offset), error.remedy
+        )
 
     def typed(self, tree: Expr, text: Written, what: str, offset: int = 0) -> Meta:
         """Bind for the type, unit and origins."""
         try:
             bound = bind_expression(tree, self.known, text=str(text))
         except BindError as error:
-            self.faults.error(f"{what}: {error.message.removesuffix(' in the subquery')}", text.at(error.offset + offset), error.remedy)
+            self.faults.error(
+                f"{what}: {error.message.removesuffix(' in the subquery')}",
+                text.at(error.offset + offset),
+                error.remedy,
+            )
             raise Broken from None
         if bound.meta is None:
             raise AssertionError
@@ -171,7 +196,9 @@ class Names:
                     return self.grouping.aggregate(node, text, what, offset)
                 if node.name in OWN:
                     self.faults.error(
-                        f"{what}: {node.name.lower()} needs groups", text.at(node.at + offset), "say group_by: [key] for the table"
+                        f"{what}: {node.name.lower()} needs groups",
+                        text.at(node.at + offset),
+                        "say group_by: [key] for the table",
                     )
                     raise Broken
                 if node.name == "HEADER":
@@ -184,13 +211,19 @@ class Names:
                     if node.name != OUTWARD or not _may_be_address(path):
                         return local
                     self.typed(local, text, what, offset)
-                    asked = PythonFunction(name=OUTWARD, path=None, type=INT64, unit="byte", ucd="phys.size;meta.file", place=text.place)
-                    return Function("COALESCE", (self.made_before(asked, (path,), text, what, node.at, offset), local), at=node.at)
+                    asked = PythonFunction(
+                        name=OUTWARD, path=None, type=INT64, unit="byte", ucd="phys.size;meta.file", place=text.place
+                    )
+                    return Function(
+                        "COALESCE", (self.made_before(asked, (path,), text, what, node.at, offset), local), at=node.at
+                    )
                 if node.name.lower() in self.python:
                     return self.call(node, text, what, targets, offset)
                 if MAPPING.get(node.name) is None:
                     known = [name.lower() for name in MAPPING.names] + list(self.python)
-                    self.faults.error(f"{what}: no function {node.name.lower()}", text.at(node.at + offset), nearest(node.name, known))
+                    self.faults.error(
+                        f"{what}: no function {node.name.lower()}", text.at(node.at + offset), nearest(node.name, known)
+                    )
                     raise Broken
             return node
 
@@ -210,7 +243,11 @@ class Names:
         word = node.name.name
         if prefix.lower() == "target":
             if targets is None:
-                self.faults.error(f"{what}: target.{word} does not exist yet here", text.at(node.at + offset), "use the source's columns")
+                self.faults.error(
+                    f"{what}: target.{word} does not exist yet here",
+                    text.at(node.at + offset),
+                    "use the source's columns",
+                )
                 raise Broken
             value = targets.value(word, text.at(node.at + offset), what)
             return trees.moved(value, node.at)
@@ -219,11 +256,17 @@ class Names:
         if prefix.lower() == "collection" and word in COLLECTION:
             return Literal(self.collection(word), at=node.at)
         if prefix:
-            dotted = self.find(Ident(f"{prefix}.{word}", quoted=True)) or self.find(Ident(f"{prefix.lower()}.{word.lower()}", quoted=True))
+            dotted = self.find(Ident(f"{prefix}.{word}", quoted=True)) or self.find(
+                Ident(f"{prefix.lower()}.{word.lower()}", quoted=True)
+            )
             if dotted is not None:
                 return trees.name(dotted.name, node.at)
-            known = [column.name for column in self.columns] + [f"target.{name}" for name in (targets.settings if targets else ())]
-            self.faults.error(f"{what}: no {prefix}.{word}", text.at(node.at + offset), nearest(f"{prefix}.{word}", known))
+            known = [column.name for column in self.columns] + [
+                f"target.{name}" for name in (targets.settings if targets else ())
+            ]
+            self.faults.error(
+                f"{what}: no {prefix}.{word}", text.at(node.at + offset), nearest(f"{prefix}.{word}", known)
+            )
             raise Broken
         column = self.find(node.name)
         if column is not None:
@@ -238,11 +281,17 @@ class Names:
                 return Literal(value, at=node.at)
         known = [*(column.name for column in self.real), *self.spec.let, *self.resource.let]
         ambiguous = [column.name for column in self.real if column.name.lower() == word.lower()]
-        remedy = f"write one of {', '.join(chr(34) + name + chr(34) for name in ambiguous)}" if len(ambiguous) > 1 else nearest(word, known)
+        remedy = (
+            f"write one of {', '.join(chr(34) + name + chr(34) for name in ambiguous)}"
+            if len(ambiguous) > 1
+            else nearest(word, known)
+        )
         if not remedy and word in {column.name for column in self.spec.table.columns}:
             remedy = f"write target.{word} for the table's own column"
         message = (
-            f"{word} may be several columns" if len(ambiguous) > 1 else f"the source has no column {word!r}, and no 'let' is called so"
+            f"{word} may be several columns"
+            if len(ambiguous) > 1
+            else f"the source has no column {word!r}, and no 'let' is called so"
         )
         self.faults.error(f"{what}: {message}", text.at(node.at + offset), remedy or f"the source has: {some(known)}")
         raise Broken
@@ -277,7 +326,10 @@ class Names:
         function = self.python[node.name.lower()]
         args = tuple(self.expanded(arg, text, what, targets, offset) for arg in node.args)
         if function.arguments is not None and len(args) != function.arguments:
-            self.faults.error(f"{what}: {function.name} takes {function.arguments} arguments, not {len(args)}", text.at(node.at + offset))
+            self.faults.error(
+                f"{what}: {function.name} takes {function.arguments} arguments, not {len(args)}",
+                text.at(node.at + offset),
+            )
             raise Broken
         if not args:
             self.faults.error(
@@ -288,7 +340,9 @@ class Names:
             raise Broken
         return self.made_before(function, args, text, what, node.at, offset)
 
-    def made_before(self, function: PythonFunction, args: tuple[Expr, ...], text: Written, what: str, at: int, offset: int) -> Expr:
+    def made_before(
+        self, function: PythonFunction, args: tuple[Expr, ...], text: Written, what: str, at: int, offset: int
+    ) -> Expr:
         """Plan a function's call before the mapping is run; return the column that it fills."""
         key = Function(function.name, args)
         if key not in self.calls:
@@ -300,7 +354,12 @@ class Names:
             items = tuple(SelectItem(arg, Ident(f"arg{number}")) for number, arg in enumerate(args, 1))
             query = bind(Query(Select(items, TableRef((Ident(SOURCE),)))), Tables([source]), functions=MAPPING)
             self.calls[key] = Call(
-                name=function.name, path=function.path, args=query, output=output, type=function.type, place=text.at(at + offset)
+                name=function.name,
+                path=function.path,
+                args=query,
+                output=output,
+                type=function.type,
+                place=text.at(at + offset),
             )
             self.call_origins[output] = frozenset(origins)
             self.columns.append(Column(name=output, type=function.type, unit=function.unit, ucd=function.ucd))

@@ -17,23 +17,39 @@ _REGION = r"(?i)^\s*(polygon|range|circle|point)\s+[-+.0-9]"
 
 def features(proposer: Proposer) -> None:
     """Propose from `geometry`, `bbox`, `ssys:targets`, `ssys:target_class`, `instruments` and `platform`; outlines on a body if one is named."""
-    made, known = proposer.made, {fact.source.rpartition(".")[2].lower(): fact for fact in reversed([*proposer.facts, *proposer.lists])}
+    made, known = (
+        proposer.made,
+        {fact.source.rpartition(".")[2].lower(): fact for fact in reversed([*proposer.facts, *proposer.lists])},
+    )
     shape, box = known.get("geometry"), known.get("bbox")
     if shape is None or not shape.mostly(_REGION):
         return
     _target(proposer, known)
-    if "instruments" in known and "instrument_name" not in made.settings and pa.types.is_list(known["instruments"].sample.type):
-        made.map("instrument_name", f"hashlist({known['instruments'].sql})", "guessed from instruments", known["instruments"])
+    if (
+        "instruments" in known
+        and "instrument_name" not in made.settings
+        and pa.types.is_list(known["instruments"].sample.type)
+    ):
+        made.map(
+            "instrument_name", f"hashlist({known['instruments'].sql})", "guessed from instruments", known["instruments"]
+        )
     if "platform" in known and "instrument_host_name" not in made.settings and known["platform"].is_text:
         made.map("instrument_host_name", f"clean({known['platform'].sql})", "guessed from platform", known["platform"])
     if not _on_a_body(proposer):
-        made.fill.setdefault("s_region", f"oriented({shape.sql}, 'body'), with frame: body, if these are outlines on a body")
+        made.fill.setdefault(
+            "s_region", f"oriented({shape.sql}, 'body'), with frame: body, if these are outlines on a body"
+        )
         return
     made.frame = "body"
     if "s_region" not in made.settings:
-        made.map("s_region", f"oriented({shape.sql}, 'body')", "guessed: GeoJSON's outlines, turned as on a body", shape)
+        made.map(
+            "s_region", f"oriented({shape.sql}, 'body')", "guessed: GeoJSON's outlines, turned as on a body", shape
+        )
         if _polygons(shape):
-            made.types["s_region"] = ("polygon", "guessed: each outline is one polygon; without this, s_region is text (STC-S)")
+            made.types["s_region"] = (
+                "polygon",
+                "guessed: each outline is one polygon; without this, s_region is text (STC-S)",
+            )
     if box is not None and "c1min" not in made.settings:
         _bounds(proposer, box)
 
@@ -84,7 +100,11 @@ def _bounds(proposer: Proposer, box: Fact) -> None:
     west, south, east, north = (f"{box.sql}[{at}]" for at in (1, 2, half + 1, half + 2))
     all_round = any(row[half] - row[0] >= 360 for row in rows)
     for column, value, end in (("c1min", west, "0.0"), ("c1max", east, "360.0")):
-        text = f"CASE WHEN {east} - {west} >= 360 THEN {end} ELSE lon_360({value}) END" if all_round else f"lon_360({value})"
+        text = (
+            f"CASE WHEN {east} - {west} >= 360 THEN {end} ELSE lon_360({value}) END"
+            if all_round
+            else f"lon_360({value})"
+        )
         proposer.made.map(column, text, f"guessed from {box.source}: east longitude", box)
     proposer.made.map("c2min", south, f"guessed from {box.source}", box)
     proposer.made.map("c2max", north, f"guessed from {box.source}", box)

@@ -51,11 +51,17 @@ def flags(
         _check(f"{what}.rules.{name}", item, faults, given=given_flags)
         bit = int(item["flag"])
         if bit in owners:
-            free = next(number for number in range(HIGHEST + 1) if number not in {int(one["flag"]) for one in flagged.values()})
-            faults.error(f"{what}.rules.{name}: bit {bit} is that of {owners[bit]}", item.places["flag"], f"flag: {free} is free")
+            free = next(
+                number for number in range(HIGHEST + 1) if number not in {int(one["flag"]) for one in flagged.values()}
+            )
+            faults.error(
+                f"{what}.rules.{name}: bit {bit} is that of {owners[bit]}", item.places["flag"], f"flag: {free} is free"
+            )
         owners.setdefault(bit, name)
     if not flagged:
-        faults.warning(f"{what}.flags: no rule sets a bit of it", said.place, "say flag: 0 beside the condition of a rule")
+        faults.warning(
+            f"{what}.flags: no rule sets a bit of it", said.place, "say flag: 0 beside the condition of a rule"
+        )
     if not check_name(said["column"], "a column", faults):
         return None, None
     column = _column(what, said, made, given, flagged, owners, faults)
@@ -70,15 +76,21 @@ def _check(where: str, item: Fields, faults: Faults, *, given: bool) -> None:
     tests = "if" in item.places or "check" in item.places
     if given and tests:
         faults.error(
-            f"{where}: the rows come with their flags (flags: given), and nothing is tested", item.place, "take 'if' away, or 'given'"
+            f"{where}: the rows come with their flags (flags: given), and nothing is tested",
+            item.place,
+            "take 'if' away, or 'given'",
         )
     elif not given and not tests:
         faults.error(
-            f"{where} lacks the key 'if'", item.place, "say the condition; or flags: {given: true} if the rows come with their flags"
+            f"{where} lacks the key 'if'",
+            item.place,
+            "say the condition; or flags: {given: true} if the rows come with their flags",
         )
     if item.get("severity") == "error":
         faults.error(
-            f"{where}: rows that are refused have no flag", item.places.get("severity", item.place), "severity: warning, or no 'flag'"
+            f"{where}: rows that are refused have no flag",
+            item.places.get("severity", item.place),
+            "severity: warning, or no 'flag'",
         )
     if item.get("check") == "unique":
         faults.error(
@@ -108,16 +120,22 @@ def _column(
     elif "type" not in given[name]:
         column = column.having(type=INT32 if highest <= _BITS["int"] else INT64)
     elif column.type.arraysize is not None or column.type.datatype not in _BITS:
-        faults.error(f"{what}.flags: the column {name} is {column.type}, which has no bits", place, "type: int32, or int64")
+        faults.error(
+            f"{what}.flags: the column {name} is {column.type}, which has no bits", place, "type: int32, or int64"
+        )
     elif highest > _BITS[column.type.datatype]:
         faults.error(f"{what}.flags: {column.type} has no bit {highest}", place, "type: int64")
     meaning = [
-        f"{1 << bit} {owner}{_told(flagged[owner])}" for bit, owner in sorted(owners.items()) if flagged[owner].get("severity") != "off"
+        f"{1 << bit} {owner}{_told(flagged[owner])}"
+        for bit, owner in sorted(owners.items())
+        if flagged[owner].get("severity") != "off"
     ]
     text = (column.description or "Quality flags").rstrip(".")
     behind = f": 0 if nothing is wrong, else the sum of {'; '.join(meaning)}" if meaning else ": 0"
     description = text if text.endswith(behind.rstrip(".")) else text + behind  # a mirror's says it already
-    return column.having(description=description, ucd=column.ucd or _UCD, required=column.required or not said.get("given", False))
+    return column.having(
+        description=description, ucd=column.ucd or _UCD, required=column.required or not said.get("given", False)
+    )
 
 
 def _told(rule: Fields) -> str:

@@ -39,8 +39,12 @@ GREEK = {
 }  # fmt: skip
 _BRACKETS = re.compile(r"\s*[\[(]([^\[\]()]{1,30})[\])]\s*$")
 _FOOTNOTE = re.compile(r"(?![°%'\"\u2032\u2033]$)[\d\W]*|[abc]")  # (2), (a): no unit
-_SUFFIX = re.compile(r"_(deg|mas|arcsec|arcmin|mag|km|kpc|Mpc|pc|Jy|mJy|Hz|kHz|MHz|GHz|nm|um|km_s|mas_yr)$", re.IGNORECASE)
-_NOTHING = re.compile(r"[^\w\s]{1,12}|(?i:nd|no ?data|missing|unknown|undef(?:ined)?|not ?available|blank|void|indef|masked|x{1,5})")
+_SUFFIX = re.compile(
+    r"_(deg|mas|arcsec|arcmin|mag|km|kpc|Mpc|pc|Jy|mJy|Hz|kHz|MHz|GHz|nm|um|km_s|mas_yr)$", re.IGNORECASE
+)
+_NOTHING = re.compile(
+    r"[^\w\s]{1,12}|(?i:nd|no ?data|missing|unknown|undef(?:ined)?|not ?available|blank|void|indef|masked|x{1,5})"
+)
 _SENTINELS = (
     -1.0,
     -9999.0,
@@ -132,7 +136,11 @@ class Seen:
                     setattr(self, name, value if known is None else better(known, value))
             if self.sentinels or any(value in _SENTINELS for value in bounds.as_py().values()):
                 codes = pa.array(
-                    [code for code in _SENTINELS if not pa.types.is_integer(values.type) or (code.is_integer() and abs(code) <= 2**63)]
+                    [
+                        code
+                        for code in _SENTINELS
+                        if not pa.types.is_integer(values.type) or (code.is_integer() and abs(code) <= 2**63)
+                    ]
                 ).cast(values.type, safe=False)
                 bounds = pc.min_max(values.filter(pc.invert(pc.is_in(values, value_set=codes))))
             low, high = bounds["min"].as_py(), bounds["max"].as_py()
@@ -146,7 +154,10 @@ class Seen:
             self.numbers += pc.sum(number).as_py() or 0
             self.whole &= not pc.any(pc.match_substring_regex(values, r"[.eE]")).as_py()
             self.sexagesimal += (
-                pc.sum(pc.match_substring_regex(values, r"^\s*[+-]?\d{1,3}[: ]\s?\d{1,2}[: ]\s?\d{1,2}(?:\.\d*)?\s*$")).as_py() or 0
+                pc.sum(
+                    pc.match_substring_regex(values, r"^\s*[+-]?\d{1,3}[: ]\s?\d{1,2}[: ]\s?\d{1,2}(?:\.\d*)?\s*$")
+                ).as_py()
+                or 0
             )
             if len(self.words) <= 8:
                 for item in pc.value_counts(values.filter(pc.invert(number)).drop_null()).to_pylist()[:9]:
@@ -234,7 +245,11 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
         name = identifier(heading)
         number = 2
         while name in taken:
-            stem = identifier(column.name) if number == 2 and identifier(column.name) not in taken else f"{identifier(heading)}_{number}"
+            stem = (
+                identifier(column.name)
+                if number == 2 and identifier(column.name) not in taken
+                else f"{identifier(heading)}_{number}"
+            )
             name, number = stem, number + 1
         taken.add(name)
         word = units.modern_ucd(column.ucd) if column.ucd else None
@@ -242,7 +257,13 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
             doubt = f"the source says UCD {column.ucd!r}, which is none"
         kind = column.type
         facts = seen.get(column.name, Seen())
-        if narrow and complete and kind == INT64 and facts.maximum is not None and max(abs(facts.maximum), abs(facts.minimum)) < 2**31 - 1:
+        if (
+            narrow
+            and complete
+            and kind == INT64
+            and facts.maximum is not None
+            and max(abs(facts.maximum), abs(facts.minimum)) < 2**31 - 1
+        ):
             kind = INT32
         elif narrow and facts.null_words:
             kind = (INT32 if complete and facts.rows else INT64) if facts.whole else FLOAT64
@@ -273,7 +294,10 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
 
 def _with_ucds(guesses: list[Guess], seen: dict[str, Seen]) -> list[Guess]:
     found = units.suggest_ucds(
-        [(item.column.name if item.expression else item.source, item.column.unit, item.column.description) for item in guesses]
+        [
+            (item.column.name if item.expression else item.source, item.column.unit, item.column.description)
+            for item in guesses
+        ]
     )
     said = {item.column.ucd for item in guesses}
     result = []
@@ -289,7 +313,9 @@ def _fitting(word: str, item: Guess, facts: Seen) -> str | None:
     column, name, about = item.column, item.source.lower(), (item.column.description or "").strip().lower()
     if column.type.datatype in {"boolean", "bit"} or re.search(r"flag|^(is|has)_", name) or about.startswith("flag"):
         return word if word.startswith("meta.") else "meta.code"
-    if column.type.is_integer and (re.search(r"^(n|nb|num|nr)_|_(count|nb|num)$", name) or about.startswith("number of ")):
+    if column.type.is_integer and (
+        re.search(r"^(n|nb|num|nr)_|_(count|nb|num)$", name) or about.startswith("number of ")
+    ):
         return word if word.startswith(("meta.", "phot.count")) else "meta.number"
     words = column.type.is_string and facts.rows > facts.nulls and not facts.numbers and not facts.sexagesimal
     return None if words and word.startswith(("phys.", "phot.", "em.", "stat.")) else word
@@ -301,7 +327,11 @@ def _position(item: Guess, facts: Seen) -> Guess:
     if not word.startswith(("pos.eq.ra", "pos.eq.dec", "pos.galactic", "pos.ecliptic", "pos.bodyrc")):
         return item
     if item.column.type.is_string and facts.is_sexagesimal:
-        call = f"sexagesimal({quoted(item.source)}, 'hour')" if word.startswith("pos.eq.ra") else f"sexagesimal({quoted(item.source)})"
+        call = (
+            f"sexagesimal({quoted(item.source)}, 'hour')"
+            if word.startswith("pos.eq.ra")
+            else f"sexagesimal({quoted(item.source)})"
+        )
         doubt = None if (item.doubt or "").startswith("the source says unit") else item.doubt  # h:m:s is its notation
         return replace(item, column=item.column.having(type=FLOAT64, unit="deg"), expression=call, doubt=doubt)
     if (
@@ -313,7 +343,11 @@ def _position(item: Guess, facts: Seen) -> Guess:
     ):
         hours = word.startswith("pos.eq.ra") and facts.maximum <= 24 and facts.rows > 100
         doubt = (
-            "no value is above 24: are these hours? then write `map: {" + item.column.name + ": 15 * " + quoted(item.source) + "}`"
+            "no value is above 24: are these hours? then write `map: {"
+            + item.column.name
+            + ": 15 * "
+            + quoted(item.source)
+            + "}`"
             if hours
             else item.doubt
         )
@@ -330,7 +364,10 @@ def positions_of(guesses: Sequence[Guess]) -> tuple[str, str] | None:
     )  # fmt: skip
     for pair in pairs:
         found = [
-            next((item.column.name for item in guesses if item.column.ucd == word and item.column.type == FLOAT64), None) for word in pair
+            next(
+                (item.column.name for item in guesses if item.column.ucd == word and item.column.type == FLOAT64), None
+            )
+            for word in pair
         ]
         if found[0] and found[1]:
             return found[0], found[1]
@@ -347,7 +384,11 @@ def sexagesimal_parts(names: Iterable[str]) -> tuple[str, str] | None:
     if not {"RAh", "RAm", "DE-", "DEd"} <= there:
         return None
     ra = "RAh + RAm / 60.0" + (" + coalesce(RAs, 0) / 3600.0" if "RAs" in there else "")
-    dec = "DEd" + (" + coalesce(DEm, 0) / 60.0" if "DEm" in there else "") + (" + coalesce(DEs, 0) / 3600.0" if "DEs" in there else "")
+    dec = (
+        "DEd"
+        + (" + coalesce(DEm, 0) / 60.0" if "DEm" in there else "")
+        + (" + coalesce(DEs, 0) / 3600.0" if "DEs" in there else "")
+    )
     return f"15 * ({ra})", f"CASE WHEN \"DE-\" = '-' THEN -1 ELSE 1 END * ({dec})"
 
 
@@ -369,6 +410,7 @@ def key_candidates(guesses: Sequence[Guess], seen: dict[str, Seen]) -> list[Gues
     able = [
         item
         for item in guesses
-        if (item.column.type.is_integer or item.column.type.is_string) and seen.get(item.source, Seen(nulls=1)).nulls == 0
+        if (item.column.type.is_integer or item.column.type.is_string)
+        and seen.get(item.source, Seen(nulls=1)).nulls == 0
     ]
     return sorted((item for item in able if likely(item) < 9), key=likely)[:4]

@@ -29,7 +29,11 @@ def footprint(names: Finder, node: Function, text: Written, what: str, offset: i
     """Fill in the cards of ``wcs_footprint()``: CDi_j, or PCi_j with CDELTi, or CDELTi with CROTA2 (FITS WCS I and II)."""
 
     def card(name: str) -> Expr | None:
-        column = names.find(Ident(name)) or names.find(Ident(f"Z{name}")) if name.startswith("NAXIS") else names.find(Ident(name))
+        column = (
+            names.find(Ident(name)) or names.find(Ident(f"Z{name}"))
+            if name.startswith("NAXIS")
+            else names.find(Ident(name))
+        )
         return None if column is None else trees.name(column.name, node.at)
 
     def missing(words: list[str]) -> NoReturn:
@@ -83,5 +87,9 @@ def _matrix(cards: dict[str, Expr | None]) -> list[Expr] | None:
 
 def _either(cards: dict[str, Expr | None], one: Expr, other: Expr) -> Expr:
     """Choose by what each row has: some files of an archive have CDi_j, others CDELTi."""
-    there = [IsNull(tree, negated=True) for name, tree in cards.items() if name.startswith("CD") and "_" in name and tree is not None]
+    there = [
+        IsNull(tree, negated=True)
+        for name, tree in cards.items()
+        if name.startswith("CD") and "_" in name and tree is not None
+    ]
     return Case(None, ((Or(tuple(there)) if len(there) > 1 else there[0], one),), other)

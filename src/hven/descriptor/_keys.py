@@ -44,7 +44,11 @@ def _observed(value: Any, what: str, faults: Faults) -> Fields | None:
 
 def _deletions(value: Any, what: str, faults: Faults) -> Any:
     """Read a word, or `Fields` with ``column``."""
-    return Deletions.record.read(value, what, faults) if isinstance(value, Entries) else reader(DeletionWord)(value, what, faults)
+    return (
+        Deletions.record.read(value, what, faults)
+        if isinstance(value, Entries)
+        else reader(DeletionWord)(value, what, faults)
+    )
 
 
 class Lookup(Keys):
@@ -227,7 +231,9 @@ class Rule(Keys, short="if", hints={"bit": "flag", "condition": "if"}):
     "what to tell"
 
 
-class Flags(Keys, short="column", hints={"name": "column", "group": "by", "groups": "by", "group_by": "by", "count_by": "by"}):
+class Flags(
+    Keys, short="column", hints={"name": "column", "group": "by", "groups": "by", "group_by": "by", "count_by": "by"}
+):
     """The column that says which rules a row breaks."""
 
     column: Needed[Text]
@@ -315,7 +321,10 @@ class Key(Keys, short="target"):
     "utype"
 
 
-class Partition(Keys, hints={"interval": "every", "step": "every", "level": "order", "nside": "order", "on": "column", "range": "by"}):
+class Partition(
+    Keys,
+    hints={"interval": "every", "step": "every", "level": "order", "nside": "order", "on": "column", "range": "by"},
+):
     """How the rows of a big table are cut into pieces."""
 
     by: Needed[Literal["time", "healpix"]]
@@ -531,7 +540,9 @@ class TablesLoop(Keys):
     "tables to add"
 
 
-class Schedule(Keys, short="every", hints={"timezone": "zone", "time_zone": "zone", "schedule": "cron", "interval": "every"}):
+class Schedule(
+    Keys, short="every", hints={"timezone": "zone", "time_zone": "zone", "schedule": "cron", "interval": "every"}
+):
     """When the collection is synchronised by itself."""
 
     every: Duration

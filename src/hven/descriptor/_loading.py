@@ -123,7 +123,9 @@ def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault
         faults += [
             fault
             for fault in found
-            if fault not in faults and (fault.place.file, fault.place.line) not in wrong and not _follows(fault, spec, faults)
+            if fault not in faults
+            and (fault.place.file, fault.place.line) not in wrong
+            and not _follows(fault, spec, faults)
         ]
     if len(tables) == len(resource.tables):
         faults += unserved(resource, tables)
@@ -186,17 +188,26 @@ def _views_of_private_tables(resource: Resource) -> list[Fault]:
                 closed.add(own)
                 message = f"tables.{spec.table.name}: the view is public, but only those see it who may see {' and '.join(hidden)}"
                 found.append(
-                    Fault(message=message, place=spec.place, remedy="say `access: private` here, or make that public", severity="warning")
+                    Fault(
+                        message=message,
+                        place=spec.place,
+                        remedy="say `access: private` here, or make that public",
+                        severity="warning",
+                    )
                 )
     return found
 
 
 def _follows(fault: Fault, spec: TableSpec, faults: list[Fault]) -> bool:
     """Check whether a column has no value only because what should set it was refused."""
-    match = re.match(rf"tables\.{re.escape(spec.table.name)}\.columns\.(.*): nothing gives this column a value", fault.message)
+    match = re.match(
+        rf"tables\.{re.escape(spec.table.name)}\.columns\.(.*): nothing gives this column a value", fault.message
+    )
     if match is None:
         return False
-    setting = re.compile(rf"tables\.{re.escape(spec.table.name)}\.(?:granules\S*\.)?(?:{'|'.join(ASSIGNMENTS)})\.{re.escape(match[1])}\b")
+    setting = re.compile(
+        rf"tables\.{re.escape(spec.table.name)}\.(?:granules\S*\.)?(?:{'|'.join(ASSIGNMENTS)})\.{re.escape(match[1])}\b"
+    )
     return any(setting.match(other.message) for other in faults)
 
 
@@ -206,7 +217,9 @@ def _other(name: str, settings: Settings) -> Resource | None:
     return read(path, settings)[0] if path.is_file() else None
 
 
-def _against_sources(spec: TableSpec, resource: Resource, settings: Settings, derived: Derived, tables: list[Table]) -> list[Fault]:
+def _against_sources(
+    spec: TableSpec, resource: Resource, settings: Settings, derived: Derived, tables: list[Table]
+) -> list[Fault]:
     """Compile a table over its sources, and add it to `tables`. Those that are neither files nor queries are looked at by ingest: they may need secrets."""
     found: dict[Fault, None] = {}
     made: Table | None = spec.table if spec.table.view is not None or (spec.table.columns and not spec.follow) else None
@@ -233,7 +246,9 @@ def _against_sources(spec: TableSpec, resource: Resource, settings: Settings, de
         except HvenError as error:
             place = error.place if str(error.place) else source.place
             message = error.message if place is source.place else f"{error.place}: {error.message}"
-            found[Fault(message=f"tables.{spec.table.name}.source: {message}", place=source.place, remedy=error.remedy)] = None
+            found[
+                Fault(message=f"tables.{spec.table.name}.source: {message}", place=source.place, remedy=error.remedy)
+            ] = None
     tables += [made] if made is not None else []
     return list(found)
 
@@ -287,7 +302,9 @@ def read(path: Path, settings: Settings, *, standard: bool = False) -> tuple[Res
     tables = root.get("tables")  # type: ignore[call-overload]
     if isinstance(tables, Entries):
         made = {key: _whole_table(key, value, settings, result) for key, value in tables.items()}
-        root = Entries({key: Entries(made, tables.place) if key == "tables" else value for key, value in root.items()}, root.place)
+        root = Entries(
+            {key: Entries(made, tables.place) if key == "tables" else value for key, value in root.items()}, root.place
+        )
     fields = Collection.record.read(root, "", faults)
     if fields is None:
         return None, faults.sorted()
@@ -346,14 +363,22 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
     words = (*SERVICES, *plugins.installed("protocols"))
     for service in fields.get("services", ()):
         if service not in words:
-            faults.error(f"no service is called {str(service)!r}", service.place, nearest(service, words) or f"known: {', '.join(words)}")
+            faults.error(
+                f"no service is called {str(service)!r}",
+                service.place,
+                nearest(service, words) or f"known: {', '.join(words)}",
+            )
     served = {*plugins.names("protocols"), "epn-tap", OBSCORE}
     for service in fields.get("services", ()):
         if service in words and service not in served:
-            faults.warning(f"services: nothing serves {str(service)!r} yet", service.place, "leave it out until something does")
+            faults.warning(
+                f"services: nothing serves {str(service)!r} yet", service.place, "leave it out until something does"
+            )
     if fields.get("services") and served.isdisjoint(fields["services"]):
         faults.error(
-            "services: nothing serves the collection", fields["services"][0].place, "name one that is served, or leave services out"
+            "services: nothing serves the collection",
+            fields["services"][0].place,
+            "name one that is served, or leave services out",
         )
     for spec in specs:
         what = f"tables.{spec.table.name}"
@@ -391,7 +416,12 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         examples=tuple(_example(item) for item in fields.get("examples", ()) if "query" in item and "title" in item),
         hashes=result.hashes,
         functions=python,
-        site={"url": settings.url, "name": settings.name, "title": settings.title or settings.name, "authority": settings.authority},
+        site={
+            "url": settings.url,
+            "name": settings.name,
+            "title": settings.title or settings.name,
+            "authority": settings.authority,
+        },
         index=fields.get("index"),
         engine=engine,
         schedule=schedule(fields, faults),
@@ -406,7 +436,9 @@ def _engine(name: Written | None, faults: Faults) -> str | None:
         return None
     known = plugins.names("engines")
     if name not in known:
-        faults.error(f"no engine is called {str(name)!r}", name.place, nearest(name, known) or f"known: {', '.join(known)}")
+        faults.error(
+            f"no engine is called {str(name)!r}", name.place, nearest(name, known) or f"known: {', '.join(known)}"
+        )
     return str(name)
 
 
@@ -417,7 +449,11 @@ def _check_collection(name: Written, path: Path, settings: Settings, faults: Fau
     if name.lower() in TAKEN:
         faults.error(f"the name {name} belongs to {TAKEN[name.lower()]}", name.place, "choose another name")
     if path.parent.parent.resolve() == settings.collections.resolve() and path.parent.name != name:
-        faults.error(f"the collection is called {str(name)!r}, but its directory {path.parent.name!r}", name.place, "give both one name")
+        faults.error(
+            f"the collection is called {str(name)!r}, but its directory {path.parent.name!r}",
+            name.place,
+            "give both one name",
+        )
 
 
 def _tables(fields: Fields, around: Inherited, faults: Faults) -> tuple[TableSpec, ...]:
@@ -433,7 +469,8 @@ def _tables(fields: Fields, around: Inherited, faults: Faults) -> tuple[TableSpe
         if spec is not None:
             inside = replace(around, standard=True)
             obscore, radio = (
-                table_spec(written(kind, key.place), table[kind], inside, faults) if kind in table else None for kind in (OBSCORE, RADIO)
+                table_spec(written(kind, key.place), table[kind], inside, faults) if kind in table else None
+                for kind in (OBSCORE, RADIO)
             )
             specs.append(replace(spec, obscore=obscore, radio=radio))
     return tuple(specs)
@@ -463,7 +500,12 @@ def _site_contact(settings: Settings) -> Person | None:
 
 def _test(fields: Fields) -> Test:
     query: Written = fields["query"]
-    return Test(name=str(fields["name"]) if "name" in fields else None, query=str(query), expect=plain(fields["expect"]), place=query.place)
+    return Test(
+        name=str(fields["name"]) if "name" in fields else None,
+        query=str(query),
+        expect=plain(fields["expect"]),
+        place=query.place,
+    )
 
 
 def _example(fields: Fields) -> Example:

@@ -110,7 +110,9 @@ class Lookups:
         read = {name for tree in found for name in origins_of(tree)}
         return [one for one in self._known if one.rows is not None and {f"{one.name}.key", f"{one.name}.value"} & read]
 
-    def tree(self, setting: Setting, key: Expr, meta: Meta, origins: frozenset[str], typed: Column | None, what: str) -> Expr | None:
+    def tree(
+        self, setting: Setting, key: Expr, meta: Meta, origins: frozenset[str], typed: Column | None, what: str
+    ) -> Expr | None:
         """Build the tree of a looked-up value; None after a fault.
 
         Parameters
@@ -122,7 +124,14 @@ class Lookups:
         """
         fields = setting.value
         missing = fields.get("missing", "null" if "default" in fields else "error")
-        known = next((one for one in self._known if one.column == setting.column and one.key == key and one.place == setting.place), None)
+        known = next(
+            (
+                one
+                for one in self._known
+                if one.column == setting.column and one.key == key and one.place == setting.place
+            ),
+            None,
+        )
         if known is None:
             found: Found | None = None
             if "values" in fields:
@@ -139,7 +148,10 @@ class Lookups:
             name = f"lookup_{len(self._known) + 1}"
             rows = None
             if len(keys) > FEW or (ends is not None and meta.type.is_timestamp):
-                columns = {f"{name}.key": pa.array(keys, meta.type.arrow), f"{name}.value": pa.array(values, value.type.arrow)}
+                columns = {
+                    f"{name}.key": pa.array(keys, meta.type.arrow),
+                    f"{name}.value": pa.array(values, value.type.arrow),
+                }
                 if ends is not None:
                     columns[f"{name}.end"] = pa.array(ends, meta.type.arrow)
                 rows = pa.table(columns)
@@ -185,7 +197,11 @@ def _in_unit(found: Found, target: Column | None, what: str, place: Place, fault
         faults.error(f"{what}: values in {said} cannot be converted to {target.unit}", place, "correct the unit")
         return None
     factor = units.factor(said, target.unit)
-    return keys, [None if item is None else item * factor for item in values], Column(name=value.name, type=FLOAT64, unit=target.unit)
+    return (
+        keys,
+        [None if item is None else item * factor for item in values],
+        Column(name=value.name, type=FLOAT64, unit=target.unit),
+    )
 
 
 def _default(text: Written, kind: Type, what: str, faults: Faults) -> Expr | None:
@@ -206,7 +222,9 @@ def _kept(key: Expr, meta: Meta, kind: Type) -> Expr:
     return trees.text(key, meta) if kind.is_string else trees.cast(key, meta, kind)
 
 
-def _written_here(entries: dict[Written, Written], meta: Meta, column: Column | None, what: str, faults: Faults) -> Found | None:
+def _written_here(
+    entries: dict[Written, Written], meta: Meta, column: Column | None, what: str, faults: Faults
+) -> Found | None:
     keys: list[Any] = []
     broken = False
     for key in entries:
@@ -228,7 +246,11 @@ def _written_here(entries: dict[Written, Written], meta: Meta, column: Column | 
         kind = column.type
     else:
         kind = (
-            INT64 if all(WHOLE.fullmatch(text) for text in texts) else FLOAT64 if all(DECIMAL.fullmatch(text) for text in texts) else STRING
+            INT64
+            if all(WHOLE.fullmatch(text) for text in texts)
+            else FLOAT64
+            if all(DECIMAL.fullmatch(text) for text in texts)
+            else STRING
         )
     if not kind.is_numeric:
         return keys, [None if text.is_null else str(text) for text in texts], Column(name="value", type=STRING)
@@ -261,7 +283,9 @@ def _from_table(fields: Any, meta: Meta, what: str, directory: Path, faults: Fau
         ]
         for position, (role, word) in enumerate([*words, ("value", fields.get("value"))]):
             if word is None and len(names) <= position:
-                faults.error(f"{what}.table has only {len(names)} columns", said.place, "a lookup needs a key and a value")
+                faults.error(
+                    f"{what}.table has only {len(names)} columns", said.place, "a lookup needs a key and a value"
+                )
                 return None
             if word is not None and word not in columns:
                 faults.error(
@@ -276,7 +300,11 @@ def _from_table(fields: Any, meta: Meta, what: str, directory: Path, faults: Fau
         faults.error(f"{what}.table: {error.message}", said.place, error.remedy)
         return None
     if rows.num_rows > MOST:
-        faults.error(f"{what}.table has {rows.num_rows:,} rows; a lookup may have {MOST:,}", said.place, "join it in a 'query' source")
+        faults.error(
+            f"{what}.table has {rows.num_rows:,} rows; a lookup may have {MOST:,}",
+            said.place,
+            "join it in a 'query' source",
+        )
         return None
     value = chosen.pop()
     for name in chosen[:1] if "low" in fields else chosen:
@@ -297,14 +325,18 @@ def _from_table(fields: Any, meta: Meta, what: str, directory: Path, faults: Fau
         )
         return None
     counts = pc.value_counts(keys)
-    twice = [item["values"].as_py() for item in counts if item["counts"].as_py() > 1][:3] if len(counts) < len(keys) else []
+    twice = (
+        [item["values"].as_py() for item in counts if item["counts"].as_py() > 1][:3] if len(counts) < len(keys) else []
+    )
     if twice:
         faults.error(f"{what}.table: the key {twice[0]!r} stands there more than once", said.place, "each key once")
         return None
     return keys.to_pylist(), rows.column(value).to_pylist(), columns[value]
 
 
-def _ranges(rows: pa.Table, chosen: list[str], value: Column, meta: Meta, what: str, place: Place, faults: Faults) -> Found | None:
+def _ranges(
+    rows: pa.Table, chosen: list[str], value: Column, meta: Meta, what: str, place: Place, faults: Faults
+) -> Found | None:
     """Read ranges: those that begin at one column and end before another one, or before the next; they must not overlap."""
     kind = pa.timestamp("us") if meta.type.is_timestamp else meta.type.arrow
     low = rows.column(chosen[0]).cast(kind)
@@ -317,7 +349,9 @@ def _ranges(rows: pa.Table, chosen: list[str], value: Column, meta: Meta, what: 
             return None
         if at + 1 < len(begins) and (end is None or begins[at + 1] < end):
             faults.error(
-                f"{what}.table: the ranges from {begin} and from {begins[at + 1]} overlap", place, "each value in one range at most"
+                f"{what}.table: the ranges from {begin} and from {begins[at + 1]} overlap",
+                place,
+                "each value in one range at most",
             )
             return None
     return list(zip(begins, ends, strict=True)), rows.column(value.name).take(order).to_pylist(), value

@@ -79,16 +79,23 @@ def _read(path: Path, home: Path, settings: Settings, result: Gathered, chain: t
         result.included += 1
         if result.included > MOST_INCLUDED:
             faults.error(
-                f"more than {MOST_INCLUDED} files are included", item.place, "include each once, where all that include it stand together"
+                f"more than {MOST_INCLUDED} files are included",
+                item.place,
+                "include each once, where all that include it stand together",
             )
             return None
         if "\0" in item or len(str(item)) > _LONGEST:
             faults.error("no file can be called so", item.place, f"at most {_LONGEST} characters, and no NUL")
             continue
         if other.resolve() in {step.resolve() for step in (*chain, path)}:
-            faults.error(f"{item} includes itself", item.place, " -> ".join(step.name for step in (*chain, path, other)))
+            faults.error(
+                f"{item} includes itself", item.place, " -> ".join(step.name for step in (*chain, path, other))
+            )
             continue
-        if not any(other.resolve().is_relative_to(root.resolve()) for root in settings.grounds) or other.suffix not in {".yaml", ".yml"}:
+        if not any(other.resolve().is_relative_to(root.resolve()) for root in settings.grounds) or other.suffix not in {
+            ".yaml",
+            ".yml",
+        }:
             faults.error(
                 f"{item} is no descriptor of this site",
                 item.place,
@@ -97,7 +104,9 @@ def _read(path: Path, home: Path, settings: Settings, result: Gathered, chain: t
             continue
         if not os.path.isfile(other):  # noqa: PTH113  (a part of the name may be too long)
             hint = nearest(str(item), _neighbours(other, str(item)))
-            faults.error(f"there is no file {item} to include", item.place, hint or f"paths start at {path.parent.name}/")
+            faults.error(
+                f"there is no file {item} to include", item.place, hint or f"paths start at {path.parent.name}/"
+            )
             continue
         inner = _read(other, home, settings, result, (*chain, path))
         if inner is not None:
@@ -114,7 +123,9 @@ def _neighbours(missing: Path, written: str) -> list[str]:
     head = written.rpartition("/")[0]
     if not folder.is_dir():
         return []
-    return [f"{head}/{item.name}" if head else item.name for item in folder.iterdir() if item.suffix in {".yaml", ".yml"}]
+    return [
+        f"{head}/{item.name}" if head else item.name for item in folder.iterdir() if item.suffix in {".yaml", ".yml"}
+    ]
 
 
 def merge(lower: Entries, upper: Entries, level: str = "") -> Entries:
@@ -125,7 +136,9 @@ def merge(lower: Entries, upper: Entries, level: str = "") -> Entries:
     """
     if level == "table":
         mine = {name for key in ASSIGNMENTS for name in _keys(upper, key)}
-        lower = Entries({key: _without(value, mine) if key in ASSIGNMENTS else value for key, value in lower.items()}, lower.place)
+        lower = Entries(
+            {key: _without(value, mine) if key in ASSIGNMENTS else value for key, value in lower.items()}, lower.place
+        )
     result: dict[Written, Any] = {}
     for key, old in lower.items():
         if key == "types" and "type" in upper:  # who says a column's type means that one
@@ -171,15 +184,18 @@ def from_toml(settings: Settings) -> Entries:
     section = max(text.find("[defaults"), 0)
 
     def place(key: str) -> int:
-        found = re.compile(rf'^[ \t]*"?{re.escape(key)}"?[ \t]*=|^\[defaults\.(?:.*\.)?{re.escape(key)}\]', re.MULTILINE).search(
-            text, section
-        )
+        found = re.compile(
+            rf'^[ \t]*"?{re.escape(key)}"?[ \t]*=|^\[defaults\.(?:.*\.)?{re.escape(key)}\]', re.MULTILINE
+        ).search(text, section)
         return found.start() if found else section
 
     def convert(value: Any, start: int) -> Any:
         if isinstance(value, dict):
             return Entries(
-                {Written(key, page, place(key), place(key), '"'): convert(item, place(key)) for key, item in value.items()},
+                {
+                    Written(key, page, place(key), place(key), '"'): convert(item, place(key))
+                    for key, item in value.items()
+                },
                 page.place(start),
             )
         if isinstance(value, list):
@@ -225,11 +241,19 @@ def apply_standard(key: Written, table: Entries, settings: Settings, result: Gat
     if not isinstance(name, Written):
         for word in ("optional", "frame"):
             if word in table and "variants" not in table:
-                faults.error(f"{word!r} means something only with a standard", table.key(word).place, "add 'standard', or remove it")
+                faults.error(
+                    f"{word!r} means something only with a standard",
+                    table.key(word).place,
+                    "add 'standard', or remove it",
+                )
         return Entries({word: value for word, value in table.items() if word not in {"optional", "frame"}}, table.place)
     known = standards(settings)
     if str(name) not in known:
-        faults.error(f"no standard is called {str(name)!r}", name.place, nearest(str(name), known) or f"known: {', '.join(known)}")
+        faults.error(
+            f"no standard is called {str(name)!r}",
+            name.place,
+            nearest(str(name), known) or f"known: {', '.join(known)}",
+        )
         if (like := meant(str(name), known)) is None:  # nobody knows what columns the table has
             followed = {name.replaced("follow"): Written("true", name.page, name.start, name.end)}
             return Entries({**{key: value for key, value in table.items() if key != "follow"}, **followed}, table.place)
@@ -243,7 +267,9 @@ def apply_standard(key: Written, table: Entries, settings: Settings, result: Gat
     base: Entries = next(iter(tables.values()))
     called = base.get("called")  # type: ignore[call-overload]
     if called is not None and key != called and name == table.get("standard"):  # type: ignore[call-overload]
-        faults.error(f"a table of {name} must be called {str(called)!r}, not {str(key)!r}", key.place, f"write {called}:")
+        faults.error(
+            f"a table of {name} must be called {str(called)!r}, not {str(key)!r}", key.place, f"write {called}:"
+        )
     base = _variant(base, table, faults)
     base = _with_optional(base, table, faults)
     return merge(_severities(base, settings), table, "table")
@@ -274,12 +300,16 @@ def _severities(base: Entries, settings: Settings) -> Entries:
         return base
     page = Page("hven.toml", "")
     changed = {
-        name: merge(rule, Entries({Written("severity", page, 0, 0): Written(settings.rules[name], page, 0, 0)}, rule.place))
+        name: merge(
+            rule, Entries({Written("severity", page, 0, 0): Written(settings.rules[name], page, 0, 0)}, rule.place)
+        )
         if name in settings.rules and isinstance(rule, Entries)
         else rule
         for name, rule in rules.items()
     }
-    return Entries({key: Entries(changed, rules.place) if key == "rules" else value for key, value in base.items()}, base.place)
+    return Entries(
+        {key: Entries(changed, rules.place) if key == "rules" else value for key, value in base.items()}, base.place
+    )
 
 
 def _variant(base: Entries, table: Entries, faults: Faults) -> Entries:
@@ -290,7 +320,9 @@ def _variant(base: Entries, table: Entries, faults: Faults) -> Entries:
         return rest
     chosen = variants.get(frame)
     if chosen is None:
-        faults.error(f"frame must be one of {', '.join(variants)}, not {str(frame)!r}", frame.place, nearest(frame, variants))
+        faults.error(
+            f"frame must be one of {', '.join(variants)}, not {str(frame)!r}", frame.place, nearest(frame, variants)
+        )
         return rest
     return merge(rest, chosen, "table")
 
@@ -300,8 +332,14 @@ def _with_optional(base: Entries, table: Entries, faults: Faults) -> Entries:
     if not isinstance(columns, Entries):
         return base
     wanted = table.get("optional")  # type: ignore[call-overload]
-    asked = _asked([item for item in (wanted if isinstance(wanted, Items) else [wanted]) if isinstance(item, Written)], base)
-    optional = {str(key) for key, value in columns.items() if isinstance(value, Entries) and str(value.get("optional")) == "true"}  # type: ignore[call-overload]
+    asked = _asked(
+        [item for item in (wanted if isinstance(wanted, Items) else [wanted]) if isinstance(item, Written)], base
+    )
+    optional = {
+        str(key)
+        for key, value in columns.items()
+        if isinstance(value, Entries) and str(value.get("optional")) == "true"  # type: ignore[call-overload]
+    }
     for item in asked:
         if item not in optional:
             families = [str(key) for key in base.get("families") or ()]  # type: ignore[call-overload]
@@ -324,9 +362,16 @@ def _with_optional(base: Entries, table: Entries, faults: Faults) -> Entries:
             value = Entries(stay, value.place)  # noqa: PLW2901
         kept[key] = value
     dropped = {"families", "together", "called"}
-    rest = {key: _without(value, gone) if key in {*ASSIGNMENTS, "default"} else value for key, value in base.items() if key not in dropped}
+    rest = {
+        key: _without(value, gone) if key in {*ASSIGNMENTS, "default"} else value
+        for key, value in base.items()
+        if key not in dropped
+    }
     return Entries(
-        {key: Entries(kept, columns.place) if key == "columns" else _applicable(key, value, gone) for key, value in rest.items()},
+        {
+            key: Entries(kept, columns.place) if key == "columns" else _applicable(key, value, gone)
+            for key, value in rest.items()
+        },
         base.place,
     )
 
@@ -338,7 +383,9 @@ def _asked(wanted: list[Written], base: Entries) -> list[Written]:
     found: list[Written] = []
     for item in wanted:
         group = known.get(str(item))
-        found += [one.replaced(one) for one in group if isinstance(one, Written)] if isinstance(group, Items) else [item]
+        found += (
+            [one.replaced(one) for one in group if isinstance(one, Written)] if isinstance(group, Items) else [item]
+        )
     return found
 
 
@@ -363,7 +410,11 @@ def _of_columns(rule: Any, gone: set[str]) -> Any:
     listed = list(columns) if isinstance(columns, Items) else [columns]
     kind = str(rule.get("check"))
     step = 2 if kind in {"pair", "order"} else len(listed) if kind == "unique" else 1
-    kept = [listed[at : at + step] for at in range(0, len(listed), step) if gone.isdisjoint(map(str, listed[at : at + step]))]
+    kept = [
+        listed[at : at + step]
+        for at in range(0, len(listed), step)
+        if gone.isdisjoint(map(str, listed[at : at + step]))
+    ]
     if not kept:
         return None
     left = Items([one for part in kept for one in part], rule.place)
@@ -390,13 +441,17 @@ def expand(holder: Entries, makes: tuple[str, ...], what: str, faults: Faults) -
         for key in loop:
             if key != "each" and key not in makes:
                 faults.error(
-                    f"{what}for has no key {str(key)!r}", key.place, nearest(key, ("each", *makes)) or f"known: each, {', '.join(makes)}"
+                    f"{what}for has no key {str(key)!r}",
+                    key.place,
+                    nearest(key, ("each", *makes)) or f"known: each, {', '.join(makes)}",
                 )
         for values in _rounds(loop, what, faults):
             faults.made += sum(_size(part) for key, part in loop.items() if str(key) in makes)
             if faults.made > MOST_MADE:
                 faults.error(
-                    f"{what}for: the loops make more than {MOST_MADE:,} values", loop.place, "a table of so many columns is a table of rows"
+                    f"{what}for: the loops make more than {MOST_MADE:,} values",
+                    loop.place,
+                    "a table of so many columns is a table of rows",
                 )
                 return Entries({key: value for key, value in holder.items() if key != "for"}, holder.place)
             for key, part in loop.items():
@@ -425,7 +480,9 @@ def _add(result: dict[Written, Any], key: Written, made: Entries, what: str, fau
         if name in joined:
             first = next(other for other in joined if other == name).place
             faults.error(
-                f"{what}{key}.{name} is made twice", name.place, f"the other one is in {first}; does the name lack the loop's {{...}}?"
+                f"{what}{key}.{name} is made twice",
+                name.place,
+                f"the other one is in {first}; does the name lack the loop's {{...}}?",
             )
         else:
             joined[name] = item
@@ -470,5 +527,8 @@ def substitute(value: Any, values: Mapping[str, str], *, keep: bool = False) -> 
     if isinstance(value, Items):
         return Items([substitute(item, values, keep=keep) for item in value], value.place, flow=value.flow)
     # inside a map, 'text' and 'link' are templates wherever they stand
-    pairs = {substitute(key, values): substitute(item, values, keep=keep or key in KEEP_BRACES) for key, item in value.items()}
+    pairs = {
+        substitute(key, values): substitute(item, values, keep=keep or key in KEEP_BRACES)
+        for key, item in value.items()
+    }
     return Entries(pairs, value.place, flow=value.flow)

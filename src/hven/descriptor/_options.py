@@ -23,15 +23,23 @@ def source_spec(value: Entries | Written, what: str, faults: Faults) -> SourceSp
     if isinstance(value, Written):
         found = filekinds.named(value)
         if found is None:
-            faults.error(f"{what}: no kind of source is known for {kind(value)}", value.place, "write {kind: csv, files: ...}")
+            faults.error(
+                f"{what}: no kind of source is known for {kind(value)}", value.place, "write {kind: csv, files: ...}"
+            )
             return None
         return _checked(
-            found, {"files": str(value)}, Entries({Written("files", value.page, value.start, value.end): value}, value.place), what, faults
+            found,
+            {"files": str(value)},
+            Entries({Written("files", value.page, value.start, value.end): value}, value.place),
+            what,
+            faults,
         )
     said = value.get("kind")  # type: ignore[call-overload]
     files = value.get("files")  # type: ignore[call-overload]
     first = files[0] if isinstance(files, Items) and files else files
-    name = str(said) if isinstance(said, Written) else filekinds.named(str(first)) if isinstance(first, Written) else None
+    name = (
+        str(said) if isinstance(said, Written) else filekinds.named(str(first)) if isinstance(first, Written) else None
+    )
     if name is None:
         faults.error(f"{what} lacks the key 'kind'", value.place, f"one of {', '.join(plugins.names('sources'))}")
         return None

@@ -25,10 +25,14 @@ def partition(what: str, fields: Fields, names: Sequence[str], closed: bool, fau
     if said["by"] == "healpix":
         for key in ("column", "every"):
             if key in said:
-                faults.error(f"{where}: pieces by healpix have no {key!r}", said.places[key], "say order: 1, or by: time")
+                faults.error(
+                    f"{where}: pieces by healpix have no {key!r}", said.places[key], "say order: 1, or by: time"
+                )
         return Partition(by="healpix", order=int(said.get("order", 1)))
     if "order" in said:
-        faults.error(f"{where}: pieces by time have no 'order'", said.places["order"], "say every: 1 month, or by: healpix")
+        faults.error(
+            f"{where}: pieces by time have no 'order'", said.places["order"], "say every: 1 month, or by: healpix"
+        )
     if column is None:
         faults.error(f"{where} does not say of which column", said.place, "column: the time by which most queries ask")
         return None
@@ -49,7 +53,9 @@ def check_partition(what: str, table: Table, place: Place, faults: Faults, *, fo
     where = f"{what}.partition"
     if said.by == "healpix":
         if table.position is None:
-            faults.error(f"{where}: the table has no position", place, "say position: [longitude, latitude], or cut it by time")
+            faults.error(
+                f"{where}: the table has no position", place, "say position: [longitude, latitude], or cut it by time"
+            )
         return
     names = [column.name for column in table.columns]
     if said.column not in names:
@@ -64,7 +70,9 @@ def check_partition(what: str, table: Table, place: Place, faults: Faults, *, fo
         hint = "a timestamp, or a number whose unit is one of: " + ", ".join(SECONDS)
         faults.error(f"{where}: the column {column.name!r} is no time but {found}", place, hint)
     elif said.step is not None and said.step[1] in MONTHS:
-        faults.error(f"{where}: months and years are not equally long, and {column.name!r} is a number", place, "every: 30 d")
+        faults.error(
+            f"{where}: months and years are not equally long, and {column.name!r} is a number", place, "every: 30 d"
+        )
 
 
 __all__ = ["check_partition", "partition"]

@@ -129,11 +129,17 @@ class Fact:
         # values far outside stand for nothing; one look at the rest is enough
         if self.within(2_086_000, 2_817_000) and not re.search(r"int$|frac", self.name):
             return "jd", self.sql
-        if self.within(15_000, 88_000) and ("mjd" in self.name or (self.ucd.startswith("time") and self.unit in {None, "d"})):
+        if self.within(15_000, 88_000) and (
+            "mjd" in self.name or (self.ucd.startswith("time") and self.unit in {None, "d"})
+        ):
             return "mjd", self.sql
         if self.within(3e8, 4e9) and re.search(r"unix|epoch|timestamp", self.name):
             return "stamp", f"from_unix({self.sql})"
-        if self.within(17_000_101, 21_000_101) and re.search(r"date|day", self.name) and pa.types.is_integer(self.sample.type):
+        if (
+            self.within(17_000_101, 21_000_101)
+            and re.search(r"date|day", self.name)
+            and pa.types.is_integer(self.sample.type)
+        ):
             return "stamp", f"parse_time(CAST({self.sql} AS VARCHAR))"
         if self.name in {"year", "fall_year"} and pa.types.is_integer(self.sample.type):
             return "year", self.sql
@@ -204,12 +210,23 @@ class Proposer:
         words_of: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
         self.lists, self.words_of = lists, words_of or {}  # of columns that hold one of some words
-        self.standard, self.facts, self.name, self.words, self.key, self.position = standard, facts, name, words, key, position
+        self.standard, self.facts, self.name, self.words, self.key, self.position = (
+            standard,
+            facts,
+            name,
+            words,
+            key,
+            position,
+        )
         self.made = Proposal()
 
     def find(self, pattern: str, *, ucd: str = "", test: Any = None) -> Fact | None:
         """Find a column by its UCD, else by its name; the first that the values fit, too."""
-        some = [fact for fact in self.facts if fact.source not in self.made.used and len(fact.filled) and (test is None or test(fact))]
+        some = [
+            fact
+            for fact in self.facts
+            if fact.source not in self.made.used and len(fact.filled) and (test is None or test(fact))
+        ]
         by_ucd = [fact for fact in some if ucd and re.match(ucd, fact.ucd)]
         by_name = [fact for fact in some if re.search(pattern, fact.name)] if pattern else []
         both = [fact for fact in by_name if fact in by_ucd]
@@ -220,13 +237,18 @@ class Proposer:
         for fact in self.facts:
             name = fact.source.lower() if fact.source.lower() in self.standard else fact.called
             column = self.standard.get(name)
-            if column is None or not len(fact.filled) or (column.get("required") and len(fact.filled) < len(fact.sample)):
+            if (
+                column is None
+                or not len(fact.filled)
+                or (column.get("required") and len(fact.filled) < len(fact.sample))
+            ):
                 continue
             kind = str(column.get("type", ""))
             number = kind.startswith(("float", "int"))
             time = (
                 fact.time()
-                if kind == "timestamp" or (number and column.get("ucd", "").startswith("time") and column.get("unit") == "d")
+                if kind == "timestamp"
+                or (number and column.get("ucd", "").startswith("time") and column.get("unit") == "d")
                 else None
             )
             if "REGION" in kind:
@@ -238,12 +260,19 @@ class Proposer:
                 or (fact.is_text and kind == "string")
                 or (kind == "timestamp" and time is not None and time[0] == "stamp")
             )
-            if fits and (not number or fact.unit is None or not column.get("unit") or units.convertible(fact.unit, column["unit"])):
+            if fits and (
+                not number
+                or fact.unit is None
+                or not column.get("unit")
+                or units.convertible(fact.unit, column["unit"])
+            ):
                 words = {word for text in fact.distinct() for word in text.lower().split("#")}
                 if words and name in self.words_of and words.isdisjoint(self.words_of[name]):
                     continue  # another thing of the same name: a GeoJSON geometry's type is no geometry_type
                 text = time[1] if kind == "timestamp" and time is not None else fact.sql
-                self.made.map(name, f"nullif(trim({text}), '')" if fact.is_text and kind == "string" else text, "", fact)
+                self.made.map(
+                    name, f"nullif(trim({text}), '')" if fact.is_text and kind == "string" else text, "", fact
+                )
 
     def unique(self) -> tuple[str, str]:
         """Write an expression unique in each row, and how it was found."""
@@ -256,8 +285,12 @@ class Proposer:
         for item in self.key:
             text = quoted(item.source)
             whole = f"CAST({text} AS VARCHAR)"
-            parts.append(whole if not item.column.type.is_string else text if self._plain(item.source) else f"clean({text})")
-        return " || '_' || ".join(parts), "guessed: no value occurs twice" if len(parts) == 1 else "guessed: together they name a row"
+            parts.append(
+                whole if not item.column.type.is_string else text if self._plain(item.source) else f"clean({text})"
+            )
+        return " || '_' || ".join(parts), "guessed: no value occurs twice" if len(
+            parts
+        ) == 1 else "guessed: together they name a row"
 
     def identity(self, uid: str) -> None:
         """Propose the name of a row."""
@@ -281,7 +314,8 @@ class Proposer:
         ]
         known = [(fact, found) for fact, found in known if not _SHEET.search(fact.name)]
         begins = sorted(
-            ((fact, found) for fact, found in known if not _END.search(fact.name)), key=lambda pair: _rank(pair[0], "time.start", _BEGIN)
+            ((fact, found) for fact, found in known if not _END.search(fact.name)),
+            key=lambda pair: _rank(pair[0], "time.start", _BEGIN),
         )
         ends = sorted(
             ((fact, found) for fact, found in known if _END.search(fact.name) or fact.ucd.startswith("time.end")),
@@ -292,7 +326,11 @@ class Proposer:
             part = self.find(r"^jd_?frac", test=lambda item: item.within(0, 1))
             if whole is not None and part is not None:
                 self.made.map(
-                    first, f"{kind}(from_jd({whole.sql}, {part.sql}))", f"guessed from {whole.source} and {part.source}", whole, part
+                    first,
+                    f"{kind}(from_jd({whole.sql}, {part.sql}))",
+                    f"guessed from {whole.source} and {part.source}",
+                    whole,
+                    part,
                 )
             return
         fact, found = begins[0]
@@ -303,7 +341,8 @@ class Proposer:
             and fact.mostly(r"^\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}\s*$")
         ):
             hours = self.find(
-                r"time_?obs|obs_?time|start_?time|^time$|^ut|time", test=lambda item: item.mostly(r"^\s*\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?\s*$")
+                r"time_?obs|obs_?time|start_?time|^time$|^ut|time",
+                test=lambda item: item.mostly(r"^\s*\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?\s*$"),
             )
             if hours is not None:
                 found = "stamp", f"parse_time({fact.sql} || 'T' || {hours.sql})"
@@ -312,13 +351,24 @@ class Proposer:
         if found[0] == "year":
             self.made.map(last, _in_days(("year", f"({fact.sql} + 1)"), kind), "guessed: the end of the year")
         elif ends:
-            self.made.map(last, f"coalesce({_in_days(ends[0][1], kind)}, target.{first})", f"guessed from {ends[0][0].source}", ends[0][0])
+            self.made.map(
+                last,
+                f"coalesce({_in_days(ends[0][1], kind)}, target.{first})",
+                f"guessed from {ends[0][0].source}",
+                ends[0][0],
+            )
         elif last not in self.made.settings:
             exposure = self.find(
-                r"^(exptime|exposure|exposure_time|exp_time|duration|t_exptime)$", ucd="time.duration", test=lambda item: item.is_number
+                r"^(exptime|exposure|exposure_time|exp_time|duration|t_exptime)$",
+                ucd="time.duration",
+                test=lambda item: item.is_number,
             )
             if exposure is not None and exposure.within(0, 1e7):
-                seconds = f"in_unit({exposure.sql}, 's')" if exposure.unit and units.convertible(exposure.unit, "s") else exposure.sql
+                seconds = (
+                    f"in_unit({exposure.sql}, 's')"
+                    if exposure.unit and units.convertible(exposure.unit, "s")
+                    else exposure.sql
+                )
                 self.made.map(
                     last,
                     f"{_in_days(found, kind)} + {seconds} / 86400.0",
@@ -337,7 +387,11 @@ class Proposer:
 
         def spectral(item: Fact) -> bool:
             return (
-                item.is_number and item.bounds is not None and item.bounds[0] > 0 and item.unit is not None and _spectral(item.unit, unit)
+                item.is_number
+                and item.bounds is not None
+                and item.bounds[0] > 0
+                and item.unit is not None
+                and _spectral(item.unit, unit)
             )
 
         first = self.find(
@@ -351,7 +405,9 @@ class Proposer:
             test=spectral,
         )
         one = first or self.find(
-            r"wave_?(length|lnth|len)|^lambda|freq(uency)?|^energy", ucd=r"em\.(wl|freq|energy|wavenumber)", test=spectral
+            r"wave_?(length|lnth|len)|^lambda|freq(uency)?|^energy",
+            ucd=r"em\.(wl|freq|energy|wavenumber)",
+            test=spectral,
         )
         two = last or one
         if one is None or two is None:
@@ -401,7 +457,9 @@ class Proposer:
                         "1000",
                         "to fill: about how many kilobytes; 1000 only stands here, because an address needs a size",
                     )
-        thumb = self.find(r"thumb|preview|quick_?look|browse|icon", test=lambda item: item.mostly(r"^\s*https?://\S+\s*$"))
+        thumb = self.find(
+            r"thumb|preview|quick_?look|browse|icon", test=lambda item: item.mostly(r"^\s*https?://\S+\s*$")
+        )
         if thumb is not None and "thumbnail_url" in self.standard:
             self.made.map("thumbnail_url", f"trim({thumb.sql})", f"guessed from {thumb.source}", thumb)
 
@@ -442,10 +500,14 @@ class Proposer:
         if found is not None:
             classes = {bodies.target_class(word) for word in found.distinct()}
             fits = bool(classes) and None not in classes
-            text = f"coalesce(target_name({found.sql}), clean({found.sql}))" if classes - {None} else f"clean({found.sql})"
+            text = (
+                f"coalesce(target_name({found.sql}), clean({found.sql}))" if classes - {None} else f"clean({found.sql})"
+            )
             self.made.map("target_name", text, f"guessed from {found.source}", found)
             return found.sql if fits or classes - {None} else None
-        for word in re.findall(r"[A-Za-z]+", self.words) + [word for fact in self.facts for word in fact.name.split("_")]:
+        for word in re.findall(r"[A-Za-z]+", self.words) + [
+            word for fact in self.facts for word in fact.name.split("_")
+        ]:
             body = bodies.find(_SPEAKS_OF.get(word.lower(), word)) if len(word) > 2 else None
             if body is not None:
                 self.made.set("target_name", body.name, f"guessed: the source speaks of {word}")
@@ -497,11 +559,21 @@ def epn_tap(proposer: Proposer) -> Proposal:
     features(proposer)
     proposer.identity("granule_uid")
     proposer.access()
-    found = next((fact for fact in proposer.facts if fact.name in {"obs_id", "observation_id", "obsid", "obs_number", "orbit"}), None)
+    found = next(
+        (fact for fact in proposer.facts if fact.name in {"obs_id", "observation_id", "obsid", "obs_number", "orbit"}),
+        None,
+    )
     if found is not None and "obs_id" not in made.settings:
-        made.map("obs_id", f"coalesce(clean(CAST({found.sql} AS VARCHAR)), target.granule_uid)", f"guessed from {found.source}", found)
+        made.map(
+            "obs_id",
+            f"coalesce(clean(CAST({found.sql} AS VARCHAR)), target.granule_uid)",
+            f"guessed from {found.source}",
+            found,
+        )
     proposer.times("time_min", "time_max", "jd")
-    proposer.dates({"creation_date": r"creat", "modification_date": r"modif|updat|revis", "release_date": r"releas|publi"})
+    proposer.dates(
+        {"creation_date": r"creat", "modification_date": r"modif|updat|revis", "release_date": r"releas|publi"}
+    )
     proposer.spectrum("spectral_range_min", "spectral_range_max", "Hz")
     _place(proposer)
     asked = proposer.target()
@@ -525,7 +597,9 @@ def epn_tap(proposer: Proposer) -> Proposal:
     proposer.instruments("instrument_host_name", "instrument_name")
     _elements(proposer)
     exposure = proposer.find(
-        r"^(exptime|exposure|exposure_time|exp_time)$", ucd="time.duration", test=lambda item: item.is_number and item.within(0, 1e7)
+        r"^(exptime|exposure|exposure_time|exp_time)$",
+        ucd="time.duration",
+        test=lambda item: item.is_number and item.within(0, 1e7),
     )
     if exposure is not None:
         made.map("time_exp_min", exposure.sql, f"guessed from {exposure.source}", exposure)
@@ -533,11 +607,17 @@ def epn_tap(proposer: Proposer) -> Proposal:
         kind = _KINDS.get(made.settings.get("access_format", ("", "", ""))[1]) or (
             "im" if any(fact.name == "naxis2" for fact in proposer.facts) else "ci"
         )
-        made.set("dataproduct_type", kind, "guessed: im images, sp spectra, ds dynamic spectra, cu cubes, ci if the row itself is the data")
+        made.set(
+            "dataproduct_type",
+            kind,
+            "guessed: im images, sp spectra, ds dynamic spectra, cu cubes, ci if the row itself is the data",
+        )
     made.fill.setdefault(
         "processing_level", "1 telemetry, 2 raw, 3 calibrated, 5 derived, 6 ancillary"
     ) if "processing_level" not in made.settings else None
-    made.fill.setdefault("measurement_type", "what was measured, a UCD: phot.radiance") if "measurement_type" not in made.settings else None
+    made.fill.setdefault(
+        "measurement_type", "what was measured, a UCD: phot.radiance"
+    ) if "measurement_type" not in made.settings else None
     feature = proposer.find(r"^(feature(_?name)?|crater(_?name)?|name)$", test=lambda item: item.is_text)
     if feature is not None and "feature_name" in proposer.standard and made.frame == "body":
         made.map("feature_name", f"clean({feature.sql})", f"guessed from {feature.source}", feature)
@@ -569,7 +649,11 @@ _ELEMENTS = {
 
 def _elements(proposer: Proposer) -> None:
     """Propose the size and the orbit of a body; single letters are its elements where a, e and i are there together."""
-    left = [fact for fact in proposer.facts if fact.source not in proposer.made.used and fact.is_number and fact.within(0, 1e30)]
+    left = [
+        fact
+        for fact in proposer.facts
+        if fact.source not in proposer.made.used and fact.is_number and fact.within(0, 1e30)
+    ]
     orbit = {"a", "e", "i"} <= {fact.called for fact in left}
     for column, pattern in _ELEMENTS.items():
         if column not in proposer.standard or column in proposer.made.settings:
@@ -578,7 +662,9 @@ def _elements(proposer: Proposer) -> None:
         for fact in left:
             measures = fact.unit is None or units.convertible(fact.unit, unit)
             if measures and (orbit or len(fact.called) > 2) and re.fullmatch(pattern, fact.called):
-                why = f"guessed from {fact.source}" + ("" if fact.unit or not unit else f": its unit is not said, it must be {unit}")
+                why = f"guessed from {fact.source}" + (
+                    "" if fact.unit or not unit else f": its unit is not said, it must be {unit}"
+                )
                 proposer.made.map(column, fact.sql, why, fact)
                 break
 
@@ -600,13 +686,19 @@ def _place(proposer: Proposer) -> None:
             "guessed: right ascension and declination (ICRS)",
         )
     elif ucd.startswith(("pos.galactic", "pos.ecliptic")):
-        made.fill["c1min"] = "positions are galactic or ecliptic: coord1(ivo_geom_transform('GALACTIC', 'ICRS', POINT(lon, lat)))"
+        made.fill["c1min"] = (
+            "positions are galactic or ecliptic: coord1(ivo_geom_transform('GALACTIC', 'ICRS', POINT(lon, lat)))"
+        )
         return
     else:
         made.frame = "body"
         made.map("c1min", f"lon_360({x})", "guessed: east longitude; if it is west, write east_lon(..)")
     made.map(
-        "c2min", y, "guessed; planetocentric: if it is planetographic, write planetocentric(.., 'Mars')" if made.frame == "body" else ""
+        "c2min",
+        y,
+        "guessed; planetocentric: if it is planetographic, write planetocentric(.., 'Mars')"
+        if made.frame == "body"
+        else "",
     )
     made.used.update(item.source for item in (lon, lat) if item.source)
 
@@ -617,10 +709,20 @@ def obscore(proposer: Proposer) -> Proposal:
     proposer.direct()
     proposer.access()
     found = next(
-        (fact for fact in proposer.facts if fact.name in {"obs_id", "observation_id", "obsid", "dp_id", "obs_number", "exposure_id"}), None
+        (
+            fact
+            for fact in proposer.facts
+            if fact.name in {"obs_id", "observation_id", "obsid", "dp_id", "obs_number", "exposure_id"}
+        ),
+        None,
     )
     if found is not None and "obs_id" not in made.settings:
-        made.map("obs_id", f"coalesce(CAST({found.sql} AS VARCHAR), {proposer.unique()[0]})", f"guessed from {found.source}", found)
+        made.map(
+            "obs_id",
+            f"coalesce(CAST({found.sql} AS VARCHAR), {proposer.unique()[0]})",
+            f"guessed from {found.source}",
+            found,
+        )
     proposer.identity("obs_id")
     if "obs_publisher_did" not in made.settings:
         did = f"'ivo://' || site.authority || '/{proposer.name}?' || url_encode({proposer.unique()[0]})"
@@ -629,22 +731,34 @@ def obscore(proposer: Proposer) -> Proposal:
         made.set("obs_collection", proposer.name, "guessed")
     if "calib_level" not in made.settings:
         made.set(
-            "calib_level", "2", "to fill: 0 raw, 1 instrumental, 2 calibrated, 3 combined, 4 result of an analysis; 2 only stands here"
+            "calib_level",
+            "2",
+            "to fill: 0 raw, 1 instrumental, 2 calibrated, 3 combined, 4 result of an analysis; 2 only stands here",
         )
     proposer.times("t_min", "t_max", "mjd")
     exposure = proposer.find(
-        r"^(exptime|exposure|exposure_time|exp_time)$", ucd="time.duration", test=lambda item: item.is_number and item.within(0, 1e7)
+        r"^(exptime|exposure|exposure_time|exp_time)$",
+        ucd="time.duration",
+        test=lambda item: item.is_number and item.within(0, 1e7),
     )
     if exposure is not None:
         made.map("t_exptime", exposure.sql, f"guessed from {exposure.source}", exposure)
     proposer.spectrum("em_min", "em_max", "m")
-    if proposer.position is not None and "s_ra" not in made.settings and (proposer.position[0].column.ucd or "").startswith("pos.eq.ra"):
+    if (
+        proposer.position is not None
+        and "s_ra" not in made.settings
+        and (proposer.position[0].column.ucd or "").startswith("pos.eq.ra")
+    ):
         for column, item in zip(("s_ra", "s_dec"), proposer.position, strict=True):
             made.map(column, item.expression or quoted(item.source), f"guessed from {item.source or 'its parts'}")
             made.used.add(item.source)
-    if {"ctype1", "crval1", "crpix1", "naxis1", "naxis2"} <= {fact.name for fact in proposer.facts} and "s_region" not in made.settings:
+    if {"ctype1", "crval1", "crpix1", "naxis1", "naxis2"} <= {
+        fact.name for fact in proposer.facts
+    } and "s_region" not in made.settings:
         made.map("s_region", "wcs_footprint()", "guessed: corners of the image by its WCS cards")
-    found = proposer.find(r"^target(_?name)?$|^object(_?name)?$|targname", ucd="meta.id;src", test=lambda item: item.is_text)
+    found = proposer.find(
+        r"^target(_?name)?$|^object(_?name)?$|targname", ucd="meta.id;src", test=lambda item: item.is_text
+    )
     if found is not None:
         made.map("target_name", f"trim({found.sql})", f"guessed from {found.source}", found)
     proposer.instruments("facility_name", "instrument_name")

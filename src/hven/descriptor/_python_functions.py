@@ -21,11 +21,20 @@ if TYPE_CHECKING:
 
     from hven.descriptor.value_schema import Faults, Fields
 
-PLAIN = {"float": "float64", "int": "int64", "str": "string", "bool": "bool", "datetime": "timestamp", "datetime.datetime": "timestamp"}
+PLAIN = {
+    "float": "float64",
+    "int": "int64",
+    "str": "string",
+    "bool": "bool",
+    "datetime": "timestamp",
+    "datetime.datetime": "timestamp",
+}
 _WITH_UNIT = re.compile(r"\s*(?P<type>[^\s{]+)\s*(?:\{(?P<unit>[^}]*)\})?\s*")
 
 
-def functions(entries: Iterable[Fields], directory: Path, hashes: dict[str, str], faults: Faults) -> tuple[PythonFunction, ...]:
+def functions(
+    entries: Iterable[Fields], directory: Path, hashes: dict[str, str], faults: Faults
+) -> tuple[PythonFunction, ...]:
     """Read the ``functions`` of a collection; the files are parsed, never run here."""
     made: dict[str, PythonFunction] = {}
     for entry in entries:
@@ -33,7 +42,11 @@ def functions(entries: Iterable[Fields], directory: Path, hashes: dict[str, str]
             continue
         for function in _of_file(entry, directory, hashes, faults):
             if MAPPING.get(function.name) is not None or function.name.upper() in RESERVED:
-                faults.error(f"functions: {function.name} is a word of ADQL already", function.place, "give the function another name")
+                faults.error(
+                    f"functions: {function.name} is a word of ADQL already",
+                    function.place,
+                    "give the function another name",
+                )
             if function.name.lower() in made:
                 faults.error(f"functions: {function.name} stands in two files", function.place)
             made[function.name.lower()] = function
@@ -57,7 +70,9 @@ def _of_file(entry: Fields, directory: Path, hashes: dict[str, str], faults: Fau
     except SyntaxError as error:
         faults.error(f"functions: {error.msg}", Place(file=str(file), line=error.lineno, column=error.offset))
         return []
-    defined = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+    defined = {
+        node.name: node for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
     named = entry.get("names")
     if named is None:
         found = [_annotated(node, path, page, faults) for node in defined.values() if node.returns is not None]
@@ -85,7 +100,13 @@ def _of_file(entry: Fields, directory: Path, hashes: dict[str, str], faults: Fau
             ucd = str(fields["ucd"]) if "ucd" in fields else None
             made.append(
                 PythonFunction(
-                    name=str(name), path=path, type=kind, unit=unit, ucd=ucd, arguments=_count(defined[str(name)]), place=name.place
+                    name=str(name),
+                    path=path,
+                    type=kind,
+                    unit=unit,
+                    ucd=ucd,
+                    arguments=_count(defined[str(name)]),
+                    place=name.place,
                 )
             )
     return made

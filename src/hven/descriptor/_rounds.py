@@ -79,7 +79,9 @@ class Round:
     def _order(self) -> list[str]:
         """Order the columns: those of the source, if they are followed (refined ones stay where they are), then the others."""
         said = {name.lower(): name for name in (*self.settings, *self.declared)}
-        followed = [said.get(column.name.lower(), column.name) for column in self.names.real] if self.spec.follow else []
+        followed = (
+            [said.get(column.name.lower(), column.name) for column in self.names.real] if self.spec.follow else []
+        )
         return list(dict.fromkeys([*followed, *self.declared, *self.settings]))
 
     def evaluate(self) -> None:
@@ -110,8 +112,17 @@ class Round:
             if asked is not None:
                 faults.error(f"{what}: {' needs '.join('target.' + step for step in cycle)}: a cycle", asked)
             raise Broken
-        if asked is not None and self.spec.flags is not None and not self.spec.flags.given and name == self.spec.flags.column:
-            faults.error(f"{what}: {name} is not known before all other columns are: rules set it", asked, "say the condition itself")
+        if (
+            asked is not None
+            and self.spec.flags is not None
+            and not self.spec.flags.given
+            and name == self.spec.flags.column
+        ):
+            faults.error(
+                f"{what}: {name} is not known before all other columns are: rules set it",
+                asked,
+                "say the condition itself",
+            )
             raise Broken
         if name not in self.order:
             if asked is not None:
@@ -136,7 +147,9 @@ class Round:
         if setting is None and name in self.defaults and self.names.find(Ident(name)) is None:
             setting = self.defaults[name]
         column = self.declared.get(name)
-        inside = f".granules[{self.granule.gid}]" if self.granule is not None and setting in self.granule.settings else ""
+        inside = (
+            f".granules[{self.granule.gid}]" if self.granule is not None and setting in self.granule.settings else ""
+        )
         where = f"{names.what}{inside}.{setting.how}.{name}" if setting is not None else f"{names.what}.columns.{name}"
         place = setting.place if setting is not None else self.spec.places.get(name, self.spec.place)
         tree, meta, copy = self._raw(name, setting, column, where, place)
@@ -147,7 +160,9 @@ class Round:
         self._note(name, tree, converted, meta, column, place)
         return converted
 
-    def _raw(self, name: str, setting: Setting | None, column: Column | None, where: str, place: Place) -> tuple[Expr, Meta, Column | None]:
+    def _raw(
+        self, name: str, setting: Setting | None, column: Column | None, where: str, place: Place
+    ) -> tuple[Expr, Meta, Column | None]:
         """Find the value before conversion, its metadata, and the source column if it is one unchanged."""
         names = self.names
         if setting is None:
@@ -178,7 +193,9 @@ class Round:
             if remedy
             else f"set it under set, text, map or lookup; the source has: {some(known)}"
         )
-        names.faults.error(f"{where}: nothing gives this column a value, and the source has no column {name!r}", place, remedy)
+        names.faults.error(
+            f"{where}: nothing gives this column a value, and the source has no column {name!r}", place, remedy
+        )
         raise Broken
 
     def _constant(self, setting: Setting, column: Column | None, where: str) -> Expr:
@@ -201,7 +218,9 @@ class Round:
         if len(keys) > 1:
             for _, one in keys:
                 if not (one.type.is_string or one.type.is_integer):
-                    names.faults.error(f"{where}.from: one of several keys is text or a whole number, not {one.type}", setting.place)
+                    names.faults.error(
+                        f"{where}.from: one of several keys is text or a whole number, not {one.type}", setting.place
+                    )
                     raise Broken
             origins = frozenset().union(*(names.origins(one) for _, one in keys))
             key = joined_keys([trees.text(tree, one) for tree, one in keys])
@@ -283,7 +302,8 @@ class Round:
                 )
                 raise Broken
             self._warn_of_two_conversions(tree, meta.unit, column.unit, where, place)
-            tree = Function("IN_UNIT", (tree, Literal(units.check(column.unit))))  # a descriptor may write m.s-1, a query may not
+            # a descriptor may write m.s-1, a query may not
+            tree = Function("IN_UNIT", (tree, Literal(units.check(column.unit))))
             meta = self.names.typed(tree, written("", place), where)
         elif column.unit and meta.unit is None and isinstance(tree, ColumnRef):
             said = header_unit(tree.name.name)
@@ -343,7 +363,15 @@ class Round:
             if meta.type.is_string:
                 message = f"{name}: the text cannot be read as {column.type}"
                 self.readings.append(
-                    Reading(name=f"read.{name}", message=message, severity="error", given=tree, made=converted, source=source, place=place)
+                    Reading(
+                        name=f"read.{name}",
+                        message=message,
+                        severity="error",
+                        given=tree,
+                        made=converted,
+                        source=source,
+                        place=place,
+                    )
                 )
 
 

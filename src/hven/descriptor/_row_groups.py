@@ -10,7 +10,20 @@ import pyarrow as pa
 from hven.adql.bind import bind
 from hven.adql.functions import MAPPING
 from hven.adql.scope import Tables
-from hven.adql.tree import ColumnRef, Expr, Function, Ident, Literal, Meta, Query, Select, SelectItem, TableRef, transform, walk
+from hven.adql.tree import (
+    ColumnRef,
+    Expr,
+    Function,
+    Ident,
+    Literal,
+    Meta,
+    Query,
+    Select,
+    SelectItem,
+    TableRef,
+    transform,
+    walk,
+)
 from hven.descriptor import _value_trees as trees
 from hven.descriptor.outcome import SOURCE, Aggregate, Broken, Groups
 from hven.model.table import Column, Table
@@ -100,7 +113,13 @@ class Grouping:
             raise Broken
         least = 0 if node.star else 2 if "STRING_AGG" in node.name else 1
         if not least <= len(node.args) <= AGGREGATES[node.name]:
-            wanted = "name, separator [, order]" if least == 2 else "value [, order]" if AGGREGATES[node.name] == 2 else "value"
+            wanted = (
+                "name, separator [, order]"
+                if least == 2
+                else "value [, order]"
+                if AGGREGATES[node.name] == 2
+                else "value"
+            )
             faults.error(f"{what}: {name} is written {name}({wanted})", place)
             raise Broken
         separator = None
@@ -138,7 +157,9 @@ class Grouping:
 
     def _column(self, name: str, kind: Type, meta: Meta | None, origins: frozenset[str]) -> str:
         self.names.call_origins[name] = origins
-        self.names.columns.append(Column(name=name, type=kind, unit=meta.unit if meta else None, ucd=meta.ucd if meta else None))
+        self.names.columns.append(
+            Column(name=name, type=kind, unit=meta.unit if meta else None, ucd=meta.ucd if meta else None)
+        )
         self.names.used |= origins
         return name
 
@@ -150,10 +171,16 @@ class Grouping:
         BindError
             Of the condition or of an argument.
         """
-        items = [SelectItem(tree, Ident(name, quoted=True)) for tree, name in (*self.keys.items(), *self.arguments.items())]
+        items = [
+            SelectItem(tree, Ident(name, quoted=True)) for tree, name in (*self.keys.items(), *self.arguments.items())
+        ]
         items.append(SelectItem(trees.name(ROW), Ident(ROW, quoted=True)))
-        own = source.having(columns=tuple(column for column in source.columns if column.name not in self.names.call_origins))
-        bound = bind(Query(Select(tuple(items), TableRef((Ident(SOURCE),)), where=where)), Tables([own]), functions=MAPPING)
+        own = source.having(
+            columns=tuple(column for column in source.columns if column.name not in self.names.call_origins)
+        )
+        bound = bind(
+            Query(Select(tuple(items), TableRef((Ident(SOURCE),)), where=where)), Tables([own]), functions=MAPPING
+        )
         return Groups(
             bound=bound,
             keys=tuple(self.keys.values()),

@@ -35,7 +35,10 @@ def schema() -> dict[str, Any]:
     definitions = made["$defs"]
     source = _source(definitions)
     table = definitions["table"]["properties"]
-    table["source"] = {"description": table["source"]["description"], "anyOf": [source, {"type": "array", "items": source}]}
+    table["source"] = {
+        "description": table["source"]["description"],
+        "anyOf": [source, {"type": "array", "items": source}],
+    }
     return {
         "$schema": DIALECT,
         **made,
@@ -56,7 +59,10 @@ def _source(definitions: dict[str, Any]) -> dict[str, Any]:
             continue
         options = module.Options.model_json_schema(ref_template=f"#/$defs/source_{kind}/$defs/{{model}}")
         options["properties"] = {name: _relaxed(item) for name, item in options.get("properties", {}).items()}
-        options["properties"] = {"kind": {"const": kind, "description": f"a source of kind {kind}"}, **options["properties"]}
+        options["properties"] = {
+            "kind": {"const": kind, "description": f"a source of kind {kind}"},
+            **options["properties"],
+        }
         if "FILES" not in vars(module):
             options["required"] = ["kind", *options.get("required", [])]
         definitions[f"source_{kind}"] = options

@@ -55,7 +55,9 @@ def _duration(value: Any, what: str, faults: Faults, *, bare: bool = False) -> A
 
 def _full(value: Any, what: str, faults: Faults) -> Any:
     """Convert to seconds; ``never`` is infinity."""
-    return math.inf if isinstance(value, Written) and value.strip().lower() == "never" else _duration(value, what, faults)
+    return (
+        math.inf if isinstance(value, Written) and value.strip().lower() == "never" else _duration(value, what, faults)
+    )
 
 
 def _share(value: Any, what: str, faults: Faults) -> float | None:
@@ -100,7 +102,11 @@ def sync(what: str, fields: Fields, names: Sequence[str], faults: Faults) -> Syn
             "say watermark, or leave deletions out",
         )
     if watermark is not None and not names and "primary" not in fields.places and not fields.get("standard"):
-        faults.error(f"{where}: a table that is read in part needs a primary key", said.places["watermark"], "say primary: [column, ..]")
+        faults.error(
+            f"{where}: a table that is read in part needs a primary key",
+            said.places["watermark"],
+            "say primary: [column, ..]",
+        )
     kinds = {str(one.get("kind", "")) for one in fields.get("source", ()) if isinstance(one, Entries)}  # type: ignore[call-overload]  # keys are Written
     if watermark is not None and word != "blocks" and "full" not in said.places and kinds & NARROWED:
         faults.warning(
@@ -114,7 +120,9 @@ def sync(what: str, fields: Fields, names: Sequence[str], faults: Faults) -> Syn
         overlap=overlap if isinstance(overlap, float) else None,
         overlap_number=float(overlap) if isinstance(overlap, Written) else None,
         deletions=str(word),
-        deleted=None if isinstance(deletions, str) or "column" not in deletions else (deletions["column"], deletions["column"].place),
+        deleted=None
+        if isinstance(deletions, str) or "column" not in deletions
+        else (deletions["column"], deletions["column"].place),
         full=said.get("full"),
         page=None if "page" not in said else int(said["page"]),
         rate=said.get("rate"),
@@ -146,7 +154,11 @@ def schedule(fields: Fields, faults: Faults) -> Schedule | None:
     if zone is not None:
         known = _zones()
         if zone not in known:
-            faults.error(f"sync.zone: there is no time zone {str(zone)!r}", zone.place, nearest(zone, known) or "Europe/Vienna, UTC")
+            faults.error(
+                f"sync.zone: there is no time zone {str(zone)!r}",
+                zone.place,
+                nearest(zone, known) or "Europe/Vienna, UTC",
+            )
         if cron is None:
             faults.warning("sync.zone means nothing without cron", zone.place, "remove it")
     if said.get("every") == 0:
@@ -163,7 +175,9 @@ def schedule(fields: Fields, faults: Faults) -> Schedule | None:
         try:  # what each part for itself may be, and together may not: the 30th of February
             Timing(every=made.every, cron=made.cron, jitter=made.jitter, zone=made.zone)
         except ValueError as error:
-            faults.error(f"sync: {error}", said.places["cron" if cron is not None else "every"], "it must come to be some time")
+            faults.error(
+                f"sync: {error}", said.places["cron" if cron is not None else "every"], "it must come to be some time"
+            )
             return None
     return made
 
@@ -179,7 +193,9 @@ def _check_cron(text: str, place: Place, faults: Faults) -> None:
     """Check each of the five fields."""
     parts = text.split()
     if len(parts) != len(_FIELDS):
-        faults.error(f"sync.cron has {len(parts)} fields instead of 5", place, 'minute, hour, day, month, weekday: "15 3 * * *"')
+        faults.error(
+            f"sync.cron has {len(parts)} fields instead of 5", place, 'minute, hour, day, month, weekday: "15 3 * * *"'
+        )
         return
     for number, (part, (name, low, high)) in enumerate(zip(parts, _FIELDS, strict=True)):
         for item in part.split(","):

@@ -80,14 +80,18 @@ class Draft:
                 position=self.position,
                 lists=facts_of(self.guesses, self.sample, lists=True),
                 words_of={
-                    str(rule["columns"]): frozenset(str(word).lower() for word in table["vocabularies"][rule["of"]]["values"])
+                    str(rule["columns"]): frozenset(
+                        str(word).lower() for word in table["vocabularies"][rule["of"]]["values"]
+                    )
                     for rule in table.get("rules", {}).values()
                     if rule.get("check") == "words" and rule.get("severity", "error") == "error"
                 },
             )
         )
         if gaps:
-            made.where = " AND ".join(f"{fact.sql} <> ''" if fact.is_text else f"{fact.sql} IS NOT NULL" for fact in gaps)
+            made.where = " AND ".join(
+                f"{fact.sql} <> ''" if fact.is_text else f"{fact.sql} IS NOT NULL" for fact in gaps
+            )
         return made
 
     def text(self, made: Proposal, table: Mapping[str, Any]) -> str:
@@ -110,7 +114,9 @@ class Draft:
             "# licence: CC-BY-4.0  # to fill",
             "tables:",
             f"  {self.table(table)}:",
-            f"    # {self.rows:,} rows" if self.complete else f"    # guessed from the first {self.rows - self.rows % 1000:,} rows",
+            f"    # {self.rows:,} rows"
+            if self.complete
+            else f"    # guessed from the first {self.rows - self.rows % 1000:,} rows",
             *(f"    # {comment(note)}" for note in self.notes),
             f"    standard: {self.standard}",
         ]
@@ -127,12 +133,18 @@ class Draft:
         lines += [f"      {name}: {flow({'type': kind})}  # {comment(why)}" for name, (kind, why) in made.types.items()]
         width = max([len(name) for name in made.settings] or [0])
         for how in ("set", "map"):
-            mine = [(name, made.settings[name]) for name in columns if name in made.settings and made.settings[name][0] == how]
+            mine = [
+                (name, made.settings[name])
+                for name in columns
+                if name in made.settings and made.settings[name][0] == how
+            ]
             lines += [f"    {how}:"] if mine else []
             for name, (_, text, why) in mine:
                 line = f"      {name}:".ljust(width + 7) + " " + scalar(text)
                 lines.append(line + (f"  # {comment(why)}" if why else ""))
-        lines += [f"    # to fill: {name}: {comment(hint)}" for name, hint in made.fill.items() if name not in made.settings]
+        lines += [
+            f"    # to fill: {name}: {comment(hint)}" for name, hint in made.fill.items() if name not in made.settings
+        ]
         unused = [item.source for item in self.guesses if item.source and item.source not in made.used]
         if unused:
             lines.append(f"    # not used: {comment(', '.join(unused))}")
@@ -151,7 +163,11 @@ def full_name(standard: str, settings: Settings | None = None) -> str:
     UsageError
         There is none, or none that a mapping can be guessed for.
     """
-    known = [name for name in standards(settings) if any(re.fullmatch(re.escape(stem) + r"(-[\d.]+)?", name) for stem in STANDARDS)]
+    known = [
+        name
+        for name in standards(settings)
+        if any(re.fullmatch(re.escape(stem) + r"(-[\d.]+)?", name) for stem in STANDARDS)
+    ]
     found = [name for name in known if name == standard or name.rpartition("-")[0] == standard]
     if not found:
         raise UsageError(
@@ -189,7 +205,9 @@ def _optional(made: Proposal, table: Mapping[str, Any]) -> list[str]:
     wanted = {name for name in made.settings if known[name].get("optional")}
     families: Mapping[str, Sequence[str]] = table.get("families", {})
     for group in table.get("together", ()):
-        members = [member for item in ([group] if isinstance(group, str) else group) for member in families.get(item, [item])]
+        members = [
+            member for item in ([group] if isinstance(group, str) else group) for member in families.get(item, [item])
+        ]
         if wanted & set(members):
             wanted |= set(members)
     return [name for name in known if name in wanted]

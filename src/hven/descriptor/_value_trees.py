@@ -29,14 +29,23 @@ if TYPE_CHECKING:
 
 N = TypeVar("N")
 LARGEST = 5_000  # nodes of one expression after all names in it were replaced
-CASTS = {"unsignedByte": "SMALLINT", "short": "SMALLINT", "int": "INTEGER", "long": "BIGINT", "float": "REAL", "double": "DOUBLE PRECISION"}
+CASTS = {
+    "unsignedByte": "SMALLINT",
+    "short": "SMALLINT",
+    "int": "INTEGER",
+    "long": "BIGINT",
+    "float": "REAL",
+    "double": "DOUBLE PRECISION",
+}
 NULL = Literal(None)
 _SHAPES = {"polygon": "Polygon", "circle": "Circle", "point": "Position"}  # xtype -> word of STC-S
 
 
 def unslotted(tree: N) -> N:
     """Remove the slots of literals: those of one text say nothing in a query made of many."""
-    return transform(tree, lambda node: Literal(node.value, at=node.at) if isinstance(node, Literal) and node.slot >= 0 else node)
+    return transform(
+        tree, lambda node: Literal(node.value, at=node.at) if isinstance(node, Literal) and node.slot >= 0 else node
+    )
 
 
 def moved(tree: Expr, at: int) -> Expr:
@@ -106,7 +115,11 @@ def _fixed(tree: Expr, decimals: int, width: int) -> Expr:
     number = Cast(Function("ROUND", (Binary("*", Function("ABS", (tree,)), Literal(scale)), Literal(0))), "BIGINT")
     part = Function("MOD", (number, Literal(scale)))
     whole = Cast(
-        Function("ROUND", (Binary("/", Cast(Binary("-", number, part), "DOUBLE PRECISION"), Literal(float(scale))), Literal(0))), "BIGINT"
+        Function(
+            "ROUND",
+            (Binary("/", Cast(Binary("-", number, part), "DOUBLE PRECISION"), Literal(float(scale))), Literal(0)),
+        ),
+        "BIGINT",
     )
 
     def digits(room: int) -> Expr:
@@ -161,7 +174,10 @@ def cast(tree: Expr, meta: Meta, target: Type, frame: str = "") -> Expr:
     if target.is_timestamp:
         if kind.is_string:
             return Function("PARSE_TIME", (tree,))
-        raise Unfit(f"{_article(kind)} does not become a timestamp", "write iso(x) if x is a Julian date, parse_time(x) for text")
+        raise Unfit(
+            f"{_article(kind)} does not become a timestamp",
+            "write iso(x) if x is a Julian date, parse_time(x) for text",
+        )
     if target.is_boolean:
         return _to_boolean(tree, kind)
     if target.is_geometry and kind.is_string:

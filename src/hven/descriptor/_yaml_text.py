@@ -79,5 +79,7 @@ def folded(key: str, text: str) -> list[str]:
     lines = [f"{key}: >-"]
     for number, part in enumerate(paragraphs):
         lines += [""] * bool(number)
-        lines += textwrap.wrap(part, 110, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        lines += textwrap.wrap(
+            part, 110, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
     return lines

@@ -95,7 +95,11 @@ def query(text: str, tables: Iterable[Table], schemas: Collection[str]) -> str:
         called = {node.name.name.lower() for node in walk(tree) if isinstance(node, CommonTable)}
         for node in walk(tree):
             own = isinstance(node, TableRef) and len(node.parts) == 1 and node.parts[0].name.lower() in called
-            if isinstance(node, TableRef) and not own and (len(node.parts) != 2 or node.parts[0].name.lower() not in schemas):
+            if (
+                isinstance(node, TableRef)
+                and not own
+                and (len(node.parts) != 2 or node.parts[0].name.lower() not in schemas)
+            ):
                 return f"it reads {'.'.join(part.name for part in node.parts)}"
         bind(tree, Tables(tables))
     except HvenError as error:
@@ -144,14 +148,20 @@ def _flags(table: Table, spec: TableSpec) -> dict[str, Any]:
     by = {name: str(text) for name, (text, _) in flags.by.items() if not expression(str(text), table.columns)}
     return {
         "flags": {"column": flags.column, "given": True, **({"by": by} if by else {})},
-        "rules": {name: {"flag": bit, **({"message": said} if (said := messages.get(name)) else {})} for name, bit in flags.bits.items()},
+        "rules": {
+            name: {"flag": bit, **({"message": said} if (said := messages.get(name)) else {})}
+            for name, bit in flags.bits.items()
+        },
     }
 
 
-def _observations(table: Table, member: Member, kind: str, described: Callable[[Column], dict[str, Any]]) -> dict[str, Any] | None:
+def _observations(
+    table: Table, member: Member, kind: str, described: Callable[[Column], dict[str, Any]]
+) -> dict[str, Any] | None:
     """Write the expressions of a view's member; None if one that every row must have reads what is not public."""
     standard, items = _standard(kind), {}
-    otherwise = {column.name.lower() for column in table.columns} | {"s_ra", "s_dec"}  # what gives a value where nothing is said
+    # what gives a value where nothing is said
+    otherwise = {column.name.lower() for column in table.columns} | {"s_ra", "s_dec"}
     for column in member.columns:
         text = member.items.get(column.name, "NULL")
         if text.startswith("CAST(NULL AS "):
@@ -200,7 +210,10 @@ def views(
             return
         for table in ready:
             waiting.remove(table)
-            without = {column.name: _words(described(column)) for column in bind(parse(table.view or ""), Tables(known)).columns}
+            without = {
+                column.name: _words(described(column))
+                for column in bind(parse(table.view or ""), Tables(known)).columns
+            }
             known.append(table)
             given = {column.name: _words(described(column)) for column in table.columns}
             words = {name: more for name, said in given.items() if (more := _beyond(said, without.get(name, {})))}
@@ -234,7 +247,10 @@ def examples(given: Iterable[Example], tables: Iterable[Table], schema: str) -> 
     """
     found = tuple(table.having(view=None) for table in tables)  # what a view computes is not the question here
     kept = [one for one in given if not query(one.query, found, {schema.lower(), *OURS})][:MOST]
-    return [{"title": one.name, "query": one.query, **({"description": one.description} if one.description else {})} for one in kept]
+    return [
+        {"title": one.name, "query": one.query, **({"description": one.description} if one.description else {})}
+        for one in kept
+    ]
 
 
 # --- taken ---------------------------------------------------------------------------------------------------------
@@ -305,7 +321,9 @@ class Taken:
             return {}
         return {
             "flags": {"column": column, "given": True, **({"by": kept} if kept else {})},
-            "rules": {name: {"flag": bit, **({"message": words[name]} if words[name] else {})} for bit, name in bits.items()},
+            "rules": {
+                name: {"flag": bit, **({"message": words[name]} if words[name] else {})} for bit, name in bits.items()
+            },
         }
 
     def _observations(self, table: Table, given: Mapping[Any, Any], kind: str) -> dict[str, Any] | None:
@@ -318,7 +336,9 @@ class Taken:
             name, text = str(key), str(value)
             wrong = "" if value is None or text == "NULL" else expression(text, table.columns)
             if name not in standard and name not in own:
-                self.left.append(f"{view} has no column {name} of {table.qualified}: the standard, as we know it, has none")
+                self.left.append(
+                    f"{view} has no column {name} of {table.qualified}: the standard, as we know it, has none"
+                )
             elif wrong and name in REQUIRED:
                 self.left.append(f"{table.qualified} is not in {view}: {name}: {wrong}")
                 return None
@@ -356,7 +376,9 @@ class Taken:
             return None
         tables.append(Table(schema=self.schema, name=name, columns=bind(parse(text), Tables(tables)).columns))
         columns = given.get("columns")
-        words = {str(key): _words(self.said(said)) for key, said in columns.items()} if isinstance(columns, dict) else {}
+        words = (
+            {str(key): _words(self.said(said)) for key, said in columns.items()} if isinstance(columns, dict) else {}
+        )
         return {"view": text, **({"columns": words} if words else {})}
 
     def examples(self, given: object) -> list[dict[str, str]]:
@@ -372,7 +394,11 @@ class Taken:
         examples
             As a descriptor has them.
         """
-        found = [one for one in given if isinstance(one, dict) and one.get("title") and one.get("query")] if isinstance(given, list) else []
+        found = (
+            [one for one in given if isinstance(one, dict) and one.get("title") and one.get("query")]
+            if isinstance(given, list)
+            else []
+        )
         keys = ("title", "query", "description")
         return [{key: str(one[key])[:LONGEST] for key in keys if one.get(key) is not None} for one in found[:MOST]]
 

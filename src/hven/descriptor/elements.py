@@ -51,13 +51,17 @@ def elements(spec: TableSpec, columns: Sequence[Column], faults: Faults) -> tupl
         same = [column for column in columns if column.name == name] or [
             column for column in columns if column.name.lower() == name.lower()
         ]
-        below = [column for column in columns if column.name.lower().startswith(f"{name.lower()}.") and _is_list(column)]
+        below = [
+            column for column in columns if column.name.lower().startswith(f"{name.lower()}.") and _is_list(column)
+        ]
         if same and _is_list(same[0]):
             found.append(same[0].name)
         elif below:
             found.extend(column.name for column in below)
         elif same:
-            faults.error(f"{what}: {same[0].name} is {same[0].type}, no array", place, "name an array column, or drop for_each")
+            faults.error(
+                f"{what}: {same[0].name} is {same[0].type}, no array", place, "name an array column, or drop for_each"
+            )
         else:
             arrays = [column.name for column in columns if _is_list(column)]
             faults.error(

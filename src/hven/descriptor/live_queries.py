@@ -86,16 +86,28 @@ def faults_of(spec: TableSpec) -> list[Fault]:
     if len(spec.sources) > 1:
         remedy = "give each its own table, and join them by a view"
         found.append(
-            Fault(message=f"{what}.source: a table that is read in place has one source", place=spec.sources[1].place, remedy=remedy)
+            Fault(
+                message=f"{what}.source: a table that is read in place has one source",
+                place=spec.sources[1].place,
+                remedy=remedy,
+            )
         )
     if spec.sync:
         message = f"{what}.sync: a table that is read in place is always as its database has it"
         found.append(Fault(message=message, place=spec.place, remedy="remove it", severity="warning"))
     if spec.flags is not None and not spec.flags.given:
         message = f"{what}.flags: the rows of a table that is read in place are not checked, so nothing sets flags"
-        found.append(Fault(message=message, place=spec.flags.place, remedy="kind: sql copies the rows, and checks them"))
+        found.append(
+            Fault(message=message, place=spec.flags.place, remedy="kind: sql copies the rows, and checks them")
+        )
     if spec.max_rejects is not None:
-        found.append(Fault(message=f"{what}.max_rejects: no row is checked where none is read in", place=spec.place, severity="warning"))
+        found.append(
+            Fault(
+                message=f"{what}.max_rejects: no row is checked where none is read in",
+                place=spec.place,
+                severity="warning",
+            )
+        )
     return found
 
 
@@ -120,19 +132,27 @@ def against_database(spec: TableSpec, resource: Resource, settings: Settings) ->
     source = spec.sources[0]
     module = plugins.load("sources", KIND)
     try:
-        look = module.open(module.Options.model_validate(dict(source.options)), Context(secret=partial(secret, settings.directory))).look()
+        look = module.open(
+            module.Options.model_validate(dict(source.options)), Context(secret=partial(secret, settings.directory))
+        ).look()
     except HvenError as error:
         away = isinstance(error, Unavailable) or "secret" in error.message
         return [
             Fault(
-                message=f"{what}.source: {error.message}", place=source.place, remedy=error.remedy, severity="warning" if away else "error"
+                message=f"{what}.source: {error.message}",
+                place=source.place,
+                remedy=error.remedy,
+                severity="warning" if away else "error",
             )
         ]
     try:
         one = made(spec, resource, look)
     except DescriptorError as error:
         return list(error.faults)
-    hints = [Fault(message=f"{what}: {hint.message}", place=source.place, remedy=hint.remedy, severity="warning") for hint in one.hints]
+    hints = [
+        Fault(message=f"{what}: {hint.message}", place=source.place, remedy=hint.remedy, severity="warning")
+        for hint in one.hints
+    ]
     return [*one.warnings, *hints]
 
 
@@ -171,21 +191,33 @@ def made(spec: TableSpec, resource: Resource, look: Any) -> Made:
     if table.position is not None and set(table.position) <= copies.keys():
         columns = (copies[table.position[0]], copies[table.position[1]])
         position = room.position_index(look, *columns)
-    primary = table.primary or tuple(target for own in look.primary for target, one in copies.items() if one == own)[: len(look.primary)]
-    table = table.having(primary=primary, columns=tuple(column.having(required=column.required) for column in table.columns))
+    primary = (
+        table.primary
+        or tuple(target for own in look.primary for target, one in copies.items() if one == own)[: len(look.primary)]
+    )
+    table = table.having(
+        primary=primary, columns=tuple(column.having(required=column.required) for column in table.columns)
+    )
     keys = {copies[name]: "the key" for name in primary[:1] if name in copies}
-    keys |= {copies[column.name]: "the indexed column" for column in table.columns if column.indexed and column.name in copies}
+    keys |= {
+        copies[column.name]: "the indexed column"
+        for column in table.columns
+        if column.indexed and column.name in copies
+    }
     hints = list(room.hints(look, columns, keys))
     if table.position is not None and columns is None:
         message = f"positions are computed from other columns ({', '.join(table.position)}), so no index serves cones"
-        hints.append(room.Hint(message=message, remedy="keep longitude and latitude in degrees in columns of the source"))
+        hints.append(
+            room.Hint(message=message, remedy="keep longitude and latitude in degrees in columns of the source")
+        )
     warnings = [
         *compiled.warnings,
         *(Fault(message=f"{what}.source: {text.split('; ', 1)[0]}", place=spec.sources[0].place, remedy=text.split("; ", 1)[1], severity="warning")
           for text in look.left_out()),
     ]  # fmt: skip
     if spec.rules:
-        own = next((rule.place for rule in spec.rules if rule.place.file == spec.place.file), spec.place)  # not one of its standard
+        # not one of its standard
+        own = next((rule.place for rule in spec.rules if rule.place.file == spec.place.file), spec.place)
         message = f"{what}.rules: the rows of a table that is read in place are not checked"
         warnings.append(
             Fault(
@@ -198,7 +230,12 @@ def made(spec: TableSpec, resource: Resource, look: Any) -> Made:
     if look.encoding == "SQL_ASCII":
         message = f"{what}.source: the database says nothing of its encoding (SQL_ASCII), so text that is not UTF-8 breaks an answer off"
         warnings.append(
-            Fault(message=message, place=spec.sources[0].place, remedy="move it to a database with ENCODING 'UTF8'", severity="warning")
+            Fault(
+                message=message,
+                place=spec.sources[0].place,
+                remedy="move it to a database with ENCODING 'UTF8'",
+                severity="warning",
+            )
         )
     return Made(
         table=table,
@@ -233,7 +270,10 @@ def _beyond(spec: TableSpec, compiled: Compiled, what: str) -> Iterator[Fault]:
             place=call.place,
             remedy=remedy,
         )
-    places = {setting.column: setting for setting in (*spec.settings, *(one for granule in spec.granules for one in granule.settings))}
+    places = {
+        setting.column: setting
+        for setting in (*spec.settings, *(one for granule in spec.granules for one in granule.settings))
+    }
     for name in compiled.lookups:
         setting = next((one for one in places.values() if one.how == "lookup"), None)
         message = (
@@ -286,7 +326,9 @@ def _place(spec: TableSpec, column: str | None, word: str) -> Place:
             tree = parse_expression(str(text))
         except HvenError:
             continue
-        node = next((node for node in walk(tree) if isinstance(node, Function) and node.name.upper() == word.upper()), None)
+        node = next(
+            (node for node in walk(tree) if isinstance(node, Function) and node.name.upper() == word.upper()), None
+        )
         if node is not None:
             return text.at(node.at)
     setting = next((setting for setting in spec.settings if setting.column == column), None)

@@ -68,7 +68,12 @@ def doubted(mapping: Mapping, source: Source, one: SourceSpec) -> Mapping:
     doubts = source.doubts() if isinstance(source, Doubts) else {}
     types = {column.name: column.type for column in mapping.table.columns}
     found = tuple(
-        Fault(message=f"{name} is read as text: {doubts[name][0]}", remedy=doubts[name][1], place=one.place, severity="warning")
+        Fault(
+            message=f"{name} is read as text: {doubts[name][0]}",
+            remedy=doubts[name][1],
+            place=one.place,
+            severity="warning",
+        )
         for target, name in mapping.copies.items()
         if name in doubts and types[target].is_string
     )

@@ -69,11 +69,16 @@ def public(resource: Resource, tables: Iterable[Table], *, url: str, also: compu
     mine = [table for table in seen if table.schema == resource.name]
     said = {name: value for name in ABOUT if (value := getattr(resource, name)) not in (None, ())}
     said.setdefault("reference_url", f"{url}/collections/{resource.name}")
-    body: dict[str, Any] = {"collection": resource.name, **{name: _plain(value) for name, value in said.items() if name != "creators"}}
+    body: dict[str, Any] = {
+        "collection": resource.name,
+        **{name: _plain(value) for name, value in said.items() if name != "creators"},
+    }
     if resource.creators:
         body["creators"] = [_chosen(creator, PERSON) for creator in resource.creators]
     shown = {table.qualified: table for table in mine if table.view is None and table.utype != FILES}
-    made = {table.name: {**_table(table, url, shown), **computed.told(table, also, _column)} for table in shown.values()}
+    made = {
+        table.name: {**_table(table, url, shown), **computed.told(table, also, _column)} for table in shown.values()
+    }
     made |= {
         name: {**_chosen(next(table for table in mine if table.name == name), ("title", "description")), **view}
         for name, view in computed.views(mine, shown.values(), _column)
@@ -87,7 +92,13 @@ def public(resource: Resource, tables: Iterable[Table], *, url: str, also: compu
 
 
 def mirrored(
-    text: str, url: str, name: str, *, every: str | None, files: Sequence[Mapping[str, str]] = (), left: list[str] | None = None
+    text: str,
+    url: str,
+    name: str,
+    *,
+    every: str | None,
+    files: Sequence[Mapping[str, str]] = (),
+    left: list[str] | None = None,
 ) -> str:
     """Generate our descriptor of another site's collection.
 
@@ -125,14 +136,23 @@ def mirrored(
         raise SourceError(f"{url} gives a descriptor of {name} that is no YAML", remedy="is that a Hven?") from error
     if not isinstance(given, dict) or given.get("collection") != name or not _NAME.fullmatch(name):
         raise SourceError(f"{url} gives no descriptor of {name!r}", remedy="is that a Hven?")
-    body: dict[str, Any] = {"collection": name, **{key: _plain(given[key]) for key in ABOUT if key in given and key != "creators"}}
+    body: dict[str, Any] = {
+        "collection": name,
+        **{key: _plain(given[key]) for key in ABOUT if key in given and key != "creators"},
+    }
     people = given.get("creators")
     if isinstance(people, list):
-        body["creators"] = [{key: _plain(one[key]) for key in PERSON if key in one} for one in people if isinstance(one, dict)]
+        body["creators"] = [
+            {key: _plain(one[key]) for key in PERSON if key in one} for one in people if isinstance(one, dict)
+        ]
     found = given.get("tables")
     taken = computed.Taken(name, _said_column, [] if left is None else left)
     tables = {str(key): value for key, value in (found if isinstance(found, dict) else {}).items()}
-    views = {key: value for key, value in tables.items() if isinstance(value, dict) and "view" in value and "source" not in value}
+    views = {
+        key: value
+        for key, value in tables.items()
+        if isinstance(value, dict) and "view" in value and "source" not in value
+    }
     kept = {key: _taken(value, url, f"{name}.{key}") for key, value in tables.items() if key not in views}
     known = {key: _known(name, key, value) for key, value in kept.items()}
     for key, value in kept.items():
@@ -154,9 +174,7 @@ def mirrored(
         )
     if every is not None:
         body["sync"] = {"every": every}
-    head = (
-        f"{MARK}{url}/collections/{name}\n# `hven mirror` writes this file; edit it, and take this first line away, to keep it as it is.\n"
-    )
+    head = f"{MARK}{url}/collections/{name}\n# `hven mirror` writes this file; edit it, and take this first line away, to keep it as it is.\n"
     return head + _dumped(body)
 
 
@@ -187,21 +205,37 @@ def _table(table: Table, url: str, tables: Mapping[str, Table]) -> dict[str, Any
     used = {column.enum for column in (*table.columns, *table.params) if column.enum and not column.hidden}
     shown = {column.name for column in table.columns if not column.hidden}
     made: dict[str, Any] = {
-        key: _plain(value) for key in TABLE if (value := getattr(table, key)) not in (None, ()) and (key != "primary" or shown >= {*value})
+        key: _plain(value)
+        for key in TABLE
+        if (value := getattr(table, key)) not in (None, ()) and (key != "primary" or shown >= {*value})
     }
     made["source"] = {"kind": KIND, "url": url, "table": table.qualified}
     params = {one.name: {"type": str(one.type), **_chosen(one, PARAM)} for one in table.params}
     enums = {key: dict(words) for key, words in table.enums.items() if key in used}
     groups = {
-        one.name: {"roles": dict(one.roles), **_chosen(one, WORDS)} for one in table.groups if shown | {*params} >= {*one.roles.values()}
+        one.name: {"roles": dict(one.roles), **_chosen(one, WORDS)}
+        for one in table.groups
+        if shown | {*params} >= {*one.roles.values()}
     }
     keys = {
-        one.id: {"columns": [*one.columns], "target": one.target, "target_columns": [*one.target_columns], **_chosen(one, WORDS[:2])}
+        one.id: {
+            "columns": [*one.columns],
+            "target": one.target,
+            "target_columns": [*one.target_columns],
+            **_chosen(one, WORDS[:2]),
+        }
         for one in table.keys
         if shown >= {*one.columns} and one.target in tables and not _hidden(tables[one.target], one.target_columns)
     }
     indexes = [[*names] for names in table.indexes if shown >= {*names}]
-    beside = (("frames", frames), ("params", params), ("enums", enums), ("groups", groups), ("keys", keys), ("indexes", indexes))
+    beside = (
+        ("frames", frames),
+        ("params", params),
+        ("enums", enums),
+        ("groups", groups),
+        ("keys", keys),
+        ("indexes", indexes),
+    )
     made |= {key: value for key, value in beside if value}
     made["columns"] = {column.name: _column(column) for column in table.columns if not column.hidden}
     return made
@@ -234,7 +268,9 @@ def _column(column: Column) -> dict[str, Any]:
 
 def _chosen(thing: object, keys: Iterable[str]) -> dict[str, Any]:
     found = {key: getattr(thing, key) for key in keys}
-    return {key: _plain(value) for key, value in found.items() if value not in (None, False, ()) and value != USUAL.get(key)}
+    return {
+        key: _plain(value) for key, value in found.items() if value not in (None, False, ()) and value != USUAL.get(key)
+    }
 
 
 def _taken(given: Any, url: str, table: str) -> dict[str, Any]:
@@ -265,7 +301,9 @@ def _taken(given: Any, url: str, table: str) -> dict[str, Any]:
     indexes = given.get("indexes")
     made["indexes"] = [_plain(one) for one in indexes if isinstance(one, list)] if isinstance(indexes, list) else []
     made = {key: value for key, value in made.items() if value or key not in {"groups", "keys", "indexes"}}
-    made["columns"] = {str(name): _said_column(value) for name, value in given["columns"].items() if isinstance(value, dict)}
+    made["columns"] = {
+        str(name): _said_column(value) for name, value in given["columns"].items() if isinstance(value, dict)
+    }
     return made
 
 

@@ -93,7 +93,8 @@ def create(
     """
     if not REGULAR.fullmatch(name) or identifier(name) != name.lower():
         raise UsageError(
-            f"{name!r} cannot be the name of a collection", remedy=f"letters, digits and _, no word of ADQL: {identifier(name)}"
+            f"{name!r} cannot be the name of a collection",
+            remedy=f"letters, digits and _, no word of ADQL: {identifier(name)}",
         )
     directory = settings.collections / name
     path = directory / f"{name}.yaml"
@@ -139,7 +140,8 @@ def _drafted(
     else:
         found, options = _file(settings, source, directory)
         if kind is None:
-            kind = filekinds.inside(found) or filekinds.named(found.name) or "csv"  # which says what it is, if it is no text
+            # which says what it is, if it is no text
+            kind = filekinds.inside(found) or filekinds.named(found.name) or "csv"
         if kind == "sql":
             options = {"file": options["files"]}
         elif kind == "csv" and (readme := _readme(found, directory, table)):
@@ -152,7 +154,8 @@ def _drafted(
     if standard is not None:
         if kind == "live":
             raise UsageError(
-                "a table that is published in place is not mapped to a standard by a guess", remedy="leave --live or --standard out"
+                "a table that is published in place is not mapped to a standard by a guess",
+                remedy="leave --live or --standard out",
             )
         return _draft(name, kind, options, directory, source, secret, standard, private=settings.allow_private)
     return draft(name, kind, options, directory, origin=source, secret=secret, private=settings.allow_private)
@@ -166,9 +169,14 @@ def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[
     here = Path.cwd() / Path(source).expanduser()
     first = here
     if any(sign in source for sign in "*?["):
-        first = next((item for item in sorted(Path(here.anchor).glob(str(here.relative_to(here.anchor)))) if item.is_file()), here)
+        first = next(
+            (item for item in sorted(Path(here.anchor).glob(str(here.relative_to(here.anchor)))) if item.is_file()),
+            here,
+        )
         if first == here:
-            raise SourceError(f"no file matches {source}", remedy="patterns start at the current directory; put them in quotes")
+            raise SourceError(
+                f"no file matches {source}", remedy="patterns start at the current directory; put them in quotes"
+            )
     elif here.is_dir():
         raise SourceError(f"{source} is a directory", remedy=f"--from '{source.rstrip('/')}/*'")
     elif not here.is_file():
@@ -273,7 +281,9 @@ def _draft(
     guessed: list[str] = []
     if kind == "fixed" and not {"fields", "readme"} & set(options):
         options.update(module.guessed(options, context))
-        guessed = ["fields were cut where the first lines are blank: two that touch are one here; give names, and cut what is several"]
+        guessed = [
+            "fields were cut where the first lines are blank: two that touch are one here; give names, and cut what is several"
+        ]
     options, taken = chosen(module, "sql" if kind == "live" else kind, options, context)
     facts = look_of(kind, options, context)
     if kind == "live":  # its rows are looked at, though they will not be copied
@@ -285,15 +295,21 @@ def _draft(
     live = kind == "live"
     columns = facts.columns_of(source.columns()) if live and facts is not None else source.columns()
     if not columns:
-        raise SourceError("the source has no columns, so there is nothing to publish", remedy="choose another table or file")
+        raise SourceError(
+            "the source has no columns, so there is nothing to publish", remedy="choose another table or file"
+        )
     seen, rows, complete = _look(source, columns, FEWER if live or kind in ELSEWHERE else ROWS)
-    complete = complete and (kind not in ELSEWHERE or source.size() == rows)  # a service may give less than it is asked for
+    # a service may give less than it is asked for
+    complete = complete and (kind not in ELSEWHERE or source.size() == rows)
     guesses = guess_columns(columns, seen, complete=complete, narrow=kind in {"csv", "fixed"})
     options, notes = _null_words(kind, options, guesses, seen)
     doubts = source.doubts() if isinstance(source, Doubts) else {}
     guesses = [
         replace(item, doubt="; ".join(doubts[item.source]))
-        if item.source in doubts and item.doubt is None and item.expression in {None, quoted(item.source)} and item.column.type.is_string
+        if item.source in doubts
+        and item.doubt is None
+        and item.expression in {None, quoted(item.source)}
+        and item.column.type.is_string
         else item
         for item in guesses
     ]
@@ -301,12 +317,17 @@ def _draft(
     if refused:
         first = refused[0]
         where = f"row {first.row}" + (f", column {first.column}" if first.column else "")
-        notes.insert(0, f"{len(refused):,} rows cannot be read like this and would be refused, the first: {where}: {first.reason}")
+        notes.insert(
+            0,
+            f"{len(refused):,} rows cannot be read like this and would be refused, the first: {where}: {first.reason}",
+        )
     key: Sequence[Guess] = ()
     if facts is not None:
         key, notes = facts.key(guesses), [*notes, *facts.notes(guesses, live=live)]
     if not key and not live:
-        found = _key_there(source, guesses, seen) if kind in ELSEWHERE else _key(module, options, context, guesses, seen)
+        found = (
+            _key_there(source, guesses, seen) if kind in ELSEWHERE else _key(module, options, context, guesses, seen)
+        )
         key = [] if found is None else [found]
         if kind in ELSEWHERE and found is not None:  # rows are asked for page by page by it
             options = {**options, "key": found.source}
@@ -322,19 +343,36 @@ def _draft(
             position=None if pair is None else (_of(guesses, pair[0]), _of(guesses, pair[1])), rows=rows, complete=complete, notes=notes, title=title,
             description=description, origin=origin or kind, words=" ".join([re.sub(r"[_\W\d]+", " ", text or "") for text in (origin, title, name, description)]),
         )  # fmt: skip
-    return _written(name, kind, options, guesses, positions_of(guesses), key, (rows, complete), notes, title, description, origin, carried)
+    return _written(
+        name,
+        kind,
+        options,
+        guesses,
+        positions_of(guesses),
+        key,
+        (rows, complete),
+        notes,
+        title,
+        description,
+        origin,
+        carried,
+    )
 
 
 def _of(guesses: Sequence[Guess], name: str) -> Guess:
     return next(item for item in guesses if item.column.name == name)
 
 
-def _sample(module: Any, options: Mapping[str, Any], context: Context, columns: Sequence[Column]) -> dict[str, pa.Array]:
+def _sample(
+    module: Any, options: Mapping[str, Any], context: Context, columns: Sequence[Column]
+) -> dict[str, pa.Array]:
     """Read the first rows."""
     source = module.open(module.Options.model_validate(dict(options)), replace(context, reject=lambda _reject: None))
     batches = list(source.batches(None, SAMPLE))
     return {
-        column.name: pa.concat_arrays([batch.column(column.name) for batch in batches]) if batches else pa.array([], column.type.arrow)
+        column.name: pa.concat_arrays([batch.column(column.name) for batch in batches])
+        if batches
+        else pa.array([], column.type.arrow)
         for column in columns
     }
 
@@ -347,7 +385,9 @@ def _opened(module: Any, kind: str, options: dict[str, Any], context: Context) -
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
-        raise UserError(f"source of kind {kind}: {where}: {first['msg']}" if where else f"source of kind {kind}: {first['msg']}") from error
+        raise UserError(
+            f"source of kind {kind}: {where}: {first['msg']}" if where else f"source of kind {kind}: {first['msg']}"
+        ) from error
     except SourceError as error:
         if kind == "fits" and not {"mode", "hdu"} & options.keys() and "no table" in error.message:
             return _opened(module, kind, {**options, "mode": "header"}, context)
@@ -371,7 +411,9 @@ def _look(source: Source, columns: Sequence[Column], most: int = ROWS) -> tuple[
     return seen, rows, True
 
 
-def _null_words(kind: str, options: dict[str, Any], guesses: Sequence[Guess], seen: Mapping[str, Seen]) -> tuple[dict[str, Any], list[str]]:
+def _null_words(
+    kind: str, options: dict[str, Any], guesses: Sequence[Guess], seen: Mapping[str, Seen]
+) -> tuple[dict[str, Any], list[str]]:
     """Add words that stand for no number to the source's options; note numbers that may."""
     notes: list[str] = []
     words = {
@@ -385,7 +427,8 @@ def _null_words(kind: str, options: dict[str, Any], guesses: Sequence[Guess], se
         facts = seen[item.source]
         codes = [*facts.sentinels, *([-1] if facts.minus_one and item.column.unit not in {None, "mag", "deg"} else [])]
         notes += [
-            f"{item.column.name} reaches {figure(value)}: if that stands for no value, {_advice(kind, item, value)}" for value in codes
+            f"{item.column.name} reaches {figure(value)}: if that stands for no value, {_advice(kind, item, value)}"
+            for value in codes
         ]
     return options, notes[:6]
 
@@ -396,7 +439,9 @@ def _advice(kind: str, item: Guess, value: float) -> str:
     return f"map it: `{item.column.name}: CASE WHEN {item.source} <> {figure(value)} THEN {item.source} END`"
 
 
-def _key(module: Any, options: Mapping[str, Any], context: Context, guesses: Sequence[Guess], seen: dict[str, Seen]) -> Guess | None:
+def _key(
+    module: Any, options: Mapping[str, Any], context: Context, guesses: Sequence[Guess], seen: dict[str, Seen]
+) -> Guess | None:
     """Find a column whose values name the rows: no null, none twice, in all rows (up to five million)."""
     import pyarrow.compute as pc  # noqa: PLC0415  (a fifth of a second, for guesses alone)
 
@@ -447,7 +492,9 @@ def _assembled_position(guesses: Sequence[Guess]) -> list[Guess]:
 
 def _column(item: Guess, width: int, carried: Carried) -> str:
     column = item.column
-    said: dict[str, Any] = {"type": "string" if column.type.is_string and column.type.xtype is None else str(column.type)}
+    said: dict[str, Any] = {
+        "type": "string" if column.type.is_string and column.type.xtype is None else str(column.type)
+    }
     for key in ("unit", "ucd", "utype", "description"):
         if value := getattr(column, key):
             said[key] = value
@@ -494,12 +541,16 @@ def _written(
         f"    # {rows:,} rows" if complete else f"    # guessed from the first {rows - rows % 1000:,} rows",
     ]
     if described < len(guesses) / 2:
-        lines.append(f"    # {len(guesses) - described} of {len(guesses)} columns have no description: readers look for it first")
+        lines.append(
+            f"    # {len(guesses) - described} of {len(guesses)} columns have no description: readers look for it first"
+        )
     if key:
         why = "no value occurs twice" if len(key) == 1 else "together they name a row"
         lines.append(f"    primary: {flow([item.column.name for item in key])}  # {why}")
     if position is not None:
-        lines.append(f"    position: [{scalar(position[0])}, {scalar(position[1])}]  # degrees; searches by position use it")
+        lines.append(
+            f"    position: [{scalar(position[0])}, {scalar(position[1])}]  # degrees; searches by position use it"
+        )
     lines += [f"    # {comment(note)}" for note in notes]
     if carried.hidden:
         lines.append(
@@ -511,7 +562,9 @@ def _written(
     mapped = [item for item in guesses if item.expression]
     if mapped:
         lines.append("    map:  # source columns that are called otherwise, and expressions")
-        lines += [f"      {scalar(item.column.name)}:".ljust(width + 7) + " " + scalar(item.expression) for item in mapped]
+        lines += [
+            f"      {scalar(item.column.name)}:".ljust(width + 7) + " " + scalar(item.expression) for item in mapped
+        ]
     lines += carried.lines()
     return "\n".join(line.rstrip() for line in lines) + "\n"
 

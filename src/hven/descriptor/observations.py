@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 OBSCORE, RADIO = "obscore", "obscore_radio"  # in the schema ivoa
 STANDARDS = {OBSCORE: "obscore-1.1", RADIO: "obscore-radio-1.0"}
-KNOWN = ("epn-tap-2.0 celestial", "epn-tap-2.0")  # variants of the standard: what follows from the columns of another one
+# variants of the standard: what follows from the columns of another one
+KNOWN = ("epn-tap-2.0 celestial", "epn-tap-2.0")
 _KEYS = {OBSCORE: tuple(Obscore.record.keys), RADIO: ("set", "text", "map", "converted")}
 
 
@@ -73,7 +74,8 @@ class Member:
             ADQL.
         """
         items = ", ".join(
-            f"{self.items.get(column.name) or _nothing(column)} AS {name(Ident(column.name, quoted=True))}" for column in columns
+            f"{self.items.get(column.name) or _nothing(column)} AS {name(Ident(column.name, quoted=True))}"
+            for column in columns
         )
         return f"SELECT {items} {self.source}"
 
@@ -100,16 +102,26 @@ def described(value: Any, table: Entries, kind: str, faults: Faults) -> Entries 
     if isinstance(value, Written) and value.is_null:
         value = Entries({}, table.place)
     if not isinstance(value, Entries):
-        faults.error(f"{kind} must be a map (set, text, map ...)", value.place, "write obscore: {} if everything follows from the columns")
+        faults.error(
+            f"{kind} must be a map (set, text, map ...)",
+            value.place,
+            "write obscore: {} if everything follows from the columns",
+        )
         return None
     for key in value:
         if key not in _KEYS[kind]:
-            faults.error(f"{kind} has no key {str(key)!r}", key.place, nearest(key, _KEYS[kind]) or f"known: {', '.join(_KEYS[kind])}")
+            faults.error(
+                f"{kind} has no key {str(key)!r}",
+                key.place,
+                nearest(key, _KEYS[kind]) or f"known: {', '.join(_KEYS[kind])}",
+            )
     made: dict[Written, Any] = {key: item for key, item in value.items() if key != "radio"}
     made[written("standard", table.place)] = written(STANDARDS[kind], value.place)
     if kind == OBSCORE and "simulated" in table:
         own = made.get("columns")  # type: ignore[call-overload]
-        made[written("columns", table.place)] = merge(mark(value.place), own) if isinstance(own, Entries) else mark(value.place)
+        made[written("columns", table.place)] = (
+            merge(mark(value.place), own) if isinstance(own, Entries) else mark(value.place)
+        )
     variant = _variant(table)
     if variant is not None and kind == OBSCORE:
         made[written("frame", table.place)] = written(variant, value.place)
@@ -156,23 +168,45 @@ def member(spec: TableSpec, table: Table, resource: Resource, kind: str = OBSCOR
     errors = [fault for fault in faults if fault.severity == "error"]
     if mapping is None:
         raise DescriptorError(errors)
-    facts = [item.name.name for item in walk(mapping.queries[0]) if isinstance(item, ColumnRef) and item.name.name in FILE_FACTS]
+    facts = [
+        item.name.name
+        for item in walk(mapping.queries[0])
+        if isinstance(item, ColumnRef) and item.name.name in FILE_FACTS
+    ]
     if facts:
         raise DescriptorError(
-            [Fault(message=f"{kind}: {facts[0]} is not known here", place=said.place, remedy="keep it in a column of the table")]
+            [
+                Fault(
+                    message=f"{kind}: {facts[0]} is not known here",
+                    place=said.place,
+                    remedy="keep it in a column of the table",
+                )
+            ]
         )
     body = mapping.queries[0].query.body
     items = body.items if isinstance(body, Select) else ()
     trees = {item.alias.name: item.expr for item in items if isinstance(item, SelectItem) and item.alias is not None}
     trees.pop(ROW)
     needed = [trees[column.name] for column in mapping.table.columns if column.required]
-    present = [f"{write(tree)} IS NOT NULL" for tree in needed if tree.meta is None or (tree.meta.nullable and not tree.meta.constant)]
+    present = [
+        f"{write(tree)} IS NOT NULL"
+        for tree in needed
+        if tree.meta is None or (tree.meta.nullable and not tree.meta.constant)
+    ]
     _on_the_sky(said, trees, table, kind)
-    _asked(said, {column: tree for column, tree in trees.items() if column in {one.name for one in mapping.table.columns}}, kind)
+    _asked(
+        said,
+        {column: tree for column, tree in trees.items() if column in {one.name for one in mapping.table.columns}},
+        kind,
+    )
     own = ".".join(name(Ident(part, quoted=True)) for part in (table.schema, table.name))
     return Member(
         table=table.qualified,
-        items={column.name: _of_type(trees[column.name], column) for column in mapping.table.columns if column.name in trees},
+        items={
+            column.name: _of_type(trees[column.name], column)
+            for column in mapping.table.columns
+            if column.name in trees
+        },
         source=f"FROM {own}" + (f" WHERE {' AND '.join(present)}" if present else ""),
         columns=tuple(column.having(origins=()) for column in mapping.table.columns),
         mapping=mapping,
@@ -207,9 +241,15 @@ def _asked(said: TableSpec, trees: Mapping[str, Expr], kind: str) -> None:
     faults = []
     for column, tree in trees.items():
         wrong = sorted(
-            {node.name for node in walk(tree) if isinstance(node, Function) and (entry := MAPPING.get(node.name)) and entry.mapping}
+            {
+                node.name
+                for node in walk(tree)
+                if isinstance(node, Function) and (entry := MAPPING.get(node.name)) and entry.mapping
+            }
         )
-        wrong += sorted({node.name.lower() for node in walk(tree) if isinstance(node, Function) and MAPPING.get(node.name) is None})
+        wrong += sorted(
+            {node.name.lower() for node in walk(tree) if isinstance(node, Function) and MAPPING.get(node.name) is None}
+        )
         if wrong:
             faults.append(
                 Fault(

@@ -94,7 +94,10 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
     made, given = columns(fields.get("columns", {}), f"{what}.columns", faults)
     quality, column = flags(what, fields, made, given, faults)
     if column is not None:
-        made = (*(one if one.name != column.name else column for one in made), *(() if column.name in given else (column,)))
+        made = (
+            *(one if one.name != column.name else column for one in made),
+            *(() if column.name in given else (column,)),
+        )
         given[column.name] = given.get(column.name, frozenset()) | SAID
     follow = bool(fields.get("follow", "columns" not in fields and "standard" not in fields and "view" not in fields))
     _check_kind(what, fields, around, faults)
@@ -115,17 +118,26 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
     granules = tuple(_granules(what, fields, names, typed, closed, around, faults))
     rules = tuple(_rules(what, fields, names, closed, faults))
     links = tuple(_links(what, fields, names, closed, around, faults))
-    specs = tuple(spec for item in fields.get("source", ()) if (spec := source_spec(item, f"{what}.source", faults)) is not None)
+    specs = tuple(
+        spec for item in fields.get("source", ()) if (spec := source_spec(item, f"{what}.source", faults)) is not None
+    )
     frames = tuple(_frame(str(key), item, settings) for key, item in fields.get("frames", {}).items())
-    enums = {str(key): {str(code): str(label) for code, label in item.items()} for key, item in fields.get("enums", {}).items()}
-    params = tuple(param(str(name), item, f"{what}.params.{name}", faults) for name, item in fields.get("params", {}).items())
+    enums = {
+        str(key): {str(code): str(label) for code, label in item.items()}
+        for key, item in fields.get("enums", {}).items()
+    }
+    params = tuple(
+        param(str(name), item, f"{what}.params.{name}", faults) for name, item in fields.get("params", {}).items()
+    )
     known = [*names, *(one.name for one in params)]
     check_references(fields.get("params", {}), known, (), enums, f"{what}.params", faults)
     check_references(fields.get("columns", {}), names, [frame.id for frame in frames], enums, f"{what}.columns", faults)
     access, policy = rights(fields.get("access", around.access), f"{what}.access", faults)
     if policy is not None and "view" in fields:
         faults.error(
-            f"{what}.access: a view shows the rows that its tables do", fields.places.get("access", name.place), "say it of the tables"
+            f"{what}.access: a view shows the rows that its tables do",
+            fields.places.get("access", name.place),
+            "say it of the tables",
         )
     table = Table(
         schema=around.schema,
@@ -151,7 +163,9 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
     )
     if "group_by" in fields and len(specs) > 1:
         faults.error(
-            f"{what}.group_by: groups of several sources cannot be made", fields.places["group_by"], "one source may have several files"
+            f"{what}.group_by: groups of several sources cannot be made",
+            fields.places["group_by"],
+            "one source may have several files",
         )
     return TableSpec(
         table=table,
@@ -168,7 +182,11 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         follow=follow,
         declared=made,
         given=given,
-        types={str(key): tuple(map(str, item["types"])) for key, item in fields.get("columns", {}).items() if "types" in item},
+        types={
+            str(key): tuple(map(str, item["types"]))
+            for key, item in fields.get("columns", {}).items()
+            if "types" in item
+        },
         places={str(key): key.place for key in fields.get("columns", {})},
         frame=_text(fields, "frame"),
         converted=bool(fields.get("converted", False)),
@@ -180,7 +198,8 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
             for key, value in fields.get("default", {}).items()
         },
         vocabularies={
-            str(key): tuple(str(word) for word in item.get("values", ())) for key, item in fields.get("vocabularies", {}).items()
+            str(key): tuple(str(word) for word in item.get("values", ()))
+            for key, item in fields.get("vocabularies", {}).items()
         },
         place=name.place,
     )
@@ -212,7 +231,11 @@ def rights(said: Written, where: str, faults: Faults) -> tuple[str, str | None]:
     if said in {"public", "private"}:
         return str(said), None
     if said.isidentifier():
-        faults.error(f"{where} must be public, private or a condition, not {str(said)!r}", said.place, nearest(said, ("public", "private")))
+        faults.error(
+            f"{where} must be public, private or a condition, not {str(said)!r}",
+            said.place,
+            nearest(said, ("public", "private")),
+        )
         return "private", None
     try:
         tree = parsed(said, condition=True)
@@ -233,12 +256,30 @@ def rights(said: Written, where: str, faults: Faults) -> tuple[str, str | None]:
 
 def _check_kind(what: str, fields: Fields, around: Inherited, faults: Faults) -> None:
     if "view" in fields:
-        for key in ("source", "where", "let", *ASSIGNMENTS, "granules", "sync", "simulated", "flags", "follow", "for_each", "group_by"):
+        for key in (
+            "source",
+            "where",
+            "let",
+            *ASSIGNMENTS,
+            "granules",
+            "sync",
+            "simulated",
+            "flags",
+            "follow",
+            "for_each",
+            "group_by",
+        ):
             if key in fields:
-                faults.error(f"{what}: a view has no {key!r}", fields.places[key], "say it in the view's query, or give the table a source")
+                faults.error(
+                    f"{what}: a view has no {key!r}",
+                    fields.places[key],
+                    "say it in the view's query, or give the table a source",
+                )
     elif "source" not in fields.places and not around.standard:
         faults.error(
-            f"{what} has neither 'source' nor 'view'", fields.place, "say where its rows come from: source: {kind: csv, files: ...}"
+            f"{what} has neither 'source' nor 'view'",
+            fields.place,
+            "say where its rows come from: source: {kind: csv, files: ...}",
         )
 
 
@@ -260,7 +301,9 @@ def _settings(what: str, fields: Fields, faults: Faults) -> tuple[Setting, ...]:
     return tuple(found.values())
 
 
-def _check_targets(what: str, settings: tuple[Setting, ...], names: list[str], closed: bool, faults: Faults, standard: str | None) -> None:
+def _check_targets(
+    what: str, settings: tuple[Setting, ...], names: list[str], closed: bool, faults: Faults, standard: str | None
+) -> None:
     if not closed:
         return
     for setting in settings:
@@ -272,7 +315,9 @@ def _check_targets(what: str, settings: tuple[Setting, ...], names: list[str], c
             faults.error(f"{what}.{setting.how}: the table has no column {setting.column!r}", setting.place, hint)
 
 
-def _check_values(what: str, settings: tuple[Setting, ...], typed: Mapping[str, Column], around: Inherited, faults: Faults) -> None:
+def _check_values(
+    what: str, settings: tuple[Setting, ...], typed: Mapping[str, Column], around: Inherited, faults: Faults
+) -> None:
     for setting in settings:
         where = f"{what}.{setting.how}.{setting.column}"
         value = setting.value
@@ -299,14 +344,20 @@ def _check_lookup(value: Fields, where: str, around: Inherited, faults: Faults) 
         )
     elif len(froms) == 1 and len(keys) > 1:
         faults.error(
-            f"{where}: {len(keys)} columns under 'key', and one expression under 'from'", value.places["key"], "one key for each of 'from'"
+            f"{where}: {len(keys)} columns under 'key', and one expression under 'from'",
+            value.places["key"],
+            "one key for each of 'from'",
         )
     if ("low" in value) and ("key" in value or len(froms) > 1):
         faults.error(f"{where}: 'low' stands instead of 'key', for one expression under 'from'", value.places["low"])
     if "high" in value and "low" not in value:
         faults.error(f"{where}: 'high' needs 'low'", value.places["high"], "low: the column where the range begins")
     if "default" in value and "missing" in value:
-        faults.error(f"{where}: 'default' says what a missing key gives, so does 'missing'", value.places["default"], "one of the two")
+        faults.error(
+            f"{where}: 'default' says what a missing key gives, so does 'missing'",
+            value.places["default"],
+            "one of the two",
+        )
     if ("table" in value) == ("values" in value):
         faults.error(f"{where} needs either 'table' or 'values'", value.place)
     for key in ("key", "value", "low", "high"):
@@ -319,7 +370,9 @@ def _check_lookup(value: Fields, where: str, around: Inherited, faults: Faults) 
             around.hashes[str(table)] = hashlib.sha256(path.read_bytes()).hexdigest()
         else:
             there = [item.name for item in path.parent.iterdir()] if os.path.isdir(path.parent) else []  # noqa: PTH112
-            faults.error(f"{where}.table: there is no file {table} beside the descriptor", table.place, nearest(table, there))
+            faults.error(
+                f"{where}.table: there is no file {table} beside the descriptor", table.place, nearest(table, there)
+            )
 
 
 def _check(
@@ -338,7 +391,9 @@ def _check(
     for prefix, name, node in references(tree):
         if prefix == "target" and not target:
             faults.error(
-                f"{where}: target.{name} does not exist yet here", value.at(node.at), "conditions over source rows use the source's columns"
+                f"{where}: target.{name} does not exist yet here",
+                value.at(node.at),
+                "conditions over source rows use the source's columns",
             )
         elif prefix == "target" and targets is not None and name not in targets:
             faults.error(f"{where}: the table has no column {name!r}", value.at(node.at), nearest(name, targets))
@@ -362,9 +417,15 @@ def check_template(template: Written, where: str, targets: list[str] | None, fau
         if isinstance(part, Hole):
             prefix, dot, rest = part.text.partition(".")
             if part.name is not None and dot and prefix == "target" and targets is not None and rest not in targets:
-                faults.error(f"{where}: the table has no column {rest!r}", template.at(part.offset), nearest(rest, targets))
+                faults.error(
+                    f"{where}: the table has no column {rest!r}", template.at(part.offset), nearest(rest, targets)
+                )
             elif part.name is not None and dot and prefix == "site" and rest not in SITE:
-                faults.error(f"{where}: no {part.text}", template.at(part.offset), f"known: {', '.join('site.' + key for key in SITE)}")
+                faults.error(
+                    f"{where}: no {part.text}",
+                    template.at(part.offset),
+                    f"known: {', '.join('site.' + key for key in SITE)}",
+                )
             elif part.name is None:
                 inner(template, part, where, faults)
 
@@ -380,7 +441,9 @@ def _let(what: str, fields: Fields, around: Inherited, faults: Faults) -> dict[s
         if not check_name(name, "a 'let' name", faults, plain=True):
             continue
         if str(name) in around.constants:
-            faults.error(f"{what}.let: {name} is a constant of the collection already", name.place, "choose another name")
+            faults.error(
+                f"{what}.let: {name} is a constant of the collection already", name.place, "choose another name"
+            )
         tree = expression(value, f"{what}.let.{name}", faults)
         uses[str(name)] = {inner for prefix, inner, _ in references(tree) if not prefix} if tree is not None else set()
     ordered: dict[str, tuple[str, Place]] = {}
@@ -406,7 +469,13 @@ def _let(what: str, fields: Fields, around: Inherited, faults: Faults) -> dict[s
 
 
 def _granules(
-    what: str, fields: Fields, names: list[str], typed: Mapping[str, Column], closed: bool, around: Inherited, faults: Faults
+    what: str,
+    fields: Fields,
+    names: list[str],
+    typed: Mapping[str, Column],
+    closed: bool,
+    around: Inherited,
+    faults: Faults,
 ) -> Iterator[Granule]:
     seen: set[str] = set()
     for item in fields.get("granules", ()):
@@ -421,7 +490,12 @@ def _granules(
         condition = item.get("if")
         if condition is not None:
             _check(condition, f"{where}.if", names if closed else None, faults, condition=True)
-        yield Granule(gid=gid, settings=settings, condition=None if condition is None else (condition, condition.place), place=item.place)
+        yield Granule(
+            gid=gid,
+            settings=settings,
+            condition=None if condition is None else (condition, condition.place),
+            place=item.place,
+        )
 
 
 def _rules(what: str, fields: Fields, names: list[str], closed: bool, faults: Faults) -> Iterator[Rule]:
@@ -460,7 +534,9 @@ def _unset(what: str, quality: Flags, settings: tuple[Setting, ...], faults: Fau
         yield Setting(column=quality.column, how="set", value="0", place=quality.place)
 
 
-def _check_rule(where: str, name: str, item: Fields, fields: Fields, names: list[str], closed: bool, faults: Faults) -> Iterator[Rule]:
+def _check_rule(
+    where: str, name: str, item: Fields, fields: Fields, names: list[str], closed: bool, faults: Faults
+) -> Iterator[Rule]:
     columns: tuple[Written, ...] = item.get("columns", ())
     for column in columns:
         if closed and column not in names:
@@ -473,7 +549,9 @@ def _check_rule(where: str, name: str, item: Fields, fields: Fields, names: list
     if kind in {"words", "pattern"} and "of" not in item:
         faults.error(f"{where}: {kind} needs 'of'", item.place)
     elif kind == "words" and of not in fields.get("vocabularies", {}):
-        faults.error(f"{where}: no vocabulary is called {str(of)!r}", of.place, nearest(of, fields.get("vocabularies", {})))
+        faults.error(
+            f"{where}: no vocabulary is called {str(of)!r}", of.place, nearest(of, fields.get("vocabularies", {}))
+        )
     elif kind == "pattern":
         try:
             re.compile(str(of))
@@ -494,7 +572,9 @@ def _only_targets(value: Written, tree: Any, where: str, names: list[str], fault
             faults.error(f"{where}: the table has no column {name!r}", value.at(node.at), hint)
 
 
-def _links(what: str, fields: Fields, names: list[str], closed: bool, around: Inherited, faults: Faults) -> Iterator[Link]:
+def _links(
+    what: str, fields: Fields, names: list[str], closed: bool, around: Inherited, faults: Faults
+) -> Iterator[Link]:
     for number, item in enumerate(fields.get("links", ()), 1):
         where = f"{what}.links[{number}]"
         for key in ("text", "size", "description"):
@@ -512,21 +592,31 @@ def _links(what: str, fields: Fields, names: list[str], closed: bool, around: In
             )  # fmt: skip
 
 
-def _check_link(template: Written, where: str, names: list[str], closed: bool, around: Inherited, faults: Faults) -> None:
+def _check_link(
+    template: Written, where: str, names: list[str], closed: bool, around: Inherited, faults: Faults
+) -> None:
     for part in holes(template, where, faults):
         if not isinstance(part, Hole):
             continue
         prefix, dot, rest = part.text.partition(".")
         if dot and prefix == "target":
             if closed and rest not in names:
-                faults.error(f"{where}: the table has no column {rest!r}", template.at(part.offset), nearest(rest, names))
+                faults.error(
+                    f"{where}: the table has no column {rest!r}", template.at(part.offset), nearest(rest, names)
+                )
         elif dot and prefix == "site":
             if rest not in SITE:
-                faults.error(f"{where}: no {part.text}", template.at(part.offset), f"known: {', '.join('site.' + key for key in SITE)}")
+                faults.error(
+                    f"{where}: no {part.text}",
+                    template.at(part.offset),
+                    f"known: {', '.join('site.' + key for key in SITE)}",
+                )
         elif part.text not in around.constants:
             hint = f"write {{target.{part.text}}}" if part.text in names else nearest(part.text, around.constants)
             faults.error(
-                f"{where}: no {part.text!r} here; links know {{target.column}}, {{site.url}} and constants", template.at(part.offset), hint
+                f"{where}: no {part.text!r} here; links know {{target.column}}, {{site.url}} and constants",
+                template.at(part.offset),
+                hint,
             )
 
 
@@ -537,14 +627,18 @@ def _known(what: str, key: str, fields: Fields, names: list[str], closed: bool, 
         yield str(item)
 
 
-def _foreign(what: str, fields: Fields, around: Inherited, names: list[str], closed: bool, faults: Faults) -> Iterator[Key]:
+def _foreign(
+    what: str, fields: Fields, around: Inherited, names: list[str], closed: bool, faults: Faults
+) -> Iterator[Key]:
     for name, item in fields.get("keys", {}).items():
         if "target" not in item:
             continue
         own = item.get("columns", (name,))
         for mine in own:
             if closed and mine not in names:
-                faults.error(f"{what}.keys.{name}: the table has no column {str(mine)!r}", mine.place, nearest(mine, names))
+                faults.error(
+                    f"{what}.keys.{name}: the table has no column {str(mine)!r}", mine.place, nearest(mine, names)
+                )
         target = str(item["target"])
         theirs = tuple(str(column) for column in item.get("target_columns", own))
         if len(theirs) != len(own):
@@ -557,11 +651,17 @@ def _foreign(what: str, fields: Fields, around: Inherited, names: list[str], clo
 
 def _groups(what: str, fields: Fields, names: list[str], closed: bool, faults: Faults) -> Iterator[Group]:
     for name, item in fields.get("groups", {}).items():
-        roles = {role: item[role] for role in ROLES if role in item} | {str(key): value for key, value in item.get("roles", {}).items()}
+        roles = {role: item[role] for role in ROLES if role in item} | {
+            str(key): value for key, value in item.get("roles", {}).items()
+        }
         roles |= {str(column): column for column in item.get("columns", ())}
         for role, column in roles.items():
             if closed and column not in names:
-                faults.error(f"{what}.groups.{name}.{role}: the table has no column {str(column)!r}", column.place, nearest(column, names))
+                faults.error(
+                    f"{what}.groups.{name}.{role}: the table has no column {str(column)!r}",
+                    column.place,
+                    nearest(column, names),
+                )
         yield Group(
             name=str(name), roles={role: str(column) for role, column in roles.items()}, description=_text(item, "description"),
             utype=_text(item, "utype"), ucd=_text(item, "ucd"),
@@ -570,7 +670,9 @@ def _groups(what: str, fields: Fields, names: list[str], closed: bool, faults: F
 
 def _frame(name: str, item: Fields, settings: tuple[Setting, ...]) -> FrameRef:
     kind = item.get("kind") or ("timesys" if "timescale" in item else "coosys")
-    words = {word: _text(item, word) for word in ("system", "epoch", "equinox", "refposition", "timescale", "timeorigin")}
+    words = {
+        word: _text(item, word) for word in ("system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
+    }
     if words["system"] == frames.BODY and words["refposition"] is None:  # which body, if it is the same one in all rows
         said = {setting.column: str(setting.value) for setting in settings if setting.how == "set"}
         words["refposition"] = said.get("spatial_origin") or said.get("target_name")
@@ -614,7 +716,11 @@ def _indexes(what: str, fields: Fields, names: list[str], closed: bool, faults: 
     for item in fields.get("indexes", ()):
         for name in item:
             if closed and name not in names:
-                hint = "an index is of columns: let one be computed by 'map', and index that" if "(" in name else nearest(name, names)
+                hint = (
+                    "an index is of columns: let one be computed by 'map', and index that"
+                    if "(" in name
+                    else nearest(name, names)
+                )
                 faults.error(f"{what}.indexes: the table has no column {str(name)!r}", name.place, hint)
         if len(set(item)) < len(item):
             faults.error(f"{what}.indexes: an index has a column twice", item[0].place)

@@ -134,7 +134,11 @@ Reader = Callable[[Any, str, Faults], Any]
 def text(value: Any, what: str, faults: Faults, *, loose: bool = False) -> Written | None:
     """Return text as written. What YAML readers would turn into something else must stand in quotes, but for dates, epochs, versions (`loose`)."""
     if not isinstance(value, Written):
-        remedy = "put it in quotes: '{...}'" if isinstance(value, Entries) and value.flow else "quote text that begins with [ or {"
+        remedy = (
+            "put it in quotes: '{...}'"
+            if isinstance(value, Entries) and value.flow
+            else "quote text that begins with [ or {"
+        )
         faults.error(f"{what} must be text, not {kind(value)}", value.place, remedy)
         return None
     if value.is_null:
@@ -142,7 +146,9 @@ def text(value: Any, what: str, faults: Faults, *, loose: bool = False) -> Writt
         return None
     found = None if loose else trap(value)
     if found is not None:
-        faults.error(f"{what} must be text, but YAML reads {value!s} as {found}", value.place, f'write "{value}" in quotes')
+        faults.error(
+            f"{what} must be text, but YAML reads {value!s} as {found}", value.place, f'write "{value}" in quotes'
+        )
         return None
     return value
 
@@ -151,7 +157,11 @@ def constant(value: Any, what: str, faults: Faults) -> Written | None:
     """Return a constant as the text that stands there, typed later by its column; null is a value."""
     if isinstance(value, Written):
         return value
-    faults.error(f"{what} must be one constant, not {kind(value)}", value.place, "templates go under 'text', expressions under 'map'")
+    faults.error(
+        f"{what} must be one constant, not {kind(value)}",
+        value.place,
+        "templates go under 'text', expressions under 'map'",
+    )
     return None
 
 
@@ -166,7 +176,9 @@ def flag(value: Any, what: str, faults: Faults) -> bool | None:
 GROUPED = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:_[0-9]{3})+")  # 50_000
 
 
-def number(value: Any, what: str, faults: Faults, *, whole: bool, ge: float | None = None, le: float | None = None) -> float | None:
+def number(
+    value: Any, what: str, faults: Faults, *, whole: bool, ge: float | None = None, le: float | None = None
+) -> float | None:
     """Return an int or a float in the unit of its key, perhaps within bounds."""
     name = "a whole number" if whole else "a number"
     if not isinstance(value, Written):
@@ -214,7 +226,11 @@ def expression(value: Any, what: str, faults: Faults, *, name: str = "an express
         return None
     found = retyped(value)
     if found is not None:
-        plain = f"write {int(value)}" if str(value).lstrip("+-").isdigit() else "text stands in quotes within quotes: \"'...'\""
+        plain = (
+            f"write {int(value)}"
+            if str(value).lstrip("+-").isdigit()
+            else "text stands in quotes within quotes: \"'...'\""
+        )
         faults.error(f"{what}: YAML reads {value!s} as {found}", value.place, plain)
         return None
     return value
@@ -299,10 +315,15 @@ def entries(value: Any, what: str, faults: Faults, *, one: Reader) -> dict[Writt
     result: dict[Written, Any] = {}
     broken = ""
     for key, item in value.items():
-        if broken and isinstance(item, Written) and item.is_null:  # an expression cut by a comma leaves stray keys behind
+        # an expression cut by a comma leaves stray keys behind
+        if broken and isinstance(item, Written) and item.is_null:
             broken = unbalanced(broken + "," + key)
             continue
-        broken = str(item) if one is expression and isinstance(item, Written) and item.plain and unbalanced(item) and value.flow else ""
+        broken = (
+            str(item)
+            if one is expression and isinstance(item, Written) and item.plain and unbalanced(item) and value.flow
+            else ""
+        )
         read = one(item, f"{what}.{key}", faults)
         if read is not None:
             result[key] = read
@@ -334,7 +355,11 @@ def reader(hint: Any) -> Reader:
     if origin is Annotated:
         own = [one for one in inner[1:] if callable(one)]
         bounds = [bound for one in inner[1:] if isinstance(one, FieldInfo) for bound in one.metadata]
-        return own[-1] if own else partial(reader(inner[0]), **{key: value for bound in bounds for key, value in asdict(bound).items()})
+        return (
+            own[-1]
+            if own
+            else partial(reader(inner[0]), **{key: value for bound in bounds for key, value in asdict(bound).items()})
+        )
     if origin is Literal:
         return partial(choice, words=inner)
     if origin is dict:
@@ -375,7 +400,9 @@ class Keys:
 @cache
 def _docs(module: str) -> dict[str, dict[str, str]]:
     """Read what stands in quotes below the keys of a module's classes."""
-    classes = [node for node in ast.parse(inspect.getsource(sys.modules[module])).body if isinstance(node, ast.ClassDef)]
+    classes = [
+        node for node in ast.parse(inspect.getsource(sys.modules[module])).body if isinstance(node, ast.ClassDef)
+    ]
     return {
         one.name: {
             key.target.id.rstrip("_"): doc.value.value  # type: ignore[attr-defined, union-attr]
@@ -470,7 +497,9 @@ class Record:
         fields = Fields(value.place, {str(key): key.place for key in value})
         for key, item in value.items():
             if key not in known:
-                hint = f"did you mean {self.hints[key.lower()]!r}?" if key.lower() in self.hints else nearest(key, known)
+                hint = (
+                    f"did you mean {self.hints[key.lower()]!r}?" if key.lower() in self.hints else nearest(key, known)
+                )
                 faults.error(f"{name} has no key {str(key)!r}", key.place, hint or f"known: {', '.join(known)}")
                 continue
             read = known[key](item, f"{what}.{key}" if what else str(key), faults)
@@ -485,7 +514,8 @@ class Record:
     def form(self) -> Any:
         """What may be written, as pydantic says it in JSON Schema."""
         keys: dict[str, Any] = {
-            key: (hint, Field(... if key in self.needed else None, description=self.docs[key])) for key, hint in self.keys.items()
+            key: (hint, Field(... if key in self.needed else None, description=self.docs[key]))
+            for key, hint in self.keys.items()
         }
         made: Any = create_model(self.name, __config__=ConfigDict(extra="forbid"), __doc__=self.doc, **keys)
         made = made | self.keys[self.short] if self.short else made

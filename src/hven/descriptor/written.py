@@ -111,7 +111,9 @@ class Written(str):
             position = raw.find("\n") + 1
         for character in self[:offset]:
             position = _next(raw, position, character, self.style) + 1
-        return self.page.place(self.start + min(_next(raw, position, self[offset : offset + 1], self.style), max(len(raw) - 1, 0)))
+        return self.page.place(
+            self.start + min(_next(raw, position, self[offset : offset + 1], self.style), max(len(raw) - 1, 0))
+        )
 
     @property
     def is_null(self) -> bool:
@@ -193,7 +195,9 @@ Value = Written | Items | Entries
 _BOOLEAN = re.compile(r"(?:yes|no|on|off|true|false)", re.IGNORECASE)
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
-_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}(?:(?:[Tt]|[ \t]+)\d{1,2}:\d\d:\d\d(?:\.\d*)?\s*(?:Z|[-+]\d\d?(?::?\d\d)?)?)?")
+_DATE = re.compile(
+    r"\d{4}-\d{1,2}-\d{1,2}(?:(?:[Tt]|[ \t]+)\d{1,2}:\d\d:\d\d(?:\.\d*)?\s*(?:Z|[-+]\d\d?(?::?\d\d)?)?)?"
+)
 _NUMBER = re.compile(
     r"[-+]?(?:0x[0-9a-fA-F]+|0b[01]+|0o[0-7]+|(?:[0-9][0-9_]*)(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|\.(?:inf|nan))",
     re.IGNORECASE,
@@ -314,7 +318,9 @@ def page_of(data: bytes, name: str, faults: list[Fault]) -> Page | None:
         None after a fault.
     """
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        faults.append(Fault(message="the file is UTF-16", place=Place(file=name, line=1, column=1), remedy="save it as UTF-8"))
+        faults.append(
+            Fault(message="the file is UTF-16", place=Place(file=name, line=1, column=1), remedy="save it as UTF-8")
+        )
         return None
     try:
         text = data.decode("utf-8-sig")
@@ -384,7 +390,9 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 if value is not None:
                     raise _Stop(
-                        "a second YAML document begins here", self.page.place(_index(event)), "one file, one document: remove '---'"
+                        "a second YAML document begins here",
+                        self.page.place(_index(event)),
+                        "one file, one document: remove '---'",
                     )
                 value = self.value(next(self.events), 0)
         return value
@@ -402,13 +410,21 @@ class _Builder:
         tag = event.tag
         if tag not in {None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
             shown = tag.replace("tag:yaml.org,2002:", "!!")
-            self.faults.append(Fault(message=f"the YAML tag {shown} has no meaning here", place=self.page.place(start), remedy="remove it"))
+            self.faults.append(
+                Fault(
+                    message=f"the YAML tag {shown} has no meaning here",
+                    place=self.page.place(start),
+                    remedy="remove it",
+                )
+            )
         value: Value
         if isinstance(event, yaml.ScalarEvent):
             style = event.style or ""
             if _ENDLESS.search(event.value):
                 raise _Stop(
-                    "a number of more than 400 digits", self.page.place(start), "no value is so large; is something missing between?"
+                    "a number of more than 400 digits",
+                    self.page.place(start),
+                    "no value is so large; is something missing between?",
                 )
             if tag in {"!", "tag:yaml.org,2002:str"} and style == "":
                 style = "!"
@@ -433,7 +449,9 @@ class _Builder:
     def add(self, number: int, start: int) -> None:
         self.count += number
         if self.count > MOST:
-            raise _Stop(f"more than {MOST:,} values (aliases counted as often as they are used)", self.page.place(start))
+            raise _Stop(
+                f"more than {MOST:,} values (aliases counted as often as they are used)", self.page.place(start)
+            )
 
     def items(self, event: Any, depth: int) -> Items:
         values = []
@@ -450,10 +468,16 @@ class _Builder:
             if not isinstance(key, Written):
                 place = key.place
                 self.faults.append(
-                    Fault(message="a key must be one word or text", place=place, remedy="is a template or a list missing its quotes?")
+                    Fault(
+                        message="a key must be one word or text",
+                        place=place,
+                        remedy="is a template or a list missing its quotes?",
+                    )
                 )
             elif key == "<<" and key.plain:
-                merged.extend(part for part in (value if isinstance(value, Items) else [value]) if isinstance(part, Entries))
+                merged.extend(
+                    part for part in (value if isinstance(value, Items) else [value]) if isinstance(part, Entries)
+                )
             elif key in found:
                 first = next(old for old in found if old == key)
                 self.faults.append(
@@ -496,11 +520,17 @@ def _syntax(page: Page, error: yaml.YAMLError) -> Fault:
     indent = line[: len(line) - len(line.lstrip())]
     if "\t" in indent:
         return Fault(
-            message="a tab stands in the indentation", place=page.place(line_start + indent.index("\t")), remedy="indent with spaces"
+            message="a tab stands in the indentation",
+            place=page.place(line_start + indent.index("\t")),
+            remedy="indent with spaces",
         )
     place = page.place(index)
     if page.text[index : index + 1] in {"@", "`", "%"}:
-        return Fault(message=f"a value cannot begin with {page.text[index]!r} in YAML", place=place, remedy="put the value in quotes")
+        return Fault(
+            message=f"a value cannot begin with {page.text[index]!r} in YAML",
+            place=place,
+            remedy="put the value in quotes",
+        )
     if "mapping values are not allowed" in problem:
         return Fault(
             message="a second ': ' stands in an unquoted value, or the line is indented wrongly",
@@ -521,7 +551,9 @@ def _syntax(page: Page, error: yaml.YAMLError) -> Fault:
                 place=page.place(comment.start() + 1),
                 remedy="put the whole value in double quotes",
             )
-    since = f" ({context}, line {opened.line + 1})" if context and opened is not None and opened.line != mark.line else ""
+    since = (
+        f" ({context}, line {opened.line + 1})" if context and opened is not None and opened.line != mark.line else ""
+    )
     return Fault(
         message=f"not YAML: {problem}{since}",
         place=place,

@@ -334,7 +334,9 @@ class Plan(Protocol):
     def small(self) -> bool:
         """True if the answer is probably quick (an index, rows in memory): `execute` may be called on the event loop; then `Execution.small` says whether it is."""
 
-    def execute(self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits) -> Execution:
+    def execute(
+        self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits
+    ) -> Execution:
         """Run with these literal values (by `Literal.slot`) over these relations (by qualified table name).
 
         Parameters
@@ -473,7 +475,12 @@ class Engine(Protocol):
         """
         return None
 
-    def verify(self, snapshot: Snapshot, pace: Callable[[int], object] | None, known: dict[Any, Any]) -> Verified | None:  # noqa: ARG002
+    def verify(
+        self,
+        snapshot: Snapshot,  # noqa: ARG002
+        pace: Callable[[int], object] | None,  # noqa: ARG002
+        known: dict[Any, Any],  # noqa: ARG002
+    ) -> Verified | None:
         """Check whether the files of a snapshot are what was written, by their checksums.
 
         Parameters

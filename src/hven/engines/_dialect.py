@@ -102,7 +102,11 @@ class EngineDialect(Dialect):
 
     def double(self, text: str, node: Expr) -> str:
         """Write a number as DOUBLE PRECISION."""
-        return text if meta(node).type == FLOAT64 and not isinstance(node, Literal) else f"CAST({text} AS {self.type_name(FLOAT64)})"
+        return (
+            text
+            if meta(node).type == FLOAT64 and not isinstance(node, Literal)
+            else f"CAST({text} AS {self.type_name(FLOAT64)})"
+        )
 
     def doubles(self, writer: Writer, nodes: tuple[Expr, ...]) -> list[str]:
         """Write numbers as DOUBLE PRECISION."""
@@ -117,7 +121,9 @@ class EngineDialect(Dialect):
             text = self.shown(writer, text, node.operand)
             if node.length is None:
                 return text
-            return f"rpad({text}, {node.length}, ' ')" if node.target.upper() == "CHAR" else f"left({text}, {node.length})"
+            return (
+                f"rpad({text}, {node.length}, ' ')" if node.target.upper() == "CHAR" else f"left({text}, {node.length})"
+            )
         if have == "text" and wanted in {"point", "circle", "polygon"}:
             return self.shape_of(f"regexp_split_to_array(trim({text}, {SPACE}), '[\\s,]+')", type_)
         return self.changed(text, have, type_)
@@ -287,7 +293,9 @@ class EngineDialect(Dialect):
 
     def healpix(self, writer: Writer, node: Function) -> str:
         """IVO_HEALPIX_INDEX of two numbers or a point."""
-        lon, lat = self.doubles(writer, node.args[1:]) if len(node.args) == 3 else self.coordinates(writer, node.args[1])
+        lon, lat = (
+            self.doubles(writer, node.args[1:]) if len(node.args) == 3 else self.coordinates(writer, node.args[1])
+        )
         return f"hven_healpix(CAST({writer.expr(node.args[0])} AS INTEGER), {lon}, {lat})"
 
 

@@ -37,7 +37,11 @@ class Wanted:
             column = plain(keys.column(name))
             values = pc.unique(column)
             self._sets.append(values)
-            code = np.arange(keys.num_rows) if len(values) == keys.num_rows else np.asarray(pc.index_in(column, value_set=values), np.int64)
+            code = (
+                np.arange(keys.num_rows)
+                if len(values) == keys.num_rows
+                else np.asarray(pc.index_in(column, value_set=values), np.int64)
+            )
             if not number:
                 place = code
                 continue

@@ -37,7 +37,11 @@ _SHAPES = frozenset({"CIRCLE", "POLYGON", "REGION"})
 
 def region_columns(table: Table) -> list[str]:
     """List the columns that get a position index of their shapes."""
-    return [column.name for column in table.columns if column.type.special is not None and column.type.special.adql in _SHAPES]
+    return [
+        column.name
+        for column in table.columns
+        if column.type.special is not None and column.type.special.adql in _SHAPES
+    ]
 
 
 def cells_of_column(values: pa.Array) -> Iterator[tuple[Indexes, Indexes]]:
@@ -92,7 +96,9 @@ def numbers_of(shape: Shape | Moc) -> list[float]:
     return [shape.lon, shape.lat] if isinstance(shape, Point) else []
 
 
-def _bounded(kind: str, rows: Indexes, lengths: npt.NDArray[Any], numbers: Numbers) -> Iterator[tuple[Indexes, Indexes]]:
+def _bounded(
+    kind: str, rows: Indexes, lengths: npt.NDArray[Any], numbers: Numbers
+) -> Iterator[tuple[Indexes, Indexes]]:
     """Cover circles and polygons by cells of their bounding circles; `numbers` has `lengths` of them for each row."""
     starts = np.cumsum(lengths) - lengths
     if kind == "circle":
@@ -105,7 +111,10 @@ def _bounded(kind: str, rows: Indexes, lengths: npt.NDArray[Any], numbers: Numbe
             mean /= size[:, None]
             gap = np.linalg.norm(corner - np.repeat(mean, lengths // 2, axis=0), axis=1)
             radius = np.degrees(2.0 * np.arcsin(np.minimum(np.maximum.reduceat(gap, starts // 2) / 2.0, 1.0)))
-            lon, lat = np.degrees(np.arctan2(mean[:, 1], mean[:, 0])) % 360.0, np.degrees(np.arcsin(np.clip(mean[:, 2], -1.0, 1.0)))
+            lon, lat = (
+                np.degrees(np.arctan2(mean[:, 1], mean[:, 0])) % 360.0,
+                np.degrees(np.arcsin(np.clip(mean[:, 2], -1.0, 1.0))),
+            )
     with np.errstate(invalid="ignore"):
         small = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (radius >= 0.0) & (radius <= REACH)
     for order, which, cells in healpix.cones_cells(lon[small], lat[small], radius[small] + SLACK):
@@ -137,7 +146,9 @@ def _few(shape: Shape | Moc) -> Indexes:
         if int((high - low).sum()) <= CELLS or order == 0:
             break
     found: Indexes = np.unique(
-        np.concatenate([np.arange(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)] or [np.empty(0, np.int64)])
+        np.concatenate(
+            [np.arange(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)] or [np.empty(0, np.int64)]
+        )
     )
     cells: Indexes = found + 4 ** (order + 1)
     return cells

@@ -29,7 +29,12 @@ class Look(Protocol):
 
 
 def revised(
-    table: Table, old: Mapping[str, Facts], gone: Mapping[str, Facts], come: Mapping[str, Facts], rows: tuple[int, int, int], look: Look
+    table: Table,
+    old: Mapping[str, Facts],
+    gone: Mapping[str, Facts],
+    come: Mapping[str, Facts],
+    rows: tuple[int, int, int],
+    look: Look,
 ) -> dict[str, dict[str, object]]:
     """Return the statistics after rows went and came: what a look at all rows would find, but for the numbers of distinct values.
 
@@ -55,7 +60,9 @@ def found_in(table: Table, rows: pa.Table) -> dict[str, dict[str, object]]:
     return gathered.result()
 
 
-def _revise(column: Column, old: Facts, less: Facts, more: Facts, rows: tuple[int, int, int], look: Any) -> dict[str, object]:
+def _revise(
+    column: Column, old: Facts, less: Facts, more: Facts, rows: tuple[int, int, int], look: Any
+) -> dict[str, object]:
     nulls, some, others = (_count(facts, "nulls") for facts in (old, less, more))
     given = [total - missing for total, missing in zip(rows, (nulls, some, others), strict=True)]
     after = given[0] - given[1] + given[2]
@@ -68,7 +75,9 @@ def _revise(column: Column, old: Facts, less: Facts, more: Facts, rows: tuple[in
     if "distinct" in old or "distinct" in more:
         found["distinct"] = _distinct(_count(old, "distinct"), _count(more, "distinct"), given[0], after)
     if "max_length" in old or "max_length" in more:
-        foreign = bool(more.get("non_ascii") or (old.get("non_ascii") and (not less.get("non_ascii") or _any(look, _foreign))))
+        foreign = bool(
+            more.get("non_ascii") or (old.get("non_ascii") and (not less.get("non_ascii") or _any(look, _foreign)))
+        )
         found["non_ascii"] = foreign
         longest, gone, come = (_count(facts, "max_length") for facts in (old, less, more))
         if gone == longest > come and not _any(look, lambda piece: pc.equal(pc.utf8_length(piece), longest)):
@@ -89,7 +98,9 @@ def _extreme(column: Column, name: str, better: Any, old: Facts, less: Facts, mo
     scalar = pa.scalar(went, column.type.arrow)
     if _any(look, lambda piece: pc.equal(piece, scalar)):
         return best[1]
-    values = [value for piece in look() if (value := (pc.min if name == "minimum" else pc.max)(piece).as_py()) is not None]
+    values = [
+        value for piece in look() if (value := (pc.min if name == "minimum" else pc.max)(piece).as_py()) is not None
+    ]
     return plain(better(values)) if values else None
 
 

@@ -90,7 +90,8 @@ def refuse_nulls(table: Table, nulls: int) -> None:
 def repeated(table: Table, keys: int, rows: int, first: Sequence[Sequence[object]]) -> DataError:
     """Make the error of primary keys that stand more than once: how many do, in how many rows, and the first, each with its number of times."""
     shown = "; ".join(
-        f"{', '.join(f'{name} = {value!r}' for name, value in zip(table.primary, row, strict=False))} ({row[-1]} times)" for row in first
+        f"{', '.join(f'{name} = {value!r}' for name, value in zip(table.primary, row, strict=False))} ({row[-1]} times)"
+        for row in first
     )
     message = f"{table.qualified}: the primary key ({', '.join(table.primary)}) is not unique: {keys:,} key{'s stand' if keys > 1 else ' stands'} in {rows:,} rows; first: {shown}"
     return DataError(message, remedy="remove the duplicates (where:, group_by:), or name other columns as primary key")

@@ -40,7 +40,9 @@ class Statistics:
             if pa.types.is_string(kind):
                 self._add_text(name, column)
             elif pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
-                self._longest[name] = max(self._longest.get(name, 0), pc.max(pc.utf8_length(pc.list_flatten(column))).as_py() or 0)
+                self._longest[name] = max(
+                    self._longest.get(name, 0), pc.max(pc.utf8_length(pc.list_flatten(column))).as_py() or 0
+                )
             elif pa.types.is_boolean(kind) or pa.types.is_timestamp(kind) or _is_number(kind):
                 self._add_scalar(name, column)
 
@@ -118,7 +120,9 @@ class _Distinct:
         self._rows += given
         if alike is not None:
             self._sampled += given
-            self._take_in(pa.StructArray.from_arrays([pa.array([alike], column.type), pa.array([given])], ["values", "counts"]))
+            self._take_in(
+                pa.StructArray.from_arrays([pa.array([alike], column.type), pa.array([given])], ["values", "counts"])
+            )
             return
         column = column.drop_null()  # before: nulls may stand in every second row, and the sample with them
         step = 1 if whole else -(-given // most)
@@ -140,7 +144,9 @@ class _Distinct:
             return
         encoded = pa.concat_arrays([_field(each, 0) for each in counts]).dictionary_encode()
         numbers = np.concatenate([np.asarray(_field(each, 1)) for each in counts])
-        sums = np.bincount(np.asarray(encoded.indices), weights=numbers, minlength=len(encoded.dictionary)).astype(np.int64)
+        sums = np.bincount(np.asarray(encoded.indices), weights=numbers, minlength=len(encoded.dictionary)).astype(
+            np.int64
+        )
         self._seen = pa.StructArray.from_arrays([encoded.dictionary, pa.array(sums)], ["values", "counts"])
 
     def estimate(self) -> int:

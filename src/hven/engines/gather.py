@@ -39,7 +39,12 @@ class Gathering(Relay):
     """
 
     def __init__(
-        self, rest: Plan, left: Iterable[str], values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits
+        self,
+        rest: Plan,
+        left: Iterable[str],
+        values: Sequence[float | str | None],
+        relations: Mapping[str, Relation],
+        limits: Limits,
     ) -> None:
         super().__init__(rest.schema)
         self._rest = rest
@@ -139,5 +144,7 @@ def asked(
     """
     items = tuple(SelectItem(column_of(column, node.number), column=column) for column in columns)
     body = Select(items, join or node, conjunction(*conditions), distinct=distinct)
-    tables = tuple(item.table for item in (node, join and join.right) if isinstance(item, TableRef) and item.table is not None)
+    tables = tuple(
+        item.table for item in (node, join and join.right) if isinstance(item, TableRef) and item.table is not None
+    )
     return replace(bound, query=Query(body), columns=columns, tables=tables, volatile=False)

@@ -18,7 +18,8 @@ LONGEST_FOOTER = 16 << 20
 _HEAD = 1 << 12  # bytes that the head of a page has, but for statistics
 _LONGEST_HEAD = 1 << 20
 _DEEPEST = 20
-_WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8, 6: 4, 7: 32}  # bytes of a value by physical type; of texts without their characters
+# bytes of a value by physical type; of texts without their characters
+_WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8, 6: 4, 7: 32}
 _DICTIONARY = 2
 _DAMAGED = "no readable Parquet file: its footer, or the head of a page, is damaged"
 

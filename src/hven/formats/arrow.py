@@ -50,17 +50,27 @@ class _Pipe:
         return data
 
 
-def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:  # noqa: ARG001
+def write(
+    head: Head,
+    batches: Iterator[pa.RecordBatch],
+    end: Callable[[], End],
+    options: Mapping[str, str],  # noqa: ARG001
+) -> Iterator[bytes]:
     """Write an Arrow IPC stream; the fields carry datatype, arraysize, xtype, unit, ucd, utype and description.
 
     If rows were cut off, the last batch is an empty one whose metadata say ``status: OVERFLOW``. A late error passes through: the stream
     then lacks its end mark, which readers notice.
     """
-    schema = pa.schema([_field(column) for column in head.columns], metadata=_words({"name": head.name, "description": head.description}))
+    schema = pa.schema(
+        [_field(column) for column in head.columns],
+        metadata=_words({"name": head.name, "description": head.description}),
+    )
     pipe = _Pipe()
     with pa.ipc.new_stream(pa.PythonFile(pipe, "w"), schema) as stream:
         for batch in batches:
-            arrays = [_clean(literal.storage(batch.column(number), column.type)) for number, column in enumerate(head.columns)]
+            arrays = [
+                _clean(literal.storage(batch.column(number), column.type)) for number, column in enumerate(head.columns)
+            ]
             stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
             yield pipe.take()
         if end().overflow:
@@ -70,7 +80,11 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
 
 def _clean(values: pa.Array) -> pa.Array:
     """Copy values that have nulls: what lies in memory under a null, maybe of rows that the reader may not see, stays here."""
-    return values.take(pa.array(np.arange(len(values)))) if values.null_count or pa.types.is_nested(values.type) else values
+    return (
+        values.take(pa.array(np.arange(len(values))))
+        if values.null_count or pa.types.is_nested(values.type)
+        else values
+    )
 
 
 def _field(column: Column) -> pa.Field:
@@ -154,7 +168,9 @@ def _rows(parts: Iterator[pa.RecordBatch], columns: list[Column], most: int) -> 
     try:
         for part in parts:
             part.validate(full=True)
-            for piece in (piece for start in range(0, part.num_rows, most) for piece in literal.unfolding(part.slice(start, most))):
+            for piece in (
+                piece for start in range(0, part.num_rows, most) for piece in literal.unfolding(part.slice(start, most))
+            ):
                 yield pa.RecordBatch.from_arrays(
                     [_stored(piece.column(number), column) for number, column in enumerate(columns)], schema=schema
                 )
@@ -168,7 +184,9 @@ def _stored(values: pa.Array, column: Column) -> pa.Array:
         values = values.cast(pa.binary())
         ends = pa.Array.from_buffers(pa.int32(), len(values) + 1, [None, values.buffers()[1]], offset=values.offset)
         last = ends[-1].as_py()
-        items = pa.Array.from_buffers(pa.uint8(), last, [None, values.buffers()[2]]) if last else pa.array([], pa.uint8())
+        items = (
+            pa.Array.from_buffers(pa.uint8(), last, [None, values.buffers()[2]]) if last else pa.array([], pa.uint8())
+        )
         return pa.ListArray.from_arrays(ends, items, mask=values.is_null())
     return literal.storage(values, column.type)
 

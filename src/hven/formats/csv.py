@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _CARE = re.compile(rb'[",\r\n]')
 
 
-def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:
+def write(
+    head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]
+) -> Iterator[bytes]:
     """Write a header line, then a line per row.
 
     Null is nothing between two commas; an empty string is ``""``. CSV cannot say that rows are missing or that the
@@ -32,7 +34,11 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     options
         ``header=absent`` leaves the header line out.
     """
-    start = b"" if options.get("header", "present").lower() == "absent" else _header([column.name for column in head.columns])
+    start = (
+        b""
+        if options.get("header", "present").lower() == "absent"
+        else _header([column.name for column in head.columns])
+    )
     kinds = [column.type for column in head.columns]
     for batch in literal.early(batches):
         for piece in _pieces(batch, kinds):
@@ -51,7 +57,11 @@ def _header(names: list[str]) -> bytes:
 
 
 def _quote(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if not text or any(mark in text for mark in '",\r\n') or text != text.strip() else text
+    return (
+        '"' + text.replace('"', '""') + '"'
+        if not text or any(mark in text for mark in '",\r\n') or text != text.strip()
+        else text
+    )
 
 
 def _pieces(batch: pa.RecordBatch, kinds: list[Type]) -> Iterator[bytes]:
@@ -73,7 +83,11 @@ def _cells(array: pa.Array, kind: Type) -> pa.Array:
 
 def _quoted(array: pa.Array) -> pa.Array:
     """Quote values where a reader needs it."""
-    lengths = np.diff(np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, 4 * array.offset)) if len(array) else np.zeros(0)
+    lengths = (
+        np.diff(np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, 4 * array.offset))
+        if len(array)
+        else np.zeros(0)
+    )
     odd = pa.array(lengths == 0)  # null keeps its place: quotes around null are null
     if _CARE.search(literal.characters(array)):
         for mark in '",\r\n':

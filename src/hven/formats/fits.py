@@ -63,7 +63,12 @@ class _Plan:
     dim: str = ""
 
 
-def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:  # noqa: ARG001
+def write(
+    head: Head,
+    batches: Iterator[pa.RecordBatch],
+    end: Callable[[], End],
+    options: Mapping[str, str],  # noqa: ARG001
+) -> Iterator[bytes]:
     """Write a primary HDU and one binary table.
 
     Strings get the width of the longest; from 256 bytes on, and arrays of variable length always, they go to the heap.
@@ -183,7 +188,12 @@ def _choose_null(plan: _Plan, letter: str, unused: Callable[[], int | None]) -> 
     low = highest if plan.lowest is None else plan.lowest
     high = lowest if plan.highest is None else plan.highest
     said = plan.column.null
-    if said is not None and said.lstrip("-").isdigit() and lowest <= int(said) <= highest and not low <= int(said) <= high:
+    if (
+        said is not None
+        and said.lstrip("-").isdigit()
+        and lowest <= int(said) <= highest
+        and not low <= int(said) <= high
+    ):
         plan.null = int(said)
     elif low > lowest:
         plan.null = lowest
@@ -235,7 +245,9 @@ def _table(head: Head, plans: Sequence[_Plan], rows: int, *, overflow: bool, spo
     heap_size = 0
     if any(plan.heap for plan in plans):
         for batch in _again(spool):
-            heap_size += sum(len(_heap(batch.column(number), plan)[0]) for number, plan in enumerate(plans) if plan.heap)
+            heap_size += sum(
+                len(_heap(batch.column(number), plan)[0]) for number, plan in enumerate(plans) if plan.heap
+            )
     cards: list[tuple[str, object]] = [
         ("XTENSION", "BINTABLE"),
         ("BITPIX", 8),

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 
-def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:  # noqa: ARG001
+def write(
+    head: Head,
+    batches: Iterator[pa.RecordBatch],
+    end: Callable[[], End],
+    options: Mapping[str, str],  # noqa: ARG001
+) -> Iterator[bytes]:
     """Write ``{"metadata": [...], "data": [[...], ...], "status": "OK"}``.
 
     NaN and infinities become null (JSON has no word for them); timestamps are DALI text; arrays are flat lists.
@@ -59,7 +64,8 @@ def _start(head: Head) -> bytes:
         about["description"] = head.description
     if head.infos:
         about["info"] = [
-            {"name": item.name, "value": item.value, **({"content": item.content} if item.content else {})} for item in head.infos
+            {"name": item.name, "value": item.value, **({"content": item.content} if item.content else {})}
+            for item in head.infos
         ]
     about["metadata"] = [_column(column) for column in head.columns]
     return json.dumps(about, ensure_ascii=False)[:-1].encode() + b',\n"data": ['
@@ -110,7 +116,8 @@ def _values(array: pa.Array, kind: Type) -> pa.Array:
     if pa.types.is_floating(array.type):
         finite = pc.is_finite(array)
         shown = array.cast(pa.string())
-        if pc.any(pc.equal(array, pa.scalar(0.0, array.type))).as_py():  # "-0" is a whole number to most readers, and those have no -0
+        # "-0" is a whole number to most readers, and those have no -0
+        if pc.any(pc.equal(array, pa.scalar(0.0, array.type))).as_py():
             shown = pc.if_else(pc.equal(shown, "-0"), "-0.0", shown)
         return shown if not array.null_count and pc.all(finite).as_py() else pc.if_else(finite, shown, literal.NULL)
     return array.cast(pa.int8()).cast(pa.string()) if kind.datatype == "bit" else array.cast(pa.string())

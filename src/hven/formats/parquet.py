@@ -44,7 +44,12 @@ class _Pipe:
         return data
 
 
-def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:  # noqa: ARG001
+def write(
+    head: Head,
+    batches: Iterator[pa.RecordBatch],
+    end: Callable[[], End],
+    options: Mapping[str, str],  # noqa: ARG001
+) -> Iterator[bytes]:
     """Write a Parquet file row group by row group, compressed with zstd.
 
     The footer's VOTable carries QUERY_STATUS, so that an overflow is said. A late error passes through: the file then

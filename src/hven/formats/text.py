@@ -22,7 +22,12 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WIDEST = 60  # characters that a column is widened to at most; longer values push the rest of their line
 
 
-def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:  # noqa: ARG001
+def write(
+    head: Head,
+    batches: Iterator[pa.RecordBatch],
+    end: Callable[[], End],
+    options: Mapping[str, str],  # noqa: ARG001
+) -> Iterator[bytes]:
     """Write a heading, a rule and a line per row; numbers stand right.
 
     The first batch says how wide the columns are. Control characters (also those that steer terminals) become blanks. A late error makes
@@ -36,7 +41,9 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
     cells = _cells(batch, kinds) if batch is not None else [pa.array([], pa.string()) for _ in kinds]
     widths = [_width(name, cell) for name, cell in zip(names, cells, strict=True)]
     right = [kind.is_numeric for kind in kinds]
-    heading = "  ".join(name.rjust(width) if at else name.ljust(width) for name, width, at in zip(names, widths, right, strict=True))
+    heading = "  ".join(
+        name.rjust(width) if at else name.ljust(width) for name, width, at in zip(names, widths, right, strict=True)
+    )
     rule = "  ".join("-" * width for width in widths)
     yield f"{heading.rstrip()}\n{rule}\n".encode() + _lines(cells, widths, right)
     try:
@@ -71,7 +78,10 @@ def _width(name: str, cell: pa.Array) -> int:
 def _lines(cells: list[pa.Array], widths: list[int], right: list[bool]) -> bytes:
     if not cells or not len(cells[0]):
         return b""
-    padded = [(pc.utf8_lpad if at else pc.utf8_rpad)(cell, width=width) for cell, width, at in zip(cells, widths, right, strict=True)]
+    padded = [
+        (pc.utf8_lpad if at else pc.utf8_rpad)(cell, width=width)
+        for cell, width, at in zip(cells, widths, right, strict=True)
+    ]
     lines = pc.utf8_rtrim(literal.joined(*padded, between="  "), characters=" ")
     return literal.characters(literal.joined(lines, "\n")).tobytes()
 

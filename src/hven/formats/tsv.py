@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _CARE = re.compile(rb"[\t\r\n]")
 
 
-def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:
+def write(
+    head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]
+) -> Iterator[bytes]:
     """Write a header line, then a line per row (IANA text/tab-separated-values).
 
     Null and the empty string look the same. TSV cannot say that rows are missing or broke off: a late error passes through.

@@ -10,4 +10,16 @@ from hven.ingest._space import forget
 from hven.ingest._steps import ingest
 from hven.ingest._trial import run_examples, run_tests
 
-__all__ = ["Finding", "Offender", "Progress", "Report", "TableReport", "forget", "ingest", "move", "run_examples", "run_tests", "stale"]
+__all__ = [
+    "Finding",
+    "Offender",
+    "Progress",
+    "Report",
+    "TableReport",
+    "forget",
+    "ingest",
+    "move",
+    "run_examples",
+    "run_tests",
+    "stale",
+]

@@ -65,7 +65,9 @@ def outside(values: pa.Array, low: float | None, high: float | None) -> pa.Array
     if low is not None and least < low:
         tests.append(pc.less(values, bound) if (bound := _bound(math.ceil, low, values.type)) else pc.is_valid(values))
     if high is not None and most > high:
-        tests.append(pc.greater(values, bound) if (bound := _bound(math.floor, high, values.type)) else pc.is_valid(values))
+        tests.append(
+            pc.greater(values, bound) if (bound := _bound(math.floor, high, values.type)) else pc.is_valid(values)
+        )
     return _any_of(tests) if tests else None
 
 
@@ -94,7 +96,9 @@ def _misfits(values: pa.Array, kind: pa.DataType) -> pa.Array | None:
         limits = np.iinfo(kind.to_pandas_dtype())
         if pa.types.is_floating(values.type):
             fraction = pc.not_equal(values, pc.trunc(values))
-            found = _any_of([fraction, pc.less(values, float(limits.min)), pc.greater_equal(values, float(limits.max) + 1.0)])
+            found = _any_of(
+                [fraction, pc.less(values, float(limits.min)), pc.greater_equal(values, float(limits.max) + 1.0)]
+            )
         elif pa.types.is_integer(values.type):
             own = np.iinfo(values.type.to_pandas_dtype())
             tests = []

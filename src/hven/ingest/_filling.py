@@ -144,8 +144,15 @@ def table_of(spec: TableSpec, entries: Sequence[Entry]) -> Table:
                 )
             origins = tuple(dict.fromkeys((*known.origins, *column.origins)))
             columns[column.name] = known.having(origins=origins)
-    absent = {name for entry in entries for name in columns if name not in {column.name for column in entry.mapping.table.columns}}
-    return first.having(columns=tuple(column.having(required=False) if column.name in absent else column for column in columns.values()))
+    absent = {
+        name
+        for entry in entries
+        for name in columns
+        if name not in {column.name for column in entry.mapping.table.columns}
+    }
+    return first.having(
+        columns=tuple(column.having(required=False) if column.name in absent else column for column in columns.values())
+    )
 
 
 @dataclass(kw_only=True, eq=False)
@@ -167,7 +174,8 @@ class Filling:
     watch: Watch | None = None  # is shown every batch of source rows, with the columns that are watched
     allow_private: bool = False  # product_size may ask addresses that are not on the public internet
     python: PythonLimits | None = None  # what functions beside the descriptor may use
-    emptied: bool | None = None  # of a table that is published: its rows may all go (true), or that must be said first (false)
+    # of a table that is published: its rows may all go (true), or that must be said first (false)
+    emptied: bool | None = None
     unread: dict[str, int] = field(default_factory=dict)  # file -> rows that could not be read
     contended: int = 0  # rows that were rejected because another one had their values
 
@@ -286,11 +294,17 @@ class Filling:
         for why, count, first in sizes.told():
             shown = [Offender(file=None, row=None, column=None, value=first)]
             with self._lock:
-                self.report.find(f"product_size: {why}", f"no size of {first}, and the like: {why}", WARNING, count, shown)
+                self.report.find(
+                    f"product_size: {why}", f"no size of {first}, and the like: {why}", WARNING, count, shown
+                )
 
     def asked(self, entry: Entry) -> list[str]:
         """Return the columns to ask of a source."""
-        return list(dict.fromkeys([*entry.mapping.needed, *(entry.mapping.watched if self.watch is not None else ()), ROW, FILE]))
+        return list(
+            dict.fromkeys(
+                [*entry.mapping.needed, *(entry.mapping.watched if self.watch is not None else ()), ROW, FILE]
+            )
+        )
 
     def _units(self, batch: pa.RecordBatch, entry: Entry, note: Note | None) -> Iterator[pa.RecordBatch]:
         """Yield what mapped rows are made of: source rows, or the elements of their arrays."""
@@ -303,16 +317,25 @@ class Filling:
         names = ", ".join(entry.mapping.each)
         empty, uneven = np.flatnonzero(unrolled.empty), np.flatnonzero(unrolled.uneven)
         if len(empty):
-            shown = [Offender(file=_at(batch, FILE, at), row=_at(batch, ROW, at), column=None, value=None) for at in empty[:OFFENDERS]]
+            shown = [
+                Offender(file=_at(batch, FILE, at), row=_at(batch, ROW, at), column=None, value=None)
+                for at in empty[:OFFENDERS]
+            ]
             message = f"{names}: no element, so that nothing is made of the row"
             with self._lock:
                 self.report.find("for_each: empty", message, WARNING, len(empty), shown)
         for at in uneven:
-            sizes = ", ".join(f"{name} has {size}" for name, size in zip(entry.mapping.each, unrolled.lengths[:, at], strict=True))
+            sizes = ", ".join(
+                f"{name} has {size}" for name, size in zip(entry.mapping.each, unrolled.lengths[:, at], strict=True)
+            )
             row = batch.slice(int(at), 1).to_pylist()[0]
             file, number, _ = row.pop(FILE, None), row.pop(ROW, None), row.pop(PLACE, None)
             reason = "arrays of different length cannot go in step"
-            self.reject(Reject(file=file, row=number, column=entry.mapping.each[0], value=sizes, reason=reason, text=as_text(row)))
+            self.reject(
+                Reject(
+                    file=file, row=number, column=entry.mapping.each[0], value=sizes, reason=reason, text=as_text(row)
+                )
+            )
         if note is not None:
             note.thrown(uneven)
         yield from unrolled.parts()
@@ -329,7 +352,10 @@ class Filling:
             message = f"{name} has several values in one group: put it into an aggregate, or add it to group_by"
             both = [f"{_at(groups, name, at)} and {flags[int(at)].as_py()}" for at in found]
             pairs = zip(found[:OFFENDERS], both, strict=False)
-            shown = [Offender(file=_at(groups, FILE, at), row=_at(groups, ROW, at), column=name, value=text) for at, text in pairs]
+            shown = [
+                Offender(file=_at(groups, FILE, at), row=_at(groups, ROW, at), column=name, value=text)
+                for at, text in pairs
+            ]
             with self._lock:
                 self.report.rejected += int(sizes[found].sum())
                 self.report.find(f"{name}: one value", message, ERROR, len(found), shown)
@@ -378,7 +404,9 @@ class Filling:
             self.report.rejected += int(thrown.sum())
         return since
 
-    def _sort_out(self, broken: Sequence[Broken], rows: pa.RecordBatch, prepared: pa.RecordBatch, batch: pa.RecordBatch, at: Any) -> Any:
+    def _sort_out(
+        self, broken: Sequence[Broken], rows: pa.RecordBatch, prepared: pa.RecordBatch, batch: pa.RecordBatch, at: Any
+    ) -> Any:
         """Report what is wrong, set rows with errors aside; return their mask."""
         bad = np.zeros(rows.num_rows, bool)
         errors = [item for item in broken if item.severity == ERROR]
@@ -394,13 +422,17 @@ class Filling:
 
     def reject(self, row: Reject) -> None:
         """Record a row that the source could not read (for `Context.reject`, in any thread)."""
-        offender = Offender(file=row.file, row=row.row, column=row.column, value=row.value if row.value is not None else row.text)
+        offender = Offender(
+            file=row.file, row=row.row, column=row.column, value=row.value if row.value is not None else row.text
+        )
         with self._lock:
             if self._first_of(row):
                 self.report.read += 1
                 self.report.rejected += 1
                 self.unread[row.file or ""] = self.unread.get(row.file or "", 0) + 1
-            self.report.find(f"{row.column or 'row'}: {row.reason}", f"{row.column or 'a row'}: {row.reason}", ERROR, 1, [offender])
+            self.report.find(
+                f"{row.column or 'row'}: {row.reason}", f"{row.column or 'a row'}: {row.reason}", ERROR, 1, [offender]
+            )
             self.rejects.add(row.file, row.row, row.column, row.value, row.reason, row.text)
         self._judge()  # a file of nothing but such rows gives no batch
 
@@ -416,7 +448,9 @@ class Filling:
             del self._heard[next(iter(self._heard))]
         return True
 
-    def _tell(self, item: Broken, rows: pa.RecordBatch, prepared: pa.RecordBatch, batch: pa.RecordBatch, at: Any) -> None:
+    def _tell(
+        self, item: Broken, rows: pa.RecordBatch, prepared: pa.RecordBatch, batch: pa.RecordBatch, at: Any
+    ) -> None:
         count = int(pc.sum(item.rows).as_py() or 0)
         known = self.report.findings.get(item.rule)
         room = OFFENDERS - (len(known.offenders) if known is not None else 0)
@@ -424,7 +458,9 @@ class Filling:
         offenders = [_offender(item, int(place), rows, prepared, batch, at) for place in places]
         self.report.find(item.rule, item.message, item.severity, count, offenders)
 
-    def _set_aside(self, errors: Sequence[Broken], bad: Any, rows: pa.RecordBatch, batch: pa.RecordBatch, at: Any) -> None:
+    def _set_aside(
+        self, errors: Sequence[Broken], bad: Any, rows: pa.RecordBatch, batch: pa.RecordBatch, at: Any
+    ) -> None:
         """Write rejected rows to the rejects file."""
         places = np.flatnonzero(bad)
         sources = batch.take(pa.array(at[places])).to_pylist()
@@ -436,7 +472,12 @@ class Filling:
             value = None if first is None else (source if reasons[0].source else target).get(first)
             file, row, _ = source.pop(FILE, None), source.pop(ROW, None), source.pop(PLACE, None)
             self.rejects.add(
-                file, row, first, None if value is None else str(value), "; ".join(item.message for item in reasons), as_text(source)
+                file,
+                row,
+                first,
+                None if value is None else str(value),
+                "; ".join(item.message for item in reasons),
+                as_text(source),
             )
 
     def judge(self) -> None:
@@ -455,8 +496,16 @@ class Filling:
         report = self.report
         share = report.rejected / report.read if report.read else 0.0
         if share > self.most and (final or report.read > EARLY):
-            worst = max((item for item in report.findings.values() if item.severity == ERROR), key=lambda item: item.count, default=None)
-            why = f"; most often: {worst.message} (first: {worst.offenders[0]})" if worst is not None and worst.offenders else ""
+            worst = max(
+                (item for item in report.findings.values() if item.severity == ERROR),
+                key=lambda item: item.count,
+                default=None,
+            )
+            why = (
+                f"; most often: {worst.message} (first: {worst.offenders[0]})"
+                if worst is not None and worst.offenders
+                else ""
+            )
             raise DataError(
                 f"{report.rejected:,} of {report.read:,} rows of {report.table} were rejected, more than {self.most:.0%}{why}",
                 place=self.spec.place,
@@ -491,7 +540,9 @@ def _places(batch: pa.RecordBatch, at: Any) -> Any:
     return np.asarray(batch.column(PLACE))[at] if PLACE in batch.schema.names else at
 
 
-def _offender(item: Broken, place: int, rows: pa.RecordBatch, prepared: pa.RecordBatch, batch: pa.RecordBatch, at: Any) -> Offender:
+def _offender(
+    item: Broken, place: int, rows: pa.RecordBatch, prepared: pa.RecordBatch, batch: pa.RecordBatch, at: Any
+) -> Offender:
     position = int(at[place])
     file = batch.column(FILE)[position].as_py() if FILE in batch.schema.names else None
     value = None
@@ -502,7 +553,12 @@ def _offender(item: Broken, place: int, rows: pa.RecordBatch, prepared: pa.Recor
             value = prepared.column(item.column)[position].as_py()
         elif item.column in rows.schema.names:
             value = rows.column(item.column)[place].as_py()
-    return Offender(file=file, row=batch.column(ROW)[position].as_py(), column=item.column, value=None if value is None else str(value))
+    return Offender(
+        file=file,
+        row=batch.column(ROW)[position].as_py(),
+        column=item.column,
+        value=None if value is None else str(value),
+    )
 
 
 def _at(batch: pa.RecordBatch, name: str, at: Any) -> Any:

@@ -24,7 +24,8 @@ _P1, _P2 = np.uint64(0x9E3779B185EBCA87), np.uint64(0xC2B2AE3D27D4EB4F)
 _NULL, _SEED = np.uint64(0x165667B19E3779F9), np.uint64(0x27D4EB2F165667C5)
 _TURN = np.uint64(0xD6E8FEB86659FD93)
 _30, _27, _31, _29 = (np.uint64(bits) for bits in (30, 27, 31, 29))
-_TAIL = np.array([(1 << (8 * size)) - 1 for size in range(8)] + [2**64 - 1], np.uint64)  # bytes of a word that belong to the value
+# bytes of a word that belong to the value
+_TAIL = np.array([(1 << (8 * size)) - 1 for size in range(8)] + [2**64 - 1], np.uint64)
 LONG = 512  # bytes; longer texts are hashed one by one: their bytes weigh more than the calls
 
 
@@ -88,7 +89,12 @@ def _words(values: Any) -> list[Words]:
         words = _texts(values, np.int64)
     elif pa.types.is_struct(kind):
         words = list(fingerprints(values.flatten(), len(values)))
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_map(kind):
+    elif (
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_map(kind)
+    ):
         words = _lists(values)
     elif pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_fixed_size_binary(kind):
         words = _numbers(values)
@@ -172,7 +178,11 @@ def _lists(values: Any) -> list[Words]:
         ends = np.arange(count + 1, dtype=np.int64) * size
     else:
         ends = np.asarray(values.offsets).astype(np.int64)
-        inner = pa.StructArray.from_arrays([values.keys, values.items], ["key", "value"]) if pa.types.is_map(kind) else values.values
+        inner = (
+            pa.StructArray.from_arrays([values.keys, values.items], ["key", "value"])
+            if pa.types.is_map(kind)
+            else values.values
+        )
         elements = inner.slice(int(ends[0]), int(ends[-1] - ends[0]))
         ends = ends - ends[0]
     lengths = np.diff(ends)

@@ -56,9 +56,16 @@ class Entry:
 
 def schema(table: Table) -> pa.Schema:
     """Return the columns of a table's ledger."""
-    key = pa.struct([pa.field(column.name, column.type.arrow) for column in table.columns if column.name in table.primary])
+    key = pa.struct(
+        [pa.field(column.name, column.type.arrow) for column in table.columns if column.name in table.primary]
+    )
     return pa.schema(
-        [*((name, pa.uint64()) for name in WORDS), ("file", pa.int32()), ("state", pa.int8()), (KEYS, pa.list_(pa.field("item", key)))]
+        [
+            *((name, pa.uint64()) for name in WORDS),
+            ("file", pa.int32()),
+            ("state", pa.int8()),
+            (KEYS, pa.list_(pa.field("item", key))),
+        ]
     )
 
 
@@ -102,7 +109,10 @@ def signature(resource: Resource, spec: TableSpec, entries: Sequence[Entry], tab
         "columns": [(column.name, str(column.type)) for column in table.columns],
         "primary": table.primary,
         "settings": [_said(getattr(spec, name)) for name in SETTINGS],
-        "sources": [[(column.name, str(column.type), str(column.unit), column.null) for column in entry.columns] for entry in entries],
+        "sources": [
+            [(column.name, str(column.type), str(column.unit), column.null) for column in entry.columns]
+            for entry in entries
+        ],
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -114,7 +124,18 @@ def of_site(resource: Resource, spec: TableSpec) -> dict[str, str]:
 
 
 # what hven.toml may say below or beside a descriptor counts as well
-SETTINGS = ("sources", "settings", "let", "where", "granules", "rules", "for_each", "group_by", "defaults", "vocabularies")
+SETTINGS = (
+    "sources",
+    "settings",
+    "let",
+    "where",
+    "granules",
+    "rules",
+    "for_each",
+    "group_by",
+    "defaults",
+    "vocabularies",
+)
 
 
 def _said(value: Any) -> Any:
@@ -276,7 +297,9 @@ class Note:
         """Record published rows; `at` says from which source row each came."""
         self._at.append(np.asarray(at, np.int64))
         kind = self._notes.schema.field(KEYS).type.value_type
-        self._keys.append(pa.StructArray.from_arrays([rows.column(item.name).cast(item.type) for item in kind], fields=list(kind)))
+        self._keys.append(
+            pa.StructArray.from_arrays([rows.column(item.name).cast(item.type) for item in kind], fields=list(kind))
+        )
         self._state[at[self._state[at] != REJECTED]] = PUBLISHED
 
     def thrown(self, at: Places) -> None:
@@ -286,7 +309,9 @@ class Note:
     def close(self) -> None:
         """Write the lines."""
         at = np.concatenate([np.zeros(0, np.int64), *self._at])
-        keys = pa.concat_arrays(self._keys) if self._keys else pa.array([], self._notes.schema.field(KEYS).type.value_type)
+        keys = (
+            pa.concat_arrays(self._keys) if self._keys else pa.array([], self._notes.schema.field(KEYS).type.value_type)
+        )
         if len(at) and np.any(at[1:] < at[:-1]):
             order = np.argsort(at, kind="stable")
             at, keys = at[order], keys.take(pa.array(order))
@@ -349,4 +374,6 @@ def sweep(site: Site, collection: str) -> None:
 
 
 def _full(path: Path, error: OSError) -> StorageError:
-    return StorageError(f"the ledger {path} cannot be written: {error.strerror or error}", remedy="make room on the disk of var/")
+    return StorageError(
+        f"the ledger {path} cannot be written: {error.strerror or error}", remedy="make room on the disk of var/"
+    )

@@ -43,8 +43,11 @@ class Unrolled:
 
     def __init__(self, batch: pa.RecordBatch, names: Sequence[str]) -> None:
         self.batch, self.names = batch, names
-        sizes = np.stack([np.asarray(pc.fill_null(pc.list_value_length(batch.column(name)), 0), np.int64) for name in names])
-        self.there = {name: np.asarray(pc.is_valid(batch.column(name))) for name in names}  # a null array has nulls for elements
+        sizes = np.stack(
+            [np.asarray(pc.fill_null(pc.list_value_length(batch.column(name)), 0), np.int64) for name in names]
+        )
+        # a null array has nulls for elements
+        self.there = {name: np.asarray(pc.is_valid(batch.column(name))) for name in names}
         most = sizes.max(axis=0)
         self.uneven: npt.NDArray[np.bool_] = ((sizes != most) & np.stack(list(self.there.values()))).any(axis=0)
         self.sizes = np.where(self.uneven, 0, most)
@@ -85,7 +88,12 @@ class Grouper:
         self.engine, self.mapping, self.how = engine, mapping, groups
         results = [
             Result(
-                output=one.output, function=one.function, args=one.args, distinct=one.distinct, separator=one.separator, type=one.type.arrow
+                output=one.output,
+                function=one.function,
+                args=one.args,
+                distinct=one.distinct,
+                separator=one.separator,
+                type=one.type.arrow,
             )
             for one in groups.aggregates
         ]
@@ -103,12 +111,16 @@ class Grouper:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.grouped.__exit__(kind, error, trace)
 
     def add(self, batch: pa.RecordBatch) -> int:
         """Add a batch; return how many rows ``where`` left out."""
-        numbered = batch.set_column(batch.schema.get_field_index(ROW), ROW, pa.array(np.arange(batch.num_rows, dtype=np.int64)))
+        numbered = batch.set_column(
+            batch.schema.get_field_index(ROW), ROW, pa.array(np.arange(batch.num_rows, dtype=np.int64))
+        )
         found = self.engine.compute(self.how.bound, {SOURCE: numbered})
         at = positions(found.column(ROW), numbered)
         kept = batch if at is None else batch.take(pa.array(at))

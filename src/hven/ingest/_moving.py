@@ -83,7 +83,13 @@ def move(site: Site, name: str, to: str, *, progress: Callable[[Progress], None]
 
 
 def _moved(
-    site: Site, name: str, records: list[Record], target: Engine, run: str, lease: Lease, progress: Callable[[Progress], None] | None
+    site: Site,
+    name: str,
+    records: list[Record],
+    target: Engine,
+    run: str,
+    lease: Lease,
+    progress: Callable[[Progress], None] | None,
 ) -> list[Record]:
     made: list[Record] = []
     published = False
@@ -91,8 +97,13 @@ def _moved(
         for record in records:
             if record.snapshot.engine != target.name:
                 snapshot = _copied(site.engines.of(record.snapshot), target, record, progress)
-                moves = [*record.provenance.get("moved", ()), {"from": record.id, "engine": record.snapshot.engine, "run": run}]
-                made.append(replace(record, snapshot=snapshot, run=run, provenance={**record.provenance, "moved": moves}))
+                moves = [
+                    *record.provenance.get("moved", ()),
+                    {"from": record.id, "engine": record.snapshot.engine, "run": run},
+                ]
+                made.append(
+                    replace(record, snapshot=snapshot, run=run, provenance={**record.provenance, "moved": moves})
+                )
         names = {record.table.qualified for record in made}
         stay = [record for record in records if record.table.qualified not in names]
         with space.files_lease(site, wait=WAIT):
@@ -118,7 +129,11 @@ def _copied(source: Engine, target: Engine, record: Record, progress: Callable[[
             staging.write(batch.select(schema.names).cast(schema))
             done += batch.num_rows
             if progress is not None:
-                progress(Progress(table=record.table.qualified, step="move", rows=done, done=done, total=record.snapshot.rows))
+                progress(
+                    Progress(
+                        table=record.table.qualified, step="move", rows=done, done=done, total=record.snapshot.rows
+                    )
+                )
         snapshot = replace(staging.finish(), engine=target.name)
     except BaseException:
         staging.abandon()

@@ -28,7 +28,8 @@ class Graph:
                 self.specs[f"{resource.name}.{spec.table.name}".lower()] = (resource, spec)
         named = {name: _reads(spec, resource) for name, (resource, spec) in self.specs.items()}
         self.reads = {name: found & self.specs.keys() for name, found in named.items()}
-        self.elsewhere = {name: found - self.specs.keys() for name, found in named.items()}  # TAP_SCHEMA, ivoa.obscore ..
+        # TAP_SCHEMA, ivoa.obscore ..
+        self.elsewhere = {name: found - self.specs.keys() for name, found in named.items()}
 
     def stored(self, name: str) -> set[str]:
         """Find the tables with rows of their own that a table or view is made from, through views."""
@@ -75,7 +76,11 @@ def ordered(resource: Resource, others: Mapping[str, Resource] | None = None) ->
         Tables are made from each other in a circle, here or through other collections: file, line and column of each one's source.
     """
     graph = Graph({**(others or {}), resource.name: resource})
-    specs = {f"{resource.name}.{spec.table.name}".lower(): spec for spec in resource.tables if spec.sources and not is_live(spec)}
+    specs = {
+        f"{resource.name}.{spec.table.name}".lower(): spec
+        for spec in resource.tables
+        if spec.sources and not is_live(spec)
+    }
     faults = []
     for name, spec in specs.items():
         way = graph.circle(name)
@@ -145,7 +150,9 @@ def stale(records: Mapping[str, Record]) -> list[str]:
             if now is None:
                 found.append(f"{name} was made from {source}, which is published no more: look at its query")
             elif now.id != snapshot:
-                found.append(f"{name} was made from {source} as it was before {now.created}: hven ingest {record.collection}")
+                found.append(
+                    f"{name} was made from {source} as it was before {now.created}: hven ingest {record.collection}"
+                )
     return found
 
 

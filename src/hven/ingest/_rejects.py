@@ -27,7 +27,9 @@ class Rejects:
         self._file: TextIO | None = None
         self._writer: Any = None
 
-    def add(self, file: str | None, row: int | None, column: str | None, value: str | None, reason: str, text: str | None) -> None:
+    def add(
+        self, file: str | None, row: int | None, column: str | None, value: str | None, reason: str, text: str | None
+    ) -> None:
         """Write one row to the rejects file.
 
         Raises
@@ -44,7 +46,8 @@ class Rejects:
             self._writer.writerow((file, row, column, value, reason, text))
         except OSError as error:
             raise StorageError(
-                f"the rejects file {self.path} cannot be written: {error.strerror}", remedy="make room on the disk of var/"
+                f"the rejects file {self.path} cannot be written: {error.strerror}",
+                remedy="make room on the disk of var/",
             ) from error
         self.count += 1
 
@@ -66,7 +69,9 @@ class Rejects:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -159,8 +159,12 @@ class TableReport:
         """
         if not self.rejected:
             return ""
-        worst = sorted((item for item in self.findings.values() if item.severity == "error"), key=lambda item: -item.count)
-        why = ", ".join(f"{item.message} ({item.count:,})" for item in worst[:REASONS]) + (", ..." if len(worst) > REASONS else "")
+        worst = sorted(
+            (item for item in self.findings.values() if item.severity == "error"), key=lambda item: -item.count
+        )
+        why = ", ".join(f"{item.message} ({item.count:,})" for item in worst[:REASONS]) + (
+            ", ..." if len(worst) > REASONS else ""
+        )
         return f"{self.rejected:,} of {self.read:,} rows of {self.table} were rejected: {why}" + (
             f"; they are in {self.rejects}" if self.rejects else ""
         )
@@ -357,10 +361,14 @@ class Report:
         """Return the counts alone, for the system state."""
         keys = ("read", "skipped", "rejected", "published", "snapshot")
         tables = {
-            name: {key: getattr(table, key) for key in keys} | ({"quality": table.quality.to_json()} if table.quality is not None else {})
+            name: {key: getattr(table, key) for key in keys}
+            | ({"quality": table.quality.to_json()} if table.quality is not None else {})
             for name, table in self.tables.items()
         }
-        changes = {"published": self.published, "changes": {name: change.counts() for name, change in self.changes.items()}}
+        changes = {
+            "published": self.published,
+            "changes": {name: change.counts() for name, change in self.changes.items()},
+        }
         return {
             "tables": tables,
             "seconds": round(self.seconds, 3),
@@ -392,14 +400,24 @@ class Report:
             Of several lines.
         """
         sync = self.kind == "sync"
-        nothing = "nothing was published (dry run)" if self.dry_run else "nothing to publish" if sync else "nothing was published"
+        nothing = (
+            "nothing was published (dry run)"
+            if self.dry_run
+            else "nothing to publish"
+            if sync
+            else "nothing was published"
+        )
         how, took = "published" if self.published else nothing, f"{self.seconds:.1f} s"
         end = f"{how}, {took}" if sync else f"{self.rows:,} rows in {took}, {how}"
         return "\n".join([*(self._changed() if sync else self._filled()), *self._beside(), f"{self.collection}: {end}"])
 
     def _filled(self) -> Iterator[str]:
         for name, table in self.tables.items():
-            rest = [f"{count:,} {word}" for count, word in ((table.skipped, "left out by where"), (table.rejected, "rejected")) if count]
+            rest = [
+                f"{count:,} {word}"
+                for count, word in ((table.skipped, "left out by where"), (table.rejected, "rejected"))
+                if count
+            ]
             yield f"{name}: {table.published:,} rows" + (f" ({', '.join(rest)} of {table.read:,} read)" if rest else "")
             for found in table.findings.values():
                 count = f"{found.count:,} {'row' if found.count == 1 else 'rows'}"
@@ -416,7 +434,9 @@ class Report:
             if change.why:
                 yield f"  everything was computed anew: {change.why}"
             if change.columns:
-                yield "  differing columns: " + ", ".join(f"{column} ({count:,})" for column, count in sorted(change.columns.items()))
+                yield "  differing columns: " + ", ".join(
+                    f"{column} ({count:,})" for column, count in sorted(change.columns.items())
+                )
             if (table := self.tables.get(name)) is None:
                 continue
             for found in table.findings.values():
@@ -431,4 +451,6 @@ class Report:
         """List what is not of one table: what follows it, warnings, tests."""
         yield from (f"{name}: {table.published:,} rows, made anew from it" for name, table in self.followers.items())
         yield from (f"warning: {warning}" for warning in self.warnings)
-        yield from (f"test {test.name}: {'passed' if test.passed else 'FAILED: ' + test.message}" for test in self.tests)
+        yield from (
+            f"test {test.name}: {'passed' if test.passed else 'FAILED: ' + test.message}" for test in self.tests
+        )

@@ -174,7 +174,13 @@ class Run:
     """One run over a collection: its tables are made, tested and published."""
 
     def __init__(
-        self, site: Site, resource: Resource, report: Report, lease: Lease, progress: Callable[[Progress], None], steps: Steps
+        self,
+        site: Site,
+        resource: Resource,
+        report: Report,
+        lease: Lease,
+        progress: Callable[[Progress], None],
+        steps: Steps,
     ) -> None:
         self.site = site
         self.resource = resource
@@ -187,7 +193,8 @@ class Run:
             refuse_unread(site.settings, site.store, self.keeper.name)
         self.trial = Trial(site, resource)
         self.filled: list[Filled] = []  # of one that follows another
-        self.amended: list[Record] = []  # what stays as it is published, and was found to be made from other snapshots as well
+        # what stays as it is published, and was found to be made from other snapshots as well
+        self.amended: list[Record] = []
         self.rejects = space.rejects_of(site, report.run)
 
     def go(self) -> None:
@@ -239,7 +246,9 @@ class Run:
             for number, entry in enumerate(one.entries)
             if compared and isinstance(entry.source, Feeds) and (state := entry.source.state()) is not None
         }
-        return State(signature=ledger.signature(self.resource, spec, one.entries, one.table), listed=listed, fed=fed, full=now())
+        return State(
+            signature=ledger.signature(self.resource, spec, one.entries, one.table), listed=listed, fed=fed, full=now()
+        )
 
     def _note_down(self, one: Filling, state: State, snapshot: str) -> None:
         """Record the ledger of a snapshot, and what else the next sync must know."""
@@ -333,7 +342,9 @@ class Run:
 
     def _behind(self, resource: Resource, stack: ExitStack) -> Run:
         name = resource.name
-        lease = stack.enter_context(self.site.store.leases.held(lease_name(name), what=f"the {self.report.kind} of {self.resource.name}"))
+        lease = stack.enter_context(
+            self.site.store.leases.held(lease_name(name), what=f"the {self.report.kind} of {self.resource.name}")
+        )
         said = self.report
         report = Report(collection=name, run=said.run, started=now(), kind=said.kind, accepted=said.accepted)
         run = Run(self.site, resource, report, lease, self.progress, self.steps)
@@ -345,7 +356,14 @@ class Run:
         made = self.trial.records(self.resource.name)
         names = {record.table.qualified for record in made}
         rest = self.site.store.current()[1].values() if self.filled else ()
-        return [*made, *(record for record in rest if record.collection == self.resource.name and record.table.qualified not in names)]
+        return [
+            *made,
+            *(
+                record
+                for record in rest
+                if record.collection == self.resource.name and record.table.qualified not in names
+            ),
+        ]
 
     def drop(self, filled: list[Filled]) -> None:
         self.report.warnings += self.site.engines.drop(one.snapshot for one in filled if one.snapshot is not None)
@@ -422,7 +440,13 @@ class Run:
                     one.watch = Watch(self.site.engine, entries)
                 state = self._begun(spec, one)
                 done = stage(one, state)
-                of = done.snapshot.id if done.snapshot is not None else done.record.id if done.record is not None else None
+                of = (
+                    done.snapshot.id
+                    if done.snapshot is not None
+                    else done.record.id
+                    if done.record is not None
+                    else None
+                )
                 if of is not None and not self.report.dry_run:
                     self._note_down(one, state, of)
             except SourceError as error:
@@ -442,9 +466,13 @@ class Run:
         specs = ordered(self.resource, self.site.current().resources)
         if not specs and any(is_live(spec) for spec in self.resource.tables):
             message = f"{self.resource.name} is read in place: it is published already, and there is nothing to ingest"
-            raise DataError(message, remedy="hven check says what its database lacks; kind: sql copies the rows at each ingest")
+            raise DataError(
+                message, remedy="hven check says what its database lacks; kind: sql copies the rows at each ingest"
+            )
         if not specs and not any(spec.table.view is not None for spec in self.resource.tables):
-            raise DataError(f"{self.resource.name} has no table with a source", remedy="say source: or view: for a table")
+            raise DataError(
+                f"{self.resource.name} has no table with a source", remedy="say source: or view: for a table"
+            )
         return specs
 
     def room(self, spec: TableSpec, entries: Sequence[Entry]) -> None:
@@ -460,7 +488,10 @@ class Run:
             raise DataError(f"{spec.table.qualified} was not staged")
         provenance: dict[str, Any] = {
             **self.made_by(spec, done),
-            "pins": [{key: getattr(pin, key) for key in ("name", "bytes", "modified", "sha256", "detail")} for pin in done.pins],
+            "pins": [
+                {key: getattr(pin, key) for key in ("name", "bytes", "modified", "sha256", "detail")}
+                for pin in done.pins
+            ],
             "origins": {column.name: list(column.origins) for column in done.table.columns if column.origins},
             "counts": {key: getattr(done.report, key) for key in ("read", "skipped", "rejected", "published")},
             "row_id": list(done.table.primary),
@@ -532,7 +563,9 @@ class Run:
         try:
             after = descriptor.load(self.resource.path, self.site.settings).hashes
         except HvenError as error:
-            self.report.warnings.append(f"the descriptor changed during the {self.report.kind} and has faults now: {error}")
+            self.report.warnings.append(
+                f"the descriptor changed during the {self.report.kind} and has faults now: {error}"
+            )
             return
         before = self.resource.hashes
         changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))

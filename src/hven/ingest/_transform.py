@@ -57,7 +57,9 @@ class Mapped:
 class Transform:
     """A mapping, ready to run over batches."""
 
-    def __init__(self, engine: Engine, mapping: Mapping, sizes: Sizes | None = None, limits: PythonLimits | None = None) -> None:
+    def __init__(
+        self, engine: Engine, mapping: Mapping, sizes: Sizes | None = None, limits: PythonLimits | None = None
+    ) -> None:
         self.engine = engine
         self.mapping = mapping
         self.target = pa.schema([pa.field(column.name, column.type.arrow) for column in mapping.table.columns])
@@ -65,10 +67,16 @@ class Transform:
         self._calls: list[tuple[Call, Any]] = []
         if mapping.calls:
             python = Python(limits)
-            self._calls = [(call, sizes if call.path is None and sizes is not None else call.load(python)) for call in mapping.calls]
+            self._calls = [
+                (call, sizes if call.path is None and sizes is not None else call.load(python))
+                for call in mapping.calls
+            ]
         self._copies = {} if len(mapping.queries) > 1 else dict(mapping.copies)
         self._constants = [Constants(engine, mapping, query) for query in mapping.queries]
-        self._rest = [_without(query, {*self._copies, *fixed.names}) for query, fixed in zip(mapping.queries, self._constants, strict=True)]
+        self._rest = [
+            _without(query, {*self._copies, *fixed.names})
+            for query, fixed in zip(mapping.queries, self._constants, strict=True)
+        ]
 
     def prepared(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Prepare the batch: its rows numbered, with the Python functions' answers.
@@ -100,7 +108,9 @@ class Transform:
         try:
             return array.cast(call.type.arrow)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError(f"the function {call.name} gave {array.type}, which is no {call.type}: {error}", place=call.place) from error
+            raise DataError(
+                f"the function {call.name} gave {array.type}, which is no {call.type}: {error}", place=call.place
+            ) from error
 
     def apply(self, batch: pa.RecordBatch) -> Iterator[Mapped]:
         """Map a prepared batch: one `Mapped` per granule."""
@@ -128,7 +138,9 @@ class Transform:
                 try:
                     values, misfit = convert(values, item.type)
                 except pa.ArrowNotImplementedError as error:
-                    raise DataError(f"the column {item.name} is {item.type}, and {values.type} does not become that: {error}") from error
+                    raise DataError(
+                        f"the column {item.name} is {item.type}, and {values.type} does not become that: {error}"
+                    ) from error
                 if misfit is not None:
                     lost[item.name] = misfit
                 columns.append(values)
@@ -145,7 +157,12 @@ class Transform:
         return found, positions(found.column(ROW), batch)
 
     def _lost_in_engine(
-        self, rows: pa.RecordBatch, batch: pa.RecordBatch, at: Positions | None, copies: dict[str, str], lost: dict[str, pa.Array]
+        self,
+        rows: pa.RecordBatch,
+        batch: pa.RecordBatch,
+        at: Positions | None,
+        copies: dict[str, str],
+        lost: dict[str, pa.Array],
     ) -> None:
         for name, source in copies.items():
             values = rows.column(name)
@@ -165,12 +182,20 @@ class Constants:
         self._mapping = mapping
         self._query = query
         body = query.query.body
-        plain = isinstance(body, Select) and len(body.items) == len(query.columns) and not body.group_by and not body.distinct
+        plain = (
+            isinstance(body, Select)
+            and len(body.items) == len(query.columns)
+            and not body.group_by
+            and not body.distinct
+        )
         self.names = (
             frozenset(
                 column.name
                 for item, column in zip(body.items, query.columns, strict=True)
-                if isinstance(item, SelectItem) and item.expr.meta is not None and item.expr.meta.constant and column.name != ROW
+                if isinstance(item, SelectItem)
+                and item.expr.meta is not None
+                and item.expr.meta.constant
+                and column.name != ROW
             )
             if plain and isinstance(body, Select)
             else frozenset[str]()
@@ -200,7 +225,9 @@ class Constants:
             if isinstance(query.query.body, Select):
                 query = replace(query, query=replace(query.query, body=replace(query.query.body, where=None)))
             row = [pa.array([0], pa.int64()) if item.name == ROW else pa.nulls(1, item.type) for item in schema]
-            found = self._engine.compute(query, {SOURCE: pa.RecordBatch.from_arrays(row, schema=schema), **self._mapping.lookups})
+            found = self._engine.compute(
+                query, {SOURCE: pa.RecordBatch.from_arrays(row, schema=schema), **self._mapping.lookups}
+            )
             self._values = {name: whole(found.column(name)) for name in self.names}
         return self._values
 
@@ -249,7 +276,11 @@ def _blamed(function: Any, columns: Sequence[pa.Array], batch: pa.RecordBatch, s
     numbers = batch.column(ROW) if ROW in batch.schema.names else pa.array(range(1, batch.num_rows + 1))
     at = first_wrong(fails, batch.num_rows) if columns else None
     if at is None:
-        return f"in the rows {numbers[0]} to {numbers[-1]}, and in none of them alone" if batch.num_rows else "without any row"
+        return (
+            f"in the rows {numbers[0]} to {numbers[-1]}, and in none of them alone"
+            if batch.num_rows
+            else "without any row"
+        )
     file = f" of {batch.column(FILE)[at]}" if FILE in batch.schema.names else ""
     values = ", ".join(repr(column[at].as_py())[:60] for column in columns)
     return f"in row {numbers[at]}{file}, with {values}"
@@ -258,7 +289,9 @@ def _blamed(function: Any, columns: Sequence[pa.Array], batch: pa.RecordBatch, s
 def uses_row(mapping: Mapping) -> bool:
     """Return whether an expression uses the source's row number (besides giving it back)."""
     plain = 1
-    return any(_rows(query.query) > plain for query in mapping.queries) or any(_rows(call.args) for call in mapping.calls)
+    return any(_rows(query.query) > plain for query in mapping.queries) or any(
+        _rows(call.args) for call in mapping.calls
+    )
 
 
 def _rows(tree: object) -> int:

@@ -52,7 +52,9 @@ class Trial(Keeping):
         super().__init__()
         self.engines = site.engines
         self.counters = site.counters
-        self.settings = replace(site.settings, limits=replace(site.settings.limits, maxrec_default=ALL, maxrec_hard=ALL, seconds=HOURS))
+        self.settings = replace(
+            site.settings, limits=replace(site.settings.limits, maxrec_default=ALL, maxrec_hard=ALL, seconds=HOURS)
+        )
         resources = {**site.current().resources, resource.name: resource}
         self._seen = {name: Seen(name=name, stamp=(), files=(), resource=one) for name, one in resources.items()}
         present = site.store.current()[1]
@@ -86,7 +88,11 @@ class Trial(Keeping):
         return {**self._published, **self._staged}
 
     def rows(
-        self, text: str | Query, inputs: dict[str, str], stack: ExitStack, uploads: Mapping[str, tuple[Table, pa.Table]] | None = None
+        self,
+        text: str | Query,
+        inputs: dict[str, str],
+        stack: ExitStack,
+        uploads: Mapping[str, tuple[Table, pa.Table]] | None = None,
     ) -> Answer:
         """Answer a query for a table that is made from others.
 
@@ -134,7 +140,9 @@ def run_tests(site: Site, name: str) -> list[Fault]:
     resource = load(site, name)
     results = [(test, run_test(site, test)) for test in resource.tests]
     return [
-        Fault(message=f"the test {result.name} failed: {result.message}", place=test.place) for test, result in results if not result.passed
+        Fault(message=f"the test {result.name} failed: {result.message}", place=test.place)
+        for test, result in results
+        if not result.passed
     ]
 
 
@@ -200,14 +208,18 @@ def run_test(site: Site | Trial, test: Test) -> TestResult:
     try:
         with query.run(test.query, OWNER, site=site) as result:  # type: ignore[arg-type]
             rows: list[dict[str, object]] = []
-            wanted_rows = max([1, *(len(wanted) + 1 for wanted in test.expect.values() if isinstance(wanted, list | tuple))])
+            wanted_rows = max(
+                [1, *(len(wanted) + 1 for wanted in test.expect.values() if isinstance(wanted, list | tuple))]
+            )
             count = 0
             for batch in result.batches():
                 rows += batch.slice(0, max(wanted_rows - len(rows), 0)).to_pylist()
                 count += batch.num_rows
     except HvenError as error:
         return TestResult(name=name, passed=False, message=str(error))
-    wrong = [message for word, wanted in test.expect.items() if (message := _compare(word, wanted, rows, count)) is not None]
+    wrong = [
+        message for word, wanted in test.expect.items() if (message := _compare(word, wanted, rows, count)) is not None
+    ]
     return TestResult(name=name, passed=not wrong, message="; ".join(wrong))
 
 
@@ -266,5 +278,9 @@ def _same(value: object, wanted: object) -> bool:
             return False
         if isinstance(value, int) and isinstance(number, int):
             return value == number
-        return value == number or math.isclose(value, number, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(value) and math.isnan(number))
+        return (
+            value == number
+            or math.isclose(value, number, rel_tol=1e-9, abs_tol=1e-12)
+            or (math.isnan(value) and math.isnan(number))
+        )
     return str(value.isoformat() if isinstance(value, (date, time)) else value) == str(wanted)

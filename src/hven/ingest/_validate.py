@@ -56,7 +56,9 @@ class Validation:
         for query in self.mapping.queries:
             body = query.query.body
             if isinstance(body, Select) and len(body.items) == len(query.columns):
-                self._deliberate.update(column.name for item, column in zip(body.items, query.columns, strict=True) if _may_be_null(item))
+                self._deliberate.update(
+                    column.name for item, column in zip(body.items, query.columns, strict=True) if _may_be_null(item)
+                )
         for column in table.columns:
             labels = table.enums.get(column.enum) if column.enum else None
             if labels:
@@ -70,7 +72,9 @@ class Validation:
         """
         thrown = np.zeros(mapped.rows.num_rows, bool)
         flags: npt.NDArray[np.int64] | None = None
-        for item in chain(self._alone(mapped, batch), (_of_rule(*found) for found in self._rules.repeated(mapped.rows, thrown))):
+        for item in chain(
+            self._alone(mapped, batch), (_of_rule(*found) for found in self._rules.repeated(mapped.rows, thrown))
+        ):
             if item.severity == ERROR and self.throws:
                 thrown |= np.asarray(item.rows)
             if item.flag is not None and self.mapping.flags is not None:
@@ -141,23 +145,37 @@ class Validation:
             )
         size = column.type.size if column.type.is_string and not column.type.is_timestamp else None
         if size is not None:
-            yield from _if(pc.greater(pc.utf8_length(values), size), f"{name}: length", f"{name} is longer than {size} characters", name)
+            yield from _if(
+                pc.greater(pc.utf8_length(values), size),
+                f"{name}: length",
+                f"{name} is longer than {size} characters",
+                name,
+            )
         codes = self._codes.get(name)
         if codes is not None and (column.type.is_string or column.type.is_integer):
             unknown = pc.invert(pc.is_in(pc.cast(values, pa.string()), value_set=codes, skip_nulls=False))
             unknown = pc.and_(unknown, pc.is_valid(values))
-            yield from _if(unknown, f"{name}: enum", f"{name} is none of the values of the enum {column.enum}", name, WARNING)
+            yield from _if(
+                unknown, f"{name}: enum", f"{name} is none of the values of the enum {column.enum}", name, WARNING
+            )
 
     def _sphere(self, rows: pa.RecordBatch) -> Iterator[Broken]:
         if self.mapping.table.position is None:
             return
         lon, lat = self.mapping.table.position
         latitude, longitude = rows.column(lat), rows.column(lon)
-        if not all(pa.types.is_floating(values.type) or pa.types.is_integer(values.type) for values in (latitude, longitude)):
+        if not all(
+            pa.types.is_floating(values.type) or pa.types.is_integer(values.type) for values in (latitude, longitude)
+        ):
             return
-        yield from _if(outside(latitude, -90.0, 90.0), f"{lat}: sphere", f"{lat} is no latitude: outside -90 to 90 degrees", lat)
         yield from _if(
-            outside(longitude, -180.0, 360.0), f"{lon}: sphere", f"{lon} is no longitude: outside 0 to 360 (or -180 to 180) degrees", lon
+            outside(latitude, -90.0, 90.0), f"{lat}: sphere", f"{lat} is no latitude: outside -90 to 90 degrees", lat
+        )
+        yield from _if(
+            outside(longitude, -180.0, 360.0),
+            f"{lon}: sphere",
+            f"{lon} is no longitude: outside 0 to 360 (or -180 to 180) degrees",
+            lon,
         )
 
     def _unfulfilled(self, mapped: Mapped, batch: pa.RecordBatch) -> Iterator[Broken]:
@@ -180,7 +198,9 @@ class Validation:
                 before = batch.column(name) if mapped.at is None else batch.column(name).take(pa.array(mapped.at))
                 mask = pc.and_(mask, pc.is_valid(before))
             shown = origins[0] if len(origins) == 1 else None
-            message = f"{column.name} has no value although {', '.join(origins)} {'has' if len(origins) == 1 else 'have'}"
+            message = (
+                f"{column.name} has no value although {', '.join(origins)} {'has' if len(origins) == 1 else 'have'}"
+            )
             yield from _if(mask, f"{column.name}: empty", message, shown, WARNING, source=True)
 
     def _left_empty(self, mapped: Mapped, batch: pa.RecordBatch) -> Iterator[Broken]:
@@ -196,7 +216,12 @@ class Validation:
                 before = batch.column(name) if mapped.at is None else batch.column(name).take(pa.array(mapped.at))
                 without = pc.and_(null, pc.is_null(before))
                 yield from _if(
-                    without, f"{column.name}: without {name}", f"without {name}: {column.name} left empty", name, INFO, source=True
+                    without,
+                    f"{column.name}: without {name}",
+                    f"without {name}: {column.name} left empty",
+                    name,
+                    INFO,
+                    source=True,
                 )
 
     def _only_read(self, name: str, batch: pa.RecordBatch) -> bool:
@@ -205,7 +230,11 @@ class Validation:
         if source is None:
             return False
         type_ = batch.schema.field(source).type if source in batch.schema.names else None
-        return source.lower() == name.lower() or type_ is None or not (pa.types.is_floating(type_) or pa.types.is_integer(type_))
+        return (
+            source.lower() == name.lower()
+            or type_ is None
+            or not (pa.types.is_floating(type_) or pa.types.is_integer(type_))
+        )
 
     def _check(self, check: Check, mapped: Mapped, batch: pa.RecordBatch) -> pa.Array | None:
         if check.over == SOURCE:
@@ -265,16 +294,30 @@ def _set_flags(mapped: Mapped, name: str, flags: npt.NDArray[np.int64]) -> None:
 
 
 def _if(
-    mask: pa.Array | None, rule: str, message: str, column: str | None = None, severity: str = ERROR, *, source: bool = False
+    mask: pa.Array | None,
+    rule: str,
+    message: str,
+    column: str | None = None,
+    severity: str = ERROR,
+    *,
+    source: bool = False,
 ) -> Iterator[Broken]:
     if mask is not None and pc.any(mask).as_py():
-        yield Broken(rule=rule, message=message, severity=severity, rows=pc.fill_null(mask, False), column=column, source=source)
+        yield Broken(
+            rule=rule, message=message, severity=severity, rows=pc.fill_null(mask, False), column=column, source=source
+        )
 
 
 def _limits(low: float | None, high: float | None) -> str:
     if low is not None and high is not None:
         return f"outside {figure(low)} to {figure(high)}"
-    return f"below the minimum {figure(low)}" if low is not None else "" if high is None else f"above the maximum {figure(high)}"
+    return (
+        f"below the minimum {figure(low)}"
+        if low is not None
+        else ""
+        if high is None
+        else f"above the maximum {figure(high)}"
+    )
 
 
 def _of_rule(rule: Rule, names: tuple[str, ...], bad: pa.Array) -> Broken:

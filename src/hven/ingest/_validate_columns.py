@@ -50,7 +50,9 @@ class ColumnRules:
     seen: dict[str, Seen] = field(default_factory=dict)
     _known: dict[str, dict[str, bool]] = field(default_factory=dict)
 
-    def failed(self, rows: pa.RecordBatch, constant: frozenset[str] = frozenset()) -> Iterator[tuple[Rule, tuple[str, ...], pa.Array]]:
+    def failed(
+        self, rows: pa.RecordBatch, constant: frozenset[str] = frozenset()
+    ) -> Iterator[tuple[Rule, tuple[str, ...], pa.Array]]:
         """Yield each rule but those with ``unique``, the columns concerned, and the rows that break it (booleans without nulls).
 
         Of columns that are `constant` one row is looked at.
@@ -74,7 +76,9 @@ class ColumnRules:
             if again.any():
                 yield rule, columns, pa.array(again)
 
-    def _with_columns(self, rows: pa.RecordBatch, *, unique: bool) -> Iterator[tuple[Rule, tuple[str, ...], dict[str, pa.Array]]]:
+    def _with_columns(
+        self, rows: pa.RecordBatch, *, unique: bool
+    ) -> Iterator[tuple[Rule, tuple[str, ...], dict[str, pa.Array]]]:
         there = set(rows.schema.names)
         values: dict[str, pa.Array] = {}
         for rule in self.mapping.rules:
@@ -83,7 +87,9 @@ class ColumnRules:
                 values.update((name, rows.column(name)) for name in columns if name not in values)
                 yield rule, columns, values
 
-    def _failed(self, rule: Rule, columns: tuple[str, ...], rows: Mapping[str, pa.Array], constant: frozenset[str]) -> Iterator[Failed]:
+    def _failed(
+        self, rule: Rule, columns: tuple[str, ...], rows: Mapping[str, pa.Array], constant: frozenset[str]
+    ) -> Iterator[Failed]:
         if rule.check in {"pair", "order"}:
             for one, two in zip(columns[::2], columns[1::2], strict=False):
                 low, high = rows[one], rows[two]
@@ -124,7 +130,9 @@ class ColumnRules:
         if rule.check == "orientation":
             return pa.array(shape_columns.astray(values, outside=rule.of == "body"))
         right = _RIGHT[rule.check or ""]
-        return self._by_value(rule, values, (lambda text: all(right(item) for item in text.split("#"))) if rule.items else right)
+        return self._by_value(
+            rule, values, (lambda text: all(right(item) for item in text.split("#"))) if rule.items else right
+        )
 
     def _not_words(self, rule: Rule, values: pa.Array) -> pa.Array:
         words = self.mapping.vocabularies[rule.of or ""]
@@ -188,7 +196,9 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
     known, polygons = np.asarray(pc.is_valid(values)), pa.types.is_list(values.type)
     if rule.check == "orientation":
         whole = polygons and not (sizes % 2).any()
-        return pa.array(footprints.wrong_way(starts, numbers, outside=rule.of == "body") if whole else np.zeros(len(values), bool))
+        return pa.array(
+            footprints.wrong_way(starts, numbers, outside=rule.of == "body") if whole else np.zeros(len(values), bool)
+        )
     bad = known & ((sizes < 6) | (sizes % 2 == 1)) if polygons else np.zeros(len(values), bool)
     place = np.arange(len(numbers)) - np.repeat(starts[:-1], sizes)
     off = ~np.isfinite(numbers) | ((place % 2 == 1) & (np.abs(numbers) > 90.0))

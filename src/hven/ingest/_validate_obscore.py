@@ -28,7 +28,9 @@ RULES = ("obs.", "radio.", "footprint.")  # how the names of the standards' rule
 class Observations:
     """One table's rows of ivoa.obscore or ivoa.obscore_radio; `judge` says what is wrong with them."""
 
-    def __init__(self, engine: Engine, mapping: Mapping, judge: Callable[[Mapped, pa.RecordBatch], Iterator[Broken]]) -> None:
+    def __init__(
+        self, engine: Engine, mapping: Mapping, judge: Callable[[Mapped, pa.RecordBatch], Iterator[Broken]]
+    ) -> None:
         self._judge = judge
         self._transform = Transform(engine, mapping)
 

@@ -101,7 +101,11 @@ def from_json(said: Mapping[str, Any] | None) -> Quality | None:
     try:
         others = said["others"]
         return Quality(
-            **{**said, "groups": [Group(**one) for one in said["groups"]], "others": None if others is None else Group(**others)}
+            **{
+                **said,
+                "groups": [Group(**one) for one in said["groups"]],
+                "others": None if others is None else Group(**others),
+            }
         )
     except (KeyError, TypeError):
         return None

@@ -57,8 +57,12 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
                     known = list(look(spec, resource, context))
                     entries = [one for one in known if counts_bytes(one.source) and one.mapping.groups is None]
                     if entries:
-                        engine = engine or plugins.load("engines", "duckdb").open(Path(scratch), memory=MEMORY, threads=1)
-                        yield from _of_table(spec, entries, engine, Path(scratch), settings, every=len(entries) == len(known))
+                        engine = engine or plugins.load("engines", "duckdb").open(
+                            Path(scratch), memory=MEMORY, threads=1
+                        )
+                        yield from _of_table(
+                            spec, entries, engine, Path(scratch), settings, every=len(entries) == len(known)
+                        )
                 except (HvenError, NotImplementedError):
                     continue
         finally:
@@ -66,7 +70,9 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
                 engine.close()
 
 
-def _of_table(spec: TableSpec, entries: list[Entry], engine: Engine, scratch: Path, settings: Settings, *, every: bool) -> Iterator[Fault]:
+def _of_table(
+    spec: TableSpec, entries: list[Entry], engine: Engine, scratch: Path, settings: Settings, *, every: bool
+) -> Iterator[Fault]:
     report = TableReport(table=spec.table.qualified)
     few = any(call.path is None for entry in entries for call in entry.mapping.calls)
     with Rejects(scratch / f"{spec.table.name}.csv") as rejects:
@@ -74,10 +80,14 @@ def _of_table(spec: TableSpec, entries: list[Entry], engine: Engine, scratch: Pa
             engine=engine, keeper=engine, spec=replace(spec, max_rejects=1.0), entries=entries, rejects=rejects, report=report,
             progress=lambda _: None, sample=ASKED if few else ROWS, most=1.0, spool=scratch, allow_private=settings.allow_private,
         ).flow(lambda _: None)  # fmt: skip
-    if every and not report.read and (spec.max_rejects is None or spec.max_rejects < 1):  # a warning: files may fill until the ingest
+    # a warning: files may fill until the ingest
+    if every and not report.read and (spec.max_rejects is None or spec.max_rejects < 1):
         message = f"{spec.table.qualified} would be empty: the source has no rows"
         yield Fault(
-            message=message, place=spec.place, remedy="look at the files; max_rejects: 1 publishes an empty table", severity="warning"
+            message=message,
+            place=spec.place,
+            remedy="look at the files; max_rejects: 1 publishes an empty table",
+            severity="warning",
         )
     flagged = spec.flags.bits if spec.flags else {}  # meant to be published, and counted
     for item in report.findings.values():

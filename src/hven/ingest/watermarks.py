@@ -94,7 +94,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, dt.date):
         return dt.datetime.combine(value, dt.time())
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else math.nextafter(float(value), -math.inf)  # rather a row too many
+        # rather a row too many
+        return int(value) if value == value.to_integral_value() else math.nextafter(float(value), -math.inf)
     return value
 
 

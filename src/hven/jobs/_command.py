@@ -28,7 +28,11 @@ LONGEST = 100_000  # bytes of one argument
 SAID = 2_000  # characters of its last words that an error tells
 HOLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 PROGRESS = re.compile(rb"^\W*progress\W+([0-9]+(?:\.[0-9]+)?)\s*(%?)", re.IGNORECASE)
-_SIGNALS = {9: "it was killed, probably for its memory", 24: "it took more processor time than it may", 25: "it wrote more than it may"}
+_SIGNALS = {
+    9: "it was killed, probably for its memory",
+    24: "it took more processor time than it may",
+    25: "it wrote more than it may",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +141,8 @@ class Command:
             raise Cancelled("the job was stopped")
         if code:
             raise Failed(
-                _why(code, work.directory / f"stderr-{work.job.attempts}.txt"), remedy="the results stdout and stderr have all that it said"
+                _why(code, work.directory / f"stderr-{work.job.attempts}.txt"),
+                remedy="the results stdout and stderr have all that it said",
             )
         for name, output in self.outputs.items():
             path = place / output.file
@@ -165,7 +170,9 @@ def _brought(name: str, path: Path, place: Path) -> str:
     return str(target)
 
 
-def _filled(parts: Sequence[str], values: Mapping[str, Sequence[str]], known: Mapping[str, Param], number: int) -> list[str]:
+def _filled(
+    parts: Sequence[str], values: Mapping[str, Sequence[str]], known: Mapping[str, Param], number: int
+) -> list[str]:
     """Write arguments with the values of their parameters; of one with several, that with this number."""
 
     def value(hole: re.Match[str]) -> str:
@@ -177,10 +184,15 @@ def _filled(parts: Sequence[str], values: Mapping[str, Sequence[str]], known: Ma
         text = HOLE.sub(value, part)
         name = (HOLE.findall(part) or [""])[0]
         if "\0" in text or len(text.encode()) > LONGEST:
-            raise ParamError(f"{name} cannot be an argument of a program: it has a NUL byte, or more than {LONGEST:,} bytes", name=name)
+            raise ParamError(
+                f"{name} cannot be an argument of a program: it has a NUL byte, or more than {LONGEST:,} bytes",
+                name=name,
+            )
         if part.startswith("{") and text.startswith("-") and not (name in known and known[name].type.is_numeric):
             remedy = "a name of a file may begin with ./"
-            raise ParamError(f"{name}={text!r:.60} begins with '-', and would be taken for an option", name=name, remedy=remedy)
+            raise ParamError(
+                f"{name}={text!r:.60} begins with '-', and would be taken for an option", name=name, remedy=remedy
+            )
         made.append(text)
     return made
 

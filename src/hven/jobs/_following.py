@@ -56,7 +56,12 @@ def lease_of(name: str) -> str:
 
 
 def follow(
-    settings: Settings, name: str, parent: int, *, sync: Callable[[Site, str], str | None] | None = None, lease: float = LEASE
+    settings: Settings,
+    name: str,
+    parent: int,
+    *,
+    sync: Callable[[Site, str], str | None] | None = None,
+    lease: float = LEASE,
 ) -> None:
     """Run a collection's schedule once, if it is due and nobody else does; the main thread of a process of its own.
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 PASTS = 50  # jobs of an asker that are looked at
 QUEUES = 8  # more askers than that before it: nobody can tell
 SHARE, SURE = 0.02, 1.0  # of the work and of seconds: less than that says nothing about the rest
-SPREAD, SHORT = 4.0, 2.0  # durations that differ by more than this factor, and by more than these seconds, are of jobs that are not alike
+# durations that differ by more than this factor, and by more than these seconds, are of jobs that are not alike
+SPREAD, SHORT = 4.0, 2.0
 BEYOND = ("RUNID", "RESPONSEFORMAT", "FORMAT")  # what does not make jobs unlike
 _NUMBER = re.compile(r"(?:(?<=[(,=<>\s])[+-])?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 

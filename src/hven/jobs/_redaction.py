@@ -20,8 +20,12 @@ LONGEST = 2000  # characters of a message
 _NAMED = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _TELLING = re.compile(r"pass|secret|token|credential|dsn|api_?key|private_?key|access_?key|_url$|_uri$", re.IGNORECASE)
 _IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@'\"]*):([^/\s@'\"]*)@")
-_PARAMETER = re.compile(r"([?&;][^=&;\s'\"]*(?:pass|secret|token|key|auth|sig|credential)[^=&;\s'\"]*=)[^&;\s'\"]+", re.IGNORECASE)
-_WORD = re.compile(r"\b((?:password|passwd|pwd|secret|token|api[_-]?key)\s*[=:]\s*)(?!\*\*\*)[^\s,;'\"]+", re.IGNORECASE)
+_PARAMETER = re.compile(
+    r"([?&;][^=&;\s'\"]*(?:pass|secret|token|key|auth|sig|credential)[^=&;\s'\"]*=)[^&;\s'\"]+", re.IGNORECASE
+)
+_WORD = re.compile(
+    r"\b((?:password|passwd|pwd|secret|token|api[_-]?key)\s*[=:]\s*)(?!\*\*\*)[^\s,;'\"]+", re.IGNORECASE
+)
 _BEARER = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
 
@@ -36,7 +40,13 @@ class Hiding:
         Their files, if they are known: else they are looked for among whatever lies beside them.
     """
 
-    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None, *, descriptors: Iterable[Path] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        descriptors: Iterable[Path] | None = None,
+    ) -> None:
         environment = os.environ if environment is None else environment
         named = _named(directory, directory.glob("collections/**/*.y*ml") if descriptors is None else descriptors)
         values = [value for name, value in environment.items() if name in named or _TELLING.search(name)]

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree as ET  # documents with a DTD are refused before: no entities
 
-from hven.model.errors import Cancelled, Forbidden, HvenError, NotFound, Overloaded, SourceError, Timeout, TooLarge, UserError
+from hven.model.errors import (
+    Cancelled,
+    Forbidden,
+    HvenError,
+    NotFound,
+    Overloaded,
+    SourceError,
+    Timeout,
+    TooLarge,
+    UserError,
+)
 from hven.site.store import REMOTE
 from hven.sources import remote
 
@@ -110,7 +120,9 @@ class Remote:
 
     def _made(self, work: Work, there: _There) -> str:
         """Create the job there, PENDING."""
-        given = [(name, value) for name, values in work.params.values.items() if self._forwarded(name) for value in values]
+        given = [
+            (name, value) for name, values in work.params.values.items() if self._forwarded(name) for value in values
+        ]
         given += list(self.fixed.items())
         if work.job.run_id is not None:
             given.append(("RUNID", work.job.run_id))
@@ -120,7 +132,9 @@ class Remote:
         if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
             raise UserError(f"{self._host} did not make a job: it answers {answer.status}{_words(answer)}")
         if urlsplit(answer.location).hostname != urlsplit(self.url).hostname:
-            raise UserError(f"{self._host} made a job, and says that it is at another host, {urlsplit(answer.location).hostname}")
+            raise UserError(
+                f"{self._host} made a job, and says that it is at another host, {urlsplit(answer.location).hostname}"
+            )
         return answer.location
 
     def _forwarded(self, name: str) -> bool:
@@ -145,7 +159,9 @@ class Remote:
             except HvenError as error:
                 lost = lost or begun
                 if begun - lost > PATIENCE:
-                    raise Overloaded(f"{self._host} has not answered for {PATIENCE:g} seconds: {error.message}") from error
+                    raise Overloaded(
+                        f"{self._host} has not answered for {PATIENCE:g} seconds: {error.message}"
+                    ) from error
                 work.told(note=f"{self._host} does not answer")
                 work.stopped.wait(SELDOM)
                 continue
@@ -188,7 +204,10 @@ class Remote:
             )
             media_type = item.get("mime-type") or "application/octet-stream"
             work.taking(
-                name, path, media_type=media_type if media_type.isprintable() else "application/octet-stream", extension=path.suffix[:12]
+                name,
+                path,
+                media_type=media_type if media_type.isprintable() else "application/octet-stream",
+                extension=path.suffix[:12],
             )
             with contextlib.suppress(OSError):
                 path.parent.rmdir()
@@ -240,7 +259,14 @@ class _There:
         """
         try:
             answer = remote.exchange(
-                method, url, form=form, files=files, headers=WANTED, seconds=SECONDS, total=total, allow_private=self._private
+                method,
+                url,
+                form=form,
+                files=files,
+                headers=WANTED,
+                seconds=SECONDS,
+                total=total,
+                allow_private=self._private,
             )
         except (Forbidden, TooLarge):
             raise

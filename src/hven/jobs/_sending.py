@@ -33,14 +33,17 @@ log = logging.getLogger("hven.alerts")
 SECONDS = 20.0  # that a webhook or a mail server may take
 PROGRAM = 60.0  # seconds that a program may take
 CLAIMED = 300.0  # seconds after which an alert is due again, should who had it have died
-FIRST, LONGEST, ATTEMPTS = 30.0, 4 * 3600.0, 14  # seconds between attempts, twice as long each time: a day and a half in all
+# seconds between attempts, twice as long each time: a day and a half in all
+FIRST, LONGEST, ATTEMPTS = 30.0, 4 * 3600.0, 14
 SAID = 200  # characters of a program's last words
 
 
 def ways_of(settings: Settings) -> list[str]:
     """List the ways in which a site tells people: ``webhook``, ``mail``, ``command``."""
     said = settings.alerts
-    return [way for way, there in (("webhook", said.webhook), ("mail", said.mail_to), ("command", said.command)) if there]
+    return [
+        way for way, there in (("webhook", said.webhook), ("mail", said.mail_to), ("command", said.command)) if there
+    ]
 
 
 def deliver(settings: Settings, store: Store) -> int:
@@ -104,7 +107,14 @@ def _webhook(settings: Settings, told: Mapping[str, Any]) -> None:
     body = json.dumps({"text": _line(told), **told}, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"Hven/{hven.__version__}"}
     answer = remote.exchange(
-        "POST", url, content=body, headers=headers, seconds=SECONDS, total=SECONDS, limit=64 * 1024, allow_private=settings.allow_private
+        "POST",
+        url,
+        content=body,
+        headers=headers,
+        seconds=SECONDS,
+        total=SECONDS,
+        limit=64 * 1024,
+        allow_private=settings.allow_private,
     )
     if not 200 <= answer.status < 300:
         raise UserError(f"the webhook answers {answer.status}")
@@ -185,4 +195,8 @@ def _line(told: Mapping[str, Any]) -> str:
     return " ".join(f"[{told['site']}] {told['message']}".split())
 
 
-_WAYS: dict[str, Callable[[Settings, Mapping[str, Any]], None]] = {"webhook": _webhook, "mail": _mail, "command": _command}
+_WAYS: dict[str, Callable[[Settings, Mapping[str, Any]], None]] = {
+    "webhook": _webhook,
+    "mail": _mail,
+    "command": _command,
+}

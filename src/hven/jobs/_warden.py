@@ -56,7 +56,8 @@ def _become(asked: dict[str, object]) -> None:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):  # Python had others, which a program would inherit
+        # Python had others, which a program would inherit
+        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(str(asked.get("stdin", os.devnull)), os.O_RDONLY), 0)
         os.closerange(3, 256)

@@ -158,7 +158,11 @@ def _end(site: Site, work: Work, error: BaseException | None) -> None:
     job = work.job
     if error is None:
         size = sum(item["bytes"] for item in work.results)
-        done = _patiently(lambda: site.store.jobs.finish(job, "COMPLETED", results=work.results, progress={**work.progress, "bytes": size}))
+        done = _patiently(
+            lambda: site.store.jobs.finish(
+                job, "COMPLETED", results=work.results, progress={**work.progress, "bytes": size}
+            )
+        )
         _ended(site, work, done)
         return
     kept = isinstance(error, Failed)
@@ -167,12 +171,19 @@ def _end(site: Site, work: Work, error: BaseException | None) -> None:
     if not isinstance(error, errors.UserError | Cancelled | errors.Timeout | errors.Overloaded):
         log.error("the job %s failed: %s", job.id, error, exc_info=error)
     message = errors.say(_message(error, job))
-    told: dict[str, Any] = {"kind": "transient" if isinstance(error, (*TRANSIENT, OSError, MemoryError)) else "fatal", "message": message}
+    told: dict[str, Any] = {
+        "kind": "transient" if isinstance(error, (*TRANSIENT, OSError, MemoryError)) else "fatal",
+        "message": message,
+    }
     if message.values:
         told["said"] = message.record()
     phase = "ABORTED" if isinstance(error, errors.Timeout) else "ERROR"  # section 2.1.7: out of time is ABORTED
     results = work.results if kept else []
-    _ended(site, work, _patiently(lambda: site.store.jobs.finish(job, phase, error=told, progress=work.progress, results=results)))
+    _ended(
+        site,
+        work,
+        _patiently(lambda: site.store.jobs.finish(job, phase, error=told, progress=work.progress, results=results)),
+    )
 
 
 def _ended(site: Site, work: Work, done: bool) -> None:

@@ -31,7 +31,11 @@ OWN = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT", "
 def _arguments(value: Any, what: str, faults: Faults) -> tuple[Any, ...] | None:
     """Read a program and its arguments; a list inside the list stays or goes as a whole."""
     if not isinstance(value, Items):
-        faults.error(f"{what} must be a list of the program and its arguments, not {kind(value)}", value.place, "[bin/program, '{NAME}']")
+        faults.error(
+            f"{what} must be a list of the program and its arguments, not {kind(value)}",
+            value.place,
+            "[bin/program, '{NAME}']",
+        )
         return None
     made: list[Any] = []
     for item in value:
@@ -296,7 +300,8 @@ def _read(path: Path, settings: Settings) -> tuple[Type | None, list[Fault]]:
         return None, [Fault(message="the file has gone", place=Place(file=f"{DIRECTORY}/{path.name}"))]
     stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
     known = _seen.get(path)
-    if known is None or known[0] != stamp or known[2]:  # what was wrong may be cured elsewhere: a program that is there now
+    # what was wrong may be cured elsewhere: a program that is there now
+    if known is None or known[0] != stamp or known[2]:
         known = _seen[path] = (stamp, *_anew(path, settings))
     return known[1:]
 
@@ -318,7 +323,9 @@ def _anew(path: Path, settings: Settings) -> tuple[Type | None, list[Fault]]:
         return None, faults.sorted()
     name = path.stem
     if not NAME.fullmatch(name):
-        faults.error(f"the type is called {name!r}, after its file", fields.place, "lower-case letters, digits, - and _")
+        faults.error(
+            f"the type is called {name!r}, after its file", fields.place, "lower-case letters, digits, - and _"
+        )
     elif name in plugins.names("jobs"):
         faults.error(f"there is a type {name!r} already", fields.place, "give the file another name")
     made = _type(name, fields, settings, faults)
@@ -331,11 +338,17 @@ def _type(name: str, fields: Fields, settings: Settings, faults: Faults) -> Type
     limits: Mapping[str, Any] = fields.get("limits", {})
     sizes = {key: _size(limits.get(key), f"limits.{key}", faults) for key in ("memory", "disk")}
     if ("command" in fields.places) == ("remote" in fields.places):
-        faults.error("a type has either a command or a remote", fields.place, "command: [bin/program] or remote: https://...")
+        faults.error(
+            "a type has either a command or a remote", fields.place, "command: [bin/program] or remote: https://..."
+        )
         return None
     for key in ("results", "environment") if "remote" in fields else ("send",):
         if key in fields.places:
-            faults.error(f"'{key}' does not go with '{'remote' if 'remote' in fields else 'command'}'", fields.places[key], "remove it")
+            faults.error(
+                f"'{key}' does not go with '{'remote' if 'remote' in fields else 'command'}'",
+                fields.places[key],
+                "remove it",
+            )
     run: Command | Remote | None
     if "command" in fields:
         run = _command(fields, params, files, limits, sizes, settings, faults)
@@ -365,7 +378,9 @@ def _params(fields: Fields, faults: Faults) -> tuple[dict[str, Param], tuple[str
     for key, item in fields.get("params", {}).items():
         what = f"params.{key}"
         if not PARAM.fullmatch(key):
-            faults.error(f"{what}: a parameter is called in capitals: {str(key).upper()!r}", key.place, "letters, digits and _")
+            faults.error(
+                f"{what}: a parameter is called in capitals: {str(key).upper()!r}", key.place, "letters, digits and _"
+            )
             continue
         if key in OWN:
             faults.error(f"{what}: {key} is a word of every job", key.place, "choose another name")
@@ -379,7 +394,9 @@ def _params(fields: Fields, faults: Faults) -> tuple[dict[str, Param], tuple[str
         type_ = parse_type(item.get("type", "string"))
         for bound in ("minimum", "maximum"):
             if bound in item.places and not type_.is_numeric:
-                faults.error(f"{what}.{bound} is for numbers, and this is a {item.get('type', 'string')}", item.places[bound])
+                faults.error(
+                    f"{what}.{bound} is for numbers, and this is a {item.get('type', 'string')}", item.places[bound]
+                )
         if "pattern" in item:
             try:
                 patterns[name] = re.compile(item["pattern"])
@@ -429,20 +446,30 @@ def _command(
         for hole in HOLE.finditer(part):
             if hole[1] not in params:
                 faults.error(
-                    f"command: there is no parameter {hole[1]}", part.at(hole.start()), nearest(hole[1], params) or "add it to 'params'"
+                    f"command: there is no parameter {hole[1]}",
+                    part.at(hole.start()),
+                    nearest(hole[1], params) or "add it to 'params'",
                 )
     program = _program(argv[0], settings, faults)
     outputs: dict[str, Output] = {}
     for key, item in fields.get("results", {}).items():
         if not RESULT.fullmatch(key) or key in {"stdout", "stderr"}:
-            faults.error(f"results.{key} cannot be the name of a result", key.place, "letters, digits, - and _; not stdout or stderr")
+            faults.error(
+                f"results.{key} cannot be the name of a result",
+                key.place,
+                "letters, digits, - and _; not stdout or stderr",
+            )
         file = item.get("file")
         if file is not None and (Path(file).is_absolute() or ".." in Path(file).parts):
             faults.error(
-                f"results.{key}.file must be below the program's directory", file.place, "a path without / at its beginning and without .."
+                f"results.{key}.file must be below the program's directory",
+                file.place,
+                "a path without / at its beginning and without ..",
             )
         if file is not None and "type" in item:
-            outputs[str(key)] = Output(file=str(file), media_type=str(item["type"]), required=not item.get("optional", False))
+            outputs[str(key)] = Output(
+                file=str(file), media_type=str(item["type"]), required=not item.get("optional", False)
+            )
     if program is None:
         return None
     plain = tuple(tuple(str(part) for part in item) if isinstance(item, tuple) else str(item) for item in argv[1:])
@@ -468,11 +495,17 @@ def _program(word: Written, settings: Settings, faults: Faults) -> str | None:
         if path.is_file() and os.access(path, os.X_OK):
             return str(path)
         why = "is no program that may be run" if path.exists() else "does not exist"
-        faults.error(f"command: {word} {why}", word.place, f"looked at {DIRECTORY}/{word}; chmod +x makes a file a program")
+        faults.error(
+            f"command: {word} {why}", word.place, f"looked at {DIRECTORY}/{word}; chmod +x makes a file a program"
+        )
         return None
     found = shutil.which(word, path=PATH)
     if found is None:
-        faults.error(f"command: no program {word} in {PATH}", word.place, f"for one of your own write ./{word}, a path below {DIRECTORY}/")
+        faults.error(
+            f"command: no program {word} in {PATH}",
+            word.place,
+            f"for one of your own write ./{word}, a path below {DIRECTORY}/",
+        )
     return found
 
 
@@ -486,7 +519,10 @@ def _remote(
     declared = None if "params" not in fields.places else frozenset(params) - frozenset(files)
     size = {} if sizes["disk"] is None else {"limit": sizes["disk"]}
     return Remote(
-        url=url.rstrip("/"), fixed={str(key): str(value) for key, value in fields.get("send", {}).items()}, params=declared, **size
+        url=url.rstrip("/"),
+        fixed={str(key): str(value) for key, value in fields.get("send", {}).items()},
+        params=declared,
+        **size,
     )
 
 
@@ -507,7 +543,9 @@ def _checker(
                     raise ParamError(f"the file {param.name} is missing", name=param.name, remedy=remedy)
                 continue
             if param.required and not values and param.default is None:
-                raise ParamError(f"{param.name} is missing", name=param.name, remedy=param.description or "give it a value")
+                raise ParamError(
+                    f"{param.name} is missing", name=param.name, remedy=param.description or "give it a value"
+                )
             if not param.many:
                 params.one(param.name)
             for value in values:
@@ -524,4 +562,8 @@ def _one(param: Param, value: str, pattern: re.Pattern[str] | None) -> None:
     if param.type.is_numeric:
         one.number(param.name, minimum=param.minimum, maximum=param.maximum)
     if pattern is not None and not pattern.fullmatch(value):
-        raise ParamError(f"{param.name}={value!r:.60} does not look right", name=param.name, remedy=f"it must match {pattern.pattern}")
+        raise ParamError(
+            f"{param.name}={value!r:.60} does not look right",
+            name=param.name,
+            remedy=f"it must match {pattern.pattern}",
+        )

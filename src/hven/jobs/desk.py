@@ -153,7 +153,9 @@ class Desk:
         """
         found = declared.of(self.site.settings, self.kind)
         if found.access != "public" and who.reader.name is None:
-            raise Unauthenticated(say("jobs of the type {kind} are for those who have an account here", self.kind), remedy="log in")
+            raise Unauthenticated(
+                say("jobs of the type {kind} are for those who have an account here", self.kind), remedy="log in"
+            )
         return found
 
     def _check(self, kind: Type, params: Params, files: Collection[str]) -> None:
@@ -168,7 +170,9 @@ class Desk:
                 self._allowed(self.site.store.jobs.one(name), who)
             except NotFound:
                 raise ParamError(
-                    say("{role}={name!r:.80} is no job", role, name), name=role, remedy="give the id of a job, of any type"
+                    say("{role}={name!r:.80} is no job", role, name),
+                    name=role,
+                    remedy="give the id of a job, of any type",
                 ) from None
         if len(found) > KIN:
             raise ParamError(say("{role} names {count} jobs; the limit is {most}", role, len(found), KIN), name=role)
@@ -244,7 +248,9 @@ class Desk:
         if job.phase != "HELD":
             return found
         most = self.site.settings.jobs.queued
-        return replace(found, note=f"{most:,} jobs of yours wait or run already; tell this one to RUN when some of them have ended")
+        return replace(
+            found, note=f"{most:,} jobs of yours wait or run already; tell this one to RUN when some of them have ended"
+        )
 
     def listed(self, params: Params, who: Asker, *, most: int = MOST) -> list[Ref]:
         """List the asker's jobs, the newest first (UWS 1.1, 2.2.2.1).
@@ -272,7 +278,9 @@ class Desk:
         for phase in phases:
             if phase not in PHASES:
                 raise ParamError(
-                    say("PHASE={phase!r:.40} is no phase", phase), name="PHASE", remedy=say("one of {names}", ", ".join(PHASES))
+                    say("PHASE={phase!r:.40} is no phase", phase),
+                    name="PHASE",
+                    remedy=say("one of {names}", ", ".join(PHASES)),
                 )
         after = params.one("AFTER")
         last = min(params.whole("LAST", minimum=1) or most, most)
@@ -281,7 +289,14 @@ class Desk:
         given, _, name = (params.one("BEFORE") or "").partition(",")
         before = (stamp(moment(given, "BEFORE")), name or None) if given else None
         return self.site.store.jobs.listed(
-            who.queue, self.kind, phases=phases, hidden=("ARCHIVED",), after=since, before=before, last=last, visitor=visitor
+            who.queue,
+            self.kind,
+            phases=phases,
+            hidden=("ARCHIVED",),
+            after=since,
+            before=before,
+            last=last,
+            visitor=visitor,
         )
 
     # --- changing --------------------------------------------------------------------------------------------
@@ -311,12 +326,16 @@ class Desk:
         values: dict[str, object] = {}
         if given:
             names = {name.upper() for name, _ in given}
-            values["parameters"] = _bounded([*(pair for pair in job.parameters if pair[0].upper() not in names), *given])
+            values["parameters"] = _bounded(
+                [*(pair for pair in job.parameters if pair[0].upper() not in names), *given]
+            )
         if params.one("RUNID") is not None:
             values["run_id"] = _run_id(params)
         if params.files and job.phase == "PENDING":
             self._keep(job.id, params)
-        if (values or params.files) and not self.site.store.jobs.change(job.id, among=("PENDING",), **(values or {"run_id": job.run_id})):
+        if (values or params.files) and not self.site.store.jobs.change(
+            job.id, among=("PENDING",), **(values or {"run_id": job.run_id})
+        ):
             raise Conflict("the parameters of a job can be changed while it is PENDING only", remedy="make another job")
         if destruction is not None and not self.site.store.jobs.change(job.id, among=KEPT, destruction=destruction):
             raise Conflict("the job is ARCHIVED: what was to be destroyed is")
@@ -330,12 +349,16 @@ class Desk:
     def _depend(self, job: Job, params: Params, who: Asker | None) -> None:
         if who is None:
             raise ParamError("DEPENDS_ON cannot be changed here", name="DEPENDS_ON")
-        circle = self.site.store.jobs.depend(job.id, self._kin(params.all("DEPENDS_ON"), "DEPENDS_ON", who), among=("PENDING",))
+        circle = self.site.store.jobs.depend(
+            job.id, self._kin(params.all("DEPENDS_ON"), "DEPENDS_ON", who), among=("PENDING",)
+        )
         if circle is None:
             raise Conflict("what a job waits for can be changed while it is PENDING only", remedy="make another job")
         if circle:
             raise ParamError(
-                say("the job would wait for itself: {circle}", " -> ".join(circle)), name="DEPENDS_ON", remedy="let one of them go without"
+                say("the job would wait for itself: {circle}", " -> ".join(circle)),
+                name="DEPENDS_ON",
+                remedy="let one of them go without",
             )
 
     def move(self, job: Job, phase: str) -> None:
@@ -361,7 +384,9 @@ class Desk:
                 self._check(declared.of(self.site.settings, self.kind), collect(now_.parameters), files_in(kept))
             done = self._enqueue(job, among=("PENDING", "HELD"))
             if done is None and jobs.one(job.id).phase in FINAL:
-                raise Conflict(say("the job is {phase} and cannot be run again", jobs.one(job.id).phase), remedy="make another job")
+                raise Conflict(
+                    say("the job is {phase} and cannot be run again", jobs.one(job.id).phase), remedy="make another job"
+                )
         else:
             ended = {"phase": "ABORTED", "ended": now(), "holder": None}
             if not jobs.change(job.id, among=("EXECUTING",), **ended) and jobs.change(job.id, among=OPEN, **ended):
@@ -422,7 +447,8 @@ class Desk:
                 if path.is_file():
                     return path, item["media_type"]
         raise NotFound(
-            say("the job has no result {name!r:.80}", name), remedy=say("it is {phase}; a job has results when it is COMPLETED", job.phase)
+            say("the job has no result {name!r:.80}", name),
+            remedy=say("it is {phase}; a job has results when it is COMPLETED", job.phase),
         )
 
     def _keep(self, name: str, params: Params) -> None:
@@ -432,7 +458,8 @@ class Desk:
             encoded = quote(part, safe="")
             if len(encoded) > LONGEST or encoded.strip(".") == "":
                 raise ParamError(
-                    say("a part of the request is called {part!r:.60}", part), remedy="give it a short name of letters and digits"
+                    say("a part of the request is called {part!r:.60}", part),
+                    remedy="give it a short name of letters and digits",
                 )
             try:
                 made(place, self.site.settings.kept)
@@ -449,7 +476,9 @@ class Desk:
         asked = params.whole("EXECUTIONDURATION")
         if asked is None:
             return None
-        hard = min(self.site.settings.jobs.seconds_hard, declared.of(self.site.settings, self.kind).quota.seconds or 2**31)
+        hard = min(
+            self.site.settings.jobs.seconds_hard, declared.of(self.site.settings, self.kind).quota.seconds or 2**31
+        )
         return hard if asked == 0 else min(asked, hard)  # 0 asks for as long as it takes (section 2.1.7)
 
     def _destruction(self, params: Params) -> str | None:
@@ -496,9 +525,13 @@ def moment(text: str, name: str) -> datetime:
     found = _TIME.fullmatch(text.strip())
     date, time, zone = found.groups() if found is not None else ("", None, None)
     try:
-        return datetime.fromisoformat(f"{date}T{_micro(time or '00:00:00')}{'+00:00' if zone in {None, 'Z'} else zone}").astimezone(UTC)
+        return datetime.fromisoformat(
+            f"{date}T{_micro(time or '00:00:00')}{'+00:00' if zone in {None, 'Z'} else zone}"
+        ).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ParamError(say("{name}={text!r:.60} is no time", name, text), name=name, remedy="write 2026-11-20T10:30:00Z") from None
+        raise ParamError(
+            say("{name}={text!r:.60} is no time", name, text), name=name, remedy="write 2026-11-20T10:30:00Z"
+        ) from None
 
 
 def _micro(time: str) -> str:
@@ -544,7 +577,9 @@ def _wanted(params: Params, name: str, allowed: Sequence[str]) -> str | None:
         return None
     if text.upper() not in allowed:
         raise ParamError(
-            say("{name}={text!r:.40} cannot be asked for", name, text), name=name, remedy=say("{name}={values}", name, " or ".join(allowed))
+            say("{name}={text!r:.40} cannot be asked for", name, text),
+            name=name,
+            remedy=say("{name}={values}", name, " or ".join(allowed)),
         )
     return text.upper()
 
@@ -563,13 +598,16 @@ def _run_id(params: Params) -> str | None:
 
 
 def _kept(params: Params) -> list[tuple[str, str]]:
-    return _bounded([(name, value) for name, values in params.values.items() if name not in CONTROLS for value in values])
+    return _bounded(
+        [(name, value) for name, values in params.values.items() if name not in CONTROLS for value in values]
+    )
 
 
 def _bounded(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     size = sum(len(name) + len(value) for name, value in pairs)
     if size > VALUES:
         raise ParamError(
-            say("the parameters have {size:,} characters; the limit is {most:,}", size, VALUES), remedy="upload long lists as a table"
+            say("the parameters have {size:,} characters; the limit is {most:,}", size, VALUES),
+            remedy="upload long lists as a table",
         )
     return pairs

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 PATH = "/usr/local/bin:/usr/bin:/bin"  # where a site's programs are looked for, and what they are given
 BEAT = 1.0  # seconds between two signs of life of a process
-CRASHES = frozenset({signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT})  # of those who read what cannot be read, as a damaged file
+# of those who read what cannot be read, as a damaged file
+CRASHES = frozenset({signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT})
 SILENT = 10.0  # seconds without one, after which its parent kills it
 
 
@@ -188,7 +189,13 @@ def warded(
     """
     asked = {
         "argv": list(argv),
-        "environment": {"PATH": PATH, "LANG": "C.UTF-8", "HOME": str(place), "TMPDIR": str(place), **(environment or {})},
+        "environment": {
+            "PATH": PATH,
+            "LANG": "C.UTF-8",
+            "HOME": str(place),
+            "TMPDIR": str(place),
+            **(environment or {}),
+        },
         "limits": {name: value for name, value in {**(limits or {}), "RLIMIT_CORE": 0}.items() if value is not None},
         **({} if stdin is None else {"stdin": str(stdin)}),
     }

@@ -166,7 +166,7 @@ class Followed:
     running: str | None = None
     failures: int = 0
     behind: tuple[str, ...] = ()  # of its tables: those whose inputs are newer
-    verified: str | None = None  # when its files were last seen to be what was published; of the table where that is longest ago
+    verified: str | None = None  # when its files were last what was published; of the table where that is longest ago
     damaged: tuple[str, ...] = ()  # of its tables: those whose published rows are damaged
 
     def to_json(self) -> dict[str, Any]:
@@ -249,7 +249,11 @@ class Health:
         if found is None:
             return Picture(at=iso(time.time()) or "", trouble="the system state has not answered yet")
         age = time.monotonic() - found[0]
-        return found[1] if age < OLD else replace(found[1], trouble=f"the system state has not answered for {age:.0f} seconds")
+        return (
+            found[1]
+            if age < OLD
+            else replace(found[1], trouble=f"the system state has not answered for {age:.0f} seconds")
+        )
 
     def _refresh(self) -> None:
         try:
@@ -288,7 +292,18 @@ class Health:
             verified = {one.snapshot: one.at for one in site.store.verifications.all().values() if not one.faults}
         except HvenError as error:  # what is published is served all the same
             trouble = hiding.text(str(error))
-            now, schedules, runs, marks, read, held, leases, alerts, old, verified = time.time(), {}, {}, {}, {}, {}, {}, [], [], {}
+            now, schedules, runs, marks, read, held, leases, alerts, old, verified = (
+                time.time(),
+                {},
+                {},
+                {},
+                {},
+                {},
+                {},
+                [],
+                [],
+                {},
+            )
         by: dict[str, list[Published]] = {}
         for item in holdings.published.values():
             if item.relation is not None:  # a view has no rows of its own
@@ -310,7 +325,9 @@ class Health:
             at=iso(now) or "",
             collections=tuple(found),
             problems=problems,
-            alerts=tuple(replace(item, message=hiding.text(item.message), ways=hiding.all(dict(item.ways))) for item in alerts),
+            alerts=tuple(
+                replace(item, message=hiding.text(item.message), ways=hiding.all(dict(item.ways))) for item in alerts
+            ),
             scheduler=None if scheduler is None else scheduler.shown,
             trouble=trouble,
             ahead=ahead,
@@ -344,8 +361,15 @@ class Health:
         stored = {item.relation.engine for item in holdings.published.values() if isinstance(item.relation, Snapshot)}
         lost = bool(stored & away.keys())
         return [
-            _check("holdings", "failed" if lacking else "warning" if unread else None, unread, NO_ROWS if lacking else OLD_ROWS),
-            _check("engines", "failed" if lost else "warning" if away else None, text, NO_ENGINE if lost else NO_DATABASE),
+            _check(
+                "holdings",
+                "failed" if lacking else "warning" if unread else None,
+                unread,
+                NO_ROWS if lacking else OLD_ROWS,
+            ),
+            _check(
+                "engines", "failed" if lost else "warning" if away else None, text, NO_ENGINE if lost else NO_DATABASE
+            ),
             _check("store", None if picture.trouble is None else "warning", picture.trouble, NO_STORE),
             _check("clock", None if picture.ahead is None else "warning", picture.ahead, AHEAD),
             _room(site),
@@ -454,7 +478,9 @@ def _followed(
         running=running,
         failures=failures,
         behind=behind,
-        verified=min((verified[ident] for ident in stored), default=None) if all(ident in verified for ident in stored) else None,
+        verified=min((verified[ident] for ident in stored), default=None)
+        if all(ident in verified for ident in stored)
+        else None,
         damaged=damaged,
     )
 
@@ -462,9 +488,15 @@ def _followed(
 def _failed(row: Schedule | None, last: Run | None) -> tuple[int, str | None]:
     """Count the failures in a row, and return the words of the last run: by whom ran last, the schedule or somebody else."""
     scheduled = 0.0 if row is None else row.ended or (math.inf if row.failures else 0.0)
-    if last is not None and last.phase != RUNNING and datetime.fromisoformat(last.ended or last.started).timestamp() > scheduled:
+    if (
+        last is not None
+        and last.phase != RUNNING
+        and datetime.fromisoformat(last.ended or last.started).timestamp() > scheduled
+    ):
         return int(last.phase in {ERROR, ABORTED}), last.message
-    return (row.failures, row.message) if row is not None and row.failures else (0, None if last is None else last.message)
+    return (
+        (row.failures, row.message) if row is not None and row.failures else (0, None if last is None else last.message)
+    )
 
 
 def narrowed(resource: Resource | None) -> list[str]:
@@ -525,9 +557,16 @@ def _room(site: Site) -> Check:
     if not os.access(site.settings.kept, os.W_OK):
         return Check(name="disk", state="warning", message=FIXED, reason=FIXED)
     if usage.free < NONE:
-        return _check("disk", "warning", f"{usage.free / 1e6:.0f} MB are free: results of jobs cannot be kept, nor new data", NO_ROOM)
+        return _check(
+            "disk",
+            "warning",
+            f"{usage.free / 1e6:.0f} MB are free: results of jobs cannot be kept, nor new data",
+            NO_ROOM,
+        )
     if usage.free < LITTLE * usage.total and usage.free < 20 * 1024**3:
-        return _check("disk", "warning", f"{usage.free / 1e9:.1f} GB are free, {usage.free / usage.total:.0%}", LITTLE_ROOM)
+        return _check(
+            "disk", "warning", f"{usage.free / 1e9:.1f} GB are free, {usage.free / usage.total:.0%}", LITTLE_ROOM
+        )
     return Check(name="disk")
 
 

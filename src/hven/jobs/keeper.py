@@ -103,7 +103,11 @@ class Keeper(Alone):
         bad = False
         for pid, pulse in list(self._children.items()):
             if pulse.silent() > forks.SILENT:
-                log.error("a worker for jobs (process %d) has given no sign of life for %.0f s and is killed", pid, pulse.silent())
+                log.error(
+                    "a worker for jobs (process %d) has given no sign of life for %.0f s and is killed",
+                    pid,
+                    pulse.silent(),
+                )
                 forks.tell(pid, signal.SIGKILL)
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
@@ -165,7 +169,11 @@ class Keeper(Alone):
             for name in jobs.remove(*due[at : at + TOGETHER]):
                 shutil.rmtree(directory(self._settings, name), ignore_errors=True)
         root = self._settings.kept / "jobs"
-        old = [path for path in root.iterdir() if path.stat().st_mtime < moment.timestamp() - STRAY] if root.is_dir() else []
+        old = (
+            [path for path in root.iterdir() if path.stat().st_mtime < moment.timestamp() - STRAY]
+            if root.is_dir()
+            else []
+        )
         there = jobs.known([path.name for path in old])
         for path in old:
             if path.name not in there:

@@ -22,7 +22,13 @@ Sample = tuple[str, dict[str, str], float | None]  # what is added to the name, 
 
 
 def exposition(
-    picture: Picture, checks: Sequence[Check], counters: Counters, *, version: str, variant: str | None, started: datetime
+    picture: Picture,
+    checks: Sequence[Check],
+    counters: Counters,
+    *,
+    version: str,
+    variant: str | None,
+    started: datetime,
 ) -> str:
     """Serialize all metrics of a server.
 
@@ -47,7 +53,11 @@ def exposition(
         Lines of Prometheus' format.
     """
     lines: list[str] = []
-    for name, kind, about, samples in (*_server(checks, version, variant, started), *_counted(counters), *_collections(picture)):
+    for name, kind, about, samples in (
+        *_server(checks, version, variant, started),
+        *_counted(counters),
+        *_collections(picture),
+    ):
         told = [(suffix, labels, value) for suffix, labels, value in samples if value is not None]
         if told:
             lines += [f"# HELP hven_{name} {about}", f"# TYPE hven_{name} {kind}"]
@@ -58,7 +68,12 @@ def exposition(
 def _server(
     checks: Sequence[Check], version: str, variant: str | None, started: datetime
 ) -> Iterator[tuple[str, str, str, Iterable[Sample]]]:
-    yield "info", "gauge", "Version and variant of the server.", [("", {"version": version, "variant": variant or ""}, 1)]
+    yield (
+        "info",
+        "gauge",
+        "Version and variant of the server.",
+        [("", {"version": version, "variant": variant or ""}, 1)],
+    )
     yield "start_time_seconds", "gauge", "When the process began that answers.", [("", {}, started.timestamp())]
     values = {"ok": 1.0, "warning": 0.5, "failed": 0.0}
     yield (
@@ -93,7 +108,12 @@ def _counted(counters: Counters) -> Iterator[tuple[str, str, str, Iterable[Sampl
     yield "queries_running", "gauge", "Queries that run.", [("", {}, found.querying)]
     yield "queries_total", "counter", "Queries that have ended, or were refused.", [("", {}, found.queries)]
     yield "query_rows_total", "counter", "Rows that queries gave.", [("", {}, found.rows)]
-    yield "query_seconds_total", "counter", "Seconds that queries ran, their readers' pauses included.", [("", {}, found.query_seconds)]
+    yield (
+        "query_seconds_total",
+        "counter",
+        "Seconds that queries ran, their readers' pauses included.",
+        [("", {}, found.query_seconds)],
+    )
     yield (
         "query_errors_total",
         "counter",
@@ -109,35 +129,69 @@ def _collections(picture: Picture) -> Iterator[tuple[str, str, str, Iterable[Sam
         return [("", {"collection": item.collection}, value) for item, value in zip(items, values, strict=True)]
 
     yield "collection_rows", "gauge", "Rows that are published.", of(item.rows for item in items)
-    yield "collection_lag_seconds", "gauge", "Seconds since the last good sync or ingest.", of(item.lag for item in items)
+    yield (
+        "collection_lag_seconds",
+        "gauge",
+        "Seconds since the last good sync or ingest.",
+        of(item.lag for item in items),
+    )
     yield (
         "collection_success_time_seconds",
         "gauge",
         "When the last good sync or ingest ended.",
         of(_seconds(item.succeeded) for item in items),
     )
-    yield "collection_stale_time_seconds", "gauge", "When it becomes stale without another.", of(_seconds(item.limit) for item in items)
+    yield (
+        "collection_stale_time_seconds",
+        "gauge",
+        "When it becomes stale without another.",
+        of(_seconds(item.limit) for item in items),
+    )
     yield (
         "collection_modified_time_seconds",
         "gauge",
         "Last modification seen in the source.",
         of(_seconds(item.modified) for item in items),
     )
-    yield "collection_next_time_seconds", "gauge", "When it is synchronised next.", of(_seconds(item.next) for item in items)
+    yield (
+        "collection_next_time_seconds",
+        "gauge",
+        "When it is synchronised next.",
+        of(_seconds(item.next) for item in items),
+    )
     yield (
         "collection_verified_time_seconds",
         "gauge",
         "When its files were last seen to be what was published.",
         of(_seconds(item.verified) for item in items),
     )
-    yield "collection_damaged", "gauge", "Tables whose published rows are damaged.", of(float(len(item.damaged)) for item in items)
-    yield "collection_failures", "gauge", "Runs in a row that failed.", of(item.failures if item.timing else None for item in items)
-    yield "collection_running", "gauge", "1 while it is synchronised or ingested.", of(float(item.running is not None) for item in items)
+    yield (
+        "collection_damaged",
+        "gauge",
+        "Tables whose published rows are damaged.",
+        of(float(len(item.damaged)) for item in items),
+    )
+    yield (
+        "collection_failures",
+        "gauge",
+        "Runs in a row that failed.",
+        of(item.failures if item.timing else None for item in items),
+    )
+    yield (
+        "collection_running",
+        "gauge",
+        "1 while it is synchronised or ingested.",
+        of(float(item.running is not None) for item in items),
+    )
     yield (
         "collection_state",
         "gauge",
         "1 for the state that it is in.",
-        [("", {"collection": item.collection, "state": state}, float(item.state == state)) for item in items for state in STATES],
+        [
+            ("", {"collection": item.collection, "state": state}, float(item.state == state))
+            for item in items
+            for state in STATES
+        ],
     )
     for key, about in (
         ("size", "Connections that there may be."),

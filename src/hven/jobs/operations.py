@@ -102,7 +102,9 @@ def _count(site: Site, name: str, outcome: Outcome, began: float) -> None:
             row = Schedule(collection=name, timing=BY_HAND, due=now)
         if row.holder is not None:  # a scheduled run says how that went
             return row, ()
-        after, told = finished(replace(row, began=began), timing, now, outcome, settings.schedule, settings.alerts, ways)
+        after, told = finished(
+            replace(row, began=began), timing, now, outcome, settings.schedule, settings.alerts, ways
+        )
         return (None if after.timing == BY_HAND and not after.failures else after), told
 
     try:

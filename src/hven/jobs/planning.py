@@ -69,7 +69,13 @@ def timing_of(resource: Resource) -> Timing | None:
 
 
 def planned(
-    row: Schedule | None, name: str, timing: Timing, now: float, settings: ScheduleSettings, *, last: float | None = None
+    row: Schedule | None,
+    name: str,
+    timing: Timing,
+    now: float,
+    settings: ScheduleSettings,
+    *,
+    last: float | None = None,
 ) -> Schedule:
     """Plan the next run of a collection.
 
@@ -98,7 +104,8 @@ def planned(
         return Schedule(collection=name, timing=str(timing), due=_from(timing, last, now))
     if row.holder is not None:
         return row
-    if row.succeeded is not None and row.succeeded > now + LEAP:  # the clock was ahead then: it is not fresh until that day comes
+    # the clock was ahead then: it is not fresh until that day comes
+    if row.succeeded is not None and row.succeeded > now + LEAP:
         row = replace(row, succeeded=now)
     if row.timing != str(timing):
         if row.failures:  # a pause after a failure goes on
@@ -177,9 +184,18 @@ def finished(
         if row.told:
             what = " and ".join(sorted(row.told))
             since = f" after {row.failures} failed run{'s' * (row.failures != 1)}" if row.failures else ""
-            told.append(alert(row.collection, "recovered", f"{row.collection} is up to date again{since}", ways, now, was=what))
+            told.append(
+                alert(row.collection, "recovered", f"{row.collection} is up to date again{since}", ways, now, was=what)
+            )
         return replace(
-            row, failures=0, due=normal, phase=outcome.phase, message=outcome.message, succeeded=now, lasted=max(now - began, 0.0), told={}
+            row,
+            failures=0,
+            due=normal,
+            phase=outcome.phase,
+            message=outcome.message,
+            succeeded=now,
+            lasted=max(now - began, 0.0),
+            told={},
         ), told
     failures = row.failures + 1
     pause = pause_after(failures, settings)
@@ -236,7 +252,9 @@ def told_of(
     return replace(row, told={**row.told, kind: {"at": now, "failures": row.failures}}), [item]
 
 
-def stale_at(timing: Timing, row: Schedule | None, last: float | None, missed: int, now: float = math.inf) -> float | None:
+def stale_at(
+    timing: Timing, row: Schedule | None, last: float | None, missed: int, now: float = math.inf
+) -> float | None:
     """Compute the time from which a collection's data are stale: so many times of its schedule went by since the last good run, and a run's length.
 
     Parameters
@@ -258,7 +276,8 @@ def stale_at(timing: Timing, row: Schedule | None, last: float | None, missed: i
         Seconds since 1970; None: it was never published, or nobody wants it to run.
     """
     known = [row.succeeded if row is not None else None, last]
-    succeeded = max((one for one in known if one and one <= now + LEAP), default=0.0)  # a clock that was ahead says nothing
+    # a clock that was ahead says nothing
+    succeeded = max((one for one in known if one and one <= now + LEAP), default=0.0)
     if not succeeded or (row is not None and row.paused is not None):
         return None
     moment = succeeded
@@ -299,7 +318,11 @@ def iso(moment: float | None) -> str | None:
     text
         To the second, with Z; None if there is none.
     """
-    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return (
+        None
+        if moment is None
+        else datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    )
 
 
 def _from(timing: Timing, begun: float | None, now: float) -> float:

@@ -17,7 +17,19 @@ from hven.jobs._alone import Alone
 from hven.jobs._following import LEASE, follow, lease_of
 from hven.jobs._sending import deliver, ways_of
 from hven.jobs.operations import close
-from hven.jobs.planning import BY_HAND, FAILED, STALE, STOPPED, Outcome, is_due, iso, planned, stale_at, timing_of, told_of
+from hven.jobs.planning import (
+    BY_HAND,
+    FAILED,
+    STALE,
+    STOPPED,
+    Outcome,
+    is_due,
+    iso,
+    planned,
+    stale_at,
+    timing_of,
+    told_of,
+)
 from hven.model import plugins
 from hven.model.errors import Conflict, HvenError
 from hven.model.resource import span
@@ -48,7 +60,11 @@ DIED = "its process died ({how}); it may have needed more memory than there is"
 
 
 def keep_schedule(
-    settings: Settings, *, parent: int | None = None, lease: float = LEASE, sync: Callable[[Site, str], str | None] | None = None
+    settings: Settings,
+    *,
+    parent: int | None = None,
+    lease: float = LEASE,
+    sync: Callable[[Site, str], str | None] | None = None,
 ) -> None:
     """Run the schedules of a site until SIGTERM or SIGINT: at once if no other scheduler of its store does, else when that one is gone.
 
@@ -69,7 +85,9 @@ def keep_schedule(
 class Scheduler(Alone):
     """The scheduler of a site: see `keep_schedule`."""
 
-    def __init__(self, settings: Settings, *, parent: int | None, lease: float, sync: Callable[[Site, str], str | None] | None) -> None:
+    def __init__(
+        self, settings: Settings, *, parent: int | None, lease: float, sync: Callable[[Site, str], str | None] | None
+    ) -> None:
         super().__init__(settings, parent)
         self._seconds = lease
         self._sync = sync
@@ -79,7 +97,8 @@ class Scheduler(Alone):
         self._timings: dict[str, Timing] = {}
         self._runs: dict[int, str] = {}  # process -> collection
         self._helpers: dict[str, int] = {}  # what it does -> process
-        self._known: tuple[int, dict[str, float]] = (-1, {})  # version of the pointers, and when each collection was published
+        # version of the pointers, and when each collection was published
+        self._known: tuple[int, dict[str, float]] = (-1, {})
         self._done: dict[str, float] = {}  # what was done last, by the steady clock
 
     def run(self) -> None:
@@ -156,7 +175,8 @@ class Scheduler(Alone):
                 if self._time(f"timing {name} {seen.stamp}", 3600.0):
                     log.warning("the schedule of %s cannot be read: %s", name, error)
                 continue
-            if timing is None or name not in published:  # the first ingest is a person's decision, and so is `hven remove`
+            # the first ingest is a person's decision, and so is `hven remove`
+            if timing is None or name not in published:
                 continue
             self._timings[name] = timing
             row = rows.get(name)
@@ -224,7 +244,9 @@ class Scheduler(Alone):
             last = max(row.succeeded or 0.0, published.get(name, 0.0))
             message = f"{name} is stale: its last good sync was {span(now - last)} ago, and it should be {timing}"
 
-            def step(row: Schedule | None, now: float, message: str = message) -> tuple[Schedule | None, Iterable[Alert]]:
+            def step(
+                row: Schedule | None, now: float, message: str = message
+            ) -> tuple[Schedule | None, Iterable[Alert]]:
                 return (row, ()) if row is None else told_of(row, STALE, message, now, self._settings.alerts, ways)
 
             store.schedules.change(name, step)
@@ -256,7 +278,9 @@ class Scheduler(Alone):
                     if row is not None and row.holder is not None:
                         self._bury(self._open(), row, forks.how(status))
 
-    def _bury(self, store: Store, row: Schedule, how: str = "killed, or the machine went down", outcome: Outcome | None = None) -> None:
+    def _bury(
+        self, store: Store, row: Schedule, how: str = "killed, or the machine went down", outcome: Outcome | None = None
+    ) -> None:
         """End a run whose process is dead: certainly so on this machine, or its lease is over."""
         if row.holder is None:
             return
@@ -270,7 +294,8 @@ class Scheduler(Alone):
         children = [*self._runs, *self._helpers.values()]
         end = time.monotonic() + GRACE
         while children and time.monotonic() < end:
-            if self._time("tell", 1.0):  # again: one that had only just begun did with the first what we do, and went on
+            # again: one that had only just begun did with the first what we do, and went on
+            if self._time("tell", 1.0):
                 for pid in children:
                     forks.tell(pid, signal.SIGTERM)
             children = [pid for pid in children if not os.waitpid(pid, os.WNOHANG)[0]]
@@ -287,7 +312,9 @@ class Scheduler(Alone):
                     self._bury(
                         store,
                         row,
-                        outcome=Outcome(how=STOPPED, phase=ABORTED, message="the server was stopped; it goes on with the next one"),
+                        outcome=Outcome(
+                            how=STOPPED, phase=ABORTED, message="the server was stopped; it goes on with the next one"
+                        ),
                     )
             if self._lease is not None:
                 store.leases.release(self._lease)

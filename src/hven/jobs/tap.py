@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from hven.model.params import Params
     from hven.query import Result
 
-SPARE = 10.0  # seconds more for the engine: a job's time may be changed while it runs, so the worker looks at it, and ends it
+# seconds more for the engine: a job's time may be changed while it runs, so the worker looks at it, and ends it
+SPARE = 10.0
 STANDARD = "ivo://ivoa.net/std/TAP"
 LANGUAGES = ("ADQL", "ADQL-2.0", "ADQL-2.1")
 MAXREC = Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone")
-RESPONSEFORMAT = Param(name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type")
+RESPONSEFORMAT = Param(
+    name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type"
+)
 PARAMS = (
     Param(name="LANG", required=True, allowed=LANGUAGES, description="language of the query"),
     Param(name="QUERY", required=True, description="the query, in ADQL"),
@@ -37,8 +40,13 @@ PARAMS = (
         name="UPLOAD",
         description="name,uri: a table that comes with the query, asked as TAP_UPLOAD.name; uri: param:PART, http://..., https://...",
     ),
-    Param(name="EXPLAIN", description="true (Hven's own): answer with the plan of the query, as text, instead of running it"),
-    Param(name="ASOF", description="a time (ISO 8601, UTC) or a snapshot's id (Hven's own): ask what was published then"),
+    Param(
+        name="EXPLAIN",
+        description="true (Hven's own): answer with the plan of the query, as text, instead of running it",
+    ),
+    Param(
+        name="ASOF", description="a time (ISO 8601, UTC) or a snapshot's id (Hven's own): ask what was published then"
+    ),
     Param(name="RUNID", description="a name of yours that stands in the log"),
 )
 
@@ -65,14 +73,18 @@ def query_of(params: Params) -> str:
     """
     request = params.one("REQUEST")
     if request is not None and request.lower() != "doquery":
-        raise ParamError(f"REQUEST={request!r} is not known", name="REQUEST", remedy="leave it out, or say REQUEST=doQuery")
+        raise ParamError(
+            f"REQUEST={request!r} is not known", name="REQUEST", remedy="leave it out, or say REQUEST=doQuery"
+        )
     language = params.one("LANG") or "ADQL"
     if language.upper() not in LANGUAGES:
         remedy = f"known: {', '.join(LANGUAGES)}"
         raise ParamError(f"the query language {language!r} is not known here", name="LANG", remedy=remedy)
     text = params.one("QUERY")
     if text is None:
-        raise ParamError("QUERY is missing", name="QUERY", remedy="for example QUERY=SELECT TOP 5 * FROM TAP_SCHEMA.tables")
+        raise ParamError(
+            "QUERY is missing", name="QUERY", remedy="for example QUERY=SELECT TOP 5 * FROM TAP_SCHEMA.tables"
+        )
     return text
 
 
@@ -153,7 +165,8 @@ def run(work: Work) -> None:
             rest = batches if first is None else itertools.chain((first,), batches)
             for chunk in fmt.write(head, rest, result.end, options):
                 file.write(chunk)
-            if result.failure is not None:  # a format that can say so has said it and gone on; a job has an error for that
+            # a format that can say so has said it and gone on; a job has an error for that
+            if result.failure is not None:
                 raise result.failure
             if result.error is not None:
                 raise ServiceError(result.error)

@@ -69,7 +69,9 @@ def due(settings: Settings, store: Store) -> tuple[list[Record], bool]:
     """
     known, asked = store.verifications.all(), store.verifications.asked()
     shown = {record.id: record for record in store.current()[1].values()}
-    for collection in {record.collection for record in shown.values() if record.id in known and known[record.id].faults}:
+    for collection in {
+        record.collection for record in shown.values() if record.id in known and known[record.id].faults
+    }:
         shown |= {record.id: record for record in store.snapshots(collection)}  # one of these is served instead
     shown |= {record.id: record for record, _ in store.user_tables.all()}
     current = [record for record in shown.values() if record.snapshot.checksum]
@@ -81,7 +83,8 @@ def due(settings: Settings, store: Store) -> tuple[list[Record], bool]:
         return new, False
     now = datetime.now(UTC)
     limit = now - timedelta(days=settings.health.verify_days)
-    seen = {name: datetime.fromisoformat(one.at) for name, one in known.items()}  # later than now: the clock was ahead, nobody knows when
+    # later than now: the clock was ahead, nobody knows when
+    seen = {name: datetime.fromisoformat(one.at) for name, one in known.items()}
     if all(limit < moment <= now for moment in seen.values()):
         return [], False
     old = [record for record in records_of(store) if record.id not in seen or not limit < seen[record.id] <= now]
@@ -131,9 +134,15 @@ def verified(
             continue
         together = [one]
         if one.faults:
-            others = (_verify(store, engines, other, None, known) for other in store.snapshots(record.collection) if other.id != record.id)
+            others = (
+                _verify(store, engines, other, None, known)
+                for other in store.snapshots(record.collection)
+                if other.id != record.id
+            )
             together += [more for more in others if more is not None and more.faults]
-        store.verifications.note(together, _alerts(settings, store, [item for item in together if item.snapshot not in told]))
+        store.verifications.note(
+            together, _alerts(settings, store, [item for item in together if item.snapshot not in told])
+        )
         told |= {item.snapshot for item in together if item.faults}
         for item in together:
             if item.faults:
@@ -167,7 +176,12 @@ def _alerts(settings: Settings, store: Store, found: Sequence[Verification]) -> 
     text = "published rows of {0} are damaged ({1}): the last good snapshot is served, if there is one; `hven ingest {2}` makes them anew"
     return [
         alert(
-            one.collection, DAMAGED, text.format(one.table, one.why, one.collection), ways_of(settings), time.time(), snapshot=one.snapshot
+            one.collection,
+            DAMAGED,
+            text.format(one.table, one.why, one.collection),
+            ways_of(settings),
+            time.time(),
+            snapshot=one.snapshot,
         )
         for one in found
         if one.faults and one.snapshot in shown

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["GROUPS", "SEVERITIES", "Check", "Finding", "Limits", "Report", "lint"]
 
 
-def lint(url: str, *, only: Sequence[str] = (), limits: Limits | None = None, progress: Callable[[str], None] | None = None) -> Report:
+def lint(
+    url: str, *, only: Sequence[str] = (), limits: Limits | None = None, progress: Callable[[str], None] | None = None
+) -> Report:
     """Judge a service.
 
     Parameters
@@ -81,7 +83,8 @@ def _chosen(only: Sequence[str]) -> tuple[Group, ...]:
     strange = [word for word in only if word not in names]
     if strange:
         raise UsageError(
-            f"--only {strange[0]}: there is no such group or code", remedy="groups are " + ", ".join(one.name for one in GROUPS)
+            f"--only {strange[0]}: there is no such group or code",
+            remedy="groups are " + ", ".join(one.name for one in GROUPS),
         )
     wanted = {word.partition(".")[0] for word in only}
     return tuple(group for group in GROUPS if not wanted or group.name in wanted)

@@ -72,7 +72,9 @@ class Capabilities:
 
     def feature(self, name: str) -> bool:
         """Return whether an optional feature or a function of that name is declared."""
-        return any(form.split("(")[0].strip().lower() == name.lower() for one in self.languages for _, form in one.features)
+        return any(
+            form.split("(")[0].strip().lower() == name.lower() for one in self.languages for _, form in one.features
+        )
 
 
 def read(root: Any, answer: Answer) -> Capabilities:

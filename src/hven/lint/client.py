@@ -73,11 +73,15 @@ class Client:
             if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
                 return answer
             if urlsplit(answer.url).scheme == "https" and urlsplit(answer.location).scheme != "https":
-                raise UserError(f"{answer.url} leads from https to {answer.location}", remedy="let it redirect to https")
+                raise UserError(
+                    f"{answer.url} leads from https to {answer.location}", remedy="let it redirect to https"
+                )
             answer = self.send("GET", answer.location)
         raise UserError(f"{answer.url} leads on and on ({REDIRECTS} redirects)", remedy="give the last address")
 
-    def send(self, method: str, url: str, form: Sequence[tuple[str, str]] = (), headers: dict[str, str] | None = None) -> remote.Answer:
+    def send(
+        self, method: str, url: str, form: Sequence[tuple[str, str]] = (), headers: dict[str, str] | None = None
+    ) -> remote.Answer:
         """Ask once. The host that the user named may be private; others that it leads to may not.
 
         Raises
@@ -86,7 +90,9 @@ class Client:
             No answer, a broken one, or one without an end; too many requests.
         """
         if self.sent >= self.limits.requests:
-            raise UserError(f"{self.sent} requests have been sent, the limit", remedy="ask for fewer groups with --only")
+            raise UserError(
+                f"{self.sent} requests have been sent, the limit", remedy="ask for fewer groups with --only"
+            )
         wait = self._last + self._pause - time.monotonic()
         if wait > 0:
             time.sleep(wait)

@@ -88,7 +88,9 @@ def what_is(body: bytes) -> str:
         return "it is empty"
     if start.startswith((b"<!doctype html", b"<html")):
         return "it is a page of HTML"
-    return "it is JSON" if start[:1] in {b"{", b"["} else "" if start.startswith(b"<") else f"it is text: {start[:60]!r}"
+    return (
+        "it is JSON" if start[:1] in {b"{", b"["} else "" if start.startswith(b"<") else f"it is text: {start[:60]!r}"
+    )
 
 
 def local(element: Any) -> str:

@@ -42,7 +42,9 @@ class Check:
 
 def table_of_checks(*rows: tuple[str, str, str, str, str, str]) -> tuple[Check, ...]:
     """Build checks of rows: code, severity, source, says, remedy, taplint's codes (separated by blanks)."""
-    return tuple(Check(code=a, severity=b, source=c, says=d, remedy=e, like=tuple(f.split())) for a, b, c, d, e, f in rows)
+    return tuple(
+        Check(code=a, severity=b, source=c, says=d, remedy=e, like=tuple(f.split())) for a, b, c, d, e, f in rows
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,7 +117,8 @@ class Service:
                 return place, answer
             tried.append(f"{place}/capabilities has the root <{local(root)}>")
         raise Unjudgeable(
-            "there is no TAP service: " + "; ".join(tried), remedy="give the base address of TAP, the one below which /capabilities is"
+            "there is no TAP service: " + "; ".join(tried),
+            remedy="give the base address of TAP, the one below which /capabilities is",
         )
 
     @cached_property
@@ -209,7 +210,8 @@ class Service:
         if "tables" not in rows or "columns" not in rows:
             return self.listed or {}
         of: dict[str, list[Column]] = {}
-        told = {} if any("xtype" in row for row in rows["columns"][:1]) else self._xtypes()  # TAP 1.0 has them in /tables alone
+        # TAP 1.0 has them in /tables alone
+        told = {} if any("xtype" in row for row in rows["columns"][:1]) else self._xtypes()
         for row in rows["columns"]:
             flags = frozenset(name for name in ("indexed", "principal", "std") if str(row.get(name)) == "1")
             of.setdefault(bare(_text(row, "table_name")), []).append(
@@ -228,7 +230,9 @@ class Service:
         }  # fmt: skip
 
     def _xtypes(self) -> dict[tuple[str, str], str]:
-        return {(table.key, column.key): column.xtype for table in (self.listed or {}).values() for column in table.columns}
+        return {
+            (table.key, column.key): column.xtype for table in (self.listed or {}).values() for column in table.columns
+        }
 
     @cached_property
     def listed(self) -> dict[str, Table] | None:
@@ -264,10 +268,14 @@ class Service:
         ends = {_text(row, "key_id"): row for row in self.schema.get("keys", ())}
         pairs: dict[str, list[tuple[str, str]]] = {}
         for row in self.schema.get("key_columns", ()):
-            pairs.setdefault(_text(row, "key_id"), []).append((bare(_text(row, "from_column")), bare(_text(row, "target_column"))))
+            pairs.setdefault(_text(row, "key_id"), []).append(
+                (bare(_text(row, "from_column")), bare(_text(row, "target_column")))
+            )
         found: dict[str, set[str]] = {}
         for ident, row in ends.items():
-            found.setdefault(bare(_text(row, "from_table")), set()).add(_key(bare(_text(row, "target_table")), pairs.get(ident, [])))
+            found.setdefault(bare(_text(row, "from_table")), set()).add(
+                _key(bare(_text(row, "target_table")), pairs.get(ident, []))
+            )
         return {name: frozenset(keys) for name, keys in found.items()}
 
     def tables(self, *, own: bool = True) -> list[Table]:

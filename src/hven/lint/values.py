@@ -80,7 +80,11 @@ def sample(service: Service, table: Table) -> Sample:
         if len(found.rows) >= limit or found.overflow:
             total = service.number(f"SELECT COUNT(*) AS n FROM {table.name}")
         service.samples[table.key] = Sample(
-            table=table, fields=tuple(found.fields), records=tuple(found.records()), total=total, whole=total == len(found.rows)
+            table=table,
+            fields=tuple(found.fields),
+            records=tuple(found.records()),
+            total=total,
+            whole=total == len(found.rows),
         )
     known: Sample = service.samples[table.key]
     return known
@@ -91,7 +95,11 @@ def judge(service: Service, notes: Notes, table: Table, rules: Sequence[Rule], k
     rows = sample(service, table)
     present = {one.name.lower() for one in rows.fields}
     texts = {one.name.lower() for one in rows.fields if one.is_text}
-    rules = [rule for rule in rules if present.issuperset(rule.columns) and not (rule.number and texts.intersection(rule.columns))]
+    rules = [
+        rule
+        for rule in rules
+        if present.issuperset(rule.columns) and not (rule.number and texts.intersection(rule.columns))
+    ]
     key = next((name for name in keys if name in present), "")
     aggregates = False
     done = _ask(service, notes, rows, [rule for rule in rules if rule.where], key)
@@ -107,8 +115,14 @@ def judge(service: Service, notes: Notes, table: Table, rules: Sequence[Rule], k
         service.looked.append(Looked(table=table.name, rows=len(rows.records), total=rows.total, aggregates=aggregates))
 
 
-def _tell(notes: Notes, rows: Sample, rule: Rule, record: Record, count: int, keys: Sequence[str], *, sampled: bool) -> None:
-    shown = ", ".join(f"{name} = {record.get(name)}" for name in rule.columns) if len(rule.columns) > 1 else record.get(rule.columns[0])
+def _tell(
+    notes: Notes, rows: Sample, rule: Rule, record: Record, count: int, keys: Sequence[str], *, sampled: bool
+) -> None:
+    shown = (
+        ", ".join(f"{name} = {record.get(name)}" for name in rule.columns)
+        if len(rule.columns) > 1
+        else record.get(rule.columns[0])
+    )
     notes.tell(
         rule.code, table=rows.table.name, column=rule.columns[0], key=example_key(record, keys),
         value="NULL" if shown is None else shown, count=count, of=len(rows.records) if sampled else rows.total, sampled=sampled,
@@ -125,7 +139,9 @@ def _ask(service: Service, notes: Notes, rows: Sample, rules: list[Rule], key: s
         part = rules[start : start + TOGETHER]
         whole = " OR ".join(f"({rule.where})" for rule in part)
         try:
-            found = service.query(f"SELECT TOP 1 {written(key or part[0].columns[0])} FROM {rows.table.name} WHERE {whole}", 1).rows
+            found = service.query(
+                f"SELECT TOP 1 {written(key or part[0].columns[0])} FROM {rows.table.name} WHERE {whole}", 1
+            ).rows
         except Refused:  # one of them may be beyond it: ask one by one
             found = None
         if found is not None and (rows.whole or not found):
@@ -134,9 +150,17 @@ def _ask(service: Service, notes: Notes, rows: Sample, rules: list[Rule], key: s
         for rule in part:
             columns = ", ".join(dict.fromkeys(written(name) for name in (key, *rule.columns) if name))
             try:
-                records = service.query(f"SELECT TOP 1 {columns} FROM {rows.table.name} WHERE {rule.where}", 1).records()
+                records = service.query(
+                    f"SELECT TOP 1 {columns} FROM {rows.table.name} WHERE {rule.where}", 1
+                ).records()
             except Refused as error:
-                notes.tell(f"{notes.group}.condition", error.message, table=rows.table.name, column=rule.columns[0], value=rule.where)
+                notes.tell(
+                    f"{notes.group}.condition",
+                    error.message,
+                    table=rows.table.name,
+                    column=rule.columns[0],
+                    value=rule.where,
+                )
                 continue
             done.append(rule)
             if records and not rows.whole:
@@ -154,7 +178,9 @@ def _ask_each(service: Service, notes: Notes, rows: Sample, rules: list[Rule], k
         if name not in values:
             try:
                 quoted = written(name)
-                found = service.query(f"SELECT TOP {DISTINCT} {quoted}, COUNT(*) AS n FROM {rows.table.name} GROUP BY {quoted}", DISTINCT)
+                found = service.query(
+                    f"SELECT TOP {DISTINCT} {quoted}, COUNT(*) AS n FROM {rows.table.name} GROUP BY {quoted}", DISTINCT
+                )
                 values[name] = found.records() if len(found.rows) < DISTINCT else None
             except UserError:
                 values[name] = None
@@ -177,7 +203,9 @@ def _ask_each(service: Service, notes: Notes, rows: Sample, rules: list[Rule], k
 
 def filled(code: str, name: str) -> Rule:
     """Demand a column without NULL; an empty string is NULL in a VOTable."""
-    return Rule(code=code, columns=(name,), fails=lambda row: row.get(name) in {None, ""}, where=f"{written(name)} IS NULL")
+    return Rule(
+        code=code, columns=(name,), fails=lambda row: row.get(name) in {None, ""}, where=f"{written(name)} IS NULL"
+    )
 
 
 def between(code: str, name: str, low: float, high: float) -> Rule:
@@ -219,7 +247,12 @@ def among(code: str, name: str, values: Collection[str]) -> Rule:
     listed = ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
     known = frozenset(values)
     where = f"{written(name)} NOT IN ({listed})"
-    return Rule(code=code, columns=(name,), fails=lambda row: row.get(name) is not None and str(row[name]) not in known, where=where)
+    return Rule(
+        code=code,
+        columns=(name,),
+        fails=lambda row: row.get(name) is not None and str(row[name]) not in known,
+        where=where,
+    )
 
 
 def items(code: str, name: str, values: Collection[str]) -> Rule:
@@ -246,7 +279,9 @@ def matches(code: str, name: str, pattern: str, *, distinct: bool = False) -> Ru
 
 def says(code: str, name: str, fails: Callable[[Any], bool], *, distinct: bool = False) -> Rule:
     """Demand anything of one value that is not NULL."""
-    return Rule(code=code, columns=(name,), fails=lambda row: row.get(name) is not None and fails(row[name]), distinct=distinct)
+    return Rule(
+        code=code, columns=(name,), fails=lambda row: row.get(name) is not None and fails(row[name]), distinct=distinct
+    )
 
 
 def unique(service: Service, notes: Notes, table: Table, code: str, name: str) -> None:
@@ -257,15 +292,27 @@ def unique(service: Service, notes: Notes, table: Table, code: str, name: str) -
     if not rows.whole:
         column = written(name)
         try:
-            found = service.query(f"SELECT TOP 1 {column}, COUNT(*) AS n FROM {table.name} GROUP BY {column} HAVING COUNT(*) > 1", 1).rows
+            found = service.query(
+                f"SELECT TOP 1 {column}, COUNT(*) AS n FROM {table.name} GROUP BY {column} HAVING COUNT(*) > 1", 1
+            ).rows
         except UserError:
             found = []
         if found:
-            notes.tell(code, table=table.name, column=name, value=found[0][0], count=int(found[0][1] or 2), of=rows.total)
+            notes.tell(
+                code, table=table.name, column=name, value=found[0][0], count=int(found[0][1] or 2), of=rows.total
+            )
             return
     seen: set[object] = set()
     for record in rows.records:
         value = record.get(name)
         if value is not None and value in seen:
-            notes.tell(code, table=table.name, column=name, key=f"{name} = {value}", value=value, of=rows.total, sampled=not rows.whole)
+            notes.tell(
+                code,
+                table=table.name,
+                column=name,
+                key=f"{name} = {value}",
+                value=value,
+                of=rows.total,
+                sampled=not rows.whole,
+            )
         seen.add(value)

@@ -19,7 +19,12 @@ SIZES = {
     "boolean": ("c", 1), "unsignedByte": ("B", 1), "short": ("h", 2), "int": ("i", 4), "long": ("q", 8), "char": ("c", 1),
     "unicodeChar": ("c", 2), "float": ("f", 4), "double": ("d", 8), "floatComplex": ("ff", 8), "doubleComplex": ("dd", 16), "bit": ("B", 1),
 }  # fmt: skip
-INTEGERS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
+INTEGERS = {
+    "unsignedByte": (0, 255),
+    "short": (-(2**15), 2**15 - 1),
+    "int": (-(2**31), 2**31 - 1),
+    "long": (-(2**63), 2**63 - 1),
+}
 FLOATS = {"float", "double", "floatComplex", "doubleComplex"}
 TEXTS = {"char", "unicodeChar"}
 ARRAYSIZE = re.compile(r"(\d+x)*(\d+|\d*\*)")
@@ -70,7 +75,12 @@ class VOTable:
     def error(self) -> str | None:
         """The message of an error document; None: it is none."""
         return next(
-            (said for name, value, said in [*self.before, *self.behind] if name == "QUERY_STATUS" and value.upper() == "ERROR"), None
+            (
+                said
+                for name, value, said in [*self.before, *self.behind]
+                if name == "QUERY_STATUS" and value.upper() == "ERROR"
+            ),
+            None,
         )
 
     def records(self) -> list[dict[str, Any]]:
@@ -99,7 +109,9 @@ def read(body: bytes) -> VOTable:
     seen = False
     for child in [*[one for one in root if local(one) == "INFO"], *place]:
         if local(child) == "INFO":
-            (found.behind if seen else found.before).append((child.get("name", ""), child.get("value", ""), (child.text or "").strip()))
+            (found.behind if seen else found.before).append(
+                (child.get("name", ""), child.get("value", ""), (child.text or "").strip())
+            )
         elif local(child) == "TABLE" and not seen:
             seen = True
             _table(child, found)
@@ -231,7 +243,10 @@ def _cell(data: bytes, place: int, about: Field) -> tuple[Any, int]:
         return (truths if many else truths[0]), end
     if about.datatype == "bit":
         return "".join(f"{one:08b}" for one in part)[:count], end
-    numbers = [None if isinstance(one, float) and math.isnan(one) else one for one in struct.unpack(f">{count * len(code)}{code[0]}", part)]
+    numbers = [
+        None if isinstance(one, float) and math.isnan(one) else one
+        for one in struct.unpack(f">{count * len(code)}{code[0]}", part)
+    ]
     if many or len(code) > 1:
         return (numbers or None), end
     return numbers[0], end

@@ -150,7 +150,10 @@ def late(seconds: float | None) -> Timeout:
         To be raised.
     """
     limit = "" if seconds is None else f" of {seconds:g} s"
-    return Timeout(f"the query ran into the time limit{limit}", remedy="ask for less, or run it as an asynchronous job with a longer limit")
+    return Timeout(
+        f"the query ran into the time limit{limit}",
+        remedy="ask for less, or run it as an asynchronous job with a longer limit",
+    )
 
 
 # steps of `nice`; each is worth a quarter of the processor's time while there is too little of it, and nothing otherwise. They count within a
@@ -184,7 +187,8 @@ def lower_session(steps: int, process: int | str = "self") -> None:
     """
     with contextlib.suppress(OSError):  # there is none: the priorities of threads count by themselves
         for _ in range(20 if steps > 0 else 0):
-            with contextlib.suppress(BlockingIOError):  # but for root one session of the machine may say so in a tenth of a second
+            # but for root one session of the machine may say so in a tenth of a second
+            with contextlib.suppress(BlockingIOError):
                 Path(f"/proc/{process}/autogroup").write_text(str(steps))
                 return
             time.sleep(0.05)

@@ -250,7 +250,9 @@ class QueryError(UserError):
         super().__init__(message, place=place, remedy=remedy)
 
     def __str__(self) -> str:
-        return _placed(str(self.place) or say("line {line}, column {column}", self.line, self.column), self.message, self.remedy)
+        return _placed(
+            str(self.place) or say("line {line}, column {column}", self.line, self.column), self.message, self.remedy
+        )
 
 
 class ParseError(QueryError):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     Hashes = npt.NDArray[np.uint64]
     Flags = npt.NDArray[np.bool_]
+    Ints = np.ndarray[Any, Any]
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _CONTROLS = re.compile(rb"[\x00-\x1f]")
@@ -92,7 +93,8 @@ def joined(*parts: pa.Array | str, between: str = "") -> pa.Array:
     between
         What stands between two parts.
     """
-    return pc.binary_join_element_wise(*(word(part) if isinstance(part, str) else part for part in parts), word(between))
+    columns = (word(part) if isinstance(part, str) else part for part in parts)
+    return pc.binary_join_element_wise(*columns, word(between))
 
 
 def filled(array: pa.Array, text: str = "") -> pa.Array:
@@ -148,7 +150,7 @@ def cast(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None
     return pa.concat_arrays([done for done, _ in halves]), pa.concat_arrays(bad)
 
 
-def flat(array: pa.Array) -> tuple[np.ndarray[Any, Any], pa.Array]:
+def flat(array: pa.Array) -> tuple[Ints, pa.Array]:
     """Flatten a column of lists of any rank.
 
     A null row is an empty stretch for variable lists and a stretch of undefined values for fixed ones.
@@ -182,7 +184,7 @@ def flat(array: pa.Array) -> tuple[np.ndarray[Any, Any], pa.Array]:
     return offsets, values
 
 
-def _close_nulls(array: pa.Array, offsets: np.ndarray[Any, Any], values: pa.Array) -> tuple[np.ndarray[Any, Any], pa.Array]:
+def _close_nulls(array: pa.Array, offsets: Ints, values: pa.Array) -> tuple[Ints, pa.Array]:
     """Remove what stands behind null rows: Arrow allows a null row to have a length."""
     null = array.is_null().to_numpy(zero_copy_only=False)
     lengths = np.diff(offsets)
@@ -263,7 +265,7 @@ def unfolding(batch: pa.RecordBatch, most: int = _UNFOLDED) -> Iterator[pa.Recor
         start = stop
 
 
-def _widths(array: pa.Array) -> np.ndarray[Any, Any]:
+def _widths(array: pa.Array) -> Ints:
     """Count the bytes of each row's texts that stand in a dictionary."""
     if isinstance(array, pa.ExtensionArray):
         return _widths(array.storage)
@@ -285,7 +287,7 @@ def _widths(array: pa.Array) -> np.ndarray[Any, Any]:
         lists = variable(array)
         inner = np.concatenate([[0], np.cumsum(_widths(lists.values))])
         offsets = np.asarray(lists.offsets)
-        counted: np.ndarray[Any, Any] = inner[offsets[1:]] - inner[offsets[:-1]]
+        counted: Ints = inner[offsets[1:]] - inner[offsets[:-1]]
         return counted
     return np.zeros(len(array), np.int64)
 
@@ -368,7 +370,9 @@ def _scalars(array: pa.Array, kind: Type) -> pa.Array:
             shown = pc.if_else(pc.is_nan(array), word("NaN"), shown)
             if np.isinf(values).any():
                 shown = pc.if_else(
-                    pc.is_inf(array), pc.if_else(pc.greater(array, pa.scalar(0, array.type)), word("+Inf"), word("-Inf")), shown
+                    pc.is_inf(array),
+                    pc.if_else(pc.greater(array, pa.scalar(0, array.type)), word("+Inf"), word("-Inf")),
+                    shown,
                 )
     return shown
 
@@ -395,7 +399,7 @@ def timestamps(array: pa.Array) -> pa.Array:
     return pc.if_else(array.is_valid(), shown, NULL) if array.null_count else shown
 
 
-def _long_years(values: np.ndarray[Any, Any]) -> pa.Array:
+def _long_years(values: Ints) -> pa.Array:
     """Write times whose years have a sign or more than four digits: rare, and Arrow knows no years beyond 32767."""
     shown = pa.array(np.datetime_as_string(values.view("M8[us]")), _STRING)
     return pc.utf8_rtrim(pc.utf8_rtrim(shown, characters="0"), characters=".")  # there are six digits after a point
@@ -582,11 +586,11 @@ def _read_elements(words: pa.Array, kind: Type, null: str | None) -> pa.Array:
     return found
 
 
-def _folded(offsets: np.ndarray[Any, Any], found: pa.Array, texts: pa.Array, kind: Type) -> pa.Array:
+def _folded(offsets: Ints, found: pa.Array, texts: pa.Array, kind: Type) -> pa.Array:
     return fold(offsets, found, texts.is_null().to_numpy(zero_copy_only=False), kind, lambda row: texts[row].as_py())
 
 
-def fold(offsets: np.ndarray[Any, Any], found: pa.Array, null: np.ndarray[Any, Any] | None, kind: Type, show: Any = None) -> pa.Array:
+def fold(offsets: Ints, found: pa.Array, null: Ints | None, kind: Type, show: Any = None) -> pa.Array:
     """Fold flat values into the storage type of `kind`.
 
     Parameters
@@ -623,7 +627,7 @@ def fold(offsets: np.ndarray[Any, Any], found: pa.Array, null: np.ndarray[Any, A
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), found, type=storage, mask=mask)
 
 
-def _fixed(offsets: np.ndarray[Any, Any], found: pa.Array, null: np.ndarray[Any, Any] | None, kind: Type, show: Any) -> pa.Array:
+def _fixed(offsets: Ints, found: pa.Array, null: Ints | None, kind: Type, show: Any) -> pa.Array:
     storage = kind.arrow
     size = storage.list_size
     lengths = np.diff(offsets)
@@ -633,7 +637,8 @@ def _fixed(offsets: np.ndarray[Any, Any], found: pa.Array, null: np.ndarray[Any,
         wrong &= ~null  # type: ignore[operator]  # `some` says that it is an array
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise BadLiteral(row, str(show(row)) if show else "", kind, f"{size} values are expected, {int(lengths[row])} found")
+        text = str(show(row)) if show else ""
+        raise BadLiteral(row, text, kind, f"{size} values are expected, {int(lengths[row])} found")
     if some and len(found) != size * len(lengths):  # make room behind null rows
         take = np.repeat(offsets[:-1], size) + np.tile(np.arange(size), len(lengths))
         found = found.take(pa.array(take, mask=np.repeat(null, size)))  # type: ignore[arg-type]
@@ -641,7 +646,7 @@ def _fixed(offsets: np.ndarray[Any, Any], found: pa.Array, null: np.ndarray[Any,
     return pa.FixedSizeListArray.from_arrays(found, type=storage, mask=pa.array(null) if some else None)
 
 
-def _lengths_to_offsets(lengths: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _lengths_to_offsets(lengths: Ints) -> Ints:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
@@ -720,7 +725,8 @@ def _reads(word: str, form: str) -> bool:
 LONG = 1024  # bytes: longer texts are hashed one by one
 _TURN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_KEPT = np.array([(1 << 8 * kept) - 1 for kept in range(9)], np.uint64)  # of a word, by how many of its bytes belong to the text
+# of a word, by how many of its bytes belong to the text
+_KEPT = np.array([(1 << 8 * kept) - 1 for kept in range(9)], np.uint64)
 
 
 def hashes(columns: Sequence[pa.Array]) -> tuple[Flags, Hashes]:

@@ -132,7 +132,11 @@ class Params:
             return given[0] or default if given else default
         found = {value for value in given if value != ""}
         if len(found) > 1:
-            raise ParamError(f"{name} was given {len(self.values[name])} times, with different values", name=name, remedy="give it once")
+            raise ParamError(
+                f"{name} was given {len(self.values[name])} times, with different values",
+                name=name,
+                remedy="give it once",
+            )
         return found.pop() if found else default
 
     def unused(self, known: Iterable[Param], *more: str) -> tuple[str, ...]:
@@ -192,7 +196,9 @@ class Params:
         if text is None:
             return None
         if not _NUMBER.fullmatch(text) and text.strip().lower().lstrip("+-") not in {"nan", "inf", "infinity"}:
-            raise ParamError(f"{name}={text!r} is not a number", name=name, remedy="write decimal degrees such as 83.633")
+            raise ParamError(
+                f"{name}={text!r} is not a number", name=name, remedy="write decimal degrees such as 83.633"
+            )
         value = float(text)
         if not math.isfinite(value):
             raise ParamError(f"{name}={text} is not a finite number", name=name)

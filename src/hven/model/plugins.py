@@ -35,7 +35,18 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
 BESIDE = {  # group -> what else is public where its plugins stand
     "engines": ("gather",),
     "sources": ("beside", "cards", "filekinds", "groups", "remote", "whole_files"),
-    "jobs": ("declared", "desk", "forks", "health", "keeper", "metrics", "operations", "planning", "scheduler", "verifying"),
+    "jobs": (
+        "declared",
+        "desk",
+        "forks",
+        "health",
+        "keeper",
+        "metrics",
+        "operations",
+        "planning",
+        "scheduler",
+        "verifying",
+    ),
     "identity": ("permit", "session"),
 }
 RECORDS = {  # group -> what a module of it is asked for, and the class of that
@@ -124,7 +135,10 @@ def load(group: str, name: str) -> ModuleType:
     known = names(group)
     if name not in known:
         message = f"no {group.removesuffix('s')} is called {name!r}"
-        raise UserError(message, remedy=f"{nearest(name, known)} known: {', '.join(known) or 'none; is its package installed?'}".lstrip())
+        raise UserError(
+            message,
+            remedy=f"{nearest(name, known)} known: {', '.join(known) or 'none; is its package installed?'}".lstrip(),
+        )
     for entry in importlib.metadata.entry_points(group=f"hven.{group}", name=name):
         return _outside(entry)
     return imported(_own(group)[name], repr(name))
@@ -228,7 +242,10 @@ def faults() -> Iterator[UserError]:
         if room == group:
             continue
         if room not in GROUPS:
-            yield UserError(f"no group of plugins is called {group}", remedy=f"{nearest(room, GROUPS)} known: {', '.join(GROUPS)}".lstrip())
+            yield UserError(
+                f"no group of plugins is called {group}",
+                remedy=f"{nearest(room, GROUPS)} known: {', '.join(GROUPS)}".lstrip(),
+            )
             continue
         try:
             known = installed(room)
@@ -306,7 +323,9 @@ def _outside(entry: importlib.metadata.EntryPoint) -> ModuleType:
     try:
         module: object = entry.load()
     except Exception as error:
-        raise UserError(f"{where} cannot be loaded: {type(error).__name__}: {error}", remedy="mend it, or uninstall it") from error
+        raise UserError(
+            f"{where} cannot be loaded: {type(error).__name__}: {error}", remedy="mend it, or uninstall it"
+        ) from error
     if not isinstance(module, ModuleType):
         raise UserError(f"{where} must name a module")
     record, kind = RECORDS.get(entry.group.removeprefix("hven."), ("__name__", "str"))

@@ -356,14 +356,20 @@ class TableSpec:
     vocabularies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     obscore: TableSpec | None = None  # its rows in ivoa.obscore: settings over its own columns
     radio: TableSpec | None = None  # its rows in ivoa.obscore_radio
-    converted: bool = False  # of these two: expressions give the standard's own units, and nothing is converted by itself
+    converted: bool = False  # of these two: expressions give the standard's own units; nothing is converted
     place: Place
 
     @property
     def writes_addresses(self) -> bool:
         """Whether the site's own address goes into its rows."""
-        said = (*self.settings, *(item for granule in self.granules for item in granule.settings), *self.defaults.values())
-        return any("site.url" in str(item.value) for item in said) or any("site.url" in text for text, _ in self.let.values())
+        said = (
+            *self.settings,
+            *(item for granule in self.granules for item in granule.settings),
+            *self.defaults.values(),
+        )
+        return any("site.url" in str(item.value) for item in said) or any(
+            "site.url" in text for text, _ in self.let.values()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -553,9 +559,15 @@ class Timing:
 
         fields = self._line.split()
         if len(fields) != FIELDS:
-            raise ValueError(f"cron has {FIELDS} fields (minute hour day month weekday), as in '15 3 * * *', not {self.cron!r}")
-        if fields[1] not in {"*", "*/1"}:  # cronsim takes what begins with a star for a rhythm, also `*/15 2` and `15 */2`
-            fields[:2] = (f"{every}{field[1:]}" if field[0] == "*" else field for every, field in zip(_EVERY, fields, strict=False))
+            raise ValueError(
+                f"cron has {FIELDS} fields (minute hour day month weekday), as in '15 3 * * *', not {self.cron!r}"
+            )
+        # cronsim takes what begins with a star for a rhythm, also `*/15 2` and `15 */2`
+        if fields[1] not in {"*", "*/1"}:
+            fields[:2] = (
+                f"{every}{field[1:]}" if field[0] == "*" else field
+                for every, field in zip(_EVERY, fields, strict=False)
+            )
         try:
             return iter(CronSim(" ".join(fields).upper(), moment.astimezone(self._place)))
         except CronSimError as error:
@@ -579,7 +591,8 @@ class Timing:
             return moment + timedelta(seconds=self.every)
         found = (one.astimezone(UTC) for one in self._fires(moment))
         # in an hour that comes twice, cronsim goes on from its first time
-        return next((one for one in found if one > moment), datetime.max.replace(tzinfo=UTC))  # the latter: the calendar ends before
+        # the latter: the calendar ends before
+        return next((one for one in found if one > moment), datetime.max.replace(tzinfo=UTC))
 
     def __str__(self) -> str:
         """Write it as a descriptor does: ``every 1 h``, ``cron 15 3 * * * (Europe/Paris)``."""

@@ -71,7 +71,9 @@ class Outlines:
             Of these rows.
         """
         kept = np.repeat(which, self.lengths)
-        return Outlines(rows=self.rows[which], circle=self.circle[which], lengths=self.lengths[which], numbers=self.numbers[kept])
+        return Outlines(
+            rows=self.rows[which], circle=self.circle[which], lengths=self.lengths[which], numbers=self.numbers[kept]
+        )
 
 
 def outlines(texts: pa.Array) -> Outlines:
@@ -110,7 +112,10 @@ def outlines(texts: pa.Array) -> Outlines:
         kept = np.repeat(good, counts) & ~word
         numbers = _numbers(flat, kept, plus=bool(plus.any()))
     found = Outlines(
-        rows=np.flatnonzero(good), circle=circle[good], lengths=size[good], numbers=np.empty(0) if numbers is None else numbers
+        rows=np.flatnonzero(good),
+        circle=circle[good],
+        lengths=size[good],
+        numbers=np.empty(0) if numbers is None else numbers,
     )
     finite = np.isfinite(found.numbers)
     return found if finite.all() else found.some(~_any_of(~finite, found.lengths))
@@ -189,7 +194,8 @@ def parts(texts: pa.Array) -> tuple[Indexes, pa.Array]:
     union = np.flatnonzero(np.asarray(pc.fill_null(pc.match_substring_regex(texts, _UNION), fill_value=False)))
     if not len(union):
         return union, texts.slice(0, 0)
-    marked = pc.ascii_lower(texts.take(pa.array(union)))  # cutting at words costs a fraction of what taking groups of an expression does
+    # cutting at words costs a fraction of what taking groups of an expression does
+    marked = pc.ascii_lower(texts.take(pa.array(union)))
     for shape in ("circle", "polygon"):
         marked = pc.replace_substring(marked, shape, f"|{shape}")
     lists = pc.split_pattern(pc.replace_substring(marked, ")", ""), "|")
@@ -247,7 +253,9 @@ class _Polygons:
     """All polygons of a column of regions: the words of the texts, and where the polygons' numbers stand among them."""
 
     def __init__(self, texts: pa.Array) -> None:
-        words = pc.ascii_split_whitespace(pc.ascii_trim_whitespace(pc.replace_substring_regex(texts, r"([()])", r" \1 ")))
+        words = pc.ascii_split_whitespace(
+            pc.ascii_trim_whitespace(pc.replace_substring_regex(texts, r"([()])", r" \1 "))
+        )
         self.counts = np.asarray(pc.fill_null(pc.list_value_length(words), 0)).astype(np.int64)
         self.flat = words.flatten()
         encoded = self.flat.dictionary_encode()

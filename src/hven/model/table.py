@@ -18,7 +18,8 @@ MONTHS = {"month": 1, "year": 12}
 HIDDEN = "hidden"  # display of a column that is for programs, not for people (VOTable's type="hidden")
 BY_TAP = ("tap", "changes", "descriptors")  # faces that are there for those who ask TAP
 FILES = "hven:files"  # utype of the table of a collection's files
-SECONDS = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0, "yr": 31_557_600.0, "a": 31_557_600.0}  # units of time that columns may have
+# units of time that columns may have
+SECONDS = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0, "yr": 31_557_600.0, "a": 31_557_600.0}
 _EVERY = re.compile(r"\s*([1-9][0-9]{0,5})\s*(days?|hours?|months?|years?|d|h|min|s|yr)\s*", re.IGNORECASE)
 
 
@@ -489,7 +490,11 @@ def distinct(named: Sequence[N], taken: Iterable[str] = ()) -> list[N]:
         following[one.name] = number
         used.add(name.lower())
         if name != one.name:
-            one = replace(one, name=name, label=one.label or one.name) if isinstance(one, Column) else replace(one, name=name)  # noqa: PLW2901
+            one = (  # noqa: PLW2901
+                replace(one, name=name, label=one.label or one.name)
+                if isinstance(one, Column)
+                else replace(one, name=name)
+            )
         result.append(one)
     return result
 
@@ -529,7 +534,11 @@ def dated(table: Table, statistics: Mapping[str, Mapping[str, object]] | None = 
         else column.having(epoch=found)
         for column in table.columns
     )
-    return table if all(one is other for one, other in zip(columns, table.columns, strict=True)) else table.having(columns=columns)
+    return (
+        table
+        if all(one is other for one, other in zip(columns, table.columns, strict=True))
+        else table.having(columns=columns)
+    )
 
 
 def taken(table: Table, statistics: Mapping[str, Mapping[str, object]]) -> list[str]:
@@ -550,7 +559,12 @@ def taken(table: Table, statistics: Mapping[str, Mapping[str, object]]) -> list[
     found = []
     for column in table.columns:
         told = statistics.get(column.name, {})
-        named = (column.ucd or "").lower().startswith(_TIMES) and column.unit == "d" and column.type.is_numeric and not column.type.is_array
+        named = (
+            (column.ucd or "").lower().startswith(_TIMES)
+            and column.unit == "d"
+            and column.type.is_numeric
+            and not column.type.is_array
+        )
         if not named or column.epoch is not None or told.get("minimum") is None:
             continue
         zero = guessed(column, told)
@@ -564,7 +578,9 @@ def taken(table: Table, statistics: Mapping[str, Mapping[str, object]]) -> list[
     return found
 
 
-def epoch(column: Column, frame: FrameRef | None = None, statistics: Mapping[str, object] | None = None) -> float | None:
+def epoch(
+    column: Column, frame: FrameRef | None = None, statistics: Mapping[str, object] | None = None
+) -> float | None:
     """Return the Julian date at which a column of days is 0.
 
     Parameters
@@ -655,7 +671,11 @@ def begins_and_ends(table: Table) -> tuple[Column | None, Column | None]:
             place = next((at for at, start in enumerate(_PLACES) if ucd.startswith(start)), len(_PLACES))
             begins.append((place, column.rank, column))
     begin = min(begins, key=lambda one: one[:2])[2] if begins else None
-    end = min(ends, key=lambda one: one[0])[1] if ends and (begin is None or (begin.ucd or "").lower().startswith("time.start")) else None
+    end = (
+        min(ends, key=lambda one: one[0])[1]
+        if ends and (begin is None or (begin.ucd or "").lower().startswith("time.start"))
+        else None
+    )
     return begin, end or begin
 
 

@@ -164,7 +164,14 @@ class Type:
     @property
     def is_geometry(self) -> bool:
         """True for point, circle, polygon, range, region and moc."""
-        return self.special is not None and self.special.adql in {"POINT", "CIRCLE", "POLYGON", "RANGE", "REGION", "MOC"}
+        return self.special is not None and self.special.adql in {
+            "POINT",
+            "CIRCLE",
+            "POLYGON",
+            "RANGE",
+            "REGION",
+            "MOC",
+        }
 
     @property
     def is_choice(self) -> bool:
@@ -195,7 +202,8 @@ class Type:
             return name.replace("DOUBLE[", f"{base}[") if self.datatype != self.special.votable else name
         if not self.is_array:
             return base
-        n = None if self.datatype in {"char", "unicodeChar"} else _count(self.shape)  # their first axis is the length of the strings
+        # their first axis is the length of the strings
+        n = None if self.datatype in {"char", "unicodeChar"} else _count(self.shape)
         return f"{base}[{'' if n is None else n}]"
 
     @property
@@ -223,7 +231,10 @@ class Type:
 
     def __str__(self) -> str:
         """Write the type as a descriptor does; `parse_type` reads it back."""
-        if self.special is not None and (self.special.votable, self.special.arraysize) == (self.datatype, self.arraysize):
+        if self.special is not None and (self.special.votable, self.special.arraysize) == (
+            self.datatype,
+            self.arraysize,
+        ):
             return str(self.xtype)
         name = self.scalar.name
         if self.datatype in {"char", "unicodeChar"}:
@@ -267,7 +278,9 @@ def _count(shape: tuple[int | None, ...]) -> int | None:
 def _arrow(kind: Type) -> pa.DataType:
     special = kind.special
     if special is not None:
-        if kind.datatype == special.votable or not (pa.types.is_list(special.arrow) or pa.types.is_fixed_size_list(special.arrow)):
+        if kind.datatype == special.votable or not (
+            pa.types.is_list(special.arrow) or pa.types.is_fixed_size_list(special.arrow)
+        ):
             return special.arrow
         base = kind.scalar.arrow  # a geometry of floats, an interval of integers
         return pa.list_(base, special.arrow.list_size) if pa.types.is_fixed_size_list(special.arrow) else pa.list_(base)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r"\s*(!=|<>|>=|<=|=|<|>)\s*")
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*")
-_DATE = re.compile(r"(\d{4})(?:-(\d{3})(?!\d)|(?:-(\d{2})(?:-(\d{2}))?)?)(?:[T ](\d{2})(?::(\d{2})(?::(\d{2})(\.\d+)?)?)?)?Z?")
+_DATE = re.compile(
+    r"(\d{4})(?:-(\d{3})(?!\d)|(?:-(\d{2})(?:-(\d{2}))?)?)(?:[T ](\d{2})(?::(\d{2})(?::(\d{2})(\.\d+)?)?)?)?Z?"
+)
 _DIGITS = 40  # of a whole number that is kept as it is
 _BETWEEN = " \t\r\n&;"
 
@@ -175,7 +177,12 @@ def number(word: Word, text: str) -> tuple[int | float, str]:
     """Read a number and its unit, ``''`` if it has none; a whole number keeps its digits."""
     found = _NUMBER.fullmatch(word.text)
     if found is None:
-        _fail(say("{text!r} is no number", word.text), text, word.at, "a number, perhaps with a unit: 2.5, 1e14, 2um; ranges: 1/2, ..2um")
+        _fail(
+            say("{text!r} is no number", word.text),
+            text,
+            word.at,
+            "a number, perhaps with a unit: 2.5, 1e14, 2um; ranges: 1/2, ..2um",
+        )
     unit = found[2].replace("µ", "u").replace("μ", "u").replace("Å", "Angstrom").replace("°", "deg")
     if unit:
         try:

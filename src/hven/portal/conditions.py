@@ -114,8 +114,13 @@ def find_tables(ask: Callable[[str], Iterable[Mapping[str, Any]]], names: Sequen
     for row in _rows(ask(_COLUMNS.format(listed)), "columns", "table_name", "column_name", "datatype"):
         columns.setdefault(str(row["table_name"]), []).append(_column(row))
     if lacking := [name for name in found if not columns[name]]:
-        raise NotFound(say("there is no table {names} here", ", ".join(lacking)), remedy="names are those of TAP_SCHEMA.tables")
-    return tuple(dated(Table(schema=name.rpartition(".")[0], name=name.rpartition(".")[2], columns=tuple(columns[name]))) for name in found)
+        raise NotFound(
+            say("there is no table {names} here", ", ".join(lacking)), remedy="names are those of TAP_SCHEMA.tables"
+        )
+    return tuple(
+        dated(Table(schema=name.rpartition(".")[0], name=name.rpartition(".")[2], columns=tuple(columns[name])))
+        for name in found
+    )
 
 
 def _rows(answer: Iterable[Mapping[str, Any]], table: str, *needed: str) -> Iterator[dict[str, Any]]:
@@ -132,7 +137,10 @@ def _rows(answer: Iterable[Mapping[str, Any]], table: str, *needed: str) -> Iter
 
 
 def _column(row: Mapping[str, Any]) -> Column:
-    kind, xtype = str(row["datatype"]).strip().lower().rpartition("adql:")[2].partition("(")[0], str(row.get("xtype") or "")
+    kind, xtype = (
+        str(row["datatype"]).strip().lower().rpartition("adql:")[2].partition("(")[0],
+        str(row.get("xtype") or ""),
+    )
     if xtype.rpartition(":")[2].lower() == "timestamp" or kind == "timestamp":
         type_ = TIMESTAMP
     else:
@@ -171,7 +179,10 @@ def translate(text: str, tables: Sequence[Table], *, unknown: bool = False) -> A
     for clause in clauses:
         if clause.name.lower() not in known:
             raise ParseError(
-                say("no parameter {name}", clause.name), text=text, offset=clause.at, remedy=nearest(clause.name, sorted(known))
+                say("no parameter {name}", clause.name),
+                text=text,
+                offset=clause.at,
+                remedy=nearest(clause.name, sorted(known)),
             )
     asked: list[tuple[Table, list[Expr]]] = []
     for table in tables:
@@ -364,12 +375,16 @@ class _Translation:
             return conjunction(*_above(column, low), *_below(column, high)) or IsNull(_name(column), negated=True)
         return Or((*_above(column, low), *_below(column, high)))
 
-    def _bounds(self, column: Column, word: Word, clause: Clause, *, ordered: bool = True) -> tuple[End | None, End | None]:
+    def _bounds(
+        self, column: Column, word: Word, clause: Clause, *, ordered: bool = True
+    ) -> tuple[End | None, End | None]:
         """Read a value, a date or a range in the unit of the column."""
         low, high = span(word, clause.op, self.text)
         if column.type.is_timestamp or column.epoch == JD:
             ends = when(low, high, self.text, stamps=column.type.is_timestamp)
-        elif column.epoch is not None and any(word is not None and word.text and DATED.search(word.text) for word in (low, high)):
+        elif column.epoch is not None and any(
+            word is not None and word.text and DATED.search(word.text) for word in (low, high)
+        ):
             ends = tuple(
                 None if end is None else replace(end, value=float(end.value) - column.epoch)
                 for end in when(low, high, self.text, stamps=False)
@@ -377,7 +392,11 @@ class _Translation:
         else:
             ends = self._measured(column, low, high)
         if ordered and ends[0] is not None and ends[1] is not None and _backwards(ends[0], ends[1]):
-            self._fail(say("{name}: {text} ends before it begins", clause.name, word.text), word.at, "write the smaller value first")
+            self._fail(
+                say("{name}: {text} ends before it begins", clause.name, word.text),
+                word.at,
+                "write the smaller value first",
+            )
         return ends
 
     def _measured(self, column: Column, low: Word | None, high: Word | None) -> tuple[End | None, End | None]:
@@ -412,7 +431,11 @@ class _Translation:
                 return (factor / value if inverse else factor * value), inverse
             units.factor(unit, want)
         except ValueError as error:
-            self._fail(str(error), at, say("{name} is in {want}", column.name, want) if want else say("{name} has no unit", column.name))
+            self._fail(
+                str(error),
+                at,
+                say("{name} is in {want}", column.name, want) if want else say("{name} has no unit", column.name),
+            )
         raise AssertionError
 
     def _fail(self, message: str, at: int, remedy: str = "") -> NoReturn:
@@ -421,7 +444,8 @@ class _Translation:
 
 def _backwards(low: End, high: End) -> bool:
     one, two = low.value, high.value
-    texts = isinstance(one, str) or isinstance(two, str)  # of times: they stand in the order of these, from the year 1 on
+    # of times: they stand in the order of these, from the year 1 on
+    texts = isinstance(one, str) or isinstance(two, str)
     later = str(one) > str(two) if texts else one > two  # type: ignore[operator]
     return later or (one == two and not (low.closed and high.closed))
 

@@ -70,8 +70,12 @@ class Pane:
             try:
                 if not self.applies.__wrapped__(table):  # type: ignore[attr-defined]
                     continue
-                with query.run(self.ask(table, f"{quote(table.schema)}.{quote(table.name)} AS t"), OWNER, site=site, most=TRIED) as result:
-                    pages().from_string(self.template).render(pane=self, rows=result.table().to_pylist(), cut=result.overflow, faults=[])
+                with query.run(
+                    self.ask(table, f"{quote(table.schema)}.{quote(table.name)} AS t"), OWNER, site=site, most=TRIED
+                ) as result:
+                    pages().from_string(self.template).render(
+                        pane=self, rows=result.table().to_pylist(), cut=result.overflow, faults=[]
+                    )
             except Exception as error:  # noqa: BLE001  (it is another's)
                 message = f"the pane {self.name!r} fails for {table.qualified}: {type(error).__name__}: {error}"
                 found.append(Fault(message=message, remedy=f"mend it: {plugins.blamed(error)}"))

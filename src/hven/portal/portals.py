@@ -24,7 +24,9 @@ class Portals:
 
     def __init__(self, settings: Settings) -> None:
         self._hosts = {portal.host.lower(): portal for portal in settings.portals if portal.host}
-        self._paths = sorted(((portal.path, portal) for portal in settings.portals if portal.path), key=lambda pair: -len(pair[0]))
+        self._paths = sorted(
+            ((portal.path, portal) for portal in settings.portals if portal.path), key=lambda pair: -len(pair[0])
+        )
         self._cookie = f"Path={settings.root_path.rstrip('/') or '/'}; Max-Age={YEAR}; SameSite=Lax"
 
     def present(self, scope: Scope) -> Scope:
@@ -61,7 +63,9 @@ class Portals:
             Of the request (ASGI).
         """
         query = scope["query_string"]
-        if scope["method"] != "GET" or (LANGUAGE_PARAMETER.encode() not in query and THEME_PARAMETER.encode() not in query):
+        if scope["method"] != "GET" or (
+            LANGUAGE_PARAMETER.encode() not in query and THEME_PARAMETER.encode() not in query
+        ):
             return ()
         given = dict(parse_qsl(query.decode("utf-8", "replace")))
         language, theme = given.get(LANGUAGE_PARAMETER), given.get(THEME_PARAMETER)
@@ -88,5 +92,7 @@ def keeping(cookies: Iterable[bytes], headers: list[tuple[bytes, bytes]]) -> lis
     """
     if not any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers):
         return headers
-    own = [(name, value.replace(b"public", b"private") if name == b"cache-control" else value) for name, value in headers]
+    own = [
+        (name, value.replace(b"public", b"private") if name == b"cache-control" else value) for name, value in headers
+    ]
     return [*own, *((b"set-cookie", cookie) for cookie in cookies)]

@@ -52,18 +52,25 @@ def kind_of(path: Path) -> str:
         raise SourceError("it is an HTML page", remedy="give the address of the file itself, not of a page about it")
     if text.startswith(b"<") or (start.startswith(_WIDE) and b"<" in start[:16]):
         return "votable"
-    other = "compressed twice" if start.startswith(b"\x1f\x8b") else "JSON" if found == "json" else filekinds.other(start)
+    other = (
+        "compressed twice" if start.startswith(b"\x1f\x8b") else "JSON" if found == "json" else filekinds.other(start)
+    )
     if other:
         raise SourceError(
-            say("it is {what}, not a table", say(other)), remedy="save the table as VOTable, FITS, Parquet or CSV, compressed once at most"
+            say("it is {what}, not a table", say(other)),
+            remedy="save the table as VOTable, FITS, Parquet or CSV, compressed once at most",
         )
     if found is None:
-        raise SourceError("it is no table of a known kind", remedy="VOTable, FITS, Parquet, Arrow, CSV or other delimited text")
+        raise SourceError(
+            "it is no table of a known kind", remedy="VOTable, FITS, Parquet, Arrow, CSV or other delimited text"
+        )
     return "csv"
 
 
 @contextmanager
-def table_in(path: Path, like: Iterable[Column] = (), most: int = _MOST) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
+def table_in(
+    path: Path, like: Iterable[Column] = (), most: int = _MOST
+) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
     """Open the (first) table of a file.
 
     Parameters
@@ -113,7 +120,10 @@ def table_in(path: Path, like: Iterable[Column] = (), most: int = _MOST) -> Iter
 def _nothing_left(names: Iterable[str], table: Table) -> None:
     for name in names:
         if all(column.name != name for column in table.columns):
-            raise SourceError(say("column {name!r} is of a type that a table cannot hold", name), remedy="leave it out, or take it apart")
+            raise SourceError(
+                say("column {name!r} is of a type that a table cannot hold", name),
+                remedy="leave it out, or take it apart",
+            )
 
 
 def _source(kind: str, path: Path, context: Context, **options: object) -> Source:
@@ -128,7 +138,9 @@ def _fitting(path: Path, like: Iterable[Column]) -> Source:
     expected = {column.name.lower(): str(column.type) for column in like}
     if expected:
         first = _source("csv", path, Context())
-        said = {column.name: expected[column.name.lower()] for column in first.columns() if column.name.lower() in expected}
+        said = {
+            column.name: expected[column.name.lower()] for column in first.columns() if column.name.lower() in expected
+        }
         types.update(said)
         if len(said) == len(first.columns()):  # a value that does not fit is a fault, told with its row
             return _source("csv", path, Context(), types=types)
@@ -141,7 +153,9 @@ def _fitting(path: Path, like: Iterable[Column]) -> Source:
             return source
         for column in source.columns():
             if column.name in wrong:
-                types[column.name] = "float64" if column.type.is_integer and wrong[column.name] == "float64" else "string"
+                types[column.name] = (
+                    "float64" if column.type.is_integer and wrong[column.name] == "float64" else "string"
+                )
     return _source("csv", path, Context(), types={column.name: "string" for column in source.columns()})
 
 

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     Values = Sequence[float | str | None]
 
 COPIES, KEYS = "hven_copy", "hven_keys"  # schemas of what is copied and of keys; no collection can have these names
-BIASED = 4.0  # how many times as many rows another engine must have before the embedded one is not the host: copies cost nothing there
+# how many times as many rows another engine must have before the embedded one is not the host: copies cost nothing there
+BIASED = 4.0
 
 
 def prepare(bound: Bound, engines: Engines, relations: Mapping[str, Relation], limits: QueryLimits) -> Plan:
@@ -87,7 +88,12 @@ class MixedPlan(Plan):
     small = False
 
     def __init__(
-        self, bound: Bound, engines: Engines, homes: Mapping[str, str], relations: Mapping[str, Relation], limits: QueryLimits
+        self,
+        bound: Bound,
+        engines: Engines,
+        homes: Mapping[str, str],
+        relations: Mapping[str, Relation],
+        limits: QueryLimits,
     ) -> None:
         self.limits = limits
         self._bound = bound
@@ -151,14 +157,21 @@ class MixedPlan(Plan):
         return self._ask(link.driver, link.other.name)
 
     def _query(
-        self, node: TableRef, columns: tuple[Column, ...], conditions: tuple[Expr, ...], distinct: bool, link: JoinKey | None
+        self,
+        node: TableRef,
+        columns: tuple[Column, ...],
+        conditions: tuple[Expr, ...],
+        distinct: bool,
+        link: JoinKey | None,
     ) -> Bound:
         join = None
         if link is not None:
             keys = _keys(link)
             number = max(self._survey.numbers, default=0) + 1
             other = TableRef((Ident(KEYS), Ident(keys.name)), number=number, table=keys)
-            same = Compare("=", column_of(link.column, node.number), column_of(keys.columns[0], number), meta=Meta(BOOLEAN))
+            same = Compare(
+                "=", column_of(link.column, node.number), column_of(keys.columns[0], number), meta=Meta(BOOLEAN)
+            )
             join = Join(node, other, "INNER", on=same)
         return asked(self._bound, node, columns, conditions, join, distinct=distinct)
 
@@ -219,7 +232,11 @@ class MixedExecution(Gathering):
     def _fetch(self) -> Iterator[tuple[str, pa.Table]]:
         for ask in self._plan.copies:
             plan, names = self._narrowed(ask)
-            rows = ask.whole.schema.empty_table() if plan is None else self._fetched(plan, names, self._room, self._too_much(ask))
+            rows = (
+                ask.whole.schema.empty_table()
+                if plan is None
+                else self._fetched(plan, names, self._room, self._too_much(ask))
+            )
             yield ask.name, rows
 
     def _narrowed(self, ask: Ask) -> tuple[Plan | None, list[str]]:
@@ -295,7 +312,9 @@ class MixedExecution(Gathering):
 def _copy(ask: Ask) -> Table:
     """Describe what is copied: the needed columns, and nothing of the table's keys and indexes."""
     columns = tuple(column.having(indexed=False, unique=False) for column in ask.columns)
-    return ask.table.having(schema=COPIES, name=f"t{ask.number}", columns=columns, primary=(), keys=(), groups=(), position=None)
+    return ask.table.having(
+        schema=COPIES, name=f"t{ask.number}", columns=columns, primary=(), keys=(), groups=(), position=None
+    )
 
 
 def _keys(link: JoinKey) -> Table:

@@ -34,7 +34,11 @@ def origins(tables: Iterable[Table], holdings: Holdings, site: Site) -> tuple[In
     infos
         As the note has them: publisher, contact, citation ...
     """
-    read = [item for table in tables if (item := holdings.published.get(table.qualified)) is not None and table.owner is None]
+    read = [
+        item
+        for table in tables
+        if (item := holdings.published.get(table.qualified)) is not None and table.owner is None
+    ]
     by_name: dict[str, list[Published]] = {}
     for item in read:
         if item.resource is not None:
@@ -50,7 +54,9 @@ def origins(tables: Iterable[Table], holdings: Holdings, site: Site) -> tuple[In
     for name, items in list(by_name.items())[:MOST]:
         resource = items[0].resource
         if resource is not None:
-            found += [_info(key, value) for key, value in _of(resource, items, f"ivo://{settings.authority}/{name}") if value]
+            found += [
+                _info(key, value) for key, value in _of(resource, items, f"ivo://{settings.authority}/{name}") if value
+            ]
     if len(by_name) > MOST:
         found.append(_info("data_origin", f"and {len(by_name) - MOST} further collections"))
     return tuple(found)
@@ -72,7 +78,10 @@ def _of(resource: Resource, items: Iterable[Published], ivoid: str) -> Iterator[
             yield "data_type", f"{item.table.qualified}: observation, simulation where {DATA_SOURCE} is theory"
         yield "resource_version", f"{item.table.qualified} {item.run}" if item.run else None
         if item.instead is not None:
-            yield "data_warning", f"{item.table.qualified}: newer rows ({item.instead}) are damaged; these are the last good ones"
+            yield (
+                "data_warning",
+                f"{item.table.qualified}: newer rows ({item.instead}) are damaged; these are the last good ones",
+            )
     yield "last_update_date", max(item.updated for item in items) or None
 
 

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = 1_000_000  # rows of a table that is read in place
 FAN = 10.0  # rows of one key, where nothing is known
-NEAR, SAME, SOME = 0.001, 0.001, 0.3  # shares of the rows that a region, a value, another condition leaves, where nothing is known
+# shares of the rows that a region, a value, another condition leaves, where nothing is known
+NEAR, SAME, SOME = 0.001, 0.001, 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,9 +181,13 @@ def _distinct(one: Ref, name: str) -> float | None:
 
 def _share(condition: Expr, one: Ref) -> float:
     """Guess what share of the rows meets a condition."""
-    if any(isinstance(node, Function) and node.name in {"CONTAINS", "INTERSECTS", "DISTANCE"} for node in walk(condition)):
+    if any(
+        isinstance(node, Function) and node.name in {"CONTAINS", "INTERSECTS", "DISTANCE"} for node in walk(condition)
+    ):
         return NEAR
-    named = next((node.column for node in walk(condition) if isinstance(node, ColumnRef) and node.column is not None), None)
+    named = next(
+        (node.column for node in walk(condition) if isinstance(node, ColumnRef) and node.column is not None), None
+    )
     distinct = _distinct(one, named.name) if named is not None else None
     single = 1 / distinct if distinct else SAME
     if isinstance(condition, Compare) and condition.op == "=":
@@ -243,13 +248,24 @@ class _Level:
                 self._edges(part, firm, drivers)
 
     def _edges(self, part: Expr, firm: set[int], drivers: set[int]) -> None:
-        if not (isinstance(part, Compare) and part.op == "=" and isinstance(part.left, ColumnRef) and isinstance(part.right, ColumnRef)):
+        if not (
+            isinstance(part, Compare)
+            and part.op == "="
+            and isinstance(part.left, ColumnRef)
+            and isinstance(part.right, ColumnRef)
+        ):
             return
         for here, there in ((part.left, part.right), (part.right, part.left)):
-            if here.source not in firm or there.source not in drivers or not {here.source, there.source} <= set(self.refs):
+            if (
+                here.source not in firm
+                or there.source not in drivers
+                or not {here.source, there.source} <= set(self.refs)
+            ):
                 continue
             if here.column is not None and there.column is not None and _alike(here.column, there.column):
-                self.edges.append(JoinKey(target=here.source, column=here.column, driver=there.source, other=there.column))
+                self.edges.append(
+                    JoinKey(target=here.source, column=here.column, driver=there.source, other=there.column)
+                )
 
 
 def _alike(one: Column, two: Column) -> bool:
@@ -283,7 +299,9 @@ def replaced(query: Query, foreign: set[int], copies: Mapping[str, Table], moved
         if isinstance(node, Select) and (where := _without(node.where, moved)) is not node.where:
             return transform(replace(node, where=where), change)
         if isinstance(node, Join) and (on := _without(node.on, moved)) is not node.on:
-            return transform(replace(node, on=on, kind="CROSS" if node.kind == "INNER" and on is None else node.kind), change)
+            return transform(
+                replace(node, on=on, kind="CROSS" if node.kind == "INNER" and on is None else node.kind), change
+            )
         return node
 
     return transform(query, change)

@@ -76,7 +76,8 @@ class PlanCache:
             How many the text has.
         """
         fixed = tuple(sorted(set(range(len(values))) - prepared.bound.free))
-        if self._fixed.find(key) not in {None, fixed}:  # a fixed value decided which others are: rare, and planned anew each time
+        # a fixed value decided which others are: rare, and planned anew each time
+        if self._fixed.find(key) not in {None, fixed}:
             return
         self._fixed.keep(key, fixed)
         self._kept.keep((key, tuple(values[slot] for slot in fixed)), prepared, cost(words))

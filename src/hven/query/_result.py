@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 FEWEST = 1024  # rows of a piece, if there are more
 CELLS = 2**20  # of a piece at most: before each one the clock is looked at
-PIECE = 2 * 1024**2  # bytes of rows in memory, about, that are written at once: text is several times as big, and readers are many
+# bytes of rows in memory, about, that are written at once: text is several times as big, and readers are many
+PIECE = 2 * 1024**2
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,7 +128,9 @@ class Result:
             self.error, self.failure = str(told), told
             raise told from None if told is not error else error.__cause__
         except Exception as error:
-            broken = ServiceError("the rows broke off", remedy="this is a fault of the service; its owner finds it in the log")
+            broken = ServiceError(
+                "the rows broke off", remedy="this is a fault of the service; its owner finds it in the log"
+            )
             self.error, self.failure = str(broken), error
             raise broken from error
         finally:
@@ -173,7 +176,9 @@ class Result:
             As many as there are, in their order.
         """
         pairs = zip(columns, self.columns, strict=True)
-        self._casts = {number: new.type.arrow for number, (new, old) in enumerate(pairs) if new.type.arrow != old.type.arrow}
+        self._casts = {
+            number: new.type.arrow for number, (new, old) in enumerate(pairs) if new.type.arrow != old.type.arrow
+        }
         self.columns = columns
 
     def _shown(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -186,7 +191,9 @@ class Result:
         if isinstance(error, StorageError) and self._replaced is not None:
             return self._replaced(error)
         if self.guarded and isinstance(error, EvaluationError):
-            return EvaluationError("a value cannot be computed", remedy="look at the casts, divisions and functions of the query")
+            return EvaluationError(
+                "a value cannot be computed", remedy="look at the casts, divisions and functions of the query"
+            )
         return placed(error, self._text, self._query) if isinstance(error, EvaluationError) else error
 
     def begin(self) -> Execution:

@@ -114,7 +114,9 @@ def run(
     reach = holdings.reach(who, policies)
     try:
         with counted(seconds, limits.seconds) as clock:
-            prepared, literals = _prepare(query, who, site, holdings, reach, uploads, policies, values, key, steady=steady)
+            prepared, literals = _prepare(
+                query, who, site, holdings, reach, uploads, policies, values, key, steady=steady
+            )
     except HvenError as error:
         site.counters.refused(type(error).__name__)
         if isinstance(query, str) and len(query) > SHAPED:
@@ -129,7 +131,8 @@ def run(
     share = 1.0
     if sample is not None:
         relations, share = _sampled(relations, site, sample, prepared.bound.query)
-    live = any(isinstance(one, Live) for one in relations.values())  # other programs write it: no answer is known to be that of before
+    # other programs write it: no answer is known to be that of before
+    live = any(isinstance(one, Live) for one in relations.values())
     if maxrec != 0:
         plan, turns = prepared.plan, site.kept(_turns, site)
 
@@ -175,7 +178,9 @@ def _replaced(error: StorageError, relations: Mapping[str, Relation], site: Site
         for name, relation in relations.items():
             if isinstance(relation, Snapshot) and not site.store.keeps(relation):
                 return Replaced(
-                    say("the rows of {name} were replaced or removed while this query waited", name), remedy="ask again", seconds=1
+                    say("the rows of {name} were replaced or removed while this query waited", name),
+                    remedy="ask again",
+                    seconds=1,
                 )
     except HvenError:
         return error
@@ -185,9 +190,15 @@ def _replaced(error: StorageError, relations: Mapping[str, Relation], site: Site
 def _still(query: str | tree.Query, past: Past, names: Sequence[str], error: BindError) -> None:
     """Refuse a table that the reader knows, and whose state then is not kept; of others nothing is told."""
     parsed = adql.parse(query) if isinstance(query, str) else query
-    written = {".".join(part.name for part in node.parts[-2:]).lower() for node in walk(parsed) if isinstance(node, tree.TableRef)}
+    written = {
+        ".".join(part.name for part in node.parts[-2:]).lower()
+        for node in walk(parsed)
+        if isinstance(node, tree.TableRef)
+    }
     for name in names:
-        if name.lower() in {*past.gone, *past.young} and (name.lower() in written or name.rpartition(".")[2].lower() in written):
+        if name.lower() in {*past.gone, *past.young} and (
+            name.lower() in written or name.rpartition(".")[2].lower() in written
+        ):
             raise refuse(past, name) from error
 
 
@@ -337,7 +348,9 @@ def _locating(site: Site, policies: Sequence[Policy]) -> Callable[[str], tuple[f
     return locate
 
 
-def _with_places(shape: Hashable, pieces: Sequence[str], literals: Sequence[Any], locate: Callable[[str], tuple[float, float]]) -> Hashable:
+def _with_places(
+    shape: Hashable, pieces: Sequence[str], literals: Sequence[Any], locate: Callable[[str], tuple[float, float]]
+) -> Hashable:
     """Add the positions of the names in a query to its key: they are constants of its plan. None: the binder says what is wrong with one."""
     places = []
     slot = 0
@@ -359,7 +372,9 @@ def _relations(
     return {table.qualified: given.get(table.qualified) or holdings.relation(table, reach) for table in bound.tables}
 
 
-def _sampled(relations: Mapping[str, Relation], site: Site, rows: int, asked: tree.Query) -> tuple[Mapping[str, Relation], float]:
+def _sampled(
+    relations: Mapping[str, Relation], site: Site, rows: int, asked: tree.Query
+) -> tuple[Mapping[str, Relation], float]:
     """Sample the one table: some rows in place of all, and the share that they are."""
     if len(relations) != 1:
         return relations, 1.0
@@ -370,7 +385,12 @@ def _sampled(relations: Mapping[str, Relation], site: Site, rows: int, asked: tr
         asked,
         *(node.where for node in walk(asked) if isinstance(node, tree.TableRef) and node.where is not None),
     ]  # policies stand there
-    columns = {one.column.name for root in roots for one in walk(root) if isinstance(one, tree.ColumnRef) and one.column is not None}
+    columns = {
+        one.column.name
+        for root in roots
+        for one in walk(root)
+        if isinstance(one, tree.ColumnRef) and one.column is not None
+    }
     found = site.engines.of(relation).sample(relation, rows, columns)
     if found is None:
         return relations, 1.0

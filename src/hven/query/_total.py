@@ -39,8 +39,16 @@ def _query(query: tree.Query, values: Sequence[Any], relations: Mapping[str, Rel
     return _select(query.body, skipped, values, relations)
 
 
-def _select(select: tree.Select | tree.SetOperation, skipped: int, values: Sequence[Any], relations: Mapping[str, Relation]) -> int | None:
-    if isinstance(select, tree.SetOperation) or select.where is not None or select.group_by or select.having is not None or select.distinct:
+def _select(
+    select: tree.Select | tree.SetOperation, skipped: int, values: Sequence[Any], relations: Mapping[str, Relation]
+) -> int | None:
+    if (
+        isinstance(select, tree.SetOperation)
+        or select.where is not None
+        or select.group_by
+        or select.having is not None
+        or select.distinct
+    ):
         return None
     if has_local_aggregate([item for item in select.items if isinstance(item, tree.SelectItem)]):
         return None

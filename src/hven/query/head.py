@@ -102,7 +102,9 @@ def unused(params: Params, known: Iterable[Param], *more: str) -> tuple[Info, ..
     told = ", ".join(ascii(name[:LONG]).strip("'\"") for name in names[:NAMED]) + (
         f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     )
-    return (Info(name=WARNING, value=f"not used: {told}; known parameters: {', '.join(param.name for param in known)}"),)
+    return (
+        Info(name=WARNING, value=f"not used: {told}; known parameters: {', '.join(param.name for param in known)}"),
+    )
 
 
 def head(result: Result, *, infos: Sequence[Info] = (), name: str | None = None, status: bool = True) -> Head:

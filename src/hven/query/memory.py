@@ -143,7 +143,11 @@ class Ceiling:
             time.sleep(LOOK)
             held, moment = self._held(), time.monotonic()
             above = None if held <= ceiling else moment if above is None else above
-            if above is not None and last_resort is not None and (held > before + 2 * self._memory or moment - above > STUBBORN):
+            if (
+                above is not None
+                and last_resort is not None
+                and (held > before + 2 * self._memory or moment - above > STUBBORN)
+            ):
                 last_resort(held)
             end = None
             with self._lock:

@@ -71,7 +71,12 @@ class Turns:
     """
 
     def __init__(
-        self, number: int, clock: Callable[[], float] = time.monotonic, *, places: int | None = None, ceiling: Ceiling | None = None
+        self,
+        number: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        places: int | None = None,
+        ceiling: Ceiling | None = None,
     ) -> None:
         self._number = number
         self._places = number if places is None else places
@@ -211,7 +216,11 @@ class Turns:
         if len(self._queue) > self._places:
             places = Counter(each.who for each in self._queue)
             greedy = max(places, key=places.__getitem__)
-            last = next(each for each in reversed(self._queue) if each.who == (greedy if places[greedy] > places[turn.who] else turn.who))
+            last = next(
+                each
+                for each in reversed(self._queue)
+                if each.who == (greedy if places[greedy] > places[turn.who] else turn.who)
+            )
             self._leave(last)
             if last is turn:
                 return False
@@ -340,7 +349,9 @@ class InTurn(Relay):
         What the engine has begun already, and `begin` gives: it is closed even if the turn never comes.
     """
 
-    def __init__(self, turns: Turns, schema: pa.Schema, begin: Callable[[], Execution], begun: Execution | None = None) -> None:
+    def __init__(
+        self, turns: Turns, schema: pa.Schema, begin: Callable[[], Execution], begun: Execution | None = None
+    ) -> None:
         super().__init__(schema, begun)
         self._turns = turns
         self._start = begin

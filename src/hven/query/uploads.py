@@ -34,12 +34,18 @@ if TYPE_CHECKING:
 SCHEMA = "TAP_UPLOAD"
 MOST = 32  # tables with one query
 MOST_COLUMNS, LONGEST_NAME = 4_000, 256
-UNFOLDED = 5  # times `limits.upload`: what the values may take in memory, where arrays and numbers are wider than their text
+# times `limits.upload`: what the values may take in memory, where arrays and numbers are wider than their text
+UNFOLDED = 5
 _SILENCE = 15.0  # seconds without a byte after which a server is given up
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _LISTED = re.compile(r";(?=[^;,]*,)")  # TAP 1.0 section 2.3.6 wrote several pairs into one value
 _CHUNK = 1 << 20
-_PACKED = ((rb"\x1f\x8b", "gzip"), (rb"BZh[1-9]1AY&SY", "bzip2"), (rb"\xfd7zXZ\x00", "xz"), (rb"\x28\xb5\x2f\xfd", "zstd"))
+_PACKED = (
+    (rb"\x1f\x8b", "gzip"),
+    (rb"BZh[1-9]1AY&SY", "bzip2"),
+    (rb"\xfd7zXZ\x00", "xz"),
+    (rb"\x28\xb5\x2f\xfd", "zstd"),
+)
 
 Uploaded = dict[str, tuple[Table, pa.Table]]
 
@@ -88,14 +94,19 @@ def pairs(values: Iterable[str]) -> list[Pair]:
                 )
             _check_name(name)
             if name.lower() in found:
-                raise _refused(say("UPLOAD gives two tables called {name!r}", name), "names must differ, and not in case alone")
+                raise _refused(
+                    say("UPLOAD gives two tables called {name!r}", name), "names must differ, and not in case alone"
+                )
             if uri.partition(":")[0].lower() not in {"param", "http", "https"}:
                 raise _refused(
-                    say("UPLOAD: {uri!r:.120} cannot be fetched", uri), "param:PART (sent with the request), http://... or https://..."
+                    say("UPLOAD: {uri!r:.120} cannot be fetched", uri),
+                    "param:PART (sent with the request), http://... or https://...",
                 )
             found[name.lower()] = Pair(name=name, uri=uri)
     if len(found) > MOST:
-        raise _refused(say("UPLOAD gives {count} tables; the limit is {most}", len(found), MOST), "ask in several queries")
+        raise _refused(
+            say("UPLOAD gives {count} tables; the limit is {most}", len(found), MOST), "ask in several queries"
+        )
     return list(found.values())
 
 
@@ -107,7 +118,8 @@ def _check_name(name: str) -> None:
         )
     if not _NAME.fullmatch(name) or len(name) > 128:
         raise _refused(
-            say("UPLOAD names its table {name!r:.120}, which is no ADQL identifier", name), "a letter, then letters, digits and _"
+            say("UPLOAD names its table {name!r:.120}, which is no ADQL identifier", name),
+            "a letter, then letters, digits and _",
         )
     if name.upper() in RESERVED:
         raise _refused(
@@ -179,13 +191,23 @@ def read(
                     table = table.having(columns=tuple(distinct(table.columns))) if rename else table  # noqa: PLW2901
                     check_columns(table)
                     rows, used = _gathered(
-                        pair.name, (batch.rename_columns(table.arrow.names) for batch in batches), table.arrow, left, limits.upload_rows
+                        pair.name,
+                        (batch.rename_columns(table.arrow.names) for batch in batches),
+                        table.arrow,
+                        left,
+                        limits.upload_rows,
                     )
             except TooLarge:
                 raise
             except UserError as error:
-                message = say("line {line}: {message}", error.place.line, error.message) if error.place.line is not None else error.message
-                raise SourceError(say("the upload {name!r} cannot be read: {message}", pair.name, message), remedy=error.remedy) from error
+                message = (
+                    say("line {line}: {message}", error.place.line, error.message)
+                    if error.place.line is not None
+                    else error.message
+                )
+                raise SourceError(
+                    say("the upload {name!r} cannot be read: {message}", pair.name, message), remedy=error.remedy
+                ) from error
             left -= used
             table = table.having(schema=SCHEMA, name=pair.name)
             found[table.qualified] = (table, rows)
@@ -207,7 +229,8 @@ def renamed(uploaded: Mapping[str, tuple[Table, pa.Table]]) -> list[Info]:
     """
     return [
         Info(
-            name="warning", value=f"the upload {table.name!r} has several columns {column.label!r}, but for case: this one is {column.name}"
+            name="warning",
+            value=f"the upload {table.name!r} has several columns {column.label!r}, but for case: this one is {column.name}",
         )
         for table, _ in uploaded.values()
         for column in table.columns
@@ -219,7 +242,9 @@ def _place() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="hven-upload-", ignore_cleanup_errors=True)
     except OSError as error:
-        raise StorageError(say("there is no place for uploads: {reason}", error.strerror), remedy="try again later") from error
+        raise StorageError(
+            say("there is no place for uploads: {reason}", error.strerror), remedy="try again later"
+        ) from error
 
 
 class _Room:
@@ -240,7 +265,9 @@ class _Room:
         )
 
 
-def _gathered(name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, most: int, most_rows: int) -> tuple[pa.Table, int]:
+def _gathered(
+    name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, most: int, most_rows: int
+) -> tuple[pa.Table, int]:
     """Collect the rows in memory, within limits; nothing that a reader let through may break the engine."""
     kept: list[pa.RecordBatch] = []
     size = rows = 0
@@ -313,7 +340,9 @@ def check_columns(table: Table) -> None:
 # --- from the request or from afar to a plain file --------------------------------------------------------------
 
 
-def _file(pair: Pair, files: Mapping[str, Upload | Path], place: Path, room: _Room, until: float, settings: Settings) -> Path:
+def _file(
+    pair: Pair, files: Mapping[str, Upload | Path], place: Path, room: _Room, until: float, settings: Settings
+) -> Path:
     """Return the upload as a file that is not compressed, and count its bytes."""
     plain = place / pair.name.lower()
     if pair.part is None:
@@ -355,7 +384,9 @@ def _fetched(pair: Pair, place: Path, room: _Room, until: float, settings: Setti
         )
     except remote.Private as error:  # which number is behind a name of the own network is nobody's business
         message = say("UPLOAD {name}: the address, or one that it leads to, is not on the public internet", pair.name)
-        raise Forbidden(message, remedy=say("send the file with the request: UPLOAD={name},param:PART", pair.name)) from error
+        raise Forbidden(
+            message, remedy=say("send the file with the request: UPLOAD={name},param:PART", pair.name)
+        ) from error
     except TooLarge as error:
         raise room.full() from error
     except Forbidden as error:
@@ -389,7 +420,9 @@ def _copied(name: str, stream: BinaryIO, plain: Path, room: _Room) -> Path:
                 room.take(len(data))
                 file.write(data)
     except OSError as error:
-        raise StorageError(say("the upload {name!r} cannot be kept: {reason}", name, error.strerror), remedy="try again later") from error
+        raise StorageError(
+            say("the upload {name!r} cannot be kept: {reason}", name, error.strerror), remedy="try again later"
+        ) from error
     return plain
 
 
@@ -412,7 +445,8 @@ def _piece(opened: Any, name: str, packing: str | None) -> bytes:
         return cast("bytes", opened.read(_CHUNK))
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, pa.ArrowException, MemoryError) as error:
         raise SourceError(
-            say("the upload {name!r} is damaged: its {packing} stream breaks off or is broken", name, packing), remedy="send it again"
+            say("the upload {name!r} is damaged: its {packing} stream breaks off or is broken", name, packing),
+            remedy="send it again",
         ) from error
 
 

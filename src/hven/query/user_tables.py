@@ -67,7 +67,10 @@ def name_of(given: str) -> str:
             remedy=say("a letter, then letters, digits and _; {most} characters at most", LONGEST),
         )
     if name.upper() in RESERVED:
-        raise ParamError(say("{name!r} is a reserved word of ADQL", name), remedy=say("another name, such as my_{name}", name.lower()))
+        raise ParamError(
+            say("{name!r} is a reserved word of ADQL", name),
+            remedy=say("another name, such as my_{name}", name.lower()),
+        )
     return name
 
 
@@ -160,7 +163,15 @@ def append(site: Site, who: Reader, name: str, path: Path) -> Table:
         return _store(site, table, both())
 
 
-def index(site: Site, who: Reader, name: str, column: str, *, unique: bool = False, stopped: Callable[[], bool] = lambda: False) -> Table:
+def index(
+    site: Site,
+    who: Reader,
+    name: str,
+    column: str,
+    *,
+    unique: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Table:
     """Index a column: conditions on it, joins and orders by it need not look at every row any more.
 
     Parameters
@@ -297,7 +308,8 @@ def tidy(site: Site) -> None:
 def _owner(who: Reader) -> str:
     if who.name is None:
         raise Unauthenticated(
-            "only who has an account here can keep tables", remedy="send the header Authorization: Bearer TOKEN, or log in at /login"
+            "only who has an account here can keep tables",
+            remedy="send the header Authorization: Bearer TOKEN, or log in at /login",
         )
     return who.name
 
@@ -307,10 +319,13 @@ def _held(site: Site, owner: str, name: str) -> Iterator[None]:
     """Lock a table for its change; whoever comes meanwhile is told at once."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(site.store.leases.held(f"table of {owner}: {name.lower()}", what=f"a change of {USER_SCHEMA}.{name}"))
+            stack.enter_context(
+                site.store.leases.held(f"table of {owner}: {name.lower()}", what=f"a change of {USER_SCHEMA}.{name}")
+            )
         except Conflict:
             raise Conflict(
-                say("{schema}.{name} is being changed by another request", USER_SCHEMA, name), remedy="try again when that is done"
+                say("{schema}.{name} is being changed by another request", USER_SCHEMA, name),
+                remedy="try again when that is done",
             ) from None
         yield
 
@@ -341,7 +356,9 @@ def _column(table: Table, given: str) -> Column:
         if column.name == name or (not quoted and column.name.lower() == name.lower()):
             return column
     raise ParamError(
-        say("{table} has no column {name!r:.80}", table.qualified, name), name="index", remedy=say("its columns: {names}", _names(table))
+        say("{table} has no column {name!r:.80}", table.qualified, name),
+        name="index",
+        remedy=say("its columns: {names}", _names(table)),
     )
 
 
@@ -388,7 +405,11 @@ def _check_unique(site: Site, table: Table, snapshot: Snapshot) -> None:
             twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
             examples = ", ".join(repr(value) for value in twice[:SHOWN].to_pylist())
             raise SourceError(
-                say("column {name!r:.80}: values come more than once, and must not: {examples:.200}", column.name, examples),
+                say(
+                    "column {name!r:.80}: values come more than once, and must not: {examples:.200}",
+                    column.name,
+                    examples,
+                ),
                 remedy="send each once, or index the column without unique",
             )
 

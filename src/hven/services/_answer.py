@@ -39,9 +39,12 @@ CHUNK = 512 * 1024  # bytes gathered before they are sent
 COMPANY = 64 * 1024  # a first chunk of this size leaves alone
 COMPRESS_FROM = 1_400  # a smaller body fits a packet anyway
 STALLED = 120.0  # seconds after which a reader who takes nothing is given up
-SOON = 0.008  # seconds that a short first chunk waits for company: if it is all there is, the answer leaves in one write
-MAXREC, OVERFLOW, UNUSED = "hven-maxrec", "hven-overflow", "hven-warning"  # headers of answers in formats that cannot say it
-PATIENCE = 0.2  # seconds that the event loop waits for an answer that shows at a socket; then it has its turn and a thread, as others
+# seconds that a short first chunk waits for company: if it is all there is, the answer leaves in one write
+SOON = 0.008
+# headers of answers in formats that cannot say it
+MAXREC, OVERFLOW, UNUSED = "hven-maxrec", "hven-overflow", "hven-warning"
+# seconds that the event loop waits for an answer that shows at a socket; then it has its turn and a thread, as others
+PATIENCE = 0.2
 LEAVING = 0.02  # seconds after which a reader's leaving is looked for: most answers are over by then
 LATE = 0.7  # seconds that an engine gets to end a query whose time is over
 
@@ -59,7 +62,11 @@ def etag(*parts: object) -> str:
     tag
         As the header ETag has it (RFC 9110, 8.8.3).
     """
-    made = parts[0] if len(parts) == 1 and isinstance(parts[0], bytes) else "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    made = (
+        parts[0]
+        if len(parts) == 1 and isinstance(parts[0], bytes)
+        else "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    )
     return f'W/"{hashlib.sha256(made).hexdigest()[:24]}"'
 
 
@@ -83,7 +90,9 @@ def caching(tag: str, *, public: bool, vary: str = "accept-encoding, authorizati
     return {"etag": tag, "cache-control": f"{'public' if public else 'private'}, no-cache", "vary": vary}
 
 
-def tagged(request: Request, headers: Mapping[str, str], kind: str, body: bytes | Callable[[], bytes], status: int = 200) -> Response:
+def tagged(
+    request: Request, headers: Mapping[str, str], kind: str, body: bytes | Callable[[], bytes], status: int = 200
+) -> Response:
     """Answer with a document, which is not made, or not sent, if the reader has what its tag names.
 
     Parameters
@@ -122,7 +131,9 @@ def unchanged(request: Request, tag: str) -> bool:
     known = request.headers.get("if-none-match")
     if known is None or request.method not in {"GET", "HEAD"}:
         return False
-    return known.strip() == "*" or tag.removeprefix("W/") in {item.strip().removeprefix("W/") for item in known.split(",")}
+    return known.strip() == "*" or tag.removeprefix("W/") in {
+        item.strip().removeprefix("W/") for item in known.split(",")
+    }
 
 
 async def answer(

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 WRITERS = (os.cpu_count() or 1) + 4  # threads that make chunks of running answers; more would only need more memory
 FIRST = 96  # threads that wait for first batches; more than queries that compute at once
-LOOK = 0.1  # seconds between two looks whether a query that waits for its turn may have that of a reader who is long about it
+# seconds between two looks whether a query that waits for its turn may have that of a reader who is long about it
+LOOK = 0.1
 _pools: dict[asyncio.AbstractEventLoop, tuple[ThreadPoolExecutor, anyio.CapacityLimiter, anyio.CapacityLimiter]] = {}
 
 

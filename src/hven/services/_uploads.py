@@ -63,7 +63,9 @@ class Uploads:
     def _hold(self, size: int) -> None:
         with self._lock:
             if self._held + size > max(self._settings.limits.memory, self._settings.limits.upload * uploads.UNFOLDED):
-                raise Overloaded("other queries hold all the memory there is for uploads", remedy="try again in a minute")
+                raise Overloaded(
+                    "other queries hold all the memory there is for uploads", remedy="try again in a minute"
+                )
             self._held += size
 
     def _release(self, size: int) -> None:

@@ -27,7 +27,9 @@ def described(path: Path) -> Table | None:
             return None
         columns = tuple(_column(item) for item in root.iter("{*}column"))
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise SourceError(f"the description of the table cannot be read: {error}", remedy="a VOSI table, or a VOTable") from error
+        raise SourceError(
+            f"the description of the table cannot be read: {error}", remedy="a VOSI table, or a VOTable"
+        ) from error
     return Table(schema="", name="", columns=columns, description=root.findtext("{*}description"))
 
 
@@ -54,7 +56,10 @@ def _type(item: Any, name: str | None) -> Type:
 
 
 def _column(item: Any) -> Column:
-    said = {key: (item.findtext(f"{{*}}{key}") or "").strip() or None for key in ("name", "description", "unit", "ucd", "utype")}
+    said = {
+        key: (item.findtext(f"{{*}}{key}") or "").strip() or None
+        for key in ("name", "description", "unit", "ucd", "utype")
+    }
     kind = item.find("{*}dataType")
     if kind is None:
         raise ValueError(f"column {said['name']!r:.80} has no dataType")

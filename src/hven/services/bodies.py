@@ -67,15 +67,21 @@ async def chunks(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
                 async with asyncio.timeout(None) as patience:
                     looked = 0.0
                     while more and size < least:
-                        if (now := time.monotonic()) > looked + LOOK:  # a timer for each piece takes longer than the piece
-                            patience.reschedule(asyncio.get_running_loop().time() + min(STILL, max(begun + SLOW + size / PACE - now, 0.0)))
+                        # a timer for each piece takes longer than the piece
+                        if (now := time.monotonic()) > looked + LOOK:
+                            patience.reschedule(
+                                asyncio.get_running_loop().time()
+                                + min(STILL, max(begun + SLOW + size / PACE - now, 0.0))
+                            )
                             looked = now
                         piece = await anext(stream, None)
                         more = piece is not None
                         pieces.append(piece or b"")
                         size += len(pieces[-1])
         except TimeoutError:
-            raise Timeout(f"the body of the request came too slowly: {size:,} bytes until now", remedy="send it again") from None
+            raise Timeout(
+                f"the body of the request came too slowly: {size:,} bytes until now", remedy="send it again"
+            ) from None
         except ClientDisconnect:
             raise Cancelled("the reader left before the request was complete") from None
         if size > limit:
@@ -156,4 +162,6 @@ def too_large(size: int, limit: int) -> TooLarge:
     error
         To be raised.
     """
-    return TooLarge(f"the request has {size:,} bytes or more; the limit is {limit:,}", remedy="send less, or ask the site's owner")
+    return TooLarge(
+        f"the request has {size:,} bytes or more; the limit is {limit:,}", remedy="send less, or ask the site's owner"
+    )

@@ -40,7 +40,8 @@ STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (errors.StorageError, 503),
     (errors.HvenError, 500),
 )
-_PATH = re.compile(r"(?<![\w/.:])/(?:[^/\s:'\"]+/)+(?=[^/\s])|(?<=:)//+(?:[^/\s:'\"]+/)+")  # all of an absolute path but the file's name
+# all of an absolute path but the file's name
+_PATH = re.compile(r"(?<![\w/.:])/(?:[^/\s:'\"]+/)+(?=[^/\s])|(?<=:)//+(?:[^/\s:'\"]+/)+")
 CHALLENGE = 'Basic realm="hven", charset="UTF-8", Bearer realm="hven"'  # RFC 9110 section 11.6.1
 OURS = "something went wrong; this is a fault of the service; its owner finds it in the log under the request's id"
 
@@ -123,8 +124,11 @@ def note(error: BaseException | None, request_id: str = "") -> None:
         Of the request.
     """
     if error is not None and not isinstance(error, _USUAL):
-        where = "" if isinstance(error, errors.HvenError) else f", in {plugins.blamed(error)}"  # ours say themselves whose fault it is
-        log.error("%s in request %s%s: %s", type(error).__name__, request_id or "without id", where, error, exc_info=error)
+        # ours say themselves whose fault it is
+        where = "" if isinstance(error, errors.HvenError) else f", in {plugins.blamed(error)}"
+        log.error(
+            "%s in request %s%s: %s", type(error).__name__, request_id or "without id", where, error, exc_info=error
+        )
 
 
 def _let_go(error: BaseException | None) -> None:
@@ -165,7 +169,9 @@ def votable_error(message: str) -> bytes:
     document
         VOTable.
     """
-    return _votable(f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(legal(message))}</INFO></RESOURCE>')
+    return _votable(
+        f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(legal(message))}</INFO></RESOURCE>'
+    )
 
 
 def cone_error(message: str) -> bytes:

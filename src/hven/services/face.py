@@ -220,7 +220,11 @@ class Face:
             With lines to copy.
         """
         url = self.url(published.table, base)
-        tried = [Way(title=self.title, url=url, example=f"curl '{url}?{self.example}'")] if self.example and self.ask is not None else []
+        tried = (
+            [Way(title=self.title, url=url, example=f"curl '{url}?{self.example}'")]
+            if self.example and self.ask is not None
+            else []
+        )
         return [*tried, *self.ways(published, base)]
 
     def _own(self, around: Surroundings) -> Iterator[Route]:
@@ -228,7 +232,9 @@ class Face:
 
         def table_of(request: Request) -> tuple[Holdings, Table]:
             holdings = around.site.current()  # one state for the tree and for the query: an ingest may come between
-            table = table_named(request.path_params["table"], holdings.catalogue(around.reader(request), around.policies))
+            table = table_named(
+                request.path_params["table"], holdings.catalogue(around.reader(request), around.policies)
+            )
             if not self.applies(table):
                 raise NotFound(f"{table.qualified} has no {self.lacking}", remedy="ask it by TAP")
             return holdings, table
@@ -238,7 +244,9 @@ class Face:
             made = ask(table, {param.name: value(params, param) for param in self.params})
             most = value(params, MAXREC)
             maxrec = 0 if made.empty else most
-            fmt, options = form = formats.select(params.one("RESPONSEFORMAT") or self.form, request.headers.get("accept"))
+            fmt, options = form = formats.select(
+                params.one("RESPONSEFORMAT") or self.form, request.headers.get("accept")
+            )
             warnings = query.unused(params, self.known)
             key = (self.name, table.qualified, *made.key)
             text = made.query if isinstance(made.query, str) else ""
@@ -261,8 +269,14 @@ class Face:
             found = vosi.Capability(
                 standard_id=next(iter(self.standard_ids), None), url=url, use="base", role="std", description=self.description, params=self.known
             )  # fmt: skip
-            own = vosi.Capability(standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{url}/capabilities", role="std")
-            headers = {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie, host"}
+            own = vosi.Capability(
+                standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{url}/capabilities", role="std"
+            )
+            headers = {
+                "content-type": vosi.MEDIA_TYPE,
+                "cache-control": "no-cache",
+                "vary": "accept-encoding, authorization, cookie, host",
+            }
             return whole(request, vosi.capabilities([own, found]), headers)
 
         if self.ask is not None:
@@ -271,7 +285,9 @@ class Face:
             yield route(f"{self.path}/capabilities", capabilities)
 
 
-def careful(endpoint: Callable[..., Awaitable[Response]], faults: Callable[[Request, Exception], Response], limit: int = 0) -> Endpoint:
+def careful(
+    endpoint: Callable[..., Awaitable[Response]], faults: Callable[[Request, Exception], Response], limit: int = 0
+) -> Endpoint:
     """Wrap an endpoint so that errors become answers: the one place where those of all faces end.
 
     Parameters
@@ -299,7 +315,10 @@ def careful(endpoint: Callable[..., Awaitable[Response]], faults: Callable[[Requ
 
 
 def route(
-    path: str, endpoint: Endpoint, faults: Callable[[Request, Exception], Response] = PLAIN, methods: Sequence[str] = ("GET",)
+    path: str,
+    endpoint: Endpoint,
+    faults: Callable[[Request, Exception], Response] = PLAIN,
+    methods: Sequence[str] = ("GET",),
 ) -> Route:
     """Make a route whose errors are answered as `faults` has it.
 
@@ -322,7 +341,9 @@ def route(
     return Route(path, careful(endpoint, faults), methods=list(methods))
 
 
-def asking(path: str, ask: Callable[[Request, Params], Awaitable[Response]], faults: Faults = VOTABLE, limit: int = MOST) -> Route:
+def asking(
+    path: str, ask: Callable[[Request, Params], Awaitable[Response]], faults: Faults = VOTABLE, limit: int = MOST
+) -> Route:
     """Make a route that is asked by parameters; GET and POST are the same (DALI 1.1, 2.1).
 
     Parameters

@@ -62,12 +62,17 @@ async def read(request: Request, limit: int) -> Params:
         packed = request.headers.get("content-encoding", "identity").strip().lower()
         if packed not in {"identity", ""}:
             raise ParamError(
-                f"a body that is packed with {packed!r:.40} is not understood", remedy="send it as it is; files may be packed by themselves"
+                f"a body that is packed with {packed!r:.40} is not understood",
+                remedy="send it as it is; files may be packed by themselves",
             )
         kind = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
         if kind == FORM:
             body = await whole_body(request, min(limit, FORM_MOST))
-            more = _pairs(body, "the body") if len(body) <= LONG else await anyio.to_thread.run_sync(_pairs, body, "the body")
+            more = (
+                _pairs(body, "the body")
+                if len(body) <= LONG
+                else await anyio.to_thread.run_sync(_pairs, body, "the body")
+            )
         elif kind == MULTIPART:
             more, files = await _multipart(request, limit)
             more = _sent_as_file(_written_inline(pairs, more, files), files)
@@ -107,7 +112,9 @@ def value(params: Params, param: Param) -> Any:
         params = Params({name: (param.default,)})
     found: Any
     if type_.is_integer:
-        found = params.whole(name, minimum=-LARGEST if param.minimum is None else int(param.minimum), maximum=param.maximum)
+        found = params.whole(
+            name, minimum=-LARGEST if param.minimum is None else int(param.minimum), maximum=param.maximum
+        )
     elif type_.is_numeric:
         found = params.number(name, minimum=param.minimum, maximum=param.maximum)
     else:
@@ -124,7 +131,9 @@ def _read(text: str, param: Param) -> Any:
     if param.type.is_boolean:
         if text.strip().lower() in _TRUTHS:
             return _TRUTHS[text.strip().lower()]
-        raise ParamError(f"{param.name}={text!r:.60} is neither true nor false", name=param.name, remedy="write true or false")
+        raise ParamError(
+            f"{param.name}={text!r:.60} is neither true nor false", name=param.name, remedy="write true or false"
+        )
     if param.type.is_timestamp:
         try:
             return datetime.fromisoformat(text.strip())
@@ -176,7 +185,8 @@ def _pairs(raw: bytes, where: str) -> list[tuple[str, str]]:
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=10_000)
     except UnicodeDecodeError as error:
         raise ParamError(
-            f"{where} has percent-encoded bytes that are not UTF-8 ({error.object!r:.60})", remedy="percent-encode UTF-8"
+            f"{where} has percent-encoded bytes that are not UTF-8 ({error.object!r:.60})",
+            remedy="percent-encode UTF-8",
         ) from None
     except ValueError as error:
         raise ParamError(f"{where} cannot be read: {error}") from None
@@ -210,15 +220,21 @@ async def _multipart(request: Request, limit: int) -> tuple[list[tuple[str, str]
             pairs.append((name, value))
         elif name in files:
             await form.close()
-            raise ParamError(f"the multipart body has two files called {name!r}", name=name, remedy="give each part its own name")
+            raise ParamError(
+                f"the multipart body has two files called {name!r}", name=name, remedy="give each part its own name"
+            )
         else:
             files[name] = await _file(name, value)
     return pairs, files
 
 
-def _written_inline(address: list[tuple[str, str]], body: list[tuple[str, str]], files: dict[str, Upload]) -> list[tuple[str, str]]:
+def _written_inline(
+    address: list[tuple[str, str]], body: list[tuple[str, str]], files: dict[str, Upload]
+) -> list[tuple[str, str]]:
     """Read parts that UPLOAD names as files though they have no file name: DALI asks for none, and scripts in browsers send so."""
-    wanted = {part.strip() for name, value in (*address, *body) if name.upper() == "UPLOAD" for part in _PART.findall(value)} - set(files)
+    wanted = {
+        part.strip() for name, value in (*address, *body) if name.upper() == "UPLOAD" for part in _PART.findall(value)
+    } - set(files)
     left = []
     for name, value in body:
         if name in wanted and name.upper() != "UPLOAD":
@@ -232,14 +248,18 @@ def _written_inline(address: list[tuple[str, str]], body: list[tuple[str, str]],
 def _sent_as_file(body: list[tuple[str, str]], files: dict[str, Upload]) -> list[tuple[str, str]]:
     """Read a query that was sent as a file (``curl -F QUERY=@query.adql``) as the text it is, unless it was sent as text, too."""
     found = list(body)
-    for name in [name for name in files if name.upper() == "QUERY" and all(known.upper() != "QUERY" for known, _ in body)]:
+    for name in [
+        name for name in files if name.upper() == "QUERY" and all(known.upper() != "QUERY" for known, _ in body)
+    ]:
         content = files[name].file.read(FORM_MOST + 1)
         if len(content) > FORM_MOST:
             raise too_large(len(content), FORM_MOST)
         try:
             found.append((name, content.decode("utf-8-sig")))
         except UnicodeDecodeError as error:
-            raise ParamError(f"the file {name} is not UTF-8 (byte {error.start})", name=name, remedy="send the query as text") from None
+            raise ParamError(
+                f"the file {name} is not UTF-8 (byte {error.start})", name=name, remedy="send the query as text"
+            ) from None
         files.pop(name).file.close()
     return found
 

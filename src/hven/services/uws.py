@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from hven.site.store import Job, Ref
 
 LONGEST = 100  # seconds that a request may wait for a change: proxies give up after two minutes, and sooner
-SOON, LOOK = 0.005, 0.1  # seconds between two looks at the store while anybody waits: soon after somebody came, for short jobs
+# seconds between two looks at the store while anybody waits: soon after somebody came, for short jobs
+SOON, LOOK = 0.005, 0.1
 THREADS = 8  # that speak with the store
 TEXT = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
 
@@ -89,7 +90,12 @@ class Waiting:
                     seen = await anyio.to_thread.run_sync(self._site.store.jobs.version, limiter=self._limiter)
                     if seen != version or not known.issuperset(self._waiters):
                         version, known = seen, set(self._waiters)
-                        self._tell(await anyio.to_thread.run_sync(self._site.store.jobs.phases, list(known), limiter=self._limiter), known)
+                        self._tell(
+                            await anyio.to_thread.run_sync(
+                                self._site.store.jobs.phases, list(known), limiter=self._limiter
+                            ),
+                            known,
+                        )
                 except HvenError:  # a busy store: who waits may wait on
                     version = -1
                 pause = SOON if self._came else min(1.3 * pause, LOOK)
@@ -151,7 +157,9 @@ class _Resources:
             route(f"{job}/{name}", self._part(name), _told, ("GET", "POST"))
             for name in ("phase", "executionduration", "destruction", "parameters")
         ]
-        return made + [route(f"{job}/{name}", self._part(name), _told) for name in ("quote", "owner", "error", "results")]
+        return made + [
+            route(f"{job}/{name}", self._part(name), _told) for name in ("quote", "owner", "error", "results")
+        ]
 
     async def _call(self, call: Callable[..., Any], *args: Any) -> Any:
         return await anyio.to_thread.run_sync(call, *args, limiter=self._limiter)
@@ -223,7 +231,9 @@ class _Resources:
     async def _shown(self, request: Request) -> Response:
         """Answer with everything of a job, which is found and looked at in one go: ways to a thread and back are what such a small answer costs."""
         name, who = request.path_params["job"], self._who(request)
-        look = partial(self._call, lambda: (job := self._desk.one(name, who), self._desk.outlook(job), self._desk.children(job)))
+        look = partial(
+            self._call, lambda: (job := self._desk.one(name, who), self._desk.outlook(job), self._desk.children(job))
+        )
         job, outlook, children = await look()
         params = await read(request, self._limit)
         wait = params.whole("WAIT", minimum=-1)
@@ -232,7 +242,12 @@ class _Resources:
             await self._wait(request, job, LONGEST if wait < 0 else min(wait, LONGEST))
             job, outlook, children = await look()
         told = uwsdoc.facts(
-            job, self._here(request, job.id), place=outlook.place, quote=outlook.quote, note=outlook.note, children=children
+            job,
+            self._here(request, job.id),
+            place=outlook.place,
+            quote=outlook.quote,
+            note=outlook.note,
+            children=children,
         )
         return whole(request, uwsdoc.json(told) if _json(request) else uwsdoc.job_xml(told), _kind(request))
 
@@ -285,7 +300,9 @@ class _Resources:
         if job.phase != "ERROR" or job.error is None:
             raise NotFound(f"the job has no error: it is {job.phase}")
         return whole(
-            request, votable_error(job.error["message"]), {"content-type": "application/x-votable+xml", "cache-control": "no-store"}
+            request,
+            votable_error(job.error["message"]),
+            {"content-type": "application/x-votable+xml", "cache-control": "no-store"},
         )
 
     async def _parameter(self, request: Request) -> Response:
@@ -293,7 +310,9 @@ class _Resources:
         name = request.path_params["name"].upper()
         if request.method == "PUT":
             if name in CONTROLS:
-                raise ParamError(f"{name} is no parameter of the job's work", name=name, remedy=f"POST it to the job: {name}=...")
+                raise ParamError(
+                    f"{name} is no parameter of the job's work", name=name, remedy=f"POST it to the job: {name}=..."
+                )
             body = await whole_body(request, min(self._limit, FORM_MOST))
             try:
                 value = body.decode()
@@ -312,7 +331,9 @@ class _Resources:
         headers = {"cache-control": "private, no-cache"}
         if request.method == "HEAD":
             size = path.stat().st_size
-            return without_body({**headers, "content-type": media_type, "content-length": str(size), "accept-ranges": "bytes"})
+            return without_body(
+                {**headers, "content-type": media_type, "content-length": str(size), "accept-ranges": "bytes"}
+            )
         return FileResponse(path, headers={**headers, "content-type": media_type})
 
 
@@ -342,4 +363,8 @@ def _json(request: Request) -> bool:
 
 
 def _kind(request: Request) -> dict[str, str]:
-    return {"content-type": uwsdoc.JSON if _json(request) else uwsdoc.XML, "cache-control": "no-store", "vary": "accept"}
+    return {
+        "content-type": uwsdoc.JSON if _json(request) else uwsdoc.XML,
+        "cache-control": "no-store",
+        "vary": "accept",
+    }

@@ -39,7 +39,13 @@ def time(text: str | None) -> str | None:
 
 
 def facts(
-    job: Job, here: str, *, place: int | None = None, quote: str | None = None, note: str | None = None, children: Sequence[str] = ()
+    job: Job,
+    here: str,
+    *,
+    place: int | None = None,
+    quote: str | None = None,
+    note: str | None = None,
+    children: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Describe a job by the names of the schema; JSON is this.
 
@@ -102,7 +108,12 @@ def results(job: Job, here: str) -> list[dict[str, Any]]:
         Id, href, size (bytes) and mime-type of each.
     """
     return [
-        {"id": item["id"], "href": f"{here}/results/{percent(item['id'])}", "size": item["bytes"], "mime-type": item["media_type"]}
+        {
+            "id": item["id"],
+            "href": f"{here}/results/{percent(item['id'])}",
+            "size": item["bytes"],
+            "mime-type": item["media_type"],
+        }
         for item in job.results
     ]
 
@@ -128,12 +139,16 @@ def job_xml(told: dict[str, Any]) -> bytes:
         if error is None
         else f'<errorSummary type="{error["type"]}" hasDetail="{str(error["hasDetail"]).lower()}">{_element("message", error["message"])}</errorSummary>'
     )
-    info = "".join(f'<{name} xmlns="">{escape(legal(_text(value)))}</{name}>' for name, value in told["jobInfo"].items())
+    info = "".join(
+        f'<{name} xmlns="">{escape(legal(_text(value)))}</{name}>' for name, value in told["jobInfo"].items()
+    )
     return _document(
         f'<job version="1.1" {NAMESPACES}>{_element("jobId", told["jobId"])}{run_id}{_element("ownerId", told["ownerId"])}'
         f"{_element('phase', told['phase'])}{times}{_element('executionDuration', told['executionDuration'])}"
         f"{_element('destruction', told['destruction'])}<parameters>{_parameters(told['parameters'])}</parameters>"
-        f"<results>{_results(told['results'])}</results>{summary}" + (f"<jobInfo>{info}</jobInfo>" if info else "") + "</job>"
+        f"<results>{_results(told['results'])}</results>{summary}"
+        + (f"<jobInfo>{info}</jobInfo>" if info else "")
+        + "</job>"
     )
 
 
@@ -257,7 +272,9 @@ def _text(value: object) -> str:
 
 
 def _parameters(given: Sequence[dict[str, str]]) -> str:
-    return "".join(f"<parameter id={quoteattr(legal(item['id']))}>{escape(legal(item['value']))}</parameter>" for item in given)
+    return "".join(
+        f"<parameter id={quoteattr(legal(item['id']))}>{escape(legal(item['value']))}</parameter>" for item in given
+    )
 
 
 def _results(found: Sequence[dict[str, Any]]) -> str:

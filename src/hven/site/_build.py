@@ -99,7 +99,11 @@ def build(
     shown = [
         (
             item.table,
-            item.relation.id if isinstance(item.relation, Snapshot) else item.relation.stamp if isinstance(item.relation, Live) else None,
+            item.relation.id
+            if isinstance(item.relation, Snapshot)
+            else item.relation.stamp
+            if isinstance(item.relation, Live)
+            else None,
             item.updated,
         )
         for item in published.values()
@@ -107,7 +111,12 @@ def build(
     state = repr((shown, schemas, texts))
     version = hashlib.sha256(state.encode()).hexdigest()[:16]
     return Holdings(
-        schemas=schemas, published=published, resources=resources, version=version, problems=tuple(problems), damages=tuple(damages)
+        schemas=schemas,
+        published=published,
+        resources=resources,
+        version=version,
+        problems=tuple(problems),
+        damages=tuple(damages),
     )
 
 
@@ -137,7 +146,9 @@ def _schemas(published: Mapping[str, Published], resources: Mapping[str, Resourc
     for name, tables in sorted(found.items(), key=lambda pair: pair[0].lower()):
         resource = resources.get(name)
         order = {spec.table.name: number for number, spec in enumerate(resource.tables)} if resource is not None else {}
-        tables.sort(key=lambda table, order=order: (table.index or 10_000, order.get(table.name, 10_000), table.name.lower()))  # type: ignore[misc]
+        tables.sort(
+            key=lambda table, order=order: (table.index or 10_000, order.get(table.name, 10_000), table.name.lower())  # type: ignore[misc]
+        )
         title = resource.title if resource is not None else None
         about = resource.description if resource is not None else None
         schemas.append(Schema(name=name, tables=tuple(tables), title=title, description=about))
@@ -177,7 +188,9 @@ def _hidden(published: Mapping[str, Published], resources: Mapping[str, Resource
             continue
         below = [published[table].table for table in item.reads if table in published]
         closed = [
-            table.qualified for table in below if (spec := _spec(resources.get(table.schema), table.name)) and spec.table.access != "public"
+            table.qualified
+            for table in below
+            if (spec := _spec(resources.get(table.schema), table.name)) and spec.table.access != "public"
         ]
         if closed:
             found.append(
@@ -189,7 +202,9 @@ def _hidden(published: Mapping[str, Published], resources: Mapping[str, Resource
 
 def _shown(resource: Resource, published: Mapping[str, Published]) -> bool:
     """Return whether views are there: they come and go with their collection's tables; where there are only views, nothing needs an ingest."""
-    return any(item.table.schema == resource.name for item in published.values()) or not any(spec.sources for spec in resource.tables)
+    return any(item.table.schema == resource.name for item in published.values()) or not any(
+        spec.sources for spec in resource.tables
+    )
 
 
 def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published]) -> Published:
@@ -203,19 +218,33 @@ def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published
         changes = (
             {}
             if own is None
-            else {name: value for name in ("description", "unit", "ucd", "utype", "label") if (value := getattr(own, name)) is not None}
+            else {
+                name: value
+                for name in ("description", "unit", "ucd", "utype", "label")
+                if (value := getattr(own, name)) is not None
+            }
         )
         columns.append(column.having(**changes))
     # the binder tells the stored tables; a view between may be private, too
     named = {cte.name.name.lower() for cte in walk(query) if isinstance(cte, CommonTable)}
     parts = [
-        ref.parts for ref in walk(query) if isinstance(ref, TableRef) and not (len(ref.parts) == 1 and ref.parts[0].name.lower() in named)
+        ref.parts
+        for ref in walk(query)
+        if isinstance(ref, TableRef) and not (len(ref.parts) == 1 and ref.parts[0].name.lower() in named)
     ]
     between = [table.qualified for part in parts for table in catalogue.find(part) if table.view is not None]
     reads = tuple(
-        sorted({*(table.qualified for table in bound.tables), *between, *(name for view in between for name in published[view].reads)})
+        sorted(
+            {
+                *(table.qualified for table in bound.tables),
+                *between,
+                *(name for view in between for name in published[view].reads),
+            }
+        )
     )
     private = spec.table.access != "public" or any(published[name].table.access != "public" for name in reads)
     table = dated(replace(spec.table, columns=tuple(columns), access=PRIVATE if private else "public"))
     newest = max((published[table.qualified].updated for table in bound.tables), default="")
-    return Published(table=table, relation=None, updated=newest, resource=resource, reads=reads, access=spec.table.access)
+    return Published(
+        table=table, relation=None, updated=newest, resource=resource, reads=reads, access=spec.table.access
+    )

@@ -85,9 +85,14 @@ class Catalogue:
         tables
             With schemas of their own.
         """
-        more = {name: tuple(table for table in tables if table.schema == name) for name in dict.fromkeys(table.schema for table in tables)}
+        more = {
+            name: tuple(table for table in tables if table.schema == name)
+            for name in dict.fromkeys(table.schema for table in tables)
+        }
         known = tuple(replace(schema, tables=(*schema.tables, *more.pop(schema.name, ()))) for schema in self.schemas)
-        return replace(self, key=f"{self.key}+", schemas=known + tuple(Schema(name=name, tables=new) for name, new in more.items()))
+        return replace(
+            self, key=f"{self.key}+", schemas=known + tuple(Schema(name=name, tables=new) for name, new in more.items())
+        )
 
 
 def _fits(table: Table, parts: Sequence[Ident]) -> bool:

@@ -210,7 +210,9 @@ class Engines:
             raise
         except HvenError as error:
             here = "their database" if name.startswith(LIVE) else f"the engine {name}"
-            raise Unavailable(f"these rows are in {here}, which does not answer here", remedy="try again later") from error
+            raise Unavailable(
+                f"these rows are in {here}, which does not answer here", remedy="try again later"
+            ) from error
 
     def opened(self) -> list[Engine]:
         """List those that are open."""

@@ -52,7 +52,11 @@ def examples(
         if collection not in {None, schema.name}:
             continue
         resource = holdings.resources.get(schema.name)
-        written = [shown for item in (resource.examples if resource is not None else ()) if (shown := _shown(item, catalogue)) is not None]
+        written = [
+            shown
+            for item in (resource.examples if resource is not None else ())
+            if (shown := _shown(item, catalogue)) is not None
+        ]
         seen = {name for item in written for name in item.tables}
         found += written
         for table in schema.tables:
@@ -101,7 +105,12 @@ def _made(table: Table, coverage: str | None) -> Sequence[Example]:
     title = table.title or table.qualified
     name = _name(table)
     made = [
-        Example(name=f"{title}: a first look", query=f"SELECT TOP 10 {columns} FROM {name}", description=table.description, tables=(name,))
+        Example(
+            name=f"{title}: a first look",
+            query=f"SELECT TOP 10 {columns} FROM {name}",
+            description=table.description,
+            tables=(name,),
+        )
     ]
     if table.position is not None and (place := _place(coverage)) is not None:
         lon, lat = (adql.quote(word) for word in table.position)

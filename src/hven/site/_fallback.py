@@ -35,7 +35,9 @@ class Damage:
         remedy = f"`hven ingest {self.collection}` or `hven sync {self.collection}` makes them anew"
         if self.served is None:
             return f"the rows of {self.table} cannot be read: {self.why}; {remedy}"
-        return f"the rows of {self.table} are damaged: {self.why}; the snapshot {self.served} is served instead; {remedy}"
+        return (
+            f"the rows of {self.table} are damaged: {self.why}; the snapshot {self.served} is served instead; {remedy}"
+        )
 
 
 def standing(
@@ -61,11 +63,15 @@ def standing(
     damages = []
     for name, text in bad.items():
         served = found[name].id if why(found[name]) is None else None
-        damages.append(Damage(table=name, collection=records[name].collection, snapshot=records[name].id, why=text, served=served))
+        damages.append(
+            Damage(table=name, collection=records[name].collection, snapshot=records[name].id, why=text, served=served)
+        )
     return found, tuple(damages)
 
 
-def _earlier(store: Store, collection: str, records: Mapping[str, Record], why: Callable[[Record], str | None]) -> dict[str, Record]:
+def _earlier(
+    store: Store, collection: str, records: Mapping[str, Record], why: Callable[[Record], str | None]
+) -> dict[str, Record]:
     """Find the newest state that is well, of a collection and of those that were published with it."""
     events = store.history(collection)
     runs = {event.run for event in events[:1] if event.run is not None}
@@ -77,7 +83,12 @@ def _earlier(store: Store, collection: str, records: Mapping[str, Record], why: 
         states = [_state(event, kept, records, why)]
         for theirs, records_of in past.values():
             with_it = next(
-                (one for one in theirs if all(one.number < other.number and one.run not in {other.run} - {None} for other in newer)), None
+                (
+                    one
+                    for one in theirs
+                    if all(one.number < other.number and one.run not in {other.run} - {None} for other in newer)
+                ),
+                None,
             )
             states.append({} if with_it is None else _state(with_it, records_of, records, why))
         if states[0] and all(state is not None for state in states):

@@ -146,7 +146,8 @@ class Lives:
 def _published(spec: TableSpec, resource: Resource, one: Made, look: Any) -> Published:
     url = str(spec.sources[0].options["url"])
     columns = tuple(
-        LiveColumn(name=there.name, value=there.shown.value, raw=there.shown.raw, guard=there.shown.guard) for there in look.served()
+        LiveColumn(name=there.name, value=there.shown.value, raw=there.shown.raw, guard=there.shown.guard)
+        for there in look.served()
     )
     live = Live(
         url,
@@ -157,14 +158,18 @@ def _published(spec: TableSpec, resource: Resource, one: Made, look: Any) -> Pub
         copies=one.copies,
         position=one.position,
         rows=look.rows,
-        stamp=hashlib.sha256(repr((replace(look, rows=None), sorted(resource.hashes.items()))).encode()).hexdigest()[:16],
+        stamp=hashlib.sha256(repr((replace(look, rows=None), sorted(resource.hashes.items()))).encode()).hexdigest()[
+            :16
+        ],
     )
     return Published(table=dated(one.table), relation=live, updated="", resource=resource, rows=None)
 
 
 def _source(source: SourceSpec, settings: Settings) -> Any:
     module = plugins.load("sources", source.kind)
-    return module.open(module.Options.model_validate(dict(source.options)), Context(secret=partial(secret, settings.directory)))
+    return module.open(
+        module.Options.model_validate(dict(source.options)), Context(secret=partial(secret, settings.directory))
+    )
 
 
 def _remember(path: Any, look: Any) -> None:

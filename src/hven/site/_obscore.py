@@ -57,7 +57,8 @@ def _members(kind: str, published: Mapping[str, Published], problems: list[str])
             one = member(spec, item.table, item.resource, kind) if item.table.offers(OBSCORE) else None
             if one is not None:
                 adql.bind(
-                    adql.parse(one.select(one.columns)), Catalogue(key="", schemas=(Schema(name=item.table.schema, tables=(item.table,)),))
+                    adql.parse(one.select(one.columns)),
+                    Catalogue(key="", schemas=(Schema(name=item.table.schema, tables=(item.table,)),)),
                 )
                 found.append(one)
         except HvenError as error:
@@ -69,7 +70,9 @@ def _spec(resource: Resource | None, table: str) -> TableSpec | None:
     return next((spec for spec in resource.tables if spec.table.name == table), None) if resource is not None else None
 
 
-def _view(kind: str, members: Sequence[Member], published: Mapping[str, Published], problems: list[str], without: set[str]) -> Published:
+def _view(
+    kind: str, members: Sequence[Member], published: Mapping[str, Published], problems: list[str], without: set[str]
+) -> Published:
     standard = _standard(kind)
     columns, clashes = _columns(standard, members, without)
     problems += [
@@ -78,10 +81,15 @@ def _view(kind: str, members: Sequence[Member], published: Mapping[str, Publishe
     ]
     wrong = {(table, column) for table, column, *_ in clashes}
     kept = {
-        one.table: replace(one, items={name: text for name, text in one.items.items() if (one.table, name) not in wrong}) for one in members
+        one.table: replace(
+            one, items={name: text for name, text in one.items.items() if (one.table, name) not in wrong}
+        )
+        for one in members
     }
     table = standard.having(
-        schema=SCHEMA, columns=columns, access="public" if any(published[name].table.access == "public" for name in kept) else "private"
+        schema=SCHEMA,
+        columns=columns,
+        access="public" if any(published[name].table.access == "public" for name in kept) else "private",
     )
     newest = max(published[name].updated for name in kept)
     view = UnionView(table, kept, frozenset(column.name for column in standard.columns))
@@ -119,7 +127,9 @@ class UnionView(Mapping[str, Member]):
             for column in one.columns:
                 theirs.setdefault(column.name, column)
         columns = tuple(
-            column if column.name in self._standard else theirs[column.name] for column in self._table.columns if column.name in theirs
+            column if column.name in self._standard else theirs[column.name]
+            for column in self._table.columns
+            if column.name in theirs
         )
         return self._table.having(columns=columns, view=union([one.select(columns) for one in some]))
 
@@ -129,7 +139,9 @@ def union(selects: Sequence[str]) -> str:
     return " UNION ALL ".join(selects)
 
 
-def _columns(standard: Table, members: Sequence[Member], without: set[str]) -> tuple[tuple[Column, ...], list[tuple[str, str, str, str]]]:
+def _columns(
+    standard: Table, members: Sequence[Member], without: set[str]
+) -> tuple[tuple[Column, ...], list[tuple[str, str, str, str]]]:
     """Return the standard's columns that are mandatory or that a member has, then those that members have besides; and those that clash."""
     there: dict[str, Column] = {}
     clashes = []

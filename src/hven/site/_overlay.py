@@ -71,7 +71,11 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
         said = said_columns(spec)
         columns = tuple(
             _column(
-                column, said.get(column.name), spec.given.get(column.name, frozenset()), known.get(column.name, {}), column.name in bound
+                column,
+                said.get(column.name),
+                spec.given.get(column.name, frozenset()),
+                known.get(column.name, {}),
+                column.name in bound,
             )
             for column in columns
         )
@@ -106,9 +110,12 @@ def resolved_keys(keys: tuple[Key, ...], visible: Mapping[str, Table]) -> tuple[
     return tuple(kept)
 
 
-def _column(column: Column, own: Column | None, given: frozenset[str], known: Mapping[str, Any], unit_bound: bool) -> Column:
+def _column(
+    column: Column, own: Column | None, given: frozenset[str], known: Mapping[str, Any], unit_bound: bool
+) -> Column:
     values = {
-        name: getattr(own, name) if own is not None and name in given else known.get(name, getattr(_PLAIN, name)) for name in FOLLOWING
+        name: getattr(own, name) if own is not None and name in given else known.get(name, getattr(_PLAIN, name))
+        for name in FOLLOWING
     }
     if unit_bound:  # the values were converted to this unit; another one needs another ingest
         values["unit"] = column.unit
@@ -121,5 +128,7 @@ def _fitted(column: Column, statistics: Mapping[str, Any]) -> Column:
     if kind.datatype == "char" and kind.is_string and statistics.get("non_ascii"):
         return column.having(type=Type("unicodeChar", kind.arraysize, kind.xtype))
     if kind.arraysize is not None and kind.arraysize.startswith("*x") and "longest" in statistics:
-        return column.having(type=Type(kind.datatype, kind.arraysize.replace("*", str(width(statistics["longest"])), 1), kind.xtype))
+        return column.having(
+            type=Type(kind.datatype, kind.arraysize.replace("*", str(width(statistics["longest"])), 1), kind.xtype)
+        )
     return column

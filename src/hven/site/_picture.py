@@ -129,7 +129,9 @@ class Holdings:
     own: Callable[[str], tuple[Published, ...]] = nothing
     _owners: dict[str, tuple[Catalogue, Mapping[str, Relation]]] = field(default_factory=dict, repr=False)
     _catalogues: dict[str, Catalogue] = field(default_factory=dict, repr=False)
-    _reaches: dict[tuple[Reader, int], tuple[Sequence[Policy], str, float, float]] = field(default_factory=dict, repr=False)
+    _reaches: dict[tuple[Reader, int], tuple[Sequence[Policy], str, float, float]] = field(
+        default_factory=dict, repr=False
+    )
 
     @cached_property
     def guarded(self) -> tuple[Table, ...]:
@@ -177,7 +179,11 @@ class Holdings:
         hidden = sorted(name for name, item in self.published.items() if not self._sees(item, who, policies))
         private = sorted(name for name, item in self.published.items() if item.table.access != "public")
         seen = "public" if hidden == private else _digest(repr(hidden))
-        return f"{seen}{ROWS}{_digest(repr(sorted((name, spell(expr)) for name, expr in filters.items())))}" if filters else seen
+        return (
+            f"{seen}{ROWS}{_digest(repr(sorted((name, spell(expr)) for name, expr in filters.items())))}"
+            if filters
+            else seen
+        )
 
     def _sees(self, item: Published, who: Reader, policies: Sequence[Policy]) -> bool:
         """Return whether a reader may know of a table; of a view, only if of everything that it reads, of a union if of one of its members."""

@@ -97,7 +97,8 @@ class Policies:
         places = {E: settled(expr), N: settled(instant(now))}
         name = ".".join(adql.quote(part) for part in (table.schema, table.name))
         tree = transform(
-            adql.parse(text.format(name)), lambda node: places.get(node.name.name, node) if isinstance(node, ColumnRef) else node
+            adql.parse(text.format(name)),
+            lambda node: places.get(node.name.name, node) if isinstance(node, ColumnRef) else node,
         )
         bound = adql.bind(tree, Tables([table.having(policy=None, rights=None)]))
         assert self._engine is not None  # noqa: S101  (or there were no facts)

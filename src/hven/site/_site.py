@@ -256,7 +256,8 @@ class Site(Keeping):
         if changed or self._holdings is None or trouble != self._trouble or self._failing:
             live = self._lives.published(resources)
             self._holdings = replace(
-                build(self._served, self._descriptors.seen, trouble, live, self._damages, policies=self.policies), own=self.own
+                build(self._served, self._descriptors.seen, trouble, live, self._damages, policies=self.policies),
+                own=self.own,
             )
             self._trouble = trouble
             self._failing = False
@@ -269,12 +270,18 @@ class Site(Keeping):
         wrong = {ident: str(one.why) for ident, one in self._damaged.items()}
 
         def why(record: Record) -> str | None:
-            return wrong.get(record.id) or (faulty.get(record.snapshot.path) if record.snapshot.engine == EMBEDDED else None)
+            return wrong.get(record.id) or (
+                faulty.get(record.snapshot.path) if record.snapshot.engine == EMBEDDED else None
+            )
 
         self._served, self._damages = standing(self.store, self._records, why)
         paths = {record.id: record.snapshot.path for record in self._records.values()}
         for collection in {one.collection for one in self._damaged.values()}:
-            theirs = self.store.snapshots(collection) if collection != USER_SCHEMA else [one for one, _ in self.store.user_tables.all()]
+            theirs = (
+                self.store.snapshots(collection)
+                if collection != USER_SCHEMA
+                else [one for one, _ in self.store.user_tables.all()]
+            )
             paths |= {record.id: record.snapshot.path for record in theirs}
         self.engines.refuse({paths[ident]: text for ident, text in wrong.items() if ident in paths})
 
@@ -303,7 +310,13 @@ class Site(Keeping):
         moment = time.monotonic()
         if known is None or moment - known[0] > LOOK:
             found = tuple(
-                Published(table=record.table, relation=record.snapshot, updated=record.created, run=record.id, rows=record.snapshot.rows)
+                Published(
+                    table=record.table,
+                    relation=record.snapshot,
+                    updated=record.created,
+                    run=record.id,
+                    rows=record.snapshot.rows,
+                )
                 for record, _ in self.store.user_tables.of(owner)
             )
             if len(self._own) >= OWNERS:
@@ -321,7 +334,9 @@ class Site(Keeping):
         """
         found = self._holdings or self.current()
         relations = {name: item.relation for name, item in found.published.items()}
-        names = {one.engine for one in relations.values() if one is not None and not isinstance(one, Memory)} - {EMBEDDED}
+        names = {one.engine for one in relations.values() if one is not None and not isinstance(one, Memory)} - {
+            EMBEDDED
+        }
         self.look_at_files()
         return tuple(self.engines.look(names))
 
@@ -383,5 +398,7 @@ class Site(Keeping):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

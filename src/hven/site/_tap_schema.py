@@ -27,7 +27,9 @@ _REGULAR = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 def description() -> Schema:
     """Return the schema that describes itself: the shipped descriptor ``tap_schema``; descriptions hold any character."""
     resource = load_standard(NAME.lower())
-    return Schema(name=NAME, tables=tuple(_table(spec.table) for spec in resource.tables), description=resource.description)
+    return Schema(
+        name=NAME, tables=tuple(_table(spec.table) for spec in resource.tables), description=resource.description
+    )
 
 
 def _table(table: Table) -> Table:
@@ -75,7 +77,9 @@ def build(schemas: Sequence[Schema]) -> tuple[Schema, dict[str, Memory]]:
     rows = _rows([*schemas, own])
     wide = {(table.name, column) for table in own.tables for column in _non_ascii(table, rows[table.name])}
     if wide - {(table.name, column.name) for table in own.tables for column in table.columns if column.type == UNICODE}:
-        own = Schema(name=NAME, description=own.description, tables=tuple(_widened(table, wide) for table in own.tables))
+        own = Schema(
+            name=NAME, description=own.description, tables=tuple(_widened(table, wide) for table in own.tables)
+        )
         rows = _rows([*schemas, own])
     return own, {table.qualified: Memory(_arrow(table, rows[table.name]), lasting=True) for table in own.tables}
 
@@ -84,11 +88,15 @@ def _rows(schemas: Iterable[Schema]) -> dict[str, list[tuple[Any, ...]]]:
     found: dict[str, list[tuple[Any, ...]]] = {table.name: [] for table in description().tables}
     for position, schema in enumerate(schemas, 1):
         schema_name = quoted(schema.name)
-        found["schemas"].append((schema_name, schema.utype, schema.description or schema.title, schema.index or position))
+        found["schemas"].append(
+            (schema_name, schema.utype, schema.description or schema.title, schema.index or position)
+        )
         for number, table in enumerate(schema.tables, 1):
             name = qualified(table)
             kind = "view" if table.view is not None else "table"
-            found["tables"].append((schema_name, name, kind, table.utype, table.description or table.title, table.index or number))
+            found["tables"].append(
+                (schema_name, name, kind, table.utype, table.description or table.title, table.index or number)
+            )
             found["columns"].extend(_column(table, name, order, column) for order, column in enumerate(shown(table), 1))
             for key in table.keys:
                 ident = f"{table.qualified}:{key.id}".lower()
@@ -108,7 +116,9 @@ def _column(table: Table, name: str, order: int, column: Column) -> tuple[Any, .
 
 def _non_ascii(table: Table, rows: Sequence[tuple[Any, ...]]) -> list[str]:
     return [
-        column.name for at, column in enumerate(table.columns) if any(isinstance(row[at], str) and not row[at].isascii() for row in rows)
+        column.name
+        for at, column in enumerate(table.columns)
+        if any(isinstance(row[at], str) and not row[at].isascii() for row in rows)
     ]
 
 
@@ -121,5 +131,7 @@ def _arrow(table: Table, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     arrays = []
     for at, item in enumerate(table.arrow):
         values = [row[at] for row in rows]
-        arrays.append(pa.array([value or None for value in values] if pa.types.is_string(item.type) else values, item.type))
+        arrays.append(
+            pa.array([value or None for value in values] if pa.types.is_string(item.type) else values, item.type)
+        )
     return pa.Table.from_arrays(arrays, schema=table.arrow)

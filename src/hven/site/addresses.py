@@ -46,7 +46,9 @@ def outdated(settings: Settings, *, host: str | None = None, port: int | None = 
         if said is not None and said != now:
             found.setdefault(record.collection, (said, []))[1].append(name)
     moved = f"HVEN_PORT={port} " if port not in {None, settings.port} and settings.public_url is None else ""
-    always = "" if settings.public_url else "; public_url in hven.toml says once and for all where readers find the site"
+    always = (
+        "" if settings.public_url else "; public_url in hven.toml says once and for all where readers find the site"
+    )
     return [
         Fault(
             message=f"addresses in the rows of {' and '.join(names)} begin with {said}, where the site was at their ingest; now it is {now}",

@@ -43,7 +43,9 @@ LEFT_OUT = {"var", "secrets.toml", ".git"}
 _CHUNK = 1 << 20
 
 
-def backup(site: Site, path: Path, *, data: bool = True, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+def backup(
+    site: Site, path: Path, *, data: bool = True, progress: Callable[[str], None] | None = None
+) -> dict[str, Any]:
     """Write an archive of a site. It may be served and ingested meanwhile: what is kept is the state of one moment.
 
     Parameters
@@ -141,7 +143,10 @@ class _Written:
     def rows(self, name: str, schema: pa.Schema, batches: Generator[pa.RecordBatch]) -> int:
         count = 0
         with tempfile.TemporaryFile(dir=self.place) as file:
-            with pa.ipc.new_stream(file, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer, closing(batches):
+            with (
+                pa.ipc.new_stream(file, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer,
+                closing(batches),
+            ):
                 for batch in batches:
                     writer.write_batch(batch.select(schema.names).cast(schema))
                     count += batch.num_rows
@@ -203,7 +208,9 @@ def _site(written: _Written, site: Site, archive: Path) -> None:
     for directory, names, files in os.walk(root):
         here = Path(directory)
         top = here == root
-        names[:] = sorted(name for name in names if not (top and name in LEFT_OUT) and (here / name).resolve() not in skipped)
+        names[:] = sorted(
+            name for name in names if not (top and name in LEFT_OUT) and (here / name).resolve() not in skipped
+        )
         for name in sorted(files):
             path = here / name
             if (top and name in LEFT_OUT) or path.resolve() in skipped or name.endswith(".part") or not path.is_file():
@@ -218,7 +225,8 @@ def _rows(written: _Written, site: Site, records: list[Record], progress: Callab
         count = written.rows(f"rows/{record.id}.arrow", record.table.arrow, _read(engine.read(record.snapshot)))
         if count != record.snapshot.rows:
             raise StorageError(
-                f"{record.table.qualified} has {record.snapshot.rows:,} rows, of which {count:,} could be read", remedy="ingest it again"
+                f"{record.table.qualified} has {record.snapshot.rows:,} rows, of which {count:,} could be read",
+                remedy="ingest it again",
             )
 
 
@@ -234,7 +242,9 @@ def _jobs(written: _Written, site: Site, jobs: list[str]) -> None:
                 try:
                     written.file(f"jobs/{path.relative_to(root)}", path)
                 except FileNotFoundError as error:
-                    raise NotFound(f"the job {job} was destroyed in this moment", remedy="run the backup again") from error
+                    raise NotFound(
+                        f"the job {job} was destroyed in this moment", remedy="run the backup again"
+                    ) from error
 
 
 __all__ = ["ARCHIVE", "HEAD", "SUMS", "Summed", "backup"]

@@ -32,7 +32,9 @@ _PAGES = _FACE["portal"]
 STATUSES = ("2xx", "3xx", "4xx", "5xx", "left")
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 KINDS = (
-    *sorted(name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.HvenError)),
+    *sorted(
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.HvenError)
+    ),
     "other",
 )
 _KIND = {name: number for number, name in enumerate(KINDS)}
@@ -91,7 +93,8 @@ class Counters:
 
     def __init__(self, path: Path | None = None) -> None:
         self._map: mmap.mmap | bytearray = bytearray(WIDTH * 8)
-        self._file = None if path is None else _opened(path)  # open as long as the process lives: the lock on its row is the file's
+        # open as long as the process lives: the lock on its row is the file's
+        self._file = None if path is None else _opened(path)
         slot = None if self._file is None else _slot(self._file)
         if self._file is not None and slot is not None:
             self._map = mmap.mmap(self._file, SIZE)
@@ -203,7 +206,8 @@ class Counters:
                 if total[_REQUESTS + face * len(STATUSES) + number]
             },
             times={
-                FACES[face]: tuple(int(value) for value in total[_TIMES + face * width : _TIMES + (face + 1) * width]) for face in faces
+                FACES[face]: tuple(int(value) for value in total[_TIMES + face * width : _TIMES + (face + 1) * width])
+                for face in faces
             },
             seconds={FACES[face]: float(total[_SUMS + face]) for face in faces},
             bytes={FACES[face]: int(total[_BYTES + face]) for face in faces},

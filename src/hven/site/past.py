@@ -134,7 +134,14 @@ def past(store: Store, at: str, seen: Mapping[str, Seen], policies: Policies) ->
     young: dict[str, str] = {}
     for table in present:
         if table not in records and table.lower() not in gone:
-            first = next((one.at for one in reversed(store.history(table.partition(".")[0])) if one.at > at and table in one.state), None)
+            first = next(
+                (
+                    one.at
+                    for one in reversed(store.history(table.partition(".")[0]))
+                    if one.at > at and table in one.state
+                ),
+                None,
+            )
             young |= {} if first is None else {table.lower(): first}
     return Past(holdings=build(records, seen, policies=policies), at=at, gone=gone, young=young)
 

@@ -83,7 +83,10 @@ def _verified(path: Path) -> dict[str, Any]:
     if not head:
         raise SourceError(f"{path} is no backup of Hven", remedy="hven backup FILE writes one")
     if sums is None:
-        raise SourceError(f"{path} is cut off: its end is missing", remedy="copy it again; if that is all there is, it cannot be restored")
+        raise SourceError(
+            f"{path} is cut off: its end is missing",
+            remedy="copy it again; if that is all there is, it cannot be restored",
+        )
     for name in sorted({*found, *sums}):
         if found.get(name) != sums.get(name):
             what = "is missing" if name not in found else "is not what was written" if name in sums else "was added"
@@ -129,8 +132,12 @@ def _plainly(path: Path) -> Iterator[None]:
         yield
     except (tarfile.TarError, EOFError) as error:
         if "not a" in str(error) or "invalid header" in str(error) or "empty" in str(error):
-            raise SourceError(f"{path} is no backup of Hven, or is damaged: {error}", remedy="hven backup FILE writes one") from error
-        raise SourceError(f"{path} is cut off: {error}", remedy="copy it again; if that is all there is, it cannot be restored") from error
+            raise SourceError(
+                f"{path} is no backup of Hven, or is damaged: {error}", remedy="hven backup FILE writes one"
+            ) from error
+        raise SourceError(
+            f"{path} is cut off: {error}", remedy="copy it again; if that is all there is, it cannot be restored"
+        ) from error
 
 
 def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
@@ -147,7 +154,9 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
             yield member, file
 
 
-def restore(path: Path, directory: Path, *, engine: str | None = None, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+def restore(
+    path: Path, directory: Path, *, engine: str | None = None, progress: Callable[[str], None] | None = None
+) -> dict[str, Any]:
     """Restore a site from an archive.
 
     Parameters
@@ -177,7 +186,9 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
         The disk, or a database. What was there before is as it was.
     """
     if directory.exists() and (not directory.is_dir() or any(item.name != SECRETS for item in directory.iterdir())):
-        raise Conflict(f"{directory} is not empty", remedy=f"name a directory that is empty (but for {SECRETS}) or not there")
+        raise Conflict(
+            f"{directory} is not empty", remedy=f"name a directory that is empty (but for {SECRETS}) or not there"
+        )
     head = verify(path)
     # within it: who restores may have no right to what is above, or it may be a mount
     made = directory / f".{secrets.token_hex(3)}.part"
@@ -190,12 +201,15 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
         rest = _Restoring(path, made, engine, progress or (lambda _: None))
         with _plainly(path):
             collections = rest.run()
-        for item in sorted(made.iterdir(), key=lambda item: item.name == settings_room.FILE):  # with its settings it is a site
+        # with its settings it is a site
+        for item in sorted(made.iterdir(), key=lambda item: item.name == settings_room.FILE):
             if item.name != SECRETS:
                 moved.append(item.rename(directory / item.name))  # noqa: PERF401  (what has gone up is known if one fails)
         moved.clear()
     except HvenError as error:  # where it was made is gone when somebody reads this
-        error.message, error.remedy = (text.replace(str(made), str(directory)) for text in (error.message, error.remedy))
+        error.message, error.remedy = (
+            text.replace(str(made), str(directory)) for text in (error.message, error.remedy)
+        )
         raise
     except OSError as error:
         why = (error.strerror or str(error)).lower()
@@ -206,7 +220,11 @@ def restore(path: Path, directory: Path, *, engine: str | None = None, progress:
         shutil.rmtree(made, ignore_errors=True)
         if fresh and directory.exists() and not any(directory.iterdir()):
             directory.rmdir()
-    return {**head, "collections": [] if head["data"] else collections, "yours": [*rest.said, *_yours(settings_room.load(directory))]}
+    return {
+        **head,
+        "collections": [] if head["data"] else collections,
+        "yours": [*rest.said, *_yours(settings_room.load(directory))],
+    }
 
 
 def _yours(settings: Settings) -> Iterator[str]:
@@ -252,7 +270,9 @@ class _Restoring:
                 raise
             for record in self.made.values():
                 site.engines.of(record.snapshot).published(record.snapshot)
-        return sorted(path.parent.name for path in settings.collections.glob("*/*.yaml") if path.stem == path.parent.name)
+        return sorted(
+            path.parent.name for path in settings.collections.glob("*/*.yaml") if path.stem == path.parent.name
+        )
 
     def _true(self, settings: Settings) -> Settings:
         """Set hven.toml to the engine in which the rows are now."""
@@ -268,12 +288,19 @@ class _Restoring:
 
     def _rest(self, site: Site, kept: Path) -> None:
         records = self._records()
-        for name in sorted({self.engine or record.snapshot.engine for record in records.values() if record.table.owner is None}):
+        for name in sorted(
+            {self.engine or record.snapshot.engine for record in records.values() if record.table.owner is None}
+        ):
             site.engines.get(name)  # what it lacks is told before anything is written
         if self.engine is not None:
-            other = {name: one.engine for name, one in site.current().resources.items() if one.engine not in {None, self.engine}}
+            other = {
+                name: one.engine
+                for name, one in site.current().resources.items()
+                if one.engine not in {None, self.engine}
+            }
             self.said += [
-                f"the descriptor of {name} says `engine: {there}`: the next ingest puts its rows there" for name, there in other.items()
+                f"the descriptor of {name} says `engine: {there}`: the next ingest puts its rows there"
+                for name, there in other.items()
             ]
         for member, file in _members(self.path):
             if member.name.startswith("rows/"):
@@ -306,13 +333,17 @@ class _Restoring:
             snapshot = replace(staging.finish(), engine=engine.name)
         except pa.ArrowException as error:
             staging.abandon()
-            raise SourceError(f"{self.path} is altered: the rows of {record.table.qualified} cannot be read: {error}") from error
+            raise SourceError(
+                f"{self.path} is altered: the rows of {record.table.qualified} cannot be read: {error}"
+            ) from error
         except BaseException:
             staging.abandon()
             raise
         self.made[record.id] = replace(record, snapshot=snapshot)
         if snapshot.rows != record.snapshot.rows:
-            raise SourceError(f"{self.path} is altered: {record.table.qualified} has {snapshot.rows:,} rows, not {record.snapshot.rows:,}")
+            raise SourceError(
+                f"{self.path} is altered: {record.table.qualified} has {snapshot.rows:,} rows, not {record.snapshot.rows:,}"
+            )
 
     def _file(self, root: Path, member: tarfile.TarInfo, file: Any, name: str) -> None:
         target = root / name

@@ -169,7 +169,9 @@ def places(settings: Settings, store: Store) -> tuple[str, str]:
     data, state
         Two names.
     """
-    return "var" if settings.data is None else str(settings.kept.resolve()), "var" if settings.store is None else store.shown
+    return "var" if settings.data is None else str(
+        settings.kept.resolve()
+    ), "var" if settings.store is None else store.shown
 
 
 def _directory(settings: Settings) -> Path:

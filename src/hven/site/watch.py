@@ -102,7 +102,8 @@ class Descriptors:
 
     def _read(self, name: str, path: Path, before: Seen | None) -> Seen:
         watched = (path, *(before.files[1:] if before is not None else ()))
-        taken = dict(zip(watched, stamp(watched), strict=True))  # before reading: a change while we read is seen at the next look
+        # before reading: a change while we read is seen at the next look
+        taken = dict(zip(watched, stamp(watched), strict=True))
         try:
             resource = descriptor.load(path, self.settings)
         except HvenError as error:
@@ -114,7 +115,12 @@ class Descriptors:
             new = tuple(file for file in watched if file not in taken)
             taken.update(zip(new, stamp(new), strict=True))
             known = not new or as_read(resource)
-            return Seen(name=name, stamp=tuple(taken[file] for file in watched) if known else (), files=watched, resource=resource)
+            return Seen(
+                name=name,
+                stamp=tuple(taken[file] for file in watched) if known else (),
+                files=watched,
+                resource=resource,
+            )
         last = before.resource if before is not None else None
         return Seen(
             name=name,
@@ -181,7 +187,8 @@ def as_read(resource: Resource) -> bool:
     """
     try:
         return all(
-            hashlib.sha256((resource.path.parent / name).read_bytes()).hexdigest() == found for name, found in resource.hashes.items()
+            hashlib.sha256((resource.path.parent / name).read_bytes()).hexdigest() == found
+            for name, found in resource.hashes.items()
         )
     except OSError:
         return False

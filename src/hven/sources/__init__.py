@@ -174,7 +174,10 @@ class Offer:
     def __str__(self) -> str:
         """Write name and size in words."""
         name = " ".join(dict.fromkeys(filter(None, (str(self.choice), self.name))))
-        facts = [*(["view"] if self.view else []), *([f"{self.rows:,} row{'s' * (self.rows != 1)}"] if self.rows is not None else [])]
+        facts = [
+            *(["view"] if self.view else []),
+            *([f"{self.rows:,} row{'s' * (self.rows != 1)}"] if self.rows is not None else []),
+        ]
         return f"{name} ({', '.join(facts)})" if facts else name
 
 
@@ -326,7 +329,9 @@ class Blocks(Protocol):
 class Pages(Protocol):
     """A source that is asked page by page, and can go on where it was left."""
 
-    def pages(self, columns: Sequence[str] | None = None, after: str | None = None) -> Iterator[tuple[pa.RecordBatch, str]]:
+    def pages(
+        self, columns: Sequence[str] | None = None, after: str | None = None
+    ) -> Iterator[tuple[pa.RecordBatch, str]]:
         """Yield rows, each batch with where to go on behind it.
 
         An empty text: it cannot be gone on behind this one (no key is known, or rows without key follow): go back to the last that was not empty,

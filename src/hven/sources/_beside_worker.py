@@ -46,7 +46,9 @@ def main() -> None:
                 functions[said[0], said[1]] = load(said[0], said[1])
                 channel.send_bytes(b"O")
             elif verb == "call":
-                channel.send_bytes(packed(functions[said[0], said[1]](*pa.ipc.open_stream(given).read_next_batch().columns)))
+                channel.send_bytes(
+                    packed(functions[said[0], said[1]](*pa.ipc.open_stream(given).read_next_batch().columns))
+                )
             else:
                 module.give(channel, counter, *said[1:])
         except BaseException as error:  # noqa: BLE001  (whatever the code raises is told, sys.exit too)

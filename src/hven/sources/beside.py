@@ -113,7 +113,9 @@ class Python:
             self.answer(self.limits.seconds)
             self._loaded.add((str(path), name))
 
-    def call(self, path: Path, name: str, arrays: Sequence[pa.Array], *, seconds: float | None = None) -> pa.Array | str:
+    def call(
+        self, path: Path, name: str, arrays: Sequence[pa.Array], *, seconds: float | None = None
+    ) -> pa.Array | str:
         """Call a function with columns.
 
         Parameters
@@ -194,7 +196,10 @@ class Python:
                     seen = self.rows
                     continue
                 self.stop()
-                raise Failure(f"it gave no answer within {seconds:g} s and was stopped (python.seconds in hven.toml)", answered=False)
+                raise Failure(
+                    f"it gave no answer within {seconds:g} s and was stopped (python.seconds in hven.toml)",
+                    answered=False,
+                )
             said = self._channel.recv_bytes()
         except (EOFError, OSError):
             raise self._ended() from None
@@ -202,7 +207,10 @@ class Python:
             error = json.loads(said[1:])
             if error["memory"]:
                 self.stop()  # what is left of it is not to be trusted
-                raise Failure(f"it wanted more than {self.limits.memory:,} bytes of memory (python.memory in hven.toml)", error["line"])
+                raise Failure(
+                    f"it wanted more than {self.limits.memory:,} bytes of memory (python.memory in hven.toml)",
+                    error["line"],
+                )
             raise Failure(error["text"], error["line"])
         return said[:1], said[1:]
 
@@ -227,7 +235,11 @@ class Python:
         if code >= 0:
             return Failure(f"it ended its process, with exit code {code} (os._exit, perhaps)")
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-        why = ": the machine may have had no memory left" if name == "SIGKILL" else ": a fault in compiled code, perhaps for want of memory"
+        why = (
+            ": the machine may have had no memory left"
+            if name == "SIGKILL"
+            else ": a fault in compiled code, perhaps for want of memory"
+        )
         return Failure(f"its process died of {name}{why}")
 
     def _begin(self) -> None:
@@ -245,7 +257,8 @@ class Python:
                 pass_fds=(theirs.fileno(), shared.fileno()),
                 start_new_session=True,
             )
-        clock.lower_session(min(clock.SESSION, os.getpriority(os.PRIO_PROCESS, 0)), self._process.pid)  # it is as low as ours
+        # it is as low as ours
+        clock.lower_session(min(clock.SESSION, os.getpriority(os.PRIO_PROCESS, 0)), self._process.pid)
         self._channel = Connection(ours.detach())
         self._end = weakref.finalize(self, _end, self._process, self._channel, mark)
         self._loaded.clear()

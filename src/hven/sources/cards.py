@@ -159,11 +159,17 @@ def read_header(read: Callable[[int], bytes], index: int, file: str) -> Header |
         if not block.strip(b"\0 ") and not cards:
             return None
         if not cards and index == 0 and not block.startswith(b"SIMPLE  ="):
-            raise SourceError("not FITS: it does not begin with SIMPLE", place=Place(file=file), remedy="look what it is, or `ignore:` it")
+            raise SourceError(
+                "not FITS: it does not begin with SIMPLE",
+                place=Place(file=file),
+                remedy="look what it is, or `ignore:` it",
+            )
         if not cards and index > 0 and not block.startswith(b"XTENSION"):
             return None  # special records after the last HDU
         if len(block) < BLOCK and b"END     " not in block and not block.rstrip(b" \0\n").endswith(b"END"):
-            raise SourceError(f"ends within the header of HDU {index}", place=Place(file=file), remedy="get the file anew")
+            raise SourceError(
+                f"ends within the header of HDU {index}", place=Place(file=file), remedy="get the file anew"
+            )
         if len(cards) * 80 >= LONGEST:
             raise SourceError(
                 f"the header of HDU {index} has more than {LONGEST:,} bytes without an END",
@@ -183,14 +189,24 @@ def _sized(header: Header, file: str) -> Header:
     for key, value in header.values.items():
         if not (_SIZE.fullmatch(key) and isinstance(value, int | float)) or isinstance(value, bool):
             continue
-        most = 999 if key in {"NAXIS", "TFIELDS"} else _WIDEST if key == "NAXIS1" and header.kind in {"TABLE", "BINTABLE"} else 1 << 48
+        most = (
+            999
+            if key in {"NAXIS", "TFIELDS"}
+            else _WIDEST
+            if key == "NAXIS1" and header.kind in {"TABLE", "BINTABLE"}
+            else 1 << 48
+        )
         if not -64 <= value <= most or (value < 0 and key != "BITPIX"):  # NaN is neither
             raise SourceError(
-                f"HDU {header.index} says {key} = {value:.6g}, which cannot be", place=Place(file=file), remedy="get the file anew"
+                f"HDU {header.index} says {key} = {value:.6g}, which cannot be",
+                place=Place(file=file),
+                remedy="get the file anew",
             )
     if header.data_bytes > 1 << 56:
         raise SourceError(
-            f"HDU {header.index} says axes of more bytes than any file has", place=Place(file=file), remedy="get the file anew"
+            f"HDU {header.index} says axes of more bytes than any file has",
+            place=Place(file=file),
+            remedy="get the file anew",
         )
     return header
 

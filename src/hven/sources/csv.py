@@ -36,18 +36,28 @@ FILES = FileKind(endings=("csv", "tsv", "txt", "dat", "tab"), begins=rb"[^\0]*\Z
 class Options(FileOptions):
     """What a descriptor may say of delimited text. Everything but `files` is guessed if it is not given."""
 
-    delimiter: str | None = Field(None, description="One character, or: comma, tab, semicolon, pipe, space, whitespace (runs of blanks).")
+    delimiter: str | None = Field(
+        None, description="One character, or: comma, tab, semicolon, pipe, space, whitespace (runs of blanks)."
+    )
     quote: str = Field('"', max_length=1, description="Quote character; empty: quotes are ordinary characters.")
     comment: str | None = Field(None, description="Lines that begin so are left out; `#` if the file begins with it.")
     header: bool | None = Field(None, description="Whether the first record names the columns.")
-    names: list[str] | None = Field(None, description="Names of all columns, in order; then the header, if any, is ignored.")
-    units: bool | None = Field(None, description="Whether the record below the names holds their units: they are taken, and it is no row.")
+    names: list[str] | None = Field(
+        None, description="Names of all columns, in order; then the header, if any, is ignored."
+    )
+    units: bool | None = Field(
+        None, description="Whether the record below the names holds their units: they are taken, and it is no row."
+    )
     skip: int = Field(0, ge=0, description="Lines at the top to leave out before anything else.")
     encoding: str = Field("utf-8", description="utf-8, latin-1, cp1252, utf-16 ...")
-    null: Nulls = Field(default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all).")
+    null: Nulls = Field(
+        default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all)."
+    )
     decimal: str = Field(".", pattern="^[.,]$", description="The decimal sign.")
     thousands: str | None = Field(None, max_length=1, description="The sign between thousands.")
-    types: dict[str, str] = Field(default_factory=dict, description="Types by source column name, where the guess is wrong.")
+    types: dict[str, str] = Field(
+        default_factory=dict, description="Types by source column name, where the guess is wrong."
+    )
 
 
 def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
@@ -72,7 +82,10 @@ class DelimitedText(TextRows):
     def columns(self) -> list[Column]:
         """List the columns as the header names them, types guessed from a sample (or said by an ECSV header)."""
         first, kinds, _, _ = self._guessed
-        return [first.described.get(name, Column(name=name)).having(type=_type(first, name, kinds[name])) for name in first.names]
+        return [
+            first.described.get(name, Column(name=name)).having(type=_type(first, name, kinds[name]))
+            for name in first.names
+        ]
 
     def guessed(self) -> dict[str, object]:
         """Return guessed options that a descriptor should say, as they change what the rows are."""
@@ -118,7 +131,11 @@ class DelimitedText(TextRows):
             skip=options.skip,
             units=options.units,
         )
-        text.set(quote=options.quote or None, comment=seen.comment, delimiter=" " if seen.delimiter == WHITESPACE else seen.delimiter)
+        text.set(
+            quote=options.quote or None,
+            comment=seen.comment,
+            delimiter=" " if seen.delimiter == WHITESPACE else seen.delimiter,
+        )
         return text, seen
 
     def _same_columns(self, file: DataFile, seen: Look, real: Sequence[str]) -> None:
@@ -152,9 +169,14 @@ class DelimitedText(TextRows):
     def _guessed(self) -> tuple[Look, dict[str, pa.DataType], dict[str, list[str]], dict[str, list[str]]]:
         """The first file's look, every column's type, guessed over the beginnings of up to five files, and the cells that it was guessed from, with their places."""
         options = self.options
-        if options.delimiter is not None and len(WORDS.get(options.delimiter, options.delimiter)) > 1 and options.delimiter not in WORDS:
+        if (
+            options.delimiter is not None
+            and len(WORDS.get(options.delimiter, options.delimiter)) > 1
+            and options.delimiter not in WORDS
+        ):
             raise SourceError(
-                f"the delimiter {options.delimiter!r} has more than one character", remedy=f"one character, or: {', '.join(WORDS)}"
+                f"the delimiter {options.delimiter!r} has more than one character",
+                remedy=f"one character, or: {', '.join(WORDS)}",
             )
         step = max(1, len(self.files) // 5)
         looks: list[Look] = []
@@ -171,10 +193,14 @@ class DelimitedText(TextRows):
             check_utf8(block, file.name)
             whose = f" of {file.name}" if len(self.files) > 1 else ""
             for front, found in self._sampled(block.data, seen):
-                where = [f"row {number:,}{whose}" if front else f"further down{whose}" for number in range(1, len(found) + 1)]
+                where = [
+                    f"row {number:,}{whose}" if front else f"further down{whose}" for number in range(1, len(found) + 1)
+                ]
                 for at, name in enumerate(seen.names):
                     cells.setdefault(name, []).extend([record[at] for record in found if len(record) > at])
-                    places.setdefault(name, []).extend([place for record, place in zip(found, where, strict=True) if len(record) > at])
+                    places.setdefault(name, []).extend(
+                        [place for record, place in zip(found, where, strict=True) if len(record) > at]
+                    )
         first = looks[0]
         self._units = all(seen.units for seen in looks)
         said = self._said(first)
@@ -189,7 +215,11 @@ class DelimitedText(TextRows):
             delimiter = " " if seen.delimiter == WHITESPACE else seen.delimiter
             rows: list[list[str]] = []
             with contextlib.suppress(plain_csv.Error):  # a value that never ends: what came before it is enough
-                rows.extend(plain_csv.reader(text, delimiter=delimiter, quotechar=quote, skipinitialspace=seen.delimiter == WHITESPACE))
+                rows.extend(
+                    plain_csv.reader(
+                        text, delimiter=delimiter, quotechar=quote, skipinitialspace=seen.delimiter == WHITESPACE
+                    )
+                )
             rows = [row for row in rows if row]
             yield True, rows[: max(1, len(rows) - 1)] if len(data) > 400_000 else rows
             return
@@ -210,7 +240,14 @@ class DelimitedText(TextRows):
         options = self.options
         typed = "`types: {{{name}: {kind}}}`"
         return doubt(
-            name, cells, places, nulls=self._words(name), typed=typed, decimal=options.decimal, thousands=options.thousands, pointed=pointed
+            name,
+            cells,
+            places,
+            nulls=self._words(name),
+            typed=typed,
+            decimal=options.decimal,
+            thousands=options.thousands,
+            pointed=pointed,
         )
 
     def _guess(self, name: str, cells: list[str]) -> pa.DataType:
@@ -255,7 +292,16 @@ def _squeezed(quote: str) -> Any:
     ends = re.compile(rb"(?m)^ | (?=\r?$)")
     sign = quote.encode()
     aware = (
-        re.compile(re.escape(sign) + rb"(?:[^" + re.escape(sign) + rb"]|" + re.escape(sign) * 2 + rb")*" + re.escape(sign) + rb"|[ \t]+")
+        re.compile(
+            re.escape(sign)
+            + rb"(?:[^"
+            + re.escape(sign)
+            + rb"]|"
+            + re.escape(sign) * 2
+            + rb")*"
+            + re.escape(sign)
+            + rb"|[ \t]+"
+        )
         if sign
         else runs
     )
@@ -264,7 +310,8 @@ def _squeezed(quote: str) -> Any:
         """Replace every run of blanks by one, quoted ones aside."""
         if sign and sign in data:
             data = b"".join(
-                aware.sub(lambda match: match.group() if match.group().startswith(sign) else b" ", part) for part in windows(data, sign)
+                aware.sub(lambda match: match.group() if match.group().startswith(sign) else b" ", part)
+                for part in windows(data, sign)
             )
         else:
             data = b"".join(runs.sub(b" ", part) for part in windows(data))

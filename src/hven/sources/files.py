@@ -24,14 +24,24 @@ if TYPE_CHECKING:
 
 AT_ONCE = 512  # files of a batch
 COLUMNS = (
-    Column(name="path", type=from_arrow(pa.string()), ucd="meta.id;meta.file", description="Path of the file, relative to the descriptor"),
+    Column(
+        name="path",
+        type=from_arrow(pa.string()),
+        ucd="meta.id;meta.file",
+        description="Path of the file, relative to the descriptor",
+    ),
     Column(name="title", type=from_arrow(pa.string()), ucd="meta.title", description="What the file is"),
     Column(name="description", type=from_arrow(pa.string()), ucd="meta.note", description="What is in it"),
     Column(name="media_type", type=from_arrow(pa.string()), ucd="meta.code.mime", description="Media type"),
     Column(name="bytes", type=from_arrow(pa.int64()), unit="byte", ucd="phys.size;meta.file", description="Size"),
-    Column(name="sha256", type=from_arrow(pa.string()), ucd="meta.checksum;meta.file", description="SHA-256 of the file"),
     Column(
-        name="modified", type=from_arrow(pa.timestamp("us")), ucd="time.processing;meta.file", description="When the file was last changed"
+        name="sha256", type=from_arrow(pa.string()), ucd="meta.checksum;meta.file", description="SHA-256 of the file"
+    ),
+    Column(
+        name="modified",
+        type=from_arrow(pa.timestamp("us")),
+        ucd="time.processing;meta.file",
+        description="When the file was last changed",
     ),
     Column(name="quoted", type=from_arrow(pa.string()), description="The path as addresses write it"),
 )
@@ -44,7 +54,9 @@ class Options(FileOptions):
 
     title: str | None = Field(None, description="What each of the files is; default: its name.")
     description: str | None = Field(None, description="What is in them.")
-    type: str | None = Field(None, pattern=r"^[\w.+-]+/[\w.+-]+(;.*)?$", description="Media type; default: by the file's name.")
+    type: str | None = Field(
+        None, pattern=r"^[\w.+-]+/[\w.+-]+(;.*)?$", description="Media type; default: by the file's name."
+    )
 
 
 def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
@@ -64,9 +76,7 @@ class FileList(Files):
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
         self.options = options
-        for file in (
-            self.files
-        ):  # they are given to everybody: a link that somebody else may have put in the place of one is no word of the curator's
+        for file in self.files:  # they are given to everybody: a link that somebody else may have put in the place of one is no word of the curator's
             check_link(file.path, file.name, (context.directory, *context.roots))
 
     def columns(self) -> list[Column]:
@@ -101,9 +111,13 @@ class FileList(Files):
             checksum = file.hash_whole()
             now = file.path.stat()
         except OSError as error:
-            raise SourceError(f"cannot be read: {error.strerror}", place=Place(file=file.name), remedy="look at its permissions") from error
+            raise SourceError(
+                f"cannot be read: {error.strerror}", place=Place(file=file.name), remedy="look at its permissions"
+            ) from error
         if (now.st_size, now.st_mtime_ns) != before:
-            raise SourceError("was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole")
+            raise SourceError(
+                "was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole"
+            )
         file.done = now.st_size
         return {
             "path": file.name,
@@ -120,7 +134,12 @@ class FileList(Files):
 def media_type(name: str) -> str:
     """Guess the media type of a file by its name."""
     lower = name.lower()
-    packed = {".gz": "application/gzip", ".zst": "application/zstd", ".xz": "application/x-xz", ".bz2": "application/x-bzip2"}
+    packed = {
+        ".gz": "application/gzip",
+        ".zst": "application/zstd",
+        ".xz": "application/x-xz",
+        ".bz2": "application/x-bzip2",
+    }
     for ending, kind in (*packed.items(), *_TYPES.items()):
         if lower.endswith(ending):
             return kind

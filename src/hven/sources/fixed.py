@@ -56,7 +56,9 @@ class Options(FileOptions):
     comment: str | None = Field(None, description="Lines that begin so are left out.")
     skip: int = Field(0, ge=0, description="Lines at the top to leave out.")
     encoding: str = Field("utf-8", description="utf-8, latin-1, cp1252 ...")
-    null: Nulls = Field(default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all).")
+    null: Nulls = Field(
+        default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all)."
+    )
 
     @model_validator(mode="after")
     def _one_description(self) -> Options:
@@ -97,7 +99,9 @@ def guessed(options: Mapping[str, object], context: Context) -> dict[str, object
     try:
         for block in text.blocks():
             if b"\t" in block.data:
-                raise SourceError(f"{file.name} has tabs: its columns are not at fixed bytes", remedy="read it with --kind csv")
+                raise SourceError(
+                    f"{file.name} has tabs: its columns are not at fixed bytes", remedy="read it with --kind csv"
+                )
             filled = _filled(block.data, filled, characters=single)
             seen += len(block.data)
             if seen > 64 << 20:
@@ -118,7 +122,11 @@ def _headed(head: bytes, ranges: Sequence[tuple[int, int]], options: Options) ->
     """Name the fields, by the header if there is one, with the units below it; what stands above the data is skipped."""
     lines = enumerate(head.decode(errors="replace").splitlines()[:400], 1)
     mark = options.comment
-    rows = [row for row in lines if row[1].strip() and not (mark and row[1].startswith(mark)) and not DRAWN.fullmatch(row[1])]
+    rows = [
+        row
+        for row in lines
+        if row[1].strip() and not (mark and row[1].startswith(mark)) and not DRAWN.fullmatch(row[1])
+    ]
     cells = [[line[first:last].strip() for first, last in ranges] for _, line in rows]
     names = [f"column_{number}" for number in range(1, len(ranges) + 1)]
     units: Sequence[str] = ()
@@ -139,7 +147,11 @@ def _filled(data: bytes, known: np.ndarray, *, characters: bool) -> np.ndarray:
     """Mark the places within lines where any line has a sign."""
     data = data.replace(b"\r\n", b"\n")
     wide = characters and not data.isascii()
-    signs = np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4") if wide else np.frombuffer(data, np.uint8)
+    signs = (
+        np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4")
+        if wide
+        else np.frombuffer(data, np.uint8)
+    )
     ends = np.flatnonzero(signs == 10)
     places = np.flatnonzero((signs != 10) & (signs != 32))
     line = np.searchsorted(ends, places)
@@ -181,7 +193,9 @@ class FixedText(TextRows):
         return list(self._known)
 
     def _declared(self) -> Mapping[str, object]:
-        return {} if not self.options.fields else {name: None for name, item in self.options.fields.items() if item.type}
+        return (
+            {} if not self.options.fields else {name: None for name, item in self.options.fields.items() if item.type}
+        )
 
     @cached_property
     def _known(self) -> dict[str, tuple[readme.ByteField, pa.DataType]]:
@@ -191,7 +205,11 @@ class FixedText(TextRows):
             text = self._opened(self.files[0])
             block = next(text.blocks(), None)
             text.close()
-            lines = [line for line in block.data.decode(errors="replace").split("\n")[:4000] if line.strip()] if block else []
+            lines = (
+                [line for line in block.data.decode(errors="replace").split("\n")[:4000] if line.strip()]
+                if block
+                else []
+            )
             for line in lines:
                 for item in fields:
                     cells.setdefault(item.column.name, []).append(line[item.start : item.end])
@@ -201,7 +219,8 @@ class FixedText(TextRows):
             kind = said.get(name) or guess(pa.array(cells.get(name, []), pa.string()), nulls=self._nulls(item))
             wanted = self.context.wanted.get(name)
             if wanted is not None and (
-                pa.types.is_string(wanted) or ((pa.types.is_integer(wanted) or pa.types.is_floating(wanted)) and kind != pa.timestamp("us"))
+                pa.types.is_string(wanted)
+                or ((pa.types.is_integer(wanted) or pa.types.is_floating(wanted)) and kind != pa.timestamp("us"))
             ):
                 kind = wanted
             if kind == pa.string() and name not in said and name in cells:
@@ -228,14 +247,17 @@ class FixedText(TextRows):
             start, end = int(first) - 1, int(last or first)
             if start < 0 or end <= start:
                 raise SourceError(
-                    f"fields: {name}: bytes {item.bytes!r} end before they begin", remedy="first and last byte, counted from 1: `16-27`"
+                    f"fields: {name}: bytes {item.bytes!r} end before they begin",
+                    remedy="first and last byte, counted from 1: `16-27`",
                 )
             column = Column(name=name, unit=item.unit, description=item.description)
             if item.type is not None:
                 try:
                     column = column.having(type=parse_type(item.type))
                 except ValueError as error:
-                    raise SourceError(f"fields: {name}: {error}", remedy="float64, int32, string, timestamp ...") from error
+                    raise SourceError(
+                        f"fields: {name}: {error}", remedy="float64, int32, string, timestamp ..."
+                    ) from error
                 said[name] = column.type.arrow
             fields.append(readme.ByteField(start=start, end=end, null=None, column=column))
         return fields, said
@@ -259,7 +281,10 @@ class FixedText(TextRows):
             kinds={name: self._known[name][1] for name in names},
             delimiter=UNIT,
             quote=None,
-            nulls={**self.options.null, **{name: self._nulls(item) for name, item in zip(names, items, strict=True) if item.null}},
+            nulls={
+                **self.options.null,
+                **{name: self._nulls(item) for name, item in zip(names, items, strict=True) if item.null},
+            },
             transform=cutter([(item.start, item.end) for item in items], characters=single),
         )
         return text, shape
@@ -281,7 +306,11 @@ def cutter(ranges: Sequence[tuple[int, int]], *, characters: bool) -> Callable[[
         if not data.endswith(b"\n"):
             data += b"\n"
         wide = characters and not data.isascii()
-        signs = np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4") if wide else np.frombuffer(data, np.uint8)
+        signs = (
+            np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4")
+            if wide
+            else np.frombuffer(data, np.uint8)
+        )
         ends = np.flatnonzero(signs == 10)
         starts = np.concatenate([[0], ends[:-1] + 1])
         lengths = ends - starts

@@ -65,7 +65,13 @@ class Grouped:
     """
 
     def __init__(
-        self, directory: Path, *, keys: Sequence[str], results: Sequence[Result], plain: Sequence[str], facts: Sequence[str]
+        self,
+        directory: Path,
+        *,
+        keys: Sequence[str],
+        results: Sequence[Result],
+        plain: Sequence[str],
+        facts: Sequence[str],
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._spool = tempfile.TemporaryDirectory(prefix="group-", dir=directory)
@@ -86,7 +92,9 @@ class Grouped:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._connection.close()
         self._spool.cleanup()
 
@@ -111,9 +119,13 @@ class Grouped:
         self._connection.register("batch", table)
         try:
             exists = self._count > rows.num_rows
-            self._connection.execute("INSERT INTO rows SELECT * FROM batch" if exists else "CREATE TABLE rows AS SELECT * FROM batch")
+            self._connection.execute(
+                "INSERT INTO rows SELECT * FROM batch" if exists else "CREATE TABLE rows AS SELECT * FROM batch"
+            )
         except duckdb.Error as error:
-            raise StorageError(f"rows cannot be spooled for group_by: {error}", remedy="make room on the disk of var/") from error
+            raise StorageError(
+                f"rows cannot be spooled for group_by: {error}", remedy="make room on the disk of var/"
+            ) from error
         finally:
             self._connection.unregister("batch")
 
@@ -150,7 +162,11 @@ class Grouped:
         ]
         keys = ", ".join(_name(key) for key in self.keys)
         sql = f"SELECT {', '.join(items)} FROM rows"
-        types = {item.name: item.type for item in self._schema} | {one.output: one.type for one in self.results} | {ROWS: pa.int64()}
+        types = (
+            {item.name: item.type for item in self._schema}
+            | {one.output: one.type for one in self.results}
+            | {ROWS: pa.int64()}
+        )
         parts = -(-self._count // AT_ONCE)
         try:
             if parts > 1:  # joined texts and first values do not spill: so many groups at a time as have room
@@ -164,7 +180,9 @@ class Grouped:
                     if batch.num_rows:
                         yield _typed(batch, types)
         except duckdb.Error as error:
-            raise StorageError(f"the rows cannot be grouped: {error}", remedy="make room on the disk of var/") from error
+            raise StorageError(
+                f"the rows cannot be grouped: {error}", remedy="make room on the disk of var/"
+            ) from error
 
 
 def _typed(batch: pa.RecordBatch, types: dict[str, pa.DataType]) -> tuple[pa.RecordBatch, dict[str, pa.Array]]:

@@ -42,10 +42,14 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: str = Field(pattern=r"^https?://", description="Address of the site: https://host, or with the path below which it is.")
+    url: str = Field(
+        pattern=r"^https?://", description="Address of the site: https://host, or with the path below which it is."
+    )
     table: str = Field(min_length=1, description="The table there: schema.table.")
     columns: Texts | None = Field(None, description="Only these columns.")
-    key: Texts = Field(default_factory=list, description="Columns by which rows are asked for page by page: as for `tap`.")
+    key: Texts = Field(
+        default_factory=list, description="Columns by which rows are asked for page by page: as for `tap`."
+    )
     page: int | None = Field(None, ge=1, le=10_000_000, description="Rows of a page (50,000); `sync: page` wins.")
     mode: Literal["sync", "async", "auto"] = Field("auto", description="How rows are asked for: as for `tap`.")
     token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
@@ -82,7 +86,9 @@ class HvenRows(TapRows):
     def __init__(self, options: Options, context: Context) -> None:
         base = _TAP.sub("", options.url.rstrip("/"))
         secret = authorization(options.token, context, "Bearer")
-        service = Service(f"{base}/tap", context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret)
+        service = Service(
+            f"{base}/tap", context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret
+        )
         tap = TapService(service, mode=options.mode, wanted=FORMAT)
         super().__init__(tap, context, table=options.table, columns=options.columns, key=options.key, page=options.page)
         self.feed = f"{base}/changes/{percent(options.table)}"
@@ -100,7 +106,10 @@ class HvenRows(TapRows):
         head, table = found
         key = [column.name for column in head.columns if column.name not in {CHANGE, COLUMNS}]
         if CHANGE not in table.column_names or not key:
-            raise SourceError(f"the feed of {self.what} has no column `{CHANGE}`, or no key", remedy="that site may have another version")
+            raise SourceError(
+                f"the feed of {self.what} has no column `{CHANGE}`, or no key",
+                remedy="that site may have another version",
+            )
         kinds = table.column(CHANGE)
         odd = set(pc.unique(kinds).to_pylist()) - KINDS
         if odd:
@@ -111,13 +120,18 @@ class HvenRows(TapRows):
         missing = [name for name in key if name not in self._columns]
         if missing:
             raise SourceError(
-                f"{self.what} is followed by its key, and {missing[0]} is not among `columns`", remedy=f"add {', '.join(missing)}"
+                f"{self.what} is followed by its key, and {missing[0]} is not among `columns`",
+                remedy=f"add {', '.join(missing)}",
             )
         typed = pa.table({name: table.column(name).cast(self._columns[name].type.arrow) for name in key})
         gone = pc.equal(kinds, "removed")
         touched = typed.filter(pc.invert(gone))
         return Changes(
-            state=_state_of(head, self.what), key=tuple(key), rows=self.pick(key, touched), touched=touched, removed=typed.filter(gone)
+            state=_state_of(head, self.what),
+            key=tuple(key),
+            rows=self.pick(key, touched),
+            touched=touched,
+            removed=typed.filter(gone),
         )
 
     def _fed(self, since: str | None) -> tuple[Head, pa.Table] | None:
@@ -150,7 +164,9 @@ def _state_of(head: Head, what: str) -> str:
     for info in head.infos:
         if info.name.lower() in STATES and info.value:
             return info.value
-    raise SourceError(f"the feed of {what} does not say to which snapshot it leads", remedy="that site may have another version")
+    raise SourceError(
+        f"the feed of {what} does not say to which snapshot it leads", remedy="that site may have another version"
+    )
 
 
 __all__ = ["Options", "open", "tables"]

@@ -38,7 +38,8 @@ FEW = 64  # records of each block that are looked at for keys that the sample di
 
 
 FILES = FileKind(
-    endings=("json", "jsonl", "ndjson", "geojson", "jsonlines"), begins=rb"(?:\xef\xbb\xbf)?[\s\x1e]*(?:\{\s*[\"}]|\[\s*[{\[\]\"])"
+    endings=("json", "jsonl", "ndjson", "geojson", "jsonlines"),
+    begins=rb"(?:\xef\xbb\xbf)?[\s\x1e]*(?:\{\s*[\"}]|\[\s*[{\[\]\"])",
 )
 
 
@@ -51,9 +52,12 @@ class Options(FileOptions):
     )
     names: list[str] | None = Field(None, description="Names of the elements, where records are arrays themselves.")
     whole: Texts = Field(default_factory=list, description="Paths whose objects are left together as JSON text.")
-    null: Nulls = Field(default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all).")
+    null: Nulls = Field(
+        default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all)."
+    )
     types: dict[str, str] = Field(
-        default_factory=dict, description="Types by dotted name, where the guess is wrong or the sample did not have it."
+        default_factory=dict,
+        description="Types by dotted name, where the guess is wrong or the sample did not have it.",
     )
 
     @field_validator("records", mode="before")
@@ -91,7 +95,9 @@ class JsonRows(FileRows):
     def _names(self) -> list[str]:
         return [leaf.name for leaf in self._leaves]
 
-    def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
+    def _rows(
+        self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
         raise NotImplementedError  # many small files are read together: see `batches`
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
@@ -142,8 +148,12 @@ class JsonRows(FileRows):
 
     def _batch(self, parsed: Parsed, names: Sequence[str], facts: Sequence[str]) -> pa.RecordBatch:
         arrays = dict(parsed.arrays)
-        number = np.concatenate([np.arange(part.first, part.first + len(part.texts)) for _, part in parsed.group])[parsed.good]
-        batch = assemble([name for name in names if name not in FILE_FACTS], arrays, len(number), pa.array(number, pa.int64()), None)
+        number = np.concatenate([np.arange(part.first, part.first + len(part.texts)) for _, part in parsed.group])[
+            parsed.good
+        ]
+        batch = assemble(
+            [name for name in names if name not in FILE_FACTS], arrays, len(number), pa.array(number, pa.int64()), None
+        )
         if not facts:
             return batch
         owner = np.repeat(np.arange(len(parsed.group)), [len(part.texts) for _, part in parsed.group])[parsed.good]
@@ -167,7 +177,11 @@ class JsonRows(FileRows):
         for at, column, value, reason, text in parsed.rejects:
             file, part, row = parsed.locate(at)
             guessed = column is not None and column not in self.options.types and column not in self.context.wanted
-            hint = f"; the type was guessed from a sample: if this value is right, say types: {{{column}: string}}" if guessed else ""
+            hint = (
+                f"; the type was guessed from a sample: if this value is right, say types: {{{column}: string}}"
+                if guessed
+                else ""
+            )
             where = f"line {part.place(row):,}"
             shown = f"{where}: {value[:SHOWN]}" if value is not None else where
             if self.context.reject is None:
@@ -175,7 +189,9 @@ class JsonRows(FileRows):
                 place = Place(file=file.name, line=part.place(row))
                 raise SourceError(f"row {part.first + row}: {what} {reason}", place=place)
             number = part.first + row
-            self.context.reject(Reject(file=file.name, row=number, column=column, value=shown, reason=reason + hint, text=text))
+            self.context.reject(
+                Reject(file=file.name, row=number, column=column, value=shown, reason=reason + hint, text=text)
+            )
 
     def _tell(self, note: str) -> None:
         if note not in self._told and self.context.tell is not None:
@@ -192,7 +208,11 @@ class JsonRows(FileRows):
                 _see(node, part.texts[at])
         known = {leaf.pointer + leaf.inner for leaf in self._leaves}
         for leaf in leaves(node, self.options.whole, self._element_names):
-            if leaf.how != TEXT and leaf.pointer + leaf.inner not in known and not any(leaf.pointer.startswith(f"{one}/") for one in known):
+            if (
+                leaf.how != TEXT
+                and leaf.pointer + leaf.inner not in known
+                and not any(leaf.pointer.startswith(f"{one}/") for one in known)
+            ):
                 kind = str(parse_type("string") if leaf.how != CELL else from_arrow(leaf.kind))
                 self._tell(
                     f"the key {leaf.name} of {group[0][0].name} was not in the sample, and is not read: say types: {{{leaf.name}: {kind}}}"
@@ -210,7 +230,9 @@ class JsonRows(FileRows):
     def _kind(self, leaf: Leaf) -> pa.DataType:
         """Choose the type a column is read as: what the target wants, if this is a single value."""
         wanted = self.context.wanted.get(leaf.name)
-        simple = wanted is not None and (pa.types.is_integer(wanted) or pa.types.is_floating(wanted) or pa.types.is_string(wanted))
+        simple = wanted is not None and (
+            pa.types.is_integer(wanted) or pa.types.is_floating(wanted) or pa.types.is_string(wanted)
+        )
         return wanted if simple and leaf.how == CELL and leaf.name not in self.options.types else leaf.kind
 
     @cached_property
@@ -251,7 +273,9 @@ class JsonRows(FileRows):
         found = leaves(node, self.options.whole, self._element_names)
         if not found or not node.kinds:
             raise SourceError(
-                "no records to see the columns from", place=Place(file=self.files[0].name), remedy="`records:` names their list"
+                "no records to see the columns from",
+                place=Place(file=self.files[0].name),
+                remedy="`records:` names their list",
             )
         said = {name: self._said(name, text) for name, text in self.options.types.items()}
         known = {leaf.name for leaf in found}
@@ -270,7 +294,9 @@ class JsonRows(FileRows):
         try:
             return parse_type(text)
         except ValueError as error:
-            raise SourceError(f"types.{name}: {error}", remedy="float64, int32, string, timestamp, float64[*] ...") from error
+            raise SourceError(
+                f"types.{name}: {error}", remedy="float64, int32, string, timestamp, float64[*] ..."
+            ) from error
 
 
 def _see(node: Node, text: pa.Scalar) -> int:

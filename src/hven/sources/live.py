@@ -36,10 +36,13 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(
-        min_length=1, description="`$NAME` of a secret that holds postgresql://user:password@host/database; or that, without a password."
+        min_length=1,
+        description="`$NAME` of a secret that holds postgresql://user:password@host/database; or that, without a password.",
     )
     table: str = Field(min_length=1, description="The table or view, with its schema if need be: public.cubes.")
-    seconds: float = Field(60.0, gt=0, le=3600, description="Time limit of one statement there, whatever limits queries have here.")
+    seconds: float = Field(
+        60.0, gt=0, le=3600, description="Time limit of one statement there, whatever limits queries have here."
+    )
 
     @field_validator("url")
     @classmethod
@@ -84,15 +87,21 @@ TYPES: Mapping[str, Shown] = {
     "time": _TEXT,
     "timetz": _TEXT,
     "interval": _TEXT,
-    "date": Shown(type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN CAST({0} AS timestamp) END", raw=True, guard="isfinite({0})"),
+    "date": Shown(
+        type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN CAST({0} AS timestamp) END", raw=True, guard="isfinite({0})"
+    ),
     "timestamp": Shown(type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN {0} END", raw=True, guard="isfinite({0})"),
-    "timestamptz": Shown(type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN {0} AT TIME ZONE 'UTC' END", raw=True, guard="isfinite({0})"),
+    "timestamptz": Shown(
+        type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN {0} AT TIME ZONE 'UTC' END", raw=True, guard="isfinite({0})"
+    ),
     "_int2": Shown(type=parse_type("int16[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
     "_int4": Shown(type=parse_type("int32[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
     "_int8": Shown(type=parse_type("int64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
     "_float4": Shown(type=parse_type("float32[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
     "_float8": Shown(type=parse_type("float64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
-    "_numeric": Shown(type=parse_type("float64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN CAST({0} AS double precision[]) END"),
+    "_numeric": Shown(
+        type=parse_type("float64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN CAST({0} AS double precision[]) END"
+    ),
 }
 _REMEDIES = {
     "json": "a view can take values out of it: CREATE VIEW .. AS SELECT .., (x ->> 'key') AS key",
@@ -181,7 +190,9 @@ class Look:
                 )
             elif column.shown is None:
                 remedy = column.remedy or "a view can cast it to a type that is"
-                found.append(f"the column {column.name} is of the type {column.sql_type}, which is not served; {remedy}")
+                found.append(
+                    f"the column {column.name} is of the type {column.sql_type}, which is not served; {remedy}"
+                )
         return found
 
     def described(self) -> list[Column]:
@@ -216,7 +227,11 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     with source.connected() as connection:
         rows = connection.execute(_TABLES).fetchall()
     return [
-        Offer(choice=_spelled(schema, name), rows=count if count >= 0 and kind in {"r", "p", "m"} else None, view=kind in {"v", "m"})
+        Offer(
+            choice=_spelled(schema, name),
+            rows=count if count >= 0 and kind in {"r", "p", "m"} else None,
+            view=kind in {"v", "m"},
+        )
         for schema, name, kind, count in rows
     ]
 
@@ -230,7 +245,9 @@ class LiveTable:
         self._url = options.url
         if self._url.startswith("$"):
             if context.secret is None:
-                raise SourceError(f"the secret {self._url} can't be resolved here", remedy="set it, and look with `hven check`")
+                raise SourceError(
+                    f"the secret {self._url} can't be resolved here", remedy="set it, and look with `hven check`"
+                )
             self._url = context.secret(self._url)
         self._url = _DRIVER.sub("postgresql://", self._url)
         self._look: Look | None = None
@@ -242,12 +259,15 @@ class LiveTable:
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002  (the contract's signature)
         """Refuse: rows of such a table are never copied."""
         raise SourceError(
-            f"{self.options.table} is read in place: there is nothing to ingest", remedy="say `kind: sql` to copy its rows at each ingest"
+            f"{self.options.table} is read in place: there is nothing to ingest",
+            remedy="say `kind: sql` to copy its rows at each ingest",
         )
 
     def pins(self) -> list[Pin]:
         """Name the table."""
-        return [Pin(name=self.options.url if self.options.url.startswith("$") else "database", detail=self.options.table)]
+        return [
+            Pin(name=self.options.url if self.options.url.startswith("$") else "database", detail=self.options.table)
+        ]
 
     def size(self) -> int | None:
         """Return the planner's estimate of the rows."""
@@ -284,7 +304,12 @@ class LiveTable:
         options = "-c default_transaction_read_only=on -c statement_timeout=10000 -c lock_timeout=2000"
         try:
             return psycopg.connect(
-                self._url, connect_timeout=CONNECT, autocommit=True, options=options, application_name="hven look", client_encoding="utf8"
+                self._url,
+                connect_timeout=CONNECT,
+                autocommit=True,
+                options=options,
+                application_name="hven look",
+                client_encoding="utf8",
             )
         except (psycopg.Error, ValueError) as error:
             raise self._failed(error) from error
@@ -296,15 +321,19 @@ class LiveTable:
         state = error.sqlstate if isinstance(error, psycopg.Error) else None
         if state == "42501":
             return SourceError(
-                f"{self.options.table}: {text}", remedy="GRANT USAGE ON SCHEMA and SELECT ON the table to the role of this url"
+                f"{self.options.table}: {text}",
+                remedy="GRANT USAGE ON SCHEMA and SELECT ON the table to the role of this url",
             )
         if state in {"28P01", "28000"} or "authentication failed" in text or "no password supplied" in text:
-            return SourceError(f"the database refuses this user: {text}", remedy="look at user and password of the url or its secret")
+            return SourceError(
+                f"the database refuses this user: {text}", remedy="look at user and password of the url or its secret"
+            )
         if state == "3D000" or ("database" in text and "does not exist" in text):
             return SourceError(f"the database is not there: {text}", remedy="look at the url or its secret")
         if isinstance(error, psycopg.OperationalError):
             return Unavailable(
-                f"the database of {self.options.table} does not answer: {text}", remedy="its tables are served again when it does"
+                f"the database of {self.options.table} does not answer: {text}",
+                remedy="its tables are served again when it does",
             )
         return SourceError(f"{self.options.table}: {text}", remedy="look at the url and the name of the table")
 
@@ -358,7 +387,8 @@ def _look(connection: Any, table: str) -> Look:
     if not inside or not may:
         what = f"USAGE ON SCHEMA {_quoted(schema)}" if not inside else f"SELECT ON {whole}"
         raise SourceError(
-            f"the role {connection.info.user} may not read {table}", remedy=f"as its owner: GRANT {what} TO {_quoted(connection.info.user)}"
+            f"the role {connection.info.user} may not read {table}",
+            remedy=f"as its owner: GRANT {what} TO {_quoted(connection.info.user)}",
         )
     if kind not in {"r", "p", "v", "m", "f"}:
         raise SourceError(f"{table} is no table and no view")
@@ -373,7 +403,11 @@ def _look(connection: Any, table: str) -> Look:
         if what == "p":
             primary = tuple(own)
         else:
-            foreign.append(ForeignKey(name=key, columns=tuple(own), target=f"{target_schema}.{target}", target_columns=tuple(theirs)))
+            foreign.append(
+                ForeignKey(
+                    name=key, columns=tuple(own), target=f"{target_schema}.{target}", target_columns=tuple(theirs)
+                )
+            )
     return Look(
         name=whole,
         kind=kind,
@@ -388,7 +422,9 @@ def _look(connection: Any, table: str) -> Look:
     )
 
 
-def _there(name: str, sql_type: str, base: str, kind: str, modifier: int, required: bool, comment: str | None, readable: bool) -> There:
+def _there(
+    name: str, sql_type: str, base: str, kind: str, modifier: int, required: bool, comment: str | None, readable: bool
+) -> There:
     shown = _TEXT if kind == "e" else TYPES.get(base)
     if base == "numeric" and modifier >= 4:
         digits, scale = (modifier - 4) >> 16 & 0xFFFF, (modifier - 4) & 0x7FF
@@ -418,11 +454,17 @@ def recalled(said: Mapping[str, Any]) -> Look | None:
             primary=tuple(said["primary"]),
             foreign=tuple(
                 ForeignKey(
-                    name=item["name"], columns=tuple(item["columns"]), target=item["target"], target_columns=tuple(item["target_columns"])
+                    name=item["name"],
+                    columns=tuple(item["columns"]),
+                    target=item["target"],
+                    target_columns=tuple(item["target_columns"]),
                 )
                 for item in said["foreign"]
             ),
-            indexes=tuple(Index(method=item["method"], unique=item["unique"], keys=tuple(item["keys"])) for item in said["indexes"]),
+            indexes=tuple(
+                Index(method=item["method"], unique=item["unique"], keys=tuple(item["keys"]))
+                for item in said["indexes"]
+            ),
             extensions=tuple(said["extensions"]),
         )
     except (KeyError, TypeError):
@@ -430,7 +472,9 @@ def recalled(said: Mapping[str, Any]) -> Look | None:
 
 
 def _missing(connection: Any, table: str) -> SourceError:
-    known = {_spelled(schema, name): f"{schema}.{name}" for schema, name, _, _ in connection.execute(_TABLES).fetchall()}
+    known = {
+        _spelled(schema, name): f"{schema}.{name}" for schema, name, _, _ in connection.execute(_TABLES).fetchall()
+    }
     short = {spelled.rpartition(".")[2]: spelled for spelled in known}
     near = meant(table, known, 0.8) or short.get(meant(table.rpartition(".")[2], short, 0.7) or "")
     hint = f"did you mean {near!r}?" if near else f"this role may read: {', '.join(list(known)[:12]) or 'nothing'}"
@@ -504,13 +548,18 @@ def hints(look: Look, position: tuple[str, str] | None, keys: Mapping[str, str])
     for column, what in keys.items():
         if not _begins(look, column):
             found.append(
-                Hint(message=f"no index serves {what} {column}", remedy=f"CREATE INDEX CONCURRENTLY ON {table} ({_quoted(column)})")
+                Hint(
+                    message=f"no index serves {what} {column}",
+                    remedy=f"CREATE INDEX CONCURRENTLY ON {table} ({_quoted(column)})",
+                )
             )
     return found
 
 
 def _begins(look: Look, column: str) -> bool:
-    return any(index.method in {"btree", "brin", "hash"} and _plain(index.keys[0]) == _plain(column) for index in look.indexes)
+    return any(
+        index.method in {"btree", "brin", "hash"} and _plain(index.keys[0]) == _plain(column) for index in look.indexes
+    )
 
 
 def _plain(text: str) -> str:
@@ -524,4 +573,17 @@ def _plain(text: str) -> str:
         text = short
 
 
-__all__ = ["ForeignKey", "Hint", "Index", "LiveTable", "Look", "Options", "There", "hints", "open", "position_index", "recalled", "tables"]
+__all__ = [
+    "ForeignKey",
+    "Hint",
+    "Index",
+    "LiveTable",
+    "Look",
+    "Options",
+    "There",
+    "hints",
+    "open",
+    "position_index",
+    "recalled",
+    "tables",
+]

@@ -61,7 +61,9 @@ class ParquetRows(FileRows):
     def _names(self) -> list[str]:
         return [column.name for column in self._columns]
 
-    def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
+    def _rows(
+        self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
         kinds = {column.name: column.type.arrow for column in self._columns}
         with _opened(file) as plain:
             opened = _opened(file, _folded(plain) if file.path.stat().st_size <= _MODEST else ())
@@ -70,7 +72,9 @@ class ParquetRows(FileRows):
             for name in real:
                 if name not in opened.schema_arrow.names:
                     raise SourceError(
-                        f"no column {name!r}, which {self.files[0].name} has", place=Place(file=file.name), remedy="`ignore:` the file"
+                        f"no column {name!r}, which {self.files[0].name} has",
+                        place=Place(file=file.name),
+                        remedy="`ignore:` the file",
                     )
             if file is not self.files[0]:
                 self._same_units(file, self._described(opened, file), real)
@@ -83,7 +87,9 @@ class ParquetRows(FileRows):
                 self.read += batch.num_rows
         except (pa.ArrowException, ValueError, OSError) as error:
             raise SourceError(
-                f"cannot be read after row {first - 1}: {error}", place=Place(file=file.name), remedy="get the file anew"
+                f"cannot be read after row {first - 1}: {error}",
+                place=Place(file=file.name),
+                remedy="get the file anew",
             ) from error
         finally:
             opened.close()
@@ -112,7 +118,9 @@ class ParquetRows(FileRows):
             )
             found.append(column if column.type.arrow == kind.arrow and item.name in said else column.having(type=kind))
         if not found:
-            raise SourceError("no column that a table can hold", place=Place(file=file.name), remedy="structs must be flattened first")
+            raise SourceError(
+                "no column that a table can hold", place=Place(file=file.name), remedy="structs must be flattened first"
+            )
         return found
 
 
@@ -128,7 +136,9 @@ def _opened(file: DataFile, folded: Sequence[str] = ()) -> pq.ParquetFile:
         return pq.ParquetFile(file.path, memory_map=False, pre_buffer=False, read_dictionary=list(folded))
     except (pa.ArrowException, OSError) as error:
         raise SourceError(
-            f"no readable Parquet file: {error}", place=Place(file=file.name), remedy="get the file anew, or `ignore:` it"
+            f"no readable Parquet file: {error}",
+            place=Place(file=file.name),
+            remedy="get the file anew, or `ignore:` it",
         ) from error
 
 
@@ -156,11 +166,15 @@ def _carried(values: pa.Array, kind: pa.DataType, file: DataFile, name: str) -> 
         offsets = pa.Array.from_buffers(pa.int32(), len(small) + 1, [None, small.buffers()[1]], offset=small.offset)
         items = pa.Array.from_buffers(pa.uint8(), offsets[-1].as_py(), [None, small.buffers()[2]])
         return (
-            pa.ListArray.from_arrays(offsets, items, mask=small.is_null()) if small.null_count else pa.ListArray.from_arrays(offsets, items)
+            pa.ListArray.from_arrays(offsets, items, mask=small.is_null())
+            if small.null_count
+            else pa.ListArray.from_arrays(offsets, items)
         )
     try:
         if pa.types.is_timestamp(values.type) and values.type.tz:
             values = values.cast(pa.timestamp(values.type.unit, "UTC")).cast(pa.timestamp(values.type.unit))
         return values.cast(kind, safe=not pa.types.is_timestamp(kind) and not pa.types.is_floating(kind))
     except pa.ArrowInvalid as error:
-        raise SourceError(f"column {name}: {error}", place=Place(file=file.name), remedy="write it as a signed 64-bit integer") from error
+        raise SourceError(
+            f"column {name}: {error}", place=Place(file=file.name), remedy="write it as a signed 64-bit integer"
+        ) from error

@@ -41,10 +41,13 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str = Field(description="The .py file, relative to the descriptor.")
-    function: str = Field("rows", description="The function to call; it yields pyarrow batches or tables, dictionaries, or tuples.")
+    function: str = Field(
+        "rows", description="The function to call; it yields pyarrow batches or tables, dictionaries, or tuples."
+    )
     arguments: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for the function.")
     columns: dict[str, str] = Field(
-        default_factory=dict, description="Name and type of each column: needed for tuples, else taken from the first rows."
+        default_factory=dict,
+        description="Name and type of each column: needed for tuples, else taken from the first rows.",
     )
 
 
@@ -68,10 +71,14 @@ def load(path: Path, name: str) -> Callable[..., Any]:
         With the user's file and line.
     """
     if not path.is_file():
-        raise SourceError(f"no file {path.name}", place=Place(file=str(path)), remedy="it is looked for beside the descriptor")
+        raise SourceError(
+            f"no file {path.name}", place=Place(file=str(path)), remedy="it is looked for beside the descriptor"
+        )
     spec = importlib.util.spec_from_file_location(f"_hven_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}", path)
     if spec is None or spec.loader is None:
-        raise SourceError(f"{path.name} is no Python file", place=Place(file=str(path)), remedy="its name must end in .py")
+        raise SourceError(
+            f"{path.name} is no Python file", place=Place(file=str(path)), remedy="its name must end in .py"
+        )
     module = importlib.util.module_from_spec(spec)
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
@@ -82,9 +89,15 @@ def load(path: Path, name: str) -> Callable[..., Any]:
         sys.dont_write_bytecode = before
     function = getattr(module, name, None)
     if not callable(function):
-        there = [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
+        there = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == module.__name__
+        ]
         raise SourceError(
-            f"no function {name!r}", place=Place(file=str(path)), remedy=f"it defines {', '.join(there)}" if there else "it defines none"
+            f"no function {name!r}",
+            place=Place(file=str(path)),
+            remedy=f"it defines {', '.join(there)}" if there else "it defines none",
         )
     return function  # type: ignore[no-any-return]
 
@@ -92,7 +105,9 @@ def load(path: Path, name: str) -> Callable[..., Any]:
 def fault(error: BaseException, path: Path) -> SourceError:
     """Convert an exception of the user's code to one with the deepest line of their file."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
-        return SourceError(f"SyntaxError: {error.msg}", place=Place(file=path.name, line=error.lineno, column=error.offset))
+        return SourceError(
+            f"SyntaxError: {error.msg}", place=Place(file=path.name, line=error.lineno, column=error.offset)
+        )
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = frames[-1].lineno if frames else None
     where = f" in {frames[-1].name}()" if frames else ""
@@ -124,7 +139,9 @@ class FunctionRows:
             kind, body = python.answer(self.context.python.seconds)
         except Failure as error:
             where = f" after {python.rows:,} rows" if python.rows else ""
-            raise SourceError(f"{self.options.function}(){where}: {error}", place=Place(file=self.path.name, line=error.line)) from error
+            raise SourceError(
+                f"{self.options.function}(){where}: {error}", place=Place(file=self.path.name, line=error.line)
+            ) from error
         if kind == b"H":
             said = json.loads(body)
             raise SourceError(said["message"], place=Place(**said["place"]), remedy=said["remedy"])
@@ -169,7 +186,9 @@ class FunctionRows:
 
     def pins(self) -> list[Pin]:
         """Name the file with its checksum."""
-        detail = f"{self.options.function}({', '.join(f'{key}={value!r}' for key, value in self.options.arguments.items())})"
+        detail = (
+            f"{self.options.function}({', '.join(f'{key}={value!r}' for key, value in self.options.arguments.items())})"
+        )
         return [Pin(name=self.options.file, bytes=self.path.stat().st_size, sha256=self.sha256, detail=detail)]
 
     def size(self) -> int | None:
@@ -184,7 +203,9 @@ class FunctionRows:
                 said[name] = Column(name=name, type=parse_type(word))
             except ValueError as error:
                 raise SourceError(
-                    f"columns: {name}: {error}", place=Place(file=self.options.file), remedy="float64, int32, string, timestamp ..."
+                    f"columns: {name}: {error}",
+                    place=Place(file=self.options.file),
+                    remedy="float64, int32, string, timestamp ...",
                 ) from error
         if said:
             return list(said.values())
@@ -220,13 +241,17 @@ def give(channel: Connection, counter: mmap.mmap, options: Options, directory: P
     except HvenError as error:
         place = error.place
         said = {"file": place.file, "line": place.line, "column": place.column}
-        channel.send_bytes(b"H" + json.dumps({"message": error.message, "place": said, "remedy": error.remedy}).encode())
+        channel.send_bytes(
+            b"H" + json.dumps({"message": error.message, "place": said, "remedy": error.remedy}).encode()
+        )
 
 
 class Rows:
     """What the function yields, as batches."""
 
-    def __init__(self, options: Options, directory: Path, batch: int, reject: Callable[..., None], counter: mmap.mmap) -> None:
+    def __init__(
+        self, options: Options, directory: Path, batch: int, reject: Callable[..., None], counter: mmap.mmap
+    ) -> None:
         self.options, self.batch, self._reject = options, batch, reject
         self.path = directory / options.file
         self.function = load(self.path, options.function)
@@ -290,7 +315,11 @@ class Rows:
             bad = self._misshapen(rows, names, number)
             arrays = {
                 name: self._array(
-                    [None if at in bad else _cell(row, name, names) for at, row in enumerate(rows)], kinds[name], name, number, bad
+                    [None if at in bad else _cell(row, name, names) for at, row in enumerate(rows)],
+                    kinds[name],
+                    name,
+                    number,
+                    bad,
                 )
                 for name in names
             }
@@ -339,7 +368,11 @@ def _kind(values: list[Any]) -> pa.DataType:
         kind = from_arrow(pa.array(values, from_pandas=True).type).arrow
     except (pa.ArrowException, ValueError, TypeError):
         return STRING.arrow
-    return pa.float64() if pa.types.is_integer(kind) and any(isinstance(value, float) and value == value for value in values) else kind  # noqa: PLR0124
+    return (
+        pa.float64()
+        if pa.types.is_integer(kind) and any(isinstance(value, float) and value == value for value in values)  # noqa: PLR0124
+        else kind
+    )
 
 
 def _plain(value: Any, kind: pa.DataType) -> Any:

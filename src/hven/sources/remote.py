@@ -97,7 +97,10 @@ def download(
         length = response.headers.get("content-length", "")
         expected = int(length) if length.isdigit() and "content-encoding" not in response.headers else None
         if expected is not None and expected > limit:
-            raise TooLarge(f"{_shown(url)} has {expected:,} bytes, more than {limit:,}", remedy="download it yourself and use the file")
+            raise TooLarge(
+                f"{_shown(url)} has {expected:,} bytes, more than {limit:,}",
+                remedy="download it yourself and use the file",
+            )
         path = directory / _name_of(response, final)
         got = 0
         unfinished: str | None = None
@@ -108,7 +111,10 @@ def download(
                 for part in _parts(response, url):
                     got += len(part)
                     if got > limit:
-                        raise TooLarge(f"{_shown(url)} has more than {limit:,} bytes", remedy="download it yourself and use the file")
+                        raise TooLarge(
+                            f"{_shown(url)} has more than {limit:,} bytes",
+                            remedy="download it yourself and use the file",
+                        )
                     file.write(part)
                     if progress is not None:
                         progress(got, expected)
@@ -119,7 +125,8 @@ def download(
             unfinished = None
         except OSError as error:
             raise StorageError(
-                f"{path.name} cannot be written: {error.strerror}", remedy=f"look at the space and rights of {directory}"
+                f"{path.name} cannot be written: {error.strerror}",
+                remedy=f"look at the space and rights of {directory}",
             ) from error
         finally:
             if unfinished is not None:
@@ -127,7 +134,9 @@ def download(
     return path
 
 
-def fetch(url: str, *, limit: int = 1 << 20, seconds: float = 15.0, total: float | None = None, allow_private: bool = False) -> bytes:
+def fetch(
+    url: str, *, limit: int = 1 << 20, seconds: float = 15.0, total: float | None = None, allow_private: bool = False
+) -> bytes:
     """Fetch a small answer into memory, as `download` fetches a file; the errors are the same.
 
     Parameters
@@ -236,7 +245,13 @@ def exchange(
         client = stack.enter_context(_Client(seconds))
         parts = {name: (path.name, stack.enter_context(path.open("rb"))) for name, path in (files or {}).items()}
         response = client.send(
-            method, url, allow_private=allow_private, headers=headers, content=content, data=_gathered(form), files=parts or None
+            method,
+            url,
+            allow_private=allow_private,
+            headers=headers,
+            content=content,
+            data=_gathered(form),
+            files=parts or None,
         )
         stack.callback(response.close)
         found = bytearray()
@@ -341,7 +356,10 @@ def stream(
                 return
             response.close()
             if parts.scheme == "https" and urlsplit(found.location).scheme != "https":
-                raise Forbidden(f"{_shown(url)} leads from https to {_shown(found.location)}", remedy="use that address if you trust it")
+                raise Forbidden(
+                    f"{_shown(url)} leads from https to {_shown(found.location)}",
+                    remedy="use that address if you trust it",
+                )
             if response.status_code == 303:
                 method, data = "GET", None
             url = found.location
@@ -379,7 +397,8 @@ class _answer:  # noqa: N801  (reads as what it gives)
         if self.timer is not None:
             self.timer.cancel()
         self.client.close()
-        late = self.late or (self.total is not None and time.monotonic() - self.begun >= self.total)  # a reading's limit may strike first
+        # a reading's limit may strike first
+        late = self.late or (self.total is not None and time.monotonic() - self.begun >= self.total)
         if error is not None and late:
             message = f"{_shown(self.url)} has not sent everything within {self.total:g} s"
             raise UserError(message, remedy="try again later, or download it yourself and use the file") from error
@@ -392,13 +411,16 @@ class _answer:  # noqa: N801  (reads as what it gives)
                 response.close()
                 target = _leads(url, response.headers.get("location", ""))
                 if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
-                    raise Forbidden(f"{_shown(url)} leads from https to {_shown(target)}", remedy="use that address if you trust it")
+                    raise Forbidden(
+                        f"{_shown(url)} leads from https to {_shown(target)}", remedy="use that address if you trust it"
+                    )
                 url = target
                 continue
             if response.status_code != 200:
                 response.close()
                 raise UserError(
-                    f"{_shown(url)} answers {response.status_code} {response.reason_phrase}", remedy="open it in a browser and look"
+                    f"{_shown(url)} answers {response.status_code} {response.reason_phrase}",
+                    remedy="open it in a browser and look",
                 )
             return response, url
         raise UserError(f"{_shown(self.url)} leads on and on ({REDIRECTS} redirects)", remedy="give the last address")
@@ -436,7 +458,9 @@ class _Client:
 
         if proxy not in self._ways:
             limits = httpx.Timeout(self._seconds, connect=min(self._seconds, 15.0))
-            self._ways[proxy] = httpx.Client(timeout=limits, follow_redirects=False, verify=_trusted(), trust_env=False, proxy=proxy)
+            self._ways[proxy] = httpx.Client(
+                timeout=limits, follow_redirects=False, verify=_trusted(), trust_env=False, proxy=proxy
+            )
             if self._closed:
                 self._ways[proxy].close()
         return self._ways[proxy]
@@ -464,13 +488,17 @@ class _Client:
             target = target.copy_with(host=address)
         try:
             way = self._way(_proxy(url) if address is None else None)
-            return way.send(way.build_request(method, target, headers=asked, extensions=extensions, **body), stream=True)
+            return way.send(
+                way.build_request(method, target, headers=asked, extensions=extensions, **body), stream=True
+            )
         except httpx.ReadTimeout as error:
             raise Silent(f"{_shown(url)} does not answer in time", remedy="try again later") from error
         except httpx.TimeoutException as error:
             raise Unreachable(f"{_shown(url)} does not answer in time", remedy="try again later") from error
         except httpx.TransportError as error:
-            raise Unreachable(f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network") from error
+            raise Unreachable(
+                f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network"
+            ) from error
 
 
 def _gathered(form: Sequence[tuple[str, str]]) -> dict[str, list[str]] | None:
@@ -496,7 +524,9 @@ def _leads(url: str, target: str) -> str:
     try:
         return str(httpx.URL(urljoin(url, target))) if target else ""
     except (ValueError, httpx.InvalidURL) as error:
-        raise UserError(f"{_shown(url)} leads to {target[:80]!r}, which is no address", remedy="ask its owner") from error
+        raise UserError(
+            f"{_shown(url)} leads to {target[:80]!r}, which is no address", remedy="ask its owner"
+        ) from error
 
 
 def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
@@ -536,11 +566,15 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
         raise UserError("an address must not hold a password", remedy="download the file yourself")
     proxied = _proxy(url) is not None
     try:
-        found = socket.getaddrinfo(parts.hostname, port or (443 if parts.scheme == "https" else 80), type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(
+            parts.hostname, port or (443 if parts.scheme == "https" else 80), type=socket.SOCK_STREAM
+        )
     except (OSError, UnicodeError, ValueError) as error:
         if proxied and not _literal(parts.hostname):
             return parts.hostname, None
-        raise UserError(f"no machine is called {parts.hostname}", remedy="look at the address and the network") from error
+        raise UserError(
+            f"no machine is called {parts.hostname}", remedy="look at the address and the network"
+        ) from error
     numbers = [str(item[4][0]).partition("%")[0] for item in found]
     private = [number for number in numbers if not _public(number)]
     if private and not allow_private:
@@ -591,7 +625,9 @@ def _parts(response: httpx.Response, url: str) -> Iterator[bytes]:
 
     packed = response.headers.get("content-encoding", "identity").strip().lower()
     if packed not in {"identity", "gzip", "x-gzip", "deflate", ""}:  # others unfold a thousandfold and more in one step
-        raise SourceError(f"{_shown(url)} is sent with the encoding {packed!r:.40}, which was not asked for", remedy="ask its owner")
+        raise SourceError(
+            f"{_shown(url)} is sent with the encoding {packed!r:.40}, which was not asked for", remedy="ask its owner"
+        )
     try:
         yield from response.iter_bytes()
     except httpx.TimeoutException as error:
@@ -601,7 +637,9 @@ def _parts(response: httpx.Response, url: str) -> Iterator[bytes]:
 
 
 def _name_of(response: httpx.Response, url: str) -> str:
-    match = re.search(r"filename\*?=(?:UTF-8'')?\"?([^\";]+)", response.headers.get("content-disposition", ""), re.IGNORECASE)
+    match = re.search(
+        r"filename\*?=(?:UTF-8'')?\"?([^\";]+)", response.headers.get("content-disposition", ""), re.IGNORECASE
+    )
     raw = unquote(match.group(1)) if match else unquote(urlsplit(url).path)
     name = _NAME.sub("_", raw.replace("\\", "/").rsplit("/", 1)[-1]).strip("._")[:120] or "data"
     ending = _ENDINGS.get(response.headers.get("content-type", "").partition(";")[0].strip().lower(), "")

@@ -42,10 +42,14 @@ class Options(BaseModel):
     rate: float | None = Field(None, gt=0, le=1000, description="Requests a second at most.")
     seconds: float = Field(300.0, gt=0, le=86_400, description="Without a byte for that long, an answer is given up.")
     tries: int = Field(
-        6, ge=1, le=20, description="How often something is tried that a pause may mend: no answer, 503, an answer that broke off."
+        6,
+        ge=1,
+        le=20,
+        description="How often something is tried that a pause may mend: no answer, 503, an answer that broke off.",
     )
     format: str = Field(
-        "votable", description="RESPONSEFORMAT: a VOTable of the service's choice; `votable/b2` and the like where it has them."
+        "votable",
+        description="RESPONSEFORMAT: a VOTable of the service's choice; `votable/b2` and the like where it has them.",
     )
 
     @model_validator(mode="after")

@@ -30,7 +30,9 @@ FILES = FileKind(endings=("vot", "votable", "xml"), begins=rb"(?is)(?:\xef\xbb\x
 class Options(FileOptions):
     """What a descriptor may say of VOTables."""
 
-    table: int | str | None = Field(None, description="Which table of each file: its number from 0, its ID or its name; default the first.")
+    table: int | str | None = Field(
+        None, description="Which table of each file: its number from 0, its ID or its name; default the first."
+    )
 
 
 def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
@@ -61,7 +63,10 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     finally:
         stream.close()
     default = next((number for number, item in enumerate(found) if item.data and not item.meta), 0)
-    return [Offer(choice=number, name=item.name, rows=item.rows, default=number == default) for number, item in enumerate(found)]
+    return [
+        Offer(choice=number, name=item.name, rows=item.rows, default=number == default)
+        for number, item in enumerate(found)
+    ]
 
 
 class _Raw(io.RawIOBase):
@@ -109,7 +114,9 @@ class Tables(FileRows):
     def _columns(self) -> list[Column]:
         if not self._head.columns:
             remedy = "it is a document of parameters or a reference: `table:` chooses another, if there is one"
-            raise SourceError("the TABLE has no FIELD, so there are no rows", place=Place(file=self.files[0].name), remedy=remedy)
+            raise SourceError(
+                "the TABLE has no FIELD, so there are no rows", place=Place(file=self.files[0].name), remedy=remedy
+            )
         return list(self._head.columns)
 
     @cached_property
@@ -126,7 +133,9 @@ class Tables(FileRows):
         except UserError as error:
             raise _located(error, file) from error
 
-    def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], _limit: int | None) -> Iterator[pa.RecordBatch]:
+    def _rows(
+        self, file: DataFile, names: Sequence[str], real: Sequence[str], _limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
         stream = file.open()
         try:
             read = self._read(stream, file)
@@ -134,10 +143,14 @@ class Tables(FileRows):
             there = {column.name: column for column in fields}
             places = {column.name: number for number, column in enumerate(fields)}
             for column in self._columns:
-                if column.name in names and (column.name not in there or there[column.name].type.arrow != column.type.arrow):
+                if column.name in names and (
+                    column.name not in there or there[column.name].type.arrow != column.type.arrow
+                ):
                     has = "no field" if column.name not in there else "another type of field"
                     raise SourceError(
-                        f"{has} {column.name!r} than in {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` the file"
+                        f"{has} {column.name!r} than in {self.files[0].name}",
+                        place=Place(file=file.name),
+                        remedy="`ignore:` the file",
                     )
             self._same_units(file, fields, real)
             first = 1

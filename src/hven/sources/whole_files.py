@@ -50,7 +50,13 @@ class WholeFiles(FileRows):
     def _names(self) -> Sequence[str]:
         return [column.name for column in self.columns()]
 
-    def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
+    def _rows(
+        self,
+        file: DataFile,
+        names: Sequence[str],
+        real: Sequence[str],
+        limit: int | None,  # noqa: ARG002
+    ) -> Iterator[pa.RecordBatch]:
         first = 1
         for batch in self.rows(file):
             yield assemble(names, {name: batch.column(name) for name in real}, batch.num_rows, first, file)

@@ -144,9 +144,14 @@ class EngineContract:
         engine = self._engine(tmp_path)
         snapshot = self._write(engine, stars(0))
         assert snapshot.rows == 0
-        assert self._ask(engine, "SELECT COUNT(*) AS n, MIN(mag) AS m FROM sky.stars", snapshot) == [{"n": 0, "m": None}]
+        assert self._ask(engine, "SELECT COUNT(*) AS n, MIN(mag) AS m FROM sky.stars", snapshot) == [
+            {"n": 0, "m": None}
+        ]
         assert self._ask(engine, "SELECT * FROM sky.stars WHERE id = 1", snapshot) == []
-        assert self._ask(engine, "SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(1, 2, 3)) = 1", snapshot) == []
+        assert (
+            self._ask(engine, "SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(1, 2, 3)) = 1", snapshot)
+            == []
+        )
         engine.close()
 
     def test_the_primary_key_is_unique(self, tmp_path: Path) -> None:
@@ -197,7 +202,9 @@ class EngineContract:
 
     # --- merging ---------------------------------------------------------------------------------------------
 
-    def _merge(self, engine: Engine, base: Snapshot, changes: pa.Table, gone: pa.Table | None = None, name: str = "m") -> Snapshot:
+    def _merge(
+        self, engine: Engine, base: Snapshot, changes: pa.Table, gone: pa.Table | None = None, name: str = "m"
+    ) -> Snapshot:
         """Make a snapshot out of another and its changes."""
         staging = engine.merge(STARS, name, base, gone)
         for batch in changes.to_batches(max_chunksize=37):
@@ -242,10 +249,16 @@ class EngineContract:
         merged = self._merge(engine, base, pa.concat_tables([edited, new]), gone)
         before = {row["id"]: row for row in rows.to_pylist()}
         after = wanted.to_pylist()
-        left, right = ({row["id"]: row for batch in side for row in batch.to_pylist()} for side in engine.apart(base, merged))
+        left, right = (
+            {row["id"]: row for batch in side for row in batch.to_pylist()} for side in engine.apart(base, merged)
+        )
         assert left.keys() <= before.keys()
-        assert {key for key in before if key not in right and key in left} == set(gone["id"].to_pylist()) & before.keys()
-        assert {key for key in right if left.get(key) != right[key]} == {row["id"] for row in after if before.get(row["id"]) != row}
+        assert {key for key in before if key not in right and key in left} == set(
+            gone["id"].to_pylist()
+        ) & before.keys()
+        assert {key for key in right if left.get(key) != right[key]} == {
+            row["id"] for row in after if before.get(row["id"]) != row
+        }
         engine.close()
 
     def test_merges_follow_each_other(self, tmp_path: Path) -> None:
@@ -258,7 +271,9 @@ class EngineContract:
             gone = pa.table({"id": pa.array(range(turn * 10, turn * 10 + 10), pa.int64())})
             more = stars(1000).slice(turn * 100, 50)
             if turn % 2:
-                more = more.set_column(0, STARS.arrow.field("id"), pa.array(range(2000 + turn * 50, 2050 + turn * 50), pa.int64()))
+                more = more.set_column(
+                    0, STARS.arrow.field("id"), pa.array(range(2000 + turn * 50, 2050 + turn * 50), pa.int64())
+                )
             for number in gone.column("id").to_pylist():
                 known.pop(number, None)
             known |= {row["id"]: row for row in more.to_pylist()}
@@ -304,10 +319,15 @@ class EngineContract:
         rows = stars().to_pylist()
         for relation in (self._write(engine, stars()), Memory(stars())):
             bright = sorted(row["id"] for row in rows if row["mag"] is not None and row["mag"] < 0.5)
-            assert sorted(row["id"] for row in self._ask(engine, "SELECT id FROM sky.stars WHERE mag < 0.5", relation)) == bright
+            assert (
+                sorted(row["id"] for row in self._ask(engine, "SELECT id FROM sky.stars WHERE mag < 0.5", relation))
+                == bright
+            )
             first = self._ask(engine, "SELECT TOP 3 id FROM sky.stars ORDER BY id DESC OFFSET 1", relation)
             assert [row["id"] for row in first] == [ROWS - 2, ROWS - 3, ROWS - 4]
-            groups = self._ask(engine, "SELECT band, COUNT(*) AS n FROM sky.stars GROUP BY band ORDER BY band", relation)
+            groups = self._ask(
+                engine, "SELECT band, COUNT(*) AS n FROM sky.stars GROUP BY band ORDER BY band", relation
+            )
             assert groups == [{"band": band, "n": ROWS // 5} for band in range(5)]
             assert len(self._ask(engine, "SELECT * FROM sky.stars WHERE name = 'star 7 é'", relation)) == ROWS // 500
             assert self._ask(engine, "SELECT id FROM sky.stars WHERE name = 'x'' OR 1=1 --'", relation) == []
@@ -325,8 +345,14 @@ class EngineContract:
         for lon, lat, radius in ((10, 20, 5), (0, 90, 12), (359.9, -0.1, 3), (180, -89, 100), (40, 0, 0.01)):
             near = places.separation(SkyCoord(lon, lat, unit="deg")) <= radius * u.deg
             wanted = sorted(row["id"] for row, flag in zip(known, near, strict=True) if flag)
-            for form in (f"CONTAINS(POINT(ra, dec), CIRCLE({lon}, {lat}, {radius})) = 1", f"DISTANCE(ra, dec, {lon}, {lat}) <= {radius}"):
-                assert sorted(row["id"] for row in self._ask(engine, f"SELECT id FROM sky.stars WHERE {form}", snapshot)) == wanted
+            for form in (
+                f"CONTAINS(POINT(ra, dec), CIRCLE({lon}, {lat}, {radius})) = 1",
+                f"DISTANCE(ra, dec, {lon}, {lat}) <= {radius}",
+            ):
+                assert (
+                    sorted(row["id"] for row in self._ask(engine, f"SELECT id FROM sky.stars WHERE {form}", snapshot))
+                    == wanted
+                )
         engine.close()
 
     def test_answers_have_the_promised_types(self, tmp_path: Path) -> None:
@@ -372,7 +398,9 @@ class EngineContract:
         """Timeouts and cancellation."""
         engine = self._engine(tmp_path)
         snapshot = self._write(engine, stars())
-        endless = "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag * c.mag > 3"
+        endless = (
+            "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag * c.mag > 3"
+        )
         begin = time.monotonic()
         assert "0.2 s" in _fault(Timeout, lambda: self._ask(engine, endless, snapshot, Limits(clock=Clock(0.2))))
         bound = bind(parse("SELECT a.id AS x, b.id AS y FROM sky.stars AS a, sky.stars AS b"), Tables([STARS]))
@@ -447,7 +475,9 @@ def changed_stars(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, pa.Tabl
             row["flux"] = [float(number), -1.0]
     new = [dict(row, id=100_000 + number, band=None) for number, row in enumerate(rows.slice(0, 150).to_pylist())]
     gone = [*rows.slice(1000, 300).column("id").to_pylist(), 10**9]
-    kept = {row["id"]: row for row in rows.to_pylist() if row["id"] not in set(gone)} | {row["id"]: row for row in edited + new}
+    kept = {row["id"]: row for row in rows.to_pylist() if row["id"] not in set(gone)} | {
+        row["id"]: row for row in edited + new
+    }
     tables = [pa.Table.from_pylist(some, schema=STARS.arrow) for some in (edited, new, list(kept.values()))]
     return pa.table({"id": pa.array(gone, pa.int64())}), *tables
 

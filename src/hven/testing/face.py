@@ -46,7 +46,9 @@ class FaceContract:
     """
 
     name: ClassVar[str]
-    table: ClassVar[Table] = Table(schema="tiny", name="stars", columns=COLUMNS, position=("ra", "dec"), primary=("id",))
+    table: ClassVar[Table] = Table(
+        schema="tiny", name="stars", columns=COLUMNS, position=("ra", "dec"), primary=("id",)
+    )
     rows: ClassVar[pa.Table] = pa.table({"id": ["a", "b"], "ra": [83.6, 83.7], "dec": [22.0, 22.1], "mag": [1.0, 2.0]})
 
     @property
@@ -76,11 +78,17 @@ class FaceContract:
         """
         faces = known()
         with tiny_site(directory, {self.table.qualified: (self.table, self.rows)}) as site:
-            around = Surroundings(site=site, reader=lambda _: ANONYMOUS, policies=DEFAULT, faces=faces, started=datetime.now(UTC))
+            around = Surroundings(
+                site=site, reader=lambda _: ANONYMOUS, policies=DEFAULT, faces=faces, started=datetime.now(UTC)
+            )
             app = Starlette(routes=[route for face in faces.values() for route in face.addresses(around)])
 
-            async def asked(path: str, given: Mapping[str, str], method: str, headers: Mapping[str, str]) -> httpx.Response:
-                async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://vo.example") as client:
+            async def asked(
+                path: str, given: Mapping[str, str], method: str, headers: Mapping[str, str]
+            ) -> httpx.Response:
+                async with httpx.AsyncClient(
+                    transport=httpx.ASGITransport(app), base_url="http://vo.example"
+                ) as client:
                     sent = {"data": given} if method == "POST" else {"params": given}
                     return await client.request(method, path, headers=headers, **sent)  # type: ignore[arg-type]
 
@@ -118,7 +126,10 @@ class FaceContract:
         wrong = {one.name: "no-such" for one in face.known if one.type.is_numeric or one.allowed}
         wrong |= {one.name: str(one.maximum + 1) for one in face.known if one.maximum is not None}
         with self.served(tmp_path) as ask:
-            for name, value in [*wrong.items(), *((one.name, "") for one in face.params if one.required and face.ask is not None)]:
+            for name, value in [
+                *wrong.items(),
+                *((one.name, "") for one in face.params if one.required and face.ask is not None),
+            ]:
                 found = ask(self.path, {**given, name: value})
                 assert found.status_code == (200 if face.faults.patient else 400), found.text
                 assert found.headers["content-type"].startswith(face.faults.kind)
@@ -131,7 +142,10 @@ class FaceContract:
         names = [param.name for param in self.face.known]
         with self.served(tmp_path) as ask:
             told = ask("/openapi.json").json()
-            given = [one.get("$ref", "").rpartition("/")[2] or one["name"] for one in told["paths"][self.face.path]["get"]["parameters"]]
+            given = [
+                one.get("$ref", "").rpartition("/")[2] or one["name"]
+                for one in told["paths"][self.face.path]["get"]["parameters"]
+            ]
             assert given == names
             if self.face.asked_of_a_table:
                 document = ET.fromstring(ask(f"{self.path}/capabilities").content)  # noqa: S314  (our own)

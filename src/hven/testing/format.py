@@ -59,7 +59,10 @@ def every_type() -> tuple[list[Column], pa.RecordBatch]:
         Three rows: a value, null, another value.
     """
     columns = [Column(name=name, type=parse_type(word)) for name, word, *_ in _SAMPLES]
-    arrays = [pa.array([first, None, last], column.type.arrow) for column, (*_, first, last) in zip(columns, _SAMPLES, strict=True)]
+    arrays = [
+        pa.array([first, None, last], column.type.arrow)
+        for column, (*_, first, last) in zip(columns, _SAMPLES, strict=True)
+    ]
     return columns, pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
 
 
@@ -94,7 +97,9 @@ def document(
         Its bytes.
     """
     ended = end or End(rows=sum(batch.num_rows for batch in batches))
-    return b"".join(formats.load(kind).write(Head(columns=columns, **about), iter(batches), lambda: ended, options or {}))
+    return b"".join(
+        formats.load(kind).write(Head(columns=columns, **about), iter(batches), lambda: ended, options or {})
+    )
 
 
 class FormatContract:
@@ -144,7 +149,9 @@ class FormatContract:
         found = self.rows(data)
         assert found is None or len(found) == rows
 
-    def write(self, columns: Sequence[Column], batches: Sequence[pa.RecordBatch], end: End | None = None, **about: Any) -> bytes:
+    def write(
+        self, columns: Sequence[Column], batches: Sequence[pa.RecordBatch], end: End | None = None, **about: Any
+    ) -> bytes:
         """Write a whole document in the format that is tried.
 
         Parameters
@@ -183,7 +190,9 @@ class FormatContract:
         """Empty batches, slices and single rows give the same rows as one batch."""
         columns, batch = every_type()
         whole = self.rows(self.write(columns, [batch]))
-        pieces = self.rows(self.write(columns, [batch.slice(0, 0), batch.slice(0, 1), batch.slice(1, 2), batch.slice(3, 0)]))
+        pieces = self.rows(
+            self.write(columns, [batch.slice(0, 0), batch.slice(0, 1), batch.slice(1, 2), batch.slice(3, 0)])
+        )
         if whole is not None and pieces is not None:
             assert repr(pieces) == repr(whole)
 
@@ -210,7 +219,9 @@ class FormatContract:
 
     def test_many_columns(self) -> None:
         """A thousand columns are written, or refused with the reason before the first byte."""
-        columns = [Column(name=f"c{number}", type=parse_type("int32" if number % 2 else "string")) for number in range(1000)]
+        columns = [
+            Column(name=f"c{number}", type=parse_type("int32" if number % 2 else "string")) for number in range(1000)
+        ]
         arrays = [pa.array([1, None], pa.int32()) if number % 2 else pa.array(["x", None]) for number in range(1000)]
         batch = pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
         if self.widest >= len(columns):

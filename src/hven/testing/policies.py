@@ -67,7 +67,10 @@ class HalfHidden:
         if found is None or not found.type.is_integer:
             return None
         value = ColumnRef(
-            Ident(found.name, quoted=True), source=0, column=found, meta=Meta(found.type, found.unit, found.ucd, column=found)
+            Ident(found.name, quoted=True),
+            source=0,
+            column=found,
+            meta=Meta(found.type, found.unit, found.ucd, column=found),
         )
         two = Literal(2, meta=Meta(INT32, nullable=False, constant=True))
         zero = Literal(0, meta=Meta(INT32, nullable=False, constant=True))

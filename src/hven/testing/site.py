@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _count = itertools.count(1)
 
 
-def tiny_site(directory: Path, tables: Mapping[str, pa.Table | tuple[Table, pa.Table]], *, watch: bool = False, **settings: Any) -> Site:
+def tiny_site(
+    directory: Path, tables: Mapping[str, pa.Table | tuple[Table, pa.Table]], *, watch: bool = False, **settings: Any
+) -> Site:
     """Open a site that publishes small tables without descriptors.
 
     Parameters
@@ -107,13 +109,20 @@ def publish(site: Site, table: Table, rows: pa.Table, *, keeper: str | None = No
         raise
     record = Record(snapshot=snapshot, table=table, collection=table.schema, run=ident, created=now())
     _, present = site.store.current()
-    others = [item for item in present.values() if item.collection == table.schema and item.table.qualified != table.qualified]
+    others = [
+        item for item in present.values() if item.collection == table.schema and item.table.qualified != table.qualified
+    ]
     site.store.publish(table.schema, [*others, record], run=ident)
     return record
 
 
 def site_with(
-    directory: Path, descriptor: str, files: Mapping[str, str | bytes] | None = None, *, name: str | None = None, **settings: Any
+    directory: Path,
+    descriptor: str,
+    files: Mapping[str, str | bytes] | None = None,
+    *,
+    name: str | None = None,
+    **settings: Any,
 ) -> Site:
     """Open a site with one collection's descriptor and the files beside it; nothing is ingested yet.
 

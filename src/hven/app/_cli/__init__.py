@@ -90,7 +90,9 @@ def _command(verb: str) -> Any:
 
 def _verb(words: list[str]) -> str:
     """Find the verb among the words, as `site_first` left them."""
-    after = words[2:] if words[:1] == ["--site"] else words[1:] if words[:1] and words[0].startswith("--site=") else words
+    after = (
+        words[2:] if words[:1] == ["--site"] else words[1:] if words[:1] and words[0].startswith("--site=") else words
+    )
     return after[0] if after else ""
 
 
@@ -111,7 +113,9 @@ def _say(text: str) -> None:
 
 
 def _ours(error: Exception) -> int:
-    _say(f"something went wrong in {plugins.blamed(error)} ({type(error).__name__}: {error}); please report it with {_kept(error)}")
+    _say(
+        f"something went wrong in {plugins.blamed(error)} ({type(error).__name__}: {error}); please report it with {_kept(error)}"
+    )
     return 3
 
 

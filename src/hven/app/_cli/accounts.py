@@ -83,7 +83,17 @@ def every(context: typer.Context, as_json: Json = False) -> None:
         return
     show_table(
         ["owner", "table", "rows", "size", "written", "expires"],
-        [[row["owner"], row["table"], row["rows"], size(row["bytes"]), moment(row["written"]), moment(row["expires"])] for row in rows],
+        [
+            [
+                row["owner"],
+                row["table"],
+                row["rows"],
+                size(row["bytes"]),
+                moment(row["written"]),
+                moment(row["expires"]),
+            ]
+            for row in rows
+        ],
         title="Tables of readers",
     )
 

@@ -38,30 +38,47 @@ if TYPE_CHECKING:
 
 def query(
     context: typer.Context,
-    adql: Annotated[str | None, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")] = None,
+    adql: Annotated[
+        str | None, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")
+    ] = None,
     form: Annotated[
         str | None,
         typer.Option(
-            "--format", "-f", help="votable, csv, tsv, json, parquet, fits, arrow, text (default: by the file's ending, else text)."
+            "--format",
+            "-f",
+            help="votable, csv, tsv, json, parquet, fits, arrow, text (default: by the file's ending, else text).",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of the terminal.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of the terminal.")
+    ] = None,
     maxrec: Annotated[int | None, typer.Option("--maxrec", min=0, help="Rows at most.")] = None,
     public: Annotated[bool, typer.Option("--public", help="Ask as an anonymous reader, not as the owner.")] = False,
-    epn: Annotated[str | None, typer.Option("--epn", metavar="PARAMETERS", help="EPN-TAP parameters instead of ADQL.")] = None,
-    table: Annotated[list[str] | None, typer.Option("--table", help="With --epn: this table (default: all EPN-TAP tables).")] = None,
-    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="Ask this TAP service instead of the site.")] = None,
+    epn: Annotated[
+        str | None, typer.Option("--epn", metavar="PARAMETERS", help="EPN-TAP parameters instead of ADQL.")
+    ] = None,
+    table: Annotated[
+        list[str] | None, typer.Option("--table", help="With --epn: this table (default: all EPN-TAP tables).")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Ask this TAP service instead of the site.")
+    ] = None,
     unknown: Annotated[bool, typer.Option("--unknown", help="With --epn: also rows whose value is not known.")] = False,
     as_of: Annotated[
         str | None,
-        typer.Option("--as-of", metavar="SNAPSHOT|TIME", help="Ask what was published then: 2026-11-20T08:00, or an id of hven history."),
+        typer.Option(
+            "--as-of",
+            metavar="SNAPSHOT|TIME",
+            help="Ask what was published then: 2026-11-20T08:00, or an id of hven history.",
+        ),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the ADQL, and do not run it.")] = False,
 ) -> None:
     """Run ADQL, or EPN-TAP parameters, over what is published."""
     if (adql is None) == (epn is None):
         raise UsageError(
-            "give a query in ADQL, or parameters with --epn", remedy='hven query "SELECT ..", or hven query --epn "target_name=Mars"'
+            "give a query in ADQL, or parameters with --epn",
+            remedy='hven query "SELECT ..", or hven query --epn "target_name=Mars"',
         )
     if epn is None and (table or unknown):
         raise UsageError("--table and --unknown belong to --epn", remedy="write the table into the ADQL")
@@ -113,7 +130,8 @@ def _translated(parameters: str, ask: Ask, names: Sequence[str], *, unknown: boo
 
 
 def explain(
-    context: typer.Context, adql: Annotated[str, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")]
+    context: typer.Context,
+    adql: Annotated[str, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")],
 ) -> None:
     """Print which road a query takes, and the engine's own text."""
     with open_site(context) as site:
@@ -157,7 +175,8 @@ def _first_then_rest(result: Result | Remote) -> Iterator[pa.RecordBatch]:
     return batches if first is None else itertools.chain((first,), batches)
 
 
-ENDINGS = {"xml": "votable", "fit": "fits", "arrow": "arrow", "pq": "parquet", "text": "text"}  # besides the formats' own
+# besides the formats' own
+ENDINGS = {"xml": "votable", "fit": "fits", "arrow": "arrow", "pq": "parquet", "text": "text"}
 
 
 def _by_ending(output: Path | None) -> str:
@@ -190,7 +209,8 @@ def _read_text(adql: str) -> str:
     except UnicodeDecodeError as error:
         line = given[: error.start].count(b"\n") + 1
         raise UserError(
-            f"standard input is not UTF-8: byte {given[error.start]:#04x} in line {line}", remedy="save the query as UTF-8"
+            f"standard input is not UTF-8: byte {given[error.start]:#04x} in line {line}",
+            remedy="save the query as UTF-8",
         ) from None
 
 

@@ -19,7 +19,9 @@ Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 def backup(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to write; it must not exist.")],
-    bare: Annotated[bool, typer.Option("--no-data", help="Without rows and jobs: only what is needed to make them again.")] = False,
+    bare: Annotated[
+        bool, typer.Option("--no-data", help="Without rows and jobs: only what is needed to make them again.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write the whole site into one file, while it runs."""
@@ -35,18 +37,23 @@ def backup(
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An archive that `hven backup` wrote.")],
     directory: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="The site to make: not there, or empty but for its secrets.toml.")
+        Path | None,
+        typer.Argument(metavar="DIR", help="The site to make: not there, or empty but for its secrets.toml."),
     ] = None,
     engine: Annotated[
         str | None, typer.Option("--engine", metavar="ENGINE", help="Keep all rows there (default: where they were).")
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Read all of it and compare the checksums; restore nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read all of it and compare the checksums; restore nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Restore a site from a backup."""
     if check:
         found = restoring.verify(file)
-        print(f"{file} is whole: {found['site']}, {found['made']}, Hven {found['hven']}, {'with' if found['data'] else 'without'} rows")
+        print(
+            f"{file} is whole: {found['site']}, {found['made']}, Hven {found['hven']}, {'with' if found['data'] else 'without'} rows"
+        )
         return
     if directory is None:
         raise UsageError("DIR is missing", remedy="hven restore FILE DIR")

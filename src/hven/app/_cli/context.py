@@ -33,7 +33,9 @@ def settings(context: typer.Context) -> Settings:
     if given is not None:
         directory = Path(given)
         if not (directory / MARK).is_file():
-            raise UsageError(f"{directory} is no site: it has no {MARK}", remedy=f"make one with: hven init {directory}")
+            raise UsageError(
+                f"{directory} is no site: it has no {MARK}", remedy=f"make one with: hven init {directory}"
+            )
         return settings_room.load(directory)
     here = Path.cwd()
     for directory in (here, *here.parents):
@@ -59,13 +61,16 @@ def show_json(value: Any) -> None:
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table for people, in aligned columns; numbers stand right. Nothing is cut: ids are there to be copied."""
-    shown = [["" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    shown = [
+        ["" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows
+    ]
     widths = [max([len(heading), *(len(row[at]) for row in shown)]) for at, heading in enumerate(headings)]
     right = [all(isinstance(row[at], int | float) or row[at] is None for row in rows) for at in range(len(headings))]
 
     def line(cells: Sequence[str]) -> str:
         return "  ".join(
-            cell.rjust(width) if number else cell.ljust(width) for cell, width, number in zip(cells, widths, right, strict=True)
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(cells, widths, right, strict=True)
         ).rstrip()
 
     if title:

@@ -27,15 +27,27 @@ def new(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection: letters, digits, underscores.")],
     source: Annotated[str, typer.Option("--from", metavar="FILE|URL", help="The data.")],
-    kind: Annotated[str | None, typer.Option("--kind", help="csv, fits, votable, parquet, sql ... (default: by the file).")] = None,
-    table: Annotated[str | None, typer.Option("--table", help="Which table of a file or database that has several.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="csv, fits, votable, parquet, sql ... (default: by the file).")
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option("--table", help="Which table of a file or database that has several.")
+    ] = None,
     live: Annotated[bool, typer.Option("--live", help="Publish a PostgreSQL table in place, without a copy.")] = False,
-    standard: Annotated[str | None, typer.Option("--standard", help="Map to epn-tap or obscore, as far as can be guessed.")] = None,
+    standard: Annotated[
+        str | None, typer.Option("--standard", help="Map to epn-tap or obscore, as far as can be guessed.")
+    ] = None,
 ) -> None:
     """Write a first descriptor, guessed from a file or an address."""
     found = settings(context)
     path = draft.create(
-        found, name, source, kind="live" if live else kind, table=table, standard=standard, secret=partial(secret, found.directory)
+        found,
+        name,
+        source,
+        kind="live" if live else kind,
+        table=table,
+        standard=standard,
+        secret=partial(secret, found.directory),
     )
     then = "" if live or kind == "live" else f" && {spelled(context, 'ingest', name)}"
     print(f"wrote {path}")
@@ -51,16 +63,25 @@ def new(
 def check(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One collection (default: all).")] = None,
-    tests: Annotated[bool, typer.Option("--tests", help="Also run the descriptors' tests over what is published.")] = False,
-    examples: Annotated[bool, typer.Option("--run-examples", help="Also run the example queries over what is published.")] = False,
+    tests: Annotated[
+        bool, typer.Option("--tests", help="Also run the descriptors' tests over what is published.")
+    ] = False,
+    examples: Annotated[
+        bool, typer.Option("--run-examples", help="Also run the example queries over what is published.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check hven.toml, descriptors and job types for all faults."""
     found = settings(context)
-    names = [name] if name else sorted(path.parent.name for path in found.collections.glob("*/*.yaml") if path.stem == path.parent.name)
+    names = (
+        [name]
+        if name
+        else sorted(path.parent.name for path in found.collections.glob("*/*.yaml") if path.stem == path.parent.name)
+    )
     if name and not (found.collections / name / f"{name}.yaml").is_file():
         raise NotFound(
-            f"there is no descriptor {found.collections / name / (name + '.yaml')}", remedy=f"hven new {name} --from FILE writes one"
+            f"there is no descriptor {found.collections / name / (name + '.yaml')}",
+            remedy=f"hven new {name} --from FILE writes one",
         )
     faults = [Fault(message=error.message, remedy=error.remedy) for error in plugins.faults()]
     policies: dict[str, str] = {}
@@ -72,7 +93,9 @@ def check(
         if not any(fault.severity == "error" for fault in said):
             resource = descriptor.load(path, found)
             said += refused(resource, path.parent, found)
-            policies |= {spec.table.qualified: spec.table.policy for spec in resource.tables if spec.table.policy is not None}
+            policies |= {
+                spec.table.qualified: spec.table.policy for spec in resource.tables if spec.table.policy is not None
+            }
         faults += said
     faults += (
         [*declared.check(found), *lacking(found), *strangers(found), *exposed(found.directory, found.var, found.kept)]
@@ -102,7 +125,9 @@ def check(
             print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
         for table, policy in policies.items():
             print(f"{table}: a row is seen by {'; '.join(adql.told(adql.parse_condition(policy)))}")
-        print(f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_count(errors, 'error')}, {_count(len(faults) - errors, 'warning')}")
+        print(
+            f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_count(errors, 'error')}, {_count(len(faults) - errors, 'warning')}"
+        )
     if errors:
         raise typer.Exit(1)
 
@@ -121,7 +146,9 @@ def _tested(context: typer.Context, names: list[str], *, tests: bool, examples: 
     return found
 
 
-def schema(output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here.")] = None) -> None:
+def schema(
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here.")] = None,
+) -> None:
     """Print the JSON Schema of descriptors, for editors."""
     if output is None:
         show_json(descriptor.schema())

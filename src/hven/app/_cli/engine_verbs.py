@@ -33,7 +33,9 @@ def mounted(verb: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:
             with site(context) as found:
                 return found.store.identity()
 
-        caller = engines.Caller(settings=partial(settings, context), identity=identity, say=(lambda *_, **__: None) if as_json else print)
+        caller = engines.Caller(
+            settings=partial(settings, context), identity=identity, say=(lambda *_, **__: None) if as_json else print
+        )
         value, fine = verb(caller, **given)
         if as_json:
             show_json(value)
@@ -41,8 +43,13 @@ def mounted(verb: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:
             raise typer.Exit(1)
 
     first, last = inspect.signature(run, eval_str=True).parameters["context"], inspect.Parameter.POSITIONAL_OR_KEYWORD
-    words = [one.replace(annotation=_word(one.annotation)) for one in list(inspect.signature(verb, eval_str=True).parameters.values())[1:]]
-    json = inspect.Parameter("as_json", last, default=False, annotation=Annotated[bool, typer.Option("--json", help="For scripts.")])
+    words = [
+        one.replace(annotation=_word(one.annotation))
+        for one in list(inspect.signature(verb, eval_str=True).parameters.values())[1:]
+    ]
+    json = inspect.Parameter(
+        "as_json", last, default=False, annotation=Annotated[bool, typer.Option("--json", help="For scripts.")]
+    )
     run.__signature__ = inspect.Signature([first, *words, json])  # type: ignore[attr-defined]
     run.__doc__ = verb.__doc__
     return run
@@ -51,4 +58,6 @@ def mounted(verb: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:
 def _word(annotation: Any) -> Any:
     kind, word = get_args(annotation)
     option = word.name.startswith("--")
-    return Annotated[kind, typer.Option(word.name, help=word.help) if option else typer.Argument(metavar=word.name, help=word.help)]
+    return Annotated[
+        kind, typer.Option(word.name, help=word.help) if option else typer.Argument(metavar=word.name, help=word.help)
+    ]

@@ -28,15 +28,27 @@ class Severity(enum.StrEnum):
 
 
 def lint(
-    url: Annotated[str, typer.Argument(metavar="URL", help="Base address of a TAP service, or of the site whose /tap it is.")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Base address of a TAP service, or of the site whose /tap it is.")
+    ],
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="GROUP|CODE", help="Only these checks (several: repeat, or separate by commas).")
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="GROUP|CODE", help="Only these checks (several: repeat, or separate by commas)."
+        ),
     ] = None,
-    severity: Annotated[Severity, typer.Option("--severity", help="Findings from this one on make the exit code 1.")] = Severity.warning,
-    sample: Annotated[int, typer.Option("--sample", min=1, max=100_000, help="Rows of a table that are fetched at most.")] = 1000,
-    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that one answer may keep us waiting.")] = 30.0,
+    severity: Annotated[
+        Severity, typer.Option("--severity", help="Findings from this one on make the exit code 1.")
+    ] = Severity.warning,
+    sample: Annotated[
+        int, typer.Option("--sample", min=1, max=100_000, help="Rows of a table that are fetched at most.")
+    ] = 1000,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, help="Seconds that one answer may keep us waiting.")
+    ] = 30.0,
     pause: Annotated[
-        float | None, typer.Option("--pause", min=0, help="Seconds between two requests (default: 0.1; none on this machine).")
+        float | None,
+        typer.Option("--pause", min=0, help="Seconds between two requests (default: 0.1; none on this machine)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
@@ -92,7 +104,9 @@ def _show(report: Report) -> None:
         )
     for name, why in report.unjudged:
         out.print(f"not judged ({name}): {why}", style="dim", markup=False)
-    counts = ", ".join(f"{number} {name}{'s' if number != 1 and name != 'info' else ''}" for name, number in report.counts.items())
+    counts = ", ".join(
+        f"{number} {name}{'s' if number != 1 and name != 'info' else ''}" for name, number in report.counts.items()
+    )
     out.print(f"{counts}; {report.requests} requests in {report.seconds:.1f} s", style="bold", markup=False)
 
 
@@ -104,7 +118,12 @@ def _finding(out: Console, one: Finding) -> None:
 
     place = ".".join(word for word in (one.table, one.column) if word)
     line = Text.assemble(
-        (f"{one.severity:8}", STYLES[one.severity]), (one.code, "bold"), "  ", (place, "green"), "  " if place else "", one.message
+        (f"{one.severity:8}", STYLES[one.severity]),
+        (one.code, "bold"),
+        "  ",
+        (place, "green"),
+        "  " if place else "",
+        one.message,
     )
     out.print(line)
     details = []

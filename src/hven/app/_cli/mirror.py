@@ -32,11 +32,17 @@ RENEWED = "written anew"
 
 def mirror(
     context: typer.Context,
-    url: Annotated[str, typer.Argument(metavar="URL", help="The other site: https://host, or with the path below which it is.")],
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Collections (default: all that are public).")] = None,
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="The other site: https://host, or with the path below which it is.")
+    ],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Collections (default: all that are public).")
+    ] = None,
     every: Annotated[str, typer.Option("--every", help="How often hven serve follows them: 1 h, 10 min.")] = "1 h",
     once: Annotated[bool, typer.Option("--once", help="Take them once; do not follow.")] = False,
-    accept: Annotated[bool, typer.Option("--accept", help="Publish even if more rows go or change than the guards allow.")] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Publish even if more rows go or change than the guards allow.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Follow another Hven's collections: descriptors, rows and files.
@@ -55,7 +61,9 @@ def mirror(
             done.append(one)
             try:
                 one["left_out"] = []
-                one["descriptor"] = _descriptor(base, name, site.settings, every=None if once else every, left=one["left_out"])
+                one["descriptor"] = _descriptor(
+                    base, name, site.settings, every=None if once else every, left=one["left_out"]
+                )
                 site.refresh()
                 one["report"] = sync.sync(site, name, accept=accept, progress=progress)
             except mirroring.Nothing as error:
@@ -69,7 +77,9 @@ def mirror(
     if as_json:
         show_json([{**one, **({"report": one["report"].to_json()} if "report" in one else {})} for one in done])
     for one in () if as_json else done:
-        print(f"{one['collection']}: {one['descriptor']}" if "descriptor" in one else f"{one['collection']}: not mirrored")
+        print(
+            f"{one['collection']}: {one['descriptor']}" if "descriptor" in one else f"{one['collection']}: not mirrored"
+        )
         for text in one.get("left_out", ()):
             print(f"  left out: {text}")
         if "report" in one:
@@ -88,11 +98,15 @@ def _listed(base: str, settings: Settings) -> list[str]:
     SourceError
         It is no Hven, or has none.
     """
-    answer = remote.exchange("GET", f"{base}/", headers={"Accept": "application/json"}, limit=LIST, allow_private=settings.allow_private)
+    answer = remote.exchange(
+        "GET", f"{base}/", headers={"Accept": "application/json"}, limit=LIST, allow_private=settings.allow_private
+    )
     try:
         found = [str(one["name"]) for one in orjson.loads(answer.body)["collections"]]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise SourceError(f"{base} does not list collections as a Hven does", remedy="give the address of its first page") from error
+        raise SourceError(
+            f"{base} does not list collections as a Hven does", remedy="give the address of its first page"
+        ) from error
     if not found:
         raise SourceError(f"{base} has no public collection")
     return found
@@ -111,14 +125,20 @@ def _descriptor(base: str, name: str, settings: Settings, *, every: str | None, 
     address = f"{base}/collections/{quote(name)}/descriptor"
     answer = remote.exchange("GET", address, limit=DESCRIPTOR, allow_private=settings.allow_private)
     if answer.status != 200:
-        raise SourceError(f"{address} answers {answer.status}: there is no public collection {name!r}", remedy="or that site is older")
+        raise SourceError(
+            f"{address} answers {answer.status}: there is no public collection {name!r}", remedy="or that site is older"
+        )
     place = settings.collections / name
     path = place / f"{name}.yaml"
     before = path.read_text(encoding="utf-8") if path.is_file() else None
     if before is not None and not before.startswith(f"{mirroring.MARK}{base}/"):
-        raise Conflict(f"{path} is no mirror of {base}", remedy="remove it first, or name the collections that you want")
+        raise Conflict(
+            f"{path} is no mirror of {base}", remedy="remove it first, or name the collections that you want"
+        )
     given = answer.body.decode("utf-8", "replace")
-    text = mirroring.mirrored(given, base, name, every=every, files=list(_files(base, name, place, settings)), left=left)
+    text = mirroring.mirrored(
+        given, base, name, every=every, files=list(_files(base, name, place, settings)), left=left
+    )
     if text == before:
         return "as it was"
     place.mkdir(parents=True, exist_ok=True)
@@ -133,12 +153,19 @@ def _files(base: str, name: str, place: Path, settings: Settings) -> Iterator[di
     for line in answer.body.decode().splitlines() if answer.status == 200 else ():
         checksum, url, _, title = line.split("  ", 3)
         path = PurePosixPath(unquote(url.rpartition(f"/collections/{quote(name)}/files/")[2]))
-        if path.is_absolute() or any(part.startswith(".") for part in path.parts) or not path.parts or path.name == f"{name}.yaml":
+        if (
+            path.is_absolute()
+            or any(part.startswith(".") for part in path.parts)
+            or not path.parts
+            or path.name == f"{name}.yaml"
+        ):
             raise SourceError(f"{address} names a file {str(path)!r} that cannot be written")
         target = place / path
         if not target.is_file() or _sum(target) != checksum:
             target.parent.mkdir(parents=True, exist_ok=True)
-            fetched = remote.download(f"{address}/{quote(str(path))}", target.parent, allow_private=settings.allow_private)
+            fetched = remote.download(
+                f"{address}/{quote(str(path))}", target.parent, allow_private=settings.allow_private
+            )
             if _sum(fetched) != checksum:
                 fetched.unlink()
                 raise SourceError(f"{url} has another checksum than the list says", remedy="try it again")

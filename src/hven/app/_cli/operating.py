@@ -46,11 +46,19 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         judged = quality.published(site.store.current()[1])
         old = stale(site.store.current()[1])
         running = [
-            {"name": lease.name, "what": lease.what, "holder": lease.holder, "process": lease.shown, "since": lease.since}
+            {
+                "name": lease.name,
+                "what": lease.what,
+                "holder": lease.holder,
+                "process": lease.shown,
+                "since": lease.since,
+            }
             for lease in site.store.leases.all()
             if not lease.name.startswith(NEVER_RUN)
         ]
-    told = [{"name": check.name, "state": check.state, "message": check.message, "reason": check.reason} for check in checks]
+    told = [
+        {"name": check.name, "state": check.state, "message": check.message, "reason": check.reason} for check in checks
+    ]
     servers = serving(settings(context))
     if as_json:
         show_json(
@@ -164,7 +172,11 @@ def _show_troubles(collections: Iterable[Followed]) -> None:
     """Print which do not follow their sources, and why."""
     for one in collections:
         if one.failures:
-            which = f"the last run ({moment(one.ended or one.started)})" if one.timing is None else f"{one.failures} in a row"
+            which = (
+                f"the last run ({moment(one.ended or one.started)})"
+                if one.timing is None
+                else f"{one.failures} in a row"
+            )
             print(f"failed: {one.collection}, {which}: {one.message or 'it was stopped'}")
         if one.held or one.paused:
             print(f"{one.state}: {one.collection}, since {moment(one.held or one.paused)}: {one.reason}")
@@ -179,7 +191,13 @@ def _ago(at: str | None) -> str:
 
 
 def _alert(item: Alert) -> dict[str, Any]:
-    return {"at": item.at, "collection": item.collection, "kind": item.kind, "message": item.message, "undelivered": item.undelivered}
+    return {
+        "at": item.at,
+        "collection": item.collection,
+        "kind": item.kind,
+        "message": item.message,
+        "undelivered": item.undelivered,
+    }
 
 
 _KINDS = {"view": " (view)", "live": " (live)", "table": ""}
@@ -227,7 +245,9 @@ def resume(context: typer.Context, name: Name) -> None:
     print(f"{name} goes on")
 
 
-def _change(context: typer.Context, name: str, step: Callable[[Schedule, float], Schedule], *, resume: bool = False) -> None:
+def _change(
+    context: typer.Context, name: str, step: Callable[[Schedule, float], Schedule], *, resume: bool = False
+) -> None:
     found = settings(context)
     store = Store(found.var, found.store)
     try:

@@ -37,7 +37,9 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -51,4 +53,6 @@ class Progress:
         elapsed = self._bar.tasks[task].elapsed or 0
         rate = f"{now.rows / elapsed:,.0f}/s" if elapsed > 0.2 and now.step == "read" else ""
         step = "" if now.step == "read" else f" {now.step}"
-        self._bar.update(task, description=now.table + step, completed=now.done or 0, total=now.total, rows=now.rows, rate=rate)
+        self._bar.update(
+            task, description=now.table + step, completed=now.done or 0, total=now.total, rows=now.rows, rate=rate
+        )

@@ -33,9 +33,12 @@ def ingest(
     context: typer.Context,
     name: Name,
     sample: Annotated[
-        int | None, typer.Option("--sample", min=1, help="Read and publish only so many rows of each source: a first look.")
+        int | None,
+        typer.Option("--sample", min=1, help="Read and publish only so many rows of each source: a first look."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read, map and check everything; publish nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read, map and check everything; publish nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Read a collection's sources, check the rows, and publish them."""
@@ -51,13 +54,17 @@ def ingest(
         return
     print(report.text())
     if sample is not None and not dry_run and timing is not None:
-        print(f"its schedule ({timing}) publishes all rows: {spelled(context, 'schedule pause', name)} keeps it from that")
+        print(
+            f"its schedule ({timing}) publishes all rows: {spelled(context, 'schedule pause', name)} keeps it from that"
+        )
 
 
 def history(
     context: typer.Context,
     name: Name,
-    rules: Annotated[bool, typer.Option("--rules", help="Show instead how many rows broke each rule that has a flag, run by run.")] = False,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="Show instead how many rows broke each rule that has a flag, run by run.")
+    ] = False,
     last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="With --rules: so many runs.")] = 20,
     as_json: Json = False,
 ) -> None:
@@ -73,7 +80,9 @@ def history(
         events = site.store.history(name)
         runs = site.store.runs.of(name)
         if not records and not runs:
-            raise NotFound(f"there is no collection {name!r} in the system state", remedy="hven status lists what is published")
+            raise NotFound(
+                f"there is no collection {name!r} in the system state", remedy="hven status lists what is published"
+            )
         snapshots: list[dict[str, Any]] = [
             {
                 "snapshot": record.id,
@@ -108,14 +117,31 @@ def history(
         return
     show_table(
         ["", "snapshot", "table", "rows", "size", "created"],
-        [["*" if s["published"] else "", s["snapshot"], s["table"], s["rows"], size(s["bytes"]), moment(s["created"])] for s in snapshots],
+        [
+            [
+                "*" if s["published"] else "",
+                s["snapshot"],
+                s["table"],
+                s["rows"],
+                size(s["bytes"]),
+                moment(s["created"]),
+            ]
+            for s in snapshots
+        ],
         title="Snapshots (* = published)",
     )
     print()
     show_table(
         ["run", "kind", "phase", "started", "ended", "message"],
         [
-            [run["run"], _kind(run), run["phase"], moment(run["started"]), moment(run["ended"]), run["message"] or _changes(run)]
+            [
+                run["run"],
+                _kind(run),
+                run["phase"],
+                moment(run["started"]),
+                moment(run["ended"]),
+                run["message"] or _changes(run),
+            ]
             for run in done
         ],
         title="Runs",
@@ -123,7 +149,10 @@ def history(
     print()
     show_table(
         ["at", "action", "tables"],
-        [[moment(move["at"]), move["action"], ", ".join(f"{table} {now}" for table, now in move["state"].items())] for move in moves],
+        [
+            [moment(move["at"]), move["action"], ", ".join(f"{table} {now}" for table, now in move["state"].items())]
+            for move in moves
+        ],
         title="Moves",
     )
 
@@ -138,7 +167,9 @@ def _kind(run: dict[str, Any]) -> str:
 def rollback(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The collection, or one table as schema.table.")],
-    snapshot: Annotated[str | None, typer.Argument(metavar="SNAPSHOT", help="Where to go back to (default: the state before).")] = None,
+    snapshot: Annotated[
+        str | None, typer.Argument(metavar="SNAPSHOT", help="Where to go back to (default: the state before).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Publish an earlier snapshot again."""
@@ -162,7 +193,9 @@ def rollback(
     for table, now in state.items():
         print(f"{table} is now at {now}")
     what = f"its schedule ({timing}) rests" if timing else "nothing else changes it"
-    print(f"{held} is held there: {what}, until {spelled(context, 'sync', held)} or {spelled(context, 'schedule resume', held)}")
+    print(
+        f"{held} is held there: {what}, until {spelled(context, 'sync', held)} or {spelled(context, 'schedule resume', held)}"
+    )
 
 
 def _patiently(do: Callable[[], T]) -> T:
@@ -251,7 +284,11 @@ def _changes(run: dict[str, Any]) -> str:
         return ""
     told = []
     for name, counts in run["changes"].items():
-        signs = " ".join(f"{sign}{counts[key]:,}" for sign, key in (("+", "added"), ("~", "changed"), ("-", "removed")) if counts.get(key))
+        signs = " ".join(
+            f"{sign}{counts[key]:,}"
+            for sign, key in (("+", "added"), ("~", "changed"), ("-", "removed"))
+            if counts.get(key)
+        )
         if signs or counts.get("new"):
             told.append(f"{name.partition('.')[2]} {'all new' if counts.get('new') else signs}")
     return "; ".join(told) or "no change"

@@ -85,7 +85,12 @@ def ask(url: str, text: str, maxrec: int | None) -> Remote:
             break
         again = answer.status in {307, 308}
         answer = remote.exchange(
-            "POST" if again else "GET", answer.location, form=form if again else (), seconds=SECONDS, limit=LARGEST, allow_private=True
+            "POST" if again else "GET",
+            answer.location,
+            form=form if again else (),
+            seconds=SECONDS,
+            limit=LARGEST,
+            allow_private=True,
         )
     try:
         found = read(io.BytesIO(answer.body))
@@ -94,6 +99,7 @@ def ask(url: str, text: str, maxrec: int | None) -> Remote:
             raise UserError(f"{address}: {error.message}", remedy=error.remedy) from None
         said = error.message if b"VOTABLE" in answer.body[:4000] else f"HTTP {answer.status}"
         raise UserError(
-            f"{address}: {said}", remedy="is this the address of a TAP service, without /sync?" if answer.status == 404 else ""
+            f"{address}: {said}",
+            remedy="is this the address of a TAP service, without /sync?" if answer.status == 404 else "",
         ) from None
     return Remote(read=found, columns=tuple(found.head.columns))

@@ -26,7 +26,10 @@ def show_trend(name: str, runs: Sequence[Run], last: int, *, as_json: bool) -> N
     counted = [(run, _of_run(run)) for run in runs]
     counted = [(run, tables) for run, tables in counted if tables][:last]
     if not counted:
-        raise NotFound(f"no run of {name} has counted flags", remedy="say flags: under the table, flag: 0 beside a rule, and ingest")
+        raise NotFound(
+            f"no run of {name} has counted flags",
+            remedy="say flags: under the table, flag: 0 beside a rule, and ingest",
+        )
     if as_json:
         show_json(
             [
@@ -57,7 +60,10 @@ def _show_table(table: str, counted: Sequence[tuple[Run, Quality]]) -> None:
     rules = list(dict.fromkeys(rule for _, quality in counted for rule in quality.rules))
     show_table(
         ["started", "run", "rows", "no flag", *rules],
-        [[moment(run.started), _kind(run), one.rows, one.clean, *(one.rules.get(rule) for rule in rules)] for run, one in counted],
+        [
+            [moment(run.started), _kind(run), one.rows, one.clean, *(one.rules.get(rule) for rule in rules)]
+            for run, one in counted
+        ],
         title=f"{table}: rows that break each rule",
     )
     if newest.by:
@@ -75,8 +81,17 @@ def _kind(run: Run) -> str:
 
 
 def _row(group: Group, quality: Quality, *, other: bool) -> list[Any]:
-    of = ["others", *[""] * (len(quality.by) - 1)] if other else ["NULL" if value is None else value for value in group.of]
-    return [*of, group.rows, percent(group.rows - group.flagged, group.rows), *(group.rules.get(rule, 0) for rule in quality.rules)]
+    of = (
+        ["others", *[""] * (len(quality.by) - 1)]
+        if other
+        else ["NULL" if value is None else value for value in group.of]
+    )
+    return [
+        *of,
+        group.rows,
+        percent(group.rows - group.flagged, group.rows),
+        *(group.rules.get(rule, 0) for rule in quality.rules),
+    ]
 
 
 def published(records: Mapping[str, Record]) -> dict[str, Quality]:

@@ -26,16 +26,26 @@ from hven.site.addresses import outdated
 
 def serve(
     context: typer.Context,
-    port: Annotated[int | None, typer.Option("--port", "-p", min=1, max=65535, help="Port (default: of hven.toml, 8080).")] = None,
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen at (default: of hven.toml, 127.0.0.1).")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: of hven.toml, 2).")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", "-p", min=1, max=65535, help="Port (default: of hven.toml, 8080).")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address to listen at (default: of hven.toml, 127.0.0.1).")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: of hven.toml, 2).")
+    ] = None,
 ) -> None:
     """Serve the site until Ctrl-C."""
     found = settings(context)
     for broken in plugins.faults():
         raise broken
     declared.offered(found)  # their faults are told here, not by a process that nobody looks at
-    for fault in [*lacking(found), *outdated(found, host=host, port=port), *exposed(found.directory, found.var, found.kept)]:
+    for fault in [
+        *lacking(found),
+        *outdated(found, host=host, port=port),
+        *exposed(found.directory, found.var, found.kept),
+    ]:
         print(f"warning: {fault}", file=sys.stderr)
     port = port or found.port
     server.serve(found, host=_free(host or found.host, port), port=port, workers=workers or found.workers)
@@ -43,7 +53,9 @@ def serve(
 
 def work(
     context: typer.Context,
-    workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: job_workers of hven.toml, 1).")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: job_workers of hven.toml, 1).")
+    ] = None,
 ) -> None:
     """Run asynchronous jobs, and the schedule, until Ctrl-C.
 
@@ -71,22 +83,28 @@ def _free(host: str, port: int) -> str:
         There is no such address on this machine, or it is taken.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are closing are nobody
             trial.bind(address)
     except socket.gaierror:
         raise UsageError(
-            f"--host {host}: there is no such address", remedy="127.0.0.1 is this machine alone, 0.0.0.0 all its networks"
+            f"--host {host}: there is no such address",
+            remedy="127.0.0.1 is this machine alone, 0.0.0.0 all its networks",
         ) from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(f"somebody listens at {host}:{port} already", remedy="stop it, or say --port N") from None
         if error.errno == errno.EACCES:
-            raise UsageError(f"port {port} is only for root", remedy="take one from 1024 on, behind a reverse proxy") from None
+            raise UsageError(
+                f"port {port} is only for root", remedy="take one from 1024 on, behind a reverse proxy"
+            ) from None
         if error.errno == errno.EADDRNOTAVAIL:
             raise UsageError(
-                f"--host {host} is no address of this machine", remedy="127.0.0.1 is this machine alone, 0.0.0.0 all its networks"
+                f"--host {host} is no address of this machine",
+                remedy="127.0.0.1 is this machine alone, 0.0.0.0 all its networks",
             ) from None
         raise
     return str(address[0])

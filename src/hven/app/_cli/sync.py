@@ -28,9 +28,15 @@ def sync(
     name: Name,
     full: Annotated[bool, typer.Option("--full", help="Read everything, whatever the watermark says.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; publish nothing.")] = False,
-    accept: Annotated[bool, typer.Option("--accept", help="Publish even if more rows go or change than the guards allow.")] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Publish even if more rows go or change than the guards allow.")
+    ] = False,
     unless_held: Annotated[
-        bool, typer.Option("--unless-held", help="Do nothing while a rollback holds the collection, or it is not published: for crontabs.")
+        bool,
+        typer.Option(
+            "--unless-held",
+            help="Do nothing while a rollback holds the collection, or it is not published: for crontabs.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -41,7 +47,9 @@ def sync(
             return
 
         def run() -> Report:
-            return room.sync(site, name, full=full, dry_run=dry_run, accept=accept, unheld=unless_held, progress=progress)
+            return room.sync(
+                site, name, full=full, dry_run=dry_run, accept=accept, unheld=unless_held, progress=progress
+            )
 
         report = run() if dry_run else counted(site, name, run)
     if as_json:
@@ -55,8 +63,13 @@ def sync(
 def diff(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A collection, or one table: schema.table.")],
-    old: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Id of a snapshot or run (hven history), or a time: 2026-11-20T08:00.")],
-    new: Annotated[str | None, typer.Argument(metavar="SNAPSHOT", help="The other one; default: what is published.")] = None,
+    old: Annotated[
+        str,
+        typer.Argument(metavar="SNAPSHOT", help="Id of a snapshot or run (hven history), or a time: 2026-11-20T08:00."),
+    ],
+    new: Annotated[
+        str | None, typer.Argument(metavar="SNAPSHOT", help="The other one; default: what is published.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show which rows differ between two states, and where."""
@@ -95,7 +108,9 @@ def show_changes(changes: Sequence[Change]) -> None:
                     table.add_row(*(Text(cell, style=style) for cell in cells))
             else:
                 row = ", ".join(
-                    f"{column} {_cell(value)}" for column, value in list(sample["row"].items())[:_FEW] if column not in sample["key"]
+                    f"{column} {_cell(value)}"
+                    for column, value in list(sample["row"].items())[:_FEW]
+                    if column not in sample["key"]
                 )
                 cells = (kind, key, "", row if kind == "removed" else "", row if kind == "added" else "")
                 table.add_row(*(Text(cell, style=style) for cell in cells))

@@ -54,8 +54,12 @@ def _version(wanted: bool) -> None:
 
 def options(
     context: typer.Context,
-    site: Annotated[str | None, typer.Option("--site", metavar="DIR", help="The site's directory (default: the one we are in).")] = None,
-    _version: Annotated[bool, typer.Option(VERSION, callback=_version, is_eager=True, help="Show the version.")] = False,
+    site: Annotated[
+        str | None, typer.Option("--site", metavar="DIR", help="The site's directory (default: the one we are in).")
+    ] = None,
+    _version: Annotated[
+        bool, typer.Option(VERSION, callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Read the options that stand before or after every verb."""
     context.obj = site
@@ -75,12 +79,16 @@ def command(verb: str | None = None) -> typer.Typer:
     if verb == VERSION:
         return app
     ours = f"{__package__}."
-    places = {name: f"{ours}{file}:{name}" for name, file in VERBS.items()} | {name: f"{ours}{GROUPS[name][0]}:{name}" for name in GROUPS}
+    places = {name: f"{ours}{file}:{name}" for name, file in VERBS.items()} | {
+        name: f"{ours}{GROUPS[name][0]}:{name}" for name in GROUPS
+    }
     if not verb or verb not in places:
         from hven.app._cli import engine_verbs  # noqa: PLC0415  (they take time to be found)
 
         brought = engine_verbs.places()
-        places = {each: at for name, place in places.items() for each, at in ({name: place} if name else brought).items()}
+        places = {
+            each: at for name, place in places.items() for each, at in ({name: place} if name else brought).items()
+        }
     for name, place in {verb: places[verb]}.items() if verb in places else places.items():
         loaded = verb in {None, name}
         if name in GROUPS:
@@ -88,7 +96,9 @@ def command(verb: str | None = None) -> typer.Typer:
         elif not loaded:
             app.command(name, help=_help(place))(lambda: None)
         else:
-            app.command(name)(resolve_name(place) if place.startswith(ours) else engine_verbs.mounted(engine_verbs.loaded(place)))
+            app.command(name)(
+                resolve_name(place) if place.startswith(ours) else engine_verbs.mounted(engine_verbs.loaded(place))
+            )
     return app
 
 
@@ -97,4 +107,6 @@ def _help(place: str) -> str | None:
     module, _, name = place.partition(":")
     found = find_spec(module)
     tree = ast.parse(Path(str(found and found.origin)).read_text(encoding="utf-8"))
-    return next((ast.get_docstring(node) for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name), None)
+    return next(
+        (ast.get_docstring(node) for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name), None
+    )

@@ -21,7 +21,9 @@ Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 def verify(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A collection, or one of its tables (default: all).")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A collection, or one of its tables (default: all).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare the files of all snapshots with their checksums.
@@ -48,7 +50,13 @@ def verify(
     damaged = [one for one in found if one.faults]
     unknown = [one for one in found if one.unknown]
     if as_json:
-        show_json({"snapshots": [asdict(one) for one in found], "served": [asdict(one) for one in damages], "elsewhere": elsewhere})
+        show_json(
+            {
+                "snapshots": [asdict(one) for one in found],
+                "served": [asdict(one) for one in damages],
+                "elsewhere": elsewhere,
+            }
+        )
     else:
         for one in damaged:
             print(f"damaged: {one.table} {one.snapshot}")
@@ -61,6 +69,8 @@ def verify(
         if elsewhere:
             print(f"{elsewhere} snapshots are in a database: its own means verify them (pg_amcheck, data checksums)")
         whole = len(found) - len(damaged) - len(unknown)
-        print(f"{len(found)} snapshots, {size(sum(one.bytes for one in found))}: {whole} as published, {len(damaged)} damaged")
+        print(
+            f"{len(found)} snapshots, {size(sum(one.bytes for one in found))}: {whole} as published, {len(damaged)} damaged"
+        )
     if damaged:
         raise typer.Exit(1)

@@ -35,7 +35,9 @@ class Old:
         kept = self.renamed(parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True))
         given = {name.upper() for name, _ in kept}
         if not post:  # what a body says is not known yet; a fixed value beside it would be a contradiction
-            kept = self._asked([*kept, *((name, value) for name, value in self._set.items() if name.upper() not in given)])
+            kept = self._asked(
+                [*kept, *((name, value) for name, value in self._set.items() if name.upper() not in given)]
+            )
         return urlencode(kept).encode()
 
     def completed(self, pairs: Pairs) -> Pairs:
@@ -47,7 +49,11 @@ class Old:
         """Put the old parameters into the alias's query as conditions: their values are text literals of it, whatever is in them."""
         if self._query is None:
             return pairs
-        conditions = [_with(self._where[name.upper()], value) for name, value in pairs if name.upper() in self._where and value.strip()]
+        conditions = [
+            _with(self._where[name.upper()], value)
+            for name, value in pairs
+            if name.upper() in self._where and value.strip()
+        ]
         where = " AND ".join(f"({condition})" for condition in conditions) or "1 = 1"
         text = self._query if WHERE in self._query else f"{self._query} WHERE {WHERE}"
         kept = [(name, value) for name, value in pairs if name.upper() not in {*self._where, "QUERY", "LANG"}]

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from hven.site.auth import Policy, Reader
 
 
-CHOSEN = (*BY_TAP, "cone", "portal", "files")  # faces that ask for a table's leave (`services`); the others are about the site
+# faces that ask for a table's leave (`services`); the others are about the site
+CHOSEN = (*BY_TAP, "cone", "portal", "files")
 
 
 def identified(request: Request) -> Reader:
@@ -43,7 +44,9 @@ def identified(request: Request) -> Reader:
     return who
 
 
-def create(site: Site, *, policies: Sequence[Policy] = DEFAULT, reader: Callable[[Request], Reader] = identified) -> ASGIApp:
+def create(
+    site: Site, *, policies: Sequence[Policy] = DEFAULT, reader: Callable[[Request], Reader] = identified
+) -> ASGIApp:
     """Build the application for a site.
 
     Parameters
@@ -96,7 +99,9 @@ def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Re
 
     async def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
-        return nowhere(request, _offering(around, "portal")) if error.status_code == 404 else await _plain(request, error)
+        return (
+            nowhere(request, _offering(around, "portal")) if error.status_code == 404 else await _plain(request, error)
+        )
 
     app = Starlette(exception_handlers={HTTPException: unknown, Exception: _unforeseen})
     app.router = Routes(routes=routes, redirect_slashes=False, lifespan=lifespan)

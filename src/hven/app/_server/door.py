@@ -58,7 +58,11 @@ class Door:
 
     async def refuse(self, send: Send) -> None:
         """Ask a reader to come again."""
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(SORRY)), (b"retry-after", AFTER)]
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(SORRY)),
+            (b"retry-after", AFTER),
+        ]
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": SORRY})
 

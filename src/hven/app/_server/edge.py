@@ -36,7 +36,13 @@ class Edge:
     """Outermost layer. The log line is JSON: time, id, method, path, status, bytes, milliseconds, client, and `cut` if it broke off."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, store: Store, *, counters: Counters | None = None, door: Door | None = None
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        store: Store,
+        *,
+        counters: Counters | None = None,
+        door: Door | None = None,
     ) -> None:
         self._app = app
         self._door, self._identity = door or Door(), Identity(store, settings)
@@ -60,7 +66,11 @@ class Edge:
         named = dict(scope["headers"])
         given, origin = named.get(b"x-request-id"), named.get(b"origin")
         # an id must be rare, not secret
-        name = given.decode("ascii")[:64] if given and given.replace(b"-", b"").isalnum() else f"{random.getrandbits(48):012x}"
+        name = (
+            given.decode("ascii")[:64]
+            if given and given.replace(b"-", b"").isalnum()
+            else f"{random.getrandbits(48):012x}"
+        )
         scope["hven.request_id"] = name
         scope[bodies.PLACES] = self._bodies
         clock.running.set(clock.Clock(self._seconds))
@@ -73,11 +83,17 @@ class Edge:
             nonlocal status, sent, over, promised
             if message["type"] == "http.response.start":
                 status, promised = message["status"], list(message["headers"])
-                headers = [*(keeping(cookies, promised) if cookies else promised), *self._always, (b"x-request-id", name.encode())]
+                headers = [
+                    *(keeping(cookies, promised) if cookies else promised),
+                    *self._always,
+                    (b"x-request-id", name.encode()),
+                ]
                 if not self._any:
                     headers += self._cors(origin)
                 message["headers"] = headers
-            elif message["type"] == "http.response.pathsend":  # the server itself sends the file: all of it, as the head said
+            elif (
+                message["type"] == "http.response.pathsend"
+            ):  # the server itself sends the file: all of it, as the head said
                 sent += next((int(value) for name, value in promised if name == b"content-length"), 0)
                 over = True
             else:

@@ -52,7 +52,10 @@ def lean() -> None:
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}, "bare": {"format": "%(message)s"}},
+    "formatters": {
+        "plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "bare": {"format": "%(message)s"},
+    },
     "handlers": {
         "plain": {"class": "logging.StreamHandler", "formatter": "plain"},
         "gathering": {"class": "hven.app._server.log.Gathering", "formatter": "bare", "stream": "ext://sys.stdout"},

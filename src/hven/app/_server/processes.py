@@ -82,7 +82,8 @@ def application() -> ASGIApp:
         log.error("%s", error)  # noqa: TRY400  (it is for people: no traceback)
         raise SystemExit(BROKEN) from None
     gc.collect()
-    gc.freeze()  # what lasts as long as the worker is gone over no more: each of the collector's rounds holds the interpreter
+    # what lasts as long as the worker is gone over no more: each of the collector's rounds holds the interpreter
+    gc.freeze()
     return made
 
 
@@ -130,7 +131,9 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         workers_kill_timeout=GRACE,
         websockets=False,
         leaving=leaving,
-        listening=lambda: log.info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers),
+        listening=lambda: log.info(
+            "serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers
+        ),
     )
     try:
         server.serve()
@@ -205,7 +208,9 @@ def beside(settings: Settings, *, jobs: bool = True) -> list[Beside]:
     _thrifty()  # its forks run jobs and syncs: what they stage went back too late (386 MB where 173 do)
     made = []
     if jobs and settings.job_workers:
-        made.append(Beside("the keeper of the jobs", lambda me: keeper.keep(settings, workers=settings.job_workers, parent=me)))
+        made.append(
+            Beside("the keeper of the jobs", lambda me: keeper.keep(settings, workers=settings.job_workers, parent=me))
+        )
     if settings.schedule.runs:
         made.append(Beside("the scheduler", lambda me: scheduler.keep_schedule(settings, parent=me)))
     return made
@@ -224,7 +229,8 @@ def _preload(settings: Settings) -> None:
     engine = plugins.load("engines", settings.engine)
     for _, name, _ in pkgutil.iter_modules(vars(engine).get("__path__"), f"{engine.__name__}."):
         importlib.import_module(name)
-    Descriptors(settings).look()  # the workers tell what is wrong with them; here they bring the kinds of sources that are used
+    # the workers tell what is wrong with them; here they bring the kinds of sources that are used
+    Descriptors(settings).look()
     for group in ("engines", "jobs"):
         for name in plugins.names(group):
             plugins.load(group, name)

@@ -29,7 +29,9 @@ class Routes(Router):
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         path = scope.get("path", "")
-        if "\0" in path or (4 * len(path) > LONGEST and any(len(part.encode("utf-8", "replace")) > LONGEST for part in path.split("/"))):
+        if "\0" in path or (
+            4 * len(path) > LONGEST and any(len(part.encode("utf-8", "replace")) > LONGEST for part in path.split("/"))
+        ):
             # no file's name can be so
             raise HTTPException(404)
         route = self._found(scope) if scope["type"] == "http" else None

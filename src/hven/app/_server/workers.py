@@ -27,7 +27,8 @@ log = logging.getLogger("hven")
 LOOK = 0.25  # seconds between two looks at the workers
 STARTING = 60.0  # seconds that a worker gets to open the site
 AWAY = 2.5  # seconds without a worker that takes connections, after which readers are told
-STANDING = 1.0  # seconds in which somebody waited at each look while the workers hold all connections that they may, after which they are told, too
+# seconds in which somebody waited at each look while the workers hold all connections that they may, after which they are told, too
+STANDING = 1.0
 YOUNG = 5.0  # seconds; workers that die sooner, one after the other, are begun ever later ..
 LONGEST = 10.0  # .. but never later than after so many seconds
 AFTER_CRASH = "HVEN_AFTER_CRASH"  # set in a worker whose forerunner crashed
@@ -35,9 +36,7 @@ ATTEMPTS = 3  # a server none of whose workers ever came up ends
 BACKLOG = 4096  # connections that wait to be taken: as many as Linux allows by default
 SPARE = 512  # open files that are no connections
 LEAST = 64  # open files with which a worker answers a few readers
-WAITING = (
-    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}"
-)
+WAITING = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}"
 ANEW = "the service is beginning anew; ask again in some seconds\n"
 FULL = "the service holds as many connections as it can; ask again in some seconds\n"
 
@@ -77,7 +76,9 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
         Called once whoever connects will be answered.
     """
 
-    def __init__(self, *arguments: Any, leaving: Callable[[], None], listening: Callable[[], None], **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, leaving: Callable[[], None], listening: Callable[[], None], **options: Any
+    ) -> None:
         super().__init__(*arguments, **options)
         self._leaving, self._listening = leaving, listening
         self._pulses: dict[int, forks.Pulse] = {}
@@ -102,7 +103,9 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
     def _spawn_worker(self, idx: int, target: Any, callback_loader: Callable[[], Any]) -> Any:
         pulse = self._pulses[idx] = forks.Pulse(STARTING)
         self._born[idx] = time.monotonic()
-        return super()._spawn_worker(idx, target, partial(_loaded, pulse, callback_loader, crashed=idx in self._crashed))
+        return super()._spawn_worker(
+            idx, target, partial(_loaded, pulse, callback_loader, crashed=idx in self._crashed)
+        )
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
         """Watch the workers until the server is told to stop."""
@@ -113,7 +116,8 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
             if self.interrupt_signal:
                 return
             moment = time.monotonic()
-            if moment - looked < forks.SILENT / 2:  # else we were stopped, or the machine was, and cannot tell who else was
+            # else we were stopped, or the machine was, and cannot tell who else was
+            if moment - looked < forks.SILENT / 2:
                 self._kill_silent()
             looked = moment
             self._note_deaths(moment)
@@ -134,7 +138,10 @@ class Workers(MPServer):  # type: ignore[misc]  # its insides have no types
             silent = self._pulses[worker.idx].silent()
             if silent > forks.SILENT and worker.is_alive():
                 log.error(
-                    "worker %d (process %d) has given no sign of life for %.0f s and is killed", worker.idx + 1, worker.inner.pid, silent
+                    "worker %d (process %d) has given no sign of life for %.0f s and is killed",
+                    worker.idx + 1,
+                    worker.inner.pid,
+                    silent,
                 )
                 forks.tell(worker.inner.pid, signal.SIGKILL)
 

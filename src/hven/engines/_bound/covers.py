@@ -41,7 +41,9 @@ def polygon(shape: Polygon, order: int) -> Indexes:
     if shape.area() < SKY / 8.0 and float(ring.reach[0]) < 60.0:
         lon, lat = sphere.angles(ring.mean[0])
         depth = max(order - _STEPS, 0)
-        around = healpix.cone_ranges(float(lon), float(lat), float(ring.reach[0]) + 1e-9, depth) >> 2 * (healpix.ORDER - depth)
+        around = healpix.cone_ranges(float(lon), float(lat), float(ring.reach[0]) + 1e-9, depth) >> 2 * (
+            healpix.ORDER - depth
+        )
         lengths = around[:, 1] - around[:, 0]
         cells = np.arange(int(lengths.sum())) + np.repeat(around[:, 0] - np.cumsum(lengths) + lengths, lengths)
     else:

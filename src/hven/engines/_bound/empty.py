@@ -6,7 +6,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.sql import types_of
-from hven.adql.tree import ColumnRef, Derived, Join, Query, Select, SelectItem, SetOperation, TableRef, chain, transform, walk
+from hven.adql.tree import (
+    ColumnRef,
+    Derived,
+    Join,
+    Query,
+    Select,
+    SelectItem,
+    SetOperation,
+    TableRef,
+    chain,
+    transform,
+    walk,
+)
 from hven.engines._bound.narrowable import transparent
 
 if TYPE_CHECKING:
@@ -60,13 +72,23 @@ def _fewer(union: SetOperation, empty: frozenset[int]) -> Any:
 
 def _pulled(node: Any) -> Any:
     """Remove the layer that a union with one member left is: ``SELECT x FROM (SELECT a AS x ..)`` is ``SELECT a AS x``."""
-    if not isinstance(node, Select) or node.where is not None or node.group_by or node.having is not None or node.distinct:
+    if (
+        not isinstance(node, Select)
+        or node.where is not None
+        or node.group_by
+        or node.having is not None
+        or node.distinct
+    ):
         return node
     union = node.source
     inner = transparent(union.query) if isinstance(union, Derived) else None
     if inner is None or not isinstance(union, Derived):
         return node
-    made = {column.name: item.expr for column, item in zip(union.columns, inner.items, strict=True) if isinstance(item, SelectItem)}
+    made = {
+        column.name: item.expr
+        for column, item in zip(union.columns, inner.items, strict=True)
+        if isinstance(item, SelectItem)
+    }
     items = []
     for item in node.items:
         column = item.expr.column if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef) else None
@@ -84,7 +106,9 @@ def _named(member: Any, columns: Any) -> Any:
     """Return a member whose output is described by these columns."""
     if isinstance(member, Query):
         return replace(member, body=_named(member.body, columns))
-    return replace(member, items=tuple(replace(item, column=column) for item, column in zip(member.items, columns, strict=True)))
+    return replace(
+        member, items=tuple(replace(item, column=column) for item, column in zip(member.items, columns, strict=True))
+    )
 
 
 def _nothing(node: Any, empty: frozenset[int]) -> bool:
@@ -104,7 +128,15 @@ def _void(item: FromItem, empty: frozenset[int]) -> bool:
     if isinstance(item, Join):
         left, right = _void(item.left, empty), _void(item.right, empty)
         kind = item.kind.upper()
-        return left if kind == "LEFT" else right if kind == "RIGHT" else left and right if kind == "FULL" else left or right
+        return (
+            left
+            if kind == "LEFT"
+            else right
+            if kind == "RIGHT"
+            else left and right
+            if kind == "FULL"
+            else left or right
+        )
     if isinstance(item, Derived):
         return item.number in empty or _nothing(item.query, empty)
     return isinstance(item, TableRef) and not item.cte and item.number in empty

@@ -56,7 +56,9 @@ def _without_names(query: Query) -> Query:
         count = sum(_names(node, cte) for node in walk(rest))
         if count > 1 and _plain(cte.query) is None:
             continue
-        last = max([node.number for node in walk((query, *rest, cte.query)) if isinstance(node, TableRef | Derived)], default=0)
+        last = max(
+            [node.number for node in walk((query, *rest, cte.query)) if isinstance(node, TableRef | Derived)], default=0
+        )
         copies = _Copies(cte, last + 1)
         body = transform(body, copies.put)
         ctes[place + 1 :] = [replace(other, query=transform(other.query, copies.put)) for other in ctes[place + 1 :]]
@@ -113,9 +115,16 @@ def _plain(query: Query) -> tuple[TableRef, list[ColumnRef], Select] | None:
         return None
     columns: list[ColumnRef] = []
     for item in select.items:
-        if not isinstance(item, SelectItem) or item.column is None or not isinstance(item.expr, ColumnRef) or item.expr.column is None:
+        if (
+            not isinstance(item, SelectItem)
+            or item.column is None
+            or not isinstance(item.expr, ColumnRef)
+            or item.expr.column is None
+        ):
             return None
-        if item.expr.source != select.source.number or (item.expr.meta is not None and item.expr.meta.type != item.column.type):
+        if item.expr.source != select.source.number or (
+            item.expr.meta is not None and item.expr.meta.type != item.column.type
+        ):
             return None
         columns.append(item.expr)
     if any(isinstance(node, Subquery | Exists) for node in walk(select.where)):
@@ -134,9 +143,15 @@ def _merged(query: Query) -> Query:
         for node in walk(query):
             if isinstance(node, Derived) and (known := _plain(node.query)) is not None:
                 table, inner, select = known
-                if any(outer.type != ref.meta.type for outer, ref in zip(node.columns, inner, strict=True) if ref.meta is not None):
+                if any(
+                    outer.type != ref.meta.type
+                    for outer, ref in zip(node.columns, inner, strict=True)
+                    if ref.meta is not None
+                ):
                     continue
-                found[node.number] = replace(table, alias=node.alias, where=conjunction(table.where, _of_row(select.where, table.number)))
+                found[node.number] = replace(
+                    table, alias=node.alias, where=conjunction(table.where, _of_row(select.where, table.number))
+                )
                 columns.update({(node.number, outer.name): ref for outer, ref in zip(node.columns, inner, strict=True)})
         if not found:
             return query

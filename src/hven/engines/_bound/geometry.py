@@ -61,7 +61,12 @@ def touching(expr: Expr) -> tuple[Expr, Expr, Literal] | None:
     if not isinstance(expr, Compare) or expr.op != "=":
         return None
     call, one = (expr.left, expr.right) if isinstance(expr.left, Function) else (expr.right, expr.left)
-    if isinstance(call, Function) and isinstance(one, Literal) and call.name in {"CONTAINS", "INTERSECTS"} and len(call.args) == 2:
+    if (
+        isinstance(call, Function)
+        and isinstance(one, Literal)
+        and call.name in {"CONTAINS", "INTERSECTS"}
+        and len(call.args) == 2
+    ):
         return call.args[0], call.args[1], one
     return None
 

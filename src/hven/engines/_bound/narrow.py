@@ -27,12 +27,20 @@ def columns_read(bound: Bound) -> dict[int, tuple[str, ...]]:
             found.setdefault(node.source, {})[node.column.name] = None
         elif isinstance(node, TableRef) and node.where is not None:
             names = found.setdefault(node.number, {})
-            names.update({part.column.name: None for part in walk(node.where) if isinstance(part, ColumnRef) and part.column is not None})
+            names.update(
+                {
+                    part.column.name: None
+                    for part in walk(node.where)
+                    if isinstance(part, ColumnRef) and part.column is not None
+                }
+            )
         elif isinstance(node, Join) and (node.natural or node.using):
             wanted = {ident.name.lower() for ident in node.using}
             for leaf in walk((node.left, node.right)):
                 if isinstance(leaf, TableRef) and leaf.table is not None:
-                    shared = [column.name for column in leaf.table.columns if node.natural or column.name.lower() in wanted]
+                    shared = [
+                        column.name for column in leaf.table.columns if node.natural or column.name.lower() in wanted
+                    ]
                     found.setdefault(leaf.number, {}).update(dict.fromkeys(shared))
     return {number: tuple(names) for number, names in found.items()}
 
@@ -61,4 +69,8 @@ def narrowed(bound: Bound, numbers: frozenset[int], joins: Mapping[int, Expr] | 
         return joins.get(id(node), node) if joins else node
 
     query = transform(bound.query, change)
-    return replace(bound, query=query, tables=tuple(table for name, table in tables.items() if name in kept or table.schema == "hven"))
+    return replace(
+        bound,
+        query=query,
+        tables=tuple(table for name, table in tables.items() if name in kept or table.schema == "hven"),
+    )

@@ -48,7 +48,8 @@ class Narrowable:
     loose: set[tuple[int, int]] = field(
         default_factory=set
     )  # (id of a conjunct, such a leaf below it): only what is false for nulls narrows it
-    rows: list[tuple[Expr, int]] = field(default_factory=list)  # conditions of `TableRef.where`, whose columns are those of row 0
+    # conditions of `TableRef.where`, whose columns are those of row 0
+    rows: list[tuple[Expr, int]] = field(default_factory=list)
     derived: dict[int, Derived] = field(default_factory=dict)  # those that stand in FROM
 
     def column(self, expr: Expr) -> ColumnRef | None:
@@ -136,7 +137,9 @@ def transparent(query: Query) -> Select | None:
 
 
 def _aggregates(select: Select) -> bool:
-    if any(isinstance(item, SelectItem) and (item.expr.meta is None or item.expr.meta.aggregate) for item in select.items):
+    if any(
+        isinstance(item, SelectItem) and (item.expr.meta is None or item.expr.meta.aggregate) for item in select.items
+    ):
         return True
     return any(isinstance(node, Window) for node in walk(select.items))  # what is left out changes what the others get
 

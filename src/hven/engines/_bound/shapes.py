@@ -80,7 +80,11 @@ def constant_shape(expr: Expr, free: frozenset[int]) -> ConstantShape | None:
     for arg in arguments(expr):
         point = coordinates(arg)
         flat += [arg] if point is None else list(point)
-    if len(flat) != {"CIRCLE": 3, "BOX": 4}.get(expr.name, len(flat)) or len(flat) % 2 != (expr.name == "CIRCLE") or len(flat) < 3:
+    if (
+        len(flat) != {"CIRCLE": 3, "BOX": 4}.get(expr.name, len(flat))
+        or len(flat) % 2 != (expr.name == "CIRCLE")
+        or len(flat) < 3
+    ):
         return None
     numbers = [constant(item, free) for item in flat]
     found = tuple(number for number in numbers if number is not None)

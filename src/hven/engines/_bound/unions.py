@@ -104,7 +104,11 @@ def _with(body: Any, union: Derived, given: Sequence[Expr]) -> Any:
 def _narrowed(member: Any, union: Derived, given: Sequence[Expr]) -> Any:
     if isinstance(member, Query):
         return replace(member, body=_narrowed(member.body, union, given))
-    inner = {column.name: item.expr for column, item in zip(union.columns, member.items, strict=True) if isinstance(item, SelectItem)}
+    inner = {
+        column.name: item.expr
+        for column, item in zip(union.columns, member.items, strict=True)
+        if isinstance(item, SelectItem)
+    }
 
     def change(node: Any) -> Any:
         if not isinstance(node, ColumnRef) or node.source != union.number or node.column is None:
@@ -120,7 +124,12 @@ def _narrowed(member: Any, union: Derived, given: Sequence[Expr]) -> Any:
 
 def prefixed(expr: Expr) -> tuple[str, ColumnRef] | None:
     """Recognise ``'ivo://authority/collection?' || column``: a text that begins always alike."""
-    if isinstance(expr, Binary) and expr.op == "||" and isinstance(expr.left, Literal) and isinstance(expr.right, ColumnRef):
+    if (
+        isinstance(expr, Binary)
+        and expr.op == "||"
+        and isinstance(expr.left, Literal)
+        and isinstance(expr.right, ColumnRef)
+    ):
         return str(expr.left.value), expr.right
     return None
 

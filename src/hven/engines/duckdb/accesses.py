@@ -253,7 +253,9 @@ class Best(Access):
 
     def describe(self) -> str:
         """See `Access.describe`."""
-        return " or ".join(part.describe() for part in self.parts) + (", whichever gives fewer rows" if len(self.parts) > 1 else "")
+        return " or ".join(part.describe() for part in self.parts) + (
+            ", whichever gives fewer rows" if len(self.parts) > 1 else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +353,10 @@ def _in_shape(condition: Expr, narrowable: Narrowable, number: int, free: frozen
         return None if found is None or columns is None else InShape(columns, found, constant(one, free))
     if not isinstance(condition, Compare):
         return None
-    for call, op, limit in ((condition.left, condition.op, condition.right), (condition.right, MIRROR[condition.op], condition.left)):
+    for call, op, limit in (
+        (condition.left, condition.op, condition.right),
+        (condition.right, MIRROR[condition.op], condition.left),
+    ):
         points = distance_points(call)
         radius = constant(limit, free)
         if points is None or radius is None or op not in {"<", "<=", "="}:
@@ -371,7 +376,10 @@ def _touching(condition: Expr, narrowable: Narrowable, number: int, free: frozen
 
 def _by_key(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Access | None:
     if isinstance(condition, Compare):
-        for side, op, other in ((condition.left, condition.op, condition.right), (condition.right, MIRROR[condition.op], condition.left)):
+        for side, op, other in (
+            (condition.left, condition.op, condition.right),
+            (condition.right, MIRROR[condition.op], condition.left),
+        ):
             behind = prefixed(side)
             name = key_column(narrowable, number, side if behind is None else behind[1])
             value = constant(other, free)

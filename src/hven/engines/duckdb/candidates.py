@@ -97,7 +97,12 @@ class Candidates:
             narrowable = narrowable_of(select)
             self.leaves.update(narrowable.leaves)
             self._derived.update(narrowable.derived)
-            self._unions.update({number: tuple(leaf.number for leaf, _ in leaves_of(item)) for number, item in narrowable.derived.items()})
+            self._unions.update(
+                {
+                    number: tuple(leaf.number for leaf, _ in leaves_of(item))
+                    for number, item in narrowable.derived.items()
+                }
+            )
             for number, access in accesses(narrowable, bound.free).items():
                 known = self.accesses.get(number)
                 self.accesses[number] = access if known is None else Best((known, access))
@@ -113,10 +118,13 @@ class Candidates:
     def describe(self) -> list[str]:
         """Describe in words what may be used."""
         lines = [
-            f"{self.name(number)}: candidates from the {access.describe()}, if they are few" for number, access in self.accesses.items()
+            f"{self.name(number)}: candidates from the {access.describe()}, if they are few"
+            for number, access in self.accesses.items()
         ]
         for match in self._matches:
-            lines += [f"{self._way(side)}{', whichever has fewer rows' * (len(match.sides) > 1)}" for side in match.sides]
+            lines += [
+                f"{self._way(side)}{', whichever has fewer rows' * (len(match.sides) > 1)}" for side in match.sides
+            ]
         lines += [
             f"{self.name(join.target)}: rows with the keys of {self.name(join.driver)} from the index of {join.column}, if they are few"
             for join in self._joins
@@ -130,14 +138,22 @@ class Candidates:
             return told
         of = [self.name(part.leaf) for part in side.parts if part.indexed]
         computed = [self.name(part.leaf) for part in side.parts if part.lon is not None and not part.indexed]
-        return f"{told} of {', '.join(of) or 'none'}" + (f"; positions of {', '.join(computed)} are computed first" if computed else "")
+        return f"{told} of {', '.join(of) or 'none'}" + (
+            f"; positions of {', '.join(computed)} are computed first" if computed else ""
+        )
 
     def name(self, number: int) -> str:
         """Name a reference as the query does."""
         if number in self._derived:
             return self._derived[number].alias.name
         leaf = self.leaves[number]
-        return leaf.alias.name if leaf.alias is not None else leaf.table.qualified if leaf.table is not None else str(number)
+        return (
+            leaf.alias.name
+            if leaf.alias is not None
+            else leaf.table.qualified
+            if leaf.table is not None
+            else str(number)
+        )
 
     def find(
         self,
@@ -278,7 +294,11 @@ class _Search:
         stored = self._stored(number)
         if stored is not None:
             columns = self._plan.columns(number, stored.schema)
-            return gather(stored, self._found[number], columns) if number in self._found else stored.table.select(list(columns))
+            return (
+                gather(stored, self._found[number], columns)
+                if number in self._found
+                else stored.table.select(list(columns))
+            )
         if not isinstance(relation, Memory):
             message = "the embedded engine cannot read this table"
             raise StorageError(message)
@@ -306,7 +326,9 @@ class _Search:
         """Compute the rows of a derived table, unless they are too many; return whether they are there."""
         if number not in self._result.tables and number not in self._refused:
             derived = self._plan.derived[number]
-            names = self._plan.columns(number, pa.schema([pa.field(column.name, column.type.arrow) for column in derived.columns]))
+            names = self._plan.columns(
+                number, pa.schema([pa.field(column.name, column.type.arrow) for column in derived.columns])
+            )
             rows = self._run(self._plan.asides.derived(self._engine, derived, names), self._relations, most_rows)
             if rows.num_rows > most_rows:
                 self._refused.add(number)
@@ -316,23 +338,31 @@ class _Search:
 
     def _around(self, side: Side, rows: pa.Table) -> pa.Table:
         """Compute what lies around the rows of the driver."""
-        names = [part.column.name if isinstance(part, ColumnRef) and part.column is not None else "" for part in side.around]
+        names = [
+            part.column.name if isinstance(part, ColumnRef) and part.column is not None else "" for part in side.around
+        ]
         if all(names):
             return pa.table([rows.column(name) for name in names], names=[str(at) for at in range(len(names))])
-        constants = [None if name else constant(part, self._plan.free) for name, part in zip(names, side.around, strict=True)]
+        constants = [
+            None if name else constant(part, self._plan.free) for name, part in zip(names, side.around, strict=True)
+        ]
         if all(name or found is not None for name, found in zip(names, constants, strict=True)):
             columns: list[pa.ChunkedArray | pa.Array] = []
             for name, found in zip(names, constants, strict=True):
                 value = None if found is None else found(self._values)
                 number = float(value) if isinstance(value, int | float) else None
                 columns.append(
-                    rows.column(name) if name else pa.array([number], pa.float64()).take(pa.array(np.zeros(rows.num_rows, np.int64)))
+                    rows.column(name)
+                    if name
+                    else pa.array([number], pa.float64()).take(pa.array(np.zeros(rows.num_rows, np.int64)))
                 )
             return pa.table(columns, names=[str(at) for at in range(len(names))])
         plan, name = self._plan.asides.around(self._engine, side, rows.schema)
         return self._run(plan, {name: Memory(rows)})
 
-    def _asked(self, match: Match, side: Side, rows: pa.Table, target: Readable, pairs: tuple[Rows, Rows]) -> tuple[Rows, Rows]:
+    def _asked(
+        self, match: Match, side: Side, rows: pa.Table, target: Readable, pairs: tuple[Rows, Rows]
+    ) -> tuple[Rows, Rows]:
         """Filter pairs by the condition, which DuckDB tests on each of them."""
         owner, row = pairs
         plan, name, wanted = self._plan.asides.pairs(self._engine, match.condition)
@@ -343,7 +373,9 @@ class _Search:
             for number, column in wanted:
                 driven = number == side.driver
                 columns[f"{number}.{column}"] = (
-                    rows.column(column).take(pa.array(mine)) if driven else target.projection((column,)).take_any(theirs).column(0)
+                    rows.column(column).take(pa.array(mine))
+                    if driven
+                    else target.projection((column,)).take_any(theirs).column(0)
                 )
             found = self._run(plan, {name: Memory(pa.table(columns))}).column(0)
             kept.append(np.asarray(found.to_numpy(), dtype=np.int64))
@@ -359,7 +391,9 @@ class _Search:
             if side.driver in self._doubled and side.driver == side.doubled:
                 continue
             targets = [self._stored(part.leaf) for part in side.parts] or [self._stored(side.target)]
-            if any(stored is None or (not side.parts and stored.manifest.position != side.position) for stored in targets):
+            if any(
+                stored is None or (not side.parts and stored.manifest.position != side.position) for stored in targets
+            ):
                 continue
             drivers, among = self._count(side.driver), self._most(side)
             if (drivers is None and side.driver not in self._plan.derived) or (drivers or 0) > among:
@@ -373,7 +407,9 @@ class _Search:
     def _most(self, side: Side) -> int:
         """Return the number of rows from which on looking them up is not worth it."""
         rows = sum(
-            stored.manifest.rows for number in self._plan.unions.get(side.target, (side.target,)) if (stored := self._stored(number))
+            stored.manifest.rows
+            for number in self._plan.unions.get(side.target, (side.target,))
+            if (stored := self._stored(number))
         )
         return DRIVERS if rows >= WORTH else min(DRIVERS, 4 * rows + FEW)
 
@@ -405,7 +441,9 @@ class _Search:
                 return False
             if match.exact == "asked":
                 owner = union.column(PARTNER).to_numpy()
-                union = union.take(pa.array(self._asked(match, side, rows, Held(union), (owner, np.arange(len(owner))))[1]))
+                union = union.take(
+                    pa.array(self._asked(match, side, rows, Held(union), (owner, np.arange(len(owner))))[1])
+                )
             tables[side.target] = union
             tables[side.driver] = numbered(rows)
             return True
@@ -439,17 +477,23 @@ class _Search:
     def _union(self, side: Side, around: tuple[Numbers, Numbers, Numbers], exact: str) -> pa.Table | None:
         """Compute a union over the rows of its tables that lie in circles; None if they are too many."""
         members = [
-            (part.leaf, stored, self._places(part, stored)) for part in side.parts if (stored := self._stored(part.leaf)) is not None
+            (part.leaf, stored, self._places(part, stored))
+            for part in side.parts
+            if (stored := self._stored(part.leaf)) is not None
         ]
         many = [places for _, _, places in members if places is not None]
         pairs = near_pairs(many, around, exact) if len(many) == len(side.parts) else None
         if pairs is None:
             return None
         self._check()
-        tables = {leaf: self._pairs(leaf, stored, *found) for (leaf, stored, _), found in zip(members, pairs, strict=True)}
+        tables = {
+            leaf: self._pairs(leaf, stored, *found) for (leaf, stored, _), found in zip(members, pairs, strict=True)
+        }
         self._check()
         derived = self._plan.derived[side.target]
-        names = self._plan.columns(side.target, pa.schema([pa.field(column.name, column.type.arrow) for column in derived.columns]))
+        names = self._plan.columns(
+            side.target, pa.schema([pa.field(column.name, column.type.arrow) for column in derived.columns])
+        )
         plan = self._plan.asides.union(self._engine, derived, side.parts, names)
         return self._whole(plan.over(tables, self._values, self._relations, Limits(clock=self._limits.clock)))
 
@@ -458,7 +502,12 @@ class _Search:
         if part.lon is None:
             return Places(np.empty(0, np.int64), lambda _: (np.empty(0), np.empty(0)))
         leaf = self._plan.leaves[part.leaf]
-        if part.indexed and leaf.table is not None and stored.manifest.position == leaf.table.position and leaf.table.position is not None:
+        if (
+            part.indexed
+            and leaf.table is not None
+            and stored.manifest.position == leaf.table.position
+            and leaf.table.position is not None
+        ):
             return places_of(stored, leaf.table.position)
         try:
             places = self._run(self._plan.asides.places(self._engine, part, leaf), self._relations)
@@ -473,7 +522,12 @@ class _Search:
 
     def _by_key(self, join: KeyJoin) -> None:
         stored, drivers = self._stored(join.target), self._count(join.driver)
-        if stored is None or drivers is None or join.target in self._result.tables or drivers > min(KEYS, stored.manifest.rows // SHARE):
+        if (
+            stored is None
+            or drivers is None
+            or join.target in self._result.tables
+            or drivers > min(KEYS, stored.manifest.rows // SHARE)
+        ):
             return
         index = stored.key(join.column)
         known = self._found.get(join.target)
@@ -508,6 +562,8 @@ def gather(stored: Stored, found: Found, columns: Sequence[str]) -> pa.Table:
     if not found.count:
         return projection.schema.empty_table()
     if found.ranges is not None and found.count > 50_000 and found.count > 500 * len(found.ranges):
-        batches = [piece for begin, end in found.ranges.tolist() if end > begin for piece in projection.span(begin, end)]
+        batches = [
+            piece for begin, end in found.ranges.tolist() if end > begin for piece in projection.span(begin, end)
+        ]
         return pa.Table.from_batches(batches, schema=projection.schema)
     return pa.Table.from_batches([projection.take(found.rows())])

@@ -54,7 +54,9 @@ def refuse_damaged(directory: Path, manifest: Manifest, names: Collection[str]) 
         said = manifest.checksums.get(name)
         why = None if said is None else _fault(directory / name, said, {}, lambda _: None)
         if why is not None:
-            raise StorageError(f"the snapshot file {directory / name} is damaged: {why}", remedy="ingest the collection anew")
+            raise StorageError(
+                f"the snapshot file {directory / name} is damaged: {why}", remedy="ingest the collection anew"
+            )
 
 
 def verify(directory: Path, snapshot: Snapshot, pace: Callable[[int], object] | None, known: Known) -> Verified:
@@ -95,7 +97,9 @@ def _fault(path: Path, said: tuple[int, str], known: Known, pace: Callable[[int]
     except OSError as error:
         refuse_passing(path, error)
         return os.strerror(error.errno).lower() if error.errno else str(error)
-    return "its rows are not those that were written" if found is not None and wanted and found != (size, wanted) else None
+    return (
+        "its rows are not those that were written" if found is not None and wanted and found != (size, wanted) else None
+    )
 
 
 __all__ = ["Known", "checksum", "refuse_damaged", "text_checksum", "verify"]

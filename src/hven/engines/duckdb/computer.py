@@ -187,7 +187,9 @@ class Computer:
             self._bare = int(receive(ours)[1].to_pybytes())
             ours.settimeout(None)
         except (OSError, EOFError) as error:
-            log.warning("queries are computed where they are answered, for no process begins for them: %s", error or "it ended")
+            log.warning(
+                "queries are computed where they are answered, for no process begins for them: %s", error or "it ended"
+            )
             ours.close()
             if process is not None:
                 process.kill()
@@ -340,7 +342,9 @@ class ComputerExecution(Timed):
         code = ending(self._process)
         if code is None:  # it ended because nobody wanted it, a moment ago
             return Unavailable("the process that computes queries ended")
-        return ServiceError(f"the process that computed the query ended ({code}), perhaps for want of memory", remedy=REMEDY)
+        return ServiceError(
+            f"the process that computed the query ended ({code}), perhaps for want of memory", remedy=REMEDY
+        )
 
     @property
     def under_way(self) -> bool:

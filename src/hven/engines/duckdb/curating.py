@@ -35,9 +35,18 @@ MACROS: tuple[str, ...] = (
     r"""CREATE OR REPLACE TEMP MACRO hven_clean(s) AS trim(regexp_replace(regexp_replace(strip_accents(s), '\s+', ' ', 'g'), '[^A-Za-z0-9 ._:/+()*,;=%@?-]', '_', 'g'))""",
 )
 
-_NOTHING = {"tai": str(clocks.NONE), "utc": str(clocks.NONE), "polar_ratio": "0e0", "target_class": "''", "target_name": "''"}
+_NOTHING = {
+    "tai": str(clocks.NONE),
+    "utc": str(clocks.NONE),
+    "polar_ratio": "0e0",
+    "target_class": "''",
+    "target_name": "''",
+}
 MACROS += (
-    *(f"CREATE OR REPLACE TEMP MACRO hven_{name}(x) AS nullif(hven_{name}_(x), {value})" for name, value in _NOTHING.items()),
+    *(
+        f"CREATE OR REPLACE TEMP MACRO hven_{name}(x) AS nullif(hven_{name}_(x), {value})"
+        for name, value in _NOTHING.items()
+    ),
     # light that was on its way during a leap second took that second, too; before 1972 nobody knows of any
     "CREATE OR REPLACE TEMP MACRO hven_left(t, light) AS coalesce(make_timestamp(hven_utc(hven_tai(epoch_us(t)) - light)), t - to_microseconds(light))",
     "CREATE OR REPLACE TEMP MACRO hven_file_size(x, d) AS nullif(hven_file_size_(x, d), -1)",
@@ -106,14 +115,16 @@ def _of_names(function: Callable[[str], Any], type_: pa.DataType, nothing: float
 
     def evaluate(column: Any) -> pa.Array:
         coded = _whole(column).dictionary_encode()
-        return pa.array([nothing if (found := function(word)) is None else found for word in coded.dictionary.to_pylist()], type_).take(
-            coded.indices
-        )
+        return pa.array(
+            [nothing if (found := function(word)) is None else found for word in coded.dictionary.to_pylist()], type_
+        ).take(coded.indices)
 
     return evaluate
 
 
-def _of_files(function: Callable[[Path], Any], type_: pa.DataType, nothing: float | str) -> Callable[[Any, Any], pa.Array]:
+def _of_files(
+    function: Callable[[Path], Any], type_: pa.DataType, nothing: float | str
+) -> Callable[[Any, Any], pa.Array]:
     def evaluate(path: Any, directory: Any) -> pa.Array:
         start = Path(_whole(directory)[0].as_py()) if len(directory) else Path()
 
@@ -145,7 +156,9 @@ def _oriented(polygon: Any, view: Any) -> pa.Array:
     numbers = np.asarray(whole.values.to_numpy(zero_copy_only=False), dtype=np.float64)[starts[0] : starts[-1]]
     outside = bool(pc.all(pc.equal(view, "body")).as_py())
     starts = starts - starts[0]
-    return pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), pa.array(footprints.turned_round(starts, numbers, outside=outside)))
+    return pa.ListArray.from_arrays(
+        pa.array(starts.astype(np.int32)), pa.array(footprints.turned_round(starts, numbers, outside=outside))
+    )
 
 
 def _oriented_text(region: Any, view: Any) -> pa.Array:
@@ -164,7 +177,9 @@ def _polygon_of(region: Any, frame: Any) -> pa.Array:
     some = found.some(~found.circle & ~strange[found.rows])
     sizes = np.zeros(len(texts), np.int32)
     sizes[some.rows] = some.lengths
-    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(sizes, dtype=np.int32)])), pa.array(some.numbers))
+    return pa.ListArray.from_arrays(
+        pa.array(np.concatenate([[0], np.cumsum(sizes, dtype=np.int32)])), pa.array(some.numbers)
+    )
 
 
 def _axis(column: Any) -> tuple[Any, Any, Any]:
@@ -181,18 +196,33 @@ def _axis(column: Any) -> tuple[Any, Any, Any]:
 
 
 def _wcs(  # DuckDB counts the parameters
-    ctype1: Any, ctype2: Any, val1: Any, val2: Any, pix1: Any, pix2: Any, m11: Any, m12: Any, m21: Any, m22: Any, size1: Any, size2: Any
+    ctype1: Any,
+    ctype2: Any,
+    val1: Any,
+    val2: Any,
+    pix1: Any,
+    pix2: Any,
+    m11: Any,
+    m12: Any,
+    m21: Any,
+    m22: Any,
+    size1: Any,
+    size2: Any,
 ) -> pa.Array:
     """Compute the corners of images; those whose axes are not RA and Dec, in one order or the other, have none."""
     (ra1, dec1, projection), (ra2, dec2, _) = _axis(ctype1), _axis(ctype2)
     given = (val1, val2, pix1, pix2, m11, m12, m21, m22, size1, size2)
-    crval1, crval2, crpix1, crpix2, cd11, cd12, cd21, cd22, naxis1, naxis2 = (_numbers(column).astype(np.float64) for column in given)
+    crval1, crval2, crpix1, crpix2, cd11, cd12, cd21, cd22, naxis1, naxis2 = (
+        _numbers(column).astype(np.float64) for column in given
+    )
     swapped = dec1 & ra2
     right = ra1 & dec2 | swapped
     crval = np.where(swapped[:, None], np.stack([crval2, crval1], -1), np.stack([crval1, crval2], -1))
     cd = np.stack([np.stack([cd11, cd12], -1), np.stack([cd21, cd22], -1)], -2)
     cd = np.where(swapped[:, None, None], cd[:, ::-1, :], cd)
-    corners = footprints.wcs_corners(projection, crval, np.stack([crpix1, crpix2], -1), cd, np.stack([naxis1, naxis2], -1))
+    corners = footprints.wcs_corners(
+        projection, crval, np.stack([crpix1, crpix2], -1), cd, np.stack([naxis1, naxis2], -1)
+    )
     known = right & np.isfinite(corners).all(axis=1)
     starts = np.concatenate([[0], np.cumsum(np.where(known, 8, 0))])
     turned = footprints.turned_round(starts, corners[known].ravel(), outside=False)
@@ -235,7 +265,9 @@ class Curating:
         """FROM_JD and FROM_MJD, of one part or two."""
         zero = "2440587.5e0" if node.name == "FROM_JD" else "40587e0"
         parts = self.doubles(writer, node.args)
-        return f"hven_of_jd({parts[0]}, {zero})" if len(parts) == 1 else f"hven_of_parts({parts[0]}, {parts[1]}, {zero})"
+        return (
+            f"hven_of_jd({parts[0]}, {zero})" if len(parts) == 1 else f"hven_of_parts({parts[0]}, {parts[1]}, {zero})"
+        )
 
     def from_ccsds(self: Any, writer: Any, node: Any) -> str:
         """FROM_CCSDS: TAI seconds since 1958-01-01, 378691200 before 1970; the whole and the fraction each on its own."""
@@ -260,7 +292,9 @@ class Curating:
         elif highest:
             first, second = (f"hven_numbers({writer.expr(arg)})" for arg in node.args)
         else:
-            first, second = (f"list_transform(string_split({writer.expr(arg)}, '#'), lambda w: trim(w))" for arg in node.args)
+            first, second = (
+                f"list_transform(string_split({writer.expr(arg)}, '#'), lambda w: trim(w))" for arg in node.args
+            )
         left = f"list_filter({first}, lambda w: w IS NOT NULL AND NOT list_contains(coalesce({second}, []), w))"
         return f"CAST({f'list_max({left})' if highest else f'list_extract({left}, 1)'} AS {node.meta.type.duckdb})"
 

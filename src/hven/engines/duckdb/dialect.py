@@ -150,7 +150,9 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
 
     def placeholder(self, number: int, value: object) -> str:
         """Write a parameter; a whole number beyond 64 bits is a double."""
-        return f"CAST(${number} AS DOUBLE)" if isinstance(value, int) and not -(2**63) <= value < 2**63 else f"${number}"
+        return (
+            f"CAST(${number} AS DOUBLE)" if isinstance(value, int) and not -(2**63) <= value < 2**63 else f"${number}"
+        )
 
     def string(self, value: str) -> str:
         """Write a string; DuckDB's text ends at a NUL, so that one is made by chr."""
@@ -184,8 +186,12 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
     def comparison(self, writer: Writer, node: Compare) -> str:
         """Compare; ``DISTANCE(..) < r`` looks at the latitudes first, which costs a tenth."""
         plain = super().comparison(writer, node)
-        near, limit, op = (node.left, node.right, node.op) if node.op in {"<", "<="} else (node.right, node.left, node.op)
-        if op not in {"<", "<=", ">", ">="} or not (isinstance(near, Function) and near.name == "DISTANCE" and len(near.args) == 4):
+        near, limit, op = (
+            (node.left, node.right, node.op) if node.op in {"<", "<="} else (node.right, node.left, node.op)
+        )
+        if op not in {"<", "<=", ">", ">="} or not (
+            isinstance(near, Function) and near.name == "DISTANCE" and len(near.args) == 4
+        ):
             return plain
         if not meta(limit).constant:
             return plain
@@ -244,7 +250,11 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
         """ROUND and TRUNCATE, with decimals that may be negative."""
         name = "round" if node.name == "ROUND" else "trunc"
         value = self.double(writer.expr(node.args[0]), node.args[0])
-        return f"{name}({value})" if len(node.args) == 1 else f"{name}({value}, CAST({writer.expr(node.args[1])} AS INTEGER))"
+        return (
+            f"{name}({value})"
+            if len(node.args) == 1
+            else f"{name}({value}, CAST({writer.expr(node.args[1])} AS INTEGER))"
+        )
 
     def extracted(self, writer: Writer, node: Function) -> str:
         """REGEXP_EXTRACT: NULL if nothing matches."""
@@ -268,11 +278,11 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
         bare = f"rtrim(trim({text}, {SPACE}), 'Zz')"
         # :60 is a leap second, or seconds that were rounded up: the minute after
         carried = f"regexp_replace({bare}, ':60(\\.\\d*)?$', ':59\\1')"
-        plain, late = (f"coalesce(TRY_CAST({item} AS TIMESTAMP), try_strptime({item}, [{formats}]))" for item in (bare, carried))
-        # what DuckDB reads as it stands means the same without its spaces and its Z, and has no :60
-        return (
-            f"coalesce(TRY_CAST({text} AS TIMESTAMP), CASE WHEN contains({bare}, ':60') THEN {late} + INTERVAL 1 SECOND ELSE {plain} END)"
+        plain, late = (
+            f"coalesce(TRY_CAST({item} AS TIMESTAMP), try_strptime({item}, [{formats}]))" for item in (bare, carried)
         )
+        # what DuckDB reads as it stands means the same without its spaces and its Z, and has no :60
+        return f"coalesce(TRY_CAST({text} AS TIMESTAMP), CASE WHEN contains({bare}, ':60') THEN {late} + INTERVAL 1 SECOND ELSE {plain} END)"
 
     def histogram(self, writer: Writer, node: Function) -> str:
         """IVO_HISTOGRAM: how often each bin is met."""
@@ -392,6 +402,9 @@ def _untriable(node: Expr) -> bool:
     """Check for what DuckDB's TRY refuses: subqueries and functions that may answer differently."""
     return any(
         isinstance(item, Query)
-        or (isinstance(item, Function) and item.name in {"RAND", "ROW_NUMBER", "IVO_NORMAL_RANDOM", "GAVO_NORMAL_RANDOM"})
+        or (
+            isinstance(item, Function)
+            and item.name in {"RAND", "ROW_NUMBER", "IVO_NORMAL_RANDOM", "GAVO_NORMAL_RANDOM"}
+        )
         for item in walk(node)
     )

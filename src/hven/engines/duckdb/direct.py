@@ -188,7 +188,9 @@ class Direct:
             if pa.types.is_floating(key.type) and pc.any(pc.is_nan(key)).as_py():
                 raise NotDirect
             keys[str(number)] = key
-        order_of = [(str(number), "descending" if order.descending else "ascending") for number, order in enumerate(self.orders)]
+        order_of = [
+            (str(number), "descending" if order.descending else "ascending") for number, order in enumerate(self.orders)
+        ]
         ordered: Rows = rows[np.asarray(pc.sort_indices(pa.table(keys), sort_keys=order_of))]
         return ordered
 
@@ -200,7 +202,8 @@ class Direct:
 
     def _named(self, columns: Sequence[pa.Array]) -> pa.RecordBatch:
         fitting = [
-            column if column.type.equals(item.type) else column.cast(item.type) for column, item in zip(columns, self.schema, strict=True)
+            column if column.type.equals(item.type) else column.cast(item.type)
+            for column, item in zip(columns, self.schema, strict=True)
         ]
         return pa.RecordBatch.from_arrays(fitting, schema=self.schema)
 
@@ -308,14 +311,21 @@ def _order(expr: Expr, descending: bool, items: Sequence[SelectItem], names: Nam
         expr = items[expr.value - 1].expr
     if isinstance(expr, ColumnRef) and expr.source != names.number:  # an output column by its name
         named = [
-            item.expr for item in items if item.column is not None and expr.column is not None and item.column.name == expr.column.name
+            item.expr
+            for item in items
+            if item.column is not None and expr.column is not None and item.column.name == expr.column.name
         ]
         if len(named) != 1 or expr.source >= 0:
             raise NotDirect
         expr = named[0]
     place = names.place(expr)
     column = expr.column.name if place is not None and isinstance(expr, ColumnRef) and expr.column is not None else None
-    if column is not None and isinstance(expr, ColumnRef) and expr.column is not None and not _orderable(expr.column.type):
+    if (
+        column is not None
+        and isinstance(expr, ColumnRef)
+        and expr.column is not None
+        and not _orderable(expr.column.type)
+    ):
         raise NotDirect
     return Order(_value(expr, names, free), descending, column)
 
@@ -345,13 +355,17 @@ def _distance(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
             continue
         x, y = at[0][0], at[1][0]
 
-        def evaluate(frame: pa.RecordBatch, values: Values, lon: Constant = lon, lat: Constant = lat, x: int = x, y: int = y) -> pa.Array:
+        def evaluate(
+            frame: pa.RecordBatch, values: Values, lon: Constant = lon, lat: Constant = lat, x: int = x, y: int = y
+        ) -> pa.Array:
             centre = (lon(values), lat(values))
             if not all(isinstance(number, int | float) for number in centre):
                 raise NotDirect
             one, two = frame.column(x), frame.column(y)
             found = distance(_floats(one), _floats(two), *centre)  # type: ignore[arg-type]
-            missing = None if one.null_count == two.null_count == 0 else np.asarray(pc.or_(one.is_null(), two.is_null()))
+            missing = (
+                None if one.null_count == two.null_count == 0 else np.asarray(pc.or_(one.is_null(), two.is_null()))
+            )
             return pa.array(np.atleast_1d(found), mask=missing)
 
         return evaluate
@@ -430,7 +444,10 @@ def _comparison(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
     elif isinstance(expr, Between):
         low, high = constant(expr.low, free), constant(expr.high, free)
         if low is not None and high is not None:
-            above, below = _compare(expr.operand, ">=", low, names, free), _compare(expr.operand, "<=", high, names, free)
+            above, below = (
+                _compare(expr.operand, ">=", low, names, free),
+                _compare(expr.operand, "<=", high, names, free),
+            )
             if expr.negated:
                 return lambda frame, values: pc.invert(pc.and_kleene(above(frame, values), below(frame, values)))
             return lambda frame, values: pc.and_kleene(above(frame, values), below(frame, values))
@@ -566,7 +583,8 @@ def _remainder(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate | Non
         if not 0 < divisor < 2**53 or divisor != int(divisor):
             raise NotDirect
         numbers = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
-        return pa.array(np.fmod(numbers, np.int64(int(divisor))), mask=np.asarray(column.is_null()))  # the sign of the column's value
+        # the sign of the column's value
+        return pa.array(np.fmod(numbers, np.int64(int(divisor))), mask=np.asarray(column.is_null()))
 
     return evaluate
 

@@ -86,7 +86,8 @@ class DuckEngine(Engine):
         self._mappings: OrderedDict[int, tuple[Bound, DuckPlan]] = OrderedDict()  # by id of the query, which is kept
         self._sizes: dict[str, Mapping[str, int]] = {}  # of the files of snapshots, by path
         self._refused: Mapping[str, str] = {}  # paths of damaged snapshots, and why
-        self.faulty: Mapping[str, str] = {}  # paths of those of which a file is missing or cut off, as this process found them
+        # paths of those of which a file is missing or cut off, as this process found them
+        self.faulty: Mapping[str, str] = {}
         self._seen: dict[int, Seen] = {}  # by id of the table, as long as it lives
         self._held: dict[str, int] = {}  # locks of snapshots that were written here and may not be published yet
         self._closed = False
@@ -103,7 +104,10 @@ class DuckEngine(Engine):
     def compute(self, bound: Bound, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
         """Evaluate a bound query over rows in memory, null where a value cannot be computed."""
         plan = self._lenient(bound)
-        relations = {name: Memory(rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])) for name, rows in inputs.items()}
+        relations = {
+            name: Memory(rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows]))
+            for name, rows in inputs.items()
+        }
         execution = plan.execute(bound.slots, relations, Limits())
         return pa.Table.from_batches(execution, schema=execution.schema)
 
@@ -121,9 +125,17 @@ class DuckEngine(Engine):
                 self._mappings.popitem(last=False)
         return plan
 
-    def run(self, sql: str, arguments: Sequence[Any], relations: Mapping[str, Rows], schema: pa.Schema, limits: Limits) -> Execution:
+    def run(
+        self, sql: str, arguments: Sequence[Any], relations: Mapping[str, Rows], schema: pa.Schema, limits: Limits
+    ) -> Execution:
         """Start a query in DuckDB (for plans)."""
-        asked: dict[str, Any] = {"sql": sql, "arguments": arguments, "relations": relations, "schema": schema, "limits": limits}
+        asked: dict[str, Any] = {
+            "sql": sql,
+            "arguments": arguments,
+            "relations": relations,
+            "schema": schema,
+            "limits": limits,
+        }
         here = partial(DuckExecution, self._cursors, self._watch, memory=self._memory, **asked)
         if self._computer is not None and dear(sql, relations) and (taken := self._computer.take()) is not None:
             return ComputerExecution(self._computer, *taken, self._watch, here=here, **asked)
@@ -148,15 +160,27 @@ class DuckEngine(Engine):
             )
         if isinstance(relation, Memory):
             if relation.stored:
-                found = relation.rows if columns is None else relation.rows.select(list(columns or relation.rows.schema.names[:1]))
+                found = (
+                    relation.rows
+                    if columns is None
+                    else relation.rows.select(list(columns or relation.rows.schema.names[:1]))
+                )
                 return Rows(found, keep=False)
-            return Rows(self._lasting(relation).rows, keep=True) if relation.lasting else Rows(clean(relation.rows), keep=False)
+            return (
+                Rows(self._lasting(relation).rows, keep=True)
+                if relation.lasting
+                else Rows(clean(relation.rows), keep=False)
+            )
         message = f"the embedded engine cannot read {type(relation).__name__.lower()} tables in place"
         raise StorageError(message, remedy="serve this table with the engine postgres")
 
     def held(self, relation: Memory) -> Held:
         """Return rows in memory, to be read by number (for plans)."""
-        return self._lasting(relation).held if relation.lasting else Held(relation.rows if relation.stored else clean(relation.rows))
+        return (
+            self._lasting(relation).held
+            if relation.lasting
+            else Held(relation.rows if relation.stored else clean(relation.rows))
+        )
 
     def _lasting(self, relation: Memory) -> Seen:
         """Return what was made of rows that many queries read."""
@@ -170,7 +194,9 @@ class DuckEngine(Engine):
                 if (found := known.get(number)) is not None and found.table is table:
                     del known[number]
 
-            seen = Seen(weakref.ref(relation.rows, gone), pa.Table.from_batches(rows.to_batches(), rows.schema), Held(rows))
+            seen = Seen(
+                weakref.ref(relation.rows, gone), pa.Table.from_batches(rows.to_batches(), rows.schema), Held(rows)
+            )
             with self._lock:
                 self._seen[number] = seen
         return seen

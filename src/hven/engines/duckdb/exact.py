@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 # a float as a whole number; one that is none becomes a number that no BIGINT equals, and NULL stays NULL
-_WHOLE = (
-    "CASE WHEN {0} IS NOT NULL THEN coalesce(CASE WHEN {0} = trunc({0}) THEN TRY_CAST({0} AS HUGEINT) END, CAST('1e38' AS HUGEINT)) END"
-)
+_WHOLE = "CASE WHEN {0} IS NOT NULL THEN coalesce(CASE WHEN {0} = trunc({0}) THEN TRY_CAST({0} AS HUGEINT) END, CAST('1e38' AS HUGEINT)) END"
 _LONG_RANK = 4  # of 64-bit whole numbers: more digits than a double has
 
 
@@ -34,18 +32,23 @@ class Exact(Dialect):
     def comparison(self, writer: Writer, node: Compare) -> str:
         """Compare numbers exactly, whatever their types are."""
         sides = (node.left, node.right)
-        floats = node.op == "=" and not any(meta(side).constant for side in sides) and any(_is_float(side) for side in sides)
+        floats = (
+            node.op == "=" and not any(meta(side).constant for side in sides) and any(_is_float(side) for side in sides)
+        )
         if not floats and not _coarse(sides):
             return super().comparison(writer, node)
         texts = [_unsigned(writer.expr(side)) if floats and _is_float(side) else writer.expr(side) for side in sides]
         if not _coarse(sides):
             return f"({texts[0]} {node.op} {texts[1]})"
         left, right = (self._double(text, side) for text, side in zip(texts, sides, strict=True))
-        if not any(_is_long(side) for side in sides) or any(isinstance(part, Case | Query) for side in sides for part in walk(side)):
+        if not any(_is_long(side) for side in sides) or any(
+            isinstance(part, Case | Query) for side in sides for part in walk(side)
+        ):
             return f"({left} {node.op} {right})"  # texts that hold others are not written several times
         # equal as doubles, they may differ: then the double is a whole number, and both are compared as such
         one, two = (
-            text if _is_long(side) else f"TRY_CAST(CAST({text} AS DOUBLE) AS HUGEINT)" for text, side in zip(texts, sides, strict=True)
+            text if _is_long(side) else f"TRY_CAST(CAST({text} AS DOUBLE) AS HUGEINT)"
+            for text, side in zip(texts, sides, strict=True)
         )
         same = f"{left} = {right} AND {one} {'=' if node.op == '<>' else node.op} {two}"
         if node.op in {"=", "<>"}:  # as two conditions: a join can use the first
@@ -61,7 +64,8 @@ class Exact(Dialect):
             operand, low, high = (self._double(writer.expr(side), side) for side in sides)
             return f"({operand} {'NOT ' if node.negated else ''}BETWEEN {low} AND {high})"
         low, high = (
-            self.comparison(writer, Compare(op, node.operand, side, meta=node.meta)) for op, side in ((">=", node.low), ("<=", node.high))
+            self.comparison(writer, Compare(op, node.operand, side, meta=node.meta))
+            for op, side in ((">=", node.low), ("<=", node.high))
         )
         return f"({'NOT ' if node.negated else ''}({low} AND {high}))"
 
@@ -93,7 +97,9 @@ class Exact(Dialect):
             return f"({operand} {word} ({self.several(writer, choices)}))"
         operand = self._double(operand, node.operand)
         if any(_is_long(side) for side in (node.operand, *kinds)):
-            tests = " OR ".join([self.comparison(writer, Compare("=", node.operand, side, meta=node.meta)) for side in choices])
+            tests = " OR ".join(
+                [self.comparison(writer, Compare("=", node.operand, side, meta=node.meta)) for side in choices]
+            )
             return f"({'NOT ' if node.negated else ''}({tests}))"
         return f"({operand} {word} ({', '.join([self._double(writer.expr(choice), choice) for choice in choices])}))"
 
@@ -107,7 +113,9 @@ class Exact(Dialect):
         DuckDB tests the conditions of a query in any order, so it may compute with a row before the policy drops it, and fail: an
         answer or an error would tell of a hidden value. In such a row every value is NULL. (CASE knows no arrays of fixed length.)
         """
-        return f"SELECT list_extract([COLUMNS(*)], CASE WHEN {condition} THEN 1 END) FROM {table} AS t0 WHERE {condition}"
+        return (
+            f"SELECT list_extract([COLUMNS(*)], CASE WHEN {condition} THEN 1 END) FROM {table} AS t0 WHERE {condition}"
+        )
 
     def chain(self, writer: Writer, text: str, links: Sequence[Binary]) -> str | None:
         """Write a long chain flat: text is joined at once, numbers are added one after the other over a list."""
@@ -122,7 +130,8 @@ class Exact(Dialect):
         return f"list_reduce(list_value({', '.join(numbers)}), lambda a, b: a {'*' if op == '*' else '+'} b)"
 
     def _double(self, text: str, node: Expr) -> str:
-        return f"CAST({text} AS DOUBLE)" if meta(node).type.is_integer else text  # beside it, DuckDB makes a double of a REAL by itself
+        # beside it, DuckDB makes a double of a REAL by itself
+        return f"CAST({text} AS DOUBLE)" if meta(node).type.is_integer else text
 
 
 def _unsigned(text: str) -> str:

@@ -10,33 +10,53 @@ import pyarrow as pa
 from hven.model.clock import late
 from hven.model.errors import Cancelled, EvaluationError, HvenError, ServiceError, StorageError, TooLarge
 
-_EVALUATION = ("Conversion Error", "Out of Range Error", "Invalid Input Error", "Constraint Error", "Decimal Error", "Mismatch Type Error")
+_EVALUATION = (
+    "Conversion Error",
+    "Out of Range Error",
+    "Invalid Input Error",
+    "Constraint Error",
+    "Decimal Error",
+    "Mismatch Type Error",
+)
 _KNOWN = (duckdb.Error, pa.ArrowException, OSError, RuntimeError)
 KINDS: tuple[type[Exception], ...] = _KNOWN
 """The classes of error that DuckDB and Arrow raise while a query runs."""
 
 _PLAIN = (
-    (re.compile(r"Could not convert string '(?P<v>.*?)' to (?P<t>\w+)", re.DOTALL), "the text '{v}' cannot be read as {t}"),
     (
-        re.compile(r"Type (?P<f>\w+) with value (?P<v>\S+) can't be cast .* out of range for the destination type (?P<t>\w+)"),
+        re.compile(r"Could not convert string '(?P<v>.*?)' to (?P<t>\w+)", re.DOTALL),
+        "the text '{v}' cannot be read as {t}",
+    ),
+    (
+        re.compile(
+            r"Type (?P<f>\w+) with value (?P<v>\S+) can't be cast .* out of range for the destination type (?P<t>\w+)"
+        ),
         "{v} is out of the range of {t}",
     ),
     (re.compile(r"Overflow in (?P<o>\w+) of (?P<t>\w+) \((?P<e>[^)]*)\)"), "{e} is out of the range of {t}"),
-    (re.compile(r"[cC]annot take (?P<w>square root|logarithm) of (?P<n>a negative number|zero)"), "there is no {w} of {n}"),
+    (
+        re.compile(r"[cC]annot take (?P<w>square root|logarithm) of (?P<n>a negative number|zero)"),
+        "there is no {w} of {n}",
+    ),
     (re.compile(r"executing the UDF: ValueError: (?P<v>[^\n]*)"), "{v}"),
     (
         re.compile(r"Cannot cast list with length (?P<v>\d+) to array with length (?P<n>\d+)"),
         "the text has {v} numbers, and such a shape {n}",
     ),
     (re.compile(r"More than one row returned by a subquery"), "a subquery that stands for one value gave several rows"),
-    (re.compile(r"invalid timestamp field format: \"(?P<v>[^\"]*)\"|[tT]imestamp .*\"(?P<w>[^\"]*)\""), "'{v}{w}' is no timestamp"),
+    (
+        re.compile(r"invalid timestamp field format: \"(?P<v>[^\"]*)\"|[tT]imestamp .*\"(?P<w>[^\"]*)\""),
+        "'{v}{w}' is no timestamp",
+    ),
 )
 _TYPES = {
     "INT8": "BYTE", "UINT8": "BYTE", "INT16": "SMALLINT", "INT32": "INTEGER", "INT64": "BIGINT", "FLOAT": "REAL", "DOUBLE": "DOUBLE PRECISION",
 }  # fmt: skip
 
 
-def translate(error: Exception, *, stopped: str | None = None, seconds: float | None = None, memory: str = "") -> HvenError:
+def translate(
+    error: Exception, *, stopped: str | None = None, seconds: float | None = None, memory: str = ""
+) -> HvenError:
     """Translate an error of DuckDB or Arrow into one of ours.
 
     Parameters
@@ -59,7 +79,8 @@ def translate(error: Exception, *, stopped: str | None = None, seconds: float | 
         return TooLarge(f"the query needs more memory than one query may use{limit}", remedy=remedy)
     if "No space left" in text:
         return StorageError(
-            "the disk is full: no room for the query's temporary data", remedy="free some space in the site's var directory"
+            "the disk is full: no room for the query's temporary data",
+            remedy="free some space in the site's var directory",
         )
     if "non-inner join on subquery" in text:
         return EvaluationError(
@@ -73,7 +94,8 @@ def translate(error: Exception, *, stopped: str | None = None, seconds: float | 
         )
     if "Max expression depth" in text:
         return TooLarge(
-            "the query has a longer chain of operations than the engine takes", remedy="put parentheses around groups of a hundred"
+            "the query has a longer chain of operations than the engine takes",
+            remedy="put parentheses around groups of a hundred",
         )
     if isinstance(error, duckdb.DataError) or any(word in text for word in _EVALUATION):
         said = plain(text)

@@ -118,7 +118,9 @@ class Shapes:
 
     def shape(self, row: int) -> Shape | None:
         """Make the shape of one row, None if it is none."""
-        return _shape(_KINDS.get(int(self.kind[row]), ""), tuple(self.numbers[self.starts[row] : self.starts[row + 1]].tolist()))
+        return _shape(
+            _KINDS.get(int(self.kind[row]), ""), tuple(self.numbers[self.starts[row] : self.starts[row + 1]].tolist())
+        )
 
 
 @cached(4096)
@@ -133,7 +135,11 @@ def _whole(column: Any) -> Any:
     if not isinstance(column, pa.ChunkedArray):
         return column
     return (
-        column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        column.chunk(0)
+        if column.num_chunks == 1
+        else pa.concat_arrays(column.chunks)
+        if column.num_chunks
+        else pa.array([], column.type)
     )
 
 
@@ -148,7 +154,9 @@ def _lists(offsets: npt.NDArray[np.int64], numbers: Numbers) -> pa.Array:
 def _pairs(lon: Numbers, lat: Numbers) -> pa.Array:
     """Write positions as lists of two; null where there is none."""
     offsets = pa.array(np.arange(len(lon) + 1, dtype=np.int32) * 2)
-    return pa.ListArray.from_arrays(offsets, pa.array(np.stack([lon, lat], axis=1).ravel()), mask=pa.array(np.isnan(lon)))
+    return pa.ListArray.from_arrays(
+        offsets, pa.array(np.stack([lon, lat], axis=1).ravel()), mask=pa.array(np.isnan(lon))
+    )
 
 
 # --- one shape against another ------------------------------------------------------------------------------------------
@@ -184,7 +192,12 @@ _INTERSECTS: dict[tuple[int, int], Test] = {
 
 
 def _by_kinds(
-    one: Shapes, two: Shapes, tests: dict[tuple[int, int], Test], single: Callable[[Shape, Shape], bool], *, both_ways: bool
+    one: Shapes,
+    two: Shapes,
+    tests: dict[tuple[int, int], Test],
+    single: Callable[[Shape, Shape], bool],
+    *,
+    both_ways: bool,
 ) -> Flags:
     """Test row by row, all rows of the same two kinds at once; ranges, which are rare, by their shapes."""
     found = np.zeros(len(one), np.bool_)
@@ -208,7 +221,9 @@ def _single(one: Shape | None, two: Shape | None, test: Callable[[Shape, Shape],
 
 
 def _contains(inner: Any, outer: Any) -> pa.Array:
-    return pa.array(_by_kinds(Shapes.of(inner), Shapes.of(outer), _CONTAINS, lambda a, b: contains(b, a), both_ways=False))
+    return pa.array(
+        _by_kinds(Shapes.of(inner), Shapes.of(outer), _CONTAINS, lambda a, b: contains(b, a), both_ways=False)
+    )
 
 
 def _intersects(one: Any, two: Any) -> pa.Array:
@@ -227,7 +242,9 @@ def _box(lon: Any, lat: Any, width: Any, height: Any) -> pa.Array:
     lons, lats = boxes(*(_floats(column) for column in (lon, lat, width, height)))
     numbers = np.stack([lons, lats], axis=2).reshape(-1)
     none = np.isnan(lons[:, 0])
-    return pa.ListArray.from_arrays(pa.array(np.arange(0, len(numbers) + 1, 8, dtype=np.int32)), pa.array(numbers), mask=pa.array(none))
+    return pa.ListArray.from_arrays(
+        pa.array(np.arange(0, len(numbers) + 1, 8, dtype=np.int32)), pa.array(numbers), mask=pa.array(none)
+    )
 
 
 def _area(shape: Any) -> pa.Array:
@@ -274,7 +291,9 @@ def _centroid(shape: Any) -> pa.Array:
 def _written(shape: Any) -> pa.Array:
     shapes = Shapes.of(shape)
     made = [shapes.shape(row) for row in range(len(shapes))]
-    words = [None if item is None else f"point {item.text()}" if isinstance(item, Point) else item.text() for item in made]
+    words = [
+        None if item is None else f"point {item.text()}" if isinstance(item, Point) else item.text() for item in made
+    ]
     return pa.array(words, pa.string())
 
 
@@ -304,7 +323,9 @@ def _moc(shape: Shape | Moc) -> Moc:
         size = max(size, float(shape.ring.reach[0]) / 16)
     elif isinstance(shape, Range):
         size = max(
-            size, (shape.lat2 - shape.lat1) / 32, shape.width * float(np.cos(np.radians(min(map(abs, shape.parallels), default=0.0)))) / 32
+            size,
+            (shape.lat2 - shape.lat1) / 32,
+            shape.width * float(np.cos(np.radians(min(map(abs, shape.parallels), default=0.0)))) / 32,
         )
     order = 29 if size == 0.0 else min(healpix.order_for(size) + 4, 29)
     return Moc(shape.cover(order), order)
@@ -409,7 +430,10 @@ def _all_intersects(pairs: Sequence[tuple[Shape | Moc | None, Shape | Moc | None
             moc, shape = (one, two) if isinstance(one, Moc) else (two, one)
             mocs.setdefault(id(moc), (moc, []))[1].append((number, shape))
             continue
-        parts = [[numbers_of(part) for part in (shape.parts if isinstance(shape, Region) else (shape,))] for shape in (one, two)]
+        parts = [
+            [numbers_of(part) for part in (shape.parts if isinstance(shape, Region) else (shape,))]
+            for shape in (one, two)
+        ]
         if not all(all(side) for side in parts):
             found[number] = _text_intersects(one, two)
             continue
@@ -419,7 +443,9 @@ def _all_intersects(pairs: Sequence[tuple[Shape | Moc | None, Shape | Moc | None
                 sides[0].append(a)
                 sides[1].append(b)
     if owners:
-        one_way, other = (Shapes(np.cumsum([0, *map(len, side)]), np.concatenate([np.array(part) for part in side])) for side in sides)
+        one_way, other = (
+            Shapes(np.cumsum([0, *map(len, side)]), np.concatenate([np.array(part) for part in side])) for side in sides
+        )
         meeting = _by_kinds(one_way, other, _INTERSECTS, intersects, both_ways=True)
         found[np.array(owners)[meeting]] = True
     for moc, shapes in mocs.values():
@@ -433,7 +459,9 @@ def _meet_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], found: Flags) -> No
     for number, shape in shapes:
         for part in shape.parts if isinstance(shape, Region) else (shape,):
             listed = numbers_of(part)
-            pairs = [listed[:2]] if isinstance(part, Circle) else [listed[at : at + 2] for at in range(0, len(listed), 2)]
+            pairs = (
+                [listed[:2]] if isinstance(part, Circle) else [listed[at : at + 2] for at in range(0, len(listed), 2)]
+            )
             owners += [number] * len(pairs)
             lons += [pair[0] for pair in pairs]
             lats += [pair[1] for pair in pairs]
@@ -504,7 +532,9 @@ def _area_text(text: Any) -> pa.Array:
         areas[which[apart]], known[which[apart]] = found[apart], True
     for number in np.flatnonzero(~known).tolist():
         item = read(texts.distinct[number].as_py())
-        areas[number] = np.nan if item is None else float(item.fraction) * _SKY if isinstance(item, Moc) else item.area()
+        areas[number] = (
+            np.nan if item is None else float(item.fraction) * _SKY if isinstance(item, Moc) else item.area()
+        )
     areas = areas[texts.codes]
     return pa.array(areas, mask=np.isnan(areas))
 
@@ -523,7 +553,9 @@ def _middle(shape: Shape | Moc | None) -> tuple[float, float]:
         coarse = shape.degrade(min(shape.order, 8))
         shift = 2 * (29 - coarse.order)
         low, high = coarse.ranges[:, 0] >> shift, coarse.ranges[:, 1] >> shift
-        cells = np.arange(int((high - low).sum())) + np.repeat(low - np.concatenate([[0], np.cumsum(high - low)[:-1]]), high - low)
+        cells = np.arange(int((high - low).sum())) + np.repeat(
+            low - np.concatenate([[0], np.cumsum(high - low)[:-1]]), high - low
+        )
         lon, lat = sphere.angles(sphere.vectors(*healpix.center(coarse.order, cells)).sum(axis=0))
         return float(lon), float(lat)
     middle = shape.centroid()
@@ -558,7 +590,8 @@ def _ipix(lon: Any, lat: Any) -> pa.Array:
     return pa.array(q3c.index(lons, lats), mask=~np.isfinite(lons + lats))
 
 
-_VECTORISED: Any = {"type": "arrow", "side_effects": False, "null_handling": "special"}  # duckdb's stubs know enums only
+# duckdb's stubs know enums only
+_VECTORISED: Any = {"type": "arrow", "side_effects": False, "null_handling": "special"}
 _SKY = 360.0 * 360.0 / np.pi
 FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_in_polygon": _in_polygon,

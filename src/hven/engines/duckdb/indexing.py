@@ -52,7 +52,9 @@ def build_key(stored: Stored, column: str, number: int) -> KeyFiles:
     chunks = [numbers_of(batch.column(place)) for batch in stored.batches]
     has = [_present(batch.column(place)) for batch in stored.batches]
     values = np.concatenate(chunks) if len(chunks) != 1 else chunks[0]
-    present = np.concatenate([np.ones(len(chunk), bool) if mask is None else mask for chunk, mask in zip(chunks, has, strict=True)])
+    present = np.concatenate(
+        [np.ones(len(chunk), bool) if mask is None else mask for chunk, mask in zip(chunks, has, strict=True)]
+    )
     whole = bool(present.all())
     del chunks
     names = (f"key{number:03d}.values.npy", f"key{number:03d}.rows.npy")
@@ -78,13 +80,17 @@ def build_regions(stored: Stored, column: str, number: int) -> RegionFiles:
     def of_batch(begin: int, batch: pa.RecordBatch) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         found = list(cells_of_column(batch.column(place)))
         rows = [(begin + rows).astype(small) for rows, _ in found]
-        return np.concatenate([np.empty(0, small), *rows]), np.concatenate([np.empty(0, np.int64), *(cells for _, cells in found)])
+        return np.concatenate([np.empty(0, small), *rows]), np.concatenate(
+            [np.empty(0, np.int64), *(cells for _, cells in found)]
+        )
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         pieces = list(pool.map(of_batch, stored.starts[:-1].tolist(), stored.batches))
     rows, cells = np.concatenate([piece[0] for piece in pieces]), np.concatenate([piece[1] for piece in pieces])
     del pieces
-    files = RegionFiles(column=column, count=len(cells), cells=f"region{number:03d}.cells.npy", rows=f"region{number:03d}.rows.npy")
+    files = RegionFiles(
+        column=column, count=len(cells), cells=f"region{number:03d}.cells.npy", rows=f"region{number:03d}.rows.npy"
+    )
     bits = stored.manifest.rows.bit_length()
     if int(cells.max(initial=0)).bit_length() + bits > 63:
         order = np.lexsort((rows, cells))
@@ -107,7 +113,9 @@ def _ascending(values: npt.NDArray[Any]) -> bool:
     )
 
 
-def _write_gathered(path: Path, values: npt.NDArray[Any] | None, order: npt.NDArray[Any], kind: np.dtype[Any] | None = None) -> None:
+def _write_gathered(
+    path: Path, values: npt.NDArray[Any] | None, order: npt.NDArray[Any], kind: np.dtype[Any] | None = None
+) -> None:
     """Write ``values[order]`` (or `order` itself) piece by piece, without holding it."""
     dtype = kind or (order.dtype if values is None else values.dtype)
     with path.open("wb") as file:  # not mapped: where the disk is full, that kills the process instead of telling it
@@ -140,7 +148,11 @@ def _present(column: pa.Array) -> npt.NDArray[np.bool_] | None:
 
 def _build_text(stored: Stored, column: str, number: int) -> KeyFiles:
     values = stored.table.column(column)
-    order = pc.array_sort_indices(values.combine_chunks(), null_placement="at_end") if values.num_chunks == 1 else pc.sort_indices(values)
+    order = (
+        pc.array_sort_indices(values.combine_chunks(), null_placement="at_end")
+        if values.num_chunks == 1
+        else pc.sort_indices(values)
+    )
     count = len(values) - values.null_count
     rows = np.asarray(order)[:count]
     if count == len(values) and _ascending(rows):

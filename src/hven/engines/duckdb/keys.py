@@ -79,7 +79,9 @@ class KeyIndex:
         """Count for each of many values (no nulls) the entries that are not greater."""
         if self.values is not None:
             numbers = values.view(pa.int64()) if pa.types.is_timestamp(self.kind) else values
-            return np.searchsorted(self.values, np.asarray(numbers).astype(self.values.dtype), side="right").astype(np.int64)
+            return np.searchsorted(self.values, np.asarray(numbers).astype(self.values.dtype), side="right").astype(
+                np.int64
+            )
         low, high = np.zeros(len(values), np.int64), np.full(len(values), self.count)
         while (open_ := low < high).any():
             middle = np.minimum((low + high) // 2, self.count - 1)
@@ -136,7 +138,12 @@ def microseconds(value: object) -> int | None:
         except ValueError:
             return None
         # only what every engine reads alike: YYYY-MM-DD[Thh:mm:ss[.f]]
-        if not (len(text) >= 10 and text[4] == text[7] == "-" and value.tzinfo is None and (len(text) == 10 or len(text) >= 19)):
+        if not (
+            len(text) >= 10
+            and text[4] == text[7] == "-"
+            and value.tzinfo is None
+            and (len(text) == 10 or len(text) >= 19)
+        ):
             return None
     if isinstance(value, datetime) and value.tzinfo is None:
         past = value - _EPOCH

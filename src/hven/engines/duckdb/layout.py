@@ -39,7 +39,8 @@ VERSION = 1
 PASSING = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EAGAIN, errno.EINTR}
 LOOK = 0.25  # seconds between two looks at the sizes of files that are read
 _PROJECTIONS = 256  # sets of columns that are remembered
-_STRETCH = 64  # rows that follow each other in a sample: equal values stand together, and many stretches must meet each of them
+# rows that follow each other in a sample: equal values stand together, and many stretches must meet each of them
+_STRETCH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +157,9 @@ class Manifest:
         except (OSError, ValueError, KeyError, TypeError) as error:
             refuse_passing(path, error)
             message = f"the snapshot in {path.parent} cannot be read: {path.name}: {error}"
-            raise StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot") from error
+            raise StorageError(
+                message, remedy="ingest the collection anew, or roll back to an older snapshot"
+            ) from error
 
 
 def resized(path: Path, size: int) -> str | None:
@@ -318,12 +321,17 @@ class Stored:
                 column = self.table.column(name)
                 pieces = [chunk for at in starts for chunk in column.slice(int(at), size).chunks]
                 self._samples[rows, name] = pa.concat_arrays(pieces)
-        return pa.table({name: self._samples[rows, name] for name in names}, schema=pa.schema([self.schema.field(name) for name in names]))
+        return pa.table(
+            {name: self._samples[rows, name] for name in names},
+            schema=pa.schema([self.schema.field(name) for name in names]),
+        )
 
     @cached_property
     def _narrowest(self) -> str:
         """The column whose rows are counted where none is read."""
-        narrowest: pa.Field = min(self.schema, key=lambda item: item.type.bit_width if pa.types.is_primitive(item.type) else 10_000)
+        narrowest: pa.Field = min(
+            self.schema, key=lambda item: item.type.bit_width if pa.types.is_primitive(item.type) else 10_000
+        )
         return str(narrowest.name)
 
     @cached_property
@@ -359,7 +367,9 @@ class Stored:
         if found is None:
             for files in self.manifest.regions:
                 if files.column == column:
-                    found = self._regions[column] = RegionIndex.of(load(self.path / files.cells), load(self.path / files.rows))
+                    found = self._regions[column] = RegionIndex.of(
+                        load(self.path / files.cells), load(self.path / files.rows)
+                    )
         return found
 
     def value(self, row: int, column: int) -> Any:

@@ -80,7 +80,10 @@ class ListTable:
 
     def rows(self, values: Values) -> pa.Table:
         """Return its rows."""
-        arrays = [pa.array(column(values), known.type.arrow) for column, known in zip(self.values, self.table.columns, strict=True)]
+        arrays = [
+            pa.array(column(values), known.type.arrow)
+            for column, known in zip(self.values, self.table.columns, strict=True)
+        ]
         if len(arrays) == 1:
             return pa.table(arrays, schema=self.table.arrow)
         # DuckDB finds rows equal whose NULLs stand at the same places, and -0.0 is made 0.0 on the other side
@@ -109,7 +112,13 @@ def gathered(bound: Bound) -> Bound:
             if len(found) > 1:
                 sides_ = [sides for one in found if (sides := _equality(one)) is not None]
                 parts[place] = In(sides_[0][0], tuple([value for _, value in sides_]), at=node.at, meta=node.meta)
-        return parts[0] if len(parts) == 1 else node if len(parts) == len(node.parts) else replace(node, parts=tuple(parts))
+        return (
+            parts[0]
+            if len(parts) == 1
+            else node
+            if len(parts) == len(node.parts)
+            else replace(node, parts=tuple(parts))
+        )
 
     query = transform(bound.query, change)
     return bound if query is bound.query else replace(bound, query=query)
@@ -148,7 +157,8 @@ class _Lists:
         source = TableRef((Ident("hven"), Ident(table.name)), number=_NUMBER + len(self.found), table=table)
         self.found.append(ListTable(table, tuple(values)))
         return source, [
-            ColumnRef(Ident(column.name), source=source.number, column=column, meta=Meta(column.type, column=column)) for column in columns
+            ColumnRef(Ident(column.name), source=source.number, column=column, meta=Meta(column.type, column=column))
+            for column in columns
         ]
 
     def _either(self, node: Expr) -> Expr:
@@ -185,13 +195,20 @@ class _Lists:
             return None
         source, columns = self._relation(known, given)
         query = Query(Select(tuple([SelectItem(column, column=column.column) for column in columns]), source))
-        return In(Function(ROW, tuple(refs), meta=node.meta), Subquery(query, at=node.at, meta=node.meta), at=node.at, meta=node.meta)
+        return In(
+            Function(ROW, tuple(refs), meta=node.meta),
+            Subquery(query, at=node.at, meta=node.meta),
+            at=node.at,
+            meta=node.meta,
+        )
 
     def outside(self, node: Any) -> Any:
         if not isinstance(node, Select) or node.where is None:
             return node
         where = transform(self._either(node.where), self._inside)
-        rest = {name: transform(getattr(node, name), self.outside) for name in ("items", "source", "group_by", "having")}
+        rest = {
+            name: transform(getattr(node, name), self.outside) for name in ("items", "source", "group_by", "having")
+        }
         if where is node.where and all(new is getattr(node, name) for name, new in rest.items()):
             return node
         return replace(node, where=where, **rest)
@@ -206,7 +223,9 @@ class _Lists:
             return node
         source, (value,) = self._relation([type_], [values])
         query = Query(Select((SelectItem(value, column=value.column),), source))
-        return replace(node, operand=transform(node.operand, self._inside), choices=Subquery(query, at=node.at, meta=Meta(type_)))
+        return replace(
+            node, operand=transform(node.operand, self._inside), choices=Subquery(query, at=node.at, meta=Meta(type_))
+        )
 
 
 def with_lists(bound: Bound) -> tuple[Bound, tuple[ListTable, ...]]:
@@ -215,7 +234,9 @@ def with_lists(bound: Bound) -> tuple[Bound, tuple[ListTable, ...]]:
     query = transform(bound.query, lists.outside)
     if not lists.found:
         return bound, ()
-    return replace(bound, query=query, tables=(*bound.tables, *(item.table for item in lists.found))), tuple(lists.found)
+    return replace(bound, query=query, tables=(*bound.tables, *(item.table for item in lists.found))), tuple(
+        lists.found
+    )
 
 
 def _type(operand: Expr, choices: Sequence[Expr]) -> Type | None:
@@ -273,17 +294,21 @@ def places(index: KeyIndex, values: list[Any]) -> Rows | None:
         with np.errstate(over="ignore"):
             numbers = np.unique(np.array([float(value) for value in wanted], np.float64).astype(np.float32))
         low, high = (np.nextafter(numbers, np.float32(to)) for to in (-np.inf, np.inf))
-        return np.stack([index.values.searchsorted(low, side="left"), index.values.searchsorted(high, side="right")], axis=1).astype(
-            np.int64
-        )
+        return np.stack(
+            [index.values.searchsorted(low, side="left"), index.values.searchsorted(high, side="right")], axis=1
+        ).astype(np.int64)
     if kind.kind == "f":
         numbers = np.unique(np.array([float(value) for value in wanted], np.float64))
     else:
         limits = np.iinfo(kind)
-        numbers = np.unique(np.array([int(value) for value in wanted if value == int(value) and limits.min <= value <= limits.max], kind))
-    return np.stack([index.values.searchsorted(numbers, side="left"), index.values.searchsorted(numbers, side="right")], axis=1).astype(
-        np.int64
-    )
+        numbers = np.unique(
+            np.array(
+                [int(value) for value in wanted if value == int(value) and limits.min <= value <= limits.max], kind
+            )
+        )
+    return np.stack(
+        [index.values.searchsorted(numbers, side="left"), index.values.searchsorted(numbers, side="right")], axis=1
+    ).astype(np.int64)
 
 
 def _places_of_text(index: KeyIndex, wanted: pa.Array) -> Rows:

@@ -38,7 +38,11 @@ class Prepared(Plan, Protocol):
     """A plan, as other plans use it."""
 
     def over(
-        self, tables: dict[int, pa.Table], values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: Limits
+        self,
+        tables: dict[int, pa.Table],
+        values: Sequence[float | str | None],
+        relations: Mapping[str, Relation],
+        limits: Limits,
     ) -> Execution:
         """Run with these rows in place of table references, by their numbers."""
 
@@ -61,5 +65,7 @@ class Machine(Protocol):
     def rows(self, relation: Relation, columns: tuple[str, ...] | None = None) -> Rows:
         """Return the rows of a relation; `columns`: with these alone, one at least."""
 
-    def run(self, sql: str, arguments: Sequence[Any], relations: Mapping[str, Rows], schema: pa.Schema, limits: Limits) -> Execution:
+    def run(
+        self, sql: str, arguments: Sequence[Any], relations: Mapping[str, Rows], schema: pa.Schema, limits: Limits
+    ) -> Execution:
         """Start a query in DuckDB."""

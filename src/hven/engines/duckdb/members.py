@@ -72,7 +72,12 @@ def leaves_of(union: Derived) -> list[tuple[TableRef, Select]]:
     found = []
     for member in _members(query.body):
         select = None if member is None else transparent(member if isinstance(member, Query) else Query(member))
-        if select is None or not isinstance(select.source, TableRef) or select.source.cte or select.source.table is None:
+        if (
+            select is None
+            or not isinstance(select.source, TableRef)
+            or select.source.cte
+            or select.source.table is None
+        ):
             return []
         found.append((select.source, select))
     return found[::-1]
@@ -89,11 +94,16 @@ def _members(body: SetOperation) -> Iterator[Select | Query | None]:
 def parts_of(union: Derived, position: tuple[Expr, Expr]) -> tuple[Part, ...]:
     """Return the members of a union as targets of a join on a pair of its columns; none if it cannot be one."""
     names = [
-        ref.column.name if isinstance(ref, ColumnRef) and ref.source == union.number and ref.column is not None else "" for ref in position
+        ref.column.name if isinstance(ref, ColumnRef) and ref.source == union.number and ref.column is not None else ""
+        for ref in position
     ]
     found = []
     for leaf, select in leaves_of(union):
-        inner = {column.name: item.expr for column, item in zip(union.columns, select.items, strict=True) if isinstance(item, SelectItem)}
+        inner = {
+            column.name: item.expr
+            for column, item in zip(union.columns, select.items, strict=True)
+            if isinstance(item, SelectItem)
+        }
         if not all(name in inner for name in names):
             return ()
         lon, lat = (_plain(inner[name]) for name in names)
@@ -103,10 +113,16 @@ def parts_of(union: Derived, position: tuple[Expr, Expr]) -> tuple[Part, ...]:
         nodes = list(walk((lon, lat)))
         if not (of_its_row(lon) and of_its_row(lat)):
             return ()
-        read = [(node.source, node.column.name) for node in nodes if isinstance(node, ColumnRef) and node.column is not None]
+        read = [
+            (node.source, node.column.name) for node in nodes if isinstance(node, ColumnRef) and node.column is not None
+        ]
         if {source for source, _ in read} != {leaf.number} or leaf.table is None:
             return ()
-        own = isinstance(lon, ColumnRef) and isinstance(lat, ColumnRef) and tuple(name for _, name in read) == leaf.table.position
+        own = (
+            isinstance(lon, ColumnRef)
+            and isinstance(lat, ColumnRef)
+            and tuple(name for _, name in read) == leaf.table.position
+        )
         found.append(Part(leaf.number, lon, lat, indexed=own))
     return tuple(found)
 

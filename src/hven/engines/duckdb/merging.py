@@ -178,7 +178,9 @@ class DiskMerge(DiskStaging):
         found = np.zeros(len(keys), np.int64)
         for number in np.unique(which[which >= 0]).tolist():
             here = which == number
-            found[here] = base.starts[number] + np.searchsorted(self._batch_keys(base.batches[number]), keys[here], side="right")
+            found[here] = base.starts[number] + np.searchsorted(
+                self._batch_keys(base.batches[number]), keys[here], side="right"
+            )
         return found
 
     def _batch_keys(self, batch: pa.RecordBatch) -> Rows:
@@ -202,7 +204,9 @@ class DiskMerge(DiskStaging):
         plan = self._plan()
         shared = {self._base.manifest.parts[number][0] for number, _, _ in plan if number is not None}
         # what is read to make something new of it must be what was written: new checksums would make damage look right for ever
-        refuse_damaged(self._base.path, self._base.manifest, [name for name in self._base.manifest.checksums if name not in shared])
+        refuse_damaged(
+            self._base.path, self._base.manifest, [name for name in self._base.manifest.checksums if name not in shared]
+        )
         names = [f"{number:05d}.arrow" for number in range(len(plan))]
         writing = []
         with ThreadPoolExecutor(max_workers=THREADS) as pool:
@@ -213,7 +217,10 @@ class DiskMerge(DiskStaging):
                     self._share(self._base.path / self._base.manifest.parts[number][0], name)
             for done in writing:
                 done.result()
-        self._parts = [(name, end - begin, (self._work / name).stat().st_size) for name, (_, begin, end) in zip(names, plan, strict=True)]
+        self._parts = [
+            (name, end - begin, (self._work / name).stat().st_size)
+            for name, (_, begin, end) in zip(names, plan, strict=True)
+        ]
         pa.default_memory_pool().release_unused()
 
     def _plan(self) -> list[tuple[int | None, int, int]]:
@@ -227,7 +234,12 @@ class DiskMerge(DiskStaging):
         ends = np.cumsum([part[1] for part in parts], dtype=np.int64)
         touched = np.zeros(len(parts), bool)
         homes = (
-            [np.minimum(np.searchsorted(ends, rows, side="right"), len(parts) - 1) for rows in (moves.gone, moves.places)] if parts else []
+            [
+                np.minimum(np.searchsorted(ends, rows, side="right"), len(parts) - 1)
+                for rows in (moves.gone, moves.places)
+            ]
+            if parts
+            else []
         )
         for home in homes:
             touched[home] = True
@@ -307,14 +319,20 @@ class DiskMerge(DiskStaging):
 
     def _index(self) -> Manifest:
         base, moves, table = self._base, self._moves, self.table
-        manifest = Manifest(rows=self._rows, parts=tuple(self._parts), position=table.position, positioned=self._positioned)
+        manifest = Manifest(
+            rows=self._rows, parts=tuple(self._parts), position=table.position, positioned=self._positioned
+        )
         (self._work / MANIFEST).write_text(manifest.to_json())
         stored = Stored(self._work)
         if base.manifest.primary != tuple(table.primary):
             check_primary(table, stored)  # else only the new keys could be there twice, and they are not
-        keys = tuple(merge_key(base, stored, moves, self._fresh, column, number) for number, column in enumerate(wanted_keys(table)))
+        keys = tuple(
+            merge_key(base, stored, moves, self._fresh, column, number)
+            for number, column in enumerate(wanted_keys(table))
+        )
         regions = tuple(
-            merge_regions(base, stored, moves, self._fresh, column, number) for number, column in enumerate(region_columns(table))
+            merge_regions(base, stored, moves, self._fresh, column, number)
+            for number, column in enumerate(region_columns(table))
         )
         changed = base.manifest.revised + len(moves.gone) + len(moves.places)
         if changed * SHARE > moves.rows:  # the numbers of distinct values are too much of a guess
@@ -415,10 +433,14 @@ def _refuse(table: Table, base: Stored) -> None:
         The table has no primary key, or other columns or another order than the snapshot.
     """
     if not table.primary:
-        message = f"{table.qualified} has no primary key: its rows cannot be told apart, so nothing can be merged into it"
+        message = (
+            f"{table.qualified} has no primary key: its rows cannot be told apart, so nothing can be merged into it"
+        )
         raise Unmergeable(message, remedy="name a primary key, or ingest the table anew")
     if [(item.name, item.type) for item in base.schema] != [(item.name, item.type) for item in table.arrow]:
-        message = f"{table.qualified} has other columns than its snapshot {base.path.name}: nothing can be merged into that"
+        message = (
+            f"{table.qualified} has other columns than its snapshot {base.path.name}: nothing can be merged into that"
+        )
         raise Unmergeable(message, remedy="ingest the table anew")
     if base.manifest.position != table.position or (table.position is None and not _same_order(table, base)):
         message = f"{table.qualified} has its rows in another order than its snapshot {base.path.name}: nothing can be merged into that"
@@ -431,7 +453,11 @@ def _same_order(table: Table, base: Stored) -> bool:
         return base.manifest.order == order_column(table)
     keys, last = ordering(table), np.iinfo(np.int64).min
     for batch in base.batches if keys is not None else ():
-        found = keys(pa.Table.from_batches([batch.select([order_column(table)])])) if keys is not None else np.empty(0, np.int64)
+        found = (
+            keys(pa.Table.from_batches([batch.select([order_column(table)])]))
+            if keys is not None
+            else np.empty(0, np.int64)
+        )
         if len(found) and (found[0] < last or (found[1:] < found[:-1]).any()):
             return False
         last = found[-1] if len(found) else last

@@ -126,7 +126,9 @@ def matches(narrowable: Narrowable, free: frozenset[int]) -> list[Match]:
             tried = [(a, (*b, limit)), (b, (*a, limit))]
         sides = tuple(side for here, around in tried if (side := _side(narrowable, leaves, here, around)) is not None)
         if sides:
-            found.append(Match(condition, sides, one, test if id(condition) in narrowable.outer or test == "asked" else ""))
+            found.append(
+                Match(condition, sides, one, test if id(condition) in narrowable.outer or test == "asked" else "")
+            )
     return found
 
 
@@ -148,21 +150,28 @@ def correlated(inner: Narrowable, outer: Narrowable, free: frozenset[int]) -> li
     own = inner.direct | inner.derived.keys()
     found = []
     for match in matches(both, free):
-        sides = tuple(side for side in match.sides if (side.target in own) != (side.driver in own) and side.doubled in own)
+        sides = tuple(
+            side for side in match.sides if (side.target in own) != (side.driver in own) and side.doubled in own
+        )
         if sides:
             found.append(replace(match, sides=sides))
     return found
 
 
 def _near(condition: Compare) -> tuple[tuple[Expr, Expr], tuple[Expr, Expr], Expr, str] | None:
-    for call, op, limit in ((condition.left, condition.op, condition.right), (condition.right, MIRROR[condition.op], condition.left)):
+    for call, op, limit in (
+        (condition.left, condition.op, condition.right),
+        (condition.right, MIRROR[condition.op], condition.left),
+    ):
         points = distance_points(call)
         if points is not None and op in {"<", "<="}:
             return *points, limit, op
     return None
 
 
-def _side(narrowable: Narrowable, leaves: frozenset[int], here: tuple[Expr, Expr], around: tuple[Expr, ...]) -> Side | None:
+def _side(
+    narrowable: Narrowable, leaves: frozenset[int], here: tuple[Expr, Expr], around: tuple[Expr, ...]
+) -> Side | None:
     if not isinstance(here[0], ColumnRef):
         return None
     target = here[0].source
@@ -194,9 +203,17 @@ def key_joins(narrowable: Narrowable) -> list[KeyJoin]:
         if not isinstance(condition, Compare) or condition.op != "=":
             continue
         for here, there in ((condition.left, condition.right), (condition.right, condition.left)):
-            if not (isinstance(here, ColumnRef) and isinstance(there, ColumnRef)) or here.column is None or there.column is None:
+            if (
+                not (isinstance(here, ColumnRef) and isinstance(there, ColumnRef))
+                or here.column is None
+                or there.column is None
+            ):
                 continue
-            if not {here.source, there.source} <= narrowable.direct or here.source == there.source or here.source not in leaves:
+            if (
+                not {here.source, there.source} <= narrowable.direct
+                or here.source == there.source
+                or here.source not in leaves
+            ):
                 continue
             alike = (here.column.type.is_integer and there.column.type.is_integer) or (
                 here.column.type.is_timestamp and there.column.type.is_timestamp
@@ -252,13 +269,18 @@ def places_of(stored: Stored, position: tuple[str, str]) -> Places:
     def at(rows: Rows) -> tuple[Numbers, Numbers]:
         unique, back = np.unique(rows, return_inverse=True)
         found = places.take(unique)
-        lon, lat = (np.asarray(found.column(number).cast(pa.float64()).to_numpy(zero_copy_only=False))[back] for number in (0, 1))
+        lon, lat = (
+            np.asarray(found.column(number).cast(pa.float64()).to_numpy(zero_copy_only=False))[back]
+            for number in (0, 1)
+        )
         return lon, lat
 
     return Places(stored.healpix, at)
 
 
-def near_pairs(many: Sequence[Places], circles: tuple[Numbers, Numbers, Numbers], exact: str = "") -> list[tuple[Rows, Rows]] | None:
+def near_pairs(
+    many: Sequence[Places], circles: tuple[Numbers, Numbers, Numbers], exact: str = ""
+) -> list[tuple[Rows, Rows]] | None:
     """Return for each set of positions the pairs (number of circle, row) of those that lie in circles; None if there are too many.
 
     Parameters
@@ -271,7 +293,8 @@ def near_pairs(many: Sequence[Places], circles: tuple[Numbers, Numbers, Numbers]
         See `Match`; if empty, some pairs may be a nano-degree too far apart.
     """
     lon, lat, radius = circles
-    order = np.argsort(healpix.index(9, lon, lat), kind="stable")  # neighbours are looked up together: their pages are warm
+    # neighbours are looked up together: their pages are warm
+    order = np.argsort(healpix.index(9, lon, lat), kind="stable")
     found: list[tuple[list[Rows], list[Rows]]] = [([], []) for _ in many]
     totals = [0] * len(many)
     kept = 0
@@ -364,7 +387,9 @@ def rows_with_keys(index: KeyIndex, keys: Any, limit: int) -> Found | None:
         return None
     wanted = keys.drop_null()
     found = (
-        np.unique(np.concatenate([numbers_of(chunk) for chunk in wanted.chunks])) if wanted.num_chunks else np.empty(0, index.values.dtype)
+        np.unique(np.concatenate([numbers_of(chunk) for chunk in wanted.chunks]))
+        if wanted.num_chunks
+        else np.empty(0, index.values.dtype)
     )
     if found.dtype != index.values.dtype:
         limits = np.iinfo(index.values.dtype)

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 QUICK = 20_000  # candidate rows that may be looked at on the event loop
 MANY = 500_000  # candidate rows that Arrow alone looks at; above, DuckDB's threads are faster
-SHAPES = 200  # SQL texts that a plan keeps: one for each set of tables that an index narrows, and of members that it empties
+# SQL texts that a plan keeps: one for each set of tables that an index narrows, and of members that it empties
+SHAPES = 200
 PROBED = 100_000  # rows that are tried in index order before ORDER BY .. TOP goes the long way
 
 
@@ -109,7 +110,11 @@ class DuckPlan(Plan):
         if fewer is not None:
             names = {table.qualified: quote(table.qualified) for table in fewer.tables}
             written = writer.write(fewer, DuckDB(lenient=self._lenient), names)
-            read = None if fewer is bound else frozenset(node.number for node in walk(fewer.query) if isinstance(node, TableRef))
+            read = (
+                None
+                if fewer is bound
+                else frozenset(node.number for node in walk(fewer.query) if isinstance(node, TableRef))
+            )
             found = Text(written.sql, tuple(written.slots), read)
         self._written[shape] = found
         while len(self._written) > SHAPES:
@@ -133,7 +138,11 @@ class DuckPlan(Plan):
         return LaterExecution(self.schema, lambda begun: self._long(values, relations, limits, begun))
 
     def _long(
-        self, values: Values, relations: Mapping[str, Relation], limits: Limits, begun: Callable[[Execution | None], None] = lambda _: None
+        self,
+        values: Values,
+        relations: Mapping[str, Relation],
+        limits: Limits,
+        begun: Callable[[Execution | None], None] = lambda _: None,
     ) -> Execution:
         """Run what takes its time."""
         reduced = Reduced()
@@ -148,23 +157,40 @@ class DuckPlan(Plan):
                 reduced = self._candidates.find(self._engine, values, relations, limits, begun)
         return self._reduced(reduced, leaves, values, relations, limits)
 
-    def over(self, tables: dict[int, pa.Table], values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
+    def over(
+        self, tables: dict[int, pa.Table], values: Values, relations: Mapping[str, Relation], limits: Limits
+    ) -> Execution:
         """Run with these rows in place of table references, by their numbers."""
         leaves = {} if self._candidates is None else self._candidates.leaves
         return self._reduced(Reduced(tables), leaves, values, relations, limits)
 
     def _reduced(
-        self, reduced: Reduced, leaves: Mapping[int, TableRef], values: Values, relations: Mapping[str, Relation], limits: Limits
+        self,
+        reduced: Reduced,
+        leaves: Mapping[int, TableRef],
+        values: Values,
+        relations: Mapping[str, Relation],
+        limits: Limits,
     ) -> Execution:
         text = self._sql(reduced)
         if text is NOTHING:
             return ReadyExecution(self.schema, iter(()), small=False, limits=limits)
         rows: dict[str, Rows] = {}
         for table in self._bound.tables:
-            users = [number for number, leaf in leaves.items() if leaf.table is not None and leaf.table.qualified == table.qualified]
+            users = [
+                number
+                for number, leaf in leaves.items()
+                if leaf.table is not None and leaf.table.qualified == table.qualified
+            ]
             if not users or any(number not in reduced.tables and number not in reduced.inner for number in users):
                 rows[table.qualified] = self._engine.rows(_wanted(relations, table.qualified), self._columns_of(table))
-        rows.update({f"hven.candidates{number}": Rows(table, keep=False) for number, table in reduced.tables.items() if text.reads(number)})
+        rows.update(
+            {
+                f"hven.candidates{number}": Rows(table, keep=False)
+                for number, table in reduced.tables.items()
+                if text.reads(number)
+            }
+        )
         rows.update({item.table.qualified: Rows(item.rows(values), keep=False) for item in self._lists})
         return self._engine.run(text.sql, [values[slot] for slot in text.slots], rows, self.schema, limits)
 
@@ -190,7 +216,9 @@ class DuckPlan(Plan):
         limit = None if limits.rows is None else limits.rows + 1
         try:
             if isinstance(relation, Snapshot):
-                batches, rows = self._arrow_batches(direct, self._engine.stored(relation), values, limit, limits, most_rows)
+                batches, rows = self._arrow_batches(
+                    direct, self._engine.stored(relation), values, limit, limits, most_rows
+                )
             elif isinstance(relation, Memory):
                 batches, rows = self._held_batches(direct, relation, values, limit, limits, most_rows)
             else:
@@ -211,7 +239,9 @@ class DuckPlan(Plan):
             return direct.some(stored, found.rows(), values, limit), found.count
         if direct.condition is None and not direct.orders:
             end = direct.window(values, limit)[1]
-            return direct.whole(stored, values, limit, limits.step(len(self.schema))), 0 if direct.count or end is None else end
+            return direct.whole(
+                stored, values, limit, limits.step(len(self.schema))
+            ), 0 if direct.count or end is None else end
         if not direct.orders and not direct.count:
             return _first(direct, stored, values, limit, min(PROBED, most_rows))
         return self._in_order(direct, stored, values, limit, min(PROBED, most_rows))

@@ -54,7 +54,11 @@ def merge_key(base: Stored, stored: Stored, moves: Moves, fresh: Fresh, column: 
     new = Entries(None if old.values is None else numbers_of(come), moves.added[given][order])
     rows = old.rows if old.rows is not None else np.arange(old.count)
     count = merge_entries(
-        Entries(old.values, rows), moves.numbers, new, old.places(come), (paths[0] if old.values is not None else None, paths[1])
+        Entries(old.values, rows),
+        moves.numbers,
+        new,
+        old.places(come),
+        (paths[0] if old.values is not None else None, paths[1]),
     )
     return KeyFiles(column=column, count=count, values=None if old.values is None else names[0], rows=names[1])
 

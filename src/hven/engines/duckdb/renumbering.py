@@ -81,7 +81,11 @@ class Moves:
         order = np.lexsort((np.repeat([1, 0], [len(begins), len(where)]), np.concatenate([begins, where])))
         sources = np.concatenate([begins, first])[order]
         ends = np.cumsum(np.concatenate([lengths, count])[order])
-        return np.concatenate([[0], ends]).astype(np.int64), np.arange(len(order))[order] >= len(begins), sources.astype(np.int64)
+        return (
+            np.concatenate([[0], ends]).astype(np.int64),
+            np.arange(len(order))[order] >= len(begins),
+            sources.astype(np.int64),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,9 @@ class Entries:
     rows: npt.NDArray[Any] | None
 
 
-def merge_entries(old: Entries, numbers: npt.NDArray[Any], new: Entries, places: Rows, paths: tuple[Path | None, Path | None]) -> int:
+def merge_entries(
+    old: Entries, numbers: npt.NDArray[Any], new: Entries, places: Rows, paths: tuple[Path | None, Path | None]
+) -> int:
     """Write an index anew: without the entries of rows that go, with those of rows that come.
 
     Parameters
@@ -115,7 +121,9 @@ def merge_entries(old: Entries, numbers: npt.NDArray[Any], new: Entries, places:
     """
     if old.rows is None or new.rows is None:
         raise TypeError("an index without row numbers is not merged by them")
-    total = len(new.rows) + sum(int((numbers[old.rows[a : a + STEP]] >= 0).sum()) for a in range(0, len(old.rows), STEP))
+    total = len(new.rows) + sum(
+        int((numbers[old.rows[a : a + STEP]] >= 0).sum()) for a in range(0, len(old.rows), STEP)
+    )
     files = [
         None if path is None or column is None else Filling(path, column.dtype if at == 0 else numbers.dtype, total)
         for at, (path, column) in enumerate(zip(paths, (old.values, old.rows), strict=True))
@@ -124,7 +132,10 @@ def merge_entries(old: Entries, numbers: npt.NDArray[Any], new: Entries, places:
         end = min(begin + STEP, len(old.rows))
         moved = numbers[old.rows[begin:end]]
         stay = moved >= 0
-        first, last = np.searchsorted(places, begin), len(places) if end == len(old.rows) else np.searchsorted(places, end)
+        first, last = (
+            np.searchsorted(places, begin),
+            len(places) if end == len(old.rows) else np.searchsorted(places, end),
+        )
         before = np.concatenate([[0], np.cumsum(stay)])[places[first:last] - begin]
         pieces = (None if old.values is None else old.values[begin:end], moved)
         for file, piece, more in zip(files, pieces, (new.values, new.rows), strict=True):

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 AGAIN = 0.1  # seconds
 PATIENCE = 10.0  # seconds that an engine which is closed waits for what was broken off
 # DuckDB looks for these with every argument, which takes half a millisecond where one is not there. Done here, servers have it done before they fork
-pa.array(np.empty(0))  # Arrow looks for pandas once, at its first array of numpy's, and must have done so: it takes None for a module
+# Arrow looks for pandas once, at its first array of numpy's, and must have done so: it takes None for a module
+pa.array(np.empty(0))
 for looked_for in ("pandas", "dateutil"):
     if looked_for not in sys.modules and find_spec(looked_for) is None:
         sys.modules[looked_for] = None  # type: ignore[assignment]  # Python's own way to say so: an import fails without a search
@@ -221,7 +222,9 @@ class DuckExecution(Timed):
             raise
         con: Any = self._cursor.con
         # DuckDB computes up to the first batch in here: not before somebody iterates, so that `cancel` can be called meanwhile
-        self._open: Callable[[], Any] = lambda: con.execute(sql, list(arguments)).to_arrow_reader(limits.step(len(schema)))
+        self._open: Callable[[], Any] = lambda: con.execute(sql, list(arguments)).to_arrow_reader(
+            limits.step(len(schema))
+        )
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         wanted = None if self._limits.rows is None else self._limits.rows + 1
@@ -293,7 +296,9 @@ class DuckExecution(Timed):
 
     def _translate(self, error: Exception) -> Exception:
         clock = self._limits.clock
-        return translate(error, stopped=self._stopped, seconds=None if clock is None else clock.seconds, memory=self._memory)
+        return translate(
+            error, stopped=self._stopped, seconds=None if clock is None else clock.seconds, memory=self._memory
+        )
 
 
 class ReadyExecution(Execution):

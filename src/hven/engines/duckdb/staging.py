@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     Keys = npt.NDArray[np.int64]
 
 RUN = 256 * 1024**2
-PART = 32 * 1024**2  # snapshots share the parts that no change touched: the smaller, the more; smaller ones cost queries time
+# snapshots share the parts that no change touched: the smaller, the more; smaller ones cost queries time
+PART = 32 * 1024**2
 PART_MOST = 160 * 1024**2
 PART_LEAST = 10_000  # rows
 PARTS = 64  # of a table that is large: then parts grow, for every one is a file and a map
@@ -63,7 +64,9 @@ class SortedRows:
 class DiskStaging:
     """A snapshot that is being written (`hven.engines.Staging`)."""
 
-    def __init__(self, table: Table, snapshot: str, final: Path, relative: str, seal: Callable[[DiskStaging], None]) -> None:
+    def __init__(
+        self, table: Table, snapshot: str, final: Path, relative: str, seal: Callable[[DiskStaging], None]
+    ) -> None:
         self.table = table
         self.snapshot = snapshot
         self.final = final
@@ -207,12 +210,16 @@ class DiskStaging:
     # --- indexes ---------------------------------------------------------------------------------------------
 
     def _index(self) -> Manifest:
-        manifest = Manifest(rows=self._rows, parts=tuple(self._parts), position=self.table.position, positioned=self._positioned)
+        manifest = Manifest(
+            rows=self._rows, parts=tuple(self._parts), position=self.table.position, positioned=self._positioned
+        )
         (self._work / MANIFEST).write_text(manifest.to_json())
         stored = Stored(self._work)
         check_primary(self.table, stored)
         keys = tuple(build_key(stored, column, number) for number, column in enumerate(wanted_keys(self.table)))
-        regions = tuple(build_regions(stored, column, number) for number, column in enumerate(region_columns(self.table)))
+        regions = tuple(
+            build_regions(stored, column, number) for number, column in enumerate(region_columns(self.table))
+        )
         cover = coverage(stored.healpix) if self.table.position else None
         return Manifest(
             rows=self._rows,
@@ -231,7 +238,9 @@ class DiskStaging:
         """Make every file durable, then the names: after this the snapshot survives a power cut. Return the manifest's checksum."""
         names = sorted(path.name for path in self._work.iterdir() if path.name not in {LOCK, MANIFEST})
         text = (
-            replace(manifest, checksums={name: self._known.get(name) or checksum(self._work / name) for name in names}).to_json().encode()
+            replace(manifest, checksums={name: self._known.get(name) or checksum(self._work / name) for name in names})
+            .to_json()
+            .encode()
         )
         (self._work / MANIFEST).write_bytes(text)
         for path in self._work.iterdir():
@@ -313,7 +322,11 @@ def _merge(runs: list[SortedRows], rows: int) -> Iterator[tuple[pa.Table, Keys]]
     ends = [int(np.searchsorted(run.keys, LAST, side="left")) for run in runs]
     sample = np.sort(np.concatenate([run.keys[:end:256] for run, end in zip(runs, ends, strict=True)]))
     pieces = max(1, -(-total // rows))
-    cuts = np.unique(sample[np.linspace(0, len(sample), pieces + 1)[1:-1].astype(np.int64)]) if len(sample) else np.empty(0, np.int64)
+    cuts = (
+        np.unique(sample[np.linspace(0, len(sample), pieces + 1)[1:-1].astype(np.int64)])
+        if len(sample)
+        else np.empty(0, np.int64)
+    )
     begins = [0] * len(runs)
     for cut in [*cuts.tolist(), LAST]:
         stops = [int(np.searchsorted(run.keys, cut, side="left")) for run in runs]
@@ -339,7 +352,9 @@ def write_ipc(path: Path, table: pa.Table, *, durable: bool) -> None:
         if table.num_rows:
             writer.write_table(table, max_chunksize=size)
         else:
-            writer.write_batch(pa.RecordBatch.from_arrays([pa.array([], item.type) for item in table.schema], schema=table.schema))
+            writer.write_batch(
+                pa.RecordBatch.from_arrays([pa.array([], item.type) for item in table.schema], schema=table.schema)
+            )
     if durable:
         _sync(path)
 
@@ -403,10 +418,16 @@ def _disk(doing: str, path: Path) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowException) as error:
         number = error.errno if isinstance(error, OSError) else None
-        full = number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or "No space left" in str(error) or "File too large" in str(error)
+        full = (
+            number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+            or "No space left" in str(error)
+            or "File too large" in str(error)
+        )
         if full:
             message = f"the disk is full ({doing} {path})"
-            raise StorageError(message, remedy="free some space, or let Hven keep fewer snapshots (keep_snapshots)") from error
+            raise StorageError(
+                message, remedy="free some space, or let Hven keep fewer snapshots (keep_snapshots)"
+            ) from error
         if not isinstance(error, OSError):
             raise
         message = f"{doing} {path} failed: {error}"

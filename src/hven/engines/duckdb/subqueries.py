@@ -6,7 +6,20 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.tree import ColumnRef, Exists, Ident, Join, Meta, Query, Select, SelectItem, Subquery, TableRef, transform, walk
+from hven.adql.tree import (
+    ColumnRef,
+    Exists,
+    Ident,
+    Join,
+    Meta,
+    Query,
+    Select,
+    SelectItem,
+    Subquery,
+    TableRef,
+    transform,
+    walk,
+)
 from hven.engines.duckdb.members import PARTNER, with_partners
 from hven.model.table import Column, Table
 from hven.model.types import INT64
@@ -48,12 +61,24 @@ class Asides:
 
     def around(self, engine: Machine, side: Side, schema: pa.Schema) -> tuple[Plan, str]:
         """Return the plan that computes `Side.around`, and the name of the table that it reads: the driver's rows."""
-        read = {node.column.name: node.column for node in walk(side.around) if isinstance(node, ColumnRef) and node.column is not None}
-        table = Table(schema="hven", name=f"drivers{side.driver}", columns=tuple(read[name] for name in schema.names if name in read))
+        read = {
+            node.column.name: node.column
+            for node in walk(side.around)
+            if isinstance(node, ColumnRef) and node.column is not None
+        }
+        table = Table(
+            schema="hven",
+            name=f"drivers{side.driver}",
+            columns=tuple(read[name] for name in schema.names if name in read),
+        )
 
         def make() -> Plan:
             source = TableRef((Ident("hven"), Ident(table.name)), number=side.driver, table=table)
-            columns = tuple(Column(name=str(at), type=part.meta.type) for at, part in enumerate(side.around) if part.meta is not None)
+            columns = tuple(
+                Column(name=str(at), type=part.meta.type)
+                for at, part in enumerate(side.around)
+                if part.meta is not None
+            )
             items = tuple(SelectItem(part, column=column) for part, column in zip(side.around, columns, strict=True))
             return engine.prepare(self._part(Query(Select(items, source)), columns, table))
 
@@ -77,7 +102,9 @@ class Asides:
         def make() -> Plan:
             columns = (Column(name="lon"), Column(name="lat"))
             items = tuple(
-                SelectItem(expr, column=column) for expr, column in zip((part.lon, part.lat), columns, strict=True) if expr is not None
+                SelectItem(expr, column=column)
+                for expr, column in zip((part.lon, part.lat), columns, strict=True)
+                if expr is not None
             )
             return engine.prepare(self._part(Query(Select(items, replace(leaf, where=None))), columns))
 
@@ -109,14 +136,20 @@ class Asides:
                 return node
 
             source = TableRef((Ident("hven"), Ident(table.name)), number=_ROWS, table=table)
-            query = Query(Select((SelectItem(_ref(pair, _ROWS), column=pair),), source, where=transform(condition, change)))
+            query = Query(
+                Select((SelectItem(_ref(pair, _ROWS), column=pair),), source, where=transform(condition, change))
+            )
             return engine.prepare(self._part(query, (pair,), table)), table.qualified, tuple(read)
 
         found: Pairs = self._plan(("pairs", id(condition)), make)
         return found
 
     def _part(self, query: Query, columns: tuple[Column, ...], *tables: Table) -> Bound:
-        names = {node.table.qualified for node in walk(query) if isinstance(node, TableRef) and node.table is not None and not node.cte}
+        names = {
+            node.table.qualified
+            for node in walk(query)
+            if isinstance(node, TableRef) and node.table is not None and not node.cte
+        }
         read = tables or tuple(table for table in self._bound.tables if table.qualified in names)
         return replace(self._bound, query=query, columns=columns, tables=read)
 
@@ -131,7 +164,9 @@ class Asides:
 
 
 def _ref(column: Column, source: int) -> ColumnRef:
-    return ColumnRef(Ident(column.name, quoted=True), source=source, column=column, meta=Meta(column.type, column=column))
+    return ColumnRef(
+        Ident(column.name, quoted=True), source=source, column=column, meta=Meta(column.type, column=column)
+    )
 
 
 def subqueries(select: Select) -> list[Select]:

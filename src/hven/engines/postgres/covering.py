@@ -57,7 +57,9 @@ def without_rows(connection: Any, here: str, cells: Cells, order: int) -> Cells:
     """Return those of some cells in which no row is: one look into the index of cells for each."""
     shift, cell = 2 * (29 - order), f"s.{quote(CELL)}"
     first = f"SELECT 1 FROM {here} AS s WHERE {cell} >= k << {shift} AND {cell} < (k + 1) << {shift} ORDER BY {cell} LIMIT 1"
-    found = connection.execute(f"SELECT k FROM unnest($1::bigint[]) AS k WHERE ({first}) IS NULL", [cells.tolist()]).fetchall()
+    found = connection.execute(
+        f"SELECT k FROM unnest($1::bigint[]) AS k WHERE ({first}) IS NULL", [cells.tolist()]
+    ).fetchall()
     return np.array(sorted(row[0] for row in found), np.int64)
 
 

@@ -48,7 +48,9 @@ class Detour(Plan):
 
     small = False
 
-    def __init__(self, embedded: Engine, bound: Bound, reason: str, reads: Callable[[Bound], Plan], *, computing: bool = True) -> None:
+    def __init__(
+        self, embedded: Engine, bound: Bound, reason: str, reads: Callable[[Bound], Plan], *, computing: bool = True
+    ) -> None:
         self.reason = reason
         self.rest = embedded.prepare(bound)
         self.schema = self.rest.schema
@@ -65,7 +67,9 @@ class Detour(Plan):
                         conditions.setdefault(number, []).append(condition)
         self.asks: dict[str, tuple[Table, Plan]] = {}
         for table in bound.tables:
-            users = [leaf for leaf in leaves.values() if leaf.table is not None and leaf.table.qualified == table.qualified]
+            users = [
+                leaf for leaf in leaves.values() if leaf.table is not None and leaf.table.qualified == table.qualified
+            ]
             names = dict.fromkeys(name for leaf in users for name in columns.get(leaf.number, ()))
             read = tuple(table.column(name) for name in names) or table.columns[:1]
             whole = TableRef((), number=0, table=table)
@@ -83,7 +87,9 @@ class Detour(Plan):
 
     def explain(self) -> str:
         """Describe what is read and what is computed where."""
-        return f"{self.reason} is computed in the embedded engine, over rows that PostgreSQL gives\n{self.rest.explain()}"
+        return (
+            f"{self.reason} is computed in the embedded engine, over rows that PostgreSQL gives\n{self.rest.explain()}"
+        )
 
     def estimate(self, values: Values, relations: Mapping[str, Relation]) -> list[str]:
         """Return PostgreSQL's own estimate."""
@@ -112,10 +118,15 @@ class DetourExecution(Gathering):
 
 def _complete(rows: pa.Table, table: Table) -> pa.Table:
     """Return all columns of the table: those that nobody reads are null."""
-    columns = [rows.column(item.name) if item.name in rows.schema.names else pa.nulls(rows.num_rows, item.type) for item in table.arrow]
+    columns = [
+        rows.column(item.name) if item.name in rows.schema.names else pa.nulls(rows.num_rows, item.type)
+        for item in table.arrow
+    ]
     return pa.Table.from_arrays(columns, schema=pa.schema([pa.field(item.name, item.type) for item in table.arrow]))
 
 
 def _only_of(condition: Expr, number: int) -> bool:
     """Return whether a condition reads one table reference and nothing else."""
-    return of_its_row(condition) and all(node.source == number for node in walk(condition) if isinstance(node, ColumnRef))
+    return of_its_row(condition) and all(
+        node.source == number for node in walk(condition) if isinstance(node, ColumnRef)
+    )

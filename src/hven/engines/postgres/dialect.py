@@ -29,7 +29,8 @@ _MJD = f"(CAST(40587 AS double precision) + {_MICROSECONDS} / CAST(86400000000 A
 _WORDS = "regexp_split_to_array({}, '[^[:alnum:]]+')"
 _D = "CAST({0} AS double precision)"
 _CONSTANT = re.compile(r"""'(?:[^']|'')*'|COLLATE "[^"]*\"""")  # and the order of texts, which has quotes like a column
-TWICE = 200  # characters of a text, constants aside, that is written twice; longer ones, which may hold others, are values first
+# characters of a text, constants aside, that is written twice; longer ones, which may hold others, are values first
+TWICE = 200
 MOST = 128 << 20  # bytes of a text that is joined of rows: PostgreSQL counts none of them before it has 1 GB
 
 
@@ -49,7 +50,9 @@ def storage(type_: Type) -> str:
     if type_.is_timestamp:
         return "timestamp"
     base = _KEPT[
-        type_.datatype if type_.special is None or type_.is_string or type_.datatype in {"float", "int", "short", "long"} else "double"
+        type_.datatype
+        if type_.special is None or type_.is_string or type_.datatype in {"float", "int", "short", "long"}
+        else "double"
     ]
     return f"{base}[]" if type_.is_array or (type_.special is not None and not type_.is_string) else base
 
@@ -168,7 +171,8 @@ class Postgres(Shapes):
         kind, text = array_of(node.choices.values)
         array = "'" + text.replace("'", "''") + f"'::{kind}[]"
         operand = writer.expr(node.operand)
-        return f"({operand} NOT IN (SELECT unnest({array})))" if node.negated else f"({operand} = ANY ({array}))"  # 14 hashes no <> ALL
+        # 14 hashes no <> ALL
+        return f"({operand} NOT IN (SELECT unnest({array})))" if node.negated else f"({operand} = ANY ({array}))"
 
     def subscript(self, array: str, place: str) -> str:
         """Write an element, from 1; NULL behind the last."""
@@ -218,7 +222,9 @@ class Postgres(Shapes):
     def joined(self, numbers: str, type_: Type) -> str:
         """Write an array as text."""
         if type_.datatype in {"double", "float"}:
-            return f"(SELECT string_agg(hven_number(x), ' ' ORDER BY n) FROM unnest({numbers}) WITH ORDINALITY AS u(x, n))"
+            return (
+                f"(SELECT string_agg(hven_number(x), ' ' ORDER BY n) FROM unnest({numbers}) WITH ORDINALITY AS u(x, n))"
+            )
         return f"array_to_string({numbers}, ' ')"
 
     # --- text: how long it becomes is known before it is built, in the embedded engine's words
@@ -233,7 +239,9 @@ class Postgres(Shapes):
             return plain
         if max(map(len, bare)) > TWICE:
             return f"hven_joined({self.most}, CAST(ARRAY[{', '.join(parts)}] AS text[]))"
-        size = " + ".join(f"{number}::bigint * octet_length({part})" for part, number in Counter(parts).items() if part != "NULL")
+        size = " + ".join(
+            f"{number}::bigint * octet_length({part})" for part, number in Counter(parts).items() if part != "NULL"
+        )
         return f"CASE WHEN {size} > {self.most} THEN hven_longer({size}, {self.most}) ELSE {plain} END"
 
     def built(self, writer: Writer, node: Function) -> str:
@@ -287,7 +295,11 @@ class Postgres(Shapes):
 
     def over(self, writer: Writer, node: Function, window: str) -> str:
         """Write a function over a window; PostgreSQL has neither MEDIAN nor DISTINCT there."""
-        return self.elsewhere(writer, node) if node.distinct or node.name == "MEDIAN" else super().over(writer, node, window)
+        return (
+            self.elsewhere(writer, node)
+            if node.distinct or node.name == "MEDIAN"
+            else super().over(writer, node, window)
+        )
 
     def lettered(self, writer: Writer, node: Function) -> str:
         """LOWER and UPPER."""
@@ -313,7 +325,9 @@ class Postgres(Shapes):
         """IVO_HISTOGRAM: how often each bin is met."""
         value, low, high = self.doubles(writer, node.args[:3])
         bins = f"CAST({writer.expr(node.args[3])} AS integer)"
-        counted = f"hven_histogram({'DISTINCT ' if node.distinct else ''}hven_bin({value}, {low}, {high}, {bins}), {bins})"
+        counted = (
+            f"hven_histogram({'DISTINCT ' if node.distinct else ''}hven_bin({value}, {low}, {high}, {bins}), {bins})"
+        )
         return f"coalesce({counted}, array_fill(0, ARRAY[{bins} + 2]))"
 
 

@@ -129,8 +129,13 @@ class PostgresEngine(Answering):
             found = self.found
             with self._lock:
                 if self._reading is None:
-                    server = Server(self._read_url, schema=self.schema, path=found.path, role=self._role, site=self._site)
-                    self._reading = (Pool(server.psycopg, self._slots, self._size), Pool(server.adbc, self._slots, self._size))
+                    server = Server(
+                        self._read_url, schema=self.schema, path=found.path, role=self._role, site=self._site
+                    )
+                    self._reading = (
+                        Pool(server.psycopg, self._slots, self._size),
+                        Pool(server.adbc, self._slots, self._size),
+                    )
         return self._reading
 
     def connections(self) -> dict[str, int]:
@@ -172,7 +177,9 @@ class PostgresEngine(Answering):
         _ = self.found
         with self._asking() as connection:
             install.claim(connection, self.schema, self._site, writing=True)
-            there = connection.execute("SELECT to_regclass($1::text)", [f"{quote(self.schema)}.{quote(name)}"]).fetchone()
+            there = connection.execute(
+                "SELECT to_regclass($1::text)", [f"{quote(self.schema)}.{quote(name)}"]
+            ).fetchone()
         if there[0] is not None:
             message = f"there is a snapshot {name} already"
             raise StorageError(message)
@@ -183,7 +190,9 @@ class PostgresEngine(Answering):
         """Yield all rows in stored order."""
         yield from self._rows(snapshot, self._kept(snapshot), columns)
 
-    def _rows(self, snapshot: Snapshot, kept: Kept, columns: Sequence[str] | None, where: str | None = None) -> Iterator[pa.RecordBatch]:
+    def _rows(
+        self, snapshot: Snapshot, kept: Kept, columns: Sequence[str] | None, where: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield rows that meet a condition."""
         fields = kept.types
         names = list(fields) if columns is None else list(columns)
@@ -198,7 +207,9 @@ class PostgresEngine(Answering):
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
         """Read what came and went between two states of one table; else both."""
         one, other = self._kept(old), self._kept(new)
-        return self._rows(old, one, columns, sharing.apart(one, other)), self._rows(new, other, columns, sharing.apart(other, one))
+        return self._rows(old, one, columns, sharing.apart(one, other)), self._rows(
+            new, other, columns, sharing.apart(other, one)
+        )
 
     def _cells(self, snapshot: Snapshot) -> bool:
         """Return whether a snapshot has the cells of its positions."""
@@ -213,7 +224,8 @@ class PostgresEngine(Answering):
         """Return what a snapshot's table or view says about itself."""
         with self._asking() as connection:
             found = connection.execute(
-                "SELECT obj_description(to_regclass($1::text), 'pg_class')", [f"{quote(self.schema)}.{quote(snapshot.path)}"]
+                "SELECT obj_description(to_regclass($1::text), 'pg_class')",
+                [f"{quote(self.schema)}.{quote(snapshot.path)}"],
             ).fetchone()
         if found is None or found[0] is None:
             message = f"the snapshot {snapshot.path} is not in the database"
@@ -258,7 +270,10 @@ class PostgresEngine(Answering):
                 "WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v') AND c.relname ~ '^[bos]_' ORDER BY 1",
                 [self.schema],
             ).fetchall()
-            used = {share.base for share in sharing.read_shares(connection.execute(sharing.shares(self.schema)).fetchall()).values()}
+            used = {
+                share.base
+                for share in sharing.read_shares(connection.execute(sharing.shares(self.schema)).fetchall()).values()
+            }
             for (name,) in rows:
                 if name in known or name in used or f"s{name[1:]}" in self._held:
                     continue
@@ -271,7 +286,9 @@ class PostgresEngine(Answering):
                     if self.remove(name):
                         removed.append(name)
                 finally:
-                    connection.execute("SELECT pg_advisory_unlock(hashtextextended($1::text, 0))", [self._key(f"s{name[1:]}")])
+                    connection.execute(
+                        "SELECT pg_advisory_unlock(hashtextextended($1::text, 0))", [self._key(f"s{name[1:]}")]
+                    )
         return removed
 
     # --- locks -----------------------------------------------------------------------------------------------
@@ -288,7 +305,9 @@ class PostgresEngine(Answering):
             self._held[name] = True
             try:
                 if self._keeper is None or not alive(self._keeper):
-                    self._keeper = Server(self._url, schema=self.schema, path=quote(self.schema), writing=True, site=self._site).psycopg()
+                    self._keeper = Server(
+                        self._url, schema=self.schema, path=quote(self.schema), writing=True, site=self._site
+                    ).psycopg()
                     for other in self._held.keys() - {name}:  # the server let go of them when the connection broke
                         self._keeper.execute(LOCK, [self._key(other)])
                 self._keeper.execute(LOCK, [self._key(name)])
@@ -333,7 +352,9 @@ class _Worded:
     def __enter__(self) -> Any:
         return self._borrowed.__enter__()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._borrowed.__exit__(kind, error, trace)
         if isinstance(error, faults.kinds()):
             raise faults.translate(error, where=self._engine.where) from error

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from hven.engines.postgres.machine import Machine
     from hven.engines.postgres.running import Work
 
-_SCANS = frozenset({"Seq Scan", "Sample Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Tid Scan", "Foreign Scan"})
+_SCANS = frozenset(
+    {"Seq Scan", "Sample Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Tid Scan", "Foreign Scan"}
+)
 
 
 def expected(engine: Machine, work: Callable[[], Work], called: Mapping[str, str]) -> list[str]:
@@ -71,7 +73,11 @@ def _shared(connection: Any, schema: str, called: Mapping[str, str]) -> Iterator
 def _scans(node: Mapping[str, Any], loops: float) -> Iterator[tuple[str, float, bool]]:
     """Yield table, rows and whether an index serves, for each scan of a plan; the rows of all its runs together."""
     if node["Node Type"] in _SCANS and "Relation Name" in node:
-        yield node["Relation Name"], node["Plan Rows"] * loops, node["Node Type"] not in {"Seq Scan", "Sample Scan", "Foreign Scan"}
+        yield (
+            node["Relation Name"],
+            node["Plan Rows"] * loops,
+            node["Node Type"] not in {"Seq Scan", "Sample Scan", "Foreign Scan"},
+        )
     inner = node.get("Plans", ())
     for place, part in enumerate(inner):
         again = node["Node Type"] == "Nested Loop" and place == 1

@@ -16,18 +16,33 @@ _NO_TIMESTAMP = re.compile(
     r'invalid input syntax for type (?:timestamp|date)\w*: "(?P<v>.*)"|date/time field value out of range: "(?P<w>.*)"'
 )
 _WORDS = (
-    (re.compile(r'invalid input syntax for type integer: "(?P<v>a text of [^"]* would be built.*)"'), "{v}"),  # `hven_longest`
-    (re.compile(r'invalid input syntax for type (?P<t>[\w ]+): "(?P<v>.*)"', re.DOTALL), "the text '{v}' cannot be read as {t}"),
+    # `hven_longest`
+    (re.compile(r'invalid input syntax for type integer: "(?P<v>a text of [^"]* would be built.*)"'), "{v}"),
+    (
+        re.compile(r'invalid input syntax for type (?P<t>[\w ]+): "(?P<v>.*)"', re.DOTALL),
+        "the text '{v}' cannot be read as {t}",
+    ),
     (_NO_TIMESTAMP, "'{v}{w}' is no timestamp"),
     (
-        re.compile(r'value "(?P<v>.*)" is out of range for type (?P<t>[\w ]+)|"(?P<w>.*)" is out of range for type (?P<u>[\w ]+)'),
+        re.compile(
+            r'value "(?P<v>.*)" is out of range for type (?P<t>[\w ]+)|"(?P<w>.*)" is out of range for type (?P<u>[\w ]+)'
+        ),
         "{v}{w} is out of the range of {t}{u}",
     ),
     (re.compile(r"(?P<t>bigint|integer|smallint) out of range"), "a number is out of the range of {t}"),
-    (re.compile(r"cannot convert (?P<v>infinity|NaN) to (?P<t>bigint|integer|smallint)"), "{v} is out of the range of {t}"),
-    (re.compile(r"value out of range: (?P<v>overflow|underflow)"), "a number is out of the range of DOUBLE PRECISION ({v})"),
+    (
+        re.compile(r"cannot convert (?P<v>infinity|NaN) to (?P<t>bigint|integer|smallint)"),
+        "{v} is out of the range of {t}",
+    ),
+    (
+        re.compile(r"value out of range: (?P<v>overflow|underflow)"),
+        "a number is out of the range of DOUBLE PRECISION ({v})",
+    ),
     (re.compile(r"more than one row returned by a subquery"), "a subquery that stands for one value gave several rows"),
-    (re.compile(r"cannot take (?P<v>square root|logarithm) of (?P<w>a negative number|zero)"), "there is no {v} of {w}"),
+    (
+        re.compile(r"cannot take (?P<v>square root|logarithm) of (?P<w>a negative number|zero)"),
+        "there is no {v} of {w}",
+    ),
     (re.compile(r"invalid regular expression: (?P<v>.*)"), "the pattern cannot be read: {v}"),
 )
 NUMBER = "a number"
@@ -52,20 +67,32 @@ def lacking(error: BaseException) -> bool:
 
 def beyond(error: BaseException | None) -> bool:
     """Return whether floating-point arithmetic left its range: the number is too large, or too small to be told from 0."""
-    return error is not None and state(error) == "22003" and re.search(r"value out of range: (over|under)flow", str(error)) is not None
+    return (
+        error is not None
+        and state(error) == "22003"
+        and re.search(r"value out of range: (over|under)flow", str(error)) is not None
+    )
 
 
 def foreign(error: BaseException) -> str:
     """Return what another database said, on which foreign tables stand; empty if it was ours that spoke."""
     diag = error.diag if isinstance(error, psycopg.Error) else None
-    parts = [getattr(diag, name, None) for name in ("message_primary", "message_detail", "context")] if diag is not None else []
+    parts = (
+        [getattr(diag, name, None) for name in ("message_primary", "message_detail", "context")]
+        if diag is not None
+        else []
+    )
     text = "\n".join(str(part) for part in parts if part) or str(error)
     if "remote SQL command" not in text and not re.search(
         r'could not connect to server "|user mapping not found|^password (?:is|or GSSAPI .*) required', text
     ):
         return ""
     detail = re.search(r"(?:DETAIL:\s*)?(connection to server .*|FATAL: .*|could not translate .*)", text)
-    return f"{first_line(error)}: {detail.group(1)}" if detail and detail.group(1) not in first_line(error) else first_line(error)
+    return (
+        f"{first_line(error)}: {detail.group(1)}"
+        if detail and detail.group(1) not in first_line(error)
+        else first_line(error)
+    )
 
 
 def gone(error: BaseException) -> bool:
@@ -109,12 +136,22 @@ def translate(
             f"the disk of the database server{_at(where)} is full",
             remedy="free some space there, or let Hven keep fewer snapshots (keep_snapshots)",
         )
-    if code in {"53200", "54000", "54001"} or "invalid memory alloc request size" in line or "temp_file_limit" in line or code == "53400":
+    if (
+        code in {"53200", "54000", "54001"}
+        or "invalid memory alloc request size" in line
+        or "temp_file_limit" in line
+        or code == "53400"
+    ):
         return TooLarge(
             "the query needs more memory or disk than one query may use",
             remedy="select fewer columns, group by fewer distinct values, or sort fewer rows",
         )
-    if code == "53300" or "too many clients" in line or "too many connections" in line or "remaining connection slots" in line:
+    if (
+        code == "53300"
+        or "too many clients" in line
+        or "too many connections" in line
+        or "remaining connection slots" in line
+    ):
         return StorageError(
             f"the database server{_at(where)} takes no more connections",
             remedy="raise max_connections there, or lower the engine's pool here",
@@ -129,19 +166,32 @@ def translate(
             f"the database server{_at(where)} refuses this user: {line}",
             remedy="look at user and password of the engine's url in hven.toml or its secret",
         )
-    if "could not translate host name" in line or "Name or service not known" in line or "failed to resolve host" in line:
-        return StorageError(f"there is no database server{_at(where)}: {line}", remedy="look at the host of the engine's url")
+    if (
+        "could not translate host name" in line
+        or "Name or service not known" in line
+        or "failed to resolve host" in line
+    ):
+        return StorageError(
+            f"there is no database server{_at(where)}: {line}", remedy="look at the host of the engine's url"
+        )
     if code == "3D000" or ('database "' in line and "does not exist" in line):
-        return StorageError(f"the database is not there{_at(where)}: {line}", remedy="create it, or look at the engine's url")
+        return StorageError(
+            f"the database is not there{_at(where)}: {line}", remedy="create it, or look at the engine's url"
+        )
     if code == "42501":
-        return StorageError(f"the database role may not do this{_at(where)}: {line}", remedy="grant the role what is named")
+        return StorageError(
+            f"the database role may not do this{_at(where)}: {line}", remedy="grant the role what is named"
+        )
     if gone(error):
         return StorageError(
             f"the database server{_at(where)} went away or does not answer: {line}",
             remedy="try again in some seconds; if it lasts, look at the server",
         )
     if code == "42P01":
-        return StorageError(f"a table is not in the database any more: {line}", remedy="ask again; if it lasts, ingest the collection anew")
+        return StorageError(
+            f"a table is not in the database any more: {line}",
+            remedy="ask again; if it lasts, ingest the collection anew",
+        )
     if code == "58P01" or "could not access file" in line or lacking(error):
         return StorageError(
             f"an extension of the database is missing{_at(where)}: {line}",
@@ -152,7 +202,8 @@ def translate(
         wide = said.endswith(("BIGINT", "INTEGER")) and "number" in said
         return EvaluationError(said, remedy="compute in floating point: CAST(.. AS DOUBLE PRECISION)" if wide else "")
     return ServiceError(
-        f"the database could not run the query: {line}", remedy="please report this: it is a fault of the program, not of the query"
+        f"the database could not run the query: {line}",
+        remedy="please report this: it is a fault of the program, not of the query",
     )
 
 
@@ -164,12 +215,24 @@ def _foreign(said: str, code: str) -> Unavailable:
             "give url in [[foreign]] a password that the other server asks for; or let a superuser say: "
             "ALTER USER MAPPING FOR .. SERVER .. OPTIONS (ADD password_required 'false')"
         )
-    elif "password" in said or "user mapping" in said or re.search(r'role ".*" does not exist|no pg_hba.conf entry', said):
-        why, remedy = "refuses this user", "look at the user mapping of the foreign server (ALTER USER MAPPING), then hven fdw --check"
-    elif code in {"42703", "42P01", "42804", "HV005", "HV00R"} or re.search(r'(column|relation) ".*" does not exist', said):
+    elif (
+        "password" in said
+        or "user mapping" in said
+        or re.search(r'role ".*" does not exist|no pg_hba.conf entry', said)
+    ):
+        why, remedy = (
+            "refuses this user",
+            "look at the user mapping of the foreign server (ALTER USER MAPPING), then hven fdw --check",
+        )
+    elif code in {"42703", "42P01", "42804", "HV005", "HV00R"} or re.search(
+        r'(column|relation) ".*" does not exist', said
+    ):
         why, remedy = "has changed", "hven fdw --check says what differs, hven fdw --apply imports the table anew"
     elif code == "42501":
-        why, remedy = "refuses to show a table", "there: GRANT SELECT on the table to the mapped user; hven fdw --check names both"
+        why, remedy = (
+            "refuses to show a table",
+            "there: GRANT SELECT on the table to the mapped user; hven fdw --check names both",
+        )
     elif code.startswith("08") or "could not connect" in said or "server closed the connection" in said:
         why, remedy = "cannot be reached", "look at that server and the way to it; hven fdw --check says more"
     else:
@@ -182,11 +245,17 @@ def plain(line: str, number: str = NUMBER) -> str:
     if _TIMESTAMP.search(line):
         found = _NO_TIMESTAMP.search(line)
         value = re.search(r'"(.*)"', line)
-        return f"a value cannot be computed: '{value.group(1) if value else ''}' is no timestamp" if found or value else line
+        return (
+            f"a value cannot be computed: '{value.group(1) if value else ''}' is no timestamp"
+            if found or value
+            else line
+        )
     for pattern, words in _WORDS:
         found = pattern.search(line)
         if found:
-            parts = {"v": "", "w": "", "t": "", "u": ""} | {name: part or "" for name, part in found.groupdict().items()}
+            parts = {"v": "", "w": "", "t": "", "u": ""} | {
+                name: part or "" for name, part in found.groupdict().items()
+            }
             parts |= {name: number if parts[name] == "numeric" else parts[name].upper() for name in ("t", "u")}
             return "a value cannot be computed: " + words.format(**parts)
     return f"a value cannot be computed: {line}"

@@ -20,7 +20,18 @@ from hven.model.errors import Forbidden, HvenError, StorageError, UserError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-SHIPPED = ("pg_sphere", "q3c", "cube", "earthdistance", "intarray", "citext", "hstore", "ltree", "pg_trgm", "btree_gist")
+SHIPPED = (
+    "pg_sphere",
+    "q3c",
+    "cube",
+    "earthdistance",
+    "intarray",
+    "citext",
+    "hstore",
+    "ltree",
+    "pg_trgm",
+    "btree_gist",
+)
 KEPT = (
     "host",
     "hostaddr",
@@ -115,7 +126,9 @@ def connect(url: str, where: str, *, name: str = "") -> Any:
         With the name of the foreign server's block in hven.toml, if it is the other database.
     """
     try:
-        return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT, cursor_factory=psycopg.RawCursor, application_name="hven fdw")
+        return psycopg.connect(
+            url, autocommit=True, connect_timeout=CONNECT, cursor_factory=psycopg.RawCursor, application_name="hven fdw"
+        )
     except psycopg.Error as error:
         said = faults.translate(error, where=where)
         if name:
@@ -135,7 +148,9 @@ def columns_here(here: Any, target: Target) -> dict[str, list[tuple[str, str]]]:
     return _columns(here, target.into, target.tables, ("f",))
 
 
-def _columns(connection: Any, schema: str, tables: Sequence[str], kinds: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+def _columns(
+    connection: Any, schema: str, tables: Sequence[str], kinds: Sequence[str]
+) -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for table, name, kind in connection.execute(_COLUMNS, [schema, list(tables), list(kinds)]).fetchall():
         found.setdefault(table, []).append((name, kind))
@@ -145,7 +160,12 @@ def _columns(connection: Any, schema: str, tables: Sequence[str], kinds: Sequenc
 def options(target: Target, extensions: Sequence[str]) -> dict[str, str]:
     """Return the options of the foreign server."""
     found = dict(target.address)
-    found |= {"fetch_size": str(target.fetch_size), "use_remote_estimate": "true", "updatable": "false", "truncatable": "false"}
+    found |= {
+        "fetch_size": str(target.fetch_size),
+        "use_remote_estimate": "true",
+        "updatable": "false",
+        "truncatable": "false",
+    }
     if extensions:
         found["extensions"] = ",".join(extensions)
     return found
@@ -159,7 +179,8 @@ def statements(
     written = [f"{name} {literal(value)}" for name, value in options(target, extensions).items()]
     mapped = [f"user {literal(target.user)}"] if target.user else []
     mapped += [f"password {password}"] if password else []
-    if target.user and not password:  # the other server trusts this user: PostgreSQL lets readers in so only if a superuser says it
+    # the other server trusts this user: PostgreSQL lets readers in so only if a superuser says it
+    if target.user and not password:
         mapped.append("password_required 'false'")
     found = [
         "CREATE EXTENSION IF NOT EXISTS postgres_fdw",
@@ -171,7 +192,9 @@ def statements(
     found += [f"DROP FOREIGN TABLE {into}.{quote(name)}" for name in drop]
     if tables:
         listed = ", ".join(map(quote, tables))
-        found.append(f"IMPORT FOREIGN SCHEMA {quote(target.schema)} LIMIT TO ({listed})\n  FROM SERVER {server} INTO {into}")
+        found.append(
+            f"IMPORT FOREIGN SCHEMA {quote(target.schema)} LIMIT TO ({listed})\n  FROM SERVER {server} INTO {into}"
+        )
     for role in target.roles:
         found.append(f"GRANT USAGE ON SCHEMA {into} TO {quote(role)}")
         found.append(f"GRANT SELECT ON ALL TABLES IN SCHEMA {into} TO {quote(role)}")
@@ -265,10 +288,13 @@ def apply(target: Target, url: str, where: str) -> list[str]:
         except psycopg.errors.InsufficientPrivilege as error:
             remedy = f"give an administrator the text: hven fdw {target.name} > {target.name}.sql"
             raise Forbidden(
-                f"{target.name}: the role of the engine's url may not do this: {faults.first_line(error)}", remedy=remedy
+                f"{target.name}: the role of the engine's url may not do this: {faults.first_line(error)}",
+                remedy=remedy,
             ) from error
         except psycopg.errors.DependentObjectsStillExist as error:
-            remedy = "drop what hangs on it, or make the change by ALTER FOREIGN TABLE: hven fdw --check says what differs"
+            remedy = (
+                "drop what hangs on it, or make the change by ALTER FOREIGN TABLE: hven fdw --check says what differs"
+            )
             raise UserError(f"{target.name}: {faults.first_line(error)}", remedy=remedy) from error
         except psycopg.Error as error:
             raise faults.translate(error, where=where) from error
@@ -283,4 +309,15 @@ def remedy_of(target: Target, missing: Sequence[str]) -> str:
     return f"look at namespace and tables of [[foreign]] {target.name}, and at what {target.user or 'its user'} may see there"
 
 
-__all__ = ["Target", "apply", "columns_here", "columns_there", "common", "connect", "remedy_of", "script", "text_for", "user_of"]
+__all__ = [
+    "Target",
+    "apply",
+    "columns_here",
+    "columns_there",
+    "common",
+    "connect",
+    "remedy_of",
+    "script",
+    "text_for",
+    "user_of",
+]

@@ -45,7 +45,10 @@ def check(target: Target, url: str, where: str, *, role: str | None = None) -> l
         try:
             there = connect(target.url, target.where, name=about)
         except HvenError as error:
-            return [Finding(about=about, level="error", message=error.message, remedy=error.remedy or ""), *_server(here, target, None)]
+            return [
+                Finding(about=about, level="error", message=error.message, remedy=error.remedy or ""),
+                *_server(here, target, None),
+            ]
         with there:
             found = list(_server(here, target, common(here, there, target)))
             found += _tables(here, there, target, role)
@@ -60,7 +63,9 @@ def _server(here: Any, target: Target, extensions: Sequence[str] | None) -> Iter
         return
     has = dict(item.split("=", 1) for item in row[0] or ())
     for name, value in options(target, extensions or ()).items():
-        if has.get(name) == value or (name == "extensions" and set(value.split(",")) <= set(has.get(name, "").split(","))):
+        if has.get(name) == value or (
+            name == "extensions" and set(value.split(",")) <= set(has.get(name, "").split(","))
+        ):
             continue
         verb = "SET" if name in has else "ADD"
         serious = name in target.address
@@ -70,11 +75,16 @@ def _server(here: Any, target: Target, extensions: Sequence[str] | None) -> Iter
             message=f"the option {name} is {has.get(name, 'not set')}, and should be {value}",
             remedy=f"ALTER SERVER {quote(target.name)} OPTIONS ({verb} {name} '{value}')",
         )
-    mapped = {row[0] for row in here.execute("SELECT usename FROM pg_user_mappings WHERE srvname = $1", [target.name]).fetchall()}
+    mapped = {
+        row[0]
+        for row in here.execute("SELECT usename FROM pg_user_mappings WHERE srvname = $1", [target.name]).fetchall()
+    }
     for role in target.roles:
         if role not in mapped and "public" not in mapped:
             remedy = f"hven fdw {target.name} --apply, or CREATE USER MAPPING FOR {quote(role)} SERVER {quote(target.name)} OPTIONS (user .., password ..)"
-            yield Finding(about=target.name, level="error", message=f"the role {role} has no user mapping", remedy=remedy)
+            yield Finding(
+                about=target.name, level="error", message=f"the role {role} has no user mapping", remedy=remedy
+            )
 
 
 def _tables(here: Any, there: Any, target: Target, role: str | None) -> Iterator[Finding]:
@@ -92,7 +102,9 @@ def _tables(here: Any, there: Any, target: Target, role: str | None) -> Iterator
             ).fetchone()
         except psycopg.Error as error:
             may = (False, False)
-            yield Finding(about=about, level="error", message=faults.first_line(error), remedy="grant USAGE on the schema there")
+            yield Finding(
+                about=about, level="error", message=faults.first_line(error), remedy="grant USAGE on the schema there"
+            )
         who = target.user or "its user"
         if not may[0]:
             remedy = f"there: GRANT SELECT ON {quote(target.schema)}.{quote(name)} TO {quote(who)}"
@@ -101,14 +113,21 @@ def _tables(here: Any, there: Any, target: Target, role: str | None) -> Iterator
             remedy = "map to a role that has SELECT and nothing else"
             yield Finding(about=about, level="warning", message=f"{who} may write it {target.where}", remedy=remedy)
         if name not in present:
-            yield Finding(about=about, level="error", message="the foreign table is not there", remedy=f"hven fdw {target.name} --apply")
+            yield Finding(
+                about=about,
+                level="error",
+                message="the foreign table is not there",
+                remedy=f"hven fdw {target.name} --apply",
+            )
             continue
         yield from _differences(about, wanted[name], present[name], target)
         if may[0]:
             yield from _reading(here, about, target, name, present[name], role)
 
 
-def _differences(about: str, there: list[tuple[str, str]], here: list[tuple[str, str]], target: Target) -> Iterator[Finding]:
+def _differences(
+    about: str, there: list[tuple[str, str]], here: list[tuple[str, str]], target: Target
+) -> Iterator[Finding]:
     old, new = dict(here), dict(there)
     here_ = about.split(".", 1)
     table = f"{quote(here_[0])}.{quote(here_[1])}"
@@ -125,7 +144,9 @@ def _differences(about: str, there: list[tuple[str, str]], here: list[tuple[str,
                           remedy=f"hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ADD COLUMN {quote(name)} {kind}")  # fmt: skip
 
 
-def _reading(here: Any, about: str, target: Target, name: str, columns: list[tuple[str, str]], role: str | None) -> Iterator[Finding]:
+def _reading(
+    here: Any, about: str, target: Target, name: str, columns: list[tuple[str, str]], role: str | None
+) -> Iterator[Finding]:
     table = f"{quote(target.into)}.{quote(name)}"
     try:
         with here.transaction(force_rollback=True):
@@ -136,9 +157,13 @@ def _reading(here: Any, about: str, target: Target, name: str, columns: list[tup
             here.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall()
             first = time.monotonic() - began
             began = time.monotonic()
-            count = here.execute(f"SELECT count(*) FROM (SELECT * FROM {table} LIMIT {SAMPLE} OFFSET 0) AS q").fetchone()[0]
+            count = here.execute(
+                f"SELECT count(*) FROM (SELECT * FROM {table} LIMIT {SAMPLE} OFFSET 0) AS q"
+            ).fetchone()[0]
             took = max(time.monotonic() - began, 1e-6)
-            message = f"answers after {first * 1000:.1f} ms (with connecting), {count:,} rows read in {took * 1000:.0f} ms"
+            message = (
+                f"answers after {first * 1000:.1f} ms (with connecting), {count:,} rows read in {took * 1000:.0f} ms"
+            )
             yield Finding(about=about, level="ok", message=message)
             kept = []
             for column, kind in columns:
@@ -157,7 +182,10 @@ def _reading(here: Any, about: str, target: Target, name: str, columns: list[tup
     if kept:
         remedy = "texts: the collation must be the same on both sides (IMPORT keeps it; the databases' own must agree)"
         yield Finding(
-            about=about, level="warning", message=f"conditions on {', '.join(kept)} are not sent there: all rows travel", remedy=remedy
+            about=about,
+            level="warning",
+            message=f"conditions on {', '.join(kept)} are not sent there: all rows travel",
+            remedy=remedy,
         )
     else:
         yield Finding(about=about, level="ok", message="conditions on its columns are sent to the other database")

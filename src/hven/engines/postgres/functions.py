@@ -181,7 +181,10 @@ FUNCTIONS: tuple[str, ...] = (
 
 #: Made anew only if they are missing, for an aggregate cannot be replaced while somebody uses it.
 AGGREGATES: tuple[tuple[str, str], ...] = (
-    ("hven_histogram(integer, integer)", "AGGREGATE hven_histogram(integer, integer) (SFUNC = hven_count_bin, STYPE = integer[])"),
+    (
+        "hven_histogram(integer, integer)",
+        "AGGREGATE hven_histogram(integer, integer) (SFUNC = hven_count_bin, STYPE = integer[])",
+    ),
     (
         "hven_room(text, text, bigint)",
         "AGGREGATE hven_room(text, text, bigint) (SFUNC = hven_rows_joined, STYPE = bigint)",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VERSION = hashlib.sha256("\n".join([*FUNCTIONS, *(text for _, text in AGGREGATES)]).encode()).hexdigest()[:16]
-LETTERS = ("pg_c_utf8", "C.utf8", "C.UTF-8", "und-x-icu")  # collations that know upper and lower case, the most like DuckDB's first
+# collations that know upper and lower case, the most like DuckDB's first
+LETTERS = ("pg_c_utf8", "C.utf8", "C.UTF-8", "und-x-icu")
 FIRST, LAST = 140000, 180000
 
 
@@ -62,11 +63,15 @@ def prepare(connection: Any, schema: str, readers: Sequence[str], wanted: str) -
         message = f"the database server is PostgreSQL {number // 10000}, and the engine needs 14 or later"
         raise StorageError(message, remedy="upgrade the server, or keep the collection in the embedded engine")
     here = quote(schema)
-    known = connection.execute("SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1", [schema]).fetchone()
+    known = connection.execute(
+        "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1", [schema]
+    ).fetchone()
     if known is None or f"hven functions {VERSION}" != known[0]:
         _install(connection, schema)
     for reader in readers:
-        may = connection.execute("SELECT has_schema_privilege($1::text, $2::text, 'USAGE')", [reader, schema]).fetchone()
+        may = connection.execute(
+            "SELECT has_schema_privilege($1::text, $2::text, 'USAGE')", [reader, schema]
+        ).fetchone()
         if may is not None and not may[0]:
             connection.execute(f"GRANT USAGE ON SCHEMA {here} TO {quote(reader)}")
     places = dict(
@@ -78,10 +83,14 @@ def prepare(connection: Any, schema: str, readers: Sequence[str], wanted: str) -
     modes = [PGSPHERE] * ("scircle" in places) + [Q3C] * ("q3c_radial_query" in places) + [HEALPIX]
     if wanted and wanted not in modes:
         message = f"the database has no {wanted}"
-        raise StorageError(message, remedy=f"install it (CREATE EXTENSION), or set position to one of: {', '.join(modes)}")
+        raise StorageError(
+            message, remedy=f"install it (CREATE EXTENSION), or set position to one of: {', '.join(modes)}"
+        )
     has = {
         row[0]
-        for row in connection.execute("SELECT collname FROM pg_collation WHERE collname = ANY($1::text[])", [list(LETTERS)]).fetchall()
+        for row in connection.execute(
+            "SELECT collname FROM pg_collation WHERE collname = ANY($1::text[])", [list(LETTERS)]
+        ).fetchall()
     }
     letters = next((name for name in LETTERS if name in has), "C")
     path = ", ".join(dict.fromkeys(["pg_catalog", here, *(quote(name) for name in places.values())]))
@@ -149,7 +158,8 @@ def adopt(connection: Any, schema: str, site: str, gone: str) -> list[str]:
             place = f" from {alive[1]}" if alive[1] else ""
             message = f"the site {gone} is not gone: it has {alive[0]} session{'s' * (alive[0] > 1)}{place} in the schema {schema!r}"
             raise UserError(
-                message, remedy="stop its servers and workers, or give this site a schema of its own (namespace under [postgres])"
+                message,
+                remedy="stop its servers and workers, or give this site a schema of its own (namespace under [postgres])",
             )
         connection.execute(f"UPDATE {here} SET id = $1::text", [site])
         rows = connection.execute(
@@ -164,7 +174,9 @@ def _install(connection: Any, schema: str) -> None:
     here = quote(schema)
     try:
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", [f"hven install {schema}"])
+            connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", [f"hven install {schema}"]
+            )
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {here}")
             connection.execute("SET LOCAL check_function_bodies = off")
             connection.execute(f"SET LOCAL search_path = {here}, pg_catalog")
@@ -177,4 +189,6 @@ def _install(connection: Any, schema: str) -> None:
             connection.execute(f"COMMENT ON SCHEMA {here} IS 'hven functions {VERSION}'")
     except psycopg.errors.InsufficientPrivilege as error:
         message = f"the role of the engine's url may not make the schema {schema!r}: {faults.first_line(error)}"
-        raise StorageError(message, remedy=f"as an administrator: CREATE SCHEMA {here} AUTHORIZATION that_role") from error
+        raise StorageError(
+            message, remedy=f"as an administrator: CREATE SCHEMA {here} AUTHORIZATION that_role"
+        ) from error

@@ -75,7 +75,9 @@ class LiveEngine(Answering):
     indexes = True
     readers_roles: Sequence[str] = ()
 
-    def __init__(self, directory: Path, *, name: str, memory: int, url: str, pool: int, seconds: float, at_once: int) -> None:
+    def __init__(
+        self, directory: Path, *, name: str, memory: int, url: str, pool: int, seconds: float, at_once: int
+    ) -> None:
         super().__init__(directory, memory=memory, threads=None, lock=threading.RLock())
         self.name = name
         self.seconds = seconds
@@ -121,7 +123,10 @@ class LiveEngine(Answering):
             with self._lock:
                 if self._pools is None:
                     server = LiveServer(self._url, path=path, seconds=self.seconds)
-                    self._pools = (Pool(server.psycopg, self._slots, self._size), Pool(server.adbc, self._slots, self._size))
+                    self._pools = (
+                        Pool(server.psycopg, self._slots, self._size),
+                        Pool(server.adbc, self._slots, self._size),
+                    )
         return self._pools
 
     def connections(self) -> dict[str, int]:

@@ -14,7 +14,16 @@ from hven.engines._bound.narrow import columns_read
 from hven.engines.postgres.dialect import storage
 from hven.engines.postgres.install import quote
 from hven.engines.postgres.live_running import LiveExecution
-from hven.engines.postgres.live_text import BAND, LivePlaces, LivePositions, LivePostgres, LiveWriter, Raws, address, raws
+from hven.engines.postgres.live_text import (
+    BAND,
+    LivePlaces,
+    LivePositions,
+    LivePostgres,
+    LiveWriter,
+    Raws,
+    address,
+    raws,
+)
 from hven.engines.postgres.plan import PostgresPlan
 from hven.model.errors import StorageError
 
@@ -47,7 +56,9 @@ class LivePlan(PostgresPlan):
     def execute(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
         """Run; see `hven.engines.Plan.execute`."""
         memory = [one.rows for one in relations.values() if isinstance(one, Memory)]
-        if self._detour is None and any(one.nbytes > SENT or any(pa.types.is_nested(item.type) for item in one.schema) for one in memory):
+        if self._detour is None and any(
+            one.nbytes > SENT or any(pa.types.is_nested(item.type) for item in one.schema) for one in memory
+        ):
             return self._elsewhere("the join with rows in memory").execute(values, relations, limits)
         return super().execute(values, relations, limits)
 
@@ -98,7 +109,9 @@ def needed_of(bound: Bound) -> dict[str, frozenset[str]]:
 
 def constants(table: Table, rows: pa.Table) -> str:
     """Write rows in memory as constants: the database needs no table for them."""
-    arrays = [f"'{_array(rows.column(column.name).combine_chunks())}'::{storage(column.type)}[]" for column in table.columns]
+    arrays = [
+        f"'{_array(rows.column(column.name).combine_chunks())}'::{storage(column.type)}[]" for column in table.columns
+    ]
     names = ", ".join(quote(column.name) for column in table.columns)
     return f"(SELECT * FROM unnest({', '.join(arrays)}) AS r({names}))"
 

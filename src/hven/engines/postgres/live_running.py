@@ -83,7 +83,9 @@ class Spool:
             if isinstance(item, pa.RecordBatch):
                 yield item
             else:
-                yield pa.ipc.read_record_batch(pa.py_buffer(os.pread(self._file.fileno(), item[1], item[0])), self._schema)
+                yield pa.ipc.read_record_batch(
+                    pa.py_buffer(os.pread(self._file.fileno(), item[1], item[0])), self._schema
+                )
 
     def close(self) -> None:
         """Free everything."""
@@ -187,7 +189,8 @@ def translate(error: Exception, usual: Exception, seconds: float | None) -> Exce
     if isinstance(usual, EvaluationError):
         return EvaluationError(
             usual.message,
-            remedy=usual.remedy or "a row of the source cannot be shown: leave it out by a condition, or ask the service's owner",
+            remedy=usual.remedy
+            or "a row of the source cannot be shown: leave it out by a condition, or ask the service's owner",
         )
     if isinstance(usual, HvenError) and (faults.gone(error) or code in {"28P01", "28000", "3D000", "53300"}):
         return Unavailable(usual.message, remedy=usual.remedy)
@@ -196,7 +199,10 @@ def translate(error: Exception, usual: Exception, seconds: float | None) -> Exce
     if code == "40001":
         return Unavailable(f"the database that is read in place took the query back: {line}", remedy="ask again")
     if code == "42501":
-        return Unavailable(f"the table may not be read any more: {line}", remedy="its owner must GRANT SELECT on it to the service's role")
+        return Unavailable(
+            f"the table may not be read any more: {line}",
+            remedy="its owner must GRANT SELECT on it to the service's role",
+        )
     if code in _CHANGED or isinstance(error, pa.ArrowException):
         return Unavailable(f"the table has changed in its database: {line}", remedy=again)
     return usual

@@ -76,7 +76,9 @@ class Raws:
 
 # --- our functions, written out --------------------------------------------------------------------------------
 
-_DEFINITION = re.compile(r"FUNCTION (hven_\w+)\((.*?)\) RETURNS .*? LANGUAGE sql.*?AS \$\$\s*SELECT (.*?)\s*\$\$", re.DOTALL)
+_DEFINITION = re.compile(
+    r"FUNCTION (hven_\w+)\((.*?)\) RETURNS .*? LANGUAGE sql.*?AS \$\$\s*SELECT (.*?)\s*\$\$", re.DOTALL
+)
 _CALL = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\bhven_\w+(?=\()""")
 _PIECE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\w+|[^\w'"]+""")
 
@@ -203,7 +205,12 @@ def _behind(live: Live, needed: AbstractSet[str]) -> set[str]:
         body = bound.query.body
         if isinstance(body, Select):
             trees = [item.expr for item in _chosen(body, needed)] + ([] if body.where is None else [body.where])
-            found |= {node.column.name for tree in trees for node in walk(tree) if isinstance(node, ColumnRef) and node.column is not None}
+            found |= {
+                node.column.name
+                for tree in trees
+                for node in walk(tree)
+                if isinstance(node, ColumnRef) and node.column is not None
+            }
     return found
 
 
@@ -296,7 +303,12 @@ class LivePlaces(Places):
         return id(node) in self._positions.positive
 
     def _looked_up(
-        self, writer: Writer, here: tuple[Expr, Expr], circle: tuple[str, str, str], radius: Constant | None, centre: tuple[Expr, ...]
+        self,
+        writer: Writer,
+        here: tuple[Expr, Expr],
+        circle: tuple[str, str, str],
+        radius: Constant | None,
+        centre: tuple[Expr, ...],
     ) -> str:
         if not self._mode or not self._is_position(here) or not isinstance(here[0], ColumnRef):
             return ""
@@ -309,20 +321,40 @@ class LivePlaces(Places):
 
     def around(self, dialect: Words, writer: Writer, leaf: TableRef) -> Iterator[str]:
         """Write that a table's position lies in circles around polygons, as far as an index can tell."""
-        if not self._mode or leaf.table is None or leaf.table.position is None or leaf.table.qualified not in self._tables:
+        if (
+            not self._mode
+            or leaf.table is None
+            or leaf.table.position is None
+            or leaf.table.qualified not in self._tables
+        ):
             return
-        nodes = [ColumnRef(Ident(name), source=leaf.number, column=leaf.table.column(name)) for name in leaf.table.position]
+        nodes = [
+            ColumnRef(Ident(name), source=leaf.number, column=leaf.table.column(name)) for name in leaf.table.position
+        ]
         pair = [self.raw(node) for node in nodes]
         lon, lat = (writer.expr(node) if raw is None else raw[0] for node, raw in zip(nodes, pair, strict=True))
         fixed = Literal(0.0)
         for inside in self._positions.shapes.get(leaf.number, ()):
             if inside.shape.kind not in {"CIRCLE", "BOX", "MOC"}:
                 circle = Around(inside.shape, inside.one)
-                lon0, lat0, size = (f"{self._extra(dialect, writer, circle, side)}::double precision" for side in range(3))
-                yield self._near((lon, lat), (lon0, lat0, size), self._tables[leaf.table.qualified].position, lambda _: 0.0, (fixed, fixed))
+                lon0, lat0, size = (
+                    f"{self._extra(dialect, writer, circle, side)}::double precision" for side in range(3)
+                )
+                yield self._near(
+                    (lon, lat),
+                    (lon0, lat0, size),
+                    self._tables[leaf.table.qualified].position,
+                    lambda _: 0.0,
+                    (fixed, fixed),
+                )
 
     def _near(
-        self, here: tuple[str, str], circle: tuple[str, str, str], way: str, radius: Constant | None, centre: tuple[Expr, ...]
+        self,
+        here: tuple[str, str],
+        circle: tuple[str, str, str],
+        way: str,
+        radius: Constant | None,
+        centre: tuple[Expr, ...],
     ) -> str:
         (lon, lat), (lon0, lat0, size) = here, circle
         known = constant(centre[1], self._positions.free) if centre else None
@@ -335,15 +367,21 @@ class LivePlaces(Places):
             reach = f"CASE WHEN {size} BETWEEN 0 AND 89 AND abs({lat0}) + {size} < 89 THEN {reach} ELSE 181 END"
             turned = f"({lon0} - 360 * floor(({lon0} + 1e-100) / 360))"
             spans = [
-                f"{lon} BETWEEN (SELECT {turned} + {turn} - {reach}) AND (SELECT {turned} + {turn} + {reach})" for turn in (0, -360, 360)
+                f"{lon} BETWEEN (SELECT {turned} + {turn} - {reach}) AND (SELECT {turned} + {turn} + {reach})"
+                for turn in (0, -360, 360)
             ]
             return f"{band} AND ({' OR '.join([*spans, f'{lon} < -180', f'{lon} > 540'])})"
         self.radii.append(radius)
         if way == Q3C:
-            call = "q3c_radial_query({2}, {3}, {0}, {1}, {4} + 2e-6)" if known is not None else "q3c_join({0}, {1}, {2}, {3}, {4} + 2e-6)"
+            call = (
+                "q3c_radial_query({2}, {3}, {0}, {1}, {4} + 2e-6)"
+                if known is not None
+                else "q3c_join({0}, {1}, {2}, {3}, {4} + 2e-6)"
+            )
             return call.format(lon0, lat0, lon, lat, size)
         valid = lat0 if known is not None else f"CASE WHEN {lat0} BETWEEN -90 AND 90 THEN {lat0} END"
-        there = f"spoint(radians({lon0} + 1e-100), radians({valid} + 1e-100))"  # radians of the least numbers would be an underflow
+        # radians of the least numbers would be an underflow
+        there = f"spoint(radians({lon0} + 1e-100), radians({valid} + 1e-100))"
         return f"spoint(radians({lon}), radians({lat})) <@ scircle({there}, radians({size} + 1e-9))"
 
 
@@ -381,7 +419,9 @@ class LivePostgres(Postgres):
         """Write BETWEEN in the same way."""
         if kinds.kind_of(meta(node.operand).type) == "text":
             word = "NOT BETWEEN" if node.negated else "BETWEEN"
-            return f'({writer.expr(node.operand)} COLLATE "C" {word} {writer.expr(node.low)} AND {writer.expr(node.high)})'
+            return (
+                f'({writer.expr(node.operand)} COLLATE "C" {word} {writer.expr(node.low)} AND {writer.expr(node.high)})'
+            )
         raw = self.places.raw(node.operand) if self.places.is_positive(node) else None
         if raw is None:
             return super().between(writer, node)
@@ -443,7 +483,8 @@ def _by_code_points(item: OrderItem, select: Select) -> OrderItem:
     return replace(item, expr=Function("hven code points", (expr,), meta=expr.meta))
 
 
-_TIMES = {"FROM_UNIX": ".from_unix", "FROM_JD": ".from_days", "FROM_MJD": ".from_days"}  # of mappings: queries do not have them
+# of mappings: queries do not have them
+_TIMES = {"FROM_UNIX": ".from_unix", "FROM_JD": ".from_days", "FROM_MJD": ".from_days"}
 LivePostgres.functions = {**Postgres.functions, **_TIMES, "hven code points": '({0} COLLATE "C")'}
 
 

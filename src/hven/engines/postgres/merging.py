@@ -44,7 +44,8 @@ ORDERED = 0.9  # correlation of cells and places in the table: below, it is writ
 MANY = 50_000  # rows; the order of fewer does not matter
 SHARE = 8  # if more than this part of the rows changes, all are written anew, and statistics are of all rows
 DEAD = 4  # .. and if more than this part of them is gone or stands in no partition of its own
-STALE = 20  # if more than this part of the rows changed since, the planner's statistics and the free room are looked after
+# if more than this part of the rows changed since, the planner's statistics and the free room are looked after
+STALE = 20
 FEW = 1_000  # .. and more rows than these
 
 
@@ -62,7 +63,14 @@ class Merge(Founding):
     """
 
     def __init__(
-        self, engine: Machine, table: Table, snapshot: str, name: str, base: Snapshot, kept: Kept, deleted: pa.Table | None
+        self,
+        engine: Machine,
+        table: Table,
+        snapshot: str,
+        name: str,
+        base: Snapshot,
+        kept: Kept,
+        deleted: pa.Table | None,
     ) -> None:
         super().__init__(engine, table, snapshot, name)
         self._regions = [name for name in self._regions if name in base.regions]  # an older one has no cells to copy
@@ -134,7 +142,9 @@ class Merge(Founding):
         named = ", ".join(map(quote, keys))
         cursor.execute(f'CREATE TEMPORARY TABLE "gone" ({kinds}) ON COMMIT DROP')
         if self._deleted is not None and self._deleted.num_rows:
-            cursor.adbc_ingest("gone", sendable(self._deleted.select(keys)).to_reader(65_536), mode="append", temporary=True)
+            cursor.adbc_ingest(
+                "gone", sendable(self._deleted.select(keys)).to_reader(65_536), mode="append", temporary=True
+            )
         cursor.execute(f'INSERT INTO pg_temp."gone" ({named}) SELECT {named} FROM {self._changes}')
         cursor.execute('ANALYZE pg_temp."gone"')
         same = " AND ".join(f"n.{quote(key)} = o.{quote(key)}" for key in keys)
@@ -143,11 +153,15 @@ class Merge(Founding):
     def _see_those_that_go(self, cursor: Any) -> dict[str, dict[str, object]]:
         """Collect the statistics of the rows that go, and learn their number and their cells."""
         going = Statistics(self.table)
-        cursor.execute(f"SELECT {', '.join('o.' + quote(name) for name in self._schema.names)} FROM {self._old} AS o WHERE {self._there}")
+        cursor.execute(
+            f"SELECT {', '.join('o.' + quote(name) for name in self._schema.names)} FROM {self._old} AS o WHERE {self._there}"
+        )
         self._gone = self._gather(cursor, going)
         if self.table.position is not None:
             cell = f"o.{quote(CELL)} >> {2 * (29 - COARSE)}"
-            cursor.execute(f"SELECT DISTINCT {cell} FROM {self._old} AS o WHERE o.{quote(CELL)} IS NOT NULL AND {self._there}")
+            cursor.execute(
+                f"SELECT DISTINCT {cell} FROM {self._old} AS o WHERE o.{quote(CELL)} IS NOT NULL AND {self._there}"
+            )
             self._left = np.array(sorted(row[0] for row in cursor.fetchall()), np.int64)
         return going.result()
 
@@ -174,7 +188,8 @@ class Merge(Founding):
         if pieces is None:
             return 0
         return _one(
-            cursor, f"SELECT count(*) FROM {pieces.rest} WHERE {quote(BORN)} > {sharing.FIRST} AND {quote(pieces.column)} IS NOT NULL"
+            cursor,
+            f"SELECT count(*) FROM {pieces.rest} WHERE {quote(BORN)} > {sharing.FIRST} AND {quote(pieces.column)} IS NOT NULL",
         )
 
     def _disordered(self, cursor: Any) -> bool:
@@ -199,7 +214,9 @@ class Merge(Founding):
         if marked != self._gone:
             message = f"{self.table.qualified}: {marked:,} rows of the table {share.base} go, and the snapshot {self._base.id} has {self._gone:,} of them"
             raise StorageError(message, remedy="ingest the table anew: something else wrote into Hven's schema")
-        cursor.execute(f"INSERT INTO {here} ({listed}, {quote(BORN)}) SELECT {listed}, {share.number} FROM {self._changes}")
+        cursor.execute(
+            f"INSERT INTO {here} ({listed}, {quote(BORN)}) SELECT {listed}, {share.number} FROM {self._changes}"
+        )
         for text in self._seen(share):
             cursor.execute(text)
 
@@ -224,7 +241,9 @@ class Merge(Founding):
         for text in list(pieces.like(cursor.fetchall(), old)):
             cursor.execute(text)
         column = quote(pieces.column)
-        cursor.execute(f"SELECT {column} FROM {self._changes} UNION ALL SELECT {column} FROM {old.rest} WHERE {column} IS NOT NULL")
+        cursor.execute(
+            f"SELECT {column} FROM {self._changes} UNION ALL SELECT {column} FROM {old.rest} WHERE {column} IS NOT NULL"
+        )
         schema = pa.schema([(CELL, pa.int64()) if pieces.column == CELL else self._schema.field(pieces.column)])
         come = pa.Table.from_batches([fit(batch, schema) for batch in batches(cursor)], schema)
         cells = come.column(0).drop_null().to_numpy() if pieces.column == CELL else None
@@ -281,7 +300,9 @@ class Merge(Founding):
                 if found is not None:
                     return found
             cell = f"{quote(CELL)} >> {2 * (29 - COARSE)}"
-            rows = connection.execute(f"SELECT DISTINCT {cell} FROM {self._view} WHERE {quote(CELL)} IS NOT NULL").fetchall()
+            rows = connection.execute(
+                f"SELECT DISTINCT {cell} FROM {self._view} WHERE {quote(CELL)} IS NOT NULL"
+            ).fetchall()
         self._cells = [np.array([row[0] for row in rows], np.int64)]
         return super()._coverage()
 
@@ -320,7 +341,9 @@ def refuse(table: Table, base: Snapshot, kept: Kept, *, cells: bool) -> None:
         It has not.
     """
     if not table.primary:
-        message = f"{table.qualified} has no primary key: its rows cannot be told apart, so nothing can be merged into it"
+        message = (
+            f"{table.qualified} has no primary key: its rows cannot be told apart, so nothing can be merged into it"
+        )
         raise Unmergeable(message, remedy="name a primary key, or ingest the table anew")
     other = "columns" if kept.types != {item.name: item.type for item in table.arrow} else ""
     if kept.partition != (None if table.partition is None else repr(table.partition)):

@@ -74,9 +74,7 @@ class Pieces:
 
     def begin(self) -> str:
         """Write the statement that makes the default partition."""
-        return (
-            f"CREATE TABLE {self._piece(REST)} PARTITION OF {quote(self.schema)}.{quote(self.name)} DEFAULT WITH (autovacuum_enabled = off)"
-        )
+        return f"CREATE TABLE {self._piece(REST)} PARTITION OF {quote(self.schema)}.{quote(self.name)} DEFAULT WITH (autovacuum_enabled = off)"
 
     def needed(self, rows: pa.Table, cells: Keys | None) -> Iterator[str]:
         """Write the statements that make the partitions which these rows need and which are not there.

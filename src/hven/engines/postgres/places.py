@@ -150,7 +150,8 @@ class Positions:
     regions: dict[int, list[InRegion]] = field(default_factory=dict)
     free: frozenset[int] = frozenset()
     guarded: bool = False  # True if a row filter must be behind a fence: see `guard`
-    positive: set[int] = field(default_factory=set)  # id of the conditions and calls where FALSE may stand for NULL: below AND and OR alone
+    # id of the conditions and calls where FALSE may stand for NULL: below AND and OR alone
+    positive: set[int] = field(default_factory=set)
 
     @classmethod
     def of(cls, bound: Bound) -> Positions:
@@ -197,7 +198,10 @@ def _in_shape(condition: Expr, narrowable: Narrowable, number: int, free: frozen
         return None if found is None or columns is None else InShape(found, constant(one, free))
     if not isinstance(condition, Compare):
         return None
-    for call, op, limit in ((condition.left, condition.op, condition.right), (condition.right, MIRROR[condition.op], condition.left)):
+    for call, op, limit in (
+        (condition.left, condition.op, condition.right),
+        (condition.right, MIRROR[condition.op], condition.left),
+    ):
         points, radius = distance_points(call), constant(limit, free)
         if points is None or radius is None or op not in {"<", "<=", "="}:
             continue
@@ -274,14 +278,18 @@ class Places:
         if not shapes or not self._mode or node.table is None or node.table.qualified not in self._indexed:
             return text
         fenced = self._positions.guarded and node.where is not None  # then no other condition reaches the table
-        chosen = next((item for item in shapes if fenced or item.shape.kind != "CIRCLE" or self._mode != PGSPHERE), None)
+        chosen = next(
+            (item for item in shapes if fenced or item.shape.kind != "CIRCLE" or self._mode != PGSPHERE), None
+        )
         cell = dialect.quote(CELL)
         if chosen is None:
             if node.table.partition is None or node.table.partition.by != "healpix":
                 return text
             # pgSphere's index finds the rows, and these few ranges the partitions in which it is asked
             ends = [f"{self._extra(dialect, writer, shapes[0], side)}::bigint" for side in range(2, 2 + 2 * FEW)]
-            spans = " OR ".join(f"(s.{cell} >= {low} AND s.{cell} < {high})" for low, high in zip(ends[::2], ends[1::2], strict=True))
+            spans = " OR ".join(
+                f"(s.{cell} >= {low} AND s.{cell} < {high})" for low, high in zip(ends[::2], ends[1::2], strict=True)
+            )
             return f"(SELECT s.* FROM {text} AS s WHERE {spans})"
         ends = [f"{self._extra(dialect, writer, chosen, side)}::bigint[]" for side in (0, 1)]
         # OFFSET keeps the planner from turning this round: it knows nothing of how narrow the ranges are
@@ -306,11 +314,15 @@ class Places:
             parts = []
             for here, there in (points, points[::-1]):
                 lon, lat = dialect.doubles(writer, there)
-                parts.append(self._looked_up(writer, here, (lon, lat, radius), constant(limit, self._positions.free), there))
+                parts.append(
+                    self._looked_up(writer, here, (lon, lat, radius), constant(limit, self._positions.free), there)
+                )
             return " AND ".join(part for part in parts if part)
         return ""
 
-    def beside(self, dialect: Words, writer: Writer, call: Function, point: Expr, circle: tuple[str, str, str], shape: Expr) -> str:
+    def beside(
+        self, dialect: Words, writer: Writer, call: Function, point: Expr, circle: tuple[str, str, str], shape: Expr
+    ) -> str:
         """Write the condition beside the exact test of a point in a circle; empty if there is none."""
         if id(call) not in self._positions.positive:
             return ""
@@ -324,7 +336,8 @@ class Places:
             there = coordinates(shape.args[0]) if len(shape.args) == 2 else (shape.args[0], shape.args[1])
             centre = there or ()
         found = self._looked_up(writer, here, circle, radius, centre)
-        if len(centre) == 2 and radius is not None:  # the other way round: the circle's centre is an indexed position, too
+        # the other way round: the circle's centre is an indexed position, too
+        if len(centre) == 2 and radius is not None:
             lon, lat = dialect.doubles(writer, here)
             other = self._looked_up(writer, (centre[0], centre[1]), (lon, lat, circle[2]), radius, here)
             found = f"{found} AND {other}" if found and other else found or other
@@ -354,7 +367,8 @@ class Places:
             # at the poles its cells are off by rounding: some of them are added
             return f"q3c_join({lon0}, {lat0}, {lon}, {lat}, {size} + 2e-6)"
         valid = lat0 if known is not None else f"CASE WHEN {lat0} BETWEEN -90 AND 90 THEN {lat0} END"
-        there = f"spoint(radians({lon0} + 1e-100), radians({valid} + 1e-100))"  # radians of the least numbers would be an underflow
+        # radians of the least numbers would be an underflow
+        there = f"spoint(radians({lon0} + 1e-100), radians({valid} + 1e-100))"
         return f"spoint(radians({lon}), radians({lat})) <@ scircle({there}, radians({size} + 1e-9))"
 
     def _is_position(self, pair: tuple[Expr, Expr]) -> bool:
@@ -363,7 +377,13 @@ class Places:
         if not (isinstance(lon, ColumnRef) and isinstance(lat, ColumnRef)) or lon.source != lat.source:
             return False
         leaf = self._positions.leaves.get(lon.source)
-        if leaf is None or leaf.table is None or leaf.table.qualified not in self._indexed or lon.column is None or lat.column is None:
+        if (
+            leaf is None
+            or leaf.table is None
+            or leaf.table.qualified not in self._indexed
+            or lon.column is None
+            or lat.column is None
+        ):
             return False
         return leaf.table.position == (lon.column.name, lat.column.name)
 

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pyarrow as pa
 
 from hven.adql.sql import Writer
-from hven.adql.tree import Cast, ColumnRef, Compare, Derived, In, Join, LiteralList, Select, SelectItem, TableRef, conjuncts, walk
+from hven.adql.tree import (
+    Cast,
+    ColumnRef,
+    Compare,
+    Derived,
+    In,
+    Join,
+    LiteralList,
+    Select,
+    SelectItem,
+    TableRef,
+    conjuncts,
+    walk,
+)
 from hven.engines import Memory, Plan, Snapshot
 from hven.engines.postgres import faults
 from hven.engines.postgres.detour import Detour
@@ -87,7 +100,11 @@ class PostgresPlan(Plan):
     def _elsewhere(self, reason: str, *, computing: bool = True) -> Detour:
         """Build the plan by which the embedded engine computes."""
         return Detour(
-            self._engine.embedded, self._bound, reason, lambda bound: type(self)(self._engine, bound, self._positions), computing=computing
+            self._engine.embedded,
+            self._bound,
+            reason,
+            lambda bound: type(self)(self._engine, bound, self._positions),
+            computing=computing,
         )
 
     # --- running ---------------------------------------------------------------------------------------------
@@ -102,7 +119,9 @@ class PostgresPlan(Plan):
 
     def _execution(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> PostgresExecution:
         work = partial(self._work, values, relations)
-        execution = PostgresExecution(self._engine, self.schema, work, limits, number=self._number, pace=self._pace, plain=self._plain)
+        execution = PostgresExecution(
+            self._engine, self.schema, work, limits, number=self._number, pace=self._pace, plain=self._plain
+        )
         if self.small:
             execution.send()
         return execution
@@ -130,7 +149,12 @@ class PostgresPlan(Plan):
                 break
         soon = self._ranged is None  # what may fail had better fail before anything is given
         return Work(
-            asked=statement.asked, streamed=statement.streamed, arguments=arguments or [], quick=self._quick, uploads=uploads, soon=soon
+            asked=statement.asked,
+            streamed=statement.streamed,
+            arguments=arguments or [],
+            quick=self._quick,
+            uploads=uploads,
+            soon=soon,
         )
 
     def _there(self, table: Table, relation: Relation) -> tuple[str, Any]:  # noqa: ARG002  (of tables in place, too)
@@ -182,7 +206,8 @@ class PostgresPlan(Plan):
             for regions in self._positions.regions.values()
             for region in regions
         ]
-        indexed = self._written(self._names(), dict.fromkeys(self._names(), ()), HEALPIX, "C")  # as if all were snapshots
+        # as if all were snapshots
+        indexed = self._written(self._names(), dict.fromkeys(self._names(), ()), HEALPIX, "C")
         lines += [
             f"{self._called(one)}: matched with {self._called(other)} by the position index"
             for one, other in indexed.places.matched.items()
@@ -205,7 +230,13 @@ class PostgresPlan(Plan):
         leaf = self._positions.leaves.get(number)
         if leaf is None:
             return "a subquery"
-        return leaf.alias.name if leaf.alias is not None else leaf.table.qualified if leaf.table is not None else str(number)
+        return (
+            leaf.alias.name
+            if leaf.alias is not None
+            else leaf.table.qualified
+            if leaf.table is not None
+            else str(number)
+        )
 
 
 def is_quick(bound: Bound) -> bool:
@@ -220,12 +251,18 @@ def is_quick(bound: Bound) -> bool:
         return False
     if body.top is not None and isinstance(body.top.value, int) and body.top.value <= QUICK:
         return True
-    return body.where is not None or (not body.group_by and bool(body.items) and all(_aggregate(item) for item in body.items))
+    return body.where is not None or (
+        not body.group_by and bool(body.items) and all(_aggregate(item) for item in body.items)
+    )
 
 
 def whole_number(bound: Bound) -> str:
     """Name the ADQL type of whole numbers that texts are cast to, if it is one; for what is said of a text that is none."""
-    names = {node.target for node in walk(bound.query) if isinstance(node, Cast) and node.meta is not None and node.meta.type.is_integer}
+    names = {
+        node.target
+        for node in walk(bound.query)
+        if isinstance(node, Cast) and node.meta is not None and node.meta.type.is_integer
+    }
     return names.pop() if len(names) == 1 else faults.NUMBER
 
 
@@ -239,12 +276,19 @@ def refuse_full_joins(bound: Bound) -> None:
     """
     for node in walk(bound.query):
         if isinstance(node, Join) and node.kind.upper() == "FULL":
-            left, right = ({item.number for item in walk(side) if isinstance(item, TableRef | Derived)} for side in (node.left, node.right))
+            left, right = (
+                {item.number for item in walk(side) if isinstance(item, TableRef | Derived)}
+                for side in (node.left, node.right)
+            )
             for part in conjuncts(node.on):
                 sources = (
-                    {side.source for side in (part.left, part.right) if isinstance(side, ColumnRef)} if isinstance(part, Compare) else set()
+                    {side.source for side in (part.left, part.right) if isinstance(side, ColumnRef)}
+                    if isinstance(part, Compare)
+                    else set()
                 )
-                if not (isinstance(part, Compare) and part.op == "=" and len(sources & left) == 1 == len(sources & right)):
+                if not (
+                    isinstance(part, Compare) and part.op == "=" and len(sources & left) == 1 == len(sources & right)
+                ):
                     raise Elsewhere("FULL JOIN on such a condition")
 
 

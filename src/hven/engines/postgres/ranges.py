@@ -49,9 +49,12 @@ class Ranged:
 
     def __init__(self, detour: Callable[[], Plan]) -> None:
         self._make = detour
-        self._detour: Plan | None = None  # made when the range was left for the first time: rows of the same tables will leave it again
+        # made when the range was left for the first time: rows of the same tables will leave it again
+        self._detour: Plan | None = None
 
-    def execute(self, first: Callable[[], Execution], values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
+    def execute(
+        self, first: Callable[[], Execution], values: Values, relations: Mapping[str, Relation], limits: Limits
+    ) -> Execution:
         """Run: by PostgreSQL, unless that failed once."""
         if self._detour is not None:
             return self._detour.execute(values, relations, limits)
@@ -67,7 +70,9 @@ class Ranged:
 class RangedExecution(Relay):
     """A running query (`hven.engines.Execution`): PostgreSQL's, and if that leaves the range before it gave rows, the embedded engine's."""
 
-    def __init__(self, ranged: Ranged, first: Execution, values: Values, relations: Mapping[str, Relation], limits: Limits) -> None:
+    def __init__(
+        self, ranged: Ranged, first: Execution, values: Values, relations: Mapping[str, Relation], limits: Limits
+    ) -> None:
         super().__init__(first.schema, first)
         self._ranged = ranged
         self._first = first

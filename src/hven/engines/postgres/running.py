@@ -35,7 +35,8 @@ FEW = 200  # rows that are written out in less time than a thread is found for t
 QUICKLY = 0.02  # seconds that the answers of a plan take, usually, for which no thread is held
 TUPLES = int(ExecStatus.TUPLES_OK)
 LATE = 12 * QUICKLY  # what counts for an answer that nobody could wait for
-PLAIN = {pa.int16(): 21, pa.int32(): 23, pa.int64(): 20, pa.float32(): 700, pa.float64(): 701, pa.string(): 25}  # pg_type.oid
+# pg_type.oid
+PLAIN = {pa.int16(): 21, pa.int32(): 23, pa.int64(): 20, pa.float32(): 700, pa.float64(): 701, pa.string(): 25}
 AGAIN = 0.1  # seconds until a query that was told to stop is told again
 AHEAD = 2  # batches that are read before they are asked for
 FIRST = 256 * 1024  # bytes of the first batch, about: it comes in a seventh of the time that one of the others takes
@@ -121,7 +122,8 @@ class PostgresExecution(Execution):
                 except faults.kinds() as error:
                     if begun or self._stopped is not None or not (faults.gone(error) or self._without(error)):
                         raise self._translate(error) from error
-                    begun = True  # a kept connection whose server was away, or an extension that is gone: once more, without it
+                    # a kept connection whose server was away, or an extension that is gone: once more, without it
+                    begun = True
                     self._batches = running = self._run()
                     continue
                 if self._stopped is not None:
@@ -143,7 +145,8 @@ class PostgresExecution(Execution):
     def _run(self) -> Generator[pa.RecordBatch]:
         if self._stopped is not None:
             raise self._translate(InterruptedError())
-        work, self._made = self._made or self._work(), None  # once more, on a new connection: the names may be others then
+        # once more, on a new connection: the names may be others then
+        work, self._made = self._made or self._work(), None
         wanted = None if self._limits.rows is None else self._limits.rows + 1
         if work.quick:
             rows = self._ask(work, self._most())
@@ -269,7 +272,8 @@ class PostgresExecution(Execution):
             cursor.execute("SET TRANSACTION READ WRITE")
             for name, table, rows in work.uploads:
                 listed = ", ".join(
-                    f"{quote(column.name)} {storage(column.type)}" + (' COLLATE "C"' if storage(column.type) == "text" else "")
+                    f"{quote(column.name)} {storage(column.type)}"
+                    + (' COLLATE "C"' if storage(column.type) == "text" else "")
                     for column in table.columns
                 )
                 cursor.execute(f"CREATE TEMPORARY TABLE {quote(name)} ({listed}) ON COMMIT DROP")
@@ -284,7 +288,9 @@ class PostgresExecution(Execution):
                     )
             cursor.execute("SET TRANSACTION READ ONLY")
         if work.arguments:
-            settings = ", ".join(f"set_config('hven.p{number}', ${number}, true)" for number in range(1, len(work.arguments) + 1))
+            settings = ", ".join(
+                f"set_config('hven.p{number}', ${number}, true)" for number in range(1, len(work.arguments) + 1)
+            )
             cursor.execute(f"SELECT {settings}", list(work.arguments))
             cursor.fetchall()
 
@@ -368,7 +374,11 @@ class PostgresExecution(Execution):
             return Cancelled("the query was cancelled")
         clock = self._limits.clock
         return faults.translate(
-            error, where=self._engine.where, stopped=self._stopped, seconds=None if clock is None else clock.seconds, number=self._number
+            error,
+            where=self._engine.where,
+            stopped=self._stopped,
+            seconds=None if clock is None else clock.seconds,
+            number=self._number,
         )
 
 
@@ -415,7 +425,9 @@ class Borrowed:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         gone = error is not None and faults.gone(error)
         self._pool.put(
-            self._connection, broken=gone, used_up=error is not None and (self._execution.interrupted or not isinstance(error, Exception))
+            self._connection,
+            broken=gone,
+            used_up=error is not None and (self._execution.interrupted or not isinstance(error, Exception)),
         )
 
 

@@ -63,7 +63,9 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
         """Send a statement and do not wait; False: it was never prepared here, and nothing is sent."""
         if self._named is None or sql not in self._named:
             return False
-        self.pgconn.send_query_prepared(self._name(sql), [argument.encode() for argument in arguments], None, Format.BINARY)
+        self.pgconn.send_query_prepared(
+            self._name(sql), [argument.encode() for argument in arguments], None, Format.BINARY
+        )
         return True
 
     def come(self) -> PGresult | None:
@@ -135,22 +137,24 @@ def _fault(result: PGresult) -> psycopg.Error:
 
 def named(schema: str, site: str) -> str:
     """Name the sessions of an engine, as pg_stat_activity shows them: in a schema of ours, whose they are."""
-    return f"hven: {schema} {site}".strip().encode("ascii", "replace").decode()[:63] if schema else "hven"  # as the server would have it
+    # as the server would have it
+    return f"hven: {schema} {site}".strip().encode("ascii", "replace").decode()[:63] if schema else "hven"
 
 
 class Server:
     """How to reach one server, and as whom."""
 
-    def __init__(self, url: str, *, schema: str, path: str, role: str | None = None, writing: bool = False, site: str = "") -> None:
+    def __init__(
+        self, url: str, *, schema: str, path: str, role: str | None = None, writing: bool = False, site: str = ""
+    ) -> None:
         given = conninfo_to_dict(url)
-        self.where = (
-            f"at {given.get('host') or given.get('hostaddr') or 'localhost'} (database {given.get('dbname') or given.get('user') or '?'})"
-        )
+        self.where = f"at {given.get('host') or given.get('hostaddr') or 'localhost'} (database {given.get('dbname') or given.get('user') or '?'})"
         settings = SETTINGS | {"search_path": path, "default_transaction_read_only": "off" if writing else "on"}
         if role and not writing:
             settings["role"] = role
         options = " ".join(
-            f"-c {name}={value.replace(chr(92), chr(92) * 2).replace(' ', chr(92) + ' ')}" for name, value in settings.items()
+            f"-c {name}={value.replace(chr(92), chr(92) * 2).replace(' ', chr(92) + ' ')}"
+            for name, value in settings.items()
         )
         before = given.get("options")
         self.conninfo = make_conninfo(
@@ -164,7 +168,11 @@ class Server:
     def psycopg(self) -> Any:
         """Open a connection for small and for writing things."""
         try:
-            return widen(Session.connect(self.conninfo, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor))
+            return widen(
+                Session.connect(
+                    self.conninfo, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor
+                )
+            )
         except psycopg.Error as error:
             raise faults.translate(error, where=self.where) from error
 

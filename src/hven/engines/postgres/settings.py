@@ -70,7 +70,8 @@ class Foreign:
     roles: tuple[str, ...] = setting((), "who may read them here; default: the roles of the engine postgres")
     fetch_size: int = setting(10_000, "rows that travel at a time", ge=100, le=1000000)
     extensions: tuple[str, ...] | None = setting(
-        None, "extensions whose functions may be sent there; default: those that both databases have, of pg_sphere, q3c and some others"
+        None,
+        "extensions whose functions may be sent there; default: those that both databases have, of pg_sphere, q3c and some others",
     )
 
 

@@ -82,6 +82,4 @@ class Shapes(EngineDialect):
 
 def within(lon: str, lat: str, lon0: str, lat0: str, radius: str) -> str:
     """Write whether a position lies in a circle; first a test that costs little: the latitudes. It must not make FALSE of what is NULL."""
-    return (
-        f"((abs({lat} - {lat0}) <= {radius} + 1e-9 OR {lon} + {lon0} IS NULL) AND hven_in_circle({lon}, {lat}, {lon0}, {lat0}, {radius}))"
-    )
+    return f"((abs({lat} - {lat0}) <= {radius} + 1e-9 OR {lon} + {lon0} IS NULL) AND hven_in_circle({lon}, {lat}, {lon0}, {lat0}, {radius}))"

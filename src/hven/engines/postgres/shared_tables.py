@@ -145,4 +145,6 @@ def forget(schema: str, share: Share, left: Sequence[int]) -> list[str]:
             f"DELETE FROM {here} WHERE {born} > {before} AND {born} > {FIRST}",
             f"UPDATE {here} SET {died} = {ALIVE} WHERE {died} > {before} AND {died} < {ALIVE}",
         ]
-    return [f"DELETE FROM {here} WHERE {died} > {share.number} AND {died} <= {after} AND {died} < {ALIVE} AND {born} > {before}"]
+    return [
+        f"DELETE FROM {here} WHERE {died} > {share.number} AND {died} <= {after} AND {died} < {ALIVE} AND {born} > {before}"
+    ]

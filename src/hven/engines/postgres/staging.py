@@ -103,7 +103,10 @@ class TableStaging:
 
     def _grants(self, name: str) -> list[str]:
         """Write the statements that let readers read a table or view."""
-        return [f"GRANT SELECT ON {quote(self._engine.schema)}.{quote(name)} TO {quote(reader)}" for reader in self._engine.readers_roles]
+        return [
+            f"GRANT SELECT ON {quote(self._engine.schema)}.{quote(name)} TO {quote(reader)}"
+            for reader in self._engine.readers_roles
+        ]
 
     def _size(self, connection: Any) -> int:
         """Return the size of the table with its indexes and partitions."""
@@ -184,7 +187,9 @@ class TableStaging:
                 for text in self._pieces.needed(rows, keys):
                     connection.execute(text)
         with self._engine.senders.borrowed() as connection, connection.cursor() as cursor:
-            cursor.adbc_ingest(self._into, sendable(rows).to_reader(65_536), mode="append", db_schema_name=self._engine.schema)
+            cursor.adbc_ingest(
+                self._into, sendable(rows).to_reader(65_536), mode="append", db_schema_name=self._engine.schema
+            )
         self._runs += 1
 
     def _order(self, connection: Any) -> None:
@@ -195,7 +200,9 @@ class TableStaging:
         other = f"{quote(self._engine.schema)}.{quote('o' + self._into[1:])}"
         with connection.transaction():
             connection.execute("SELECT set_config('work_mem', $1, true)", [MEMORY])
-            connection.execute(f"CREATE TABLE {other} (LIKE {self._here} INCLUDING ALL) WITH (autovacuum_enabled = off)")
+            connection.execute(
+                f"CREATE TABLE {other} (LIKE {self._here} INCLUDING ALL) WITH (autovacuum_enabled = off)"
+            )
             connection.execute(f"INSERT INTO {other} SELECT * FROM {self._here} ORDER BY {quote(CELL)} NULLS LAST")
             connection.execute(f"DROP TABLE {self._here}")
             connection.execute(f"ALTER TABLE {other} RENAME TO {quote(self._into)}")
@@ -226,7 +233,8 @@ class TableStaging:
     def _ready(self, connection: Any) -> None:
         """Set a connection to see the extensions' functions, and to sort in memory."""
         connection.execute(
-            "SELECT set_config('search_path', $1, false), set_config('maintenance_work_mem', $2, false)", [self._engine.found.path, MEMORY]
+            "SELECT set_config('search_path', $1, false), set_config('maintenance_work_mem', $2, false)",
+            [self._engine.found.path, MEMORY],
         )
 
     @contextmanager
@@ -267,7 +275,8 @@ class TableStaging:
         names = list(self.table.primary)
         self._no_nulls()
         listed = ", ".join(map(quote, (*names, *beside)))
-        if self._pieces is not None and self._pieces.column not in names:  # one index over all partitions can then prove nothing
+        # one index over all partitions can then prove nothing
+        if self._pieces is not None and self._pieces.column not in names:
             connection.execute(f"CREATE INDEX ON {self._here} ({listed})")
             self._no_twins(connection)
             return
@@ -290,7 +299,9 @@ class TableStaging:
         """Check that no two rows have one primary key."""
         quoted = ", ".join(map(quote, self.table.primary))
         groups = f'SELECT {quoted}, count(*) AS "hven:times" FROM {self._here} GROUP BY {quoted} HAVING count(*) > 1'
-        keys, rows = connection.execute(f'SELECT count(*), CAST(sum("hven:times") AS bigint) FROM ({groups}) AS g').fetchone()
+        keys, rows = connection.execute(
+            f'SELECT count(*), CAST(sum("hven:times") AS bigint) FROM ({groups}) AS g'
+        ).fetchone()
         if not keys:
             return
         first = connection.execute(f"{groups} ORDER BY {quoted} LIMIT {SHOWN}").fetchall()
@@ -322,7 +333,8 @@ def indexes(table: Table, mode: str) -> list[str]:
     wanted += table.indexes
     if table.partition is not None and table.partition.column is not None:
         wanted.append((table.partition.column,))
-    led = {(*index[:1],) for index in table.indexes if len(index) > 1}  # one of several columns serves its first one, too
+    # one of several columns serves its first one, too
+    led = {(*index[:1],) for index in table.indexes if len(index) > 1}
     found = []
     for names in dict.fromkeys(wanted):
         if names == table.primary or names in led:
@@ -348,7 +360,9 @@ def sendable(rows: pa.Table) -> pa.Table:
         kind = item.type
         if paired(kind):
             kind = pa.list_(kind.value_type.value_type)
-            rows = rows.set_column(place, item.name, pa.chunked_array([flattened(chunk) for chunk in rows.column(place).chunks], kind))
+            rows = rows.set_column(
+                place, item.name, pa.chunked_array([flattened(chunk) for chunk in rows.column(place).chunks], kind)
+            )
         elif pa.types.is_uint8(kind):
             kind = pa.int16()
         elif (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_uint8(kind.value_type):

@@ -23,8 +23,12 @@ NONE = "hven.toml names no database of ours"
 def fdw(
     caller: Caller,
     name: Annotated[str | None, Word("NAME", "One of the [[foreign]] blocks of hven.toml (default: all).")] = None,
-    check: Annotated[bool, Word("--check", "Compare both sides, measure, and say which conditions are sent there.")] = False,
-    apply: Annotated[bool, Word("--apply", "Set it up, if the engine's role may; otherwise an administrator runs the text.")] = False,
+    check: Annotated[
+        bool, Word("--check", "Compare both sides, measure, and say which conditions are sent there.")
+    ] = False,
+    apply: Annotated[
+        bool, Word("--apply", "Set it up, if the engine's role may; otherwise an administrator runs the text.")
+    ] = False,
 ) -> tuple[Any, bool]:
     """Make tables of another PostgreSQL foreign tables of ours."""
     if check and apply:
@@ -39,7 +43,9 @@ def fdw(
     if not chosen:
         known = ", ".join(item.name for item in foreign(found))
         remedy = f"known: {known}" if known else "describe it in hven.toml: [[foreign]] with name, url, tables"
-        raise NotFound(f"no foreign database is called {name}" if name else "hven.toml names no foreign database", remedy=remedy)
+        raise NotFound(
+            f"no foreign database is called {name}" if name else "hven.toml names no foreign database", remedy=remedy
+        )
     told: list[dict[str, Any]] = []
     for item in chosen:
         target = _target(found, item)
@@ -52,7 +58,9 @@ def fdw(
         elif check:
             for one in fdw_checks.check(target, url, where, role=said.read_role):
                 told.append({"about": one.about, "level": one.level, "message": one.message, "remedy": one.remedy})
-                caller.say(f"{MARKS[one.level]} {one.about}: {one.message}" + (f"\n        {one.remedy}" if one.remedy else ""))
+                caller.say(
+                    f"{MARKS[one.level]} {one.about}: {one.message}" + (f"\n        {one.remedy}" if one.remedy else "")
+                )
         else:
             text, problem = tables.text_for(target, url, where)
             told.append({"about": target.name, "sql": text, "problem": problem})

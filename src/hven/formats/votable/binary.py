@@ -103,7 +103,10 @@ class Rows:
 
     def _few(self, batch: pa.RecordBatch) -> memoryview:
         """Write some rows of plain numbers and text, cell by cell: the same bytes as `_piece`."""
-        columns = [literal.storage(array, column.type).to_pylist() for array, column in zip(batch.columns, self._columns, strict=True)]
+        columns = [
+            literal.storage(array, column.type).to_pylist()
+            for array, column in zip(batch.columns, self._columns, strict=True)
+        ]
         return memoryview(self._written(zip(*columns, strict=True)))
 
     def _written(self, rows: Iterable[tuple[Any, ...]]) -> bytes:
@@ -198,7 +201,11 @@ class Rows:
         if pa.types.is_floating(values.type):
             return values.to_numpy(zero_copy_only=False)  # nulls become NaN
         whole_row_nulls = 0 if null_row is None else int(null_row.sum())
-        fill = 0 if (kind.arraysize is None and self._flags) or values.null_count <= whole_row_nulls else int(self._magic_of(number))
+        fill = (
+            0
+            if (kind.arraysize is None and self._flags) or values.null_count <= whole_row_nulls
+            else int(self._magic_of(number))
+        )
         return pc.fill_null(values, pa.scalar(fill, values.type)).to_numpy(zero_copy_only=False)
 
     def _cells(self, array: pa.Array, number: int) -> tuple[pa.Array, Array]:
@@ -276,7 +283,9 @@ def _view(records: Array) -> memoryview:
 
 def _as_binary(raw: Array, offsets: Array) -> pa.Array:
     return pa.Array.from_buffers(
-        pa.binary(), len(offsets) - 1, [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(raw))]
+        pa.binary(),
+        len(offsets) - 1,
+        [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(raw))],
     )
 
 
@@ -328,7 +337,11 @@ def _fixed_text(target: Array, array: pa.Array, column: Column) -> None:
         message = f"column {column.name!r} is declared with arraysize {kind.arraysize or 1}, but a value has {int(counts.max())} characters"
         raise DataError(message, remedy="declare the column's real length, or `*`")
     offsets = _offsets(cells).astype(np.int64)
-    raw = np.frombuffer(cells.buffers()[2], np.uint8)[offsets[0] : offsets[-1]] if len(cells) and offsets[-1] else np.zeros(0, np.uint8)
+    raw = (
+        np.frombuffer(cells.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+        if len(cells) and offsets[-1]
+        else np.zeros(0, np.uint8)
+    )
     if len(lengths) and int(lengths.min()) == item:
         target[...] = raw.view(target.dtype)
         return

@@ -126,7 +126,9 @@ def column(element: Any, number: int, frames: Iterable[str], enums: dict[str, Ma
         for child in children(values, "MIN", "MAX"):
             bound = _bound(child.get("value"), kind)
             minimum, maximum = (bound, maximum) if tag(child) == "MIN" else (minimum, bound)
-        if options := [(one.get("value", ""), one.get("name") or one.get("value", "")) for one in children(values, "OPTION")]:
+        if options := [
+            (one.get("value", ""), one.get("name") or one.get("value", "")) for one in children(values, "OPTION")
+        ]:
             enum = name
             enums[name] = _options(options, kind)
     links = [link.get("href") for link in children(element, "LINK") if link.get("href")]
@@ -144,7 +146,9 @@ def column(element: Any, number: int, frames: Iterable[str], enums: dict[str, Ma
         enum=enum,
         frame=ref if ref in set(frames) else None,
         display=_display(element, kind),
-        link=_TEMPLATE.sub(lambda found: f"{{{found.group(1)}}}" if found.group(2) is None else found.group(2) * 2, links[0])
+        link=_TEMPLATE.sub(
+            lambda found: f"{{{found.group(1)}}}" if found.group(2) is None else found.group(2) * 2, links[0]
+        )
         if links
         else None,
     )

@@ -24,7 +24,12 @@ VERSION, NEWER = "1.4", "1.5"  # unless asked otherwise; what has words for ever
 OPEN = f'<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="{VERSION}" xmlns="{NAMESPACE}">\n'
 SHORT = 300  # characters of an INFO that is kept
 KEPT = 2 * 1024**2  # bytes of heads
-LIMITS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
+LIMITS = {
+    "unsignedByte": (0, 255),
+    "short": (-(2**15), 2**15 - 1),
+    "int": (-(2**31), 2**31 - 1),
+    "long": (-(2**63), 2**63 - 1),
+}
 
 # the refframe vocabulary's words of VOTable 1.5 in those of 1.4, which has a closed list
 _SYSTEMS = {
@@ -94,7 +99,9 @@ def magic(column: Column, serialization: str) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def field(column: Column, ident: str, serialization: str, options: tuple[tuple[str, str], ...] = (), frame: str | None = None) -> str:
+def field(
+    column: Column, ident: str, serialization: str, options: tuple[tuple[str, str], ...] = (), frame: str | None = None
+) -> str:
     """Write one FIELD."""
     inner = _values(column, magic(column, serialization), options)
     if column.link:
@@ -167,7 +174,9 @@ def _number(value: float) -> str:
 
 def _link(template: str) -> str:
     """Convert our ``{column}`` to VOTable's ``${column}``."""
-    return _TEMPLATE.sub(lambda found: f"${{{found.group(1)}}}" if found.group(1) is not None else found.group(0)[0], template)
+    return _TEMPLATE.sub(
+        lambda found: f"${{{found.group(1)}}}" if found.group(1) is not None else found.group(0)[0], template
+    )
 
 
 def info(item: Info) -> str:
@@ -198,7 +207,9 @@ def status(value: str, message: str | None = None) -> str:
 def _frame(item: FrameRef, ident: str, version: str) -> str:
     if item.kind == "timesys":
         # the schema wants both, and both vocabularies have a word for what nobody said
-        inner = attribute("timescale", item.timescale or UNKNOWN) + attribute("refposition", item.refposition or UNKNOWN)
+        inner = attribute("timescale", item.timescale or UNKNOWN) + attribute(
+            "refposition", item.refposition or UNKNOWN
+        )
         inner = attribute("timeorigin", item.timeorigin) + inner
         return f"<TIMESYS{attribute('ID', ident)}{inner}/>\n"
     inner = attribute("equinox", item.equinox) + attribute("epoch", item.epoch)
@@ -239,7 +250,10 @@ def _group(item: Group, ids: Mapping[str, str], params: Collection[str]) -> str:
     if not members:
         return ""
     attributes = attribute("name", item.name) + attribute("ucd", item.ucd) + attribute("utype", item.utype)
-    refs = "".join(f"<{'PARAM' if name in params else 'FIELD'}ref ref={quoted(ident)}{_role(role)}/>" for role, ident, name in members)
+    refs = "".join(
+        f"<{'PARAM' if name in params else 'FIELD'}ref ref={quoted(ident)}{_role(role)}/>"
+        for role, ident, name in members
+    )
     return _described("GROUP", attributes, item.description, refs)
 
 
@@ -291,7 +305,10 @@ def _around(head: Head, columns: Sequence[Column], serialization: str, version: 
     of = (columns, head.frames, head.groups, head.params, head.enums)
     # what is fitted to its rows is another in each answer, and lists may change
     lasting = (
-        columns is head.columns and isinstance(head.frames, tuple) and isinstance(head.groups, tuple) and isinstance(head.params, tuple)
+        columns is head.columns
+        and isinstance(head.frames, tuple)
+        and isinstance(head.groups, tuple)
+        and isinstance(head.params, tuple)
     )
     key = (*map(id, of), serialization, version, head.name, head.id, head.description, tuple(head.links))
     found = _written_before.find(key) if lasting else None
@@ -321,11 +338,21 @@ def _written(head: Head, columns: Sequence[Column], serialization: str, version:
         systems += param(column, value, ident if column.name in params else None, _options(column, enums))
     if not columns:  # a TABLE without FIELDs is not valid
         return systems, ""
-    parts = [f"<TABLE{attribute('ID', ids[len(names) + len(head.frames)] if mine else None)}{attribute('name', head.name)}>\n"]
+    parts = [
+        f"<TABLE{attribute('ID', ids[len(names) + len(head.frames)] if mine else None)}{attribute('name', head.name)}>\n"
+    ]
     if head.description:
         parts.append(f"<DESCRIPTION>{escape(head.description)}</DESCRIPTION>\n")
     for column, ident in zip(columns, ids, strict=False):
-        parts.append(field(column, ident, serialization, _options(column, enums), spoken.get(column.frame) if column.frame else None))
+        parts.append(
+            field(
+                column,
+                ident,
+                serialization,
+                _options(column, enums),
+                spoken.get(column.frame) if column.frame else None,
+            )
+        )
     parts += [_group(item, by_name, params) for item in head.groups]
     for item in head.frames:
         if version != needed([item]) == NEWER:

@@ -48,7 +48,11 @@ def checked(columns: Sequence[Column], serialization: str) -> Callable[[pa.Recor
         for number, column, null in watched:
             if np.any(_values(batch.column(number), column) == null):
                 message = f"column {column.name!r} holds the value {null}, which stands for null in this document"
-                remedy = "ask for another format, csv or parquet for example" if column.type.is_array else "use BINARY2 or TABLEDATA"
+                remedy = (
+                    "ask for another format, csv or parquet for example"
+                    if column.type.is_array
+                    else "use BINARY2 or TABLEDATA"
+                )
                 raise DataError(message, remedy=remedy)
 
     return check

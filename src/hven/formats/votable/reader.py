@@ -91,7 +91,12 @@ class _Document:
         self._chunks = chunks(file)
         self._rest = b""  # read, not fed yet
         self._parser = etree.XMLPullParser(
-            events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
+            events=("start", "end"),
+            resolve_entities=False,
+            no_network=True,
+            load_dtd=False,
+            remove_comments=True,
+            remove_pis=True,
         )
         self._open: list[Any] = []  # elements that are open, outermost first
         self._tables = 0
@@ -172,7 +177,9 @@ class _Document:
     def _is_wanted(self, wanted: int | str | None, *, rows: bool = True) -> bool:
         """Decide whether the table that is open (or, without rows, has just ended) is wanted."""
         if wanted is None:
-            return not rows or all(place.get("type") != "meta" for place in self._open if describe.tag(place) == "RESOURCE")
+            return not rows or all(
+                place.get("type") != "meta" for place in self._open if describe.tag(place) == "RESOURCE"
+            )
         if isinstance(wanted, int):
             return wanted == self._number
         return wanted in {self._table.get("name"), self._table.get("ID")}
@@ -190,7 +197,9 @@ class _Document:
             message = f"line {element.sourceline}: rows as {place} are not read from a VOTable"
             raise SourceError(message, remedy=f"read the {place} file itself")
         if element.get("href"):
-            message = f"line {element.sourceline}: the rows are in another file ({element.get('href')}), which is not fetched"
+            message = (
+                f"line {element.sourceline}: the rows are in another file ({element.get('href')}), which is not fetched"
+            )
             raise SourceError(message, remedy="use a document that holds its rows")
         if element.get("encoding", "base64").lower() != "base64":
             message = f"line {element.sourceline}: STREAM has encoding={element.get('encoding')!r}; only base64 is read"
@@ -208,7 +217,11 @@ class _Document:
             for kind, element in self._parser.read_events():
                 self._note(kind, element)
                 name = describe.tag(element)
-                if kind == "start" and name in {"TABLEDATA", "STREAM"} and any(describe.tag(place) == "TABLE" for place in self._open):
+                if (
+                    kind == "start"
+                    and name in {"TABLEDATA", "STREAM"}
+                    and any(describe.tag(place) == "TABLE" for place in self._open)
+                ):
                     return "rows", element
                 return kind, element
             if not self._feed():
@@ -289,7 +302,10 @@ class _Document:
         """Count elements as they come: a list of columns without end is not read to its end."""
         self._elements += 1
         self._fields = 0 if name == "TABLE" else self._fields + (name == "FIELD")
-        for count, most, what in ((self._fields, _FIELDS, "columns in a table"), (self._elements, _ELEMENTS, "elements beside its rows")):
+        for count, most, what in (
+            (self._fields, _FIELDS, "columns in a table"),
+            (self._elements, _ELEMENTS, "elements beside its rows"),
+        ):
             if count > most:
                 message = f"the document has more than {most:,} {what}"
                 raise SourceError(message)
@@ -477,7 +493,9 @@ def _paired(pieces: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
 def _check_root(element: Any) -> None:
     dtd = element.getroottree().docinfo.internalDTD
     if dtd is not None and any(True for _ in dtd.iterentities()):
-        raise SourceError("the document declares entities, which a VOTable has no use for", remedy="write the text itself")
+        raise SourceError(
+            "the document declares entities, which a VOTable has no use for", remedy="write the text itself"
+        )
     name = describe.tag(element)
     if name != "VOTABLE":
         message = f"the document is no VOTable: its root element is {name}"

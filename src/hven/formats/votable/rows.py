@@ -92,7 +92,9 @@ def _columns(
     if len(at) != rows * count or int((cell & ending).sum() + empty.sum()) != len(at):
         return None
     tags_per_row = np.diff(np.concatenate([[-1], np.flatnonzero(row_end)]))
-    cells_per_row = np.add.reduceat(begin, np.concatenate([[0], np.flatnonzero(row_end)[:-1] + 1])) if rows else np.zeros(0)
+    cells_per_row = (
+        np.add.reduceat(begin, np.concatenate([[0], np.flatnonzero(row_end)[:-1] + 1])) if rows else np.zeros(0)
+    )
     if (cells_per_row != count).any() or tags_per_row.sum() != len(opens):
         return None
     starts = closes[at] + 1

@@ -66,7 +66,9 @@ def _strings(array: pa.Array, column: Column) -> pa.Array:
     offsets, values = literal.flat(array)
     padded = pc.utf8_rpad(literal.filled(values), width=width)
     if len(padded) and pc.max(pc.utf8_length(padded)).as_py() > width:
-        message = f"column {column.name!r} is declared with arraysize {column.type.arraysize}, but holds a longer string"
+        message = (
+            f"column {column.name!r} is declared with arraysize {column.type.arraysize}, but holds a longer string"
+        )
         raise DataError(message, remedy="declare the real length")
     lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), padded)
     joined = pc.binary_join(lists, literal.word(""))

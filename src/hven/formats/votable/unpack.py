@@ -96,7 +96,10 @@ class Unpacker:
         for number, record in enumerate(self._records):
             at = starts[:, number, None] + np.arange(record.itemsize)
             records.append(raw[at].reshape(-1).view(record) if record.itemsize else np.zeros(rows, record))
-        cells = [(starts[:, number] + self._records[number].itemsize + 4, counts[:, number]) for number in range(len(self._variable))]
+        cells = [
+            (starts[:, number] + self._records[number].itemsize + 4, counts[:, number])
+            for number in range(len(self._variable))
+        ]
         return self._decode(records, cells, raw, rows, first), rows, used
 
     def _scan(self, data: bytes, first: int) -> tuple[Array, Array, int]:
@@ -130,9 +133,15 @@ class Unpacker:
                     used = position
                     continue
             break
-        return np.array(starts, np.int64).reshape(-1, len(gaps)), np.array(counts, np.int64).reshape(-1, len(steps)), used
+        return (
+            np.array(starts, np.int64).reshape(-1, len(gaps)),
+            np.array(counts, np.int64).reshape(-1, len(steps)),
+            used,
+        )
 
-    def _decode(self, records: list[Array], cells: list[tuple[Array, Array]], raw: Array, rows: int, first: int) -> list[pa.Array]:
+    def _decode(
+        self, records: list[Array], cells: list[tuple[Array, Array]], raw: Array, rows: int, first: int
+    ) -> list[pa.Array]:
         if not rows:
             return [pa.array([], column.type.arrow) for column in self._columns]
         arrays = []
@@ -163,7 +172,9 @@ class Unpacker:
             if kind.arraysize is None:  # writers do not agree which of the eight bits it is
                 return pa.array(values != 0, mask=null)
             size = _size(kind)
-            truth = np.unpackbits(np.ascontiguousarray(values).reshape(rows, -1), axis=1)[:, :size].astype(bool).reshape(-1)
+            truth = (
+                np.unpackbits(np.ascontiguousarray(values).reshape(rows, -1), axis=1)[:, :size].astype(bool).reshape(-1)
+            )
             return literal.fold(np.arange(rows + 1, dtype=np.int64) * size, pa.array(truth), null, kind)
         items = values.reshape(-1)
         per = len(items) // rows
@@ -172,7 +183,9 @@ class Unpacker:
         if not nested:
             return found
         if null is None:  # BINARY has no other null than an array of nothing but nulls
-            gone = np.isnan(items) if pa.types.is_floating(found.type) else found.is_null().to_numpy(zero_copy_only=False)
+            gone = (
+                np.isnan(items) if pa.types.is_floating(found.type) else found.is_null().to_numpy(zero_copy_only=False)
+            )
             null = np.asarray(gone.reshape(rows, per).all(axis=1))
         return literal.fold(np.arange(rows + 1, dtype=np.int64) * per, found, null, kind)
 
@@ -213,7 +226,10 @@ class Unpacker:
             every = np.unpackbits(data).astype(bool)
             found = pa.array(every[np.arange(int(ends[-1])) + np.repeat(offsets[:-1] * 8 - ends[:-1], counts)])
         elif kind.datatype in {"floatComplex", "doubleComplex"}:
-            found, ends = self._items(data.view(">f4" if kind.datatype == "floatComplex" else ">f8"), column, None), ends * 2
+            found, ends = (
+                self._items(data.view(">f4" if kind.datatype == "floatComplex" else ">f8"), column, None),
+                ends * 2,
+            )
         else:
             found = self._items(data.view("u1" if kind.datatype == "boolean" else kind.scalar.numpy), column, None)
         return literal.fold(ends, found, gone, kind)
@@ -237,7 +253,11 @@ class Unpacker:
         return literal.values(texts, kind) if kind.is_timestamp else texts
 
 
-_TRUE, _FALSE, _UNKNOWN = np.frombuffer(b"Tt1", np.uint8), np.frombuffer(b"Ff0", np.uint8), np.frombuffer(b"\0 ?", np.uint8)
+_TRUE, _FALSE, _UNKNOWN = (
+    np.frombuffer(b"Tt1", np.uint8),
+    np.frombuffer(b"Ff0", np.uint8),
+    np.frombuffer(b"\0 ?", np.uint8),
+)
 
 
 def _size(kind: Type) -> int:
@@ -254,7 +274,9 @@ def _gather(raw: Array, starts: Array, offsets: Array) -> Array:
 
 def _strings(data: Array, offsets: Array) -> pa.Array:
     return pa.Array.from_buffers(
-        pa.string(), len(offsets) - 1, [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(data))]
+        pa.string(),
+        len(offsets) - 1,
+        [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(data))],
     )
 
 
@@ -284,4 +306,6 @@ def from_utf16(data: Array, offsets: Array) -> pa.Array:
     lengths = np.where(paired, 2, np.where(units < 0x80, 1, np.where(units < 0x800, 2, 3)))
     wider = np.zeros(len(units) + 1, np.int64)
     np.cumsum(lengths, out=wider[1:])
-    return _strings(np.frombuffer(units.astype("<u2").tobytes().decode("utf-16-le").encode(), np.uint8), wider[offsets // 2])
+    return _strings(
+        np.frombuffer(units.astype("<u2").tobytes().decode("utf-16-le").encode(), np.uint8), wider[offsets // 2]
+    )

@@ -30,7 +30,9 @@ KEPT, COLUMN = 2 * 1024**2, 1000  # bytes of what is kept about columns, and of 
 _BYTE, _SHORT = Type("unsignedByte"), Type("short")
 
 
-def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:
+def write(
+    head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]
+) -> Iterator[bytes]:
     """Write a document as it comes.
 
     Parameters
@@ -79,7 +81,11 @@ def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End],
 def at_once(head: Head, rows: Sequence[tuple[Any, ...]], options: Mapping[str, str]) -> bytes | None:
     """Write a document of a few rows of plain numbers and text, without Arrow: the same bytes; None for any others."""
     columns = head.columns
-    if options.get("serialization", DEFAULT).upper() != DEFAULT or "version" in options or not isinstance(columns, tuple):
+    if (
+        options.get("serialization", DEFAULT).upper() != DEFAULT
+        or "version" in options
+        or not isinstance(columns, tuple)
+    ):
         return None
     encoder = _known(columns, DEFAULT).rows
     cells = encoder.cells(rows) if isinstance(encoder, binary.Rows) else None
@@ -88,7 +94,9 @@ def at_once(head: Head, rows: Sequence[tuple[Any, ...]], options: Mapping[str, s
     opening, closing = SERIALIZATIONS[DEFAULT]
     encoded = binary.Base64()
     lines = b"".join(encoded.feed(memoryview(cells))) + encoded.finish()
-    return (heads.before(head, columns, DEFAULT) + opening).encode() + lines + (closing + heads.after(head, "")).encode()
+    return (
+        (heads.before(head, columns, DEFAULT) + opening).encode() + lines + (closing + heads.after(head, "")).encode()
+    )
 
 
 def _trailing(end: End, failure: Exception | None) -> str:
@@ -125,11 +133,18 @@ def fit(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: 
             kind = _fit_text(kind, None if batch is None else batch.column(number))
         elif kind.datatype == "bit" and _no_bits(kind, serialization):
             kind = Type("boolean", kind.arraysize, kind.xtype)
-        elif serialization == "BINARY" and kind == _BYTE and not column.required and heads.magic(column, serialization) is None:
+        elif (
+            serialization == "BINARY"
+            and kind == _BYTE
+            and not column.required
+            and heads.magic(column, serialization) is None
+        ):
             kind = _SHORT
         fitting = column if kind is column.type else column.having(type=kind)
         whole = kind.datatype in heads.LIMITS
-        fitted[number] = nulls.fit(fitting, batch.column(number), serialization) if whole and batch is not None else fitting
+        fitted[number] = (
+            nulls.fit(fitting, batch.column(number), serialization) if whole and batch is not None else fitting
+        )
     return columns if all(new is old for new, old in zip(fitted, columns, strict=True)) else tuple(fitted)
 
 
@@ -170,7 +185,9 @@ def _known(columns: tuple[Column, ...], serialization: str) -> Known:
     return found
 
 
-def _encoding(columns: tuple[Column, ...], serialization: str) -> tuple[tabledata.Rows | binary.Rows, Callable[[pa.RecordBatch], None]]:
+def _encoding(
+    columns: tuple[Column, ...], serialization: str
+) -> tuple[tabledata.Rows | binary.Rows, Callable[[pa.RecordBatch], None]]:
     kind = tabledata.Rows if serialization == "TABLEDATA" else binary.Rows
     return kind(columns, serialization), nulls.checked(columns, serialization)
 

@@ -146,7 +146,9 @@ class Reading:
             Read everything instead.
         """
         self.one.sieve = self._sieve
-        self.one.entries = [replace(entry, source=self._source(number, entry)) for number, entry in enumerate(self.one.entries)]
+        self.one.entries = [
+            replace(entry, source=self._source(number, entry)) for number, entry in enumerate(self.one.entries)
+        ]
 
     def finish(self) -> None:
         """Record what was seen in the state of the next run.
@@ -159,7 +161,9 @@ class Reading:
         for entry in self._marked:
             last, largest = unpacked(self.old.watermark.get(str(entry))), self.watch.largest.get(entry)
             if largest is None or largest < last:
-                raise Wider(f"the watermark went backwards, from {last} to {largest if largest is not None else 'nothing'}")
+                raise Wider(
+                    f"the watermark went backwards, from {last} to {largest if largest is not None else 'nothing'}"
+                )
         if not self.complete:
             self.state.full = self.old.full
         for file, count in self.old.unread.items():
@@ -187,7 +191,13 @@ class Reading:
                 self.unsummed = True
             mark = self.said.watermark
             last = self.old.watermark.get(str(number))
-            if mark is not None and last is not None and not self.full and isinstance(source, Since) and source.narrow(mark[0]):
+            if (
+                mark is not None
+                and last is not None
+                and not self.full
+                and isinstance(source, Since)
+                and source.narrow(mark[0])
+            ):
                 since = begin(unpacked(last), self.said, entry)
                 self.complete, self._narrow = False, True
                 self._marked.add(number)
@@ -203,7 +213,11 @@ class Reading:
     def _changed_files(self, number: int, entry: Entry, source: FileWise) -> Source:
         """Read files that are new or have another size, time or checksum."""
         now, before = self.state.listed.get(str(number), {}), self.old.listed.get(str(number), {})
-        same = {name for name, facts in now.items() if before.get(name) == facts and any(fact is not None for fact in facts[1:])}
+        same = {
+            name
+            for name, facts in now.items()
+            if before.get(name) == facts and any(fact is not None for fact in facts[1:])
+        }
         self._left |= same
         self.complete = self.complete and not same
         numbers = [place for place, (owner, name) in enumerate(self.old.files) if owner == number and name in same]
@@ -232,7 +246,8 @@ class Reading:
             known.claimed[mine] = True
             return Given(source, ())
         found = source.changes(before)
-        many = found is not None and 2 * found.touched.num_rows > max(int(mine.sum()), FEW)  # all pages are fewer questions than all keys
+        # all pages are fewer questions than all keys
+        many = found is not None and 2 * found.touched.num_rows > max(int(mine.sum()), FEW)
         if found is None or many or set(found.key) != set(key):
             self.watch.largest.pop(number, None)
             if found is None or many:  # what changed need not have a new watermark
@@ -243,7 +258,11 @@ class Reading:
         self._words.append(f"{found.touched.num_rows:,} rows that came or changed, by the source's own word")
         batches = [batch for part in (found.touched, found.removed) for batch in part.to_batches()]
         other = np.concatenate([np.zeros(0, np.uint64), *(words(batch, number, key)[0] for batch in batches)])
-        fresh = self._sifted(number, found.rows.batches(self.one.asked(self.one.entries[number])))[0] if found.touched.num_rows else []
+        fresh = (
+            self._sifted(number, found.rows.batches(self.one.asked(self.one.entries[number])))[0]
+            if found.touched.num_rows
+            else []
+        )
         known.claimed[mine & ~np.isin(np.asarray(self.lines.ledger.column("identity")), other)] = True
         return Given(source, fresh)
 
@@ -256,7 +275,9 @@ class Reading:
             return None
         now = {
             str(block): [rows, str(total)]
-            for block, rows, total in zip(*(found.column(name).to_pylist() for name in ("block", "rows", "checksum")), strict=True)
+            for block, rows, total in zip(
+                *(found.column(name).to_pylist() for name in ("block", "rows", "checksum")), strict=True
+            )
         }
         self.state.blocks[str(number)] = now
         before = self.old.blocks.get(str(number))
@@ -283,7 +304,9 @@ class Reading:
         names = np.asarray(lines.ledger.column("identity"))
         if compare:
             key = notes.identities[number]
-            there = np.concatenate([np.zeros(0, np.uint64), *(words(batch, number, key)[0] for batch in source.batches(key))])
+            there = np.concatenate(
+                [np.zeros(0, np.uint64), *(words(batch, number, key)[0] for batch in source.batches(key))]
+            )
             gone, odd = _against(names, mine, known.claimed, there, idents)
             again = odd[np.isin(odd, there)]
         else:
@@ -317,7 +340,11 @@ class Reading:
     def _keys(self, number: int, wanted: Any, batches: Iterator[pa.RecordBatch]) -> pa.Table | None:
         """Find the values of some identities in rows that have them; None: there are none."""
         key = list(self.lines.notes.identities[number])
-        parts = [batch.filter(pa.array(np.isin(words(batch, number, key)[0], wanted))) for batch in batches] if len(wanted) else []
+        parts = (
+            [batch.filter(pa.array(np.isin(words(batch, number, key)[0], wanted))) for batch in batches]
+            if len(wanted)
+            else []
+        )
         found = [part.select(key) for part in parts if part.num_rows]
         return pa.Table.from_batches(found).group_by(key).aggregate([]) if found else None
 
@@ -367,7 +394,11 @@ def _against(names: Any, mine: Any, claimed: Any, there: Any, fresh: Any) -> tup
     at = np.flatnonzero(mine)
     every, number = np.unique(np.concatenate([names[at], there, fresh]), return_inverse=True)
     size = len(every)
-    of_lines, of_source, of_fresh = number[: len(at)], number[len(at) : len(at) + len(there)], number[len(at) + len(there) :]
+    of_lines, of_source, of_fresh = (
+        number[: len(at)],
+        number[len(at) : len(at) + len(there)],
+        number[len(at) + len(there) :],
+    )
     lines, source, new = (np.bincount(part, minlength=size) for part in (of_lines, of_source, of_fresh))
     seen = np.bincount(of_lines, weights=claimed[at], minlength=size)
     single = (lines <= 1) & (source <= 1) & (new <= 1)
@@ -389,4 +420,5 @@ def due(said: Sync | None, old: State) -> bool:
     if old.full is None:
         return True
     age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(old.full)
-    return not dt.timedelta() <= age < dt.timedelta(seconds=said.full)  # the clock was ahead then: nobody knows how long that is ago
+    # the clock was ahead then: nobody knows how long that is ago
+    return not dt.timedelta() <= age < dt.timedelta(seconds=said.full)

@@ -52,7 +52,9 @@ class Differences:
         return bool(self.before.num_rows or self.after.num_rows)
 
 
-def compare(old: tuple[Engine, Snapshot], new: tuple[Engine, Snapshot], primary: Sequence[str], schema: pa.Schema) -> Differences:
+def compare(
+    old: tuple[Engine, Snapshot], new: tuple[Engine, Snapshot], primary: Sequence[str], schema: pa.Schema
+) -> Differences:
     """Compare two snapshots that have the same columns.
 
     Parameters
@@ -141,7 +143,9 @@ def tell(found: Differences, change: Change, primary: Sequence[str]) -> pa.Table
     masks = np.stack([np.zeros(changed, bool), *found.columns.values()], axis=1)[:, 1:]
     counts[added : added + changed] = masks.sum(axis=1)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    words = pa.DictionaryArray.from_arrays(pa.array(np.nonzero(masks)[1].astype(np.int32)), pa.array(list(found.columns), pa.string()))
+    words = pa.DictionaryArray.from_arrays(
+        pa.array(np.nonzero(masks)[1].astype(np.int32)), pa.array(list(found.columns), pa.string())
+    )
     lists = pa.ListArray.from_arrays(pa.array(offsets), words)
     return keys.append_column(CHANGE, pa.array(kinds, pa.string()).dictionary_encode()).append_column(COLUMNS, lists)
 

@@ -61,14 +61,21 @@ def state(site: Site, collection: str, wanted: str) -> dict[str, Record]:
     events = site.store.history(collection)  # the newest first
     event = next((one for one in events if one.run == wanted), None)
     if event is None and wanted[:4].isdigit() and wanted[4:5] == "-":
-        moment = wanted if "T" in wanted else f"{wanted}T23:59:59.999999Z" if len(wanted) == 10 else wanted.replace(" ", "T", 1)
+        moment = (
+            wanted
+            if "T" in wanted
+            else f"{wanted}T23:59:59.999999Z"
+            if len(wanted) == 10
+            else wanted.replace(" ", "T", 1)
+        )
         event = next((one for one in events if one.at <= moment), None)
     if event is None:
         raise NotFound(f"{collection} has no snapshot, run or time {wanted!r}", remedy=_available(site, collection))
     missing = [table for table, snapshot in event.state.items() if snapshot not in kept]
     if missing:
         raise NotFound(
-            f"{collection}: what was published of {missing[0]} at {event.at} is not kept any more", remedy=_available(site, collection)
+            f"{collection}: what was published of {missing[0]} at {event.at} is not kept any more",
+            remedy=_available(site, collection),
         )
     return {table: kept[snapshot] for table, snapshot in event.state.items()}
 

@@ -118,7 +118,10 @@ def against(keeper: Engine, base: Record, keyed: Keyed, made: Sequence[pa.Record
     mine = fingerprints(rows.select(names).columns, rows.num_rows)[0]
     rows = rows.filter(pa.array(np.isin(mine, wanted)))  # the query may give more
     whole = rows.select(list(table.primary))
-    if any(column.null_count for column in whole.columns) or len(np.unique(fingerprints(whole.columns, rows.num_rows)[0])) < rows.num_rows:
+    if (
+        any(column.null_count for column in whole.columns)
+        or len(np.unique(fingerprints(whole.columns, rows.num_rows)[0])) < rows.num_rows
+    ):
         raise Anew("two rows have one primary key, or one has none")
     before = rows_of(keeper, table, base.snapshot, keyed.keys)
     return paired(before, rows.select(before.column_names), table.primary)

@@ -49,7 +49,8 @@ class Lines:
         self.notes = notes
         self._names = [(int(entry), name) for entry, name in names]
         self._before = np.asarray(ledger.column("file")).astype(np.int64)
-        self._now = np.full(ledger.num_rows, -1, np.int64)  # the file in which a row was seen this time: it may have another name
+        # the file in which a row was seen this time: it may have another name
+        self._now = np.full(ledger.num_rows, -1, np.int64)
         self.known = Known(*(np.asarray(ledger.column(name)) for name in ("first", "second")))
         self.read = 0
         self.fresh = 0  # source rows that were not known
@@ -66,7 +67,13 @@ class Lines:
         self.fresh += len(fresh)
         if self.fresh > self._most:
             raise Anew(f"more than {self._most:,} source rows are new or changed")
-        return batch.slice(0, 0) if not len(fresh) else batch if len(fresh) == batch.num_rows else batch.take(pa.array(fresh))
+        return (
+            batch.slice(0, 0)
+            if not len(fresh)
+            else batch
+            if len(fresh) == batch.num_rows
+            else batch.take(pa.array(fresh))
+        )
 
     def same(self) -> bool:
         """Return whether the ledger is as it was: every line is there, in its file, and no other."""
@@ -103,7 +110,9 @@ class Merging:
         Rows of the table that the unknown source rows gave.
     """
 
-    def __init__(self, keeper: Engine, table: Table, base: Snapshot, ledger: pa.Table, gone: Any, made: pa.Table) -> None:
+    def __init__(
+        self, keeper: Engine, table: Table, base: Snapshot, ledger: pa.Table, gone: Any, made: pa.Table
+    ) -> None:
         self.keeper, self.table, self.base = keeper, table, base
         self.made = without_nan(made)
         self.primary = list(table.primary)

@@ -123,7 +123,11 @@ class Paged(Part):
                     break
                 found.append(path)
                 behind.append(after)
-            if found and (self._place / f"{END}.arrow").is_file() and len(found) == len(list(self._place.glob("[0-9]*.arrow"))):
+            if (
+                found
+                and (self._place / f"{END}.arrow").is_file()
+                and len(found) == len(list(self._place.glob("[0-9]*.arrow")))
+            ):
                 return found, None, True
             last = next((number for number in reversed(range(len(found))) if behind[number]), None)
             if last is not None:
@@ -136,7 +140,9 @@ class Paged(Part):
             self._place.mkdir(parents=True, exist_ok=True)
             mark.write_text(json.dumps(asked), encoding="utf-8")
         except OSError as error:
-            raise StorageError(f"{mark} cannot be written: {error.strerror}", remedy="make room on the disk of var/") from error
+            raise StorageError(
+                f"{mark} cannot be written: {error.strerror}", remedy="make room on the disk of var/"
+            ) from error
         return [], None, False
 
     def _write(self, name: str, batch: pa.RecordBatch, after: str) -> None:

@@ -22,7 +22,9 @@ WANTED = ("TAP_UPLOAD", "hven_wanted")
 MOST = 100_000  # keys asked at once
 
 
-def rows_of(engine: Engine, table: Table, snapshot: Snapshot, keys: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
+def rows_of(
+    engine: Engine, table: Table, snapshot: Snapshot, keys: pa.Table, columns: Sequence[str] | None = None
+) -> pa.Table:
     """Return the rows whose `keys` (columns by name, each key once) are there.
 
     Parameters

@@ -103,7 +103,9 @@ def sync(
         if unheld and (why := resting(site, name)) is not None:
             raise why
         following = Following(full=full)
-        steps = Steps(make=lambda run, spec: Followed(following, run, spec).made(), wanted=following.wanted, keep=following.keep)
+        steps = Steps(
+            make=lambda run, spec: Followed(following, run, spec).made(), wanted=following.wanted, keep=following.keep
+        )
         return Run(site, resource, report, lease, progress or silent, steps)
 
     carry_out(site, report, begin)
@@ -131,7 +133,8 @@ def resting(site: Site, name: str) -> Conflict | None:
         return Conflict(f"{name} is held as `hven rollback` left it", remedy=f"hven schedule resume {name} ends that")
     if name not in site.store.published():
         return Conflict(
-            f"{name} is not published", remedy=f"hven ingest {name} publishes it, or hven rollback {name} what hven remove took away"
+            f"{name} is not published",
+            remedy=f"hven ingest {name} publishes it, or hven rollback {name} what hven remove took away",
         )
     return None
 
@@ -158,7 +161,11 @@ def changed(base: Record, resource: Resource, one: Filling) -> str:
     now_there = [{column.name for column in entry.columns} for entry in one.entries]
     for old, new in zip(names, now_there, strict=False):
         if old != new:
-            words = [f"{word} {', '.join(sorted(some))}" for word, some in (("without", old - new), ("with", new - old)) if some]
+            words = [
+                f"{word} {', '.join(sorted(some))}"
+                for word, some in (("without", old - new), ("with", new - old))
+                if some
+            ]
             return f"the source has other columns: {', '.join(words)}"
     if said.get("software") != f"hven {hven.__version__}":
         return "another version of Hven wrote what is published"
@@ -181,7 +188,8 @@ class Following:
 
     def __init__(self, *, full: bool) -> None:
         self.full = full
-        self.changes: dict[str, tuple[str, Differences]] = {}  # table -> the snapshot that was published, and what differs from it
+        # table -> the snapshot that was published, and what differs from it
+        self.changes: dict[str, tuple[str, Differences]] = {}
         self.sets: dict[str, pa.Table] = {}  # table -> what changed
         self._published: dict[str, dict[str, Record]] = {}
 
@@ -193,13 +201,17 @@ class Following:
             self._published[name] = {
                 table: record
                 for table, record in site.store.current()[1].items()
-                if record.collection == name and record.id not in damaged and site.engines.missing(record.snapshot) is None
+                if record.collection == name
+                and record.id not in damaged
+                and site.engines.missing(record.snapshot) is None
             }
         return self._published[name]
 
     def wanted(self, run: Run, filled: Sequence[Filled]) -> bool:
         """Check whether anything changed: else nothing is tested or published."""
-        if any(one.record is None for one in filled) or self.published(run).keys() - {one.table.qualified for one in filled}:
+        if any(one.record is None for one in filled) or self.published(run).keys() - {
+            one.table.qualified for one in filled
+        }:
             return True
         if run.amended:
             run.site.store.amend(run.amended)
@@ -211,7 +223,9 @@ class Following:
             name = one.table.qualified
             if one.snapshot is not None and name in self.sets:
                 before = self.changes[name][0]
-                changes.keep(run.site, name, self.sets[name], before=before, after=one.snapshot.id, run=run.report.run, at=now())
+                changes.keep(
+                    run.site, name, self.sets[name], before=before, after=one.snapshot.id, run=run.report.run, at=now()
+                )
         changes.sweep(run.site, run.resource.name)
 
 
@@ -237,9 +251,12 @@ class Followed:
             return left
         while True:
             try:
-                done = self.run.fill(self.spec, self._staged, None if self.keyed is None else partial(self._answer, self.keyed))
+                done = self.run.fill(
+                    self.spec, self._staged, None if self.keyed is None else partial(self._answer, self.keyed)
+                )
             except (DataError, DescriptorError):
-                shutil.rmtree(self._pages, ignore_errors=True)  # what is wrong may be put right: the source is asked again
+                # what is wrong may be put right: the source is asked again
+                shutil.rmtree(self._pages, ignore_errors=True)
                 raise
             except Wider as why:
                 self.wide = True
@@ -284,7 +301,9 @@ class Followed:
         if changed is True and base.snapshot.engine == run.keeper.name:
             change = self.report.table(name)
             change.how, change.rows = "nothing", base.snapshot.rows
-            report = self.report.tables.setdefault(name, TableReport(table=name, published=base.snapshot.rows, snapshot=base.id))
+            report = self.report.tables.setdefault(
+                name, TableReport(table=name, published=base.snapshot.rows, snapshot=base.id)
+            )
             return Filled(table=base.table, snapshot=None, report=report, record=base)
         if isinstance(changed, set):
             self.keyed = narrowed(self.spec, base, changed, self.following.changes, run.trial)
@@ -300,7 +319,11 @@ class Followed:
         self.watch = one.watch
         if base is not None and base.snapshot.rows:
             one.emptied = self.report.accepted
-        same = base is not None and structure(base.table) == structure(one.table) and base.snapshot.engine == self.run.keeper.name
+        same = (
+            base is not None
+            and structure(base.table) == structure(one.table)
+            and base.snapshot.engine == self.run.keeper.name
+        )
         if self.keyed is not None:
             if base is None or not same:
                 raise Anew("its columns, keys or engine are others than before")
@@ -312,7 +335,10 @@ class Followed:
             ]
         if base is None or not same:
             done = self.run.whole(self.spec, one)
-            change.new, change.why = True, None if base is None else "its columns, keys or engine are others than before"
+            change.new, change.why = (
+                True,
+                None if base is None else "its columns, keys or engine are others than before",
+            )
             change.read = change.mapped = done.report.read
             change.rows = done.report.published
             return done
@@ -386,17 +412,22 @@ class Followed:
             one.notes = notes
             everything = self.following.full or self.wide
             one.entries = [
-                replace(entry, source=entry.source.whole if isinstance(entry.source, Paged) else entry.source) for entry in one.entries
+                replace(entry, source=entry.source.whole if isinstance(entry.source, Paged) else entry.source)
+                for entry in one.entries
             ]
             turn = partial(self._paged, state)
-            reading = Reading(one, lines, self.spec.sync, old, state, base.provenance.get("pins", ()), full=everything, turn=turn)
+            reading = Reading(
+                one, lines, self.spec.sync, old, state, base.provenance.get("pins", ()), full=everything, turn=turn
+            )
             reading.prepare()
             made: list[pa.RecordBatch] = []
             one.flow(made.append)
             reading.finish()
             if late := reading.watch.future:
                 what = "1 row has" if late == 1 else f"{late:,} rows have"
-                self.report.warnings.append(f"{self.name}: {what} a watermark that is still to come, which is not believed")
+                self.report.warnings.append(
+                    f"{self.name}: {what} a watermark that is still to come, which is not believed"
+                )
             if reading.unsummed:
                 what = "the source gives no checksums of blocks, and keys are compared: edits that leave the watermark as it was are found when everything is read"
                 self.report.warnings.append(f"{self.name}: {what} (full: 7 d)")
@@ -418,7 +449,11 @@ class Followed:
             change.rows = base.snapshot.rows + found.after.num_rows - found.before.num_rows
             unread = sum(one.unread.values())
             known = (old.lines, old.rejected) if same else (notes.lines, notes.rejected)
-            one.report.read, one.report.rejected, one.report.published = known[0] + unread, known[1] + unread, change.rows
+            one.report.read, one.report.rejected, one.report.published = (
+                known[0] + unread,
+                known[1] + unread,
+                change.rows,
+            )
             one.judge()
             self._judged(found, change, base)
             return self._merged(one, base, found)
@@ -450,7 +485,12 @@ class Followed:
         run = self.run
         if found.any and run.keeper is run.site.engine:
             touched = found.after.num_rows + found.before.num_rows - found.changed
-            space.check(run.site, run.resource.name, space.of_changes(base.snapshot.bytes, touched, found.after.nbytes), factor=1)
+            space.check(
+                run.site,
+                run.resource.name,
+                space.of_changes(base.snapshot.bytes, touched, found.after.nbytes),
+                factor=1,
+            )
         done = one.filled(merged(run.keeper, base.table, base.snapshot, new_id(), found) if found.any else None)
         if done.snapshot is None:
             done.record = base
@@ -469,4 +509,6 @@ class Followed:
                 return
             if not self.report.dry_run:
                 raise
-            self.report.warnings.append(str(error).replace("nothing was published", "without --accept nothing will be published"))
+            self.report.warnings.append(
+                str(error).replace("nothing was published", "without --accept nothing will be published")
+            )

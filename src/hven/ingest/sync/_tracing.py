@@ -113,13 +113,21 @@ def trace(spec: TableSpec, target: Table, tables: Iterable[Table], changed: set[
         at = outputs.get(_from(spec, name).lower())
         item, said = (None, None) if at is None else (body.items[at], written.items[at])
         place = _place(item.expr) if isinstance(item, SelectItem) else None
-        if place is None or place[0] not in safe or not isinstance(said, SelectItem) or (body.group_by and place not in grouped):
+        if (
+            place is None
+            or place[0] not in safe
+            or not isinstance(said, SelectItem)
+            or (body.group_by and place not in grouped)
+        ):
             continue
         tied = {names[number]: column for number, column in (*sorted(_tied(place, *ties)), place)}
         if not changed <= tied.keys():
             continue
         columns[name] = {table: _named(tables_by(tables)[table], tied[table]) for table in changed}
-        wanted = Select((SelectItem(ColumnRef(Ident(name, quoted=True))),), TableRef(tuple(Ident(part, quoted=True) for part in KEYS)))
+        wanted = Select(
+            (SelectItem(ColumnRef(Ident(name, quoted=True))),),
+            TableRef(tuple(Ident(part, quoted=True) for part in KEYS)),
+        )
         conditions.append(In(said.expr, Subquery(Query(wanted))))
     if not columns:
         return None
@@ -139,7 +147,14 @@ def _named(table: Table, lower: str) -> str:
 def _plain(parsed: Query, bound: Bound) -> bool:
     """Return whether a query makes rows of single rows or groups, each by itself."""
     body = parsed.body
-    if parsed.ctes or parsed.offset is not None or bound.volatile or not isinstance(body, Select) or body.top is not None or body.windows:
+    if (
+        parsed.ctes
+        or parsed.offset is not None
+        or bound.volatile
+        or not isinstance(body, Select)
+        or body.top is not None
+        or body.windows
+    ):
         return False
     return not any(isinstance(node, Subquery | Exists | Derived | Window) for node in walk(body))
 
@@ -148,7 +163,11 @@ def _from(spec: TableSpec, column: str) -> str:
     """Return the column of the query that a column is, unchanged; else nothing."""
     said = next((setting for setting in spec.settings if setting.column == column), None)
     if said is None:
-        return column if not any(setting.column == column for granule in spec.granules for setting in granule.settings) else ""
+        return (
+            column
+            if not any(setting.column == column for granule in spec.granules for setting in granule.settings)
+            else ""
+        )
     text = str(said.value).strip()
     return text.strip('"') if said.how == "map" and text.strip('"').isidentifier() and text not in spec.let else ""
 

@@ -33,7 +33,11 @@ def begin(last: Any, said: Sync, entry: Entry) -> Any:
     if isinstance(last, str):
         return _earlier(last, said)
     if said.overlap_number is not None:
-        return last - (int(said.overlap_number) if isinstance(last, int) and said.overlap_number.is_integer() else said.overlap_number)
+        return last - (
+            int(said.overlap_number)
+            if isinstance(last, int) and said.overlap_number.is_integer()
+            else said.overlap_number
+        )
     bound = entry.mapping.watermark
     unit = bound.columns[0].unit if bound is not None else None
     if said.overlap is None or unit not in SECONDS:

@@ -93,7 +93,9 @@ def keep(site: Site, table: str, rows: pa.Table, *, before: str, after: str, run
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}", remedy="make room on the disk of var/") from error
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror or error}", remedy="make room on the disk of var/"
+        ) from error
 
 
 def sets(site: Site, table: str) -> list[ChangeSet]:
@@ -168,14 +170,17 @@ def compared(site: Site, old: Record, new: Record) -> tuple[pa.Table, Change]:
     schema = nullable(new.table.arrow)
     if nullable(old.table.arrow) != schema or old.table.primary != new.table.primary:
         raise NotFound(
-            f"{old.id} and {new.id} of {new.table.qualified} have other columns or keys", remedy="compare what was published since"
+            f"{old.id} and {new.id} of {new.table.qualified} have other columns or keys",
+            remedy="compare what was published since",
         )
     primary = new.table.primary
     if old.id == new.id:
         empty = schema.empty_table().select(list(primary) or schema.names)
         lists = pa.array([], pa.list_(pa.string()))
         return empty.append_column(CHANGE, pa.array([], pa.string())).append_column(COLUMNS, lists), change
-    found = compare((site.engines.of(old.snapshot), old.snapshot), (site.engines.of(new.snapshot), new.snapshot), primary, schema)
+    found = compare(
+        (site.engines.of(old.snapshot), old.snapshot), (site.engines.of(new.snapshot), new.snapshot), primary, schema
+    )
     return tell(found, change, primary), change
 
 
@@ -184,9 +189,15 @@ def joined(steps: Sequence[pa.Table]) -> pa.Table:
     if len(steps) == 1:
         return steps[0].replace_schema_metadata(None)
     plain = [
-        step.replace_schema_metadata(None).set_column(step.num_columns - 2, CHANGE, step.column(CHANGE).cast(pa.string())) for step in steps
+        step.replace_schema_metadata(None).set_column(
+            step.num_columns - 2, CHANGE, step.column(CHANGE).cast(pa.string())
+        )
+        for step in steps
     ]
-    plain = [step.set_column(step.num_columns - 1, COLUMNS, step.column(COLUMNS).cast(pa.list_(pa.string()))) for step in plain]
+    plain = [
+        step.set_column(step.num_columns - 1, COLUMNS, step.column(COLUMNS).cast(pa.list_(pa.string())))
+        for step in plain
+    ]
     rows = pa.concat_tables(plain).combine_chunks()
     key = [name for name in rows.column_names if name not in {CHANGE, COLUMNS}]
     rows = rows.append_column(NUMBER, pa.array(np.arange(rows.num_rows)))
@@ -210,7 +221,9 @@ def _columns(rows: pa.Table, ends: pa.Table, key: Sequence[str]) -> pa.Array:
         "hven:place", pa.array(np.arange(ends.num_rows))
     )
     both = flat.group_by([*key, COLUMNS]).aggregate([]).join(places, keys=list(key), join_type="inner")
-    both = both.filter(pc.equal(both.column(CHANGE), CHANGED)).sort_by([("hven:place", "ascending"), (COLUMNS, "ascending")])
+    both = both.filter(pc.equal(both.column(CHANGE), CHANGED)).sort_by(
+        [("hven:place", "ascending"), (COLUMNS, "ascending")]
+    )
     counts = np.bincount(np.asarray(both.column("hven:place")), minlength=ends.num_rows)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     again = pc.and_(

@@ -101,7 +101,14 @@ class Asked:
 
 
 def asked(
-    site: Site, table: Table, since: str | None, until: str | None, *, who: Reader, policies: Sequence[Policy], holdings: Holdings
+    site: Site,
+    table: Table,
+    since: str | None,
+    until: str | None,
+    *,
+    who: Reader,
+    policies: Sequence[Policy],
+    holdings: Holdings,
 ) -> Asked:
     """Find the states that are meant.
 
@@ -139,7 +146,9 @@ def asked(
     if not isinstance(relation, Snapshot):
         raise NotFound(f"what changes in {table.qualified} is not known: it is no stored table", remedy="ask it by TAP")
     if not table.primary or {CHANGE, COLUMNS} & set(table.primary):
-        raise NotFound(f"what changes in {table.qualified} cannot be told row by row: its rows have no key", remedy="ask it by TAP")
+        raise NotFound(
+            f"what changes in {table.qualified} cannot be told row by row: its rows have no key", remedy="ask it by TAP"
+        )
     filters = row_filters([table], who, policies)
     scope = scope_of(filters, [] if visible(table, ANONYMOUS, policies) else [table.qualified])
     states = _States(site, table.qualified, scope, filtered=bool(filters))
@@ -173,9 +182,14 @@ class _States:
         known |= {event.state[self._table] for event in events if self._table in event.state}
         if name in known:
             if (scope != self._scope.key) if self._filtered else mark:
-                raise Gone(f"{param}={wanted}: which rows of {self._table} you may see was not said, or has changed", remedy=WHOLE)
+                raise Gone(
+                    f"{param}={wanted}: which rows of {self._table} you may see was not said, or has changed",
+                    remedy=WHOLE,
+                )
             return name
-        run = next((event.state[self._table] for event in events if event.run == name and self._table in event.state), None)
+        run = next(
+            (event.state[self._table] for event in events if event.run == name and self._table in event.state), None
+        )
         if run is not None:
             return run
         moment = None if ID.fullmatch(name) else instant(name)
@@ -256,16 +270,27 @@ class Feeds:
             `values` are asked for, and a column has a name of the feed.
         """
         table = wanted.table
-        others = [column for column in table.columns if not column.hidden and column.name not in table.primary] if values else []
+        others = (
+            [column for column in table.columns if not column.hidden and column.name not in table.primary]
+            if values
+            else []
+        )
         clash = next((column.name for column in others if column.name.lower() in {CHANGE, COLUMNS, NUMBER}), None)
         if clash is not None:
-            raise ParamError(f"{table.qualified} has a column {clash!r} itself", name="ROWS", remedy="ask without ROWS=values")
+            raise ParamError(
+                f"{table.qualified} has a column {clash!r} itself", name="ROWS", remedy="ask without ROWS=values"
+            )
         rows = self.rows(wanted)
         rows = rows.slice(min(offset, rows.num_rows), None if maxrec is None else min(maxrec, rows.num_rows) + 1)
         name, upload = _upload(table, [*_keys(table), *FEED], rows)
         quoted = [adql.quote(one) for one in table.primary]
         shown = ", ".join(
-            [*(f"c.{one}" for one in quoted), f"c.{CHANGE}", f"c.{COLUMNS}", *(f"t.{adql.quote(one.name)}" for one in others)]
+            [
+                *(f"c.{one}" for one in quoted),
+                f"c.{CHANGE}",
+                f"c.{COLUMNS}",
+                *(f"t.{adql.quote(one.name)}" for one in others),
+            ]
         )
         text = f"SELECT {shown} FROM {name} AS c"
         if others:
@@ -308,7 +333,13 @@ def _named(table: Table) -> str:
 def _upload(table: Table, columns: Sequence[Column], rows: pa.Table) -> tuple[str, dict[str, tuple[Table, pa.Table]]]:
     """Make rows a table that a query may join, with a number for each."""
     numbered = rows.append_column(NUMBER, pa.array(np.arange(rows.num_rows, dtype=np.int64)))
-    made = Table(schema=UPLOAD, name="changes", columns=(*columns, Column(name=NUMBER, type=INT64)), enums=table.enums, frames=table.frames)
+    made = Table(
+        schema=UPLOAD,
+        name="changes",
+        columns=(*columns, Column(name=NUMBER, type=INT64)),
+        enums=table.enums,
+        frames=table.frames,
+    )
     return f"{UPLOAD}.changes", {made.qualified: (made, numbered)}
 
 
@@ -371,7 +402,10 @@ def _feasible(site: Site, wanted: Asked) -> None:
     except NotFound:
         return  # which is told by who looks for them
     if rows > MOST:
-        raise Gone(f"what changed in {name} since {wanted.since} was not kept, and two big tables are not compared for it", remedy=WHOLE)
+        raise Gone(
+            f"what changed in {name} since {wanted.since} was not kept, and two big tables are not compared for it",
+            remedy=WHOLE,
+        )
 
 
 def _names(table: Table, lists: pa.ChunkedArray, kinds: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
@@ -406,10 +440,16 @@ def _seen(site: Site, wanted: Asked, rows: pa.Table) -> pa.Table:
     stays = pa.array(before & after)
     names = pc.if_else(stays, rows.column(COLUMNS), pa.scalar(None, pa.string()))
     keys = rows.drop_columns([CHANGE, COLUMNS])
-    return keys.append_column(CHANGE, pa.array(words, pa.string())).append_column(COLUMNS, names).filter(pa.array(before | after))
+    return (
+        keys.append_column(CHANGE, pa.array(words, pa.string()))
+        .append_column(COLUMNS, names)
+        .filter(pa.array(before | after))
+    )
 
 
-def _visible(site: Site, wanted: Asked, snapshot: str, rows: pa.Table, there: pa.ChunkedArray, *, now: bool = False) -> np.ndarray:
+def _visible(
+    site: Site, wanted: Asked, snapshot: str, rows: pa.Table, there: pa.ChunkedArray, *, now: bool = False
+) -> np.ndarray:
     """Ask which of these rows the reader sees in a state."""
     flags = np.zeros(rows.num_rows, bool)
     places = np.flatnonzero(np.asarray(there))

@@ -66,7 +66,8 @@ UPLOADS = {REGEXT + f"upload-{one}" for one in ("inline", "http", "https", "ftp"
 OUTPUTS = {REGEXT + f"output-votable-{one}" for one in ("td", "binary", "binary2")}
 MEDIA = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\s*(;\s*[\w-]+\s*=\s*(\"[^\"]*\"|[^\s;\"]+)\s*)*")
 SECURITY = {
-    f"ivo://ivoa.net/sso#{one}" for one in ("basicaa", "tls-with-password", "tls-with-certificate", "cookie", "oauth", "saml2.0", "openid")
+    f"ivo://ivoa.net/sso#{one}"
+    for one in ("basicaa", "tls-with-password", "tls-with-certificate", "cookie", "oauth", "saml2.0", "openid")
 }
 VERSIONS = {"2.0": "ivo://ivoa.net/std/adql#v2.0", "2.1": "ivo://ivoa.net/std/adql#v2.1"}
 

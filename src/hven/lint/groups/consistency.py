@@ -70,17 +70,37 @@ def _compare(schema: dict[str, Table], listed: dict[str, Table], notes: Notes) -
             continue  # a list without columns is allowed
         for name in sorted(a.keys() | b.keys()):
             if name not in a or name not in b:
-                notes.tell("tables.only-in-schema" if name in a else "tables.only-in-tables", table=schema[key].name, column=name)
+                notes.tell(
+                    "tables.only-in-schema" if name in a else "tables.only-in-tables",
+                    table=schema[key].name,
+                    column=name,
+                )
                 continue
             _pair(a[name], b[name], schema[key].name, notes)
 
 
 def _pair(a: Column, b: Column, table: str, notes: Notes) -> None:
     if _plain(a.datatype) != _plain(b.datatype):
-        notes.tell("tables.type", f"{a.datatype} in TAP_SCHEMA, {b.datatype} in /tables", table=table, column=a.name, value=b.datatype)
-    for name, one, other in (("unit", a.unit, b.unit), ("ucd", a.ucd.lower(), b.ucd.lower()), ("utype", a.utype.lower(), b.utype.lower())):
+        notes.tell(
+            "tables.type",
+            f"{a.datatype} in TAP_SCHEMA, {b.datatype} in /tables",
+            table=table,
+            column=a.name,
+            value=b.datatype,
+        )
+    for name, one, other in (
+        ("unit", a.unit, b.unit),
+        ("ucd", a.ucd.lower(), b.ucd.lower()),
+        ("utype", a.utype.lower(), b.utype.lower()),
+    ):
         if one != other:
-            notes.tell(f"tables.{name}", f"{one!r} in TAP_SCHEMA, {other!r} in /tables", table=table, column=a.name, value=other)
+            notes.tell(
+                f"tables.{name}",
+                f"{one!r} in TAP_SCHEMA, {other!r} in /tables",
+                table=table,
+                column=a.name,
+                value=other,
+            )
     if ("indexed" in a.flags) != ("indexed" in b.flags):
         notes.tell("tables.indexed", table=table, column=a.name)
 
@@ -119,14 +139,18 @@ def _field(column: Column, field: Field, table: Table, notes: Notes) -> None:
     where: dict[str, Any] = {"table": table.name, "column": column.name}
     geometry = column.datatype.lower().removeprefix("adql:") in GEOMETRY
     if _plain(column.datatype) != _plain(field.datatype) and not geometry:
-        notes.tell("tables.field-type", f"{column.datatype} declared, {field.datatype} sent", **where, value=field.datatype)
+        notes.tell(
+            "tables.field-type", f"{column.datatype} declared, {field.datatype} sent", **where, value=field.datatype
+        )
     if column.unit != field.unit:
         notes.tell("tables.field-unit", f"{column.unit!r} declared, {field.unit!r} sent", **where, value=field.unit)
     if column.ucd.lower() != field.ucd.lower():
         notes.tell("tables.field-ucd", f"{column.ucd!r} declared, {field.ucd!r} sent", **where, value=field.ucd)
     if column.utype.lower() != field.utype.lower():
         notes.tell("tables.field-utype", f"{column.utype!r} declared, {field.utype!r} sent", **where, value=field.utype)
-    if column.xtype.lower() != field.xtype.lower() and not (not column.xtype and field.xtype.lower().startswith("adql:")):
+    if column.xtype.lower() != field.xtype.lower() and not (
+        not column.xtype and field.xtype.lower().startswith("adql:")
+    ):
         notes.tell("tables.field-xtype", f"{column.xtype!r} declared, {field.xtype!r} sent", **where, value=field.xtype)
 
 

@@ -63,7 +63,11 @@ OLD_TYPES = {
 
 def tables(service: Service) -> list[Table]:
     """Return the tables that are, or want to be, EPN-TAP's."""
-    return [one for one in service.tables() if one.key.rpartition(".")[2] == "epn_core" or one.utype.lower() in {UTYPE, OLD_UTYPE}]
+    return [
+        one
+        for one in service.tables()
+        if one.key.rpartition(".")[2] == "epn_core" or one.utype.lower() in {UTYPE, OLD_UTYPE}
+    ]
 
 
 def _run(service: Service, notes: Notes) -> None:
@@ -140,7 +144,11 @@ def _column(table: Table, column: Column, fact: Fact, notes: Notes) -> None:
         notes.tell("epn.type", f"it must be {fact.type.rstrip('!')}", **where, value=column.datatype)
     elif fact.type == "double!" and plain_type(column) != "double":
         notes.tell("epn.precision", **where, value=column.datatype)
-    if fact.type == "timestamp" and column.xtype.lower() not in {"timestamp", "adql:timestamp"} and column.datatype.lower() != "timestamp":
+    if (
+        fact.type == "timestamp"
+        and column.xtype.lower() not in {"timestamp", "adql:timestamp"}
+        and column.datatype.lower() != "timestamp"
+    ):
         notes.tell("epn.xtype", "it must be timestamp", **where, value=column.xtype or "none")
     if fact.xtype == "moc" and column.xtype.lower() != "moc":
         notes.tell("epn.xtype", "it must be moc", **where, value=column.xtype or "none")
@@ -180,10 +188,20 @@ def _frame(service: Service, table: Table, notes: Notes) -> None:
             if column is None:
                 continue
             if column.unit != unit:
-                notes.tell("epn.frame-unit", f"the frame's is {unit}", table=table.name, column=column.name, value=column.unit or "none")
+                notes.tell(
+                    "epn.frame-unit",
+                    f"the frame's is {unit}",
+                    table=table.name,
+                    column=column.name,
+                    value=column.unit or "none",
+                )
             if column.ucd not in {f"{word};stat.{end}" for word in words.split("|")}:
                 notes.tell(
-                    "epn.frame-ucd", f"the frame's is {words};stat.{end}", table=table.name, column=column.name, value=column.ucd or "none"
+                    "epn.frame-ucd",
+                    f"the frame's is {words};stat.{end}",
+                    table=table.name,
+                    column=column.name,
+                    value=column.ucd or "none",
                 )
             _resolution(table, table.get(f"c{number}_resol_{end}"), unit, end, notes)
 
@@ -192,10 +210,18 @@ def _resolution(table: Table, column: Column | None, unit: str, end: str, notes:
     if column is None:
         return
     if column.unit != unit:
-        notes.tell("epn.frame-unit", f"the frame's is {unit}", table=table.name, column=column.name, value=column.unit or "none")
+        notes.tell(
+            "epn.frame-unit",
+            f"the frame's is {unit}",
+            table=table.name,
+            column=column.name,
+            value=column.unit or "none",
+        )
     ucd = f"{'pos.angResolution' if unit == 'deg' else 'pos.resolution'};stat.{end}"
     if column.ucd != ucd:
-        notes.tell("epn.frame-ucd", f"the frame's is {ucd}", table=table.name, column=column.name, value=column.ucd or "none")
+        notes.tell(
+            "epn.frame-ucd", f"the frame's is {ucd}", table=table.name, column=column.name, value=column.ucd or "none"
+        )
 
 
 GROUP = Group(name="epn", title="EPN-TAP", checks=(*CHECKS, *OF_ROWS), run=_run)

@@ -95,7 +95,13 @@ JD0 = 2400000.5
 def run(service: Service, notes: Notes, table: Table) -> None:
     """Judge the rows of one table."""
     schema = table.key.rpartition(".")[0].rpartition(".")[2]
-    values.judge(service, notes, table, [*_filled(), *_intervals(), *_lists(schema), *_times(), *_places(), *_products(), *_texts()], KEYS)
+    values.judge(
+        service,
+        notes,
+        table,
+        [*_filled(), *_intervals(), *_lists(schema), *_times(), *_places(), *_products(), *_texts()],
+        KEYS,
+    )
     values.unique(service, notes, table, "epn.duplicate", "granule_uid")
     _references(service, notes, table)
 
@@ -182,7 +188,11 @@ def _places() -> list[Rule]:
         *(values.between("epn.angle", f"{kind}_{end}", 0, 180) for kind in ("incidence", "emergence") for end in ("min", "max")),
         *(values.between("epn.angle", f"phase_{end}", -180, 180) for end in ("min", "max")),
     ]  # fmt: skip
-    amounts = [fact.name for fact in facts("epncore").values() if POSITIVE.search(fact.name) and fact.type in {"double", "integer"}]
+    amounts = [
+        fact.name
+        for fact in facts("epncore").values()
+        if POSITIVE.search(fact.name) and fact.type in {"double", "integer"}
+    ]
     return found + [values.between("epn.negative", name, 0, 1e300) for name in amounts]
 
 
@@ -195,7 +205,10 @@ def _framed(code: str, frames: set[str], name: str, low: float, high: float) -> 
         return row["spatial_frame_type"] in frames and isinstance(value, int | float) and not low <= value <= high
 
     return values.Rule(
-        code=code, columns=(name, "spatial_frame_type"), fails=fails, where=f"spatial_frame_type IN ({listed}) AND ({beyond})"
+        code=code,
+        columns=(name, "spatial_frame_type"),
+        fails=fails,
+        where=f"spatial_frame_type IN ({listed}) AND ({beyond})",
     )
 
 
@@ -225,11 +238,18 @@ def _texts() -> list[Rule]:
             continue
         if fact.name not in URLS:
             found.append(values.says("epn.text", fact.name, lambda said: str(said) != str(said).strip()))
-        if fact.name not in URLS and not fact.name.endswith(("_desc", "_title", "description", "bib_reference", "map_projection")):
+        if fact.name not in URLS and not fact.name.endswith(
+            ("_desc", "_title", "description", "bib_reference", "map_projection")
+        ):
             found.append(values.says("epn.quotes", fact.name, lambda said: '"' in str(said)))
         if fact.many:
-            found.append(values.matches("epn.list", fact.name, r"[^\s#]([^#]*[^\s#])?(#[^\s#]([^#]*[^\s#])?)*|\s.*|.*\s"))
-    found += [values.says("epn.lower-case", name, lambda said: str(said) != str(said).lower(), distinct=True) for name in LOWER]
+            found.append(
+                values.matches("epn.list", fact.name, r"[^\s#]([^#]*[^\s#])?(#[^\s#]([^#]*[^\s#])?)*|\s.*|.*\s")
+            )
+    found += [
+        values.says("epn.lower-case", name, lambda said: str(said) != str(said).lower(), distinct=True)
+        for name in LOWER
+    ]
     return found
 
 
@@ -244,4 +264,6 @@ def _references(service: Service, notes: Notes, table: Table) -> None:
         lost = [one for one in str(said).split("#") if one and one not in known] if said is not None else []
         if lost:
             key = f"granule_uid = {record.get('granule_uid')}"
-            notes.tell("epn.reference", table=table.name, column="internal_reference", key=key, value=lost[0], of=rows.total)
+            notes.tell(
+                "epn.reference", table=table.name, column="internal_reference", key=key, value=lost[0], of=rows.total
+            )

@@ -47,7 +47,12 @@ def _table(rows: Sample, table: Table, notes: Notes, *, is_epn: bool) -> None:
     field = next((one for one in rows.fields if one.name.lower() == "s_region"), None)
     keys = ("granule_uid",) if is_epn else ("obs_publisher_did", "obs_id")
     for record in rows.records:
-        told: dict[str, Any] = {"table": table.name, "key": example_key(record, keys), "of": len(rows.records), "sampled": not rows.whole}
+        told: dict[str, Any] = {
+            "table": table.name,
+            "key": example_key(record, keys),
+            "of": len(rows.records),
+            "sampled": not rows.whole,
+        }
         frame = str(record.get("spatial_frame_type")) if is_epn else "celestial"
         shapes: list[Shape] = []
         if field is not None and record.get("s_region") is not None:
@@ -78,22 +83,32 @@ def _region(said: object, xtype: str, frame: str, notes: Notes, told: dict[str, 
             closed = True
         if frame in {"celestial", "body"} and regions.turns_wrong(shape, outside=frame == "body"):
             wrong = True
-    for code in ["footprint.closed"] * closed + ["footprint.orientation"] * wrong:  # a row counts once, however many parts it has
+    # a row counts once, however many parts it has
+    for code in ["footprint.closed"] * closed + ["footprint.orientation"] * wrong:
         notes.tell(code, value=said, **told)
     return shapes
 
 
-def _place(record: Record, shapes: list[Shape], frame: str, notes: Notes, told: dict[str, Any], *, is_epn: bool) -> None:
+def _place(
+    record: Record, shapes: list[Shape], frame: str, notes: Notes, told: dict[str, Any], *, is_epn: bool
+) -> None:
     corners = [corner for shape in shapes for corner in shape.corners]
     if not is_epn:
         lon, lat = record.get("s_ra"), record.get("s_dec")
         if lon is None or lat is None or not 0 <= lon <= 360 or not -90 <= lat <= 90 or len(shapes) != 1:
             return
         centre = regions.middle(shapes[0])
-        reach = max(regions.separation(centre, one) for one in corners) + (shapes[0].numbers[2] if shapes[0].kind == "circle" else 0.0)
+        reach = max(regions.separation(centre, one) for one in corners) + (
+            shapes[0].numbers[2] if shapes[0].kind == "circle" else 0.0
+        )
         away = regions.separation(centre, (lon, lat))
         if away > 1.5 * reach + 0.02:
-            notes.tell("footprint.centre", f"{away:.4g} degrees from its middle, its radius is {reach:.4g}", value=f"{lon} {lat}", **told)
+            notes.tell(
+                "footprint.centre",
+                f"{away:.4g} degrees from its middle, its radius is {reach:.4g}",
+                value=f"{lon} {lat}",
+                **told,
+            )
         return
     bounds = [record.get(name) for name in ("c1min", "c1max", "c2min", "c2max")]
     if frame not in {"celestial", "body"} or any(shape.kind in {"circle", "box"} for shape in shapes):
@@ -106,10 +121,15 @@ def _place(record: Record, shapes: list[Shape], frame: str, notes: Notes, told: 
     width = (east - west) % 360
     beside, above = 0.02 * width + 0.05, 0.02 * (north - south) + 0.05
     for lon, lat in corners:
-        within = (lon - west + beside) % 360 <= width + 2 * beside or width + 2 * beside >= 360 or (west, east) == (0, 360)
+        within = (
+            (lon - west + beside) % 360 <= width + 2 * beside or width + 2 * beside >= 360 or (west, east) == (0, 360)
+        )
         if not within or not south - above <= lat <= north + above:
             notes.tell(
-                "footprint.bounds", f"{lon:g} {lat:g} is not in {west:g}..{east:g}, {south:g}..{north:g}", value=record["s_region"], **told
+                "footprint.bounds",
+                f"{lon:g} {lat:g} is not in {west:g}..{east:g}, {south:g}..{north:g}",
+                value=record["s_region"],
+                **told,
             )
             return
 

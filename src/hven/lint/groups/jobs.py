@@ -189,7 +189,10 @@ def _executed(service: Service, notes: Notes, job: str, adql: str) -> None:
     except UserError:
         return
     if [one.name for one in found.fields] != [one.name for one in wanted.fields] or len(found.rows) != len(wanted.rows):
-        notes.tell("uws.same", f"{len(found.rows)} rows of {len(found.fields)} columns, not {len(wanted.rows)} of {len(wanted.fields)}")
+        notes.tell(
+            "uws.same",
+            f"{len(found.rows)} rows of {len(found.fields)} columns, not {len(wanted.rows)} of {len(wanted.fields)}",
+        )
 
 
 def _other(service: Service, notes: Notes, job: str, phase: str) -> None:

@@ -90,7 +90,12 @@ def _ucd(table: Table, column: Column, notes: Notes) -> None:
     old = [one for one in problems if "is deprecated" in one or "is UCD1" in one]
     for one in problems:
         notes.tell("meta.ucd-deprecated" if one in old else "meta.ucd", one, **where, value=column.ucd)
-    if column.ucd and not problems and not wanted and units.canonical_ucd(column.ucd) != column.ucd.removeprefix("ivoa:"):
+    if (
+        column.ucd
+        and not problems
+        and not wanted
+        and units.canonical_ucd(column.ucd) != column.ucd.removeprefix("ivoa:")
+    ):
         notes.tell("meta.ucd-case", f"the list writes {units.canonical_ucd(column.ucd)!r}", **where, value=column.ucd)
     words = column.ucd.lower().split(";")
     if words[0] in ANGLES and not column.unit and column.datatype in FLOATS:

@@ -80,7 +80,9 @@ KEYS = ("obs_publisher_did", "obs_id")
 def _run(service: Service, notes: Notes) -> None:
     table = service.declared.get("ivoa.obscore")
     models = [
-        ivoid for ivoid, said in service.capabilities.models if "obscore" in f"{ivoid} {said}".lower() and "radio" not in ivoid.lower()
+        ivoid
+        for ivoid, said in service.capabilities.models
+        if "obscore" in f"{ivoid} {said}".lower() and "radio" not in ivoid.lower()
     ]
     if table is None:
         if models:
@@ -160,7 +162,9 @@ def _no_states(said: Any) -> bool:
 
 def _miscounted(row: Record) -> bool:
     states, number = row["pol_states"], row["pol_xel"]
-    return states is not None and number is not None and number >= 0 and number != len(str(states).strip("/").split("/"))
+    return (
+        states is not None and number is not None and number >= 0 and number != len(str(states).strip("/").split("/"))
+    )
 
 
 def _too_long(row: Record) -> bool:

@@ -28,12 +28,18 @@ CHECKS = table_of_checks(
     ("output.unknown", "warning", SOURCE, "an output format that does not exist is accepted", "answer with an error", ""),
 )  # fmt: skip
 MOST = 20
-SERIALS = {"output-votable-td": b"<TABLEDATA", "output-votable-binary2": b"<BINARY2", "output-votable-binary": b"<BINARY>"}
+SERIALS = {
+    "output-votable-td": b"<TABLEDATA",
+    "output-votable-binary2": b"<BINARY2",
+    "output-votable-binary": b"<BINARY>",
+}
 
 
 def _run(service: Service, notes: Notes) -> None:
     outputs = service.capabilities.outputs
-    table = next((one for one in service.tables(own=False) if one.key == "tap_schema.tables"), None) or next(iter(service.tables()), None)
+    table = next((one for one in service.tables(own=False) if one.key == "tap_schema.tables"), None) or next(
+        iter(service.tables()), None
+    )
     if not outputs or table is None:
         notes.skip("no output formats, or no tables, are declared")
         return
@@ -43,7 +49,11 @@ def _run(service: Service, notes: Notes) -> None:
         if mime in seen:
             continue
         seen.add(mime)
-        answer = service.raw(adql, 2, RESPONSEFORMAT=mime, FORMAT=mime) if service.old else service.raw(adql, 2, RESPONSEFORMAT=mime)
+        answer = (
+            service.raw(adql, 2, RESPONSEFORMAT=mime, FORMAT=mime)
+            if service.old
+            else service.raw(adql, 2, RESPONSEFORMAT=mime)
+        )
         _judge(notes, mime, ivoid, answer)
     answer = service.raw(adql, 2, RESPONSEFORMAT="application/x-no-such-format")
     if answer.status == 200 and b'value="ERROR"' not in answer.body and b"value='ERROR'" not in answer.body:

@@ -45,7 +45,9 @@ FEW = 3
 
 
 def _run(service: Service, notes: Notes) -> None:
-    table = next((one for one in service.tables(own=False) if one.key == "tap_schema.columns"), None) or next(iter(service.tables()), None)
+    table = next((one for one in service.tables(own=False) if one.key == "tap_schema.columns"), None) or next(
+        iter(service.tables()), None
+    )
     if table is None or not table.columns:
         notes.skip("no table is declared that could be asked")
         return
@@ -116,7 +118,12 @@ def _limits(service: Service, notes: Notes, adql: str, table: str) -> None:
         notes.tell("query.maxrec-zero", error.message, table=table)
     else:
         if none.rows or not none.fields:
-            notes.tell("query.maxrec-zero", f"{len(none.rows)} rows, {len(none.fields)} FIELDs", table=table, value=len(none.rows))
+            notes.tell(
+                "query.maxrec-zero",
+                f"{len(none.rows)} rows, {len(none.fields)} FIELDs",
+                table=table,
+                value=len(none.rows),
+            )
 
 
 def _shapes(service: Service, notes: Notes, table: str, column: str) -> None:
@@ -125,16 +132,27 @@ def _shapes(service: Service, notes: Notes, table: str, column: str) -> None:
     except UserError as error:
         notes.tell("query.count", error.message, table=table)
     else:
-        if len(found.rows) != 1 or [one.name.lower() for one in found.fields] != ["n"] or not isinstance(found.rows[0][0], int):
+        if (
+            len(found.rows) != 1
+            or [one.name.lower() for one in found.fields] != ["n"]
+            or not isinstance(found.rows[0][0], int)
+        ):
             notes.tell("query.count", table=table, value=found.rows[:1])
     condition = f"(t.{column} IS NOT NULL AND NOT (t.{column} LIKE 'zz%')) OR t.{column} IN ('a', 'b')"
     try:
-        alias = service.query(f"SELECT TOP 2 t.{column} AS first_one FROM {table} AS t WHERE {condition} ORDER BY first_one", 2)
+        alias = service.query(
+            f"SELECT TOP 2 t.{column} AS first_one FROM {table} AS t WHERE {condition} ORDER BY first_one", 2
+        )
     except UserError as error:
         notes.tell("query.boolean", error.message, table=table, value=condition)
     else:
         if [one.name.lower() for one in alias.fields] != ["first_one"]:
-            notes.tell("query.columns", "the alias first_one was asked for", table=table, value=", ".join(one.name for one in alias.fields))
+            notes.tell(
+                "query.columns",
+                "the alias first_one was asked for",
+                table=table,
+                value=", ".join(one.name for one in alias.fields),
+            )
 
 
 def _parameters(service: Service, notes: Notes, adql: str, first: VOTable) -> None:

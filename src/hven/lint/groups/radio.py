@@ -36,7 +36,9 @@ PAIRS = ("s_resolution", "s_fov", "uv_distance", "instr_tel")
 
 
 def _run(service: Service, notes: Notes) -> None:
-    table = service.declared.get("ivoa.obscore_radio") or next((one for one in service.tables() if one.utype.lower() == UTYPE), None)
+    table = service.declared.get("ivoa.obscore_radio") or next(
+        (one for one in service.tables() if one.utype.lower() == UTYPE), None
+    )
     if table is None:
         notes.skip("there is no radio extension of ObsCore")
         return
@@ -51,7 +53,8 @@ def _run(service: Service, notes: Notes) -> None:
             continue
         where: dict[str, Any] = {"table": table.name, "column": column.name}
         wanted = TEXTS if fact.type == "text" else NUMBERS
-        if plain_type(column) not in wanted and fact.name != "instr_feed":  # the draft does not say what that is: a number or a word
+        # the draft does not say what that is: a number or a word
+        if plain_type(column) not in wanted and fact.name != "instr_feed":
             notes.tell("radio.type", **where, value=column.datatype)
         if column.unit != fact.unit:
             notes.tell("radio.unit", f"it must be {fact.unit or 'none'}", **where, value=column.unit or "none")
@@ -73,7 +76,11 @@ def _rows(service: Service, notes: Notes, table: Table, *, joined: bool) -> None
         *(values.ordered("radio.interval-order", f"{name}_min", f"{name}_max") for name in PAIRS[:3]),
         values.ordered("radio.interval-order", "instr_tel_min_dist", "instr_tel_max_dist"),
         *(values.between("radio.fill", name, 0, 1) for name in ("uv_distribution_ecc", "uv_distribution_fill")),
-        *(values.between("radio.negative", name, 0, 1e300) for name in quantities if not name.startswith("uv_distribution")),
+        *(
+            values.between("radio.negative", name, 0, 1e300)
+            for name in quantities
+            if not name.startswith("uv_distribution")
+        ),
     ]
     values.judge(service, notes, table, rules, KEYS)
     if not joined or "obs_publisher_did" not in table.names:

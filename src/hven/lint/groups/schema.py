@@ -55,7 +55,8 @@ OWN_KEYS = (
 )  # fmt: skip
 NEW = {"schema_index", "table_index", "column_index", "arraysize", "xtype"}
 OLD_TYPES = re.compile(
-    r"(adql:)?(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE|CHAR|VARCHAR|TIMESTAMP|POINT|REGION|CLOB|BLOB|BINARY|VARBINARY)(\(.*\))?", re.IGNORECASE
+    r"(adql:)?(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE|CHAR|VARCHAR|TIMESTAMP|POINT|REGION|CLOB|BLOB|BINARY|VARBINARY)(\(.*\))?",
+    re.IGNORECASE,
 )
 IDENTIFIER = re.compile(r'[A-Za-z][A-Za-z0-9_]*|"(?:[^"]|"")+"')
 
@@ -105,7 +106,9 @@ def _layout(service: Service, notes: Notes, name: str) -> None:
 
 def _who(record: dict[str, Any]) -> str:
     return ", ".join(
-        f"{name} = {record[name]}" for name in ("table_name", "column_name", "key_id", "schema_name") if record.get(name) is not None
+        f"{name} = {record[name]}"
+        for name in ("table_name", "column_name", "key_id", "schema_name")
+        if record.get(name) is not None
     )
 
 
@@ -114,7 +117,9 @@ def _names(notes: Notes, rows: dict[str, list[dict[str, Any]]]) -> None:
     for record in rows.get("tables", []):
         name = str(record.get("table_name") or "")
         parts = re.findall(r'"(?:[^"]|"")+"|[^."]+', name)
-        if not 1 <= len(parts) <= 3 or any(not IDENTIFIER.fullmatch(part) or part.upper() in RESERVED for part in parts):
+        if not 1 <= len(parts) <= 3 or any(
+            not IDENTIFIER.fullmatch(part) or part.upper() in RESERVED for part in parts
+        ):
             notes.tell("schema.table-name", table=name, value=name)
         if ("", bare(name)) in seen:
             notes.tell("schema.duplicate", table=name, value=name)
@@ -141,7 +146,14 @@ def _pointers(notes: Notes, rows: dict[str, list[dict[str, Any]]]) -> None:
         for record in rows.get(name, []):
             said = str(record.get(column) or "")
             if said and targets and bare(said) not in targets:
-                notes.tell("schema.orphan", f"{column} {said}", table=f"TAP_SCHEMA.{name}", column=column, key=_who(record), value=said)
+                notes.tell(
+                    "schema.orphan",
+                    f"{column} {said}",
+                    table=f"TAP_SCHEMA.{name}",
+                    column=column,
+                    key=_who(record),
+                    value=said,
+                )
     for record in rows.get("key_columns", []):
         key = ends.get(bare(str(record.get("key_id"))), {})
         for column, table in (("from_column", "from_table"), ("target_column", "target_table")):
@@ -181,7 +193,9 @@ def _itself(notes: Notes, rows: dict[str, list[dict[str, Any]]]) -> None:
     for record in rows["columns"]:
         table, column = bare(str(record.get("table_name"))), bare(str(record.get("column_name")))
         wanted = (
-            {word.rstrip("!") for word in LAYOUT.get(table.removeprefix("tap_schema."), {})} if table.startswith("tap_schema.") else set()
+            {word.rstrip("!") for word in LAYOUT.get(table.removeprefix("tap_schema."), {})}
+            if table.startswith("tap_schema.")
+            else set()
         )
         if column in wanted and record.get("std") == 0:
             notes.tell("schema.std", table=str(record.get("table_name")), column=column, value=0)

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def template(
-    *, name: str = "Hven site", authority: str = "example.org", contact_name: str | None = None, contact_email: str | None = None
+    *,
+    name: str = "Hven site",
+    authority: str = "example.org",
+    contact_name: str | None = None,
+    contact_email: str | None = None,
 ) -> str:
     """Write the first hven.toml of a site: what is set, and the most wanted settings as comments."""
     quoted = json.dumps  # TOML's basic strings are JSON's
@@ -84,7 +88,12 @@ def init(
         raise UserError(message, remedy=f"edit {file}")
     try:
         (directory / "collections").mkdir(parents=True, exist_ok=True)
-        text = template(name=name or directory.resolve().name, authority=authority, contact_name=contact_name, contact_email=contact_email)
+        text = template(
+            name=name or directory.resolve().name,
+            authority=authority,
+            contact_name=contact_name,
+            contact_email=contact_email,
+        )
         file.write_text(text, encoding="utf-8")
         ignore = directory / ".gitignore"
         if not ignore.exists():

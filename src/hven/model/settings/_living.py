@@ -71,7 +71,9 @@ class Settled:
             old, new = (getattr(one, section) if section else one for one in (kept, found))
             waiting += _differing(name, getattr(old, key), getattr(new, key))
             value = getattr(old, key)
-            found = replace(found, **({section: replace(getattr(found, section), **{key: value})} if section else {key: value}))
+            found = replace(
+                found, **({section: replace(getattr(found, section), **{key: value})} if section else {key: value})
+            )
         for name in also:
             waiting += _differing(name, kept.brought[name], found.brought[name])
             found = replace(found, brought={**found.brought, name: kept.brought[name]})

@@ -38,7 +38,12 @@ def exposed(directory: Path, *kept: Path) -> list[Fault]:
         if mode & others:
             message = "every account of this machine can read it"
             found.append(
-                Fault(message=message, place=Place(file=str(path)), remedy=f"shut them out: chmod o-rwx {path}", severity="warning")
+                Fault(
+                    message=message,
+                    place=Place(file=str(path)),
+                    remedy=f"shut them out: chmod o-rwx {path}",
+                    severity="warning",
+                )
             )
     return found
 
@@ -71,10 +76,13 @@ def secret(directory: Path, name: str) -> str:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SourceError(f"{path} cannot be read: {type(error).__name__}", remedy="one line for each: NAME = 'value'") from error
+        raise SourceError(
+            f"{path} cannot be read: {type(error).__name__}", remedy="one line for each: NAME = 'value'"
+        ) from error
     value = values.get(word)
     if not isinstance(value, str):
         raise SourceError(
-            f"the secret {word} is not set", remedy=f"set the environment variable {word}, or write {word} = '...' into {path}"
+            f"the secret {word} is not set",
+            remedy=f"set the environment variable {word}, or write {word} = '...' into {path}",
         )
     return value

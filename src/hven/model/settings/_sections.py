@@ -61,7 +61,11 @@ def setting(default: Any, doc: str, **more: Any) -> Any:
         For a dataclass.
     """
     metadata = said(doc, many=isinstance(default, tuple), **more)
-    return field(default_factory=default, metadata=metadata) if isinstance(default, type) else field(default=default, metadata=metadata)
+    return (
+        field(default_factory=default, metadata=metadata)
+        if isinstance(default, type)
+        else field(default=default, metadata=metadata)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +105,9 @@ class Alias:
     """
 
     path: str = field(metadata=said("the old path: /cs/scs.xml", pattern="^/", example="a path that begins with '/'"))
-    to: str = field(metadata=said("the path that answers it: /cone/stars.main", pattern="^/", example="a path that begins with '/'"))
+    to: str = field(
+        metadata=said("the path that answers it: /cone/stars.main", pattern="^/", example="a path that begins with '/'")
+    )
     rename: Mapping[str, str] = setting(dict, "old parameter name -> new one")
     set: Mapping[str, str] = setting(dict, "parameters to add")
     query: str | None = setting(
@@ -133,8 +139,8 @@ class RemoteService:
         )
     )
     kind: Literal["epn", "obscore"] = setting("epn", "epn or obscore")
-    tables: tuple[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*){0,2}$")], ...] = setting(
-        (), "its tables: amdadb.epn_core; default for obscore: ivoa.obscore", min_length=1, max_length=100
+    tables: tuple[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*){0,2}$")], ...] = (
+        setting((), "its tables: amdadb.epn_core; default for obscore: ivoa.obscore", min_length=1, max_length=100)
     )
     title: str | None = setting(None, "how pages call it; default: the name")
     seconds: float = setting(10.0, "seconds that it may take; what has not come then is told as missing", gt=0, le=60)
@@ -150,7 +156,10 @@ class QueryLimits:
     memory: int = setting(2 * 1024**3, "memory of one process's engine: 2 GiB", ge=64 * 1024**2, size=True)
     text: int = setting(1_000_000, "bytes of a query", ge=1000, size=True)
     upload: int = setting(
-        100 * 1024**2, "bytes of all tables uploaded with one query, unpacked; 0: uploads are not offered", ge=0, size=True
+        100 * 1024**2,
+        "bytes of all tables uploaded with one query, unpacked; 0: uploads are not offered",
+        ge=0,
+        size=True,
     )
     upload_rows: int = setting(10_000_000, "rows of one uploaded table", ge=1)
     concurrent: int | None = setting(
@@ -158,14 +167,20 @@ class QueryLimits:
         "big queries that compute at once, per process; who would wait for a turn in vain is told at once to come again; default: as many as processors, 3 at least. More make each slower, and all else as well; a database on a machine of its own may carry more",
         ge=1,
     )
-    bodies: int = setting(8, "requests of more than 1 MiB that a process holds at once; others are told to come again", ge=1)
+    bodies: int = setting(
+        8, "requests of more than 1 MiB that a process holds at once; others are told to come again", ge=1
+    )
     user_tables: int = setting(50, "tables that one account may keep in the service; 0: none", ge=0)
     user_rows: int = setting(50_000_000, "rows of all tables that one account keeps", ge=1)
     user_bytes: int = setting(1024**3, "bytes on disk of all tables that one account keeps", ge=1, size=True)
     user_days: float = setting(30.0, "days after the last writing when a user's table goes", gt=0, le=36500)
     copy_rows: int = setting(2_000_000, "rows that one query may copy from one engine to another", ge=1)
-    copy_bytes: int = setting(512 * 1024**2, "bytes that one query may copy from one engine to another", ge=1, size=True)
-    copy_keys: int = setting(100_000, "join keys that are sent to another engine, so that it gives only the rows that match", ge=0)
+    copy_bytes: int = setting(
+        512 * 1024**2, "bytes that one query may copy from one engine to another", ge=1, size=True
+    )
+    copy_keys: int = setting(
+        100_000, "join keys that are sent to another engine, so that it gives only the rows that match", ge=0
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +200,9 @@ class LiveLimits:
 class PythonLimits:
     """What Python beside a descriptor may use."""
 
-    seconds: float = setting(300.0, "seconds for a batch of rows of a function, or until the next row of a source", gt=0, le=7 * 86400)
+    seconds: float = setting(
+        300.0, "seconds for a batch of rows of a function, or until the next row of a source", gt=0, le=7 * 86400
+    )
     memory: int = setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
 
 
@@ -195,16 +212,24 @@ class JobLimits:
 
     seconds: int = setting(3600, "time limit of a job that asks for none", ge=1, le=2**31 - 1)
     seconds_hard: int = setting(24 * 3600, "time limit of any job", ge=1, le=2**31 - 1)
-    keep_days: float = setting(7.0, "days after which a job and its result are destroyed, if nothing else was asked for", gt=0, le=36500)
+    keep_days: float = setting(
+        7.0, "days after which a job and its result are destroyed, if nothing else was asked for", gt=0, le=36500
+    )
     keep_days_hard: float = setting(92.0, "days that a job may be kept at most", gt=0, le=36500)
-    archive_days: float = setting(0.0, "days that a destroyed job stays as ARCHIVED, without its result", ge=0, le=36500)
-    maxrec_default: int | None = setting(None, "rows of a job's answer without MAXREC; default: limits.maxrec_default", ge=1)
+    archive_days: float = setting(
+        0.0, "days that a destroyed job stays as ARCHIVED, without its result", ge=0, le=36500
+    )
+    maxrec_default: int | None = setting(
+        None, "rows of a job's answer without MAXREC; default: limits.maxrec_default", ge=1
+    )
     maxrec_hard: int | None = setting(
         None, "rows of a job's answer at most: they take disk and no memory; default: limits.maxrec_hard", ge=1
     )
     queued: int = setting(2000, "jobs of one user or address that may wait and run; further ones are HELD", ge=1)
     open: int = setting(
-        10_000, "jobs of one user or address that have not ended, PENDING and HELD ones too; further ones are refused", ge=1
+        10_000,
+        "jobs of one user or address that have not ended, PENDING and HELD ones too; further ones are refused",
+        ge=1,
     )
     idle: float = setting(60.0, "seconds after which a worker for jobs that has nothing to do ends", gt=0)
 
@@ -219,7 +244,9 @@ class ResolverSettings:
         pattern="^[^.\\s]+\\.[^.\\s]+$",
         example="a table such as 'sky.objects'",
     )
-    remote: bool = setting(False, "true: names that are not known here are sent to Sesame (CDS); without it nothing leaves this machine")
+    remote: bool = setting(
+        False, "true: names that are not known here are sent to Sesame (CDS); without it nothing leaves this machine"
+    )
     url: str = setting(
         "https://cds.unistra.fr/cgi-bin/nph-sesame",
         "address of Sesame, or of a mirror of it",
@@ -228,7 +255,10 @@ class ResolverSettings:
     )
     seconds: float = setting(10.0, "seconds that Sesame may take", gt=0, le=60)
     keep_days: float = setting(
-        30.0, "days that an answer of Sesame is remembered, by each process; that a name is unknown there: a day at most", ge=0, le=36500
+        30.0,
+        "days that an answer of Sesame is remembered, by each process; that a name is unknown there: a day at most",
+        ge=0,
+        le=36500,
     )
 
 
@@ -237,14 +267,23 @@ class ScheduleSettings:
     """How collections are synchronised by themselves. Times in seconds."""
 
     runs: int = setting(
-        2, "collections that are synchronised at once, on all machines that share the store; 0: this server runs none", ge=0, le=64
+        2,
+        "collections that are synchronised at once, on all machines that share the store; 0: this server runs none",
+        ge=0,
+        le=64,
     )
-    retry: float = setting(60.0, "seconds after a failure when it is tried again; twice as long each further time", gt=0, le=86400)
+    retry: float = setting(
+        60.0, "seconds after a failure when it is tried again; twice as long each further time", gt=0, le=86400
+    )
     retry_most: float = setting(3600.0, "seconds between two attempts at most", gt=0, le=7 * 86400)
     grace: float | None = setting(
-        None, "seconds by which a run may be late to be made up, when no server ran at its time; default: always made up, once", ge=0
+        None,
+        "seconds by which a run may be late to be made up, when no server ran at its time; default: always made up, once",
+        ge=0,
     )
-    stale: int = setting(2, "times of its schedule that may pass without a good run before a collection is stale", ge=1, le=1000)
+    stale: int = setting(
+        2, "times of its schedule that may pass without a good run before a collection is stale", ge=1, le=1000
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,14 +298,20 @@ class AlertSettings:
         placed="people are told there",
     )
     command: tuple[str, ...] = setting(
-        (), "program and arguments that get each alert as JSON on standard input; one with a slash is beside hven.toml", min_length=1
+        (),
+        "program and arguments that get each alert as JSON on standard input; one with a slash is beside hven.toml",
+        min_length=1,
     )
     mail_to: tuple[Annotated[str, Field(pattern=MAIL)], ...] = setting(
         (), "mail addresses that get each alert", min_length=1, placed="people are told there"
     )
-    mail_from: str | None = setting(None, "mail address that they come from", pattern=MAIL, example="an address such as 'vo@example.org'")
+    mail_from: str | None = setting(
+        None, "mail address that they come from", pattern=MAIL, example="an address such as 'vo@example.org'"
+    )
     smtp_host: str | None = setting(None, "mail server", pattern="^[A-Za-z0-9._:-]+$")
-    smtp_port: int | None = setting(None, "its port; default: 587 for starttls, 465 for tls, 25 for none", ge=1, le=65535)
+    smtp_port: int | None = setting(
+        None, "its port; default: 587 for starttls, 465 for tls, 25 for none", ge=1, le=65535
+    )
     smtp_user: str | None = setting(None, "login there, if it wants one")
     smtp_password: str | None = setting(
         None,
@@ -276,15 +321,21 @@ class AlertSettings:
     )
     smtp_tls: Literal["starttls", "tls", "none"] = setting("starttls", "starttls, tls or none")
     repeat_failures: int = setting(10, "failures in a row after which an alert comes again", ge=1)
-    repeat_hours: float = setting(24.0, "hours after which an alert comes again, as long as nothing has become better", gt=0)
+    repeat_hours: float = setting(
+        24.0, "hours after which an alert comes again, as long as nothing has become better", gt=0
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSettings:
     """Who sees on the health page what not every reader may know; how the files of published rows are verified."""
 
-    operators: tuple[str, ...] = setting((), "accounts that see everything there: private collections, and what went wrong, in words")
-    open: bool = setting(False, "true: everybody sees everything there; for a server that only the house's own network reaches")
+    operators: tuple[str, ...] = setting(
+        (), "accounts that see everything there: private collections, and what went wrong, in words"
+    )
+    open: bool = setting(
+        False, "true: everybody sees everything there; for a server that only the house's own network reaches"
+    )
     verify_days: float = setting(
         7.0,
         "days after which the files of every snapshot that is kept are read again and compared with their checksums; 0: new ones alone",
@@ -349,7 +400,10 @@ class Portal:
         example="a host name such as 'medoc.example.org'",
     )
     path: str | None = setting(
-        None, "path before the paths of its pages: /medoc", pattern="^(/[A-Za-z0-9_-]+)+$", example="a path that begins with '/'"
+        None,
+        "path before the paths of its pages: /medoc",
+        pattern="^(/[A-Za-z0-9_-]+)+$",
+        example="a path that begins with '/'",
     )
     title: str | None = setting(None, "heading of its first page")
     description: str | None = setting(None, "one paragraph about it")
@@ -361,7 +415,9 @@ class Portal:
     levels: tuple[str, ...] | None = setting(None, "as tree.levels", min_length=1, max_length=6)
     accent: str | None = setting(None, "as accent", pattern=COLOUR, example="a colour such as '#0b5cad'")
     highlight: str | None = setting(None, "as highlight", pattern=COLOUR, example="a colour such as '#b3541e'")
-    logo: str | None = setting(None, "as logo", pattern=PICTURE, example="a picture beside hven.toml, such as 'logo.svg'")
+    logo: str | None = setting(
+        None, "as logo", pattern=PICTURE, example="a picture beside hven.toml, such as 'logo.svg'"
+    )
     text: str | None = setting(None, "as text", pattern=INSIDE, example="a file beside hven.toml, such as 'home.md'")
     news: str | None = setting(None, "as news", pattern=INSIDE, example="a directory beside hven.toml, such as 'news'")
     language: Literal["en", "fr"] | None = setting(None, "as language")

@@ -64,7 +64,9 @@ class Settings:
         example="an IVOA authority such as 'example.org'",
     )
     contact_name: str | None = setting(None, "who answers questions; also the contact of collections that name none")
-    contact_email: str | None = setting(None, "their address", pattern="^[^@\\s]+@[^@\\s]+$", example="an address such as 'vo@example.org'")
+    contact_email: str | None = setting(
+        None, "their address", pattern="^[^@\\s]+@[^@\\s]+$", example="an address such as 'vo@example.org'"
+    )
     public_url: str | None = setting(
         None,
         "what readers see: https://vo.example.org/hven; every link is made from it",
@@ -82,16 +84,23 @@ class Settings:
     port: int = setting(8080, "port to listen on", placed="another site may have it", ge=1, le=65535)
     workers: int = setting(2, "server processes", ge=1, le=256)
     job_workers: int = setting(
-        1, "processes for asynchronous jobs, started when they are needed; 0: none here, `hven work` runs elsewhere", ge=0, le=256
+        1,
+        "processes for asynchronous jobs, started when they are needed; 0: none here, `hven work` runs elsewhere",
+        ge=0,
+        le=256,
     )
-    engine: str = setting("duckdb", "which engine keeps the rows of collections that do not say it: duckdb (embedded) or postgres")
+    engine: str = setting(
+        "duckdb", "which engine keeps the rows of collections that do not say it: duckdb (embedded) or postgres"
+    )
     store: str | None = setting(
         None,
         "system store: postgresql+psycopg://user@host/database, or $NAME of a secret that holds it; default: var/hven.sqlite",
         placed="the database of the system state",
     )
     data: str | None = setting(
-        None, "directory of snapshots and jobs, for machines that share one store; default: var/", placed="the directory of rows and jobs"
+        None,
+        "directory of snapshots and jobs, for machines that share one store; default: var/",
+        placed="the directory of rows and jobs",
     )
     python: PythonLimits = setting(
         PythonLimits, "what Python beside a descriptor (`functions:`, `source: python`) may use, in its own process"
@@ -105,7 +114,8 @@ class Settings:
     )
     alerts: AlertSettings = setting(AlertSettings, "who is told when a collection does not follow its source")
     health: HealthSettings = setting(
-        HealthSettings, "who sees on the health page what not every reader may know; when the files of snapshots are verified"
+        HealthSettings,
+        "who sees on the health page what not every reader may know; when the files of snapshots are verified",
     )
     variant: str | None = setting(
         None,
@@ -114,10 +124,15 @@ class Settings:
         example="a word such as 'blue'",
     )
     keep_snapshots: int = setting(3, "how many states of a table are kept for rollback", ge=1)
-    keep_changes: int = setting(30, "days for which it is kept what each sync changed, for /changes and hven diff", ge=0)
-    disk_budget: int | None = setting(None, "bytes that var/ may take: 200 GiB; default: what the disk has", ge=1, size=True)
+    keep_changes: int = setting(
+        30, "days for which it is kept what each sync changed, for /changes and hven diff", ge=0
+    )
+    disk_budget: int | None = setting(
+        None, "bytes that var/ may take: 200 GiB; default: what the disk has", ge=1, size=True
+    )
     allow_private: bool = setting(
-        False, "true: files may also be fetched from addresses that are not on the public internet (the institute's own network)"
+        False,
+        "true: files may also be fetched from addresses that are not on the public internet (the institute's own network)",
     )
     cors: tuple[str, ...] = setting(("*",), "web origins that may call the services from a browser")
     roots: tuple[Annotated[str, Field(min_length=1)], ...] = setting(
@@ -137,7 +152,8 @@ class Settings:
     )
     alias: tuple[Alias, ...] = setting((), "old addresses answered by one of our faces")
     remote: tuple[RemoteService, ...] = setting(
-        (), "TAP services elsewhere that the form over all EPN-TAP or ObsCore tables asks, too; without one nothing is sent anywhere"
+        (),
+        "TAP services elsewhere that the form over all EPN-TAP or ObsCore tables asks, too; without one nothing is sent anywhere",
     )
     defaults: Mapping[str, Any] = setting(dict, "merged below every descriptor")
     rules: Mapping[str, Literal["error", "warning", "info", "off"]] = setting(

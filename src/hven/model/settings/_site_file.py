@@ -91,7 +91,8 @@ def load(directory: Path, environment: Mapping[str, str] | None = None) -> Setti
     overrides = _from_environment(environment, faults)
     faults += _faults(data, text)
     faults += [
-        Fault(message=f"{_variable(key)}: {message}", place=Place(file="environment")) for key, message in _check(_nested(overrides))
+        Fault(message=f"{_variable(key)}: {message}", place=Place(file="environment"))
+        for key, message in _check(_nested(overrides))
     ]
     if faults:
         raise DescriptorError(faults)
@@ -107,7 +108,9 @@ def _parsed(file: Path, faults: list[Fault]) -> tuple[str, dict[str, Any]]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise DescriptorError([Fault(message="not UTF-8", place=Place(file=FILE, line=line), remedy="save the file as UTF-8")]) from None
+        raise DescriptorError(
+            [Fault(message="not UTF-8", place=Place(file=FILE, line=line), remedy="save the file as UTF-8")]
+        ) from None
     try:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -138,7 +141,8 @@ def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
         checked().model_validate(data)
     except ValidationError as error:
         for item in error.errors():
-            steps = [step for step in item["loc"] if isinstance(step, int | str) and step != "[key]"]  # a name in a map is its own place
+            # a name in a map is its own place
+            steps = [step for step in item["loc"] if isinstance(step, int | str) and step != "[key]"]
             key = ".".join(str(step) for step in steps)
             words = [step for step in steps if isinstance(step, str)]
             name = ".".join(words[:1] + words[2:] if words[0] == "portals" else words)  # the second word is a portal's
@@ -160,14 +164,21 @@ def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _fault(text: str, key: str, message: str, remedy: str = "", *, at: str = "", severity: str = "error") -> Fault:
-    return Fault(message=f"{key}: {message}", place=Place(file=FILE, line=_line(text, at or key)), remedy=remedy, severity=severity)
+    return Fault(
+        message=f"{key}: {message}",
+        place=Place(file=FILE, line=_line(text, at or key)),
+        remedy=remedy,
+        severity=severity,
+    )
 
 
 def _entries(data: dict[str, Any], section: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the tables of an array, as far as they are such, with their keys."""
     given = data.get(section)
     yield from (
-        (f"{section}.{number}", one) for number, one in enumerate(given if isinstance(given, list) else ()) if isinstance(one, dict)
+        (f"{section}.{number}", one)
+        for number, one in enumerate(given if isinstance(given, list) else ())
+        if isinstance(one, dict)
     )
 
 
@@ -193,8 +204,12 @@ def _faults(data: dict[str, Any], text: str) -> list[Fault]:
             default, hard = (given.get(key, getattr(usual, key)) for key in (one, other))
             if isinstance(default, int | float) and isinstance(hard, int | float) and default > hard:
                 place = Place(file=FILE, line=_line(text, f"{section}.{one}") or _line(text, f"{section}.{other}"))
-                found.append(Fault(message=f"{section}.{one} ({default}) is above {section}.{other} ({hard})", place=place))
-    return sorted([*found, *_portal_faults(data, text), *_remote_faults(data, text)], key=lambda fault: fault.place.line or 0)
+                found.append(
+                    Fault(message=f"{section}.{one} ({default}) is above {section}.{other} ({hard})", place=place)
+                )
+    return sorted(
+        [*found, *_portal_faults(data, text), *_remote_faults(data, text)], key=lambda fault: fault.place.line or 0
+    )
 
 
 def _remote_faults(data: dict[str, Any], text: str) -> Iterator[Fault]:
@@ -293,7 +308,8 @@ def _text(settings: Settings) -> str:
 def _line(text: str, key: str) -> int | None:
     """Find the line in which a dotted key stands; `alias.1.to` counts tables of an array from 0."""
     found = _line_of(text, key)
-    return _line_of(text, key.rpartition(".")[0]) if found is None and key.count(".") > 1 else found  # within a table in one line
+    # within a table in one line
+    return _line_of(text, key.rpartition(".")[0]) if found is None and key.count(".") > 1 else found
 
 
 def _line_of(text: str, key: str) -> int | None:
@@ -314,7 +330,11 @@ def _line_of(text: str, key: str) -> int | None:
                 return line
             continue
         match = re.match(r"\s*[\"']?([A-Za-z0-9_.-]+)[\"']?\s*=", row)
-        if match and (section + "." if section else "") + match[1] == ".".join([*wanted, steps[-1]]) and (not again or number == index):
+        if (
+            match
+            and (section + "." if section else "") + match[1] == ".".join([*wanted, steps[-1]])
+            and (not again or number == index)
+        ):
             return line
     return head
 
@@ -338,12 +358,18 @@ def _from_environment(environment: Mapping[str, str], faults: list[Fault]) -> di
             continue
         if variable in known:
             key = known[variable]
-            found[key] = read_bytes(value) if keys()[key]["size"] else value.split(",") if keys()[key]["many"] else value
+            found[key] = (
+                read_bytes(value) if keys()[key]["size"] else value.split(",") if keys()[key]["many"] else value
+            )
             continue
         close = meant(variable, known, 0.85)
         if close is not None:
             faults.append(
-                Fault(message=f"there is no setting {variable}", place=Place(file="environment"), remedy=f"did you mean {close}?")
+                Fault(
+                    message=f"there is no setting {variable}",
+                    place=Place(file="environment"),
+                    remedy=f"did you mean {close}?",
+                )
             )
     return found
 

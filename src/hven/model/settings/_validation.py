@@ -68,7 +68,9 @@ def keys() -> Mapping[str, Mapping[str, Any]]:
         if item.metadata:
             found[item.name] = item.metadata
         found |= {one.name: said(one.doc) for one in brought() if one.after == item.name}
-    return found | {f"{name}.{item.name}": item.metadata for name, one in sections().items() for item in fields(one.kind)}
+    return found | {
+        f"{name}.{item.name}": item.metadata for name, one in sections().items() for item in fields(one.kind)
+    }
 
 
 def docs() -> dict[str, str]:
@@ -99,7 +101,9 @@ def placed(settings: Settings) -> Iterator[tuple[str, Any, str]]:
         if one["placed"]:
             section, _, key = name.rpartition(".")
             holder = (settings.brought.get(section) or getattr(settings, section, None)) if section else settings
-            default = next(item.default for item in fields(sections()[section].kind if section else Settings) if item.name == key)
+            default = next(
+                item.default for item in fields(sections()[section].kind if section else Settings) if item.name == key
+            )
             value = getattr(holder, key, default)
             if value != default:
                 yield name, value, one["placed"]
@@ -109,7 +113,10 @@ def placed(settings: Settings) -> Iterator[tuple[str, Any, str]]:
 def checked() -> type[BaseModel]:
     """Make the model of the file: the same keys, bounds and patterns."""
     model = _model("SettingsFile", Settings)
-    more = {one.name: (_form(tuple[one.kind, ...] if one.many else one.kind, one.name) | None, None) for one in brought()}  # type: ignore[name-defined]
+    more = {}
+    for one in brought():
+        kind = tuple[one.kind, ...] if one.many else one.kind  # type: ignore[name-defined]
+        more[one.name] = (_form(kind, one.name) | None, None)
     return create_model("SettingsFile", __base__=model, **more)  # type: ignore[call-overload, no-any-return]
 
 
@@ -154,7 +161,8 @@ def records(data: Mapping[str, Any]) -> dict[str, Any]:
             given = [{"name": key, **item} for key, item in given.items()]
         read[name] = tuple(one.kind(**_tupled(item)) for item in given) if one.many else one.kind(**_tupled(given))
     read["remote"] = tuple(
-        replace(one, tables=("ivoa.obscore",)) if one.kind == "obscore" and not one.tables else one for one in read["remote"]
+        replace(one, tables=("ivoa.obscore",)) if one.kind == "obscore" and not one.tables else one
+        for one in read["remote"]
     )
     read["brought"] = {one.name: read.pop(one.name) for one in brought()}
     return read

@@ -253,7 +253,9 @@ def _circle_polygon(lon: Any, lat: Any, radius: Any, offsets: Any, coordinates: 
     return answer
 
 
-def polygons_intersect(offsets1: npt.ArrayLike, coordinates1: npt.ArrayLike, offsets2: npt.ArrayLike, coordinates2: npt.ArrayLike) -> Flags:
+def polygons_intersect(
+    offsets1: npt.ArrayLike, coordinates1: npt.ArrayLike, offsets2: npt.ArrayLike, coordinates2: npt.ArrayLike
+) -> Flags:
     """Return which pairs of polygons touch.
 
     Parameters
@@ -282,7 +284,9 @@ def polygons_intersect(offsets1: npt.ArrayLike, coordinates1: npt.ArrayLike, off
     return answer
 
 
-def polygon_in_polygon(offsets1: npt.ArrayLike, coordinates1: npt.ArrayLike, offsets2: npt.ArrayLike, coordinates2: npt.ArrayLike) -> Flags:
+def polygon_in_polygon(
+    offsets1: npt.ArrayLike, coordinates1: npt.ArrayLike, offsets2: npt.ArrayLike, coordinates2: npt.ArrayLike
+) -> Flags:
     """Return which first polygons lie wholly in the second.
 
     Parameters
@@ -304,7 +308,9 @@ def polygon_in_polygon(offsets1: npt.ArrayLike, coordinates1: npt.ArrayLike, off
     return answer
 
 
-def _pairs(offsets1: Any, coordinates1: Any, offsets2: Any, coordinates2: Any) -> tuple[Flags, Rings | None, Rings | None, Indexes]:
+def _pairs(
+    offsets1: Any, coordinates1: Any, offsets2: Any, coordinates2: Any
+) -> tuple[Flags, Rings | None, Rings | None, Indexes]:
     (starts1, numbers1), (starts2, numbers2) = _single(offsets1, coordinates1), _single(offsets2, coordinates2)
     rows = max(len(np.asarray(offsets1)), len(np.asarray(offsets2))) - 1
     starts1, numbers1 = _repeat(starts1, numbers1, rows)

@@ -67,11 +67,15 @@ def corners_in_order(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside
     corner = np.arange(len(numbers) // 2)
     row = np.repeat(np.arange(len(first) - 1), np.diff(first))
     backwards = first[1:][row] - 1 - (corner - first[:-1][row])
-    found: npt.NDArray[np.int64] = np.where(wrong_way(starts, numbers, outside=outside, flat=0.0)[row], backwards, corner)
+    found: npt.NDArray[np.int64] = np.where(
+        wrong_way(starts, numbers, outside=outside, flat=0.0)[row], backwards, corner
+    )
     return found
 
 
-def wrong_way(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bool, flat: float = FLAT) -> npt.NDArray[np.bool_]:
+def wrong_way(
+    starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bool, flat: float = FLAT
+) -> npt.NDArray[np.bool_]:
     """Return which polygons run clockwise, seen from inside the sphere or from outside (see `turned_round`).
 
     Parameters
@@ -105,7 +109,9 @@ def wrong_way(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside: bool,
     return found
 
 
-def wcs_corners(projection: npt.NDArray[np.str_], crval: Numbers, crpix: Numbers, cd: Numbers, naxis: Numbers) -> Numbers:
+def wcs_corners(
+    projection: npt.NDArray[np.str_], crval: Numbers, crpix: Numbers, cd: Numbers, naxis: Numbers
+) -> Numbers:
     """Compute the outer corners of images by their zenithal WCS (FITS WCS paper II), LONPOLE 180.
 
     Parameters
@@ -124,7 +130,10 @@ def wcs_corners(projection: npt.NDArray[np.str_], crval: Numbers, crpix: Numbers
     """
     high = naxis + 0.5
     low = np.full(len(naxis), 0.5)
-    pixels = np.stack([np.stack([x, y], -1) for x, y in ((low, low), (high[:, 0], low), (high[:, 0], high[:, 1]), (low, high[:, 1]))], 1)
+    pixels = np.stack(
+        [np.stack([x, y], -1) for x, y in ((low, low), (high[:, 0], low), (high[:, 0], high[:, 1]), (low, high[:, 1]))],
+        1,
+    )
     plane = np.einsum("nij,nkj->nki", cd, pixels - crpix[:, None, :])
     x, y = plane[..., 0], plane[..., 1]
     r, phi = np.radians(np.hypot(x, y)), np.arctan2(x, -y)

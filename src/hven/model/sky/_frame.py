@@ -134,9 +134,9 @@ def _celestial(lon: Numbers, lat: Numbers, source: Frame, target: Frame) -> tupl
     from astropy.coordinates import SkyCoord  # noqa: PLC0415  (a second to load, asked by few)
 
     known = np.isfinite(lon) & (np.abs(lat) <= 90.0)
-    there = SkyCoord(np.where(known, lon, 0.0) * units.deg, np.where(known, lat, 0.0) * units.deg, frame=_astropy(source)).transform_to(
-        _astropy(target)
-    )
+    there = SkyCoord(
+        np.where(known, lon, 0.0) * units.deg, np.where(known, lat, 0.0) * units.deg, frame=_astropy(source)
+    ).transform_to(_astropy(target))
     spherical = there.spherical
     return np.where(known, spherical.lon.deg, np.nan), np.where(known, spherical.lat.deg, np.nan)
 
@@ -184,7 +184,9 @@ def turned(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target: str) -> 
             message = f"nothing is known about the frame {name!r}: {', '.join(ROTATIONS)}"
             raise ValueError(message)
     a, d = np.radians(np.asarray(lon, dtype=np.float64)), np.radians(np.asarray(lat, dtype=np.float64))
-    x, y, z = _from_icrs(target) @ _from_icrs(source).T @ np.stack([np.cos(a) * np.cos(d), np.sin(a) * np.cos(d), np.sin(d)])
+    x, y, z = (
+        _from_icrs(target) @ _from_icrs(source).T @ np.stack([np.cos(a) * np.cos(d), np.sin(a) * np.cos(d), np.sin(d)])
+    )
     return np.degrees(np.arctan2(y, x)) % 360.0, np.degrees(np.arctan2(z, np.hypot(x, y)))
 
 
@@ -197,7 +199,8 @@ def _from_icrs(name: str) -> Numbers:
 
     made = {
         "FK5": lambda: coordinates.FK5(equinox="J2000"),
-        "FK4": lambda: coordinates.FK4NoETerms(equinox="B1950", obstime="B1950"),  # the elliptic terms of aberration are no rotation
+        # the elliptic terms of aberration are no rotation
+        "FK4": lambda: coordinates.FK4NoETerms(equinox="B1950", obstime="B1950"),
         "GALACTIC": coordinates.Galactic,
         "ECLIPTIC": lambda: coordinates.BarycentricMeanEcliptic(equinox="J2000"),
     }[name]()

@@ -36,7 +36,8 @@ EVERYWHERE: Indexes = np.array([[0, CELLS]], dtype=np.int64)
 NOWHERE: Indexes = np.empty((0, 2), dtype=np.int64)
 EVERYWHERE.flags.writeable = NOWHERE.flags.writeable = False
 
-_MARGIN = 1e-11  # radians by which a cover is wider than its shape: more than any rounding, less than a cell of order 29
+# radians by which a cover is wider than its shape: more than any rounding, less than a cell of order 29
+_MARGIN = 1e-11
 _WIDTH = 0.68  # times 2**-order: no cell is narrower (radians), so its neighbours hold all within that distance
 # cdshealpix 0.9 sizes cells by the latitude of the cone's centre, so a touched cell may be left out near the latitudes where their
 # size changes: by 0.045 radius at 8 degrees, in proportion to the radius. Hence a margin, and another road for wide cones.
@@ -53,7 +54,9 @@ def _compiled() -> Any:
     """Load the compiled half of cdshealpix without its package, which would import astropy."""
     package = importlib.util.find_spec("cdshealpix")
     if package is not None and package.submodule_search_locations is not None:
-        spec = importlib.machinery.PathFinder.find_spec("cdshealpix.cdshealpix", list(package.submodule_search_locations))
+        spec = importlib.machinery.PathFinder.find_spec(
+            "cdshealpix.cdshealpix", list(package.submodule_search_locations)
+        )
         if spec is not None and spec.loader is not None:
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
@@ -83,7 +86,9 @@ def index(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Indexes:
         Int64, of the shape of the positions, at least (1,); -1 where a coordinate is NaN, infinite, or a latitude beyond a pole.
     """
     _check(order)
-    lon, lat = np.broadcast_arrays(np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64)))
+    lon, lat = np.broadcast_arrays(
+        np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
+    )
     good = np.isfinite(lon) & (np.abs(lat) <= 90.0)
     whole = bool(good.all())
     if not whole:
@@ -91,7 +96,9 @@ def index(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Indexes:
     cells = np.empty(lon.shape, dtype=np.uint64)
     dx, dy = np.empty(lon.shape), np.empty(lon.shape)
     turned = np.radians(lon if bool(((lon >= 0.0) & (lon < 360.0)).all()) else np.mod(lon, 360.0))
-    _compiled().lonlat_to_healpix(np.full(lon.shape, order, dtype=np.uint8), turned, np.radians(lat), cells, dx, dy, _threads(lon.size))
+    _compiled().lonlat_to_healpix(
+        np.full(lon.shape, order, dtype=np.uint8), turned, np.radians(lat), cells, dx, dy, _threads(lon.size)
+    )
     found = cells.view(np.int64)
     return found if whole else np.where(good, found, -1)
 
@@ -116,7 +123,9 @@ def center(order: int, ipix: npt.ArrayLike) -> tuple[Numbers, Numbers]:
     good = (cells >= 0) & (cells < 12 << 2 * order)
     lon, lat = np.empty(cells.shape), np.empty(cells.shape)
     asked = np.where(good, cells, 0).astype(np.uint64)
-    _compiled().healpix_to_lonlat(np.full(cells.shape, order, dtype=np.uint8), asked, 0.5, 0.5, lon, lat, _threads(cells.size))
+    _compiled().healpix_to_lonlat(
+        np.full(cells.shape, order, dtype=np.uint8), asked, 0.5, 0.5, lon, lat, _threads(cells.size)
+    )
     return np.where(good, np.degrees(lon), np.nan), np.where(good, np.degrees(lat), np.nan)
 
 
@@ -212,7 +221,9 @@ def cones_ranges(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
     return owners[first], np.stack([found[first, 0], found[last, 1]], axis=1)
 
 
-def cones_cells(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike) -> Iterator[tuple[int, Indexes, Indexes]]:
+def cones_cells(
+    lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
+) -> Iterator[tuple[int, Indexes, Indexes]]:
     """Cover many cones by cells, those of each cone of the one order that suits it.
 
     Parameters
@@ -235,7 +246,9 @@ def cones_cells(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike)
         yield (max(order, 0), *_around(order, rows, lon, lat, arc))
 
 
-def _sized(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike) -> tuple[Numbers, Numbers, Numbers, Numbers, Indexes]:
+def _sized(
+    lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
+) -> tuple[Numbers, Numbers, Numbers, Numbers, Indexes]:
     """Compute centres and radii in degrees, the latter in radians with a margin, and the order that suits each cone (`_BEYOND`, `_NONE`)."""
     lon, lat = np.atleast_1d(np.asarray(lons, dtype=np.float64)), np.atleast_1d(np.asarray(lats, dtype=np.float64))
     size = np.broadcast_to(np.asarray(radius, dtype=np.float64), lon.shape)
@@ -494,7 +507,9 @@ def degrade(ranges: Indexes, order: int) -> Indexes:
         At order 29, sorted and disjoint, shape (m, 2).
     """
     shift = 2 * (ORDER - order)
-    return merge(np.stack([ranges[:, 0] >> shift << shift, (ranges[:, 1] + (1 << shift) - 1) >> shift << shift], axis=1))
+    return merge(
+        np.stack([ranges[:, 0] >> shift << shift, (ranges[:, 1] + (1 << shift) - 1) >> shift << shift], axis=1)
+    )
 
 
 def within(ranges: Indexes, cells: npt.ArrayLike) -> npt.NDArray[np.bool_]:

@@ -133,7 +133,10 @@ class Moc:
             begin, end = (left[:, 0] + (1 << shift) - 1) >> shift, left[:, 1] >> shift
             whole = begin < end
             if whole.any():
-                cells = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in zip(begin[whole].tolist(), end[whole].tolist(), strict=True)]
+                cells = [
+                    str(a) if b == a + 1 else f"{a}-{b - 1}"
+                    for a, b in zip(begin[whole].tolist(), end[whole].tolist(), strict=True)
+                ]
                 parts.append(f"{order}/{' '.join(cells)}")
                 shown = order
                 rest = np.concatenate(

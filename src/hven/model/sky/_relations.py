@@ -112,7 +112,9 @@ def _touch(a: Polygon, b: Polygon) -> bool:
 
 def _edges_cross(a: Polygon, b: Polygon) -> bool:
     one, two = a.ring, b.ring
-    return bool(cross(one.a[:, None], one.b[:, None], one.normal[:, None], two.a[None], two.b[None], two.normal[None]).any())
+    return bool(
+        cross(one.a[:, None], one.b[:, None], one.normal[:, None], two.a[None], two.b[None], two.normal[None]).any()
+    )
 
 
 def _corners(shape: Range) -> tuple[list[float], list[float]]:
@@ -173,13 +175,17 @@ def _ranges_touch(a: Range, b: Range) -> bool:
         or max(a.lat1, b.lat1) <= -90.0
     ):
         return True  # they share a pole, where all longitudes meet
-    return (b.lon1 - a.lon1 + _TINY) % 360.0 <= a.width + 2.0 * _TINY or (a.lon1 - b.lon1 + _TINY) % 360.0 <= b.width + 2.0 * _TINY
+    return (b.lon1 - a.lon1 + _TINY) % 360.0 <= a.width + 2.0 * _TINY or (
+        a.lon1 - b.lon1 + _TINY
+    ) % 360.0 <= b.width + 2.0 * _TINY
 
 
 def _range_holds(outer: Range, inner: Range) -> bool:
     if inner.lat1 < outer.lat1 - _TINY or inner.lat2 > outer.lat2 + _TINY:
         return False
-    return outer.width == 360.0 or ((inner.lon1 - outer.lon1 + _TINY) % 360.0 + inner.width <= outer.width + 2.0 * _TINY)
+    return outer.width == 360.0 or (
+        (inner.lon1 - outer.lon1 + _TINY) % 360.0 + inner.width <= outer.width + 2.0 * _TINY
+    )
 
 
 def _holds(outer: Shape, inner: Shape) -> bool:
@@ -220,6 +226,12 @@ def _border(shape: Shape) -> tuple[list[float], list[float]]:
     if isinstance(shape, Range):
         lons, lats = _corners(shape)
         middle = _inner_point(shape)
-        return [*lons, middle.lon, middle.lon, shape.lon1, shape.lon2], [*lats, shape.lat1, shape.lat2, middle.lat, middle.lat]
+        return [*lons, middle.lon, middle.lon, shape.lon1, shape.lon2], [
+            *lats,
+            shape.lat1,
+            shape.lat2,
+            middle.lat,
+            middle.lat,
+        ]
     message = f"no border of a {type(shape).__name__}"
     raise TypeError(message)

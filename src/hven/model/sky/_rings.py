@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 _EPS = math.radians(TOLERANCE)
-_AXES = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
+_AXES = np.array(
+    [[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]]
+)
 _CHUNK = 1 << 19  # elements of a points-times-edges block
 
 
@@ -41,7 +43,9 @@ class Rings:
         sphere's outside from vertex to vertex - counter-clockwise seen from the origin, as DALI 1.1 section 3.3.7 has it.
     """
 
-    def __init__(self, lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike | None = None, *, right: bool = False) -> None:
+    def __init__(
+        self, lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike | None = None, *, right: bool = False
+    ) -> None:
         self.lon, self.lat = wrap(lon), np.asarray(lat, dtype=np.float64)
         self.offsets = np.array([0, len(self.lon)]) if offsets is None else np.asarray(offsets, dtype=np.int64)
         self.counts = np.diff(self.offsets)
@@ -88,7 +92,9 @@ class Rings:
             best = np.where(score > 0.1, 0, np.argmax(scores, axis=0))[self.owner]
             corner = np.where((best > 0)[:, None], _AXES[best - 1], corner)
         top = np.sum(corner * np.cross(self.a - corner, self.b - corner), axis=1)
-        bottom = 1.0 + np.sum(corner * self.a, axis=1) + np.sum(corner * self.b, axis=1) + np.sum(self.a * self.b, axis=1)
+        bottom = (
+            1.0 + np.sum(corner * self.a, axis=1) + np.sum(corner * self.b, axis=1) + np.sum(self.a * self.b, axis=1)
+        )
         total = np.degrees(np.degrees(np.add.reduceat(2.0 * np.arctan2(top, bottom), self.first)))
         self.signed = np.where(total > SKY / 2.0, total - SKY, np.where(total < -SKY / 2.0, total + SKY, total))
         self.reach = np.degrees(2.0 * np.arcsin(np.minimum(np.sqrt(self._chord()) / 2.0, 1.0)))
@@ -147,7 +153,8 @@ class Rings:
         lon, lat = wrap(lon), np.asarray(lat, dtype=np.float64)
         inside = np.zeros(len(lon), dtype=np.bool_)
         rows = np.flatnonzero(np.isfinite(lon) & (np.abs(lat) <= 90.0))
-        if self.area[0] < SKY / 8.0 and self.reach[0] < 60.0:  # the ring lies in a cap: most points need no more than this
+        # the ring lies in a cap: most points need no more than this
+        if self.area[0] < SKY / 8.0 and self.reach[0] < 60.0:
             mid_lon, mid_lat = angles(self.mean[0])
             rows = rows[in_circle(lon[rows], lat[rows], float(mid_lon), float(mid_lat), float(self.reach[0]) + 1e-9)]
         step = max(_CHUNK // len(self.a), 1)
@@ -185,6 +192,8 @@ def cross(a: Numbers, b: Numbers, ab: Numbers, c: Numbers, d: Numbers, cd: Numbe
     """Return whether the arcs ab and cd cross each other, both inside; `ab` and `cd` are their unit normals. Broadcasts."""
     acb, bda = -np.sum(ab * c, axis=-1), np.sum(ab * d, axis=-1)
     cbd, dac = -np.sum(cd * b, axis=-1), np.sum(cd * a, axis=-1)
-    signs = np.sign(np.stack([np.where(np.abs(value) > _EPS, value, 0.0) for value in np.broadcast_arrays(acb, bda, cbd, dac)])).sum(axis=0)
+    signs = np.sign(
+        np.stack([np.where(np.abs(value) > _EPS, value, 0.0) for value in np.broadcast_arrays(acb, bda, cbd, dac)])
+    ).sum(axis=0)
     found: Flags = np.abs(signs) == 4.0
     return found

@@ -277,7 +277,11 @@ class Polygon(Shape):
         if area == 0.0:
             lon, lat = angles(middle)
         else:
-            lon, lat = angles(middle + east * (((x + u) * cross).sum() / (3.0 * area)) + north * (((y + v) * cross).sum() / (3.0 * area)))
+            lon, lat = angles(
+                middle
+                + east * (((x + u) * cross).sum() / (3.0 * area))
+                + north * (((y + v) * cross).sum() / (3.0 * area))
+            )
         return Point(float(lon), float(lat))
 
     def cover(self, order: int) -> Indexes:
@@ -296,7 +300,9 @@ class Polygon(Shape):
 
     def text(self) -> str:
         """Write ``polygon lon lat lon lat ...``."""
-        return "polygon " + " ".join(f"{_number(lon)} {_number(lat)}" for lon, lat in zip(self.lons, self.lats, strict=True))
+        return "polygon " + " ".join(
+            f"{_number(lon)} {_number(lat)}" for lon, lat in zip(self.lons, self.lats, strict=True)
+        )
 
 
 def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa: N802  (ADQL's word; it gives a polygon)
@@ -330,7 +336,9 @@ def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa
     return Polygon(tuple(lons[0].tolist()), tuple(lats[0].tolist()))
 
 
-def boxes(lon: npt.ArrayLike, lat: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike) -> tuple[Numbers, Numbers]:
+def boxes(
+    lon: npt.ArrayLike, lat: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike
+) -> tuple[Numbers, Numbers]:
     """Compute the corners of many boxes at once (see `Box`).
 
     Parameters
@@ -344,7 +352,9 @@ def boxes(lon: npt.ArrayLike, lat: npt.ArrayLike, width: npt.ArrayLike, height: 
         Degrees, each of shape (n, 4); NaN for what is no box.
     """
     lon, lat, width, height = (np.asarray(numbers, dtype=np.float64) for numbers in (lon, lat, width, height))
-    good = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (width > 0.0) & (width < 180.0) & (height > 0.0) & (height < 180.0)
+    good = (
+        np.isfinite(lon) & (np.abs(lat) <= 90.0) & (width > 0.0) & (width < 180.0) & (height > 0.0) & (height < 180.0)
+    )
     lon, lat, width, height = (np.where(good, numbers, 1.0)[:, None] for numbers in (lon, lat, width, height))
     half = np.radians(width) / 2.0
     top = np.arctan(np.tan(np.radians(height) / 2.0) * np.cos(half))
@@ -375,7 +385,12 @@ class Range(Shape):
 
     def __post_init__(self) -> None:
         """Refuse what is no range; infinite bounds mean unbounded ones."""
-        for name, low, high in (("lon1", -math.inf, 0.0), ("lat1", -math.inf, -90.0), ("lon2", math.inf, 360.0), ("lat2", math.inf, 90.0)):
+        for name, low, high in (
+            ("lon1", -math.inf, 0.0),
+            ("lat1", -math.inf, -90.0),
+            ("lon2", math.inf, 360.0),
+            ("lat2", math.inf, 90.0),
+        ):
             if getattr(self, name) == low:
                 object.__setattr__(self, name, high)
         _position(self.lon1, self.lat1)
@@ -391,7 +406,9 @@ class Range(Shape):
         return 360.0 if span >= 360.0 else span % 360.0
 
     def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
-        inside = (lat >= self.lat1 - TOLERANCE) & (lat <= self.lat2 + TOLERANCE) & (np.abs(lat) <= 90.0) & np.isfinite(lon)
+        inside = (
+            (lat >= self.lat1 - TOLERANCE) & (lat <= self.lat2 + TOLERANCE) & (np.abs(lat) <= 90.0) & np.isfinite(lon)
+        )
         if self.width < 360.0:
             # at a pole every longitude is every other
             eps = TOLERANCE
@@ -491,7 +508,9 @@ class Region(Shape):
         size = max(math.sqrt(max(part.area(), 1e-12)) for part in self.parts)
         order = min(max(round(math.log2(58.6 / size)) + 8, 0), healpix.ORDER)
         covers = [part.cover(order) for part in self.parts]
-        ends = np.concatenate([np.stack([cover, np.broadcast_to([1, -1], cover.shape)], axis=-1).reshape(-1, 2) for cover in covers])
+        ends = np.concatenate(
+            [np.stack([cover, np.broadcast_to([1, -1], cover.shape)], axis=-1).reshape(-1, 2) for cover in covers]
+        )
         ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
         shared = np.flatnonzero(np.cumsum(ends[:, 1])[:-1] > 1)
         low, high = ends[shared, 0] >> 2 * (29 - order), ends[shared + 1, 0] >> 2 * (29 - order)

@@ -44,7 +44,9 @@ def distance(lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLike, lat2
     return np.degrees(np.arctan2(across, along))
 
 
-def in_circle(lon: npt.ArrayLike, lat: npt.ArrayLike, lon0: npt.ArrayLike, lat0: npt.ArrayLike, radius: npt.ArrayLike) -> Any:
+def in_circle(
+    lon: npt.ArrayLike, lat: npt.ArrayLike, lon0: npt.ArrayLike, lat0: npt.ArrayLike, radius: npt.ArrayLike
+) -> Any:
     """Return which points lie within `radius` of a centre, the rim included (`TOLERANCE`).
 
     Parameters
@@ -60,7 +62,11 @@ def in_circle(lon: npt.ArrayLike, lat: npt.ArrayLike, lon0: npt.ArrayLike, lat0:
     lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
     if np.ndim(lon0) or np.ndim(lat0) or np.ndim(radius) or lat.shape != lon.shape or lat.ndim != 1:
         return _in_circle(
-            lon, lat, np.asarray(lon0, dtype=np.float64), np.asarray(lat0, dtype=np.float64), np.asarray(radius, dtype=np.float64)
+            lon,
+            lat,
+            np.asarray(lon0, dtype=np.float64),
+            np.asarray(lat0, dtype=np.float64),
+            np.asarray(radius, dtype=np.float64),
         )
     centre_lon, centre_lat, size = float(lon0), float(lat0), float(radius)  # type: ignore[arg-type]
     band = np.abs(lat - centre_lat) <= size + 1e-9
@@ -76,7 +82,9 @@ def _in_circle(lon: Any, lat: Any, lon0: Any, lat0: Any, radius: Any) -> Any:
     # beyond a quarter turn the haversine loses digits: ask for the antipode's circle instead
     wide = radius > 90.0
     limit = np.sin(np.radians(np.where(wide, 180.0 - radius - TOLERANCE, radius + TOLERANCE)) / 2.0)
-    limit = np.where((radius < 0.0) | np.isnan(radius), -1.0, np.where(radius >= 180.0, -2.0, np.sign(limit) * limit * limit))
+    limit = np.where(
+        (radius < 0.0) | np.isnan(radius), -1.0, np.where(radius >= 180.0, -2.0, np.sign(limit) * limit * limit)
+    )
     lon0 = np.where(wide, lon0 + 180.0, lon0)
     lat0 = np.where(wide, -lat0, lat0)
     half_lat = np.sin((lat - lat0) * (math.pi / 360.0))
@@ -193,7 +201,11 @@ def offset(lon: float, lat: float, towards: npt.ArrayLike, by: npt.ArrayLike) ->
     lon, lat
         Degrees, longitudes in [0, 360), shape (n,).
     """
-    phi, arc, angle = math.radians(lat), np.radians(np.asarray(by, dtype=np.float64)), np.radians(np.asarray(towards, dtype=np.float64))
+    phi, arc, angle = (
+        math.radians(lat),
+        np.radians(np.asarray(by, dtype=np.float64)),
+        np.radians(np.asarray(towards, dtype=np.float64)),
+    )
     east = np.sin(arc) * np.sin(angle)
     north = math.cos(phi) * np.sin(arc) * np.cos(angle) + math.sin(phi) * np.cos(arc)
     outward = math.cos(phi) * np.cos(arc) - math.sin(phi) * np.sin(arc) * np.cos(angle)
@@ -220,9 +232,13 @@ def arc_gap(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers, real: Flags) 
         Degrees, shape (...,).
     """
     height = np.abs(np.sum(xyz * normal, axis=-1))
-    beside = (np.sum(np.cross(normal, a) * xyz, axis=-1) >= 0.0) & (np.sum(np.cross(b, normal) * xyz, axis=-1) >= 0.0) & real
+    beside = (
+        (np.sum(np.cross(normal, a) * xyz, axis=-1) >= 0.0) & (np.sum(np.cross(b, normal) * xyz, axis=-1) >= 0.0) & real
+    )
     chord = np.sqrt(np.minimum(np.sum((xyz - a) ** 2, axis=-1), np.sum((xyz - b) ** 2, axis=-1)))
-    found: Numbers = np.degrees(np.where(beside, np.arcsin(np.minimum(height, 1.0)), 2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0))))
+    found: Numbers = np.degrees(
+        np.where(beside, np.arcsin(np.minimum(height, 1.0)), 2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0)))
+    )
     return found
 
 

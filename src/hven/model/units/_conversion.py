@@ -55,7 +55,11 @@ def _decomposed(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
     if symbol not in PLAIN:
         for size in (2, 1):
             prefix, rest = symbol[:size], symbol[size:]
-            if symbol not in SYMBOLS and rest in PREFIXED and (prefix in PREFIXES or (prefix in KIBI and rest in BINARY)):
+            if (
+                symbol not in SYMBOLS
+                and rest in PREFIXED
+                and (prefix in PREFIXES or (prefix in KIBI and rest in BINARY))
+            ):
                 scale, bases = _decomposed(rest)
                 return scale * (2.0 ** KIBI[prefix] if prefix in KIBI else float(f"1e{PREFIXES[prefix]}")), bases
     symbol = _COUNTED.get(symbol, symbol)
@@ -71,7 +75,8 @@ def _astropy(symbol: str, style: str | None) -> tuple[float, tuple[tuple[str, Fr
         warnings.simplefilter("ignore")
         found: Any = units.Unit(symbol, format=style).decompose()
     return float(found.scale), tuple(
-        (str(base), Fraction(power).limit_denominator(12)) for base, power in zip(found.bases, found.powers, strict=True)
+        (str(base), Fraction(power).limit_denominator(12))
+        for base, power in zip(found.bases, found.powers, strict=True)
     )
 
 
@@ -207,7 +212,8 @@ def convertible(from_: str | None, to: str | None) -> bool:
 
 
 _LIGHT, _PLANCK = 299_792_458.0, 6.626_070_15e-34  # m/s and J s, both exact
-_SPECTRAL = (("m", 0.0), ("Hz", 1.0), ("J", 1.0 / _PLANCK), ("m**-1", _LIGHT))  # unit -> hertz for one of it; 0: a wavelength
+# unit -> hertz for one of it; 0: a wavelength
+_SPECTRAL = (("m", 0.0), ("Hz", 1.0), ("J", 1.0 / _PLANCK), ("m**-1", _LIGHT))
 
 
 def spectral(from_: str, to: str) -> tuple[float, bool]:

@@ -19,11 +19,44 @@ PREFIXED = frozenset(
 BINARY = frozenset({"bit", "byte", "B"})
 PLAIN = frozenset({"%", "Angstrom", "angstrom", "AU", "au", "Ba", "dB", "mas", "ta"})
 SYMBOLS = PREFIXED | PLAIN
-PREFIXES = {"da": 1, "d": -1, "h": 2, "c": -2, "k": 3, "m": -3, "M": 6, "u": -6, "G": 9, "n": -9, "T": 12, "p": -12, "P": 15, "f": -15}
+PREFIXES = {
+    "da": 1,
+    "d": -1,
+    "h": 2,
+    "c": -2,
+    "k": 3,
+    "m": -3,
+    "M": 6,
+    "u": -6,
+    "G": 9,
+    "n": -9,
+    "T": 12,
+    "p": -12,
+    "P": 15,
+    "f": -15,
+}
 PREFIXES |= {"E": 18, "a": -18, "Z": 21, "z": -21, "Y": 24, "y": -24, "R": 27, "r": -27, "Q": 30, "q": -30}
 KIBI = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60, "Zi": 70, "Yi": 80}
 
-_NONE = frozenset({"", "-", "--", "---", "none", "n/a", "null", "unitless", "dimensionless", "no unit", "number", "unit", "[]", "?", "1"})
+_NONE = frozenset(
+    {
+        "",
+        "-",
+        "--",
+        "---",
+        "none",
+        "n/a",
+        "null",
+        "unitless",
+        "dimensionless",
+        "no unit",
+        "number",
+        "unit",
+        "[]",
+        "?",
+        "1",
+    }
+)
 _UNKNOWN = frozenset({"unknown", "UNKNOWN"})
 
 # what curators write -> VOUnits; compared in lower case
@@ -120,7 +153,10 @@ REFUSED = (
         re.compile(r"""^"?(y+([-:/]m+([-:/]d+.*)?)?|iso-?8601|date|datetime|timestamp|utc|isot)"?$""", re.IGNORECASE),
         "a calendar date has no unit: use the type timestamp",
     ),
-    (re.compile(r"^((deg(rees?)?|°)[ _]?)?(c|celsius|f|fahrenheit)$", re.IGNORECASE), "VOUnits has no such temperature: convert to K"),
+    (
+        re.compile(r"^((deg(rees?)?|°)[ _]?)?(c|celsius|f|fahrenheit)$", re.IGNORECASE),
+        "VOUnits has no such temperature: convert to K",
+    ),
 )
 
 
@@ -348,7 +384,8 @@ class _Reader:
                 self.lax()
             self.take()
             return self.exponent()
-        if mark == "(" and re.match(r"\(\s*[-+]?\d+(\s*[/.]\s*\d+)?\s*\)", self.text[self.tokens[self.at][2] :]):  # FITS, OGIP: m(2)
+        # FITS, OGIP: m(2)
+        if mark == "(" and re.match(r"\(\s*[-+]?\d+(\s*[/.]\s*\d+)?\s*\)", self.text[self.tokens[self.at][2] :]):
             self.lax()
             return self.exponent()
         follows = self.tokens[self.at + 1][0] if self.at + 1 < len(self.tokens) else "end"
@@ -443,7 +480,8 @@ _LONG_PREFIXES = {
 # spellings that differ from a symbol by case only, where one symbol answers
 _FOLDED: dict[str, str] = {}
 for _symbol in sorted(
-    SYMBOLS | {"km", "kpc", "Mpc", "mJy", "uJy", "GHz", "MHz", "kHz", "nm", "um", "keV", "MeV", "GeV", "kg"}, reverse=True
+    SYMBOLS | {"km", "kpc", "Mpc", "mJy", "uJy", "GHz", "MHz", "kHz", "nm", "um", "keV", "MeV", "GeV", "kg"},
+    reverse=True,
 ):
     if len(_symbol) > 1:
         _FOLDED.setdefault(_symbol.casefold(), _symbol)

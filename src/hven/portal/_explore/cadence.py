@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _LENGTH = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h|d)", re.IGNORECASE)
 REMEDY = "write a length of time in s, min, h or d, and after a comma of what each has its own row: 1 h,wavelength"
-ALIKE = 0.001  # seconds: distances that differ by less are equal; a Julian date of a whole hour may lie 40 microseconds before it
+# seconds: distances that differ by less are equal; a Julian date of a whole hour may lie 40 microseconds before it
+ALIKE = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +46,17 @@ def timed(table: Table) -> Column | None:
     found = []
     for column in table.columns:
         ucd = (column.ucd or "").lower()
-        if column.hidden or column.type.is_array or not (column.type.is_timestamp or (column.type.is_numeric and ucd.startswith("time."))):
+        if (
+            column.hidden
+            or column.type.is_array
+            or not (column.type.is_timestamp or (column.type.is_numeric and ucd.startswith("time.")))
+        ):
             continue
         if not column.type.is_timestamp and (column.unit or "") not in SECONDS:
             continue
-        place = next((at for at, start in enumerate(("time.start", "time.epoch", "time")) if ucd.startswith(start)), None)
+        place = next(
+            (at for at, start in enumerate(("time.start", "time.epoch", "time")) if ucd.startswith(start)), None
+        )
         if (
             place is not None
             and "time.duration" not in ucd
@@ -76,8 +83,13 @@ def read(text: str, table: Table) -> Every:
     if lacking := [name for name in each if name.lower() not in known]:
         raise UserError(say("there is no column {name}", lacking[0][:60]), remedy=REMEDY)
     if timed(table) is None or len(table.primary) != 1:
-        raise UserError("rows of this table cannot be thinned: that needs a time, and a key of one column", remedy="leave the cadence out")
-    return Every(length=float(found[1]), unit=found[2].lower(), each=tuple(dict.fromkeys(known[name.lower()] for name in each)))
+        raise UserError(
+            "rows of this table cannot be thinned: that needs a time, and a key of one column",
+            remedy="leave the cadence out",
+        )
+    return Every(
+        length=float(found[1]), unit=found[2].lower(), each=tuple(dict.fromkeys(known[name.lower()] for name in each))
+    )
 
 
 def thinned(table: Table, every: Every, where: tree.Expr | None) -> tree.Expr:
@@ -106,7 +118,9 @@ def thinned(table: Table, every: Every, where: tree.Expr | None) -> tree.Expr:
         tests.append(tree.Compare(">=", step, tree.Literal(0)))
     if end is not None:
         last = (end[0] - origin) * scale
-        tests.append(tree.Compare("<=", step, tree.Literal(math.floor(last + slack) if end[1] else math.ceil(last - slack) - 1)))
+        tests.append(
+            tree.Compare("<=", step, tree.Literal(math.floor(last + slack) if end[1] else math.ceil(last - slack) - 1))
+        )
     away = tree.Binary("*", tree.Function("ABS", (tree.Binary("-", steps, step),)), tree.Literal(every.seconds / ALIKE))
     order = (tree.OrderItem(tree.Function("ROUND", (away,))), tree.OrderItem(when), tree.OrderItem(key))
     number = tree.Window(tree.Function("ROW_NUMBER"), (*(_ref(name) for name in every.each), step), order)
@@ -114,7 +128,9 @@ def thinned(table: Table, every: Every, where: tree.Expr | None) -> tree.Expr:
     items = (tree.SelectItem(key, tree.Ident("k")), tree.SelectItem(number, tree.Ident("nth")))
     inner = tree.Select(items, source, where=tree.conjunction(*tests))
     first = tree.Compare("=", _ref("nth"), tree.Literal(1))
-    chosen = tree.Select((tree.SelectItem(_ref("k")),), tree.Derived(tree.Query(inner), tree.Ident("steps")), where=first)
+    chosen = tree.Select(
+        (tree.SelectItem(_ref("k")),), tree.Derived(tree.Query(inner), tree.Ident("steps")), where=first
+    )
     return tree.In(key, tree.Subquery(tree.Query(chosen)))
 
 

@@ -106,7 +106,13 @@ def marked(search: Search, keys: Sequence[str]) -> Search:
         values = tuple(test.right for test in tests if isinstance(test, tree.Compare))
         test: tree.Expr = tree.In(ref(primary[0]), values)
     else:
-        test = tree.Or(tuple(tests)) if len(tests) > 1 else tests[0] if tests else tree.Compare("=", tree.Literal(1), tree.Literal(0))
+        test = (
+            tree.Or(tuple(tests))
+            if len(tests) > 1
+            else tests[0]
+            if tests
+            else tree.Compare("=", tree.Literal(1), tree.Literal(0))
+        )
     return search.having(conditions=(("", ()),), tests=(test,), words="", near=None, inside="", faults=())
 
 
@@ -135,7 +141,12 @@ def query(search: Search, column: Column) -> tree.Query:
     """Ask for the links of a search, in its order, for what a template makes them of, and for what files may be called."""
     holes = [name for name in _holes(column, search.table) if name is not None]
     named = next(
-        (one.name for one in search.table.columns if one.name.lower() == "file_name" and one.type.is_string and not one.hidden), ""
+        (
+            one.name
+            for one in search.table.columns
+            if one.name.lower() == "file_name" and one.type.is_string and not one.hidden
+        ),
+        "",
     )
     asked = search.having(order=search.order or tuple((name, False) for name in search.table.primary))
     return asked.query(columns=list(dict.fromkeys([column.name, *holes, *([named] if named and not holes else [])])))
@@ -209,7 +220,9 @@ class Names:
         return found
 
 
-def _files(batches: Iterator[pa.RecordBatch], left_out: list[str], template: str = "") -> Iterator[list[tuple[str, str]]]:
+def _files(
+    batches: Iterator[pa.RecordBatch], left_out: list[str], template: str = ""
+) -> Iterator[list[tuple[str, str]]]:
     names = Names()
     for batch in batches:
         texts = _made(batch, template) if template else batch.column(0).to_pylist()
@@ -235,7 +248,9 @@ def _made(batch: pa.RecordBatch, template: str) -> list[str | None]:
     for own, row in zip(batch.column(0).to_pylist(), rows, strict=True):
         given = dict(zip(names, row, strict=True))
         whole = own is not None and None not in row
-        found.append(HOLE.sub(lambda hole, given=given: quote(str(given[hole[1]]), safe=""), template) if whole else None)  # type: ignore[misc]
+        found.append(
+            HOLE.sub(lambda hole, given=given: quote(str(given[hole[1]]), safe=""), template) if whole else None  # type: ignore[misc]
+        )
     return found
 
 
@@ -247,7 +262,9 @@ def said(text: str) -> str:
 def _writer(
     top: str, line: Callable[[str, str], str], bottom: str, comment: str = "# "
 ) -> Callable[[Head, Iterator[pa.RecordBatch], Callable[[], End], Mapping[str, str]], Iterator[bytes]]:
-    def write(head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]) -> Iterator[bytes]:
+    def write(
+        head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]
+    ) -> Iterator[bytes]:
         told = "".join(f"{comment}{said(info.name)}: {said(info.value)}\n" for info in head.infos) if comment else ""
         begin, rest = top.partition("\n")[::2] if top.startswith("#!") else ("", top)
         left_out: list[str] = []
@@ -285,13 +302,27 @@ def _format(name: str, extension: str, media_type: str, write: Callable[..., Ite
 
 
 SCRIPTS = {
-    "wget": _format("wget", ".sh", "text/x-shellscript; charset=utf-8", _writer(_SHELL % 'wget -q -c -O "$2.part" -- "$1"', _call, _SUM)),
+    "wget": _format(
+        "wget",
+        ".sh",
+        "text/x-shellscript; charset=utf-8",
+        _writer(_SHELL % 'wget -q -c -O "$2.part" -- "$1"', _call, _SUM),
+    ),
     "curl": _format(
         "curl",
         ".sh",
         "text/x-shellscript; charset=utf-8",
-        _writer(_SHELL % 'curl -fsSL --globoff --proto =http,https,ftp --retry 2 -C - -o "$2.part" -- "$1"', _call, _SUM),
+        _writer(
+            _SHELL % 'curl -fsSL --globoff --proto =http,https,ftp --retry 2 -C - -o "$2.part" -- "$1"', _call, _SUM
+        ),
     ),
-    "aria2": _format("aria2", ".txt", "text/plain; charset=utf-8", _writer("", lambda where, name: f"{where}\n  out={name}\n", "")),
-    "links": _format("links", ".txt", "text/plain; charset=utf-8", _writer("", lambda where, name: f"{where}\n", "", comment="")),  # noqa: ARG005
+    "aria2": _format(
+        "aria2", ".txt", "text/plain; charset=utf-8", _writer("", lambda where, name: f"{where}\n  out={name}\n", "")
+    ),
+    "links": _format(
+        "links",
+        ".txt",
+        "text/plain; charset=utf-8",
+        _writer("", lambda where, name: f"{where}\n", "", comment=""),  # noqa: ARG005
+    ),
 }

@@ -63,7 +63,9 @@ def headings(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = ()) -
     return [_heading(column, table, chosen.get(column.name)) for column in page.columns]
 
 
-def cells(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = (), *, whole: bool = False) -> list[list[Cell | None]]:
+def cells(
+    page: Page, table: Table, wanted: Sequence[tuple[str, str]] = (), *, whole: bool = False
+) -> list[list[Cell | None]]:
     """Write the rows of a page; None where there is no value. `whole`: texts and addresses in full, up to `WHOLE` characters."""
     found = headings(page, table, wanted)
     given = page.rows.combine_chunks()
@@ -105,7 +107,11 @@ def kind_of(column: Column, table: Table) -> str:
 
 def day_of(value: object, epoch: float) -> str:
     """Return the day of a time that counts days from a Julian date; empty: it is none."""
-    return _date(value, epoch).text[:10] if isinstance(value, int | float) and JULIAN[0] <= value + epoch <= JULIAN[1] else ""
+    return (
+        _date(value, epoch).text[:10]
+        if isinstance(value, int | float) and JULIAN[0] <= value + epoch <= JULIAN[1]
+        else ""
+    )
 
 
 def _real(column: Column) -> bool:
@@ -121,7 +127,10 @@ def _column(values: pa.ChunkedArray, heading: Heading, table: Table, *, whole: b
         return [None if value is None else _coded(str(value), words) for value in values.to_pylist()]
     if heading.sexagesimal:
         digits = _decimals(column.display, 240 if heading.unit == "h:m:s" else 3600)
-        return [None if value is None else _angle(value, digits, hours=heading.unit == "h:m:s") for value in values.to_pylist()]
+        return [
+            None if value is None else _angle(value, digits, hours=heading.unit == "h:m:s")
+            for value in values.to_pylist()
+        ]
     if heading.factor != 1.0:
         write = _writer(_converted(column, heading.factor))
         return [None if value is None else Cell(text=write(value * heading.factor)) for value in values.to_pylist()]
@@ -132,13 +141,20 @@ def _column(values: pa.ChunkedArray, heading: Heading, table: Table, *, whole: b
     texts = literal.text(literal.storage(array, column.type), column.type).to_pylist()
     valid = array.is_valid().to_pylist()
     if column.type.is_timestamp:
-        return [Cell(text=text.replace("T", " ")) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
+        return [
+            Cell(text=text.replace("T", " ")) if there and text is not None else None
+            for text, there in zip(texts, valid, strict=True)
+        ]
     if _real(column):
         return [_plain(text) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
     if column.type.is_geometry or column.name.lower() == "s_region":
-        return [_region(text, whole=whole) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
+        return [
+            _region(text, whole=whole) if there and text is not None else None
+            for text, there in zip(texts, valid, strict=True)
+        ]
     return [
-        _text(text, heading.kind, whole=whole) if there and text is not None else None for text, there in zip(texts, valid, strict=True)
+        _text(text, heading.kind, whole=whole) if there and text is not None else None
+        for text, there in zip(texts, valid, strict=True)
     ]
 
 
@@ -202,7 +218,9 @@ def _date(value: float, epoch: float) -> Cell:
     if not JULIAN[0] <= value + epoch <= JULIAN[1]:
         return Cell(text=repr(value))
     # a double of days is good to 40 microseconds: what was meant as a whole millisecond is shown as one
-    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=round((value + (epoch - 2_440_587.5)) * 86_400_000))
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
+        milliseconds=round((value + (epoch - 2_440_587.5)) * 86_400_000)
+    )
     text = when.strftime("%Y-%m-%d %H:%M:%S") if not when.microsecond else when.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     return Cell(text=text.rjust(19, "0"), title=f"{WORDS.get(epoch, f'JD {epoch:.10g} +')} {value!r}")
 
@@ -233,7 +251,10 @@ def _angle(value: float, digits: int, *, hours: bool) -> Cell:
     minutes, seconds = divmod(seconds, 60)
     whole, minutes = divmod(minutes, 60)
     sign = "" if hours else "-" if value < 0 else "+"
-    return Cell(text=f"{sign}{whole:02d}:{minutes:02d}:{seconds:02d}" + (f".{part:0{digits}d}" if digits else ""), title=f"{value!r} deg")
+    return Cell(
+        text=f"{sign}{whole:02d}:{minutes:02d}:{seconds:02d}" + (f".{part:0{digits}d}" if digits else ""),
+        title=f"{value!r} deg",
+    )
 
 
 def _writer(display: str | None) -> Callable[[float], str]:

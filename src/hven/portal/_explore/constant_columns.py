@@ -25,7 +25,9 @@ def constant(search: Search, asking: Asking) -> frozenset[str]:
     named = {name for name, _ in (*search.order, *search.units)}  # somebody looks at these
     shown = search.shown()
     found = [
-        one for one in shown if one.name not in search.table.primary and one.name not in named and _alike(one, item.statistics, item.rows)
+        one
+        for one in shown
+        if one.name not in search.table.primary and one.name not in named and _alike(one, item.statistics, item.rows)
     ]
     return frozenset(one.name for one in found) if len(found) < len(shown) else frozenset()
 

@@ -96,13 +96,23 @@ class Trees:
 def _key(table: Table, asking: Asking, levels: Sequence[str], branches: int, reach: str) -> tuple[object, ...]:
     item = asking.published(table)
     own = reach if hides(table, asking) else "public"
-    return table.qualified, item.run, item.updated, tuple(levels), branches, own, tuple(column.name for column in table.columns)
+    return (
+        table.qualified,
+        item.run,
+        item.updated,
+        tuple(levels),
+        branches,
+        own,
+        tuple(column.name for column in table.columns),
+    )
 
 
 def hides(table: Table, asking: Asking) -> bool:
     """Return whether a policy hides rows of a table, or of what it reads."""
     known = asking.holdings.published
-    return asking.hides(table) or any(asking.hides(known[name].table) for name in asking.published(table).reads if name in known)
+    return asking.hides(table) or any(
+        asking.hides(known[name].table) for name in asking.published(table).reads if name in known
+    )
 
 
 def _levels(table: Table, resource: Resource | None, levels: Sequence[str]) -> list[_Level]:
@@ -134,7 +144,11 @@ def _counted(table: Table, asking: Asking, levels: Sequence[str], branches: int)
     hidden = hides(table, asking)
     known = None if hidden else item.rows
     whole = (Leaf(table=table, rows=known),)
-    columns = [one.column for one in _levels(table, asking.holdings.resources.get(table.schema), levels) if one.column is not None]
+    columns = [
+        one.column
+        for one in _levels(table, asking.holdings.resources.get(table.schema), levels)
+        if one.column is not None
+    ]
     if not hidden:  # what all rows have says something of hidden ones
         columns = [one for one in columns if _few(item.statistics.get(one.name, {}).get("distinct"), branches)]
     if isinstance(item.relation, Live) or any(isinstance(asking.holdings.published[name].relation, Live) for name in item.reads if name in asking.holdings.published):  # fmt: skip

@@ -61,12 +61,18 @@ def ground(table: Table, asking: Asking) -> Ground | None:
     more = False
     if None not in bounds:
         items = tuple(tree.SelectItem(ref(name)) for name in bounds if name is not None)
-        rows = asking.table(tree.Query(tree.Select(items, search.source(), top=tree.Literal(BOXES + 1))), seconds=PATIENCE)
+        rows = asking.table(
+            tree.Query(tree.Select(items, search.source(), top=tree.Literal(BOXES + 1))), seconds=PATIENCE
+        )
         more = rows.num_rows > BOXES
-        west, east, south, north = (np.asarray(rows.column(at).cast("float64").to_numpy(), np.float64) for at in range(4))
+        west, east, south, north = (
+            np.asarray(rows.column(at).cast("float64").to_numpy(), np.float64) for at in range(4)
+        )
         counts = _boxes(west, east, south, north)
     elif point is not None:
-        cells = tuple(tree.Function("FLOOR", (tree.Binary("/", ref(name), tree.Literal(float(CELL))),)) for name in point)
+        cells = tuple(
+            tree.Function("FLOOR", (tree.Binary("/", ref(name), tree.Literal(float(CELL))),)) for name in point
+        )
         items = (tree.SelectItem(cells[0], tree.Ident("x")), tree.SelectItem(cells[1], tree.Ident("y")), COUNTED)
         rows = asking.table(tree.Query(tree.Select(items, search.source(), group_by=cells)), seconds=PATIENCE)
         x, y, n = (np.asarray(rows.column(at).cast("float64").to_numpy(), np.float64) for at in range(3))
@@ -101,7 +107,13 @@ def _boxes(west: _Floats, east: _Floats, south: _Floats, north: _Floats) -> _Flo
     """Count in each cell the boxes that touch it, by the sums of differences at their corners; a box with west > east goes across 0."""
     wide, high = 360 // CELL, 180 // CELL
     good = (
-        np.isfinite(west) & np.isfinite(east) & np.isfinite(south) & np.isfinite(north) & (south <= north) & (south >= -90) & (north <= 90)
+        np.isfinite(west)
+        & np.isfinite(east)
+        & np.isfinite(south)
+        & np.isfinite(north)
+        & (south <= north)
+        & (south >= -90)
+        & (north <= 90)
     )
     west, east, south, north = west[good], east[good], south[good], north[good]
     whole = (east - west) >= 360

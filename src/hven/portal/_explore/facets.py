@@ -110,7 +110,9 @@ def facet(search: Search, column: Column, asking: Asking, *, shown: int = SHOWN,
 
 
 def _facet(search: Search, column: Column, shown: int, counted: _Counted) -> Facet | None:
-    chosen = {one for name, values in search.conditions if name == column.name for value in values for one in _parted(value)}
+    chosen = {
+        one for name, values in search.conditions if name == column.name for value in values for one in _parted(value)
+    }
     words = search.table.enums.get(column.enum or "", {})
     if any(len(value or "") > LONGEST for value, _ in counted.values):
         return None
@@ -119,7 +121,9 @@ def _facet(search: Search, column: Column, shown: int, counted: _Counted) -> Fac
         label = "" if value is None else words.get(value, value)
         mark = "null" if value is None else value.casefold()
         choices.append(Choice(value=value, label=label, rows=count, chosen=mark in chosen))
-    return Facet(column=column, choices=tuple(choices), more=len(counted.values) > shown or counted.more, exact=counted.exact)
+    return Facet(
+        column=column, choices=tuple(choices), more=len(counted.values) > shown or counted.more, exact=counted.exact
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +147,25 @@ def _together(search: Search, columns: Sequence[Column], asking: Asking, until: 
             found[column.name] = _shaped(column, few[column.name], "", full=False)
     for bundle in _bundles([column for column in columns if column.name not in few], asking.published(search.table)):
         names = tuple(ref(column.name) for column in bundle)
-        asked = tree.Query(tree.Select((*(tree.SelectItem(name) for name in names), COUNTED), search.source(), where=where, group_by=names))
+        asked = tree.Query(
+            tree.Select(
+                (*(tree.SelectItem(name) for name in names), COUNTED), search.source(), where=where, group_by=names
+            )
+        )
         if len(bundle) == 1 or (read := _asked(search, asked, where, asking, until)) is None:
             continue
         rows, share = read
         for at, column in enumerate(bundle):
             # by place: a column may be called n, too
-            sums = pa.table([rows.column(at), rows.column(len(bundle))], names=["v", "n"]).group_by("v").aggregate([("n", "sum")])
+            sums = (
+                pa.table([rows.column(at), rows.column(len(bundle))], names=["v", "n"])
+                .group_by("v")
+                .aggregate([("n", "sum")])
+            )
             pairs = zip(sums.column("v").to_pylist(), sums.column("n_sum").to_pylist(), strict=True)
-            found[column.name] = _mended(search, column, _shaped(column, _ordered(pairs), "", full=False), share, where, asking)
+            found[column.name] = _mended(
+                search, column, _shaped(column, _ordered(pairs), "", full=False), share, where, asking
+            )
     return found
 
 
@@ -161,7 +175,8 @@ def _bundles(columns: Sequence[Column], published: Published) -> list[list[Colum
 
     def values(column: Column) -> int:
         distinct = published.statistics.get(column.name, {}).get("distinct")
-        return (int(distinct) if isinstance(distinct, int | float) else 2 if column.type.is_boolean else FEW) + 1  # null is one
+        # null is one
+        return (int(distinct) if isinstance(distinct, int | float) else 2 if column.type.is_boolean else FEW) + 1
 
     for column in sorted(columns, key=values):
         number = values(column)
@@ -194,7 +209,8 @@ def _asked(search: Search, asked: tree.Query, where: tree.Expr | None, asking: A
         found = asking.sampled(asked, rows=SAMPLE, seconds=PATIENCE)
     except Timeout:
         return None
-    return found if found[1] == 1.0 or found[0].num_rows else None  # all rows of a small table after all, or enough of them
+    # all rows of a small table after all, or enough of them
+    return found if found[1] == 1.0 or found[0].num_rows else None
 
 
 def _many(search: Search, where: tree.Expr | None, asking: Asking, number: int) -> bool:
@@ -232,7 +248,9 @@ def _counted(search: Search, column: Column, asking: Asking, shown: int, like: s
         return None
     found, share = read
     pairs = list(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
-    return _mended(search, column, _shaped(column, pairs, like, full=_listed(column) and len(found) == ITEMS), share, where, asking)
+    return _mended(
+        search, column, _shaped(column, pairs, like, full=_listed(column) and len(found) == ITEMS), share, where, asking
+    )
 
 
 def _listed(column: Column) -> bool:
@@ -245,7 +263,9 @@ def _whole(search: Search, column: Column, asking: Asking, seconds: float) -> li
     return None if found is None else list(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
 
 
-def _mended(search: Search, column: Column, counted: _Counted, share: float, where: tree.Expr | None, asking: Asking) -> _Counted:
+def _mended(
+    search: Search, column: Column, counted: _Counted, share: float, where: tree.Expr | None, asking: Asking
+) -> _Counted:
     """Return what a sample says of all rows; values of which it has few rows, or none, are counted by themselves, the rarest first."""
     whole = None if share == 1.0 or _listed(column) else _whole(search, column, asking, PATIENCE)
     estimated = _estimated(counted, share)
@@ -269,13 +289,18 @@ def _mended(search: Search, column: Column, counted: _Counted, share: float, whe
         return estimated
     apart = {names[value] for value in thin}
     exact = zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True)
-    values = [one for one in estimated.values if one[0] not in apart] + [(names.get(value, value), number) for value, number in exact]
+    values = [one for one in estimated.values if one[0] not in apart] + [
+        (names.get(value, value), number) for value, number in exact
+    ]
     return replace(estimated, values=tuple(_ordered(values)))
 
 
 def _shaped(column: Column, pairs: Sequence[tuple[object, int]], like: str, *, full: bool) -> _Counted:
     """Write values as an address has them; `full`: there are more lists than were counted."""
-    texts = [(None if value is None else str(value).lower() if column.type.is_boolean else str(value), count) for value, count in pairs]
+    texts = [
+        (None if value is None else str(value).lower() if column.type.is_boolean else str(value), count)
+        for value, count in pairs
+    ]
     if _listed(column):
         return _Counted(tuple(_items(texts, like)), exact=not full, more=full)
     return _Counted(tuple(texts), exact=True)
@@ -290,13 +315,18 @@ def _few(search: Search, columns: Sequence[Column], asking: Asking) -> dict[str,
     try:
         if _many(search, where, asking, 2 * FETCHED) or asking.number(search.count(), seconds=PATIENCE) > FETCHED:
             return {}
-        rows = asking.table(tree.Query(tree.Select(items, search.source(), where=where, top=tree.Literal(FETCHED + 1))), seconds=PATIENCE)
+        rows = asking.table(
+            tree.Query(tree.Select(items, search.source(), where=where, top=tree.Literal(FETCHED + 1))),
+            seconds=PATIENCE,
+        )
     except Timeout:
         return {}
     found: dict[str, list[tuple[Any, int]]] = {}
     for at, column in enumerate(columns):
         counts = pc.value_counts(rows.column(at).combine_chunks())
-        found[column.name] = _ordered(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
+        found[column.name] = _ordered(
+            zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+        )
     return found
 
 
@@ -313,7 +343,11 @@ def _items(pairs: Sequence[tuple[str | None, int]], like: str) -> list[tuple[str
 def written(values: Sequence[str | None]) -> str:
     """Write chosen values as the condition of an address; those with commas stand in quotes."""
     return ",".join(
-        "null" if value is None else f'"{value}"' if set(value) & set(',"*<>=!') or ".." in value or value != value.strip() else value
+        "null"
+        if value is None
+        else f'"{value}"'
+        if set(value) & set(',"*<>=!') or ".." in value or value != value.strip()
+        else value
         for value in values
     )
 
@@ -328,6 +362,12 @@ def _parted(value: str) -> list[str]:
 def _counting(search: Search, column: Column, where: tree.Expr | None, most: int) -> tree.Query:
     one = ref(column.name)
     select = tree.Select(
-        (tree.SelectItem(one, tree.Ident("v")), COUNTED), search.source(), where=where, group_by=(one,), top=tree.Literal(most)
+        (tree.SelectItem(one, tree.Ident("v")), COUNTED),
+        search.source(),
+        where=where,
+        group_by=(one,),
+        top=tree.Literal(most),
     )
-    return tree.Query(select, order_by=(tree.OrderItem(tree.Literal(2), descending=True), tree.OrderItem(tree.Literal(1))))
+    return tree.Query(
+        select, order_by=(tree.OrderItem(tree.Literal(2), descending=True), tree.OrderItem(tree.Literal(1)))
+    )

@@ -92,7 +92,9 @@ def offered(unit: str | None) -> tuple[str, ...]:
 def joined(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], bool]:
     """Join the parts of fields; return also whether there were any."""
     given = list(pairs)
-    parts = {name: value.strip() for name, value in given if name.startswith(_PARTS) or name in {RADIUS, RADIUS_UNIT, EACH}}
+    parts = {
+        name: value.strip() for name, value in given if name.startswith(_PARTS) or name in {RADIUS, RADIUS_UNIT, EACH}
+    }
     if not parts:
         return given, False
     whole: list[tuple[str, str]] = []
@@ -105,7 +107,11 @@ def joined(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], boo
         elif name == "_every" and first and parts.get(EACH):
             first = f"{first},{parts[EACH]}"
         elif TO + name in parts:
-            first = written(Parts(low=first, high=parts[TO + name], unit=parts.get(AS + name, ""), around=parts.get(AROUND + name, "")))
+            first = written(
+                Parts(
+                    low=first, high=parts[TO + name], unit=parts.get(AS + name, ""), around=parts.get(AROUND + name, "")
+                )
+            )
         if first:
             whole.append((name, first))
     return whole, True
@@ -137,7 +143,15 @@ def taken(values: Sequence[str], *, time: bool = False) -> Parts:
         found = _MEASURE.fullmatch(around.strip())
         if found is not None and (found[2] or "") in TIMES:
             return Parts(low=low.strip(), around=found[1], unit=found[2])
-    if len(values) != 1 or "," in text or text[0] in "<>=!" or text.lower() == "null" or '"' in text or "~" in text or text.count("..") > 1:
+    if (
+        len(values) != 1
+        or "," in text
+        or text[0] in "<>=!"
+        or text.lower() == "null"
+        or '"' in text
+        or "~" in text
+        or text.count("..") > 1
+    ):
         return Parts(low=text)
     try:
         ends = span(Word(text, 0), "=", text)
@@ -156,7 +170,9 @@ def taken(values: Sequence[str], *, time: bool = False) -> Parts:
     last = _MEASURE.fullmatch(high)
     if first is not None and first[2] and last is not None and not last[2]:
         return Parts(low=text)  # 10 km..20: the second number is in the column's own unit
-    return Parts(low=first[1] if first is not None else "", high=last[1] if last is not None else "", unit=next(iter(named), ""))
+    return Parts(
+        low=first[1] if first is not None else "", high=last[1] if last is not None else "", unit=next(iter(named), "")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

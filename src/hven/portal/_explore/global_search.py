@@ -70,7 +70,10 @@ SHOWN = {
 EXAMPLES = {
     "epn": (
         ("images of Mars", "target_name=Mars&dataproduct_type=im"),
-        ("spectra of Venus or Titan in the infrared", "target_name=Venus,Titan&dataproduct_type=sp&spectral_range=1..5 um"),
+        (
+            "spectra of Venus or Titan in the infrared",
+            "target_name=Venus,Titan&dataproduct_type=sp&spectral_range=1..5 um",
+        ),
         ("Mars, south of 60 degrees, in southern spring", "target_name=Mars&c2=-90..-60&solar_longitude=180..270"),
         ("what was seen in January 2004", "time=2004-01"),
     ),
@@ -137,7 +140,9 @@ def targets(kind: str, asking: Asking, tables: Sequence[Table]) -> list[Target]:
             found.append(Target(name=table.qualified, title=title, table=table))
     for service in asking.site.settings.remote:
         if service.kind == kind:
-            found += [Target(name=name, title=service.title or service.name, service=service) for name in service.tables]
+            found += [
+                Target(name=name, title=service.title or service.name, service=service) for name in service.tables
+            ]
     return found
 
 
@@ -152,11 +157,26 @@ def ask_all(chosen: Sequence[Target], ask: Callable[[Target], Told], *, seconds:
             found.append(one.result())
         else:
             one.cancel()
-            found.append(Told(target=target, status="late", message=say("no answer within {seconds:g} s", seconds), seconds=seconds))
+            found.append(
+                Told(
+                    target=target,
+                    status="late",
+                    message=say("no answer within {seconds:g} s", seconds),
+                    seconds=seconds,
+                )
+            )
     return found
 
 
-def ask(target: Target, pairs: Sequence[tuple[str, str]], kind: str, asking: Asking, *, rows: int = 0, seconds: float = SECONDS) -> Told:
+def ask(
+    target: Target,
+    pairs: Sequence[tuple[str, str]],
+    kind: str,
+    asking: Asking,
+    *,
+    rows: int = 0,
+    seconds: float = SECONDS,
+) -> Told:
     """Ask one table how many rows it has, and for the first `rows` of them; never raises what a table can do wrong."""
     begun = time.monotonic()
     adql = ""
@@ -164,7 +184,9 @@ def ask(target: Target, pairs: Sequence[tuple[str, str]], kind: str, asking: Ask
         table = target.table or _elsewhere(target, kind, asking.site, seconds)
         search = read(pairs, table)
         if search.faults:
-            told = joined("{one}; {other}", (say("{name}: {message}", fault.field, say(fault.message)) for fault in search.faults))
+            told = joined(
+                "{one}; {other}", (say("{name}: {message}", fault.field, say(fault.message)) for fault in search.faults)
+            )
             return Told(target=target, status="other", message=told)
         search = search.having(columns=tuple(shared([table], kind)))
         adql = search.adql()
@@ -186,16 +208,25 @@ def ask(target: Target, pairs: Sequence[tuple[str, str]], kind: str, asking: Ask
     except HvenError as error:
         late = time.monotonic() - begun >= seconds * 0.95 or isinstance(error, remote.Silent)
         status = "busy" if isinstance(error, Overloaded) else "late" if late else "failed"
-        return Told(target=target, status=status, message=error.message, adql=adql, seconds=round(time.monotonic() - begun, 2))
+        return Told(
+            target=target, status=status, message=error.message, adql=adql, seconds=round(time.monotonic() - begun, 2)
+        )
     except Exception as error:  # whatever one table does, the others are shown
         logging.getLogger("hven").warning("%s could not be asked", target.key, exc_info=error)
         message = say("its answer cannot be used ({error})", type(error).__name__)
-        return Told(target=target, status="failed", message=message, adql=adql, seconds=round(time.monotonic() - begun, 2))
+        return Told(
+            target=target, status="failed", message=message, adql=adql, seconds=round(time.monotonic() - begun, 2)
+        )
 
 
 def values(name: str, like: str, asking: Asking, tables: Sequence[Table]) -> list[Choice]:
     """Return the values of a column in all tables of this site that have it, the most frequent first; `like` leaves those that contain it."""
-    there = [(table, column) for table in tables for column in table.columns if column.name.lower() == name.lower() and not column.hidden]
+    there = [
+        (table, column)
+        for table in tables
+        for column in table.columns
+        if column.name.lower() == name.lower() and not column.hidden
+    ]
     there = [(table, column) for table, column in there if column.type.is_string][:VALUED]
 
     def one(pair: tuple[Table, Column]) -> Facet | None:
@@ -217,7 +248,9 @@ def values(name: str, like: str, asking: Asking, tables: Sequence[Table]) -> lis
 
 def shared(tables: Sequence[Table], kind: str) -> list[str]:
     """List the columns that pages show, of those that all tables have."""
-    return [name for name in SHOWN[kind] if all(any(column.name == name for column in table.columns) for table in tables)]
+    return [
+        name for name in SHOWN[kind] if all(any(column.name == name for column in table.columns) for table in tables)
+    ]
 
 
 def union(searches: Sequence[Search], kind: str) -> str:
@@ -226,7 +259,9 @@ def union(searches: Sequence[Search], kind: str) -> str:
     body: tree.Select | tree.SetOperation | None = None
     for search in searches:
         source = tree.SelectItem(tree.Literal(search.table.qualified), tree.Ident("source_table"))
-        one = tree.Select((source, *(tree.SelectItem(ref(name)) for name in names)), search.source(), where=search.where())
+        one = tree.Select(
+            (source, *(tree.SelectItem(ref(name)) for name in names)), search.source(), where=search.where()
+        )
         body = one if body is None else tree.SetOperation("UNION", body, one, all=True)
     return "" if body is None else write(tree.Query(body))
 
@@ -255,7 +290,9 @@ def _number(found: pa.Table) -> int:
     return number
 
 
-def _asked_for(found: pa.Table, columns: tuple[Column, ...], search: Search, rows: int) -> tuple[pa.Table, tuple[Column, ...]]:
+def _asked_for(
+    found: pa.Table, columns: tuple[Column, ...], search: Search, rows: int
+) -> tuple[pa.Table, tuple[Column, ...]]:
     """Select what was asked for from an answer: these columns, by whatever case, and no more rows."""
     at = {column.name.lower(): number for number, column in reversed(list(enumerate(columns)))}
     names = [column.name for column in search.shown()]
@@ -287,14 +324,22 @@ def _elsewhere(target: Target, kind: str, site: Site, seconds: float) -> Table:
     return table
 
 
-def _remote(service: RemoteService, adql: str, settings: Settings, seconds: float) -> tuple[pa.Table, tuple[Column, ...]]:
+def _remote(
+    service: RemoteService, adql: str, settings: Settings, seconds: float
+) -> tuple[pa.Table, tuple[Column, ...]]:
     """Ask a TAP service: its rows and what it says of their columns."""
     with _lock:
         gate = _gates.setdefault(service.url, threading.BoundedSemaphore(EACH))
     if not gate.acquire(blocking=False):
         raise Overloaded(say("{name} is being asked by others already", service.name), remedy="try again in a moment")
     end = time.monotonic() + seconds
-    form = [("REQUEST", "doQuery"), ("LANG", "ADQL"), ("FORMAT", "votable"), ("RESPONSEFORMAT", "votable"), ("QUERY", adql)]
+    form = [
+        ("REQUEST", "doQuery"),
+        ("LANG", "ADQL"),
+        ("FORMAT", "votable"),
+        ("RESPONSEFORMAT", "votable"),
+        ("QUERY", adql),
+    ]
     try:
         with remote.stream(
             "POST",
@@ -310,7 +355,9 @@ def _remote(service: RemoteService, adql: str, settings: Settings, seconds: floa
                 if len(body) > LARGEST:
                     raise TooLarge(say("{name} answers with more than {most:,} bytes", service.name, LARGEST))
                 if time.monotonic() > end:
-                    raise remote.Silent(say("{name} does not come to an end within {seconds:g} s", service.name, seconds))
+                    raise remote.Silent(
+                        say("{name} does not come to an end within {seconds:g} s", service.name, seconds)
+                    )
             status = answer.status
     finally:
         gate.release()
@@ -321,7 +368,9 @@ def _remote(service: RemoteService, adql: str, settings: Settings, seconds: floa
         said = error.message if b"VOTABLE" in body[:4000] else say("it answers {status}, and no VOTable", status)
         raise SourceError(say("{name}: {message}", service.name, said)) from error
     except Exception as error:  # what strangers send is read by several libraries, each with errors of its own
-        raise SourceError(say("{name}: its VOTable cannot be read ({error})", service.name, type(error).__name__)) from error
+        raise SourceError(
+            say("{name}: its VOTable cannot be read ({error})", service.name, type(error).__name__)
+        ) from error
     if status != 200:
         raise SourceError(say("{name} answers {status}", service.name, status))
     schema = batches[0].schema if batches else pa.schema([column.arrow for column in found.head.columns])

@@ -54,15 +54,22 @@ def behind(row: Page, table: Table, asking: Asking, tables: Sequence[Table], col
     words = _words(row)
     if not words:
         return None
-    tests: list[tree.Expr] = [tree.Compare("=", ref(name), tree.Literal(word)) for word in words for name in ("path", "url")]
+    tests: list[tree.Expr] = [
+        tree.Compare("=", ref(name), tree.Literal(word)) for word in words for name in ("path", "url")
+    ]
     # a name may have signs that LIKE understands: what only looks alike is left out below
     tests += [tree.Like(ref("path"), tree.Literal(f"%/{word.replace('%', '_')}")) for word in words if "/" not in word]
     items = tuple(tree.SelectItem(ref(name)) for name in ("path", "url", "bytes"))
-    found = asking.table(tree.Query(tree.Select(items, Search(table=files).source(), where=tree.Or(tuple(tests)), top=tree.Literal(ALIKE))))
+    found = asking.table(
+        tree.Query(
+            tree.Select(items, Search(table=files).source(), where=tree.Or(tuple(tests)), top=tree.Literal(ALIKE))
+        )
+    )
     rows = [
         one
         for one in found.to_pylist()
-        if FITS.search(str(one["path"])) and {str(one["path"]), str(one["url"]), PurePosixPath(one["path"]).name} & set(words)
+        if FITS.search(str(one["path"]))
+        and {str(one["path"]), str(one["url"]), PurePosixPath(one["path"]).name} & set(words)
     ]
     if len({one["path"] for one in rows}) != 1:
         return None

@@ -90,10 +90,17 @@ def points(path: Path, media_type: str, columns: list[Column], table: Table | No
                 return None
             x, y = x[good], y[good]
             box = (float(x.min()), float(x.max()), float(y.min()), float(y.max()))
-            ranges = ((box[2], box[3] if box[3] > box[2] else box[2] + 1), (box[0], box[1] if box[1] > box[0] else box[0] + 1))
+            ranges = (
+                (box[2], box[3] if box[3] > box[2] else box[2] + 1),
+                (box[0], box[1] if box[1] > box[0] else box[0] + 1),
+            )
             counts, _, _ = np.histogram2d(y, x, SIDE, ranges)
             return Density(x=columns[0], y=columns[1], box=box, counts=counts.astype(np.int64))
-    errors = {one.name: error for one in columns[:2] if table is not None and (error := plots.error_of(one, table)) is not None}
+    errors = {
+        one.name: error
+        for one in columns[:2]
+        if table is not None and (error := plots.error_of(one, table)) is not None
+    }
     names = list(dict.fromkeys([one.name for one in (*columns, *errors.values())]))
     values, more = _read(path, media_type, names, POINTS)
     return Points(
@@ -101,7 +108,9 @@ def points(path: Path, media_type: str, columns: list[Column], table: Table | No
         values=values.select([one.name for one in columns]),
         keys=("",) * values.num_rows,
         more=more,
-        errors={name: (error, values.column(error.name)) for name, error in errors.items()} if values.num_rows <= plots.BARS else {},
+        errors={name: (error, values.column(error.name)) for name, error in errors.items()}
+        if values.num_rows <= plots.BARS
+        else {},
     )
 
 
@@ -113,7 +122,9 @@ def _numbers(path: Path, media_type: str, columns: list[Column]) -> tuple[list[n
 
 def _floats(values: pa.ChunkedArray, column: Column) -> npt.NDArray[np.float64]:
     if not plots.plotted(column):
-        raise ParamError(say("{name} has no numbers and no times", column.name), name="_x", remedy="choose a column of numbers")
+        raise ParamError(
+            say("{name} has no numbers and no times", column.name), name="_x", remedy="choose a column of numbers"
+        )
     if column.type.is_timestamp:  # as text, where the file has it so
         micros = values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64(), safe=False)
         return np.asarray(micros.to_numpy(), np.float64) / 86_400e6 + 2_440_587.5
@@ -126,7 +137,9 @@ def _read(path: Path, media_type: str, names: list[str], most: int) -> tuple[pa.
     if own.read is None:  # texts and tables of other programs: their beginning
         found = first_rows(path, media_type, min(most, POINTS))
         if found is None:
-            raise ParamError(say("a result in {format} cannot be drawn", own.name), name="job", remedy="run the job again as VOTable")
+            raise ParamError(
+                say("a result in {format} cannot be drawn", own.name), name="job", remedy="run the job again as VOTable"
+            )
         page, _ = found
         return page.rows.select(names), page.more
     batches: list[pa.RecordBatch] = []

@@ -64,7 +64,11 @@ def on_body(table: Table) -> bool:
 
 def gazetteers(tables: Iterable[Table], asking: Asking) -> list[Gazetteer]:
     """Find the tables of named features among those that the reader may know of."""
-    return [found for table in tables if table.qualified in asking.holdings.published and (found := gazetteer(table)) is not None]
+    return [
+        found
+        for table in tables
+        if table.qualified in asking.holdings.published and (found := gazetteer(table)) is not None
+    ]
 
 
 def gazetteer(table: Table) -> Gazetteer | None:
@@ -78,14 +82,20 @@ def gazetteer(table: Table) -> Gazetteer | None:
     if name is None or body is None or name is body:
         return None
     sizes = [
-        one for one in table.columns if one.unit == "km" and _ucd(one).startswith("phys.size") and one.type.is_numeric and not one.hidden
+        one
+        for one in table.columns
+        if one.unit == "km" and _ucd(one).startswith("phys.size") and one.type.is_numeric and not one.hidden
     ]
-    return Gazetteer(table=table, name=name.name, body=body.name, lon=place[0], lat=place[1], size=sizes[0].name if sizes else None)
+    return Gazetteer(
+        table=table, name=name.name, body=body.name, lon=place[0], lat=place[1], size=sizes[0].name if sizes else None
+    )
 
 
 def body_of(table: Table, pairs: Iterable[tuple[str, str]], asking: Asking) -> str:
     """Return on which body the places of a search are: what it asks for, or the only one that the table has; empty: there are several."""
-    column = next((one for named in BODIES for one in table.columns if one.name.lower() == named and one.type.is_string), None)
+    column = next(
+        (one for named in BODIES for one in table.columns if one.name.lower() == named and one.type.is_string), None
+    )
     if column is None:
         return ""
     asked = [value for name, value in pairs if name.lower() == column.name.lower()]
@@ -111,7 +121,9 @@ def place(
     if on_body(table):
         found = _on_body(name, asking, gazetteers(tables, asking), body_of(table, pairs, asking))
         if found.lon is None or found.lat is None:
-            raise UserError(say("{name} has no position", found.name), remedy="give the position itself: longitude, latitude")
+            raise UserError(
+                say("{name} has no position", found.name), remedy="give the position itself: longitude, latitude"
+            )
         return found.lon, found.lat
     own = _own(name, table, asking)
     return own if own is not None else resolver.position(name, site=asking.site, policies=asking.policies)
@@ -133,7 +145,14 @@ def completed(
     names = [column.name for column in _main(table)] if table.position is not None else []
     found = _rows(table, names, table.position, like, asking)
     local = asking.site.settings.resolver.table
-    other = next((one for one in tables if local and one.qualified.lower() == local.lower() and one.qualified != table.qualified), None)
+    other = next(
+        (
+            one
+            for one in tables
+            if local and one.qualified.lower() == local.lower() and one.qualified != table.qualified
+        ),
+        None,
+    )
     if other is not None and other.position is not None:
         found += _rows(other, [column.name for column in _main(other)], other.position, like, asking)
     return list({one.name.casefold(): one for one in reversed(found)}.values())[::-1][:MOST]
@@ -142,13 +161,18 @@ def completed(
 def objects(like: str) -> list[Named]:
     """Return planets, moons and small bodies whose name begins with what somebody writes."""
     begin = like.strip().casefold()
-    return [Named(name=one.name, note=one.kind) for one in bodies.bodies() if begin and one.name.casefold().startswith(begin)][:MOST]
+    return [
+        Named(name=one.name, note=one.kind)
+        for one in bodies.bodies()
+        if begin and one.name.casefold().startswith(begin)
+    ][:MOST]
 
 
 def _on_body(name: str, asking: Asking, known: Sequence[Gazetteer], body: str) -> Named:
     if not known:
         raise UserError(
-            say("{name!r} is no position, and no table here has names of places", name), remedy="write longitude, latitude in degrees"
+            say("{name!r} is no position, and no table here has names of places", name),
+            remedy="write longitude, latitude in degrees",
         )
     said = _ON.fullmatch(name)
     found = [one for each in known for one in _features(each, name, asking, body, exact=True)]
@@ -214,7 +238,9 @@ def _own(name: str, table: Table, asking: Asking) -> tuple[float, float] | None:
     if table.position is None:
         return None
     for column in _main(table):
-        test = tree.Compare("=", tree.Function("LOWER", (ref(column.name),)), tree.Literal(" ".join(name.lower().split())))
+        test = tree.Compare(
+            "=", tree.Function("LOWER", (ref(column.name),)), tree.Literal(" ".join(name.lower().split()))
+        )
         try:
             rows = _asked(table, list(table.position), test, asking, most=2)
         except HvenError:
@@ -226,7 +252,9 @@ def _own(name: str, table: Table, asking: Asking) -> tuple[float, float] | None:
     return None
 
 
-def _rows(table: Table, names: Sequence[str], position: tuple[str, str] | None, like: str, asking: Asking) -> list[Named]:
+def _rows(
+    table: Table, names: Sequence[str], position: tuple[str, str] | None, like: str, asking: Asking
+) -> list[Named]:
     found = []
     for name in names:
         columns = [name, *(position or ())]
@@ -242,13 +270,21 @@ def _rows(table: Table, names: Sequence[str], position: tuple[str, str] | None, 
 
 def _main(table: Table) -> list[Column]:
     """Return the columns of names that rows of objects have of their own."""
-    texts = [column for column in table.columns if column.type.is_string and not column.hidden and _ucd(column).startswith("meta.id")]
+    texts = [
+        column
+        for column in table.columns
+        if column.type.is_string and not column.hidden and _ucd(column).startswith("meta.id")
+    ]
     if "s_region" in {column.name.lower() for column in table.columns}:
         return []  # rows of observations: their names are those of files, not of places
-    return sorted((one for one in texts if ";src" not in _ucd(one) and ";instr" not in _ucd(one)), key=lambda one: one.rank)[:3]
+    return sorted(
+        (one for one in texts if ";src" not in _ucd(one) and ";instr" not in _ucd(one)), key=lambda one: one.rank
+    )[:3]
 
 
-def _asked(table: Table, columns: Sequence[str], test: tree.Expr | None, asking: Asking, *, most: int = MOST) -> pa.Table:
+def _asked(
+    table: Table, columns: Sequence[str], test: tree.Expr | None, asking: Asking, *, most: int = MOST
+) -> pa.Table:
     items = tuple(tree.SelectItem(ref(name)) for name in dict.fromkeys(columns))
     select = tree.Select(items, _source(table), where=test, top=tree.Literal(most))
     return asking.table(tree.Query(select, order_by=(tree.OrderItem(ref(columns[0])),)), seconds=PATIENCE)

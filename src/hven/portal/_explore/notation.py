@@ -55,7 +55,11 @@ def angle(text: str) -> float:
     """
     found = _ANGLE.fullmatch(text)
     try:
-        value = float(found[1]) * units.factor(_WORDS.get(found[2].lower(), found[2]), "deg") if found is not None else float("nan")
+        value = (
+            float(found[1]) * units.factor(_WORDS.get(found[2].lower(), found[2]), "deg")
+            if found is not None
+            else float("nan")
+        )
     except ValueError:
         value = float("nan")
     if math.isnan(value):
@@ -76,11 +80,14 @@ def shown(radius: float) -> tuple[str, str]:
     raise AssertionError
 
 
-def _sexagesimal(first: tuple[str | None, ...], sign: str, second: tuple[str | None, ...], text: str) -> tuple[float, float]:
+def _sexagesimal(
+    first: tuple[str | None, ...], sign: str, second: tuple[str | None, ...], text: str
+) -> tuple[float, float]:
     hours, degrees = [float(part or 0) for part in first], [float(part or 0) for part in second]
     if any(part >= 60 for part in (*hours[1:], *degrees[1:])):
         raise UserError(
-            say("{text!r} is no position: minutes and seconds are less than 60", text[:60]), remedy="05:31:00 +22:00:00, or degrees"
+            say("{text!r} is no position: minutes and seconds are less than 60", text[:60]),
+            remedy="05:31:00 +22:00:00, or degrees",
         )
     lon = 15 * (hours[0] + hours[1] / 60 + hours[2] / 3600)
     lat = (-1 if sign == "-" else 1) * (degrees[0] + degrees[1] / 60 + degrees[2] / 3600)
@@ -90,6 +97,7 @@ def _sexagesimal(first: tuple[str | None, ...], sign: str, second: tuple[str | N
 def _checked(lon: float, lat: float, text: str, *, turn: float) -> tuple[float, float]:
     if not (-turn <= lon <= turn and -90 <= lat <= 90):
         raise UserError(
-            say("({lon:g}, {lat:g}) is no position: {text!r}", lon, lat, text[:60]), remedy="longitude 0 to 360, latitude -90 to 90 degrees"
+            say("({lon:g}, {lat:g}) is no position: {text!r}", lon, lat, text[:60]),
+            remedy="longitude 0 to 360, latitude -90 to 90 degrees",
         )
     return lon % 360, lat

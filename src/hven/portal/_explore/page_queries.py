@@ -52,7 +52,12 @@ class Asking:
         return replace(self, begun=begun)
 
     def run(
-        self, asked: tree.Query | str, *, most: int | None = None, seconds: float | None = SECONDS, sample: int | None = None
+        self,
+        asked: tree.Query | str,
+        *,
+        most: int | None = None,
+        seconds: float | None = SECONDS,
+        sample: int | None = None,
     ) -> Result:
         """Begin a query; `most` rows at most. `sample`: of `hven.query.run`."""
         found = query.run(
@@ -143,7 +148,9 @@ class Asking:
             name = (tree.ColumnRef(tree.Ident(column.name, quoted=True)),)
             items += [tree.Function("COUNT", name), tree.Function("COUNT", name, distinct=True)]
         source = tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
-        select = tree.Select(tuple(tree.SelectItem(item, tree.Ident(f"n{at}")) for at, item in enumerate(items)), source)
+        select = tree.Select(
+            tuple(tree.SelectItem(item, tree.Ident(f"n{at}")) for at, item in enumerate(items)), source
+        )
         try:
             found = self.settled(tree.Query(select), table, seconds=PATIENCE)
         except HvenError:

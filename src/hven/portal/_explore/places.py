@@ -124,7 +124,9 @@ def _framed(bounds: tuple[str, ...], fields: tuple[str, str], first: Column) -> 
 
 
 def _on_body(axis: str) -> Callable[[Column], bool]:
-    return lambda column: column.unit == "deg" and (column.ucd or "").lower().startswith((f"pos.bodyrc.{axis}", f"pos.earth.{axis}"))
+    return lambda column: (
+        column.unit == "deg" and (column.ucd or "").lower().startswith((f"pos.bodyrc.{axis}", f"pos.earth.{axis}"))
+    )
 
 
 def _helioprojective(*names: str) -> Callable[[Column], bool]:
@@ -151,7 +153,9 @@ def sky(search: Search, asking: Asking, view: Near | None = None) -> Places:
     order = int(np.clip(np.ceil(np.log2(max(CELLS * 41_253.0 / area, 12) / 12) / 2), 0, 20))
     cell = tree.Function("IVO_HEALPIX_INDEX", (tree.Literal(order), ref(lon.name), ref(lat.name)))
     items = (tree.SelectItem(cell, tree.Ident("c")), COUNTED)
-    found = asking.table(tree.Query(tree.Select(items, search.source(), where=test, group_by=(cell,))), seconds=PATIENCE)
+    found = asking.table(
+        tree.Query(tree.Select(items, search.source(), where=test, group_by=(cell,))), seconds=PATIENCE
+    )
     kept = found.filter(found.column(0).is_valid())
     centres = healpix.center(order, np.asarray(kept.column(0).to_numpy(), np.int64))
     return Places(
@@ -182,7 +186,9 @@ def body(search: Search, asking: Asking) -> Places:
         return _boxes(search, asking, test, found, total)
     columns = list(dict.fromkeys([*bounds, *search.table.primary]))
     items = tuple(tree.SelectItem(ref(name)) for name in columns)
-    rows = asking.table(tree.Query(tree.Select(items, search.source(), where=test, top=tree.Literal(FEW))), seconds=PATIENCE)
+    rows = asking.table(
+        tree.Query(tree.Select(items, search.source(), where=test, top=tree.Literal(FEW))), seconds=PATIENCE
+    )
     values = [rows.column(name).to_pylist() for name in bounds]
     shapes = tuple(" ".join(f"{float(value):.5g}" for value in box) for box in zip(*values, strict=True))
     return Places(total=total, keys=keys_of(rows, search.table.primary), shapes=shapes)
@@ -197,7 +203,9 @@ def _boxes(search: Search, asking: Asking, test: tree.Expr | None, framed: Frame
         """Return the middle of an interval, which may go across 0."""
         if low == high:
             return tree.Cast(ref(low), "DOUBLE PRECISION")
-        wide: tree.Expr = tree.Binary("-", tree.Cast(ref(high), "DOUBLE PRECISION"), tree.Cast(ref(low), "DOUBLE PRECISION"))
+        wide: tree.Expr = tree.Binary(
+            "-", tree.Cast(ref(high), "DOUBLE PRECISION"), tree.Cast(ref(low), "DOUBLE PRECISION")
+        )
         if around:  # what is below 0 goes on at 360
             turns = tree.Function("FLOOR", (tree.Binary("/", wide, tree.Literal(around)),))
             wide = tree.Binary("-", wide, tree.Binary("*", tree.Literal(around), turns))
@@ -205,16 +213,23 @@ def _boxes(search: Search, asking: Asking, test: tree.Expr | None, framed: Frame
 
     around = 0.0 if framed.radius else 360.0
     cells = [
-        tree.Function("FLOOR", (tree.Binary("/", tree.Binary("-", middle(*ends, turn), tree.Literal(start)), tree.Literal(side)),))
+        tree.Function(
+            "FLOOR", (tree.Binary("/", tree.Binary("-", middle(*ends, turn), tree.Literal(start)), tree.Literal(side)),)
+        )
         for ends, turn, start in (((west, east), around, framed.box[0]), ((south, north), 0.0, framed.box[1]))
     ]
     items = (*(tree.SelectItem(one, tree.Ident(name)) for one, name in zip(cells, ("a", "b"), strict=True)), COUNTED)
-    found = asking.table(tree.Query(tree.Select(items, search.source(), where=test, group_by=tuple(cells))), seconds=PATIENCE)
+    found = asking.table(
+        tree.Query(tree.Select(items, search.source(), where=test, group_by=tuple(cells))), seconds=PATIENCE
+    )
     counted: dict[tuple[int, int], int] = {}
     for across, up, count in zip(*(found.column(number).to_pylist() for number in range(3)), strict=True):
         if across is None or up is None:
             continue
-        at = (int(across) % ACROSS if around else int(across), min(int(up), round((framed.box[3] - framed.box[1]) / side) - 1))
+        at = (
+            int(across) % ACROSS if around else int(across),
+            min(int(up), round((framed.box[3] - framed.box[1]) / side) - 1),
+        )
         counted[at] = counted.get(at, 0) + count
     corners = [(framed.box[0] + x * side, framed.box[1] + y * side) for x, y in counted]
     return Places(
@@ -237,10 +252,19 @@ def _within(search: Search, view: Near | None) -> tree.Expr | None:
 def _rows(search: Search, asking: Asking, test: tree.Expr | None, lon: Column, lat: Column, total: int) -> Places:
     region = _region(search.table)
     columns = list(
-        dict.fromkeys([lon.name, lat.name, *search.table.primary, *([region.name] if region is not None and total <= SHAPES else [])])
+        dict.fromkeys(
+            [
+                lon.name,
+                lat.name,
+                *search.table.primary,
+                *([region.name] if region is not None and total <= SHAPES else []),
+            ]
+        )
     )
     items = tuple(tree.SelectItem(ref(name)) for name in columns)
-    rows = asking.table(tree.Query(tree.Select(items, search.source(), where=test, top=tree.Literal(FEW))), seconds=PATIENCE)
+    rows = asking.table(
+        tree.Query(tree.Select(items, search.source(), where=test, top=tree.Literal(FEW))), seconds=PATIENCE
+    )
     rows = rows.filter(pc.and_(rows.column(lon.name).is_valid(), rows.column(lat.name).is_valid()))
     return Places(
         total=total,
@@ -260,7 +284,9 @@ def _footprints(search: Search, asking: Asking, test: tree.Expr | None) -> Place
     total = asking.number(search.counting(test), seconds=PATIENCE)
     columns = list(dict.fromkeys([region.name, *search.table.primary]))
     items = tuple(tree.SelectItem(ref(name)) for name in columns)
-    rows = asking.table(tree.Query(tree.Select(items, search.source(), where=test, top=tree.Literal(SHAPES))), seconds=PATIENCE)
+    rows = asking.table(
+        tree.Query(tree.Select(items, search.source(), where=test, top=tree.Literal(SHAPES))), seconds=PATIENCE
+    )
     return Places(total=total, keys=keys_of(rows, search.table.primary), shapes=_texts(rows, region))
 
 

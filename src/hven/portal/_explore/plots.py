@@ -85,7 +85,9 @@ def span(search: Search, column: Column, asking: Asking) -> tuple[float, float] 
         low, high = _number(known.get("minimum")), _number(known.get("maximum"))
         if low is not None and high is not None:
             return low, high
-    items = tuple(tree.SelectItem(tree.Function(name, (ref(column.name),)), tree.Ident(name.lower())) for name in ("MIN", "MAX"))
+    items = tuple(
+        tree.SelectItem(tree.Function(name, (ref(column.name),)), tree.Ident(name.lower())) for name in ("MIN", "MAX")
+    )
     found = asking.table(tree.Query(tree.Select(items, search.source(), where=search.where())), seconds=PATIENCE)
     low, high = (_number(found.column(number)[0].as_py()) for number in (0, 1))
     return None if low is None or high is None else (low, high)
@@ -109,7 +111,9 @@ def histogram(search: Search, column: Column, asking: Asking, *, bins: int = BIN
     width = (high - low) / bins or 1.0
     values = _bin(column, low, width)
     items = (tree.SelectItem(values, tree.Ident("b")), COUNTED)
-    found = asking.table(tree.Query(tree.Select(items, search.source(), where=search.where(), group_by=(values,))), seconds=PATIENCE)
+    found = asking.table(
+        tree.Query(tree.Select(items, search.source(), where=search.where(), group_by=(values,))), seconds=PATIENCE
+    )
     counts = np.zeros(bins, np.int64)
     missing = 0
     for place, count in zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True):
@@ -117,7 +121,14 @@ def histogram(search: Search, column: Column, asking: Asking, *, bins: int = BIN
             missing += count
         else:
             counts[min(max(int(place), 0), bins - 1)] += count  # the largest value belongs to the last bin
-    return Histogram(column=column, low=low, high=low + width * bins, counts=tuple(counts.tolist()), missing=missing, time=is_time(column))
+    return Histogram(
+        column=column,
+        low=low,
+        high=low + width * bins,
+        counts=tuple(counts.tolist()),
+        missing=missing,
+        time=is_time(column),
+    )
 
 
 def points(search: Search, columns: Sequence[Column], asking: Asking, *, most: int = POINTS) -> Points:
@@ -126,7 +137,11 @@ def points(search: Search, columns: Sequence[Column], asking: Asking, *, most: i
         if not column.type.is_string and not column.type.is_geometry:
             _check(column)
     errors = {column.name: error for column in columns[:2] if (error := error_of(column, search.table)) is not None}
-    names = list(dict.fromkeys([*(column.name for column in columns), *(one.name for one in errors.values()), *search.table.primary]))
+    names = list(
+        dict.fromkeys(
+            [*(column.name for column in columns), *(one.name for one in errors.values()), *search.table.primary]
+        )
+    )
     found = asking.table(search.having(order=()).query(columns=names, limit=most + 1), most=most + 1, seconds=PATIENCE)
     values = found.slice(0, most)
     return Points(
@@ -134,7 +149,9 @@ def points(search: Search, columns: Sequence[Column], asking: Asking, *, most: i
         values=values.select([column.name for column in columns]),
         keys=keys_of(values, search.table.primary),
         more=found.num_rows > most,
-        errors={name: (error, values.column(error.name)) for name, error in errors.items()} if values.num_rows <= BARS else {},
+        errors={name: (error, values.column(error.name)) for name, error in errors.items()}
+        if values.num_rows <= BARS
+        else {},
     )
 
 
@@ -172,7 +189,9 @@ def density(search: Search, x: Column, y: Column, asking: Asking, *, side: int =
         return None
     bins = [_bin(column, low, ((high - low) or 1.0) / side) for column, (low, high) in ((x, across), (y, up))]
     items = (*(tree.SelectItem(one, tree.Ident(name)) for one, name in zip(bins, "xy", strict=True)), COUNTED)  # fmt: skip
-    found = asking.table(tree.Query(tree.Select(items, search.source(), where=search.where(), group_by=tuple(bins))), seconds=PATIENCE)
+    found = asking.table(
+        tree.Query(tree.Select(items, search.source(), where=search.where(), group_by=tuple(bins))), seconds=PATIENCE
+    )
     counts = np.zeros((side, side), np.int64)
     at_x, at_y, count = (np.asarray(found.column(number).to_numpy(), np.float64) for number in range(3))
     good = np.isfinite(at_x) & np.isfinite(at_y)

@@ -36,7 +36,10 @@ def _zero(column: Column) -> float:
 
 def axes(columns: Sequence[Column]) -> list[dict[str, Any]]:
     """Return what is said of the columns that are drawn."""
-    return [{"name": one.name, "label": one.label or one.name, "unit": one.unit or "", "time": plots.is_time(one)} for one in columns]
+    return [
+        {"name": one.name, "label": one.label or one.name, "unit": one.unit or "", "time": plots.is_time(one)}
+        for one in columns
+    ]
 
 
 def points(found: Points, total: int | None) -> dict[str, Any]:

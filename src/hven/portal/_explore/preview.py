@@ -73,11 +73,15 @@ def _separated(path: Path, rows: int, delimiter: str) -> pa.Table:
     from pyarrow import csv  # noqa: PLC0415  (slow to load, asked by few)
 
     with csv.open_csv(
-        path, read_options=csv.ReadOptions(block_size=BLOCK), parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+        path,
+        read_options=csv.ReadOptions(block_size=BLOCK),
+        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
     ) as reader:
         batch = next(_batches(reader), None)
         found = reader.schema.empty_table() if batch is None else pa.Table.from_batches([batch.slice(0, rows)])
-    return found.cast(pa.schema([(one.name, pa.string() if pa.types.is_null(one.type) else _plain(one.type)) for one in found.schema]))
+    return found.cast(
+        pa.schema([(one.name, pa.string() if pa.types.is_null(one.type) else _plain(one.type)) for one in found.schema])
+    )
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -108,7 +112,9 @@ def _fits(path: Path, rows: int) -> pa.Table:
                 made[column.name] = pa.array([str(value) for value in values], pa.string())
             units[column.name] = column.unit or ""
     names = list(made)
-    schema = pa.schema([pa.field(name, made[name].type, metadata={"unit": units[name]} if units[name] else None) for name in names])
+    schema = pa.schema(
+        [pa.field(name, made[name].type, metadata={"unit": units[name]} if units[name] else None) for name in names]
+    )
     return pa.Table.from_arrays([made[name] for name in names], schema=schema)
 
 

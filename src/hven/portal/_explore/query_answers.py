@@ -53,7 +53,9 @@ class Answering(Asking):
     ) -> Result:
         """Begin a query about the answer; there are no samples of one."""
         # as text: names of objects in it are looked up there
-        return Asking.run(self, asked if isinstance(asked, str) else write(self._whole(asked)), most=most, seconds=seconds)
+        return Asking.run(
+            self, asked if isinstance(asked, str) else write(self._whole(asked)), most=most, seconds=seconds
+        )
 
     def table(self, asked: tree.Query, *, most: int | None = None, seconds: float = SECONDS) -> pa.Table:
         """Return all rows of a small answer."""
@@ -79,7 +81,14 @@ def answer(text: str, asking: Asking, begun: Callable[[Result], Result] | None =
         columns = result.columns
         enums = {name: words for one in result.tables for name, words in one.enums.items()}
     parsed = adql.parse(text)
-    road = Answering(site=asking.site, who=asking.who, policies=asking.policies, holdings=asking.holdings, tables=parsed.ctes, begun=begun)
+    road = Answering(
+        site=asking.site,
+        who=asking.who,
+        policies=asking.policies,
+        holdings=asking.holdings,
+        tables=parsed.ctes,
+        begun=begun,
+    )
     table = Table(schema="", name="answer", columns=columns, enums=enums)
     return Answer(table=table, asked=_named(replace(parsed, ctes=(), text=""), columns)), road
 
@@ -87,7 +96,11 @@ def answer(text: str, asking: Asking, begun: Callable[[Result], Result] | None =
 def _named(asked: tree.Query, columns: Sequence[Column]) -> tree.Query:
     """Name each column as it is called in the answer: two of the same name could not be told apart from outside."""
     body = asked.body
-    if not isinstance(body, tree.Select) or len(body.items) != len(columns) or any(isinstance(item, tree.Star) for item in body.items):
+    if (
+        not isinstance(body, tree.Select)
+        or len(body.items) != len(columns)
+        or any(isinstance(item, tree.Star) for item in body.items)
+    ):
         return asked
     items = [
         item

@@ -43,7 +43,9 @@ def region(search: Search) -> Moc:
     """
     shape = asked(search)
     if shape is None:
-        raise UserError("the search asks for no place", remedy="draw a region on the map, or give a position and a radius")
+        raise UserError(
+            "the search asks for no place", remedy="draw a region on the map, or give a position and a radius"
+        )
     across = max(float(np.sqrt(shape.area())), 1e-4)
     order = int(np.clip(np.ceil(np.log2(58.6 * FINE / across)), 3, MOST_ORDER))
     return Moc(shape.cover(order), order)
@@ -65,7 +67,11 @@ def coverage(search: Search, asking: Asking) -> Moc:
     lon, lat = (ref(name) for name in table.position)
     cell = tree.Function("IVO_HEALPIX_INDEX", (tree.Literal(ROWS_ORDER), lon, lat))
     items = (tree.SelectItem(cell, tree.Ident("cell")),)
-    found = asking.table(tree.Query(tree.Select(items, search.source(), where=search.where(), distinct=True)), most=CELLS, seconds=PATIENCE)
+    found = asking.table(
+        tree.Query(tree.Select(items, search.source(), where=search.where(), distinct=True)),
+        most=CELLS,
+        seconds=PATIENCE,
+    )
     return Moc.of_cells(np.asarray(found.column(0).drop_null().to_numpy(), np.int64), ROWS_ORDER)
 
 

@@ -80,7 +80,12 @@ def page(search: Search, asking: Asking, *, offset: int = 0, limit: int = 100, t
     names = list(dict.fromkeys([*(column.name for column in shown), *primary]))
     order = _order(search)
     asked = search.having(order=order)
-    backwards = bool(order) and total is not None and offset > total // 2 and _mirrored(search, asking, [name for name, _ in order])
+    backwards = (
+        bool(order)
+        and total is not None
+        and offset > total // 2
+        and _mirrored(search, asking, [name for name, _ in order])
+    )
     if backwards and total is not None:
         begin, size = max(total - offset - limit, 0), min(limit, total - offset)
         turned = replace(asked, order=tuple((name, not down) for name, down in order))
@@ -91,7 +96,13 @@ def page(search: Search, asking: Asking, *, offset: int = 0, limit: int = 100, t
         rows = asking.table(asked.query(columns=names, limit=limit + 1, offset=offset or None))
         more = rows.num_rows > limit
         rows = rows.slice(0, limit)
-    return Page(columns=shown, rows=rows.select([column.name for column in shown]), keys=keys_of(rows, primary), offset=offset, more=more)
+    return Page(
+        columns=shown,
+        rows=rows.select([column.name for column in shown]),
+        keys=keys_of(rows, primary),
+        offset=offset,
+        more=more,
+    )
 
 
 def one(search: Search, asking: Asking, key: str) -> Page:
@@ -116,7 +127,9 @@ def place(search: Search, asking: Asking, key: str) -> int | None:
     if total is None or total > MOST_PLACES:
         return None
     try:
-        keys = asking.table(search.having(order=_order(search)).query(columns=list(primary)), most=MOST_PLACES, seconds=PATIENCE)
+        keys = asking.table(
+            search.having(order=_order(search)).query(columns=list(primary)), most=MOST_PLACES, seconds=PATIENCE
+        )
     except Timeout:
         return None
     here: pa.ChunkedArray | None = None
@@ -141,7 +154,10 @@ def behind(search: Search, asking: Asking, key: str, offset: int) -> int:
 def _order(search: Search) -> tuple[tuple[str, bool], ...]:
     """Return the whole order of a search: rows that compare equal come in the order of their keys, else a row might stand on two pages, and another on none."""
     asked = tuple(search.order)
-    return asked and (*asked, *((name, False) for name in search.table.primary if name not in {one for one, _ in asked}))
+    return asked and (
+        *asked,
+        *((name, False) for name in search.table.primary if name not in {one for one, _ in asked}),
+    )
 
 
 def key_is(search: Search, key: str) -> tree.Expr | None:
@@ -175,5 +191,8 @@ def keys_of(rows: pa.Table, primary: tuple[str, ...]) -> tuple[str, ...]:
     if not primary:
         return ("",) * int(rows.num_rows)
     values: list[list[object]] = [rows.column(name).to_pylist() for name in primary]
-    keys = [json.dumps(list(each), ensure_ascii=False, separators=(",", ":"), default=str) for each in zip(*values, strict=True)]
+    keys = [
+        json.dumps(list(each), ensure_ascii=False, separators=(",", ":"), default=str)
+        for each in zip(*values, strict=True)
+    ]
     return tuple(keys)

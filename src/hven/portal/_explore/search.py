@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
 
 OWN = "_"  # what a name begins with that is no column
-WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, UNIT, EVERY = "_q", "_near", "_in", "_sort", "_cols", "_row", "_unit.", "_every"
+WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, UNIT, EVERY = (
+    "_q",
+    "_near",
+    "_in",
+    "_sort",
+    "_cols",
+    "_row",
+    "_unit.",
+    "_every",
+)
 COUNTED = tree.SelectItem(tree.Function("COUNT", star=True), tree.Ident("n"))
 SEARCHED = 8  # columns of text that free words are looked for in
 MOST_WORDS = 30  # of free text
@@ -99,7 +108,11 @@ class Search:
     def shown(self) -> tuple[Column, ...]:
         """Return the columns of an answer."""
         found = [self.table.column(name) for name in self.columns]
-        return tuple(found or [column for column in self.table.columns if column.principal and not column.hidden] or self.table.columns)
+        return tuple(
+            found
+            or [column for column in self.table.columns if column.principal and not column.hidden]
+            or self.table.columns
+        )
 
     def where(self, *, without: str | None = None) -> tree.Expr | None:
         """Return the condition of the search; `without` leaves out those of one name, as the counts of its own choices want it."""
@@ -113,12 +126,18 @@ class Search:
         test = tree.conjunction(*parts)
         return test if self.every is None else cadence.thinned(self.table, self.every, test)
 
-    def query(self, *, columns: Sequence[str] | None = None, limit: int | None = None, offset: int | None = None) -> tree.Query:
+    def query(
+        self, *, columns: Sequence[str] | None = None, limit: int | None = None, offset: int | None = None
+    ) -> tree.Query:
         """Return the query of the rows: `columns`, or those that are shown."""
         names = [column.name for column in self.shown()] if columns is None else list(columns)
         items = tuple(tree.SelectItem(ref(name)) for name in names)
         order = tuple(tree.OrderItem(ref(name), descending=down) for name, down in self.order)
-        return tree.Query(tree.Select(items, self.source(), where=self.where(), top=_number(limit)), order_by=order, offset=_number(offset))
+        return tree.Query(
+            tree.Select(items, self.source(), where=self.where(), top=_number(limit)),
+            order_by=order,
+            offset=_number(offset),
+        )
 
     def count(self) -> tree.Query:
         """Return the query of the number of rows."""
@@ -138,7 +157,9 @@ class Search:
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return the parameters of the address, in a settled order."""
-        found = [(f'"{name}"' if name in PORTALS else name, value) for name, values in self.conditions for value in values]
+        found = [
+            (f'"{name}"' if name in PORTALS else name, value) for name, values in self.conditions for value in values
+        ]
         found += [(WORDS, self.words)] if self.words else []
         if self.near is not None:
             centre = self.near.name or f"{self.near.lon!r},{self.near.lat!r}"
@@ -160,7 +181,9 @@ class Search:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
-def read(pairs: Iterable[tuple[str, str]], table: Table, *, locate: Callable[[str], tuple[float, float]] | None = None) -> Search:
+def read(
+    pairs: Iterable[tuple[str, str]], table: Table, *, locate: Callable[[str], tuple[float, float]] | None = None
+) -> Search:
     """Read the parameters of an address.
 
     Parameters
@@ -221,7 +244,10 @@ class _Reading:
             elif name == EVERY:
                 self.search = self.search.having(every=cadence.read(value, self.table))
             elif name == SORT:
-                order = [(self._column(SORT, one.removeprefix("-").removeprefix("+")), one.startswith("-")) for one in _listed(value)]
+                order = [
+                    (self._column(SORT, one.removeprefix("-").removeprefix("+")), one.startswith("-"))
+                    for one in _listed(value)
+                ]
                 once: dict[str, bool] = {}
                 for one, down in order:  # the first mention of a column is the one that counts
                     once.setdefault(one, down)
@@ -237,7 +263,11 @@ class _Reading:
                 self.search = self.search.having(rest=(*self.search.rest, (name, value)))
             else:
                 self.faults.append(
-                    Fault(field=name[:80], message=say("no parameter {name}", name[:80]), remedy=nearest(name[:80], sorted(PORTALS)))
+                    Fault(
+                        field=name[:80],
+                        message=say("no parameter {name}", name[:80]),
+                        remedy=nearest(name[:80], sorted(PORTALS)),
+                    )
                 )
         except (UserError, HvenError) as error:
             self.faults.append(_fault(name, error))
@@ -247,12 +277,17 @@ class _Reading:
         """Return what was read."""
         conditions, tests = [], []
         visible = self.table
-        if any(column.hidden for column in visible.columns):  # a column that is not listed is not found by guessing its name
+        # a column that is not listed is not found by guessing its name
+        if any(column.hidden for column in visible.columns):
             visible = replace(visible, columns=tuple(column for column in visible.columns if not column.hidden))
         for name, values in self.values.items():
             if len(values) > MOST_LISTED:
                 remedy = say("{most} at most; many values stand in one condition, with commas", MOST_LISTED)
-                self.faults.append(Fault(field=name[:80], message=say("{count:,} conditions on one column", len(values)), remedy=remedy))
+                self.faults.append(
+                    Fault(
+                        field=name[:80], message=say("{count:,} conditions on one column", len(values)), remedy=remedy
+                    )
+                )
                 continue
             try:
                 test = _any([epn.condition(visible, name, *_operated(value)) for value in values])
@@ -262,13 +297,19 @@ class _Reading:
                 continue
             conditions.append((name, tuple(values)))
             tests.append(test)
-        return self.search.having(conditions=tuple(conditions), tests=tuple(tests), faults=tuple(self.faults), wrong=tuple(self.wrong))
+        return self.search.having(
+            conditions=tuple(conditions), tests=tuple(tests), faults=tuple(self.faults), wrong=tuple(self.wrong)
+        )
 
     def _column(self, field_: str, name: str) -> str:
         found = self.known.get(unquoted(name).lower())
         if found is None:
             self.faults.append(
-                Fault(field=field_, message=say("there is no column {name}", name[:80]), remedy=nearest(name[:80], sorted(self.known)))
+                Fault(
+                    field=field_,
+                    message=say("there is no column {name}", name[:80]),
+                    remedy=nearest(name[:80], sorted(self.known)),
+                )
             )
             return ""
         return found
@@ -279,7 +320,10 @@ class _Reading:
         if not name:
             return
         if unit != (self.table.column(name).unit or "") and chosen(self.table.column(name), unit) is None:
-            raise UserError(say("{name} cannot be shown in {unit!r}", name, unit[:80]), remedy=", ".join(choices(self.table.column(name))))
+            raise UserError(
+                say("{name} cannot be shown in {unit!r}", name, unit[:80]),
+                remedy=", ".join(choices(self.table.column(name))),
+            )
         self.search = self.search.having(units=(*self.search.units, (name, unit)))
 
     def _near(self, value: str) -> Near:
@@ -337,9 +381,10 @@ def _fault(name: str, error: Exception) -> Fault:
 
 def _anywhere(table: Table, word: str) -> tree.Expr:
     """Look for a word in the columns of text that matter most."""
-    texts = sorted((column for column in table.columns if column.type.is_string and not column.hidden), key=lambda column: column.rank)[
-        :SEARCHED
-    ]
+    texts = sorted(
+        (column for column in table.columns if column.type.is_string and not column.hidden),
+        key=lambda column: column.rank,
+    )[:SEARCHED]
     pattern = tree.Literal("%" + word.replace("%", "_") + "%")
     found: list[tree.Expr] = [tree.Like(ref(column.name), pattern, ignore_case=True) for column in texts]
     return _any(found) if found else tree.Compare("=", tree.Literal(1), tree.Literal(0))
@@ -356,7 +401,9 @@ def sphere(table: Table) -> tuple[str, str] | None:
     found = []
     for word in ("lon", "lat"):
         ucd = re.compile(rf"pos\.bodyrc\.{word}(?:;meta\.main)?", re.IGNORECASE)
-        columns = (column for column in table.columns if column.type.is_numeric and not column.hidden and column.unit == "deg")
+        columns = (
+            column for column in table.columns if column.type.is_numeric and not column.hidden and column.unit == "deg"
+        )
         found.append(next((column.name for column in columns if ucd.fullmatch(column.ucd or "")), None))
     return (found[0], found[1]) if found[0] is not None and found[1] is not None else None
 
@@ -373,9 +420,12 @@ def _inside(table: Table, text: str) -> tree.Expr:
         numbers = [float(word) for word in rest.split()]
     except ValueError:
         numbers = []
-    if not all(map(math.isfinite, numbers)) or (kind.upper() == "CIRCLE" and len(numbers) == 3 and not 0 <= numbers[2] <= 180):
+    if not all(map(math.isfinite, numbers)) or (
+        kind.upper() == "CIRCLE" and len(numbers) == 3 and not 0 <= numbers[2] <= 180
+    ):
         raise UserError(
-            say("{text!r} is no region: its numbers are too large", text[:60]), remedy="degrees; the radius of a circle is 0 to 180"
+            say("{text!r} is no region: its numbers are too large", text[:60]),
+            remedy="degrees; the radius of a circle is 0 to 180",
         )
     literals = tuple(tree.Literal(number) for number in numbers)
     if kind.upper() == "CIRCLE" and len(numbers) == 3:
@@ -383,7 +433,8 @@ def _inside(table: Table, text: str) -> tree.Expr:
     if kind.upper() == "POLYGON" and len(numbers) >= 6 and len(numbers) % 2 == 0:
         return _meets(table, tree.Function("POLYGON", literals))
     raise UserError(
-        say("{text!r} is no region", text[:60]), remedy="CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees"
+        say("{text!r} is no region", text[:60]),
+        remedy="CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees",
     )
 
 
@@ -391,7 +442,9 @@ def _meets(table: Table, shape: tree.Function) -> tree.Expr:
     region, point = _region(table), sphere(table)
     if point is not None and (table.position is not None or region is None):
         lon, lat = point
-        return tree.Compare("=", tree.Literal(1), tree.Function("CONTAINS", (tree.Function("POINT", (ref(lon), ref(lat))), shape)))
+        return tree.Compare(
+            "=", tree.Literal(1), tree.Function("CONTAINS", (tree.Function("POINT", (ref(lon), ref(lat))), shape))
+        )
     if region is None:
         raise UserError("this table has no positions", remedy="leave the place out")
     return tree.Compare("=", tree.Literal(1), tree.Function("INTERSECTS", (ref(region.name), shape)))

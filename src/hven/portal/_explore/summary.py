@@ -95,7 +95,11 @@ def bounds(table: Table, asking: Asking) -> tuple[str, str] | None:
 
 def _day(julian: float) -> str | None:
     try:
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=julian - EPOCH + 0.5)).strftime("%Y-%m-%d").rjust(10, "0")
+        return (
+            (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=julian - EPOCH + 0.5))
+            .strftime("%Y-%m-%d")
+            .rjust(10, "0")
+        )
     except (OverflowError, ValueError):
         return None
 
@@ -132,13 +136,17 @@ def sky_path(moc: str) -> str:
     cells, order = np.empty(0, np.int64), 4
     for order in (4, 3, 2):
         wide = 1 << 2 * (29 - order)
-        cells = np.unique(np.concatenate([np.arange(begin // wide, -(-end // wide)) for begin, end in ranges.tolist()] or [cells]))
+        cells = np.unique(
+            np.concatenate([np.arange(begin // wide, -(-end // wide)) for begin, end in ranges.tolist()] or [cells])
+        )
         if cells.size <= MOST_CELLS:
             break
     if not cells.size:
         return ""
     lon, lat = nested.vertices(cells.astype(np.uint64), np.uint8(order))
-    return "".join(path for one, other in zip(np.asarray(lon.deg), np.asarray(lat.deg), strict=True) for path in _cell(one, other))
+    return "".join(
+        path for one, other in zip(np.asarray(lon.deg), np.asarray(lat.deg), strict=True) for path in _cell(one, other)
+    )
 
 
 def _cell(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> list[str]:

@@ -48,7 +48,9 @@ def pages(language: str = "en") -> Environment:
         lstrip_blocks=True,
     )
     words = texts(language)
-    found.globals["_"] = lambda text, **values: (words.get(text, text)).format(**values) if values else words.get(text, text)
+    found.globals["_"] = lambda text, **values: (
+        (words.get(text, text)).format(**values) if values else words.get(text, text)
+    )
     found.globals["language"] = language
     # as browsers group digits in this language: what the server drew does not change when scripts draw it again
     sign = "," if language == "en" else "\u202f"
@@ -82,7 +84,12 @@ def ago(text: str | None, now: datetime | None = None, words: Any = None) -> str
 
 @lru_cache(maxsize=32)
 def guarded(
-    *, forms: bool = True, origins: Sequence[str] = (), styles: bool = False, workers: bool = False, connect: Sequence[str] = ()
+    *,
+    forms: bool = True,
+    origins: Sequence[str] = (),
+    styles: bool = False,
+    workers: bool = False,
+    connect: Sequence[str] = (),
 ) -> dict[str, str]:
     """Return the headers of every page: nothing runs in it but what we wrote, nothing is fetched from anywhere else.
 
@@ -108,7 +115,11 @@ def guarded(
         f"default-src 'none'; style-src 'self'{inline}; script-src 'self'{compiled}; img-src 'self' data: blob:{also}; "
         f"connect-src 'self'{data}{also}{asked}; font-src 'self' data:; {started}base-uri 'none'; form-action {to}; frame-ancestors 'self'"
     )
-    return {"content-type": HTML, "content-security-policy": policy, "referrer-policy": "strict-origin-when-cross-origin"}
+    return {
+        "content-type": HTML,
+        "content-security-policy": policy,
+        "referrer-policy": "strict-origin-when-cross-origin",
+    }
 
 
 def frame(request: Request, around: Surroundings) -> dict[str, Any]:
@@ -158,7 +169,8 @@ def _kinds(request: Request, around: Surroundings, brand: Brand) -> tuple[tuple[
     catalogue = holdings.catalogue(around.reader(request), around.policies)
     known = around.site.kept(_kinds_known)
     remote = around.site.settings.remote
-    key = holdings.version, catalogue.key, brand.portal, brand.collections, remote  # settings may change and the tables not
+    # settings may change and the tables not
+    key = holdings.version, catalogue.key, brand.portal, brand.collections, remote
     found = known.find(key)
     if found is None:
         there = {
@@ -201,7 +213,13 @@ def error_page(facts: dict[str, Any], status: int, message: str, **more: Any) ->
         `near`: pages that may have been meant (title, url); `words`: what the search field begins with; `path`, `request_id`: of a page
         that does not exist.
     """
-    return written("error.html", facts, message=message, status=status, **{"near": (), "words": "", "path": "", "request_id": "", **more})
+    return written(
+        "error.html",
+        facts,
+        message=message,
+        status=status,
+        **{"near": (), "words": "", "path": "", "request_id": "", **more},
+    )
 
 
 __all__ = [

@@ -42,7 +42,9 @@ def built() -> dict[str, str]:
 @lru_cache(maxsize=64)
 def named(name: str, colours: Colours) -> str:
     """Return the file name under which `name` is served now; empty if it was not built."""
-    return f"brand-{hashlib.sha256(sheet(colours)).hexdigest()[:8]}.css" if name == "brand.css" else built().get(name, "")
+    return (
+        f"brand-{hashlib.sha256(sheet(colours)).hexdigest()[:8]}.css" if name == "brand.css" else built().get(name, "")
+    )
 
 
 def content(file: str, brands: Iterable[Colours]) -> tuple[bytes | Path, str] | None:

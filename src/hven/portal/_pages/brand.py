@@ -74,7 +74,11 @@ def brand_of(request: HTTPConnection, settings: Settings) -> Brand:
             levels=settings.tree.levels,
             collections=frozenset(),
         )
-    base = f"{root}{portal.path}" if portal.path else f"{root.partition('://')[0]}://{portal.host}{settings.root_path.rstrip('/')}"
+    base = (
+        f"{root}{portal.path}"
+        if portal.path
+        else f"{root.partition('://')[0]}://{portal.host}{settings.root_path.rstrip('/')}"
+    )
     return Brand(
         portal=portal.name,
         base=base,

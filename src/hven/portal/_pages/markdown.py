@@ -43,7 +43,9 @@ def shown(text: str, *, below: int = 1, pictures: str = "") -> Markup:
         for child in token.children or ():
             if child.type == "image":
                 address = str(child.attrs.get("src", ""))
-                child.attrs["src"] = address if _ELSEWHERE.match(address) or address.startswith("/") else f"{pictures}{address}"
+                child.attrs["src"] = (
+                    address if _ELSEWHERE.match(address) or address.startswith("/") else f"{pictures}{address}"
+                )
                 child.attrs["loading"] = "lazy"
             elif child.type == "link_open":
                 address = str(child.attrs.get("href", ""))

@@ -53,10 +53,15 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def collection(state: Asked) -> Page:
         schema = state.collection()
-        rows = await counts.of(state.holdings, [t for t in schema.tables if t.qualified in state.holdings.published], state.who)
+        rows = await counts.of(
+            state.holdings, [t for t in schema.tables if t.qualified in state.holdings.published], state.who
+        )
         found = described(schema, state, rows)
         more = await anyio.to_thread.run_sync(_more, found, state)
-        twin = {**plain(found, state), **{name: more[name] for name in ("time", "changes", "examples", "help", "bibtex")}}
+        twin = {
+            **plain(found, state),
+            **{name: more[name] for name in ("time", "changes", "examples", "help", "bibtex")},
+        }
         return Page(template="collection.html", content={"collection": found, **more}, twin=twin)
 
     return [Route("/collections/{name}", page(collection, around, documents=dali.Documents(), state_of=stamp))]
@@ -121,13 +126,17 @@ def _looked(described_: dict[str, Any], road: Asking) -> dict[str, Any]:
 def described(schema: Schema, state: Asked, rows: Mapping[str, int | None]) -> dict[str, Any]:
     """Gather what pages say of a collection."""
     published = state.holdings.published
-    tables = [_table(published[t.qualified], t, state, rows[t.qualified]) for t in schema.tables if t.qualified in published]
+    tables = [
+        _table(published[t.qualified], t, state, rows[t.qualified]) for t in schema.tables if t.qualified in published
+    ]
     return {
         "name": schema.name,
         "resource": state.holdings.resources[schema.name],
         "mirror_of": origins(state.holdings.resources[schema.name]),
         "tables": tables,
-        "rows": sum(table["rows"] or 0 for table in tables) if any(table["rows"] is not None for table in tables) else None,
+        "rows": sum(table["rows"] or 0 for table in tables)
+        if any(table["rows"] is not None for table in tables)
+        else None,
         "updated": max((table["updated"] for table in tables), default=None),
         "kinds": list(dict.fromkeys(kind for table in tables for kind in table["kinds"])),
     }
@@ -184,9 +193,15 @@ def _table(item: Published, table: Table, state: Asked, rows: int | None) -> dic
         "rows": rows,
         "updated": item.updated,
         # standards first; every portal's services are the site's
-        "ways": [way for face in sorted(faces, key=lambda face: not face.standard_ids) for way in face.shown(item, state.brand.root)],
+        "ways": [
+            way
+            for face in sorted(faces, key=lambda face: not face.standard_ids)
+            for way in face.shown(item, state.brand.root)
+        ],
         "forms": [
-            {"title": face.title, "url": f"{address(state.base, table)}/services/{face.name}"} for face in faces if face.asked_of_a_table
+            {"title": face.title, "url": f"{address(state.base, table)}/services/{face.name}"}
+            for face in faces
+            if face.asked_of_a_table
         ],
         "kinds": [face.title for face in faces if face.standard_ids],
     }

@@ -70,7 +70,9 @@ def whole(state: Asked, name: str, default: int, most: int) -> int:
         return default
     if not text.isdecimal() or len(text) > 15:
         raise ParamError(
-            say("{name}={value}: a whole number was expected", name, text[:40]), name=name, remedy=say("{name}={value}", name, default)
+            say("{name}={value}: a whole number was expected", name, text[:40]),
+            name=name,
+            remedy=say("{name}={value}", name, default),
         )
     return min(int(text), most)
 
@@ -133,7 +135,9 @@ def _place(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
 def _header(seen: View, state: Asked) -> dict[str, Any]:
     """Return the FITS header of the file that a row is about, if its collection publishes that file."""
     row = pages.one(seen.search, seen.asking, seen.search.row)
-    found = headers.behind(row, seen.table, seen.asking, tuple(state.catalogue.tables()), state.around.site.settings.collections)
+    found = headers.behind(
+        row, seen.table, seen.asking, tuple(state.catalogue.tables()), state.around.site.settings.collections
+    )
     if found is None:
         return {"file": "", "url": "", "hdus": []}
     return {
@@ -175,7 +179,10 @@ def _facets(seen: View, state: Asked) -> dict[str, Any]:
             {
                 "column": one.column.name,
                 "label": one.column.label or one.column.name,
-                "choices": [{"value": each.value, "label": each.label, "rows": each.rows, "chosen": each.chosen} for each in one.choices],
+                "choices": [
+                    {"value": each.value, "label": each.label, "rows": each.rows, "chosen": each.chosen}
+                    for each in one.choices
+                ],
                 "more": one.more,
                 "exact": one.exact,
             }
@@ -195,7 +202,9 @@ def _points(seen: View, state: Asked) -> dict[str, Any]:
 def _names(seen: View, state: Asked) -> dict[str, Any]:
     """Return names of places that begin with ``_like``."""
     like = state.request.query_params.get("_like", "")
-    found = names.completed(like, seen.table, seen.asking, tables=tuple(state.catalogue.tables()), pairs=seen.search.pairs())
+    found = names.completed(
+        like, seen.table, seen.asking, tables=tuple(state.catalogue.tables()), pairs=seen.search.pairs()
+    )
     return {"names": [{"value": one.name, "label": one.note, "radius": one.radius} for one in found]}
 
 

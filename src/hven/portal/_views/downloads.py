@@ -86,7 +86,10 @@ def lines(text: str, base: str) -> list[dict[str, str]]:
             "name": "curl",
             "text": f"curl -f -o answer.vot {shlex.quote(f'{tap}/sync')} -d LANG=ADQL -d RESPONSEFORMAT=votable --data-urlencode {shlex.quote(f'QUERY={query}')}",
         },
-        {"name": "pyvo", "text": f"import pyvo\n\nservice = pyvo.dal.TAPService({tap!r})\ntable = service.search({python}).to_table()"},
+        {
+            "name": "pyvo",
+            "text": f"import pyvo\n\nservice = pyvo.dal.TAPService({tap!r})\ntable = service.search({python}).to_table()",
+        },
         {
             "name": "STILTS",
             "text": f"stilts tapquery tapurl={shlex.quote(tap)} sync=true adql={shlex.quote(query)} ofmt=votable out=answer.vot",
@@ -134,7 +137,9 @@ async def _keys(request: Request) -> list[str]:
         found = [value for name, values in given.values.items() if name.lower() == KEY for value in values]
     if len(found) > cart.KEYS:
         raise ParamError(
-            say("{count:,} rows were marked; the limit is {most:,}", len(found), cart.KEYS), name=KEY, remedy="narrow the search instead"
+            say("{count:,} rows were marked; the limit is {most:,}", len(found), cart.KEYS),
+            name=KEY,
+            remedy="narrow the search instead",
         )
     return found
 
@@ -153,7 +158,9 @@ def _whole(seen: View) -> View:
         It has a fault.
     """
     for fault in seen.search.faults:
-        raise ParamError(say("{name}: {message}", fault.field, say(fault.message)), name=fault.field, remedy=fault.remedy)
+        raise ParamError(
+            say("{name}: {message}", fault.field, say(fault.message)), name=fault.field, remedy=fault.remedy
+        )
     return seen
 
 
@@ -261,7 +268,11 @@ def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
         seen = _whole(view(state, leave=OWN))
         wanted = state.request.query_params.get(AS) or "fits"
         if wanted not in MOCS:
-            raise ParamError(say("{name}={value} is not known", AS, wanted[:40]), name=AS, remedy=say("one of {names}", ", ".join(MOCS)))
+            raise ParamError(
+                say("{name}={value} is not known", AS, wanted[:40]),
+                name=AS,
+                remedy=say("one of {names}", ", ".join(MOCS)),
+            )
         of = state.request.query_params.get(OF) or "coverage"
         if of not in {"region", "coverage"}:
             raise ParamError(say("{name}={value} is not known", OF, of[:40]), name=OF, remedy="region or coverage")
@@ -300,7 +311,9 @@ def _script(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str
     wanted = state.request.query_params.get(AS) or "wget"
     if wanted not in cart.SCRIPTS:
         raise ParamError(
-            say("{name}={value} is not known", AS, wanted[:40]), name=AS, remedy=say("one of {names}", ", ".join(cart.SCRIPTS))
+            say("{name}={value} is not known", AS, wanted[:40]),
+            name=AS,
+            remedy=say("one of {names}", ", ".join(cart.SCRIPTS)),
         )
     column = _link(cart.links(seen.table), state)
     if column is None:

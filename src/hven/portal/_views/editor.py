@@ -83,7 +83,9 @@ def _asked(state: Asked) -> str:
     text = state.request.query_params.get("QUERY") or state.request.query_params.get("query") or ""
     if len(text) > LONGEST:
         raise ParamError(
-            say("a query of {count:,} characters", len(text)), name="QUERY", remedy="send it to /tap/sync by POST, or as a job"
+            say("a query of {count:,} characters", len(text)),
+            name="QUERY",
+            remedy="send it to /tap/sync by POST, or as a job",
         )
     return text.strip()
 
@@ -122,7 +124,9 @@ def _page(state: Asked, waiting: Waiting) -> Page:
     }
     if text:
         try:
-            content["answer"] = _answer(text, state, waiting, seconds=None if wait or wants_json(state.request) else SOON)
+            content["answer"] = _answer(
+                text, state, waiting, seconds=None if wait or wants_json(state.request) else SOON
+            )
         except Timeout:
             if wait or wants_json(state.request):
                 raise
@@ -141,7 +145,11 @@ def _alone(state: Asked, waiting: Waiting) -> Page:
     try:
         return Page(template="answer.html", content={"answer": _answer(_given(state), state, waiting), "fault": None})
     except UserError as error:
-        return Page(template="answer.html", content={"answer": None, "fault": _fault(error, state)}, status=dali.status_of(error))
+        return Page(
+            template="answer.html",
+            content={"answer": None, "fault": _fault(error, state)},
+            status=dali.status_of(error),
+        )
 
 
 def _columns(table: Table) -> list[dict[str, str]]:
@@ -159,7 +167,10 @@ def _check(state: Asked) -> dict[str, Any]:
         return {"fault": None, "columns": []}
     try:
         with asking(state).run(text, most=0, seconds=None) as result:
-            return {"fault": None, "columns": [{"name": column.name, "unit": column.unit or ""} for column in result.columns]}
+            return {
+                "fault": None,
+                "columns": [{"name": column.name, "unit": column.unit or ""} for column in result.columns],
+            }
     except UserError as error:
         return {"fault": _fault(error, state), "columns": []}
 
@@ -177,12 +188,20 @@ def _fault(error: UserError, state: Asked) -> dict[str, Any]:
 def _words(state: Asked) -> dict[str, Any]:
     """Return what the editor completes: tables with their columns, functions with their forms, the words of the language."""
     tables = [
-        {"name": f"{quote(table.schema)}.{quote(table.name)}", "title": table.title or table.description or "", "columns": _columns(table)}
+        {
+            "name": f"{quote(table.schema)}.{quote(table.name)}",
+            "title": table.title or table.description or "",
+            "columns": _columns(table),
+        }
         for table in state.catalogue.tables()
     ]
     said = texts(state.language)
     functions = [
-        {"name": entry.name, "forms": [str(form.text) for form in entry.signatures], "description": said.get(entry.doc, entry.doc)}
+        {
+            "name": entry.name,
+            "forms": [str(form.text) for form in entry.signatures],
+            "description": said.get(entry.doc, entry.doc),
+        }
         for entry in QUERY
     ]
     return {"tables": tables, "functions": functions, "words": sorted(RESERVED)}
@@ -224,7 +243,11 @@ def _answer(text: str, state: Asked, waiting: Waiting, *, seconds: float | None 
         "seconds": round(time.perf_counter() - begun, 3),
         "adql": text,
         **_taken(text, state),
-        "plotted": [{"name": one.name, "label": one.label or one.name, "unit": one.unit or ""} for one in every.columns if plotted(one)],
+        "plotted": [
+            {"name": one.name, "label": one.label or one.name, "unit": one.unit or ""}
+            for one in every.columns
+            if plotted(one)
+        ],
     }
 
 

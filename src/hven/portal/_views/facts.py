@@ -140,14 +140,18 @@ def table_dataset(
         "description": table.description or table.title or table.qualified,
         "url": here,
         "license": resource and (resource.licence_url or resource.licence),
-        "creator": [_person(one.name, one.orcid, one.affiliation) for one in resource.creators] if resource is not None else [],
+        "creator": [_person(one.name, one.orcid, one.affiliation) for one in resource.creators]
+        if resource is not None
+        else [],
         "dateModified": updated,
         "isPartOf": {"@type": "Dataset", "@id": above, "name": resource.title or table.schema, "url": above}
         if resource is not None
         else None,
         "includedInDataCatalog": {"@type": "DataCatalog", "name": state.brand.title, "url": f"{state.base}/"},
         "variableMeasured": [_variable(column) for column in table.columns if not column.hidden][:VARIABLES],
-        "distribution": [{"@type": "DataDownload", "encodingFormat": kind, "contentUrl": url} for kind, url in downloads],
+        "distribution": [
+            {"@type": "DataDownload", "encodingFormat": kind, "contentUrl": url} for kind, url in downloads
+        ],
     }
     return {name: value for name, value in made.items() if value not in (None, [], "")}
 
@@ -204,7 +208,9 @@ def ranges(item: Published, table: Table) -> dict[str, dict[str, Any]]:
         nulls = known.get("nulls")
         if isinstance(nulls, int) and nulls and item.rows:
             share = nulls / item.rows
-            one["missing"] = "< 1 %" if share < 0.01 else "> 99 %" if 0.99 < share < 1 else f"{share:.0%}".replace("%", " %")
+            one["missing"] = (
+                "< 1 %" if share < 0.01 else "> 99 %" if 0.99 < share < 1 else f"{share:.0%}".replace("%", " %")
+            )
         if one:
             found[column.name] = one
     return found

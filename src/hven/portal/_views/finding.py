@@ -45,11 +45,24 @@ def _told(hit: Hit, state: Asked) -> dict[str, Any]:
     above = {"collection": schema.name, "collection_title": resource.title or schema.name}
     if table is None:
         url = f"{state.base}/collections/{quote(schema.name)}"
-        return {"kind": "collection", "title": resource.title or schema.name, "text": resource.description or "", "url": url, **above}
+        return {
+            "kind": "collection",
+            "title": resource.title or schema.name,
+            "text": resource.description or "",
+            "url": url,
+            **above,
+        }
     url = address(state.base, table)
     name = f"{spelled(schema.name)}.{spelled(table.name)}"
     if column is None:
-        return {"kind": "table", "title": table.title or name, "name": name, "text": table.description or "", "url": url, **above}
+        return {
+            "kind": "table",
+            "title": table.title or name,
+            "name": name,
+            "text": table.description or "",
+            "url": url,
+            **above,
+        }
     return {
         "kind": "column", "title": column.label or column.name, "name": f"{name}.{spelled(column.name)}", "unit": column.unit or "",
         "ucd": column.ucd or "", "text": column.description or "", "url": url, **above,

@@ -58,8 +58,16 @@ def asked(search: Search) -> dict[str, tuple[str, ...]]:
 def field(one: Field, values: Sequence[str], table: Table) -> dict[str, Any]:
     """Return a field with what stands in it."""
     column = one.column
-    parts = fields.taken(values, time=one.kind == "time") if one.kind in {"time", "range"} else fields.Parts(low=",".join(values))
-    codes = [(value, f"{value}: {label}") for value, label in table.enums.get(column.enum or "", {}).items()] if one.kind == "code" else []
+    parts = (
+        fields.taken(values, time=one.kind == "time")
+        if one.kind in {"time", "range"}
+        else fields.Parts(low=",".join(values))
+    )
+    codes = (
+        [(value, f"{value}: {label}") for value, label in table.enums.get(column.enum or "", {}).items()]
+        if one.kind == "code"
+        else []
+    )
     kind = "text" if one.kind == "code" and not 0 < len(codes) <= LISTED else one.kind
     others = dict(codes) if kind == "code" else {"true": "", "false": ""}
     if kind in {"code", "flag"} and parts.low and parts.low.lower() not in {*others, "null"}:
@@ -74,9 +82,13 @@ def field(one: Field, values: Sequence[str], table: Table) -> dict[str, Any]:
         "high": parts.high,
         "around": parts.around,
         "given": parts.unit,
-        "units": fields.TIMES if kind == "time" else tuple(dict.fromkeys([*one.units, *([parts.unit] if parts.unit else [])])),
+        "units": fields.TIMES
+        if kind == "time"
+        else tuple(dict.fromkeys([*one.units, *([parts.unit] if parts.unit else [])])),
         "codes": codes,
-        "round": column.unit == "deg" and kind == "range" and any(word in (column.ucd or "") for word in (".lon", "pos.eq.ra", ".azi")),
+        "round": column.unit == "deg"
+        and kind == "range"
+        and any(word in (column.ucd or "") for word in (".lon", "pos.eq.ra", ".azi")),
         "principal": column.principal,
         "section": column.section or "",
         "asked": bool(values),
@@ -102,7 +114,12 @@ def _place(search: Search) -> dict[str, Any]:
     near = search.near
     number, unit = notation.shown(near.radius)
     where = f"{near.lon:.6g}, {near.lat:.6g}"
-    return {"centre": near.name or f"{near.lon!r},{near.lat!r}", "size": number, "unit": unit, "found": where if near.name else ""}
+    return {
+        "centre": near.name or f"{near.lon!r},{near.lat!r}",
+        "size": number,
+        "unit": unit,
+        "found": where if near.name else "",
+    }
 
 
 def every(search: Search, asking: Asking | None) -> dict[str, Any] | None:
@@ -122,17 +139,33 @@ def chips(search: Search) -> list[dict[str, str]]:
     for name, values in search.conditions:
         rest = [(one, value) for one, value in search.pairs() if one != name]
         found.append({**_chip(name, ", ".join(values), rest), **_when(search.table, name, values)})
-    own = {WORDS: search.words, INSIDE: search.inside, EVERY: "" if search.every is None else str(search.every), NEAR: ""}
+    own = {
+        WORDS: search.words,
+        INSIDE: search.inside,
+        EVERY: "" if search.every is None else str(search.every),
+        NEAR: "",
+    }
     if search.near is not None:
-        own[NEAR] = f"{search.near.name or f'{search.near.lon:.6g}, {search.near.lat:.6g}'}, {' '.join(notation.shown(search.near.radius))}"
-    found += [_chip(name, value, [pair for pair in search.pairs() if pair[0] != name]) for name, value in own.items() if value]
+        own[NEAR] = (
+            f"{search.near.name or f'{search.near.lon:.6g}, {search.near.lat:.6g}'}, {' '.join(notation.shown(search.near.radius))}"
+        )
+    found += [
+        _chip(name, value, [pair for pair in search.pairs() if pair[0] != name]) for name, value in own.items() if value
+    ]
     return found
 
 
 def parts(search: Search) -> dict[str, dict[str, str]]:
     """Return what stands in the fields of columns, for scripts."""
-    made = [field(one, values, search.table) for one in fields.form(search.table, asked(search)) if (values := asked(search).get(one.name))]
-    return {one["name"]: {"low": one["low"], "high": one["high"], "around": one["around"], "unit": one["given"]} for one in made}
+    made = [
+        field(one, values, search.table)
+        for one in fields.form(search.table, asked(search))
+        if (values := asked(search).get(one.name))
+    ]
+    return {
+        one["name"]: {"low": one["low"], "high": one["high"], "around": one["around"], "unit": one["given"]}
+        for one in made
+    }
 
 
 def _when(table: Table, name: str, values: Sequence[str]) -> dict[str, str]:

@@ -82,7 +82,9 @@ def _pairs(state: Asked) -> list[tuple[str, str]]:
 
 def _given(state: Asked) -> tuple[list[tuple[str, str]], bool]:
     """Read what is asked; return whether it came in the parts of a form."""
-    given = [(name, value) for name, value in state.request.query_params.multi_items() if name not in {*SWITCHES, OF, WAIT}]
+    given = [
+        (name, value) for name, value in state.request.query_params.multi_items() if name not in {*SWITCHES, OF, WAIT}
+    ]
     return fields.joined(given)
 
 
@@ -90,7 +92,12 @@ def _read(pairs: Sequence[tuple[str, str]], kind: str, state: Asked) -> tuple[Se
     """Read what is asked, and return it as it goes to the tables: names of places as positions, faults left out."""
     around = state.around
     search = said(
-        read(pairs, standard(kind), locate=lambda name: resolver.position(name, site=around.site, policies=around.policies)), state
+        read(
+            pairs,
+            standard(kind),
+            locate=lambda name: resolver.position(name, site=around.site, policies=around.policies),
+        ),
+        state,
     )
     sent = [(name, value) for name, value in search.pairs() if not name.startswith("_") or name in {"_q", "_in"}]
     if search.near is not None:
@@ -103,7 +110,9 @@ def _page(state: Asked) -> Page:
     pairs, parted = _given(state)
     search, sent = _read(pairs, kind, state)
     if parted:  # a form was sent: what it asks for has an address of its own
-        kept = [(name, value) for name, value in state.request.query_params.multi_items() if name in {*SWITCHES, OF, WAIT}]
+        kept = [
+            (name, value) for name, value in state.request.query_params.multi_items() if name in {*SWITCHES, OF, WAIT}
+        ]
         there = urlencode([*search.pairs(), *search.wrong, *kept])
         return moved(f"{state.base}/search/{kind}{'?' * bool(there)}{there}")
     every = everywhere.targets(kind, road, list(state.catalogue.tables()))
@@ -117,9 +126,19 @@ def _page(state: Asked) -> Page:
         wanted = rows if shown in {"*", target.key} and asked else 0
         return everywhere.ask(target, sent, kind, road, rows=wanted, seconds=_seconds(target, quick=not waits))
 
-    told = {one.target.key: one for one in everywhere.ask_all(now, ask, seconds=everywhere.SECONDS if waits else QUICK + 0.5)}
-    lines = [_line(told.get(target.key) or everywhere.Told(target=target, status="waiting"), state, search, kind) for target in every]
-    locals_ = [one for one in told.values() if one.target.service is None and one.status == "ok" and one.target.table is not None]
+    told = {
+        one.target.key: one
+        for one in everywhere.ask_all(now, ask, seconds=everywhere.SECONDS if waits else QUICK + 0.5)
+    }
+    lines = [
+        _line(told.get(target.key) or everywhere.Told(target=target, status="waiting"), state, search, kind)
+        for target in every
+    ]
+    locals_ = [
+        one
+        for one in told.values()
+        if one.target.service is None and one.status == "ok" and one.target.table is not None
+    ]
     adql = (
         everywhere.union([read(sent, one.target.table) for one in locals_ if one.target.table is not None], kind)
         if locals_
@@ -143,7 +162,10 @@ def _page(state: Asked) -> Page:
             for name, names in sections.items()
         ],
         "chips": chips(search),
-        "examples": [{"label": label, "address": f"{here}?{urlencode(parse_qsl(text))}"} for label, text in everywhere.EXAMPLES[kind]],
+        "examples": [
+            {"label": label, "address": f"{here}?{urlencode(parse_qsl(text))}"}
+            for label, text in everywhere.EXAMPLES[kind]
+        ],
         "lines": lines,
         "asked": asked,
         "total": sum(line["rows"] or 0 for line in lines),
@@ -175,13 +197,21 @@ def _one(state: Asked) -> Page:
     kind, road = _kind(state), asking(state)
     search, sent = _read(_pairs(state), kind, state)
     key = state.request.query_params.get(OF, "")
-    target = next((one for one in everywhere.targets(kind, road, list(state.catalogue.tables())) if one.key == key), None)
+    target = next(
+        (one for one in everywhere.targets(kind, road, list(state.catalogue.tables())) if one.key == key), None
+    )
     if target is None:
-        raise ParamError(say("there is no table {key!r} to ask", key[:80]), name=OF, remedy=say("/search/{kind} lists them", kind))
+        raise ParamError(
+            say("there is no table {key!r} to ask", key[:80]), name=OF, remedy=say("/search/{kind} lists them", kind)
+        )
     if not sent and target.service is not None:
-        raise UserError("nothing is asked", remedy="give at least one condition: services elsewhere are not asked for everything")
+        raise UserError(
+            "nothing is asked", remedy="give at least one condition: services elsewhere are not asked for everything"
+        )
     seconds = _seconds(target, quick=False)
-    (told,) = everywhere.ask_all([target], lambda one: everywhere.ask(one, sent, kind, road, seconds=seconds), seconds=seconds + 1)
+    (told,) = everywhere.ask_all(
+        [target], lambda one: everywhere.ask(one, sent, kind, road, seconds=seconds), seconds=seconds + 1
+    )
     return Page(template="", content=_line(told, state, search, kind))
 
 
@@ -191,8 +221,12 @@ def _values(state: Asked) -> Page:
     name, like = state.request.query_params.get(OF, ""), state.request.query_params.get("_like", "").strip()[:100]
     column = next((one for one in standard(kind).columns if one.name == name), None)
     if column is None:
-        raise ParamError(say("there is no column {name!r}", name[:60]), name=OF, remedy="choose one of the standard's columns")
-    tables = [one.table for one in everywhere.targets(kind, road, list(state.catalogue.tables())) if one.table is not None]
+        raise ParamError(
+            say("there is no column {name!r}", name[:60]), name=OF, remedy="choose one of the standard's columns"
+        )
+    tables = [
+        one.table for one in everywhere.targets(kind, road, list(state.catalogue.tables())) if one.table is not None
+    ]
     found = everywhere.values(name, like, road, tables)
     choices: list[dict[str, Any]] = [{"value": one.value, "label": one.label, "rows": one.rows} for one in found]
     if name == "target_name" and like:
@@ -239,8 +273,13 @@ def _rows(told: Sequence[Told]) -> dict[str, Any]:
         if one.found is None or not names:
             continue
         columns = tuple(next(column for column in one.columns if column.name == name) for name in names)
-        found = Rows(columns=columns, rows=one.found.select(names), keys=("",) * one.found.num_rows, offset=0, more=False)
+        found = Rows(
+            columns=columns, rows=one.found.select(names), keys=("",) * one.found.num_rows, offset=0, more=False
+        )
         shape = Table(schema="", name="answer", columns=columns)
         heads = heads or described(headings(found, shape))
-        rows += [{"from": one.target.title, "key": one.target.key, "cells": [cell(value) for value in row]} for row in cells(found, shape)]
+        rows += [
+            {"from": one.target.title, "key": one.target.key, "cells": [cell(value) for value in row]}
+            for row in cells(found, shape)
+        ]
     return {"columns": heads, "rows": rows, "most": everywhere.ROWS}

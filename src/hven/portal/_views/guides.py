@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 LOGOS = {**PICTURES, ".svg": "image/svg+xml"}
 # an SVG that is opened by itself is a document: nothing in it runs, nothing is fetched
-INERT = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox", "x-content-type-options": "nosniff"}
+INERT = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    "x-content-type-options": "nosniff",
+}
 SHELF = Shelf()
 
 
@@ -34,13 +37,17 @@ def of_collection(resource: Resource, state: Asked) -> list[dict[str, str]]:
     """List the help pages of a collection."""
     folder = resource.path.parent / state.around.site.settings.help
     notes = SHELF.pages(folder, state.around.site.settings.directory, state.language)
-    return [{"title": note.title, "url": f"{state.base}/help/{quote(resource.name)}/{quote(note.name)}"} for note in notes]
+    return [
+        {"title": note.title, "url": f"{state.base}/help/{quote(resource.name)}/{quote(note.name)}"} for note in notes
+    ]
 
 
 def thumbnail(resource: Resource, state: Asked) -> str:
     """Return the address of the picture on a collection's card (``help/thumbnail.png`` beside its descriptor); empty if there is none."""
     files = SHELF.state(resource.path.parent / state.around.site.settings.help)
-    name = next((name for name, _, _ in files if Path(name).stem == "thumbnail" and Path(name).suffix.lower() in PICTURES), None)
+    name = next(
+        (name for name, _, _ in files if Path(name).stem == "thumbnail" and Path(name).suffix.lower() in PICTURES), None
+    )
     return f"{state.base}/help/{quote(resource.name)}/{quote(name)}" if name is not None else ""
 
 
@@ -53,13 +60,20 @@ def of_site(state: Asked) -> list[dict[str, str]]:
 
 def seen(state: Asked) -> list[Resource]:
     """Return the collections that the reader may know of and that the portal shows."""
-    return [state.holdings.resources[schema.name] for schema in state.catalogue.schemas if schema.name in state.holdings.resources]
+    return [
+        state.holdings.resources[schema.name]
+        for schema in state.catalogue.schemas
+        if schema.name in state.holdings.resources
+    ]
 
 
 async def stamp(state: Asked) -> object:
     """Name the state of all help pages that a reader may see."""
     settings = state.around.site.settings
-    return [SHELF.state(settings.directory / settings.help), *(SHELF.state(one.path.parent / settings.help) for one in seen(state))]
+    return [
+        SHELF.state(settings.directory / settings.help),
+        *(SHELF.state(one.path.parent / settings.help) for one in seen(state)),
+    ]
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -84,11 +98,18 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def one(state: Asked) -> Page:
         resource = resource_of(state)
         name = state.request.path_params["page"].removesuffix(".json")
-        note = next((each for each in SHELF.pages(folder(resource), settings.directory, state.language) if each.name == name), None)
+        note = next(
+            (each for each in SHELF.pages(folder(resource), settings.directory, state.language) if each.name == name),
+            None,
+        )
         if note is None:
             raise NotFound(say("there is no help page {name!r}", name[:80]), remedy="/help lists them")
         pictures = f"{state.base}/help/{quote(resource.name)}/" if resource is not None else f"{state.base}/help/"
-        above = {"title": resource.title or resource.name, "url": f"{state.base}/collections/{quote(resource.name)}"} if resource else None
+        above = (
+            {"title": resource.title or resource.name, "url": f"{state.base}/collections/{quote(resource.name)}"}
+            if resource
+            else None
+        )
         content: dict[str, Any] = {
             "one": {"title": note.title, "html": shown(note.text, pictures=pictures)},
             "above": above,

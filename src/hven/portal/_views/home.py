@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from hven.services.face import Surroundings
     from hven.site import Holdings
 
-ROBOTS = "User-agent: *\nDisallow: {root}/tap/sync\nDisallow: {root}/cone/\n"  # pages are for search engines, data are not
+# pages are for search engines, data are not
+ROBOTS = "User-agent: *\nDisallow: {root}/tap/sync\nDisallow: {root}/cone/\n"
 PATIENCE = 1.0  # seconds that a page waits for the tree; then it goes without, and the tree is there the next time
 LATEST = 5  # news, and updates
 log = logging.getLogger("hven.portal")
@@ -73,13 +74,18 @@ def routes(around: Surroundings) -> Sequence[Route]:
         found = [one | {"thumbnail": thumbnail(one["resource"], state)} for one in found]
         root = await tree_of(state)
         text = spoken(directory / state.brand.text, directory, state.language)
-        news = [told(note, state.base) for note in SHELF.news(directory / state.brand.news, directory, state.language)[:LATEST]]
+        news = [
+            told(note, state.base)
+            for note in SHELF.news(directory / state.brand.news, directory, state.language)[:LATEST]
+        ]
         content = {
             "collections": found,
             "tree": None if root is None else _branches(root, state),
             "text": shown(text) if text is not None else None,
             "news": news,
-            "updates": sorted((one for one in found if one["updated"]), key=lambda one: str(one["updated"]), reverse=True)[:LATEST],
+            "updates": sorted(
+                (one for one in found if one["updated"]), key=lambda one: str(one["updated"]), reverse=True
+            )[:LATEST],
             "rows": sum(one["rows"] or 0 for one in found) or None,
             "catalogue": catalogue(state, found),
         }
@@ -98,7 +104,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def robots(request: Request) -> Response:
         body = ROBOTS.format(root=settings.root_path.rstrip("/")).encode()
-        return dali.whole(request, body, {"content-type": "text/plain; charset=utf-8", "cache-control": "public, max-age=86400"})
+        return dali.whole(
+            request, body, {"content-type": "text/plain; charset=utf-8", "cache-control": "public, max-age=86400"}
+        )
 
     def warm(holdings: Holdings) -> None:
         """Count what everybody asks for, before somebody asks."""
@@ -112,9 +120,16 @@ def routes(around: Surroundings) -> Sequence[Route]:
             except Exception:  # the site may just be closing; whoever asks for the page counts again
                 log.info("the tree of counts could not be made ahead", exc_info=True)
 
-    around.site.after_changes(lambda holdings: threading.Thread(target=warm, args=(holdings,), name="tree", daemon=True).start())
+    around.site.after_changes(
+        lambda holdings: threading.Thread(target=warm, args=(holdings,), name="tree", daemon=True).start()
+    )
     front = page(home, around, documents=dali.Documents(), state_of=stamp)
-    return [Route("/", front), Route("/index.json", front), Route("/tree", json_page(tree, around)), Route("/robots.txt", robots)]
+    return [
+        Route("/", front),
+        Route("/index.json", front),
+        Route("/tree", json_page(tree, around)),
+        Route("/robots.txt", robots),
+    ]
 
 
 def _counts(table: Table, holdings: Holdings) -> bool:

@@ -57,7 +57,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
             raise NotFound(say("there are no news {name!r} here", name[:80]), remedy="/news lists them")
         found = told(note, state.base)
         html = shown(note.text)
-        return Page(template="news.html", content={"notes": [], "one": {**found, "html": html}}, twin={**found, "text": note.text})
+        return Page(
+            template="news.html",
+            content={"notes": [], "one": {**found, "html": html}},
+            twin={**found, "text": note.text},
+        )
 
     async def feed(request: Request) -> Response:
         brand = brand_of(request, around.site.settings)
@@ -66,7 +70,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         atom = request.url.path.endswith(".atom")
         body = _atom(found, brand, language) if atom else _rss(found, brand, language)
         kind = "application/atom+xml" if atom else "application/rss+xml"
-        return dali.tagged(request, dali.caching(dali.etag(body), public=True, vary=VARY), f"{kind}; charset=utf-8", body)
+        return dali.tagged(
+            request, dali.caching(dali.etag(body), public=True, vary=VARY), f"{kind}; charset=utf-8", body
+        )
 
     return [
         Route("/news", page(every, around, documents=dali.Documents(), state_of=stamp)),
@@ -80,7 +86,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
 def told(note: Note, base: str) -> dict[str, Any]:
     """Return what lists say of a piece of news."""
     day = note.day.isoformat() if note.day is not None else ""
-    return {"name": note.name, "title": note.title, "day": day, "begin": note.begin, "url": f"{base}/news/{quote(note.name)}"}
+    return {
+        "name": note.name,
+        "title": note.title,
+        "day": day,
+        "begin": note.begin,
+        "url": f"{base}/news/{quote(note.name)}",
+    }
 
 
 def _rss(notes: Sequence[Note], brand: Brand, language: str) -> bytes:
@@ -122,7 +134,8 @@ def _atom(notes: Sequence[Note], brand: Brand, language: str) -> bytes:
     for note in notes:
         entry = add(root, "entry")
         day = note.day.isoformat() if note.day is not None else "1970-01-01"
-        add(entry, "id", f"tag:{host},{day}:{brand.portal or 'site'}/{quote(note.name)}")  # RFC 4151: stays when addresses change
+        # RFC 4151: stays when addresses change
+        add(entry, "id", f"tag:{host},{day}:{brand.portal or 'site'}/{quote(note.name)}")
         add(entry, "title", note.title)
         add(entry, "published", _at(note).isoformat())
         add(entry, "updated", _written(note).isoformat())

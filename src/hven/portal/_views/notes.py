@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 LOOK = 1.0  # seconds between two looks at a directory
 MOST = 2_000  # files of a directory
-PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
+PICTURES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+}
 _NEWS = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-([A-Za-z0-9][A-Za-z0-9_-]*))?\.md")
 _PAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.md")
 
@@ -64,12 +70,20 @@ class Shelf:
     def news(self, directory: Path, root: Path, language: str) -> tuple[Note, ...]:
         """Return the news of a directory (``2026-11-20-new-maps.md``), the newest first."""
         return tuple(
-            sorted(self._all(directory, root, language, dated=True), key=lambda note: (note.day or date.min, note.name), reverse=True)
+            sorted(
+                self._all(directory, root, language, dated=True),
+                key=lambda note: (note.day or date.min, note.name),
+                reverse=True,
+            )
         )
 
     def pages(self, directory: Path, root: Path, language: str) -> tuple[Note, ...]:
         """Return the help pages of a directory, by their names; ``index.md`` first."""
-        return tuple(sorted(self._all(directory, root, language, dated=False), key=lambda note: (note.name != "index", note.name)))
+        return tuple(
+            sorted(
+                self._all(directory, root, language, dated=False), key=lambda note: (note.name != "index", note.name)
+            )
+        )
 
     def _all(self, directory: Path, root: Path, language: str, *, dated: bool) -> tuple[Note, ...]:
         state = self.state(directory)
@@ -77,7 +91,11 @@ class Shelf:
         known = self._notes.get(key)
         if known is not None and known[0] == state:
             return known[1]
-        notes = [made for name, when, _ in state if (made := _note(directory, root, name, when, language, dated=dated)) is not None]
+        notes = [
+            made
+            for name, when, _ in state
+            if (made := _note(directory, root, name, when, language, dated=dated)) is not None
+        ]
         self._notes[key] = (state, tuple(notes))
         return tuple(notes)
 
@@ -98,4 +116,10 @@ def _note(directory: Path, root: Path, file: str, when: int, language: str, *, d
     # no sign that XML cannot have: feeds are made of it
     title, rest = first_heading(legal(text))
     name = file.removesuffix(".md")
-    return Note(name=name, title=title or name.replace("-", " "), text=rest, day=day, changed=datetime.fromtimestamp(when / 1e9, UTC))
+    return Note(
+        name=name,
+        title=title or name.replace("-", " "),
+        text=rest,
+        day=day,
+        changed=datetime.fromtimestamp(when / 1e9, UTC),
+    )

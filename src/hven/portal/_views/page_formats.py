@@ -69,7 +69,9 @@ class Asked:
         for schema in self.catalogue.schemas:
             if schema.name == name and name in self.holdings.resources:
                 return schema
-        raise NotFound(say("there is no collection {name!r} here", name[:80]), remedy="the first page lists what is here")
+        raise NotFound(
+            say("there is no collection {name!r} here", name[:80]), remedy="the first page lists what is here"
+        )
 
     @property
     def told(self) -> Told:
@@ -99,7 +101,9 @@ class Page:
 def moved(address: str) -> Page:
     """Send the reader on to another address of the same page."""
     content = {"message": "", "status": 303, "near": (), "words": "", "path": "", "request_id": ""}
-    return Page(template="error.html", content=content, twin={"location": address}, status=303, headers={"location": address})
+    return Page(
+        template="error.html", content=content, twin={"location": address}, status=303, headers={"location": address}
+    )
 
 
 def asked(request: Request, around: Surroundings) -> Asked:
@@ -109,7 +113,9 @@ def asked(request: Request, around: Surroundings) -> Asked:
     brand = brand_of(request, around.site.settings)
     catalogue = holdings.catalogue(who, around.policies)
     if brand.collections:
-        shown = tuple(one for one in catalogue.schemas if one.name in brand.collections or one.name not in holdings.resources)
+        shown = tuple(
+            one for one in catalogue.schemas if one.name in brand.collections or one.name not in holdings.resources
+        )
         catalogue = replace(catalogue, key=f"{catalogue.key}@{brand.portal}", schemas=shown)
     return Asked(
         request=request,
@@ -188,7 +194,9 @@ def page(
     return careful(endpoint, refused(around, page=True, switch=documents is None))
 
 
-def json_page(make: Callable[[Asked], Awaitable[Page]], around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
+def json_page(
+    make: Callable[[Asked], Awaitable[Page]], around: Surroundings
+) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of what only scripts ask for; tagged by its own content, so that nothing is sent twice."""
 
     async def endpoint(request: Request) -> Response:
@@ -211,7 +219,11 @@ def refused(
         message = words.error(error, dali.request_id(request))
         status, headers = dali.status_of(error), {**dali.headers_of(error), "cache-control": "no-store", "vary": VARY}
         if scripted or wants_json(request):
-            body = {"message": message, "remedy": words(error.remedy if isinstance(error, HvenError) else ""), "status": status}
+            body = {
+                "message": message,
+                "remedy": words(error.remedy if isinstance(error, HvenError) else ""),
+                "status": status,
+            }
             return Response(orjson.dumps(body), status, {**headers, "content-type": JSON})
         facts = {**frame(request, around), "switch": stripped(request) if switch else ""}
         near = near_to(_wanted(request.url.path), asked(request, around)) if page and status == 404 else ()
@@ -244,7 +256,9 @@ def nowhere(request: Request, around: Surroundings) -> Response:
         return Response(orjson.dumps(answer), 404, {"content-type": JSON, "cache-control": "no-store", "vary": VARY})
     if "text/html" not in request.headers.get("accept", "").lower():
         return Response(
-            f"{told} [request {ident}]\n", 404, {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store", "vary": VARY}
+            f"{told} [request {ident}]\n",
+            404,
+            {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store", "vary": VARY},
         )
     state = asked(request, around)
     words = _wanted(path)
@@ -272,8 +286,12 @@ def near_to(words: Sequence[str], state: Asked) -> list[dict[str, str]]:
         for table in schema.tables:
             if table.qualified in state.holdings.published:
                 url = address(state.base, table)
-                known.setdefault(table.qualified.lower(), {"title": f"{above}: {table.title or table.name}", "url": url})
-                known.setdefault(f"{table.name.lower()} ", {"title": f"{above}: {table.title or table.name}", "url": url})
+                known.setdefault(
+                    table.qualified.lower(), {"title": f"{above}: {table.title or table.name}", "url": url}
+                )
+                known.setdefault(
+                    f"{table.name.lower()} ", {"title": f"{above}: {table.title or table.name}", "url": url}
+                )
     found = [name for word in words for name in difflib.get_close_matches(word.lower(), known, n=3, cutoff=0.6)]
     return list({known[name]["url"]: known[name] for name in found}.values())[:5]
 
@@ -291,12 +309,16 @@ def _wanted(path: str) -> list[str]:
 def _body(found: Page, facts: dict[str, Any], *, scripted: bool) -> bytes:
     if scripted:
         return orjson.dumps(
-            found.content if found.twin is None else found.twin, default=str, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+            found.content if found.twin is None else found.twin,
+            default=str,
+            option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS,
         )
     return written(found.template, facts, **found.content)
 
 
-def _answer(request: Request, found: Page | None, body: bytes, headers: Mapping[str, str], *, scripted: bool) -> Response:
+def _answer(
+    request: Request, found: Page | None, body: bytes, headers: Mapping[str, str], *, scripted: bool
+) -> Response:
     every = {**headers, **(found.headers if found is not None else {})}
     if scripted:
         every = {**every, "content-type": JSON}

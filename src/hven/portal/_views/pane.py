@@ -24,7 +24,12 @@ MOST = 10_000  # rows
 
 def routes(around: Surroundings) -> Sequence[Route]:
     """Route the address of the panes."""
-    return [Route("/collections/{name}/{table}/panes/{pane}", page(lambda state: anyio.to_thread.run_sync(_page, state), around))]
+    return [
+        Route(
+            "/collections/{name}/{table}/panes/{pane}",
+            page(lambda state: anyio.to_thread.run_sync(_page, state), around),
+        )
+    ]
 
 
 def _page(state: Asked) -> Page:
@@ -32,7 +37,8 @@ def _page(state: Asked) -> Page:
     pane = next((one for one in known() if one.name == name and one.applies(seen.table)), None)
     if pane is None:
         raise NotFound(
-            say("there is no such service for {name}", seen.name), remedy="the page of the collection says how its tables are asked"
+            say("there is no such service for {name}", seen.name),
+            remedy="the page of the collection says how its tables are asked",
         )
     every = tuple(column.name for column in seen.table.columns if not column.hidden)
     text = pane.ask(seen.table, f"({seen.search.having(order=(), row='', columns=every).adql()}) AS t")

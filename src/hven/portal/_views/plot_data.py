@@ -29,7 +29,9 @@ def column(table: Table, state: Asked, name: str) -> Column | None:
         return None
     found = next((one for one in table.columns if one.name == given and not one.hidden), None)
     if found is None:
-        raise ParamError(say("there is no column {name!r}", given[:60]), name=name, remedy="choose one of the table's columns")
+        raise ParamError(
+            say("there is no column {name!r}", given[:60]), name=name, remedy="choose one of the table's columns"
+        )
     return found
 
 

@@ -26,7 +26,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         face = around.faces.get(state.request.path_params["face"].removesuffix(".json"))
         if face is None or not (face.asked_of_a_table and face.applies(seen.table) and seen.table.offers(face.name)):
             raise NotFound(
-                say("there is no such service for {name}", seen.name), remedy="the page of the collection says how its tables are asked"
+                say("there is no such service for {name}", seen.name),
+                remedy="the page of the collection says how its tables are asked",
             )
         root = state.brand.root
         about = {
@@ -37,7 +38,12 @@ def routes(around: Surroundings) -> Sequence[Route]:
             "openapi": f"{root}/openapi.json",
             "ways": [{"title": way.title, "example": way.example} for way in face.shown(seen.published, root)],
         }
-        content = {"service": about, "parameters": face.known, "table": seen.name, "above": address(state.base, seen.table)}
+        content = {
+            "service": about,
+            "parameters": face.known,
+            "table": seen.name,
+            "above": address(state.base, seen.table),
+        }
         twin = {**about, "parameters": [described(one) for one in face.known]}
         return Page(template="service.html", content=content, twin=twin)
 

@@ -44,7 +44,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         name = schema.name
         tables = [table for table in schema.tables if table.qualified in state.holdings.published]
         rows = await counts.of(state.holdings, tables, state.who)
-        found = await anyio.to_thread.run_sync(lambda: [_told(table, state, rows[table.qualified]) for table in tables], limiter=counting)
+        found = await anyio.to_thread.run_sync(
+            lambda: [_told(table, state, rows[table.qualified]) for table in tables], limiter=counting
+        )
         resource = state.holdings.resources[name]
         twin = {
             "collection": name,
@@ -91,7 +93,11 @@ def _modified(table: Table, state: Asked) -> str | None:
     newest = largest(marks[1]) if marks is not None else None
     if newest is not None and _MOMENT.match(newest):
         return newest
-    times = [pin["modified"] for pin in state.holdings.published[table.qualified].provenance.get("pins", ()) if pin.get("modified")]
+    times = [
+        pin["modified"]
+        for pin in state.holdings.published[table.qualified].provenance.get("pins", ())
+        if pin.get("modified")
+    ]
     return max(times, default=None)
 
 

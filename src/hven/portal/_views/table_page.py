@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from hven.portal._views.page_formats import Asked
     from hven.site import Published
 
-FROM, SIZE, AS_OF, AFTER = "_from", "_size", "_asof", "_after"  # which rows of a search, and of which state: no part of it
+# which rows of a search, and of which state: no part of it
+FROM, SIZE, AS_OF, AFTER = "_from", "_size", "_asof", "_after"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,8 @@ def view(state: Asked, *, leave: Sequence[str] = ()) -> View:
         state, table = held or (state, table)
     if table is None or table.qualified not in state.holdings.published:
         raise NotFound(
-            say("there is no table {schema}.{name} here", collection, named), remedy="the page of the collection lists its tables"
+            say("there is no table {schema}.{name} here", collection, named),
+            remedy="the page of the collection lists its tables",
         )
     own = {*SWITCHES, FROM, SIZE, AS_OF, AFTER, *leave}
     pairs = [(name, value) for name, value in given.multi_items() if name not in own]
@@ -109,7 +111,10 @@ def _state(state: Asked, table: Table) -> str:
     if item is not None and item.relation is None:
         seen = {one.qualified for one in holdings.catalogue(state.who, state.around.policies).tables()}
         read = [holdings.published[name] for name in item.reads if name in seen and name in holdings.published]
-    ids = sorted((one.relation.id if isinstance(one.relation, Snapshot) else "" for one in read if one.relation is not None), reverse=True)
+    ids = sorted(
+        (one.relation.id if isinstance(one.relation, Snapshot) else "" for one in read if one.relation is not None),
+        reverse=True,
+    )
     if not ids or not all(ids):
         return ""
     return ids[0] if len(ids) == 1 else f"{ids[0]}~{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:12]}"
@@ -129,7 +134,9 @@ def _held(state: Asked, table: Table, wanted: str) -> tuple[Asked, Table] | None
 def said(search: Search, state: Asked) -> Search:
     """Translate the faults of a search into the language of the page."""
     return search.having(
-        faults=tuple(replace(one, message=state.told(one.message), remedy=state.told(one.remedy)) for one in search.faults)
+        faults=tuple(
+            replace(one, message=state.told(one.message), remedy=state.told(one.remedy)) for one in search.faults
+        )
     )
 
 
@@ -138,19 +145,25 @@ def faults(search: Search) -> list[dict[str, str]]:
     return [{"field": fault.field, "message": fault.message, "remedy": fault.remedy} for fault in search.faults]
 
 
-def telling(headings: Sequence[Heading], rows: Sequence[Sequence[Cell | None]], alike: Collection[str]) -> list[list[Cell | None]]:
+def telling(
+    headings: Sequence[Heading], rows: Sequence[Sequence[Cell | None]], alike: Collection[str]
+) -> list[list[Cell | None]]:
     """Drop the cells of columns that say the same in all rows."""
     kept = [number for number, one in enumerate(headings) if one.column.name not in alike]
     return [[row[number] for number in kept] for row in rows]
 
 
-def said_once(headings: Sequence[Heading], rows: Sequence[Sequence[Cell | None]], alike: Collection[str]) -> dict[str, Any]:
+def said_once(
+    headings: Sequence[Heading], rows: Sequence[Sequence[Cell | None]], alike: Collection[str]
+) -> dict[str, Any]:
     """Return the columns that say the same in all rows, with what they say, and the labels of those that say nothing; nothing without rows."""
     first = rows[0] if rows else ()
     found = [(one, value) for one, value in zip(headings, first, strict=False) if one.column.name in alike]
     return {
         "told": [
-            {"name": one.column.name, "label": one.label, "unit": one.unit, "value": value} for one, value in found if value is not None
+            {"name": one.column.name, "label": one.label, "unit": one.unit, "value": value}
+            for one, value in found
+            if value is not None
         ],
         "empty": [one.label for one, value in found if value is None],
     }

@@ -47,7 +47,13 @@ def validity(table: Table, state: Asked) -> dict[str, Any] | None:
         "by": list(now.by),
         "groups": [_group(one, now) for one in now.groups],
         "trend": [
-            {"published": run.ended or run.started, "run": run.id, "rows": one.rows, "share": one.clean, "rules": one.rules}
+            {
+                "published": run.ended or run.started,
+                "run": run.id,
+                "rows": one.rows,
+                "share": one.clean,
+                "rules": one.rules,
+            }
             for run, one in known[:RUNS]
         ],
     }

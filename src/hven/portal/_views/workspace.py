@@ -81,7 +81,9 @@ def _page(seen: View, state: Asked) -> Page:
         "pages": _around(seen, found, size, total.rows),
         "lost": seen.lost,
         "plotted": [
-            {"name": one.name, "label": one.label or one.name, "unit": one.unit or ""} for one in seen.table.columns if plotted(one)
+            {"name": one.name, "label": one.label or one.name, "unit": one.unit or ""}
+            for one in seen.table.columns
+            if plotted(one)
         ],
         "has_plot": any(name == "_plot" for name, _ in search.rest),
         "map": kind(seen.table),

@@ -111,7 +111,9 @@ class JobsPage:
         words = faults_in(frame(request, self.around)["said"])
         message = words.error(error, dali.request_id(request))
         body = orjson.dumps({"message": message, "remedy": words(error.remedy if isinstance(error, HvenError) else "")})
-        return Response(body, dali.status_of(error), {**dali.headers_of(error), **UNKEPT, "content-type": "application/json"})
+        return Response(
+            body, dali.status_of(error), {**dali.headers_of(error), **UNKEPT, "content-type": "application/json"}
+        )
 
     # --- changing --------------------------------------------------------------------------------------------
 
@@ -149,7 +151,9 @@ class JobsPage:
     def _change(self, request: Request, action: str, name: str) -> dict[str, str]:
         who = self._who(request)
         if action not in {"abort", "delete"}:
-            raise ParamError(say("{name}={value} is not known", "ACTION", action[:40]), name="ACTION", remedy="abort or delete")
+            raise ParamError(
+                say("{name}={value} is not known", "ACTION", action[:40]), name="ACTION", remedy="abort or delete"
+            )
         try:
             desk, job = self._found(name, who)
         except NotFound:
@@ -181,7 +185,8 @@ class JobsPage:
                 gone = name[:80]
         found: list[Ref] = []
         wanted = [("LAST", str(LISTED + 1)), ("BEFORE", before := request.query_params.get("before", ""))]
-        known = who.reader.name is not None or who.visitor  # a browser without either began none: those of its address are programs
+        # a browser without either began none: those of its address are programs
+        known = who.reader.name is not None or who.visitor
         for kind in (TAP, *self.types) if known else ():
             found += Desk(self.around.site, kind).listed(collect(wanted), who)
         found.sort(key=lambda ref: ref.id)
@@ -197,7 +202,10 @@ class JobsPage:
             "newest": f"{base}/jobs" if before else "",
             "shown": shown,
             "gone": gone,
-            "types": [{"name": kind.name, "title": kind.title, "description": kind.description} for kind in self.types.values()],
+            "types": [
+                {"name": kind.name, "title": kind.title, "description": kind.description}
+                for kind in self.types.values()
+            ],
             "who": who.reader.name,
             "active": any(one["active"] for one in (*lines, *([shown] if shown else []))),
         }
@@ -236,9 +244,13 @@ class JobsPage:
             "name": job.run_id or _tables(text) or (self.types[job.type].title if job.type in self.types else ""),
             "uws": here,
             "query": text,
-            "again": f"{base}/adql?{urlencode({'QUERY': text})}" if text and job.type == TAP and len(text) < 8_000 else "",
+            "again": f"{base}/adql?{urlencode({'QUERY': text})}"
+            if text and job.type == TAP and len(text) < 8_000
+            else "",
             "parameters": [
-                (name, value[:LONG] + ("…" if len(value) > LONG else "")) for name, value in job.parameters if name.upper() != "QUERY"
+                (name, value[:LONG] + ("…" if len(value) > LONG else ""))
+                for name, value in job.parameters
+                if name.upper() != "QUERY"
             ],
             "format": next((value for name, value in job.parameters if name.upper() == "RESPONSEFORMAT"), ""),
             "started": uwsdoc.time(job.started),
@@ -281,7 +293,9 @@ class JobsPage:
             else [],
             "lines": _lines(address, here, own.name) if job.type == TAP else [],
             "plotted": [
-                {"name": one.name, "label": one.label or one.name, "unit": one.unit or ""} for one in table.columns if plotted(one)
+                {"name": one.name, "label": one.label or one.name, "unit": one.unit or ""}
+                for one in table.columns
+                if plotted(one)
             ],
         }
 
@@ -318,7 +332,11 @@ class JobsPage:
             if given := request.query_params.get(name, ""):
                 column = next((one for one in table.columns if one.name == given), None)
                 if column is None:
-                    raise ParamError(say("there is no column {name!r}", given[:60]), name=name, remedy="choose one of the result's columns")
+                    raise ParamError(
+                        say("there is no column {name!r}", given[:60]),
+                        name=name,
+                        remedy="choose one of the result's columns",
+                    )
                 named.append(column)
         if not named:
             raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
@@ -331,7 +349,11 @@ class JobsPage:
                 if isinstance(found, Points)
                 else told.density(found, named, None if found is None else int(found.counts.sum()))
             )
-        return dali.whole(request, orjson.dumps(told_, option=orjson.OPT_SERIALIZE_NUMPY), {**UNKEPT, "content-type": "application/json"})
+        return dali.whole(
+            request,
+            orjson.dumps(told_, option=orjson.OPT_SERIALIZE_NUMPY),
+            {**UNKEPT, "content-type": "application/json"},
+        )
 
     def _again(self, request: Request) -> Response:
         path, media_type, _ = self._result_of(request)
@@ -355,7 +377,10 @@ def _lines(address: str, job: str, kind: str) -> list[dict[str, str]]:
     """Write how programs take a result."""
     lines = [
         {"name": "curl", "text": f"curl -f -O -J {shlex.quote(address)}"},
-        {"name": "pyvo", "text": f"import pyvo\n\njob = pyvo.dal.AsyncTAPJob({job!r})\ntable = job.fetch_result().to_table()"},
+        {
+            "name": "pyvo",
+            "text": f"import pyvo\n\njob = pyvo.dal.AsyncTAPJob({job!r})\ntable = job.fetch_result().to_table()",
+        },
         {"name": "STILTS", "text": f"stilts tapresume joburl={shlex.quote(job)} ofmt=votable out=answer.vot"},
     ]
     return [

@@ -54,7 +54,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
         holdings, who = site.current(), around.reader(request)
         name = request.path_params["name"]
         resource = holdings.resources.get(name)
-        seen = {table.qualified: table for table in holdings.catalogue(who, around.policies).tables() if table.schema == name}
+        seen = {
+            table.qualified: table
+            for table in holdings.catalogue(who, around.policies).tables()
+            if table.schema == name
+        }
         if resource is None or not seen:
             raise NotFound(f"there is no collection {name!r} here", remedy="the first page lists what is here")
         whole = seen.keys() - row_filters(list(seen.values()), who, around.policies).keys()
@@ -82,7 +86,9 @@ def _entries(events: Sequence[Event], seen: Mapping[str, Table]) -> Iterator[Ent
         touched = tuple(sorted(name for name in seen if event.state.get(name) != old.get(name)))
         if touched:
             there = {name: old[name] for name in touched if name in old and name in event.state}
-            yield Entry(event=event, tables=touched, told=tuple(adql.quote(seen[name].name) for name in touched), before=there)
+            yield Entry(
+                event=event, tables=touched, told=tuple(adql.quote(seen[name].name) for name in touched), before=there
+            )
 
 
 def _summary(around: Surroundings, run: str | None) -> Mapping[str, Any]:
@@ -91,11 +97,15 @@ def _summary(around: Surroundings, run: str | None) -> Mapping[str, Any]:
         said = around.site.store.runs.get(run).summary if run else {}
     except NotFound:
         return {}
-    whole = {name: {"new": True, "rows": counts.get("published")} for name, counts in (said.get("tables") or {}).items()}
+    whole = {
+        name: {"new": True, "rows": counts.get("published")} for name, counts in (said.get("tables") or {}).items()
+    }
     return {**whole, **(said.get("changes") or {})}
 
 
-def _feed(resource: Resource, name: str, entries: Sequence[tuple[Entry, Mapping[str, Any]]], *, base: str, authority: str) -> str:
+def _feed(
+    resource: Resource, name: str, entries: Sequence[tuple[Entry, Mapping[str, Any]]], *, base: str, authority: str
+) -> str:
     page = f"{base}/collections/{urlquote(name)}"
     title = resource.title or name
     creators = [creator.name for creator in resource.creators] or [authority]
@@ -126,8 +136,13 @@ def _entry(entry: Entry, counts: Mapping[str, Any], *, title: str, page: str, ba
     yield _link("alternate", page, "text/html")
     for table, before in entry.before.items():
         asked = urlencode({"since": before, "until": event.state[table]})
-        yield _link("related", f"{base}/changes/{urlquote(table)}?{asked}", "application/x-votable+xml", f"changes of {table}")
-    lines = [f"{told}: {_counted(counts.get(table), event, table)}" for table, told in zip(entry.tables, entry.told, strict=True)]
+        yield _link(
+            "related", f"{base}/changes/{urlquote(table)}?{asked}", "application/x-votable+xml", f"changes of {table}"
+        )
+    lines = [
+        f"{told}: {_counted(counts.get(table), event, table)}"
+        for table, told in zip(entry.tables, entry.told, strict=True)
+    ]
     yield _line("content", "\n".join(lines), ' type="text"')
     yield "</entry>\n"
 

@@ -51,14 +51,23 @@ def routes(around: Surroundings) -> Sequence[Route]:
         checks = health.checks(picture)
         if len(checks) == 1:  # nothing is known of what is published
             told_so = [_check(check, words=all_of_it) for check in checks]
-            return {"status": STATUS["failed"], "version": __version__, "since": since, "problems": 1, "checks": told_so, "collections": []}
+            return {
+                "status": STATUS["failed"],
+                "version": __version__,
+                "since": since,
+                "problems": 1,
+                "checks": told_so,
+                "collections": [],
+            }
         holdings = site.current()
         collections = picture.collections if all_of_it else _seen(picture.collections, holdings, who, around)
         state = STATUS[state_of(checks)]
         if state == "ok" and (holdings.problems or picture.worst in {STALE, FAILING}):
             state = "degraded"
         names = (
-            {table.qualified for table in holdings.catalogue(who, around.policies).tables()} if not all_of_it else holdings.published.keys()
+            {table.qualified for table in holdings.catalogue(who, around.policies).tables()}
+            if not all_of_it
+            else holdings.published.keys()
         )
         body: dict[str, Any] = {
             "status": state,
@@ -115,11 +124,27 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def fresh(request: Request) -> Response:
         who = around.reader(request)
         picture: Picture = await anyio.to_thread.run_sync(health.picture)
-        collections = picture.collections if is_operator(who, around) else _seen(picture.collections, site.current(), who, around)
-        keys = ("collection", "state", "reason", "lag", "succeeded", "modified", "next", "limit", "held", "failures", "message")
+        collections = (
+            picture.collections if is_operator(who, around) else _seen(picture.collections, site.current(), who, around)
+        )
+        keys = (
+            "collection",
+            "state",
+            "reason",
+            "lag",
+            "succeeded",
+            "modified",
+            "next",
+            "limit",
+            "held",
+            "failures",
+            "message",
+        )
         body = {
             "status": picture.worst if picture.worst == STALE else "degraded" if picture.worst == FAILING else "ok",
-            "collections": [{key: value for key, value in item.to_json().items() if key in keys} for item in collections],
+            "collections": [
+                {key: value for key, value in item.to_json().items() if key in keys} for item in collections
+            ],
         }
         return dali.whole(request, orjson.dumps(body), JSON, FRESH_STATUS.get(picture.worst, 200))
 
@@ -130,10 +155,21 @@ def routes(around: Surroundings) -> Sequence[Route]:
             picture = health.picture()
             checks = health.checks(picture)
             if not is_operator(who, around):
-                picture = replace(picture, collections=tuple(_seen(picture.collections, site.current(), who, around)), engines={})
-            return exposition(picture, checks, site.counters, version=__version__, variant=site.settings.variant, started=around.started)
+                picture = replace(
+                    picture, collections=tuple(_seen(picture.collections, site.current(), who, around)), engines={}
+                )
+            return exposition(
+                picture,
+                checks,
+                site.counters,
+                version=__version__,
+                variant=site.settings.variant,
+                started=around.started,
+            )
 
-        return dali.whole(request, (await anyio.to_thread.run_sync(text)).encode(), {**HEADERS, "content-type": CONTENT_TYPE})
+        return dali.whole(
+            request, (await anyio.to_thread.run_sync(text)).encode(), {**HEADERS, "content-type": CONTENT_TYPE}
+        )
 
     return [
         route("/health", overview, LINE),
@@ -171,7 +207,9 @@ def _seen(collections: Sequence[Followed], holdings: Holdings, who: Reader, arou
     found = []
     for item in collections:
         tables = {
-            name: {**facts, "rows": None if name in narrowed else facts["rows"]} for name, facts in item.tables.items() if name in known
+            name: {**facts, "rows": None if name in narrowed else facts["rows"]}
+            for name, facts in item.tables.items()
+            if name in known
         }
         if not tables:
             continue
@@ -192,7 +230,12 @@ def _seen(collections: Sequence[Followed], holdings: Holdings, who: Reader, arou
 
 
 def _check(check: Check, *, words: bool) -> dict[str, Any]:
-    made = {"name": check.name, "state": check.state, "message": check.message if words else None, "reason": check.reason}
+    made = {
+        "name": check.name,
+        "state": check.state,
+        "message": check.message if words else None,
+        "reason": check.reason,
+    }
     return {key: value for key, value in made.items() if value}
 
 

@@ -60,7 +60,9 @@ def _described(kind: Type, url: str) -> dict[str, Any]:
         "title": kind.title,
         "description": kind.description,
         "url": url,
-        "parameters": [described(param) | ({"type": "file"} if param.name in kind.files else {}) for param in kind.params],
+        "parameters": [
+            described(param) | ({"type": "file"} if param.name in kind.files else {}) for param in kind.params
+        ],
     }
 
 

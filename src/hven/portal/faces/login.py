@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 LONGEST = 8192  # bytes of what is sent
 JSON = "application/json"
-_LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # an address on this site, whatever browsers make of it, as a header can say it
+# an address on this site, whatever browsers make of it, as a header can say it
+_LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -76,7 +77,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     def _at_home(request: Request) -> None:
         if from_elsewhere(request, site.settings):
-            raise Forbidden("a page of another site asks this", remedy="use the form at /login, or send a token with each request")
+            raise Forbidden(
+                "a page of another site asks this", remedy="use the form at /login, or send a token with each request"
+            )
 
     def _cookie(request: Request, proof: str | None) -> str:
         return cookie(proof, path=site.settings.root_path, secure=secure(request, site.settings))
@@ -96,7 +99,9 @@ async def _given(request: Request) -> Mapping[str, str]:
     try:
         found = orjson.loads(await dali.body(request, LONGEST))
     except orjson.JSONDecodeError as error:
-        raise ParamError(say("the body is not JSON: {message}", error), remedy='{"name": "anna", "token": "..."}') from None
+        raise ParamError(
+            say("the body is not JSON: {message}", error), remedy='{"name": "anna", "token": "..."}'
+        ) from None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise ParamError("the body is no JSON object of texts", remedy='{"name": "anna", "token": "..."}')
     return found
@@ -115,7 +120,9 @@ def _quiet(error: BaseException) -> Mapping[str, str]:
     return {"www-authenticate": 'Bearer realm="hven"'} if isinstance(error, Unauthenticated) else {}
 
 
-def _page(request: Request, around: Surroundings, *, error: Unauthenticated | TooOften | None = None, **facts: Any) -> Response:
+def _page(
+    request: Request, around: Surroundings, *, error: Unauthenticated | TooOften | None = None, **facts: Any
+) -> Response:
     made = frame(request, around)
     failed = None if error is None else "often" if isinstance(error, TooOften) else "wrong"
     facts = {"name": None, "given": "", "next": "", **facts}

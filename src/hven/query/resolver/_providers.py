@@ -88,7 +88,9 @@ def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> R
         try:
             found = _remembered(provider, asked) if provider.remote else tuple(provider.find(asked))
         except HvenError as error:
-            failures.append(say("{place} could not be asked: {message}", say(provider.place(site.settings)), error.message))
+            failures.append(
+                say("{place} could not be asked: {message}", say(provider.place(site.settings)), error.message)
+            )
             continue
         if found:
             return _one(name, found)
@@ -153,7 +155,9 @@ def offered(settings: Settings) -> bool:
         Of the site.
     """
     return (
-        settings.resolver.table is not None or settings.resolver.remote or any(item.name not in _BUILT_IN for item in _providers(settings))
+        settings.resolver.table is not None
+        or settings.resolver.remote
+        or any(item.name not in _BUILT_IN for item in _providers(settings))
     )
 
 
@@ -172,7 +176,9 @@ def _checked(name: str) -> str:
     found = key(name)
     if not found or len(name) > LONGEST or not name.isprintable():
         raise ParamError(
-            say("{name!r:.80} cannot be the name of an object", name), name="name", remedy=say("1 to {most} printable characters", LONGEST)
+            say("{name!r:.80} cannot be the name of an object", name),
+            name="name",
+            remedy=say("1 to {most} printable characters", LONGEST),
         )
     return found
 
@@ -180,7 +186,9 @@ def _checked(name: str) -> str:
 def _one(name: str, found: Sequence[Resolved]) -> Resolved:
     """Choose the surest, unless several are as sure and elsewhere."""
     best = max(item.confidence for item in found)
-    sure = sorted((item for item in found if item.confidence == best), key=lambda item: (item.name, item.position or (0.0, 0.0)))
+    sure = sorted(
+        (item for item in found if item.confidence == best), key=lambda item: (item.name, item.position or (0.0, 0.0))
+    )
     first = sure[0]
     others = [item for item in sure[1:] if not _same(first, item)]
     if others:

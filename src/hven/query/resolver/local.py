@@ -198,7 +198,9 @@ def _roles(table: Table) -> tuple[dict[str, Column], list[Column]]:
         for role, name in zip(("ra", "dec"), table.position, strict=True):
             roles[role] = next(column for column in table.columns if column.name == name)
     aliases = [roles.pop("aliases")] if "aliases" in roles else []
-    texts = [column for column in table.columns if column.type.is_string and (column.ucd or "").lower().startswith("meta.id")]
+    texts = [
+        column for column in table.columns if column.type.is_string and (column.ucd or "").lower().startswith("meta.id")
+    ]
     if "name" not in roles and texts:
         roles["name"] = texts[0]
     aliases += [column for column in texts if column not in aliases and column is not roles.get("name")]
@@ -225,7 +227,8 @@ def _frame(table: Table, column: Column) -> tuple[str, float | None]:
         epoch = ((found.epoch if found is not None else None) or "").upper().removeprefix("J")
         return "ICRS", float(epoch) if re.fullmatch(r"[0-9]{4}(\.[0-9]+)?", epoch) else None
     raise UserError(
-        say("{table} cannot resolve names: its positions are {system}", table.qualified, system), remedy="give it ICRS positions"
+        say("{table} cannot resolve names: its positions are {system}", table.qualified, system),
+        remedy="give it ICRS positions",
     )
 
 
@@ -240,7 +243,8 @@ def _values(role: str, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArr
         return pc.multiply(numbers, units.factor(column.unit, wanted))
     except ValueError as error:
         raise UserError(
-            say("the column {name} cannot be turned into {wanted}: {message}", column.name, wanted, error), remedy="correct its unit"
+            say("the column {name} cannot be turned into {wanted}: {message}", column.name, wanted, error),
+            remedy="correct its unit",
         ) from error
 
 
@@ -313,7 +317,11 @@ def _together(lists: list[pa.Array]) -> pa.Array:
     order = pc.sort_indices(pa.table({"p": parents}), sort_keys=[("p", "ascending")])
     sizes = pc.value_counts(parents)
     offsets = np.zeros(count + 1, np.int32)
-    np.add.at(offsets, sizes.field("values").to_numpy(zero_copy_only=False) + 1, sizes.field("counts").to_numpy(zero_copy_only=False))
+    np.add.at(
+        offsets,
+        sizes.field("values").to_numpy(zero_copy_only=False) + 1,
+        sizes.field("counts").to_numpy(zero_copy_only=False),
+    )
     return pa.ListArray.from_arrays(pa.array(np.cumsum(offsets, dtype=np.int32)), values.take(order))
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 LIMIT = 2 * 1024**2  # bytes of an answer: an object with thousands of names
 IDS = 500  # other names that are kept
-NOTHING = re.compile(r"nothing found|not found|zero \(0\) answers|no (?:known|astronomical) object|unknown object", re.IGNORECASE)
+NOTHING = re.compile(
+    r"nothing found|not found|zero \(0\) answers|no (?:known|astronomical) object|unknown object", re.IGNORECASE
+)
 _J = re.compile(r"%J\s+([0-9.]+)\s+([+-]?[0-9.]+)")
 
 
@@ -34,7 +36,9 @@ def find(asked: Asked) -> Sequence[Resolved]:
     given = asked.site.settings
     settings = given.resolver
     url = f"{settings.url.rstrip('/')}/-oxpI/S?{quote(asked.name.strip(), safe='')}"
-    body = remote.fetch(url, limit=LIMIT, seconds=settings.seconds, total=settings.seconds, allow_private=given.allow_private)
+    body = remote.fetch(
+        url, limit=LIMIT, seconds=settings.seconds, total=settings.seconds, allow_private=given.allow_private
+    )
     return read(body, asked.name)
 
 
@@ -96,11 +100,19 @@ def _text(text: str, name: str) -> Sequence[Resolved]:
     numbers = (fields.get("%P") or [""])[0].split()
     motion = _pair(numbers[0], numbers[1]) if len(numbers) >= 2 else None
     main = (fields.get("%I.0") or [name])[0]
-    source = next((line.partition("=")[2].rstrip(": 0123456789").partition(":")[0] for line in lines if line.startswith("#=")), "")
+    source = next(
+        (line.partition("=")[2].rstrip(": 0123456789").partition(":")[0] for line in lines if line.startswith("#=")), ""
+    )
     kind = (fields.get("%C.0") or [""])[0]
     return [
         _resolved(
-            name, main, (_number(place[1]), _number(place[2])), motion, fields.get("%I", []), kind, source.partition("=")[2] or source
+            name,
+            main,
+            (_number(place[1]), _number(place[2])),
+            motion,
+            fields.get("%I", []),
+            kind,
+            source.partition("=")[2] or source,
         )
     ]
 
@@ -149,7 +161,9 @@ def _number(text: str | None) -> float:
 
 
 def _garbage(what: str) -> SourceError:
-    return SourceError(say("Sesame answers with {what}", say(what)), remedy="look at resolver.url in hven.toml, or try again later")
+    return SourceError(
+        say("Sesame answers with {what}", say(what)), remedy="look at resolver.url in hven.toml, or try again later"
+    )
 
 
 def _offered(settings: Settings) -> bool:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 SOURCE = "Hven's list of Solar-System bodies (NAIF codes, IAU designations)"
-NOTE = "it moves: compute its position for a time and an observer with an ephemeris service (IMCCE Miriade, JPL Horizons)"
+NOTE = (
+    "it moves: compute its position for a time and an observer with an ephemeris service (IMCCE Miriade, JPL Horizons)"
+)
 
 
 @cache

@@ -27,7 +27,8 @@ FEATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-MODELS = {"ivoa.obscore": ("ivo://ivoa.net/std/ObsCore#core-1.1", "ObsCore-1.1")}  # table -> the data model that it is of
+# table -> the data model that it is of
+MODELS = {"ivoa.obscore": ("ivo://ivoa.net/std/ObsCore#core-1.1", "ObsCore-1.1")}
 
 
 def table_access(settings: Settings, tables: Iterable[str] = ()) -> str:
@@ -58,7 +59,9 @@ def described(settings: Settings) -> str:
 def _output_limits(settings: Settings) -> str:
     """Write one limit where both modes share it; else one for each, as TAPRegExt 1.1 has them (``forMode``)."""
     sync = (settings.limits.maxrec_default, settings.limits.maxrec_hard)
-    found = {"": sync} if settings.job_rows == sync else {' forMode="async"': settings.job_rows, ' forMode="sync"': sync}
+    found = (
+        {"": sync} if settings.job_rows == sync else {' forMode="async"': settings.job_rows, ' forMode="sync"': sync}
+    )
     return "".join(
         f'<outputLimit{mode}><default unit="row">{default}</default><hard unit="row">{hard}</hard></outputLimit>'
         for mode, (default, hard) in found.items()
@@ -70,13 +73,21 @@ def _upload_methods(limit: int) -> str:
 
 
 def _upload_limit(limit: int) -> str:
-    return f'<uploadLimit><default unit="byte">{limit}</default><hard unit="byte">{limit}</hard></uploadLimit>' if limit else ""
+    return (
+        f'<uploadLimit><default unit="byte">{limit}</default><hard unit="byte">{limit}</hard></uploadLimit>'
+        if limit
+        else ""
+    )
 
 
 def _language(settings: Settings) -> str:
     named = tuple(NAMED.values()) if resolver.offered(settings) else ()
-    udfs = _features(f"{REG}#features-udf", [(form, entry.doc) for entry in (*QUERY.udfs, *named) for form in entry.declared])
-    geometry = _features(f"{REG}#features-adqlgeo", [(entry.name, None) for entry in QUERY if entry.group == "geometry"])
+    udfs = _features(
+        f"{REG}#features-udf", [(form, entry.doc) for entry in (*QUERY.udfs, *named) for form in entry.declared]
+    )
+    geometry = _features(
+        f"{REG}#features-adqlgeo", [(entry.name, None) for entry in QUERY if entry.group == "geometry"]
+    )
     others = "".join(_features(kind, [(form, None) for form in forms]) for kind, forms in FEATURES)
     return (
         "<language><name>ADQL</name>"

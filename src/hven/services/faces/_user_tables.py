@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from hven.site.auth import Reader
 
 READ = 2  # bodies that are read at once
-SECURITY = (None, "ivo://ivoa.net/sso#BasicAA", "ivo://ivoa.net/sso#cookie")  # SSO 2.0 has no name for bearer tokens yet
+# SSO 2.0 has no name for bearer tokens yet
+SECURITY = (None, "ivo://ivoa.net/sso#BasicAA", "ivo://ivoa.net/sso#cookie")
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -69,11 +70,17 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def delete(request: Request) -> Response:
         who, name = _asked(request)
         await anyio.to_thread.run_sync(own.drop, site, who, name)
-        return Response(f"Dropped user table {name}\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
+        return Response(
+            f"Dropped user table {name}\n",
+            headers={"cache-control": "no-store"},
+            media_type="text/plain; charset=utf-8",
+        )
 
     async def how(request: Request) -> Response:
         _known(request)
-        return Response("POST a table to load/NAME\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
+        return Response(
+            "POST a table to load/NAME\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8"
+        )
 
     def _asked(request: Request) -> tuple[Reader, str]:
         return _known(request), own.name_of(request.path_params["table"])
@@ -82,7 +89,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         who = around.reader(request)
         if who.name is None:
             raise Unauthenticated(
-                "only who has an account here can keep tables", remedy="send the header Authorization: Bearer TOKEN, or log in at /login"
+                "only who has an account here can keep tables",
+                remedy="send the header Authorization: Bearer TOKEN, or log in at /login",
             )
         return who
 
@@ -103,7 +111,9 @@ def capabilities(here: str, settings: Settings) -> list[vosi.Capability]:
     if not settings.limits.user_tables:
         return []
     return [
-        vosi.Capability(standard_id=f"ivo://ivoa.net/std/VOSI#{name}", url=f"{here}/{place}", use="base", security=SECURITY[1:])
+        vosi.Capability(
+            standard_id=f"ivo://ivoa.net/std/VOSI#{name}", url=f"{here}/{place}", use="base", security=SECURITY[1:]
+        )
         for name, place in (("table-load-sync-1.x", "load"), ("table-update-async-1.x", "table-update"))
     ]
 
@@ -126,6 +136,8 @@ async def _received(request: Request, path: Path, limit: int) -> None:
             async for chunk in dali.chunks(request, limit):
                 await file.write(chunk)
     except TooLarge:
-        raise TooLarge(f"the table has more than {limit:,} bytes, which is the limit", remedy="load it in parts") from None
+        raise TooLarge(
+            f"the table has more than {limit:,} bytes, which is the limit", remedy="load it in parts"
+        ) from None
     except OSError as error:
         raise StorageError(f"the table cannot be kept: {error.strerror}", remedy="try again later") from error

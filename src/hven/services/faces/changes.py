@@ -94,7 +94,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
             kept = {name: value for name in ("ROWS", "RESPONSEFORMAT") if (value := params.one(name)) is not None}
             headers["link"] = f'<{url}?{urlencode({**again, **kept})}>; rel="next", {headers["link"]}'
         infos = [
-            Info(name="snapshot", value=wanted.state(wanted.until), content="the state that this leads to: ask with since= it next time"),
+            Info(
+                name="snapshot",
+                value=wanted.state(wanted.until),
+                content="the state that this leads to: ask with since= it next time",
+            ),
             *([Info(name="since", value=wanted.state(wanted.since))] if wanted.since is not None else []),
             Info(name="changes", value=str(total), content="rows that changed between these states, on all pages"),
             *warnings,
@@ -106,7 +110,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 def _tag(wanted: feed.Asked, *parts: object) -> str:
     """Name an answer. It is the same whatever else is published: between two states changed what changed."""
-    shown = [(column.name, column.type, column.unit, column.ucd, column.description, column.hidden) for column in wanted.table.columns]
+    shown = [
+        (column.name, column.type, column.unit, column.ucd, column.description, column.hidden)
+        for column in wanted.table.columns
+    ]
     return dali.etag(*map(repr, [__version__, wanted.key, shown, *parts]))
 
 

@@ -46,10 +46,16 @@ def _query(table: Table, verbosity: int) -> tree.Query:
     """Write a cone over a table, with RA, DEC and SR in slots 0, 1 and 2."""
     name, (lon, lat) = identifier(table), table.position or ("", "")
     needed = {name.name if name else "", lon, lat}
-    columns = [column.name for column in table.columns if not column.hidden and (column.verbosity <= verbosity or column.name in needed)]
+    columns = [
+        column.name
+        for column in table.columns
+        if not column.hidden and (column.verbosity <= verbosity or column.name in needed)
+    ]
     items = tuple(tree.SelectItem(_ref(column), tree.Ident(column, quoted=True)) for column in columns)
     centre = tuple(tree.Literal(0.0, slot=slot) for slot in range(3))
-    inside = tree.Function("CONTAINS", (tree.Function("POINT", (_ref(lon), _ref(lat))), tree.Function("CIRCLE", centre)))
+    inside = tree.Function(
+        "CONTAINS", (tree.Function("POINT", (_ref(lon), _ref(lat))), tree.Function("CIRCLE", centre))
+    )
     source = tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
     return tree.Query(tree.Select(items, source, where=tree.Compare("=", tree.Literal(1), inside)))
 
@@ -66,7 +72,8 @@ def _presented(columns: Sequence[Column], table: Table) -> tuple[Column, ...]:
     for column in columns:
         own = (column.ucd or "").split(";")[0] if (column.ucd or "").lower() in MAIN else None
         ucd = roles.get(column.name, own)
-        kind = STRING if ucd == ID and not column.type.is_string else column.type  # SCS 1.03 section 2.2: the identifier is text
+        # SCS 1.03 section 2.2: the identifier is text
+        kind = STRING if ucd == ID and not column.type.is_string else column.type
         found.append(column.having(ucd=ucd, type=kind) if ucd else column)
     return tuple(found)
 
@@ -74,7 +81,13 @@ def _presented(columns: Sequence[Column], table: Table) -> tuple[Column, ...]:
 def _ask(table: Table, given: Mapping[str, Any]) -> Asked:
     *place, verbosity = given.values()
     present = lambda columns: _presented(columns, table)  # noqa: E731
-    return Asked(query=lambda: _query(table, verbosity), key=(verbosity,), values=tuple(place), empty=given["SR"] == 0, present=present)
+    return Asked(
+        query=lambda: _query(table, verbosity),
+        key=(verbosity,),
+        values=tuple(place),
+        empty=given["SR"] == 0,
+        present=present,
+    )
 
 
 def _ways(published: Published, base: str) -> Sequence[Way]:

@@ -36,7 +36,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
             raise NotFound(f"there is no public collection {name!r} here", remedy="the first page lists what is here")
         observed = {kind: holdings.published.get(f"ivoa.{kind}") for kind in (OBSCORE, RADIO)}
         also = Computed(
-            members={kind: view.members for kind, view in observed.items() if view is not None and isinstance(view.members, UnionView)},
+            members={
+                kind: view.members
+                for kind, view in observed.items()
+                if view is not None and isinstance(view.members, UnionView)
+            },
             specs={spec.table.name: spec for spec in resource.tables},
             examples=resource.examples,
         )
@@ -44,7 +48,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def descriptor(request: Request) -> Response:
         body = written(request)
-        return dali.tagged(request, dali.caching(dali.etag(body), public=True, vary="accept-encoding"), MEDIA_TYPE, body)
+        return dali.tagged(
+            request, dali.caching(dali.etag(body), public=True, vary="accept-encoding"), MEDIA_TYPE, body
+        )
 
     return [route("/collections/{name}/descriptor", descriptor)]
 

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from hven.site import Published
 
 # a page or an image among the files may hold scripts: they must not run as if they were this site's
-HEADERS = {"content-security-policy": "sandbox; default-src 'none'", "x-content-type-options": "nosniff", "vary": "authorization, cookie"}
+HEADERS = {
+    "content-security-policy": "sandbox; default-src 'none'",
+    "x-content-type-options": "nosniff",
+    "vary": "authorization, cookie",
+}
 
 
 def applies(table: Table) -> bool:
@@ -61,7 +65,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         place = await anyio.to_thread.run_sync(_as_published, around.site.settings, name, row)
-        if request.headers.get("if-range", tag) != tag:  # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
+        # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
+        if request.headers.get("if-range", tag) != tag:
             request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
         return FileResponse(place, headers=headers, media_type=row["media_type"])
 
@@ -69,7 +74,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         found, _ = await anyio.to_thread.run_sync(rows, request, request.path_params["name"], None)
         lines = [f"{row['sha256']}  {row['url']}  {row['bytes']}  {row['title']}\n" for row in found]
         return dali.whole(
-            request, "".join(lines).encode(), {"content-type": "text/plain; charset=utf-8", "cache-control": "no-cache", **HEADERS}
+            request,
+            "".join(lines).encode(),
+            {"content-type": "text/plain; charset=utf-8", "cache-control": "no-cache", **HEADERS},
         )
 
     return [route("/collections/{name}/files", listed), route("/collections/{name}/files/{path:path}", one)]
@@ -77,7 +84,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 def _only(found: list[dict[str, Any]], name: str, path: str) -> dict[str, Any]:
     if not found:
-        raise NotFound(f"the collection {name!r} has no file {path!r} here", remedy=f"collections/{name}/files lists them")
+        raise NotFound(
+            f"the collection {name!r} has no file {path!r} here", remedy=f"collections/{name}/files lists them"
+        )
     return found[0]
 
 
@@ -94,12 +103,19 @@ def _as_published(settings: Settings, name: str, row: dict[str, Any]) -> Path:
         real, stat = place.resolve(strict=True), place.stat()
     except OSError:
         raise Unavailable(
-            f"the file {row['path']} is not there now", remedy="its owner must put it back, or ingest the collection again"
+            f"the file {row['path']} is not there now",
+            remedy="its owner must put it back, or ingest the collection again",
         ) from None
     if not any(real.is_relative_to(root.resolve()) for root in settings.grounds):
-        raise Unavailable(f"the file {row['path']} is not there now", remedy="its owner must put it back: a link leads out of the site")
+        raise Unavailable(
+            f"the file {row['path']} is not there now",
+            remedy="its owner must put it back: a link leads out of the site",
+        )
     if stat.st_size != row["bytes"] or abs(stat.st_mtime - _seconds(row["modified"])) > 1e-3:
-        raise Unavailable(f"the file {row['path']} was changed since it was published", remedy="its owner must ingest the collection again")
+        raise Unavailable(
+            f"the file {row['path']} was changed since it was published",
+            remedy="its owner must ingest the collection again",
+        )
     return place
 
 
@@ -110,7 +126,9 @@ def _seconds(moment: Any) -> float:
 def ways(published: Published, base: str) -> Sequence[Way]:
     """Show the list, and how to get one and check it."""
     url = f"{base}/collections/{urlquote(published.table.schema)}/files"
-    return [Way(title="Files", url=url, example=f"curl -s '{url}' | while read sum url rest; do curl -sO \"$url\"; done")]
+    return [
+        Way(title="Files", url=url, example=f"curl -s '{url}' | while read sum url rest; do curl -sO \"$url\"; done")
+    ]
 
 
 FACE = Face(name="files", title="Files", applies=applies, routes=routes, ways=ways)

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from hven.model.params import Param
 
 SHARED = ("MAXREC", "RESPONSEFORMAT", "RUNID", "UPLOAD")  # of DALI
-TABLE = {"name": "table", "in": "path", "required": True, "description": "a table: schema.name", "schema": {"type": "string"}}
+TABLE = {
+    "name": "table",
+    "in": "path",
+    "required": True,
+    "description": "a table: schema.name",
+    "schema": {"type": "string"},
+}
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -29,8 +35,12 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def described(request: Request) -> Response:
         settings = around.site.settings
-        body = orjson.dumps(document(around.faces.values(), settings.title or settings.name, dali.base(request, settings)))
-        return dali.tagged(request, dali.caching(dali.etag(body), public=True, vary="accept-encoding, host"), "application/json", body)
+        body = orjson.dumps(
+            document(around.faces.values(), settings.title or settings.name, dali.base(request, settings))
+        )
+        return dali.tagged(
+            request, dali.caching(dali.etag(body), public=True, vary="accept-encoding, host"), "application/json", body
+        )
 
     return [route("/openapi.json", described)]
 
@@ -43,7 +53,9 @@ def document(faces: Iterable[Face], title: str, base: str) -> dict[str, Any]:
         "info": {"title": title, "version": __version__},
         "servers": [{"url": base}],
         "paths": {face.path: _asked(face) for face in faces},
-        "components": {"parameters": {one.name: _parameter(one) for face in faces for one in face.known if one.name in SHARED}},
+        "components": {
+            "parameters": {one.name: _parameter(one) for face in faces for one in face.known if one.name in SHARED}
+        },
     }
 
 
@@ -58,7 +70,9 @@ def _asked(face: Face) -> dict[str, Any]:
             "default": {"description": "what is wrong", "content": {face.faults.kind: {}}},
         },
     }
-    given = [{"$ref": f"#/components/parameters/{one.name}"} if one.name in SHARED else _parameter(one) for one in face.known]
+    given = [
+        {"$ref": f"#/components/parameters/{one.name}"} if one.name in SHARED else _parameter(one) for one in face.known
+    ]
     body = {"content": {"application/x-www-form-urlencoded": {"schema": form}}}
     return {
         "parameters": [TABLE] if "{table}" in face.path else [],
@@ -68,7 +82,13 @@ def _asked(face: Face) -> dict[str, Any]:
 
 
 def _parameter(one: Param) -> dict[str, Any]:
-    return {"name": one.name, "in": "query", "required": one.required, "description": one.description or "", "schema": _schema(one)}
+    return {
+        "name": one.name,
+        "in": "query",
+        "required": one.required,
+        "description": one.description or "",
+        "schema": _schema(one),
+    }
 
 
 def _schema(one: Param) -> dict[str, Any]:

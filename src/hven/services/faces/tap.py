@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from hven.site import Catalogue, Holdings, Published
     from hven.site.auth import Reader
 
-SHORT = 1_500  # characters: to look at the words of more than this would hold up the event loop, as planning does whatever is new
+# characters: to look at the words of more than this would hold up the event loop, as planning does whatever is new
+SHORT = 1_500
 _STANDARD_ID = Info(name="standardID", value=STANDARD)
 PLANNED = 2  # texts at once: more would only fight over one core
 FAR = 16  # texts at once that ask for the position of an object, perhaps far away
@@ -54,9 +55,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def door(request: Request) -> Response:
         """Show the way to who asks the base address itself: people to queries that they can try, programs to the capabilities."""
         page = "examples" if "text/html" in request.headers.get("accept", "") else "capabilities"
-        return Response(None, 303, headers={"location": f"{dali.base(request, site.settings)}/tap/{page}", "vary": "accept"})
+        return Response(
+            None, 303, headers={"location": f"{dali.base(request, site.settings)}/tap/{page}", "vary": "accept"}
+        )
 
-    def described(request: Request, make: Callable[[Catalogue, Holdings], bytes], *what: str | None, page: bool = False) -> Response:
+    def described(
+        request: Request, make: Callable[[Catalogue, Holdings], bytes], *what: str | None, page: bool = False
+    ) -> Response:
         """Answer with metadata, which is tagged by the version of the holdings and the reader's reach."""
         who, now = around.reader(request), site.current()
         catalogue, reach = now.catalogue(who, around.policies), now.reach(who, around.policies)
@@ -64,7 +69,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if page:  # browsers show it
             headers["content-security-policy"] = "default-src 'none'; frame-ancestors 'self'"
         kind = dali_examples.MEDIA_TYPE if page else vosi.MEDIA_TYPE
-        return dali.tagged(request, headers, kind, lambda: documents.get((now.version, reach, *what), lambda: make(catalogue, now)))
+        return dali.tagged(
+            request, headers, kind, lambda: documents.get((now.version, reach, *what), lambda: make(catalogue, now))
+        )
 
     async def tables(request: Request) -> Response:
         detail = request.query_params.get("detail", request.query_params.get("DETAIL"))
@@ -72,7 +79,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def one_table(request: Request) -> Response:
         name = request.path_params["table"]
-        return described(request, lambda catalogue, _: vosi.table(dali.table_named(name, catalogue), quote=adql.quote), "table", name)
+        return described(
+            request, lambda catalogue, _: vosi.table(dali.table_named(name, catalogue), quote=adql.quote), "table", name
+        )
 
     async def examples(request: Request) -> Response:
         def make(_: Catalogue, now: Holdings) -> bytes:
@@ -83,7 +92,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def capabilities(request: Request) -> Response:
         here = f"{dali.base(request, site.settings)}/tap"
         body = vosi.capabilities(_capabilities(here, around))
-        return dali.tagged(request, dali.caching(dali.etag(body), public=True, vary="accept-encoding, host"), vosi.MEDIA_TYPE, body)
+        return dali.tagged(
+            request, dali.caching(dali.etag(body), public=True, vary="accept-encoding, host"), vosi.MEDIA_TYPE, body
+        )
 
     async def availability(request: Request) -> Response:
         body = vosi.availability(up=True, since=around.started)
@@ -106,7 +117,9 @@ async def _sync(
     around: Surroundings, planning: Turns, looking: Turns, uploading: Uploads, request: Request, params: dali.Params
 ) -> Response:
     text = query_of(params)
-    fmt, options = form = formats.select(params.one("RESPONSEFORMAT") or params.one("FORMAT"), request.headers.get("accept"))
+    fmt, options = form = formats.select(
+        params.one("RESPONSEFORMAT") or params.one("FORMAT"), request.headers.get("accept")
+    )
     maxrec = params.whole("MAXREC")
     who = around.reader(request)
     uploaded = await uploading.read(params)
@@ -117,7 +130,9 @@ async def _sync(
     warnings = dali.unused(params, PARAMS, *READ)
 
     def ask() -> Result:
-        return query.run(text, who, site=around.site, maxrec=maxrec, uploads=uploaded, policies=around.policies, as_of=as_of)
+        return query.run(
+            text, who, site=around.site, maxrec=maxrec, uploads=uploaded, policies=around.policies, as_of=as_of
+        )
 
     far = query.names_objects(text)
     soon = as_of is None and not far and len(text) < SHORT
@@ -138,7 +153,9 @@ async def _sync(
 
 async def _plan(text: str, who: Reader, around: Surroundings, uploaded: Uploaded) -> Response:
     """Explain how the query would be run: our own extension."""
-    plan = await anyio.to_thread.run_sync(lambda: query.explain(text, who, site=around.site, uploads=uploaded, policies=around.policies))
+    plan = await anyio.to_thread.run_sync(
+        lambda: query.explain(text, who, site=around.site, uploads=uploaded, policies=around.policies)
+    )
     return Response(f"{plan}\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
 
 
@@ -172,7 +189,9 @@ def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:
             security=_user_tables.SECURITY,
             description=_tapregext.described(around.site.settings),
             attributes='xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0" xsi:type="tr:TableAccess"',
-            inside=_tapregext.table_access(around.site.settings, around.site.current().catalogue(policies=around.policies).names()),
+            inside=_tapregext.table_access(
+                around.site.settings, around.site.current().catalogue(policies=around.policies).names()
+            ),
         ),
         *_user_tables.capabilities(here, around.site.settings),
     ]

@@ -70,7 +70,9 @@ def recognised(who: Reader, settings: Settings) -> Reader:
         return who
     groups = {name for name, members in people.groups.items() if who.name in members}
     return replace(
-        who, groups=frozenset(who.groups - people.groups.keys() | groups), aliases=frozenset(people.aliases.get(who.name or "", ()))
+        who,
+        groups=frozenset(who.groups - people.groups.keys() | groups),
+        aliases=frozenset(people.aliases.get(who.name or "", ())),
     )
 
 
@@ -329,7 +331,9 @@ def spell(node: object) -> str:
 
 def settled(condition: Expr) -> Expr:
     """Remove the slots of a condition's literals: those of the *query* are numbered, and a reused plan replaces them."""
-    return transform(condition, lambda node: replace(node, slot=-1) if isinstance(node, Literal) and node.slot >= 0 else node)
+    return transform(
+        condition, lambda node: replace(node, slot=-1) if isinstance(node, Literal) and node.slot >= 0 else node
+    )
 
 
 def _filtering(filters: dict[str, Expr], known: set[str]) -> Callable[[Any], Any]:

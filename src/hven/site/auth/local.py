@@ -57,7 +57,9 @@ class Local:
         claimed, token = _credentials(given)
         name = self._holder(token)
         if name is None or claimed not in {None, name}:
-            raise Unauthenticated("these credentials are not valid here", remedy="check the account's name and the token")
+            raise Unauthenticated(
+                "these credentials are not valid here", remedy="check the account's name and the token"
+            )
         return reader(name)
 
     def _holder(self, token: str) -> str | None:
@@ -125,7 +127,9 @@ def _credentials(given: str) -> tuple[str | None, str]:
             colon = ""
         if colon:
             return name, token
-    raise Unauthenticated("the header Authorization cannot be read", remedy="Bearer TOKEN, or Basic with the account's name and the token")
+    raise Unauthenticated(
+        "the header Authorization cannot be read", remedy="Bearer TOKEN, or Basic with the account's name and the token"
+    )
 
 
 def provider(store: Store) -> Local:

@@ -110,7 +110,9 @@ def visit(*, path: str, secure: bool) -> tuple[str, str]:
         What `visitor_of` will return for it.
     """
     token = secrets.token_urlsafe(32)
-    header = f"{VISITOR}={token}; Path={path or '/'}; Max-Age={YEAR}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
+    header = (
+        f"{VISITOR}={token}; Path={path or '/'}; Max-Age={YEAR}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
+    )
     return header, hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -44,7 +44,9 @@ _standing: set[str] = (
 
 metadata = sa.MetaData()
 
-meta = sa.Table("meta", metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text, nullable=False))
+meta = sa.Table(
+    "meta", metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text, nullable=False)
+)
 snapshots = sa.Table(
     "snapshots",
     metadata,
@@ -143,7 +145,9 @@ jobs = sa.Table(
     sa.Index("ix_jobs_turns", "queue", "started"),
 )
 # see `kin.settle`; in words of both databases: to name PostgreSQL in an index loads all its dialects
-bound_jobs = sa.text("CREATE INDEX IF NOT EXISTS ix_jobs_bound ON jobs (phase, queued) WHERE phase = 'QUEUED' AND queued IS NULL")
+bound_jobs = sa.text(
+    "CREATE INDEX IF NOT EXISTS ix_jobs_bound ON jobs (phase, queued) WHERE phase = 'QUEUED' AND queued IS NULL"
+)
 sa.event.listen(jobs, "after_create", lambda _, connection, **_more: connection.execute(bound_jobs))
 visits = sa.Table(  # jobs that a browser without an account began, by its cookie: nobody else's list has them
     "visits",
@@ -191,7 +195,8 @@ sessions = sa.Table(
     sa.Column("expires", sa.Text, nullable=False, index=True),
 )
 
-sync_state = sa.Table(  # what the next sync of a table must know; it belongs to a snapshot, so that a rollback finds the older one's
+# what the next sync of a table must know; it belongs to a snapshot, so that a rollback finds the older one's
+sync_state = sa.Table(
     "sync_state",
     metadata,
     sa.Column("snapshot", sa.Text, primary_key=True),
@@ -201,7 +206,8 @@ sync_state = sa.Table(  # what the next sync of a table must know; it belongs to
     sa.Column("updated", sa.Text, nullable=False),
 )
 
-schedules = sa.Table(  # of collections that are synchronised by themselves; times are seconds since 1970 by the store's own clock
+# of collections that are synchronised by themselves; times are seconds since 1970 by the store's own clock
+schedules = sa.Table(
     "schedules",
     metadata,
     sa.Column("collection", sa.Text, primary_key=True),
@@ -292,7 +298,8 @@ def renumber(connection: sa.Connection) -> None:
             first.setdefault(ident, row.number)
     for table in (snapshots, runs):
         without = sorted(
-            connection.execute(sa.select(table.c.id).where(table.c.number == 0)).scalars(), key=lambda one: (first.get(one, 0), one)
+            connection.execute(sa.select(table.c.id).where(table.c.number == 0)).scalars(),
+            key=lambda one: (first.get(one, 0), one),
         )
         number = following(connection, table)
         for at, ident in enumerate(without, number):
@@ -361,14 +368,20 @@ class Database:
                 plugins.need("a store in PostgreSQL", "psycopg", error=StorageError)
             # a connection that broke is noticed before it is used again: a restart of PostgreSQL needs none of Hven
             options: dict[str, Any] = (
-                {"creator": self._connect} if self.sqlite else {"pool_pre_ping": True, "pool_timeout": BUSY, "connect_args": POSTGRES}
+                {"creator": self._connect}
+                if self.sqlite
+                else {"pool_pre_ping": True, "pool_timeout": BUSY, "connect_args": POSTGRES}
             )
             self._file = self.url.database if self.sqlite else None
             self._known: tuple[int, int] | None = None  # which file that was when it was looked at last
             self.engine = sa.create_engine(self.url, **options)
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
-            message = f"the store's address {url if '@' not in url else url.partition(':')[0]!r} cannot be used: {error}"
-            raise StorageError(message, remedy="set store to sqlite:///path or postgresql+psycopg://user@host/database") from error
+            message = (
+                f"the store's address {url if '@' not in url else url.partition(':')[0]!r} cannot be used: {error}"
+            )
+            raise StorageError(
+                message, remedy="set store to sqlite:///path or postgresql+psycopg://user@host/database"
+            ) from error
         if not self.sqlite and self.url.get_backend_name() != "postgresql":
             message = f"the store cannot be kept in {self.url.get_backend_name()}"
             raise StorageError(message, remedy="sqlite or postgresql+psycopg")
@@ -401,7 +414,9 @@ class Database:
         except OSError as error:
             if self._known is None and self._address not in _standing:
                 return  # `_open` makes it, or tells why it cannot be
-            raise Unavailable(f"the system state {self.shown} is not there: {(error.strerror or '').lower()}", remedy=AWAY_NOW) from error
+            raise Unavailable(
+                f"the system state {self.shown} is not there: {(error.strerror or '').lower()}", remedy=AWAY_NOW
+            ) from error
         known, self._known = self._known, (found.st_dev, found.st_ino)
         if known not in {None, self._known}:  # mounted again
             self.engine.dispose()
@@ -422,7 +437,11 @@ class Database:
                 if connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar() is None:
                     connection.execute(
                         sa.insert(meta),
-                        [{"key": "format", "value": str(FORMAT)}, {"key": "version", "value": "0"}, {"key": "jobs", "value": "0"}],
+                        [
+                            {"key": "format", "value": str(FORMAT)},
+                            {"key": "version", "value": "0"},
+                            {"key": "jobs", "value": "0"},
+                        ],
                     )
                 return
             self._upgrade(connection)
@@ -432,7 +451,9 @@ class Database:
         number = int(found) if found and found.isdigit() else -1
         if number > FORMAT:
             message = f"the system state {self.shown} has format {number}, this Hven knows formats up to {FORMAT}"
-            raise StorageError(message, remedy="run the newer Hven that wrote it, or restore the backup made before the upgrade")
+            raise StorageError(
+                message, remedy="run the newer Hven that wrote it, or restore the backup made before the upgrade"
+            )
         if number < 1:
             message = f"the system state {self.shown} says format {found!r}, which no Hven wrote"
             raise StorageError(message, remedy="restore it from a backup, or move it away and ingest again")
@@ -478,7 +499,10 @@ class Database:
     def _unchanged(self, found: str | None) -> None:
         if found != str(FORMAT):
             message = f"another Hven has made the format of the system state {self.shown} {found}; this process knows {FORMAT}"
-            raise StorageError(message, remedy="let all machines and processes run the same version: stop the older ones, then start again")
+            raise StorageError(
+                message,
+                remedy="let all machines and processes run the same version: stop the older ones, then start again",
+            )
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -505,18 +529,22 @@ class Database:
         where = f"the system state {self.shown}"
         if not self.sqlite and any(word in low for word in AWAY):
             first = why.strip().splitlines()[0]
-            return StorageError(f"{where} does not answer: {first}", remedy="start PostgreSQL; Hven goes on by itself then")
+            return StorageError(
+                f"{where} does not answer: {first}", remedy="start PostgreSQL; Hven goes on by itself then"
+            )
         if "lock timeout" in low:
             why, low = "busy", "busy"
         if "full" in low or "no space" in low or "disk i/o" in low:
             return StorageError(f"{where} cannot be written: {why}", remedy="make room on the disk of var/")
         if "locked" in low or "busy" in low:
             return Overloaded(
-                f"{where} has been busy for {BUSY:g} seconds", remedy="try again; if it stays so, look for a process that hangs"
+                f"{where} has been busy for {BUSY:g} seconds",
+                remedy="try again; if it stays so, look for a process that hangs",
             )
         if "malformed" in low or "not a database" in low or "corrupt" in low:
             return StorageError(
-                f"{where} is damaged: {why}", remedy="restore it from a backup, or move it away and ingest the collections again"
+                f"{where} is damaged: {why}",
+                remedy="restore it from a backup, or move it away and ingest the collections again",
             )
         if "readonly" in low:  # SQLite has opened it for reading alone, and would never try again
             self.engine.dispose()

@@ -65,7 +65,9 @@ class Times:
         if kept is None or kept.leap is None or (found := kept.at(now)).leap is None:
             return None
         was, said, until = (stamp(moment)[:19] for moment in (found.believed, found.seen, found.leap + BELIEVED))
-        return f"the clock says {said}, and was at {was} before: until it has gone on to {until}, nothing is deleted by it"
+        return (
+            f"the clock says {said}, and was at {was} before: until it has gone on to {until}, nothing is deleted by it"
+        )
 
     def believed(self) -> str:
         """Return the time by which things are deleted, as ISO text in UTC, and take note of it."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 REMOTE = "remote"  # in a job's progress: the address of the job elsewhere that does its work
 MANY = 500  # ids in one statement
-FEW = ("PENDING", "QUEUED", "EXECUTING", "HELD", "SUSPENDED", "UNKNOWN")  # phases that only so many jobs of a queue can be in
+# phases that only so many jobs of a queue can be in
+FEW = ("PENDING", "QUEUED", "EXECUTING", "HELD", "SUSPENDED", "UNKNOWN")
 TURN = "turn"  # key of the moment at which the last job was begun
 
 
@@ -288,7 +289,9 @@ class Jobs:
         rows: list[Any] = []
         with self._database.reading() as connection:
             for phase in sorted(set(phases)):  # in the order of the index, so that it is taken
-                query = sa.select(*columns, jobs.c.type).where(jobs.c.phase == phase, jobs.c.queue == queue, *_nobodys(visitor))
+                query = sa.select(*columns, jobs.c.type).where(
+                    jobs.c.phase == phase, jobs.c.queue == queue, *_nobodys(visitor)
+                )
                 query = query.order_by(jobs.c.queued)
                 rows += [row for row in connection.execute(query) if row[5] == kind]
         rows.sort(key=lambda row: row[0])
@@ -309,7 +312,9 @@ class Jobs:
             Whether it was.
         """
         with self._database.writing() as connection:
-            done = connection.execute(sa.update(jobs).where(jobs.c.id == name, jobs.c.phase.in_(among)).values(**_packed(values)))
+            done = connection.execute(
+                sa.update(jobs).where(jobs.c.id == name, jobs.c.phase.in_(among)).values(**_packed(values))
+            )
             if done.rowcount and "phase" in values:
                 if values["phase"] == "ABORTED":
                     kin.abort(connection, name)
@@ -346,7 +351,11 @@ class Jobs:
             The oldest first.
         """
         with self._database.reading() as connection:
-            return list(connection.execute(sa.select(jobs.c.id).where(jobs.c.parent == name).order_by(jobs.c.created, jobs.c.id)).scalars())
+            return list(
+                connection.execute(
+                    sa.select(jobs.c.id).where(jobs.c.parent == name).order_by(jobs.c.created, jobs.c.id)
+                ).scalars()
+            )
 
     def enqueue(self, name: str, *, among: Sequence[str], most: int, alike: int | None = None) -> str | None:
         """Queue a job: QUEUED, or HELD if there are too many.
@@ -370,12 +379,16 @@ class Jobs:
             row = connection.execute(sa.select(*columns).where(jobs.c.id == name, jobs.c.phase.in_(among))).first()
             if row is None:
                 return None
-            same = sa.select(sa.func.count()).where(jobs.c.queue == row.queue, jobs.c.phase.in_(("QUEUED", "EXECUTING")))
+            same = sa.select(sa.func.count()).where(
+                jobs.c.queue == row.queue, jobs.c.phase.in_(("QUEUED", "EXECUTING"))
+            )
             fits = int(connection.execute(same).scalar_one()) < most
             if fits and alike is not None:
                 fits = int(connection.execute(same.where(jobs.c.type == row.type)).scalar_one()) < alike
             phase = "QUEUED" if fits else "HELD"
-            last = connection.execute(sa.select(sa.func.max(jobs.c.queued)).where(jobs.c.queue == row.queue, jobs.c.phase == "QUEUED"))
+            last = connection.execute(
+                sa.select(sa.func.max(jobs.c.queued)).where(jobs.c.queue == row.queue, jobs.c.phase == "QUEUED")
+            )
             queued = None if phase == "QUEUED" and row.depends_on != "[]" else _later(last.scalar() or "")
             connection.execute(sa.update(jobs).where(jobs.c.id == name).values(phase=phase, queued=queued))
             if queued is None:
@@ -443,7 +456,12 @@ class Jobs:
             fewest = min(running.get(row[0], 0) for row in waiting)
             turns = [(row[2] or "", row[1], row[0]) for row in waiting if running.get(row[0], 0) == fewest]
             queue = min(turns)[2]
-            query_one = sa.select(jobs).where(_ready(jobs, full), jobs.c.queue == queue).order_by(jobs.c.queued, jobs.c.id).limit(1)
+            query_one = (
+                sa.select(jobs)
+                .where(_ready(jobs, full), jobs.c.queue == queue)
+                .order_by(jobs.c.queued, jobs.c.id)
+                .limit(1)
+            )
             job = _job(connection.execute(query_one).one())
             values = {
                 "phase": "EXECUTING",
@@ -567,7 +585,11 @@ class Jobs:
         """
         earlier = jobs.c.queued < job.queued if job.phase == "QUEUED" and job.queued is not None else sa.true()
         same = sa.select(sa.func.count()).where(jobs.c.phase == "QUEUED", jobs.c.queue == job.queue, earlier)
-        others = sa.select(jobs.c.queue, sa.func.count()).where(jobs.c.phase == "QUEUED", jobs.c.queue != job.queue).group_by(jobs.c.queue)
+        others = (
+            sa.select(jobs.c.queue, sa.func.count())
+            .where(jobs.c.phase == "QUEUED", jobs.c.queue != job.queue)
+            .group_by(jobs.c.queue)
+        )
         with self._database.reading() as connection:
             before = int(connection.execute(same).scalar_one())
             found = {row[0]: min(before + 1, int(row[1])) for row in connection.execute(others)}
@@ -619,7 +641,11 @@ class Jobs:
         with self._database.reading() as connection:
             found = list(connection.execute(query))
         pairs = ((json.loads(row[0]), row[1], row[2]) for row in found)
-        return [Past(parameters=tuple((name, value) for name, value in given), started=a, ended=b) for given, a, b in pairs if a and b]
+        return [
+            Past(parameters=tuple((name, value) for name, value in given), started=a, ended=b)
+            for given, a, b in pairs
+            if a and b
+        ]
 
     # --- the end ---------------------------------------------------------------------------------------------
 
@@ -636,7 +662,12 @@ class Jobs:
         jobs
             Those due longest first.
         """
-        query = sa.select(jobs).where(jobs.c.destruction <= moment, jobs.c.phase.not_in(hidden)).order_by(jobs.c.destruction).limit(1000)
+        query = (
+            sa.select(jobs)
+            .where(jobs.c.destruction <= moment, jobs.c.phase.not_in(hidden))
+            .order_by(jobs.c.destruction)
+            .limit(1000)
+        )
         with self._database.reading() as connection:
             return [_job(row) for row in connection.execute(query)]
 
@@ -651,11 +682,17 @@ def _nobodys(visitor: str | None) -> Sequence[sa.ColumnElement[bool]]:
 
 def _behind(ref: Ref, before: tuple[str, str | None] | None) -> bool:
     """Return whether a job is listed behind another one, of which time and id are given."""
-    return before is None or ref.created < before[0] or (ref.created == before[0] and before[1] is not None and ref.id > before[1])
+    return (
+        before is None
+        or ref.created < before[0]
+        or (ref.created == before[0] and before[1] is not None and ref.id > before[1])
+    )
 
 
 def _mine(job: Job) -> sa.ColumnElement[bool]:
-    return sa.and_(jobs.c.id == job.id, jobs.c.phase == "EXECUTING", jobs.c.holder == job.holder, jobs.c.attempts == job.attempts)
+    return sa.and_(
+        jobs.c.id == job.id, jobs.c.phase == "EXECUTING", jobs.c.holder == job.holder, jobs.c.attempts == job.attempts
+    )
 
 
 def _lasting(progress: Mapping[str, Any]) -> dict[str, Any]:
@@ -673,12 +710,20 @@ def _ready(table: sa.FromClause, full: Sequence[str]) -> sa.ColumnElement[bool]:
 def _turns(full: tuple[str, ...]) -> sa.Select[Any]:
     """Build the query of which queues wait, since when, and when each was served last: from queue to queue by the index, however many jobs wait."""
     first, after, oldest, last = (jobs.alias(name) for name in ("first", "after", "oldest", "last"))
-    queues = sa.select(sa.func.min(first.c.queue).label("queue")).where(_ready(first, full)).cte("queues", recursive=True)
-    further = sa.select(sa.func.min(after.c.queue)).where(_ready(after, full), after.c.queue > queues.c.queue).scalar_subquery()
+    queues = (
+        sa.select(sa.func.min(first.c.queue).label("queue")).where(_ready(first, full)).cte("queues", recursive=True)
+    )
+    further = (
+        sa.select(sa.func.min(after.c.queue))
+        .where(_ready(after, full), after.c.queue > queues.c.queue)
+        .scalar_subquery()
+    )
     queues = queues.union_all(sa.select(further).where(queues.c.queue.is_not(None)))
     return sa.select(
         queues.c.queue,
-        sa.select(sa.func.min(oldest.c.queued)).where(_ready(oldest, full), oldest.c.queue == queues.c.queue).scalar_subquery(),
+        sa.select(sa.func.min(oldest.c.queued))
+        .where(_ready(oldest, full), oldest.c.queue == queues.c.queue)
+        .scalar_subquery(),
         sa.select(sa.func.max(last.c.started)).where(last.c.queue == queues.c.queue).scalar_subquery(),
     ).where(queues.c.queue.is_not(None))
 
@@ -687,7 +732,11 @@ def _full(connection: sa.Connection, most: Mapping[str, int]) -> list[str]:
     """Return the types of which as many run as may."""
     if not most:
         return []
-    query = sa.select(jobs.c.type, sa.func.count()).where(jobs.c.phase == "EXECUTING", jobs.c.type.in_(list(most))).group_by(jobs.c.type)
+    query = (
+        sa.select(jobs.c.type, sa.func.count())
+        .where(jobs.c.phase == "EXECUTING", jobs.c.type.in_(list(most)))
+        .group_by(jobs.c.type)
+    )
     return [row[0] for row in connection.execute(query) if row[1] >= most[row[0]]]
 
 
@@ -696,7 +745,11 @@ def _later(before: str) -> str:
     moment = now()
     if moment > before:
         return moment
-    return (datetime.fromisoformat(before) + timedelta(microseconds=1)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return (
+        (datetime.fromisoformat(before) + timedelta(microseconds=1))
+        .isoformat(timespec="microseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def _turn(connection: sa.Connection) -> str:
@@ -711,7 +764,9 @@ def _turn(connection: sa.Connection) -> str:
 
 
 _RUNNING = sa.select(jobs.c.queue, sa.func.count()).where(jobs.c.phase == "EXECUTING").group_by(jobs.c.queue)
-_ONE_MORE = sa.update(meta).where(meta.c.key == "jobs").values(value=sa.cast(sa.cast(meta.c.value, sa.BigInteger) + 1, sa.Text))
+_ONE_MORE = (
+    sa.update(meta).where(meta.c.key == "jobs").values(value=sa.cast(sa.cast(meta.c.value, sa.BigInteger) + 1, sa.Text))
+)
 
 
 def _moved(connection: sa.Connection) -> None:

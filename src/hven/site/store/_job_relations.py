@@ -19,7 +19,10 @@ ENDED = ("COMPLETED", "ERROR", "ABORTED", "ARCHIVED")
 DEEPEST = 100  # generations of jobs
 CHUNK = 500  # values of one statement: databases have their limits
 BOUND = "phase = 'QUEUED' AND queued IS NULL"  # as the index has it, so that it is used
-_EACH = {"sqlite": "json_each(t.depends_on) AS d", "postgresql": "jsonb_array_elements_text(CAST(t.depends_on AS jsonb)) AS d(value)"}
+_EACH = {
+    "sqlite": "json_each(t.depends_on) AS d",
+    "postgresql": "jsonb_array_elements_text(CAST(t.depends_on AS jsonb)) AS d(value)",
+}
 
 
 def settle(connection: sa.Connection) -> bool:
@@ -40,10 +43,22 @@ def settle(connection: sa.Connection) -> bool:
         for text in texts:
             others = json.loads(text)
             which = sa.update(jobs).where(sa.text(BOUND), jobs.c.depends_on == text)
-            failed = next((other for other in others if phases.get(other, "ARCHIVED") in ENDED and phases.get(other) != "COMPLETED"), None)
+            failed = next(
+                (
+                    other
+                    for other in others
+                    if phases.get(other, "ARCHIVED") in ENDED and phases.get(other) != "COMPLETED"
+                ),
+                None,
+            )
             if failed is not None:
-                how = {"ERROR": "ended in an error", "ABORTED": "was aborted"}.get(phases.get(failed, ""), "has been destroyed")
-                error = {"kind": "fatal", "message": f"it waited for the job {failed}, which {how}; run that again, then this"}
+                how = {"ERROR": "ended in an error", "ABORTED": "was aborted"}.get(
+                    phases.get(failed, ""), "has been destroyed"
+                )
+                error = {
+                    "kind": "fatal",
+                    "message": f"it waited for the job {failed}, which {how}; run that again, then this",
+                }
                 connection.execute(which.values(phase="ERROR", queued=now(), ended=now(), error=json.dumps(error)))
                 changed = again = True
             elif all(phases.get(other) == "COMPLETED" for other in others):
@@ -94,7 +109,11 @@ def below(connection: sa.Connection, names: Sequence[str]) -> list[str]:
     found: list[str] = []
     level = list(names)
     for _ in range(DEEPEST):
-        level = [name for name in connection.execute(sa.select(jobs.c.id).where(jobs.c.parent.in_(level))).scalars() if name not in found]
+        level = [
+            name
+            for name in connection.execute(sa.select(jobs.c.id).where(jobs.c.parent.in_(level))).scalars()
+            if name not in found
+        ]
         if not level:
             break
         found += level

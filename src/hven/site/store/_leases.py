@@ -172,7 +172,8 @@ def free(connection: sa.Connection, name: str) -> None:
     found = _read(connection, name)
     if found is not None and found.alive_at(clock(connection)):
         raise Conflict(
-            f"{found.what} is being done by {found.shown} since {found.since}", remedy="wait until it ends, or stop that process"
+            f"{found.what} is being done by {found.shown} since {found.since}",
+            remedy="wait until it ends, or stop that process",
         )
 
 
@@ -186,7 +187,8 @@ def check(connection: sa.Connection, lease: Lease) -> None:
     """
     if connection.execute(sa.select(leases.c.name).where(_same(lease))).first() is None:
         raise Conflict(
-            f"the lease {lease.name!r} of {lease.since} was lost to another process: nothing was published", remedy="run it again"
+            f"the lease {lease.name!r} of {lease.since} was lost to another process: nothing was published",
+            remedy="run it again",
         )
 
 

@@ -19,7 +19,14 @@ HOLDING = ("rollback", "hold")  # after these moves a collection stays as it is,
 
 def event_of(row: Any) -> Event:
     """Read one move."""
-    return Event(number=row.number, collection=row.collection, at=row.at, action=row.action, run=row.run, state=json.loads(row.state))
+    return Event(
+        number=row.number,
+        collection=row.collection,
+        at=row.at,
+        action=row.action,
+        run=row.run,
+        state=json.loads(row.state),
+    )
 
 
 def state_of(connection: sa.Connection, collection: str) -> dict[str, str]:
@@ -31,7 +38,9 @@ def state_of(connection: sa.Connection, collection: str) -> dict[str, str]:
 def amend(connection: sa.Connection, records: Iterable[Record]) -> None:
     """Write records anew."""
     for record in records:
-        connection.execute(sa.update(snapshots).where(snapshots.c.id == record.id).values(record=to_row(record)["record"]))
+        connection.execute(
+            sa.update(snapshots).where(snapshots.c.id == record.id).values(record=to_row(record)["record"])
+        )
 
 
 def move(connection: sa.Connection, collection: str, state: Mapping[str, str], action: str, run: str | None) -> int:
@@ -39,23 +48,42 @@ def move(connection: sa.Connection, collection: str, state: Mapping[str, str], a
     others = sa.select(pointers).where(pointers.c.table_name.in_(list(state)), pointers.c.collection != collection)
     taken = connection.execute(others).first()
     if taken is not None:
-        raise Conflict(f"the table {taken.table_name} belongs to the collection {taken.collection}", remedy="give it another name")
+        raise Conflict(
+            f"the table {taken.table_name} belongs to the collection {taken.collection}", remedy="give it another name"
+        )
     since = now()
     connection.execute(sa.delete(pointers).where(pointers.c.collection == collection))
     for table, snapshot in sorted(state.items()):
-        connection.execute(sa.insert(pointers).values(table_name=table, collection=collection, snapshot=snapshot, since=since))
+        connection.execute(
+            sa.insert(pointers).values(table_name=table, collection=collection, snapshot=snapshot, since=since)
+        )
     return note(connection, collection, state, action, run, since)
 
 
 def held(connection: sa.Connection, collection: str) -> bool:
     """Check whether a collection stays as it is."""
-    query = sa.select(events.c.action).where(events.c.collection == collection).order_by(events.c.number.desc()).limit(1)
+    query = (
+        sa.select(events.c.action).where(events.c.collection == collection).order_by(events.c.number.desc()).limit(1)
+    )
     return connection.execute(query).scalar() in HOLDING
 
 
-def note(connection: sa.Connection, collection: str, state: Mapping[str, str], action: str, run: str | None, at: str | None = None) -> int:
+def note(
+    connection: sa.Connection,
+    collection: str,
+    state: Mapping[str, str],
+    action: str,
+    run: str | None,
+    at: str | None = None,
+) -> int:
     """Write down what was done to a collection; who looks for changes sees it by the new version."""
-    values = {"collection": collection, "at": at or now(), "action": action, "run": run, "state": json.dumps(dict(sorted(state.items())))}
+    values = {
+        "collection": collection,
+        "at": at or now(),
+        "action": action,
+        "run": run,
+        "state": json.dumps(dict(sorted(state.items()))),
+    }
     connection.execute(sa.insert(events).values(**values))
     return turn(connection)
 
@@ -67,9 +95,15 @@ def kept(connection: sa.Connection, state: Mapping[str, str]) -> bool:
     return bool(connection.execute(query).scalar_one() == len(ids))
 
 
-def earlier(connection: sa.Connection, collection: str, present: Mapping[str, str], wanted: str | None) -> dict[str, str]:
+def earlier(
+    connection: sa.Connection, collection: str, present: Mapping[str, str], wanted: str | None
+) -> dict[str, str]:
     """Find the state to go back to: what one `publish` made of the collection."""
-    query = sa.select(events).where(events.c.collection == collection, events.c.action == "publish").order_by(events.c.number.desc())
+    query = (
+        sa.select(events)
+        .where(events.c.collection == collection, events.c.action == "publish")
+        .order_by(events.c.number.desc())
+    )
     states = [event_of(row) for row in connection.execute(query)]
     if not states:
         raise NotFound(f"nothing of {collection!r} was ever published")
@@ -82,7 +116,9 @@ def earlier(connection: sa.Connection, collection: str, present: Mapping[str, st
     else:
         candidates = [event for event in states if event.run == wanted or wanted in event.state.values()][:1]
         if not candidates:
-            raise NotFound(f"{collection} has no snapshot or run {wanted!r}", remedy=f"hven history {collection} lists them")
+            raise NotFound(
+                f"{collection} has no snapshot or run {wanted!r}", remedy=f"hven history {collection} lists them"
+            )
     for event in candidates:
         if dict(event.state) != dict(present) and kept(connection, event.state):
             return dict(event.state)
@@ -95,7 +131,9 @@ def earlier(connection: sa.Connection, collection: str, present: Mapping[str, st
     )
 
 
-def earlier_table(connection: sa.Connection, table: str, present: Mapping[str, str], wanted: str | None) -> dict[str, str]:
+def earlier_table(
+    connection: sa.Connection, table: str, present: Mapping[str, str], wanted: str | None
+) -> dict[str, str]:
     """Find the state in which one table goes back."""
     columns = (snapshots.c.id, snapshots.c.run)
     query = sa.select(*columns).where(snapshots.c.table_name == table).order_by(snapshots.c.number.desc())
@@ -106,5 +144,7 @@ def earlier_table(connection: sa.Connection, table: str, present: Mapping[str, s
     else:
         found = next((row.id for row in rows if wanted in {row.id, row.run}), None)
     if found is None:
-        raise NotFound(f"{table} has {'no earlier snapshot' if wanted is None else f'no snapshot {wanted!r}'} that is kept")
+        raise NotFound(
+            f"{table} has {'no earlier snapshot' if wanted is None else f'no snapshot {wanted!r}'} that is kept"
+        )
     return {**present, table: found}

@@ -95,7 +95,11 @@ class Alert:
     @property
     def undelivered(self) -> str | None:
         """What keeps it from being delivered, or None."""
-        found = [f"{way}: {facts['error']}" for way, facts in self.ways.items() if facts.get("error") and not facts.get("sent")]
+        found = [
+            f"{way}: {facts['error']}"
+            for way, facts in self.ways.items()
+            if facts.get("error") and not facts.get("sent")
+        ]
         return "; ".join(found) or None
 
 
@@ -163,7 +167,10 @@ class Schedules:
         with self._database.reading() as connection:
             row = connection.execute(sa.select(schedules).where(schedules.c.collection == collection)).first()
         if row is None:
-            raise NotFound(f"{collection!r} has no schedule", remedy="say `sync: {every: 1 h}` in its descriptor, and serve the site")
+            raise NotFound(
+                f"{collection!r} has no schedule",
+                remedy="say `sync: {every: 1 h}` in its descriptor, and serve the site",
+            )
         return _schedule(row)
 
     def change(
@@ -201,13 +208,16 @@ class Schedules:
     def alerts(self, limit: int = 50) -> list[Alert]:
         """List alerts, the newest first."""
         with self._database.reading() as connection:
-            return [_alert(row) for row in connection.execute(sa.select(alerts).order_by(alerts.c.id.desc()).limit(limit))]
+            return [
+                _alert(row) for row in connection.execute(sa.select(alerts).order_by(alerts.c.id.desc()).limit(limit))
+            ]
 
     def pending(self) -> list[Alert]:
         """List the alerts that an attempt is due for, the oldest first."""
         with self._database.reading() as connection:
             moment = clock(connection)
-            which = sa.or_(alerts.c.due <= moment, alerts.c.due > moment + DAY)  # nothing waits for a day: the clock was ahead then
+            # nothing waits for a day: the clock was ahead then
+            which = sa.or_(alerts.c.due <= moment, alerts.c.due > moment + DAY)
             query = sa.select(alerts).where(which).order_by(alerts.c.id)
             return [_alert(row) for row in connection.execute(query)]
 

@@ -43,11 +43,15 @@ class Sessions:
             The account is gone.
         """
         secret = secrets.token_urlsafe(32)
-        until = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        until = (
+            (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        )
         with self._database.writing() as connection:
             if not connection.execute(sa.select(users.c.name).where(users.c.name == owner)).first():
                 raise Unauthenticated("the account is gone")
-            connection.execute(sa.delete(sessions).where(sessions.c.expires <= times.stamp(times.reckoned(connection).believed)))
+            connection.execute(
+                sa.delete(sessions).where(sessions.c.expires <= times.stamp(times.reckoned(connection).believed))
+            )
             mine = sa.select(sessions.c.hash).where(sessions.c.owner == owner).order_by(sessions.c.expires.desc())
             old = list(connection.execute(mine).scalars())[MOST - 1 :]
             connection.execute(sa.delete(sessions).where(sessions.c.hash.in_(old)))
@@ -59,7 +63,9 @@ class Sessions:
         secret = self._opened(proof)
         if secret is None:
             return None
-        query = sa.select(sessions.c.owner, sessions.c.expires).where(sessions.c.hash == _digest(secret), sessions.c.expires > now())
+        query = sa.select(sessions.c.owner, sessions.c.expires).where(
+            sessions.c.hash == _digest(secret), sessions.c.expires > now()
+        )
         with self._database.reading() as connection:
             found = connection.execute(query).first()
         if found is None or datetime.fromisoformat(found.expires) > datetime.now(UTC) + LONGEST:

@@ -119,7 +119,12 @@ def from_row(row: Any) -> Record:
         message = f"the record of snapshot {row.id} cannot be read: {error}"
         raise StorageError(message, remedy="run the Hven that wrote it, or ingest the collection again") from error
     return Record(
-        snapshot=snapshot, table=table, collection=row.collection, run=row.run, created=row.created, provenance=body["provenance"]
+        snapshot=snapshot,
+        table=table,
+        collection=row.collection,
+        run=row.run,
+        created=row.created,
+        provenance=body["provenance"],
     )
 
 

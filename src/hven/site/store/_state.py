@@ -79,7 +79,8 @@ class Store:
         self._where = directory, url
         try:
             if not stands(directory, url):
-                directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # digests, sessions, rows of private tables: nobody else's
+                # digests, sessions, rows of private tables: nobody else's
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StorageError(
                 f"{directory} cannot be made: {error.strerror}", remedy="check the rights of the site's directory"
@@ -129,7 +130,11 @@ class Store:
         """
         with self._database.reading() as connection:
             version = int(connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one())
-            query = sa.select(snapshots).join(pointers, pointers.c.snapshot == snapshots.c.id).order_by(pointers.c.table_name)
+            query = (
+                sa.select(snapshots)
+                .join(pointers, pointers.c.snapshot == snapshots.c.id)
+                .order_by(pointers.c.table_name)
+            )
             return version, {row.table_name: from_row(row) for row in connection.execute(query)}
 
     def pointers(self) -> tuple[int, dict[str, str]]:
@@ -154,7 +159,9 @@ class Store:
         times
             Seconds since 1970, by collection; those that are published no more are not in it.
         """
-        query = sa.select(pointers.c.collection, sa.func.max(pointers.c.since).label("since")).group_by(pointers.c.collection)
+        query = sa.select(pointers.c.collection, sa.func.max(pointers.c.since).label("since")).group_by(
+            pointers.c.collection
+        )
         with self._database.reading() as connection:
             return {row.collection: datetime.fromisoformat(row.since).timestamp() for row in connection.execute(query)}
 
@@ -244,7 +251,9 @@ class Store:
         """
         if len(ident) > _LONGEST:
             return None
-        query = sa.select(events).where(sa.or_(events.c.run == ident, events.c.state.contains(f'"{ident}"', autoescape=True)))
+        query = sa.select(events).where(
+            sa.or_(events.c.run == ident, events.c.state.contains(f'"{ident}"', autoescape=True))
+        )
         with self._database.reading() as connection:
             row = connection.execute(query.order_by(events.c.number).limit(1)).first()
         return None if row is None else str(row.at)
@@ -285,12 +294,17 @@ class Store:
             last = sa.select(sa.func.max(events.c.number)).group_by(events.c.collection)
             query = sa.select(events.c.collection, events.c.at, events.c.action).where(events.c.number.in_(last))
             with self._database.reading() as connection:
-                self._holds = version, {row.collection: row.at for row in connection.execute(query) if row.action in moves.HOLDING}
+                self._holds = (
+                    version,
+                    {row.collection: row.at for row in connection.execute(query) if row.action in moves.HOLDING},
+                )
         return self._holds[1]
 
     # --- pointers --------------------------------------------------------------------------------------------
 
-    def publish(self, collection: str, records: Iterable[Record], *, run: str, lease: Lease | None = None, same: bool = False) -> int:
+    def publish(
+        self, collection: str, records: Iterable[Record], *, run: str, lease: Lease | None = None, same: bool = False
+    ) -> int:
         """Publish these snapshots as the collection's, all at once; its tables that are not named are published no more.
 
         Parameters
@@ -353,7 +367,9 @@ class Store:
                 stored = {row.id for row in connection.execute(wanted)}
                 for record in given:
                     if record.id not in stored:
-                        connection.execute(sa.insert(snapshots).values(**to_row(record), number=following(connection, snapshots)))
+                        connection.execute(
+                            sa.insert(snapshots).values(**to_row(record), number=following(connection, snapshots))
+                        )
                 state = {record.table.qualified: record.id for record in given}
                 held = same and moves.held(connection, collection)
                 version = moves.move(connection, collection, state, "publish", run)
@@ -442,10 +458,15 @@ class Store:
         """
         with self._database.writing() as connection:
             leasing.free(connection, lease_name(collection))
-            known = connection.execute(sa.select(snapshots.c.id).where(snapshots.c.collection == collection).limit(1)).first()
+            known = connection.execute(
+                sa.select(snapshots.c.id).where(snapshots.c.collection == collection).limit(1)
+            ).first()
             if known is None:
                 raise NotFound(f"there is no collection {collection!r} in the system state")
-            found = [row.table_name for row in connection.execute(sa.select(pointers).where(pointers.c.collection == collection))]
+            found = [
+                row.table_name
+                for row in connection.execute(sa.select(pointers).where(pointers.c.collection == collection))
+            ]
             if found:
                 moves.move(connection, collection, {}, "remove", None)
             return found
@@ -488,7 +509,9 @@ class Store:
                     gone.append(from_row(row).snapshot)
             connection.execute(sa.delete(snapshots).where(snapshots.c.id.in_([snapshot.id for snapshot in gone])))
             for belonging in (sync_state, verifications):
-                connection.execute(sa.delete(belonging).where(belonging.c.snapshot.in_([snapshot.id for snapshot in gone])))
+                connection.execute(
+                    sa.delete(belonging).where(belonging.c.snapshot.in_([snapshot.id for snapshot in gone]))
+                )
             return gone
 
     # --- releases --------------------------------------------------------------------------------------------
@@ -514,8 +537,13 @@ class Store:
             The label exists: releases never change.
         """
         with self._database.writing() as connection:
-            if connection.execute(sa.select(releases).where(releases.c.collection == collection, releases.c.label == label)).first():
-                raise Conflict(f"{collection} has a release {label!r} already", remedy="take another label; a release never changes")
+            if connection.execute(
+                sa.select(releases).where(releases.c.collection == collection, releases.c.label == label)
+            ).first():
+                raise Conflict(
+                    f"{collection} has a release {label!r} already",
+                    remedy="take another label; a release never changes",
+                )
             state = moves.state_of(connection, collection)
             if not state:
                 raise NotFound(f"nothing of {collection!r} is published")
@@ -533,7 +561,11 @@ class Store:
         releases
             The newest first.
         """
-        query = sa.select(releases).where(releases.c.collection == collection).order_by(releases.c.created.desc(), releases.c.table_name)
+        query = (
+            sa.select(releases)
+            .where(releases.c.collection == collection)
+            .order_by(releases.c.created.desc(), releases.c.table_name)
+        )
         found: dict[str, Release] = {}
         with self._database.reading() as connection:
             for row in connection.execute(query):
@@ -556,7 +588,9 @@ class Store:
             There is no such release.
         """
         with self._database.writing() as connection:
-            done = connection.execute(sa.delete(releases).where(releases.c.collection == collection, releases.c.label == label))
+            done = connection.execute(
+                sa.delete(releases).where(releases.c.collection == collection, releases.c.label == label)
+            )
             if not done.rowcount:
                 raise NotFound(f"{collection} has no release {label!r}")
 

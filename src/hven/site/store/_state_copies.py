@@ -23,18 +23,26 @@ DEAD = 2 * 86_400.0  # seconds after which a backup that left its pin has died
 PIN = "backup in progress "  # a label of releases that keeps snapshots while they are copied
 # of this moment and of these processes; without `sync_state` and the ledgers the first sync compares everything, and writes them anew
 NEVER = {"leases", "sessions", "retired", "meta", "sync_state", "alerts", "verifications"}
-OF_ROWS = {"snapshots", "pointers", "events", "releases", "user_tables", "jobs"}  # worth nothing without the rows and files
+# worth nothing without the rows and files
+OF_ROWS = {"snapshots", "pointers", "events", "releases", "user_tables", "jobs"}
 
 
 def _pinned(connection: sa.Connection, label: str) -> None:
     """Pin everything that is published against pruning."""
     connection.execute(
         sa.delete(releases).where(
-            releases.c.label.startswith(PIN), releases.c.created < times.stamp(times.reckoned(connection).believed - DEAD)
+            releases.c.label.startswith(PIN),
+            releases.c.created < times.stamp(times.reckoned(connection).believed - DEAD),
         )
     )
     values = [
-        {"collection": row.collection, "label": f"{PIN}{label}", "table_name": row.table_name, "snapshot": row.snapshot, "created": now()}
+        {
+            "collection": row.collection,
+            "label": f"{PIN}{label}",
+            "table_name": row.table_name,
+            "snapshot": row.snapshot,
+            "created": now(),
+        }
         for row in connection.execute(sa.select(pointers))
     ]
     if values:
@@ -67,14 +75,20 @@ class Export:
         if rows:
             held = {row[0] for row in connection.execute(sa.select(pointers.c.snapshot))}
             held |= {row[0] for row in connection.execute(sa.select(releases.c.snapshot))}
-            self.records = [from_row(row) for row in connection.execute(sa.select(snapshots).order_by(snapshots.c.id)) if row.id in held]
+            self.records = [
+                from_row(row)
+                for row in connection.execute(sa.select(snapshots).order_by(snapshots.c.id))
+                if row.id in held
+            ]
             self._kept = {record.id for record in self.records}
             self.records += [own_record(row) for row in connection.execute(sa.select(user_tables))]
             self.jobs = [row[0] for row in connection.execute(sa.select(db.jobs.c.id).order_by(db.jobs.c.id))]
 
     def tables(self) -> Iterator[tuple[str, Iterator[str]]]:
         """Yield each table's name and its rows as JSON."""
-        paused = self._connection.execute(sa.select(schedules.c.paused).where(schedules.c.paused.is_not(None)).limit(1)).first()
+        paused = self._connection.execute(
+            sa.select(schedules.c.paused).where(schedules.c.paused.is_not(None)).limit(1)
+        ).first()
         for table in metadata.sorted_tables:
             if table is schedules and paused is None:
                 continue
@@ -99,7 +113,13 @@ class _Row:
     """A reader's table as `from_row` of snapshots reads it."""
 
     def __init__(self, row: Any) -> None:
-        self.id, self.record, self.collection, self.run, self.created = row.snapshot, row.record, "tap_user", row.snapshot, row.created
+        self.id, self.record, self.collection, self.run, self.created = (
+            row.snapshot,
+            row.record,
+            "tap_user",
+            row.snapshot,
+            row.created,
+        )
 
 
 def own_record(row: Any) -> Record:
@@ -128,7 +148,10 @@ def empty(connection: sa.Connection) -> None:
         if table.name in NEVER:
             continue
         if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None:
-            raise Conflict("the database of the system state is not empty", remedy="name an empty one: HVEN_STORE=postgresql+psycopg://...")
+            raise Conflict(
+                "the database of the system state is not empty",
+                remedy="name an empty one: HVEN_STORE=postgresql+psycopg://...",
+            )
 
 
 def imported(database: Database, tables: Mapping[str, Iterable[Mapping[str, Any]]], made: Mapping[str, Record]) -> None:
@@ -151,7 +174,8 @@ def imported(database: Database, tables: Mapping[str, Iterable[Mapping[str, Any]
         unknown = set(tables) - {table.name for table in metadata.sorted_tables}
         if unknown:
             raise StorageError(
-                f"the archive has a table {min(unknown)!r} that this Hven does not know", remedy="run the Hven that wrote it"
+                f"the archive has a table {min(unknown)!r} that this Hven does not know",
+                remedy="run the Hven that wrote it",
             )
         for table in metadata.sorted_tables:
             batch: list[dict[str, Any]] = []
@@ -179,7 +203,11 @@ def _now(table: str, row: dict[str, Any], made: Mapping[str, Record]) -> dict[st
         return {**row, **{key: fresh[key] for key in ("rows", "bytes", "record")}}
     if table == "user_tables":
         fresh = to_row(made[row["snapshot"]])
-        return {**row, **{key: fresh[key] for key in ("rows", "bytes", "record")}, "path": made[row["snapshot"]].snapshot.path}
+        return {
+            **row,
+            **{key: fresh[key] for key in ("rows", "bytes", "record")},
+            "path": made[row["snapshot"]].snapshot.path,
+        }
     if table == "jobs" and row.get("phase") == "EXECUTING":
         return {**row, "phase": "QUEUED", "holder": None, "started": None, "progress": "{}"}
     return row

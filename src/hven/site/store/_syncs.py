@@ -30,7 +30,12 @@ class Syncs:
 
     def put(self, snapshot: str, table: str, collection: str, state: Mapping[str, Any]) -> None:
         """Write down what the next sync of a table must know if it begins at this snapshot."""
-        values = {"table_name": table, "collection": collection, "state": json.dumps(dict(state), default=str), "updated": now()}
+        values = {
+            "table_name": table,
+            "collection": collection,
+            "state": json.dumps(dict(state), default=str),
+            "updated": now(),
+        }
         with self._database.writing() as connection:
             done = connection.execute(sa.update(sync_state).where(sync_state.c.snapshot == snapshot).values(**values))
             if not done.rowcount:
@@ -60,7 +65,9 @@ class Syncs:
             for table, snapshot, updated in connection.execute(names).all():
                 one = self._seen.get((snapshot, updated))
                 if one is None:
-                    text = connection.execute(sa.select(sync_state.c.state).where(sync_state.c.snapshot == snapshot)).scalar_one()
+                    text = connection.execute(
+                        sa.select(sync_state.c.state).where(sync_state.c.snapshot == snapshot)
+                    ).scalar_one()
                     state = json.loads(text)
                     marks = [value for value in (state.get("watermark") or {}).values() if value is not None]
                     one = (str(state["full"]) if state.get("full") else None), marks

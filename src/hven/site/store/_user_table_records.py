@@ -28,7 +28,11 @@ class UserTables:
 
     def of(self, owner: str) -> list[tuple[Record, str]]:
         """Return the tables of one reader that have not expired, and when they will."""
-        query = sa.select(user_tables).where(user_tables.c.owner == owner, user_tables.c.expires > now()).order_by(user_tables.c.name)
+        query = (
+            sa.select(user_tables)
+            .where(user_tables.c.owner == owner, user_tables.c.expires > now())
+            .order_by(user_tables.c.name)
+        )
         with self._database.reading() as connection:
             return [(_record(row), row.expires) for row in connection.execute(query)]
 
@@ -152,7 +156,9 @@ def retire(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
     rows = list(connection.execute(sa.select(user_tables).where(which)))
     until = (datetime.now(UTC) + timedelta(seconds=GRACE)).isoformat(timespec="microseconds").replace("+00:00", "Z")
     for row in rows:
-        connection.execute(sa.insert(retired).values(path=row.path, owner=row.owner, name=row.name, until=until, record=row.record))
+        connection.execute(
+            sa.insert(retired).values(path=row.path, owner=row.owner, name=row.name, until=until, record=row.record)
+        )
     connection.execute(sa.delete(verifications).where(verifications.c.snapshot.in_([row.snapshot for row in rows])))
     connection.execute(sa.delete(user_tables).where(which))
     return len(rows)
@@ -176,7 +182,9 @@ def check_room(what: str, wanted: int, most: int) -> None:
         It says how much there would be.
     """
     if wanted > most:
-        raise TooLarge(f"your tables would have {wanted:,} {what}; the limit is {most:,}", remedy="delete what you need no more")
+        raise TooLarge(
+            f"your tables would have {wanted:,} {what}; the limit is {most:,}", remedy="delete what you need no more"
+        )
 
 
 def _others(connection: sa.Connection, owner: str, name: str) -> list[Any]:
@@ -186,9 +194,13 @@ def _others(connection: sa.Connection, owner: str, name: str) -> list[Any]:
 
 def _check_number(others: list[Any], most: int) -> None:
     if most == 0:
-        raise TooLarge("this service keeps no tables of readers", remedy="send the table with the query: UPLOAD=mine,param:PART")
+        raise TooLarge(
+            "this service keeps no tables of readers", remedy="send the table with the query: UPLOAD=mine,param:PART"
+        )
     if len(others) >= most:
-        raise TooLarge(f"you keep {len(others)} tables already; the limit is {most}", remedy="delete one that you need no more")
+        raise TooLarge(
+            f"you keep {len(others)} tables already; the limit is {most}", remedy="delete one that you need no more"
+        )
 
 
 class _Row:

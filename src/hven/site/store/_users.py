@@ -45,11 +45,17 @@ class Users:
             There is one already.
         """
         if not NAME.fullmatch(name) or name in TAKEN:
-            raise UserError(f"{name!r:.80} cannot be the name of an account", remedy="a small letter, then small letters, digits, _ and -")
+            raise UserError(
+                f"{name!r:.80} cannot be the name of an account",
+                remedy="a small letter, then small letters, digits, _ and -",
+            )
         secret, salt = secrets.token_urlsafe(32), secrets.token_hex(16)
         with self._database.writing() as connection:
             if connection.execute(sa.select(users.c.name).where(users.c.name == name)).first():
-                raise Conflict(f"there is an account {name!r} already", remedy=f"hven user remove {name} takes it away, with its tables")
+                raise Conflict(
+                    f"there is an account {name!r} already",
+                    remedy=f"hven user remove {name} takes it away, with its tables",
+                )
             forget(connection, jobs.c.owner == name)  # of somebody who had the name before
             connection.execute(sa.insert(users).values(name=name, salt=salt, hash=_hash(salt, secret), created=now()))
         return f"{name}.{secret}"

@@ -87,8 +87,15 @@ class Verifications:
                 faults = json.dumps(dict(one.faults))
                 changed |= faults != (before or "{}")
                 connection.execute(sa.delete(verifications).where(where))
-                values = {"table_name": one.table, "collection": one.collection, "bytes": one.bytes, "unknown": one.unknown}
-                connection.execute(sa.insert(verifications).values(snapshot=one.snapshot, at=one.at or now(), faults=faults, **values))
+                values = {
+                    "table_name": one.table,
+                    "collection": one.collection,
+                    "bytes": one.bytes,
+                    "unknown": one.unknown,
+                }
+                connection.execute(
+                    sa.insert(verifications).values(snapshot=one.snapshot, at=one.at or now(), faults=faults, **values)
+                )
             insert_alerts(connection, told)
             if changed:
                 turn(connection)

@@ -86,12 +86,25 @@ class Runs:
         """
         begun = Run(id=run, collection=collection, kind=kind, phase=RUNNING, holder=holder(), started=now())
         with self._database.writing() as connection:
-            values = {"id": run, "collection": collection, "kind": kind, "phase": RUNNING, "holder": begun.holder, "started": begun.started}
+            values = {
+                "id": run,
+                "collection": collection,
+                "kind": kind,
+                "phase": RUNNING,
+                "holder": begun.holder,
+                "started": begun.started,
+            }
             connection.execute(sa.insert(runs).values(**values, number=following(connection, runs)))
         return begun
 
     def end(
-        self, run: str, phase: str, *, message: str | None = None, summary: Mapping[str, Any] | None = None, report: str | None = None
+        self,
+        run: str,
+        phase: str,
+        *,
+        message: str | None = None,
+        summary: Mapping[str, Any] | None = None,
+        report: str | None = None,
     ) -> None:
         """Record how a run ended.
 
@@ -106,7 +119,13 @@ class Runs:
         report
             The whole of it, JSON.
         """
-        values = {"phase": phase, "ended": now(), "message": message, "summary": json.dumps(summary or {}), "report": report}
+        values = {
+            "phase": phase,
+            "ended": now(),
+            "message": message,
+            "summary": json.dumps(summary or {}),
+            "report": report,
+        }
         with self._database.writing() as connection:
             connection.execute(sa.update(runs).where(runs.c.id == run).values(**values))
 
@@ -146,7 +165,8 @@ class Runs:
         real = sa.and_(sa.not_(sa.func.coalesce(runs.c.summary, "").like('%"dry_run": true%')), runs.c.kind.in_(KINDS))
         newest = sa.select(sa.func.max(runs.c.number)).where(real).group_by(runs.c.collection)
         good = newest.where(
-            runs.c.phase == COMPLETED, sa.not_(runs.c.summary.like('%"sample": _%')) | runs.c.summary.like('%"sample": null%')
+            runs.c.phase == COMPLETED,
+            sa.not_(runs.c.summary.like('%"sample": _%')) | runs.c.summary.like('%"sample": null%'),
         )
         found: dict[str, tuple[Run | None, Run | None]] = {}
         with self._database.reading() as connection:

@@ -68,7 +68,10 @@ def trimmed(text: pa.Array) -> pa.Array:
 def plain(kind: pa.DataType) -> bool:
     """Check whether `convert` reads text as this type."""
     types = pa.types
-    return any(test(kind) for test in (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_timestamp))
+    return any(
+        test(kind)
+        for test in (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_timestamp)
+    )
 
 
 def convert(
@@ -214,7 +217,9 @@ def _integers(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | N
     bad = None
     if rest.null_count < len(rest):
         # 12.0, 1e3 and numbers of 19 digits are integers too
-        fits = pc.and_(pc.match_substring_regex(rest, r"^-?\d{19}$"), pc.less_equal(pc.utf8_ltrim(rest, "-"), str(2**63 - 1)))
+        fits = pc.and_(
+            pc.match_substring_regex(rest, r"^-?\d{19}$"), pc.less_equal(pc.utf8_ltrim(rest, "-"), str(2**63 - 1))
+        )
         fits = pc.or_(fits, pc.equal(rest, str(-(2**63))))
         exact = pc.cast(pc.if_else(fits, rest, pa.scalar(None, text.type)), pa.int64())
         other = pc.if_else(pc.is_valid(exact), pa.scalar(None, text.type), rest)
@@ -227,7 +232,9 @@ def _integers(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | N
     if kind != pa.int64():
         limits = np.iinfo(kind.to_pandas_dtype())
         low, high = max(int(limits.min), -(2**63)), min(int(limits.max), 2**63 - 1)
-        fits = pc.and_(pc.greater_equal(values, pa.scalar(low, pa.int64())), pc.less_equal(values, pa.scalar(high, pa.int64())))
+        fits = pc.and_(
+            pc.greater_equal(values, pa.scalar(low, pa.int64())), pc.less_equal(values, pa.scalar(high, pa.int64()))
+        )
         outside = _bad(fits)
         bad = _or(bad, outside)
         values = pc.cast(_keep(values, outside), kind)
@@ -247,7 +254,9 @@ def _times(text: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | None
     return pc.cast(values, kind), _or(bad, more)
 
 
-def guess(text: pa.Array, *, nulls: Sequence[str] = (), decimal: str = ".", thousands: str | None = None) -> pa.DataType:
+def guess(
+    text: pa.Array, *, nulls: Sequence[str] = (), decimal: str = ".", thousands: str | None = None
+) -> pa.DataType:
     """Guess the type of a column from a sample: bool, int64, float64, timestamp or string.
 
     Text with leading zeros (``00042``) stays text, as do integers beyond 64 bits: they are names.
@@ -258,7 +267,8 @@ def guess(text: pa.Array, *, nulls: Sequence[str] = (), decimal: str = ".", thou
     text = text.filter(pc.invert(blank)).drop_null()
     if not len(text):
         return pa.string()
-    if decimal == "." and thousands is None and not _MAYBE.match(text[0].as_py()):  # one word makes it text, and most text is told so
+    # one word makes it text, and most text is told so
+    if decimal == "." and thousands is None and not _MAYBE.match(text[0].as_py()):
         return pa.string()
     lower = pc.utf8_lower(text)
     if pc.all(pc.is_in(lower, value_set=_WORDS)).as_py():

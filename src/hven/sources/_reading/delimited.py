@@ -105,7 +105,9 @@ def parse(block: Block, shape: Shape, wanted: Sequence[str], file: str) -> Parse
             name = shape.names[int(match.group(1))] if match else None
             if name is None or name in texts:
                 if texts >= set(wanted):
-                    raise SourceError(f"this block of text cannot be parsed: {error}", place=Place(file=file, line=block.line)) from error
+                    raise SourceError(
+                        f"this block of text cannot be parsed: {error}", place=Place(file=file, line=block.line)
+                    ) from error
                 texts = set(wanted)
             else:
                 learnt.add(name)
@@ -171,12 +173,22 @@ def _enough(ragged: list[csv.InvalidRow], shape: Shape) -> bool:
 
 
 def _ragged(row: csv.InvalidRow) -> tuple[int, str | None, str | None, str, str | None]:
-    return row.number - 1, None, None, f"{row.actual_columns} fields where {row.expected_columns} are expected", row.text
+    return (
+        row.number - 1,
+        None,
+        None,
+        f"{row.actual_columns} fields where {row.expected_columns} are expected",
+        row.text,
+    )
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
     return (
-        column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        column.chunk(0)
+        if column.num_chunks == 1
+        else pa.concat_arrays(column.chunks)
+        if column.num_chunks
+        else pa.array([], column.type)
     )
 
 
@@ -203,7 +215,9 @@ def _sorted_out(
     parsed: int,
 ) -> Parsed:
     """Separate the rows at fault, each with its number, column, value and text."""
-    lines = None if shape.quote and shape.quote.encode() in data else [line for line in data.splitlines() if line.strip()]
+    lines = (
+        None if shape.quote and shape.quote.encode() in data else [line for line in data.splitlines() if line.strip()]
+    )
     if lines is not None and len(lines) != total:
         lines = None
     positions = np.ones(total, bool)
@@ -222,7 +236,9 @@ def _sorted_out(
             rejects.append((place, name, cells[int(at)].as_py(), reason, text))
     keep = pa.array(~out)
     rejects.sort(key=lambda item: item[0])
-    return Parsed({name: array.filter(keep) for name, array in arrays.items()}, int((~out).sum()), total, places[~out], rejects)
+    return Parsed(
+        {name: array.filter(keep) for name, array in arrays.items()}, int((~out).sum()), total, places[~out], rejects
+    )
 
 
 def run(blocks: Iterator[Block], shape: Shape, wanted: Sequence[str], file: str) -> Iterator[Parsed]:
@@ -246,5 +262,9 @@ def rejects_of(parsed: Parsed, first: int, file: str, declared: Mapping[str, pa.
     """Yield each fault with its row number in the file, and the remedy where the type was only guessed."""
     for at, column, value, reason, text in parsed.rejects:
         guessed = column is not None and column not in declared and reason != NUL
-        hint = f"; the type was guessed from a sample: if this value is right, declare {column} as string" if guessed else ""
+        hint = (
+            f"; the type was guessed from a sample: if this value is right, declare {column} as string"
+            if guessed
+            else ""
+        )
         yield Reject(file=file, row=first + at, column=column, value=value, reason=reason + hint, text=text)

@@ -28,7 +28,8 @@ LONGEST = 50_000  # characters of one record in the sample
 WORDS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "\\t": "\t", WHITESPACE: WHITESPACE}
 _CANDIDATES = ("\t", ";", "|", ",")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eEdD][+-]?\d+)?\s*")
-is_value = re.compile(rf"{_NUMBER.pattern}|\s*\d{{4}}-\d\d-\d\d.*|\s*\d\d?:\d\d.*").fullmatch  # a number or a time is no column's name
+# a number or a time is no column's name
+is_value = re.compile(rf"{_NUMBER.pattern}|\s*\d{{4}}-\d\d-\d\d.*|\s*\d\d?:\d\d.*").fullmatch
 _RUN = re.compile(r"[ \t]+")
 DRAWN = re.compile(r"[-=+\s,;|\"]*(?:-{3}|={3})[-=+\s,;|\"]*")  # a line below a head
 _HEADER, _DEEPEST = 1 << 19, 200  # of an ECSV header: characters, and depth (of indentation, too)
@@ -75,7 +76,10 @@ def records(lines: Sequence[str], delimiter: str, quote: str | None) -> list[lis
     """Split records, blanks around fields taken off."""
     if delimiter == WHITESPACE:
         lines, delimiter = [_RUN.sub(" ", line.strip()) for line in lines], " "
-    return [[*map(str.strip, _quoted(line, delimiter, quote) if quote and quote in line else line.split(delimiter))] for line in lines]
+    return [
+        [*map(str.strip, _quoted(line, delimiter, quote) if quote and quote in line else line.split(delimiter))]
+        for line in lines
+    ]
 
 
 def _quoted(line: str, delimiter: str, quote: str) -> list[str]:
@@ -115,7 +119,9 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> st
         return WHITESPACE
     for delimiter, counts in spread.items():
         # fields of uneven number: a wrong guess would refuse nearly every row
-        if sum(times for number, times in counts.items() if number > (3 if delimiter == WHITESPACE else 1)) > 0.5 * len(lines):
+        if sum(times for number, times in counts.items() if number > (3 if delimiter == WHITESPACE else 1)) > 0.5 * len(
+            lines
+        ):
             word = next(word for word, value in WORDS.items() if value == delimiter)
             raise SourceError(
                 f"no delimiter cuts the lines into equal numbers of fields ({word}: {min(counts)} to {max(counts)})",
@@ -185,7 +191,11 @@ def look(
     start = lines.at
     sample = [line for line in lines.sample(400, 100) if line.strip() and not (sign and line.lstrip().startswith(sign))]
     sample = [line for number, line in enumerate(sample) if number > _HEAD or not DRAWN.fullmatch(line)]
-    cut = WORDS.get(delimiter, delimiter) if delimiter is not None else guess_delimiter(sample, quote, Place(file=file, line=lines.line))
+    cut = (
+        WORDS.get(delimiter, delimiter)
+        if delimiter is not None
+        else guess_delimiter(sample, quote, Place(file=file, line=lines.line))
+    )
     rows = records(sample, cut, quote)
     if rows and len(rows[0]) > WIDEST:
         raise SourceError(
@@ -221,7 +231,9 @@ def look(
         elif header or (header is None and names is None and looks_like_header(rows[0], rows[1:200])):
             found = rows[0]
         named = found is rows[0] or (
-            header is None and names is not None and [cell.lower() for cell in rows[0]] == [name.lower() for name in names]
+            header is None
+            and names is not None
+            and [cell.lower() for cell in rows[0]] == [name.lower() for name in names]
         )
         if named:
             lines.record(sign, quote)
@@ -251,7 +263,15 @@ def look(
     else:
         final = _named(found, width, rows, file, at)
     described = _described(final, numbered, told)
-    return Look(names=final, delimiter=cut, comment=sign, offset=start, header=found is not None, described=described, units=bool(told))
+    return Look(
+        names=final,
+        delimiter=cut,
+        comment=sign,
+        offset=start,
+        header=found is not None,
+        described=described,
+        units=bool(told),
+    )
 
 
 def looks_like_units(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
@@ -262,7 +282,8 @@ def looks_like_units(first: Sequence[str], rest: Sequence[Sequence[str]]) -> boo
         numbers = _count(_NUMBER.fullmatch, column)
         if is_value(cell) or (cell and cell in column):
             return False
-        if len(cell) > 20 and _bare(cell) == cell and not units_.written(cell):  # words, as notes on how a date is written
+        # words, as notes on how a date is written
+        if len(cell) > 20 and _bare(cell) == cell and not units_.written(cell):
             return False
         if column and numbers >= 0.95 * len(column) and cell and cell not in _NO_UNIT:
             known = _bare(cell) != cell or units_.written(cell)
@@ -278,7 +299,8 @@ def _bare(cell: str) -> str:
 def units_of(names: Sequence[str], told: Sequence[str]) -> dict[str, str | None]:
     """Read a record of units; those that are none stay as they stand."""
     return {
-        name: units_.meant(bare := _bare(cell)) or (bare if bare not in _NO_UNIT else None) for name, cell in zip(names, told, strict=False)
+        name: units_.meant(bare := _bare(cell)) or (bare if bare not in _NO_UNIT else None)
+        for name, cell in zip(names, told, strict=False)
     }
 
 
@@ -344,7 +366,9 @@ class _Lines:
         rest = self.head[self.at :]
         blank = len(rest) - len(rest.lstrip())
         line = self.line + rest.count(b"\n", 0, blank)
-        return rest[blank : blank + LONGEST].decode(errors="replace").partition("\n")[0].rstrip("\r"), Place(file=file, line=line)
+        return rest[blank : blank + LONGEST].decode(errors="replace").partition("\n")[0].rstrip("\r"), Place(
+            file=file, line=line
+        )
 
     def take(self, number: int) -> str:
         text = ""
@@ -367,7 +391,9 @@ class _Lines:
     def past(self, comment: str | None) -> int:
         """Skip lines that are blank, comments, or drawn below a head; return the place of the next record."""
         while self.more() and (
-            not (line := self.peek()).strip() or (comment and line.lstrip().startswith(comment)) or DRAWN.fullmatch(line)
+            not (line := self.peek()).strip()
+            or (comment and line.lstrip().startswith(comment))
+            or DRAWN.fullmatch(line)
         ):
             self.take(1)
         return self.at
@@ -416,7 +442,9 @@ def _ecsv(lines: _Lines, file: str) -> Look:
         encoded = frozenset(str(item["name"]) for item in head["datatype"] if item.get("subtype"))
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise SourceError(
-            f"the ECSV header cannot be read: {error}", place=Place(file=file, line=line), remedy="check it with astropy"
+            f"the ECSV header cannot be read: {error}",
+            place=Place(file=file, line=line),
+            remedy="check it with astropy",
         ) from error
     cut = cut if cut != " " else WHITESPACE
     names = records([lines.take(1)], cut, '"')[0]
@@ -441,7 +469,11 @@ def _nested(text: str) -> int:
 def _ecsv_column(item: dict[str, Any]) -> Column:
     datatype = str(item.get("datatype", "string"))
     subtype = str(item.get("subtype", ""))
-    kind = Type("char", "*") if datatype == "string" or subtype else Type(_ECSV.get(datatype, "char"), None if datatype in _ECSV else "*")
+    kind = (
+        Type("char", "*")
+        if datatype == "string" or subtype
+        else Type(_ECSV.get(datatype, "char"), None if datatype in _ECSV else "*")
+    )
     meta = item.get("meta")
     meta = meta if isinstance(meta, dict) else {}
     unit, about, ucd = item.get("unit"), item.get("description"), meta.get("ucd")
@@ -465,7 +497,8 @@ def _loader() -> Any:
 
     Tolerant.add_multi_constructor("!", plain)
     Tolerant.add_constructor(
-        "tag:yaml.org,2002:omap", lambda loader, node: list(loader.construct_sequence(cast("yaml.SequenceNode", node), deep=True))
+        "tag:yaml.org,2002:omap",
+        lambda loader, node: list(loader.construct_sequence(cast("yaml.SequenceNode", node), deep=True)),
     )
     return Tolerant
 

@@ -14,7 +14,8 @@ from hven.sources._reading.cells import convert, guess, no_value, trimmed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FEW, SHOWN = 0.05, 3  # the share of others among numbers or dates, or so many of four times as many; rows that are named
+# the share of others among numbers or dates, or so many of four times as many; rows that are named
+FEW, SHOWN = 0.05, 3
 _COMMAS = {
     "`decimal: ','`": r"^[+-]?(?:\d+,?\d*|,\d+)(?:[eE][+-]?\d+)?$",
     "`thousands: ','`": r"^[+-]?(?:0|[1-9]\d{0,2}(?:,\d{3})*)(?:\.\d*)?$",
@@ -71,7 +72,9 @@ def doubt(
         number = "int64" if kind == pa.int64() else "float64"
         listed = ", ".join(word if word.isalnum() else "'" + word.replace("'", "''") + "'" for word in odd)
         null = (
-            f"`null: {{{name}: [{listed}]}}` in the source if they stand for no value, " if len(odd) <= SHOWN and len(listed) < 40 else ""
+            f"`null: {{{name}: [{listed}]}}` in the source if they stand for no value, "
+            if len(odd) <= SHOWN and len(listed) < 40
+            else ""
         )
         aside = f"{typed.format(name=name, kind=number)} to keep those rows aside, both with `type: {number}` for the column"
         message = f"{len(good):,} of {len(values):,} values that were looked at are numbers, but not {_shown(where, values, bad)}"
@@ -82,7 +85,9 @@ def doubt(
         return None
     calls = [f"parse_time({quote(name)}, '{form}')" if form else f"parse_time({quote(name)})" for form in forms]
     said = " and ".join(form or "ISO 8601" for form in forms)
-    message = f"its dates have {len(forms)} forms, {said}" if len(forms) > 1 else f"its values are dates of the form {said}"
+    message = (
+        f"its dates have {len(forms)} forms, {said}" if len(forms) > 1 else f"its values are dates of the form {said}"
+    )
     message += f", but not {_shown(where, values, strange)}" if others else ""
     call = f"coalesce({', '.join(calls)})" if len(forms) > 1 else calls[0]
     return message, f"map it: {call}; or say {text}"
@@ -104,5 +109,9 @@ def _signs(values: pa.Array, *, pointed: bool) -> str:
     if not pc.any(pc.match_substring(values, ",")).as_py():
         return ""
     dots = pc.any(pc.match_substring(values, ".")).as_py()
-    forms = {said: form for said, form in _COMMAS.items() if not (pointed and "decimal" in said) and (dots or "'.'" not in said)}
+    forms = {
+        said: form
+        for said, form in _COMMAS.items()
+        if not (pointed and "decimal" in said) and (dots or "'.'" not in said)
+    }
     return " or ".join(said for said, form in forms.items() if pc.all(pc.match_substring_regex(values, form)).as_py())

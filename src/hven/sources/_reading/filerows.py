@@ -76,7 +76,9 @@ class FileRows(Files):
         """List all columns' names."""
 
     @abstractmethod
-    def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
+    def _rows(
+        self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
         """Read the rows of one file: `names` in their order, of which `real` stand in the file; a few more than `limit` do no harm."""
 
     def _same_units(self, file: DataFile, columns: Sequence[Column], real: Sequence[str]) -> None:

@@ -77,7 +77,9 @@ def find(options: FileOptions, directory: Path, roots: Sequence[Path] = ()) -> l
                 check_link(path, path.name, (directory, *roots, named))
                 found[path] = None
     if not found:
-        raise SourceError(f"no file is left of {', '.join(options.files)}", remedy=f"loosen `ignore` ({', '.join(options.ignore)})")
+        raise SourceError(
+            f"no file is left of {', '.join(options.files)}", remedy=f"loosen `ignore` ({', '.join(options.ignore)})"
+        )
     return list(found)
 
 
@@ -95,7 +97,8 @@ def check_link(path: Path, name: str, roots: Iterable[Path]) -> None:
         return
     if not any(real.is_relative_to(root.resolve()) for root in roots):
         raise SourceError(
-            f"{name} is a link that leads out of the collection", remedy=f'if that is meant, say so in hven.toml: roots = ["{real.parent}"]'
+            f"{name} is a link that leads out of the collection",
+            remedy=f'if that is meant, say so in hven.toml: roots = ["{real.parent}"]',
         )
 
 
@@ -113,13 +116,17 @@ def _expand(pattern: str, directory: Path) -> list[Path]:
         or any(len(part.encode("utf-8", "replace")) > _LONGEST for part in pattern.split("/"))
         or len(pattern) > 16 * _LONGEST
     ):
-        raise SourceError(f"no file can be called {pattern[:60]!r} ..", remedy=f"at most {_LONGEST} bytes between two slashes")
+        raise SourceError(
+            f"no file can be called {pattern[:60]!r} ..", remedy=f"at most {_LONGEST} bytes between two slashes"
+        )
     path = directory / Path(pattern).expanduser()
     if path.is_file():
         return [path]
     if not any(sign in pattern for sign in "*?["):
         if path.is_dir():
-            raise SourceError(f"{pattern} is a directory", remedy=f"write `files: {pattern.rstrip('/')}/*` for the files in it")
+            raise SourceError(
+                f"{pattern} is a directory", remedy=f"write `files: {pattern.rstrip('/')}/*` for the files in it"
+            )
         raise SourceError(f"no file {pattern}{_where(pattern, directory)}", remedy=_nearest(path))
     anchor = Path(path.anchor) if Path(pattern).is_absolute() else directory
     relative = str(path.relative_to(anchor)) if Path(pattern).is_absolute() else pattern
@@ -241,7 +248,9 @@ class DataFile:
         try:
             self._raw = _Hashing(self.path)
         except OSError as error:
-            raise SourceError(f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions") from error
+            raise SourceError(
+                f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions"
+            ) from error
         return Stream(self, self._raw)
 
     @property
@@ -304,7 +313,11 @@ class DataFile:
             case "file.name":
                 return self.path.name
             case "file.stem":
-                return self.path.name.partition(".")[0] if self.path.suffix in {".gz", ".bz2", ".xz", ".zst"} else self.path.stem
+                return (
+                    self.path.name.partition(".")[0]
+                    if self.path.suffix in {".gz", ".bz2", ".xz", ".zst"}
+                    else self.path.stem
+                )
             case "file.size":
                 return self.stat.st_size
             case "file.mtime":
@@ -334,14 +347,21 @@ class DataFile:
         try:
             found = self.stat
         except OSError as error:
-            raise SourceError(f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions") from error
+            raise SourceError(
+                f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions"
+            ) from error
         seconds, rest = divmod(found.st_mtime_ns, 1_000_000_000)
         moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
         return Pin(name=self.name, bytes=found.st_size, modified=f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z")
 
     def pin(self) -> Pin:
         """Describe what was read, for the record."""
-        return Pin(name=self.name, bytes=self.stat.st_size, modified=self.modified.isoformat(timespec="seconds"), sha256=self.sha256)
+        return Pin(
+            name=self.name,
+            bytes=self.stat.st_size,
+            modified=self.modified.isoformat(timespec="seconds"),
+            sha256=self.sha256,
+        )
 
 
 class Stream:
@@ -491,7 +511,9 @@ def assemble(
     out: list[pa.Array] = []
     for name in names:
         if name == ROW:
-            out.append(pa.array(np.arange(number, number + rows, dtype=np.int64)) if isinstance(number, int) else number)
+            out.append(
+                pa.array(np.arange(number, number + rows, dtype=np.int64)) if isinstance(number, int) else number
+            )
         elif name in FILE_FACTS:
             out.append(pa.repeat(pa.scalar(file.fact(name) if file else None, fact_type(name)), rows))
         else:

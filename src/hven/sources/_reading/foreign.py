@@ -18,7 +18,11 @@ _TEXTS = (
     (_TAG, "XML or HTML", f"a VOTable is of `kind: votable`; {_ANYTHING}"),
     (r"\{\s*[\"}]|\[\s*[\[{]", "JSON", "it is of `kind: json`"),
     (r"\|[A-Z][a-z]?\|\d*\|\d*\||\[[0-9xX]{2}\]\d{6}", "a das2 or das3 stream", _ANYTHING),
-    (r"(?:Object|Group|ODL_VERSION_ID|PDS_VERSION_ID)\s*=|CCSD3ZF", "an ISIS or PDS3 product with its label", _ANYTHING),
+    (
+        r"(?:Object|Group|ODL_VERSION_ID|PDS_VERSION_ID)\s*=|CCSD3ZF",
+        "an ISIS or PDS3 product with its label",
+        _ANYTHING,
+    ),
 )
 _BYTES = (
     (b"\x89HDF\r\n", "an HDF5 file (netCDF 4, too)"),
@@ -51,7 +55,11 @@ def known(head: bytes) -> str | None:
     what
         In words with an article; None: it begins as none of them.
     """
-    return "a tar archive" if head[257:262] == b"ustar" else next((what for magic, what in _BYTES if head.startswith(magic)), None)
+    return (
+        "a tar archive"
+        if head[257:262] == b"ustar"
+        else next((what for magic, what in _BYTES if head.startswith(magic)), None)
+    )
 
 
 def check_bytes(head: bytes, file: str) -> None:
@@ -74,7 +82,9 @@ def check_bytes(head: bytes, file: str) -> None:
         )
         raise SourceError("NUL bytes in a text file", place=place, remedy=remedy)
     if len(head.translate(None, delete=_NO_TEXT)) < 0.99 * len(head):
-        raise SourceError(f"{file} is binary: {len(head):,} bytes with more than one control character in a hundred", remedy=_ANYTHING)
+        raise SourceError(
+            f"{file} is binary: {len(head):,} bytes with more than one control character in a hundred", remedy=_ANYTHING
+        )
 
 
 def check_text(line: str, place: Place) -> None:
@@ -87,7 +97,9 @@ def check_text(line: str, place: Place) -> None:
     """
     for pattern, what, remedy in _TEXTS:
         if re.match(pattern, line.lstrip(), re.IGNORECASE if what.startswith("XML") else 0):
-            raise SourceError(f"this looks like {what}, not like delimited text", place=place, remedy=remedy + _DELIMITER)
+            raise SourceError(
+                f"this looks like {what}, not like delimited text", place=place, remedy=remedy + _DELIMITER
+            )
 
 
 def check_lines(lines: Sequence[str], uneven: int, place: Place) -> None:

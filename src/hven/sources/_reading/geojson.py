@@ -83,7 +83,11 @@ def _parts(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 def _whole(column: pa.ChunkedArray) -> Any:
     return (
-        column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        column.chunk(0)
+        if column.num_chunks == 1
+        else pa.concat_arrays(column.chunks)
+        if column.num_chunks
+        else pa.array([], column.type)
     )
 
 
@@ -129,7 +133,11 @@ def _polygons(array: Any, rows: int) -> tuple[pa.Array, npt.NDArray[np.bool_], i
     # only the points of outer rings, without the one that closes a ring and those that repeat the one before
     begin, end = of_ring[:-1][outer], of_ring[1:][outer]
     ring = np.repeat(np.arange(len(outer)), end - begin)
-    at = np.arange(len(ring)) - np.repeat(np.cumsum(end - begin) - (end - begin), end - begin) + np.repeat(begin, end - begin)
+    at = (
+        np.arange(len(ring))
+        - np.repeat(np.cumsum(end - begin) - (end - begin), end - begin)
+        + np.repeat(begin, end - begin)
+    )
     x, y = lon[at], lat[at]
     np.logical_or.at(bad, row[ring[wrong[at]]], True)
     following = _next(ring)
@@ -152,7 +160,9 @@ def _polygons(array: Any, rows: int) -> tuple[pa.Array, npt.NDArray[np.bool_], i
     if corners.wide.any():
         box = corners.box[corners.wide]
         box[:, :2] = _longitudes(box[:, 0], box[:, 1])
-        texts[corners.wide] = np.asarray(_joined("range", pa.array(np.nan_to_num(box).ravel()), np.arange(len(box) + 1) * 4), object)
+        texts[corners.wide] = np.asarray(
+            _joined("range", pa.array(np.nan_to_num(box).ravel()), np.arange(len(box) + 1) * 4), object
+        )
     return _by_row(pa.array(texts, pa.string()), row, ~bad, rows), bad, holes
 
 

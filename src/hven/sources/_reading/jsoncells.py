@@ -66,16 +66,22 @@ class _Local(threading.local):
 class Reader:
     """Reads records of known columns; used by several threads at once."""
 
-    def __init__(self, leaves: Sequence[Leaf], kinds: Mapping[str, pa.DataType], words: Callable[[str], tuple[str, ...]]) -> None:
+    def __init__(
+        self, leaves: Sequence[Leaf], kinds: Mapping[str, pa.DataType], words: Callable[[str], tuple[str, ...]]
+    ) -> None:
         self.leaves, self.kinds, self.words = leaves, kinds, words
         self.pointers = list(dict.fromkeys(p for leaf in leaves for p in (leaf.pointer, leaf.bbox) if p is not None))
-        self._connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False, "autoload_known_extensions": False})
+        self._connection = duckdb.connect(
+            config={"threads": 1, "autoinstall_known_extensions": False, "autoload_known_extensions": False}
+        )
         self._local = _Local()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._connection.close()
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
@@ -108,7 +114,10 @@ class Reader:
         except pa.ArrowInvalid:
             raw = texts.cast(pa.binary())
             fine = np.array([_utf8(value.as_py()) for value in raw])
-            shown = ((int(at), raw[int(at)].as_py().decode(errors="backslashreplace").strip()) for at in np.flatnonzero(~fine))
+            shown = (
+                (int(at), raw[int(at)].as_py().decode(errors="backslashreplace").strip())
+                for at in np.flatnonzero(~fine)
+            )
             rejects.extend((int(good[at]), None, None, NO_UTF8, text) for at, text in shown)
             texts, good = texts.filter(pa.array(fine)), good[fine]
         valid = self._asked("SELECT json_valid(j) AS v FROM records", texts).column("v")
@@ -133,9 +142,14 @@ class Reader:
         found: dict[str, pa.Array] = {}
         if self.pointers:
             listed = ", ".join(_literal(pointer) for pointer in self.pointers)
-            values = _whole(self._asked(f"SELECT json_extract_string(j, [{listed}]) AS v FROM records", texts).column("v")).values
+            values = _whole(
+                self._asked(f"SELECT json_extract_string(j, [{listed}]) AS v FROM records", texts).column("v")
+            ).values
             step = len(self.pointers)
-            found = {pointer: values.take(pa.array(np.arange(at, rows * step, step))) for at, pointer in enumerate(self.pointers)}
+            found = {
+                pointer: values.take(pa.array(np.arange(at, rows * step, step)))
+                for at, pointer in enumerate(self.pointers)
+            }
         out = np.zeros(rows, bool)
         for leaf in self.leaves:
             cells = found[leaf.pointer]
@@ -146,14 +160,24 @@ class Reader:
                 out |= mask
                 reason = "no GeoJSON geometry" if leaf.how == REGION else reason_of(self.kinds[leaf.name])
                 for at in np.flatnonzero(mask):
-                    parsed.rejects.append((int(parsed.good[at]), leaf.name, cells[int(at)].as_py(), reason, texts[int(at)].as_py().strip()))
+                    parsed.rejects.append(
+                        (
+                            int(parsed.good[at]),
+                            leaf.name,
+                            cells[int(at)].as_py(),
+                            reason,
+                            texts[int(at)].as_py().strip(),
+                        )
+                    )
         if out.any():
             keep = pa.array(~out)
             parsed.arrays = {name: array.filter(keep) for name, array in parsed.arrays.items()}
             parsed.good = parsed.good[~out]
             parsed.rejects.sort(key=lambda item: item[0])
 
-    def _column(self, leaf: Leaf, cells: pa.Array, found: Mapping[str, pa.Array], parsed: Parsed) -> tuple[pa.Array, pa.Array | None]:
+    def _column(
+        self, leaf: Leaf, cells: pa.Array, found: Mapping[str, pa.Array], parsed: Parsed
+    ) -> tuple[pa.Array, pa.Array | None]:
         kind, words = self.kinds[leaf.name], self.words(leaf.name)
         if leaf.how == CELL and not pa.types.is_string(kind):
             return convert(cells, kind, nulls=words)
@@ -165,13 +189,17 @@ class Reader:
             lists = self._transformed(cells, '["VARCHAR"]')
             return self._elements(lists.offsets, lists.values, kind, words, pc.is_null(lists))
         objects = self._transformed(cells, '["JSON"]')
-        inner = self._asked(f"SELECT json_extract_string(j, {_literal(leaf.inner)}) AS v FROM records", objects.values).column("v")
+        inner = self._asked(
+            f"SELECT json_extract_string(j, {_literal(leaf.inner)}) AS v FROM records", objects.values
+        ).column("v")
         return self._elements(objects.offsets, _whole(inner), kind, words, pc.is_null(objects))
 
     def _transformed(self, cells: pa.Array, shape: str) -> Any:
         """Convert JSON arrays to lists; a single value is a list of one, as Elasticsearch has it."""
         if pc.all(pc.starts_with(cells, "["), min_count=0).as_py():
-            return _compact(_whole(self._asked(f"SELECT json_transform(j, '{shape}') AS v FROM records", cells).column("v")))
+            return _compact(
+                _whole(self._asked(f"SELECT json_transform(j, '{shape}') AS v FROM records", cells).column("v"))
+            )
         sql = (
             "SELECT json_transform(CASE WHEN j IS NULL OR json_valid(j) AND json_type(j) = 'ARRAY' THEN j "
             f"WHEN json_valid(j) THEN concat('[', j, ']') ELSE concat('[', to_json(j), ']') END, '{shape}') AS v FROM records"
@@ -179,12 +207,18 @@ class Reader:
         column = _whole(self._asked(sql, cells).column("v"))
         return _compact(column)
 
-    def _elements(self, offsets: Any, values: Any, kind: pa.DataType, words: Sequence[str], null: Any) -> tuple[pa.Array, pa.Array | None]:
+    def _elements(
+        self, offsets: Any, values: Any, kind: pa.DataType, words: Sequence[str], null: Any
+    ) -> tuple[pa.Array, pa.Array | None]:
         if pa.types.is_string(kind):
             array, bad = nulled(values, words), None
         else:
             array, bad = convert(values, kind, nulls=words)
-        lists = pa.ListArray.from_arrays(offsets, array, mask=null) if pc.any(null).as_py() else pa.ListArray.from_arrays(offsets, array)
+        lists = (
+            pa.ListArray.from_arrays(offsets, array, mask=null)
+            if pc.any(null).as_py()
+            else pa.ListArray.from_arrays(offsets, array)
+        )
         if bad is None:
             return lists, None
         owner = np.repeat(np.arange(len(lists)), np.diff(np.asarray(offsets)))
@@ -192,7 +226,9 @@ class Reader:
         rows[owner[np.asarray(pc.fill_null(bad, False))]] = True
         return lists, pa.array(rows)
 
-    def _region(self, leaf: Leaf, cells: pa.Array, found: Mapping[str, pa.Array], parsed: Parsed) -> tuple[pa.Array, pa.Array | None]:
+    def _region(
+        self, leaf: Leaf, cells: pa.Array, found: Mapping[str, pa.Array], parsed: Parsed
+    ) -> tuple[pa.Array, pa.Array | None]:
         shapes, bad, holes = regions(cells, self._cursor())
         if holes:
             parsed.notes.append(f"{leaf.name}: some polygons have holes, which a region cannot say: they are filled")
@@ -201,7 +237,9 @@ class Reader:
             missing = pc.is_null(cells)
             if bad is not None:
                 if pc.any(pc.and_(bad, pc.is_valid(boxes))).as_py():
-                    parsed.notes.append(f"{leaf.name}: some geometries are none, or have no area: their bbox stands for them")
+                    parsed.notes.append(
+                        f"{leaf.name}: some geometries are none, or have no area: their bbox stands for them"
+                    )
                 missing, bad = pc.or_(missing, bad), pc.and_(bad, pc.is_null(boxes))
             shapes = pc.coalesce(shapes, pc.if_else(missing, boxes, pa.scalar(None, pa.string())))
         left = pc.and_(pc.is_null(shapes), pc.is_valid(cells))
@@ -222,7 +260,11 @@ def _compact(lists: Any) -> Any:
 
 def _whole(column: Any) -> Any:
     return (
-        column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        column.chunk(0)
+        if column.num_chunks == 1
+        else pa.concat_arrays(column.chunks)
+        if column.num_chunks
+        else pa.array([], column.type)
     )
 
 

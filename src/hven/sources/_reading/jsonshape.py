@@ -14,7 +14,9 @@ CELL, LIST, TEXT, PART, REGION = "cell", "list", "text", "part", "region"
 MOST = 400  # keys of one object; with more of them they are values (names of stars), not names of columns
 DEEPEST = 32
 FARTHEST = 1e5  # no longitude and no height above ground in kilometres
-GEOMETRIES = frozenset({"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"})
+GEOMETRIES = frozenset(
+    {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"}
+)
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -101,7 +103,11 @@ class Node:
         if self.kinds != {"object"} or "type" not in self.keys or not self.keys.keys() & {"coordinates", "geometries"}:
             return False
         words = self.keys["type"].words
-        return bool(words) and words <= GEOMETRIES and ("coordinates" not in self.keys or self.keys["coordinates"].farthest <= FARTHEST)
+        return (
+            bool(words)
+            and words <= GEOMETRIES
+            and ("coordinates" not in self.keys or self.keys["coordinates"].farthest <= FARTHEST)
+        )
 
 
 def _number(value: Any) -> str:
@@ -135,7 +141,9 @@ def leaves(node: Node, whole: Sequence[str] = (), names: Sequence[str] = ()) -> 
         while name in taken:  # "a.b" and b within a
             name, number = f"{leaf.name}_{number}", number + 1
         taken.add(name)
-        found.append(leaf if name == leaf.name else Leaf(**{key: getattr(leaf, key) for key in Leaf.__slots__} | {"name": name}))
+        found.append(
+            leaf if name == leaf.name else Leaf(**{key: getattr(leaf, key) for key in Leaf.__slots__} | {"name": name})
+        )
     return found
 
 
@@ -155,7 +163,9 @@ def _one(node: Node, name: str, pointer: str, whole: frozenset[str], bbox: str |
         yield Leaf(name=name, pointer=pointer, how=REGION, kind=pa.string(), bbox=bbox)
         yield Leaf(name=f"{name}.type", pointer=f"{pointer}/type", how=CELL, kind=pa.string())
         return
-    mixed = " and ".join(sorted({"object": "objects", "array": "arrays"}.get(kind, "single values") for kind in node.kinds))
+    mixed = " and ".join(
+        sorted({"object": "objects", "array": "arrays"}.get(kind, "single values") for kind in node.kinds)
+    )
     if "array" in node.kinds:
         yield from _array(node, name, pointer, mixed if "object" in node.kinds else None)
     elif single or not node.keys or len(node.keys) > MOST:

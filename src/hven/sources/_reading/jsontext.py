@@ -105,7 +105,9 @@ def form_of(file: DataFile, path: Sequence[str] | None) -> Form:
     if text[:1] not in b"[{":
         shown = text[:20].split(b"\n")[0].decode(errors="replace")
         raise SourceError(
-            f"JSON begins with {{ or [, not with {shown!r}", place=Place(file=file.name, line=1), remedy="look at the file's kind"
+            f"JSON begins with {{ or [, not with {shown!r}",
+            place=Place(file=file.name, line=1),
+            remedy="look at the file's kind",
         )
     if path is not None:
         return Form(LIST, tuple(path)) if path else Form(WHOLE)
@@ -177,7 +179,9 @@ def _unquoted(key: bytes) -> str:
 
 def _begun(data: bytes, file: DataFile) -> bytes:
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        raise SourceError("the file is UTF-16, and JSON is UTF-8", place=Place(file=file.name, line=1), remedy="save it as UTF-8")
+        raise SourceError(
+            "the file is UTF-16, and JSON is UTF-8", place=Place(file=file.name, line=1), remedy="save it as UTF-8"
+        )
     return data.removeprefix(b"\xef\xbb\xbf")
 
 
@@ -287,7 +291,10 @@ class _Cutter:
                 self.over = True
                 ends = np.append(ends, places[stop])
             elif end:
-                raise self._fault(f"the file ends within its list, in record {self.number + len(ends):,}", "it was cut short: get it anew")
+                raise self._fault(
+                    f"the file ends within its list, in record {self.number + len(ends):,}",
+                    "it was cut short: get it anew",
+                )
             starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else np.zeros(0, np.int64)
             kept = int(ends[-1]) + 1 if len(ends) else 0
         else:
@@ -297,7 +304,10 @@ class _Cutter:
             starts = np.concatenate([[0], ends[:-1]]) if len(ends) else np.zeros(0, np.int64)
             kept = int(ends[-1]) if len(ends) else 0
             if end and data[kept:].strip(b" \t\r\n\x1e,"):
-                raise self._fault(f"the file ends in the middle of record {self.number + len(ends):,}", "it was cut short: get it anew")
+                raise self._fault(
+                    f"the file ends in the middle of record {self.number + len(ends):,}",
+                    "it was cut short: get it anew",
+                )
         self.rest = b"" if self.over else data[kept:]
         if not len(ends):
             return
@@ -326,7 +336,9 @@ class _Cutter:
 
     def _fault(self, message: str, remedy: str) -> SourceError:
         blank = len(self.rest) - len(self.rest.lstrip())
-        return SourceError(message, place=Place(file=self.file.name, line=self.line + self.rest.count(b"\n", 0, blank)), remedy=remedy)
+        return SourceError(
+            message, place=Place(file=self.file.name, line=self.line + self.rest.count(b"\n", 0, blank)), remedy=remedy
+        )
 
 
 def _scanned(array: npt.NDArray[np.uint8]) -> tuple[Any, Any, Any]:

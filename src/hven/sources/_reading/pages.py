@@ -37,7 +37,9 @@ class Key:
     def place(self, batch: pa.RecordBatch | pa.Table, row: int, number: int) -> str:
         """Write down the key of a row, and the number of the row behind it."""
         values = [batch.column(name)[row].as_py() for name in self.names]
-        return json.dumps([number, [value.isoformat() if isinstance(value, dt.datetime) else value for value in values]])
+        return json.dumps(
+            [number, [value.isoformat() if isinstance(value, dt.datetime) else value for value in values]]
+        )
 
     def read(self, text: str) -> tuple[int, tuple[object, ...]]:
         """Parse what `place` wrote.

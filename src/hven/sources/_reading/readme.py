@@ -79,7 +79,12 @@ def read(path: Path) -> ReadMe:
         title=_title(lines),
         authors=next((line.strip() for line in lines[3:8] if re.match(r"\s{2,}\S+.*\w\.", line)), None),
         bibcode=next(
-            (match.group(1) for line in lines[:40] if (match := re.search(r"=\s*(\d{4}[A-Za-z&.]{1,6}[\w.&]{8,13}[A-Z])", line))), None
+            (
+                match.group(1)
+                for line in lines[:40]
+                if (match := re.search(r"=\s*(\d{4}[A-Za-z&.]{1,6}[\w.&]{8,13}[A-Z])", line))
+            ),
+            None,
         ),
         abstract=_section(lines, ("Abstract:", "Description:")),
         summaries=_summaries(lines),
@@ -96,13 +101,17 @@ def table(readme: ReadMe, name: str, where: str) -> list[ByteField]:
         The ReadMe doesn't describe it.
     """
     if not readme.tables:
-        raise SourceError("no byte-by-byte description is in it", place=Place(file=where), remedy="give the columns with `fields`")
+        raise SourceError(
+            "no byte-by-byte description is in it", place=Place(file=where), remedy="give the columns with `fields`"
+        )
     for known, fields in readme.tables.items():
         pattern = known.replace("*", "")
         if known == name or PurePath(name).match(known) or (pattern and PurePath(name).name.startswith(pattern)):
             return fields
     raise SourceError(
-        f"no byte-by-byte description of {name!r}", place=Place(file=where), remedy=f"`table:` is one of {', '.join(readme.tables)}"
+        f"no byte-by-byte description of {name!r}",
+        place=Place(file=where),
+        remedy=f"`table:` is one of {', '.join(readme.tables)}",
     )
 
 
@@ -136,8 +145,16 @@ def _fields(lines: list[str], at: int) -> tuple[list[ByteField], int]:
 def _byte_field(start: int, end: int, form: str, unit: str, label: str) -> ByteField:
     letter = form[0]
     width = end - start
-    kind = Type("char", f"{width}*") if letter not in "IFED" else Type("int" if width <= 9 else "long") if letter == "I" else Type("double")
-    return ByteField(start=start, end=end, null=None, column=Column(name=label, type=kind, unit=None if set(unit) <= {"-"} else unit))
+    kind = (
+        Type("char", f"{width}*")
+        if letter not in "IFED"
+        else Type("int" if width <= 9 else "long")
+        if letter == "I"
+        else Type("double")
+    )
+    return ByteField(
+        start=start, end=end, null=None, column=Column(name=label, type=kind, unit=None if set(unit) <= {"-"} else unit)
+    )
 
 
 def _explained(item: ByteField, text: str) -> ByteField:

@@ -25,7 +25,10 @@ def _nulls(value: object) -> object:
     if isinstance(value, list):
         value = {"*": value}
     if isinstance(value, dict):
-        return {str(key): [str(word) for word in (words if isinstance(words, list) else [words])] for key, words in value.items()}
+        return {
+            str(key): [str(word) for word in (words if isinstance(words, list) else [words])]
+            for key, words in value.items()
+        }
     return value
 
 
@@ -48,7 +51,9 @@ class TextRows(FileRows):
     def _declared(self) -> Mapping[str, Any]:
         """Return the columns whose type somebody said: the others were guessed."""
 
-    def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], _limit: int | None) -> Iterator[pa.RecordBatch]:
+    def _rows(
+        self, file: DataFile, names: Sequence[str], real: Sequence[str], _limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
         text, shape = self._start(file, real)
         first = 1
         try:
@@ -56,8 +61,12 @@ class TextRows(FileRows):
                 self._report(parsed, first, file)
                 if not parsed.arrays:  # given up in the middle of it
                     at = first + parsed.rejects[0][0]
-                    raise SourceError(f"from row {at} on rows have too few or too many fields", place=Place(file=file.name))
-                number: pa.Array | int = first if parsed.positions is None else pa.array(parsed.positions + first, pa.int64())
+                    raise SourceError(
+                        f"from row {at} on rows have too few or too many fields", place=Place(file=file.name)
+                    )
+                number: pa.Array | int = (
+                    first if parsed.positions is None else pa.array(parsed.positions + first, pa.int64())
+                )
                 if parsed.good:
                     yield assemble(names, parsed.arrays, parsed.good, number, file)
                 first += parsed.total
@@ -70,6 +79,8 @@ class TextRows(FileRows):
         declared = {**self.context.wanted, **self._declared()}
         for reject in rejects_of(parsed, first, file.name, declared):
             if self.context.reject is None:
-                where = f"row {reject.row}" + (f", column {reject.column}: {reject.value!r} is" if reject.column else ":")
+                where = f"row {reject.row}" + (
+                    f", column {reject.column}: {reject.value!r} is" if reject.column else ":"
+                )
                 raise SourceError(f"{where} {reject.reason}", place=Place(file=file.name))
             self.context.reject(reject)

@@ -70,7 +70,9 @@ class Service:
         The header ``Authorization``.
     """
 
-    def __init__(self, url: str, context: Context, *, seconds: float, tries: int, rate: float | None, secret: str | None = None) -> None:
+    def __init__(
+        self, url: str, context: Context, *, seconds: float, tries: int, rate: float | None, secret: str | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         self.host = urlsplit(url).hostname or url
         self.seconds = seconds
@@ -83,7 +85,9 @@ class Service:
         self._private = context.allow_private
         self._tell = context.tell
         if secret is not None and urlsplit(url).scheme != "https" and not self._private:
-            raise SourceError("a token would go over http, where all can read it", remedy="give the https address of the service")
+            raise SourceError(
+                "a token would go over http, where all can read it", remedy="give the https address of the service"
+            )
 
     def slow(self, rate: float | None) -> None:
         """Limit requests to so many a second; None: as before."""
@@ -103,19 +107,29 @@ class Service:
             except (remote.Unreachable, Busy, Broken) as error:
                 wait = error.seconds if isinstance(error, Busy) else None
                 if number == self.tries or (wait is not None and wait > PATIENCE):
-                    asked = f" (it asks to be left alone for {wait:.0f} s)" if wait is not None and wait > PATIENCE else ""
+                    asked = (
+                        f" (it asks to be left alone for {wait:.0f} s)" if wait is not None and wait > PATIENCE else ""
+                    )
                     message = (
                         f"{self.host}: {error.message}{asked}, after {number} tries"
                         if number > 1
                         else f"{self.host}: {error.message}{asked}"
                     )
                     raise SourceError(message, remedy="what was published stays; try again later") from error
-                time.sleep(wait if wait is not None else min(LONGEST, PAUSE * 2 ** (number - 1)) * random.uniform(0.5, 1.0))  # noqa: S311  (so that not all come back at once)
+                time.sleep(
+                    wait if wait is not None else min(LONGEST, PAUSE * 2 ** (number - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  (so that not all come back at once)
+                )
         raise AssertionError("a service is tried once at least")
 
     @contextmanager
     def asked(
-        self, method: str, url: str, form: Sequence[tuple[str, str]] = (), *, follow: bool = True, seconds: float | None = None
+        self,
+        method: str,
+        url: str,
+        form: Sequence[tuple[str, str]] = (),
+        *,
+        follow: bool = True,
+        seconds: float | None = None,
     ) -> Iterator[Streamed]:
         """Ask once, in its turn; statuses that a pause may mend become `Busy`.
 
@@ -142,7 +156,10 @@ class Service:
             allow_private=self._private,
         ) as answer:
             if answer.status in {429, 502, 503, 504}:
-                raise Busy(f"answers {answer.status}: {words(answer) or 'it does not say why'}", _after(answer.headers.get("retry-after")))
+                raise Busy(
+                    f"answers {answer.status}: {words(answer) or 'it does not say why'}",
+                    _after(answer.headers.get("retry-after")),
+                )
             yield answer
 
 

@@ -102,7 +102,9 @@ class TapRows(Narrowing):
     @property
     def what(self) -> str:
         """What is read, in words, for messages."""
-        return f"table {self.table} of {self.tap.service.host}" if self.table else f"the query to {self.tap.service.host}"
+        return (
+            f"table {self.table} of {self.tap.service.host}" if self.table else f"the query to {self.tap.service.host}"
+        )
 
     @cached_property
     def _columns(self) -> dict[str, Column]:
@@ -124,7 +126,8 @@ class TapRows(Narrowing):
         if self.table is None:
             return []
         wanted = ", ".join(
-            AdqlWords({}).value(name) for name in dict.fromkeys((self.table, self.table.replace('"', ""), table_name(self.table)))
+            AdqlWords({}).value(name)
+            for name in dict.fromkeys((self.table, self.table.replace('"', ""), table_name(self.table)))
         )
         text = f"SELECT column_name, description, unit, ucd, utype, indexed FROM TAP_SCHEMA.columns WHERE table_name IN ({wanted})"
         try:
@@ -166,7 +169,9 @@ class TapRows(Narrowing):
     @cached_property
     def _words(self) -> AdqlWords:
         here = {name.lower(): name for name in self._columns}
-        return AdqlWords({here[column.name.lower()]: spelled for column, spelled in self._schema if column.name.lower() in here})
+        return AdqlWords(
+            {here[column.name.lower()]: spelled for column, spelled in self._schema if column.name.lower() in here}
+        )
 
     @cached_property
     def key(self) -> Key | None:
@@ -175,12 +180,17 @@ class TapRows(Narrowing):
             return Key.of(check_names(said, list(self._columns), self.what), self._columns, self._exact)
         here = {name.lower(): name for name in self._columns}
         for column, _ in self._schema:
-            if column.indexed and (column.ucd or "").lower().startswith("meta.id;meta.main") and column.name.lower() in here:
+            if (
+                column.indexed
+                and (column.ucd or "").lower().startswith("meta.id;meta.main")
+                and column.name.lower() in here
+            ):
                 return Key.of([here[column.name.lower()]], self._columns, self._exact)
         return None
 
     def _exact(self, name: str) -> bool:
-        return str(self._columns[name].type) != "float32"  # a literal is of double precision: 0.1 is another number there
+        # a literal is of double precision: 0.1 is another number there
+        return str(self._columns[name].type) != "float32"
 
     # --- a part of it -------------------------------------------------------------------------------------------
 
@@ -230,7 +240,9 @@ class TapRows(Narrowing):
             found = self._at_once(names)
         yield from cut(found, self.context.batch, limit)
 
-    def pages(self, columns: Sequence[str] | None = None, after: str | None = None) -> Iterator[tuple[pa.RecordBatch, str]]:
+    def pages(
+        self, columns: Sequence[str] | None = None, after: str | None = None
+    ) -> Iterator[tuple[pa.RecordBatch, str]]:
         """Yield rows in the order of the key, each page an answer of its own, with what to say to go on behind it."""
         key = self.key
         if key is None or self._portions is not None:
@@ -270,7 +282,9 @@ class TapRows(Narrowing):
             ends = table.num_rows < size and not page.overflow and (table.num_rows % ROUND > 0 or not table.num_rows)
             if not table.num_rows:
                 if page.overflow:
-                    raise SourceError(f"{self.what} gives no row, and says that there are more", remedy="say a smaller `page`")
+                    raise SourceError(
+                        f"{self.what} gives no row, and says that there are more", remedy="say a smaller `page`"
+                    )
                 return
             table = table.rename_columns(asked)
             for name, kind in kinds.items():
@@ -319,7 +333,9 @@ class TapRows(Narrowing):
             page = self.tap.page(self._select(names, where=[self._words.either(self._picked, some)]), ALL)
             if page.overflow:
                 if len(some) == 1:
-                    raise SourceError(f"{self.what} has more rows of one key than the {page.table.num_rows:,} that it gives at once")
+                    raise SourceError(
+                        f"{self.what} has more rows of one key than the {page.table.num_rows:,} that it gives at once"
+                    )
                 half = len(some) // 2
                 waiting += [some[half:], some[:half]]
                 continue
@@ -331,7 +347,13 @@ class TapRows(Narrowing):
     def _select(self, names: Sequence[str], *, where: Sequence[str] = (), top: int | None = None) -> str:
         """Write a query for real columns, or any one if there is none."""
         conditions = [*self._where, *where]
-        if self.adql is not None and not conditions and top is None and list(names) == list(self._columns) and self.wanted is None:
+        if (
+            self.adql is not None
+            and not conditions
+            and top is None
+            and list(names) == list(self._columns)
+            and self.wanted is None
+        ):
             return self.adql
         items = ", ".join(self._words.column(name) for name in self._real(names))
         text = f"SELECT {f'TOP {top} ' if top is not None else ''}{items} {self._from()}"
@@ -348,7 +370,11 @@ class TapRows(Narrowing):
         return [self._columns[name] for name in self._real([*names, *key.names])]
 
     def _typed(
-        self, sent: Sequence[Column], batches: Sequence[pa.RecordBatch] | Iterator[pa.RecordBatch], names: Sequence[str], number: int
+        self,
+        sent: Sequence[Column],
+        batches: Sequence[pa.RecordBatch] | Iterator[pa.RecordBatch],
+        names: Sequence[str],
+        number: int,
     ) -> Iterator[pa.RecordBatch]:
         """Cast batches to the columns' types."""
         real = self._real(names)
@@ -356,7 +382,8 @@ class TapRows(Narrowing):
             raise SourceError(f"{self.what} was asked for {len(real)} columns and gives {len(sent)}")
         for batch in batches:
             arrays = {
-                name: no_nan(_cast(batch.column(place), self._columns[name].type.arrow, name, self.what)) for place, name in enumerate(real)
+                name: no_nan(_cast(batch.column(place), self._columns[name].type.arrow, name, self.what))
+                for place, name in enumerate(real)
             }
             yield assemble(names, arrays, batch.num_rows, number, None)
             number += batch.num_rows
@@ -394,7 +421,11 @@ def _described(column: Column, said: Column | None) -> Column:
     """Fill in what the answer's header does not say."""
     if said is None:
         return column
-    more = {key: getattr(said, key) for key in ("description", "unit", "ucd", "utype") if getattr(said, key) and not getattr(column, key)}
+    more = {
+        key: getattr(said, key)
+        for key in ("description", "unit", "ucd", "utype")
+        if getattr(said, key) and not getattr(column, key)
+    }
     return column.having(**more) if more else column
 
 
@@ -406,6 +437,7 @@ def _cast(values: T, kind: pa.DataType, name: str, what: str) -> T:
         found: T = values.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise SourceError(
-            f"{what}: the column {name} is {kind} at first, and {values.type} later", remedy="sync again; tell the service's owners"
+            f"{what}: the column {name} is {kind} at first, and {values.type} later",
+            remedy="sync again; tell the service's owners",
         ) from error
     return found

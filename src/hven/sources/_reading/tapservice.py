@@ -109,7 +109,11 @@ class TapService:
             batches = list(read.batches)
         except SourceError as error:
             raise self._refused(error) from error
-        schema = batches[0].schema if batches else pa.schema([column.arrow.with_nullable(True) for column in read.head.columns])
+        schema = (
+            batches[0].schema
+            if batches
+            else pa.schema([column.arrow.with_nullable(True) for column in read.head.columns])
+        )
         return Page(head=read.head, table=pa.Table.from_batches(batches, schema), overflow=overflows(read.head))
 
     def _refused(self, error: SourceError) -> SourceError:
@@ -120,7 +124,9 @@ class TapService:
             return kind(f"{self.service.host} says: {said}", remedy="try the query at the service itself")
         if _DAMAGED.search(error.message):
             return Broken(f"its answer is damaged: {error.message}")
-        return SourceError(f"{self.service.host} gives no table: {error.message}", remedy="open the address in a browser and look")
+        return SourceError(
+            f"{self.service.host} gives no table: {error.message}", remedy="open the address in a browser and look"
+        )
 
     # --- the two ways to ask ------------------------------------------------------------------------------------
 
@@ -141,7 +147,9 @@ class TapService:
         except Silent as error:
             if self.mode != "auto" and seconds is None:
                 raise
-            raise TooSlow(f"{self.service.host} has not begun to answer after {seconds or self.service.seconds:g} s") from error
+            raise TooSlow(
+                f"{self.service.host} has not begun to answer after {seconds or self.service.seconds:g} s"
+            ) from error
 
     def _kept(self, answer: Streamed) -> IO[bytes]:
         """Fetch an answer to memory or disk; an error document is an error."""
@@ -155,7 +163,8 @@ class TapService:
         except OSError as error:
             file.close()
             raise StorageError(
-                f"the answer of {self.service.host} cannot be kept: {error.strerror}", remedy="make room for temporary files"
+                f"the answer of {self.service.host} cannot be kept: {error.strerror}",
+                remedy="make room for temporary files",
             ) from error
         except BaseException:
             file.close()
@@ -166,10 +175,14 @@ class TapService:
         """Find the service's words in an answer that is no good."""
         if answer.status in {401, 403}:
             return SourceError(
-                f"{self.service.host} lets nobody in like this ({answer.status})", remedy="say `token` or `login`, the names of secrets"
+                f"{self.service.host} lets nobody in like this ({answer.status})",
+                remedy="say `token` or `login`, the names of secrets",
             )
         if answer.status == 404:
-            return SourceError(f"no TAP service at {self.service.url} (404)", remedy="`url` is the address above /sync: https://host/tap")
+            return SourceError(
+                f"no TAP service at {self.service.url} (404)",
+                remedy="`url` is the address above /sync: https://host/tap",
+            )
         with tempfile.SpooledTemporaryFile(max_size=REASONS) as file:
             size = 0
             with suppress(HvenError):  # what came is enough for a message
@@ -202,14 +215,17 @@ class TapService:
                     self._failed(answer)
                     if answer.status != 200
                     else SourceError(
-                        f"{self.service.host} makes no job: it answers 200, and says not where it is", remedy="say `mode: sync`"
+                        f"{self.service.host} makes no job: it answers 200, and says not where it is",
+                        remedy="say `mode: sync`",
                     )
                 )
             place = self._secure(answer.location.rstrip("/"))
         try:
             phase = self._ended(place)
             if phase != "COMPLETED":
-                raise SourceError(f"{self.service.host}: the job ended as {phase}: {self._reason(place) or 'it does not say why'}")
+                raise SourceError(
+                    f"{self.service.host}: the job ended as {phase}: {self._reason(place) or 'it does not say why'}"
+                )
             return self.service.tried(lambda: self._result(place))
         finally:
             with suppress(HvenError):
@@ -227,7 +243,9 @@ class TapService:
         if here.scheme != "https" or there.scheme == "https":
             return place
         if there.hostname != here.hostname:
-            raise Forbidden(f"{self.service.host} makes a job at {there.hostname}, without https", remedy="say `mode: sync`")
+            raise Forbidden(
+                f"{self.service.host} makes a job at {there.hostname}, without https", remedy="say `mode: sync`"
+            )
         return urlunsplit((here.scheme, here.netloc, *there[2:]))
 
     def _ended(self, place: str) -> str:
@@ -240,7 +258,8 @@ class TapService:
                         raise self._failed(answer)
             if time.monotonic() - begun > JOB:
                 raise SourceError(
-                    f"{self.service.host} has not done the job within a day", remedy="ask for less: a watermark, fewer columns"
+                    f"{self.service.host} has not done the job within a day",
+                    remedy="ask for less: a watermark, fewer columns",
                 )
             time.sleep(pause)
             pause = min(SELDOM, 1.5 * pause)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 BLOCK = 4 << 20
 HEAD = 1 << 20
 LONGEST = 64 << 20  # a record longer than this is a quote that never closes
-WINDOW = 1 << 17  # bytes that one pass of a regular expression goes over: it holds the interpreter's lock, and others wait
+# bytes that one pass of a regular expression goes over: it holds the interpreter's lock, and others wait
+WINDOW = 1 << 17
 _BLANKS = 1000  # before a quote
 _UTF8 = {"utf-8", "utf_8", "utf8", "ascii", "us-ascii", "utf-8-sig"}
 
@@ -52,7 +53,13 @@ class TextFile:
     """
 
     def __init__(
-        self, file: DataFile, *, encoding: str = "utf-8", quote: str | None = None, comment: str | None = None, delimiter: str = ","
+        self,
+        file: DataFile,
+        *,
+        encoding: str = "utf-8",
+        quote: str | None = None,
+        comment: str | None = None,
+        delimiter: str = ",",
     ) -> None:
         self.file = file
         self.encoding = encoding
@@ -60,7 +67,9 @@ class TextFile:
         try:
             name = codecs.lookup(encoding).name
         except LookupError as error:
-            raise SourceError(f"no encoding is called {encoding!r}", remedy="utf-8, latin-1, cp1252, utf-16 ... are known") from error
+            raise SourceError(
+                f"no encoding is called {encoding!r}", remedy="utf-8, latin-1, cp1252, utf-16 ... are known"
+            ) from error
         self.decoder = None if name in _UTF8 else codecs.getincrementaldecoder(name)()
         self.line = 1
         self.ended = False
@@ -71,7 +80,9 @@ class TextFile:
     def set(self, *, quote: str | None, comment: str | None, delimiter: str) -> None:
         """Set how records look, once the head told it."""
         self.quote = quote.encode() if quote else None
-        self.comment = re.compile(rb"(?m)^[ \t]*" + re.escape(comment.encode()) + rb"[^\n]*(?:\n|\Z)") if comment else None
+        self.comment = (
+            re.compile(rb"(?m)^[ \t]*" + re.escape(comment.encode()) + rb"[^\n]*(?:\n|\Z)") if comment else None
+        )
         self.sign = comment.encode() if comment else b""
         self.mark = (self.quote or b"") + delimiter.encode()
         if self.quote:
@@ -122,7 +133,9 @@ class TextFile:
             if cut == 0:
                 if len(self.rest) > LONGEST:
                     raise SourceError(
-                        "a quoted value opens here and does not close within 64 MB" if self.quote else "a line is longer than 64 MB",
+                        "a quoted value opens here and does not close within 64 MB"
+                        if self.quote
+                        else "a line is longer than 64 MB",
                         place=Place(file=self.file.name, line=self.line),
                         remedy='say `quote: ""` if quotes are ordinary characters in this file',
                     )

@@ -76,7 +76,8 @@ class Watermark:
             good = good and math.isfinite(value) and (isinstance(value, float) or -(1 << 63) <= value < 1 << 63)
         if not good or isinstance(value, bool):
             raise SourceError(
-                f"the watermark {self.expression} is a {self.kind}, and was {value!r}", remedy="sync with --full: everything is read"
+                f"the watermark {self.expression} is a {self.kind}, and was {value!r}",
+                remedy="sync with --full: everything is read",
             )
         if isinstance(value, float):
             return value - (abs(value) * _SINGLE if self.single else _STEPS * math.ulp(value))
@@ -150,7 +151,8 @@ class Narrowing(ABC):
         known = self._watermark(expression)
         if known is None:
             raise SourceError(
-                f"{self.what} cannot be asked for the watermark {expression}", remedy="leave `watermark` out: all rows are compared"
+                f"{self.what} cannot be asked for the watermark {expression}",
+                remedy="leave `watermark` out: all rows are compared",
             )
         return self._part() if value is None else self._newer(known, value)
 
@@ -170,7 +172,11 @@ def _resolved(node: Expr, columns: Mapping[str, Column], used: dict[str, Column]
     """Resolve names to the exact ones, and signs into numbers."""
     match node:
         case ColumnRef(name=ident, qualifier=()):
-            found = [name for name in columns if name == ident.name or (not ident.quoted and name.lower() == ident.name.lower())]
+            found = [
+                name
+                for name in columns
+                if name == ident.name or (not ident.quoted and name.lower() == ident.name.lower())
+            ]
             exact = [name for name in found if name == ident.name] or found
             if len(exact) != 1:
                 raise _CannotSayError
@@ -252,12 +258,18 @@ def _reached(node: Expr, value: object, words: Words) -> tuple[str, str]:
                 before.append(missing)
             return _any(choices), _all(before)
         case Literal(value=number):
-            large = number is not None and not isinstance(number, str) and isinstance(value, (int, float)) and number >= value
+            large = (
+                number is not None
+                and not isinstance(number, str)
+                and isinstance(value, (int, float))
+                and number >= value
+            )
             return ("1 = 1" if large else "1 = 0"), "1 = 0"
         case _:
             text = _sum(node, words, computed=not isinstance(node, _Named))
             return f"{text} >= {words.value(value)}", _any(
-                words.missing(name) for name in dict.fromkeys(part.name for part in walk(node) if isinstance(part, _Named))
+                words.missing(name)
+                for name in dict.fromkeys(part.name for part in walk(node) if isinstance(part, _Named))
             )
 
 

@@ -28,12 +28,16 @@ class Options(FileOptions):
         "table", description="`table`: the rows of a table; `header`: one row per file, from header cards."
     )
     hdu: int | str | list[int | str] | None = Field(
-        None, description="Number (0 = primary) or EXTNAME. Table: default the first table. Header: default 0; a list is searched in order."
+        None,
+        description="Number (0 = primary) or EXTNAME. Table: default the first table. Header: default 0; a list is searched in order.",
     )
     null: Nulls = Field(
-        default_factory=dict, description="Values that stand for none, besides TNULL and NaN: a list, or by column name (`*` = all)."
+        default_factory=dict,
+        description="Values that stand for none, besides TNULL and NaN: a list, or by column name (`*` = all).",
     )
-    cards: list[str] | None = Field(None, description="Header: the keywords wanted; default all that occur. A missing card is null.")
+    cards: list[str] | None = Field(
+        None, description="Header: the keywords wanted; default all that occur. A missing card is null."
+    )
 
 
 def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:

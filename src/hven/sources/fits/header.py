@@ -66,7 +66,12 @@ class HeaderRows(Files):
     def pins(self) -> list[Pin]:
         """List the files; only their headers were read, so there is no checksum."""
         return [
-            Pin(name=file.name, bytes=file.stat.st_size, modified=file.modified.isoformat(timespec="seconds"), detail="header only")
+            Pin(
+                name=file.name,
+                bytes=file.stat.st_size,
+                modified=file.modified.isoformat(timespec="seconds"),
+                detail="header only",
+            )
             for file in self.files
         ]
 

@@ -31,7 +31,11 @@ class TableRows(FileRows):
     """A table HDU of one or more files."""
 
     def __init__(
-        self, options: FileOptions, hdu: int | str | list[int | str] | None, context: Context, nulls: Mapping[str, Sequence[str]]
+        self,
+        options: FileOptions,
+        hdu: int | str | list[int | str] | None,
+        context: Context,
+        nulls: Mapping[str, Sequence[str]],
     ) -> None:
         super().__init__(options, context)
         self.hdu = hdu
@@ -55,7 +59,9 @@ class TableRows(FileRows):
         try:
             found = fields_of(self._find(stream, self.files[0].name), self.files[0].name)
             if not found:
-                raise SourceError("the table has no columns", place=Place(file=self.files[0].name), remedy="choose another `hdu`")
+                raise SourceError(
+                    "the table has no columns", place=Place(file=self.files[0].name), remedy="choose another `hdu`"
+                )
             return found
         finally:
             stream.close()
@@ -82,17 +88,23 @@ class TableRows(FileRows):
         wanted = self.hdu[0] if isinstance(self.hdu, list) else self.hdu
         while (header := read_header(stream.read, index, file)) is not None:
             table = header.kind in {"BINTABLE", "TABLE"}
-            if table and (wanted is None or wanted == index or (isinstance(wanted, str) and wanted.lower() == header.name.lower())):
+            if table and (
+                wanted is None or wanted == index or (isinstance(wanted, str) and wanted.lower() == header.name.lower())
+            ):
                 return header
             if table:
                 tables.append(f"{index} {header.name}".strip())
             _skip(stream, header.data_bytes)
             index += 1
         what = "no table" if wanted is None else f"no table HDU {wanted!r}"
-        there = f"its tables are {', '.join(tables)}" if tables else "`mode: header` makes a row per file from header cards"
+        there = (
+            f"its tables are {', '.join(tables)}" if tables else "`mode: header` makes a row per file from header cards"
+        )
         raise SourceError(f"{what} among {index} HDU{'s' if index != 1 else ''}", place=Place(file=file), remedy=there)
 
-    def _rows(self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None) -> Iterator[pa.RecordBatch]:
+    def _rows(
+        self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
         self.columns()  # of the first file, before it is read
         stream = file.open()
         spool: BinaryIO | None = None
@@ -102,7 +114,11 @@ class TableRows(FileRows):
             for name in real:
                 if name not in items or items[name].column.type.arrow != self._kind(name):
                     has = "no column" if name not in items else "another type of column"
-                    raise SourceError(f"{has} {name!r} than in {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` it")
+                    raise SourceError(
+                        f"{has} {name!r} than in {self.files[0].name}",
+                        place=Place(file=file.name),
+                        remedy="`ignore:` it",
+                    )
             self._same_units(file, [item.column for item in items.values()], real)
             count, width = header.number("NAXIS2"), header.number("NAXIS1")
             rows = count if limit is None else min(count, limit)
@@ -135,7 +151,9 @@ class TableRows(FileRows):
                     )
                 except SourceError as error:
                     raise (
-                        error if error.place.file else SourceError(error.message, place=Place(file=file.name), remedy=error.remedy)
+                        error
+                        if error.place.file
+                        else SourceError(error.message, place=Place(file=file.name), remedy=error.remedy)
                     ) from error
                 yield batch
                 if spool:
@@ -190,12 +208,15 @@ class TableRows(FileRows):
             return assemble(names, arrays, len(rows), first, file)
         keep = pa.array(~out)
         number = pa.array(np.flatnonzero(~out) + first, pa.int64())
-        return assemble(names, {name: array.filter(keep) for name, array in arrays.items()}, int((~out).sum()), number, file)
+        return assemble(
+            names, {name: array.filter(keep) for name, array in arrays.items()}, int((~out).sum()), number, file
+        )
 
     def _reject(self, reject: Reject) -> None:
         if self.context.reject is None:
             raise SourceError(
-                f"row {reject.row}, column {reject.column}: {reject.value!r} is {reject.reason}", place=Place(file=reject.file)
+                f"row {reject.row}, column {reject.column}: {reject.value!r} is {reject.reason}",
+                place=Place(file=reject.file),
             )
         self.context.reject(reject)
 
@@ -225,7 +246,9 @@ def _described(column: Column, said: Column | None) -> Column:
     """Add what another description knows and the cards do not."""
     if said is None:
         return column
-    return column.having(**{key: getattr(column, key) or getattr(said, key) for key in ("unit", "ucd", "utype", "description")})
+    return column.having(
+        **{key: getattr(column, key) or getattr(said, key) for key in ("unit", "ucd", "utype", "description")}
+    )
 
 
 def _skip(stream: Stream, size: int) -> None:

@@ -25,7 +25,19 @@ _HEAP = re.compile(r"([LXBIJKAEDCM])(?:\((\d*)\))?")
 MOST = 1 << 31  # bytes of variable-length arrays in one batch: what 32-bit offsets reach
 _FINITE = 1e308  # beyond, a scale is none
 _ASCII = re.compile(r"([AIFED])(\d+)(?:\.(\d+))?")
-_NUMPY = {"L": "u1", "X": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8", "C": ">c8", "M": ">c16", "A": "u1"}
+_NUMPY = {
+    "L": "u1",
+    "X": "u1",
+    "B": "u1",
+    "I": ">i2",
+    "J": ">i4",
+    "K": ">i8",
+    "E": ">f4",
+    "D": ">f8",
+    "C": ">c8",
+    "M": ">c16",
+    "A": "u1",
+}
 _VOTABLE = {"L": "boolean", "X": "bit", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "E": "float", "D": "double",
             "C": "floatComplex", "M": "doubleComplex", "A": "char"}  # fmt: skip
 # TZERO that turns signed words into unsigned ones and back (FITS 4.0 table 19)
@@ -69,7 +81,9 @@ def fields_of(header: Header, file: str) -> list[Field]:
         names.add(name)
         match = (_ASCII if ascii_table else _BINARY).match(form)
         if match is None:
-            raise SourceError(f"TFORM{number} = {form!r} is no FITS format", place=Place(file=file), remedy="repair the header")
+            raise SourceError(
+                f"TFORM{number} = {form!r} is no FITS format", place=Place(file=file), remedy="repair the header"
+            )
         if ascii_table:
             made = _ascii_field(header, number, name, match)
         else:
@@ -79,7 +93,9 @@ def fields_of(header: Header, file: str) -> list[Field]:
             found.append(made)
         if made.start + made.width > header.number("NAXIS1"):
             raise SourceError(
-                f"column {name} lies outside the row of {header.number('NAXIS1')} bytes", place=Place(file=file), remedy="repair the header"
+                f"column {name} lies outside the row of {header.number('NAXIS1')} bytes",
+                place=Place(file=file),
+                remedy="repair the header",
             )
     return found
 
@@ -93,7 +109,11 @@ def _described(header: Header, number: int, name: str, kind: Type) -> Column:
     unit = header.text(f"TUNIT{number}")
     comment = header.comments.get(f"TTYPE{number}", "")
     about = header.text(f"TCOMM{number}") or header.text(f"TDESC{number}")
-    if about is None and len(comment) > 3 and not re.match(r"(?i)label for|name of|field name|(column|field) ?\d*$|column title", comment):
+    if (
+        about is None
+        and len(comment) > 3
+        and not re.match(r"(?i)label for|name of|field name|(column|field) ?\d*$|column title", comment)
+    ):
         about = comment
     return Column(
         name=name,
@@ -147,7 +167,13 @@ def _ascii_field(header: Header, number: int, name: str, match: re.Match[str]) -
     code, width = match.group(1), int(match.group(2))
     scale, zero = _number(header, f"TSCAL{number}", 1.0), _number(header, f"TZERO{number}", 0.0)
     plain = (scale, zero) == (1.0, 0.0)
-    kind = Type("char", f"{width}*") if code == "A" else Type("int" if width < 10 else "long") if code == "I" and plain else Type("double")
+    kind = (
+        Type("char", f"{width}*")
+        if code == "A"
+        else Type("int" if width < 10 else "long")
+        if code == "I" and plain
+        else Type("double")
+    )
     return Field(
         name=name, code=code, repeat=1, start=header.number(f"TBCOL{number}", 1) - 1, width=width, scale=scale, zero=zero,
         null=header.text(f"TNULL{number}"), column=_described(header, number, name, kind),
@@ -229,7 +255,9 @@ def text_of(cells: np.ndarray) -> pa.Array:
             text = pa.array(np.char.decode(fixed, "latin-1"), pa.string())
     else:
         text = pa.Array.from_buffers(
-            pa.string(), len(cells), [None, pa.py_buffer(np.arange(len(cells) + 1, dtype=np.int32) * width), pa.py_buffer(cells)]
+            pa.string(),
+            len(cells),
+            [None, pa.py_buffer(np.arange(len(cells) + 1, dtype=np.int32) * width), pa.py_buffer(cells)],
         )
     text = pc.utf8_rtrim(text, characters=" ")
     empty = pc.equal(text, "")
@@ -238,18 +266,33 @@ def text_of(cells: np.ndarray) -> pa.Array:
 
 def _from_heap(rows: np.ndarray, item: Field, heap: Callable[[int, int], bytes] | None) -> pa.Array:
     """Gather variable-length arrays (FITS 4.0 section 7.3.5) of a chunk of rows."""
-    raw = np.ascontiguousarray(rows[:, item.start : item.start + item.width]).view(">i4" if item.heap == "P" else ">i8").astype("i8")
+    raw = (
+        np.ascontiguousarray(rows[:, item.start : item.start + item.width])
+        .view(">i4" if item.heap == "P" else ">i8")
+        .astype("i8")
+    )
     lengths, starts = raw[:, 0], raw[:, 1]
     size = 1 if item.code in "LBAX" else np.dtype(_NUMPY[item.code]).itemsize
     sizes = ((lengths + 7) // 8 if item.code == "X" else lengths * size).astype("i8")
     kept = sizes > 0
-    if (lengths < 0).any() or (starts < 0).any() or starts.max(initial=0) > 2**48 or lengths.max(initial=0) > MOST or sizes.sum() > MOST:
-        raise SourceError(f"column {item.name}: the descriptors of its variable-length arrays make no sense", remedy="get the file anew")
+    if (
+        (lengths < 0).any()
+        or (starts < 0).any()
+        or starts.max(initial=0) > 2**48
+        or lengths.max(initial=0) > MOST
+        or sizes.sum() > MOST
+    ):
+        raise SourceError(
+            f"column {item.name}: the descriptors of its variable-length arrays make no sense",
+            remedy="get the file anew",
+        )
     low = int(starts[kept].min()) if kept.any() else 0
     high = int((starts + sizes)[kept].max()) if kept.any() else 0
     data = np.frombuffer(heap(low, min(high - low, 2 * MOST)) if heap and high else b"", np.uint8)
     if len(data) < high - low:
-        raise SourceError(f"column {item.name}: variable-length arrays lie beyond the end of the file", remedy="get the file anew")
+        raise SourceError(
+            f"column {item.name}: variable-length arrays lie beyond the end of the file", remedy="get the file anew"
+        )
     ends = np.cumsum(sizes)
     total = int(ends[-1]) if len(ends) else 0
     index = np.arange(total) - np.repeat(ends - sizes, sizes) + np.repeat(starts - low, sizes)

@@ -10,7 +10,9 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: str | None = Field(None, description="SQLAlchemy URL, or `$NAME` of a secret that holds it; passwords belong into secrets.")
+    url: str | None = Field(
+        None, description="SQLAlchemy URL, or `$NAME` of a secret that holds it; passwords belong into secrets."
+    )
     file: str | None = Field(None, description="A SQLite file, relative to the descriptor, instead of `url`.")
     table: str | None = Field(None, description="A table or view, with its schema if need be.")
     query: str | None = Field(None, description="A SELECT in the database's own language, instead of `table`.")

@@ -12,7 +12,19 @@ from hven.model.table import Column
 from hven.model.types import from_arrow
 from hven.sources import Context, Offer
 from hven.sources._reading.files import check_names
-from hven.sources.sql.rows import ALIAS, PLACE, ROWS, SAMPLE, Condition, Rows, Spelling, Statement, left, spelled, without_url
+from hven.sources.sql.rows import (
+    ALIAS,
+    PLACE,
+    ROWS,
+    SAMPLE,
+    Condition,
+    Rows,
+    Spelling,
+    Statement,
+    left,
+    spelled,
+    without_url,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +48,8 @@ class AnyRows(Rows):
             raise SourceError(f"the driver {error.name} is not installed", remedy=f"install {error.name}") from error
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ValueError) as error:
             raise SourceError(
-                "the address is no database URL (it is not shown, it may hold a password)", remedy="dialect+driver://user@host/database"
+                "the address is no database URL (it is not shown, it may hold a password)",
+                remedy="dialect+driver://user@host/database",
             ) from error
 
     def _described(self) -> list[Column]:
@@ -52,7 +65,8 @@ class AnyRows(Rows):
             raise self._failed(error) from error
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
         return [
-            Column(name=name, type=from_arrow(_any_type(values, scale))) for name, values, scale in zip(names, columns, scales, strict=True)
+            Column(name=name, type=from_arrow(_any_type(values, scale)))
+            for name, values, scale in zip(names, columns, scales, strict=True)
         ]
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
@@ -64,8 +78,13 @@ class AnyRows(Rows):
         try:
             with self.engine.connect() as connection:
                 for statement in self._statements():
-                    text, values = self._text(statement), {f"hven_{at}": value for at, value in enumerate(statement.values)}
-                    result = connection.execution_options(stream_results=True, max_row_buffer=ROWS).execute(sa.text(text), values)
+                    text, values = (
+                        self._text(statement),
+                        {f"hven_{at}": value for at, value in enumerate(statement.values)},
+                    )
+                    result = connection.execution_options(stream_results=True, max_row_buffer=ROWS).execute(
+                        sa.text(text), values
+                    )
                     while (size := left(limit, number)) and (rows := result.fetchmany(size)):
                         yield self._assembled(rows, names, number)
                         number += len(rows)
@@ -117,7 +136,8 @@ class AnyRows(Rows):
     def _failed(self, error: Exception) -> SourceError:
         text = str(getattr(error, "orig", None) or error)
         return SourceError(
-            f"{self.what}: {without_url(text, self.url)}", remedy="look at the address, the rights of its user, and the name"
+            f"{self.what}: {without_url(text, self.url)}",
+            remedy="look at the address, the rights of its user, and the name",
         )
 
 

@@ -67,7 +67,10 @@ class PostgresRows(Paged):
         comments = self._comments()
         if len(set(names)) < len(names):
             raise SourceError(f"{self.what} has two columns of one name", remedy="name them apart with AS")
-        return [Column(name=name, type=from_arrow(_postgres_type(oid)), description=comments.get(name)) for name, oid, _ in self._found]
+        return [
+            Column(name=name, type=from_arrow(_postgres_type(oid)), description=comments.get(name))
+            for name, oid, _ in self._found
+        ]
 
     @cached_property
     def _found(self) -> list[tuple[str, int, str]]:
@@ -78,13 +81,17 @@ class PostgresRows(Paged):
                 described = [
                     (
                         item.name,
-                        IDENTIFIER if item.type_code == NUMERIC and item.scale == 0 and (item.precision or 19) <= 18 else item.type_code,
+                        IDENTIFIER
+                        if item.type_code == NUMERIC and item.scale == 0 and (item.precision or 19) <= 18
+                        else item.type_code,
                     )
                     for item in cursor.description or ()
                 ]
                 oids = sorted({abs(oid) for _, oid in described})
                 # -1: no length, which CAST would cut to
-                names = dict(connection.execute("SELECT o, format_type(o, -1) FROM unnest(%s::oid[]) o", (oids,)).fetchall())
+                names = dict(
+                    connection.execute("SELECT o, format_type(o, -1) FROM unnest(%s::oid[]) o", (oids,)).fetchall()
+                )
             except Exception as error:
                 raise self._failed(error) from error
         return [(name, oid, names[abs(oid)]) for name, oid in described]
@@ -160,7 +167,13 @@ class PostgresRows(Paged):
         plain, oid = quoted(name), self.oids[name]
         if oid in TIMES:
             return f"CASE WHEN {plain} {YEARS} THEN {plain}::timestamp END, CASE WHEN NOT {plain} {YEARS} THEN {plain}::text END"
-        return f"{plain}::bigint" if oid == OID else plain if oid in {*_OIDS, *_ARRAYS, *PADDED} else f"format('%s', {plain})"
+        return (
+            f"{plain}::bigint"
+            if oid == OID
+            else plain
+            if oid in {*_OIDS, *_ARRAYS, *PADDED}
+            else f"format('%s', {plain})"
+        )
 
     def _streamed(self, texts: Iterable[str]) -> Iterator[pa.RecordBatch]:
         """Yield what statements give, as it comes, all in one transaction."""
@@ -238,7 +251,9 @@ class PostgresRows(Paged):
         types = {name: word for name, _, word in self._found}
         for name in columns:
             oid, plain = self.oids[name], quoted(name)
-            names.append(f"CAST({plain} AS double precision)" if oid == NUMERIC else _trimmed(plain) if oid in PADDED else plain)
+            names.append(
+                f"CAST({plain} AS double precision)" if oid == NUMERIC else _trimmed(plain) if oid in PADDED else plain
+            )
             kind = "double precision" if oid == NUMERIC else "text" if oid in PADDED else types[name]
             arrays.append(f"{_text(_array(keys.column(name)))}::{kind}[]")
         return Condition(sql=f"({', '.join(names)}) IN (SELECT * FROM unnest({', '.join(arrays)}))")
@@ -256,7 +271,8 @@ class PostgresRows(Paged):
         if isinstance(error, (HvenError, GeneratorExit)):
             return error
         return SourceError(
-            f"{self.what}: {without_url(str(error), self.url)}", remedy="look at the address, the rights of its user, and the name"
+            f"{self.what}: {without_url(str(error), self.url)}",
+            remedy="look at the address, the rights of its user, and the name",
         )
 
 
@@ -302,7 +318,9 @@ def _text(value: str) -> str:
         It has a NUL, which no text there has.
     """
     if "\0" in value:
-        raise SourceError("a key has a NUL character, which PostgreSQL does not", remedy="sync with --full: everything is read")
+        raise SourceError(
+            "a key has a NUL character, which PostgreSQL does not", remedy="sync with --full: everything is read"
+        )
     return "'" + value.replace("'", "''") + "'"
 
 

@@ -111,7 +111,9 @@ class Rows(Narrowing):
         """Name the table or query; the address is not shown."""
         return [
             Pin(
-                name=self.options.file or (self.options.url if (self.options.url or "").startswith("$") else None) or "database",
+                name=self.options.file
+                or (self.options.url if (self.options.url or "").startswith("$") else None)
+                or "database",
                 detail=self._select(),
             )
         ]
@@ -134,7 +136,9 @@ class Rows(Narrowing):
         """Select the rows whose `columns` are in `keys`."""
         for name in columns:
             if name not in self._columns:
-                raise SourceError(f"{self.what} has no column {name!r}", remedy=f"it has {', '.join(list(self._columns)[:12])}")
+                raise SourceError(
+                    f"{self.what} has no column {name!r}", remedy=f"it has {', '.join(list(self._columns)[:12])}"
+                )
         return self._part(portions=self._picking(columns, keys.select(list(columns))))
 
     def _picking(self, columns: Sequence[str], keys: pa.Table) -> Iterator[Condition]:
@@ -201,7 +205,8 @@ class Rows(Narrowing):
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             pass
         texts = [
-            None if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values
+            None if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+            for value in values
         ]
         text = pa.array(texts, pa.string())
         if not plain(kind):
@@ -218,7 +223,11 @@ class Rows(Narrowing):
         known = list(self._columns)
         columns = list(zip(*rows, strict=True))
         bad: set[int] = set()
-        arrays = {name: self._typed(columns[known.index(name)], name, number, bad) for name in names if name not in {ROW, *FILE_FACTS}}
+        arrays = {
+            name: self._typed(columns[known.index(name)], name, number, bad)
+            for name in names
+            if name not in {ROW, *FILE_FACTS}
+        }
         batch = assemble(names, arrays, len(rows), number, None)
         return batch.filter(pa.array([at not in bad for at in range(len(rows))])) if bad else batch
 
@@ -251,7 +260,9 @@ class Spelling(ABC):
 class Paged(Rows):
     """Those that are read in the order of a key: who was left goes on behind it."""
 
-    def pages(self, columns: Sequence[str] | None = None, after: str | None = None) -> Iterator[tuple[pa.RecordBatch, str]]:
+    def pages(
+        self, columns: Sequence[str] | None = None, after: str | None = None
+    ) -> Iterator[tuple[pa.RecordBatch, str]]:
         """Yield rows in the order of the key, with what to say to go on behind them; without a known key all at once."""
         key = Key.of(self.context.key, self._columns, self._comparable)
         names = self._checked(columns)
@@ -268,7 +279,10 @@ class Paged(Rows):
             behind = key.behind(turning.after, words)
             with_key.append(Condition(sql=behind, values=tuple(words.values)))
         without = Condition(sql=f"({' OR '.join(spoken.missing(name) for name in key.names)})")
-        statements = [Statement(conditions=tuple(with_key), order=order), Statement(conditions=(*self._narrowed, without))]
+        statements = [
+            Statement(conditions=tuple(with_key), order=order),
+            Statement(conditions=(*self._narrowed, without)),
+        ]
         yield from turning.turned(self._read(statements, turning.asked, turning.row))
 
     @abstractmethod

@@ -34,7 +34,9 @@ class SqliteRows(Paged):
         self.path = path
         self.file = DataFile(path=path, name=options.file or path.name)
         if not path.is_file():
-            raise SourceError(f"no file {path.name} in {path.parent}", remedy="paths start at the descriptor's directory")
+            raise SourceError(
+                f"no file {path.name} in {path.parent}", remedy="paths start at the descriptor's directory"
+            )
 
     def _described(self) -> list[Column]:
         with self._open() as connection:
@@ -68,7 +70,11 @@ class SqliteRows(Paged):
             connection.execute("BEGIN")  # one picture of the data for all statements
             for statement in statements:
                 plain = not statement.conditions and not statement.order
-                text = self._select() if plain else f"SELECT * FROM ({self._select()}) AS {ALIAS}{statement.clause()}".replace(PLACE, "?")
+                text = (
+                    self._select()
+                    if plain
+                    else f"SELECT * FROM ({self._select()}) AS {ALIAS}{statement.clause()}".replace(PLACE, "?")
+                )
                 cursor = self._execute(connection, text, statement.values)
                 connection.text_factory = bytes  # Arrow reads UTF-8 itself
                 while (size := left(last, number)) and (rows := cursor.fetchmany(size)):
@@ -89,7 +95,10 @@ class SqliteRows(Paged):
                 "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
             ).fetchall()
             connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
-            return [Offer(choice=spelled(name), rows=self._count(connection, name), view=kind == "view") for name, kind in rows]
+            return [
+                Offer(choice=spelled(name), rows=self._count(connection, name), view=kind == "view")
+                for name, kind in rows
+            ]
 
     def _count(self, connection: sqlite3.Connection, name: str) -> int | None:
         try:
@@ -115,7 +124,10 @@ class SqliteRows(Paged):
         except sqlite3.Error as error:
             try:
                 tables = [
-                    row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name")
+                    row[0]
+                    for row in connection.execute(
+                        "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
+                    )
                 ]
             except sqlite3.Error:
                 raise SourceError(f"{self.path.name} is no SQLite file: {error}", remedy="look what it is") from error
@@ -137,7 +149,9 @@ class SqliteRows(Paged):
         names = [words.plain(name) if self._is_text(name) else words.column(name, computed=False) for name in columns]
         one = f"({', '.join([PLACE] * len(columns))})"
         left_side = names[0] if len(names) == 1 else f"({', '.join(names)})"
-        values = tuple(value for row in zip(*(keys.column(name).to_pylist() for name in columns), strict=True) for value in row)
+        values = tuple(
+            value for row in zip(*(keys.column(name).to_pylist() for name in columns), strict=True) for value in row
+        )
         return Condition(sql=f"{left_side} IN (VALUES {', '.join([one] * keys.num_rows)})", values=values)
 
     def _is_text(self, name: str) -> bool:
@@ -159,7 +173,9 @@ class _Closing:
 
     def __init__(self, path: Path) -> None:
         # text that is no UTF-8 is kept readable rather than refused
-        self.connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False, isolation_level=None)
+        self.connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
+        )
         self.connection.text_factory = lambda data: data.decode("utf-8", "replace")
 
     def __enter__(self) -> sqlite3.Connection:
