@@ -96,6 +96,16 @@ def test_readers_see_their_rows(here: Site, who: Reader, rows: list[int]) -> Non
     assert seen(here, who, "SELECT COUNT(*) FROM night.main") == [len(rows)]
 
 
+def test_who_sees_no_row_at_all_has_the_columns_of_the_others(tmp_path: Path) -> None:
+    asked = 'SELECT COALESCE(UPPER("pi"), project) AS c, release, id FROM night.main WHERE id > 0 OR "pi" LIKE \'a%\''
+    with site(tmp_path, "\"'spica' in groups\"") as here:
+        for who, rows in ((ANONYMOUS, 0), (reader("x", groups=["spica"]), 6)):
+            with query.run(asked, who, site=here) as result:
+                batches = list(result.batches())
+                assert [str(column.type) for column in result.columns] == ["string", "timestamp", "int32"]
+                assert sum(batch.num_rows for batch in batches) == rows
+
+
 def test_an_embargo_ends_at_its_second(tmp_path: Path) -> None:
     soon = (datetime.now(UTC) + timedelta(seconds=2)).replace(tzinfo=None)
     later = soon + timedelta(seconds=1)

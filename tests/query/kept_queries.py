@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 KEPT: tuple[str, ...] = (
+    # a condition of no column made all columns of a table numbers
+    "SELECT COALESCE(q.c0[s.id], 2) AS n FROM (SELECT t4.counts AS c0 FROM sky.shapes AS t4 WHERE FALSE IS NULL) AS q, sky.stars AS s",
     # a condition that asks other rows was sent along with one table that another engine reads
     "SELECT MIN(t1.label) AS c0 FROM TAP_UPLOAD.mine AS t1 LEFT JOIN sky.stars AS t2 USING (dec) WHERE EXISTS (SELECT 1 AS x FROM sky.photometry AS t3) GROUP BY CASE WHEN 0 = INTERSECTS(MOC('0/0-11'), MOC('3/1-4')) THEN 10 ELSE t1.ra END",
     "WITH w AS (SELECT t3.id FROM sky.labels AS t3) SELECT t7.id AS c0 FROM (SELECT t5.p AS c0 FROM sky.shapes AS t5 WHERE EXISTS (SELECT 1 AS x FROM w AS t6)) AS t4 FULL JOIN sky.labels AS t7 ON DISTANCE(t4.c0, POINT('ICRS', 359.99, -90)) < 1e308",

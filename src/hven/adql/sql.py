@@ -45,6 +45,7 @@ from hven.adql.tree import (
     Unary,
     Window,
     chain,
+    walk,
 )  # fmt: skip
 from hven.model.clock import check
 from hven.model.errors import BindError, TooLarge
@@ -543,7 +544,10 @@ class Writer:
                 return f"{self.cte(node.parts[-1].name)} AS t{node.number}"
             table = self.dialect.table(self, node)
             if node.where is not None:
-                return f"({self.dialect.permitted(table, self.expr(node.where))}) AS t{node.number}"
+                condition = self.expr(node.where)
+                if not any(isinstance(one, ColumnRef | TableRef) for one in walk(node.where)):  # it tells of no row
+                    return f"(SELECT * FROM {table} AS t0 WHERE {condition}) AS t{node.number}"
+                return f"({self.dialect.permitted(table, condition)}) AS t{node.number}"
             return f"{table} AS t{node.number}"
         if isinstance(node, Derived):
             return f"({self.query(node.query)}) AS t{node.number}"
