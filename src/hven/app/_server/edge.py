@@ -33,7 +33,7 @@ LEFT = 499  # what the log says of readers who left before an answer began
 
 
 class Edge:
-    """Outermost layer. The log line is JSON: time, id, method, path, status, bytes, milliseconds, client, and `cut` if it broke off."""
+    """Layer around all faces. The log line is JSON: time, id, method, path, status, bytes, milliseconds, client, and `cut` if it broke off."""
 
     def __init__(
         self,
