@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from hven import query
 from hven.ingest import ingest
 from hven.model import settings as settings_room
+from hven.model.errors import Unavailable
 from hven.site import Policies, Site
-from hven.site.auth import Reader
+from hven.site.auth import Reader, permit, row_filters
 from postgres import cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from hven.engines import Engine, Snapshot
 
 BEGIN = datetime(2030, 1, 1)
 MOMENTS = [None, *(BEGIN + timedelta(microseconds=number * 250_000) for number in range(8))]
@@ -199,3 +202,46 @@ def test_readers_see_what_the_policy_says(
                         who,
                         now,
                     )
+
+
+def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(here: Site) -> None:
+    item = here.current().published["night.main"]
+    published = {"night.main": replace(item, table=item.table.having(policy="release <= now"))}
+    assert Policies(here.engines.of).bound(published) == []
+    holdings = replace(here.current(), published=published, version="planned", _reaches={}, _catalogues={}, _owners={})
+    before = (BEGIN - datetime(1970, 1, 1)) // timedelta(microseconds=1) - 1
+    moment = before
+
+    def clock() -> int:
+        return moment
+
+    def late(*given: Any) -> Any:  # the first release comes behind the reader's reach, and before the filter
+        nonlocal moment
+        moment = before + 2
+        return permit(*given)
+
+    def rows() -> int:
+        with query.run("SELECT id FROM night.main WHERE id >= 0", site=here, holdings=holdings) as result:
+            return sum(batch.num_rows for batch in result.batches())
+
+    with mock.patch("hven.site._picture.present", clock), mock.patch("hven.adql._row_policy.present", clock):
+        with mock.patch("hven.query._road.permit", late):
+            assert rows() == 8
+        moment = before  # the clock goes back: what was planned with the rows of later is not found
+        assert rows() == 0
+        moment = before + 2
+        assert rows() == 8
+
+
+def test_an_engine_that_is_away_makes_no_table_private(here: Site) -> None:
+    item = here.current().published["night.main"]
+
+    def away(_: Snapshot) -> Engine:
+        raise Unavailable("the database does not answer")
+
+    published = {"night.main": replace(item, table=item.table.having(policy="release <= now or reader in (pi)"))}
+    assert Policies(away).bound(published) == []
+    table = published["night.main"].table
+    assert (table.access, table.policy) == ("public", "release <= now or reader in (pi)")
+    with pytest.raises(Unavailable):  # and nobody sees a row of it meanwhile
+        row_filters([table], Reader(name="anna"))

@@ -26,7 +26,6 @@ from hven.model.errors import BindError, say
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from hven.model.errors import Place
     from hven.model.table import Column
 
 NOW, READER, GROUPS = WORDS = ("now", "reader", "groups")
@@ -166,9 +165,7 @@ class RowPolicy:
     columns
         Of the table.
     facts
-        Of its rows; None: none are known, and none are seen by whoever is not named by a group.
-    place
-        Where the policy stands.
+        Of its rows.
 
     Raises
     ------
@@ -176,24 +173,21 @@ class RowPolicy:
         It does not fit the table.
     """
 
-    def __init__(self, text: str, columns: Sequence[Column], facts: Facts, place: Place | None = None) -> None:
-        self.text = text
+    def __init__(self, text: str, columns: Sequence[Column], facts: Facts) -> None:
         self._columns = tuple(columns)
         self._facts = facts
-        self._tree = parse_condition(text, place)
+        self._tree = parse_condition(text)
         self._lock = threading.Lock()
         self._known: dict[tuple[frozenset[str], frozenset[str]], tuple[int, float, Expr | None]] = {}
         check_policy(self._tree, self._columns, text)
 
-    def condition(self, who: Reader, now: float | None = None) -> tuple[Expr | None, int, float]:
+    def condition(self, who: Reader) -> tuple[Expr | None, int, float]:
         """Return the condition that a reader's rows meet, bound, and from when until when it is that.
 
         Parameters
         ----------
         who
             The reader.
-        now
-            Seconds since 1970; None: ask the clock.
 
         Returns
         -------
@@ -202,7 +196,7 @@ class RowPolicy:
         since, until
             Microseconds since 1970; the second may be infinite.
         """
-        moment = present() if now is None else int(now * 1e6)
+        moment = present()
         key = (who.names, who.groups)
         with self._lock:
             known = self._known.get(key)

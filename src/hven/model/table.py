@@ -248,15 +248,13 @@ class Partition:
 class Rights(Protocol):
     """A policy over the rows of a table: see `hven.site.auth`."""
 
-    def condition(self, who: Any, now: float | None = None) -> tuple[Any, int, float]:
+    def condition(self, who: Any) -> tuple[Any, int, float]:
         """Return what a reader's rows meet.
 
         Parameters
         ----------
         who
             The reader.
-        now
-            Seconds since 1970; None: ask the clock.
 
         Returns
         -------

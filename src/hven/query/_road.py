@@ -302,7 +302,8 @@ def _prepare(
         origins=origins(permitted.tables, holdings, site),
     )
     if shape is not None:
-        shapes.keep(shape, literals, prepared, words=words)
+        if holdings.reach(who, policies) == reach:  # else a moment came at which a policy shows other rows
+            shapes.keep(shape, literals, prepared, words=words)
     elif not isinstance(query, str) and values is not None:
         return prepared, values
     return prepared, literals if shape is not None else bound.slots

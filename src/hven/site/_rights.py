@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from hven.adql import AHEAD, EPOCH, Facts, RowPolicy, instant
 from hven.adql.scope import Tables
 from hven.adql.tree import ColumnRef, transform
 from hven.engines import Limits, Snapshot
-from hven.model.errors import HvenError, UserError
+from hven.model.errors import HvenError, ServiceError, UserError
 from hven.site.auth._permit import Reader, settled
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Policies:
             try:
                 facts = self._facts_of(table, item.relation, kept)
                 rights = RowPolicy(table.policy, table.columns, facts)
-                rights.condition(EVERYBODY)  # what must be asked of the rows is asked now, and not when a reader waits
+                with suppress(ServiceError):  # an engine that is away is asked when a reader comes, who is told so
+                    rights.condition(EVERYBODY)  # what must be asked of the rows is asked now, while nobody waits
                 table = table.having(rights=rights)
             except HvenError as error:
                 problems.append(f"{name}: nobody but its owner sees it, for its policy cannot be used: {error}")

@@ -92,7 +92,7 @@ PUBLIC = Scope("public")
 
 
 class Policy(Protocol):
-    """A rule about tables and rows. Built-in: `Access`; a site's own come with *Rights*.
+    """A rule about tables and rows. Built-in: `Access`, and what descriptors say.
 
     Answers are remembered for each reader as long as nothing else changes: a policy whose answers change comes as a new object.
     """
@@ -155,35 +155,28 @@ class Access:
         return None
 
 
-class Described:
-    """``access:`` of the descriptor as a condition: `hven.site.auth._rights`. The site's owner sees every row."""
+def described(table: Table, who: Reader) -> Expr | None:
+    """Return what ``access:`` of the descriptor, as a condition (`hven.adql.RowPolicy`), is for a reader now. The site's owner sees every row.
 
-    def sees(self, table: Table, who: Reader) -> bool | None:  # noqa: ARG002  (the contract's signature)
-        """No opinion: who sees none of the rows may know of the table."""
+    Parameters
+    ----------
+    table
+        Any.
+    who
+        The reader.
+
+    Raises
+    ------
+    ServiceError
+        The table has a policy that nobody has bound to its rows.
+    """
+    if table.policy is None or "owner" in who.groups:
         return None
-
-    def rows(self, table: Table, who: Reader) -> Expr | None:
-        """Return what the policy of a table is for a reader now.
-
-        Parameters
-        ----------
-        table
-            Any.
-        who
-            The reader.
-
-        Raises
-        ------
-        ServiceError
-            The table has a policy that nobody has bound to its rows.
-        """
-        if table.policy is None or "owner" in who.groups:
-            return None
-        if table.rights is None:
-            message = f"the policy of {table.qualified} is not bound to its rows"
-            raise ServiceError(message)
-        condition: Expr | None = table.rights.condition(who)[0]
-        return condition
+    if table.rights is None:
+        message = f"the policy of {table.qualified} is not bound to its rows"
+        raise ServiceError(message)
+    condition: Expr | None = table.rights.condition(who)[0]
+    return condition
 
 
 class Owned:
@@ -233,7 +226,6 @@ def offered(policies: tuple[Policy, ...], service: str) -> tuple[Policy, ...]:
 
 
 ALWAYS: tuple[Policy, ...] = (Owned(),)  # whatever a site's own policies are
-DESCRIBED = Described()
 OWNER = Reader(name="owner", groups=frozenset({"owner"}))
 DEFAULT: tuple[Policy, ...] = (Access(),)
 
@@ -273,7 +265,7 @@ def row_filters(tables: Sequence[Table], who: Reader, policies: Sequence[Policy]
     """
     filters: dict[str, Expr] = {}
     for table in tables:
-        condition = conjunction(*(policy.rows(table, who) for policy in (*policies, DESCRIBED)))
+        condition = conjunction(*(policy.rows(table, who) for policy in policies), described(table, who))
         if condition is not None:
             filters[table.qualified] = settled(condition)
     return filters
