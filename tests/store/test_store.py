@@ -310,6 +310,7 @@ CAME_WITH = {  # format -> its tables
     4: ("retired", "sessions"),
     5: ("sync_state", "schedules", "alerts", "visits"),
     6: ("verifications",),
+    8: ("grants", "audit"),
 }
 
 

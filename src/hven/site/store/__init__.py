@@ -1,4 +1,4 @@
-"""The system state (snapshots, pointers, runs, leases, releases, jobs) on SQLAlchemy Core: SQLite in WAL mode, or PostgreSQL.
+"""The system state (snapshots, pointers, runs, leases, releases, jobs, grants) on SQLAlchemy Core: SQLite in WAL mode, or PostgreSQL.
 
 What readers see is decided by one table here, `pointers`; it changes in one transaction for all tables of a collection.
 """
@@ -6,6 +6,7 @@ What readers see is decided by one table here, `pointers`; it changes in one tra
 from __future__ import annotations
 
 from hven.site.store._database import now, stand
+from hven.site.store._grants import Grant
 from hven.site.store._job_records import REMOTE, Job, Jobs, Past, Ref
 from hven.site.store._leases import Lease, dead, holder
 from hven.site.store._schedules import Alert, Schedule, alert
@@ -19,6 +20,7 @@ __all__ = [
     "REMOTE",
     "Alert",
     "Event",
+    "Grant",
     "Job",
     "Jobs",
     "Lease",

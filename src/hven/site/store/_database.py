@@ -21,7 +21,7 @@ from hven.model.errors import Overloaded, StorageError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FORMAT = 7
+FORMAT = 8
 ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 BUSY = 15.0  # seconds that a writer waits for another one
 
@@ -249,6 +249,31 @@ verifications = sa.Table(  # of snapshots: whether their files are what was writ
     sa.Column("unknown", sa.Integer, nullable=False),  # files without a checksum
 )
 
+grants = sa.Table(  # what somebody gave to somebody: see `_grants`
+    "grants",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False, index=True),
+    sa.Column("object", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+    sa.Column("until", sa.Float),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),  # JSON
+)
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("object", sa.Text, nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),  # JSON
+)
+
 
 def _add_jobs(connection: sa.Connection) -> None:
     """Upgrade to format 2: jobs."""
@@ -290,6 +315,12 @@ def _add_numbers(connection: sa.Connection) -> None:
     renumber(connection)
 
 
+def _add_grants(connection: sa.Connection) -> None:
+    """Upgrade to format 8: rights that somebody was given, and the log of their changes."""
+    grants.create(connection, checkfirst=True)
+    audit.create(connection, checkfirst=True)
+
+
 def renumber(connection: sa.Connection) -> None:
     """Add numbers to what was written without: snapshots as they were published, as far as that is known, runs by their ids."""
     first: dict[str, int] = {}
@@ -318,6 +349,7 @@ UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
     4: _add_sync,
     5: _add_verifications,
     6: _add_numbers,
+    7: _add_grants,
 }  # format n -> the step that makes it n + 1
 
 

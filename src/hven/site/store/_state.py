@@ -31,6 +31,7 @@ from hven.site.store._database import (
     verifications,
 )
 from hven.site.store._deletion_clock import Times
+from hven.site.store._grants import Grants
 from hven.site.store._job_records import Jobs
 from hven.site.store._leases import Lease, Leases
 from hven.site.store._schedules import Schedules
@@ -92,6 +93,7 @@ class Store:
         self.jobs = Jobs(self._database)
         self.users = Users(self._database)
         self.sessions = Sessions(self._database)
+        self.grants = Grants(self._database)
         self.user_tables = UserTables(self._database)
         self.syncs = Syncs(self._database)
         self.schedules = Schedules(self._database)
