@@ -43,6 +43,8 @@ def cell(text):
 ORDER = [
     "collection",
     "table",
+    "access",
+    "access",
     "column",
     "person",
     "lookup",

@@ -250,7 +250,8 @@ def test_a_strange_archive_changes_nothing(archive: Path, tmp_path: Path, how: s
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.2, 0.5, 0.9, 0.99])
 def test_a_truncated_archive_changes_nothing(archive: Path, tmp_path: Path, share: float) -> None:
     body = archive.read_bytes()
-    (tmp_path / "bad.tar").write_bytes(body[: int(len(body) * share)])
+    content = len(body.rstrip(b"\0"))  # a tar ends with up to 10 KB of zeros, without which nothing is lost
+    (tmp_path / "bad.tar").write_bytes(body[: int(content * share)])
     with pytest.raises(SourceError, match=r"cut off|no backup of Hven"):
         restore(tmp_path / "bad.tar", tmp_path / "again")
     assert not (tmp_path / "again").exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven import query
+from hven.adql import Delegation
 from hven.ingest import ingest
 from hven.model import settings as settings_room
 from hven.model.errors import Unavailable
+from hven.model.table import Levels
 from hven.site import Policies, Site
 from hven.site.auth import Reader, permit, row_filters
 from postgres import cluster
@@ -36,6 +40,7 @@ ROWS = [
         "pi": PEOPLE[number * 5 % 8],
         "coi": PEOPLE[number * 3 % 8],
         "project": PROJECTS[number % 3],
+        "path": f"{number // 2}.fits",  # each file is of two rows
     }
     for number in range(72)
 ]
@@ -53,6 +58,11 @@ tables:
       pi: {{type: string}}
       coi: {{type: string}}
       project: {{type: string}}
+      path: {{type: string}}
+      access_url: {{type: string, required: true}}
+      data_rights: {{type: string}}
+    text: {{access_url: "https://x/{{path}}"}}
+    set: {{data_rights: unknown}}
 """
 Truth = bool | None
 
@@ -69,6 +79,10 @@ def people(text: str | None) -> set[str]:
     return {" ".join(part.lower().split()) for part in re.split(r"[/;|]", text or "")} - {""}
 
 
+def moment_of(now: datetime) -> int:
+    return (now - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+
+
 def compared(op: str, a: Any, b: Any) -> Truth:
     if a is None or b is None:
         return None
@@ -76,9 +90,16 @@ def compared(op: str, a: Any, b: Any) -> Truth:
 
 
 def named(*columns: str, also: str = "") -> Callable[[dict[str, Any], Reader, datetime], Truth]:
-    return lambda row, who, _: bool(
-        who.names & set.union({also} if also else set(), *(people(row[column]) for column in columns))
-    )
+    def means(row: dict[str, Any], who: Reader, now: datetime) -> Truth:
+        there = set.union(*(people(row[column]) for column in columns))
+        given = {
+            one.name
+            for one in who.delegations
+            if moment_of(now) < one.until and (not one.column or row[one.column] == one.value)
+        }
+        return bool(who.names & (there | ({also} if also else set())) or given & there)
+
+    return means
 
 
 ATOMS = [
@@ -138,6 +159,16 @@ WHO = st.builds(
     name=st.sampled_from([None, "anna", "BOB", "B O B", "nobody"]),
     groups=st.sets(st.sampled_from(["spica", "p1", "p2", "p3"])).map(frozenset),
     aliases=st.sets(st.sampled_from(["Carl", "x"])).map(frozenset),
+    delegations=st.sets(
+        st.builds(
+            Delegation,
+            name=st.sampled_from(["anna", "bob"]),
+            column=st.sampled_from(["", "project"]),
+            value=st.sampled_from(["p1", "p2"]),
+            until=st.sampled_from([math.inf, *(moment_of(BEGIN) + 250_000 * number for number in (0, 3, 5))]),
+        ),
+        max_size=2,
+    ).map(frozenset),
 )
 TIMES = st.lists(
     st.integers(-300_000, 2_300_000).map(lambda number: BEGIN + timedelta(microseconds=number)), min_size=1, max_size=4
@@ -156,7 +187,7 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         )
         for row in ROWS
     ]
-    (folder / "rows.csv").write_text("\n".join(["id,release,pi,coi,project", *lines]) + "\n")
+    (folder / "rows.csv").write_text("\n".join(["id,release,pi,coi,project,path", *lines]) + "\n")
     if request.param == "embedded":
         (place / "hven.toml").write_text('name = "rights"\n')
         (folder / "night.yaml").write_text(DESCRIPTOR.format(engine=""))
@@ -178,7 +209,7 @@ def test_readers_see_what_the_policy_says(
     here: Site, policy: Atom, readers: list[Reader], times: list[datetime]
 ) -> None:
     item = here.current().published["night.main"]
-    published = {"night.main": replace(item, table=item.table.having(policy=policy.text))}
+    published = {"night.main": replace(item, table=item.table.having(policy=Levels(rows=policy.text)))}
     assert Policies(here.engines.of).bound(published) == []
     holdings = replace(
         here.current(),
@@ -204,9 +235,71 @@ def test_readers_see_what_the_policy_says(
                     )
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    levels=st.tuples(*[st.none() | POLICIES] * 3),
+    readers=st.lists(WHO, min_size=1, max_size=2),
+    times=TIMES,
+)
+def test_levels_of_files(
+    here: Site, levels: tuple[Atom | None, Atom | None, Atom | None], readers: list[Reader], times: list[datetime]
+) -> None:
+    item = here.current().published["night.main"]
+    rows, files, take = (None if one is None else one.text for one in levels)
+    policy = Levels(rows=rows, files=files, take=take, path="path", contact="the observatory")
+    published = {"night.main": replace(item, table=item.table.having(policy=policy))}
+    assert Policies(here.engines.of).bound(published) == []
+    holdings = replace(
+        here.current(),
+        published=published,
+        version=f"{here.current().version}{levels}",
+        _reaches={},
+        _catalogues={},
+        _owners={},
+    )
+    rights = published["night.main"].table.rights
+    assert rights is not None
+
+    def holds(row: dict[str, Any], who: Reader, now: datetime, most: int) -> bool:
+        return all(one is None or one.means(row, who, now) is True for one in levels[:most])
+
+    for now in times:
+        moment = moment_of(now)
+        with (
+            mock.patch("hven.adql._row_policy.present", lambda moment=moment: moment),
+            mock.patch("hven.site._picture.present", lambda moment=moment: moment),
+        ):
+            for who in readers:
+                wanted = []
+                for row in ROWS:
+                    if holds(row, who, now, 1):
+                        known = holds(row, who, now, 2) or files is None
+                        data = (
+                            "public"
+                            if holds(row, Reader(), now, 3)
+                            else "secure"
+                            if holds(row, who, now, 3)
+                            else "proprietary"
+                        )
+                        wanted.append((row["id"], f"https://x/{row['path']}" if known else None, data))
+                text = "SELECT id, access_url, data_rights FROM night.main ORDER BY id"
+                with query.run(text, who, site=here, holdings=holdings) as result:
+                    found = [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+                assert found == wanted, (policy, who, now)
+                grouped = "SELECT data_rights, COUNT(access_url) AS n FROM night.main WHERE access_url <> 'x' GROUP BY data_rights"
+                with query.run(grouped, who, site=here, holdings=holdings) as result:
+                    found = sorted(tuple(row.values()) for batch in result.batches() for row in batch.to_pylist())
+                assert found == sorted(Counter(data for _, url, data in wanted if url is not None).items())
+                for path in ("0.fits", "7.fits", "35.fits", "none.fits"):
+                    shut = [row for row in ROWS if row["path"] == path and not holds(row, who, now, 3)]
+                    locked = rights.locked(who, path)
+                    assert (locked is not None) == bool(shut), (policy, who, now, path)
+                    assert locked is None or locked.endswith("; ask the observatory")
+
+
 def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(here: Site) -> None:
     item = here.current().published["night.main"]
-    published = {"night.main": replace(item, table=item.table.having(policy="release <= now"))}
+    published = {"night.main": replace(item, table=item.table.having(policy=Levels(rows="release <= now")))}
     assert Policies(here.engines.of).bound(published) == []
     holdings = replace(here.current(), published=published, version="planned", _reaches={}, _catalogues={}, _owners={})
     before = (BEGIN - datetime(1970, 1, 1)) // timedelta(microseconds=1) - 1
@@ -239,9 +332,10 @@ def test_an_engine_that_is_away_makes_no_table_private(here: Site) -> None:
     def away(_: Snapshot) -> Engine:
         raise Unavailable("the database does not answer")
 
-    published = {"night.main": replace(item, table=item.table.having(policy="release <= now or reader in (pi)"))}
+    levels = Levels(rows="release <= now or reader in (pi)")
+    published = {"night.main": replace(item, table=item.table.having(policy=levels))}
     assert Policies(away).bound(published) == []
     table = published["night.main"].table
-    assert (table.access, table.policy) == ("public", "release <= now or reader in (pi)")
+    assert (table.access, table.policy) == ("public", levels)
     with pytest.raises(Unavailable):  # and nobody sees a row of it meanwhile
         row_filters([table], Reader(name="anna"))

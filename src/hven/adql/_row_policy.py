@@ -20,8 +20,23 @@ from hven.adql._parser import parse_condition, parse_expression
 from hven.adql.bind import bind_condition
 from hven.adql.functions import QUERY
 from hven.adql.text import write
-from hven.adql.tree import And, Between, ColumnRef, Compare, Expr, In, IsNull, Literal, Not, Or, Subquery, walk
-from hven.model.errors import BindError, say
+from hven.adql.tree import (
+    And,
+    Between,
+    Cast,
+    ColumnRef,
+    Compare,
+    Expr,
+    Ident,
+    In,
+    IsNull,
+    Literal,
+    Not,
+    Or,
+    Subquery,
+    walk,
+)
+from hven.model.errors import BindError, UserError, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +49,28 @@ TURNED: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 READERS = 4096  # whose conditions are remembered
 AHEAD = 1000  # moments to come that are asked for at once
 MOST = 10  # people and groups of a policy that are tried in all their combinations
+PEOPLE = 1_000_000  # different texts of a column in which people are looked for
 SOMEBODY: Final = ("somebody",)
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """Whose rows a reader has as if they were their own.
+
+    Attributes
+    ----------
+    name
+        Who stands in the rows, as `normal` writes it.
+    column, value
+        Of these rows alone: those that have this value there; empty: of all.
+    until
+        Microseconds since 1970; may be infinite.
+    """
+
+    name: str
+    column: str = ""
+    value: str = ""
+    until: float = math.inf
 
 
 class Reader(Protocol):
@@ -47,6 +83,10 @@ class Reader(Protocol):
     @property
     def groups(self) -> frozenset[str]:
         """Those they are in."""
+
+    @property
+    def delegations(self) -> frozenset[Delegation]:
+        """Whose rows they have besides."""
 
 
 def present() -> int:
@@ -122,7 +162,10 @@ class Facts:
         known = self._people.get(column.name.name)
         if known is None:
             known = {}
-            for text in self._ask(column):
+            for number, text in enumerate(self._ask(column)):
+                if number == PEOPLE:
+                    message = say("{column} has more than {count:,} different texts", column.name.name, PEOPLE)
+                    raise UserError(message, remedy="name people in a column of accounts, or by a group")
                 for name in names_in(text):
                     known.setdefault(name, []).append(text)
             self._people[column.name.name] = known
@@ -155,6 +198,9 @@ class Facts:
         return (times[at - 1] if at else None), (times[at] if at < len(times) else math.inf)
 
 
+ANY: Final = Facts(lambda _: SOMEBODY, lambda _, now: (now, ()))  # whatever rows have
+
+
 class RowPolicy:
     """Who sees which rows of a table.
 
@@ -176,10 +222,22 @@ class RowPolicy:
     def __init__(self, text: str, columns: Sequence[Column], facts: Facts) -> None:
         self._columns = tuple(columns)
         self._facts = facts
-        self._tree = parse_condition(text)
+        tree = parse_condition(text)
+        check_policy(tree, self._columns, text)
+        self._tree = simple(tree)
         self._lock = threading.Lock()
-        self._known: dict[tuple[frozenset[str], frozenset[str]], tuple[int, float, Expr | None]] = {}
-        check_policy(self._tree, self._columns, text)
+        self._known: dict[
+            tuple[frozenset[str], frozenset[str], frozenset[Delegation]], tuple[int, float, Expr | None]
+        ] = {}
+
+    @property
+    def opens(self) -> Expr | None:
+        """The time from which everybody passes, over the table, not bound; None: no row has one."""
+        ways = self._tree.parts if isinstance(self._tree, Or) else (self._tree,)
+        times = [
+            one.left for one in ways if isinstance(one, Compare) and word(one.right) == NOW and one.op in {"<", "<="}
+        ]
+        return times[0] if times else None
 
     def condition(self, who: Reader) -> tuple[Expr | None, int, float]:
         """Return the condition that a reader's rows meet, bound, and from when until when it is that.
@@ -197,13 +255,13 @@ class RowPolicy:
             Microseconds since 1970; the second may be infinite.
         """
         moment = present()
-        key = (who.names, who.groups)
+        key = (who.names, who.groups, who.delegations)
         with self._lock:
             known = self._known.get(key)
             if known is None or not known[0] <= moment < known[1]:
                 if len(self._known) >= READERS:
                     self._known.clear()
-                asked = _Asked(who.names, who.groups, moment, self._facts)
+                asked = _Asked(who.names, who.groups, moment, self._facts, who.delegations, self._columns)
                 left = asked.left(self._tree)
                 until = asked.until
                 bound = (
@@ -233,10 +291,12 @@ class _Asked:
     groups: frozenset[str]
     now: int
     facts: Facts
+    delegations: frozenset[Delegation] = frozenset()
+    columns: Sequence[Column] = ()
     until: float = math.inf
 
     def left(self, node: Expr) -> Expr | bool:
-        """Return what is left of a condition: true, false, or a condition of the table alone."""
+        """Return what is left of a `simple` condition: true, false, or a condition of the table alone."""
         if isinstance(node, And | Or):
             ends = isinstance(node, Or)  # what one true part makes true
             parts = [self.left(part) for part in node.parts]
@@ -247,52 +307,74 @@ class _Asked:
         if isinstance(node, Not):
             inner = self.left(node.operand)
             return not inner if isinstance(inner, bool) else replace(node, operand=inner)
-        if isinstance(node, Between) and any(word(part) == NOW for part in (node.operand, node.low, node.high)):
-            inner = self.left(
-                And(
-                    (
-                        Compare(">=", node.operand, node.low, at=node.at),
-                        Compare("<=", node.operand, node.high, at=node.at),
-                    ),
-                    at=node.at,
-                )
-            )
-            return inner if not node.negated else not inner if isinstance(inner, bool) else Not(inner, at=node.at)
-        if isinstance(node, Compare):
-            return self._compared(node)
-        if isinstance(node, In) and (word(node.operand) == READER or any(word(one) == GROUPS for one in listed(node))):
-            found = self._among(node)
-            return found if not node.negated else not found if isinstance(found, bool) else Not(found, at=node.at)
+        if isinstance(node, Compare) and word(node.right) == NOW:
+            # before now is what was up to the microsecond before; whatever lies between two moments of the rows is the same as the first of them
+            strict, past = node.op in {"<", ">="}, node.op in {"<", "<="}
+            last, until = self.facts.around(node.left, self.now - strict)
+            self.until = min(self.until, until + strict)
+            return Compare("<=" if past else ">", node.left, instant(BEFORE if last is None else last), at=node.at)
+        if isinstance(node, In) and word(node.operand) == READER:
+            return self._named(node)
+        if isinstance(node, In) and any(word(one) == GROUPS for one in listed(node)):
+            if isinstance(node.operand, Literal):
+                return str(node.operand.value) in self.groups
+            found = _one_of(node.operand, sorted(self.groups))
+            return found[0] if found else False
         return node
 
-    def _compared(self, node: Compare) -> Expr | bool:
-        if READER in (word(node.left), word(node.right)):
-            who, other = (node.left, node.right) if word(node.left) == READER else (node.right, node.left)
-            return self.left(In(who, (other,), node.op == "<>", at=node.at))
-        if NOW not in (word(node.left), word(node.right)):
-            return node
-        expr, op = (node.left, node.op) if word(node.right) == NOW else (node.right, TURNED[node.op])
-        # before now is what was up to the microsecond before; whatever lies between two moments of the rows is the same as the first of them
-        strict, past = op in {"<", ">="}, op in {"<", "<="}
-        last, until = self.facts.around(expr, self.now - strict)
-        self.until = min(self.until, until + strict)
-        return Compare("<=" if past else ">", expr, instant(BEFORE if last is None else last), at=node.at)
+    def _named(self, node: In) -> Expr | bool:
+        """Tell whether the reader is among them: that is never unknown, so NOT turns it about for rows without a name, too."""
+        parts: list[Expr] = []
+        for one in listed(node):
+            if isinstance(one, Literal) and normal(str(one.value)) in self.names:
+                return True
+            if not isinstance(one, ColumnRef):
+                continue
+            if self.names:
+                parts += _one_of(one, self.facts.written(one, self.names))
+            for given in self.delegations:
+                parts += self._given(given, one)
+        return False if not parts else parts[0] if len(parts) == 1 else Or(tuple(parts), at=node.at)
 
-    def _among(self, node: In) -> Expr | bool:
-        """Tell who is among whom: a membership is never unknown, so NOT turns it about for rows without a name, too."""
-        if word(node.operand) == READER:
-            parts: list[Expr] = []
-            for one in listed(node):
-                if isinstance(one, Literal):
-                    if normal(str(one.value)) in self.names:
-                        return True
-                elif isinstance(one, ColumnRef) and self.names:
-                    parts += _one_of(one, self.facts.written(one, self.names))
-            return False if not parts else parts[0] if len(parts) == 1 else Or(tuple(parts), at=node.at)
-        if isinstance(node.operand, Literal):
-            return str(node.operand.value) in self.groups
-        found = _one_of(node.operand, sorted(self.groups))
-        return found[0] if found else False
+    def _given(self, given: Delegation, column: ColumnRef) -> Sequence[Expr]:
+        """Return the rows of somebody else that the reader has for a while, if this table has what tells which."""
+        within = next((one for one in self.columns if one.name.lower() == given.column.lower()), None)
+        if self.now >= given.until or (given.column and within is None):
+            return ()
+        self.until = min(self.until, given.until)
+        rows = _one_of(column, self.facts.written(column, {given.name}))
+        if within is None or not rows:
+            return rows
+        # whatever its type: compared as people write it
+        text = Cast(ColumnRef(Ident(within.name, quoted=True)), "VARCHAR")
+        return [And((*rows, *_one_of(text, (given.value,))))]
+
+
+def simple(node: Expr) -> Expr:
+    """Write a policy with its words in three forms alone: ``time op now``, ``reader IN (..)``, ``value IN (groups)``.
+
+    Parameters
+    ----------
+    node
+        As it was parsed; what is wrong in it stays as it is.
+    """
+    if isinstance(node, And | Or):
+        return replace(node, parts=tuple(simple(part) for part in node.parts))
+    if isinstance(node, Not):
+        return replace(node, operand=simple(node.operand))
+    if isinstance(node, Between) and NOW in map(word, (node.operand, node.low, node.high)):
+        ends = (Compare(">=", node.operand, node.low, at=node.at), Compare("<=", node.operand, node.high, at=node.at))
+        both: Expr = And(tuple(simple(end) for end in ends), at=node.at)
+        return Not(both, at=node.at) if node.negated else both
+    if isinstance(node, Compare) and word(node.left) == NOW and node.op in TURNED:
+        return Compare(TURNED[node.op], node.right, node.left, at=node.at)
+    if isinstance(node, Compare) and READER in map(word, (node.left, node.right)) and node.op in {"=", "<>"}:
+        who, other = (node.left, node.right) if word(node.left) == READER else (node.right, node.left)
+        found: Expr = In(who, (other,), at=node.at)
+        return Not(found, at=node.at) if node.op == "<>" else found
+    if isinstance(node, In) and node.negated and {READER, GROUPS} & {word(node.operand), *map(word, listed(node))}:
+        return Not(replace(node, negated=False), at=node.at)
+    return node
 
 
 def _one_of(expr: Expr, texts: Sequence[str]) -> list[Expr]:
@@ -335,29 +417,24 @@ def check_policy(tree: Expr, columns: Sequence[Column] | None, text: str) -> Non
     BindError
         With the place in the text.
     """
+    made = simple(tree)
     placed: set[int] = set()
-    for node in walk(tree):
-        if isinstance(node, Compare) and NOW in (sides := (word(node.left), word(node.right))):
-            if node.op not in TURNED or sides[0] == sides[1]:
+    for node in walk(made):
+        if isinstance(node, Compare) and NOW in (word(node.left), word(node.right)):
+            if node.op not in TURNED or word(node.left) == NOW:
                 raise BindError(
                     "now is no moment that a row could have",
                     text=text,
                     offset=node.at,
                     remedy="write a time <= now, or a time > now",
                 )
-            placed |= {id(side) for side in (node.left, node.right) if word(side) == NOW}
-        elif isinstance(node, Between):
-            placed |= {id(side) for side in (node.operand, node.low, node.high) if word(side) == NOW}
-        elif isinstance(node, Compare) and READER in (word(node.left), word(node.right)) and node.op in {"=", "<>"}:
-            who, other = (node.left, node.right) if word(node.left) == READER else (node.right, node.left)
-            _named((other,), text)
-            placed.add(id(who))
+            placed.add(id(node.right))
         elif isinstance(node, In) and word(node.operand) == READER:
             _named(listed(node) or (node.operand,), text)
             placed.add(id(node.operand))
         elif isinstance(node, In) and [word(one) for one in listed(node)] == [GROUPS]:
             placed |= {id(one) for one in listed(node)}
-    for node in walk(tree):
+    for node in walk(made):
         said = word(node)
         if said is not None and id(node) not in placed:
             raise BindError(
@@ -365,8 +442,7 @@ def check_policy(tree: Expr, columns: Sequence[Column] | None, text: str) -> Non
             )
     if columns is None:
         return
-    somebody = Facts(lambda _: SOMEBODY, lambda _, now: (now, ()))
-    left = _Asked(frozenset(SOMEBODY), frozenset(SOMEBODY), 0, somebody).left(tree)
+    left = _Asked(frozenset(SOMEBODY), frozenset(SOMEBODY), 0, ANY).left(made)
     if isinstance(left, Expr):
         bind_condition(left, columns, functions=QUERY, text=text)
     known = {column.name.lower() for column in columns}
@@ -386,63 +462,58 @@ def _named(values: Sequence[Expr], text: str) -> None:
 
 
 def told(tree: Expr) -> list[str]:
-    """Tell in words who sees a row.
+    """Tell in words who passes a policy.
 
     Parameters
     ----------
     tree
-        A policy, as it was parsed.
+        As it was parsed.
 
     Returns
     -------
     ways
         One line for each.
     """
-    return [_told(way) for way in (tree.parts if isinstance(tree, Or) else (tree,))]
+    made = simple(tree)
+    return [_told(way) for way in (made.parts if isinstance(made, Or) else (made,))]
 
 
 def _told(way: Expr) -> str:
     who, when, where = [], [], []
     for part in way.parts if isinstance(way, And) else (way,):
-        words = [word(one) for one in walk(part) if isinstance(one, ColumnRef)]
-        if isinstance(part, In) and not part.negated and word(part.operand) == READER:
+        if isinstance(part, In) and word(part.operand) == READER:
             who.append(f"whoever is named in {' or '.join(map(write, listed(part)))}")
-        elif isinstance(part, In) and not part.negated and GROUPS in words:
-            named = (
-                str(part.operand.value) if isinstance(part.operand, Literal) else f"that {write(part.operand)} names"
-            )
+        elif isinstance(part, In) and any(word(one) == GROUPS for one in listed(part)):
+            said = part.operand
+            named = str(said.value) if isinstance(said, Literal) else f"that {write(said)} names"
             who.append(f"members of the group {named}")
-        elif isinstance(part, Compare) and NOW in (word(part.left), word(part.right)):
-            expr, op = (part.left, part.op) if word(part.right) == NOW else (part.right, TURNED[part.op])
-            when.append(
-                f"once {write(expr)} has come" if op in {"<", "<="} else f"as long as {write(expr)} has not come"
-            )
+        elif isinstance(part, Compare) and word(part.right) == NOW:
+            past = part.op in {"<", "<="}
+            when.append(f"{'once' if past else 'as long as'} {write(part.left)} has {'' if past else 'not '}come")
         else:
             where.append(f"where {write(part)}")
     return ", ".join([" who is also ".join(who) or "everybody", *when, *where])
 
 
 def sees_all(tree: Expr) -> bool | None:
-    """Return whether everybody sees every row by a policy, or nobody sees any, whatever is in them; None: neither.
+    """Return whether everybody passes a policy, or nobody, whatever is in the rows; None: neither.
 
     Parameters
     ----------
     tree
         As it was parsed.
     """
-    facts = Facts(lambda _: SOMEBODY, lambda _, now: (now, ()))  # whatever rows have
+    made = simple(tree)
     people, groups = set(SOMEBODY), set(SOMEBODY)
-    for node in walk(tree):
+    for node in walk(made):
         if isinstance(node, In) and word(node.operand) == READER:
             people |= {normal(str(one.value)) for one in listed(node) if isinstance(one, Literal)}
-        elif isinstance(node, Compare) and READER in (word(node.left), word(node.right)):
-            people |= {normal(str(one.value)) for one in (node.left, node.right) if isinstance(one, Literal)}
         elif isinstance(node, In) and isinstance(node.operand, Literal):
             groups.add(str(node.operand.value))
     if len(people) + len(groups) > MOST:
         return None
     found = {
-        left if isinstance(left := _Asked(frozenset(names), frozenset(those), 0, facts).left(tree), bool) else None
+        left if isinstance(left := _Asked(frozenset(names), frozenset(those), 0, ANY).left(made), bool) else None
         for names in _some(people)
         for those in _some(groups)
     }
@@ -476,6 +547,8 @@ def instant(moment: int) -> Expr:
 __all__ = [
     "AHEAD",
     "EPOCH",
+    "PEOPLE",
+    "Delegation",
     "Facts",
     "RowPolicy",
     "check_policy",

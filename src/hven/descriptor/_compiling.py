@@ -43,7 +43,7 @@ from hven.descriptor.value_schema import Faults
 from hven.descriptor.written import Written
 from hven.model import units
 from hven.model.errors import BindError, ParseError, QueryError, nearest
-from hven.model.table import Column, Table
+from hven.model.table import Column, Levels, Table
 from hven.model.types import INT64, TIMESTAMP
 from hven.sources import ROW
 
@@ -314,12 +314,7 @@ class Compiler:
         old = self.spec.table
         table = old.having(columns=tuple(columns), position=old.position or find_position(tuple(columns)))
         if table.policy is not None:
-            said = table.policy
-            try:
-                check_policy(parse_condition(said), columns, said)
-            except QueryError as error:
-                place = said.at(error.offset) if isinstance(said, Written) else self.spec.place
-                self.faults.error(f"{self.what}.access: {error.message}", place, error.remedy)
+            self._check_levels(table, table.policy)
         known = [column.name for column in columns]
         pieces = (table.partition.column,) if table.partition is not None and table.partition.column is not None else ()
         searched = tuple(name for index in table.indexes for name in index)
@@ -368,6 +363,25 @@ class Compiler:
                 self.faults.warning(
                     message, self.spec.place, "another name, under 'columns' and 'map', is easier for readers"
                 )
+
+    def _check_levels(self, table: Table, levels: Levels) -> None:
+        """Check that policies fit the table, and that what they name is there."""
+        names = [column.name for column in table.columns]
+        for key, said in (("access", levels.rows), ("access.files", levels.files), ("access.take", levels.take)):
+            try:
+                if said is not None:
+                    check_policy(parse_condition(said), table.columns, said)
+            except QueryError as error:
+                place = said.at(error.offset) if isinstance(said, Written) else self.spec.place
+                self.faults.error(f"{self.what}.{key}: {error.message}", place, error.remedy)
+        for one in (*(levels.columns or ()), *((levels.path,) if levels.path else ())):
+            place = one.place if isinstance(one, Written) else self.spec.place
+            if one not in names:
+                message = f"{self.what}.access: the table has no column {str(one)!r}"
+                self.faults.error(message, place, nearest(one, names))
+            elif one in table.primary:
+                message = f"{self.what}.access: {str(one)!r} is the key of the rows, and cannot be hidden"
+                self.faults.error(message, place, "take another key, or hide the rows")
 
     def _check_words(self, columns: list[Column]) -> None:
         """Check UCDs and units that came from the source: those that are none, in a line each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def files_table(entries: Sequence[Fields], around: Inherited, faults: Faults) ->
         utype=FILES,
         primary=("path",),
         access=access,
-        policy=policy,
+        policy=replace(policy, path="path") if policy is not None else None,
     )
     address = written("{site.url}/collections/" + around.schema + "/files/{quoted}", place)
     return TableSpec(

@@ -414,6 +414,23 @@ class Vocabulary(Keys, short="values"):
     "where they are from, and of when"
 
 
+class Access(Keys, short="rows"):
+    """Who sees rows, knows of their files, and may take these."""
+
+    rows: Text
+    "public; private: invisible until somebody is granted it; or who sees which rows, as a condition over the row and the reader: release_date <= now or reader in (pi, coi) or 'team' in groups"
+    files: Text
+    "a condition as well: of whose rows one may know that there are files; default: who sees the row"
+    take: Text
+    "whose files one may take; default: who knows of them"
+    columns: Many[Text]
+    "columns that tell of files: null where one may not know of them; default: those with names and UCDs of standards, such as access_url"
+    path: Text
+    "column with the path of the row's file, as 'files' of the collection has it: its bytes are then given by these rules"
+    contact: Text
+    "whom to ask for what is locked; default: the collection's contact"
+
+
 class Table(
     Keys,
     hints={
@@ -492,8 +509,8 @@ class Table(
     "named lists of codes and what they mean"
     frames: dict[str, Frame]
     "coordinate and time systems that columns refer to"
-    access: Text
-    "public; private: invisible until somebody is granted it; or who sees which rows, as a condition over the row and the reader: release_date <= now or reader in (pi, coi) or 'team' in groups"
+    access: Access
+    "public; private; a condition; or {rows: .., files: .., take: ..}: who sees which rows, knows of their files, may take them"
     index: int
     "place among the tables in lists"
     variants: Free
@@ -623,7 +640,7 @@ class Collection(
     "files whose keys stand below this one's; this file wins"
     let: dict[str, Constant]
     "constants for templates and expressions"
-    access: Text
+    access: Access
     "for all tables that do not say it themselves"
     functions: Many[Functions]
     "Python files whose functions expressions may call"

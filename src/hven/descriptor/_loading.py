@@ -342,9 +342,11 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
     _check_collection(name, path, settings, faults, standard=standard)
     constants = _constants(fields, faults)
     python = functions(fields.get("functions", ()), path.parent, result.hashes, faults)
+    contact = _person(fields["contact"]) if "contact" in fields else _site_contact(settings)
     around = Inherited(
         schema=str(name),
-        access=fields.get("access", written("public", name.place)),
+        access=fields.get("access"),
+        contact=None if contact is None else f"{contact.name} <{contact.email}>" if contact.email else contact.name,
         constants=frozenset(constants),
         directory=path.parent,
         hashes=result.hashes,
@@ -352,6 +354,8 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
     )
     specs = _tables(fields, around, faults)
     files = files_table(fields.get("files", ()), around, faults)
+    if files is not None and any(spec.table.policy is not None and spec.table.policy.path for spec in specs):
+        files = replace(files, table=files.table.having(access="private"))  # its rows tell which files there are
     if files is not None and any(spec.table.name.lower() == files.table.name for spec in specs):
         faults.error(
             f"tables.{files.table.name}: the collection's files make a table of that name",
@@ -407,10 +411,10 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         title=str(fields.get("title", name)),
         path=path,
         description=str(fields["description"]).strip() if "description" in fields else None,
-        access="private" if around.access == "private" else "public",
+        access="private" if around.access is not None and around.access.get("rows") == "private" else "public",
         tables=specs,
         creators=tuple(_person(item) for item in fields.get("creators", ())),
-        contact=_person(fields["contact"]) if "contact" in fields else _site_contact(settings),
+        contact=contact,
         let=constants,
         tests=tuple(_test(item) for item in fields.get("tests", ()) if "query" in item and "expect" in item),
         examples=tuple(_example(item) for item in fields.get("examples", ()) if "query" in item and "title" in item),

@@ -22,7 +22,7 @@ from hven.descriptor.written import Written
 from hven.model.errors import ParseError, QueryError, nearest
 from hven.model.resource import Flags, Granule, Link, Rule, Setting, TableSpec
 from hven.model.sky import frames
-from hven.model.table import Column, FrameRef, Group, Key, Table
+from hven.model.table import Column, FrameRef, Group, Key, Levels, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,7 +50,9 @@ class Inherited:
     schema
         The collection's name.
     access
-        ``public`` or ``private``, of tables that say nothing.
+        Of tables that say nothing.
+    contact
+        Whom to ask for what is locked.
     constants
         Names of the collection's ``let``.
     directory
@@ -62,7 +64,8 @@ class Inherited:
     """
 
     schema: str
-    access: Written
+    access: Fields | None
+    contact: str | None
     constants: frozenset[str]
     directory: Path
     hashes: dict[str, str]
@@ -132,7 +135,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
     known = [*names, *(one.name for one in params)]
     check_references(fields.get("params", {}), known, (), enums, f"{what}.params", faults)
     check_references(fields.get("columns", {}), names, [frame.id for frame in frames], enums, f"{what}.columns", faults)
-    access, policy = rights(fields.get("access", around.access), f"{what}.access", faults)
+    access, policy = rights(fields.get("access", around.access), f"{what}.access", faults, around.contact)
     if policy is not None and "view" in fields:
         faults.error(
             f"{what}.access: a view shows the rows that its tables do",
@@ -209,8 +212,8 @@ def _text(fields: Fields, key: str) -> str | None:
     return str(fields[key]) if key in fields else None
 
 
-def rights(said: Written, where: str, faults: Faults) -> tuple[str, str | None]:
-    """Read ``access``: ``public``, ``private``, or a policy for the rows of a table that everybody may know of.
+def rights(said: Fields | None, where: str, faults: Faults, contact: str | None = None) -> tuple[str, Levels | None]:
+    """Read ``access``: ``public``, ``private``, or levels of a table that everybody may know of.
 
     Parameters
     ----------
@@ -220,23 +223,42 @@ def rights(said: Written, where: str, faults: Faults) -> tuple[str, str | None]:
         The key, for faults.
     faults
         Where they go.
+    contact
+        Whom to ask, if it does not say.
 
     Returns
     -------
     access
-        ``public`` or ``private``: that, if the policy cannot be read.
-    policy
-        None: all rows.
+        ``public`` or ``private``: that, if a policy cannot be read.
+    levels
+        None: all of them are everybody's who sees the table.
     """
-    if said in {"public", "private"}:
-        return str(said), None
+    if said is None:
+        return "public", None
+    if said.get("rows") == "private":
+        return "private", None
+    texts = {}
+    for level in ("rows", "files", "take"):
+        if level in said and said[level] != "public":
+            if not _policy(said[level], where if level == "rows" else f"{where}.{level}", faults):
+                return "private", None
+            texts[level] = said[level]
+    if not texts:
+        return "public", None
+    columns = tuple(said["columns"]) if "columns" in said else None
+    whom = str(said["contact"]) if "contact" in said else contact
+    return "public", Levels(**texts, columns=columns, path=said.get("path"), contact=whom)
+
+
+def _policy(said: Written, where: str, faults: Faults) -> bool:
+    """Tell whether a condition can be read."""
     if said.isidentifier():
         faults.error(
             f"{where} must be public, private or a condition, not {str(said)!r}",
             said.place,
             nearest(said, ("public", "private")),
         )
-        return "private", None
+        return False
     try:
         tree = parsed(said, condition=True)
         check_policy(tree, None, said)
@@ -246,12 +268,12 @@ def rights(said: Written, where: str, faults: Faults) -> tuple[str, str | None]:
             said.at(error.offset),
             error.remedy or "public, private, or who sees which rows: release_date <= now",
         )
-        return "private", None
+        return False
     passed = sees_all(tree)
     if passed is not None:
         message = f"{where}: {'everybody sees every row' if passed else 'nobody sees any row'} by this policy"
         faults.warning(message, said.place, f"write {'public' if passed else 'private'}, or look at it again")
-    return "public", said
+    return True
 
 
 def _check_kind(what: str, fields: Fields, around: Inherited, faults: Faults) -> None:

@@ -131,7 +131,8 @@ class Work:
     @property
     def who(self) -> Reader:
         """Who asked: what they may see is decided when the job runs."""
-        return recognised(Reader(name=self.job.owner, groups=frozenset(self.job.groups)), self.site.settings)
+        who = Reader(name=self.job.owner, groups=frozenset(self.job.groups))
+        return recognised(who, self.site.settings, self.site.store.grants)
 
     @property
     def files(self) -> dict[str, Path]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
+from hven.model import _levels
 from hven.model.types import FLOAT64, Type, from_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
+Levels = _levels.Levels
+Rights = _levels.Rights
 MONTHS = {"month": 1, "year": 12}
 HIDDEN = "hidden"  # display of a column that is for programs, not for people (VOTable's type="hidden")
 BY_TAP = ("tap", "changes", "descriptors")  # faces that are there for those who ask TAP
@@ -245,26 +248,6 @@ class Partition:
         return int(found[1]), unit
 
 
-class Rights(Protocol):
-    """A policy over the rows of a table: see `hven.site.auth`."""
-
-    def condition(self, who: Any) -> tuple[Any, int, float]:
-        """Return what a reader's rows meet.
-
-        Parameters
-        ----------
-        who
-            The reader.
-
-        Returns
-        -------
-        condition
-            A bound tree; None: every row.
-        since, until
-            When it is that, in microseconds since 1970; the second may be infinite.
-        """
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """One table or view.
@@ -296,7 +279,7 @@ class Table:
     access
         ``public`` or ``private``; a private table is invisible until a policy grants it.
     policy
-        Who sees which rows, as a condition over the row and the reader; None: who sees the table, sees them all.
+        Who sees which rows and takes their files; None: who sees the table does.
     rights
         The policy, bound to the rows that are published.
     standard
@@ -327,7 +310,7 @@ class Table:
     position: tuple[str, str] | None = None
     view: str | None = None
     access: str = "public"
-    policy: str | None = None
+    policy: Levels | None = None
     rights: Rights | None = field(default=None, compare=False, repr=False)
     index: int | None = None
     standard: str | None = None
@@ -348,6 +331,12 @@ class Table:
         if not self.services or service in self.services:
             return True
         return service in BY_TAP and not {"tap", "epn-tap", "obscore"}.isdisjoint(self.services)
+
+    @property
+    def telling(self) -> frozenset[str]:
+        """Names of the columns that tell of files: null for who may not know of these."""
+        columns = ((column.name, column.ucd or "") for column in self.columns)
+        return frozenset() if self.policy is None else self.policy.telling(columns) - {*self.primary}
 
     @property
     def searched(self) -> frozenset[str]:
@@ -763,7 +752,7 @@ def _value_to_json(name: str, value: Any) -> Any:
         return [value.datatype, value.arraysize, value.xtype]
     if name in _PARTS and value and not isinstance(value[0], str):
         return [_to_json(part) for part in value]
-    if isinstance(value, Partition):
+    if isinstance(value, Partition | Levels):
         return _to_json(value)
     if isinstance(value, tuple):
         return [list(item) if isinstance(item, tuple) else item for item in value]
@@ -788,6 +777,8 @@ def _value_from_json(kind: type, name: str, value: Any) -> Any:
         return Type(*value)
     if kind is Table and name == "partition":
         return _from_json(Partition, value)
+    if kind is Table and name == "policy":
+        return Levels(rows=value) if isinstance(value, str) else _from_json(Levels, value)
     if kind is Table and name == "indexes":
         return tuple(tuple(item) for item in value)
     if kind is Table and name in _PARTS:

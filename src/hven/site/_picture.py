@@ -14,7 +14,7 @@ from hven.model.table import Schema
 from hven.site import _tap_schema as tap_schema
 from hven.site._catalogue import Catalogue
 from hven.site._overlay import resolved_keys
-from hven.site.auth._permit import ANONYMOUS, DEFAULT, row_filters, spell, visible
+from hven.site.auth._permit import ANONYMOUS, DEFAULT, masks, row_filters, scope_of, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -135,7 +135,7 @@ class Holdings:
 
     @cached_property
     def guarded(self) -> tuple[Table, ...]:
-        """Tables whose descriptor has a policy for their rows."""
+        """Tables whose descriptor has a policy."""
         return tuple(item.table for item in self.published.values() if item.table.policy is not None)
 
     def reach(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> str:
@@ -168,22 +168,19 @@ class Holdings:
         if known is None or (self.guarded and not known[2] <= present() < known[3]):
             if len(self._reaches) >= READERS:
                 self._reaches.clear()
-            spans = [table.rights.condition(who)[1:] for table in self.guarded if table.rights is not None]
+            spans = [table.rights.span(who) for table in self.guarded if table.rights is not None]
             since, until = max((one for one, _ in spans), default=0), min((one for _, one in spans), default=math.inf)
             # the policies are kept with it: another sequence must not get their id
             known = self._reaches[who, id(policies)] = (policies, self._reach(who, policies), since, until)
         return known[1]
 
     def _reach(self, who: Reader, policies: Sequence[Policy]) -> str:
-        filters = row_filters([item.table for item in self.published.values()], who, policies)
+        tables = [item.table for item in self.published.values()]
+        filters = row_filters(tables, who, policies)
         hidden = sorted(name for name, item in self.published.items() if not self._sees(item, who, policies))
         private = sorted(name for name, item in self.published.items() if item.table.access != "public")
         seen = "public" if hidden == private else _digest(repr(hidden))
-        return (
-            f"{seen}{ROWS}{_digest(repr(sorted((name, spell(expr)) for name, expr in filters.items())))}"
-            if filters
-            else seen
-        )
+        return f"{seen}{ROWS}{scope_of(filters, [], masks(tables, who)).key}" if filters else seen
 
     def _sees(self, item: Published, who: Reader, policies: Sequence[Policy]) -> bool:
         """Return whether a reader may know of a table; of a view, only if of everything that it reads, of a union if of one of its members."""

@@ -2,32 +2,138 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hven import adql
-from hven.adql import AHEAD, EPOCH, Facts, RowPolicy, instant
+from hven.adql import AHEAD, EPOCH, PEOPLE, Facts, RowPolicy, instant
 from hven.adql.scope import Tables
-from hven.adql.tree import ColumnRef, transform
+from hven.adql.tree import Case, ColumnRef, Compare, Expr, Ident, Literal, Meta, TableRef, conjunction, transform
 from hven.engines import Limits, Snapshot
 from hven.model.errors import HvenError, ServiceError, UserError
-from hven.site.auth._permit import Reader, settled
+from hven.model.types import BOOLEAN, INT32
+from hven.site.auth._permit import EVERY, Reader, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.adql.tree import Expr
     from hven.engines import Engine, Relation
-    from hven.model.table import Table
+    from hven.model.table import Column, Table
+    from hven.model.types import Type
     from hven.site._picture import Published
 
 EVERYBODY = Reader(name="everybody")
-E, N = "hven expression", "hven now"  # places in the queries below
+E, N, P = "hven expression", "hven now", "hven path"  # places in the queries below
 LAST = f'SELECT MAX("{E}") AS x FROM {{}} WHERE "{E}" <= "{N}"'
 NEXT = f'SELECT DISTINCT TOP {AHEAD} "{E}" AS x FROM {{}} WHERE "{E}" > "{N}" ORDER BY x'
-PEOPLE = f'SELECT DISTINCT "{E}" AS x FROM {{}} WHERE "{E}" IS NOT NULL'
+NAMES = f'SELECT DISTINCT TOP {PEOPLE + 1} "{E}" AS x FROM {{}} WHERE "{E}" IS NOT NULL'
+SHUT = f'SELECT MAX("{E}") AS x, COUNT(*) AS n FROM {{}} WHERE "{P}" = "{N}"'
+OPEN, MINE, SHUT_WORD = (
+    "public",
+    "secure",
+    "proprietary",
+)  # ObsCore 1.1 section B.4.4: for all, for who asks, for others
+DATA_RIGHTS = "data_rights"
+
+
+class Bound:
+    """The levels of a table, bound to the rows of a snapshot.
+
+    Parameters
+    ----------
+    table
+        With its levels.
+    facts
+        Of its rows.
+    ask
+        Asks the engine, under no policy, a query whose places are trees.
+
+    Raises
+    ------
+    ParseError, BindError
+        They do not fit the table.
+    """
+
+    def __init__(self, table: Table, facts: Facts, ask: Callable[..., Iterator[tuple[Any, ...]]]) -> None:
+        levels = table.policy
+        assert levels is not None  # noqa: S101  (or there is nothing to bind)
+        texts = (levels.rows, levels.files, levels.take)
+        self._rows, self._files, self._take = (
+            None if text is None else RowPolicy(text, table.columns, facts) for text in texts
+        )
+        self._telling = [column for column in table.columns if column.name in table.telling]
+        self._told = next((one for one in table.columns if one.name == DATA_RIGHTS and one.type.is_string), None)
+        self._table, self._levels, self._ask = table, levels, ask
+
+    def condition(self, who: Reader) -> tuple[Expr | None, int, float]:
+        """Return what the rows meet that a reader sees: see `hven.adql.RowPolicy.condition`."""
+        return (None, 0, math.inf) if self._rows is None else self._rows.condition(who)
+
+    def span(self, who: Reader) -> tuple[int, float]:
+        """Return from when until when nothing changes for a reader, nor of what they are told of others' rights."""
+        found = [
+            policy.condition(one)[1:]
+            for policy in (self._rows, self._files, self._take)
+            if policy is not None
+            for one in {who, *((EVERYBODY,) if self._told is not None else ())}
+        ]
+        return max((one for one, _ in found), default=0), min((one for _, one in found), default=math.inf)
+
+    def masks(self, who: Reader) -> Mapping[str, Expr]:
+        """Return what a reader sees instead of columns."""
+        known = None if self._files is None else self._files.condition(who)[0]
+        found: dict[str, Expr] = {}
+        if known is not None:
+            found = {column.name: _case(column, (known, _ref(column)), otherwise=None) for column in self._telling}
+        if self._told is not None:
+            column = self._told
+            words = [(self._takes(EVERYBODY), OPEN), (self._takes(who), MINE)]
+            ways = [(condition or EVERY, _word(column, text)) for condition, text in words]
+            found[column.name] = _case(column, *ways, otherwise=_word(column, SHUT_WORD))
+        return {name: settled(expr) for name, expr in found.items()}
+
+    def _takes(self, who: Reader) -> Expr | None:
+        """Return the condition of the rows whose files a reader may take; None: all."""
+        levels = (self._rows, self._files, self._take)
+        return conjunction(*(policy.condition(who)[0] for policy in levels if policy is not None))
+
+    def locked(self, who: Reader, path: str) -> str | None:
+        """Return why a reader may not take a file: one row of it that is locked is enough. None: they may, or no row has it."""
+        takes = self._takes(who)
+        if takes is None or self._levels.path is None:
+            return None
+        column = self._table.column(self._levels.path)
+        last = self._take or self._files or self._rows
+        when = None if last is None else last.opens
+        open_ = _case(
+            column, (takes, Literal(1, meta=Meta(INT32))), otherwise=Literal(0, meta=Meta(INT32)), type_=INT32
+        )
+        shut = Compare("=", open_, Literal(0, meta=Meta(INT32)), meta=Meta(BOOLEAN))
+        name = ColumnRef(Ident(column.name, quoted=True))
+        places = {E: when or name, P: name, N: Literal(path)}
+        ((until, seen),) = self._ask(SHUT, places, conjunction(shut, self.condition(who)[0]))
+        if not seen and not next(self._ask(SHUT, places, shut))[1]:
+            return None
+        # until when a row is locked that they do not see is not told
+        told = f"until {until.isoformat(timespec='seconds')}" if seen and when is not None and until else "for now"
+        return f"{told}; ask {self._levels.contact}" if self._levels.contact else told
+
+
+def _ref(column: Column) -> ColumnRef:
+    meta = Meta(column.type, column.unit, column.ucd, column.utype, column.description, column)
+    return ColumnRef(Ident(column.name, quoted=True), source=0, column=column, meta=meta)
+
+
+def _word(column: Column, text: str) -> Literal:
+    return Literal(text, meta=Meta(column.type, nullable=False))
+
+
+def _case(column: Column, *ways: tuple[Expr, Expr], otherwise: Expr | None, type_: Type | None = None) -> Expr:
+    meta = Meta(type_ or column.type, column.unit, column.ucd, column.utype, column.description)
+    return Case(None, ways, otherwise, meta=meta)
 
 
 class Policies:
@@ -64,10 +170,12 @@ class Policies:
                 continue
             try:
                 facts = self._facts_of(table, item.relation, kept)
-                rights = RowPolicy(table.policy, table.columns, facts)
+                rights = Bound(table, facts, self._asking(table, item.relation))
                 with suppress(ServiceError):  # an engine that is away is asked when a reader comes, who is told so
-                    rights.condition(EVERYBODY)  # what must be asked of the rows is asked now, while nobody waits
-                table = table.having(rights=rights)
+                    rights.span(EVERYBODY)  # what must be asked of the rows is asked now, while nobody waits
+                maybe = table.telling  # null for somebody
+                columns = tuple(one.having(required=False) if one.name in maybe else one for one in table.columns)
+                table = table.having(rights=rights, columns=columns)
             except HvenError as error:
                 problems.append(f"{name}: nobody but its owner sees it, for its policy cannot be used: {error}")
                 table = table.having(access="private", policy=None)
@@ -83,20 +191,28 @@ class Policies:
         return found
 
     def _of(self, table: Table, snapshot: Snapshot) -> Facts:
-        ask = partial(self._values, table, snapshot)
+        ask = self._asking(table, snapshot)
 
         def people(column: ColumnRef) -> Iterator[str]:
-            yield from map(str, ask(PEOPLE, column))
+            for (text,) in ask(NAMES, {E: column}):
+                yield str(text)
 
         def moments(expr: Expr, now: int) -> tuple[int | None, Sequence[int]]:
-            last = [_moment(one) for one in ask(LAST, expr, now) if one is not None]
-            return (last[0] if last else None), [_moment(one) for one in ask(NEXT, expr, now)]
+            places = {E: expr, N: instant(now)}
+            ((last,),) = ask(LAST, places)
+            return (None if last is None else _moment(last)), [_moment(one) for (one,) in ask(NEXT, places)]
 
         return Facts(people, moments)
 
-    def _values(self, table: Table, snapshot: Snapshot, text: str, expr: Expr, now: int = 0) -> Iterator[Any]:
-        """Ask the engine, under no policy."""
-        places = {E: settled(expr), N: settled(instant(now))}
+    def _asking(self, table: Table, snapshot: Relation | None) -> Callable[..., Iterator[tuple[Any, ...]]]:
+        return partial(self._values, table, snapshot)
+
+    def _values(
+        self, table: Table, snapshot: Relation | None, text: str, said: Mapping[str, Expr], where: Expr | None = None
+    ) -> Iterator[tuple[Any, ...]]:
+        """Ask the engine, under no policy, of the rows that meet a bound condition."""
+        assert isinstance(snapshot, Snapshot)  # noqa: S101  (or there were no facts)
+        places = {name: settled(expr) for name, expr in said.items()}
         name = ".".join(adql.quote(part) for part in (table.schema, table.name))
         tree = transform(
             adql.parse(text.format(name)),
@@ -104,10 +220,14 @@ class Policies:
         )
         bound = adql.bind(tree, Tables([table.having(policy=None, rights=None)]))
         assert self._engine is not None  # noqa: S101  (or there were no facts)
+        if where is not None:
+            only = settled(where)
+            met = transform(bound.query, lambda node: replace(node, where=only) if isinstance(node, TableRef) else node)
+            bound = replace(bound, query=met)
         execution = self._engine(snapshot).prepare(bound).execute(bound.slots, {table.qualified: snapshot}, Limits())
         try:
             for batch in execution:
-                yield from batch.column(0).to_pylist()
+                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
         finally:
             execution.close()
 

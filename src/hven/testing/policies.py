@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from hven.adql.tree import ColumnRef, Compare, Expr, Function, Ident, Literal, Meta
 from hven.model.types import BOOLEAN, INT32
-from hven.site.auth import Access
+from hven.site.auth import Access, Policy
 
 if TYPE_CHECKING:
     from hven.model.table import Table
-    from hven.site.auth import Policy, Reader
+    from hven.site.auth import Reader
 
 
 @dataclass(frozen=True, slots=True)
-class HalfHidden:
+class HalfHidden(Policy):
     """Hides every row whose `column` is odd, or null, of all tables that have such a column.
 
     Attributes
@@ -28,23 +28,6 @@ class HalfHidden:
 
     column: str
     exempt: frozenset[str] = frozenset({"owner"})
-
-    def sees(self, table: Table, who: Reader) -> bool | None:  # noqa: ARG002  (the contract's signature)
-        """Have no opinion about tables.
-
-        Parameters
-        ----------
-        table
-            Any.
-        who
-            Anybody.
-
-        Returns
-        -------
-        opinion
-            None: other policies decide.
-        """
-        return None
 
     def rows(self, table: Table, who: Reader) -> Expr | None:
         """Return the condition ``MOD(column, 2) = 0`` for tables that have the column as whole numbers.

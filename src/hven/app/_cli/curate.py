@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from hven.model import plugins
 from hven.model.errors import Fault, NotFound
 from hven.model.settings import exposed, lacking, secret, strangers
 from hven.site.addresses import outdated
+
+if TYPE_CHECKING:
+    from hven.model.table import Levels
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
@@ -84,7 +87,7 @@ def check(
             remedy=f"hven new {name} --from FILE writes one",
         )
     faults = [Fault(message=error.message, remedy=error.remedy) for error in plugins.faults()]
-    policies: dict[str, str] = {}
+    policies: dict[str, Levels] = {}
     if faults:  # with one of them nothing else is told truly
         names = []
     for one in names:
@@ -123,8 +126,14 @@ def check(
     else:
         for fault in faults:
             print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
-        for table, policy in policies.items():
-            print(f"{table}: a row is seen by {'; '.join(adql.told(adql.parse_condition(policy)))}")
+        for table, levels in policies.items():
+            for does, text in (
+                ("a row is seen by", levels.rows),
+                ("that it has files is known to", levels.files),
+                ("its files are taken by", levels.take),
+            ):
+                if text is not None:
+                    print(f"{table}: {does} {'; '.join(adql.told(adql.parse_condition(text)))}")
         print(
             f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_count(errors, 'error')}, {_count(len(faults) - errors, 'warning')}"
         )

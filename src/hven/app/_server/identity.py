@@ -54,7 +54,7 @@ class Identity:
                 text = dali.message_of(error, scope.get("hven.request_id", ""))
                 return PlainTextResponse(f"{text}\n", dali.status_of(error), dict(dali.headers_of(error)))
             if who is not None:
-                scope[READER] = recognised(who, self._settings)
+                scope[READER] = who
         asker.set(partial(_asker, scope))
         return None
 
@@ -69,7 +69,8 @@ class Identity:
 
     def _identify(self, headers: Headers) -> Reader | None:
         found = (provider.identify(headers) for provider in self._providers)
-        return next((who for who in found if who is not None), None)
+        who = next((one for one in found if one is not None), None)
+        return None if who is None else recognised(who, self._settings, self._store.grants)
 
 
 def _asker(scope: Scope) -> str:

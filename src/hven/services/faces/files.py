@@ -11,9 +11,10 @@ from starlette.responses import FileResponse, Response
 
 from hven import adql, query
 from hven import services as dali
-from hven.model.errors import NotFound, Unavailable
+from hven.model.errors import Forbidden, NotFound, Unauthenticated, Unavailable, say
 from hven.model.table import FILES
 from hven.services.face import Face, Surroundings, Way, route
+from hven.site.auth import OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.model.table import Table
-    from hven.site import Published
+    from hven.site import Holdings, Published
+    from hven.site.auth import Reader
 
 # a page or an image among the files may hold scripts: they must not run as if they were this site's
 HEADERS = {
@@ -43,18 +45,44 @@ def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/collections/<name>/files`` and what is below."""
 
     def rows(request: Request, name: str, path: str | None) -> tuple[list[dict[str, Any]], str]:
-        """Ask for a reader's files by the road of all queries; return also who may keep the answer."""
+        """Ask for a reader's files by the road of all queries; return also who may keep the answer.
+
+        A file that rows of the collection name is known and taken as their levels have it; one row that is locked locks it.
+        """
         site, who = around.site, around.reader(request)
         holdings = site.current()
         catalogue = holdings.catalogue(who, around.policies)
-        table = next((one for one in catalogue.tables() if one.schema == name and applies(one)), None)
-        if table is None:
+        named = [table for table in holdings.guarded if table.schema == name and table.policy and table.policy.path]
+        if named and path is not None and "owner" not in who.groups:
+            known = {table.qualified for table in catalogue.tables()}
+            seen = [
+                (table, adql.quote(str(table.policy.path)))
+                for table in named
+                if table.policy and table.qualified in known
+            ]
+            if not any(ask(table, f"TOP 1 {column}", column, path, who, holdings) for table, column in seen):
+                return [], ""
+            for table in named:
+                locked = None if table.rights is None else table.rights.locked(who, path)
+                if locked is not None:
+                    message = say("the file {path} is locked {why}", path, locked)
+                    raise Unauthenticated(message) if who.anonymous else Forbidden(message)
+            who = OWNER  # the list of all files is private
+            catalogue = holdings.catalogue(who, around.policies)
+        files = next((one for one in catalogue.tables() if one.schema == name and applies(one)), None)
+        if files is None:
             raise NotFound(f"the collection {name!r} has no files here", remedy="the first page lists what is here")
-        text = f"SELECT path, url, media_type, bytes, sha256, title, modified FROM {adql.quote(table.schema)}.{adql.quote(table.name)}"
-        text += " ORDER BY path" if path is None else " WHERE path = '" + path.replace("'", "''") + "'"
-        with query.run(text, who, site=site, policies=around.policies, holdings=holdings) as result:
-            found = [row for batch in result.batches() for row in batch.to_pylist()]
+        found = ask(files, "path, url, media_type, bytes, sha256, title, modified", "path", path, who, holdings)
         return found, holdings.reach(who, around.policies)
+
+    def ask(
+        table: Table, columns: str, named: str, path: str | None, who: Reader, holdings: Holdings
+    ) -> list[dict[str, Any]]:
+        """Ask for the rows of a path, or of all."""
+        text = f"SELECT {columns} FROM {adql.quote(table.schema)}.{adql.quote(table.name)}"
+        text += f" ORDER BY {named}" if path is None else f" WHERE {named} = '" + path.replace("'", "''") + "'"
+        with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings) as result:
+            return [row for batch in result.batches() for row in batch.to_pylist()]
 
     async def one(request: Request) -> Response:
         name, path = request.path_params["name"], request.path_params["path"]

@@ -8,19 +8,22 @@ another. Row filters are ADQL conditions; they are bound here and put into `Tabl
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from hven.adql import normal
-from hven.adql.tree import Bound, Expr, Literal, TableRef, conjunction, transform
+from hven.adql import Delegation, normal
+from hven.adql.tree import Bound, ColumnRef, Compare, Expr, Literal, Meta, TableRef, conjunction, transform, walk
 from hven.model.errors import ServiceError
+from hven.model.types import BOOLEAN, INT32
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.model.settings import Settings
     from hven.model.table import Table
+    from hven.site.store import Grants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +38,14 @@ class Reader:
         Those they are in.
     aliases
         Other names of theirs: e-mail addresses, names as they stand in tables.
+    delegations
+        Whose rows they have besides, for a while.
     """
 
     name: str | None = None
     groups: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
+    delegations: frozenset[Delegation] = frozenset()
 
     @property
     def names(self) -> frozenset[str]:
@@ -55,8 +61,13 @@ class Reader:
 ANONYMOUS = Reader()
 
 
-def recognised(who: Reader, settings: Settings) -> Reader:
-    """Return a reader with the groups and other names that the site knows now; groups that an identity provider said stay.
+ROLES = ("reader", "contributor", "curator", "owner")  # of a project; each may what those before it may
+
+
+def recognised(who: Reader, settings: Settings, grants: Grants) -> Reader:
+    """Return a reader with the groups, other names and delegations that the site knows now; groups that an identity provider said stay.
+
+    A member of a project is in the group ``project:NAME`` and, for their role and each below it, in ``project:NAME:ROLE``.
 
     Parameters
     ----------
@@ -64,15 +75,36 @@ def recognised(who: Reader, settings: Settings) -> Reader:
         As an identity provider found them.
     settings
         Of the site, as they are now.
+    grants
+        Of the site.
     """
-    people = settings.people
-    if not (people.groups or people.aliases):
+    if who.name is None:
+        return who
+    people, given = settings.people, grants.all(subject=who.name)
+    if not (people.groups or people.aliases or given):
         return who
     groups = {name for name, members in people.groups.items() if who.name in members}
+    roles: dict[str, int] = {}
+    for one in given:
+        if one.kind == "member" and one.role in ROLES:  # of two roles, the one that may less
+            roles[one.object] = min(roles.get(one.object, len(ROLES)), ROLES.index(one.role))
+    for project, role in roles.items():
+        groups |= {f"project:{project}", *(f"project:{project}:{name}" for name in ROLES[: role + 1])}
+    delegations = frozenset(
+        Delegation(
+            normal(one.object),
+            str(one.facts.get("column", "")),
+            str(one.facts.get("value", "")),
+            math.inf if one.until is None else one.until * 1e6,
+        )
+        for one in given
+        if one.kind == "delegation"
+    )
     return replace(
         who,
-        groups=frozenset(who.groups - people.groups.keys() | groups),
-        aliases=frozenset(people.aliases.get(who.name or "", ())),
+        groups=frozenset({name for name in who.groups if name not in people.groups} | groups),
+        aliases=frozenset(people.aliases.get(who.name, ())),
+        delegations=delegations,
     )
 
 
@@ -91,13 +123,13 @@ class Scope:
 PUBLIC = Scope("public")
 
 
-class Policy(Protocol):
-    """A rule about tables and rows. Built-in: `Access`, and what descriptors say.
+class Policy:
+    """A rule about tables and rows: this one says nothing of any. Built-in: `Access`, and what descriptors say.
 
     Answers are remembered for each reader as long as nothing else changes: a policy whose answers change comes as a new object.
     """
 
-    def sees(self, table: Table, who: Reader) -> bool | None:
+    def sees(self, table: Table, who: Reader) -> bool | None:  # noqa: ARG002  (the contract's signature)
         """Return whether a reader may know that a table exists; None: no opinion.
 
         Parameters
@@ -107,8 +139,9 @@ class Policy(Protocol):
         who
             The reader.
         """
+        return None
 
-    def rows(self, table: Table, who: Reader) -> Expr | None:
+    def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
         """Return the condition that a reader's rows of a table meet, bound over the table alone.
 
         Asked of stored tables alone: a view shows the rows that its tables do, whatever is said of its own name.
@@ -125,9 +158,10 @@ class Policy(Protocol):
         condition
             None: every row.
         """
+        return None
 
 
-class Access:
+class Access(Policy):
     """``access: public | private`` of the descriptor: a private table is for the site's owner alone."""
 
     def sees(self, table: Table, who: Reader) -> bool | None:
@@ -142,17 +176,9 @@ class Access:
         """
         return True if table.access == "public" or "owner" in who.groups else None
 
-    def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
-        """Return no condition: access is not about single rows.
 
-        Parameters
-        ----------
-        table
-            Any.
-        who
-            Anybody.
-        """
-        return None
+# of who sees every row, but not every column: all that is made of a table knows it as one that is seen in part
+EVERY = Compare("=", Literal(1, meta=Meta(INT32)), Literal(1, meta=Meta(INT32)), meta=Meta(BOOLEAN, nullable=False))
 
 
 def described(table: Table, who: Reader) -> Expr | None:
@@ -176,22 +202,18 @@ def described(table: Table, who: Reader) -> Expr | None:
         message = f"the policy of {table.qualified} is not bound to its rows"
         raise ServiceError(message)
     condition: Expr | None = table.rights.condition(who)[0]
-    return condition
+    return EVERY if condition is None and table.rights.masks(who) else condition
 
 
-class Owned:
+class Owned(Policy):
     """A table that belongs to a reader is theirs alone: not even the site's owner sees it through the service."""
 
     def sees(self, table: Table, who: Reader) -> bool | None:
         """Return no opinion on the site's own tables."""
         return None if table.owner is None else who.name == table.owner
 
-    def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
-        """Return no filter: whose it is, sees all of it."""
-        return None
 
-
-class Offered:
+class Offered(Policy):
     """``services:`` of the descriptor: a face knows only the tables that are offered by it."""
 
     def __init__(self, service: str) -> None:
@@ -200,10 +222,6 @@ class Offered:
     def sees(self, table: Table, who: Reader) -> bool | None:  # noqa: ARG002  (the contract's signature)
         """Return no opinion on tables that are offered."""
         return None if table.offers(self.service) else False
-
-    def rows(self, table: Table, who: Reader) -> Expr | None:  # noqa: ARG002  (the contract's signature)
-        """Return no condition: a table is offered whole."""
-        return None
 
 
 @lru_cache(maxsize=256)
@@ -293,10 +311,39 @@ def permit(bound: Bound, who: Reader, policies: Sequence[Policy] = DEFAULT) -> t
     if not filters:
         return bound, scope_of(filters, private)
     known = {table.qualified for table in bound.tables}
-    return replace(bound, query=transform(bound.query, _filtering(filters, known))), scope_of(filters, private)
+    query = transform(bound.query, _filtering(filters, known))
+    hidden = masks(bound.tables, who)
+    if hidden:
+        query = transform(query, _masking(query, hidden))
+    return replace(bound, query=query), scope_of(filters, private, hidden)
 
 
-def scope_of(filters: dict[str, Expr], private: Sequence[str]) -> Scope:
+def masks(tables: Sequence[Table], who: Reader) -> dict[str, Mapping[str, Expr]]:
+    """Collect what a reader sees instead of columns that tell of files which they may not know of. The site's owner sees what there is.
+
+    Parameters
+    ----------
+    tables
+        Those of a query.
+    who
+        The reader.
+
+    Returns
+    -------
+    masks
+        By qualified name and column: trees bound over the table alone.
+    """
+    found = {
+        table.qualified: table.rights.masks(who)
+        for table in tables
+        if table.rights is not None and "owner" not in who.groups
+    }
+    return {name: some for name, some in found.items() if some}
+
+
+def scope_of(
+    filters: dict[str, Expr], private: Sequence[str], hidden: Mapping[str, Mapping[str, Expr]] | None = None
+) -> Scope:
     """Return the scope of an answer: ``public``, or a digest of the filters and of the private tables that are involved.
 
     Parameters
@@ -305,10 +352,14 @@ def scope_of(filters: dict[str, Expr], private: Sequence[str]) -> Scope:
         As `row_filters` returned them.
     private
         Names of tables that not everybody may know of.
+    hidden
+        As `masks` returned them.
     """
     if not filters and not private:
         return PUBLIC
     text = repr(sorted((name, spell(expr)) for name, expr in filters.items())) + repr(sorted(private))
+    for name, some in sorted((hidden or {}).items()):
+        text += name + repr(sorted((column, spell(expr)) for column, expr in some.items()))
     return Scope(hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
@@ -326,6 +377,29 @@ def settled(condition: Expr) -> Expr:
     return transform(
         condition, lambda node: replace(node, slot=-1) if isinstance(node, Literal) and node.slot >= 0 else node
     )
+
+
+def _masking(query: Any, hidden: Mapping[str, Mapping[str, Expr]]) -> Callable[[Any], Any]:
+    """Put what is seen instead of columns into every clause: no face can forget it."""
+    there = {
+        node.number: hidden[node.table.qualified]
+        for node in walk(query)
+        if isinstance(node, TableRef) and not node.cte and node.table is not None and node.table.qualified in hidden
+    }
+
+    def one(node: Any) -> Any:
+        if isinstance(node, TableRef):
+            return replace(node) if node.where is not None else node  # its filter is over what there is
+        if not isinstance(node, ColumnRef) or node.source not in there or node.column is None:
+            return node
+        instead = there[node.source].get(node.column.name)
+        if instead is None:
+            return node
+        return transform(
+            instead, lambda part: replace(part, source=node.source) if isinstance(part, ColumnRef) else part
+        )
+
+    return one
 
 
 def _filtering(filters: dict[str, Expr], known: set[str]) -> Callable[[Any], Any]:

@@ -6,7 +6,7 @@ What readers see is decided by one table here, `pointers`; it changes in one tra
 from __future__ import annotations
 
 from hven.site.store._database import now, stand
-from hven.site.store._grants import Grant
+from hven.site.store._grants import Grant, Grants
 from hven.site.store._job_records import REMOTE, Job, Jobs, Past, Ref
 from hven.site.store._leases import Lease, dead, holder
 from hven.site.store._schedules import Alert, Schedule, alert
@@ -21,6 +21,7 @@ __all__ = [
     "Alert",
     "Event",
     "Grant",
+    "Grants",
     "Job",
     "Jobs",
     "Lease",

@@ -1,0 +1,219 @@
+"""Rows that are seen, and files of theirs that are not known, or locked: by TAP, pages, the list of files and their addresses."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pytest
+from asking import Client
+
+from hven.app._server.app import create
+from hven.descriptor import check
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DESCRIPTOR = """\
+collection: night
+title: Observations
+contact: {name: The archive, email: archive@example.org}
+files: "*.fits"
+tables:
+  main:
+    source: {kind: csv, file: rows.csv}
+    primary: id
+    columns:
+      id: {type: int32}
+      release: {type: timestamp}
+      pi: {type: string}
+      data_rights: {type: string}
+      file_name: {type: string}
+      access_url: {type: string, required: true, ucd: meta.ref.url}
+    text: {access_url: "{site.url}/collections/night/files/{file_name}"}
+    set: {data_rights: secure}
+    access:
+      files: "release <= now or reader in (pi) or 'survey' in groups"
+      take: release <= now or reader in (pi)
+      path: file_name
+"""
+ROWS = """\
+id,release,pi,file_name
+1,2020-01-01,bert,open.fits
+2,2090-05-01,anna,anna.fits
+3,2090-06-01,bert,bert.fits
+4,2020-01-01,bert,shared.fits
+5,2091-01-01,anna,shared.fits
+"""
+SECRETS = ("anna.fits", "bert.fits", "shared.fits")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dict[str, str]]]:
+    directory = tmp_path_factory.mktemp("levels")
+    folder = directory / "collections" / "night"
+    folder.mkdir(parents=True)
+    (directory / "hven.toml").write_text('name = "levels"\n[people]\ngroups = {survey = ["carl"]}\n')
+    (folder / "night.yaml").write_text(DESCRIPTOR)
+    (folder / "rows.csv").write_text(ROWS)
+    for name in ("open.fits", *SECRETS):
+        (folder / name).write_bytes(name.encode() * 10)
+    with Site(settings.load(directory)) as made:
+        ingest(made, "night")
+        tokens = {name: made.store.users.add(name) for name in ("anna", "bert", "carl", "dora")}
+        made.store.grants.add("delegation", subject="dora", object="Bert", by="bert")
+        yield Client(create(made)), tokens
+
+
+def asked(place: tuple[Client, dict[str, str]], who: str | None, path: str, **params: str) -> Any:
+    client, tokens = place
+    headers = {} if who is None else {"authorization": f"Bearer {tokens[who]}"}
+    path, _, given = path.partition("?")
+    return client.ask("GET", path, (urlencode(params) or given).encode(), headers=headers)
+
+
+TEXT = "SELECT id, file_name, data_rights FROM night.main ORDER BY id"
+SEEN = {  # the file of each row, as it is told; what one may with it
+    None: [
+        ("open.fits", "public"),
+        (None, "proprietary"),
+        (None, "proprietary"),
+        ("shared.fits", "public"),
+        (None, "proprietary"),
+    ],
+    "anna": [
+        ("open.fits", "public"),
+        ("anna.fits", "secure"),
+        (None, "proprietary"),
+        ("shared.fits", "public"),
+        ("shared.fits", "secure"),
+    ],
+    "carl": [
+        ("open.fits", "public"),
+        *((name, "proprietary") for name in SECRETS[:2]),
+        ("shared.fits", "public"),
+        ("shared.fits", "proprietary"),
+    ],
+    "dora": [
+        ("open.fits", "public"),
+        (None, "proprietary"),
+        ("bert.fits", "secure"),
+        ("shared.fits", "public"),
+        (None, "proprietary"),
+    ],
+}
+
+
+@pytest.mark.parametrize("who", SEEN)
+def test_columns_tell_of_files_to_who_may_know_of_them(place, who):
+    answer = asked(place, who, "/tap/sync", LANG="ADQL", QUERY=TEXT, RESPONSEFORMAT="json")
+    rows = json.loads(answer.body)["data"] if isinstance(json.loads(answer.body), dict) else json.loads(answer.body)
+    found = [tuple(row.values())[1:] if isinstance(row, dict) else tuple(row[1:]) for row in rows]
+    assert found == SEEN[who]
+    for kind in ("votable", "csv", "fits", "parquet", "votable/td"):
+        text = "SELECT * FROM night.main"
+        answer = asked(place, who, "/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT=kind)
+        assert answer.status == 200, (kind, answer.body[:300])
+
+
+FILES = {  # status of each file
+    None: {"open.fits": 200, "anna.fits": 404, "bert.fits": 404, "shared.fits": 401},
+    "anna": {"open.fits": 200, "anna.fits": 200, "bert.fits": 404, "shared.fits": 200},
+    "bert": {"open.fits": 200, "anna.fits": 404, "bert.fits": 200, "shared.fits": 403},
+    "carl": {"open.fits": 200, "anna.fits": 403, "bert.fits": 403, "shared.fits": 403},
+    "dora": {"open.fits": 200, "anna.fits": 404, "bert.fits": 200, "shared.fits": 403},
+}
+
+
+@pytest.mark.parametrize("who", FILES)
+def test_files_are_given_by_the_levels_of_all_their_rows(place, who):
+    for name, status in FILES[who].items():
+        answer = asked(place, who, f"/collections/night/files/{name}")
+        assert answer.status == status, (name, answer.body)
+        assert (answer.body == name.encode() * 10) == (status == 200)
+        if status == 200:
+            assert "public" not in answer.headers["cache-control"]
+        if status in {401, 403}:
+            assert b"ask The archive <archive@example.org>" in answer.body
+    assert asked(place, who, "/collections/night/files/no.fits").status == 404
+    if who == "carl":
+        told = asked(place, who, "/collections/night/files/anna.fits").body
+        assert b"until 2090-05-01T00:00:00" in told
+    if who is None:  # there is another row, which they see: until when is told of what they see alone
+        assert b"until 2091-01-01" in asked(place, who, "/collections/night/files/shared.fits").body
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/collections/night/files",
+        "/collections/night/main",
+        "/collections/night/main/rows",
+        "/collections/night/main/statistics",
+        "/collections/night",
+        "/collections/night/main?format=csv",
+        "/",
+        "/health",
+        "/tap/tables",
+        "/feed.atom",
+        "/sitemap.xml",
+        "/changes/night.main",
+        "/changes/night.main?VALUES=1",
+        "/collections/night/main/values/file_name",
+        "/collections/night/main/values/access_url",
+    ],
+)
+def test_no_other_way_out_names_them(place, path):
+    answer = asked(place, None, path)
+    for name in SECRETS[:2]:
+        assert name.encode() not in answer.body, (path, answer.status)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT id FROM night.main WHERE file_name = 'anna.fits'",
+        "SELECT MAX(access_url) AS x FROM night.main WHERE access_url LIKE '%anna%'",
+        "SELECT id FROM night.main WHERE file_name LIKE 'a%' OR UPPER(file_name) = 'ANNA.FITS'",
+        "SELECT a.id FROM night.main AS a JOIN night.main AS b ON a.file_name = b.file_name WHERE b.id = 2",
+        "SELECT a.id FROM night.main AS a JOIN night.main AS b USING (file_name) WHERE b.id = 2",
+        "SELECT a.id FROM night.main AS a NATURAL JOIN night.main AS b WHERE b.id = 2 AND file_name IS NOT NULL",
+        "SELECT id FROM night.main WHERE file_name IN (SELECT file_name FROM night.main WHERE id = 2)",
+        "WITH x AS (SELECT file_name AS f FROM night.main) SELECT f FROM x WHERE f = 'anna.fits'",
+        "SELECT id FROM night.main AS a WHERE EXISTS (SELECT 1 FROM night.main AS b WHERE b.file_name = 'anna.fits' AND a.id = b.id)",
+        "SELECT file_name FROM night.main GROUP BY file_name HAVING file_name = 'anna.fits'",
+        "SELECT id FROM (SELECT id, file_name AS f FROM night.main) AS x WHERE f = 'anna.fits'",
+        "SELECT DISTINCT file_name FROM night.main WHERE id = 2 AND file_name IS NOT NULL",
+        "SELECT CAST(file_name AS INTEGER) AS x FROM night.main WHERE id = 2 AND file_name IS NOT NULL",
+    ],
+)
+def test_no_clause_asks_what_one_may_not_know(place, text):
+    answer = asked(place, None, "/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT="csv")
+    assert answer.status == 200, answer.body
+    lines = answer.body.decode().strip().splitlines()[1:]
+    assert lines in ([], [""], ['""']), lines
+    told = asked(place, "anna", "/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT="csv")
+    assert told.body != answer.body  # and who may know is answered
+
+
+def test_what_does_not_fit_is_told_by_check(tmp_path):
+    folder = tmp_path / "collections" / "night"
+    folder.mkdir(parents=True)
+    (tmp_path / "hven.toml").write_text('name = "levels"\n')
+    (folder / "rows.csv").write_text(ROWS)
+    (folder / "open.fits").write_text("")
+    for line, wrong in {
+        "path: file_name": "path: filename",
+        "take: release <= now or reader in (pi)": "take: released <= now",
+        "files: \"release <= now or reader in (pi) or 'survey' in groups\"": "files: now",
+    }.items():
+        assert line in DESCRIPTOR
+        (folder / "night.yaml").write_text(DESCRIPTOR.replace(line, wrong))
+        faults = [one for one in check(folder / "night.yaml", settings.load(tmp_path)) if one.severity == "error"]
+        assert len(faults) == 1, faults
+        assert faults[0].place.line, faults
+        assert "access" in faults[0].message
