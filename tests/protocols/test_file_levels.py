@@ -142,7 +142,7 @@ def test_files_are_given_by_the_levels_of_all_their_rows(place, who):
     assert asked(place, who, "/collections/night/files/no.fits").status == 404
     if who == "carl":
         told = asked(place, who, "/collections/night/files/anna.fits").body
-        assert b"until 2090-05-01T00:00:00" in told
+        assert b"until 2090-05-01T00:00:00; ask" in told
     if who is None:  # there is another row, which they see: until when is told of what they see alone
         assert b"until 2091-01-01" in asked(place, who, "/collections/night/files/shared.fits").body
 
@@ -198,6 +198,17 @@ def test_no_clause_asks_what_one_may_not_know(place, text):
     assert lines in ([], [""], ['""']), lines
     told = asked(place, "anna", "/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT="csv")
     assert told.body != answer.body  # and who may know is answered
+
+
+def test_files_that_no_row_names_are_told_by_check(tmp_path):
+    folder = tmp_path / "collections" / "night"
+    folder.mkdir(parents=True)
+    (tmp_path / "hven.toml").write_text('name = "levels"\n')
+    (folder / "rows.csv").write_text(ROWS)
+    (folder / "open.fits").write_text("")
+    (folder / "night.yaml").write_text(DESCRIPTOR.replace("      path: file_name\n", ""))
+    told = [one.message for one in check(folder / "night.yaml", settings.load(tmp_path))]
+    assert sum("which of the collection's files is a row's" in one for one in told) == 1
 
 
 def test_what_does_not_fit_is_told_by_check(tmp_path):

@@ -292,9 +292,9 @@ def test_levels_of_files(
                 assert found == sorted(Counter(data for _, url, data in wanted if url is not None).items())
                 for path in ("0.fits", "7.fits", "35.fits", "none.fits"):
                     shut = [row for row in ROWS if row["path"] == path and not holds(row, who, now, 3)]
-                    locked = rights.locked(who, path)
+                    locked = rights.locked(who, {"path": path})
                     assert (locked is not None) == bool(shut), (policy, who, now, path)
-                    assert locked is None or locked.endswith("; ask the observatory")
+                    assert locked is None or locked.contact == "the observatory"
 
 
 def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(here: Site) -> None:

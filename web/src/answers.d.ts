@@ -46,7 +46,7 @@ export type Rows = {
 };
 
 /** `/row`: `row` is null if it is no longer there. */
-export type Row = { columns: Column[]; row: Value[] | null };
+export type Row = { columns: Column[]; row: Value[] | null; locked: { until: string; contact: string } | null };
 
 /** `/header`: the header of the file behind a row. */
 export type FileHeader = {

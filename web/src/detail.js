@@ -109,7 +109,10 @@ class Detail {
       return;
     }
     this.title.textContent = JSON.parse(key).join(" ");
-    this.list.replaceChildren(...found.columns.flatMap((column, number) => entry(column, row[number], t)));
+    this.list.replaceChildren(
+      ...locked(found.locked, t),
+      ...found.columns.flatMap((column, number) => entry(column, row[number], t)),
+    );
     this.row = found;
     this.shots = row.filter(shot);
     this.previews();
@@ -183,6 +186,20 @@ function entry(column, value, t) {
   fill(said, value, { ...column, numeric: false }, t);
   if (typeof value === "object" && value.corners) said.replaceChildren(whole(said.textContent ?? "", value.text, t));
   return [name, said];
+}
+
+/**
+ * Until when the files of a row are locked, and whom to ask.
+ * @param {Row["locked"]} lock
+ * @param {Translate} t
+ */
+function locked(lock, t) {
+  if (!lock) return [];
+  const said = make("dd", {
+    textContent: lock.until ? t("until {time}", { time: lock.until.replace("T", " ") }) : t("for now"),
+  });
+  if (lock.contact) said.append("; ", t("ask {whom}", { whom: lock.contact }));
+  return [make("dt", { textContent: t("Locked") }), said];
 }
 
 /**

@@ -354,8 +354,16 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
     )
     specs = _tables(fields, around, faults)
     files = files_table(fields.get("files", ()), around, faults)
-    if files is not None and any(spec.table.policy is not None and spec.table.policy.path for spec in specs):
+    levels = [spec.table.policy for spec in specs if spec.table.policy is not None]
+    if files is not None and any(one.path for one in levels):
         files = replace(files, table=files.table.having(access="private"))  # its rows tell which files there are
+    elif files is not None and any(one.files or one.take for one in levels):
+        message = (
+            "access says who may take files, and not which of the collection's files is a row's: all of them are given"
+        )
+        faults.warning(
+            message, fields.places["files"], "say path: COLUMN under access, the column with the file's path"
+        )
     if files is not None and any(spec.table.name.lower() == files.table.name for spec in specs):
         faults.error(
             f"tables.{files.table.name}: the collection's files make a table of that name",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,6 +70,13 @@ class Levels:
         return frozenset((*found, *((self.path,) if self.path else ())))
 
 
+class Lock(NamedTuple):
+    """Of a file: until when, as ISO text, and whom to ask; empty: that is not known, or not told."""
+
+    until: str
+    contact: str
+
+
 class Rights(Protocol):
     """The levels of a table, bound to its rows: see `hven.site.auth`."""
 
@@ -107,16 +114,16 @@ class Rights(Protocol):
             The reader.
         """
 
-    def locked(self, who: Any, path: str) -> str | None:
-        """Return why a reader may not take a file, for people; None: they may.
+    def locked(self, who: Any, where: Mapping[str, Any]) -> Lock | None:
+        """Return until when a reader may not take the files of rows, and whom to ask; None: they may.
 
         Parameters
         ----------
         who
             The reader.
-        path
-            As the rows have it.
+        where
+            Columns of the rows, and their values.
         """
 
 
-__all__ = ["Levels", "Rights"]
+__all__ = ["Levels", "Lock", "Rights"]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 Levels = _levels.Levels
+Lock = _levels.Lock
 Rights = _levels.Rights
 MONTHS = {"month": 1, "year": 12}
 HIDDEN = "hidden"  # display of a column that is for programs, not for people (VOTable's type="hidden")

@@ -14,6 +14,7 @@ from hven.adql.scope import Tables
 from hven.adql.tree import Case, ColumnRef, Compare, Expr, Ident, Literal, Meta, TableRef, conjunction, transform
 from hven.engines import Limits, Snapshot
 from hven.model.errors import HvenError, ServiceError, UserError
+from hven.model.table import Lock
 from hven.model.types import BOOLEAN, INT32
 from hven.site.auth._permit import EVERY, Reader, settled
 
@@ -22,21 +23,20 @@ if TYPE_CHECKING:
 
     from hven.engines import Engine, Relation
     from hven.model.table import Column, Table
-    from hven.model.types import Type
     from hven.site._picture import Published
 
 EVERYBODY = Reader(name="everybody")
-E, N, P = "hven expression", "hven now", "hven path"  # places in the queries below
+E, N = "hven expression", "hven now"  # places in the queries below
 LAST = f'SELECT MAX("{E}") AS x FROM {{}} WHERE "{E}" <= "{N}"'
 NEXT = f'SELECT DISTINCT TOP {AHEAD} "{E}" AS x FROM {{}} WHERE "{E}" > "{N}" ORDER BY x'
 NAMES = f'SELECT DISTINCT TOP {PEOPLE + 1} "{E}" AS x FROM {{}} WHERE "{E}" IS NOT NULL'
-SHUT = f'SELECT MAX("{E}") AS x, COUNT(*) AS n FROM {{}} WHERE "{P}" = "{N}"'
+SHUT = f'SELECT MAX("{E}") AS x, COUNT(*) AS n FROM {{}}'
 OPEN, MINE, SHUT_WORD = (
     "public",
     "secure",
     "proprietary",
 )  # ObsCore 1.1 section B.4.4: for all, for who asks, for others
-DATA_RIGHTS = "data_rights"
+DATA_RIGHTS, AVAILABILITY = "data_rights", "availability"
 
 
 class Bound:
@@ -67,6 +67,16 @@ class Bound:
         self._telling = [column for column in table.columns if column.name in table.telling]
         self._told = next((one for one in table.columns if one.name == DATA_RIGHTS and one.type.is_string), None)
         self._table, self._levels, self._ask = table, levels, ask
+
+    def presented(self, table: Table) -> Table:
+        """Return the table with its levels bound: what they hide from somebody is null there, and pages say in words what one may take."""
+        maybe = table.telling
+        columns = [one.having(required=False) if one.name in maybe else one for one in table.columns]
+        for at, one in enumerate(columns):
+            if one == self._told and one.enum is None:
+                columns[at] = one.having(enum=AVAILABILITY, label=one.label or "Availability")
+        enums = {**table.enums, AVAILABILITY: {OPEN: "public", MINE: "mine", SHUT_WORD: "restricted"}}
+        return table.having(rights=self, columns=tuple(columns), enums=enums if self._told else table.enums)
 
     def condition(self, who: Reader) -> tuple[Expr | None, int, float]:
         """Return what the rows meet that a reader sees: see `hven.adql.RowPolicy.condition`."""
@@ -100,26 +110,28 @@ class Bound:
         levels = (self._rows, self._files, self._take)
         return conjunction(*(policy.condition(who)[0] for policy in levels if policy is not None))
 
-    def locked(self, who: Reader, path: str) -> str | None:
-        """Return why a reader may not take a file: one row of it that is locked is enough. None: they may, or no row has it."""
+    def locked(self, who: Reader, where: Mapping[str, Any]) -> Lock | None:
+        """Return until when files of rows are locked, and whom to ask: one row that is locked is enough. None: they may be taken, or there is no such row."""
         takes = self._takes(who)
-        if takes is None or self._levels.path is None:
+        if takes is None or "owner" in who.groups:
             return None
-        column = self._table.column(self._levels.path)
         last = self._take or self._files or self._rows
         when = None if last is None else last.opens
-        open_ = _case(
-            column, (takes, Literal(1, meta=Meta(INT32))), otherwise=Literal(0, meta=Meta(INT32)), type_=INT32
+        named = [ColumnRef(Ident(name, quoted=True)) for name in where]
+        equal = conjunction(
+            *(Compare("=", name, Literal(one)) for name, one in zip(named, where.values(), strict=True))
         )
-        shut = Compare("=", open_, Literal(0, meta=Meta(INT32)), meta=Meta(BOOLEAN))
-        name = ColumnRef(Ident(column.name, quoted=True))
-        places = {E: when or name, P: name, N: Literal(path)}
-        ((until, seen),) = self._ask(SHUT, places, conjunction(shut, self.condition(who)[0]))
-        if not seen and not next(self._ask(SHUT, places, shut))[1]:
+        rows = None if equal is None else adql.bind_condition(equal, self._table.columns)
+        places = {E: when or named[0]}
+        one, none = (Literal(number, meta=Meta(INT32)) for number in (1, 0))
+        open_ = Case(None, ((takes, one),), none, meta=Meta(INT32))  # what is not known is not open
+        shut = Compare("=", open_, none, meta=Meta(BOOLEAN))
+        ((until, seen),) = self._ask(SHUT, places, conjunction(rows, shut, self.condition(who)[0]))
+        if not seen and not next(self._ask(SHUT, places, conjunction(rows, shut)))[1]:
             return None
         # until when a row is locked that they do not see is not told
-        told = f"until {until.isoformat(timespec='seconds')}" if seen and when is not None and until else "for now"
-        return f"{told}; ask {self._levels.contact}" if self._levels.contact else told
+        told = until.isoformat(timespec="seconds") if seen and when is not None and until else ""
+        return Lock(told, self._levels.contact or "")
 
 
 def _ref(column: Column) -> ColumnRef:
@@ -131,8 +143,8 @@ def _word(column: Column, text: str) -> Literal:
     return Literal(text, meta=Meta(column.type, nullable=False))
 
 
-def _case(column: Column, *ways: tuple[Expr, Expr], otherwise: Expr | None, type_: Type | None = None) -> Expr:
-    meta = Meta(type_ or column.type, column.unit, column.ucd, column.utype, column.description)
+def _case(column: Column, *ways: tuple[Expr, Expr], otherwise: Expr | None) -> Expr:
+    meta = Meta(column.type, column.unit, column.ucd, column.utype, column.description)
     return Case(None, ways, otherwise, meta=meta)
 
 
@@ -173,9 +185,7 @@ class Policies:
                 rights = Bound(table, facts, self._asking(table, item.relation))
                 with suppress(ServiceError):  # an engine that is away is asked when a reader comes, who is told so
                     rights.span(EVERYBODY)  # what must be asked of the rows is asked now, while nobody waits
-                maybe = table.telling  # null for somebody
-                columns = tuple(one.having(required=False) if one.name in maybe else one for one in table.columns)
-                table = table.having(rights=rights, columns=columns)
+                table = rights.presented(table)
             except HvenError as error:
                 problems.append(f"{name}: nobody but its owner sees it, for its policy cannot be used: {error}")
                 table = table.having(access="private", policy=None)

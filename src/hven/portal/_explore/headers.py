@@ -73,6 +73,8 @@ def behind(row: Page, table: Table, asking: Asking, tables: Sequence[Table], col
     ]
     if len({one["path"] for one in rows}) != 1:
         return None
+    if files.rights is not None and files.rights.locked(asking.who, {"path": rows[0]["path"]}) is not None:
+        return None  # a header is of the file, too
     root = (collections / table.schema).resolve()
     place = (root / str(rows[0]["path"])).resolve()
     try:

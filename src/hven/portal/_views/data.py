@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +125,17 @@ def _row(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
     page = pages.one(seen.search, seen.asking, seen.search.row)
     found = cells(page, seen.table, seen.search.units, whole=True)
     shown = columns(headings(page, seen.table, seen.search.units))
-    return {"columns": shown, "row": [cell(one) for one in found[0]] if found else None, "key": seen.search.row}
+    rights, primary = seen.table.rights, seen.table.primary
+    locked = None
+    if found and rights is not None and primary:
+        locked = rights.locked(seen.asking.who, dict(zip(primary, json.loads(seen.search.row), strict=True)))
+    row = [cell(one) for one in found[0]] if found else None
+    return {
+        "columns": shown,
+        "row": row,
+        "key": seen.search.row,
+        "locked": None if locked is None else locked._asdict(),
+    }
 
 
 def _place(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001

@@ -63,10 +63,14 @@ def routes(around: Surroundings) -> Sequence[Route]:
             if not any(ask(table, f"TOP 1 {column}", column, path, who, holdings) for table, column in seen):
                 return [], ""
             for table in named:
-                locked = None if table.rights is None else table.rights.locked(who, path)
+                where = {str(table.policy.path): path} if table.policy is not None else {}
+                locked = None if table.rights is None else table.rights.locked(who, where)
                 if locked is not None:
-                    message = say("the file {path} is locked {why}", path, locked)
-                    raise Unauthenticated(message) if who.anonymous else Forbidden(message)
+                    until = locked.until or say("somebody opens it")
+                    message = say("the file {path} is locked until {until}", path, until)
+                    whom = locked.contact or say("its owner")
+                    kind = Unauthenticated if who.anonymous else Forbidden
+                    raise kind(message, remedy=say("ask {whom}", whom))
             who = OWNER  # the list of all files is private
             catalogue = holdings.catalogue(who, around.policies)
         files = next((one for one in catalogue.tables() if one.schema == name and applies(one)), None)
