@@ -52,6 +52,8 @@ ORDER = [
     "rule",
     "flags",
     "vocabulary",
+    "embargo",
+    "term",
     "link",
     "sync",
     "deletions",

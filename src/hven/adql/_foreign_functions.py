@@ -28,7 +28,7 @@ ELSEWHERE: Final[dict[str, str]] = {
     **dict.fromkeys(("TO_DATE", "TO_TIMESTAMP", "STR_TO_DATE", "STRPTIME", "DATE", "DATETIME", "TIMESTAMP"), "write CAST('2026-11-20T10:15:00' AS TIMESTAMP)"),
     **dict.fromkeys(("NOW", "GETDATE", "SYSDATE", "CURDATE", "GETUTCDATE", "CLOCK_TIMESTAMP"), _TIME),
     **dict.fromkeys(("DATEDIFF", "AGE", "TIMESTAMPDIFF", "DATE_DIFF", "JULIANDAY"), _DIFFERENCE),
-    **dict.fromkeys(("DATEADD", "DATE_ADD", "DATE_SUB", "ADD_MONTHS"), "compute with days: ISO(ivo_to_jd(t) + 1)"),
+    **dict.fromkeys(("DATEADD", "DATE_ADD", "DATE_SUB"), "compute with days: ISO(ivo_to_jd(t) + 1); add_months(t, n) is right for months"),
     **dict.fromkeys(("EXTRACT", "DATE_PART", "DATEPART", "YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "DATE_TRUNC", "STRFTIME"), _PART),
     **dict.fromkeys(("SUBSTR", "SUBSTRING", "LEFT", "RIGHT", "MID"), _CUT),
     **dict.fromkeys(("LEN", "CHAR_LENGTH", "CHARACTER_LENGTH", "OCTET_LENGTH", "DATALENGTH"), "write LENGTH(s)"),

@@ -135,6 +135,7 @@ UDFS: tuple[Entry, ...] = (
     function("udf", "JD", "(t TIMESTAMP) -> DOUBLE", doc="Julian date of a timestamp.", unit="d", ucd="time.epoch", example="JD('2000-01-01T12:00:00') is 2451545.0"),
     function("udf", "MJD", "(t TIMESTAMP) -> DOUBLE", doc="Modified Julian date of a timestamp.", unit="d", ucd="time.epoch", example="MJD('2000-01-01T12:00:00') is 51544.5"),
     function("udf", "ISO", "(jd NUMERIC) -> TIMESTAMP", doc="Timestamp of a Julian date, rounded to a tenth of a millisecond: a double resolves no more than 40 microseconds.", ucd="same", example="CAST(ISO(2451545.0) AS VARCHAR) is '2000-01-01T12:00:00'"),
+    function("udf", "ADD_MONTHS", "(t TIMESTAMP, n INTEGER) -> TIMESTAMP", "(mjd NUMERIC{d?}, n INTEGER) -> TIMESTAMP", doc="n calendar months after a timestamp or a modified Julian date: the same day and time, or the month's last day.", ucd="same", example="CAST(ADD_MONTHS('2024-08-31T12:00:00', 6) AS VARCHAR) is '2025-02-28T12:00:00'"),
     function("mapping", "SUBSTRING", "(s TEXT, start INTEGER [, length INTEGER]) -> TEXT", doc="Part of a string; the first character is 1.", ucd="same", example="SUBSTRING('NGC 224', 5) is '224'"),
     function("mapping", "TRIM", "(s TEXT) -> TEXT", doc="Without white space at both ends.", ucd="same", example="TRIM('  M 31 ') is 'M 31'"),
     function("udf", "REPLACE", "(s TEXT, old TEXT, new TEXT) -> TEXT", doc="Every `old` replaced by `new`.", ucd="same", example="REPLACE('M 31', ' ', '') is 'M31'"),

@@ -261,6 +261,34 @@ class Link(Keys):
     "only for rows that meet this"
 
 
+class Term(Keys, short="default"):
+    """A number of months, or a date, that may be another one by collection or kind: {from: obs_collection, values: {suv: 24}, default: 0}."""
+
+    from_: Expression
+    "expression over the source; its value is looked up without case"
+    values: dict[str, Loose]
+    "value of it: months, or date"
+    default: Loose
+    "for values that are not listed; without it, such rows have no release date, or no date before which they stay closed"
+
+
+class Embargo(Keys):
+    """When rows become public: each gets its release date, that `access` compares with `now`."""
+
+    from_: Needed[Expression]
+    "the moment from which months are counted: t_max (a time, ISO text, or a modified Julian date)"
+    months: Needed[Term]
+    "calendar months: 12, or by collection"
+    exempt: Condition
+    "condition over the source on rows without months: calibrators"
+    not_before: Term
+    "the collection's own date, for all rows; a bare date counts to 23:59:59"
+    delivered: Condition
+    "condition over the source on rows whose own release date is left as it is, or missing"
+    column: Text
+    "column of release dates, default: obs_release_date; a row that has one itself, of the source or of map, keeps it instead of the months"
+
+
 class Deletions(Keys):
     """Rows that say themselves that they are deleted."""
 
@@ -487,6 +515,8 @@ class Table(
     "condition, as in `map`, on the rows that are computed and not observed; a column data_source says of each row which it is: theory, observation. Where all are: type: [Simulation]"
     flags: Flags
     "column whose bits say which rules a row breaks: quality_flags; with 'by', such rows are counted by instrument, year ..."
+    embargo: Embargo
+    "when rows become public: {from: t_max, months: 12} makes their release dates"
     links: Many[Link]
     "DataLink rows; they are checked, and not served yet"
     sync: Sync

@@ -10,6 +10,7 @@ from hven.descriptor import _value_trees as trees
 from hven.descriptor._column_expressions import Hole, holes, inner
 from hven.descriptor._constants import constant
 from hven.descriptor._conversions import twice
+from hven.descriptor._embargo import released
 from hven.descriptor._expression_names import Names, header_unit, some, written
 from hven.descriptor._lookups import joined_keys
 from hven.descriptor.outcome import Broken
@@ -153,6 +154,8 @@ class Round:
         where = f"{names.what}{inside}.{setting.how}.{name}" if setting is not None else f"{names.what}.columns.{name}"
         place = setting.place if setting is not None else self.spec.places.get(name, self.spec.place)
         tree, meta, copy = self._raw(name, setting, column, where, place)
+        if self.spec.embargo is not None and self.spec.embargo.column == name:
+            tree, meta = released(self.spec.embargo, names, self, tree, meta)
         column = self._described(name, column, meta, copy)
         self.described[name] = column
         self.origins[name] = names.origins(meta)
@@ -183,7 +186,10 @@ class Round:
         return tree, names.typed(tree, written("", place), where), None
 
     def _absent(self, name: str, column: Column | None, where: str, place: Place) -> tuple[Expr, Meta, None]:
-        if column is not None and column.std and not column.required:
+        embargo = self.spec.embargo  # makes a date for rows that have none themselves
+        if column is not None and (
+            (column.std and not column.required) or (embargo is not None and embargo.column == name)
+        ):
             return trees.NULL, Meta(column.type, constant=True), None
         names = self.names
         known = [item.name for item in names.real]

@@ -12,6 +12,7 @@ from hven.adql import check_policy, parse, sees_all
 from hven.descriptor._column_expressions import Hole, expression, holes, inner, parsed, references
 from hven.descriptor._columns import check_name, check_references, columns, param
 from hven.descriptor._constants import constant
+from hven.descriptor._embargo import embargo, undated
 from hven.descriptor._flags import SAID, flags
 from hven.descriptor._keys import ASSIGNMENTS
 from hven.descriptor._merging import optional_columns
@@ -95,13 +96,15 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
     if not check_name(name, "a table", faults):
         return None
     made, given = columns(fields.get("columns", {}), f"{what}.columns", faults)
-    quality, column = flags(what, fields, made, given, faults)
-    if column is not None:
-        made = (
-            *(one if one.name != column.name else column for one in made),
-            *(() if column.name in given else (column,)),
-        )
-        given[column.name] = given.get(column.name, frozenset()) | SAID
+    quality, flagged = flags(what, fields, made, given, faults)
+    release, released = embargo(what, fields, made, given, faults)
+    for column in (flagged, released):
+        if column is not None:
+            made = (
+                *(one if one.name != column.name else column for one in made),
+                *(() if column.name in given else (column,)),
+            )
+            given[column.name] = given.get(column.name, frozenset()) | SAID
     follow = bool(fields.get("follow", "columns" not in fields and "standard" not in fields and "view" not in fields))
     _check_kind(what, fields, around, faults)
     settings = _settings(what, fields, faults)
@@ -119,7 +122,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
     if "simulated" in fields:
         _check(fields["simulated"], f"{what}.simulated", names, faults, condition=True, target=True)
     granules = tuple(_granules(what, fields, names, typed, closed, around, faults))
-    rules = tuple(_rules(what, fields, names, closed, faults))
+    rules = (*_rules(what, fields, names, closed, faults), *(() if release is None else (undated(release),)))
     links = tuple(_links(what, fields, names, closed, around, faults))
     specs = tuple(
         spec for item in fields.get("source", ()) if (spec := source_spec(item, f"{what}.source", faults)) is not None
@@ -179,6 +182,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         granules=granules,
         rules=rules,
         flags=quality,
+        embargo=release,
         links=links,
         sync=sync(what, fields, table.primary, faults),
         columns_declared=closed and len(typed) == len(made),
@@ -287,6 +291,7 @@ def _check_kind(what: str, fields: Fields, around: Inherited, faults: Faults) ->
             "sync",
             "simulated",
             "flags",
+            "embargo",
             "follow",
             "for_each",
             "group_by",

@@ -30,6 +30,7 @@ _ORDERED = {
     "STDDEV": "stddev_samp",
     "VARIANCE": "var_samp",
 }  # of floats: each order of rows has its own last bits
+MJD = "-678575 AND 2973483"  # the years 1 to 9999
 _SHAPES = frozenset({"POINT", "CIRCLE", "POLYGON"})
 
 FUNCTIONS: dict[str, str] = {
@@ -42,7 +43,7 @@ FUNCTIONS: dict[str, str] = {
     "COALESCE": ".coalesced", "GREATEST": ".coalesced", "LEAST": ".coalesced", "NULLIF": "nullif({0}, {1})",
     "POINT": ".shape", "CIRCLE": ".shape", "POLYGON": ".shape", "BOX": ".box", "REGION": "{0}", "AREA": ".area", "CENTROID": ".centroid", "MOC": ".moc",
     "COORD1": "({0})[1]", "COORD2": "({0})[2]", "DISTANCE": ".distance", "IVO_HEALPIX_INDEX": ".healpix",
-    "IVO_STRING_AGG": ".together",
+    "IVO_STRING_AGG": ".together", "ADD_MONTHS": ".later",
     "IVO_INTERVAL_OVERLAPS": "CAST(({0} <= {1} AND {2} <= {3} AND {0} <= {3} AND {2} <= {1}) AS INTEGER)",
     "IVO_HMS_TO_DEGREES": "(15 * hven_sexagesimal({0}))", "IVO_DMS_TO_DEGREES": "hven_sexagesimal({0})",
     "IVO_HISTOGRAM": ".histogram", "GAVO_HISTOGRAM": ".histogram", "IVO_NORMAL_RANDOM": _NORMAL, "GAVO_NORMAL_RANDOM": _NORMAL,
@@ -290,6 +291,15 @@ class EngineDialect(Dialect):
             return f"hven_distance({', '.join(self.doubles(writer, node.args))})"
         numbers = [*self.coordinates(writer, node.args[0]), *self.coordinates(writer, node.args[1])]
         return f"hven_distance({', '.join(numbers)})"
+
+    def later(self, writer: Writer, node: Function) -> str:
+        """ADD_MONTHS: the same day of another month, or its last one; a modified Julian date is right to tenths of a millisecond, as FROM_MJD."""
+        time, months = (writer.expr(arg) for arg in node.args)
+        if meta(node.args[0]).type.is_numeric:
+            days = self.double(time, node.args[0])
+            tenths = f"CAST(round(({days} - floor({days})) * 864000000) AS INTEGER) * INTERVAL '100 microseconds'"
+            time = f"CASE WHEN {days} BETWEEN {MJD} THEN TIMESTAMP '1858-11-17' + CAST(floor({days}) AS INTEGER) * INTERVAL '1 day' + {tenths} END"
+        return f"CASE WHEN {months} BETWEEN -12000 AND 12000 THEN ({time}) + CAST({months} AS INTEGER) * INTERVAL '1 month' END"
 
     def healpix(self, writer: Writer, node: Function) -> str:
         """IVO_HEALPIX_INDEX of two numbers or a point."""

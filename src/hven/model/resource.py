@@ -152,6 +152,68 @@ class Flags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """A number of months, or a moment, that may be another one for each value of an expression.
+
+    Attributes
+    ----------
+    by
+        The expression over the source; None: it is the default for all rows.
+    default
+        For values that are not listed; None: it is not known.
+    """
+
+    by: Any
+    values: Mapping[str, int | str]
+    default: int | str | None
+
+    def words(self, unit: str = "") -> str:
+        """Say it: ``24 (suv), 12 (eso, pionier), else 0 months by collection``."""
+        if self.by is None:
+            return f"{self.default}{unit}"
+        said: dict[int | str, list[str]] = {}
+        for key, value in self.values.items():
+            said.setdefault(value, []).append(key)
+        listed = [f"{value} ({', '.join(keys)})" for value, keys in said.items()]
+        return f"{', '.join([*listed, *([] if self.default is None else [f'else {self.default}'])])}{unit} by {self.by}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embargo:
+    """How the release date of a row is made.
+
+    Attributes
+    ----------
+    column
+        Of the table, that takes it; what the row has there itself stands instead of the months.
+    begins
+        The moment from which months are counted, an expression over the source, as the others.
+    exempt
+        Rows without months.
+    not_before
+        The collection's own date.
+    delivered
+        Rows whose own date is left as it is.
+    """
+
+    column: str
+    begins: Any
+    months: Term
+    exempt: Any = None
+    not_before: Term | None = None
+    delivered: Any = None
+    place: Place
+
+    def words(self) -> str:
+        """Say it in a sentence without a beginning."""
+        said = [f"{self.months.words(' months')} after {self.begins}, or at its own {self.column}"]
+        said += [f"without months where {self.exempt}"] if self.exempt else []
+        said += [f"not before {self.not_before.words()}"] if self.not_before else []
+        said += [f"as its own date says alone where {self.delivered}"] if self.delivered else []
+        return "; ".join(said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """A DataLink row as templates over the target columns.
 
@@ -340,6 +402,7 @@ class TableSpec:
     granules: tuple[Granule, ...] = ()
     rules: tuple[Rule, ...] = ()
     flags: Flags | None = None
+    embargo: Embargo | None = None
     links: tuple[Link, ...] = ()
     sync: Sync | None = None
     columns_declared: bool = True

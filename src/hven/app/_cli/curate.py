@@ -88,6 +88,7 @@ def check(
         )
     faults = [Fault(message=error.message, remedy=error.remedy) for error in plugins.faults()]
     policies: dict[str, Levels] = {}
+    dates: list[str] = []
     if faults:  # with one of them nothing else is told truly
         names = []
     for one in names:
@@ -96,6 +97,11 @@ def check(
         if not any(fault.severity == "error" for fault in said):
             resource = descriptor.load(path, found)
             said += refused(resource, path.parent, found)
+            dates += [
+                f"{spec.table.qualified}: a row is released {spec.embargo.words()}"
+                for spec in resource.tables
+                if spec.embargo is not None
+            ]
             policies |= {
                 spec.table.qualified: spec.table.policy for spec in resource.tables if spec.table.policy is not None
             }
@@ -126,6 +132,8 @@ def check(
     else:
         for fault in faults:
             print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
+        for line in dates:
+            print(line)
         for table, levels in policies.items():
             for does, text in (
                 ("a row is seen by", levels.rows),
