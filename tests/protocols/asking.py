@@ -62,6 +62,8 @@ class Client:
         }  # fmt: skip
         asyncio.run(self._app(scope, receive, send))
         found = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
+        challenges = [value.decode() for name, value in sent[0]["headers"] if name == b"www-authenticate"]
+        found |= {"www-authenticate": ", ".join(challenges)} if challenges else {}
         return Answer(
             status=sent[0]["status"], headers=found, body=b"".join(message.get("body", b"") for message in sent[1:])
         )

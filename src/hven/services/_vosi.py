@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hven.model.params import Param
+    from hven.model.settings import Settings
     from hven.model.table import Column, Key, Schema, Table
     from hven.model.types import Type
 
@@ -19,6 +20,8 @@ XSI = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 VS = 'xmlns:vs="http://www.ivoa.net/xml/VODataService/v1.1"'
 VR = 'xmlns:vr="http://www.ivoa.net/xml/VOResource/v1.0"'
 MEDIA_TYPE = "text/xml"
+# pyvo decides by these alone; SSO 2.0 has no name for bearer tokens yet
+SECURITY = {"Basic": "ivo://ivoa.net/sso#BasicAA", "ivoa_cookie": "ivo://ivoa.net/sso#cookie"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,12 @@ class Capability:
     attributes: str = ""
     params: Sequence[Param] = ()
     security: Sequence[str | None] = (None,)
+
+
+def security(settings: Settings, *, needed: bool = False) -> Sequence[str | None]:
+    """List the ways to say who one is; None: one need not, as long as it is not `needed` and the site is open."""
+    free = () if needed or settings.login.required else (None,)
+    return (*free, *(method for scheme, method in SECURITY.items() if scheme in settings.login.schemes))
 
 
 def iso(when: datetime) -> str:

@@ -42,7 +42,6 @@ STATUS: tuple[tuple[type[BaseException], int], ...] = (
 )
 # all of an absolute path but the file's name
 _PATH = re.compile(r"(?<![\w/.:])/(?:[^/\s:'\"]+/)+(?=[^/\s])|(?<=:)//+(?:[^/\s:'\"]+/)+")
-CHALLENGE = 'Basic realm="hven", charset="UTF-8", Bearer realm="hven"'  # RFC 9110 section 11.6.1
 OURS = "something went wrong; this is a fault of the service; its owner finds it in the log under the request's id"
 
 _MACHINE = {
@@ -140,15 +139,13 @@ def _let_go(error: BaseException | None) -> None:
 
 
 def headers_of(error: BaseException) -> Mapping[str, str]:
-    """Return the headers that belong to an error: how to log in, when to come back.
+    """Return the headers that belong to an error: when to come back. How to log in is said at the edge.
 
     Parameters
     ----------
     error
         Any.
     """
-    if isinstance(error, errors.Unauthenticated):
-        return {"www-authenticate": CHALLENGE}
     if isinstance(error, errors.TooOften):
         return {"retry-after": "60"}
     if isinstance(error, errors.Overloaded):

@@ -267,7 +267,8 @@ class Face:
             _, table = table_of(request)
             url = self.url(table, base(request, around.site.settings))
             found = vosi.Capability(
-                standard_id=next(iter(self.standard_ids), None), url=url, use="base", role="std", description=self.description, params=self.known
+                standard_id=next(iter(self.standard_ids), None), url=url, use="base", role="std", description=self.description, params=self.known,
+                security=vosi.security(around.site.settings),
             )  # fmt: skip
             own = vosi.Capability(
                 standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{url}/capabilities", role="std"

@@ -83,6 +83,7 @@ class Edge:
             nonlocal status, sent, over, promised
             if message["type"] == "http.response.start":
                 status, promised = message["status"], list(message["headers"])
+                promised = await self._identity.marked(scope, status, promised)
                 headers = [
                     *(keeping(cookies, promised) if cookies else promised),
                     *self._always,
@@ -112,7 +113,7 @@ class Edge:
             else:
                 present = self._portals.present(self._aliases.present(scope))
                 cookies = self._portals.chosen(present)
-                await self._app(present, receive, sending)
+                await (self._identity.closed(present) or self._app)(present, receive, sending)
         except Exception as error:
             # an answer that broke off: the server cuts the connection of an application that fails, so that nobody takes
             # the answer for whole. After a whole answer there is nothing left to tell; the faces wrote the log.

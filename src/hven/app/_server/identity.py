@@ -1,4 +1,4 @@
-"""Who asks: identity providers look at each request before any face does; bad credentials get no further.
+"""Who asks: identity providers look at each request before any face does; bad credentials get no further. Answers say how one may log in, and as whom one is.
 
 What browsers add by themselves, cookies and remembered passwords, is kept from them if a foreign page makes the browser send a request
 that changes something (`hven.site.auth.session`).
@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+import anyio.to_thread
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 
 from hven import services as dali
 from hven.model import plugins
-from hven.model.errors import HvenError
+from hven.model.errors import HvenError, StorageError, Unauthenticated
 from hven.query.turns import asker
 from hven.site.auth import recognised
 from hven.site.auth.local import claimed
-from hven.site.auth.session import foreign
+from hven.site.auth.session import SAFE, foreign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from hven.site.store import Store
 
 READER = "hven.reader"
+PASSWORD = "ivo://ivoa.net/sso#tls-with-password"  # noqa: S105  (a way to log in)
+CAPABILITIES = "/capabilities"
+# what a site that is closed shows all the same, so that one can see that it is there, and log in
+OPEN = ("/login", "/assets", "/logo", "/health/live", "/tap/availability")
 
 
 class Identity:
@@ -42,21 +48,83 @@ class Identity:
         if settings.public_url:
             self._origins.add("/".join(settings.public_url.lower().split("/")[:3]))
         self._providers = [plugins.load("identity", name).provider(store) for name in plugins.names("identity")]
+        taken = settings.login.schemes
+        self._refused = {
+            name.encode()
+            for name, those in {"basic": {"Basic"}, "bearer": {"Bearer", "ivoa_bearer"}}.items()
+            if not those & {*taken}
+        }
 
-    async def refusal(self, scope: Scope, named: Mapping[bytes, bytes]) -> PlainTextResponse | None:
+    async def refusal(self, scope: Scope, named: Mapping[bytes, bytes]) -> Response | None:
         """Look who asks; those without credentials among the headers cost nothing."""
         if b"authorization" in named or b"cookie" in named:
             try:
+                if named.get(b"authorization", b"").partition(b" ")[0].lower() in self._refused:
+                    raise Unauthenticated("this way to log in is not open here", remedy="see the challenges")
                 headers = self._believed(scope)
                 account = claimed(headers.get("authorization", ""))
                 who = await dali.proven(HTTPConnection(scope), self._store, account, partial(self._identify, headers))
             except HvenError as error:
-                text = dali.message_of(error, scope.get("hven.request_id", ""))
-                return PlainTextResponse(f"{text}\n", dali.status_of(error), dict(dali.headers_of(error)))
+                return _told(scope, error)
             if who is not None:
                 scope[READER] = who
         asker.set(partial(_asker, scope))
         return None
+
+    def closed(self, scope: Scope) -> Response | None:
+        """Refuse a request, under its present address, to who may not come in at all; browsers are shown the way."""
+        path = scope["path"]
+        if (
+            not self._settings.login.required
+            or scope.get(READER) is not None
+            or path.startswith(OPEN)
+            or path.endswith(CAPABILITIES)
+        ):
+            return None
+        request = HTTPConnection(scope)
+        if scope["method"] in SAFE and "text/html" in request.headers.get("accept", ""):
+            there = quote(f"{self._settings.root_path}{path}?{scope['query_string'].decode('latin-1')}".rstrip("?"))
+            headers = {
+                "location": f"{dali.base(request, self._settings)}/login?next={there}",
+                "cache-control": "no-store",
+            }
+            return Response(None, 303, headers)
+        return _told(
+            scope,
+            Unauthenticated("only who has an account sees this site", remedy="send credentials, or log in at /login"),
+        )
+
+    async def marked(self, scope: Scope, status: int, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Add to an answer how one may log in (AuthVO), or as whom one is; what is told to one reader is not for shared caches."""
+        who: Reader | None = scope.get(READER)
+        if who is not None:
+            headers = _private(headers, (who.name or "").encode())
+        if status == 401:
+            wanted = all(name != b"www-authenticate" for name, _ in headers)
+        else:
+            wanted = status in {200, 304} and scope["path"].endswith(CAPABILITIES) and await self._known()
+        if not wanted:
+            return headers
+        url = f"{dali.base(HTTPConnection(scope), self._settings)}/login"
+        words = {
+            "Basic": 'realm="hven", charset="UTF-8"',
+            "Bearer": 'realm="hven"',
+        }
+        signing = f'standard_id="{PASSWORD}", access_url="{url}"'
+        return [
+            *headers,
+            *(
+                (b"www-authenticate", f"{scheme} {words.get(scheme, signing)}".encode())
+                for scheme in self._settings.login.schemes
+            ),
+        ]
+
+    async def _known(self) -> bool:
+        """Return whether anybody can log in at all."""
+        try:
+            return await anyio.to_thread.run_sync(self._store.users.there)
+        except StorageError:
+            return True
 
     def _believed(self, scope: Scope) -> Headers:
         """Return the headers that may prove something."""
@@ -71,6 +139,24 @@ class Identity:
         found = (provider.identify(headers) for provider in self._providers)
         who = next((one for one in found if one is not None), None)
         return None if who is None else recognised(who, self._settings, self._store.grants)
+
+
+def _told(scope: Scope, error: HvenError) -> Response:
+    text = dali.message_of(error, scope.get("hven.request_id", ""))
+    headers = {**dali.headers_of(error), "cache-control": "no-store"}
+    return PlainTextResponse(f"{text}\n", dali.status_of(error), headers)
+
+
+def _private(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple[bytes, bytes]]:
+    """Name the reader in an answer, once: a login says itself who one is from now on."""
+    said = dict(headers)
+    kept = said.get(b"cache-control", b"private")
+    headers = [one for one in headers if one[0] != b"cache-control"]
+    if b"x-vo-authenticated" not in said:
+        headers.append((b"x-vo-authenticated", name))
+    if b"cookie" not in said.get(b"vary", b"").lower():
+        headers.append((b"vary", b"authorization, cookie"))
+    return [*headers, (b"cache-control", kept.replace(b"public", b"private"))]
 
 
 def _asker(scope: Scope) -> str:

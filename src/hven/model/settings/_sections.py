@@ -364,6 +364,19 @@ class People:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """How readers may say who they are."""
+
+    schemes: tuple[Literal["ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"], ...] = setting(
+        ("ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"),
+        "ways to log in that programs are told of, in this order; Basic, and Bearer of either kind, are refused where they are missing here",
+    )
+    required: bool = setting(
+        False, "true: nobody sees anything but capabilities, availability and the page /login without having logged in"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TreeSettings:
     """The tree of counts on the first page: what its levels are, from the outermost."""
 

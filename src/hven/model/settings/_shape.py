@@ -20,6 +20,7 @@ from hven.model.settings._sections import (
     HealthSettings,
     JobLimits,
     LiveLimits,
+    Login,
     People,
     Portal,
     PythonLimits,
@@ -195,6 +196,7 @@ class Settings:
     credit: str | None = setting(None, "one line at the foot of all pages: who pays, whom to thank")
     language: Literal["en", "fr"] = setting("en", "of pages for readers who ask for none that there is: en or fr")
     people: People = setting(People, "groups and other names of accounts, for policies")
+    login: Login = setting(Login, "how readers may say who they are")
     tree: TreeSettings = setting(TreeSettings, "the tree with counts on the first page")
     portals: tuple[Portal, ...] = setting((), "several portals over the same collections, each with its own name")
     brought: Mapping[str, Any] = field(default_factory=dict)

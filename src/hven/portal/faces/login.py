@@ -35,6 +35,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def show(request: Request) -> Response:
         who = around.reader(request).name
+        if who is not None and "authorization" in request.headers and request.method == "GET" and not _seen(request):
+            proof = await anyio.to_thread.run_sync(site.store.sessions.begin, who, SECONDS)  # SSO 2.0: #BasicAA
+            return _begun(request, who, proof)
         if _scripted(request):
             return _json({"name": who})
         following = request.query_params.get("next", "")
@@ -43,18 +46,20 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def login(request: Request) -> Response:
         _at_home(request)
         given = await _given(request)
-        claimed, token = given.get("name", "").strip(), given.get("token", "").strip()
+        program = _scripted(request) or "username" in given  # SSO 2.0: #tls-with-password
+        claimed = (given.get("name") or given.get("username", "")).strip()
+        token = (given.get("token") or given.get("password", "")).strip()
         following = given.get("next", "")
         following = following if _LOCAL.fullmatch(following) else ""
         try:
             name, proof = await dali.proven(request, site.store, claimed or named(token), lambda: begin(claimed, token))
         except (Unauthenticated, TooOften) as error:
-            if _scripted(request):
+            if program:
                 raise
             return _page(request, around, error=error, given=claimed, next=following)
+        if program:
+            return _begun(request, name, proof)
         headers = {"set-cookie": _cookie(request, proof), "cache-control": "no-store"}
-        if _scripted(request):
-            return _json({"name": name, "seconds": round(SECONDS)}, headers)
         base = dali.base(request, site.settings)
         there = f"{base.removesuffix(site.settings.root_path)}{following}" if following else f"{base}/login"
         return Response(status_code=303, headers={**headers, "location": there})
@@ -64,6 +69,15 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if holder is None or claimed not in {"", holder}:
             raise Unauthenticated("this account and this token do not belong together", remedy="check both")
         return holder, site.store.sessions.begin(holder, SECONDS)
+
+    def _begun(request: Request, name: str, proof: str) -> Response:
+        """Give a program its session, as a cookie and as a bearer token."""
+        headers = {"set-cookie": _cookie(request, proof), "x-vo-bearer": proof, "x-vo-authenticated": name}
+        if _scripted(request):
+            return _json({"name": name, "seconds": round(SECONDS)}, headers)
+        return Response(
+            f"logged in as {name}\n", headers={**headers, "cache-control": "no-store"}, media_type="text/plain"
+        )
 
     async def logout(request: Request) -> Response:
         _at_home(request)
@@ -135,6 +149,11 @@ def _page(
 
 def _json(value: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
     return Response(orjson.dumps(value), headers={"cache-control": "no-store", **(headers or {})}, media_type=JSON)
+
+
+def _seen(request: Request) -> bool:
+    """Return whether somebody looks at the page."""
+    return "text/html" in request.headers.get("accept", "")
 
 
 def _scripted(request: Request) -> bool:

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from hven.site.auth import Reader
 
 READ = 2  # bodies that are read at once
-# SSO 2.0 has no name for bearer tokens yet
-SECURITY = (None, "ivo://ivoa.net/sso#BasicAA", "ivo://ivoa.net/sso#cookie")
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -112,7 +110,10 @@ def capabilities(here: str, settings: Settings) -> list[vosi.Capability]:
         return []
     return [
         vosi.Capability(
-            standard_id=f"ivo://ivoa.net/std/VOSI#{name}", url=f"{here}/{place}", use="base", security=SECURITY[1:]
+            standard_id=f"ivo://ivoa.net/std/VOSI#{name}",
+            url=f"{here}/{place}",
+            use="base",
+            security=vosi.security(settings, needed=True),
         )
         for name, place in (("table-load-sync-1.x", "load"), ("table-update-async-1.x", "table-update"))
     ]

@@ -93,7 +93,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
         here = f"{dali.base(request, site.settings)}/tap"
         body = vosi.capabilities(_capabilities(here, around))
         return dali.tagged(
-            request, dali.caching(dali.etag(body), public=True, vary="accept-encoding, host"), vosi.MEDIA_TYPE, body
+            request,
+            dali.caching(dali.etag(body), public=True, vary="accept-encoding, authorization, cookie, host"),
+            vosi.MEDIA_TYPE,
+            body,
         )
 
     async def availability(request: Request) -> Response:
@@ -177,7 +180,7 @@ def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:
             url=f"{here}/tables",
             role="std",
             version="1.1",
-            security=_user_tables.SECURITY,
+            security=vosi.security(around.site.settings),
         ),
         vosi.Capability(standard_id=dali_examples.STANDARD, url=f"{here}/examples", interface="vr:WebBrowser"),
         vosi.Capability(
@@ -186,7 +189,7 @@ def _capabilities(here: str, around: Surroundings) -> list[vosi.Capability]:
             use="base",
             role="std",
             version="1.1",
-            security=_user_tables.SECURITY,
+            security=vosi.security(around.site.settings),
             description=_tapregext.described(around.site.settings),
             attributes='xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0" xsi:type="tr:TableAccess"',
             inside=_tapregext.table_access(

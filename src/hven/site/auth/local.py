@@ -68,12 +68,12 @@ class Local:
         if known is not None and time.monotonic() < known[1]:
             return known[0]
         name = self._store.users.holds(token)
+        if name is None:  # a session's, which is asked for each time, as where it is a cookie
+            return self._store.sessions.holder(token)
         with self._lock:
             if len(self._known) >= MOST:
                 self._known.clear()
-            self._known.pop(digest, None)
-            if name is not None:
-                self._known[digest] = (name, time.monotonic() + REMEMBERED)
+            self._known[digest] = (name, time.monotonic() + REMEMBERED)
         return name
 
 

@@ -82,6 +82,12 @@ class Users:
         with self._database.reading() as connection:
             return [(row.name, row.created) for row in connection.execute(sa.select(users).order_by(users.c.name))]
 
+    def there(self, name: str | None = None) -> bool:
+        """Return whether there is an account of this name; None: any at all."""
+        query = sa.select(users.c.name).where(sa.true() if name is None else users.c.name == name).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(query).first() is not None
+
     def remove(self, name: str) -> list[str]:
         """Remove an account with everything that is its own, at once: token, sessions, tables, jobs.
 
