@@ -65,7 +65,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Path:
     with Site(load(directory, {})) as site:
         for name in ("things", "others"):
             ingest(site, name)
-        site.store.release("things", "dr1", "the first")
+        site.store.releases.add("dr1", ["things"], "the first")
         ingest(site, "things")
         for name, phase in (("j1", "COMPLETED"), ("j2", "EXECUTING")):
             results = [{"id": "result", "file": "r.csv", "media_type": "text/csv", "bytes": 3}] if name == "j1" else []
@@ -113,16 +113,16 @@ def test_what_comes_back_is_what_was_there(made: Path, archive: Path, tmp_path: 
                 record.run,
             )
             assert (back.snapshot.engine, back.snapshot.coverage) == (record.snapshot.engine, record.snapshot.coverage)
-        assert again.store.releases("things") == site.store.releases("things")
+        assert again.store.releases.all("things") == site.store.releases.all("things")
         assert again.store.history("things") == site.store.history("things")
         assert again.store.runs.of("things") == site.store.runs.of("things")
         assert [again.store.jobs.one(name).phase for name in ("j1", "j2")] == ["COMPLETED", "QUEUED"]
         assert (tmp_path / "again" / "var" / "jobs" / "j1" / "r.csv").read_text() == "a\n1"
         assert (
             again.store.rollback("things")["things.main"]
-            == dict(again.store.releases("things")[0].snapshots)["things.main"]
+            == dict(again.store.releases.all("things")[0].snapshots)["things.main"]
         )
-        assert [label.label for label in site.store.releases("things")] == ["dr1"], "the pin of the backup is gone"
+        assert [label.label for label in site.store.releases.all("things")] == ["dr1"], "the pin of the backup is gone"
         ingest(again, "things")
     assert (tmp_path / "again" / "standards" / "notes.txt").read_text() == "ours"
     assert not (tmp_path / "again" / "secrets.toml").exists()

@@ -141,15 +141,15 @@ def test_pruning_keeps_published_and_pinned_snapshots(store):
     for number in range(1, 7):
         store.publish("c", [record("c.a", f"{number}a")], run=f"r{number}")
         if number == 2:
-            made = store.release("c", "dr1", "first")
+            (made,) = store.releases.add("dr1", ["c"], "first")
             assert made.snapshots == {"c.a": "2a"}
     store.rollback("c", "3a")
     gone = store.prune("c", keep=2)
     assert sorted(item.id for item in gone) == ["1a", "4a"]
-    assert store.releases("c")[0].label == "dr1"
+    assert store.releases.all("c")[0].label == "dr1"
     with pytest.raises(Conflict, match="never changes"):
-        store.release("c", "dr1")
-    store.withdraw("c", "dr1")
+        store.releases.add("dr1", ["c"])
+    store.releases.remove("dr1", ["c"])
     assert [item.id for item in store.prune("c", keep=2)] == ["2a"]
     with pytest.raises(NotFound):
         store.rollback("c", "1a")

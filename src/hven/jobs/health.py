@@ -306,7 +306,7 @@ class Health:
             )
         by: dict[str, list[Published]] = {}
         for item in holdings.published.values():
-            if item.relation is not None:  # a view has no rows of its own
+            if item.relation is not None and item.release is None:  # a view has no rows of its own
                 by.setdefault(item.table.schema if item.resource is None else item.resource.name, []).append(item)
         found = []
         for name, items in sorted(by.items()):

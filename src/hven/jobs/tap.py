@@ -45,7 +45,8 @@ PARAMS = (
         description="true (Hven's own): answer with the plan of the query, as text, instead of running it",
     ),
     Param(
-        name="ASOF", description="a time (ISO 8601, UTC) or a snapshot's id (Hven's own): ask what was published then"
+        name="ASOF",
+        description="a time (ISO 8601, UTC), a release or a snapshot's id (Hven's own): ask what was published then",
     ),
     Param(name="RUNID", description="a name of yours that stands in the log"),
 )

@@ -21,6 +21,7 @@ Rights = _levels.Rights
 MONTHS = {"month": 1, "year": 12}
 HIDDEN = "hidden"  # display of a column that is for programs, not for people (VOTable's type="hidden")
 BY_TAP = ("tap", "changes", "descriptors")  # faces that are there for those who ask TAP
+BY_RELEASE = ("tap", "files")  # faces that answer for a release
 FILES = "hven:files"  # utype of the table of a collection's files
 # units of time that columns may have
 SECONDS = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0, "yr": 31_557_600.0, "a": 31_557_600.0}
@@ -295,6 +296,8 @@ class Table:
         What holds for all rows.
     services
         The faces that answer for it, as its collection's descriptor says; empty: all that can.
+    release
+        Label of the release whose state this is, in a schema of its own: asked by TAP. None: it is of now.
     """
 
     schema: str
@@ -320,6 +323,7 @@ class Table:
     partition: Partition | None = None
     params: tuple[Constant, ...] = ()
     services: tuple[str, ...] = ()
+    release: str | None = field(default=None, repr=False)
 
     def offers(self, service: str) -> bool:
         """Return whether a face answers for it. EPN-TAP and ObsCore are asked by TAP, which therefore comes with them; and mirrors with it.
@@ -329,6 +333,8 @@ class Table:
         service
             Name of the face: ``tap``, ``cone`` ...
         """
+        if self.release is not None and service not in BY_RELEASE:
+            return False
         if not self.services or service in self.services:
             return True
         return service in BY_TAP and not {"tap", "epn-tap", "obscore"}.isdisjoint(self.services)

@@ -84,7 +84,7 @@ def run(
     holdings
         The state to ask; None: that of now. Who builds a tree from the tables of one state must ask the same state.
     as_of
-        Ask what was published then: a time as ISO 8601, or the id of a snapshot or run.
+        Ask what was published then: a time as ISO 8601, the label of a release, or the id of a snapshot or run.
     sample
         Read about so many rows, from all over the one table that is asked, where it has more and its engine can; `Result.share` says
         how many that were of all.
@@ -104,7 +104,7 @@ def run(
         What was published `as_of` then is not kept any more; or it is no time.
     """
     limits = site.settings.limits
-    past = None if as_of is None else site.as_of(as_of)
+    past = None if as_of is None else site.as_of(as_of, who, policies)
     holdings = past.holdings if past is not None else site.current() if holdings is None else holdings
     if isinstance(query, str) and len(query) > limits.text:
         raise TooLarge(

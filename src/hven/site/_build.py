@@ -14,7 +14,7 @@ from hven.model.table import Schema, dated
 from hven.site import _obscore as obscore
 from hven.site._catalogue import Catalogue
 from hven.site._overlay import overlay
-from hven.site._picture import Holdings, Published
+from hven.site._picture import USER_SCHEMA, Holdings, Published
 from hven.site._rights import Policies
 
 if TYPE_CHECKING:
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from hven.model.resource import Resource, TableSpec
     from hven.model.table import Table
     from hven.site._fallback import Damage
-    from hven.site.store import Record
+    from hven.site.store import Record, Release
     from hven.site.watch import Seen
 
 PRIVATE = "private"
+RESERVED = ("tap_schema", "tap_upload", USER_SCHEMA, obscore.SCHEMA)  # schemas of the house
 
 
 def build(
@@ -37,6 +38,7 @@ def build(
     damages: Sequence[Damage] = (),
     *,
     policies: Policies | None = None,
+    releases: Sequence[tuple[Release, Sequence[Record]]] = (),
 ) -> Holdings:
     """Build the picture of now.
 
@@ -54,6 +56,8 @@ def build(
         Of what is published; `records` has what is served instead.
     policies
         Binds those of tables to their rows; None: tables that have one are private.
+    releases
+        Each in a schema of its own, the newest first.
 
     Returns
     -------
@@ -63,28 +67,9 @@ def build(
     problems = [f"{item.problem}" for item in seen.values() if item.problem is not None]
     problems += [*trouble, *(one.told for one in damages)]
     instead = {one.table: one.snapshot for one in damages if one.served is not None}
-    published: dict[str, Published] = {}
-    for name, record in records.items():
-        item = seen.get(record.collection)
-        resource = item.resource if item is not None else None
-        spec = _spec(resource, record.table.name)
-        table = dated(overlay(record, spec, resource), record.snapshot.statistics)
-        if item is not None and (item.closed or (spec is None and resource is not None and resource.access == PRIVATE)):
-            table = table.having(access=PRIVATE)
-        published[name] = Published(
-            table=table,
-            relation=record.snapshot,
-            updated=record.created,
-            run=record.run,
-            resource=resource,
-            coverage=record.snapshot.coverage,
-            rows=record.snapshot.rows,
-            bytes=record.snapshot.bytes,
-            statistics=record.snapshot.statistics,
-            provenance=record.provenance,
-            instead=instead.get(name),
-        )
+    published = {name: _described(record, seen, instead.get(name)) for name, record in records.items()}
     published.update(live or {})
+    problems += _release(published, seen, releases)
     problems += (policies or Policies()).bound(published)
     published = {name: _offered(item) for name, item in published.items()}
     resources = {name: item.resource for name, item in seen.items() if item.resource is not None}
@@ -120,6 +105,57 @@ def build(
     )
 
 
+def _described(record: Record, seen: Mapping[str, Seen], instead: str | None = None) -> Published:
+    """Return stored rows as their descriptor describes them, and opens them, now."""
+    item = seen.get(record.collection)
+    resource = item.resource if item is not None else None
+    spec = _spec(resource, record.table.name)
+    table = dated(overlay(record, spec, resource), record.snapshot.statistics)
+    if item is not None and (item.closed or (spec is None and resource is not None and resource.access == PRIVATE)):
+        table = table.having(access=PRIVATE)
+    return Published(
+        table=table,
+        relation=record.snapshot,
+        updated=record.created,
+        run=record.run,
+        resource=resource,
+        coverage=record.snapshot.coverage,
+        rows=record.snapshot.rows,
+        bytes=record.snapshot.bytes,
+        statistics=record.snapshot.statistics,
+        provenance=record.provenance,
+        instead=instead,
+    )
+
+
+def _release(
+    published: dict[str, Published], seen: Mapping[str, Seen], releases: Sequence[tuple[Release, Sequence[Record]]]
+) -> list[str]:
+    """Add the tables of releases that are published still: who took one away meant it. Return what is wrong with those left out."""
+    problems = []
+    taken = {name.lower() for name in (*seen, *RESERVED, *(item.table.schema for item in published.values()))}
+    now = set(published)
+    for release, records in releases:
+        if release.schema.lower() in taken:
+            problems.append(
+                f"release {release.label} of {release.collection} is asked by ASOF={release.label} alone: there is another schema {release.schema}"
+            )
+            continue
+        there = {record.table.qualified for record in records} & now
+        for record in records:
+            if record.table.qualified in there:
+                item = _described(record, seen)
+                keys = tuple(
+                    replace(key, target=f"{release.schema}.{key.target.partition('.')[2]}")
+                    if key.target in there
+                    else key
+                    for key in item.table.keys
+                )
+                table = item.table.having(schema=release.schema, release=release.label, keys=keys)
+                published[table.qualified] = replace(item, table=table, release=release)
+    return problems
+
+
 def _spec(resource: Resource | None, table: str) -> TableSpec | None:
     if resource is None:
         return None
@@ -129,7 +165,7 @@ def _spec(resource: Resource | None, table: str) -> TableSpec | None:
 def _offered(item: Published) -> Published:
     """List the faces by which a table is asked, as its collection's descriptor has it."""
     services = item.resource.services if item.resource is not None else ()
-    if services == item.table.services:
+    if services == item.table.services and item.release is None:
         return item
     table = item.table.having(services=services)
     if table.standard is not None and table.standard.startswith("epn-tap") and not table.offers("epn-tap"):
@@ -151,6 +187,8 @@ def _schemas(published: Mapping[str, Published], resources: Mapping[str, Resourc
         )
         title = resource.title if resource is not None else None
         about = resource.description if resource is not None else None
+        if (release := published[tables[0].qualified].release) is not None:
+            title = about = f"{release.label} of {release.collection}, released {release.created[:10]}"
         schemas.append(Schema(name=name, tables=tuple(tables), title=title, description=about))
     return tuple(schemas)
 

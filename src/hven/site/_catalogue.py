@@ -39,7 +39,7 @@ class Catalogue:
         found: dict[tuple[str, ...], list[Table]] = {}
         for table in self.tables():
             found.setdefault((table.schema, table.name) if table.schema else (table.name,), []).append(table)
-            if table.schema:
+            if table.schema and table.release is None:
                 found.setdefault((table.name,), []).append(table)
         return found
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site._fallback import Damage
     from hven.site.auth import Policy, Reader
+    from hven.site.store import Release
 
 USER_SCHEMA = "tap_user"
 OWN = "~"  # in a reach: behind it, the tables that are the reader's own
@@ -79,6 +80,8 @@ class Published:
         Of ivoa.obscore: the tables whose observations it has. Each reader has the union over those that they see.
     instead
         Id of a newer snapshot that is damaged: this one is served for it.
+    release
+        The release whose state this is; None: it is of now.
     """
 
     table: Table
@@ -95,6 +98,7 @@ class Published:
     access: str | None = None
     members: Members | None = None
     instead: str | None = None
+    release: Release | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +141,16 @@ class Holdings:
     def guarded(self) -> tuple[Table, ...]:
         """Tables whose descriptor has a policy."""
         return tuple(item.table for item in self.published.values() if item.table.policy is not None)
+
+    @cached_property
+    def releases(self) -> Mapping[str, tuple[Published, ...]]:
+        """The states of a table that are released, by its qualified name; the newest first."""
+        found: dict[str, tuple[Published, ...]] = {}
+        for item in self.published.values():
+            if item.release is not None:
+                name = f"{item.release.collection}.{item.table.name}"
+                found[name] = (*found.get(name, ()), item)
+        return found
 
     def reach(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> str:
         """Return the key of what a reader may know of and which rows they see: equal words, equal catalogues and equal answers.

@@ -17,15 +17,16 @@ from hven.site._fallback import standing
 from hven.site._live_tables import Lives
 from hven.site._picture import OWNERS, USER_SCHEMA, Published
 from hven.site._rights import Policies
+from hven.site.auth import DEFAULT, OWNER
 from hven.site.counters import Counters
-from hven.site.past import moment, past
+from hven.site.past import moment, past, unknown
 from hven.site.serving import Serving, Sign, places
 from hven.site.store import Store, holder
 from hven.site.store._database import now
 from hven.site.watch import Descriptors, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.site._fallback import Damage
     from hven.site._picture import Holdings
+    from hven.site.auth import Policy, Reader
     from hven.site.past import Past
-    from hven.site.store import Record, Verification
+    from hven.site.store import Record, Release, Verification
 
 LOOK = 0.25  # seconds between two looks at the store and the descriptors
 PASTS = 16  # earlier states that are remembered
@@ -82,6 +84,7 @@ class Site(Keeping):
         self._live = 0
         self._records: dict[str, Record] = {}
         self._served: Mapping[str, Record] = {}  # of them what is not damaged, or what is served instead
+        self._releases: list[tuple[Release, list[Record]]] = []
         self._damaged: Mapping[str, Verification] = {}
         self._damages: tuple[Damage, ...] = ()
         self._faulty: Mapping[str, str] | None = None
@@ -151,13 +154,15 @@ class Site(Keeping):
             return found
         return self.refresh(wait=found is None)
 
-    def as_of(self, wanted: str) -> Past:
+    def as_of(self, wanted: str, who: Reader = OWNER, policies: Sequence[Policy] = DEFAULT) -> Past:
         """Return what was published at a time, or together with a snapshot, as far as it is kept.
 
         Parameters
         ----------
         wanted
-            ISO 8601 (UTC unless it says otherwise; a day means its end), or the id of a snapshot or run.
+            ISO 8601 (UTC unless it says otherwise; a day means its end), the label of a release, or the id of a snapshot or run.
+        who, policies
+            A release of which they may know nothing is none.
 
         Raises
         ------
@@ -173,6 +178,11 @@ class Site(Keeping):
                 self._past.clear()
             found = past(self.store, at, self._descriptors.seen, Policies(self.engines.of))
             self._past[key] = (time.monotonic(), found)
+        then = found.holdings
+        if found.labelled and not any(
+            one.qualified in then.published for one in then.catalogue(who, policies).tables()
+        ):
+            raise unknown(wanted)
         return found
 
     def after_changes(self, do: Callable[[Holdings], None]) -> None:
@@ -243,6 +253,7 @@ class Site(Keeping):
             if self.store.version() != self._version:
                 version, records = self.store.current()
                 self._damaged = self.store.verifications.damaged()
+                self._releases = self.store.releases.records()
                 self._version, self._records = version, records
                 changed = True
             faulty = self.engines.faulty()
@@ -256,7 +267,15 @@ class Site(Keeping):
         if changed or self._holdings is None or trouble != self._trouble or self._failing:
             live = self._lives.published(resources)
             self._holdings = replace(
-                build(self._served, self._descriptors.seen, trouble, live, self._damages, policies=self.policies),
+                build(
+                    self._served,
+                    self._descriptors.seen,
+                    trouble,
+                    live,
+                    self._damages,
+                    policies=self.policies,
+                    releases=self._releases,
+                ),
                 own=self.own,
             )
             self._trouble = trouble

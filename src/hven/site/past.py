@@ -32,28 +32,31 @@ class Past:
         Qualified names, in lower case, of tables that were published then and are not kept; -> since when they are kept again, if they are.
     young
         The same of tables that were not published then, and are now; -> when they were first.
+    labelled
+        It is a release, and `at` its label: other tables are no part of it.
     """
 
     holdings: Holdings
     at: str
     gone: Mapping[str, str | None]
     young: Mapping[str, str] = field(default_factory=dict)
+    labelled: bool = False
 
 
 def moment(store: Store, wanted: str) -> str:
-    """Parse a time (ISO 8601, UTC unless it says otherwise; a day means its end), or find when a snapshot or run was published.
+    """Parse a time (ISO 8601, UTC unless it says otherwise; a day means its end), or find a release, or when a snapshot or run was published.
 
     Parameters
     ----------
     store
         Of the site.
     wanted
-        A time, or an id.
+        A time, a label, or an id.
 
     Returns
     -------
     moment
-        As the store writes it.
+        As the store writes it; of a release its label, as it was given.
 
     Raises
     ------
@@ -64,12 +67,30 @@ def moment(store: Store, wanted: str) -> str:
     known = store.published_at(text)  # an id may look like a time
     if known is not None:
         return known
+    if store.releases.all(label=text):
+        return text
     found = instant(text)
     if found is None:
-        remedy = "a time as 2026-11-20T08:00:00, or a snapshot's id"
-        message = say("{text!r} is no time, and no snapshot or run of that id was published", text[:60])
-        raise ParamError(message, name="ASOF", remedy=remedy)
+        raise unknown(text)
     return found
+
+
+def unknown(wanted: str) -> ParamError:
+    """Make the error that a text is neither.
+
+    Parameters
+    ----------
+    wanted
+        The text.
+
+    Returns
+    -------
+    error
+        To be raised.
+    """
+    remedy = "a time as 2026-11-20T08:00:00, a release, or a snapshot's id"
+    message = say("{text!r} is no time, and no snapshot or run of that id was published", wanted.strip()[:60])
+    return ParamError(message, name="ASOF", remedy=remedy)
 
 
 def instant(text: str) -> str | None:
@@ -109,7 +130,7 @@ def past(store: Store, at: str, seen: Mapping[str, Seen], policies: Policies) ->
     store
         Of the site.
     at
-        The moment, as the store writes it.
+        The moment, as the store writes it, or the label of a release.
     seen
         The descriptors as they are now.
     policies
@@ -123,6 +144,18 @@ def past(store: Store, at: str, seen: Mapping[str, Seen], policies: Policies) ->
     records: dict[str, Record] = {}
     gone: dict[str, str | None] = {}
     present = store.pointers()[1]
+    released = store.releases.all(label=at)
+    if released:
+        wanted = {(one.collection, one.label) for one in released}
+        some = [
+            one
+            for release, each in store.releases.records()
+            if (release.collection, release.label) in wanted
+            for one in each
+        ]
+        records = {one.table.qualified: one for one in some if one.table.qualified in present}
+        gone = {table.lower(): None for table in present if table not in records}
+        return Past(holdings=build(records, seen, policies=policies), at=at, gone=gone, labelled=True)
     for collection, event in store.states(at).items():
         kept = {record.id: record for record in store.snapshots(collection)}
         state = {table: snapshot for table, snapshot in event.state.items() if table in present}
@@ -165,6 +198,9 @@ def refuse(found: Past, table: str) -> Gone | ParamError:
     error
         To be raised.
     """
+    if found.labelled:
+        message = say("{table} is no part of the release {label}", table, found.at)
+        return ParamError(message, name="ASOF", remedy="ask it without ASOF")
     first = found.young.get(table.lower())
     if first is not None:
         return ParamError(
@@ -180,4 +216,4 @@ def refuse(found: Past, table: str) -> Gone | ParamError:
     )
 
 
-__all__ = ["Past", "moment", "past", "refuse"]
+__all__ = ["Past", "moment", "past", "refuse", "unknown"]

@@ -23,7 +23,7 @@ def diff(site: Site, name: str, old: str, new: str | None = None) -> list[Change
     name
         A collection, or one of its tables as ``schema.table``.
     old, new
-        Ids of snapshots or of runs, or a time as ISO 8601 (what was published then); `new` None: what is published.
+        Ids of snapshots or of runs, labels of releases, or a time as ISO 8601 (what was published then); `new` None: what is published.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def diff(site: Site, name: str, old: str, new: str | None = None) -> list[Change
     """
     collection = name.partition(".")[0]
     before = state(site, collection, old)
-    after = state(site, collection, new) if new is not None else _present(site, collection)
+    after = state(site, collection, new) if new is not None else present(site, collection)
     tables = [table for table in sorted(before) if table in after and (name in {collection, table})]
     if not tables:
         raise NotFound(
@@ -48,7 +48,12 @@ def diff(site: Site, name: str, old: str, new: str | None = None) -> list[Change
 
 
 def state(site: Site, collection: str, wanted: str) -> dict[str, Record]:
-    """Find a state of a collection: the snapshot, what a run published, or what was published at a time.
+    """Find a state of a collection: the snapshot, a release, what a run published, or what was published at a time.
+
+    Parameters
+    ----------
+    site, collection, wanted
+        As for `diff`.
 
     Raises
     ------
@@ -58,6 +63,8 @@ def state(site: Site, collection: str, wanted: str) -> dict[str, Record]:
     kept = {record.id: record for record in site.store.snapshots(collection)}
     if wanted in kept:
         return {kept[wanted].table.qualified: kept[wanted]}
+    for release in site.store.releases.all(collection, wanted):
+        return {table: kept[ident] for table, ident in release.snapshots.items()}
     events = site.store.history(collection)  # the newest first
     event = next((one for one in events if one.run == wanted), None)
     if event is None and wanted[:4].isdigit() and wanted[4:5] == "-":
@@ -70,7 +77,9 @@ def state(site: Site, collection: str, wanted: str) -> dict[str, Record]:
         )
         event = next((one for one in events if one.at <= moment), None)
     if event is None:
-        raise NotFound(f"{collection} has no snapshot, run or time {wanted!r}", remedy=_available(site, collection))
+        raise NotFound(
+            f"{collection} has no snapshot, release, run or time {wanted!r}", remedy=_available(site, collection)
+        )
     missing = [table for table, snapshot in event.state.items() if snapshot not in kept]
     if missing:
         raise NotFound(
@@ -80,7 +89,14 @@ def state(site: Site, collection: str, wanted: str) -> dict[str, Record]:
     return {table: kept[snapshot] for table, snapshot in event.state.items()}
 
 
-def _present(site: Site, collection: str) -> dict[str, Record]:
+def present(site: Site, collection: str) -> dict[str, Record]:
+    """Return what is published of a collection.
+
+    Parameters
+    ----------
+    site, collection
+        As for `diff`.
+    """
     return {name: record for name, record in site.store.current()[1].items() if record.collection == collection}
 
 

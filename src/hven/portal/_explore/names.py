@@ -67,7 +67,9 @@ def gazetteers(tables: Iterable[Table], asking: Asking) -> list[Gazetteer]:
     return [
         found
         for table in tables
-        if table.qualified in asking.holdings.published and (found := gazetteer(table)) is not None
+        if table.qualified in asking.holdings.published
+        and table.release is None
+        and (found := gazetteer(table)) is not None
     ]
 
 

@@ -63,12 +63,15 @@ def _page(seen: View, state: Asked) -> Page:
     shown = headings(found, seen.table, search.units)
     written = cells(found, seen.table, search.units)
     alike = constant(search, seen.asking)
-    resource = state.holdings.resources.get(seen.table.schema)
+    release = seen.published.release
+    collection = seen.table.schema if release is None else release.collection
+    resource = state.holdings.resources.get(collection)
     asks = form(search, seen.asking)
     content: dict[str, Any] = {
-        "collection": seen.table.schema,
+        "collection": collection,
         "described": resource is not None,
-        "heading": (resource.title if resource is not None else None) or seen.table.schema,
+        "heading": (resource.title if resource is not None else None) or collection,
+        "releases": _releases(f"{collection}.{seen.table.name}", seen, state),
         "table": seen.table,
         "name": seen.name,
         "headings": [_heading(one, search) for one in shown if one.column.name not in alike],
@@ -115,6 +118,7 @@ def _page(seen: View, state: Asked) -> Page:
     }
     twin = {
         "table": seen.table.qualified,
+        "releases": [{name: one[name] for name in ("label", "day", "url")} for one in content["releases"]],
         "columns": columns(shown),
         "total": total.rows,
         "adql": search.adql(),
@@ -122,6 +126,24 @@ def _page(seen: View, state: Asked) -> Page:
         "rows_url": f"{content['here']}/rows?{search.address()}",
     }
     return Page(template="workspace.html", content=content, twin=twin)
+
+
+def _releases(name: str, seen: View, state: Asked) -> list[dict[str, Any]]:
+    """Return the states of a table that have a page: that of now, then its releases, the newest first; none if it was never released."""
+    known = {table.qualified: table for table in state.catalogue.tables()}
+    states = [("", "", name)]
+    states += [
+        (item.table.release or "", item.release.created[:10], item.table.qualified)
+        for item in state.holdings.releases.get(name, ())
+        if item.release is not None
+    ]
+    here = seen.table.qualified
+    found = [
+        {"label": label, "day": day, "url": address(state.base, known[one]), "here": one == here, "newest": at == 1}
+        for at, (label, day, one) in enumerate(states)
+        if one in known
+    ]
+    return found if found[1:] else []
 
 
 def _here(seen: View, state: Asked) -> str:

@@ -75,7 +75,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             "variant": site.settings.variant,
             "since": since,
             "at": picture.at,
-            "tables": sum(name in names for name in holdings.published),
+            "tables": sum(name in names and item.release is None for name, item in holdings.published.items()),
             "newest": max((item.updated for name, item in holdings.published.items() if name in names), default=None),
             "problems": len(holdings.problems),
             "checks": [_check(check, words=all_of_it) for check in checks],

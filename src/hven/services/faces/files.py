@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, Response
 
 from hven import adql, query
 from hven import services as dali
-from hven.model.errors import Forbidden, NotFound, Unauthenticated, Unavailable, say
+from hven.model.errors import Forbidden, Gone, NotFound, Unauthenticated, Unavailable, say
 from hven.model.table import FILES
 from hven.services.face import Face, Surroundings, Way, route
 from hven.site.auth import OWNER
@@ -52,13 +52,15 @@ def routes(around: Surroundings) -> Sequence[Route]:
         site, who = around.site, around.reader(request)
         holdings = site.current()
         catalogue = holdings.catalogue(who, around.policies)
-        named = [table for table in holdings.guarded if table.schema == name and table.policy and table.policy.path]
+        # a file of a release is locked by what is published now, too
+        of = {name, *(item.release.collection for item in holdings.published.values() if item.release and item.release.schema == name)}  # fmt: skip
+        named = [table for table in holdings.guarded if table.schema in of and table.policy and table.policy.path]
         if named and path is not None and "owner" not in who.groups:
             known = {table.qualified for table in catalogue.tables()}
             seen = [
                 (table, adql.quote(str(table.policy.path)))
                 for table in named
-                if table.policy and table.qualified in known
+                if table.policy and table.schema == name and table.qualified in known
             ]
             if not any(ask(table, f"TOP 1 {column}", column, path, who, holdings) for table, column in seen):
                 return [], ""
@@ -76,8 +78,14 @@ def routes(around: Surroundings) -> Sequence[Route]:
         files = next((one for one in catalogue.tables() if one.schema == name and applies(one)), None)
         if files is None:
             raise NotFound(f"the collection {name!r} has no files here", remedy="the first page lists what is here")
-        found = ask(files, "path, url, media_type, bytes, sha256, title, modified", "path", path, who, holdings)
-        return found, holdings.reach(who, around.policies)
+        # what is published no more stays at its address as long as a release has it
+        older = {item.table.qualified for item in holdings.releases.get(files.qualified, ()) if path is not None}
+        for one in (files, *(table for table in catalogue.tables() if table.qualified in older)):
+            found = ask(one, "path, url, media_type, bytes, sha256, title, modified", "path", path, who, holdings)
+            if found:
+                break
+        release = holdings.published[one.qualified].release
+        return [{**row, "release": release} for row in found], holdings.reach(who, around.policies)
 
     def ask(
         table: Table, columns: str, named: str, path: str | None, who: Reader, holdings: Holdings
@@ -96,6 +104,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
         headers = {**dali.caching(tag, public=reach == "public"), **HEADERS}
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
+        if row["release"] is not None:
+            name = row["release"].collection
+            headers["link"] = (
+                f'<{dali.base(request, around.site.settings)}/collections/{urlquote(name)}/files>; rel="latest-version"'
+            )
         place = await anyio.to_thread.run_sync(_as_published, around.site.settings, name, row)
         # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
         if request.headers.get("if-range", tag) != tag:
@@ -143,7 +156,13 @@ def _as_published(settings: Settings, name: str, row: dict[str, Any]) -> Path:
             f"the file {row['path']} is not there now",
             remedy="its owner must put it back: a link leads out of the site",
         )
-    if stat.st_size != row["bytes"] or abs(stat.st_mtime - _seconds(row["modified"])) > 1e-3:
+    changed = stat.st_size != row["bytes"] or abs(stat.st_mtime - _seconds(row["modified"])) > 1e-3
+    if changed and row["release"] is not None:
+        raise Gone(
+            f"the file {row['path']} of {row['release'].label} was replaced",
+            remedy=f"collections/{name}/files/{row['path']} is what stands for it now, if it is published",
+        )
+    if changed:
         raise Unavailable(
             f"the file {row['path']} was changed since it was published",
             remedy="its owner must ingest the collection again",

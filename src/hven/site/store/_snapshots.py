@@ -75,17 +75,6 @@ class Event:
     state: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """A label that pins snapshots against pruning."""
-
-    collection: str
-    label: str
-    created: str
-    snapshots: Mapping[str, str]
-    description: str | None = None
-
-
 def to_row(record: Record) -> dict[str, Any]:
     """Make the row of `snapshots`."""
     body = {"snapshot": asdict(record.snapshot), "table": table_to_json(record.table), "provenance": record.provenance}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from hven.model.errors import Conflict, NotFound, StorageError
+from hven.model.errors import NotFound, StorageError
 from hven.site.store import _leases as leasing
 from hven.site.store import _moves as moves
 from hven.site.store import _state_copies as copies
@@ -18,7 +18,6 @@ from hven.site.store._database import (
     events,
     following,
     meta,
-    now,
     pointers,
     releases,
     retired,
@@ -34,9 +33,10 @@ from hven.site.store._deletion_clock import Times
 from hven.site.store._grants import Grants
 from hven.site.store._job_records import Jobs
 from hven.site.store._leases import Lease, Leases
+from hven.site.store._releases import Releases
 from hven.site.store._schedules import Schedules
 from hven.site.store._sessions import Sessions
-from hven.site.store._snapshots import Event, Record, Release, from_row, to_row
+from hven.site.store._snapshots import Event, Record, from_row, to_row
 from hven.site.store._syncs import Syncs
 from hven.site.store._user_table_records import UserTables
 from hven.site.store._users import Users
@@ -70,8 +70,6 @@ class Store:
     ------
     collection
         Name of a collection.
-    label
-        Of a release of it.
     run
         Id of the run that made the records.
     """
@@ -97,6 +95,7 @@ class Store:
         self.user_tables = UserTables(self._database)
         self.syncs = Syncs(self._database)
         self.schedules = Schedules(self._database)
+        self.releases = Releases(self._database)
         self.verifications = Verifications(self._database)
         self._holds: tuple[int, dict[str, str]] = (-1, {})
 
@@ -515,86 +514,6 @@ class Store:
                     sa.delete(belonging).where(belonging.c.snapshot.in_([snapshot.id for snapshot in gone]))
                 )
             return gone
-
-    # --- releases --------------------------------------------------------------------------------------------
-
-    def release(self, collection: str, label: str, description: str | None = None) -> Release:
-        """Pin what is published now under a label.
-
-        Parameters
-        ----------
-        description
-            Of the release.
-
-        Returns
-        -------
-        release
-            It never changes.
-
-        Raises
-        ------
-        NotFound
-            Nothing of the collection is published.
-        Conflict
-            The label exists: releases never change.
-        """
-        with self._database.writing() as connection:
-            if connection.execute(
-                sa.select(releases).where(releases.c.collection == collection, releases.c.label == label)
-            ).first():
-                raise Conflict(
-                    f"{collection} has a release {label!r} already",
-                    remedy="take another label; a release never changes",
-                )
-            state = moves.state_of(connection, collection)
-            if not state:
-                raise NotFound(f"nothing of {collection!r} is published")
-            made = now()
-            for table, snapshot in state.items():
-                values = {"collection": collection, "label": label, "table_name": table, "snapshot": snapshot}
-                connection.execute(sa.insert(releases).values(**values, created=made, description=description))
-        return Release(collection=collection, label=label, created=made, snapshots=state, description=description)
-
-    def releases(self, collection: str) -> list[Release]:
-        """List every release of a collection.
-
-        Returns
-        -------
-        releases
-            The newest first.
-        """
-        query = (
-            sa.select(releases)
-            .where(releases.c.collection == collection)
-            .order_by(releases.c.created.desc(), releases.c.table_name)
-        )
-        found: dict[str, Release] = {}
-        with self._database.reading() as connection:
-            for row in connection.execute(query):
-                before = found[row.label].snapshots if row.label in found else {}
-                found[row.label] = Release(
-                    collection=collection,
-                    label=row.label,
-                    created=row.created,
-                    snapshots={**before, row.table_name: row.snapshot},
-                    description=row.description,
-                )
-        return list(found.values())
-
-    def withdraw(self, collection: str, label: str) -> None:
-        """Unpin a release; its snapshots go with the next pruning.
-
-        Raises
-        ------
-        NotFound
-            There is no such release.
-        """
-        with self._database.writing() as connection:
-            done = connection.execute(
-                sa.delete(releases).where(releases.c.collection == collection, releases.c.label == label)
-            )
-            if not done.rowcount:
-                raise NotFound(f"{collection} has no release {label!r}")
 
     # --- backup ----------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from hven.model.errors import Conflict, StorageError
 from hven.site.store import _database as db
 from hven.site.store import _deletion_clock as times
 from hven.site.store._database import meta, metadata, now, pointers, releases, schedules, snapshots, user_tables
+from hven.site.store._releases import PIN
 from hven.site.store._snapshots import Record, from_row, to_row
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from hven.site.store._database import Database
 
 DEAD = 2 * 86_400.0  # seconds after which a backup that left its pin has died
-PIN = "backup in progress "  # a label of releases that keeps snapshots while they are copied
 # of this moment and of these processes; without `sync_state` and the ledgers the first sync compares everything, and writes them anew
 NEVER = {"leases", "sessions", "retired", "meta", "sync_state", "alerts", "verifications"}
 # worth nothing without the rows and files
