@@ -78,7 +78,7 @@ class Identity:
             not self._settings.login.required
             or scope.get(READER) is not None
             or path.startswith(OPEN)
-            or (path.endswith(CAPABILITIES) and not path.startswith("/collections/"))  
+            or (path.endswith(CAPABILITIES) and not path.startswith("/collections/"))
         ):
             return None
         request = HTTPConnection(scope)
