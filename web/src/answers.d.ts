@@ -119,7 +119,8 @@ export type Density = { box: [number, number, number, number]; counts: number[][
 /** `/take`: the ways out of a result. */
 export type Taken = {
   adql: string;
-  lines: { name: string; text: string }[];
+  /** Lines to copy; `signed` is one around the address `url` where that must be signed. */
+  lines: { name: string; text: string; url?: string; signed?: string }[];
   formats: { name: string; label: string }[];
   scripts: { name: string }[];
   links: { name: string; label: string }[];

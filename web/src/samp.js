@@ -84,7 +84,8 @@ class Sending {
   async send({ mtype, params }) {
     const takers = client.clients.filter((one) => (!this.to || one.id === this.to) && takes(one, mtype));
     if (!takers.length) throw new Error(this.workspace.t("No program here takes this: {mtype}", { mtype }));
-    await client.notify(mtype, params, this.to);
+    const loaded = mtype.includes(".load."); // what a program fetches, and without a cookie of ours
+    await client.notify(mtype, loaded ? { ...params, url: await this.workspace.opened(params.url) } : params, this.to);
     for (const one of takers) this.reached.add(one.name);
   }
 
@@ -198,7 +199,7 @@ class Sending {
       `${t("No SAMP hub answers on this computer. Start TOPCAT or Aladin, then connect again; or open this address in the program:")}${why}`,
     );
     const value = await this.found().then(
-      (one) => one.table || location.href,
+      (one) => (one.table ? this.workspace.opened(one.table) : location.href),
       () => location.href,
     );
     const line = make("input", { readOnly: true, value, className: "address", "aria-label": t("Link to this search") });

@@ -3,7 +3,7 @@ import { copier } from "./copy.js";
 import { all, find, make, maybe } from "./dom.js";
 import { menus } from "./menus.js";
 import { size } from "./sizes.js";
-/** @import {Taken, Translate} from "./answers.js" */
+/** @import {Taken} from "./answers.js" */
 /** @import {Changes, Workspace} from "./workspace.js" */
 
 const LOOKS = { _row: null, _view: null, _map: null, _plot: null, _compare: null };
@@ -143,7 +143,7 @@ class Take {
     const mine = this.only ? [] : [{ name: t("Link to this search"), text: location.href }];
     renew(
       find(box, "[data-lines]"),
-      [...known.lines, ...mine].flatMap(({ name, text }) => line(name, text, t)),
+      [...known.lines, ...mine].flatMap((one) => line(one, this.workspace)),
     );
   }
 
@@ -249,14 +249,14 @@ function form(action, fields, text) {
 
 /**
  * A line to copy, below its name.
- * @param {string} name
- * @param {string} text
- * @param {Translate} t
+ * @param {Taken["lines"][number]} line
+ * @param {Workspace} workspace
  */
-function line(name, text, t) {
+function line({ name, text, url = "", signed = "" }, workspace) {
   const pre = make("pre", { tabIndex: 0 }, make("code", { textContent: text }));
   const place = make("div", { className: "copyable" }, pre);
-  copier(place, { t }, (made, said) => {
+  Object.assign(place.dataset, { url, signed });
+  copier(place, workspace, (made, said) => {
     made.textContent = said;
     made.setAttribute("aria-label", `${said} ${name}`);
   });

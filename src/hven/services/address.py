@@ -72,6 +72,20 @@ def secure(request: HTTPConnection, settings: Settings) -> bool:
     return base(request, settings).startswith("https:") or told == "https"
 
 
+def bases(request: HTTPConnection, settings: Settings) -> list[str]:
+    """Return all addresses that the site has for this reader, without a final slash: as it calls itself, and as it was asked.
+
+    Parameters
+    ----------
+    request
+        Of a reader.
+    settings
+        Of the site.
+    """
+    here = f"{request.headers.get('host', '')}{settings.root_path.rstrip('/')}"
+    return list(dict.fromkeys([base(request, settings), settings.url, f"http://{here}", f"https://{here}"]))
+
+
 def caller(request: HTTPConnection) -> str:
     """Return the address of whoever asks; of a proxy on this machine, what it says of its client.
 

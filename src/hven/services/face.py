@@ -15,9 +15,10 @@ from hven.model import plugins
 from hven.model.errors import BindError, NotFound, ParseError, ServiceError
 from hven.services import _vosi as vosi
 from hven.services._answer import answer, whole
-from hven.services.address import base, table_named
+from hven.services.address import base, bases, table_named
 from hven.services.errors import PLAIN, VOTABLE, Faults
 from hven.services.params import read, value
+from hven.site.auth import alike, signer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
@@ -82,6 +83,26 @@ class Surroundings:
     policies: Sequence[Policy]
     faces: Mapping[str, Face] = field(default_factory=dict)
     started: datetime
+
+    def signing(self, request: Request) -> Callable[[str], str] | None:
+        """Return what signs those addresses of the site for whoever asks that not everybody may ask; None: they have no account, or need it for nothing.
+
+        Parameters
+        ----------
+        request
+            Of a reader.
+        """
+        who = self.reader(request)
+        if who.anonymous:
+            return None
+        tables = list(self.site.current().catalogue(who, self.policies).tables())
+        open_ = [table for table in tables if alike(table, who, self.policies)]
+        if len(open_) == len(tables):
+            return None
+        settings = self.site.settings
+        sign = signer(self.site.store, who, bases(request, settings), settings.limits.signed_minutes)
+        everybodys = [f"/collections/{quote(one.schema)}/{quote(one.name)}/" for one in open_]
+        return sign and (lambda url: url if any(part in url for part in everybodys) else sign(url))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,12 @@ import orjson
 from hven import __version__
 from hven.app._server.alias import Aliases
 from hven.app._server.door import Door
-from hven.app._server.identity import Identity
+from hven.app._server.identity import SIGNED, Identity
 from hven.model import clock
 from hven.portal.portals import Portals, keeping
 from hven.services import bodies
 from hven.services.errors import note
+from hven.site.auth import unshared, without
 from hven.site.counters import Counters
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class Edge:
         )
         scope["hven.request_id"] = name
         scope[bodies.PLACES] = self._bodies
+        # before anything looks at the address: what signs it is nobody's business, and in no log
+        scope["query_string"], signed = without(scope["query_string"])
+        if signed is not None:
+            scope[SIGNED] = signed
         clock.running.set(clock.Clock(self._seconds))
         status = sent = 0
         over = False
@@ -85,7 +90,7 @@ class Edge:
                 status, promised = message["status"], list(message["headers"])
                 promised = await self._identity.marked(scope, status, promised)
                 headers = [
-                    *(keeping(cookies, promised) if cookies else promised),
+                    *(keeping(cookies, promised) if cookies else promised if signed is None else unshared(promised)),
                     *self._always,
                     (b"x-request-id", name.encode()),
                 ]

@@ -19,7 +19,7 @@ from hven import services as dali
 from hven.model import plugins
 from hven.model.errors import HvenError, StorageError, Unauthenticated
 from hven.query.turns import asker
-from hven.site.auth import recognised
+from hven.site.auth import opened, recognised
 from hven.site.auth.local import claimed
 from hven.site.auth.session import SAFE, foreign
 
@@ -37,6 +37,7 @@ PASSWORD = "ivo://ivoa.net/sso#tls-with-password"  # noqa: S105  (a way to log i
 CAPABILITIES = "/capabilities"
 # what a site that is closed shows all the same, so that one can see that it is there, and log in
 OPEN = ("/login", "/assets", "/logo", "/health/live", "/tap/availability")
+SIGNED = "hven.signed"  # what an address was signed with
 
 
 class Identity:
@@ -57,13 +58,14 @@ class Identity:
 
     async def refusal(self, scope: Scope, named: Mapping[bytes, bytes]) -> Response | None:
         """Look who asks; those without credentials among the headers cost nothing."""
-        if b"authorization" in named or b"cookie" in named:
+        if b"authorization" in named or b"cookie" in named or SIGNED in scope:
             try:
                 if named.get(b"authorization", b"").partition(b" ")[0].lower() in self._refused:
                     raise Unauthenticated("this way to log in is not open here", remedy="see the challenges")
                 headers = self._believed(scope)
                 account = claimed(headers.get("authorization", ""))
-                who = await dali.proven(HTTPConnection(scope), self._store, account, partial(self._identify, headers))
+                prove = partial(self._signed, scope) if SIGNED in scope else partial(self._identify, headers)
+                who = await dali.proven(HTTPConnection(scope), self._store, account, prove)
             except HvenError as error:
                 return _told(scope, error)
             if who is not None:
@@ -134,6 +136,11 @@ class Identity:
         if foreign(scope["method"], headers, self._origins | {f"https://{host}", f"http://{host}"}):
             return Headers(raw=[(name, value) for name, value in scope["headers"] if not _by_itself(name, value)])
         return headers
+
+    def _signed(self, scope: Scope) -> Reader:
+        path, query = scope["path"].removeprefix(self._settings.root_path.rstrip("/")), scope["query_string"]
+        who = opened(self._store, scope["method"], path, query.decode("latin-1"), scope[SIGNED])
+        return recognised(who, self._settings, self._store.grants)
 
     def _identify(self, headers: Headers) -> Reader | None:
         found = (provider.identify(headers) for provider in self._providers)

@@ -174,6 +174,9 @@ class QueryLimits:
     user_rows: int = setting(50_000_000, "rows of all tables that one account keeps", ge=1)
     user_bytes: int = setting(1024**3, "bytes on disk of all tables that one account keeps", ge=1, size=True)
     user_days: float = setting(30.0, "days after the last writing when a user's table goes", gt=0, le=36500)
+    signed_minutes: float = setting(
+        10.0, "minutes that an address lasts which is signed for programs that cannot log in", gt=0, le=1440
+    )
     copy_rows: int = setting(2_000_000, "rows that one query may copy from one engine to another", ge=1)
     copy_bytes: int = setting(
         512 * 1024**2, "bytes that one query may copy from one engine to another", ge=1, size=True

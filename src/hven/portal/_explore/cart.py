@@ -260,7 +260,7 @@ def said(text: str) -> str:
 
 
 def _writer(
-    top: str, line: Callable[[str, str], str], bottom: str, comment: str = "# "
+    top: str, line: Callable[[str, str], str], bottom: str, comment: str = "# ", *, sign: Callable[[str], str] = str
 ) -> Callable[[Head, Iterator[pa.RecordBatch], Callable[[], End], Mapping[str, str]], Iterator[bytes]]:
     def write(
         head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]
@@ -270,7 +270,7 @@ def _writer(
         left_out: list[str] = []
         yield f"{begin}\n{told}{rest}".encode() if begin else f"{told}{rest}".encode()
         for files in _files(batches, left_out, options.get(TEMPLATE, "")):
-            yield "".join(line(*one) for one in files).encode()
+            yield "".join(line(sign(where), name) for where, name in files).encode()
         ended = end()
         if comment and left_out:
             yield f"{comment}{len(left_out)} rows have an address that is no http, https or ftp link: left out\n".encode()
@@ -301,28 +301,21 @@ def _format(name: str, extension: str, media_type: str, write: Callable[..., Ite
     return Format(name=name, media_types=(media_type,), extension=extension, write=write)
 
 
-SCRIPTS = {
-    "wget": _format(
-        "wget",
-        ".sh",
-        "text/x-shellscript; charset=utf-8",
-        _writer(_SHELL % 'wget -q -c -O "$2.part" -- "$1"', _call, _SUM),
-    ),
-    "curl": _format(
-        "curl",
-        ".sh",
-        "text/x-shellscript; charset=utf-8",
-        _writer(
-            _SHELL % 'curl -fsSL --globoff --proto =http,https,ftp --retry 2 -C - -o "$2.part" -- "$1"', _call, _SUM
+def scripts(sign: Callable[[str], str] = str) -> dict[str, Format]:
+    """Return the writers of scripts and lists; `sign` is what becomes of each address."""
+    wget, curl = (
+        _SHELL % 'wget -q -c -O "$2.part" -- "$1"',
+        _SHELL % 'curl -fsSL --globoff --proto =http,https,ftp --retry 2 -C - -o "$2.part" -- "$1"',
+    )
+    shell, text = "text/x-shellscript; charset=utf-8", "text/plain; charset=utf-8"
+    return {
+        "wget": _format("wget", ".sh", shell, _writer(wget, _call, _SUM, sign=sign)),
+        "curl": _format("curl", ".sh", shell, _writer(curl, _call, _SUM, sign=sign)),
+        "aria2": _format(
+            "aria2", ".txt", text, _writer("", lambda where, name: f"{where}\n  out={name}\n", "", sign=sign)
         ),
-    ),
-    "aria2": _format(
-        "aria2", ".txt", "text/plain; charset=utf-8", _writer("", lambda where, name: f"{where}\n  out={name}\n", "")
-    ),
-    "links": _format(
-        "links",
-        ".txt",
-        "text/plain; charset=utf-8",
-        _writer("", lambda where, name: f"{where}\n", "", comment=""),  # noqa: ARG005
-    ),
-}
+        "links": _format("links", ".txt", text, _writer("", lambda where, _: f"{where}\n", "", comment="", sign=sign)),
+    }
+
+
+SCRIPTS = scripts()

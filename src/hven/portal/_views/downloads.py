@@ -80,11 +80,16 @@ def lines(text: str, base: str) -> list[dict[str, str]]:
     tap = f"{base}/tap"
     python = repr(query)
     there = f"{tap}/sync?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': 'votable', 'QUERY': query})}"
+
+    def signed(text: str) -> dict[str, str]:
+        return {"url": there, "signed": text} if len(there) <= cart.ADDRESS else {}
+
     return [
         {"name": "ADQL", "text": text},
         {
             "name": "curl",
             "text": f"curl -f -o answer.vot {shlex.quote(f'{tap}/sync')} -d LANG=ADQL -d RESPONSEFORMAT=votable --data-urlencode {shlex.quote(f'QUERY={query}')}",
+            **signed("curl -f -o answer.vot {url}"),
         },
         {
             "name": "pyvo",
@@ -100,8 +105,9 @@ def lines(text: str, base: str) -> list[dict[str, str]]:
             f"query = {python}\n"
             f'address = {tap + "/sync?"!r} + urlencode({{"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "votable"}})\n'
             'table = Table.read(address, format="votable")',
+            **signed('from astropy.table import Table\n\ntable = Table.read({url}, format="votable")'),
         },
-        {"name": "TOPCAT", "text": f"topcat -f votable {shlex.quote(there)}"},
+        {"name": "TOPCAT", "text": f"topcat -f votable {shlex.quote(there)}", **signed("topcat -f votable {url}")},
     ]
 
 
@@ -251,7 +257,7 @@ def _streamed(
         keys = await _keys(request)
         result, fmt, options, infos, name = await anyio.to_thread.run_sync(make, state, keys)
         headers = {
-            "cache-control": "private, no-store" if state.reach != "public" else "no-cache",
+            "cache-control": "no-cache" if state.reach == "public" and state.who.anonymous else "private, no-store",
             "vary": "accept-encoding, authorization, cookie",
             "content-disposition": f'attachment; filename="{name}"',
             "x-content-type-options": "nosniff",
@@ -332,7 +338,7 @@ def _script(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str
     if found.rows > found.files:
         infos.append(Info(name="Without a link", value=f"{found.rows - found.files:,} rows"))
     result = seen.asking.run(cart.query(seen.search, column), most=cart.MOST, seconds=SECONDS)
-    fmt = cart.SCRIPTS[wanted]
+    fmt = cart.scripts(state.around.signing(state.request) or str)[wanted]
     return result, fmt, cart.options(column), infos, f"{_called(seen)}-{wanted}{fmt.extension}"
 
 

@@ -36,7 +36,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
             "standards": list(face.standard_ids),
             "url": face.url(seen.table, root),
             "openapi": f"{root}/openapi.json",
-            "ways": [{"title": way.title, "example": way.example} for way in face.shown(seen.published, root)],
+            "ways": [
+                {"title": way.title, "url": way.url, "example": way.example} for way in face.shown(seen.published, root)
+            ],
         }
         content = {
             "service": about,

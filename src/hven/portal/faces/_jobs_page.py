@@ -375,8 +375,12 @@ class JobsPage:
 
 def _lines(address: str, job: str, kind: str) -> list[dict[str, str]]:
     """Write how programs take a result."""
+
+    def line(name: str, text: str) -> dict[str, str]:
+        return {"name": name, "text": text.format(url=shlex.quote(address)), "url": address, "signed": text}
+
     lines = [
-        {"name": "curl", "text": f"curl -f -O -J {shlex.quote(address)}"},
+        line("curl", "curl -f -O -J {url}"),
         {
             "name": "pyvo",
             "text": f"import pyvo\n\njob = pyvo.dal.AsyncTAPJob({job!r})\ntable = job.fetch_result().to_table()",
@@ -385,7 +389,7 @@ def _lines(address: str, job: str, kind: str) -> list[dict[str, str]]:
     ]
     return [
         *(lines if kind == "votable" else lines[:1]),
-        *([{"name": "TOPCAT", "text": f"topcat -f {kind} {shlex.quote(address)}"}] if kind in TOPCAT else []),
+        *([line("TOPCAT", f"topcat -f {kind} {{url}}")] if kind in TOPCAT else []),
     ]
 
 

@@ -117,12 +117,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def listed(request: Request) -> Response:
         found, _ = await anyio.to_thread.run_sync(rows, request, request.path_params["name"], None)
-        lines = [f"{row['sha256']}  {row['url']}  {row['bytes']}  {row['title']}\n" for row in found]
-        return dali.whole(
-            request,
-            "".join(lines).encode(),
-            {"content-type": "text/plain; charset=utf-8", "cache-control": "no-cache", **HEADERS},
-        )
+        sign = await anyio.to_thread.run_sync(around.signing, request) or str
+        lines = [f"{row['sha256']}  {sign(row['url'])}  {row['bytes']}  {row['title']}\n" for row in found]
+        kept = "no-cache" if sign is str else "private, no-store"
+        headers = {"content-type": "text/plain; charset=utf-8", "cache-control": kept, **HEADERS}
+        return dali.whole(request, "".join(lines).encode(), headers)
 
     return [route("/collections/{name}/files", listed), route("/collections/{name}/files/{path:path}", one)]
 

@@ -10,6 +10,7 @@ from hven.site.auth._permit import (
     Policy,
     Reader,
     Scope,
+    alike,
     offered,
     permit,
     recognised,
@@ -17,19 +18,26 @@ from hven.site.auth._permit import (
     scope_of,
     visible,
 )
+from hven.site.auth._signed import PARAMETER, opened, signer, unshared, without
 
 __all__ = [
     "ANONYMOUS",
     "DEFAULT",
     "OWNER",
+    "PARAMETER",
     "Access",
     "Policy",
     "Reader",
     "Scope",
+    "alike",
     "offered",
+    "opened",
     "permit",
     "recognised",
     "row_filters",
     "scope_of",
+    "signer",
+    "unshared",
     "visible",
+    "without",
 ]

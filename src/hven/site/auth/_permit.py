@@ -289,6 +289,23 @@ def row_filters(tables: Sequence[Table], who: Reader, policies: Sequence[Policy]
     return filters
 
 
+def alike(table: Table, who: Reader, policies: Sequence[Policy] = DEFAULT) -> bool:
+    """Return whether a reader is shown of a table what everybody is, and given its files as everybody.
+
+    Parameters
+    ----------
+    table
+        One that they may know of.
+    who
+        The reader.
+    policies
+        What readers may see.
+    """
+    mine, everybodys = (row_filters([table], one, policies) for one in (who, ANONYMOUS))
+    leveled = table.policy is not None and (table.policy.files is not None or table.policy.take is not None)
+    return mine == everybodys and not leveled and visible(table, ANONYMOUS, policies)
+
+
 def permit(bound: Bound, who: Reader, policies: Sequence[Policy] = DEFAULT) -> tuple[Bound, Scope]:
     """Filter every table reference of `bound` to what `who` may see.
 

@@ -79,6 +79,13 @@ class Sessions:
             with self._database.writing() as connection:
                 connection.execute(sa.delete(sessions).where(sessions.c.hash == _digest(secret)))
 
+    def key_of(self, owner: str) -> bytes | None:
+        """Return the key that addresses are signed with for an account: another one when its token is renewed or the name given anew; None: there is none."""
+        query = sa.select(users.c.salt, users.c.hash, users.c.created).where(users.c.name == owner)
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else hmac.digest(self._key(), repr((owner, *row)).encode(), hashlib.sha256)
+
     def _opened(self, proof: str) -> str | None:
         """Return the secret if the seal is ours; the comparison takes the same time either way."""
         secret, _, seal = proof.partition(".")
