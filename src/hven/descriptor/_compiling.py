@@ -43,7 +43,7 @@ from hven.descriptor.value_schema import Faults
 from hven.descriptor.written import Written
 from hven.model import units
 from hven.model.errors import BindError, ParseError, QueryError, nearest
-from hven.model.table import Column, Levels, Table
+from hven.model.table import FILES, Column, Levels, Table
 from hven.model.types import INT64, TIMESTAMP
 from hven.sources import ROW
 
@@ -379,7 +379,7 @@ class Compiler:
             if one not in names:
                 message = f"{self.what}.access: the table has no column {str(one)!r}"
                 self.faults.error(message, place, nearest(one, names))
-            elif one in table.primary:
+            elif one in table.primary and table.utype != FILES:  # which is seen with its rows
                 message = f"{self.what}.access: {str(one)!r} is the key of the rows, and cannot be hidden"
                 self.faults.error(message, place, "take another key, or hide the rows")
 

@@ -89,8 +89,9 @@ class Edge:
             if message["type"] == "http.response.start":
                 status, promised = message["status"], list(message["headers"])
                 promised = await self._identity.marked(scope, status, promised)
+                promised = promised if signed is None else unshared(promised)
                 headers = [
-                    *(keeping(cookies, promised) if cookies else promised if signed is None else unshared(promised)),
+                    *(keeping(cookies, promised) if cookies else promised),
                     *self._always,
                     (b"x-request-id", name.encode()),
                 ]
