@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from lxml import etree
 from made_stars import STARS, rows
 
 from hven.app._server import create
+from hven.app._server.identity import REMEMBERED
 from hven.site import Site
 from hven.testing.site import tiny_site
 
@@ -88,6 +90,7 @@ def test_the_steps_of_starlink(client: Client, site: Site) -> None:
         assert (answer.status, answer.headers["x-vo-authenticated"], answer.text.split()) == (200, "anna", ["n", "2"])
     assert client.ask("HEAD", "/tap/capabilities", headers=cookie).headers["x-vo-authenticated"] == "anna"
     client.ask("POST", "/logout", headers=cookie)
+    time.sleep(REMEMBERED)
     assert count(client, bearer).status == 401, "it was the same session"
     for wrong in ({"username": "anna", "password": "x"}, {"username": "bert", "password": token}, {"username": "anna"}):
         answer = client.ask("POST", "/login", body=urlencode(wrong).encode(), headers=FORM)

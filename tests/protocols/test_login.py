@@ -90,7 +90,12 @@ def test_a_session_from_its_beginning_to_its_end(client: Client, token: str) -> 
     assert over.status == 303
     assert "Max-Age=0" in over.headers["set-cookie"]
     assert client.ask("GET", "/tap/user_tables/list", headers=mine).status == 401, "whoever kept the cookie has nothing"
-    assert client.ask("GET", "/tap/tables", headers=mine).status == 200, "a cookie of old times is as none"
+    told = client.ask("GET", "/tap/tables", headers=mine)
+    assert (told.status, "Max-Age=0" in told.headers["set-cookie"]) == (401, True), (
+        "what anybody sees would pass for all"
+    )
+    page = client.ask("GET", "/login", headers={**mine, "accept": "text/html"})
+    assert (page.status, "Max-Age=0" in page.headers["set-cookie"]) == (200, True), "a page says that she is nobody"
 
 
 def test_scripts(client: Client, token: str) -> None:

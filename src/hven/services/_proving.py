@@ -20,9 +20,14 @@ if TYPE_CHECKING:
     from hven.site.store import Store
 
 T = TypeVar("T")
+SLOW = anyio.CapacityLimiter(
+    4
+)  # proofs at once that may be passwords: those who have other proofs do not wait for them
 
 
-async def proven(request: HTTPConnection, store: Store, account: str, prove: Callable[[], T]) -> T:
+async def proven(
+    request: HTTPConnection, store: Store, account: str, prove: Callable[[], T], *, slow: bool = False
+) -> T:
     """Verify a proof of identity in a thread.
 
     A right one passes whatever others have tried, for a token cannot be guessed; but so many at once of one address for one account are looked at,
@@ -38,6 +43,8 @@ async def proven(request: HTTPConnection, store: Store, account: str, prove: Cal
         The one that is claimed.
     prove
         Verifies; it raises `Unauthenticated` for a wrong one.
+    slow
+        It may be a password's.
 
     Returns
     -------
@@ -56,7 +63,7 @@ async def proven(request: HTTPConnection, store: Store, account: str, prove: Cal
     if not attempts.allowed(*pair):
         raise TooOften("there were too many failed attempts to log in from your address", remedy="wait a minute")
     try:
-        return await anyio.to_thread.run_sync(prove)
+        return await anyio.to_thread.run_sync(prove, limiter=SLOW if slow else None)
     except Unauthenticated as error:
         pause = attempts.failed(*pair)
         try:

@@ -1,8 +1,9 @@
-"""``hven user add/list/token/remove`` and ``hven tables show/drop/expire``: accounts, and the tables that they keep here."""
+"""``hven user add/list/token/password/remove``, ``hven token`` and ``hven tables show/drop/expire``: accounts, their tokens, the tables that they keep here."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ from hven.app._cli.context import site as open_site
 from hven.jobs.desk import directory
 from hven.model.errors import NotFound
 from hven.query import user_tables as own
+from hven.site.auth import change_password
+from hven.site.auth.local import end_token, give_token
 
 if TYPE_CHECKING:
     from hven.site import Site
@@ -45,13 +48,27 @@ def listed(context: typer.Context, as_json: Json = False) -> None:
 
 
 @user.command("token")
-def token(context: typer.Context, name: Account) -> None:
+def renew(context: typer.Context, name: Account) -> None:
     """Renew an account's token and print it, this once.
 
     The old token and all sessions end; tables and jobs stay.
     """
     with open_site(context) as site:
         print(site.store.users.renew(name))
+
+
+@user.command("password")
+def password(
+    context: typer.Context,
+    name: Account,
+    gone: Annotated[bool, typer.Option("--remove", help="It has none any more.")] = False,
+) -> None:
+    """Set an account's password, from standard input or by asking; its sessions end."""
+    asked = sys.stdin.isatty() and not gone
+    word = typer.prompt("Password", hide_input=True, confirmation_prompt=True) if asked else ""
+    with open_site(context) as site:
+        change_password(site.store, name, word if asked or gone else sys.stdin.readline(), by="owner")
+    print(f"{name} has {'no password any more' if gone else 'a new password'}")
 
 
 @user.command("remove")
@@ -62,6 +79,61 @@ def remove(context: typer.Context, name: Account) -> None:
             shutil.rmtree(directory(site.settings, job), ignore_errors=True)
         own.sweep(site)
     print(f"{name} has no account any more")
+
+
+token = typer.Typer(no_args_is_help=True)
+
+
+@token.command("add")
+def give(
+    context: typer.Context,
+    name: Account,
+    scope: Annotated[
+        str, typer.Option("--scope", help="read: look and query; all: everything that the account may.")
+    ] = "read",
+    days: Annotated[float, typer.Option("--days", help="Days that it holds.")] = 90.0,
+    purpose: Annotated[str, typer.Option("--for", metavar="TEXT", help="What it is for.")] = "",
+) -> None:
+    """Create a personal token of an account and print it, this once."""
+    with open_site(context) as site:
+        print(give_token(site.store, name, scope, days, by="owner", purpose=purpose)[1])
+
+
+@token.command("list")
+def given(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of this account alone.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the personal tokens that hold."""
+    with open_site(context) as site:
+        rows = [
+            {
+                "id": one.id,
+                "account": one.subject,
+                "scope": one.role,
+                "until": datetime.fromtimestamp(one.until or 0, UTC).isoformat(timespec="seconds"),
+                "purpose": one.facts.get("purpose", ""),
+                "by": one.by,
+            }
+            for one in site.store.grants.all("token", subject=name)
+        ]
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        ["id", "account", "scope", "until", "purpose", "by"], [list(row.values()) for row in rows], title="Tokens"
+    )
+
+
+@token.command("end")
+def end(
+    context: typer.Context, ident: Annotated[str, typer.Argument(metavar="ID", help="As the list has it.")]
+) -> None:
+    """End a personal token, within a second everywhere."""
+    with open_site(context) as site:
+        end_token(site.store, ident, by="owner")
+    print(f"the token {ident} is none any more")
 
 
 tables = typer.Typer()

@@ -42,6 +42,7 @@ GROUPS = {
     "release": ("labels", "Labels on what is published now: R4, DR1. Its rows are kept for good."),
     "schedule": ("operating", "When collections are synchronised by themselves."),
     "user": ("accounts", "Accounts of readers who keep tables here."),
+    "token": ("accounts", "Personal tokens of accounts."),
     "tables": ("accounts", "Tables that readers keep here."),
 }
 VERSION = "--version"

@@ -6,6 +6,9 @@ that changes something (`hven.site.auth.session`).
 
 from __future__ import annotations
 
+import hashlib
+import secrets
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -17,11 +20,13 @@ from starlette.responses import PlainTextResponse, Response
 
 from hven import services as dali
 from hven.model import plugins
-from hven.model.errors import HvenError, StorageError, Unauthenticated
+from hven.model.errors import Forbidden, HvenError, StorageError, Unauthenticated
 from hven.query.turns import asker
+from hven.services.address import secure
+from hven.services.face import known
 from hven.site.auth import opened, recognised
-from hven.site.auth.local import claimed
-from hven.site.auth.session import SAFE, foreign
+from hven.site.auth.local import SCOPES, claimed
+from hven.site.auth.session import SAFE, cookie, foreign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,9 +38,16 @@ if TYPE_CHECKING:
     from hven.site.store import Store
 
 READER = "hven.reader"
+REMEMBERED = 0.5  # seconds after which it is looked again whether credentials hold
+MOST = 4096  # of those that are remembered
+OVER = "hven.over"  # its cookie is of a session that is over
 PASSWORD = "ivo://ivoa.net/sso#tls-with-password"  # noqa: S105  (a way to log in)
 CAPABILITIES = "/capabilities"
 # what a site that is closed shows all the same, so that one can see that it is there, and log in
+QUERIES = (
+    "/tap/sync",
+    "/tap/async",
+)  # what a token that may only read changes, besides the addresses of faces that ask
 OPEN = ("/login", "/assets", "/logo", "/health/live", "/tap/availability")
 SIGNED = "hven.signed"  # what an address was signed with
 
@@ -45,10 +57,17 @@ class Identity:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
+        # whom credentials proved a moment ago: asked without a way to a thread. Of a session nothing is remembered: a logout holds at once
+        self._known: dict[bytes, tuple[Reader, float]] = {}
+        self._key = secrets.token_bytes(32)  # memory holds keyed digests, of which nobody can guess a password
         self._origins = {origin.lower() for origin in settings.cors if origin != "*"}
         if settings.public_url:
             self._origins.add("/".join(settings.public_url.lower().split("/")[:3]))
-        self._providers = [plugins.load("identity", name).provider(store) for name in plugins.names("identity")]
+        self._providers = [
+            plugins.load("identity", name).provider(store, settings) for name in plugins.names("identity")
+        ]
+        asked = (face.path.partition("{")[0] for face in known().values() if face.ask is not None)
+        self._queries = (*QUERIES, *asked)
         taken = settings.login.schemes
         self._refused = {
             name.encode()
@@ -63,28 +82,44 @@ class Identity:
                 if named.get(b"authorization", b"").partition(b" ")[0].lower() in self._refused:
                     raise Unauthenticated("this way to log in is not open here", remedy="see the challenges")
                 headers = self._believed(scope)
-                account = claimed(headers.get("authorization", ""))
-                prove = partial(self._signed, scope) if SIGNED in scope else partial(self._identify, headers)
-                who = await dali.proven(HTTPConnection(scope), self._store, account, prove)
+                given = headers.get("authorization", "")
+                digest = hashlib.blake2b(given.encode("latin-1", "replace"), key=self._key, digest_size=32).digest()
+                who, until = self._known.get(digest, (None, 0.0)) if given else (None, 0.0)
+                if SIGNED in scope:
+                    prove = partial(self._signed, scope)
+                    who = await dali.proven(HTTPConnection(scope), self._store, claimed(given), prove)
+                elif time.monotonic() >= until:
+                    slow, prove = given[:6].lower() == "basic ", partial(self._identify, headers)
+                    who = await dali.proven(HTTPConnection(scope), self._store, claimed(given), prove, slow=slow)
+                    if given and who is not None:
+                        if len(self._known) >= MOST:
+                            self._known.clear()
+                        self._known[digest] = who, time.monotonic() + REMEMBERED
+                if who is not None and who.anonymous:
+                    scope[OVER] = True
+                    # a page says that nobody is logged in; what a program gets would pass for all that it may see
+                    if not _looked_at(scope) and not scope["path"].rstrip("/").endswith(("/login", "/logout")):
+                        raise Unauthenticated("this session is over", remedy="log in again, or send no cookie")
+                elif who is not None:
+                    scope[READER] = who
             except HvenError as error:
                 return _told(scope, error)
-            if who is not None:
-                scope[READER] = who
         asker.set(partial(_asker, scope))
         return None
 
     def closed(self, scope: Scope) -> Response | None:
-        """Refuse a request, under its present address, to who may not come in at all; browsers are shown the way."""
-        path = scope["path"]
-        if (
-            not self._settings.login.required
-            or scope.get(READER) is not None
-            or path.startswith(OPEN)
-            or (path.endswith(CAPABILITIES) and not path.startswith("/collections/"))
-        ):
+        """Refuse a request, under its present address, to who may not come in at all, or may only read; browsers are shown the way."""
+        path, who = scope["path"], scope.get(READER)
+        if who is not None:
+            if SCOPES["read"] not in who.groups or scope["method"] in SAFE or path.startswith(self._queries):
+                return None
+            return _told(
+                scope, Forbidden("this token may only read", remedy="a token with the scope all may change things")
+            )
+        if not self._settings.login.required or path.startswith(OPEN) or _capable(path):
             return None
         request = HTTPConnection(scope)
-        if scope["method"] in SAFE and "text/html" in request.headers.get("accept", ""):
+        if _looked_at(scope):
             there = quote(f"{self._settings.root_path}{path}?{scope['query_string'].decode('latin-1')}".rstrip("?"))
             headers = {
                 "location": f"{dali.base(request, self._settings)}/login?next={there}",
@@ -101,10 +136,13 @@ class Identity:
         who: Reader | None = scope.get(READER)
         if who is not None:
             headers = _private(headers, (who.name or "").encode())
+        elif OVER in scope and all(name != b"set-cookie" for name, _ in headers):
+            ended = cookie(None, path=self._settings.root_path, secure=secure(HTTPConnection(scope), self._settings))
+            headers = [*headers, (b"set-cookie", ended.encode())]
         if status == 401:
             wanted = all(name != b"www-authenticate" for name, _ in headers)
         else:
-            wanted = status in {200, 304} and scope["path"].endswith(CAPABILITIES) and await self._known()
+            wanted = status in {200, 304} and _capable(scope["path"]) and await self._anybody()
         if not wanted:
             return headers
         url = f"{dali.base(HTTPConnection(scope), self._settings)}/login"
@@ -121,7 +159,7 @@ class Identity:
             ),
         ]
 
-    async def _known(self) -> bool:
+    async def _anybody(self) -> bool:
         """Return whether anybody can log in at all."""
         try:
             return await anyio.to_thread.run_sync(self._store.users.there)
@@ -146,6 +184,16 @@ class Identity:
         found = (provider.identify(headers) for provider in self._providers)
         who = next((one for one in found if one is not None), None)
         return None if who is None else recognised(who, self._settings, self._store.grants)
+
+
+def _capable(path: str) -> bool:
+    """Return whether this is where a service says what it can; a file may be called so, too."""
+    return path.endswith(CAPABILITIES) and not path.startswith("/collections/")
+
+
+def _looked_at(scope: Scope) -> bool:
+    """Return whether a browser asks for a page."""
+    return scope["method"] in SAFE and "text/html" in Headers(scope=scope).get("accept", "")
 
 
 def _told(scope: Scope, error: HvenError) -> Response:

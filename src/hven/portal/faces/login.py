@@ -1,8 +1,13 @@
-"""``/login`` and ``/logout``: a session for browsers, from an account's name and its token; as a form, and as JSON for scripts."""
+"""``/login`` and ``/logout``: a session for browsers, from an account's name and its token or password; as a form, and as JSON for scripts.
+
+Who is logged in makes and ends personal tokens there.
+"""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -14,7 +19,7 @@ from hven.model.errors import Forbidden, ParamError, TooOften, Unauthenticated, 
 from hven.portal._pages import frame, guarded, written
 from hven.services.address import from_elsewhere, secure
 from hven.services.face import Face, Surroundings, route
-from hven.site.auth.local import named
+from hven.site.auth.local import SCOPES, Local, credentials, end_token, give_token, named
 from hven.site.auth.session import SECONDS, cookie, proof_of
 
 if TYPE_CHECKING:
@@ -23,8 +28,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
+    from hven.site.store import Grant
+
 LONGEST = 8192  # bytes of what is sent
 JSON = "application/json"
+USUAL = 90  # days that a token holds
 # an address on this site, whatever browsers make of it, as a header can say it
 _LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 
@@ -32,16 +40,18 @@ _LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 def routes(around: Surroundings) -> Sequence[Route]:
     """Return ``/login`` (GET: who one is, and the form; POST: begin a session) and ``/logout`` (POST)."""
     site = around.site
+    accounts = Local(site.store)
 
     async def show(request: Request) -> Response:
         who = around.reader(request).name
-        if who is not None and "authorization" in request.headers and request.method == "GET" and not _seen(request):
-            proof = await anyio.to_thread.run_sync(site.store.sessions.begin, who, SECONDS)  # SSO 2.0: #BasicAA
-            return _begun(request, who, proof)
+        given = request.headers.get("authorization", "")
+        if who is not None and given[:6].lower() == "basic " and request.method == "GET" and not _seen(request):
+            begin = partial(accounts.begin, *credentials(given))
+            return _begun(request, *await anyio.to_thread.run_sync(begin))  # SSO 2.0: #BasicAA
         if _scripted(request):
             return _json({"name": who})
         following = request.query_params.get("next", "")
-        return _page(request, around, name=who, next=following if _LOCAL.fullmatch(following) else "")
+        return shown(request, next=following if _LOCAL.fullmatch(following) else "")
 
     async def login(request: Request) -> Response:
         _at_home(request)
@@ -51,8 +61,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         token = (given.get("token") or given.get("password", "")).strip()
         following = given.get("next", "")
         following = following if _LOCAL.fullmatch(following) else ""
+        prove = partial(accounts.begin, claimed or None, token)
         try:
-            name, proof = await dali.proven(request, site.store, claimed or named(token), lambda: begin(claimed, token))
+            name, proof = await dali.proven(request, site.store, claimed or named(token), prove, slow=True)
         except (Unauthenticated, TooOften) as error:
             if program:
                 raise
@@ -64,12 +75,6 @@ def routes(around: Surroundings) -> Sequence[Route]:
         there = f"{base.removesuffix(site.settings.root_path)}{following}" if following else f"{base}/login"
         return Response(status_code=303, headers={**headers, "location": there})
 
-    def begin(claimed: str, token: str) -> tuple[str, str]:
-        holder = site.store.users.holds(token)
-        if holder is None or claimed not in {"", holder}:
-            raise Unauthenticated("this account and this token do not belong together", remedy="check both")
-        return holder, site.store.sessions.begin(holder, SECONDS)
-
     def _begun(request: Request, name: str, proof: str) -> Response:
         """Give a program its session, as a cookie and as a bearer token."""
         headers = {"set-cookie": _cookie(request, proof), "x-vo-bearer": proof, "x-vo-authenticated": name}
@@ -79,15 +84,52 @@ def routes(around: Surroundings) -> Sequence[Route]:
             f"logged in as {name}\n", headers={**headers, "cache-control": "no-store"}, media_type="text/plain"
         )
 
+    async def give(request: Request) -> Response:
+        by, given = await _owner(request)
+        try:
+            days = float(given.get("days") or USUAL)
+        except ValueError:
+            raise ParamError(say("{days!r:.40} is no number of days", given["days"]), name="days") from None
+        make = partial(
+            give_token, site.store, by, given.get("scope", "read"), days, by=by, purpose=given.get("purpose", "")
+        )
+        grant, token = await anyio.to_thread.run_sync(make)
+        if _scripted(request):
+            return _json({"token": token, **_facts(grant)})
+        return shown(request, made=token)
+
+    async def end(request: Request) -> Response:
+        by, given = await _owner(request)
+        await anyio.to_thread.run_sync(partial(end_token, site.store, given.get("id", ""), by=by, name=by))
+        return _json({"id": given["id"]}) if _scripted(request) else _sent(request, {})
+
+    async def _owner(request: Request) -> tuple[str, Mapping[str, str]]:
+        _at_home(request)
+        who = around.reader(request)
+        if who.name is None:
+            raise Unauthenticated("tokens are made by who is logged in", remedy="log in at /login")
+        if who.groups & {*SCOPES.values()}:
+            raise Forbidden(
+                "a token makes and ends no tokens", remedy="log in with the account's own token, or a password"
+            )
+        return who.name, await _given(request)
+
+    def shown(request: Request, **facts: Any) -> Response:
+        name = around.reader(request).name
+        tokens = [_facts(one) for one in site.store.grants.all("token", subject=name)] if name is not None else []
+        return _page(request, around, name=name, tokens=tokens, **facts)
+
+    def _sent(request: Request, headers: Mapping[str, str]) -> Response:
+        there = f"{dali.base(request, site.settings)}/login"
+        return Response(status_code=303, headers={"cache-control": "no-store", **headers, "location": there})
+
     async def logout(request: Request) -> Response:
         _at_home(request)
         proof = proof_of(request.headers)
         if proof is not None:
             await anyio.to_thread.run_sync(site.store.sessions.end, proof)
-        headers = {"set-cookie": _cookie(request, None), "cache-control": "no-store"}
-        if _scripted(request):
-            return _json({"name": None}, headers)
-        return Response(status_code=303, headers={**headers, "location": f"{dali.base(request, site.settings)}/login"})
+        headers = {"set-cookie": _cookie(request, None)}
+        return _json({"name": None}, headers) if _scripted(request) else _sent(request, headers)
 
     def _at_home(request: Request) -> None:
         if from_elsewhere(request, site.settings):
@@ -101,6 +143,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     return [
         route("/login", show, _told),
         route("/login", login, _told, ["POST"]),
+        route("/login/tokens", give, _told, ["POST"]),
+        route("/login/tokens/end", end, _told, ["POST"]),
         route("/logout", logout, _told, ["POST"]),
     ]
 
@@ -139,12 +183,18 @@ def _page(
 ) -> Response:
     made = frame(request, around)
     failed = None if error is None else "often" if isinstance(error, TooOften) else "wrong"
-    facts = {"name": None, "given": "", "next": "", **facts}
+    facts = {"name": None, "given": "", "next": "", "tokens": [], "made": "", **facts}
     body = written("login.html", made, failed=failed, **facts)
     headers = {**guarded(), "cache-control": "no-store"}
     if error is None:
         return dali.whole(request, body, headers)
     return dali.whole(request, body, {**headers, **dali.headers_of(error), **_quiet(error)}, dali.status_of(error))
+
+
+def _facts(grant: Grant) -> dict[str, Any]:
+    """Return what its owner is told of a token."""
+    until = datetime.fromtimestamp(grant.until or 0, UTC).isoformat(timespec="seconds")
+    return {"id": grant.id, "purpose": grant.facts.get("purpose", ""), "scope": grant.role, "until": until}
 
 
 def _json(value: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hven.site.auth._passwords import change_password
 from hven.site.auth._permit import (
     ANONYMOUS,
     DEFAULT,
@@ -30,6 +31,7 @@ __all__ = [
     "Reader",
     "Scope",
     "alike",
+    "change_password",
     "offered",
     "opened",
     "permit",

@@ -1,25 +1,30 @@
-"""Local accounts as an identity provider: ``Authorization: Bearer TOKEN``, HTTP Basic with the account's name and the token, or the cookie of a session."""
+"""Local accounts as an identity provider: ``Authorization: Bearer``, HTTP Basic with the account's name, or a cookie.
+
+Behind any of them stand the account's token, a personal one, a session, or (Basic and ``/login``) a password.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import threading
 import time
 from typing import TYPE_CHECKING
 
-from hven.model.errors import Unauthenticated
-from hven.site.auth._permit import Reader
-from hven.site.auth.session import proof_of
+from hven.model.errors import NotFound, Unauthenticated, UserError
+from hven.site.auth import _passwords as passwords
+from hven.site.auth._permit import ANONYMOUS, Reader
+from hven.site.auth.session import SECONDS, proof_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.site.store import Store
+    from hven.model.settings import Settings
+    from hven.site.store import Grant, Store
 
-REMEMBERED = 5.0  # seconds after which an account that was taken away is known to be gone
-MOST = 4096  # tokens that are remembered
+LONGEST = 1024  # characters of a secret: what has more is none
+SCOPES = {"read": "scope:read", "all": "scope:all"}  # what a personal token is for, and the group that says so
+DAYS = 366.0  # that one holds at most
+TOKENS = 100  # of one account
 
 
 class Local:
@@ -27,8 +32,6 @@ class Local:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[bytes, tuple[str, float]] = {}  # digests, so that memory holds no token
-        self._lock = threading.Lock()
 
     def identify(self, headers: Mapping[str, str]) -> Reader | None:
         """Identify the reader that a request's headers prove.
@@ -41,7 +44,7 @@ class Local:
         Returns
         -------
         reader
-            None: they name nobody.
+            None: they name nobody; the anonymous one: by a session that is over.
 
         Raises
         ------
@@ -50,42 +53,153 @@ class Local:
         """
         given = headers.get("authorization")
         if given is None:
-            # a session that has ended is as none: browsers go on sending its cookie. Nothing is remembered here: a logout holds at once, everywhere
             proof = proof_of(headers)
-            owner = None if proof is None else self._store.sessions.holder(proof)
-            return None if owner is None else reader(owner)
-        claimed, token = _credentials(given)
-        name = self._holder(token)
-        if name is None or claimed not in {None, name}:
+            return None if proof is None else self._lasting(proof) or ANONYMOUS
+        return self.found(*credentials(given))
+
+    def found(self, name: str | None, secret: str) -> Reader:
+        """Return whom a secret proves.
+
+        Parameters
+        ----------
+        name
+            The account that is claimed; None: whose the secret is.
+        secret
+            A token, a session's, or, with a name, a password.
+
+        Raises
+        ------
+        Unauthenticated
+            It is wrong, or holds no more.
+        """
+        who = None
+        if len(secret) <= LONGEST:
+            who = self._lasting(secret)
+            if who is None:
+                holder = self._store.users.holds(secret)
+                if holder is None and name is not None and passwords.right(self._store, name, secret):
+                    holder = name
+                who = None if holder is None else reader(holder)
+        if who is None or name not in {None, who.name}:
             raise Unauthenticated(
-                "these credentials are not valid here", remedy="check the account's name and the token"
+                "these credentials are not valid here",
+                remedy="check the account's name and the token or password; one that had an end may be over",
             )
-        return reader(name)
+        return who
 
-    def _holder(self, token: str) -> str | None:
-        digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
-        known = self._known.get(digest)
-        if known is not None and time.monotonic() < known[1]:
-            return known[0]
-        name = self._store.users.holds(token)
-        if name is None:  # a session's, which is asked for each time, as where it is a cookie
-            return self._store.sessions.holder(token)
-        with self._lock:
-            if len(self._known) >= MOST:
-                self._known.clear()
-            self._known[digest] = (name, time.monotonic() + REMEMBERED)
-        return name
+    def begin(self, name: str | None, secret: str) -> tuple[str, str]:
+        """Begin a session.
+
+        Parameters
+        ----------
+        name, secret
+            As for `found`.
+
+        Returns
+        -------
+        account
+            Whose it is.
+        proof
+            What goes on proving it: a personal token, and a session, do so themselves, and end as they did.
+
+        Raises
+        ------
+        Unauthenticated
+            As `found`.
+        """
+        who = self.found(name, secret)
+        assert who.name is not None  # noqa: S101
+        return who.name, secret if self._lasting(secret) else self._store.sessions.begin(who.name, SECONDS)
+
+    def _lasting(self, proof: str) -> Reader | None:
+        """Return whose session or personal token this is."""
+        grant = self._store.grants.holds("token", proof)
+        if grant is not None:
+            return reader(grant.subject, SCOPES[grant.role])
+        owner = self._store.sessions.holder(proof)
+        return None if owner is None else reader(owner)
 
 
-def reader(name: str) -> Reader:
+def reader(name: str, *groups: str) -> Reader:
     """Return the reader behind an account.
 
     Parameters
     ----------
     name
         Of the account.
+    groups
+        Of how they came.
     """
-    return Reader(name=name, groups=frozenset({f"user:{name}"}))
+    return Reader(name=name, groups=frozenset({f"user:{name}", *groups}))
+
+
+def give_token(store: Store, name: str, scope: str, days: float, *, by: str, purpose: str = "") -> tuple[Grant, str]:
+    """Make a personal token, which serves as Bearer and as the password of Basic.
+
+    Parameters
+    ----------
+    store
+        Of the site.
+    name
+        Of the account.
+    scope
+        A key of `SCOPES`: ``read`` asks queries and changes nothing.
+    days
+        That it holds.
+    by
+        Who makes it.
+    purpose
+        What it is for, in a few words.
+
+    Returns
+    -------
+    grant
+        Of the kind ``token``.
+    token
+        Nobody can read it again.
+
+    Raises
+    ------
+    UserError
+        There is no such scope, or it would hold for too long; there are too many.
+    NotFound
+        There is no such account.
+    """
+    if scope not in SCOPES:
+        raise UserError(f"a token has no scope {scope!r:.40}", remedy="read or all")
+    if not 0 < days <= DAYS:
+        raise UserError(f"a token holds for {DAYS:g} days at most, not {days:g}", remedy="make another one then")
+    if not store.users.there(name):
+        raise NotFound(f"there is no account {name!r:.80}", remedy="hven user list shows them")
+    if len(store.grants.all("token", subject=name)) >= TOKENS:
+        raise UserError(f"{name} has {TOKENS} tokens", remedy="end one that is not used")
+    until = time.time() + days * 86400
+    facts = {"purpose": purpose.strip()[:100]}
+    return store.grants.add("token", subject=name, role=scope, until=until, by=by, facts=facts, secret=True)
+
+
+def end_token(store: Store, ident: str, *, by: str, name: str | None = None) -> None:
+    """End a personal token, within a second in every process.
+
+    Parameters
+    ----------
+    store
+        Of the site.
+    ident
+        Of the grant.
+    by
+        Who does.
+    name
+        Of the account whose it must be.
+
+    Raises
+    ------
+    NotFound
+        There is none.
+    """
+    if ident not in {grant.id for grant in store.grants.all("token", subject=name)}:
+        raise NotFound(f"there is no token {ident!r:.40}", remedy="the list has their numbers")
+    store.grants.end(ident, by=by)
 
 
 def named(token: str) -> str:
@@ -109,14 +223,32 @@ def claimed(given: str) -> str:
         The header's value.
     """
     try:
-        name, token = _credentials(given)
+        name, token = credentials(given)
     except Unauthenticated:
         return ""
     return named(token) if name is None else name[:128]
 
 
-def _credentials(given: str) -> tuple[str | None, str]:
-    """Read the header: the name that is claimed, if any, and the token."""
+def credentials(given: str) -> tuple[str | None, str]:
+    """Read a header Authorization.
+
+    Parameters
+    ----------
+    given
+        Its value.
+
+    Returns
+    -------
+    name
+        That is claimed, if any.
+    secret
+        A token or a password.
+
+    Raises
+    ------
+    Unauthenticated
+        It is neither Bearer nor Basic.
+    """
     scheme, _, rest = given.strip().partition(" ")
     if scheme.lower() == "bearer":
         return None, rest.strip()
@@ -132,13 +264,15 @@ def _credentials(given: str) -> tuple[str | None, str]:
     )
 
 
-def provider(store: Store) -> Local:
+def provider(store: Store, settings: Settings) -> Local:  # noqa: ARG001  (what every identity plug-in has)
     """Open the provider for a site: what every identity plug-in has.
 
     Parameters
     ----------
     store
         Of the site.
+    settings
+        As they are now; a change makes providers anew.
 
     Returns
     -------

@@ -271,7 +271,9 @@ def changed(connection: sa.Connection, what: str, grant: Grant, by: str) -> None
     query = sa.insert(meta) if found is None else sa.update(meta).where(meta.c.key == VERSION)
     connection.execute(query.values(values))
     told = {"id": grant.id, "subject": grant.subject, "role": grant.role, "until": grant.until, **grant.facts}
-    _note(connection, by, what, grant.object or grant.subject, {name: one for name, one in told.items() if one})
+    # what begins with _ is a digest, or such: in no log
+    told = {name: one for name, one in told.items() if one and name[0] != "_"}
+    _note(connection, by, what, grant.object or grant.subject, told)
 
 
 def _note(connection: sa.Connection, by: str, what: str, about: str, facts: Mapping[str, Any]) -> None:

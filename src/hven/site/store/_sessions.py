@@ -86,6 +86,11 @@ class Sessions:
             row = connection.execute(query).first()
         return None if row is None else hmac.digest(self._key(), repr((owner, *row)).encode(), hashlib.sha256)
 
+    def end_of(self, owner: str) -> None:
+        """End all sessions of an account."""
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(sessions).where(sessions.c.owner == owner))
+
     def _opened(self, proof: str) -> str | None:
         """Return the secret if the seal is ours; the comparison takes the same time either way."""
         secret, _, seal = proof.partition(".")

@@ -1,0 +1,41 @@
+"""``hven token`` and ``hven user password``: what a site's owner does in the shell."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from hven.app._cli import main
+from hven.model.settings import init, load
+from hven.site.auth.local import Local
+from hven.site.store import Store
+
+
+def test_from_a_token_to_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init(tmp_path / "site")
+
+    def told(*words: str) -> str:
+        code = main([*words, "--site", str(tmp_path / "site")])
+        out = capsys.readouterr()
+        assert code == 0, out.err
+        return out.out.strip()
+
+    told("user", "add", "anna")
+    token = told("token", "add", "anna", "--days", "2", "--for", "a notebook")
+    (one,) = json.loads(told("token", "list", "--json"))
+    assert (one["account"], one["scope"], one["purpose"], one["by"]) == ("anna", "read", "a notebook", "owner")
+    store = Store(load(tmp_path / "site", {}).var)
+    who = Local(store).found("anna", token)
+    assert (who.name, "scope:read" in who.groups) == ("anna", True)
+    told("token", "end", one["id"])
+    assert json.loads(told("token", "list", "anna", "--json")) == []
+    monkeypatch.setattr("sys.stdin", io.StringIO("four words are enough\n"))
+    assert "new password" in told("user", "password", "anna")
+    assert Local(store).found("anna", "four words are enough").name == "anna"
+    assert "no password" in told("user", "password", "anna", "--remove")
+    store.close()
