@@ -175,7 +175,7 @@ class Identity:
             return Headers(raw=[(name, value) for name, value in scope["headers"] if not _by_itself(name, value)])
         return headers
 
-    def _signed(self, scope: Scope) -> Reader:
+    def _signed(self, scope: Scope) -> Reader | None:
         path, query = scope["path"].removeprefix(self._settings.root_path.rstrip("/")), scope["query_string"]
         who = opened(self._store, scope["method"], path, query.decode("latin-1"), scope[SIGNED])
         return recognised(who, self._settings, self._store.grants)
