@@ -1,0 +1,68 @@
+"""Rights at full size: readers, rows and every way out; queries made at random under policies, on both engines; sequences of changes between requests.
+
+HVEN_RIGHTS_QUERIES and HVEN_RIGHTS_SEQUENCES say how many of each, HVEN_SEED where they begin.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
+
+from rights_queries import alike, twins
+from rights_sequences import run, world
+
+from hven.engines.postgres.settings import Postgres
+from postgres import server, sphere
+
+FULL = os.environ.get("HVEN_PROOF") == "full"
+FIRST = int(os.environ.get("HVEN_SEED") or 0)
+QUERIES = int(os.environ.get("HVEN_RIGHTS_QUERIES") or 10_000)
+SEQUENCES = int(os.environ.get("HVEN_RIGHTS_SEQUENCES") or 1_000)
+STEPS = 5
+pytestmark = pytest.mark.skipif(not FULL, reason="scripts/proof rights; parts are in tests/protocols/test_rights_*.py")
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
+def test_queries_under_policies(tmp_path: Path, engine: str) -> None:
+    begun = time.monotonic()
+    kinds: Counter[str] = Counter()
+    faults: list[str] = []
+
+    def tried(**settings: object) -> None:
+        with twins(tmp_path, **settings) as sites:
+            for seed in range(FIRST, FIRST + QUERIES):
+                try:
+                    kinds[alike(sites, seed)] += 1
+                except AssertionError as error:
+                    faults.append(str(error)[:2000])
+
+    if engine == "duckdb":
+        tried()
+    else:
+        with server() as address:
+            sphere(f"postgresql://{address}")
+            where = {name: Postgres(url=f"postgresql://{address}", namespace=name) for name in ("without", "hiding")}
+            tried(engine=lambda _: "postgres", brought=lambda name: {"postgres": where[name]})
+    print(f"{engine}: {QUERIES:,} seeds from {FIRST} in {time.monotonic() - begun:.0f} s: {dict(kinds)}, {len(faults)} faults", flush=True)  # fmt: skip
+    assert not faults, "\n\n".join(faults[:20])
+
+
+def test_sequences(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    done: Counter[str] = Counter()
+    faults: list[str] = []
+    with world(tmp_path, FIRST) as made:
+        for seed in range(FIRST, FIRST + SEQUENCES):
+            try:
+                done.update(said.partition(":")[0] for said in run(made, seed, steps=STEPS))
+            except AssertionError as error:
+                faults.append(str(error)[:2000])
+    print(f"{SEQUENCES:,} sequences from {FIRST} in {time.monotonic() - begun:.0f} s: {dict(done)}, {len(faults)} faults", flush=True)  # fmt: skip
+    assert not faults, "\n\n".join(faults[:20])

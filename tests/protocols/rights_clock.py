@@ -1,0 +1,14 @@
+"""The clock of policies, which tests let stand, or move as they like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+
+@contextmanager
+def stopped_clock(moment: Callable[[], int]) -> Iterator[None]:
+    """Let policies take this for now, in microseconds since 1970."""
+    with mock.patch("hven.adql._row_policy.present", moment), mock.patch("hven.site._picture.present", moment):
+        yield

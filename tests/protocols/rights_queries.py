@@ -1,0 +1,142 @@
+"""Queries made at random under policies of descriptors: tables with hidden rows answer as tables from which these were deleted, errors included."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
+
+from made_queries import CHANCE, LOOSE, ROWS, UPLOADS, same
+
+from adql_queries import query
+from hven import query as road
+from hven.model.errors import EvaluationError, HvenError, QueryError, Timeout, TooLarge
+from hven.model.table import Column, Table
+from hven.model.types import INT16, STRING, TIMESTAMP
+from hven.site import Holdings, Policies, Site
+from hven.site.auth import Reader
+from hven.testing.site import tiny_site
+from made_tables import PUBLISHED, TABLES
+
+WHO = Reader(name="anna", groups=frozenset({"p1"}), aliases=frozenset({"A. Berg"}))
+POLICY = {
+    "sky.stars": "release_date <= now or reader in (pi)",
+    "sky.photometry": "hven_k = 0 or 'spica' in groups",
+    "sky.labels": "project in groups or hven_k = 0",
+    "sky.shapes": "NOT (hven_k > 0) AND (release_date <= now or reader in (pi) or 'spica' in groups)",
+}
+DECIDING = (
+    Column(name="hven_k", type=INT16, hidden=True),
+    Column(name="release_date", type=TIMESTAMP, hidden=True),
+    Column(name="pi", type=STRING, hidden=True),
+    Column(name="project", type=STRING, hidden=True),
+)
+PAST, FUTURE = datetime(2001, 1, 1), datetime(2999, 1, 1)
+SEEN = [(0, PAST, None, "p1"), (0, None, "Bob / ANNA", "p1"), (0, FUTURE, "a.  berg; x", None)]
+HIDDEN = [(1, None, "Carl", "p2"), (1, FUTURE, None, None), (1, FUTURE, "annab", "p12")]
+WORD = "xyzzy hidden"
+
+
+def _strange(chance: Random, column: pa.ChunkedArray, kind: pa.DataType) -> Any:
+    """Make a value that nothing seen has, of those that casts and sums stumble over; shapes are others' or none."""
+    if pa.types.is_string(kind):
+        return chance.choice([WORD, WORD * 9, "", "1e400", "POLYGON", None])
+    if pa.types.is_integer(kind):
+        bits, signed = kind.bit_width, pa.types.is_signed_integer(kind)
+        most = 2 ** (bits - signed) - 1
+        return chance.choice([most, most - 1, -most - 1 if signed else most, 0])
+    if pa.types.is_floating(kind):
+        return chance.choice([1e38, -1e38, float("nan"), float("inf"), 0.0, None])
+    if pa.types.is_timestamp(kind):
+        return chance.choice([datetime(1, 1, 1), datetime(9999, 12, 31), None])
+    return chance.choice([*column.to_pylist(), None])
+
+
+def _tables(*, hidden: bool) -> dict[str, tuple[Table, pa.Table]]:
+    """Give the tables of random queries with the columns that decide; hidden rows lie before, between and behind the others."""
+    chance, made = Random(17), {}
+    for table, rows in PUBLISHED:
+        full = table.having(columns=(*table.columns, *DECIDING))
+        lines, decided = [], []
+        for number, row in enumerate([*rows.to_pylist(), None]):
+            if hidden:
+                for one in HIDDEN:
+                    lines.append({name: _strange(chance, rows.column(name), rows.schema.field(name).type) for name in rows.column_names})  # fmt: skip
+                    decided.append(one)
+            if row is not None:
+                lines.append(row)
+                decided.append(SEEN[number % 3])
+        found = pa.Table.from_pylist(lines, schema=rows.schema)
+        for place, column in enumerate(DECIDING):
+            found = found.append_column(column.name, pa.array([one[place] for one in decided], column.type.arrow))
+        made[table.qualified] = (full, found)
+    return made
+
+
+def _guarded(site: Site) -> Holdings:
+    """Give what a site publishes, under the policies."""
+    holdings = site.current()
+    published = {name: replace(item, table=item.table.having(policy=POLICY.get(name))) for name, item in holdings.published.items()}  # fmt: skip
+    assert Policies(site.engines.of).bound(published) == []
+    return replace(holdings, published=published, version=f"{holdings.version} guarded", _reaches={}, _catalogues={}, _owners={})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Twins:
+    """The same tables: as they are without hidden rows, these under the policies, and with hidden rows under the policies."""
+
+    plain: tuple[Site, Holdings]
+    deleted: tuple[Site, Holdings]
+    guarded: tuple[Site, Holdings]
+
+
+@contextmanager
+def twins(directory: Path, **settings: Any) -> Iterator[Twins]:
+    """Open them; `settings` are functions of a site's name."""
+    with ExitStack() as stack:
+        without, hiding = (
+            stack.enter_context(
+                tiny_site(directory / name, _tables(hidden=name == "hiding"), **{key: made(name) for key, made in settings.items()})
+            )
+            for name in ("without", "hiding")
+        )  # fmt: skip
+        yield Twins((without, without.current()), (without, _guarded(without)), (hiding, _guarded(hiding)))
+
+
+def asked(at: tuple[Site, Holdings], text: str) -> pa.Table | HvenError:
+    """Give the answer to the reader, or the error that they are told."""
+    try:
+        with road.run(text, WHO, site=at[0], holdings=at[1], uploads=UPLOADS, maxrec=ROWS, seconds=60) as result:
+            schema = pa.schema([(column.name, column.type.arrow) for column in result.columns])
+            return pa.Table.from_batches(result.batches(), schema=schema)
+    except (QueryError, TooLarge, Timeout) as error:
+        return error
+
+
+def alike(sites: Twins, seed: int) -> str:
+    """See that a query of a seed ends alike; gives the class of its error, ``rows``, or ``some`` where ties and chance decide which."""
+    text = query(seed, TABLES)
+    one, two = asked(sites.plain, text), asked(sites.guarded, text)
+    if isinstance(one, HvenError) or isinstance(two, HvenError):
+        assert type(one) is type(two), f"seed {seed}: {one!r} without hidden rows, {two!r} with them\n{text}"
+        if isinstance(one, EvaluationError):  # which value it was is told to nobody from whom a policy hides some
+            one = asked(sites.deleted, text)
+        assert str(one) == str(two), f"seed {seed}: {one} without hidden rows, {two} with them\n{text}"
+        return type(one).__name__
+    if not LOOSE.search(text) and one.num_rows < ROWS:
+        same(f"seed {seed}", text, one, two)
+        return "rows"
+    texts = [column.to_pylist() for column in two.columns if pa.types.is_string(column.type)]
+    assert WORD not in str(texts), f"seed {seed}: a text of a hidden row\n{text}"
+    if not CHANCE.search(text) and " TOP " not in text and "OFFSET" not in text:
+        assert one.num_rows == two.num_rows, f"seed {seed}: {one.num_rows} and {two.num_rows} rows\n{text}"
+    return "some"

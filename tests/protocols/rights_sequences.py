@@ -1,0 +1,245 @@
+"""Sequences of changes between two requests of readers that use their caches: none is ever told what was so before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest import mock
+from urllib.parse import urlencode
+
+from asking import Client
+from rights_clock import stopped_clock
+from test_policies_generated import ATOMS, BEGIN, MOMENTS, PEOPLE, PROJECTS, ROWS, Atom, joined, negated
+
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
+from hven.site.auth import ANONYMOUS, Reader, local, session
+
+DESCRIPTOR = """\
+collection: night
+title: Observations
+tables:
+  main:
+    source: {{kind: csv, file: rows.csv}}
+    primary: id
+    access: "{policy}"
+    columns:
+      id: {{type: int32, ucd: meta.id;meta.main, rank: 1}}
+      release: {{type: timestamp, rank: 1}}
+      pi: {{type: string, rank: 1}}
+      coi: {{type: string, rank: 1}}
+      project: {{type: string, rank: 1}}
+"""
+ACCOUNTS = ("anna", "bob", "carl")
+ALIASES = ("b o b", "X", "Carl")
+GROUPS = ("spica", "p1", "p2")
+
+
+def _tap(query: str, **more: str) -> str:
+    return "/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query, **more})
+
+
+def _ids(text: str) -> list[int]:
+    return [int(line) for line in text.split()[1:]]
+
+
+ASKED = {  # address -> what it tells: the ids of the rows that are seen, or how many
+    _tap("SELECT id FROM night.main ORDER BY id"): _ids,
+    _tap("SELECT COUNT(*) AS n FROM night.main"): lambda text: _ids(text)[0],
+    _tap("SELECT MAX(id) AS n FROM night.main WHERE id < 40 GROUP BY id ORDER BY 1"): _ids,
+    "/collections/night/main/rows?_sort=id": lambda text: sorted(int(row[0]) for row in json.loads(text)["rows"]),
+    "/collections/night/main/count": lambda text: json.loads(text)["total"],
+    "/collections/night/main/download?_as=csv": lambda text: sorted(int(line.split(",")[0]) for line in text.splitlines()[1:]),
+}  # fmt: skip
+
+
+@dataclass
+class Browser:
+    """A reader who keeps what a cache may keep, and asks again with tags."""
+
+    client: Client
+    headers: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, tuple[str, str]] = field(default_factory=dict)  # address -> tag, text
+
+    def look(self, address: str) -> tuple[int, str]:
+        """Ask; what is unchanged is taken from the cache."""
+        tag, text = self.kept.get(address, ("", ""))
+        answer = self.client.ask("GET", address, headers={**self.headers, **({"if-none-match": tag} if tag else {})})
+        if answer.status == 304:
+            return 200, text
+        if answer.status != 200:
+            return answer.status, answer.text
+        cached = answer.headers.get("cache-control", "")
+        assert "no-cache" in cached or "no-store" in cached, f"{address}: {cached}: nobody would ask again"
+        if "etag" in answer.headers and "no-store" not in cached:
+            self.kept[address] = answer.headers["etag"], answer.text
+        return answer.status, answer.text
+
+
+class World:
+    """A site, its clock and its readers, all of which change."""
+
+    def __init__(self, directory: Path, chance: Random, clock: list[int]) -> None:
+        self.chance, self.directory, self.clock = chance, directory, clock
+        self.folder = directory / "collections" / "night"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.rows = [dict(row) for row in ROWS]
+        self.policy: Atom = ATOMS[1]
+        self.now = BEGIN
+        self.people: dict[str, Any] = {"groups": {}, "aliases": {}}
+        self.say_people()
+        self.say_policy()
+        self.say_rows()
+        self.site = Site(settings.load(directory), watch=True)  # else hven.toml is read once
+        assert ingest(self.site, "night").published
+        self.site.refresh()
+        self.client = Client(create(self.site))
+        self.tokens = {name: self.site.store.users.add(name) for name in ACCOUNTS}
+        self.begin()
+
+    def begin(self) -> None:
+        """Give all readers empty caches; carl has a cookie, the others tokens."""
+        self.browsers = {name: Browser(self.client) for name in ("", *ACCOUNTS)}
+        for name in ACCOUNTS[:2]:
+            self.browsers[name].headers = {"authorization": f"Bearer {self.tokens[name]}"}
+        self.log_in()
+
+    def log_in(self) -> None:
+        body = json.dumps({"name": "carl", "token": self.tokens["carl"]}).encode()
+        answer = self.client.ask("POST", "/login", body=body, headers={"content-type": "application/json"})
+        self.browsers["carl"].headers = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+
+    # --- what changes
+
+    def say_policy(self) -> None:
+        (self.folder / "night.yaml").write_text(DESCRIPTOR.format(policy=self.policy.text))
+
+    def say_people(self) -> None:
+        groups, aliases = (
+            ", ".join(f"{name} = {json.dumps(members)}" for name, members in self.people[what].items())
+            for what in ("groups", "aliases")
+        )
+        (self.directory / "hven.toml").write_text(f'name = "rights"\n[people]\ngroups = {{{groups}}}\naliases = {{{aliases}}}\n')  # fmt: skip
+
+    def say_rows(self) -> None:
+        lines = [",".join("" if value is None else value.isoformat() if isinstance(value, datetime) else f'"{value}"' for value in row.values()) for row in self.rows]  # fmt: skip
+        (self.folder / "rows.csv").write_text("\n".join([",".join(self.rows[0]), *lines]) + "\n")
+
+    def edit_policy(self) -> str:
+        chance = self.chance
+        found = [chance.choice(ATOMS) for _ in range(chance.choice([1, 2, 3]))]
+        found = [negated(one) if chance.random() < 0.2 else one for one in found]
+        self.policy = found[0] if len(found) == 1 else joined(chance.choice(["AND", "OR", "OR"]), found)
+        self.say_policy()
+        return f"policy: {self.policy.text}"
+
+    def edit_people(self) -> str:
+        chance = self.chance
+        self.people = {
+            "groups": {name: [one for one in ACCOUNTS if chance.random() < 0.4] for name in GROUPS if chance.random() < 0.7},
+            "aliases": {name: [one for one in ALIASES if chance.random() < 0.4] for name in ACCOUNTS if chance.random() < 0.5},
+        }  # fmt: skip
+        self.say_people()
+        return f"people: {self.people}"
+
+    def publish(self) -> str:
+        for row in self.chance.sample(self.rows, 9):
+            row.update(release=self.chance.choice(MOMENTS), pi=self.chance.choice(PEOPLE), project=self.chance.choice(PROJECTS))  # fmt: skip
+        if self.chance.random() < 0.3 and len(self.rows) > 60:
+            self.rows.pop(self.chance.randrange(len(self.rows)))
+        self.say_rows()
+        assert ingest(self.site, "night").published
+        return "publish"
+
+    def move_clock(self) -> str:
+        self.now = BEGIN + timedelta(microseconds=self.chance.randint(-300_000, 2_300_000))
+        self.clock[0] = _since(self.now)
+        return f"clock: {self.now}"
+
+    def renew(self) -> str:
+        name = self.chance.choice(ACCOUNTS[:2])
+        before = self.browsers[name]
+        self.tokens[name] = self.site.store.users.renew(name)
+        for address in ASKED:
+            status, text = before.look(address)
+            assert status == 401, f"a token of {name} that was revoked: {address}: {status} {text[:200]}"
+        before.headers = {"authorization": f"Bearer {self.tokens[name]}"}
+        return f"renew: {name}"
+
+    def log_out(self) -> str:
+        browser = self.browsers["carl"]
+        ended = self.client.ask("POST", "/logout", headers=browser.headers)
+        assert ended.status == 303, ended.text
+        for address, read in ASKED.items():  # the cookie is that of nobody now; the cache is still carl's
+            status, text = browser.look(address)
+            assert status == 401 or read(text) == self.wanted(address, ANONYMOUS), f"a session that ended: {address}"
+        self.log_in()
+        return "log out and in"
+
+    # --- what is so
+
+    def reader(self, name: str) -> Reader:
+        groups = frozenset(group for group, members in self.people["groups"].items() if name in members)
+        return Reader(name=name or None, groups=groups, aliases=frozenset(self.people["aliases"].get(name, ())))
+
+    def wanted(self, address: str, who: Reader) -> Any:
+        seen = sorted(row["id"] for row in self.rows if self.policy.means(row, who, self.now) is True)
+        return len(seen) if "COUNT" in address or "/count" in address else [one for one in seen if one < 40] if "MAX" in address else seen  # fmt: skip
+
+    def step(self) -> str:
+        """Change something, let the site look, and ask as everybody."""
+        made = self.chance.choice([self.edit_policy, self.edit_policy, self.edit_people, self.publish, self.move_clock, self.move_clock, self.renew, self.log_out])  # fmt: skip
+        said = made()
+        self.site.refresh()
+        for name, browser in self.browsers.items():
+            who = self.reader(name)
+            for address, read in ASKED.items():
+                status, text = browser.look(address)
+                assert status == 200, f"{said}; {who}: {address}: {status} {text[:300]}"
+                found, wanted = read(text), self.wanted(address, who)
+                assert found == wanted, f"{said}; policy {self.policy.text}; {self.now}; {who}: {address}: {found}, not {wanted}"  # fmt: skip
+        return said
+
+
+@contextmanager
+def world(directory: Path, seed: int) -> Iterator[World]:
+    """Open it; its clock is that of policies."""
+    clock = [_since(BEGIN)]
+    with (
+        stopped_clock(lambda: clock[0]),
+        mock.patch.object(session, "LONGEST", 0.0),  # wrong proof is answered late
+        # tokens are believed for so long in each process; `python -m bench rights` measures it
+        mock.patch.object(local, "REMEMBERED", 0.0),
+    ):
+        made = World(directory, Random(seed), clock)
+        with made.site:
+            yield made
+
+
+def _since(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+
+
+def run(made: World, seed: int, steps: int = 5) -> list[str]:
+    """Go one sequence, with the caches of those before; gives its steps. What is wrong is told with the seed."""
+    made.chance = Random(seed)
+    done: list[str] = []
+    try:
+        for _ in range(steps):
+            said = made.step()
+            done.append(said)
+    except AssertionError as error:
+        made.begin()
+        raise AssertionError(f"sequence {seed}, after {done}: {error}") from error
+    return done
+
+
+__all__ = ["run", "world"]
