@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +16,7 @@ from hven.model import settings
 from hven.model.errors import BindError, Conflict, NotFound, ParamError, UsageError
 from hven.site import Site
 from hven.site.auth import ANONYMOUS, OWNER, Reader
+from hven.site.store import Store
 from running import hven
 
 if TYPE_CHECKING:
@@ -160,10 +161,11 @@ def test_a_release_of_what_a_reader_does_not_see_is_none(tmp_path: Path) -> None
         assert ids(here, "szcat.main", OWNER, as_of="secret") == [1, 2, 3]
 
 
-@pytest.mark.parametrize("label", ["latest", "", "a b", "a/b", "x" * 41, "list", "ü"])
-def test_labels(tmp_path: Path, label: str) -> None:
-    with site(tmp_path) as here, pytest.raises(UsageError, match="is no label of a release; at most 40 letters"):
-        here.store.releases.add(label, ["psz2"])
+def test_labels(tmp_path: Path) -> None:
+    with closing(Store(tmp_path)) as store:
+        for label in ("latest", "", "a b", "a/b", "x" * 41, "list", "\u00fc"):
+            with pytest.raises(UsageError, match="is no label of a release; at most 40 letters"):
+                store.releases.add(label, ["psz2"])
 
 
 def test_a_release_never_changes(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ Rights = _levels.Rights
 MONTHS = {"month": 1, "year": 12}
 HIDDEN = "hidden"  # display of a column that is for programs, not for people (VOTable's type="hidden")
 BY_TAP = ("tap", "changes", "descriptors")  # faces that are there for those who ask TAP
-BY_RELEASE = ("tap", "files")  # faces that answer for a release
+BY_RELEASE = ("tap", "files", "portal")  # faces that answer for a release
 FILES = "hven:files"  # utype of the table of a collection's files
 # units of time that columns may have
 SECONDS = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0, "yr": 31_557_600.0, "a": 31_557_600.0}

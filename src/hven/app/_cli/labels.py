@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hven.app._cli.context import moment, show_json, show_table, size, spelled
+from hven.app._cli.context import moment, show_json, show_table, spelled
 from hven.app._cli.context import site as open_site
 from hven.app._cli.sync import show_changes
 from hven.ingest import sync as room
@@ -61,55 +61,43 @@ def listed(context: typer.Context, names: Names = None, as_json: Json = False) -
     """Show the releases, newest first."""
     with open_site(context) as site:
         found = [one for one in site.store.releases.all() if not names or one.collection in names]
-    if as_json:
-        show_json([_told(one) for one in found])
-        return
-    show_table(
-        ["release", "collection", "schema", "tables", "released", "description"],
-        [
-            [one.label, one.collection, one.schema, len(one.snapshots), moment(one.created), one.description]
-            for one in found
-        ],
-        title="Releases",
-    )
+    rows: list[dict[str, Any]] = [
+        {
+            "release": one.label, "collection": one.collection, "schema": one.schema, "tables": len(one.snapshots),
+            "released": one.created, "description": one.description,
+        }
+        for one in found
+    ]  # fmt: skip
+    _show(rows, "Releases", as_json=as_json)
 
 
 @release.command("show")
 def show(context: typer.Context, label: Label, as_json: Json = False) -> None:
     """Show the tables of a release, and whether they are what is published now."""
     with open_site(context) as site:
-        wanted = {(one.collection, one.label) for one in site.store.releases.all(label=label)}
-        found = [
-            (one, records) for one, records in site.store.releases.records() if (one.collection, one.label) in wanted
-        ]
+        wanted = site.store.releases.all(label=label)
+        found = [(one, records) for one, records in site.store.releases.records() if one in wanted]
         _, present = site.store.pointers()
     if not found:
         raise NotFound(f"there is no release {label!r:.60}", remedy=f"{spelled(context, 'release list')} shows them")
     rows: list[dict[str, Any]] = [
         {
-            "release": one.label,
-            "table": f"{one.schema}.{record.table.name}",
-            "of": record.table.qualified,
-            "snapshot": record.id,
-            "rows": record.snapshot.rows,
-            "bytes": record.snapshot.bytes,
-            "released": one.created,
+            "release": one.label, "table": f"{one.schema}.{record.table.name}", "snapshot": record.id,
+            "rows": record.snapshot.rows, "bytes": record.snapshot.bytes, "released": one.created,
             "published": present.get(record.table.qualified) == record.id,
         }
         for one, records in found
         for record in records
-    ]
+    ]  # fmt: skip
+    _show(rows, label, as_json=as_json)
+
+
+def _show(rows: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
     if as_json:
         show_json(rows)
         return
-    show_table(
-        ["", "table", "snapshot", "rows", "size", "released"],
-        [
-            ["*" if row["published"] else "", row["table"], row["snapshot"], row["rows"], size(row["bytes"]), moment(row["released"])]
-            for row in rows
-        ],
-        title=f"{label} (* = as published now)",
-    )  # fmt: skip
+    told = [row | {"released": moment(row["released"])} for row in rows]
+    show_table(list(rows[0]) if rows else [], [list(row.values()) for row in told], title=title)
 
 
 @release.command("remove")
@@ -127,39 +115,24 @@ def diff(
     new: Annotated[
         str | None, typer.Argument(metavar="[LABEL]", help="The other one; default: what is published.")
     ] = None,
-    as_json: Json = False,
 ) -> None:
     """Show what changed from one release to another: tables, columns, rows."""
-    told: list[dict[str, Any]] = []
     with open_site(context) as site:
-        for one in sorted(site.store.releases.all(label=old), key=lambda one: one.collection):
-            if new is not None and not site.store.releases.all(one.collection, new):
-                continue
-            before = room.state(site, one.collection, old)
-            after = room.state(site, one.collection, new) if new else room.present(site, one.collection)
+        both = [one.collection for one in site.store.releases.all(label=old) if new is None or site.store.releases.all(one.collection, new)]  # fmt: skip
+        if not both:
+            raise NotFound(f"no collection has {old!r:.60}{f' and {new!r:.60}' if new else ''}", remedy=f"{spelled(context, 'release list')} shows them")  # fmt: skip
+        for collection in sorted(both):
+            before, after = room.state(site, collection, old), room.state(site, collection, new)
             for name in sorted({*before, *after}):
-                was, now = before.get(name), after.get(name)
-                if was is None or now is None:
-                    told.append({"table": name, "told": "removed" if now is None else "added"})
+                if name not in before or name not in after:
+                    print(f"{name}: {'added' if name in after else 'removed'}")
                     continue
-                columns = [{column.name for column in record.table.columns} for record in (was, now)]
-                if changed := [*(f"+{each}" for each in sorted(columns[1] - columns[0])), *(f"-{each}" for each in sorted(columns[0] - columns[1]))]:  # fmt: skip
-                    rows = f"{was.snapshot.rows:,} rows, now {now.snapshot.rows:,}"
-                    told.append({"table": name, "told": f"columns {' '.join(changed)}; {rows}"})
+                try:
+                    change = room.changes.compared(site, before[name], after[name])[1]
+                except NotFound as error:  # not to be compared row by row
+                    print(
+                        f"{name}: {before[name].snapshot.rows:,} rows, now {after[name].snapshot.rows:,}; {error.message}"
+                    )
                     continue
-                change = room.changes.compared(site, was, now)[1]
-                if not as_json:
-                    show_changes([change])
-                told.append({"table": name, "told": change.summary(), **change.counts(), "samples": change.samples})
-    if not told:
-        raise NotFound(f"no collection has {old!r:.60}{f' and {new!r:.60}' if new else ''}", remedy=f"{spelled(context, 'release list')} shows them")  # fmt: skip
-    if as_json:
-        show_json(told)
-        return
-    for each in told:
-        text = str(each["told"])
-        print(text if text.startswith(each["table"]) else f"{each['table']}: {text}")
-
-
-def _told(one: Release) -> dict[str, Any]:
-    return {"release": one.label, "collection": one.collection, "schema": one.schema, "released": one.created, "tables": one.snapshots, "description": one.description}  # fmt: skip
+                show_changes([change])
+                print(change.summary())

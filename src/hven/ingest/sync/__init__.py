@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hven.ingest._report import Change
 from hven.ingest.sync import changes
-from hven.ingest.sync._diffing import diff, present, state
+from hven.ingest.sync._diffing import diff, state
 from hven.ingest.sync._running import resting, sync
 
-__all__ = ["Change", "changes", "diff", "present", "resting", "state", "sync"]
+__all__ = ["Change", "changes", "diff", "resting", "state", "sync"]

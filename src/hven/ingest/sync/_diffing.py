@@ -37,7 +37,7 @@ def diff(site: Site, name: str, old: str, new: str | None = None) -> list[Change
     """
     collection = name.partition(".")[0]
     before = state(site, collection, old)
-    after = state(site, collection, new) if new is not None else present(site, collection)
+    after = state(site, collection, new)
     tables = [table for table in sorted(before) if table in after and (name in {collection, table})]
     if not tables:
         raise NotFound(
@@ -47,19 +47,28 @@ def diff(site: Site, name: str, old: str, new: str | None = None) -> list[Change
     return [compared(site, before[table], after[table])[1] for table in tables]
 
 
-def state(site: Site, collection: str, wanted: str) -> dict[str, Record]:
+def state(site: Site, collection: str, wanted: str | None) -> dict[str, Record]:
     """Find a state of a collection: the snapshot, a release, what a run published, or what was published at a time.
 
     Parameters
     ----------
-    site, collection, wanted
+    site, collection
+        Where.
+    wanted
         As for `diff`.
+
+    Returns
+    -------
+    state
+        By table.
 
     Raises
     ------
     NotFound
         With what there is.
     """
+    if wanted is None:
+        return {name: record for name, record in site.store.current()[1].items() if record.collection == collection}
     kept = {record.id: record for record in site.store.snapshots(collection)}
     if wanted in kept:
         return {kept[wanted].table.qualified: kept[wanted]}
@@ -87,17 +96,6 @@ def state(site: Site, collection: str, wanted: str) -> dict[str, Record]:
             remedy=_available(site, collection),
         )
     return {table: kept[snapshot] for table, snapshot in event.state.items()}
-
-
-def present(site: Site, collection: str) -> dict[str, Record]:
-    """Return what is published of a collection.
-
-    Parameters
-    ----------
-    site, collection
-        As for `diff`.
-    """
-    return {name: record for name, record in site.store.current()[1].items() if record.collection == collection}
 
 
 def _available(site: Site, collection: str) -> str:

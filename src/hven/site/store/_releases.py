@@ -26,7 +26,17 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """What was published of a collection when it was given a label; it never changes."""
+    """What was published of a collection when it was given a label; it never changes.
+
+    Attributes
+    ----------
+    created
+        ISO time, UTC.
+    snapshots
+        Qualified table -> snapshot id.
+    description
+        For people.
+    """
 
     collection: str
     label: str
