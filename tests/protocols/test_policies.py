@@ -68,6 +68,44 @@ def here(tmp_path: Path) -> Iterator[Site]:
         yield made
 
 
+def test_a_site_may_be_private_where_nothing_is_said(tmp_path: Path) -> None:
+    with site(tmp_path, "{take: release <= now}") as here:  # it says who takes files, and nothing of rows
+        folder = tmp_path / "collections" / "dawn"
+        folder.mkdir()
+        (folder / "rows.csv").write_text(ROWS)
+        text = DESCRIPTOR.format(policy="public").replace("night", "dawn").replace("    access: public\n", "")
+        (folder / "dawn.yaml").write_text(text)
+        ingest(here, "dawn")
+        here.refresh()
+        assert {"night.main", "dawn.main"} <= set(here.current().catalogue().names())
+        (tmp_path / "hven.toml").write_text('name = "rights"\naccess = "private"\n')
+    with Site(settings.load(tmp_path)) as here:
+        known = set(here.current().catalogue().names())
+        assert "night.main" in known
+        assert "dawn.main" not in known
+        (folder / "dawn.yaml").write_text(text.replace("title:", "access: public\ntitle:"))
+        here.refresh()
+        assert "dawn.main" in here.current().catalogue().names()
+
+
+def test_release_dates_are_those_of_the_policy(tmp_path: Path) -> None:
+    text = "release_date,id\n2001-01-01T00:00:00,1\n2999-06-01T00:00:00,2\n"
+    with site(tmp_path, "{take: release <= now}") as here:
+        folder = tmp_path / "collections" / "night"
+        (folder / "rows.csv").write_text(
+            "id,release,release_date\n1,2001-01-01T00:00:00,\n2,2999-06-01T00:00:00,2002-01-01\n"
+        )
+        (folder / "night.yaml").write_text(
+            DESCRIPTOR.format(policy="{take: release <= now}").split("      pi:")[0]
+            + "      release_date: {type: timestamp}\n"
+        )
+        ingest(here, "night")
+        with query.run("SELECT release_date, id FROM night.main ORDER BY id", site=here) as result:
+            rows = [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+        told = [f"{when.replace(tzinfo=None).isoformat()},{ident}" for when, ident in rows]
+        assert told == text.splitlines()[1:]
+
+
 def seen(here: Site, who: Reader, text: str = "SELECT id FROM night.main ORDER BY id") -> list[Any]:
     with query.run(text, who, site=here) as result:
         return [value for batch in result.batches() for value in batch.column(0).to_pylist()]

@@ -345,7 +345,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
     contact = _person(fields["contact"]) if "contact" in fields else _site_contact(settings)
     around = Inherited(
         schema=str(name),
-        access=fields.get("access"),
+        access=_access(fields, name, settings),
         contact=None if contact is None else f"{contact.name} <{contact.email}>" if contact.email else contact.name,
         constants=frozenset(constants),
         directory=path.parent,
@@ -502,6 +502,15 @@ def _constants(fields: Fields, faults: Faults) -> dict[str, str | int | float | 
 
 def _person(fields: Fields) -> Person:
     return Person(**{"name": "", **{key: str(value) for key, value in fields.items()}})
+
+
+def _access(fields: Fields, name: Written, settings: Settings) -> Fields | None:
+    """Return what a collection says of who may see it, or what the site says of those that say nothing."""
+    if "access" in fields or settings.access == "public":
+        return fields.get("access")
+    said = Fields(name.place, {})
+    said["rows"] = written(settings.access, name.place)
+    return said
 
 
 def _site_contact(settings: Settings) -> Person | None:

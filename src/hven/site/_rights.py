@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from hven import adql
 from hven.adql import AHEAD, EPOCH, PEOPLE, Facts, RowPolicy, instant
+from hven.adql.functions import QUERY
+from hven.adql.kinds import meta
 from hven.adql.scope import Tables
 from hven.adql.tree import Case, ColumnRef, Compare, Expr, Ident, Literal, Meta, TableRef, conjunction, transform
 from hven.engines import Limits, Snapshot
 from hven.model.errors import HvenError, ServiceError, UserError
 from hven.model.table import Lock
 from hven.model.types import BOOLEAN, INT32
-from hven.site.auth._permit import EVERY, Reader, settled
+from hven.site.auth._permit import ANONYMOUS, EVERY, Reader, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,12 +33,10 @@ LAST = f'SELECT MAX("{E}") AS x FROM {{}} WHERE "{E}" <= "{N}"'
 NEXT = f'SELECT DISTINCT TOP {AHEAD} "{E}" AS x FROM {{}} WHERE "{E}" > "{N}" ORDER BY x'
 NAMES = f'SELECT DISTINCT TOP {PEOPLE + 1} "{E}" AS x FROM {{}} WHERE "{E}" IS NOT NULL'
 SHUT = f'SELECT MAX("{E}") AS x, COUNT(*) AS n FROM {{}}'
-OPEN, MINE, SHUT_WORD = (
-    "public",
-    "secure",
-    "proprietary",
-)  # ObsCore 1.1 section B.4.4: for all, for who asks, for others
+# ObsCore 1.1 section B.4.4: for all, for who asks, for others
+OPEN, MINE, SHUT_WORD = "public", "secure", "proprietary"
 DATA_RIGHTS, AVAILABILITY = "data_rights", "availability"
+RELEASED = {"obs_release_date", "release_date"}  # of ObsCore and EPN-TAP
 
 
 class Bound:
@@ -66,6 +66,17 @@ class Bound:
         )
         self._telling = [column for column in table.columns if column.name in table.telling]
         self._told = next((one for one in table.columns if one.name == DATA_RIGHTS and one.type.is_string), None)
+        last = self._take or self._files or self._rows
+        self._opens = None if last is None else last.opens
+        self._dates: dict[str, Expr] = {}
+        if self._opens is not None:
+            bound = adql.bind_expression(self._opens, table.columns, functions=QUERY)
+            same = meta(bound).column  # a date that is compared itself is as the rows have it
+            self._dates = {
+                one.name: settled(bound)
+                for one in table.columns
+                if one.name in RELEASED and one.type == meta(bound).type and (same is None or same.name != one.name)
+            }
         self._table, self._levels, self._ask = table, levels, ask
 
     def presented(self, table: Table) -> Table:
@@ -88,19 +99,19 @@ class Bound:
             policy.condition(one)[1:]
             for policy in (self._rows, self._files, self._take)
             if policy is not None
-            for one in {who, *((EVERYBODY,) if self._told is not None else ())}
+            for one in {who, *((ANONYMOUS,) if self._told is not None else ())}
         ]
         return max((one for one, _ in found), default=0), min((one for _, one in found), default=math.inf)
 
     def masks(self, who: Reader) -> Mapping[str, Expr]:
         """Return what a reader sees instead of columns."""
         known = None if self._files is None else self._files.condition(who)[0]
-        found: dict[str, Expr] = {}
+        found = dict(self._dates)
         if known is not None:
-            found = {column.name: _case(column, (known, _ref(column)), otherwise=None) for column in self._telling}
+            found |= {column.name: _case(column, (known, _ref(column)), otherwise=None) for column in self._telling}
         if self._told is not None:
             column = self._told
-            words = [(self._takes(EVERYBODY), OPEN), (self._takes(who), MINE)]
+            words = [(self._takes(ANONYMOUS), OPEN), (self._takes(who), MINE)]
             ways = [(condition or EVERY, _word(column, text)) for condition, text in words]
             found[column.name] = _case(column, *ways, otherwise=_word(column, SHUT_WORD))
         return {name: settled(expr) for name, expr in found.items()}
@@ -115,8 +126,7 @@ class Bound:
         takes = self._takes(who)
         if takes is None or "owner" in who.groups:
             return None
-        last = self._take or self._files or self._rows
-        when = None if last is None else last.opens
+        when = self._opens
         named = [ColumnRef(Ident(name, quoted=True)) for name in where]
         equal = conjunction(
             *(Compare("=", name, Literal(one)) for name, one in zip(named, where.values(), strict=True))

@@ -195,6 +195,7 @@ class Settings:
     )
     credit: str | None = setting(None, "one line at the foot of all pages: who pays, whom to thank")
     language: Literal["en", "fr"] = setting("en", "of pages for readers who ask for none that there is: en or fr")
+    access: Literal["public", "private"] = setting("public", "of collections that say nothing of it: public or private")
     people: People = setting(People, "groups and other names of accounts, for policies")
     login: Login = setting(Login, "how readers may say who they are")
     tree: TreeSettings = setting(TreeSettings, "the tree with counts on the first page")
