@@ -287,3 +287,17 @@ def test_groups_of_the_house_are_not_given_away(tmp_path: Path, name: str) -> No
     (tmp_path / "hven.toml").write_text(f'name = "rights"\n[people]\ngroups = {{"{name}" = ["anna"]}}\n')
     with pytest.raises(DescriptorError, match=r"hven.toml:3: people.groups"):
         settings.load(tmp_path)
+
+
+def test_the_shell_asks_as_somebody(tmp_path: Path) -> None:
+    with site(tmp_path) as here:
+        here.store.users.add("bo")
+        here.store.users.add("cy")
+    text = "SELECT COUNT(*) AS n FROM night.main"
+    asked = [
+        hven("query", text, *more, "-f", "csv", "--site", tmp_path).stdout.split()[-1]
+        for more in ((), ("--public",), ("--as", "bo"), ("--as", "cy"))
+    ]
+    assert asked == ["6", "2", "3", "2"]
+    assert "no account 'nobody'" in hven("query", text, "--as", "nobody", "--site", tmp_path, code=1).stderr
+    hven("query", text, "--as", "bo", "--public", "--site", tmp_path, code=2)

@@ -20,9 +20,10 @@ from hven.app._cli.context import site as open_site
 from hven.app._cli.remote_query import Remote
 from hven.app._cli.remote_query import ask as ask_there
 from hven.model.clock import stopped
-from hven.model.errors import UsageError, UserError
+from hven.model.errors import NotFound, UsageError, UserError
 from hven.query import resolver
-from hven.site.auth import ANONYMOUS, OWNER
+from hven.site.auth import ANONYMOUS, OWNER, recognised
+from hven.site.auth.local import reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,9 @@ def query(
     ] = None,
     maxrec: Annotated[int | None, typer.Option("--maxrec", min=0, help="Rows at most.")] = None,
     public: Annotated[bool, typer.Option("--public", help="Ask as an anonymous reader, not as the owner.")] = False,
+    account: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Ask as the reader of this account.")
+    ] = None,
     epn: Annotated[
         str | None, typer.Option("--epn", metavar="PARAMETERS", help="EPN-TAP parameters instead of ADQL.")
     ] = None,
@@ -85,7 +89,9 @@ def query(
     fmt, options = formats.select(form or _by_ending(output))
     if as_of is not None and url is not None:
         raise UsageError("--as-of is for the site's own tables", remedy="another Hven takes the TAP parameter ASOF")
-    with _service(context, url, public=public, as_of=as_of) as ask:
+    if account is not None and (public or url is not None):
+        raise UsageError("--as is for the site's own tables, and for somebody", remedy="leave --public or --url out")
+    with _service(context, url, public=public, account=account, as_of=as_of) as ask:
         text = _read_text(adql) if adql is not None else _translated(epn or "", ask, table or [], unknown=unknown)
         if show:
             print(text)
@@ -104,14 +110,21 @@ def query(
 
 
 @contextlib.contextmanager
-def _service(context: typer.Context, url: str | None, *, public: bool, as_of: str | None = None) -> Iterator[Ask]:
+def _service(
+    context: typer.Context, url: str | None, *, public: bool, account: str | None = None, as_of: str | None = None
+) -> Iterator[Ask]:
     """Open what answers ADQL: the site, or a service elsewhere."""
     if url is not None:
         yield partial(ask_there, url)
         return
     with open_site(context) as site:
         run = partial(road.run, site=site, as_of=as_of)
-        yield lambda text, maxrec: run(text, ANONYMOUS if public else OWNER, maxrec=maxrec)
+        who = ANONYMOUS if public else OWNER
+        if account is not None:
+            if not site.store.users.there(account):
+                raise NotFound(f"there is no account {account!r:.80}", remedy="hven user list shows them")
+            who = recognised(reader(account), site.settings, site.store.grants)
+        yield lambda text, maxrec: run(text, who, maxrec=maxrec)
 
 
 def _translated(parameters: str, ask: Ask, names: Sequence[str], *, unknown: bool) -> str:
