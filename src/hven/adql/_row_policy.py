@@ -158,6 +158,11 @@ class Facts:
         -------
         texts
             As rows have them, in order.
+
+        Raises
+        ------
+        UserError
+            There are too many different ones in the column.
         """
         known = self._people.get(column.name.name)
         if known is None:

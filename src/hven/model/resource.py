@@ -159,6 +159,8 @@ class Term:
     ----------
     by
         The expression over the source; None: it is the default for all rows.
+    values
+        The number, or the moment, of each.
     default
         For values that are not listed; None: it is not known.
     """
@@ -168,7 +170,18 @@ class Term:
     default: int | str | None
 
     def words(self, unit: str = "") -> str:
-        """Say it: ``24 (suv), 12 (eso, pionier), else 0 months by collection``."""
+        """Write it in words: ``24 (suv), 12 (eso, pionier), else 0 months by collection``.
+
+        Parameters
+        ----------
+        unit
+            Behind the numbers, with a blank before it.
+
+        Returns
+        -------
+        words
+            For people.
+        """
         if self.by is None:
             return f"{self.default}{unit}"
         said: dict[int | str, list[str]] = {}
@@ -194,6 +207,10 @@ class Embargo:
         The collection's own date.
     delivered
         Rows whose own date is left as it is.
+    months
+        How many; 0 of exempt ones.
+    place
+        In the descriptor.
     """
 
     column: str
@@ -205,7 +222,13 @@ class Embargo:
     place: Place
 
     def words(self) -> str:
-        """Say it in a sentence without a beginning."""
+        """Write it as a sentence without a beginning.
+
+        Returns
+        -------
+        words
+            For people.
+        """
         said = [f"{self.months.words(' months')} after {self.begins}, or at its own {self.column}"]
         said += [f"without months where {self.exempt}"] if self.exempt else []
         said += [f"not before {self.not_before.words()}"] if self.not_before else []
@@ -370,6 +393,8 @@ class TableSpec:
         Those of the descriptor and of its standard.
     flags
         The column of flags; None: there is none.
+    embargo
+        How release dates are made; None: they are not.
     links
         Of DataLink.
     sync

@@ -39,7 +39,12 @@ def signer(store: Store, who: Reader, bases: Collection[str], minutes: float) ->
     bases
         Addresses of the site, without a final slash.
     minutes
-        That the addresses last.
+        That the addresses last; 10 min is usual.
+
+    Returns
+    -------
+    sign
+        Of an address.
     """
     key = None if who.name is None else store.sessions.key_of(who.name)
     if key is None or who.name is None:

@@ -108,8 +108,10 @@ class Grants:
 
         Parameters
         ----------
-        kind, subject, object, role, until, by, facts
+        kind, subject, object, role, by, facts
             As `Grant` has them.
+        until
+            Seconds since 1970; None: it has no end.
         secret
             It is proved by a secret, of which a digest alone is kept.
 
@@ -143,6 +145,11 @@ class Grants:
         by
             Who does.
 
+        Returns
+        -------
+        grant
+            As it was.
+
         Raises
         ------
         NotFound
@@ -171,6 +178,11 @@ class Grants:
         ----------
         kind, subject, object
             Those alone.
+
+        Returns
+        -------
+        grants
+            In the order in which they were given.
         """
         known, moment = self._now(), time.time()
         some: Iterable[Grant] = (
@@ -229,6 +241,11 @@ class Grants:
             Those lines alone.
         most
             Lines.
+
+        Returns
+        -------
+        lines
+            At most so many.
         """
         query = sa.select(audit).order_by(audit.c.number.desc()).limit(most)
         if object is not None:
