@@ -19,7 +19,7 @@ from house_figures import SOURCE, _targets, module_of, private, room
 FILES = {module_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
 NAMES = set(FILES)
 PLUGINS = sorted((SOURCE.parents[1] / "examples" / "plugins").rglob("*.py"))
-UNIT = r"degree|radian|second|day|hour|Julian|year|byte|pixel|share|times|magnitude|number of|factor|unit|dimensionless|[0-9.]+ to [0-9.]+"
+UNIT = r"degree|radian|second|minute|day|hour|Julian|year|byte|pixel|share|times|magnitude|number of|factor|unit|dimensionless|[0-9.]+ to [0-9.]+"
 SHAPED = {
     "float": UNIT,
     "(Array|ArrayLike|Flags|Indexes|NDArray|Numbers|Whole|ndarray)": r"\((\w+|\.\.\.),|shape|broadcast",

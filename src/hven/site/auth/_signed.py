@@ -39,7 +39,7 @@ def signer(store: Store, who: Reader, bases: Collection[str], minutes: float) ->
     bases
         Addresses of the site, without a final slash.
     minutes
-        That the addresses last; 10 min is usual.
+        That the addresses last, in minutes.
 
     Returns
     -------
