@@ -34,6 +34,7 @@ ROWS: dict[str, int | None] = {
     "sun.images": 4,
     "sun.files": 4,
     "sun.epn_core": 4,
+    "sun.campaign": 4,
     "ivoa.obscore": None,
 }
 
