@@ -29,13 +29,15 @@ def test_from_a_token_to_its_end(
     token = told("token", "add", "anna", "--days", "2", "--for", "a notebook")
     (one,) = json.loads(told("token", "list", "--json"))
     assert (one["account"], one["scope"], one["purpose"], one["by"]) == ("anna", "read", "a notebook", "owner")
-    store = Store(load(tmp_path / "site", {}).var)
-    who = Local(store).found("anna", token)
+    settings = load(tmp_path / "site", {})
+    store = Store(settings.var)
+    accounts = Local(store, settings)
+    who = accounts.found("anna", token)
     assert (who.name, "scope:read" in who.groups) == ("anna", True)
     told("token", "end", one["id"])
     assert json.loads(told("token", "list", "anna", "--json")) == []
     monkeypatch.setattr("sys.stdin", io.StringIO("four words are enough\n"))
     assert "new password" in told("user", "password", "anna")
-    assert Local(store).found("anna", "four words are enough").name == "anna"
+    assert accounts.found("anna", "four words are enough").name == "anna"
     assert "no password" in told("user", "password", "anna", "--remove")
     store.close()

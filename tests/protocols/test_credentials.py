@@ -138,8 +138,8 @@ def test_tokens_that_hold_no_more(client: Client, site: Site, anna: str) -> None
 
 
 def test_a_token_ends_in_every_process(site: Site, anna: str, tmp_path: Path) -> None:
-    here, other = accounts.Local(site.store), Store(site.settings.var)
-    there = accounts.Local(other)
+    here, other = accounts.Local(site.store, site.settings), Store(site.settings.var)
+    there = accounts.Local(other, site.settings)
     grant, token = accounts.give_token(site.store, "anna", "read", 1, by="anna")
     given = bearer(token)
     time.sleep(0.3)

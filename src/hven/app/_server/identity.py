@@ -89,7 +89,8 @@ class Identity:
                     prove = partial(self._signed, scope)
                     who = await dali.proven(HTTPConnection(scope), self._store, claimed(given), prove)
                 elif time.monotonic() >= until:
-                    slow, prove = given[:6].lower() == "basic ", partial(self._identify, headers)
+                    slow = given[:6].lower() == "basic " or given.count(".") > 1
+                    prove = partial(self._identify, headers)
                     who = await dali.proven(HTTPConnection(scope), self._store, claimed(given), prove, slow=slow)
                     if given and who is not None:
                         if len(self._known) >= MOST:

@@ -380,6 +380,45 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityProvider:
+    """A provider of OpenID Connect by whom readers log in: ``[identity.NAME]``."""
+
+    name: str = field(metadata=said("its name is that of the section: [identity.NAME]"))
+    issuer: str = field(
+        metadata=said(
+            "its address, as its tokens say it: https://aai.egi.eu/auth/realms/egi",
+            pattern=r"^(https://|http://(localhost|127\.0\.0\.1)[:/])[^\s?#]+$",
+            example="an address such as 'https://aai.example.org'",
+        )
+    )
+    client_id: str = field(metadata=said("what it calls this site"))
+    client_secret: str | None = setting(
+        None,
+        "$NAME of the secret that it gave this site, if any",
+        pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
+        example="'$NAME' of a secret",
+    )
+    title: str | None = setting(None, "how the page /login calls it; default: its name")
+    scope: str = setting("openid profile", "what is asked of it")
+    audience: tuple[str, ...] = setting((), "for whom tokens may be made that programs send, besides client_id")
+    groups: str | None = setting(None, "claim that lists the groups of a person")
+    group_names: Mapping[str, str] = setting(
+        dict,
+        "what it calls a group = what policies call it; others keep their names, and those with a colon are left out",
+    )
+    account: str | None = setting(
+        None,
+        "claim that names the account which is made for a newcomer, for a provider that gives no one's name to another: preferred_username; default: names are made up",
+    )
+    accounts: Mapping[str, str] = setting(
+        dict, "who has which account: what the provider calls a person (sub) = name of the account"
+    )
+    join: bool = setting(
+        False, "true: whoever it knows gets an account at the first log-in; else those alone whom `accounts` lists"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TreeSettings:
     """The tree of counts on the first page: what its levels are, from the outermost."""
 

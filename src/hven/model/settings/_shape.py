@@ -18,6 +18,7 @@ from hven.model.settings._sections import (
     AlertSettings,
     Alias,
     HealthSettings,
+    IdentityProvider,
     JobLimits,
     LiveLimits,
     Login,
@@ -198,6 +199,9 @@ class Settings:
     access: Literal["public", "private"] = setting("public", "of collections that say nothing of it: public or private")
     people: People = setting(People, "groups and other names of accounts, for policies")
     login: Login = setting(Login, "how readers may say who they are")
+    identity: tuple[IdentityProvider, ...] = setting(
+        (), "providers of OpenID Connect by whom readers log in, each with its own name"
+    )
     tree: TreeSettings = setting(TreeSettings, "the tree with counts on the first page")
     portals: tuple[Portal, ...] = setting((), "several portals over the same collections, each with its own name")
     brought: Mapping[str, Any] = field(default_factory=dict)

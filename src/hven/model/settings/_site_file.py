@@ -145,7 +145,9 @@ def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
             steps = [step for step in item["loc"] if isinstance(step, int | str) and step != "[key]"]
             key = ".".join(str(step) for step in steps)
             words = [step for step in steps if isinstance(step, str)]
-            name = ".".join(words[:1] + words[2:] if words[0] == "portals" else words)  # the second word is a portal's
+            name = ".".join(
+                words[:1] + words[2:] if words[0] in {"portals", "identity"} else words
+            )  # the second is its name
             if item["type"] == "extra_forbidden":
                 section = name.rpartition(".")[0]
                 known = [other.rpartition(".")[2] for other in keys() if other.rpartition(".")[0] == section]

@@ -12,11 +12,12 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
 from hven.model import plugins
-from hven.model.settings._sections import Portal, Section, said
+from hven.model.settings._sections import IdentityProvider, Portal, Section, said
 from hven.model.settings._shape import Settings
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _BYTES = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
+NAMED = (Portal, IdentityProvider)  # each in a section with its name: [portals.NAME]
 _NAME = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
 
 
@@ -124,7 +125,7 @@ def _model(name: str, kind: type) -> type[BaseModel]:
     hints = get_type_hints(kind, include_extras=True)
     made: dict[str, Any] = {}
     for item in fields(kind):
-        if item.metadata and (kind, item.name) != (Portal, "name"):  # that is its section's
+        if item.metadata and not (kind in NAMED and item.name == "name"):  # that is its section's
             form, needed = _form(hints[item.name], item.name), item.default is item.default_factory is MISSING
             made[item.name] = (form if needed else form | None, Field(... if needed else None, **item.metadata["rule"]))
     return create_model(name, __base__=_Strict, **made)
@@ -141,8 +142,8 @@ def _form(hint: Any, name: str) -> Any:
         return dict[inner[0], inner[1]]  # type: ignore[valid-type]
     if origin is not tuple:
         return hint
-    if inner[0] is Portal:
-        return dict[_NAME, _model("PortalEntry", Portal)]  # type: ignore[misc]
+    if inner[0] in NAMED:
+        return dict[_NAME, _model(f"{name.capitalize()}Entry", inner[0])]  # type: ignore[misc]
     return list[_model(f"{name.capitalize()}Entry", inner[0]) if is_dataclass(inner[0]) else inner[0]]  # type: ignore[arg-type, misc]
 
 
@@ -157,7 +158,7 @@ def records(data: Mapping[str, Any]) -> dict[str, Any]:
     read = _tupled(checked().model_validate(data).model_dump(exclude_none=True))
     for name, one in sections().items():
         given = read.get(name, {})
-        if one.kind is Portal:
+        if one.kind in NAMED:
             given = [{"name": key, **item} for key, item in given.items()]
         read[name] = tuple(one.kind(**_tupled(item)) for item in given) if one.many else one.kind(**_tupled(given))
     read["remote"] = tuple(

@@ -9,13 +9,14 @@ import re
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import anyio.to_thread
 import orjson
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.model.errors import Forbidden, ParamError, TooOften, Unauthenticated, say
+from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooOften, Unauthenticated, say
 from hven.portal._pages import frame, guarded, written
 from hven.services.address import from_elsewhere, secure
 from hven.services.face import Face, Surroundings, route
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
+    from hven.site.auth import OpenID
     from hven.site.store import Grant
 
+PENDING = "hven_oidc"  # a cookie: a log-in that is under way
 LONGEST = 8192  # bytes of what is sent
 JSON = "application/json"
 USUAL = 90  # days that a token holds
@@ -40,7 +43,7 @@ _LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 def routes(around: Surroundings) -> Sequence[Route]:
     """Return ``/login`` (GET: who one is, and the form; POST: begin a session) and ``/logout`` (POST)."""
     site = around.site
-    accounts = Local(site.store)
+    accounts = Local(site.store, site.settings)
 
     async def show(request: Request) -> Response:
         who = around.reader(request).name
@@ -70,10 +73,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return _page(request, around, error=error, given=claimed, next=following)
         if program:
             return _begun(request, name, proof)
-        headers = {"set-cookie": _cookie(request, proof), "cache-control": "no-store"}
-        base = dali.base(request, site.settings)
-        there = f"{base.removesuffix(site.settings.root_path)}{following}" if following else f"{base}/login"
-        return Response(status_code=303, headers={**headers, "location": there})
+        return _sent(request, {"set-cookie": _cookie(request, proof)}, following)
 
     def _begun(request: Request, name: str, proof: str) -> Response:
         """Give a program its session, as a cookie and as a bearer token."""
@@ -83,6 +83,47 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return Response(
             f"logged in as {name}\n", headers={**headers, "cache-control": "no-store"}, media_type="text/plain"
         )
+
+    async def away(request: Request) -> Response:
+        """Send a browser to a provider of OpenID Connect."""
+        try:
+            one, back = _provider(request)
+            address, kept = await anyio.to_thread.run_sync(one.begin, back)
+        except HvenError as error:
+            return _page(request, around, problem=error)
+        following = request.query_params.get("next", "")
+        kept = f"{one.said.name}|{kept}|{following if _LOCAL.fullmatch(following) else ''}"
+        return Response(
+            None, 303, {"location": address, "set-cookie": _pending(request, kept), "cache-control": "no-store"}
+        )
+
+    async def back(request: Request) -> Response:
+        """Begin the session of who comes back from there."""
+        try:
+            one, here = _provider(request)
+            name, _, kept = unquote(request.cookies.get(PENDING, "")).partition("|")
+            kept, _, following = kept.partition("|")
+            given = dict(request.query_params)
+            finish = partial(one.finish, site.store, here, given, kept if name == one.said.name else "")
+            account = await dali.proven(request, site.store, one.said.name, finish, slow=True)
+            proof = await anyio.to_thread.run_sync(site.store.sessions.begin, account, SECONDS)
+        except HvenError as error:
+            shown = _page(request, around, problem=error)
+        else:
+            following = following if _LOCAL.fullmatch(following) else ""
+            shown = _sent(request, {"set-cookie": _cookie(request, proof)}, following)
+        shown.headers.append("set-cookie", _pending(request, None))
+        return shown
+
+    def _provider(request: Request) -> tuple[OpenID, str]:
+        one = accounts.providers.get(request.path_params["name"])
+        if one is None:
+            raise NotFound("there is no such provider", remedy="/login has those that there are")
+        return one, f"{dali.base(request, site.settings)}/login/oidc/{one.said.name}/back"
+
+    def _pending(request: Request, kept: str | None) -> str:
+        path = f"{site.settings.root_path}/login/oidc"
+        return cookie(kept, path=path, secure=secure(request, site.settings), name=PENDING, seconds=600)
 
     async def give(request: Request) -> Response:
         by, given = await _owner(request)
@@ -119,8 +160,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         tokens = [_facts(one) for one in site.store.grants.all("token", subject=name)] if name is not None else []
         return _page(request, around, name=name, tokens=tokens, **facts)
 
-    def _sent(request: Request, headers: Mapping[str, str]) -> Response:
-        there = f"{dali.base(request, site.settings)}/login"
+    def _sent(request: Request, headers: Mapping[str, str], path: str = "") -> Response:
+        base = dali.base(request, site.settings)
+        there = f"{base.removesuffix(site.settings.root_path)}{path}" if path else f"{base}/login"
         return Response(status_code=303, headers={"cache-control": "no-store", **headers, "location": there})
 
     async def logout(request: Request) -> Response:
@@ -143,6 +185,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     return [
         route("/login", show, _told),
         route("/login", login, _told, ["POST"]),
+        route("/login/oidc/{name}", away, _told),
+        route("/login/oidc/{name}/back", back, _told),
         route("/login/tokens", give, _told, ["POST"]),
         route("/login/tokens/end", end, _told, ["POST"]),
         route("/logout", logout, _told, ["POST"]),
@@ -179,16 +223,33 @@ def _quiet(error: BaseException) -> Mapping[str, str]:
 
 
 def _page(
-    request: Request, around: Surroundings, *, error: Unauthenticated | TooOften | None = None, **facts: Any
+    request: Request,
+    around: Surroundings,
+    *,
+    error: Unauthenticated | TooOften | None = None,
+    problem: HvenError | None = None,
+    **facts: Any,
 ) -> Response:
     made = frame(request, around)
     failed = None if error is None else "often" if isinstance(error, TooOften) else "wrong"
-    facts = {"name": None, "given": "", "next": "", "tokens": [], "made": "", **facts}
+    told = "" if problem is None else dali.message_of(problem, dali.request_id(request))
+    providers = [(one.name, one.title or one.name) for one in around.site.settings.identity]
+    facts = {
+        "name": None,
+        "given": "",
+        "next": "",
+        "tokens": [],
+        "made": "",
+        "problem": told,
+        "providers": providers,
+        **facts,
+    }
     body = written("login.html", made, failed=failed, **facts)
     headers = {**guarded(), "cache-control": "no-store"}
-    if error is None:
+    wrong = error or problem
+    if wrong is None:
         return dali.whole(request, body, headers)
-    return dali.whole(request, body, {**headers, **dali.headers_of(error), **_quiet(error)}, dali.status_of(error))
+    return dali.whole(request, body, {**headers, **dali.headers_of(wrong), **_quiet(wrong)}, dali.status_of(wrong))
 
 
 def _facts(grant: Grant) -> dict[str, Any]:

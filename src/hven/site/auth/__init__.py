@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hven.site.auth._openid import OpenID
 from hven.site.auth._passwords import change_password
 from hven.site.auth._permit import (
     ANONYMOUS,
@@ -27,6 +28,7 @@ __all__ = [
     "OWNER",
     "PARAMETER",
     "Access",
+    "OpenID",
     "Policy",
     "Reader",
     "Scope",

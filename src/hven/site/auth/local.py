@@ -1,6 +1,6 @@
 """Local accounts as an identity provider: ``Authorization: Bearer``, HTTP Basic with the account's name, or a cookie.
 
-Behind any of them stand the account's token, a personal one, a session, or (Basic and ``/login``) a password.
+Behind any of them stand the account's token, a personal one, a session, a password (Basic and ``/login``), or a token of OpenID Connect (Bearer).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import NotFound, Unauthenticated, UserError
 from hven.site.auth import _passwords as passwords
+from hven.site.auth._openid import OpenID, groups_of, issuer_of
 from hven.site.auth._permit import ANONYMOUS, Reader
 from hven.site.auth.session import SECONDS, proof_of
 
@@ -30,8 +31,9 @@ TOKENS = 100  # of one account
 class Local:
     """Identify readers by local accounts. Thread-safe."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store, self._settings = store, settings
+        self.providers = {one.name: OpenID(settings, n) for n, one in enumerate(settings.identity)}
 
     def identify(self, headers: Mapping[str, str]) -> Reader | None:
         """Identify the reader that a request's headers prove.
@@ -73,13 +75,15 @@ class Local:
             It is wrong, or holds no more.
         """
         who = None
+        if name is None and secret.count(".") == 2:
+            return self._vouched(secret)
         if len(secret) <= LONGEST:
             who = self._lasting(secret)
             if who is None:
                 holder = self._store.users.holds(secret)
                 if holder is None and name is not None and passwords.right(self._store, name, secret):
                     holder = name
-                who = None if holder is None else reader(holder)
+                who = None if holder is None else self.reader(holder)
         if who is None or name not in {None, who.name}:
             raise Unauthenticated(
                 "these credentials are not valid here",
@@ -115,9 +119,30 @@ class Local:
         """Return whose session or personal token this is."""
         grant = self._store.grants.holds("token", proof)
         if grant is not None:
-            return reader(grant.subject, SCOPES[grant.role])
+            return self.reader(grant.subject, SCOPES[grant.role])
         owner = self._store.sessions.holder(proof)
-        return None if owner is None else reader(owner)
+        return None if owner is None else self.reader(owner)
+
+    def _vouched(self, token: str) -> Reader:
+        """Return for whom a provider made a token."""
+        issuer = issuer_of(token)
+        for one in self.providers.values():
+            if one.said.issuer == issuer:
+                claims = one.claims(token)
+                return self.reader(one.account(self._store, claims), *one.groups(claims))
+        raise Unauthenticated(
+            "this token is of nobody whom this site believes", remedy="log in at /login, and make one"
+        )
+
+    def reader(self, name: str, *groups: str) -> Reader:
+        """Return the reader behind an account, with the groups that its provider said.
+
+        Parameters
+        ----------
+        name, groups
+            As for `reader`.
+        """
+        return reader(name, *groups, *groups_of(self._store.grants.all(subject=name), self._settings))
 
 
 def reader(name: str, *groups: str) -> Reader:
@@ -264,7 +289,7 @@ def credentials(given: str) -> tuple[str | None, str]:
     )
 
 
-def provider(store: Store, settings: Settings) -> Local:  # noqa: ARG001  (what every identity plug-in has)
+def provider(store: Store, settings: Settings) -> Local:
     """Open the provider for a site: what every identity plug-in has.
 
     Parameters
@@ -279,4 +304,4 @@ def provider(store: Store, settings: Settings) -> Local:  # noqa: ARG001  (what 
     provider
         Identifies readers.
     """
-    return Local(store)
+    return Local(store, settings)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def proof_of(headers: Mapping[str, str]) -> str | None:
     return None
 
 
-def cookie(proof: str | None, *, path: str, secure: bool) -> str:
-    """Serialize the header Set-Cookie of a session.
+def cookie(proof: str | None, *, path: str, secure: bool, name: str = COOKIE, seconds: float = SECONDS) -> str:
+    """Serialize the header Set-Cookie of a session, or of what is as secret.
 
     Scripts cannot read it (HttpOnly), pages elsewhere cannot post with it (SameSite=Lax), and behind https it never goes over plain http.
 
@@ -62,14 +63,16 @@ def cookie(proof: str | None, *, path: str, secure: bool) -> str:
         Of the site.
     secure
         The site is behind https.
+    name, seconds
+        Of the cookie.
 
     Returns
     -------
     header
         Its value.
     """
-    age = round(SECONDS) if proof is not None else 0
-    return f"{COOKIE}={proof or ''}; Path={path or '/'}; Max-Age={age}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
+    age = round(seconds) if proof is not None else 0
+    return f"{name}={quote(proof or '')}; Path={path or '/'}; Max-Age={age}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
 
 
 def visitor_of(headers: Mapping[str, str]) -> str:
