@@ -5,7 +5,7 @@ from itertools import product
 from pathlib import Path
 
 here = Path(__file__).parent / "collections" / "oidb" / "data"
-HEAD = "id,obs_collection,calib_level,target_name,dataproduct_category,t_max,obs_release_date,data_rights,datapi,obs_creator_name,submitter,progid,proposal_subid"
+HEAD = "id,file_name,obs_collection,calib_level,target_name,dataproduct_category,t_max,obs_release_date,data_rights,datapi,obs_creator_name,submitter,progid,proposal_subid"
 ENDS = (61041.5, 60339.25, 60369.999)  # 2026-01-01, 2024-01-30, 2024-02-29: months have other lengths
 PEOPLE = ("Mella Guillaume", "bourges / Anna Berg", "anna.berg@example.org", "CARL  MELL/ANNA BERG", "")
 rows = []
@@ -14,7 +14,7 @@ rows = []
 def add(collection, category="SCIENCE", level=2, end=ENDS[0], own="", rights="", progid="", subid=""):
     number = len(rows)
     name = PEOPLE[number % len(PEOPLE)]
-    rows.append([number + 1, collection, level, f"star {number % 7}", category, end, own, rights, name,
+    rows.append([number + 1, f"data/{number // 2:02d}.oifits", collection, level, f"star {number % 7}", category, end, own, rights, name,
                  "l. bourgès" if number % 6 == 5 else "", ("mella", "Anna Berg")[number % 2], progid, subid])  # fmt: skip
 
 
@@ -38,5 +38,7 @@ add("suv", end=59945.75)
 add("eso", end=60675.0, progid="60.A-9237")
 add("CHARA", end=60004.5)
 here.mkdir(parents=True, exist_ok=True)
+for name in {row[1] for row in rows}:  # each of two observations
+    (here.parent / name).write_text(f"made up: {name}\n")
 with (here / "granules.csv").open("w", newline="", encoding="utf-8") as file:
     csv.writer(file).writerows([HEAD.split(","), *rows])

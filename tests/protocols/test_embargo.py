@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from calendar import monthrange
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -36,12 +37,12 @@ WHO = {
     "carl": {"carl", "carl mell"},
 }
 UNDATED = """\
-901,SUV,2,x,SCIENCE,,,,mella,,mella,,
-902,survey,2,x,CALIB,,,,anna berg,,mella,,
-903,ESO,0,x,SCIENCE,61041.5,,public,,,mella,60.A-9237,
-904,survey,0,x,SCIENCE,61041.5,,,,,mella,,
-905,ESO,2,x,SCIENCE,59000,soon,,,,mella,098.B-0001,
-906,simulation,2,x,SCIENCE,,,public,mella,,mella,,
+901,data/06.oifits,SUV,2,x,SCIENCE,,,,mella,,mella,,
+902,data/07.oifits,survey,2,x,CALIB,,,,anna berg,,mella,,
+903,data/08.oifits,ESO,0,x,SCIENCE,61041.5,,public,,,mella,60.A-9237,
+904,data/09.oifits,survey,0,x,SCIENCE,61041.5,,,,,mella,,
+905,data/10.oifits,ESO,2,x,SCIENCE,59000,soon,,,,mella,098.B-0001,
+906,data/11.oifits,simulation,2,x,SCIENCE,,,public,mella,,mella,,
 """
 
 
@@ -77,12 +78,14 @@ def people(text: str) -> set[str]:
     return {" ".join(part.lower().split()) for part in text.split("/")} - {""}
 
 
-def seen(row: dict[str, str], names: set[str], now: datetime) -> bool:
-    secure = row["calib_level"] == "0" or row["data_rights"].lower() != "public"
+def taken(row: dict[str, str], names: set[str], now: datetime) -> str:
+    """Tell what data_rights says to a reader of these names."""
     given = PI.get(row["progid"], "") if row["obs_collection"].upper() == "ESO" else ""
     whose = people(row["datapi"] or given or row["submitter"]) | people(row["obs_creator_name"])
     date = release(row)
-    return not secure or (date is not None and date <= now) or bool(names & whose)
+    if (row["calib_level"] != "0" and row["data_rights"].lower() == "public") or (date is not None and date <= now):
+        return "public"
+    return "secure" if names & whose else "proprietary"
 
 
 @pytest.fixture(scope="module", params=["embedded", "postgres"])
@@ -133,25 +136,45 @@ def test_every_row_has_its_release_date(here: Site, rows: list[dict[str, str]]) 
     assert len({date for date in dates.values() if date}) > 15
 
 
-def test_every_reader_sees_what_the_decision_table_says(here: Site, rows: list[dict[str, str]]) -> None:
+@contextmanager
+def at(now: datetime) -> Iterator[None]:
+    moment = (now - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+    with (
+        mock.patch("hven.adql._row_policy.present", return_value=moment),
+        mock.patch("hven.site._picture.present", return_value=moment),
+    ):
+        yield
+
+
+def known_as(name: str) -> tuple[Reader, set[str]]:
+    return (Reader(name=name, aliases=frozenset(WHO[name])), WHO[name]) if name else (ANONYMOUS, set())
+
+
+def test_every_reader_takes_what_the_decision_table_says(here: Site, rows: list[dict[str, str]]) -> None:
     dates = sorted({date for row in rows if (date := release(row))})
-    moments = [
-        dates[0] - timedelta(days=999),
-        *(date - timedelta(microseconds=step) for date in dates for step in (1, 0)),
-    ]
-    for now in moments:
-        moment = (now - datetime(1970, 1, 1)) // timedelta(microseconds=1)
-        with (
-            mock.patch("hven.adql._row_policy.present", lambda moment=moment: moment),
-            mock.patch("hven.site._picture.present", lambda moment=moment: moment),
-        ):
-            known = (
-                WHO if now in dates else {}
-            )  # what is released is so for all: before its moment, nobody's eyes will do
-            for name, names in {"": set(), **known}.items():
-                who = Reader(name=name, aliases=frozenset(names)) if name else ANONYMOUS
-                found = [one for (one,) in answer(here, "SELECT id FROM oidb.granules ORDER BY id", who)]
-                assert found == [int(row["id"]) for row in rows if seen(row, names, now)], (name, now)
+    for now in (date - timedelta(microseconds=step) for date in dates for step in (1, 0)):
+        with at(now):
+            # what is released is so for all: before its moment, nobody's eyes will do
+            for name in ["", *(WHO if now in dates else ())]:
+                who, names = known_as(name)
+                found = answer(here, "SELECT id, data_rights FROM oidb.granules ORDER BY id", who)
+                assert found == [(int(row["id"]), taken(row, names, now)) for row in rows], (name, now)
+
+
+@pytest.mark.parametrize("name", ["", "anna", "bourges"])
+def test_a_file_of_an_open_and_a_locked_row_is_locked(here: Site, rows: list[dict[str, str]], name: str) -> None:
+    who, names = known_as(name)
+    files = sorted({row["file_name"] for row in rows})
+    now = datetime(2026, 6, 30, 23, 59, 59)
+    shut = {row["file_name"] for row in rows if taken(row, names, now) == "proprietary"}
+    both = shut & {row["file_name"] for row in rows if taken(row, names, now) != "proprietary"}
+    assert both
+    with at(now):
+        rights = here.current().published["oidb.granules"].table.rights
+        assert rights is not None
+        why = {one: rights.locked(who, {"file_name": one}) for one in files}
+    assert {one for one in files if why[one] is not None} == shut
+    assert why["data/03.oifits"] == (None if name else ("2027-07-01T12:00:00", "oidb@example.org"))
 
 
 def test_months_are_those_of_the_calendar(here: Site, rows: list[dict[str, str]]) -> None:
