@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from hven.site._build import build
 from hven.site._catalogue import Catalogue
+from hven.site._deputies import delegate
 from hven.site._engines import EMBEDDED, Engines
 from hven.site._example_queries import examples
 from hven.site._obscore import UnionView
 from hven.site._overlay import inherited
+from hven.site._people import people_of
 from hven.site._picture import USER_SCHEMA, Holdings, Published
 from hven.site._rights import Policies
 from hven.site._site import Site
@@ -25,6 +27,8 @@ __all__ = [
     "Site",
     "UnionView",
     "build",
+    "delegate",
     "examples",
     "inherited",
+    "people_of",
 ]

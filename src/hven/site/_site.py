@@ -15,6 +15,7 @@ from hven.site._build import build
 from hven.site._engines import EMBEDDED, Engines
 from hven.site._fallback import standing
 from hven.site._live_tables import Lives
+from hven.site._people import unusable
 from hven.site._picture import OWNERS, USER_SCHEMA, Published
 from hven.site._rights import Policies
 from hven.site.auth import DEFAULT, OWNER
@@ -266,18 +267,17 @@ class Site(Keeping):
             trouble = (str(error), *trouble)
         if changed or self._holdings is None or trouble != self._trouble or self._failing:
             live = self._lives.published(resources)
-            self._holdings = replace(
-                build(
-                    self._served,
-                    self._descriptors.seen,
-                    trouble,
-                    live,
-                    self._damages,
-                    policies=self.policies,
-                    releases=self._releases,
-                ),
-                own=self.own,
+            made = build(
+                self._served,
+                self._descriptors.seen,
+                trouble,
+                live,
+                self._damages,
+                policies=self.policies,
+                releases=self._releases,
             )
+            problems = (*made.problems, *unusable(self.settings.people.tables, made.published))
+            self._holdings = replace(made, own=self.own, problems=problems)
             self._trouble = trouble
             self._failing = False
         self._looked = time.monotonic()

@@ -43,6 +43,7 @@ GROUPS = {
     "schedule": ("operating", "When collections are synchronised by themselves."),
     "user": ("accounts", "Accounts of readers who keep tables here."),
     "token": ("accounts", "Personal tokens of accounts."),
+    "delegate": ("delegate", "Who sees the rows of somebody else."),
     "tables": ("accounts", "Tables that readers keep here."),
 }
 VERSION = "--version"

@@ -364,6 +364,11 @@ class People:
     aliases: Mapping[str, tuple[str, ...]] = setting(
         dict, "other names of accounts, as they stand in tables: anna = ['anna@example.org', 'A. Berg']"
     )
+    tables: tuple[Annotated[str, Field(pattern="^[^.]+\\.[^.]+$")], ...] = setting(
+        (),
+        "private tables of the site that say more of them: in each row an account, and member_of (a group), or name, alias, email",
+        example="['people.members']",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,118 @@
+"""Delegations: given, listed, ended; no circles; what is not known is told."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hven.ingest import ingest
+from hven.model import settings
+from hven.model.errors import UserError
+from hven.site import Site, delegate
+from running import hven
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DESCRIPTOR = """\
+collection: night
+tables:
+  main:
+    source: {kind: csv, file: rows.csv}
+    access: reader in (datapi)
+  people:
+    access: private
+    source: {kind: csv, file: people.csv}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Site]:
+    folder = tmp_path / "collections" / "night"
+    folder.mkdir(parents=True)
+    (tmp_path / "hven.toml").write_text(
+        'name = "night"\n[people]\naliases = {bob = ["B. Bok"]}\ntables = ["night.people"]\n'
+    )
+    (folder / "night.yaml").write_text(DESCRIPTOR)
+    (folder / "rows.csv").write_text("id,datapi,progid\n1,Anna Berg,p1\n2,B. Bok,p2\n")
+    (folder / "people.csv").write_text("account,name\nanna,Anna Berg\n")
+    with Site(settings.load(tmp_path)) as made:
+        ingest(made, "night")
+        for name in ("anna", "bob", "carl"):
+            made.store.users.add(name)
+        yield made
+
+
+def give(here: Site, account: str, name: str, until: str = "2099-12-31", where: str | None = None) -> list[str]:
+    return delegate(here, account, name, where=where, until=until, by="owner")[1]
+
+
+def test_what_is_kept(here: Site) -> None:
+    assert give(here, "carl", "Anna Berg", where="progid = p1") == []
+    (found,) = here.store.grants.all("delegation", subject="carl")
+    assert (found.object, found.by, dict(found.facts)) == ("Anna Berg", "owner", {"column": "progid", "value": "p1"})
+    assert datetime.fromtimestamp(found.until or 0, UTC).isoformat() == "2099-12-31T23:59:59.999999+00:00"
+
+
+def test_what_is_not_known_is_told(here: Site) -> None:
+    assert give(here, "karl", "Anna Berg", where="progit=p1") == [
+        "there is no account karl: did you mean 'carl'?",
+        "no table has a column progit: did you mean 'progid'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "account", "name", "said"),
+    [
+        ([], "anna", "anna  BERG", "anna  BERG is a name of anna's own"),
+        ([("anna", "bob")], "bob", "Anna Berg", "bob for Anna Berg for bob: a circle"),
+        ([("anna", "b. bok")], "bob", "anna", "bob for anna for b. bok: a circle"),
+        ([("anna", "bob"), ("bob", "carl")], "carl", "anna", "carl for anna for bob for carl: a circle"),
+    ],
+)
+def test_circles_are_refused(here: Site, given: list[tuple[str, str]], account: str, name: str, said: str) -> None:
+    for one in given:
+        give(here, *one)
+    with pytest.raises(UserError) as caught:
+        give(here, account, name)
+    assert str(caught.value).startswith(said)
+    assert len(here.store.grants.all("delegation")) == len(given)
+
+
+def test_two_may_stand_in_for_one_and_one_for_two(here: Site) -> None:
+    for account, name in (("bob", "anna"), ("carl", "anna"), ("carl", "bob"), ("carl", "anna")):
+        give(here, account, name)
+    assert len(here.store.grants.all("delegation", subject="carl")) == 3
+
+
+@pytest.mark.parametrize(
+    ("until", "where", "said"),
+    [
+        ("yesterday", None, "'yesterday' is no moment to come"),
+        ("2001-01-01", None, "'2001-01-01' is no moment to come"),
+        ("2999-01-01", "progid", "'progid' is no condition"),
+        ("2999-01-01", "=p1", "'=p1' is no condition"),
+    ],
+)
+def test_slips_are_told(here: Site, until: str, where: str | None, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        give(here, "carl", "anna", until, where)
+
+
+def test_the_verbs(here: Site) -> None:
+    place = ("--site", here.settings.directory)
+    told = hven(
+        *place, "delegate", "to", "karl", "--for", "Anna Berg", "--where", "progid=p1", "--until", "2099-12-31"
+    ).stdout
+    assert "warning: there is no account karl" in told
+    assert "karl sees the rows of Anna Berg where progid=p1 until 2099-12-31" in told
+    (found,) = json.loads(hven(*place, "delegate", "--json").stdout)
+    listed = hven(*place, "delegate").stdout
+    assert all(word in listed for word in (found["id"], "karl", "Anna Berg", "progid=p1", "2099-12-31 23:59:59"))
+    assert "karl sees the rows of Anna Berg by it no more" in hven(*place, "delegate", "end", found["id"]).stdout
+    assert json.loads(hven(*place, "delegate", "--json").stdout) == []
+    assert hven(*place, "delegate", "end", "x", code=1).stderr.startswith("hven: nothing of the number 'x'")

@@ -1,0 +1,104 @@
+"""Who is who by tables of the site: groups and other names that a sync brings."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import pytest
+
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site, people_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MEMBERS = """\
+account,name,email,group
+anna,"Berg, A.; Anna  Berg",anna@example.org,spica
+Anna,,,hydra
+anna.b@example.org,,,60.A-9237
+BOB,Bob,,owner
+bob,,,project:hesiod
+,nobody,,lost
+carl,,,
+"""
+PROGRAMMES = "account,member_of\nanna@EXAMPLE.org / carl,098.B-0001\nanna.b@example.org,60.A-9237\n"
+DESCRIPTOR = """\
+collection: people
+title: Who is who
+access: private
+tables:
+  members:
+    source: {kind: csv, file: members.csv}
+  programmes:
+    source: {kind: csv, file: programmes.csv}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Site]:
+    folder = tmp_path / "collections" / "people"
+    folder.mkdir(parents=True)
+    (tmp_path / "hven.toml").write_text(
+        'name = "people"\n[people]\ntables = ["people.members", "people.programmes", "people.none"]\n'
+    )
+    (folder / "people.yaml").write_text(DESCRIPTOR)
+    (folder / "members.csv").write_text(MEMBERS)
+    (folder / "programmes.csv").write_text(PROGRAMMES)
+    with Site(settings.load(tmp_path)) as made:
+        ingest(made, "people")
+        yield made
+
+
+def test_a_table_says_groups_and_other_names(here: Site) -> None:
+    assert people_of(here, "anna") == (
+        {"spica", "hydra", "098.B-0001"},
+        {"berg, a.", "anna berg", "anna@example.org"},
+    )
+    assert people_of(here, "ANNA") == people_of(here, "anna")
+    assert people_of(here, "bob") == (set(), {"bob"})  # neither the site's owner nor a member of a project
+    assert people_of(here, "carl") == ({"098.B-0001"}, set())
+    assert people_of(here, "anna.b@example.org")[0] == {"60.A-9237"}
+    assert people_of(here, "") == people_of(here, "nobody") == (set(), set())
+
+
+def test_what_a_sync_publishes_holds_within_a_second(here: Site) -> None:
+    assert people_of(here, "dora") == (set(), set())
+    (here.settings.collections / "people" / "members.csv").write_text("account,name,email,group\ndora,,,spica\n")
+    with Site(here.settings) as other:  # as another process
+        ingest(other, "people")
+    begun = time.monotonic()
+    while people_of(here, "dora")[0] != {"spica"}:
+        assert time.monotonic() - begun < 1
+    assert people_of(here, "anna")[0] == set()
+
+
+def test_it_is_read_once(here: Site) -> None:
+    people_of(here, "anna")
+    with mock.patch("hven.site._people._rows", side_effect=AssertionError):
+        assert people_of(here, "anna")[1]
+
+
+def test_what_cannot_be_used_is_told(here: Site) -> None:
+    assert [problem for problem in here.current().problems if "people" in problem] == [
+        "people.tables in hven.toml: nobody is known by people.none: it is not published"
+    ]
+    (here.settings.collections / "people" / "programmes.csv").write_text("progid,group\na,b\n")
+    (here.settings.collections / "people" / "people.yaml").write_text(DESCRIPTOR.replace("access: private\n", ""))
+    ingest(here, "people")
+    told = "\n".join(here.refresh().problems)
+    assert "everybody can read people.members: say `access: private` of it" in told
+    assert "people.programmes: it needs the column account, and one of member_of, group, name, alias, email" in told
+
+
+def test_there_is_a_budget(here: Site) -> None:
+    with mock.patch("hven.site._people.MOST", 7):
+        ingest(here, "people")
+        assert "nobody is known by people.programmes: with it there are more than 7 rows" in "".join(
+            here.current().problems
+        )
+        assert people_of(here, "anna")[0] == {"spica", "hydra"}
