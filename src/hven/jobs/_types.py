@@ -6,11 +6,13 @@ import os
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from hven.model.errors import Cancelled, UserError
 from hven.model.params import collect
+from hven.site import people_of
 from hven.site.auth import Reader, recognised
 
 if TYPE_CHECKING:
@@ -132,7 +134,7 @@ class Work:
     def who(self) -> Reader:
         """Who asked: what they may see is decided when the job runs."""
         who = Reader(name=self.job.owner, groups=frozenset(self.job.groups))
-        return recognised(who, self.site.settings, self.site.store.grants)
+        return recognised(who, self.site.settings, self.site.store.grants, partial(people_of, self.site))
 
     @property
     def files(self) -> dict[str, Path]:

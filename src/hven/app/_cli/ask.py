@@ -22,6 +22,7 @@ from hven.app._cli.remote_query import ask as ask_there
 from hven.model.clock import stopped
 from hven.model.errors import NotFound, UsageError, UserError
 from hven.query import resolver
+from hven.site import people_of
 from hven.site.auth import ANONYMOUS, OWNER, recognised
 from hven.site.auth.local import reader
 
@@ -123,7 +124,7 @@ def _service(
         if account is not None:
             if not site.store.users.there(account):
                 raise NotFound(f"there is no account {account!r:.80}", remedy="hven user list shows them")
-            who = recognised(reader(account), site.settings, site.store.grants)
+            who = recognised(reader(account), site.settings, site.store.grants, partial(people_of, site))
         yield lambda text, maxrec: run(text, who, maxrec=maxrec)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from hven.jobs import forks
 from hven.model.table import BY_TAP
 from hven.portal.faces.portal import nowhere
 from hven.services.face import Surroundings, known
+from hven.site import people_of
 from hven.site.auth import ANONYMOUS, DEFAULT, offered
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Re
 
     app = Starlette(exception_handlers={HTTPException: unknown, Exception: _unforeseen})
     app.router = Routes(routes=routes, redirect_slashes=False, lifespan=lifespan)
-    return Edge(app, site.settings, site.store, counters=site.counters)
+    return Edge(app, site.settings, site.store, counters=site.counters, people=partial(people_of, site))
 
 
 def _beat(loop: asyncio.AbstractEventLoop) -> None:

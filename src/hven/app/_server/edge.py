@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from hven.model.settings import Settings
+    from hven.site.auth import People
     from hven.site.store import Store
 
 access = logging.getLogger("hven.access")
@@ -44,9 +45,10 @@ class Edge:
         *,
         counters: Counters | None = None,
         door: Door | None = None,
+        people: People | None = None,
     ) -> None:
         self._app = app
-        self._door, self._identity = door or Door(), Identity(store, settings)
+        self._door, self._identity = door or Door(), Identity(store, settings, people)
         self._aliases, self._portals = Aliases(settings), Portals(settings)
         self._counters = Counters() if counters is None else counters
         self._bodies = settings.limits.bodies

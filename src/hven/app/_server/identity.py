@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from hven.model.settings import Settings
-    from hven.site.auth import Reader
+    from hven.site.auth import People, Reader
     from hven.site.store import Store
 
 READER = "hven.reader"
@@ -55,8 +55,8 @@ SIGNED = "hven.signed"  # what an address was signed with
 class Identity:
     """Puts the reader into the request's scope, or answers 401."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self._store, self._settings = store, settings
+    def __init__(self, store: Store, settings: Settings, people: People | None = None) -> None:
+        self._store, self._settings, self._people = store, settings, people
         # whom credentials proved a moment ago: asked without a way to a thread. Of a session nothing is remembered: a logout holds at once
         self._known: dict[bytes, tuple[Reader, float]] = {}
         self._key = secrets.token_bytes(32)  # memory holds keyed digests, of which nobody can guess a password
@@ -179,12 +179,12 @@ class Identity:
     def _signed(self, scope: Scope) -> Reader | None:
         path, query = scope["path"].removeprefix(self._settings.root_path.rstrip("/")), scope["query_string"]
         who = opened(self._store, scope["method"], path, query.decode("latin-1"), scope[SIGNED])
-        return recognised(who, self._settings, self._store.grants)
+        return recognised(who, self._settings, self._store.grants, self._people)
 
     def _identify(self, headers: Headers) -> Reader | None:
         found = (provider.identify(headers) for provider in self._providers)
         who = next((one for one in found if one is not None), None)
-        return None if who is None else recognised(who, self._settings, self._store.grants)
+        return None if who is None else recognised(who, self._settings, self._store.grants, self._people)
 
 
 def _capable(path: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from hven.model.errors import ServiceError
 from hven.model.types import BOOLEAN, INT32
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from hven.model.settings import Settings
     from hven.model.table import Table
@@ -61,10 +62,11 @@ class Reader:
 ANONYMOUS = Reader()
 
 
+People = Callable[[str], tuple[frozenset[str], frozenset[str]]]
 ROLES = ("reader", "contributor", "curator", "owner")  # of a project; each may what those before it may
 
 
-def recognised(who: Reader, settings: Settings, grants: Grants) -> Reader:
+def recognised(who: Reader, settings: Settings, grants: Grants, people: People | None = None) -> Reader:
     """Return a reader with the groups, other names and delegations that the site knows now; groups that an identity provider said stay.
 
     A member of a project is in the group ``project:NAME`` and, for their role and each below it, in ``project:NAME:ROLE``.
@@ -77,13 +79,16 @@ def recognised(who: Reader, settings: Settings, grants: Grants) -> Reader:
         Of the site, as they are now.
     grants
         Of the site.
+    people
+        Returns what tables of the site say of an account: its groups and other names (`hven.site.people_of`).
     """
     if who.name is None:
         return who
-    people, given = settings.people, grants.all(subject=who.name)
-    if not (people.groups or people.aliases or given):
+    said, given = settings.people, grants.all(subject=who.name)
+    told, aliases = people(who.name) if people is not None else (frozenset(), frozenset())
+    if not (said.groups or said.aliases or given or told or aliases):
         return who
-    groups = {name for name, members in people.groups.items() if who.name in members}
+    groups = {name for name, members in said.groups.items() if who.name in members} | told
     roles: dict[str, int] = {}
     for one in given:
         if one.kind == "member" and one.role in ROLES:  # of two roles, the one that may less
@@ -102,8 +107,8 @@ def recognised(who: Reader, settings: Settings, grants: Grants) -> Reader:
     )
     return replace(
         who,
-        groups=frozenset({name for name in who.groups if name not in people.groups} | groups),
-        aliases=frozenset(people.aliases.get(who.name, ())),
+        groups=frozenset({name for name in who.groups if name not in said.groups} | groups),
+        aliases=aliases | {*said.aliases.get(who.name, ())},
         delegations=delegations,
     )
 
