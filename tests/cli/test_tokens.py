@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hven.app._cli import main
 from hven.model.settings import init, load
 from hven.site.auth.local import Local
 from hven.site.store import Store
+from hven.site.store._grants import LOOK
 
 
 def test_from_a_token_to_its_end(
@@ -38,6 +40,7 @@ def test_from_a_token_to_its_end(
     assert json.loads(told("token", "list", "anna", "--json")) == []
     monkeypatch.setattr("sys.stdin", io.StringIO("four words are enough\n"))
     assert "new password" in told("user", "password", "anna")
+    time.sleep(LOOK)  # another process sees it then
     assert accounts.found("anna", "four words are enough").name == "anna"
     assert "no password" in told("user", "password", "anna", "--remove")
     store.close()
