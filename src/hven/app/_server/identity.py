@@ -7,6 +7,8 @@ that changes something (`hven.site.auth.session`).
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import logging
 import secrets
 import time
 from functools import partial
@@ -25,7 +27,7 @@ from hven.query.turns import asker
 from hven.services.address import secure
 from hven.services.face import known
 from hven.site.auth import opened, recognised
-from hven.site.auth.local import SCOPES, claimed
+from hven.site.auth.local import SCOPES, claimed, reader
 from hven.site.auth.session import SAFE, cookie, foreign
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from hven.site.auth import People, Reader
     from hven.site.store import Store
 
+log = logging.getLogger("hven")
 READER = "hven.reader"
 REMEMBERED = 0.5  # seconds after which it is looked again whether credentials hold
 MOST = 4096  # of those that are remembered
@@ -68,6 +71,8 @@ class Identity:
         ]
         asked = (face.path.partition("{")[0] for face in known().values() if face.ask is not None)
         self._queries = (*QUERIES, *asked)
+        self._header = (settings.login.proxy_header or "").lower().encode()
+        self._proxies = [ipaddress.ip_network(one) for one in settings.login.proxies]
         taken = settings.login.schemes
         self._refused = {
             name.encode()
@@ -77,12 +82,13 @@ class Identity:
 
     async def refusal(self, scope: Scope, named: Mapping[bytes, bytes]) -> Response | None:
         """Look who asks; those without credentials among the headers cost nothing."""
-        if b"authorization" in named or b"cookie" in named or SIGNED in scope:
+        if b"authorization" in named or b"cookie" in named or self._header in named or SIGNED in scope:
             try:
                 if named.get(b"authorization", b"").partition(b" ")[0].lower() in self._refused:
                     raise Unauthenticated("this way to log in is not open here", remedy="see the challenges")
                 headers = self._believed(scope)
-                given = headers.get("authorization", "")
+                proxied = self._proxied(scope, headers) if self._header in named else ""
+                given = f"proxy {proxied}" if proxied else headers.get("authorization", "")
                 digest = hashlib.blake2b(given.encode("latin-1", "replace"), key=self._key, digest_size=32).digest()
                 who, until = self._known.get(digest, (None, 0.0)) if given else (None, 0.0)
                 if SIGNED in scope:
@@ -90,7 +96,7 @@ class Identity:
                     who = await dali.proven(HTTPConnection(scope), self._store, claimed(given), prove)
                 elif time.monotonic() >= until:
                     slow = given[:6].lower() == "basic " or given.count(".") > 1
-                    prove = partial(self._identify, headers)
+                    prove = partial(self._account, proxied) if proxied else partial(self._identify, headers)
                     who = await dali.proven(HTTPConnection(scope), self._store, claimed(given), prove, slow=slow)
                     if given and who is not None:
                         if len(self._known) >= MOST:
@@ -173,13 +179,38 @@ class Identity:
         host = headers.get("host", "").lower()
         # a proxy may have taken https off: the host is what tells sites apart, and a page served by plain http under our name is lost anyway
         if foreign(scope["method"], headers, self._origins | {f"https://{host}", f"http://{host}"}):
-            return Headers(raw=[(name, value) for name, value in scope["headers"] if not _by_itself(name, value)])
+            return Headers(
+                raw=[
+                    (name, value)
+                    for name, value in scope["headers"]
+                    if name != self._header and not _by_itself(name, value)
+                ]
+            )
         return headers
 
     def _signed(self, scope: Scope) -> Reader | None:
         path, query = scope["path"].removeprefix(self._settings.root_path.rstrip("/")), scope["query_string"]
         who = opened(self._store, scope["method"], path, query.decode("latin-1"), scope[SIGNED])
         return recognised(who, self._settings, self._store.grants, self._people)
+
+    def _proxied(self, scope: Scope, headers: Headers) -> str:
+        """Return whom a proxy before us names; empty: nobody. From others it is refused: who sends it would else be somebody, or see a part for all."""
+        values = [value.strip() for name, value in scope["headers"] if name == self._header]
+        try:
+            address = ipaddress.ip_address((scope.get("client") or ("",))[0])
+        except ValueError:  # a socket of this machine has none
+            address = None
+        address = getattr(address, "ipv4_mapped", None) or address
+        if len(values) != 1 or address is None or not any(address in one for one in self._proxies):
+            log.warning("%s, sent by %s, is not believed: see login.proxies", self._header.decode(), address)
+            raise Unauthenticated("only the site's proxy says who is logged in there", remedy="ask by its address")
+        return headers.get(self._header.decode(), "").strip().lower()
+
+    def _account(self, name: str) -> Reader | None:
+        """Return the reader whom a proxy names, with an account from the first time on."""
+        if not self._store.users.there(name):
+            self._store.users.add(name)
+        return recognised(reader(name), self._settings, self._store.grants)
 
     def _identify(self, headers: Headers) -> Reader | None:
         found = (provider.identify(headers) for provider in self._providers)

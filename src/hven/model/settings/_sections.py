@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  (types of fields are read when they are checked)
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -348,6 +349,10 @@ class HealthSettings:
     verify_rate: int = setting(64 * 1024**2, "bytes a second that this may read", ge=1024, size=True)
 
 
+def _network(text: str) -> str:
+    return str(ip_network(text))
+
+
 def _free(group: str) -> str:
     if group == "owner":
         raise ValueError("the group owner is the site's, who sees everything")
@@ -381,6 +386,15 @@ class Login:
     )
     required: bool = setting(
         False, "true: nobody sees anything but capabilities, availability and the page /login without having logged in"
+    )
+    proxy_header: str | None = setting(
+        None,
+        "header in which a proxy says who is logged in there: X-Remote-User. Whoever it names has an account; from others than `proxies` it is refused",
+        pattern="^[A-Za-z][A-Za-z0-9-]{0,60}$",
+        example="the name of a header such as 'X-Remote-User'",
+    )
+    proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = setting(
+        (), "addresses or networks of that proxy, as this server sees them: 127.0.0.1, 10.1.0.0/24"
     )
 
 

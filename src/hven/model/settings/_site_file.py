@@ -192,6 +192,9 @@ def _faults(data: dict[str, Any], text: str) -> list[Fault]:
             found.append(_fault(text, f"{key}.query", "is for to = '/tap/sync'"))
         elif query is None and item.get("where"):
             found.append(_fault(text, f"{key}.where", "is for the conditions of a `query`, which is missing"))
+    login = data.get("login")
+    if isinstance(login, dict) and login.get("proxy_header") and not login.get("proxies"):
+        found.append(_fault(text, "login.proxy_header", "is believed from nobody", 'proxies = ["127.0.0.1"]'))
     pairs = (
         ("limits", "maxrec_default", "maxrec_hard"),
         ("jobs", "seconds", "seconds_hard"),
