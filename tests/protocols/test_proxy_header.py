@@ -42,6 +42,8 @@ def test_its_own_proxy_is_believed(site: Site) -> None:
     evil = {**mine, "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
     assert told.ask("DELETE", "/tap/user_tables/list", headers=evil).status == 401, "a foreign page makes a browser ask"
     assert "x-vo-authenticated" not in told.ask("GET", "/tap/tables", headers={"x-remote-user": " "}).headers
+    for said in ("anna", "proxy anna", "Anna"):  # what was believed of the proxy a moment ago
+        assert told.ask("GET", "/tap/tables", headers={"authorization": said}).status == 401, said
     other = {"authorization": f"Bearer {site.store.users.add('bob')}"}
     assert told.ask("GET", "/tap/tables", headers={**mine, **other}).headers["x-vo-authenticated"] == "anna"
     assert told.ask("GET", "/tap/tables", headers=other).headers["x-vo-authenticated"] == "bob"

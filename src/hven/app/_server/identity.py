@@ -88,8 +88,11 @@ class Identity:
                     raise Unauthenticated("this way to log in is not open here", remedy="see the challenges")
                 headers = self._believed(scope)
                 proxied = self._proxied(scope, headers) if self._header in named else ""
-                given = f"proxy {proxied}" if proxied else headers.get("authorization", "")
-                digest = hashlib.blake2b(given.encode("latin-1", "replace"), key=self._key, digest_size=32).digest()
+                given = proxied or headers.get("authorization", "")
+                # what a proxy says is never found by what a reader sends
+                said = given.encode("latin-1", "replace")
+                way = b"proxy" if proxied else b"header"
+                digest = hashlib.blake2b(said, key=self._key, digest_size=32, person=way).digest()
                 who, until = self._known.get(digest, (None, 0.0)) if given else (None, 0.0)
                 if SIGNED in scope:
                     prove = partial(self._signed, scope)
@@ -210,7 +213,7 @@ class Identity:
         """Return the reader whom a proxy names, with an account from the first time on."""
         if not self._store.users.there(name):
             self._store.users.add(name)
-        return recognised(reader(name), self._settings, self._store.grants)
+        return recognised(reader(name), self._settings, self._store.grants, self._people)
 
     def _identify(self, headers: Headers) -> Reader | None:
         found = (provider.identify(headers) for provider in self._providers)
