@@ -22,8 +22,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # pyvo leaves its jobs' sockets open
 ]
 
-# nothing can answer this one in a minute: 2 * 10^15 pairs of three
-ENDLESS = "SELECT COUNT(*) AS n FROM hipparcos.main AS a, hipparcos.main AS b, hipparcos.main AS c WHERE a.vmag + b.vmag * c.vmag > 1"
+# nothing can answer this one in a minute: 2 * 10^15 triples. With TOP, PostgreSQL computes it in one process: in three, it left nothing for those who
+# look how soon it ends
+STARS = "(SELECT TOP 130000 vmag FROM hipparcos.main)"
+ENDLESS = f"SELECT COUNT(*) AS n FROM {STARS} AS a, {STARS} AS b, {STARS} AS c WHERE a.vmag + b.vmag * c.vmag > 1"
 
 
 @pytest.fixture(scope="module")
