@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from functools import cache
@@ -79,23 +80,39 @@ def _nursery() -> _Nursery:
     return _Nursery()
 
 
-def main() -> None:
+STARS = """\
+collection: stars
+title: Stars
+description: Stars
+tables: {main: {description: Stars, source: {kind: csv, files: stars.csv}, columns: {name: {type: string}}}}
+"""
+
+
+def ready() -> None:
+    """Load and make what every server does before it begins its workers."""
     from hven.app import _server as server  # noqa: F401  # before whatever loads Arrow
 
     # isort: split
-    from hven import formats
-    from hven.app import _cli as cli
-    from hven.app._cli import serve  # noqa: F401
-    from hven.app._server.app import create  # noqa: F401
-    from hven.model import plugins
-    from hven.services import face
-    from hven.site.watch import Descriptors  # noqa: F401
+    from hven.app import _cli as cli  # noqa: F401
+    from hven.app._cli import serve, verbs  # noqa: F401
+    from hven.app._server import processes
+    from hven.model import settings
+    from hven.site.store import Store
 
-    plugins.load("engines", "duckdb")
-    for name in plugins.names("jobs"):
-        plugins.load("jobs", name)
-    face.known()
-    formats.offered()
+    with tempfile.TemporaryDirectory() as name:
+        site = Path(name)
+        (site / "hven.toml").touch()
+        (site / "collections/stars").mkdir(parents=True)
+        (site / "collections/stars/stars.yaml").write_text(STARS)
+        Store(site / "var").close()
+        # ends with a look of the collector for the last time: in forks its marks would copy all these pages
+        processes._preload(settings.load(site))
+
+
+def main() -> None:
+    ready()
+    from hven.app import _cli as cli
+
     for line in sys.stdin:
         asked = json.loads(line)
         if "ended" in asked:
