@@ -91,6 +91,7 @@ def _weight(text: str) -> int:
 def figures() -> Figures:
     """Count."""
     paths = {module_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
+    modules = set(paths)
     found = Figures()
     for module, path in paths.items():
         own = room(module)
@@ -108,7 +109,7 @@ def figures() -> Figures:
                 and node.func.id in {"getattr", "hasattr"}
             ):
                 found.probes += [where] * (len(node.args) > 1 and isinstance(node.args[1], ast.Constant))
-            targets = [one for one in _targets(node, set(paths)) if one.startswith("hven")]
+            targets = [one for one in _targets(node, modules) if one.startswith("hven")]
             if inside and targets:
                 found.hidden.append(where)
             for one in targets:
