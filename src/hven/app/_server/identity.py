@@ -31,6 +31,9 @@ from hven.site.auth.local import SCOPES, claimed, reader
 from hven.site.auth.session import SAFE, cookie, foreign
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+    Address = IPv4Address | IPv6Address
     from collections.abc import Mapping
 
     from starlette.types import Scope
@@ -200,10 +203,11 @@ class Identity:
         """Return whom a proxy before us names; empty: nobody. From others it is refused: who sends it would else be somebody, or see a part for all."""
         values = [value.strip() for name, value in scope["headers"] if name == self._header]
         try:
-            address = ipaddress.ip_address((scope.get("client") or ("",))[0])
+            address: Address | None = ipaddress.ip_address((scope.get("client") or ("",))[0])
         except ValueError:  # a socket of this machine has none
             address = None
-        address = getattr(address, "ipv4_mapped", None) or address
+        if isinstance(address, ipaddress.IPv6Address):
+            address = address.ipv4_mapped or address
         if len(values) != 1 or address is None or not any(address in one for one in self._proxies):
             log.warning("%s, sent by %s, is not believed: see login.proxies", self._header.decode(), address)
             raise Unauthenticated("only the site's proxy says who is logged in there", remedy="ask by its address")
