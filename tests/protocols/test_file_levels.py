@@ -228,3 +228,29 @@ def test_what_does_not_fit_is_told_by_check(tmp_path):
         assert len(faults) == 1, faults
         assert faults[0].place.line, faults
         assert "access" in faults[0].message
+
+
+def test_the_feed_of_changes_does_not_tell_of_files(tmp_path):
+    folder = tmp_path / "collections" / "night"
+    folder.mkdir(parents=True)
+    (tmp_path / "hven.toml").write_text('name = "levels"\n[people]\ngroups = {survey = ["carl"]}\n')
+    (folder / "night.yaml").write_text(DESCRIPTOR)
+    (folder / "rows.csv").write_text(ROWS)
+    (folder / "open.fits").write_bytes(b"")
+    with Site(settings.load(tmp_path)) as made:
+        ingest(made, "night")
+        place = Client(create(made)), {"carl": made.store.users.add("carl")}
+        before = {
+            who: asked(place, who, "/changes/night.main", RESPONSEFORMAT="csv").headers["hven-snapshot"]
+            for who in (None, "carl")
+        }
+        (folder / "rows.csv").write_text(
+            ROWS.replace("bert.fits", "better.fits").replace("1,2020-01-01,bert", "1,2020-01-01,bob")
+        )
+        ingest(made, "night")
+        made.refresh()
+        told = {
+            who: asked(place, who, "/changes/night.main", SINCE=since, RESPONSEFORMAT="csv").body.decode().split()[1:]
+            for who, since in before.items()
+        }
+    assert told == {None: ["1,changed,pi"], "carl": ["1,changed,pi", '3,changed,"file_name,access_url"']}

@@ -26,11 +26,11 @@ from hven.model import Cache
 from hven.model.errors import Gone, NotFound, ParamError
 from hven.model.table import Column, Table
 from hven.model.types import INT64, STRING
-from hven.site.auth import ANONYMOUS, row_filters, scope_of, visible
+from hven.site.auth import ANONYMOUS, masks, row_filters, scope_of, visible
 from hven.site.past import instant
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from hven.query import Result
     from hven.site import Holdings, Site
@@ -150,7 +150,8 @@ def asked(
             f"what changes in {table.qualified} cannot be told row by row: its rows have no key", remedy="ask it by TAP"
         )
     filters = row_filters([table], who, policies)
-    scope = scope_of(filters, [] if visible(table, ANONYMOUS, policies) else [table.qualified])
+    private = [] if visible(table, ANONYMOUS, policies) else [table.qualified]
+    scope = scope_of(filters, private, masks([table], who))
     states = _States(site, table.qualified, scope, filtered=bool(filters))
     return Asked(
         table=table,
@@ -377,7 +378,8 @@ def _changed(site: Site, wanted: Asked) -> pa.Table:
     if not set(primary) <= set(found.column_names):
         raise Gone(f"{table.qualified} had another key then", remedy=WHOLE)
     kinds = found.column(KIND).cast(pa.string())
-    names, told = _names(table, found.column(NAMES), kinds)
+    masked = {name for some in masks([table], wanted.who).values() for name in some}
+    names, told = _names(table, found.column(NAMES), kinds, masked)
     keys = pa.table({name: found.column(name).cast(schema.field(name).type) for name in primary}, schema=schema)
     rows = keys.append_column(CHANGE, kinds).append_column(COLUMNS, names).filter(told)
     if wanted.filtered:
@@ -408,13 +410,18 @@ def _feasible(site: Site, wanted: Asked) -> None:
         )
 
 
-def _names(table: Table, lists: pa.ChunkedArray, kinds: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
-    """Write the changed columns as text, without hidden ones; tell also which rows are told at all: not those that changed in hidden columns alone."""
+def _names(
+    table: Table, lists: pa.ChunkedArray, kinds: pa.ChunkedArray, masked: Collection[str]
+) -> tuple[pa.Array, pa.Array]:
+    """Write the changed columns as text, without hidden ones; tell also which rows are told at all: not those that changed in hidden columns alone.
+
+    Columns that the reader sees in some rows only are hidden in all: that a file which they may not know of was replaced is not told.
+    """
     lists = lists.cast(pa.list_(pa.string())).combine_chunks()
     lists = pa.concat_arrays(lists.chunks) if isinstance(lists, pa.ChunkedArray) else lists
     kinds = kinds.combine_chunks()
     kinds = pa.concat_arrays(kinds.chunks) if isinstance(kinds, pa.ChunkedArray) else kinds
-    hidden = pa.array([column.name for column in table.columns if column.hidden], pa.string())
+    hidden = pa.array([column.name for column in table.columns if column.hidden or column.name in masked], pa.string())
     changed = pc.equal(kinds, CHANGED)
     known = pc.and_(changed, pc.is_valid(lists))
     told = pa.array(np.ones(len(lists), bool))
