@@ -1,6 +1,6 @@
 """Rights at full size: readers, rows and every way out; queries made at random under policies, on both engines; sequences of changes between requests.
 
-HVEN_RIGHTS_QUERIES and HVEN_RIGHTS_SEQUENCES say how many of each, HVEN_SEED where they begin.
+HVEN_RIGHTS_QUERIES and HVEN_RIGHTS_SEQUENCES say how many of each, HVEN_RIGHTS_SECONDS how long sequences are tried at most, HVEN_SEED where they begin.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
+from rights_matrix import LINES, NO_ROWS, PEOPLE, ROWS, filled
 from rights_queries import alike, twins
 from rights_sequences import run, world
 
@@ -26,6 +27,7 @@ FIRST = int(os.environ.get("HVEN_SEED") or 0)
 QUERIES = int(os.environ.get("HVEN_RIGHTS_QUERIES") or 10_000)
 SEQUENCES = int(os.environ.get("HVEN_RIGHTS_SEQUENCES") or 1_000)
 STEPS = 5
+SECONDS = float(os.environ.get("HVEN_RIGHTS_SECONDS") or 7200)  # for the sequences
 pytestmark = pytest.mark.skipif(not FULL, reason="scripts/proof rights; parts are in tests/protocols/test_rights_*.py")
 
 
@@ -58,11 +60,30 @@ def test_sequences(tmp_path: Path) -> None:
     begun = time.monotonic()
     done: Counter[str] = Counter()
     faults: list[str] = []
+    count = 0
     with world(tmp_path, FIRST) as made:
         for seed in range(FIRST, FIRST + SEQUENCES):
+            if time.monotonic() - begun > SECONDS:
+                break
+            count += 1
             try:
                 done.update(said.partition(":")[0] for said in run(made, seed, steps=STEPS))
             except AssertionError as error:
                 faults.append(str(error)[:2000])
-    print(f"{SEQUENCES:,} sequences from {FIRST} in {time.monotonic() - begun:.0f} s: {dict(done)}, {len(faults)} faults", flush=True)  # fmt: skip
+    print(f"{count:,} sequences from {FIRST} in {time.monotonic() - begun:.0f} s: {dict(done)}, {len(faults)} faults", flush=True)  # fmt: skip
     assert not faults, "\n\n".join(faults[:20])
+
+
+def test_the_matrix(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    matrix, routes = filled(tmp_path)
+    print(
+        f"{len(matrix.ways)} ways out x {len(PEOPLE)} readers x {len(ROWS)} rows, {matrix.answers:,} answers, {matrix.cells:,} cells in "
+        f"{time.monotonic() - begun:.0f} s: {len(matrix.leaks)} leaks, {len(matrix.refusals)} wrong refusals; "
+        f"{sum(len(words) > len(ROWS) / 2 for words in matrix.showing.values())} ways show single rows",
+        flush=True,
+    )
+    assert routes == LINES.keys() | NO_ROWS.keys()
+    assert not matrix.leaks, f"{len(matrix.leaks)}: {matrix.leaks[:20]}"
+    assert not matrix.refusals, f"{len(matrix.refusals)}: {matrix.refusals[:20]}"
+    assert len(matrix.ways) >= 80

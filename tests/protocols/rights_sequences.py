@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from asking import Client
 from rights_clock import stopped_clock
 from test_policies_generated import ATOMS, BEGIN, MOMENTS, PEOPLE, PROJECTS, ROWS, Atom, joined, negated
 
+from hven.adql import Delegation
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
@@ -41,6 +43,7 @@ tables:
 ACCOUNTS = ("anna", "bob", "carl")
 ALIASES = ("b o b", "X", "Carl")
 GROUPS = ("spica", "p1", "p2")
+ROLES = ("reader", "contributor", "curator", "owner")
 
 
 def _tap(query: str, **more: str) -> str:
@@ -95,6 +98,8 @@ class World:
         self.policy: Atom = ATOMS[1]
         self.now = BEGIN
         self.people: dict[str, Any] = {"groups": {}, "aliases": {}}
+        self.given: list[tuple[str, str, Delegation]] = []  # id, to whom, what
+        self.members: list[tuple[str, str, str]] = []  # id, who, role in the project
         self.say_people()
         self.say_policy()
         self.say_rows()
@@ -150,9 +155,41 @@ class World:
         self.say_people()
         return f"people: {self.people}"
 
+    def delegate(self) -> str:
+        chance, grants = self.chance, self.site.store.grants
+        if self.given and chance.random() < 0.4:
+            ident, who, what = self.given.pop(chance.randrange(len(self.given)))
+            grants.end(ident, by="carl")
+            return f"delegation ended: {who} {what}"
+        until = chance.choice([None, self.now + timedelta(microseconds=chance.randint(1, 900_000))])
+        moment = None if until is None else _since(until) / 1e6
+        what = Delegation(
+            chance.choice(["carl", "anna", "b o b"]),
+            *chance.choice([("", ""), ("project", "p1"), ("project", "p2")]),
+            until=math.inf if moment is None else moment * 1e6,
+        )
+        who = chance.choice(ACCOUNTS)
+        facts = {"column": what.column, "value": what.value} if what.column else {}
+        made, _ = grants.add("delegation", subject=who, object=what.name, until=moment, by="carl", facts=facts)
+        self.given.append((made.id, who, what))
+        return f"delegation: {who} {what}"
+
+    def join(self) -> str:
+        chance, grants = self.chance, self.site.store.grants
+        if self.members and chance.random() < 0.5:
+            ident, who, role = self.members.pop(chance.randrange(len(self.members)))
+            grants.end(ident, by="carl")
+            return f"member ended: {who} {role}"
+        who, role = chance.choice(ACCOUNTS), chance.choice(ROLES)
+        if any(one == who for _, one, _ in self.members):
+            return "member: is one"
+        made, _ = grants.add("member", subject=who, object="hesiod", role=role, by="carl")
+        self.members.append((made.id, who, role))
+        return f"member: {who} {role}"
+
     def publish(self) -> str:
         for row in self.chance.sample(self.rows, 9):
-            row.update(release=self.chance.choice(MOMENTS), pi=self.chance.choice(PEOPLE), project=self.chance.choice(PROJECTS))  # fmt: skip
+            row.update(release=self.chance.choice(MOMENTS), pi=self.chance.choice(PEOPLE), project=self.chance.choice([*PROJECTS, "project:hesiod", "project:hesiod:curator"]))  # fmt: skip
         if self.chance.random() < 0.3 and len(self.rows) > 60:
             self.rows.pop(self.chance.randrange(len(self.rows)))
         self.say_rows()
@@ -188,7 +225,12 @@ class World:
 
     def reader(self, name: str) -> Reader:
         groups = frozenset(group for group, members in self.people["groups"].items() if name in members)
-        return Reader(name=name or None, groups=groups, aliases=frozenset(self.people["aliases"].get(name, ())))
+        for _, one, role in self.members:
+            if one == name:
+                groups |= {"project:hesiod", *(f"project:hesiod:{low}" for low in ROLES[: ROLES.index(role) + 1])}
+        given = frozenset(what for _, one, what in self.given if one == name)
+        aliases = frozenset(self.people["aliases"].get(name, ()))
+        return Reader(name=name or None, groups=groups, aliases=aliases, delegations=given)
 
     def wanted(self, address: str, who: Reader) -> Any:
         seen = sorted(row["id"] for row in self.rows if self.policy.means(row, who, self.now) is True)
@@ -196,7 +238,7 @@ class World:
 
     def step(self) -> str:
         """Change something, let the site look, and ask as everybody."""
-        made = self.chance.choice([self.edit_policy, self.edit_policy, self.edit_people, self.publish, self.move_clock, self.move_clock, self.renew, self.log_out])  # fmt: skip
+        made = self.chance.choice([self.edit_policy, self.edit_policy, self.edit_people, self.publish, self.move_clock, self.move_clock, self.delegate, self.delegate, self.join, self.renew, self.log_out])  # fmt: skip
         said = made()
         self.site.refresh()
         for name, browser in self.browsers.items():

@@ -1,0 +1,658 @@
+"""The matrix of rights: readers, kinds of rows, and every way out of a site; what each reader is told is compared with a site that has their rows alone.
+
+Ways are the routes of the application itself, each with what is asked there (`LINES`) or why it tells of no row (`NO_ROWS`); then formats, queries,
+errors, jobs, uploads, user tables, states of before, tags of others, heads, ranges and packed answers. Who adds a face writes a line here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+from urllib.parse import quote, urlencode
+
+from asking import Answer, Client
+from rights_clock import stopped_clock
+from starlette.routing import Route
+
+from hven import formats
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.jobs._worker import run_next
+from hven.model import plugins, settings
+from hven.site import Site
+from hven.site.auth import OWNER, session
+
+NOW = 1_893_456_000_000_000  # microseconds: 2030-01-01T00:00:00, at which all is asked
+POLICY = "release <= now or reader in (pi, coi) or project in groups or category = 'CALIB'"
+EVERYBODY = "1 = 1"
+SETTINGS = """\
+name = "rights"
+title = "Rights"
+contact_email = "vo@rights.example"
+
+[people]
+groups = {p1 = ["dora"], p2 = ["emil"]}
+aliases = {anna = ["Anna Berg"], bob = ["Bob@X.org"], rita = ["Carl"]}
+"""
+DESCRIPTOR = """\
+collection: obs
+title: Observations
+description: Made-up observations
+subjects: [stars]
+facility: [Uraniborg]
+files:
+  - README.md
+tables:
+  main:
+    title: Main
+    source: {{kind: csv, file: rows.csv}}
+    primary: ident
+    position: [ra, dec]
+    access: {access}
+    columns:
+      ident: {{type: string, ucd: meta.id;meta.main, description: Name, rank: 1}}
+      n: {{type: int32, description: Number, rank: 1}}
+      ra: {{type: float64, unit: deg, ucd: pos.eq.ra;meta.main, description: RA, rank: 1}}
+      dec: {{type: float64, unit: deg, ucd: pos.eq.dec;meta.main, description: Dec, rank: 1}}
+      release: {{type: timestamp, description: When everybody sees it, rank: 2}}
+      pi: {{type: string, description: Who asked for it, rank: 2}}
+      coi: {{type: string, description: With whom, rank: 2}}
+      project: {{type: string, description: Project, rank: 2}}
+      category: {{type: string, description: Category, rank: 2}}
+      mag: {{type: float32, unit: mag, ucd: phot.mag, description: Brightness, rank: 2, indexed: true}}
+      note: {{type: string, description: Words, rank: 2}}
+      file: {{type: string, ucd: meta.ref.url, description: Where its file is, rank: 2}}
+    obscore:
+      set: {{dataproduct_type: image, calib_level: 2}}
+      map:
+        obs_id: ident
+        target_name: note
+        access_url: file
+        s_region: "'Circle ICRS ' || CAST(ra AS VARCHAR) || ' ' || CAST(dec AS VARCHAR) || ' 0.1'"
+  bright:
+    title: A view
+    view: SELECT ident, n, ra, dec, note, mag FROM obs.main WHERE mag < 90
+"""
+HEAD = ("ident", "n", "ra", "dec", "release", "pi", "coi", "project", "category", "mag", "note", "file")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A kind of row: what decides who sees it."""
+
+    word: str
+    release: str = "2999-01-01T00:00:00"
+    pi: str = ""
+    coi: str = ""
+    project: str = ""
+    category: str = "SCIENCE"
+    file: str = ""
+    bare: bool = False  # all else is null
+
+    def line(self, number: int, *, before: bool = False) -> str:
+        """Write it; each of its texts, numbers and its place is no other's."""
+        shown = [
+            f"id{self.word}",
+            7_310_007 + 1_009 * number,
+            f"{20.1234 + 13.4567 * number:.4f}",
+            f"{-60.4321 + 4.7654 * number:.4f}",
+        ]
+        mag, file = f"{5.125 + 3 * number + before}", f"http://files.example/{self.file or self.word}.fits"
+        rest = ["", "", ""] if self.bare else [mag, f"note {self.word}", file]
+        people = [self.release, self.pi, self.coi, self.project, self.category]
+        return ",".join(map(str, (*shown, *people, *rest) if not self.bare else (*shown[:2], "", "", *people, *rest)))
+
+
+ROWS = (
+    Row("zqcalib", category="CALIB"),
+    Row("zqreleased", release="2001-02-03T04:05:06"),
+    Row("zqembargo"),
+    Row("zqinstant", release="2030-01-01T00:00:00"),
+    Row("zqsoon", release="2030-01-01T00:00:00.000001"),
+    Row("zqdateless", release="", pi="Olga"),
+    Row("zqnopi", coi="Anna Berg"),
+    Row("zqseveral", pi="Anna Berg / bob@x.org"),
+    Row("zqspelling", pi="aNNA   BERG"),
+    Row("zqcarl", pi="Carl", coi="rita;carl"),
+    Row("zqgroup", project="p1"),
+    Row("zqother", project="p2"),
+    Row("zqmember", project="project:hesiod"),
+    Row("zqcurator", project="project:hesiod:curator"),
+    Row("zqnull", release="", category="", bare=True),
+    Row("zqopen", release="2001-02-03T04:05:06", file="zqshared"),
+    Row("zqclosed", file="zqshared"),
+)
+NUMBERS = {row.word: number for number, row in enumerate(ROWS)}
+
+
+@dataclass(frozen=True)
+class Person:
+    """A kind of reader, and which rows they see."""
+
+    name: str
+    account: str | None
+    names: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    owner: bool = False
+    refused: bool = False  # what they show is good no more
+
+    def sees(self, row: Row) -> bool:
+        """Read the policy plainly."""
+        people = {" ".join(one.lower().split()) for text in (row.pi, row.coi) for one in re.split("[/;|]", text)} - {""}
+        return (
+            self.owner
+            or (row.release != "" and row.release <= "2030-01-01T00:00:00")
+            or bool(people & self.names)
+            or row.project in self.groups
+            or row.category == "CALIB"
+        )
+
+
+PEOPLE = (
+    Person("the owner", None, owner=True),  # first: what was remembered for whoever sees all is nobody else's
+    Person("anonymous", None),
+    Person("a stranger", "nobody", frozenset({"nobody"})),
+    Person("named by account", "carl", frozenset({"carl"})),
+    Person("named by an alias", "anna", frozenset({"anna", "anna berg"})),
+    Person("named by e-mail", "bob", frozenset({"bob", "bob@x.org"})),
+    Person("member of the group", "dora", frozenset({"dora"}), frozenset({"p1"})),
+    Person("member of another project", "emil", frozenset({"emil"}), frozenset({"p2"})),
+    Person("member of a project", "hana", frozenset({"hana"}), frozenset({"project:hesiod"})),
+    Person(
+        "curator of a project", "ines", frozenset({"ines"}), frozenset({"project:hesiod", "project:hesiod:curator"})
+    ),
+    Person("delegate", "gerd", frozenset({"gerd", "carl"})),
+    Person("delegate whose time is over", "hugo", frozenset({"hugo"})),
+    Person("with a token that was revoked", "rita", frozenset({"rita", "carl"}), refused=True),
+)
+
+
+# --- what is asked
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request; in its address ``{first}`` is the snapshot of before."""
+
+    address: str
+    method: str = "GET"
+    body: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    kept: str = ""  # what its reader has said before
+
+    @property
+    def words(self) -> str:
+        """What it says itself, and may be told back."""
+        return f"{self.address} {self.body} {self.kept}"
+
+
+def sync(query: str, **more: str) -> Ask:
+    """Ask a query at once."""
+    return Ask("/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query, **more}))
+
+
+ALL = "SELECT * FROM obs.main ORDER BY n"
+HIDDEN = ("zqembargo", "zqcarl", "zqgroup", "zqnull")
+SEARCHES = (
+    "",
+    "mag=1/60",
+    "ident=id*",
+    "note=*zq*",
+    "_q=zqembargo",
+    "pi=carl",
+    "_place=60 -40 90",
+    "_order=-mag",
+    "n=7310007/7319999",
+    "project=p1",
+    "release=2998/3000",
+    "mag=null",
+    "nope=1",
+)
+COLUMNS = ("ident", "n", "ra", "release", "pi", "project", "category", "mag", "note", "file")
+HERE = "/collections/{name}/{table}"
+VIEWS = [f"{HERE}/{pane}" for pane in ("rows", "count", "facets", "places", "take", "download", "script", "moc")]
+EDITOR = ("answer", "check", "explain", "rows")
+LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
+    "/": ["", "lang=fr", "_json=1"],
+    "/index.json": [""],
+    "/tree": ["", "_of=obs"],
+    "/search": [f"q={word}" for word in ("zqembargo", "zqcalib", "obs", "idzqcarl", "carl", "observatoins")],
+    "/search.json": ["", "q=zqembargo"],
+    "/search/{kind}": ["", "target_name=*zq*", "q=zqembargo"],
+    "/search/{kind}/ask": ["", "_of=here", "_of=here&_wait=1&_WAIT=1", "_of=here&target_name=*zq*"],
+    "/search/{kind}/facets": ["", "_of=here", "_of=target_name", "_of=target_name&_like=zq"],
+    "/statistics/{name}": [""],
+    "/news": [""], "/news.json": [""], "/news.rss": [""], "/news.atom": [""], "/news/{name}": [""],
+    "/openapi.json": [""],
+    "/health": [""], "/health.json": [""], "/health/ready": [""], "/health/fresh": [""], "/metrics": [""],
+    "/collections/{name}": ["", "lang=fr"],
+    "/collections/{name}/changes.atom": [""],
+    "/collections/{name}/descriptor": [""],
+    "/collections/{name}/files": [""],
+    "/collections/{name}/files/{path:path}": [""],
+    HERE: [*SEARCHES, "lang=fr", "_view=map", "_view=plot"],
+    **dict.fromkeys(VIEWS, SEARCHES),
+    f"{HERE}/download": [*SEARCHES, *(f"_as={name}&_all=1" for name in ("votable", "csv", "fits", "parquet", "json")), "_key=idzqembargo"],
+    f"{HERE}/take": [*SEARCHES, "_keyed=1", "_all=1", "_key=idzqembargo&_key=idzqcalib"],
+    f"{HERE}/script": ["", "_as=curl", "_as=python", "note=*zq*", "_key=idzqembargo"],
+    f"{HERE}/moc": ["", "_as=ascii", "_as=json", "_of=region&_place=60 -40 9", "_as=shape", "mag=1/60&_as=ascii"],
+    f"{HERE}/facets": [*SEARCHES, *(f"_of={column}" for column in COLUMNS), "_of=note&_like=zq", "_of=pi&_like=a"],
+    f"{HERE}/histogram": [*(f"_x={column}" for column in COLUMNS), "_x=mag&mag=1/60"],
+    f"{HERE}/points": ["_x=ra&_y=dec", "_x=mag&_y=n&_c=release", "_x=release"],
+    f"{HERE}/names": ["_like=zq", "_like=id", "_like=no", "_like=note"],
+    **{f"{HERE}/{what}": [f"_row=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")] for what in ("row", "header", "place")},
+    f"{HERE}/services/{{face}}": [""],
+    f"{HERE}/panes/{{pane}}": ["", "mag=1/60"],
+    "/adql": ["", urlencode({"QUERY": ALL})],
+    **{f"/adql/{what}": [urlencode({"QUERY": query, "_wait": "1"}) for query in (ALL, "SELECT nope FROM obs.main")] for what in EDITOR},
+    "/adql/histogram": [urlencode({"QUERY": ALL, "_x": "mag"})],
+    "/adql/points": [urlencode({"QUERY": ALL, "_x": "mag", "_y": "n"})],
+    "/adql/words": ["", "q=zq"],
+    "/changes/{table}": ["", "RESPONSEFORMAT=csv", "SINCE={first}&RESPONSEFORMAT=csv", "SINCE={first}&ROWS=values&RESPONSEFORMAT=csv"],
+    "/changes/{table}/capabilities": [""],
+    "/cone/{table}": ["RA=60&DEC=-40&SR=90&VERB=3&RESPONSEFORMAT=csv", "RA=60&DEC=-40&SR=90", "RA=66.9&DEC=-43&SR=2&RESPONSEFORMAT=csv", "RA=x"],
+    "/cone/{table}/capabilities": [""],
+    "/tap": [""],
+    "/tap/tables": ["", "detail=min", "detail=max"],
+    "/tap/tables/{table:path}": [""],
+    "/tap/capabilities": [""], "/tap/availability": [""], "/tap/examples": [""],
+    "/tap/sync": [urlencode({"LANG": "ADQL", "QUERY": ALL})],
+    "/jobs": [""],
+    "/login": [""],
+    "/tap/user_tables/{table}": [""],
+    "/tap/load": [""],
+}  # fmt: skip
+BY_JOBS = "asked by the way of jobs"
+NO_ROWS: dict[str, str] = {  # route -> why nothing is asked there
+    "/health/live": "says that the process lives",
+    "/robots.txt": "a text of the settings",
+    "/help": "texts of the house", "/help/{page}": "texts of the house", "/help/{name}/{page}": "texts of a portal",
+    "/logo": "a file of the settings", "/assets/sky/{path:path}": "images of the sky", "/assets/{file}": "files of the house",
+    "/logout": "POST alone: ends a session",
+    "/jobs/shown/histogram": BY_JOBS, "/jobs/shown/points": BY_JOBS, "/jobs/shown/download": BY_JOBS,
+    "/tap/async": BY_JOBS, **{f"/tap/async/{{job}}{rest}": BY_JOBS for rest in ("", "/parameters/{name}", "/results/{name}", "/phase", "/executionduration", "/destruction", "/parameters", "/quote", "/owner", "/error", "/results")},
+    "/tap/tables/{table}": "PUT and DELETE of a reader's own table; GET is the line of /tap/tables/{table:path}",
+    "/tap/load/{table}": "POST of rows to a reader's own table: the way of user tables",
+    "/tap/table-update": "indexes of a reader's own table", **{f"/tap/table-update/{{job}}{rest}": "indexes of a reader's own table" for rest in ("", "/parameters/{name}", "/results/{name}", "/phase", "/executionduration", "/destruction", "/parameters", "/quote", "/owner", "/error", "/results")},
+}  # fmt: skip
+QUERIES: dict[str, Sequence[str]] = {  # way -> queries
+    "rows by key": [f"SELECT * FROM obs.main WHERE ident = 'id{word}'" for word in ("zqcalib", *HIDDEN)] + ["SELECT n, note FROM obs.main WHERE n IN (7310007, 7312025, 7319088)"],
+    "TOP": ["SELECT TOP 4 * FROM obs.main ORDER BY mag DESC, n", "SELECT TOP 1 note FROM obs.main ORDER BY n OFFSET 1"],
+    "cone by TAP": ["SELECT * FROM obs.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(67, -43, 3)) ORDER BY n", "SELECT note, DISTANCE(POINT(ra, dec), POINT(67, -43)) AS d FROM obs.main ORDER BY 2, 1"],
+    "counts": ["SELECT COUNT(*) AS n FROM obs.main", "SELECT COUNT(note) AS a, COUNT(DISTINCT pi) AS b, COUNT(mag) AS c FROM obs.main", "SELECT COUNT(*) AS n FROM obs.main WHERE pi = 'Carl'", "SELECT COUNT(*) AS n FROM obs.main WHERE mag IS NULL"],
+    "aggregates": ["SELECT MIN(mag) AS a, MAX(mag) AS b, AVG(n) AS c, SUM(n) AS d, MIN(release) AS e, MAX(release) AS f, MAX(note) AS g FROM obs.main"],
+    "groups": ["SELECT project, category, COUNT(*) AS n FROM obs.main GROUP BY project, category ORDER BY 1, 2", "SELECT pi FROM obs.main GROUP BY pi HAVING COUNT(*) > 0 ORDER BY pi"],
+    "windows": ["SELECT note, RANK() OVER (ORDER BY mag, n) AS r, COUNT(*) OVER () AS n FROM obs.main ORDER BY n"],
+    "set operations": ["SELECT note FROM obs.main UNION SELECT pi FROM obs.main ORDER BY 1", "SELECT n FROM obs.main EXCEPT SELECT n FROM obs.main WHERE mag > 20 ORDER BY 1"],
+    "joins": ["SELECT a.note, b.note AS other FROM obs.main AS a LEFT JOIN obs.main AS b ON b.n = a.n + 1009 ORDER BY a.n", "SELECT a.note FROM obs.main AS a JOIN ivoa.obscore AS o ON o.obs_id = a.ident ORDER BY a.n"],
+    "subqueries": ["SELECT note FROM obs.main WHERE n IN (SELECT n + 1009 FROM obs.main) ORDER BY n", "WITH w AS (SELECT * FROM obs.main) SELECT note, (SELECT COUNT(*) FROM obs.main AS b WHERE b.mag < w.mag) AS k FROM w ORDER BY n"],
+    "views": ["SELECT * FROM obs.bright ORDER BY n", "SELECT COUNT(*) AS n FROM obs.bright"],
+    "ivoa.obscore": ["SELECT * FROM ivoa.obscore ORDER BY obs_id", "SELECT COUNT(*) AS n, MAX(access_url) AS a FROM ivoa.obscore"],
+    "TAP_SCHEMA": [f"SELECT * FROM TAP_SCHEMA.{name}" for name in ("schemas", "tables", "columns", "keys", "key_columns")],
+    "errors of evaluation": ["SELECT CAST(SUBSTRING(note, 6) AS INTEGER) AS x FROM obs.main WHERE pi = 'Carl'", "SELECT CAST(mag * 1000 AS SMALLINT) AS x FROM obs.main WHERE mag > 30", "SELECT n FROM obs.main WHERE CAST(file AS INTEGER) = 7 AND project = 'p1'",
+                             "SELECT (SELECT note FROM obs.main WHERE project = 'p1') AS x FROM obs.main ORDER BY 1", "SELECT x.y FROM (SELECT CAST(mag * 500 AS SMALLINT) AS y FROM obs.main UNION ALL SELECT CAST(mag * 500 AS SMALLINT) FROM obs.main) AS x"],
+    "errors of names": ["SELECT nope FROM obs.main", "SELECT zqembargo FROM obs.main", "SELECT * FROM obs.mian", "SELECT note FROM obs.main WHERE ident = zqcarl"],
+    "overflow": ["SELECT TOP 3 note FROM obs.main"],
+}  # fmt: skip
+UPLOADED = b"id,n\nidzqcalib,7310007\nidzqembargo,7312025\nidzqcarl,7319088\nidzqgroup,7320097\n"
+FORM = (("content-type", "application/x-www-form-urlencoded"),)
+HOLES = {"name": "obs", "kind": "obscore", "path:path": "README.md", "face": "cone", "pane": "rows", "job": "nothing"}
+
+
+def addresses(path: str) -> list[str]:
+    """Fill the holes of a route."""
+    tables = ["main", "bright"] if path.startswith(HERE) else ["obs.main", "ivoa.obscore"]
+    holes = {**HOLES, **({"name": "hello"} if path.startswith(("/news", "/help")) else {})}
+    if "{table" not in path:
+        return [re.sub(r"\{([\w:]+)\}", lambda hole: holes[hole[1]], path)]
+    return [
+        re.sub(r"\{([\w:]+)\}", lambda hole: holes[hole[1]], re.sub(r"\{table(:path)?\}", one, path)) for one in tables
+    ]
+
+
+def routes(site: Site) -> set[str]:
+    """List the paths of the application, without those that only have a slash more."""
+    inner: Any = create(site)
+    inner = inner._made
+    while not hasattr(inner, "router"):
+        inner = inner._app
+    found = {route.path for route in inner.router.routes if isinstance(route, Route)}
+    return {path for path in found if path == "/" or not path.endswith("/")}
+
+
+def plain_ways() -> dict[str, list[Ask]]:
+    """Give the ways that need one request each: those of routes, formats and queries."""
+    ways = {}
+    for path, lines in LINES.items():
+        shown = f"{path} " if path in QUERIES else path
+        ways[shown] = [Ask(f"{one}?{line}" if line else one) for one in addresses(path) for line in lines]
+    for name in plugins.names("formats"):
+        ways[f"RESPONSEFORMAT={name}"] = [
+            sync(ALL, RESPONSEFORMAT=name),
+            sync("SELECT nope FROM obs.main", RESPONSEFORMAT=name),
+        ]
+    for name, queries in QUERIES.items():
+        ways[name] = [
+            sync(query, **({"MAXREC": "2", "RESPONSEFORMAT": "votable"} if name == "overflow" else {}))
+            for query in queries
+        ]
+    ways["ASOF"] = [
+        sync(ALL, ASOF="{first}"),
+        sync("SELECT COUNT(*) AS n FROM obs.main", ASOF="{first}"),
+        Ask("/collections/obs/main/rows?_asof={first}"),
+    ]
+    ways["POST"] = [
+        Ask("/tap/sync", "POST", urlencode({"LANG": "ADQL", "QUERY": ALL, "RESPONSEFORMAT": "csv"}), FORM),
+        Ask("/cone/obs.main", "POST", "RA=60&DEC=-40&SR=90", FORM),
+    ]
+    return ways  # fmt: skip
+
+
+# --- sites and who asks them
+
+
+@dataclass
+class Place:
+    """A site, and its clients."""
+
+    site: Site
+    first: str
+    tokens: Mapping[str, str]
+    _clients: dict[bool, Client] = field(default_factory=dict)
+
+    def ask(self, who: Person, ask: Ask) -> Answer:
+        """Ask as somebody."""
+        if who.owner not in self._clients:
+            self._clients[who.owner] = Client(create(self.site, reader=lambda _: OWNER) if who.owner else create(self.site))  # fmt: skip
+        headers = dict(ask.headers)
+        if who.account:
+            headers["authorization"] = f"Bearer {self.tokens[who.account]}"
+        address = ask.address.replace("{first}", quote(self.first))
+        return self._clients[who.owner].ask(ask.method, address, body=ask.body.encode("latin-1"), headers=headers)
+
+
+@contextmanager
+def place(directory: Path, rows: Sequence[Row], access: str) -> Iterator[Place]:
+    """Make a site with two states of these rows."""
+    folder = directory / "collections" / "obs"
+    folder.mkdir(parents=True)
+    (directory / "hven.toml").write_text(SETTINGS)
+    (folder / "obs.yaml").write_text(DESCRIPTOR.format(access=access))
+    (folder / "README.md").write_text("Read me\n")
+    with Site(settings.load(directory), watch=False) as site:
+        for before in (True, False):
+            lines = [row.line(NUMBERS.get(row.word, 20 + at), before=before) for at, row in enumerate(rows)]
+            (folder / "rows.csv").write_text("\n".join([",".join(HEAD), *lines]) + "\n")
+            report = ingest(site, "obs")
+            assert report.published, report.error
+            site.refresh()
+            if before:
+                first = site.store.pointers()[1]["obs.main"]
+        tokens = {one.account: site.store.users.add(one.account) for one in PEOPLE if one.account}
+        for one in PEOPLE:
+            if one.refused and one.account:
+                site.store.users.renew(one.account)
+        give = site.store.grants.add
+        give("member", subject="hana", object="hesiod", role="reader", by="owner")
+        give("member", subject="ines", object="hesiod", role="curator", by="owner")
+        give("delegation", subject="gerd", object="carl", by="carl", until=NOW / 1e6 + 1)
+        give("delegation", subject="hugo", object="carl", by="carl", until=NOW / 1e6)
+        yield Place(site, first, tokens)
+
+
+# --- what is told
+
+CHANGING = (
+    (re.compile(r"\b202\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00| UTC)?"), "TIME"),
+    (re.compile(r"\b202\d{5}T\d{6,9}-[0-9a-f]+\b"), "IDENT"),
+    (re.compile(r"(?<=\[request )[0-9a-f]+|(?<=urn:uuid:)[0-9a-f-]+"), "IDENT"),
+    (re.compile(r"\b\d+(?:\.\d+)? m?s\b|(?<=\"seconds\":)[\d.e-]+|(?<=\"lag\":)[\d.e-]+"), "SECONDS"),
+    (re.compile(r"just now|(?:\d+|an?|one) (?:second|minute)s? ago"), "AGO"),
+    # what all readers together have asked: others of the other site, or of one that answers for several readers
+    (re.compile(r"(?m)^(?:# \w+ )?hven_(?!tables|table_|engine|alert).*\n"), ""),
+    (re.compile(r"\"queries\":\{[^}]*\}[^}]*\}"), "QUERIES"),
+    (re.compile(r"access: .*"), "access: SAID"),
+    (re.compile(r"(?<=IDENT~)[0-9a-f]+"), "SCOPE"),
+)
+# what a site with another policy tells otherwise by right: looked through for words alone
+APART = {
+    "/adql/explain": "it says that there is a policy",
+    "/metrics": "what others have asked",
+    "/login": "a new session each time",
+}
+UNTOLD = {"etag", "date", "last-modified", "x-request-id", "content-length"}
+
+
+def told(answer: Answer, *, idents: Sequence[str] = ()) -> str:
+    """Write what is told, without times and names that no two sites have alike."""
+    said = "\n".join(f"{name}: {value}" for name, value in sorted(answer.headers.items()) if name not in UNTOLD)
+    whole = f"{answer.status}\n{said}\n\n{answer.body.decode('utf-8', 'backslashreplace')}"
+    for ident in idents:
+        whole = whole.replace(ident, "IDENT")
+    for pattern, word in CHANGING:
+        whole = pattern.sub(word, whole)
+    return whole
+
+
+@dataclass
+class Matrix:
+    """What was found: cells are reader, row and way.
+
+    Attributes
+    ----------
+    leaks
+        A row that the reader does not see changed what they are told.
+    refusals
+        A row that they see is not told where it would be without the others.
+    """
+
+    leaks: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    cells: int = 0
+    answers: int = 0
+    ways: set[str] = field(default_factory=set)
+    showing: dict[str, set[str]] = field(default_factory=dict)  # way -> words that it showed to somebody
+
+    def judge(self, way: str, who: Person, ask: Ask, answer: Answer, twin: Answer) -> None:
+        """Compare what the site tells with what one tells that has this reader's rows alone."""
+        self.ways.add(way)
+        self.answers += 1
+        one, two = told(answer), told(twin)
+        asked = f"{who.name}: {way}: {ask.method} {ask.address}"
+        for row in ROWS:
+            self.cells += 1
+            words = {
+                row.word,
+                str(7_310_007 + 1_009 * NUMBERS[row.word]),
+                f"{20.1234 + 13.4567 * NUMBERS[row.word]:.4f}",
+            }
+            here, there = ({word for word in words if word in text and word not in ask.words} for text in (one, two))
+            if not who.sees(row) and here:
+                self.leaks.append(f"{asked}: {sorted(here)} of a row that is not seen")
+            if who.sees(row) and there - here:
+                self.refusals.append(f"{asked}: {sorted(there - here)} of a row that is seen is not told")
+            if here:
+                self.showing.setdefault(way, set()).add(row.word)
+        if one != two and not any(ask.address.startswith(path) for path in APART):
+            (self.leaks if "zq" not in _differing(two, one) else self.refusals).append(
+                f"{asked}: {_differing(one, two)}"
+            )
+
+
+def _differing(one: str, two: str) -> str:
+    at = next((place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
+    return f"...{one[max(0, at - 60) : at + 80]!r} beside {two[at : at + 80]!r}"
+
+
+def revoked(who: Person, ask: Ask, answer: Answer, matrix: Matrix, way: str) -> None:
+    """See that proof which is good no more is refused, and not taken for none."""
+    matrix.ways.add(way)
+    matrix.answers += 1
+    matrix.cells += len(ROWS)
+    found = [row.word for row in ROWS if row.word in told(answer) and row.word not in ask.words]
+    if answer.status != 401 or found:
+        matrix.leaks.append(f"{who.name}: {way}: {ask.method} {ask.address}: {answer.status}, not 401; {found}")
+
+
+def job(at: Place, who: Person, query: str, *, reader: Person | None = None) -> Iterator[tuple[Ask, Answer]]:
+    """Run a job, and ask all its addresses, as its owner or as somebody else."""
+    made = at.ask(who, Ask("/tap/async", "POST", urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query, "PHASE": "RUN"}), FORM))  # fmt: skip
+    if made.status != 303:
+        yield Ask("/tap/async", "POST", query), made
+        return
+    while run_next(at.site):
+        pass
+    there = "/tap/async" + made.headers["location"].partition("/tap/async")[2]
+    for rest in ("", "/phase", "/results", "/results/result", "/error", "/parameters", "/parameters/query", "/owner"):
+        yield Ask(f"/tap/async/JOB{rest} {query}"), at.ask(reader or who, Ask(there + rest))
+    yield Ask("/tap/async " + query), at.ask(reader or who, Ask("/tap/async"))
+    yield Ask("/jobs " + query), at.ask(reader or who, Ask(f"/jobs?job={there.rpartition('/')[2]}"))
+    at.ask(who, Ask(there, "DELETE"))
+
+
+def uploaded(query: str) -> Ask:
+    """Ask with an upload, as browsers and STILTS send it."""
+    given = {"LANG": "ADQL", "QUERY": query, "UPLOAD": "t,param:t", "RESPONSEFORMAT": "csv"}
+    parts = [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}' for name, value in given.items()]
+    parts += [
+        f'Content-Disposition: form-data; name="t"; filename="t.csv"\r\nContent-Type: text/csv\r\n\r\n{UPLOADED.decode()}'
+    ]
+    body = "".join(f"--mark\r\n{part}\r\n" for part in parts) + "--mark--\r\n"
+    return Ask("/tap/sync", "POST", body, (("content-type", "multipart/form-data; boundary=mark"),))
+
+
+def filled(directory: Path, *, part: int = 1, people: Sequence[Person] = PEOPLE) -> tuple[Matrix, set[str]]:
+    """Fill the matrix, one request of so many of each way, first and last always; gives the routes, too."""
+    matrix = Matrix()
+    with ExitStack() as stack:
+        runner = stack.enter_context(asyncio.Runner())  # one for all requests, with its threads
+        stack.enter_context(mock.patch("asking.asyncio.run", runner.run))
+        stack.enter_context(stopped_clock(lambda: NOW))
+        stack.enter_context(mock.patch.object(session, "LONGEST", 0.0))  # wrong proof is answered late
+        whole = stack.enter_context(place(directory / "whole", ROWS, POLICY))
+        alike: dict[frozenset[Row], Place] = {}
+        for who in people:
+            rows = frozenset(filter(who.sees, ROWS))
+            if not who.refused and rows not in alike:
+                seen = [row for row in ROWS if row in rows]
+                alike[rows] = stack.enter_context(place(directory / f"of{len(alike)}", seen, EVERYBODY))
+        twins = {who: alike.get(frozenset(filter(who.sees, ROWS)), whole) for who in people}
+        tags: dict[Ask, set[str]] = {}
+        for way, asks in plain_ways().items():
+            for number, ask in enumerate(asks):
+                if number and number % part:
+                    continue
+                for who in people:
+                    _one(
+                        matrix,
+                        way,
+                        who,
+                        ask,
+                        whole,
+                        twins[who],
+                        tags,
+                        every=part == 1 or (number == 0 and len(way) % 3 == 0),
+                    )
+        for who in people:
+            if not who.refused:
+                _more(matrix, who, whole, twins[who], people if part == 1 or who.account is None else ())
+        return matrix, routes(whole.site)
+
+
+def _one(
+    matrix: Matrix,
+    way: str,
+    who: Person,
+    ask: Ask,
+    whole: Place,
+    twin: Place,
+    tags: dict[Ask, set[str]],
+    *,
+    every: bool,
+) -> None:
+    answer = whole.ask(who, ask)
+    if who.refused:
+        return revoked(who, ask, answer, matrix, way)
+    other = twin.ask(who, ask)
+    matrix.judge(way, who, ask, answer, other)
+    known = tags.setdefault(ask, set())
+    for tag in known if every else ():  # of readers before: whose answer is another
+        again = whole.ask(who, Ask(ask.address, ask.method, ask.body, (*ask.headers, ("if-none-match", tag))))
+        matrix.ways.add("tags of others")
+        if again.status == 304 and tag != answer.headers.get("etag"):
+            matrix.leaks.append(f"{who.name}: {ask.address}: a tag of another answer is good")
+    if tag := answer.headers.get("etag"):
+        known.add(tag)
+    if every and ask.method == "GET":
+        for name, more in (("HEAD", ()), ("ranges", (("range", "bytes=0-99"),)), ("packed", (("accept-encoding", "gzip"),)), ("JSON of pages", (("accept", "application/json"),)), ("a tag of one's own", (("if-none-match", answer.headers.get("etag", '"x"')),))):  # fmt: skip
+            asked = Ask(ask.address, "HEAD" if name == "HEAD" else "GET", "", (*ask.headers, *more))
+            if name.startswith("a tag"):
+                again = whole.ask(who, asked)
+                matrix.judge(name, who, ask, answer if again.status == 304 and not again.body else again, other)
+            elif name == "packed":
+                one, two = (here.ask(who, asked) for here in (whole, twin))
+                # as long as the other, but for times and names of runs, which pack as they like
+                apart = any(ask.address.startswith(path) for path in APART)
+                # whether an answer is packed depends on how quickly it was there
+                both = all("content-encoding" in here.headers for here in (one, two))
+                if both and abs(len(one.body) - len(two.body)) > 60 and not apart:
+                    matrix.leaks.append(f"{who.name}: {ask.address}: packed {len(one.body)} beside {len(two.body)}")
+                matrix.ways.add(name)
+            else:
+                matrix.judge(name, who, asked, whole.ask(who, asked), twin.ask(who, asked))
+    return None
+
+
+def _more(matrix: Matrix, who: Person, whole: Place, twin: Place, people: Sequence[Person]) -> None:
+    for query in (
+        ALL,
+        "SELECT COUNT(*) AS n FROM obs.main",
+        "SELECT CAST(mag * 1000 AS SMALLINT) AS x FROM obs.main WHERE mag > 30",
+    ):
+        for (ask, answer), (_, other) in zip(job(whole, who, query), job(twin, who, query), strict=True):
+            matrix.judge("jobs", who, ask, *(_nameless(one) for one in (answer, other)))
+    joined = uploaded(
+        "SELECT t.id, m.note, m.pi FROM TAP_UPLOAD.t AS t LEFT JOIN obs.main AS m ON t.id = m.ident ORDER BY t.id"
+    )
+    matrix.judge("uploads", who, joined, whole.ask(who, joined), twin.ask(who, joined))
+    for other in people:
+        if other.owner or (other.account and not other.refused and other is not who):
+            for ask, answer in job(whole, other, ALL, reader=who) if not other.owner else ():
+                hidden = [row.word for row in ROWS if not who.sees(row) and row.word in told(answer)]
+                matrix.ways.add("jobs of others")
+                matrix.answers += 1
+                matrix.cells += len(ROWS)
+                if hidden:
+                    matrix.leaks.append(f"{who.name}: a job of {other.name}: {ask.address}: {hidden}")
+    if who.account:
+        for here in {id(one): one for one in (whole, twin)}.values():
+            kept = here.ask(
+                who, Ask("/tap/user_tables/mine", "PUT", UPLOADED.decode(), (("content-type", "text/csv"),))
+            )
+            assert kept.status == 201, kept.text
+        for query in (
+            "SELECT t.id, m.note FROM tap_user.mine AS t LEFT JOIN obs.main AS m ON t.id = m.ident ORDER BY t.id",
+            "SELECT COUNT(*) AS n FROM tap_user.mine AS t JOIN obs.main AS m ON t.n = m.n",
+        ):
+            ask = replace(sync(query), kept=UPLOADED.decode())
+            matrix.judge("user tables", who, ask, whole.ask(who, ask), twin.ask(who, ask))
+        for here in {id(one): one for one in (whole, twin)}.values():
+            here.ask(who, Ask("/tap/user_tables/mine", "DELETE"))
+
+
+def _nameless(answer: Answer) -> Answer:
+    """Leave the names of jobs out, and how long they took."""
+    pattern = re.compile(
+        rb"(?<=async/)[\w-]+|(?<=job=)[\w-]+|(?<=<uws:jobId>)[^<]+|\b[0-9a-f]{16,}\b|\d+(?:\.\d+)?(?= (?:s|ms|seconds)\b)"
+    )
+    headers = {name: re.sub(r"async/[\w-]+", "async/JOB", value) for name, value in answer.headers.items()}
+    return Answer(status=answer.status, headers=headers, body=pattern.sub(b"JOB", answer.body))
+
+
+__all__ = ["LINES", "NO_ROWS", "PEOPLE", "ROWS", "Matrix", "filled", "formats"]

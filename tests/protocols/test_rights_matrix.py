@@ -1,0 +1,44 @@
+"""Readers, kinds of rows and every way out: a part of the matrix that `tests/proofs/test_rights.py` fills."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlencode
+
+from rights_clock import stopped_clock
+from rights_matrix import ALL, BY_JOBS, LINES, NO_ROWS, NOW, PEOPLE, ROWS, Ask, Row, filled, place, sync
+
+QUICK = ("the owner", "anonymous", "named by an alias", "delegate", "with a token that was revoked")
+
+
+def test_no_way_out_tells_more_or_less_than_the_rows_of_its_reader(tmp_path: Path) -> None:
+    matrix, routes = filled(tmp_path, part=9, people=[who for who in PEOPLE if who.name in QUICK])
+    unlined = routes - LINES.keys() - NO_ROWS.keys()
+    assert not unlined, f"ways out without a line in rights_matrix.LINES, or a reason in NO_ROWS: {sorted(unlined)}"
+    assert not (LINES.keys() | NO_ROWS.keys()) - routes, "lines of addresses that are gone"
+    assert not matrix.leaks, f"{len(matrix.leaks)}: {matrix.leaks[:10]}"
+    assert not matrix.refusals, f"{len(matrix.refusals)}: {matrix.refusals[:10]}"
+    assert len(matrix.ways) >= 80
+
+
+def test_no_plan_quotes_the_policy_of_its_table(tmp_path: Path) -> None:
+    """Conditions of policies are made of values of all rows: of texts in which a reader is named, and of the last release."""
+    rows = [Row("zqopen", release="2001-01-01T00:00:00", pi="Anna Berg"), Row("zqhidden", pi="anna berg; zqsecret")]
+    last = Row("zqlast", release="2029-12-31T12:34:56", pi="zqnobody")
+    policy = "(release <= now and reader in (pi)) or (release <= now and 'spica' in groups)"
+    anna = next(who for who in PEOPLE if who.account == "anna")
+    with stopped_clock(lambda: NOW), place(tmp_path, [*rows, last], policy) as here:
+        assert "zqopen" in here.ask(anna, sync(ALL)).text
+        query = "SELECT n FROM obs.main WHERE mag < 30"
+        for ask in (Ask("/adql/explain?" + urlencode({"QUERY": query})), sync(query, EXPLAIN="1")):
+            answer = here.ask(anna, ask)
+            assert answer.status == 200
+            assert "DuckDB" in answer.text
+            assert "zqsecret" not in answer.text
+            assert "2029-12-31" not in answer.text
+
+
+def test_the_matrix_is_as_large_as_was_said() -> None:
+    assert len(PEOPLE) >= 8
+    assert len(ROWS) >= 12
+    assert BY_JOBS in NO_ROWS.values()
