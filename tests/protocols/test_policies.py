@@ -195,7 +195,7 @@ def test_a_tag_is_good_until_the_next_release(tmp_path: Path) -> None:
         ("reader like 'a%'", 13, "reader does not stand here in a policy", "write reader in (pi, coi)"),
         ("groups = 'a'", 13, "groups does not stand here in a policy", "write 'spica' in groups"),
         ("id in groups", 13, "IN compares a number (column id) with a string", "CAST one of them"),
-        ("privat", 13, "must be public, private or a condition, not 'privat'", "did you mean 'private'"),
+        ("privat", 13, "must be public, private, members or a condition, not 'privat'", "did you mean 'private'"),
         ("release <= now or", 29, "expected a value, found the end of the text", "complete the text"),
         ("1 = 1 or relese <= now", 22, "no column 'relese'", "did you mean 'release'"),
         ("(release <= now) and 'x' in groups and relese = 3", 52, "no column 'relese'", "did you mean 'release'"),

@@ -74,6 +74,7 @@ def files_table(entries: Sequence[Fields], around: Inherited, faults: Faults) ->
         utype=FILES,
         primary=("path",),
         access=access,
+        project=around.project,
         policy=replace(policy, path="path") if policy is not None else None,
     )
     address = written("{site.url}/collections/" + around.schema + "/files/{quoted}", place)

@@ -540,7 +540,7 @@ class Table(
     frames: dict[str, Frame]
     "coordinate and time systems that columns refer to"
     access: Access
-    "public; private; a condition; or {rows: .., files: .., take: ..}: who sees which rows, knows of their files, may take them"
+    "public; private; members; a condition; or {rows: .., files: .., take: ..}: who sees which rows, knows of their files, may take them"
     index: int
     "place among the tables in lists"
     variants: Free
@@ -672,6 +672,8 @@ class Collection(
     "constants for templates and expressions"
     access: Access
     "for all tables that do not say it themselves"
+    project: Text
+    "name of a project of hven.toml: its tables are its members', and everybody's if the project is open"
     functions: Many[Functions]
     "Python files whose functions expressions may call"
     tables: dict[str, Table]

@@ -351,9 +351,14 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         directory=path.parent,
         hashes=result.hashes,
         standard=standard,
+        project=_project(fields, settings, faults),
     )
     specs = _tables(fields, around, faults)
     files = files_table(fields.get("files", ()), around, faults)
+    for spec in (*specs, *((files,) if files is not None else ())):
+        if spec.table.access == "members" and around.project is None:
+            message = f"tables.{spec.table.name}.access: the collection has no project whose members could see it"
+            faults.error(message, spec.place, "say `project: NAME` of the collection")
     levels = [spec.table.policy for spec in specs if spec.table.policy is not None]
     if files is not None and any(one.path for one in levels):
         files = replace(files, table=files.table.having(access="private"))  # its rows tell which files there are
@@ -420,6 +425,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         path=path,
         description=str(fields["description"]).strip() if "description" in fields else None,
         access="private" if around.access is not None and around.access.get("rows") == "private" else "public",
+        project=around.project,
         tables=specs,
         creators=tuple(_person(item) for item in fields.get("creators", ())),
         contact=contact,
@@ -452,6 +458,19 @@ def _engine(name: Written | None, faults: Faults) -> str | None:
             f"no engine is called {str(name)!r}", name.place, nearest(name, known) or f"known: {', '.join(known)}"
         )
     return str(name)
+
+
+def _project(fields: Fields, settings: Settings, faults: Faults) -> str | None:
+    """Read the name of a project; one that hven.toml does not have has no members."""
+    name = fields.get("project")
+    known = [one.name for one in settings.projects]
+    if name is not None and name not in known:
+        faults.error(
+            f"there is no project {str(name)!r}",
+            name.place,
+            nearest(name, known) or f"write [projects.{name}] into hven.toml",
+        )
+    return None if name is None else str(name)
 
 
 def _check_collection(name: Written, path: Path, settings: Settings, faults: Faults, *, standard: bool) -> None:

@@ -60,6 +60,8 @@ class Inherited:
         Where the descriptor stands.
     hashes
         Takes the SHA-256 of files that tables use.
+    project
+        To which it belongs.
     standard
         True while a standard itself is read: tables need no source.
     """
@@ -71,6 +73,7 @@ class Inherited:
     directory: Path
     hashes: dict[str, str]
     standard: bool = False
+    project: str | None = None
 
 
 def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults) -> TableSpec | None:
@@ -164,6 +167,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         view=_view(what, fields, faults),
         access=access,
         policy=policy,
+        project=around.project,
         index=fields.get("index"),
         standard=_text(fields, "standard"),
     )
@@ -233,14 +237,14 @@ def rights(said: Fields | None, where: str, faults: Faults, contact: str | None 
     Returns
     -------
     access
-        ``public`` or ``private``: that, if a policy cannot be read.
+        ``public``, ``members`` or ``private``: that, if a policy cannot be read.
     levels
         None: all of them are everybody's who sees the table.
     """
     if said is None:
         return "public", None
-    if said.get("rows") == "private":
-        return "private", None
+    if said.get("rows") in {"private", "members"}:
+        return str(said["rows"]), None
     texts = {}
     for level in ("rows", "files", "take"):
         if level in said and said[level] != "public":
@@ -258,9 +262,9 @@ def _policy(said: Written, where: str, faults: Faults) -> bool:
     """Tell whether a condition can be read."""
     if said.isidentifier():
         faults.error(
-            f"{where} must be public, private or a condition, not {str(said)!r}",
+            f"{where} must be public, private, members or a condition, not {str(said)!r}",
             said.place,
-            nearest(said, ("public", "private")),
+            nearest(said, ("public", "private", "members")),
         )
         return False
     try:

@@ -497,6 +497,8 @@ class Resource:
         For people, Markdown.
     access
         ``public`` or ``private``, of tables that say nothing.
+    project
+        Whose members see its tables; None: none's.
     services
         Faces that answer for its tables; empty: all that can.
     subjects, creators, contact, publisher, facility, instrument, waveband, content_level, type, short_name
@@ -533,6 +535,7 @@ class Resource:
     path: Path
     description: str | None = None
     access: str = "public"
+    project: str | None = None
     tables: tuple[TableSpec, ...] = ()
     services: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()

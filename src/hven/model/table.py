@@ -279,7 +279,7 @@ class Table:
     view
         ADQL text if this is a view, else None.
     access
-        ``public`` or ``private``; a private table is invisible until a policy grants it.
+        ``public``, ``members`` (of its project) or ``private``; what is not public is invisible until a policy grants it.
     policy
         Who sees which rows and takes their files; None: who sees the table does.
     rights
@@ -296,6 +296,8 @@ class Table:
         What holds for all rows.
     services
         The faces that answer for it, as its collection's descriptor says; empty: all that can.
+    project
+        Whose members see it; None: none's.
     release
         Label of the release whose state this is, in a schema of its own: asked by TAP. None: it is of now.
     """
@@ -323,6 +325,7 @@ class Table:
     partition: Partition | None = None
     params: tuple[Constant, ...] = ()
     services: tuple[str, ...] = ()
+    project: str | None = None
     release: str | None = field(default=None, repr=False)
 
     def offers(self, service: str) -> bool:

@@ -18,15 +18,16 @@ from hven.site._picture import USER_SCHEMA, Holdings, Published
 from hven.site._rights import Policies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from hven.model.resource import Resource, TableSpec
+    from hven.model.settings import Project
     from hven.model.table import Table
     from hven.site._fallback import Damage
     from hven.site.store import Record, Release
     from hven.site.watch import Seen
 
-PRIVATE = "private"
+PRIVATE, MEMBERS = "private", "members"
 RESERVED = ("tap_schema", "tap_upload", USER_SCHEMA, obscore.SCHEMA)  # schemas of the house
 
 
@@ -39,6 +40,7 @@ def build(
     *,
     policies: Policies | None = None,
     releases: Sequence[tuple[Release, Sequence[Record]]] = (),
+    projects: Sequence[Project] = (),
 ) -> Holdings:
     """Build the picture of now.
 
@@ -58,6 +60,8 @@ def build(
         Binds those of tables to their rows; None: tables that have one are private.
     releases
         Each in a schema of its own, the newest first.
+    projects
+        Of the site: one that is not there is not open.
 
     Returns
     -------
@@ -70,13 +74,15 @@ def build(
     published = {name: _described(record, seen, instead.get(name)) for name, record in records.items()}
     published.update(live or {})
     problems += _release(published, seen, releases)
+    free = frozenset(project.name for project in projects if project.open)
+    published = {name: replace(item, table=_closed(item.table, free)) for name, item in published.items()}
     problems += (policies or Policies()).bound(published)
     published = {name: _offered(item) for name, item in published.items()}
     resources = {name: item.resource for name, item in seen.items() if item.resource is not None}
     observations, wrong = obscore.views(published)
     published.update(observations)
     problems += wrong
-    problems += _views(published, resources)
+    problems += _views(published, resources, free)
     published.update({name: _offered(item) for name, item in published.items()})
     schemas = _schemas(published, resources)
     # the same in every process: no sets in here, whose order is each process's own
@@ -111,7 +117,9 @@ def _described(record: Record, seen: Mapping[str, Seen], instead: str | None = N
     resource = item.resource if item is not None else None
     spec = _spec(resource, record.table.name)
     table = dated(overlay(record, spec, resource), record.snapshot.statistics)
-    if item is not None and (item.closed or (spec is None and resource is not None and resource.access == PRIVATE)):
+    if item is not None and (
+        item.closed or (spec is None and resource is not None and (resource.access == PRIVATE or resource.project))
+    ):
         table = table.having(access=PRIVATE)
     return Published(
         table=table,
@@ -193,7 +201,13 @@ def _schemas(published: Mapping[str, Published], resources: Mapping[str, Resourc
     return tuple(schemas)
 
 
-def _views(published: dict[str, Published], resources: Mapping[str, Resource]) -> list[str]:
+def _closed(table: Table, free: Collection[str]) -> Table:
+    """Close a table to all but the members of its project, unless that is open."""
+    closed = table.project is not None and table.project not in free and table.access == "public"
+    return table.having(access=MEMBERS) if closed else table
+
+
+def _views(published: dict[str, Published], resources: Mapping[str, Resource], free: Collection[str]) -> list[str]:
     """Add the views of the descriptors, in whatever order they build on each other. Return what is wrong with those left out."""
     wanted = {
         f"{resource.name}.{spec.table.name}": (spec, resource)
@@ -206,7 +220,7 @@ def _views(published: dict[str, Published], resources: Mapping[str, Resource]) -
         ready = {}
         for name, (spec, resource) in wanted.items():
             try:
-                ready[name] = _view(spec, resource, published)
+                ready[name] = _view(spec, resource, published, free)
             except HvenError as error:
                 problems[name] = f"view {name}: {error}"
         if not ready:
@@ -245,7 +259,7 @@ def _shown(resource: Resource, published: Mapping[str, Published]) -> bool:
     )
 
 
-def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published]) -> Published:
+def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published], free: Collection[str]) -> Published:
     catalogue = Catalogue(key="", schemas=_schemas(published, {}))
     query = adql.parse(spec.table.view or "")
     bound = adql.bind(query, catalogue)
@@ -280,9 +294,8 @@ def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published
             }
         )
     )
-    private = spec.table.access != "public" or any(published[name].table.access != "public" for name in reads)
+    access = _closed(spec.table, free).access
+    private = access != "public" or any(published[name].table.access != "public" for name in reads)
     table = dated(replace(spec.table, columns=tuple(columns), access=PRIVATE if private else "public"))
     newest = max((published[table.qualified].updated for table in bound.tables), default="")
-    return Published(
-        table=table, relation=None, updated=newest, resource=resource, reads=reads, access=spec.table.access
-    )
+    return Published(table=table, relation=None, updated=newest, resource=resource, reads=reads, access=access)

@@ -90,6 +90,7 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
         title=now.title,
         utype=now.utype,
         access=now.access,
+        project=now.project,
         policy=now.policy,
         index=now.index,
         keys=tuple(key for key in now.keys if names.issuperset(key.columns)),

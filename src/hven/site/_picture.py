@@ -152,6 +152,11 @@ class Holdings:
                 found[name] = (*found.get(name, ()), item)
         return found
 
+    @cached_property
+    def shared(self) -> bool:
+        """Whether there are tables of members."""
+        return any(item.table.access == "members" or item.access == "members" for item in self.published.values())
+
     def reach(self, who: Reader = ANONYMOUS, policies: Sequence[Policy] = DEFAULT) -> str:
         """Return the key of what a reader may know of and which rows they see: equal words, equal catalogues and equal answers.
 
@@ -176,7 +181,9 @@ class Holdings:
         return f"{seen}{OWN}{_digest(repr((who.name, [item.run for item in own])))}{rows}{filters}", own
 
     def _common(self, who: Reader, policies: Sequence[Policy]) -> str:
-        if policies is DEFAULT and not self.guarded and "owner" not in who.groups:  # the usual case costs nothing
+        if (
+            policies is DEFAULT and not self.guarded and not self.shared and "owner" not in who.groups
+        ):  # the usual case costs nothing
             return "public"
         known = self._reaches.get((who, id(policies)))
         if known is None or (self.guarded and not known[2] <= present() < known[3]):

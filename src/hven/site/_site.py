@@ -177,7 +177,7 @@ class Site(Keeping):
         if found is None or time.monotonic() - made > LOOK:  # what is kept may have become less
             if len(self._past) >= PASTS:
                 self._past.clear()
-            found = past(self.store, at, self._descriptors.seen, Policies(self.engines.of))
+            found = past(self.store, at, self._descriptors.seen, Policies(self.engines.of), self.settings.projects)
             self._past[key] = (time.monotonic(), found)
         then = found.holdings
         if found.labelled and not any(
@@ -275,6 +275,7 @@ class Site(Keeping):
                 self._damages,
                 policies=self.policies,
                 releases=self._releases,
+                projects=self.settings.projects,
             )
             problems = (*made.problems, *unusable(self.settings.people.tables, made.published))
             self._holdings = replace(made, own=self.own, problems=problems)

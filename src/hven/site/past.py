@@ -10,8 +10,9 @@ from hven.model.errors import Gone, ParamError, say
 from hven.site._build import build
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from hven.model.settings import Project
     from hven.site._picture import Holdings
     from hven.site._rights import Policies
     from hven.site.store import Event, Record, Store
@@ -117,7 +118,7 @@ def instant(text: str) -> str | None:
     return f"{read.isoformat(timespec='microseconds')}Z"
 
 
-def past(store: Store, at: str, seen: Mapping[str, Seen], policies: Policies) -> Past:
+def past(store: Store, at: str, seen: Mapping[str, Seen], policies: Policies, projects: Sequence[Project] = ()) -> Past:
     """Build the picture of what was published at a moment. Metadata, rights and views are those of now; tables read in place have no past.
 
     Attributes
@@ -135,6 +136,8 @@ def past(store: Store, at: str, seen: Mapping[str, Seen], policies: Policies) ->
         The descriptors as they are now.
     policies
         Binds those of now to the rows of then.
+    projects
+        Of the site.
 
     Returns
     -------
@@ -155,7 +158,9 @@ def past(store: Store, at: str, seen: Mapping[str, Seen], policies: Policies) ->
         ]
         records = {one.table.qualified: one for one in some if one.table.qualified in present}
         gone = {table.lower(): None for table in present if table not in records}
-        return Past(holdings=build(records, seen, policies=policies), at=at, gone=gone, labelled=True)
+        return Past(
+            holdings=build(records, seen, policies=policies, projects=projects), at=at, gone=gone, labelled=True
+        )
     for collection, event in store.states(at).items():
         kept = {record.id: record for record in store.snapshots(collection)}
         state = {table: snapshot for table, snapshot in event.state.items() if table in present}
@@ -176,7 +181,7 @@ def past(store: Store, at: str, seen: Mapping[str, Seen], policies: Policies) ->
                 None,
             )
             young |= {} if first is None else {table.lower(): first}
-    return Past(holdings=build(records, seen, policies=policies), at=at, gone=gone, young=young)
+    return Past(holdings=build(records, seen, policies=policies, projects=projects), at=at, gone=gone, young=young)
 
 
 def _since(table: str, later: list[Event], kept: Mapping[str, Record]) -> str | None:

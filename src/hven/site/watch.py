@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 SUFFIXES = (".yaml", ".yml")
-_PRIVATE = re.compile(r"""^[\s{,-]*access\s*:\s*["']?private""", re.MULTILINE)
+_PRIVATE = re.compile(r"""^[\s{,-]*(access\s*:\s*["']?(private|members)|project\s*:)""", re.MULTILINE)
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -39,7 +39,7 @@ class Seen:
     problem
         What is wrong with it now, or None.
     closed
-        True if it cannot be read and nobody knows what was public: it says ``private`` somewhere.
+        True if it cannot be read and nobody knows what was public: it says ``private``, ``members`` or ``project`` somewhere.
     """
 
     name: str
@@ -218,7 +218,7 @@ def stamp(paths: tuple[Path, ...]) -> Stamp:
 
 
 def _closed(path: Path) -> bool:
-    """Look for the word ``private`` in a descriptor that cannot be read: better closed by mistake than open."""
+    """Look for such words in a descriptor that cannot be read: better closed by mistake than open."""
     try:
         return bool(_PRIVATE.search(path.read_text(encoding="utf-8", errors="replace")))
     except OSError:

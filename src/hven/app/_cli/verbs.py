@@ -39,6 +39,7 @@ VERBS = {
     "schema": "curate",
 }
 GROUPS = {
+    "project": ("members", "Projects: who shares private collections."),
     "release": ("labels", "Labels on what is published now: R4, DR1. Its rows are kept for good."),
     "schedule": ("operating", "When collections are synchronised by themselves."),
     "user": ("accounts", "Accounts of readers who keep tables here."),

@@ -10,6 +10,7 @@ from hven.model.settings._sections import (
     AlertSettings,
     Alias,
     Portal,
+    Project,
     PythonLimits,
     QueryLimits,
     RemoteService,
@@ -23,7 +24,7 @@ from hven.model.settings._site_file import FILE, lacking, load, strangers
 from hven.model.settings._validation import docs, placed, read_bytes
 
 __all__ = [
-    "FILE", "FIXED", "SECRETS", "URL", "AlertSettings", "Alias", "Portal", "PythonLimits",
+    "FILE", "FIXED", "SECRETS", "URL", "AlertSettings", "Alias", "Portal", "Project", "PythonLimits",
     "QueryLimits", "RemoteService", "ScheduleSettings", "Section", "Settings", "Settled",
     "docs", "exposed", "init", "lacking", "load", "placed", "read_bytes", "said", "secret", "setting", "strangers",
 ]  # fmt: skip

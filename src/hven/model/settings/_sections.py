@@ -438,6 +438,26 @@ class IdentityProvider:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """People who share collections: ``[projects.NAME]``. Who is a member, and in which role, the store knows."""
+
+    name: str = field(metadata=said("its name is that of the section: [projects.NAME]"))
+    title: str | None = setting(None, "its name for people")
+    description: str | None = setting(None, "one paragraph about it")
+    contact: str | None = setting(None, "who answers questions: an address, or a name with one")
+    listed: bool = setting(False, "true: everybody may know of it, and ask for access; its collections stay hidden")
+    open: bool = setting(
+        False, "true: its collections are everybody's, but those that say `access: members` or `private`"
+    )
+    news: str | None = setting(
+        None,
+        "directory of its news beside hven.toml, for members; those in its directory `public` are for all who may know of it",
+        pattern=INSIDE,
+        example="a directory beside hven.toml, such as 'hesiod'",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TreeSettings:
     """The tree of counts on the first page: what its levels are, from the outermost."""
 

@@ -24,6 +24,7 @@ from hven.model.settings._sections import (
     Login,
     People,
     Portal,
+    Project,
     PythonLimits,
     QueryLimits,
     RemoteService,
@@ -204,6 +205,7 @@ class Settings:
     )
     tree: TreeSettings = setting(TreeSettings, "the tree with counts on the first page")
     portals: tuple[Portal, ...] = setting((), "several portals over the same collections, each with its own name")
+    projects: tuple[Project, ...] = setting((), "people who share collections, each with its own name")
     brought: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -43,6 +43,7 @@ SERVED = frozenset(  # first words of paths that answer themselves
         "news.atom",
         "news.rss",
         "obscore",
+        "projects",
         "robots.txt",
         "search",
         "siap",
@@ -146,7 +147,7 @@ def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
             key = ".".join(str(step) for step in steps)
             words = [step for step in steps if isinstance(step, str)]
             name = ".".join(
-                words[:1] + words[2:] if words[0] in {"portals", "identity"} else words
+                words[:1] + words[2:] if words[0] in {"portals", "projects", "identity"} else words
             )  # the second is its name
             if item["type"] == "extra_forbidden":
                 section = name.rpartition(".")[0]

@@ -167,10 +167,10 @@ class Policy:
 
 
 class Access(Policy):
-    """``access: public | private`` of the descriptor: a private table is for the site's owner alone."""
+    """``access: public | members | private`` of the descriptor: a private table is for the site's owner alone."""
 
     def sees(self, table: Table, who: Reader) -> bool | None:
-        """Return whether a reader may know of a table: private ones need the group ``owner`` (the command line has it).
+        """Return whether a reader may know of a table: private ones need the group ``owner`` (the command line has it), those of members their project's.
 
         Parameters
         ----------
@@ -179,6 +179,8 @@ class Access(Policy):
         who
             The reader.
         """
+        if table.access == "members":
+            return True if not who.groups.isdisjoint({"owner", f"project:{table.project}"}) else None
         return True if table.access == "public" or "owner" in who.groups else None
 
 
