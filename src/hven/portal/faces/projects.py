@@ -153,7 +153,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 def _shared(project: Project, state: Asked) -> dict[str, Any]:
     """List the collections of a project, and their releases, that this reader sees."""
-    collections, releases = {}, {}
+    collections: dict[str, dict[str, Any]] = {}
+    releases: dict[str, dict[str, Any]] = {}
     for table in state.catalogue.tables():
         item = state.holdings.published.get(table.qualified)
         if item is None or table.project != project.name or item.resource is None:
