@@ -19,11 +19,11 @@ from rights_clock import stopped_clock
 from test_policies_generated import ATOMS, BEGIN, MOMENTS, PEOPLE, PROJECTS, ROWS, Atom, joined, negated
 
 from hven.adql import Delegation
-from hven.app._server import create
+from hven.app._server import create, identity
 from hven.ingest import ingest
 from hven.model import settings
 from hven.site import Site
-from hven.site.auth import ANONYMOUS, Reader, local, session
+from hven.site.auth import ANONYMOUS, Reader, session
 
 DESCRIPTOR = """\
 collection: night
@@ -259,7 +259,7 @@ def world(directory: Path, seed: int) -> Iterator[World]:
         stopped_clock(lambda: clock[0]),
         mock.patch.object(session, "LONGEST", 0.0),  # wrong proof is answered late
         # tokens are believed for so long in each process; `python -m bench rights` measures it
-        mock.patch.object(local, "REMEMBERED", 0.0),
+        mock.patch.object(identity, "REMEMBERED", 0.0),
     ):
         made = World(directory, Random(seed), clock)
         with made.site:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hven.model.settings._beginning import init
-from hven.model.settings._living import FIXED, Settled
+from hven.model.settings._living import Settled
 from hven.model.settings._secrets import SECRETS, exposed, secret
 from hven.model.settings._sections import (
     URL,
@@ -24,7 +24,7 @@ from hven.model.settings._site_file import FILE, lacking, load, strangers
 from hven.model.settings._validation import docs, placed, read_bytes
 
 __all__ = [
-    "FILE", "FIXED", "SECRETS", "URL", "AlertSettings", "Alias", "Portal", "Project", "PythonLimits",
+    "FILE", "SECRETS", "URL", "AlertSettings", "Alias", "Portal", "Project", "PythonLimits",
     "QueryLimits", "RemoteService", "ScheduleSettings", "Section", "Settings", "Settled",
     "docs", "exposed", "init", "lacking", "load", "placed", "read_bytes", "said", "secret", "setting", "strangers",
 ]  # fmt: skip
