@@ -21,7 +21,8 @@ import typer
 from hven import formats
 from hven.app._cli.verbs import command
 from hven.model import plugins
-from hven.model.settings import FIXED, docs
+from hven.model.settings import docs
+from hven.model.settings._living import FIXED
 from made import database, prepared
 from running import HVEN, Server, hven, program, serving, until
 from shared import ROOT
