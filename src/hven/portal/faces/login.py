@@ -105,7 +105,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             kept, _, following = kept.partition("|")
             given = dict(request.query_params)
             finish = partial(one.finish, site.store, here, given, kept if name == one.said.name else "")
-            account = await dali.proven(request, site.store, one.said.name, finish, slow=True)
+            account = await dali.proven(request, site.store, given.get("state", "")[:128], finish, slow=True)
             proof = await anyio.to_thread.run_sync(site.store.sessions.begin, account, SECONDS)
         except HvenError as error:
             shown = _page(request, around, problem=error)

@@ -173,7 +173,10 @@ class OpenID:
             raise self._refused("sent a token that does not hold now")
         if not isinstance(found.get("sub"), str) or not 0 < len(found["sub"]) <= 255:
             raise self._refused("does not say in its token whose it is")
-        if nonce is not None and found.get("nonce") != nonce:
+        if nonce is not None and (found.get("nonce"), found.get("azp", self.said.client_id)) != (
+            nonce,
+            self.said.client_id,
+        ):
             raise self._refused("answers another log-in")
         return found
 
