@@ -89,6 +89,16 @@ def test_two_may_stand_in_for_one_and_one_for_two(here: Site) -> None:
     assert len(here.store.grants.all("delegation", subject="carl")) == 3
 
 
+def test_many_among_many_are_looked_through_once(here: Site) -> None:
+    names = [f"w{number}" for number in range(24)]
+    for number, one in enumerate(names):
+        for other in names[number + 1 :]:  # all paths through them were 2 ** 22
+            here.store.grants.add("delegation", subject=other, object=one, by="owner", until=4e9)
+    assert give(here, "anna", "w23") == []
+    with pytest.raises(UserError, match="w0 for anna for w23 for w0: a circle"):
+        give(here, "w0", "anna")
+
+
 @pytest.mark.parametrize(
     ("until", "where", "said"),
     [

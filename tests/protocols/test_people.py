@@ -22,6 +22,7 @@ anna,"Berg, A.; Anna  Berg",anna@example.org,spica
 Anna,,,hydra
 anna.b@example.org,,,60.A-9237
 BOB,Bob,,owner
+bob,,,"  owner "
 bob,,,project:hesiod
 ,nobody,,lost
 carl,,,
@@ -96,9 +97,9 @@ def test_what_cannot_be_used_is_told(here: Site) -> None:
 
 
 def test_there_is_a_budget(here: Site) -> None:
-    with mock.patch("hven.site._people.MOST", 7):
+    with mock.patch("hven.site._people.MOST", 8):
         ingest(here, "people")
-        assert "nobody is known by people.programmes: with it there are more than 7 rows" in "".join(
+        assert "nobody is known by people.programmes: with it there are more than 8 rows" in "".join(
             here.current().problems
         )
         assert people_of(here, "anna")[0] == {"spica", "hydra"}

@@ -83,9 +83,11 @@ def names_of(site: Site, account: str) -> frozenset[str]:
 
 
 def _refuse_circles(account: str, name: str, names: dict[str, frozenset[str]], granted: list[tuple[str, str]]) -> None:
-    paths = [[account, name]]
+    paths, seen = [[account, name]], set[str]()
     for path in paths:  # grows
-        owners = [one for one, all_of in names.items() if normal(path[-1]) in all_of]
+        last = normal(path[-1])
+        owners = [] if last in seen else [one for one, all_of in names.items() if last in all_of]
+        seen.add(last)
         if account in owners:
             own = len(path) == 2
             raise UserError(
@@ -94,7 +96,7 @@ def _refuse_circles(account: str, name: str, names: dict[str, frozenset[str]], g
                 if own
                 else "a delegation hands on one's own rows, never those that one was given: end the other one first",
             )
-        paths += [[*path, theirs] for one, theirs in granted if one in owners and theirs not in path[1:]]
+        paths += [[*path, theirs] for one, theirs in granted if one in owners]
 
 
 __all__ = ["delegate", "names_of"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hven import adql
@@ -130,12 +131,14 @@ def _read(
 ) -> tuple[Mapping[str, set[str]], Mapping[str, set[str]]]:
     aliases: dict[str, set[str]] = defaultdict(set)
     groups: dict[str, set[str]] = defaultdict(set)
+    split = cache(adql.names_in)
     for table, snapshot in tables:
         for account, *texts in _rows(site.engines.of(snapshot), table, snapshot):
-            for one in adql.names_in(account or ""):
+            for one in split(account or ""):
                 # the site's owner, and members of projects, are not made so
                 groups[one] |= {text.strip() for text in texts[:2] if text and ":" not in text} - {"", "owner"}
-                aliases[one] |= {other for text in texts[2:] for other in adql.names_in(text or "")}
+                for text in filter(None, texts[2:]):
+                    aliases[one] |= split(text)
     return aliases, groups
 
 
