@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 
 from hven import query
+from hven.adql import Delegation
 from hven.descriptor import check
 from hven.ingest import ingest
 from hven.model import settings
@@ -35,6 +36,19 @@ WHO = {
     "bourges": {"bourges", "l. bourgès"},
     "anna": {"anna", "anna berg", "anna.berg@example.org"},
     "carl": {"carl", "carl mell"},
+    "eve": {"eve"},
+}
+HANDED = {  # to eve: whose rows, where, until when
+    Delegation("anna berg", "progid", "098.B-0001"),
+    Delegation(
+        "mella guillaume",
+        "obs_collection",
+        "SUV",
+        (datetime(2026, 1, 1) - datetime(1970, 1, 1)) / timedelta(microseconds=1),
+    ),
+    Delegation("carl mell", "proposal_subid", "A"),
+    Delegation("l. bourgès"),
+    Delegation("anna berg", "no_such_column", "1"),
 }
 UNDATED = """\
 901,data/06.oifits,SUV,2,x,SCIENCE,,,,mella,,mella,,
@@ -85,7 +99,13 @@ def taken(row: dict[str, str], names: set[str], now: datetime) -> str:
     date = release(row)
     if (row["calib_level"] != "0" and row["data_rights"].lower() == "public") or (date is not None and date <= now):
         return "public"
-    return "secure" if names & whose else "proprietary"
+    moment = (now - datetime(1970, 1, 1)) / timedelta(microseconds=1)
+    handed = {
+        one.name
+        for one in (HANDED if "eve" in names else ())
+        if moment < one.until and (not one.column or row.get(one.column) == one.value)
+    }
+    return "secure" if (names | handed) & whose else "proprietary"
 
 
 @pytest.fixture(scope="module", params=["embedded", "postgres"])
@@ -147,7 +167,10 @@ def at(now: datetime) -> Iterator[None]:
 
 
 def known_as(name: str) -> tuple[Reader, set[str]]:
-    return (Reader(name=name, aliases=frozenset(WHO[name])), WHO[name]) if name else (ANONYMOUS, set())
+    if not name:
+        return ANONYMOUS, set()
+    handed = frozenset(HANDED if name == "eve" else ())
+    return Reader(name=name, aliases=frozenset(WHO[name]), delegations=handed), WHO[name]
 
 
 def test_every_reader_takes_what_the_decision_table_says(here: Site, rows: list[dict[str, str]]) -> None:
@@ -161,7 +184,7 @@ def test_every_reader_takes_what_the_decision_table_says(here: Site, rows: list[
                 assert found == [(int(row["id"]), taken(row, names, now)) for row in rows], (name, now)
 
 
-@pytest.mark.parametrize("name", ["", "anna", "bourges"])
+@pytest.mark.parametrize("name", ["", "anna", "bourges", "eve"])
 def test_a_file_of_an_open_and_a_locked_row_is_locked(here: Site, rows: list[dict[str, str]], name: str) -> None:
     who, names = known_as(name)
     files = sorted({row["file_name"] for row in rows})
@@ -174,7 +197,9 @@ def test_a_file_of_an_open_and_a_locked_row_is_locked(here: Site, rows: list[dic
         assert rights is not None
         why = {one: rights.locked(who, {"file_name": one}) for one in files}
     assert {one for one in files if why[one] is not None} == shut
-    assert why["data/03.oifits"] == (None if name else ("2027-07-01T12:00:00", "oidb@example.org"))
+    assert why["data/03.oifits"] == (
+        None if name in {"anna", "bourges"} else ("2027-07-01T12:00:00", "oidb@example.org")
+    )
 
 
 def test_months_are_those_of_the_calendar(here: Site, rows: list[dict[str, str]]) -> None:
