@@ -16,7 +16,7 @@ import pytest
 from made import EXAMPLES, example, judged, prepared
 from running import Server, hven, serving
 
-pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
+pytestmark = [pytest.mark.outside, pytest.mark.slow]
 
 
 def told(case: str) -> str:

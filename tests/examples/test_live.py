@@ -13,7 +13,7 @@ from astropy import constants, units
 from made import example, judged
 from running import hven, serving
 
-pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
+pytestmark = [pytest.mark.outside, pytest.mark.slow]
 
 LIVE = """\
 collection: ops

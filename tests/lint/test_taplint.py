@@ -11,7 +11,7 @@ from world import World, served
 from hven.lint import GROUPS, Limits, lint
 from stilts import stilts
 
-pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
+pytestmark = [pytest.mark.outside, pytest.mark.slow]
 
 STAGES = "TMV TME TMS TMC CPV CAP AVV QGE QPO QAS UWS MDQ OBS EXA"
 TOGETHER = {
