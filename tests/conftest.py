@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from _pytest.assertion import rewrite
 from hypothesis import HealthCheck, settings
 
 # the helpers beside the tests (shared.py, ...) are plain modules
@@ -63,6 +64,22 @@ def pytest_runtest_teardown(item):
         # what others' clients leave open is told here, where nobody minds, and not in the middle of some other test
         gc.collect()
     return result
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session):
+    """Let each of several workers rewrite its share of new modules for their asserts, which all then find: eight seconds for whoever does it alone, as each did."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or sys.dont_write_bytecode:
+        return
+    state = session.config.stash[rewrite.assertstate_key]
+    paths = sorted(Path(__file__).parent.rglob("test_*.py"))
+    for path in paths[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
+        made = rewrite.get_cache_dir(path) / f"{path.stem}{rewrite.PYC_TAIL}"
+        if not made.exists():
+            found, code = rewrite._rewrite_test(path, session.config)
+            made.parent.mkdir(exist_ok=True)
+            rewrite._write_pyc(state, code, found, made)
 
 
 @pytest.hookimpl(tryfirst=True)
