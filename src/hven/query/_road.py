@@ -21,7 +21,7 @@ from hven.query._result import Result
 from hven.query._total import total
 from hven.query.memory import Ceiling, tidy
 from hven.query.turns import InTurn, Turns
-from hven.site import TAP_SCHEMA
+from hven.site import TAP_SCHEMA, blind
 from hven.site.auth import ANONYMOUS, DEFAULT, Scope, permit
 from hven.site.past import refuse
 
@@ -105,7 +105,7 @@ def run(
     """
     limits = site.settings.limits
     past = None if as_of is None else site.as_of(as_of, who, policies)
-    holdings = past.holdings if past is not None else site.current() if holdings is None else holdings
+    holdings = blind(past.holdings if past is not None else site.current() if holdings is None else holdings, who)
     if isinstance(query, str) and len(query) > limits.text:
         raise TooLarge(
             say("the query has {count:,} characters; the limit is {most:,}", len(query), limits.text),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hven.site._blinding import blind
 from hven.site._build import build
 from hven.site._catalogue import Catalogue
 from hven.site._deputies import delegate
@@ -26,6 +27,7 @@ __all__ = [
     "Published",
     "Site",
     "UnionView",
+    "blind",
     "build",
     "delegate",
     "examples",

@@ -181,9 +181,7 @@ class Holdings:
         return f"{seen}{OWN}{_digest(repr((who.name, [item.run for item in own])))}{rows}{filters}", own
 
     def _common(self, who: Reader, policies: Sequence[Policy]) -> str:
-        if (
-            policies is DEFAULT and not self.guarded and not self.shared and "owner" not in who.groups
-        ):  # the usual case costs nothing
+        if policies is DEFAULT and not self.guarded and not self.shared and who.usual:  # the usual case costs nothing
             return "public"
         known = self._reaches.get((who, id(policies)))
         if known is None or (self.guarded and not known[2] <= present() < known[3]):

@@ -36,6 +36,7 @@ VERBS = {
     "restore": "backups",
     "": "",
     "remove": "publish",
+    "audit": "referees",
     "schema": "curate",
 }
 GROUPS = {
@@ -45,6 +46,7 @@ GROUPS = {
     "user": ("accounts", "Accounts of readers who keep tables here."),
     "token": ("accounts", "Personal tokens of accounts."),
     "delegate": ("delegate", "Who sees the rows of somebody else."),
+    "referee": ("referees", "Private addresses for those who judge a collection that is not public yet."),
     "tables": ("accounts", "Tables that readers keep here."),
 }
 VERSION = "--version"

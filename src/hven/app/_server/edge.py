@@ -12,7 +12,7 @@ import orjson
 from hven import __version__
 from hven.app._server.alias import Aliases
 from hven.app._server.door import Door
-from hven.app._server.identity import SIGNED, Identity
+from hven.app._server.identity import INVITING, SIGNED, Identity, unnamed
 from hven.model import clock
 from hven.portal.portals import Portals, keeping
 from hven.services import bodies
@@ -140,9 +140,9 @@ class Edge:
                 line = {
                     "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                     "id": name,
-                    "client": client[0] if client else None,
+                    "client": client[0] if client and not unnamed(scope) else None,
                     "method": scope["method"],
-                    "path": scope["path"],
+                    "path": "".join(scope["path"].partition(INVITING)[:2]),
                     "query": scope["query_string"][:2000].decode("utf-8", "replace"),
                     "status": status or LEFT,
                     "bytes": sent,

@@ -26,7 +26,7 @@ from hven.model.errors import Forbidden, HvenError, StorageError, Unauthenticate
 from hven.query.turns import asker
 from hven.services.address import secure
 from hven.services.face import known
-from hven.site.auth import opened, recognised
+from hven.site.auth import BLIND, invited, opened, recognised
 from hven.site.auth.local import SCOPES, claimed, reader
 from hven.site.auth.session import SAFE, cookie, foreign
 
@@ -54,7 +54,8 @@ QUERIES = (
     "/tap/sync",
     "/tap/async",
 )  # what a token that may only read changes, besides the addresses of faces that ask
-OPEN = ("/login", "/assets", "/logo", "/health/live", "/tap/availability")
+OPEN = ("/login", "/referee/", "/assets", "/logo", "/health/live", "/tap/availability")
+INVITING = "/referee/"  # behind it a secret
 SIGNED = "hven.signed"  # what an address was signed with
 
 
@@ -108,7 +109,9 @@ class Identity:
                         if len(self._known) >= MOST:
                             self._known.clear()
                         self._known[digest] = who, time.monotonic() + REMEMBERED
-                if who is not None and who.anonymous:
+                over = who is not None and who.anonymous
+                who = invited(None if over else who, headers, self._store)
+                if who is None and over:
                     scope[OVER] = True
                     # a page says that nobody is logged in; what a program gets would pass for all that it may see
                     if not _looked_at(scope) and not scope["path"].rstrip("/").endswith(("/login", "/logout")):
@@ -246,17 +249,23 @@ def _private(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple[byte
     said = dict(headers)
     kept = said.get(b"cache-control", b"private")
     headers = [one for one in headers if one[0] != b"cache-control"]
-    if b"x-vo-authenticated" not in said:
+    if name and b"x-vo-authenticated" not in said:
         headers.append((b"x-vo-authenticated", name))
     if b"cookie" not in said.get(b"vary", b"").lower():
         headers.append((b"vary", b"authorization, cookie"))
     return [*headers, (b"cache-control", kept.replace(b"public", b"private"))]
 
 
+def unnamed(scope: Scope) -> bool:
+    """Return whether the log shall not say from where somebody came: who comes in as a referee, or judges without being seen."""
+    who: Reader | None = scope.get(READER)
+    return INVITING in scope["path"] or (who is not None and any(group.startswith(BLIND) for group in who.groups))
+
+
 def _asker(scope: Scope) -> str:
     """Name whose queries are counted together: an account's, else an address's."""
     who: Reader | None = scope.get(READER)
-    return f"account {who.name}" if who is not None else dali.network(HTTPConnection(scope))
+    return f"account {who.name}" if who is not None and who.name else dali.network(HTTPConnection(scope))
 
 
 def _by_itself(name: bytes, value: bytes) -> bool:

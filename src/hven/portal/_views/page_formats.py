@@ -18,6 +18,7 @@ from hven.portal._pages.texts import spoken
 from hven.portal._pages.translation import Told, faults_in
 from hven.portal._views.page_addresses import address
 from hven.services.face import careful
+from hven.site import blind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -108,8 +109,8 @@ def moved(address: str) -> Page:
 
 def asked(request: Request, around: Surroundings) -> Asked:
     """Find out who asks, and what they may know of."""
-    holdings = around.site.current()
     who = around.reader(request)
+    holdings = blind(around.site.current(), who)
     brand = brand_of(request, around.site.settings)
     catalogue = holdings.catalogue(who, around.policies)
     if brand.collections:

@@ -17,6 +17,7 @@ from hven import services as dali
 from hven.formats.votable import legal
 from hven.model.errors import NotFound
 from hven.services.face import Face, Surroundings, route
+from hven.site import blind
 from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     site = around.site
 
     def written(request: Request) -> tuple[bytes, bool]:
-        holdings, who = site.current(), around.reader(request)
+        who = around.reader(request)
+        holdings = blind(site.current(), who)
         name = request.path_params["name"]
         resource = holdings.resources.get(name)
         seen = {

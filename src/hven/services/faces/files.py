@@ -14,7 +14,7 @@ from hven import services as dali
 from hven.model.errors import Forbidden, Gone, NotFound, Unauthenticated, Unavailable, say
 from hven.model.table import FILES
 from hven.services.face import Face, Surroundings, Way, route
-from hven.site.auth import OWNER
+from hven.site.auth import OWNER, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         # a file of a release is locked by what is published now, too
         of = {name, *(item.release.collection for item in holdings.published.values() if item.release and item.release.schema == name)}  # fmt: skip
         named = [table for table in holdings.guarded if table.schema in of and table.policy and table.policy.path]
-        if named and path is not None and "owner" not in who.groups:
+        if named and path is not None and not whole(who, name):
             known = {table.qualified for table in catalogue.tables()}
             seen = [
                 (table, adql.quote(str(table.policy.path)))

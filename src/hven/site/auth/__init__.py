@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from hven.site.auth._invitations import COOKIE as REFEREES
+from hven.site.auth._invitations import invited
 from hven.site.auth._openid import OpenID
 from hven.site.auth._passwords import change_password
 from hven.site.auth._permit import (
     ANONYMOUS,
+    BLIND,
     DEFAULT,
     OWNER,
     ROLES,
@@ -22,14 +25,17 @@ from hven.site.auth._permit import (
     row_filters,
     scope_of,
     visible,
+    whole,
 )
 from hven.site.auth._signed import PARAMETER, opened, signer, unshared, without
 
 __all__ = [
     "ANONYMOUS",
+    "BLIND",
     "DEFAULT",
     "OWNER",
     "PARAMETER",
+    "REFEREES",
     "ROLES",
     "Access",
     "OpenID",
@@ -39,6 +45,7 @@ __all__ = [
     "Scope",
     "alike",
     "change_password",
+    "invited",
     "masks",
     "offered",
     "opened",
@@ -49,5 +56,6 @@ __all__ = [
     "signer",
     "unshared",
     "visible",
+    "whole",
     "without",
 ]

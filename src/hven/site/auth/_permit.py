@@ -54,6 +54,11 @@ class Reader:
         return frozenset() if self.name is None else frozenset(map(normal, (self.name, *self.aliases)))
 
     @property
+    def usual(self) -> bool:
+        """True for who sees of private tables what everybody does: nothing."""
+        return not any(group == "owner" or group.startswith(REFEREE) for group in self.groups)
+
+    @property
     def anonymous(self) -> bool:
         """True if nobody is logged in."""
         return self.name is None
@@ -63,7 +68,22 @@ ANONYMOUS = Reader()
 
 
 People = Callable[[str], tuple[frozenset[str], frozenset[str]]]
+# groups of who judges a collection that is not public, and shall not know whose it is
+REFEREE, BLIND = "referee:", "blind:"
 ROLES = ("reader", "contributor", "curator", "owner")  # of a project; each may what those before it may
+
+
+def whole(who: Reader, collection: str) -> bool:
+    """Return whether a reader sees a collection as its owner does: all tables, rows and files.
+
+    Parameters
+    ----------
+    who
+        The reader.
+    collection
+        Its name.
+    """
+    return "owner" in who.groups or REFEREE + collection in who.groups
 
 
 def recognised(who: Reader, settings: Settings, grants: Grants, people: People | None = None) -> Reader:
@@ -179,9 +199,9 @@ class Access(Policy):
         who
             The reader.
         """
-        if table.access == "members":
-            return True if not who.groups.isdisjoint({"owner", f"project:{table.project}"}) else None
-        return True if table.access == "public" or "owner" in who.groups else None
+        if table.access == "members" and f"project:{table.project}" in who.groups:
+            return True
+        return True if table.access == "public" or whole(who, table.schema) else None
 
 
 # of who sees every row, but not every column: all that is made of a table knows it as one that is seen in part
@@ -203,7 +223,7 @@ def described(table: Table, who: Reader) -> Expr | None:
     ServiceError
         The table has a policy that nobody has bound to its rows.
     """
-    if table.policy is None or "owner" in who.groups:
+    if table.policy is None or whole(who, table.schema):
         return None
     if table.rights is None:
         message = f"the policy of {table.qualified} is not bound to its rows"
@@ -360,7 +380,7 @@ def masks(tables: Sequence[Table], who: Reader) -> dict[str, Mapping[str, Expr]]
     found = {
         table.qualified: table.rights.masks(who)
         for table in tables
-        if table.rights is not None and "owner" not in who.groups
+        if table.rights is not None and not whole(who, table.schema)
     }
     return {name: some for name, some in found.items() if some}
 

@@ -30,13 +30,15 @@ HELD = 4  # answers to one address about one account that are held back at once:
 KEPT = 20_000  # addresses and accounts
 
 
-def proof_of(headers: Mapping[str, str]) -> str | None:
+def proof_of(headers: Mapping[str, str], cookie: str = COOKIE) -> str | None:
     """Find the session in a request's headers (RFC 6265, 4.2).
 
     Parameters
     ----------
     headers
         Names in lower case.
+    cookie
+        Its name.
 
     Returns
     -------
@@ -45,7 +47,7 @@ def proof_of(headers: Mapping[str, str]) -> str | None:
     """
     for part in headers.get("cookie", "").split(";"):
         name, _, value = part.strip().partition("=")
-        if name == COOKIE and value:
+        if name == cookie and value:
             return value.strip('"')
     return None
 

@@ -1,0 +1,184 @@
+"""Referees: a private address shows one collection that is not public, until its date; anonymised where asked, with no name in pages, heads or logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from asking import Client
+
+from hven.app._server.app import create
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
+from running import hven
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DESCRIPTOR = """\
+collection: {name}
+title: Spectra of {name}
+creators: [{{name: Author of {name}}}]
+contact: {{name: Contact of {name}, email: {name}@example.org}}
+publisher: Observatory of {name}
+citation: Citation of {name}
+{access}
+files: [a.txt]
+tables:
+  main:
+    source: {{kind: csv, files: rows.csv}}
+    primary: id
+    columns:
+      id: {{type: int32}}
+"""
+ACCESS = {
+    "night": "access: private",
+    "guarded": "access: \"'spica' in groups\"",
+    "other": "access: private",
+    "free": "",
+}
+PEOPLE = ("Author of night", "Contact of night", "night@example.org", "Observatory of night", "Citation of night")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("referees")
+    (place / "hven.toml").write_text('name = "judged"\n')
+    for name, access in ACCESS.items():
+        folder = place / "collections" / name
+        folder.mkdir(parents=True)
+        (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access))
+        (folder / "rows.csv").write_text("id\n1\n2\n")
+        (folder / "a.txt").write_text(f"words of {name}\n")
+    with Site(settings.load(place)) as made:
+        for name in ACCESS:
+            ingest(made, name)
+    return place
+
+
+@pytest.fixture
+def here(place: Path) -> Iterator[Site]:
+    with Site(settings.load(place)) as made:
+        yield made
+
+
+@pytest.fixture
+def client(here: Site) -> Client:
+    return Client(create(here))
+
+
+def come(client: Client, here: Site, name: str, **more: object) -> dict[str, str]:
+    _, secret = here.store.grants.add("referee", object=name, by="owner", secret=True, **more)  # type: ignore[arg-type]
+    answer = client.ask("GET", f"/referee/{secret}")
+    assert answer.status == 303
+    assert answer.headers["location"] == f"http://vo.example/collections/{name}"
+    assert answer.headers["cache-control"].startswith("no-store") or "no-store" in answer.headers["cache-control"]
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert "HttpOnly; SameSite=Lax" in answer.headers["set-cookie"]
+    return {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+
+
+def rows(client: Client, table: str, headers: dict[str, str] | None = None, form: str = "csv") -> str:
+    asked = f"/tap/sync?LANG=ADQL&RESPONSEFORMAT={form}&QUERY=SELECT+id+FROM+{table}+ORDER+BY+id"
+    return client.ask("GET", asked, headers=headers).text
+
+
+@pytest.mark.parametrize("name", ["night", "guarded"])
+def test_one_collection_and_no_other(here: Site, client: Client, name: str) -> None:
+    before = [client.ask("GET", path).text for path in ("/", "/tap/tables", f"/collections/{name}/files/a.txt")]
+    headers = come(client, here, name)
+    assert rows(client, f"{name}.main", headers).split() == ["id", "1", "2"]
+    for path in (f"/collections/{name}", f"/collections/{name}/main", f"/collections/{name}/files"):
+        answer = client.ask("GET", path, headers=headers)
+        assert answer.status == 200, path
+        assert "public" not in answer.headers["cache-control"]
+    assert client.ask("GET", f"/collections/{name}/files/a.txt", headers=headers).text == f"words of {name}\n"
+    assert f"{name}.main" in client.ask("GET", "/tap/tables", headers=headers).text
+    assert f"Author of {name}" in client.ask("GET", f"/collections/{name}", headers=headers).text
+    # the other collections are to them what they are to everybody
+    assert client.ask("GET", "/collections/other", headers=headers).status == 404
+    assert "other.main" not in client.ask("GET", "/tap/tables", headers=headers).text
+    assert rows(client, "free.main", headers).split() == ["id", "1", "2"]
+    # and nobody else sees anything of it, whatever is remembered now
+    assert [client.ask("GET", path).text for path in ("/", "/tap/tables")] == before[:2]
+    assert rows(client, f"{name}.main").split() != ["id", "1", "2"]
+    assert client.ask("GET", f"/collections/{name}/files/a.txt").status in {401, 404}
+
+
+def test_it_ends_at_its_second_and_when_it_is_taken_back(here: Site, client: Client) -> None:
+    headers = come(client, here, "night", until=time.time() + 1.5)
+    assert rows(client, "night.main", headers).split() == ["id", "1", "2"]
+    time.sleep(1.6)
+    assert "night" in rows(client, "night.main", headers)
+    assert "1" not in rows(client, "night.main", headers).split()
+    headers = come(client, here, "night")
+    assert rows(client, "night.main", headers).split() == ["id", "1", "2"]
+    here.store.grants.end(headers["cookie"].partition("=")[2].partition(".")[0], by="owner")
+    assert "1" not in rows(client, "night.main", headers).split()
+    for secret in ("x", "abc.def", headers["cookie"].partition("=")[2]):
+        answer = client.ask("GET", f"/referee/{secret}")
+        assert answer.status == 404
+        assert "its time is over" in answer.text
+
+
+def test_anonymised(
+    here: Site, client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("hven.access"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("hven"), "propagate", True)
+    caplog.set_level(logging.INFO, "hven.access")
+    seen = come(client, here, "night")
+    headers = come(client, here, "night", facts={"anonymous": True})
+    secret = headers["cookie"].partition("=")[2]
+    for path in (
+        "/collections/night",
+        "/collections/night.json",
+        "/collections/night/main",
+        "/help/night",
+        "/",
+        "/news",
+        "/search?q=night",
+    ):
+        for who in (seen, headers):  # what was remembered for one is not shown to the other
+            answer = client.ask("GET", path, headers=who)
+            named = [one for one in PEOPLE if one in answer.text]
+            assert not named or who is seen, path
+            assert named or who is headers or not path.startswith("/collections"), path
+    assert rows(client, "night.main", seen, "votable").count("Author of night") > 0
+    assert not [one for one in PEOPLE if one in rows(client, "night.main", headers, "votable")]
+    assert rows(client, "night.main", headers).split() == ["id", "1", "2"]
+    assert secret not in caplog.text
+    lines = [json.loads(one.getMessage()) for one in caplog.records if one.name == "hven.access"]
+    assert lines[0]["path"] == "/referee/"
+    assert lines[0]["client"] is None
+    assert lines[-1]["client"] is None
+    assert lines[2]["client"] == "127.0.0.1"
+
+
+def test_from_the_shell(place: Path, here: Site, client: Client) -> None:
+    soon = (datetime.now(UTC) + timedelta(days=2)).strftime("%Y-%m-%d")
+    address = hven("referee", "add", "--site", place, "night", "--until", soon, "--anonymous").stdout.strip()
+    path = address.removeprefix(here.settings.url)
+    assert path.startswith("/referee/")
+    assert client.ask("GET", path).status == 303
+    (listed,) = [
+        one for one in json.loads(hven("referee", "list", "--site", place, "--json").stdout) if one["id"] in address
+    ]
+    assert listed["collection"] == "night"
+    assert listed["anonymous"] == "yes"
+    assert path.rpartition(".")[2] not in hven("referee", "list", "--site", place).stdout
+    assert "is none any more" in hven("referee", "end", "--site", place, listed["id"]).stdout
+    time.sleep(0.3)
+    assert client.ask("GET", path).status == 404
+    told = json.loads(hven("audit", "--site", place, "--object", "night", "--most", 2, "--json").stdout)
+    assert [one["what"] for one in told] == ["referee ended", "referee given"]
+    assert "did you mean 'night'" in hven("referee", "add", "--site", place, "nigth", "--until", soon, code=1).stderr
+    assert "is over" in hven("referee", "add", "--site", place, "night", "--until", "2001-01-01", code=2).stderr
+    assert "no date" in hven("referee", "add", "--site", place, "night", "--until", "soon", code=2).stderr
+    assert "no referee" in hven("referee", "end", "--site", place, "xx", code=1).stderr
