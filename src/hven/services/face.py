@@ -18,7 +18,7 @@ from hven.services._answer import answer, whole
 from hven.services.address import base, bases, table_named
 from hven.services.errors import PLAIN, VOTABLE, Faults
 from hven.services.params import read, value
-from hven.site.auth import alike, signer
+from hven.site.auth import alike, signed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
@@ -100,7 +100,7 @@ class Surroundings:
         if len(open_) == len(tables):
             return None
         settings = self.site.settings
-        sign = signer(self.site.store, who, bases(request, settings), settings.limits.signed_minutes)
+        sign = signed.signer(self.site.store, who, bases(request, settings), settings.limits.signed_minutes)
         everybodys = [f"/collections/{quote(one.schema)}/{quote(one.name)}/" for one in open_]
         return sign and (lambda url: url if any(part in url for part in everybodys) else sign(url))
 

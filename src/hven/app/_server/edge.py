@@ -17,7 +17,7 @@ from hven.model import clock
 from hven.portal.portals import Portals, keeping
 from hven.services import bodies
 from hven.services.errors import note
-from hven.site.auth import unshared, without
+from hven.site.auth import signed as signing
 from hven.site.counters import Counters
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Edge:
         scope["hven.request_id"] = name
         scope[bodies.PLACES] = self._bodies
         # before anything looks at the address: what signs it is nobody's business, and in no log
-        scope["query_string"], signed = without(scope["query_string"])
+        scope["query_string"], signed = signing.without(scope["query_string"])
         if signed is not None:
             scope[SIGNED] = signed
         clock.running.set(clock.Clock(self._seconds))
@@ -91,7 +91,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status, promised = message["status"], list(message["headers"])
                 promised = await self._identity.marked(scope, status, promised)
-                promised = promised if signed is None else unshared(promised)
+                promised = promised if signed is None else signing.unshared(promised)
                 headers = [
                     *(keeping(cookies, promised) if cookies else promised),
                     *self._always,

@@ -26,7 +26,7 @@ from hven.model.errors import Forbidden, HvenError, StorageError, Unauthenticate
 from hven.query.turns import asker
 from hven.services.address import secure
 from hven.services.face import known
-from hven.site.auth import BLIND, invited, opened, recognised
+from hven.site.auth import BLIND, invited, recognised, signed
 from hven.site.auth.local import SCOPES, claimed, reader
 from hven.site.auth.session import SAFE, cookie, foreign
 
@@ -199,7 +199,7 @@ class Identity:
 
     def _signed(self, scope: Scope) -> Reader | None:
         path, query = scope["path"].removeprefix(self._settings.root_path.rstrip("/")), scope["query_string"]
-        who = opened(self._store, scope["method"], path, query.decode("latin-1"), scope[SIGNED])
+        who = signed.opened(self._store, scope["method"], path, query.decode("latin-1"), scope[SIGNED])
         return recognised(who, self._settings, self._store.grants, self._people)
 
     def _proxied(self, scope: Scope, headers: Headers) -> str:

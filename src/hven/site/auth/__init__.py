@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hven.site.auth import _signed as signed
 from hven.site.auth._invitations import COOKIE as REFEREES
 from hven.site.auth._invitations import invited
 from hven.site.auth._openid import OpenID
@@ -27,14 +28,12 @@ from hven.site.auth._permit import (
     visible,
     whole,
 )
-from hven.site.auth._signed import PARAMETER, opened, signer, unshared, without
 
 __all__ = [
     "ANONYMOUS",
     "BLIND",
     "DEFAULT",
     "OWNER",
-    "PARAMETER",
     "REFEREES",
     "ROLES",
     "Access",
@@ -48,14 +47,11 @@ __all__ = [
     "invited",
     "masks",
     "offered",
-    "opened",
     "permit",
     "recognised",
     "row_filters",
     "scope_of",
-    "signer",
-    "unshared",
+    "signed",
     "visible",
     "whole",
-    "without",
 ]
