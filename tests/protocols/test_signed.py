@@ -17,7 +17,7 @@ from hven.ingest import ingest
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth import _signed as signed
-from hven.site.auth import without
+from hven.site.auth._signed import without
 from hven.testing.site import tiny_site
 
 if TYPE_CHECKING:

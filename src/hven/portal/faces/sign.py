@@ -15,7 +15,7 @@ from hven.model.errors import Forbidden, ParamError, Unauthenticated
 from hven.services.address import bases, from_elsewhere
 from hven.services.errors import Faults
 from hven.services.face import Face, Surroundings, careful
-from hven.site.auth import signer
+from hven.site.auth import signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         base = dali.base(request, site.settings)
         url = urljoin(f"{base}/", params.one("URL") or "")
         known, minutes = bases(request, site.settings), site.settings.limits.signed_minutes
-        made = await anyio.to_thread.run_sync(signer, site.store, who, known, minutes)
+        made = await anyio.to_thread.run_sync(signed.signer, site.store, who, known, minutes)
         if made is None:
             raise Forbidden("only accounts of this site sign addresses", remedy="ask the site's owner for one")
         given, url = url, made(url)
