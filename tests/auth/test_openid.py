@@ -114,8 +114,9 @@ class Browser:
 
 
 def test_from_the_page_to_the_page(
-    site: Site, tmp_path: Path, issuer: tuple[str, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+    site: Site, tmp_path: Path, issuer: tuple[str, subprocess.Popen[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="hven.access")
     settle(site, tmp_path, issuer[0], 'join = true\naccount = "preferred_username"')
     anna = Browser(site, "anna")
     page = anna.ask("/login?next=/tap/tables").text
@@ -127,6 +128,8 @@ def test_from_the_page_to_the_page(
     assert (done.status_code, done.headers["location"]) == (303, "http://vo.example/tap/tables")
     assert anna.who_am_i() == "anna"
     assert "hven_oidc" not in anna.cookies
+    assert "/login/oidc/ours/back" in caplog.text
+    assert "code=" not in caplog.text
     (grant,) = site.store.grants.all("identity")
     assert (grant.subject, grant.object, grant.facts["groups"]) == ("anna", f"{issuer[0]} anna", ["spica"])
     who = Local(site.store, site.settings).identify({"cookie": f"hven_session={anna.cookies['hven_session']}"})

@@ -137,13 +137,14 @@ class Edge:
             self._counters.ended(scope["path"], status or LEFT, seconds, sent)
             if access.isEnabledFor(logging.INFO):
                 client = scope.get("client")
+                told = b"" if "/login" in scope["path"] else scope["query_string"]  # there are codes of providers in it
                 line = {
                     "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                     "id": name,
                     "client": client[0] if client and not unnamed(scope) else None,
                     "method": scope["method"],
                     "path": "".join(scope["path"].partition(INVITING)[:2]),
-                    "query": scope["query_string"][:2000].decode("utf-8", "replace"),
+                    "query": told[:2000].decode("utf-8", "replace"),
                     "status": status or LEFT,
                     "bytes": sent,
                     "ms": round(seconds * 1000, 2),

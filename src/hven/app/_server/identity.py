@@ -79,7 +79,7 @@ class Identity:
         self._proxies = [ipaddress.ip_network(one) for one in settings.login.proxies]
         taken = settings.login.schemes
         self._refused = {
-            name.encode()
+            name
             for name, those in {"basic": {"Basic"}, "bearer": {"Bearer", "ivoa_bearer"}}.items()
             if not those & {*taken}
         }
@@ -88,11 +88,11 @@ class Identity:
         """Look who asks; those without credentials among the headers cost nothing."""
         if b"authorization" in named or b"cookie" in named or self._header in named or SIGNED in scope:
             try:
-                if named.get(b"authorization", b"").partition(b" ")[0].lower() in self._refused:
-                    raise Unauthenticated("this way to log in is not open here", remedy="see the challenges")
                 headers = self._believed(scope)
                 proxied = self._proxied(scope, headers) if self._header in named else ""
                 given = proxied or headers.get("authorization", "")
+                if not proxied and given.partition(" ")[0].lower() in self._refused:
+                    raise Unauthenticated("this way to log in is not open here", remedy="see the challenges")
                 # what a proxy says is never found by what a reader sends
                 said = given.encode("latin-1", "replace")
                 way = b"proxy" if proxied else b"header"
