@@ -7,6 +7,7 @@ errors, jobs, uploads, user tables, states of before, tags of others, heads, ran
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,7 +31,7 @@ from hven.site.auth import OWNER, session
 
 NOW = 1_893_456_000_000_000  # microseconds: 2030-01-01T00:00:00, at which all is asked
 POLICY = "release <= now or reader in (pi, coi) or project in groups or category = 'CALIB'"
-EVERYBODY = "1 = 1"
+EVERYBODY = f"1 = 1 or {POLICY}"  # the same, but that everybody sees every row
 SETTINGS = """\
 name = "rights"
 title = "Rights"
@@ -171,6 +172,7 @@ PEOPLE = (
     Person("delegate whose time is over", "hugo", frozenset({"hugo"})),
     Person("with a token that was revoked", "rita", frozenset({"rita", "carl"}), refused=True),
 )
+NOBODY = PEOPLE[1]
 
 
 # --- what is asked
@@ -275,6 +277,11 @@ NO_ROWS: dict[str, str] = {  # route -> why nothing is asked there
     "/help": "texts of the house", "/help/{page}": "texts of the house", "/help/{name}/{page}": "texts of a portal",
     "/logo": "a file of the settings", "/assets/sky/{path:path}": "images of the sky", "/assets/{file}": "files of the house",
     "/logout": "POST alone: ends a session",
+    "/login/tokens": "POST alone: gives a token",
+    "/login/tokens/end": "POST alone: takes a token back",
+    "/login/oidc/{name}": "begins a log-in elsewhere",
+    "/login/oidc/{name}/back": "ends a log-in elsewhere",
+    "/sign": "POST alone: the way of signed addresses",
     "/jobs/shown/histogram": BY_JOBS, "/jobs/shown/points": BY_JOBS, "/jobs/shown/download": BY_JOBS,
     "/tap/async": BY_JOBS, **{f"/tap/async/{{job}}{rest}": BY_JOBS for rest in ("", "/parameters/{name}", "/results/{name}", "/phase", "/executionduration", "/destruction", "/parameters", "/quote", "/owner", "/error", "/results")},
     "/tap/tables/{table}": "PUT and DELETE of a reader's own table; GET is the line of /tap/tables/{table:path}",
@@ -631,6 +638,18 @@ def _more(matrix: Matrix, who: Person, whole: Place, twin: Place, people: Sequen
                 if hidden:
                     matrix.leaks.append(f"{who.name}: a job of {other.name}: {ask.address}: {hidden}")
     if who.account:
+        for ask in (
+            sync(ALL),
+            sync("SELECT COUNT(*) AS n FROM obs.main"),
+            Ask("/collections/obs/main/download?_as=csv"),
+        ):
+            answers = []
+            for here in (whole, twin):
+                given = here.ask(who, Ask("/sign", "POST", urlencode({"URL": ask.address}), FORM))
+                assert given.status == 200, given.text
+                signed = Ask(json.loads(given.body)["url"].partition("vo.example")[2])
+                answers.append(here.ask(NOBODY, signed))  # whoever has it sees what its reader sees
+            matrix.judge("signed addresses", who, ask, *answers)
         for here in {id(one): one for one in (whole, twin)}.values():
             kept = here.ask(
                 who, Ask("/tap/user_tables/mine", "PUT", UPLOADED.decode(), (("content-type", "text/csv"),))
