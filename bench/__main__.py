@@ -28,6 +28,7 @@ GROUPS = (
     "portal",
     "series",
     "overload",
+    "rights",
 )
 
 
