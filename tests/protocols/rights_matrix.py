@@ -231,6 +231,7 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/search/{kind}/facets": ["", "_of=here", "_of=target_name", "_of=target_name&_like=zq"],
     "/statistics/{name}": [""],
     "/news": [""], "/news.json": [""], "/news.rss": [""], "/news.atom": [""], "/news/{name}": [""],
+    "/projects": ["", "lang=fr"], "/projects.json": [""], "/projects/{name}": [""], "/referee/{secret}": [""],
     "/openapi.json": [""],
     "/health": [""], "/health.json": [""], "/health/ready": [""], "/health/fresh": [""], "/metrics": [""],
     "/collections/{name}": ["", "lang=fr"],
@@ -309,7 +310,15 @@ QUERIES: dict[str, Sequence[str]] = {  # way -> queries
 }  # fmt: skip
 UPLOADED = b"id,n\nidzqcalib,7310007\nidzqembargo,7312025\nidzqcarl,7319088\nidzqgroup,7320097\n"
 FORM = (("content-type", "application/x-www-form-urlencoded"),)
-HOLES = {"name": "obs", "kind": "obscore", "path:path": "README.md", "face": "cone", "pane": "rows", "job": "nothing"}
+HOLES = {
+    "name": "obs",
+    "kind": "obscore",
+    "path:path": "README.md",
+    "face": "cone",
+    "pane": "rows",
+    "job": "nothing",
+    "secret": "0123456789ab.none",
+}
 
 
 def addresses(path: str) -> list[str]:
