@@ -41,12 +41,12 @@ VERBS = {
 }
 GROUPS = {
     "project": ("members", "Projects: who shares private collections."),
-    "release": ("labels", "Labels on what is published now: R4, DR1. Its rows are kept for good."),
+    "release": ("labels", "Labels on what is published now, kept for good: R4."),
     "schedule": ("operating", "When collections are synchronised by themselves."),
     "user": ("accounts", "Accounts of readers who keep tables here."),
     "token": ("accounts", "Personal tokens of accounts."),
     "delegate": ("delegate", "Who sees the rows of somebody else."),
-    "referee": ("referees", "Private addresses for those who judge a collection that is not public yet."),
+    "referee": ("referees", "Private addresses for referees of what is not public yet."),
     "tables": ("accounts", "Tables that readers keep here."),
 }
 VERSION = "--version"
