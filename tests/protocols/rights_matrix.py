@@ -231,7 +231,6 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/search/{kind}/facets": ["", "_of=here", "_of=target_name", "_of=target_name&_like=zq"],
     "/statistics/{name}": [""],
     "/news": [""], "/news.json": [""], "/news.rss": [""], "/news.atom": [""], "/news/{name}": [""],
-    "/projects": ["", "lang=fr"], "/projects.json": [""], "/projects/{name}": [""], "/referee/{secret}": [""],
     "/openapi.json": [""],
     "/health": [""], "/health.json": [""], "/health/ready": [""], "/health/fresh": [""], "/metrics": [""],
     "/collections/{name}": ["", "lang=fr"],
@@ -268,6 +267,8 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/tap/sync": [urlencode({"LANG": "ADQL", "QUERY": ALL})],
     "/jobs": [""],
     "/login": [""],
+    "/projects": [""], "/projects.json": [""], "/projects/{name}": [""],
+    "/referee/{secret}": [""],
     "/tap/user_tables/{table}": [""],
     "/tap/load": [""],
 }  # fmt: skip
@@ -317,14 +318,15 @@ HOLES = {
     "face": "cone",
     "pane": "rows",
     "job": "nothing",
-    "secret": "0123456789ab.none",
+    "secret": "nothing",
 }
 
 
 def addresses(path: str) -> list[str]:
     """Fill the holes of a route."""
     tables = ["main", "bright"] if path.startswith(HERE) else ["obs.main", "ivoa.obscore"]
-    holes = {**HOLES, **({"name": "hello"} if path.startswith(("/news", "/help")) else {})}
+    named = "hesiod" if path.startswith("/projects") else "hello" if path.startswith(("/news", "/help")) else "obs"
+    holes = {**HOLES, "name": named}
     if "{table" not in path:
         return [re.sub(r"\{([\w:]+)\}", lambda hole: holes[hole[1]], path)]
     return [
