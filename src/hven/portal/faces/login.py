@@ -18,6 +18,7 @@ from starlette.responses import Response
 from hven import services as dali
 from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooOften, Unauthenticated, say
 from hven.portal._pages import frame, guarded, written
+from hven.portal._views import access_page
 from hven.services.address import from_elsewhere, secure
 from hven.services.face import Face, Surroundings, route
 from hven.site.auth.local import SCOPES, Local, credentials, end_token, give_token, named
@@ -183,6 +184,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return cookie(proof, path=site.settings.root_path, secure=secure(request, site.settings))
 
     return [
+        *access_page.routes(around),
         route("/login", show, _told),
         route("/login", login, _told, ["POST"]),
         route("/login/oidc/{name}", away, _told),

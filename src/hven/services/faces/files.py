@@ -14,7 +14,7 @@ from hven import services as dali
 from hven.model.errors import Forbidden, Gone, NotFound, Unauthenticated, Unavailable, say
 from hven.model.table import FILES
 from hven.services.face import Face, Surroundings, Way, route
-from hven.site.auth import OWNER, whole
+from hven.site.auth import ANONYMOUS, OWNER, alike, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         A file that rows of the collection name is known and taken as their levels have it; one row that is locked locks it.
         """
         site, who = around.site, around.reader(request)
-        holdings = site.current()
+        asks, holdings = who, site.current()
         catalogue = holdings.catalogue(who, around.policies)
         # a file of a release is locked by what is published now, too
         of = {name, *(item.release.collection for item in holdings.published.values() if item.release and item.release.schema == name)}  # fmt: skip
@@ -84,6 +84,14 @@ def routes(around: Surroundings) -> Sequence[Route]:
             found = ask(one, "path, url, media_type, bytes, sha256, title, modified", "path", path, who, holdings)
             if found:
                 break
+        if found and path is not None and asks.name is not None and request.method == "GET":
+            shut = [
+                table
+                for table in named
+                if table.policy and table.rights and table.rights.locked(ANONYMOUS, {str(table.policy.path): path})
+            ]
+            if shut or not (named or alike(files, asks, around.policies)):
+                site.store.grants.note(asks.name, "file taken", name, {"file": path})
         release = holdings.published[one.qualified].release
         return [{**row, "release": release} for row in found], holdings.reach(who, around.policies)
 

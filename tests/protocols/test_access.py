@@ -1,0 +1,89 @@
+"""What a reader may see, told by a page; who was given what, for operators; every look at a file that is not everybody's is written down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from asking import Client
+
+from hven.app._server.app import create
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DESCRIPTOR = """\
+collection: {name}
+title: Observations
+{access}
+files: [a.txt]
+tables:
+  main:
+    source: {{kind: csv, files: rows.csv}}
+    primary: id
+    columns:
+      id: {{type: int32}}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Site]:
+    groups = 'name = "access"\n[people]\ngroups = {spica = ["anna"]}\n[health]\noperators = ["olga"]\nopen = true\n'
+    (tmp_path / "hven.toml").write_text(groups)
+    for name, access in (("night", "access: \"'spica' in groups\""), ("noon", "")):
+        folder = tmp_path / "collections" / name
+        folder.mkdir(parents=True)
+        (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access))
+        (folder / "rows.csv").write_text("id\n1\n2\n")
+        (folder / "a.txt").write_text("words\n")
+    with Site(settings.load(tmp_path)) as made:
+        for name in ("night", "noon"):
+            ingest(made, name)
+        yield made
+
+
+def test_what_readers_and_operators_are_told(here: Site) -> None:
+    client = Client(create(here))
+    who = {name: {"authorization": f"Bearer {here.store.users.add(name)}"} for name in ("anna", "bob", "olga")}
+    grant, _ = here.store.grants.add("member", subject="bob", object="hesiod", role="reader", by="olga")
+    assert client.ask("GET", "/access").headers["location"].endswith("/login?next=/access")
+    pages = {name: client.ask("GET", "/access", headers=headers) for name, headers in who.items()}
+    for page in pages.values():
+        assert page.status == 200
+        assert page.headers["cache-control"] == "private, no-store"
+    assert "spica" in pages["anna"].text
+    assert '<td class="code">night.main</td><td class="n">2</td>' in pages["anna"].text
+    assert "noon.main" not in pages["anna"].text
+    assert '<td class="code">night.main</td><td class="n">0</td>' in pages["bob"].text
+    assert "hesiod" in pages["bob"].text
+    assert "hesiod" not in pages["anna"].text
+    # whoever sees the health page is no operator by that
+    assert "Log of rights" not in pages["anna"].text + pages["bob"].text
+    assert "member given" in pages["olga"].text
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    for name, status in (("anna", 403), ("olga", 303)):
+        body = f"ID={grant.id}".encode()
+        assert client.ask("POST", "/access/end", body=body, headers={**form, **who[name]}).status == status
+    assert here.store.grants.audit(most=1)[0].by == "olga"
+    evil = {**form, **who["olga"], "origin": "https://evil.example"}
+    assert client.ask("POST", "/access/end", body=b"ID=x", headers=evil).status in {401, 403}
+
+
+def test_looks_at_restricted_files_are_written_down(here: Site) -> None:
+    client = Client(create(here))
+    anna = {"authorization": f"Bearer {here.store.users.add('anna')}"}
+    for method, path, status in (
+        ("GET", "/collections/night/files/a.txt", 200),
+        ("HEAD", "/collections/night/files/a.txt", 200),
+        ("GET", "/collections/noon/files/a.txt", 200),
+        ("GET", "/collections/night/files/b.txt", 404),
+    ):
+        assert client.ask(method, path, headers=anna).status == status
+    client.ask("GET", "/collections/night/files/a.txt")
+    lines = here.store.grants.audit(object="night")
+    assert [(one.by, one.what, one.facts) for one in lines] == [("anna", "file taken", {"file": "a.txt"})]
+    assert here.store.grants.audit(object="noon") == []
