@@ -199,7 +199,9 @@ class Holdings:
         hidden = sorted(name for name, item in self.published.items() if not self._sees(item, who, policies))
         private = sorted(name for name, item in self.published.items() if item.table.access != "public")
         seen = "public" if hidden == private else _digest(repr(hidden))
-        return f"{seen}{ROWS}{scope_of(filters, [], masks(tables, who)).key}" if filters else seen
+        if filters:
+            return f"{seen}{ROWS}{scope_of(filters, [], masks(tables, who)).key}"
+        return f"{seen}{ROWS}all" if self.guarded else seen  # who sees all of what others see in part is not everybody
 
     def _sees(self, item: Published, who: Reader, policies: Sequence[Policy]) -> bool:
         """Return whether a reader may know of a table; of a view, only if of everything that it reads, of a union if of one of its members."""

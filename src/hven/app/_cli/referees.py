@@ -74,7 +74,7 @@ def audit(
     most: Annotated[int, typer.Option("--most", min=1, max=1_000_000, help="Lines.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show who changed rights, and who looked at locked files, newest first."""
+    """Show who changed rights, and who looked at locked files."""
     with open_site(context) as site:
         lines = site.store.grants.audit(object=about, by=by, most=most)
     names = ["at", "by", "what", "object", "facts"]

@@ -351,7 +351,11 @@ def permit(bound: Bound, who: Reader, policies: Sequence[Policy] = DEFAULT) -> t
         The query to run, and the scope under which its answer may be remembered.
     """
     filters = row_filters(bound.tables, who, policies)
-    private = [table.qualified for table in bound.tables if not visible(table, ANONYMOUS, policies)]
+    private = [
+        table.qualified
+        for table in bound.tables
+        if table.policy is not None or not visible(table, ANONYMOUS, policies)  # which others may see in part
+    ]
     if not filters:
         return bound, scope_of(filters, private)
     known = {table.qualified for table in bound.tables}
