@@ -100,7 +100,7 @@ class Row:
         """Write it; each of its texts, numbers and its place is no other's."""
         shown = [
             f"id{self.word}",
-            7_310_007 + 1_009 * number,
+            _number(number),
             f"{20.1234 + 13.4567 * number:.4f}",
             f"{-60.4321 + 4.7654 * number:.4f}",
         ]
@@ -108,6 +108,11 @@ class Row:
         rest = ["", "", ""] if self.bare else [mag, f"note {self.word}", file]
         people = [self.release, self.pi, self.coi, self.project, self.category]
         return ",".join(map(str, (*shown, *people, *rest) if not self.bare else (*shown[:2], "", "", *people, *rest)))
+
+
+def _number(number: int) -> int:
+    """Return a number that is no row's else, nor the mean of some."""
+    return 7_310_007 + 1_009 * number + 17 * number**3
 
 
 ROWS = (
@@ -489,11 +494,13 @@ class Matrix:
             self.cells += 1
             words = {
                 row.word,
-                str(7_310_007 + 1_009 * NUMBERS[row.word]),
+                str(_number(NUMBERS[row.word])),
                 f"{20.1234 + 13.4567 * NUMBERS[row.word]:.4f}",
             }
             here, there = ({word for word in words if word in text and word not in ask.words} for text in (one, two))
-            if not who.sees(row) and here:
+            if (
+                not who.sees(row) and here - there
+            ):  # what the twin tells is of rows that they see: a mean may be a row's number
                 self.leaks.append(f"{asked}: {sorted(here)} of a row that is not seen")
             if who.sees(row) and there - here:
                 self.refusals.append(f"{asked}: {sorted(there - here)} of a row that is seen is not told")
