@@ -1,12 +1,12 @@
 """Simple Cone Search 1.03 for every table with a position and an identifier; builds a tree, never text.
 
-RA, DEC and SR in ICRS degrees, VERB by the columns' rank, MAXREC and RESPONSEFORMAT as DALI has them. Faults of the
-request are answered as section 2.3 says: a VOTable with an INFO named Error, under status 200, which is what the clients
-of this old protocol look at.
+RA, DEC and SR in ICRS degrees, VERB by the columns' rank, MAXREC and RESPONSEFORMAT as DALI has them. Faults of the request are answered
+as section 2.3 says: a VOTable with an INFO named Error, under status 200, which is what the clients of this old protocol look at.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hven.adql import tree
@@ -35,10 +35,8 @@ PARAMS = (
 def identifier(table: Table) -> Column | None:
     """Choose the column that names a row: meta.id;meta.main, else a one-column primary key, else the first meta.id."""
     main = table.by_ucd(MAIN[0])
-    if main is not None:
-        return main
-    if len(table.primary) == 1:
-        return table.column(table.primary[0])
+    if main is not None or len(table.primary) == 1:
+        return main or table.column(table.primary[0])
     return next((column for column in table.columns if (column.ucd or "").lower().split(";")[0] == "meta.id"), None)
 
 
@@ -46,16 +44,12 @@ def _query(table: Table, verbosity: int) -> tree.Query:
     """Write a cone over a table, with RA, DEC and SR in slots 0, 1 and 2."""
     name, (lon, lat) = identifier(table), table.position or ("", "")
     needed = {name.name if name else "", lon, lat}
-    columns = [
-        column.name
-        for column in table.columns
-        if not column.hidden and (column.verbosity <= verbosity or column.name in needed)
-    ]
+    shown = (column for column in table.columns if not column.hidden)
+    columns = [column.name for column in shown if column.verbosity <= verbosity or column.name in needed]
     items = tuple(tree.SelectItem(_ref(column), tree.Ident(column, quoted=True)) for column in columns)
     centre = tuple(tree.Literal(0.0, slot=slot) for slot in range(3))
-    inside = tree.Function(
-        "CONTAINS", (tree.Function("POINT", (_ref(lon), _ref(lat))), tree.Function("CIRCLE", centre))
-    )
+    place = tree.Function("POINT", (_ref(lon), _ref(lat)))
+    inside = tree.Function("CONTAINS", (place, tree.Function("CIRCLE", centre)))
     source = tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
     return tree.Query(tree.Select(items, source, where=tree.Compare("=", tree.Literal(1), inside)))
 
@@ -64,15 +58,14 @@ def _ref(column: str) -> tree.Expr:
     return tree.ColumnRef(tree.Ident(column, quoted=True))
 
 
-def _presented(columns: Sequence[Column], table: Table) -> tuple[Column, ...]:
-    """Set the UCDs of the three columns that the protocol is about, and of no other."""
+def _presented(table: Table, columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Set the UCDs of the three columns that the protocol is about, and of no other; the identifier is text (SCS 1.03 section 2.2)."""
     name, (lon, lat) = identifier(table), table.position or ("", "")
     roles = {lon: LON, lat: LAT, name.name if name else "": ID}
     found = []
     for column in columns:
         own = (column.ucd or "").split(";")[0] if (column.ucd or "").lower() in MAIN else None
         ucd = roles.get(column.name, own)
-        # SCS 1.03 section 2.2: the identifier is text
         kind = STRING if ucd == ID and not column.type.is_string else column.type
         found.append(column.having(ucd=ucd, type=kind) if ucd else column)
     return tuple(found)
@@ -80,14 +73,8 @@ def _presented(columns: Sequence[Column], table: Table) -> tuple[Column, ...]:
 
 def _ask(table: Table, given: Mapping[str, Any]) -> Asked:
     *place, verbosity = given.values()
-    present = lambda columns: _presented(columns, table)  # noqa: E731
-    return Asked(
-        query=lambda: _query(table, verbosity),
-        key=(verbosity,),
-        values=tuple(place),
-        empty=given["SR"] == 0,
-        present=present,
-    )
+    made, present = partial(_query, table, verbosity), partial(_presented, table)
+    return Asked(query=made, key=(verbosity,), values=tuple(place), empty=given["SR"] == 0, present=present)
 
 
 def _ways(published: Published, base: str) -> Sequence[Way]:
