@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from anyio import CapacityLimiter
 from asking import Answer, Client
 from lxml import etree
 from made_stars import HIDDEN, STARS, rows
 
 from hven.app._server import create
 from hven.jobs._worker import run_next
+from hven.services.uws import Waiting
 from hven.site import Site
 from hven.site.auth import Reader
 from hven.testing.policies import half_hidden
@@ -501,6 +503,24 @@ def test_a_hundred_wait_for_one_look(site: Site) -> None:
         return await asyncio.wait_for(asyncio.gather(*tasks), 25)
 
     assert all(b"<phase>ABORTED</phase>" in body for body in asyncio.run(all_of_them()))
+
+
+def test_who_comes_with_a_phase_that_was_left_is_told_at_once(site: Site) -> None:
+    """Somebody read QUEUED, the job was aborted and those who waited were told: who comes only then may not wait for ever."""
+    jobs = [made(Client(create(site)), PHASE="RUN").rpartition("/")[2] for _ in range(2)]
+
+    async def seen() -> None:
+        waiting = Waiting(site, CapacityLimiter(2))
+        other = asyncio.create_task(waiting.changed(jobs[1], "QUEUED"))  # so that the looks go on
+        first = asyncio.create_task(waiting.changed(jobs[0], "QUEUED"))
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(site.store.jobs.change, jobs[0], among=("QUEUED",), phase="ABORTED")
+        await asyncio.wait_for(first, 25)
+        await asyncio.wait_for(waiting.changed(jobs[0], "QUEUED"), 25)
+        assert not other.done()
+        other.cancel()
+
+    asyncio.run(seen())
 
 
 # --- whose --------------------------------------------------------------------------------------------------------------

@@ -82,24 +82,21 @@ class Waiting:
 
     async def _look(self) -> None:
         version = -1
-        known: set[str] = set()
         pause = SOON
         try:
             while self._waiters:
+                came, self._came = self._came, False
                 try:
                     seen = await anyio.to_thread.run_sync(self._site.store.jobs.version, limiter=self._limiter)
-                    if seen != version or not known.issuperset(self._waiters):
-                        version, known = seen, set(self._waiters)
-                        self._tell(
-                            await anyio.to_thread.run_sync(
-                                self._site.store.jobs.phases, list(known), limiter=self._limiter
-                            ),
-                            known,
+                    if came or seen != version:  # who came may have seen a phase that was left before the last look
+                        version, names = seen, set(self._waiters)
+                        phases = await anyio.to_thread.run_sync(
+                            self._site.store.jobs.phases, list(names), limiter=self._limiter
                         )
+                        self._tell(phases, names)
                 except HvenError:  # a busy store: who waits may wait on
                     version = -1
-                pause = SOON if self._came else min(1.3 * pause, LOOK)
-                self._came = False
+                pause = SOON if came else min(1.3 * pause, LOOK)
                 await asyncio.sleep(pause)
         finally:  # nobody waits for a task that is no more
             self._tell({}, set(self._waiters))
