@@ -3,6 +3,8 @@
 A region is put into the few cells that its bounding circle touches, at an order that suits its size; regions of a hemisphere and
 more, and those that are no circle or polygon, into the cells of their own cover. A cell of order o is the number
 ``4 ** (o + 1) + cell``: so all orders are told apart, and ``number >> 2`` is the cell around it.
+
+A cell says little of where in it a region is: beside the cells each row has a cap, the bounding circle itself.
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
 
     Indexes = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.float64]
+    Caps = npt.NDArray[np.float32]
 
 CELLS = 64  # of one region that is neither a small circle nor a small polygon
 REACH = 60.0  # degrees: a polygon within such a circle is the smaller side of its border
 SLACK = 1e-9  # degrees
+ROUNDED = 5e-7  # radians: what single precision may take from a cap
 _SHAPES = frozenset({"CIRCLE", "POLYGON", "REGION"})
 
 
@@ -44,10 +48,17 @@ def region_columns(table: Table) -> list[str]:
     ]
 
 
-def cells_of_column(values: pa.Array) -> Iterator[tuple[Indexes, Indexes]]:
-    """Yield rows and cells of the regions of one batch."""
+def no_caps(rows: int) -> Caps:
+    """Return caps that hold the whole sphere: unit vector and radius in radians, of single precision."""
+    caps = np.zeros((rows, 4), np.float32)
+    caps[:, 3] = 4.0
+    return caps
+
+
+def cells_of_column(values: pa.Array, caps: Caps | None = None) -> Iterator[tuple[Indexes, Indexes]]:
+    """Yield rows and cells of the regions of one batch; caps that hold these are written into `caps` where they are small."""
     if pa.types.is_string(values.type):
-        yield from _of_text(values)
+        yield from _of_text(values, caps)
         return
     lists = values if pa.types.is_list(values.type) else values.cast(pa.list_(pa.float64()))
     rows = np.flatnonzero(np.asarray(pc.is_valid(lists)))
@@ -55,17 +66,17 @@ def cells_of_column(values: pa.Array) -> Iterator[tuple[Indexes, Indexes]]:
     lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0))[rows]
     for kind, some in (("circle", lengths == 3), ("polygon", (lengths >= 6) & (lengths % 2 == 0))):
         if some.any():
-            yield from _bounded(kind, rows[some], lengths[some], numbers[np.repeat(some, lengths)])
+            yield from _bounded(kind, rows[some], lengths[some], numbers[np.repeat(some, lengths)], caps)
 
 
-def _of_text(values: pa.Array) -> Iterator[tuple[Indexes, Indexes]]:
+def _of_text(values: pa.Array, caps: Caps | None) -> Iterator[tuple[Indexes, Indexes]]:
     known = np.asarray(pc.is_valid(values))
     found = shape_columns.outlines(values)
     known[found.rows] = False
     for kind, which in (("circle", found.circle), ("polygon", ~found.circle)):
         if which.any():
             some = found if which.all() else found.some(which)
-            yield from _bounded(kind, some.rows, some.lengths, some.numbers)
+            yield from _bounded(kind, some.rows, some.lengths, some.numbers, caps)
     rest = np.flatnonzero(known)
     owners: dict[str, list[int]] = {"circle": [], "polygon": []}
     lengths: dict[str, list[int]] = {"circle": [], "polygon": []}
@@ -84,7 +95,7 @@ def _of_text(values: pa.Array) -> Iterator[tuple[Indexes, Indexes]]:
                 yield np.full(len(cells), row, np.int64), cells
     for kind, those in owners.items():
         if those:
-            yield from _bounded(kind, np.array(those), np.array(lengths[kind]), np.array(flat[kind]))
+            yield from _bounded(kind, np.array(those), np.array(lengths[kind]), np.array(flat[kind]), None)
 
 
 def numbers_of(shape: Shape | Moc) -> list[float]:
@@ -97,7 +108,7 @@ def numbers_of(shape: Shape | Moc) -> list[float]:
 
 
 def _bounded(
-    kind: str, rows: Indexes, lengths: npt.NDArray[Any], numbers: Numbers
+    kind: str, rows: Indexes, lengths: npt.NDArray[Any], numbers: Numbers, caps: Caps | None
 ) -> Iterator[tuple[Indexes, Indexes]]:
     """Cover circles and polygons by cells of their bounding circles; `numbers` has `lengths` of them for each row."""
     starts = np.cumsum(lengths) - lengths
@@ -117,6 +128,9 @@ def _bounded(
             )
     with np.errstate(invalid="ignore"):
         small = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (radius >= 0.0) & (radius <= REACH)
+    if caps is not None:
+        caps[rows[small], :3] = sphere.vectors(lon[small], lat[small])
+        caps[rows[small], 3] = np.radians(radius[small] + SLACK) + ROUNDED
     for order, which, cells in healpix.cones_cells(lon[small], lat[small], radius[small] + SLACK):
         yield rows[small][which], cells + 4 ** (order + 1)
     for at in np.flatnonzero(~small).tolist():

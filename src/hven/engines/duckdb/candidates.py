@@ -32,6 +32,7 @@ from hven.engines.duckdb.pairs import (
     near_pairs,
     places_of,
     rows_with_keys,
+    touching_pairs,
     with_numbers,
 )
 from hven.engines.duckdb.subqueries import Asides, subqueries
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
 SHARE = 5  # candidates are used if they are less than one in so many rows
 FEW = 10_000  # or less than this
 TESTED = 1_000_000  # pairs that are put to the condition itself at a time
-PRODUCT = 2_000_000  # pairs that DuckDB may try one by one
 WORTH = 300  # rows of a target from which on looking up a circle is quicker than trying them all: measured
 KEYS = 500_000  # rows on the other side of a join by key that are looked up one by one
 
@@ -134,6 +134,8 @@ class Candidates:
     def _way(self, side: Side) -> str:
         """Describe how a match is used."""
         told = f"{self.name(side.target)}: matched with {self.name(side.driver)} by the position index"
+        if side.region:
+            return f"{told} of the regions in {side.region}"
         if not side.parts:
             return told
         of = [self.name(part.leaf) for part in side.parts if part.indexed]
@@ -391,15 +393,13 @@ class _Search:
             if side.driver in self._doubled and side.driver == side.doubled:
                 continue
             targets = [self._stored(part.leaf) for part in side.parts] or [self._stored(side.target)]
-            if any(
-                stored is None or (not side.parts and stored.manifest.position != side.position) for stored in targets
-            ):
+            if any(stored is None or not side.indexed(stored) for stored in targets):
                 continue
             drivers, among = self._count(side.driver), self._most(side)
             if (drivers is None and side.driver not in self._plan.derived) or (drivers or 0) > among:
                 continue
             known = self._found.get(side.target)
-            if known is not None and known.count * (drivers or 0) <= PRODUCT and drivers is not None:
+            if known is not None and known.count * (drivers or 0) <= side.worth and drivers is not None:
                 continue  # so few are left on both sides that DuckDB tries them all
             usable.append((drivers, side))
         return sorted(usable, key=lambda item: DRIVERS if item[0] is None else item[0])
@@ -419,7 +419,7 @@ class _Search:
                 if not self._computed(side.driver, self._most(side)):
                     continue
                 known, drivers = self._found.get(side.target), self._count(side.driver) or 0
-                if known is not None and known.count * drivers <= PRODUCT:
+                if known is not None and known.count * drivers <= side.worth:
                     continue
             if self._use(match, side):
                 self._doubled.add(side.doubled)
@@ -448,10 +448,9 @@ class _Search:
             tables[side.driver] = numbered(rows)
             return True
         target = self._stored(side.target)
-        looked = None if target is None else near_pairs([places_of(target, side.position)], found, exact)
-        if target is None or looked is None:
+        pairs = None if target is None else self._near(target, side, found, exact)
+        if target is None or pairs is None:
             return False
-        (pairs,) = looked
         if match.exact == "asked":
             pairs = self._asked(match, side, rows, target, pairs)
         owner, row = pairs
@@ -463,6 +462,15 @@ class _Search:
             tables[side.driver] = with_numbers(rows.take(pa.array(owner)), PARTNER, row)
             tables[side.target] = with_numbers(target.table.select(list(columns)), ROW, np.arange(target.manifest.rows))
         return True
+
+    def _near(
+        self, target: Stored, side: Side, found: tuple[Numbers, Numbers, Numbers], exact: str
+    ) -> tuple[Rows, Rows] | None:
+        index = target.region(side.region) if side.region else None
+        if index is not None:
+            return touching_pairs(index, found)
+        looked = near_pairs([places_of(target, side.position)], found, exact)
+        return None if looked is None else looked[0]
 
     def _pairs(self, number: int, target: Stored, owner: Rows, row: Rows) -> pa.Table:
         """Return the rows of the pairs of a table, each with the number of its partner."""

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._regions import cells_of_column
+from hven.engines._regions import cells_of_column, no_caps
 from hven.engines._rows import SHOWN, refuse_nulls, repeated
 from hven.engines.duckdb.layout import KeyFiles, RegionFiles, Stored
 from hven.model.literal import hashes
@@ -77,8 +77,10 @@ def build_regions(stored: Stored, column: str, number: int) -> RegionFiles:
     place = stored.schema.get_field_index(column)
     small = np.dtype(np.int32 if stored.manifest.rows < 2**31 else np.int64)
 
+    caps = no_caps(stored.manifest.rows)
+
     def of_batch(begin: int, batch: pa.RecordBatch) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        found = list(cells_of_column(batch.column(place)))
+        found = list(cells_of_column(batch.column(place), caps[begin : begin + batch.num_rows]))
         rows = [(begin + rows).astype(small) for rows, _ in found]
         return np.concatenate([np.empty(0, small), *rows]), np.concatenate(
             [np.empty(0, np.int64), *(cells for _, cells in found)]
@@ -88,9 +90,8 @@ def build_regions(stored: Stored, column: str, number: int) -> RegionFiles:
         pieces = list(pool.map(of_batch, stored.starts[:-1].tolist(), stored.batches))
     rows, cells = np.concatenate([piece[0] for piece in pieces]), np.concatenate([piece[1] for piece in pieces])
     del pieces
-    files = RegionFiles(
-        column=column, count=len(cells), cells=f"region{number:03d}.cells.npy", rows=f"region{number:03d}.rows.npy"
-    )
+    files = RegionFiles.numbered(column, len(cells), number)
+    np.save(stored.path / str(files.caps), caps)
     bits = stored.manifest.rows.bit_length()
     if int(cells.max(initial=0)).bit_length() + bits > 63:
         order = np.lexsort((rows, cells))

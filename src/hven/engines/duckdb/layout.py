@@ -75,12 +75,21 @@ class RegionFiles:
         The row whose shape each of them is of.
     count
         How many they are.
+    caps
+        A circle around the shape of each row; older snapshots have none.
     """
 
     column: str
     count: int
     cells: str
     rows: str
+    caps: str | None = None
+
+    @classmethod
+    def numbered(cls, column: str, count: int, number: int) -> RegionFiles:
+        """Name the files of the index of one column among several."""
+        cells, rows, caps = (f"region{number:03d}.{part}.npy" for part in ("cells", "rows", "caps"))
+        return cls(column=column, count=count, cells=cells, rows=rows, caps=caps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -368,7 +377,9 @@ class Stored:
             for files in self.manifest.regions:
                 if files.column == column:
                     found = self._regions[column] = RegionIndex.of(
-                        load(self.path / files.cells), load(self.path / files.rows)
+                        load(self.path / files.cells),
+                        load(self.path / files.rows),
+                        None if files.caps is None else load(self.path / files.caps),
                     )
         return found
 

@@ -4,7 +4,8 @@ A match ``CONTAINS(POINT(t.ra, t.dec), CIRCLE(d.lon, d.lat, r)) = 1`` or ``DISTA
 HEALPix ranges, look them up in the index of `t`, keep the pairs that are near enough. `t` is then replaced by its rows of these
 pairs (a row once for each pair) with the number of the partner in `d`, and the condition is joined by ``t.partner = d.row``: a hash
 join, with the exact condition after it. `d` may be a table, a derived table (which is computed first), or a table of the query around
-a subquery; what lies around its rows may be computed from them: a box, a polygon, ``3 * d.error``. A join on an indexed key narrows the indexed table to the rows that have one of the keys.
+a subquery; what lies around its rows may be computed from them: a box, a polygon, ``3 * d.error``. If the condition is about a column of regions of `t`, the index of
+these gives the pairs. A join on an indexed key narrows the indexed table to the rows that have one of the keys.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from hven.adql.grouping import of_its_row
 from hven.adql.tree import And, ColumnRef, Compare, Expr, Ident, Meta, walk
 from hven.engines._bound.constants import constant
-from hven.engines._bound.geometry import MIRROR, circle_parts, contained, coordinates, distance_points
+from hven.engines._bound.geometry import MIRROR, circle_parts, contained, coordinates, distance_points, touching
 from hven.engines._bound.narrowable import Narrowable, key_column, position_of
 from hven.engines.duckdb.accesses import Found, spread
 from hven.engines.duckdb.indexing import numbers_of
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from hven.engines.duckdb.keys import KeyIndex
     from hven.engines.duckdb.layout import Stored
     from hven.engines.duckdb.members import Part
+    from hven.engines.duckdb.regions import RegionIndex
     from hven.model.types import Type
 
     Numbers = npt.NDArray[np.float64]
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 ROW = "hven:row"
 DRIVERS = 2_000_000  # circles that are looked up at most
 PAIRS = 50_000_000  # pairs that are looked at at most
+PRODUCT = 2_000_000  # pairs that DuckDB may try one by one ..
+SHAPES = 1_000  # .. if they are of regions, which are dear
 STEP = 200_000  # circles at a time
 _CAP = 89.0  # degrees: polygons that reach farther from their middle may be anywhere
 _SLACK = 1e-5  # degrees: an arc cosine of a small angle is not better
@@ -63,9 +67,11 @@ class Side:
     position
         Columns of the target's position index.
     around
-        What lies around a row of the driver: longitude, latitude and radius in degrees, or one expression that is a shape.
+        What lies around a row of the driver: longitude, latitude and radius in degrees, a position, or one expression that is a shape.
     parts
         The members of the target, if it is a union.
+    region
+        The target's column of regions, if it is their index that is looked up.
     """
 
     target: int
@@ -74,6 +80,18 @@ class Side:
     position: tuple[str, str]
     around: tuple[Expr, ...]
     parts: tuple[Part, ...] = ()
+    region: str = ""
+
+    @property
+    def worth(self) -> int:
+        """Number of pairs that DuckDB may try one by one."""
+        return SHAPES if self.region else PRODUCT
+
+    def indexed(self, stored: Stored) -> bool:
+        """Tell whether a snapshot has the index that is looked up."""
+        if self.region:
+            return stored.region(self.region) is not None
+        return bool(self.parts) or stored.manifest.position == self.position
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +142,11 @@ def matches(narrowable: Narrowable, free: frozenset[int]) -> list[Match]:
         elif isinstance(condition, Compare) and (near := _near(condition)) is not None:
             a, b, limit, test = near
             tried = [(a, (*b, limit)), (b, (*a, limit))]
-        sides = tuple(side for here, around in tried if (side := _side(narrowable, leaves, here, around)) is not None)
+        ways = [_side(narrowable, leaves, here, around) for here, around in tried]
+        if (shapes := touching(condition)) is not None:
+            one, test = constant(shapes[2], free), "asked" if any(map(_is_region, shapes[:2])) else test
+            ways += [_touching(narrowable, leaves, here, there) for here, there in (shapes[:2], shapes[1::-1])]
+        sides = tuple(side for side in ways if side is not None)
         if sides:
             found.append(
                 Match(condition, sides, one, test if id(condition) in narrowable.outer or test == "asked" else "")
@@ -179,8 +201,29 @@ def _side(
     position = ("", "") if parts else position_of(narrowable, target, here) if target in narrowable.direct else None
     if position is None:
         return None
-    nodes = list(walk(around))
-    drivers = {node.source for node in nodes if isinstance(node, ColumnRef)}
+    side = _led(narrowable, leaves, target, around)
+    return None if side is None else replace(side, position=position, parts=parts)
+
+
+def _touching(narrowable: Narrowable, leaves: frozenset[int], here: Expr, there: Expr) -> Side | None:
+    if (
+        not isinstance(here, ColumnRef)
+        or here.column is None
+        or here.source not in narrowable.direct
+        or not _is_region(here)
+    ):
+        return None
+    side = _led(narrowable, leaves, here.source, coordinates(there) or circle_parts(there) or (there,))
+    return None if side is None else replace(side, region=here.column.name)
+
+
+def _is_region(expr: Expr) -> bool:
+    return isinstance(expr, ColumnRef) and expr.column is not None and expr.column.type.is_geometry
+
+
+def _led(narrowable: Narrowable, leaves: frozenset[int], target: int, around: tuple[Expr, ...]) -> Side | None:
+    """Return the side of a target whose driver is what `around` is computed from, if that is one reference."""
+    drivers = {node.source for node in walk(around) if isinstance(node, ColumnRef)}
     if len(drivers) != 1 or not all(map(of_its_row, around)):
         return None
     (driver,) = drivers
@@ -189,11 +232,11 @@ def _side(
     if any(part.meta is None or part.meta.aggregate or not _fits(part.meta.type, len(around)) for part in around):
         return None
     doubled = target if target in leaves else driver
-    return Side(target, driver, doubled, position, around, parts) if doubled in leaves else None
+    return Side(target, driver, doubled, ("", ""), around) if doubled in leaves else None
 
 
 def _fits(type_: Type, parts: int) -> bool:
-    return type_.is_numeric if parts == 3 else type_ in {CIRCLE, POLYGON}
+    return type_.is_numeric if parts > 1 else type_ in {CIRCLE, POLYGON}
 
 
 def key_joins(narrowable: Narrowable) -> list[KeyJoin]:
@@ -328,6 +371,35 @@ def _test(exact: str, x: Numbers, y: Numbers, lon: Numbers, lat: Numbers, radius
     return sphere.in_circle(x, y, lon, lat, radius if exact else radius + _MARGIN)
 
 
+def touching_pairs(index: RegionIndex, circles: tuple[Numbers, Numbers, Numbers]) -> tuple[Rows, Rows] | None:
+    """Return the pairs (number of circle, row) of those circles and regions that may touch; None if there are too many."""
+    lon, lat, radius = circles
+    order = np.argsort(healpix.index(9, lon, lat), kind="stable")
+    middle, reach = sphere.vectors(lon, lat), np.radians(radius)
+    none = np.empty(0, np.int64)
+    found = [(none, none)]
+    total = 0
+    for begin in range(0, len(order), STEP):
+        check()
+        part = order[begin : begin + STEP]
+        which, ranges = healpix.cones_ranges(lon[part], lat[part], radius[part])
+        for places in index.spans(ranges):
+            total += int((places[:, 1] - places[:, 0]).sum())
+            if total > PAIRS:
+                return None
+            owner, row = (
+                np.repeat(part[which], places[:, 1] - places[:, 0]),
+                index.rows[spread(places)].astype(np.int64),
+            )
+            near = index.near(row, middle[owner], reach[owner])
+            found.append((owner[near], row[near]))
+    owner, row = (np.concatenate(numbers) for numbers in zip(*found, strict=True))
+    once = np.lexsort((row, owner))
+    owner, row = owner[once], row[once]
+    fresh = np.r_[True, (np.diff(owner) != 0) | (np.diff(row) != 0)][: len(owner)]
+    return owner[fresh], row[fresh]
+
+
 def with_numbers(rows: pa.Table, name: str, numbers: Rows) -> pa.Table:
     """Append a column of row numbers."""
     return rows.append_column(name, pa.array(numbers))
@@ -352,6 +424,9 @@ def circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
             numbers[np.asarray(shape.is_valid())] = doubles(pa.chunked_array([shape.flatten()])).reshape(-1, 3)
             return numbers[:, 0], numbers[:, 1], np.minimum(numbers[:, 2], 180.0)
         return _bounds(shape)
+    if rows.num_columns == 2:
+        lon, lat = doubles(rows.column(0)), doubles(rows.column(1))
+        return lon, lat, np.where(np.isnan(lon + lat), np.nan, 0.0)
     column = rows.column(2)
     radius = doubles(column)
     if int(np.isnan(radius).sum()) != column.null_count:

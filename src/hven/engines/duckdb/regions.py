@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.engines._regions import cells_of_column, ranges_of
-from hven.model.sky import Moc, healpix
+from hven.model.sky import Circle, Moc, Point, healpix, sphere
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     from hven.model.sky import Shape
 
     Indexes = npt.NDArray[np.int64]
+    Numbers = npt.NDArray[np.float64]
 
 
 WIDENED = 100_000  # cells of a MOC whose neighbours are looked for
@@ -32,12 +35,13 @@ class RegionIndex:
     cells: Indexes
     rows: npt.NDArray[Any]
     orders: tuple[int, ...]  # that there are
+    caps: npt.NDArray[np.float32] | None  # around the region of each row: unit vector, radius in radians
 
     @classmethod
-    def of(cls, cells: Indexes, rows: npt.NDArray[Any]) -> RegionIndex:
+    def of(cls, cells: Indexes, rows: npt.NDArray[Any], caps: npt.NDArray[np.float32] | None = None) -> RegionIndex:
         """Build the index of sorted cells."""
         ends = np.searchsorted(cells, [4 ** (order + 1) for order in range(healpix.ORDER + 2)])
-        return cls(cells, rows, tuple(int(order) for order in np.flatnonzero(np.diff(ends))))
+        return cls(cells, rows, tuple(int(order) for order in np.flatnonzero(np.diff(ends))), caps)
 
     def touched(self, shape: Shape | Moc, limit: int) -> Indexes | None:
         """Return ascending numbers of the rows whose region may touch a shape; None if they are more than `limit`."""
@@ -46,14 +50,48 @@ class RegionIndex:
         found: list[Indexes] = []
         for order in self.orders:
             ranges = ranges if wide is None else wide.at(order)
-            shift = 2 * (healpix.ORDER - order)
-            low, high = ranges[:, 0] >> shift, ((ranges[:, 1] - 1) >> shift) + 1
+            low, high = _at(ranges, order)
             low[1:] = np.maximum(low[1:], high[:-1])  # coarser cells of neighbouring ranges are looked up once
-            spans = np.stack([low, np.maximum(low, high)], axis=1) + 4 ** (order + 1)
-            places = np.searchsorted(self.cells, spans)
+            places = self._places(low, np.maximum(low, high), order)
             found += [self.rows[a:b] for a, b in places.tolist() if b > a]
         rows = np.unique(np.concatenate(found)).astype(np.int64) if found else np.empty(0, np.int64)
+        if isinstance(shape, Point | Circle):
+            radius = shape.radius if isinstance(shape, Circle) else 0.0
+            rows = rows[self.near(rows, sphere.vectors(shape.lon, shape.lat), np.radians(radius))]
         return None if len(rows) > limit else rows
+
+    def near(self, rows: Indexes, middle: Numbers, radius: Numbers | float) -> npt.NDArray[np.bool_]:
+        """Tell whose cap is as near to circles as their radii allow; a chord is never longer than its angle.
+
+        Parameters
+        ----------
+        rows
+            Numbers of rows, (n,).
+        middle
+            Unit vectors, (n, 3) or (3,).
+        radius
+            Radians, (n,) or one.
+        """
+        if self.caps is None:
+            return np.ones(len(rows), np.bool_)
+        caps = self.caps[rows]
+        chord = np.linalg.norm(caps[:, :3] - middle, axis=1)
+        found: npt.NDArray[np.bool_] = (chord <= caps[:, 3] + radius) | (caps[:, 3] > np.pi)
+        return found
+
+    def spans(self, ranges: Indexes) -> Iterator[Indexes]:
+        """Yield for each order where in `rows` those stand whose cells touch each of some half-open ranges of the highest order."""
+        for order in self.orders:
+            yield self._places(*_at(ranges, order), order)
+
+    def _places(self, low: Indexes, high: Indexes, order: int) -> Indexes:
+        places: Indexes = np.searchsorted(self.cells, np.stack([low, high], axis=1) + 4 ** (order + 1))
+        return places
+
+
+def _at(ranges: Indexes, order: int) -> tuple[Indexes, Indexes]:
+    shift = 2 * (healpix.ORDER - order)
+    return ranges[:, 0] >> shift, ((ranges[:, 1] - 1) >> shift) + 1
 
 
 class Widened:

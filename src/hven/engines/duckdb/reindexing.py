@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._regions import cells_of_column
+from hven.engines._regions import cells_of_column, no_caps
 from hven.engines.duckdb.indexing import build_key, build_regions, numbers_of
 from hven.engines.duckdb.layout import POSITION, KeyFiles, RegionFiles, Stored
 from hven.engines.duckdb.renumbering import STEP, Entries, Filling, Moves, merge_entries
@@ -75,28 +76,31 @@ def _stay_ordered(old: npt.NDArray[Any], moves: Moves, come: npt.NDArray[Any], p
 def merged_rows(old: npt.NDArray[Any], moves: Moves, come: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a value for each row: those of the rows that stay, and those of the rows that come."""
     before = moves.places - np.searchsorted(moves.gone, moves.places)
-    found: npt.NDArray[Any] = np.insert(np.delete(old, moves.gone), before, come)
+    found: npt.NDArray[Any] = np.insert(np.delete(old, moves.gone, axis=0), before, come, axis=0)
     return found
 
 
 def merge_regions(base: Stored, stored: Stored, moves: Moves, fresh: Fresh, column: str, number: int) -> RegionFiles:
     """Write the position index of a column of shapes: that of the base with what changed, if there is one."""
     old = base.region(column)
-    if old is None or len(moves.places) * SHARE > moves.old:
+    if old is None or old.caps is None or len(moves.places) * SHARE > moves.old:
         return build_regions(stored, column, number)
-    found = [(np.empty(0, np.int64), np.empty(0, np.int64)), *cells_of_column(fresh.column(column))]
+    come = fresh.column(column)
+    caps = no_caps(len(come))
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64)), *cells_of_column(come, caps)]
     rows, cells = (np.concatenate([pair[at] for pair in found]) for at in (0, 1))
     rows = moves.added[rows]
     order = np.lexsort((rows, cells))
-    files = (f"region{number:03d}.cells.npy", f"region{number:03d}.rows.npy")
+    files = RegionFiles.numbered(column, 0, number)
+    np.save(stored.path / str(files.caps), merged_rows(old.caps, moves, caps))
     count = merge_entries(
         Entries(old.cells, old.rows),
         moves.numbers,
         Entries(cells[order], rows[order]),
         np.searchsorted(old.cells, cells[order], side="right"),
-        (stored.path / files[0], stored.path / files[1]),
+        (stored.path / files.cells, stored.path / files.rows),
     )
-    return RegionFiles(column=column, count=count, cells=files[0], rows=files[1])
+    return replace(files, count=count)
 
 
 def merge_positions(base: Stored, directory: Path, moves: Moves, come: Rows) -> int:

@@ -1,0 +1,87 @@
+"""Joins of positions and shapes with a column of regions: by the index of these, and to the same pairs as without it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from rows import LIST, both, circles, plan, stage, unordered
+from test_matches import REGIONS
+from test_matches import regions as patches
+from test_regions import FIELDS, regions
+
+from hven.engines import Limits, Memory
+from hven.engines.duckdb.pairs import touching_pairs
+from hven.engines.duckdb.regions import RegionIndex
+from hven.model.sky import Circle, intersects
+
+TABLES = (FIELDS, LIST, REGIONS)
+INSIDE = "1 = CONTAINS(POINT(u.lon, u.lat), f.s_region)"
+QUERIES = [
+    f"SELECT u.n, f.id FROM TAP_UPLOAD.list AS u JOIN sky.fields AS f ON {INSIDE}",
+    f"SELECT u.n, f.id FROM sky.fields AS f, TAP_UPLOAD.list AS u WHERE {INSIDE} AND f.id > 20",
+    f"SELECT u.n, f.id FROM TAP_UPLOAD.list AS u LEFT JOIN sky.fields AS f ON {INSIDE}",
+    f"SELECT u.n FROM TAP_UPLOAD.list AS u WHERE NOT EXISTS (SELECT 1 FROM sky.fields AS f WHERE f.id > 120 AND {INSIDE})",
+    f"SELECT u.n, (SELECT COUNT(*) FROM sky.fields AS f WHERE {INSIDE}) AS c FROM TAP_UPLOAD.list AS u",
+    f"SELECT u.n, f.id FROM (SELECT n, lon + 0.25 AS lon, lat FROM TAP_UPLOAD.list WHERE n < 50) AS u JOIN sky.fields AS f ON {INSIDE}",
+    "SELECT u.n, f.id FROM TAP_UPLOAD.list AS u JOIN sky.fields AS f ON 1 = INTERSECTS(f.ring, CIRCLE(u.lon, u.lat, ABS(u.r)))",
+    "SELECT u.n, f.id FROM TAP_UPLOAD.list AS u JOIN sky.fields AS f ON 1 = CONTAINS(f.s_region, CIRCLE(POINT(u.lon, u.lat), 20))",
+    "SELECT u.n, f.id FROM TAP_UPLOAD.list AS u JOIN sky.fields AS f ON INTERSECTS(BOX(u.lon, u.lat, 2, 1.5), f.s_region) = 1",
+    "SELECT r.n, f.id FROM TAP_UPLOAD.regions AS r JOIN sky.fields AS f ON 1 = INTERSECTS(r.patch, f.s_region)",
+    "SELECT r.n, f.id FROM TAP_UPLOAD.regions AS r JOIN sky.fields AS f ON 1 = CONTAINS(f.ring, r.around)",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def relations(engine):
+    texts, rings = regions(160)
+    texts = [text if text is None or "/" not in text else None for text in texts]  # of MOCs each pair is dear
+    rows = pa.table(
+        {"id": pa.array(range(160)), "s_region": texts, "ring": pa.array(rings, FIELDS.column("ring").type.arrow)}
+    )
+    return {
+        "sky.fields": stage(engine, FIELDS, rows.cast(FIELDS.arrow)),
+        "TAP_UPLOAD.list": Memory(circles(40)),
+        "TAP_UPLOAD.regions": Memory(patches(16)),
+    }
+
+
+@pytest.mark.parametrize("text", QUERIES)
+def test_every_form_is_matched_by_the_index(engine, relations, text):
+    bound, prepared = plan(engine, text, TABLES)
+    column = "ring" if "f.ring" in text else "s_region"
+    assert f"by the position index of the regions in {column}" in prepared.explain(), prepared.explain()
+    assert prepared._candidates.find(engine, bound.slots, relations, Limits()).joins, "the pairs were not looked up"
+    indexed, scanned = both(engine, text, relations, TABLES)
+    assert unordered(indexed) == unordered(scanned)
+    assert len(indexed) > 2
+
+
+def test_what_must_be_one_may_be_none_the_next_time(engine, relations):
+    text = "SELECT u.n, f.id FROM TAP_UPLOAD.list AS u JOIN sky.fields AS f ON 0 = CONTAINS(POINT(u.lon, u.lat), f.s_region)"
+    bound, prepared = plan(engine, text, TABLES)
+    assert not prepared._candidates.find(engine, bound.slots, relations, Limits()).joins
+
+
+def test_circles_around_regions_leave_few_pairs_and_none_that_touches_out(engine, relations):
+    stored = engine.stored(relations["sky.fields"])
+    index = stored.region("ring")
+    rings = [None if ring is None else Circle(*ring) for ring in stored.table["ring"].to_pylist()]
+    rng = np.random.default_rng(5)
+    lon, lat, radius = rng.uniform(0, 360, 300), np.degrees(np.arcsin(rng.uniform(-1, 1, 300))), rng.uniform(0, 2, 300)
+    lon[:50], lat[:50] = np.array([[ring.lon, ring.lat] for ring in rings if ring is not None][:50]).T
+    radius[:100] = 0.0
+    asked = [Circle(*one) for one in zip(lon.tolist(), lat.tolist(), radius.tolist(), strict=True)]
+    touching = {
+        (number, row)
+        for number, one in enumerate(asked)
+        for row, ring in enumerate(rings)
+        if ring is not None and intersects(one, ring)
+    }
+    owner, row = touching_pairs(index, (lon, lat, radius))
+    found = set(zip(owner.tolist(), row.tolist(), strict=True))
+    assert len(found) == len(owner)
+    assert touching <= found
+    assert len(found) < 1.1 * len(touching) + 20
+    older = touching_pairs(RegionIndex.of(index.cells, index.rows), (lon, lat, radius))
+    assert found < set(zip(*(numbers.tolist() for numbers in older), strict=True))
