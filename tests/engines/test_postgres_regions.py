@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from rows import answer, plan, stage
+from rows import LIST, answer, both, circles, plan, stage, unordered
+from test_matches import REGIONS
+from test_matches import regions as patches
 from test_postgres_roads import Judged
 from test_regions import (  # noqa: F401  (the same tests, with the engine of this module)
     FIELDS,
@@ -20,9 +22,10 @@ from test_regions import (  # noqa: F401  (the same tests, with the engine of th
     test_explain_names_the_index,
 )
 
-from hven.engines import Limits, Snapshot, duckdb, postgres
+from hven.engines import Limits, Memory, Snapshot, duckdb, postgres
 from hven.engines.postgres.regions import asked, cells
 from hven.model.sky import Circle, Moc, Point, Polygon, healpix
+from hven.model.table import Table
 from postgres import server, sphere
 
 
@@ -148,3 +151,24 @@ def test_snapshots_that_have_no_cells_are_read_all_the_same(engine, relation):  
         .sort_by("id")
         .equals(answer(engine.engine, text, relation, (FIELDS,)).sort_by("id"))
     )
+
+
+def test_positions_of_an_upload_find_their_polygons_by_cells(engine):
+    fields = Table(schema="sky", name="patches", columns=REGIONS.columns, primary=("n",))
+    rows = patches(400)
+    around = rows["around"].to_pylist()
+    rows = rows.take(
+        [n for n in range(400) if around[n] is not None and around[n][2] < 50]
+    )  # of half spheres each engine may call either side the smaller
+    relations = {"sky.patches": stage(engine, fields, rows), "TAP_UPLOAD.list": Memory(circles(80))}
+    tables = (fields, LIST)
+    for text in (
+        "SELECT u.n, r.n AS m FROM TAP_UPLOAD.list AS u JOIN sky.patches AS r ON 1 = CONTAINS(POINT(u.lon, u.lat), r.patch)",
+        "SELECT u.n, r.n AS m FROM TAP_UPLOAD.list AS u LEFT JOIN sky.patches AS r ON 1 = CONTAINS(POINT(u.lon, u.lat), r.patch)",
+        "SELECT u.n FROM TAP_UPLOAD.list AS u WHERE NOT EXISTS (SELECT 1 FROM sky.patches AS r WHERE r.n < 20 AND INTERSECTS(POINT(u.lon, u.lat), r.patch) = 1)",
+    ):
+        indexed, scanned = both(engine, text, relations, tables)
+        assert unordered(indexed) == unordered(scanned)
+        assert len(indexed) > 10
+        _, prepared = plan(engine, text, tables)
+        assert "hven_cells_at" in prepared._work((1, 20, 1), relations).asked

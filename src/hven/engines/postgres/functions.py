@@ -163,6 +163,8 @@ FUNCTIONS: tuple[str, ...] = (
       END IF;
       RETURN (face << (2 * level)) + hven_spread(ix) + (hven_spread(iy) << 1);
     END $$""",
+    f"""FUNCTION hven_cells_at(lon {_D}, lat {_D}) RETURNS bigint[] {_SQL} AS $$
+      SELECT array_agg(n >> 2 * k) || -n FROM (SELECT hven_healpix(29, lon, lat) + (1::bigint << 60)) AS p(n), generate_series(0, 29) AS k GROUP BY n $$""",
     f"""FUNCTION hven_healpix_center(level integer, cell bigint) RETURNS {_D}[] {_PL} AS $$
     DECLARE n bigint; face integer; p bigint; ix bigint; iy bigint; jr bigint; nr bigint; z {_D}; s {_D}; t {_D};
     BEGIN

@@ -8,7 +8,7 @@ constant, and all matches without an extension, by bands of latitude.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -342,6 +342,20 @@ class Places:
             other = self._looked_up(writer, (centre[0], centre[1]), (lon, lat, circle[2]), radius, here)
             found = f"{found} AND {other}" if found and other else found or other
         return found
+
+    def celled(self, call: Function, shape: Expr) -> Expr | None:
+        """Return the cells of a column of regions in which a position of another table is looked up; None if there are none."""
+        if id(call) not in self._positions.positive or not self._mode:
+            return None
+        leaf = self._positions.leaves.get(shape.source) if isinstance(shape, ColumnRef) else None
+        if not isinstance(shape, ColumnRef) or shape.column is None or leaf is None or leaf.table is None:
+            return None
+        if shape.column.name not in self._indexed.get(leaf.table.qualified, ()) or (self.guarded and leaf.where):
+            return None
+        if any(region.column == shape.column.name for region in self._positions.regions.get(leaf.number, ())):
+            return None  # the table reference is narrowed already
+        name = beside(shape.column.name)
+        return replace(shape, name=Ident(name, quoted=True), column=replace(shape.column, name=name))
 
     def _looked_up(
         self,

@@ -76,7 +76,9 @@ class Shapes(EngineDialect):
             return f"({beside} AND {test})" if beside else test
         if first == "point" and second == "polygon":
             lon, lat = self.coordinates(writer, one)
-            return f"hven_in_ring({lon}, {lat}, {self.ring(writer, two)})"
+            test = f"hven_in_ring({lon}, {lat}, {self.ring(writer, two)})"
+            cells = self.places.celled(node, two)
+            return test if cells is None else f"({writer.expr(cells)} && hven_cells_at({lon}, {lat}) AND {test})"
         return f"hven_{node.name.lower()}({self.numbers(writer, one)}, {self.numbers(writer, two)})"
 
 
