@@ -32,6 +32,9 @@ settings.register_profile(
 settings.load_profile("hven")
 
 
+LONG = 200  # characters of a parameter that stand in the name of its test
+
+
 # what was asked with requests and has not been closed: pyvo reads an answer to the end of its table, and leaves the socket to the collector
 _unclosed = []
 
@@ -80,6 +83,14 @@ def pytest_collection(session):
             found, code = rewrite._rewrite_test(path, session.config)
             made.parent.mkdir(exist_ok=True)
             rewrite._write_pyc(state, code, found, made)
+
+
+def pytest_make_parametrize_id(config, val):
+    """Name what is long by its beginning and its length: names go from each worker to the one who counts with each of a test's steps."""
+    if isinstance(val, str | bytes) and len(val) > LONG:
+        head = val[:LONG] if isinstance(val, str) else val[:LONG].decode("latin-1")
+        return f"{head.encode('unicode_escape').decode('ascii')}... of {len(val):,}"
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)
