@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 # the helpers beside the tests (shared.py, ...) are plain modules
 sys.path.insert(0, str(Path(__file__).parent))
 
+from clocks import Moved
 from shared import MORE
 
 gc.set_threshold(5_000)  # as `hven` does it; thousands of tests are collected
@@ -122,6 +123,12 @@ def pytest_configure(config):
         raise pytest.UsageError(
             "golden documents are not rewritten in CI: rewrite them at home and read the difference"
         )
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Move what the time is in this process."""
+    return Moved(monkeypatch)
 
 
 @pytest.fixture

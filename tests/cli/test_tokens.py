@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from pathlib import Path
 
 import pytest
 
+from clocks import Moved
 from hven.app._cli import main
 from hven.model.settings import init, load
 from hven.site.auth.local import Local
@@ -17,7 +17,7 @@ from hven.site.store._grants import LOOK
 
 
 def test_from_a_token_to_its_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clock: Moved
 ) -> None:
     init(tmp_path / "site")
 
@@ -40,7 +40,7 @@ def test_from_a_token_to_its_end(
     assert json.loads(told("token", "list", "anna", "--json")) == []
     monkeypatch.setattr("sys.stdin", io.StringIO("four words are enough\n"))
     assert "new password" in told("user", "password", "anna")
-    time.sleep(LOOK)  # another process sees it then
+    clock.move(LOOK)  # another process sees it then
     assert accounts.found("anna", "four words are enough").name == "anna"
     assert "no password" in told("user", "password", "anna", "--remove")
     store.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from asking import Answer, Client
 from lxml import etree
 from made_stars import STARS, rows
 
+from clocks import Moved
 from hven.app._server import create
 from hven.app._server.identity import REMEMBERED
 from hven.site import Site
@@ -76,7 +76,7 @@ def test_capabilities_say_how_to_log_in_and_as_whom_one_is(client: Client, site:
     assert (again.status, again.headers["www-authenticate"]) == (304, CHALLENGES)
 
 
-def test_the_steps_of_starlink(client: Client, site: Site) -> None:
+def test_the_steps_of_starlink(client: Client, site: Site, clock: Moved) -> None:
     """HEAD of the capabilities, a challenge, its address with name and password, the cookie with each request."""
     token = site.store.users.add("anna")
     assert PASSWORD in client.ask("HEAD", "/tap/capabilities").headers["www-authenticate"]
@@ -90,7 +90,7 @@ def test_the_steps_of_starlink(client: Client, site: Site) -> None:
         assert (answer.status, answer.headers["x-vo-authenticated"], answer.text.split()) == (200, "anna", ["n", "2"])
     assert client.ask("HEAD", "/tap/capabilities", headers=cookie).headers["x-vo-authenticated"] == "anna"
     client.ask("POST", "/logout", headers=cookie)
-    time.sleep(REMEMBERED)
+    clock.move(REMEMBERED)
     assert count(client, bearer).status == 401, "it was the same session"
     for wrong in ({"username": "anna", "password": "x"}, {"username": "bert", "password": token}, {"username": "anna"}):
         answer = client.ask("POST", "/login", body=urlencode(wrong).encode(), headers=FORM)

@@ -13,6 +13,7 @@ import pytest
 from asking import Answer, Client
 from made_stars import STARS, rows
 
+from clocks import Moved
 from hven.app._server import create
 from hven.app._server.identity import REMEMBERED
 from hven.model.errors import NotFound, UserError
@@ -63,7 +64,7 @@ def count(client: Client, headers: dict[str, str], method: str = "GET") -> Answe
     return client.ask("GET", f"/tap/sync?{urlencode(query)}", headers=headers)
 
 
-def test_a_token_from_the_page_to_its_end(client: Client, site: Site, anna: str) -> None:
+def test_a_token_from_the_page_to_its_end(client: Client, site: Site, anna: str, clock: Moved) -> None:
     cookie = {"cookie": send(client, "/login", {}, username="anna", password=anna).headers["set-cookie"]}
     page = send(client, "/login/tokens", cookie, purpose="my <script>", scope="read", days="7")
     assert page.status == 200
@@ -81,7 +82,7 @@ def test_a_token_from_the_page_to_its_end(client: Client, site: Site, anna: str)
     bert = basic("bert", site.store.users.add("bert"))
     assert send(client, "/login/tokens/end", {**bert, **JSON}, id=grant.id).status == 404, "it is not his"
     assert send(client, "/login/tokens/end", cookie, id=grant.id).status == 303
-    time.sleep(REMEMBERED)
+    clock.move(REMEMBERED)
     for proof in (bearer(token), basic("anna", token), {"cookie": f"hven_session={token}"}):
         assert count(client, proof).status == 401
     assert token.partition(".")[2] not in repr(site.store.grants.audit())
@@ -116,10 +117,10 @@ def test_a_token_that_may_only_read(client: Client, site: Site, anna: str) -> No
     assert json.loads(made.body)["scope"] == "all"
 
 
-def test_tokens_that_hold_no_more(client: Client, site: Site, anna: str) -> None:
+def test_tokens_that_hold_no_more(client: Client, site: Site, anna: str, clock: Moved) -> None:
     _, brief = accounts.give_token(site.store, "anna", "all", 0.8 / 86400, by="anna")
     assert count(client, bearer(brief)).status == 200
-    time.sleep(0.8 + REMEMBERED)
+    clock.move(0.8 + REMEMBERED)
     told = count(client, bearer(brief))
     assert (told.status, "may be over" in told.text) == (401, True)
     page = client.ask("GET", "/", headers={"cookie": f"hven_session={brief}", "accept": "text/html"})
@@ -129,7 +130,7 @@ def test_tokens_that_hold_no_more(client: Client, site: Site, anna: str) -> None
     grant, token = accounts.give_token(site.store, "anna", "all", 1, by="anna")
     assert count(client, bearer(token)).status == 200
     site.store.users.remove("anna")
-    time.sleep(REMEMBERED)
+    clock.move(REMEMBERED)
     assert count(client, bearer(token)).status == count(client, bearer(anna)).status == 401
     site.store.users.add("anna")
     assert count(client, bearer(token)).status == 401, "somebody else of the same name"
@@ -137,16 +138,16 @@ def test_tokens_that_hold_no_more(client: Client, site: Site, anna: str) -> None
         assert client.ask("GET", "/tap/tables", headers={"authorization": f"Bearer {wrong}"}).status in {401, 429}
 
 
-def test_a_token_ends_in_every_process(site: Site, anna: str, tmp_path: Path) -> None:
+def test_a_token_ends_in_every_process(site: Site, anna: str, tmp_path: Path, clock: Moved) -> None:
     here, other = accounts.Local(site.store, site.settings), Store(site.settings.var)
     there = accounts.Local(other, site.settings)
     grant, token = accounts.give_token(site.store, "anna", "read", 1, by="anna")
     given = bearer(token)
-    time.sleep(0.3)
+    clock.move(0.3)
     for one in (here, there):
         assert one.identify(given) == accounts.reader("anna", "scope:read")
     accounts.end_token(site.store, grant.id, by="owner")
-    time.sleep(1 - REMEMBERED)
+    clock.move(1 - REMEMBERED)
     for one in (here, there):
         with pytest.raises(Exception, match="not valid"):
             one.identify(given)
@@ -165,7 +166,7 @@ def test_what_cannot_be_given(site: Site, anna: str) -> None:
         accounts.give_token(site.store, "anna", "read", 1, by="owner")
 
 
-def test_passwords(client: Client, site: Site, anna: str) -> None:
+def test_passwords(client: Client, site: Site, anna: str, clock: Moved) -> None:
     store = site.store
     session = {"cookie": send(client, "/login", {}, username="anna", password=anna).headers["set-cookie"]}
     assert count(client, basic("anna", SECRET)).status == 401
@@ -191,7 +192,7 @@ def test_passwords(client: Client, site: Site, anna: str) -> None:
         assert count(client, wrong).status == 401
     assert send(client, "/login", {}, username="anna", password="x" * 1_000_000).status == 413
     change_password(store, "anna", "another one, longer", by="owner")
-    time.sleep(REMEMBERED)
+    clock.move(REMEMBERED)
     assert count(client, basic("anna", SECRET)).status == 401
     assert count(client, basic("anna", "another one, longer")).status == 200
     change_password(store, "anna", "", by="owner")

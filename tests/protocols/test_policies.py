@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from asking import Client
 
+from clocks import Moved
 from hven import query
 from hven.app._server.app import create
 from hven.descriptor import check
@@ -144,36 +144,40 @@ def test_who_sees_no_row_at_all_has_the_columns_of_the_others(tmp_path: Path) ->
                 assert sum(batch.num_rows for batch in batches) == rows
 
 
-def test_an_embargo_ends_at_its_second(tmp_path: Path) -> None:
-    soon = (datetime.now(UTC) + timedelta(seconds=2)).replace(tzinfo=None)
-    later = soon + timedelta(seconds=1)
+def after(seconds: float, clock: Moved) -> datetime:
+    """Return the moment so much after that at which the clock stands from now on."""
+    return datetime.fromtimestamp(clock.stand() + seconds, UTC).replace(tzinfo=None)
+
+
+def test_an_embargo_ends_at_its_second(tmp_path: Path, clock: Moved) -> None:
+    soon, later = after(2, clock), after(3, clock)
     rows = f"id,release,pi,coi,project,category\n1,{soon.isoformat()},,,,\n2,{later.isoformat()},,,,\n3,,,,,\n"
     with site(tmp_path, "release <= now", rows) as here:
         begun = here.current()
         assert seen(here, ANONYMOUS) == []
         keys = {here.current().reach()}
-        for moment, ids in ((soon, [1]), (later, [1, 2])):
-            while datetime.now(UTC).replace(tzinfo=None) < moment:
-                time.sleep(0.01)
+        for to_it, before, ids in ((2, [], [1]), (1, [1], [1, 2])):
+            clock.move(to_it - 1e-6)
+            assert seen(here, ANONYMOUS) == before
+            clock.move(1e-6)
             assert seen(here, ANONYMOUS) == ids
             keys.add(here.current().reach())
         assert len(keys) == 3
         assert here.current() is begun  # nothing was published, nobody was told
 
 
-def test_a_tag_is_good_until_the_next_release(tmp_path: Path) -> None:
-    soon = (datetime.now(UTC) + timedelta(seconds=3)).replace(tzinfo=None)
-    rows = f"id,release,pi,coi,project,category\n1,{soon.isoformat()},,,,\n2,,,,,\n"
+def test_a_tag_is_good_until_the_next_release(tmp_path: Path, clock: Moved) -> None:
+    rows = f"id,release,pi,coi,project,category\n1,{after(3, clock).isoformat()},,,,\n2,,,,,\n"
     with site(tmp_path, "release <= now", rows) as here:
         client = Client(create(here))
         asked = "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+id+FROM+night.main"
         first = client.ask("GET", asked)
         tag = first.headers["etag"]
         assert first.text.split() == ["id"]
+        clock.move(3 - 1e-6)
         assert client.ask("GET", asked, headers={"if-none-match": tag}).status == 304
         assert "private" in first.headers["cache-control"]
-        while datetime.now(UTC).replace(tzinfo=None) < soon:
-            time.sleep(0.01)
+        clock.move(1e-6)
         again = client.ask("GET", asked, headers={"if-none-match": tag})
         assert again.status == 200
         assert again.text.split() == ["id", "1"]

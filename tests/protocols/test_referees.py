@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from asking import Client
 
+from clocks import Moved
 from hven.app._server.app import create
 from hven.ingest import ingest
 from hven.model import settings
 from hven.site import Site
+from hven.site.store._grants import LOOK
 from running import hven
 
 if TYPE_CHECKING:
@@ -111,10 +112,11 @@ def test_one_collection_and_no_other(here: Site, client: Client, name: str) -> N
     assert client.ask("GET", f"/collections/{name}/files/a.txt").status in {401, 404}
 
 
-def test_it_ends_at_its_second_and_when_it_is_taken_back(here: Site, client: Client) -> None:
-    headers = come(client, here, "night", until=time.time() + 1.5)
+def test_it_ends_at_its_second_and_when_it_is_taken_back(here: Site, client: Client, clock: Moved) -> None:
+    headers = come(client, here, "night", until=clock.stand() + 1.5)
+    clock.move(1.499)
     assert rows(client, "night.main", headers).split() == ["id", "1", "2"]
-    time.sleep(1.6)
+    clock.move(0.001)
     assert "night" in rows(client, "night.main", headers)
     assert "1" not in rows(client, "night.main", headers).split()
     headers = come(client, here, "night")
@@ -161,7 +163,7 @@ def test_anonymised(
     assert lines[2]["client"] == "127.0.0.1"
 
 
-def test_from_the_shell(place: Path, here: Site, client: Client) -> None:
+def test_from_the_shell(place: Path, here: Site, client: Client, clock: Moved) -> None:
     soon = (datetime.now(UTC) + timedelta(days=2)).strftime("%Y-%m-%d")
     address = hven("referee", "add", "--site", place, "night", "--until", soon, "--anonymous").stdout.strip()
     path = address.removeprefix(here.settings.url)
@@ -174,7 +176,7 @@ def test_from_the_shell(place: Path, here: Site, client: Client) -> None:
     assert listed["anonymous"] == "yes"
     assert path.rpartition(".")[2] not in hven("referee", "list", "--site", place).stdout
     assert "is none any more" in hven("referee", "end", "--site", place, listed["id"]).stdout
-    time.sleep(0.3)
+    clock.move(LOOK)  # another process sees it then
     assert client.ask("GET", path).status == 404
     told = json.loads(hven("audit", "--site", place, "--object", "night", "--most", 2, "--json").stdout)
     assert [one["what"] for one in told] == ["referee ended", "referee given"]
