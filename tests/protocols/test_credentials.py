@@ -145,7 +145,7 @@ def test_a_token_ends_in_every_process(site: Site, anna: str, tmp_path: Path, cl
     given = bearer(token)
     clock.move(0.3)
     for one in (here, there):
-        assert one.identify(given) == accounts.reader("anna", "scope:read")
+        assert one.identify(given) == accounts.reader("anna", site.store, site.settings, "scope:read")
     accounts.end_token(site.store, grant.id, by="owner")
     clock.move(1 - REMEMBERED)
     for one in (here, there):

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -15,6 +16,7 @@ from asking import Answer, Client
 from hven.app._server.app import create
 from hven.ingest import ingest
 from hven.model import settings
+from hven.model.settings._sections import IdentityProvider, People
 from hven.site import Site
 from hven.site.auth import _signed as signed
 from hven.site.auth._signed import without
@@ -111,6 +113,16 @@ def test_one_address_for_one_reader(client: Client, token: str) -> None:
     path, _, query = made(client, QUERY, token).partition("?")
     turned = "&".join(reversed(query.replace("+", "%20").split("&")))
     assert client.ask("GET", f"{path}?{turned}").text.split() == ["id", "1", "2"]
+
+
+def test_groups_of_a_provider_count_as_in_the_session(here: Site) -> None:
+    ours = IdentityProvider(name="ours", issuer="x", client_id="y")
+    here.settings = replace(here.settings, identity=(ours,), people=People())
+    facts = {"provider": "ours", "groups": ["spica"], "seen": time.time()}
+    token = here.store.users.add("bob")
+    here.store.grants.add("identity", subject="bob", object="x bob", by="ours", facts=facts)
+    client = Client(create(here))
+    assert client.ask("GET", made(client, QUERY, token)).text.split() == ["id", "1", "2"]
 
 
 @pytest.mark.parametrize(

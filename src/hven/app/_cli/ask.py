@@ -124,7 +124,8 @@ def _service(
         if account is not None:
             if not site.store.users.there(account):
                 raise NotFound(f"there is no account {account!r:.80}", remedy="hven user list shows them")
-            who = recognised(reader(account), site.settings, site.store.grants, partial(people_of, site))
+            who = reader(account, site.store, site.settings)
+            who = recognised(who, site.settings, site.store.grants, partial(people_of, site))
         yield lambda text, maxrec: run(text, who, maxrec=maxrec)
 
 

@@ -199,8 +199,7 @@ class Identity:
 
     def _signed(self, scope: Scope) -> Reader | None:
         path, query = scope["path"].removeprefix(self._settings.root_path.rstrip("/")), scope["query_string"]
-        who = signed.opened(self._store, scope["method"], path, query.decode("latin-1"), scope[SIGNED])
-        return recognised(who, self._settings, self._store.grants, self._people)
+        return self._reader(signed.opened(self._store, scope["method"], path, query.decode("latin-1"), scope[SIGNED]))
 
     def _proxied(self, scope: Scope, headers: Headers) -> str:
         """Return whom a proxy before us names; empty: nobody. From others it is refused: who sends it would else be somebody, or see a part for all."""
@@ -220,7 +219,11 @@ class Identity:
         """Return the reader whom a proxy names, with an account from the first time on."""
         if not self._store.users.there(name):
             self._store.users.add(name)
-        return recognised(reader(name), self._settings, self._store.grants, self._people)
+        return self._reader(name)
+
+    def _reader(self, name: str) -> Reader:
+        who = reader(name, self._store, self._settings)
+        return recognised(who, self._settings, self._store.grants, self._people)
 
     def _identify(self, headers: Headers) -> Reader | None:
         found = (provider.identify(headers) for provider in self._providers)

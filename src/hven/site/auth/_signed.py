@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 from hven.model.errors import Forbidden, say
-from hven.site.auth.local import reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -85,8 +84,8 @@ def without(query: bytes) -> tuple[bytes, str | None]:
     return b"&".join(part for (name, _, _), part in parts if name.lower() != PARAMETER), found[0] if found else None
 
 
-def opened(store: Store, method: str, path: str, query: str, given: str) -> Reader:
-    """Return the reader for whom an address was signed.
+def opened(store: Store, method: str, path: str, query: str, given: str) -> str:
+    """Return the account for which an address was signed.
 
     Parameters
     ----------
@@ -130,7 +129,7 @@ def opened(store: Store, method: str, path: str, query: str, given: str) -> Read
             ),
             remedy="log in, and send it, or copy it, again",
         )
-    return reader(name)
+    return name
 
 
 def unshared(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

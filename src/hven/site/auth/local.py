@@ -142,11 +142,11 @@ class Local:
         name, groups
             As for `reader`.
         """
-        return reader(name, *groups, *groups_of(self._store.grants.all(subject=name), self._settings))
+        return reader(name, self._store, self._settings, *groups)
 
 
-def reader(name: str, *groups: str) -> Reader:
-    """Return the reader behind an account.
+def reader(name: str, store: Store, settings: Settings, *groups: str) -> Reader:
+    """Return the reader behind an account, with the groups that its provider said.
 
     Parameters
     ----------
@@ -155,7 +155,8 @@ def reader(name: str, *groups: str) -> Reader:
     groups
         Of how they came.
     """
-    return Reader(name=name, groups=frozenset({f"user:{name}", *groups}))
+    said = groups_of(store.grants.all(subject=name), settings)
+    return Reader(name=name, groups=frozenset({f"user:{name}", *groups, *said}))
 
 
 def give_token(store: Store, name: str, scope: str, days: float, *, by: str, purpose: str = "") -> tuple[Grant, str]:
@@ -175,6 +176,8 @@ def give_token(store: Store, name: str, scope: str, days: float, *, by: str, pur
         Who makes it.
     purpose
         What it is for, in a few words.
+    store, settings
+        Of the site.
 
     Returns
     -------
