@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hven.site.counters import Counters
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SIZES = ("sent_bytes_total", "query_rows_total")
 STATES = (FRESH, FAILING, STALE, HELD, PAUSED, UNSCHEDULED)
 
 Sample = tuple[str, dict[str, str], float | None]  # what is added to the name, labels, value
@@ -29,6 +30,7 @@ def exposition(
     version: str,
     variant: str | None,
     started: datetime,
+    sizes: bool = True,
 ) -> str:
     """Serialize all metrics of a server.
 
@@ -46,6 +48,8 @@ def exposition(
         Of the site (`settings.variant`); None: it is the only one.
     started
         When this process began.
+    sizes
+        Tell also how many rows and bytes all readers together were given: what others were shows how much is hidden from who asks.
 
     Returns
     -------
@@ -58,7 +62,8 @@ def exposition(
         *_counted(counters),
         *_collections(picture),
     ):
-        told = [(suffix, labels, value) for suffix, labels, value in samples if value is not None]
+        shown = sizes or name not in SIZES
+        told = [(suffix, labels, value) for suffix, labels, value in samples if value is not None and shown]
         if told:
             lines += [f"# HELP hven_{name} {about}", f"# TYPE hven_{name} {kind}"]
             lines += [f"hven_{name}{suffix}{_labels(labels)} {_number(value)}" for suffix, labels, value in told]

@@ -154,7 +154,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         def text() -> str:
             picture = health.picture()
             checks = health.checks(picture)
-            if not is_operator(who, around):
+            operates = is_operator(who, around)
+            if not operates:
                 picture = replace(
                     picture, collections=tuple(_seen(picture.collections, site.current(), who, around)), engines={}
                 )
@@ -165,6 +166,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
                 version=__version__,
                 variant=site.settings.variant,
                 started=around.started,
+                sizes=operates,
             )
 
         return dali.whole(
