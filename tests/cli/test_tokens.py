@@ -10,6 +10,7 @@ import pytest
 
 from clocks import Moved
 from hven.app._cli import main
+from hven.model.errors import Unauthenticated
 from hven.model.settings import init, load
 from hven.site.auth.local import Local
 from hven.site.store import Store
@@ -21,10 +22,11 @@ def test_from_a_token_to_its_end(
 ) -> None:
     init(tmp_path / "site")
 
-    def told(*words: str) -> str:
+    def told(*words: str, besides: str = "") -> str:
         code = main([*words, "--site", str(tmp_path / "site")])
         out = capsys.readouterr()
         assert code == 0, out.err
+        assert besides in out.err
         return out.out.strip()
 
     told("user", "add", "anna")
@@ -42,5 +44,14 @@ def test_from_a_token_to_its_end(
     assert "new password" in told("user", "password", "anna")
     clock.move(LOOK)  # another process sees it then
     assert accounts.found("anna", "four words are enough").name == "anna"
+    again = told("token", "add", "anna")
+    old = told("user", "token", "anna", besides="still open it: hven user token anna --all")
+    new = told("user", "token", "anna", "--all", besides=") ended, too")
+    time.sleep(LOOK)
+    for word in (again, old, "four words are enough"):
+        with pytest.raises(Unauthenticated):
+            accounts.found("anna", word)
+    assert accounts.found("anna", new).name == "anna"
+    told("token", "add", "anna")
     assert "no password" in told("user", "password", "anna", "--remove")
     store.close()

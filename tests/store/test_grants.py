@@ -52,6 +52,19 @@ def test_a_grant_is_over_at_its_second(store, clock):
     assert store.grants.all() == []
 
 
+def test_what_has_long_been_over_is_removed_and_counted(store, clock):
+    now = clock.stand()
+    for until in (now - 40 * 86400, now - 31 * 86400, now - 86400, now + 86400, None):
+        store.grants.add("token", subject="anna", by="anna", until=until)
+    lines = len(store.grants.audit())
+    assert store.grants.sweep(now - 30 * 86400) == 2
+    assert store.grants.sweep(now - 30 * 86400) == 0
+    assert len(store.grants.all()) == 2
+    told = store.grants.audit()
+    assert len(told) == lines + 1
+    assert (told[0].by, told[0].what, told[0].facts) == ("hven", "removed, long over", {"count": 2})
+
+
 def test_what_is_asked_for_is_found_and_with_the_account_it_goes(store, clock):
     store.users.add("anna")
     reader, _ = store.grants.add("member", subject="anna", object="hesiod", role="reader", by="owner")

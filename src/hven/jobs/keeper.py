@@ -38,6 +38,7 @@ GRACE = 8.0  # seconds that workers get to put their jobs back
 STARTING = 60.0  # seconds that a worker gets to open the site
 TIDY = 900.0  # seconds between two looks for what killed writers of users' tables left
 TOGETHER = 100  # jobs that are forgotten in one go
+OVER = 30 * 86400.0  # seconds that grants are kept which are over
 STRAY = 3600.0  # seconds after which files of no job are removed
 
 
@@ -178,6 +179,9 @@ class Keeper(Alone):
         for path in old:
             if path.name not in there:
                 shutil.rmtree(path, ignore_errors=True)
+        gone = self._open().grants.sweep(moment.timestamp() - OVER)
+        if gone:
+            log.info("%d grants that were over for 30 days are removed", gone)
         self._sweep_tables()
 
     def _believed(self) -> str:

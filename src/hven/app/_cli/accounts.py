@@ -48,13 +48,24 @@ def listed(context: typer.Context, as_json: Json = False) -> None:
 
 
 @user.command("token")
-def renew(context: typer.Context, name: Account) -> None:
+def renew(
+    context: typer.Context,
+    name: Account,
+    every: Annotated[bool, typer.Option("--all", help="Personal tokens and the password end, too.")] = False,
+) -> None:
     """Renew an account's token and print it, this once.
 
-    The old token and all sessions end; tables and jobs stay.
+    The old token and all sessions end; tables and jobs stay, and so do personal tokens and a password without --all.
     """
     with open_site(context) as site:
         print(site.store.users.renew(name))
+        others = [one for one in site.store.grants.all(subject=name) if one.kind in {"token", "password"}]
+        for one in others if every else ():
+            site.store.grants.end(one.id, by="owner")
+    if others:
+        words = "ended, too" if every else f"still open it: hven user token {name} --all ends them, too"
+        told = ", ".join(f"{one.kind} {one.id}" for one in others)
+        print(f"hven: what {name} has besides ({told}) {words}", file=sys.stderr)
 
 
 @user.command("password")

@@ -211,6 +211,29 @@ class Grants:
             return None
         return one
 
+    def sweep(self, before: float) -> int:
+        """Remove grants that have long been over; the log keeps that they were, and how many went.
+
+        Parameters
+        ----------
+        before
+            Seconds since 1970: those that were over by then.
+
+        Returns
+        -------
+        gone
+            How many.
+        """
+        if not any(one.until is not None and one.until <= before for one, _ in self._now().every.values()):
+            return 0
+        with self._database.writing() as connection:
+            gone = connection.execute(sa.delete(grants).where(grants.c.until <= before)).rowcount
+            if gone:
+                made = Grant(id="", kind="grants", object="grants", facts={"count": gone})
+                changed(connection, "removed, long over", made, "hven")
+        self._looked = 0.0
+        return gone
+
     def version(self) -> int:
         """Return a number that rises with each change, in every process."""
         return self._now().version
