@@ -136,6 +136,7 @@ def test_members_come_and_go_with_their_grants(tmp_path: Path) -> None:
         assert ask(None, "/projects/hesiod", "POST", ask="1").status == 401
 
         hven("project", "add-member", "hesiod", "anna", "--role", "curator", "--site", tmp_path)
+        assert 'href="http://vo.example/projects"' in ask(None, "/").text
         assert ask("bob", "/projects/hesiod", "POST", ask="1", words="I have clusters").status == 303
         assert ask("bob", "/projects/hesiod", "POST", ask="1").status == 409
         assert ask("eve", "/projects/hesiod", "POST", ask="1").status == 303
@@ -190,6 +191,7 @@ def test_a_site_with_a_hidden_project_answers_as_one_without(tmp_path: Path) -> 
                 ingest(here, "stars")
             here.refresh()
             both.append(Client(create(here)))
+            assert "/projects" not in both[-1].get("/").text
         answered, unlike = crawled((both[0], both[1]), part=3)
         assert not unlike
         assert answered > 30

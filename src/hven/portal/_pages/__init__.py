@@ -17,6 +17,7 @@ from hven.portal._pages.assets import NONE, named
 from hven.portal._pages.brand import Brand, brand_of
 from hven.portal._pages.texts import languages, spoken, texts
 from hven.portal._pages.translation import faults_in
+from hven.site.auth import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from starlette.requests import Request
 
+    from hven.model.settings import Project, Settings
     from hven.services.face import Surroundings
+    from hven.site.auth import Reader
 
 HTML = "text/html; charset=utf-8"
 THEME = "hven_theme"  # a cookie: light or dark, whatever the system says
@@ -130,6 +133,8 @@ def frame(request: Request, around: Surroundings) -> dict[str, Any]:
     given = request.query_params
     theme = given.get(THEME_PARAMETER) if given.get(THEME_PARAMETER) in THEMES else request.cookies.get(THEME)
 
+    who = around.reader(request)
+
     def asset(name: str) -> str:
         file = named(name, colours)
         return f"{base}/assets/{file}" if file else ""
@@ -153,7 +158,19 @@ def frame(request: Request, around: Surroundings) -> dict[str, Any]:
         "switch": "",
         "said": language,
         "kinds_here": _kinds(request, around, brand),
+        "projects_here": bool(projects_of(who, around.site.settings)),
     }
+
+
+def projects_of(who: Reader, settings: Settings) -> list[tuple[Project, str | None]]:
+    """List the projects that a reader may know of, each with their role in it."""
+
+    def role(project: Project) -> str | None:
+        mine = [one for one in ROLES if f"project:{project.name}:{one}" in who.groups]
+        return ROLES[-1] if "owner" in who.groups else mine[-1] if mine else None
+
+    found = [(project, role(project)) for project in settings.projects]
+    return [(project, mine) for project, mine in found if mine or project.listed or project.open]
 
 
 def _kinds_known() -> Cache[tuple[tuple[str, str], ...]]:
@@ -236,6 +253,7 @@ __all__ = [
     "guarded",
     "link",
     "pages",
+    "projects_of",
     "stripped",
     "tagged",
     "written",

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from hven import services as dali
 from hven.model.errors import Conflict, Forbidden, NotFound, ParamError, Unauthenticated, say
+from hven.portal._pages import projects_of
 from hven.portal._pages.markdown import shown
 from hven.portal._views.guides import SHELF
 from hven.portal._views.page_addresses import address
@@ -43,19 +44,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
     """
     site = around.site
 
-    def role(project: Project, state: Asked) -> str | None:
-        if "owner" in state.who.groups:
-            return ROLES[-1]
-        mine = [one for one in ROLES if f"project:{project.name}:{one}" in state.who.groups]
-        return mine[-1] if mine else None
-
-    def known(state: Asked) -> list[tuple[Project, str | None]]:
-        found = [(project, role(project, state)) for project in site.settings.projects]
-        return [(project, mine) for project, mine in found if mine or project.listed or project.open]
-
     def named(state: Asked) -> tuple[Project, str | None]:
         name = state.request.path_params["name"].removesuffix(".json")
-        for project, mine in known(state):
+        for project, mine in projects_of(state.who, site.settings):
             if project.name == name:
                 return project, mine
         raise NotFound(
@@ -68,7 +59,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return {"name": project.name, "url": url, "path": urlsplit(url).path, **texts}
 
     async def every(state: Asked) -> Page:
-        found = [told(project, state) for project, _ in known(state)]
+        found = [told(project, state) for project, _ in projects_of(state.who, site.settings)]
         return Page(
             template="project.html", content={"projects": found, "one": None}, twin={"projects": found}, headers=QUIET
         )
