@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 from asking import Client
+from astropy.io import fits
 
 from hven.app._server.app import create
 from hven.ingest import ingest
 from hven.model import settings
 from hven.site import Site
+from running import hven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,13 +24,14 @@ DESCRIPTOR = """\
 collection: {name}
 title: Observations
 {access}
-files: [a.txt]
+files: [a.txt, b.fits]
 tables:
   main:
     source: {{kind: csv, files: rows.csv}}
     primary: id
     columns:
       id: {{type: int32}}
+      file: {{type: string, ucd: meta.file}}
 """
 
 
@@ -38,7 +43,8 @@ def here(tmp_path: Path) -> Iterator[Site]:
         folder = tmp_path / "collections" / name
         folder.mkdir(parents=True)
         (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access))
-        (folder / "rows.csv").write_text("id\n1\n2\n")
+        (folder / "rows.csv").write_text("id,file\n1,b.fits\n2,\n")
+        fits.PrimaryHDU().writeto(folder / "b.fits")
         (folder / "a.txt").write_text("words\n")
     with Site(settings.load(tmp_path)) as made:
         for name in ("night", "noon"):
@@ -84,6 +90,20 @@ def test_looks_at_restricted_files_are_written_down(here: Site) -> None:
     ):
         assert client.ask(method, path, headers=anna).status == status
     client.ask("GET", "/collections/night/files/a.txt")
+    grant, secret = here.store.grants.add("referee", object="night", by="owner", secret=True)
+    referee = {"cookie": f"hven_referee={secret}"}
+    assert client.ask("GET", "/collections/night/files/a.txt", headers=referee).status == 200
+    key = json.loads(client.ask("GET", "/collections/night/main/rows", headers=referee).text)["keys"][0]
+    for name, answered in (("night", "b.fits"), ("noon", "b.fits")):
+        address = f"/collections/{name}/main/header?_row={quote(key)}"
+        assert json.loads(client.ask("GET", address, headers=anna).text)["file"] == answered
+    assert json.loads(client.ask("HEAD", f"/collections/night/main/header?_row={quote(key)}").text or "{}") == {}
     lines = here.store.grants.audit(object="night")
-    assert [(one.by, one.what, one.facts) for one in lines] == [("anna", "file taken", {"file": "a.txt"})]
+    assert [(one.by, one.what, one.facts["file"]) for one in reversed(lines) if "file" in one.facts] == [
+        ("anna", "file taken", "a.txt"),
+        ("anna", "file asked about", "a.txt"),
+        (f"invitation:{grant.id}", "file taken", "a.txt"),
+        ("anna", "header seen", "b.fits"),
+    ]
     assert here.store.grants.audit(object="noon") == []
+    assert f"invitation:{grant.id}" in hven("audit", "--site", here.settings.directory, "--object", "night").stdout

@@ -26,7 +26,7 @@ from hven.model.errors import Forbidden, HvenError, StorageError, Unauthenticate
 from hven.query.turns import asker
 from hven.services.address import secure
 from hven.services.face import known
-from hven.site.auth import BLIND, invited, recognised, signed
+from hven.site.auth import BLIND, invitations, recognised, signed
 from hven.site.auth.local import SCOPES, claimed, reader
 from hven.site.auth.session import SAFE, cookie, foreign
 
@@ -110,7 +110,7 @@ class Identity:
                             self._known.clear()
                         self._known[digest] = who, time.monotonic() + REMEMBERED
                 over = who is not None and who.anonymous
-                who = invited(None if over else who, headers, self._store)
+                who = invitations.invited(None if over else who, headers, self._store)
                 if who is None and over:
                     scope[OVER] = True
                     # a page says that nobody is logged in; what a program gets would pass for all that it may see

@@ -11,6 +11,7 @@ from hven.adql import tree
 from hven.model.errors import HvenError
 from hven.model.table import FILES
 from hven.portal._explore.search import Search, ref
+from hven.site.auth import looks
 from hven.sources.cards import headers
 
 if TYPE_CHECKING:
@@ -80,9 +81,13 @@ def behind(row: Page, table: Table, asking: Asking, tables: Sequence[Table], col
     try:
         if not place.is_relative_to(root) or place.stat().st_size != rows[0]["bytes"]:
             return None  # it was changed since it was published
-        return Behind(path=str(rows[0]["path"]), address=str(rows[0]["url"] or ""), headers=tuple(headers(place)))
+        read = Behind(path=str(rows[0]["path"]), address=str(rows[0]["url"] or ""), headers=tuple(headers(place)))
     except (HvenError, OSError, EOFError, ValueError):
         return None
+    guarded = asking.holdings.guarded
+    named = [one for one in guarded if one.schema == table.schema and one.policy and one.policy.path]
+    looks.looked(asking.site.store, asking.who, "header seen", read.path, files, named, asking.policies)
+    return read
 
 
 def _words(row: Page) -> list[str]:

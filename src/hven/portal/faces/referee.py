@@ -14,7 +14,7 @@ from hven.model.errors import NotFound
 from hven.services.address import secure
 from hven.services.errors import LINE
 from hven.services.face import Face, Surroundings, route
-from hven.site.auth import REFEREES
+from hven.site.auth import invitations
 from hven.site.auth.session import SECONDS, cookie
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             raise NotFound("this address is not known here, or its time is over", remedy="ask whoever gave it to you")
         left = SECONDS if grant.until is None else grant.until - time.time()
         made = cookie(
-            secret, path=site.settings.root_path, secure=secure(request, site.settings), name=REFEREES, seconds=left
+            secret, path=site.settings.root_path, secure=secure(request, site.settings), name=invitations.COOKIE, seconds=left
         )
         headers = {
             "set-cookie": made,

@@ -14,7 +14,7 @@ from hven import services as dali
 from hven.model.errors import Forbidden, Gone, NotFound, Unauthenticated, Unavailable, say
 from hven.model.table import FILES
 from hven.services.face import Face, Surroundings, Way, route
-from hven.site.auth import ANONYMOUS, OWNER, alike, whole
+from hven.site.auth import OWNER, looks, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,14 +84,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
             found = ask(one, "path, url, media_type, bytes, sha256, title, modified", "path", path, who, holdings)
             if found:
                 break
-        if found and path is not None and asks.name is not None and request.method == "GET":
-            shut = [
-                table
-                for table in named
-                if table.policy and table.rights and table.rights.locked(ANONYMOUS, {str(table.policy.path): path})
-            ]
-            if shut or not (named or alike(files, asks, around.policies)):
-                site.store.grants.note(asks.name, "file taken", name, {"file": path})
+        if found and path is not None:
+            what = "file taken" if request.method == "GET" else "file asked about"
+            looks.looked(site.store, asks, what, path, files, named, around.policies)
         release = holdings.published[one.qualified].release
         return [{**row, "release": release} for row in found], holdings.reach(who, around.policies)
 

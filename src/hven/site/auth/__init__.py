@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from hven.site.auth import _invitations as invitations
+from hven.site.auth import _looks as looks
 from hven.site.auth import _signed as signed
-from hven.site.auth._invitations import COOKIE as REFEREES
-from hven.site.auth._invitations import invited
 from hven.site.auth._openid import OpenID
 from hven.site.auth._passwords import change_password
 from hven.site.auth._permit import (
@@ -34,7 +34,6 @@ __all__ = [
     "BLIND",
     "DEFAULT",
     "OWNER",
-    "REFEREES",
     "ROLES",
     "Access",
     "OpenID",
@@ -44,7 +43,8 @@ __all__ = [
     "Scope",
     "alike",
     "change_password",
-    "invited",
+    "invitations",
+    "looks",
     "masks",
     "offered",
     "permit",

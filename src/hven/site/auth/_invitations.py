@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.site.auth._permit import ANONYMOUS, BLIND, REFEREE, Reader
+from hven.site.auth._permit import ANONYMOUS, BLIND, INVITED, REFEREE, Reader
 from hven.site.auth.session import proof_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ def invited(who: Reader | None, headers: Mapping[str, str], store: Store) -> Rea
     grant = store.grants.holds(KIND, proof) if proof else None
     if grant is None:
         return who
-    groups = {REFEREE + grant.object, *({BLIND + grant.object} if grant.facts.get("anonymous") else ())}
+    groups = {
+        REFEREE + grant.object,
+        INVITED + grant.id,
+        *({BLIND + grant.object} if grant.facts.get("anonymous") else ()),
+    }
     found = who or ANONYMOUS
     return replace(found, groups=found.groups | groups)

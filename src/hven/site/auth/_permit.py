@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +41,20 @@ class Reader:
         Other names of theirs: e-mail addresses, names as they stand in tables.
     delegations
         Whose rows they have besides, for a while.
+    by
+        The account that looks as this reader; empty: nobody but themself. It changes nothing of what is seen.
     """
 
     name: str | None = None
     groups: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
     delegations: frozenset[Delegation] = frozenset()
+    by: str = field(default="", compare=False)
+
+    @property
+    def person(self) -> str:
+        """Who looks, for logs: an account, or a referee's invitation; empty: somebody."""
+        return self.by or self.name or next((one for one in self.groups if one.startswith(INVITED)), "")
 
     @property
     def names(self) -> frozenset[str]:
@@ -69,7 +77,7 @@ ANONYMOUS = Reader()
 
 People = Callable[[str], tuple[frozenset[str], frozenset[str]]]
 # groups of who judges a collection that is not public, and shall not know whose it is
-REFEREE, BLIND = "referee:", "blind:"
+REFEREE, BLIND, INVITED = "referee:", "blind:", "invitation:"
 ROLES = ("reader", "contributor", "curator", "owner")  # of a project; each may what those before it may
 
 
