@@ -146,7 +146,9 @@ def test_members_come_and_go_with_their_grants(tmp_path: Path) -> None:
         assert asked.keys() == {"bob", "eve"}
         assert seen["asked"][0]["words"] == "I have clusters"
         assert [one["title"] for one in seen["news"]] == ["For members", "For all"]
-        assert seen["collections"] == [{"title": "Clusters", "url": "http://vo.example/collections/psz2"}]
+        assert seen["collections"] == [
+            {"title": "Clusters", "url": "http://vo.example/collections/psz2", "members": True}
+        ]
         assert [one["label"] for one in seen["releases"]] == ["R4"]
         assert json.loads(ask("bob").text)["pending"]
         assert not json.loads(ask("bob").text)["asked"]

@@ -65,10 +65,12 @@ def diff(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A collection, or one table: schema.table.")],
     old: Annotated[
         str,
-        typer.Argument(metavar="SNAPSHOT", help="Id of a snapshot or run (hven history), or a time: 2026-11-20T08:00."),
+        typer.Argument(
+            metavar="STATE", help="A release, the id of a snapshot or run (hven history), or a time: 2026-11-20T08:00."
+        ),
     ],
     new: Annotated[
-        str | None, typer.Argument(metavar="SNAPSHOT", help="The other one; default: what is published.")
+        str | None, typer.Argument(metavar="STATE", help="The other one; default: what is published.")
     ] = None,
     as_json: Json = False,
 ) -> None:

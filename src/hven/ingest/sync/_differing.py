@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -115,6 +115,15 @@ def _unlike(one: pa.ChunkedArray, two: pa.ChunkedArray) -> Flags:
     return unlike
 
 
+def _shown(rows: pa.Table) -> list[dict[str, Any]]:
+    """Return rows as people read them: 9.22, not the double that is next to it."""
+    for at, one in enumerate(rows.schema):
+        if pa.types.is_float32(one.type):
+            rows = rows.set_column(at, one.name, rows.column(at).cast(pa.string()).cast(pa.float64()))
+    shown: list[dict[str, Any]] = rows.to_pylist()
+    return shown
+
+
 def tell(found: Differences, change: Change, primary: Sequence[str]) -> pa.Table:
     """Count differences, take samples; return the change set: key, kind and changed columns of every row that differs."""
     changed = found.changed
@@ -123,10 +132,10 @@ def tell(found: Differences, change: Change, primary: Sequence[str]) -> pa.Table
     before, after = found.before.slice(removed), found.after.slice(added)
     change.columns.update({name: int(flags.sum()) for name, flags in found.columns.items()})
     for kind, table, base in ((ADDED, found.after, 0), (REMOVED, found.before, 0)):
-        for row in table.slice(base, min(SAMPLES, added if kind == ADDED else removed)).to_pylist():
+        for row in _shown(table.slice(base, min(SAMPLES, added if kind == ADDED else removed))):
             change.samples.append({"change": kind, "key": {key: row[key] for key in primary}, "row": row})
     for number in range(min(SAMPLES, changed)):
-        one, two = before.slice(number, 1).to_pylist()[0], after.slice(number, 1).to_pylist()[0]
+        one, two = _shown(before.slice(number, 1))[0], _shown(after.slice(number, 1))[0]
         other = [name for name, flags in found.columns.items() if flags[number]]
         change.samples.append(
             {

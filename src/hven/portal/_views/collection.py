@@ -25,7 +25,7 @@ from hven.portal._explore.count_trees import hides
 from hven.portal._explore.plots import plotted
 from hven.portal._explore.summary import bounds, sky_path
 from hven.portal._views.counts import Counts
-from hven.portal._views.facts import bibtex, dataset, publications, ranges
+from hven.portal._views.facts import bibtex, dataset, publications, ranges, released
 from hven.portal._views.guides import SHELF, of_collection
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, page
@@ -60,7 +60,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         more = await anyio.to_thread.run_sync(_more, found, state)
         twin = {
             **plain(found, state),
-            **{name: more[name] for name in ("time", "changes", "examples", "help", "bibtex")},
+            **{name: more[name] for name in ("time", "changes", "examples", "help", "bibtex", "releases")},
         }
         return Page(template="collection.html", content={"collection": found, **more}, twin=twin)
 
@@ -82,6 +82,7 @@ def _more(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
     return {
         "time": when,
         "changes": publications(state, found["name"], shown),
+        "releases": released(state, lambda item: item.release is not None and item.release.collection == found["name"]),
         "timing": None if timing is None else str(timing),
         "examples": examples[:12],
         "help": of_collection(resource, state),

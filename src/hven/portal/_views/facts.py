@@ -10,7 +10,7 @@ from hven.portal._explore.cell_text import day_of
 from hven.portal._views.page_addresses import address
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from hven.model.resource import Resource
     from hven.model.table import Column, Table
@@ -174,6 +174,21 @@ def _person(name: str, orcid: str | None, affiliation: str | None) -> dict[str, 
     if affiliation:
         found["affiliation"] = {"@type": "Organization", "name": affiliation}
     return found
+
+
+def released(state: Asked, of: Callable[[Published], bool]) -> list[dict[str, Any]]:
+    """List the releases that have some of the tables, as far as this reader sees them: the newest first."""
+    found: dict[str, dict[str, Any]] = {}
+    for table in state.catalogue.tables():
+        item = state.holdings.published.get(table.qualified)
+        if item is None or item.release is None or not of(item):
+            continue
+        release = item.release
+        newest = state.holdings.releases[f"{release.collection}.{table.name}"][0].release
+        one = found.setdefault(release.label, {"label": release.label, "at": release.created, "tables": []})
+        one |= {"day": release.created[:10], "description": release.description, "superseded": newest != release}
+        one["tables"].append({"name": table.qualified, "url": address(state.base, table)})
+    return sorted(found.values(), key=lambda one: str(one["at"]), reverse=True)
 
 
 def publications(state: Asked, collection: str, tables: Collection[str]) -> list[dict[str, Any]]:

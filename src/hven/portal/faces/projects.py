@@ -12,8 +12,8 @@ from hven import services as dali
 from hven.model.errors import Conflict, Forbidden, NotFound, ParamError, Unauthenticated, say
 from hven.portal._pages import projects_of
 from hven.portal._pages.markdown import shown
+from hven.portal._views.facts import released
 from hven.portal._views.guides import SHELF
-from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, moved, page
 from hven.services.address import from_elsewhere
 from hven.services.face import Face, Surroundings
@@ -145,22 +145,15 @@ def routes(around: Surroundings) -> Sequence[Route]:
 def _shared(project: Project, state: Asked) -> dict[str, Any]:
     """List the collections of a project, and their releases, that this reader sees."""
     collections: dict[str, dict[str, Any]] = {}
-    releases: dict[str, dict[str, Any]] = {}
     for table in state.catalogue.tables():
         item = state.holdings.published.get(table.qualified)
-        if item is None or table.project != project.name or item.resource is None:
+        if item is None or table.project != project.name or item.resource is None or item.release is not None:
             continue
-        if item.release is None:
-            collections[table.schema] = {
-                "title": item.resource.title,
-                "url": f"{state.base}/collections/{quote(table.schema)}",
-            }
-        else:
-            one = releases.setdefault(
-                item.release.label, {"label": item.release.label, "day": item.release.created[:10], "tables": []}
-            )
-            one["tables"].append({"name": table.qualified, "url": address(state.base, table)})
-    return {"collections": list(collections.values()), "releases": list(releases.values())}
+        one = collections.setdefault(table.schema, {"title": item.resource.title or table.schema, "members": True})
+        one["url"] = f"{state.base}/collections/{quote(table.schema)}"
+        one["members"] &= table.access != "public"
+    releases = released(state, lambda item: item.table.project == project.name)
+    return {"collections": list(collections.values()), "releases": releases}
 
 
 FACE = Face(name="projects", title="Projects", routes=routes)

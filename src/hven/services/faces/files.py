@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, Response
 
 from hven import adql, query
 from hven import services as dali
+from hven.adql.text import literal
 from hven.model.errors import Forbidden, Gone, NotFound, Unauthenticated, Unavailable, say
 from hven.model.table import FILES
 from hven.services.face import Face, Surroundings, Way, route
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site import Holdings, Published
     from hven.site.auth import Reader
+    from hven.site.store import Release
 
 # a page or an image among the files may hold scripts: they must not run as if they were this site's
 HEADERS = {
@@ -34,6 +36,8 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "vary": "authorization, cookie",
 }
+
+_ADDRESS = "%:/?#[]@!$&'()*+,;=~"  # what an address has besides letters and digits; nothing else goes into a header
 
 
 def applies(table: Table) -> bool:
@@ -88,14 +92,41 @@ def routes(around: Surroundings) -> Sequence[Route]:
             what = "file taken" if request.method == "GET" else "file asked about"
             looks.looked(site.store, asks, what, path, files, named, around.policies)
         release = holdings.published[one.qualified].release
-        return [{**row, "release": release} for row in found], holdings.reach(who, around.policies)
+        newer = follower(found[0]["url"], release, asks, holdings) if found and path is not None and release else None
+        return [{**row, "release": release, "newer": newer} for row in found], holdings.reach(who, around.policies)
+
+    def follower(url: str, release: Release, who: Reader, holdings: Holdings) -> str | None:
+        """Find the file that is named now by the row which named this one in a release."""
+        known = {table.qualified: table for table in holdings.catalogue(who, around.policies).tables()}
+        for old in known.values():
+            new = known.get(f"{release.collection}.{old.name}")
+            if old.schema != release.schema or new is None or not old.primary:
+                continue
+            names = {*new.arrow.names}
+            for column in old.columns:
+                if not (column.ucd or "").startswith("meta.ref.url") or not names.issuperset(
+                    (*old.primary, column.name)
+                ):
+                    continue
+                named, key, value = adql.quote(column.name), ", ".join(map(adql.quote, old.primary)), literal(url)
+                text = f"SELECT TOP 1 b.{named} AS url FROM {whole_name(old)} AS a JOIN {whole_name(new)} AS b USING ({key})"
+                found = answered(f"{text} WHERE a.{named} = {value} AND b.{named} <> {value}", who, holdings)
+                if found:
+                    return urlquote(str(found[0]["url"]), safe=_ADDRESS)
+        return None
 
     def ask(
         table: Table, columns: str, named: str, path: str | None, who: Reader, holdings: Holdings
     ) -> list[dict[str, Any]]:
         """Ask for the rows of a path, or of all."""
-        text = f"SELECT {columns} FROM {adql.quote(table.schema)}.{adql.quote(table.name)}"
+        text = f"SELECT {columns} FROM {whole_name(table)}"
         text += f" ORDER BY {named}" if path is None else f" WHERE {named} = '" + path.replace("'", "''") + "'"
+        return answered(text, who, holdings)
+
+    def whole_name(table: Table) -> str:
+        return f"{adql.quote(table.schema)}.{adql.quote(table.name)}"
+
+    def answered(text: str, who: Reader, holdings: Holdings) -> list[dict[str, Any]]:
         with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings) as result:
             return [row for batch in result.batches() for row in batch.to_pylist()]
 
@@ -109,9 +140,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return Response(status_code=304, headers=headers)
         if row["release"] is not None:
             name = row["release"].collection
-            headers["link"] = (
-                f'<{dali.base(request, around.site.settings)}/collections/{urlquote(name)}/files>; rel="latest-version"'
-            )
+            newer = row["newer"] or f"{dali.base(request, around.site.settings)}/collections/{urlquote(name)}/files"
+            headers["link"] = f'<{newer}>; rel="latest-version"'
         place = await anyio.to_thread.run_sync(_as_published, around.site.settings, name, row)
         # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
         if request.headers.get("if-range", tag) != tag:
