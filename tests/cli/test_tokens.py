@@ -47,7 +47,7 @@ def test_from_a_token_to_its_end(
     again = told("token", "add", "anna")
     old = told("user", "token", "anna", besides="still open it: hven user token anna --all")
     new = told("user", "token", "anna", "--all", besides=") ended, too")
-    time.sleep(LOOK)
+    clock.move(LOOK)
     for word in (again, old, "four words are enough"):
         with pytest.raises(Unauthenticated):
             accounts.found("anna", word)
