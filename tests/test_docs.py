@@ -20,10 +20,13 @@ import typer
 
 from hven import formats
 from hven.app._cli.verbs import command
+from hven.descriptor import check
+from hven.ingest import run_tests
 from hven.model import plugins
-from hven.model.settings import docs
+from hven.model.settings import docs, load
 from hven.model.settings._living import FIXED
-from made import database, prepared
+from hven.site import Site
+from made import EXAMPLES, database, prepared
 from running import HVEN, Server, hven, program, serving, until
 from shared import ROOT
 
@@ -235,7 +238,7 @@ def run(shell: Path, text: str) -> str:
 
 
 def typed(place: Path, line: str) -> str:
-    """Run a line that is typed: a verb alone in this process (the README's and the tutorial's begin their own), all else by the shell."""
+    """Run a line that is typed: a verb alone in this process (README's begin their own), all else by the shell."""
     words = list(shlex.shlex(line, posix=True, punctuation_chars=True))
     if words[:1] != ["hven"] or set(words) & {"|", ">", ">>", "<", "&", "&&", "||", ";", "$", "`"}:
         return run(place, line)
@@ -270,7 +273,8 @@ def test_the_tutorial_from_its_first_line_to_its_last(shell: Path) -> None:
             elif block.kind == "sh install":  # run by test_wheel where packages may be fetched
                 assert block in blocks(ROOT / "README.md")
             elif block.kind == "sh":
-                out = run(shell, block.text)
+                for line in block.text.splitlines():
+                    out = typed(shell, line)
             elif block.kind == "text output":
                 assert [line.strip() for line in block.text.strip().splitlines()] == names(out)
             elif block.kind == "sh serve":
@@ -343,10 +347,13 @@ def test_readme_as_it_stands(shell: Path, stars: Path) -> None:
         assert "Sirius" in python(server, script.text)
 
 
+CASES = sorted(path.parent.name for path in EXAMPLES.glob("*/hven.toml"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", sorted(path.parent.name for path in (ROOT / "examples").glob("*/README.md")))
+@pytest.mark.parametrize("case", CASES)
 def test_every_examples_own_lines_run(shell: Path, case: str) -> None:
-    """What an example's README says to type, except for what serves or asks a server."""
+    """What an example's README says to type, except for what serves or asks a server; its descriptors have no fault, no row is rejected, its own tests pass."""
     shutil.copytree(prepared(case), shell / case)
     lines = [
         line
@@ -357,7 +364,22 @@ def test_every_examples_own_lines_run(shell: Path, case: str) -> None:
     ]
     assert any("ingest" in line for line in lines)
     with database(shell / case):
-        assert "rows" in "".join(typed(shell / case, line) for line in lines)
+        told = "".join(typed(shell / case, line) for line in lines)
+        assert "rows" in told
+        assert "rejected" not in told.replace(" 0 rejected", ""), told
+        with Site(settings := load(shell / case, {})) as site:
+            paths = sorted(settings.collections.glob("*/*.yaml"))
+            assert {path.stem for path in paths} == {*site.store.published()}, "all that it has is ingested"
+            for path in paths:
+                assert [str(fault) for fault in check(path, settings)] == []
+                assert [str(fault) for fault in run_tests(site, path.stem)] == []
+
+
+def test_the_ladder_is_listed() -> None:
+    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert CASES
+    assert all(f"[{case}]({case})" in listed for case in CASES)
+    assert all((EXAMPLES / case / "README.md").is_file() for case in CASES)
 
 
 OTHER_KINDS = {"granule_gid", "coosys", "timesys"}  # what is no source
