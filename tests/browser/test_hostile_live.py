@@ -17,10 +17,11 @@ from running import Server, hven, serving
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-TAMPERED = (
-    "_map=x,y,z", "_map=javascript:alert(1),0,10", "_map=0,0,1e999", "_map=NaN,NaN,NaN", "_plot=%3Cimg%20src=x%20onerror=alert(1)%3E;y", "_plot=nothing;nothing", "_row=%5B%5B%5B", "_row=%22",
-    "_row=%5B%22x%22%5D", "_sort=nothing", "_cols=nothing", "vmag=1e999", "_near=x,y,z", "__proto__=1&constructor=2", "_from=-1", "_view=%F0%9F%92%A5", "_unit.ra=parsec", "_q=%3Cscript%3Ealert(1)%3C/script%3E",
-    "_compare=%5B&_compare=%22x%22", "_in=POLYGON+1+2", "_every=1+parsec",
+TAMPERED = (  # what is read by different panes stands in one address; what changes which rows there are stands alone
+    "_map=x,y,z&_plot=%3Cimg%20src=x%20onerror=alert(1)%3E;y&_row=%5B%5B%5B", "_map=javascript:alert(1),0,10&_plot=nothing;nothing&_row=%22",
+    "_map=0,0,1e999&_row=%5B%22x%22%5D&_view=%F0%9F%92%A5", "_map=NaN,NaN,NaN&_compare=%5B&_compare=%22x%22&_unit.ra=parsec",
+    "_sort=nothing", "_cols=nothing", "vmag=1e999", "_near=x,y,z", "__proto__=1&constructor=2", "_from=-1", "_q=%3Cscript%3Ealert(1)%3C/script%3E",
+    "_in=POLYGON+1+2", "_every=1+parsec",
 )  # fmt: skip
 
 

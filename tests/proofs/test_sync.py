@@ -41,7 +41,7 @@ KILLS = 100 if FULL else 5
 KILLED_ROWS = 30_000 if FULL else 6_001
 DAILY = 30.0  # seconds that a run may take, with everything at full size
 IMPORT = 180.0
-READERS = 4
+READERS = 4 if FULL else 2
 REST = 0.0 if FULL else 0.3  # seconds between the rounds of a reader
 
 

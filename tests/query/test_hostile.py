@@ -105,9 +105,11 @@ def test_bytes_are_spelt_out_a_few_rows_at_a_time(tmp_path: Path) -> None:
 
 
 MUCH = {
-    "runs of one number": pa.table({"a": pa.array([7] * 4_000_000)}),
-    "a list of one number": pa.table({"a": pa.array([[7.0] * 4_000_000])}),
-    "plain texts": pa.table({"a": pa.array(["x" * 40_000] * 800)}),
+    "runs of one number": pa.table({"a": pa.repeat(7, 4_000_000)}),
+    "a list of one number": pa.table(
+        {"a": pa.ListArray.from_arrays(pa.array([0, 4_000_000], pa.int32()), pa.repeat(7.0, 4_000_000))}
+    ),
+    "plain texts": pa.table({"a": pa.repeat("x" * 40_000, 800)}),
 }
 
 
