@@ -49,6 +49,7 @@ def node(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.outside
+@pytest.mark.slow
 @pytest.mark.parametrize("judge", JUDGES)
 def test_what_browsers_run(judge: str) -> None:
     assert MODULES.is_dir(), "`scripts/web judges` fetches the judges of the scripts"

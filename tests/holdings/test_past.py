@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pyarrow as pa
 import pytest
 
@@ -11,6 +9,7 @@ from hven import query
 from hven.model.errors import BindError, NotFound, ParamError
 from hven.model.table import Column, Table
 from hven.model.types import parse_type as type_of
+from hven.site._site import LOOK
 from hven.site.auth._permit import ANONYMOUS, OWNER
 from hven.testing.site import publish, tiny_site
 
@@ -24,7 +23,7 @@ def count(site, as_of=None, table="a.t", who=OWNER):
         return next(iter(result.batches())).to_pylist()[0]["n"]
 
 
-def test_as_of(tmp_path):
+def test_as_of(tmp_path, clock):
     with tiny_site(tmp_path, {"a.t": rows(1), "b.t": rows(10)}) as site:
         first = site.store.history("b")[0].at
         states = []
@@ -49,7 +48,7 @@ def test_as_of(tmp_path):
             count(site, "nonsense")
         site.engines.drop(site.store.prune("a", 2))
         site.refresh()
-        time.sleep(0.3)  # as long as a state is remembered
+        clock.move(LOOK)  # as long as a state is remembered
         assert count(site, states[1][1]) == 3
         with pytest.raises(NotFound, match=r"a.t as it was at .* is not kept any more; kept since "):
             count(site, states[0][1])

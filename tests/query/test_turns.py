@@ -362,14 +362,19 @@ def test_the_query_that_began_last_is_ended_when_the_process_holds_too_much(monk
 
 
 def test_what_the_process_beside_it_holds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = {"self": 100, 7: 500}
-    monkeypatch.setattr(memory, "used", lambda process="self": held[process])
+    held, looked = {"self": 100, 7: 500}, set()
+
+    def used(process: str | int = "self") -> int:
+        looked.add(process)
+        return held[process]
+
+    monkeypatch.setattr(memory, "used", used)
     beside: dict[int, int] = {}
     ceiling = memory.Ceiling(1000, lambda: beside)
     ended: SimpleQueue[float] = SimpleQueue()
     ceiling.enter("one", lambda: ended.put(held[7]))
     beside[7] = 500  # begun since; what it holds at first is not the query's
-    time.sleep(3 * memory.LOOK)
+    eventually(lambda: 7 in looked)
     held[7] = 1700
     assert ended.get(timeout=60) == 1700
     beside.clear()
