@@ -24,6 +24,7 @@ HELD = {
     "adbc_driver_postgresql": {"engines", "sources"},
     "sqlalchemy": {"site", "sources"},
     "httpx": {"sources", "testing"},
+    "ldap3": {"sources"},
     "starlette": {"services", "portal", "app", "testing", "lint"},
     "granian": {"app"},
     "typer": {"app"},
