@@ -254,7 +254,7 @@ def tokens(only: str) -> Iterator[Journey]:
 
     given = token(SITE)
     with Site(settings_room.load(SITE)) as site:
-        provider = local.provider(site.store)
+        provider = local.provider(site.store, site.settings)
         headers = {"authorization": f"Bearer {given}"}
         warm = median(lambda: provider.identify(headers), 2000, 10) * 1e3
         yield against("rights.token", warm, 0.1, 1.0, unit="ms", note="one that was seen before")

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from hven.model import plugins
 from hven.model.errors import Overloaded, StorageError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 FORMAT = 8
 ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
@@ -542,6 +542,19 @@ class Database:
         options = {} if self.sqlite else {"isolation_level": "REPEATABLE READ"}
         with self._plain(), self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
+
+    def first(self, text: str, *values: str) -> Sequence[Any] | None:
+        """Ask for one row in one statement, in which values are ``?``; of SQLite past SQLAlchemy, which would take most of the time."""
+        if not self.sqlite:
+            with self.reading() as connection:
+                return connection.exec_driver_sql(text.replace("?", "%s"), values).first()
+        with self._plain():
+            try:
+                with closing(self.engine.raw_connection()) as raw:
+                    found: Sequence[Any] | None = raw.cursor().execute(text, values).fetchone()
+            except sqlite3.Error as error:
+                raise exc.DBAPIError(text, values, error) from error
+        return found
 
     def close(self) -> None:
         """Close the connections."""

@@ -112,9 +112,8 @@ class Users:
     def holds(self, token: str) -> str | None:
         """Return the name of the account whose token this is; None: nobody's. The comparison takes the same time either way."""
         name, _, secret = token.partition(".")
-        with self._database.reading() as connection:
-            row = connection.execute(sa.select(users.c.salt, users.c.hash).where(users.c.name == name)).first()
-        salt, kept = (row.salt, row.hash) if row is not None else _NOBODY
+        row = self._database.first("SELECT salt, hash FROM users WHERE name = ?", name)
+        salt, kept = row or _NOBODY
         same = hmac.compare_digest(_hash(salt, secret), kept)
         return name if same and row is not None else None
 
