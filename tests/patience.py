@@ -6,7 +6,7 @@ import pytest
 
 from hven.jobs.health import Health
 from hven.portal._explore import count_trees as trees
-from hven.portal._explore import coverage, facets, names, places, plots, regions, rows, summary
+from hven.portal._explore import coverage, facets, names, places, plots, rows, search_regions, summary
 from hven.portal._explore import global_search as everywhere
 from hven.portal._explore import page_queries as asking
 from hven.portal._views import editor, home
@@ -14,7 +14,7 @@ from hven.portal._views import global_search_pages as page
 
 LONG = 100.0  # seconds
 LIMITS = {
-    "PATIENCE": (coverage, facets, home, names, places, plots, regions, rows, summary, trees),
+    "PATIENCE": (coverage, facets, home, names, places, plots, search_regions, rows, summary, trees),
     "SECONDS": (everywhere,),
     "SOON": (editor,),
     "QUICK": (page,),

@@ -16,7 +16,7 @@ from searched import ROWS, TABLE
 from hven.model.errors import UserError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32
-from hven.portal._explore import places, read, regions
+from hven.portal._explore import places, read, search_regions
 from hven.portal._explore.page_queries import Asking
 from hven.portal._explore.search import Search
 from hven.site import Site
@@ -151,8 +151,8 @@ def load(data: bytes, directory: Path) -> MOC:
     ],
 )
 def test_the_region_of_a_search_is_mocpys(tmp_path: Path, place: tuple[str, str]) -> None:
-    found = regions.region(read([place], TABLE))
-    shape = regions.asked(read([place], TABLE))
+    found = search_regions.region(read([place], TABLE))
+    shape = search_regions.asked(read([place], TABLE))
     if place[1].startswith("POLYGON"):
         theirs = MOC.from_polygon(Longitude([10, 20, 15], "deg"), Latitude([10, 10, 25], "deg"), max_depth=found.order)
     else:
@@ -160,7 +160,7 @@ def test_the_region_of_a_search_is_mocpys(tmp_path: Path, place: tuple[str, str]
         theirs = MOC.from_cone(
             Longitude(lon, "deg"), Latitude(lat, "deg"), radius=radius * units.deg, max_depth=found.order
         )
-    mine = load(regions.written(found), tmp_path)
+    mine = load(search_regions.written(found), tmp_path)
     assert theirs.difference(mine).sky_fraction == 0
     assert mine.difference(theirs).sky_fraction <= 0.1 * theirs.sky_fraction, "cells at the edge alone"
     assert mine.sky_fraction < 1.5 * shape.area() / 41252.96  # type: ignore[union-attr]
@@ -169,27 +169,29 @@ def test_the_region_of_a_search_is_mocpys(tmp_path: Path, place: tuple[str, str]
 def test_what_rows_cover(asking: Asking, site: Site, tmp_path: Path) -> None:
     few = read([("dec", "0..")], TABLE)
     rows = [row for row in ROWS if row["dec"] >= 0]
-    mine = load(regions.written(regions.coverage(few, asking)), tmp_path)
+    mine = load(search_regions.written(search_regions.coverage(few, asking)), tmp_path)
     theirs = MOC.from_lonlat(
-        [row["ra"] for row in rows] * units.deg, [row["dec"] for row in rows] * units.deg, max_norder=regions.ROWS_ORDER
+        [row["ra"] for row in rows] * units.deg,
+        [row["dec"] for row in rows] * units.deg,
+        max_norder=search_regions.ROWS_ORDER,
     )
     assert mine == theirs
-    every = load(regions.written(regions.coverage(Search(table=TABLE), asking)), tmp_path)
-    assert theirs.difference(every.degrade_to_order(regions.ROWS_ORDER)).sky_fraction == 0
+    every = load(search_regions.written(search_regions.coverage(Search(table=TABLE), asking)), tmp_path)
+    assert theirs.difference(every.degrade_to_order(search_regions.ROWS_ORDER)).sky_fraction == 0
     half = Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current())
-    seen = load(regions.written(regions.coverage(Search(table=TABLE), half)), tmp_path)
+    seen = load(search_regions.written(search_regions.coverage(Search(table=TABLE), half)), tmp_path)
     shown = [row for row in ROWS if row["id"] % 2 == 0]
     assert seen == MOC.from_lonlat(
         [row["ra"] for row in shown] * units.deg,
         [row["dec"] for row in shown] * units.deg,
-        max_norder=regions.ROWS_ORDER,
+        max_norder=search_regions.ROWS_ORDER,
     ), "cells of hidden rows are not told"
     with pytest.raises(UserError, match="asks for no place"):
-        regions.region(few)
+        search_regions.region(few)
 
 
 def test_other_ways_to_write_it() -> None:
-    found = regions.region(read([("_near", "80,-20,7")], TABLE))
-    assert MOC.from_string(regions.written(found, "ascii").decode(), "ascii") == MOC.from_string(
-        regions.written(found, "json").decode(), "json"
+    found = search_regions.region(read([("_near", "80,-20,7")], TABLE))
+    assert MOC.from_string(search_regions.written(found, "ascii").decode(), "ascii") == MOC.from_string(
+        search_regions.written(found, "json").decode(), "json"
     )

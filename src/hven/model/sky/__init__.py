@@ -13,11 +13,12 @@ from hven.model.sky import _q3c as q3c
 from hven.model.sky import _shape_text as shape_text
 from hven.model.sky import _sphere as sphere
 from hven.model.sky._moc import Moc
+from hven.model.sky._regions import Regions
 from hven.model.sky._relations import contains, intersects
 from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Region, Shape, boxes, from_array
 from hven.model.sky._sphere import SKY, distance
 
 __all__ = [
-    "SKY", "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Shape", "arrays", "bodies", "boxes", "clocks", "contains", "distance",
+    "SKY", "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Regions", "Shape", "arrays", "bodies", "boxes", "clocks", "contains", "distance",
     "footprints", "frames", "from_array", "healpix", "intersects", "q3c", "shape_text", "sphere",
 ]  # fmt: skip

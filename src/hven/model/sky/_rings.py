@@ -38,13 +38,13 @@ class Rings:
         Vertices of all rings one after the other, degrees, shape (v,).
     offsets
         Where each ring begins, and the end: shape (n + 1,). Every ring needs three vertices.
-    right
-        False: inside is the side of the smaller area. True: inside is to the right hand of somebody who walks on the
-        sphere's outside from vertex to vertex - counter-clockwise seen from the origin, as DALI 1.1 section 3.3.7 has it.
+    side
+        ``smaller``: inside is the side of the smaller area. ``left``, ``right``: inside is at that hand of somebody who walks on the
+        sphere's outside from vertex to vertex; ``right`` is counter-clockwise seen from the origin, as DALI 1.1 section 3.3.7 has it.
     """
 
     def __init__(
-        self, lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike | None = None, *, right: bool = False
+        self, lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike | None = None, *, side: str = "smaller"
     ) -> None:
         self.lon, self.lat = wrap(lon), np.asarray(lat, dtype=np.float64)
         self.offsets = np.array([0, len(self.lon)]) if offsets is None else np.asarray(offsets, dtype=np.int64)
@@ -63,21 +63,60 @@ class Rings:
         self.turn = (self.lon[self.next] - self.lon + 180.0) % 360.0 - 180.0  # eastward positive
         self._areas()
         # the signed area is that of the left side, less the sky if that is the smaller number
-        self.left = (self.signed >= 0.0) & (not right)
-        self.area = np.where(self.signed > 0.0, SKY - self.signed, -self.signed) if right else np.abs(self.signed)
-        self._right = right
+        self.left = np.full(len(self.signed), side == "left") if side != "smaller" else self.signed >= 0.0
+        inner = np.where(self.left, self.signed, -self.signed)
+        self.area = np.where(inner < 0.0, SKY + inner, np.abs(inner))
+        self._side = side
 
     @cached_property
     def north(self) -> Flags:
         """Whether the north pole is inside, by ring."""
         found = self._north()
-        if not self._right and bool((self.reach < 89.0).any()):
+        if self._side == "smaller" and bool((self.reach < 89.0).any()):
             # what lies opposite is outside, even if the ring cuts itself and has no area to compare
             far = -self.mean
             lon = wrap(np.degrees(np.arctan2(far[:, 1], far[:, 0])))
             crossed = self._crossed(lon[self.owner], np.sum(far[self.owner] * self.normal, axis=1))
             found = np.where(self.reach < 89.0, np.bitwise_xor.reduceat(crossed, self.first), found)
         return found
+
+    @cached_property
+    def south(self) -> Flags:
+        """Whether the south pole is inside, by ring."""
+        begin, end = self._ends
+        zero = np.where(begin <= end, begin <= 0.0, end > 0.0) & (self.turn != 0.0)  # crosses longitude 0
+        found: Flags = self.north ^ np.bitwise_xor.reduceat(zero, self.first)
+        return found
+
+    @cached_property
+    def polar(self) -> Flags:
+        """Which edges touch a pole, where longitudes mean nothing; shape (v,)."""
+        low, high = self.heights
+        return np.asarray(np.maximum(high, -low) > 90.0 - 1e-11)
+
+    @property
+    def spans(self) -> tuple[Numbers, Numbers]:
+        """Where the longitudes of each edge begin, and their width; one that touches a pole has that of its lower end, and no width."""
+        begin, _ = self._ends
+        lower = np.abs(self.lat) <= np.abs(self.lat[self.next])
+        end = np.where(lower, self.lon, self.lon[self.next])
+        return np.where(self.polar, end, begin), np.where(self.polar, 0.0, np.abs(self.turn))
+
+    @cached_property
+    def heights(self) -> tuple[Numbers, Numbers]:
+        """The lowest and the highest latitude of each edge, degrees."""
+        there = self.lat[self.next]
+        low, high = np.minimum(self.lat, there), np.maximum(self.lat, there)
+        # the highest point of its great circle lies on it if it climbs at one end and descends at the other
+        climb, fall = (np.cross(self.normal, end)[:, 2] for end in (self.a, self.b))
+        top = np.degrees(np.arctan2(np.hypot(self.normal[:, 0], self.normal[:, 1]), np.abs(self.normal[:, 2])))
+        return np.where((climb < 0.0) & (fall > 0.0), -top, low), np.where((climb > 0.0) & (fall < 0.0), top, high)
+
+    @property
+    def _ends(self) -> tuple[Numbers, Numbers]:
+        """The western and the eastern longitude of each edge."""
+        there, east = self.lon[self.next], self.turn >= 0.0
+        return np.where(east, self.lon, there), np.where(east, there, self.lon)
 
     def _areas(self) -> None:
         """Sum signed triangles from one point per ring: exact for any size, without cancellation for small ones."""
@@ -118,8 +157,7 @@ class Rings:
 
     def _crossed(self, lon: Numbers, height: Numbers) -> Flags:
         """Return which edges the way north from a point crosses; `height` is the point's product with the edge's normal."""
-        begin = np.where(self.turn >= 0.0, self.lon, self.lon[self.next])
-        end = np.where(self.turn >= 0.0, self.lon[self.next], self.lon)
+        begin, end = self._ends
         spans = np.where(begin <= end, (lon >= begin) & (lon < end), (lon >= begin) | (lon < end))
         found: Flags = spans & np.where(self.turn >= 0.0, height < 0.0, height > 0.0) & (self.turn != 0.0)
         return found

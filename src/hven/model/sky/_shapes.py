@@ -199,8 +199,8 @@ class Circle(Shape):
 
 
 @cached(256)
-def _ring(lons: tuple[float, ...], lats: tuple[float, ...], right: bool) -> Rings:
-    return Rings(lons, lats, right=right)
+def _ring(lons: tuple[float, ...], lats: tuple[float, ...], side: str) -> Rings:
+    return Rings(lons, lats, side="right" if side == "dali" else side)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ class Polygon(Shape):
     @property
     def ring(self) -> Rings:
         """Vertices, edges and normals as arrays, computed once."""
-        return _ring(self.lons, self.lats, self.side == "dali")
+        return _ring(self.lons, self.lats, self.side)
 
     def _holds(self, lon: Numbers, lat: Numbers) -> Flags:
         return self.ring.holds(lon, lat)

@@ -23,7 +23,7 @@ from hven.adql.text import write
 from hven.formats import Info
 from hven.model.errors import ParamError, say
 from hven.model.sky import Circle, Polygon
-from hven.portal._explore import cart, regions
+from hven.portal._explore import cart, search_regions
 from hven.portal._explore import rows as pages
 from hven.portal._explore.places import kind
 from hven.portal._views.page_addresses import address
@@ -203,7 +203,7 @@ def _take(seen: View, state: Asked, keys: Sequence[str]) -> dict[str, Any]:
 
 def _region(search: Search) -> dict[str, Any] | None:
     """Return the place that is asked for, as programs draw it."""
-    shape = regions.asked(search)
+    shape = search_regions.asked(search)
     if isinstance(shape, Circle):
         return {"circle": [shape.lon, shape.lat, shape.radius]}
     return (
@@ -284,8 +284,10 @@ def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
             raise ParamError(say("{name}={value} is not known", OF, of[:40]), name=OF, remedy="region or coverage")
         if wanted == "shape":
             return orjson.dumps(_region(seen.search) or {}), f"{_called(seen)}-{of}"
-        found = regions.region(seen.search) if of == "region" else regions.coverage(seen.search, seen.asking)
-        return regions.written(found, wanted), f"{_called(seen)}-{of}"
+        found = (
+            search_regions.region(seen.search) if of == "region" else search_regions.coverage(seen.search, seen.asking)
+        )
+        return search_regions.written(found, wanted), f"{_called(seen)}-{of}"
 
     async def endpoint(request: Request) -> Response:
         state = asked(request, around)

@@ -1,0 +1,73 @@
+"""Arithmetic of ragged arrays: rows of different lengths one after the other, and the offsets at which they begin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+    Indexes = npt.NDArray[np.int64]
+
+
+def ends(sizes: npt.ArrayLike) -> Indexes:
+    """Return the offsets of rows of these sizes: 0, and where each ends; shape (n + 1,)."""
+    found: Indexes = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return found
+
+
+def owners(offsets: Indexes) -> Indexes:
+    """Return the row of each element."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def gathered(offsets: Indexes, rows: Indexes) -> tuple[Indexes, Indexes]:
+    """Return which elements `rows` have, one row after the other, and their offsets."""
+    size = offsets[rows + 1] - offsets[rows]
+    new = ends(size)
+    return np.arange(new[-1]) + np.repeat(offsets[rows] - new[:-1], size), new
+
+
+def largest_gaps(low: Numbers, width: Numbers, row: Indexes, rows: int) -> tuple[Numbers, Numbers]:
+    """Find the widest gap that arcs of a circle leave.
+
+    Parameters
+    ----------
+    low
+        Where each arc begins, degrees in [0, 360); shape (m,).
+    width
+        Its length, 0 to 360; shape (m,).
+    row
+        The circle that it lies on; shape (m,).
+    rows
+        How many circles there are.
+
+    Returns
+    -------
+    begin, size
+        Where the widest gap of each begins, and its size; shape (rows,). A circle without arcs has one of 360 degrees.
+    """
+    over = low + width > 360.0  # ... lies on both sides of 0
+    low = np.concatenate([low, np.zeros(over.sum())])
+    high = np.concatenate([np.minimum(low[: len(width)] + width, 360.0), (low[: len(width)] + width - 360.0)[over]])
+    row = np.concatenate([row, row[over]])
+    order = np.lexsort((low, row))
+    low, high, row = low[order], high[order], row[order]
+    # the farthest that has been reached: exact by ranks
+    by = np.argsort(high, kind="stable")
+    rank = np.empty(len(high), np.int64)
+    rank[by] = np.arange(len(high))
+    reached = high[by[np.maximum.accumulate(rank + row * len(high)) - row * len(high)]]
+    begin, size = np.zeros(rows), np.full(rows, 360.0)
+    if not len(low):
+        return begin, size
+    last = np.flatnonzero(np.append(row[1:] != row[:-1], True))
+    first = np.append(0, last[:-1] + 1)
+    gap = np.append(low[1:] - reached[:-1], 0.0)
+    gap[last] = low[first] + 360.0 - reached[last]
+    best = np.lexsort((gap, row))[last]
+    begin[row[last]], size[row[last]] = reached[best] % 360.0, np.maximum(gap[best], 0.0)
+    return begin, size

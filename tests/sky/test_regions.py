@@ -1,0 +1,70 @@
+"""Columns of regions: forms, boxes, areas."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from hven.model.sky import Regions
+
+SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]
+HOLE = [(4, 4), (4, 6), (6, 6), (6, 4)]
+CAP = [(0, 60), (90, 60), (180, 60), (270, 60)]
+BELT = [[(0, -10), (120, -10), (240, -10)], [(240, 10), (120, 10), (0, 10)]]
+ROWS = Regions.of([[[SQUARE, HOLE]], [], [[CAP]], [[SQUARE], [CAP]], [BELT], [[]], [[CAP[::-1]]]])
+
+
+def test_forms_hold_what_was_put_in():
+    plain = ROWS.take([0, 1, 2, 3, 4, 6])
+    assert Regions.from_geoarrow(ROWS.geoarrow()) == ROWS
+    assert Regions.from_geoarrow(pa.chunked_array([ROWS.geoarrow()])) == ROWS
+    assert Regions.from_wkb(plain.wkb()) == plain
+    assert Regions.from_wkb([None, *plain.wkb()]) == Regions.concat([Regions.empty(1), plain])
+    alone, row = ROWS.exploded()
+    assert row.tolist() == [0, 2, 3, 3, 4, 5, 6]
+    assert alone.grouped(ROWS.rows) == ROWS
+    assert ROWS.take(np.arange(7) > 3) == ROWS.take([4, 5, 6])
+    pairs = pa.array([[[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]], None])
+    assert Regions.from_geoarrow(pairs) == Regions.of([[[[(0, 0), (1, 0), (1, 1)]]], []])
+
+
+def test_polygons_of_texts_have_the_smaller_side_inside():
+    found = Regions.polygons([0, 8, 8, 16], [0, 0, 0, 10, 10, 10, 10, 0, 0, 60, 90, 60, 180, 60, 270, 60])
+    assert found.area() == pytest.approx([*(ROWS.area()[:1] + Regions.of([[[HOLE[::-1]]]]).area()), *ROWS.area()[1:3]])
+
+
+def test_areas_count_the_orientation():
+    area = ROWS.area()
+    assert area[1] == 0.0
+    assert area[5] == pytest.approx(4 * math.pi)
+    assert area[2] + area[6] == pytest.approx(4 * math.pi)
+    assert area[3] == pytest.approx(area[2] + Regions.of([[[SQUARE]]]).area()[0])
+    assert 0.1 * 4 * math.pi < area[4] < 0.4 * 4 * math.pi
+
+
+def box(*rings):
+    return [round(float(value[0]), 6) for value in Regions.of([[list(rings)]]).boxes()]
+
+
+def test_boxes():
+    assert box(SQUARE) == [0, 10, 0, 10.037423]  # an edge is higher than its ends
+    assert box([(350, -5), (10, -5), (10, 5), (350, 5)])[:2] == [350, 10]
+    assert box([(-10, -5), (10, -5), (10, 5), (-10, 5)])[:2] == [350, 10]
+    assert box(CAP) == [0, 360, 60, 90]
+    assert box(CAP[::-1]) == [0, 360, -90, 67.792346]
+    assert box(*BELT)[:2] == [0, 360]
+    assert box([(30, 80), (200, 90), (350, 80)]) == [350, 30, 80, 90]  # a corner at the pole
+    assert box([(0, 80), (180, 80), (270, 80)])[:2] == [180, 0]  # an edge over the pole
+    assert all(np.isnan(value[0]) for value in Regions.empty(1).boxes())
+    assert [value[5] for value in ROWS.boxes()] == [0, 360, -90, 90]
+    two = Regions.of([[[SQUARE], [[(200, 0), (201, 0), (201, 1)]]]]).boxes()
+    assert (two[0][0], two[1][0]) == (200, 10)
+
+
+@pytest.mark.parametrize("wrong", [[0, 2], [1, 3], [0, 2, 1, 3], [0, 0, 3]])
+def test_offsets_that_do_not_fit_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"offsets|vertices"):
+        Regions(np.zeros(3), np.zeros(3), np.array(wrong), np.array([0, len(wrong) - 1]), np.array([0, 1]))
