@@ -12,6 +12,7 @@ from hven.model.sky import _healpix as healpix
 from hven.model.sky import _q3c as q3c
 from hven.model.sky import _shape_text as shape_text
 from hven.model.sky import _sphere as sphere
+from hven.model.sky import _sun as sun
 from hven.model.sky._moc import Moc
 from hven.model.sky._regions import Regions
 from hven.model.sky._relations import contains, intersects
@@ -20,5 +21,5 @@ from hven.model.sky._sphere import SKY, distance
 
 __all__ = [
     "SKY", "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Regions", "Shape", "arrays", "bodies", "boxes", "clocks", "contains", "distance",
-    "footprints", "frames", "from_array", "healpix", "intersects", "q3c", "shape_text", "sphere",
+    "footprints", "frames", "from_array", "healpix", "intersects", "q3c", "shape_text", "sphere", "sun",
 ]  # fmt: skip
