@@ -35,7 +35,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
             raise NotFound("this address is not known here, or its time is over", remedy="ask whoever gave it to you")
         left = SECONDS if grant.until is None else grant.until - time.time()
         made = cookie(
-            secret, path=site.settings.root_path, secure=secure(request, site.settings), name=invitations.COOKIE, seconds=left
+            secret,
+            path=site.settings.root_path,
+            secure=secure(request, site.settings),
+            name=invitations.COOKIE,
+            seconds=left,
         )
         headers = {
             "set-cookie": made,

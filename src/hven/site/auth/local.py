@@ -152,6 +152,8 @@ def reader(name: str, store: Store, settings: Settings, *groups: str) -> Reader:
     ----------
     name
         Of the account.
+    store, settings
+        Of the site.
     groups
         Of how they came.
     """
