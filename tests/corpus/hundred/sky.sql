@@ -109,8 +109,8 @@ SELECT g.id FROM openngc.main AS g LEFT JOIN hipparcos.main AS s ON DISTANCE(POI
 --= SELECT g.id FROM openngc.main g WHERE g.magnitude < 8 AND NOT EXISTS (SELECT 1 FROM hipparcos.main s WHERE s.dec BETWEEN g.dec - 0.21 AND g.dec + 0.21 AND sep(s.ra, s.dec, g.ra, g.dec) < 0.2)
 
 --# pairs of bright stars
-SELECT a.star, b.star AS other, DISTANCE(POINT(a.ra, a.dec), POINT(b.ra, b.dec)) * 3600 AS arcsec FROM hipparcos.main AS a JOIN hipparcos.main AS b ON DISTANCE(POINT(a.ra, a.dec), POINT(b.ra, b.dec)) < 0.05 WHERE a.star < b.star AND a.vmag < 6 AND b.vmag < 6
---= SELECT a.star, b.star, sep(a.ra, a.dec, b.ra, b.dec) * 3600 FROM hipparcos.main a JOIN hipparcos.main b ON b.dec BETWEEN a.dec - 0.06 AND a.dec + 0.06 WHERE a.star < b.star AND a.vmag < 6 AND b.vmag < 6 AND sep(a.ra, a.dec, b.ra, b.dec) < 0.05
+SELECT a.star, b.star AS other, DISTANCE(POINT(a.ra, a.dec), POINT(b.ra, b.dec)) * 3600 AS arcsec FROM hipparcos.main AS a JOIN hipparcos.main AS b ON DISTANCE(POINT(a.ra, a.dec), POINT(b.ra, b.dec)) < 0.05 WHERE a.star < b.star AND a.vmag < 5 AND b.vmag < 5
+--= SELECT a.star, b.star, sep(a.ra, a.dec, b.ra, b.dec) * 3600 FROM hipparcos.main a JOIN hipparcos.main b ON b.dec BETWEEN a.dec - 0.06 AND a.dec + 0.06 WHERE a.star < b.star AND a.vmag < 5 AND b.vmag < 5 AND sep(a.ra, a.dec, b.ra, b.dec) < 0.05
 
 --# the nearest bright star of each bright galaxy
 SELECT g.id, (SELECT MIN(DISTANCE(g.ra, g.dec, s.ra, s.dec)) FROM hipparcos.main AS s WHERE s.vmag < 2) AS d FROM openngc.main AS g WHERE g.magnitude < 5
