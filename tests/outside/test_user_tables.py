@@ -25,7 +25,7 @@ from hven.model.settings import load as settings_of
 from hven.site import Site
 from keepers import Keeper
 from running import Server, hven, program, serving, until
-from shared import shared
+from shared import MORE, shared
 from stilts import stilts
 
 pytestmark = [
@@ -252,7 +252,7 @@ def test_what_the_capabilities_say_is_enough_for_pyvo_to_log_in(place: Place) ->
 
 
 def test_load_query_and_delete_at_once(place: Place) -> None:
-    """Whoever asks sees the table as it was before or after a change, or that there is none; nothing fails otherwise."""
+    """Whoever asks sees the table as it was before or after a change, that there is none, or that they came between: nothing fails otherwise."""
     url = f"{place.server.url}/tap"
     rows = 200
     body = "n\n" + "\n".join(str(n) for n in range(rows)) + "\n"
@@ -270,6 +270,14 @@ def test_load_query_and_delete_at_once(place: Place) -> None:
                 )
                 if told.status_code == 200:
                     seen.add(told.json()["data"][0][0])
+                elif (
+                    told.status_code == 503
+                    and "were replaced or removed while this query waited; ask again" in told.text
+                ):
+                    if not int(
+                        told.headers.get("retry-after", 0)
+                    ):  # docs/explained/life-of-a-row.md: who had not opened them
+                        wrong.append(f"when? {told.headers}")
                 elif not (told.status_code == 400 and "no table" in told.text) and told.status_code != 409:
                     wrong.append(f"{told.status_code} {told.text[:300]}")
 
@@ -287,7 +295,7 @@ def test_load_query_and_delete_at_once(place: Place) -> None:
         try:
             begun = time.monotonic()
             # a busy machine may have seen none yet
-            while (so_far := time.monotonic() - begun) < 6 or not (seen or wrong or so_far > 120):
+            while (so_far := time.monotonic() - begun) < 3 * MORE or not (seen or wrong or so_far > 120):
                 session.put(f"{url}/user_tables/busy", data=body, timeout=120)
                 time.sleep(0.7)
                 session.delete(f"{url}/user_tables/busy", timeout=120)
