@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from hven.model.sky import distance, sun
+from hven.model.sky import contours, distance
 
+sun = contours.sun
 RNG = np.random.default_rng(18)
 TIMES = np.datetime64("1975-01-01", "us") + (RNG.random(200) * 50 * 365.25 * 86_400e6).astype("timedelta64[us]")
 

@@ -6,13 +6,13 @@ Import is light (numpy and Arrow); the modules among the names are namespaces of
 from hven.model.sky import _arrays as arrays
 from hven.model.sky import _bodies as bodies
 from hven.model.sky import _clocks as clocks
+from hven.model.sky import _contours as contours
 from hven.model.sky import _footprints as footprints
 from hven.model.sky import _frame as frames
 from hven.model.sky import _healpix as healpix
 from hven.model.sky import _q3c as q3c
 from hven.model.sky import _shape_text as shape_text
 from hven.model.sky import _sphere as sphere
-from hven.model.sky import _sun as sun
 from hven.model.sky._moc import Moc
 from hven.model.sky._regions import Regions
 from hven.model.sky._relations import contains, intersects
@@ -20,6 +20,6 @@ from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Region, S
 from hven.model.sky._sphere import SKY, distance
 
 __all__ = [
-    "SKY", "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Regions", "Shape", "arrays", "bodies", "boxes", "clocks", "contains", "distance",
-    "footprints", "frames", "from_array", "healpix", "intersects", "q3c", "shape_text", "sphere", "sun",
+    "SKY", "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Regions", "Shape", "arrays", "bodies", "boxes", "clocks", "contains", "contours", "distance",
+    "footprints", "frames", "from_array", "healpix", "intersects", "q3c", "shape_text", "sphere",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ A straight line of the image is a small circle on the sphere: the plane through 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ ARCSEC = np.pi / 648_000.0
 
 @dataclass(frozen=True, slots=True)
 class Disc:
-    """Images of a sphere: where its disc is, and who sees it from where. All are arrays of one length: an image for each row.
+    """Images of a sphere: where its disc is, and who sees it from where. Numbers, or arrays of one length: an image for each row.
 
     Attributes
     ----------
@@ -47,7 +47,11 @@ class Disc:
     radius: Numbers
     lon: Numbers
     lat: Numbers
-    roll: Numbers
+    roll: Numbers = field(default_factory=lambda: np.zeros(1))
+
+    def __post_init__(self) -> None:
+        """Make arrays of one length."""
+        align(self)
 
     def flat(self, row: Whole, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[Numbers, Numbers]:
         """Compute places in the plane of the image.
@@ -69,14 +73,36 @@ class Disc:
         return a * cos - b * sin, a * sin + b * cos
 
     def pixel(self, row: Whole, u: Numbers, v: Numbers) -> tuple[Numbers, Numbers]:
-        """Compute the pixels of places in the plane: `flat` back."""
+        """Compute the pixels of places in the plane: `flat` back.
+
+        Parameters
+        ----------
+        row, u, v
+            Row of the image, radii; shape (n,).
+
+        Returns
+        -------
+        x, y
+            Pixels, shape (n,).
+        """
         turn = np.radians(self.roll)
         cos, sin = np.cos(turn)[row], np.sin(turn)[row]
         a, b = u * cos + v * sin, v * cos - u * sin
         return self.x[row] + a * (self.radius / self.scale_x)[row], self.y[row] + b * (self.radius / self.scale_y)[row]
 
     def cell(self, row: Whole) -> Numbers:
-        """Compute the area of a pixel in the plane, squared radii."""
+        """Compute the area of a pixel in the plane.
+
+        Parameters
+        ----------
+        row
+            Row of the image, shape (n,).
+
+        Returns
+        -------
+        area
+            Squared radii, shape (n,).
+        """
         return np.abs(self.scale_x * self.scale_y / self.radius**2)[row]
 
     def measure(
@@ -89,14 +115,14 @@ class Disc:
         row, u, v
             Nodes, shape (n,).
         after
-            The node at which the edge of each ends.
+            The node at which the edge of each ends, shape (n,).
         limb
-            Whether it follows the limb.
+            Whether it follows the limb, shape (n,).
 
         Returns
         -------
         angle, length, bend
-            Of the small circle of each edge: its part of a turn and its length in radians, and its geodesic curvature.
+            Of the small circle of each edge: its part of a turn and its length in radians, and its geodesic curvature; shape (n,).
         """
         tan = np.tan(self.radius * ARCSEC)[row]
         du, dv, cross = u[after] - u, v[after] - v, u * v[after] - v * u[after]
@@ -116,11 +142,11 @@ class Disc:
         Parameters
         ----------
         row, u, v, after, limb, angle
-            Edges, as in `measure`.
+            Edges, as in `measure`, shape (n,).
         at
             Of which edge each point is, shape (m,).
         part
-            How much of the edge lies before it, 0 to 1.
+            How much of the edge lies before it, 0 to 1, shape (m,).
 
         Returns
         -------
@@ -136,21 +162,36 @@ class Disc:
         x, y, z = seen(a, b, tan)
         inner = np.flatnonzero(~limb[at] & (part > 0.0))
         if len(inner):
-            end, t, s, whole = to[inner], tan[inner], part[inner], turn[inner]
-            start, stop = np.stack([x, y, z])[:, inner], np.stack(seen(u[end], v[end], t))
-            a, b = a[inner], b[inner]
-            normal = np.stack([v[end] - b, a - u[end], t * (a * v[end] - b * u[end])])
-            normal /= np.sqrt(np.sum(normal**2, axis=0))
-            centre = normal * np.sum(normal * start, axis=0)
-            ahead, behind = np.sin(s * whole), np.sin((1.0 - s) * whole)
-            x[inner], y[inner], z[inner] = centre + ((start - centre) * behind + (stop - centre) * ahead) / np.sin(
-                whole
-            )
+            end, a, b = to[inner], a[inner], b[inner]
+            n = np.stack([v[end] - b, a - u[end], tan[inner] * (a * v[end] - b * u[end])])
+            n /= np.sqrt(np.sum(n**2, axis=0))
+            p = np.stack([x, y, z])[:, inner]
+            centre = n * np.sum(n * p, axis=0)
+            p -= centre
+            cos, sin = np.cos(part[inner] * turn[inner]), np.sin(part[inner] * turn[inner])
+            across = p[[1, 2, 0]] * n[[2, 0, 1]] - p[[2, 0, 1]] * n[[1, 2, 0]]  # ahead on the observer's side
+            x[inner], y[inner], z[inner] = centre + p * cos + across * sin
         tilt = np.radians(self.lat)
         cos, sin = np.cos(tilt)[row], np.sin(tilt)[row]
         out = z * cos - y * sin
         lon = (self.lon[row] + np.degrees(np.arctan2(x, out))) % 360.0
         return np.where(lon >= 360.0, 0.0, lon), np.degrees(np.arctan2(y * cos + z * sin, np.hypot(x, out)))
+
+
+def align(images: Any) -> None:
+    """Make the numbers of images arrays of one length.
+
+    Parameters
+    ----------
+    images
+        Disc or chart.
+    """
+    names = [each.name for each in fields(images) if each.type != "bool"]
+    values = np.broadcast_arrays(
+        *(np.atleast_1d(np.asarray(getattr(images, name), dtype=np.float64)) for name in names)
+    )
+    for name, value in zip(names, values, strict=True):
+        object.__setattr__(images, name, value)
 
 
 def seen(u: Numbers, v: Numbers, tan: Numbers) -> tuple[Numbers, Numbers, Numbers]:

@@ -1,0 +1,153 @@
+"""Contours' faults: regions that were made of contours, and by name what is wrong with the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hven.model.errors import say
+from hven.model.sky._disc import Disc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from hven.model.sky._chart import Chart
+    from hven.model.sky._regions import Regions
+
+    Numbers = npt.NDArray[np.float64]
+    Whole = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
+
+LONGEST = 1_000_000
+"""Pixels of a contour, and of an image from side to side, are fewer."""
+
+FAULTS = {
+    "no_contour": "there is no contour",
+    "letter": "character {number} of the chain code is no digit from 0 to 7",
+    "open": "the contour ends {number} pixels from where it begins, and does not close",
+    "no_start": "the contour's first pixel is missing, or no number",
+    "too_long": "the contour has {number:,} pixels, or is as wide: it must be fewer than 1,000,000",
+    "no_radius": "the radius of the disc is missing, or not above 0",
+    "no_scale": "the scale or the centre of the image is missing, or 0",
+    "no_observer": "the point below the observer is missing: its longitude and latitude, or the date that tells them",
+    "latitude": "a latitude is above 90 degrees",
+    "off_disc": "all {number:,} pixels of the contour lie beyond the limb",
+    "round": "the contour goes all round the map, or over its seam: cut it in two",
+    "rotation": "the rotation number is not that of the date",
+}
+"""Names of faults -> what they say, with one number."""
+_CODES = {name: code for code, name in enumerate(FAULTS, 1)}
+
+
+class Fault(NamedTuple):
+    """What is wrong with a row.
+
+    Attributes
+    ----------
+    row
+        Its index.
+    name
+        Of `FAULTS`.
+    message
+        For people.
+    """
+
+    row: int
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contours:
+    """Regions of contours.
+
+    Attributes
+    ----------
+    regions
+        One for each row; empty where there is a fault.
+    pixels
+        How many pixels each is the union of, shape (n,).
+    clipped
+        Share of their area in the image that lies beyond the limb.
+    fault, number
+        Which of `FAULTS` each row has, counted from 1 (0: none), and the number that it tells.
+    """
+
+    regions: Regions
+    pixels: Whole
+    clipped: Numbers
+    fault: Whole
+    number: Whole
+
+    def faults(self) -> Iterator[Fault]:
+        """Tell the faults of all rows.
+
+        Yields
+        ------
+        fault
+            One for each row that has no region, in their order.
+        """
+        names = list(FAULTS)
+        for row in np.flatnonzero(self.fault).tolist():
+            name = names[self.fault[row] - 1]
+            text = FAULTS[name]
+            yield Fault(row, name, say(text, int(self.number[row])) if "{" in text else say(text))
+
+    def quality(self) -> npt.NDArray[np.str_]:
+        """Say how each region stands for its contour.
+
+        Returns
+        -------
+        quality
+            ``degenerate`` (there is none), ``clipped_at_limb``, ``multi_part`` or ``exact``: the first that is so; shape (n,).
+        """
+        parts = np.diff(self.regions.rows)
+        return np.select(
+            [parts == 0, self.clipped > 0.0, parts > 1], ["degenerate", "clipped_at_limb", "multi_part"], "exact"
+        )
+
+
+class Check:
+    """Faults of rows, of which the first is kept."""
+
+    def __init__(self, rows: int) -> None:
+        self.fault, self.number = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
+
+    def mark(self, name: str, wrong: Any, number: npt.ArrayLike = 0) -> None:
+        """Mark rows that have no fault yet.
+
+        Parameters
+        ----------
+        name
+            Of `FAULTS`.
+        wrong, number
+            Whether each row has it, and the number that it tells; shape (n,).
+        """
+        new = wrong & (self.fault == 0)
+        self.fault[new] = _CODES[name]
+        self.number[new] = np.broadcast_to(number, new.shape)[new]
+
+    def grid(self, grid: Disc | Chart) -> None:
+        """Mark rows whose image says too little, or what cannot be.
+
+        Parameters
+        ----------
+        grid
+            The images, shape (n,).
+        """
+
+        def known(*names: str) -> Flags:
+            found: Flags = np.logical_and.reduce([np.isfinite(getattr(grid, name)) for name in names])
+            return found
+
+        if isinstance(grid, Disc):
+            self.mark("no_radius", ~(known("radius") & (grid.radius > 0.0) & (grid.radius < 324_000.0)))
+            self.mark("no_scale", ~(known("x", "y", "scale_x", "scale_y", "roll") & (grid.scale_x * grid.scale_y != 0)))
+        else:
+            self.mark("no_scale", ~(known("x", "y", "step_x", "step_y") & (grid.step_x * grid.step_y != 0.0)))
+        self.mark("no_observer", ~known("lon", "lat"))
+        self.mark("latitude", np.abs(grid.lat) > 90.0)

@@ -1,0 +1,205 @@
+"""Contours: chain codes, lists of pixels, masks and boxes of images -> regions on the sphere, and what is wrong with them.
+
+The region of a contour is the union of the squares of its pixels: those on it and those that it winds round.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from hven.model.sky import _sun as sun
+from hven.model.sky._chart import Chart
+from hven.model.sky._contour_faults import FAULTS, LONGEST, Check, Contours, Fault
+from hven.model.sky._disc import Disc
+from hven.model.sky._pixels import filled, labelled
+from hven.model.sky._walks import boxed, walked
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Whole = npt.NDArray[np.int64]
+
+__all__ = [
+    "FAULTS", "FREEMAN", "HELIO", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "chain_codes", "masks", "pixel_lists", "sun",
+]  # fmt: skip
+
+HELIO = ((-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1))
+"""Steps (x to the right, y up) of the digits 0 to 7 in HELIO's catalogues: 0 is left, then anticlockwise."""
+FREEMAN = HELIO[4:] + HELIO[:4]
+"""0 is right, then anticlockwise."""
+
+
+def chain_codes(
+    codes: pa.Array | npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, grid: Disc | Chart, *,
+    table: tuple[tuple[int, int], ...] = HELIO, origin: int = 0, arcsec: bool = False, check: Check | None = None,
+) -> Contours:  # fmt: skip
+    """Make regions of chain codes.
+
+    Parameters
+    ----------
+    codes
+        Digits from 0 to 7, a text for each row, shape (n,); an empty one is a single pixel, a null is a fault.
+    x, y
+        The first pixel; shape (n,).
+    grid
+        The images, one for each row, or one for all.
+    table
+        The step (x, y) of each digit.
+    origin
+        How `x` and `y` number an image's first pixel.
+    arcsec
+        `x` and `y` are arcseconds from the centre of the disc instead.
+    check
+        Rows that are known to have faults already.
+
+    Returns
+    -------
+    contours
+        A region or a fault for each row.
+    """
+    texts = codes if isinstance(codes, pa.Array) else pa.array(codes, from_pandas=True)
+    texts = texts.cast(pa.large_string())
+    rows = len(texts)
+    _, places, data = texts.buffers()
+    offsets = np.frombuffer(places, np.int64, rows + 1, texts.offset * 8)
+    digits = np.frombuffer(data or b"", np.uint8)[offsets[0] : offsets[-1]] - np.uint8(48)
+    offsets, count = offsets - offsets[0], np.diff(offsets)
+    check = check or Check(rows)
+    check.mark("no_contour", np.asarray(texts.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_))
+    wrong = np.flatnonzero(digits > 7)
+    at, first = np.unique(np.searchsorted(offsets, wrong, "right") - 1, return_index=True)
+    letter = np.zeros(rows, dtype=np.int64)
+    letter[at] = wrong[first] - offsets[at] + 1
+    check.mark("letter", letter > 0, letter)
+    if arcsec and isinstance(grid, Disc):
+        x, y = (a + np.divide(b, c) for a, b, c in ((grid.x, x, grid.scale_x), (grid.y, y, grid.scale_y)))
+        origin = 0
+    start = [np.asarray(values, dtype=np.float64) - origin for values in (x, y)]
+    check.mark("no_start", ~(np.abs(start[0]) < 2.0**40) | ~(np.abs(start[1]) < 2.0**40))
+    steps = np.array(table, dtype=np.int64)
+
+    def walk(part: Whole) -> tuple[Whole, Whole, Whole]:
+        # the pixel before each step, and the last one
+        size = count[part] + 1
+        begin = np.cumsum(size) - size
+        row = np.repeat(np.arange(len(part)), size)
+        stepped = np.ones(len(row), dtype=np.bool_)
+        stepped[begin] = False
+        digit = digits[(np.arange(len(row)) - np.repeat(begin + 1 - offsets[part], size))[stepped]]
+        found = []
+        for axis in (0, 1):
+            move = np.zeros(len(row), dtype=np.int64)
+            move[stepped] = steps[digit, axis]
+            along = np.cumsum(move)
+            found.append(along + np.repeat(np.rint(start[axis][part]).astype(np.int64) - along[begin], size))
+        return row, found[0], found[1]
+
+    return walked(walk, count, grid, check)
+
+
+def pixel_lists(
+    offsets: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, grid: Disc | Chart, *,
+    origin: int = 0, check: Check | None = None,
+) -> Contours:  # fmt: skip
+    """Make regions of contours that are lists of pixels; between two of them, the contour goes straight.
+
+    Parameters
+    ----------
+    offsets
+        Where in `x` and `y` each contour begins, and the end; shape (n + 1,). The first pixel may be repeated at the end.
+    x, y
+        Pixels, shape (m,).
+    grid, origin, check
+        As in `chain_codes`.
+
+    Returns
+    -------
+    contours
+        A region or a fault for each row.
+    """
+    offsets = np.asarray(offsets, dtype=np.int64)
+    rows, length = len(offsets) - 1, np.diff(offsets)
+    check = check or Check(rows)
+    check.mark("no_contour", length == 0)
+    given = np.stack([np.asarray(values, dtype=np.float64) - origin for values in (x, y)])
+    known = (np.abs(given) < 2.0**40).all(axis=0)
+    owner = np.repeat(np.arange(rows), length)
+    check.mark("no_start", np.bincount(owner, weights=~known, minlength=rows) > 0)
+    pixel = np.rint(np.where(known, given, 0.0)).astype(np.int64)
+    behind = np.arange(1, len(owner) + 1)
+    some = length > 0
+    behind[offsets[1:][some] - 1] = offsets[:-1][some]
+    move = pixel[:, behind] - pixel
+    pace = np.maximum(np.abs(move).max(axis=0, initial=0), 1)
+    sums = np.append(0, np.cumsum(pace))
+    size = sums[offsets[1:]] - sums[offsets[:-1]]
+
+    def walk(part: Whole) -> tuple[Whole, Whole, Whole]:
+        corner = np.arange(length[part].sum()) + np.repeat(
+            offsets[part] - np.cumsum(length[part]) + length[part], length[part]
+        )
+        at = np.repeat(corner, pace[corner])
+        step = np.arange(len(at)) - np.repeat(np.cumsum(pace[corner]) - pace[corner], pace[corner])
+        found = pixel[:, at] + np.rint(move[:, at] * (step / pace[at])).astype(np.int64)
+        return np.repeat(np.arange(len(part)), size[part]), found[0], found[1]
+
+    return walked(walk, size, grid, check)
+
+
+def masks(image: npt.NDArray[np.integer], values: npt.ArrayLike, grid: Disc | Chart) -> Contours:
+    """Make regions of the labels of an image.
+
+    Parameters
+    ----------
+    image
+        Labels, shape (height, width); y goes up.
+    values
+        The labels asked for, each once, shape (n,).
+    grid
+        The image, as one row.
+
+    Returns
+    -------
+    contours
+        A region for each label; what is nowhere in the image is a fault.
+    """
+    asked = np.asarray(values)
+    check = Check(len(asked))
+    runs = labelled(image, asked)
+    check.mark("no_contour", runs.pixels(len(asked)) == 0)
+    origin = np.full(len(asked), -1)
+    return boxed(runs, grid, check, origin, origin)
+
+
+def boxes(
+    x0: npt.ArrayLike, y0: npt.ArrayLike, x1: npt.ArrayLike, y1: npt.ArrayLike, grid: Disc | Chart, *,
+    origin: int = 0, check: Check | None = None,
+) -> Contours:  # fmt: skip
+    """Make regions of boxes of pixels.
+
+    Parameters
+    ----------
+    x0, y0, x1, y1
+        First and last pixel of each, in any order of the corners; shape (n,).
+    grid, origin, check
+        As in `chain_codes`.
+
+    Returns
+    -------
+    contours
+        A region or a fault for each row.
+    """
+    given = np.stack([np.asarray(values, dtype=np.float64) - origin for values in (x0, y0, x1, y1)])
+    check = check or Check(given.shape[1])
+    known = (np.abs(given) < 2.0**40).all(axis=0)
+    check.mark("no_start", ~known)
+    pixel = np.rint(np.where(known, given, 0.0)).astype(np.int64).reshape(2, 2, -1)
+    low, size = pixel.min(axis=0), np.ptp(pixel, axis=0) + 1
+    wide = size.max(axis=0)
+    check.mark("too_long", wide >= LONGEST, wide)
+    size = np.where(check.fault > 0, 0, size)
+    one = np.ones_like(low[0])
+    return boxed(filled(one, one, size[0], size[1]), grid, check, low[0] - 1, low[1] - 1)

@@ -1,0 +1,156 @@
+"""Walks: contours as walks over pixels, some thousand pixels at a time, are filled and brought onto the sphere."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hven.model.sky._contour_faults import LONGEST, Check, Contours
+from hven.model.sky._disc import Disc
+from hven.model.sky._outlines import Outlined, outlined
+from hven.model.sky._pixels import BITS, LINE, Runs, enclosed
+from hven.model.sky._regions import Regions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from hven.model.sky._chart import Chart
+
+    Numbers = npt.NDArray[np.float64]
+    Whole = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
+
+BLOCK = 1 << 16  # pixels of contours at a time: what is computed of them stays in a processor's cache
+
+
+def taken(grid: Any, rows: Whole) -> Any:
+    """Take images out of many.
+
+    Parameters
+    ----------
+    grid
+        Disc or chart.
+    rows
+        Indexes, shape (n,); of one image, it is taken for all.
+
+    Returns
+    -------
+    grid
+        Of the same kind, n of them.
+    """
+    if len(grid.x) == 1:
+        rows = np.zeros_like(rows)
+    arrays = {field.name: getattr(grid, field.name) for field in fields(grid)}
+    return replace(grid, **{name: array[rows] for name, array in arrays.items() if isinstance(array, np.ndarray)})
+
+
+def walked(
+    walk: Callable[[Whole], tuple[Whole, Whole, Whole]], size: Whole, grid: Disc | Chart, check: Check
+) -> Contours:
+    """Make regions of walks over pixels.
+
+    Parameters
+    ----------
+    walk
+        Given indexes of rows, returns the pixels of their walks: number of the row among these, x, y.
+    size
+        How many pixels each walk has, about; shape (n,).
+    grid
+        The images, one for each row.
+    check
+        What is wrong already.
+
+    Returns
+    -------
+    contours
+        Of n rows.
+    """
+    check.mark("too_long", size >= LONGEST, size)
+    check.grid(grid)
+    good = np.flatnonzero(check.fault == 0)
+    block = np.cumsum(size[good]) // BLOCK
+    found = []
+    for part in np.split(good, np.flatnonzero(np.diff(block)) + 1) if len(good) else []:
+        row, x, y = walk(part)
+        first = np.searchsorted(row, np.arange(len(part)))
+        last = np.append(first[1:], len(row)) - 1
+        apart = np.maximum(np.abs(x[last] - x[first]), np.abs(y[last] - y[first]))
+        low = [np.minimum.reduceat(a, first) for a in (x, y)]
+        wide = np.maximum(*(np.maximum.reduceat(a, first) - b for a, b in zip((x, y), low, strict=True)))
+        _mark(check, part, "open", apart > 1, apart)
+        _mark(check, part, "too_long", wide >= LONGEST, wide)
+        fine = check.fault[part] == 0
+        if not fine.all():
+            kept = fine[row]
+            row, x, y = (np.cumsum(fine) - 1)[row[kept]], x[kept], y[kept]
+            low = [a[fine] for a in low]
+        if fine.any():
+            runs = enclosed(row, x - low[0][row] + 1, y - low[1][row] + 1)
+            found.append((part[fine], _lying(runs, grid, check, part[fine], low[0] - 1, low[1] - 1)))
+    return _gathered(found, check)
+
+
+def boxed(runs: Runs, grid: Disc | Chart, check: Check, x: Whole, y: Whole) -> Contours:
+    """Make regions of pixels.
+
+    Parameters
+    ----------
+    runs
+        The pixels of n regions.
+    grid
+        Their images.
+    check
+        What is wrong already.
+    x, y
+        The pixel that (0, 0) of the runs stands for, shape (n,).
+
+    Returns
+    -------
+    contours
+        Of n rows.
+    """
+    check.grid(grid)
+    good = np.flatnonzero(check.fault == 0)
+    index = np.cumsum(check.fault == 0) - 1
+    if not len(good):
+        return _gathered([], check)
+    runs = runs.of(check.fault == 0, index)
+    return _gathered([(good, _lying(runs, grid, check, good, x[good], y[good]))], check)
+
+
+def _lying(runs: Runs, grid: Disc | Chart, check: Check, part: Whole, x: Whole, y: Whole) -> Outlined:
+    """Bring pixels onto the sphere and mark what is not on it."""
+    images = taken(grid, part)
+    found = outlined(runs, len(part), images, x, y)
+    _mark(check, part, "off_disc", np.diff(found.regions.rows) == 0, found.pixels)
+    if not isinstance(images, Disc):
+        first = np.searchsorted(runs.begin, np.arange(len(part)) << 2 * BITS)
+        left, right = np.minimum.reduceat(runs.begin % LINE, first), np.maximum.reduceat(runs.end % LINE, first)
+        last = np.append(first[1:], len(runs.begin)) - 1
+        _mark(check, part, "round", (right - left) * np.abs(images.step_x) >= 360.0 - 1e-9, found.pixels)
+        for end in (first, last):
+            _mark(check, part, "latitude", images.beyond((runs.begin[end] >> BITS) % LINE + y), found.pixels)
+    return found
+
+
+def _mark(check: Check, part: Whole, name: str, wrong: Flags, number: Whole) -> None:
+    every, numbers = np.zeros(len(check.fault), dtype=np.bool_), np.zeros(len(check.fault), dtype=np.int64)
+    every[part], numbers[part] = wrong, number
+    check.mark(name, every, numbers)
+
+
+def _gathered(found: list[tuple[Whole, Outlined]], check: Check) -> Contours:
+    """Put regions where their rows are."""
+    rows = len(check.fault)
+    pixels, clipped, place = np.zeros(rows, dtype=np.int64), np.zeros(rows), np.zeros(rows, dtype=np.int64)
+    ahead = 1  # the first is empty
+    for part, of in found:
+        pixels[part], clipped[part], place[part] = of.pixels, of.clipped, ahead + np.arange(len(part))
+        ahead += len(part)
+    regions = Regions.concat([Regions.empty(1), *(of.regions for _, of in found)])
+    place[check.fault > 0] = 0
+    return Contours(regions.take(place), pixels, clipped, check.fault, check.number)

@@ -1,0 +1,176 @@
+"""Contours that are hard, made with a fixed seed, and what pixels they mean: drawn and filled another way than Hven's."""
+
+from __future__ import annotations
+
+import numpy as np
+
+STEPS = {(-1, 0): 0, (-1, -1): 1, (0, -1): 2, (1, -1): 3, (1, 0): 4, (1, 1): 5, (0, 1): 6, (-1, 1): 7}  # HELIO's
+ROUND = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
+KINDS = (
+    "disc", "blob", "spiral", "eight", "comb", "walk", "rings", "on_limb", "over_limb", "thin_at_limb", "whole", "pixel", "line", "diagonal", "chequers",
+)  # fmt: skip
+
+
+def traced(mask):
+    """Follow the outer border of the first 8-connected piece of a mask, as catalogues do (Moore's neighbours): pixels, not closed."""
+    ys, xs = np.nonzero(mask)
+    start = (int(xs[0]), int(ys[0]))  # lowest, then leftmost: nothing below, nothing to the left
+    there = set(zip(xs.tolist(), ys.tolist(), strict=True))
+    path, at, towards, first = [start], start, 0, None
+    while True:
+        for turn in range(8):
+            way = (towards + 6 + turn) % 8
+            to = (at[0] + ROUND[way][0], at[1] + ROUND[way][1])
+            if to in there:
+                break
+        else:
+            return path
+        if (at, way) == first:
+            return path[:-1]
+        first = first or (at, way)
+        at, towards = to, way
+        path.append(at)
+
+
+def joined(points):
+    """Walk straight from point to point, and back to the first."""
+    path = []
+    for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[0]], strict=True):
+        count = max(abs(x1 - x0), abs(y1 - y0), 1)
+        path += [(x0 + round((x1 - x0) * k / count), y0 + round((y1 - y0) * k / count)) for k in range(count)]
+    return [at for k, at in enumerate(path) if at != path[k - 1]] or path[:1]
+
+
+def code(path):
+    """Write a walk in HELIO's digits."""
+    if len(path) == 1:
+        return ""
+    return "".join(str(STEPS[b[0] - a[0], b[1] - a[1]]) for a, b in zip(path, [*path[1:], path[0]], strict=True))
+
+
+def pixels(path, size):
+    """Say which pixels a walk means: visited, or wound round, counted along columns of an array."""
+    cross = np.zeros((size + 1, size), dtype=int)
+    on = np.zeros((size, size), dtype=bool)
+    for (x0, y0), (x1, y1) in zip(path, [*path[1:], path[0]], strict=True):
+        on[y0, x0] = True
+        if x1 != x0:
+            x, y = (x0, y0) if x1 > x0 else (x1, y1)
+            cross[y + 1, x] += 1 if x1 > x0 else -1
+    return on | (np.cumsum(cross, axis=0)[:-1] != 0)
+
+
+def shape(kind, rng, size, centre, radius):
+    """Make a walk over the pixels of a square image of which a disc is the most."""
+    y, x = np.mgrid[:size, :size]
+
+    def around(cx, cy, r):
+        return (x - cx) ** 2 + (y - cy) ** 2 <= r * r
+
+    def inside(share):
+        angle, far = rng.uniform(0, 2 * np.pi), radius * np.sqrt(rng.uniform(*share))
+        return centre[0] + far * np.cos(angle), centre[1] + far * np.sin(angle)
+
+    if kind == "disc":
+        return traced(around(*inside((0, 0.6)), rng.uniform(1, radius / 3)))
+    if kind in ("blob", "on_limb", "over_limb"):
+        share = {"blob": (0, 0.4), "on_limb": (0.8, 1.0), "over_limb": (1.0, 1.15)}[kind]
+        cx, cy = inside(share)
+        mask = np.zeros((size, size), dtype=bool)
+        for _ in range(rng.integers(1, 9)):
+            mask |= around(cx + rng.normal(0, 4), cy + rng.normal(0, 4), rng.uniform(1, 5))
+        mask &= rng.random((size, size)) < rng.choice([0.75, 1.0])
+        mask[[0, -1]] = mask[:, [0, -1]] = False
+        mask[round(cy), round(cx)] = True
+        return traced(mask)
+    if kind == "whole":
+        return traced(around(*centre, radius + rng.uniform(-1, 4)))
+    if kind == "pixel":
+        return [tuple(int(v) for v in inside((0, 1)))]
+    if kind in ("line", "diagonal"):
+        ax, ay = (int(v) for v in inside((0, 1.1)))
+        to = [tuple(int(v) for v in inside((0, 1.1)))] if kind == "line" else [(ax + n, ay + n) for n in (8,)]
+        return joined([(ax, ay), *to])
+    if kind == "thin_at_limb":
+        angle = rng.uniform(0, 2 * np.pi)
+        turn = angle + np.linspace(0, rng.uniform(0.1, 2.0), 25)
+        far = radius - rng.uniform(0, 1.5)
+        return joined(
+            [(round(centre[0] + far * np.cos(t)), round(centre[1] + far * np.sin(t))) for t in [*turn, *turn[::-1]]]
+        )
+    cx, cy = inside((0, 0.5))
+    if kind == "spiral":
+        t = np.linspace(0, rng.uniform(2, 5) * np.pi, 60)
+        r = 2 + t * rng.uniform(0.8, 1.6)
+        arm = [(round(cx + q * np.cos(p)), round(cy + q * np.sin(p))) for p, q in zip(t, r, strict=True)]
+        return joined(arm + arm[::-1])
+    if kind == "eight":
+        t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+        a, b = rng.uniform(3, 14, 2)
+        return joined([(round(cx + a * np.sin(p)), round(cy + b * np.sin(2 * p))) for p in t])
+    if kind == "comb":
+        left, low, teeth, high = int(cx) - 8, int(cy) - 4, int(rng.integers(2, 9)), int(rng.integers(2, 12))
+        points = []
+        for k in range(teeth):
+            points += [(left + 2 * k, low), (left + 2 * k, low + high), (left + 2 * k, low)]
+        return joined(points)
+    if kind == "rings":  # out on one circle and back on another that it crosses
+        t = np.linspace(0, 2 * np.pi, 30, endpoint=False)
+        a, b, off = rng.uniform(4, 12, 3)
+        turn = t if rng.random() < 0.5 else t[::-1]
+        one = [(round(cx + a * np.cos(p)), round(cy + a * np.sin(p))) for p in t]
+        two = [(round(cx + a - b + off / 2 + b * np.cos(p)), round(cy + b * np.sin(p))) for p in turn]
+        return joined([*one, one[0], *two, two[0]])
+    if kind == "chequers":
+        at = [(int(cx), int(cy))]
+        for _ in range(rng.integers(5, 40)):
+            step = [(1, 1), (1, -1), (-1, 1), (-1, -1)][rng.integers(4)]
+            at.append((at[-1][0] + step[0], at[-1][1] + step[1]))
+        return joined(at)
+    at = [(int(cx), int(cy))]
+    for _ in range(rng.integers(3, 12)):
+        at.append(
+            (
+                int(np.clip(at[-1][0] + rng.integers(-9, 10), 1, size - 2)),
+                int(np.clip(at[-1][1] + rng.integers(-9, 10), 1, size - 2)),
+            )
+        )
+    return joined(at)
+
+
+def stress(count, seed, size=150, centre=(74.3, 75.1), radius=61.7):
+    """Make so many walks, of each kind in turn."""
+    rng = np.random.default_rng(seed)
+    made = [shape(KINDS[k % len(KINDS)], rng, size, centre, radius) for k in range(count)]
+    # what would leave the image is drawn in
+    held = [[(min(max(a, 1), size - 2), min(max(b, 1), size - 2)) for a, b in path] for path in made]
+    return [[at for k, at in enumerate(path) if at != path[k - 1]] or path[:1] for path in held]
+
+
+def pixel_areas(size, centre, radius, scale, transform, fine=3, finest=40):
+    """Sum small squares of each pixel on the sphere: steradian, what lies off the disc left out.
+
+    `transform` takes arcseconds x, y and the radius of the disc, all as angles, and gives longitude and latitude.
+    """
+    far = np.hypot(*(np.mgrid[:size, :size] - np.array(centre)[::-1, None, None]))
+    found = np.zeros((size, size))
+    for pieces, which in ((fine, far <= radius - 1.5), (finest, np.abs(far - radius) < 1.5)):
+        ys, xs = np.nonzero(which)
+        step = np.arange(pieces + 1) / pieces - 0.5
+        x = (xs[:, None, None] + step[None, None, :] + 0 * step[None, :, None] - centre[0]) / radius
+        y = (ys[:, None, None] + step[None, :, None] + 0 * step[None, None, :] - centre[1]) / radius
+        out = np.maximum(np.hypot(x, y), 1.0) * (1 + 1e-13)
+        # places in the plane of the image -> angles on the observer's sky
+        tan = np.tan(np.radians(radius * scale / 3600))
+        a, b = np.arctan(x / out * tan), np.arctan(y / out * tan * np.cos(np.arctan(x / out * tan)))
+        lon, lat = (
+            np.radians(angle) for angle in transform(np.degrees(a) * 3600, np.degrees(b) * 3600, radius * scale)
+        )
+        p = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+        corners = p[:, :-1, :-1], p[:, :-1, 1:], p[:, 1:, 1:], p[:, 1:, :-1]
+        found[ys, xs] = (_triangle(*corners[:3]) + _triangle(corners[0], *corners[2:])).sum(axis=(1, 2))
+    return found
+
+
+def _triangle(a, b, c):
+    return 2 * np.arctan2((a * np.cross(b, c)).sum(-1), 1 + (a * b).sum(-1) + (b * c).sum(-1) + (a * c).sum(-1))

@@ -1,0 +1,312 @@
+"""Contours: pixels and what they mean on the sphere, by catalogues' own numbers, by hard ones made with a fixed seed, and bad ones."""
+
+import csv
+import gzip
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import shapely
+
+from contour_shapes import KINDS, code, pixel_areas, pixels, stress, traced
+from hven.model.sky import contours, distance
+from shared import shared
+
+Chart, Disc, sun = contours.Chart, contours.Disc, contours.sun
+SIZE, CENTRE, RADIUS = 150, (74.3, 75.1), 61.7
+
+
+def table(name):
+    with gzip.open(shared(f"data/helio/hfc/charm/{name}.csv.gz"), "rt") as file:
+        return list(csv.DictReader(file, delimiter=";"))
+
+
+def numbers(rows, name, kind=float):
+    return np.array([[kind(value) for value in row[name].split(",")] for row in rows])
+
+
+@pytest.fixture(scope="module")
+def charm():
+    """The coronal holes of CHARM, the observation of each, and the map that its pixels lie on.
+
+    CHARM draws them on Lambert's cylindrical map of 160 by 160 degrees, whose size in pixels is in no column: the longitudes of the boxes tell it.
+    """
+    rows, images = table("ch_results"), {row["#ID"]: row for row in table("ch_observation")}
+    image = [images[row["EIT_FILE"]] for row in rows]
+    box, degrees = numbers(rows, "CH_BR_PIX"), numbers(rows, "CH_BR_DEG")
+    wide, high = np.zeros(len(rows)), np.zeros(len(rows))
+    names = np.array([row["EIT_FILE"] for row in rows])
+    for name in np.unique(names):
+        at = names == name
+        lon, lat = degrees[at][:, [0, 2]], degrees[at][:, [1, 3]]
+
+        def far(count):
+            return np.abs(-80 + box[at][:, [0, 2]] * 160 / count - lon).max()  # noqa: B023
+
+        wide[at] = min(range(980, 1060), key=far)
+        sine = np.sin(np.radians(80))
+        ideal = 2 * sine * wide[at][0] / np.radians(160)
+
+        def off(count):
+            there = np.degrees(np.arcsin(np.clip(box[at][:, [1, 3]] * 2 * sine / count - sine, -1, 1)))  # noqa: B023
+            return (np.abs(there - lat) > 0.501).sum(), abs(count - ideal)  # noqa: B023
+
+        high[at] = min(range(int(ideal) - 2, int(ideal) + 3), key=off)
+    grid = Chart(0.0, 0.0, 160 / wide, 2 * np.sin(np.radians(80)) / high, -80.0, -80.0, equal=True)
+    start = numbers(rows, "CC_PIX_XY", int)
+    found = contours.chain_codes(found_codes(rows), *start.T, grid)
+    return rows, image, box, degrees, grid, found
+
+
+def test_pixels_of_coronal_holes_are_the_catalogues(charm):
+    rows, _, box, _, _, found = charm
+    assert list(found.faults()) == []
+    ratio = found.pixels / numbers(rows, "CH_NPIX")[:, 0]
+    assert (ratio == 1.0).sum() == 1218  # a contour round one pixel too many is the catalogue's
+    assert ratio.max() < 1.0002
+    small = Chart(0, 0, 1e-3, 1e-3, 100, 0)  # a thousandth of a degree for each pixel
+    boxes = contours.chain_codes(found_codes(rows), *numbers(rows, "CC_PIX_XY", int).T, small).regions.boxes()
+    corners = np.stack([boxes[0] - 100, boxes[2], boxes[1] - 100, boxes[3]], axis=1) * 1000 + [0.5, 0.5, -0.5, -0.5]
+    assert np.abs(corners - box).max() < 0.03
+    assert (np.rint(corners) == box).all(axis=1).sum() == 1219
+
+
+def found_codes(rows):
+    return [row["CHAIN_CODE"] for row in rows]
+
+
+def test_places_of_coronal_holes_are_the_catalogues(charm):
+    rows, image, box, degrees, grid, found = charm
+    row = np.arange(len(rows))
+    for side in (0, 2):
+        lon, sine = grid.flat(row, box[:, side], box[:, side + 1])
+        assert np.abs(np.degrees(lon) - degrees[:, side]).max() < 1e-4  # as written
+        assert np.abs(np.degrees(np.arcsin(sine)) - degrees[:, side + 1]).max() < 0.502  # whole degrees
+    west, east, south, north = found.regions.boxes()
+    half = 80.0 / (160 / grid.step_x)
+    assert np.abs((west + half - degrees[:, 0] + 180) % 360 - 180).max() < 1e-4
+    assert np.abs((east - half - degrees[:, 2] + 180) % 360 - 180).max() < 1e-4
+    assert (south < degrees[:, 1] + 0.51).all()
+    assert (north > degrees[:, 3] - 0.51).all()
+    # the corners in arcseconds are those of the Earth's Sun (959.63 at 1 au), in parallel projection
+    time = np.array([row["DATE_OBS"] for row in image], "datetime64[us]")
+    there = sun.earth(time)
+    far = 1e-3
+    radius = 959.63 / there.distance
+    arcsec = numbers(rows, "CH_BR_ARC")
+    for side, at in ((2, 0), (0, 2)):
+        x, y, _ = sun.direction(degrees[:, side], degrees[:, side + 1], 0.0, there.b0, far)
+        assert np.abs(x / far * radius - arcsec[:, at]).max() < 0.01
+        assert np.abs(y / far * radius - arcsec[:, at + 1]).max() < 0.01
+    turns = np.array([float(row["C_ROTATION"]) for row in image])
+    assert not sun.contradicts(turns, time).any()
+    assert sun.contradicts(turns + 1, time).all()
+
+
+def test_areas_of_coronal_holes_are_their_pixels(charm):
+    *_, grid, found = charm
+    exact = found.pixels * np.radians(grid.step_x) * grid.step_y
+    assert np.abs(found.regions.area() / exact - 1).max() < 0.001
+    quality, counts = np.unique(found.quality(), return_counts=True)
+    assert dict(zip(quality.tolist(), counts.tolist(), strict=True)) == {"exact": 1195, "multi_part": 24}
+
+
+def hard(count, seed):
+    """Make hard contours on discs near and far, seen from everywhere."""
+    paths, rng = stress(count, seed, SIZE, CENTRE, RADIUS), np.random.default_rng(seed)
+    scale = rng.choice([0.01, 15.0, 160.0], count)
+    lat, lon, roll = (
+        rng.choice([0, 7.25, -7.25, 60, -90, 90], count),
+        rng.uniform(0, 360, count),
+        rng.uniform(0, 360, count),
+    )
+    disc = Disc(*CENTRE, scale, scale, RADIUS * scale, lon, lat, roll)
+    return (
+        paths,
+        disc,
+        contours.chain_codes([code(path) for path in paths], *np.array([path[0] for path in paths]).T, disc),
+    )
+
+
+def test_hard_contours():
+    paths, disc, found = hard(300, 18)
+    sets = [pixels(path, SIZE) for path in paths]
+    assert found.pixels[found.fault == 0].tolist() == [there.sum() for there in np.array(sets)[found.fault == 0]]
+    assert {fault.name for fault in found.faults()} == {"off_disc"}
+    one = {
+        scale: pixel_areas(SIZE, CENTRE, RADIUS, scale, lambda *a: sun.surface(*a[:2], 0, 0, a[2]))
+        for scale in (0.01, 15.0, 160.0)
+    }
+    expected = np.array([one[scale][there].sum() for scale, there in zip(disc.scale_x, sets, strict=True)])
+    area = found.regions.area()
+    some = expected > 1e-4  # thinner ones at the limb are beyond what small squares tell
+    assert np.abs(area[some] / expected[some] - 1).max() < 0.001
+    assert (area[expected < 1e-9] == 0).all()
+    for row in range(len(paths)):
+        assert shapely.is_valid_reason(flat(found.regions, row, disc)) == "Valid Geometry", (
+            row,
+            KINDS[row % len(KINDS)],
+        )
+
+
+def flat(regions, row, disc):
+    """Draw a region on the observer's side of the sphere, in Lambert's azimuthal projection; rings must run as is said."""
+    parts = []
+    for part in range(regions.rows[row], regions.rows[row + 1]):
+        drawn = []
+        for ring in range(regions.parts[part], regions.parts[part + 1]):
+            of = slice(regions.rings[ring], regions.rings[ring + 1])
+            x, y, z = sun_side(regions.lon[of], regions.lat[of], disc.lon[row], disc.lat[row])
+            drawn.append(np.stack([x, y], axis=1) * np.sqrt(2 / (1 + z))[:, None])
+            assert shapely.LinearRing(drawn[-1]).is_ccw == (len(drawn) == 1)
+        parts.append(shapely.Polygon(drawn[0], drawn[1:]))
+    return shapely.MultiPolygon(parts)
+
+
+def sun_side(lon, lat, from_lon, from_lat):
+    turn, phi, tilt = np.radians(lon - from_lon), np.radians(lat), np.radians(from_lat)
+    out = np.cos(phi) * np.cos(turn)
+    return (
+        np.cos(phi) * np.sin(turn),
+        np.sin(phi) * np.cos(tilt) - out * np.sin(tilt),
+        out * np.cos(tilt) + np.sin(phi) * np.sin(tilt),
+    )
+
+
+def test_the_whole_disc_is_half_the_sphere_less_what_the_distance_hides():
+    radius = 960.0
+    found = contours.boxes([0], [0], [2100], [2100], Disc(1000.0, 1000.0, 1.0, 1.0, radius, 40.0, 7.25))
+    assert found.quality().tolist() == ["clipped_at_limb"]
+    assert found.clipped[0] == pytest.approx(1 - np.pi * radius**2 / 2101**2)
+    hidden = 1 - np.sin(np.radians(radius / 3600))
+    assert found.regions.area()[0] == pytest.approx(2 * np.pi * hidden, rel=0.0005)
+
+
+def test_code_list_and_mask_of_one_region_are_one():
+    y, x = np.mgrid[:SIZE, :SIZE]
+    image = np.where((x - 60) ** 2 + (y - 80) ** 2 < 500, 7, 0) + np.where((x - 70) ** 2 + (y - 30) ** 2 < 90, 9, 0)
+    disc = Disc(*CENTRE, 15.0, 15.0, RADIUS * 15.0, 350.0, -7.0)
+    masks = contours.masks(image, [9, 7, 3], disc)
+    assert [fault.name for fault in masks.faults()] == ["no_contour"]
+    paths = [traced(image == 9), traced(image == 7)]
+    start = np.array([path[0] for path in paths])
+    codes = contours.chain_codes([code(path) for path in paths], *start.T, disc)
+    offsets = np.cumsum([0, *(len(path) for path in paths)])
+    lists = contours.pixel_lists(offsets, *(np.concatenate(paths) + 1).T, disc, origin=1)
+    for other in (lists, masks):
+        assert other.pixels[:2].tolist() == codes.pixels.tolist() == [(image == 9).sum(), (image == 7).sum()]
+        assert other.regions.take([0, 1]) == codes.regions
+    # other tables, starts in arcseconds, a slice of an array
+    freeman = pa.array(["x", *("".join(str((int(digit) + 4) % 8) for digit in code(path)) for path in paths)]).slice(1)
+    arcsec = (start - CENTRE) * 15.0
+    again = contours.chain_codes(freeman, *arcsec.T, disc, table=contours.FREEMAN, arcsec=True)
+    assert again.regions == codes.regions
+
+
+def test_spoca_regions_by_their_own_numbers():
+    from astropy.io import fits
+
+    for name in ("20111231_220001.ARMap", "20111231_220008.CHMap", "20111231_230008.CHMap"):
+        with fits.open(shared(f"data/helio/spoca/{name}.fits")) as file:
+            head, image, regions, lists, numbers_ = (
+                file[1].header,
+                file[1].data,
+                file["Regions"].data,
+                file["ChainCodes"].data,
+                file[4].data,
+            )
+        scale = head["CDELT1"]
+        disc = Disc(
+            head["CRPIX1"] - 1,
+            head["CRPIX2"] - 1,
+            scale,
+            scale,
+            float(head["R_SUN"]) * scale,
+            head["CRLN_OBS"],
+            float(head["HGLT_OBS"]),
+        )
+        masks = contours.masks(image, regions["COLOR"], disc)
+        by_id = dict(zip(numbers_["ID"], numbers_["NUMBER_PIXELS"], strict=True))
+        assert masks.pixels.tolist() == [by_id[number] for number in regions["ID"]]
+        for k, colour in enumerate(regions["COLOR"]):
+            y, x = np.nonzero(image == colour)
+            # SPoCA counts from 1; its chain codes are polygons of few corners, which lie on the outline
+            assert [regions[c][k] for c in ("XBOXMIN", "YBOXMIN", "XBOXMAX", "YBOXMAX")] == [
+                x.min() + 1,
+                y.min() + 1,
+                x.max() + 1,
+                y.max() + 1,
+            ]
+            piece = image[y.min() : y.max() + 1, x.min() : x.max() + 1] == colour
+            path = traced(np.pad(piece, 1)[:, :])
+            one = contours.chain_codes([code(path)], [path[0][0] + x.min() - 1], [path[0][1] + y.min() - 1], disc)
+            filled = pixels(path, max(piece.shape) + 3)[: piece.shape[0] + 2, : piece.shape[1] + 2]
+            assert one.pixels[0] == filled.sum()
+        listed = [np.stack([lists[f"{axis}{k:07d}"] for axis in "XY"]) for k in range(len(regions))]
+        listed = [points[:, (points != 0).any(axis=0)] for points in listed]
+        drawn = contours.pixel_lists(
+            np.cumsum([0, *(points.shape[1] for points in listed)]), *np.concatenate(listed, axis=1), disc, origin=1
+        )
+        assert list(drawn.faults()) == []
+
+
+def test_maps_round_a_pole_and_over_their_seam():
+    grid = Chart(0.0, 0.0, 1.0, 1.0, 0.5, -89.5)
+    found = contours.boxes([350, 0, 10], [170, 170, 0], [369, 359, 19], [179, 179, 179], grid)
+    assert [fault.name for fault in found.faults()] == ["round"]
+    area = found.regions.area()
+    assert area[0] == pytest.approx(np.radians(20) * (1 - np.sin(np.radians(80))), rel=3e-4)
+    assert area[2] == pytest.approx(np.radians(10) * 2, rel=3e-4)
+    assert [fault.name for fault in contours.boxes([0], [100], [5], [180], grid).faults()] == ["latitude"]
+
+
+BAD = {
+    "no_contour": {"codes": [None]},
+    "letter": {"codes": ["0246x"]},
+    "open": {"codes": ["00000"]},
+    "no_start": {"x": [np.nan]},
+    "no_radius": {"radius": np.nan},
+    "no_scale": {"scale_y": 0.0},
+    "no_observer": {"lat": np.nan},
+    "latitude": {"lat": 91.0},
+    "off_disc": {"x": [4000.0]},
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_contours_are_named(name):
+    said = {"codes": ["6420"], "x": [500.0], "y": [500.0], "radius": 960.0, "scale_y": 2.0, "lat": 7.0, **BAD[name]}
+    disc = Disc(512.0, 512.0, 2.0, said["scale_y"], said["radius"], 0.0, said["lat"])
+    rows = [["6420", *said["codes"], "6420"], [500.0, *said["x"], 501.0], [500.0, *said["y"], 501.0]]
+    disc = Disc(
+        512.0, 512.0, 2.0, [2.0, said["scale_y"], 2.0], [960.0, said["radius"], 960.0], 0.0, [7.0, said["lat"], 7.0]
+    )
+    found = contours.chain_codes(*rows, disc)
+    (fault,) = found.faults()
+    assert (fault.row, fault.name) == (1, name)
+    assert fault.message
+    assert np.diff(found.regions.rows).tolist() == [1, 0, 1]
+    assert found.quality().tolist() == ["exact", "degenerate", "exact"]
+
+
+def test_a_million_steps_are_too_many_and_fewer_are_not():
+    disc = Disc(300_000.0, 0.0, 0.001, 0.001, 960.0, 0.0, 0.0)
+    there = "4" * 499_000
+    found = contours.chain_codes([there + "0" * 499_000, "40" * 500_000], [50_000, 0], [0, 0], disc)
+    assert [fault.name for fault in found.faults()] == ["too_long"]
+    assert found.pixels.tolist() == [499_001, 0]
+    assert list(contours.chain_codes([], [], [], disc).faults()) == []
+
+
+def test_what_touches_at_a_corner_is_two_parts_and_a_hole_that_does_is_a_hole():
+    disc = Disc(0.0, 0.0, 1.0, 1.0, 960.0, 0.0, 0.0)
+    image = np.zeros((9, 9), dtype=int)
+    image[1, 1] = image[2, 2] = 1
+    image[4:8, 4:8] = 2
+    image[5, 5] = image[6, 6] = 0  # two holes that touch
+    found = contours.masks(image, [1, 2], disc)
+    assert np.diff(found.regions.rows).tolist() == [2, 1]
+    assert np.diff(found.regions.parts).tolist() == [1, 1, 3]
+    assert found.quality().tolist() == ["multi_part", "exact"]
+    lon, lat = found.regions.lon, found.regions.lat
+    assert distance(lon, lat, 0, 0).max() < 1
