@@ -12,7 +12,7 @@ from hven.adql._bounds import BUILDERS
 from hven.adql._calls import null_system
 from hven.adql._fitting import Fitting
 from hven.adql._foreign_functions import ELSEWHERE
-from hven.adql._measures import measured, of_body, resolving_power, spectral_range, spectral_step, viewed
+from hven.adql._measures import measured, of_body, of_words, resolving_power, spectral_range, spectral_step
 from hven.adql.functions import FRAMED, NAMED, OVER_GROUPS, WINDOWS, Functions
 from hven.adql.kinds import derived, kind, literal_meta, meta, result_ucd, truth
 from hven.adql.scope import MOST, Scope, same
@@ -720,7 +720,7 @@ SPECIAL: dict[str, Callable[[Calling, Function, list[Expr]], Expr | None]] = {
     "COORD2": Calling.coordinate, "COORDSYS": Calling.coordsys, "IVO_GEOM_TRANSFORM": Calling.transform, "GAVO_TRANSFORM": Calling.transform,
     "IVO_STRING_AGG": Calling.delimited, "IVO_HISTOGRAM": Calling.histogram, "GAVO_HISTOGRAM": Calling.histogram, "GAVO_SPECCONV": Calling.spectral, "GAVO_VOCMATCH": Calling.vocabulary, "MOC": Calling.moc,
     "SPECTRAL_MIN": spectral_range, "SPECTRAL_MAX": spectral_range, "SPECTRAL_STEP": spectral_step, "RESOLVING_POWER": resolving_power,
-    "ORIENTED": viewed, "LONLAT_BOX": viewed, "PLANETOCENTRIC": of_body,
+    "ORIENTED": of_words, "LONLAT_BOX": of_words, "CHAIN_CONTOUR": of_words, "CONTOUR_POLYGON": of_words, "CONTOUR_BOUND": of_words, "PLANETOCENTRIC": of_body,
 }  # fmt: skip
 
 

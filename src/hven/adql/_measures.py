@@ -146,14 +146,17 @@ def _alike(calling: Calling, node: Function, x: Expr, width: Expr) -> Expr:
         )
 
 
-def viewed(calling: Calling, node: Function, args: list[Expr]) -> None:
-    """``ORIENTED(p, 'sky')``: the view is one of two words."""
-    view = args[-1]
-    if isinstance(view, Literal) and view.value not in footprints.VIEWS:
+_WORDS = {"CHAIN_CONTOUR": ("helio", "freeman"), "CONTOUR_POLYGON": ("largest",), "CONTOUR_BOUND": ("west", "east", "south", "north")}  # fmt: skip
+
+
+def of_words(calling: Calling, node: Function, args: list[Expr]) -> None:
+    """``ORIENTED(p, 'sky')``: the last argument, if it is a text, is one of few words."""
+    word, known = args[-1], _WORDS.get(node.name, footprints.VIEWS)
+    if isinstance(word, Literal) and isinstance(word.value, str) and word.value not in known:
         calling.fail(
-            say("{name}: {value!r} is no view", node.name.lower(), view.value),
-            view.at,
-            nearest(str(view.value), footprints.VIEWS) or "'sky' or 'body'",
+            say("{name}: there is no {value!r}", node.name.lower(), word.value),
+            word.at,
+            nearest(word.value, known) or say("known: {names}", ", ".join(known)),
         )
 
 

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 GEOMETRY = frozenset({"point", "circle", "polygon", "range", "region", "moc"})
 WORDS = {kind: say(word) for kind, word in {
     "number": "a number", "integer": "a whole number", "text": "a string", "time": "a timestamp", "boolean": "a boolean", "point": "a point",
-    "circle": "a circle", "polygon": "a polygon", "range": "a range", "region": "a region", "moc": "a MOC", "interval": "an interval",
+    "circle": "a circle", "polygon": "a polygon", "range": "a range", "region": "a region", "moc": "a MOC", "contour": "a contour", "interval": "an interval",
     "array": "an array", "numbers": "an array of numbers", "geometry": "a geometry", "any": "a value", "null": "NULL", "condition": "a condition",
 }.items()}  # fmt: skip
 
 
 @lru_cache(maxsize=1024)
 def kind_of(type_: Type) -> str:
-    """Classify a type: number, text, time, boolean, point, circle, polygon, range, region, moc, interval or array.
+    """Classify a type: number, text, time, boolean, point, circle, polygon, range, region, moc, contour, interval or array.
 
     Parameters
     ----------
@@ -38,7 +38,16 @@ def kind_of(type_: Type) -> str:
     if type_.is_timestamp:
         return "time"
     special = type_.special
-    if special is not None and special.adql in {"POINT", "CIRCLE", "POLYGON", "RANGE", "REGION", "MOC", "INTERVAL"}:
+    if special is not None and special.adql in {
+        "POINT",
+        "CIRCLE",
+        "POLYGON",
+        "RANGE",
+        "REGION",
+        "MOC",
+        "INTERVAL",
+        "CONTOUR",
+    }:
         return special.adql.lower()
     if type_.is_numeric:
         return "number"

@@ -10,6 +10,7 @@ from hven.model.errors import UserError, joined, nearest, say
 from hven.model.types import (
     BOOLEAN,
     CIRCLE,
+    CONTOUR,
     FLOAT64,
     INT32,
     INT64,
@@ -39,6 +40,7 @@ ACCEPTS: dict[str, frozenset[str]] = {
     "POLYGON": frozenset({"polygon"}),
     "REGION": frozenset({"region"}),
     "MOC": frozenset({"moc"}),
+    "CONTOUR": frozenset({"contour"}),
     "GEOMETRY": frozenset({"point", "circle", "polygon", "range", "region", "moc"}),
     "ORDERED": frozenset({"number", "text", "time", "boolean"}),
     "ARRAY": frozenset({"numbers"}),
@@ -49,7 +51,7 @@ NUMBERS = frozenset({"array", "interval"})  # kinds that are an array of numbers
 RESULTS: dict[str, Type] = {
     "DOUBLE": FLOAT64, "INTEGER": INT32, "BIGINT": INT64, "TEXT": STRING, "TIMESTAMP": TIMESTAMP, "BOOLEAN": BOOLEAN,
     "POINT": POINT, "CIRCLE": CIRCLE, "POLYGON": POLYGON, "REGION": REGION, "MOC": MOC,
-    "INTEGER[]": Type("int", "*"),
+    "CONTOUR": CONTOUR, "INTEGER[]": Type("int", "*"), "DOUBLE[]": Type("double", "*"),
 }  # fmt: skip
 OF_THE_CALL = ("SAME", "COMMON", "SUM", "ELEMENT", "TOTAL")
 GROUPS = ("math", "trigonometry", "aggregate", "geometry", "string", "conditional", "unit", "window", "udf", "mapping")

@@ -83,6 +83,16 @@ class Xtype:
 
 
 _D = pa.float64()
+_RINGS = pa.list_(pa.list_(pa.struct([pa.field("x", _D), pa.field("y", _D)])))
+_CONTOUR = pa.struct(
+    [
+        ("fault", pa.int8()),
+        ("number", pa.int64()),
+        ("quality", pa.int8()),
+        ("pixels", pa.int64()),
+        ("region", pa.list_(_RINGS)),
+    ]
+)
 # fmt: off
 XTYPES: tuple[Xtype, ...] = (
     # 'us' reaches years -290307 to 294246; DALI section 3.3.3
@@ -97,6 +107,8 @@ XTYPES: tuple[Xtype, ...] = (
     Xtype(name="shape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="multishape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="adql:REGION", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
+    # of expressions that map a source, in no table
+    Xtype(name="hven:contour", votable="double", arraysize="*", adql="CONTOUR", arrow=_CONTOUR, duckdb="STRUCT(fault TINYINT, number BIGINT, quality TINYINT, pixels BIGINT, region STRUCT(x DOUBLE, y DOUBLE)[][][])"),
     Xtype(name="uri", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="uuid", votable="char", arraysize="36", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="json", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
@@ -335,7 +347,7 @@ def parse_type(text: str) -> Type:
     ValueError
         The word is not known; the message has no place, callers add it.
     """
-    if text in BY_XTYPE:
+    if text in BY_XTYPE and not text.startswith("hven:"):
         row = BY_XTYPE[text]
         return Type(row.votable, row.arraysize, text)
     if text in LEGACY_XTYPES:
@@ -410,6 +422,8 @@ CIRCLE = Type("double", "3", "circle")
 POLYGON = Type("double", "*", "polygon")
 REGION = Type("char", "*", "adql:REGION")
 MOC = Type("char", "*", "moc")
+CONTOUR = Type("double", "*", "hven:contour")
+"""A region that is made of a contour of a source, and how: of expressions alone."""
 
 _FROM_ARROW = (
     (pa.types.is_boolean, BOOLEAN),

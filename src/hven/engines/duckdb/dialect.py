@@ -9,7 +9,7 @@ from hven.adql import kinds
 from hven.adql.kinds import meta
 from hven.adql.tree import And, Binary, Cast, ColumnRef, Compare, Expr, Function, Literal, Query, walk
 from hven.engines._dialect import FUNCTIONS, SPACE, TOLERANCE, EngineDialect
-from hven.engines.duckdb import curating
+from hven.engines.duckdb import contouring, curating
 from hven.engines.duckdb.exact import Exact
 from hven.model.types import FLOAT64, POLYGON, Type
 
@@ -58,6 +58,7 @@ MACROS: tuple[str, ...] = (
     """CREATE OR REPLACE TEMP MACRO hven_regexp_replace(s, pattern, new, most) AS CASE WHEN strlen(s) + (1 + strlen(s)) * strlen(new) > 4 * most
        THEN hven_longest(strlen(s) + (1 + strlen(s)) * strlen(new), 4 * most) ELSE regexp_replace(s, pattern, new, 'g') END""",
     *curating.MACROS,
+    *contouring.MACROS,
 )
 TOO_LONG = "error('a text of more than {} bytes would be built')"
 MANY = 200  # conditions that DuckDB parts
@@ -88,6 +89,7 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_ipix": (("DOUBLE", "DOUBLE"), "BIGINT"),  # (lon, lat), hven.model.sky.q3c
     "hven_healpix_center": (("INTEGER", "BIGINT"), "DOUBLE[]"),
     **curating.UDFS,
+    **contouring.UDFS,
 }
 
 _JD = "(2440587.5e0 + epoch_us({0}) / 86400000000e0)"
@@ -98,7 +100,7 @@ TIME_FORMATS = (
 )  # fmt: skip
 
 
-class DuckDB(curating.Curating, Exact, EngineDialect):
+class DuckDB(curating.Curating, contouring.Contouring, Exact, EngineDialect):
     """DuckDB 1.5."""
 
     name = "duckdb"
@@ -125,6 +127,7 @@ class DuckDB(curating.Curating, Exact, EngineDialect):
         "ARR_STDDEV": ".of_array", "ARR_DOT": ".dot",
         "REPLACE": ".built", "REGEXP_REPLACE": ".built", "PARSE_TIME": ".parsed_time", "ROW_NUMBER": "row_number() OVER ()",
         **curating.TEMPLATES,
+        **contouring.TEMPLATES,
     }  # fmt: skip
 
     def float_text(self, text: str, type_: Type) -> str:

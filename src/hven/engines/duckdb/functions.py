@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from hven.engines._bound.reading import cells_of, read
 from hven.engines._regions import numbers_of
-from hven.engines.duckdb import curating, moving
+from hven.engines.duckdb import contouring, curating, moving
 from hven.engines.duckdb.dialect import MACROS, UDFS
 from hven.model import cached, shape_columns
 from hven.model.sky import (
@@ -614,5 +614,6 @@ FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_healpix": _healpix,
     "hven_healpix_center": _healpix_center,
     **curating.FUNCTIONS,
+    **contouring.FUNCTIONS,
     "hven_ipix": _ipix,
 }
