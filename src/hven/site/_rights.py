@@ -13,7 +13,21 @@ from hven.adql import AHEAD, EPOCH, PEOPLE, Facts, RowPolicy, instant
 from hven.adql.functions import QUERY
 from hven.adql.kinds import meta
 from hven.adql.scope import Tables
-from hven.adql.tree import Case, ColumnRef, Compare, Expr, Ident, Literal, Meta, TableRef, conjunction, transform
+from hven.adql.tree import (
+    Case,
+    ColumnRef,
+    Compare,
+    Expr,
+    Ident,
+    Literal,
+    Meta,
+    Query,
+    Select,
+    TableRef,
+    conjunction,
+    transform,
+    walk,
+)
 from hven.engines import Limits, Snapshot
 from hven.model.errors import HvenError, ServiceError, UserError
 from hven.model.table import Lock
@@ -241,15 +255,20 @@ class Policies:
         bound = adql.bind(tree, Tables([table.having(policy=None, rights=None)]))
         assert self._engine is not None  # noqa: S101  (or there were no facts)
         if where is not None:
-            only = settled(where)
-            met = transform(bound.query, lambda node: replace(node, where=only) if isinstance(node, TableRef) else node)
-            bound = replace(bound, query=met)
+            bound = replace(bound, query=_where(bound.query, settled(where)))
         execution = self._engine(snapshot).prepare(bound).execute(bound.slots, {table.qualified: snapshot}, Limits())
         try:
             for batch in execution:
                 yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
         finally:
             execution.close()
+
+
+def _where(query: Query, only: Expr) -> Query:
+    """Put a condition, bound over one table alone, into a query of that table."""
+    number = next(node.number for node in walk(query) if isinstance(node, TableRef))
+    met = transform(only, lambda node: replace(node, source=number) if isinstance(node, ColumnRef) else node)
+    return transform(query, lambda node: replace(node, where=met) if isinstance(node, Select) else node)
 
 
 def _moment(value: Any) -> int:

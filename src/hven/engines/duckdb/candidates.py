@@ -14,11 +14,10 @@ from hven.engines._bound.constants import constant
 from hven.engines._bound.narrow import columns_read, selects
 from hven.engines._bound.narrowable import narrowable_of
 from hven.engines.duckdb.accesses import Access, Best, Found, accesses
-from hven.engines.duckdb.layout import Held
+from hven.engines.duckdb.layout import ROW, Held
 from hven.engines.duckdb.members import PARTNER, leaves_of, ordered
 from hven.engines.duckdb.pairs import (
     DRIVERS,
-    ROW,
     KeyJoin,
     Match,
     Places,
@@ -295,17 +294,20 @@ class _Search:
         relation = self._plan.relation(number, self._relations)
         stored = self._stored(number)
         if stored is not None:
-            columns = self._plan.columns(number, stored.schema)
-            return (
-                gather(stored, self._found[number], columns)
-                if number in self._found
-                else stored.table.select(list(columns))
-            )
+            if number not in self._found:
+                return self._all(number, stored)
+            return gather(stored, self._found[number], self._plan.columns(number, stored.schema))
         if not isinstance(relation, Memory):
             message = "the embedded engine cannot read this table"
             raise StorageError(message)
-        rows = self._engine.rows(relation).table
+        rows = self._engine.rows(relation).read()
         return rows.select(list(self._plan.columns(number, rows.schema)))
+
+    def _all(self, number: int, stored: Stored) -> pa.Table:
+        """Return all rows of a reference, with the columns that the query reads."""
+        relation = self._plan.relation(number, self._relations)
+        assert relation is not None  # noqa: S101  (it was opened)
+        return self._engine.rows(relation, self._plan.columns(number, stored.schema)).read()
 
     def _check(self) -> None:
         """Raise if no time is left."""
@@ -458,9 +460,8 @@ class _Search:
             tables[side.target] = self._pairs(side.target, target, owner, row)
             tables[side.driver] = numbered(rows)
         else:
-            columns = self._plan.columns(side.target, target.schema)
             tables[side.driver] = with_numbers(rows.take(pa.array(owner)), PARTNER, row)
-            tables[side.target] = with_numbers(target.table.select(list(columns)), ROW, np.arange(target.manifest.rows))
+            tables[side.target] = with_numbers(self._all(side.target, target), ROW, np.arange(target.manifest.rows))
         return True
 
     def _near(

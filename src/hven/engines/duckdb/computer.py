@@ -96,8 +96,8 @@ def dear(sql: str, relations: Mapping[str, Rows]) -> bool:
     pairs = 1
     for name, one in relations.items():
         quoted = name.replace('"', '""')
-        pairs *= max(one.table.num_rows, 1) ** max(sql.count(f'"{quoted}"'), 1)
-    return len(sql) > LONG or pairs > PAIRS or sum(one.table.num_rows for one in relations.values()) > FEW
+        pairs *= max(len(one), 1) ** max(sql.count(f'"{quoted}"'), 1)
+    return len(sql) > LONG or pairs > PAIRS or sum(map(len, relations.values())) > FEW
 
 
 def ending(process: Process) -> str | None:

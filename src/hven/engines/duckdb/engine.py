@@ -23,13 +23,14 @@ from hven.engines._rows import without_nan
 from hven.engines.duckdb.checking import verify
 from hven.engines.duckdb.computer import Computer, ComputerExecution, dear
 from hven.engines.duckdb.functions import register
-from hven.engines.duckdb.layout import MANIFEST, PASSING, Held, Manifest, Stored, resized
+from hven.engines.duckdb.layout import MANIFEST, PASSING, ROW, Held, Manifest, Stored, resized
 from hven.engines.duckdb.machine import Rows
 from hven.engines.duckdb.merging import DiskMerge
 from hven.engines.duckdb.plan import DuckPlan
+from hven.engines.duckdb.reach import Part, Reach, ReachPlan, conditions, reached
 from hven.engines.duckdb.running import Cursors, DuckExecution
 from hven.engines.duckdb.staging import LOCK, DiskStaging
-from hven.model import clock
+from hven.model import Cache, clock
 from hven.model.errors import BindError, StorageError, Unavailable, say
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class DuckEngine(Engine):
         self._refused: Mapping[str, str] = {}  # paths of damaged snapshots, and why
         # paths of those of which a file is missing or cut off, as this process found them
         self.faulty: Mapping[str, str] = {}
+        self.room = memory // 8  # bytes for what readers reach
+        self.reaches: Cache[Reach] = Cache(self.room)
         self._seen: dict[int, Seen] = {}  # by id of the table, as long as it lives
         self._held: dict[str, int] = {}  # locks of snapshots that were written here and may not be published yet
         self._closed = False
@@ -97,7 +100,8 @@ class DuckEngine(Engine):
     def prepare(self, bound: Bound) -> DuckPlan:
         """Plan a bound query; see `hven.engines.Engine.prepare`."""
         try:
-            return DuckPlan(self, bound)
+            where = conditions(bound)
+            return ReachPlan(self, bound, where) if where else DuckPlan(self, bound)
         except RecursionError:
             raise BindError("the query is nested too deeply", remedy="write it flatter") from None
 
@@ -153,11 +157,11 @@ class DuckEngine(Engine):
     def rows(self, relation: Relation, columns: tuple[str, ...] | None = None) -> Rows:
         """Return the rows of a relation; `columns`: with these alone, one at least (for plans)."""
         if isinstance(relation, Snapshot):
-            return Rows(
-                self.stored(relation).having(columns),
-                keep=True,
-                source=(replace(relation, parts=(), statistics={}, coverage=None), columns),
-            )
+            stored, source = self.stored(relation), (replace(relation, parts=(), statistics={}, coverage=None), columns)
+            if isinstance(stored, Reach):
+                stored.check(columns)
+                return Rows(partial(stored.having, columns), keep=False, source=source, count=stored.rows)
+            return Rows(stored.having(columns), keep=columns is None or ROW not in columns, source=source)
         if isinstance(relation, Memory):
             if relation.stored:
                 found = (
@@ -232,7 +236,11 @@ class DuckEngine(Engine):
             os.close(staging.lock)
 
     def stored(self, snapshot: Snapshot) -> Stored:
-        """Open a snapshot, or find it open."""
+        """Open a snapshot, or find it open; of a part of its rows, what is there."""
+        whole = self._whole(snapshot)
+        return reached(self, snapshot) if isinstance(snapshot, Part) else whole
+
+    def _whole(self, snapshot: Snapshot) -> Stored:
         if snapshot.path in self._refused:
             raise Unavailable(say(DAMAGED, snapshot.table), remedy=MEND)
         with self._lock:
@@ -293,7 +301,11 @@ class DuckEngine(Engine):
         with self._lock:
             gone = [self._stored.pop(path) for path in paths if path in self._stored]
         if gone:
-            self._cursors.let_go()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._cursors.let_go()
+        self.reaches = Cache(self.room)
 
     def tidy(self) -> None:
         """Unmap snapshots that were removed: as long as they are mapped, their room is not free."""
@@ -303,7 +315,7 @@ class DuckEngine(Engine):
                 del self._stored[path]
                 self._sizes.pop(path, None)
         if gone:
-            self._cursors.let_go()
+            self._let_go()
 
     def read(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield all rows in stored order, as zero-copy views of the map."""
@@ -328,7 +340,7 @@ class DuckEngine(Engine):
         path = self.directory / snapshot.path
         with self._lock:
             self._stored.pop(snapshot.path, None)
-        self._cursors.let_go()
+        self._let_go()
         self._release(path)
         gone = path.with_name(f"{path.name}.staging")  # a half-removed snapshot must not look like a whole one
         try:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "snapshot.json"
 POSITION = "position.npy"
+ROW = "hven:row"  # a column that tables have on demand: the number of each row
 VERSION = 1
 PASSING = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EAGAIN, errno.EINTR}
 LOOK = 0.25  # seconds between two looks at the sizes of files that are read
@@ -308,6 +309,9 @@ class Stored:
 
     def having(self, columns: tuple[str, ...] | None) -> pa.Table:
         """Return some columns of all rows, one at least; the same table each time, as long as it is not forgotten among many."""
+        if columns is not None and ROW in columns:
+            rows = pa.array(np.arange(self.rows))
+            return self.having(tuple(name for name in columns if name != ROW)).append_column(ROW, rows)
         if columns is None or len(columns) == len(self.schema):
             return self.table
         found = self._tables.get(columns)

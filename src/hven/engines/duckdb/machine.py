@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hven.adql.tree import Bound
     from hven.engines import Execution, Limits, Memory, Relation, Snapshot
     from hven.engines.duckdb.layout import Held, Stored
+    from hven.model import Cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Rows:
 
     Attributes
     ----------
+    table
+        Or a function that copies them.
+    count
+        How many they are, where it is a function.
     keep
         They are worth remembering.
     source
@@ -32,6 +37,14 @@ class Rows:
     table: pa.Table
     keep: bool
     source: tuple[Snapshot, tuple[str, ...] | None] | None = None
+    count: int = 0
+
+    def read(self) -> pa.Table:
+        """Return them."""
+        return self.table() if callable(self.table) else self.table
+
+    def __len__(self) -> int:
+        return self.count if callable(self.table) else int(self.table.num_rows)
 
 
 class Prepared(Plan, Protocol):
@@ -52,6 +65,10 @@ class Machine(Protocol):
 
     indexes: bool
     """False only in tests that prove that indexes change nothing but time."""
+    room: int
+    """Bytes of what readers reach."""
+    reaches: Cache[Any]
+    """What they reach, by path and condition."""
 
     def prepare(self, bound: Bound) -> Prepared:
         """Plan a bound query."""

@@ -24,6 +24,7 @@ from hven.engines._bound.geometry import MIRROR, circle_parts, contained, coordi
 from hven.engines._bound.narrowable import Narrowable, key_column, position_of
 from hven.engines.duckdb.accesses import Found, spread
 from hven.engines.duckdb.indexing import numbers_of
+from hven.engines.duckdb.layout import ROW
 from hven.engines.duckdb.members import PARTNER, parts_of
 from hven.model.clock import check
 from hven.model.sky import distance, healpix, sphere
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
 
-ROW = "hven:row"
 DRIVERS = 2_000_000  # circles that are looked up at most
 PAIRS = 50_000_000  # pairs that are looked at at most
 PRODUCT = 2_000_000  # pairs that DuckDB may try one by one ..

@@ -127,17 +127,17 @@ class DuckPlan(Plan):
     def execute(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
         """Run; see `hven.engines.Plan.execute`."""
         if self._direct is None and self._candidates and self._engine.indexes:
-            return LaterExecution(self.schema, lambda begun: self._long(values, relations, limits, begun))
+            return LaterExecution(self.schema, lambda begun: self.long(values, relations, limits, begun))
         if self._direct is None or not self._engine.indexes:
-            return self._long(values, relations, limits)
+            return self.long(values, relations, limits)
         if self._indexed or isinstance(self._read(self._direct, relations), Memory):
             ready = self._arrow(self._direct, values, relations, limits, QUICK)
             if ready is not None:
                 return ready
         # who believed that it is small is not kept waiting
-        return LaterExecution(self.schema, lambda begun: self._long(values, relations, limits, begun))
+        return LaterExecution(self.schema, lambda begun: self.long(values, relations, limits, begun))
 
-    def _long(
+    def long(
         self,
         values: Values,
         relations: Mapping[str, Relation],

@@ -216,7 +216,7 @@ class DuckExecution(Timed):
         self._count()
         try:
             for name, rows in relations.items():
-                self._cursor.register(name, rows.table, keep=rows.keep)
+                self._cursor.register(name, rows.read(), keep=rows.keep)
         except BaseException:
             self.close()
             raise
