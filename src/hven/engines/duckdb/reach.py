@@ -162,8 +162,9 @@ class Reach(Stored):
         if found is not None or whole is None or self.bytes > self._room:
             return found
         kept, rows = self._renumbered(whole.rows)
-        found = self._regions[column] = RegionIndex.of(whole.cells[kept], rows)
-        self.bytes += rows.nbytes + found.cells.nbytes
+        caps = None if whole.caps is None else whole.caps[self._numbers]
+        found = self._regions[column] = RegionIndex.of(whole.cells[kept], rows, caps)
+        self.bytes += rows.nbytes + found.cells.nbytes + (0 if caps is None else caps.nbytes)
         return found
 
     def value(self, row: int, column: int) -> Any:
@@ -272,14 +273,16 @@ def reached(
 
 
 def conditions(bound: Bound) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return the conditions of policies as SQL, and which columns they read, by the names of their tables."""
-    found = {}
+    """Return the conditions of policies as SQL, and which columns they read, by the names of their tables; none if a table has two."""
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
     dialect = DuckDB()
     dialect.most = bound.longest
     for node in walk(bound.query):
         if _filtered(node):
             read = {one.column.name for one in walk(node.where) if isinstance(one, ColumnRef) and one.column}
-            found[node.table.qualified] = Writer(dialect, {}, frozenset()).expr(node.where), tuple(sorted(read))
+            made = Writer(dialect, {}, frozenset()).expr(node.where), tuple(sorted(read))
+            if found.setdefault(node.table.qualified, made) != made:
+                return {}
     return found
 
 
