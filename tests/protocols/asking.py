@@ -38,6 +38,12 @@ class Client:
     def ask(
         self, method: str, path: str, query: bytes = b"", body: bytes = b"", headers: dict[str, str] | None = None
     ) -> Answer:
+        return asyncio.run(self.asked(method, path, query, body, headers))
+
+    async def asked(
+        self, method: str, path: str, query: bytes = b"", body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> Answer:
+        """As `ask`, in a loop that is there: who asks much has its threads made once."""
         path, _, given = path.partition("?")
         sent: list[dict[str, Any]] = []
         over = asyncio.Event()
@@ -60,7 +66,7 @@ class Client:
             "type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
             "query_string": given.encode() or query, "headers": raw, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
         }  # fmt: skip
-        asyncio.run(self._app(scope, receive, send))
+        await self._app(scope, receive, send)
         found = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
         challenges = [value.decode() for name, value in sent[0]["headers"] if name == b"www-authenticate"]
         found |= {"www-authenticate": ", ".join(challenges)} if challenges else {}
