@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import shapely
 
 STEPS = {(-1, 0): 0, (-1, -1): 1, (0, -1): 2, (1, -1): 3, (1, 0): 4, (1, 1): 5, (0, 1): 6, (-1, 1): 7}  # HELIO's
 ROUND = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
@@ -147,10 +148,10 @@ def stress(count, seed, size=150, centre=(74.3, 75.1), radius=61.7):
     return [[at for k, at in enumerate(path) if at != path[k - 1]] or path[:1] for path in held]
 
 
-def pixel_areas(size, centre, radius, scale, transform, fine=3, finest=40):
+def pixel_areas(size, centre, radius, scale, transform, fine=3, finest=40, within=1e-13):
     """Sum small squares of each pixel on the sphere: steradian, what lies off the disc left out.
 
-    `transform` takes arcseconds x, y and the radius of the disc, all as angles, and gives longitude and latitude.
+    What is nearer to the limb than `within` radii counts as on it. `transform` takes arcseconds x, y and the radius of the disc, all as angles, and gives longitude and latitude.
     """
     far = np.hypot(*(np.mgrid[:size, :size] - np.array(centre)[::-1, None, None]))
     found = np.zeros((size, size))
@@ -159,7 +160,7 @@ def pixel_areas(size, centre, radius, scale, transform, fine=3, finest=40):
         step = np.arange(pieces + 1) / pieces - 0.5
         x = (xs[:, None, None] + step[None, None, :] + 0 * step[None, :, None] - centre[0]) / radius
         y = (ys[:, None, None] + step[None, :, None] + 0 * step[None, None, :] - centre[1]) / radius
-        out = np.maximum(np.hypot(x, y), 1.0) * (1 + 1e-13)
+        out = np.maximum(np.hypot(x, y), 1.0) * (1 + within)
         # places in the plane of the image -> angles on the observer's sky
         tan = np.tan(np.radians(radius * scale / 3600))
         a, b = np.arctan(x / out * tan), np.arctan(y / out * tan * np.cos(np.arctan(x / out * tan)))
@@ -174,3 +175,27 @@ def pixel_areas(size, centre, radius, scale, transform, fine=3, finest=40):
 
 def _triangle(a, b, c):
     return 2 * np.arctan2((a * np.cross(b, c)).sum(-1), 1 + (a * b).sum(-1) + (b * c).sum(-1) + (a * c).sum(-1))
+
+
+def flat(regions, row, disc):
+    """Draw a region on the observer's side of the sphere, in Lambert's azimuthal projection; rings must run as is said."""
+    parts = []
+    for part in range(regions.rows[row], regions.rows[row + 1]):
+        drawn = []
+        for ring in range(regions.parts[part], regions.parts[part + 1]):
+            of = slice(regions.rings[ring], regions.rings[ring + 1])
+            x, y, z = _before(regions.lon[of], regions.lat[of], disc.lon[row], disc.lat[row])
+            drawn.append(np.stack([x, y], axis=1) * np.sqrt(2 / (1 + z))[:, None])
+            assert shapely.LinearRing(drawn[-1]).is_ccw == (len(drawn) == 1)
+        parts.append(shapely.Polygon(drawn[0], drawn[1:]))
+    return shapely.MultiPolygon(parts)
+
+
+def _before(lon, lat, from_lon, from_lat):
+    turn, phi, tilt = np.radians(lon - from_lon), np.radians(lat), np.radians(from_lat)
+    out = np.cos(phi) * np.cos(turn)
+    return (
+        np.cos(phi) * np.sin(turn),
+        np.sin(phi) * np.cos(tilt) - out * np.sin(tilt),
+        out * np.cos(tilt) + np.sin(phi) * np.sin(tilt),
+    )

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import shapely
 
-from contour_shapes import KINDS, code, pixel_areas, pixels, stress, traced
+from contour_shapes import KINDS, code, flat, pixel_areas, pixels, stress, traced
 from hven.model.sky import contours, distance
 from shared import shared
 
@@ -147,30 +147,6 @@ def test_hard_contours():
             row,
             KINDS[row % len(KINDS)],
         )
-
-
-def flat(regions, row, disc):
-    """Draw a region on the observer's side of the sphere, in Lambert's azimuthal projection; rings must run as is said."""
-    parts = []
-    for part in range(regions.rows[row], regions.rows[row + 1]):
-        drawn = []
-        for ring in range(regions.parts[part], regions.parts[part + 1]):
-            of = slice(regions.rings[ring], regions.rings[ring + 1])
-            x, y, z = sun_side(regions.lon[of], regions.lat[of], disc.lon[row], disc.lat[row])
-            drawn.append(np.stack([x, y], axis=1) * np.sqrt(2 / (1 + z))[:, None])
-            assert shapely.LinearRing(drawn[-1]).is_ccw == (len(drawn) == 1)
-        parts.append(shapely.Polygon(drawn[0], drawn[1:]))
-    return shapely.MultiPolygon(parts)
-
-
-def sun_side(lon, lat, from_lon, from_lat):
-    turn, phi, tilt = np.radians(lon - from_lon), np.radians(lat), np.radians(from_lat)
-    out = np.cos(phi) * np.cos(turn)
-    return (
-        np.cos(phi) * np.sin(turn),
-        np.sin(phi) * np.cos(tilt) - out * np.sin(tilt),
-        out * np.cos(tilt) + np.sin(phi) * np.sin(tilt),
-    )
 
 
 def test_the_whole_disc_is_half_the_sphere_less_what_the_distance_hides():

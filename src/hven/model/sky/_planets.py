@@ -1,0 +1,162 @@
+"""Planets: frames of bodies by WKT, and latitudes on ellipsoids of two or three axes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hven.model.sky._bodies import find
+from hven.model.sky._frame import Frame
+from hven.model.sky._sphere import angles, vectors
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+
+
+class BodyFrame(NamedTuple):
+    """A frame of a body.
+
+    Attributes
+    ----------
+    frame
+        Its words.
+    axes
+        Of the ellipsoid, metres: towards longitude 0, towards 90 degrees east, and the polar one.
+    meridian
+        Longitude of its prime meridian, degrees.
+    """
+
+    frame: Frame
+    axes: tuple[float, float, float]
+    meridian: float
+
+
+def planetocentric(lon: npt.ArrayLike, lat: npt.ArrayLike, axes: tuple[float, float, float]) -> tuple[Numbers, Numbers]:
+    """Turn planetographic coordinates - the direction of the vertical - into planetocentric ones, that from the centre.
+
+    Parameters
+    ----------
+    lon, lat
+        Degrees, eastward, of one shape; NaN stays NaN.
+    axes
+        Of the ellipsoid, in any unit; of three different ones, longitudes change as well.
+
+    Returns
+    -------
+    lon, lat
+        Degrees, longitudes in [0, 360), of the same shape.
+    """
+    return angles(vectors(lon, lat) * np.square(np.divide(axes, max(axes))))
+
+
+def planetographic(lon: npt.ArrayLike, lat: npt.ArrayLike, axes: tuple[float, float, float]) -> tuple[Numbers, Numbers]:
+    """Turn planetocentric coordinates into planetographic ones: `planetocentric` back.
+
+    Parameters
+    ----------
+    lon, lat
+        Degrees, eastward, of one shape; NaN stays NaN.
+    axes
+        As there.
+
+    Returns
+    -------
+    lon, lat
+        Degrees, longitudes in [0, 360), of the same shape.
+    """
+    return angles(vectors(lon, lat) / np.square(np.divide(axes, max(axes))))
+
+
+def of_wkt(text: str) -> BodyFrame:
+    """Read a frame from well-known text (WKT 1 or 2): IAU_2015's, IAU2000's or one's own.
+
+    Parameters
+    ----------
+    text
+        A geographic or geodetic frame, or what holds one (a projected frame).
+
+    Returns
+    -------
+    frame
+        Latitudes are planetographic if they are said of an ellipsoid that is no sphere, and not from its centre.
+
+    Raises
+    ------
+    ValueError
+        The text is no WKT, has no ellipsoid, or one that cannot be.
+    """
+    tree = _nodes(text)
+    base = _first(tree, "GEOGCRS", "GEODCRS", "GEOGCS", "BASEGEOGCRS", "BASEGEODCRS", "GEODETICCRS", "GEOGRAPHICCRS")
+    shape = _first(tree, "ELLIPSOID", "SPHEROID", "TRIAXIAL")
+    if base is None or shape is None:
+        raise ValueError("the text is no WKT of a frame of a body: it has no GEOGCRS, or no ELLIPSOID in it")
+    unit = _first(shape[1], "LENGTHUNIT", "UNIT")
+    sizes = [size * (unit[1][1] if unit else 1.0) for size in shape[1][1:4] if isinstance(size, float)]
+    if shape[0] == "TRIAXIAL":
+        a, b, c = sizes if len(sizes) == 3 else (0.0, 0.0, 0.0)
+    else:
+        flat = shape[1][2] if len(shape[1]) > 2 and isinstance(shape[1][2], float) else 0.0
+        a = b = sizes[0] if sizes else 0.0
+        c = a * (1.0 - 1.0 / flat) if flat else a
+    if not (np.isfinite([a, b, c]).all() and min(a, b, c) > 0.0):
+        raise ValueError(f"{shape[0]} {shape[1][:1]} needs axes above 0")
+    spherical = (_first(base[1], "CS") or ("", [""]))[1][0] == "spherical"
+    along = [node[1][1] for node in _all(base[1], "AXIS") if len(node[1]) > 1]
+    meridian, name = _first(base[1], "PRIMEM"), re.sub(r"^(GCS|D)_|[ _]\(?(IAU)?(19|20)\d\d.*| - .*", "", base[1][0])
+    body, code = find(name), _first(tree, "ID", "AUTHORITY")
+    frame = Frame(
+        name="BODY",
+        body=body.name if body else name,
+        code="_".join(str(part) for part in (code[1][0], *(f"{year:.0f}" for year in code[1][2:3])))
+        + f":{code[1][1]:.0f}"
+        if code and isinstance(code[1][1], float)
+        else None,
+        graphic=not spherical and a != c and "OCENTRIC" not in base[1][0].upper(),
+        flattening=1.0 - c / a,
+        west="west" in along,
+    )
+    return BodyFrame(frame, (a, b, c), float(meridian[1][1]) if meridian else 0.0)
+
+
+Node = tuple[str, list[Any]]
+_TOKEN = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([A-Za-z_][\w]*)|([-+]?[\d.]+(?:[eE][-+]?\d+)?)|([\[(\])]|,))')
+
+
+def _nodes(text: str) -> list[Any]:
+    """Parse WKT: names with brackets become (NAME, [what is in them])."""
+    stack: list[list[Any]] = [[]]
+    at = 0
+    while text[at:].strip():
+        found = _TOKEN.match(text, at)
+        if found is None or len(stack) > 50:
+            raise ValueError(f"the text is no WKT: {text[at : at + 30]!r} at character {at + 1}")
+        at = found.end()
+        quoted, word, number, mark = found.groups()
+        if mark is None:
+            stack[-1].append(float(number) if number else word or quoted.replace('""', '"'))
+        elif mark in "[(":
+            inner: list[Any] = []
+            name = stack[-1].pop() if stack[-1] else ""
+            stack[-1].append((str(name).upper(), inner))
+            stack.append(inner)
+        elif mark in "])":
+            stack.pop()
+            if not stack:
+                raise ValueError(f"the text is no WKT: a bracket too many at character {at}")
+    if len(stack) > 1:
+        raise ValueError("the text is no WKT: a bracket is not closed")
+    return stack[0]
+
+
+def _all(inside: list[Any], *names: str) -> list[Node]:
+    """List the nodes of these names, outer ones first."""
+    nodes = [node for node in inside if isinstance(node, tuple)]
+    return [node for node in nodes if node[0] in names] + [deep for node in nodes for deep in _all(node[1], *names)]
+
+
+def _first(inside: list[Any], *names: str) -> Node | None:
+    return next(iter(_all(inside, *names)), None)
