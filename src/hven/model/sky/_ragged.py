@@ -31,6 +31,15 @@ def gathered(offsets: Indexes, rows: Indexes) -> tuple[Indexes, Indexes]:
     return np.arange(new[-1]) + np.repeat(offsets[rows] - new[:-1], size), new
 
 
+def closed(rings: Indexes) -> tuple[Indexes, Indexes]:
+    """Return the vertices of rings with the first of each again at its end, and their offsets."""
+    size = np.diff(rings)
+    around = ends(size + 1)
+    vertex = np.arange(around[-1]) - np.repeat(around[:-1] - rings[:-1], size + 1)
+    vertex[around[1:] - 1] = rings[:-1]
+    return vertex, around
+
+
 def largest_gaps(low: Numbers, width: Numbers, row: Indexes, rows: int) -> tuple[Numbers, Numbers]:
     """Find the widest gap that arcs of a circle leave.
 

@@ -1,35 +1,28 @@
-"""A column of regions on a sphere: each row no, one or several polygons with holes, as flat arrays (GeoArrow's multipolygon).
-
-Edges are great-circle arcs shorter than half a turn, and inside is to the left of who walks along a ring on the outside of the
-sphere: shells run anticlockwise as a map of a body has them, holes clockwise, and a polygon may hold more than half the sphere.
-"""
+"""Regions on a sphere: what is wrong with them, and what is made of them. Nothing here gives a region that is not valid."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
-from hven.model.sky._ragged import ends, gathered, largest_gaps, owners
-from hven.model.sky._rings import Rings
-from hven.model.sky._sphere import SKY, wrap
+from hven.model.sky._planes import GRID, Planes, cleaned, judged
+from hven.model.sky._ragged import ends, gathered, owners
+from hven.model.sky._region_columns import Columns
+from hven.model.sky._sphere import angles, arc_gap, vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     import numpy.typing as npt
 
     Numbers = npt.NDArray[np.float64]
-    Indexes = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-_POINT = pa.struct([pa.field("x", pa.float64(), nullable=False), pa.field("y", pa.float64(), nullable=False)])
+_PAIRS = 1 << 20  # vertices and edges that are compared at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Regions:
+class Regions(Columns):
     """N regions.
 
     Attributes
@@ -45,416 +38,211 @@ class Regions:
         Where in the parts each row begins, and the end; shape (n + 1,). A row without parts is an empty region.
     """
 
-    lon: Numbers
-    lat: Numbers
-    rings: Indexes
-    parts: Indexes
-    rows: Indexes
+    def faults(self) -> list[str]:
+        """Tell what is wrong with each region.
 
-    def __post_init__(self) -> None:
-        """Take arrays of the types that are said."""
-        for name in ("lon", "lat"):
-            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float64))
-        for name, below in (("rings", len(self.lon)), ("parts", len(self.rings) - 1), ("rows", len(self.parts) - 1)):
-            offsets = np.ascontiguousarray(getattr(self, name), dtype=np.int64)
-            object.__setattr__(self, name, offsets)
-            if not len(offsets) or offsets[0] != 0 or offsets[-1] != below or (np.diff(offsets) < 0).any():
-                message = f"{name}: offsets must rise from 0 to {below}"
-                raise ValueError(message)
-        if (np.diff(self.rings) == 0).any():
-            message = "a ring needs vertices"
-            raise ValueError(message)
+        Returns
+        -------
+        reasons
+            For each row; empty if nothing is, as of an empty region. Parts that overlap and rings that cross are wrong.
+        """
+        return judged(self, why=True)
 
-    # how columns are made -------------------------------------------------------------------------------------------
+    def valid(self) -> Flags:
+        """Return which regions are valid (see `faults`).
 
-    @classmethod
-    def of(cls, rows: Iterable[Iterable[Iterable[Sequence[Sequence[float]]]]]) -> Regions:
-        """Make regions of nested lists: rows of parts of rings of (longitude, latitude), degrees.
+        Returns
+        -------
+        valid
+            Shape (n,).
+        """
+        return np.array([not reason for reason in judged(self, why=False)], np.bool_)
 
-        Parameters
-        ----------
-        rows
-            In degrees. A ring may be closed or not; its vertices run with the inside to the left.
+    def mended(self) -> Regions:
+        """Make all regions valid: parts that overlap become one, rings that cross themselves are cut into simple ones.
+
+        A figure eight becomes two parts. What a ring that crosses itself winds around is inside (around a hole: outside), whichever way it
+        runs; the left of any other is. Lines and points go, so that a region may be empty then; so do rings of what is no position.
 
         Returns
         -------
         regions
-            One for each row.
+            Rows that were valid are as they were. Crossings are rounded to 1e-6 arcsec, in regions wider than 130 degrees to 2e-3.
         """
-        vertices: list[Sequence[float]] = []
-        rings, parts, offsets = [0], [0], [0]
-        for row in rows:
-            for part in row:
-                for ring in part:
-                    points = list(ring)
-                    vertices += points[:-1] if len(points) > 1 and tuple(points[0]) == tuple(points[-1]) else points
-                    rings.append(len(vertices))
-                parts.append(len(rings) - 1)
-            offsets.append(len(parts) - 1)
-        numbers = np.array(vertices, dtype=np.float64).reshape(-1, 2)
-        return cls(numbers[:, 0], numbers[:, 1], np.array(rings), np.array(parts), np.array(offsets))
-
-    @classmethod
-    def polygons(cls, starts: npt.ArrayLike, numbers: npt.ArrayLike) -> Regions:
-        """Make regions of one polygon each, as Arrow lists hold DALI's arrays; the smaller side of each is inside.
-
-        Parameters
-        ----------
-        starts
-            Where in `numbers` each begins, and the end; shape (n + 1,). Nothing is an empty region.
-        numbers
-            Lon, lat, lon, lat .. in degrees, shape (m,); closed or not.
-
-        Returns
-        -------
-        regions
-            N of them.
-        """
-        pairs = np.asarray(numbers, dtype=np.float64).reshape(-1, 2)
-        first = np.asarray(starts, dtype=np.int64) // 2
-        pairs, first = pairs[first[0] : first[-1]], first - first[0]
-        some = np.diff(first) > 0
-        rings = first[np.append(True, some)]
-        return cls(pairs[:, 0], pairs[:, 1], rings, np.arange(len(rings)), ends(some)).opened().turned()
-
-    @classmethod
-    def from_geoarrow(cls, array: Any) -> Regions:
-        """Take an Arrow array of GeoArrow's multipolygon or polygon, oriented; a null is an empty region.
-
-        Parameters
-        ----------
-        array
-            Lists (of parts) of rings of points, which are structs x, y or lists of two; rings are closed. Or a chunked array.
-
-        Returns
-        -------
-        regions
-            One for each row.
-
-        Raises
-        ------
-        ValueError
-            The array is none of these.
-        """
-        if isinstance(array, pa.ChunkedArray):
-            array = array.combine_chunks()
-        if isinstance(array, pa.ExtensionArray):
-            array = array.storage
-        offsets: list[Indexes] = []
-        while pa.types.is_nested(array.type) and not (
-            pa.types.is_struct(array.type) or pa.types.is_floating(array.type.value_type)
-        ):
-            offsets.append(ends(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)))
-            array = array.flatten()
-        if len(offsets) == 2:  # polygons: a row is one part, or none
-            some = np.diff(offsets[0]) > 0
-            offsets = [ends(some), offsets[0][np.append(True, some)], offsets[1]]
-        if len(offsets) != 3:
-            message = "regions are lists of parts, which are lists of rings, which are lists of points"
-            raise ValueError(message)
-        if pa.types.is_struct(array.type):
-            lon, lat = (array.field(name).to_numpy() for name in ("x", "y"))
-        else:
-            pairs = array.flatten().to_numpy().reshape(len(array), -1)
-            lon, lat = pairs[:, 0], pairs[:, 1]
-        rows, parts, rings = offsets
-        return cls(lon, lat, rings, parts, rows).opened()
-
-    @classmethod
-    def from_wkb(cls, values: Any) -> Regions:
-        """Take WKB of polygons and multipolygons, oriented.
-
-        Parameters
-        ----------
-        values
-            Bytes, or None for an empty region; an Arrow array or a sequence, shape (n,).
-
-        Returns
-        -------
-        regions
-            N of them.
-
-        Raises
-        ------
-        ValueError
-            Other than polygons and multipolygons, or no WKB.
-        """
-        import shapely  # noqa: PLC0415  (0.1 s)
-
-        values = values.to_pylist() if isinstance(values, pa.Array | pa.ChunkedArray) else list(values)
-        shapes = shapely.from_wkb(np.array(values, dtype=object))
-        shapes = np.where(shapely.is_missing(shapes), shapely.MultiPolygon(), shapes)
-        kinds = set(shapely.get_type_id(shapes).tolist())
-        if not kinds <= {3, 6}:
-            message = "regions are polygons and multipolygons"
-            raise ValueError(message)
-        part, row = shapely.get_parts(shapes, return_index=True)
-        part, row = part[~shapely.is_empty(part)], row[~shapely.is_empty(part)]
-        ring, owner = shapely.get_rings(part, return_index=True)
-        points, holder = shapely.get_coordinates(ring, return_index=True)
-        rings, parts, rows = (
-            ends(np.bincount(index, minlength=size))
-            for index, size in ((holder, len(ring)), (owner, len(part)), (row, len(shapes)))
-        )
-        return cls(points[:, 0], points[:, 1], rings, parts, rows).opened()
-
-    @classmethod
-    def concat(cls, columns: Sequence[Regions]) -> Regions:
-        """Put columns one after the other.
-
-        Parameters
-        ----------
-        columns
-            Any number of them.
-
-        Returns
-        -------
-        regions
-            All rows.
-        """
-        if not columns:
-            return cls.empty(0)
-        return cls(
-            np.concatenate([column.lon for column in columns]),
-            np.concatenate([column.lat for column in columns]),
-            *(
-                ends(np.concatenate([np.diff(getattr(column, name)) for column in columns]))
-                for name in ("rings", "parts", "rows")
-            ),
-        )
-
-    @classmethod
-    def empty(cls, count: int) -> Regions:
-        """Make empty regions.
-
-        Parameters
-        ----------
-        count
-            How many.
-
-        Returns
-        -------
-        regions
-            As many.
-        """
-        return cls(np.empty(0), np.empty(0), *(np.zeros(size, np.int64) for size in (1, 1, count + 1)))
-
-    def opened(self) -> Regions:
-        """Leave out vertices that close rings.
-
-        Returns
-        -------
-        regions
-            As this class wants them.
-        """
-        size = np.diff(self.rings)
-        last = self.rings[1:][size > 1] - 1
-        first = self.rings[:-1][size > 1]
-        doubled = last[(self.lon[first] == self.lon[last]) & (self.lat[first] == self.lat[last])]
-        if not len(doubled):
+        wrong = np.flatnonzero(~self.valid())
+        if not len(wrong):
             return self
-        keep = np.ones(len(self.lon), np.bool_)
-        keep[doubled] = False
-        rings = ends(keep)[self.rings]
-        return Regions(self.lon[keep], self.lat[keep], rings, self.parts, self.rows)
+        planes = Planes([cleaned(self.take(wrong))])
+        return self.replaced(wrong, planes.regions(planes.arranged()))
 
-    # what is in them ------------------------------------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        """Count the rows."""
-        return len(self.rows) - 1
-
-    def __eq__(self, other: object) -> bool:
-        """Compare vertices and offsets, to the last bit."""
-        return isinstance(other, Regions) and all(
-            np.array_equal(getattr(self, name), getattr(other, name)) for name in self.__slots__
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def take(self, rows: npt.ArrayLike) -> Regions:
-        """Return some rows.
+    def union(self, other: Regions) -> Regions:
+        """Unite with the regions of another column, row by row; as `mended`, what comes is valid.
 
         Parameters
         ----------
-        rows
-            Their numbers, which may repeat, or a flag for each row; shape (m,) or (n,).
+        other
+            As many regions, or one for all rows.
 
         Returns
         -------
         regions
-            Those rows.
+            Shape (n,).
         """
-        wanted = np.asarray(rows)
-        wanted = np.flatnonzero(wanted) if wanted.dtype == np.bool_ else wanted.astype(np.int64)
-        part, offsets = gathered(self.rows, wanted)
-        return self._of_parts(part, offsets)
+        return self._combined(other, "union")
 
-    def _of_parts(self, part: Indexes, rows: Indexes) -> Regions:
-        ring, parts = gathered(self.parts, part)
-        vertex, rings = gathered(self.rings, ring)
-        return Regions(self.lon[vertex], self.lat[vertex], rings, parts, rows)
-
-    def exploded(self) -> tuple[Regions, Indexes]:
-        """Give each part a row of its own.
-
-        Returns
-        -------
-        regions
-            Of one part each.
-        row
-            The row that each was of, shape (p,).
-        """
-        alone = Regions(self.lon, self.lat, self.rings, self.parts, np.arange(len(self.parts)))
-        return alone, owners(self.rows)
-
-    def grouped(self, rows: npt.ArrayLike) -> Regions:
-        """Put following rows together, their parts side by side; the reverse of `exploded`. Nothing is united: see `united`.
+    def intersection(self, other: Regions) -> Regions:
+        """Intersect with the regions of another column, row by row.
 
         Parameters
         ----------
-        rows
-            Where each new row begins, and the end; shape (m + 1,).
+        other
+            As many regions, or one for all rows.
 
         Returns
         -------
         regions
-            M of them.
+            Shape (n,); empty where they have no area in common.
         """
-        return Regions(self.lon, self.lat, self.rings, self.parts, self.rows[np.asarray(rows, np.int64)])
+        return self._combined(other, "intersection")
 
-    def turned(self) -> Regions:
-        """Turn rings so that the smaller side of each is inside: what texts mean in which no orientation is known."""
-        return self._reversed(self.ring_areas() > SKY / 2.0)
+    def difference(self, other: Regions) -> Regions:
+        """Take the regions of another column away, row by row.
 
-    def _reversed(self, which: Flags) -> Regions:
-        ring, index = owners(self.rings), np.arange(len(self.lon))
-        take = np.where(which[ring], self.rings[:-1][ring] + self.rings[1:][ring] - 1 - index, index)
-        return Regions(self.lon[take], self.lat[take], self.rings, self.parts, self.rows)
-
-    # what they measure ----------------------------------------------------------------------------------------------
-
-    @property
-    def outlines(self) -> Rings:
-        """All rings, with what the tests of points and edges need."""
-        return Rings(self.lon, self.lat, self.rings, side="left")
-
-    def ring_areas(self) -> Numbers:
-        """Compute the area to the left of each ring.
+        Parameters
+        ----------
+        other
+            As many regions, or one for all rows.
 
         Returns
         -------
-        areas
-            Square degrees, shape (r,).
+        regions
+            Shape (n,).
         """
-        return self.outlines.area if len(self.lon) else np.empty(0)
+        return self._combined(other, "difference")
 
-    def area(self) -> Numbers:
-        """Compute the areas; parts of a row that overlap count twice (see `united`).
+    def _combined(self, other: Regions, how: str) -> Regions:
+        import shapely  # noqa: PLC0415  (for who computes with regions)
+
+        planes = self._beside(other)
+        return planes.regions(getattr(shapely, how)(planes.shapes(0), planes.shapes(1), grid_size=GRID))
+
+    def _beside(self, other: Regions) -> Planes[Regions]:
+        if len(other) == 1 != len(self):
+            other = other.take(np.zeros(len(self), np.int64))
+        return Planes([self.mended(), other.mended()])
+
+    def simplified(self, error: float) -> Regions:
+        """Leave out vertices without which the boundary stays where it is, about.
+
+        Parameters
+        ----------
+        error
+            How far it may move, degrees.
 
         Returns
         -------
-        areas
-            Steradians, shape (n,), 0 to 4 pi; the orientation counts.
+        regions
+            Valid ones. What is wider than 130 degrees stays as it is.
         """
-        ring = self.ring_areas()
-        part = _sums(ring, self.parts) - (np.diff(self.parts) - 1) * SKY  # what is left of all rings
-        return np.radians(np.radians(_sums(part, self.rows)))
+        import shapely  # noqa: PLC0415  (for who computes with regions)
 
-    def boxes(self) -> tuple[Numbers, Numbers, Numbers, Numbers]:
-        """Compute the smallest ranges of longitude and latitude that hold the regions.
+        made = self.mended()
+        rows = np.flatnonzero(~Planes([made]).wide)
+        planes = Planes([made.take(rows)])  # on which all is at least as large as on the sphere
+        return made.replaced(rows, planes.regions(shapely.simplify(planes.shapes(0), np.radians(error))).mended())
+
+    def hull(self) -> Regions:
+        """Compute the convex hulls; that of what no hemisphere holds is the whole sphere.
 
         Returns
         -------
-        lon1, lon2, lat1, lat2
-            Degrees, shape (n,); NaN for an empty region. Longitudes are in [0, 360), the region lies eastward from `lon1` to
-            `lon2`, over 0 if `lon1` > `lon2`. A region that holds a pole, or goes all the way round, is from 0 to 360.
+        regions
+            Of one part each; an empty one of an empty one.
         """
-        found = np.full((4, len(self)), np.nan)
-        some = np.diff(self.rows) > 0
-        if not some.any():
-            return found[0], found[1], found[2], found[3]
-        part_row = owners(self.rows)
-        found[:, some] = np.array([[0.0], [360.0], [np.inf], [-np.inf]])
-        whole = np.diff(self.parts) == 0
-        poles = np.zeros((2, len(self.parts) - 1), np.bool_)
-        poles[:, whole] = True
-        if len(self.lon):
-            rings, ring_part = self.outlines, owners(self.parts)
-            row = part_row[ring_part[rings.owner]]
-            low, width = rings.spans
-            begin, size = largest_gaps(low, width, row, len(self))
-            ringed = np.zeros(len(self), np.bool_)
-            ringed[row] = True
-            open_ = ringed & (size > 1e-12)
-            found[0, open_], found[1, open_] = wrap(begin + size)[open_], begin[open_]
-            south, north = rings.heights
-            np.minimum.at(found[2], row, south)
-            np.maximum.at(found[3], row, north)
-            held = np.diff(self.parts) > 0
-            # a part holds a pole if that is left of all its rings
-            touched = np.logical_or.reduceat(rings.polar, rings.first)
-            for pole, flags in enumerate((rings.south, rings.north)):
-                poles[pole, held] = np.logical_and.reduceat(flags & ~touched, self.parts[:-1][held])
-        for pole, (value, line) in enumerate(((-90.0, 2), (90.0, 3))):
-            inside = np.unique(part_row[poles[pole]])
-            found[0, inside], found[1, inside], found[line, inside] = 0.0, 360.0, value
-        return found[0], found[1], found[2], found[3]
+        import shapely  # noqa: PLC0415  (for who computes with regions)
 
-    # other forms ----------------------------------------------------------------------------------------------------
+        planes = Planes([self], 89.5)
+        shapes = shapely.convex_hull(planes.shapes(0))
+        found = planes.regions(shapes)
+        frame = shapely.bounds(shapes)[:, 0] <= -planes.frame
+        whole = np.flatnonzero((planes.wide | frame) & (np.diff(self.rows) > 0))
+        return found.replaced(whole, Regions.of([[[]]]).take(np.zeros(len(whole), np.int64)))
 
-    def _closed(self) -> tuple[Numbers, Numbers, Indexes]:
-        """Return vertices and offsets of rings that end where they began."""
-        size = np.diff(self.rings)
-        rings = ends(size + 1)
-        index = np.arange(rings[-1]) - np.repeat(rings[:-1] - self.rings[:-1], size + 1)
-        index[rings[1:] - 1] = self.rings[:-1]
-        return self.lon[index], self.lat[index], rings
+    def intersects(self, other: Regions) -> Flags:
+        """Return which regions touch those of another column, row by row.
 
-    def geoarrow(self) -> pa.ListArray:
-        """Give an Arrow array of GeoArrow's multipolygon: lists of parts of rings of structs x, y; rings are closed.
+        Parameters
+        ----------
+        other
+            As many regions, or one for all rows.
 
         Returns
         -------
-        array
-            Shape (n,), storage without the extension's name. An empty region is an empty list.
+        touch
+            Shape (n,).
         """
-        lon, lat, rings = self._closed()
-        array = pa.StructArray.from_arrays([pa.array(lon), pa.array(lat)], fields=list(_POINT))
-        for offsets in (rings, self.parts, self.rows):
-            array = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), array)
-        return array
+        import shapely  # noqa: PLC0415  (for who computes with regions)
 
-    def wkb(self) -> list[bytes]:
-        """Write WKB of multipolygons.
+        planes = self._beside(other)
+        return np.asarray(shapely.intersects(planes.shapes(0), planes.shapes(1)))
+
+    def distance(self, other: Regions) -> Numbers:
+        """Compute how far regions are from those of another column, row by row.
+
+        Parameters
+        ----------
+        other
+            As many regions, or one for all rows.
 
         Returns
         -------
-        bytes
-            One for each row.
-
-        Raises
-        ------
-        ValueError
-            A part is the whole sphere, which WKB has no word for.
+        distances
+            Degrees, shape (n,); 0 where they touch, NaN where one is empty.
         """
-        import shapely  # noqa: PLC0415  (0.1 s)
-
-        if (np.diff(self.parts) == 0).any():
-            message = "WKB has no word for the whole sphere"
-            raise ValueError(message)
-        lon, lat, rings = self._closed()
-        shapes = shapely.from_ragged_array(
-            shapely.GeometryType.MULTIPOLYGON, np.stack([lon, lat], 1), (rings, self.parts, self.rows)
-        )
-        found: list[bytes] = shapely.to_wkb(shapes).tolist()
+        other = other.take(np.zeros(len(self), np.int64)) if len(other) == 1 != len(self) else other
+        found = np.full(len(self), np.inf)
+        for a, b in ((self, other), (other, self)):
+            if not len(a.lon) or not len(b.lon):
+                continue
+            edges, starts = b.outlines, b.rings[b.parts[b.rows]]
+            row, xyz = a.vertex_rows, vectors(a.lon, a.lat)
+            work = ends(np.diff(starts)[row])
+            start = 0
+            while start < len(row):
+                stop = max(int(np.searchsorted(work, work[start] + _PAIRS, side="right")) - 1, start + 1)
+                edge, offsets = gathered(starts, row[start:stop])
+                vertex = start + owners(offsets)
+                gap = arc_gap(xyz[vertex], edges.a[edge], edges.b[edge], edges.normal[edge], edges.real[edge])
+                np.minimum.at(found, row[vertex], gap)
+                start = stop
+        found[self.intersects(other)] = 0.0
+        found[~np.isfinite(found)] = np.nan
         return found
 
+    def centroid(self) -> tuple[Numbers, Numbers]:
+        """Compute the middles: the direction of the mean position of what is inside.
 
-def _sums(values: Numbers, offsets: Indexes) -> Numbers:
-    """Sum each row; one without elements is 0."""
-    found = np.zeros(len(offsets) - 1)
-    some = np.diff(offsets) > 0
-    if some.any():
-        found[some] = np.add.reduceat(values, offsets[:-1][some])
-    return found
+        Returns
+        -------
+        lon, lat
+            Degrees, shape (n,); NaN for an empty region, and for the whole sphere.
+        """
+        import shapely  # noqa: PLC0415  (for who computes with regions)
+
+        total, row = np.zeros((len(self), 3)), self.vertex_rows
+        edges = self.outlines if len(row) else None
+        if edges is not None:  # by Stokes: half the sum of arc length times unit normal
+            arc = 2.0 * np.arcsin(np.minimum(np.linalg.norm(edges.b - edges.a, axis=1) / 2.0, 1.0))
+            for axis in range(3):
+                total[:, axis] = np.bincount(row, edges.normal[:, axis] * arc, minlength=len(self))
+        none = np.linalg.norm(total, axis=1) < 1e-13
+        lon, lat = angles(np.where(none[:, None], [1.0, 0.0, 0.0], total))
+        lon[none], lat[none] = np.nan, np.nan
+        small = np.flatnonzero(
+            (self.area() < 1e-6) & (np.diff(self.rows) > 0)
+        )  # the sum has cancelled away; a plane does better
+        if len(small):
+            planes = Planes([self.take(small)])
+            xy = shapely.get_coordinates(shapely.centroid(planes.shapes(0)))
+            lon[small], lat[small] = planes.unproject(xy, np.arange(len(small)))
+        return lon, lat

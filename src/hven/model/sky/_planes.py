@@ -1,0 +1,298 @@
+"""Regions on planes, where GEOS nodes, unites and cuts them: gnomonic ones, on which great circles are straight, for what lies in a cap.
+
+What is larger comes on stereographic planes, with points put into its edges. The rest of the sphere is a frame around all that has
+edges. Results are rounded to a grid far wider than the rounding of angles, so that what is valid on the plane stays so.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+
+from hven.model.sky._ragged import closed, ends, gathered, owners
+from hven.model.sky._region_columns import Columns
+from hven.model.sky._sphere import angles, arc_gap, vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+    Indexes = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
+
+GRID = 2.0**-38  # radians: 0.75 micro-arcseconds
+CAP = 65.0  # degrees to each side: what is no wider comes on a gnomonic plane
+ERROR = 1e-8  # radians (2 mas): how far a straight line on a stereographic plane may leave its great circle
+_PAIRS = 1 << 20  # faces and edges that are compared at a time
+_GOLDEN = math.pi * (3.0 - math.sqrt(5.0))
+
+R = TypeVar("R", bound=Columns)
+
+
+class Planes(Generic[R]):
+    """The planes of rows, one each, on which all that some columns have in a row finds room."""
+
+    def __init__(self, columns: Sequence[R], cap: float = CAP) -> None:
+        count = len(columns[0])
+        xyz = np.concatenate([vectors(column.lon, column.lat) for column in columns])
+        row = np.concatenate([column.vertex_rows for column in columns])
+        total = np.stack([np.bincount(row, xyz[:, axis], minlength=count) for axis in range(3)], 1)
+        size = np.linalg.norm(total, axis=1, keepdims=True)
+        self.centre = np.where(size > 1e-9, total / np.maximum(size, 1e-300), [1.0, 0.0, 0.0])
+        chord = np.zeros(count)
+        np.maximum.at(chord, row, np.linalg.norm(xyz - self.centre[row], axis=1))
+        self.wide = chord > 2.0 * math.sin(math.radians(cap) / 2.0)
+        self.step = np.full(count, math.inf)
+        for one in np.flatnonzero(self.wide):
+            self._turn_away(int(one), [column.take([one]) for column in columns])
+        c = self.centre
+        flat = np.where(np.abs(c[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
+        self.east = np.cross(flat, c)
+        self.east /= np.linalg.norm(self.east, axis=1, keepdims=True)
+        self.north = np.cross(c, self.east)
+        self.columns = [
+            column.divided(np.degrees(self.step)) if self.wide.any() else (column, None) for column in columns
+        ]
+        self.flat = []
+        self.frame = np.full(count, 1.0)
+        for column, _ in self.columns:
+            row = column.vertex_rows
+            found = self.project(vectors(column.lon, column.lat), row)
+            np.maximum.at(self.frame, row, np.abs(found).max(axis=1, initial=0.0))
+            self.flat.append(found)
+        self.frame = np.ceil(self.frame) + 1.0
+
+    def _turn_away(self, row: int, columns: list[R]) -> None:
+        """Put what is infinitely far on the plane of a row where no edges are."""
+        index = np.arange(200) + 0.5
+        lat, lon = np.degrees(np.arcsin(1.0 - index / 100.0)), np.degrees(index * _GOLDEN)
+        tried = np.concatenate([-self.centre[row][None], vectors(lon, lat)])
+        gap = np.full(len(tried), 90.0)
+        for column in columns:
+            edges = column.outlines
+            for start in range(0, len(edges.a), 1 << 12):
+                part = slice(start, start + (1 << 12))
+                arcs = arc_gap(tried[:, None], edges.a[part], edges.b[part], edges.normal[part], edges.real[part])
+                np.minimum(gap, arcs.min(axis=1), out=gap)
+        best = int(np.argmax(gap))
+        self.centre[row] = -tried[best]
+        self.step[row] = math.sqrt(8.0 * ERROR * math.tan(math.radians(max(gap[best], 0.1)) / 2.0))
+
+    def project(self, xyz: Numbers, row: Indexes) -> Numbers:
+        """Put unit vectors on the planes of their rows; x, y of shape (n, 2)."""
+        ahead = np.sum(xyz * self.centre[row], axis=1)
+        scale = np.where(self.wide[row], 2.0 / np.maximum(1.0 + ahead, 1e-12), 1.0 / np.maximum(ahead, 1e-3))
+        return np.stack([np.sum(xyz * axis[row], axis=1) * scale for axis in (self.east, self.north)], 1)
+
+    def unproject(self, xy: Numbers, row: Indexes) -> tuple[Numbers, Numbers]:
+        """Compute longitudes and latitudes in degrees."""
+        height = np.where(self.wide[row], 1.0 - np.sum(xy * xy, axis=1) / 4.0, 1.0)
+        return angles(height[:, None] * self.centre[row] + xy[:, :1] * self.east[row] + xy[:, 1:] * self.north[row])
+
+    def rings(self, number: int) -> tuple[Numbers, Indexes, Indexes, Indexes, tuple[Flags, Flags]]:
+        """Return x, y and offsets of rings, parts and rows, shells first: the frame, where a part has no outer ring.
+
+        The last are which rings run clockwise, and which ones were not given as shells.
+        """
+        (column, _), xy = self.columns[number], self.flat[number]
+        follower = column.followers
+        turn = xy[:, 0] * xy[follower, 1] - xy[follower, 0] * xy[:, 1]
+        back = np.add.reduceat(turn, column.rings[:-1]) < 0.0 if len(turn) else np.zeros(0, np.bool_)
+        part = owners(column.parts)
+        open_ = np.flatnonzero(np.bincount(part[~back], minlength=len(column.parts) - 1) == 0)
+        corner = self.frame[owners(column.rows)[open_]][:, None, None] * [
+            [-1.0, -1.0],
+            [1.0, -1.0],
+            [1.0, 1.0],
+            [-1.0, 1.0],
+        ]
+        part, back = np.concatenate([part, open_]), np.concatenate([back, np.zeros(len(open_), np.bool_)])
+        order = np.lexsort((np.arange(len(part)), back, part))
+        offsets = np.concatenate([column.rings, column.rings[-1] + 4 * np.arange(1, len(open_) + 1)])
+        vertex, rings = gathered(offsets, order)
+        xy = np.concatenate([xy, corner.reshape(-1, 2)])[vertex]
+        shell = np.zeros(len(part), np.bool_)
+        shell[column.parts[:-1][np.diff(column.parts) > 0]] = True
+        shell[len(part) - len(open_) :] = True
+        parts = ends(np.bincount(part, minlength=len(column.parts) - 1))
+        return xy, rings, parts, column.rows, (back[order], ~shell[order])
+
+    def shapes(self, number: int) -> Any:
+        """Make polygons of GEOS of a column; (n,)."""
+        import shapely  # noqa: PLC0415  (for who computes with regions)
+
+        xy, rings, parts, rows, _ = self.rings(number)
+        vertex, rings = closed(rings)
+        return shapely.from_ragged_array(shapely.GeometryType.MULTIPOLYGON, xy[vertex], (rings, parts, rows))
+
+    def regions(self, shapes: Any) -> R:
+        """Make regions of polygons on the planes."""
+        import shapely  # noqa: PLC0415  (for who computes with regions)
+
+        part, row = shapely.get_parts(shapely.orient_polygons(shapes), return_index=True)
+        area = (shapely.get_type_id(part) == 3) & ~shapely.is_empty(part)
+        part, row = part[area], row[area]
+        ring, owner = shapely.get_rings(part, return_index=True)
+        kept = shapely.bounds(ring)[:, 0] > -self.frame[row[owner]]
+        ring, owner = ring[kept], owner[kept]
+        xy, holder = shapely.get_coordinates(ring, return_index=True)
+        last = np.append(holder[1:] != holder[:-1], np.ones(min(len(holder), 1), np.bool_))
+        xy, holder = xy[~last], holder[~last]
+        rings, parts, rows = (
+            ends(np.bincount(index, minlength=size))
+            for index, size in ((holder, len(ring)), (owner, len(part)), (row, len(shapes)))
+        )
+        at = row[owner][holder]
+        lon, lat = self.unproject(xy, at)
+        make = type(self.columns[0][0])
+        raw = make(lon, lat, rings, parts, rows)
+        lon, lat, drop = self._restored(lon, lat, xy, at)
+        if drop.any():  # what was put in goes, unless there is a corner now
+            normal, before = raw.outlines.normal, np.empty(len(drop), np.int64)
+            before[raw.followers] = np.arange(len(drop))
+            drop &= np.linalg.norm(np.cross(normal[before], normal), axis=1) < 1e-6
+        size = np.bincount(holder[~drop], minlength=len(ring))
+        drop &= (size >= 3)[holder]
+        restored = make(lon[~drop], lat[~drop], ends(np.bincount(holder[~drop], minlength=len(ring))), parts, rows)
+        changed = np.zeros(len(raw), np.bool_)
+        changed[at] = True
+        wrong = np.flatnonzero(changed)
+        wrong = wrong[np.array([bool(reason) for reason in judged(restored.take(wrong), why=False)], np.bool_)]
+        if not len(wrong):
+            return restored
+        which = np.arange(len(raw))
+        which[wrong] += len(raw)
+        return make.concat([restored, raw]).take(which)
+
+    def _restored(self, lon: Numbers, lat: Numbers, xy: Numbers, row: Indexes) -> tuple[Numbers, Numbers, Flags]:
+        """Give vertices that were there before their angles again, to the last digit, and tell which were put in on the way."""
+        known, given = (
+            _keys(np.concatenate(self.flat), np.concatenate([c.vertex_rows for c, _ in self.columns])),
+            _keys(xy, row),
+        )
+        added = np.concatenate([np.zeros(len(c.lon), np.bool_) if new is None else new for c, new in self.columns])
+        order = np.lexsort((added, known))
+        at = np.searchsorted(known[order], given).clip(max=max(len(order) - 1, 0))
+        if not len(order):
+            return lon, lat, np.zeros(len(lon), np.bool_)
+        at = order[at]
+        same = known[at] == given
+        lons, lats = (np.concatenate([getattr(c, name) for c, _ in self.columns])[at] for name in ("lon", "lat"))
+        return np.where(same, lons, lon), np.where(same, lats, lat), same & added[at]
+
+    def arranged(self) -> Any:
+        """Cut the rings of the first column where they cross, and unite the faces that are inside; (n,).
+
+        The inside of a ring that does not cross itself is to the left. Of one that does, it is what it winds around, or, if it
+        is a hole, all else.
+        """
+        import shapely  # noqa: PLC0415  (for who computes with regions)
+
+        xy, rings, parts, rows, others = self.rings(0)
+        vertex, around = closed(rings)
+        lines = shapely.linearrings(xy[vertex], indices=owners(around))
+        part, count = owners(parts), len(rows) - 1
+        row = owners(rows)[part]
+        none = np.full(count, shapely.MultiLineString())
+        together = shapely.multilinestrings(lines, indices=row, out=none) if len(lines) else none
+        noded = shapely.unary_union(together[:, None], axis=1, grid_size=GRID)
+        face, row = shapely.get_parts(shapely.polygonize(noded[:, None]), return_index=True)
+        inside = np.zeros(len(face), np.bool_)
+        middle = shapely.get_coordinates(shapely.point_on_surface(face))
+        hole = np.where(shapely.is_simple(lines), others[0], others[1])
+        edges = ends(np.diff(rings[parts[rows]]))
+        after = vertex[np.arange(len(xy)) + owners(rings) + 1]
+        work = ends(np.diff(edges)[row])
+        start = 0
+        while start < len(face):
+            stop = max(int(np.searchsorted(work, work[start] + _PAIRS, side="right")) - 1, start + 1)
+            here = row[start:stop]
+            edge, offsets = gathered(edges, here)
+            x, y = np.repeat(middle[start:stop], np.diff(offsets), axis=0).T
+            (x1, y1), (x2, y2) = xy[edge].T, xy[after[edge]].T
+            left = (x2 - x1) * (y - y1) - (x - x1) * (y2 - y1)
+            turns = ((y1 <= y) & (y2 > y) & (left > 0.0)).astype(np.int64) - ((y1 > y) & (y2 <= y) & (left < 0.0))
+            ring, _ = gathered(parts[rows], here)
+            winds = np.add.reduceat(turns, ends(np.diff(rings)[ring])[:-1]) != 0
+            one, offsets = gathered(rows, here)
+            held = np.logical_and.reduceat(winds != hole[ring], ends(np.diff(parts)[one])[:-1])
+            inside[start:stop] = np.logical_or.reduceat(held, offsets[:-1])
+            start = stop
+        none = np.full(count, shapely.MultiPolygon())
+        faces = shapely.multipolygons(face[inside], indices=row[inside], out=none) if inside.any() else none
+        return shapely.unary_union(faces[:, None], axis=1)
+
+
+def _keys(xy: Numbers, row: Indexes) -> npt.NDArray[np.uint64]:
+    number = np.rint(xy / GRID).astype(np.int64).astype(np.uint64)
+    with np.errstate(over="ignore"):
+        mixed = number[:, 0] * np.uint64(0x9E3779B97F4A7C15) ^ (number[:, 1] + np.uint64(0x7F4A7C15)) * np.uint64(
+            0xC2B2AE3D27D4EB4F
+        )
+        found: npt.NDArray[np.uint64] = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9) + row.astype(
+            np.uint64
+        )
+    return found
+
+
+def flaws(regions: R) -> list[tuple[str, Flags]]:
+    """Return what is wrong with vertices, and with which; shape (v,)."""
+    xyz = vectors(regions.lon, regions.lat)
+    after = xyz[regions.followers]
+    return [
+        ("a longitude or latitude is no number", ~np.isfinite(regions.lon + regions.lat)),
+        ("a latitude is beyond 90 degrees", np.abs(regions.lat) > 90.0),
+        ("an edge is half a turn long, so no arc is the shortest", np.linalg.norm(xyz + after, axis=1) < 1e-12),
+        ("a ring has fewer than three vertices", np.repeat(np.diff(regions.rings) < 3, np.diff(regions.rings))),
+        ("a vertex comes twice in a row", np.linalg.norm(xyz - after, axis=1) < 1e-15),
+    ]
+
+
+def judged(regions: R, *, why: bool) -> list[str]:
+    """Return what is wrong with each row, and where; one word if that is enough."""
+    import shapely  # noqa: PLC0415  (for who computes with regions)
+
+    found = np.full(len(regions), "", object)
+    row = regions.vertex_rows
+    for reason, wrong in reversed(flaws(regions)):
+        found[row[wrong]] = reason
+    rest = np.flatnonzero((found == "") & (np.diff(regions.rows) > 0))
+    if len(rest):
+        planes = Planes([regions.take(rest)])
+        shapes = planes.shapes(0)
+        bad = np.flatnonzero(~shapely.is_valid(shapes))
+        found[rest[bad]] = "it crosses itself"
+        for one in bad if why else []:
+            reason, _, at = str(shapely.is_valid_reason(shapes[one])).partition("[")
+            xy = np.array([at.rstrip("]").split()], np.float64)
+            lon, lat = planes.unproject(xy, np.array([one]))
+            found[rest[one]] = f"{reason.lower()} at {lon[0]:.6f} {lat[0]:+.6f}"
+    return list(found)
+
+
+def cleaned(regions: R) -> R:
+    """Leave out vertices that say nothing, rings and parts that are none."""
+    *bad, short, again = (wrong for _, wrong in flaws(regions))
+    ring, lost = owners(regions.rings), np.logical_or.reduce([*bad, short])
+    keep = ~again & ~np.isin(ring, ring[lost])
+    size = np.bincount(ring[keep], minlength=len(regions.rings) - 1)
+    keep &= (size >= 3)[ring]
+    size = np.where(size >= 3, size, 0)
+    stays, part = size > 0, owners(regions.parts)
+    whole = np.diff(regions.parts) == 0
+    parts = np.bincount(part[stays], minlength=len(whole))
+    left = (parts > 0) | whole
+    first = np.zeros(len(size), np.bool_)
+    first[regions.parts[:-1][~whole]] = True
+    gone = np.isin(part, part[first & ~stays])  # ... and its holes with a shell
+    if (gone & stays).any():
+        keep &= ~gone[ring]
+        stays &= ~gone
+        parts = np.bincount(part[stays], minlength=len(whole))
+        left = (parts > 0) | whole
+    rows = np.bincount(owners(regions.rows)[left], minlength=len(regions))
+    return type(regions)(regions.lon[keep], regions.lat[keep], ends(size[stays]), ends(parts[left]), ends(rows))

@@ -1,0 +1,543 @@
+"""Columns of regions on a sphere as flat arrays (GeoArrow's multipolygon): how they are made, taken, measured and written.
+
+Edges are great-circle arcs shorter than half a turn, and inside is to the left of who walks along a ring on the outside of the
+sphere: shells run anticlockwise as a map of a body has them, holes clockwise, and a polygon may hold more than half the sphere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from hven.model.sky._ragged import closed, ends, gathered, largest_gaps, owners
+from hven.model.sky._rings import Rings
+from hven.model.sky._sphere import SKY, angles, vectors, wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+    Indexes = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
+
+_NAMES = ("lon", "lat", "rings", "parts", "rows")
+_POINT = pa.struct([pa.field("x", pa.float64(), nullable=False), pa.field("y", pa.float64(), nullable=False)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """N regions, without what makes others of them: see `hven.model.sky.Regions`.
+
+    Attributes
+    ----------
+    lon, lat
+        The vertices of all rings one after the other, degrees; shape (v,). A ring is not closed: its last vertex is not its first.
+    rings
+        Where in the vertices each ring begins, and the end; shape (r + 1,).
+    parts
+        Where in the rings each part begins, and the end; shape (p + 1,). The first ring of a part is its shell, the others are its
+        holes; the part lies to the left of each. A part without rings is the whole sphere.
+    rows
+        Where in the parts each row begins, and the end; shape (n + 1,). A row without parts is an empty region.
+    """
+
+    lon: Numbers
+    lat: Numbers
+    rings: Indexes
+    parts: Indexes
+    rows: Indexes
+
+    def __post_init__(self) -> None:
+        """Take arrays of the types that are said."""
+        for name in ("lon", "lat"):
+            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float64))
+        for name, below in (("rings", len(self.lon)), ("parts", len(self.rings) - 1), ("rows", len(self.parts) - 1)):
+            offsets = np.ascontiguousarray(getattr(self, name), dtype=np.int64)
+            object.__setattr__(self, name, offsets)
+            if not len(offsets) or offsets[0] != 0 or offsets[-1] != below or (np.diff(offsets) < 0).any():
+                message = f"{name}: offsets must rise from 0 to {below}"
+                raise ValueError(message)
+        if (np.diff(self.rings) == 0).any():
+            message = "a ring needs vertices"
+            raise ValueError(message)
+
+    @classmethod
+    def of(cls, rows: Iterable[Iterable[Iterable[Sequence[Sequence[float]]]]]) -> Self:
+        """Make regions of nested lists: rows of parts of rings of (longitude, latitude), degrees.
+
+        Parameters
+        ----------
+        rows
+            In degrees. A ring may be closed or not; its vertices run with the inside to the left.
+
+        Returns
+        -------
+        regions
+            One for each row.
+        """
+        vertices: list[Sequence[float]] = []
+        rings, parts, offsets = [0], [0], [0]
+        for row in rows:
+            for part in row:
+                for ring in part:
+                    points = list(ring)
+                    vertices += points[:-1] if len(points) > 1 and tuple(points[0]) == tuple(points[-1]) else points
+                    rings.append(len(vertices))
+                parts.append(len(rings) - 1)
+            offsets.append(len(parts) - 1)
+        numbers = np.array(vertices, dtype=np.float64).reshape(-1, 2)
+        return cls(numbers[:, 0], numbers[:, 1], np.array(rings), np.array(parts), np.array(offsets))
+
+    @classmethod
+    def polygons(cls, starts: npt.ArrayLike, numbers: npt.ArrayLike) -> Self:
+        """Make regions of one polygon each, as Arrow lists hold DALI's arrays; the smaller side of each is inside.
+
+        Parameters
+        ----------
+        starts
+            Where in `numbers` each begins, and the end; shape (n + 1,). Nothing is an empty region.
+        numbers
+            Lon, lat, lon, lat .. in degrees, shape (m,); closed or not.
+
+        Returns
+        -------
+        regions
+            N of them.
+        """
+        pairs = np.asarray(numbers, dtype=np.float64).reshape(-1, 2)
+        first = np.asarray(starts, dtype=np.int64) // 2
+        pairs, first = pairs[first[0] : first[-1]], first - first[0]
+        some = np.diff(first) > 0
+        rings = first[np.append(True, some)]
+        return cls(pairs[:, 0], pairs[:, 1], rings, np.arange(len(rings)), ends(some)).opened().turned()
+
+    @classmethod
+    def from_geoarrow(cls, array: Any) -> Self:
+        """Take an Arrow array of GeoArrow's multipolygon or polygon, oriented; a null is an empty region.
+
+        Parameters
+        ----------
+        array
+            Lists (of parts) of rings of points, which are structs x, y or lists of two; rings are closed. Or a chunked array.
+
+        Returns
+        -------
+        regions
+            One for each row.
+
+        Raises
+        ------
+        ValueError
+            The array is none of these.
+        """
+        if isinstance(array, pa.ChunkedArray):
+            array = array.combine_chunks()
+        if isinstance(array, pa.ExtensionArray):
+            array = array.storage
+        offsets: list[Indexes] = []
+        while pa.types.is_nested(array.type) and not (
+            pa.types.is_struct(array.type) or pa.types.is_floating(array.type.value_type)
+        ):
+            offsets.append(ends(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)))
+            array = array.flatten()
+        if len(offsets) == 2:  # polygons: a row is one part, or none
+            some = np.diff(offsets[0]) > 0
+            offsets = [ends(some), offsets[0][np.append(True, some)], offsets[1]]
+        if len(offsets) != 3:
+            message = "regions are lists of parts, which are lists of rings, which are lists of points"
+            raise ValueError(message)
+        if pa.types.is_struct(array.type):
+            lon, lat = (array.field(name).to_numpy() for name in ("x", "y"))
+        else:
+            pairs = array.flatten().to_numpy().reshape(len(array), -1)
+            lon, lat = pairs[:, 0], pairs[:, 1]
+        rows, parts, rings = offsets
+        return cls(lon, lat, rings, parts, rows).opened()
+
+    @classmethod
+    def from_wkb(cls, values: Any) -> Self:
+        """Take WKB of polygons and multipolygons, oriented.
+
+        Parameters
+        ----------
+        values
+            Bytes, or None for an empty region; an Arrow array or a sequence, shape (n,).
+
+        Returns
+        -------
+        regions
+            N of them.
+
+        Raises
+        ------
+        ValueError
+            Other than polygons and multipolygons, or no WKB.
+        """
+        import shapely  # noqa: PLC0415  (for who computes with regions)
+
+        values = values.to_pylist() if isinstance(values, pa.Array | pa.ChunkedArray) else list(values)
+        shapes = shapely.from_wkb(np.array(values, dtype=object))
+        shapes = np.where(shapely.is_missing(shapes), shapely.MultiPolygon(), shapes)
+        kinds = set(shapely.get_type_id(shapes).tolist())
+        if not kinds <= {3, 6}:
+            message = "regions are polygons and multipolygons"
+            raise ValueError(message)
+        part, row = shapely.get_parts(shapes, return_index=True)
+        part, row = part[~shapely.is_empty(part)], row[~shapely.is_empty(part)]
+        ring, owner = shapely.get_rings(part, return_index=True)
+        points, holder = shapely.get_coordinates(ring, return_index=True)
+        rings, parts, rows = (
+            ends(np.bincount(index, minlength=size))
+            for index, size in ((holder, len(ring)), (owner, len(part)), (row, len(shapes)))
+        )
+        return cls(points[:, 0], points[:, 1], rings, parts, rows).opened()
+
+    @classmethod
+    def concat(cls, columns: Sequence[Self]) -> Self:
+        """Put columns one after the other.
+
+        Parameters
+        ----------
+        columns
+            Any number of them.
+
+        Returns
+        -------
+        regions
+            All rows.
+        """
+        if not columns:
+            return cls.empty(0)
+        return cls(
+            np.concatenate([column.lon for column in columns]),
+            np.concatenate([column.lat for column in columns]),
+            *(
+                ends(np.concatenate([np.diff(getattr(column, name)) for column in columns]))
+                for name in ("rings", "parts", "rows")
+            ),
+        )
+
+    @classmethod
+    def empty(cls, count: int) -> Self:
+        """Make empty regions.
+
+        Parameters
+        ----------
+        count
+            How many.
+
+        Returns
+        -------
+        regions
+            As many.
+        """
+        return cls(np.empty(0), np.empty(0), *(np.zeros(size, np.int64) for size in (1, 1, count + 1)))
+
+    def opened(self) -> Self:
+        """Leave out vertices that close rings.
+
+        Returns
+        -------
+        regions
+            As this class wants them.
+        """
+        size = np.diff(self.rings)
+        last = self.rings[1:][size > 1] - 1
+        first = self.rings[:-1][size > 1]
+        doubled = last[(self.lon[first] == self.lon[last]) & (self.lat[first] == self.lat[last])]
+        if not len(doubled):
+            return self
+        keep = np.ones(len(self.lon), np.bool_)
+        keep[doubled] = False
+        rings = ends(keep)[self.rings]
+        return type(self)(self.lon[keep], self.lat[keep], rings, self.parts, self.rows)
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.rows) - 1
+
+    def __eq__(self, other: object) -> bool:
+        """Compare vertices and offsets, to the last bit."""
+        return isinstance(other, Columns) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in _NAMES
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, rows: npt.ArrayLike) -> Self:
+        """Return some rows.
+
+        Parameters
+        ----------
+        rows
+            Their numbers, which may repeat, or a flag for each row; shape (m,) or (n,).
+
+        Returns
+        -------
+        regions
+            Those rows.
+        """
+        wanted = np.asarray(rows)
+        wanted = np.flatnonzero(wanted) if wanted.dtype == np.bool_ else wanted.astype(np.int64)
+        part, offsets = gathered(self.rows, wanted)
+        return self._of_parts(part, offsets)
+
+    def _of_parts(self, part: Indexes, rows: Indexes) -> Self:
+        ring, parts = gathered(self.parts, part)
+        vertex, rings = gathered(self.rings, ring)
+        return type(self)(self.lon[vertex], self.lat[vertex], rings, parts, rows)
+
+    def exploded(self) -> tuple[Self, Indexes]:
+        """Give each part a row of its own.
+
+        Returns
+        -------
+        regions
+            Of one part each.
+        row
+            The row that each was of, shape (p,).
+        """
+        alone = type(self)(self.lon, self.lat, self.rings, self.parts, np.arange(len(self.parts)))
+        return alone, owners(self.rows)
+
+    def grouped(self, rows: npt.ArrayLike) -> Self:
+        """Put following rows together, their parts side by side; the reverse of `exploded`. Nothing is united: see `united`.
+
+        Parameters
+        ----------
+        rows
+            Where each new row begins, and the end; shape (m + 1,).
+
+        Returns
+        -------
+        regions
+            M of them.
+        """
+        return type(self)(self.lon, self.lat, self.rings, self.parts, self.rows[np.asarray(rows, np.int64)])
+
+    def turned(self) -> Self:
+        """Turn rings so that the smaller side of each is inside: what texts mean in which no orientation is known."""
+        return self._reversed(self.ring_areas() > SKY / 2.0)
+
+    def _reversed(self, which: Flags) -> Self:
+        ring, index = owners(self.rings), np.arange(len(self.lon))
+        take = np.where(which[ring], self.rings[:-1][ring] + self.rings[1:][ring] - 1 - index, index)
+        return type(self)(self.lon[take], self.lat[take], self.rings, self.parts, self.rows)
+
+    @property
+    def vertex_rows(self) -> Indexes:
+        """The row of each vertex, shape (v,)."""
+        return owners(self.rings[self.parts[self.rows]])
+
+    @property
+    def followers(self) -> Indexes:
+        """The vertex after each in its ring, shape (v,)."""
+        found = np.arange(1, len(self.lon) + 1)
+        found[self.rings[1:] - 1] = self.rings[:-1]
+        return found
+
+    def replaced(self, rows: Indexes, others: Self) -> Self:
+        """Put other regions in the place of some.
+
+        Parameters
+        ----------
+        rows
+            Their numbers, shape (m,).
+        others
+            M regions.
+
+        Returns
+        -------
+        regions
+            Shape (n,).
+        """
+        which = np.arange(len(self))
+        which[rows] = len(self) + np.arange(len(rows))
+        return self.concat([self, others]).take(which)
+
+    def divided(self, step: npt.ArrayLike) -> tuple[Self, Flags]:
+        """Put points into edges, along their great circles.
+
+        Parameters
+        ----------
+        step
+            How long an edge may be, degrees; a number, or shape (n,).
+
+        Returns
+        -------
+        regions
+            The same, with more vertices.
+        added
+            Which vertices are new, of the new shape (w,).
+        """
+        xyz = vectors(self.lon, self.lat)
+        after = xyz[self.followers]
+        arc = 2.0 * np.arcsin(np.minimum(np.linalg.norm(after - xyz, axis=1) / 2.0, 1.0))
+        longest = np.radians(np.broadcast_to(np.asarray(step, np.float64), (len(self),))[self.vertex_rows])
+        pieces = np.maximum(np.ceil(arc / longest - 1e-9), 1.0).astype(np.int64)
+        vertex = np.repeat(np.arange(len(pieces)), pieces)
+        number = np.arange(len(vertex)) - np.repeat(ends(pieces)[:-1], pieces)
+        added = number > 0
+        turn = (number / pieces[vertex] * arc[vertex])[added, None]
+        a, whole = xyz[vertex[added]], arc[vertex[added]][:, None]
+        lon, lat = self.lon[vertex], self.lat[vertex]
+        lon[added], lat[added] = angles(a * np.sin(whole - turn) + after[vertex[added]] * np.sin(turn))
+        return type(self)(lon, lat, ends(pieces)[self.rings], self.parts, self.rows), added
+
+    def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
+        """Return whether each region holds its point; boundaries belong to regions, and NaN is in none.
+
+        Parameters
+        ----------
+        lon, lat
+            Degrees, shape (n,); of one region any number, shape (m,).
+
+        Returns
+        -------
+        inside
+            Shape (n,) or (m,).
+        """
+        lon, lat = np.atleast_1d(np.asarray(lon, np.float64)), np.atleast_1d(np.asarray(lat, np.float64))
+        if len(self) == 1 != len(lon):
+            inside = np.zeros(len(lon), np.bool_)
+            for first, last in pairwise(self.parts):
+                held = np.isfinite(lon) & (np.abs(lat) <= 90.0)
+                for one in range(first, last):
+                    edges = slice(self.rings[one], self.rings[one + 1])
+                    held[held] = Rings(self.lon[edges], self.lat[edges], side="left").holds(lon[held], lat[held])
+                inside |= held
+            return inside
+        part, row = owners(self.parts), owners(self.rows)
+        known = np.isfinite(lon) & (np.abs(lat) <= 90.0)
+        held = known[row]
+        if len(part):
+            point = row[part]
+            np.logical_and.at(held, part, self.outlines.contain(lon[point], lat[point]))
+        inside = np.zeros(len(self), np.bool_)
+        inside[row[held]] = True
+        return inside
+
+    @property
+    def outlines(self) -> Rings:
+        """All rings, with what the tests of points and edges need."""
+        return Rings(self.lon, self.lat, self.rings, side="left")
+
+    def ring_areas(self) -> Numbers:
+        """Compute the area to the left of each ring.
+
+        Returns
+        -------
+        areas
+            Square degrees, shape (r,).
+        """
+        return self.outlines.area if len(self.lon) else np.empty(0)
+
+    def area(self) -> Numbers:
+        """Compute the areas; parts of a row that overlap count twice (see `united`).
+
+        Returns
+        -------
+        areas
+            Steradians, shape (n,), 0 to 4 pi; the orientation counts.
+        """
+        ring = self.ring_areas()
+        part = _sums(ring, self.parts) - (np.diff(self.parts) - 1) * SKY  # what is left of all rings
+        return np.radians(np.radians(_sums(part, self.rows)))
+
+    def boxes(self) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        """Compute the smallest ranges of longitude and latitude that hold the regions.
+
+        Returns
+        -------
+        lon1, lon2, lat1, lat2
+            Degrees, shape (n,); NaN for an empty region. Longitudes are in [0, 360), the region lies eastward from `lon1` to
+            `lon2`, over 0 if `lon1` > `lon2`. A region that holds a pole, or goes all the way round, is from 0 to 360.
+        """
+        found = np.full((4, len(self)), np.nan)
+        some = np.diff(self.rows) > 0
+        if not some.any():
+            return found[0], found[1], found[2], found[3]
+        part_row = owners(self.rows)
+        found[:, some] = np.array([[0.0], [360.0], [np.inf], [-np.inf]])
+        whole = np.diff(self.parts) == 0
+        poles = np.zeros((2, len(self.parts) - 1), np.bool_)
+        poles[:, whole] = True
+        if len(self.lon):
+            rings, ring_part = self.outlines, owners(self.parts)
+            row = part_row[ring_part[rings.owner]]
+            low, width = rings.spans
+            begin, size = largest_gaps(low, width, row, len(self))
+            ringed = np.zeros(len(self), np.bool_)
+            ringed[row] = True
+            open_ = ringed & (size > 1e-12)
+            found[0, open_], found[1, open_] = wrap(begin + size)[open_], begin[open_]
+            south, north = rings.heights
+            np.minimum.at(found[2], row, south)
+            np.maximum.at(found[3], row, north)
+            held = np.diff(self.parts) > 0
+            # a part holds a pole if that is left of all its rings
+            touched = np.logical_or.reduceat(rings.polar, rings.first)
+            for pole, flags in enumerate((rings.south, rings.north)):
+                poles[pole, held] = np.logical_and.reduceat(flags & ~touched, self.parts[:-1][held])
+        for pole, (value, line) in enumerate(((-90.0, 2), (90.0, 3))):
+            inside = np.unique(part_row[poles[pole]])
+            found[0, inside], found[1, inside], found[line, inside] = 0.0, 360.0, value
+        return found[0], found[1], found[2], found[3]
+
+    def _closed(self) -> tuple[Numbers, Numbers, Indexes]:
+        vertex, rings = closed(self.rings)
+        return self.lon[vertex], self.lat[vertex], rings
+
+    def geoarrow(self) -> pa.ListArray:
+        """Give an Arrow array of GeoArrow's multipolygon: lists of parts of rings of structs x, y; rings are closed.
+
+        Returns
+        -------
+        array
+            Shape (n,), storage without the extension's name. An empty region is an empty list.
+        """
+        lon, lat, rings = self._closed()
+        array = pa.StructArray.from_arrays([pa.array(lon), pa.array(lat)], fields=list(_POINT))
+        for offsets in (rings, self.parts, self.rows):
+            array = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), array)
+        return array
+
+    def wkb(self) -> list[bytes]:
+        """Write WKB of multipolygons.
+
+        Returns
+        -------
+        bytes
+            One for each row.
+
+        Raises
+        ------
+        ValueError
+            A part is the whole sphere, which WKB has no word for.
+        """
+        import shapely  # noqa: PLC0415  (for who computes with regions)
+
+        if (np.diff(self.parts) == 0).any():
+            message = "WKB has no word for the whole sphere"
+            raise ValueError(message)
+        lon, lat, rings = self._closed()
+        shapes = shapely.from_ragged_array(
+            shapely.GeometryType.MULTIPOLYGON, np.stack([lon, lat], 1), (rings, self.parts, self.rows)
+        )
+        found: list[bytes] = shapely.to_wkb(shapes).tolist()
+        return found
+
+
+def _sums(values: Numbers, offsets: Indexes) -> Numbers:
+    """Sum each row; one without elements is 0."""
+    found = np.zeros(len(offsets) - 1)
+    some = np.diff(offsets) > 0
+    if some.any():
+        found[some] = np.add.reduceat(values, offsets[:-1][some])
+    return found

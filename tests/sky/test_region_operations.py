@@ -1,0 +1,225 @@
+"""What is made of regions is valid, and has the area that S2 and points by the thousand give it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import spherely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hven.model.sky import Regions, distance
+from region_cases import CAP, CASES, HALF, SQUARE
+
+ALL = Regions.of(case for case, _, _ in CASES.values())
+RNG = np.random.default_rng(7)
+
+
+def s2(regions):
+    """Read by S2, which refuses what is not valid, with exact arithmetic."""
+    return spherely.from_wkb(np.array(regions.wkb(), dtype=object), oriented=True)
+
+
+def blobs(seed, count, size, *, corners=12, away=1.0):
+    """Pairs of star-shaped polygons anywhere, whose middles are `away` sizes from each other; `size` in degrees."""
+    rng = np.random.default_rng(seed)
+    columns = []
+    lon0, lat0 = rng.uniform(0, 360, count), np.degrees(np.arcsin(rng.uniform(-1, 1, count)))
+    for shift in (0.0, away * size):
+        angle = np.sort(rng.uniform(0, 2 * np.pi, (count, corners)), axis=1)
+        angle = angle * 0.9 + np.linspace(0, 2 * np.pi, corners, endpoint=False) * 0.1
+        reach = rng.uniform(0.3, 1.0, (count, corners)) * size
+        phi, arc = np.radians(lat0)[:, None], np.radians(reach)
+        bearing = np.pi / 2 - angle
+        lat = np.arcsin(np.sin(phi) * np.cos(arc) + np.cos(phi) * np.sin(arc) * np.cos(bearing))
+        lon = np.arctan2(np.sin(bearing) * np.sin(arc) * np.cos(phi), np.cos(arc) - np.sin(phi) * np.sin(lat))
+        lat0, lon1 = np.clip(lat0 + shift / 3, -90, 90), lon0 + shift
+        starts = np.arange(count + 1)
+        columns.append(
+            Regions(
+                (np.degrees(lon) + lon0[:, None]).ravel(), np.degrees(lat).ravel(), starts * corners, starts, starts
+            )
+        )
+        lon0 = lon1
+    return columns
+
+
+def slivers(count, length=20.0):
+    """Strips of aspect 1 : 10,000, in all directions."""
+    rng = np.random.default_rng(3)
+    p, q = rng.normal(size=(count, 3)), rng.normal(size=(count, 3))
+    p /= np.linalg.norm(p, axis=1)[:, None]
+    q = np.cross(p, q)
+    q /= np.linalg.norm(q, axis=1)[:, None]
+    c = np.cross(p, q)
+    x, y = np.radians(length) / 2, np.radians(length) / 20_000
+    corners = [p + q * math.tan(x) * sx + c * math.tan(y) * sy for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    xyz = np.stack(corners, 1).reshape(-1, 3)
+    lon, lat = np.degrees(np.arctan2(xyz[:, 1], xyz[:, 0])), np.degrees(np.arctan2(xyz[:, 2], np.hypot(*xyz[:, :2].T)))
+    starts = np.arange(count + 1)
+    return Regions(lon, lat, starts * 4, starts, starts)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_edge_cases(name):
+    case, reason, area = CASES[name]
+    region = Regions.of([case])
+    fault = region.faults()[0]
+    assert (reason in fault) if reason else name in {"there and back", "points in a row"} or not fault
+    mended = region.mended()
+    assert mended.faults() == [""]
+    if area is not None:
+        assert mended.area()[0] == pytest.approx(area, rel=1e-4, abs=1e-15)
+    elif not reason:
+        assert mended == region
+    assert mended.mended() == mended
+    for other in (mended.hull(), mended.simplified(1.0), mended.union(Regions.of([[[SQUARE]]]))):
+        assert other.faults() == [""]
+    if name != "the whole sphere":
+        s2(mended)
+
+
+def test_a_column_is_what_its_rows_are():
+    together = ALL.mended()
+    for row in range(len(ALL)):
+        assert together.take([row]) == ALL.take([row]).mended()
+
+
+def test_pairs_of_edge_cases():
+    fit = ALL.mended()
+    one, two = np.divmod(np.arange(len(fit) ** 2), len(fit))
+    keep = RNG.random(len(one)) < 0.03
+    a, b = fit.take(one[keep]), fit.take(two[keep])
+    union, both, rest = a.union(b), a.intersection(b), a.difference(b)
+    for found in (union, both, rest):
+        assert set(found.faults()) == {""}
+    assert union.area() + both.area() == pytest.approx(a.area() + b.area(), abs=3e-7)
+    assert rest.area() + both.area() == pytest.approx(a.area(), abs=3e-7)
+    touching = a.intersects(b)
+    assert touching[both.area() > 1e-9].all()
+    assert ((a.distance(b) == 0) == touching).all()
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([1e-4, 0.1, 5.0, 40.0, 80.0]), st.sampled_from([0.0, 0.5, 1.0]))
+def test_unions_and_intersections_are_those_of_s2(seed, size, away):
+    a, b = blobs(seed, 15, size, away=away)
+    good = a.valid() & b.valid()
+    a, b = a.take(good), b.take(good)
+    if not len(a):
+        return
+    ga, gb = s2(a), s2(b)
+    assert a.area() == pytest.approx(spherely.area(ga, radius=1), rel=1e-9, abs=1e-13)
+    for how in ("union", "intersection", "difference"):
+        mine, theirs = getattr(a, how)(b), getattr(spherely, how)(ga, gb)
+        wanted = spherely.area(theirs, radius=1)
+        assert mine.area() == pytest.approx(wanted, rel=1e-6, abs=1e-7 if size > 30 else 1e-10 * size)
+        s2(mine)
+    assert (a.intersects(b) == spherely.intersects(ga, gb)).all()
+    assert a.distance(b) == pytest.approx(np.degrees(spherely.distance(ga, gb, radius=1)), abs=1e-6)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.01, 3.0, 30.0]))
+def test_rings_that_cross_are_what_they_wind_around(seed, size):
+    rng = np.random.default_rng(seed)
+    corners = 14
+    lon0, lat0 = rng.uniform(0, 360), np.degrees(np.arcsin(rng.uniform(-1, 1)))
+    x, y = np.radians(rng.uniform(-size, size, (2, corners)))
+    # on the plane that touches the sphere: straight lines there are great circles
+    c = np.array([np.cos(np.radians(lat0)) * np.cos(np.radians(lon0)), np.cos(np.radians(lat0)) * np.sin(np.radians(lon0)), np.sin(np.radians(lat0))])  # fmt: skip
+    e = np.array([-np.sin(np.radians(lon0)), np.cos(np.radians(lon0)), 0.0])
+    n = np.cross(c, e)
+
+    def placed(x, y):
+        v = c + x[:, None] * e + y[:, None] * n
+        return np.degrees(np.arctan2(v[:, 1], v[:, 0])), np.degrees(np.arctan2(v[:, 2], np.hypot(v[:, 0], v[:, 1])))
+
+    lon, lat = placed(x, y)
+    mended = Regions(lon, lat, np.array([0, corners]), np.array([0, 1]), np.array([0, 1])).mended()
+    assert mended.faults() == [""]
+    s2(mended)
+    px, py = np.radians(rng.uniform(-size, size, (2, 2000)))
+    x2, y2 = np.roll(x, -1), np.roll(y, -1)
+    left = (x2 - x) * (py[:, None] - y) - (px[:, None] - x) * (y2 - y)
+    up, down = (y <= py[:, None]) & (y2 > py[:, None]), (y > py[:, None]) & (y2 <= py[:, None])
+    winds = (up & (left > 0)).sum(1) - (down & (left < 0)).sum(1)
+    near = (np.abs(left) / np.hypot(x2 - x, y2 - y)).min(1) < 1e-9
+    inside = mended.contains(*placed(px, py))
+    assert (inside == (winds != 0))[~near].all()
+
+
+@pytest.mark.parametrize("by", [1e-14, 1e-13, 1e-11, 1e-10, 1e-8])
+def test_edges_that_nearly_coincide(by):
+    a = blobs(11, 100, 2.0, corners=30)[0].mended()
+    b = Regions(a.lon + by, a.lat, a.rings, a.parts, a.rows).mended()
+    for how in ("union", "intersection", "difference"):
+        found = getattr(a, how)(b)
+        s2(found.take(np.diff(found.rows) > 0))
+        assert found.area() == pytest.approx(0.0 if how == "difference" else a.area(), abs=1e-2 * by + 1e-12)
+
+
+def test_slivers():
+    thin = slivers(1000)
+    assert thin.valid().all()
+    area = spherely.area(s2(thin), radius=1)
+    assert thin.area() == pytest.approx(area, rel=1e-7)
+    other = thin.take(np.roll(np.arange(1000), 1))
+    both, all_ = thin.intersection(other), thin.union(other)
+    assert both.valid().all()
+    assert all_.valid().all()
+    assert both.area() + all_.area() == pytest.approx(thin.area() + other.area(), rel=1e-7)
+    moved = Regions(thin.lon + 1e-4, thin.lat, thin.rings, thin.parts, thin.rows)
+    both = thin.intersection(moved)
+    s2(both.take(both.area() > 0))
+    assert both.area() == pytest.approx(
+        spherely.area(spherely.intersection(s2(thin), s2(moved)), radius=1), rel=1e-5, abs=1e-12
+    )
+    crossed = np.arange(4000).reshape(-1, 4)[:, [0, 1, 3, 2]].ravel()
+    mended = Regions(thin.lon[crossed], thin.lat[crossed], thin.rings, thin.parts, thin.rows).mended()
+    assert mended.valid().all()
+    assert (np.diff(mended.rows) == 2).all()
+    assert mended.area() == pytest.approx(spherely.area(s2(mended), radius=1), rel=1e-7)
+    assert mended.area() == pytest.approx(area / 2, rel=1e-2)
+
+
+def test_points_are_where_s2_has_them():
+    one = blobs(5, 1, 20.0, corners=60)[0].mended()
+    lon, lat = (
+        one.lon.mean() + RNG.uniform(-25, 25, 4000),
+        np.clip(one.lat.mean() + RNG.uniform(-25, 25, 4000), -90, 90),
+    )
+    wanted = spherely.intersects(s2(one)[0], spherely.points(lon, lat))
+    assert (one.contains(lon, lat) == wanted).all()
+    assert (one.take(np.zeros(4000, int)).contains(lon, lat) == wanted).all()
+    fit = ALL.mended()
+    assert fit.contains(np.full(len(fit), 5.0), np.full(len(fit), 5.0)).tolist() == [
+        bool(fit.take([row]).contains(5.0, 5.0)[0]) for row in range(len(fit))
+    ]
+    assert not Regions.of([[[]]]).contains([math.nan, 1.0, 1.0], [0.0, 91.0, 0.0])[:2].any()
+
+
+def test_middles_hulls_and_fewer_vertices():
+    regions = Regions.of([[[SQUARE]], [[CAP]], [], [[[(10, 10), (10.001, 10), (10.001, 10.001), (10, 10.001)]]]])
+    lon, lat = regions.centroid()
+    assert lon[0] == pytest.approx(5)
+    assert lat[[1, 3]] == pytest.approx([90, 10.0005])
+    assert np.isnan(lon[2])
+    fine, added = regions.divided(0.1)
+    assert added.sum() == len(fine.lon) - len(regions.lon)
+    assert fine.area() == pytest.approx(regions.area())
+    assert fine.simplified(1e-9) == regions
+    few = blobs(3, 50, 10.0, corners=60)[0].mended()
+    less = few.simplified(0.5)
+    assert len(less.lon) < len(few.lon)
+    assert less.valid().all()
+    for row in range(0, 50, 10):  # no vertex that went is farther from what stays than was allowed
+        arcs, vertices = less.take([row]).outlines, few.take([row])
+        gap = [arcs.gap([lon], [lat]).min() for lon, lat in zip(vertices.lon, vertices.lat, strict=True)]
+        assert max(gap) <= 0.5
+    hull = few.hull()
+    assert hull.area() == pytest.approx(spherely.area(spherely.convex_hull(s2(few)), radius=1), rel=1e-9)
+    assert Regions.of([[[HALF]], [[CAP[::-1]]]]).hull().area() == pytest.approx([4 * math.pi, 4 * math.pi])
+    assert distance(0, 0, 1, 0) == pytest.approx(1)
