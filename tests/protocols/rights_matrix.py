@@ -286,6 +286,8 @@ NO_ROWS: dict[str, str] = {  # route -> why nothing is asked there
     "/logo": "a file of the settings", "/assets/sky/{path:path}": "images of the sky", "/assets/{file}": "files of the house",
     "/logout": "POST alone: ends a session",
     "/access/end": "POST alone: takes a grant back",
+    "/access/as": "POST alone: looks as another, which is the way of seeing as somebody else",
+    "/login/password": "POST alone: sets a password",
     "/login/tokens": "POST alone: gives a token",
     "/login/tokens/end": "POST alone: takes a token back",
     "/login/oidc/{name}": "begins a log-in elsewhere",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven.adql.tree import Ident
 from hven.model.errors import NotFound, nearest
-from hven.site.auth.session import foreign
+from hven.site.auth.session import cookie, foreign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +70,30 @@ def secure(request: HTTPConnection, settings: Settings) -> bool:
     """
     told = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
     return base(request, settings).startswith("https:") or told == "https"
+
+
+def keeping(request: HTTPConnection, settings: Settings, proof: str | None, below: str = "", **more: Any) -> str:
+    """Serialize the header Set-Cookie of what proves who asks.
+
+    Parameters
+    ----------
+    request
+        Of a reader.
+    settings
+        Of the site.
+    proof
+        A secret; None ends it.
+    below
+        Path that it is for, below the site's.
+    **more
+        Name and seconds: as for `hven.site.auth.session.cookie`.
+
+    Returns
+    -------
+    header
+        Its value.
+    """
+    return cookie(proof, path=settings.root_path + below, secure=secure(request, settings), **more)
 
 
 def bases(request: HTTPConnection, settings: Settings) -> list[str]:

@@ -24,11 +24,11 @@ from hven import services as dali
 from hven.model import plugins
 from hven.model.errors import Forbidden, HvenError, StorageError, Unauthenticated
 from hven.query.turns import asker
-from hven.services.address import secure
+from hven.services.address import keeping
 from hven.services.face import known
-from hven.site.auth import BLIND, invitations, recognised, signed
+from hven.site.auth import BLIND, invitations, looks, recognised, signed
 from hven.site.auth.local import SCOPES, claimed, reader
-from hven.site.auth.session import SAFE, cookie, foreign
+from hven.site.auth.session import SAFE, foreign
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
@@ -54,8 +54,10 @@ QUERIES = (
     "/tap/sync",
     "/tap/async",
 )  # what a token that may only read changes, besides the addresses of faces that ask
-OPEN = ("/login", "/referee/", "/assets", "/logo", "/health/live", "/tap/availability")
+BACK = ("/access/as", "/logout")  # the ways back of who sees the site as somebody else
+OPEN = ("/login", "/referee/", "/assets", "/logo", "/health/live", "/tap/availability", *BACK)
 INVITING = "/referee/"  # behind it a secret
+TAKEN = ("/take", "/script", "/download")  # rows of a table, by POST where many are marked
 SIGNED = "hven.signed"  # what an address was signed with
 
 
@@ -117,6 +119,9 @@ class Identity:
                     if not _looked_at(scope) and not scope["path"].rstrip("/").endswith(("/login", "/logout")):
                         raise Unauthenticated("this session is over", remedy="log in again, or send no cookie")
                 elif who is not None:
+                    if who.name is not None and SIGNED not in scope and looks.COOKIE in headers.get("cookie", ""):
+                        known = self._store, self._settings, self._people
+                        who = await anyio.to_thread.run_sync(looks.looking, who, headers, *known)
                     scope[READER] = who
             except HvenError as error:
                 return _told(scope, error)
@@ -126,7 +131,12 @@ class Identity:
     def closed(self, scope: Scope) -> Response | None:
         """Refuse a request, under its present address, to who may not come in at all, or may only read; browsers are shown the way."""
         path, who = scope["path"], scope.get(READER)
-        if who is not None:
+        if who is not None and who.by and scope["method"] not in SAFE and not self._looked(scope["method"], path):
+            return _told(
+                scope,
+                Forbidden("who sees this site as somebody else changes nothing", remedy="be yourself again first"),
+            )
+        if who is not None and not (who.by and who.anonymous):
             if SCOPES["read"] not in who.groups or scope["method"] in SAFE or path.startswith(self._queries):
                 return None
             return _told(
@@ -147,13 +157,18 @@ class Identity:
             Unauthenticated("only who has an account sees this site", remedy="send credentials, or log in at /login"),
         )
 
+    def _looked(self, method: str, path: str) -> bool:
+        """Return whether a request that is none to read changes nothing all the same, or leads back to oneself."""
+        asked = path.startswith((*self._queries, *BACK)) and not path.startswith(QUERIES[1])
+        return method == "POST" and (asked or (path.startswith("/collections/") and path.endswith(TAKEN)))
+
     async def marked(self, scope: Scope, status: int, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Add to an answer how one may log in (AuthVO), or as whom one is; what is told to one reader is not for shared caches."""
         who: Reader | None = scope.get(READER)
         if who is not None:
-            headers = _private(headers, (who.name or "").encode())
+            headers = _private(headers, (who.by or who.name or "").encode())
         elif OVER in scope and all(name != b"set-cookie" for name, _ in headers):
-            ended = cookie(None, path=self._settings.root_path, secure=secure(HTTPConnection(scope), self._settings))
+            ended = keeping(HTTPConnection(scope), self._settings, None)
             headers = [*headers, (b"set-cookie", ended.encode())]
         if status == 401:
             wanted = all(name != b"www-authenticate" for name, _ in headers)
@@ -268,7 +283,8 @@ def unnamed(scope: Scope) -> bool:
 def _asker(scope: Scope) -> str:
     """Name whose queries are counted together: an account's, else an address's."""
     who: Reader | None = scope.get(READER)
-    return f"account {who.name}" if who is not None and who.name else dali.network(HTTPConnection(scope))
+    name = (who.by or who.name) if who is not None else None
+    return f"account {name}" if name else dali.network(HTTPConnection(scope))
 
 
 def _by_itself(name: bytes, value: bytes) -> bool:

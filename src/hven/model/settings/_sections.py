@@ -340,6 +340,9 @@ class HealthSettings:
     open: bool = setting(
         False, "true: everybody sees everything there; for a server that only the house's own network reaches"
     )
+    see_as: bool = setting(
+        False, "true: these accounts may also look at the site as any other reader, on the page /access; that is logged"
+    )
     verify_days: float = setting(
         7.0,
         "days after which the files of every snapshot that is kept are read again and compared with their checksums; 0: new ones alone",
@@ -387,6 +390,7 @@ class Login:
     required: bool = setting(
         False, "true: nobody sees anything but capabilities, availability and the page /login without having logged in"
     )
+    own_passwords: bool = setting(True, "false: readers do not set their passwords on the page /login")
     proxy_header: str | None = setting(
         None,
         "header in which a proxy says who is logged in there: X-Remote-User. Whoever it names has an account; from others than `proxies` it is refused",

@@ -1,8 +1,9 @@
-"""``/access``: what a reader may see here, and by whom; for operators who was given what, and the log of rights."""
+"""``/access``: what a reader may see here, and by whom; for operators who was given what, and the log of rights; as whom one may look."""
 
 from __future__ import annotations
 
 import math
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from hven import adql, query
 from hven import services as dali
 from hven.model.errors import Forbidden
 from hven.portal._pages import frame, guarded, written
-from hven.services.address import from_elsewhere
+from hven.services.address import from_elsewhere, keeping
 from hven.services.errors import LINE
 from hven.services.face import Surroundings, route
+from hven.site.auth import looks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +33,7 @@ LONGEST = 1024  # bytes of what is sent
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Route ``/access`` (GET), and ``/access/end`` (POST: an operator takes a grant back)."""
+    """Route ``/access`` (GET), ``/access/end`` (POST: an operator takes a grant back) and ``/access/as`` (POST: look as another, or as oneself again)."""
     site = around.site
 
     def operates(who: Reader) -> bool:
@@ -46,14 +48,16 @@ def routes(around: Surroundings) -> Sequence[Route]:
             for one in holdings.catalogue(who, around.policies).tables()
             if one.qualified in guarded_ or one.access != "public"
         ]
+        name = who.name[3:] if who.by and who.name else who.name
         facts: dict[str, Any] = {
-            "name": who.name,
+            "name": name,
             "groups": sorted(one for one in who.groups if ":" not in one),
-            "mine": [_row(one) for one in grants.all(subject=who.name) if one.kind in {"member", "delegation"}],
+            "mine": [_row(one) for one in grants.all(subject=name) if one.kind in {"member", "delegation"}],
             "tables": [
                 {"name": one.qualified, "rows": count(one, who), "opens": _opens(one, who)} for one in seen[:MOST]
             ],
             "grants": None,
+            "whom": [] if who.by else looks.choices(who, site.store, site.settings),
         }
         if operates(who):
             facts["grants"] = [_row(one) for one in grants.all()]
@@ -83,7 +87,28 @@ def routes(around: Surroundings) -> Sequence[Route]:
         await anyio.to_thread.run_sync(lambda: site.store.grants.end(ident, by=str(who.name)))
         return Response(status_code=303, headers={"location": f"{dali.base(request, site.settings)}/access"})
 
-    return [route("/access", show, LINE), route("/access/end", end, LINE, ["POST"])]
+    async def look(request: Request) -> Response:
+        """Begin to look as somebody else, on record; without a name: end it."""
+        who, base = around.reader(request), dali.base(request, site.settings)
+        if from_elsewhere(request, site.settings):
+            raise Forbidden("a page of another site asks this", remedy="use the form on the page /access")
+        whom = ((await dali.read(request, LONGEST)).one("AS") or "").strip()
+        made = await anyio.to_thread.run_sync(begun, who, whom) if whom else None
+        kept = keeping(request, site.settings, made, name=looks.COOKIE, seconds=looks.SECONDS)
+        headers = {"location": f"{base}/{'' if made else 'access'}", "set-cookie": kept, "cache-control": "no-store"}
+        return Response(status_code=303, headers=headers)
+
+    def begun(who: Reader, whom: str) -> str:
+        looks.look_as(who, whom, site.store, site.settings)
+        name, until = str(who.name), int(time.time() + looks.SECONDS)
+        site.store.grants.note(name, "sees as", whom, {"until": _said(until)})
+        return looks.begin(site.store, name, whom, until)
+
+    return [
+        route("/access", show, LINE),
+        route("/access/end", end, LINE, ["POST"]),
+        route("/access/as", look, LINE, ["POST"]),
+    ]
 
 
 def _row(grant: Any) -> dict[str, Any]:

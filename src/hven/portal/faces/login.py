@@ -1,6 +1,6 @@
 """``/login`` and ``/logout``: a session for browsers, from an account's name and its token or password; as a form, and as JSON for scripts.
 
-Who is logged in makes and ends personal tokens there.
+Who is logged in makes and ends personal tokens there, and sets their password.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import orjson
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooOften, Unauthenticated, say
-from hven.portal._pages import frame, guarded, written
+from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooOften, Unauthenticated, UserError, say
+from hven.portal._pages import faults_in, frame, guarded, written
 from hven.portal._views import access_page
-from hven.services.address import from_elsewhere, secure
+from hven.services.address import from_elsewhere, keeping
 from hven.services.face import Face, Surroundings, route
+from hven.site.auth import change_password, looks
 from hven.site.auth.local import SCOPES, Local, credentials, end_token, give_token, named
-from hven.site.auth.session import SECONDS, cookie, proof_of
+from hven.site.auth.session import SECONDS, proof_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +48,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     accounts = Local(site.store, site.settings)
 
     async def show(request: Request) -> Response:
-        who = around.reader(request).name
+        seen = around.reader(request)
+        who = seen.by or seen.name
         given = request.headers.get("authorization", "")
         if who is not None and given[:6].lower() == "basic " and request.method == "GET" and not _seen(request):
             begin = partial(accounts.begin, *credentials(given))
@@ -123,8 +125,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return one, f"{dali.base(request, site.settings)}/login/oidc/{one.said.name}/back"
 
     def _pending(request: Request, kept: str | None) -> str:
-        path = f"{site.settings.root_path}/login/oidc"
-        return cookie(kept, path=path, secure=secure(request, site.settings), name=PENDING, seconds=600)
+        return keeping(request, site.settings, kept, "/login/oidc", name=PENDING, seconds=600)
 
     async def give(request: Request) -> Response:
         by, given = await _owner(request)
@@ -145,19 +146,44 @@ def routes(around: Surroundings) -> Sequence[Route]:
         await anyio.to_thread.run_sync(partial(end_token, site.store, given.get("id", ""), by=by, name=by))
         return _json({"id": given["id"]}) if _scripted(request) else _sent(request, {})
 
+    async def word(request: Request) -> Response:
+        """Set a password, for who knows the one of before, or the account's token; all other sessions end."""
+        by, given = await _owner(request)
+        new = given.get("new", "").strip()
+        try:
+            if not site.settings.login.own_passwords:
+                raise Forbidden("passwords are set by the site's owner here", remedy="ask them for one")
+            if new != given.get("again", new).strip():
+                raise UserError("the new password was written in two ways", remedy="write it again")
+            prove = partial(accounts.proves, by, given.get("old", "").strip())
+            await dali.proven(request, site.store, by, prove, slow=True)
+            change = partial(change_password, site.store, by, new or "-", by=by)  # to have none is the owner's matter
+            await anyio.to_thread.run_sync(change)
+        except HvenError as error:
+            if _scripted(request):
+                raise
+            return shown(request, problem=error)
+        found = _json({"name": by}) if _scripted(request) else shown(request, changed=True)
+        if proof_of(request.headers) is not None:
+            proof = await anyio.to_thread.run_sync(site.store.sessions.begin, by, SECONDS)
+            found.headers["set-cookie"] = _cookie(request, proof)
+        return found
+
     async def _owner(request: Request) -> tuple[str, Mapping[str, str]]:
         _at_home(request)
         who = around.reader(request)
         if who.name is None:
-            raise Unauthenticated("tokens are made by who is logged in", remedy="log in at /login")
+            raise Unauthenticated("only who is logged in can ask this", remedy="log in at /login")
         if who.groups & {*SCOPES.values()}:
             raise Forbidden(
-                "a token makes and ends no tokens", remedy="log in with the account's own token, or a password"
+                "a token makes and ends no tokens, and sets no password",
+                remedy="log in with the account's own token, or a password",
             )
         return who.name, await _given(request)
 
     def shown(request: Request, **facts: Any) -> Response:
-        name = around.reader(request).name
+        who = around.reader(request)
+        name = who.by or who.name
         tokens = [_facts(one) for one in site.store.grants.all("token", subject=name)] if name is not None else []
         return _page(request, around, name=name, tokens=tokens, **facts)
 
@@ -172,7 +198,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if proof is not None:
             await anyio.to_thread.run_sync(site.store.sessions.end, proof)
         headers = {"set-cookie": _cookie(request, None)}
-        return _json({"name": None}, headers) if _scripted(request) else _sent(request, headers)
+        found = _json({"name": None}, headers) if _scripted(request) else _sent(request, headers)
+        if looks.COOKIE in request.cookies:
+            found.headers.append("set-cookie", keeping(request, site.settings, None, name=looks.COOKIE))
+        return found
 
     def _at_home(request: Request) -> None:
         if from_elsewhere(request, site.settings):
@@ -181,7 +210,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             )
 
     def _cookie(request: Request, proof: str | None) -> str:
-        return cookie(proof, path=site.settings.root_path, secure=secure(request, site.settings))
+        return keeping(request, site.settings, proof)
 
     return [
         *access_page.routes(around),
@@ -191,6 +220,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         route("/login/oidc/{name}/back", back, _told),
         route("/login/tokens", give, _told, ["POST"]),
         route("/login/tokens/end", end, _told, ["POST"]),
+        route("/login/password", word, _told, ["POST"]),
         route("/logout", logout, _told, ["POST"]),
     ]
 
@@ -234,7 +264,7 @@ def _page(
 ) -> Response:
     made = frame(request, around)
     failed = None if error is None else "often" if isinstance(error, TooOften) else "wrong"
-    told = "" if problem is None else dali.message_of(problem, dali.request_id(request))
+    told = "" if problem is None else faults_in(made["said"]).error(problem, dali.request_id(request))
     providers = [(one.name, one.title or one.name) for one in around.site.settings.identity]
     facts = {
         "name": None,
@@ -242,6 +272,8 @@ def _page(
         "next": "",
         "tokens": [],
         "made": "",
+        "changed": False,
+        "own_passwords": around.site.settings.login.own_passwords,
         "problem": told,
         "providers": providers,
         **facts,

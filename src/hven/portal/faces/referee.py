@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from hven import services as dali
 from hven.model.errors import NotFound
-from hven.services.address import secure
+from hven.services.address import keeping
 from hven.services.errors import LINE
 from hven.services.face import Face, Surroundings, route
 from hven.site.auth import invitations
-from hven.site.auth.session import SECONDS, cookie
+from hven.site.auth.session import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +34,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if grant is None:
             raise NotFound("this address is not known here, or its time is over", remedy="ask whoever gave it to you")
         left = SECONDS if grant.until is None else grant.until - time.time()
-        made = cookie(
-            secret,
-            path=site.settings.root_path,
-            secure=secure(request, site.settings),
-            name=invitations.COOKIE,
-            seconds=left,
-        )
+        made = keeping(request, site.settings, secret, name=invitations.COOKIE, seconds=left)
         headers = {
             "set-cookie": made,
             "location": f"{dali.base(request, site.settings)}/collections/{quote(grant.object)}",

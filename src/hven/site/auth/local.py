@@ -91,6 +91,29 @@ class Local:
             )
         return who
 
+    def proves(self, name: str, secret: str) -> None:
+        """Check that a secret is the password of an account, or its token: what lasts, no session's and no personal token's.
+
+        Parameters
+        ----------
+        name
+            Of the account.
+        secret
+            That is given.
+
+        Raises
+        ------
+        Unauthenticated
+            It is neither.
+        """
+        known = len(secret) <= LONGEST and (
+            self._store.users.holds(secret) == name or passwords.right(self._store, name, secret)
+        )
+        if not known:
+            raise Unauthenticated(
+                "this is neither the account's password nor its token", remedy="the site's owner can set another one"
+            )
+
     def begin(self, name: str | None, secret: str) -> tuple[str, str]:
         """Begin a session.
 
@@ -178,8 +201,6 @@ def give_token(store: Store, name: str, scope: str, days: float, *, by: str, pur
         Who makes it.
     purpose
         What it is for, in a few words.
-    store, settings
-        Of the site.
 
     Returns
     -------

@@ -1,0 +1,97 @@
+"""Readers set their own password on the page: who knows the old one, or the account's token; sessions elsewhere end, and guesses are slow."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import anyio.to_thread
+import pytest
+from asking import Answer, Client
+from made_stars import STARS, rows
+
+from hven.app._server import create
+from hven.services import _proving as proving
+from hven.site.auth.local import Local, give_token
+from hven.testing.site import tiny_site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from hven.site import Site
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+WORDS = "four words are enough"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Site]:
+    with tiny_site(tmp_path, {"stars.main": (STARS, rows(10))}) as site:
+        yield site
+
+
+@pytest.fixture
+def token(here: Site) -> str:
+    return here.store.users.add("anna")
+
+
+def session(here: Site) -> dict[str, str]:
+    return {"cookie": f"hven_session={here.store.sessions.begin('anna', 60)}"}
+
+
+def change(here: Site, old: str, new: str = WORDS, again: str | None = None, **headers: str) -> Answer:
+    given = {"old": old, "new": new, "again": new if again is None else again}
+    body = urlencode(given).encode()
+    return Client(create(here)).ask("POST", "/login/password", body=body, headers={**FORM, **headers})
+
+
+def test_a_password_of_ones_own(here: Site, token: str) -> None:
+    mine, elsewhere = session(here), session(here)
+    answer = change(here, token, **mine)
+    assert (answer.status, "Your password is changed" in answer.text) == (200, True), answer.text
+    accounts = Local(here.store, here.settings)
+    now = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+    assert accounts.identify(now).name == "anna"  # type: ignore[union-attr]
+    assert all(accounts.identify(one).anonymous for one in (mine, elsewhere))  # type: ignore[union-attr]
+    assert accounts.found("anna", WORDS).name == "anna"
+    assert change(here, WORDS, "another four words", **now).status == 200
+    assert accounts.found("anna", token).name == "anna", "the token stays"
+    lines = [(one.by, one.what, one.object) for one in here.store.grants.audit(most=2)]
+    assert lines == [("anna", "password ended", "anna"), ("anna", "password given", "anna")]
+    script = Client(create(here)).ask(
+        "POST", "/login/password", body=json.dumps({"old": token, "new": WORDS}).encode(),
+        headers={"content-type": "application/json", "authorization": f"Bearer {token}"},
+    )  # fmt: skip
+    assert (script.status, json.loads(script.body), "set-cookie" in script.headers) == (200, {"name": "anna"}, False)
+
+
+def test_what_is_refused(here: Site, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(proving, "anyio", SimpleNamespace(sleep=sleep, to_thread=anyio.to_thread))
+    mine, bert = session(here), here.store.users.add("bert")
+    personal = give_token(here.store, "anna", "all", 1, by="anna")[1]
+    proof = mine["cookie"].partition("=")[2]
+    for old in ("", "wrong", bert, personal, proof):
+        answer = change(here, old, **mine)
+        assert (answer.status, "neither the account" in answer.text) == (401, True), old
+        assert "ni le mot de passe" in change(here, old, **mine, **{"accept-language": "fr"}).text
+    assert len(pauses) == 10
+    assert pauses[-1] > 1, "guesses are answered ever later"
+    assert change(here, token, "short", **mine).status == 400
+    assert change(here, token, " ", **mine).status == 400
+    assert "in two ways" in change(here, token, WORDS, "another", **mine).text
+    assert change(here, token).status == 401
+    assert change(here, token, authorization=f"Bearer {personal}").status == 403
+    assert change(here, token, origin="https://evil.example", **mine).status in {401, 403}
+    assert not here.store.grants.all("password")
+    here.settings = replace(here.settings, login=replace(here.settings.login, own_passwords=False))
+    assert change(here, token, **mine).status == 403
+    assert "/login/password" not in Client(create(here)).ask("GET", "/login", headers=mine).text
