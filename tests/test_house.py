@@ -16,6 +16,7 @@ from shared import ROOT
 SOURCE = ROOT / "src" / "hven"
 MODULES = sorted(SOURCE.rglob("*.py"))
 LONGEST = 800
+NEWLINE = b"\n"
 # who may import what, the local imports in functions included: driver -> rooms
 HELD = {
     "duckdb": {"sources", "engines"},
@@ -55,6 +56,14 @@ def text(path: Path) -> str:
 @cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(text(path))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten():
+    """Leave no trees of the whole source to whatever this process tests next."""
+    yield
+    tree.cache_clear()
+    text.cache_clear()
 
 
 def imports(nodes):
@@ -252,10 +261,11 @@ def test_nothing_tracked_names_this_machine_or_a_registry():
     )
     found = []
     for path in tracked():
-        for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-            match = pattern.search(line)
-            if match:
-                found.append(f"{name(path)}:{number}: {match.group().decode()}")
+        data = path.read_bytes()
+        found += [
+            f"{name(path)}:{data.count(NEWLINE, 0, match.start()) + 1}: {match.group().decode()}"
+            for match in pattern.finditer(data)
+        ]
     assert not found, "\n".join(found)
 
 
