@@ -1,35 +1,37 @@
 """The built wheel and sdist, in a bare environment elsewhere: what is in them, and what a user does first.
 
-Its dependencies are lent by the environment of the tests; with CI=true or HVEN_PROOF=full they are installed from the registry, as a user's are.
+What it declares that it needs, and nothing else, is lent by the environment of the tests, which pip made with the same constraints. With HVEN_PROOF=full (or
+HVEN_WHEEL_REAL=true) it is installed from the registry by README's lines, as a user does it.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from running import serving
 from shared import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 
-REAL = "true" in {os.environ.get("CI"), os.environ.get("HVEN_WHEEL_REAL")} or os.environ.get("HVEN_PROOF") == "full"
+REAL = os.environ.get("HVEN_WHEEL_REAL") == "true" or os.environ.get("HVEN_PROOF") == "full"
 
 
 PACK = (sys.executable, "-m", "hatchling", "build", "--directory")
 ASSETS = "hven/portal/assets"
 CONSTRAINTS = "extra_metadata/constraints.txt"
-EXTRAS = ("psycopg", "adbc_driver", "hven")  # distributions that a plain install does not bring; and ourselves
 ASKED = "import hatchling.build; print(hatchling.build.get_requires_for_build_wheel())"
 
 
@@ -77,6 +79,19 @@ def clone(sdist: Path, tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
+def declared(
+    own: importlib.metadata.Distribution, *extras: str, known: dict[str, importlib.metadata.Distribution] | None = None
+) -> list[importlib.metadata.Distribution]:
+    """Find what a distribution declares that it needs, and what that needs: what pip would install with it."""
+    known = {} if known is None else known
+    for one in map(Requirement, own.requires or ()):
+        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            found = importlib.metadata.distribution(one.name)
+            if known.setdefault(canonicalize_name(one.name), found) is found or one.extras:
+                declared(found, *one.extras, known=known)
+    return [*known.values()]
+
+
 @pytest.fixture(scope="module")
 def elsewhere(wheel: Path, sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install it in an environment of its own, where packages may be fetched as README says; give the directory of its programs."""
@@ -102,10 +117,10 @@ def elsewhere(wheel: Path, sdist: Path, tmp_path_factory: pytest.TempPathFactory
     packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=place).strip())
     lent = place / "lent"
     lent.mkdir()
-    for path in {sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]}:
-        for one in Path(path).iterdir():
-            if not one.name.startswith(EXTRAS):
-                (lent / one.name).symlink_to(one)
+    own = importlib.metadata.Distribution.at(next(packages.glob("hven-*.dist-info")))
+    for needed in declared(own):
+        for one in {file.parts[0] for file in needed.files or () if file.parts[0] not in {"..", "__pycache__"}}:
+            (lent / one).symlink_to(needed.locate_file(one))
     (packages / "lent.pth").write_text(f"{lent}\n")  # paths alone: .pth files there are not followed
     return place / "bin"
 
