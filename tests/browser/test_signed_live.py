@@ -87,7 +87,7 @@ def test_topcat_loads_a_restricted_table_by_a_signed_address(
         return next((one for one, name in names.items() if name == "topcat"), "")
 
     until(lambda: theirs() != "" or real_topcat.poll() is not None, 300)
-    until(lambda: "table.load.votable" in client.get_subscriptions(theirs()), 60)
+    until(lambda: "table.load.votable" in client.get_subscriptions(theirs()), 300)
     anna.allowed = (HUB,)
     page = anna.go("/collections/night/main")
     page.wait_for_selector(GRID)
@@ -101,11 +101,11 @@ def test_topcat_loads_a_restricted_table_by_a_signed_address(
 
     def pointed(row: int) -> dict[str, Any]:
         message = {"samp.mtype": "table.highlight.row", "samp.params": {"table-id": sent["table-id"], "row": str(row)}}
-        answer: dict[str, Any] = client.call_and_wait(theirs(), message, "20")
+        answer: dict[str, Any] = client.call_and_wait(theirs(), message, "300")
         return answer
 
     # TOPCAT knows the table, and all three of its rows
-    until(lambda: pointed(0)["samp.status"] == "samp.ok", 60)
+    until(lambda: pointed(0)["samp.status"] == "samp.ok", 300)
     assert pointed(2)["samp.status"] == "samp.ok"
     assert pointed(3)["samp.status"] != "samp.ok"
     log = (restricted[0].site / "serve.log").read_text()
