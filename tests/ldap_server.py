@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import subprocess
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postgres import missing
-from running import free_port, program
+from running import free_port, program, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,6 @@ include /etc/ldap/schema/inetorgperson.schema
 modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload memberof
-pidfile {place}/pid
 TLSCACertificateFile {place}/ca.pem
 TLSCertificateFile {place}/ca.pem
 TLSCertificateKeyFile {place}/key.pem
@@ -119,17 +118,20 @@ def directory(entries: str) -> Iterator[Directory]:
                 [slapd, "-f", place / "slapd.conf", "-h", addresses, "-d", "0"], stdout=log, stderr=log
             )
         try:
-            end = time.monotonic() + 30
-            while not (place / "pid").exists():
-                assert process.poll() is None, (place / "log").read_text()
-                assert time.monotonic() < end, "slapd did not begin"
-                time.sleep(0.02)
+            for one in (port, tls_port):  # its file of the process is there before it listens
+                until(lambda one=one: process.poll() is not None or _listens(one))
+            assert process.poll() is None, (place / "log").read_text()
             yield Directory(place=place, port=port, tls_port=tls_port, process=process)
         finally:
             process.kill()
             process.wait()
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as found:
+        return found.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _run(*words: object) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytest.importorskip("ldap3")  # it warns of a library of its own when it is imported
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("ldap")]
 
 PERSON = """\
@@ -70,7 +71,6 @@ def entries() -> str:
 
 @pytest.fixture(scope="module")
 def slapd() -> Iterator[Directory]:
-    pytest.importorskip("ldap3")
     with directory(entries()) as running:
         yield running
 
@@ -314,7 +314,6 @@ tables:
 
 
 def test_people_by_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ldap3")
     monkeypatch.setenv("LDAP", PASSWORD)
     (tmp_path / "hven.toml").write_text('[people]\ntables = ["people.members"]\n')
     place = tmp_path / "collections" / "people" / "people.yaml"
