@@ -10,7 +10,7 @@ import spherely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.model.sky import Regions, distance
+from hven.model.sky import Circle, Moc, Range, Regions, distance
 from region_cases import CAP, CASES, HALF, SQUARE
 
 ALL = Regions.of(case for case, _, _ in CASES.values())
@@ -223,3 +223,48 @@ def test_middles_hulls_and_fewer_vertices():
     assert hull.area() == pytest.approx(spherely.area(spherely.convex_hull(s2(few)), radius=1), rel=1e-9)
     assert Regions.of([[[HALF]], [[CAP[::-1]]]]).hull().area() == pytest.approx([4 * math.pi, 4 * math.pi])
     assert distance(0, 0, 1, 0) == pytest.approx(1)
+
+
+def test_circles_and_ranges():
+    lon, lat, size = [10, 200, 30, 0, 50, 5, 0], [20, -80, 90, 0, 0, 0, 0], [5, 100, 30, 180, 0, 1e-3, 90]
+    circles = Regions.circles(lon, lat, size)
+    assert set(circles.faults()) == {""}
+    areas = np.array([Circle(*one).area() for one in zip(lon, lat, size, strict=True)])
+    assert np.degrees(np.degrees(circles.area())) == pytest.approx(areas, rel=2e-3)
+    gap = distance(lon[0], lat[0], *(getattr(circles, name)[: circles.rings[1]] for name in ("lon", "lat")))
+    assert gap == pytest.approx(5)
+    edges = [(0, 10, 0, 10), (350, 20, -5, 5), (0, 360, -90, -20), (0, 360, 20, 40), (10, 350, 80, 90), (0, 10, -90, 90), (0, 360, -90, 90), (20, 250, -90, 50)]  # fmt: skip
+    ranges = Regions.ranges(*zip(*edges, strict=True))
+    assert set(ranges.faults()) == {""}
+    assert np.degrees(np.degrees(ranges.area())) == pytest.approx([Range(*one).area() for one in edges], rel=3e-5)
+    west, east, low, high = ranges.boxes()
+    for row, (lon1, lon2, lat1, lat2) in enumerate(edges):
+        assert (west[row], east[row]) == pytest.approx((lon1, lon2))
+        assert (low[row], high[row]) == pytest.approx((lat1, lat2), abs=1.1e-4)
+    assert len(Regions.ranges([0, 5], [0, 9], [0, 3], [9, 3]).lon) == 0
+
+
+def test_mocs_have_the_area_of_the_region():
+    regions = Regions.of([[[CAP]], [[SQUARE, [(2, 2), (2, 8), (8, 8), (8, 2)]]], [[CAP[::-1]]], [[]], []])
+    mocs, added = regions.mocs(0.02)
+    assert (added[:4] <= 0.02).all()
+    assert (added[:4] >= -1e-9).all()
+    assert mocs[4].fraction == 0
+    lon, lat = RNG.uniform(0, 360, 2000), np.degrees(np.arcsin(RNG.uniform(-1, 1, 2000)))
+    for row, moc in enumerate(mocs):
+        inside = regions.take([row]).contains(lon, lat)
+        assert moc.contains(lon, lat)[inside].all()
+    thin, added = slivers(5).mocs(0.01, 1000)
+    assert (added > 0.01).all()
+    for row, moc in enumerate(thin):
+        one = slivers(5).take([row]).divided(0.05)[0]
+        assert moc.contains(one.lon, one.lat).all()
+
+
+def test_regions_of_mocs():
+    mocs = [Moc.parse(text) for text in ("3/5 6 4/100 5/1000-1010", "0/0-11", "2/0 64 191", "29/12345")]
+    mocs.append(Moc(Circle(20, 30, 8).cover(6), 6))
+    found = Regions.of_mocs(mocs)
+    assert set(found.faults()) == {""}
+    assert found.area() == pytest.approx([4 * math.pi * moc.fraction for moc in mocs], rel=0.02)
+    assert found.parts[-1] - found.parts[0] <= 12

@@ -129,6 +129,59 @@ def center(order: int, ipix: npt.ArrayLike) -> tuple[Numbers, Numbers]:
     return np.where(good, np.degrees(lon), np.nan), np.where(good, np.degrees(lat), np.nan)
 
 
+def corners(order: int, ipix: npt.ArrayLike, steps: int = 1) -> tuple[Numbers, Numbers]:
+    """Compute positions along the edges of cells, anticlockwise seen from outside.
+
+    Parameters
+    ----------
+    order
+        0 to 29.
+    ipix
+        Nested indexes, shape (n,).
+    steps
+        How many there are on each of the four sides.
+
+    Returns
+    -------
+    lon, lat
+        Degrees, shape (n, 4 * steps).
+    """
+    _check(order)
+    cells = np.ascontiguousarray(ipix, dtype=np.uint64)
+    lon, lat = np.empty((2, len(cells), 4 * steps))
+    _compiled().vertices(np.full(len(cells), order, np.uint8), cells, steps, lon, lat, _threads(len(cells)))
+    return np.degrees(lon), np.degrees(lat)
+
+
+def by_order(ranges: Indexes) -> list[tuple[int, Indexes]]:
+    """Take ranges apart into cells as large as can be.
+
+    Parameters
+    ----------
+    ranges
+        Half-open, sorted, disjoint at order 29, shape (n, 2).
+
+    Returns
+    -------
+    cells
+        Orders, and the nested indexes of the cells of each, shape (m,).
+    """
+    found = []
+    for order in range(ORDER + 1):
+        shift = 2 * (ORDER - order)
+        low, high = -(-ranges[:, 0] >> shift), ranges[:, 1] >> shift
+        size = np.maximum(high - low, 0)
+        some = size > 0
+        if some.any():
+            low, high, size = low[some], high[some], size[some]
+            cells = np.arange(size.sum()) + np.repeat(low - np.cumsum(size) + size, size)
+            found.append((order, cells))
+            ranges = intersect(ranges, invert(np.stack([low << shift, high << shift], 1)))
+        if not len(ranges):
+            break
+    return found
+
+
 def order_for(radius: float) -> int:
     """Return the order that suits a cone: about three cells to the radius, some dozen ranges.
 

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hven.model.sky import _healpix as healpix
+from hven.model.sky._moc import Moc
 from hven.model.sky._planes import GRID, Planes, cleaned, judged
 from hven.model.sky._ragged import ends, gathered, owners
 from hven.model.sky._region_columns import Columns
-from hven.model.sky._sphere import angles, arc_gap, vectors
+from hven.model.sky._sphere import SKY, angles, arc_gap, vectors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
+    from hven.model.sky._rings import Rings
+
+    Indexes = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
 
@@ -246,3 +253,179 @@ class Regions(Columns):
             xy = shapely.get_coordinates(shapely.centroid(planes.shapes(0)))
             lon[small], lat[small] = planes.unproject(xy, np.arange(len(small)))
         return lon, lat
+
+    # from and to other shapes ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def circles(
+        cls, lon: npt.ArrayLike, lat: npt.ArrayLike, radius: npt.ArrayLike, error: float | None = None
+    ) -> Regions:
+        """Make polygons of circles, their corners on the circle.
+
+        Parameters
+        ----------
+        lon, lat, radius
+            Degrees, shape (n,); a radius up to 180, which is the whole sphere. None or 0 is an empty region.
+        error
+            How far an edge may be from the circle, degrees; None: a thousandth of the radius.
+
+        Returns
+        -------
+        regions
+            N of them.
+        """
+        lon, lat, size = np.broadcast_arrays(
+            *(np.atleast_1d(np.asarray(one, np.float64)) for one in (lon, lat, radius))
+        )
+        arc = np.radians(size)
+        some, whole = (size > 0.0) & (size < 180.0), size >= 180.0
+        off = np.full(len(arc), np.radians(error)) if error else np.minimum(arc, np.pi - arc) / 1000.0
+        bend = np.abs(np.sin(arc) * np.cos(arc)) / 2.0
+        corners = np.where(some, np.ceil(np.pi / np.sqrt(np.maximum(off, 1e-15) / np.maximum(bend, 1e-15))), 0.0)
+        corners = np.where(some, np.clip(corners, 8, 100_000), 0).astype(np.int64)
+        rings = ends(corners)
+        row = owners(rings)
+        turn = 2.0 * np.pi * (np.arange(rings[-1]) - rings[row]) / np.maximum(corners[row], 1)
+        # around the pole, then its meridian down to the middle
+        x, y, z = np.sin(arc)[row] * np.cos(turn), np.sin(arc)[row] * np.sin(turn), np.cos(arc)[row]
+        tilt = np.radians(90.0 - lat)[row]
+        xyz = np.stack([x * np.cos(tilt) + z * np.sin(tilt), y, z * np.cos(tilt) - x * np.sin(tilt)], 1)
+        found_lon, found_lat = angles(xyz)
+        parts = np.append(0, np.cumsum(some)[some | whole])
+        return cls((found_lon + lon[row]) % 360.0, found_lat, rings[np.append(True, some)], parts, ends(some | whole))
+
+    @classmethod
+    def ranges(
+        cls, lon1: npt.ArrayLike, lon2: npt.ArrayLike, lat1: npt.ArrayLike, lat2: npt.ArrayLike, error: float = 1e-4
+    ) -> Regions:
+        """Make polygons of ranges of longitude and latitude, with corners along their parallels.
+
+        Parameters
+        ----------
+        lon1, lon2, lat1, lat2
+            Degrees, shape (n,): eastward from `lon1` to `lon2`, over 0 if need be, all around from 360 degrees on; to the north from
+            `lat1` to `lat2`. Without area it is an empty region.
+        error
+            How far an edge may be from its parallel, degrees.
+
+        Returns
+        -------
+        regions
+            N of them.
+        """
+        west, east, low, high = np.broadcast_arrays(
+            *(np.atleast_1d(np.asarray(one, np.float64)) for one in (lon1, lon2, lat1, lat2))
+        )
+        around = east - west >= 360.0
+        width = np.where(around, 360.0, (east - west) % 360.0)
+        some = (width > 0.0) & (high > low)
+        # sides of each: the southern eastward, the eastern, the northern westward, the western
+        lat = np.stack([low, 0.0 * low, high, 0.0 * low], 1).ravel()
+        bend = np.abs(np.sin(np.radians(lat)) * np.cos(np.radians(lat)))
+        step = np.minimum(np.degrees(2.0 * np.sqrt(2.0 * np.radians(error) / np.maximum(bend, 1e-9))), 60.0)
+        side, full = np.repeat(width, 4), np.repeat(around, 4)
+        number = np.arange(len(lat)) % 4
+        count = np.where(np.abs(lat) >= 90.0 - 1e-12, ~full, np.ceil(side / step).astype(np.int64) + ~full)
+        # a meridian from pole to pole has a corner, for an edge is shorter than that
+        count[number % 2 == 1] = np.repeat((high - low >= 180.0 - 1e-9) & ~around, 2)
+        count = count * np.repeat(some, 4)
+        which = owners(ends(count))
+        share = (np.arange(len(which)) - ends(count)[which]) / np.maximum(count - ~full, 1)[which]
+        share = np.choose(number[which], [share, 1.0, 1.0 - share, 0.0])
+        lon = np.repeat(west, 4)[which] + share * side[which]
+        size = count.reshape(-1, 4)
+        rings = np.stack([size[:, 0] + size[:, 1], size[:, 2] + size[:, 3]], 1)
+        rings = np.where(around[:, None], rings, np.stack([size.sum(axis=1), np.zeros(len(size), np.int64)], 1))
+        parts = (rings > 0).sum(axis=1)
+        return cls(lon % 360.0, lat[which], ends(rings[rings > 0]), ends(parts[some]), ends(some))
+
+    @classmethod
+    def of_mocs(cls, mocs: Sequence[Moc]) -> Regions:
+        """Make regions of the cells of MOCs, with the corners of their smallest cells all along the boundary.
+
+        Parameters
+        ----------
+        mocs
+            One for each row.
+
+        Returns
+        -------
+        regions
+            As many.
+        """
+        import shapely  # noqa: PLC0415  (for who computes with regions)
+
+        cells = cls.concat([cls._cells(moc) for moc in mocs])
+        whole = np.array([moc.fraction == 1.0 for moc in mocs], np.bool_)
+        planes = Planes([cells])
+        found = planes.regions(shapely.unary_union(planes.shapes(0)[:, None], axis=1, grid_size=GRID))
+        every = np.flatnonzero(whole)
+        return found.replaced(every, cls.of([[[]]]).take(np.zeros(len(every), np.int64)))
+
+    @classmethod
+    def _cells(cls, moc: Moc) -> Regions:
+        """Make one row of the cells of a MOC."""
+        made = [cls.empty(1)]
+        for order, cells in healpix.by_order(moc.ranges if moc.fraction < 1.0 else moc.ranges[:0]):
+            lon, lat = healpix.corners(order, cells, 1 << (moc.order - order))
+            starts = np.arange(len(cells) + 1)
+            made.append(cls(lon.ravel(), lat.ravel(), starts * lon.shape[1], starts, starts))
+        row = cls.concat(made)
+        return row.grouped(np.array([0, len(row)]))
+
+    def mocs(self, error: float = 0.01, cells: int = 10_000) -> tuple[list[Moc], Numbers]:
+        """Cover regions by HEALPix cells, of the coarsest order at which the area is right.
+
+        Parameters
+        ----------
+        error
+            What may be added to the area, as a share of it.
+        cells
+            How many of the smallest cells a boundary may have, about; more of them are not made for the sake of `error`.
+
+        Returns
+        -------
+        mocs
+            One for each row, of the cells that the region touches (of those that an edge alone cuts across, one or another may lack).
+        added
+            What each has more than the region, as a share of its area; shape (n,), infinite without area.
+        """
+        rings = self.outlines if len(self.lon) else None
+        area, row = np.degrees(np.degrees(self.area())), self.vertex_rows
+        arc = np.zeros(0) if rings is None else np.degrees(np.linalg.norm(rings.b - rings.a, axis=1))
+        rim = np.bincount(row, arc, minlength=len(self))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # cells along the rim add nearly as much as a strip of three quarters of their width
+            first = np.log2(np.nan_to_num(58.6 * 0.75 * rim / (error * area), posinf=2.0**29))
+            last = np.log2(np.nan_to_num(58.6 * cells / rim, posinf=2.0**29))
+        found, added = [], np.full(len(self), np.inf)
+        for one in range(len(self)):
+            most = int(np.clip(last[one], 0, healpix.ORDER))
+            order = int(np.clip(np.ceil(first[one]), 0, most))
+            while True:
+                moc = Moc(self._cover(one, order, rings, thin=order == most), order)
+                if area[one] > 0.0:
+                    added[one] = moc.fraction * SKY / area[one] - 1.0
+                if added[one] <= error or order >= most:
+                    break
+                order += 1
+            found.append(moc)
+        return found, added
+
+    def _cover(self, row: int, order: int, rings: Rings | None, *, thin: bool) -> Indexes:
+        parts = [healpix.NOWHERE]
+        for part in range(self.rows[row], self.rows[row + 1]):
+            held = healpix.EVERYWHERE
+            for ring in range(self.parts[part], self.parts[part + 1]):
+                if rings is None:
+                    break
+                edges = slice(self.rings[ring], self.rings[ring + 1])
+                large = bool(rings.area[ring] > SKY / 2.0)
+                inside = healpix.polygon_cells(self.lon[edges], self.lat[edges], order, inner=large)
+                inside = healpix.invert(inside) if large else inside
+                if thin:  # of what is narrower than a cell, a cover may leave cells out
+                    rim = healpix.arc_ranges(rings.a[edges], rings.b[edges], order)
+                    inside = healpix.merge(np.concatenate([inside, rim]))
+                held = healpix.intersect(held, inside)
+            parts.append(held)
+        return healpix.merge(np.concatenate(parts))
