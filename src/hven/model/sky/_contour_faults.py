@@ -29,13 +29,13 @@ FAULTS = {
     "no_contour": "there is no contour",
     "letter": "character {number} of the chain code is no digit from 0 to 7",
     "open": "the contour ends {number} pixels from where it begins, and does not close",
-    "no_start": "the contour's first pixel is missing, or no number",
+    "no_start": "a place of the contour is missing, or no number",
     "too_long": "the contour has {number:,} pixels, or is as wide: it must be fewer than 1,000,000",
     "no_radius": "the radius of the disc is missing, or not above 0",
     "no_scale": "the scale or the centre of the image is missing, or 0",
     "no_observer": "the point below the observer is missing: its longitude and latitude, or the date that tells them",
     "latitude": "a latitude is above 90 degrees",
-    "off_disc": "all {number:,} pixels of the contour lie beyond the limb",
+    "off_disc": "the contour lies wholly beyond the limb",
     "round": "the contour goes all round the map, or over its seam: cut it in two",
     "rotation": "the rotation number is not that of the date",
 }
@@ -75,6 +75,8 @@ class Contours:
         Share of their area in the image that lies beyond the limb.
     fault, number
         Which of `FAULTS` each row has, counted from 1 (0: none), and the number that it tells.
+    minimal
+        Whether it is a line or a point, for which a small polygon stands.
     """
 
     regions: Regions
@@ -82,6 +84,7 @@ class Contours:
     clipped: Numbers
     fault: Whole
     number: Whole
+    minimal: Flags
 
     def faults(self) -> Iterator[Fault]:
         """Tell the faults of all rows.
@@ -103,11 +106,14 @@ class Contours:
         Returns
         -------
         quality
-            ``degenerate`` (there is none), ``clipped_at_limb``, ``multi_part`` or ``exact``: the first that is so; shape (n,).
+            ``degenerate`` (it stands for a line or a point), ``clipped_at_limb``, ``multi_part`` or ``exact``: the first that is so; empty where there is
+            none; shape (n,).
         """
         parts = np.diff(self.regions.rows)
         return np.select(
-            [parts == 0, self.clipped > 0.0, parts > 1], ["degenerate", "clipped_at_limb", "multi_part"], "exact"
+            [parts == 0, self.minimal, self.clipped > 0.0, parts > 1],
+            ["", "degenerate", "clipped_at_limb", "multi_part"],
+            "exact",
         )
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from hven.model.sky import _sun as sun
 from hven.model.sky._chart import Chart
 from hven.model.sky._contour_faults import FAULTS, LONGEST, Check, Contours, Fault
+from hven.model.sky._directions import polygons
 from hven.model.sky._disc import Disc
 from hven.model.sky._pixels import filled, labelled
 from hven.model.sky._walks import boxed, walked
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Whole = npt.NDArray[np.int64]
 
 __all__ = [
-    "FAULTS", "FREEMAN", "HELIO", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "chain_codes", "masks", "pixel_lists", "sun",
+    "FAULTS", "FREEMAN", "HELIO", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "chain_codes", "masks", "pixel_lists", "polygons", "sun",
 ]  # fmt: skip
 
 HELIO = ((-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1))

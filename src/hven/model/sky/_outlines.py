@@ -89,10 +89,7 @@ def outlined(runs: Runs, rows: int, grid: Disc | Chart, x: Whole, y: Whole) -> O
     ring = np.flatnonzero(root == np.arange(len(root)))
     total = np.bincount(row, weights=cross, minlength=rows) / 2.0
     angle, length, bend = grid.measure(row, u, v, after, limb)
-    around = np.bincount(row, weights=length, minlength=rows)
-    fine = np.sqrt(around / np.maximum(12.0 * ACCURACY * total, 1e-30))[row]
-    pieces = np.maximum(np.ceil(angle / BEND), np.ceil(length * np.sqrt(bend) * fine)).astype(np.int64)
-    pieces = np.where(length > TINY, np.maximum(pieces, 1), 0)  # a side along a pole has no length
+    count = pieces(row, angle, length, bend, total)
     hole = area[ring] < 0.0
     part = _parts(runs, turns, row, root, ring, hole, cut, x, y, grid, rows)
     # rings in their order, nodes in theirs, and the points of their edges
@@ -105,12 +102,8 @@ def outlined(runs: Runs, rows: int, grid: Disc | Chart, x: Whole, y: Whole) -> O
     number = np.cumsum(root == np.arange(len(root))) - 1
     nodes = np.empty(len(root), dtype=np.int64)
     nodes[begin[number[root]] + rank] = np.arange(len(root))
-    counts = pieces[nodes]
-    at = np.repeat(nodes, counts)
-    ahead = np.cumsum(counts) - counts
-    share = (np.arange(len(at)) - np.repeat(ahead, counts)) / np.repeat(counts, counts)
-    lon, lat = grid.places(row, u, v, after, limb, angle, at, share)
-    offsets = np.append(ahead[begin[sequence]], len(at))
+    at, share, offsets = repeated(count[nodes], np.append(begin[sequence], len(nodes)))
+    lon, lat = grid.places(row, u, v, after, limb, angle, nodes[at], share)
     first = np.flatnonzero(~hole[sequence])
     held = np.bincount(row[ring[sequence[first]]], minlength=rows)
     regions = Regions(lon, lat, offsets, np.append(first, len(ring)), np.append(0, np.cumsum(held)))
@@ -119,6 +112,47 @@ def outlined(runs: Runs, rows: int, grid: Disc | Chart, x: Whole, y: Whole) -> O
     if isinstance(grid, Disc) and cut is not None:
         beyond = np.where(cut.cut, 1.0 - total / np.maximum(pixels * grid.cell(np.arange(rows)), 1e-300), 0.0)
     return Outlined(regions, pixels, np.clip(beyond, 0.0, 1.0))
+
+
+def pieces(row: Whole, angle: Numbers, length: Numbers, bend: Numbers, area: Numbers) -> Whole:
+    """Tell into how many great circles each edge is cut.
+
+    Parameters
+    ----------
+    row, angle, length, bend
+        Edges as `Disc.measure` gives them, shape (n,).
+    area
+        Of each row's region at least, steradian; shape (rows,).
+
+    Returns
+    -------
+    pieces
+        So many that together they miss `ACCURACY` of the area, shape (n,); 0: a side along a pole has no length.
+    """
+    around = np.bincount(row, weights=length, minlength=len(area))
+    fine = np.sqrt(around / np.maximum(12.0 * ACCURACY * area, 1e-30))[row]
+    count = np.maximum(np.ceil(angle / BEND), np.ceil(length * np.sqrt(bend) * fine)).astype(np.int64)
+    return np.where(length > TINY, np.maximum(count, 1), 0)
+
+
+def repeated(count: Whole, offsets: Whole) -> tuple[Whole, Numbers, Whole]:
+    """Cut edges into pieces.
+
+    Parameters
+    ----------
+    count
+        Pieces of each, in the order of their rings, shape (n,).
+    offsets
+        Where the rings begin, and the end, shape (r + 1,).
+
+    Returns
+    -------
+    at, share, offsets
+        Of each piece its edge and how much of it lies before, 0 to 1, shape (m,); where the rings begin among the pieces, shape (r + 1,).
+    """
+    ends = np.append(0, np.cumsum(count))
+    at = np.repeat(np.arange(len(count)), count)
+    return at, (np.arange(len(at)) - ends[at]) / count[at], ends[offsets]
 
 
 def _on_limb(runs: Runs, rows: int, disc: Disc, x: Whole, y: Whole) -> Whole:

@@ -153,4 +153,4 @@ def _gathered(found: list[tuple[Whole, Outlined]], check: Check) -> Contours:
         ahead += len(part)
     regions = Regions.concat([Regions.empty(1), *(of.regions for _, of in found)])
     place[check.fault > 0] = 0
-    return Contours(regions.take(place), pixels, clipped, check.fault, check.number)
+    return Contours(regions.take(place), pixels, clipped, check.fault, check.number, np.zeros(rows, dtype=np.bool_))
