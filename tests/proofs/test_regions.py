@@ -5,10 +5,12 @@ Scaled down in every test run; `scripts/proof` makes 10,000.
 
 import os
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import shapely
+import spherely
 
 from contour_shapes import KINDS, code, flat, pixel_areas, pixels, stress
 from hven.model.sky import contours
@@ -43,6 +45,18 @@ def sunpys(x, y, radius):
     return found.lon.deg, found.lat.deg
 
 
+def s2(regions, row):
+    """Give what S2 finds wrong with a region's parts, each with the inside to the left."""
+    for part in range(regions.rows[row], regions.rows[row + 1]):
+        bounds = regions.rings[regions.parts[part] : regions.parts[part + 1] + 1]
+        shell, *holes = (np.stack([regions.lon[a:b], regions.lat[a:b]], axis=1).tolist() for a, b in pairwise(bounds))
+        try:
+            spherely.create_polygon(shell, holes or None, oriented=True)
+        except (RuntimeError, ValueError) as error:
+            return str(error)
+    return ""
+
+
 def test_hard_contours_are_valid_regions_of_the_right_size():
     paths, rng = stress(COUNT, 18, SIZE, CENTRE, RADIUS), np.random.default_rng(19)
     scale = rng.choice(SCALES, COUNT)
@@ -74,6 +88,7 @@ def test_hard_contours_are_valid_regions_of_the_right_size():
     thin = np.abs(area - expected)[~some]
     reasons = [shapely.is_valid_reason(flat(found.regions, row, disc)) for row in range(COUNT)]
     wrong = [(row, KINDS[row % len(KINDS)], reason) for row, reason in enumerate(reasons) if reason != "Valid Geometry"]
+    wrong += [(row, "S2", reason) for row in range(COUNT) if (reason := s2(found.regions, row))]
     words, counts = np.unique(found.quality(), return_counts=True)
     print(
         f"\n{COUNT} contours of {np.mean([len(path) for path in paths]):.0f} pixels in {spent:.2f} s of CPU: {COUNT - len(wrong)} valid; "

@@ -274,6 +274,20 @@ def test_a_million_steps_are_too_many_and_fewer_are_not():
     assert list(contours.chain_codes([], [], [], disc).faults()) == []
 
 
+@pytest.mark.parametrize(("across", "up"), [(-1, 1), (1, -1), (-1, -1)])
+def test_mirrored_images(across, up):
+    paths = stress(60, 5, SIZE, CENTRE, RADIUS)
+    codes, start = [code(path) for path in paths], np.array([path[0] for path in paths])
+    plain = contours.chain_codes(codes, *start.T, Disc(*CENTRE, 15.0, 15.0, RADIUS * 15.0, 0.0, 0.0))
+    found = contours.chain_codes(codes, *start.T, Disc(*CENTRE, 15.0 * across, 15.0 * up, RADIUS * 15.0, 0.0, 0.0))
+    assert found.regions.area() == pytest.approx(plain.regions.area(), rel=1e-6)  # digits go at the limb
+    assert found.regions.valid().all()
+    assert np.diff(found.regions.rows).tolist() == np.diff(plain.regions.rows).tolist()
+    maps = [contours.chain_codes(codes, *start.T, Chart(75.0, 75.0, x, y, 0.0, 0.0)) for x, y in ((1, 1), (across, up))]
+    assert maps[0].regions.area() == pytest.approx(maps[1].regions.area(), rel=1e-9)
+    assert maps[1].regions.valid().all()
+
+
 def test_what_touches_at_a_corner_is_two_parts_and_a_hole_that_does_is_a_hole():
     disc = Disc(0.0, 0.0, 1.0, 1.0, 960.0, 0.0, 0.0)
     image = np.zeros((9, 9), dtype=int)
@@ -286,3 +300,16 @@ def test_what_touches_at_a_corner_is_two_parts_and_a_hole_that_does_is_a_hole():
     assert found.quality().tolist() == ["multi_part", "exact"]
     lon, lat = found.regions.lon, found.regions.lat
     assert distance(lon, lat, 0, 0).max() < 1
+
+
+def test_dates_that_lack_and_rotations_that_contradict_them():
+    date = np.array(["2009-01-01T00:00:08", "NaT", "2009-01-01T00:00:08"], "datetime64[us]")
+    there, check = sun.earth(date), contours.Check(3)
+    check.mark("rotation", sun.contradicts([2078.53, 2078.53, 2085.2], date))
+    disc = Disc(512.0, 512.0, 2.0, 2.0, 985.9, there.l0, there.b0)
+    found = contours.chain_codes(["6420"] * 3, [500] * 3, [500] * 3, disc, check=check)
+    assert [(fault.row, fault.name) for fault in found.faults()] == [(1, "no_observer"), (2, "rotation")]
+    lon, lat = sun.surface(-23.0, -23.0, there.l0[0], there.b0[0], 985.9)  # between the four pixels
+    west, east, south, north = (edge[0] for edge in found.regions.boxes())
+    assert west < lon < east
+    assert south < lat < north

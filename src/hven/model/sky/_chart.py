@@ -47,6 +47,11 @@ class Chart:
         """Make arrays of one length."""
         align(self)
 
+    @property
+    def mirrored(self) -> Flags:
+        """Whether each image is seen in a mirror: x or y runs backwards; shape (n,)."""
+        return self.step_x * self.step_y < 0.0
+
     def flat(self, row: Whole, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[Numbers, Numbers]:
         """Compute places in a plane in which areas are those on the sphere.
 

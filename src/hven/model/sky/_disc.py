@@ -53,6 +53,11 @@ class Disc:
         """Make arrays of one length."""
         align(self)
 
+    @property
+    def mirrored(self) -> Flags:
+        """Whether each image is seen in a mirror: x or y runs backwards; shape (n,)."""
+        return self.scale_x * self.scale_y < 0.0
+
     def flat(self, row: Whole, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[Numbers, Numbers]:
         """Compute places in the plane of the image.
 

@@ -53,11 +53,11 @@ class Corners:
         Returns
         -------
         corner
-            Index of the corner at which the edge with that side ends.
+            Index of the corner at which the edge with that side begins.
         """
         lower = np.searchsorted(self.columns, keys(row, x, y) << 1 | 1, "right") - 1
         ends = self.order[lower], self.order[lower ^ 1]
-        return np.where(self.after[ends[0]] == ends[1], *ends[::-1])
+        return np.where(self.after[ends[0]] == ends[1], *ends)
 
 
 def corners(runs: Runs) -> Corners:

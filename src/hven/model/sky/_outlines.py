@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,6 +70,11 @@ def outlined(runs: Runs, rows: int, grid: Disc | Chart, x: Whole, y: Whole) -> O
     """
     turns = corners(runs)
     row, after, twin = turns.row, turns.after.copy(), turns.twin
+    turned = grid.mirrored[row]
+    if turned.any():  # the region is to the right of the corners' order
+        after[turns.after] = np.arange(len(row))
+        after = np.where(turned, after, turns.after)
+        turns = replace(turns, after=after.copy())
     u, v = grid.flat(row, turns.x + x[row] - 0.5, turns.y + y[row] - 0.5)
     limb, cut = np.zeros(len(row), dtype=np.bool_), None
     if isinstance(grid, Disc):
@@ -184,8 +189,8 @@ def _parts(
     where, line, end = turns.row[corner], turns.y[corner], turns.x[corner]
     start = runs.begin[np.searchsorted(runs.end, keys(where, line, end))] & (LINE - 1)
     node = turns.beside(where, start, line)
+    node = turns.after[node] if cut is None else cut.ahead[node]
     if cut is not None:
-        node = cut.ahead[node]
         height = (line + y[where]).astype(np.float64)
         a, b = grid.flat(where, start + x[where] - 0.5, height)
         off = np.flatnonzero(a * a + b * b >= 1.0)
