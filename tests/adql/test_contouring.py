@@ -108,6 +108,16 @@ def test_polygons_are_regions_of_one_ring_or_outlines_of_the_largest_part(comput
         assert any(outlines.area()[0] == pytest.approx(area) for area in shells)
 
 
+def test_mocs_are_hardly_larger(compute, rows):
+    told, wanted = rows
+    area = wanted.regions.area() * (180 / np.pi) ** 2
+    mocs = compute(f"AREA(contour_moc({HOLE}))", **told).to_pylist()
+    assert [moc is not None for moc in mocs] == (area > 0).tolist()
+    more = np.array([moc for moc in mocs if moc is not None]) / area[area > 0]
+    assert more.min() > 0.999
+    assert np.median(more) < 1.0101
+
+
 def test_images_of_several_kinds_in_one_column(compute):
     image = "CASE kind WHEN 0 THEN disc(512, 512, 2, 2, 960, 30, 0) WHEN 1 THEN chart(0, 0, 1, 1, 30, 0) ELSE chart(0, 0, 1, 0.01, 30, 0, 1) END"
     kinds = pa.array([2, 0, 1, 0, 2])

@@ -124,6 +124,8 @@ ROWS: tuple[Entry, ...] = (
          example="CONTOUR_PIXELS(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0))) is 50"),
     _row("CONTOUR_POLYGON", "(c CONTOUR [, part TEXT LITERAL]) -> POLYGON", doc="The corners of a contour's region that is one polygon, counter-clockwise from outside; NULL if it has several parts, or holes. With 'largest' the outline of its largest part.",
          example="AREA(CONTOUR_POLYGON(BOX_CONTOUR(0, 0, 0, 0, CHART(0, 0, 1, 1, 30, 0)))) is ~1.0000126910"),
+    _row("CONTOUR_MOC", "(c CONTOUR) -> MOC", doc="The HEALPix cells that a contour's region touches, of an order at which they are at most 1 % larger than it, or about 10,000 along its outline.",
+         example="AREA(CONTOUR_MOC(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0)))) is ~0.5043465044"),
     _row("CONTOUR_BOUND", "(c CONTOUR, side TEXT LITERAL) -> DOUBLE", doc="How far a contour's region reaches: 'west' and 'east' (longitudes from 0 to 360, west > east: across 0), 'south', 'north'.",
          example="CONTOUR_BOUND(BOX_CONTOUR(0, 0, 0, 0, CHART(0, 0, 1, 1, 30, 0)), 'west') is ~29.5", unit="deg", ucd="pos"),
     _row("CONTOUR_AREA", "(c CONTOUR) -> DOUBLE", doc="Square degrees of a contour's region on the sphere.",

@@ -23,7 +23,7 @@ DEGREES = (180.0 / np.pi) ** 2
 TEMPLATES: dict[str, str] = {
     "SUN_L0": "hven_sun_l0(epoch_us({0}))", "SUN_B0": "hven_sun_b0(epoch_us({0}))",
     "DISC": ".image", "CHART": ".image", "CHAIN_CONTOUR": ".contour", "BOX_CONTOUR": ".contour",
-    "CONTOUR_POLYGON": ".contour_polygon", "CONTOUR_BOUND": ".contour_bound", "CONTOUR_AREA": "nullif(hven_contour_area(({0}).region), 0)",
+    "CONTOUR_POLYGON": ".contour_polygon", "CONTOUR_BOUND": ".contour_bound", "CONTOUR_MOC": "nullif(hven_contour_moc(({0}).region), '')", "CONTOUR_AREA": "nullif(hven_contour_area(({0}).region), 0)",
     "CONTOUR_PIXELS": "CASE WHEN ({0}).fault = 0 THEN ({0}).pixels END", "CONTOUR_QUALITY": "hven_contour_quality(({0}).quality)",
     "CONTOUR_FAULT": "nullif(hven_contour_fault(({0}).fault, ({0}).number), '')",
 }  # fmt: skip
@@ -36,6 +36,7 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_box_contour": (("DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE[]", "BIGINT"), _KIND),
     "hven_contour_polygon": ((_REGION, "BOOLEAN"), "DOUBLE[]"),
     "hven_contour_bound": ((_REGION, "INTEGER"), "DOUBLE"),
+    "hven_contour_moc": ((_REGION,), "VARCHAR"),
     "hven_contour_area": ((_REGION,), "DOUBLE"),
     "hven_contour_fault": (("TINYINT", "BIGINT"), "VARCHAR"),
 }
@@ -133,6 +134,14 @@ def _polygon(region: Any, largest: Any) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array((2 * ends).astype(np.int32)), pa.array(numbers))
 
 
+def _moc(region: Any) -> pa.Array:
+    found = Regions.from_geoarrow(region)
+    some = np.flatnonzero(np.diff(found.rows) > 0)
+    texts = np.full(len(found), "", object)
+    texts[some] = [str(moc) for moc in found.take(some).mocs()[0]]
+    return pa.array(texts, pa.string())
+
+
 def _bound(region: Any, side: Any) -> pa.Array:
     west, east, south, north = Regions.from_geoarrow(region).boxes()
     return pa.array((west, east, south, north)[int(_numbers(side)[0])])
@@ -155,6 +164,7 @@ FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_chain_contour": _chain,
     "hven_box_contour": _box,
     "hven_contour_polygon": _polygon,
+    "hven_contour_moc": _moc,
     "hven_contour_bound": _bound,
     "hven_contour_area": lambda region: pa.array(Regions.from_geoarrow(region).area() * DEGREES),
     "hven_contour_fault": _fault,
