@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 _D = "CAST({0} AS DOUBLE)"
 _KIND = str(CONTOUR.duckdb)
 _REGION = _KIND.partition("region ")[2].removesuffix(")")
-QUALITIES = ("degenerate", "clipped_at_limb", "multi_part", "exact")
+QUALITIES = ("", "degenerate", "clipped_at_limb", "multi_part", "exact")
 DEGREES = (180.0 / np.pi) ** 2
 
 TEMPLATES: dict[str, str] = {
     "SUN_L0": "hven_sun_l0(epoch_us({0}))", "SUN_B0": "hven_sun_b0(epoch_us({0}))",
     "DISC": ".image", "CHART": ".image", "CHAIN_CONTOUR": ".contour", "BOX_CONTOUR": ".contour",
     "CONTOUR_POLYGON": ".contour_polygon", "CONTOUR_BOUND": ".contour_bound", "CONTOUR_MOC": "nullif(hven_contour_moc(({0}).region), '')", "CONTOUR_AREA": "nullif(hven_contour_area(({0}).region), 0)",
-    "CONTOUR_PIXELS": "CASE WHEN ({0}).fault = 0 THEN ({0}).pixels END", "CONTOUR_QUALITY": "hven_contour_quality(({0}).quality)",
+    "CONTOUR_PIXELS": "CASE WHEN ({0}).fault = 0 THEN ({0}).pixels END", "CONTOUR_QUALITY": "nullif(hven_contour_quality(({0}).quality), '')",
     "CONTOUR_FAULT": "nullif(hven_contour_fault(({0}).fault, ({0}).number), '')",
 }  # fmt: skip
 
