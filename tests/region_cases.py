@@ -25,6 +25,7 @@ CASES = {
     "two parts": ([[SQUARE], [CAP]], "", None),
     "over 0": ([[[(350, -5), (370, -5), (10, 5), (-10, 5)]]], "", None),
     "a corner at a pole": ([[[(30, 80), (200, 90), (350, 80)][::-1]]], "", None),
+    "a corner at the other pole": ([[[(30, -80), (200, -90), (350, -80), (0, -75)]]], "", None),
     "an edge over a pole": ([[[(0, 80), (180, 80), (270, 80)][::-1]]], "", None),
     "an island in a lake": ([[SQUARE, [(1, 1), (1, 9), (9, 9), (9, 1)]], [[(4, 4), (6, 4), (6, 6), (4, 6)]]], "", None),
     "a figure eight": ([[EIGHT]], "self-intersection", 0.015190613),

@@ -268,3 +268,12 @@ def test_regions_of_mocs():
     assert set(found.faults()) == {""}
     assert found.area() == pytest.approx([4 * math.pi * moc.fraction for moc in mocs], rel=0.02)
     assert found.parts[-1] - found.parts[0] <= 12
+
+
+def test_a_corner_at_a_pole_has_any_longitude():
+    for pole in (-90.0, 90.0):
+        ring = [(210, pole), (225, math.copysign(89, pole)), (300, math.copysign(80, pole))]
+        region = Regions.of([[[ring[::-1] if pole > 0 else ring]]])
+        lon, lat = np.arange(2.5, 360, 5), np.full(72, math.copysign(89.5, pole))
+        wanted = spherely.intersects(s2(region)[0], spherely.points(lon, lat))
+        assert (region.contains(lon, lat) == wanted).all()

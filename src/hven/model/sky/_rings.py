@@ -143,7 +143,9 @@ class Rings:
 
     def _north(self) -> Flags:
         """Return whether the north pole is on the inner side, from a point just left of each ring's most eastward edge."""
-        width = np.abs(self.turn) * np.cos(np.radians(self.lat)) + 1e-12 * np.abs(self.turn)
+        # ... by its end nearer to a pole: at the pole itself longitudes turn at will
+        cos = np.cos(np.radians(self.lat))
+        width = np.abs(self.turn) * np.minimum(cos, cos[self.next]) + 1e-12 * np.abs(self.turn)
         top = np.maximum.reduceat(width, self.first)
         edges = np.flatnonzero(width == top[self.owner])
         edges = edges[np.unique(self.owner[edges], return_index=True)[1]]
