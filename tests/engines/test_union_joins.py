@@ -32,6 +32,7 @@ FORMS = [
     f"SELECT u.n, COUNT(o.id) AS c FROM TAP_UPLOAD.list AS u LEFT JOIN {ALL} AS o ON 1 = CONTAINS(POINT(o.x, o.y), BOX(u.lon, u.lat, 2, 1.5)) GROUP BY u.n",
     f"SELECT u.n FROM TAP_UPLOAD.list AS u WHERE NOT EXISTS (SELECT 1 FROM {ALL} AS o WHERE {NEAR})",
     f"SELECT u.n, o.id, v.n AS k FROM TAP_UPLOAD.list AS u JOIN {ALL} AS o ON {NEAR} JOIN TAP_UPLOAD.list AS v ON DISTANCE(o.x, o.y, v.lon, v.lat) < 0.2",
+    f"SELECT u.n, o.id FROM TAP_UPLOAD.list AS u JOIN {ALL.replace('ra + 0.25', 'CASE WHEN field IN (1, 2, 3, 5, 8, 13, 21) THEN ra + 0.25 ELSE ra END')} AS o ON {NEAR}",
     f"SELECT a.id AS i, o.id FROM sky.stars AS a JOIN {ALL} AS o ON DISTANCE(a.ra, a.dec, o.x, o.y) < 0.02 WHERE DISTANCE(a.ra, a.dec, 10, 20) < 0.004",
 ]  # fmt: skip
 

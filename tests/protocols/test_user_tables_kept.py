@@ -449,7 +449,7 @@ def test_a_query_that_began_before_a_change_ends_with_what_it_saw(anna: Person, 
 
     body = b"n\n" + b"".join(b"%d\n" % n for n in range(20_000))
     assert anna.ask("PUT", "/tap/user_tables/long", body).status == 201
-    with query.run("SELECT n FROM tap_user.long", reader("anna"), site=kept) as waiting:
+    with query.run("SELECT n FROM tap_user.long", reader("anna", kept.store, kept.settings), site=kept) as waiting:
         assert anna.ask("PUT", "/tap/user_tables/long", b"n\n1\n").status == 201
         assert anna.ask("DELETE", "/tap/user_tables/long").status == 200
         assert sum(batch.num_rows for batch in waiting.batches()) == 20_000

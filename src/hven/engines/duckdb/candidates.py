@@ -522,7 +522,8 @@ class _Search:
             places = self._run(self._plan.asides.places(self._engine, part, leaf), self._relations)
         except EvaluationError:  # of a row that the member may leave out
             return None
-        lon, lat = doubles(places.column(0)), doubles(places.column(1))
+        back = np.argsort(places.column(2).to_numpy())
+        lon, lat = doubles(places.column(0))[back], doubles(places.column(1))[back]
         index = ordered(lon, lat) if len(lon) == stored.manifest.rows else None
         if index is None:
             return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -299,6 +299,8 @@ class DuckPlan(Plan):
         rows = np.concatenate(kept) if kept else np.empty(0, np.int64)
         return direct.ordered(stored, rows, values, limit), tried
 
+    counted: ClassVar[str] = "the number of rows is known, none is read"
+
     def explain(self) -> str:
         """Describe which roads are open; see `hven.engines.Plan.explain`."""
         lines = [self._short_road()] if self._indexed else []
@@ -332,7 +334,7 @@ class DuckPlan(Plan):
     def _short_road(self) -> str:
         direct, key = self._direct, self._order_key
         if direct is not None and direct.count and direct.condition is None:
-            return "without DuckDB: the number of rows is known, none is read"
+            return f"without DuckDB: {self.counted}"
         if direct is not None and direct.top is not None and key is not None:
             return f"without DuckDB: rows in the order of the index of {key}, until there are enough"
         return "without DuckDB, if an index gives few rows"

@@ -112,6 +112,9 @@ class Reach(Stored):
 
     def having(self, columns: tuple[str, ...] | None) -> pa.Table:
         """Return some columns of all rows, one at least."""
+        if columns is not None and ROW in columns:
+            rows = pa.array(np.arange(self.rows))
+            return self.having(tuple(name for name in columns if name != ROW)).append_column(ROW, rows)
         names = self.schema.names if columns is None else columns or (self._narrowest,)
         found = {}
         for name in names:
@@ -194,6 +197,8 @@ class Reached(Projection):
 
 class ReachPlan(DuckPlan):
     """A query under policies (`hven.engines.Plan`): over what its reader reaches, or, where that cannot be kept, over all rows with the conditions."""
+
+    counted = "the rows that the reader sees are counted, once for each snapshot"
 
     def __init__(self, engine: Machine, bound: Bound, where: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
         super().__init__(engine, replace(bound, query=transform(bound.query, _bare)))

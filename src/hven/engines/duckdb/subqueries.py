@@ -20,6 +20,7 @@ from hven.adql.tree import (
     transform,
     walk,
 )
+from hven.engines.duckdb.layout import ROW
 from hven.engines.duckdb.members import PARTNER, with_partners
 from hven.model.table import Column, Table
 from hven.model.types import INT64
@@ -97,13 +98,13 @@ class Asides:
         return found
 
     def places(self, engine: Machine, part: Part, leaf: TableRef) -> Plan:
-        """Return the plan that computes the position of every row of a table."""
+        """Return the plan that computes the position of every row of a table, with its number: `x IN (..)` may be a join, which keeps no order."""
 
         def make() -> Plan:
-            columns = (Column(name="lon"), Column(name="lat"))
+            columns = (Column(name="lon"), Column(name="lat"), Column(name=ROW, type=INT64))
             items = tuple(
                 SelectItem(expr, column=column)
-                for expr, column in zip((part.lon, part.lat), columns, strict=True)
+                for expr, column in zip((part.lon, part.lat, _ref(columns[2], leaf.number)), columns, strict=True)
                 if expr is not None
             )
             return engine.prepare(self._part(Query(Select(items, replace(leaf, where=None))), columns))
