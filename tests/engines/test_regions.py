@@ -179,6 +179,21 @@ def test_explain_names_the_index(engine):
     assert "position index of the regions in s_region (point)" in prepared.explain()
 
 
+@pytest.mark.parametrize(
+    "shape", ["POINT(10, 20)", "CIRCLE(10, 20, 3)", "POLYGON(9, 19, 12, 19, 11, 22)", "BOX(10, 20, 2, 3)"]
+)
+@pytest.mark.parametrize("column", ["ring", "s_region"])
+@pytest.mark.parametrize(
+    "form", ["INTERSECTS({0}, {1})", "INTERSECTS({1}, {0})", "CONTAINS({0}, {1})", "CONTAINS({1}, {0})"]
+)
+def test_shapes_of_constants_need_no_duckdb(engine, relation, shape, column, form):
+    condition = f"1 = {form.format(column, shape)}"
+    _, prepared = plan(engine, f"SELECT id FROM sky.fields WHERE {condition}", (FIELDS,))
+    assert prepared._direct is not None
+    assert asked(engine, relation, f"{condition} OR id < 9") >= asked(engine, relation, condition)
+    assert asked(engine, relation, f"NOT ({condition}) AND id < 99").isdisjoint(asked(engine, relation, condition))
+
+
 def test_few_regions_are_looked_at(engine, relation):
     _, prepared = plan(engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.1)) = 1", (FIELDS,))
     stored = engine.stored(relation["sky.fields"])

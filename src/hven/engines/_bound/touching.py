@@ -25,10 +25,15 @@ def touched(
         column = narrowable.column(here)
         if column is None or column.column is None or column.source != number or not column.column.type.is_geometry:
             continue
-        shape = constant_shape(there, free) or _constant_point(there, free)
+        shape = compared(there, free)
         if shape is not None:
             return column.column.name, shape, constant(found[2], free)
     return None
+
+
+def compared(expr: Expr, free: frozenset[int]) -> ConstantShape | None:
+    """Return a shape or position of constants."""
+    return constant_shape(expr, free) or _constant_point(expr, free)
 
 
 def _constant_point(expr: Expr, free: frozenset[int]) -> ConstantShape | None:

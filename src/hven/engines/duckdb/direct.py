@@ -37,10 +37,22 @@ from hven.adql.tree import (
     TableRef,
 )
 from hven.engines._bound.constants import constant, is_text
-from hven.engines._bound.geometry import MIRROR, column_pair, constant_shape, contained, coordinates, distance_points
+from hven.engines._bound.geometry import (
+    MIRROR,
+    ConstantShape,
+    column_pair,
+    constant_shape,
+    contained,
+    coordinates,
+    distance_points,
+    touching,
+)
+from hven.engines._bound.touching import compared
+from hven.engines._regions import numbers_of
+from hven.engines.duckdb.functions import called
 from hven.engines.duckdb.keys import microseconds
 from hven.engines.duckdb.lists import LONG, is_among, listed
-from hven.model.sky import distance
+from hven.model.sky import Circle, Point, Polygon, distance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +67,7 @@ if TYPE_CHECKING:
 
 STEP = 65_536  # rows that are tested at a time
 SORTED = 200_000  # rows that are sorted here; more are DuckDB's
+_REGIONS = frozenset({"CIRCLE", "POLYGON", "REGION"})
 
 
 class NotDirect(Exception):
@@ -410,7 +423,46 @@ def _all(conditions: list[Evaluate]) -> Evaluate | None:
     return lambda frame, values: pc.and_kleene(first(frame, values), second(frame, values))
 
 
+def _touches(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate | None:
+    """Compile CONTAINS or INTERSECTS of a column of regions and a shape of constants, by the functions that DuckDB would call."""
+    found = touching(expr)
+    if found is None or not isinstance(expr, Compare):
+        return None
+    call = next(side for side in (expr.left, expr.right) if isinstance(side, Function))
+    wanted = constant(found[2], free)
+    for first, (here, there) in ((True, found[:2]), (False, found[1::-1])):
+        place, shape = names.place(here), compared(there, free)
+        if place is None or place[1].special is None or place[1].special.adql not in _REGIONS:
+            continue
+        if shape is not None and shape.kind != "MOC" and wanted is not None:
+            return _touched(place, shape, wanted, f"hven_{call.name.lower()}", first=first)
+    return None
+
+
+def _touched(place: tuple[int, Type], shape: ConstantShape, wanted: Constant, name: str, *, first: bool) -> Evaluate:
+    at, text = place[0], place[1].is_string
+
+    def evaluate(frame: pa.RecordBatch, values: Values) -> pa.Array:
+        made, column = shape.make(values), frame.column(at)
+        if not isinstance(made, Point | Circle | Polygon) or wanted(values) != 1:
+            raise NotDirect
+        if isinstance(made, Point) and first and "contains" in name:  # a region in a point
+            raise NotDirect
+        same = pa.array(np.zeros(len(column), np.int64))
+        if text and isinstance(made, Point):
+            return called("hven_in_text", *(pa.array([number]).take(same) for number in (made.lon, made.lat)), column)
+        other = pa.array([numbers_of(made)], pa.list_(pa.float64()))
+        other = (called("hven_text", other) if text else other).take(same)
+        own = column if text else column.cast(pa.list_(pa.float64()))
+        return called(f"{name}_text" if text else name, *((own, other) if first else (other, own)))
+
+    return evaluate
+
+
 def _inside(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate | None:
+    regions = _touches(expr, names, free)
+    if regions is not None:
+        return regions
     inside = contained(expr)
     if inside is None:
         return None

@@ -80,6 +80,11 @@ def _of_whole_rows(function: Callable[..., pa.Array]) -> Callable[..., pa.Array]
     return called
 
 
+def called(name: str, *columns: Any) -> pa.Array:
+    """Compute one of the functions as DuckDB does."""
+    return _of_whole_rows(FUNCTIONS[name])(*columns)
+
+
 class Shapes:
     """A column of shapes: numbers, where each row's begin, and what kind each is."""
 
