@@ -107,8 +107,6 @@ XTYPES: tuple[Xtype, ...] = (
     Xtype(name="shape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="multishape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="adql:REGION", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
-    # of expressions that map a source, in no table
-    Xtype(name="hven:contour", votable="double", arraysize="*", adql="CONTOUR", arrow=_CONTOUR, duckdb="STRUCT(fault TINYINT, number BIGINT, quality TINYINT, pixels BIGINT, region STRUCT(x DOUBLE, y DOUBLE)[][][])"),
     Xtype(name="uri", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="uuid", votable="char", arraysize="36", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="json", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
@@ -117,6 +115,16 @@ XTYPES: tuple[Xtype, ...] = (
 )
 # fmt: on
 BY_XTYPE = {row.name: row for row in XTYPES}
+# of expressions that map a source, in no table
+_CONTOURS = Xtype(
+    name="hven:contour",
+    votable="double",
+    arraysize="*",
+    adql="CONTOUR",
+    arrow=_CONTOUR,
+    duckdb="STRUCT(fault TINYINT, number BIGINT, quality TINYINT, pixels BIGINT, region STRUCT(x DOUBLE, y DOUBLE)[][][])",
+)
+_SPECIAL = {**BY_XTYPE, _CONTOURS.name: _CONTOURS}
 LEGACY_XTYPES = {"adql:TIMESTAMP": "timestamp", "adql:POINT": "adql:REGION", "region": "adql:REGION"}  # TAP 1.0 words
 
 
@@ -146,7 +154,7 @@ class Type:
     @property
     def special(self) -> Xtype | None:
         """The row of `XTYPES`, if the xtype is one that is stored in its own way."""
-        return BY_XTYPE.get(LEGACY_XTYPES.get(self.xtype, self.xtype)) if self.xtype else None
+        return _SPECIAL.get(LEGACY_XTYPES.get(self.xtype, self.xtype)) if self.xtype else None
 
     @property
     def is_string(self) -> bool:
@@ -347,7 +355,7 @@ def parse_type(text: str) -> Type:
     ValueError
         The word is not known; the message has no place, callers add it.
     """
-    if text in BY_XTYPE and not text.startswith("hven:"):
+    if text in BY_XTYPE:
         row = BY_XTYPE[text]
         return Type(row.votable, row.arraysize, text)
     if text in LEGACY_XTYPES:
