@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from hven.engines.duckdb.curating import as_numpy, one_piece
 from hven.model.errors import say
 from hven.model.sky import Regions, contours
 from hven.model.types import CONTOUR
@@ -14,7 +15,6 @@ from hven.model.types import CONTOUR
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_D = "CAST({0} AS DOUBLE)"
 _KIND = str(CONTOUR.duckdb)
 _REGION = _KIND.partition("region ")[2].removesuffix(")")
 QUALITIES = ("", "degenerate", "clipped_at_limb", "multi_part", "exact")
@@ -45,18 +45,10 @@ MACROS: tuple[str, ...] = (
 )
 
 
-def _whole(column: Any) -> Any:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def _numbers(column: Any) -> Any:
-    return np.asarray(_whole(column).to_numpy(zero_copy_only=False))
-
-
 def _images(column: Any) -> list[tuple[Any, contours.Disc | contours.Chart]]:
     """Return for discs, maps and maps of equal areas among images which rows they are of."""
-    lists = _whole(column)
-    sizes = _numbers(lists.value_lengths())
+    lists = one_piece(column)
+    sizes = as_numpy(lists.value_lengths())
     found: list[tuple[Any, contours.Disc | contours.Chart]] = []
     for size in np.unique(sizes).tolist():
         rows = np.flatnonzero(sizes == size)
@@ -94,8 +86,8 @@ def _made(images: Any, make: Callable[[Any, Any], contours.Contours]) -> pa.Arra
 
 
 def _chain(code: Any, x: Any, y: Any, images: Any, origin: Any, directions: Any) -> pa.Array:
-    codes, lon, lat, first = _whole(code), _numbers(x), _numbers(y), _numbers(origin)
-    table = contours.FREEMAN if _whole(directions)[0].as_py() == "freeman" else contours.HELIO
+    codes, lon, lat, first = one_piece(code), as_numpy(x), as_numpy(y), as_numpy(origin)
+    table = contours.FREEMAN if one_piece(directions)[0].as_py() == "freeman" else contours.HELIO
 
     def make(rows: Any, image: Any) -> contours.Contours:
         some = codes.take(pa.array(rows))
@@ -105,7 +97,7 @@ def _chain(code: Any, x: Any, y: Any, images: Any, origin: Any, directions: Any)
 
 
 def _box(x0: Any, y0: Any, x1: Any, y1: Any, images: Any, origin: Any) -> pa.Array:
-    a, b, c, d = (_numbers(column) - _numbers(origin) for column in (x0, y0, x1, y1))
+    a, b, c, d = (as_numpy(column) - as_numpy(origin) for column in (x0, y0, x1, y1))
     return _made(images, lambda rows, image: contours.boxes(a[rows], b[rows], c[rows], d[rows], image))
 
 
@@ -118,7 +110,7 @@ def _polygon(region: Any, largest: Any) -> pa.Array:
     chosen[one] = found.rows[:-1][one]
     plain = one.copy()
     plain[one] = rings[chosen[one]] == 1
-    if bool(_numbers(largest).any()):
+    if bool(as_numpy(largest).any()):
         exploded, owner = found.exploded()
         area = exploded.area()
         order = np.lexsort((-area, owner))
@@ -130,8 +122,8 @@ def _polygon(region: Any, largest: Any) -> pa.Array:
     sizes[plain] = found.rings[ring + 1] - found.rings[ring]
     ends = np.concatenate([[0], np.cumsum(sizes)])
     at = np.arange(ends[-1]) + np.repeat(found.rings[ring] - ends[:-1][plain], sizes[plain])
-    numbers = np.stack([found.lon[at], found.lat[at]], axis=1).ravel()
-    return pa.ListArray.from_arrays(pa.array((2 * ends).astype(np.int32)), pa.array(numbers))
+    corners = np.stack([found.lon[at], found.lat[at]], axis=1).ravel()
+    return pa.ListArray.from_arrays(pa.array((2 * ends).astype(np.int32)), pa.array(corners))
 
 
 def _moc(region: Any) -> pa.Array:
@@ -144,7 +136,7 @@ def _moc(region: Any) -> pa.Array:
 
 def _bound(region: Any, side: Any) -> pa.Array:
     west, east, south, north = Regions.from_geoarrow(region).boxes()
-    return pa.array((west, east, south, north)[int(_numbers(side)[0])])
+    return pa.array((west, east, south, north)[int(as_numpy(side)[0])])
 
 
 def _fault(fault: Any, number: Any) -> pa.Array:
@@ -152,15 +144,15 @@ def _fault(fault: Any, number: Any) -> pa.Array:
     return pa.array(
         [
             say(words[code], told) if "{" in words[code] else words[code]
-            for code, told in zip(_numbers(fault).tolist(), _numbers(number).tolist(), strict=True)
+            for code, told in zip(as_numpy(fault).tolist(), as_numpy(number).tolist(), strict=True)
         ],
         pa.string(),
     )
 
 
 FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
-    "hven_sun_l0": lambda t: pa.array(contours.sun.earth(_numbers(t)).l0),
-    "hven_sun_b0": lambda t: pa.array(contours.sun.earth(_numbers(t)).b0),
+    "hven_sun_l0": lambda t: pa.array(contours.sun.earth(as_numpy(t)).l0),
+    "hven_sun_b0": lambda t: pa.array(contours.sun.earth(as_numpy(t)).b0),
     "hven_chain_contour": _chain,
     "hven_box_contour": _box,
     "hven_contour_polygon": _polygon,

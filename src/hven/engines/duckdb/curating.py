@@ -94,17 +94,19 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
 _FRAMES = {"ICRS", "FK4", "FK5", "GALACTIC", "ECLIPTIC", "UNKNOWNFRAME"}  # words of STC-S that `outlines` reads
 
 
-def _whole(column: Any) -> Any:
+def one_piece(column: Any) -> Any:
+    """Return an Arrow array of what may be in chunks."""
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _numbers(column: Any) -> Any:
-    return np.asarray(_whole(column).to_numpy(zero_copy_only=False))
+def as_numpy(column: Any) -> Any:
+    """Return a column without nulls as NumPy has it."""
+    return np.asarray(one_piece(column).to_numpy(zero_copy_only=False))
 
 
 def _clock(function: Callable[[Any], Any]) -> Callable[[Any], pa.Array]:
     def evaluate(column: Any) -> pa.Array:
-        found = function(_numbers(column))
+        found = function(as_numpy(column))
         return pa.array(found)
 
     return evaluate
@@ -114,7 +116,7 @@ def _of_names(function: Callable[[str], Any], type_: pa.DataType, nothing: float
     """Look up each distinct word once."""
 
     def evaluate(column: Any) -> pa.Array:
-        coded = _whole(column).dictionary_encode()
+        coded = one_piece(column).dictionary_encode()
         return pa.array(
             [nothing if (found := function(word)) is None else found for word in coded.dictionary.to_pylist()], type_
         ).take(coded.indices)
@@ -126,7 +128,7 @@ def _of_files(
     function: Callable[[Path], Any], type_: pa.DataType, nothing: float | str
 ) -> Callable[[Any, Any], pa.Array]:
     def evaluate(path: Any, directory: Any) -> pa.Array:
-        start = Path(_whole(directory)[0].as_py()) if len(directory) else Path()
+        start = Path(one_piece(directory)[0].as_py()) if len(directory) else Path()
 
         def one(word: str) -> Any:
             try:
@@ -151,7 +153,7 @@ def _md5(path: Path) -> str | None:
 
 
 def _oriented(polygon: Any, view: Any) -> pa.Array:
-    whole = _whole(polygon)
+    whole = one_piece(polygon)
     starts = np.asarray(whole.offsets.to_numpy(), dtype=np.int64)
     numbers = np.asarray(whole.values.to_numpy(zero_copy_only=False), dtype=np.float64)[starts[0] : starts[-1]]
     outside = bool(pc.all(pc.equal(view, "body")).as_py())
@@ -162,15 +164,15 @@ def _oriented(polygon: Any, view: Any) -> pa.Array:
 
 
 def _oriented_text(region: Any, view: Any) -> pa.Array:
-    return shape_columns.turned(_whole(region), outside=bool(pc.all(pc.equal(view, "body")).as_py()))
+    return shape_columns.turned(one_piece(region), outside=bool(pc.all(pc.equal(view, "body")).as_py()))
 
 
 def _polygon_of(region: Any, frame: Any) -> pa.Array:
     """Find the corners of regions; of one that is no polygon, or in another frame, there are none."""
-    texts = _whole(region)
+    texts = one_piece(region)
     words = pc.ascii_upper(texts)
     found = shape_columns.outlines(texts)
-    mine = {word for name in pc.unique(_whole(frame)).to_pylist() for word in (name.upper(), "UNKNOWNFRAME")}
+    mine = {word for name in pc.unique(one_piece(frame)).to_pylist() for word in (name.upper(), "UNKNOWNFRAME")}
     strange = np.zeros(len(texts), bool)
     for name in _FRAMES - mine:
         strange |= np.asarray(pc.match_substring(words, f" {name} "))
@@ -184,9 +186,9 @@ def _polygon_of(region: Any, frame: Any) -> pa.Array:
 
 def _axis(column: Any) -> tuple[Any, Any, Any]:
     """Classify CTYPEs: whether they are right ascensions, whether declinations, and their projection."""
-    coded = _whole(column).dictionary_encode()
+    coded = one_piece(column).dictionary_encode()
     words = [word.upper() for word in coded.dictionary.to_pylist()]
-    at = _numbers(coded.indices)
+    at = as_numpy(coded.indices)
     projections = np.array([word[4:].strip("-")[:3] for word in words], dtype="U3").reshape(-1)
     return (
         np.array([word.startswith("RA") for word in words], bool)[at],
@@ -213,7 +215,7 @@ def _wcs(  # DuckDB counts the parameters
     (ra1, dec1, projection), (ra2, dec2, _) = _axis(ctype1), _axis(ctype2)
     given = (val1, val2, pix1, pix2, m11, m12, m21, m22, size1, size2)
     crval1, crval2, crpix1, crpix2, cd11, cd12, cd21, cd22, naxis1, naxis2 = (
-        _numbers(column).astype(np.float64) for column in given
+        as_numpy(column).astype(np.float64) for column in given
     )
     swapped = dec1 & ra2
     right = ra1 & dec2 | swapped
@@ -232,7 +234,7 @@ def _wcs(  # DuckDB counts the parameters
 FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_tai_": _clock(clocks.tai_of_utc),
     "hven_utc_": _clock(clocks.utc_of_tai),
-    "hven_mars_ls": lambda column: pa.array(clocks.mars_ls_of_utc(_numbers(column))),
+    "hven_mars_ls": lambda column: pa.array(clocks.mars_ls_of_utc(as_numpy(column))),
     "hven_polar_ratio_": _of_names(bodies.polar_ratio, pa.float64(), 0.0),
     "hven_target_class_": _of_names(bodies.target_class, pa.string(), ""),
     "hven_target_name_": _of_names(bodies.target_name, pa.string(), ""),

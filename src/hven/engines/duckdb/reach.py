@@ -113,8 +113,7 @@ class Reach(Stored):
     def having(self, columns: tuple[str, ...] | None) -> pa.Table:
         """Return some columns of all rows, one at least."""
         if columns is not None and ROW in columns:
-            rows = pa.array(np.arange(self.rows))
-            return self.having(tuple(name for name in columns if name != ROW)).append_column(ROW, rows)
+            return super().having(columns)
         names = self.schema.names if columns is None else columns or (self._narrowest,)
         found = {}
         for name in names:
