@@ -10,12 +10,13 @@ import pytest
 from adql_running import write_expression
 from contour_shapes import code, stress
 from hven.adql import bind_expression, parse_expression
+from hven.descriptor._value_trees import Unfit, cast
 from hven.engines.duckdb.dialect import DuckDB
 from hven.engines.duckdb.functions import register
 from hven.model.errors import BindError
 from hven.model.sky import Regions, contours
 from hven.model.table import Column
-from hven.model.types import from_arrow
+from hven.model.types import from_arrow, parse_type
 
 DISC = "disc(cx, cy, cdelt, cdelt, r, l0, b0)"
 HOLE = f"chain_contour(code, x, y, {DISC})"
@@ -143,3 +144,10 @@ def test_images_of_several_kinds_in_one_column(compute):
 def test_what_cannot_be_is_said_where(compute, text, message):
     with pytest.raises(BindError, match=message):
         compute(text)
+
+
+def test_a_contour_is_no_value_of_a_column():
+    bound = bind_expression(parse_expression("box_contour(0, 0, 9, 4, chart(0, 0, 0.1, 0.1, 30, 0))"), [])
+    for kind in ("adql:REGION", "polygon", "string", "float64"):
+        with pytest.raises(Unfit, match="no value of a column"):
+            cast(bound, bound.meta, parse_type(kind))

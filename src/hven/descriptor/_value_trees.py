@@ -23,6 +23,7 @@ from hven.adql.tree import (
     Or,
     transform,
 )
+from hven.model.types import CONTOUR
 
 if TYPE_CHECKING:
     from hven.model.types import Type
@@ -159,6 +160,8 @@ def cast(tree: Expr, meta: Meta, target: Type, frame: str = "") -> Expr:
         return tree
     if kind.arrow == target.arrow:
         return tree
+    if kind == CONTOUR:
+        raise Unfit("a contour is no value of a column", "ask it: contour_polygon(x), contour_moc(x), contour_area(x)")
     if target.adql == "REGION" and kind.xtype in _SHAPES:
         stcs = target.xtype == "adql:REGION"
         word = _SHAPES[kind.xtype] if stcs else kind.xtype
