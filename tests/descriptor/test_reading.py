@@ -11,7 +11,7 @@ from hven.descriptor._keys import Assigned
 from hven.descriptor.value_schema import Keys
 from hven.model.errors import DescriptorError, Place
 from hven.model.settings import Settings
-from hven.model.table import Key
+from hven.model.table import Hole, Key
 
 TAP_SCHEMA = {  # TAP 1.1 section 4, tables 4.1 to 4.5: name -> must have a value
     "schemas": {"schema_name": True, "utype": False, "description": False, "schema_index": False},
@@ -118,7 +118,8 @@ tests:
     assert (said.full, said.removed, said.changed) == (7 * 86_400.0, 0.05, 0.5)
     when = resource.schedule
     assert (when.every, when.cron, when.jitter, when.zone) == (None, "15 3 * * mon-fri", 300.0, "Europe/Vienna")
-    assert (main.links[0].text, main.links[0].type) == ("{base}/{target.id}", "text/html")
+    (link,) = main.table.links
+    assert (link.address, link.type) == (("https://x.example", "/", Hole('target."id"')), ("text/html",))
     assert (resource.tests[0].expect, resource.tests[0].name) == ({"n": 1}, "count")
     assert resource.hashes == {"stars.yaml": hashlib.sha256(path.read_bytes()).hexdigest()}
     assert [str(fault) for fault in check(path, Settings(directory=site)) if fault.severity == "error"] == []

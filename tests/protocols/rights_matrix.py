@@ -69,6 +69,10 @@ tables:
       mag: {{type: float32, unit: mag, ucd: phot.mag, description: Brightness, rank: 2, indexed: true}}
       note: {{type: string, description: Words, rank: 2}}
       file: {{type: string, ucd: meta.ref.url, description: Where its file is, rank: 2}}
+    links:
+      - {{semantics: this, text: "{{target.file}}", description: "{{target.note}}", type: application/fits}}
+      - {{semantics: preview, text: "https://rights.example/{{target.ident}}.png", if: mag > 0}}
+      - {{semantics: coderived, from: bright, where: bright.project = target.project, order: bright.ident, text: "https://rights.example/{{bright.ident}}"}}
     obscore:
       set: {{dataproduct_type: image, calib_level: 2}}
       map:
@@ -262,6 +266,8 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/adql/histogram": [urlencode({"QUERY": ALL, "_x": "mag"})],
     "/adql/points": [urlencode({"QUERY": ALL, "_x": "mag", "_y": "n"})],
     "/adql/words": ["", "q=zq"],
+    "/datalink/{table}": ["", "&".join(f"ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), *(f"ID=id{word}&RESPONSEFORMAT=csv" for word in HIDDEN), "ID=y2030&ID=zqembargo.fits&MAXREC=1"],
+    "/datalink/{table}/capabilities": [""],
     "/changes/{table}": ["", "RESPONSEFORMAT=csv", "SINCE={first}&RESPONSEFORMAT=csv", "SINCE={first}&ROWS=values&RESPONSEFORMAT=csv"],
     "/changes/{table}/capabilities": [""],
     "/cone/{table}": ["RA=60&DEC=-40&SR=90&VERB=3&RESPONSEFORMAT=csv", "RA=60&DEC=-40&SR=90", "RA=66.9&DEC=-43&SR=2&RESPONSEFORMAT=csv", "RA=x"],

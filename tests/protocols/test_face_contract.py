@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import plugged
 from hven.model import plugins
+from hven.model.table import Column, Table
+from hven.model.types import STRING
 from hven.services.face import known
 from hven.testing.face import FaceContract
 
@@ -19,6 +22,17 @@ class TestCone(FaceContract):
 
 class TestTap(FaceContract):
     name = "tap"
+
+
+class TestDataLink(FaceContract):
+    name = "datalink"
+    table = Table(
+        schema="tiny",
+        name="maps",
+        columns=(Column(name="id", type=STRING, ucd="meta.id;meta.main"), Column(name="access_url", type=STRING)),
+        primary=("id",),
+    )
+    rows = pa.table({"id": ["a"], "access_url": ["https://x.example/a"]})
 
 
 class TestChanges(FaceContract):
@@ -48,4 +62,4 @@ def test_every_face_says_what_it_is(name: str) -> None:
 
 
 def test_every_face_with_parameters_is_tried() -> None:
-    assert {name for name, face in known().items() if face.params} == {"cone", "tap", "changes"}
+    assert {name for name, face in known().items() if face.params} == {"cone", "tap", "changes", "datalink"}

@@ -46,7 +46,23 @@ export type Rows = {
 };
 
 /** `/row`: `row` is null if it is no longer there. */
-export type Row = { columns: Column[]; row: Value[] | null; locked: { until: string; contact: string } | null };
+export type Row = {
+  columns: Column[];
+  row: Value[] | null;
+  locked: { until: string; contact: string } | null;
+  links?: Link[];
+};
+
+/** What a row leads to, as DataLink has it. */
+export type Link = {
+  text: string;
+  href: string;
+  semantics: string;
+  type: string;
+  bytes: number | null;
+  picture: boolean;
+  locked: boolean;
+};
 
 /** `/header`: the header of the file behind a row. */
 export type FileHeader = {

@@ -1,8 +1,9 @@
 // One row, all of its columns, in a drawer beside the rows: previews, links, and the rows before and behind it.
 import { button, find, make, maybe, table, target } from "./dom.js";
 import { header as headerOf } from "./header.js";
+import { size } from "./sizes.js";
 import { fill, pictured } from "./table.js";
-/** @import {Cell, Column, Row, Translate, Value} from "./answers.js" */
+/** @import {Cell, Column, Link, Row, Translate, Value} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
 class Detail {
@@ -11,7 +12,7 @@ class Detail {
    * @type {Row | null} */
   row = null;
   waiting = 0; // what takes longer than a moment says so
-  /** @type {Cell[]} */
+  /** @type {(Cell | Link)[]} */
   shots = [];
 
   /**
@@ -109,12 +110,17 @@ class Detail {
       return;
     }
     this.title.textContent = JSON.parse(key).join(" ");
+    const links = found.links ?? [];
     this.list.replaceChildren(
       ...locked(found.locked, t),
+      ...leads(
+        links.filter((link) => !shot(link)),
+        t,
+      ),
       ...found.columns.flatMap((column, number) => entry(column, row[number], t)),
     );
     this.row = found;
-    this.shots = row.filter(shot);
+    this.shots = [...links, ...row].filter(shot);
     this.previews();
   }
 
@@ -126,7 +132,7 @@ class Detail {
     if (shots.length < 2) return pictures.replaceChildren(...shots.map(picture));
     const count = make("span", {
       className: "soft",
-      textContent: `${this.seen + 1} / ${shots.length}`,
+      textContent: [caption(shots[this.seen]), `${this.seen + 1} / ${shots.length}`].filter(Boolean).join(" · "),
       "aria-live": "polite",
     });
     const back = stepper(t("Previous picture"), "←", () => this.turn(-1));
@@ -166,8 +172,8 @@ function stepper(text, sign, act) {
 }
 
 /**
- * @param {Value} value
- * @returns {value is Cell}
+ * @param {Value | Link} value
+ * @returns {value is Cell | Link}
  */
 function shot(value) {
   return value !== null && typeof value === "object" && Boolean(value.picture) && /^https?:/i.test(value.href ?? "");
@@ -203,6 +209,23 @@ function locked(lock, t) {
 }
 
 /**
+ * What a row leads to: files, what it was made from, pages about it.
+ * @param {Link[]} links
+ * @param {Translate} t
+ */
+function leads(links, t) {
+  if (!links.length) return [];
+  const listed = links.map((link) => {
+    const known = [link.type.split(";")[0], link.bytes === null ? "" : size(link.bytes, document.documentElement.lang)];
+    const facts = make("small", { className: "soft", textContent: known.filter(Boolean).join(", ") });
+    const safe = /^(https?|ftp):/i.test(link.href) ? link.href : "";
+    const to = safe ? make("a", { href: safe, rel: "noopener", textContent: link.text }) : link.text;
+    return make("li", { title: link.semantics }, to, " ", facts, link.locked ? ` ${t("Locked")}` : "");
+  });
+  return [make("dt", { textContent: t("Links") }), make("dd", {}, make("ul", { className: "leads" }, ...listed))];
+}
+
+/**
  * What is told in short, with the text itself below it, to copy.
  * @param {string} short
  * @param {string} text
@@ -217,7 +240,15 @@ function whole(short, text, t) {
   return make("details", { className: "in-full" }, make("summary", { textContent: short }), told, copy);
 }
 
-/** @param {Cell} value */
+/**
+ * What a preview shows, where its link says it.
+ * @param {Cell | Link} value
+ */
+function caption(value) {
+  return "semantics" in value ? value.text : "";
+}
+
+/** @param {Cell | Link} value */
 function picture({ href = "", text }) {
   const link = make("a", { href, rel: "noopener" });
   if (!pictured(href)) {

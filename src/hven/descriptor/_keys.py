@@ -244,21 +244,33 @@ class Flags(
     "true: the rows come with their flags; rules say what the bits mean ({flag: 0, message: ...}, without 'if')"
 
 
-class Link(Keys):
-    """One DataLink row for each row of the table."""
+class Link(Keys, hints={"url": "text", "path": "file", "table": "from"}):
+    """What each row leads to: rows of DataLink."""
 
     semantics: Needed[Text]
-    "#this, #preview, ... (DataLink vocabulary)"
-    text: Needed[Text]
-    "address as a template over the row: '{base}/{target.obs_id}.png'"
+    "what it is to the row, in DataLink's words: this, preview, thumbnail, progenitor, derivation, calibration, documentation ..."
+    text: Text
+    "its address, as a template over the row: '{base}/{target.obs_id}.png'; values become parts of an address (behind a ? of its query), but where one begins it"
+    file: Text
+    "instead of text: the path of a file of the collection ('files'), as a template: '{target.file_name}'"
     type: Text
-    "media type"
-    description: Text
-    "what it leads to"
+    "media type; a template as well; that of a file is known"
     size: Text
-    "bytes, as a template"
+    "bytes, as a template; those of a file are known"
+    description: Text
+    "what it leads to, as a template: 'map at {previews.frequency:.0f} MHz'"
+    qualifier: Text
+    "what kind of product it is: a word of the vocabulary product-type: #image, #spectrum"
+    local: Text
+    "a word of one's own for links that are alike in all rows"
     if_: Condition
     "only for rows that meet this"
+    from_: Text
+    "another table, whose rows that go with a row are links of it: previews, or schema.table"
+    where: Condition
+    "which of its rows go with a row: previews.obs_id = target.obs_id"
+    order: Expression
+    "in which order: previews.frequency"
 
 
 class Term(Keys, short="default"):
@@ -518,7 +530,7 @@ class Table(
     embargo: Embargo
     "when rows become public: {from: t_max, months: 12} makes their release dates"
     links: Many[Link]
-    "DataLink rows; they are checked, and not served yet"
+    "what its rows lead to: files, previews, what they were made from (DataLink)"
     sync: Sync
     "how changes of the source are followed"
     primary: Many[Text]

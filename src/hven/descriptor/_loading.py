@@ -347,7 +347,8 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         schema=str(name),
         access=_access(fields, name, settings),
         contact=None if contact is None else f"{contact.name} <{contact.email}>" if contact.email else contact.name,
-        constants=frozenset(constants),
+        constants=constants,
+        site=_site_words(settings),
         directory=path.parent,
         hashes=result.hashes,
         standard=standard,
@@ -399,11 +400,11 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         )
     for spec in specs:
         what = f"tables.{spec.table.name}"
-        if spec.links and "datalink" not in served:
+        if spec.table.links and "services" in fields and "datalink" not in fields["services"]:
             faults.warning(
-                f"{what}.links: nothing serves them yet: datalink is not there",
-                spec.links[0].place,
-                "a column's `link` is on pages and in results",
+                f"{what}.links: nothing serves them: `services` does not name datalink",
+                fields.places["services"],
+                "add it to services, or take them out",
             )
         if spec.obscore is not None and "services" in fields and OBSCORE not in fields["services"]:
             faults.warning(
@@ -434,12 +435,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         examples=tuple(_example(item) for item in fields.get("examples", ()) if "query" in item and "title" in item),
         hashes=result.hashes,
         functions=python,
-        site={
-            "url": settings.url,
-            "name": settings.name,
-            "title": settings.title or settings.name,
-            "authority": settings.authority,
-        },
+        site=around.site,
         index=fields.get("index"),
         engine=engine,
         schedule=schedule(fields, faults),
@@ -530,6 +526,12 @@ def _access(fields: Fields, name: Written, settings: Settings) -> Fields | None:
     said = Fields(name.place, {})
     said["rows"] = written(settings.access, name.place)
     return said
+
+
+def _site_words(settings: Settings) -> dict[str, str]:
+    """Return what ``{site.url}`` and its like stand for."""
+    title = settings.title or settings.name
+    return {"url": settings.url, "name": settings.name, "title": title, "authority": settings.authority}
 
 
 def _site_contact(settings: Settings) -> Person | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hven.adql import check_policy, parse, sees_all
 from hven.descriptor._column_expressions import Hole, expression, holes, inner, parsed, references
@@ -14,20 +13,21 @@ from hven.descriptor._columns import check_name, check_references, columns, para
 from hven.descriptor._constants import constant
 from hven.descriptor._embargo import embargo, undated
 from hven.descriptor._flags import SAID, flags
+from hven.descriptor._inherited import Inherited
 from hven.descriptor._keys import ASSIGNMENTS
 from hven.descriptor._merging import optional_columns
 from hven.descriptor._options import source_spec
 from hven.descriptor._partitions import partition
+from hven.descriptor._row_links import SITE, links, only_targets
 from hven.descriptor._syncing import sync
 from hven.descriptor.written import Written
 from hven.model.errors import ParseError, QueryError, nearest
-from hven.model.resource import Flags, Granule, Link, Rule, Setting, TableSpec
+from hven.model.resource import Flags, Granule, Rule, Setting, TableSpec
 from hven.model.sky import frames
 from hven.model.table import Column, FrameRef, Group, Key, Levels, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from hven.descriptor.value_schema import Faults, Fields
     from hven.model.errors import Place
@@ -40,40 +40,6 @@ POSITIONS = (
     ("pos.ecliptic.lon;meta.main", "pos.ecliptic.lat;meta.main"),
     ("pos.eq.ra", "pos.eq.dec"),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inherited:
-    """What a table takes from its collection.
-
-    Attributes
-    ----------
-    schema
-        The collection's name.
-    access
-        Of tables that say nothing.
-    contact
-        Whom to ask for what is locked.
-    constants
-        Names of the collection's ``let``.
-    directory
-        Where the descriptor stands.
-    hashes
-        Takes the SHA-256 of files that tables use.
-    project
-        To which it belongs.
-    standard
-        True while a standard itself is read: tables need no source.
-    """
-
-    schema: str
-    access: Fields | None
-    contact: str | None
-    constants: frozenset[str]
-    directory: Path
-    hashes: dict[str, str]
-    standard: bool = False
-    project: str | None = None
 
 
 def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults) -> TableSpec | None:
@@ -126,7 +92,6 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         _check(fields["simulated"], f"{what}.simulated", names, faults, condition=True, target=True)
     granules = tuple(_granules(what, fields, names, typed, closed, around, faults))
     rules = (*_rules(what, fields, names, closed, faults), *(() if release is None else (undated(release),)))
-    links = tuple(_links(what, fields, names, closed, around, faults))
     specs = tuple(
         spec for item in fields.get("source", ()) if (spec := source_spec(item, f"{what}.source", faults)) is not None
     )
@@ -170,6 +135,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         project=around.project,
         index=fields.get("index"),
         standard=_text(fields, "standard"),
+        links=tuple(links(what, fields, names if closed else None, around, faults)),
     )
     if "group_by" in fields and len(specs) > 1:
         faults.error(
@@ -187,7 +153,6 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         rules=rules,
         flags=quality,
         embargo=release,
-        links=links,
         sync=sync(what, fields, table.primary, faults),
         columns_declared=closed and len(typed) == len(made),
         follow=follow,
@@ -461,9 +426,6 @@ def check_template(template: Written, where: str, targets: list[str] | None, fau
                 inner(template, part, where, faults)
 
 
-SITE = ("url", "name", "title", "authority")
-
-
 def _let(what: str, fields: Fields, around: Inherited, faults: Faults) -> dict[str, tuple[str, Place]]:
     """Order the names by dependence; cycles are faults."""
     written: dict[Written, Written] = fields.get("let", {})
@@ -540,7 +502,7 @@ def _rules(what: str, fields: Fields, names: list[str], closed: bool, faults: Fa
         condition: Written = item["if"]
         tree = expression(condition, where, faults, condition=True)
         if tree is not None and closed:
-            _only_targets(condition, tree, where, names, faults)
+            only_targets(condition, tree, where, names, faults)
         yield Rule(
             name=str(name),
             condition=condition,
@@ -593,62 +555,6 @@ def _check_rule(
         columns=tuple(map(str, columns)), of=None if of is None else str(of), items=bool(item.get("list", False)),
         low=item.get("low"), high=item.get("high"), place=item.place,
     )  # fmt: skip
-
-
-def _only_targets(value: Written, tree: Any, where: str, names: list[str], faults: Faults) -> None:
-    folded = {name.lower() for name in names}
-    for prefix, name, node in references(tree):
-        if prefix not in {"", "target"} or name.lower() not in folded:
-            hint = nearest(name, names) or "conditions here see the table's own columns"
-            faults.error(f"{where}: the table has no column {name!r}", value.at(node.at), hint)
-
-
-def _links(
-    what: str, fields: Fields, names: list[str], closed: bool, around: Inherited, faults: Faults
-) -> Iterator[Link]:
-    for number, item in enumerate(fields.get("links", ()), 1):
-        where = f"{what}.links[{number}]"
-        for key in ("text", "size", "description"):
-            if key in item:
-                _check_link(item[key], f"{where}.{key}", names, closed, around, faults)
-        condition = item.get("if")
-        if condition is not None:
-            tree = expression(condition, f"{where}.if", faults, condition=True)
-            if tree is not None and closed:
-                _only_targets(condition, tree, f"{where}.if", names, faults)
-        if "semantics" in item and "text" in item:
-            yield Link(
-                semantics=str(item["semantics"]), text=item["text"], type=_text(item, "type"), description=_text(item, "description"),
-                size=_text(item, "size"), condition=None if condition is None else (condition, condition.place), place=item.place,
-            )  # fmt: skip
-
-
-def _check_link(
-    template: Written, where: str, names: list[str], closed: bool, around: Inherited, faults: Faults
-) -> None:
-    for part in holes(template, where, faults):
-        if not isinstance(part, Hole):
-            continue
-        prefix, dot, rest = part.text.partition(".")
-        if dot and prefix == "target":
-            if closed and rest not in names:
-                faults.error(
-                    f"{where}: the table has no column {rest!r}", template.at(part.offset), nearest(rest, names)
-                )
-        elif dot and prefix == "site":
-            if rest not in SITE:
-                faults.error(
-                    f"{where}: no {part.text}",
-                    template.at(part.offset),
-                    f"known: {', '.join('site.' + key for key in SITE)}",
-                )
-        elif part.text not in around.constants:
-            hint = f"write {{target.{part.text}}}" if part.text in names else nearest(part.text, around.constants)
-            faults.error(
-                f"{where}: no {part.text!r} here; links know {{target.column}}, {{site.url}} and constants",
-                template.at(part.offset),
-                hint,
-            )
 
 
 def _known(what: str, key: str, fields: Fields, names: list[str], closed: bool, faults: Faults) -> Iterator[str]:

@@ -114,6 +114,15 @@ class Rights(Protocol):
             The reader.
         """
 
+    def takes(self, who: Any) -> Any:
+        """Return what the rows meet whose files a reader may take: a bound tree; None: every row.
+
+        Parameters
+        ----------
+        who
+            The reader.
+        """
+
     def locked(self, who: Any, where: Mapping[str, Any]) -> Lock | None:
         """Return until when a reader may not take the files of rows, and whom to ask; None: they may.
 

@@ -237,33 +237,6 @@ class Embargo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """A DataLink row as templates over the target columns.
-
-    Attributes
-    ----------
-    semantics
-        A word of DataLink's vocabulary, with ``#``.
-    text
-        Template of the address.
-    type, description, size
-        Of what is there: media type, words, template of bytes.
-    condition
-        ADQL; rows for which it is not true have no such link.
-    place
-        Where it stands in the descriptor.
-    """
-
-    semantics: str
-    text: str
-    type: str | None = None
-    description: str | None = None
-    size: str | None = None
-    condition: tuple[str, Place] | None = None
-    place: Place
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Test:
     """A query with what it must answer: column -> value of the first row; ``rows`` -> how many.
 
@@ -395,8 +368,6 @@ class TableSpec:
         The column of flags; None: there is none.
     embargo
         How release dates are made; None: they are not.
-    links
-        Of DataLink.
     sync
         How it follows its source; None: it is read by `hven ingest` alone, or compared as a whole.
     columns_declared
@@ -428,7 +399,6 @@ class TableSpec:
     rules: tuple[Rule, ...] = ()
     flags: Flags | None = None
     embargo: Embargo | None = None
-    links: tuple[Link, ...] = ()
     sync: Sync | None = None
     columns_declared: bool = True
     follow: bool = False

@@ -40,6 +40,7 @@ class Prepared:
     relations: Mapping[str, Relation] | None = None
     guarded: bool = False
     origins: tuple[Info, ...] = ()
+    descriptors: tuple[str, ...] = ()
 
 
 def cost(words: int) -> int:

@@ -63,8 +63,10 @@ class Result:
         Of the rows of its table that are read; below 1 if a sample was asked for.
     clock
         What counts it, until its last row is written; None: nothing does.
-    origins
-        Where the rows come from, for the head.
+    origins, descriptors
+        Where the rows come from, and the services that take their values, for the head.
+    address
+        Of the site, where a reader does not ask it at another one.
     """
 
     columns: tuple[Column, ...]
@@ -83,6 +85,8 @@ class Result:
     share: float = 1.0
     clock: Clock | None = None
     origins: tuple[Info, ...] = ()
+    descriptors: tuple[str, ...] = ()
+    address: str = ""
     _begin: Callable[[], Execution] | None = field(default=None, repr=False)
     _total: Callable[[], int | None] | None = field(default=None, repr=False)
     _replaced: Callable[[StorageError], HvenError] | None = field(default=None, repr=False)

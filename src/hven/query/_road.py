@@ -18,6 +18,7 @@ from hven.query import resolver
 from hven.query._origin import origins
 from hven.query._plan_cache import PlanCache, Prepared
 from hven.query._result import Result
+from hven.query._service_descriptors import descriptors
 from hven.query._total import total
 from hven.query.memory import Ceiling, tidy
 from hven.query.turns import InTurn, Turns
@@ -161,6 +162,8 @@ def run(
         volatile=prepared.bound.volatile or live,
         guarded=prepared.guarded,
         origins=prepared.origins,
+        descriptors=prepared.descriptors,
+        address=site.settings.url,
         share=share,
         clock=clock,
         _begin=start,
@@ -305,6 +308,7 @@ def _prepare(
         relations=relations if all(isinstance(one, Snapshot) for one in relations.values()) and not owned else None,
         guarded=permitted is not bound,
         origins=origins(permitted.tables, holdings, site),
+        descriptors=descriptors(permitted),
     )
     if shape is not None:
         if holdings.reach(who, policies) == reach:  # else a moment came at which a policy shows other rows

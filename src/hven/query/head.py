@@ -9,6 +9,7 @@ from hven import __version__
 from hven.formats import Head, Info
 from hven.model import Cache
 from hven.model.sky import frames
+from hven.query._service_descriptors import SITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -107,7 +108,9 @@ def unused(params: Params, known: Iterable[Param], *more: str) -> tuple[Info, ..
     )
 
 
-def head(result: Result, *, infos: Sequence[Info] = (), name: str | None = None, status: bool = True) -> Head:
+def head(
+    result: Result, *, infos: Sequence[Info] = (), name: str | None = None, status: bool = True, base: str = ""
+) -> Head:
     """Describe a result for a format.
 
     Parameters
@@ -120,6 +123,8 @@ def head(result: Result, *, infos: Sequence[Info] = (), name: str | None = None,
         Of the table in the document.
     status
         Whether QUERY_STATUS is told (DALI 1.1, 4.4).
+    base
+        Address of the site as its reader asks it; empty: as its settings say.
 
     Returns
     -------
@@ -135,5 +140,6 @@ def head(result: Result, *, infos: Sequence[Info] = (), name: str | None = None,
         groups=around.groups,
         enums=around.enums,
         params=around.params,
+        descriptors=tuple(one.replace(SITE, base or result.address) for one in result.descriptors),
         status=status,
     )

@@ -146,6 +146,7 @@ async def answer(
     infos: Sequence[Info] = (),
     name: str | None = None,
     present: Callable[[tuple[Column, ...]], tuple[Column, ...]] | None = None,
+    base: str = "",
 ) -> Response:
     """Make the response for a result, which is closed whatever happens. HEAD gets the headers, and runs nothing.
 
@@ -165,6 +166,8 @@ async def answer(
         Of the head.
     present
         Gives the columns other metadata.
+    base
+        Address of the site as its reader asks it.
 
     Returns
     -------
@@ -179,13 +182,18 @@ async def answer(
     try:
         _begin(request, result)
         if headers is None:
-            headers = caching(etag(__version__, result.version, result.scope.key, *tag), public=result.scope.public)
+            headers = caching(
+                etag(__version__, result.version, result.scope.key, *tag, *((base,) if result.descriptors else ())),
+                public=result.scope.public,
+            )
             if unchanged(request, headers["etag"]) and not result.volatile:
                 result.close()
                 return Response(status_code=304, headers=headers)
         if present is not None:
             result.present(present(result.columns))
-        return await _answer(request, result, form[0], head(result, infos=infos, name=name), form[1], headers)
+        return await _answer(
+            request, result, form[0], head(result, infos=infos, name=name, base=base), form[1], headers
+        )
     except BaseException:
         result.close()
         raise

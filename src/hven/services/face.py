@@ -282,7 +282,10 @@ class Face:
             present = made.present
             if present is not None and not text:
                 present = partial(known.presented, key, present)
-            return await answer(request, result, form, tag=tag, infos=warnings, name=table.name, present=present)
+            here = base(request, around.site.settings)
+            return await answer(
+                request, result, form, tag=tag, infos=warnings, name=table.name, present=present, base=here
+            )
 
         async def capabilities(request: Request) -> Response:
             _, table = table_of(request)

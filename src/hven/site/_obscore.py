@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from hven import adql
 from hven.descriptor import load_standard
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 SCHEMA = "ivoa"
+DATALINK = "application/x-votable+xml;content=datalink"
 
 
 @lru_cache(maxsize=2)
@@ -56,6 +58,7 @@ def _members(kind: str, published: Mapping[str, Published], problems: list[str])
         try:
             one = member(spec, item.table, item.resource, kind) if item.table.offers(OBSCORE) else None
             if one is not None:
+                one = _leading(one, item.table, item.resource) if kind == OBSCORE else one
                 adql.bind(
                     adql.parse(one.select(one.columns)),
                     Catalogue(key="", schemas=(Schema(name=item.table.schema, tables=(item.table,)),)),
@@ -64,6 +67,19 @@ def _members(kind: str, published: Mapping[str, Published], problems: list[str])
         except HvenError as error:
             problems.append(f"{SCHEMA}.{kind} is without {name}: {error}")
     return found
+
+
+def _leading(one: Member, table: Table, resource: Resource) -> Member:
+    """Let rows that lead to more than their file lead to the list of that (DataLink 1.1 section 1.2.3)."""
+    kinds = {link.semantics for link in table.leads}
+    if "#this" not in kinds or len(table.leads) == 1 or not table.offers("datalink") or table.identifier is None:
+        return one
+    key = adql.quote(table.identifier.name)
+    value = key if table.identifier.type.is_string else f"CAST({key} AS VARCHAR)"
+    for character in "% &+#":
+        value = f"REPLACE({value}, '{character}', '%{ord(character):X}')"
+    url = f"'{resource.site['url']}/datalink/{quote(table.qualified)}?ID=' || {value}"
+    return replace(one, items={**one.items, "access_url": url, "access_format": f"'{DATALINK}'"})
 
 
 def _spec(resource: Resource | None, table: str) -> TableSpec | None:

@@ -98,6 +98,7 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
         frames=now.frames or table.frames,
         enums={**table.enums, **now.enums},
         params=now.params,
+        links=now.links,
     )
 
 

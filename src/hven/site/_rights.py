@@ -125,19 +125,19 @@ class Bound:
             found |= {column.name: _case(column, (known, _ref(column)), otherwise=None) for column in self._telling}
         if self._told is not None:
             column = self._told
-            words = [(self._takes(ANONYMOUS), OPEN), (self._takes(who), MINE)]
+            words = [(self.takes(ANONYMOUS), OPEN), (self.takes(who), MINE)]
             ways = [(condition or EVERY, _word(column, text)) for condition, text in words]
             found[column.name] = _case(column, *ways, otherwise=_word(column, SHUT_WORD))
         return {name: settled(expr) for name, expr in found.items()}
 
-    def _takes(self, who: Reader) -> Expr | None:
+    def takes(self, who: Reader) -> Expr | None:
         """Return the condition of the rows whose files a reader may take; None: all."""
         levels = (self._rows, self._files, self._take)
         return conjunction(*(policy.condition(who)[0] for policy in levels if policy is not None))
 
     def locked(self, who: Reader, where: Mapping[str, Any]) -> Lock | None:
         """Return until when files of rows are locked, and whom to ask: one row that is locked is enough. None: they may be taken, or there is no such row."""
-        takes = self._takes(who)
+        takes = self.takes(who)
         if takes is None or whole(who, self._table.schema):
             return None
         when = self._opens

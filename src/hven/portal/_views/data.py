@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
+from hven import services as dali
 from hven.model.errors import ParamError, say
 from hven.portal._explore import facets, headers, names, places, read
 from hven.portal._explore import rows as pages
@@ -19,6 +20,7 @@ from hven.portal._views import plot_data as drawn
 from hven.portal._views.disconnect import Waiting, attended
 from hven.portal._views.page_formats import Asked, Page, json_page
 from hven.portal._views.table_page import AFTER, FROM, SIZE, View, cell, columns, faults, view
+from hven.services import datalinks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from hven.services.face import Surroundings
 
 MOST_FACETS = 12
+PICTURES = ("#preview", "#thumbnail")  # DataLink's words for what is looked at
 CARDS = 2000  # of one header
 MANY = 50  # choices of one column
 
@@ -121,7 +124,7 @@ def _count(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001  (all pa
     }
 
 
-def _row(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
+def _row(seen: View, state: Asked) -> dict[str, Any]:
     page = pages.one(seen.search, seen.asking, seen.search.row)
     found = cells(page, seen.table, seen.search.units, whole=True)
     shown = columns(headings(page, seen.table, seen.search.units))
@@ -135,7 +138,34 @@ def _row(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
         "row": row,
         "key": seen.search.row,
         "locked": None if locked is None else locked._asdict(),
+        "links": _links(seen, state, page) if found else [],
     }
+
+
+def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
+    """Return what a row leads to by its table's links: what its columns lead to stands among these."""
+    table, key, shown = seen.table, seen.table.identifier, [column.name for column in page.columns]
+    if not table.links or key is None or key.name not in shown:
+        return []
+    asking, value = seen.asking, page.rows.column(shown.index(key.name))[0].as_py()
+    base = dali.base(state.request, state.around.site.settings)
+    found = datalinks.rows(
+        table, [] if value is None else [str(value)], who=asking.who, site=asking.site, policies=asking.policies,
+        holdings=asking.holdings, base=base,
+    )  # fmt: skip
+    return [
+        {
+            "text": one["description"] or one["access_url"].rpartition("/")[2] or one["access_url"],
+            "href": one["access_url"],
+            "semantics": one["semantics"].removeprefix("#"),
+            "type": one["content_type"] or "",
+            "bytes": one["content_length"],
+            "picture": one["semantics"].startswith(PICTURES) and (one["content_type"] or "").startswith("image/"),
+            "locked": one["link_authorized"] is False,
+        }
+        for one in found.to_pylist()
+        if one["access_url"]
+    ]
 
 
 def _place(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001

@@ -262,7 +262,8 @@ def _streamed(
             "content-disposition": f'attachment; filename="{name}"',
             "x-content-type-options": "nosniff",
         }
-        return await dali.answer(request, result, (fmt, options), headers=headers, infos=infos)
+        here = dali.base(request, around.site.settings)
+        return await dali.answer(request, result, (fmt, options), headers=headers, infos=infos, base=here)
 
     return careful(endpoint, refused(around))
 

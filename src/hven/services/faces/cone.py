@@ -32,17 +32,9 @@ PARAMS = (
 )  # fmt: skip
 
 
-def identifier(table: Table) -> Column | None:
-    """Choose the column that names a row: meta.id;meta.main, else a one-column primary key, else the first meta.id."""
-    main = table.by_ucd(MAIN[0])
-    if main is not None or len(table.primary) == 1:
-        return main or table.column(table.primary[0])
-    return next((column for column in table.columns if (column.ucd or "").lower().split(";")[0] == "meta.id"), None)
-
-
 def _query(table: Table, verbosity: int) -> tree.Query:
     """Write a cone over a table, with RA, DEC and SR in slots 0, 1 and 2."""
-    name, (lon, lat) = identifier(table), table.position or ("", "")
+    name, (lon, lat) = table.identifier, table.position or ("", "")
     needed = {name.name if name else "", lon, lat}
     shown = (column for column in table.columns if not column.hidden)
     columns = [column.name for column in shown if column.verbosity <= verbosity or column.name in needed]
@@ -60,7 +52,7 @@ def _ref(column: str) -> tree.Expr:
 
 def _presented(table: Table, columns: Sequence[Column]) -> tuple[Column, ...]:
     """Set the UCDs of the three columns that the protocol is about, and of no other; the identifier is text (SCS 1.03 section 2.2)."""
-    name, (lon, lat) = identifier(table), table.position or ("", "")
+    name, (lon, lat) = table.identifier, table.position or ("", "")
     roles = {lon: LON, lat: LAT, name.name if name else "": ID}
     found = []
     for column in columns:
@@ -89,7 +81,7 @@ FACE = Face(
     title="Cone search",
     standard_ids=("ivo://ivoa.net/std/ConeSearch",),
     params=PARAMS,
-    applies=lambda table: table.position is not None and identifier(table) is not None,
+    applies=lambda table: table.position is not None and table.identifier is not None,
     lacking="positions to search",
     ask=_ask,
     path="/cone/{table}",

@@ -151,6 +151,7 @@ async def _sync(
         tag=("tap", text, maxrec, fmt.name, sorted(options.items()), as_of, warnings),
         headers={"cache-control": "no-store"} if uploaded else None,  # a tag knows nothing of the uploads
         infos=[Info(name="QUERY", value=text), _STANDARD_ID, *renamed(uploaded), *warnings],
+        base=dali.base(request, around.site.settings),
     )
 
 

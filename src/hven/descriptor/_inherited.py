@@ -1,0 +1,49 @@
+"""What the tables of a descriptor take from their collection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from hven.descriptor.value_schema import Fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inherited:
+    """What a table takes from its collection.
+
+    Attributes
+    ----------
+    schema
+        The collection's name.
+    access
+        Of tables that say nothing.
+    contact
+        Whom to ask for what is locked.
+    constants
+        The collection's ``let``.
+    site
+        What ``{site.name}`` and its like are.
+    directory
+        Where the descriptor stands.
+    hashes
+        Takes the SHA-256 of files that tables use.
+    project
+        To which it belongs.
+    standard
+        True while a standard itself is read: tables need no source.
+    """
+
+    schema: str
+    access: Fields | None
+    contact: str | None
+    constants: Mapping[str, Any]
+    site: Mapping[str, str]
+    directory: Path
+    hashes: dict[str, str]
+    standard: bool = False
+    project: str | None = None

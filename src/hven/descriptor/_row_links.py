@@ -1,0 +1,181 @@
+"""Links of a table's rows (DataLink 1.1): templates and conditions over the row, and over the rows of another table that go with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.text import write
+from hven.adql.tree import ColumnRef, Ident, transform
+from hven.adql.vocabularies import vocabularies
+from hven.descriptor._column_expressions import Hole, expression, holes, inner, references
+from hven.model.errors import nearest
+from hven.model.table import Hole as Value
+from hven.model.table import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hven.adql.tree import Expr
+    from hven.descriptor._inherited import Inherited
+    from hven.descriptor.value_schema import Faults, Fields
+    from hven.descriptor.written import Written
+    from hven.model.table import Template
+
+TARGET = "target"
+SITE = ("url", "name", "title", "authority")
+
+
+def links(what: str, fields: Fields, names: Sequence[str] | None, around: Inherited, faults: Faults) -> Iterator[Link]:
+    """Read ``links`` of a table, whose columns may not be known yet (None); what has a fault is left out."""
+    for number, item in enumerate(fields.get("links", ()), 1):
+        where = f"{what}.links[{number}]"
+        made = _link(where, item, names, around, faults)
+        if made is not None:
+            yield made
+
+
+def only_targets(value: Written, tree: Any, where: str, names: Sequence[str], faults: Faults) -> None:
+    """Refuse names in a condition that the table itself has not."""
+    folded = {name.lower() for name in names}
+    for prefix, name, node in references(tree):
+        if prefix not in {"", TARGET} or name.lower() not in folded:
+            hint = nearest(name, names) or "conditions here see the table's own columns"
+            faults.error(f"{where}: the table has no column {name!r}", value.at(node.at), hint)
+
+
+def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherited, faults: Faults) -> Link | None:
+    before = len(faults.found)
+    over = _Over(names, item.get("from"), around)
+    if ("text" in item) == ("file" in item):
+        faults.error(
+            f"{where}: one of text and file says where it leads to",
+            item.place,
+            "text: an address; file: the path of a file of the collection",
+        )
+    for key in ("where", "order"):
+        if over.alias is None and key in item:
+            remedy = "name the other table: from: previews"
+            faults.error(f"{where}.{key}: it goes with 'from'", item.places[key], remedy)
+            return None
+    if over.alias is not None and "where" not in item:
+        faults.error(
+            f"{where}.from: it is not said which of its rows go with a row",
+            item.places["from"],
+            f"where: {over.alias}.obs_id = target.obs_id",
+        )
+    said = {
+        key: over.template(item[key], f"{where}.{key}", faults)
+        for key in ("text", "file", "type", "size", "description")
+        if key in item
+    }
+    conditions = {
+        key: over.expression(item[key], f"{where}.{key}", faults, condition=key != "order")
+        for key in ("if", "where", "order")
+        if key in item
+    }
+    semantics = _semantics(item["semantics"], f"{where}.semantics", faults) if "semantics" in item else ""
+    if len(faults.found) > before or not semantics:
+        return None
+    return Link(
+        semantics=semantics,
+        address=said.get("text", said.get("file", ())),
+        file="file" in item,
+        type=said.get("type", ()),
+        size=said.get("size", ()),
+        description=said.get("description", ()),
+        qualifier=str(item["qualifier"]) if "qualifier" in item else None,
+        local=str(item["local"]) if "local" in item else None,
+        condition=conditions.get("if"),
+        source=over.source,
+        alias=over.alias,
+        where=conditions.get("where"),
+        order=conditions.get("order"),
+    )
+
+
+def _semantics(said: Written, where: str, faults: Faults) -> str:
+    """Read a word of the vocabulary, with or without its ``#``, or the address of a word of another one."""
+    text = str(said)
+    if "://" in text:
+        return text
+    terms = vocabularies()["datalink/core"]
+    word = text.removeprefix("#")
+    if word not in terms:
+        hint = (
+            nearest(word, terms) or f"known: {', '.join(terms)}; or the whole address of a word of another vocabulary"
+        )
+        faults.error(f"{where}: DataLink's vocabulary has no {text!r}", said.place, hint)
+    return f"#{word}"
+
+
+class _Over:
+    """What expressions of a link may name: the row, and one of another table."""
+
+    def __init__(self, names: Sequence[str] | None, source: Written | None, around: Inherited) -> None:
+        self._names, self._around = names, around
+        schema, _, name = ("", "", None) if source is None else str(source).rpartition(".")
+        self.alias = name
+        self.source = None if name is None else f"{schema or around.schema}.{name}"
+
+    def template(self, said: Written, where: str, faults: Faults) -> Template:
+        """Cut a template into texts and expressions; constants become text."""
+        parts: list[str | Value] = []
+        for part in holes(said, where, faults):
+            if isinstance(part, str):
+                parts.append(part)
+                continue
+            prefix, _, rest = part.text.partition(".")
+            if part.name is not None and prefix == "site" and rest:
+                if rest not in SITE:
+                    hint = f"known: {', '.join('site.' + key for key in SITE)}"
+                    faults.error(f"{where}: no {part.text}", said.at(part.offset), hint)
+                # the address of the site is that at which it is asked
+                parts.append(Value("site.url") if rest == "url" else self._around.site.get(rest, ""))
+            elif part.text in self._around.constants:
+                parts.append(str(self._around.constants[part.text]))
+            elif (tree := self._hole(said, part, where, faults)) is not None:
+                parts.append(Value(write(tree), part.spec))
+        return tuple(parts)
+
+    def _hole(self, said: Written, hole: Hole, where: str, faults: Faults) -> Expr | None:
+        if hole.name is not None and "." not in hole.name:
+            known = [*self._around.constants, *(f"{TARGET}.{name}" for name in self._names or ())]
+            hint = f"write {{target.{hole.text}}}" if hole.text in (self._names or ()) else nearest(hole.text, known)
+            also = "" if self.alias is None else f", {{{self.alias}.column}}"
+            faults.error(
+                f"{where}: no {hole.text!r} here; links know {{target.column}}{also}, {{site.url}} and constants",
+                said.at(hole.offset),
+                hint,
+            )
+            return None
+        tree = inner(said, hole, where, faults)
+        return None if tree is None else self._checked(tree, said, where, faults, hole.offset)
+
+    def expression(self, said: Written, where: str, faults: Faults, *, condition: bool) -> str | None:
+        """Check an expression, and write it as it stands in a query over both tables."""
+        tree = expression(said, where, faults, condition=condition)
+        tree = None if tree is None else self._checked(tree, said, where, faults)
+        return None if tree is None else write(tree)
+
+    def _checked(self, tree: Expr, said: Written, where: str, faults: Faults, offset: int = 0) -> Expr | None:
+        folded: Mapping[str, str] = {name.lower(): name for name in self._names or ()}
+        wrong = False
+        for prefix, name, node in references(tree):
+            if prefix == self.alias:
+                continue
+            if prefix not in {"", TARGET}:
+                known = [TARGET] if self.alias is None else [TARGET, self.alias]
+                message = f"{where}: no {prefix!r} here; there is {' and '.join(known)}"
+                faults.error(message, said.at(offset + node.at), nearest(prefix, known))
+            elif self._names is not None and name.lower() not in folded:
+                hint = nearest(name, self._names) or "links see the table's own columns"
+                faults.error(f"{where}: the table has no column {name!r}", said.at(offset + node.at), hint)
+            else:
+                continue
+            wrong = True
+        return None if wrong else transform(tree, self._qualified)
+
+    def _qualified(self, node: Any) -> Any:
+        if not isinstance(node, ColumnRef) or node.qualifier:
+            return node
+        return ColumnRef(node.name, (Ident(TARGET),), at=node.at)

@@ -1,0 +1,66 @@
+"""Descriptors of services that go with an answer (DataLink 1.1, section 4): once for each plan, for every table whose rows lead somewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+from xml.sax.saxutils import escape, quoteattr
+
+from hven.adql.tree import ColumnRef, Derived, Select, SelectItem, TableRef, walk
+from hven.formats.votable import field_ids
+
+if TYPE_CHECKING:
+    from hven.adql.tree import Bound
+    from hven.model.table import Table
+
+SITE = "{site.url}"  # in a descriptor: the site's address, which may be another one for each reader
+LINKS = "ivo://ivoa.net/std/DataLink#links-1.1"
+
+
+def descriptors(bound: Bound) -> tuple[str, ...]:
+    """Describe the services that take a value of an answer's column.
+
+    Parameters
+    ----------
+    bound
+        A query, bound to tables as its reader knows them.
+
+    Returns
+    -------
+    resources
+        XML of a RESOURCE each, with `SITE` in it: for columns that are a table's identifier, as it is.
+    """
+    body = bound.query.body
+    if not isinstance(body, Select) or body.source is None:
+        return ()
+    tables = {node.number: node.table for node in walk(body.source, but=Derived) if isinstance(node, TableRef)}
+    names = tuple(column.name for column in bound.columns)
+    found: dict[str, str] = {}
+    for item, ident in zip(body.items, field_ids(names), strict=True):
+        if not isinstance(item, SelectItem) or not isinstance(item.expr, ColumnRef):
+            continue
+        table = tables.get(item.expr.source)
+        key = None if table is None else table.identifier
+        if (
+            table is not None
+            and key is not None
+            and key is item.expr.column
+            and table.offers("datalink")
+            and table.leads
+        ):
+            found.setdefault(table.qualified, _descriptor(table, ident, f"{SITE}/datalink/{quote(table.qualified)}"))
+    return tuple(found.values())
+
+
+def _descriptor(table: Table, ref: str, url: str) -> str:
+    said = {"standardID": LINKS, "accessURL": url}
+    params = "".join(
+        f'<PARAM name="{name}" datatype="char" arraysize="*" value={quoteattr(value)}/>\n'
+        for name, value in said.items()
+    )
+    return (
+        f'<RESOURCE type="meta" utype="adhoc:service" name="links">\n'
+        f"<DESCRIPTION>{escape(f'What rows of {table.qualified} lead to')}</DESCRIPTION>\n{params}"
+        f'<GROUP name="inputParams">\n<PARAM name="ID" datatype="char" arraysize="*" ucd="meta.id;meta.main" value="" ref={quoteattr(ref)}/>\n'
+        f"</GROUP>\n</RESOURCE>\n"
+    )

@@ -1,0 +1,314 @@
+"""What rows lead to: the links of their table, asked by the one road and written in the columns of DataLink (1.1, section 3.2)."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven import adql, query
+from hven.adql.text import literal, write
+from hven.adql.tree import ColumnRef, Ident, transform
+from hven.model.table import Column, Hole, Link
+from hven.model.types import BOOLEAN, INT64, STRING
+from hven.site.auth import ANONYMOUS, alike
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hven.model.table import Table, Template
+    from hven.site import Holdings, Site
+    from hven.site.auth import Policy, Reader
+
+MEDIA_TYPE = "application/x-votable+xml;content=datalink"
+COLUMNS = (
+    Column(name="ID", type=STRING, ucd="meta.id;meta.main", description="Identifier of the row, as it was asked for"),
+    Column(name="access_url", type=STRING, ucd="meta.ref.url", description="Where it leads to"),
+    Column(name="service_def", type=STRING, ucd="meta.ref", description="XML ID of the descriptor of a service"),
+    Column(name="error_message", type=STRING, ucd="meta.code.error", description="Why there is no link"),
+    Column(name="description", type=STRING, ucd="meta.note", description="What is there"),
+    Column(name="semantics", type=STRING, ucd="meta.code", description="What it is to the row"),
+    Column(name="content_type", type=STRING, ucd="meta.code.mime", description="Media type of what is there"),
+    Column(name="content_length", type=INT64, unit="byte", ucd="phys.size;meta.file", description="Size of what is there"),
+    Column(name="content_qualifier", type=STRING, description="Kind of product"),
+    Column(name="local_semantics", type=STRING, ucd="meta.id.assoc", description="What is alike in all rows of this table"),
+    Column(name="link_auth", type=STRING, ucd="meta.code", description="Whether one must log in: false, optional, true"),
+    Column(name="link_authorized", type=BOOLEAN, ucd="meta.code", description="Whether you may take it"),
+)  # fmt: skip
+SCHEMA = pa.schema([column.arrow for column in COLUMNS])
+THIS = "#this"
+_MISSING = "NotFoundFault: no row of {table} has this identifier"
+_GONE = "NotFoundFault: the collection has no such file (any more)"
+_ADDRESS = "%:/?#[]@!$&'()*+,;=~"  # what an address has besides letters and digits
+_KEY = "_id"
+
+
+def rows(
+    table: Table,
+    ids: Sequence[str],
+    *,
+    who: Reader,
+    site: Site,
+    policies: Sequence[Policy],
+    holdings: Holdings,
+    base: str,
+) -> pa.Table:
+    """Ask what rows lead to.
+
+    Parameters
+    ----------
+    table
+        Whose rows they are.
+    ids
+        Values of its identifier, or publisher's dataset identifiers (``ivo://authority/collection?value``).
+    who, site, policies, holdings
+        As of `hven.query.run`.
+    base
+        Address of the site, without a final slash.
+
+    Returns
+    -------
+    rows
+        Of `SCHEMA`; those of an identifier together and in the order of the links. Identifiers without a row, or whose row the reader
+        may not know of, have one with an error.
+
+    Raises
+    ------
+    HvenError
+        As of a query.
+    """
+    asked = list(dict.fromkeys(ids))
+    keys = [_key(table, one) for one in asked]
+    known = [key for key in keys if key is not None]
+    places = {str(key): at for at, key in enumerate(keys) if key is not None}
+
+    def answered(text: str) -> pa.Table:
+        most = site.settings.limits.maxrec_hard
+        with query.run(text, who, site=site, policies=policies, holdings=holdings, maxrec=most) as result:
+            batches = [*result.batches()]
+            empty = pa.schema([column.arrow for column in result.columns]).empty_table()
+            return pa.Table.from_batches(batches) if batches else empty
+
+    found: list[pa.Table] = []
+    seen: set[int] = set()
+    links = table.leads
+    numbered = {id(link): at for at, link in enumerate(links)}
+    rights = _rights(table, who, public=alike(table, who, policies))
+    for _, group in groupby(sorted(links, key=_together), _together) if known else ():
+        some = list(group)
+        names: dict[str, str] = {}
+        there = answered(_query(table, some, known, names, rights))
+        at = pa.array([places.get(str(key)) for key in there[_KEY].to_pylist()], pa.int32())
+        if some[0].source is None:
+            seen.update(at.to_pylist())
+        for link in some:
+            made = _made(link, there, names, base, table.schema) | _locks(link, there, names, rights, table)
+            kept = _kept(link, there, names, made)
+            more = {
+                "_at": at,
+                "_link": pa.array([numbered[id(link)]] * len(at), pa.int32()),
+                "_row": pa.array(range(len(at)), pa.int32()),
+            }
+            found.append(_whole(pa.table({**made, **more})).filter(kept))
+    if known and all(link.source is not None for link in links):
+        there = answered(_query(table, (), known, {}, ()))
+        seen.update(places[str(key)] for key in there[_KEY].to_pylist() if str(key) in places)
+    every = pa.concat_tables(found) if found else None
+    if every is not None:
+        every = _with_files(every, table, answered)
+    missing = [at for at in range(len(asked)) if at not in seen]
+    lost = {
+        "error_message": pa.array([_MISSING.format(table=table.qualified)] * len(missing), pa.string()),
+        "semantics": pa.array([THIS] * len(missing), pa.string()),
+        "_at": pa.array(missing, pa.int32()),
+        "_link": pa.array([0] * len(missing), pa.int32()),
+        "_row": pa.array([0] * len(missing), pa.int32()),
+    }
+    whole = pa.concat_tables([_whole(pa.table(lost)), *([] if every is None else [every])])
+    whole = whole.sort_by([("_at", "ascending"), ("_link", "ascending"), ("_row", "ascending")])
+    named = pa.array(asked, pa.string()).take(whole["_at"].combine_chunks())
+    whole = whole.set_column(whole.schema.get_field_index("ID"), "ID", named)
+    return whole.select(SCHEMA.names).cast(SCHEMA)
+
+
+def _together(link: Link) -> tuple[str, str, str]:
+    return link.source or "", link.where or "", link.order or ""
+
+
+def _key(table: Table, asked: str) -> str | int | None:
+    """Read an identifier; None: no row can have it."""
+    kind = table.identifier.type if table.identifier is not None else STRING
+    text = asked.partition("?")[2] if asked.startswith("ivo://") and f"/{table.schema}?" in asked else asked
+    if kind.is_string:
+        return text
+    return int(text) if text.removeprefix("-").isdecimal() and len(text) < 19 else None
+
+
+def _rights(table: Table, who: Reader, *, public: bool) -> tuple[str, str]:
+    """Write whether everybody, and whether a reader, may take a row's files, as 1 or 0."""
+    if table.rights is None:
+        return "1" if public else "0", "1"
+    found = []
+    for one in (ANONYMOUS, who):
+        condition = table.rights.takes(one)
+        found.append("1" if condition is None else _truth(write(transform(condition, _of_target))))
+    return found[0], found[1]
+
+
+def _of_target(node: Any) -> Any:
+    return ColumnRef(Ident(node.name.name, quoted=True), (Ident("target"),)) if isinstance(node, ColumnRef) else node
+
+
+def _locks(
+    link: Link, there: pa.Table, names: Mapping[str, str], rights: tuple[str, str], table: Table
+) -> dict[str, pa.Array]:
+    """Say of links to the row's own files whether one must log in, and whether this reader may take them."""
+    telling = {f"target.{adql.quote(name)}" for name in (table.telling if table.rights is not None else ())}
+    if not link.file and telling.isdisjoint(hole.text for hole in link.address if not isinstance(hole, str)):
+        return {}
+    everybody, theirs = (pc.equal(there[names[text]].combine_chunks(), 1) for text in rights)
+    return {"link_auth": pc.if_else(everybody, "false", "true"), "link_authorized": theirs}
+
+
+def _query(
+    table: Table, links: Sequence[Link], keys: Sequence[str | int], names: dict[str, str], rights: Sequence[str]
+) -> str:
+    """Write what asks for all that some links are made of; `names` takes expression -> column."""
+    assert table.identifier is not None  # noqa: S101  (tables without one have no links)
+    key = f"target.{adql.quote(table.identifier.name)}"
+    items = [f'{key} AS "{_KEY}"']
+
+    def item(text: str) -> None:
+        if text not in names:
+            names[text] = f"_{len(names)}"
+            items.append(f'{text} AS "{names[text]}"')
+
+    for text in rights:
+        item(text)
+    for link in links:
+        for template in (link.address, link.type, link.description, link.size):
+            for part in template:
+                if not isinstance(part, str) and part.text != "site.url":
+                    item(part.text)
+        if link.condition is not None:
+            item(_truth(link.condition))
+    text = f"SELECT {', '.join(items)} FROM {_named(table.qualified, table)} AS target"
+    first = links[0] if links else None
+    if first is not None and first.source is not None:
+        text += f" JOIN {_named(first.source)} AS {adql.quote(first.alias or '')} ON {first.where}"
+    one = len(keys) == 1
+    text += f" WHERE {key} = {literal(keys[0])}" if one else f" WHERE {key} IN ({', '.join(map(literal, keys))})"
+    return text + (f" ORDER BY {first.order}" if first is not None and first.order else "")
+
+
+def _truth(condition: str) -> str:
+    return f"CASE WHEN {condition} THEN 1 ELSE 0 END"
+
+
+def _named(qualified: str, table: Table | None = None) -> str:
+    schema, _, name = (table.schema, "", table.name) if table is not None else qualified.rpartition(".")
+    return f"{adql.quote(schema)}.{adql.quote(name)}"
+
+
+def _made(link: Link, there: pa.Table, names: Mapping[str, str], base: str, schema: str) -> dict[str, pa.Array]:
+    """Make the columns of a link, one value for each row."""
+
+    def same(text: str | None) -> pa.Array:
+        return pa.array([text] * there.num_rows, pa.string())
+
+    address = link.address
+    if link.file:
+        address = (Hole("site.url"), f"/collections/{quote(schema)}/files/", *address)
+    return {
+        "access_url": _texts(address, there, names, base, address=True),
+        "description": _texts(link.description, there, names, base),
+        "semantics": same(link.semantics),
+        "content_type": _texts(link.type, there, names, base),
+        "content_length": _numbers(_texts(link.size, there, names, base)),
+        "content_qualifier": same(link.qualifier),
+        "local_semantics": same(link.local),
+        "_file": _texts(link.address, there, names, base) if link.file else same(None),
+    }
+
+
+def _kept(link: Link, there: pa.Table, names: Mapping[str, str], made: Mapping[str, pa.Array]) -> pa.Array:
+    kept = pc.is_valid(made["access_url"])
+    if link.condition is not None:
+        kept = pc.and_(kept, pc.equal(there[names[_truth(link.condition)]].combine_chunks(), 1))
+    return kept
+
+
+def _texts(
+    template: Template, there: pa.Table, names: Mapping[str, str], base: str, *, address: bool = False
+) -> pa.Array:
+    """Fill a template for each row; null where one of its values is."""
+    if not template:
+        return pa.nulls(there.num_rows, pa.string())
+    parts: list[Any] = []
+    query = False
+    for at, part in enumerate(template):
+        if isinstance(part, str):
+            parts.append(part)
+            query = query or "?" in part
+        elif part.text == "site.url":
+            parts.append(base)
+        else:
+            safe = None if not address else _ADDRESS if at == 0 else "" if query else "/"
+            parts.append(_each(there[names[part.text]].combine_chunks(), part.spec, safe))
+    whole = pc.binary_join_element_wise(*parts, "")
+    return whole if isinstance(whole, pa.Array) else pa.array([whole.as_py()] * there.num_rows, pa.string())
+
+
+def _numbers(texts: pa.Array) -> pa.Array:
+    """Read whole numbers; what is none is not known."""
+    return pc.cast(pc.if_else(pc.match_substring_regex(texts, r"^\d{1,18}$"), texts, None), pa.int64())
+
+
+def _each(values: pa.Array, spec: str, safe: str | None) -> pa.Array:
+    """Write values as text, each distinct one once; `safe`: as a part of an address, with these characters left as they are."""
+    coded = values.dictionary_encode()
+
+    def written(value: Any) -> str:
+        text = (
+            format(value, spec) if spec else repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+        )
+        return text if safe is None else quote(text, safe=safe)
+
+    words = [None if value is None else written(value) for value in coded.dictionary.to_pylist()]
+    return pa.array(words, pa.string()).take(coded.indices)
+
+
+def _with_files(every: pa.Table, table: Table, answered: Callable[[str], pa.Table]) -> pa.Table:
+    """Add media types and sizes of files of the collection; those that are not there get an error in place of their address."""
+    paths = every["_file"].combine_chunks()
+    if paths.null_count == len(paths):
+        return every
+    wanted = paths.drop_null().unique().to_pylist()
+    listed = ", ".join(map(literal, wanted))
+    facts = answered(f"SELECT path, media_type, bytes FROM {adql.quote(table.schema)}.files WHERE path IN ({listed})")
+    at = pc.index_in(paths, value_set=facts["path"].combine_chunks())
+    kind = facts["media_type"].combine_chunks().take(at)
+    size = facts["bytes"].combine_chunks().take(at)
+    gone = pc.and_(pc.is_valid(paths), pc.is_null(at))
+    there = every.column("access_url").combine_chunks()
+    changed = {
+        "content_type": pc.coalesce(every["content_type"].combine_chunks(), kind),
+        "content_length": pc.coalesce(every["content_length"].combine_chunks(), size),
+        "access_url": pc.if_else(gone, None, there),
+        "error_message": pc.if_else(gone, _GONE, None),
+    }
+    return _whole(pa.table({**dict(zip(every.column_names, every.columns, strict=True)), **changed}))
+
+
+def _whole(some: pa.Table) -> pa.Table:
+    """Add the columns that are missing, and bring all to one order and type."""
+    types = {field.name: field.type for field in SCHEMA} | {name: pa.int32() for name in ("_at", "_link", "_row")}
+    types["_file"] = pa.string()
+    columns = {
+        name: some[name].combine_chunks().cast(kind) if name in some.column_names else pa.nulls(some.num_rows, kind)
+        for name, kind in types.items()
+    }
+    return pa.table(columns)

@@ -1,0 +1,224 @@
+"""DataLink 1.1: what rows lead to, by their descriptor, by standards' columns, by rows of other tables; services told in answers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from asking import Client
+from astropy.io.votable import parse
+from lxml import etree
+
+from hven.app._server import create
+from hven.descriptor import check
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
+
+V = "{http://www.ivoa.net/xml/VOTable/v1.3}"
+DESCRIPTOR = """\
+collection: maps
+title: Maps
+let: {base: "https://archive.example/a"}
+files: [data/*]
+tables:
+  main:
+    source: maps.csv
+    primary: [obs_id]
+    columns: {obs_id: {type: string, ucd: "meta.id;meta.main"}, ra: float64, fits: string, number: int32}
+    obscore:
+      set: {dataproduct_type: image, calib_level: 2, target_name: x, access_format: application/fits, facility_name: F, instrument_name: I}
+      map: {access_url: fits}
+    links:
+      - {semantics: "#this", file: "{target.fits}", description: "map {target.obs_id}", qualifier: "#image"}
+      - semantics: preview
+        from: previews
+        where: previews.obs = obs_id
+        order: previews.freq
+        file: "{previews.png}"
+        description: "at {IN_UNIT(previews.freq, 'GHz'):.1f} GHz"
+        local: band
+      - {semantics: documentation, text: "{base}/of/{target.obs_id}?id={target.obs_id}&n={target.number:03d}", type: text/html, size: "{target.number}", if: ra > 10}
+  previews:
+    source: previews.csv
+    columns: {obs: string, freq: {type: float64, unit: Hz}, png: string}
+  numbers:
+    source: numbers.csv
+    primary: [n]
+    columns: {n: int64, access_url: string, access_format: string, access_estsize: {type: int64, unit: kbyte}, thumbnail_url: string}
+"""
+FILES = {
+    "maps.csv": "obs_id,ra,fits,number\nm 1,10,data/m 1.fits,1\nm/2&?,20,data/m2.fits,2\nm3,30,data/gone.fits,3\nm4,5,,4\n",
+    "previews.csv": "obs,freq,png\nm 1,350e9,data/b.png\nm 1,250.5e9,data/a.png\nm3,1e9,data/a.png\n",
+    "numbers.csv": "n,access_url,access_format,access_estsize,thumbnail_url\n7,ftp://old.example/x y.fits,application/fits,3,\n8,,,,https://x.example/t.png\n",
+    "data/m 1.fits": "12345",
+    "data/m2.fits": "1",
+    "data/a.png": "a",
+    "data/b.png": "bb",
+}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    directory = tmp_path_factory.mktemp("datalink")
+    folder = directory / "collections/maps"
+    (folder / "data").mkdir(parents=True)
+    (directory / "hven.toml").write_text('name = "links"\npublic_url = "https://vo.example/x"\n')
+    (folder / "maps.yaml").write_text(DESCRIPTOR)
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    with Site(settings.load(directory)) as site:
+        ingest(site, "maps")
+        yield Client(create(site))
+
+
+def links(client: Client, table: str, *ids: str, **more: str) -> list[dict[str, str]]:
+    query = "&".join(
+        ["RESPONSEFORMAT=csv", *(f"ID={quoted(one)}" for one in ids), *(f"{k}={v}" for k, v in more.items())]
+    )
+    answer = client.ask("GET", f"/datalink/{table}", query.encode())
+    assert answer.status == 200, answer.text
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+def quoted(text: str) -> str:
+    return "".join(f"%{ord(one):02X}" for one in text)
+
+
+BASE = "https://vo.example/x/collections/maps/files/data/"
+
+
+def test_a_row_leads_to_its_file_to_rows_of_another_table_and_to_pages(client: Client) -> None:
+    this, *previews = links(client, "maps.main", "m 1")
+    assert this == {
+        "ID": "m 1", "access_url": f"{BASE}m%201.fits", "service_def": "", "error_message": "", "description": "map m 1", "semantics": "#this",
+        "content_type": "application/fits", "content_length": "5", "content_qualifier": "#image", "local_semantics": "", "link_auth": "false",
+        "link_authorized": "true",
+    }  # fmt: skip
+    found = [
+        (one["semantics"], one["access_url"], one["description"], one["content_length"], one["local_semantics"])
+        for one in previews
+    ]
+    assert found == [
+        ("#preview", f"{BASE}a.png", "at 250.5 GHz", "1", "band"),
+        ("#preview", f"{BASE}b.png", "at 350.0 GHz", "2", "band"),
+    ]
+
+
+def test_values_are_written_as_parts_of_an_address(client: Client) -> None:
+    *_, page = links(client, "maps.main", "m/2&?")
+    assert page["access_url"] == "https://archive.example/a/of/m/2%26%3F?id=m%2F2%26%3F&n=002"
+    assert (page["content_type"], page["content_length"], page["link_auth"]) == ("text/html", "2", "")
+
+
+def test_many_identifiers_in_their_order_and_those_that_nothing_has(client: Client) -> None:
+    found = links(client, "maps.main", "m3", "nothing", "m4", "m 1", "ivo://example.org/maps?m/2&?", "m3")
+    assert [one["ID"] for one in found] == ["m3"] * 3 + ["nothing"] + ["m 1"] * 3 + ["ivo://example.org/maps?m/2&?"] * 2
+    assert found[3]["error_message"] == "NotFoundFault: no row of maps.main has this identifier"
+    assert (found[3]["semantics"], found[3]["access_url"]) == ("#this", "")
+
+
+def test_a_file_that_is_gone_is_said_to_be(client: Client) -> None:
+    this = links(client, "maps.main", "m3")[0]
+    assert (this["access_url"], this["semantics"]) == ("", "#this")
+    assert this["error_message"].startswith("NotFoundFault: the collection has no such file")
+
+
+def test_columns_of_standards_lead_somewhere_by_themselves(client: Client) -> None:
+    (one,) = links(client, "maps.numbers", "007")
+    assert one["ID"] == "007"
+    assert one["access_url"] == "ftp://old.example/x%20y.fits"
+    assert (one["content_type"], one["content_length"]) == ("application/fits", "3000")
+    (two,) = links(client, "maps.numbers", "8")
+    assert (two["semantics"], two["access_url"]) == ("#thumbnail", "https://x.example/t.png")
+    assert links(client, "maps.numbers", "seven")[0]["error_message"]
+    (file,) = links(client, "maps.files", "data/a.png")
+    assert (file["access_url"], file["content_type"], file["content_length"]) == (f"{BASE}a.png", "image/png", "1")
+
+
+def test_the_document_is_that_of_the_standard(client: Client) -> None:
+    answer = client.ask("GET", "/datalink/maps.main", b"ID=m3&id=m4")
+    assert answer.headers["content-type"] == "application/x-votable+xml;content=datalink"
+    root = etree.fromstring(answer.body)
+    infos = {one.get("name"): one.get("value") for one in root.iter(f"{V}INFO")}
+    assert infos == {"QUERY_STATUS": "OK", "standardID": "ivo://ivoa.net/std/DataLink#links-1.1"}
+    assert root.find(f".//{V}TABLEDATA") is not None
+    again = client.ask("GET", "/datalink/maps.main", b"ID=m3&id=m4", headers={"if-none-match": answer.headers["etag"]})
+    assert (again.status, again.body) == (304, b"")
+    posted = client.post("/datalink/maps.main", ID="m3")
+    assert parse(io.BytesIO(posted.body)).get_first_table().nrows == 3
+    assert parse(io.BytesIO(client.get("/datalink/maps.main").body)).get_first_table().nrows == 0
+    assert b'value="ivo://ivoa.net/std/DataLink#links-1.1"' not in client.get("/datalink/maps.previews", ID=1).body
+
+
+@pytest.mark.parametrize(("most", "rows"), [("0", 0), ("2", 0), ("3", 3), ("4", 3), ("5", 5), ("99", 5)])
+def test_maxrec_cuts_between_rows_alone(client: Client, most: str, rows: int) -> None:
+    answer = client.ask("GET", "/datalink/maps.main", f"ID=m%201&ID=m%2F2%26%3F&MAXREC={most}".encode())
+    found = parse(io.BytesIO(answer.body)).get_first_table()
+    assert found.nrows == rows
+    assert (b'value="OVERFLOW"' in answer.body) is (rows < 5)
+
+
+def test_answers_tell_of_the_service(client: Client) -> None:
+    def told(query: str) -> list[str]:
+        root = etree.fromstring(client.get("/tap/sync", LANG="ADQL", QUERY=query).body)
+        found = []
+        for one in root.iterfind(f"{V}RESOURCE[@utype='adhoc:service']"):
+            params = {param.get("name"): param for param in one.iter(f"{V}PARAM")}
+            assert params["standardID"].get("value") == "ivo://ivoa.net/std/DataLink#links-1.1"
+            ref = params["ID"].get("ref")
+            (field,) = [item.get("name") for item in root.iter(f"{V}FIELD") if item.get("ID") == ref]
+            found.append(f"{params['accessURL'].get('value')} {field}")
+        return found
+
+    assert told("SELECT * FROM maps.main") == ["https://vo.example/x/datalink/maps.main obs_id"]
+    assert told("SELECT fits, obs_id FROM maps.main WHERE ra > 11") == [
+        "https://vo.example/x/datalink/maps.main obs_id"
+    ]
+    assert told("SELECT ra FROM maps.main") == []
+    assert told("SELECT UPPER(obs_id) AS obs_id FROM maps.main") == []
+    assert told("SELECT a.obs_id, n FROM maps.main AS a, maps.numbers") == [
+        "https://vo.example/x/datalink/maps.main obs_id",
+        "https://vo.example/x/datalink/maps.numbers n",
+    ]
+
+
+def test_rows_of_obscore_lead_to_the_list(client: Client) -> None:
+    query = "SELECT obs_publisher_did, access_url, access_format FROM ivoa.obscore ORDER BY obs_publisher_did"
+    answer = client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv").text
+    first, *_, last = csv.DictReader(io.StringIO(answer))
+    assert first["access_url"] == "https://vo.example/x/datalink/maps.main?ID=m%201"
+    assert {first["access_format"], last["access_format"]} == {"application/x-votable+xml;content=datalink"}
+    (one,) = links(client, "ivoa.obscore", first["obs_publisher_did"])
+    assert (one["access_url"], one["content_type"]) == (first["access_url"], first["access_format"])
+
+
+FAULTS = {
+    "{semantics: preview}": "tables.main.links[1]: one of text and file says where it leads to; text: an address; file: the path of a file of the collection",
+    "{semantics: preview, text: a, file: b}": "tables.main.links[1]: one of text and file says where it leads to; text: an address; file: the path of a file of the collection",
+    "{semantics: previews, text: a}": "tables.main.links[1].semantics: DataLink's vocabulary has no 'previews'; did you mean 'preview'?",
+    '{semantics: this, text: "{obs_id}"}': "tables.main.links[1].text: no 'obs_id' here; links know {target.column}, {site.url} and constants; write {target.obs_id}",
+    "{semantics: this, text: a, where: x.a = 1}": "tables.main.links[1].where: it goes with 'from'; name the other table: from: previews",
+    "{semantics: this, from: previews, text: a}": "tables.main.links[1].from: it is not said which of its rows go with a row; where: previews.obs_id = target.obs_id",
+    '{semantics: this, from: previews, where: "prevews.obs = obs_id", text: a}': "tables.main.links[1].where: no 'prevews' here; there is target and previews; did you mean 'previews'?",
+    '{semantics: this, text: "{UPPER(target.obs)}"}': "tables.main.links[1].text: the table has no column 'obs'; did you mean 'obs_id'?",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("link", FAULTS)
+def test_what_a_descriptor_has_wrong_is_said_with_its_remedy(link: str, tmp_path: Path) -> None:
+    path = tmp_path / "collections/maps/maps.yaml"
+    path.parent.mkdir(parents=True)
+    before = DESCRIPTOR.partition("    links:")[0]
+    path.write_text(f"{before}    links: [{link}]\n")
+    (tmp_path / "hven.toml").touch()
+    (path.parent / "maps.csv").write_text(FILES["maps.csv"])
+    (path.parent / "data").mkdir()
+    (path.parent / "data/a.png").touch()
+    said = [
+        fault.message + (f"; {fault.remedy}" if fault.remedy else "") for fault in check(path, settings.load(tmp_path))
+    ]
+    assert said == [FAULTS[link]]
