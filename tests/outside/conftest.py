@@ -83,6 +83,10 @@ tables:
       magnitude: {type: float32, unit: mag, ucd: phot.mag;em.opt}
       major_axis: {type: float32, unit: arcmin, ucd: phys.angSize.smajAxis}
     map: {id: catalog_identifier}
+    links:
+      - {semantics: this, text: "https://data.example/{target.id}.fits", type: image/fits, size: "1000", if: major_axis > 5}
+      - {semantics: counterpart, from: openngc.large, where: openngc.large.name = target.name, text: "https://data.example/large/{openngc.large.id}"}
+      - {semantics: documentation, text: "{site.url}/about?of={target.name}", type: text/html, description: "What {target.long_name} is"}
   large:
     description: Objects larger than half a degree
     view: SELECT id, name, ra, dec, major_axis FROM openngc.main WHERE major_axis > 30

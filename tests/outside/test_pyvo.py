@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from urllib.parse import quote
 
 import astropy.units as u
 import numpy as np
@@ -44,6 +45,17 @@ def test_tables_are_listed_with_their_columns(tap: pyvo.dal.TAPService) -> None:
     assert columns["vmag"].flags == ["indexed", "principal"] or "indexed" in columns["vmag"].flags
     assert len(tables["jmdc.main"].columns) == 251
     tap.describe()
+
+
+def test_rows_lead_to_what_their_descriptor_says(tap: pyvo.dal.TAPService) -> None:
+    found = tap.search("SELECT TOP 2 * FROM openngc.main WHERE major_axis > 60 ORDER BY major_axis DESC")
+    this, large, page = found[0].getdatalink()
+    assert (this.semantics, this.access_url) == ("#this", f"https://data.example/{quote(found[0]['id'])}.fits")
+    assert (this.content_type, this.content_length) == ("image/fits", 1000)
+    assert large.semantics == "#counterpart"
+    assert (page.semantics, page.description) == ("#documentation", f"What {found[0]['long_name']} is")
+    every = [one for links in found.iter_datalinks() for one in links.bysemantics("#this", include_narrower=False)]
+    assert [one["ID"] for one in every] == [row["id"] for row in found]
 
 
 def test_the_service_tells_what_it_can(tap: pyvo.dal.TAPService) -> None:

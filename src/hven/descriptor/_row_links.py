@@ -161,7 +161,7 @@ class _Over:
         folded: Mapping[str, str] = {name.lower(): name for name in self._names or ()}
         wrong = False
         for prefix, name, node in references(tree):
-            if prefix == self.alias:
+            if prefix in {self.alias, self.source} - {None}:
                 continue
             if prefix not in {"", TARGET}:
                 known = [TARGET] if self.alias is None else [TARGET, self.alias]
@@ -176,6 +176,9 @@ class _Over:
         return None if wrong else transform(tree, self._qualified)
 
     def _qualified(self, node: Any) -> Any:
-        if not isinstance(node, ColumnRef) or node.qualifier:
+        if not isinstance(node, ColumnRef):
             return node
-        return ColumnRef(node.name, (Ident(TARGET),), at=node.at)
+        prefix = ".".join(part.name for part in node.qualifier)
+        if prefix and prefix != self.source:
+            return node
+        return ColumnRef(node.name, (Ident(self.alias if prefix and self.alias else TARGET, quoted=True),), at=node.at)
