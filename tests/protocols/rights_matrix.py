@@ -268,6 +268,8 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/adql/words": ["", "q=zq"],
     "/datalink/{table}": ["", "&".join(f"ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), *(f"ID=id{word}&RESPONSEFORMAT=csv" for word in HIDDEN), "ID=y2030&ID=zqembargo.fits&MAXREC=1"],
     "/datalink/{table}/capabilities": [""],
+    "/sia2/{table}": ["", "DPTYPE=image&RESPONSEFORMAT=csv", "POS=CIRCLE 60 -40 90&RESPONSEFORMAT=csv", "TARGET=zqembargo", "POS=CIRCLE 60 -40 9&MAXREC=1"],
+    "/sia2/{table}/capabilities": [""],
     "/changes/{table}": ["", "RESPONSEFORMAT=csv", "SINCE={first}&RESPONSEFORMAT=csv", "SINCE={first}&ROWS=values&RESPONSEFORMAT=csv"],
     "/changes/{table}/capabilities": [""],
     "/cone/{table}": ["RA=60&DEC=-40&SR=90&VERB=3&RESPONSEFORMAT=csv", "RA=60&DEC=-40&SR=90", "RA=66.9&DEC=-43&SR=2&RESPONSEFORMAT=csv", "RA=x"],

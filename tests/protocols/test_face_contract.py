@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 import plugged
+from hven.descriptor import load_standard
 from hven.model import plugins
 from hven.model.table import Column, Table
 from hven.model.types import STRING
@@ -33,6 +34,19 @@ class TestDataLink(FaceContract):
         primary=("id",),
     )
     rows = pa.table({"id": ["a"], "access_url": ["https://x.example/a"]})
+
+
+class TestSia2(FaceContract):
+    name = "sia2"
+    table = load_standard("obscore-1.1").tables[0].table.having(schema="ivoa", name="obscore")
+    rows = pa.table(
+        {
+            column.name: pa.array(
+                ["x" if column.type.is_string and column.required else 1 if column.required else None], column.type.arrow
+            )
+            for column in table.columns
+        }
+    )
 
 
 class TestChanges(FaceContract):
@@ -62,4 +76,4 @@ def test_every_face_says_what_it_is(name: str) -> None:
 
 
 def test_every_face_with_parameters_is_tried() -> None:
-    assert {name for name, face in known().items() if face.params} == {"cone", "tap", "changes", "datalink"}
+    assert {name for name, face in known().items() if face.params} == {"cone", "tap", "changes", "datalink", "sia2"}

@@ -35,6 +35,8 @@ def convert(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array | N
     """
     if values.type.equals(kind):
         return values, None
+    if values.null_count == len(values):  # also NULL as a shape, which is a text where nothing says its type
+        return pa.nulls(len(values), kind), None
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
         if values.type.equals(kind):

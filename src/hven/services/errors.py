@@ -237,21 +237,38 @@ class Faults:
         Of each such answer.
     patient
         Faults of the request are told under status 200, as protocols from before DALI do.
+    label
+        Makes the word of an error with which its message begins.
     """
 
     write: Callable[[str], bytes] = str.encode
     kind: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
     patient: bool = False
+    label: Callable[[Exception], str] | None = None
 
     def __call__(self, request: Request, error: Exception) -> Response:
         """Make the answer to an error."""
         status = status_of(error)
         if self.patient and isinstance(error, errors.UserError) and status in {400, 413}:
             status = 200
-        body = self.write(message_of(error, request_id(request)))
+        said = message_of(error, request_id(request))
+        body = self.write(said if self.label is None else f"{self.label(error)}: {said}")
         return Response(body, status, {**headers_of(error), **self.headers}, media_type=self.kind)
+
+
+def fault_word(error: Exception) -> str:
+    """Return the word of SIA 2.0 (section 3.2) and DataLink 1.1 (section 3.4) for an error.
+
+    Parameters
+    ----------
+    error
+        Any.
+    """
+    status = status_of(error)
+    return {503: "TransientFault", 408: "TransientFault", 500: "FatalFault"}.get(status, "UsageFault")
 
 
 PLAIN, LINE = Faults(), Faults(write=lambda message: f"{message}\n".encode())
 VOTABLE = Faults(write=votable_error, kind="application/x-votable+xml")
+LABELLED = Faults(write=votable_error, kind="application/x-votable+xml", label=fault_word)

@@ -115,7 +115,7 @@ def value(params: Params, param: Param) -> Any:
         found = params.whole(
             name, minimum=-LARGEST if param.minimum is None else int(param.minimum), maximum=param.maximum
         )
-    elif type_.is_numeric:
+    elif type_.is_numeric and not type_.is_array:
         found = params.number(name, minimum=param.minimum, maximum=param.maximum)
     else:
         text = params.one(name)
@@ -126,8 +126,27 @@ def value(params: Params, param: Param) -> Any:
     return found
 
 
+def _interval(text: str, param: Param) -> tuple[float, float]:
+    """Read two numbers, of which the first may be -Inf and the second +Inf, or one number, which is both."""
+    try:
+        numbers = [float(word) for word in text.split()]
+        low, high = numbers if len(numbers) == 2 else (numbers * 2 if len(numbers) == 1 else numbers)
+    except ValueError:
+        raise ParamError(
+            f"{param.name}={text!r:.60} is no interval",
+            name=param.name,
+            remedy=f"write two numbers{f' in {param.unit}' if param.unit else ''}, such as 1 2 or -Inf 2, or one",
+        ) from None
+    if not low <= high:  # also of NaN
+        message = f"{param.name}={text!r:.60} is empty: its end is before its beginning"
+        raise ParamError(message, name=param.name, remedy="write the smaller number first")
+    return low, high
+
+
 def _read(text: str, param: Param) -> Any:
-    """Read what is no number: a boolean, a time (DALI 1.1 section 3.3), or text as it is."""
+    """Read what is no number: an interval, a boolean, a time (DALI 1.1 section 3.3), or text as it is."""
+    if param.type.xtype == "interval":
+        return _interval(text, param)
     if param.type.is_boolean:
         if text.strip().lower() in _TRUTHS:
             return _TRUTHS[text.strip().lower()]

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from hven.adql.tree import ColumnRef, Compare, Expr, Function, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.tree import Binary, Cast, ColumnRef, Compare, Expr, Function, Literal, transform, walk
 from hven.engines._bound.shapes import ConstantShape, arguments, constant_shape, coordinates
+
+if TYPE_CHECKING:
+    from hven.adql.tree import Bound
 
 __all__ = [
     "MIRROR",
@@ -15,10 +21,41 @@ __all__ = [
     "contained",
     "coordinates",
     "distance_points",
+    "told",
     "touching",
 ]
 
 MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "<>": "<>"}
+
+
+TOUCH = {"CONTAINS", "INTERSECTS"}
+WORDS = {
+    f"{word} {frame}" for word in ("Circle", "Polygon") for frame in ("ICRS ", "")
+}  # of STC-S, before numbers in ICRS
+
+
+def told(bound: Bound) -> Bound:
+    """Return the same query with shapes compared as they are, and not as the texts that a view writes of them: ``'Circle ICRS ' || CAST(c AS VARCHAR)``."""
+    if not any(isinstance(node, Function) and node.name in TOUCH for node in walk(bound.query)):
+        return bound
+    query = transform(bound.query, _untold)
+    return bound if query is bound.query else replace(bound, query=query)
+
+
+def _untold(node: Any) -> Any:
+    if not isinstance(node, Function) or node.name not in TOUCH:
+        return node
+    args = tuple(map(_shape, node.args))
+    return node if all(one is other for one, other in zip(args, node.args, strict=True)) else replace(node, args=args)
+
+
+def _shape(expr: Expr) -> Expr:
+    """Return the shape of which an expression is the text, else the expression."""
+    if not isinstance(expr, Binary) or not isinstance(expr.left, Literal) or not isinstance(expr.right, Cast):
+        return expr
+    shape = expr.right.operand
+    known = expr.op == "||" and expr.left.value in WORDS and isinstance(shape, ColumnRef) and shape.meta is not None
+    return shape if known and shape.meta is not None and shape.meta.type.is_geometry else expr
 
 
 def column_pair(expr: tuple[Expr, Expr] | None) -> tuple[ColumnRef, ColumnRef] | None:

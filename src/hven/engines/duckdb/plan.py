@@ -20,6 +20,7 @@ from hven.adql.tree import TableRef, walk
 from hven.engines import Memory, Plan, Snapshot
 from hven.engines._bound.empty import without
 from hven.engines._bound.flatten import flattened
+from hven.engines._bound.geometry import told
 from hven.engines._bound.narrow import columns_read, narrowed
 from hven.engines._bound.unions import distributed
 from hven.engines.duckdb import direct as arrow
@@ -71,7 +72,7 @@ class DuckPlan(Plan):
     small = False
 
     def __init__(self, engine: Machine, bound: Bound, *, lenient: bool = False) -> None:
-        bound = bound if lenient else gathered(flattened(distributed(bound)))
+        bound = bound if lenient else gathered(told(flattened(distributed(bound))))
         self._engine = engine
         self._bound = bound
         self._listed, self._lists = with_lists(bound)

@@ -12,7 +12,7 @@ from hven.formats import DEFAULT, End, Head, Info
 from hven.model.errors import NotFound
 from hven.model.params import Param
 from hven.services import datalinks
-from hven.services.errors import VOTABLE
+from hven.services.errors import LABELLED
 from hven.services.face import DALI, Face, Surroundings, Way, asking
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ FACE = Face(
     applies=lambda table: bool(table.leads),
     lacking="links of its rows",
     path="/datalink/{table}",
-    faults=VOTABLE,
+    faults=LABELLED,
     ways=_ways,
     routes=routes,
 )
