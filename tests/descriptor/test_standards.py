@@ -97,7 +97,8 @@ def test_the_directory_that_somebody_works_in_changes_none(tmp_path, monkeypatch
 def test_epn_tap_is_as_the_facts_have_it():
     spec = load_standard("epn-tap-2.0").tables[0]
     rows = facts("epn_core.csv")
-    assert [column.name for column in spec.table.columns] == [row["name"] for row in rows]
+    own = ("region_quality",)  # beside the standard's
+    assert [column.name for column in spec.table.columns if column.name not in own] == [row["name"] for row in rows]
     kinds = {
         "text": ("char",),
         "spoly": ("char",),

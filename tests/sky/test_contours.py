@@ -108,7 +108,10 @@ def test_areas_of_coronal_holes_are_their_pixels(charm):
     exact = found.pixels * np.radians(grid.step_x) * grid.step_y
     assert np.abs(found.regions.area() / exact - 1).max() < 0.001
     quality, counts = np.unique(found.quality(), return_counts=True)
-    assert dict(zip(quality.tolist(), counts.tolist(), strict=True)) == {"exact": 1195, "multi_part": 24}
+    assert dict(zip(quality.tolist(), counts.tolist(), strict=True)) == {
+        "exact": 1032,
+        "multi_part": 187,
+    }  # 163 are one part with holes
 
 
 def hard(count, seed):
@@ -297,7 +300,7 @@ def test_what_touches_at_a_corner_is_two_parts_and_a_hole_that_does_is_a_hole():
     found = contours.masks(image, [1, 2], disc)
     assert np.diff(found.regions.rows).tolist() == [2, 1]
     assert np.diff(found.regions.parts).tolist() == [1, 1, 3]
-    assert found.quality().tolist() == ["multi_part", "exact"]
+    assert found.quality().tolist() == ["multi_part", "multi_part"]  # no polygon has holes
     lon, lat = found.regions.lon, found.regions.lat
     assert distance(lon, lat, 0, 0).max() < 1
 

@@ -8,7 +8,7 @@ from hven.adql.kinds import derived, is_null, kind, meta
 from hven.adql.tree import Binary, Expr, Function, Literal, Meta
 from hven.model import units
 from hven.model.errors import nearest, say
-from hven.model.sky import bodies, footprints
+from hven.model.sky import bodies, contours, footprints
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
@@ -146,13 +146,19 @@ def _alike(calling: Calling, node: Function, x: Expr, width: Expr) -> Expr:
         )
 
 
-_WORDS = {"CHAIN_CONTOUR": ("helio", "freeman"), "CONTOUR_POLYGON": ("largest",), "CONTOUR_BOUND": ("west", "east", "south", "north")}  # fmt: skip
+_PARTS = ("largest", "hull")
+_WORDS = {
+    "CHAIN_CONTOUR": ("helio", "freeman"), "LIST_CONTOUR": ("pixel", "arcsec"), "CONTOUR_POLYGON": _PARTS, "CONTOUR_QUALITY": _PARTS,
+    "CONTOUR_MOC": ("rest",), "CONTOUR_FAULT": ("name",), "CONTOUR_BOUND": ("west", "east", "south", "north"),
+}  # fmt: skip
 
 
 def of_words(calling: Calling, node: Function, args: list[Expr]) -> None:
     """``ORIENTED(p, 'sky')``: the last argument, if it is a text, is one of few words."""
     word, known = args[-1], _WORDS.get(node.name, footprints.VIEWS)
     if isinstance(word, Literal) and isinstance(word.value, str) and word.value not in known:
+        if node.name == "CHAIN_CONTOUR" and contours.directions(word.value) is not None:
+            return
         calling.fail(
             say("{name}: there is no {value!r}", node.name.lower(), word.value),
             word.at,

@@ -29,6 +29,7 @@ from hven.adql.tree import (
     conjunction,
     transform,
 )
+from hven.descriptor import _filled_regions as regions
 from hven.descriptor import _value_trees as trees
 from hven.descriptor._carried import relinked
 from hven.descriptor._columns import REGULAR
@@ -98,10 +99,12 @@ class Compiler:
             needed = self._needed(queries, checks)
             groups = None if grouping is None else grouping.plan(source, before, needed)
             watermark = None if mark is None else self._query([(WATERMARK, mark)], source, [])
+            contours = tuple(one.contour and self._query(regions.fault(one.contour[0]), source, []) for one in rounds)
         except BindError as error:
             self.faults.error(f"{self.what}: {error.message}", self.spec.place, error.remedy)
         if self.names.failed():
             return None, self.faults.sorted()
+        self._check_regions(rounds, table)
         copies, conversions = _common([one.copies for one in rounds]), _common([one.conversions for one in rounds])
         return Mapping(
             table=table,
@@ -123,6 +126,8 @@ class Compiler:
             groups=groups,
             watermark=watermark,
             watched=() if watermark is None else self._needed((watermark,), ()),
+            contours=contours if any(contours) else (),
+            filled=frozenset().union(*(one.filled() for one in rounds)),
             warnings=tuple(fault for fault in self.faults.sorted() if fault.severity == "warning"),
         ), self.faults.sorted()
 
@@ -332,6 +337,16 @@ class Compiler:
         if not self.names.failed():
             check_partition(self.what, table, self.spec.place, self.faults, follow=self.spec.follow)
         return table
+
+    def _check_regions(self, rounds: list[Round], table: Table) -> None:
+        """Warn of contours whose parts are lost: no column takes what a polygon does not say."""
+        names = {column.name for column in table.columns}
+        if any(one.contour for one in rounds) and "c1min" in names and not {regions.COVERAGE, regions.QUALITY} <= names:
+            self.faults.warning(
+                f"{self.what}: of a region of several parts, or with holes, s_region has one outline, and nothing tells which rows these are",
+                self.spec.place,
+                "optional: [region] adds coverage, which has all of it, and region_quality",
+            )
 
     def _relinked(self, columns: list[Column], copies: dict[str, str]) -> list[Column]:
         """Rename the columns in links that came from the source as the table does."""

@@ -205,9 +205,12 @@ class Names:
                     return self.header(node, text, what, offset)
                 if node.name == "WCS_FOOTPRINT" and not node.args:
                     return images.footprint(self, node, text, what, offset)
+                if node.name == images.MASK and not (len(node.args) > 2 and isinstance(node.args[-1], Literal)):
+                    args = [self.expanded(arg, text, what, targets, offset) for arg in node.args]
+                    return Function(node.name, (*args, self.directory(node)), at=node.at)
                 if node.name in images.PRODUCTS and len(node.args) == 1:
                     path = self.expanded(node.args[0], text, what, targets, offset)
-                    local = Function(node.name, (path, Literal(str(self.resource.path.parent), at=node.at)), at=node.at)
+                    local = Function(node.name, (path, self.directory(node)), at=node.at)
                     if node.name != OUTWARD or not _may_be_address(path):
                         return local
                     self.typed(local, text, what, offset)
@@ -236,6 +239,10 @@ class Names:
             )
             raise Broken
         return tree if self.grouping is None else self.grouping.keyed(tree)
+
+    def directory(self, node: Function) -> Literal:
+        """Name the directory that relative paths start from."""
+        return Literal(str(self.resource.path.parent), at=node.at)
 
     def name(self, node: ColumnRef, text: Written, what: str, targets: Targets | None, offset: int) -> Expr:
         """Resolve a name: a source column, then a let name, then a constant; ``target.x``, ``site.x``."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 PRODUCTS = frozenset({"PRODUCT_SIZE", "PRODUCT_MD5"})
+MASK = "MASK_CONTOUR"
 
 
 class Finder(Protocol):

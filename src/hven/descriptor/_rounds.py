@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.tree import And, Binary, Cast, ColumnRef, Compare, Expr, Function, Ident, IsNull, Literal, Meta, Not
+from hven.descriptor import _filled_regions as regions
 from hven.descriptor import _value_trees as trees
 from hven.descriptor._column_expressions import Hole, holes, inner
 from hven.descriptor._constants import constant
@@ -76,6 +77,7 @@ class Round:
         self.condition: Expr | None = None
         self.chain: list[str] = []
         self.readings: list[Reading] = []
+        self.contour: tuple[Expr, str] | None = None  # that s_region is made of, and which of its parts
 
     def _order(self) -> list[str]:
         """Order the columns: those of the source, if they are followed (refined ones stay where they are), then the others."""
@@ -99,6 +101,10 @@ class Round:
     def items(self) -> list[tuple[str, Expr]]:
         """List name and tree of every column, in order."""
         return [(name, tree) for name in self.order if (tree := self.trees.get(name)) is not None]
+
+    def filled(self) -> set[str]:
+        """List the columns that are empty where the contour of `s_region` has no region, as they are made of it."""
+        return {name for name, tree in self.items() if self.contour is not None and regions.ask_contours(tree)}
 
     def value(self, name: str, asked: Place | None, what: str) -> Expr:
         """Compile the final tree of a target column, once."""
@@ -168,8 +174,12 @@ class Round:
     ) -> tuple[Expr, Meta, Column | None]:
         """Find the value before conversion, its metadata, and the source column if it is one unchanged."""
         names = self.names
-        if setting is None:
+        if setting is None or (setting is self.defaults.get(name) and name in regions.FILLED):
             source = names.find(Ident(name))
+            if source is None and name in regions.FILLED and self._of_contour():
+                made = regions.follows(name, *self.contour)  # type: ignore[misc]
+                return made, names.typed(made, written("", place), where), None
+        if setting is None:
             if source is None:
                 return self._absent(name, column, where, place)
             tree: Expr = trees.name(source.name)
@@ -182,8 +192,18 @@ class Round:
             tree = self._lookup(setting, column, where)
         else:
             tree, meta = names.bound(written(setting.value, setting.place), where, self)
+            if name == regions.OUTLINE:
+                self.contour = regions.asked(tree, meta)
+            if (asked := regions.drawn(tree, meta, column.type if column is not None else None)) is not None:
+                return asked, names.typed(asked, written("", place), where), None
             return tree, meta, meta.column if isinstance(tree, ColumnRef) else None
         return tree, names.typed(tree, written("", place), where), None
+
+    def _of_contour(self) -> bool:
+        """Check whether the table's outline is made of a contour."""
+        if regions.OUTLINE in self.order and regions.OUTLINE not in self.chain and self.contour is None:
+            self.value(regions.OUTLINE, None, "")
+        return self.contour is not None
 
     def _absent(self, name: str, column: Column | None, where: str, place: Place) -> tuple[Expr, Meta, None]:
         embargo = self.spec.embargo  # makes a date for rows that have none themselves

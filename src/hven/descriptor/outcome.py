@@ -223,6 +223,11 @@ class Mapping:
         ``SELECT .. AS watermark, ROW FROM source``: what `sync: watermark` says, of each source row.
     watched
         Columns to ask of the source for it, besides `needed`.
+    contours
+        For each of `queries` ``SELECT name, said, area, ROW FROM source``: why the contour that ``s_region`` is made of has no region, and its area (deg**2); None where it is made
+        of none.
+    filled
+        Columns that follow from these contours.
     """
 
     table: Table
@@ -246,3 +251,5 @@ class Mapping:
     groups: Groups | None = None
     watermark: Bound | None = None
     watched: tuple[str, ...] = ()
+    contours: tuple[Bound | None, ...] = ()
+    filled: frozenset[str] = frozenset()

@@ -421,7 +421,9 @@ class Report:
             yield f"{name}: {table.published:,} rows" + (f" ({', '.join(rest)} of {table.read:,} read)" if rest else "")
             for found in table.findings.values():
                 count = f"{found.count:,} {'row' if found.count == 1 else 'rows'}"
-                if found.rule.partition(": ")[2].startswith("without "):  # nothing is wrong with these rows
+                if found.rule.partition(": ")[2].startswith(
+                    ("without ", "region ")
+                ):  # nothing is wrong with these rows
                     yield f"  {found.severity}: {count} {found.message}"
                     continue
                 yield f"  {found.severity}: {found.message}: {count}"

@@ -46,12 +46,15 @@ class Mapped:
         Column -> booleans over `rows`: there was a value, and it could not be converted.
     constant
         Columns with one value in all rows, of any batch.
+    contour
+        Asks source rows why their contour has no region; None: the table's outline is made of none.
     """
 
     rows: pa.RecordBatch
     at: Positions | None
     lost: dict[str, pa.Array]
     constant: frozenset[str] = frozenset()
+    contour: Bound | None = None
 
 
 class Transform:
@@ -114,7 +117,8 @@ class Transform:
 
     def apply(self, batch: pa.RecordBatch) -> Iterator[Mapped]:
         """Map a prepared batch: one `Mapped` per granule."""
-        for query, fixed in zip(self._rest, self._constants, strict=True):
+        contours = self.mapping.contours or (None,) * len(self._rest)
+        for query, fixed, contour in zip(self._rest, self._constants, contours, strict=True):
             found, at = self._computed(query, batch)
             count = batch.num_rows if at is None else len(at)
             columns: list[pa.Array] = []
@@ -147,7 +151,7 @@ class Transform:
             rows = pa.RecordBatch.from_arrays(columns, schema=self.target)
             if source_of := {name: source for name, source in self.mapping.copies.items() if name not in self._copies}:
                 self._lost_in_engine(rows, batch, at, source_of, lost)
-            yield Mapped(rows=rows, at=at, lost=lost, constant=frozenset(alike))
+            yield Mapped(rows=rows, at=at, lost=lost, constant=frozenset(alike), contour=contour)
 
     def _computed(self, query: Bound | None, batch: pa.RecordBatch) -> tuple[pa.Table | None, Positions | None]:
         if query is None and self.mapping.where is None:

@@ -15,6 +15,7 @@ from hven.descriptor.mapping import SOURCE, TARGET
 from hven.ingest._casting import outside, whole
 from hven.ingest._rules import ERROR, INFO, WARNING, Broken
 from hven.ingest._validate_columns import ColumnRules
+from hven.ingest._validate_contours import contoured
 from hven.ingest._validate_obscore import Observations
 from hven.model.errors import DataError, HvenError
 from hven.model.literal import figure
@@ -48,6 +49,7 @@ class Validation:
 
     def __post_init__(self) -> None:
         self._rules = ColumnRules(self.mapping, self.seen)
+        self._deliberate |= self.mapping.filled  # contours say why they have no region
         self._observations = [
             Observations(self.engine, one, Validation(self.engine, one, seen=self.seen, throws=False).broken)
             for one in self.mapping.observations
@@ -110,6 +112,7 @@ class Validation:
         yield from self._sphere(rows)
         yield from self._unfulfilled(mapped, batch)
         yield from self._left_empty(mapped, batch)
+        yield from contoured(self.engine, self.mapping, mapped, batch)
         for found in self._rules.failed(rows, mapped.constant):
             yield _of_rule(*found)
         flags = self._joint(mapped)
@@ -207,7 +210,12 @@ class Validation:
         """Count rows in which an expression gave nothing because something that it is made from is not there."""
         for column in self.mapping.table.columns:
             values = mapped.rows.column(column.name)
-            if column.name in self.mapping.copies or not values.null_count or self._only_read(column.name, batch):
+            if (
+                column.name in self.mapping.copies
+                or column.name in self.mapping.filled
+                or not values.null_count
+                or self._only_read(column.name, batch)
+            ):
                 continue
             null = pc.is_null(values)
             for name in column.origins:

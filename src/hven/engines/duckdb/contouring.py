@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven.engines.duckdb.curating import as_numpy, one_piece
+from hven.engines.duckdb.masks import labels
 from hven.model.errors import say
 from hven.model.sky import Regions, contours
 from hven.model.types import CONTOUR
@@ -18,30 +20,42 @@ if TYPE_CHECKING:
 _KIND = str(CONTOUR.duckdb)
 _REGION = _KIND.partition("region ")[2].removesuffix(")")
 QUALITIES = ("", "degenerate", "clipped_at_limb", "multi_part", "exact")
+FAULTS = list(contours.FAULTS)
 DEGREES = (180.0 / np.pi) ** 2
+PARTS = ("", "largest", "hull", "all")  # which of them is drawn of a region that is no single polygon
+SIDES = ("west", "east", "south", "north")
 
 TEMPLATES: dict[str, str] = {
-    "SUN_L0": "hven_sun_l0(epoch_us({0}))", "SUN_B0": "hven_sun_b0(epoch_us({0}))",
-    "DISC": ".image", "CHART": ".image", "CHAIN_CONTOUR": ".contour", "BOX_CONTOUR": ".contour",
-    "CONTOUR_POLYGON": ".contour_polygon", "CONTOUR_BOUND": ".contour_bound", "CONTOUR_MOC": "nullif(hven_contour_moc(({0}).region), '')", "CONTOUR_AREA": "nullif(hven_contour_area(({0}).region), 0)",
-    "CONTOUR_PIXELS": "CASE WHEN ({0}).fault = 0 THEN ({0}).pixels END", "CONTOUR_QUALITY": "nullif(hven_contour_quality(({0}).quality), '')",
-    "CONTOUR_FAULT": "nullif(hven_contour_fault(({0}).fault, ({0}).number), '')",
+    "SUN_L0": ".sun_l0", "SUN_B0": "hven_sun_b0(epoch_us({0}))",
+    "DISC": ".image", "CHART": ".image",
+    "CHAIN_CONTOUR": ".contour", "BOX_CONTOUR": ".contour", "LIST_CONTOUR": ".list_contour", "MASK_CONTOUR": ".mask_contour",
+    "CONTOUR_POLYGON": ".contour_polygon", "CONTOUR_SHAPE": "nullif(hven_contour_shape(({0}).region), '')", "CONTOUR_BOUND": ".contour_bound", "CONTOUR_MOC": ".contour_moc",
+    "CONTOUR_AREA": "nullif(hven_contour_area(({0}).region), 0)", "CONTOUR_PIXELS": "CASE WHEN ({0}).fault = 0 THEN ({0}).pixels END",
+    "CONTOUR_QUALITY": ".contour_quality", "CONTOUR_FAULT": ".contour_fault",
 }  # fmt: skip
 
 #: What has no answer is a value that a macro or template turns into NULL: DuckDB takes no NULL from a function that was given none.
 UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_sun_l0": (("BIGINT",), "DOUBLE"),
+    "hven_sun_l0_of": (("BIGINT", "DOUBLE"), "DOUBLE"),
     "hven_sun_b0": (("BIGINT",), "DOUBLE"),
     "hven_chain_contour": (("VARCHAR", "DOUBLE", "DOUBLE", "DOUBLE[]", "BIGINT", "VARCHAR"), _KIND),
     "hven_box_contour": (("DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE[]", "BIGINT"), _KIND),
-    "hven_contour_polygon": ((_REGION, "BOOLEAN"), "DOUBLE[]"),
-    "hven_contour_bound": ((_REGION, "INTEGER"), "DOUBLE"),
-    "hven_contour_moc": ((_REGION,), "VARCHAR"),
+    "hven_list_contour": (("DOUBLE[]", "DOUBLE[]", "BIGINT", "VARCHAR"), _KIND),
+    "hven_mask_contour": (("VARCHAR", "DOUBLE", "DOUBLE[]", "VARCHAR"), _KIND),
+    "hven_contour_polygon": ((_REGION, "TINYINT"), "DOUBLE[]"),
+    "hven_contour_shape": ((_REGION,), "VARCHAR"),
+    "hven_contour_bounds": ((_REGION,), "DOUBLE[]"),
+    "hven_contour_moc": ((_REGION, "BOOLEAN"), "VARCHAR"),
     "hven_contour_area": ((_REGION,), "DOUBLE"),
     "hven_contour_fault": (("TINYINT", "BIGINT"), "VARCHAR"),
 }
 MACROS: tuple[str, ...] = (
-    f"CREATE OR REPLACE TEMP MACRO hven_contour_quality(q) AS list_extract({list(QUALITIES)!r}, q + 1)",
+    f"CREATE OR REPLACE TEMP MACRO hven_contour_quality(q) AS nullif(list_extract({list(QUALITIES)!r}, q + 1), '')",
+    f"CREATE OR REPLACE TEMP MACRO hven_contour_kind(f) AS nullif(list_extract({['', *FAULTS]!r}, f + 1), '')",
+    # regular expressions take three times as long
+    r"""CREATE OR REPLACE TEMP MACRO hven_numbers_in(s) AS list_transform(list_filter(string_split(translate(s, E',;()[]\t\n\r', '         '), ' '), lambda w: w <> ''),
+       lambda w: coalesce(TRY_CAST(w AS DOUBLE), 'nan'::DOUBLE))""",
 )
 
 
@@ -63,23 +77,30 @@ def _images(column: Any) -> list[tuple[Any, contours.Disc | contours.Chart]]:
     return found
 
 
-def _made(images: Any, make: Callable[[Any, Any], contours.Contours]) -> pa.Array:
+def _made(images: Any, make: Callable[[Any, Any, Any], contours.Contours]) -> pa.Array:
     """Make contours of rows, by the kinds of their images; of one that is no image there is none."""
-    pieces = [(rows, make(rows, image)) for rows, image in _images(images)]
-    order = np.argsort(np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in pieces)]), kind="stable")
-    if len(order) != len(images):
+    pieces = []
+    for rows, image in _images(images):
+        check = contours.Check(len(rows))
+        check.mark("rotation", np.isposinf(image.lon))
+        pieces.append((rows, make(rows, image, check)))
+    if sum(len(rows) for rows, _ in pieces) != len(images):
         message = "an image is made by DISC or CHART"
         raise ValueError(message)
-    columns = [
-        np.concatenate([getattr(found, name) for _, found in pieces])[order] for name in ("fault", "number", "pixels")
-    ]
-    quality = np.concatenate([found.quality() for _, found in pieces])[order]
-    regions = Regions.concat([found.regions for _, found in pieces]).take(order)
-    codes = np.select([quality == word for word in QUALITIES], range(len(QUALITIES)))
-    fields = dict(zip(("fault", "number", "pixels", "quality"), (*columns, codes), strict=True))
+    return _column(pieces)
+
+
+def _column(pieces: list[tuple[Any, contours.Contours]]) -> pa.Array:
+    """Make a column of contours of some rows each."""
+    order = np.argsort(np.concatenate([rows for rows, _ in pieces]), kind="stable")
+    found = contours.Contours.concat([found for _, found in pieces]).take(order)
+    codes = np.select([found.quality() == word for word in QUALITIES], range(len(QUALITIES)))
+    fields = {"fault": found.fault, "number": found.number, "pixels": found.pixels, "quality": codes}
     kind = CONTOUR.arrow
     arrays = [
-        regions.geoarrow().cast(field.type) if field.name == "region" else pa.array(fields[field.name]).cast(field.type)
+        found.regions.geoarrow().cast(field.type)
+        if field.name == "region"
+        else pa.array(fields[field.name]).cast(field.type)
         for field in kind
     ]
     return pa.StructArray.from_arrays(arrays, fields=list(kind))
@@ -87,38 +108,86 @@ def _made(images: Any, make: Callable[[Any, Any], contours.Contours]) -> pa.Arra
 
 def _chain(code: Any, x: Any, y: Any, images: Any, origin: Any, directions: Any) -> pa.Array:
     codes, lon, lat, first = one_piece(code), as_numpy(x), as_numpy(y), as_numpy(origin)
-    table = contours.FREEMAN if one_piece(directions)[0].as_py() == "freeman" else contours.HELIO
+    table = contours.directions(one_piece(directions)[0].as_py()) or contours.HELIO
 
-    def make(rows: Any, image: Any) -> contours.Contours:
+    def make(rows: Any, image: Any, check: contours.Check) -> contours.Contours:
         some = codes.take(pa.array(rows))
-        return contours.chain_codes(some, lon[rows] - first[rows], lat[rows] - first[rows], image, table=table)
+        x, y = lon[rows] - first[rows], lat[rows] - first[rows]
+        return contours.chain_codes(some, x, y, image, table=table, check=check)
 
     return _made(images, make)
 
 
 def _box(x0: Any, y0: Any, x1: Any, y1: Any, images: Any, origin: Any) -> pa.Array:
     a, b, c, d = (as_numpy(column) - as_numpy(origin) for column in (x0, y0, x1, y1))
-    return _made(images, lambda rows, image: contours.boxes(a[rows], b[rows], c[rows], d[rows], image))
+    return _made(
+        images, lambda rows, image, check: contours.boxes(a[rows], b[rows], c[rows], d[rows], image, check=check)
+    )
 
 
-def _polygon(region: Any, largest: Any) -> pa.Array:
-    """Write the corners of regions that are one ring, or of the outline of their largest part."""
-    found = Regions.from_geoarrow(region)
-    parts, rings = np.diff(found.rows), np.diff(found.parts)
+def _list(points: Any, images: Any, origin: Any, unit: Any) -> pa.Array:
+    """Make contours of lists x1 y1 x2 y2 ..; a value that is left over is a place that is missing."""
+    lists, first, arcsec = one_piece(points), as_numpy(origin), one_piece(unit)[0].as_py() == "arcsec"
+
+    def make(rows: Any, image: Any, check: contours.Check) -> contours.Contours:
+        some = lists.take(pa.array(rows))
+        size = as_numpy(some.value_lengths()).astype(np.int64)
+        values = as_numpy(some.flatten())
+        check.mark("no_start", size % 2 > 0)
+        begin = np.repeat(np.cumsum(size) - size, size)
+        place = np.arange(len(values)) - begin < np.repeat(size - size % 2, size)
+        xy, offsets = values[place].reshape(-1, 2), np.append(0, np.cumsum(size // 2))
+        if not arcsec:
+            of = np.repeat(first[rows], size // 2)
+            return contours.pixel_lists(offsets, xy[:, 0] - of, xy[:, 1] - of, image, check=check)
+        if isinstance(image, contours.Disc):
+            return contours.polygons(offsets, xy[:, 0], xy[:, 1], image, check=check)
+        check.mark("no_radius", np.ones(len(rows), np.bool_))
+        return contours.pixel_lists(offsets, xy[:, 0], xy[:, 1], image, check=check)
+
+    return _made(images, make)
+
+
+def _mask(path: Any, value: Any, images: Any, directory: Any) -> pa.Array:
+    """Make contours of labels of images in files: those of one file in one go, however many rows ask for them."""
+    paths, values, lists = one_piece(path).dictionary_encode(), as_numpy(value), one_piece(images)
+    start = one_piece(directory)[0].as_py() if len(paths) else ""
+    told = lists.to_pylist()
+    asked: dict[tuple[str, tuple[float, ...]], list[int]] = {}
+    for row, (name, image) in enumerate(zip(paths.to_pylist(), told, strict=True)):
+        asked.setdefault((name, tuple(image)), []).append(row)
+    pieces = []
+    for (name, image), rows in asked.items():
+        grid = _images(pa.array([image], lists.type))[0][1] if image else None
+        pieces.append((np.array(rows), labels(start, name, grid, image).of(values[rows])))
+    return _column(pieces)
+
+
+def _polygon(region: Any, part: Any) -> pa.Array:
+    """Write the corners of regions that are one ring; of others, of the outline of their largest part, or their hull."""
+    found, part = Regions.from_geoarrow(region), PARTS[int(as_numpy(part)[0])] if len(region) else ""
+    several = found.ring_counts > 1
+    if part == "hull" and several.any():
+        at = np.flatnonzero(several)
+        found = found.replaced(at, found.take(at).hull())
+        several = found.ring_counts > 1
+    parts = np.diff(found.rows)
     chosen = np.full(len(found), -1)
-    one = parts == 1
-    chosen[one] = found.rows[:-1][one]
-    plain = one.copy()
-    plain[one] = rings[chosen[one]] == 1
-    if bool(as_numpy(largest).any()):
+    plain = (parts > 0) & ~several
+    chosen[plain] = found.rows[:-1][plain]
+    if part and several.any():
         exploded, owner = found.exploded()
         area = exploded.area()
         order = np.lexsort((-area, owner))
         first = np.unique(owner[order], return_index=True)[1]
         chosen[owner[order][first]] = order[first]
         plain = parts > 0
-    ring = found.parts[:-1][chosen[plain]]
-    sizes = np.zeros(len(found), np.int64)
+    return _corners(found, found.parts[:-1][chosen[plain]], plain)
+
+
+def _corners(found: Regions, ring: Any, plain: Any) -> pa.ListArray:
+    """Write rings as lists of numbers, of those rows that have one."""
+    sizes = np.zeros(len(plain), np.int64)
     sizes[plain] = found.rings[ring + 1] - found.rings[ring]
     ends = np.concatenate([[0], np.cumsum(sizes)])
     at = np.arange(ends[-1]) + np.repeat(found.rings[ring] - ends[:-1][plain], sizes[plain])
@@ -126,17 +195,28 @@ def _polygon(region: Any, largest: Any) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array((2 * ends).astype(np.int32)), pa.array(corners))
 
 
-def _moc(region: Any) -> pa.Array:
+def _shape(region: Any) -> pa.Array:
+    """Write the outlines of all parts as DALI's polygons; holes have no word there."""
     found = Regions.from_geoarrow(region)
-    some = np.flatnonzero(np.diff(found.rows) > 0)
+    outlines = _corners(found, found.parts[:-1], np.ones(len(found.parts) - 1, np.bool_))
+    words = pc.binary_join(outlines.cast(pa.list_(pa.string())), " ")
+    some = pc.binary_join_element_wise("polygon", words, " ")
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(found.rows.astype(np.int32)), some), " ")
+
+
+def _moc(region: Any, rest: Any) -> pa.Array:
+    """Cover regions by cells; with `rest` those alone that no polygon can say."""
+    found = Regions.from_geoarrow(region)
+    rings = found.ring_counts
+    some = np.flatnonzero(rings > (1 if len(rings) and bool(as_numpy(rest)[0]) else 0))
     texts = np.full(len(found), "", object)
     texts[some] = [str(moc) for moc in found.take(some).mocs()[0]]
     return pa.array(texts, pa.string())
 
 
-def _bound(region: Any, side: Any) -> pa.Array:
-    west, east, south, north = Regions.from_geoarrow(region).boxes()
-    return pa.array((west, east, south, north)[int(as_numpy(side)[0])])
+def _bounds(region: Any) -> pa.Array:
+    four = np.stack(Regions.from_geoarrow(region).boxes(), axis=1)
+    return pa.ListArray.from_arrays(pa.array(4 * np.arange(len(four) + 1, dtype=np.int32)), pa.array(four.ravel()))
 
 
 def _fault(fault: Any, number: Any) -> pa.Array:
@@ -152,12 +232,18 @@ def _fault(fault: Any, number: Any) -> pa.Array:
 
 FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_sun_l0": lambda t: pa.array(contours.sun.earth(as_numpy(t)).l0),
+    "hven_sun_l0_of": lambda t, n: pa.array(
+        np.where(contours.sun.contradicts(as_numpy(n), as_numpy(t)), np.inf, contours.sun.earth(as_numpy(t)).l0)
+    ),
     "hven_sun_b0": lambda t: pa.array(contours.sun.earth(as_numpy(t)).b0),
     "hven_chain_contour": _chain,
     "hven_box_contour": _box,
+    "hven_list_contour": _list,
+    "hven_mask_contour": _mask,
     "hven_contour_polygon": _polygon,
     "hven_contour_moc": _moc,
-    "hven_contour_bound": _bound,
+    "hven_contour_shape": _shape,
+    "hven_contour_bounds": _bounds,
     "hven_contour_area": lambda region: pa.array(Regions.from_geoarrow(region).area() * DEGREES),
     "hven_contour_fault": _fault,
 }
@@ -165,6 +251,13 @@ FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
 
 class Contouring:
     """The dialect's methods for those functions whose text depends on their arguments."""
+
+    def sun_l0(self: Any, writer: Any, node: Any) -> str:
+        """SUN_L0(t, rotation): infinite where the number is not that of the date; one that is missing says nothing."""
+        time = f"epoch_us({writer.expr(node.args[0])})"
+        if len(node.args) == 1:
+            return f"hven_sun_l0({time})"
+        return f"hven_sun_l0_of({time}, coalesce({self.doubles(writer, node.args[1:])[0]}, 'nan'::DOUBLE))"
 
     def image(self: Any, writer: Any, node: Any) -> str:
         """DISC and CHART: what is missing is NaN, for the contour to have a fault and not to be missing, too."""
@@ -182,12 +275,51 @@ class Contouring:
         first = [texts[0]] if chain else []
         return f"hven_{node.name.lower()}({', '.join([*first, *given, texts[image], origin, *rest])})"
 
+    def list_contour(self: Any, writer: Any, node: Any) -> str:
+        """LIST_CONTOUR(points, image, origin, unit)."""
+        points, image, *rest = (writer.expr(arg) for arg in node.args)
+        if node.args[0].meta.type.is_string:
+            points = f"hven_numbers_in({points})"
+        else:
+            points = f"list_transform(CAST({points} AS DOUBLE[]), lambda v: coalesce(v, 'nan'::DOUBLE))"
+        origin = f"CAST({rest[0]} AS BIGINT)" if rest else "0::BIGINT"
+        return f"hven_list_contour({points}, {image}, {origin}, {rest[1] if len(rest) > 1 else self.string('pixel')})"
+
+    def mask_contour(self: Any, writer: Any, node: Any) -> str:
+        """MASK_CONTOUR(path, value, image, directory): without an image the file's own cards tell it."""
+        path, value, *image = node.args
+        texts = [writer.expr(path), *self.doubles(writer, [value])]
+        directory = image.pop() if image and image[-1].meta.type.is_string else None
+        texts.append(writer.expr(image[0]) if image else "CAST([] AS DOUBLE[])")
+        return f"hven_mask_contour({', '.join([*texts, self.string('.') if directory is None else writer.expr(directory)])})"
+
     def contour_polygon(self: Any, writer: Any, node: Any) -> str:
         """CONTOUR_POLYGON(contour, part)."""
-        largest = "true" if len(node.args) > 1 else "false"
-        return f"nullif(hven_contour_polygon(({writer.expr(node.args[0])}).region, {largest}), CAST([] AS DOUBLE[]))"
+        part = PARTS.index(node.args[1].value) if len(node.args) > 1 else 0
+        region = f"({writer.expr(node.args[0])}).region"
+        return f"nullif(hven_contour_polygon({region}, {part}::TINYINT), CAST([] AS DOUBLE[]))"
 
     def contour_bound(self: Any, writer: Any, node: Any) -> str:
         """CONTOUR_BOUND(contour, side)."""
-        side = ("west", "east", "south", "north").index(node.args[1].value)
-        return f"nullif(hven_contour_bound(({writer.expr(node.args[0])}).region, {side}), 'nan'::DOUBLE)"
+        side = SIDES.index(node.args[1].value) + 1
+        return f"nullif(hven_contour_bounds(({writer.expr(node.args[0])}).region)[{side}], 'nan'::DOUBLE)"
+
+    def contour_moc(self: Any, writer: Any, node: Any) -> str:
+        """CONTOUR_MOC(contour, 'rest')."""
+        return f"nullif(hven_contour_moc(({writer.expr(node.args[0])}).region, {'true' if len(node.args) > 1 else 'false'}), '')"
+
+    def contour_quality(self: Any, writer: Any, node: Any) -> str:
+        """CONTOUR_QUALITY(contour, 'hull')."""
+        made = writer.expr(node.args[0])
+        word = f"hven_contour_quality(({made}).quality)"
+        if len(node.args) == 1 or node.args[1].value != "hull":
+            return word
+        several = f"(len(({made}).region) > 1 OR len(({made}).region[1]) > 1)"
+        return f"CASE WHEN {several} AND ({made}).quality <> 1 THEN 'hull' ELSE {word} END"
+
+    def contour_fault(self: Any, writer: Any, node: Any) -> str:
+        """CONTOUR_FAULT(contour, 'name')."""
+        made = writer.expr(node.args[0])
+        if len(node.args) > 1:
+            return f"hven_contour_kind(({made}).fault)"
+        return f"nullif(hven_contour_fault(({made}).fault, ({made}).number), '')"

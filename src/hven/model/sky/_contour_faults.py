@@ -11,7 +11,7 @@ from hven.model.errors import say
 from hven.model.sky._disc import Disc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -27,6 +27,10 @@ LONGEST = 1_000_000
 
 FAULTS = {
     "no_contour": "there is no contour",
+    "no_file": "the image that the contour is in is not there, or cannot be read",
+    "no_labels": "the file has no image of labels: two axes, and whole numbers, 100,000 of them at most",
+    "too_large": "the image has {number:,} bytes: it must not have more than 536,870,912",
+    "no_label": "no pixel of the image has this label",
     "letter": "character {number} of the chain code is no digit from 0 to 7",
     "open": "the contour ends {number} pixels from where it begins, and does not close",
     "no_start": "a place of the contour is missing, or no number",
@@ -40,6 +44,7 @@ FAULTS = {
     "rotation": "the rotation number is not that of the date",
 }
 """Names of faults -> what they say, with one number."""
+_BESIDE = ("pixels", "clipped", "fault", "number", "minimal")
 _CODES = {name: code for code, name in enumerate(FAULTS, 1)}
 
 
@@ -86,6 +91,38 @@ class Contours:
     number: Whole
     minimal: Flags
 
+    @classmethod
+    def concat(cls, columns: Sequence[Contours]) -> Contours:
+        """Join columns.
+
+        Parameters
+        ----------
+        columns
+            One at least.
+
+        Returns
+        -------
+        contours
+            The rows of all of them.
+        """
+        regions = columns[0].regions.concat([one.regions for one in columns])
+        return cls(regions, *(np.concatenate([getattr(one, name) for one in columns]) for name in _BESIDE))
+
+    def take(self, rows: npt.ArrayLike) -> Contours:
+        """Take some rows.
+
+        Parameters
+        ----------
+        rows
+            Their indexes, shape (m,).
+
+        Returns
+        -------
+        contours
+            These m.
+        """
+        return Contours(self.regions.take(rows), *(getattr(self, name)[rows] for name in _BESIDE))
+
     def faults(self) -> Iterator[Fault]:
         """Tell the faults of all rows.
 
@@ -106,12 +143,12 @@ class Contours:
         Returns
         -------
         quality
-            ``degenerate`` (it stands for a line or a point), ``clipped_at_limb``, ``multi_part`` or ``exact``: the first that is so; empty where there is
-            none; shape (n,).
+            ``degenerate`` (it stands for a line or a point), ``clipped_at_limb``, ``multi_part`` (or with holes: no polygon says it) or ``exact``: the first
+            that is so; empty where there is none; shape (n,).
         """
-        parts = np.diff(self.regions.rows)
+        rings = self.regions.ring_counts
         return np.select(
-            [parts == 0, self.minimal, self.clipped > 0.0, parts > 1],
+            [rings == 0, self.minimal, self.clipped > 0.0, rings > 1],
             ["", "degenerate", "clipped_at_limb", "multi_part"],
             "exact",
         )

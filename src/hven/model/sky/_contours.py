@@ -16,7 +16,7 @@ from hven.model.sky._contour_faults import FAULTS, LONGEST, Check, Contours, Fau
 from hven.model.sky._directions import polygons
 from hven.model.sky._disc import Disc
 from hven.model.sky._pixels import filled, labelled
-from hven.model.sky._walks import boxed, walked
+from hven.model.sky._walks import boxed, faulty, walked
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,13 +24,36 @@ if TYPE_CHECKING:
     Whole = npt.NDArray[np.int64]
 
 __all__ = [
-    "FAULTS", "FREEMAN", "HELIO", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "chain_codes", "masks", "pixel_lists", "polygons", "sun",
+    "FAULTS", "FREEMAN", "HELIO", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "chain_codes", "directions", "faulty", "masks", "pixel_lists", "polygons", "sun",
 ]  # fmt: skip
 
 HELIO = ((-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1))
 """Steps (x to the right, y up) of the digits 0 to 7 in HELIO's catalogues: 0 is left, then anticlockwise."""
 FREEMAN = HELIO[4:] + HELIO[:4]
 """0 is right, then anticlockwise."""
+
+
+def directions(words: str) -> tuple[tuple[int, int], ...] | None:
+    """Read a table of steps.
+
+    Parameters
+    ----------
+    words
+        ``helio``, ``freeman``, or the steps of the digits from 0 on, x to the right and y up: ``1,0 1,-1 0,-1 -1,-1 -1,0 -1,1 0,1 1,1``.
+
+    Returns
+    -------
+    table
+        None: that is none.
+    """
+    if words in {"helio", "freeman"}:
+        return HELIO if words == "helio" else FREEMAN
+    found = tuple(_STEPS.get(word) for word in words.split())
+    table = tuple(step for step in found if step is not None)
+    return table if len(set(table)) == len(found) == len(HELIO) else None
+
+
+_STEPS = {f"{x},{y}": (x, y) for x, y in HELIO}
 
 
 def chain_codes(

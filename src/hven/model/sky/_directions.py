@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._contour_faults import Check, Contours
+from hven.model.sky._contour_faults import LONGEST, Check, Contours
 from hven.model.sky._outlines import pieces, repeated
 from hven.model.sky._regions import Regions
 from hven.model.sky._walks import taken
@@ -57,6 +57,7 @@ def polygons(
     check, disc = check or Check(rows), taken(disc, np.arange(rows))
     given = np.asarray([x, y], dtype=np.float64)
     check.mark("no_contour", length == 0)
+    check.mark("too_long", length >= LONGEST, length)
     check.mark("no_start", np.bincount(row, weights=~np.isfinite(given).all(axis=0), minlength=rows) > 0)
     check.grid(disc)
     good = check.fault[row] == 0

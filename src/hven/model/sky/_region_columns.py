@@ -331,6 +331,11 @@ class Columns:
         return type(self)(self.lon[take], self.lat[take], self.rings, self.parts, self.rows)
 
     @property
+    def ring_counts(self) -> Indexes:
+        """How many rings each region has: none, one as a simple polygon has, or more; shape (n,)."""
+        return np.diff(self.parts[self.rows])
+
+    @property
     def vertex_rows(self) -> Indexes:
         """The row of each vertex, shape (v,)."""
         return owners(self.rings[self.parts[self.rows]])

@@ -117,9 +117,25 @@ def boxed(runs: Runs, grid: Disc | Chart, check: Check, x: Whole, y: Whole) -> C
     good = np.flatnonzero(check.fault == 0)
     index = np.cumsum(check.fault == 0) - 1
     if not len(good):
-        return _gathered([], check)
+        return faulty(check)
     runs = runs.of(check.fault == 0, index)
     return _gathered([(good, _lying(runs, grid, check, good, x[good], y[good]))], check)
+
+
+def faulty(check: Check) -> Contours:
+    """Make contours without a region.
+
+    Parameters
+    ----------
+    check
+        What is wrong with each.
+
+    Returns
+    -------
+    contours
+        As many.
+    """
+    return _gathered([], check)
 
 
 def _lying(runs: Runs, grid: Disc | Chart, check: Check, part: Whole, x: Whole, y: Whole) -> Outlined:

@@ -1,0 +1,315 @@
+"""Contours through a whole ingest: what a table says of a region follows from the one line that sets it, and bad rows are named in the report."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import shapely
+from astropy.io import fits
+
+from hven import query
+from hven.ingest import ingest
+from hven.model.errors import HvenError
+from hven.model.sky import Moc, Regions, contours
+from hven.site.auth._permit import OWNER
+from hven.testing.site import site_with
+from shared import shared
+
+SQUARE = "4" * 9 + "6" * 9 + "0" * 9 + "2" * 9  # anticlockwise: right, up, left, down
+DESCRIPTOR = """\
+collection: spots
+title: Spots
+tables:
+  epn_core:
+    standard: epn-tap-2.0
+    frame: body
+    optional: [region]
+    max_rejects: 1
+    source: {kind: json, files: rows.json}
+    let:
+      t: parse_time(date_obs)
+      spot: CONTOUR
+    set: {granule_gid: spot, dataproduct_type: ci, processing_level: 5, target_name: Sun, target_class: star, instrument_host_name: SOHO, instrument_name: EIT}
+    text: {granule_uid: "{id}"}
+    map: {s_region: spot}
+"""
+DISC = "disc(511.5, 511.5, 2.63, 2.63, r_sun * 2.63, sun_l0(t, c_rotation), b0)"
+FINE = {
+    "cc": SQUARE,
+    "x": 500,
+    "y": 500,
+    "r_sun": 374.87,
+    "date_obs": "2009-03-04T00:00:12",
+    "c_rotation": 2080,
+    "b0": -7.2,
+    "points": "",
+}
+BAD = {
+    "fine": ({}, ""),
+    "clockwise": ({"cc": "".join(str((int(digit) + 4) % 8) for digit in reversed(SQUARE))}, ""),
+    "line": ({"cc": "44440000"}, ""),
+    "missing radius": ({"r_sun": None}, "no_radius"),
+    "radius below zero": ({"r_sun": -3.0}, "no_radius"),
+    "missing date": ({"date_obs": None}, "no_observer"),
+    "letter": ({"cc": SQUARE[:4] + "x" + SQUARE[5:]}, "letter"),
+    "never closes": ({"cc": "4" * 20}, "open"),
+    "no contour": ({"cc": None}, None),
+    "NaN": ({"x": None}, "no_start"),
+    "far away": ({"x": 1e300}, "no_start"),
+    "latitude over 90": ({"b0": 95.0}, "latitude"),
+    "off the disc": ({"x": 1000}, "off_disc"),
+    "long": ({"cc": "4" * 500_000 + "0" * 500_000}, "too_long"),
+    "another rotation": ({"c_rotation": 2081}, "rotation"),
+    "no rotation": ({"c_rotation": None}, ""),
+}  # fmt: skip
+
+
+def site_of(directory, rows, contour, **changes):
+    text = DESCRIPTOR.replace("CONTOUR", contour)
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    return site_with(directory, text, {"rows.json": json.dumps(rows)})
+
+
+def told(site, text="SELECT * FROM spots.epn_core"):
+    with query.run(text, OWNER, site=site) as result:
+        return {row["granule_uid"]: row for row in result.table().to_pylist()}
+
+
+def test_each_bad_row_is_named_in_the_report(tmp_path):
+    rows = [{"id": name.replace(" ", "_"), **FINE, **changes} for name, (changes, _) in BAD.items()]
+    with site_of(tmp_path, rows, f"chain_contour(cc, x, y, {DISC})") as site:
+        report = ingest(site, "spots")
+        site.refresh()
+        found = told(site)
+    table = report.tables["spots.epn_core"]
+    assert (table.read, table.published, table.rejected) == (len(BAD), len(BAD), 0)
+    for number, (name, (_, fault)) in enumerate(BAD.items(), 1):
+        row = found[name.replace(" ", "_")]
+        if fault == "":
+            assert row["region_quality"] == "exact"
+            continue
+        filled = ("s_region", "coverage", "region_quality", "c1min", "c1max", "c2min", "c2max")
+        assert [row[one] for one in filled] == [None] * 7
+        rule = "s_region: without a contour" if fault is None else f"s_region: contour {fault}"
+        assert number in [one.row for one in table.findings[rule].offenders]
+    assert sum(one.count for rule, one in table.findings.items() if rule.startswith("s_region: contour")) == 11
+    text = report.text()
+    assert "info: 4 rows with an exact region" in text
+    assert "rows.json row 7: contour = character 5 of the chain code is no digit from 0 to 7" in text
+    assert "no region can be made of the contour: the rotation number is not that of the date: 1 row" in text
+    assert "has no value although" not in text  # said once
+    assert found["fine"]["s_region"] is not None
+    assert shapely.Polygon(np.reshape(found["fine"]["s_region"], (-1, 2))).exterior.is_ccw
+    area = [
+        Regions.of([[[np.reshape(found[name]["s_region"], (-1, 2)).tolist()]]]).area()[0]
+        for name in ("fine", "clockwise")
+    ]
+    assert area[0] == pytest.approx(area[1])
+
+
+LISTS = {
+    "square": ("0 0 100 0 100 100 0 100", "exact"),
+    "clockwise": ("(0,0) (0,100) (100,100) (100,0)", "exact"),
+    "eight": ("[[0, 0], [100, 100], [100, 0], [0, 100]]", "multi_part"),
+    "line": ("0 0 100 100", "degenerate"),
+    "point": ("0, 0", "degenerate"),
+    "no area": ("0 0 100 0 50 0", "degenerate"),
+    "over the limb": ("900 -50 1100 -50 1100 50 900 50", "clipped_at_limb"),
+    "odd": ("0 0 100 0 100", "no_start"),
+    "NaN": ("0 0 nan 0 100 100", "no_start"),
+    "letter": ("0 0 1o0 0 100 100", "no_start"),
+    "infinite": ("0 0 inf 0 100 100", "no_start"),
+    "empty": (" ; ", "no_contour"),
+    "beyond the limb": ("2000 0 2100 0 2100 100", "off_disc"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["text", "array"])
+def test_lists_of_angles(tmp_path, kind):
+    chosen = {
+        name: one
+        for name, one in LISTS.items()
+        if kind == "text" or (not set("o") & set(one[0]) and not set("n;") & set(one[0]))
+    }
+    rows = [
+        {"id": name.replace(" ", "_"), **FINE, "points": text if kind == "text" else json.loads(f"[{' '.join(text.translate(str.maketrans('()[],', '     ')).split()).replace(' ', ',')}]")}
+        for name, (text, _) in chosen.items()
+    ]  # fmt: skip
+    with site_of(tmp_path, rows, f"list_contour(points, {DISC}, 0, 'arcsec')") as site:
+        report = ingest(site, "spots")
+        site.refresh()
+        found = told(site)
+    findings = report.tables["spots.epn_core"].findings
+    for number, (name, (_, wanted)) in enumerate(chosen.items(), 1):
+        row = found[name.replace(" ", "_")]
+        if wanted in contours.FAULTS:
+            assert row["s_region"] is row["region_quality"] is None
+            assert number in [one.row for one in findings[f"s_region: contour {wanted}"].offenders]
+        else:
+            assert row["region_quality"] == wanted
+            assert (row["coverage"] is not None) == (wanted == "multi_part")
+            assert shapely.is_valid(shapely.Polygon(np.reshape(row["s_region"], (-1, 2))))
+
+
+def test_a_contour_of_a_million_corners(tmp_path):
+    many = "0 0 100 0 100 100 " * 333_334  # 1,000,002 corners
+    rows = [
+        {"id": "fine", **FINE, "points": "0 0 9 0 9 9"},
+        {"id": "many", **FINE, "points": many},
+    ]
+    with site_of(tmp_path, rows, f"list_contour(points, {DISC}, 0, 'arcsec')") as site:
+        report = ingest(site, "spots")
+        site.refresh()
+        found = told(site)
+    assert found["fine"]["region_quality"] == "exact"
+    assert found["many"]["s_region"] is None
+    assert "the contour has 1,000,002 pixels, or is as wide" in report.text()
+
+
+def test_several_parts_as_the_hull_and_as_several_shapes(tmp_path):
+    rows = [{"id": name.replace(" ", "_"), **FINE, "points": text} for name, (text, _) in LISTS.items()]
+    contour = f"list_contour(points, {DISC}, 0, 'arcsec')"
+    with site_of(
+        tmp_path / "hull", rows, contour, **{"s_region: spot": "s_region: \"contour_polygon(spot, 'hull')\""}
+    ) as site:
+        report = ingest(site, "spots")
+        site.refresh()
+        hull = told(site)
+    assert {name for name, row in hull.items() if row["region_quality"] == "hull"} == {"eight"}
+    assert "1 row whose region has several parts or holes: s_region is their hull (hull)" in report.text()
+    corners = np.reshape(hull["eight"]["s_region"], (-1, 2))
+    assert shapely.Polygon(corners).exterior.is_ccw
+    two = Moc.parse(hull["eight"]["coverage"])
+    assert Regions.of([[[corners.tolist()]]]).area()[0] > 1.5 * two.fraction * 4 * math.pi
+    several = {"    map:": "    columns: {s_region: {type: multishape}}\n    map:"}
+    with site_of(tmp_path / "shapes", rows, contour, **several) as site:
+        assert ingest(site, "spots").published
+        site.refresh()
+        shapes = told(site)
+    assert shapes["eight"]["s_region"].count("polygon") == 2
+    assert shapes["square"]["s_region"].count("polygon") == 1
+    assert shapes["eight"]["coverage"] == hull["eight"]["coverage"]
+
+
+def test_columns_that_are_set_stay_and_those_that_are_not_asked_for_are_missed(tmp_path):
+    changes = {"{s_region: spot}": '{s_region: spot, c1min: "1", region_quality: "\'mine\'"}'}
+    with site_of(tmp_path / "set", [{"id": "fine", **FINE}], f"chain_contour(cc, x, y, {DISC})", **changes) as site:
+        report = ingest(site, "spots")
+        site.refresh()
+        row = told(site)["fine"]
+    assert (row["c1min"], row["region_quality"]) == (1.0, "mine")
+    assert row["c1max"] > 1
+    assert "exact region" not in report.text()
+    with site_of(
+        tmp_path / "less",
+        [{"id": "fine", **FINE}],
+        f"chain_contour(cc, x, y, {DISC})",
+        **{"    optional: [region]\n": ""},
+    ) as site:
+        warned = ingest(site, "spots").warnings
+        assert ["optional: [region] adds coverage" in one for one in warned] == [True]
+        site.refresh()
+        assert told(site)["fine"]["c2max"] is not None
+
+
+MASKS = """\
+collection: spots
+title: Spots
+tables:
+  epn_core:
+    standard: epn-tap-2.0
+    frame: body
+    optional: [region]
+    max_rejects: 1
+    source: {kind: json, files: rows.json}
+    set: {granule_gid: spot, dataproduct_type: ci, processing_level: 5, target_name: Sun, target_class: star, instrument_host_name: SDO, instrument_name: AIA}
+    text: {granule_uid: "{id}"}
+    map: {s_region: "mask_contour('maps/' || map, label)"}
+"""
+
+
+def test_masks_are_read_by_their_own_cards(tmp_path):
+    maps = tmp_path / "collections/spots/maps"
+    image = np.zeros((200, 200), np.int16)
+    image[80:120, 60:90], image[90:110, 70:80], image[10:20, 95:105], image[100, 150] = 7, 0, 300, 2
+    cards = fits.Header({"CRPIX1": 100.5, "CRPIX2": 100.5, "CDELT1": 12.0, "CDELT2": 12.0, "RSUN_OBS": 970.0, "CRLN_OBS": 355.0, "CRLT_OBS": -7.0})  # fmt: skip
+    cases = {
+        "hole": ("one.fits", 7, "multi_part"), "packed": ("packed.fits", 7, "multi_part"), "limb": ("one.fits", 300, "clipped_at_limb"), "dot": ("one.fits", 2, "exact"),
+        "nowhere": ("one.fits", 5, "no_label"), "background": ("one.fits", 0, "no_label"), "half": ("one.fits", 2.5, "no_label"), "absent": ("none.fits", 2, "no_file"),
+        "text": ("text.fits", 2, "no_labels"), "no_image": ("table.fits", 2, "no_labels"), "no_disc": ("plain.fits", 7, "no_radius"), "real": ("noise.fits", 1, "no_labels"),
+        "no_name": (None, 1, None),
+    }  # fmt: skip
+    rows = [{"id": name, "map": file, "label": label} for name, (file, label, _) in cases.items()]
+    with site_with(tmp_path, MASKS, {"rows.json": json.dumps(rows)}) as site:
+        maps.mkdir()
+        fits.PrimaryHDU(image, cards).writeto(maps / "one.fits")
+        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(image, cards)]).writeto(maps / "packed.fits")
+        fits.PrimaryHDU(image).writeto(maps / "plain.fits")
+        fits.PrimaryHDU(np.random.default_rng(3).normal(size=(20, 20)), cards).writeto(maps / "noise.fits")
+        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("A", "J", array=[1])])]).writeto(
+            maps / "table.fits"
+        )
+        (maps / "text.fits").write_text("SIMPLE is nothing here")
+        report = ingest(site, "spots")
+        site.refresh()
+        found = told(site)
+    findings = report.tables["spots.epn_core"].findings
+    for number, (name, (_, _, wanted)) in enumerate(cases.items(), 1):
+        if wanted in contours.FAULTS:
+            assert found[name]["s_region"] is None
+            assert number in [one.row for one in findings[f"s_region: contour {wanted}"].offenders]
+        else:
+            assert found[name]["region_quality"] == wanted
+    assert found["hole"]["c1min"] > found["hole"]["c1max"] or found["hole"]["c1max"] < 355
+    disc = contours.Disc(99.5, 99.5, 12.0, 12.0, 970.0, 355.0, -7.0)
+    exact = contours.masks(image.astype(np.int64), [7], disc)
+    assert Moc.parse(found["packed"]["coverage"]) == exact.regions.mocs()[0][0]
+    assert found["packed"]["s_region"] == found["hole"]["s_region"]
+
+
+def test_masks_of_spoca_beside_the_chain_codes_of_their_outlines(tmp_path):
+    name = "20111231_220008.CHMap.fits"
+    path = shared(f"data/helio/spoca/{name}")
+    with fits.open(path) as file:
+        labels, count = file[2].data["COLOR"].tolist(), file[4].data["NUMBER_PIXELS"].tolist()
+    text = MASKS.replace("{kind: json, files: rows.json}", f"{{kind: fits, files: '{name}', hdu: Regions}}")
+    text = text.replace("'maps/' || map, label", "file.path, COLOR").replace('"{id}"', '"{COLOR}"')
+    text = text.replace(
+        "    map: ", "    columns: {pixels: {type: int64, unit: pix, ucd: meta.number, description: Pixels}}\n    map: "
+    )
+    text = text.replace('s_region: "', "pixels: 'contour_pixels(mask_contour(file.path, COLOR))', s_region: \"")
+    text = text.replace("    max_rejects: 1\n", "    where: COLOR <> 3370\n")  # whose cells take seconds
+    with site_with(tmp_path, text, {}) as site:
+        (tmp_path / "collections/spots" / name).write_bytes(path.read_bytes())
+        report = ingest(site, "spots")
+        site.refresh()
+        found = told(site)
+    assert {int(key): row["pixels"] for key, row in found.items()} == {
+        one: many for one, many in zip(labels, count, strict=True) if one != 3370
+    }
+    assert all(row["s_region"] and row["c2max"] > row["c2min"] for row in found.values())
+    assert "3 rows whose region has several parts or holes" in report.text()
+    assert "coverage has over 1 % more than the region" in report.text()
+
+
+def test_directions_of_ones_own(tmp_path):
+    turned = str.maketrans("01234567", "43210765")  # the digits of the same steps, clockwise from the right
+    rows = [{"id": "fine", **FINE, "cc": SQUARE.translate(turned)}]
+    contour = f"chain_contour(cc, x, y, {DISC}, 0, '1,0 1,-1 0,-1 -1,-1 -1,0 -1,1 0,1 1,1')"
+    with site_of(tmp_path / "own", rows, contour) as site:
+        ingest(site, "spots")
+        site.refresh()
+        mine = told(site)["fine"]["s_region"]
+    with site_of(tmp_path / "helio", [{"id": "fine", **FINE}], f"chain_contour(cc, x, y, {DISC})") as site:
+        ingest(site, "spots")
+        site.refresh()
+        assert told(site)["fine"]["s_region"] == mine
+    with (
+        site_of(tmp_path / "wrong", rows, contour.replace("0,-1 -1,-1", "0,-1 0,-1")) as site,
+        pytest.raises(HvenError, match="there is no '1,0"),
+    ):
+        ingest(site, "spots")
