@@ -62,7 +62,7 @@ def test_hfc(made):
     regions = {
         f"ar_{row['ID_AR']}": row
         for row in base.execute(
-            "SELECT * FROM ACTIVEREGIONS a JOIN OBSERVATIONS o ON OBSERVATIONS_ID = ID_OBSERVATIONS"
+            "SELECT * FROM ACTIVEREGIONS a JOIN OBSERVATIONS o ON OBSERVATIONS_ID = ID_OBSERVATIONS LEFT JOIN NOAA_AR ON AR_ID = ID_AR LEFT JOIN NOAA ON NOAA_ID = ID_NOAA"
         )
     }
     found = rows(site, "SELECT * FROM hfc1ar.epn_core")
@@ -74,7 +74,7 @@ def test_hfc(made):
         assert row["c1min"] == pytest.approx(source["BR_CARR_LONG0_DEG"] % 360)
         assert (row["c2min"], row["c2max"]) == (source["BR_CARR_LAT0_DEG"], source["BR_CARR_LAT3_DEG"])
         assert row["spectral_range_min"] == pytest.approx((676.8 * u.nm).to(u.Hz, u.spectral()).value)
-        assert row["magnetic_flux"] == pytest.approx(source["FEAT_TOT_FLUX"] * 1e-8)
+        assert row["magnetic_flux"] == pytest.approx(source["FEAT_RVAL"] * 1e-8)
         assert row["feature_name"] == (f"NOAA {source['NOAA_NUMBER']}" if source["NOAA_NUMBER"] else None)
         middle = (row["c1min"] + (row["c1max"] - row["c1min"]) % 360 / 2) % 360, (row["c2min"] + row["c2max"]) / 2
         inside = rows(
@@ -90,11 +90,9 @@ def test_hfc(made):
     }
     for row in rows(site, "SELECT * FROM hfc1sp.epn_core"):
         source = spots.pop(row["granule_uid"])
-        assert (
-            row["c1min"]
-            == row["c1max"]
-            == pytest.approx(Angle(source["FEAT_CARR_LONG_DEG"] * u.deg).wrap_at(360 * u.deg).value)
-        )
+        centre = Angle(source["FEAT_CARR_LONG_DEG"] * u.deg).wrap_at(360 * u.deg).value
+        assert (centre - row["c1min"]) % 360 <= (row["c1max"] - row["c1min"]) % 360 < 10
+        assert row["c2min"] < source["FEAT_CARR_LAT_DEG"] < row["c2max"]
         assert abs(row["time_min"] - jd(source["DATE_OBS"])) * 86400 < 1e-4
     assert not spots
     bursts = {f"t3_{row['ID_TYPE_III']}": row for row in base.execute(
@@ -107,7 +105,49 @@ def test_hfc(made):
         assert (row["spectral_range_min"], row["spectral_range_max"]) == pytest.approx((low.value, high.value))
         assert row["drift_rate"] == pytest.approx(((low - high) / length).to_value(u.Hz / u.s), rel=1e-5)
     assert not bursts
+    features(site, base, reports)
     base.close()
+
+
+def features(site, base, reports):
+    """Coronal holes and filaments: where the tables say that they are, one hole at one place on all its days, and images with whom they were taken by."""
+    holes = {
+        f"ch_{row['ID_CORONALHOLES']}": row
+        for row in base.execute(
+            "SELECT * FROM CORONALHOLES JOIN OBSERVATIONS ON OBSERVATIONS_ID_EIT = ID_OBSERVATIONS LEFT JOIN CORONALHOLES_TRACKING ON CH_ID = ID_CORONALHOLES"
+        )
+    }
+    found = {row["granule_uid"]: row for row in rows(site, "SELECT * FROM hfc1ch.epn_core")}
+    assert found.keys() == holes.keys()
+    for name, row in found.items():
+        source = holes[name]
+        same = {other for other, one in holes.items() if one["TRACK_ID"] == source["TRACK_ID"]} - {name}
+        assert set(row["internal_reference"].split("#")) == same
+        if row["region_quality"] != "exact":
+            continue
+        assert (source["FEAT_CARR_LONG_DEG"] - row["c1min"]) % 360 < (row["c1max"] - row["c1min"]) % 360 < 40
+        assert row["c2min"] < source["FEAT_CARR_LAT_DEG"] < row["c2max"]
+        assert row["coverage"] is None
+    across = [row for row in found.values() if row["track"] == 7 and row["region_quality"] == "exact"]
+    assert len(across) > 5
+    assert all(row["c1min"] > row["c1max"] for row in across)
+    text = reports["hfc1ch"].text()
+    assert f"{sum(row['region_quality'] == 'exact' for row in found.values())} rows with an exact region" in text
+    assert "row 26: contour = character 41 of the chain code is no digit from 0 to 7" in text
+    assert "the contour ends .. pixels from where it begins, and does not close: 1 row" in reports["hfc1fi"].text()
+    for row in rows(site, "SELECT * FROM hfc1fi.epn_core WHERE s_region IS NOT NULL"):
+        source = base.execute("SELECT * FROM FILAMENTS WHERE ID_FIL = ?", [row["granule_uid"][3:]]).fetchone()
+        assert (source["FEAT_CARR_LONG_DEG"] - row["c1min"]) % 360 < (row["c1max"] - row["c1min"]) % 360 < 60
+        assert row["c2min"] < source["FEAT_CARR_LAT_DEG"] < row["c2max"]
+    images = {row["obs_id"]: row for row in rows(site, "SELECT * FROM hfc1im.epn_core")}
+    assert {row["obs_id"] for row in found.values()} < images.keys()
+    assert all(row["c1min"] is row["s_region"] is None for row in images.values())
+    for row in found.values():
+        seen = images[row["obs_id"]]
+        from_there = (
+            holes[row["granule_uid"]]["FEAT_CARR_LONG_DEG"] - seen["subobserver_longitude_min"] + 180
+        ) % 360 - 180
+        assert abs(from_there) < 85
 
 
 def test_aia(made):
