@@ -1,10 +1,15 @@
-"""What rights cost: cones, counts and choices under a policy beside the same without one; tokens, many members, changes; whether times tell of hidden rows."""
+"""What rights cost: cones, counts and choices under a policy beside the same without one; tokens, many members, changes; whether times tell of hidden rows.
+
+Cones, counts and times in PostgreSQL, too: ``--only postgres``.
+"""
 
 from __future__ import annotations
 
+import functools
 import http.client
 import itertools
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -16,9 +21,12 @@ from urllib.parse import quote
 
 import duckdb
 
+from bench import postgres
 from bench.measure import CACHE, HVEN, Journey, Server, against, median, pairs, served
 
-SITE, MANY = CACHE / "site-rights", CACHE / "site-rights-many"
+SITE, MANY, THERE = CACHE / "site-rights", CACHE / "site-rights-many", CACHE / "site-rights-postgres"
+SCRATCH = Path("/var/tmp/hven-bench-rights")  # where the account of PostgreSQL may write
+SPACE = "bench_rights"  # its schema
 STARS, ROWS = 2_539_913, 1_000_000
 HIDDEN = ROWS // 10  # of those, in one place, with one brightness and one word
 PROJECTS, MEMBERS = 1_000, 10_000
@@ -46,16 +54,21 @@ ROUNDS = 40
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
-    made()
     for journeys, names in (
         (beside, ("cone", "count", "facets", "tap")),
         (timing, ("timing",)),
         (tokens, ("token",)),
         (many, ("many",)),
         (changes, ("change",)),
+        (in_postgres, ("postgres",)),
     ):
         if any(only in f"rights.{name}" or f"rights.{name}" in only for name in names):
+            if journeys is not in_postgres:
+                made()
             yield from (one for one in journeys(only) if only in one.name)
+
+
+NEEDS = dict.fromkeys(("root", "PostgreSQL 15"), ("rights.postgres",))
 
 
 # --- sites ------------------------------------------------------------------------------------------------------
@@ -103,21 +116,26 @@ def settings(directory: Path, *, projects: int, members: int) -> None:
 
 def made() -> None:
     """Make both sites once: one of few people with both sizes of table, one of many people with the smaller."""
-    for directory, sizes, people in (
-        (SITE, {"stars": STARS, "rows": ROWS}, {"projects": 10, "members": 100}),
-        (MANY, {"rows": ROWS}, {"projects": PROJECTS, "members": MEMBERS}),
-    ):
-        folder = directory / "collections" / "sky"
-        folder.mkdir(parents=True, exist_ok=True)
-        settings(directory, **people)
-        tables = [(f"{name}_{kind}", parquet(name, size), kind == "guarded") for name, size in sizes.items() for kind in ("open", "guarded")]  # fmt: skip
-        (folder / "sky.yaml").write_text(descriptor(*tables))
-        if not (directory / "var").exists():
-            try:
-                subprocess.run([HVEN, "ingest", "sky", "--site", directory], check=True, capture_output=True)
-            except BaseException:
-                shutil.rmtree(directory / "var", ignore_errors=True)
-                raise
+    few = {"projects": 10, "members": 100}
+    published(SITE, {"stars": STARS, "rows": ROWS}, few)
+    published(MANY, {"rows": ROWS}, {"projects": PROJECTS, "members": MEMBERS})
+
+
+def published(directory: Path, sizes: dict[str, int], people: dict[str, int], engine: str = "", more: str = "") -> None:
+    """Make a site and ingest its tables, each under the policy and without, unless they are there."""
+    folder = directory / "collections" / "sky"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings(directory, **people)
+    with (directory / "hven.toml").open("a") as toml:
+        toml.write(more)
+    tables = [(f"{name}_{kind}", parquet(name, size), kind == "guarded") for name, size in sizes.items() for kind in ("open", "guarded")]  # fmt: skip
+    (folder / "sky.yaml").write_text(descriptor(*tables).replace("tables:", f"{engine}tables:", 1))
+    if not (directory / "var").exists():
+        try:
+            subprocess.run([HVEN, "ingest", "sky", "--site", directory], check=True, capture_output=True)
+        except BaseException:
+            shutil.rmtree(directory / "var", ignore_errors=True)
+            raise
 
 
 def token(directory: Path, name: str = "anna") -> str:
@@ -162,7 +180,7 @@ def tap(query: str) -> str:
     return f"/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY={quote(query)}"
 
 
-def steps() -> dict[str, tuple[float, Callable[[str], str]]]:
+def steps(stars: str = "stars") -> dict[str, tuple[float, Callable[[str], str]]]:
     """Give what is asked of a pair of tables, each call something that was not asked before; and how dear a policy may be."""
     number = itertools.count(1)
 
@@ -172,11 +190,11 @@ def steps() -> dict[str, tuple[float, Callable[[str], str]]]:
 
     def cone(kind: str) -> str:
         ra, dec = place()
-        return f"/cone/sky.stars_{kind}?RA={ra:.4f}&DEC={dec:.4f}&SR=0.3&RESPONSEFORMAT=csv"
+        return f"/cone/sky.{stars}_{kind}?RA={ra:.4f}&DEC={dec:.4f}&SR=0.3&RESPONSEFORMAT=csv"
 
     def by_tap(kind: str) -> str:
         ra, dec = place()
-        return tap(f"SELECT id, ra, dec, mag FROM sky.stars_{kind} WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra:.4f}, {dec:.4f}, 0.3))")  # fmt: skip
+        return tap(f"SELECT id, ra, dec, mag FROM sky.{stars}_{kind} WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra:.4f}, {dec:.4f}, 0.3))")  # fmt: skip
 
     here = "/collections/sky/rows_"
     return {
@@ -189,14 +207,22 @@ def steps() -> dict[str, tuple[float, Callable[[str], str]]]:
     }  # fmt: skip
 
 
-def beside(only: str) -> Iterator[Journey]:
+def beside(
+    only: str,
+    site: Path = SITE,
+    stars: str = "stars",
+    called: str = "rights",
+    copied: Callable[[], None] = lambda: None,
+) -> Iterator[Journey]:
     """Ask the table under the policy and the same without, in turn."""
-    given = token(SITE)
-    with served(SITE) as server:
+    given = token(site)
+    with served(site) as server:
         for who, asked in (("", Asked(server)), (".member", Asked(server, given))):
-            for name, (target, path) in steps().items():
-                if only not in f"rights.{name}{who}":
+            for name, (target, path) in steps(stars).items():
+                if only not in f"{called}.{name}{who}":
                     continue
+                asked.seconds(path("guarded"))
+                copied()
                 rounds = ROUNDS if "cone" in name else ROUNDS // 3
                 for kind in ("guarded", "open") * 4:  # plans are made, and what is remembered is
                     asked.seconds(path(kind))
@@ -204,11 +230,13 @@ def beside(only: str) -> Iterator[Journey]:
                     lambda: asked.seconds(path("guarded")) * 1e3, lambda: asked.seconds(path("open")) * 1e3, rounds  # noqa: B023
                 )  # fmt: skip
                 yield Journey(
-                    name=f"rights.{name}{who}", value=value, unit="ms", reference=reference, ratio=ratio, target=target, note="reference: the same rows without a policy"
+                    name=f"{called}.{name}{who}", value=value, unit="ms", reference=reference, ratio=ratio, target=target, note="reference: the same rows without a policy"
                 )  # fmt: skip
 
 
-def timing(only: str) -> Iterator[Journey]:
+def timing(
+    only: str, site: Path = SITE, called: str = "rights", copied: Callable[[], None] = lambda: None
+) -> Iterator[Journey]:
     """Ask for what nobody has and for what 10^5 hidden rows have, in turn: medians differ by at most a tenth or 2 ms."""
     number = itertools.count(1)
     here = "/collections/sky/rows_guarded"
@@ -226,11 +254,13 @@ def timing(only: str) -> Iterator[Journey]:
         "facets": lambda there: f"{here}/facets?_of=tag&mag={(40 if there else 60) + small()}..",
         "page": lambda there: f"{here}/rows?mag={(40 if there else 60) + small()}..",
     }  # fmt: skip
-    with served(SITE) as server:
+    with served(site) as server:
         asked = Asked(server)
         for name, path in shapes.items():
-            if only not in f"rights.timing.{name}":
+            if only not in f"{called}.timing.{name}":
                 continue
+            asked.seconds(path(True))
+            copied()
             for there in (True, False) * 4:
                 asked.seconds(path(there))
             found: dict[bool, list[float]] = {True: [], False: []}
@@ -240,10 +270,33 @@ def timing(only: str) -> Iterator[Journey]:
             value, reference = (statistics.median(found[there]) for there in (True, False))
             apart = abs(value - reference)
             yield Journey(
-                name=f"rights.timing.{name}", value=value, unit="ms", reference=reference, target=1.1,
+                name=f"{called}.timing.{name}", value=value, unit="ms", reference=reference, target=1.1,
                 ratio=max(value, reference) / min(value, reference) if apart > 2 else 1.0,
                 note=f"{HIDDEN:,} hidden rows meet the condition; reference: none; {value - reference:+.2f} ms",
             )  # fmt: skip
+
+
+def in_postgres(only: str) -> Iterator[Journey]:
+    """Ask the same of rows that PostgreSQL keeps, once what each reader sees is copied there."""
+    with postgres.database(SCRATCH):
+        url = os.environ[postgres.DATABASE]
+        said = f'[postgres]\nurl = "${postgres.DATABASE}"\nnamespace = "{SPACE}"\n'
+        published(THERE, {"rows": ROWS}, {"projects": 10, "members": 100}, "engine: postgres\n", said)
+        copied = functools.partial(until_copied, url)
+        yield from beside(only, THERE, "rows", "rights.postgres", copied)
+        yield from timing(only, THERE, "rights.postgres", copied)
+
+
+def until_copied(url: str) -> None:
+    """Wait until PostgreSQL copies nothing for readers any more, and both workers know it."""
+    import psycopg
+
+    busy = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    with psycopg.connect(url, autocommit=True) as connection:
+        time.sleep(2)
+        while connection.execute(busy).fetchall()[0][0]:
+            time.sleep(0.2)
+    time.sleep(1)
 
 
 def tokens(only: str) -> Iterator[Journey]:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -31,7 +32,7 @@ SECONDS = float(os.environ.get("HVEN_RIGHTS_SECONDS") or 7200)  # for the sequen
 pytestmark = pytest.mark.skipif(not FULL, reason="scripts/proof rights; parts are in tests/protocols/test_rights_*.py")
 
 
-@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
+@pytest.mark.parametrize("engine", ["duckdb", "postgres", "copied"])
 def test_queries_under_policies(tmp_path: Path, engine: str) -> None:
     begun = time.monotonic()
     kinds: Counter[str] = Counter()
@@ -48,7 +49,8 @@ def test_queries_under_policies(tmp_path: Path, engine: str) -> None:
     if engine == "duckdb":
         tried()
     else:
-        with server() as address:
+        least = mock.patch("hven.engines.postgres.reach.LEAST", 0 if engine == "copied" else 5_000)
+        with server() as address, least:
             sphere(f"postgresql://{address}")
             where = {name: Postgres(url=f"postgresql://{address}", namespace=name) for name in ("without", "hiding")}
             tried(engine=lambda _: "postgres", brought=lambda name: {"postgres": where[name]})

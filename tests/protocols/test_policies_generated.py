@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -175,7 +176,10 @@ TIMES = st.lists(
 )
 
 
-@pytest.fixture(scope="module", params=["embedded", "postgres"])
+ENGINES = ["embedded", "postgres", *(["copied"] if os.environ.get("HVEN_PROOF") == "full" else [])]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
 def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     place = tmp_path_factory.mktemp("rights")
     folder = place / "collections" / "night"
@@ -195,7 +199,8 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             ingest(made, "night")
             yield made
         return
-    with cluster() as found:
+    least = mock.patch("hven.engines.postgres.reach.LEAST", 0 if request.param == "copied" else 5_000)
+    with cluster() as found, least:
         (place / "hven.toml").write_text(f'name = "rights"\n[postgres]\nurl = "{found.url}"\n')
         (folder / "night.yaml").write_text(DESCRIPTOR.format(engine="engine: postgres"))
         with Site(settings_room.load(place)) as made:

@@ -349,6 +349,16 @@ class Dialect(ABC):
         """
         return f"{text} {'DESC' if descending else 'ASC'} NULLS LAST"
 
+    def reached(self, node: TableRef) -> bool:  # noqa: ARG002
+        """Check whether the rows of a stored table are those alone that its reader may see.
+
+        Parameters
+        ----------
+        node
+            Its reference.
+        """
+        return False
+
     def permitted(self, table: str, condition: str) -> str:
         """Write a SELECT of the rows of a stored table that its reader may see.
 
@@ -543,7 +553,7 @@ class Writer:
             if node.cte:
                 return f"{self.cte(node.parts[-1].name)} AS t{node.number}"
             table = self.dialect.table(self, node)
-            if node.where is not None:
+            if node.where is not None and not self.dialect.reached(node):
                 condition = self.expr(node.where)
                 if not any(isinstance(one, ColumnRef | TableRef) for one in walk(node.where)):  # it tells of no row
                     return f"(SELECT * FROM {table} AS t0 WHERE {condition}) AS t{node.number}"

@@ -18,16 +18,18 @@ import duckdb
 import pyarrow as pa
 
 from hven.engines import Engine, Limits, Memory, Snapshot
+from hven.engines._bound.policies import conditions
 from hven.engines._clock import Watch
 from hven.engines._rows import without_nan
 from hven.engines.duckdb.checking import verify
 from hven.engines.duckdb.computer import Computer, ComputerExecution, dear
+from hven.engines.duckdb.dialect import DuckDB
 from hven.engines.duckdb.functions import register
 from hven.engines.duckdb.layout import MANIFEST, PASSING, ROW, Held, Manifest, Stored, resized
 from hven.engines.duckdb.machine import Rows
 from hven.engines.duckdb.merging import DiskMerge
 from hven.engines.duckdb.plan import DuckPlan
-from hven.engines.duckdb.reach import Part, Reach, ReachPlan, conditions, reached
+from hven.engines.duckdb.reach import Part, Reach, ReachPlan, reached
 from hven.engines.duckdb.running import Cursors, DuckExecution
 from hven.engines.duckdb.staging import LOCK, DiskStaging
 from hven.model import Cache, clock
@@ -100,7 +102,7 @@ class DuckEngine(Engine):
     def prepare(self, bound: Bound) -> DuckPlan:
         """Plan a bound query; see `hven.engines.Engine.prepare`."""
         try:
-            where = conditions(bound)
+            where = conditions(bound, DuckDB())
             return ReachPlan(self, bound, where) if where else DuckPlan(self, bound)
         except RecursionError:
             raise BindError("the query is nested too deeply", remedy="write it flatter") from None

@@ -15,10 +15,9 @@ from weakref import WeakSet
 import numpy as np
 import pyarrow as pa
 
-from hven.adql.sql import Writer
-from hven.adql.tree import ColumnRef, TableRef, transform, walk
+from hven.adql.tree import transform
 from hven.engines import Limits, Snapshot
-from hven.engines.duckdb.dialect import DuckDB
+from hven.engines._bound.policies import filtered
 from hven.engines.duckdb.layout import ROW, Projection, Stored
 from hven.engines.duckdb.plan import DuckPlan, quote
 from hven.engines.duckdb.regions import RegionIndex
@@ -276,27 +275,8 @@ def reached(
     return found
 
 
-def conditions(bound: Bound) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return the conditions of policies as SQL, and which columns they read, by the names of their tables; none if a table has two."""
-    found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    dialect = DuckDB()
-    dialect.most = bound.longest
-    for node in walk(bound.query):
-        if _filtered(node):
-            read = {one.column.name for one in walk(node.where) if isinstance(one, ColumnRef) and one.column}
-            made = Writer(dialect, {}, frozenset()).expr(node.where), tuple(sorted(read))
-            if found.setdefault(node.table.qualified, made) != made:
-                return {}
-    return found
-
-
 def _bare(node: Any) -> Any:
-    return replace(node, where=None) if _filtered(node) else node
+    return replace(node, where=None) if filtered(node) else node
 
 
-def _filtered(node: Any) -> bool:
-    """Return whether rows of a table are hidden, and its columns tell which."""
-    return isinstance(node, TableRef) and any(isinstance(one, ColumnRef) for one in walk(node.where))
-
-
-__all__ = ["Part", "Reach", "ReachPlan", "Wide", "conditions", "reached"]
+__all__ = ["Part", "Reach", "ReachPlan", "Wide", "reached"]

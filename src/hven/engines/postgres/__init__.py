@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.engines import Kind
-from hven.engines.postgres.settings import DRIVERS, SECTIONS, of
+from hven.engines.postgres.settings import DRIVERS, ROOM, SECTIONS, of
 from hven.model import plugins
 from hven.model.errors import StorageError
 
@@ -36,6 +36,7 @@ def open(  # noqa: A001  (the contract's name)
     position: str = "",
     site: str = "",
     threads: int | None = None,
+    reaches: int = ROOM,
 ) -> Engine:
     """Open the engine of a site in this process; the server is reached when it is first needed.
 
@@ -56,6 +57,8 @@ def open(  # noqa: A001  (the contract's name)
         ``pgsphere``, ``q3c`` or ``healpix``; empty: the best that the database has.
     site
         Identity of the site, written into the schema: another site that is given the same schema is refused; empty: nobody looks.
+    reaches
+        Bytes of the database that copies of what readers under policies see may take; 0: none are made.
     """
     plugins.need("the engine postgres", *DRIVERS, error=StorageError)
     from hven.engines.postgres.engine import PostgresEngine  # noqa: PLC0415  (what an engine brings is asked without it)
@@ -71,6 +74,7 @@ def open(  # noqa: A001  (the contract's name)
         position=position,
         threads=threads,
         site=site,
+        reaches=reaches,
     )
 
 
@@ -83,6 +87,7 @@ def _options(settings: Settings, identity: Callable[[], str]) -> dict[str, Any]:
         "schema": said.namespace,
         "role": said.read_role,
         "pool": said.pool,
+        "reaches": said.reaches,
         "site": identity(),
         "position": said.position,
         "read_url": None if said.read_url is None else settings.resolved(said.read_url),

@@ -189,6 +189,10 @@ class Postgres(Shapes):
         """Write a stored table, narrowed to what an index gives if it can be."""
         return self.places.table(self, writer, node, super().table(writer, node))
 
+    def reached(self, node: TableRef) -> bool:
+        """Check whether the rows are a copy of those that the reader sees."""
+        return self.places.reached(node)
+
     def permitted(self, table: str, condition: str) -> str:
         """Write a reader's rows so that nothing can be learnt of the others: OFFSET is a fence that no condition passes."""
         return super().permitted(table, condition) + (" OFFSET 0" if self.places.guarded else "")

@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from hven.engines import Limits
 from hven.engines._clock import Watch
-from hven.engines.postgres import faults, install
+from hven.engines.postgres import faults, install, reach
 from hven.engines.postgres import shared_tables as sharing
 from hven.engines.postgres.answering import Answering
 from hven.engines.postgres.first_state import Founding
@@ -23,6 +23,7 @@ from hven.engines.postgres.plan import PostgresPlan
 from hven.engines.postgres.relations import remembered
 from hven.engines.postgres.running import PostgresExecution, Work
 from hven.engines.postgres.sessions import Pool, Server, Slots, alive, counted
+from hven.engines.postgres.settings import ROOM
 from hven.engines.postgres.staging import TableStaging
 from hven.model.errors import StorageError
 
@@ -60,6 +61,7 @@ class PostgresEngine(Answering):
         position: str,
         threads: int | None,
         site: str = "",
+        reaches: int = ROOM,
     ) -> None:
         super().__init__(directory, memory=memory, threads=threads, lock=threading.RLock())
         self.schema = schema
@@ -80,6 +82,7 @@ class PostgresEngine(Answering):
         self._slots = Slots(max(pool, 1))
         self._reading: tuple[Pool, Pool] | None = None
         self._closed = False
+        self.reaches = reach.Reaches(self, reaches)
 
     # --- connections -----------------------------------------------------------------------------------------
 
@@ -244,6 +247,7 @@ class PostgresEngine(Answering):
                 try:
                     with connection.transaction():
                         connection.execute("SET LOCAL lock_timeout = '200ms'")
+                        reach.leave(connection, self.schema, each)
                         sharing.drop(connection, self.schema, each)
                     self._leaving.discard(each)
                 except faults.kinds() as error:
@@ -265,6 +269,7 @@ class PostgresEngine(Answering):
         with self._asking() as connection:
             if not install.claim(connection, self.schema, self._site, writing=False):
                 return removed  # nobody has written here
+            reach.sweep(connection, self.schema)
             rows = connection.execute(
                 "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
                 "WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v') AND c.relname ~ '^[bos]_' ORDER BY 1",
@@ -334,6 +339,8 @@ class PostgresEngine(Answering):
             if self._closed:
                 return
             self._closed = True
+        self.reaches.close()
+        with self._lock:
             self.watch.close()
             for pool in (*self._writing, *(self._reading or ())):
                 pool.close()

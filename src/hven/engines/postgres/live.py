@@ -74,6 +74,7 @@ class LiveEngine(Answering):
     schema = ""
     indexes = True
     readers_roles: Sequence[str] = ()
+    reaches = None
 
     def __init__(
         self, directory: Path, *, name: str, memory: int, url: str, pool: int, seconds: float, at_once: int

@@ -42,7 +42,7 @@ from hven.engines.postgres.places import PGSPHERE, Q3C, WIDE, InShape, Places, P
 from hven.model.sky import Polygon, sphere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from hven.adql.tree import FromItem
@@ -277,8 +277,17 @@ class LivePlaces(Places):
         Empty: no index is asked for. Otherwise each table has its own way.
     """
 
-    def __init__(self, positions: Positions, names: Mapping[str, str], tables: Mapping[str, Raws], mode: str) -> None:
-        super().__init__(positions, names, tables, mode)
+    def __init__(
+        self,
+        positions: Positions,
+        names: Mapping[str, str],
+        tables: Mapping[str, Raws],
+        mode: str,
+        reached: Collection[str] = (),
+        *,
+        fenced: bool = False,
+    ) -> None:
+        super().__init__(positions, names, tables, mode, reached, fenced=fenced)
         self._tables = tables
 
     def table(self, dialect: Words, writer: Writer, node: TableRef, text: str) -> str:  # noqa: ARG002  (one signature for all)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.engines import Engine
+    from hven.engines import Engine, Snapshot
     from hven.engines._clock import Watch
     from hven.engines.postgres.install import Found
     from hven.engines.postgres.live_turns import Turnstile
     from hven.engines.postgres.sessions import Pool
+    from hven.model.table import Table
+
+
+class Copies(Protocol):
+    """Copies of what readers see, as plans and executions need them."""
+
+    def wanted(self, snapshot: Snapshot, table: Table, condition: str) -> Any:
+        """Describe a copy: of the rows of a snapshot that meet a condition, SQL over ``t0``."""
+
+    def find(self, wanted: Any) -> str | None:
+        """Return the SQL of its rows; empty: it is being made; None: there will be none."""
+
+    def forget(self) -> bool:
+        """Forget which copies there are, for one was removed; False: none was ever known."""
 
 
 class Machine(Protocol):
@@ -23,6 +37,10 @@ class Machine(Protocol):
     indexes: bool
     watch: Watch
     readers_roles: Sequence[str]
+
+    @property
+    def reaches(self) -> Copies | None:
+        """Copies of what readers see; None if nothing may be copied."""
 
     @property
     def found(self) -> Found:

@@ -55,7 +55,7 @@ from hven.engines._bound.touching import touched
 from hven.engines.postgres.regions import asked, beside
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -244,6 +244,10 @@ class Places:
         Those of them that have our position indexes -> their columns of regions that have an index.
     mode
         ``pgsphere``, ``q3c`` or ``healpix``; empty: no index is asked for.
+    reached
+        Qualified names of tables whose rows all may be seen, for those of `names` are a copy of what their policies leave.
+    fenced
+        True if row filters must be behind a fence, whatever is asked.
 
     Attributes
     ----------
@@ -255,8 +259,20 @@ class Places:
         Table references whose position an index finds from another's: number of one -> number of the other.
     """
 
-    def __init__(self, positions: Positions, names: Mapping[str, str], indexed: Mapping[str, Any], mode: str) -> None:
+    def __init__(
+        self,
+        positions: Positions,
+        names: Mapping[str, str],
+        indexed: Mapping[str, Any],
+        mode: str,
+        reached: Collection[str] = (),
+        *,
+        fenced: bool = False,
+    ) -> None:
         self._positions = positions
+        self._reached = reached
+        self.guarded = positions.guarded or fenced
+        """True if nothing of the query may be computed before a row filter."""
         self.names = names
         self._indexed = indexed
         self._mode = mode
@@ -277,7 +293,7 @@ class Places:
         shapes = self._positions.shapes.get(node.number)
         if not shapes or not self._mode or node.table is None or node.table.qualified not in self._indexed:
             return text
-        fenced = self._positions.guarded and node.where is not None  # then no other condition reaches the table
+        fenced = self.guarded and node.where is not None and not self.reached(node)  # no other condition gets there
         chosen = next(
             (item for item in shapes if fenced or item.shape.kind != "CIRCLE" or self._mode != PGSPHERE), None
         )
@@ -350,7 +366,9 @@ class Places:
         leaf = self._positions.leaves.get(shape.source) if isinstance(shape, ColumnRef) else None
         if not isinstance(shape, ColumnRef) or shape.column is None or leaf is None or leaf.table is None:
             return None
-        if shape.column.name not in self._indexed.get(leaf.table.qualified, ()) or (self.guarded and leaf.where):
+        if shape.column.name not in self._indexed.get(leaf.table.qualified, ()) or (
+            self.guarded and leaf.where and not self.reached(leaf)
+        ):
             return None
         if any(region.column == shape.column.name for region in self._positions.regions.get(leaf.number, ())):
             return None  # the table reference is narrowed already
@@ -401,10 +419,9 @@ class Places:
             return False
         return leaf.table.position == (lon.column.name, lat.column.name)
 
-    @property
-    def guarded(self) -> bool:
-        """True if nothing of the query may be computed before a row filter."""
-        return self._positions.guarded
+    def reached(self, node: TableRef) -> bool:
+        """Return whether the rows of a table reference are a copy of those that its reader sees."""
+        return node.table is not None and node.table.qualified in self._reached
 
     # --- running
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ from hven.adql.tree import (
     walk,
 )
 from hven.engines import Memory, Plan, Snapshot
+from hven.engines._bound.policies import conditions
 from hven.engines.postgres import faults
 from hven.engines.postgres.detour import Detour
 from hven.engines.postgres.dialect import Elsewhere, Postgres
@@ -78,6 +79,7 @@ class PostgresPlan(Plan):
         self._positions = self.looks.of(bound) if reading is None else reading
         self._lock = threading.Lock()
         self._texts: OrderedDict[tuple[object, ...], Statement] = OrderedDict()
+        self._wanted: dict[str, Any] = {}  # copies of what the reader sees, by path
         self._quick = reading is None and is_quick(bound)
         self._pace = Pace()
         self._plain = plain(self.schema)
@@ -132,7 +134,8 @@ class PostgresPlan(Plan):
         return self._quick and self._detour is None and self._pace.quick
 
     def _work(self, values: Values, relations: Mapping[str, Relation]) -> Work:
-        names, indexed, uploads = {}, {}, []
+        names, indexed, uploads, reached, fenced = {}, {}, [], [], False
+        policies = self._policies if self._engine.indexes else {}
         for number, table in enumerate(self._bound.tables):
             relation = wanted(relations, table.qualified)
             if isinstance(relation, Memory):
@@ -141,9 +144,17 @@ class PostgresPlan(Plan):
                 uploads.append((name, table, relation.rows))
             else:
                 names[table.qualified], indexed[table.qualified] = self._there(table, relation)
+                if table.qualified in policies:
+                    rows = self._reach(table, relation, policies[table.qualified][0])
+                    if rows:
+                        names[table.qualified] = rows
+                        reached.append(table.qualified)
+                    elif rows is not None:  # no index may find rows before the policy does
+                        fenced = True
+                        del indexed[table.qualified]
         modes = self._modes() if self._engine.indexes else []
         for mode in (*modes, ""):  # without an index, it always holds
-            statement = self._text(names, indexed, mode)
+            statement = self._text(names, indexed, mode, tuple(reached), fenced=fenced)
             arguments = statement.arguments(values)
             if arguments is not None:
                 break
@@ -168,24 +179,49 @@ class PostgresPlan(Plan):
         """Return the ways to find positions, the best one first: a wide circle can only be held by cells."""
         return dict.fromkeys((self._engine.found.mode, HEALPIX))
 
-    def _text(self, names: Mapping[str, str], indexed: Mapping[str, Any], mode: str) -> Statement:
-        key = (tuple(names.values()), mode)
+    @cached_property
+    def _policies(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """The conditions of policies, as the database has them."""
+        if self._engine.reaches is None:
+            return {}
+        try:
+            return conditions(
+                self._bound, self.dialect(self.places(Positions(), {}, {}, ""), letters=self._engine.found.letters)
+            )
+        except Elsewhere:
+            return {}
+
+    def _reach(self, table: Table, relation: Relation, condition: str) -> str | None:
+        reaches = self._engine.reaches
+        if reaches is None or not isinstance(relation, Snapshot):
+            return None
+        known = self._wanted.get(relation.path)
+        if known is None:
+            known = self._wanted[relation.path] = reaches.wanted(relation, table, condition)
+        return reaches.find(known)
+
+    def _text(
+        self, names: Mapping[str, str], indexed: Mapping[str, Any], mode: str, reached: tuple[str, ...], *, fenced: bool
+    ) -> Statement:
+        key = (tuple(names.values()), mode, fenced, *reached)
         with self._lock:
             known = self._texts.get(key)
             if known is not None:
                 self._texts.move_to_end(key)
                 return known
-        made = self._written(names, indexed, mode, self._engine.found.letters)
+        made = self._written(names, indexed, mode, self._engine.found.letters, reached=reached, fenced=fenced)
         with self._lock:
             self._texts[key] = made
             while len(self._texts) > KEPT:
                 self._texts.popitem(last=False)
         return made
 
-    def _written(self, names: Mapping[str, str], indexed: Mapping[str, Any], mode: str, letters: str) -> Statement:
+    def _written(
+        self, names: Mapping[str, str], indexed: Mapping[str, Any], mode: str, letters: str, **policies: Any
+    ) -> Statement:
         texts = []
         for settings in (False, True):
-            places = self.places(self._positions, names, indexed, mode)
+            places = self.places(self._positions, names, indexed, mode, **policies)
             dialect = self.dialect(places, letters=letters, settings=settings, partly=self._reading)
             dialect.most = self._bound.longest
             writer = self.writer(dialect, names, self._bound.free)

@@ -137,7 +137,10 @@ class PostgresExecution(Execution):
             self.close()
 
     def _without(self, error: Exception) -> bool:
-        """Check whether the database lost an extension, and let the engine look what it has now."""
+        """Check whether the database lost an extension, or a copy for readers, and let the engine look what it has now."""
+        reaches = self._engine.reaches
+        if faults.state(error) == "42P01" and reaches is not None:
+            return reaches.forget()
         return faults.lacking(error) and self._engine.look_again()
 
     # --- the two ways

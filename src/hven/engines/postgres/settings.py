@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _DATABASE = r"^(\$[A-Za-z_][A-Za-z0-9_]*|postgres(ql)?://([^/:@]*@)?[^/@]*(/.*)?)$"  # a password is a secret's
 DRIVERS = ("psycopg", "adbc_driver_postgresql")
+ROOM = 16 * 1024**3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,12 @@ class Postgres:
         example="'postgresql://reader@host/database', or '$NAME' of a secret where there is a password in it",
     )
     pool: int = setting(10, "connections of one process for queries", ge=1, le=1000)
+    reaches: int = setting(
+        ROOM,
+        "bytes of the database that copies of what readers under policies see may take: 16 GiB; 0: none are made, and times tell of hidden rows",
+        ge=0,
+        size=True,
+    )
     position: str = setting(
         "",
         "how positions are indexed: pgsphere, q3c or healpix; default: the best that the database has",
