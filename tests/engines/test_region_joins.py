@@ -63,6 +63,19 @@ def test_what_must_be_one_may_be_none_the_next_time(engine, relations):
     assert not prepared._candidates.find(engine, bound.slots, relations, Limits()).joins
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [INSIDE, "1 = INTERSECTS(f.ring, POINT(u.lon, u.lat))", "1 = INTERSECTS(r.around, f.ring)", "1 = CONTAINS(r.patch, f.s_region)"],
+)  # fmt: skip
+def test_pairs_of_columns_need_no_duckdb(engine, condition):
+    _, prepared = plan(
+        engine, f"SELECT f.id FROM sky.fields AS f, TAP_UPLOAD.list AS u, TAP_UPLOAD.regions AS r WHERE {condition}", TABLES
+    )  # fmt: skip
+    (match,) = prepared._candidates.matches
+    asked, _, _ = prepared._candidates.asides.pairs(engine, match.condition)
+    assert asked._direct is not None
+
+
 def test_circles_around_regions_leave_few_pairs_and_none_that_touches_out(engine, relations):
     stored = engine.stored(relations["sky.fields"])
     index = stored.region("ring")

@@ -169,6 +169,11 @@ def test_polygons_over_poles_and_longitude_zero():
     assert cap.contains([0, 77], [90, 89]).all()
     assert not cap.contains(60, 80)
     assert cap.centroid().lat == pytest.approx(90)
+    for size in (10.0, 1e-3):  # all but a triangle around the pole: its middle is the other one
+        rest = max(
+            (Polygon(lons, (90 - size,) * 3, side="dali") for lons in ((0, 120, 240), (0, 240, 120))), key=Polygon.area
+        )
+        assert rest.centroid().lat == pytest.approx(-90)
     south = Polygon((0, 90, 180, 270), (-60, -60, -60, -60))
     assert south.contains(123, -90)
     assert not south.contains(123, 90)

@@ -109,10 +109,9 @@ def test_vectors_and_back(lon, lat):
 
 
 @given(LON, LAT, LON, LAT)
-def test_separation_of_vectors_is_the_distance(lon1, lat1, lon2, lat2):
-    assert sphere.separation(sphere.vectors(lon1, lat1), sphere.vectors(lon2, lat2)) == pytest.approx(
-        distance(lon1, lat1, lon2, lat2), abs=1e-12
-    )
+def test_angle_of_vectors_is_the_distance(lon1, lat1, lon2, lat2):
+    found = sphere.angle(sphere.vectors(lon1, lat1), sphere.vectors(lon2, lat2))
+    assert np.degrees(found) == pytest.approx(distance(lon1, lat1, lon2, lat2), abs=1e-6 if found > 3.0 else 1e-12)
 
 
 def test_area_of_circles():

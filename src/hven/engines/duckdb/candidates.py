@@ -14,6 +14,7 @@ from hven.engines._bound.constants import constant
 from hven.engines._bound.narrow import columns_read, selects
 from hven.engines._bound.narrowable import narrowable_of
 from hven.engines.duckdb.accesses import Access, Best, Found, accesses
+from hven.engines.duckdb.direct import SORTED
 from hven.engines.duckdb.layout import ROW, Held
 from hven.engines.duckdb.members import PARTNER, leaves_of, ordered
 from hven.engines.duckdb.pairs import (
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
 SHARE = 5  # candidates are used if they are less than one in so many rows
 FEW = 10_000  # or less than this
-TESTED = 1_000_000  # pairs that are put to the condition itself at a time
+TESTED = SORTED  # pairs that are put to the condition itself at a time: by Arrow, where it can
 WORTH = 300  # rows of a target from which on looking up a circle is quicker than trying them all: measured
 KEYS = 500_000  # rows on the other side of a join by key that are looked up one by one
 

@@ -39,7 +39,6 @@ from hven.adql.tree import (
 from hven.engines._bound.constants import constant, is_text
 from hven.engines._bound.geometry import (
     MIRROR,
-    ConstantShape,
     column_pair,
     constant_shape,
     contained,
@@ -424,39 +423,72 @@ def _all(conditions: list[Evaluate]) -> Evaluate | None:
 
 
 def _touches(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate | None:
-    """Compile CONTAINS or INTERSECTS of a column of regions and a shape of constants, by the functions that DuckDB would call."""
+    """Compile CONTAINS or INTERSECTS of a column of regions and another shape, by the functions that DuckDB would call."""
     found = touching(expr)
-    if found is None or not isinstance(expr, Compare):
+    if found is None or not isinstance(expr, Compare) or not any(isinstance(side, ColumnRef) for side in found[:2]):
         return None
     call = next(side for side in (expr.left, expr.right) if isinstance(side, Function))
-    wanted = constant(found[2], free)
-    for first, (here, there) in ((True, found[:2]), (False, found[1::-1])):
-        place, shape = names.place(here), compared(there, free)
-        if place is None or place[1].special is None or place[1].special.adql not in _REGIONS:
-            continue
-        if shape is not None and shape.kind != "MOC" and wanted is not None:
-            return _touched(place, shape, wanted, f"hven_{call.name.lower()}", first=first)
-    return None
-
-
-def _touched(place: tuple[int, Type], shape: ConstantShape, wanted: Constant, name: str, *, first: bool) -> Evaluate:
-    at, text = place[0], place[1].is_string
+    one, two = (_shapes(side, names, free) for side in found[:2])
+    wanted, points = constant(found[2], free), [coordinates(side) is not None for side in found[:2]]
+    if one is None or two is None or wanted is None:
+        return None
+    in_point = points[1] and call.name == "CONTAINS"
+    name = f"hven_{call.name.lower()}"
 
     def evaluate(frame: pa.RecordBatch, values: Values) -> pa.Array:
-        made, column = shape.make(values), frame.column(at)
-        if not isinstance(made, Point | Circle | Polygon) or wanted(values) != 1:
+        if wanted(values) != 1 or in_point:
             raise NotDirect
-        if isinstance(made, Point) and first and "contains" in name:  # a region in a point
-            raise NotDirect
-        same = pa.array(np.zeros(len(column), np.int64))
-        if text and isinstance(made, Point):
-            return called("hven_in_text", *(pa.array([number]).take(same) for number in (made.lon, made.lat)), column)
-        other = pa.array([numbers_of(made)], pa.list_(pa.float64()))
-        other = (called("hven_text", other) if text else other).take(same)
-        own = column if text else column.cast(pa.list_(pa.float64()))
-        return called(f"{name}_text" if text else name, *((own, other) if first else (other, own)))
+        sides = [one(frame, values), two(frame, values)]
+        texts, in_text = any(map(_is_written, sides)), name
+        if texts and any(points):
+            place = sides.pop(points.index(True))
+            sides, in_text = [pc.list_element(place, 0), pc.list_element(place, 1), *sides], "hven_in_text"
+        elif texts:
+            sides = [side if _is_written(side) else called("hven_text", side) for side in sides]
+            in_text = f"{name}_text"
+        rows = np.zeros(frame.num_rows, np.int64)
+        return called(in_text, *(side if len(side) == len(rows) else side.take(pa.array(rows)) for side in sides))
 
     return evaluate
+
+
+def _is_written(shapes: pa.Array) -> bool:
+    return bool(pa.types.is_string(shapes.type))
+
+
+def _shapes(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate | None:
+    """Compile a column of regions (lists of numbers, or texts), positions in two columns, or a shape of constants, which is one row."""
+    place, pair, kind = names.place(expr), column_pair(coordinates(expr)), pa.list_(pa.float64())
+    if place is not None:
+        at, stored = place
+        if stored.special is None or stored.special.adql not in _REGIONS:
+            return None
+        return lambda frame, _: frame.column(at) if stored.is_string else frame.column(at).cast(kind)
+    if pair is not None:
+        places = [found for column in pair if (found := names.place(column)) is not None and found[1].is_numeric]
+        if len(places) < 2:
+            return None
+
+        def positions(frame: pa.RecordBatch, _: Values) -> pa.Array:
+            lon, lat = (frame.column(at) for at, _ in places)
+            return pa.ListArray.from_arrays(
+                pa.array(np.arange(frame.num_rows + 1, dtype=np.int32) * 2),
+                pa.array(np.stack([_floats(lon), _floats(lat)], axis=1).ravel()),
+                mask=pc.or_(lon.is_null(), lat.is_null()),
+            )
+
+        return positions
+    shape = compared(expr, free)
+    if shape is None or shape.kind == "MOC":
+        return None
+
+    def one(_: pa.RecordBatch, values: Values) -> pa.Array:
+        made = shape.make(values)
+        if not isinstance(made, Point | Circle | Polygon):
+            raise NotDirect
+        return pa.array([numbers_of(made)], kind)
+
+    return one
 
 
 def _inside(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate | None:

@@ -32,7 +32,7 @@ from hven.model.table import Column
 from hven.model.types import BOOLEAN, CIRCLE, INT64, POLYGON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -51,6 +51,7 @@ PAIRS = 50_000_000  # pairs that are looked at at most
 PRODUCT = 2_000_000  # pairs that DuckDB may try one by one ..
 SHAPES = 1_000  # .. if they are of regions, which are dear
 STEP = 200_000  # circles at a time
+_ROWS = 1 << 40  # more than a table has
 _CAP = 89.0  # degrees: polygons that reach farther from their middle may be anywhere
 _SLACK = 1e-5  # degrees: an arc cosine of a small angle is not better
 _MARGIN = 1e-9  # degrees: pairs are kept by a wider circle than the exact test draws
@@ -336,22 +337,17 @@ def near_pairs(
         See `Match`; if empty, some pairs may be a nano-degree too far apart.
     """
     lon, lat, radius = circles
-    # neighbours are looked up together: their pages are warm
-    order = np.argsort(healpix.index(9, lon, lat), kind="stable")
     found: list[tuple[list[Rows], list[Rows]]] = [([], []) for _ in many]
     totals = [0] * len(many)
     kept = 0
-    for begin in range(0, len(order), STEP):
-        check()
-        part = order[begin : begin + STEP]
-        which, ranges = healpix.cones_ranges(lon[part], lat[part], radius[part])
+    for which, ranges in _covered(circles):
         for number, places in enumerate(many):
             ends = places.cells.searchsorted(ranges.ravel()).reshape(-1, 2)
             counts = ends[:, 1] - ends[:, 0]
             totals[number] += int(counts.sum())
             if max(totals[number], kept) > PAIRS:
                 return None
-            row, owner = spread(ends), part[np.repeat(which, counts)]
+            row, owner = spread(ends), np.repeat(which, counts)
             if len(row):
                 x, y = places.at(row)
                 near = _test(exact, x, y, lon[owner], lat[owner], radius[owner])
@@ -371,33 +367,32 @@ def _test(exact: str, x: Numbers, y: Numbers, lon: Numbers, lat: Numbers, radius
     return sphere.in_circle(x, y, lon, lat, radius if exact else radius + _MARGIN)
 
 
-def touching_pairs(index: RegionIndex, circles: tuple[Numbers, Numbers, Numbers]) -> tuple[Rows, Rows] | None:
-    """Return the pairs (number of circle, row) of those circles and regions that may touch; None if there are too many."""
+def _covered(circles: tuple[Numbers, Numbers, Numbers]) -> Iterator[tuple[Rows, Rows]]:
+    """Yield numbers of circles and the ranges that hold them, a step at a time; neighbours are looked up together, their pages are warm."""
     lon, lat, radius = circles
     order = np.argsort(healpix.index(9, lon, lat), kind="stable")
-    middle, reach = sphere.vectors(lon, lat), np.radians(radius)
-    none = np.empty(0, np.int64)
-    found = [(none, none)]
-    total = 0
     for begin in range(0, len(order), STEP):
         check()
         part = order[begin : begin + STEP]
         which, ranges = healpix.cones_ranges(lon[part], lat[part], radius[part])
-        for places in index.spans(ranges):
-            total += int((places[:, 1] - places[:, 0]).sum())
+        yield part[which], ranges
+
+
+def touching_pairs(index: RegionIndex, circles: tuple[Numbers, Numbers, Numbers]) -> tuple[Rows, Rows] | None:
+    """Return the pairs (number of circle, row) of those circles and regions that may touch; None if there are too many."""
+    lon, lat, radius = circles
+    middle, reach = sphere.vectors(lon, lat), np.radians(radius)
+    found, total = [np.empty(0, np.int64)], 0
+    for which, ranges in _covered(circles):
+        for places in index.spans(ranges, which):
+            count = places[:, 1] - places[:, 0]
+            total += int(count.sum())
             if total > PAIRS:
                 return None
-            owner, row = (
-                np.repeat(part[which], places[:, 1] - places[:, 0]),
-                index.rows[spread(places)].astype(np.int64),
-            )
+            owner, row = np.repeat(which, count), index.rows[spread(places)].astype(np.int64)
             near = index.near(row, middle[owner], reach[owner])
-            found.append((owner[near], row[near]))
-    owner, row = (np.concatenate(numbers) for numbers in zip(*found, strict=True))
-    once = np.lexsort((row, owner))
-    owner, row = owner[once], row[once]
-    fresh = np.r_[True, (np.diff(owner) != 0) | (np.diff(row) != 0)][: len(owner)]
-    return owner[fresh], row[fresh]
+            found.append(owner[near] * _ROWS + row[near])
+    return np.divmod(np.unique(np.concatenate(found)), _ROWS)
 
 
 def with_numbers(rows: pa.Table, name: str, numbers: Rows) -> pa.Table:

@@ -49,10 +49,7 @@ class RegionIndex:
         ranges = ranges_of(shape) if not isinstance(shape, Moc) else shape.ranges
         found: list[Indexes] = []
         for order in self.orders:
-            ranges = ranges if wide is None else wide.at(order)
-            low, high = _at(ranges, order)
-            low[1:] = np.maximum(low[1:], high[:-1])  # coarser cells of neighbouring ranges are looked up once
-            places = self._places(low, np.maximum(low, high), order)
+            places = self._places(ranges if wide is None else wide.at(order), order)
             found += [self.rows[a:b] for a, b in places.tolist() if b > a]
         rows = np.unique(np.concatenate(found)).astype(np.int64) if found else np.empty(0, np.int64)
         if isinstance(shape, Point | Circle):
@@ -75,23 +72,32 @@ class RegionIndex:
         if self.caps is None:
             return np.ones(len(rows), np.bool_)
         caps = self.caps[rows]
-        chord = np.linalg.norm(caps[:, :3] - middle, axis=1)
-        found: npt.NDArray[np.bool_] = (chord <= caps[:, 3] + radius) | (caps[:, 3] > np.pi)
+        away = caps[:, :3] - middle
+        reach = caps[:, 3] + radius
+        found: npt.NDArray[np.bool_] = (np.einsum("ij,ij->i", away, away) <= reach * reach) | (caps[:, 3] > np.pi)
         return found
 
-    def spans(self, ranges: Indexes) -> Iterator[Indexes]:
-        """Yield for each order where in `rows` those stand whose cells touch each of some half-open ranges of the highest order."""
+    def spans(self, ranges: Indexes, owner: Indexes) -> Iterator[Indexes]:
+        """Yield for each order where in `rows` those stand whose cells touch each of some half-open ranges of the highest order.
+
+        Parameters
+        ----------
+        ranges
+            Ascending for each owner, (n, 2).
+        owner
+            Whose they are, (n,): a cell is looked up for it once.
+        """
         for order in self.orders:
-            yield self._places(*_at(ranges, order), order)
+            yield self._places(ranges, order, owner)
 
-    def _places(self, low: Indexes, high: Indexes, order: int) -> Indexes:
-        places: Indexes = np.searchsorted(self.cells, np.stack([low, high], axis=1) + 4 ** (order + 1))
+    def _places(self, ranges: Indexes, order: int, owner: Indexes | None = None) -> Indexes:
+        shift = 2 * (healpix.ORDER - order)
+        low, high = ranges[:, 0] >> shift, ((ranges[:, 1] - 1) >> shift) + 1
+        # coarser cells of neighbouring ranges are looked up once
+        again = np.maximum(low[1:], high[:-1])
+        low[1:] = again if owner is None else np.where(owner[1:] == owner[:-1], again, low[1:])
+        places: Indexes = np.searchsorted(self.cells, np.stack([low, np.maximum(low, high)], axis=1) + 4 ** (order + 1))
         return places
-
-
-def _at(ranges: Indexes, order: int) -> tuple[Indexes, Indexes]:
-    shift = 2 * (healpix.ORDER - order)
-    return ranges[:, 0] >> shift, ((ranges[:, 1] - 1) >> shift) + 1
 
 
 class Widened:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._rings import Rings, cross
-from hven.model.sky._shapes import Polygon
-from hven.model.sky._sphere import SKY, TOLERANCE, angles, circle_area, distance, in_circle, vectors
+from hven.model.sky._ragged import ends, gathered, owners
+from hven.model.sky._rings import Rings, held, touch
+from hven.model.sky._sphere import TOLERANCE, angle, circle_area, distance, in_circle, vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Indexes = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
-
-_PAIRS = 1 << 20  # pairs of edges that are compared at a time
 
 
 def in_polygon(lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Flags:
@@ -43,16 +41,12 @@ def in_polygon(lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike, c
     """
     lon, lat = np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
     starts, numbers = _single(offsets, coordinates)
-    rows = len(starts) - 1
-    if rows == 1:
-        good, rings = _rings(starts, numbers)
-        return rings.holds(lon, lat) if good[0] and rings is not None else np.zeros(len(lon), dtype=np.bool_)
     good, rings = _rings(starts, numbers)
-    inside = np.zeros(rows, dtype=np.bool_)
-    if rings is not None:
-        lon, lat = np.broadcast_to(lon, (rows,)), np.broadcast_to(lat, (rows,))
-        inside[good] = rings.contain(lon[good], lat[good])
-    return inside
+    if len(good) == 1:
+        return rings.holds(lon, lat) if good[0] else np.zeros(len(lon), dtype=np.bool_)
+    lon, lat = np.broadcast_to(lon, good.shape), np.broadcast_to(lat, good.shape)
+    good[good] = rings.contain(lon[good], lat[good])
+    return good
 
 
 def polygon_areas(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Numbers:
@@ -68,10 +62,9 @@ def polygon_areas(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Numbers
     areas
         Square degrees, shape (n,); NaN for what is no polygon.
     """
-    good, rings = _rings(np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64))
+    good, rings = _rings(offsets, coordinates)
     areas = np.full(len(good), np.nan)
-    if rings is not None:
-        areas[good] = rings.area
+    areas[good] = rings.area
     return areas
 
 
@@ -99,18 +92,14 @@ def unions(owner: Indexes, circle: Flags, offsets: npt.ArrayLike, coordinates: n
     first = starts[:-1][circle]
     area[circle], reach[circle] = circle_area(numbers[first + 2]), numbers[first + 2]
     xyz[circle] = vectors(numbers[first], numbers[first + 1])
-    if not circle.all():
-        rings = _of_rows(starts, numbers, np.flatnonzero(~circle))
-        area[~circle], xyz[~circle] = rings.area, rings.mean
-        reach[~circle] = np.where((rings.reach < 60.0) & (rings.area < SKY / 8.0), rings.reach, np.inf)
-    sizes = np.bincount(owner)
-    ends = np.cumsum(sizes)[owner]
-    later = ends - np.arange(len(owner)) - 1  # parts of the same union behind each
-    one = np.repeat(np.arange(len(owner)), later)
-    two = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(later) - later, later)
-    away = np.degrees(2.0 * np.arcsin(np.minimum(np.linalg.norm(xyz[one] - xyz[two], axis=1) / 2.0, 1.0)))
-    apart = np.ones(len(sizes), np.bool_)
-    apart[owner[one[away <= reach[one] + reach[two]]]] = False
+    _, rings = _rings(starts, numbers, ~circle)
+    area[~circle], xyz[~circle], reach[~circle] = rings.area, rings.mean, np.where(rings.capped, rings.reach, np.inf)
+    rows = ends(np.bincount(owner))
+    later = rows[1:][owner] - np.arange(len(owner)) - 1  # parts of the same union behind each
+    one = owners(ends(later))
+    two = one + 1 + np.arange(len(one)) - ends(later)[one]
+    apart = np.ones(len(rows) - 1, np.bool_)
+    apart[owner[one[np.degrees(angle(xyz[one], xyz[two])) <= reach[one] + reach[two]]]] = False
     return np.bincount(owner, area).astype(np.float64), apart
 
 
@@ -127,13 +116,9 @@ def polygon_centroids(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tup
     lon, lat
         Degrees, shape (n,); NaN for what is no polygon.
     """
-    starts, numbers = np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64)
-    good, _ = _rings(starts, numbers)
-    lon, lat = np.full(len(good), np.nan), np.full(len(good), np.nan)
-    for row in np.flatnonzero(good):
-        part = numbers[starts[row] : starts[row + 1]].tolist()
-        middle = Polygon(tuple(part[::2]), tuple(part[1::2])).centroid()
-        lon[row], lat[row] = middle.lon, middle.lat
+    good, rings = _rings(offsets, coordinates)
+    lon, lat = np.full((2, len(good)), np.nan)
+    lon[good], lat[good] = rings.centroids()
     return lon, lat
 
 
@@ -238,11 +223,8 @@ def _circle_polygon(lon: Any, lat: Any, radius: Any, offsets: Any, coordinates: 
     starts, numbers = _single(offsets, coordinates)
     rows = max(len(starts) - 1, len(lon), len(lat), len(radius))
     lon, lat, radius = (np.broadcast_to(value, (rows,)) for value in (lon, lat, radius))
-    starts, numbers = _repeat(starts, numbers, rows)
-    good, rings = _rings(starts, numbers)
-    answer = np.zeros(rows, dtype=np.bool_)
-    if rings is None:
-        return answer
+    good, rings = _spread(*_rings(starts, numbers), rows)
+    answer = good.copy()
     inside, gap, size = rings.contain(lon[good], lat[good]), rings.gap(lon[good], lat[good]), radius[good]
     if how == "meets":
         answer[good] = (inside | (gap <= size + TOLERANCE)) & (size >= 0.0)
@@ -268,19 +250,8 @@ def polygons_intersect(
     touch
         Shape (n,).
     """
-    answer, one, two, live = _pairs(offsets1, coordinates1, offsets2, coordinates2)
-    if one is None or two is None:
-        return answer
-    found = np.zeros(len(live), dtype=np.bool_)
-    lon1, lat1 = angles(one.mean)
-    lon2, lat2 = angles(two.mean)
-    near = distance(lon1, lat1, lon2, lat2) <= one.reach + two.reach + 1e-9
-    near |= (one.area > 10_000.0) | (two.area > 10_000.0) | (one.reach > 60.0) | (two.reach > 60.0)
-    rows = np.flatnonzero(near)
-    if len(rows):
-        a, b = _part(one, rows), _part(two, rows)
-        found[rows] = _vertices_in(a, b) | _vertices_in(b, a) | _edges_cross(a, b)
-    answer[live] = found
+    answer, one, two = _pairs(offsets1, coordinates1, offsets2, coordinates2)
+    answer[answer] = touch(one, two)
     return answer
 
 
@@ -299,70 +270,19 @@ def polygon_in_polygon(
     inside
         Shape (n,).
     """
-    answer, inner, outer, live = _pairs(offsets1, coordinates1, offsets2, coordinates2)
-    if inner is None or outer is None:
-        return answer
-    middle_lon, middle_lat = angles(inner.a + inner.b)
-    held = _vertices_in(inner, outer, every=True) & _points_in(middle_lon, middle_lat, inner, outer, every=True)
-    answer[live] = held & ~_edges_cross(inner, outer) & (inner.area <= outer.area * (1.0 + 1e-9) + 1e-18)
+    answer, inner, outer = _pairs(offsets1, coordinates1, offsets2, coordinates2)
+    answer[answer] = held(inner, outer)
     return answer
 
 
-def _pairs(
-    offsets1: Any, coordinates1: Any, offsets2: Any, coordinates2: Any
-) -> tuple[Flags, Rings | None, Rings | None, Indexes]:
-    (starts1, numbers1), (starts2, numbers2) = _single(offsets1, coordinates1), _single(offsets2, coordinates2)
+def _pairs(offsets1: Any, coordinates1: Any, offsets2: Any, coordinates2: Any) -> tuple[Flags, Rings, Rings]:
+    """Return which rows have polygons on both sides, and those rows' rings."""
     rows = max(len(np.asarray(offsets1)), len(np.asarray(offsets2))) - 1
-    starts1, numbers1 = _repeat(starts1, numbers1, rows)
-    starts2, numbers2 = _repeat(starts2, numbers2, rows)
-    answer = np.zeros(rows, dtype=np.bool_)
-    live = np.flatnonzero(_good(starts1, numbers1) & _good(starts2, numbers2))
-    if not len(live):
-        return answer, None, None, live
-    return answer, _of_rows(starts1, numbers1, live), _of_rows(starts2, numbers2, live), live
-
-
-def _vertices_in(a: Rings, b: Rings, *, every: bool = False) -> Flags:
-    return _points_in(a.lon, a.lat, a, b, every=every)
-
-
-def _points_in(lon: Numbers, lat: Numbers, a: Rings, b: Rings, *, every: bool) -> Flags:
-    """Return for each row whether any (or every) one of `a`'s points lies in the row's ring of `b`."""
-    first = _expand(b, a.owner)
-    inside = first.contain(lon, lat)
-    return (np.logical_and if every else np.logical_or).reduceat(inside, a.first)
-
-
-def _expand(rings: Rings, rows: Indexes) -> Rings:
-    return _part(rings, rows)
-
-
-def _part(rings: Rings, rows: Indexes) -> Rings:
-    """Return the rings of `rows`, which may repeat."""
-    if len(rows) == len(rings.counts) and bool((rows == np.arange(len(rows))).all()):
-        return rings
-    counts = rings.counts[rows]
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    take = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - rings.first[rows], counts)
-    return Rings(rings.lon[take], rings.lat[take], offsets)
-
-
-def _edges_cross(a: Rings, b: Rings) -> Flags:
-    """Return for each row whether an edge of `a` crosses one of `b`."""
-    found = np.zeros(len(a.counts), dtype=np.bool_)
-    sizes = a.counts * b.counts
-    bounds = np.concatenate([[0], np.cumsum(sizes)])
-    start = 0
-    while start < len(sizes):
-        stop = max(int(np.searchsorted(bounds, bounds[start] + _PAIRS, side="right")) - 1, start + 1)
-        rows = np.arange(start, stop)
-        row = np.repeat(rows, sizes[rows])
-        number = np.arange(len(row)) - np.repeat(bounds[rows] - bounds[start], sizes[rows])
-        left, right = a.first[row] + number // b.counts[row], b.first[row] + number % b.counts[row]
-        crossing = cross(a.a[left], a.b[left], a.normal[left], b.a[right], b.b[right], b.normal[right])
-        found[row[crossing]] = True
-        start = stop
-    return found
+    (some, one), (others, two) = (
+        _spread(*_rings(*_single(*side)), rows) for side in ((offsets1, coordinates1), (offsets2, coordinates2))
+    )
+    both = some & others
+    return both, one.take(np.flatnonzero(both[some])), two.take(np.flatnonzero(both[others]))
 
 
 def _single(offsets: Any, coordinates: Any) -> tuple[Indexes, Numbers]:
@@ -378,38 +298,26 @@ def _single(offsets: Any, coordinates: Any) -> tuple[Indexes, Numbers]:
     return starts, numbers
 
 
-def _repeat(starts: Indexes, numbers: Numbers, rows: int) -> tuple[Indexes, Numbers]:
-    if len(starts) - 1 == rows or len(starts) != 2:
-        return starts, numbers
-    part = numbers[starts[0] : starts[1]]
-    return np.arange(rows + 1) * len(part), np.tile(part, rows)
+def _spread(good: Flags, rings: Rings, rows: int) -> tuple[Flags, Rings]:
+    """Give every row the polygon that there is, if it is one."""
+    if len(good) == rows or len(good) != 1:
+        return good, rings
+    good = np.repeat(good, rows)
+    return good, rings.take(np.zeros(good.sum(), dtype=np.int64))
 
 
-def _good(starts: Indexes, numbers: Numbers) -> Flags:
-    """Return which rows are polygons: three pairs or more, all of them positions."""
-    size = np.diff(starts)
+def _rings(offsets: Any, coordinates: Any, among: Any = True) -> tuple[Flags, Rings]:
+    """Return which rows are polygons (three pairs or more, all of them positions), and those rows' rings."""
+    starts, numbers = np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64)
+    size, used = np.diff(starts), slice(int(starts[0]), int(starts[-1]))
     wrong = ~np.isfinite(numbers)
-    used = slice(int(starts[0]), int(starts[-1]))
     second = (np.arange(used.start, used.stop) - np.repeat(starts[:-1], size)) % 2 == 1
     wrong[used] |= second & (np.abs(numbers[used]) > 90.0)
-    bad = np.concatenate([[0], np.cumsum(wrong)])
-    found: Flags = (size >= 6) & (size % 2 == 0) & (bad[starts[1:]] == bad[starts[:-1]])
-    return found
-
-
-def _rings(starts: Indexes, numbers: Numbers) -> tuple[Flags, Rings | None]:
-    """Return which rows are polygons, and those rows' rings."""
-    good = _good(starts, numbers)
-    rows = np.flatnonzero(good)
-    return good, _of_rows(starts, numbers, rows) if len(rows) else None
-
-
-def _of_rows(starts: Indexes, numbers: Numbers, rows: Indexes) -> Rings:
-    size = np.diff(starts)[rows]
-    offsets = np.concatenate([[0], np.cumsum(size)])
-    take = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - starts[:-1][rows], size)
-    picked = numbers[take]
-    return Rings(picked[::2], picked[1::2], offsets // 2)
+    bad = ends(wrong)
+    good: Flags = (size >= 6) & (size % 2 == 0) & (bad[starts[1:]] == bad[starts[:-1]]) & among
+    number, offsets = gathered(starts, np.flatnonzero(good))
+    picked = numbers[number]
+    return good, Rings(picked[::2], picked[1::2], offsets // 2)
 
 
 __all__ = [

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from hven.model.sky._ragged import closed, ends, gathered, owners
+from hven.model.sky._ragged import blocks, closed, ends, gathered, owners
 from hven.model.sky._region_columns import Columns
-from hven.model.sky._sphere import angles, arc_gap, vectors
+from hven.model.sky._sphere import angles, arc_gap, plane, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 GRID = 2.0**-38  # radians: 0.75 micro-arcseconds
 CAP = 65.0  # degrees to each side: what is no wider comes on a gnomonic plane
 ERROR = 1e-8  # radians (2 mas): how far a straight line on a stereographic plane may leave its great circle
-_PAIRS = 1 << 20  # faces and edges that are compared at a time
 _GOLDEN = math.pi * (3.0 - math.sqrt(5.0))
 
 R = TypeVar("R", bound=Columns)
@@ -49,11 +48,7 @@ class Planes(Generic[R]):
         self.step = np.full(count, math.inf)
         for one in np.flatnonzero(self.wide):
             self._turn_away(int(one), [column.take([one]) for column in columns])
-        c = self.centre
-        flat = np.where(np.abs(c[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
-        self.east = np.cross(flat, c)
-        self.east /= np.linalg.norm(self.east, axis=1, keepdims=True)
-        self.north = np.cross(c, self.east)
+        self.east, self.north = plane(self.centre)
         self.columns = [
             column.divided(np.degrees(self.step)) if self.wide.any() else (column, None) for column in columns
         ]
@@ -206,13 +201,10 @@ class Planes(Generic[R]):
         hole = np.where(shapely.is_simple(lines), others[0], others[1])
         edges = ends(np.diff(rings[parts[rows]]))
         after = vertex[np.arange(len(xy)) + owners(rings) + 1]
-        work = ends(np.diff(edges)[row])
-        start = 0
-        while start < len(face):
-            stop = max(int(np.searchsorted(work, work[start] + _PAIRS, side="right")) - 1, start + 1)
-            here = row[start:stop]
+        for block in blocks(np.diff(edges)[row]):
+            here = row[block]
             edge, offsets = gathered(edges, here)
-            x, y = np.repeat(middle[start:stop], np.diff(offsets), axis=0).T
+            x, y = np.repeat(middle[block], np.diff(offsets), axis=0).T
             (x1, y1), (x2, y2) = xy[edge].T, xy[after[edge]].T
             left = (x2 - x1) * (y - y1) - (x - x1) * (y2 - y1)
             turns = ((y1 <= y) & (y2 > y) & (left > 0.0)).astype(np.int64) - ((y1 > y) & (y2 <= y) & (left < 0.0))
@@ -220,8 +212,7 @@ class Planes(Generic[R]):
             winds = np.add.reduceat(turns, ends(np.diff(rings)[ring])[:-1]) != 0
             one, offsets = gathered(rows, here)
             held = np.logical_and.reduceat(winds != hole[ring], ends(np.diff(parts)[one])[:-1])
-            inside[start:stop] = np.logical_or.reduceat(held, offsets[:-1])
-            start = stop
+            inside[block] = np.logical_or.reduceat(held, offsets[:-1])
         none = np.full(count, shapely.MultiPolygon())
         faces = shapely.multipolygons(face[inside], indices=row[inside], out=none) if inside.any() else none
         return shapely.unary_union(faces[:, None], axis=1)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     Numbers = npt.NDArray[np.float64]
@@ -29,6 +31,24 @@ def gathered(offsets: Indexes, rows: Indexes) -> tuple[Indexes, Indexes]:
     size = offsets[rows + 1] - offsets[rows]
     new = ends(size)
     return np.arange(new[-1]) + np.repeat(offsets[rows] - new[:-1], size), new
+
+
+def followers(offsets: Indexes) -> Indexes:
+    """Return the element behind each in its row, the first behind the last."""
+    found = np.arange(1, offsets[-1] + 1)
+    some = offsets[1:] > offsets[:-1]
+    found[offsets[1:][some] - 1] = offsets[:-1][some]
+    return found
+
+
+def blocks(work: npt.ArrayLike, most: int = 1 << 20) -> Iterator[slice]:
+    """Yield rows that have at most so much work together, or one row that has more."""
+    done = ends(work)
+    start = 0
+    while start < len(done) - 1:
+        stop = max(int(np.searchsorted(done, done[start] + most, side="right")) - 1, start + 1)
+        yield slice(start, stop)
+        start = stop
 
 
 def closed(rings: Indexes) -> tuple[Indexes, Indexes]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
-from hven.model.sky._ragged import closed, ends, gathered, largest_gaps, owners
+from hven.model.sky._ragged import closed, ends, followers, gathered, largest_gaps, owners
 from hven.model.sky._rings import Rings
-from hven.model.sky._sphere import SKY, angles, vectors, wrap
+from hven.model.sky._sphere import SKY, angle, angles, vectors, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -343,9 +343,7 @@ class Columns:
     @property
     def followers(self) -> Indexes:
         """The vertex after each in its ring, shape (v,)."""
-        found = np.arange(1, len(self.lon) + 1)
-        found[self.rings[1:] - 1] = self.rings[:-1]
-        return found
+        return followers(self.rings)
 
     def replaced(self, rows: Indexes, others: Self) -> Self:
         """Put other regions in the place of some.
@@ -383,7 +381,7 @@ class Columns:
         """
         xyz = vectors(self.lon, self.lat)
         after = xyz[self.followers]
-        arc = 2.0 * np.arcsin(np.minimum(np.linalg.norm(after - xyz, axis=1) / 2.0, 1.0))
+        arc = angle(xyz, after)
         longest = np.radians(np.broadcast_to(np.asarray(step, np.float64), (len(self),))[self.vertex_rows])
         pieces = np.maximum(np.ceil(arc / longest - 1e-9), 1.0).astype(np.int64)
         vertex = np.repeat(np.arange(len(pieces)), pieces)
@@ -441,7 +439,7 @@ class Columns:
         areas
             Square degrees, shape (r,).
         """
-        return self.outlines.area if len(self.lon) else np.empty(0)
+        return self.outlines.area
 
     def area(self) -> Numbers:
         """Compute the areas; parts of a row that overlap count twice (see `united`).

@@ -10,9 +10,9 @@ import numpy as np
 from hven.model.sky import _healpix as healpix
 from hven.model.sky._moc import Moc
 from hven.model.sky._planes import GRID, Planes, cleaned, judged
-from hven.model.sky._ragged import ends, gathered, owners
+from hven.model.sky._ragged import blocks, ends, gathered, owners
 from hven.model.sky._region_columns import Columns
-from hven.model.sky._sphere import SKY, angles, arc_gap, vectors
+from hven.model.sky._sphere import SKY, angles, arc_gap, dot, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     Indexes = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
-
-_PAIRS = 1 << 20  # vertices and edges that are compared at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,15 +211,11 @@ class Regions(Columns):
                 continue
             edges, starts = b.outlines, b.rings[b.parts[b.rows]]
             row, xyz = a.vertex_rows, vectors(a.lon, a.lat)
-            work = ends(np.diff(starts)[row])
-            start = 0
-            while start < len(row):
-                stop = max(int(np.searchsorted(work, work[start] + _PAIRS, side="right")) - 1, start + 1)
-                edge, offsets = gathered(starts, row[start:stop])
-                vertex = start + owners(offsets)
+            for block in blocks(np.diff(starts)[row]):
+                edge, offsets = gathered(starts, row[block])
+                vertex = block.start + owners(offsets)
                 gap = arc_gap(xyz[vertex], edges.a[edge], edges.b[edge], edges.normal[edge], edges.real[edge])
                 np.minimum.at(found, row[vertex], gap)
-                start = stop
         found[self.intersects(other)] = 0.0
         found[~np.isfinite(found)] = np.nan
         return found
@@ -234,25 +228,13 @@ class Regions(Columns):
         lon, lat
             Degrees, shape (n,); NaN for an empty region, and for the whole sphere.
         """
-        import shapely  # noqa: PLC0415  (for who computes with regions)
-
-        total, row = np.zeros((len(self), 3)), self.vertex_rows
-        edges = self.outlines if len(row) else None
-        if edges is not None:  # by Stokes: half the sum of arc length times unit normal
-            arc = 2.0 * np.arcsin(np.minimum(np.linalg.norm(edges.b - edges.a, axis=1) / 2.0, 1.0))
-            for axis in range(3):
-                total[:, axis] = np.bincount(row, edges.normal[:, axis] * arc, minlength=len(self))
-        none = np.linalg.norm(total, axis=1) < 1e-13
+        moments, row = self.outlines.moments, owners(self.parts[self.rows])
+        sizes = np.sqrt(dot(moments, moments))
+        x, y, z, size = (np.bincount(row, one, minlength=len(self)) for one in (*moments.T, sizes))
+        total: Numbers = np.stack([x, y, z], 1)
+        none = np.sqrt(dot(total, total)) <= 1e-13 * size
         lon, lat = angles(np.where(none[:, None], [1.0, 0.0, 0.0], total))
-        lon[none], lat[none] = np.nan, np.nan
-        small = np.flatnonzero(
-            (self.area() < 1e-6) & (np.diff(self.rows) > 0)
-        )  # the sum has cancelled away; a plane does better
-        if len(small):
-            planes = Planes([self.take(small)])
-            xy = shapely.get_coordinates(shapely.centroid(planes.shapes(0)))
-            lon[small], lat[small] = planes.unproject(xy, np.arange(len(small)))
-        return lon, lat
+        return np.where(none, np.nan, lon), np.where(none, np.nan, lat)
 
     # from and to other shapes ---------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._rings import cross
+from hven.model.sky._rings import cross, held, touch
 from hven.model.sky._shapes import Circle, Point, Polygon, Range, Region, Shape
 from hven.model.sky._sphere import SKY, TOLERANCE, angles, distance, vectors
 
@@ -44,7 +44,7 @@ def intersects(a: Shape, b: Shape) -> bool:
     if isinstance(a, Circle):
         return _gap(b, a.lon, a.lat) <= a.radius + _TINY
     if isinstance(a, Polygon) and isinstance(b, Polygon):
-        return _touch(a, b)
+        return bool(touch(a.ring, b.ring)[0])
     if isinstance(a, Polygon) and isinstance(b, Range):
         return _touch_range(a, b)
     if isinstance(a, Range) and isinstance(b, Range):
@@ -76,6 +76,8 @@ def contains(outer: Shape, inner: Shape) -> bool:
         return outer.radius >= 180.0 or _gap(inner, outer.lon + 180.0, -outer.lat) >= 180.0 - outer.radius - _TINY
     if isinstance(inner, Circle):
         return bool(outer.contains(inner.lon, inner.lat)) and _rim(outer, inner.lon, inner.lat) >= inner.radius - _TINY
+    if isinstance(outer, Polygon) and isinstance(inner, Polygon):
+        return bool(held(inner.ring, outer.ring)[0])
     if isinstance(outer, Range) and isinstance(inner, Range):
         return _range_holds(outer, inner)
     return _holds(outer, inner)
@@ -102,19 +104,6 @@ def _rim(shape: Shape, lon: float, lat: float) -> float:
         message = f"no boundary of a {type(shape).__name__}"
         raise TypeError(message)
     return float(shape.rim(lon, lat)[0])
-
-
-def _touch(a: Polygon, b: Polygon) -> bool:
-    return bool(
-        b.contains(a.lons, a.lats).any() or a.contains(b.lons, b.lats).any() or _edges_cross(a, b),
-    )
-
-
-def _edges_cross(a: Polygon, b: Polygon) -> bool:
-    one, two = a.ring, b.ring
-    return bool(
-        cross(one.a[:, None], one.b[:, None], one.normal[:, None], two.a[None], two.b[None], two.normal[None]).any()
-    )
 
 
 def _corners(shape: Range) -> tuple[list[float], list[float]]:
@@ -189,13 +178,11 @@ def _range_holds(outer: Range, inner: Range) -> bool:
 
 
 def _holds(outer: Shape, inner: Shape) -> bool:
-    """Check polygons and ranges: the border of `inner` is in `outer`, and nothing of the border of `outer` within `inner`."""
+    """Check a polygon and a range: the border of `inner` is in `outer`, and nothing of the border of `outer` within `inner`."""
     lons, lats = _border(inner)
     if not bool(outer.contains(lons, lats).all()):
         return False
-    if isinstance(outer, Polygon) and isinstance(inner, Polygon):
-        crossing = _edges_cross(outer, inner)
-    elif isinstance(outer, Polygon) and isinstance(inner, Range):
+    if isinstance(outer, Polygon) and isinstance(inner, Range):
         crossing = _crosses_range(outer, inner)
     elif isinstance(outer, Range) and isinstance(inner, Polygon):
         crossing = _crosses_range(inner, outer)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._sphere import SKY, TOLERANCE, angles, arc_gap, in_circle, vectors, wrap
+from hven.model.sky._ragged import blocks, ends, followers, gathered, owners
+from hven.model.sky._sphere import SKY, TOLERANCE, angle, angles, arc_gap, crossed, dot, in_circle, plane, vectors, wrap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,6 +27,10 @@ _EPS = math.radians(TOLERANCE)
 _AXES = np.array(
     [[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]]
 )
+CAP = 60.0  # degrees: what lies in such a circle is the smaller side of its ring
+_ALL = slice(None)
+_OF_EDGES = {"lon", "lat", "a", "b", "normal", "real", "turn", "pole", "arcs"}
+_TAKEN = _OF_EDGES | {"mean", "reach", "signed", "left", "area", "capped", "north"}  # what else is known of a ring
 _CHUNK = 1 << 19  # elements of a points-times-edges block
 
 
@@ -47,37 +52,62 @@ class Rings:
         self, lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike | None = None, *, side: str = "smaller"
     ) -> None:
         self.lon, self.lat = wrap(lon), np.asarray(lat, dtype=np.float64)
-        self.offsets = np.array([0, len(self.lon)]) if offsets is None else np.asarray(offsets, dtype=np.int64)
-        self.counts = np.diff(self.offsets)
-        self.first = self.offsets[:-1]
-        self.owner = np.repeat(np.arange(len(self.counts)), self.counts)
-        follower = np.arange(1, len(self.lon) + 1)
-        follower[self.offsets[1:] - 1] = self.first
-        self.next = follower
+        self._order(np.array([0, len(self.lon)]) if offsets is None else np.asarray(offsets, dtype=np.int64), side)
         self.a = vectors(self.lon, self.lat)
         self.b = self.a[self.next]
-        normal = np.cross(self.a + self.b, self.b - self.a)  # twice a x b, without its cancellation
-        length = np.linalg.norm(normal, axis=1)
+        normal = crossed(self.a + self.b, self.b - self.a)  # twice a x b, without its cancellation
+        length = np.sqrt(dot(normal, normal))
         self.real = length > 0.0  # a repeated vertex makes an edge of no length
         self.normal = normal / np.where(self.real, length, 1.0)[:, None]
         self.turn = (self.lon[self.next] - self.lon + 180.0) % 360.0 - 180.0  # eastward positive
-        self._areas()
-        # the signed area is that of the left side, less the sky if that is the smaller number
-        self.left = np.full(len(self.signed), side == "left") if side != "smaller" else self.signed >= 0.0
+        # -1, 1: a corner at the south or north pole, whose longitude may be any
+        there = self.lat[self.next]
+        self.pole = np.where(np.maximum(np.abs(self.lat), np.abs(there)) >= 90.0, np.sign(self.lat + there), 0.0)
+
+    def take(self, rows: Indexes) -> Rings:
+        """Return some rings, which may repeat, with what is known of them."""
+        if np.array_equal(rows, np.arange(len(self.first))):
+            return self
+        vertex, offsets = gathered(self.offsets, rows)
+        found = Rings.__new__(Rings)
+        found.__dict__.update(
+            {name: value[vertex if name in _OF_EDGES else rows] for name, value in vars(self).items() if name in _TAKEN}
+        )
+        found._order(offsets, self._side)  # noqa: SLF001  (its own kind)
+        return found
+
+    def _order(self, offsets: Indexes, side: str) -> None:
+        self.offsets, self._side = offsets, side
+        self.first, self.counts = offsets[:-1], np.diff(offsets)
+        self.owner, self.next = owners(offsets), followers(offsets)
+
+    @cached_property
+    def left(self) -> Flags:
+        """Which rings have their inside to the left: of those of an unknown side, the left is the smaller one if its area is positive."""
+        return np.full(len(self.first), self._side == "left") if self._side != "smaller" else self.signed >= 0.0
+
+    @cached_property
+    def area(self) -> Numbers:
+        """The area inside each, square degrees."""
         inner = np.where(self.left, self.signed, -self.signed)
-        self.area = np.where(inner < 0.0, SKY + inner, np.abs(inner))
-        self._side = side
+        return np.where(inner < 0.0, SKY + inner, np.abs(inner))
+
+    @cached_property
+    def capped(self) -> Flags:
+        """Which rings have nothing inside that is farther than `reach` from their `mean`."""
+        found: Flags = self.reach < CAP
+        return found if self._side == "smaller" else found & (self.area < SKY / 2.0)
 
     @cached_property
     def north(self) -> Flags:
         """Whether the north pole is inside, by ring."""
-        found = self._north()
-        if self._side == "smaller" and bool((self.reach < 89.0).any()):
+        near: Flags = np.logical_and(self.reach < 89.0, self._side == "smaller")
+        found = near if near.all() else self._north()
+        if near.any():
             # what lies opposite is outside, even if the ring cuts itself and has no area to compare
             far = -self.mean
-            lon = wrap(np.degrees(np.arctan2(far[:, 1], far[:, 0])))
-            crossed = self._crossed(lon[self.owner], np.sum(far[self.owner] * self.normal, axis=1))
-            found = np.where(self.reach < 89.0, np.bitwise_xor.reduceat(crossed, self.first), found)
+            crossing = self._crossing(angles(far)[0][self.owner], dot(far[self.owner], self.normal))
+            found = np.where(near, np.bitwise_xor.reduceat(crossing, self.first), found)
         return found
 
     @cached_property
@@ -112,34 +142,75 @@ class Rings:
         top = np.degrees(np.arctan2(np.hypot(self.normal[:, 0], self.normal[:, 1]), np.abs(self.normal[:, 2])))
         return np.where((climb < 0.0) & (fall > 0.0), -top, low), np.where((climb > 0.0) & (fall < 0.0), top, high)
 
-    @property
+    @cached_property
     def _ends(self) -> tuple[Numbers, Numbers]:
         """The western and the eastern longitude of each edge."""
         there, east = self.lon[self.next], self.turn >= 0.0
         return np.where(east, self.lon, there), np.where(east, there, self.lon)
 
-    def _areas(self) -> None:
-        """Sum signed triangles from one point per ring: exact for any size, without cancellation for small ones."""
+    @cached_property
+    def mean(self) -> Numbers:
+        """The direction of the mean vertex of each; shape (n, 3)."""
         mean = np.add.reduceat(self.a, self.first, axis=0)
-        size = np.linalg.norm(mean, axis=1)
-        self.mean = np.where(size[:, None] > 1e-9, mean / np.maximum(size, 1e-300)[:, None], _AXES[0])
+        size = np.sqrt(dot(mean, mean))
+        found: Numbers = np.where(size[:, None] > 1e-9, mean / np.maximum(size, 1e-300)[:, None], _AXES[0])
+        return found
+
+    @cached_property
+    def reach(self) -> Numbers:
+        """How far the farthest vertex of each is from its `mean`, degrees."""
+        return np.degrees(np.maximum.reduceat(angle(self.a, self.mean[self.owner]), self.first))
+
+    @cached_property
+    def arcs(self) -> Numbers:
+        """The lengths of the edges, radians."""
+        return angle(self.a, self.b)
+
+    @cached_property
+    def moments(self) -> Numbers:
+        """The integral of the position over what is inside, of a sphere of radius 1; shape (n, 3)."""
+        # by Stokes: half the sum of arc length times unit normal
+        found = np.add.reduceat(self.normal * self.arcs[:, None] / 2.0, self.first, axis=0)
+        found[np.abs(found).max(axis=1, initial=0.0) < 1e-14] = 0.0
+        small = np.flatnonzero(self.reach < 0.1)  # degrees: the sum has cancelled away; a plane does better
+        if len(small):
+            part = self.take(small)
+            east, north = plane(part.mean)
+            off = part.a - part.mean[part.owner]
+            x, y = dot(off, east[part.owner]), dot(off, north[part.owner])
+            u, v = x[part.next], y[part.next]
+            turn = x * v - u * y
+            found[small] = sum(
+                axis * np.add.reduceat(weight * turn, part.first)[:, None]
+                for axis, weight in ((part.mean, 0.5), (east, (x + u) / 6.0), (north, (y + v) / 6.0))
+            )
+        backward = (
+            ~self.left if self._side != "smaller" else np.where(self.capped, dot(found, self.mean) < 0.0, ~self.left)
+        )
+        return np.where(backward[:, None], -found, found)
+
+    def centroids(self) -> tuple[Numbers, Numbers]:
+        """Compute the direction of the mean position inside of each, in degrees; that of the middle of the vertices if there is none."""
+        some = self.moments.any(axis=1, keepdims=True)
+        return angles(np.where(some, self.moments, self.mean))
+
+    @cached_property
+    def signed(self) -> Numbers:
+        """The area to the left of each, less the sky if that is the smaller number; square degrees.
+
+        Signed triangles from one point per ring are summed: exact for any size, without cancellation for small ones.
+        """
         # the triangles must not reach the antipode of their common corner
         corner = self.mean[self.owner]
-        score = np.minimum.reduceat(1.0 + np.sum(corner * self.a, axis=1), self.first)
+        score = np.minimum.reduceat(1.0 + dot(corner, self.a), self.first)
         if (score <= 0.1).any():
             scores = np.stack([score, *(np.minimum.reduceat(1.0 + self.a @ axis, self.first) for axis in _AXES)])
             best = np.where(score > 0.1, 0, np.argmax(scores, axis=0))[self.owner]
             corner = np.where((best > 0)[:, None], _AXES[best - 1], corner)
-        top = np.sum(corner * np.cross(self.a - corner, self.b - corner), axis=1)
-        bottom = (
-            1.0 + np.sum(corner * self.a, axis=1) + np.sum(corner * self.b, axis=1) + np.sum(self.a * self.b, axis=1)
-        )
+        top = dot(corner, crossed(self.a - corner, self.b - corner))
+        bottom = 1.0 + dot(corner, self.a) + dot(corner, self.b) + dot(self.a, self.b)
         total = np.degrees(np.degrees(np.add.reduceat(2.0 * np.arctan2(top, bottom), self.first)))
-        self.signed = np.where(total > SKY / 2.0, total - SKY, np.where(total < -SKY / 2.0, total + SKY, total))
-        self.reach = np.degrees(2.0 * np.arcsin(np.minimum(np.sqrt(self._chord()) / 2.0, 1.0)))
-
-    def _chord(self) -> Numbers:
-        return np.maximum.reduceat(np.sum((self.a - self.mean[self.owner]) ** 2, axis=1), self.first)
+        return np.where(total > SKY / 2.0, total - SKY, np.where(total < -SKY / 2.0, total + SKY, total))
 
     def _north(self) -> Flags:
         """Return whether the north pole is on the inner side, from a point just left of each ring's most eastward edge."""
@@ -152,40 +223,40 @@ class Rings:
         middle = self.a[edges] + self.b[edges]
         middle /= np.maximum(np.linalg.norm(middle, axis=1), 1e-300)[:, None]
         lon = wrap(np.degrees(np.arctan2(middle[:, 1], middle[:, 0])))
-        crossed = self._crossed(lon[self.owner], np.sum(middle[self.owner] * self.normal, axis=1))
-        crossed[edges] = self.turn[edges] < 0.0  # left of a westward edge is its south: the way north crosses it
-        outer = np.bitwise_xor.reduceat(crossed, self.first)
+        crossing = self._crossing(lon[self.owner], dot(middle[self.owner], self.normal))
+        crossing[edges] = self.turn[edges] < 0.0  # left of a westward edge is its south: the way north crosses it
+        outer = np.bitwise_xor.reduceat(crossing, self.first)
         return outer ^ self.left  # even: the pole is left of the edge, where the point is
 
-    def _crossed(self, lon: Numbers, height: Numbers) -> Flags:
+    def _crossing(self, lon: Numbers, height: Numbers, edges: slice = _ALL) -> Flags:
         """Return which edges the way north from a point crosses; `height` is the point's product with the edge's normal."""
-        begin, end = self._ends
-        spans = np.where(begin <= end, (lon >= begin) & (lon < end), (lon >= begin) | (lon < end))
-        found: Flags = spans & np.where(self.turn >= 0.0, height < 0.0, height > 0.0) & (self.turn != 0.0)
+        begin, end = (side[edges] for side in self._ends)
+        turn, pole = self.turn[edges], self.pole[edges]
+        after, before = lon >= begin, lon < end
+        spans = np.where(begin <= end, after & before, after | before) & (turn != 0.0)
+        below = ((height < 0.0) == (turn >= 0.0)) & (height != 0.0)
+        found: Flags = spans & (np.where(pole == 0.0, below, pole > 0.0) if pole.any() else below)
         return found
 
-    def _on(self, xyz: Numbers, height: Numbers, edges: Any) -> Flags:
+    def _on(self, xyz: Numbers, edges: Indexes) -> Flags:
         """Return whether points lie on edges, within the tolerance."""
         a, b, normal = self.a[edges], self.b[edges], self.normal[edges]
-        after = np.sum(np.cross(normal, a) * xyz, axis=-1) >= -_EPS
-        before = np.sum(np.cross(b, normal) * xyz, axis=-1) >= -_EPS
-        at_vertex = np.sum((a - xyz) ** 2, axis=-1) <= _EPS * _EPS
-        found: Flags = ((np.abs(height) <= _EPS) & after & before & self.real[edges]) | at_vertex
+        beside = (dot(crossed(normal, a), xyz) >= -_EPS) & (dot(crossed(b, normal), xyz) >= -_EPS)
+        found: Flags = (beside & (np.abs(dot(normal, xyz)) <= _EPS) & self.real[edges]) | (angle(a, xyz) <= _EPS)
         return found
 
     def contain(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Test point i against ring i; the boundary belongs to the ring. NaN is never inside."""
         lon, lat = wrap(lon), np.asarray(lat, dtype=np.float64)
         xyz = vectors(lon, lat)
-        height = np.sum(xyz[self.owner] * self.normal, axis=1)
-        odd = np.bitwise_xor.reduceat(self._crossed(lon[self.owner], height), self.first)
-        edge = self._on(xyz[self.owner], height, slice(None))
-        known = np.isfinite(lon) & (np.abs(lat) <= 90.0)
+        height = dot(xyz[self.owner], self.normal)
+        inside = self.north ^ np.bitwise_xor.reduceat(self._crossing(lon[self.owner], height), self.first)
+        near = np.flatnonzero(np.abs(height) <= 2.0 * _EPS)
+        near = near[self._on(xyz[self.owner[near]], near)]
+        inside[self.owner[near]] = True
         # a ring in a cap has nothing outside it: at the antipode of a vertex the sign of `height` is that of its rounding
-        middle = self.mean / np.maximum(np.linalg.norm(self.mean, axis=1), 1e-300)[:, None]
-        away = np.degrees(2.0 * np.arcsin(np.minimum(np.linalg.norm(xyz - middle, axis=1) / 2.0, 1.0)))
-        known &= ~((self.area < SKY / 8.0) & (self.reach < 60.0) & (away > self.reach + 1e-9))
-        found: Flags = ((odd ^ self.north) | np.logical_or.reduceat(edge, self.first)) & known
+        away: Flags = self.capped & (np.degrees(angle(xyz, self.mean)) > self.reach + 1e-9)
+        found: Flags = inside & ~away & np.isfinite(lon) & (np.abs(lat) <= 90.0)
         return found
 
     def holds(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
@@ -193,8 +264,7 @@ class Rings:
         lon, lat = wrap(lon), np.asarray(lat, dtype=np.float64)
         inside = np.zeros(len(lon), dtype=np.bool_)
         rows = np.flatnonzero(np.isfinite(lon) & (np.abs(lat) <= 90.0))
-        # the ring lies in a cap: most points need no more than this
-        if self.area[0] < SKY / 8.0 and self.reach[0] < 60.0:
+        if self.capped[0]:  # most points need no more than this
             mid_lon, mid_lat = angles(self.mean[0])
             rows = rows[in_circle(lon[rows], lat[rows], float(mid_lon), float(mid_lat), float(self.reach[0]) + 1e-9)]
         step = max(_CHUNK // len(self.a), 1)
@@ -211,15 +281,10 @@ class Rings:
         for start in range(0, len(self.a), edges):
             part = slice(start, start + edges)
             height = xyz @ self.normal[part].T
-            east = self.turn[part] >= 0.0
-            here, there = self.lon[part], self.lon[self.next[part]]
-            begin, end = np.where(east, here, there), np.where(east, there, here)
-            after, before = lon[:, None] >= begin, lon[:, None] < end
-            spans = np.where(begin <= end, after & before, after | before) & (self.turn[part] != 0.0)
-            odd ^= np.bitwise_xor.reduce(spans & ((height < 0.0) == east) & (height != 0.0), axis=1)
-            near |= (np.abs(height) <= _EPS).any(axis=1) | (((xyz @ self.a[part].T) >= 1.0 - 1e-15).any(axis=1))
+            odd ^= np.bitwise_xor.reduce(self._crossing(lon[:, None], height, part), axis=1)
+            near |= (np.abs(height) <= 2.0 * _EPS).any(axis=1)
         for row in np.flatnonzero(near & ~odd):
-            odd[row] = bool(self._on(xyz[row], self.normal @ xyz[row], slice(None)).any())
+            odd[row] = bool(self._on(xyz[row], np.flatnonzero(np.abs(self.normal @ xyz[row]) <= 2.0 * _EPS)).any())
         return odd
 
     def gap(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
@@ -228,12 +293,55 @@ class Rings:
         return np.minimum.reduceat(arc_gap(xyz, self.a, self.b, self.normal, self.real), self.first)
 
 
+def touch(a: Rings, b: Rings) -> Flags:
+    """Return for each row whether the rings have a position in common."""
+    near = np.degrees(angle(a.mean, b.mean)) <= a.reach + b.reach + 1e-9
+    rows = np.flatnonzero(near | ~a.capped | ~b.capped)
+    found, a, b = np.zeros(len(near), dtype=np.bool_), a.take(rows), b.take(rows)
+    for here, there in ((a, b), (b, a)):
+        found[rows[here.owner[_inside(here.lon, here.lat, here.owner, there)]]] = True
+    left = np.flatnonzero(~found[rows])
+    found[rows[left]] = _edges_cross(a.take(left), b.take(left))
+    return found
+
+
+def held(inner: Rings, outer: Rings) -> Flags:
+    """Return for each row whether the second ring holds the first wholly."""
+    found = inner.area <= outer.area * (1.0 + 1e-9) + 1e-18
+    for lon, lat in ((inner.lon, inner.lat), angles(inner.a + inner.b)):
+        found[inner.owner[~_inside(lon, lat, inner.owner, outer)]] = False
+    rows = np.flatnonzero(found)
+    found[rows] = ~_edges_cross(inner.take(rows), outer.take(rows))
+    # two that are more than the sky together may have their borders apart, and what the outer one leaves out within the inner one
+    large = np.flatnonzero(found & (inner.area + outer.area > SKY * (1.0 - 1e-9)))
+    a, b = inner.take(large), outer.take(large)
+    vertex = a.take(b.owner)
+    found[large[b.owner[vertex.contain(b.lon, b.lat) & (vertex.gap(b.lon, b.lat) > 1e-9)]]] = False
+    return found
+
+
+def _inside(lon: Numbers, lat: Numbers, owner: Indexes, rings: Rings) -> Flags:
+    """Return which points lie in the ring of their owner."""
+    found = np.zeros(len(owner), dtype=np.bool_)
+    for part in blocks(rings.counts[owner], _CHUNK):
+        found[part] = rings.take(owner[part]).contain(lon[part], lat[part])
+    return found
+
+
+def _edges_cross(a: Rings, b: Rings) -> Flags:
+    """Return for each row whether an edge of `a` crosses one of `b`."""
+    found, sizes = np.zeros(len(a.first), dtype=np.bool_), a.counts * b.counts
+    for rows in blocks(sizes, _CHUNK):
+        row = np.repeat(np.arange(rows.start, rows.stop), sizes[rows])
+        number = np.arange(len(row)) - ends(sizes[rows])[row - rows.start]
+        left, right = a.first[row] + number // b.counts[row], b.first[row] + number % b.counts[row]
+        found[row[cross(a.a[left], a.b[left], a.normal[left], b.a[right], b.b[right], b.normal[right])]] = True
+    return found
+
+
 def cross(a: Numbers, b: Numbers, ab: Numbers, c: Numbers, d: Numbers, cd: Numbers) -> Flags:
     """Return whether the arcs ab and cd cross each other, both inside; `ab` and `cd` are their unit normals. Broadcasts."""
-    acb, bda = -np.sum(ab * c, axis=-1), np.sum(ab * d, axis=-1)
-    cbd, dac = -np.sum(cd * b, axis=-1), np.sum(cd * a, axis=-1)
-    signs = np.sign(
-        np.stack([np.where(np.abs(value) > _EPS, value, 0.0) for value in np.broadcast_arrays(acb, bda, cbd, dac)])
-    ).sum(axis=0)
+    sides = np.broadcast_arrays(-dot(ab, c), dot(ab, d), -dot(cd, b), dot(cd, a))
+    signs = np.sum([np.where(np.abs(side) > _EPS, np.sign(side), 0.0) for side in sides], axis=0)
     found: Flags = np.abs(signs) == 4.0
     return found

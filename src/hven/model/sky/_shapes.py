@@ -16,7 +16,7 @@ from hven.model import cached
 from hven.model.sky import _healpix as healpix
 from hven.model.sky._moc import Moc
 from hven.model.sky._rings import Rings
-from hven.model.sky._sphere import SKY, TOLERANCE, angles, circle_area, distance, in_circle, vectors, wrap
+from hven.model.sky._sphere import SKY, TOLERANCE, angle, angles, circle_area, distance, in_circle, vectors, wrap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -250,38 +250,7 @@ class Polygon(Shape):
 
     def centroid(self) -> Point:
         """Return the direction of the integral of the unit vector over the area; the middle of the vertices if there is none."""
-        ring = self.ring
-        # by Stokes: half the sum of arc length times unit normal
-        arcs = 2.0 * np.arcsin(np.minimum(np.linalg.norm(ring.b - ring.a, axis=1) / 2.0, 1.0))
-        total = np.sum(ring.normal * arcs[:, None], axis=0)
-        if not ring.left[0]:
-            total = -total
-        if ring.reach[0] < 0.1:  # degrees: the sum has cancelled away; a plane does better
-            return self._planar()
-        if np.linalg.norm(total) < 1e-14:
-            total = ring.mean[0]
-        lon, lat = angles(total)
-        return Point(float(lon), float(lat))
-
-    def _planar(self) -> Point:
-        ring = self.ring
-        middle = ring.mean[0]
-        east = np.cross([0.0, 0.0, 1.0] if abs(middle[2]) < 0.9 else [1.0, 0.0, 0.0], middle)
-        east /= np.linalg.norm(east)
-        north = np.cross(middle, east)
-        off = ring.a - middle
-        x, y = off @ east, off @ north
-        u, v = np.roll(x, -1), np.roll(y, -1)
-        cross = x * v - u * y
-        area = cross.sum()
-        if area == 0.0:
-            lon, lat = angles(middle)
-        else:
-            lon, lat = angles(
-                middle
-                + east * (((x + u) * cross).sum() / (3.0 * area))
-                + north * (((y + v) * cross).sum() / (3.0 * area))
-            )
+        (lon,), (lat,) = self.ring.centroids()
         return Point(float(lon), float(lat))
 
     def cover(self, order: int) -> Indexes:
@@ -524,15 +493,14 @@ class Region(Shape):
         caps = []
         for part in self.parts:
             if isinstance(part, Circle):
-                caps.append((vectors(part.lon, part.lat), part.radius))
-            elif isinstance(part, Polygon) and part.ring.reach[0] < 60.0 and part.ring.area[0] < SKY / 8.0:
-                caps.append((part.ring.mean[0], float(part.ring.reach[0])))
+                caps.append((*vectors(part.lon, part.lat), part.radius))
+            elif isinstance(part, Polygon) and part.ring.capped[0]:
+                caps.append((*part.ring.mean[0], part.ring.reach[0]))
             else:
                 return False
-        xyz, reach = np.array([cap[0] for cap in caps]), np.array([cap[1] for cap in caps])
-        one, two = np.triu_indices(len(caps), 1)
-        away = np.degrees(2.0 * np.arcsin(np.minimum(np.linalg.norm(xyz[one] - xyz[two], axis=1) / 2.0, 1.0)))
-        return bool((away > reach[one] + reach[two]).all())
+        found = np.array(caps)
+        one, two = found[np.array(np.triu_indices(len(caps), 1))]
+        return bool((np.degrees(angle(one[:, :3], two[:, :3])) > one[:, 3] + two[:, 3]).all())
 
     def centroid(self) -> Point:
         """Return the mean direction of the parts' middles, weighted by area."""

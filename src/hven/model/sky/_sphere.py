@@ -133,22 +133,30 @@ def angles(xyz: Numbers) -> tuple[Numbers, Numbers]:
     return np.where(lon >= 360.0, 0.0, lon), lat
 
 
-def separation(a: Numbers, b: Numbers) -> Numbers:
-    """Compute the angle between unit vectors, accurate at every separation.
-
-    Parameters
-    ----------
-    a, b
-        Shape (..., 3), broadcast.
-
-    Returns
-    -------
-    angle
-        Degrees, shape (...,).
-    """
-    across = np.linalg.norm(np.cross(a, b), axis=-1)
-    found: Numbers = np.degrees(np.arctan2(across, np.sum(a * b, axis=-1)))
+def dot(a: Numbers, b: Numbers) -> Numbers:
+    """Multiply vectors, shape (..., 3), broadcast; by columns, which numpy does in a fraction of the time of a sum along rows."""
+    found: Numbers = a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
     return found
+
+
+def crossed(a: Numbers, b: Numbers) -> Numbers:
+    """Compute the vectors at right angles to two, shape (..., 3), broadcast."""
+    (x, y, z), (u, v, w) = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)
+    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)
+
+
+def angle(a: Numbers, b: Numbers) -> Numbers:
+    """Compute the angles between unit vectors, radians, shape (...,): to the last digits for small ones."""
+    apart = a - b
+    found: Numbers = 2.0 * np.arcsin(np.minimum(np.sqrt(dot(apart, apart)) / 2.0, 1.0))
+    return found
+
+
+def plane(middle: Numbers) -> tuple[Numbers, Numbers]:
+    """Return two unit vectors at right angles to others and to one another, the second a quarter turn anticlockwise from the first; (n, 3)."""
+    east = crossed(np.where(np.abs(middle[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]), middle)
+    east /= np.sqrt(dot(east, east))[:, None]
+    return east, crossed(middle, east)
 
 
 def circle_area(radius: npt.ArrayLike) -> Any:
@@ -231,14 +239,9 @@ def arc_gap(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers, real: Flags) 
     gap
         Degrees, shape (...,).
     """
-    height = np.abs(np.sum(xyz * normal, axis=-1))
-    beside = (
-        (np.sum(np.cross(normal, a) * xyz, axis=-1) >= 0.0) & (np.sum(np.cross(b, normal) * xyz, axis=-1) >= 0.0) & real
-    )
-    chord = np.sqrt(np.minimum(np.sum((xyz - a) ** 2, axis=-1), np.sum((xyz - b) ** 2, axis=-1)))
-    found: Numbers = np.degrees(
-        np.where(beside, np.arcsin(np.minimum(height, 1.0)), 2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0)))
-    )
+    beside = (dot(crossed(normal, a), xyz) >= 0.0) & (dot(crossed(b, normal), xyz) >= 0.0) & real
+    ends = np.minimum(angle(xyz, a), angle(xyz, b))
+    found: Numbers = np.degrees(np.where(beside, np.arcsin(np.minimum(np.abs(dot(xyz, normal)), 1.0)), ends))
     return found
 
 
