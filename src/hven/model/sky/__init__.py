@@ -9,6 +9,7 @@ from hven.model.sky import _clocks as clocks
 from hven.model.sky import _contours as contours
 from hven.model.sky import _footprints as footprints
 from hven.model.sky import _frame as frames
+from hven.model.sky import _geojson as geojson
 from hven.model.sky import _healpix as healpix
 from hven.model.sky import _q3c as q3c
 from hven.model.sky import _shape_text as shape_text
@@ -21,5 +22,5 @@ from hven.model.sky._sphere import SKY, distance
 
 __all__ = [
     "SKY", "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Regions", "Shape", "arrays", "bodies", "boxes", "clocks", "contains", "contours", "distance",
-    "footprints", "frames", "from_array", "healpix", "intersects", "q3c", "shape_text", "sphere",
+    "footprints", "frames", "from_array", "geojson", "healpix", "intersects", "q3c", "shape_text", "sphere",
 ]  # fmt: skip

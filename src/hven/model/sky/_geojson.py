@@ -1,0 +1,311 @@
+"""GeoJSON (RFC 7946): regions of its features, and features of regions - right-hand rule, cut at 180 degrees.
+
+Edges are straight lines on the map there, and great circles here: vertices are put in where the two part. Longitudes are those of the Earth, of a
+body, whose frame a member ``crs`` names as planetary GeoJSON does, or of the sky.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from hven.model.sky._flat_maps import ERROR, drawn
+from hven.model.sky._regions import Regions
+from hven.model.sky._seams import raised
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.float64]
+
+_GEOMETRIES = ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection")
+_DEEPEST = 8  # collections of collections
+
+
+class GeoJsonError(ValueError):
+    """A document that is no GeoJSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a GeoJSON document holds.
+
+    Attributes
+    ----------
+    regions
+        One for each feature; empty where there is a fault, and where a feature has no place (``"geometry": null``).
+    faults
+        What is wrong with each, empty if nothing is; shape (n,).
+    turned
+        Which ones had a ring that runs the wrong way round (it says nothing: they are right now); shape (n,).
+    properties
+        Of each feature.
+    ids
+        Of each; None where it has none.
+    crs
+        What the document says of its frame; None: nothing, which means the Earth's (WGS 84).
+    """
+
+    regions: Regions
+    faults: list[str]
+    turned: npt.NDArray[np.bool_]
+    properties: list[Mapping[str, Any]]
+    ids: list[str | float | None]
+    crs: str | None
+
+
+def from_geojson(document: str | bytes | Mapping[str, Any], error: float = ERROR) -> Features:
+    """Read GeoJSON: a collection of features, one feature, or a geometry alone.
+
+    A ring whose edge is longer than 180 degrees of longitude is taken as the map has it, as RFC 7946 wants, if it then runs by the right-hand
+    rule; else that edge goes the short way, over 180 degrees, as in documents whose writers do not cut there.
+
+    Parameters
+    ----------
+    document
+        A text, its bytes, or what is parsed already.
+    error
+        How far great circles may be from the map's straight lines, degrees.
+
+    Returns
+    -------
+    features
+        Regions that are valid, and by row what is wrong with the others: points and lines, numbers that are none, latitudes over 90,
+        rings that cross themselves, holes outside.
+
+    Raises
+    ------
+    GeoJsonError
+        A ValueError: the document is no JSON, or no GeoJSON; says why.
+    """
+    import shapely  # noqa: PLC0415  (for who computes with regions)
+
+    parsed = _parsed(document)
+    features = list(_features(parsed))
+    shapes = np.full(len(features), shapely.MultiPolygon())
+    faults, turned = [""] * len(features), np.zeros(len(features), np.bool_)
+    for row, feature in enumerate(features):
+        try:
+            polygons = list(_polygons(feature.get("geometry"), 0))
+            rings = [_unwound(polygon) for polygon in polygons]
+            turned[row] = any(_area(polygon[0]) < 0.0 for polygon in rings)
+            made = [shapely.Polygon(polygon[0], polygon[1:]) for polygon in rings]
+            shapes[row] = shapely.multipolygons(made) if made else shapes[row]
+        except GeoJsonError as wrong:
+            faults[row] = str(wrong)
+    for row in np.flatnonzero(~shapely.is_valid(shapes)).tolist():
+        faults[row] = _where(str(shapely.is_valid_reason(shapes[row])))
+        shapes[row] = shapely.MultiPolygon()
+    regions = raised(shapes, error)
+    for row, reason in enumerate(regions.faults()):
+        if reason:
+            faults[row] = reason
+    wrong_rows = np.array([bool(fault) for fault in faults], np.bool_)
+    regions = regions.replaced(np.flatnonzero(wrong_rows), Regions.empty(int(wrong_rows.sum())))
+    return Features(
+        regions,
+        faults,
+        turned,
+        [feature.get("properties") or {} for feature in features],
+        [feature.get("id") for feature in features],
+        _crs(parsed),
+    )
+
+
+def _parsed(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(document, str | bytes | bytearray):
+        import orjson  # noqa: PLC0415  (for documents alone)
+
+        if not document.strip():
+            raise GeoJsonError("the document is empty")
+        try:
+            document = orjson.loads(document)
+        except orjson.JSONDecodeError as error:
+            raise GeoJsonError(f"the document is no JSON: {error}") from None
+    kind = document.get("type") if isinstance(document, dict) else None
+    if kind not in ("FeatureCollection", "Feature", *_GEOMETRIES) or not isinstance(document, dict):
+        known = ", ".join(("FeatureCollection", "Feature", *_GEOMETRIES))
+        raise GeoJsonError(f"the document's type is {kind!r:.40}, which GeoJSON does not know: {known}")
+    return document
+
+
+def _features(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    if document["type"] == "FeatureCollection":
+        features = document.get("features")
+        if not isinstance(features, list) or not all(isinstance(one, dict) for one in features):
+            raise GeoJsonError("features is no list of objects")
+        yield from features
+    elif document["type"] == "Feature":
+        yield document
+    else:
+        yield {"geometry": document}
+
+
+def _crs(document: Mapping[str, Any]) -> str | None:
+    crs = document.get("crs")
+    found = crs.get("properties", {}).get("name") if isinstance(crs, dict) else crs
+    return found if isinstance(found, str) else None
+
+
+def _polygons(geometry: Any, depth: int) -> Iterator[list[Numbers]]:
+    """List the rings of each polygon of a geometry."""
+    if geometry is None:
+        return
+    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    if kind == "GeometryCollection":
+        if depth >= _DEEPEST or not isinstance(geometry.get("geometries"), list):
+            raise GeoJsonError("geometries is no list, or lies too deep")
+        for one in geometry["geometries"]:
+            yield from _polygons(one, depth + 1)
+        return
+    if kind not in _GEOMETRIES:
+        raise GeoJsonError(f"{kind!r:.40} is no geometry of GeoJSON: {', '.join(_GEOMETRIES)}")
+    if kind not in {"Polygon", "MultiPolygon"}:
+        raise GeoJsonError(f"a {kind} has no area")
+    parts = geometry.get("coordinates")
+    for part in [parts] if kind == "Polygon" else _listed(parts):
+        if _listed(part):
+            yield [_ring(ring) for ring in part]
+
+
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise GeoJsonError("coordinates are no lists of lists of positions")
+    return value
+
+
+def _ring(positions: Any) -> Numbers:
+    try:
+        found = np.array([(one[0], one[1]) for one in _listed(positions)], np.float64)
+    except (TypeError, ValueError, IndexError, KeyError):
+        raise GeoJsonError("a position is no pair of numbers") from None
+    if not np.isfinite(found).all():
+        raise GeoJsonError("a longitude or latitude is no number")
+    if len(found) and (found[0] != found[-1]).any():
+        found = np.concatenate([found, found[:1]])
+    if len(found) < 4:
+        raise GeoJsonError("a ring has fewer than three vertices")
+    if np.abs(found[:, 1]).max() > 90.0:
+        raise GeoJsonError(f"a latitude is beyond 90 degrees: {found[np.abs(found[:, 1]).argmax(), 1]:g}")
+    if np.abs(found[:, 0]).max() > 3600.0:
+        raise GeoJsonError(f"a longitude is beyond ten turns: {found[np.abs(found[:, 0]).argmax(), 0]:g}")
+    return found
+
+
+def _unwound(rings: list[Numbers]) -> list[Numbers]:
+    """Let edges that are longer than 180 degrees of longitude go the short way, if the ring runs the wrong way otherwise."""
+    found: list[Numbers] = []
+    for number, ring in enumerate(rings):
+        step = np.diff(ring[:, 0])
+        over = np.abs(step) > 180.0
+        made = ring.copy()
+        if over.any() and (_area(ring) > 0.0) != (number == 0):
+            lon = ring[:, 0] + np.append(0.0, np.cumsum(np.where(over, -np.copysign(360.0, step), 0.0)))
+            made = np.column_stack([lon, ring[:, 1]])
+            turn = lon[-1] - lon[0]
+            if abs(turn) > 1.0:  # round a pole: along it, and back at the other end of the map
+                pole = 90.0 if ring[:, 1].mean() > 0.0 else -90.0
+                made = np.concatenate([made, [[lon[-1], pole], [lon[0], pole], made[0]]])
+        if found:  # a hole lies where its shell does
+            middle, shell = (np.mean([one[:, 0].min(), one[:, 0].max()]) for one in (made, found[0]))
+            made[:, 0] += np.rint((shell - middle) / 360.0) * 360.0
+        found.append(made)
+    return found
+
+
+def _area(ring: Numbers) -> float:
+    x, y = ring[:, 0] - ring[0, 0], ring[:, 1]
+    return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
+
+
+def _where(reason: str) -> str:
+    """Say GEOS's reason as that of regions."""
+    said, _, at = reason.partition("[")
+    return (
+        f"{said.lower()} at {' '.join(f'{float(word):.6f}' for word in at.rstrip(']').split())}" if at else said.lower()
+    )
+
+
+def geometries(regions: Regions, error: float = ERROR) -> pa.StringArray:
+    """Write regions as GeoJSON geometries.
+
+    Parameters
+    ----------
+    regions
+        Shape (n,).
+    error
+        How far edges on the map may be from their great circles, degrees.
+
+    Returns
+    -------
+    texts
+        Polygon or MultiPolygon, right-hand rule, cut at 180 degrees, shape (n,); a null for an empty region.
+    """
+    import shapely  # noqa: PLC0415  (for who computes with regions)
+
+    shapes = drawn(regions.mended(), error)
+    single = shapely.get_num_geometries(shapes) == 1
+    shapes[single] = shapely.get_geometry(shapes[single], 0)
+    return pa.array(np.where(shapely.is_empty(shapes), None, shapely.to_geojson(shapes)), pa.string())
+
+
+def to_geojson(
+    regions: Regions,
+    properties: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    ids: Sequence[str | float | None] | None = None,
+    crs: str | None = None,
+    error: float = ERROR,
+) -> str:
+    """Write a collection of features.
+
+    Parameters
+    ----------
+    regions
+        Shape (n,); an empty one is a feature without a geometry.
+    properties, ids
+        Of each feature; shape (n,).
+    crs
+        The frame, if it is not the Earth's (WGS 84): ``urn:ogc:def:crs:IAU:2015:49900``; it becomes the member ``crs`` of GeoJSON of 2008.
+    error
+        How far edges on the map may be from their great circles, degrees.
+
+    Returns
+    -------
+    text
+        GeoJSON, a feature in each line.
+    """
+    import orjson  # noqa: PLC0415  (for documents alone)
+
+    lines = []
+    for row, geometry in enumerate(geometries(regions, error).to_pylist()):
+        name = "" if ids is None or ids[row] is None else f'"id":{orjson.dumps(ids[row]).decode()},'
+        facts = orjson.dumps(
+            properties[row] if properties else {}, default=str, option=orjson.OPT_NON_STR_KEYS
+        ).decode()
+        lines.append(f'{{"type":"Feature",{name}"properties":{facts},"geometry":{geometry or "null"}}}')
+    return f"{opening(crs)}{','.join(lines)}\n]}}\n"
+
+
+def opening(crs: str | None) -> str:
+    """Begin a collection of features, up to its first one.
+
+    Parameters
+    ----------
+    crs
+        The frame, or None for the Earth's.
+
+    Returns
+    -------
+    text
+        ``{"type": "FeatureCollection", ... "features":[``.
+    """
+    import orjson  # noqa: PLC0415  (for documents alone)
+
+    said = f'"crs":{orjson.dumps({"type": "name", "properties": {"name": crs}}).decode()},' if crs else ""
+    return f'{{"type":"FeatureCollection",{said}"features":[\n'

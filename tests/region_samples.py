@@ -1,0 +1,70 @@
+"""Regions at random for tests: holes, several parts, poles, 0 degrees and 180, beyond a hemisphere."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from hven.model.sky import Regions
+
+LON = st.one_of(st.sampled_from([0.0, 180.0, 359.9, 90.0]), st.floats(0, 359.999))
+LAT = st.one_of(st.sampled_from([90.0, -90.0, 0.0, 89.5]), st.floats(-90, 90))
+
+
+def star(lon: float, lat: float, radius: float, corners: int, seed: int) -> Regions:
+    """A region round a point that bulges and has bays."""
+    bends = np.random.default_rng(seed).uniform(0.3, 1.0, corners) * np.radians(radius)
+    turn = 2 * np.pi * np.arange(corners) / corners
+    x, y, z = np.sin(bends) * np.cos(turn), np.sin(bends) * np.sin(turn), np.cos(bends)
+    tilt = np.radians(90.0 - lat)
+    x, z = x * np.cos(tilt) + z * np.sin(tilt), z * np.cos(tilt) - x * np.sin(tilt)
+    lons = (np.degrees(np.arctan2(y, x)) + lon) % 360.0
+    return Regions.of([[[list(zip(lons.tolist(), np.degrees(np.arcsin(np.clip(z, -1, 1))).tolist(), strict=True))]]])
+
+
+STARS = st.builds(star, LON, LAT, st.sampled_from([0.01, 1.0, 20.0, 85.0]), st.integers(5, 12), st.integers(0, 1 << 30))
+RANGES = st.builds(
+    lambda lon, wide, south, high: Regions.ranges(lon, lon + wide, south, min(south + high, 90.0), error=0.01),
+    LON, st.one_of(st.just(360.0), st.floats(0.1, 359)), st.floats(-90, 80), st.floats(0.1, 180),
+)  # fmt: skip
+
+
+@st.composite
+def regions(draw: st.DrawFn) -> Regions:
+    """One valid row of any of these, joined, cut out of each other, or turned inside out."""
+    found = draw(st.one_of(STARS, RANGES))
+    for _ in range(draw(st.integers(0, 2))):
+        how = draw(st.sampled_from(["union", "difference", "beside", "outside"]))
+        if how == "outside":
+            found = Regions.of([[[]]]).difference(found)
+        elif how == "beside":
+            found = found.union(draw(STARS))
+        else:
+            found = getattr(found, how)(draw(st.one_of(STARS, RANGES)))
+    return found
+
+
+def apart(one: Regions, other: Regions, seed: int = 0, off: float = 1e-3) -> int:
+    """Count points of which only one region of two has any, farther than `off` degrees from the boundary; a part of them lies near it."""
+    rng = np.random.default_rng(seed)
+    lon, lat = rng.uniform(0, 360, 300), np.degrees(np.arcsin(rng.uniform(-1, 1, 300)))
+    if len(one.lon):
+        near = rng.integers(0, len(one.lon), 300)
+        lon = np.concatenate([lon, one.lon[near] + rng.normal(0, 1, 300)])
+        lat = np.concatenate([lat, np.clip(one.lat[near] + rng.normal(0, 0.3, 300), -90, 90)])
+    differ = one.contains(lon, lat) != other.contains(lon, lat)
+    if not differ.any() or not len(one.lon):
+        return int(differ.sum())
+    lon, lat = lon[differ], lat[differ]
+    size = 1e-7
+    points = Regions.of(
+        [
+            [[[(x, y), (x + size, y), (x, min(y + size, 90.0) if y < 89 else y - size)]]]
+            for x, y in zip(lon, lat, strict=True)
+        ]
+    )
+    rim = one.take(np.zeros(len(lon), np.int64))
+    far = np.maximum(
+        points.distance(rim), points.distance(Regions.of([[[]]]).difference(one).take(np.zeros(len(lon), np.int64)))
+    )
+    return int((far > off).sum())

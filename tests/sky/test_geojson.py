@@ -1,0 +1,145 @@
+"""GeoJSON: regions to the flat map of RFC 7946 and back, and documents as people write them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+
+from hven.model.sky import Regions, geojson
+from region_samples import apart, regions
+
+SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]
+HOLE = [(4, 4), (4, 6), (6, 6), (6, 4)]
+CAP = [(0, 60), (90, 60), (180, 60), (270, 60)]
+BELT = [[(0, -10), (120, -10), (240, -10)], [(240, 10), (120, 10), (0, 10)]]
+ROWS = Regions.of(
+    [
+        [[SQUARE, HOLE]], [], [[CAP]], [[SQUARE], [CAP]], [BELT], [[]], [[CAP[::-1]]], [[SQUARE[::-1]]],
+        [[[(170, -5), (190, -5), (190, 5), (170, 5)]]], [[[(350, 80), (200, 90), (30, 80)]]], [[[(0, 80), (180, 80), (270, 80)]]],
+        [[[(180, -5), (190, -5), (190, 5), (180, 5)]]], [[[(0, -90), (0, 0), (0, 90), (270, 0)]]],
+    ]
+)  # fmt: skip
+
+
+def lawful(text: str) -> None:
+    """As RFC 7946 wants it: within the map, no part over 180 degrees, shells anticlockwise, holes clockwise, closed; valid to GEOS."""
+    for feature in json.loads(text)["features"]:
+        if feature["geometry"] is None:
+            continue
+        shape = shapely.from_geojson(json.dumps(feature["geometry"]))
+        assert shapely.is_valid(shape), shapely.is_valid_reason(shape)
+        west, south, east, north = shapely.bounds(shape)
+        assert west >= -180
+        assert east <= 180
+        assert south >= -90
+        assert north <= 90
+        for part in shapely.get_parts(shape):
+            assert part.exterior.is_ccw
+            assert not any(hole.is_ccw for hole in part.interiors)
+
+
+def test_regions_become_features_and_come_back():
+    text = geojson.to_geojson(
+        ROWS, [{"n": row} for row in range(len(ROWS))], ids=[f"r{row}" for row in range(len(ROWS))]
+    )
+    lawful(text)
+    found = geojson.from_geojson(text)
+    assert not any(found.faults)
+    assert not found.turned.any()
+    assert found.crs is None
+    assert found.ids[3] == "r3"
+    assert found.properties[3] == {"n": 3}
+    assert found.regions.area() == pytest.approx(ROWS.area(), rel=1e-9)
+    assert not any(found.regions.faults())
+    assert np.array(found.regions.boxes()) == pytest.approx(np.array(ROWS.boxes()), abs=1e-3, nan_ok=True)
+
+
+def test_a_body_says_its_frame():
+    text = geojson.to_geojson(ROWS, crs="urn:ogc:def:crs:IAU:2015:49900")
+    assert json.loads(text)["crs"] == {"type": "name", "properties": {"name": "urn:ogc:def:crs:IAU:2015:49900"}}
+    assert geojson.from_geojson(text).crs == "urn:ogc:def:crs:IAU:2015:49900"
+
+
+@settings(max_examples=12, deadline=None)
+@given(regions())
+def test_any_region_comes_back(region: Regions):
+    text = geojson.to_geojson(region)
+    lawful(text)
+    found = geojson.from_geojson(text)
+    assert found.faults == [""]
+    assert found.regions.area() == pytest.approx(region.area(), rel=1e-4, abs=1e-7)
+    assert apart(region, found.regions) == 0
+
+
+def polygon(*rings: list[tuple[float, float]]) -> dict:
+    return {"type": "Polygon", "coordinates": [[*ring, ring[0]] for ring in rings]}
+
+
+@pytest.mark.parametrize(
+    ("geometry", "box"),
+    [
+        (polygon([(170, 0), (-170, 0), (-170, 10), (170, 10)]), (170, 190)),  # not cut by its writer
+        (polygon([(-170, 0), (170, 0), (170, 10), (-170, 10)]), (190, 170)),  # as the map has it
+        (polygon([(0, 0), (360, 0), (360, 10), (0, 10)]), (0, 360)),
+        (polygon([(-180, -90), (180, -90), (180, 90), (-180, 90)]), (0, 360)),
+        (polygon([(0, 60), (90, 60), (180, 60), (-90, 60)]), (0, 360)),  # round the pole
+        (polygon([(350, 0), (370, 0), (370, 10), (350, 10)]), (350, 10)),
+        (polygon([(0, 10), (10, 10), (10, 0), (0, 0)]), (0, 10)),
+    ],
+)
+def test_longitudes_as_people_write_them(geometry, box):
+    found = geojson.from_geojson(geometry)
+    assert found.faults == [""]
+    lon1, lon2, _, _ = found.regions.boxes()
+    assert (lon1[0], lon2[0]) == pytest.approx(box)
+
+
+def test_the_other_hand_is_turned_and_told():
+    found = geojson.from_geojson({"type": "Feature", "geometry": polygon(SQUARE[::-1])})
+    assert found.turned.tolist() == [True]
+    assert found.regions.area() == pytest.approx(Regions.of([[[SQUARE]]]).area(), rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "fault"),
+    [
+        (polygon([(0, 0), (10, 10), (10, 0), (0, 10)]), "self-intersection at 5.000000 5.000000"),
+        (polygon([(0, 0), (1, 0), (1, 91)]), "a latitude is beyond 90 degrees: 91"),
+        (polygon([(0, 0), (1, 0)]), "a ring has fewer than three vertices"),
+        (polygon([(None, 0), (1, 0), (1, 1)]), "a longitude or latitude is no number"),
+        (polygon([("a", 0), (1, 0), (1, 1)]), "a position is no pair of numbers"),
+        (polygon([(0, 0), (1e9, 0), (1, 1)]), "a longitude is beyond ten turns: 1e+09"),
+        (polygon([(0, 0), (1, 0), (2, 0)]), "self-intersection"),
+        ({"type": "Point", "coordinates": [1, 2]}, "a Point has no area"),
+        ({"type": "Polygon"}, "coordinates are no lists of lists of positions"),
+        ({"type": "Square"}, "'Square' is no geometry of GeoJSON"),
+        ({"type": "GeometryCollection"}, "geometries is no list, or lies too deep"),
+    ],
+)
+def test_what_is_no_region_is_said_by_row(geometry, fault):
+    good = {"type": "Feature", "geometry": polygon(SQUARE)}
+    found = geojson.from_geojson(
+        {"type": "FeatureCollection", "features": [good, {"type": "Feature", "geometry": geometry}]}
+    )
+    assert found.faults[0] == ""
+    assert found.faults[1].startswith(fault)
+    assert (found.regions.area() > 0).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the document is empty"),
+        ("{", "the document is no JSON: unexpected end of data: line 1 column 2"),
+        ("[]", "the document's type is None, which GeoJSON does not know: FeatureCollection"),
+        ('{"type": "x"}', "the document's type is 'x'"),
+        ('{"type": "FeatureCollection"}', "features is no list of objects"),
+    ],
+)
+def test_what_is_no_geojson_is_refused(text, said):
+    with pytest.raises(geojson.GeoJsonError, match=said):
+        geojson.from_geojson(text)
