@@ -26,6 +26,7 @@ HELD = {
     "sqlalchemy": {"site", "sources"},
     "httpx": {"sources", "testing"},
     "ldap3": {"sources"},
+    "regions": {"model"},
     "starlette": {"services", "portal", "app", "testing", "lint"},
     "granian": {"app"},
     "typer": {"app"},

@@ -14,6 +14,7 @@ from mocpy import MOC
 from searched import ROWS, TABLE
 
 from hven.model.errors import UserError
+from hven.model.sky import region_files
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32
 from hven.portal._explore import places, read, search_regions
@@ -160,7 +161,7 @@ def test_the_region_of_a_search_is_mocpys(tmp_path: Path, place: tuple[str, str]
         theirs = MOC.from_cone(
             Longitude(lon, "deg"), Latitude(lat, "deg"), radius=radius * units.deg, max_depth=found.order
         )
-    mine = load(search_regions.written(found), tmp_path)
+    mine = load(region_files.moc_written(found), tmp_path)
     assert theirs.difference(mine).sky_fraction == 0
     assert mine.difference(theirs).sky_fraction <= 0.1 * theirs.sky_fraction, "cells at the edge alone"
     assert mine.sky_fraction < 1.5 * shape.area() / 41252.96  # type: ignore[union-attr]
@@ -169,17 +170,17 @@ def test_the_region_of_a_search_is_mocpys(tmp_path: Path, place: tuple[str, str]
 def test_what_rows_cover(asking: Asking, site: Site, tmp_path: Path) -> None:
     few = read([("dec", "0..")], TABLE)
     rows = [row for row in ROWS if row["dec"] >= 0]
-    mine = load(search_regions.written(search_regions.coverage(few, asking)), tmp_path)
+    mine = load(region_files.moc_written(search_regions.coverage(few, asking)), tmp_path)
     theirs = MOC.from_lonlat(
         [row["ra"] for row in rows] * units.deg,
         [row["dec"] for row in rows] * units.deg,
         max_norder=search_regions.ROWS_ORDER,
     )
     assert mine == theirs
-    every = load(search_regions.written(search_regions.coverage(Search(table=TABLE), asking)), tmp_path)
+    every = load(region_files.moc_written(search_regions.coverage(Search(table=TABLE), asking)), tmp_path)
     assert theirs.difference(every.degrade_to_order(search_regions.ROWS_ORDER)).sky_fraction == 0
     half = Asking(site=site, who=ANONYMOUS, policies=half_hidden("id"), holdings=site.current())
-    seen = load(search_regions.written(search_regions.coverage(Search(table=TABLE), half)), tmp_path)
+    seen = load(region_files.moc_written(search_regions.coverage(Search(table=TABLE), half)), tmp_path)
     shown = [row for row in ROWS if row["id"] % 2 == 0]
     assert seen == MOC.from_lonlat(
         [row["ra"] for row in shown] * units.deg,
@@ -192,6 +193,6 @@ def test_what_rows_cover(asking: Asking, site: Site, tmp_path: Path) -> None:
 
 def test_other_ways_to_write_it() -> None:
     found = search_regions.region(read([("_near", "80,-20,7")], TABLE))
-    assert MOC.from_string(search_regions.written(found, "ascii").decode(), "ascii") == MOC.from_string(
-        search_regions.written(found, "json").decode(), "json"
+    assert MOC.from_string(region_files.moc_written(found, "ascii").decode(), "ascii") == MOC.from_string(
+        region_files.moc_written(found, "json").decode(), "json"
     )

@@ -9,7 +9,8 @@ import pytest
 import shapely
 from hypothesis import given, settings
 
-from hven.model.sky import Regions, geojson
+from hven.model.sky import Regions
+from hven.model.sky import region_files as geojson
 from region_samples import apart, regions
 
 SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]

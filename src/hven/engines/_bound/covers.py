@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky import SKY, Circle, Moc, Polygon, Shape, healpix, sphere
+from hven.model.sky import Circle, Moc, Polygon, Shape, healpix, sphere
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -38,7 +38,7 @@ def cover(shape: Shape | Moc) -> Indexes:
 def polygon(shape: Polygon, order: int) -> Indexes:
     """Cover a polygon: from its bounding circle, or from the whole sky, by cells that are halved where its border may pass."""
     ring = shape.ring
-    if shape.area() < SKY / 8.0 and float(ring.reach[0]) < 60.0:
+    if shape.area() < sphere.SKY / 8.0 and float(ring.reach[0]) < 60.0:
         lon, lat = sphere.angles(ring.mean[0])
         depth = max(order - _STEPS, 0)
         around = healpix.cone_ranges(float(lon), float(lat), float(ring.reach[0]) + 1e-9, depth) >> 2 * (

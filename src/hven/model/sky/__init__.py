@@ -9,18 +9,18 @@ from hven.model.sky import _clocks as clocks
 from hven.model.sky import _contours as contours
 from hven.model.sky import _footprints as footprints
 from hven.model.sky import _frame as frames
-from hven.model.sky import _geojson as geojson
 from hven.model.sky import _healpix as healpix
 from hven.model.sky import _q3c as q3c
+from hven.model.sky import _region_files as region_files
 from hven.model.sky import _shape_text as shape_text
 from hven.model.sky import _sphere as sphere
 from hven.model.sky._moc import Moc
 from hven.model.sky._regions import Regions
 from hven.model.sky._relations import contains, intersects
 from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Region, Shape, boxes, from_array
-from hven.model.sky._sphere import SKY, distance
+from hven.model.sky._sphere import distance
 
 __all__ = [
-    "SKY", "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Regions", "Shape", "arrays", "bodies", "boxes", "clocks", "contains", "contours", "distance",
-    "footprints", "frames", "from_array", "geojson", "healpix", "intersects", "q3c", "shape_text", "sphere",
+    "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Regions", "Shape", "arrays", "bodies", "boxes", "clocks", "contains", "contours", "distance",
+    "footprints", "frames", "from_array", "healpix", "intersects", "q3c", "region_files", "shape_text", "sphere",
 ]  # fmt: skip

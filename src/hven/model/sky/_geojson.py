@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
 
 _GEOMETRIES = ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection")
+TYPES = ("FeatureCollection", "Feature", *_GEOMETRIES)
 _DEEPEST = 8  # collections of collections
 
 
@@ -128,8 +129,8 @@ def _parsed(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
         except orjson.JSONDecodeError as error:
             raise GeoJsonError(f"the document is no JSON: {error}") from None
     kind = document.get("type") if isinstance(document, dict) else None
-    if kind not in ("FeatureCollection", "Feature", *_GEOMETRIES) or not isinstance(document, dict):
-        known = ", ".join(("FeatureCollection", "Feature", *_GEOMETRIES))
+    if kind not in TYPES or not isinstance(document, dict):
+        known = ", ".join(TYPES)
         raise GeoJsonError(f"the document's type is {kind!r:.40}, which GeoJSON does not know: {known}")
     return document
 

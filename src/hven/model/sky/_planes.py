@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 GRID = 2.0**-38  # radians: 0.75 micro-arcseconds
 CAP = 65.0  # degrees to each side: what is no wider comes on a gnomonic plane
 ERROR = 1e-8  # radians (2 mas): how far a straight line on a stereographic plane may leave its great circle
+TWICE = "a vertex comes twice in a row"
 _GOLDEN = math.pi * (3.0 - math.sqrt(5.0))
 
 R = TypeVar("R", bound=Columns)
@@ -239,7 +240,7 @@ def flaws(regions: R) -> list[tuple[str, Flags]]:
         ("a latitude is beyond 90 degrees", np.abs(regions.lat) > 90.0),
         ("an edge is half a turn long, so no arc is the shortest", np.linalg.norm(xyz + after, axis=1) < 1e-12),
         ("a ring has fewer than three vertices", np.repeat(np.diff(regions.rings) < 3, np.diff(regions.rings))),
-        ("a vertex comes twice in a row", np.linalg.norm(xyz - after, axis=1) < 1e-15),
+        (TWICE, np.linalg.norm(xyz - after, axis=1) < 1e-15),
     ]
 
 

@@ -325,6 +325,10 @@ class Columns:
         """Turn rings so that the smaller side of each is inside: what texts mean in which no orientation is known."""
         return self._reversed(self.ring_areas() > SKY / 2.0)
 
+    def backwards(self) -> Self:
+        """Let all rings run the other way, as texts of the sky have them: nothing else here takes such regions."""
+        return self._reversed(np.ones(len(self.rings) - 1, np.bool_))
+
     def _reversed(self, which: Flags) -> Self:
         ring, index = owners(self.rings), np.arange(len(self.lon))
         take = np.where(which[ring], self.rings[:-1][ring] + self.rings[1:][ring] - 1 - index, index)

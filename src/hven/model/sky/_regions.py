@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
 
+_CORNERS = 4_000_000  # of a MOC's cells
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Regions(Columns):
@@ -334,6 +336,11 @@ class Regions(Columns):
         -------
         regions
             As many.
+
+        Raises
+        ------
+        ValueError
+            An outline of one would have millions of corners.
         """
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
@@ -348,7 +355,13 @@ class Regions(Columns):
     def _cells(cls, moc: Moc) -> Regions:
         """Make one row of the cells of a MOC."""
         made = [cls.empty(1)]
-        for order, cells in healpix.by_order(moc.ranges if moc.fraction < 1.0 else moc.ranges[:0]):
+        found = healpix.by_order(moc.ranges if moc.fraction < 1.0 else moc.ranges[:0])
+        many = sum(len(cells) * 4 << (moc.order - order) for order, cells in found)
+        if many > _CORNERS:
+            less = moc.order - int(np.ceil(np.log2(many / _CORNERS)))
+            message = f"the outline of a MOC of order {moc.order} would have {many:,} corners: degrade it to order {max(less, 0)}"
+            raise ValueError(message)
+        for order, cells in found:
             lon, lat = healpix.corners(order, cells, 1 << (moc.order - order))
             starts = np.arange(len(cells) + 1)
             made.append(cls(lon.ravel(), lat.ravel(), starts * lon.shape[1], starts, starts))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
-import orjson
 
 from hven.adql import tree
 from hven.model.errors import UserError
@@ -73,17 +71,3 @@ def coverage(search: Search, asking: Asking) -> Moc:
         seconds=PATIENCE,
     )
     return Moc.of_cells(np.asarray(found.column(0).drop_null().to_numpy(), np.int64), ROWS_ORDER)
-
-
-def written(moc: Moc, as_: str = "fits") -> bytes:
-    """Write a MOC for other programs: ``fits`` (MOC 2.0 section 4.2), ``json`` or ``ascii``."""
-    from mocpy import MOC  # noqa: PLC0415  (slow to load, asked by few)
-
-    if as_ == "ascii":
-        return str(moc).encode()
-    made = MOC.from_string(str(moc), "ascii")
-    if as_ == "json":
-        return orjson.dumps(made.serialize("json"))
-    file = io.BytesIO()
-    made.serialize("fits").writeto(file)
-    return file.getvalue()

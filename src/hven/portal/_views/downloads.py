@@ -22,7 +22,7 @@ from hven import services as dali
 from hven.adql.text import write
 from hven.formats import Info
 from hven.model.errors import ParamError, say
-from hven.model.sky import Circle, Polygon
+from hven.model.sky import Circle, Polygon, region_files
 from hven.portal._explore import cart, search_regions
 from hven.portal._explore import rows as pages
 from hven.portal._explore.places import kind
@@ -288,7 +288,7 @@ def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
         found = (
             search_regions.region(seen.search) if of == "region" else search_regions.coverage(seen.search, seen.asking)
         )
-        return search_regions.written(found, wanted), f"{_called(seen)}-{of}"
+        return region_files.moc_written(found, wanted), f"{_called(seen)}-{of}"
 
     async def endpoint(request: Request) -> Response:
         state = asked(request, around)
