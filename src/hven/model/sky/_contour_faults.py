@@ -40,7 +40,7 @@ FAULTS = {
     "no_observer": "the point below the observer is missing: its longitude and latitude, or the date that tells them",
     "latitude": "a latitude is above 90 degrees",
     "off_disc": "the contour lies wholly beyond the limb",
-    "round": "the contour goes all round the map, or over its seam: cut it in two",
+    "round": "the contour goes all round a map whose pixels are no whole turn",
     "rotation": "the rotation number is not that of the date",
 }
 """Names of faults -> what they say, with one number."""

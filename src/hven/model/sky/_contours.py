@@ -13,8 +13,9 @@ import pyarrow as pa
 from hven.model.sky import _sun as sun
 from hven.model.sky._chart import Chart
 from hven.model.sky._contour_faults import FAULTS, LONGEST, Check, Contours, Fault
+from hven.model.sky._cylinder import unrolled
 from hven.model.sky._directions import polygons
-from hven.model.sky._disc import Disc
+from hven.model.sky._disc import Disc, taken
 from hven.model.sky._pixels import filled, labelled
 from hven.model.sky._walks import boxed, faulty, walked
 
@@ -157,6 +158,8 @@ def pixel_lists(
     some = length > 0
     behind[offsets[1:][some] - 1] = offsets[:-1][some]
     move = pixel[:, behind] - pixel
+    if isinstance(grid, Chart):
+        move[0], pixel[0] = unrolled(offsets, pixel[0], move, taken(grid, np.arange(rows)))
     pace = np.maximum(np.abs(move).max(axis=0, initial=0), 1)
     sums = np.append(0, np.cumsum(pace))
     size = sums[offsets[1:]] - sums[offsets[:-1]]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.model.sky._contour_faults import LONGEST, Check, Contours
+from hven.model.sky._disc import taken
 from hven.model.sky._outlines import pieces, repeated
 from hven.model.sky._regions import Regions
-from hven.model.sky._walks import taken
 
 if TYPE_CHECKING:
     import numpy.typing as npt

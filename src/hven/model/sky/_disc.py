@@ -6,7 +6,7 @@ A straight line of the image is a small circle on the sphere: the plane through 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -197,6 +197,27 @@ def align(images: Any) -> None:
     )
     for name, value in zip(names, values, strict=True):
         object.__setattr__(images, name, value)
+
+
+def taken(grid: Any, rows: Whole) -> Any:
+    """Take images out of many.
+
+    Parameters
+    ----------
+    grid
+        Disc or chart.
+    rows
+        Indexes, shape (n,); of one image, it is taken for all.
+
+    Returns
+    -------
+    grid
+        Of the same kind, n of them.
+    """
+    if len(grid.x) == 1:
+        rows = np.zeros_like(rows)
+    arrays = {field.name: getattr(grid, field.name) for field in fields(grid)}
+    return replace(grid, **{name: array[rows] for name, array in arrays.items() if isinstance(array, np.ndarray)})
 
 
 def seen(u: Numbers, v: Numbers, tan: Numbers) -> tuple[Numbers, Numbers, Numbers]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hven.model.sky import _cylinder as cylinder
 from hven.model.sky._contour_faults import LONGEST, Check, Contours
-from hven.model.sky._disc import Disc
+from hven.model.sky._disc import Disc, taken
 from hven.model.sky._outlines import Outlined, outlined
 from hven.model.sky._pixels import BITS, LINE, Runs, enclosed
 from hven.model.sky._regions import Regions
@@ -25,27 +25,6 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 BLOCK = 1 << 16  # pixels of contours at a time: what is computed of them stays in a processor's cache
-
-
-def taken(grid: Any, rows: Whole) -> Any:
-    """Take images out of many.
-
-    Parameters
-    ----------
-    grid
-        Disc or chart.
-    rows
-        Indexes, shape (n,); of one image, it is taken for all.
-
-    Returns
-    -------
-    grid
-        Of the same kind, n of them.
-    """
-    if len(grid.x) == 1:
-        rows = np.zeros_like(rows)
-    arrays = {field.name: getattr(grid, field.name) for field in fields(grid)}
-    return replace(grid, **{name: array[rows] for name, array in arrays.items() if isinstance(array, np.ndarray)})
 
 
 def walked(
@@ -76,6 +55,9 @@ def walked(
     found = []
     for part in np.split(good, np.flatnonzero(np.diff(block)) + 1) if len(good) else []:
         row, x, y = walk(part)
+        images = taken(grid, part)
+        if not isinstance(images, Disc):
+            row, x, y = cylinder.closed(row, x, y, images)
         first = np.searchsorted(row, np.arange(len(part)))
         last = np.append(first[1:], len(row)) - 1
         apart = np.maximum(np.abs(x[last] - x[first]), np.abs(y[last] - y[first]))
@@ -141,16 +123,21 @@ def faulty(check: Check) -> Contours:
 def _lying(runs: Runs, grid: Disc | Chart, check: Check, part: Whole, x: Whole, y: Whole) -> Outlined:
     """Bring pixels onto the sphere and mark what is not on it."""
     images = taken(grid, part)
-    found = outlined(runs, len(part), images, x, y)
-    _mark(check, part, "off_disc", np.diff(found.regions.rows) == 0, found.pixels)
-    if not isinstance(images, Disc):
-        first = np.searchsorted(runs.begin, np.arange(len(part)) << 2 * BITS)
-        left, right = np.minimum.reduceat(runs.begin % LINE, first), np.maximum.reduceat(runs.end % LINE, first)
-        last = np.append(first[1:], len(runs.begin)) - 1
-        _mark(check, part, "round", (right - left) * np.abs(images.step_x) >= 360.0 - 1e-9, found.pixels)
-        for end in (first, last):
-            _mark(check, part, "latitude", images.beyond((runs.begin[end] >> BITS) % LINE + y), found.pixels)
-    return found
+    if isinstance(images, Disc):
+        found = outlined(runs, len(part), images, x, y)
+        _mark(check, part, "off_disc", np.diff(found.regions.rows) == 0, found.pixels)
+        return found
+    first = np.searchsorted(runs.begin, np.arange(len(part)) << 2 * BITS)
+    left, right = np.minimum.reduceat(runs.begin % LINE, first), np.maximum.reduceat(runs.end % LINE, first)
+    last = np.append(first[1:], len(runs.begin)) - 1
+    turn = cylinder.turns(images)
+    around = (right - left >= np.where(turn > 0, turn, np.inf)) | (
+        (right - left) * np.abs(images.step_x) >= 360.0 - 1e-9
+    )
+    _mark(check, part, "round", around & (turn == 0), right - left)
+    for end in (first, last):
+        _mark(check, part, "latitude", images.beyond((runs.begin[end] >> BITS) % LINE + y), right - left)
+    return cylinder.mapped(runs, len(part), images, x, y, around & (turn > 0))
 
 
 def _mark(check: Check, part: Whole, name: str, wrong: Flags, number: Whole) -> None:
