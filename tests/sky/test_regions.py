@@ -68,3 +68,15 @@ def test_boxes():
 def test_offsets_that_do_not_fit_are_refused(wrong):
     with pytest.raises(ValueError, match=r"offsets|vertices"):
         Regions(np.zeros(3), np.zeros(3), np.array(wrong), np.array([0, len(wrong) - 1]), np.array([0, 1]))
+
+
+@pytest.mark.parametrize("pole", [-90.0, 90.0])
+def test_a_corner_at_a_pole_has_any_longitude(pole):
+    rng, side = np.random.default_rng(4), np.sign(pole)
+    for start, half in zip(rng.uniform(0, 360, 100), rng.uniform(4, 8, 100), strict=True):
+        # the longest edge has its middle, but for rounding, above the edge that ends at the pole
+        ring = [(10, 70), (10, 30), (half, 30), (-half, 30), (-10, 30), (-10, 60), (0, 60), (0, 75)]
+        corners = [(0.0, pole), *((start + lon, side * lat) for lon, lat in ring)]
+        region = Regions.of([[[corners[::-1] if side > 0 else corners]]])
+        found = region.contains((start + np.array([5, -5, 5, -5, 180])) % 360, side * np.array([80, 80, 50, 50, 10]))
+        assert found.tolist() == [True, False, True, True, False]

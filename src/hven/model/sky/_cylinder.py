@@ -341,9 +341,10 @@ class _Nodes:
         found = np.full(len(self.row), -1)
         found[along] = label[np.searchsorted(runs.begin, key, "right") - 1]
         root, _ = rings(self.after.copy())
-        whole = np.full(len(self.row), -1)
+        whole: Whole = np.full(len(self.row), -1)
         np.maximum.at(whole, root, found)
-        return whole[root]
+        of_ring: Whole = whole[root]
+        return of_ring
 
 
 def _parted(after: Whole, v: Numbers) -> Whole:
