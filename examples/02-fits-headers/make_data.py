@@ -21,6 +21,9 @@ for number, (name, kind, ra, dec, start, seconds, band) in enumerate(FRAMES, 1):
     image.header["OBJECT"] = name
     image.header["IMAGETYP"] = kind
     image.header["CRVAL1"], image.header["CRVAL2"] = ra, dec
+    image.header["CTYPE1"], image.header["CTYPE2"] = "RA---TAN", "DEC--TAN"
+    image.header["CRPIX1"] = image.header["CRPIX2"] = 4.5
+    image.header["CDELT1"], image.header["CDELT2"] = -0.05, 0.05
     image.header["DATE-OBS"] = start
     image.header["EXPTIME"] = (seconds, "[s] exposure")
     image.header["FILTER"] = band

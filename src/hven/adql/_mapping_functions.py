@@ -104,7 +104,7 @@ ROWS: tuple[Entry, ...] = (
          example="POLYGON_OF('Polygon ICRS 10 10 11 10 11 11', 'ICRS') is [10.0, 10.0, 11.0, 10.0, 11.0, 11.0]"),
     _row("LONLAT_BOX", "(lon_min NUMERIC{deg?}, lon_max NUMERIC{deg?}, lat_min NUMERIC{deg?}, lat_max NUMERIC{deg?}, view TEXT LITERAL) -> POLYGON", doc="The polygon between two longitudes (min > max: across 0) and two latitudes, turned for 'sky' or 'body'; its edges are great circles. NULL if it is 180 degrees wide or more.",
          example="LONLAT_BOX(350, 10, -5, 5, 'body') is [350.0, -5.0, 10.0, -5.0, 10.0, 5.0, 350.0, 5.0]"),
-    _row("WCS_FOOTPRINT", f"({_CARDS}) -> POLYGON", doc="Corners of an image by its WCS cards (RA and Dec; TAN, SIN, ARC, STG, ZEA; distortions left out), as on the sky. In a descriptor wcs_footprint() finds the cards itself: CDi_j, PCi_j, or CDELTi with CROTA2.",
+    _row("WCS_FOOTPRINT", f"({_CARDS}) -> POLYGON", doc="Corners of an image by its WCS cards (RA and Dec; TAN, SIN, ARC, STG, ZEA; distortions left out), as on the sky. In a descriptor wcs_footprint() finds the cards itself: CDi_j, PCi_j, or CDELTi with CROTA2; with FITS headers any projection and distortion, the Sun and planets.",
          example="AREA(WCS_FOOTPRINT('RA---TAN', 'DEC--TAN', 10, 20, 50.5, 50.5, -0.01, 0, 0, 0.01, 100, 100)) is ~0.9999238524"),
     # --- contours
     _row("SUN_L0", "(t TIMESTAMP [, rotation NUMERIC]) -> DOUBLE", doc="Carrington longitude of the centre of the Sun's disc from the Earth, at a time (UTC); good to 0.01 degrees. With the rotation number of a catalogue: contours of an image whose number is not that of its date are refused.",

@@ -37,7 +37,7 @@ from hven.model import units
 from hven.model.errors import BindError, ParseError, nearest
 from hven.model.resource import PythonFunction
 from hven.model.table import Column, Table
-from hven.model.types import INT64, STRING, TIMESTAMP
+from hven.model.types import CONTOUR, INT64, STRING, TIMESTAMP
 from hven.sources import FILE_FACTS, ROW
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 # collection.x in expressions
 COLLECTION = ("name", "title", "created", "publisher", "bibcode", "doi", "licence", "reference_url")
 OUTWARD = "PRODUCT_SIZE"  # of a file, or of what an http address leads to: its server is asked at ingest
-_FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP}
+_FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP, images.FOOTPRINT: CONTOUR}
 
 
 class Targets(Protocol):

@@ -33,6 +33,8 @@ def asked(tree: Expr, meta: Meta) -> tuple[Expr, str] | None:
     """Find the contour that an outline is made of, and which part of it is drawn where it has several."""
     if meta.type == CONTOUR:
         return tree, LARGEST
+    if isinstance(tree, Function) and tree.name == "ORIENTED":
+        return asked(tree.args[0], meta)
     if isinstance(tree, Function) and tree.name in {"CONTOUR_POLYGON", "CONTOUR_SHAPE"}:
         part = tree.args[1].value if len(tree.args) > 1 and isinstance(tree.args[1], Literal) else LARGEST
         return tree.args[0], str(part)

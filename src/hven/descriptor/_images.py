@@ -11,10 +11,12 @@ from hven.descriptor.outcome import Broken
 if TYPE_CHECKING:
     from hven.descriptor.value_schema import Faults
     from hven.descriptor.written import Written
+    from hven.model.resource import TableSpec
     from hven.model.table import Column
 
 PRODUCTS = frozenset({"PRODUCT_SIZE", "PRODUCT_MD5"})
 MASK = "MASK_CONTOUR"
+FOOTPRINT = "file.footprint"
 
 
 class Finder(Protocol):
@@ -22,12 +24,16 @@ class Finder(Protocol):
 
     faults: Faults
 
+    @property
+    def spec(self) -> TableSpec:
+        """The table that is mapped."""
+
     def find(self, ident: Ident) -> Column | None:
         """Find a column by its name."""
 
 
 def footprint(names: Finder, node: Function, text: Written, what: str, offset: int) -> Expr:
-    """Fill in the cards of ``wcs_footprint()``: CDi_j, or PCi_j with CDELTi, or CDELTi with CROTA2 (FITS WCS I and II)."""
+    """Take the footprint that the source makes of a header; of other sources fill in the cards: CDi_j, PCi_j with CDELTi, or CDELTi with CROTA2."""
 
     def card(name: str) -> Expr | None:
         column = (
@@ -45,6 +51,11 @@ def footprint(names: Finder, node: Function, text: Written, what: str, offset: i
         )
         raise Broken
 
+    headers = all(one.kind == "fits" and one.options.get("mode") == "header" for one in names.spec.sources)
+    if headers and (card("CTYPE1") is not None or any("cards" in one.options for one in names.spec.sources)):
+        polygon = Function("CONTOUR_POLYGON", (trees.name(FOOTPRINT, node.at), Literal("largest")), at=node.at)
+        view = "body" if names.spec.frame == "body" else "sky"
+        return Function("ORIENTED", (polygon, Literal(view)), at=node.at)
     needed = ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "NAXIS1", "NAXIS2")
     found = {name: card(name) for name in needed}
     if lacking := [name for name, tree in found.items() if tree is None]:

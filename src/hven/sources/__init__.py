@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 ROW = "source.row"  # int64, 1-based number of the row in its file, as an editor or a database would count data rows
-FILE_FACTS = ("file.path", "file.name", "file.stem", "file.size", "file.mtime", "file.md5", "file.url")
+FILE_FACTS = (
+    "file.path",
+    "file.name",
+    "file.stem",
+    "file.size",
+    "file.mtime",
+    "file.md5",
+    "file.url",
+    "file.footprint",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

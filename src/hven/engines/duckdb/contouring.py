@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _KIND = str(CONTOUR.duckdb)
 _REGION = _KIND.partition("region ")[2].removesuffix(")")
-QUALITIES = ("", "degenerate", "clipped_at_limb", "multi_part", "exact")
 FAULTS = list(contours.FAULTS)
 DEGREES = (180.0 / np.pi) ** 2
 PARTS = ("", "largest", "hull", "all")  # which of them is drawn of a region that is no single polygon
@@ -51,7 +50,7 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_contour_fault": (("TINYINT", "BIGINT"), "VARCHAR"),
 }
 MACROS: tuple[str, ...] = (
-    f"CREATE OR REPLACE TEMP MACRO hven_contour_quality(q) AS nullif(list_extract({list(QUALITIES)!r}, q + 1), '')",
+    f"CREATE OR REPLACE TEMP MACRO hven_contour_quality(q) AS nullif(list_extract({list(contours.QUALITIES)!r}, q + 1), '')",
     f"CREATE OR REPLACE TEMP MACRO hven_contour_kind(f) AS nullif(list_extract({['', *FAULTS]!r}, f + 1), '')",
     # regular expressions take three times as long
     r"""CREATE OR REPLACE TEMP MACRO hven_numbers_in(s) AS list_transform(list_filter(string_split(translate(s, E',;()[]\t\n\r', '         '), ' '), lambda w: w <> ''),
@@ -93,17 +92,7 @@ def _made(images: Any, make: Callable[[Any, Any, Any], contours.Contours]) -> pa
 def _column(pieces: list[tuple[Any, contours.Contours]]) -> pa.Array:
     """Make a column of contours of some rows each."""
     order = np.argsort(np.concatenate([rows for rows, _ in pieces]), kind="stable")
-    found = contours.Contours.concat([found for _, found in pieces]).take(order)
-    codes = np.select([found.quality() == word for word in QUALITIES], range(len(QUALITIES)))
-    fields = {"fault": found.fault, "number": found.number, "pixels": found.pixels, "quality": codes}
-    kind = CONTOUR.arrow
-    arrays = [
-        found.regions.geoarrow().cast(field.type)
-        if field.name == "region"
-        else pa.array(fields[field.name]).cast(field.type)
-        for field in kind
-    ]
-    return pa.StructArray.from_arrays(arrays, fields=list(kind))
+    return contours.Contours.concat([found for _, found in pieces]).take(order).column(CONTOUR.arrow)
 
 
 def _chain(code: Any, x: Any, y: Any, images: Any, origin: Any, directions: Any) -> pa.Array:
@@ -182,6 +171,7 @@ def _polygon(region: Any, part: Any) -> pa.Array:
         first = np.unique(owner[order], return_index=True)[1]
         chosen[owner[order][first]] = order[first]
         plain = parts > 0
+        plain[plain] = np.diff(found.parts)[chosen[plain]] > 0  # not the whole sphere
     return _corners(found, found.parts[:-1][chosen[plain]], plain)
 
 
@@ -198,9 +188,10 @@ def _corners(found: Regions, ring: Any, plain: Any) -> pa.ListArray:
 def _shape(region: Any) -> pa.Array:
     """Write the outlines of all parts as DALI's polygons; holes have no word there."""
     found = Regions.from_geoarrow(region)
-    outlines = _corners(found, found.parts[:-1], np.ones(len(found.parts) - 1, np.bool_))
+    ringed = np.diff(found.parts) > 0
+    outlines = _corners(found, found.parts[:-1][ringed], ringed)
     words = pc.binary_join(outlines.cast(pa.list_(pa.string())), " ")
-    some = pc.binary_join_element_wise("polygon", words, " ")
+    some = pc.if_else(pa.array(ringed), pc.binary_join_element_wise("polygon", words, " "), "range 0 360 -90 90")
     return pc.binary_join(pa.ListArray.from_arrays(pa.array(found.rows.astype(np.int32)), some), " ")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from hven.model.errors import say
 from hven.model.sky._disc import Disc
@@ -42,9 +43,14 @@ FAULTS = {
     "off_disc": "the contour lies wholly beyond the limb",
     "round": "the contour goes all round a map whose pixels are no whole turn",
     "rotation": "the rotation number is not that of the date",
+    "no_wcs": "the header does not say where its pixels are: CTYPEi, CRVALi, CRPIXi or NAXISi is missing, or no longitude and latitude",
+    "projection": "the header names a projection that is none of FITS",
+    "singular": "the header's scale (CDi_j, or CDELTi with PCi_j) is missing or singular: all pixels would lie on a line",
+    "no_place": "a part of the image's edge has no place in its projection",
 }
 """Names of faults -> what they say, with one number."""
 _BESIDE = ("pixels", "clipped", "fault", "number", "minimal")
+QUALITIES = ("", "degenerate", "clipped_at_limb", "multi_part", "exact")
 _CODES = {name: code for code, name in enumerate(FAULTS, 1)}
 
 
@@ -122,6 +128,27 @@ class Contours:
             These m.
         """
         return Contours(self.regions.take(rows), *(getattr(self, name)[rows] for name in _BESIDE))
+
+    def column(self, kind: pa.StructType) -> pa.StructArray:
+        """Give an Arrow array.
+
+        Parameters
+        ----------
+        kind
+            The fields: fault, number, pixels, region and quality, by its number among `QUALITIES`.
+
+        Returns
+        -------
+        array
+            Shape (n,).
+        """
+        codes = np.select([self.quality() == word for word in QUALITIES], range(len(QUALITIES)))
+        fields = {"fault": self.fault, "number": self.number, "pixels": self.pixels, "quality": codes}
+        arrays = [
+            (self.regions.geoarrow() if field.name == "region" else pa.array(fields[field.name])).cast(field.type)
+            for field in kind
+        ]
+        return pa.StructArray.from_arrays(arrays, fields=list(kind))
 
     def faults(self) -> Iterator[Fault]:
         """Tell the faults of all rows.

@@ -191,7 +191,8 @@ def _outlined(runs: Runs, rows: int, chart: Chart, x: Whole, y: Whole) -> Outlin
         shifted.flat(owner, np.zeros(len(owner)), (runs.begin >> BITS) % LINE + y[owner] + half)[1]
         for half in (-0.5, 0.5)
     )
-    area = np.bincount(owner, np.abs(high - low) * (runs.end - runs.begin) * 2.0 * np.pi / width, minlength=rows)
+    cells: Numbers = np.abs(high - low) * (runs.end - runs.begin) * 2.0 * np.pi / width
+    area: Numbers = np.bincount(owner, cells, minlength=rows).astype(np.float64)
     count = pieces(node.row, angle, length, bend, area)
     kept = np.bincount(root, count, minlength=len(root))[root] > 0  # not what goes round at a pole
     component = node.component
@@ -307,7 +308,8 @@ class _Nodes:
         def bare(step: int) -> Whole:
             next_line = (full >> BITS) + step
             at = np.minimum(np.searchsorted(line, next_line), len(line) - 1)
-            return full[line[at] != next_line] >> BITS
+            found: Whole = full[line[at] != next_line] >> BITS
+            return found
 
         below, above = bare(-1), bare(1)
         round_ = np.concatenate([below, above])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.sky._sphere import angles, vectors
+from hven.model.sky._wcs import of_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Numbers = npt.NDArray[np.float64]
+
+__all__ = ["PROJECTIONS", "VIEWS", "corners_in_order", "of_headers", "turned_round", "wcs_corners", "wrong_way"]
 
 VIEWS = ("sky", "body")
 FLAT = 1e-13  # what has no more than that to one side turns neither way

@@ -336,8 +336,9 @@ class Columns:
 
     @property
     def ring_counts(self) -> Indexes:
-        """How many rings each region has: none, one as a simple polygon has, or more; shape (n,)."""
-        return np.diff(self.parts[self.rows])
+        """How many rings each region has: none, one as a simple polygon has, or more; the whole sphere counts as two; shape (n,)."""
+        whole = ends(np.diff(self.parts) == 0)
+        return np.diff(self.parts[self.rows] + 2 * whole[self.rows])
 
     @property
     def vertex_rows(self) -> Indexes:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from hven.model.errors import SourceError, nearest
+from hven.model.types import CONTOUR
 from hven.sources import FILE_FACTS, ROW, Pin
 
 if TYPE_CHECKING:
@@ -324,6 +325,8 @@ class DataFile:
                 return self.modified.replace(tzinfo=None)
             case "file.md5":
                 return self.md5
+            case "file.footprint":  # which those know who read headers
+                return None
             case _:
                 return self.path.resolve().as_uri()
 
@@ -475,7 +478,11 @@ def total(files: Sequence[DataFile]) -> int:
     return sum(file.stat.st_size for file in files)
 
 
-_FACT_TYPES: dict[str, pa.DataType] = {"file.size": pa.int64(), "file.mtime": pa.timestamp("us")}
+_FACT_TYPES: dict[str, pa.DataType] = {
+    "file.size": pa.int64(),
+    "file.mtime": pa.timestamp("us"),
+    "file.footprint": CONTOUR.arrow,
+}
 
 
 def fact_type(name: str) -> pa.DataType:

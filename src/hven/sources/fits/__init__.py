@@ -35,6 +35,11 @@ class Options(FileOptions):
         default_factory=dict,
         description="Values that stand for none, besides TNULL and NaN: a list, or by column name (`*` = all).",
     )
+    longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
+        None,
+        description="Header: longitudes of `file.footprint`: of images of the Sun's disc `carrington` (the default) or `stonyhurst`; of maps of bodies "
+        "how the header's run, `east` (the default) or `west`, and all are east in the footprint.",
+    )
     cards: list[str] | None = Field(
         None, description="Header: the keywords wanted; default all that occur. A missing card is null."
     )
@@ -62,5 +67,13 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
         No such file.
     """
     if options.mode == "header":
-        return HeaderRows(options, options.hdu, options.cards, context, options.null)
+        return HeaderRows(
+            options,
+            options.hdu,
+            options.cards,
+            context,
+            options.null,
+            stonyhurst=options.longitudes == "stonyhurst",
+            west=options.longitudes == "west",
+        )
     return TableRows(options, options.hdu, context, options.null)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from hven.model.errors import SourceError
+from hven.model.sky import footprints
 from hven.model.table import Column
-from hven.model.types import from_arrow
+from hven.model.types import CONTOUR, from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject
 from hven.sources._reading.cells import emptied
 from hven.sources._reading.filerows import Files
@@ -25,6 +26,7 @@ _STRUCTURE = {"SIMPLE", "XTENSION", "EXTEND", "END", "CHECKSUM", "DATASUM", "PCO
 _UNIT = re.compile(r"\[([^\]]{1,20})\]\s*")
 SAMPLE = 200
 ROWS = 1000  # files per batch
+FOOTPRINT = "file.footprint"
 
 
 class HeaderRows(Files):
@@ -37,8 +39,12 @@ class HeaderRows(Files):
         cards: Sequence[str] | None,
         context: Context,
         nulls: Mapping[str, Sequence[str]],
+        *,
+        stonyhurst: bool = False,
+        west: bool = False,
     ) -> None:
         super().__init__(options, context)
+        self.stonyhurst, self.west = stonyhurst, west
         self.hdus: list[int | str] = [0] if hdu is None else hdu if isinstance(hdu, list) else [hdu]
         self.cards = list(cards) if cards is not None else None
         self.nulls = nulls
@@ -50,7 +56,7 @@ class HeaderRows(Files):
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield one row per file."""
         names = check_names(columns, list(self._columns), "the headers")
-        real = [name for name in names if name != ROW and name not in FILE_FACTS]
+        real = [name for name in names if name != ROW and (name not in FILE_FACTS or name == FOOTPRINT)]
         rows: list[tuple[int, DataFile, dict[str, Value]]] = []
         for number, file in enumerate(self.files[:limit], 1):
             self.read = number
@@ -149,6 +155,9 @@ class HeaderRows(Files):
             return None
         row: dict[str, Value] = {}
         for name in real:
+            if name == FOOTPRINT:
+                row[name] = values  # type: ignore[assignment]
+                continue
             kind, value = self._columns[name].type.arrow, values.get(name)
             try:
                 row[name] = _fitted(value, kind)
@@ -165,12 +174,19 @@ class HeaderRows(Files):
         for name in names:
             if name == ROW:
                 arrays.append(pa.array([number for number, _, _ in rows], pa.int64()))
+            elif name == FOOTPRINT:
+                arrays.append(self._footprints([values[name] for _, _, values in rows]))  # type: ignore[misc]
             elif name in FILE_FACTS:
                 arrays.append(pa.array([file.fact(name) for _, file, _ in rows], fact_type(name)))
             else:
                 cells = pa.array([values[name] for _, _, values in rows], self._columns[name].type.arrow)
                 arrays.append(emptied(cells, words_of(self.nulls, name)))
         return pa.RecordBatch.from_arrays(arrays, names=list(names))
+
+    def _footprints(self, headers: Sequence[Mapping[str, Value]]) -> pa.Array:
+        """Make what images cover of their WCS cards."""
+        found = footprints.of_headers(headers, stonyhurst=self.stonyhurst, west=self.west)
+        return found.column(CONTOUR.arrow)
 
     def _reject(self, reject: Reject, error: SourceError | None) -> None:
         if self.context.reject is None:
