@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from hven.descriptor.mapping import SOURCE
 from hven.ingest._casting import whole
 from hven.ingest._rules import INFO, WARNING, Broken
-from hven.model.sky import SKY, Moc, contours
+from hven.model.sky import Moc, contours, sphere
 from hven.sources import ROW
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
         yield from _without(np.flatnonzero(empty), asked(np.flatnonzero(empty)), rows.num_rows)
     if COVERAGE in mapping.filled and (there := np.flatnonzero(np.asarray(pc.is_valid(rows.column(COVERAGE))))).size:
         area = np.asarray(whole(asked(there).column("area")).to_numpy(zero_copy_only=False), np.float64)
-        cells = [Moc.parse(text).fraction * SKY for text in rows.column(COVERAGE).take(pa.array(there)).to_pylist()]
+        cells = [Moc.parse(text).fraction * sphere.SKY for text in rows.column(COVERAGE).take(pa.array(there)).to_pylist()]
         added = np.asarray(cells) / area - 1.0
         much = added > ADDED
         if much.any():
