@@ -42,7 +42,8 @@ class TestSia2(FaceContract):
     rows = pa.table(
         {
             column.name: pa.array(
-                ["x" if column.type.is_string and column.required else 1 if column.required else None], column.type.arrow
+                ["x" if column.type.is_string and column.required else 1 if column.required else None],
+                column.type.arrow,
             )
             for column in table.columns
         }

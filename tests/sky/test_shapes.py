@@ -9,7 +9,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hven.model.sky import (
-    SKY,
     Box,
     Circle,
     Moc,
@@ -52,7 +51,7 @@ def sample(n=4000, seed=0):
 
 def test_octant_hemisphere_and_tiny_squares():
     octant = Polygon((0, 90, 0), (0, 0, 90))
-    assert octant.area() == pytest.approx(SKY / 8, rel=1e-14)
+    assert octant.area() == pytest.approx(sphere.SKY / 8, rel=1e-14)
     assert octant.contains([45, 45, 135, 0, 90, 10], [35, -1, 35, 0, 0, 90]).tolist() == [
         True,
         False,
@@ -61,7 +60,7 @@ def test_octant_hemisphere_and_tiny_squares():
         True,
         True,
     ]
-    assert Polygon((0, 90, 180, 270), (0, 0, 0, 0)).area() == pytest.approx(SKY / 2, rel=1e-12)
+    assert Polygon((0, 90, 180, 270), (0, 0, 0, 0)).area() == pytest.approx(sphere.SKY / 2, rel=1e-12)
     for lat in (0, 60, -89):
         side = 1e-4
         x = side / math.cos(math.radians(lat))
@@ -100,7 +99,7 @@ def test_dali_side_and_its_complement_make_the_sky(case):
         Polygon(lons, lats, side="dali")
         for lons, lats in ((shape.lons, shape.lats), (shape.lons[::-1], shape.lats[::-1]))
     )
-    assert one.area() + two.area() == pytest.approx(SKY)
+    assert one.area() + two.area() == pytest.approx(sphere.SKY)
     assert min(one.area(), two.area()) == pytest.approx(shape.area(), rel=1e-7)
     lon, lat = sample(500)
     assert (one.contains(lon, lat) ^ two.contains(lon, lat)).all()
@@ -110,8 +109,8 @@ def test_dali_side_and_its_complement_make_the_sky(case):
 
 def test_dali_polygons_run_counter_clockwise_seen_from_the_origin():
     # north, east, south, west: east is left of north for somebody who looks up
-    assert Polygon((0, 10, 0, 350), (10, 0, -10, 0), side="dali").area() < SKY / 2
-    assert Polygon((0, 350, 0, 10), (10, 0, -10, 0), side="dali").area() > SKY / 2
+    assert Polygon((0, 10, 0, 350), (10, 0, -10, 0), side="dali").area() < sphere.SKY / 2
+    assert Polygon((0, 350, 0, 10), (10, 0, -10, 0), side="dali").area() > sphere.SKY / 2
 
 
 @given(polygons(size=st.floats(1, 80)))
@@ -238,7 +237,7 @@ def test_ranges_wrap_and_reach_the_poles():
     wrapped = Range(350, 10, -5, 5)
     assert wrapped.contains([0, 355, 10, 349, 0], [0, 5, -5, 0, 6]).tolist() == [True, True, True, False, False]
     assert wrapped.area() == pytest.approx(Range(0, 20, -5, 5).area())
-    assert Range(0, 360, -90, 90).area() == pytest.approx(SKY)
+    assert Range(0, 360, -90, 90).area() == pytest.approx(sphere.SKY)
     assert Range(10, 20, 80, 90).contains(123, 90)
     assert Range(-math.inf, math.inf, 0, math.inf).contains([0, 200], [90, 10]).all()
     with pytest.raises(ValueError, match="north of its end"):
@@ -250,7 +249,9 @@ def test_area_of_a_range_is_that_of_a_sample(lon1, lon2, lat1, lat2):
     shape = Range(lon1, lon2, min(lat1, lat2), max(lat1, lat2))
     lon, lat = sample(20_000)
     share = shape.contains(lon, lat).mean()
-    assert shape.area() == pytest.approx(share * SKY, abs=6 * SKY * math.sqrt((share * (1 - share) + 1e-4) / 20_000))
+    assert shape.area() == pytest.approx(
+        share * sphere.SKY, abs=6 * sphere.SKY * math.sqrt((share * (1 - share) + 1e-4) / 20_000)
+    )
 
 
 def test_regions_add_up():

@@ -59,7 +59,9 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
         yield from _without(np.flatnonzero(empty), asked(np.flatnonzero(empty)), rows.num_rows)
     if COVERAGE in mapping.filled and (there := np.flatnonzero(np.asarray(pc.is_valid(rows.column(COVERAGE))))).size:
         area = np.asarray(whole(asked(there).column("area")).to_numpy(zero_copy_only=False), np.float64)
-        cells = [Moc.parse(text).fraction * sphere.SKY for text in rows.column(COVERAGE).take(pa.array(there)).to_pylist()]
+        cells = [
+            Moc.parse(text).fraction * sphere.SKY for text in rows.column(COVERAGE).take(pa.array(there)).to_pylist()
+        ]
         added = np.asarray(cells) / area - 1.0
         much = added > ADDED
         if much.any():
