@@ -12,8 +12,9 @@ from astropy.io import fits
 
 from hven import query
 from hven.ingest import ingest
+from hven.ingest._validate_contours import _cells
 from hven.model.errors import HvenError
-from hven.model.sky import Moc, Regions, contours
+from hven.model.sky import SKY, Moc, Regions, contours
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from shared import shared
@@ -214,6 +215,11 @@ def test_columns_that_are_set_stay_and_those_that_are_not_asked_for_are_missed(t
         assert ["optional: [region] adds coverage" in one for one in warned] == [True]
         site.refresh()
         assert told(site)["fine"]["c2max"] is not None
+
+
+def test_the_area_of_a_mocs_cells():
+    for text in ("0/0-11", "3/1-4 9 7/12", "6/1 7/", "29/5", "3/1-3 5-6 4/100"):
+        assert _cells(text) == pytest.approx(Moc.parse(text).fraction * SKY)
 
 
 MASKS = """\

@@ -165,11 +165,13 @@ def _polygon(region: Any, part: Any) -> pa.Array:
     plain = (parts > 0) & ~several
     chosen[plain] = found.rows[:-1][plain]
     if part and several.any():
-        exploded, owner = found.exploded()
-        area = exploded.area()
-        order = np.lexsort((-area, owner))
-        first = np.unique(owner[order], return_index=True)[1]
-        chosen[owner[order][first]] = order[first]
+        at = np.flatnonzero(several)
+        exploded, owner = found.take(at).exploded()
+        order = np.lexsort((-exploded.area(), owner))
+        largest = order[np.unique(owner[order], return_index=True)[1]]
+        # the parts of these rows stand one after the other, as they do in `found`
+        begin = np.cumsum(parts[at]) - parts[at]
+        chosen[at] = found.rows[:-1][at] + largest - begin
         plain = parts > 0
         plain[plain] = np.diff(found.parts)[chosen[plain]] > 0  # not the whole sphere
     return _corners(found, found.parts[:-1][chosen[plain]], plain)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 _NAMES = ("lon", "lat", "rings", "parts", "rows")
+RISE = np.degrees(5.0 * np.radians(1.0) ** 2)  # see `_small_boxes`; degrees
+STEEP, HIGHEST = 20.0, 80.0  # degrees along an edge at most, and of latitude
 _POINT = pa.struct([pa.field("x", pa.float64(), nullable=False), pa.field("y", pa.float64(), nullable=False)])
 
 
@@ -468,9 +470,60 @@ class Columns:
             `lon2`, over 0 if `lon1` > `lon2`. A region that holds a pole, or goes all the way round, is from 0 to 360.
         """
         found = np.full((4, len(self)), np.nan)
+        small = np.zeros(len(self), np.bool_)
+        if len(self.lon):
+            small, boxes = self._small_boxes()
+            found[:, small] = boxes
+        rest = np.flatnonzero(~small & (np.diff(self.rows) > 0))
+        if len(rest):
+            found[:, rest] = self.take(rest)._any_boxes()  # noqa: SLF001  (of its own)
+        return found[0], found[1], found[2], found[3]
+
+    def _small_boxes(self) -> tuple[Flags, Numbers]:
+        """Compute the boxes of regions of short edges far from the poles, less than half around: five times as fast. Which these are, and theirs."""
+        lon, lat, after = self.lon, self.lat, self.followers
+        begin = self.rings[self.parts[self.rows]]
+        some = np.flatnonzero(np.diff(begin) > 0)
+        row = owners(begin[np.append(some, len(self))])
+        base = lon[begin[some]]
+        away = (lon - base[row] + 180.0) % 360.0 - 180.0
+        low, high, south, north = (
+            each.reduceat(values, begin[some])
+            for each, values in ((np.minimum, away), (np.maximum, away), (np.minimum, lat), (np.maximum, lat))
+        )
+        turn, climb = away[after] - away, lat[after] - lat
+        # an arc rises above its ends by less than half the square of its length times the tangent of their latitude: this is four times as much
+        rise = RISE * ((turn * np.cos(np.radians(lat))) ** 2 + climb**2)
+        sine = np.sin(np.radians(lat))
+        side = (
+            away * sine[after] - away[after] * sine - np.radians(rise) * np.abs(turn)
+        )  # twice the area on a cylinder, at least
+        area = np.add.reduceat(side, self.rings[:-1])
+        whole = np.flatnonzero(np.diff(self.parts) == 0)
+        if len(whole):
+            return np.zeros(len(self), np.bool_), np.empty((4, 0))
+        wrong = np.logical_or.reduceat(area[self.parts[:-1]] <= 0.0, self.rows[:-1][some])
+        long = np.logical_or.reduceat((np.abs(turn) > STEEP) | (np.abs(climb) > STEEP), begin[some])
+        good = (high - low < 170.0) & (np.maximum(north, -south) < HIGHEST) & ~wrong & ~long
+        there = lat[after]
+        edge = np.flatnonzero(
+            good[row] & ((np.maximum(lat, there) + rise >= north[row]) | (np.minimum(lat, there) - rise <= south[row]))
+        )
+        under, over = _heights(vectors(lon[edge], lat[edge]), vectors(lon[after[edge]], lat[after[edge]]))
+        np.minimum.at(south, row[edge], under)
+        np.maximum.at(north, row[edge], over)
+        found = np.stack([base, base, south, north])
+        for line, end in enumerate((low, high)):
+            at = np.flatnonzero(away == end[row])
+            found[line, row[at]] = wrap(lon[at])
+        small = np.zeros(len(self), np.bool_)
+        small[some] = good
+        return small, found[:, good]
+
+    def _any_boxes(self) -> Numbers:
+        """Compute the boxes of any regions; shape (4, n)."""
+        found = np.full((4, len(self)), np.nan)
         some = np.diff(self.rows) > 0
-        if not some.any():
-            return found[0], found[1], found[2], found[3]
         part_row = owners(self.rows)
         found[:, some] = np.array([[0.0], [360.0], [np.inf], [-np.inf]])
         whole = np.diff(self.parts) == 0
@@ -496,7 +549,7 @@ class Columns:
         for pole, (value, line) in enumerate(((-90.0, 2), (90.0, 3))):
             inside = np.unique(part_row[poles[pole]])
             found[0, inside], found[1, inside], found[line, inside] = 0.0, 360.0, value
-        return found[0], found[1], found[2], found[3]
+        return found
 
     def _closed(self) -> tuple[Numbers, Numbers, Indexes]:
         vertex, rings = closed(self.rings)
@@ -540,6 +593,17 @@ class Columns:
         )
         found: list[bytes] = shapely.to_wkb(shapes).tolist()
         return found
+
+
+def _heights(a: Numbers, b: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the lowest and the highest latitude of arcs between unit vectors, shape (m, 3); where these are ends, about."""
+    normal = np.cross(a + b, b - a)
+    length = np.linalg.norm(normal, axis=1)
+    normal /= np.where(length > 0.0, length, 1.0)[:, None]
+    low, high = np.degrees(np.arcsin(np.clip(np.sort([a[:, 2], b[:, 2]], axis=0), -1.0, 1.0)))
+    climb, fall = (np.cross(normal, end)[:, 2] for end in (a, b))
+    top = np.degrees(np.arctan2(np.hypot(normal[:, 0], normal[:, 1]), np.abs(normal[:, 2])))
+    return np.where((climb < 0.0) & (fall > 0.0), -top, low), np.where((climb > 0.0) & (fall < 0.0), top, high)
 
 
 def _sums(values: Numbers, offsets: Indexes) -> Numbers:
