@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from hven.descriptor.mapping import SOURCE
 from hven.ingest._casting import whole
 from hven.ingest._rules import INFO, WARNING, Broken
-from hven.model.sky import contours, sphere
+from hven.ingest._validate_columns import cells_area
+from hven.model.sky import contours
 from hven.sources import ROW
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 OUTLINE, COVERAGE, QUALITY = "s_region", "coverage", "region_quality"
 ADDED = 0.0101  # what a MOC may have more than its region, as a share of it
-_ORDERS = re.compile(r"(\d+)/((?:[\d-]+(?![\d/-]) ?)*)")
 STANDS = {
     "exact": "with an exact region",
     "clipped_at_limb": "whose region is cut at the limb (clipped_at_limb)",
@@ -60,7 +60,7 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
         yield from _without(np.flatnonzero(empty), asked(np.flatnonzero(empty)), rows.num_rows)
     if COVERAGE in mapping.filled and (there := np.flatnonzero(np.asarray(pc.is_valid(rows.column(COVERAGE))))).size:
         area = np.asarray(whole(asked(there).column("area")).to_numpy(zero_copy_only=False), np.float64)
-        cells = [_cells(text) for text in rows.column(COVERAGE).take(pa.array(there)).to_pylist()]
+        cells = [cells_area(text) for text in rows.column(COVERAGE).take(pa.array(there)).to_pylist()]
         added = np.asarray(cells) / area - 1.0
         much = added > ADDED
         if much.any():
@@ -72,17 +72,6 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
                 column="added",
                 values=_spread(there[much], [f"{one:.1%}" for one in added[much]], rows.num_rows),
             )
-
-
-def _cells(text: str) -> float:
-    """Sum the areas of the cells of a MOC as it is written here, ``6/1-4 9 7/12``, square degrees: in a tenth of the time of reading it."""
-    total = 0.0
-    for order, cells in _ORDERS.findall(text):
-        words = np.array(cells.replace("-", " -").split(), np.int64)  # where one is negative, a range ends
-        ends = np.flatnonzero(words < 0)
-        count = len(words) - 2 * len(ends) + (1 - words[ends] - words[ends - 1]).sum()
-        total += count / (12 * 4 ** int(order))
-    return total * sphere.SKY
 
 
 def _without(places: npt.NDArray[np.int64], told: pa.Table, count: int) -> Iterator[Broken]:
