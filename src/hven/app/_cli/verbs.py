@@ -25,6 +25,7 @@ VERBS = {
     "query": "ask",
     "explain": "ask",
     "resolve": "ask",
+    "region": "region",
     "lint": "judge",
     "status": "operating",
     "verify": "verify",

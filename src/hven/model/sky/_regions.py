@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 _CORNERS = 4_000_000  # of a MOC's cells
+_VERTICES = 20_000  # of a row: more are thinned out before they are covered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -393,12 +394,18 @@ class Regions(Columns):
             # cells along the rim add nearly as much as a strip of three quarters of their width
             first = np.log2(np.nan_to_num(58.6 * 0.75 * rim / (error * area), posinf=2.0**29))
             last = np.log2(np.nan_to_num(58.6 * cells / rim, posinf=2.0**29))
+        shown, long = self, np.flatnonzero(np.bincount(row, minlength=len(self)) > _VERTICES)
+        if len(long):  # none of them is seen in cells that are a hundred times as wide
+            width = 58.6 / 2.0 ** np.clip(np.ceil(first), 0.0, np.clip(last, 0.0, healpix.ORDER))
+            less = [self.take([one]).simplified(float(width[one]) / 100.0) for one in long]
+            shown = self.replaced(long, Regions.concat(less))
+            rings = shown.outlines
         found, added = [], np.full(len(self), np.inf)
         for one in range(len(self)):
             most = int(np.clip(last[one], 0, healpix.ORDER))
             order = int(np.clip(np.ceil(first[one]), 0, most))
             while True:
-                moc = Moc(self._cover(one, order, rings, thin=order == most), order)
+                moc = Moc(shown._cover(one, order, rings, thin=order == most), order)  # noqa: SLF001  (its own)
                 if area[one] > 0.0:
                     added[one] = moc.fraction * SKY / area[one] - 1.0
                 if added[one] <= error or order >= most:

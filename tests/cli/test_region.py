@@ -1,0 +1,157 @@
+"""``hven region``: contours of tables and images, and files of regions, in every form; each fault by its row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from hven.model.sky import region_files
+from running import hven
+
+HFC = """ID,CC,CC_X_PIX,CC_Y_PIX,R_SUN,CENTER_X,CENTER_Y,CDELT1,CDELT2,DATE_OBS
+a,222444666000,520,520,374.87,512,512,2.63,2.63,2009-06-15T12:00:00
+b,2x2,520,520,374.87,512,512,2.63,2.63,2009-06-15T12:00:00
+c,0044,520,520,,512,512,2.63,2.63,2009-06-15T12:00:00
+d,22244466600066,520,520,374.87,512,512,2.63,2.63,
+e,222444666000,1500,520,374.87,512,512,2.63,2.63,2009-06-15T12:00:00
+"""
+
+
+@pytest.fixture
+def hfc(tmp_path: Path) -> Path:
+    (tmp_path / "hfc.csv").write_text(HFC)
+    return tmp_path / "hfc.csv"
+
+
+def test_chain_codes_of_hfc_and_their_faults(hfc: Path):
+    done = hven("region", hfc, "--to", "polygon", code=1)
+    lines = done.stdout.splitlines()
+    assert [bool(line) for line in lines] == [True, False, False, False, False]
+    corners = np.array(lines[0].split(), float).reshape(-1, 2)
+    turn = np.roll(corners, -1, axis=0)
+    assert np.sum(corners[:, 0] * turn[:, 1] - turn[:, 0] * corners[:, 1]) > 0, "anticlockwise on a map of the Sun"
+    told = done.stderr.splitlines()
+    assert told[0] == f"hven: {hfc}: row 2: character 2 of the chain code is no digit from 0 to 7"
+    assert [line.partition(": row ")[2][:18] for line in told[1:4]] == [
+        "3: the radius of t",
+        "4: the point below",
+        "5: the contour lie",
+    ]
+    assert told[-1].endswith("4 of 5 rows have no region")
+
+
+def test_all_forms_say_the_same(hfc: Path, tmp_path: Path):
+    hfc.write_text("\n".join(HFC.splitlines()[:2]))
+    areas = {}
+    for form in ("polygon", "moc", "geojson", "stc", "dali"):
+        out = tmp_path / f"out.{form}"
+        hven("region", hfc, "--to", form, "-o", out)
+        areas[form] = (
+            float(region_files.read(out.read_bytes()).regions.area()[0])
+            if form != "polygon"
+            else float(region_files.of_texts([out.read_text()]).regions.area()[0])
+        )
+    assert areas["moc"] == pytest.approx(areas["polygon"], rel=0.011)
+    for form in ("geojson", "stc", "dali"):
+        assert areas[form] == pytest.approx(areas["polygon"], rel=1e-4)
+    assert json.loads((tmp_path / "out.geojson").read_text())["features"][0]["id"] == "a"
+    hven("region", hfc, "--to", "moc", "-o", tmp_path / "all.fits")
+    assert region_files.read((tmp_path / "all.fits").read_bytes()).regions.area()[0] == pytest.approx(
+        areas["polygon"], rel=0.011
+    )
+
+
+@pytest.mark.parametrize("name", ["t.vot", "t.fits", "t.csv"])
+def test_lists_of_pixels_with_names_of_ones_own(tmp_path: Path, name: str):
+    table = Table(
+        {
+            "lx": ["500 510 510 500"] if name == "t.csv" else [[500.0, 510, 510, 500]],
+            "ly": ["[500,500,510,510]"] if name == "t.csv" else [[500.0, 500, 510, 510]],
+        }
+    )
+    kind = {"t.vot": "votable", "t.fits": "fits", "t.csv": "ascii.csv"}[name]
+    table.write(tmp_path / name, format=kind)
+    words = [
+        "--x",
+        "lx",
+        "--y",
+        "ly",
+        "--radius",
+        "985.9arcsec",
+        "--centre",
+        "512,512",
+        "--scale",
+        "2.63",
+        "--observer",
+        "0,0",
+    ]
+    found = hven("region", tmp_path / name, "--to", "stc", "--frame", "UNKNOWNFrame", *words).stdout
+    assert found.startswith("Polygon UNKNOWNFrame ")
+    side = 2.63 * 11 / 985.9
+    assert region_files.of_texts([found]).regions.area()[0] == pytest.approx(side**2, rel=1e-2)
+
+
+def test_labels_of_an_image(tmp_path: Path):
+    image = np.zeros((1024, 1024), np.int16)
+    image[500:520, 500:540], image[600:640, 300:320] = 1, 7
+    image[608:612, 308:312] = 0
+    card = fits.PrimaryHDU(image)
+    card.header.update(
+        {
+            "CRPIX1": 512.5,
+            "CRPIX2": 512.5,
+            "CDELT1": 2.63,
+            "CDELT2": 2.63,
+            "RSUN_OBS": 944.0,
+            "DATE-OBS": "2009-06-15T12:00:00",
+        }
+    )
+    card.writeto(tmp_path / "labels.fits")
+    done = hven("region", tmp_path / "labels.fits", "--to", "geojson", "--longitudes", "stonyhurst")
+    features = json.loads(done.stdout)["features"]
+    assert [one["id"] for one in features] == ["1", "7"]
+    assert len(features[1]["geometry"]["coordinates"]) == 2, "with its hole"
+    plain = hven("region", tmp_path / "labels.fits", "--to", "polygon", code=1)
+    assert "row 2: it is more than one polygon without holes" in plain.stderr
+
+
+def test_columns_of_regions(tmp_path: Path):
+    (tmp_path / "s.csv").write_text("id,s_region\nx,Circle ICRS 1 2 0.1\ny,polygon 1 2 3\nz,\n")
+    done = hven("region", tmp_path / "s.csv", "--to", "dali", code=1)
+    assert [line[:8] for line in done.stdout.splitlines()] == ["polygon ", "", ""]
+    assert "row 2: a polygon needs three pairs of numbers or more" in done.stderr
+    assert "row 3: there is no region" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words", "code", "said"),
+    [
+        ("e", "", [], 1, "the file is empty; GeoJSON, DS9"),
+        ("a.txt", "hello", [], 1, "none of what regions are read from|no file of regions"),
+        ("x.json", '{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[0,0],[1,0],[1,91],[0,0]]]}}', [], 1, "row 1: a latitude is beyond 90 degrees: 91"),
+        ("m.moc", "0/0 29/0-5 3458764513820540900", [], 1, "the outline of a MOC of order 29 would have"),
+        ("all.moc", "29/0-3458764513820540927", [], 0, ""),
+        ("hfc.csv", HFC, ["--chain", "C"], 2, "--chain C: .* has no such column; did you mean 'CC'"),
+        ("hfc.csv", HFC, ["--radius", "abc"], 2, "--radius abc: .*no such column, and it is no number"),
+        ("hfc.csv", HFC, ["--date", "yesterday"], 2, "--date yesterday: no such column, and no date"),
+        ("n.csv", "a,b\n1,2\n", [], 2, "no column that is called CC_X_PIX"),
+        ("t.txt", "polygon 0 0 1 0 nan 1\n", [], 1, "row 1: "),
+    ],
+)  # fmt: skip
+def test_what_is_told(tmp_path: Path, name: str, content: str, words: list[str], code: int, said: str):
+    import re
+
+    (tmp_path / name).write_text(content)
+    done = hven("region", tmp_path / name, "--to", "dali", *words, code=code)
+    assert re.search(said, done.stderr), done.stderr
+
+
+def test_a_file_of_ds9_needs_a_frame_of_the_sky(hfc: Path):
+    assert (
+        "files of ds9 are in ICRS, and these regions in no frame" in hven("region", hfc, "--to", "ds9", code=1).stderr
+    )
