@@ -5,14 +5,13 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from hven.app._cli import contour_tables
 from hven.model.errors import UserError
-
-if TYPE_CHECKING:
-    from hven.model.sky import region_files
+from hven.model.sky import region_files
 
 SHOWN = 20  # faults told one by one
 
@@ -102,9 +101,6 @@ def region(
     ] = None,
 ) -> None:
     """Convert contours and regions: polygon, MOC, GeoJSON, STC-S, DALI."""
-    from hven.app._cli import contour_tables  # noqa: PLC0415  (numpy and Arrow, for this verb alone)
-    from hven.model.sky import region_files  # noqa: PLC0415  (as above)
-
     said = contour_tables.Said(
         chain=chain, x=x, y=y, radius=radius, centre=centre, scale=scale, date=date, observer=observer, region=column, name=name,
         frame=longitudes.value, origin=origin, freeman=directions is Directions.freeman,
@@ -135,9 +131,6 @@ def _written(
     read: region_files.Read, to: Form, out: Path | None, frame: str | None, *, outside: bool
 ) -> tuple[bytes, list[tuple[int, str]]]:
     """Write regions, and tell which have none, or none that this form can say."""
-    from hven.app._cli import contour_tables  # noqa: PLC0415  (numpy and Arrow, for this verb alone)
-    from hven.model.sky import region_files  # noqa: PLC0415  (as above)
-
     faults = [(row, fault) for row, fault in enumerate(read.faults) if fault]
     regions, ending = read.regions, out.suffix.lower() if out else ""
     if to is Form.geojson:

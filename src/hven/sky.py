@@ -1,0 +1,35 @@
+"""Regions and contours on a sphere, for notebooks and scripts: the public API of `hven.model.sky`, without a site.
+
+Angles are degrees, areas steradians, columns numpy arrays of shape (n,). Longitudes grow eastward. The inside of a region is to the left of its
+rings, seen from outside the sphere; of texts, whose writers run both ways, it is the smaller side.
+
+========================== =========================================================================================
+``Regions``                a column of regions: area, box, hull, union, distance, MOCs, GeoArrow, WKB
+``Moc``                    a set of HEALPix cells (IVOA MOC 2.0)
+``chain_codes`` ..         contours of images of a disc (``Disc``) or of maps (``Chart``) -> ``Contours`` with ``.regions``
+``sun``                    helioprojective, Stonyhurst's and Carrington's coordinates (Thompson 2006; Meeus 1998)
+``frames``                 frames of the sky and of bodies, and positions from one into another
+``read_regions``           any file of regions: GeoJSON, MOC, STC-S, DALI's shapes; DS9, CRTF with ``pip install 'hven[regions]'``
+``from_texts, to_texts``   DALI 1.2 (polygon, shape, multishape), STC-S 1.33
+``from_geojson`` ..        GeoJSON (RFC 7946)
+``read_moc, write_moc``    MOC 2.0 in FITS, JSON and ASCII
+========================== =========================================================================================
+
+How to: ``docs/howto/regions.md``.
+"""
+
+from hven.model.sky import Circle, Moc, Polygon, Range, Regions, contours, distance, frames, region_files
+
+Contours, Disc, Chart = contours.Contours, contours.Disc, contours.Chart
+HELIO, FREEMAN = contours.HELIO, contours.FREEMAN
+chain_codes, pixel_lists, masks, boxes = contours.chain_codes, contours.pixel_lists, contours.masks, contours.boxes
+directions, sun = contours.polygons, contours.sun
+read_regions = region_files.read
+from_texts, to_texts = region_files.of_texts, region_files.texts
+from_geojson, to_geojson = region_files.from_geojson, region_files.to_geojson
+read_moc, write_moc = region_files.moc_read, region_files.moc_written
+
+__all__ = [
+    "FREEMAN", "HELIO", "Chart", "Circle", "Contours", "Disc", "Moc", "Polygon", "Range", "Regions", "boxes", "chain_codes", "directions", "distance",
+    "frames", "from_geojson", "from_texts", "masks", "pixel_lists", "read_moc", "read_regions", "sun", "to_geojson", "to_texts", "write_moc",
+]  # fmt: skip
