@@ -148,7 +148,7 @@ def _alike(calling: Calling, node: Function, x: Expr, width: Expr) -> Expr:
 
 _PARTS = ("largest", "hull")
 _WORDS = {
-    "CHAIN_CONTOUR": ("helio", "freeman"), "LIST_CONTOUR": ("pixel", "arcsec"), "CONTOUR_POLYGON": _PARTS, "CONTOUR_QUALITY": _PARTS,
+    "CHAIN_CONTOUR": ("helio", "freeman"), "LIST_CONTOUR": ("pixel", "arcsec"), "GEOJSON_CONTOUR": ("east", "west"), "CONTOUR_POLYGON": _PARTS, "CONTOUR_QUALITY": _PARTS,
     "CONTOUR_MOC": ("rest",), "CONTOUR_FAULT": ("name",), "CONTOUR_BOUND": ("west", "east", "south", "north"),
 }  # fmt: skip
 

@@ -27,7 +27,7 @@ SIDES = ("west", "east", "south", "north")
 TEMPLATES: dict[str, str] = {
     "SUN_L0": ".sun_l0", "SUN_B0": "hven_sun_b0(epoch_us({0}))",
     "DISC": ".image", "CHART": ".image",
-    "CHAIN_CONTOUR": ".contour", "BOX_CONTOUR": ".contour", "LIST_CONTOUR": ".list_contour", "MASK_CONTOUR": ".mask_contour",
+    "CHAIN_CONTOUR": ".contour", "BOX_CONTOUR": ".contour", "LIST_CONTOUR": ".list_contour", "MASK_CONTOUR": ".mask_contour", "GEOJSON_CONTOUR": ".geojson_contour",
     "CONTOUR_POLYGON": ".contour_polygon", "CONTOUR_SHAPE": "nullif(hven_contour_shape(({0}).region), '')", "CONTOUR_BOUND": ".contour_bound", "CONTOUR_MOC": ".contour_moc",
     "CONTOUR_AREA": "nullif(hven_contour_area(({0}).region), 0)", "CONTOUR_PIXELS": "CASE WHEN ({0}).fault = 0 THEN ({0}).pixels END",
     "CONTOUR_QUALITY": ".contour_quality", "CONTOUR_FAULT": ".contour_fault",
@@ -41,6 +41,7 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_chain_contour": (("VARCHAR", "DOUBLE", "DOUBLE", "DOUBLE[]", "BIGINT", "VARCHAR"), _KIND),
     "hven_box_contour": (("DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE[]", "BIGINT"), _KIND),
     "hven_list_contour": (("DOUBLE[]", "DOUBLE[]", "BIGINT", "VARCHAR"), _KIND),
+    "hven_geojson_contour": (("VARCHAR", "VARCHAR"), _KIND),
     "hven_mask_contour": (("VARCHAR", "DOUBLE", "DOUBLE[]", "VARCHAR"), _KIND),
     "hven_contour_polygon": ((_REGION, "TINYINT"), "DOUBLE[]"),
     "hven_contour_shape": ((_REGION,), "VARCHAR"),
@@ -152,6 +153,12 @@ def _mask(path: Any, value: Any, images: Any, directory: Any) -> pa.Array:
     return _column(pieces)
 
 
+def _geometry(text: Any, longitudes: Any) -> pa.Array:
+    texts = one_piece(text).to_pylist()
+    west = bool(texts) and one_piece(longitudes)[0].as_py() == "west"
+    return contours.of_geometries(texts, west=west).column(CONTOUR.arrow)
+
+
 def _polygon(region: Any, part: Any) -> pa.Array:
     """Write the corners of regions that are one ring; of others, of the outline of their largest part, or their hull."""
     found, part = Regions.from_geoarrow(region), PARTS[int(as_numpy(part)[0])] if len(region) else ""
@@ -233,6 +240,7 @@ FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_box_contour": _box,
     "hven_list_contour": _list,
     "hven_mask_contour": _mask,
+    "hven_geojson_contour": _geometry,
     "hven_contour_polygon": _polygon,
     "hven_contour_moc": _moc,
     "hven_contour_shape": _shape,
@@ -277,6 +285,11 @@ class Contouring:
             points = f"list_transform(CAST({points} AS DOUBLE[]), lambda v: coalesce(v, 'nan'::DOUBLE))"
         origin = f"CAST({rest[0]} AS BIGINT)" if rest else "0::BIGINT"
         return f"hven_list_contour({points}, {image}, {origin}, {rest[1] if len(rest) > 1 else self.string('pixel')})"
+
+    def geojson_contour(self: Any, writer: Any, node: Any) -> str:
+        """GEOJSON_CONTOUR(geometry, longitudes)."""
+        text, *way = (writer.expr(arg) for arg in node.args)
+        return f"hven_geojson_contour({text}, {way[0] if way else self.string('east')})"
 
     def mask_contour(self: Any, writer: Any, node: Any) -> str:
         """MASK_CONTOUR(path, value, image, directory): without an image the file's own cards tell it."""

@@ -43,6 +43,8 @@ FAULTS = {
     "off_disc": "the contour lies wholly beyond the limb",
     "round": "the contour goes all round a map whose pixels are no whole turn",
     "rotation": "the rotation number is not that of the date",
+    "no_geometry": "the text is no geometry of GeoJSON on a sphere",
+    "no_area": "a point or line has no area",
     "no_wcs": "the header does not say where its pixels are: CTYPEi, CRVALi, CRPIXi or NAXISi is missing, or no longitude and latitude",
     "projection": "the header names a projection that is none of FITS",
     "singular": "the header's scale (CDi_j, or CDELTi with PCi_j) is missing or singular: all pixels would lie on a line",

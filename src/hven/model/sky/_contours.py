@@ -16,6 +16,7 @@ from hven.model.sky._contour_faults import FAULTS, LONGEST, QUALITIES, Check, Co
 from hven.model.sky._cylinder import unrolled
 from hven.model.sky._directions import polygons
 from hven.model.sky._disc import Disc, taken
+from hven.model.sky._geometries import of_geometries
 from hven.model.sky._pixels import filled, labelled
 from hven.model.sky._walks import boxed, faulty, walked
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     Whole = npt.NDArray[np.int64]
 
 __all__ = [
-    "FAULTS", "FREEMAN", "HELIO", "QUALITIES", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "chain_codes", "directions", "faulty", "masks", "pixel_lists", "polygons", "sun",
+    "FAULTS", "FREEMAN", "HELIO", "QUALITIES", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "chain_codes", "directions", "faulty", "masks", "of_geometries", "pixel_lists", "polygons", "sun",
 ]  # fmt: skip
 
 HELIO = ((-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1))

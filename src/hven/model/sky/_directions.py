@@ -99,7 +99,7 @@ def _drawn(row: Whole, places: Numbers, rows: int, width: Numbers) -> tuple[Any,
         index = np.searchsorted(many, row[held])
         drawn[many] = shapely.polygons(shapely.linearrings(places[held], indices=index))
     crossed = np.flatnonzero(~shapely.is_valid(drawn))
-    drawn[crossed] = [_wound(np.asarray(each.exterior.coords)) for each in drawn[crossed]]
+    drawn[crossed] = [wound(np.asarray(each.exterior.coords)) for each in drawn[crossed]]
     minimal = (size > 0) & (shapely.area(drawn) <= 1e-14)
     lines = np.flatnonzero(minimal)
     first = np.searchsorted(row, np.arange(rows))
@@ -110,8 +110,19 @@ def _drawn(row: Whole, places: Numbers, rows: int, width: Numbers) -> tuple[Any,
     return drawn, minimal
 
 
-def _wound(ring: Numbers) -> Any:
-    """Join the faces that a ring winds round, whichever way."""
+def wound(ring: Numbers) -> Any:
+    """Join the faces that a ring winds round, whichever way.
+
+    Parameters
+    ----------
+    ring
+        On a plane, closed, shape (n, 2).
+
+    Returns
+    -------
+    shape
+        Of GEOS.
+    """
     import shapely  # noqa: PLC0415  (0.1 s)
 
     faces = shapely.get_parts(shapely.polygonize([shapely.node(shapely.linestrings(ring))]))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from hven.model.sky._directions import wound
 from hven.model.sky._flat_maps import ERROR, drawn
 from hven.model.sky._regions import Regions
 from hven.model.sky._seams import raised
@@ -60,7 +61,7 @@ class Features:
     crs: str | None
 
 
-def from_geojson(document: str | bytes | Mapping[str, Any], error: float = ERROR) -> Features:
+def from_geojson(document: str | bytes | Mapping[str, Any], error: float = ERROR, *, mend: bool = False) -> Features:
     """Read GeoJSON: a collection of features, one feature, or a geometry alone.
 
     A ring whose edge is longer than 180 degrees of longitude is taken as the map has it, as RFC 7946 wants, if it then runs by the right-hand
@@ -72,6 +73,8 @@ def from_geojson(document: str | bytes | Mapping[str, Any], error: float = ERROR
         A text, its bytes, or what is parsed already.
     error
         How far great circles may be from the map's straight lines, degrees.
+    mend
+        Rings that cross themselves are no fault: what they wind round is inside, whichever way; parts that overlap become one.
 
     Returns
     -------
@@ -87,6 +90,10 @@ def from_geojson(document: str | bytes | Mapping[str, Any], error: float = ERROR
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
     parsed = _parsed(document)
+    if not _of_places(parsed.get("crs")):
+        raise GeoJsonError(
+            "the document's coordinates are times and frequencies (TFCat): they are no places on a sphere"
+        )
     features = list(_features(parsed))
     shapes = np.full(len(features), shapely.MultiPolygon())
     faults, turned = [""] * len(features), np.zeros(len(features), np.bool_)
@@ -100,6 +107,9 @@ def from_geojson(document: str | bytes | Mapping[str, Any], error: float = ERROR
         except GeoJsonError as wrong:
             faults[row] = str(wrong)
     for row in np.flatnonzero(~shapely.is_valid(shapes)).tolist():
+        if mend:
+            shapes[row] = _mended(shapes[row])
+            continue
         faults[row] = _where(str(shapely.is_valid_reason(shapes[row])))
         shapes[row] = shapely.MultiPolygon()
     regions = raised(shapes, error)
@@ -147,6 +157,37 @@ def _features(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield {"geometry": document}
 
 
+def planar(geometry: Mapping[str, Any]) -> Any:
+    """Make a shape of a geometry on a plane, as TFCat's are: of times and frequencies.
+
+    Parameters
+    ----------
+    geometry
+        Polygon or MultiPolygon; what a ring winds round that crosses itself is inside.
+
+    Returns
+    -------
+    shape
+        A multipolygon of GEOS, valid.
+
+    Raises
+    ------
+    GeoJsonError
+        It is another geometry, or none.
+    """
+    import shapely  # noqa: PLC0415  (for who computes with regions)
+
+    rings = [[_positions(ring) for ring in polygon] for polygon in _parts(geometry, 0)]
+    shape = shapely.multipolygons([shapely.Polygon(one[0], one[1:]) for one in rings])
+    return shape if shapely.is_valid(shape) else _mended(shape)
+
+
+def _of_places(crs: Any) -> bool:
+    """Tell whether what a document says of its coordinates leaves them longitudes and latitudes: TFCat's are a time and a frequency."""
+    said = crs.get("properties") if isinstance(crs, dict) else None
+    return not (isinstance(said, dict) and any(str(word).startswith(("time_", "spectral_")) for word in said))
+
+
 def _crs(document: Mapping[str, Any]) -> str | None:
     crs = document.get("crs")
     found = crs.get("properties", {}).get("name") if isinstance(crs, dict) else crs
@@ -155,6 +196,12 @@ def _crs(document: Mapping[str, Any]) -> str | None:
 
 def _polygons(geometry: Any, depth: int) -> Iterator[list[Numbers]]:
     """List the rings of each polygon of a geometry."""
+    for part in _parts(geometry, depth):
+        yield [_ring(ring) for ring in part]
+
+
+def _parts(geometry: Any, depth: int) -> Iterator[list[Any]]:
+    """List the polygons of a geometry."""
     if geometry is None:
         return
     kind = geometry.get("type") if isinstance(geometry, dict) else None
@@ -162,7 +209,7 @@ def _polygons(geometry: Any, depth: int) -> Iterator[list[Numbers]]:
         if depth >= _DEEPEST or not isinstance(geometry.get("geometries"), list):
             raise GeoJsonError("geometries is no list, or lies too deep")
         for one in geometry["geometries"]:
-            yield from _polygons(one, depth + 1)
+            yield from _parts(one, depth + 1)
         return
     if kind not in _GEOMETRIES:
         raise GeoJsonError(f"{kind!r:.40} is no geometry of GeoJSON: {', '.join(_GEOMETRIES)}")
@@ -171,7 +218,7 @@ def _polygons(geometry: Any, depth: int) -> Iterator[list[Numbers]]:
     parts = geometry.get("coordinates")
     for part in [parts] if kind == "Polygon" else _listed(parts):
         if _listed(part):
-            yield [_ring(ring) for ring in part]
+            yield part
 
 
 def _listed(value: Any) -> list[Any]:
@@ -181,6 +228,16 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _ring(positions: Any) -> Numbers:
+    found = _positions(positions)
+    if np.abs(found[:, 1]).max() > 90.0:
+        raise GeoJsonError(f"a latitude is beyond 90 degrees: {found[np.abs(found[:, 1]).argmax(), 1]:g}")
+    if np.abs(found[:, 0]).max() > 3600.0:
+        raise GeoJsonError(f"a longitude is beyond ten turns: {found[np.abs(found[:, 0]).argmax(), 0]:g}")
+    return found
+
+
+def _positions(positions: Any) -> Numbers:
+    """Make a closed ring of positions."""
     try:
         found = np.array([(one[0], one[1]) for one in _listed(positions)], np.float64)
     except (TypeError, ValueError, IndexError, KeyError):
@@ -191,10 +248,6 @@ def _ring(positions: Any) -> Numbers:
         found = np.concatenate([found, found[:1]])
     if len(found) < 4:
         raise GeoJsonError("a ring has fewer than three vertices")
-    if np.abs(found[:, 1]).max() > 90.0:
-        raise GeoJsonError(f"a latitude is beyond 90 degrees: {found[np.abs(found[:, 1]).argmax(), 1]:g}")
-    if np.abs(found[:, 0]).max() > 3600.0:
-        raise GeoJsonError(f"a longitude is beyond ten turns: {found[np.abs(found[:, 0]).argmax(), 0]:g}")
     return found
 
 
@@ -222,6 +275,18 @@ def _unwound(rings: list[Numbers]) -> list[Numbers]:
 def _area(ring: Numbers) -> float:
     x, y = ring[:, 0] - ring[0, 0], ring[:, 1]
     return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
+
+
+def _mended(shape: Any) -> Any:
+    """Join what the rings of each polygon wind round, less what its holes do."""
+    import shapely  # noqa: PLC0415  (for who computes with regions)
+
+    parts = []
+    for part in shapely.get_parts(shape):
+        shell, *holes = (wound(shapely.get_coordinates(ring)) for ring in shapely.get_rings(part))
+        parts.append(shapely.difference(shell, shapely.union_all(holes)))
+    found = [one for one in shapely.get_parts(shapely.union_all(parts)) if shapely.get_type_id(one) == 3]
+    return shapely.multipolygons(found) if found else shapely.MultiPolygon()
 
 
 def _where(reason: str) -> str:

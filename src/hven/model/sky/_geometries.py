@@ -1,0 +1,81 @@
+"""Geometries: columns of GeoJSON texts on a body -> contours, whose regions are valid, and what is wrong with the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hven.model.sky._contour_faults import Check, Contours
+from hven.model.sky._geojson import from_geojson
+from hven.model.sky._regions import Regions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ERROR = 1e-6
+"""Degrees that great circles may be from the straight lines of the map: small polygons keep their area."""
+_WORDS = (
+    ("latitude", "a latitude is beyond 90"),
+    ("no_area", "has no area"),
+    ("no_start", "is no number"),
+    ("no_start", "no pair of numbers"),
+)
+
+
+def of_geometries(texts: Sequence[str | None], *, west: bool = False) -> Contours:
+    """Make regions of geometries of GeoJSON: polygons, multipolygons and collections of them.
+
+    Parameters
+    ----------
+    texts
+        JSON, None for no geometry; shape (n,).
+    west
+        Longitudes grow to the west there.
+
+    Returns
+    -------
+    contours
+        A region or a fault for each; rings may run either way, and what one winds round that crosses itself is inside.
+    """
+    import orjson  # noqa: PLC0415  (for documents alone)
+
+    check = Check(len(texts))
+    features: list[dict[str, Any]] = []
+    broken = np.zeros(len(texts), np.bool_)
+    for row, text in enumerate(texts):
+        try:
+            geometry = orjson.loads(text) if text else None
+        except orjson.JSONDecodeError:
+            geometry, broken[row] = None, True
+        features.append(
+            {"geometry": geometry["geometry"] if isinstance(geometry, dict) and "geometry" in geometry else geometry}
+        )
+    found = from_geojson({"type": "FeatureCollection", "features": features}, ERROR, mend=True)
+    regions = mirrored(found.regions) if west else found.regions
+    check.mark("no_contour", np.array([feature["geometry"] is None for feature in features], np.bool_) & ~broken)
+    check.mark("no_geometry", broken)
+    for name, words in _WORDS:
+        check.mark(name, np.array([words in fault for fault in found.faults], np.bool_))
+    check.mark("no_geometry", np.array([bool(fault) for fault in found.faults], np.bool_))
+    check.mark("no_area", np.diff(regions.rows) == 0)
+    none = np.zeros(len(texts), np.int64)
+    return Contours(regions, none, np.zeros(len(texts)), check.fault, check.number, none > 0)
+
+
+def mirrored(regions: Regions) -> Regions:
+    """Count longitudes the other way.
+
+    Parameters
+    ----------
+    regions
+        Shape (n,).
+
+    Returns
+    -------
+    regions
+        Their rings run backwards, so that inside is to the left.
+    """
+    ring, index = np.repeat(np.arange(len(regions.rings) - 1), np.diff(regions.rings)), np.arange(len(regions.lon))
+    back = regions.rings[:-1][ring] + regions.rings[1:][ring] - 1 - index
+    return Regions(-regions.lon[back] % 360.0, regions.lat[back], regions.rings, regions.parts, regions.rows)
