@@ -3,8 +3,9 @@
 import numpy as np
 import pyproj
 import pytest
+from pyproj.database import get_codes
 
-from hven.model.sky import _planets as planets
+from hven.model.sky import bodies, planets
 
 MARS = (3396190.0, 3396190.0, 3376200.0)
 
@@ -81,3 +82,25 @@ def test_what_is_no_wkt_is_told(text):
 
 def test_an_unknown_body_keeps_its_name():
     assert planets.of_wkt('GEOGCRS["Vulcan (2015)",DATUM["v",ELLIPSOID["v",1000,0]]]').frame.body == "Vulcan"
+
+
+def test_codes_of_the_iau_are_projs():
+    codes = {int(code) for kind in ("GEOGRAPHIC_2D_CRS", "GEODETIC_CRS") for code in get_codes("IAU_2015", kind)}
+    for code in sorted(codes):
+        crs = pyproj.CRS.from_authority("IAU_2015", code)
+        if bodies.find(f"NAIF {code // 100}") is None:
+            with pytest.raises(ValueError, match="nothing is known of the body"):
+                planets.of_code(f"IAU_2015:{code}")
+            continue
+        for text in (f"IAU_2015:{code}", f"urn:ogc:def:crs:IAU:2015::{code}"):
+            found = planets.of_code(text)
+            assert found.frame.graphic == (code % 100 == 1)
+            assert found.frame.west == any(axis.direction == "west" for axis in crs.axis_info), crs.name
+        if np.isfinite(found.axes[0]):
+            assert found.axes[0] == pytest.approx(crs.ellipsoid.semi_major_metre, rel=2e-3)
+
+
+@pytest.mark.parametrize(("code", "why"), [("IAU_2015:49910", "projection"), ("IAU_2015:x", "no code"), ("EPSG:4326", "no code"), ("IAU_2015:99999900", "nothing is known")])  # fmt: skip
+def test_what_is_no_code_is_told(code, why):
+    with pytest.raises(ValueError, match=why):
+        planets.of_code(code)

@@ -425,6 +425,8 @@ class Frame(Keys, short="system"):
     "equinox: J2000"
     refposition: Text
     "TOPOCENTER, BARYCENTER, GEOCENTER ...; of a system BODY the name of the body (default: the target_name or spatial_origin that is set)"
+    crs: Text
+    "of a system BODY its frame: well-known text (WKT) of the body's ellipsoid, of two axes or three, or a code of the IAU: IAU_2015:49900; the body is read of it"
     timescale: Text
     "UTC, TT, TDB ..."
     timeorigin: Loose

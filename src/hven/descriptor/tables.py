@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from hven.adql import check_policy, parse, sees_all
+from hven.descriptor._body_frames import of_body
 from hven.descriptor._column_expressions import Hole, expression, holes, inner, parsed, references
 from hven.descriptor._columns import check_name, check_references, columns, param
 from hven.descriptor._constants import constant
@@ -95,7 +96,10 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
     specs = tuple(
         spec for item in fields.get("source", ()) if (spec := source_spec(item, f"{what}.source", faults)) is not None
     )
-    frames = tuple(_frame(str(key), item, settings) for key, item in fields.get("frames", {}).items())
+    frames = tuple(
+        _frame(str(key), item, settings, f"{what}.frames.{key}", faults)
+        for key, item in fields.get("frames", {}).items()
+    )
     enums = {
         str(key): {str(code): str(label) for code, label in item.items()}
         for key, item in fields.get("enums", {}).items()
@@ -605,13 +609,16 @@ def _groups(what: str, fields: Fields, names: list[str], closed: bool, faults: F
         )  # fmt: skip
 
 
-def _frame(name: str, item: Fields, settings: tuple[Setting, ...]) -> FrameRef:
+def _frame(name: str, item: Fields, settings: tuple[Setting, ...], what: str, faults: Faults) -> FrameRef:
     kind = item.get("kind") or ("timesys" if "timescale" in item else "coosys")
     words = {
         word: _text(item, word) for word in ("system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
     }
+    said = {setting.column: str(setting.value) for setting in settings if setting.how == "set"}
+    if "crs" in item:
+        words["system"] = words["system"] or frames.BODY
+        words["refposition"] = of_body(_text(item, "crs") or "", words["refposition"], said, what, item, faults)
     if words["system"] == frames.BODY and words["refposition"] is None:  # which body, if it is the same one in all rows
-        said = {setting.column: str(setting.value) for setting in settings if setting.how == "set"}
         words["refposition"] = said.get("spatial_origin") or said.get("target_name")
     return FrameRef(id=name, kind=kind, **words)
 

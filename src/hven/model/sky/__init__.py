@@ -10,6 +10,7 @@ from hven.model.sky import _contours as contours
 from hven.model.sky import _footprints as footprints
 from hven.model.sky import _frame as frames
 from hven.model.sky import _healpix as healpix
+from hven.model.sky import _planets as planets
 from hven.model.sky import _q3c as q3c
 from hven.model.sky import _region_files as region_files
 from hven.model.sky import _shape_text as shape_text
@@ -22,5 +23,5 @@ from hven.model.sky._sphere import distance
 
 __all__ = [
     "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Regions", "Shape", "arrays", "bodies", "boxes", "clocks", "contains", "contours", "distance",
-    "footprints", "frames", "from_array", "healpix", "intersects", "q3c", "region_files", "shape_text", "sphere",
+    "footprints", "frames", "from_array", "healpix", "intersects", "planets", "q3c", "region_files", "shape_text", "sphere",
 ]  # fmt: skip

@@ -122,6 +122,47 @@ def of_wkt(text: str) -> BodyFrame:
     return BodyFrame(frame, (a, b, c), float(meridian[1][1]) if meridian else 0.0)
 
 
+_CODE = re.compile(r"(?:urn:ogc:def:crs:)?IAU[_:]?(2000|2009|2015):(?::)?(\d{3,10})")
+_EAST = ("Sun", "Earth", "Moon", "Venus", "Uranus", "Triton", "Pluto", "Charon")  # .. as they turn, or by custom
+
+
+def of_code(text: str) -> BodyFrame:
+    """Read a frame from a code of the IAU's: ``IAU_2015:49901``.
+
+    Parameters
+    ----------
+    text
+        The body's NAIF code and 00 (a sphere), 01 (planetographic) or 02 (planetocentric).
+
+    Returns
+    -------
+    frame
+        Its axes are NaN if the radii of the body are not known here.
+
+    Raises
+    ------
+    ValueError
+        It is no such code, one of a map, or of a body that is not known here.
+    """
+    match = _CODE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r:.60} is no WKT, and no code of the IAU's frames")
+    naif, kind = divmod(int(match[2]), 100)
+    body = find(f"NAIF {naif}")
+    if kind > 2:
+        raise ValueError(f"{text} is a map projection: it has no longitudes and latitudes")
+    if body is None:
+        raise ValueError(f"nothing is known of the body with the NAIF code {naif}")
+    a, c = body.radii or (float("nan"), float("nan"))
+    a, c = 1e3 * a, 1e3 * (a if kind == 0 else c)
+    regular = body.kind == "planet" or (body.kind.startswith("moon of") and not body.kind.endswith(("Uranus", "Pluto")))
+    frame = Frame(
+        name="BODY", body=body.name, code=f"IAU_{match[1]}:{match[2]}", graphic=kind == 1, flattening=0.0 if np.isnan(a) else 1.0 - c / a,
+        west=kind == 1 and regular and body.name not in _EAST,
+    )  # fmt: skip
+    return BodyFrame(frame, (a, a, c), 0.0)
+
+
 Node = tuple[str, list[Any]]
 _TOKEN = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([A-Za-z_][\w]*)|([-+]?[\d.]+(?:[eE][-+]?\d+)?)|([\[(\])]|,))')
 
