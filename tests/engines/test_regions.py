@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from rows import both, plan, stage, unordered
 
 from hven.engines._bound.reading import read
-from hven.model.sky import Circle, Moc, healpix, intersects
+from hven.engines._regions import cells_of_column, no_caps
+from hven.engines.duckdb.pairs import touching_pairs
+from hven.engines.duckdb.regions import RegionIndex
+from hven.model.sky import Circle, Moc, arrays, healpix, intersects, sphere
 from hven.model.table import Column, Table
 from hven.model.types import INT64, parse_type
 from shared import MORE
@@ -208,3 +211,70 @@ def test_few_regions_are_looked_at(engine, relation):
     assert len(rows) < len(RINGS) / 3
     assert index.touched(Circle(10.0, 20.0, 170.0), 10) is None
     assert "ring" in prepared.explain()
+
+
+def strips(number: int, aspect: float = 1e-4):
+    """Make push-broom strips, some along great circles and some along small ones: a function of shares along and across (-1 to 1)."""
+    rng = np.random.default_rng(18)
+    turn, _ = np.linalg.qr(rng.normal(size=(number, 3, 3)))
+    length = np.radians(10.0 ** rng.uniform(0.7, 2.0, number))
+    height = np.where(np.arange(number) % 2 == 0, 0.0, np.radians(rng.uniform(20, 70, number)))
+
+    def at(along, across):
+        lat = height[:, None] + across * (length * aspect / 2)[:, None]
+        lon = along * (length / np.cos(height))[:, None]
+        flat = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+        return np.einsum("nij,nkj->nki", turn, flat)
+
+    return at
+
+
+def test_narrow_regions_have_narrow_covers():
+    number = 120
+    at = strips(number)
+    steps = np.linspace(0, 1, 60)
+    corners = at(np.concatenate([steps, steps[::-1]])[None], np.repeat([-1.0, 1.0], 60)[None])
+    lon, lat = sphere.angles(corners)
+    column = pa.array(np.stack([lon, lat], axis=2).reshape(number, -1).tolist(), pa.list_(pa.float64()))
+    found = list(cells_of_column(column, no_caps(number)))
+    rows, cells = (np.concatenate(part) for part in zip(*found, strict=True))
+    many = np.bincount(rows, minlength=number)
+    assert many.min() >= 1
+    assert many.max() <= 2000
+    index = RegionIndex.of(np.sort(cells), rows[np.argsort(cells)].astype(np.int32))
+    # what is inside is found ..
+    rng = np.random.default_rng(2)
+    x, y = sphere.angles(at(rng.uniform(0, 1, (number, 40)), rng.uniform(-1, 1, (number, 40))))
+    owner, row = touching_pairs(index, (x.ravel(), y.ravel(), np.zeros(x.size)))
+    inside = arrays.in_polygon(
+        x.ravel(), y.ravel(), *_repeated(np.stack([lon, lat], axis=2).reshape(number, -1), x.shape[1])
+    )
+    pairs = set(zip(owner.tolist(), row.tolist(), strict=True))
+    assert inside.mean() > 0.9
+    assert all((one, one // x.shape[1]) in pairs for one in np.flatnonzero(inside).tolist())
+    # .. and what is anywhere else is not, nearly: circles around them find a tenth of all
+    x, y = rng.uniform(0, 360, 2000), np.degrees(np.arcsin(rng.uniform(-1, 1, 2000)))
+    owner, _ = touching_pairs(index, (x, y, np.zeros(2000)))
+    assert len(owner) < 0.01 * number * 2000
+
+
+def _repeated(numbers, times):
+    whole = np.repeat(numbers, times, axis=0)
+    return np.arange(len(whole) + 1) * whole.shape[1], whole.ravel()
+
+
+def test_narrow_regions_that_cross_themselves_are_within_their_cells():
+    rng = np.random.default_rng(3)
+    found = 0
+    for _ in range(60):
+        lon, lat = rng.uniform(0, 40, 4), rng.uniform(-0.3, 0.3, 4)
+        numbers = np.stack([lon, lat], axis=1).ravel()
+        parts = list(cells_of_column(pa.array([numbers.tolist()]), no_caps(1)))
+        cells = np.concatenate([cells for _, cells in parts])
+        index = RegionIndex.of(np.sort(cells), np.zeros(len(cells), np.int32))
+        x, y = rng.uniform(0, 40, 500), rng.uniform(-0.3, 0.3, 500)
+        inside = np.flatnonzero(arrays.in_polygon(x, y, np.array([0, 8]), numbers))
+        owner, _ = touching_pairs(index, (x, y, np.zeros(500)))
+        assert set(inside.tolist()) <= set(owner.tolist())
+        found += len(inside)
+    assert found > 1000

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from hven.engines._bound.covers import cover
 from hven.engines._bound.reading import read
 from hven.model import shape_columns
-from hven.model.sky import Circle, Moc, Point, Polygon, Region, from_array, healpix, sphere
+from hven.model.sky import Circle, Moc, Point, Polygon, Region, arrays, from_array, healpix, sphere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     Caps = npt.NDArray[np.float32]
 
 CELLS = 64  # of one region that is neither a small circle nor a small polygon
+LONG = 2.0  # degrees: a circle around a polygon so large holds many regions that the polygon, if it is narrow, does not touch
+COVER, STRIPS = 2000, 4096  # cells of one long and narrow polygon, such polygons at a time
 REACH = 60.0  # degrees: a polygon within such a circle is the smaller side of its border
 SLACK = 1e-9  # degrees
 ROUNDED = 5e-7  # radians: what single precision may take from a cap
@@ -115,24 +117,22 @@ def _bounded(
     if kind == "circle":
         lon, lat, radius = numbers[starts], numbers[starts + 1], numbers[starts + 2]
     else:
-        corner = sphere.vectors(numbers[::2], numbers[1::2])
-        mean = np.add.reduceat(corner, starts // 2, axis=0)
-        size = np.linalg.norm(mean, axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean /= size[:, None]
-            gap = np.linalg.norm(corner - np.repeat(mean, lengths // 2, axis=0), axis=1)
-            radius = np.degrees(2.0 * np.arcsin(np.minimum(np.maximum.reduceat(gap, starts // 2) / 2.0, 1.0)))
-            lon, lat = (
-                np.degrees(np.arctan2(mean[:, 1], mean[:, 0])) % 360.0,
-                np.degrees(np.arcsin(np.clip(mean[:, 2], -1.0, 1.0))),
-            )
+        lon, lat, radius = arrays.caps(np.append(starts, len(numbers)), numbers)
     with np.errstate(invalid="ignore"):
         small = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (radius >= 0.0) & (radius <= REACH)
     if caps is not None:
         caps[rows[small], :3] = sphere.vectors(lon[small], lat[small])
         caps[rows[small], 3] = np.radians(radius[small] + SLACK) + ROUNDED
-    for order, which, cells in healpix.cones_cells(lon[small], lat[small], radius[small] + SLACK):
-        yield rows[small][which], cells + 4 ** (order + 1)
+    plain, long = small.copy(), np.flatnonzero(small & (radius > LONG) & (kind == "polygon"))
+    for part in np.split(long, range(STRIPS, len(long), STRIPS)):
+        of, *beads = arrays.strips(np.append(starts, len(numbers)), numbers, np.isin(np.arange(len(rows)), part))
+        for order, which, cells in healpix.cones_cells(beads[0], beads[1], beads[2] + SLACK):
+            owner, found = np.divmod(np.unique((of[which] << 32) + cells), 1 << 32)
+            few = (np.bincount(owner, minlength=len(rows)) <= COVER)[owner]
+            plain[owner[few]] = False
+            yield rows[owner[few]], found[few] + 4 ** (order + 1)
+    for order, which, cells in healpix.cones_cells(lon[plain], lat[plain], radius[plain] + SLACK):
+        yield rows[plain][which], cells + 4 ** (order + 1)
     for at in np.flatnonzero(~small).tolist():
         try:
             shape = from_array(kind, tuple(numbers[starts[at] : starts[at] + lengths[at]].tolist()))

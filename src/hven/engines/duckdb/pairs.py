@@ -27,7 +27,7 @@ from hven.engines.duckdb.indexing import numbers_of
 from hven.engines.duckdb.layout import ROW
 from hven.engines.duckdb.members import PARTNER, parts_of
 from hven.model.clock import check
-from hven.model.sky import distance, healpix, sphere
+from hven.model.sky import arrays, distance, healpix, sphere
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, CIRCLE, INT64, POLYGON
 
@@ -53,7 +53,7 @@ SHAPES = 1_000  # .. if they are of regions, which are dear
 STEP = 200_000  # circles at a time
 _ROWS = 1 << 40  # more than a table has
 _CAP = 89.0  # degrees: polygons that reach farther from their middle may be anywhere
-_SLACK = 1e-5  # degrees: an arc cosine of a small angle is not better
+_SLACK = 1e-9  # degrees
 _MARGIN = 1e-9  # degrees: pairs are kept by a wider circle than the exact test draws
 
 
@@ -431,24 +431,9 @@ def circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
 
 def _bounds(polygons: pa.Array) -> tuple[Numbers, Numbers, Numbers]:
     """Compute a circle around each polygon: its inside is on the side of the smaller area, so a cap of less than 90 degrees holds it."""
-    lengths = pc.fill_null(pc.list_value_length(polygons), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    lon, lat, radius = (np.full(len(lengths), np.nan) for _ in range(3))
-    some = np.flatnonzero((lengths >= 6) & (lengths % 2 == 0))
-    if not len(some):
-        return lon, lat, radius
-    corners = doubles(pa.chunked_array([polygons.take(pa.array(some)).flatten()])).reshape(-1, 2)
-    counts = lengths[some] // 2
-    first = np.cumsum(counts) - counts
-    places = sphere.vectors(corners[:, 0], corners[:, 1])
-    middle = np.add.reduceat(places, first, axis=0)
-    size = np.linalg.norm(middle, axis=1)
-    sure = size > 1e-3 * counts
-    middle = np.where(sure[:, None], middle / np.where(sure, size, 1.0)[:, None], np.array([1.0, 0.0, 0.0]))
-    cosine = np.minimum.reduceat(np.einsum("ij,ij->i", places, np.repeat(middle, counts, axis=0)), first)
-    reach = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
-    lon[some], lat[some] = sphere.angles(middle)
-    radius[some] = np.where(sure & (reach < _CAP), reach + _SLACK, 180.0)
-    return lon, lat, radius
+    ends = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(polygons), 0))])
+    lon, lat, radius = arrays.caps(ends, doubles(pa.chunked_array([polygons.flatten()])))
+    return lon, lat, np.where(radius >= _CAP, 180.0, radius + _SLACK)
 
 
 def rows_with_keys(index: KeyIndex, keys: Any, limit: int) -> Found | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from hven.model.sky._ragged import ends, gathered, owners
 from hven.model.sky._rings import Rings, held, touch
-from hven.model.sky._sphere import TOLERANCE, angle, circle_area, distance, in_circle, vectors
+from hven.model.sky._sphere import TOLERANCE, angle, angles, circle_area, distance, in_circle, vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Indexes = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
+
+THIN = 20  # times that the circle around a polygon is larger than it, if it is thin
+EDGES, BEADS = 1000, 100  # of a thin polygon
 
 
 def in_polygon(lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Flags:
@@ -66,6 +69,49 @@ def polygon_areas(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Numbers
     areas = np.full(len(good), np.nan)
     areas[good] = rings.area
     return areas
+
+
+def caps(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, Numbers, Numbers]:
+    """Compute circles that hold the corners of polygons; of less than 60 degrees, they hold the polygons.
+
+    Parameters
+    ----------
+    offsets, coordinates
+        N polygons, shapes (n + 1,) and (m,), as for `polygon_areas`.
+
+    Returns
+    -------
+    lon, lat, radius
+        Degrees, shape (n,); NaN for what is no polygon.
+    """
+    good, rings = _rings(offsets, coordinates)
+    found = np.full((3, len(good)), np.nan)
+    found[0, good], found[1, good], found[2, good] = *angles(rings.mean), rings.reach
+    return found[0], found[1], found[2]
+
+
+def strips(
+    offsets: npt.ArrayLike, coordinates: npt.ArrayLike, among: Flags
+) -> tuple[Indexes, Numbers, Numbers, Numbers]:
+    """Cover polygons that are long and narrow by circles along them: the circle around one holds many times its area.
+
+    Parameters
+    ----------
+    offsets, coordinates
+        N polygons, shapes (n + 1,) and (m,), as for `polygon_areas`.
+    among
+        Those that are looked at, shape (n,).
+
+    Returns
+    -------
+    which, lon, lat, radius
+        The polygon of each circle, ascending, and the circle in degrees; shape (k,). Polygons that touch themselves have none.
+    """
+    good, rings = _rings(offsets, coordinates, among)
+    thin = np.flatnonzero((rings.counts <= EDGES) & (THIN * rings.area < circle_area(rings.reach)))
+    thin = thin[rings.take(thin).simple]
+    which, lon, lat, radius = rings.take(thin).beads(BEADS)
+    return np.flatnonzero(good)[thin][which], lon, lat, radius
 
 
 def unions(owner: Indexes, circle: Flags, offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, Flags]:
@@ -321,6 +367,7 @@ def _rings(offsets: Any, coordinates: Any, among: Any = True) -> tuple[Flags, Ri
 
 
 __all__ = [
+    "caps",
     "circle_in_circle",
     "circle_in_polygon",
     "circle_meets_polygon",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._sphere import angles, distance, vectors
+from hven.model.sky._sphere import along, angle, angles, distance, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -419,19 +419,13 @@ def arc_ranges(a: Numbers, b: Numbers, order: int) -> Indexes:
     ranges
         Half-open, sorted, disjoint at order 29, shape (m, 2).
     """
-    length = 2.0 * np.arcsin(np.minimum(np.linalg.norm(b - a, axis=1) / 2.0, 1.0))
+    length = angle(a, b)
     # cones of a quarter of a cell; larger ones where the arcs are too long for it
     radius = max(_WIDTH / 2.0 ** (order + 2), float(length.sum()) / _MOST)
     steps = np.maximum(np.ceil(length / (1.9 * radius)), 1.0).astype(np.int64)
     which = np.repeat(np.arange(len(a)), steps)
     number = np.arange(len(which)) - np.repeat(np.cumsum(steps) - steps, steps)
-    part = (number + 0.5) / steps[which]
-    turn = length[which]
-    scale = np.maximum(np.sin(turn), 1e-300)[:, None]
-    xyz = a[which] * (np.sin((1.0 - part) * turn)[:, None] / scale) + b[which] * (np.sin(part * turn)[:, None] / scale)
-    short = turn < 1e-9  # the middle serves
-    xyz[short] = (a[which] + b[which])[short]
-    lon, lat = angles(xyz)
+    lon, lat = angles(along(a[which], b[which], (number + 0.5) / steps[which]))
     _, ranges = cones_ranges(lon, lat, math.degrees(radius * 0.9999))
     return degrade(merge(ranges), order)
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hven.model.sky._ragged import closed, ends, followers, gathered, largest_gaps, owners
 from hven.model.sky._rings import Rings
-from hven.model.sky._sphere import SKY, angle, angles, vectors, wrap
+from hven.model.sky._sphere import SKY, along, angle, angles, vectors, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -394,10 +394,9 @@ class Columns:
         vertex = np.repeat(np.arange(len(pieces)), pieces)
         number = np.arange(len(vertex)) - np.repeat(ends(pieces)[:-1], pieces)
         added = number > 0
-        turn = (number / pieces[vertex] * arc[vertex])[added, None]
-        a, whole = xyz[vertex[added]], arc[vertex[added]][:, None]
         lon, lat = self.lon[vertex], self.lat[vertex]
-        lon[added], lat[added] = angles(a * np.sin(whole - turn) + after[vertex[added]] * np.sin(turn))
+        share, edge = (number / pieces[vertex])[added], vertex[added]
+        lon[added], lat[added] = angles(along(xyz[edge], after[edge], share))
         return type(self)(lon, lat, ends(pieces)[self.rings], self.parts, self.rows), added
 
     def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:

@@ -14,9 +14,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.sky._ragged import blocks, ends, followers, gathered, owners
-from hven.model.sky._sphere import SKY, TOLERANCE, angle, angles, arc_gap, crossed, dot, in_circle, plane, vectors, wrap
+from hven.model.sky._sphere import (
+    SKY,
+    TOLERANCE,
+    along,
+    angle,
+    angles,
+    arc_gap,
+    crossed,
+    dot,
+    in_circle,
+    plane,
+    vectors,
+    wrap,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     Numbers = npt.NDArray[np.float64]
@@ -54,15 +69,34 @@ class Rings:
         self.lon, self.lat = wrap(lon), np.asarray(lat, dtype=np.float64)
         self._order(np.array([0, len(self.lon)]) if offsets is None else np.asarray(offsets, dtype=np.int64), side)
         self.a = vectors(self.lon, self.lat)
-        self.b = self.a[self.next]
+
+    @cached_property
+    def b(self) -> Numbers:
+        """Where each edge ends."""
+        return self.a[self.next]
+
+    @cached_property
+    def normal(self) -> Numbers:
+        """Unit vectors at right angles to the edges, of those without length 0; shape (v, 3)."""
         normal = crossed(self.a + self.b, self.b - self.a)  # twice a x b, without its cancellation
-        length = np.sqrt(dot(normal, normal))
-        self.real = length > 0.0  # a repeated vertex makes an edge of no length
-        self.normal = normal / np.where(self.real, length, 1.0)[:, None]
-        self.turn = (self.lon[self.next] - self.lon + 180.0) % 360.0 - 180.0  # eastward positive
-        # -1, 1: a corner at the south or north pole, whose longitude may be any
+        length = np.sqrt(dot(normal, normal))[:, None]
+        return normal / np.where(length > 0.0, length, 1.0)
+
+    @cached_property
+    def real(self) -> Flags:
+        """Which edges have a length: a repeated vertex makes one that has none."""
+        return self.normal.any(axis=1)
+
+    @cached_property
+    def turn(self) -> Numbers:
+        """How far each edge goes eastward, degrees."""
+        return (self.lon[self.next] - self.lon + 180.0) % 360.0 - 180.0
+
+    @cached_property
+    def pole(self) -> Numbers:
+        """Which edges have a corner at a pole, whose longitude may be any: -1 the south, 1 the north pole."""
         there = self.lat[self.next]
-        self.pole = np.where(np.maximum(np.abs(self.lat), np.abs(there)) >= 90.0, np.sign(self.lat + there), 0.0)
+        return np.where(np.maximum(np.abs(self.lat), np.abs(there)) >= 90.0, np.sign(self.lat + there), 0.0)
 
     def take(self, rows: Indexes) -> Rings:
         """Return some rings, which may repeat, with what is known of them."""
@@ -188,6 +222,37 @@ class Rings:
             ~self.left if self._side != "smaller" else np.where(self.capped, dot(found, self.mean) < 0.0, ~self.left)
         )
         return np.where(backward[:, None], -found, found)
+
+    @cached_property
+    def simple(self) -> Flags:
+        """Which rings surely neither cross nor touch themselves: of each two edges, one lies to one side of the other, or they are far apart."""
+        found = np.ones(len(self.first), dtype=np.bool_)
+        middle = along(self.a, self.b, np.full(len(self.a), 0.5))
+        middle /= np.sqrt(dot(middle, middle))[:, None]
+        for row, one, two in _edges(self, self):
+            away = middle[one] - middle[two]  # a chord is shorter than its angle
+            near = (one < two) & (dot(away, away) <= ((self.arcs[one] + self.arcs[two]) * (0.5 + 1e-9) + _EPS) ** 2)
+            row, one, two = row[near], one[near], two[near]  # noqa: PLW2901  (of few)
+            apart = (self.next[one] == two) | (self.next[two] == one)
+            for here, there in ((one, two), (two, one)):
+                sides = dot(self.normal[here], self.a[there]), dot(self.normal[here], self.b[there])
+                apart |= (np.abs(np.add(*map(np.sign, sides))) == 2.0) & (np.minimum(*map(np.abs, sides)) > _EPS)
+            found[row[~apart]] = False
+        return found
+
+    def beads(self, most: int) -> tuple[Indexes, Numbers, Numbers, Numbers]:
+        """Cover rings that do not touch themselves by circles along their edges.
+
+        No point is farther from the border than the radius of a disc of the same area; so many circles come of the length of a border
+        at most, and one of each edge.
+        """
+        disc = 2.0 * np.arcsin(np.sqrt(self.area / SKY))
+        step = np.maximum(disc, np.add.reduceat(self.arcs, self.first) / (2 * most))
+        pieces = np.maximum(np.ceil(self.arcs / (2.0 * step[self.owner])), 1.0).astype(np.int64)
+        edge = np.repeat(np.arange(len(pieces)), pieces)
+        share = (np.arange(len(edge)) - ends(pieces)[edge] + 0.5) / pieces[edge]
+        ring = self.owner[edge]
+        return ring, *angles(along(self.a[edge], self.b[edge], share)), np.degrees(step + disc)[ring]
 
     def centroids(self) -> tuple[Numbers, Numbers]:
         """Compute the direction of the mean position inside of each, in degrees; that of the middle of the vertices if there is none."""
@@ -322,6 +387,7 @@ def held(inner: Rings, outer: Rings) -> Flags:
 
 def _inside(lon: Numbers, lat: Numbers, owner: Indexes, rings: Rings) -> Flags:
     """Return which points lie in the ring of their owner."""
+    rings.north, rings.capped  # noqa: B018  (known once, taken along)
     found = np.zeros(len(owner), dtype=np.bool_)
     for part in blocks(rings.counts[owner], _CHUNK):
         found[part] = rings.take(owner[part]).contain(lon[part], lat[part])
@@ -330,13 +396,19 @@ def _inside(lon: Numbers, lat: Numbers, owner: Indexes, rings: Rings) -> Flags:
 
 def _edges_cross(a: Rings, b: Rings) -> Flags:
     """Return for each row whether an edge of `a` crosses one of `b`."""
-    found, sizes = np.zeros(len(a.first), dtype=np.bool_), a.counts * b.counts
+    found = np.zeros(len(a.first), dtype=np.bool_)
+    for row, left, right in _edges(a, b):
+        found[row[cross(a.a[left], a.b[left], a.normal[left], b.a[right], b.b[right], b.normal[right])]] = True
+    return found
+
+
+def _edges(a: Rings, b: Rings) -> Iterator[tuple[Indexes, Indexes, Indexes]]:
+    """Yield each edge of the one with each of the other: rows, and the numbers of the edges."""
+    sizes = a.counts * b.counts
     for rows in blocks(sizes, _CHUNK):
         row = np.repeat(np.arange(rows.start, rows.stop), sizes[rows])
         number = np.arange(len(row)) - ends(sizes[rows])[row - rows.start]
-        left, right = a.first[row] + number // b.counts[row], b.first[row] + number % b.counts[row]
-        found[row[cross(a.a[left], a.b[left], a.normal[left], b.a[right], b.b[right], b.normal[right])]] = True
-    return found
+        yield row, a.first[row] + number // b.counts[row], b.first[row] + number % b.counts[row]
 
 
 def cross(a: Numbers, b: Numbers, ab: Numbers, c: Numbers, d: Numbers, cd: Numbers) -> Flags:

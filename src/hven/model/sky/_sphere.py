@@ -152,6 +152,14 @@ def angle(a: Numbers, b: Numbers) -> Numbers:
     return found
 
 
+def along(a: Numbers, b: Numbers, share: Numbers) -> Numbers:
+    """Return the unit vectors that lie such a share of the way from `a` to `b` along great circles; shape (n, 3)."""
+    turn = angle(a, b)
+    before, behind = np.sin((1.0 - share) * turn), np.sin(share * turn)
+    short = turn < 1e-9
+    return a * np.where(short, 1.0 - share, before)[:, None] + b * np.where(short, share, behind)[:, None]
+
+
 def plane(middle: Numbers) -> tuple[Numbers, Numbers]:
     """Return two unit vectors at right angles to others and to one another, the second a quarter turn anticlockwise from the first; (n, 3)."""
     east = crossed(np.where(np.abs(middle[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]), middle)
