@@ -44,8 +44,9 @@ _AXES = np.array(
 )
 CAP = 60.0  # degrees: what lies in such a circle is the smaller side of its ring
 _ALL = slice(None)
-_OF_EDGES = {"lon", "lat", "a", "b", "normal", "real", "turn", "pole", "arcs"}
-_TAKEN = _OF_EDGES | {"mean", "reach", "signed", "left", "area", "capped", "north"}  # what else is known of a ring
+_EDGES = frozenset({"lon", "lat", "a", "b", "normal", "real", "turn", "pole", "begin", "end", "arcs"})
+_RINGS = frozenset({"mean", "reach", "signed", "left", "area", "capped", "north"})
+_TESTED = frozenset({"lon", "lat", "normal", "turn", "pole", "begin", "end", "mean", "reach", "capped", "north"})  # by a point
 _CHUNK = 1 << 19  # elements of a points-times-edges block
 
 
@@ -68,7 +69,11 @@ class Rings:
     ) -> None:
         self.lon, self.lat = wrap(lon), np.asarray(lat, dtype=np.float64)
         self._order(np.array([0, len(self.lon)]) if offsets is None else np.asarray(offsets, dtype=np.int64), side)
-        self.a = vectors(self.lon, self.lat)
+
+    @cached_property
+    def a(self) -> Numbers:
+        """Where each edge begins: unit vectors, shape (v, 3)."""
+        return vectors(self.lon, self.lat)
 
     @cached_property
     def b(self) -> Numbers:
@@ -80,12 +85,14 @@ class Rings:
         """Unit vectors at right angles to the edges, of those without length 0; shape (v, 3)."""
         normal = crossed(self.a + self.b, self.b - self.a)  # twice a x b, without its cancellation
         length = np.sqrt(dot(normal, normal))[:, None]
-        return normal / np.where(length > 0.0, length, 1.0)
+        found: Numbers = normal / np.where(length > 0.0, length, 1.0)
+        return found
 
     @cached_property
     def real(self) -> Flags:
         """Which edges have a length: a repeated vertex makes one that has none."""
-        return self.normal.any(axis=1)
+        found: Flags = self.normal.any(axis=1)
+        return found
 
     @cached_property
     def turn(self) -> Numbers:
@@ -98,14 +105,14 @@ class Rings:
         there = self.lat[self.next]
         return np.where(np.maximum(np.abs(self.lat), np.abs(there)) >= 90.0, np.sign(self.lat + there), 0.0)
 
-    def take(self, rows: Indexes) -> Rings:
-        """Return some rings, which may repeat, with what is known of them."""
+    def take(self, rows: Indexes, names: frozenset[str] = _EDGES | _RINGS) -> Rings:
+        """Return some rings, which may repeat, with what is known of them; of `names` alone if nothing else will be asked for."""
         if np.array_equal(rows, np.arange(len(self.first))):
             return self
         vertex, offsets = gathered(self.offsets, rows)
         found = Rings.__new__(Rings)
         found.__dict__.update(
-            {name: value[vertex if name in _OF_EDGES else rows] for name, value in vars(self).items() if name in _TAKEN}
+            {name: value[vertex if name in _EDGES else rows] for name, value in vars(self).items() if name in names}
         )
         found._order(offsets, self._side)  # noqa: SLF001  (its own kind)
         return found
@@ -147,8 +154,9 @@ class Rings:
     @cached_property
     def south(self) -> Flags:
         """Whether the south pole is inside, by ring."""
-        begin, end = self._ends
-        zero = np.where(begin <= end, begin <= 0.0, end > 0.0) & (self.turn != 0.0)  # crosses longitude 0
+        zero = np.where(self.begin <= self.end, self.begin <= 0.0, self.end > 0.0) & (
+            self.turn != 0.0
+        )  # crosses longitude 0
         found: Flags = self.north ^ np.bitwise_xor.reduceat(zero, self.first)
         return found
 
@@ -161,10 +169,9 @@ class Rings:
     @property
     def spans(self) -> tuple[Numbers, Numbers]:
         """Where the longitudes of each edge begin, and their width; one that touches a pole has that of its lower end, and no width."""
-        begin, _ = self._ends
         lower = np.abs(self.lat) <= np.abs(self.lat[self.next])
         end = np.where(lower, self.lon, self.lon[self.next])
-        return np.where(self.polar, end, begin), np.where(self.polar, 0.0, np.abs(self.turn))
+        return np.where(self.polar, end, self.begin), np.where(self.polar, 0.0, np.abs(self.turn))
 
     @cached_property
     def heights(self) -> tuple[Numbers, Numbers]:
@@ -177,10 +184,14 @@ class Rings:
         return np.where((climb < 0.0) & (fall > 0.0), -top, low), np.where((climb > 0.0) & (fall < 0.0), top, high)
 
     @cached_property
-    def _ends(self) -> tuple[Numbers, Numbers]:
-        """The western and the eastern longitude of each edge."""
-        there, east = self.lon[self.next], self.turn >= 0.0
-        return np.where(east, self.lon, there), np.where(east, there, self.lon)
+    def begin(self) -> Numbers:
+        """The western longitude of each edge."""
+        return np.where(self.turn >= 0.0, self.lon, self.lon[self.next])
+
+    @cached_property
+    def end(self) -> Numbers:
+        """The eastern longitude of each edge."""
+        return np.where(self.turn >= 0.0, self.lon[self.next], self.lon)
 
     @cached_property
     def mean(self) -> Numbers:
@@ -295,8 +306,7 @@ class Rings:
 
     def _crossing(self, lon: Numbers, height: Numbers, edges: slice = _ALL) -> Flags:
         """Return which edges the way north from a point crosses; `height` is the point's product with the edge's normal."""
-        begin, end = (side[edges] for side in self._ends)
-        turn, pole = self.turn[edges], self.pole[edges]
+        begin, end, turn, pole = (side[edges] for side in (self.begin, self.end, self.turn, self.pole))
         after, before = lon >= begin, lon < end
         spans = np.where(begin <= end, after & before, after | before) & (turn != 0.0)
         below = ((height < 0.0) == (turn >= 0.0)) & (height != 0.0)
@@ -317,8 +327,8 @@ class Rings:
         height = dot(xyz[self.owner], self.normal)
         inside = self.north ^ np.bitwise_xor.reduceat(self._crossing(lon[self.owner], height), self.first)
         near = np.flatnonzero(np.abs(height) <= 2.0 * _EPS)
-        near = near[self._on(xyz[self.owner[near]], near)]
-        inside[self.owner[near]] = True
+        if len(near):
+            inside[self.owner[near[self._on(xyz[self.owner[near]], near)]]] = True
         # a ring in a cap has nothing outside it: at the antipode of a vertex the sign of `height` is that of its rounding
         away: Flags = self.capped & (np.degrees(angle(xyz, self.mean)) > self.reach + 1e-9)
         found: Flags = inside & ~away & np.isfinite(lon) & (np.abs(lat) <= 90.0)
@@ -362,11 +372,16 @@ def touch(a: Rings, b: Rings) -> Flags:
     """Return for each row whether the rings have a position in common."""
     near = np.degrees(angle(a.mean, b.mean)) <= a.reach + b.reach + 1e-9
     rows = np.flatnonzero(near | ~a.capped | ~b.capped)
-    found, a, b = np.zeros(len(near), dtype=np.bool_), a.take(rows), b.take(rows)
-    for here, there in ((a, b), (b, a)):
-        found[rows[here.owner[_inside(here.lon, here.lat, here.owner, there)]]] = True
-    left = np.flatnonzero(~found[rows])
-    found[rows[left]] = _edges_cross(a.take(left), b.take(left))
+    found = np.zeros(len(near), dtype=np.bool_)
+    for test in (_any_inside, lambda a, b: _any_inside(b, a), _edges_cross):
+        found[rows] = test(a.take(rows), b.take(rows))
+        rows = rows[~found[rows]]
+    return found
+
+
+def _any_inside(a: Rings, b: Rings) -> Flags:
+    found = np.zeros(len(a.first), dtype=np.bool_)
+    found[a.owner[_inside(a.lon, a.lat, a.owner, b)]] = True
     return found
 
 
@@ -387,10 +402,12 @@ def held(inner: Rings, outer: Rings) -> Flags:
 
 def _inside(lon: Numbers, lat: Numbers, owner: Indexes, rings: Rings) -> Flags:
     """Return which points lie in the ring of their owner."""
-    rings.north, rings.capped  # noqa: B018  (known once, taken along)
-    found = np.zeros(len(owner), dtype=np.bool_)
-    for part in blocks(rings.counts[owner], _CHUNK):
-        found[part] = rings.take(owner[part]).contain(lon[part], lat[part])
+    near = np.degrees(angle(vectors(lon, lat), rings.mean[owner])) <= (rings.reach + 1e-9)[owner]
+    rows = np.flatnonzero(near | ~rings.capped[owner])
+    found, _ = np.zeros(len(owner), dtype=np.bool_), (rings.north, rings.begin, rings.end)  # known once, taken along
+    for block in blocks(rings.counts[owner[rows]], _CHUNK):
+        part = rows[block]
+        found[part] = rings.take(owner[part], _TESTED).contain(lon[part], lat[part])
     return found
 
 
