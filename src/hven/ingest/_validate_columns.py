@@ -14,7 +14,7 @@ from hven.ingest._casting import outside
 from hven.ingest._validate_unique import Seen
 from hven.model import shape_columns, units
 from hven.model.literal import hashes
-from hven.model.sky import SKY, footprints, healpix, shape_text
+from hven.model.sky import footprints, healpix, shape_text, sphere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -198,7 +198,7 @@ def cells_area(text: str) -> float:
         if int(order) > healpix.ORDER or (np.abs(found) >= most).any() or (high < found[ends - 1]).any():
             return float("nan")
         total += (len(found) - 2 * len(ends) + (1 + high - found[ends - 1]).sum()) / most
-    return total * SKY
+    return total * sphere.SKY
 
 
 def _whole(pattern: str, items: bool) -> str:

@@ -46,7 +46,9 @@ CAP = 60.0  # degrees: what lies in such a circle is the smaller side of its rin
 _ALL = slice(None)
 _EDGES = frozenset({"lon", "lat", "a", "b", "normal", "real", "turn", "pole", "begin", "end", "arcs"})
 _RINGS = frozenset({"mean", "reach", "signed", "left", "area", "capped", "north"})
-_TESTED = frozenset({"lon", "lat", "normal", "turn", "pole", "begin", "end", "mean", "reach", "capped", "north"})  # by a point
+_TESTED = frozenset(
+    {"lon", "lat", "normal", "turn", "pole", "begin", "end", "mean", "reach", "capped", "north"}
+)  # by a point
 _CHUNK = 1 << 19  # elements of a points-times-edges block
 
 
