@@ -71,7 +71,6 @@ def test_offsets_that_do_not_fit_are_refused(wrong):
         Regions(np.zeros(3), np.zeros(3), np.array(wrong), np.array([0, len(wrong) - 1]), np.array([0, 1]))
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("pole", [-90.0, 90.0])
 def test_a_corner_at_a_pole_has_any_longitude(pole):
     rng, side = np.random.default_rng(4), np.sign(pole)
@@ -82,7 +81,8 @@ def test_a_corner_at_a_pole_has_any_longitude(pole):
         region = Regions.of([[[corners[::-1] if side > 0 else corners]]])
         found = region.contains((start + np.array([5, -5, 5, -5, 180])) % 360, side * np.array([80, 80, 50, 50, 10]))
         assert found.tolist() == [True, False, True, True, False]
-=======
+
+
 def test_boxes_of_small_regions_are_those_of_any():
     paths, rng = stress(150, 4), np.random.default_rng(4)
     disc = contours.Disc(
@@ -100,4 +100,3 @@ def test_boxes_of_small_regions_are_those_of_any():
     off = np.abs(np.stack(regions.boxes())[:, some] - regions.take(some)._any_boxes())
     off[:2] = np.minimum(off[:2], 360 - off[:2])
     assert off.max() < 1e-11
->>>>>>> a499266c (Boxes of small regions in an eighth of the time, polygons without the areas of those that are one ring; the HFC's size in chain codes as a proof, with a day that computes those alone that changed)

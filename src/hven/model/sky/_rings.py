@@ -93,8 +93,7 @@ class Rings:
     @cached_property
     def real(self) -> Flags:
         """Which edges have a length: a repeated vertex makes one that has none."""
-        found: Flags = self.normal.any(axis=1)
-        return found
+        return np.asarray(self.normal.any(axis=1))
 
     @cached_property
     def turn(self) -> Numbers:
