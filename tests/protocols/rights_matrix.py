@@ -270,6 +270,8 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/datalink/{table}/capabilities": [""],
     "/sia2/{table}": ["", "DPTYPE=image&RESPONSEFORMAT=csv", "POS=CIRCLE 60 -40 90&RESPONSEFORMAT=csv", "TARGET=zqembargo", "POS=CIRCLE 60 -40 9&MAXREC=1"],
     "/sia2/{table}/capabilities": [""],
+    "/ssa/{table}": ["", "POS=60,-40&SIZE=180&RESPONSEFORMAT=csv", "TARGETNAME=zqembargo", "FORMAT=METADATA"],
+    "/ssa/{table}/capabilities": [""],
     "/changes/{table}": ["", "RESPONSEFORMAT=csv", "SINCE={first}&RESPONSEFORMAT=csv", "SINCE={first}&ROWS=values&RESPONSEFORMAT=csv"],
     "/changes/{table}/capabilities": [""],
     "/cone/{table}": ["RA=60&DEC=-40&SR=90&VERB=3&RESPONSEFORMAT=csv", "RA=60&DEC=-40&SR=90", "RA=66.9&DEC=-43&SR=2&RESPONSEFORMAT=csv", "RA=x"],

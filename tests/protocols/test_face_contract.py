@@ -50,6 +50,12 @@ class TestSia2(FaceContract):
     )
 
 
+class TestSsa(FaceContract):
+    name = "ssa"
+    table = TestSia2.table
+    rows = TestSia2.rows
+
+
 class TestChanges(FaceContract):
     name = "changes"
 
@@ -77,4 +83,11 @@ def test_every_face_says_what_it_is(name: str) -> None:
 
 
 def test_every_face_with_parameters_is_tried() -> None:
-    assert {name for name, face in known().items() if face.params} == {"cone", "tap", "changes", "datalink", "sia2"}
+    assert {name for name, face in known().items() if face.params} == {
+        "cone",
+        "tap",
+        "changes",
+        "datalink",
+        "sia2",
+        "ssa",
+    }

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import itertools
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -147,6 +148,7 @@ async def answer(
     name: str | None = None,
     present: Callable[[tuple[Column, ...]], tuple[Column, ...]] | None = None,
     base: str = "",
+    params: Sequence[tuple[Column, object]] = (),
 ) -> Response:
     """Make the response for a result, which is closed whatever happens. HEAD gets the headers, and runs nothing.
 
@@ -168,6 +170,8 @@ async def answer(
         Gives the columns other metadata.
     base
         Address of the site as its reader asks it.
+    params
+        Further constants of the head.
 
     Returns
     -------
@@ -191,9 +195,9 @@ async def answer(
                 return Response(status_code=304, headers=headers)
         if present is not None:
             result.present(present(result.columns))
-        return await _answer(
-            request, result, form[0], head(result, infos=infos, name=name, base=base), form[1], headers
-        )
+        made = head(result, infos=infos, name=name, base=base)
+        made = replace(made, params=(*made.params, *params)) if params else made
+        return await _answer(request, result, form[0], made, form[1], headers)
     except BaseException:
         result.close()
         raise

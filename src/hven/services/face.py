@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from hven.adql.tree import Query
+    from hven.formats import Info
     from hven.model.params import Param, Params
     from hven.model.table import Column, Table
     from hven.site import Holdings, Published, Site
@@ -121,6 +122,8 @@ class Asked:
         The columns alone are asked for, as by MAXREC=0.
     present
         Gives the columns of an answer other metadata; called once for each `key` and plan.
+    infos, params
+        Further lines and constants of the answer's head.
     """
 
     query: str | Callable[[], Query]
@@ -128,6 +131,8 @@ class Asked:
     values: tuple[Any, ...] = ()
     empty: bool = False
     present: Present | None = None
+    infos: tuple[Info, ...] = ()
+    params: tuple[tuple[Column, object], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +289,15 @@ class Face:
                 present = partial(known.presented, key, present)
             here = base(request, around.site.settings)
             return await answer(
-                request, result, form, tag=tag, infos=warnings, name=table.name, present=present, base=here
+                request,
+                result,
+                form,
+                tag=tag,
+                infos=(*made.infos, *warnings),
+                params=made.params,
+                name=table.name,
+                present=present,
+                base=here,
             )
 
         async def capabilities(request: Request) -> Response:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.text import literal
-from hven.model.errors import ParamError
 from hven.model.params import Param
-from hven.model.sky import shape_text
 from hven.model.types import INT32, Type
 from hven.services.errors import LABELLED
 from hven.services.face import Asked, Face, Way
+from hven.services.observed import between, inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,22 +61,6 @@ PARAMS = (
 )  # fmt: skip
 
 
-def _inside(text: str) -> str:
-    """Write the condition of a position: by the outline, where there is none by the centre."""
-    try:
-        shape = f"REGION({literal(shape_text.write('shape', shape_text.parse('pos', text)))})"
-    except ValueError as error:
-        remedy = "CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., in degrees (ICRS)"
-        raise ParamError(f"POS={text!r:.60}: {error}", name="POS", remedy=remedy) from None
-    return f"(1 = INTERSECTS(s_region, {shape}) OR (s_region IS NULL AND 1 = CONTAINS(POINT(s_ra, s_dec), {shape})))"
-
-
-def _between(columns: tuple[str, str], interval: tuple[float, float]) -> str:
-    (begin, end), (low, high) = columns, interval
-    parts = [f"{begin} <= {high!r}"] * (not math.isinf(high)) + [f"{end} >= {low!r}"] * (not math.isinf(low))
-    return f"({' AND '.join(parts or [f'{begin} IS NOT NULL', f'{end} IS NOT NULL'])})"
-
-
 def _conditions(given: Mapping[str, Any]) -> Iterator[str]:
     """Write the condition of each parameter: values of one are alternatives."""
 
@@ -86,9 +68,9 @@ def _conditions(given: Mapping[str, Any]) -> Iterator[str]:
         if given[name]:
             yield f"({' OR '.join(dict.fromkeys(map(write, given[name])))})"
 
-    yield from one_of("POS", _inside)
+    yield from one_of("POS", inside)
     for name, columns in BETWEEN.items():
-        yield from one_of(name, partial(_between, columns))
+        yield from one_of(name, partial(between, *columns))
     yield from one_of("POL", lambda state: f"pol_states LIKE '%/{state}/%'")
     for name, column in EQUAL.items():
         values = given[name] or (IMAGES if name == "DPTYPE" else ())
