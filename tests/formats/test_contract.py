@@ -66,6 +66,16 @@ class TestJson(FormatContract):
         return [dict(zip(names, row, strict=True)) for row in told["data"]]
 
 
+class TestGeoJson(FormatContract):
+    name = "geojson"
+
+    def rows(self, data):
+        told = json.loads(data)
+        assert told["type"] == "FeatureCollection"
+        assert all(one["type"] == "Feature" for one in told["features"])
+        return [one["properties"] for one in told["features"]]
+
+
 class TestText(FormatContract):
     name = "text"
 
@@ -105,5 +115,8 @@ class TestFits(FormatContract):
 
 
 def test_no_format_is_forgotten():
-    tried = {one.name for one in (VOTable, TestCsv, TestTsv, TestJson, TestText, TestParquet, TestArrow, TestFits)}
+    tried = {
+        one.name
+        for one in (VOTable, TestCsv, TestTsv, TestJson, TestGeoJson, TestText, TestParquet, TestArrow, TestFits)
+    }
     assert set(plugins.names("formats")) == tried
