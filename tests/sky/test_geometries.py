@@ -15,7 +15,8 @@ import spherely
 
 from hven import query
 from hven.ingest import ingest
-from hven.model.sky import contours, geojson
+from hven.model.sky import _geojson as geojson
+from hven.model.sky import contours
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from shared import shared
