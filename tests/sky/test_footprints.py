@@ -1,5 +1,7 @@
 """Footprints of headers: edges against astropy's, whatever the projection and distortion; the Sun's against sunpy; what is no footprint."""
 
+import os
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -121,7 +123,8 @@ BAD = {
     "no_wcs": [{"CTYPE1": "LINEAR"}, {"CRVAL1": None}, {"CRPIX2": float("nan")}, {"NAXIS1": 0}, {"CTYPE2": None}, {"CRVAL1": "x"}],
     "projection": [ctypes("XYZ"), ctypes("TNX"), {"CTYPE1": "RA", "CTYPE2": "DEC"}],
     "singular": [{"CDELT1": 0.0}, {"CDELT2": None}, {"CD1_1": 0.1, "CD1_2": 0.1, "CD2_1": 0.1, "CD2_2": 0.1}, {"CDELT1": float("inf")}],
-    "no_place": [ctypes("AIT") | {"CDELT1": -2.0, "CDELT2": 1.0}, ctypes("SIN") | {"CDELT1": -1.0, "CDELT2": 1.0}],
+    "distortion": [SIP | {"A_ORDER": 10**10}, SIP | {"B_ORDER": "x"}, SIP | {"A_ORDER": 2.5}],
+    "no_place": [{"CRPIX1": 1e10}, {"CDELT1": 1e300}, ctypes("AIT") | {"CDELT1": -2.0, "CDELT2": 1.0}, ctypes("SIN") | {"CDELT1": -1.0, "CDELT2": 1.0}],
 }  # fmt: skip
 
 
@@ -132,6 +135,25 @@ def test_bad_headers_are_named(name):
     assert [fault.name for fault in found.faults()] == [name] * len(BAD[name])
     assert np.diff(found.regions.rows).tolist() == [1, *[0] * len(BAD[name]), 1]
     assert footprints.of_headers([]).regions == footprints.of_headers([BASE]).regions.take([])
+
+
+WORDS = (None, "", 0, -1, 1, 1e300, -1e300, float("nan"), float("inf"), "x", "TAN", True, 1e-300, 90, -90, 360, 10**10, 2**62, -(2**62), "arcsec", "furlong", 1e-8, 3.7)  # fmt: skip
+MORE = ("LONPOLE", "LATPOLE", "CROTA2", "PV2_1", "A_ORDER", "A_3_0", "PC1_2", "CD1_1", "RADESYS", "EQUINOX", "CUNIT1", "CTYPE3", "C_RADIUS", "WCSNAME", "RSUN_OBS", "RSUN_REF", "CRLN_OBS", "DATE-OBS", "ZNAXIS1")  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_changed_headers_are_regions_that_are_valid_or_faults():
+    rng, headers = np.random.default_rng(9), []
+    bases = [BASE | one for one in IMAGES.values()] + [AIA]
+    for _ in range(2000 if os.environ.get("HVEN_PROOF") == "full" else 150):
+        header = dict(bases[rng.integers(len(bases))])
+        names = [*header, *MORE]
+        for _ in range(rng.integers(1, 3)):
+            header[names[rng.integers(len(names))]] = WORDS[rng.integers(len(WORDS))]
+        headers.append(header)
+    found = footprints.of_headers(headers)
+    assert not any(found.regions.faults())
+    assert ((np.diff(found.regions.rows) > 0) == (found.fault == 0)).all()
 
 
 AIA = BASE | {"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": "arcsec", "CUNIT2": "arcsec", "CRVAL1": 300.0, "CRVAL2": -200.0, "CDELT1": 3.0, "CDELT2": 3.0, "CROTA2": 12.0, "DATE-OBS": "2011-02-15T00:00:00", "DSUN_OBS": 147724815128.0, "RSUN_REF": 696000000.0, "CRLN_OBS": 22.814522, "CRLT_OBS": -6.820544, "HGLN_OBS": 0.5, "HGLT_OBS": -6.820544}  # fmt: skip

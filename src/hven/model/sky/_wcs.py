@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ERROR = 0.1
 """Pixels that an edge of a footprint may be away from the image's."""
 LONGEST = 1024  # pieces of an edge
+WILD = 1e8  # what is more is no angle, in seconds of arc either
 _CARDS = re.compile(
     r"WCSAXES|CTYPE\d|CUNIT\d|CRVAL\d|CRPIX\d|CDELT\d|CROTA\d|(CD|PC|PV|PS)\d_\d+|LONPOLE|LATPOLE|RADESYS|EQUINOX|(A|B|AP|BP)_(ORDER|DMAX|\d_\d)"
 )
@@ -158,17 +159,30 @@ def _one(header: Mapping[str, Card], stonyhurst: bool, west: bool, error: float)
     check, of = Check(1), axes(header)
     size = [_number(header, f"ZNAXIS{axis}", f"NAXIS{axis}") for axis in of.numbers]
     needed = [_number(header, f"{word}{axis}") for word in ("CRVAL", "CRPIX") for axis in of.numbers]
-    check.mark("no_wcs", np.array([not of.kind or not min(size) >= 1.0 or not np.isfinite(needed).all()]))
+    angles = [
+        _number(header, name) for name in (f"CRVAL{of.numbers[0]}", f"CRVAL{of.numbers[1]}", "LONPOLE", "LATPOLE")
+    ]
+    wild = not min(size) >= 1.0 or not np.isfinite(needed).all() or np.nanmax(np.abs(angles)) > WILD
+    check.mark("no_wcs", np.array([not of.kind or wild]))
     check.mark("projection", np.array([of.projection not in _PROJECTIONS]))
     pixels = np.array([np.prod(size)]) if np.isfinite(size).all() else np.zeros(1)
     if check.fault.any():
         return _none(check)
+    orders = [header.get(f"{word}_ORDER") for word in ("A", "B", "AP", "BP")]
+    check.mark(
+        "distortion", np.array([not all(one is None or (isinstance(one, int) and 0 <= one <= 9) for one in orders)])
+    )
+    if check.fault.any():
+        return _none(check)
     try:
         wcs = _wcs(_planar(header, of))
-    except (ValueError, KeyError, ArithmeticError, MemoryError) as fault:
+    except (ValueError, KeyError, TypeError, ArithmeticError, MemoryError) as fault:
         check.mark("singular" if "ingular" in f"{type(fault).__name__} {fault}" else "no_wcs", np.ones(1, np.bool_))
         return _none(check)
     place = _Places(wcs, of, header, west)
+    check.mark("no_place", np.array([not place.scale * min(size) < 720.0]))
+    if check.fault.any():
+        return _none(check)
     edges = [_edge(place, a, b, error) for a, b in _corners(size)]
     middle = place(np.array([[size[0] / 2.0 + 0.5, size[1] / 2.0 + 0.5]]))
     if of.kind == "disc":
@@ -178,8 +192,9 @@ def _one(header: Mapping[str, Card], stonyhurst: bool, west: bool, error: float)
         check.mark("no_place", np.array([not whole]))
         return _none(check) if check.fault.any() else _made(Regions.of([[[]]]), pixels, check)
     regions = _regions(edges, middle, place.scale * error)
-    check.mark("no_place", np.array([regions is None]))
-    return _none(check) if regions is None else _made(regions, pixels, check)
+    empty = regions is None or regions.rows[-1] == 0
+    check.mark("no_place", np.array([empty]))
+    return _none(check) if regions is None or empty else _made(regions, pixels, check)
 
 
 def _none(check: Check) -> Contours:
@@ -305,8 +320,8 @@ def _edge(place: _Places, a: Numbers, b: Numbers, error: float) -> Numbers:
     while True:
         share = np.linspace(0.0, 1.0, 4 * count + 1)[:, None]
         found = place(a + share * (b - a))
-        if not np.isfinite(found).all() or count >= LONGEST:
-            return found[::4]
+        if not np.isfinite(found).all() or count > LONGEST:
+            return np.full((2, 2), np.nan)
         if disc:
             flat = _plane(found)
             gap = np.abs(_off(flat)).max() * ARCSEC
@@ -358,8 +373,9 @@ def _regions(edges: list[Numbers], middle: Numbers, error: float) -> Regions | N
             continue
         made = Regions.of([[[corners.tolist()]]])
         kept.append(corners if made.contains(*middle.T)[0] else corners[::-1])
-    if not np.isfinite(middle).all():
-        return None
+    every = np.concatenate(spots)
+    if not np.isfinite(middle).all() or (not kept and np.linalg.norm(every - every[0], axis=1).max() < 1.99):
+        return None  # all of it is at one place; the sides of a map of everything go from pole to pole
     return Regions.of([[[ring.tolist() for ring in kept]]]).mended()
 
 
@@ -406,9 +422,10 @@ def _on_disc(
     own = own if np.isfinite(own) else lon - float(there.l0) if np.isfinite(lon) else 0.0
     lon = own if stonyhurst else lon if np.isfinite(lon) else own + float(there.l0)
     radius = radius if np.isfinite(radius) else float(sun.apparent_radius(there.distance * sun.AU))
-    check.mark("no_observer", np.array([not np.isfinite([lon, lat]).all()]))
+    radius = radius if radius > 1e-3 else np.nan
+    check.mark("no_observer", np.array([not max(abs(lon), abs(lat)) < WILD]))
     flat = np.concatenate([_plane(edge[:-1]) for edge in edges])
-    known = np.isfinite(flat).all()
+    known = np.isfinite(flat).all() and np.abs((np.concatenate(edges) + 180.0) % 360.0 - 180.0).max() < 89.0
     check.mark("no_place", np.array([not known]))
     scale = radius / (np.tan(radius * ARCSEC) / ARCSEC) if radius > 0.0 else 1.0
     x, y = np.nan_to_num(flat).T * scale
