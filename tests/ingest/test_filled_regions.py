@@ -344,3 +344,52 @@ def test_directions_of_ones_own(tmp_path):
         pytest.raises(HvenError, match="there is no '1,0"),
     ):
         ingest(site, "spots")
+
+
+OUTLINES = {
+    "fine": ("0 0 10 0 10 10 0 10", "0/0-11", ""),
+    "NaN": ("0 0 NaN 0 10 10 0 10", "3/1", "s_region: empty"),
+    "latitude over 90": ("0 0 10 0 10 95 0 10", "3/1", "epn.region"),
+    "no area": ("0 0 10 0 10 0", "3/1", "footprint.simple"),
+    "crosses itself": ("0 0 10 10 10 0 0 10", "3/1", "footprint.simple"),
+    "two corners": ("0 0 10 10", "3/1", "s_region: empty"),
+    "odd": ("0 0 10 0 10", "3/1", "s_region: empty"),
+    "letter": ("0 0 10 0 1x 10", "3/1", "s_region: empty"),
+    "wrong hand": ("0 0 0 10 10 10 10 0", "29/0-3458764513820540927", "footprint.orientation"),
+    "order": ("0 0 10 0 10 10 0 10", "30/1", "epn.coverage"),
+    "cell": ("0 0 10 0 10 10 0 10", "0/12", "epn.coverage"),
+    "no cells": ("0 0 10 0 10 10 0 10", "3/x", "epn.coverage"),
+}
+GIVEN = """\
+collection: spots
+title: Spots
+tables:
+  epn_core:
+    standard: epn-tap-2.0
+    frame: body
+    optional: [coverage]
+    max_rejects: 1
+    source: {kind: json, files: rows.json}
+    set: {granule_gid: spot, dataproduct_type: ci, processing_level: 5, target_name: Mars, target_class: planet, instrument_host_name: MRO, instrument_name: CTX}
+    text: {granule_uid: "{id}"}
+    map: {s_region: "polygon_of('polygon ' || outline)", coverage: moc(cells)}
+"""
+
+
+def test_outlines_and_mocs_that_are_given_are_looked_at_as_well(tmp_path):
+    rows = [
+        {"id": name.replace(" ", "_"), "outline": text, "cells": cells} for name, (text, cells, _) in OUTLINES.items()
+    ]
+    with site_with(tmp_path, GIVEN, {"rows.json": json.dumps(rows)}) as site:
+        table = ingest(site, "spots").tables["spots.epn_core"]
+        site.refresh()
+        found = told(site)
+        everywhere = told(site, "SELECT granule_uid FROM spots.epn_core WHERE 1 = CONTAINS(POINT(200, -80), coverage)")
+    for number, (name, (_, _, rule)) in enumerate(OUTLINES.items(), 1):
+        named = [key for key, one in table.findings.items() if number in [row.row for row in one.offenders]]
+        assert named == ([rule] if rule else []), name
+    refused = {
+        name.replace(" ", "_") for name, (_, _, rule) in OUTLINES.items() if rule in {"epn.region", "epn.coverage"}
+    }
+    assert {one.replace(" ", "_") for one in OUTLINES} - found.keys() == refused
+    assert everywhere.keys() == {"fine", "wrong_hand"}

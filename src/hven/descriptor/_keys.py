@@ -203,6 +203,7 @@ class Rule(Keys, short="if", hints={"bit": "flag", "condition": "if"}):
         "media",
         "region",
         "orientation",
+        "simple",
         "frame",
         "moc",
         "pair",

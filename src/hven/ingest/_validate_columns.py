@@ -14,7 +14,7 @@ from hven.ingest._casting import outside
 from hven.ingest._validate_unique import Seen
 from hven.model import shape_columns, units
 from hven.model.literal import hashes
-from hven.model.sky import footprints, healpix, shape_text, sphere
+from hven.model.sky import Regions, footprints, healpix, shape_text, sphere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -114,9 +114,9 @@ class ColumnRules:
             return pc.is_valid(values)
         if rule.check == "between":
             return outside(values, rule.low, rule.high)
-        if rule.check in {"region", "orientation"} and not pa.types.is_string(values.type):
+        if rule.check in {"region", "orientation", "simple"} and not pa.types.is_string(values.type):
             return _of_numbers(rule, values)
-        if not pa.types.is_string(values.type):
+        if not pa.types.is_string(values.type) or rule.check == "simple":
             return None
         if rule.check == "schema":
             return pc.not_equal(values, self.mapping.table.schema)
@@ -232,6 +232,15 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
     place = np.arange(len(numbers)) - np.repeat(starts[:-1], sizes)
     off = ~np.isfinite(numbers) | ((place % 2 == 1) & (np.abs(numbers) > 90.0))
     bad[np.repeat(np.arange(len(values)), sizes)[off]] = True
+    if rule.check == "simple":
+        rows = np.flatnonzero(known & ~bad) if polygons else []
+        crossing = np.zeros(len(values), bool)
+        if len(rows):
+            held = values.take(pa.array(rows))
+            crossing[rows] = ~Regions.polygons(
+                np.append(0, np.cumsum(sizes[rows])), np.asarray(held.flatten(), np.float64)
+            ).valid()
+        return pa.array(crossing)
     return pa.array(bad)
 
 
