@@ -112,6 +112,8 @@ class ColumnRules:
     def _of_one(self, rule: Rule, values: pa.Array, name: str) -> pa.Array | None:
         if rule.check == "empty":
             return pc.is_valid(values)
+        if rule.check in {"simple", "moc"} and name in self.mapping.filled:  # made here, of contours
+            return None
         if rule.check == "between":
             return outside(values, rule.low, rule.high)
         if rule.check in {"region", "orientation", "simple"} and not pa.types.is_string(values.type):
@@ -128,7 +130,7 @@ class ColumnRules:
             pattern, found = _REGULAR[rule.check]
             match = pc.match_substring_regex(values, pattern)
             bad = match if found else pc.invert(match)
-            if rule.check == "moc" and name not in self.mapping.filled:
+            if rule.check == "moc":
                 there = np.flatnonzero(np.asarray(pc.fill_null(pc.invert(bad), False)))
                 none = [np.isnan(cells_area(text)) for text in values.take(pa.array(there)).to_pylist()]
                 bad = pc.or_(bad, pa.array(np.isin(np.arange(len(values)), there[np.array(none, np.bool_)])))
