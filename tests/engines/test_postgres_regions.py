@@ -172,3 +172,55 @@ def test_positions_of_an_upload_find_their_polygons_by_cells(engine):
         assert len(indexed) > 10
         _, prepared = plan(engine, text, tables)
         assert "hven_cells_at" in prepared._work((1, 20, 1), relations).asked
+
+
+def test_circles_and_polygons_find_regions_by_cells(engine):
+    fields = Table(schema="sky", name="patches", columns=REGIONS.columns, primary=("n",))
+    rows = patches(90)
+    around = rows["around"].to_pylist()
+    rows = rows.take([n for n in range(90) if around[n] is not None and around[n][2] < 50])
+    relations = {"sky.patches": stage(engine, fields, rows), "TAP_UPLOAD.list": Memory(circles(16))}
+    tables = (fields, LIST)
+    circle, near = "CIRCLE(u.lon, u.lat, ABS(u.r))", "CIRCLE(u.lon, u.lat, 9)"
+    for text in (
+        f"SELECT u.n, r.n AS m FROM TAP_UPLOAD.list AS u JOIN sky.patches AS r ON 1 = INTERSECTS({circle}, r.patch)",
+        f"SELECT u.n, r.n AS m FROM TAP_UPLOAD.list AS u LEFT JOIN sky.patches AS r ON 1 = CONTAINS(r.patch, {near})",
+        f"SELECT u.n, r.n AS m FROM TAP_UPLOAD.list AS u JOIN sky.patches AS r ON CONTAINS({circle}, r.around) = 1",
+        "SELECT u.n, r.n AS m FROM TAP_UPLOAD.list AS u JOIN sky.patches AS r ON INTERSECTS(r.around, BOX(u.lon, u.lat, 2, 1.5)) = 1",
+        "SELECT a.n, b.n AS m FROM sky.patches AS a JOIN sky.patches AS b ON INTERSECTS(a.patch, b.patch) = 1 WHERE a.n < 9 AND a.n < b.n",
+    ):
+        indexed, scanned = both(engine, text, relations, tables)
+        assert unordered(indexed) == unordered(scanned)
+        assert indexed
+        bound, prepared = plan(engine, text, tables)
+        assert "hven_cells_around" in prepared._work(bound.slots, relations).asked
+    bound, prepared = plan(engine, "SELECT n FROM sky.patches WHERE INTERSECTS(around, patch) = 1", tables)
+    assert "hven_cells_around" not in prepared._work(bound.slots, relations).asked  # of one row both are at hand
+
+
+@pytest.mark.parametrize("lat", [90.0, -89.9999, 41.8103149, 0.0, -66.0])
+def test_cells_around_a_shape_hold_it(engine, lat):
+    """Wherever in the circle a small region is, the query has a cell of it, or one around it."""
+    chance = np.random.default_rng(5)
+    shapes = [[lon, lat, 10.0**size] for lon in (0.0, 45.0, 359.99, -10.0, 127.3) for size in (-8, -4, -1, 0.5, 0.95)]
+    shapes += [[lon - 1, lat / 2 - 1, lon + 1, lat / 2 - 1, lon, lat / 2 + 2] for lon in (0.0, 90.0, 200.0)]
+    with engine.engine.writers.borrowed() as connection:
+        connection.execute("SELECT set_config('search_path', $1, false)", [engine.engine.found.path])
+        found = [connection.execute("SELECT hven_cells_around($1::float8[])", [one]).fetchone()[0] for one in shapes]
+    for shape, numbers in zip(shapes, found, strict=True):
+        lon, lat0, size = shape if len(shape) == 3 else (shape[4], shape[1] + 1, 0.5)
+        rim = np.radians(size) * np.sqrt(chance.uniform(0, 1, 300))
+        turn = chance.uniform(0, 2 * np.pi, 300)
+        x, y = np.radians([lon, lat0])
+        middle = np.array([np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)])
+        east = np.array([-np.sin(x), np.cos(x), 0])
+        side = np.cos(turn)[:, None] * east + np.sin(turn)[:, None] * np.cross(middle, east)
+        place = np.cos(rim)[:, None] * middle + np.sin(rim)[:, None] * side
+        lons = np.degrees(np.arctan2(place[:, 1], place[:, 0])) % 360
+        lats = np.degrees(np.arctan2(place[:, 2], np.hypot(place[:, 0], place[:, 1])))
+        kept = healpix.index(29, lons, lats).astype(np.int64) + 4**30
+        met = np.zeros(300, np.bool_)
+        for level in range(30):
+            met |= np.isin(-(kept >> 2 * level), numbers)
+        assert met.all(), (shape, numbers)
+        assert len(numbers) < 120

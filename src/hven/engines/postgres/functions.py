@@ -165,6 +165,26 @@ FUNCTIONS: tuple[str, ...] = (
     END $$""",
     f"""FUNCTION hven_cells_at(lon {_D}, lat {_D}) RETURNS bigint[] {_SQL} AS $$
       SELECT array_agg(n >> 2 * k) || -n FROM (SELECT hven_healpix(29, lon, lat) + (1::bigint << 60)) AS p(n), generate_series(0, 29) AS k GROUP BY n $$""",
+    # cells at least four times as wide as a circle around the shape: one that the circle touches has its middle, or one of twenty points at twice
+    # its distance, for no corner of a cell is narrower than 50 degrees
+    f"""FUNCTION hven_cells_around(p {_D}[]) RETURNS bigint[] {_PL} AS $$
+    DECLARE c {_D}[] := hven_cap(p); arc {_D}; level integer; u {_D}[]; w {_D}[]; s {_D}; r {_D}; a {_D}; b {_D}; x {_D}; y {_D}; z {_D}; own bigint[] := '{{}}';
+    BEGIN
+      IF cardinality(p) = 2 THEN RETURN hven_cells_at(p[1], p[2]); END IF;
+      arc := greatest(c[4], 0) + 2e-8;
+      IF c IS NULL OR arc > 0.17 THEN RETURN (SELECT array_agg(n) || array_agg(-n) FROM generate_series(4::bigint, 15) AS n); END IF;
+      level := floor(ln(0.17 / arc) / ln(2::{_D}));
+      s := sqrt(1 - c[3] * c[3]);
+      IF s > 0.1 THEN u := ARRAY[-c[2] / s, c[1] / s, 0]; ELSE s := sqrt(1 - c[1] * c[1]); u := ARRAY[0, -c[3] / s, c[2] / s]; END IF;
+      w := ARRAY[c[2] * u[3] - c[3] * u[2], c[3] * u[1] - c[1] * u[3], c[1] * u[2] - c[2] * u[1]];
+      FOR i IN 0 .. 20 LOOP
+        r := CASE WHEN i = 0 THEN 0 ELSE sin(2 * arc) END; s := CASE WHEN i = 0 THEN 1 ELSE cos(2 * arc) END;
+        a := r * cos(0.1 + i * pi() / 10); b := r * sin(0.1 + i * pi() / 10);
+        x := s * c[1] + a * u[1] + b * w[1]; y := s * c[2] + a * u[2] + b * w[2]; z := s * c[3] + a * u[3] + b * w[3];
+        own := own || hven_healpix(level, degrees(atan2(y, x)), degrees(atan2(z, sqrt(x * x + y * y + 1e-100)))) + (4::bigint << 2 * level);
+      END LOOP;
+      RETURN (SELECT array_agg(DISTINCT n >> 2 * k) || array_agg(DISTINCT -n) FROM unnest(own) AS n, generate_series(0, level) AS k);
+    END $$""",
     f"""FUNCTION hven_healpix_center(level integer, cell bigint) RETURNS {_D}[] {_PL} AS $$
     DECLARE n bigint; face integer; p bigint; ix bigint; iy bigint; jr bigint; nr bigint; z {_D}; s {_D}; t {_D};
     BEGIN

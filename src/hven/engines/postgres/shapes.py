@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hven.adql import kinds
 from hven.adql.kinds import meta
+from hven.adql.tree import ColumnRef, walk
 from hven.engines._dialect import EngineDialect
 
 if TYPE_CHECKING:
@@ -78,8 +79,22 @@ class Shapes(EngineDialect):
             lon, lat = self.coordinates(writer, one)
             test = f"hven_in_ring({lon}, {lat}, {self.ring(writer, two)})"
             cells = self.places.celled(node, two)
-            return test if cells is None else f"({writer.expr(cells)} && hven_cells_at({lon}, {lat}) AND {test})"
-        return f"hven_{node.name.lower()}({self.numbers(writer, one)}, {self.numbers(writer, two)})"
+            if cells is None:
+                return test
+            near = f"NOT hven_apart({self.listing(f'{lon}, {lat}')}, {self.numbers(writer, two)})"
+            return f"({writer.expr(cells)} && hven_cells_at({lon}, {lat}) AND {near} AND {test})"
+        here, there = self.numbers(writer, one), self.numbers(writer, two)
+        test = f"hven_{node.name.lower()}({here}, {there})"
+        for side, other, numbers in ((two, one, here), (one, two, there)):
+            if not isinstance(side, ColumnRef) or side.source in {
+                read.source for read in walk(other) if isinstance(read, ColumnRef)
+            }:
+                continue
+            cells = self.places.celled(node, side)
+            if cells is not None:
+                near = f"{writer.expr(cells)} && hven_cells_around({numbers}) AND NOT hven_apart({here}, {there})"
+                return f"({near} AND {test})"
+        return test
 
 
 def within(lon: str, lat: str, lon0: str, lat0: str, radius: str) -> str:

@@ -31,6 +31,30 @@ SPHERES: tuple[str, ...] = (
     f"""FUNCTION hven_vector(lon {_D}, lat {_D}) RETURNS {_D}[] {_SQL} STRICT AS $$
       SELECT ARRAY[CASE WHEN abs(x) < 1e-40 THEN 0 ELSE x END, CASE WHEN abs(y) < 1e-40 THEN 0 ELSE y END, CASE WHEN abs(z) < 1e-40 THEN 0 ELSE z END]
       FROM (SELECT cos(radians(lat + 1e-100)) * cos(radians(lon + 1e-100)), cos(radians(lat + 1e-100)) * (sin(radians(lon + 1e-100)) + 1e-100), sin(radians(lat + 1e-100))) AS v(x, y, z) $$""",
+    # a circle that holds a shape: unit vector and radius in radians; NULL: there is none below 60 degrees, or no shape
+    f"""FUNCTION hven_cap(p {_D}[]) RETURNS {_D}[] {_PL} AS $$
+    DECLARE n integer := cardinality(p); v {_D}[] := '{{}}'; x {_D} := 0; y {_D} := 0; z {_D} := 0; s {_D}; low {_D} := 1;
+    BEGIN
+      FOR i IN 1 .. n LOOP IF p[i] IS NULL OR NOT abs(p[i]) < 'infinity' THEN RETURN NULL; END IF; END LOOP;
+      IF n = 2 THEN RETURN hven_vector(p[1], p[2]) || 0::{_D}; END IF;
+      IF n = 3 THEN RETURN hven_vector(p[1], p[2]) || radians(p[3] + 1e-100); END IF;
+      n := n / 2;
+      FOR i IN 1 .. n LOOP
+        v := v || hven_vector(p[2 * i - 1], p[2 * i]);
+        x := x + v[3 * i - 2]; y := y + v[3 * i - 1]; z := z + v[3 * i];
+      END LOOP;
+      s := sqrt(x * x + y * y + z * z);
+      IF s < 1e-6 THEN RETURN NULL; END IF;
+      FOR i IN 1 .. n LOOP low := least(low, (x * v[3 * i - 2] + y * v[3 * i - 1] + z * v[3 * i]) / s); END LOOP;
+      RETURN CASE WHEN low > 0.5 THEN ARRAY[x / s, y / s, z / s, acos(low) + 1e-7] END;
+    END $$""",
+    # a quick look before shapes are compared
+    f"""FUNCTION hven_apart(one {_D}[], two {_D}[]) RETURNS boolean {_PL} AS $$
+    DECLARE a {_D}[] := hven_cap(one); b {_D}[] := hven_cap(two);
+    BEGIN
+      IF a IS NULL OR b IS NULL OR NOT abs(a[4] + b[4]) < 3 THEN RETURN FALSE; END IF;
+      RETURN a[1] * b[1] + a[2] * b[2] + a[3] * b[3] < cos(a[4] + b[4] + 1e-7);
+    END $$""",
     f"""FUNCTION hven_box(lon {_D}, lat {_D}, width {_D}, height {_D}) RETURNS {_D}[] {_PL} AS $$
     DECLARE side {_D}; top {_D}; phi {_D}; x {_D}; y {_D}; z {_D}; u {_D}; w {_D}; found {_D}[] := '{{}}';
     BEGIN
