@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,9 @@ def test_frames_are_found_in_the_columns() -> None:
     assert disc.radius > 900
     assert places.frame(TABLE) is None
     assert places.kind(TABLE) == "sky"
+    # a position that is said to be one, on a body
+    assert places.frame(replace(SPOTS, position=("lon", "lat"))) == spots
+    assert places.kind(replace(TABLE, columns=(*TABLE.columns, *SPOTS.columns[1:]))) == "sky"
 
 
 @pytest.mark.parametrize("table", [BOXES, SPOTS, DISC])
@@ -162,6 +166,8 @@ def test_the_region_of_a_search_is_mocpys(tmp_path: Path, place: tuple[str, str]
             Longitude(lon, "deg"), Latitude(lat, "deg"), radius=radius * units.deg, max_depth=found.order
         )
     mine = load(region_files.moc_written(found), tmp_path)
+    assert b"COORDSYS= 'C" in region_files.moc_written(found)
+    assert b"COORDSYS= 'mars" in region_files.moc_written(found, body="Mars")
     assert theirs.difference(mine).sky_fraction == 0
     assert mine.difference(theirs).sky_fraction <= 0.1 * theirs.sky_fraction, "cells at the edge alone"
     assert mine.sky_fraction < 1.5 * shape.area() / 41252.96  # type: ignore[union-attr]

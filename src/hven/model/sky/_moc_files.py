@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FITS = b"SIMPLE  ="
 
 
-def moc_written(moc: Moc, as_: str = "fits") -> bytes:
+def moc_written(moc: Moc, as_: str = "fits", body: str = "") -> bytes:
     """Write a MOC for other programs.
 
     Parameters
@@ -25,7 +25,9 @@ def moc_written(moc: Moc, as_: str = "fits") -> bytes:
     moc
         In ICRS, or in the frame of a body.
     as_
-        ``fits`` (ranges, MOC 2.0; in ICRS), ``json`` or ``ascii``.
+        ``fits`` (ranges, MOC 2.0), ``json`` or ``ascii``.
+    body
+        Whose frame it is in; FITS names it where that of the sky is C, as Aladin does. Empty: ICRS.
 
     Returns
     -------
@@ -40,7 +42,7 @@ def moc_written(moc: Moc, as_: str = "fits") -> bytes:
     from astropy.io import fits  # noqa: PLC0415  (slow to load, asked by few)
 
     table = fits.BinTableHDU.from_columns([fits.Column("RANGE", "K", array=moc.ranges.ravel())])
-    facts = {"MOCVERS": "2.0", "MOCDIM": "SPACE", "ORDERING": "RANGE", "COORDSYS": "C", "MOCORD_S": moc.order}
+    facts = {"MOCVERS": "2.0", "MOCDIM": "SPACE", "ORDERING": "RANGE", "COORDSYS": body.lower() or "C", "MOCORD_S": moc.order}
     table.header.update({**facts, "MOCTOOL": "Hven"})
     file = io.BytesIO()
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(file)
@@ -63,7 +65,7 @@ def moc_read(data: bytes) -> Moc:
     Raises
     ------
     ValueError
-        No MOC of space, one in another frame than ICRS, or cells that there are not; says what.
+        No MOC of space, one in another frame of the sky than ICRS, or cells that there are not; says what.
     """
     if data.startswith(_FITS):
         return _of_fits(data)
@@ -99,8 +101,8 @@ def _of_fits(data: bytes) -> Moc:
     if dimension != "SPACE" or kind not in made:
         message = f"the FITS table is no MOC of space with RANGE or NUNIQ: ORDERING is {kind!r}, MOCDIM {dimension!r}"
         raise ValueError(message)
-    if (frame := str(head.get("COORDSYS", "C")).strip()) not in {"C", ""}:
-        message = f"the MOC is in the frame {frame!r} (COORDSYS); only C, which is ICRS, is read"
+    if (frame := str(head.get("COORDSYS", "C")).strip()) not in {"C", ""} and len(frame) == 1:
+        message = f"the MOC is in the frame {frame!r} (COORDSYS); only C, which is ICRS, is read, and those of bodies"
         raise ValueError(message)
     return made[kind]()
 

@@ -102,11 +102,12 @@ def frame(table: Table) -> Frame | None:
             return None
         bounds = tuple(columns[name].name for name in ("c1min", "c2min", "c1max", "c2max"))
         return _framed(bounds, ("c1", "c2"), first)
-    for x, y in () if table.position is not None else _PAIRS:
+    for x, y in _PAIRS:
         pair = [next((one for one in columns.values() if test(one)), None) for test in (x, y)]
         if pair[0] is not None and pair[1] is not None:
             names = (pair[0].name, pair[1].name)
-            return _framed((*names, *names), names, pair[0])
+            if table.position in {None, names}:  # a place on the sky beside one on a body goes first
+                return _framed((*names, *names), names, pair[0])
     return None
 
 

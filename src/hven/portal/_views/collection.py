@@ -22,6 +22,7 @@ from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.count_trees import hides
+from hven.portal._explore.places import kind
 from hven.portal._explore.plots import plotted
 from hven.portal._explore.summary import bounds, sky_path
 from hven.portal._views.counts import Counts
@@ -109,7 +110,7 @@ def _looked(described_: dict[str, Any], road: Asking) -> dict[str, Any]:
         "ranges": {},
     }
     try:
-        looked["sky"] = "" if partly or not item.coverage or table.position is None else sky_path(item.coverage)
+        looked["sky"] = "" if partly or not item.coverage or kind(table) != "sky" else sky_path(item.coverage)
         looked["ranges"] = {} if partly else ranges(item, table)
         if not live and (table.view is None) and item.relation is not None:
             looked["time"] = bounds(table, road)

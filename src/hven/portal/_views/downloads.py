@@ -25,6 +25,7 @@ from hven.model.errors import ParamError, say
 from hven.model.sky import Circle, Polygon, region_files
 from hven.portal._explore import cart, search_regions
 from hven.portal._explore import rows as pages
+from hven.portal._explore.names import body_of, on_body
 from hven.portal._explore.places import kind
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, asked, json_page, kept_by, refused
@@ -288,7 +289,8 @@ def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
         found = (
             search_regions.region(seen.search) if of == "region" else search_regions.coverage(seen.search, seen.asking)
         )
-        return region_files.moc_written(found, wanted), f"{_called(seen)}-{of}"
+        body = (body_of(seen.table, seen.search.pairs(), seen.asking) or "body") if on_body(seen.table) else ""
+        return region_files.moc_written(found, wanted, body), f"{_called(seen)}-{of}"
 
     async def endpoint(request: Request) -> Response:
         state = asked(request, around)
