@@ -78,6 +78,9 @@ def test_a_box_on_a_body_leaves_as_a_polygon_with_the_frame_of_the_body(tmp_path
         assert systems[field.ref] == ("BODY", "Mars")
         assert next(one.ref for one in read.iter_fields_and_params() if one.name == "c1min") == field.ref
         assert '<VOTABLE version="1.5"' in text
+        # Aladin looks for what the word of the COOSYS stands for
+        (named,) = read.resources[0].groups
+        assert (named.ID, named.utype, named.entries[0].value) == ("BODY", "stc:AstroCoordSystem", "mars")
         assert '<TIMESYS ID="times" timeorigin="JD-origin"' in text
         outlines = read.get_first_table().array["s_region"]
         assert outlines[0].tolist() == [10, 5, 12, 5, 12, 6, 10, 6]
@@ -89,7 +92,11 @@ def test_a_box_on_a_body_leaves_as_a_polygon_with_the_frame_of_the_body(tmp_path
         assert list(read.iter_coosys()) == []  # 1.4 has no such system
         group = next(one for one in read.iter_groups() if one.utype == "stc:CatalogEntryLocation")
         said = {one.utype.rpartition(".")[2]: one.value for one in group.entries if one.utype}
-        assert said == {"CoordRefFrame": "BODY", "ReferencePosition": "Mars"}
+        assert said == {
+            "CoordRefFrame": "BODY",
+            "ReferencePosition": "Mars",
+            "coord_system_id": "mars",
+        }  # the last for Aladin
         assert [one.get_ref().name for one in group.entries if not one.utype] == ["c1min", "s_region"]
         said = asked(
             site,

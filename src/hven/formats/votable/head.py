@@ -42,6 +42,8 @@ _SYSTEMS = {
 }
 # how VOTables say a frame that 1.4 has no COOSYS for (IVOA Note "Referencing STC in VOTable", 2010)
 _STC = "stc:AstroCoordSystem.SpaceFrame."
+# Aladin Desktop takes a system that it does not know for the name of a body, and draws nothing over a HiPS of another name; this it reads after the system
+_BODY, _NAMED = "BODY", "stc:AstroCoords.coord_system_id"
 UNKNOWN = "UNKNOWN"
 _LISTED = {*_SYSTEMS.values(), "ICRS", "ecl_FK4", "xy", "barycentric", "geo_app"}
 
@@ -241,8 +243,15 @@ def _located(item: FrameRef, idents: Sequence[str]) -> str:
         for name, value in said.items()
         if value is not None
     )
-    inner += "".join(f"<FIELDref ref={quoted(ident)}/>" for ident in idents)
+    inner += _named(item) + "".join(f"<FIELDref ref={quoted(ident)}/>" for ident in idents)
     return f'<GROUP utype="stc:CatalogEntryLocation">{inner}</GROUP>\n'
+
+
+def _named(item: FrameRef) -> str:
+    """Name the body of a frame as HiPS of bodies name theirs (hips_frame): ``mars``."""
+    if item.system != _BODY or not item.refposition:
+        return ""
+    return f'<PARAM name="coord_system_id" datatype="char" arraysize="*" utype="{_NAMED}" value={quoted(item.refposition.lower())}/>'
 
 
 def _group(item: Group, ids: Mapping[str, str], params: Collection[str]) -> str:
@@ -327,6 +336,8 @@ def _written(head: Head, columns: Sequence[Column], serialization: str, version:
     frames = {item.id: ident for item, ident in zip(head.frames, ids[len(names) :], strict=False)}
     spoken = {item.id: frames[item.id] for item in head.frames if _spoken(item, version)}
     systems = "".join(_frame(item, spoken[item.id], version) for item in head.frames if item.id in spoken)
+    if version == NEWER and len(bodies := [one for one in map(_named, head.frames) if one]) == 1 and _BODY not in ids:
+        systems += f'<GROUP ID="{_BODY}" utype="stc:AstroCoordSystem">{bodies[0]}</GROUP>\n'  # the word of the COOSYS leads here
     enums = head.enums
     by_name = dict(zip(names, ids, strict=False))
     params: set[str] = set()
