@@ -9,6 +9,7 @@ import numpy as np
 from hven.model.sky._contour_faults import LONGEST, Check, Contours
 from hven.model.sky._disc import taken
 from hven.model.sky._outlines import pieces, repeated
+from hven.model.sky._ragged import followers, owners
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def _drawn(row: Whole, places: Numbers, rows: int, width: Numbers) -> tuple[Any,
     """Draw polygons in the plane; what has no area becomes a band, or a square."""
     import shapely  # noqa: PLC0415  (0.1 s)
 
+    from hven.model.sky._geos import taken_apart, wound  # noqa: PLC0415
+
     size = np.bincount(row, minlength=rows)
     drawn = np.full(rows, shapely.Polygon(), dtype=object)
     many = np.flatnonzero(size >= 3)
@@ -99,7 +102,9 @@ def _drawn(row: Whole, places: Numbers, rows: int, width: Numbers) -> tuple[Any,
         index = np.searchsorted(many, row[held])
         drawn[many] = shapely.polygons(shapely.linearrings(places[held], indices=index))
     crossed = np.flatnonzero(~shapely.is_valid(drawn))
-    drawn[crossed] = [wound(np.asarray(each.exterior.coords)) for each in drawn[crossed]]
+    if len(crossed):  # what they wind round, whichever way
+        xy, rings, parts, rings_of = taken_apart(drawn[crossed])
+        drawn[crossed] = wound(xy, rings, parts, rings_of, np.zeros(len(rings) - 1, np.bool_), 0.0)
     minimal = (size > 0) & (shapely.area(drawn) <= 1e-14)
     lines = np.flatnonzero(minimal)
     first = np.searchsorted(row, np.arange(rows))
@@ -110,54 +115,20 @@ def _drawn(row: Whole, places: Numbers, rows: int, width: Numbers) -> tuple[Any,
     return drawn, minimal
 
 
-def wound(ring: Numbers) -> Any:
-    """Join the faces that a ring winds round, whichever way.
-
-    Parameters
-    ----------
-    ring
-        On a plane, closed, shape (n, 2).
-
-    Returns
-    -------
-    shape
-        Of GEOS.
-    """
-    import shapely  # noqa: PLC0415  (0.1 s)
-
-    faces = shapely.get_parts(shapely.polygonize([shapely.node(shapely.linestrings(ring))]))
-    inside = shapely.get_coordinates(shapely.point_on_surface(faces))
-    x0, y0, x1, y1 = *ring[:-1].T, *ring[1:].T
-    x, y = inside[:, :1], inside[:, 1:]
-    side = (x1 - x0) * (y - y0) - (x - x0) * (y1 - y0)
-    winding = ((y0 <= y) & (y1 > y) & (side > 0.0)).sum(axis=1) - ((y0 > y) & (y1 <= y) & (side < 0.0)).sum(axis=1)
-    return shapely.union_all(faces[winding != 0])
-
-
 def _regions(drawn: Any, disc: Disc, area: Numbers) -> Regions:
     """Bring polygons of the plane onto the sphere."""
     import shapely  # noqa: PLC0415  (0.1 s)
 
-    part, owner = shapely.get_parts(drawn, return_index=True)
-    some = shapely.area(part) > 0.0
-    part, owner = part[some], owner[some]
-    ring, of = shapely.get_rings(part, return_index=True)
-    shell = np.append(True, of[1:] != of[:-1])[: len(ring)]
-    ring = np.where(shapely.is_ccw(ring) == shell, ring, shapely.reverse(ring))
-    place, index = shapely.get_coordinates(ring, return_index=True)
-    kept = np.append(index[1:] == index[:-1], False)[: len(index)]  # rings are closed
-    (u, v), index = place[kept].T, index[kept]
+    from hven.model.sky._geos import taken_apart  # noqa: PLC0415
+
+    place, rings, parts, rows = taken_apart(shapely.orient_polygons(drawn))
+    u, v = place.T
     far = np.hypot(u, v)
     on = far > 1.0 - NEAR
     far = np.where(on, far, 1.0)
     u, v = u / far, v / far
-    size = np.bincount(index, minlength=len(ring))
-    after = np.arange(1, len(u) + 1)
-    after[np.cumsum(size) - 1] = np.cumsum(size) - size
-    row = owner[of[index]]
+    after, row = followers(rings), owners(rings[parts[rows]])
     limb = on & on[after] & (np.hypot(u[after] - u, v[after] - v) < 8.0 / CORNERS)
     angle, long, bend = disc.measure(row, u, v, after, limb)
-    at, share, offsets = repeated(pieces(row, angle, long, bend, area), np.append(0, np.cumsum(size)))
-    lon, lat = disc.places(row, u, v, after, limb, angle, at, share)
-    parts = np.append(np.flatnonzero(shell), len(ring))
-    return Regions(lon, lat, offsets, parts, np.append(0, np.cumsum(np.bincount(owner, minlength=len(drawn)))))
+    at, share, offsets = repeated(pieces(row, angle, long, bend, area), rings)
+    return Regions(*disc.places(row, u, v, after, limb, angle, at, share), offsets, parts, rows)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.model.sky._directions import wound
 from hven.model.sky._flat_maps import ERROR, drawn
 from hven.model.sky._regions import Regions
 from hven.model.sky._seams import raised
@@ -281,12 +280,13 @@ def _mended(shape: Any) -> Any:
     """Join what the rings of each polygon wind round, less what its holes do."""
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
-    parts = []
-    for part in shapely.get_parts(shape):
-        shell, *holes = (wound(shapely.get_coordinates(ring)) for ring in shapely.get_rings(part))
-        parts.append(shapely.difference(shell, shapely.union_all(holes)))
-    found = [one for one in shapely.get_parts(shapely.union_all(parts)) if shapely.get_type_id(one) == 3]
-    return shapely.multipolygons(found) if found else shapely.MultiPolygon()
+    from hven.model.sky._geos import taken_apart, wound  # noqa: PLC0415
+
+    xy, rings, parts, rows = taken_apart(np.array([shape], object))
+    hole = np.ones(len(rings) - 1, np.bool_)
+    hole[parts[:-1]] = False
+    found = shapely.get_parts(wound(xy, rings, parts, rows, hole, 0.0))
+    return shapely.multipolygons(found) if len(found) else shapely.MultiPolygon()
 
 
 def _where(reason: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from hven.model.sky._ragged import blocks, closed, ends, gathered, owners
+from hven.model.sky._ragged import closed, ends, gathered, owners
 from hven.model.sky._region_columns import Columns
 from hven.model.sky._sphere import angles, arc_gap, plane, vectors
 
@@ -119,30 +119,18 @@ class Planes(Generic[R]):
 
     def shapes(self, number: int) -> Any:
         """Make polygons of GEOS of a column; (n,)."""
-        import shapely  # noqa: PLC0415  (for who computes with regions)
+        from hven.model.sky._geos import polygons  # noqa: PLC0415  (for who computes with regions)
 
-        xy, rings, parts, rows, _ = self.rings(number)
-        vertex, rings = closed(rings)
-        return shapely.from_ragged_array(shapely.GeometryType.MULTIPOLYGON, xy[vertex], (rings, parts, rows))
+        return polygons(*self.rings(number)[:4])
 
     def regions(self, shapes: Any) -> R:
         """Make regions of polygons on the planes."""
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
-        part, row = shapely.get_parts(shapely.orient_polygons(shapes), return_index=True)
-        area = (shapely.get_type_id(part) == 3) & ~shapely.is_empty(part)
-        part, row = part[area], row[area]
-        ring, owner = shapely.get_rings(part, return_index=True)
-        kept = shapely.bounds(ring)[:, 0] > -self.frame[row[owner]]
-        ring, owner = ring[kept], owner[kept]
-        xy, holder = shapely.get_coordinates(ring, return_index=True)
-        last = np.append(holder[1:] != holder[:-1], np.ones(min(len(holder), 1), np.bool_))
-        xy, holder = xy[~last], holder[~last]
-        rings, parts, rows = (
-            ends(np.bincount(index, minlength=size))
-            for index, size in ((holder, len(ring)), (owner, len(part)), (row, len(shapes)))
-        )
-        at = row[owner][holder]
+        from hven.model.sky._geos import taken_apart  # noqa: PLC0415
+
+        xy, rings, parts, rows = taken_apart(shapely.orient_polygons(shapes), self.frame)
+        at = owners(rings[parts[rows]])
         lon, lat = self.unproject(xy, at)
         make = type(self.columns[0][0])
         raw = make(lon, lat, rings, parts, rows)
@@ -151,18 +139,11 @@ class Planes(Generic[R]):
             normal, before = raw.outlines.normal, np.empty(len(drop), np.int64)
             before[raw.followers] = np.arange(len(drop))
             drop &= np.linalg.norm(np.cross(normal[before], normal), axis=1) < 1e-6
-        size = np.bincount(holder[~drop], minlength=len(ring))
-        drop &= (size >= 3)[holder]
-        restored = make(lon[~drop], lat[~drop], ends(np.bincount(holder[~drop], minlength=len(ring))), parts, rows)
-        changed = np.zeros(len(raw), np.bool_)
-        changed[at] = True
-        wrong = np.flatnonzero(changed)
-        wrong = wrong[np.array([bool(reason) for reason in judged(restored.take(wrong), why=False)], np.bool_)]
-        if not len(wrong):
-            return restored
-        which = np.arange(len(raw))
-        which[wrong] += len(raw)
-        return make.concat([restored, raw]).take(which)
+        drop &= (np.diff(ends(~drop)[rings]) >= 3)[owners(rings)]
+        restored = make(lon[~drop], lat[~drop], ends(~drop)[rings], parts, rows)
+        some = np.unique(at)
+        wrong = some[np.array([bool(reason) for reason in judged(restored.take(some), why=False)], np.bool_)]
+        return restored.replaced(wrong, raw.take(wrong)) if len(wrong) else restored
 
     def _restored(self, lon: Numbers, lat: Numbers, xy: Numbers, row: Indexes) -> tuple[Numbers, Numbers, Flags]:
         """Give vertices that were there before their angles again, to the last digit, and tell which were put in on the way."""
@@ -188,35 +169,12 @@ class Planes(Generic[R]):
         """
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
+        from hven.model.sky._geos import wound  # noqa: PLC0415
+
         xy, rings, parts, rows, others = self.rings(0)
         vertex, around = closed(rings)
-        lines = shapely.linearrings(xy[vertex], indices=owners(around))
-        part, count = owners(parts), len(rows) - 1
-        row = owners(rows)[part]
-        none = np.full(count, shapely.MultiLineString())
-        together = shapely.multilinestrings(lines, indices=row, out=none) if len(lines) else none
-        noded = shapely.unary_union(together[:, None], axis=1, grid_size=GRID)
-        face, row = shapely.get_parts(shapely.polygonize(noded[:, None]), return_index=True)
-        inside = np.zeros(len(face), np.bool_)
-        middle = shapely.get_coordinates(shapely.point_on_surface(face))
-        hole = np.where(shapely.is_simple(lines), others[0], others[1])
-        edges = ends(np.diff(rings[parts[rows]]))
-        after = vertex[np.arange(len(xy)) + owners(rings) + 1]
-        for block in blocks(np.diff(edges)[row]):
-            here = row[block]
-            edge, offsets = gathered(edges, here)
-            x, y = np.repeat(middle[block], np.diff(offsets), axis=0).T
-            (x1, y1), (x2, y2) = xy[edge].T, xy[after[edge]].T
-            left = (x2 - x1) * (y - y1) - (x - x1) * (y2 - y1)
-            turns = ((y1 <= y) & (y2 > y) & (left > 0.0)).astype(np.int64) - ((y1 > y) & (y2 <= y) & (left < 0.0))
-            ring, _ = gathered(parts[rows], here)
-            winds = np.add.reduceat(turns, ends(np.diff(rings)[ring])[:-1]) != 0
-            one, offsets = gathered(rows, here)
-            held = np.logical_and.reduceat(winds != hole[ring], ends(np.diff(parts)[one])[:-1])
-            inside[block] = np.logical_or.reduceat(held, offsets[:-1])
-        none = np.full(count, shapely.MultiPolygon())
-        faces = shapely.multipolygons(face[inside], indices=row[inside], out=none) if inside.any() else none
-        return shapely.unary_union(faces[:, None], axis=1)
+        simple = shapely.is_simple(shapely.linearrings(xy[vertex], indices=owners(around)))
+        return wound(xy, rings, parts, rows, np.where(simple, *others), GRID)
 
 
 def _keys(xy: Numbers, row: Indexes) -> npt.NDArray[np.uint64]:

@@ -183,6 +183,8 @@ class Columns:
         """
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
+        from hven.model.sky._geos import taken_apart  # noqa: PLC0415
+
         values = values.to_pylist() if isinstance(values, pa.Array | pa.ChunkedArray) else list(values)
         shapes = shapely.from_wkb(np.array(values, dtype=object))
         shapes = np.where(shapely.is_missing(shapes), shapely.MultiPolygon(), shapes)
@@ -190,15 +192,8 @@ class Columns:
         if not kinds <= {3, 6}:
             message = "regions are polygons and multipolygons"
             raise ValueError(message)
-        part, row = shapely.get_parts(shapes, return_index=True)
-        part, row = part[~shapely.is_empty(part)], row[~shapely.is_empty(part)]
-        ring, owner = shapely.get_rings(part, return_index=True)
-        points, holder = shapely.get_coordinates(ring, return_index=True)
-        rings, parts, rows = (
-            ends(np.bincount(index, minlength=size))
-            for index, size in ((holder, len(ring)), (owner, len(part)), (row, len(shapes)))
-        )
-        return cls(points[:, 0], points[:, 1], rings, parts, rows).opened()
+        xy, rings, parts, rows = taken_apart(shapes)
+        return cls(xy[:, 0], xy[:, 1], rings, parts, rows)
 
     @classmethod
     def concat(cls, columns: Sequence[Self]) -> Self:
@@ -550,10 +545,6 @@ class Columns:
             found[0, inside], found[1, inside], found[line, inside] = 0.0, 360.0, value
         return found
 
-    def _closed(self) -> tuple[Numbers, Numbers, Indexes]:
-        vertex, rings = closed(self.rings)
-        return self.lon[vertex], self.lat[vertex], rings
-
     def geoarrow(self) -> pa.ListArray:
         """Give an Arrow array of GeoArrow's multipolygon: lists of parts of rings of structs x, y; rings are closed.
 
@@ -562,8 +553,10 @@ class Columns:
         array
             Shape (n,), storage without the extension's name. An empty region is an empty list.
         """
-        lon, lat, rings = self._closed()
-        array = pa.StructArray.from_arrays([pa.array(lon), pa.array(lat)], fields=list(_POINT))
+        vertex, rings = closed(self.rings)
+        array = pa.StructArray.from_arrays(
+            [pa.array(self.lon[vertex]), pa.array(self.lat[vertex])], fields=list(_POINT)
+        )
         for offsets in (rings, self.parts, self.rows):
             array = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), array)
         return array
@@ -583,13 +576,12 @@ class Columns:
         """
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
+        from hven.model.sky._geos import polygons  # noqa: PLC0415
+
         if (np.diff(self.parts) == 0).any():
             message = "WKB has no word for the whole sphere"
             raise ValueError(message)
-        lon, lat, rings = self._closed()
-        shapes = shapely.from_ragged_array(
-            shapely.GeometryType.MULTIPOLYGON, np.stack([lon, lat], 1), (rings, self.parts, self.rows)
-        )
+        shapes = polygons(np.stack([self.lon, self.lat], 1), self.rings, self.parts, self.rows)
         found: list[bytes] = shapely.to_wkb(shapes).tolist()
         return found
 
