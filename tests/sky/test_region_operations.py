@@ -277,3 +277,15 @@ def test_a_corner_at_a_pole_has_any_longitude():
         lon, lat = np.arange(2.5, 360, 5), np.full(72, math.copysign(89.5, pole))
         wanted = spherely.intersects(s2(region)[0], spherely.points(lon, lat))
         assert (region.contains(lon, lat) == wanted).all()
+
+
+def test_what_is_cut_out_of_a_region_lies_within_it():
+    one, two = blobs(5, 60, 3.0, away=0.4)
+    both = one.intersection(two)
+    assert both.within(one).all()
+    assert both.within(two).all()
+    assert one.within(one).all()
+    assert not one.within(both.hull().intersection(one))[one.area() > 1.01 * both.area()].all()
+    assert Regions.empty(1).within(one.take([0])).all()
+    apart = one.difference(two)
+    assert not apart.within(two)[apart.area() > 1e-6].any()

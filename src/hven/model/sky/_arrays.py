@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._ragged import ends, gathered, owners
+from hven.model.sky._ragged import ends, gathered, numbered
 from hven.model.sky._rings import Rings, held, touch
 from hven.model.sky._sphere import TOLERANCE, angle, angles, circle_area, distance, in_circle, vectors
 
@@ -142,8 +142,8 @@ def unions(owner: Indexes, circle: Flags, offsets: npt.ArrayLike, coordinates: n
     area[~circle], xyz[~circle], reach[~circle] = rings.area, rings.mean, np.where(rings.capped, rings.reach, np.inf)
     rows = ends(np.bincount(owner))
     later = rows[1:][owner] - np.arange(len(owner)) - 1  # parts of the same union behind each
-    one = owners(ends(later))
-    two = one + 1 + np.arange(len(one)) - ends(later)[one]
+    one, number = numbered(later)
+    two = one + 1 + number
     apart = np.ones(len(rows) - 1, np.bool_)
     apart[owner[one[np.degrees(angle(xyz[one], xyz[two])) <= reach[one] + reach[two]]]] = False
     return np.bincount(owner, area).astype(np.float64), apart

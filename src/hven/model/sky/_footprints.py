@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._sphere import angles, vectors
+from hven.model.sky._ragged import followers, reversed_rows
+from hven.model.sky._sphere import angles, crossed, dot, vectors
 from hven.model.sky._wcs import of_headers
 
 if TYPE_CHECKING:
@@ -66,14 +67,8 @@ def corners_in_order(starts: npt.NDArray[np.int64], numbers: Numbers, *, outside
     indexes
         Numbers of corners, shape (m / 2,).
     """
-    first = np.asarray(starts, np.int64) // 2
-    corner = np.arange(len(numbers) // 2)
-    row = np.repeat(np.arange(len(first) - 1), np.diff(first))
-    backwards = first[1:][row] - 1 - (corner - first[:-1][row])
-    found: npt.NDArray[np.int64] = np.where(
-        wrong_way(starts, numbers, outside=outside, flat=0.0)[row], backwards, corner
-    )
-    return found
+    wrong = wrong_way(starts, numbers, outside=outside, flat=0.0)
+    return reversed_rows(np.asarray(starts, np.int64) // 2, wrong)
 
 
 def wrong_way(
@@ -97,17 +92,13 @@ def wrong_way(
     """
     pairs = numbers.reshape(-1, 2)
     first = np.asarray(starts, np.int64) // 2
-    sizes = np.diff(first)
-    xyz = vectors(pairs[:, 0], pairs[:, 1])
-    corner = np.arange(len(pairs))
-    row = np.repeat(np.arange(len(sizes)), sizes)
-    after = np.where(corner + 1 == first[1:][row], first[:-1][row], corner + 1)
+    sizes, xyz = np.diff(first), vectors(pairs[:, 0], pairs[:, 1])
     normal, middle = np.zeros((len(sizes), 3)), np.zeros((len(sizes), 3))
     some = sizes > 0
     if some.any():
-        normal[some] = np.add.reduceat(np.cross(xyz, xyz[after]), first[:-1][some])
+        normal[some] = np.add.reduceat(crossed(xyz, xyz[followers(first)]), first[:-1][some])
         middle[some] = np.add.reduceat(xyz, first[:-1][some])
-    side = np.sum(normal * middle, axis=-1) / np.maximum(sizes, 1)  # > 0: counter-clockwise from outside
+    side = dot(normal, middle) / np.maximum(sizes, 1)  # > 0: counter-clockwise from outside
     found: npt.NDArray[np.bool_] = (side < -flat) if outside else (side > flat)
     return found
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hven.model.sky._ragged import numbered
 from hven.model.sky._sphere import along, angle, angles, distance, vectors
 
 if TYPE_CHECKING:
@@ -174,8 +175,8 @@ def by_order(ranges: Indexes) -> list[tuple[int, Indexes]]:
         some = size > 0
         if some.any():
             low, high, size = low[some], high[some], size[some]
-            cells = np.arange(size.sum()) + np.repeat(low - np.cumsum(size) + size, size)
-            found.append((order, cells))
+            at, number = numbered(size)
+            found.append((order, low[at] + number))
             ranges = intersect(ranges, invert(np.stack([low << shift, high << shift], 1)))
         if not len(ranges):
             break
@@ -423,8 +424,7 @@ def arc_ranges(a: Numbers, b: Numbers, order: int) -> Indexes:
     # cones of a quarter of a cell; larger ones where the arcs are too long for it
     radius = max(_WIDTH / 2.0 ** (order + 2), float(length.sum()) / _MOST)
     steps = np.maximum(np.ceil(length / (1.9 * radius)), 1.0).astype(np.int64)
-    which = np.repeat(np.arange(len(a)), steps)
-    number = np.arange(len(which)) - np.repeat(np.cumsum(steps) - steps, steps)
+    which, number = numbered(steps)
     lon, lat = angles(along(a[which], b[which], (number + 0.5) / steps[which]))
     _, ranges = cones_ranges(lon, lat, math.degrees(radius * 0.9999))
     return degrade(merge(ranges), order)

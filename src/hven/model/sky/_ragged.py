@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.float64]
     Indexes = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
 
 
 def ends(sizes: npt.ArrayLike) -> Indexes:
@@ -26,11 +27,18 @@ def owners(offsets: Indexes) -> Indexes:
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
+def numbered(sizes: npt.ArrayLike) -> tuple[Indexes, Indexes]:
+    """Return the row of each element of rows of these sizes, and its number in that, from 0."""
+    offsets = ends(sizes)
+    row = owners(offsets)
+    return row, np.arange(offsets[-1]) - offsets[row]
+
+
 def gathered(offsets: Indexes, rows: Indexes) -> tuple[Indexes, Indexes]:
     """Return which elements `rows` have, one row after the other, and their offsets."""
     size = offsets[rows + 1] - offsets[rows]
-    new = ends(size)
-    return np.arange(new[-1]) + np.repeat(offsets[rows] - new[:-1], size), new
+    row, number = numbered(size)
+    return offsets[rows][row] + number, ends(size)
 
 
 def followers(offsets: Indexes) -> Indexes:
@@ -49,6 +57,12 @@ def blocks(work: npt.ArrayLike, most: int = 1 << 20) -> Iterator[slice]:
         stop = max(int(np.searchsorted(done, done[start] + most, side="right")) - 1, start + 1)
         yield slice(start, stop)
         start = stop
+
+
+def reversed_rows(offsets: Indexes, which: Flags) -> Indexes:
+    """Return all elements, in some rows the last first."""
+    row, number = numbered(np.diff(offsets))
+    return np.where(which[row], offsets[1:][row] - 1 - number, offsets[row] + number)
 
 
 def closed(rings: Indexes) -> tuple[Indexes, Indexes]:

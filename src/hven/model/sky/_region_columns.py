@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
-from hven.model.sky._ragged import closed, ends, followers, gathered, largest_gaps, owners
+from hven.model.sky._ragged import closed, ends, followers, gathered, largest_gaps, numbered, owners, reversed_rows
 from hven.model.sky._rings import Rings
 from hven.model.sky._sphere import SKY, along, angle, angles, vectors, wrap
 
@@ -327,8 +327,7 @@ class Columns:
         return self._reversed(np.ones(len(self.rings) - 1, np.bool_))
 
     def _reversed(self, which: Flags) -> Self:
-        ring, index = owners(self.rings), np.arange(len(self.lon))
-        take = np.where(which[ring], self.rings[:-1][ring] + self.rings[1:][ring] - 1 - index, index)
+        take = reversed_rows(self.rings, which)
         return type(self)(self.lon[take], self.lat[take], self.rings, self.parts, self.rows)
 
     @property
@@ -386,8 +385,7 @@ class Columns:
         arc = angle(xyz, after)
         longest = np.radians(np.broadcast_to(np.asarray(step, np.float64), (len(self),))[self.vertex_rows])
         pieces = np.maximum(np.ceil(arc / longest - 1e-9), 1.0).astype(np.int64)
-        vertex = np.repeat(np.arange(len(pieces)), pieces)
-        number = np.arange(len(vertex)) - np.repeat(ends(pieces)[:-1], pieces)
+        vertex, number = numbered(pieces)
         added = number > 0
         lon, lat = self.lon[vertex], self.lat[vertex]
         share, edge = (number / pieces[vertex])[added], vertex[added]
@@ -413,8 +411,7 @@ class Columns:
             for first, last in pairwise(self.parts):
                 held = np.isfinite(lon) & (np.abs(lat) <= 90.0)
                 for one in range(first, last):
-                    edges = slice(self.rings[one], self.rings[one + 1])
-                    held[held] = Rings(self.lon[edges], self.lat[edges], side="left").holds(lon[held], lat[held])
+                    held[held] = self.outlines.take(np.array([one])).holds(lon[held], lat[held])
                 inside |= held
             return inside
         part, row = owners(self.parts), owners(self.rows)

@@ -10,7 +10,7 @@ import numpy as np
 from hven.model.sky import _healpix as healpix
 from hven.model.sky._moc import Moc
 from hven.model.sky._planes import GRID, Planes, cleaned, judged
-from hven.model.sky._ragged import blocks, ends, gathered, owners
+from hven.model.sky._ragged import blocks, ends, gathered, numbered, owners
 from hven.model.sky._region_columns import Columns
 from hven.model.sky._sphere import SKY, angles, arc_gap, dot, vectors
 
@@ -194,6 +194,23 @@ class Regions(Columns):
         planes = self._beside(other)
         return np.asarray(shapely.intersects(planes.shapes(0), planes.shapes(1)))
 
+    def within(self, other: Regions) -> Flags:
+        """Return which regions lie within those of another column, row by row; they may share borders.
+
+        Parameters
+        ----------
+        other
+            As many regions, or one for all rows.
+
+        Returns
+        -------
+        inside
+            Shape (n,); empty regions lie in all. What is out by 1e-11 radians (two micro-arcseconds) along the border is rounding.
+        """
+        border = np.bincount(self.vertex_rows, self.outlines.arcs, minlength=len(self))
+        found: Flags = self.difference(other).area() <= 1e-11 * border
+        return found
+
     def distance(self, other: Regions) -> Numbers:
         """Compute how far regions are from those of another column, row by row.
 
@@ -268,9 +285,8 @@ class Regions(Columns):
         bend = np.abs(np.sin(arc) * np.cos(arc)) / 2.0
         corners = np.where(some, np.ceil(np.pi / np.sqrt(np.maximum(off, 1e-15) / np.maximum(bend, 1e-15))), 0.0)
         corners = np.where(some, np.clip(corners, 8, 100_000), 0).astype(np.int64)
-        rings = ends(corners)
-        row = owners(rings)
-        turn = 2.0 * np.pi * (np.arange(rings[-1]) - rings[row]) / np.maximum(corners[row], 1)
+        rings, (row, number) = ends(corners), numbered(corners)
+        turn = 2.0 * np.pi * number / corners[row]
         # around the pole, then its meridian down to the middle
         x, y, z = np.sin(arc)[row] * np.cos(turn), np.sin(arc)[row] * np.sin(turn), np.cos(arc)[row]
         tilt = np.radians(90.0 - lat)[row]
@@ -314,8 +330,8 @@ class Regions(Columns):
         # a meridian from pole to pole has a corner, for an edge is shorter than that
         count[number % 2 == 1] = np.repeat((high - low >= 180.0 - 1e-9) & ~around, 2)
         count = count * np.repeat(some, 4)
-        which = owners(ends(count))
-        share = (np.arange(len(which)) - ends(count)[which]) / np.maximum(count - ~full, 1)[which]
+        which, place = numbered(count)
+        share = place / np.maximum(count - ~full, 1)[which]
         share = np.choose(number[which], [share, 1.0, 1.0 - share, 0.0])
         lon = np.repeat(west, 4)[which] + share * side[which]
         size = count.reshape(-1, 4)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._rings import cross, held, touch
+from hven.model.sky._rings import held, touch
 from hven.model.sky._shapes import Circle, Point, Polygon, Range, Region, Shape
-from hven.model.sky._sphere import SKY, TOLERANCE, angles, distance, vectors
+from hven.model.sky._sphere import SKY, TOLERANCE, angles, crossed, distance
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -128,29 +127,24 @@ def _touch_range(a: Polygon, b: Range) -> bool:
 def _crosses_range(a: Polygon, b: Range) -> bool:
     """Return whether an edge of the polygon crosses a side of the range."""
     ring = a.ring
+    along = crossed(ring.normal, ring.a)
+    # meridians and parallels lie in planes: the edge is a cos t + along sin t; where is its height that of the plane?
+    planes = [(np.array([0.0, 0.0, 1.0]), math.sin(math.radians(lat))) for lat in b.parallels]
     if b.width < 360.0:
-        for end in (b.lon1, b.lon2):
-            # in two halves, so that each is shorter than half a turn
-            stops = [b.lat1, (b.lat1 + b.lat2) / 2.0, b.lat2]
-            for low, high in pairwise(stops):
-                ends = vectors([end, end], [low, high])
-                normal = np.array([math.sin(math.radians(end)), -math.cos(math.radians(end)), 0.0])
-                if cross(ring.a, ring.b, ring.normal, ends[0], ends[1], normal).any():
-                    return True
-    along = np.cross(ring.normal, ring.a)
-    length = 2.0 * np.arcsin(np.minimum(np.linalg.norm(ring.b - ring.a, axis=1) / 2.0, 1.0))
-    for parallel in b.parallels:
-        # the edge is a cos t + along sin t; where is its height that of the parallel?
-        size, phase = np.hypot(ring.a[:, 2], along[:, 2]), np.arctan2(along[:, 2], ring.a[:, 2])
+        planes += [
+            (np.array([math.sin(lon), -math.cos(lon), 0.0]), 0.0) for lon in np.radians([b.lon1, b.lon2]).tolist()
+        ]
+    for normal, height in planes:
+        up, over = ring.a @ normal, along @ normal
+        size, phase = np.hypot(up, over), np.arctan2(over, up)
         with np.errstate(invalid="ignore", divide="ignore"):
-            turn = np.arccos(math.sin(math.radians(parallel)) / size)
+            turn = np.arccos(np.where(size > 1e-12, height / size, np.nan))
         for t in (phase + turn, phase - turn):
             t = t % (2.0 * math.pi)  # noqa: PLW2901  (the same angle)
-            hit = np.isfinite(t) & (t > 1e-14) & (t < length - 1e-14) & (np.abs(turn) > 1e-9)
-            if hit.any():
-                lon, _ = angles(ring.a[hit] * np.cos(t[hit])[:, None] + along[hit] * np.sin(t[hit])[:, None])
-                if ((lon - b.lon1) % 360.0 <= b.width).any():
-                    return True
+            hit = np.isfinite(t) & (t > 1e-14) & (t < ring.arcs - 1e-14) & (np.abs(turn) > 1e-9)
+            lon, lat = angles(ring.a[hit] * np.cos(t[hit])[:, None] + along[hit] * np.sin(t[hit])[:, None])
+            if b.contains(lon, lat).any():
+                return True
     return False
 
 

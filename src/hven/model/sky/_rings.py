@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._ragged import blocks, ends, followers, gathered, owners
+from hven.model.sky._ragged import blocks, followers, gathered, numbered, owners
 from hven.model.sky._sphere import (
     SKY,
     TOLERANCE,
@@ -261,8 +261,8 @@ class Rings:
         disc = 2.0 * np.arcsin(np.sqrt(self.area / SKY))
         step = np.maximum(disc, np.add.reduceat(self.arcs, self.first) / (2 * most))
         pieces = np.maximum(np.ceil(self.arcs / (2.0 * step[self.owner])), 1.0).astype(np.int64)
-        edge = np.repeat(np.arange(len(pieces)), pieces)
-        share = (np.arange(len(edge)) - ends(pieces)[edge] + 0.5) / pieces[edge]
+        edge, number = numbered(pieces)
+        share = (number + 0.5) / pieces[edge]
         ring = self.owner[edge]
         return ring, *angles(along(self.a[edge], self.b[edge], share)), np.degrees(step + disc)[ring]
 
@@ -424,8 +424,8 @@ def _edges(a: Rings, b: Rings) -> Iterator[tuple[Indexes, Indexes, Indexes]]:
     """Yield each edge of the one with each of the other: rows, and the numbers of the edges."""
     sizes = a.counts * b.counts
     for rows in blocks(sizes, _CHUNK):
-        row = np.repeat(np.arange(rows.start, rows.stop), sizes[rows])
-        number = np.arange(len(row)) - ends(sizes[rows])[row - rows.start]
+        row, number = numbered(sizes[rows])
+        row += rows.start
         yield row, a.first[row] + number // b.counts[row], b.first[row] + number % b.counts[row]
 
 

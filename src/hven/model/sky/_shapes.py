@@ -15,6 +15,7 @@ import numpy as np
 from hven.model import cached
 from hven.model.sky import _healpix as healpix
 from hven.model.sky._moc import Moc
+from hven.model.sky._ragged import numbered
 from hven.model.sky._rings import Rings
 from hven.model.sky._sphere import SKY, TOLERANCE, angle, angles, circle_area, distance, in_circle, vectors, wrap
 
@@ -483,8 +484,8 @@ class Region(Shape):
         ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
         shared = np.flatnonzero(np.cumsum(ends[:, 1])[:-1] > 1)
         low, high = ends[shared, 0] >> 2 * (29 - order), ends[shared + 1, 0] >> 2 * (29 - order)
-        cells = np.arange(int((high - low).sum())) + np.repeat(low - np.cumsum(high - low) + (high - low), high - low)
-        lon, lat = healpix.center(order, cells)
+        at, number = numbered(high - low)
+        lon, lat = healpix.center(order, low[at] + number)
         depth = np.sum([part._holds(lon, lat) for part in self.parts], axis=0)  # noqa: SLF001  (same family)
         return total - float(np.maximum(depth - 1, 0).sum()) / (12 << 2 * order) * SKY
 
