@@ -52,7 +52,7 @@ def polygon(shape: Polygon, order: int) -> Indexes:
     found = []
     while True:
         lon, lat = healpix.center(depth, cells)
-        gap = sphere.arc_gap(sphere.vectors(lon, lat)[:, None, :], ring.a, ring.b, ring.normal, ring.real).min(axis=1)
+        gap = sphere.arc_gap(sphere.vectors(lon, lat)[:, None, :], ring.a, ring.b, ring.normal).min(axis=1)
         near = gap <= _REACH / 2**depth
         shift = 2 * (healpix.ORDER - depth)
         whole = cells[near | ring.holds(lon, lat)] if depth >= order else cells[~near & ring.holds(lon, lat)]

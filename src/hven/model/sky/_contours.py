@@ -18,6 +18,7 @@ from hven.model.sky._directions import polygons
 from hven.model.sky._disc import Disc, taken
 from hven.model.sky._geometries import of_geometries
 from hven.model.sky._pixels import filled, labelled
+from hven.model.sky._ragged import ends, followers, gathered, numbered, owners
 from hven.model.sky._walks import boxed, faulty, walked
 
 if TYPE_CHECKING:
@@ -110,17 +111,15 @@ def chain_codes(
     def walk(part: Whole) -> tuple[Whole, Whole, Whole]:
         # the pixel before each step, and the last one
         size = count[part] + 1
-        begin = np.cumsum(size) - size
-        row = np.repeat(np.arange(len(part)), size)
-        stepped = np.ones(len(row), dtype=np.bool_)
-        stepped[begin] = False
-        digit = digits[(np.arange(len(row)) - np.repeat(begin + 1 - offsets[part], size))[stepped]]
+        row, number = numbered(size)
+        stepped = number > 0
+        digit = digits[(offsets[part][row] + number - 1)[stepped]]
         found = []
         for axis in (0, 1):
             move = np.zeros(len(row), dtype=np.int64)
             move[stepped] = steps[digit, axis]
             along = np.cumsum(move)
-            found.append(along + np.repeat(np.rint(start[axis][part]).astype(np.int64) - along[begin], size))
+            found.append(along + (np.rint(start[axis][part]).astype(np.int64) - along[~stepped])[row])
         return row, found[0], found[1]
 
     return walked(walk, count, grid, check)
@@ -152,25 +151,18 @@ def pixel_lists(
     check.mark("no_contour", length == 0)
     given = np.stack([np.asarray(values, dtype=np.float64) - origin for values in (x, y)])
     known = (np.abs(given) < 2.0**40).all(axis=0)
-    owner = np.repeat(np.arange(rows), length)
-    check.mark("no_start", np.bincount(owner, weights=~known, minlength=rows) > 0)
+    check.mark("no_start", np.bincount(owners(offsets), weights=~known, minlength=rows) > 0)
     pixel = np.rint(np.where(known, given, 0.0)).astype(np.int64)
-    behind = np.arange(1, len(owner) + 1)
-    some = length > 0
-    behind[offsets[1:][some] - 1] = offsets[:-1][some]
-    move = pixel[:, behind] - pixel
+    move = pixel[:, followers(offsets)] - pixel
     if isinstance(grid, Chart):
         move[0], pixel[0] = unrolled(offsets, pixel[0], move, taken(grid, np.arange(rows)))
     pace = np.maximum(np.abs(move).max(axis=0, initial=0), 1)
-    sums = np.append(0, np.cumsum(pace))
-    size = sums[offsets[1:]] - sums[offsets[:-1]]
+    size = np.diff(ends(pace)[offsets])
 
     def walk(part: Whole) -> tuple[Whole, Whole, Whole]:
-        corner = np.arange(length[part].sum()) + np.repeat(
-            offsets[part] - np.cumsum(length[part]) + length[part], length[part]
-        )
-        at = np.repeat(corner, pace[corner])
-        step = np.arange(len(at)) - np.repeat(np.cumsum(pace[corner]) - pace[corner], pace[corner])
+        corner, _ = gathered(offsets, part)
+        of, step = numbered(pace[corner])
+        at = corner[of]
         found = pixel[:, at] + np.rint(move[:, at] * (step / pace[at])).astype(np.int64)
         return np.repeat(np.arange(len(part)), size[part]), found[0], found[1]
 

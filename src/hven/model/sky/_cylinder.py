@@ -15,7 +15,7 @@ from hven.model.sky._disc import taken
 from hven.model.sky._lattice import corners, rings
 from hven.model.sky._outlines import Outlined, outlined, pieces, repeated
 from hven.model.sky._pixels import BITS, LINE, Runs, keys
-from hven.model.sky._ragged import ends
+from hven.model.sky._ragged import ends, gathered, numbered, owners
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
@@ -115,12 +115,11 @@ def unrolled(offsets: Whole, x: Whole, move: Whole, chart: Chart) -> tuple[Whole
     move, x
         Along x, shape (m,): with steps over the edge, and counted on beyond it.
     """
-    size = np.diff(offsets)
-    row = np.repeat(np.arange(len(size)), size)
+    row = owners(offsets)
     turn = turns(chart)[row]
     over = np.where(turn > 0, np.rint(move[0] / np.maximum(turn, 1)), 0.0).astype(np.int64)
     far = (np.abs(move[0] - over * turn) > 1) | (np.abs(move[1]) > 1)
-    over[np.bincount(row, far, minlength=len(size))[row] > 0] = 0
+    over[np.bincount(row, far, minlength=len(offsets) - 1)[row] > 0] = 0
     if not over.any():
         return move[0], x
     gone = ends(over)[:-1]
@@ -219,11 +218,8 @@ def _outlined(runs: Runs, rows: int, chart: Chart, x: Whole, y: Whole) -> Outlin
 def _shells_first(regions: Regions) -> Regions:
     """Put the ring with the least to its left first in each part."""
     area = regions.ring_areas()
-    part = np.repeat(np.arange(len(regions.parts) - 1), np.diff(regions.parts))
-    order = np.lexsort((area, part))
-    size = np.diff(regions.rings)[order]
-    vertex = np.repeat(regions.rings[:-1][order] - ends(size)[:-1], size) + np.arange(size.sum())
-    return Regions(regions.lon[vertex], regions.lat[vertex], ends(size), regions.parts, regions.rows)
+    vertex, rings = gathered(regions.rings, np.lexsort((area, owners(regions.parts))))
+    return Regions(regions.lon[vertex], regions.lat[vertex], rings, regions.parts, regions.rows)
 
 
 def _merged(begin: Whole, end: Whole) -> Runs:
@@ -251,8 +247,8 @@ def _components(runs: Runs, turn: Whole) -> Whole:
     begin, end = runs.begin, runs.end
     low = np.searchsorted(end, begin + LINE, "right")
     size = np.maximum(np.searchsorted(begin, end + LINE, "left") - low, 0)
-    a = np.repeat(np.arange(len(begin)), size)
-    b = low[a] + np.arange(len(a)) - np.repeat(ends(size)[:-1], size)
+    a, number = numbered(size)
+    b = low[a] + number
     wide = turn[begin >> 2 * BITS]
     left, right = np.flatnonzero(begin % LINE == 0), np.flatnonzero(end % LINE == wide)
     at = np.searchsorted(begin[left] >> BITS, begin[right] >> BITS)

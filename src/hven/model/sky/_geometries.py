@@ -76,6 +76,5 @@ def mirrored(regions: Regions) -> Regions:
     regions
         Their rings run backwards, so that inside is to the left.
     """
-    ring, index = np.repeat(np.arange(len(regions.rings) - 1), np.diff(regions.rings)), np.arange(len(regions.lon))
-    back = regions.rings[:-1][ring] + regions.rings[1:][ring] - 1 - index
-    return Regions(-regions.lon[back] % 360.0, regions.lat[back], regions.rings, regions.parts, regions.rows)
+    back = regions.backwards()
+    return Regions(-back.lon % 360.0, back.lat, back.rings, back.parts, back.rows)

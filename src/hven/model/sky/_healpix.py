@@ -360,7 +360,8 @@ def neighbourhood(ranges: Indexes, order: int) -> Indexes:
     shift = 2 * (ORDER - order)
     coarse = degrade(ranges, order) >> shift
     lengths = coarse[:, 1] - coarse[:, 0]
-    own = np.arange(int(lengths.sum())) + np.repeat(coarse[:, 0] - np.cumsum(lengths) + lengths, lengths)
+    which, number = numbered(lengths)
+    own = coarse[which, 0] + number
     near = np.zeros((len(own), 9), dtype=np.int64)
     if len(own):
         _compiled().neighbours(order, own.astype(np.uint64), near, _threads(len(own)))

@@ -11,6 +11,7 @@ from hven.model.sky._disc import Disc, swept
 from hven.model.sky._lattice import Corners, corners, rings
 from hven.model.sky._limb import Cut, clip
 from hven.model.sky._pixels import LINE, Runs, keys
+from hven.model.sky._ragged import ends, numbered
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
@@ -155,9 +156,8 @@ def repeated(count: Whole, offsets: Whole) -> tuple[Whole, Numbers, Whole]:
     at, share, offsets
         Of each piece its edge and how much of it lies before, 0 to 1, shape (m,); where the rings begin among the pieces, shape (r + 1,).
     """
-    ends = np.append(0, np.cumsum(count))
-    at = np.repeat(np.arange(len(count)), count)
-    return at, (np.arange(len(at)) - ends[at]) / count[at], ends[offsets]
+    at, number = numbered(count)
+    return at, number / count[at], ends(count)[offsets]
 
 
 def _on_limb(runs: Runs, rows: int, disc: Disc, x: Whole, y: Whole) -> Whole:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hven.model.sky._ragged import numbered
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -174,7 +176,6 @@ def filled(x: Whole, y: Whole, width: Whole, height: Whole) -> Runs:
     runs
         Region i is box i.
     """
-    row = np.repeat(np.arange(len(x)), height)
-    up = np.arange(len(row)) - np.repeat(np.cumsum(height) - height, height)
+    row, up = numbered(height)
     begin = keys(row, y[row] + up, x[row])
     return Runs(begin, begin + width[row])

@@ -72,7 +72,7 @@ class Planes(Generic[R]):
             edges = column.outlines
             for start in range(0, len(edges.a), 1 << 12):
                 part = slice(start, start + (1 << 12))
-                arcs = arc_gap(tried[:, None], edges.a[part], edges.b[part], edges.normal[part], edges.real[part])
+                arcs = arc_gap(tried[:, None], edges.a[part], edges.b[part], edges.normal[part])
                 np.minimum(gap, arcs.min(axis=1), out=gap)
         best = int(np.argmax(gap))
         self.centre[row] = -tried[best]

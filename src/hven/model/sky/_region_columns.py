@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hven.model.sky._ragged import closed, ends, followers, gathered, largest_gaps, numbered, owners, reversed_rows
 from hven.model.sky._rings import Rings
-from hven.model.sky._sphere import SKY, along, angle, angles, vectors, wrap
+from hven.model.sky._sphere import SKY, along, angle, angles, normals, summits, vectors, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -500,7 +500,9 @@ class Columns:
         edge = np.flatnonzero(
             good[row] & ((np.maximum(lat, there) + rise >= north[row]) | (np.minimum(lat, there) - rise <= south[row]))
         )
-        under, over = _heights(vectors(lon[edge], lat[edge]), vectors(lon[after[edge]], lat[after[edge]]))
+        ends_of = vectors(lon[edge], lat[edge]), vectors(lon[after[edge]], lat[after[edge]])
+        low_high = np.minimum(lat[edge], there[edge]), np.maximum(lat[edge], there[edge])
+        under, over = summits(*ends_of, normals(*ends_of), *low_high)
         np.minimum.at(south, row[edge], under)
         np.maximum.at(north, row[edge], over)
         found = np.stack([base, base, south, north])
@@ -581,17 +583,6 @@ class Columns:
         shapes = polygons(np.stack([self.lon, self.lat], 1), self.rings, self.parts, self.rows)
         found: list[bytes] = shapely.to_wkb(shapes).tolist()
         return found
-
-
-def _heights(a: Numbers, b: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the lowest and the highest latitude of arcs between unit vectors, shape (m, 3); where these are ends, about."""
-    normal = np.cross(a + b, b - a)
-    length = np.linalg.norm(normal, axis=1)
-    normal /= np.where(length > 0.0, length, 1.0)[:, None]
-    low, high = np.degrees(np.arcsin(np.clip(np.sort([a[:, 2], b[:, 2]], axis=0), -1.0, 1.0)))
-    climb, fall = (np.cross(normal, end)[:, 2] for end in (a, b))
-    top = np.degrees(np.arctan2(np.hypot(normal[:, 0], normal[:, 1]), np.abs(normal[:, 2])))
-    return np.where((climb < 0.0) & (fall > 0.0), -top, low), np.where((climb > 0.0) & (fall < 0.0), top, high)
 
 
 def _sums(values: Numbers, offsets: Indexes) -> Numbers:

@@ -234,7 +234,7 @@ class Regions(Columns):
             for block in blocks(np.diff(starts)[row]):
                 edge, offsets = gathered(starts, row[block])
                 vertex = block.start + owners(offsets)
-                gap = arc_gap(xyz[vertex], edges.a[edge], edges.b[edge], edges.normal[edge], edges.real[edge])
+                gap = arc_gap(xyz[vertex], edges.a[edge], edges.b[edge], edges.normal[edge])
                 np.minimum.at(found, row[vertex], gap)
         found[self.intersects(other)] = 0.0
         found[~np.isfinite(found)] = np.nan

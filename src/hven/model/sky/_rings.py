@@ -24,7 +24,9 @@ from hven.model.sky._sphere import (
     crossed,
     dot,
     in_circle,
+    normals,
     plane,
+    summits,
     vectors,
     wrap,
 )
@@ -85,10 +87,7 @@ class Rings:
     @cached_property
     def normal(self) -> Numbers:
         """Unit vectors at right angles to the edges, of those without length 0; shape (v, 3)."""
-        normal = crossed(self.a + self.b, self.b - self.a)  # twice a x b, without its cancellation
-        length = np.sqrt(dot(normal, normal))[:, None]
-        found: Numbers = normal / np.where(length > 0.0, length, 1.0)
-        return found
+        return normals(self.a, self.b)
 
     @cached_property
     def real(self) -> Flags:
@@ -178,11 +177,7 @@ class Rings:
     def heights(self) -> tuple[Numbers, Numbers]:
         """The lowest and the highest latitude of each edge, degrees."""
         there = self.lat[self.next]
-        low, high = np.minimum(self.lat, there), np.maximum(self.lat, there)
-        # the highest point of its great circle lies on it if it climbs at one end and descends at the other
-        climb, fall = (np.cross(self.normal, end)[:, 2] for end in (self.a, self.b))
-        top = np.degrees(np.arctan2(np.hypot(self.normal[:, 0], self.normal[:, 1]), np.abs(self.normal[:, 2])))
-        return np.where((climb < 0.0) & (fall > 0.0), -top, low), np.where((climb > 0.0) & (fall < 0.0), top, high)
+        return summits(self.a, self.b, self.normal, np.minimum(self.lat, there), np.maximum(self.lat, there))
 
     @cached_property
     def begin(self) -> Numbers:
@@ -366,7 +361,7 @@ class Rings:
     def gap(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
         """Compute the distance in degrees of point i to the boundary of ring i."""
         xyz = vectors(lon, lat)[self.owner]
-        return np.minimum.reduceat(arc_gap(xyz, self.a, self.b, self.normal, self.real), self.first)
+        return np.minimum.reduceat(arc_gap(xyz, self.a, self.b, self.normal), self.first)
 
 
 def touch(a: Rings, b: Rings) -> Flags:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hven.model.sky._flat_maps import ERROR, POLE, surfaces
 from hven.model.sky._lattice import rings as followed
-from hven.model.sky._ragged import ends
+from hven.model.sky._ragged import ends, numbered
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
@@ -152,8 +152,7 @@ def _noded(lines: Numbers, ring: Indexes, row: Indexes, large: Flags) -> tuple[N
     end = np.searchsorted(key, row[at] * 1024.0 + high, side="left")
     pieces = np.ones(len(lines), np.int64)
     pieces[at] += np.maximum(end - begin, 0)
-    which = np.repeat(np.arange(len(lines)), pieces)
-    step = np.arange(len(which)) - np.repeat(ends(pieces)[:-1], pieces)
+    which, step = numbered(pieces)
     found = lines[which]
     inner = np.flatnonzero(step > 0)
     start = np.zeros(len(lines), np.int64)
@@ -175,6 +174,6 @@ def _bent(lines: Numbers, error: float) -> tuple[Indexes, Numbers, Numbers]:
     length = np.maximum(np.abs(turn), np.abs(rise))
     pieces = np.maximum(np.sqrt(stray / np.radians(error)), length / _LONGEST)
     pieces = np.maximum(np.ceil(pieces - 1e-9), 1.0).astype(np.int64)
-    at = np.repeat(np.arange(len(lines)), pieces)
-    share = (np.arange(len(at)) - np.repeat(ends(pieces)[:-1], pieces)) / pieces[at]
+    at, number = numbered(pieces)
+    share = number / pieces[at]
     return at, x0[at] + share * (x1 - x0)[at], y0[at] + share * (y1 - y0)[at]

@@ -145,6 +145,21 @@ def crossed(a: Numbers, b: Numbers) -> Numbers:
     return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)
 
 
+def normals(a: Numbers, b: Numbers) -> Numbers:
+    """Compute unit vectors at right angles to the arcs between others, shape (n, 3); 0 for arcs without length."""
+    found = crossed(a + b, b - a)  # twice a x b, without its cancellation
+    length = np.sqrt(dot(found, found))[..., None]
+    return found / np.where(length > 0.0, length, 1.0)
+
+
+def summits(a: Numbers, b: Numbers, normal: Numbers, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the lowest and the highest latitude of arcs, degrees, whose ends lie at `low` and `high`; shape (n,)."""
+    # the highest point of its great circle lies on it if it climbs at one end and descends at the other
+    climb, fall = (normal[:, 0] * end[:, 1] - normal[:, 1] * end[:, 0] for end in (a, b))
+    top = np.degrees(np.arctan2(np.hypot(normal[:, 0], normal[:, 1]), np.abs(normal[:, 2])))
+    return np.where((climb < 0.0) & (fall > 0.0), -top, low), np.where((climb > 0.0) & (fall < 0.0), top, high)
+
+
 def angle(a: Numbers, b: Numbers) -> Numbers:
     """Compute the angles between unit vectors, radians, shape (...,): to the last digits for small ones."""
     apart = a - b
@@ -228,7 +243,7 @@ def offset(lon: float, lat: float, towards: npt.ArrayLike, by: npt.ArrayLike) ->
     return wrap(lon + np.degrees(np.arctan2(east, outward))), np.degrees(np.arctan2(north, np.hypot(east, outward)))
 
 
-def arc_gap(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers, real: Flags) -> Numbers:
+def arc_gap(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers) -> Numbers:
     """Compute the distance of points to great-circle arcs, broadcast against each other.
 
     Parameters
@@ -238,16 +253,14 @@ def arc_gap(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers, real: Flags) 
     a, b
         Unit vectors of the ends, shape (..., 3).
     normal
-        Unit vectors at right angles to the arcs, shape (..., 3).
-    real
-        Which arcs have a length, shape (...,); of the others the ends count.
+        Unit vectors at right angles to the arcs (`normals`), shape (..., 3); of arcs without length the ends count.
 
     Returns
     -------
     gap
         Degrees, shape (...,).
     """
-    beside = (dot(crossed(normal, a), xyz) >= 0.0) & (dot(crossed(b, normal), xyz) >= 0.0) & real
+    beside = (dot(crossed(normal, a), xyz) >= 0.0) & (dot(crossed(b, normal), xyz) >= 0.0) & normal.any(axis=-1)
     ends = np.minimum(angle(xyz, a), angle(xyz, b))
     found: Numbers = np.degrees(np.where(beside, np.arcsin(np.minimum(np.abs(dot(xyz, normal)), 1.0)), ends))
     return found

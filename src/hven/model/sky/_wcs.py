@@ -19,7 +19,7 @@ from hven.model.sky._frame import turned
 from hven.model.sky._planets import planetocentric
 from hven.model.sky._ragged import ends
 from hven.model.sky._regions import Regions
-from hven.model.sky._sphere import arc_gap, vectors
+from hven.model.sky._sphere import angle, arc_gap, normals, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -329,11 +329,10 @@ def _edge(place: _Places, a: Numbers, b: Numbers, error: float) -> Numbers:
             xyz = vectors(*found.T)
             ahead, behind = np.repeat(xyz[:-1:4], 3, axis=0), np.repeat(xyz[4::4], 3, axis=0)
             between = xyz[:-1].reshape(-1, 4, 3)[:, 1:].reshape(-1, 3)
-            normal = np.cross(ahead + behind, behind - ahead)
-            long = np.linalg.norm(normal, axis=1, keepdims=True)
-            apart = np.linalg.norm(behind - ahead, axis=1)
-            gap = np.radians(arc_gap(between, ahead, behind, normal / np.maximum(long, 1e-300), long[:, 0] > 0.0).max())
-            gap = max(gap, float(apart.max() > 1.5))  # a quarter of a turn is too much for one great circle
+            gap = np.radians(arc_gap(between, ahead, behind, normals(ahead, behind)).max())
+            gap = max(
+                gap, float(angle(ahead, behind).max() > np.pi / 2.0)
+            )  # a quarter of a turn is too much for one great circle
         if gap <= most:
             return found[::4]
         count *= 2
