@@ -15,7 +15,7 @@ from hven import query
 from hven.ingest import ingest
 from hven.ingest._validate_columns import cells_area
 from hven.model.errors import HvenError
-from hven.model.sky import SKY, Moc, Regions, _directions, contours
+from hven.model.sky import Moc, Regions, _directions, contours, sphere
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from shared import shared
@@ -231,7 +231,7 @@ def test_the_area_of_a_mocs_cells():
         "29/0-3458764513820540927",
         " s3/ 1 2\n4/55",
     ):
-        assert cells_area(text) == pytest.approx(Moc.parse(text.replace("s", "")).fraction * SKY)
+        assert cells_area(text) == pytest.approx(Moc.parse(text.replace("s", "")).fraction * sphere.SKY)
     for text in (
         "30/1",
         "0/12",

@@ -235,7 +235,7 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
     off = ~np.isfinite(numbers) | ((place % 2 == 1) & (np.abs(numbers) > 90.0))
     bad[np.repeat(np.arange(len(values)), sizes)[off]] = True
     if rule.check == "simple":
-        rows = np.flatnonzero(known & ~bad) if polygons else []
+        rows = np.flatnonzero(known & ~bad if polygons else np.zeros(0, bool))
         crossing = np.zeros(len(values), bool)
         if len(rows):
             held = values.take(pa.array(rows))

@@ -42,7 +42,13 @@ def moc_written(moc: Moc, as_: str = "fits", body: str = "") -> bytes:
     from astropy.io import fits  # noqa: PLC0415  (slow to load, asked by few)
 
     table = fits.BinTableHDU.from_columns([fits.Column("RANGE", "K", array=moc.ranges.ravel())])
-    facts = {"MOCVERS": "2.0", "MOCDIM": "SPACE", "ORDERING": "RANGE", "COORDSYS": body.lower() or "C", "MOCORD_S": moc.order}
+    facts = {
+        "MOCVERS": "2.0",
+        "MOCDIM": "SPACE",
+        "ORDERING": "RANGE",
+        "COORDSYS": body.lower() or "C",
+        "MOCORD_S": moc.order,
+    }
     table.header.update({**facts, "MOCTOOL": "Hven"})
     file = io.BytesIO()
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(file)
