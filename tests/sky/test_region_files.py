@@ -106,6 +106,8 @@ def test_mocs_of_mocpy(tmp_path):
     assert str(region_files.moc_read(json.dumps(theirs.serialize("json")).encode())).startswith("3/5 7 6/1-4")
     (tmp_path / "mine.fits").write_bytes(region_files.moc_written(Moc.parse("3/5 9/"), "fits"))
     assert MOC.load(tmp_path / "mine.fits", "fits").max_order == 9
+    mars = region_files.moc_written(Moc.parse("3/5 9/"), "fits", body="Mars")
+    assert (b"COORDSYS= 'mars" in mars, str(region_files.moc_read(mars))) == (True, "3/5 9/")
 
 
 def test_what_is_no_moc():
