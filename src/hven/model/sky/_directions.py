@@ -8,6 +8,7 @@ import numpy as np
 
 from hven.model.sky._contour_faults import LONGEST, Check, Contours
 from hven.model.sky._disc import taken
+from hven.model.sky._geos import taken_apart, wound
 from hven.model.sky._outlines import pieces, repeated
 from hven.model.sky._ragged import followers, owners
 from hven.model.sky._regions import Regions
@@ -92,8 +93,6 @@ def _drawn(row: Whole, places: Numbers, rows: int, width: Numbers) -> tuple[Any,
     """Draw polygons in the plane; what has no area becomes a band, or a square."""
     import shapely  # noqa: PLC0415  (0.1 s)
 
-    from hven.model.sky._geos import taken_apart, wound  # noqa: PLC0415
-
     size = np.bincount(row, minlength=rows)
     drawn = np.full(rows, shapely.Polygon(), dtype=object)
     many = np.flatnonzero(size >= 3)
@@ -118,8 +117,6 @@ def _drawn(row: Whole, places: Numbers, rows: int, width: Numbers) -> tuple[Any,
 def _regions(drawn: Any, disc: Disc, area: Numbers) -> Regions:
     """Bring polygons of the plane onto the sphere."""
     import shapely  # noqa: PLC0415  (0.1 s)
-
-    from hven.model.sky._geos import taken_apart  # noqa: PLC0415
 
     place, rings, parts, rows = taken_apart(shapely.orient_polygons(drawn))
     u, v = place.T

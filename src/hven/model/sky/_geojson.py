@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.model.sky._flat_maps import ERROR, drawn
+from hven.model.sky._geos import taken_apart, wound
 from hven.model.sky._regions import Regions
 from hven.model.sky._seams import raised
 
@@ -279,8 +280,6 @@ def _area(ring: Numbers) -> float:
 def _mended(shape: Any) -> Any:
     """Join what the rings of each polygon wind round, less what its holes do."""
     import shapely  # noqa: PLC0415  (for who computes with regions)
-
-    from hven.model.sky._geos import taken_apart, wound  # noqa: PLC0415
 
     xy, rings, parts, rows = taken_apart(np.array([shape], object))
     hole = np.ones(len(rings) - 1, np.bool_)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import shapely
 
 from hven.model.sky._ragged import blocks, closed, ends, gathered, owners
 
@@ -19,12 +18,16 @@ if TYPE_CHECKING:
 
 def polygons(xy: Numbers, rings: Indexes, parts: Indexes, rows: Indexes) -> Any:
     """Make multipolygons; rings are open."""
+    import shapely  # noqa: PLC0415  (for who computes with regions)
+
     vertex, rings = closed(rings)
     return shapely.from_ragged_array(shapely.GeometryType.MULTIPOLYGON, xy[vertex], (rings, parts, rows))
 
 
 def taken_apart(shapes: Any, frame: Numbers | None = None) -> tuple[Numbers, Indexes, Indexes, Indexes]:
     """Return x, y of the polygons among shapes and offsets of their rings (open), parts and rows, without rings that reach a row's frame."""
+    import shapely  # noqa: PLC0415  (for who computes with regions)
+
     part, row = shapely.get_parts(shapes, return_index=True)
     some = (shapely.get_type_id(part) == 3) & ~shapely.is_empty(part)
     part, row = part[some], row[some]
@@ -43,6 +46,8 @@ def taken_apart(shapes: Any, frame: Numbers | None = None) -> tuple[Numbers, Ind
 
 def wound(xy: Numbers, rings: Indexes, parts: Indexes, rows: Indexes, outside: Flags, grid: float) -> Any:
     """Cut rings where they cross, and unite the faces that those of a part wind around, or, where `outside` says so, do not; (n,)."""
+    import shapely  # noqa: PLC0415  (for who computes with regions)
+
     vertex, around = closed(rings)
     lines = shapely.linearrings(xy[vertex], indices=owners(around))
     count, row = len(rows) - 1, owners(parts[rows])

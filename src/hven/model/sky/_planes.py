@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from hven.model.sky._geos import polygons, taken_apart, wound
 from hven.model.sky._ragged import closed, ends, gathered, owners
 from hven.model.sky._region_columns import Columns
 from hven.model.sky._sphere import angles, arc_gap, plane, vectors
@@ -119,15 +120,11 @@ class Planes(Generic[R]):
 
     def shapes(self, number: int) -> Any:
         """Make polygons of GEOS of a column; (n,)."""
-        from hven.model.sky._geos import polygons  # noqa: PLC0415  (for who computes with regions)
-
         return polygons(*self.rings(number)[:4])
 
     def regions(self, shapes: Any) -> R:
         """Make regions of polygons on the planes."""
         import shapely  # noqa: PLC0415  (for who computes with regions)
-
-        from hven.model.sky._geos import taken_apart  # noqa: PLC0415
 
         xy, rings, parts, rows = taken_apart(shapely.orient_polygons(shapes), self.frame)
         at = owners(rings[parts[rows]])
@@ -168,8 +165,6 @@ class Planes(Generic[R]):
         is a hole, all else.
         """
         import shapely  # noqa: PLC0415  (for who computes with regions)
-
-        from hven.model.sky._geos import wound  # noqa: PLC0415
 
         xy, rings, parts, rows, others = self.rings(0)
         vertex, around = closed(rings)

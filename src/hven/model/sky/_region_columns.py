@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
+from hven.model.sky._geos import polygons, taken_apart
 from hven.model.sky._ragged import closed, ends, followers, gathered, largest_gaps, numbered, owners, reversed_rows
 from hven.model.sky._rings import Rings
 from hven.model.sky._sphere import SKY, along, angle, angles, normals, summits, vectors, wrap
@@ -182,8 +183,6 @@ class Columns:
             Other than polygons and multipolygons, or no WKB.
         """
         import shapely  # noqa: PLC0415  (for who computes with regions)
-
-        from hven.model.sky._geos import taken_apart  # noqa: PLC0415
 
         values = values.to_pylist() if isinstance(values, pa.Array | pa.ChunkedArray) else list(values)
         shapes = shapely.from_wkb(np.array(values, dtype=object))
@@ -574,8 +573,6 @@ class Columns:
             A part is the whole sphere, which WKB has no word for.
         """
         import shapely  # noqa: PLC0415  (for who computes with regions)
-
-        from hven.model.sky._geos import polygons  # noqa: PLC0415
 
         if (np.diff(self.parts) == 0).any():
             message = "WKB has no word for the whole sphere"

@@ -52,6 +52,7 @@ _TESTED = frozenset(
     {"lon", "lat", "normal", "turn", "pole", "begin", "end", "mean", "reach", "capped", "north"}
 )  # by a point
 _CHUNK = 1 << 19  # elements of a points-times-edges block
+_PAIRS = 1 << 17  # of edges, or of points and edges, at a time: what is computed of them stays in a cache
 
 
 class Rings:
@@ -401,7 +402,7 @@ def _inside(lon: Numbers, lat: Numbers, owner: Indexes, rings: Rings) -> Flags:
     near = np.degrees(angle(vectors(lon, lat), rings.mean[owner])) <= (rings.reach + 1e-9)[owner]
     rows = np.flatnonzero(near | ~rings.capped[owner])
     found, _ = np.zeros(len(owner), dtype=np.bool_), (rings.north, rings.begin, rings.end)  # known once, taken along
-    for block in blocks(rings.counts[owner[rows]], _CHUNK):
+    for block in blocks(rings.counts[owner[rows]], _PAIRS):
         part = rows[block]
         found[part] = rings.take(owner[part], _TESTED).contain(lon[part], lat[part])
     return found
@@ -418,7 +419,7 @@ def _edges_cross(a: Rings, b: Rings) -> Flags:
 def _edges(a: Rings, b: Rings) -> Iterator[tuple[Indexes, Indexes, Indexes]]:
     """Yield each edge of the one with each of the other: rows, and the numbers of the edges."""
     sizes = a.counts * b.counts
-    for rows in blocks(sizes, _CHUNK):
+    for rows in blocks(sizes, _PAIRS):
         row, number = numbered(sizes[rows])
         row += rows.start
         yield row, a.first[row] + number // b.counts[row], b.first[row] + number % b.counts[row]
