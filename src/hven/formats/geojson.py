@@ -50,7 +50,7 @@ def write(
         while batch is not None:
             for part in literal.pieces(batch, 4 * len(head.columns)) if head.columns else ():
                 rows = literal.characters(_features(part, head.columns, place, pair))
-                yield start + (rows[1:] if first else rows).tobytes()  # without the first row's comma
+                yield start + (rows[2:] if first else rows).tobytes()  # without the first row's comma and line
                 start, first = b"", False
             if start:
                 yield start

@@ -8,6 +8,7 @@ import numpy as np
 
 from hven.model.sky._flat_maps import ERROR, POLE, surfaces
 from hven.model.sky._lattice import rings as followed
+from hven.model.sky._planes import TWICE, cleaned, flaws
 from hven.model.sky._ragged import ends, numbered
 from hven.model.sky._regions import Regions
 
@@ -66,7 +67,9 @@ def raised(shapes: Any, error: float = ERROR) -> Regions:
         ends(np.bincount(index, minlength=size))
         for index, size in ((of[at], len(ring_part)), (ring_part, len(row)), (row, len(shapes)))
     )
-    return Regions(lon % 360.0, lat, rings, parts, rows)
+    found = Regions(lon % 360.0, lat, rings, parts, rows)
+    twice = np.unique(found.vertex_rows[dict(flaws(found))[TWICE]])  # what lies a rounding apart on the map
+    return found.replaced(twice, cleaned(found.take(twice))) if len(twice) else found
 
 
 def _fold(shapes: Any, rows: Indexes) -> None:
