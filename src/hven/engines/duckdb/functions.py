@@ -27,7 +27,6 @@ from hven.model.sky import (
     Region,
     Shape,
     arrays,
-    boxes,
     contains,
     distance,
     from_array,
@@ -244,7 +243,7 @@ def _in_polygon(lon: Any, lat: Any, polygon: Any) -> pa.Array:
 
 
 def _box(lon: Any, lat: Any, width: Any, height: Any) -> pa.Array:
-    lons, lats = boxes(*(_floats(column) for column in (lon, lat, width, height)))
+    lons, lats = arrays.boxes(*(_floats(column) for column in (lon, lat, width, height)))
     numbers = np.stack([lons, lats], axis=2).reshape(-1)
     none = np.isnan(lons[:, 0])
     return pa.ListArray.from_arrays(

@@ -18,10 +18,10 @@ from hven.model.sky import _sphere as sphere
 from hven.model.sky._moc import Moc
 from hven.model.sky._regions import Regions
 from hven.model.sky._relations import contains, intersects
-from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Region, Shape, boxes, from_array
+from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Region, Shape, from_array
 from hven.model.sky._sphere import distance
 
 __all__ = [
-    "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Regions", "Shape", "arrays", "bodies", "boxes", "clocks", "contains", "contours", "distance",
+    "Box", "Circle", "Moc", "Point", "Polygon", "Range", "Region", "Regions", "Shape", "arrays", "bodies", "clocks", "contains", "contours", "distance",
     "footprints", "frames", "from_array", "healpix", "intersects", "planets", "q3c", "region_files", "shape_text", "sphere",
 ]  # fmt: skip

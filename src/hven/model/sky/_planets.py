@@ -61,7 +61,7 @@ def planetographic(lon: npt.ArrayLike, lat: npt.ArrayLike, axes: tuple[float, fl
     lon, lat
         Degrees, eastward, of one shape; NaN stays NaN.
     axes
-        As there.
+        Of the ellipsoid, in any unit.
 
     Returns
     -------

@@ -14,6 +14,7 @@ import numpy as np
 
 from hven.model import cached
 from hven.model.sky import _healpix as healpix
+from hven.model.sky._arrays import boxes
 from hven.model.sky._moc import Moc
 from hven.model.sky._ragged import numbered
 from hven.model.sky._rings import Rings
@@ -304,36 +305,6 @@ def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa
             raise ValueError(message)
     lons, lats = boxes([lon], [lat], [width], [height])
     return Polygon(tuple(lons[0].tolist()), tuple(lats[0].tolist()))
-
-
-def boxes(
-    lon: npt.ArrayLike, lat: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike
-) -> tuple[Numbers, Numbers]:
-    """Compute the corners of many boxes at once (see `Box`).
-
-    Parameters
-    ----------
-    lon, lat, width, height
-        Degrees, shape (n,).
-
-    Returns
-    -------
-    lons, lats
-        Degrees, each of shape (n, 4); NaN for what is no box.
-    """
-    lon, lat, width, height = (np.asarray(numbers, dtype=np.float64) for numbers in (lon, lat, width, height))
-    good = (
-        np.isfinite(lon) & (np.abs(lat) <= 90.0) & (width > 0.0) & (width < 180.0) & (height > 0.0) & (height < 180.0)
-    )
-    lon, lat, width, height = (np.where(good, numbers, 1.0)[:, None] for numbers in (lon, lat, width, height))
-    half = np.radians(width) / 2.0
-    top = np.arctan(np.tan(np.radians(height) / 2.0) * np.cos(half))
-    x, p = half * np.array([-1.0, 1.0, 1.0, -1.0]), top * np.array([-1.0, -1.0, 1.0, 1.0])
-    ahead, aside, up = np.cos(p) * np.cos(x), np.cos(p) * np.sin(x), np.sin(p)
-    phi = np.radians(lat)
-    turned = np.stack([np.cos(phi) * ahead - np.sin(phi) * up, aside, np.sin(phi) * ahead + np.cos(phi) * up], axis=-1)
-    lons, lats = angles(turned)
-    return np.where(good[:, None], wrap(lons + lon), np.nan), np.where(good[:, None], lats, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
