@@ -41,6 +41,7 @@ def told(site, text):
         return result.table().to_pylist()
 
 
+@pytest.mark.filterwarnings("ignore:Invalid 'BLANK' keyword")
 def test_images_of_the_sun_are_cut_at_the_limb_and_bad_ones_named(tmp_path):
     with site_with(tmp_path, SUN) as site:
         there = tmp_path / "collections" / "sun"
@@ -50,7 +51,9 @@ def test_images_of_the_sun_are_cut_at_the_limb_and_bad_ones_named(tmp_path):
             "mdi_fd_M_96m_01d.5874.0005_s",
         ):
             shutil.copy(shared(f"data/helio/images/{name}.fits"), there)
-        whole = fits.getheader(there / "aia_171_level1.fits")
+        with fits.open(there / "aia_171_level1.fits") as file:
+            whole = file[0].header.copy()
+        whole.remove("BLANK", ignore_missing=True)  # the made images are of whole numbers
         for name, cards in {
             "singular": {"CDELT1": 0.0},
             "nan": {"CRVAL1": None, "HISTORY": "gone"},
