@@ -156,7 +156,7 @@ _WORDS = {
 def of_words(calling: Calling, node: Function, args: list[Expr]) -> None:
     """``ORIENTED(p, 'sky')``: the last argument, if it is a text, is one of few words."""
     word, known = args[-1], _WORDS.get(node.name, footprints.VIEWS)
-    if isinstance(word, Literal) and isinstance(word.value, str) and word.value not in known:
+    if len(args) > 1 and isinstance(word, Literal) and isinstance(word.value, str) and word.value not in known:
         if node.name == "CHAIN_CONTOUR" and contours.directions(word.value) is not None:
             return
         calling.fail(

@@ -350,7 +350,7 @@ class Dialect(ABC):
         return f"{text} {'DESC' if descending else 'ASC'} NULLS LAST"
 
     def reached(self, node: TableRef) -> bool:  # noqa: ARG002
-        """Check whether the rows of a stored table are those alone that its reader may see.
+        """Return whether the rows of a stored table are those alone that its reader may see.
 
         Parameters
         ----------

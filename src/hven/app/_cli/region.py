@@ -100,7 +100,7 @@ def region(
         typer.Option("--view", help="Corners anticlockwise from inside (sky) or outside (default: body for contours)."),
     ] = None,
 ) -> None:
-    """Convert contours and regions: polygon, MOC, GeoJSON ..."""
+    """Write contours and regions of a file in other forms."""
     said = contour_tables.Said(
         chain=chain, x=x, y=y, radius=radius, centre=centre, scale=scale, date=date, observer=observer, region=column, name=name,
         frame=longitudes.value, origin=origin, freeman=directions is Directions.freeman,

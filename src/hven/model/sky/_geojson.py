@@ -323,7 +323,7 @@ def to_geojson(
     regions: Regions,
     properties: Sequence[Mapping[str, Any]] | None = None,
     *,
-    ids: Sequence[str | float | None] | None = None,
+    ids: Sequence[str | int | None] | None = None,
     crs: str | None = None,
     error: float = ERROR,
 ) -> str:

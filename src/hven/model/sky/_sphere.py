@@ -134,26 +134,74 @@ def angles(xyz: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def dot(a: Numbers, b: Numbers) -> Numbers:
-    """Multiply vectors, shape (..., 3), broadcast; by columns, which numpy does in a fraction of the time of a sum along rows."""
+    """Multiply vectors, shape (..., 3), broadcast; by columns, which numpy does in a fraction of the time of a sum along rows.
+
+    Parameters
+    ----------
+    a, b
+        Shape (..., 3).
+
+    Returns
+    -------
+    products
+        Shape (...,).
+    """
     found: Numbers = a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
     return found
 
 
 def crossed(a: Numbers, b: Numbers) -> Numbers:
-    """Compute the vectors at right angles to two, shape (..., 3), broadcast."""
+    """Compute the vectors at right angles to two, shape (..., 3), broadcast.
+
+    Parameters
+    ----------
+    a, b
+        Shape (..., 3).
+
+    Returns
+    -------
+    vectors
+        ``a x b``, shape (..., 3).
+    """
     (x, y, z), (u, v, w) = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)
     return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)
 
 
 def normals(a: Numbers, b: Numbers) -> Numbers:
-    """Compute unit vectors at right angles to the arcs between others, shape (n, 3); 0 for arcs without length."""
+    """Compute unit vectors at right angles to the arcs between others, shape (n, 3); 0 for arcs without length.
+
+    Parameters
+    ----------
+    a, b
+        Unit vectors of the ends, shape (n, 3).
+
+    Returns
+    -------
+    normals
+        Shape (n, 3).
+    """
     found = crossed(a + b, b - a)  # twice a x b, without its cancellation
     length = np.sqrt(dot(found, found))[..., None]
     return found / np.where(length > 0.0, length, 1.0)
 
 
 def summits(a: Numbers, b: Numbers, normal: Numbers, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the lowest and the highest latitude of arcs, degrees, whose ends lie at `low` and `high`; shape (n,)."""
+    """Return the lowest and the highest latitude of arcs, degrees, whose ends lie at `low` and `high`; shape (n,).
+
+    Parameters
+    ----------
+    a, b
+        Unit vectors of the ends, shape (n, 3).
+    normal
+        Of the arcs (`normals`), shape (n, 3).
+    low, high
+        Latitudes of the ends, degrees, shape (n,).
+
+    Returns
+    -------
+    lowest, highest
+        Degrees, shape (n,).
+    """
     # the highest point of its great circle lies on it if it climbs at one end and descends at the other
     climb, fall = (normal[:, 0] * end[:, 1] - normal[:, 1] * end[:, 0] for end in (a, b))
     top = np.degrees(np.arctan2(np.hypot(normal[:, 0], normal[:, 1]), np.abs(normal[:, 2])))
@@ -161,14 +209,38 @@ def summits(a: Numbers, b: Numbers, normal: Numbers, low: Numbers, high: Numbers
 
 
 def angle(a: Numbers, b: Numbers) -> Numbers:
-    """Compute the angles between unit vectors, radians, shape (...,): to the last digits for small ones."""
+    """Compute the angles between unit vectors, radians, shape (...,): to the last digits for small ones.
+
+    Parameters
+    ----------
+    a, b
+        Unit vectors, shape (..., 3).
+
+    Returns
+    -------
+    angles
+        Radians, shape (...,).
+    """
     apart = a - b
     found: Numbers = 2.0 * np.arcsin(np.minimum(np.sqrt(dot(apart, apart)) / 2.0, 1.0))
     return found
 
 
 def along(a: Numbers, b: Numbers, share: Numbers) -> Numbers:
-    """Return the unit vectors that lie such a share of the way from `a` to `b` along great circles; shape (n, 3)."""
+    """Return the unit vectors that lie such a share of the way from `a` to `b` along great circles; shape (n, 3).
+
+    Parameters
+    ----------
+    a, b
+        Unit vectors of the ends, shape (n, 3).
+    share
+        0 at `a`, 1 at `b`; shape (n,).
+
+    Returns
+    -------
+    vectors
+        Shape (n, 3).
+    """
     turn = angle(a, b)
     before, behind = np.sin((1.0 - share) * turn), np.sin(share * turn)
     short = turn < 1e-9
@@ -176,7 +248,18 @@ def along(a: Numbers, b: Numbers, share: Numbers) -> Numbers:
 
 
 def plane(middle: Numbers) -> tuple[Numbers, Numbers]:
-    """Return two unit vectors at right angles to others and to one another, the second a quarter turn anticlockwise from the first; (n, 3)."""
+    """Return two unit vectors at right angles to others and to one another, the second a quarter turn anticlockwise from the first; (n, 3).
+
+    Parameters
+    ----------
+    middle
+        Unit vectors, shape (n, 3).
+
+    Returns
+    -------
+    first, second
+        Shape (n, 3).
+    """
     east = crossed(np.where(np.abs(middle[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]), middle)
     east /= np.sqrt(dot(east, east))[:, None]
     return east, crossed(middle, east)
