@@ -184,3 +184,21 @@ def test_files_are_known_by_what_is_in_them():
     )
     assert region_files.read(b'{"6": [1]}').faults == [""]
     assert region_files.form(b"fk5\ncircle(1,2,3)") == "ds9"
+
+
+def test_pieces_that_touch_but_for_rounding_are_joined():
+    lon = [0.486242587, 1e-300, 359.78756, 359.407401, 359.498236, 7.41984506e-17, 0.558454353, 0.620191909]
+    lat = [
+        -0.486225078,
+        -0.691282696,
+        -0.212438606,
+        3.6170237e-15,
+        0.501744452,
+        0.605853746,
+        0.558427828,
+        3.47017406e-15,
+    ]
+    star = Regions.of([[[list(zip(lon, lat, strict=True))]]])  # clockwise: all else
+    back = region_files.of_texts(region_files.texts(star, "multishape").to_pylist())
+    assert back.faults == [""]
+    assert back.regions.area() == pytest.approx(star.area(), rel=1e-9)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     Indexes = npt.NDArray[np.int64]
 
 KINDS = ("polygon", "shape", "multishape", "stcs")
+_GRID = 2.0**-34  # degrees: what parts that touch may be apart, by rounding
 _HALF = 0.49 * SKY  # square degrees: what is larger is cut
 _MOC = re.compile(r"\s*s?\d+/")
 _NUMBERS = re.compile(r"[\s,+\-.\d]")
@@ -205,7 +206,8 @@ def _united(regions: Regions) -> Regions:
     maps = np.full(len(wide), shapely.MultiPolygon())
     if len(wide):
         part, row = shapely.get_parts(drawn(parts), return_index=True)
-        maps = shapely.unary_union(shapely.multipolygons(part, indices=of[row], out=maps)[:, None], axis=1)
+        parts_of = shapely.multipolygons(part, indices=of[row], out=maps)[:, None]
+        maps = shapely.unary_union(parts_of, axis=1, grid_size=_GRID)
     rest = np.delete(np.arange(len(regions)), wide)
     return regions.replaced(wide, raised(maps)).replaced(rest, regions.take(rest).mended())
 
