@@ -27,8 +27,21 @@ CREATE TABLE FILAMENTS (ID_FIL integer primary key, PP_OUTPUT_ID integer, FEAT_C
     CC_X_PIX integer, CC_Y_PIX integer, CC text, CC_LENGTH integer);
 CREATE TABLE TYPE_III (ID_TYPE_III integer primary key, OBSERVATIONS_ID integer, TIME_START text, TIME_END text, FREQ_MIN real, FREQ_MAX real);
 """
-STEPS = {(-1, 0): 0, (-1, -1): 1, (0, -1): 2, (1, -1): 3, (1, 0): 4, (1, 1): 5, (0, 1): 6, (-1, 1): 7}  # 0 is left, then anticlockwise
-EIT, MDI, MEUDON = (374.87, 511.5, 511.5, 2.63), (496.342, 511.3, 509.8, 1.98559), (420.0, 511.5, 511.5, 2.31)  # R_SUN, CENTER_X, CENTER_Y, CDELT
+STEPS = {
+    (-1, 0): 0,
+    (-1, -1): 1,
+    (0, -1): 2,
+    (1, -1): 3,
+    (1, 0): 4,
+    (1, 1): 5,
+    (0, 1): 6,
+    (-1, 1): 7,
+}  # 0 is left, then anticlockwise
+EIT, MDI, MEUDON = (
+    (374.87, 511.5, 511.5, 2.63),
+    (496.342, 511.3, 509.8, 1.98559),
+    (420.0, 511.5, 511.5, 2.31),
+)  # R_SUN, CENTER_X, CENTER_Y, CDELT
 YEARS = {2004: (datetime(2004, 1, 1), 164.6, -2.95, 2011), 2009: (datetime(2009, 1, 1), 170.4, -3.04, 2078)}
 rng = random.Random(1859)
 target = Path(__file__).parent / "collections" / "hfc.sqlite"
@@ -49,16 +62,33 @@ def seen_from(moment: datetime) -> tuple[float, float, int]:
     return turned % 360, lat - 0.097 * days, rotation - math.floor(turned / 360)
 
 
-def observe(number: int, observatory: int, moment: datetime, exposure: float, name: str, image: tuple[float, ...] | None) -> None:
+def observe(
+    number: int, observatory: int, moment: datetime, exposure: float, name: str, image: tuple[float, ...] | None
+) -> None:
     days = (moment - datetime(2000, 1, 1, 12)).total_seconds() / 86400
     when = [(moment + timedelta(seconds=more)).isoformat(timespec="milliseconds") for more in (0, exposure)]
     size = (-32, 1024, 1024, *image, image[3]) if image else (None,) * 8
     rotation = seen_from(moment)[2] if image else None
     there = f"https://hfc.example.org/maps/{name.replace(' ', '%20')}"
-    put("OBSERVATIONS", number, observatory, *when, 2451545 + int(days // 1), days % 1, exposure, rotation, *size, name, "fits" if image else "dat", there)
+    put(
+        "OBSERVATIONS",
+        number,
+        observatory,
+        *when,
+        2451545 + int(days // 1),
+        days % 1,
+        exposure,
+        rotation,
+        *size,
+        name,
+        "fits" if image else "dat",
+        there,
+    )
 
 
-def outline(lon: float, lat: float, wide: float, high: float, moment: datetime, image: tuple[float, ...], made: random.Random) -> tuple[int, int, str]:
+def outline(
+    lon: float, lat: float, wide: float, high: float, moment: datetime, image: tuple[float, ...], made: random.Random
+) -> tuple[int, int, str]:
     """Draw a ragged ring around a place on the Sun as an image shows it: first pixel and chain code. What is behind the limb is drawn a bit outside of it."""
     l0, b0, _ = seen_from(moment)
     radius, x0, y0, _ = image

@@ -152,7 +152,9 @@ def test_a_footprint_by_the_cards_of_an_image(made):
 
     (row,) = made("galaxy")[3]
     corners = WCS(fits.getheader(shared("data") / "images/gc_2mass_k.fits")).calc_footprint(center=False)
-    sky = SkyCoord(corners, unit="deg", frame="fk5").icrs  # the header says equinox 2000 and no frame: FK5, by the standard
+    sky = SkyCoord(
+        corners, unit="deg", frame="fk5"
+    ).icrs  # the header says equinox 2000 and no frame: FK5, by the standard
     wanted = np.transpose([sky.ra.deg, sky.dec.deg])
     got = np.array([float(word) for word in row["s_region"].split()[2:]]).reshape(4, 2)
     assert {tuple(pair) for pair in got.round(6)} == {tuple(pair) for pair in wanted.round(6)}

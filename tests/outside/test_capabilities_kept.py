@@ -93,9 +93,9 @@ def of_fits(body: bytes) -> tuple[int, bool | None]:
         return len(found[1].data), "OVERFLOW" in str(found[1].header.get("COMMENT", ""))
 
 
-def of_json(body: bytes) -> tuple[int, bool | None]:
+def of_json(body: bytes, rows: str = "data") -> tuple[int, bool | None]:
     found = json.loads(body)
-    return len(found["data"]), found["status"] == "OVERFLOW"
+    return len(found[rows]), found["status"] == "OVERFLOW"
 
 
 def of_text(body: bytes) -> tuple[int, bool | None]:
@@ -118,6 +118,7 @@ READERS: dict[str, Callable[[bytes], tuple[int, bool | None]]] = {
     "text/tab-separated-values": functools.partial(of_delimited, delimiter="\t"),
     "application/fits": of_fits,
     "application/json": of_json,
+    "application/geo+json": functools.partial(of_json, rows="features"),
     "application/vnd.apache.parquet": of_parquet,
     "text/plain": of_text,
 }

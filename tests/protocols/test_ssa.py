@@ -120,7 +120,7 @@ def test_times_last_as_long_as_they_are_written(text: str, begin: str, end: str)
         ("BAND=red", "BAND='red' is no range of wavelengths; write metres, such as 4e-7/7e-7, or one of radio"),
         ("BAND=2/1", "BAND='2/1' is empty"),
         ("TIME=2001-02-30", "TIME='2001-02-30' is no time"),
-        ("TIME=2002/2000", "TIME='2002/2001' is empty"),
+        ("TIME=2002/2000", "TIME='2002/2000' is empty"),
         ("REQUEST=getData", "REQUEST='getData' is not known; write queryData"),
     ],
 )
