@@ -349,11 +349,16 @@ def changes(only: str) -> Iterator[Journey]:
     given = token(SITE)
     query = tap("SELECT COUNT(*) AS n FROM sky.rows_guarded WHERE id < 1000")
 
+    def written(path: Path, words: str) -> None:
+        """Replace a file at once, as editors do: half of one is other settings."""
+        path.with_suffix(".part").write_text(words)
+        path.with_suffix(".part").replace(path)
+
     def policy(turn: int) -> None:
-        folder.write_text(text if turn % 2 else text.replace(POLICY, f"{POLICY} or tag = 'secret'"))
+        written(folder, text if turn % 2 else text.replace(POLICY, f"{POLICY} or tag = 'secret'"))
 
     def people(turn: int) -> None:
-        (SITE / "hven.toml").write_text(toml if turn % 2 else toml.replace('"anna"', '"bert"'))
+        written(SITE / "hven.toml", toml if turn % 2 else toml.replace('"anna"', '"bert"'))
 
     def revoked(turn: int) -> None:
         nonlocal given

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from hven import adql, query
 from hven.adql.text import literal, write
-from hven.adql.tree import ColumnRef, Ident, transform
+from hven.adql.tree import ColumnRef, Compare, Ident, conjuncts, transform
 from hven.model.table import Column, Hole, Link
 from hven.model.types import BOOLEAN, INT64, STRING
 from hven.site.auth import ANONYMOUS, alike
@@ -199,9 +199,24 @@ def _query(
     first = links[0] if links else None
     if first is not None and first.source is not None:
         text += f" JOIN {_named(first.source)} AS {adql.quote(first.alias or '')} ON {first.where}"
-    one = len(keys) == 1
-    text += f" WHERE {key} = {literal(keys[0])}" if one else f" WHERE {key} IN ({', '.join(map(literal, keys))})"
+    listed = f"= {literal(keys[0])}" if len(keys) == 1 else f"IN ({', '.join(map(literal, keys))})"
+    text += f" WHERE {key} {listed}"
+    if first is not None and first.where is not None:
+        # said of the other table as well, whose index then finds its rows
+        text += "".join(f" AND {column} {listed}" for column in _equal(first.where, table.identifier.name))
     return text + (f" ORDER BY {first.order}" if first is not None and first.order else "")
+
+
+def _equal(where: str, key: str) -> list[str]:
+    """List columns of the other table that are the row's identifier, by the condition that joins them."""
+    found = []
+    for part in conjuncts(adql.parse_condition(where)):
+        if isinstance(part, Compare) and part.op == "=":
+            for one, other in ((part.left, part.right), (part.right, part.left)):
+                both = isinstance(one, ColumnRef) and isinstance(other, ColumnRef)
+                if both and write(one).replace('"', "") == f"target.{key}":
+                    found.append(write(other))
+    return found
 
 
 def _truth(condition: str) -> str:

@@ -1,4 +1,4 @@
-"""Conditions on a union, put into each of its queries: there they are conditions on tables, which indexes serve.
+"""Conditions on a union, or on a view of one table, put into each of its queries: there they are conditions on tables, which indexes serve.
 
 ``SELECT .. FROM (SELECT a AS x FROM t UNION ALL SELECT b + 1 FROM u) AS v WHERE x = 3`` reads the rows of `t` with ``a = 3`` and those of `u`
 with ``b + 1 = 3``.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 def distributed(bound: Bound) -> Bound:
     """Return the same query with conditions on unions put into their members; the same object if there are none."""
-    if bound.volatile or not any(isinstance(node, SetOperation) for node in walk(bound.query)):
+    if bound.volatile or not any(isinstance(node, Derived) for node in walk(bound.query)):
         return bound
     query = transform(bound.query, _select)
     return bound if query is bound.query else replace(bound, query=query)
@@ -68,7 +68,7 @@ def _below(item: FromItem, given: Sequence[Expr], moved: set[int]) -> FromItem:
         return item
     mine = [part for part in given if _sources(part) == {item.number}]
     members = _members(item.query.body)
-    if not mine or len(members) < 2:
+    if not mine or not members:
         return item
     moved.update(id(part) for part in mine)
     body = _with(item.query.body, item, mine)
