@@ -135,6 +135,7 @@ def test_columns_of_standards_lead_somewhere_by_themselves(client: Client) -> No
     (two,) = links(client, "maps.numbers", "8")
     assert (two["semantics"], two["access_url"]) == ("#thumbnail", "https://x.example/t.png")
     assert links(client, "maps.numbers", "seven")[0]["error_message"]
+    assert [one["ID"] for one in links(client, "maps.numbers", "7", "007", "8")] == ["7", "8"]
     (file,) = links(client, "maps.files", "data/a.png")
     assert (file["access_url"], file["content_type"], file["content_length"]) == (f"{BASE}a.png", "image/png", "1")
 

@@ -33,5 +33,5 @@ def test_the_same_of_postgres(tmp_path: Path) -> None:
         sphere(f"postgresql://{address}")
         where = {name: Postgres(url=f"postgresql://{address}", namespace=name) for name in ("without", "hiding")}
         with twins(tmp_path, engine=lambda _: "postgres", brought=lambda name: {"postgres": where[name]}) as sites:
-            kinds = Counter(alike(sites, seed) for seed in range(FIRST, FIRST + 40))
-    assert kinds["rows"] > 8
+            kinds = Counter(alike(sites, seed) for seed in range(FIRST, FIRST + 60))
+    assert kinds["rows"] > 8, kinds

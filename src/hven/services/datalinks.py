@@ -82,6 +82,9 @@ def rows(
     """
     asked = list(dict.fromkeys(ids))
     keys = [_key(table, one) for one in asked]
+    # 7 and 007 are one
+    asked = [one for one, first in zip(asked, keys, strict=True) if first is None or asked[keys.index(first)] == one]
+    keys = [_key(table, one) for one in asked]
     known = [key for key in keys if key is not None]
     places = {str(key): at for at, key in enumerate(keys) if key is not None}
 
@@ -97,25 +100,25 @@ def rows(
     links = table.leads
     numbered = {id(link): at for at, link in enumerate(links)}
     rights = _rights(table, who, public=alike(table, who, policies))
-    for _, group in groupby(sorted(links, key=_together), _together) if known else ():
-        some = list(group)
+    groups = [list(group) for _, group in groupby(sorted(links, key=_together), _together)]
+    if groups[0][0].source is not None:
+        groups.insert(0, [])
+    for some in groups if known else ():
         names: dict[str, str] = {}
         there = answered(_query(table, some, known, names, rights))
         at = pa.array([places.get(str(key)) for key in there[_KEY].to_pylist()], pa.int32())
-        if some[0].source is None:
+        if not some or some[0].source is None:
             seen.update(at.to_pylist())
+        visible = pc.is_in(at, value_set=pa.array(sorted(seen), pa.int32()))
         for link in some:
             made = _made(link, there, names, base, table.schema) | _locks(link, there, names, rights, table)
-            kept = _kept(link, there, names, made)
+            kept = pc.and_(visible, _kept(link, there, names, made))
             more = {
                 "_at": at,
                 "_link": pa.array([numbered[id(link)]] * len(at), pa.int32()),
                 "_row": pa.array(range(len(at)), pa.int32()),
             }
             found.append(_whole(pa.table({**made, **more})).filter(kept))
-    if known and all(link.source is not None for link in links):
-        there = answered(_query(table, (), known, {}, ()))
-        seen.update(places[str(key)] for key in there[_KEY].to_pylist() if str(key) in places)
     every = pa.concat_tables(found) if found else None
     if every is not None:
         every = _with_files(every, table, answered)
@@ -169,7 +172,10 @@ def _locks(
     telling = {f"target.{adql.quote(name)}" for name in (table.telling if table.rights is not None else ())}
     if not link.file and telling.isdisjoint(hole.text for hole in link.address if not isinstance(hole, str)):
         return {}
-    everybody, theirs = (pc.equal(there[names[text]].combine_chunks(), 1) for text in rights)
+    everybody, theirs = (
+        pc.equal(there[names[text]].combine_chunks(), 1) if text in names else pa.array([text == "1"] * there.num_rows)
+        for text in rights
+    )
     return {"link_auth": pc.if_else(everybody, "false", "true"), "link_authorized": theirs}
 
 
@@ -187,7 +193,8 @@ def _query(
             items.append(f'{text} AS "{names[text]}"')
 
     for text in rights:
-        item(text)
+        if text not in {"0", "1"}:  # which nobody need compute
+            item(text)
     for link in links:
         for template in (link.address, link.type, link.description, link.size):
             for part in template:
@@ -195,28 +202,35 @@ def _query(
                     item(part.text)
         if link.condition is not None:
             item(_truth(link.condition))
-    text = f"SELECT {', '.join(items)} FROM {_named(table.qualified, table)} AS target"
     first = links[0] if links else None
-    if first is not None and first.source is not None:
-        text += f" JOIN {_named(first.source)} AS {adql.quote(first.alias or '')} ON {first.where}"
     listed = f"= {literal(keys[0])}" if len(keys) == 1 else f"IN ({', '.join(map(literal, keys))})"
-    text += f" WHERE {key} {listed}"
-    if first is not None and first.where is not None:
-        # said of the other table as well, whose index then finds its rows
-        text += "".join(f" AND {column} {listed}" for column in _equal(first.where, table.identifier.name))
+    text, where = f" FROM {_named(table.qualified, table)} AS target", f"{key} {listed}"
+    if first is not None and first.source is not None and first.where is not None:
+        other = f"{_named(first.source)} AS {adql.quote(first.alias or '')}"
+        equal, rest = _equal(first.where, table.identifier.name)
+        if equal and not rest and not any("target." in item for item in (*items[1:], first.order or "")):
+            # the row is asked for by other links: nothing is to be joined
+            items[0], text, where = f'{equal[0]} AS "{_KEY}"', f" FROM {other}", f"{equal[0]} {listed}"
+        else:
+            # said of the other table as well, whose index then finds its rows
+            text += f" JOIN {other} ON {first.where}"
+            where = " AND ".join([where, *(f"{column} {listed}" for column in equal)])
+    text = f"SELECT {', '.join(items)}{text} WHERE {where}"
     return text + (f" ORDER BY {first.order}" if first is not None and first.order else "")
 
 
-def _equal(where: str, key: str) -> list[str]:
-    """List columns of the other table that are the row's identifier, by the condition that joins them."""
-    found = []
+def _equal(where: str, key: str) -> tuple[list[str], bool]:
+    """List columns of the other table that are the row's identifier, by the condition that joins them; and whether it says more."""
+    found, rest = [], False
     for part in conjuncts(adql.parse_condition(where)):
-        if isinstance(part, Compare) and part.op == "=":
-            for one, other in ((part.left, part.right), (part.right, part.left)):
-                both = isinstance(one, ColumnRef) and isinstance(other, ColumnRef)
-                if both and write(one).replace('"', "") == f"target.{key}":
-                    found.append(write(other))
-    return found
+        sides = (part.left, part.right) if isinstance(part, Compare) and part.op == "=" else ()
+        columns = [write(side) for side in sides if isinstance(side, ColumnRef)]
+        others = [column for column in columns if column.replace('"', "") != f"target.{key}"]
+        if len(columns) == 2 and len(others) == 1 and not others[0].replace('"', "").startswith("target."):
+            found.append(others[0])
+        else:
+            rest = True
+    return found, rest or len(found) > 1
 
 
 def _truth(condition: str) -> str:
