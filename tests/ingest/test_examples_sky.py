@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import shutil
 import sqlite3
@@ -283,9 +282,10 @@ def test_herschel(made):
     site, home, _ = made("14-herschel-maps")
     observations = rows(site, "SELECT * FROM ivoa.obscore")
     assert len(observations) == 24
-    for row, path in itertools.product(observations, (home / "herschel/data").glob("*.fits")):
-        if not row["access_url"].endswith(path.name):
-            continue
+    files = {path.stem: path for path in (home / "herschel/data").glob("*_map.fits")}
+    for row in observations:
+        path = files.pop(row["obs_publisher_did"].partition("?")[2])
+        assert row["access_url"].endswith(f"/datalink/herschel.maps?ID={path.stem}")
         cards, first = fits.getheader(path, "image"), fits.getheader(path)
         footprint(row["s_region"], cards)
         assert abs(row["t_min"] - Time(first["DATE-OBS"]).mjd) * 86400 < 1e-4
