@@ -209,6 +209,18 @@ FAULTS = {
 }  # fmt: skip
 
 
+def test_a_file_of_a_collection_without_files_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "collections/maps/maps.yaml"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "hven.toml").touch()
+    path.write_text(DESCRIPTOR.replace("files: [data/*]\n", ""))
+    said = [f"{one.message}; {one.remedy}" for one in check(path, settings.load(tmp_path)) if "links" in one.message]
+    wanted = (
+        "tables.main.links[1].file: the collection publishes no files; add files: data/*, or write text: and an address"
+    )
+    assert said[0] == wanted
+
+
 @pytest.mark.parametrize("link", FAULTS)
 def test_what_a_descriptor_has_wrong_is_said_with_its_remedy(link: str, tmp_path: Path) -> None:
     path = tmp_path / "collections/maps/maps.yaml"

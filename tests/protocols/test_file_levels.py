@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -41,6 +43,12 @@ tables:
       take: release <= now or reader in (pi)
       path: file_name
 """
+# the same, but that a link leads to the file
+LINKED = (
+    DESCRIPTOR[DESCRIPTOR.index("  main:") :]
+    .replace("  main:", "  linked:", 1)
+    .replace("    access:\n", '    links: [{semantics: this, file: "{target.file_name}"}]\n    access:\n')
+)
 ROWS = """\
 id,release,pi,file_name
 1,2020-01-01,bert,open.fits
@@ -58,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
     folder = directory / "collections" / "night"
     folder.mkdir(parents=True)
     (directory / "hven.toml").write_text('name = "levels"\n[people]\ngroups = {survey = ["carl"]}\n')
-    (folder / "night.yaml").write_text(DESCRIPTOR)
+    (folder / "night.yaml").write_text(DESCRIPTOR + LINKED)
     (folder / "rows.csv").write_text(ROWS)
     for name in ("open.fits", *SECRETS):
         (folder / name).write_bytes(name.encode() * 10)
@@ -74,6 +82,25 @@ def asked(place: tuple[Client, dict[str, str]], who: str | None, path: str, **pa
     headers = {} if who is None else {"authorization": f"Bearer {tokens[who]}"}
     path, _, given = path.partition("?")
     return client.ask("GET", path, (urlencode(params) or given).encode(), headers=headers)
+
+
+@pytest.mark.parametrize("table", ["main", "linked"])
+def test_links_say_who_may_take_the_file(place: tuple[Client, dict[str, str]], table: str) -> None:
+    """By the column of the address, or by a link to a file of the collection, whose list is not for everybody."""
+
+    def told(who: str | None) -> list[tuple[str, str, str, str]]:
+        ids = "&".join(f"ID={number}" for number in range(1, 4))
+        answer = asked(place, who, f"/datalink/night.{table}?{ids}&RESPONSEFORMAT=csv")
+        assert answer.status == 200, answer.text
+        rows = csv.DictReader(io.StringIO(answer.text))
+        return [
+            (row["ID"], row["access_url"].rpartition("/")[2], row["link_auth"], row["link_authorized"]) for row in rows
+        ]
+
+    open_ = ("1", "open.fits", "false", "true")
+    assert told(None) == [open_]
+    assert told("anna") == [open_, ("2", "anna.fits", "true", "true")]
+    assert told("carl") == [open_, ("2", "anna.fits", "true", "false"), ("3", "bert.fits", "true", "false")]
 
 
 TEXT = "SELECT id, file_name, data_rights FROM night.main ORDER BY id"

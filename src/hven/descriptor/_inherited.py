@@ -28,6 +28,8 @@ class Inherited:
         The collection's ``let``.
     site
         What ``{site.name}`` and its like are.
+    files
+        Whether it publishes files.
     directory
         Where the descriptor stands.
     hashes
@@ -43,6 +45,7 @@ class Inherited:
     contact: str | None
     constants: Mapping[str, Any]
     site: Mapping[str, str]
+    files: bool
     directory: Path
     hashes: dict[str, str]
     standard: bool = False

@@ -9,8 +9,9 @@ from hven.adql.tree import ColumnRef, Ident, transform
 from hven.adql.vocabularies import vocabularies
 from hven.descriptor._column_expressions import Hole, expression, holes, inner, references
 from hven.model.errors import nearest
+from hven.model.table import SITE as SITE_URL
+from hven.model.table import TARGET, Link
 from hven.model.table import Hole as Value
-from hven.model.table import Link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from hven.descriptor.written import Written
     from hven.model.table import Template
 
-TARGET = "target"
 SITE = ("url", "name", "title", "authority")
 
 
@@ -52,6 +52,9 @@ def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherit
             item.place,
             "text: an address; file: the path of a file of the collection",
         )
+    if "file" in item and not around.files:
+        remedy = "add files: data/*, or write text: and an address"
+        faults.error(f"{where}.file: the collection publishes no files", item.places["file"], remedy)
     for key in ("where", "order"):
         if over.alias is None and key in item:
             remedy = "name the other table: from: previews"
@@ -130,7 +133,7 @@ class _Over:
                     hint = f"known: {', '.join('site.' + key for key in SITE)}"
                     faults.error(f"{where}: no {part.text}", said.at(part.offset), hint)
                 # the address of the site is that at which it is asked
-                parts.append(Value("site.url") if rest == "url" else self._around.site.get(rest, ""))
+                parts.append(SITE_URL if rest == "url" else self._around.site.get(rest, ""))
             elif part.text in self._around.constants:
                 parts.append(str(self._around.constants[part.text]))
             elif (tree := self._hole(said, part, where, faults)) is not None:

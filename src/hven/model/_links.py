@@ -57,6 +57,8 @@ class Link:
 
 
 FILES = "hven:files"  # utype of the table of a collection's files
+LINKS = "ivo://ivoa.net/std/DataLink#links-1.1"
+DATALINK = "application/x-votable+xml;content=datalink"  # media type of a list of links
 SITE = Hole("site.url")
 TARGET = "target"  # what expressions call the row
 
@@ -87,4 +89,4 @@ def standard(utype: str | None, there: Mapping[str, str | None]) -> Iterator[Lin
             yield Link(semantics=semantics, address=value(name))
 
 
-__all__ = ["FILES", "SITE", "TARGET", "Hole", "Link", "Template", "standard"]
+__all__ = ["DATALINK", "FILES", "LINKS", "SITE", "TARGET", "Hole", "Link", "Template", "standard"]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
+DATALINK, LINKS, SITE, TARGET = _links.DATALINK, _links.LINKS, _links.SITE, _links.TARGET
 Hole = _links.Hole
 Link = _links.Link
 Template = _links.Template

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from hven.model._structure import (
     BY_TAP,
+    DATALINK,
     FILES,
     HIDDEN,
+    LINKS,
     MONTHS,
     SECONDS,
+    SITE,
+    TARGET,
     Column,
     Constant,
     FrameRef,
@@ -31,12 +35,16 @@ from hven.model._times import JD, MJD, WORDS, begins_and_ends, dated, is_time, t
 
 __all__ = [
     "BY_TAP",
+    "DATALINK",
     "FILES",
     "HIDDEN",
     "JD",
+    "LINKS",
     "MJD",
     "MONTHS",
     "SECONDS",
+    "SITE",
+    "TARGET",
     "WORDS",
     "Column",
     "Constant",

@@ -8,13 +8,13 @@ from xml.sax.saxutils import escape, quoteattr
 
 from hven.adql.tree import ColumnRef, Derived, Select, SelectItem, TableRef, walk
 from hven.formats.votable import field_ids
+from hven.model.table import LINKS
 
 if TYPE_CHECKING:
     from hven.adql.tree import Bound
     from hven.model.table import Table
 
 SITE = "{site.url}"  # in a descriptor: the site's address, which may be another one for each reader
-LINKS = "ivo://ivoa.net/std/DataLink#links-1.1"
 
 
 def descriptors(bound: Bound) -> tuple[str, ...]:

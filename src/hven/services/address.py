@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site import Catalogue
 
+SIGNS = "%:/?#[]@!$&'()*+,;=~"  # what an address has besides letters and digits
 LOCAL = {"127.0.0.1", "::1"}
 _HOST = re.compile(
     r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"

@@ -12,8 +12,10 @@ import pyarrow.compute as pc
 from hven import adql, query
 from hven.adql.text import literal, write
 from hven.adql.tree import ColumnRef, Compare, Ident, conjuncts, transform
-from hven.model.table import Column, Hole, Link
+from hven.model.errors import TooLarge, say
+from hven.model.table import SITE, Column, Link
 from hven.model.types import BOOLEAN, INT64, STRING
+from hven.services.address import SIGNS
 from hven.site.auth import ANONYMOUS, alike
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from hven.site import Holdings, Site
     from hven.site.auth import Policy, Reader
 
-MEDIA_TYPE = "application/x-votable+xml;content=datalink"
 COLUMNS = (
     Column(name="ID", type=STRING, ucd="meta.id;meta.main", description="Identifier of the row, as it was asked for"),
     Column(name="access_url", type=STRING, ucd="meta.ref.url", description="Where it leads to"),
@@ -42,7 +43,6 @@ SCHEMA = pa.schema([column.arrow for column in COLUMNS])
 THIS = "#this"
 _MISSING = "NotFoundFault: no row of {table} has this identifier"
 _GONE = "NotFoundFault: the collection has no such file (any more)"
-_ADDRESS = "%:/?#[]@!$&'()*+,;=~"  # what an address has besides letters and digits
 _KEY = "_id"
 
 
@@ -80,18 +80,23 @@ def rows(
     HvenError
         As of a query.
     """
-    asked = list(dict.fromkeys(ids))
-    keys = [_key(table, one) for one in asked]
     # 7 and 007 are one
-    asked = [one for one, first in zip(asked, keys, strict=True) if first is None or asked[keys.index(first)] == one]
-    keys = [_key(table, one) for one in asked]
-    known = [key for key in keys if key is not None]
-    places = {str(key): at for at, key in enumerate(keys) if key is not None}
+    first: dict[object, tuple[str, str | int | None]] = {}
+    for one in ids:
+        key = _key(table, one)
+        first.setdefault(("none", one) if key is None else key, (one, key))
+    asked = [one for one, _ in first.values()]
+    known = [key for _, key in first.values() if key is not None]
+    places = {str(key): at for at, (_, key) in enumerate(first.values()) if key is not None}
 
     def answered(text: str) -> pa.Table:
         most = site.settings.limits.maxrec_hard
         with query.run(text, who, site=site, policies=policies, holdings=holdings, maxrec=most) as result:
             batches = [*result.batches()]
+            if result.overflow:  # never a part of what a row leads to
+                raise TooLarge(
+                    say("there are more than {most:,} links", result.rows), remedy="ask for fewer identifiers at a time"
+                )
             empty = pa.schema([column.arrow for column in result.columns]).empty_table()
             return pa.Table.from_batches(batches) if batches else empty
 
@@ -120,7 +125,9 @@ def rows(
             }
             found.append(_whole(pa.table({**made, **more})).filter(kept))
     every = pa.concat_tables(found) if found else None
-    if every is not None:
+    # where rows have policies on files their list is not for everybody
+    listed = f"{table.schema}.files" in {one.qualified for one in holdings.catalogue(who, policies).tables()}
+    if every is not None and listed:
         every = _with_files(every, table, answered)
     missing = [at for at in range(len(asked)) if at not in seen]
     lost = {
@@ -169,8 +176,9 @@ def _locks(
     link: Link, there: pa.Table, names: Mapping[str, str], rights: tuple[str, str], table: Table
 ) -> dict[str, pa.Array]:
     """Say of links to the row's own files whether one must log in, and whether this reader may take them."""
-    telling = {f"target.{adql.quote(name)}" for name in (table.telling if table.rights is not None else ())}
-    if not link.file and telling.isdisjoint(hole.text for hole in link.address if not isinstance(hole, str)):
+    telling = {f"target.{name}" for name in table.telling}
+    taken = {hole.text.replace('"', "") for hole in link.address if not isinstance(hole, str)}
+    if not link.file and telling.isdisjoint(taken):
         return {}
     everybody, theirs = (
         pc.equal(there[names[text]].combine_chunks(), 1) if text in names else pa.array([text == "1"] * there.num_rows)
@@ -198,7 +206,7 @@ def _query(
     for link in links:
         for template in (link.address, link.type, link.description, link.size):
             for part in template:
-                if not isinstance(part, str) and part.text != "site.url":
+                if not isinstance(part, str) and part != SITE:
                     item(part.text)
         if link.condition is not None:
             item(_truth(link.condition))
@@ -250,7 +258,7 @@ def _made(link: Link, there: pa.Table, names: Mapping[str, str], base: str, sche
 
     address = link.address
     if link.file:
-        address = (Hole("site.url"), f"/collections/{quote(schema)}/files/", *address)
+        address = (SITE, f"/collections/{quote(schema)}/files/", *address)
     return {
         "access_url": _texts(address, there, names, base, address=True),
         "description": _texts(link.description, there, names, base),
@@ -282,10 +290,10 @@ def _texts(
         if isinstance(part, str):
             parts.append(part)
             query = query or "?" in part
-        elif part.text == "site.url":
+        elif part == SITE:
             parts.append(base)
         else:
-            safe = None if not address else _ADDRESS if at == 0 else "" if query else "/"
+            safe = None if not address else SIGNS if at == 0 else "" if query else "/"
             parts.append(_each(there[names[part.text]].combine_chunks(), part.spec, safe))
     whole = pc.binary_join_element_wise(*parts, "")
     return whole if isinstance(whole, pa.Array) else pa.array([whole.as_py()] * there.num_rows, pa.string())

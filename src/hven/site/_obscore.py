@@ -15,7 +15,7 @@ from hven import adql
 from hven.descriptor import load_standard
 from hven.descriptor.observations import OBSCORE, RADIO, STANDARDS, Member, member
 from hven.model.errors import HvenError
-from hven.model.table import Schema, Table, dated
+from hven.model.table import DATALINK, Schema, Table, dated
 from hven.site._catalogue import Catalogue
 from hven.site._picture import Published
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 SCHEMA = "ivoa"
-DATALINK = "application/x-votable+xml;content=datalink"
 
 
 @lru_cache(maxsize=2)

@@ -11,6 +11,7 @@ from hven import services as dali
 from hven.formats import DEFAULT, End, Head, Info
 from hven.model.errors import NotFound
 from hven.model.params import Param
+from hven.model.table import DATALINK, LINKS
 from hven.services import datalinks
 from hven.services.errors import LABELLED
 from hven.services.face import DALI, Face, Surroundings, Way, asking
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from hven.site import Published
 
-STANDARD = "ivo://ivoa.net/std/DataLink#links-1.1"
 ID = Param(
     name="ID", ucd="meta.id;meta.main", description="identifiers of rows, as results have them; as many as you like"
 )
@@ -48,20 +48,20 @@ def routes(around: Surroundings) -> Sequence[Route]:
         most, ids = params.whole("MAXREC"), params.values.get("ID", ())
         base = dali.base(request, site.settings)
 
-        def made() -> tuple[bytes, bool]:
+        def made() -> bytes:
             found = datalinks.rows(
                 table, ids, who=who, site=site, policies=around.policies, holdings=holdings, base=base
             )
             kept = _within(found, most)
-            infos = (Info(name="standardID", value=STANDARD), *dali.unused(params, PARAMS))
+            infos = (Info(name="standardID", value=LINKS), *dali.unused(params, PARAMS))
             head = Head(columns=datalinks.COLUMNS, name="links", infos=infos)
             end = End(overflow=kept.num_rows < found.num_rows, rows=kept.num_rows)
-            return b"".join(fmt.write(head, iter(kept.to_batches()), lambda: end, options)), end.overflow
+            return b"".join(fmt.write(head, iter(kept.to_batches()), lambda: end, options))
 
-        body, _ = await anyio.to_thread.run_sync(made)
+        body = await anyio.to_thread.run_sync(made)
         kind = options.get(formats.MEDIA_TYPE) or fmt.media_types[0]
         if fmt.name == DEFAULT and not params.one("RESPONSEFORMAT"):
-            kind = datalinks.MEDIA_TYPE
+            kind = DATALINK
         reach = holdings.reach(who, around.policies)
         return dali.tagged(request, dali.caching(dali.etag(body), public=reach == "public"), kind, body)
 
@@ -94,7 +94,7 @@ FACE = Face(
     name="datalink",
     title="DataLink",
     description="What rows lead to: files, previews, what they were made from.",
-    standard_ids=(STANDARD,),
+    standard_ids=(LINKS,),
     params=PARAMS,
     applies=lambda table: bool(table.leads),
     lacking="links of its rows",

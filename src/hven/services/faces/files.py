@@ -14,6 +14,7 @@ from hven import services as dali
 from hven.adql.text import literal
 from hven.model.errors import Forbidden, Gone, NotFound, Unauthenticated, Unavailable, say
 from hven.model.table import FILES
+from hven.services.address import SIGNS
 from hven.services.face import Face, Surroundings, Way, route
 from hven.site.auth import OWNER, looks, whole
 
@@ -36,8 +37,6 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "vary": "authorization, cookie",
 }
-
-_ADDRESS = "%:/?#[]@!$&'()*+,;=~"  # what an address has besides letters and digits; nothing else goes into a header
 
 
 def applies(table: Table) -> bool:
@@ -112,7 +111,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
                 text = f"SELECT TOP 1 b.{named} AS url FROM {whole_name(old)} AS a JOIN {whole_name(new)} AS b USING ({key})"
                 found = answered(f"{text} WHERE a.{named} = {value} AND b.{named} <> {value}", who, holdings)
                 if found:
-                    return urlquote(str(found[0]["url"]), safe=_ADDRESS)
+                    return urlquote(str(found[0]["url"]), safe=SIGNS)  # nothing else goes into a header
         return None
 
     def ask(
