@@ -1,7 +1,8 @@
-"""Values as JSON, by the column."""
+"""Values as JSON, by the column; and a document of rows around them."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,9 +10,50 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model import literal
+from hven.model.errors import HvenError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hven.formats import End
     from hven.model.types import Type
+
+
+def document(
+    start: bytes,
+    batches: Iterator[pa.RecordBatch],
+    width: int,
+    rows: Callable[[pa.RecordBatch], pa.Array],
+    end: Callable[[], End],
+    *,
+    between: int,
+) -> Iterator[bytes]:
+    """Write what begins a list, its rows, and how it ended, by which the document is closed.
+
+    `rows` writes some of them as texts, each with what stands between two (`between` bytes) before it; `width` is the number of columns.
+    A late error is written as ``"status": "ERROR"`` with its ``"message"``, and raised then.
+    """
+    batches = literal.early(batches)
+    batch = next(batches, None)
+    skip, failure = between, None
+    try:
+        while batch is not None:
+            for part in literal.pieces(batch, 4 * width) if width else ():
+                yield start + literal.characters(rows(part))[skip:].tobytes()
+                start, skip = b"", 0
+            if start:
+                yield start
+                start = b""
+            batch = next(batches, None)
+    except (HvenError, pa.ArrowException, ValueError, OSError, MemoryError) as error:
+        failure = error
+    ended = end()
+    status: dict[str, str] = {"status": "OVERFLOW" if ended.overflow else "OK"}
+    if failure is not None or ended.error is not None:
+        status = {"status": "ERROR", "message": ended.error or str(failure)}
+    yield start + b"\n],\n" + json.dumps(status, ensure_ascii=False)[1:].encode() + b"\n"
+    if failure is not None:
+        raise failure
 
 
 def cells(array: pa.Array, kind: Type) -> pa.Array:

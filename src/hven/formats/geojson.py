@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.formats import Format
-from hven.formats._json_cells import cells
+from hven.formats._json_cells import cells, document
 from hven.model import literal, shape_columns
-from hven.model.errors import HvenError
 from hven.model.sky import Regions, bodies, region_files
 
 if TYPE_CHECKING:
@@ -42,29 +41,11 @@ def write(
     geometry null. ``crs`` names the frame, if it is not the Earth's. ``status`` is as in JSON.
     """
     place, pair = _place(head.columns)
-    batches = literal.early(batches)
-    batch = next(batches, None)
     start = region_files.opening(_crs(head, place if place is not None else pair[0] if pair else None)).encode()
-    first, failure = True, None
-    try:
-        while batch is not None:
-            for part in literal.pieces(batch, 4 * len(head.columns)) if head.columns else ():
-                rows = literal.characters(_features(part, head.columns, place, pair))
-                yield start + (rows[2:] if first else rows).tobytes()  # without the first row's comma and line
-                start, first = b"", False
-            if start:
-                yield start
-                start = b""
-            batch = next(batches, None)
-    except (HvenError, pa.ArrowException, ValueError, OSError, MemoryError) as error:
-        failure = error
-    ended = end()
-    status: dict[str, str] = {"status": "OVERFLOW" if ended.overflow else "OK"}
-    if failure is not None or ended.error is not None:
-        status = {"status": "ERROR", "message": ended.error or str(failure)}
-    yield start + b"\n],\n" + json.dumps(status, ensure_ascii=False)[1:].encode() + b"\n"
-    if failure is not None:
-        raise failure
+    columns = head.columns
+    yield from document(
+        start, batches, len(columns), lambda part: _features(part, columns, place, pair), end, between=2
+    )
 
 
 def _place(columns: Sequence[Column]) -> tuple[int | None, tuple[int, int] | None]:

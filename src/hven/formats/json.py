@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from hven.formats import Format
-from hven.formats._json_cells import cells
+from hven.formats._json_cells import cells, document
 from hven.model import literal
-from hven.model.errors import HvenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    import pyarrow as pa
 
     from hven.formats import End, Head
     from hven.model.table import Column
@@ -32,27 +31,8 @@ def write(
     Rows that MAXREC cut off make ``"status": "OVERFLOW"``. A late error makes ``"status": "ERROR"`` with its ``"message"``, for people,
     and is raised then: whoever sends the document must not end it as if it were whole.
     """
-    batches = literal.early(batches)
-    batch = next(batches, None)
     kinds = [column.type for column in head.columns]
-    start = _start(head)
-    first = True
-    failure: Exception | None = None
-    try:
-        while batch is not None:
-            for part in literal.pieces(batch, 4 * len(kinds)) if kinds else ():
-                rows = literal.characters(_rows(part, kinds))
-                yield start + (rows[1:] if first else rows).tobytes()  # without the first row's comma
-                start, first = b"", False
-            if start:
-                yield start
-                start = b""
-            batch = next(batches, None)
-    except (HvenError, pa.ArrowException, ValueError, OSError, MemoryError) as error:
-        failure = error
-    yield start + _stop(end(), failure)
-    if failure is not None:
-        raise failure
+    yield from document(_start(head), batches, len(kinds), lambda part: _rows(part, kinds), end, between=1)
 
 
 def _start(head: Head) -> bytes:
@@ -83,13 +63,6 @@ def _column(column: Column) -> dict[str, str]:
         "description": column.description,
     }
     return {name: value for name, value in said.items() if value}
-
-
-def _stop(end: End, failure: Exception | None) -> bytes:
-    status: dict[str, str] = {"status": "OVERFLOW" if end.overflow else "OK"}
-    if failure is not None or end.error is not None:
-        status = {"status": "ERROR", "message": end.error or str(failure)}
-    return b"\n],\n" + json.dumps(status, ensure_ascii=False)[1:].encode() + b"\n"
 
 
 def _rows(part: pa.RecordBatch, kinds: list[Type]) -> pa.Array:
