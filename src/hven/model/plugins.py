@@ -25,6 +25,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "sources": ("hven.sources",),
     "engines": ("hven.engines",),
     "formats": ("hven.formats",),
+    "media": ("hven.formats.media",),
     "functions": (),
     "protocols": ("hven.services.faces", "hven.portal.faces"),
     "jobs": ("hven.jobs",),
@@ -34,6 +35,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
 }
 BESIDE = {  # group -> what else is public where its plugins stand
     "engines": ("gather",),
+    "formats": ("media",),
     "sources": ("beside", "cards", "filekinds", "groups", "remote", "whole_files"),
     "jobs": (
         "declared",
@@ -50,7 +52,7 @@ BESIDE = {  # group -> what else is public where its plugins stand
     "identity": ("permit", "session"),
 }
 RECORDS = {  # group -> what a module of it is asked for, and the class of that
-    "sources": ("Options", "type"), "formats": ("FORMAT", "Format"), "functions": ("FUNCTION", "Entry"), "protocols": ("FACE", "Face"), "jobs": ("JOB", "Type"),
+    "sources": ("Options", "type"), "formats": ("FORMAT", "Format"), "media": ("MEDIUM", "Medium"), "functions": ("FUNCTION", "Entry"), "protocols": ("FACE", "Face"), "jobs": ("JOB", "Type"),
     "panes": ("PANE", "Pane"), "resolvers": ("PROVIDER", "Provider"),
 }  # fmt: skip
 HOME = Path(__file__).parents[2]

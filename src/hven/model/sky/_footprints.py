@@ -8,7 +8,7 @@ import numpy as np
 
 from hven.model.sky._ragged import followers, reversed_rows
 from hven.model.sky._sphere import angles, crossed, dot, vectors
-from hven.model.sky._wcs import of_headers
+from hven.model.sky._wcs import Places, of_headers, places
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.float64]
 
-__all__ = ["PROJECTIONS", "VIEWS", "corners_in_order", "of_headers", "turned_round", "wcs_corners", "wrong_way"]
+__all__ = [
+    "PROJECTIONS",
+    "VIEWS",
+    "Places",
+    "corners_in_order",
+    "of_headers",
+    "places",
+    "turned_round",
+    "wcs_corners",
+    "wrong_way",
+]
 
 VIEWS = ("sky", "body")
 FLAT = 1e-13  # what has no more than that to one side turns neither way

@@ -16,7 +16,7 @@ from hven.model.sky._contour_faults import Check, Contours
 from hven.model.sky._directions import polygons
 from hven.model.sky._disc import ARCSEC, Disc
 from hven.model.sky._frame import turned
-from hven.model.sky._planets import planetocentric
+from hven.model.sky._planets import planetocentric, planetographic
 from hven.model.sky._ragged import ends
 from hven.model.sky._regions import Regions
 from hven.model.sky._sphere import angle, arc_gap, normals, vectors
@@ -179,7 +179,7 @@ def _one(header: Mapping[str, Card], stonyhurst: bool, west: bool, error: float)
     except (ValueError, KeyError, TypeError, ArithmeticError, MemoryError) as fault:
         check.mark("singular" if "ingular" in f"{type(fault).__name__} {fault}" else "no_wcs", np.ones(1, np.bool_))
         return _none(check)
-    place = _Places(wcs, of, header, west)
+    place = Places(wcs, of, header, west)
     check.mark("no_place", np.array([not place.scale * min(size) < 720.0]))
     if check.fault.any():
         return _none(check)
@@ -279,8 +279,16 @@ def _wcs(cards: Mapping[str, Card]) -> Any:
     return made
 
 
-class _Places:
-    """Where pixels are: longitude and latitude in degrees, eastward; of the Sun's disc helioprojective ones."""
+class Places:
+    """Where pixels are: longitude and latitude in degrees, eastward; of the Sun's disc helioprojective ones.
+
+    Attributes
+    ----------
+    of
+        What the axes are.
+    scale
+        Degrees a pixel, at the reference.
+    """
 
     def __init__(self, wcs: Any, of: Axes, header: Mapping[str, Card], west: bool) -> None:
         self.wcs, self.of, self.west = wcs, of, west
@@ -291,6 +299,7 @@ class _Places:
         self.scale = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))))  # degrees
 
     def __call__(self, xy: Numbers) -> Numbers:
+        """Return directions of pixels (the first has its centre at 1): shapes (n, 2)."""
         from astropy.wcs import WcsError  # noqa: PLC0415  (loaded already)
 
         try:
@@ -305,6 +314,73 @@ class _Places:
                 lon, lat = planetocentric(lon, lat, self.axes)
         return np.stack([lon % 360.0, lat], 1)
 
+    def pixels(self, lon: Numbers, lat: Numbers) -> Numbers:
+        """Return where directions are on the image; NaN where its projection does not show them.
+
+        Parameters
+        ----------
+        lon, lat
+            Degrees, as they come from pixels: on the sky ICRS; shape (n,).
+
+        Returns
+        -------
+        pixels
+            The first has its centre at 1; shape (n, 2).
+        """
+        if self.of.kind == "sky" and self.of.frame != "ICRS":
+            lon, lat = turned(lon, lat, "ICRS", self.of.frame)
+        if self.of.kind == "body":
+            if self.graphic:
+                lon, lat = planetographic(lon, lat, self.axes)
+            lon = -lon if self.west else lon
+        world = np.stack([lon, lat] if self.wcs.wcs.lng == 0 else [lat, lon], 1)
+        try:
+            there = np.asarray(self.wcs.all_world2pix(world, 1, quiet=True), np.float64)
+        except Exception:  # noqa: BLE001  (wcslib has a class for each of its faults, of no common kind)
+            return np.full(world.shape, np.nan)
+        back = self(there)
+        with np.errstate(invalid="ignore"):
+            far = angle(vectors(*back.T), vectors(*self._shown(lon, lat))) > np.radians(max(self.scale, 1e-9))
+        there[~np.isfinite(back).all(1) | far] = np.nan
+        return there
+
+    def _shown(self, lon: Numbers, lat: Numbers) -> tuple[Numbers, Numbers]:
+        """Return directions of the image's own frame as `__call__` gives them."""
+        if self.of.kind == "sky" and self.of.frame != "ICRS":
+            return turned(lon, lat, self.of.frame, "ICRS")
+        if self.of.kind == "body":
+            lon = -lon if self.west else lon
+            if self.graphic:
+                return planetocentric(lon, lat, self.axes)
+        return lon, lat
+
+
+def places(header: Mapping[str, Card], *, west: bool = False) -> Places | None:
+    """Make what turns pixels of an image into directions and back, by its cards.
+
+    Parameters
+    ----------
+    header
+        Cards by keyword.
+    west
+        Longitudes of maps of bodies grow to the west there; here all grow to the east.
+
+    Returns
+    -------
+    places
+        On the sky in ICRS, on bodies planetocentric, of the Sun helioprojective; None: the cards say no such thing, or cannot be right.
+    """
+    of = axes(header)
+    if not of.kind or of.projection not in _PROJECTIONS:
+        return None
+    orders = [header.get(f"{word}_ORDER") for word in ("A", "B", "AP", "BP")]
+    if not all(one is None or (isinstance(one, int) and 0 <= one <= 9) for one in orders):
+        return None
+    try:
+        return Places(_wcs(_planar(header, of)), of, header, west)
+    except (ValueError, KeyError, TypeError, ArithmeticError, MemoryError):
+        return None
+
 
 def _corners(size: Sequence[float]) -> list[tuple[Numbers, Numbers]]:
     """List the four sides of an image, as pixels' edges."""
@@ -313,7 +389,7 @@ def _corners(size: Sequence[float]) -> list[tuple[Numbers, Numbers]]:
     return list(zip(four, np.roll(four, -1, axis=0), strict=True))
 
 
-def _edge(place: _Places, a: Numbers, b: Numbers, error: float) -> Numbers:
+def _edge(place: Places, a: Numbers, b: Numbers, error: float) -> Numbers:
     """Follow a side from its first corner, its last one included: as many points as keep it within the error."""
     count, most = 1, np.radians(error * place.scale)
     disc = place.of.kind == "disc"

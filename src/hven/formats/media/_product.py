@@ -1,0 +1,189 @@
+"""Product: an open file. Its parts: Array, numbers on a grid with axes; Rows, a table. Nothing is read before it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from hven.model.errors import SourceError, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from hven.model.sky import footprints
+    from hven.model.table import Column
+
+    Window = Sequence[slice]
+
+
+class Card(NamedTuple):
+    """A line of a header: FITS cards as they stand, attributes of other media under the names that they have there."""
+
+    keyword: str
+    value: str | float | bool | None
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """An axis of an array.
+
+    Attributes
+    ----------
+    name
+        As the file has it: ``RA---TAN``, ``wavelength``.
+    size
+        Pixels.
+    kind
+        ``longitude``, ``latitude``, ``spectral``, ``time``, ``polarization``; empty: another one.
+    unit
+        Of the file's own values; None: not said.
+    values
+        What the centres of its pixels stand for, shape (size,): wavelengths in vacuum in m, times as MJD, words of polarization (``I``, ``RR``),
+        else the file's own in `unit`; None where nobody says it, and for directions on a sphere.
+    """
+
+    name: str
+    size: int
+    kind: str = ""
+    unit: str | None = None
+    values: Callable[[], npt.NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Array:
+    """An image, a cube, a spectrum: numbers on a grid.
+
+    Attributes
+    ----------
+    index
+        Of the part in its file, from 0: of FITS the HDU.
+    name
+        As the file has it.
+    axes
+        In the order of C: the last one is FITS's first.
+    dtype
+        Of what `read` returns.
+    read
+        Reads a window, a slice for each axis: values as they are meant (scaled, blanks as NaN).
+    raw
+        The same as the file has them (as its `cards` say: BSCALE, BZERO, BLANK); None: as `read`.
+    unit
+        Of the values.
+    cards
+        The header.
+    places
+        Makes what turns pixels into directions and back (`hven.model.sky.footprints.places`); None: the array shows no sphere.
+    role
+        ``data``, or what belongs to the data of the same grid: ``error``, ``flag``, ``coverage``.
+    """
+
+    index: int
+    name: str = ""
+    axes: tuple[Axis, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[Window], npt.NDArray[Any]]
+    raw: Callable[[Window], npt.NDArray[Any]] | None = None
+    unit: str | None = None
+    cards: tuple[Card, ...] = ()
+    places: Callable[[], footprints.Places | None] | None = None
+    role: str = "data"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Pixels of each axis."""
+        return tuple(axis.size for axis in self.axes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """A table in a file.
+
+    Attributes
+    ----------
+    index, name, cards
+        As of `Array`.
+    columns
+        With units and UCDs where the file has them.
+    count
+        Rows.
+    batches
+        Reads rows from the given one on, at most so many: Arrow, in the columns' types.
+    """
+
+    index: int
+    name: str = ""
+    columns: tuple[Column, ...]
+    count: int
+    batches: Callable[[int, int], Iterator[pa.RecordBatch]]
+    cards: tuple[Card, ...] = ()
+
+
+Part = Array | Rows
+
+
+@dataclass(slots=True, kw_only=True, weakref_slot=True)
+class Product:
+    """An open file.
+
+    Attributes
+    ----------
+    medium
+        Its name.
+    cards
+        What is said of the file as a whole.
+    closing
+        Closes the file.
+    """
+
+    medium: str
+    parts: tuple[Part, ...]
+    cards: tuple[Card, ...] = ()
+    closing: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> Self:
+        """Hold it open."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.closing()
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """Its arrays."""
+        return tuple(part for part in self.parts if isinstance(part, Array))
+
+    def part(self, name: str | None = None) -> Part:
+        """Return a part by its index or name.
+
+        Parameters
+        ----------
+        name
+            As a reader writes it; None: the first array with data, else the first table.
+
+        Raises
+        ------
+        SourceError
+            There is none such.
+        """
+        if name is None:
+            main = next((part for part in self.arrays if part.role == "data"), next(iter(self.parts), None))
+            if main is None:
+                raise SourceError(say("the file has neither an image nor a table"))
+            return main
+        for part in self.parts:
+            if name == str(part.index) or name.casefold() == part.name.casefold():
+                return part
+        known = ", ".join(f"{part.index} {part.name}".strip() for part in self.parts[:20])
+        raise SourceError(say("the file has no part {name!r}", name), remedy=say("its parts are {parts}", known))
+
+
+__all__ = ["Array", "Axis", "Card", "Part", "Product", "Rows"]

@@ -1,0 +1,344 @@
+"""FITS: images and cubes of any HDU, tile-compressed ones too, read by sections; tables by blocks of rows. astropy reads (FITS 4.0)."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows, polarizations, times, wavelengths
+from hven.model.errors import SourceError, say
+from hven.model.sky import footprints
+from hven.model.table import Column
+from hven.model.types import Type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import BinaryIO
+
+    import numpy.typing as npt
+
+    from hven.formats.media import Part
+
+_ROLES = {
+    "error": re.compile(r"(?i).*(err|error|stat|variance|var|sigma|uncert\w*|noise)\d*$"),
+    "flag": re.compile(r"(?i).*(dq|flags?|mask|quality|qual)\d*$"),
+    "coverage": re.compile(r"(?i).*(coverage|weights?|exposure|exp|hits)\d*$"),
+}
+_KINDS = (
+    ("longitude", re.compile(r"(RA|[GE]LON|..LN)(-|$)|SOLAR[-_]?X")),
+    ("latitude", re.compile(r"(DEC|[GE]LAT|..LT)(-|$)|SOLAR[-_]?Y")),
+    (
+        "spectral",
+        re.compile(r"(WAVE|AWAV|FREQ|ENER|WAVN|VRAD|VOPT|VELO|ZOPT|BETA|FELO|LAMBDA|WAVELENGTH|FREQUENCY)(-|$)"),
+    ),
+    ("time", re.compile(r"(TIME|UTC?|T[ACDT][IBTG]|TT|UT1|GPS|LOCAL)(-|\(|$)")),
+    ("polarization", re.compile(r"STOKES$")),
+)
+_SPECTRAL_UNITS = frozenset(
+    [
+        "angstrom",
+        "angstroms",
+        "nm",
+        "um",
+        "micron",
+        "microns",
+        "hz",
+        "khz",
+        "mhz",
+        "ghz",
+        "ev",
+        "kev",
+        "mev",
+        "cm-1",
+        "1/cm",
+    ]
+)
+_VOTABLE = {
+    "?": "boolean",
+    "i1": "short",
+    "u1": "unsignedByte",
+    "i2": "short",
+    "i4": "int",
+    "i8": "long",
+    "f4": "float",
+    "f8": "double",
+}
+_COMPRESSED = (".gz", ".bz2", ".xz", ".z", ".zst")
+LARGEST = 1 << 30  # bytes that a compressed file may unpack to
+
+
+def open_fits(file: Path | BinaryIO) -> Product:
+    """Open a FITS file.
+
+    Parameters
+    ----------
+    file
+        A path, or what reads one from elsewhere.
+
+    Returns
+    -------
+    product
+        Arrays and tables of its HDUs; those without data are left out. Headers are read as the HDUs are come to, at most `MOST`.
+
+    Raises
+    ------
+    SourceError
+        It is not FITS, or damaged.
+    """
+    from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
+
+    name = file.name if isinstance(file, Path) else "the file"
+    packed = isinstance(file, Path) and file.name.lower().endswith(_COMPRESSED)
+    with _told(name):
+        hdus = fits.open(
+            file, memmap=not packed and isinstance(file, Path), lazy_load_hdus=True, do_not_scale_image_data=True
+        )
+        try:
+            return Product(medium="fits", parts=tuple(_parts(hdus)), cards=_cards(hdus[0].header), closing=hdus.close)
+        except BaseException:
+            hdus.close()
+            raise
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turn what astropy raises of bad files into a fault with their name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (SourceError, FileNotFoundError, PermissionError):
+            raise
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            AttributeError,
+            EOFError,
+            MemoryError,
+            OverflowError,
+        ) as fault:
+            why = " ".join(str(fault).split())[:200] or type(fault).__name__
+            raise SourceError(say("{name} is damaged, or no FITS file: {reason}", name, why)) from None
+
+
+def _parts(hdus: Any) -> Iterator[Part]:
+    from astropy.io import fits  # noqa: PLC0415  (loaded already)
+
+    index = 0
+    while index < MOST:
+        try:
+            hdu = hdus[index]
+        except IndexError:
+            return
+        if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not isinstance(hdu, fits.CompImageHDU):
+            yield _rows(hdu, index)
+        elif hdu.shape and min(hdu.shape) > 0 and not isinstance(hdu, fits.GroupsHDU):
+            yield _array(hdu, index, hdus)
+        index += 1
+
+
+def _cards(header: Any) -> tuple[Card, ...]:
+    from astropy.io.fits import VerifyError  # noqa: PLC0415  (loaded already)
+
+    def read(card: Any) -> Card:
+        try:
+            found = card.value
+        except (VerifyError, ValueError):  # a card that does not keep the standard: as it stands
+            value, _, comment = str(card.image)[10:].partition(" /")
+            return Card(card.keyword, value.strip().strip("'") or None, comment.strip())
+        plain = (
+            found
+            if isinstance(found, str | int | float | bool)
+            else None
+            if found is None or type(found).__name__ == "Undefined"
+            else str(found)
+        )
+        return Card(card.keyword, plain, card.comment or "")
+
+    return tuple(map(read, header.cards))
+
+
+def _array(hdu: Any, index: int, hdus: Any) -> Array:
+    header, name = hdu.header, str(hdu.name or "")
+    sizes = tuple(int(size) for size in hdu.shape)
+    scale, zero = _real(header.get("BSCALE", 1.0), 1.0), _real(header.get("BZERO", 0.0), 0.0)
+    blank, bits = header.get("BLANK"), int(header["BITPIX"])
+    whole = bits > 0 and scale == 1.0 and zero == int(zero) and blank is None
+    shifted = zero if whole else 0.0
+    dtype = np.dtype(f"{'f' if bits < 0 else 'i'}{abs(bits) // 8}") if bits != 8 else np.dtype("u1")
+    meant = dtype if bits < 0 and (scale, zero) == (1.0, 0.0) else np.dtype("f4") if abs(bits) <= 16 else np.dtype("f8")
+    if whole:
+        meant = np.result_type(dtype, np.min_scalar_type(int(zero))) if shifted else dtype
+
+    def raw(window: Sequence[slice]) -> npt.NDArray[Any]:
+        with _told(name or str(index)):
+            return np.asarray(hdu.section[tuple(window)])
+
+    def read(window: Sequence[slice]) -> npt.NDArray[Any]:
+        there = raw(window)
+        if bits < 0 and (scale, zero) == (1.0, 0.0):
+            return there.astype(meant, copy=False)
+        if whole:
+            return there.astype(meant) + meant.type(shifted) if shifted else there.astype(meant, copy=False)
+        values = there.astype(meant) * meant.type(scale) + meant.type(zero)
+        if blank is not None and bits > 0:
+            values[there == blank] = np.nan
+        return values
+
+    axes = tuple(_axis(header, number, sizes, hdus) for number in range(len(sizes), 0, -1))
+    kinds = {axis.kind for axis in axes}
+    cards = _cards(header)
+    plain = {card.keyword: card.value for card in reversed(cards) if card.keyword not in {"", "COMMENT", "HISTORY"}}
+    return Array(
+        index=index,
+        name=name,
+        axes=axes,
+        dtype=meant,
+        read=read,
+        raw=raw,
+        unit=str(header.get("BUNIT") or "").strip() or None,
+        cards=cards,
+        places=partial(footprints.places, plain) if {"longitude", "latitude"} <= kinds else None,
+        role=next((role for role, pattern in _ROLES.items() if index and pattern.match(name)), "data"),
+    )
+
+
+def _real(value: object, default: float) -> float:
+    return float(value) if isinstance(value, int | float) and np.isfinite(value) else default
+
+
+def _axis(header: Any, number: int, sizes: tuple[int, ...], hdus: Any) -> Axis:
+    word = str(header.get(f"CTYPE{number}") or "").strip()
+    unit = str(header.get(f"CUNIT{number}") or "").strip() or None
+    kind = next((kind for kind, pattern in _KINDS if pattern.match(word.upper())), "")
+    if not kind and word.upper() in {"LINEAR", ""} and (unit or "").lower().replace(" ", "") in _SPECTRAL_UNITS:
+        kind = "spectral"  # as MUSE and many spectra have it
+    size = sizes[len(sizes) - number]
+    values: Callable[[], npt.NDArray[Any]] | None = None
+    if kind not in {"longitude", "latitude"} and (word or header.get(f"CRVAL{number}") is not None):
+        values = partial(_values, header, number, kind, size, hdus)
+    return Axis(name=word, size=size, kind=kind, unit=unit, values=values)
+
+
+def _values(header: Any, number: int, kind: str, size: int, hdus: Any) -> npt.NDArray[Any]:
+    """Compute what the pixels of an axis stand for, those of the other axes at their reference."""
+    own, word = _world(header, number, size, hdus)
+    if kind == "spectral":
+        return wavelengths(own, str(header.get(f"CTYPE{number}") or ""), word, header)
+    if kind == "time":
+        return times(own, word, header)
+    if kind == "polarization":
+        return polarizations(own)
+    return own
+
+
+def _world(header: Any, number: int, size: int, hdus: Any) -> tuple[npt.NDArray[np.float64], str]:
+    """Return values along an axis, and their unit: by wcslib, tables of coordinates (-TAB) and logarithms included."""
+    from astropy.wcs import WCS  # noqa: PLC0415  (loaded already)
+
+    pixels = np.arange(1, size + 1, dtype=np.float64)
+    algorithm = str(header.get(f"CTYPE{number}") or "")[4:]
+    unit = str(header.get(f"CUNIT{number}") or "").strip()
+    if algorithm.startswith("-") and algorithm != "-":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                wcs = WCS(header, fobj=hdus if "TAB" in algorithm else None)
+                there = np.tile(np.asarray(wcs.wcs.crpix, np.float64), (size, 1))
+                there[:, number - 1] = pixels
+                return wcs.wcs_pix2world(there, 1)[:, number - 1], str(wcs.wcs.cunit[number - 1])
+            except Exception as fault:  # noqa: BLE001  (wcslib has a class for each of its faults, of no common kind)
+                raise SourceError(
+                    say("the axis {axis} has no values: {reason}", number, " ".join(str(fault).split())[:200])
+                ) from None
+    step = _real(header.get(f"CDELT{number}", header.get(f"CD{number}_{number}", 1.0)), 1.0)
+    if f"CDELT{number}" in header:
+        step *= _real(header.get(f"PC{number}_{number}", 1.0), 1.0)
+    elif f"CD{number}_{number}" in header:
+        step = _real(header[f"CD{number}_{number}"], 1.0)
+    return _real(header.get(f"CRVAL{number}", 0.0), 0.0) + (
+        pixels - _real(header.get(f"CRPIX{number}", 0.0), 0.0)
+    ) * step, unit
+
+
+def _rows(hdu: Any, index: int) -> Rows:
+    header, name = hdu.header, str(hdu.name or "")
+    made = [_column(column) for column in hdu.columns]
+    count = int(header.get("NAXIS2", 0))
+
+    def batches(start: int, most: int) -> Iterator[pa.RecordBatch]:
+        step = max(1, min(65_536, (8 << 20) // max(1, int(header.get("NAXIS1", 1)))))
+        for first in range(start, min(count, start + most), step):
+            last = min(count, start + most, first + step)
+            with _told(name or str(index)):
+                block = hdu.data[first:last]
+                arrays = [_arrow(block, column, own) for column, own in zip(hdu.columns, made, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema([column.arrow for column in made]))
+
+    return Rows(index=index, name=name, columns=tuple(made), count=count, batches=batches, cards=_cards(header))
+
+
+def _column(column: Any) -> Column:
+    kind = np.dtype(column.dtype).newbyteorder("=") if column.dtype is not None else np.dtype("S")
+    base, shape = (kind.subdtype[0], kind.subdtype[1]) if kind.subdtype else (kind, ())
+    if str(column.format).lstrip("0123456789")[:1] in {"P", "Q"}:
+        letter = str(column.format).lstrip("0123456789")[1:2]
+        code, size = (
+            {"L": "boolean", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "E": "float"}.get(
+                letter, "double"
+            ),
+            "*",
+        )
+        if letter == "A":
+            code = "char"
+    elif base.kind in "SU":
+        code, size = "char", "*"
+    else:
+        scaled = column.bscale not in {None, "", 1.0} or column.bzero not in {None, "", 0.0}
+        code = (
+            "double"
+            if scaled
+            else "boolean"
+            if str(column.format).endswith("L")
+            else _VOTABLE.get(base.str[1:], "double")
+        )
+        size = "*" if shape else ""
+    return Column(name=str(column.name), type=Type(code, size or None), unit=str(column.unit or "") or None, ucd=None)
+
+
+def _arrow(block: Any, column: Any, own: Column) -> pa.Array:
+    values = block.field(column.name)
+    kind = own.arrow.type
+    if own.type.datatype == "char":
+        return pa.array([str(value).rstrip() for value in values.tolist()], pa.string())
+    if pa.types.is_list(kind):
+        each = [np.asarray(value).ravel() for value in values]
+        flat = np.concatenate(each) if each else np.empty(0)
+        ends = np.cumsum([0, *map(len, each)]).astype(np.int32)
+        inner = pa.array(_native(flat), from_pandas=True).cast(kind.value_type)
+        return pa.ListArray.from_arrays(pa.array(ends), inner).cast(kind)
+    return pa.array(_native(np.asarray(values)), from_pandas=True).cast(kind)
+
+
+def _native(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+MEDIUM = Medium(
+    name="fits",
+    title="FITS",
+    media_types=("application/fits", "image/fits", "image/x-fits"),
+    endings=("fits", "fit", "fts", "fits.gz", "fit.gz", "fts.gz", "fits.fz", "fz", "fits.bz2"),
+    begins=rb"SIMPLE  =|\x1f\x8b|BZh",
+    open=open_fits,
+)
