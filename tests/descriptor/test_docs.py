@@ -55,6 +55,8 @@ ORDER = [
     "embargo",
     "term",
     "link",
+    "service",
+    "input",
     "sync",
     "deletions",
     "guard",

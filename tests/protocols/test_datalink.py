@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,11 @@ from hven.app._server import create
 from hven.descriptor import check
 from hven.ingest import ingest
 from hven.model import settings
+from hven.model.params import Param
+from hven.model.table import SITE, Hole, Input, Link, Service
+from hven.services import datalinks
 from hven.site import Site
+from hven.site.auth import ANONYMOUS, DEFAULT
 
 V = "{http://www.ivoa.net/xml/VOTable/v1.3}"
 DESCRIPTOR = """\
@@ -42,6 +47,17 @@ tables:
         description: "at {IN_UNIT(previews.freq, 'GHz'):.1f} GHz"
         local: band
       - {semantics: documentation, text: "{base}/of/{target.obs_id}?id={target.obs_id}&n={target.number:03d}", type: text/html, size: "{target.number}", if: ra > 10}
+      - semantics: cutout
+        if: ra < 15
+        type: application/fits
+        description: "part of map {target.obs_id}"
+        service:
+          url: "{site.url}/cuts?of=maps"
+          standard: ivo://ivoa.net/std/SODA#sync-1.0
+          params:
+            ID: {value: "{target.fits}", ucd: meta.id;meta.main}
+            CIRCLE: {type: circle, unit: deg, ucd: pos.outline;obs, maximum: "{target.ra} 0 1", example: "{target.ra} 0 0.1"}
+            POL: {values: [I, Q], description: "state & <sign>"}
   previews:
     source: previews.csv
     columns: {obs: string, freq: {type: float64, unit: Hz}, png: string}
@@ -62,7 +78,12 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def client(site: Site) -> Client:
+    return Client(create(site))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("datalink")
     folder = directory / "collections/maps"
     (folder / "data").mkdir(parents=True)
@@ -70,9 +91,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     (folder / "maps.yaml").write_text(DESCRIPTOR)
     for name, text in FILES.items():
         (folder / name).write_text(text)
-    with Site(settings.load(directory)) as site:
-        ingest(site, "maps")
-        yield Client(create(site))
+    with Site(settings.load(directory)) as made:
+        ingest(made, "maps")
+        yield made
 
 
 def links(client: Client, table: str, *ids: str, **more: str) -> list[dict[str, str]]:
@@ -92,7 +113,7 @@ BASE = "https://vo.example/x/collections/maps/files/data/"
 
 
 def test_a_row_leads_to_its_file_to_rows_of_another_table_and_to_pages(client: Client) -> None:
-    this, *previews = links(client, "maps.main", "m 1")
+    this, *previews, _ = links(client, "maps.main", "m 1")
     assert this == {
         "ID": "m 1", "access_url": f"{BASE}m%201.fits", "service_def": "", "error_message": "", "description": "map m 1", "semantics": "#this",
         "content_type": "application/fits", "content_length": "5", "content_qualifier": "#image", "local_semantics": "", "link_auth": "false",
@@ -116,7 +137,7 @@ def test_values_are_written_as_parts_of_an_address(client: Client) -> None:
 
 def test_many_identifiers_in_their_order_and_those_that_nothing_has(client: Client) -> None:
     found = links(client, "maps.main", "m3", "nothing", "m4", "m 1", "ivo://example.org/maps?m/2&?", "m3")
-    assert [one["ID"] for one in found] == ["m3"] * 3 + ["nothing"] + ["m 1"] * 3 + ["ivo://example.org/maps?m/2&?"] * 2
+    assert [one["ID"] for one in found] == ["m3"] * 3 + ["nothing"] + ["m 1"] * 4 + ["ivo://example.org/maps?m/2&?"] * 2
     assert found[3]["error_message"] == "NotFoundFault: no row of maps.main has this identifier"
     assert (found[3]["semantics"], found[3]["access_url"]) == ("#this", "")
 
@@ -155,12 +176,12 @@ def test_the_document_is_that_of_the_standard(client: Client) -> None:
     assert b'value="ivo://ivoa.net/std/DataLink#links-1.1"' not in client.get("/datalink/maps.previews", ID=1).body
 
 
-@pytest.mark.parametrize(("most", "rows"), [("0", 0), ("2", 0), ("3", 3), ("4", 3), ("5", 5), ("99", 5)])
+@pytest.mark.parametrize(("most", "rows"), [("0", 0), ("3", 0), ("4", 4), ("5", 4), ("6", 6), ("99", 6)])
 def test_maxrec_cuts_between_rows_alone(client: Client, most: str, rows: int) -> None:
     answer = client.ask("GET", "/datalink/maps.main", f"ID=m%201&ID=m%2F2%26%3F&MAXREC={most}".encode())
     found = parse(io.BytesIO(answer.body)).get_first_table()
     assert found.nrows == rows
-    assert (b'value="OVERFLOW"' in answer.body) is (rows < 5)
+    assert (b'value="OVERFLOW"' in answer.body) is (rows < 6)
 
 
 def test_answers_tell_of_the_service(client: Client) -> None:
@@ -187,6 +208,28 @@ def test_answers_tell_of_the_service(client: Client) -> None:
     ]
 
 
+def test_a_service_is_described_with_the_values_of_the_row(client: Client) -> None:
+    answer = client.ask("GET", "/datalink/maps.main", b"ID=m%201&ID=m4&ID=m3")
+    table = parse(io.BytesIO(answer.body)).get_first_table().to_table()
+    named = {row["ID"]: row for row in table if row["semantics"] == "#cutout"}
+    assert list(named) == ["m 1"]  # m4 has no value that is always sent, m3 does not meet the condition
+    row = named["m 1"]
+    assert (row["access_url"], row["content_type"], row["description"]) == ("", "application/fits", "part of map m 1")
+    (resource,) = etree.fromstring(answer.body).iterfind(f"{V}RESOURCE[@utype='adhoc:service']")
+    assert resource.get("ID") == row["service_def"] == "service_1"
+    said = {one.get("name"): one.get("value") for one in resource.iterfind(f"{V}PARAM")}
+    assert said == {
+        "standardID": "ivo://ivoa.net/std/SODA#sync-1.0", "accessURL": "https://vo.example/x/cuts?of=maps", "contentType": "application/fits",
+        "exampleURL": "https://vo.example/x/cuts?of=maps&ID=data/m%201.fits&CIRCLE=10%200%200.1",
+    }  # fmt: skip
+    fixed, circle, pol = resource.iterfind(f"{V}GROUP/{V}PARAM")
+    assert (fixed.get("value"), fixed.get("ucd")) == ("data/m 1.fits", "meta.id;meta.main")
+    assert dict(circle.attrib) == {"name": "CIRCLE", "datatype": "double", "arraysize": "3", "unit": "deg", "ucd": "pos.outline;obs", "xtype": "circle", "value": ""}  # fmt: skip
+    assert circle.find(f"{V}VALUES/{V}MAX").get("value") == "10 0 1"
+    assert [one.get("value") for one in pol.iter(f"{V}OPTION")] == ["I", "Q"]
+    assert pol.findtext(f"{V}DESCRIPTION") == "state & <sign>"
+
+
 def test_rows_of_obscore_lead_to_the_list(client: Client) -> None:
     query = "SELECT obs_publisher_did, access_url, access_format FROM ivoa.obscore ORDER BY obs_publisher_did"
     answer = client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv").text
@@ -198,10 +241,13 @@ def test_rows_of_obscore_lead_to_the_list(client: Client) -> None:
 
 
 FAULTS = {
-    "{semantics: preview}": "tables.main.links[1]: one of text and file says where it leads to; text: an address; file: the path of a file of the collection",
-    "{semantics: preview, text: a, file: b}": "tables.main.links[1]: one of text and file says where it leads to; text: an address; file: the path of a file of the collection",
+    "{semantics: preview}": "tables.main.links[1]: one of text, file and service says where it leads to; text: an address; file: the path of a file of the collection; service: one that takes values of the row",
+    "{semantics: preview, text: a, file: b}": "tables.main.links[1]: one of text, file and service says where it leads to; text: an address; file: the path of a file of the collection; service: one that takes values of the row",
     "{semantics: previews, text: a}": "tables.main.links[1].semantics: DataLink's vocabulary has no 'previews'; did you mean 'preview'?",
     '{semantics: this, text: "{obs_id}"}': "tables.main.links[1].text: no 'obs_id' here; links know {target.column}, {site.url} and constants; write {target.obs_id}",
+    "{semantics: proc, service: {url: a, params: {b: {value: 1, maximum: 2}}}}": "tables.main.links[1].service.params.b: a value that is always sent has no bounds; leave out value, or the bounds, values and examples of what people fill in",
+    "{semantics: proc, service: {url: a, params: {b: '{target.fit}'}}}": "tables.main.links[1].service.params.b.value: the table has no column 'fit'; did you mean 'fits'?",
+    "{semantics: proc, service: {url: a, params: {b: {type: flot}}}}": "tables.main.links[1].service.params.b: there is no type 'flot'; did you mean 'float'?",
     "{semantics: this, text: a, where: x.a = 1}": "tables.main.links[1].where: it goes with 'from'; name the other table: from: previews",
     "{semantics: this, from: previews, text: a}": "tables.main.links[1].from: it is not said which of its rows go with a row; where: previews.obs_id = target.obs_id",
     '{semantics: this, from: previews, where: "prevews.obs = obs_id", text: a}': "tables.main.links[1].where: no 'prevews' here; there is target and previews; did you mean 'previews'?",
@@ -235,3 +281,32 @@ def test_what_a_descriptor_has_wrong_is_said_with_its_remedy(link: str, tmp_path
         fault.message + (f"; {fault.remedy}" if fault.remedy else "") for fault in check(path, settings.load(tmp_path))
     ]
     assert said == [FAULTS[link]]
+
+
+def test_a_service_of_ours_is_fitted_to_the_file_of_a_row(site: Site) -> None:
+    seen: list[str | None] = []
+
+    def narrowed(service: Service, path: str | None) -> Service | None:
+        seen.append(path)
+        more = Input(param=Param(name="HDU"), high=("3",))
+        return None if path is None else replace(service, inputs=(*service.inputs, more))
+
+    key = Input(param=Param(name="ID"), value=(Hole('target."obs_id"'),))
+    service = Service(address=(SITE, "/soda"), inputs=(key,))
+    link = Link(semantics="#proc", address=(), service=service, narrowed=narrowed)
+    holdings = site.current()
+    table = holdings.published["maps.main"].table
+    found = datalinks.rows(
+        table, ["m 1", "m4"], who=ANONYMOUS, site=site, policies=DEFAULT, holdings=holdings, base="", more=[link]
+    )
+    found, (_, resource) = datalinks.described(found)
+    (row,) = (one for one in found.to_pylist() if one["semantics"] == "#proc")
+    assert (row["ID"], row["service_def"], row["link_auth"], row["link_authorized"]) == (
+        "m 1",
+        "service_2",
+        "false",
+        True,
+    )
+    assert seen == ["data/m 1.fits", None]
+    assert 'name="ID" datatype="char" arraysize="*" value="m 1"' in resource
+    assert '<VALUES><MAX value="3"/></VALUES>' in resource

@@ -245,6 +245,44 @@ class Flags(
     "true: the rows come with their flags; rules say what the bits mean ({flag: 0, message: ...}, without 'if')"
 
 
+class Input(Keys, short="value"):
+    """A parameter of a service that rows lead to."""
+
+    value: Loose
+    "what is always sent, as a template over the row: '{target.obs_id}'; without it, whoever asks gives a value"
+    minimum: Loose
+    "smallest value that may be asked, as a template: '{target.t_min}'"
+    maximum: Loose
+    "largest value that may be asked; of an interval both ends: '{target.em_min} {target.em_max}'"
+    values: Many[Loose]
+    "the only values that may be asked"
+    example: Loose
+    "a value that works, as a template"
+    _: Annotated[Column, "type unit ucd utype description"]
+
+
+class Service(
+    Keys,
+    hints={
+        "accessURL": "url",
+        "access_url": "url",
+        "standardID": "standard",
+        "inputParams": "params",
+        "parameters": "params",
+    },
+):
+    """A service that takes values of a row."""
+
+    url: Needed[Text]
+    "where it is asked, as a template: '{site.url}/cut' or 'https://das.example.org/hapi/data'"
+    params: dict[str, Input]
+    "its parameters: those that are always sent, {id: '{target.dataset}'}, and those that people fill in, {BAND: {type: interval, unit: m}}"
+    standard: Text
+    "IVOID of the standard that it keeps: ivo://ivoa.net/std/SODA#sync-1.0"
+    registered: Text
+    "IVOID under which it is registered"
+
+
 class Link(Keys, hints={"url": "text", "path": "file", "table": "from"}):
     """What each row leads to: rows of DataLink."""
 
@@ -254,6 +292,8 @@ class Link(Keys, hints={"url": "text", "path": "file", "table": "from"}):
     "its address, as a template over the row: '{base}/{target.obs_id}.png'; values become parts of an address (behind a ? of its query), but where one begins it"
     file: Text
     "instead of text: the path of a file of the collection ('files'), as a template: '{target.file_name}'"
+    service: Service
+    "instead of text: a service that is asked with values of the row; programs and pages make a form of it"
     type: Text
     "media type; a template as well; that of a file is known"
     size: Text

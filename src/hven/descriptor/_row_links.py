@@ -8,9 +8,11 @@ from hven.adql.text import write
 from hven.adql.tree import ColumnRef, Ident, transform
 from hven.adql.vocabularies import vocabularies
 from hven.descriptor._column_expressions import Hole, expression, holes, inner, references
+from hven.descriptor._columns import param
 from hven.model.errors import nearest
+from hven.model.params import Param
 from hven.model.table import SITE as SITE_URL
-from hven.model.table import TARGET, Link
+from hven.model.table import TARGET, Input, Link, Service
 from hven.model.table import Hole as Value
 
 if TYPE_CHECKING:
@@ -46,11 +48,11 @@ def only_targets(value: Written, tree: Any, where: str, names: Sequence[str], fa
 def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherited, faults: Faults) -> Link | None:
     before = len(faults.found)
     over = _Over(names, item.get("from"), around)
-    if ("text" in item) == ("file" in item):
+    if sum(key in item for key in ("text", "file", "service")) != 1:
         faults.error(
-            f"{where}: one of text and file says where it leads to",
+            f"{where}: one of text, file and service says where it leads to",
             item.place,
-            "text: an address; file: the path of a file of the collection",
+            "text: an address; file: the path of a file of the collection; service: one that takes values of the row",
         )
     if "file" in item and not around.files:
         remedy = "add files: data/*, or write text: and an address"
@@ -71,6 +73,7 @@ def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherit
         for key in ("text", "file", "type", "size", "description")
         if key in item
     }
+    service = _service(item["service"], f"{where}.service", over, faults) if "service" in item else None
     conditions = {
         key: over.expression(item[key], f"{where}.{key}", faults, condition=key != "order")
         for key in ("if", "where", "order")
@@ -93,6 +96,46 @@ def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherit
         alias=over.alias,
         where=conditions.get("where"),
         order=conditions.get("order"),
+        service=service,
+    )
+
+
+def _service(said: Fields, where: str, over: _Over, faults: Faults) -> Service:
+    """Read a service: its address, what is always sent to it, and what people fill in."""
+
+    def filled(fields: Fields, key: str, what: str) -> Template:
+        return over.template(fields[key], f"{what}.{key}", faults) if key in fields else ()
+
+    inputs = []
+    for name, one in said.get("params", {}).items():
+        what = f"{where}.params.{name}"
+        if "value" in one and not {"minimum", "maximum", "values", "example"}.isdisjoint(one):
+            remedy = "leave out value, or the bounds, values and examples of what people fill in"
+            faults.error(f"{what}: a value that is always sent has no bounds", one.places["value"], remedy)
+        words = {key: one[key] for key in ("type", "unit", "ucd", "utype", "description") if key in one}
+        made = param(str(name), words, what, faults)  # type: ignore[arg-type]
+        inputs.append(
+            Input(
+                param=Param(
+                    name=made.name,
+                    type=made.type,
+                    unit=made.unit,
+                    ucd=made.ucd,
+                    utype=made.utype,
+                    description=made.description,
+                    allowed=tuple(map(str, one.get("values", ()))),
+                ),
+                value=filled(one, "value", what),
+                low=filled(one, "minimum", what),
+                high=filled(one, "maximum", what),
+                example=filled(one, "example", what),
+            )
+        )
+    return Service(
+        address=filled(said, "url", where),
+        inputs=tuple(inputs),
+        standard=str(said["standard"]) if "standard" in said else None,
+        registered=str(said["registered"]) if "registered" in said else None,
     )
 
 

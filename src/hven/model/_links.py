@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from hven.model.params import Param
 
 
 class Hole(NamedTuple):
@@ -17,6 +19,58 @@ class Hole(NamedTuple):
 
 
 Template = tuple[str | Hole, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A parameter of a service that rows lead to.
+
+    Attributes
+    ----------
+    param
+        What it is: name, type, unit, UCD, the values that are allowed.
+    value
+        What is always sent; empty: whoever asks says it.
+    low, high
+        Bounds of what may be asked.
+    example
+        A value that works.
+    """
+
+    param: Param
+    value: Template = ()
+    low: Template = ()
+    high: Template = ()
+    example: Template = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A service that takes values of a row (DataLink 1.1, section 4).
+
+    Attributes
+    ----------
+    address
+        Where it is asked; `SITE` in it is the site's address.
+    inputs
+        Its parameters.
+    standard
+        IVOID of the standard that it keeps.
+    registered
+        IVOID under which it is registered.
+    """
+
+    address: Template
+    inputs: tuple[Input, ...] = ()
+    standard: str | None = None
+    registered: str | None = None
+
+    @property
+    def templates(self) -> Iterator[Template]:
+        """All that is filled with values of the row."""
+        yield self.address
+        for one in self.inputs:
+            yield from (one.value, one.low, one.high, one.example)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +93,11 @@ class Link:
         ADQL over the row; where it is not true, there is no such link.
     source, alias, where, order
         Another table (``schema.table``), the name that expressions have for it, how its rows go with a row (``target``), and their order.
+    service
+        Instead of an address: a service.
+    narrowed
+        Fits that service, filled with the row's values, to the row's own file, of which it gets the path (None: it has none here, or not for
+        this reader); None: this row has no such service.
     """
 
     semantics: str
@@ -54,6 +113,15 @@ class Link:
     alias: str | None = None
     where: str | None = None
     order: str | None = None
+    service: Service | None = None
+    narrowed: Callable[[Service, str | None], Service | None] | None = None
+
+    @property
+    def templates(self) -> Iterator[Template]:
+        """All that is filled with values of the row."""
+        yield from (self.address, self.type, self.description, self.size)
+        if self.service is not None:
+            yield from self.service.templates
 
 
 FILES = "hven:files"  # utype of the table of a collection's files
@@ -89,4 +157,4 @@ def standard(utype: str | None, there: Mapping[str, str | None]) -> Iterator[Lin
             yield Link(semantics=semantics, address=value(name))
 
 
-__all__ = ["DATALINK", "FILES", "LINKS", "SITE", "TARGET", "Hole", "Link", "Template", "standard"]
+__all__ = ["DATALINK", "FILES", "LINKS", "SITE", "TARGET", "Hole", "Input", "Link", "Service", "Template", "standard"]

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 DATALINK, LINKS, SITE, TARGET = _links.DATALINK, _links.LINKS, _links.SITE, _links.TARGET
 Hole = _links.Hole
+Input = _links.Input
 Link = _links.Link
+Service = _links.Service
 Template = _links.Template
 Levels = _levels.Levels
 Lock = _levels.Lock

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from urllib.parse import quote
-from xml.sax.saxutils import escape, quoteattr
 
 from hven.adql.tree import ColumnRef, Derived, Select, SelectItem, TableRef, walk
-from hven.formats.votable import field_ids
-from hven.model.table import LINKS
+from hven.formats.votable import field_ids, resource
+from hven.model.params import Param
+from hven.model.table import LINKS, Input, Service
 
 if TYPE_CHECKING:
     from hven.adql.tree import Bound
     from hven.model.table import Table
 
 SITE = "{site.url}"  # in a descriptor: the site's address, which may be another one for each reader
+_ID = Input(param=Param(name="ID", ucd="meta.id;meta.main"))
 
 
 def descriptors(bound: Bound) -> tuple[str, ...]:
@@ -48,19 +49,13 @@ def descriptors(bound: Bound) -> tuple[str, ...]:
             and table.offers("datalink")
             and table.leads
         ):
-            found.setdefault(table.qualified, _descriptor(table, ident, f"{SITE}/datalink/{quote(table.qualified)}"))
+            found.setdefault(table.qualified, _descriptor(table, ident))
     return tuple(found.values())
 
 
-def _descriptor(table: Table, ref: str, url: str) -> str:
-    said = {"standardID": LINKS, "accessURL": url}
-    params = "".join(
-        f'<PARAM name="{name}" datatype="char" arraysize="*" value={quoteattr(value)}/>\n'
-        for name, value in said.items()
-    )
-    return (
-        f'<RESOURCE type="meta" utype="adhoc:service" name="links">\n'
-        f"<DESCRIPTION>{escape(f'What rows of {table.qualified} lead to')}</DESCRIPTION>\n{params}"
-        f'<GROUP name="inputParams">\n<PARAM name="ID" datatype="char" arraysize="*" ucd="meta.id;meta.main" value="" ref={quoteattr(ref)}/>\n'
-        f"</GROUP>\n</RESOURCE>\n"
+def _descriptor(table: Table, ref: str) -> str:
+    """Describe the list of links, whose ID is a value of a column."""
+    links = Service(address=(f"{SITE}/datalink/{quote(table.qualified)}",), inputs=(_ID,), standard=LINKS)
+    return resource(
+        links, name="links", description=f"What rows of {table.qualified} lead to", refs={_ID.param.name: ref}
     )

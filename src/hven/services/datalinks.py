@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from hven import adql, query
 from hven.adql.text import literal, write
 from hven.adql.tree import ColumnRef, Compare, Ident, conjuncts, transform
+from hven.formats.votable import resource
 from hven.model.errors import TooLarge, say
 from hven.model.table import SITE, Column, Link
 from hven.model.types import BOOLEAN, INT64, STRING
@@ -21,7 +23,7 @@ from hven.site.auth import ANONYMOUS, alike
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.model.table import Table, Template
+    from hven.model.table import Service, Table, Template
     from hven.site import Holdings, Site
     from hven.site.auth import Policy, Reader
 
@@ -44,6 +46,7 @@ THIS = "#this"
 _MISSING = "NotFoundFault: no row of {table} has this identifier"
 _GONE = "NotFoundFault: the collection has no such file (any more)"
 _KEY = "_id"
+_HERE = "service_here"  # XML ID in a descriptor that has none yet
 
 
 def rows(
@@ -55,6 +58,7 @@ def rows(
     policies: Sequence[Policy],
     holdings: Holdings,
     base: str,
+    more: Sequence[Link] = (),
 ) -> pa.Table:
     """Ask what rows lead to.
 
@@ -68,12 +72,14 @@ def rows(
         As of `hven.query.run`.
     base
         Address of the site, without a final slash.
+    more
+        Links besides those of the table: of faces.
 
     Returns
     -------
     rows
         Of `SCHEMA`; those of an identifier together and in the order of the links. Identifiers without a row, or whose row the reader
-        may not know of, have one with an error.
+        may not know of, have one with an error. ``service_def`` is the whole descriptor, for `described`.
 
     Raises
     ------
@@ -102,7 +108,7 @@ def rows(
 
     found: list[pa.Table] = []
     seen: set[int] = set()
-    links = table.leads
+    links = (*table.leads, *more)
     numbered = {id(link): at for at, link in enumerate(links)}
     rights = _rights(table, who, public=alike(table, who, policies))
     groups = [list(group) for _, group in groupby(sorted(links, key=_together), _together)]
@@ -117,13 +123,13 @@ def rows(
         visible = pc.is_in(at, value_set=pa.array(sorted(seen), pa.int32()))
         for link in some:
             made = _made(link, there, names, base, table.schema) | _locks(link, there, names, rights, table)
+            made["_at"] = at
+            made["_link"] = pa.array([numbered[id(link)]] * len(at), pa.int32())
+            made["_row"] = pa.array(range(len(at)), pa.int32())
+            if link.service is not None:
+                made["service_def"] = _services(link, link.service, there, names, base, made, _own(found))
             kept = pc.and_(visible, _kept(link, there, names, made))
-            more = {
-                "_at": at,
-                "_link": pa.array([numbered[id(link)]] * len(at), pa.int32()),
-                "_row": pa.array(range(len(at)), pa.int32()),
-            }
-            found.append(_whole(pa.table({**made, **more})).filter(kept))
+            found.append(_whole(pa.table(made)).filter(kept))
     every = pa.concat_tables(found) if found else None
     # where rows have policies on files their list is not for everybody
     listed = f"{table.schema}.files" in {one.qualified for one in holdings.catalogue(who, policies).tables()}
@@ -142,6 +148,77 @@ def rows(
     named = pa.array(asked, pa.string()).take(whole["_at"].combine_chunks())
     whole = whole.set_column(whole.schema.get_field_index("ID"), "ID", named)
     return whole.select(SCHEMA.names).cast(SCHEMA)
+
+
+def described(found: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+    """Take the descriptors of services out of rows, each once.
+
+    Parameters
+    ----------
+    found
+        As `rows` gives them, or some of them.
+
+    Returns
+    -------
+    rows, resources
+        With the XML IDs of descriptors as ``service_def``; and these.
+    """
+    services = found["service_def"].combine_chunks().dictionary_encode()
+    if not len(services.dictionary):
+        return found, ()
+    named = [f"service_{number}" for number in range(1, len(services.dictionary) + 1)]
+    every = zip(services.dictionary.to_pylist(), named, strict=True)
+    return (
+        found.set_column(2, SCHEMA.field("service_def"), pa.array(named, pa.string()).take(services.indices)),
+        tuple(text.replace(_HERE, name, 1) for text, name in every),
+    )
+
+
+def _own(found: Sequence[pa.Table]) -> dict[int, str]:
+    """List paths of rows' own files, by the place of their identifier."""
+    own: dict[int, str] = {}
+    for some in found:
+        taken = pc.and_(pc.equal(some["semantics"], THIS), pc.fill_null(some["link_authorized"], True))
+        mine = some.filter(pc.and_(taken, pc.is_valid(some["_file"])))
+        for at, path in zip(mine["_at"].to_pylist(), mine["_file"].to_pylist(), strict=True):
+            own.setdefault(at, path)
+    return own
+
+
+def _services(
+    link: Link,
+    service: Service,
+    there: pa.Table,
+    names: Mapping[str, str],
+    base: str,
+    made: Mapping[str, pa.Array],
+    own: Mapping[int, str],
+) -> pa.Array:
+    """Describe a service for each row; null where an address, or what is always sent, is not known."""
+
+    def filled(template: Template, *, address: bool = False) -> list[str | None]:
+        found: list[str | None] = _texts(template, there, names, base, address=address).to_pylist()
+        return found
+
+    addresses = filled(service.address, address=True)
+    values = [tuple(map(filled, (one.value, one.low, one.high, one.example))) for one in service.inputs]
+    about = zip(*(made[name].to_pylist() for name in ("description", "content_type", "_at")), strict=True)
+    found: list[str | None] = []
+    for row, (address, (description, kind, at)) in enumerate(zip(addresses, about, strict=True)):
+        inputs = []
+        for one, columns in zip(service.inputs, values, strict=True):
+            value, low, high, example = (() if column[row] is None else (str(column[row]),) for column in columns)
+            inputs.append(replace(one, value=value, low=low, high=high, example=example))
+        lost = any(one.value and not got.value for one, got in zip(service.inputs, inputs, strict=True))
+        fit = None if address is None or lost else replace(service, address=(address,), inputs=tuple(inputs))
+        if fit is not None and link.narrowed is not None:
+            fit = link.narrowed(fit, own.get(at))
+        name = link.semantics.rpartition("#")[2]
+        text = None
+        if fit is not None:
+            text = resource(fit, ident=_HERE, name=name, description=description or "", kind=kind or "")
+        found.append(text)
+    return pa.array(found, pa.string())
 
 
 def _together(link: Link) -> tuple[str, str, str]:
@@ -177,8 +254,9 @@ def _locks(
 ) -> dict[str, pa.Array]:
     """Say of links to the row's own files whether one must log in, and whether this reader may take them."""
     telling = {f"target.{name}" for name in table.telling}
-    taken = {hole.text.replace('"', "") for hole in link.address if not isinstance(hole, str)}
-    if not link.file and telling.isdisjoint(taken):
+    said = (link.address, *(() if link.service is None else link.service.templates))
+    taken = {hole.text.replace('"', "") for template in said for hole in template if not isinstance(hole, str)}
+    if not link.file and link.narrowed is None and telling.isdisjoint(taken):
         return {}
     everybody, theirs = (
         pc.equal(there[names[text]].combine_chunks(), 1) if text in names else pa.array([text == "1"] * there.num_rows)
@@ -204,7 +282,7 @@ def _query(
         if text not in {"0", "1"}:  # which nobody need compute
             item(text)
     for link in links:
-        for template in (link.address, link.type, link.description, link.size):
+        for template in link.templates:
             for part in template:
                 if not isinstance(part, str) and part != SITE:
                     item(part.text)
@@ -272,7 +350,7 @@ def _made(link: Link, there: pa.Table, names: Mapping[str, str], base: str, sche
 
 
 def _kept(link: Link, there: pa.Table, names: Mapping[str, str], made: Mapping[str, pa.Array]) -> pa.Array:
-    kept = pc.is_valid(made["access_url"])
+    kept = pc.is_valid(made["access_url" if link.service is None else "service_def"])
     if link.condition is not None:
         kept = pc.and_(kept, pc.equal(there[names[_truth(link.condition)]].combine_chunks(), 1))
     return kept

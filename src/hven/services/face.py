@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hven.adql.tree import Query
     from hven.formats import Info
     from hven.model.params import Param, Params
-    from hven.model.table import Column, Table
+    from hven.model.table import Column, Link, Table
     from hven.site import Holdings, Published, Site
     from hven.site.auth import Policy, Reader
 
@@ -153,6 +153,8 @@ class Face:
         What it understands; of those of DALI (`DALI`) a face that asks need not speak.
     applies
         Whether it can serve a table.
+    links
+        What each row of such a table leads to by it: `Link` with a `Service`, in templates over the row, that DataLink lists and describes.
     lacking
         What a table has not that it cannot serve.
     ask
@@ -179,6 +181,7 @@ class Face:
     standard_ids: Sequence[str] = ()
     params: Sequence[Param] = ()
     applies: Callable[[Table], bool] = lambda _: False
+    links: Callable[[Table, Surroundings], Sequence[Link]] = lambda *_: ()
     lacking: str = "what this service needs"
     ask: Ask | None = None
     path: str = ""

@@ -47,14 +47,16 @@ def routes(around: Surroundings) -> Sequence[Route]:
             options = {**options, "serialization": options.get("serialization", "TABLEDATA")}
         most, ids = params.whole("MAXREC"), params.values.get("ID", ())
         base = dali.base(request, site.settings)
+        offering = [face for face in around.faces.values() if table.offers(face.name) and face.applies(table)]
 
         def made() -> bytes:
             found = datalinks.rows(
-                table, ids, who=who, site=site, policies=around.policies, holdings=holdings, base=base
-            )
-            kept = _within(found, most)
+                table, ids, who=who, site=site, policies=around.policies, holdings=holdings, base=base,
+                more=[link for face in offering for link in face.links(table, around)],
+            )  # fmt: skip
+            kept, services = datalinks.described(_within(found, most))
             infos = (Info(name="standardID", value=LINKS), *dali.unused(params, PARAMS))
-            head = Head(columns=datalinks.COLUMNS, name="links", infos=infos)
+            head = Head(columns=datalinks.COLUMNS, name="links", infos=infos, descriptors=services)
             end = End(overflow=kept.num_rows < found.num_rows, rows=kept.num_rows)
             return b"".join(fmt.write(head, iter(kept.to_batches()), lambda: end, options))
 

@@ -1,0 +1,113 @@
+"""Service descriptors: a RESOURCE that says where a service is asked, what is always sent to it, and what people fill in (DataLink 1.1, section 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from hven.formats.votable.xml import attribute, escape, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.model.table import Input, Service, Template
+
+TEXT = ' datatype="char" arraysize="*"'
+
+
+def resource(
+    service: Service,
+    *,
+    ident: str = "",
+    name: str = "",
+    description: str = "",
+    kind: str = "",
+    refs: Mapping[str, str] | None = None,
+) -> str:
+    """Write the descriptor of a service whose templates are filled.
+
+    Parameters
+    ----------
+    service
+        As it is for a row, or for all.
+    ident
+        XML ID, that ``service_def`` names.
+    name, description
+        For people.
+    kind
+        Media type of what it gives.
+    refs
+        Parameter -> XML ID of the FIELD whose value is sent.
+
+    Returns
+    -------
+    resource
+        XML.
+    """
+    refs = refs or {}
+    said = {
+        "standardID": service.standard,
+        "resourceIdentifier": service.registered,
+        "accessURL": _text(service.address),
+        "contentType": kind,
+        "exampleURL": None if refs else example(service),
+    }
+    params = "".join(
+        f"<PARAM{attribute('name', key)}{TEXT} value={quoted(value)}/>\n" for key, value in said.items() if value
+    )
+    inputs = "".join(_input(one, refs.get(one.param.name)) for one in service.inputs)
+    told = f"<DESCRIPTION>{escape(description)}</DESCRIPTION>\n" if description else ""
+    return (
+        f'<RESOURCE type="meta" utype="adhoc:service"{attribute("ID", ident)}{attribute("name", name)}>\n{told}{params}'
+        f'<GROUP name="inputParams">\n{inputs}</GROUP>\n</RESOURCE>\n'
+    )
+
+
+def example(service: Service) -> str | None:
+    """Make an address that works: all that is always sent, and the examples of what people fill in; None: nobody gave one.
+
+    Parameters
+    ----------
+    service
+        Filled.
+    """
+    given = [(one.param.name, _text(one.value) or _text(one.example)) for one in service.inputs]
+    asked = [one for one in service.inputs if not one.value]
+    if asked and not any(one.example for one in asked):
+        return None
+    return called(_text(service.address), [pair for pair in given if pair[1]])
+
+
+def called(address: str, given: list[tuple[str, str]]) -> str:
+    """Write the address of a call: it may have a query already.
+
+    Parameters
+    ----------
+    address
+        Of the service.
+    given
+        Parameters and their values.
+    """
+    query = "&".join(f"{quote(name, safe='')}={quote(value, safe='/:,')}" for name, value in given)
+    sign = "" if not query or address.endswith(("?", "&")) else "&" if "?" in address else "?"
+    return f"{address}{sign}{query}"
+
+
+def _text(template: Template) -> str:
+    return "".join(map(str, template))
+
+
+def _input(one: Input, ref: str | None) -> str:
+    param, kind = one.param, one.param.type
+    size = attribute("arraysize", kind.arraysize)
+    inner = f"<DESCRIPTION>{escape(param.description)}</DESCRIPTION>" if param.description else ""
+    low, high = _text(one.low), _text(one.high)
+    bounds = f"<MIN value={quoted(low)}/>" if low else ""
+    bounds += f"<MAX value={quoted(high)}/>" if high else ""
+    bounds += "".join(f"<OPTION value={quoted(value)}/>" for value in param.allowed)
+    inner += f"<VALUES>{bounds}</VALUES>" if bounds else ""
+    about = (
+        f"{attribute('name', param.name)}{attribute('datatype', kind.datatype)}{size}{attribute('unit', param.unit)}{attribute('ucd', param.ucd)}"
+        f"{attribute('utype', param.utype)}{attribute('xtype', kind.xtype)}{attribute('ref', ref)} value={quoted(_text(one.value))}"
+    )
+    return f"<PARAM{about}>{inner}</PARAM>\n" if inner else f"<PARAM{about}/>\n"
