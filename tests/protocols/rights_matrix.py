@@ -266,6 +266,7 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/adql/histogram": [urlencode({"QUERY": ALL, "_x": "mag"})],
     "/adql/points": [urlencode({"QUERY": ALL, "_x": "mag", "_y": "n"})],
     "/adql/words": ["", "q=zq"],
+    "/archive": [urlencode({"QUERY": query, "FORMAT": kind}) for query in ("SELECT * FROM obs.main", "SELECT ident, note FROM obs.main", "SELECT url FROM obs.files") for kind in ("zip", "tar", "links")],
     "/datalink/{table}": ["", "&".join(f"ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), *(f"ID=id{word}&RESPONSEFORMAT=csv" for word in HIDDEN), "ID=y2030&ID=zqembargo.fits&MAXREC=1"],
     "/datalink/{table}/capabilities": [""],
     "/sia2/{table}": ["", "DPTYPE=image&RESPONSEFORMAT=csv", "POS=CIRCLE 60 -40 90&RESPONSEFORMAT=csv", "TARGET=zqembargo", "POS=CIRCLE 60 -40 9&MAXREC=1"],

@@ -56,6 +56,12 @@ class TestSsa(FaceContract):
     rows = TestSia2.rows
 
 
+class TestArchive(FaceContract):
+    name = "archive"
+    table = TestSia2.table
+    rows = TestSia2.rows
+
+
 class TestChanges(FaceContract):
     name = "changes"
 
@@ -86,6 +92,7 @@ def test_every_face_with_parameters_is_tried() -> None:
     assert {name for name, face in known().items() if face.params} == {
         "cone",
         "tap",
+        "archive",
         "changes",
         "datalink",
         "sia2",

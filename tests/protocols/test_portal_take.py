@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hven.app._server import create
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
-from hven.portal._explore import cart
+from hven.services import scripts
 from hven.testing.site import tiny_site
 
 HOSTILE = [
@@ -149,7 +149,7 @@ def test_a_script_fetches_hostile_addresses_and_nothing_else(client: Client, tmp
     assert "attachment" in answer.headers["content-disposition"]
     calls = fetched(answer.body, tmp_path, program)
     asked = [next(word for word in call if word.startswith("http")) for call in calls]
-    assert asked == [cart.address(text) for text in HOSTILE] + [
+    assert asked == [scripts.address(text) for text in HOSTILE] + [
         "https://example.org/dir/plain.fits",
         "https://example.org/other/plain.fits",
     ]
@@ -174,18 +174,18 @@ def test_a_script_is_run_again_without_fetching_twice(client: Client, tmp_path: 
 
 @given(st.text(max_size=60))
 def test_any_name_becomes_a_plain_one(text: str) -> None:
-    found = cart.plain(text)
+    found = scripts.plain(text)
     assert found
     assert not set(found) & set("/\0\n")
     assert not found.startswith((".", "-"))
     assert len(found.encode()) <= 255
-    done = cart.Names()
+    done = scripts.Names()
     assert len({done.of(found).casefold() for _ in range(5)}) == 5
 
 
 @given(st.text(max_size=80))
 def test_any_address_is_plain_ascii_of_one_word(text: str) -> None:
-    found = cart.address(f"https://example.org/{text}")
+    found = scripts.address(f"https://example.org/{text}")
     assert found.isascii()
     assert not set(found) & set(" \t\n\r'\"\\`<>^{|}")
 
@@ -244,7 +244,7 @@ def test_what_there_is_to_take(client: Client) -> None:
         "files": number - 1,
         "bytes": 10_000_000,
         "sized": 10,
-        "most": cart.MOST,
+        "most": scripts.MOST,
     }
     assert [one["name"] for one in told["links"]] == ["access_url", "thumbnail_url"]
     told = json.loads(client.get("/collections/cat/numbers/take").body)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 # of products, by the names that ObsCore, EPN-TAP and DataLink give them
@@ -121,6 +121,19 @@ class Rights(Protocol):
         ----------
         who
             The reader.
+        """
+
+    def shut(self, who: Any, column: str, values: Sequence[str]) -> set[str]:
+        """Return which values of a column have a row whose file a reader may not take.
+
+        Parameters
+        ----------
+        who
+            The reader.
+        column
+            That names files.
+        values
+            Of it.
         """
 
     def locked(self, who: Any, where: Mapping[str, Any]) -> Lock | None:

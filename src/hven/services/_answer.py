@@ -540,11 +540,11 @@ class Streamed(Response):
                 # a server queues a few bodies for each reader: they must not be big
                 for start in range(0, len(chunk), CHUNK):
                     body = chunk if len(chunk) <= CHUNK else chunk[start : start + CHUNK]
-                    await _patiently(send, {"type": "http.response.body", "body": body, "more_body": True})
+                    await patiently(send, {"type": "http.response.body", "body": body, "more_body": True})
                 self._chunks.clocked(on=True)  # also while it waits for a thread
             if not self._watch.left:
                 last = b"" if self._encoder is None else self._encoder.finish()
-                await _patiently(send, {"type": "http.response.body", "body": last, "more_body": False})
+                await patiently(send, {"type": "http.response.body", "body": last, "more_body": False})
         except Exception as error:
             if not self._watch.left:
                 result.failure = result.failure or error
@@ -570,7 +570,8 @@ class Streamed(Response):
         return found
 
 
-async def _patiently(send: Send, message: Message) -> None:
+async def patiently(send: Send, message: Message) -> None:
+    """Send a message of ASGI; raises TimeoutError if the reader takes nothing any more."""
     async with asyncio.timeout(STALLED):
         await send(message)
 

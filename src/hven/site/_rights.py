@@ -19,6 +19,7 @@ from hven.adql.tree import (
     Compare,
     Expr,
     Ident,
+    In,
     Literal,
     Meta,
     Query,
@@ -46,6 +47,8 @@ E, N = "hven expression", "hven now"  # places in the queries below
 LAST = f'SELECT MAX("{E}") AS x FROM {{}} WHERE "{E}" <= "{N}"'
 NEXT = f'SELECT DISTINCT TOP {AHEAD} "{E}" AS x FROM {{}} WHERE "{E}" > "{N}" ORDER BY x'
 NAMES = f'SELECT DISTINCT TOP {PEOPLE + 1} "{E}" AS x FROM {{}} WHERE "{E}" IS NOT NULL'
+VALUES = f'SELECT DISTINCT "{E}" AS x FROM {{}}'
+TOGETHER = 1000  # values that are asked about at once
 SHUT = f'SELECT MAX("{E}") AS x, COUNT(*) AS n FROM {{}}'
 # ObsCore 1.1 section B.4.4: for all, for who asks, for others
 OPEN, MINE, SHUT_WORD = "public", "secure", "proprietary"
@@ -135,6 +138,19 @@ class Bound:
         levels = (self._rows, self._files, self._take)
         return conjunction(*(policy.condition(who)[0] for policy in levels if policy is not None))
 
+    def shut(self, who: Reader, column: str, values: Sequence[str]) -> set[str]:
+        """Return which values of a column have a row whose file the reader may not take."""
+        takes = self.takes(who)
+        if takes is None or whole(who, self._table.schema):
+            return set()
+        name = ColumnRef(Ident(column, quoted=True))
+        found: set[str] = set()
+        for at in range(0, len(values), TOGETHER):
+            test = In(name, tuple(Literal(one) for one in values[at : at + TOGETHER]))
+            rows = conjunction(adql.bind_condition(test, self._table.columns), _shut(takes))
+            found.update(one for (one,) in self._ask(VALUES, {E: name}, rows))
+        return found
+
     def locked(self, who: Reader, where: Mapping[str, Any]) -> Lock | None:
         """Return until when files of rows are locked, and whom to ask: one row that is locked is enough. None: they may be taken, or there is no such row."""
         takes = self.takes(who)
@@ -147,15 +163,19 @@ class Bound:
         )
         rows = None if equal is None else adql.bind_condition(equal, self._table.columns)
         places = {E: when or named[0]}
-        one, none = (Literal(number, meta=Meta(INT32)) for number in (1, 0))
-        open_ = Case(None, ((takes, one),), none, meta=Meta(INT32))  # what is not known is not open
-        shut = Compare("=", open_, none, meta=Meta(BOOLEAN))
+        shut = _shut(takes)
         ((until, seen),) = self._ask(SHUT, places, conjunction(rows, shut, self.condition(who)[0]))
         if not seen and not next(self._ask(SHUT, places, conjunction(rows, shut)))[1]:
             return None
         # until when a row is locked that they do not see is not told
         told = until.isoformat(timespec="seconds") if seen and when is not None and until else ""
         return Lock(told, self._levels.contact or "")
+
+
+def _shut(takes: Expr) -> Expr:
+    one, none = (Literal(number, meta=Meta(INT32)) for number in (1, 0))
+    open_ = Case(None, ((takes, one),), none, meta=Meta(INT32))  # what is not known is not open
+    return Compare("=", open_, none, meta=Meta(BOOLEAN))
 
 
 def _ref(column: Column) -> ColumnRef:

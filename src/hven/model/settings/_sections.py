@@ -178,6 +178,8 @@ class QueryLimits:
     signed_minutes: float = setting(
         10.0, "minutes that an address lasts which is signed for programs that cannot log in", gt=0, le=1440
     )
+    archive_files: int = setting(20_000, "files of one archive", ge=1)
+    archive_bytes: int = setting(100 * 1024**3, "bytes of the files of one archive", ge=1, size=True)
     copy_rows: int = setting(2_000_000, "rows that one query may copy from one engine to another", ge=1)
     copy_bytes: int = setting(
         512 * 1024**2, "bytes that one query may copy from one engine to another", ge=1, size=True

@@ -14,6 +14,7 @@ import pyarrow as pa
 from hven.model import literal
 from hven.model.table import WORDS, is_time
 from hven.portal._explore.fields import chosen
+from hven.services.scripts import HOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,6 @@ DIGITS_SHOWN = 9  # of a number of which nobody says how many it has; all of the
 LONG = 400  # characters of a cell; the row's own page has the rest
 WHOLE = 10_000  # characters of a cell of the row's own page
 ADDRESS = re.compile(r"(?:https?|ftp)://[^\s<>\"']+", re.IGNORECASE)
-HOLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 DIGITS = re.compile(r"%?(\d*)\.(\d+)([feg])|([FE])(\d+)\.(\d+)")
 JULIAN = 1_721_426, 5_373_484  # days in which a number can be a Julian date of the years 1 to 9999
 

@@ -30,6 +30,7 @@ from hven.portal._explore.places import kind
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, asked, json_page, kept_by, refused
 from hven.portal._views.table_page import View, view
+from hven.services import scripts
 from hven.services.face import careful
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def lines(text: str, base: str) -> list[dict[str, str]]:
     there = f"{tap}/sync?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': 'votable', 'QUERY': query})}"
 
     def signed(text: str) -> dict[str, str]:
-        return {"url": there, "signed": text} if len(there) <= cart.ADDRESS else {}
+        return {"url": there, "signed": text} if len(there) <= scripts.ADDRESS else {}
 
     return [
         {"name": "ADQL", "text": text},
@@ -123,7 +124,7 @@ def offered(seen: View, state: Asked) -> dict[str, Any]:
     found = cart.links(seen.table)
     return {
         "formats": [{"name": name, "label": label, "url": at("download", **{"as": name})} for name, label in FORMATS],
-        "scripts": [{"name": name, "url": at("script", **{"as": name})} for name in cart.SCRIPTS] if found else [],
+        "scripts": [{"name": name, "url": at("script", **{"as": name})} for name in scripts.SCRIPTS] if found else [],
         "links": [{"name": one.name, "label": one.label or one.name} for one in found],
         "coverage": kind(seen.table) == "sky" and (seen.table.position is not None or bool(seen.published.coverage)),
         "lines": lines(seen.search.adql(), state.base),
@@ -195,7 +196,7 @@ def _take(seen: View, state: Asked, keys: Sequence[str]) -> dict[str, Any]:
             "files": counted.files,
             "bytes": counted.size,
             "sized": counted.sized,
-            "most": cart.MOST,
+            "most": scripts.MOST,
         },
         "tap": f"{state.base}/tap",
         "region": _region(search),
@@ -320,11 +321,11 @@ def _download(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[s
 def _script(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str, str], list[Info], str]:
     seen = _whole(_seen(state, keys))
     wanted = state.request.query_params.get(AS) or "wget"
-    if wanted not in cart.SCRIPTS:
+    if wanted not in scripts.SCRIPTS:
         raise ParamError(
             say("{name}={value} is not known", AS, wanted[:40]),
             name=AS,
-            remedy=say("one of {names}", ", ".join(cart.SCRIPTS)),
+            remedy=say("one of {names}", ", ".join(scripts.SCRIPTS)),
         )
     column = _link(cart.links(seen.table), state)
     if column is None:
@@ -342,8 +343,8 @@ def _script(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str
     ]
     if found.rows > found.files:
         infos.append(Info(name="Without a link", value=f"{found.rows - found.files:,} rows"))
-    result = seen.asking.run(cart.query(seen.search, column), most=cart.MOST, seconds=SECONDS)
-    fmt = cart.scripts(state.around.signing(state.request) or str)[wanted]
+    result = seen.asking.run(cart.query(seen.search, column), most=scripts.MOST, seconds=SECONDS)
+    fmt = scripts.scripts(state.around.signing(state.request) or str)[wanted]
     return result, fmt, cart.options(column), infos, f"{_called(seen)}-{wanted}{fmt.extension}"
 
 

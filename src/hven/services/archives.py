@@ -1,0 +1,499 @@
+"""Files of many rows as one archive, written while it is sent: ZIP or TAR, of a size that is known beforehand, in ranges; what is refused or missing is listed."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import io
+import re
+from dataclasses import dataclass
+from datetime import UTC
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from starlette.responses import Response
+
+from hven import __version__
+from hven import services as dali
+from hven.model import Cache
+from hven.model.errors import HvenError, NotFound, ParamError, TooLarge, say
+from hven.services import datalinks, filed, scripts
+from hven.services._answer import CHUNK, patiently
+from hven.services._packing import Member, Tar, Zip
+from hven.services._threads import computed
+from hven.services.address import bases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+    from hven.model.resource import Resource
+    from hven.query import Result
+    from hven.services._packing import Packing
+    from hven.services.face import Surroundings
+    from hven.site.auth import Reader
+
+KINDS = {"zip": (Zip, "application/zip"), "tar": (Tar, "application/x-tar")}
+HEAD = ("name", "bytes", "sha256", "status", "address", "reason")
+HERE, REFUSED, MISSING, ELSEWHERE = "here", "refused", "missing", "elsewhere"
+_FILE = re.compile(r"/collections/([^/?#]+)/files/([^?#]+)")
+_LINKS = re.compile(r"/datalink/([^/?#]+)\?")
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+class Sums(Cache[int]):
+    """CRC-32 of files that left in archives, by SHA-256: whoever goes on from the middle of a ZIP needs those of all."""
+
+    def __init__(self) -> None:
+        super().__init__(200_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file that was asked for: `HERE` with a member, or not, and why."""
+
+    address: str
+    status: str
+    reason: str = ""
+    member: Member | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What an archive will have, told beforehand.
+
+    Attributes
+    ----------
+    entries
+        All that was asked for.
+    bytes
+        Of the files that are here.
+    collections
+        From which they are.
+    sums
+        Of the site.
+    """
+
+    entries: Sequence[Entry]
+    bytes: int
+    collections: Sequence[Resource]
+    sums: Sums
+
+    @property
+    def files(self) -> int:
+        """How many are in it."""
+        return sum(one.member is not None for one in self.entries)
+
+
+def leading(result: Result, named: str | None) -> str:
+    """Choose the column of an answer that leads to files.
+
+    Parameters
+    ----------
+    result
+        The answer.
+    named
+        The column that was asked for; None: what says that it leads to files, else the identifier of rows that have links.
+
+    Returns
+    -------
+    name
+        Of the column.
+
+    Raises
+    ------
+    ParamError
+        There is none.
+    """
+    names = [column.name for column in result.columns]
+    if named is not None:
+        found = next((name for name in names if name.lower() == named.lower()), None)
+    else:
+        texts = [column for column in result.columns if column.type.is_string]
+        ranked = {name: at for at, name in enumerate((*scripts.FIRST[:1], *scripts.FIRST[2:]))}
+        said = [one for one in texts if one.name in ranked or (one.ucd or "").lower().startswith("meta.ref.url")]
+        likely = min(said, key=lambda one: ranked.get(one.name, len(ranked)), default=None)
+        found = likely.name if likely is not None else _identifying(result)
+    if found is None:
+        raise ParamError(
+            say("{name}={value}: no column of that name leads to files", "COLUMN", (named or "")[:60]),
+            name="COLUMN",
+            remedy=say("there are: {names}", ", ".join(names)),
+        )
+    return found
+
+
+def addresses(result: Result, column: str, base: str) -> list[str]:
+    """Read where the rows of an answer lead to.
+
+    Parameters
+    ----------
+    result
+        Its rows are read.
+    column
+        As `leading` chose it.
+    base
+        Address of the site, without a final slash.
+
+    Returns
+    -------
+    addresses
+        As `planned` takes them.
+    """
+    at = next(at for at, one in enumerate(result.columns) if one.name == column)
+    texts = [text for batch in result.batches() for text in batch.column(at).to_pylist() if text not in {None, ""}]
+    if column != _identifying(result):
+        return list(map(str, texts))
+    links = f"{base}/datalink/{quote(result.tables[0].qualified)}?ID="
+    return [links + quote(str(text), safe="") for text in texts]
+
+
+def _identifying(result: Result) -> str | None:
+    """Return the identifier of rows that have links, if the answer has it."""
+    table = result.tables[0] if len(result.tables) == 1 else None
+    key = table.identifier if table is not None and table.leads else None
+    return next((one.name for one in result.columns if key is not None and one.name == key.name), None)
+
+
+def planned(around: Surroundings, request: Request, addresses: Iterable[str]) -> Plan:
+    """Look what there is behind addresses, and what of it a reader may take.
+
+    Parameters
+    ----------
+    around
+        The site.
+    request
+        Of the reader.
+    addresses
+        Of files of this site, of lists of links of its rows, or of files elsewhere.
+
+    Returns
+    -------
+    plan
+        Each file once, in the order of the addresses.
+
+    Raises
+    ------
+    TooLarge
+        More files, or bytes, than the limits of the site allow.
+    """
+    limits = around.site.settings.limits
+    wanted = list(dict.fromkeys(addresses))
+    if len(wanted) > limits.archive_files:
+        raise too_large(around)
+    who, here = around.reader(request), bases(request, around.site.settings)
+    given, lost = followed(around, request, wanted)
+    parts = {one: _local(one, here, _FILE) for one in given}
+    of: dict[str, list[str]] = {}
+    for found in parts.values():
+        if found is not None:
+            of.setdefault(unquote(found[1]), []).append(unquote(found[2]))
+    taken = {name: _asked(around, who, name, paths) for name, paths in of.items()}
+    names, entries, total = scripts.Names(), list(lost), 0
+    folders: dict[Any, bool] = {}
+    for address, found in parts.items():
+        if found is None:
+            entries.append(Entry(address, ELSEWHERE, "it is of another site: fetch it there"))
+            continue
+        name, path = unquote(found[1]), unquote(found[2])
+        known = taken[name]
+        if known is None or (path not in known.rows and path not in known.refused):
+            entries.append(Entry(address, MISSING, f"the collection {name!r} has no file {path!r} here"))
+            continue
+        if path in known.refused:
+            entries.append(Entry(address, REFUSED, _said(known.refused[path])))
+            continue
+        row = known.rows[path]
+        name = row["release"].collection if row["release"] is not None else name
+        try:
+            filed.place_of(around.site.settings, name, row, folders)
+        except HvenError as error:
+            entries.append(Entry(address, MISSING, _said(error)))
+            continue
+        called = names.of("/".join(map(scripts.plain, (name, *path.split("/")))))
+        moment = row["modified"].replace(tzinfo=UTC).timestamp()
+        read = filed.reading(around.site.settings, name, row)
+        taking = partial(known.note, "file taken", path)
+        entries.append(Entry(address, HERE, "", Member(called, row["bytes"], moment, row["sha256"], read, taking)))
+        total += row["bytes"]
+    if total > limits.archive_bytes:
+        raise too_large(around, total)
+    resources = around.site.current().resources
+    return Plan(
+        entries=entries,
+        bytes=total,
+        sums=around.site.kept(Sums),
+        collections=[resources[name] for name in of if name in resources and taken[name] is not None],
+    )
+
+
+def answer(
+    request: Request, plan: Plan, *, kind: str, called: str, title: str, about: Sequence[tuple[str, str]]
+) -> Response:
+    """Make the response: the archive, or a range of it.
+
+    Parameters
+    ----------
+    request
+        GET, HEAD or POST.
+    plan
+        What is in it.
+    kind
+        One of `KINDS`.
+    called
+        The archive, without an ending, and the folder in it.
+    title
+        Of the site.
+    about
+        Lines of the README.
+
+    Returns
+    -------
+    response
+        With its length; 304 and 416 as RFC 9110 has them.
+    """
+    members = _members(plan, called, title, about)
+    packing, media_type = KINDS[kind]
+    packed = packing(members, plan.sums)
+    facts = "\n".join(f"{one.name} {one.size} {one.modified} {one.sha256}" for one in members)
+    tag = f'"{hashlib.sha256(f"{__version__} {kind} {facts}".encode()).hexdigest()[:32]}"'
+    headers = {
+        "etag": tag,
+        "cache-control": "private, no-cache",
+        "vary": "authorization, cookie",
+        "accept-ranges": "bytes",
+        "content-type": media_type,
+        "content-disposition": f'attachment; filename="{called}.{kind}"',
+        "content-length": str(packed.size),
+        "x-content-type-options": "nosniff",
+        "hven-files": str(plan.files),
+        "hven-missing": str(len(plan.entries) - plan.files),
+    }
+    if dali.unchanged(request, tag):
+        del headers["content-length"]
+        return Response(status_code=304, headers=headers)
+    status, start, stop = 200, 0, packed.size
+    asked = request.headers.get("range", "")
+    if request.method in {"GET", "HEAD"} and asked and request.headers.get("if-range", tag) == tag:
+        found = _ranged(asked, packed.size)
+        if found is not None:
+            status, (start, stop) = 206, found
+            headers["content-length"] = str(stop - start)
+            headers["content-range"] = f"bytes {start}-{stop - 1}/{packed.size}"
+            if start >= stop:
+                headers |= {"content-range": f"bytes */{packed.size}", "content-length": "0"}
+                return Response(status_code=416, headers=headers)
+    if request.method == "HEAD":
+        return Response(None, status, headers)
+    return Packed(request, status, headers, packed, start, stop)
+
+
+class Packed(Response):
+    """The bytes of an archive, which threads read while the event loop sends them; a reader who leaves ends it.
+
+    A file that is not any more what was published when its turn comes cuts the connection: an archive that is not whole must not look so. Who
+    goes on then is told by the tag that it is another one, and gets the archive without that file.
+    """
+
+    def __init__(
+        self, request: Request, status: int, headers: Mapping[str, str], packed: Packing, start: int, stop: int
+    ) -> None:
+        super().__init__(None, status, headers)
+        self._request = request
+        self._pieces: Iterator[bytes] = _gathered(packed.part(start, stop))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI's signature)
+        """Send it.
+
+        Raises
+        ------
+        HvenError
+            A file is gone, or was changed: the server must cut the connection.
+        TimeoutError
+            The reader takes nothing any more.
+        """
+        gone = asyncio.ensure_future(dali.left(self._request))
+        coming: asyncio.Future[bytes | None] | None = None
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            piece = await computed(next, self._pieces, None)
+            while piece is not None and not gone.done():
+                coming = asyncio.ensure_future(computed(next, self._pieces, None))
+                await patiently(send, {"type": "http.response.body", "body": piece, "more_body": True})
+                piece = await coming
+            if not gone.done():
+                await patiently(send, {"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+            if coming is not None and not coming.done():
+                await asyncio.wait([coming])
+            await computed(self._pieces.close)  # type: ignore[attr-defined]
+
+
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Join small pieces; large ones leave as they are."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if size and size + len(piece) > CHUNK:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+        waiting.append(piece)
+        size += len(piece)
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _members(plan: Plan, called: str, title: str, about: Sequence[tuple[str, str]]) -> list[Member]:
+    """List the members: a README, the manifest and checksums before the files."""
+    files = [
+        one.member._replace(name=f"{called}/files/{one.member.name}") for one in plan.entries if one.member is not None
+    ]
+    latest = max((one.modified for one in files), default=0.0)
+    lines = [f"{one.sha256}  {one.name.removeprefix(f'{called}/')}\n" for one in files]
+    texts = {"README.txt": _readme(plan, title, about), "MANIFEST.csv": _manifest(plan), "SHA256SUMS": "".join(lines)}
+    made = []
+    for name, text in texts.items():
+        body = text.encode()
+        made.append(Member(f"{called}/{name}", len(body), latest, hashlib.sha256(body).hexdigest(), _bytes(body)))
+    return [*made, *files]
+
+
+def _bytes(body: bytes) -> Callable[[int, int], Iterator[bytes]]:
+    return lambda start, stop: iter((body[start:stop],))
+
+
+def _manifest(plan: Plan) -> str:
+    made = io.StringIO()
+    rows = csv.writer(made, lineterminator="\n")
+    rows.writerow(HEAD)
+    for one in plan.entries:
+        facts = ("", "", "") if one.member is None else (f"files/{one.member.name}", one.member.size, one.member.sha256)
+        rows.writerow((*facts, one.status, one.address, one.reason))
+    return made.getvalue()
+
+
+def _readme(plan: Plan, title: str, about: Sequence[tuple[str, str]]) -> str:
+    lost = len(plan.entries) - plan.files
+    lines = [
+        f"Files of {title}",
+        "",
+        *(f"{name}: {' '.join(text.split())}" for name, text in about),
+        f"Files: {plan.files:,} of {plan.bytes:,} bytes",
+        *([f"Not in this archive: {lost:,} that were asked for; MANIFEST.csv says why"] if lost else []),
+        "",
+        "MANIFEST.csv lists all files with sizes, checksums and where they come from.",
+        "To check what you have: sha256sum -c SHA256SUMS",
+        "",
+    ]
+    for one in plan.collections:
+        facts = [("Cite", one.citation), ("Bibcode", one.bibcode), ("DOI", one.doi), ("See", one.reference_url)]
+        licence = " ".join(text for text in (one.licence, one.licence_url) if text)
+        facts.append(("Licence", licence))
+        lines += [one.title, *(f"  {name}: {' '.join(text.split())}" for name, text in facts if text), ""]
+    return "\n".join(lines)
+
+
+def followed(around: Surroundings, request: Request, addresses: Sequence[str]) -> tuple[list[str], list[Entry]]:
+    """Follow lists of links to the rows' own files.
+
+    Parameters
+    ----------
+    around
+        The site.
+    request
+        Of the reader.
+    addresses
+        Of files, or of lists of links of this site.
+
+    Returns
+    -------
+    addresses
+        Of files, each once.
+    lost
+        Lists that lead to none.
+    """
+    who, here = around.reader(request), bases(request, around.site.settings)
+    ids: dict[str, list[tuple[str, str]]] = {}
+    for address in addresses:
+        found = _local(address, here, _LINKS)
+        if found is not None:
+            given = [value for name, value in parse_qsl(urlsplit(address).query) if name.upper() == "ID"]
+            ids.setdefault(unquote(found[1]), []).extend((one, address) for one in given)
+    led: dict[str, list[str]] = {}
+    lost: list[Entry] = []
+    holdings = around.site.current()
+    for name, asked in ids.items():
+        try:
+            table = dali.table_named(name, holdings.catalogue(who, around.policies))
+            rows = datalinks.rows(
+                table, [one for one, _ in asked], who=who, site=around.site, policies=around.policies,
+                holdings=holdings, base=here[0],
+            ).to_pylist()  # fmt: skip
+        except HvenError as error:
+            lost += [Entry(address, MISSING, _said(error)) for _, address in asked]
+            continue
+        known = dict(asked)
+        for row in rows:
+            if row["semantics"] == datalinks.THIS and row["access_url"] is not None:
+                led.setdefault(known[row["ID"]], []).append(row["access_url"])
+            elif row["semantics"] == datalinks.THIS:
+                lost.append(Entry(known[row["ID"]], MISSING, str(row["error_message"])))
+    listed = {address for asked in ids.values() for _, address in asked}
+    every = [one for address in addresses for one in (led.get(address, ()) if address in listed else (address,))]
+    return list(dict.fromkeys(every)), lost
+
+
+def _local(address: str, here: Sequence[str], what: re.Pattern[str]) -> re.Match[str] | None:
+    base = next((one for one in here if address.startswith(f"{one}/")), None)
+    return None if base is None else what.match(address, len(base))
+
+
+def _asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) -> filed.Found | None:
+    try:
+        return filed.asked(around, who, name, paths)
+    except NotFound:
+        return None
+
+
+def _ranged(text: str, size: int) -> tuple[int, int] | None:
+    """Read a range of bytes; None: several, or none that is understood: then everything is sent."""
+    found = _RANGE.fullmatch(text.strip())
+    if found is None or not any(found.groups()):
+        return None
+    first, last = found.groups()
+    if not first:
+        return (max(size - int(last), 0), size) if int(last) else (size, size)
+    if last and int(last) < int(first):
+        return None
+    return min(int(first), size), min(int(last) + 1, size) if last else size
+
+
+def _said(error: HvenError) -> str:
+    return str(error).replace("\n", " ")
+
+
+def too_large(around: Surroundings, size: int | None = None) -> TooLarge:
+    """Make the error of an archive that the site does not write.
+
+    Parameters
+    ----------
+    around
+        The site.
+    size
+        Bytes of the files; None: there are too many.
+    """
+    limits = around.site.settings.limits
+    if size is None:
+        message = say("an archive of this site has at most {most:,} files", limits.archive_files)
+    else:
+        message = say(
+            "these files have {size:,} bytes; an archive of this site has at most {most:,}", size, limits.archive_bytes
+        )
+    return TooLarge(
+        message, remedy="narrow the search, or take the files one by one, by a script for wget, curl or aria2"
+    )

@@ -1,0 +1,339 @@
+"""What files of collections a reader may take: one or thousands at once, by the road of all queries; and the bytes of one that is as it was published."""
+
+from __future__ import annotations
+
+import os
+import stat
+from datetime import UTC
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote as urlquote
+
+import pyarrow as pa
+
+from hven import adql, query
+from hven.adql.text import literal
+from hven.model.errors import Forbidden, Gone, HvenError, NotFound, Unauthenticated, Unavailable, say
+from hven.model.table import FILES, Column, Table
+from hven.model.types import STRING
+from hven.services.address import SIGNS
+from hven.site.auth import OWNER, looks, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from hven.model.settings import Settings
+    from hven.services.face import Surroundings
+    from hven.site import Holdings
+    from hven.site.auth import Reader
+    from hven.site.store import Release
+
+COLUMNS = ("path", "url", "media_type", "bytes", "sha256", "title", "modified")
+PIECE = 512 * 1024  # bytes that are read at once
+_TOLD = 20  # locked files of which each is asked why
+_WANTED = Table(schema="TAP_UPLOAD", name="wanted", columns=(Column(name="wanted_path", type=STRING),))
+
+
+class Found(NamedTuple):
+    """What a reader asked of files of one collection.
+
+    Attributes
+    ----------
+    rows
+        By path; those that are not there are in none of the two.
+    refused
+        Why the reader may not take a file, by path.
+    reach
+        Who may keep the answer.
+    note
+        Writes down that a file was asked about or taken.
+    """
+
+    rows: dict[str, dict[str, Any]]
+    refused: dict[str, HvenError]
+    reach: str
+    note: Callable[[str, str], None]
+
+
+def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]:
+    """List a collection's files, as far as their list is for a reader.
+
+    Parameters
+    ----------
+    around
+        The site.
+    who
+        The reader.
+    name
+        Of the collection.
+
+    Raises
+    ------
+    NotFound
+        There are none that they may know of.
+    """
+    holdings = around.site.current()
+    text = f"SELECT {', '.join(COLUMNS)} FROM {_named(_files(around, who, name, holdings))} ORDER BY path"
+    return _answered(around, text, who, holdings)
+
+
+def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) -> Found:
+    """Ask for files of a collection by the road of all queries.
+
+    A file that rows of the collection name is known and taken as their levels have it; one row that is locked locks it.
+
+    Parameters
+    ----------
+    around
+        The site.
+    who
+        The reader.
+    name
+        Of the collection, or of the schema of a release.
+    paths
+        Of the files.
+
+    Raises
+    ------
+    NotFound
+        The collection has no files that they may know of.
+    """
+    asks, holdings = who, around.site.current()
+    catalogue = holdings.catalogue(who, around.policies)
+    refused: dict[str, HvenError] = {}
+    wanted = list(dict.fromkeys(paths))
+    # a file of a release is locked by what is published now, too
+    of = {name, *(item.release.collection for item in holdings.published.values() if item.release and item.release.schema == name)}  # fmt: skip
+    named = [table for table in holdings.guarded if table.schema in of and table.policy and table.policy.path]
+    if named and not whole(who, name):
+        known = {table.qualified for table in catalogue.tables()}
+        seen = {
+            path
+            for table in named
+            if table.schema == name and table.qualified in known
+            for path in _seen(around, table, wanted, who, holdings)
+        }
+        wanted = [path for path in wanted if path in seen]
+        refused = _locked(named, wanted, who)
+        wanted = [path for path in wanted if path not in refused]
+        who = OWNER  # the list of all files is private
+        catalogue = holdings.catalogue(who, around.policies)
+    files = _files(around, who, name, holdings) if wanted or not named else None
+    rows: dict[str, dict[str, Any]] = {}
+    if files is not None:
+        # what is published no more stays at its address as long as a release has it
+        older = {item.table.qualified for item in holdings.releases.get(files.qualified, ())}
+        for one in (files, *(table for table in catalogue.tables() if table.qualified in older)):
+            missing = [path for path in wanted if path not in rows]
+            release = holdings.published[one.qualified].release
+            for row in _rows(around, one, missing, COLUMNS, "path", who, holdings) if missing else ():
+                rows[row["path"]] = {**row, "release": release}
+
+    def note(what: str, path: str) -> None:
+        if files is not None:
+            looks.looked(around.site.store, asks, what, path, files, named, around.policies)
+
+    return Found(rows, refused, holdings.reach(who, around.policies), note)
+
+
+def successor(around: Surroundings, url: str, release: Release, who: Reader) -> str | None:
+    """Find the file that is named now by the row which named this one in a release.
+
+    Parameters
+    ----------
+    around
+        The site.
+    url
+        Of the file.
+    release
+        That has it.
+    who
+        The reader.
+    """
+    holdings = around.site.current()
+    known = {table.qualified: table for table in holdings.catalogue(who, around.policies).tables()}
+    for old in known.values():
+        new = known.get(f"{release.collection}.{old.name}")
+        if old.schema != release.schema or new is None or not old.primary:
+            continue
+        names = {*new.arrow.names}
+        for column in old.columns:
+            if not (column.ucd or "").startswith("meta.ref.url") or not names.issuperset((*old.primary, column.name)):
+                continue
+            shown, key, value = adql.quote(column.name), ", ".join(map(adql.quote, old.primary)), literal(url)
+            text = f"SELECT TOP 1 b.{shown} AS url FROM {_named(old)} AS a JOIN {_named(new)} AS b USING ({key})"
+            found = _answered(around, f"{text} WHERE a.{shown} = {value} AND b.{shown} <> {value}", who, holdings)
+            if found:
+                return urlquote(str(found[0]["url"]), safe=SIGNS)  # nothing else goes into a header
+    return None
+
+
+def _files(around: Surroundings, who: Reader, name: str, holdings: Holdings) -> Table:
+    tables = holdings.catalogue(who, around.policies).tables()
+    files = next((one for one in tables if one.schema == name and one.utype == FILES), None)
+    if files is None:
+        raise NotFound(f"the collection {name!r} has no files here", remedy="the first page lists what is here")
+    return files
+
+
+def _seen(around: Surroundings, table: Table, paths: Sequence[str], who: Reader, holdings: Holdings) -> set[str]:
+    """Return which of the paths a row has that the reader sees."""
+    column = str(table.policy and table.policy.path)
+    return {row[column] for row in _rows(around, table, paths, (column,), column, who, holdings)} if paths else set()
+
+
+def _locked(named: Sequence[Table], paths: Sequence[str], who: Reader) -> dict[str, HvenError]:
+    found: dict[str, HvenError] = {}
+    kind = Unauthenticated if who.anonymous else Forbidden
+    for table in named:
+        if table.rights is None or table.policy is None:
+            continue
+        column = str(table.policy.path)
+        shut = [path for path in table.rights.shut(who, column, paths) if path not in found]
+        for path in shut:
+            # why is a question of its own for each
+            locked = table.rights.locked(who, {column: path}) if len(shut) <= _TOLD else None
+            until = (locked and locked.until) or say("somebody opens it")
+            message = say("the file {path} is locked until {until}", path, until)
+            whom = (locked and locked.contact) or table.policy.contact or say("its owner")
+            found[path] = kind(message, remedy=say("ask {whom}", whom))
+    return found
+
+
+def _rows(
+    around: Surroundings,
+    table: Table,
+    paths: Sequence[str],
+    columns: Sequence[str],
+    column: str,
+    who: Reader,
+    holdings: Holdings,
+) -> list[dict[str, Any]]:
+    """Ask for the rows of paths: of one as everybody asks, of many by a table of them."""
+    path = adql.quote(column)
+    if len(paths) == 1:
+        top = "TOP 1 " if len(columns) == 1 else ""
+        listed = ", ".join(map(adql.quote, columns))
+        return _answered(
+            around, f"SELECT {top}{listed} FROM {_named(table)} WHERE {path} = {literal(paths[0])}", who, holdings
+        )
+    listed = ", ".join(f"f.{adql.quote(one)}" for one in columns)
+    distinct = "DISTINCT " if len(columns) == 1 else ""
+    text = (
+        f"SELECT {distinct}{listed} FROM {_named(table)} AS f JOIN {_WANTED.qualified} AS w ON f.{path} = w.wanted_path"
+    )
+    return _answered(around, text, who, holdings, pa.table({"wanted_path": pa.array(paths, pa.string())}))
+
+
+def _named(table: Table) -> str:
+    return f"{adql.quote(table.schema)}.{adql.quote(table.name)}"
+
+
+def _answered(
+    around: Surroundings, text: str, who: Reader, holdings: Holdings, wanted: pa.Table | None = None
+) -> list[dict[str, Any]]:
+    uploads = None if wanted is None else {_WANTED.qualified: (_WANTED, wanted)}
+    with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings, uploads=uploads) as result:
+        return [row for batch in result.batches() for row in batch.to_pylist()]
+
+
+def place_of(settings: Settings, name: str, row: dict[str, Any], folders: dict[Path, bool] | None = None) -> Path:
+    """Find a file, and see that it is the one whose checksum was published.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    name
+        Of the collection.
+    row
+        Of its table of files.
+    folders
+        Whether a folder leads out of the site, for who asks for many of its files.
+
+    Raises
+    ------
+    Unavailable
+        It is gone, or was changed since.
+    """
+    place = settings.collections / name / str(row["path"])
+    try:
+        seen = place.lstat()
+        inside = None if folders is None or stat.S_ISLNK(seen.st_mode) else folders.get(place.parent)
+        if inside is None:
+            real = place.resolve(strict=True)
+            inside = any(real.is_relative_to(root.resolve()) for root in settings.grounds)
+            if folders is not None and not stat.S_ISLNK(seen.st_mode):
+                folders[place.parent] = inside
+            seen = place.stat()
+    except OSError:
+        raise Unavailable(
+            f"the file {row['path']} is not there now",
+            remedy="its owner must put it back, or ingest the collection again",
+        ) from None
+    if not inside:
+        raise Unavailable(
+            f"the file {row['path']} is not there now",
+            remedy="its owner must put it back: a link leads out of the site",
+        )
+    changed = not _same(seen, row)
+    if changed and row["release"] is not None:
+        raise Gone(
+            f"the file {row['path']} of {row['release'].label} was replaced",
+            remedy=f"collections/{name}/files/{row['path']} is what stands for it now, if it is published",
+        )
+    if changed:
+        raise _changed(row)
+    return place
+
+
+def reading(settings: Settings, name: str, row: dict[str, Any]) -> Callable[[int, int], Iterator[bytes]]:
+    """Return what reads bytes of a file, from one to before another: the one place where the bytes of files come from that leave in archives.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    name
+        Of the collection.
+    row
+        Of its table of files, as `asked` found it.
+
+    Returns
+    -------
+    read
+        Raises `Unavailable` as soon as the file is not what was published, and before its last bytes are given.
+    """
+    return partial(_read, settings, name, row)
+
+
+def _read(settings: Settings, name: str, row: dict[str, Any], start: int, stop: int) -> Iterator[bytes]:
+    try:
+        file = os.open(place_of(settings, name, row), os.O_RDONLY)
+    except OSError:
+        raise _changed(row) from None
+    try:
+        while start < stop:
+            if not _same(os.fstat(file), row):
+                raise _changed(row)
+            piece = os.pread(file, min(PIECE, stop - start), start)
+            start += len(piece)
+            # looked at after it was read, too: what stands in its place was not published
+            if not piece or (start >= stop and not _same(os.fstat(file), row)):
+                raise _changed(row)
+            yield piece
+    finally:
+        os.close(file)
+
+
+def _same(seen: os.stat_result, row: dict[str, Any]) -> bool:
+    published = float(row["modified"].replace(tzinfo=UTC).timestamp())
+    return stat.S_ISREG(seen.st_mode) and seen.st_size == row["bytes"] and abs(seen.st_mtime - published) <= 1e-3
+
+
+def _changed(row: dict[str, Any]) -> Unavailable:
+    return Unavailable(
+        f"the file {row['path']} was changed since it was published",
+        remedy="its owner must ingest the collection again",
+    )

@@ -1,0 +1,304 @@
+"""Files of many rows as one archive: its size is known beforehand, any range of it is the same bytes, and what is not in it is listed."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pytest
+from asking import Answer, Client
+
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.model import settings
+from hven.services import _packing as packing
+from hven.services._packing import Member, Tar, Zip
+from hven.services.archives import Sums
+from hven.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DESCRIPTOR = """\
+collection: maps
+title: Maps of clusters
+citation: Somebody et al. 2024
+licence: CC-BY-4.0
+files: ["maps/*", "previews/*.png"]
+tables:
+  main:
+    source: {kind: csv, file: maps.csv}
+    primary: obs_id
+    columns: {obs_id: {type: string, ucd: meta.id;meta.main}, fits: string}
+    links: [{semantics: this, file: "{target.fits}"}]
+  shown:
+    source: {kind: csv, file: maps.csv}
+    primary: obs_id
+    columns: {obs_id: {type: string, ucd: meta.id;meta.main}, fits: string, access_url: {type: string, ucd: meta.ref.url}}
+    text: {access_url: "{site.url}/collections/maps/files/{fits}"}
+"""
+NIGHT = """\
+collection: night
+title: Observations
+contact: {name: The archive, email: archive@example.org}
+files: "*.fits"
+tables:
+  main:
+    source: {kind: csv, file: rows.csv}
+    primary: id
+    columns:
+      id: {type: int32}
+      pi: {type: string}
+      file_name: {type: string}
+      access_url: {type: string, ucd: meta.ref.url}
+    text: {access_url: "{site.url}/collections/night/files/{file_name}"}
+    access: {files: "1 = 1", take: reader in (pi), path: file_name}
+"""
+FILES = {"maps/a.fits": b"a" * 5000, "maps/b.fits": b"b" * 700_000, "maps/empty.dat": b"", "maps/é b.txt": b"accents\n"}
+QUERY = "SELECT * FROM maps.main ORDER BY obs_id"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dict[str, str], Site]]:
+    directory = tmp_path_factory.mktemp("archives")
+    for name, descriptor in (("maps", DESCRIPTOR), ("night", NIGHT)):
+        (directory / "collections" / name / "maps").mkdir(parents=True)
+        (directory / "collections" / name / f"{name}.yaml").write_text(descriptor)
+    maps = directory / "collections/maps"
+    for name, body in FILES.items():
+        (maps / name).write_bytes(body)
+    (maps / "previews").mkdir()
+    (maps / "previews/a.png").write_bytes(b"png")
+    (maps / "maps.csv").write_text("obs_id,fits\n" + "".join(f"{at},{name}\n" for at, name in enumerate(FILES)))
+    (directory / "collections/night/rows.csv").write_text("id,pi,file_name\n1,anna,x.fits\n2,bert,y.fits\n")
+    for name in ("x.fits", "y.fits"):
+        (directory / "collections/night" / name).write_bytes(name.encode())
+    (directory / "hven.toml").write_text('name = "archives"\ntitle = "Archives"\n[limits]\narchive_files = 20\n')
+    with Site(settings.load(directory)) as site:
+        ingest(site, "maps")
+        ingest(site, "night")
+        tokens = {name: site.store.users.add(name) for name in ("anna", "bert")}
+        yield Client(create(site)), tokens, site
+
+
+def asked(place: tuple[Client, dict[str, str], Site], query: str = QUERY, *, method: str = "GET", who: str = "", more: dict[str, str] | None = None, **given: str) -> Answer:  # fmt: skip
+    client, tokens, _ = place
+    headers = {"authorization": f"Bearer {tokens[who]}"} if who else {}
+    return client.ask(method, "/archive", urlencode({"QUERY": query, **given}).encode(), headers={**headers, **(more or {})})  # fmt: skip
+
+
+def unpacked(answer: Answer) -> dict[str, bytes]:
+    assert answer.status in {200, 206}, answer.text
+    if answer.body.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(answer.body)) as opened:
+            assert opened.testzip() is None
+            found = {one: opened.read(one) for one in opened.namelist()}
+    else:
+        with tarfile.open(fileobj=io.BytesIO(answer.body)) as tar:
+            found = {one.name: tar.extractfile(one).read() for one in tar.getmembers()}  # type: ignore[union-attr]
+    assert len({name.partition("/")[0] for name in found}) == 1  # nothing spills
+    return {name.partition("/")[2]: body for name, body in found.items()}
+
+
+def manifest(files: dict[str, bytes]) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(files["MANIFEST.csv"].decode())))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("table", ["main", "shown"])
+def test_files_of_a_query(place: Any, kind: str, table: str) -> None:
+    """By the links of its rows, or by a column of addresses; with what one must know of them."""
+    answer = asked(place, QUERY.replace("main", table), FORMAT=kind)
+    assert int(answer.headers["content-length"]) == len(answer.body)
+    files = unpacked(answer)
+    assert {
+        "files/maps/maps/" + name.rpartition("/")[2].replace(" ", "_"): body for name, body in FILES.items()
+    }.items() <= files.items()
+    lines = manifest(files)
+    assert [line["status"] for line in lines] == ["here"] * 4
+    for line in lines:
+        assert hashlib.sha256(files[line["name"]]).hexdigest() == line["sha256"]
+        assert len(files[line["name"]]) == int(line["bytes"])
+    readme = files["README.txt"].decode()
+    for told in ("Archives", "SELECT * FROM maps.", "Somebody et al. 2024", "CC-BY-4.0", "4 of 705,008 bytes"):
+        assert told in readme
+    sums = dict(reversed(line.split("  ")) for line in files["SHA256SUMS"].decode().splitlines())  # type: ignore[misc]
+    assert sums == {line["name"]: line["sha256"] for line in lines}
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_what_is_told_beforehand_and_ranges(place: Any, kind: str) -> None:
+    whole = asked(place, FORMAT=kind)
+    head = asked(place, method="HEAD", FORMAT=kind)
+    assert (head.body, head.headers["content-length"]) == (b"", str(len(whole.body)))
+    assert (head.headers["hven-files"], head.headers["hven-missing"], head.headers["accept-ranges"]) == (
+        "4",
+        "0",
+        "bytes",
+    )
+    tag = whole.headers["etag"]
+    assert not tag.startswith("W/")
+    size = len(whole.body)
+    place[2].kept(Sums).__init__()  # type: ignore[misc]  # nothing is known of what was read before
+    for start, stop in [(0, 1), (size - 1, size), (31, 33), (6000, 400_000), (size - 900, size), *((at, at + 700) for at in range(0, size, 50_021))]:  # fmt: skip
+        part = asked(place, FORMAT=kind, more={"range": f"bytes={start}-{min(stop, size) - 1}", "if-range": tag})
+        assert (part.status, part.body == whole.body[start:stop]) == (206, True)
+        assert part.headers["content-range"] == f"bytes {start}-{min(stop, size) - 1}/{size}"
+    assert asked(place, FORMAT=kind, more={"range": "bytes=-22"}).body == whole.body[-22:]
+    assert asked(place, FORMAT=kind, more={"range": f"bytes={size // 2}-"}).body == whole.body[size // 2 :]
+    for other in ({"range": "bytes=9-", "if-range": '"other"'}, {"range": "bytes=1-2,5-6"}, {"range": "bytes=7-3"}):
+        assert asked(place, FORMAT=kind, more=other).body == whole.body
+    assert asked(place, FORMAT=kind, more={"range": f"bytes={size}-"}).status == 416
+    assert asked(place, FORMAT=kind, more={"if-none-match": tag}).status == 304
+    assert asked(place, method="POST", FORMAT=kind).body == whole.body
+
+
+def test_other_programs_read_them(place: Any, tmp_path: Path) -> None:
+    for kind, reading in (("zip", ["unzip", "-tq"]), ("tar", ["tar", "-tf"])):
+        if shutil.which(reading[0]) is None:
+            continue
+        (tmp_path / f"x.{kind}").write_bytes(asked(place, FORMAT=kind).body)
+        subprocess.run([*reading, tmp_path / f"x.{kind}"], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_large_ones(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ZIP64, long names and many files, with bounds that a test can reach."""
+    monkeypatch.setattr(packing, "LARGE", 3000)
+    monkeypatch.setattr(packing, "MANY", 5)
+    made = {f"{'long/' * (at * 9)}{at}é.dat": os.urandom(at * 900) for at in range(7)}
+    members = [
+        Member(name, len(body), -1.0 if at == 3 else 1e9 + at, hashlib.sha256(body).hexdigest(), lambda a, b, body=body: iter((body[a:b],)))  # type: ignore[misc]
+        for at, (name, body) in enumerate(made.items())
+    ]  # fmt: skip
+    packed = (Zip if kind == "zip" else Tar)(members, Sums())
+    whole = b"".join(packed.part(0, packed.size))
+    assert len(whole) == packed.size
+    assert all(b"".join(packed.part(at, at + 333)) == whole[at : at + 333] for at in range(0, packed.size, 333))
+    if kind == "zip":
+        with zipfile.ZipFile(io.BytesIO(whole)) as opened:
+            assert {one: opened.read(one) for one in opened.namelist()} == made
+    else:
+        with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+            assert {one.name: tar.extractfile(one).read() for one in tar} == made  # type: ignore[union-attr]
+
+
+def test_what_is_not_in_it_is_listed(place: Any) -> None:
+    """A file of another site, one that is locked, one that there is not, one that was changed, one that a link leads out of the site by."""
+    base = place[2].settings.url
+    folder = place[2].settings.collections / "maps"
+    (folder / "previews/a.png").write_bytes(b"another")
+    wanted = [
+        "https://elsewhere.example/x.fits",
+        f"{base}/collections/night/files/x.fits",
+        f"{base}/collections/night/files/y.fits",
+        f"{base}/collections/maps/files/none.fits",
+        f"{base}/collections/maps/files/previews/a.png",
+        f"{base}/collections/maps/files/..%2F..%2Fhven.toml",
+        f"{base}/collections/nothing/files/a",
+        f"{base}/collections/maps/files/maps/a.fits",
+        f"{base}/collections/maps/files/maps/a.fits",
+        f"{base}/datalink/maps.main?ID=99",
+        "file:///etc/passwd",
+    ]
+    values = " UNION ALL ".join(f"SELECT {at} AS n, '{one}' AS access_url FROM maps.main WHERE obs_id = '0'" for at, one in enumerate(wanted))  # fmt: skip
+    found = {}
+    for who in ("", "anna"):
+        answer = asked(place, f"SELECT access_url FROM ({values}) AS t ORDER BY n", who=who)
+        files = unpacked(answer)
+        lines = manifest(files)
+        found[who] = {line["address"].removeprefix(base): line["status"] for line in lines}
+        assert len(lines) == len(wanted) - 1
+        assert int(answer.headers["hven-missing"]) == sum(line["status"] != "here" for line in lines)
+        assert all(line["reason"] for line in lines if line["status"] != "here")
+        assert "/tmp" not in files["MANIFEST.csv"].decode()
+        assert str(place[2].settings.directory) not in files["MANIFEST.csv"].decode()
+    anonymous = found[""]
+    assert anonymous["/collections/night/files/x.fits"] == anonymous["/collections/night/files/y.fits"] == "refused"
+    assert found["anna"]["/collections/night/files/x.fits"] == "here"
+    assert found["anna"]["/collections/night/files/y.fits"] == "refused"
+    assert anonymous["https://elsewhere.example/x.fits"] == anonymous["file:///etc/passwd"] == "elsewhere"
+    assert anonymous["/collections/maps/files/maps/a.fits"] == "here"
+    rest = [one for one in anonymous if "none" in one or "png" in one or "toml" in one or "nothing" in one or "99" in one]  # fmt: skip
+    assert len(rest) == 5
+    assert {anonymous[one] for one in rest} == {"missing"}
+
+
+def test_a_file_that_is_taken_is_on_record(place: Any) -> None:
+    def noted() -> list[tuple[str, Any]]:
+        return [(one.by, one.facts["file"]) for one in place[2].store.grants.audit() if one.what == "file taken"]
+
+    before = noted()
+    query = "SELECT * FROM night.main ORDER BY id"
+    asked(place, query, who="bert", method="HEAD")
+    assert noted() == before
+    asked(place, query, who="bert")
+    assert sorted(noted()) == sorted([*before, ("bert", "y.fits")])
+
+
+def test_a_file_that_changes_on_its_way_breaks_it_off(place: Any) -> None:
+    """What left is no archive; who asks again gets one that says so, and whose tag is another."""
+    path = place[2].settings.collections / "maps/maps/b.fits"
+    whole = asked(place)
+    stat = path.stat()
+    from hven.services import filed
+
+    real = filed.os.pread
+
+    def changing(file: int, size: int, at: int) -> bytes:
+        found = real(file, size, at)
+        if at and len(found) < size + 1:
+            path.write_bytes(b"c" * 700_000)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Exception, match="changed since it was published"):
+        patch.setattr(filed.os, "pread", changing)
+        asked(place)
+    again = asked(place, more={"range": "bytes=100-", "if-range": whole.headers["etag"]})
+    assert again.status == 200
+    assert [line["status"] for line in manifest(unpacked(again))].count("missing") == 1
+    path.write_bytes(FILES["maps/b.fits"])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert asked(place).body == whole.body
+
+
+def test_lists_beside_it(place: Any) -> None:
+    for kind in ("wget", "curl", "aria2", "links"):
+        text = asked(place, FORMAT=kind).text
+        assert text.count("/collections/maps/files/maps/") == 4
+    assert "# Query: SELECT * FROM maps.main" in asked(place, FORMAT="wget").text
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"QUERY": ""}, "QUERY is missing"),
+        ({"QUERY": "SELECT"}, "line 1, column 7"),
+        ({"FORMAT": "rar"}, "FORMAT='rar' is not known"),
+        ({"QUERY": "SELECT fits FROM maps.main"}, "leads to files"),
+        ({"COLUMN": "nothing"}, "there are: obs_id, fits"),
+        ({"QUERY": "SELECT TOP 30 a.obs_id || b.obs_id || c.obs_id AS url FROM maps.main AS a, maps.main AS b, maps.main AS c"}, "at most 20 files"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(place: Any, given: dict[str, str], told: str) -> None:
+    answer = asked(place, **{"query": given.pop("QUERY", QUERY), **given})
+    assert (answer.status in {400, 413}, told in answer.text) == (True, True), answer.text
+
+
+def test_too_many_bytes_are_refused(place: Any) -> None:
+    limits, most = place[2].settings.limits, place[2].settings.limits.archive_bytes
+    object.__setattr__(limits, "archive_bytes", 1000)
+    try:
+        answer = asked(place)
+    finally:
+        object.__setattr__(limits, "archive_bytes", most)
+    assert (answer.status, "705,008 bytes" in answer.text) == (413, True), answer.text
