@@ -11,7 +11,7 @@ import pytest
 import plugged
 from hven.descriptor import load_standard
 from hven.model import plugins
-from hven.model.table import Column, Table
+from hven.model.table import Column, Hole, Link, Table
 from hven.model.types import STRING
 from hven.services.face import known
 from hven.testing.face import FaceContract
@@ -62,6 +62,22 @@ class TestArchive(FaceContract):
     rows = TestSia2.rows
 
 
+class TestSoda(FaceContract):
+    """What it cuts are files, which the tiny site has not: test_soda.py asks for these."""
+
+    name = "soda"
+    test_its_example_is_answered = None  # type: ignore[assignment]
+    test_what_it_does_not_know_is_named = None  # type: ignore[assignment]
+    table = Table(
+        schema="tiny",
+        name="maps",
+        columns=(Column(name="id", type=STRING, ucd="meta.id;meta.main"), Column(name="file", type=STRING)),
+        primary=("id",),
+        links=(Link(semantics="#this", address=(Hole('target."file"'),), file=True),),
+    )
+    rows = pa.table({"id": ["a"], "file": ["a.fits"]})
+
+
 class TestChanges(FaceContract):
     name = "changes"
 
@@ -96,5 +112,6 @@ def test_every_face_with_parameters_is_tried() -> None:
         "changes",
         "datalink",
         "sia2",
+        "soda",
         "ssa",
     }

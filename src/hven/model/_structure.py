@@ -416,6 +416,11 @@ class Table:
         said = {link.semantics for link in self.links}
         return (*(one for one in _links.standard(self.utype, kinds) if one.semantics not in said), *self.links)
 
+    @property
+    def filed(self) -> bool:
+        """Whether its rows have files of their own among the collection's: what can be cut and drawn."""
+        return any(link.semantics == _links.THIS and link.file for link in self.leads)
+
     def by_ucd(self, ucd: str) -> Column | None:
         """Return the first column whose UCD is `ucd` (compared without case).
 

@@ -28,7 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
     "media": ("hven.formats.media",),
     "functions": (),
     "protocols": ("hven.services.faces", "hven.portal.faces"),
-    "jobs": ("hven.jobs",),
+    "jobs": ("hven.jobs", "hven.services.tasks"),
     "identity": ("hven.site.auth",),
     "panes": (),
     "resolvers": ("hven.query.resolver",),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hven.adql.tree import ColumnRef, Derived, Select, SelectItem, TableRef, walk
+from hven.formats.media import selecting
 from hven.formats.votable import field_ids, resource
 from hven.model.params import Param
 from hven.model.table import LINKS, Input, Service
@@ -42,14 +43,12 @@ def descriptors(bound: Bound) -> tuple[str, ...]:
             continue
         table = tables.get(item.expr.source)
         key = None if table is None else table.identifier
-        if (
-            table is not None
-            and key is not None
-            and key is item.expr.column
-            and table.offers("datalink")
-            and table.leads
-        ):
+        if table is None or key is None or key is not item.expr.column:
+            continue
+        if table.offers("datalink") and table.leads:
             found.setdefault(table.qualified, _descriptor(table, ident))
+        if table.offers("soda") and table.filed:
+            found.setdefault(f"{table.qualified} cut", _cutting(table, ident))
     return tuple(found.values())
 
 
@@ -59,3 +58,12 @@ def _descriptor(table: Table, ref: str) -> str:
     return resource(
         links, name="links", description=f"What rows of {table.qualified} lead to", refs={_ID.param.name: ref}
     )
+
+
+def _cutting(table: Table, ref: str) -> str:
+    """Describe the service that cuts the file of a row; pyvo looks for it here, beside the list of links."""
+    of = Input(param=selecting.TABLE, value=(table.qualified,))
+    inputs = (Input(param=selecting.ID), of, *(Input(param=param) for param in selecting.PARAMS))
+    cuts = Service(address=(f"{SITE}/soda/sync",), inputs=inputs, standard=selecting.STANDARD)
+    words = f"Parts of the files of {table.qualified}"
+    return resource(cuts, name="cuts", description=words, kind="application/fits", refs={selecting.ID.name: ref})

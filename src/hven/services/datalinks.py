@@ -213,7 +213,7 @@ def _services(
         fit = None if address is None or lost else replace(service, address=(address,), inputs=tuple(inputs))
         if fit is not None and link.narrowed is not None:
             fit = link.narrowed(fit, own.get(at))
-        name = link.semantics.rpartition("#")[2]
+        name = link.local or link.semantics.rpartition("#")[2]
         text = None
         if fit is not None:
             text = resource(fit, ident=_HERE, name=name, description=description or "", kind=kind or "")

@@ -14,8 +14,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
-from hven.formats.media import Selection, cut, open_product
-from hven.model.sky import Circle
+from hven.formats.media import Selection, cut, open_product, window
+from hven.model.sky import Circle, Polygon, Range
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
 IMAGES = {
@@ -90,3 +90,53 @@ def test_pixels_of_a_cut_are_where_they_were(tmp_path, name):
             # a plate's own solution, by which astropy reads the Horsehead, differs from the cards by a fifth of a pixel
             assert drawn.min() > -0.7
             assert (drawn < np.array([columns, rows]) - 0.3).all()
+
+
+SHAPES = [Circle(10.0, 20.0, 0.02), Circle(10.05, 20.02, 0.03), Circle(10.0, 20.0, 5.0), Circle(10.0301, 20.0101, 1e-4), Circle(190.0, -20.0, 179.98),
+          Polygon((9.98, 10.03, 10.0), (19.99, 20.0, 20.03)), Polygon((9.0, 11.0, 11.0, 9.0), (20.01, 20.01, 20.012, 20.012)), Polygon((10.2, 10.3, 10.0), (20.0, 20.1, 20.3)),
+          Range(9.99, 10.01, 19.99, 20.3), Range(9.0, 10.0, -90.0, 90.0), Range(350.0, 10.0, 19.99, 20.01), Range(0.0, 360.0, 20.01, 20.02)]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("where", ["usual", "rotated", "pole"])
+def test_the_window_is_the_smallest_that_has_all_of_a_shape(tmp_path, shape, where):
+    """By the middles of 16 parts of each pixel."""
+    header = fits.Header(
+        {"CTYPE1": "RA---TAN", "CRVAL1": 10.0, "CRPIX1": 51, "CTYPE2": "DEC--TAN", "CRVAL2": 20.0, "CRPIX2": 41}
+    )
+    turn = np.radians(30.0 if where == "rotated" else 0.0)
+    for i, j, value in ((1, 1, -np.cos(turn)), (1, 2, np.sin(turn)), (2, 1, np.sin(turn)), (2, 2, np.cos(turn))):
+        header[f"CD{i}_{j}"] = 1e-3 * value
+    if where == "pole":
+        header["CRVAL2"] = 89.99
+        if isinstance(shape, Circle):
+            shape = Circle(
+                shape.lon, min(shape.lat + 69.99, 90.0) if shape.lat > 0 else shape.lat - 69.99, shape.radius
+            )
+        elif isinstance(shape, Range):
+            shape = Range(shape.lon1, shape.lon2, max(shape.lat1, 0.0) + 69.98, 90.0)
+        else:
+            return
+    fits.PrimaryHDU(np.zeros((80, 100), "i2"), header).writeto(tmp_path / "image.fits")
+    fine = (np.arange(400) + 0.5) / 4.0 - 0.5
+    x, y = np.meshgrid(fine, fine[:320])
+    lon, lat = WCS(header).all_pix2world(np.stack([x.ravel(), y.ravel()], 1), 0).T
+    inside = shape.contains(lon % 360.0, lat).reshape(320, 400)
+    with open_product(tmp_path / "image.fits") as product:
+        found = window(product.part(), Selection(shape=shape))
+    if not inside.any():
+        # thinner than such a part
+        assert found is None or min(one.stop - one.start for one in found) <= 1
+        return
+    rows, columns = inside.any(1).nonzero()[0] // 4, inside.any(0).nonzero()[0] // 4
+    assert found is not None
+    for piece, pixels, size in zip(found, (rows, columns), (80, 100), strict=True):
+        # a quarter of a pixel may touch the next one; where a pole or the far side is in play, the grid's next line counts as well
+        far = (
+            where == "pole"
+            or shape.contains(190.0, -20.0)
+            or (isinstance(shape, Range) and shape.lon2 - shape.lon1 >= 180.0)
+        )
+        slack = size / 32 + 1 if far else 1
+        assert piece.start <= pixels.min() <= piece.start + slack
+        assert piece.stop - 1 - slack <= pixels.max() <= piece.stop - 1

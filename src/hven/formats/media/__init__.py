@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hven.formats.media import _selecting as selecting
 from hven.formats.media._cuts import Cut, cut
 from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows
 from hven.formats.media._spectral import polarizations, times, wavelengths
@@ -145,6 +146,7 @@ __all__ = [
     "medium_of",
     "open_product",
     "polarizations",
+    "selecting",
     "times",
     "wavelengths",
     "window",

@@ -41,6 +41,8 @@ class Cut:
         Bytes.
     chunks
         Yields them, a few MB at a time; reads what it needs as it goes.
+    media_type
+        Of the file.
     """
 
     size: int
@@ -178,7 +180,7 @@ class _Piece:
                 value = float(value) - starts[int(pixel[1]) - 1]
             elif card.keyword in {"CNPIX1", "CNPIX2"} and isinstance(value, int | float):
                 value += starts[int(card.keyword[-1]) - 1]  # of a plate: the Digitized Sky Survey's own solution
-            header.append((card.keyword, value, card.comment), end=True)
+            header.append((_ascii(card.keyword), _ascii(value), _ascii(card.comment)), end=True)
         # a reference pixel that is not said is 0 (FITS 4.0 section 8.2)
         for number, start in enumerate(starts, 1):
             if (
@@ -198,7 +200,7 @@ class _Piece:
             f"cut: pixels [{section}] of [{','.join(str(size) for size in reversed(self.array.shape))}], HDU {self.array.index}"
         )
         for line in self.history:
-            header.add_history(line)
+            header.add_history(_ascii(line))
         return bytes(header.tostring().encode("ascii", "replace"))
 
     def data(self) -> Iterator[bytes]:
@@ -236,6 +238,13 @@ def _split(found: tuple[slice, ...], width: int) -> Iterator[tuple[slice, ...]]:
             yield (slice(at, at + 1), *rest)
 
 
+def _ascii(value: Any) -> Any:
+    """Return a text in the characters that headers may have (FITS 4.0 section 4.1.1)."""
+    if not isinstance(value, str):
+        return value
+    return "".join(sign if " " <= sign <= "~" else "?" for sign in value)
+
+
 def _alone(cards: Sequence[Card]) -> bytes:
     """Write a first HDU without data, with the cards of the original's."""
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
@@ -245,7 +254,7 @@ def _alone(cards: Sequence[Card]) -> bytes:
     )
     for card in cards:
         if not _STALE.fullmatch(card.keyword) and card.keyword not in {"BSCALE", "BZERO", "BLANK"}:
-            header.append((card.keyword, card.value, card.comment), end=True)
+            header.append((_ascii(card.keyword), _ascii(card.value), _ascii(card.comment)), end=True)
     return bytes(header.tostring().encode("ascii", "replace"))
 
 

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 
 class Card(NamedTuple):
-    """A line of a header: FITS cards as they stand, attributes of other media under the names that they have there."""
+    """A line of a header: FITS cards as they stand, attributes of other media under the names that they have there.
+
+    Attributes
+    ----------
+    keyword, value, comment
+        As the file has them; None: no value.
+    """
 
     keyword: str
     value: str | float | bool | None
@@ -135,6 +141,8 @@ class Product:
     ----------
     medium
         Its name.
+    parts
+        In the order of the file.
     cards
         What is said of the file as a whole.
     closing

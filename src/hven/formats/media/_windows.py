@@ -62,7 +62,7 @@ def window(array: Array, wanted: Selection) -> tuple[slice, ...] | None:
     Parameters
     ----------
     array
-        Image, cube or spectrum.
+        Image, cube or spectrum, of any shape.
     wanted
         What of it.
 
@@ -176,13 +176,19 @@ def _on_sphere(
     lon, lat = places(grid).T
     known = np.isfinite(lon) & np.isfinite(lat)
     inside = np.zeros(len(grid), np.bool_)
-    if wanted.shape is not None:
-        inside[known] = wanted.shape.contains(lon[known], lat[known])
-        edge = _outline(wanted.shape)
-    else:
-        longitude, latitude = wanted.longitude or (-np.inf, np.inf), wanted.latitude or (-90.0, 90.0)
+    shape = wanted.shape
+    if isinstance(shape, Range) or shape is None:
+        whole = (-np.inf, np.inf)
+        longitude = (shape.lon1, shape.lon2) if shape is not None else wanted.longitude or whole
+        latitude = (shape.lat1, shape.lat2) if shape is not None else wanted.latitude or whole
         inside[known] = _between(lon[known], longitude) & (lat[known] >= latitude[0]) & (lat[known] <= latitude[1])
-        edge = _frame(longitude, latitude)
+        # drawn no further than the image reaches: what is far away cannot be drawn
+        reach = (lat[known].min(), lat[known].max()) if known.any() else (0.0, 0.0)
+        spread = 0.1 * (reach[1] - reach[0]) + places.scale
+        edge = _frame(longitude, tuple(np.clip(latitude, reach[0] - spread, reach[1] + spread)))
+    else:
+        inside[known] = shape.contains(lon[known], lat[known])
+        edge = _outline(shape)
     drawn = places.pixels(*edge.T)
     low, high = _crossing(drawn, edge, places.scale, size)
     if inside.any():
@@ -250,8 +256,6 @@ def _outline(shape: Shape) -> Numbers:
         away = np.cos(turn)[:, None] * np.cross(centre, east) + np.sin(turn)[:, None] * east
         radius = np.radians(shape.radius)
         return np.stack(angles(np.cos(radius) * centre + np.sin(radius) * away), 1)
-    if isinstance(shape, Range):
-        return _frame((shape.lon1, shape.lon2), (shape.lat1, shape.lat2))
     if not isinstance(shape, Polygon):
         raise ParamError(say("only circles, ranges and polygons are cut out"), name="POS")
     a = vectors(shape.lons, shape.lats)

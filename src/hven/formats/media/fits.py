@@ -95,13 +95,17 @@ def open_fits(file: Path | BinaryIO) -> Product:
     from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
 
     name = file.name if isinstance(file, Path) else "the file"
-    packed = isinstance(file, Path) and file.name.lower().endswith(_COMPRESSED)
     with _told(name):
-        hdus = fits.open(
-            file, memmap=not packed and isinstance(file, Path), lazy_load_hdus=True, do_not_scale_image_data=True
-        )
+        size = file.stat().st_size if isinstance(file, Path) and not file.name.lower().endswith(_COMPRESSED) else 0
+        # no memory map: a file that is cut short while it is read would end the process
+        hdus = fits.open(file, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=True)
         try:
-            return Product(medium="fits", parts=tuple(_parts(hdus)), cards=_cards(hdus[0].header), closing=hdus.close)
+            return Product(
+                medium="fits",
+                parts=tuple(_parts(hdus, size)),
+                cards=_cards(hdus[0].header),
+                closing=hdus.close,
+            )
         except BaseException:
             hdus.close()
             raise
@@ -114,7 +118,9 @@ def _told(name: str) -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
-        except (SourceError, FileNotFoundError, PermissionError):
+        except SourceError as fault:
+            raise SourceError(say("{name} is damaged, or no FITS file: {reason}", name, str(fault))) from None
+        except (FileNotFoundError, PermissionError):
             raise
         except (
             OSError,
@@ -131,7 +137,7 @@ def _told(name: str) -> Iterator[None]:
             raise SourceError(say("{name} is damaged, or no FITS file: {reason}", name, why)) from None
 
 
-def _parts(hdus: Any) -> Iterator[Part]:
+def _parts(hdus: Any, size: int) -> Iterator[Part]:
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
 
     index = 0
@@ -144,6 +150,9 @@ def _parts(hdus: Any) -> Iterator[Part]:
             yield _rows(hdu, index)
         elif hdu.shape and min(hdu.shape) > 0 and not isinstance(hdu, fits.GroupsHDU):
             yield _array(hdu, index, hdus)
+        told = hdu.fileinfo()
+        if 0 < size <= told["datLoc"] + told["datSpan"] - 2880:  # padding may be missing
+            raise SourceError(say("it ends within HDU {number}: {size} bytes", index, size))
         index += 1
 
 

@@ -1,0 +1,396 @@
+"""Cut-outs of rows' own files: what SODA's parameters ask for (SODA 1.0, section 3), of which file, and what of a file may be asked for."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import numpy as np
+
+from hven.formats.media import Array, Selection, cut, open_product, selecting
+from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooLarge, Unauthenticated, say
+from hven.model.sky import shape_text
+from hven.services import datalinks, filed
+from hven.services.address import table_named
+from hven.services.errors import Faults, status_of
+from hven.services.params import value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from hven.formats.media import Axis, Cut, Product
+    from hven.model.params import Params
+    from hven.model.sky import Shape
+    from hven.model.table import Input, Service
+    from hven.services.face import Surroundings
+    from hven.site.auth import Reader
+
+MOST = 1000  # cuts of one request
+LARGEST = 4 << 30  # bytes of a cut
+WRONG = 1e2  # a band that is beyond the file's by more than such a factor is said to be in another unit
+
+PARAMS = (selecting.ID, selecting.TABLE, *selecting.PARAMS)
+
+
+class Single(ParamError):
+    """Several values where one answer can be given (SODA 1.0 section 5.1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One cut: of a row's file, what and which part.
+
+    Attributes
+    ----------
+    ident
+        Of the row.
+    selection
+        Of the file.
+    part
+        Index or name; None: the main one.
+    """
+
+    ident: str
+    selection: Selection
+    part: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """The file of a row, that its reader may take.
+
+    Attributes
+    ----------
+    name
+        By which readers know it.
+    path
+        Where it is.
+    etag
+        Of its content.
+    public
+        Everybody may take it.
+    """
+
+    name: str
+    path: Path
+    etag: str
+    public: bool
+
+
+def wanted(params: Params, *, single: bool = False) -> list[Wanted]:
+    """Read what is asked for: each combination of values is a cut of its own (SODA 1.0 section 3.2.1).
+
+    Parameters
+    ----------
+    params
+        Of the request.
+    single
+        One cut can be given.
+
+    Returns
+    -------
+    cuts
+        In the order of the identifiers.
+
+    Raises
+    ------
+    ParamError
+        A value is wrong, or ID is missing.
+    Single
+        There are several cuts where one can be made.
+    TooLarge
+        There are more than `MOST`.
+    """
+    given = {param.name: value(params, param) for param in PARAMS}
+    shapes = [
+        *(_shape("pos", name, text) for name, text in (("POS", text) for text in given["POS"])),
+        *(_shape(name.lower(), name, text) for name in ("CIRCLE", "POLYGON") for text in given[name]),
+    ]
+    alone = Selection(
+        polarizations=tuple(dict.fromkeys(text.strip() for text in given["POL"])),
+        longitude=given["LONGITUDE"], latitude=given["LATITUDE"],
+        pixels={number: given[f"PIXELS_{number}"] for number in range(1, selecting.PIXELS + 1) if given[f"PIXELS_{number}"] is not None},
+    )  # fmt: skip
+    ids = [ident for ident in dict.fromkeys(given["ID"]) if ident]
+    if not ids:
+        raise ParamError(
+            say("ID is missing"), name="ID", remedy=say("give the identifier of a row, as results have it")
+        )
+    several: list[list[Any]] = [
+        ids,
+        list(shapes) or [None],
+        list(given["BAND"]) or [None],
+        list(given["TIME"]) or [None],
+    ]
+    count = math.prod(map(len, several))
+    if single and count > 1:
+        name = next(
+            name for name, values in zip(("ID", "POS", "BAND", "TIME"), several, strict=True) if len(values) > 1
+        )
+        raise Single(
+            say("{name} was given several times, and one cut is made at once", name),
+            name=name,
+            remedy=say("ask for each by itself, or for all by /soda/async"),
+        )
+    if count > MOST:
+        raise TooLarge(
+            say("{count} cuts were asked for, and {most} are made at most", count, MOST),
+            remedy=say("ask for fewer of them at a time"),
+        )
+    return [
+        Wanted(ident=ident, selection=replace(alone, shape=shape, band=band, time=time), part=given["PART"])
+        for ident, shape, band, time in itertools.product(*several)
+    ]
+
+
+def _shape(kind: str, name: str, text: str) -> Shape:
+    try:
+        return shape_text.parse(kind, text)
+    except ValueError as error:
+        form = {
+            "pos": "CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 ..",
+            "circle": "lon lat radius",
+            "polygon": "lon1 lat1 lon2 lat2 lon3 lat3 ..",
+        }[kind]
+        raise ParamError(
+            f"{name}={text!r:.60}: {error}", name=name, remedy=say("{form}, in degrees (ICRS)", form)
+        ) from None
+
+
+def original(around: Surroundings, who: Reader, ident: str, name: str | None) -> Original:
+    """Find the file of a row, as its reader may take it; that it is cut is on record as that it is taken.
+
+    Parameters
+    ----------
+    around
+        The site.
+    who
+        The reader.
+    ident
+        Value of the table's identifier, or ``ivo://authority/schema?value``.
+    name
+        Of the table, ``schema.table``; None: the identifier says its schema.
+
+    Returns
+    -------
+    file
+        As it was published.
+
+    Raises
+    ------
+    ParamError
+        The identifier does not say of which table it is.
+    NotFound
+        There is no such row, or it has no file here.
+    Forbidden, Unauthenticated, Unavailable, Gone
+        As of the file itself.
+    """
+    holdings = around.site.current()
+    catalogue = holdings.catalogue(who, around.policies)
+    if name is not None:
+        tables = [table_named(name, catalogue)]
+    else:
+        schema = ident.partition("?")[0].rpartition("/")[2] if ident.startswith("ivo://") and "?" in ident else ""
+        tables = [table for table in catalogue.tables() if table.schema == schema and table.filed]
+        if not tables:
+            raise ParamError(
+                say("ID={ident} does not say of which table it is", ident[:100]),
+                name="ID",
+                remedy=say("say TABLE=schema.table, too"),
+            )
+    fault: HvenError = NotFound(say("no row has the identifier {ident}", ident[:100]))
+    for table in tables:
+        if not table.filed:
+            raise NotFound(
+                say("rows of {table} have no files that could be cut", table.qualified),
+                remedy=say("links: {semantics: this, file: ..} in its descriptor"),
+            )
+        found = datalinks.rows(
+            table, [ident], who=who, site=around.site, policies=around.policies, holdings=holdings, base=""
+        )
+        start = "/collections/"
+        for row in found.to_pylist():
+            address = row["access_url"] or ""
+            if row["semantics"] == datalinks.THIS and address.startswith(start):
+                collection, _, path = (unquote(part) for part in address.removeprefix(start).partition("/files/"))
+                return _taken(around, who, collection, path)
+            fault = (
+                NotFound(str(row["error_message"]).partition(": ")[2] or str(row["error_message"]))
+                if row["error_message"]
+                else fault
+            )
+    raise fault
+
+
+def _taken(around: Surroundings, who: Reader, collection: str, path: str) -> Original:
+    taken = filed.asked(around, who, collection, [path])
+    if path in taken.refused:
+        raise taken.refused[path]
+    if path not in taken.rows:
+        raise NotFound(say("the collection {name!r} has no file {path!r} here", collection, path))
+    row = taken.rows[path]
+    place = filed.place_of(around.site.settings, collection, row)
+    taken.note("file taken", path)
+    return Original(name=path.rpartition("/")[2], path=place, etag=row["sha256"], public=taken.reach == "public")
+
+
+def word(error: Exception) -> str:
+    """Return SODA's word for an error (section 5.2).
+
+    Parameters
+    ----------
+    error
+        Any.
+    """
+    if isinstance(error, Single):
+        return "MultiValuedParamNotSupported"
+    kinds = {Unauthenticated: "AuthenticationError", Forbidden: "AuthorizationError"}
+    named = next((word for kind, word in kinds.items() if isinstance(error, kind)), None)
+    status = status_of(error)
+    return named or ("ServiceUnavailable" if status == 503 else "UsageError" if status < 500 else "Error")
+
+
+FAULTS = Faults(label=word)
+
+
+def opened(found: Original, one: Wanted, history: Sequence[str]) -> tuple[Product, Cut | None]:
+    """Open a file and find what is to be cut of it.
+
+    Parameters
+    ----------
+    found
+        The file.
+    one
+        What of it.
+    history
+        Lines for its header.
+
+    Returns
+    -------
+    product, cut
+        The open file, which is the caller's to close; None: it has nothing of that.
+    """
+    product = open_product(found.path, found.name)
+    try:
+        made = cut(product, one.selection, part=one.part, history=history, most=LARGEST)
+        main = product.part(one.part)
+        if made is None and isinstance(main, Array):
+            _near(main, one.selection.band)
+    except BaseException:
+        product.closing()
+        raise
+    return product, made
+
+
+def _near(array: Array, band: tuple[float, float] | None) -> None:
+    """Refuse wavelengths that are not in a file and look like those of another unit."""
+    axis = next((axis for axis in array.axes if axis.kind == "spectral"), None)
+    if band is None or axis is None or axis.values is None:
+        return
+    low, high = _bounds(axis)
+    if np.isfinite([*band, low, high]).all() and (band[0] > high * WRONG or band[1] < low / WRONG):
+        why = say("BAND is in metres, and the file has {low} to {high} m", f"{low:.4g}", f"{high:.4g}")
+        raise ParamError(why, name="BAND", remedy=say("500 nm are 5e-7"))
+
+
+def _bounds(axis: Axis) -> tuple[float, float]:
+    values = np.asarray(axis.values() if axis.values is not None else [], np.float64)
+    return float(np.nanmin(values)), float(np.nanmax(values))
+
+
+def fitted(service: Service, path: Path) -> Service | None:
+    """Fit the parameters of the service to a file: what it has no axis for goes, and the others get their bounds (SODA 1.0 section 4).
+
+    Parameters
+    ----------
+    service
+        With all parameters.
+    path
+        Of the file.
+
+    Returns
+    -------
+    service
+        None: it holds nothing that can be cut.
+    """
+    try:
+        with open_product(path) as product:
+            main = product.part()
+            if not isinstance(main, Array):
+                return None
+            return replace(service, inputs=tuple(_fitted(service.inputs, main)))
+    except HvenError:
+        return None
+
+
+def _fitted(inputs: Sequence[Input], main: Array) -> Iterator[Input]:
+    kinds = {axis.kind: axis for axis in main.axes}
+    places = main.places() if main.places is not None else None
+    sky = places is not None and places.of.kind == "sky"
+    for one in inputs:
+        name = one.param.name
+        if name in {"ID", "TABLE", "PART"}:
+            yield one
+        elif name in {"POS", "CIRCLE", "POLYGON"} and places is not None and sky:
+            ring = _footprint(main)
+            if name == "POS" or ring is None:
+                yield one
+            elif name == "POLYGON":
+                yield replace(one, high=(" ".join(f"{number:.8g}" for number in ring.ravel()),))
+            else:
+                yield replace(one, high=(_around(ring),))
+        elif name in {"LONGITUDE", "LATITUDE"} and places is not None and not sky:
+            yield one
+        elif (
+            name in {"BAND", "TIME"}
+            and (axis := kinds.get({"BAND": "spectral", "TIME": "time"}[name])) is not None
+            and axis.values is not None
+        ):
+            try:
+                low, high = _bounds(axis)
+            except HvenError:
+                continue
+            yield replace(one, low=(repr(low),), high=(repr(high),))
+        elif name == "POL" and (axis := kinds.get("polarization")) is not None and axis.values is not None:
+            yield replace(one, param=replace(one.param, allowed=tuple(word for word in axis.values().tolist() if word)))
+        elif name.startswith("PIXELS_") and (number := int(name[7:])) <= len(main.axes):
+            yield replace(one, low=("1",), high=(str(main.axes[-number].size),))
+
+
+def _footprint(main: Array) -> np.ndarray[Any, Any] | None:
+    """Return the corners of an image on the sky, shape (4, 2)."""
+    places = main.places() if main.places is not None else None
+    sizes = [axis.size for axis in reversed(main.axes) if axis.kind in {"longitude", "latitude"}]
+    if places is None or len(sizes) != 2:
+        return None
+    x, y = sizes[0] + 0.5, sizes[1] + 0.5
+    corners = places(np.array([[0.5, 0.5], [x, 0.5], [x, y], [0.5, y]]))
+    return corners if np.isfinite(corners).all() else None
+
+
+def _around(ring: np.ndarray[Any, Any]) -> str:
+    """Write the circle around corners."""
+    lon, lat = np.radians(ring).T
+    xyz = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
+    middle = xyz.sum(0) / np.linalg.norm(xyz.sum(0))
+    radius = np.degrees(np.arccos(np.clip(xyz @ middle, -1.0, 1.0))).max()
+    return f"{np.degrees(np.arctan2(middle[1], middle[0])) % 360.0:.8g} {np.degrees(np.arcsin(middle[2])):.8g} {radius:.8g}"
+
+
+__all__ = [
+    "FAULTS",
+    "MOST",
+    "PARAMS",
+    "Original",
+    "Single",
+    "Wanted",
+    "fitted",
+    "opened",
+    "original",
+    "wanted",
+    "word",
+]

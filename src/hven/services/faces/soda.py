@@ -1,0 +1,156 @@
+"""SODA 1.0: ``/soda/sync`` and ``/soda/async`` cut rows' files: by a shape on the sky, wavelengths, times, polarizations, or pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+from starlette.responses import Response, StreamingResponse
+
+from hven import services as dali
+from hven.formats.media import selecting
+from hven.model.table import SITE, Hole, Input, Link, Service
+from hven.services import _vosi as vosi
+from hven.services import cutouts, uws
+from hven.services.face import Face, Surroundings, Way, asking, route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from starlette.requests import Request
+    from starlette.routing import BaseRoute
+
+    from hven.formats.media import Cut, Product
+    from hven.model.table import Table, Template
+    from hven.services.cutouts import Original
+    from hven.site import Published
+
+SYNC, ASYNC = selecting.STANDARD, "ivo://ivoa.net/std/SODA#async-1.0"
+NARROWED = 20  # rows of one list of links whose files are looked into
+LIMIT = 1 << 20  # bytes of parameters
+
+
+def routes(around: Surroundings) -> Sequence[BaseRoute]:
+    """Route ``/soda/sync``, ``/soda/async`` and ``/soda/capabilities``."""
+
+    async def sync(request: Request, params: dali.Params) -> Response:
+        who, base = around.reader(request), dali.base(request, around.site.settings)
+        ignored = params.unused(cutouts.PARAMS)
+        history = (base, *((f"not understood, and left out: {', '.join(ignored)}",) if ignored else ()))
+        (one,) = cutouts.wanted(params, single=True)
+
+        def made() -> tuple[Original, Product, Cut | None]:
+            found = cutouts.original(around, who, one.ident, params.one("TABLE"))
+            return found, *cutouts.opened(found, one, (f"{one.ident} of {history[0]}", *history[1:]))
+
+        found, product, piece = await anyio.to_thread.run_sync(made)
+        if piece is None:
+            product.closing()
+            return Response(status_code=204)
+
+        def body() -> Iterator[bytes]:
+            with product:
+                yield from piece.chunks()
+
+        # a file and what is asked of it make the same bytes, but for the base in its history
+        tag = dali.etag(found.etag, repr(one), history)
+        kept = dali.caching(tag, public=found.public)
+        if dali.unchanged(request, tag):
+            product.closing()
+            return Response(status_code=304, headers=kept)
+        headers = {
+            **kept,
+            "content-length": str(piece.size),
+            "content-disposition": f'attachment; filename="{named(found.name)}"',
+            "x-content-type-options": "nosniff",
+        }
+        return StreamingResponse(body(), headers=headers, media_type=piece.media_type)
+
+    async def capabilities(request: Request) -> Response:
+        here = f"{dali.base(request, around.site.settings)}/soda"
+        found = [
+            vosi.Capability(standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{here}/capabilities", role="std")
+        ]
+        for name, standard in (("sync", SYNC), ("async", ASYNC)):
+            found.append(
+                vosi.Capability(
+                    standard_id=standard, url=f"{here}/{name}", use="base", role="std", version="1.0", description=FACE.description,
+                    params=cutouts.PARAMS, security=vosi.security(around.site.settings),
+                )
+            )  # fmt: skip
+        body = vosi.capabilities(found)
+        return dali.tagged(
+            request,
+            dali.caching(dali.etag(body), public=True, vary="accept-encoding, authorization, cookie, host"),
+            vosi.MEDIA_TYPE,
+            body,
+        )
+
+    return [
+        asking("/soda/sync", sync, cutouts.FAULTS, LIMIT),
+        route("/soda/capabilities", capabilities),
+        *uws.routes("/soda/async", "soda", around.site, around.reader, limit=LIMIT),
+    ]
+
+
+def named(original: str) -> str:
+    """Name a cut after its file.
+
+    Parameters
+    ----------
+    original
+        Name of the file.
+    """
+    stem = original.partition(".")[0]
+    return f"{''.join(sign if sign.isascii() and (sign.isalnum() or sign in '-_') else '_' for sign in stem)[:100] or 'file'}_cut.fits"
+
+
+def links(table: Table, around: Surroundings) -> Sequence[Link]:
+    """Describe the service for each row, with the bounds of the row's file; of the first rows of a list, whose files are looked into."""
+    left = iter(range(NARROWED))
+
+    def narrowed(service: Service, path: str | None) -> Service | None:
+        if path is None:
+            return None
+        place = around.site.settings.collections / table.schema / path
+        inside = any(place.resolve().is_relative_to(ground.resolve()) for ground in around.site.settings.grounds)
+        return (service if next(left, None) is None else cutouts.fitted(service, place)) if inside else None
+
+    key = table.identifier
+    assert key is not None  # noqa: S101  (tables without one have no links)
+    quoted = key.name.replace('"', '""')
+    always: dict[str, Template] = {"ID": (Hole(f'target."{quoted}"'),), "TABLE": (table.qualified,)}
+    inputs = tuple(Input(param=param, value=always.get(param.name, ())) for param in cutouts.PARAMS)
+    return [
+        Link(
+            semantics="#cutout", local=local, address=(), description=(words,), type=("application/fits",), narrowed=narrowed,
+            service=Service(address=(SITE, f"/soda/{path}"), inputs=inputs, standard=standard),
+        )
+        for path, standard, local, words in (("sync", SYNC, "cut", "Cut-out"), ("async", ASYNC, "cuts", "Cut-outs, many at once"))
+    ]  # fmt: skip
+
+
+def _ways(published: Published, base: str) -> Sequence[Way]:
+    """Show how a row's file is cut."""
+    url, name = f"{base}/soda/sync", published.table.qualified
+    python = f'import pyvo\n\nrow = pyvo.dal.TAPService("{base}/tap").search("SELECT TOP 1 * FROM {name}")[0]\nlinks = row.getdatalink()\ncut = links.get_first_proc().process(circle=(83.63, 22.01, 0.1))'
+    return [
+        Way(title="A cut-out", url=url, example=f"curl -o cut.fits '{url}?TABLE={name}&ID=..&CIRCLE=83.63+22.01+0.1'"),
+        Way(title="Cut-outs in Python", url=url, language="python", example=python),
+    ]
+
+
+FACE = Face(
+    name="soda",
+    title="Cut-outs (SODA)",
+    description="Parts of the files of rows: by a shape on the sky, wavelengths, times, polarizations, or pixels; as FITS.",
+    standard_ids=(SYNC, ASYNC),
+    params=cutouts.PARAMS,
+    applies=lambda table: table.filed,
+    lacking="files of its rows",
+    path="/soda/sync",
+    faults=cutouts.FAULTS,
+    ways=_ways,
+    routes=routes,
+    links=links,
+)
