@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from asking import Client
 from astropy.io.votable import parse
-from lxml import etree
+from lxml import etree, html
 
 from hven.app._server import create
 from hven.descriptor import check
@@ -233,6 +233,41 @@ def test_a_service_is_described_with_the_values_of_the_row(client: Client) -> No
     assert circle.find(f"{V}VALUES/{V}MAX").get("value") == "10 0 1"
     assert [one.get("value") for one in pol.iter(f"{V}OPTION")] == ["I", "Q"]
     assert pol.findtext(f"{V}DESCRIPTION") == "state & <sign>"
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+JAVA = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"  # of its own client, which TOPCAT has
+
+
+def test_people_get_a_page(client: Client) -> None:
+    answer = client.ask("GET", "/datalink/maps.main", b"ID=m%201&ID=m4", headers={"accept": BROWSER})
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "accept" in answer.headers["vary"].split(", ")
+    root = html.fromstring(answer.body)
+    assert [one.get("src") for one in root.iterfind(".//figure//img")] == [f"{BASE}a.png", f"{BASE}b.png"]
+    assert [one.text for one in root.iterfind(".//figcaption")] == ["at 250.5 GHz", "at 350.0 GHz"]
+    assert f'<a href="{BASE}m%201.fits" rel="noopener">map m 1</a> <span class="n">5 B</span>' in answer.text
+    (form,) = root.iterfind(".//form")
+    assert form.get("action") == "https://vo.example/x/cuts"
+    assert {one.get("name"): one.get("value") for one in form.iterfind(".//input")} == {"of": "maps", "ID": "data/m 1.fits", "CIRCLE": "10 0 0.1"}  # fmt: skip
+    assert "state &amp; &lt;sign&gt;" in answer.text
+    french = client.ask("GET", "/datalink/maps.main", b"ID=m3", headers={"accept": BROWSER, "accept-language": "fr"})
+    assert "Les données" in french.text
+    assert "no such file" in french.text
+
+
+def test_programs_get_no_page_but_by_name(client: Client) -> None:
+    for accept in (JAVA, "*/*", "text/html"):
+        answer = client.ask("GET", "/datalink/maps.main", b"ID=m3", headers={"accept": accept})
+        assert answer.headers["content-type"] == "application/x-votable+xml;content=datalink"
+    assert client.get("/datalink/maps.main", ID="m3", RESPONSEFORMAT="html").text.startswith("<!doctype html>")
+    asked = client.ask("GET", "/datalink/maps.main", b"ID=m3&RESPONSEFORMAT=csv", headers={"accept": BROWSER})
+    assert asked.headers["content-type"].startswith("text/csv")
+    empty = client.ask("GET", "/datalink/maps.main", headers={"accept": BROWSER}).text
+    assert '<input name="ID" required>' in empty
+    lost = client.get("/datalink/maps.main", ID="<b>", RESPONSEFORMAT="html").text
+    assert "&lt;b&gt;" in lost
+    assert "<b>" not in lost
 
 
 def test_rows_of_obscore_lead_to_the_list(client: Client) -> None:

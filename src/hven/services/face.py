@@ -173,6 +173,8 @@ class Face:
         Its addresses besides.
     texts
         Language -> English -> what pages say in it.
+    pages
+        Other face -> writes what that one answers for people, who ask it in a browser.
     """
 
     name: str
@@ -191,6 +193,7 @@ class Face:
     ways: Callable[[Published, str], Sequence[Way]] = lambda *_: ()
     routes: Callable[[Surroundings], Sequence[BaseRoute]] = lambda _: ()
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    pages: Mapping[str, Callable[[Request, Surroundings, Mapping[str, Any]], Response]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Hold for no table where its own test of it fails."""
@@ -326,6 +329,23 @@ class Face:
             yield route(f"{self.path}/capabilities", capabilities)
 
 
+def for_people(request: Request, params: Params) -> bool:
+    """Return whether a browser asks, or RESPONSEFORMAT says so. Java's client, which TOPCAT has, sends text/html, too, if it says nothing else.
+
+    Parameters
+    ----------
+    request
+        Of somebody.
+    params
+        Of it.
+    """
+    said = params.one("RESPONSEFORMAT")
+    if said:
+        return said.strip().lower() in {"html", "text/html"}
+    accept = request.headers.get("accept", "").lower()
+    return "text/html" in accept and "application/xhtml+xml" in accept
+
+
 def careful(
     endpoint: Callable[..., Awaitable[Response]], faults: Callable[[Request, Exception], Response], limit: int = 0
 ) -> Endpoint:
@@ -436,4 +456,4 @@ class _Known:
         return known[1]
 
 
-__all__ = ["DALI", "Asked", "Face", "Surroundings", "Way", "asking", "careful", "known", "route"]
+__all__ = ["DALI", "Asked", "Face", "Surroundings", "Way", "asking", "careful", "for_people", "known", "route"]

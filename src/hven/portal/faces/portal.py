@@ -24,6 +24,7 @@ from hven.portal._views import (
     statistics,
     workspace,
 )
+from hven.portal._views.link_page import link_page
 from hven.portal._views.page_formats import nowhere
 from hven.services.face import Face, Surroundings
 
@@ -68,4 +69,6 @@ def routes(around: Surroundings) -> Sequence[Route]:
     return [route for page in PAGES for route in page.routes(around)]
 
 
-FACE = Face(name="portal", title="Pages for people", applies=lambda _: True, routes=routes)
+FACE = Face(
+    name="portal", title="Pages for people", applies=lambda _: True, routes=routes, pages={"datalink": link_page}
+)

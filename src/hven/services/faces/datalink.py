@@ -14,7 +14,7 @@ from hven.model.params import Param
 from hven.model.table import DATALINK, LINKS
 from hven.services import datalinks
 from hven.services.errors import LABELLED
-from hven.services.face import DALI, Face, Surroundings, Way, asking
+from hven.services.face import DALI, Face, Surroundings, Way, asking, for_people
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,25 +41,34 @@ def routes(around: Surroundings) -> Sequence[Route]:
         table = dali.table_named(request.path_params["table"], holdings.catalogue(who, around.policies))
         if not FACE.applies(table):
             raise NotFound(f"{table.qualified} has no {FACE.lacking}", remedy="ask it by TAP")
-        accept = request.headers.get("accept")
-        fmt, options = formats.select(params.one("RESPONSEFORMAT"), accept)
+        page = next((face.pages[FACE.name] for face in around.faces.values() if FACE.name in face.pages), None)
+        people = page is not None and for_people(request, params)
+        said = None if people else params.one("RESPONSEFORMAT")
+        fmt, options = formats.select(said, None if people else request.headers.get("accept"))
         if fmt.name == DEFAULT:
             options = {**options, "serialization": options.get("serialization", "TABLEDATA")}
         most, ids = params.whole("MAXREC"), params.values.get("ID", ())
         base = dali.base(request, site.settings)
         offering = [face for face in around.faces.values() if table.offers(face.name) and face.applies(table)]
 
-        def made() -> bytes:
-            found = datalinks.rows(
+        def asked() -> pa.Table:
+            return datalinks.rows(
                 table, ids, who=who, site=site, policies=around.policies, holdings=holdings, base=base,
                 more=[link for face in offering for link in face.links(table, around)],
             )  # fmt: skip
+
+        def made() -> bytes:
+            found = asked()
             kept, services = datalinks.described(_within(found, most))
             infos = (Info(name="standardID", value=LINKS), *dali.unused(params, PARAMS))
             head = Head(columns=datalinks.COLUMNS, name="links", infos=infos, descriptors=services)
             end = End(overflow=kept.num_rows < found.num_rows, rows=kept.num_rows)
             return b"".join(fmt.write(head, iter(kept.to_batches()), lambda: end, options))
 
+        if page is not None and people:
+            found = await anyio.to_thread.run_sync(asked)
+            shown = _within(found, most)
+            return page(request, around, {"table": table, "ids": ids, "links": shown, "all": found.num_rows})
         body = await anyio.to_thread.run_sync(made)
         kind = options.get(formats.MEDIA_TYPE) or fmt.media_types[0]
         if fmt.name == DEFAULT and not params.one("RESPONSEFORMAT"):
