@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from asking import Client
+from asking import Answer, Client
 from astropy.io.votable import parse
 from lxml import etree, html
 
@@ -140,6 +140,20 @@ def test_many_identifiers_in_their_order_and_those_that_nothing_has(client: Clie
     assert [one["ID"] for one in found] == ["m3"] * 3 + ["nothing"] + ["m 1"] * 4 + ["ivo://example.org/maps?m/2&?"] * 2
     assert found[3]["error_message"] == "NotFoundFault: no row of maps.main has this identifier"
     assert (found[3]["semantics"], found[3]["access_url"]) == ("#this", "")
+
+
+def test_a_form_may_have_thousands_of_identifiers(client: Client) -> None:
+    def posted(many: int, long: int) -> Answer:
+        body = "&".join(["RESPONSEFORMAT=csv", "ID=m3", *(f"ID=no{number:0{long}d}" for number in range(many - 2))])
+        kind = {"content-type": "application/x-www-form-urlencoded"}
+        return client.ask("POST", "/datalink/maps.main", body=body.encode(), headers=kind)
+
+    answer = posted(10_000, 100)
+    assert answer.status == 200
+    assert len(list(csv.DictReader(io.StringIO(answer.text)))) == 3 + 9998
+    for refused, words in ((posted(10_001, 5), "more than 10,000 parameters"), (posted(9_999, 1000), "the limit is 8,388,608")):
+        assert refused.status == 413
+        assert words in refused.text
 
 
 def test_a_file_that_is_gone_is_said_to_be(client: Client) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, product
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -46,6 +46,7 @@ THIS = "#this"
 _MISSING = "NotFoundFault: no row of {table} has this identifier"
 _GONE = "NotFoundFault: the collection has no such file (any more)"
 _KEY = "_id"
+PORTION = 200_000  # characters of identifiers in a query
 _HERE = "service_here"  # XML ID in a descriptor that has none yet
 
 
@@ -114,9 +115,9 @@ def rows(
     groups = [list(group) for _, group in groupby(sorted(links, key=_together), _together)]
     if groups[0][0].source is not None:
         groups.insert(0, [])
-    for some in groups if known else ():
+    for some, keys in product(groups, _portions(known)):
         names: dict[str, str] = {}
-        there = answered(_query(table, some, known, names, rights))
+        there = answered(_query(table, some, keys, names, rights))
         at = pa.array([places.get(str(key)) for key in there[_KEY].to_pylist()], pa.int32())
         if not some or some[0].source is None:
             seen.update(at.to_pylist())
@@ -232,6 +233,19 @@ def _key(table: Table, asked: str) -> str | int | None:
     if kind.is_string:
         return text
     return int(text) if text.removeprefix("-").isdecimal() and len(text) < 19 else None
+
+
+def _portions(keys: Sequence[Any]) -> list[list[Any]]:
+    """Cut identifiers into as many queries as their texts need."""
+    found: list[list[Any]] = []
+    left = 0
+    for key in keys:
+        if left <= 0:
+            found.append([])
+            left = PORTION
+        found[-1].append(key)
+        left -= len(str(key)) + 4
+    return found
 
 
 def _rights(table: Table, who: Reader, *, public: bool) -> tuple[str, str]:
@@ -402,8 +416,9 @@ def _with_files(every: pa.Table, table: Table, answered: Callable[[str], pa.Tabl
     if paths.null_count == len(paths):
         return every
     wanted = paths.drop_null().unique().to_pylist()
-    listed = ", ".join(map(literal, wanted))
-    facts = answered(f"SELECT path, media_type, bytes FROM {adql.quote(table.schema)}.files WHERE path IN ({listed})")
+    asked = f"SELECT path, media_type, bytes FROM {adql.quote(table.schema)}.files WHERE path IN"
+    facts = pa.concat_tables(answered(f"{asked} ({', '.join(map(literal, some))})") for some in _portions(wanted))
+    facts = facts.combine_chunks()
     at = pc.index_in(paths, value_set=facts["path"].combine_chunks())
     kind = facts["media_type"].combine_chunks().take(at)
     size = facts["bytes"].combine_chunks().take(at)

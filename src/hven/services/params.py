@@ -27,6 +27,7 @@ MULTIPART = "multipart/form-data"
 FORM_MOST = 16 * 1024**2  # bytes of a form without files: the longest query, percent-encoded, fits
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _PART = re.compile(r",\s*param:([^;,]+)", re.IGNORECASE)
+PARAMETERS = 10_000
 LONG = 64 * 1024  # bytes of a form that is taken apart in a thread: the event loop has others to serve
 
 
@@ -193,6 +194,8 @@ def described(param: Param) -> dict[str, Any]:
 def _pairs(raw: bytes, where: str) -> list[tuple[str, str]]:
     if not raw:
         return []
+    if raw.count(b"&") >= PARAMETERS:
+        raise TooLarge(f"{where} has more than {PARAMETERS:,} parameters", remedy="ask in several requests")
     try:
         text = raw.decode("ascii")
     except UnicodeDecodeError:  # unescaped UTF-8 is common and harmless
@@ -201,7 +204,7 @@ def _pairs(raw: bytes, where: str) -> list[tuple[str, str]]:
         except UnicodeDecodeError as error:
             raise ParamError(f"{where} is not UTF-8 (byte {error.start})", remedy="percent-encode UTF-8") from None
     try:
-        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=10_000)
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS)
     except UnicodeDecodeError as error:
         raise ParamError(
             f"{where} has percent-encoded bytes that are not UTF-8 ({error.object!r:.60})",

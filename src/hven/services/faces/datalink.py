@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from hven.site import Published
 
+LONGEST = 8 * 1024**2  # bytes of a form: as many identifiers as a form may have parameters
 ID = Param(
     name="ID", ucd="meta.id;meta.main", description="identifiers of rows, as results have them; as many as you like"
 )
@@ -76,7 +77,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         reach = holdings.reach(who, around.policies)
         return dali.tagged(request, dali.caching(dali.etag(body), public=reach == "public"), kind, body)
 
-    return [asking(FACE.path, listed, FACE.faults)]
+    return [asking(FACE.path, listed, FACE.faults, LONGEST)]
 
 
 def _within(found: pa.Table, most: int | None) -> pa.Table:
