@@ -151,7 +151,10 @@ def test_a_form_may_have_thousands_of_identifiers(client: Client) -> None:
     answer = posted(10_000, 100)
     assert answer.status == 200
     assert len(list(csv.DictReader(io.StringIO(answer.text)))) == 3 + 9998
-    for refused, words in ((posted(10_001, 5), "more than 10,000 parameters"), (posted(9_999, 1000), "the limit is 8,388,608")):
+    for refused, words in (
+        (posted(10_001, 5), "more than 10,000 parameters"),
+        (posted(9_999, 1000), "the limit is 8,388,608"),
+    ):
         assert refused.status == 413
         assert words in refused.text
 
@@ -305,6 +308,13 @@ FAULTS = {
     "{semantics: this, text: a, where: x.a = 1}": "tables.main.links[1].where: it goes with 'from'; name the other table: from: previews",
     "{semantics: this, from: previews, text: a}": "tables.main.links[1].from: it is not said which of its rows go with a row; where: previews.obs_id = target.obs_id",
     '{semantics: this, from: previews, where: "prevews.obs = obs_id", text: a}': "tables.main.links[1].where: no 'prevews' here; there is target and previews; did you mean 'previews'?",
+    "{semantics: preview, from: previewz, where: previewz.obs = obs_id, text: a}": "tables.main.links[1].from: maps has no table 'previewz'; did you mean 'previews'?",
+    "{semantics: preview, from: raw.maps, where: maps.obs = obs_id, text: a}": "tables.main.links[1].from: there is no collection 'raw'; name a table as collection.table",
+    "{semantics: preview, from: previews, where: previews.obz = obs_id, text: a}": "tables.main.links[1].where: no column 'obz' in previews; did you mean 'obs'?",
+    "{semantics: preview, from: previews, where: previews.obs = target.obs_id, order: previews.frek, text: a}": "tables.main.links[1].order: no column 'frek' in previews; did you mean 'freq'?",
+    '{semantics: preview, from: previews, where: previews.obs = obs_id, text: "{previews.pngs}"}': "tables.main.links[1].text: no column 'pngs' in previews; did you mean 'png'?",
+    "{semantics: preview, from: previews, where: previews.obs = obs_id, text: a, description: \"{IN_UNIT(previews.freq, 'm/s')}\"}": "tables.main.links[1].description: IN_UNIT: Hz cannot be converted to m/s: s**-1 is not m/s; write a unit that Hz can be converted to, as VOUnits has it",
+    "{semantics: this, text: a, if: fits > 3}": "tables.main.links[1].if: > compares a string (column fits) with a number (3); CAST one of them",
     '{semantics: this, text: "{UPPER(target.obs)}"}': "tables.main.links[1].text: the table has no column 'obs'; did you mean 'obs_id'?",
 }  # fmt: skip
 
@@ -326,7 +336,9 @@ def test_what_a_descriptor_has_wrong_is_said_with_its_remedy(link: str, tmp_path
     path = tmp_path / "collections/maps/maps.yaml"
     path.parent.mkdir(parents=True)
     before = DESCRIPTOR.partition("    links:")[0]
-    path.write_text(f"{before}    links: [{link}]\n")
+    previews = DESCRIPTOR.partition("  previews:")[2].partition("  numbers:")[0]
+    path.write_text(f"{before}    links: [{link}]\n  previews:{previews}")
+    (path.parent / "previews.csv").write_text(FILES["previews.csv"])
     (tmp_path / "hven.toml").touch()
     (path.parent / "maps.csv").write_text(FILES["maps.csv"])
     (path.parent / "data").mkdir()

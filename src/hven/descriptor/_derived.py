@@ -73,6 +73,13 @@ class Derived:
             tables[table.qualified] = table
         return bind(tree, Tables(tables.values())).columns
 
+    def names(self, schema: str) -> list[str] | None:
+        """List the tables of a collection; None: there is none that can be read."""
+        if schema.lower() not in self._resources:
+            self._resources[schema.lower()] = self._other(schema)
+        resource = self._resources[schema.lower()]
+        return None if resource is None else [spec.table.name for spec in resource.tables]
+
     def _table(self, schema: str, name: str) -> Table | None:
         key = f"{schema}.{name}"
         if key not in self._tables:

@@ -13,6 +13,7 @@ from hven.descriptor._derived import FILES, QUERY, Derived, opened
 from hven.descriptor._expression_names import written
 from hven.descriptor._files import files_table
 from hven.descriptor._keys import ASSIGNMENTS, Collection
+from hven.descriptor._linked_tables import unlinked
 from hven.descriptor._merging import STANDARDS, Gathered, apply_standard, expand, gather, shown, standards
 from hven.descriptor._options import plain
 from hven.descriptor._python_functions import functions
@@ -129,7 +130,8 @@ def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault
         ]
     if len(tables) == len(resource.tables):
         faults += unserved(resource, tables)
-    return sorted(faults, key=in_order)
+    faults += unlinked(resource, derived)
+    return sorted(dict.fromkeys(faults), key=in_order)
 
 
 _TO_FILL = re.compile(r"(?:^|\s)#[^#']*\bto fill\b:?\s*(.*)$")

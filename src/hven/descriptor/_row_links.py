@@ -97,6 +97,7 @@ def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherit
         where=conditions.get("where"),
         order=conditions.get("order"),
         service=service,
+        places=dict(item.places),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from hven.model.errors import Place
     from hven.model.params import Param
 
 
@@ -98,6 +99,8 @@ class Link:
     narrowed
         Fits that service, filled with the row's values, to the row's own file, of which it gets the path (None: it has none here, or not for
         this reader); None: this row has no such service.
+    places
+        Key -> where it stands in the descriptor.
     """
 
     semantics: str
@@ -115,6 +118,7 @@ class Link:
     order: str | None = None
     service: Service | None = None
     narrowed: Callable[[Service, str | None], Service | None] | None = None
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def templates(self) -> Iterator[Template]:
