@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.text import write
+from hven.adql.text import quote, write
 from hven.adql.tree import ColumnRef, Ident, transform
 from hven.adql.vocabularies import vocabularies
 from hven.descriptor._column_expressions import Hole, expression, holes, inner, references
 from hven.descriptor._columns import param
+from hven.descriptor._expression_names import written
 from hven.model.errors import nearest
 from hven.model.params import Param
+from hven.model.resource import Setting
 from hven.model.table import SITE as SITE_URL
 from hven.model.table import TARGET, Input, Link, Service
 from hven.model.table import Hole as Value
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
     from hven.descriptor._inherited import Inherited
     from hven.descriptor.value_schema import Faults, Fields
     from hven.descriptor.written import Written
-    from hven.model.table import Template
+    from hven.model.errors import Place
+    from hven.model.table import Table, Template
 
+ESCAPED = "% &+#"  # in an address behind a ?
 SITE = ("url", "name", "title", "authority")
 
 
@@ -34,6 +38,20 @@ def links(what: str, fields: Fields, names: Sequence[str] | None, around: Inheri
         made = _link(where, item, names, around, faults)
         if made is not None:
             yield made
+
+
+def leading(table: Table, settings: Sequence[Setting], around: Inherited, place: Place) -> Iterator[Setting]:
+    """Fill EPN-TAP's ``datalink_url``, which nothing else fills, with the address of a row's links."""
+    key = table.identifier
+    wanted = {one.name for one in table.columns} - {one.column for one in settings}
+    if key is None or "datalink_url" not in wanted or not table.links:
+        return
+    value = f"{TARGET}.{quote(key.name)}"
+    value = value if key.type.is_string else f"CAST({value} AS VARCHAR)"
+    for character in ESCAPED:
+        value = f"REPLACE({value}, '{character}', '%{ord(character):X}')"
+    address = f"{around.site['url']}/datalink/{table.qualified}?ID="
+    yield Setting(column="datalink_url", how="map", value=written(f"'{address}' || {value}", place), place=place)
 
 
 def only_targets(value: Written, tree: Any, where: str, names: Sequence[str], faults: Faults) -> None:

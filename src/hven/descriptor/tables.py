@@ -19,7 +19,7 @@ from hven.descriptor._keys import ASSIGNMENTS
 from hven.descriptor._merging import optional_columns
 from hven.descriptor._options import source_spec
 from hven.descriptor._partitions import partition
-from hven.descriptor._row_links import SITE, links, only_targets
+from hven.descriptor._row_links import SITE, leading, links, only_targets
 from hven.descriptor._syncing import sync
 from hven.descriptor.written import Written
 from hven.model.errors import ParseError, QueryError, nearest
@@ -141,6 +141,8 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         standard=_text(fields, "standard"),
         links=tuple(links(what, fields, names if closed else None, around, faults)),
     )
+    if "links" in fields:
+        settings = (*settings, *leading(table, settings, around, fields.places["links"]))
     if "group_by" in fields and len(specs) > 1:
         faults.error(
             f"{what}.group_by: groups of several sources cannot be made",
