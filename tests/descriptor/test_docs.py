@@ -57,6 +57,7 @@ ORDER = [
     "link",
     "service",
     "input",
+    "derived",
     "sync",
     "deletions",
     "guard",

@@ -1,4 +1,4 @@
-"""EPN-TAP's datalink_url is filled where a table has links, and leads to them."""
+"""Links of granules: the address of their list, and which were made of which."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from asking import Client
 
 from hven.app._server import create
+from hven.descriptor import check
 from hven.ingest import ingest
 from hven.testing.site import site_with
-
 
 HEAD = """\
 collection: maps
@@ -54,10 +54,105 @@ def test_granules_lead_to_their_links(tmp_path: Path) -> None:
     path = "/datalink/" + path.rpartition("/")[2]
     found = client.ask("GET", path, f"{query}&RESPONSEFORMAT=csv".encode()).text
     links = {row["semantics"]: row["access_url"] for row in csv.DictReader(io.StringIO(found))}
-    assert links == {"#this": "https://x.org/a.png", "#thumbnail": "https://x.org/t.png", "#documentation": "https://x.org/of/a"}
+    assert links == {
+        "#this": "https://x.org/a.png",
+        "#thumbnail": "https://x.org/t.png",
+        "#documentation": "https://x.org/of/a",
+    }
 
 
 @pytest.mark.parametrize("said", ["", LINKS + "    set: {datalink_url: 'https://mine.org/'}\n"])
 def test_what_says_otherwise_is_kept(said: str, tmp_path: Path) -> None:
     (one, _), _ = rows(HEAD + said, tmp_path)
     assert one["datalink_url"] == ("https://mine.org/" if said else "")
+
+
+LEVELS = """\
+collection: levels
+title: Levels
+tables:
+  raw:
+    source: raw.csv
+    primary: [id]
+    columns: {id: string, obs_id: string, target_name: string, t_min: {type: float64, unit: d}, t_max: {type: float64, unit: d}, calib_level: int16}
+    links:
+      - {derived: {by: obs_id, in: maps, within: 10 min}, text: "https://x.org/map/{maps.name}", description: "map {maps.name}"}
+      - {derived: {by: obs_id}, text: "https://x.org/raw/{raw.id}"}
+  maps:
+    source: maps.csv
+    primary: [name]
+    columns: {name: string, obs_id: string, target_name: string, t_min: {type: float64, unit: d}, t_max: {type: float64, unit: d}, calib_level: int16}
+    links:
+      - {derived: {by: [obs_id, target_name], in: levels.raw, within: 10 min}, text: "https://x.org/raw/{raw.id}", if: target.name <> 'm4'}
+"""
+RAW = """\
+id,obs_id,target_name,t_min,t_max,calib_level
+r1,o1,Sun,10,11,0
+r2,o1,Sun,12,13,0
+r3,o2,Sun,10,11,0
+r4,,Sun,10,11,0
+r5,o1,Sun,10,11,1
+"""
+MAPS = """\
+name,obs_id,target_name,t_min,t_max,calib_level
+m1,o1,Sun,11.006,11.5,3
+m2,o1,Sun,11.008,11.9,3
+m3,,Sun,10,11,3
+m4,o1,Sun,10,11,3
+m5,o1,Moon,10,11,3
+m6,o1,Sun,,,3
+"""
+
+
+def test_what_was_made_of_what(tmp_path: Path) -> None:
+    site = site_with(tmp_path, LEVELS, {"raw.csv": RAW, "maps.csv": MAPS})
+    assert check(tmp_path / "collections/levels/levels.yaml", site.settings) == []
+    ingest(site, "levels")
+    client = Client(create(site))
+
+    def led(table: str, one: str) -> list[str]:
+        answer = client.get(f"/datalink/levels.{table}", ID=one, RESPONSEFORMAT="csv")
+        assert answer.status == 200, answer.text
+        return sorted(
+            f"{row['semantics']} {row['access_url'][14:]}"
+            for row in csv.DictReader(io.StringIO(answer.text))
+            if row["access_url"]
+        )
+
+    # 10 min are 0.00694 d: m1 begins in time, m2 does not; m3 shares the target alone; nothing is known of when m6 was
+    assert led("raw", "r1") == ["#derivation map/m1", "#derivation map/m4", "#derivation map/m5", "#derivation raw/r5"]
+    assert led("raw", "r5") == [
+        "#derivation map/m1",
+        "#derivation map/m4",
+        "#derivation map/m5",
+        "#progenitor raw/r1",
+        "#progenitor raw/r2",
+    ]
+    assert led("raw", "r4") == led("raw", "r3") == []
+    assert led("maps", "m1") == ["#progenitor raw/r1", "#progenitor raw/r5"]
+    assert led("maps", "m4") == led("maps", "m5") == led("maps", "m6") == []
+
+
+FAULTS = {
+    "{derived: target_name, text: a}": "links[1].derived.by: who observes the same target makes nothing of each other's data; add obs_id or the programme to `by`, or say within: 10 min",
+    "{derived: {by: obs}, text: a}": "links[1].derived: the table has no column 'obs'; did you mean 'obs_id'?",
+    "{derived: {by: obs_id, level: stage}, text: a}": "links[1].derived: the table has no column 'stage'",
+    "{derived: {by: obs_id, in: maps, level: id}, text: a}": "links[1].derived: no column 'id' in maps",
+    "{derived: {by: obs_id, within: 10}, text: a}": "links.derived.within: '10' has no unit; one of s, min, h, d, w: 10 h",
+    "{derived: {by: obs_id}, semantics: this, text: a}": "links[1]: one of semantics and derived says what it is to the row; semantics: preview; derived: {by: [obs_id]} for what rows were made from",
+    "{text: a}": "links[1]: one of semantics and derived says what it is to the row; semantics: preview; derived: {by: [obs_id]} for what rows were made from",
+    "{derived: obs_id, where: a.b = 1, text: a}": "links[1].where: derived says it; leave one of them out",
+    "{derived: {by: obs_id, in: mops}, text: a}": "links[1].derived: levels has no table 'mops'; did you mean 'maps'?",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("link", FAULTS)
+def test_what_is_wrong_with_derived_links(link: str, tmp_path: Path) -> None:
+    before, _, after = LEVELS.partition("    links:")
+    text = f"{before}    links: [{link}]\n  maps:{after.partition('  maps:')[2].partition('    links:')[0]}"
+    site = site_with(tmp_path, text, {"raw.csv": RAW, "maps.csv": MAPS})
+    said = [
+        f"{one.message}{'; ' if one.remedy else ''}{one.remedy}"
+        for one in check(tmp_path / "collections/levels/levels.yaml", site.settings)
+    ]
+    assert said == [f"tables.raw.{FAULTS[link]}"]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hven.descriptor._flags import HIGHEST
+from hven.descriptor._link_keys import Derived
 from hven.descriptor._syncing import Duration, Full, Overlap, Share
 from hven.descriptor.value_schema import (
     Condition,
@@ -286,8 +287,10 @@ class Service(
 class Link(Keys, hints={"url": "text", "path": "file", "table": "from"}):
     """What each row leads to: rows of DataLink."""
 
-    semantics: Needed[Text]
+    semantics: Text
     "what it is to the row, in DataLink's words: this, preview, thumbnail, progenitor, derivation, calibration, documentation ..."
+    derived: Derived
+    "instead of semantics, from and where: rows that this one was made from (progenitor), or that were made of it (derivation)"
     text: Text
     "its address, as a template over the row: '{base}/{target.obs_id}.png'; values become parts of an address (behind a ? of its query), but where one begins it"
     file: Text

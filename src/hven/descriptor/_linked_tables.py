@@ -19,20 +19,29 @@ def unlinked(resource: Resource, derived: Derived) -> list[Fault]:
     """Ask for all that links take of their tables, part by part, as far as the tables' columns are known."""
     found: list[Fault] = []
     for spec in resource.tables:
-        for number, link in enumerate(spec.table.links, 1):
+        numbers: dict[object, int] = {}
+        for link in spec.table.links:  # of which derived ones are two
+            number = numbers.setdefault(link.places["semantics"], len(numbers) + 1)
             found += _faults(f"tables.{spec.table.name}.links[{number}]", spec.table, link, resource, derived)
     return found
 
 
 def _faults(what: str, table: Table, link: Link, resource: Resource, derived: Derived) -> Iterator[Fault]:
+
+    def said(key: str) -> str:
+        return "derived" if key in {"from", "where", "if"} and "derived" in link.places else key
+
     tables = f" FROM {quote(resource.name)}.{quote(table.name)} AS target"
     if link.source is not None:
         schema, _, name = link.source.rpartition(".")
         names = derived.names(schema)
         if names is None:
-            message, remedy = f"{what}.from: there is no collection {schema!r}", "name a table as collection.table"
+            message, remedy = (
+                f"{what}.{said('from')}: there is no collection {schema!r}",
+                "name a table as collection.table",
+            )
         else:
-            message, remedy = f"{what}.from: {schema} has no table {name!r}", nearest(name, names)
+            message, remedy = f"{what}.{said('from')}: {schema} has no table {name!r}", nearest(name, names)
         if name.lower() not in {one.lower() for one in names or ()}:
             yield Fault(message=message, place=link.places["from"], remedy=remedy)
             return
@@ -42,9 +51,9 @@ def _faults(what: str, table: Table, link: Link, resource: Resource, derived: De
             if derived.columns(text.format(tables), resource) is None:
                 return  # known only when it is published
         except UserError as error:
-            yield Fault(message=f"{what}.{key}: {error.message}", place=link.places[key], remedy=error.remedy)
+            yield Fault(message=f"{what}.{said(key)}: {error.message}", place=link.places[key], remedy=error.remedy)
         except HvenError as error:  # another table's, which its own check tells
-            yield Fault(message=f"{what}.{key}: {error.message}", place=link.places[key], severity="warning")
+            yield Fault(message=f"{what}.{said(key)}: {error.message}", place=link.places[key], severity="warning")
 
 
 def _parts(link: Link) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from hven.adql.tree import ColumnRef, Ident, transform
 from hven.adql.vocabularies import vocabularies
 from hven.descriptor._column_expressions import Hole, expression, holes, inner, references
 from hven.descriptor._columns import param
+from hven.descriptor._derived_links import derived
 from hven.descriptor._expression_names import written
 from hven.model.errors import nearest
 from hven.model.params import Param
@@ -35,9 +36,16 @@ def links(what: str, fields: Fields, names: Sequence[str] | None, around: Inheri
     """Read ``links`` of a table, whose columns may not be known yet (None); what has a fault is left out."""
     for number, item in enumerate(fields.get("links", ()), 1):
         where = f"{what}.links[{number}]"
-        made = _link(where, item, names, around, faults)
-        if made is not None:
-            yield made
+        if ("semantics" in item) == ("derived" in item):
+            remedy = "semantics: preview; derived: {by: [obs_id]} for what rows were made from"
+            faults.error(f"{where}: one of semantics and derived says what it is to the row", item.place, remedy)
+            continue
+        name = what.partition(".")[2]
+        every = derived(where, name, item, names, around, faults) if "derived" in item else [item]
+        for one in every:
+            made = _link(where, one, names, around, faults)
+            if made is not None:
+                yield made
 
 
 def leading(table: Table, settings: Sequence[Setting], around: Inherited, place: Place) -> Iterator[Setting]:
