@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import duckdb
 
+from bench import archives
 from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, served, tap
 
 SITE = CACHE / "site-products"
@@ -67,6 +68,7 @@ def made() -> None:
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
+    yield from archives.run(only=only)
     made()
     with served(SITE) as server:
         for name, path, reference, target, rows in journeys():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from asking import Answer, Client
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
+from hven.model.errors import Unavailable
+from hven.services import _filed as filed
 from hven.services import _packing as packing
 from hven.services._packing import Member, Tar, Zip
 from hven.services.archives import Sums
@@ -250,8 +253,6 @@ def test_a_file_that_changes_on_its_way_breaks_it_off(place: Any) -> None:
     path = place[2].settings.collections / "maps/maps/b.fits"
     whole = asked(place)
     stat = path.stat()
-    from hven.services import filed
-
     real = filed.os.pread
 
     def changing(file: int, size: int, at: int) -> bytes:
@@ -260,9 +261,10 @@ def test_a_file_that_changes_on_its_way_breaks_it_off(place: Any) -> None:
             path.write_bytes(b"c" * 700_000)
         return found
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Exception, match="changed since it was published"):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(filed.os, "pread", changing)
-        asked(place)
+        with pytest.raises(Unavailable, match="changed since it was published"):
+            asked(place)
     again = asked(place, more={"range": "bytes=100-", "if-range": whole.headers["etag"]})
     assert again.status == 200
     assert [line["status"] for line in manifest(unpacked(again))].count("missing") == 1
@@ -302,3 +304,20 @@ def test_too_many_bytes_are_refused(place: Any) -> None:
     finally:
         object.__setattr__(limits, "archive_bytes", most)
     assert (answer.status, "705,008 bytes" in answer.text) == (413, True), answer.text
+
+
+def test_from_a_search_of_the_portal(place: Any) -> None:
+    """All rows that were found, or those that were marked; by a column of addresses, or by links alone."""
+    client = place[0]
+    here = "/collections/maps/shown"
+    told = client.get(f"{here}/take").text
+    assert json.loads(told)["archive"] == {"files": 4, "bytes": 705_008, "missing": 0}
+    assert [one["name"] for one in json.loads(told)["scripts"]][:2] == ["zip", "tar"]
+    files = unpacked(client.get(f"{here}/script", _as="tar", obs_id="1"))
+    assert len(manifest(files)) == 1
+    assert "obs_id=1" in files["README.txt"].decode()
+    page = client.get("/collections/maps/main").text
+    assert "All in one ZIP" in page
+    assert "Script for wget" not in page
+    marked = client.ask("POST", "/collections/maps/main/script", b"_as=zip", urlencode({"_key": ['["3"]', '["0"]']}, doseq=True).encode(), {"content-type": "application/x-www-form-urlencoded"})  # fmt: skip
+    assert len(manifest(unpacked(marked))) == 2

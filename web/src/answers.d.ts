@@ -141,6 +141,8 @@ export type Taken = {
   scripts: { name: string }[];
   links: { name: string; label: string }[];
   files: { column: string; files: number; bytes: number | null; sized: number; most: number } | null;
+  /** What an archive of the files will have; null: nobody looked. */
+  archive: { files: number; bytes: number; missing: number } | null;
   region: Region | null;
   /** The address of the rows as a VOTable, and their keys, if they were asked for. */
   table: string;

@@ -125,10 +125,13 @@ class Take {
     const formats = known.formats.map((one) => this.item(one.label, "download", one.name));
     renew(find(box, "[data-formats]"), [...formats, this.job(known.adql)]);
     const scripts = maybe(box, "[data-scripts]");
-    if (scripts && known.files) {
-      this.say(files(known.files, this.workspace));
+    if (scripts) {
+      const told = known.files ? files(known.files, this.workspace) : t("The files behind the rows that were found");
+      this.say(known.archive ? `${told}. ${archive(known.archive, this.workspace)}` : told);
       /** @type {Record<string, string>} */
       const names = {
+        zip: t("All in one ZIP"),
+        tar: t("All in one TAR"),
         wget: t("Script for wget"),
         curl: t("Script for curl"),
         aria2: t("List for aria2"),
@@ -138,7 +141,7 @@ class Take {
         scripts,
         known.scripts.map(({ name }) => this.item(names[name] ?? name, "script", name)),
       );
-      this.choose(scripts, known.links, known.files.column);
+      if (known.files) this.choose(scripts, known.links, known.files.column);
     }
     const mine = this.only ? [] : [{ name: t("Link to this search"), text: location.href }];
     renew(
@@ -205,6 +208,17 @@ export function files({ files: count, bytes, sized, most }, { t, language }) {
   function said() {
     return { files: number(count), size: size(bytes ?? 0, language) };
   }
+}
+
+/**
+ * Say what an archive will have.
+ * @param {NonNullable<Taken["archive"]>} archive
+ * @param {Pick<Workspace, "t" | "language">} workspace
+ */
+export function archive({ files: count, bytes, missing }, { t, language }) {
+  const number = (/** @type {number} */ value) => value.toLocaleString(language);
+  const told = t("An archive has {files}, {size}", { files: number(count), size: size(bytes, language) });
+  return missing ? `${told}; ${t("{missing} are not here for you: it lists them", { missing: number(missing) })}` : told;
 }
 
 /**

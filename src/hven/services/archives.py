@@ -7,10 +7,10 @@ import csv
 import hashlib
 import io
 import re
+from array import array
 from dataclasses import dataclass
-from datetime import UTC
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from starlette.responses import Response
@@ -19,7 +19,8 @@ from hven import __version__
 from hven import services as dali
 from hven.model import Cache
 from hven.model.errors import HvenError, NotFound, ParamError, TooLarge, say
-from hven.services import datalinks, filed, scripts
+from hven.services import _filed as filed
+from hven.services import datalinks, scripts
 from hven.services._answer import CHUNK, patiently
 from hven.services._packing import Member, Tar, Zip
 from hven.services._threads import computed
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
     from hven.site.auth import Reader
 
 KINDS = {"zip": (Zip, "application/zip"), "tar": (Tar, "application/x-tar")}
+TEXTS = 3  # members before the files
 HEAD = ("name", "bytes", "sha256", "status", "address", "reason")
 HERE, REFUSED, MISSING, ELSEWHERE = "here", "refused", "missing", "elsewhere"
-_FILE = re.compile(r"/collections/([^/?#]+)/files/([^?#]+)")
-_LINKS = re.compile(r"/datalink/([^/?#]+)\?")
+_FILE = r"/collections/([^/?#]+)/files/([^?#]+)"
+_LINKS = r"/datalink/([^/?#]+)\?"
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -52,9 +54,20 @@ class Sums(Cache[int]):
         super().__init__(200_000)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file that was asked for: `HERE` with a member, or not, and why."""
+class Entry(NamedTuple):
+    """A file that was asked for.
+
+    Attributes
+    ----------
+    address
+        Of the file.
+    status
+        `HERE`, `REFUSED`, `MISSING` or `ELSEWHERE`.
+    reason
+        Why it is not here.
+    member
+        Of the archive; None: it is not here.
+    """
 
     address: str
     status: str
@@ -187,19 +200,22 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str]) ->
         raise too_large(around)
     who, here = around.reader(request), bases(request, around.site.settings)
     given, lost = followed(around, request, wanted)
-    parts = {one: _local(one, here, _FILE) for one in given}
+    matches = zip(given, map(_matching(here, _FILE), given), strict=True)
+    parts = {one: None if found is None else (unquote(found[1]), unquote(found[2])) for one, found in matches}
     of: dict[str, list[str]] = {}
     for found in parts.values():
         if found is not None:
-            of.setdefault(unquote(found[1]), []).append(unquote(found[2]))
+            of.setdefault(found[0], []).append(found[1])
     taken = {name: _asked(around, who, name, paths) for name, paths in of.items()}
     names, entries, total = scripts.Names(), list(lost), 0
-    folders: dict[Any, bool] = {}
+    folders: dict[str, bool] = {}
+    plain: dict[str, str] = {}
+    owners: list[str] = []
     for address, found in parts.items():
         if found is None:
             entries.append(Entry(address, ELSEWHERE, "it is of another site: fetch it there"))
             continue
-        name, path = unquote(found[1]), unquote(found[2])
+        name, path = found
         known = taken[name]
         if known is None or (path not in known.rows and path not in known.refused):
             entries.append(Entry(address, MISSING, f"the collection {name!r} has no file {path!r} here"))
@@ -208,17 +224,21 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str]) ->
             entries.append(Entry(address, REFUSED, _said(known.refused[path])))
             continue
         row = known.rows[path]
-        name = row["release"].collection if row["release"] is not None else name
         try:
-            filed.place_of(around.site.settings, name, row, folders)
+            filed.place_of(around.site.settings, row, folders)
         except HvenError as error:
             entries.append(Entry(address, MISSING, _said(error)))
             continue
-        called = names.of("/".join(map(scripts.plain, (name, *path.split("/")))))
-        moment = row["modified"].replace(tzinfo=UTC).timestamp()
-        read = filed.reading(around.site.settings, name, row)
+        folder, _, last = f"{row['collection']}/{path}".rpartition("/")
+        if folder not in plain:
+            owners.append(row["collection"])
+            plain[folder] = "/".join(map(scripts.plain, folder.split("/")))
+        called = names.of(f"{plain[folder]}/{scripts.plain(last)}")
+        read = filed.reading(around.site.settings, row)
         taking = partial(known.note, "file taken", path)
-        entries.append(Entry(address, HERE, "", Member(called, row["bytes"], moment, row["sha256"], read, taking)))
+        entries.append(
+            Entry(address, HERE, "", Member(called, row["bytes"], row["modified"], row["sha256"], read, taking))
+        )
         total += row["bytes"]
     if total > limits.archive_bytes:
         raise too_large(around, total)
@@ -227,7 +247,7 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str]) ->
         entries=entries,
         bytes=total,
         sums=around.site.kept(Sums),
-        collections=[resources[name] for name in of if name in resources and taken[name] is not None],
+        collections=[resources[name] for name in dict.fromkeys(owners) if name in resources],
     )
 
 
@@ -259,8 +279,10 @@ def answer(
     members = _members(plan, called, title, about)
     packing, media_type = KINDS[kind]
     packed = packing(members, plan.sums)
-    facts = "\n".join(f"{one.name} {one.size} {one.modified} {one.sha256}" for one in members)
-    tag = f'"{hashlib.sha256(f"{__version__} {kind} {facts}".encode()).hexdigest()[:32]}"'
+    # the texts before the files say all of these but when they were changed
+    facts = [__version__, kind, *(f"{one.name} {one.sha256}" for one in members[:TEXTS])]
+    times = array("d", (one.modified for one in members)).tobytes()
+    tag = f'"{hashlib.sha256(" ".join(facts).encode() + times).hexdigest()[:32]}"'
     headers = {
         "etag": tag,
         "cache-control": "private, no-cache",
@@ -351,7 +373,7 @@ def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
 def _members(plan: Plan, called: str, title: str, about: Sequence[tuple[str, str]]) -> list[Member]:
     """List the members: a README, the manifest and checksums before the files."""
     files = [
-        one.member._replace(name=f"{called}/files/{one.member.name}") for one in plan.entries if one.member is not None
+        Member(f"{called}/files/{one.member.name}", *one.member[1:]) for one in plan.entries if one.member is not None
     ]
     latest = max((one.modified for one in files), default=0.0)
     lines = [f"{one.sha256}  {one.name.removeprefix(f'{called}/')}\n" for one in files]
@@ -371,9 +393,12 @@ def _manifest(plan: Plan) -> str:
     made = io.StringIO()
     rows = csv.writer(made, lineterminator="\n")
     rows.writerow(HEAD)
-    for one in plan.entries:
-        facts = ("", "", "") if one.member is None else (f"files/{one.member.name}", one.member.size, one.member.sha256)
-        rows.writerow((*facts, one.status, one.address, one.reason))
+    rows.writerows(
+        ("", "", "", one.status, one.address, one.reason)
+        if one.member is None
+        else (f"files/{one.member.name}", one.member.size, one.member.sha256, one.status, one.address, one.reason)
+        for one in plan.entries
+    )
     return made.getvalue()
 
 
@@ -419,8 +444,9 @@ def followed(around: Surroundings, request: Request, addresses: Sequence[str]) -
     """
     who, here = around.reader(request), bases(request, around.site.settings)
     ids: dict[str, list[tuple[str, str]]] = {}
+    match = _matching(here, _LINKS)
     for address in addresses:
-        found = _local(address, here, _LINKS)
+        found = match(address)
         if found is not None:
             given = [value for name, value in parse_qsl(urlsplit(address).query) if name.upper() == "ID"]
             ids.setdefault(unquote(found[1]), []).extend((one, address) for one in given)
@@ -448,9 +474,9 @@ def followed(around: Surroundings, request: Request, addresses: Sequence[str]) -
     return list(dict.fromkeys(every)), lost
 
 
-def _local(address: str, here: Sequence[str], what: re.Pattern[str]) -> re.Match[str] | None:
-    base = next((one for one in here if address.startswith(f"{one}/")), None)
-    return None if base is None else what.match(address, len(base))
+def _matching(here: Sequence[str], what: str) -> Callable[[str], re.Match[str] | None]:
+    """Return what finds the parts of an address of this site."""
+    return re.compile(f"(?:{'|'.join(map(re.escape, here))}){what}").match
 
 
 def _asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) -> filed.Found | None:
@@ -486,6 +512,11 @@ def too_large(around: Surroundings, size: int | None = None) -> TooLarge:
         The site.
     size
         Bytes of the files; None: there are too many.
+
+    Returns
+    -------
+    error
+        To be raised.
     """
     limits = around.site.settings.limits
     if size is None:

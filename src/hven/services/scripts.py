@@ -30,6 +30,7 @@ TEMPLATE = "template"  # a writer's option
 HOLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 OPEN = re.compile(r"(?:https?|ftp)://[^/\s?#@\\]+", re.IGNORECASE)
 _KEPT = "!$&()*+,/:;=?@[]~%#-._"  # stay as they are in an address; a quote, a blank or a backslash do not
+_FIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+=@,-]*(?:_[A-Za-z0-9.+=@,-]+)*")  # most names are: nothing is to be done
 _UNFIT = re.compile(r"[^\w.+=@,-]+|_{2,}")
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)  # are no files on Windows
 
@@ -79,6 +80,8 @@ def plain(text: str) -> str:
     name
         Of at most `LONGEST` characters.
     """
+    if len(text) <= LONGEST and _FIT.fullmatch(text) and not _DEVICES.fullmatch(text):
+        return text
     text = unicodedata.normalize("NFC", text.replace("\\", "/").rpartition("/")[2])
     text = _UNFIT.sub("_", text).strip("_").lstrip(".-")
     if len(text) > LONGEST:
@@ -98,6 +101,11 @@ def name_in(found: str) -> str:
     ----------
     found
         The address.
+
+    Returns
+    -------
+    name
+        As `plain` makes it.
     """
     parts = urlsplit(found)
     last = unquote(parts.path.rstrip("/").rpartition("/")[2], errors="replace")
@@ -109,7 +117,13 @@ def name_in(found: str) -> str:
 
 @dataclass(slots=True)
 class Names:
-    """File names, each once: a second ``a.fits`` is ``a-2.fits``; names that differ in case alone are one on some disks."""
+    """File names, each once: a second ``a.fits`` is ``a-2.fits``; names that differ in case alone are one on some disks.
+
+    Attributes
+    ----------
+    taken
+        Without case, with the last number that was given.
+    """
 
     taken: dict[str, int] = field(default_factory=dict)
 
@@ -151,7 +165,7 @@ def files(
     """
     names = Names()
     for batch in batches:
-        texts = _made(batch, template) if template else batch.column(0).to_pylist()
+        texts = written(batch, template) if template else batch.column(0).to_pylist()
         given = batch.column(1).to_pylist() if batch.num_columns > 1 and not template else [None] * batch.num_rows
         found = []
         for text, called in zip(texts, given, strict=True):
@@ -165,8 +179,21 @@ def files(
         yield found
 
 
-def _made(batch: pa.RecordBatch, template: str) -> list[str | None]:
-    """Write a template's links; a row that lacks a value has none."""
+def written(batch: pa.RecordBatch, template: str) -> list[str | None]:
+    """Write a template's links; a row that lacks a value has none.
+
+    Parameters
+    ----------
+    batch
+        The column's own values first, and those that the template takes.
+    template
+        With names of columns in braces.
+
+    Returns
+    -------
+    links
+        One for each row.
+    """
     names = list(dict.fromkeys(HOLE.findall(template)))
     values = [batch.column(name).to_pylist() for name in names]
     rows = zip(*values, strict=True) if values else ((),) * batch.num_rows
@@ -180,7 +207,7 @@ def _made(batch: pa.RecordBatch, template: str) -> list[str | None]:
     return found
 
 
-def said(text: str) -> str:
+def _said(text: str) -> str:
     """Write a text so that it stays on its line of comment."""
     return " ".join("".join(letter if unicodedata.category(letter)[0] != "C" else " " for letter in text).split())
 
@@ -191,7 +218,7 @@ def _writer(
     def write(
         head: Head, batches: Iterator[pa.RecordBatch], end: Callable[[], End], options: Mapping[str, str]
     ) -> Iterator[bytes]:
-        told = "".join(f"{comment}{said(info.name)}: {said(info.value)}\n" for info in head.infos) if comment else ""
+        told = "".join(f"{comment}{_said(info.name)}: {_said(info.value)}\n" for info in head.infos) if comment else ""
         begin, rest = top.partition("\n")[::2] if top.startswith("#!") else ("", top)
         left_out: list[str] = []
         yield f"{begin}\n{told}{rest}".encode() if begin else f"{told}{rest}".encode()

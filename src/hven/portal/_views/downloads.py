@@ -30,7 +30,7 @@ from hven.portal._explore.places import kind
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, asked, json_page, kept_by, refused
 from hven.portal._views.table_page import View, view
-from hven.services import scripts
+from hven.services import archives, scripts
 from hven.services.face import careful
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ MOCS = {
 FORM = 2 * 1024**2  # bytes of a form: thousands of keys
 FORMATS = (("votable", "VOTable"), ("csv", "CSV"), ("fits", "FITS"), ("parquet", "Parquet"), ("json", "JSON"), ("arrow", "Arrow"), ("tsv", "TSV"), ("text", "Text"))  # fmt: skip
 SECONDS = 60.0
+LOOKED = 1000  # files that are looked at before somebody wants them
 NUMBERED = 100_000  # rows whose place in a table that was sent is known
 
 
@@ -70,7 +71,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     return [
         Route(f"{path}/take", json_page(take, around), methods=["GET", "POST"]),
-        Route(f"{path}/script", _streamed(_script, around), methods=["GET", "POST"]),
+        Route(f"{path}/script", _files(around), methods=["GET", "POST"]),
         Route(f"{path}/moc", _moc(around), methods=["GET"]),
         Route(f"{path}/download", _streamed(_download, around), methods=["GET", "POST"]),
     ]
@@ -124,7 +125,7 @@ def offered(seen: View, state: Asked) -> dict[str, Any]:
     found = cart.links(seen.table)
     return {
         "formats": [{"name": name, "label": label, "url": at("download", **{"as": name})} for name, label in FORMATS],
-        "scripts": [{"name": name, "url": at("script", **{"as": name})} for name in scripts.SCRIPTS] if found else [],
+        "scripts": [{"name": name, "url": at("script", **{"as": name})} for name in _ways(seen)],
         "links": [{"name": one.name, "label": one.label or one.name} for one in found],
         "coverage": kind(seen.table) == "sky" and (seen.table.position is not None or bool(seen.published.coverage)),
         "lines": lines(seen.search.adql(), state.base),
@@ -198,9 +199,18 @@ def _take(seen: View, state: Asked, keys: Sequence[str]) -> dict[str, Any]:
             "sized": counted.sized,
             "most": scripts.MOST,
         },
+        "archive": _told(seen, state, counted),
         "tap": f"{state.base}/tap",
         "region": _region(search),
     }
+
+
+def _told(seen: View, state: Asked, counted: cart.Cart | None) -> dict[str, Any] | None:
+    """Return what an archive will have; None: there is none, or to look takes long."""
+    if counted is None or counted.files > LOOKED or seen.search.faults:
+        return None
+    plan, _ = _archive(seen, state)
+    return {"files": plan.files, "bytes": plan.bytes, "missing": len(plan.entries) - plan.files}
 
 
 def _region(search: Search) -> dict[str, Any] | None:
@@ -268,6 +278,59 @@ def _streamed(
         return await dali.answer(request, result, (fmt, options), headers=headers, infos=infos, base=here)
 
     return careful(endpoint, refused(around))
+
+
+def _ways(seen: View) -> list[str]:
+    """List how the files of a table are taken: without a column of addresses only as the site itself finds them, by the links of its rows."""
+    packed = list(archives.KINDS)
+    if cart.links(seen.table):
+        return [*packed, *scripts.SCRIPTS]
+    return packed if seen.table.leads and seen.table.identifier is not None else []
+
+
+def _files(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint of the files behind a result: scripts and lists, or the files themselves as one archive."""
+    listed = _streamed(_script, around)
+
+    def packed(state: Asked, keys: Sequence[str], kind: str) -> Response:
+        seen = _whole(_seen(state, keys))
+        plan, column = _archive(seen, state)
+        brand = state.around.site.settings
+        about = [("Table", seen.table.qualified), ("Column", column), ("Query", write(seen.search.query()))]
+        about.append(("Page", f"{address(state.base, seen.table)}?{urlencode(seen.search.pairs())}"))
+        title = brand.title or brand.name
+        return archives.answer(state.request, plan, kind=kind, called=_called(seen), title=title, about=about)
+
+    async def endpoint(request: Request) -> Response:
+        kind = request.query_params.get(AS, "")
+        if kind not in archives.KINDS:
+            return await listed(request)
+        state = asked(request, around)
+        found: Response = await anyio.to_thread.run_sync(packed, state, await _keys(request), kind)
+        return found
+
+    return careful(endpoint, refused(around))
+
+
+def _archive(seen: View, state: Asked) -> tuple[archives.Plan, str]:
+    """Look what an archive of the files of a search will have."""
+    around, table = state.around, seen.table
+    column = _link(cart.links(table), state)
+    if column is None and not _ways(seen):
+        raise ParamError("no column of this table leads to files", name=LINK, remedy="download its rows instead")
+    most = around.site.settings.limits.archive_files
+    if column is not None:
+        made = cart.query(seen.search, column)
+    else:
+        made = seen.search.query(columns=[table.identifier.name] if table.identifier is not None else [])
+    with seen.asking.run(made, most=most, seconds=SECONDS) as result:
+        if column is not None and column.link:
+            found = [text for batch in result.batches() for text in scripts.written(batch, column.link) if text]
+        else:
+            found = archives.addresses(result, result.columns[0].name, state.base)
+        if result.overflow:
+            raise archives.too_large(around)
+    return archives.planned(around, state.request, found), result.columns[0].name
 
 
 def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:

@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, Response
 from hven import services as dali
 from hven.model.errors import NotFound
 from hven.model.table import FILES
-from hven.services import filed
+from hven.services import _filed as filed
 from hven.services.face import Face, Surroundings, Way, route
 
 if TYPE_CHECKING:
@@ -62,10 +62,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         if row["release"] is not None:
-            name = row["release"].collection
-            newer = newer or f"{dali.base(request, around.site.settings)}/collections/{urlquote(name)}/files"
+            newer = (
+                newer or f"{dali.base(request, around.site.settings)}/collections/{urlquote(row['collection'])}/files"
+            )
             headers["link"] = f'<{newer}>; rel="latest-version"'
-        place = await anyio.to_thread.run_sync(filed.place_of, around.site.settings, name, row)
+        place = await anyio.to_thread.run_sync(filed.place_of, around.site.settings, row)
         # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
         if request.headers.get("if-range", tag) != tag:
             request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from datetime import UTC
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote as urlquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven import adql, query
 from hven.adql.text import literal
@@ -21,7 +22,6 @@ from hven.site.auth import OWNER, looks, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from hven.model.settings import Settings
     from hven.services.face import Surroundings
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from hven.site.auth import Reader
     from hven.site.store import Release
 
-COLUMNS = ("path", "url", "media_type", "bytes", "sha256", "title", "modified")
+LISTED = ("path", "url", "bytes", "sha256", "title")
+COLUMNS = ("path", "url", "media_type", "bytes", "sha256", "modified")
 PIECE = 512 * 1024  # bytes that are read at once
 _TOLD = 20  # locked files of which each is asked why
 _WANTED = Table(schema="TAP_UPLOAD", name="wanted", columns=(Column(name="wanted_path", type=STRING),))
@@ -74,7 +75,7 @@ def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]
         There are none that they may know of.
     """
     holdings = around.site.current()
-    text = f"SELECT {', '.join(COLUMNS)} FROM {_named(_files(around, who, name, holdings))} ORDER BY path"
+    text = f"SELECT {', '.join(LISTED)} FROM {_named(_files(around, who, name, holdings))} ORDER BY path"
     return _answered(around, text, who, holdings)
 
 
@@ -127,8 +128,11 @@ def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) ->
         for one in (files, *(table for table in catalogue.tables() if table.qualified in older)):
             missing = [path for path in wanted if path not in rows]
             release = holdings.published[one.qualified].release
+            owner = name if release is None else release.collection
+            where = {"release": release, "collection": owner, "home": str(around.site.settings.collections / owner)}
             for row in _rows(around, one, missing, COLUMNS, "path", who, holdings) if missing else ():
-                rows[row["path"]] = {**row, "release": release}
+                row.update(where)
+                rows[row["path"]] = row
 
     def note(what: str, path: str) -> None:
         if files is not None:
@@ -235,20 +239,27 @@ def _answered(
 ) -> list[dict[str, Any]]:
     uploads = None if wanted is None else {_WANTED.qualified: (_WANTED, wanted)}
     with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings, uploads=uploads) as result:
-        return [row for batch in result.batches() for row in batch.to_pylist()]
+        return [row for batch in result.batches() for row in _in_seconds(batch).to_pylist()]
 
 
-def place_of(settings: Settings, name: str, row: dict[str, Any], folders: dict[Path, bool] | None = None) -> Path:
+def _in_seconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Write when files were changed as seconds since 1970: as objects of Python, thousands of times take long."""
+    at = batch.schema.get_field_index("modified")
+    if at < 0:
+        return batch
+    seconds = pc.divide(batch.column(at).cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
+    return batch.set_column(at, "modified", seconds)
+
+
+def place_of(settings: Settings, row: dict[str, Any], folders: dict[str, bool] | None = None) -> str:
     """Find a file, and see that it is the one whose checksum was published.
 
     Parameters
     ----------
     settings
         Of the site.
-    name
-        Of the collection.
     row
-        Of its table of files.
+        As `asked` found it.
     folders
         Whether a folder leads out of the site, for who asks for many of its files.
 
@@ -257,16 +268,18 @@ def place_of(settings: Settings, name: str, row: dict[str, Any], folders: dict[P
     Unavailable
         It is gone, or was changed since.
     """
-    place = settings.collections / name / str(row["path"])
+    place = f"{row['home']}/{row['path']}"  # for thousands, paths are texts
     try:
-        seen = place.lstat()
-        inside = None if folders is None or stat.S_ISLNK(seen.st_mode) else folders.get(place.parent)
+        seen = os.lstat(place)
+        linked = stat.S_ISLNK(seen.st_mode)
+        folder = place.rpartition("/")[0]
+        inside = None if folders is None or linked else folders.get(folder)
         if inside is None:
-            real = place.resolve(strict=True)
+            real = Path(place).resolve(strict=True)
             inside = any(real.is_relative_to(root.resolve()) for root in settings.grounds)
-            if folders is not None and not stat.S_ISLNK(seen.st_mode):
-                folders[place.parent] = inside
-            seen = place.stat()
+            seen = os.stat(place)  # noqa: PTH116
+            if folders is not None and not linked:
+                folders[folder] = inside
     except OSError:
         raise Unavailable(
             f"the file {row['path']} is not there now",
@@ -281,36 +294,34 @@ def place_of(settings: Settings, name: str, row: dict[str, Any], folders: dict[P
     if changed and row["release"] is not None:
         raise Gone(
             f"the file {row['path']} of {row['release'].label} was replaced",
-            remedy=f"collections/{name}/files/{row['path']} is what stands for it now, if it is published",
+            remedy=f"collections/{row['collection']}/files/{row['path']} is what stands for it now, if it is published",
         )
     if changed:
         raise _changed(row)
     return place
 
 
-def reading(settings: Settings, name: str, row: dict[str, Any]) -> Callable[[int, int], Iterator[bytes]]:
+def reading(settings: Settings, row: dict[str, Any]) -> Callable[[int, int], Iterator[bytes]]:
     """Return what reads bytes of a file, from one to before another: the one place where the bytes of files come from that leave in archives.
 
     Parameters
     ----------
     settings
         Of the site.
-    name
-        Of the collection.
     row
-        Of its table of files, as `asked` found it.
+        As `asked` found it.
 
     Returns
     -------
     read
         Raises `Unavailable` as soon as the file is not what was published, and before its last bytes are given.
     """
-    return partial(_read, settings, name, row)
+    return partial(_read, settings, row)
 
 
-def _read(settings: Settings, name: str, row: dict[str, Any], start: int, stop: int) -> Iterator[bytes]:
+def _read(settings: Settings, row: dict[str, Any], start: int, stop: int) -> Iterator[bytes]:
     try:
-        file = os.open(place_of(settings, name, row), os.O_RDONLY)
+        file = os.open(place_of(settings, row), os.O_RDONLY)
     except OSError:
         raise _changed(row) from None
     try:
@@ -328,8 +339,7 @@ def _read(settings: Settings, name: str, row: dict[str, Any], start: int, stop: 
 
 
 def _same(seen: os.stat_result, row: dict[str, Any]) -> bool:
-    published = float(row["modified"].replace(tzinfo=UTC).timestamp())
-    return stat.S_ISREG(seen.st_mode) and seen.st_size == row["bytes"] and abs(seen.st_mtime - published) <= 1e-3
+    return stat.S_ISREG(seen.st_mode) and seen.st_size == row["bytes"] and abs(seen.st_mtime - row["modified"]) <= 1e-3
 
 
 def _changed(row: dict[str, Any]) -> Unavailable:
