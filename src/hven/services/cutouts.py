@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -13,15 +14,14 @@ import numpy as np
 from hven.formats.media import Array, Selection, cut, open_product, selecting
 from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooLarge, Unauthenticated, say
 from hven.model.sky import shape_text
-from hven.services import datalinks
 from hven.services import _filed as filed
+from hven.services import datalinks
 from hven.services.address import table_named
 from hven.services.errors import Faults, status_of
 from hven.services.params import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from hven.formats.media import Axis, Cut, Product
     from hven.model.params import Params
@@ -234,7 +234,7 @@ def _taken(around: Surroundings, who: Reader, collection: str, path: str) -> Ori
     if path not in taken.rows:
         raise NotFound(say("the collection {name!r} has no file {path!r} here", collection, path))
     row = taken.rows[path]
-    place = filed.place_of(around.site.settings, collection, row)
+    place = Path(filed.place_of(around.site.settings, row))
     taken.note("file taken", path)
     return Original(name=path.rpartition("/")[2], path=place, etag=row["sha256"], public=taken.reach == "public")
 

@@ -114,7 +114,9 @@ def test_the_window_is_the_smallest_that_has_all_of_a_shape(tmp_path, shape, whe
                 shape.lon, min(shape.lat + 69.99, 90.0) if shape.lat > 0 else shape.lat - 69.99, shape.radius
             )
         elif isinstance(shape, Range):
-            shape = Range(shape.lon1, shape.lon2, max(shape.lat1, 0.0) + 69.98, 90.0)
+            shape = Range(
+                shape.lon1, shape.lon2 + (30.0 if shape.lon2 < 330.0 else 0.0), max(shape.lat1, 0.0) + 69.98, 90.0
+            )
         else:
             return
     fits.PrimaryHDU(np.zeros((80, 100), "i2"), header).writeto(tmp_path / "image.fits")

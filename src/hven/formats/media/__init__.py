@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.formats.media import _selecting as selecting
+from hven.formats.media._conversions import as_fits, as_votable
 from hven.formats.media._cuts import Cut, cut
-from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows
+from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows, Stored
 from hven.formats.media._spectral import polarizations, times, wavelengths
 from hven.formats.media._windows import Selection, window
 from hven.model import plugins
@@ -141,6 +142,9 @@ __all__ = [
     "Product",
     "Rows",
     "Selection",
+    "Stored",
+    "as_fits",
+    "as_votable",
     "cut",
     "media",
     "medium_of",

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hven.formats.media._headers import grid, plain, table, told
 from hven.formats.media._product import Array, Card, Rows
+from hven.formats.media._tables import chosen, written
 from hven.formats.media._windows import window
 from hven.model.errors import SourceError, TooLarge, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from hven.formats.media._product import Product
+    from hven.formats.media._product import Product, Stored
     from hven.formats.media._windows import Selection
 
 BLOCK = 2880  # bytes (FITS 4.0 section 3.1)
@@ -38,14 +41,14 @@ class Cut:
     Attributes
     ----------
     size
-        Bytes.
+        Bytes; None: known at its end alone, as of VOTables.
     chunks
         Yields them, a few MB at a time; reads what it needs as it goes.
     media_type
         Of the file.
     """
 
-    size: int
+    size: int | None
     chunks: Callable[[], Iterator[bytes]]
     media_type: str = "application/fits"
 
@@ -87,7 +90,10 @@ def cut(
     """
     main = product.part(part)
     if isinstance(main, Rows):
-        raise SourceError(say("{name} is a table", main.name or str(main.index)))
+        rows = chosen(main, wanted)
+        return (
+            None if rows is None else joined(alone(product.cards, product.medium), [written(rows, history, most)], most)
+        )
     found = window(main, wanted)
     if found is None:
         return None
@@ -96,9 +102,44 @@ def cut(
         if part is not None
         else [main, *(one for one in product.arrays if one is not main and _beside(one, main))]
     )
-    pieces = [_Piece(one, _shared(one, main, found), first=one.index == 0, history=history) for one in arrays]
-    head = b"" if main.index == 0 else _alone(product.cards)
-    size = len(head) + sum(len(piece.head) + piece.padded for piece in pieces)
+    first = main.index == 0 or product.medium != "fits"
+    pieces = [
+        Piece(
+            one,
+            _shared(one, main, found),
+            first=first and one is main,
+            history=history,
+            number=number,
+            more=product.cards if first and one is main else (),
+        )
+        for number, one in enumerate(arrays, 1)
+    ]
+    return joined(b"" if first else alone(product.cards, product.medium), pieces, most)
+
+
+def joined(head: bytes, pieces: Sequence[Piece | Stored], most: int | None = None) -> Cut:
+    """Join HDUs to a file.
+
+    Parameters
+    ----------
+    head
+        A first HDU; empty: the first of the pieces is one.
+    pieces
+        Further ones, each with its size.
+    most
+        Bytes of the file at most.
+
+    Returns
+    -------
+    file
+        Made while it is sent.
+
+    Raises
+    ------
+    TooLarge
+        It would be more than `most`.
+    """
+    size = len(head) + sum(piece.size for piece in pieces)
     if most is not None and size > most:
         raise TooLarge(
             say("the cut has {size} MB, and {most} MB at most are made at once", -(-size // 10**6), most // 10**6),
@@ -109,8 +150,7 @@ def cut(
         if head:
             yield head
         for piece in pieces:
-            yield piece.head
-            yield from piece.data()
+            yield from piece.chunks()
 
     return Cut(size=size, chunks=chunks)
 
@@ -129,11 +169,21 @@ def _shared(one: Array, main: Array, found: tuple[slice, ...]) -> tuple[slice, .
     return found[len(main.shape) - len(one.shape) :]
 
 
-class _Piece:
+class Piece:
     """One HDU of a cut."""
 
-    def __init__(self, array: Array, window: tuple[slice, ...], *, first: bool, history: Sequence[str]) -> None:
+    def __init__(
+        self,
+        array: Array,
+        window: tuple[slice, ...],
+        *,
+        first: bool,
+        history: Sequence[str],
+        number: int = 1,
+        more: Sequence[Card] = (),
+    ) -> None:
         self.array, self.window, self.history = array, window, history
+        self.said = self._said(number, more)
         self.shape = tuple(part.stop - part.start for part in window)
         raw = array.raw is not None
         kind = np.dtype(self._kind()) if raw else array.dtype
@@ -147,6 +197,36 @@ class _Piece:
         self.bytes = math.prod(self.shape) * self.kind.itemsize
         self.padded = -(-self.bytes // BLOCK) * BLOCK
         self.head = self.made(first=first)
+
+    @property
+    def size(self) -> int:
+        """Bytes, with what belongs to it."""
+        return len(self.head) + int(self.padded) + len(self.after)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield it; the pixels are read meanwhile."""
+        yield self.head
+        yield from self.data()
+        if self.after:
+            yield self.after
+
+    def _said(self, number: int, more: Sequence[Card]) -> list[Card]:
+        """List the cards of its header, and make the table of coordinates that these speak of, if they do."""
+        self.after = b""
+        if self.array.raw is not None:
+            return list(self.array.cards)
+        said = grid(self.array, number)
+        if said.columns:
+            self.after = table(said.columns, number)
+        named = [("EXTNAME", plain(self.array.name)[:60], ""), ("BUNIT", plain(self.array.unit or "")[:60], "")]
+        found: dict[str, Card] = {}
+        lines = []
+        for keyword, value, comment in [*(one for one in named if one[1]), *said.cards, *told([*self.array.cards, *more])]:  # fmt: skip
+            if keyword in {"COMMENT", "HISTORY"}:
+                lines.append(Card(keyword, value, comment))
+            else:
+                found.setdefault(keyword, Card(keyword, value, comment))
+        return [*found.values(), *lines]
 
     def _kind(self) -> str:
         bits = next((card.value for card in self.array.cards if card.keyword in {"ZBITPIX", "BITPIX"}), None)
@@ -168,7 +248,7 @@ class _Piece:
         starts = [part.start for part in reversed(self.window)]
         header = fits.Header(cards)
         moved = set()
-        for card in self.array.cards:
+        for card in self.said:
             if _STALE.fullmatch(card.keyword) or (
                 self.array.raw is None and card.keyword in {"BSCALE", "BZERO", "BLANK"}
             ):
@@ -180,7 +260,7 @@ class _Piece:
                 value = float(value) - starts[int(pixel[1]) - 1]
             elif card.keyword in {"CNPIX1", "CNPIX2"} and isinstance(value, int | float):
                 value += starts[int(card.keyword[-1]) - 1]  # of a plate: the Digitized Sky Survey's own solution
-            header.append((_ascii(card.keyword), _ascii(value), _ascii(card.comment)), end=True)
+            _append(header, (card.keyword, value, card.comment))
         # a reference pixel that is not said is 0 (FITS 4.0 section 8.2)
         for number, start in enumerate(starts, 1):
             if (
@@ -195,13 +275,15 @@ class _Piece:
                     float(header.get(f"LTV{at}", 0.0)) - start * float(header.get(f"LTM{at}_{at}", 1.0)),
                     "pixel here - pixel of the original",
                 )
+        whole = all(part.stop - part.start == size for part, size in zip(self.window, self.array.shape, strict=True))
         section = ",".join(f"{part.start + 1}:{part.stop}" for part in reversed(self.window))
-        header.add_history(
-            f"cut: pixels [{section}] of [{','.join(str(size) for size in reversed(self.array.shape))}], HDU {self.array.index}"
-        )
+        if not whole:
+            header.add_history(
+                f"cut: pixels [{section}] of [{','.join(str(size) for size in reversed(self.array.shape))}], HDU {self.array.index}"
+            )
         for line in self.history:
             header.add_history(_ascii(line))
-        return bytes(header.tostring().encode("ascii", "replace"))
+        return _text(header)
 
     def data(self) -> Iterator[bytes]:
         """Read the window, a few MB at a time."""
@@ -238,24 +320,48 @@ def _split(found: tuple[slice, ...], width: int) -> Iterator[tuple[slice, ...]]:
             yield (slice(at, at + 1), *rest)
 
 
-def _ascii(value: Any) -> Any:
-    """Return a text in the characters that headers may have (FITS 4.0 section 4.1.1)."""
-    if not isinstance(value, str):
-        return value
-    return "".join(sign if " " <= sign <= "~" else "?" for sign in value)
+def alone(cards: Sequence[Card], medium: str = "fits") -> bytes:
+    """Write a first HDU without data.
 
+    Parameters
+    ----------
+    cards
+        Of the original's.
+    medium
+        What it is.
 
-def _alone(cards: Sequence[Card]) -> bytes:
-    """Write a first HDU without data, with the cards of the original's."""
+    Returns
+    -------
+    hdu
+        A header.
+    """
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
 
     header = fits.Header(
         [("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8, ""), ("NAXIS", 0, ""), ("EXTEND", True, "")]
     )
-    for card in cards:
-        if not _STALE.fullmatch(card.keyword) and card.keyword not in {"BSCALE", "BZERO", "BLANK"}:
-            header.append((_ascii(card.keyword), _ascii(card.value), _ascii(card.comment)), end=True)
-    return bytes(header.tostring().encode("ascii", "replace"))
+    for keyword, value, comment in cards if medium == "fits" else told(cards):
+        if not _STALE.fullmatch(keyword) and keyword not in {"BSCALE", "BZERO", "BLANK"}:
+            _append(header, (keyword, value, comment))
+    return _text(header)
 
 
-__all__ = ["Cut", "cut"]
+def _ascii(value: Any) -> Any:
+    """Return a text in the characters that headers may have (FITS 4.0 section 4.1.1)."""
+    return "".join(sign if " " <= sign <= "~" else "?" for sign in value) if isinstance(value, str) else value
+
+
+def _append(header: Any, card: tuple[str, Any, str]) -> None:
+    """Add a card; that its keyword is long, or its comment is cut, needs no warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header.append(tuple(map(_ascii, card)), end=True)
+
+
+def _text(header: Any) -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return bytes(header.tostring().encode("ascii", "replace"))
+
+
+__all__ = ["Cut", "Piece", "alone", "cut", "joined"]

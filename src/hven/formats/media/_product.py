@@ -107,6 +107,22 @@ class Array:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """An HDU of FITS that is there already.
+
+    Attributes
+    ----------
+    size
+        Bytes, a multiple of 2880.
+    chunks
+        Yields them.
+    """
+
+    size: int
+    chunks: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
     """A table in a file.
 
@@ -120,6 +136,8 @@ class Rows:
         Rows.
     batches
         Reads rows from the given one on, at most so many: Arrow, in the columns' types.
+    stored
+        Makes it as FITS as it stands in the file; None: the file is no FITS.
     """
 
     index: int
@@ -128,6 +146,7 @@ class Rows:
     count: int
     batches: Callable[[int, int], Iterator[pa.RecordBatch]]
     cards: tuple[Card, ...] = ()
+    stored: Callable[[], Stored] | None = None
 
 
 Part = Array | Rows
@@ -194,4 +213,4 @@ class Product:
         raise SourceError(say("the file has no part {name!r}", name), remedy=say("its parts are {parts}", known))
 
 
-__all__ = ["Array", "Axis", "Card", "Part", "Product", "Rows"]
+__all__ = ["Array", "Axis", "Card", "Part", "Product", "Rows", "Stored"]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import re
+import tempfile
 import warnings
+import zlib
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,8 +17,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows, polarizations, times, wavelengths
-from hven.model.errors import SourceError, say
+from hven.formats.media import (
+    MOST,
+    Array,
+    Axis,
+    Card,
+    Medium,
+    Product,
+    Rows,
+    Stored,
+    polarizations,
+    times,
+    wavelengths,
+)
+from hven.model.errors import SourceError, TooLarge, say
 from hven.model.sky import footprints
 from hven.model.table import Column
 from hven.model.types import Type
@@ -70,7 +87,7 @@ _VOTABLE = {
     "f4": "float",
     "f8": "double",
 }
-_COMPRESSED = (".gz", ".bz2", ".xz", ".z", ".zst")
+_PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file), b"BZh": bz2.BZ2File, b"\xfd7z": lzma.LZMAFile}  # fmt: skip
 LARGEST = 1 << 30  # bytes that a compressed file may unpack to
 
 
@@ -96,19 +113,58 @@ def open_fits(file: Path | BinaryIO) -> Product:
 
     name = file.name if isinstance(file, Path) else "the file"
     with _told(name):
-        size = file.stat().st_size if isinstance(file, Path) and not file.name.lower().endswith(_COMPRESSED) else 0
-        # no memory map: a file that is cut short while it is read would end the process
-        hdus = fits.open(file, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=True)
+        spool = _unpacked(file, name)
         try:
+            plain = file if spool is None else Path(spool.name)
+            # no memory map: a file that is cut short while it is read would end the process
+            hdus = fits.open(plain, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=True)
+        except BaseException:
+            if spool is not None:
+                spool.close()
+            raise
+
+        def closing() -> None:
+            hdus.close()
+            if spool is not None:
+                spool.close()
+
+        try:
+            size = plain.stat().st_size if isinstance(plain, Path) else 0
             return Product(
-                medium="fits",
-                parts=tuple(_parts(hdus, size)),
-                cards=_cards(hdus[0].header),
-                closing=hdus.close,
+                medium="fits", parts=tuple(_parts(hdus, size)), cards=_cards(hdus[0].header), closing=closing
             )
         except BaseException:
-            hdus.close()
+            closing()
             raise
+
+
+def _unpacked(file: Path | BinaryIO, name: str) -> Any:
+    """Unpack a compressed file beside the temporary ones, so that windows of it need no second pass; None: it is plain."""
+    source = file.open("rb") if isinstance(file, Path) else file
+    try:
+        head = source.read(6)
+        source.seek(0)
+        unpack = next((unpack for begins, unpack in _PACKED.items() if head.startswith(begins)), None)
+        if unpack is None:
+            return None
+        spool = tempfile.NamedTemporaryFile(suffix=".fits")  # noqa: SIM115  (closed with the product)
+        try:
+            with unpack(source) as stream:
+                while chunk := stream.read(1 << 20):
+                    spool.write(chunk)
+                    if spool.tell() > LARGEST:
+                        raise TooLarge(  # noqa: TRY301
+                            say("{name} unpacks to more than {most} MB", name, LARGEST >> 20),
+                            remedy=say("keep large files as they are, or compress their tiles (fpack)"),
+                        )
+            spool.flush()
+        except BaseException:
+            spool.close()
+            raise
+        return spool
+    finally:
+        if isinstance(file, Path):
+            source.close()
 
 
 @contextmanager
@@ -120,7 +176,7 @@ def _told(name: str) -> Iterator[None]:
             yield
         except SourceError as fault:
             raise SourceError(say("{name} is damaged, or no FITS file: {reason}", name, str(fault))) from None
-        except (FileNotFoundError, PermissionError):
+        except (TooLarge, FileNotFoundError, PermissionError):
             raise
         except (
             OSError,
@@ -130,6 +186,8 @@ def _told(name: str) -> Iterator[None]:
             IndexError,
             AttributeError,
             EOFError,
+            lzma.LZMAError,
+            zlib.error,
             MemoryError,
             OverflowError,
         ) as fault:
@@ -294,7 +352,34 @@ def _rows(hdu: Any, index: int) -> Rows:
                 arrays = [_arrow(block, column, own) for column, own in zip(hdu.columns, made, strict=True)]
             yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema([column.arrow for column in made]))
 
-    return Rows(index=index, name=name, columns=tuple(made), count=count, batches=batches, cards=_cards(header))
+    return Rows(
+        index=index,
+        name=name,
+        columns=tuple(made),
+        count=count,
+        batches=batches,
+        cards=_cards(header),
+        stored=partial(_stored, hdu, name or str(index)),
+    )
+
+
+def _stored(hdu: Any, name: str) -> Stored:
+    """Take an HDU as it stands: its header, and its bytes from the file."""
+    info, head = hdu.fileinfo(), hdu.header.tostring().encode("ascii")
+
+    def chunks() -> Iterator[bytes]:
+        yield head
+        left, at = int(info["datSpan"]), int(info["datLoc"])
+        while left > 0:
+            with _told(name):
+                info["file"].seek(at)
+                chunk = info["file"].read(min(left, 4 << 20))
+            if not chunk:
+                raise SourceError(say("{name} is damaged, or no FITS file: {reason}", name, "it ends too early"))
+            left, at = left - len(chunk), at + len(chunk)
+            yield chunk
+
+    return Stored(size=len(head) + int(info["datSpan"]), chunks=chunks)
 
 
 def _column(column: Any) -> Column:
@@ -321,7 +406,7 @@ def _column(column: Any) -> Column:
             if str(column.format).endswith("L")
             else _VOTABLE.get(base.str[1:], "double")
         )
-        size = "*" if shape else ""
+        size = "x".join(str(one) for one in reversed(shape)) if shape else ""
     return Column(name=str(column.name), type=Type(code, size or None), unit=str(column.unit or "") or None, ucd=None)
 
 
@@ -330,6 +415,9 @@ def _arrow(block: Any, column: Any, own: Column) -> pa.Array:
     kind = own.arrow.type
     if own.type.datatype == "char":
         return pa.array([str(value).rstrip() for value in values.tolist()], pa.string())
+    if pa.types.is_fixed_size_list(kind):
+        flat = pa.array(_native(np.asarray(values).reshape(-1)), from_pandas=True).cast(kind.value_type)
+        return pa.FixedSizeListArray.from_arrays(flat, kind.list_size).cast(kind)
     if pa.types.is_list(kind):
         each = [np.asarray(value).ravel() for value in values]
         flat = np.concatenate(each) if each else np.empty(0)

@@ -1,0 +1,121 @@
+"""Conversions of products: FITS as it stands, by parts; tables cut by times and wavelengths; compressed files; what is no product."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.io import fits
+from astropy.io.votable import parse_single_table
+
+from hven.formats.media import Selection, as_fits, as_votable, cut, open_product
+from hven.formats.media import fits as medium
+from hven.formats.media._tables import chosen
+from hven.model.errors import ParamError, SourceError, TooLarge
+
+DATA = Path(__file__).parents[3].parent / "shared" / "data"
+OIFITS = DATA / "interferometry" / "oifits"
+
+
+def opened(made) -> fits.HDUList:
+    body = b"".join(made.chunks())
+    assert len(body) == made.size
+    return fits.open(io.BytesIO(body))
+
+
+def test_tables_of_fits_stay_as_they_stand():
+    path = OIFITS / "GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits"
+    with open_product(path) as product:
+        found = opened(as_fits(product))
+        alone = opened(as_fits(product, "OI_TARGET"))
+    with fits.open(path) as before:
+        assert [one.name for one in found] == [one.name for one in before]
+        for one, other in zip(found[1:], before[1:], strict=True):
+            assert one.header.tostring() == other.header.tostring()
+            assert one.data.tobytes() == other.data.tobytes()
+    assert [one.name for one in alone] == ["PRIMARY", "OI_TARGET"]
+
+
+def test_tables_as_votable():
+    with open_product(OIFITS / "GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits") as product:
+        made = as_votable(product, "OI_VIS2", serialization="TABLEDATA")
+        found = parse_single_table(io.BytesIO(b"".join(made.chunks()))).to_table()
+        data = next(part for part in product.parts if part.name == "OI_VIS2")
+        first = next(data.batches(0, 1)).to_pylist()[0]
+    assert np.array_equal(found["VIS2DATA"][0], first["VIS2DATA"])
+    assert str(found["UCOORD"].unit) == "m"
+
+
+def test_a_table_is_cut_by_times():
+    path = DATA / "images" / "hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits"
+    with open_product(path) as product:
+        found = opened(cut(product, Selection(time=(58330.0, 58331.0)), part="1"))
+        assert cut(product, Selection(time=(1.0, 2.0)), part="1") is None
+        with pytest.raises(ParamError, match="no column says wavelengths"):
+            cut(product, Selection(band=(1e-7, 1e-6)), part="1")
+    with fits.open(path) as whole:
+        data, header = whole[1].data, whole[1].header
+    days = data["TIME"] + header["BJDREFI"] + header["BJDREFF"] - 2400000.5
+    rows = (days >= 58330.0) & (days <= 58331.0)
+    assert 0 < rows.sum() < len(rows)
+    assert np.array_equal(found[1].data["PDCSAP_FLUX"], data["PDCSAP_FLUX"][rows], equal_nan=True)
+    assert found[1].header["BJDREFI"] == header["BJDREFI"]
+
+
+def test_a_spectrum_of_one_row_is_cut_by_elements(tmp_path):
+    wave = np.linspace(4000.0, 7000.0, 301)
+    columns = [
+        fits.Column("WAVE", "301D", unit="Angstrom", array=wave[None]),
+        fits.Column("FLUX", "301E", unit="Jy", array=np.arange(301, dtype="f4")[None]),
+        fits.Column("NAME", "3A", array=["abc"]),
+    ]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "spectrum.fits")
+    with open_product(tmp_path / "spectrum.fits") as product:
+        found = opened(cut(product, Selection(band=(5e-7, 5.1e-7))))[1].data
+    assert np.array_equal(found["WAVE"][0], wave[100:111])
+    assert np.array_equal(found["FLUX"][0], np.arange(100, 111, dtype="f4"))
+    assert found["NAME"][0] == "abc"
+
+
+def test_compressed_files_have_a_bound(tmp_path, monkeypatch):
+    body = io.BytesIO()
+    fits.PrimaryHDU(np.zeros((500, 500), "i2")).writeto(body)
+    path = tmp_path / "zeros.fits.gz"
+    path.write_bytes(gzip.compress(body.getvalue()))
+    with open_product(path) as product:
+        assert opened(as_fits(product))[0].data.shape == (500, 500)
+    monkeypatch.setattr(medium, "LARGEST", 1 << 17)
+    with pytest.raises(TooLarge, match="unpacks to more than"):
+        open_product(path)
+
+
+def test_what_is_no_product(tmp_path):
+    whole = (DATA / "images" / "HorseHead.fits").read_bytes()
+    for name, body in {"zero.fits": b"", "words.fits": b"hello, this is no FITS", "cut.fits.gz": b"\x1f\x8b\x08\x00nothing"}.items():  # fmt: skip
+        (tmp_path / name).write_bytes(body)
+        with pytest.raises(SourceError) as fault:
+            open_product(tmp_path / name)
+        assert name in str(fault.value)
+        assert str(tmp_path) not in str(fault.value)
+    (tmp_path / "short.fits").write_bytes(whole[:100_000])
+    with pytest.raises(SourceError, match="damaged"), open_product(tmp_path / "short.fits") as product:
+        b"".join(as_fits(product).chunks())
+
+
+def test_a_table_beyond_the_limit_is_not_written():
+    with open_product(OIFITS / "HD140573.oifits") as product, pytest.raises(TooLarge):
+        as_fits(product, most=1000)
+
+
+def test_batches_of_a_cut_can_be_read_from_any_row():
+    path = DATA / "images" / "hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits"
+    with open_product(path) as product:
+        rows = chosen(product.part("1"), Selection(time=(58330.0, 58331.0)))
+        whole = pa.Table.from_batches(rows.batches(0, rows.count))
+        piece = pa.Table.from_batches(rows.batches(100, 50))
+    assert whole.num_rows == rows.count
+    assert piece.column("CADENCENO").equals(whole.slice(100, 50).column("CADENCENO"))
