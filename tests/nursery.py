@@ -1,7 +1,7 @@
-"""Processes of ``hven`` that are forks of one which has imported what they need: each begins with a third of the work of ``python -m hven``.
+"""Processes of ``hven`` that are forks of one which has imported what they need: each begins with a tenth of the work of ``python -m hven``.
 
 That process is this file, run alone: it reads ``{"words": .., "log": .., "cwd": .., "environment": ..}`` and writes the id of a process, or reads
-``{"ended": id}`` and writes its exit code.
+``{"ended": id}`` and writes its exit code. At a socket it is asked the same by programs that shells run, with their files in the place of a log.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import threading
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
 class Process:
@@ -61,9 +62,17 @@ class _Nursery:
     """The process that they are forks of."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.address = f"\0nursery of {os.getpid()}"
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind(self.address)
+            door.listen()
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(door.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                pass_fds=[door.fileno()],
+            )
         self._turn = threading.Lock()
         atexit.register(self._process.communicate)
 
@@ -78,6 +87,24 @@ class _Nursery:
 @cache
 def _nursery() -> _Nursery:
     return _Nursery()
+
+
+PROGRAM = """\
+#!{python} -IS
+import json, os, socket, sys
+asked = {{"words": sys.argv[1:], "cwd": os.getcwd(), "environment": dict(os.environ)}}
+with socket.socket(socket.AF_UNIX) as line:
+    line.connect({address!r})
+    socket.send_fds(line, [b"-"], [0, 1, 2])
+    line.sendall(json.dumps(asked).encode() + b"\\n")
+    sys.exit(int(line.recv(9) or 1))
+"""
+
+
+def program(path: Path) -> None:
+    """Write a program that is ``hven`` for a shell: it waits for a fork, which has its arguments, files, directory and environment."""
+    path.write_text(PROGRAM.format(python=sys.executable, address=_nursery().address))
+    path.chmod(0o755)
 
 
 STARS = """\
@@ -109,28 +136,61 @@ def ready() -> None:
         processes._preload(settings.load(site))
 
 
-def main() -> None:
+def main(door: socket.socket) -> None:
     ready()
-    from hven.app import _cli as cli
-
-    for line in sys.stdin:
-        asked = json.loads(line)
-        if "ended" in asked:
+    shells: set[int] = set()
+    while True:
+        if door in select.select([sys.stdin, door], [], [])[0]:
+            line, _ = door.accept()
+            if pid := os.fork():
+                shells.add(pid)
+                line.close()
+            else:
+                door.close()
+                _for_a_shell(line)
+            shells -= {pid for pid in shells if os.waitpid(pid, os.WNOHANG)[0]}
+        elif not (text := sys.stdin.readline()):
+            return
+        elif "ended" in (asked := json.loads(text)):
             print(os.waitstatus_to_exitcode(os.waitpid(asked["ended"], 0)[1]), flush=True)
         elif pid := os.fork():
             print(pid, flush=True)
         else:
+            door.close()
             with Path(os.devnull).open() as nothing, Path(asked["log"]).open("w") as log:
-                for number, file in enumerate((nothing, log, log)):
-                    os.dup2(file.fileno(), number)
-            os.environ.clear()
-            os.environ.update(asked["environment"])
-            time.tzset()
-            os.chdir(asked["cwd"])
-            code = cli.main(asked["words"])
-            sys.stderr.flush()
+                code = _run(asked, [nothing.fileno(), log.fileno(), log.fileno()])
             os._exit(code)  # what libraries destroy at the end are threads that a fork has not
 
 
+def _for_a_shell(line: socket.socket) -> NoReturn:
+    """Do what a program was asked, and tell it the exit code; if this dies, the line ends."""
+    _, files, _, _ = socket.recv_fds(line, 1, 3)
+    with line.makefile() as text:
+        asked = json.loads(text.readline())
+    code = 1
+    try:
+        code = _run(asked, files)
+    finally:
+        line.sendall(str(code).encode())
+        os._exit(code)
+
+
+def _run(asked: dict[str, Any], files: list[int]) -> int:
+    """Be ``hven`` with these three files, and the words, directory and environment that were asked; give the exit code."""
+    from hven.app import _cli as cli
+
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    sys.stdin = open(0)  # noqa: SIM115
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    time.tzset()
+    os.chdir(asked["cwd"])
+    code = cli.main(asked["words"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
 if __name__ == "__main__":
-    main()
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -27,7 +27,7 @@ from hven.model.settings import docs, load
 from hven.model.settings._living import FIXED
 from hven.site import Site
 from made import EXAMPLES, database, prepared
-from running import HVEN, Server, hven, program, serving, until
+from running import Server, for_shells, hven, program, serving, until
 from shared import ROOT
 
 ELSEWHERE = {".venv", "demo-site", "node_modules", ".pytest_cache", ".cache"}
@@ -216,8 +216,7 @@ def blocks(page: Path) -> list[Block]:
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a directory where ``hven`` is this Hven."""
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/hven").write_text(f'#!/bin/sh\nexec {shlex.join(HVEN)} "$@"\n')
-    (tmp_path / "bin/hven").chmod(0o755)
+    for_shells(tmp_path / "bin/hven")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     (tmp_path / "work").mkdir()
     return tmp_path / "work"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from running import hven, program, serving, until
+from running import for_shells, hven, program, serving, until
 from shared import ROOT
 
 pytestmark = pytest.mark.slow
@@ -65,7 +65,9 @@ def test_a_backup_is_a_site(site: Path, tmp_path: Path) -> None:
     lines = re.sub(r"/backups/\S+\.tar", str(archive), block("backup.md", "sh")).replace(
         f"{archive} DIR", f"{archive} {moved}"
     )
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    (tmp_path / "bin").mkdir()
+    for_shells(tmp_path / "bin/hven")
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     with serving(site):  # while the site runs
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", lines],

@@ -19,7 +19,7 @@ from hven.app._server.app import create
 from hven.model import settings
 from hven.site import Site
 from made import EXAMPLES
-from running import until
+from running import for_shells, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,9 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
     place = tmp_path_factory.mktemp("hesiod") / "site"
     shutil.copytree(EXAMPLES / "18-hesiod", place, ignore=shutil.ignore_patterns("var", "data"))
     blocks = re.findall(r"(?ms)^```sh\n(.*?)^```", (place / "README.md").read_text())
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    programs = tmp_path_factory.mktemp("bin")
+    for_shells(programs / "hven")
+    environment = {**os.environ, "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
     told = []
     for lines in blocks:
         done = subprocess.run(
