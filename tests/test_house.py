@@ -33,9 +33,10 @@ HELD = {
     "rich": {"app"},
     "lxml": {"sources", "formats", "services", "portal", "lint", "model", "testing"},
     "yaml": {"descriptor", "app", "sources"},
+    "PIL": {"formats"},
 }
 # heavy: a module that imports one of them at its top makes every start slow
-HEAVY = {"astropy", "mocpy", "shapely", "cdshealpix", "duckdb", "psycopg", "sqlalchemy"}
+HEAVY = {"PIL", "astropy", "mocpy", "shapely", "cdshealpix", "duckdb", "psycopg", "sqlalchemy"}
 FIGURES = pytest.mark.xdist_group("figures")  # counted once, in one process
 SLOW_TO_START = {"model", "adql"}
 

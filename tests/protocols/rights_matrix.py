@@ -248,6 +248,7 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/collections/{name}/descriptor": [""],
     "/collections/{name}/files": [""],
     "/collections/{name}/files/{path:path}": [""],
+    "/collections/{name}/preview/{path:path}": ["", "size=64&beside=zqembargo.fits"],
     HERE: [*SEARCHES, "lang=fr", "_view=map", "_view=plot"],
     **dict.fromkeys(VIEWS, SEARCHES),
     f"{HERE}/download": [*SEARCHES, *(f"_as={name}&_all=1" for name in ("votable", "csv", "fits", "parquet", "json")), "_key=idzqembargo"],

@@ -29,6 +29,7 @@ collection: maps
 title: Maps
 let: {base: "https://archive.example/a"}
 files: [data/*]
+services: [tap, datalink, files, obscore]  # not previews, which have tests of their own
 tables:
   main:
     source: maps.csv

@@ -54,6 +54,7 @@ SERVICES = (
     "tfcat",
     "maps",
     "files",
+    "previews",
 )
 TAKEN = {
     "tap_schema": "the TAP standard",

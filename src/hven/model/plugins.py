@@ -35,7 +35,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
 }
 BESIDE = {  # group -> what else is public where its plugins stand
     "engines": ("gather",),
-    "formats": ("media",),
+    "formats": ("media", "pictures"),
     "sources": ("beside", "cards", "filekinds", "groups", "remote", "whole_files"),
     "jobs": (
         "declared",

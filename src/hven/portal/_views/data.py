@@ -145,13 +145,15 @@ def _row(seen: View, state: Asked) -> dict[str, Any]:
 def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
     """Return what a row leads to by its table's links: what its columns lead to stands among these."""
     table, key, shown = seen.table, seen.table.identifier, [column.name for column in page.columns]
-    if not table.links or key is None or key.name not in shown:
+    faces = [face for face in state.around.faces.values() if table.offers(face.name) and face.applies(table)]
+    more = [link for face in faces for link in face.links(table, state.around) if link.service is None]
+    if not (table.links or more) or key is None or key.name not in shown:
         return []
     asking, value = seen.asking, page.rows.column(shown.index(key.name))[0].as_py()
     base = dali.base(state.request, state.around.site.settings)
     found = datalinks.rows(
         table, [] if value is None else [str(value)], who=asking.who, site=asking.site, policies=asking.policies,
-        holdings=asking.holdings, base=base,
+        holdings=asking.holdings, base=base, more=more,
     )  # fmt: skip
     return [
         {

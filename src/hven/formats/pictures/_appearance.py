@@ -1,0 +1,178 @@
+"""How a picture looks: what is asked for (`Look`), stretches of values, colours; numbers become pixels here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.floating]
+
+SIZES = (16, 2048)  # pixels of a picture's longer side
+# black, the channel's own colour, white: as images of the Sun are known
+_SUN = {94: "2f9e4f", 131: "1fa3a3", 171: "c99a1b", 193: "b87a3f", 195: "4f9e2f", 211: "9c4fa6", 284: "c9a51b", 304: "d2431f", 335: "3c62d6", 1600: "a9a93c", 1700: "cf7f7f"}  # fmt: skip
+COLOURS: dict[str, tuple[str, ...]] = {
+    "gray": ("000000", "ffffff"),
+    "inverted": ("ffffff", "000000"),
+    "viridis": ("440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"),
+    "magma": ("000004", "1c1044", "4f127b", "812581", "b5367a", "e55064", "fb8761", "fec287", "fcfdbf"),
+    "inferno": ("000004", "1f0c48", "550f6d", "88226a", "ba3655", "e35933", "f98e09", "f9cb35", "fcffa4"),
+    "difference": ("2b4fa8", "7fa3d8", "f4f4f4", "e39a7b", "b1262c"),
+    **{f"sun{wave}": ("000000", colour, "ffffff") for wave, colour in _SUN.items()},
+}
+STRETCHES = ("linear", "sqrt", "log", "asinh")
+_FEW = 16  # values of an image that is a map of numbers
+_SKEW = 0.15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How a picture is to look; what is not said is chosen by what is in the file.
+
+    Attributes
+    ----------
+    size
+        Pixels of its longer side, within `SIZES`.
+    axes
+        With axes, colours' values and a line that says what it shows; without: the picture alone.
+    stretch
+        One of `STRETCHES`.
+    percentile
+        Percentages of values that become the first and the last colour.
+    colours
+        One of `COLOURS`.
+    part
+        Index or name of the part that is shown.
+    plane
+        Of a cube, from 1; None: the mean of some.
+    show
+        Of OIFITS: ``vis2``, ``t3phi``, ``uv``; of cubes ``spectrum``.
+    without
+        What is never chosen by itself: frequencies in MHz, each as low, high.
+    note
+        Licence and credit.
+    """
+
+    size: int = 800
+    axes: bool = True
+    stretch: str = ""
+    percentile: tuple[float, float] | None = None
+    colours: str = ""
+    part: str | None = None
+    plane: int | None = None
+    show: str = ""
+    without: tuple[tuple[float, float], ...] = ()
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Stretch:
+    """From values to colours.
+
+    Attributes
+    ----------
+    low, high
+        Values of the first and last colour.
+    percentile
+        Of these; None: smallest and largest value, or the same on both sides of 0.
+    """
+
+    name: str
+    low: float
+    high: float
+    percentile: tuple[float, float] | None = None
+    colours: str = "gray"
+
+    @property
+    def said(self) -> str:
+        """In words."""
+        by = "from smallest to largest" if self.percentile is None else "{:g} to {:g} %".format(*self.percentile)
+        return f"{self.name}, {by}, {self.colours}"
+
+    def share(self, values: Numbers) -> Numbers:
+        """Return where values are between the first (0) and the last colour (1)."""
+        if not self.high > self.low:
+            return np.where(np.isfinite(values), 0.5, np.nan)
+        x = np.clip((values - self.low) / (self.high - self.low), 0.0, 1.0)
+        if self.name == "sqrt":
+            x = np.sqrt(x)
+        if self.name == "log":
+            x = np.log1p(1000.0 * x) / np.log1p(1000.0)
+        if self.name == "asinh":
+            x = np.arcsinh(10.0 * x) / np.arcsinh(10.0)
+        return np.asarray(x)
+
+    def painted(self, values: Numbers) -> npt.NDArray[np.uint8]:
+        """Return colours, shape (.., 4); what has no value is transparent."""
+        share = self.share(values)
+        known = np.isfinite(share)
+        at = np.where(known, share * 255.0 + 0.5, 0.0).astype(np.uint8)
+        colours = np.empty((*at.shape, 4), np.uint8)
+        colours[..., :3] = ramp(self.colours)[at]
+        colours[..., 3] = known * np.uint8(255)
+        return colours
+
+
+@cache
+def ramp(name: str) -> npt.NDArray[np.uint8]:
+    """Return 256 colours.
+
+    Parameters
+    ----------
+    name
+        Of `COLOURS`.
+    """
+    anchors = np.array([[int(one[at : at + 2], 16) for at in (0, 2, 4)] for one in COLOURS[name]], np.float64)
+    places = np.linspace(0.0, 255.0, len(anchors))
+    return np.stack([np.interp(np.arange(256), places, anchors[:, at]) + 0.5 for at in range(3)], 1).astype(np.uint8)
+
+
+def stretched(values: Numbers, look: Look, colours: str = "gray", *, whole: bool = False) -> Stretch:
+    """Choose how values become colours.
+
+    Parameters
+    ----------
+    values
+        That are shown; not finite: no value.
+    look
+        What was asked for.
+    colours
+        Of this kind of image, if nothing was.
+    whole
+        They are whole numbers, which may be those of a map.
+    """
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return Stretch("linear", 0.0, 0.0, None, look.colours or colours)
+    least, most = float(known.min()), float(known.max())
+    few = whole and look.percentile is None and most - least < 256 and len(np.unique(known)) <= _FEW
+    percentile = None if few else look.percentile or (0.5, 99.5)
+    low, high = (least, most) if percentile is None else map(float, np.percentile(known, percentile))
+    if not high > low and look.percentile is None:
+        low, high, percentile = least, most, None
+    middle = float(np.median(known))
+    both = low < 0.0 < high and min(-low, high) > 0.3 * max(-low, high) and abs(middle) < 0.2 * max(-low, high)
+    if both and look.percentile is None and not look.stretch:
+        # fields, velocities: zero is the colour in the middle
+        high = max(-low, high)
+        low = -high
+    skewed = not few and not both and high > low and (middle - low) / (high - low) < _SKEW
+    name = look.stretch or ("asinh" if skewed else "linear")
+    return Stretch(name, low, high, percentile, look.colours or colours)
+
+
+def of_channel(wavelength: float) -> str:
+    """Return the colours in which a channel of the Sun is known.
+
+    Parameters
+    ----------
+    wavelength
+        Angstrom.
+    """
+    nearest = min(_SUN, key=lambda one: abs(one - wavelength))
+    return f"sun{nearest}" if abs(nearest - wavelength) <= 2 else "gray"

@@ -1,0 +1,196 @@
+"""Draws products: what a file holds becomes a PNG that says what it shows; what cannot be drawn is said by one, too."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hven.formats.media import Array, medium_of, open_product
+from hven.formats.pictures import _image_pictures as images
+from hven.formats.pictures._sheet import Sheet, packed
+from hven.model.errors import SourceError, say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from hven.formats.media import Card, Product
+    from hven.formats.pictures._appearance import Look
+
+
+UNPACKED = 512 << 20  # bytes of a packed file that is drawn
+_DEFLATE = 1032  # times as much deflate can say in a byte
+
+
+class Picture(NamedTuple):
+    """A picture.
+
+    Attributes
+    ----------
+    body
+        PNG.
+    words
+        What it shows.
+    """
+
+    body: bytes
+    words: str
+
+
+def drawable(path: str) -> bool:
+    """Return whether a file may be drawn, by its name.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    """
+    return medium_of(path) is not None
+
+
+def pictured(files: Sequence[tuple[Path, str]], look: Look) -> bytes:
+    """Draw files, several beside one another.
+
+    Parameters
+    ----------
+    files
+        Each with its name.
+    look
+        As each, and all together, are to look.
+
+    Returns
+    -------
+    png
+        Of at most `look.size` pixels a side.
+
+    Raises
+    ------
+    SourceError
+        One cannot be drawn.
+    """
+    made = []
+    for path, name in files:
+        guarded(path, name)
+        try:
+            with open_product(path, name) as product:
+                made.append(draw(product, look, name))
+        except (ValueError, ArithmeticError, LookupError, TypeError, MemoryError) as fault:
+            why = " ".join(str(fault).split())[:200] or type(fault).__name__
+            raise SourceError(say("{name} cannot be drawn: {reason}", name, why)) from fault
+    return made[0].body
+
+
+def guarded(path: Path, name: str) -> None:
+    """Refuse packed files that are too large when they are unpacked; raises `SourceError`."""
+    kinds = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
+    module = kinds.get(path.suffix.lower())
+    if module is None or (module == "gzip" and path.stat().st_size * _DEFLATE < UNPACKED):
+        return
+    total = 0
+    try:
+        with import_module(module).open(path) as file:
+            while piece := file.read(1 << 20):
+                total += len(piece)
+                if total > UNPACKED:
+                    raise SourceError(say("{name} is too large to be unpacked for a picture", name))
+    except (OSError, EOFError, ValueError) as fault:
+        raise SourceError(say("{name} is damaged: {reason}", name, str(fault))) from None
+
+
+def draw(product: Product, look: Look, name: str) -> Picture:
+    """Draw what a file holds.
+
+    Parameters
+    ----------
+    product
+        An open file.
+    look
+        As it is to look.
+    name
+        Of the file.
+
+    Returns
+    -------
+    picture
+        Of the part that is asked for; else of the first that can be drawn.
+
+    Raises
+    ------
+    SourceError
+        It has nothing that can be drawn.
+    """
+    part = product.part(look.part)
+    facts = _facts((*part.cards, *product.cards))
+    if isinstance(part, Array):
+        return Picture(*images.drawn(part, look, title_of(facts, name), facts))
+    raise SourceError(say("{name} has nothing that can be drawn", name))
+
+
+def _facts(cards: Sequence[Card]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for card in cards:
+        if card.value not in {None, ""} and card.keyword not in {"", "COMMENT", "HISTORY"}:
+            found.setdefault(card.keyword.upper(), card.value)
+    return found
+
+
+def title_of(facts: Mapping[str, Any], name: str) -> str:
+    """Make a title of a header: what, by what, when; else the file's name."""
+
+    def text(*keys: str) -> str:
+        found = next((str(facts[key]).strip() for key in keys if str(facts.get(key) or "").strip()), "")
+        return re.sub(r"\s+", " ", found)
+
+    instrument, telescope = text("INSTRUME", "DETECTOR"), text("TELESCOP", "OBSRVTRY")
+    by = " ".join(one for one in (telescope, "" if instrument in telescope else instrument) if one)
+    wave, unit = facts.get("WAVELNTH"), text("WAVEUNIT")
+    channel = f"{wave:g} {_unit(unit)}".strip() if isinstance(wave, int | float) and wave else ""
+    begun = text("DATE-OBS", "DATE_OBS", "T_OBS")
+    hour = "" if ":" in begun else text("TIME-OBS", "TIME_OBS")
+    when = re.sub(r"(\.\d{1,9})?Z?$", "", f"{begun} {hour}".strip().replace("T", " ")) if begun else ""
+    said = [one for one in (text("OBJECT", "OBJ_ID"), by, channel, when) if one]
+    return " · ".join(said) if len(said) > 1 else name
+
+
+def _unit(word: str) -> str:
+    return {"ANGSTROM": "Å", "": "Å", "UM": "µm", "MICRON": "µm"}.get(word.upper(), word)
+
+
+def refusal(size: int, reason: str) -> bytes:
+    """Draw why there is no picture.
+
+    Parameters
+    ----------
+    size
+        Pixels of its longer side.
+    reason
+        In words.
+
+    Returns
+    -------
+    png
+        With the words as its text, too.
+    """
+    sheet = Sheet(size, max(1, round(size * 0.75)))
+    width, height = sheet.size
+    sheet.pen.rectangle([0, 0, width - 1, height - 1], fill=(244, 245, 247), outline=(205, 209, 215))
+    middle, half = (width / 2, height * 0.27), min(width, height) * 0.1
+    box = [middle[0] - 1.4 * half, middle[1] - half, middle[0] + 1.4 * half, middle[1] + half]
+    sheet.pen.rectangle(box, outline=(150, 157, 168), width=max(1, size // 160))
+    sheet.pen.line([(box[0], box[3]), (box[2], box[1])], fill=(150, 157, 168), width=max(1, size // 160))
+    lines, line = [], ""
+    for word in reason.split():
+        if line and sheet.wide(f"{line} {word}") > width * 0.88:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}".strip()
+    room = max(1, int((height * 0.52) / (1.5 * sheet.letters)))
+    shown = [*lines, line]
+    if len(shown) > room:
+        shown = [*shown[: room - 1], shown[room - 1] + " …"]
+    for row, text in enumerate(shown):
+        y = height * 0.48 + row * 1.5 * sheet.letters
+        sheet.words((width / 2, y), sheet.shortened(text, width * 0.94), "ma", colour=(90, 96, 104))
+    return packed(sheet.image, {"Description": reason, "Software": "Hven"})

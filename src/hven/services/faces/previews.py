@@ -1,0 +1,172 @@
+"""Previews: ``/collections/<name>/preview/<path>`` draws a file of a collection, for those who may take it; rows' files have them by themselves."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import anyio
+from starlette.responses import Response
+
+from hven import services as dali
+from hven.formats.media import media
+from hven.formats.pictures import COLOURS, SIZES, STRETCHES, Look, Shelf, drawable, refusal
+from hven.model.errors import NotFound, ParamError, SourceError, say
+from hven.model.params import Param
+from hven.model.table import FILES, SITE, Hole, Link
+from hven.model.types import BOOLEAN, INT64, Type
+from hven.services import filed
+from hven.services.face import MOST, Face, Surroundings, Way, route
+from hven.services.params import value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from starlette.requests import Request
+    from starlette.routing import Route
+
+    from hven.model.params import Params
+    from hven.model.table import Table, Template
+    from hven.site import Published
+
+DRAWN = 1  # changes with how pictures are drawn, so that none is taken from the shelf that was drawn otherwise
+THUMBNAIL, BESIDE = 200, 8
+FULL = 400  # pixels from which on there is room for axes
+INTERVAL = Type("double", "2", "interval")
+HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
+PARAMS = (
+    Param(name="SIZE", type=INT64, default="800", minimum=SIZES[0], maximum=SIZES[1], description="pixels of the longer side"),
+    Param(name="AXES", type=BOOLEAN, description="axes and a line that says what is shown, or the picture alone; usual from 400 pixels on"),
+    Param(name="STRETCH", allowed=STRETCHES, description="stretch from values to colours"),
+    Param(name="PERCENTILE", type=INTERVAL, description="two percentages: of the values that become the first and the last colour"),
+    Param(name="COLOURS", allowed=tuple(COLOURS), description="colours"),
+    Param(name="PART", description="index or name of the part of the file: an HDU"),
+    Param(name="PLANE", type=INT64, minimum=1, description="plane of a cube, from 1"),
+    Param(name="SHOW", allowed=("vis2", "t3phi", "uv", "spectrum", "image"), description="kind of picture, where a file has several"),
+    Param(name="WITHOUT", type=INTERVAL, unit="MHz", many=True, description="frequencies of planes that are not chosen by themselves"),
+    Param(name="BESIDE", many=True, description="paths of further files that are drawn beside it"),
+)  # fmt: skip
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Route ``/collections/<name>/preview/<path>``."""
+    few = anyio.CapacityLimiter(2)  # are drawn at a time: queries go first
+
+    def found(request: Request, name: str, paths: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
+        taken = filed.asked(around, around.reader(request), name, paths)
+        for path in paths:
+            if path in taken.refused:
+                raise taken.refused[path]
+            if path not in taken.rows:
+                raise NotFound(say("the collection {name!r} has no file {path!r} here", name, path))
+            taken.note("preview taken", path)
+        return [taken.rows[path] for path in paths], taken.reach
+
+    def credit(name: str) -> str:
+        resource = around.site.current().resources.get(name)
+        if resource is None:
+            return ""
+        return " · ".join(one for one in (resource.licence, resource.citation) if one)
+
+    async def one(request: Request) -> Response:
+        params = await dali.read(request, MOST)
+        name, path = request.path_params["name"], request.path_params["path"]
+        look = _look(params)
+        paths = list(dict.fromkeys([path, *(value(params, PARAMS[-1]) or ())]))
+        if len(paths) > BESIDE:
+            raise ParamError(say("at most {most} files are drawn beside one another", BESIDE), name="BESIDE")
+        rows, reach = await anyio.to_thread.run_sync(found, request, name, paths)
+        look = replace(look, note=credit(name))
+        said = "\n".join([str(DRAWN), repr(look), *(str(row["sha256"]) for row in rows)])
+        key = hashlib.sha256(said.encode()).hexdigest()[:40]
+        headers = {**dali.caching(f'"{key}"', public=reach == "public"), **HEADERS}
+        if dali.unchanged(request, f'"{key}"'):
+            return Response(status_code=304, headers=headers)
+        shelf = around.site.kept(Shelf, around.site.settings.var / "previews")
+
+        def made() -> bytes:
+            settings = around.site.settings
+            files = [
+                (filed.place_of(settings, row["release"].collection if row["release"] else name, row), str(row["path"]).rpartition("/")[2])
+                for row in rows
+            ]  # fmt: skip
+            return shelf.find(key) or shelf.drawn(key, files, look)
+
+        try:
+            body = await anyio.to_thread.run_sync(made, limiter=few)
+        except SourceError as fault:
+            if "image/" not in request.headers.get("accept", ""):
+                raise NotFound(str(fault)) from None
+            # for pages: a picture that says why there is none
+            told = {"cache-control": "no-store", **HEADERS}
+            return Response(refusal(look.size, str(fault)), 404, told, "image/png")
+        return Response(body, headers=headers, media_type="image/png")
+
+    return [route("/collections/{name}/preview/{path:path}", one)]
+
+
+def _look(params: Params) -> Look:
+    """Read how a picture is to look; what is not said is chosen by what is in the file."""
+    given = {param.name: value(params, param) for param in PARAMS[:-1]}
+    percentile = given["PERCENTILE"]
+    if percentile is not None and not 0.0 <= percentile[0] < percentile[1] <= 100.0:
+        message = say("PERCENTILE={low:g} {high:g} are no two percentages", *percentile)
+        raise ParamError(message, name="PERCENTILE", remedy=say("write two numbers from 0 to 100, such as 1 99"))
+    size, axes = given["SIZE"], given["AXES"]
+    return Look(
+        size=size, axes=size >= FULL if axes is None else axes, stretch=given["STRETCH"] or "", percentile=percentile,
+        colours=given["COLOURS"] or "", part=given["PART"], plane=given["PLANE"], show=given["SHOW"] or "", without=given["WITHOUT"] or (),
+    )  # fmt: skip
+
+
+def _paths(table: Table) -> Iterator[tuple[Template, Template]]:
+    """Yield the paths of rows' own files, and what is said of these."""
+    if table.utype == FILES:
+        yield (Hole('target."path"'),), (Hole('target."title"'),)
+    for link in table.links:
+        if link.file and link.semantics == "#this" and link.source is None and link.address:
+            yield link.address, link.description
+
+
+def _links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001
+    """List the pictures of rows' own files, where the descriptor says nothing of these."""
+    said = {link.semantics for link in table.leads}
+    made = []
+    for path, about in _paths(table):
+        last = path[-1]
+        condition = None
+        if not isinstance(last, str):
+            endings = [one for medium in media().values() for one in medium.endings]
+            condition = " OR ".join(f"LOWER({last.text}) LIKE '%.{ending}'" for ending in sorted(set(endings)))
+        elif not drawable(last):
+            continue
+        address = (SITE, f"/collections/{quote(table.schema)}/preview/", *path)
+        for semantics, size in (("#preview", ""), ("#thumbnail", f"?size={THUMBNAIL}")):
+            if semantics not in said:
+                whole = (*address, size) if size else address
+                made.append(
+                    Link(
+                        semantics=semantics, address=whole, type=("image/png",), description=about, condition=condition
+                    )
+                )
+    return made[:2]
+
+
+def _ways(published: Published, base: str) -> Sequence[Way]:
+    """Show how a picture is asked for."""
+    url = f"{base}/collections/{quote(published.table.schema)}/preview/"
+    return [Way(title=FACE.title, url=url, example=f"curl -o picture.png '{url}PATH?size=800&stretch=asinh'")]
+
+
+FACE = Face(
+    name="previews",
+    title="Previews",
+    description="Pictures of what files hold.",
+    applies=lambda table: any(_paths(table)),
+    lacking="files that can be drawn",
+    links=_links,
+    ways=_ways,
+    routes=routes,
+)

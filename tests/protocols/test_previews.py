@@ -1,0 +1,169 @@
+"""Previews: files of a collection as pictures, for those who may take the files; rows lead to them by themselves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from asking import Client
+from astropy.io import fits
+from PIL import Image
+
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.site import Site
+from hven.testing.site import site_with
+
+DESCRIPTOR = """\
+collection: maps
+title: Maps
+licence: CC-BY-4.0
+citation: Brahe 1602
+files: [data/*]
+tables:
+  main:
+    source: maps.csv
+    primary: [obs_id]
+    columns: {obs_id: {type: string, ucd: "meta.id;meta.main"}, name: string}
+    links:
+      - {semantics: this, file: "data/{target.name}", description: "map {target.obs_id}"}
+  own:
+    source: maps.csv
+    primary: [obs_id]
+    columns: {obs_id: {type: string, ucd: "meta.id;meta.main"}, name: string}
+    links:
+      - {semantics: this, file: "data/{target.obs_id}.fits"}
+      - {semantics: thumbnail, text: "https://x.example/{target.obs_id}.png", type: image/png}
+  locked:
+    source: maps.csv
+    access: private
+    primary: [obs_id]
+    columns: {obs_id: {type: string, ucd: "meta.id;meta.main"}, name: string}
+"""
+IMAGE = {"accept": "image/avif,image/webp,image/*,*/*;q=0.8"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("previews")
+    folder = directory / "collections/maps/data"
+    folder.mkdir(parents=True)
+    data = np.zeros((50, 100), "f4")
+    data[:25, :50] = 100.0  # the left lower quarter
+    fits.PrimaryHDU(data).writeto(folder / "a.fits")
+    (folder / "b.fits").write_bytes((folder / "a.fits").read_bytes()[:3000])
+    (folder / "c.txt").write_text("no image")
+    (folder / "empty.fits").write_bytes(b"")
+    rows = "obs_id,name\na,a.fits\nb,b.fits\nc,c.txt\n"
+    with site_with(directory, DESCRIPTOR, {"maps.csv": rows}) as opened:
+        ingest(opened, "maps")
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> Client:
+    return Client(create(site))
+
+
+def seen(answer) -> np.ndarray:
+    assert answer.status == 200, answer.text
+    assert answer.headers["content-type"] == "image/png"
+    return np.asarray(Image.open(io.BytesIO(answer.body)).convert("L"), np.float64)
+
+
+def ask(client: Client, path: str, query: str = "", **headers: str):
+    return client.ask("GET", f"/collections/maps/preview/{path}", query.encode(), headers=headers)
+
+
+def test_a_thumbnail_is_small_and_the_right_way_up(client):
+    picture = seen(ask(client, "data/a.fits", "size=200"))
+    assert picture.shape == (100, 200)
+    assert picture[75, 50] == 255  # the first row of FITS is the lowest
+    assert picture[25, 50] == picture[75, 150] == 0
+    big = seen(ask(client, "data/a.fits"))
+    assert max(big.shape) == 800
+
+
+def test_it_says_what_it_shows_and_whose_it_is(client):
+    told = Image.open(io.BytesIO(ask(client, "data/a.fits", "size=64&stretch=log&percentile=1+99").body)).text
+    assert told["Copyright"] == "CC-BY-4.0 · Brahe 1602"
+    assert told["Description"] == "part 0 PRIMARY, log, 1 to 99 %, gray"
+
+
+def test_it_is_drawn_once(client, site):
+    first = ask(client, "data/a.fits", "size=77")
+    kept = [*(site.settings.var / "previews").rglob("*.png")]
+    assert any(one.read_bytes() == first.body for one in kept)
+    assert ask(client, "data/a.fits", "size=77").body == first.body
+    again = ask(client, "data/a.fits", "size=77", **{"if-none-match": first.headers["etag"]})
+    assert again.status == 304
+    assert ask(client, "data/a.fits", "size=78").headers["etag"] != first.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("data/b.fits", "damaged"), ("data/c.txt", "of no kind that can be looked into"), ("data/empty.fits", "empty")],
+)
+def test_what_cannot_be_drawn_is_said_by_a_picture(client, path, why):
+    answer = ask(client, path, "size=300", **IMAGE)
+    assert (answer.status, answer.headers["content-type"]) == (404, "image/png")
+    assert answer.headers["cache-control"] == "no-store"
+    told = Image.open(io.BytesIO(answer.body))
+    assert told.size == (300, 225)
+    assert why in told.text["Description"]
+    assert os.sep + "collections" not in told.text["Description"]
+    words = ask(client, path, "size=300")
+    assert words.status == 404
+    assert why in words.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["size=0", "size=-5", "size=1e9", "size=99999999999999999999", "size=x", "stretch=quartic", "percentile=99+1", "percentile=nan+5",
+     "percentile=5+5", "percentile=-1+101", "colours=mauve", "plane=0", "axes=perhaps", "without=a",
+     "&".join(f"beside=data/{n}.fits" for n in range(20))],
+)  # fmt: skip
+def test_absurd_wishes_are_refused(client, query):
+    answer = ask(client, "data/a.fits", query, **IMAGE)
+    assert answer.status == 400, (query, answer.status)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "data/../maps.csv",
+        "../../hven.toml",
+        "data/%2e%2e/maps.csv",
+        "/etc/passwd",
+        "data/x.fits",
+        "maps.yaml",
+        "data/a.fits%00",
+    ],
+)
+def test_only_files_of_the_collection_are_drawn(client, path):
+    assert ask(client, path, "size=64", **IMAGE).status == 404
+
+
+def test_rows_lead_to_their_pictures_by_themselves(client):
+    def links(table: str, ident: str) -> list[tuple[str, str]]:
+        answer = client.ask("GET", f"/datalink/{table}", f"RESPONSEFORMAT=csv&ID={ident}".encode())
+        return [
+            (row["semantics"], row["access_url"].partition("/collections/")[2] or row["access_url"])
+            for row in csv.DictReader(io.StringIO(answer.text))
+        ]
+
+    assert links("maps.main", "a") == [
+        ("#this", "maps/files/data/a.fits"),
+        ("#preview", "maps/preview/data/a.fits"),
+        ("#thumbnail", "maps/preview/data/a.fits?size=200"),
+    ]
+    assert links("maps.main", "c") == [("#this", "maps/files/data/c.txt")]
+    assert [one for one in links("maps.own", "a") if one[0] != "#this"] == [
+        ("#thumbnail", "https://x.example/a.png"),
+        ("#preview", "maps/preview/data/a.fits"),
+    ]
+    assert ("#thumbnail", "maps/preview/data/a.fits?size=200") in links("maps.files", "data/a.fits")
