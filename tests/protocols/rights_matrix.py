@@ -248,6 +248,8 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/collections/{name}/descriptor": [""],
     "/collections/{name}/files": [""],
     "/collections/{name}/files/{path:path}": [""],
+    "/collections/{name}/cube/{path:path}": ["", "slice=1", "spectrum=1 1"],
+    "/collections/{name}/cubes/{path:path}": ["", "lang=fr"],
     "/collections/{name}/preview/{path:path}": ["", "size=64&beside=zqembargo.fits"],
     HERE: [*SEARCHES, "lang=fr", "_view=map", "_view=plot"],
     **dict.fromkeys(VIEWS, SEARCHES),

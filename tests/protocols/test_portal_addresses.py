@@ -65,6 +65,7 @@ def test_every_table_has_its_page_and_its_panes(named: Client, name: str) -> Non
 def test_what_stands_below_a_collection_is_known_to_be_taken() -> None:
     """A new face below ``/collections/NAME/`` must be named, or a table of its name has no page."""
     found: set[str] = set()
-    for path in SOURCE.glob("*/faces/*.py"):
-        found |= set(re.findall(r'route\("/collections/\{name\}/([a-z.]+)"', path.read_text(encoding="utf-8")))
+    for path in (*SOURCE.glob("*/faces/*.py"), *SOURCE.glob("portal/_views/*.py")):
+        text = path.read_text(encoding="utf-8")
+        found |= set(re.findall(r'(?:[Rr]oute|asking)\(\s*"/collections/\{name\}/([a-z.]+)["/]', text))
     assert found == TAKEN

@@ -1,5 +1,5 @@
 // Viridis (CC0, by Nathaniel Smith and Stefan van der Walt), at nine places; even for the eye, also for the colour-blind.
-const STOPS = [
+export const STOPS = [
   [68, 1, 84],
   [71, 44, 122],
   [59, 81, 139],

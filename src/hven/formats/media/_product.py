@@ -52,6 +52,8 @@ class Axis:
     values
         What the centres of its pixels stand for, shape (size,): wavelengths in vacuum in m, times as MJD, words of polarization (``I``, ``RR``),
         else the file's own in `unit`; None where nobody says it, and for directions on a sphere.
+    own
+        The same as the file has them, in `unit`: velocities, frequencies, lengths; None: they are `values`.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Axis:
     kind: str = ""
     unit: str | None = None
     values: Callable[[], npt.NDArray[Any]] | None = None
+    own: Callable[[], npt.NDArray[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

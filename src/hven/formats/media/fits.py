@@ -294,7 +294,23 @@ def _axis(header: Any, number: int, sizes: tuple[int, ...], hdus: Any) -> Axis:
     values: Callable[[], npt.NDArray[Any]] | None = None
     if kind not in {"longitude", "latitude"} and (word or header.get(f"CRVAL{number}") is not None):
         values = partial(_values, header, number, kind, size, hdus)
-    return Axis(name=word, size=size, kind=kind, unit=unit, values=values)
+    own = (
+        partial(_own, header, number, size, hdus, unit) if values is not None and kind in {"spectral", "time"} else None
+    )
+    return Axis(name=word, size=size, kind=kind, unit=unit, values=values, own=own)
+
+
+def _own(header: Any, number: int, size: int, hdus: Any, unit: str | None) -> npt.NDArray[np.float64]:
+    """Compute what the file says of the pixels of an axis, in the unit that it names: wcslib turns some into its own."""
+    values, word = _world(header, number, size, hdus)
+    if unit is None or word == unit:
+        return values
+    from astropy.units import Unit  # noqa: PLC0415  (loaded already)
+
+    try:
+        return np.asarray(values * Unit(word).to(Unit(unit)), np.float64)
+    except (ValueError, TypeError):
+        return values
 
 
 def _values(header: Any, number: int, kind: str, size: int, hdus: Any) -> npt.NDArray[Any]:

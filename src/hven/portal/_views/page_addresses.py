@@ -9,7 +9,9 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from hven.model.table import Table
 
-TAKEN = frozenset({"files", "descriptor", "changes.atom"})  # what stands below a collection beside its tables
+TAKEN = frozenset(
+    {"files", "cube", "cubes", "descriptor", "changes.atom"}
+)  # what stands below a collection beside its tables
 _WRITTEN = re.compile(r"~([~-])")
 
 

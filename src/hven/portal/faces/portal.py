@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hven.portal._views import (
     assets,
     collection,
+    cube_page,
     data,
     downloads,
     editor,
@@ -42,6 +43,7 @@ PAGES = (
     guides,
     statistics,
     collection,
+    cube_page,
     data,
     workspace,
     downloads,

@@ -1,0 +1,216 @@
+"""Cubes looked into over HTTP: slices, spectra, means and ratios are those that astropy reads; bad questions are refused with what helps."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from asking import Client
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.testing.site import site_with
+from shared import shared
+
+PAPER = """\
+collection: maps
+title: Cubes
+description: Some cubes
+files: ["*.fits"]
+"""
+DEPTH, HEIGHT, WIDTH = 30, 40, 50
+
+
+def header(**more):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = (
+        ["RA---TAN", "DEC--TAN"],
+        [83.6, 22.0],
+        [25, 20],
+        [-0.01, 0.01],
+    )
+    return fits.Header({**wcs.to_header(), "WCSAXES": 3, **more})
+
+
+def made(folder):
+    random = np.random.default_rng(1)
+    data = random.normal(5, 1, (DEPTH, HEIGHT, WIDTH)).astype(">f4")
+    data[3, 4, 5] = np.nan
+    freq = header(CTYPE3="FREQ", CUNIT3="GHz", CRVAL3=115.2, CRPIX3=1, CDELT3=0.01, BUNIT="K")
+    fits.HDUList(
+        [
+            fits.PrimaryHDU(),
+            fits.ImageHDU(data, freq, name="DATA"),
+            fits.ImageHDU(np.abs(data) / 10, freq, name="ERROR"),
+            fits.ImageHDU((data > 6).astype("i2"), freq, name="FLAGS"),
+        ]
+    ).writeto(folder / "parts.fits")
+    whole = random.integers(-30_000, 30_000, (4, DEPTH, HEIGHT, WIDTH)).astype(">i2")
+    stokes = header(
+        CTYPE3="WAVE-LOG", CUNIT3="um", CRVAL3=10, CRPIX3=1, CDELT3=0.1, CTYPE4="STOKES", CRVAL4=1, CRPIX4=1, CDELT4=1
+    )
+    stokes["BSCALE"], stokes["BZERO"], stokes["BLANK"] = 0.5, 3.0, -30_000
+    hdu = fits.PrimaryHDU(whole, stokes)
+    hdu.header["BSCALE"], hdu.header["BZERO"], hdu.header["BLANK"] = 0.5, 3.0, -30_000
+    hdu.writeto(folder / "stokes.fits", output_verify="silentfix")
+    return data
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("cubes")
+    folder = directory / "collections" / "maps"
+    folder.mkdir(parents=True)
+    made(folder)
+    (folder / "broken.fits").write_bytes((folder / "parts.fits").read_bytes()[:9000])
+    (folder / "table.fits").write_bytes(b"")
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])])]).writeto(
+        folder / "table.fits", overwrite=True
+    )
+    for name in ("l1448_13co", "muse_Central_Datacube_bkg"):
+        (folder / f"{name}.fits").write_bytes(shared(f"data/images/{name}.fits").read_bytes())
+    with site_with(directory, PAPER, {}) as site:
+        ingest(site, "maps")
+        found = Client(create(site))
+        found.folder = folder
+        yield found
+
+
+def asked(client, name, **params):
+    answer = client.get(f"/collections/maps/cube/{name}", **params)
+    assert answer.status == 200, answer.text
+    return (
+        json.loads(answer.body)
+        if answer.headers["content-type"] == "application/json"
+        else np.load(io.BytesIO(answer.body))
+    )
+
+
+def same(found, wanted):
+    found, wanted = np.asarray(found, np.float32), np.asarray(wanted).astype(np.float32)
+    assert found.shape == wanted.shape
+    assert (found.view("u4") == wanted.view("u4")).all() or np.array_equal(found, wanted, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "hdu"), [("parts.fits", 1), ("l1448_13co.fits", 0), ("muse_Central_Datacube_bkg.fits", 1)]
+)
+def test_slices_and_spectra_are_those_of_astropy(client, name, hdu):
+    data = fits.getdata(client.folder / name, hdu)
+    for at in (0, 3, len(data) - 1):
+        found = asked(client, name, slice=at + 1)
+        assert found.dtype == np.dtype("<f4")
+        same(found, data[at])
+    same(asked(client, name, slice=4, size=16), data[3, :: -(-data.shape[2] // 16), :: -(-data.shape[2] // 16)])
+    same(asked(client, name, slice=4, window="3 20 5 9"), data[3, 4:9, 2:20])
+    for x, y in ((1, 1), (6, 5), (31, 17)):
+        found = asked(client, name, spectrum=f"{x} {y}")
+        same([np.nan if value is None else value for value in found["parts"][0]["values"]], data[:, y - 1, x - 1])
+        lon, lat = WCS(fits.getheader(client.folder / name, hdu)).celestial.wcs_pix2world([[x, y]], 1)[0]
+        assert found["place"] == pytest.approx([lon, lat], abs=1e-4 if "muse" in name else 1e-9)  # FK5 there
+    with np.errstate(all="ignore"):
+        same(asked(client, name, slice=1, over=2), data[0].astype("f8") / data[1].astype("f8"))
+
+
+def test_means_of_regions(client):
+    data = fits.getdata(client.folder / "parts.fits", 1).astype("f8")
+    y, x = np.mgrid[1 : HEIGHT + 1, 1 : WIDTH + 1]
+    every = {
+        "box 3 10 4 9": (x >= 3) & (x <= 10) & (y >= 4) & (y <= 9),
+        "circle 6.5 5 4": (x - 6.5) ** 2 + (y - 5) ** 2 <= 16,
+        "polygon 1 1 11 1 1 11": x + y <= 12,
+        "box -5 2 38 99": (x <= 2) & (y >= 38),
+    }
+    for region, inside in every.items():
+        found = asked(client, "parts.fits", mean=region)
+        assert found["pixels"] == inside.sum(), region
+        first, *rest = found["parts"]
+        np.testing.assert_allclose(first["values"], np.nanmean(data[:, inside], 1), rtol=1e-12)
+        np.testing.assert_allclose(first["deviation"], np.nanstd(data[:, inside], 1), rtol=1e-9)
+        assert first["counts"] == np.isfinite(data[:, inside]).sum(1).tolist()
+        assert [one["role"] for one in rest] == ["error", "flag"]
+
+
+def test_axes_are_told_as_the_file_has_them(client):
+    facts = asked(client, "l1448_13co.fits")
+    axis = facts["parts"][0]["axes"][2]
+    assert (facts["image"], facts["through"], facts["depth"], axis["unit"]) == ([1, 2], 3, 53, "m s-1")
+    np.testing.assert_allclose(axis["values"], -9959.44378305 + 66.42361 * (np.arange(53) + 188), rtol=1e-12)
+    facts = asked(client, "muse_Central_Datacube_bkg.fits")
+    assert [part["role"] for part in facts["parts"]] == ["data", "error"]
+    assert (facts["part"], facts["beside"], facts["parts"][0]["axes"][2]["unit"]) == (1, [1, 2], "Angstrom")
+    np.testing.assert_allclose(facts["parts"][0]["axes"][2]["values"], 6050 + 1.25 * np.arange(10))
+    facts = asked(client, "parts.fits")
+    np.testing.assert_allclose(facts["parts"][0]["axes"][2]["values"], 115.2 + 0.01 * np.arange(DEPTH))
+    assert facts["places"]["kind"] == "sky"
+    facts = asked(client, "stokes.fits")
+    axes = facts["parts"][0]["axes"]
+    np.testing.assert_allclose(axes[2]["values"], 10 * np.exp(0.1 * np.arange(DEPTH) / 10), rtol=1e-9)
+    assert axes[3]["values"] == ["I", "Q", "U", "V"]
+
+
+def test_other_axes_are_held_or_gone_through(client):
+    with fits.open(client.folder / "stokes.fits") as hdus:
+        data = hdus[0].data
+    same(asked(client, "stokes.fits", slice=7), data[0, 6])
+    same(asked(client, "stokes.fits", slice=7, at="4:3"), data[2, 6])
+    same(asked(client, "stokes.fits", slice=2, through=4, at="3:9"), data[1, 8])
+    found = asked(client, "stokes.fits", spectrum="4 5", at="4:2")
+    same([np.nan if value is None else value for value in found["parts"][0]["values"]], data[1, :, 4, 3])
+
+
+def test_half_of_the_bytes(client):
+    data = fits.getdata(client.folder / "parts.fits", 1)[3]
+    answer = client.get("/collections/maps/cube/parts.fits", slice=4, form="int16")
+    found = np.load(io.BytesIO(answer.body))
+    scale, zero = (float(answer.headers[name]) for name in ("x-scale", "x-zero"))
+    assert found.dtype == np.dtype("<i2")
+    assert (found == -32768).sum() == 1
+    known = np.isfinite(data)
+    np.testing.assert_allclose((found * scale + zero)[known], data[known], atol=scale)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "status", "words"),
+    [
+        ("parts.fits", {"slice": 31}, 400, "slices 1 to 30"),
+        ("parts.fits", {"slice": 0}, 400, "slices 1 to 30"),
+        ("parts.fits", {"slice": "x"}, 400, "SLICE"),
+        ("parts.fits", {"slice": 1, "over": 99}, 400, "99"),
+        ("parts.fits", {"slice": 1, "window": "1 2 3"}, 400, "WINDOW"),
+        ("parts.fits", {"slice": 1, "window": "60 70 1 2"}, 400, "50 x 40"),
+        ("parts.fits", {"slice": 1, "size": 100_000}, 400, "SIZE"),
+        ("parts.fits", {"slice": 1, "form": "f8"}, 400, "FORM"),
+        ("parts.fits", {"spectrum": "51 1"}, 400, "50 x 40"),
+        ("parts.fits", {"spectrum": "nan 1"}, 400, "SPECTRUM"),
+        ("parts.fits", {"mean": "polygon 1 1 2 2"}, 400, "three corners"),
+        ("parts.fits", {"mean": "star 1 1 2 2"}, 400, "three corners"),
+        ("parts.fits", {"mean": "circle 1.5 1.5 0.1"}, 400, "pixel"),
+        ("parts.fits", {"part": "9"}, 400, "1 DATA"),
+        ("parts.fits", {"through": 7}, 400, "no axis 7"),
+        ("parts.fits", {"at": "4:1"}, 400, "no axis 4"),
+        ("parts.fits", {"at": "3"}, 400, "AT"),
+        ("table.fits", {}, 400, "no image and no cube"),
+        ("broken.fits", {"slice": 30}, 400, "damaged"),
+        ("nothing.fits", {}, 404, "no file"),
+        ("../maps.yaml", {}, 404, ""),
+    ],
+)
+def test_bad_questions_are_refused(client, name, params, status, words):
+    answer = client.get(f"/collections/maps/cube/{name}", **params)
+    assert answer.status == status, answer.text
+    assert words in answer.text
+    assert str(client.folder) not in answer.text
+
+
+def test_what_is_known_is_not_sent_again(client):
+    first = client.get("/collections/maps/cube/parts.fits", slice=1)
+    again = client.ask(
+        "GET", "/collections/maps/cube/parts.fits", b"slice=1", headers={"if-none-match": first.headers["etag"]}
+    )
+    assert (again.status, again.body) == (304, b"")
+    assert client.get("/collections/maps/cube/parts.fits", slice=2).headers["etag"] != first.headers["etag"]
