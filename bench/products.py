@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import duckdb
 
-from bench import archives
+from bench import archives, cuts
 from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, served, tap
 
 SITE = CACHE / "site-products"
@@ -69,6 +69,7 @@ def made() -> None:
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     yield from archives.run(only=only)
+    yield from cuts.run(only=only, big=big)
     made()
     with served(SITE) as server:
         for name, path, reference, target, rows in journeys():

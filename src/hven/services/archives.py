@@ -19,8 +19,7 @@ from hven import __version__
 from hven import services as dali
 from hven.model import Cache
 from hven.model.errors import HvenError, NotFound, ParamError, TooLarge, say
-from hven.services import _filed as filed
-from hven.services import datalinks, scripts
+from hven.services import datalinks, filed, scripts
 from hven.services._answer import CHUNK, patiently
 from hven.services._packing import Member, Tar, Zip
 from hven.services._threads import computed

@@ -14,8 +14,7 @@ import numpy as np
 from hven.formats.media import Array, Selection, cut, open_product, selecting
 from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooLarge, Unauthenticated, say
 from hven.model.sky import shape_text
-from hven.services import _filed as filed
-from hven.services import datalinks
+from hven.services import datalinks, filed
 from hven.services.address import table_named
 from hven.services.errors import Faults, status_of
 from hven.services.params import value

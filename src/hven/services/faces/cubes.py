@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,7 +28,6 @@ from hven.services.params import value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
     from starlette.requests import Request
@@ -72,7 +72,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         headers = {**dali.caching(tag, public=taken.reach == "public"), "x-content-type-options": "nosniff"}
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        place = filed.place_of(around.site.settings, row["release"].collection if row["release"] else name, row)
+        place = Path(filed.place_of(around.site.settings, row))
         body, more = looked(place, params)
         if isinstance(body, bytes):
             return Response(body, headers={**headers, **more, "content-type": "application/octet-stream"})

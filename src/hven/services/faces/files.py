@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, Response
 from hven import services as dali
 from hven.model.errors import NotFound
 from hven.model.table import FILES
-from hven.services import _filed as filed
+from hven.services import filed
 from hven.services.face import Face, Surroundings, Way, route
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -89,7 +90,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         def made() -> bytes:
             settings = around.site.settings
             files = [
-                (filed.place_of(settings, row["release"].collection if row["release"] else name, row), str(row["path"]).rpartition("/")[2])
+                (Path(filed.place_of(settings, row)), str(row["path"]).rpartition("/")[2])
                 for row in rows
             ]  # fmt: skip
             return shelf.find(key) or shelf.drawn(key, files, look)
