@@ -154,6 +154,7 @@ def test_rows_lead_to_their_pictures_by_themselves(client):
         return [
             (row["semantics"], row["access_url"].partition("/collections/")[2] or row["access_url"])
             for row in csv.DictReader(io.StringIO(answer.text))
+            if row["semantics"] != "#cutout"
         ]
 
     assert links("maps.main", "a") == [

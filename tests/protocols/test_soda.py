@@ -269,7 +269,7 @@ def test_a_job_makes_a_result_of_each(client: Client, site: Site) -> None:
 def test_rows_lead_to_cuts_within_the_bounds_of_their_file(client: Client) -> None:
     root = etree.fromstring(client.get("/datalink/cubes.main", ID="cube").body)
     ids = {row[5].text: row[2].text for row in root.iter(f"{V}TR")}
-    assert ids.keys() == {"#this", "#cutout"}
+    assert {"#this", "#cutout"} <= ids.keys()
     services = [one for one in root.iter(f"{V}RESOURCE") if one.get("utype") == "adhoc:service"]
     said = [{param.get("name"): param.get("value") for param in one.iterfind(f"{V}PARAM")} for one in services]
     assert [one["standardID"] for one in said] == [
