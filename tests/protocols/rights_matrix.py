@@ -250,6 +250,7 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/collections/{name}/files/{path:path}": [""],
     "/collections/{name}/cube/{path:path}": ["", "slice=1", "spectrum=1 1"],
     "/collections/{name}/cubes/{path:path}": ["", "lang=fr"],
+    "/collections/{name}/as/{form}/{path:path}": [""],
     "/collections/{name}/preview/{path:path}": ["", "size=64&beside=zqembargo.fits"],
     HERE: [*SEARCHES, "lang=fr", "_view=map", "_view=plot"],
     **dict.fromkeys(VIEWS, SEARCHES),

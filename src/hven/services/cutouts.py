@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -21,6 +20,7 @@ from hven.services.params import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from hven.formats.media import Axis, Cut, Product
     from hven.model.params import Params
@@ -57,28 +57,6 @@ class Wanted:
     ident: str
     selection: Selection
     part: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Original:
-    """The file of a row, that its reader may take.
-
-    Attributes
-    ----------
-    name
-        By which readers know it.
-    path
-        Where it is.
-    etag
-        Of its content.
-    public
-        Everybody may take it.
-    """
-
-    name: str
-    path: Path
-    etag: str
-    public: bool
 
 
 def wanted(params: Params, *, single: bool = False) -> list[Wanted]:
@@ -161,7 +139,7 @@ def _shape(kind: str, name: str, text: str) -> Shape:
         ) from None
 
 
-def original(around: Surroundings, who: Reader, ident: str, name: str | None) -> Original:
+def original(around: Surroundings, who: Reader, ident: str, name: str | None) -> filed.Original:
     """Find the file of a row, as its reader may take it; that it is cut is on record as that it is taken.
 
     Parameters
@@ -217,25 +195,13 @@ def original(around: Surroundings, who: Reader, ident: str, name: str | None) ->
             address = row["access_url"] or ""
             if row["semantics"] == datalinks.THIS and address.startswith(start):
                 collection, _, path = (unquote(part) for part in address.removeprefix(start).partition("/files/"))
-                return _taken(around, who, collection, path)
+                return filed.taken(around, who, collection, path)
             fault = (
                 NotFound(str(row["error_message"]).partition(": ")[2] or str(row["error_message"]))
                 if row["error_message"]
                 else fault
             )
     raise fault
-
-
-def _taken(around: Surroundings, who: Reader, collection: str, path: str) -> Original:
-    taken = filed.asked(around, who, collection, [path])
-    if path in taken.refused:
-        raise taken.refused[path]
-    if path not in taken.rows:
-        raise NotFound(say("the collection {name!r} has no file {path!r} here", collection, path))
-    row = taken.rows[path]
-    place = Path(filed.place_of(around.site.settings, row))
-    taken.note("file taken", path)
-    return Original(name=path.rpartition("/")[2], path=place, etag=row["sha256"], public=taken.reach == "public")
 
 
 def word(error: Exception) -> str:
@@ -257,7 +223,7 @@ def word(error: Exception) -> str:
 FAULTS = Faults(label=word)
 
 
-def opened(found: Original, one: Wanted, history: Sequence[str]) -> tuple[Product, Cut | None]:
+def opened(found: filed.Original, one: Wanted, history: Sequence[str]) -> tuple[Product, Cut | None]:
     """Open a file and find what is to be cut of it.
 
     Parameters
@@ -284,6 +250,18 @@ def opened(found: Original, one: Wanted, history: Sequence[str]) -> tuple[Produc
         product.closing()
         raise
     return product, made
+
+
+def stem(name: str) -> str:
+    """Return a file's name without its endings, in letters that headers of HTTP may have.
+
+    Parameters
+    ----------
+    name
+        Of the file.
+    """
+    kept = (sign if sign.isascii() and (sign.isalnum() or sign in "-_") else "_" for sign in name.partition(".")[0])
+    return "".join(kept)[:100] or "file"
 
 
 def _near(array: Array, band: tuple[float, float] | None) -> None:
@@ -385,12 +363,12 @@ __all__ = [
     "FAULTS",
     "MOST",
     "PARAMS",
-    "Original",
     "Single",
     "Wanted",
     "fitted",
     "opened",
     "original",
+    "stem",
     "wanted",
     "word",
 ]

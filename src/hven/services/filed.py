@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,6 +56,28 @@ class Found(NamedTuple):
     refused: dict[str, HvenError]
     reach: str
     note: Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """The file of a row, that its reader may take.
+
+    Attributes
+    ----------
+    name
+        By which readers know it.
+    path
+        Where it is.
+    etag
+        Of its content.
+    public
+        Everybody may take it.
+    """
+
+    name: str
+    path: Path
+    etag: str
+    public: bool
 
 
 def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]:
@@ -139,6 +162,43 @@ def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) ->
             looks.looked(around.site.store, asks, what, path, files, named, around.policies)
 
     return Found(rows, refused, holdings.reach(who, around.policies), note)
+
+
+def taken(around: Surroundings, who: Reader, collection: str, path: str) -> Original:
+    """Find a file of a collection, as its reader may take it; that it is taken is on record.
+
+    Parameters
+    ----------
+    around
+        The site.
+    who
+        The reader.
+    collection
+        Its name, or the schema of a release.
+    path
+        Of the file.
+
+    Returns
+    -------
+    file
+        As it was published.
+
+    Raises
+    ------
+    NotFound
+        There is none that they may know of.
+    Forbidden, Unauthenticated, Unavailable, Gone
+        As of the file itself.
+    """
+    found = asked(around, who, collection, [path])
+    if path in found.refused:
+        raise found.refused[path]
+    if path not in found.rows:
+        raise NotFound(say("the collection {name!r} has no file {path!r} here", collection, path))
+    row = found.rows[path]
+    place = Path(place_of(around.site.settings, row))
+    found.note("file taken", path)
+    return Original(name=path.rpartition("/")[2], path=place, etag=row["sha256"], public=found.reach == "public")
 
 
 def successor(around: Surroundings, url: str, release: Release, who: Reader) -> str | None:

@@ -88,6 +88,7 @@ _VOTABLE = {
     "f8": "double",
 }
 _PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file), b"BZh": bz2.BZ2File, b"\xfd7z": lzma.LZMAFile}  # fmt: skip
+BLOCK = 2880  # bytes (FITS 4.0 section 3.1)
 LARGEST = 1 << 30  # bytes that a compressed file may unpack to
 
 
@@ -130,9 +131,10 @@ def open_fits(file: Path | BinaryIO) -> Product:
 
         try:
             size = plain.stat().st_size if isinstance(plain, Path) else 0
-            return Product(
-                medium="fits", parts=tuple(_parts(hdus, size)), cards=_cards(hdus[0].header), closing=closing
-            )
+            parts = tuple(_parts(hdus, size))
+            if not parts and size % BLOCK:
+                raise SourceError(say("it ends after {size} bytes, within a header", size))
+            return Product(medium="fits", parts=parts, cards=_cards(hdus[0].header), closing=closing)
         except BaseException:
             closing()
             raise
@@ -209,7 +211,7 @@ def _parts(hdus: Any, size: int) -> Iterator[Part]:
         elif hdu.shape and min(hdu.shape) > 0 and not isinstance(hdu, fits.GroupsHDU):
             yield _array(hdu, index, hdus)
         told = hdu.fileinfo()
-        if 0 < size <= told["datLoc"] + told["datSpan"] - 2880:  # padding may be missing
+        if 0 < size <= told["datLoc"] + told["datSpan"] - BLOCK:  # padding may be missing
             raise SourceError(say("it ends within HDU {number}: {size} bytes", index, size))
         index += 1
 

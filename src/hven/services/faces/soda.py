@@ -11,7 +11,7 @@ from hven import services as dali
 from hven.formats.media import selecting
 from hven.model.table import SITE, Hole, Input, Link, Service
 from hven.services import _vosi as vosi
-from hven.services import cutouts, uws
+from hven.services import cutouts, filed, uws
 from hven.services.face import Face, Surroundings, Way, asking, route
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from hven.formats.media import Cut, Product
     from hven.model.table import Table, Template
-    from hven.services.cutouts import Original
     from hven.site import Published
 
 SYNC, ASYNC = selecting.STANDARD, "ivo://ivoa.net/std/SODA#async-1.0"
@@ -39,7 +38,7 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
         history = (base, *((f"not understood, and left out: {', '.join(ignored)}",) if ignored else ()))
         (one,) = cutouts.wanted(params, single=True)
 
-        def made() -> tuple[Original, Product, Cut | None]:
+        def made() -> tuple[filed.Original, Product, Cut | None]:
             found = cutouts.original(around, who, one.ident, params.one("TABLE"))
             return found, *cutouts.opened(found, one, (f"{one.ident} of {history[0]}", *history[1:]))
 
@@ -61,7 +60,7 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
         headers = {
             **kept,
             "content-length": str(piece.size),
-            "content-disposition": f'attachment; filename="{named(found.name)}"',
+            "content-disposition": f'attachment; filename="{cutouts.stem(found.name)}_cut.fits"',
             "x-content-type-options": "nosniff",
         }
         return StreamingResponse(body(), headers=headers, media_type=piece.media_type)
@@ -91,18 +90,6 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
         route("/soda/capabilities", capabilities),
         *uws.routes("/soda/async", "soda", around.site, around.reader, limit=LIMIT),
     ]
-
-
-def named(original: str) -> str:
-    """Name a cut after its file.
-
-    Parameters
-    ----------
-    original
-        Name of the file.
-    """
-    stem = original.partition(".")[0]
-    return f"{''.join(sign if sign.isascii() and (sign.isalnum() or sign in '-_') else '_' for sign in stem)[:100] or 'file'}_cut.fits"
 
 
 def links(table: Table, around: Surroundings) -> Sequence[Link]:

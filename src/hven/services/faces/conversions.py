@@ -1,0 +1,131 @@
+"""Products in formats that every program opens: ``/collections/<name>/as/fits/<path>`` and ``../as/votable/..``, whole or one part of a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+from starlette.responses import Response, StreamingResponse
+
+from hven import __version__
+from hven import services as dali
+from hven.formats.media import as_fits, as_votable, media, open_product
+from hven.model.errors import NotFound, say
+from hven.model.params import Param
+from hven.model.table import SITE, Link
+from hven.services import cutouts, filed
+from hven.services.errors import PLAIN
+from hven.services.face import Face, Surroundings, Way, asking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from starlette.requests import Request
+    from starlette.routing import BaseRoute
+
+    from hven.formats.media import Cut, Product
+    from hven.model.table import Table, Template
+    from hven.site import Published
+
+PART = Param(
+    name="PART",
+    ucd="meta.id.part",
+    description="index or name of a part of the file: an HDU, a variable; all of them without it",
+)
+LIMIT = 64 * 1024  # bytes of parameters
+LARGEST = 4 << 30  # bytes of a file that is written anew
+AT_ONCE = 4  # files that are opened at a time
+FORMS = ("fits", "votable")
+READ = ("fits",)  # media that need no other form
+
+
+def routes(around: Surroundings) -> Sequence[BaseRoute]:
+    """Route ``/collections/<name>/as/<form>/<path>``."""
+    few = anyio.CapacityLimiter(AT_ONCE)
+
+    async def one(request: Request, params: dali.Params) -> Response:
+        name, form, path = (request.path_params[key] for key in ("name", "form", "path"))
+        if form not in FORMS:
+            raise NotFound(
+                say("files are not written as {form!r}", form[:40]), remedy=say("known: {known}", ", ".join(FORMS))
+            )
+        part, who, base = params.one("PART"), around.reader(request), dali.base(request, around.site.settings)
+        found = await anyio.to_thread.run_sync(filed.taken, around, who, name, path)
+        headers = dali.caching(dali.etag(__version__, found.etag, form, part, base), public=found.public)
+        if dali.unchanged(request, headers["etag"]):
+            return Response(status_code=304, headers=headers)
+
+        def made() -> tuple[Product, Cut]:
+            product = open_product(found.path, found.name)
+            try:
+                history = (f"{path} of {base}/collections/{quote(name)}",)
+                return product, as_votable(product, part) if form == "votable" else as_fits(
+                    product, part, history=history, most=LARGEST
+                )
+            except BaseException:
+                product.closing()
+                raise
+
+        product, piece = await anyio.to_thread.run_sync(made, limiter=few)
+
+        def body() -> Iterator[bytes]:
+            with product:
+                yield from piece.chunks()
+
+        headers |= {
+            "content-disposition": f'attachment; filename="{_named(found, form)}"',
+            "x-content-type-options": "nosniff",
+        }
+        if piece.size is not None:
+            headers["content-length"] = str(piece.size)
+        return StreamingResponse(body(), headers=headers, media_type=piece.media_type)
+
+    return [asking("/collections/{name}/as/{form}/{path:path}", one, PLAIN, LIMIT)]
+
+
+def _named(found: filed.Original, form: str) -> str:
+    ending = {"fits": "fits", "votable": "vot"}[form]
+    return f"{cutouts.stem(found.name)}.{ending}"
+
+
+def _paths(table: Table) -> Iterator[tuple[Template, Template]]:
+    """Yield the paths of rows' own files, and what is said of these."""
+    for link in table.links:
+        if link.file and link.semantics == "#this" and link.source is None and link.address:
+            yield link.address, link.description
+
+
+def links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001
+    """List rows' own files as FITS, where they are of another kind that can be read: the same data in another format."""
+    made = []
+    endings = sorted({ending for one in media().values() if one.name not in READ for ending in one.endings})
+    for path, about in _paths(table):
+        last = path[-1]
+        condition = None
+        if not isinstance(last, str):
+            condition = " OR ".join(f"LOWER({last.text}) LIKE '%.{ending}'" for ending in endings)
+        if endings and (condition is not None or str(last).lower().endswith(tuple(f".{one}" for one in endings))):
+            address = (SITE, f"/collections/{quote(table.schema)}/as/fits/", *path)
+            words = (*about, " (as FITS)") if about else ("As FITS",)
+            made.append(Link(semantics="#this", address=address, type=("application/fits",), description=words, condition=condition, local="fits"))  # fmt: skip
+    return made
+
+
+def _ways(published: Published, base: str) -> Sequence[Way]:
+    """Show how a file is taken in another format."""
+    url = f"{base}/collections/{quote(published.table.schema)}/as/fits/"
+    return [Way(title=FACE.title, url=url, example=f"curl -OJ '{url}PATH'")]
+
+
+FACE = Face(
+    name="conversions",
+    title="Files as FITS",
+    description="Files of other kinds as FITS or VOTable, and parts of files.",
+    applies=lambda table: any(_paths(table)),
+    lacking="files of its rows",
+    links=links,
+    ways=_ways,
+    routes=routes,
+)
