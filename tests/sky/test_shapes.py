@@ -445,3 +445,15 @@ def test_a_range_that_is_a_pole_is_covered():
         lon, lat = np.array([0.0, 100.0, 200.0, 300.0]), np.full(4, shape.lat1)
         assert shape.contains(lon, lat).all()
         assert healpix.within(shape.cover(5), healpix.index(29, lon, lat)).all()
+
+
+def test_points_near_a_boundary_are_those_that_its_arcs_tell():
+    rng = np.random.default_rng(2)
+    for count, size in ((3, 120.0), (9, 80.0), (200, 30.0), (200, 1.0)):
+        turn = np.sort(rng.uniform(0, 360, count))
+        lon, lat = sphere.offset(rng.uniform(0, 360), rng.uniform(-90, 90), turn, size * rng.uniform(0.3, 1.0, count))
+        ring = Polygon(tuple(lon.tolist()), tuple(lat.tolist())).ring
+        points = rng.uniform(0, 360, 800), np.degrees(np.arcsin(rng.uniform(-1, 1, 800)))
+        gap = sphere.arc_gap(sphere.vectors(*points)[:, None], ring.a, ring.b, ring.normal).min(axis=1)
+        for reach in (0.5, 7.0, 40.0):
+            assert (ring.near(*points, reach) == (gap <= reach)).all()

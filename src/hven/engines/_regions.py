@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._bound.covers import cover
+from hven.engines._bound.covers import cover, order_of, polygon
 from hven.engines._bound.reading import read
 from hven.model import shape_columns
 from hven.model.sky import Circle, Moc, Point, Polygon, Region, arrays, from_array, healpix, sphere
@@ -152,7 +152,11 @@ def _few(shape: Shape | Moc) -> Indexes:
     """Return a few cells that hold a shape, of one order; a MOC may be anywhere (see `RegionIndex.touched`)."""
     if isinstance(shape, Moc):
         return np.arange(12, dtype=np.int64) + 4
-    ranges = ranges_of(shape)
+    if isinstance(shape, Polygon):  # those of finer cells would be more than a few
+        finest = np.log2(max(CELLS * sphere.SKY / max(shape.area(), 1e-9) / 12.0, 1.0)) / 2.0
+        ranges = polygon(shape, min(order_of(shape), int(finest)))
+    else:
+        ranges = ranges_of(shape)
     order = 0
     for order in range(healpix.ORDER, -1, -1):
         shift = 2 * (healpix.ORDER - order)

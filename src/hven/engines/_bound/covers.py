@@ -29,10 +29,13 @@ def cover(shape: Shape | Moc) -> Indexes:
     if isinstance(shape, Circle):
         return shape.cover(healpix.order_for(max(shape.radius, 1e-7)))
     if isinstance(shape, Polygon):
-        # cells follow the area; a thin polygon has many cells along it, so they are not made smaller than its length suggests
-        size = max(float(np.sqrt(shape.area() / np.pi)), float(shape.ring.reach[0]) / 16, 1e-4)
-        return polygon(shape, healpix.order_for(size))
+        return polygon(shape, order_of(shape))
     return shape.cover(6)
+
+
+def order_of(shape: Polygon) -> int:
+    """Return the order of a polygon's cells: these follow the area, but a thin one has many along it, so they are not made smaller than its length suggests."""
+    return healpix.order_for(max(float(np.sqrt(shape.area() / np.pi)), float(shape.ring.reach[0]) / 16, 1e-4))
 
 
 def polygon(shape: Polygon, order: int) -> Indexes:
@@ -52,10 +55,11 @@ def polygon(shape: Polygon, order: int) -> Indexes:
     found = []
     while True:
         lon, lat = healpix.center(depth, cells)
-        gap = sphere.arc_gap(sphere.vectors(lon, lat)[:, None, :], ring.a, ring.b, ring.normal).min(axis=1)
-        near = gap <= _REACH / 2**depth
+        near = ring.near(lon, lat, _REACH / 2**depth)
         shift = 2 * (healpix.ORDER - depth)
-        whole = cells[near | ring.holds(lon, lat)] if depth >= order else cells[~near & ring.holds(lon, lat)]
+        held = np.full(len(cells), depth >= order)
+        held[~near] = ring.holds(lon[~near], lat[~near])
+        whole = cells[held]
         found.append(np.stack([whole << shift, (whole + 1) << shift], axis=1))
         if depth >= order:
             return healpix.merge(np.concatenate(found))

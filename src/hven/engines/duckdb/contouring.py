@@ -24,6 +24,8 @@ DEGREES = (180.0 / np.pi) ** 2
 PARTS = ("", "largest", "hull", "all")  # which of them is drawn of a region that is no single polygon
 SIDES = ("west", "east", "south", "north")
 
+NAMED = "_contour("  # in the text of each query that makes one
+
 TEMPLATES: dict[str, str] = {
     "SUN_L0": ".sun_l0", "SUN_B0": "hven_sun_b0(epoch_us({0}))",
     "DISC": ".image", "CHART": ".image",

@@ -21,6 +21,7 @@ from hven.engines import Engine, Limits, Memory, Snapshot
 from hven.engines._bound.policies import conditions
 from hven.engines._clock import Watch
 from hven.engines._rows import without_nan
+from hven.engines.duckdb import contouring
 from hven.engines.duckdb.checking import verify
 from hven.engines.duckdb.computer import Computer, ComputerExecution, dear
 from hven.engines.duckdb.dialect import DuckDB
@@ -83,6 +84,7 @@ class DuckEngine(Engine):
         self._con.execute("SET enable_external_access = false")
         self._con.execute("SET lock_configuration = true")
         self._cursors = Cursors(self._con)
+        self._alone: Cursors | None = None
         self._watch = Watch()
         self._lock = threading.Lock()
         self._stored: OrderedDict[str, Stored] = OrderedDict()
@@ -142,10 +144,25 @@ class DuckEngine(Engine):
             "schema": schema,
             "limits": limits,
         }
-        here = partial(DuckExecution, self._cursors, self._watch, memory=self._memory, **asked)
+        cursors = self._single() if contouring.NAMED in sql else self._cursors
+        here = partial(DuckExecution, cursors, self._watch, memory=self._memory, **asked)
         if self._computer is not None and dear(sql, relations) and (taken := self._computer.take()) is not None:
             return ComputerExecution(self._computer, *taken, self._watch, here=here, **asked)
         return here()
+
+    def _single(self) -> Cursors:
+        """Return cursors of a DuckDB of one thread, for functions that use all cores themselves.
+
+        While another of its threads computes a function of ours, the one that asked spins, and takes the interpreter's lock in each turn.
+        """
+        with self._lock:
+            if self._alone is None:
+                con = duckdb.connect(":memory:", config=_settings(self._memory, 1, self._spill))
+                register(con)
+                con.execute("SET enable_external_access = false")
+                con.execute("SET lock_configuration = true")
+                self._alone = Cursors(con)
+            return self._alone
 
     def delegate(self) -> None:
         """Compute in another process from now on what takes long; see `hven.engines.Engine.delegate`."""
@@ -306,7 +323,8 @@ class DuckEngine(Engine):
             self._let_go()
 
     def _let_go(self) -> None:
-        self._cursors.let_go()
+        for cursors in filter(None, (self._cursors, self._alone)):
+            cursors.let_go()
         self.reaches = Cache(self.room)
 
     def tidy(self) -> None:
@@ -392,8 +410,8 @@ class DuckEngine(Engine):
         if self._computer is not None:
             self._computer.close()
         self._watch.close()
-        self._cursors.close()
-        self._con.close()
+        for cursors in filter(None, (self._cursors, self._alone)):
+            cursors.close()
         self._stored.clear()
         for path in list(self._held):
             os.close(self._held.pop(path))

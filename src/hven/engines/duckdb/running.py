@@ -102,12 +102,13 @@ class Cursors:
             self.put(cursor)
 
     def close(self) -> None:
-        """Close the cursors that are free, those that are to be ended too."""
+        """Close the cursors that are free, those that are to be ended too, and what they are of."""
         if not self._first.acquire(blocking=False) and self._ender is not None:
             self._broken_off.put(None)
             self._ender.join(PATIENCE)
         while self._free:
             self._free.pop().con.close()
+        self._con.close()
 
 
 class Cursor:

@@ -190,7 +190,7 @@ class Check:
     def __init__(self, rows: int) -> None:
         self.fault, self.number = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
 
-    def mark(self, name: str, wrong: Any, number: npt.ArrayLike = 0) -> None:
+    def mark(self, name: str, wrong: Any, number: npt.ArrayLike = 0, rows: Any = None) -> None:
         """Mark rows that have no fault yet.
 
         Parameters
@@ -199,10 +199,13 @@ class Check:
             Of `FAULTS`.
         wrong, number
             Whether each row has it, and the number that it tells; shape (n,).
+        rows
+            Which rows are told of, shape (n,); all.
         """
-        new = wrong & (self.fault == 0)
-        self.fault[new] = _CODES[name]
-        self.number[new] = np.broadcast_to(number, new.shape)[new]
+        new = wrong & ((self.fault if rows is None else self.fault[rows]) == 0)
+        at = np.flatnonzero(new) if rows is None else rows[new]
+        self.fault[at] = _CODES[name]
+        self.number[at] = np.broadcast_to(number, new.shape)[new]
 
     def grid(self, grid: Disc | Chart) -> None:
         """Mark rows whose image says too little, or what cannot be.

@@ -277,7 +277,7 @@ class Rings:
         corner = self.mean[self.owner]
         score = np.minimum.reduceat(1.0 + dot(corner, self.a), self.first)
         if (score <= 0.1).any():
-            scores = np.stack([score, *(np.minimum.reduceat(1.0 + self.a @ axis, self.first) for axis in _AXES)])
+            scores = np.stack([score, *(np.minimum.reduceat(1.0 + dot(self.a, axis), self.first) for axis in _AXES)])
             best = np.where(score > 0.1, 0, np.argmax(scores, axis=0))[self.owner]
             corner = np.where((best > 0)[:, None], _AXES[best - 1], corner)
         top = dot(corner, crossed(self.a - corner, self.b - corner))
@@ -352,12 +352,31 @@ class Rings:
         edges = max(min(_CHUNK // max(len(lon), 1), len(self.a)), 1)
         for start in range(0, len(self.a), edges):
             part = slice(start, start + edges)
-            height = xyz @ self.normal[part].T
+            height = dot(xyz[:, None], self.normal[part])
             odd ^= np.bitwise_xor.reduce(self._crossing(lon[:, None], height, part), axis=1)
             near |= (np.abs(height) <= 2.0 * _EPS).any(axis=1)
         for row in np.flatnonzero(near & ~odd):
-            odd[row] = bool(self._on(xyz[row], np.flatnonzero(np.abs(self.normal @ xyz[row]) <= 2.0 * _EPS)).any())
+            odd[row] = bool(self._on(xyz[row], np.flatnonzero(np.abs(dot(self.normal, xyz[row])) <= 2.0 * _EPS)).any())
         return odd
+
+    def near(self, lon: npt.ArrayLike, lat: npt.ArrayLike, reach: float) -> Flags:
+        """Tell which points are within `reach` degrees of the boundary of the one ring there is, shape (n,)."""
+        xyz, step = vectors(lon, lat), np.radians(reach) / 4.0
+        # of most points, places along the boundary tell: no piece between two of them is longer than twice the step
+        pieces = np.maximum(np.ceil(self.arcs / (2.0 * step)), 1.0).astype(np.int64)
+        edge, number = numbered(pieces)
+        places = along(self.a[edge], self.b[edge], number / pieces[edge])
+        places /= np.sqrt(dot(places, places))[:, None]
+        low, high = np.cos(np.minimum(np.radians(reach) + np.array([step, 0.0]), np.pi))
+        best = np.full(len(xyz), -1.0)
+        for start in range(0, len(places), size := max(_CHUNK // max(len(xyz), 1), 1)):
+            np.maximum(best, dot(xyz[:, None], places[start : start + size]).max(axis=1), out=best)
+        found: Flags = best >= high
+        rows = np.flatnonzero(~found & (best >= low - 1e-12))
+        for part in blocks(np.full(len(rows), len(self.a)), _PAIRS):
+            one = rows[part]
+            found[one] = arc_gap(xyz[one, None], self.a, self.b, self.normal).min(axis=1) <= reach
+        return found
 
     def gap(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
         """Compute the distance in degrees of point i to the boundary of ring i."""

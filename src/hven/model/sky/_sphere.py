@@ -227,7 +227,7 @@ def angle(a: Numbers, b: Numbers) -> Numbers:
 
 
 def along(a: Numbers, b: Numbers, share: Numbers) -> Numbers:
-    """Return the unit vectors that lie such a share of the way from `a` to `b` along great circles; shape (n, 3).
+    """Return vectors (of any length) towards what lies such a share of the way from `a` to `b` along great circles; shape (n, 3).
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ import numpy as np
 
 from hven.model.sky import _cylinder as cylinder
 from hven.model.sky._contour_faults import LONGEST, Check, Contours
+from hven.model.sky._cores import spread
 from hven.model.sky._disc import Disc, taken
 from hven.model.sky._outlines import Outlined, outlined
 from hven.model.sky._pixels import BITS, LINE, Runs, enclosed
@@ -52,8 +53,8 @@ def walked(
     check.grid(grid)
     good = np.flatnonzero(check.fault == 0)
     block = np.cumsum(size[good]) // BLOCK
-    found = []
-    for part in np.split(good, np.flatnonzero(np.diff(block)) + 1) if len(good) else []:
+
+    def of(part: Whole) -> tuple[Whole, Outlined] | None:
         row, x, y = walk(part)
         images = taken(grid, part)
         if not isinstance(images, Disc):
@@ -63,17 +64,20 @@ def walked(
         apart = np.maximum(np.abs(x[last] - x[first]), np.abs(y[last] - y[first]))
         low = [np.minimum.reduceat(a, first) for a in (x, y)]
         wide = np.maximum(*(np.maximum.reduceat(a, first) - b for a, b in zip((x, y), low, strict=True)))
-        _mark(check, part, "open", apart > 1, apart)
-        _mark(check, part, "too_long", wide >= LONGEST, wide)
+        check.mark("open", apart > 1, apart, part)
+        check.mark("too_long", wide >= LONGEST, wide, part)
         fine = check.fault[part] == 0
         if not fine.all():
             kept = fine[row]
             row, x, y = (np.cumsum(fine) - 1)[row[kept]], x[kept], y[kept]
             low = [a[fine] for a in low]
-        if fine.any():
-            runs = enclosed(row, x - low[0][row] + 1, y - low[1][row] + 1)
-            found.append((part[fine], _lying(runs, grid, check, part[fine], low[0] - 1, low[1] - 1)))
-    return _gathered(found, check)
+        if not fine.any():
+            return None
+        runs = enclosed(row, x - low[0][row] + 1, y - low[1][row] + 1)
+        return part[fine], _lying(runs, grid, check, part[fine], low[0] - 1, low[1] - 1)
+
+    found = spread(of, np.split(good, np.flatnonzero(np.diff(block)) + 1) if len(good) else [])
+    return _gathered([one for one in found if one is not None], check)
 
 
 def boxed(runs: Runs, grid: Disc | Chart, check: Check, x: Whole, y: Whole) -> Contours:
@@ -125,7 +129,7 @@ def _lying(runs: Runs, grid: Disc | Chart, check: Check, part: Whole, x: Whole, 
     images = taken(grid, part)
     if isinstance(images, Disc):
         found = outlined(runs, len(part), images, x, y)
-        _mark(check, part, "off_disc", np.diff(found.regions.rows) == 0, found.pixels)
+        check.mark("off_disc", np.diff(found.regions.rows) == 0, found.pixels, part)
         return found
     first = np.searchsorted(runs.begin, np.arange(len(part)) << 2 * BITS)
     left, right = np.minimum.reduceat(runs.begin % LINE, first), np.maximum.reduceat(runs.end % LINE, first)
@@ -134,16 +138,10 @@ def _lying(runs: Runs, grid: Disc | Chart, check: Check, part: Whole, x: Whole, 
     around = (right - left >= np.where(turn > 0, turn, np.inf)) | (
         (right - left) * np.abs(images.step_x) >= 360.0 - 1e-9
     )
-    _mark(check, part, "round", around & (turn == 0), right - left)
+    check.mark("round", around & (turn == 0), right - left, part)
     for end in (first, last):
-        _mark(check, part, "latitude", images.beyond((runs.begin[end] >> BITS) % LINE + y), right - left)
+        check.mark("latitude", images.beyond((runs.begin[end] >> BITS) % LINE + y), right - left, part)
     return cylinder.mapped(runs, len(part), images, x, y, around & (turn > 0))
-
-
-def _mark(check: Check, part: Whole, name: str, wrong: Flags, number: Whole) -> None:
-    every, numbers = np.zeros(len(check.fault), dtype=np.bool_), np.zeros(len(check.fault), dtype=np.int64)
-    every[part], numbers[part] = wrong, number
-    check.mark(name, every, numbers)
 
 
 def _gathered(found: list[tuple[Whole, Outlined]], check: Check) -> Contours:
