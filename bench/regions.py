@@ -1,6 +1,6 @@
 """Regions: chain codes of the HFC's kind to polygons on the Sun, beside GEOS mending plain rings of the same pixels.
 
-The reference does less: it draws a ring through the pixels' centres in the plane of the image, and makes it valid.
+The reference does less: it draws a ring through the pixels' centres in the plane of the image, and makes it valid. MOCs stand beside mocpy's.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import astropy.units as u
 import numpy as np
 import shapely
+from mocpy import MOC
 
 from bench import footprints
 from bench.measure import Journey, against
@@ -69,8 +71,30 @@ def rings(part: tuple[list[str], np.ndarray]) -> float:
     return time.process_time() - begun
 
 
+def mocs(only: str) -> Iterator[Journey]:
+    name = "regions.mocs"
+    if only not in name:
+        return
+    texts, starts = codes(200)
+    disc = contours.Disc(507.9, 518.3, 2.63, 2.63, 985.9, 100.0, -3.0)
+    made = contours.chain_codes(texts, starts[:, 0], starts[:, 1], disc).regions
+    made = made.take((np.diff(made.rows) > 0) & (made.ring_counts == 1))
+    made.take([0]).mocs()  # imports
+    begun = time.perf_counter()
+    found, added = made.mocs()
+    rate = len(made) / (time.perf_counter() - begun)
+    begun = time.perf_counter()
+    for row, moc in enumerate(found):
+        some = slice(made.rings[row], made.rings[row + 1])
+        MOC.from_polygon(made.lon[some] * u.deg, made.lat[some] * u.deg, max_depth=moc.order)
+    known = len(made) / (time.perf_counter() - begun)
+    note = f"{len(made)} polygons of {len(made.lon) / len(made):.0f} corners, {100 * added.max():.1f} % added at most, order {np.median([moc.order for moc in found]):.0f}; the reference is mocpy, at the same orders"
+    yield against(name, rate, known, 1 / 1.3, unit="regions/s", higher=True, note=note)
+
+
 def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
     yield from footprints.journeys(only)
+    yield from mocs(only)
     name = "regions.codes"
     if only not in name:
         return

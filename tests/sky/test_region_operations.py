@@ -10,7 +10,8 @@ import spherely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.model.sky import Circle, Moc, Range, Regions, distance
+from hven.model.sky import Circle, Moc, Range, Regions, distance, healpix
+from hven.model.sky._covers import Cover
 from region_cases import CAP, CASES, HALF, SQUARE
 
 ALL = Regions.of(case for case, _, _ in CASES.values())
@@ -259,6 +260,31 @@ def test_mocs_have_the_area_of_the_region():
     for row, moc in enumerate(thin):
         one = slivers(5).take([row]).divided(0.05)[0]
         assert moc.contains(one.lon, one.lat).all()
+
+
+def test_covers_are_those_of_cdshealpix():
+    shapes = [
+        Regions.circles(lon, lat, radius, 0.02)
+        for lon, lat, radius in ((0, 0, 5), (200, 88, 10), (45, 41.8, 30), (359, -60, 80))
+    ]
+    for one in [*shapes, slivers(1), Regions.of([[[[(0, 0), (4, 0.3), (1, 1), (0.5, 7)]]]])]:
+        cover = Cover(one)
+        for order in (0, 1, 4, 7):
+            found = cover.ranges(order)
+            wanted = healpix.polygon_cells(one.lon, one.lat, order)
+            assert (np.diff(found.ravel()) > 0).all()
+            outside = healpix.intersect(
+                found,
+                healpix.invert(
+                    healpix.merge(np.concatenate([wanted, healpix.arc_ranges(one.outlines.a, one.outlines.b, order)]))
+                ),
+            )
+            lacking = healpix.intersect(wanted, healpix.invert(found))
+            assert not len(outside)
+            # corners that are cut off
+            assert (np.diff(lacking).sum() >> 2 * (29 - order)) <= max(
+                0.01 * (np.diff(found).sum() >> 2 * (29 - order)), 2
+            )
 
 
 def test_regions_of_mocs():

@@ -104,13 +104,13 @@ def index(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Indexes:
     return found if whole else np.where(good, found, -1)
 
 
-def center(order: int, ipix: npt.ArrayLike) -> tuple[Numbers, Numbers]:
+def center(order: int | Indexes, ipix: npt.ArrayLike) -> tuple[Numbers, Numbers]:
     """Compute the centres of cells.
 
     Parameters
     ----------
     order
-        0 to 29.
+        0 to 29; one of all, or of each, shape (n,).
     ipix
         Nested indexes, shape (n,).
 
@@ -119,13 +119,20 @@ def center(order: int, ipix: npt.ArrayLike) -> tuple[Numbers, Numbers]:
     lon, lat
         Degrees, shape (n,); NaN for indexes that do not exist.
     """
-    _check(order)
     cells = np.atleast_1d(np.asarray(ipix, dtype=np.int64))
+    if isinstance(order, int):
+        _check(order)
     good = (cells >= 0) & (cells < 12 << 2 * order)
     lon, lat = np.empty(cells.shape), np.empty(cells.shape)
     asked = np.where(good, cells, 0).astype(np.uint64)
     _compiled().healpix_to_lonlat(
-        np.full(cells.shape, order, dtype=np.uint8), asked, 0.5, 0.5, lon, lat, _threads(cells.size)
+        np.ascontiguousarray(np.broadcast_to(order, cells.shape), dtype=np.uint8),
+        asked,
+        0.5,
+        0.5,
+        lon,
+        lat,
+        _threads(cells.size),
     )
     return np.where(good, np.degrees(lon), np.nan), np.where(good, np.degrees(lat), np.nan)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.sky import _healpix as healpix
+from hven.model.sky._cores import spread
+from hven.model.sky._covers import Cover
 from hven.model.sky._moc import Moc
 from hven.model.sky._planes import GRID, Planes, cleaned, judged
 from hven.model.sky._ragged import blocks, ends, gathered, numbered, owners
@@ -19,14 +21,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.model.sky._rings import Rings
-
     Indexes = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
 
 _CORNERS = 4_000_000  # of a MOC's cells
-_VERTICES = 20_000  # of a row: more are thinned out before they are covered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -398,52 +397,27 @@ class Regions(Columns):
         Returns
         -------
         mocs
-            One for each row, of the cells that the region touches (of those that an edge alone cuts across, one or another may lack).
+            One for each row, of the cells that the region touches (of those that an edge alone cuts off a corner of, one or another may lack).
         added
             What each has more than the region, as a share of its area; shape (n,), infinite without area.
         """
-        rings = self.outlines if len(self.lon) else None
         area, row = np.degrees(np.degrees(self.area())), self.vertex_rows
-        arc = np.zeros(0) if rings is None else np.degrees(np.linalg.norm(rings.b - rings.a, axis=1))
+        xyz = vectors(self.lon, self.lat)
+        arc = np.degrees(np.linalg.norm(xyz[self.followers] - xyz, axis=1))
         rim = np.bincount(row, arc, minlength=len(self))
         with np.errstate(divide="ignore", invalid="ignore"):
             # cells along the rim add nearly as much as a strip of three quarters of their width
             first = np.log2(np.nan_to_num(58.6 * 0.75 * rim / (error * area), posinf=2.0**29))
             last = np.log2(np.nan_to_num(58.6 * cells / rim, posinf=2.0**29))
-        shown, long = self, np.flatnonzero(np.bincount(row, minlength=len(self)) > _VERTICES)
-        if len(long):  # none of them is seen in cells that are a hundred times as wide
-            width = 58.6 / 2.0 ** np.clip(np.ceil(first), 0.0, np.clip(last, 0.0, healpix.ORDER))
-            less = [self.take([one]).simplified(float(width[one]) / 100.0) for one in long]
-            shown = self.replaced(long, Regions.concat(less))
-            rings = shown.outlines
-        found, added = [], np.full(len(self), np.inf)
-        for one in range(len(self)):
-            most = int(np.clip(last[one], 0, healpix.ORDER))
-            order = int(np.clip(np.ceil(first[one]), 0, most))
-            while True:
-                moc = Moc(shown._cover(one, order, rings, thin=order == most), order)  # noqa: SLF001  (its own)
-                if area[one] > 0.0:
-                    added[one] = moc.fraction * SKY / area[one] - 1.0
-                if added[one] <= error or order >= most:
-                    break
-                order += 1
-            found.append(moc)
-        return found, added
 
-    def _cover(self, row: int, order: int, rings: Rings | None, *, thin: bool) -> Indexes:
-        parts = [healpix.NOWHERE]
-        for part in range(self.rows[row], self.rows[row + 1]):
-            held = healpix.EVERYWHERE
-            for ring in range(self.parts[part], self.parts[part + 1]):
-                if rings is None:
+        def covered(one: int) -> tuple[Moc, float]:
+            cover, most = Cover(self.take([one])), int(np.clip(last[one], 0, healpix.ORDER))
+            for order in range(int(np.clip(np.ceil(first[one]), 0, most)), most + 1):
+                moc = Moc(cover.ranges(order), order)
+                more = moc.fraction * SKY / area[one] - 1.0 if area[one] > 0.0 else np.inf
+                if more <= error:
                     break
-                edges = slice(self.rings[ring], self.rings[ring + 1])
-                large = bool(rings.area[ring] > SKY / 2.0)
-                inside = healpix.polygon_cells(self.lon[edges], self.lat[edges], order, inner=large)
-                inside = healpix.invert(inside) if large else inside
-                if thin:  # of what is narrower than a cell, a cover may leave cells out
-                    rim = healpix.arc_ranges(rings.a[edges], rings.b[edges], order)
-                    inside = healpix.merge(np.concatenate([inside, rim]))
-                held = healpix.intersect(held, inside)
-            parts.append(held)
-        return healpix.merge(np.concatenate(parts))
+            return moc, more
+
+        found = spread(covered, range(len(self)))
+        return [moc for moc, _ in found], np.array([more for _, more in found])
