@@ -36,9 +36,13 @@ class TestDataLink(FaceContract):
     rows = pa.table({"id": ["a"], "access_url": ["https://x.example/a"]})
 
 
+STANDARD = load_standard("obscore-1.1").tables[0].table
+FILE = tuple(Column(name=name, type=STRING, hidden=True) for name in ("hven_url", "hven_format"))  # as ivoa.obscore has
+
+
 class TestSia2(FaceContract):
     name = "sia2"
-    table = load_standard("obscore-1.1").tables[0].table.having(schema="ivoa", name="obscore")
+    table = STANDARD.having(schema="ivoa", name="obscore", columns=(*STANDARD.columns, *FILE))
     rows = pa.table(
         {
             column.name: pa.array(
@@ -52,6 +56,12 @@ class TestSia2(FaceContract):
 
 class TestSsa(FaceContract):
     name = "ssa"
+    table = TestSia2.table
+    rows = TestSia2.rows
+
+
+class TestSia(FaceContract):
+    name = "sia"
     table = TestSia2.table
     rows = TestSia2.rows
 
@@ -111,6 +121,7 @@ def test_every_face_with_parameters_is_tried() -> None:
         "archive",
         "changes",
         "datalink",
+        "sia",
         "sia2",
         "soda",
         "ssa",

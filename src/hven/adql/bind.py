@@ -772,7 +772,7 @@ class Binder(Joins):
         number = self.next()
         names = outputs.names(table.columns)
         alias = node.alias or Ident(table.name, quoted=True)
-        bound = Derived(query, alias, at=node.at, number=number, columns=names.columns)
+        bound = Derived(query, alias, at=node.at, number=number, columns=names.columns, view=table)
         return bound, View([Source(number, names, node.alias, (Ident(table.schema), Ident(table.name)))])
 
 

@@ -410,6 +410,7 @@ class Derived(FromItem):
     alias: Ident
     number: int = field(default=-1, kw_only=True, compare=False)  # as `ColumnRef.source` has it; filled by the binder
     columns: tuple[Column, ...] = field(default=(), kw_only=True, compare=False)
+    view: Table | None = field(default=None, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ SERVICES = (
     "tap",
     "cone",
     "sia",
+    "sia2",
     "ssa",
     "datalink",
     "soda",

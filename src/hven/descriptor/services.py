@@ -20,6 +20,7 @@ LACKING = {
     "files": "files that are published: the collection has no `files`",
     EPN: "`standard: epn-tap-2.0`",
     OBSCORE: "`obscore`, and none its standard",
+    **dict.fromkeys(("sia", "sia2", "ssa"), "`obscore`"),
 }
 
 
@@ -45,7 +46,9 @@ def unserved(resource: Resource, tables: Sequence[Table]) -> list[Fault]:
             return (table.standard or "").startswith(EPN) or table.name.lower() == "epn_core"
         if service == OBSCORE:
             return observed or (table.standard or "").startswith(OBSCORE)
-        return service not in plugins.names("protocols") or bool(plugins.load("protocols", service).FACE.applies(table))
+        return service not in plugins.names("protocols") or bool(
+            plugins.load("protocols", service).FACE.applies(table.having(observed=observed, services=resource.services))
+        )
 
     return [
         Fault(

@@ -309,6 +309,8 @@ class Table:
         What its rows lead to, as its collection's descriptor says.
     release
         Label of the release whose state this is, in a schema of its own: asked by TAP. None: it is of now.
+    observed
+        Its rows are in ivoa.obscore.
     """
 
     schema: str
@@ -337,6 +339,7 @@ class Table:
     project: str | None = None
     links: tuple[_links.Link, ...] = field(default=(), repr=False)
     release: str | None = field(default=None, repr=False)
+    observed: bool = field(default=False, compare=False, repr=False)
 
     def offers(self, service: str) -> bool:
         """Return whether a face answers for it. EPN-TAP and ObsCore are asked by TAP, which therefore comes with them; and mirrors with it.

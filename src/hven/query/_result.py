@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven.adql import placed
 from hven.formats import End
@@ -187,7 +188,10 @@ class Result:
 
     def _shown(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         for number, kind in self._casts.items():
-            batch = batch.set_column(number, batch.schema.names[number], batch.column(number).cast(kind))
+            values = batch.column(number)
+            if pa.types.is_list(kind) and pa.types.is_string(values.type):  # numbers with spaces between
+                values = pc.split_pattern(values, " ")
+            batch = batch.set_column(number, batch.schema.names[number], values.cast(kind))
         return batch
 
     def _told(self, error: HvenError) -> HvenError:

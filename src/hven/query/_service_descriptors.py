@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.adql.tree import ColumnRef, Derived, Select, SelectItem, TableRef, walk
+from hven.adql.tree import ColumnRef, Derived, Join, Select, SelectItem, TableRef
 from hven.formats.media import selecting
 from hven.formats.votable import field_ids, resource
 from hven.model.params import Param
 from hven.model.table import LINKS, Input, Service
 
 if TYPE_CHECKING:
-    from hven.adql.tree import Bound
+    from collections.abc import Iterator
+
+    from hven.adql.tree import Bound, FromItem
     from hven.model.table import Table
 
 SITE = "{site.url}"  # in a descriptor: the site's address, which may be another one for each reader
@@ -35,7 +37,7 @@ def descriptors(bound: Bound) -> tuple[str, ...]:
     body = bound.query.body
     if not isinstance(body, Select) or body.source is None:
         return ()
-    tables = {node.number: node.table for node in walk(body.source, but=Derived) if isinstance(node, TableRef)}
+    tables = dict(_tables(body.source))
     names = tuple(column.name for column in bound.columns)
     found: dict[str, str] = {}
     for item, ident in zip(body.items, field_ids(names), strict=True):
@@ -43,13 +45,22 @@ def descriptors(bound: Bound) -> tuple[str, ...]:
             continue
         table = tables.get(item.expr.source)
         key = None if table is None else table.identifier
-        if table is None or key is None or key is not item.expr.column:
+        if table is None or key is None or key.name != item.expr.name.name:
             continue
         if table.offers("datalink") and table.leads:
             found.setdefault(table.qualified, _descriptor(table, ident))
         if table.offers("soda") and table.filed:
             found.setdefault(f"{table.qualified} cut", _cutting(table, ident))
     return tuple(found.values())
+
+
+def _tables(item: FromItem) -> Iterator[tuple[int, Table | None]]:
+    """Yield the tables and views that a query names, by their numbers."""
+    if isinstance(item, Join):
+        yield from _tables(item.left)
+        yield from _tables(item.right)
+    elif isinstance(item, TableRef | Derived):
+        yield item.number, item.table if isinstance(item, TableRef) else item.view
 
 
 def _descriptor(table: Table, ref: str) -> str:

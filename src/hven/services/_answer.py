@@ -149,6 +149,7 @@ async def answer(
     present: Callable[[tuple[Column, ...]], tuple[Column, ...]] | None = None,
     base: str = "",
     params: Sequence[tuple[Column, object]] = (),
+    enums: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Response:
     """Make the response for a result, which is closed whatever happens. HEAD gets the headers, and runs nothing.
 
@@ -170,8 +171,8 @@ async def answer(
         Gives the columns other metadata.
     base
         Address of the site as its reader asks it.
-    params
-        Further constants of the head.
+    params, enums
+        Further constants of the head, and what may stand in them.
 
     Returns
     -------
@@ -196,7 +197,8 @@ async def answer(
         if present is not None:
             result.present(present(result.columns))
         made = head(result, infos=infos, name=name, base=base)
-        made = replace(made, params=(*made.params, *params)) if params else made
+        if params:
+            made = replace(made, params=(*made.params, *params), enums={**made.enums, **(enums or {})})
         return await _answer(request, result, form[0], made, form[1], headers)
     except BaseException:
         result.close()

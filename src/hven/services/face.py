@@ -18,7 +18,7 @@ from hven.services._answer import answer, whole
 from hven.services.address import base, bases, table_named
 from hven.services.errors import PLAIN, VOTABLE, Faults
 from hven.services.params import read, value
-from hven.site.auth import alike, signed
+from hven.site.auth import alike, alone, signed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
@@ -112,6 +112,8 @@ class Asked:
 
     Attributes
     ----------
+    alone
+        Name of a table: of views, such as ivoa.obscore, the rows of that one alone.
     query
         ADQL; or makes the query of the table, with its literals in slots: it is called once for each `key` and state of the table.
     key
@@ -133,6 +135,7 @@ class Asked:
     present: Present | None = None
     infos: tuple[Info, ...] = ()
     params: tuple[tuple[Column, object], ...] = ()
+    alone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +288,7 @@ class Face:
             try:
                 result = query.run(
                     text or known.query(holdings, table, key, made), around.reader(request), site=around.site, maxrec=maxrec,
-                    policies=around.policies, values=made.values, key=None if text else key, holdings=holdings,
+                    policies=alone(around.policies, made.alone), values=made.values, key=None if text else key, holdings=holdings,
                 )  # fmt: skip
             except (ParseError, BindError) as error:  # the reader has written none of it
                 raise ServiceError(f"{self.name} makes a query that cannot be asked: {error}") from error
@@ -301,6 +304,9 @@ class Face:
                 tag=tag,
                 infos=(*made.infos, *warnings),
                 params=made.params,
+                enums={f"INPUT:{one.name}": dict.fromkeys(one.allowed, "") for one in self.params}
+                if made.params
+                else {},
                 name=table.name,
                 present=present,
                 base=here,

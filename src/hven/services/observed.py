@@ -3,10 +3,46 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from hven.adql.text import literal
 from hven.model.errors import ParamError
 from hven.model.sky import shape_text
+from hven.model.table import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hven.model.params import Param
+    from hven.model.table import Table
+
+OBSERVED = "ivoa.obscore"
+
+
+def observed(service: str) -> Callable[[Table], bool]:
+    """Make the test of a face over observations: ivoa.obscore, and each of its tables whose collection names the face in ``services``.
+
+    Parameters
+    ----------
+    service
+        Name of the face.
+    """
+    return lambda table: table.qualified == OBSERVED or (table.observed and service in table.services)
+
+
+def inputs(params: Sequence[Param]) -> tuple[tuple[Column, object], ...]:
+    """Describe parameters as constants ``INPUT:NAME``, as the answer to FORMAT=METADATA does.
+
+    Parameters
+    ----------
+    params
+        Of a service.
+    """
+    return tuple(
+        (Column(name=f"INPUT:{one.name}", type=one.type, unit=one.unit, ucd=one.ucd, description=one.description, enum=f"INPUT:{one.name}"), one.default or "")
+        for one in params
+        if one.default or not one.type.is_numeric
+    )  # fmt: skip
 
 
 def inside(text: str, *, name: str = "POS") -> str:
@@ -57,4 +93,4 @@ def between(begin: str, end: str, interval: tuple[float, float]) -> str:
     return f"({' AND '.join(parts or [f'{begin} IS NOT NULL', f'{end} IS NOT NULL'])})"
 
 
-__all__ = ["between", "inside"]
+__all__ = ["OBSERVED", "between", "inputs", "inside", "observed"]

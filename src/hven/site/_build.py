@@ -80,6 +80,8 @@ def build(
     published = {name: _offered(item) for name, item in published.items()}
     resources = {name: item.resource for name, item in seen.items() if item.resource is not None}
     observations, wrong = obscore.views(published)
+    for name in {name for item in observations.values() for name in item.members or ()}:
+        published[name] = replace(published[name], table=published[name].table.having(observed=True))
     published.update(observations)
     problems += wrong
     problems += _views(published, resources, free)

@@ -15,7 +15,8 @@ from hven import adql
 from hven.descriptor import load_standard
 from hven.descriptor.observations import OBSCORE, RADIO, STANDARDS, Member, member
 from hven.model.errors import HvenError
-from hven.model.table import DATALINK, Schema, Table, dated
+from hven.model.table import DATALINK, Column, Schema, Table, dated
+from hven.model.types import STRING
 from hven.site._catalogue import Catalogue
 from hven.site._picture import Published
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from hven.model.resource import Resource, TableSpec
-    from hven.model.table import Column
 
 SCHEMA = "ivoa"
+FILE = {"hven_url": "access_url", "hven_format": "access_format"}  # hidden columns, and those that they are copies of
+_FILE = tuple(Column(name=name, type=STRING, hidden=True, rank=30) for name in FILE)
 
 
 @lru_cache(maxsize=2)
@@ -57,7 +59,7 @@ def _members(kind: str, published: Mapping[str, Published], problems: list[str])
         try:
             one = member(spec, item.table, item.resource, kind) if item.table.offers(OBSCORE) else None
             if one is not None:
-                one = _leading(one, item.table, item.resource) if kind == OBSCORE else one
+                one = _leading(_filed(one), item.table, item.resource) if kind == OBSCORE else one
                 adql.bind(
                     adql.parse(one.select(one.columns)),
                     Catalogue(key="", schemas=(Schema(name=item.table.schema, tables=(item.table,)),)),
@@ -66,6 +68,12 @@ def _members(kind: str, published: Mapping[str, Published], problems: list[str])
         except HvenError as error:
             problems.append(f"{SCHEMA}.{kind} is without {name}: {error}")
     return found
+
+
+def _filed(one: Member) -> Member:
+    """Add where the file itself is, whatever its row leads to: for services whose clients know of no links."""
+    own = {name: one.items.get(of, "CAST(NULL AS VARCHAR)") for name, of in FILE.items()}
+    return replace(one, items={**one.items, **own}, columns=(*one.columns, *_FILE))
 
 
 def _leading(one: Member, table: Table, resource: Resource) -> Member:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 # faces that ask for a table's leave (`services`); the others are about the site
-CHOSEN = (*BY_TAP, "cone", "portal", "files")
+CHOSEN = (*BY_TAP, "cone", "portal", "files", "sia", "sia2", "ssa")
 
 
 def identified(request: Request) -> Reader:

@@ -10,7 +10,7 @@ from hven.model.params import Param
 from hven.model.types import INT32, Type
 from hven.services.errors import LABELLED
 from hven.services.face import Asked, Face, Way
-from hven.services.observed import between, inside
+from hven.services.observed import OBSERVED, between, inside, observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,7 +79,7 @@ def _conditions(given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _ask(table: Table, given: Mapping[str, Any]) -> Asked:
-    return Asked(query=f"SELECT * FROM {table.qualified} WHERE {' AND '.join(_conditions(given))}")
+    return Asked(query=f"SELECT * FROM {OBSERVED} WHERE {' AND '.join(_conditions(given))}", alone=table.qualified)
 
 
 def _ways(published: Published, base: str) -> Sequence[Way]:
@@ -95,8 +95,8 @@ FACE = Face(
     description="Images and cubes of all collections, by position, wavelength, time and what else is known of them.",
     standard_ids=("ivo://ivoa.net/std/SIA#query-2.0",),
     params=PARAMS,
-    applies=lambda table: table.qualified == "ivoa.obscore",
-    lacking="observations (only ivoa.obscore has)",
+    applies=observed("sia2"),
+    lacking="observations (ivoa.obscore has, and tables with `obscore` whose `services` name sia2)",
     ask=_ask,
     path="/sia2/{table}",
     faults=LABELLED,

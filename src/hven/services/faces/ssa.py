@@ -12,16 +12,15 @@ from hven.adql.text import literal
 from hven.formats import Info
 from hven.model.errors import ParamError
 from hven.model.params import Param
-from hven.model.table import Column
 from hven.model.types import FLOAT64, INT32, Type
 from hven.services.errors import Faults, votable_error
 from hven.services.face import Asked, Face, Way
-from hven.services.observed import between, inside
+from hven.services.observed import OBSERVED, between, inputs, inside, observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.model.table import Table
+    from hven.model.table import Column, Table
     from hven.site import Published
 
 SIZE = 0.1  # degrees, of the circle around a position where no diameter is said
@@ -51,8 +50,8 @@ PARAMS = (
 )  # fmt: skip
 # utype, expression over ObsCore, UCD, unit, type where it is not that of the expression
 COLUMNS: tuple[tuple[str, str, str, str | None], ...] = (
-    ("Access.Reference", "access_url", "meta.ref.url", None),
-    ("Access.Format", "access_format", "meta.code.mime", None),
+    ("Access.Reference", "hven_url", "meta.ref.url", None),
+    ("Access.Format", "hven_format", "meta.code.mime", None),
     ("Access.Size", "access_estsize", "phys.size;meta.file", "kbyte"),
     ("Dataset.DataModel", "'Spectrum-1.0'", "", None),
     ("Dataset.Type", "dataproduct_type", "", None),
@@ -152,7 +151,7 @@ def _conditions(given: Mapping[str, Any]) -> Iterator[str]:
         yield f"s_resolution <= {given['SPATRES'] * 3600!r}"
     kinds = [part for word in _listed(given["FORMAT"].lower()) for part in FORMATS.get(word, (word,))]
     if kinds and "all" not in _listed(given["FORMAT"].lower()):
-        alike = (f"LOWER(access_format) LIKE {literal('%' + kind + '%')}" for kind in kinds)
+        alike = (f"LOWER(hven_format) LIKE {literal('%' + kind + '%')}" for kind in kinds)
         yield f"({' OR '.join(alike)})"
 
 
@@ -173,17 +172,13 @@ def _ask(table: Table, given: Mapping[str, Any]) -> Asked:
     metadata = given["FORMAT"].strip().lower() == "metadata"
     where = _conditions({**given, "FORMAT": "all"} if metadata else given)
     top = "" if given["TOP"] is None else f"TOP {given['TOP']} "
-    inputs = tuple(
-        (Column(name=f"INPUT:{one.name}", type=one.type, unit=one.unit, ucd=one.ucd, description=one.description), one.default or "")
-        for one in PARAMS
-        if not one.type.is_numeric
-    )  # fmt: skip
     return Asked(
-        query=f"SELECT {top}{', '.join(items)} FROM {table.qualified} WHERE {' AND '.join(where)}",
+        query=f"SELECT {top}{', '.join(items)} FROM {OBSERVED} WHERE {' AND '.join(where)}",
+        alone=table.qualified,
         empty=metadata or given["TOP"] == 0,
         present=_presented,
         infos=(Info(name="SERVICE_PROTOCOL", value="1.1", content="SSAP"),),
-        params=inputs if metadata else (),
+        params=inputs(PARAMS) if metadata else (),
     )
 
 
@@ -200,8 +195,8 @@ FACE = Face(
     description="Spectra of all collections, by position, wavelength and time.",
     standard_ids=("ivo://ivoa.net/std/SSA",),
     params=PARAMS,
-    applies=lambda table: table.qualified == "ivoa.obscore",
-    lacking="observations (only ivoa.obscore has)",
+    applies=observed("ssa"),
+    lacking="observations (ivoa.obscore has, and tables with `obscore` whose `services` name ssa)",
     ask=_ask,
     path="/ssa/{table}",
     faults=Faults(write=votable_error, kind="application/x-votable+xml", patient=True),

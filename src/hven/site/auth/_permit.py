@@ -278,6 +278,35 @@ def offered(policies: tuple[Policy, ...], service: str) -> tuple[Policy, ...]:
     return (*policies, Offered(service))
 
 
+class Alone(Policy):
+    """Of a view over several tables the rows of one."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+
+    def sees(self, table: Table, who: Reader) -> bool | None:  # noqa: ARG002  (the contract's signature)
+        """Return no opinion on tables that are not of the view."""
+        return None if table.qualified == self.table or not table.observed else False
+
+
+@lru_cache(maxsize=4096)
+def _alone(policies: tuple[Policy, ...], table: str) -> tuple[Policy, ...]:
+    return (*policies, Alone(table))
+
+
+def alone(policies: Sequence[Policy], table: str | None) -> Sequence[Policy]:
+    """Add to a site's policies that views are of one of their tables alone; equal arguments make the same object.
+
+    Parameters
+    ----------
+    policies
+        Of the site.
+    table
+        Its name; None, or that of the view itself: of all.
+    """
+    return policies if table is None or table.startswith("ivoa.") else _alone(tuple(policies), table)
+
+
 ALWAYS: tuple[Policy, ...] = (Owned(),)  # whatever a site's own policies are
 OWNER = Reader(name="owner", groups=frozenset({"owner"}))
 DEFAULT: tuple[Policy, ...] = (Access(),)
