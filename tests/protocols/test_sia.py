@@ -182,6 +182,7 @@ def test_the_columns_alone(client: Client) -> None:
     options = [one.get("value") for one in params["INPUT:INTERSECT"].iter(f"{V}OPTION")]
     assert options == ["OVERLAPS", "COVERS", "ENCLOSED", "CENTER"]
     assert not list(root.iter(f"{V}TR"))
+    assert b"OVERFLOW" not in answer.body
 
 
 @pytest.mark.parametrize(

@@ -134,13 +134,12 @@ def _ask(table: Table, given: Mapping[str, Any]) -> Asked:
         **{name: f"CASE WHEN {of} > 0 THEN CAST({of} AS VARCHAR) END" for name, of in (("xel1", "s_xel1"), ("xel2", "s_xel2"), ("em", "em_xel"))},
     }  # fmt: skip
     items = [f'{text.format(**words)} AS "{name}"' for name, _, text, _, _, least in COLUMNS if least <= given["VERB"]]
-    where = ["dataproduct_type IN ('image', 'cube')"]
-    if not metadata:
-        where += [*_place(given), *_formats(given["FORMAT"])]
+    where = (
+        ["1 = 0"] if metadata else ["dataproduct_type IN ('image', 'cube')", *_place(given), *_formats(given["FORMAT"])]
+    )
     return Asked(
         query=f"SELECT {', '.join(items)} FROM {OBSERVED} WHERE {' AND '.join(where)}",
         alone=table.qualified,
-        empty=metadata,
         present=_presented,
         infos=(Info(name="SERVICE_PROTOCOL", value="1.0", content="SIAP"),),
         params=inputs(PARAMS) if metadata else (),

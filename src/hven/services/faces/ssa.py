@@ -170,12 +170,12 @@ def _ask(table: Table, given: Mapping[str, Any]) -> Asked:
     words = {"title": "obs_title, " if "obs_title" in names else ""}
     items = [f'{text.format(**words) if "{" in text else text} AS "{utype.replace(".", "_")}"' for utype, text, *_ in COLUMNS]  # fmt: skip
     metadata = given["FORMAT"].strip().lower() == "metadata"
-    where = _conditions({**given, "FORMAT": "all"} if metadata else given)
+    where = ["1 = 0"] if metadata else _conditions(given)
     top = "" if given["TOP"] is None else f"TOP {given['TOP']} "
     return Asked(
         query=f"SELECT {top}{', '.join(items)} FROM {OBSERVED} WHERE {' AND '.join(where)}",
         alone=table.qualified,
-        empty=metadata or given["TOP"] == 0,
+        empty=given["TOP"] == 0,
         present=_presented,
         infos=(Info(name="SERVICE_PROTOCOL", value="1.1", content="SSAP"),),
         params=inputs(PARAMS) if metadata else (),

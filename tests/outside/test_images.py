@@ -1,0 +1,130 @@
+"""SIA 1, SIA 2, SSA, their links and services of rows as STILTS and pyvo ask for them: the engine of TOPCAT, and Python."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import pyvo
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from pyvo.dal.adhoc import DatalinkResults
+
+from hven.ingest import ingest
+from hven.model.settings import Settings
+from hven.site import Site
+from running import Server, serving
+from stilts import stilts
+
+pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
+
+DESCRIPTOR = """\
+collection: sky
+title: Sky
+services: [tap, obscore, datalink, sia, sia2, ssa]
+tables:
+  main:
+    title: Images
+    description: Images and spectra
+    source: rows.csv
+    primary: id
+    position: [ra, dec]
+    columns:
+      id: {type: string, ucd: meta.id;meta.main, description: Name}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main, description: Right ascension}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main, description: Declination}
+      kind: {type: string, description: Kind}
+    links:
+      - {semantics: preview, text: "https://x.example/{target.id}.png", type: image/png, description: "{target.id}, small"}
+      - semantics: cutout
+        description: "part of {target.id}"
+        type: image/fits
+        service:
+          url: "{site.url}/cone/sky.main"
+          params:
+            SR: "0.001"
+            RA: "{target.ra}"
+            DEC: {value: "{target.dec}", unit: deg, ucd: pos.eq.dec}
+            VERB: {values: ["1", "2"], example: "1"}
+    obscore:
+      set: {facility_name: F, instrument_name: Camera, calib_level: 2, s_xel1: 400, s_xel2: 300, t_min: 51000, t_max: 51001, em_min: 4e-7, em_max: 6e-7, s_fov: 1, access_format: image/fits, o_ucd: phot.flux}
+      text: {access_url: "https://x.example/{id}.fits"}
+      map: {dataproduct_type: kind, s_region: "'Circle ICRS ' || CAST(ra AS VARCHAR) || ' ' || CAST(dec AS VARCHAR) || ' 0.5'", s_ra: ra, s_dec: dec, target_name: id}
+"""
+ROWS = "id,ra,dec,kind\na,10,5,image\nb,10.2,5.1,cube\nc,10,5,spectrum\nd,200,-5,image\ne,359.9,0,image\n"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("images")
+    (directory / "collections/sky").mkdir(parents=True)
+    (directory / "collections/sky/sky.yaml").write_text(DESCRIPTOR.replace("datalink, sia", "datalink, cone, sia"))
+    (directory / "collections/sky/rows.csv").write_text(ROWS)
+    (directory / "hven.toml").touch()
+    with Site(Settings(directory=directory)) as site:
+        ingest(site, "sky")
+    with serving(directory) as server:
+        yield server
+
+
+@pytest.mark.parametrize("table", ["ivoa.obscore", "sky.main"])
+def test_stilts_asks_for_images_and_spectra(served: Server, table: str) -> None:
+    place = ["lon=10", "lat=5", "radius=1", "ofmt=csv"]
+
+    def asked(kind: str, name: str) -> list[dict[str, str]]:
+        answer = stilts("cone", f"servicetype={kind}", f"serviceurl={served.url}/{name}/{table}", *place)
+        return list(csv.DictReader(io.StringIO(answer.stdout)))
+
+    assert sorted(row["title"] for row in asked("sia1", "sia")) == ["a", "b"]
+    assert sorted(row["obs_id"] for row in asked("sia2", "sia2")) == ["a", "b"]
+    assert [row["DataID_Title"] for row in asked("ssa", "ssa")] == ["c"]
+
+
+def test_pyvo_asks_for_images_of_old(served: Server) -> None:
+    service = pyvo.dal.SIAService(f"{served.url}/sia/sky.main")
+    found = service.search(pos=SkyCoord(10, 5, unit="deg"), size=1.0, format="image/fits")
+    assert sorted(one.title for one in found) == ["a", "b"]
+    one = next(one for one in found if one.title == "a")
+    assert (one.getdataurl(), one.format, one.instr) == ("https://x.example/a.fits", "image/fits", "Camera")
+    assert list(one.naxis.value if hasattr(one.naxis, "value") else one.naxis) == [400, 300]
+    assert one.naxes == 2
+    assert np.allclose(np.asarray(getattr(one.scale, "value", one.scale), float), 0.002)
+    assert one.dateobs.mjd == 51000.5
+    assert one.pos.separation(SkyCoord(10, 5, unit="deg")) < 1 * u.arcsec
+    assert [link.semantics for link in one.getdatalink()] == ["#this"]
+    assert len(service.search(pos=SkyCoord(0.1, 0, unit="deg"), size=(1.0, 1.0))) == 1
+    assert len(service.search(pos=SkyCoord(100, 0, unit="deg"), size=1.0)) == 0
+    with pytest.raises(pyvo.DALQueryError, match="SIZE"):
+        service.search(pos=SkyCoord(10, 5, unit="deg"), size=-1.0)
+    columns = pyvo.dal.SIAService(f"{served.url}/sia/sky.main").search(pos=(10, 5), size=1, format="METADATA")
+    assert len(columns) == 0
+    assert "url" in columns.fieldnames
+
+
+def test_pyvo_asks_a_service_of_a_row(served: Server) -> None:
+    links = DatalinkResults.from_result_url(f"{served.url}/datalink/sky.main?ID=b")
+    link = next(links.bysemantics("#cutout", include_narrower=False))
+    assert link.description == "part of b"
+    answer = link.process(VERB="1")
+    content = answer.read()
+    assert b"<TD>b</TD>" in content
+    assert b"<TD>a</TD>" not in content
+    # as the row says
+    (named,) = [one for one in links.votable.resources if link.service_def == one.ID]
+    values = {param.name: param.value for param in named.groups[0].entries}
+    assert (values["RA"], values["DEC"], values["SR"]) == ("10.2", "5.1", "0.001")
+
+
+def test_stilts_finds_no_fault_in_links_with_services(served: Server) -> None:
+    told = stilts("datalinklint", f"votable={served.url}/datalink/sky.main?ID=a&ID=none").stdout
+    assert [line for line in told.splitlines() if line[:2] in {"E-", "W-", "F-"}] == []
+    for path in (
+        "sia/sky.main?POS=10,5&SIZE=1",
+        "sia/sky.main?FORMAT=METADATA",
+        "ssa/sky.main?FORMAT=METADATA&REQUEST=queryData",
+        "sia2/sky.main",
+    ):
+        assert stilts("votlint", f"votable={served.url}/{path}").stdout == ""
