@@ -68,7 +68,7 @@ def browser(request: pytest.FixtureRequest, web_port: int) -> Browser:
         stack = ExitStack()
         playwright = stack.enter_context(sync_playwright())
         # pages ask localhost:21012, and find our hub
-        rules = f"--host-resolver-rules=MAP localhost:21012 127.0.0.1:{web_port}"
+        rules = f"--host-resolver-rules=MAP localhost:21012 127.0.0.1:{web_port}, MAP archive.example 127.0.0.1"
         made = playwright.chromium.launch(
             executable_path=chromium_program(), args=["--no-sandbox", rules], timeout=120_000
         )

@@ -122,9 +122,9 @@ export class Client extends Teller {
     return this.call(`samp.webhub.${method}`, [this.#key, ...parameters]);
   }
 
-  /** Ask whether a hub is there, without the reader being asked anything. */
-  async ping() {
-    await this.call("samp.webhub.ping", [], { signal: AbortSignal.timeout(SOON) });
+  /** Ask whether a hub is there, without the reader being asked anything by it. */
+  async ping(within = SOON) {
+    await this.call("samp.webhub.ping", [], { signal: AbortSignal.timeout(within) });
   }
 
   /**

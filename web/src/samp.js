@@ -1,6 +1,7 @@
 // SAMP from a page: sends tables, rows, images, spectra, positions and regions to TOPCAT, Aladin and others, and follows what is pointed at there.
 import { button, find, make, maybe } from "./dom.js";
 import { Client, HubError, takes } from "./hub.js";
+import { reach, why } from "./leave.js";
 import { file, image, linked, position, region, spectrum } from "./messages.js";
 /** @import {Row, Rows, Taken} from "./answers.js" */
 /** @import {Field, Message} from "./messages.js" */
@@ -168,11 +169,14 @@ class Sending {
 
   async connect() {
     const { t } = this.workspace;
-    try {
-      await client.ping();
-    } catch {
-      return this.missing();
-    }
+    const again = () => this.place.isConnected && !client.connected && this.connect();
+    const silent = await reach(
+      (within) => client.ping(within),
+      (text) => this.say(text),
+      t,
+      again,
+    );
+    if (silent) return this.missing(silent);
     this.say(t("Asking the hub: allow this page there"));
     const { origin } = location;
     const facts = { "samp.description.text": origin, "samp.documentation.url": origin };
@@ -186,18 +190,10 @@ class Sending {
     maybe(this.place, "select")?.focus();
   }
 
-  async missing() {
+  /** @param {string} silent */
+  async missing(silent) {
     const { t } = this.workspace;
-    const safari = /^((?!chrom|android).)*safari/i.test(navigator.userAgent);
-    const why =
-      location.protocol === "https:" && safari
-        ? ` ${t("Safari lets no secure page speak to a hub: use another browser.")}`
-        : isSecureContext
-          ? ""
-          : ` ${t("Some browsers let only secure pages (https) speak to a hub.")}`; // newer ones do
-    this.say(
-      `${t("No SAMP hub answers on this computer. Start TOPCAT or Aladin, then connect again; or open this address in the program:")}${why}`,
-    );
+    this.say(why(silent, t));
     const value = await this.found().then(
       (one) => (one.table ? this.workspace.opened(one.table) : location.href),
       () => location.href,
@@ -206,7 +202,8 @@ class Sending {
     line.addEventListener("focus", () => line.select());
     const copied = () => navigator.clipboard.writeText(value).then(() => this.say(t("Copied")));
     const copy = navigator.clipboard ? [button(t("Copy"), copied)] : [];
-    this.place.replaceChildren(this.status, line, ...copy, this.connector());
+    const rows = value === location.href ? [] : [make("a", { href: value, download: "", textContent: t("Download") })];
+    this.place.replaceChildren(this.status, line, ...copy, ...rows, " ", this.connector());
   }
 
   /** @param {Changes} [more] */

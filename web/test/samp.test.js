@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { called, Client, takes, write } from "../src/hub.js";
+import { leave, unheard } from "../src/leave.js";
 import { file, image, linked, position, region, spectrum } from "../src/messages.js";
 
 const field = (name, value, more = {}) => ({ name, value, ucd: "", stored_unit: "", ...more });
@@ -30,6 +31,34 @@ test("a client without a hub is not connected, and leaves without a word", async
   client.on("clients", () => told++);
   await client.unregister();
   assert.deepEqual([client.connected, told], [false, 1]);
+});
+
+test("a question that was refused, overlooked or closed is no missing hub", () => {
+  const asked = { before: "prompt", after: "prompt", seconds: 2, late: false };
+  assert.equal(unheard({ ...asked, after: "denied", seconds: 0.01 }), "refused");
+  assert.equal(unheard({ ...asked, before: "denied", after: "denied" }), "refused");
+  assert.equal(unheard({ ...asked, late: true }), "overlooked");
+  assert.equal(unheard(asked), "closed");
+  assert.equal(unheard({ ...asked, after: "granted" }), "missing");
+  assert.equal(unheard({ ...asked, seconds: 0.02 }), "missing"); // nobody is as quick: it was not asked
+  assert.equal(unheard({ seconds: 10, late: true }), "missing"); // a browser that asks nobody
+});
+
+test("the leave is asked for by the name that the browser knows, and not by a page of this computer", async () => {
+  const known = { state: "prompt" };
+  const permissions = {
+    query: async ({ name }) => {
+      if (name !== "local-network-access") throw new TypeError(name);
+      return known;
+    },
+  };
+  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  Object.defineProperty(globalThis, "navigator", { value: { permissions }, configurable: true });
+  assert.equal(await leave("archive.example"), known);
+  for (const host of ["localhost", "a.localhost", "127.0.0.1", "[::1]"]) assert.equal(await leave(host), null);
+  Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true });
+  assert.equal(await leave("archive.example"), null);
+  if (before) Object.defineProperty(globalThis, "navigator", before);
 });
 
 test("a row leads to its file, else to the first address that is no picture", () => {

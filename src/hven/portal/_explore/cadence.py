@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column, Table
 
+LENGTHS = (
+    "12 s",
+    "1 min",
+    "2 min",
+    "10 min",
+    "30 min",
+    "1 h",
+    "2 h",
+    "6 h",
+    "12 h",
+    "1 d",
+)  # that are offered: those of MEDOC's SDO
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _LENGTH = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h|d)", re.IGNORECASE)
 REMEDY = "write a length of time in s, min, h or d, and after a comma of what each has its own row: 1 h,wavelength"

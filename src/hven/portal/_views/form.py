@@ -130,7 +130,8 @@ def every(search: Search, asking: Asking | None) -> dict[str, Any] | None:
     wrong = dict(search.wrong).get(EVERY)
     length, _, each = (wrong or ("" if search.every is None else str(search.every))).partition(",")
     names = [column.name for column in facets.offered(table, asking)] if asking is not None else []
-    return {"length": length, "each": each, "names": list(dict.fromkeys([*names, *([each] if each else [])]))}
+    names = list(dict.fromkeys([*names, *([each] if each else [])]))
+    return {"length": length, "each": each, "names": names, "lengths": cadence.LENGTHS}
 
 
 def chips(search: Search) -> list[dict[str, str]]:
