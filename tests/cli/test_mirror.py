@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hven.app._cli import mirror
 from hven.descriptor import mirroring
 from hven.model.errors import SourceError
-from hven.model.settings import load
+from hven.model.settings import Settings, load
 from hven.site import Site
+from hven.sources import remote
 from running import Server, hven, serving, until
 
 STARS = """
@@ -247,3 +249,16 @@ def test_what_is_told_is_copied_and_not_run() -> None:
 def test_what_is_no_descriptor(text: str) -> None:
     with pytest.raises(SourceError):
         mirroring.mirrored(text, "https://other.example", "stars", every=None)
+
+
+def test_files_without_a_checksum_stay_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were not read, or are on another server: nothing tells whether a copy is whole."""
+    lines = "-  https://o.example/collections/stars/files/a.bin  3  a\nab12  https://elsewhere.example/b.bin  3  b\n"
+    answer = remote.Answer(status=200, headers={}, body=lines.encode(), url="")
+    monkeypatch.setattr(remote, "exchange", lambda *_, **__: answer)
+    left: list[str] = []
+    assert list(mirror._files("https://o.example", "stars", tmp_path, Settings(directory=tmp_path), left)) == []
+    assert left == [
+        "file 'a.bin' has no checksum, or is on another server",
+        "file 'https://elsewhere.example/b.bin' has no checksum, or is on another server",
+    ]

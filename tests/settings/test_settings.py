@@ -114,7 +114,7 @@ path = "a"
         "hven.toml:7: limits.memory: input should be a valid integer, unable to parse string as an integer, not 'much'",
         "hven.toml:8: limits.maxrec_default (30000000) is above limits.maxrec_hard (20000000)",
         "hven.toml:12: alias.1.to: is missing",
-        "hven.toml:13: alias.1.path: 'a' does not look right; expected a path that begins with '/'",
+        "hven.toml:13: alias.1.path: 'a' does not look right; expected a path that begins with '/', or ftp://host/path/*",
         "environment: HVEN_WORKERS: input should be a valid integer, unable to parse string as an integer, not 'many'",
     ]
 

@@ -78,7 +78,7 @@ class TestFiles(SourceContract):
     rows = [
         {
             "path": name, "title": name, "description": None, "media_type": "text/csv", "bytes": len(text),
-            "sha256": hashlib.sha256(text.encode()).hexdigest(), "modified": dt.datetime(2026, 1, 2, 3, 4, 5), "quoted": quoted,
+            "sha256": hashlib.sha256(text.encode()).hexdigest(), "modified": dt.datetime(2026, 1, 2, 3, 4, 5), "quoted": quoted, "direct": None,
         }
         for name, quoted, text in (("a b.csv", "a%20b.csv", "x\n"), ("c.csv", "c.csv", "x\n1\n"))
     ]  # fmt: skip

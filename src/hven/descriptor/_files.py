@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from hven.descriptor._expression_names import written
+from hven.descriptor._file_roots import options, query, root
 from hven.descriptor.tables import rights
 from hven.model.resource import Setting, SourceSpec, TableSpec
 from hven.model.table import FILES, Column, Table
@@ -14,9 +15,12 @@ from hven.model.types import parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from hven.descriptor.tables import Inherited
+    from hven.descriptor._inherited import Inherited
     from hven.descriptor.value_schema import Faults, Fields
+    from hven.descriptor.written import Written
+    from hven.model.table import Root
 
 NAME = "files"
 _COLUMNS = (
@@ -31,24 +35,41 @@ _COLUMNS = (
 )
 
 
-def files_table(entries: Sequence[Fields], around: Inherited, faults: Faults) -> TableSpec | None:
-    """Build the table of a collection's files, which is ingested like any other; None if there are none, or faults."""
-    sources = []
+def files_table(
+    entries: Sequence[Fields], around: Inherited, grounds: Sequence[Path], faults: Faults, *, guarded: bool
+) -> TableSpec | None:
+    """Build the table of a collection's files, which is ingested like any other; None if there are none, or faults.
+
+    `guarded`: rows say who may have them.
+    """
+    if not entries:
+        return None
+    access, policy = rights(around.access, "access", faults)
+    guarded = guarded or access != "public" or policy is not None
+    sources: list[SourceSpec] = []
+    roots: list[Root] = []
+    told = True  # whether size and checksum of all are known
     for item in entries:
-        patterns = item.get("files", ())
-        for pattern in patterns:
-            path = PurePosixPath(pattern)
-            if path.is_absolute() or ".." in path.parts:
-                faults.error(
-                    f"files: {pattern} does not stand below the descriptor's directory",
-                    pattern.place,
-                    "put the files beside the descriptor",
-                )
-                return None
-        options = {key: str(item[key]) for key in ("title", "description", "type") if key in item}
-        listed = {key: [str(one) for one in item[key]] for key in ("files", "ignore") if key in item}
-        if patterns:
-            sources.append(SourceSpec(kind="files", options=options | listed, place=item.place))
+        if ("files" in item) == ("from" in item):
+            faults.error(
+                "files: one of files and from says which files are meant",
+                item.place,
+                "files: data/*.fits, or from: a table whose rows name them",
+            )
+            return None
+        where = root(item, around, grounds, faults, guarded=guarded)
+        if where is None or any(_leads_out(pattern, faults) for pattern in item.get("files", ())):
+            return None
+        text = query(item, around, faults) if "from" in item else None
+        if "from" in item and text is None:
+            return None
+        if (fault := _beside(where, roots)) is not None:
+            faults.error(f"files.at: {fault}", item.places.get("at", item.place), "at: raw, another word for each root")
+            return None
+        if where not in roots:
+            roots.append(where)
+        told = told and where.scheme is None and ("checksums" not in item or bool(item["checksums"]))
+        sources.append(SourceSpec(kind="files", options=options(item, where, text), place=item.place))
     if not sources:
         return None
     place = sources[0].place
@@ -60,11 +81,10 @@ def files_table(entries: Sequence[Fields], around: Inherited, faults: Faults) ->
             ucd=ucd,
             description=text,
             rank=rank,
-            required=name in {"path", "url", "bytes", "sha256"},
+            required=name in ({"path", "url", "bytes", "sha256"} if told else {"path", "url"}),
         )
         for name, kind, unit, ucd, text, rank in _COLUMNS
     )
-    access, policy = rights(around.access, "access", faults)
     table = Table(
         schema=around.schema,
         name=NAME,
@@ -76,13 +96,42 @@ def files_table(entries: Sequence[Fields], around: Inherited, faults: Faults) ->
         access=access,
         project=around.project,
         policy=replace(policy, path="path") if policy is not None else None,
+        roots=tuple(roots),
     )
-    address = written("{site.url}/collections/" + around.schema + "/files/{quoted}", place)
+    address = Setting(
+        column="url",
+        how="text",
+        value=written("{site.url}/collections/" + around.schema + "/files/{quoted}", place),
+        place=place,
+    )
+    if any(one.direct for one in roots):
+        value = f"COALESCE(direct, site.url || '/collections/{around.schema}/files/' || quoted)"
+        address = Setting(column="url", how="map", value=written(value, place), place=place)
     return TableSpec(
         table=table,
         sources=tuple(sources),
-        settings=(Setting(column="url", how="text", value=address, place=place),),
+        settings=(address,),
         declared=columns,
         given={column.name: frozenset({"type", "unit", "ucd", "description"}) for column in columns},
         place=place,
     )
+
+
+def _leads_out(pattern: Written, faults: Faults) -> bool:
+    path = PurePosixPath(pattern)
+    if path.is_absolute() or ".." in path.parts:
+        faults.error(
+            f"files: {pattern} does not stand below the descriptor's directory",
+            pattern.place,
+            "put the files beside the descriptor, or say root: where they are",
+        )
+        return True
+    return False
+
+
+def _beside(where: Root, others: Sequence[Root]) -> str | None:
+    """Say which other root has the same paths; None: none."""
+    for one in others:
+        if one.at == where.at and one != where:
+            return f"two roots have paths that begin with {where.at or 'nothing'}"
+    return None

@@ -360,7 +360,8 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         project=_project(fields, settings, faults),
     )
     specs = _tables(fields, around, faults)
-    files = files_table(fields.get("files", ()), around, faults)
+    guarded = any(spec.table.policy is not None and spec.table.policy.path for spec in specs)
+    files = files_table(fields.get("files", ()), around, settings.grounds, faults, guarded=guarded)
     for spec in (*specs, *((files,) if files is not None else ())):
         if spec.table.access == "members" and around.project is None:
             message = f"tables.{spec.table.name}.access: the collection has no project whose members could see it"

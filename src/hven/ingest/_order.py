@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hven.site.store import Record
 
 QUERY = "query"
+MADE = (QUERY, "files")  # kinds that may have a query over tables
 
 
 class Graph:
@@ -85,7 +86,7 @@ def ordered(resource: Resource, others: Mapping[str, Resource] | None = None) ->
     for name, spec in specs.items():
         way = graph.circle(name)
         if way:
-            place = next((source.place for source in spec.sources if source.kind == QUERY), spec.place)
+            place = next((source.place for source in spec.sources if source.kind in MADE), spec.place)
             message = f"tables are made from each other: {' from '.join(way)}"
             faults.append(Fault(message=message, place=place, remedy="one must come first"))
     if faults:
@@ -168,7 +169,7 @@ def _sorted(needs: Mapping[str, set[str]]) -> list[str]:
 
 def _reads(spec: TableSpec, resource: Resource) -> set[str]:
     """Return the qualified names that a table's queries, or a view's, read."""
-    texts = [source.options.get("adql") for source in spec.sources if source.kind == QUERY]
+    texts = [source.options.get("adql") for source in spec.sources if source.kind in MADE]
     found: set[str] = set()
     for text in (*texts, spec.table.view):
         if not isinstance(text, str):

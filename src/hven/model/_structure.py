@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from hven.model import _levels, _links
+from hven.model import _levels, _links, _roots
 from hven.model.types import FLOAT64, Type, from_arrow
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ Input = _links.Input
 Link = _links.Link
 Service = _links.Service
 Template = _links.Template
+Root = _roots.Root
+rooted = _roots.rooted
 Levels = _levels.Levels
 Lock = _levels.Lock
 Rights = _levels.Rights
@@ -307,6 +309,8 @@ class Table:
         Whose members see it; None: none's.
     links
         What its rows lead to, as its collection's descriptor says.
+    roots
+        Of a table of files: where these lie, as its collection's descriptor says.
     release
         Label of the release whose state this is, in a schema of its own: asked by TAP. None: it is of now.
     observed
@@ -338,6 +342,7 @@ class Table:
     services: tuple[str, ...] = ()
     project: str | None = None
     links: tuple[_links.Link, ...] = field(default=(), repr=False)
+    roots: tuple[_roots.Root, ...] = field(default=(), repr=False)
     release: str | None = field(default=None, repr=False)
     observed: bool = field(default=False, compare=False, repr=False)
 

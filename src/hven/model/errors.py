@@ -28,6 +28,8 @@
          |- StorageError     disk full, unreadable snapshot                HTTP 503
              |- Unavailable  a database or the site's disk is away         HTTP 503
              |- Unmergeable  changes do not fit into that snapshot         HTTP 503
+         |- FarFault         a server that we ask for the reader fails     HTTP 502
+             |- FarSilence   it does not answer in time                    HTTP 504
 
 Inside, code raises plain meaning; `server.errors` and `cli` map class to status once.
 
@@ -357,6 +359,14 @@ class StorageError(ServiceError):
 
 class Unavailable(StorageError):
     """What is read in place cannot be had now: a database is away, its table has changed, or the site's directory is not there."""
+
+
+class FarFault(ServiceError):
+    """A server elsewhere, which has what the reader asks us for, does not give it."""
+
+
+class FarSilence(FarFault):
+    """It does not answer in time."""
 
 
 class Unmergeable(StorageError):

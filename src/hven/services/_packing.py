@@ -19,6 +19,7 @@ LARGE = FULL = 0xFFFFFFFF  # of a field of four bytes: what is as large stands i
 MANY = EVERY = 0xFFFF
 FLAGS = 0x0808  # names in UTF-8; checksums stand behind the bytes
 FIRST_YEAR, LAST_YEAR = 1980, 2107  # of ZIP's dates
+SUM = 64  # letters of a SHA-256
 BLOCK, RECORD = 512, 10_240  # of TAR
 
 
@@ -34,7 +35,7 @@ class Member(NamedTuple):
     modified
         Seconds since 1970.
     sha256
-        Of its bytes.
+        Of its bytes; of a file that nobody summed, what tells its state: size and time.
     read
         Reads the bytes from one to before another.
     taken
@@ -47,6 +48,11 @@ class Member(NamedTuple):
     sha256: str
     read: Callable[[int, int], Iterator[bytes]]
     taken: Callable[[], None] | None = None
+
+    @property
+    def summed(self) -> bool:
+        """Whether `sha256` is one."""
+        return len(self.sha256) == SUM
 
 
 class Packing:

@@ -236,7 +236,7 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str]) ->
         read = filed.reading(around.site.settings, row)
         taking = partial(known.note, "file taken", path)
         entries.append(
-            Entry(address, HERE, "", Member(called, row["bytes"], row["modified"], row["sha256"], read, taking))
+            Entry(address, HERE, "", Member(called, row["bytes"], row["modified"], row["tag"], read, taking))
         )
         total += row["bytes"]
     if total > limits.archive_bytes:
@@ -375,7 +375,7 @@ def _members(plan: Plan, called: str, title: str, about: Sequence[tuple[str, str
         Member(f"{called}/files/{one.member.name}", *one.member[1:]) for one in plan.entries if one.member is not None
     ]
     latest = max((one.modified for one in files), default=0.0)
-    lines = [f"{one.sha256}  {one.name.removeprefix(f'{called}/')}\n" for one in files]
+    lines = [f"{one.sha256}  {one.name.removeprefix(f'{called}/')}\n" for one in files if one.summed]
     texts = {"README.txt": _readme(plan, title, about), "MANIFEST.csv": _manifest(plan), "SHA256SUMS": "".join(lines)}
     made = []
     for name, text in texts.items():
@@ -395,7 +395,14 @@ def _manifest(plan: Plan) -> str:
     rows.writerows(
         ("", "", "", one.status, one.address, one.reason)
         if one.member is None
-        else (f"files/{one.member.name}", one.member.size, one.member.sha256, one.status, one.address, one.reason)
+        else (
+            f"files/{one.member.name}",
+            one.member.size,
+            one.member.sha256 if one.member.summed else "",
+            one.status,
+            one.address,
+            one.reason,
+        )
         for one in plan.entries
     )
     return made.getvalue()

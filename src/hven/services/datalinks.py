@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import groupby, product
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +15,7 @@ from hven.adql.text import literal, write
 from hven.adql.tree import ColumnRef, Compare, Ident, conjuncts, transform
 from hven.formats.votable import resource
 from hven.model.errors import TooLarge, say
-from hven.model.table import SITE, Column, Link
+from hven.model.table import SITE, Column, Link, rooted
 from hven.model.types import BOOLEAN, INT64, STRING
 from hven.services.address import SIGNS
 from hven.site.auth import ANONYMOUS, alike
@@ -23,7 +23,7 @@ from hven.site.auth import ANONYMOUS, alike
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.model.table import Service, Table, Template
+    from hven.model.table import Root, Service, Table, Template
     from hven.site import Holdings, Site
     from hven.site.auth import Policy, Reader
 
@@ -107,6 +107,12 @@ def rows(
             empty = pa.schema([column.arrow for column in result.columns]).empty_table()
             return pa.Table.from_batches(batches) if batches else empty
 
+    was = {
+        one.path[:-1]: one.to.removeprefix(files)[:-1]
+        for files in (f"/collections/{table.schema}/files/",)
+        for one in site.settings.alias
+        if one.path.endswith("/*") and one.to.startswith(files)
+    }
     found: list[pa.Table] = []
     seen: set[int] = set()
     links = (*table.leads, *more)
@@ -123,7 +129,7 @@ def rows(
             seen.update(at.to_pylist())
         visible = pc.is_in(at, value_set=pa.array(sorted(seen), pa.int32()))
         for link in some:
-            made = _made(link, there, names, base, table.schema) | _locks(link, there, names, rights, table)
+            made = _made(link, there, names, base, (table.schema, was)) | _locks(link, there, names, rights, table)
             made["_at"] = at
             made["_link"] = pa.array([numbered[id(link)]] * len(at), pa.int32())
             made["_row"] = pa.array(range(len(at)), pa.int32())
@@ -133,9 +139,9 @@ def rows(
             found.append(_whole(pa.table(made)).filter(kept))
     every = pa.concat_tables(found) if found else None
     # where rows have policies on files their list is not for everybody
-    listed = f"{table.schema}.files" in {one.qualified for one in holdings.catalogue(who, policies).tables()}
-    if every is not None and listed:
-        every = _with_files(every, table, answered)
+    listed = {one.qualified: one for one in holdings.catalogue(who, policies).tables()}.get(f"{table.schema}.files")
+    if every is not None and listed is not None:
+        every = _with_files(every, table, listed.roots, answered)
     missing = [at for at in range(len(asked)) if at not in seen]
     lost = {
         "error_message": pa.array([_MISSING.format(table=table.qualified)] * len(missing), pa.string()),
@@ -342,25 +348,46 @@ def _named(qualified: str, table: Table | None = None) -> str:
     return f"{adql.quote(schema)}.{adql.quote(name)}"
 
 
-def _made(link: Link, there: pa.Table, names: Mapping[str, str], base: str, schema: str) -> dict[str, pa.Array]:
-    """Make the columns of a link, one value for each row."""
+def _made(
+    link: Link, there: pa.Table, names: Mapping[str, str], base: str, files: tuple[str, Mapping[str, str]]
+) -> dict[str, pa.Array]:
+    """Make the columns of a link, one value for each row; `files`: the collection of its files, what old addresses of them begin with -> what their paths do."""
 
     def same(text: str | None) -> pa.Array:
         return pa.array([text] * there.num_rows, pa.string())
 
-    address = link.address
+    file = same(None)
     if link.file:
-        address = (SITE, f"/collections/{quote(schema)}/files/", *address)
+        file = _renamed(_texts(link.address, there, names, base), files[1])
+        begin = f"{base}/collections/{quote(files[0])}/files/"
+        address = pc.binary_join_element_wise(begin, _each(file, "", "/"), "")
+    else:
+        address = _texts(link.address, there, names, base, address=True)
     return {
-        "access_url": _texts(address, there, names, base, address=True),
+        "access_url": address,
         "description": _texts(link.description, there, names, base),
         "semantics": same(link.semantics),
         "content_type": _texts(link.type, there, names, base),
         "content_length": _numbers(_texts(link.size, there, names, base)),
         "content_qualifier": same(link.qualifier),
         "local_semantics": same(link.local),
-        "_file": _texts(link.address, there, names, base) if link.file else same(None),
+        "_file": file,
     }
+
+
+def _renamed(files: pa.Array, was: Mapping[str, str]) -> pa.Array:
+    """Make paths of old addresses of files (`alias`), each distinct one once."""
+    if not was:
+        return files
+    coded = files.dictionary_encode()
+
+    def path(text: str) -> str:
+        begin = max((one for one in was if text.startswith(one)), key=len, default=None)
+        return text if begin is None else was[begin] + unquote(text[len(begin) :])
+
+    return pa.array([None if text is None else path(text) for text in coded.dictionary.to_pylist()], pa.string()).take(
+        coded.indices
+    )
 
 
 def _kept(link: Link, there: pa.Table, names: Mapping[str, str], made: Mapping[str, pa.Array]) -> pa.Array:
@@ -410,13 +437,13 @@ def _each(values: pa.Array, spec: str, safe: str | None) -> pa.Array:
     return pa.array(words, pa.string()).take(coded.indices)
 
 
-def _with_files(every: pa.Table, table: Table, answered: Callable[[str], pa.Table]) -> pa.Table:
+def _with_files(every: pa.Table, table: Table, roots: Sequence[Root], answered: Callable[[str], pa.Table]) -> pa.Table:
     """Add media types and sizes of files of the collection; those that are not there get an error in place of their address."""
     paths = every["_file"].combine_chunks()
     if paths.null_count == len(paths):
         return every
     wanted = paths.drop_null().unique().to_pylist()
-    asked = f"SELECT path, media_type, bytes FROM {adql.quote(table.schema)}.files WHERE path IN"
+    asked = f"SELECT path, media_type, bytes, url FROM {adql.quote(table.schema)}.files WHERE path IN"
     facts = pa.concat_tables(answered(f"{asked} ({', '.join(map(literal, some))})") for some in _portions(wanted))
     facts = facts.combine_chunks()
     at = pc.index_in(paths, value_set=facts["path"].combine_chunks())
@@ -424,6 +451,10 @@ def _with_files(every: pa.Table, table: Table, answered: Callable[[str], pa.Tabl
     size = facts["bytes"].combine_chunks().take(at)
     gone = pc.and_(pc.is_valid(paths), pc.is_null(at))
     there = every.column("access_url").combine_chunks()
+    elsewhere = [rooted(path, roots)[0].direct for path in facts["path"].to_pylist()]
+    if any(elsewhere):  # on the server that keeps them
+        direct = pc.if_else(pa.array(elsewhere), facts["url"].combine_chunks(), None)
+        there = pc.coalesce(direct.take(at), there)
     changed = {
         "content_type": pc.coalesce(every["content_type"].combine_chunks(), kind),
         "content_length": pc.coalesce(every["content_length"].combine_chunks(), size),

@@ -38,6 +38,8 @@ STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (errors.Cancelled, 499),
     (errors.Overloaded, 503),
     (errors.StorageError, 503),
+    (errors.FarSilence, 504),
+    (errors.FarFault, 502),
     (errors.HvenError, 500),
 )
 # all of an absolute path but the file's name
@@ -74,7 +76,7 @@ def status_of(error: BaseException) -> int:
     Returns
     -------
     status
-        400 to 503.
+        400 to 504.
     """
     return 503 if _shortage(error) else next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
@@ -112,6 +114,12 @@ def message_of(error: BaseException, request_id: str = "") -> str:
     return errors.say("{message} [request {request}]", errors.say(text), request_id) if request_id else text
 
 
+def _first(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def note(error: BaseException | None, request_id: str = "") -> None:
     """Log an error that is the service's own fault, with its traceback and the request's id.
 
@@ -125,6 +133,9 @@ def note(error: BaseException | None, request_id: str = "") -> None:
     if error is not None and not isinstance(error, _USUAL):
         # ours say themselves whose fault it is
         where = "" if isinstance(error, errors.HvenError) else f", in {plugins.blamed(error)}"
+        if isinstance(error, errors.FarFault):  # nothing here is wrong: what was said there is enough
+            log.error("%s in request %s: %s (%s)", type(error).__name__, request_id, error, _first(error))
+            return
         log.error(
             "%s in request %s%s: %s", type(error).__name__, request_id or "without id", where, error, exc_info=error
         )

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from hven import adql, query
 from hven.adql.text import literal
 from hven.model.errors import Forbidden, Gone, HvenError, NotFound, Unauthenticated, Unavailable, say
-from hven.model.table import FILES, Column, Table
+from hven.model.table import FILES, Column, Table, rooted
 from hven.model.types import STRING
 from hven.services.address import SIGNS
 from hven.site.auth import OWNER, looks, whole
@@ -98,8 +98,10 @@ def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]
         There are none that they may know of.
     """
     holdings = around.site.current()
-    text = f"SELECT {', '.join(LISTED)} FROM {_named(_files(around, who, name, holdings))} ORDER BY path"
-    return _answered(around, text, who, holdings)
+    files = _files(around, who, name, holdings)
+    text = f"SELECT {', '.join(LISTED)} FROM {_named(files)} ORDER BY path"
+    rows = _answered(around, text, who, holdings)
+    return [{**row, "direct": rooted(row["path"], files.roots)[0].direct} for row in rows]
 
 
 def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) -> Found:
@@ -152,9 +154,10 @@ def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) ->
             missing = [path for path in wanted if path not in rows]
             release = holdings.published[one.qualified].release
             owner = name if release is None else release.collection
-            where = {"release": release, "collection": owner, "home": str(around.site.settings.collections / owner)}
+            home = str(around.site.settings.collections / owner)
+            where = {"release": release, "collection": owner, "home": home, "roots": one.roots}
             for row in _rows(around, one, missing, COLUMNS, "path", who, holdings) if missing else ():
-                row.update(where)
+                row.update(where, tag=row["sha256"] or f"{row['bytes'] or 0:x}-{int((row['modified'] or 0.0) * 1e6):x}")
                 rows[row["path"]] = row
 
     def note(what: str, path: str) -> None:
@@ -198,7 +201,7 @@ def taken(around: Surroundings, who: Reader, collection: str, path: str) -> Orig
     row = found.rows[path]
     place = Path(place_of(around.site.settings, row))
     found.note("file taken", path)
-    return Original(name=path.rpartition("/")[2], path=place, etag=row["sha256"], public=found.reach == "public")
+    return Original(name=path.rpartition("/")[2], path=place, etag=row["tag"], public=found.reach == "public")
 
 
 def successor(around: Surroundings, url: str, release: Release, who: Reader) -> str | None:
@@ -329,6 +332,13 @@ def place_of(settings: Settings, row: dict[str, Any], folders: dict[str, bool] |
         It is gone, or was changed since.
     """
     place = f"{row['home']}/{row['path']}"  # for thousands, paths are texts
+    if row["roots"]:
+        root, below = rooted(row["path"], row["roots"])
+        if root.scheme is not None:
+            raise Unavailable(
+                say("the file {path} lies on another server", row["path"]), remedy=say("take it as a whole")
+            )
+        place = os.path.join(row["home"], os.path.expanduser(root.address), below)  # noqa: PTH111, PTH118
     try:
         seen = os.lstat(place)
         linked = stat.S_ISLNK(seen.st_mode)
@@ -340,7 +350,7 @@ def place_of(settings: Settings, row: dict[str, Any], folders: dict[str, bool] |
             seen = os.stat(place)  # noqa: PTH116
             if folders is not None and not linked:
                 folders[folder] = inside
-    except OSError:
+    except (OSError, ValueError):
         raise Unavailable(
             f"the file {row['path']} is not there now",
             remedy="its owner must put it back, or ingest the collection again",
@@ -350,14 +360,14 @@ def place_of(settings: Settings, row: dict[str, Any], folders: dict[str, bool] |
             f"the file {row['path']} is not there now",
             remedy="its owner must put it back: a link leads out of the site",
         )
-    changed = not _same(seen, row)
-    if changed and row["release"] is not None:
+    other = not _same(seen, row)
+    if other and row["release"] is not None:
         raise Gone(
             f"the file {row['path']} of {row['release'].label} was replaced",
             remedy=f"collections/{row['collection']}/files/{row['path']} is what stands for it now, if it is published",
         )
-    if changed:
-        raise _changed(row)
+    if other:
+        raise changed(row)
     return place
 
 
@@ -383,16 +393,16 @@ def _read(settings: Settings, row: dict[str, Any], start: int, stop: int) -> Ite
     try:
         file = os.open(place_of(settings, row), os.O_RDONLY)
     except OSError:
-        raise _changed(row) from None
+        raise changed(row) from None
     try:
         while start < stop:
             if not _same(os.fstat(file), row):
-                raise _changed(row)
+                raise changed(row)
             piece = os.pread(file, min(PIECE, stop - start), start)
             start += len(piece)
             # looked at after it was read, too: what stands in its place was not published
             if not piece or (start >= stop and not _same(os.fstat(file), row)):
-                raise _changed(row)
+                raise changed(row)
             yield piece
     finally:
         os.close(file)
@@ -402,7 +412,14 @@ def _same(seen: os.stat_result, row: dict[str, Any]) -> bool:
     return stat.S_ISREG(seen.st_mode) and seen.st_size == row["bytes"] and abs(seen.st_mtime - row["modified"]) <= 1e-3
 
 
-def _changed(row: dict[str, Any]) -> Unavailable:
+def changed(row: dict[str, Any]) -> Unavailable:
+    """Make the fault of a file that is not the one that was published.
+
+    Parameters
+    ----------
+    row
+        As `asked` found it.
+    """
     return Unavailable(
         f"the file {row['path']} was changed since it was published",
         remedy="its owner must ingest the collection again",

@@ -242,7 +242,7 @@ def exchange(
     """
     end = time.monotonic() + (4 * seconds if total is None else total)
     with contextlib.ExitStack() as stack:
-        client = stack.enter_context(_Client(seconds))
+        client = stack.enter_context(Connections(seconds))
         parts = {name: (path.name, stack.enter_context(path.open("rb"))) for name, path in (files or {}).items()}
         response = client.send(
             method,
@@ -301,6 +301,8 @@ def stream(
     seconds: float = 60.0,
     follow: bool = True,
     allow_private: bool = False,
+    raw: bool = False,
+    through: Connections | None = None,
 ) -> Iterator[Streamed]:
     """Ask a service, and read its answer as it comes.
 
@@ -322,6 +324,10 @@ def stream(
         False: redirects are told, not followed.
     allow_private
         True lets addresses through that are not on the public internet.
+    raw
+        True: what is sent is asked for and given as it is, not unpacked.
+    through
+        Connections that stay open for the next request; None: of its own.
 
     Yields
     ------
@@ -339,15 +345,16 @@ def stream(
     """
     data = _gathered(form)
     first, start = urlsplit(url), url
-    with _Client(seconds) as client:
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(Connections(seconds)) if through is None else through
         for _ in range(REDIRECTS + 1):
-            asked = dict(headers or {})
+            asked = {**({"Accept-Encoding": "identity"} if raw else {}), **(headers or {})}
             parts = urlsplit(url)
             if secret is not None and (parts.scheme, parts.netloc) == (first.scheme, first.netloc):
                 asked["Authorization"] = secret
             response = client.send(method, url, allow_private=allow_private, headers=asked, data=data)
             told = {name.lower(): value for name, value in response.headers.items()}
-            found = Streamed(status=response.status_code, headers=told, url=url, parts=_parts(response, url))
+            found = Streamed(status=response.status_code, headers=told, url=url, parts=_parts(response, url, raw=raw))
             if not (follow and response.is_redirect and found.location):
                 try:
                     yield found
@@ -373,7 +380,7 @@ class _answer:  # noqa: N801  (reads as what it gives)
         self.url, self.allow_private, self.total = url, allow_private, total
         self.late, self.begun = False, time.monotonic()
         self.timer = threading.Timer(total, self._stop) if total is not None else None
-        self.client = _Client(seconds)
+        self.client = Connections(seconds)
 
     def __enter__(self) -> tuple[httpx.Response, str]:
         if self.timer is not None:
@@ -433,8 +440,14 @@ class _answer:  # noqa: N801  (reads as what it gives)
             raise httpx.ReadTimeout("its time was over before it was connected")
 
 
-class _Client:
-    """Asks one address after the other: at the number that was checked, never by a second look-up, or through the proxy that is set for its host."""
+class Connections:
+    """Asks one address after the other: at the number that was checked, never by a second look-up, or through the proxy that is set for its host.
+
+    Parameters
+    ----------
+    seconds
+        Without a byte for that long, it is given up.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -475,7 +488,31 @@ class _Client:
         trace: Callable[[str, object], None] | None = None,
         **body: Any,
     ) -> httpx.Response:
-        """Ask, and read the beginning of the answer; the errors are those of `exchange`, and `Silent`."""
+        """Ask, and read the beginning of the answer.
+
+        Parameters
+        ----------
+        method, url, allow_private, headers
+            As of `exchange`.
+        trace
+            Called with each step of the connection.
+        body
+            As of httpx: `content`, `data`, `files`.
+
+        Returns
+        -------
+        response
+            Its body is not read yet.
+
+        Raises
+        ------
+        UserError
+            As of `exchange`.
+        Silent
+            It has not begun to answer in time.
+        Unreachable
+            It cannot be reached.
+        """
         import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
         host, address = resolve(url, allow_private=allow_private)
@@ -565,24 +602,53 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
     if parts.username or parts.password:
         raise UserError("an address must not hold a password", remedy="download the file yourself")
     proxied = _proxy(url) is not None
+    number = locate(
+        parts.hostname,
+        port or (443 if parts.scheme == "https" else 80),
+        allow_private=allow_private,
+        proxied=proxied and not _literal(parts.hostname),
+    )
+    return parts.hostname, None if proxied else number
+
+
+def locate(host: str, port: int, *, allow_private: bool = False, proxied: bool = False) -> str | None:
+    """Find the number behind a name, and check that it may be asked.
+
+    Parameters
+    ----------
+    host, port
+        Of a server.
+    allow_private
+        True lets numbers through that are not on the public internet.
+    proxied
+        True: a name that is not known here is one that a proxy looks up.
+
+    Returns
+    -------
+    number
+        Of IPv4 or IPv6; None: a proxy knows.
+
+    Raises
+    ------
+    UserError
+        An unknown name.
+    Private
+        Any of its numbers is not on the public internet.
+    """
     try:
-        found = socket.getaddrinfo(
-            parts.hostname, port or (443 if parts.scheme == "https" else 80), type=socket.SOCK_STREAM
-        )
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, ValueError) as error:
-        if proxied and not _literal(parts.hostname):
-            return parts.hostname, None
-        raise UserError(
-            f"no machine is called {parts.hostname}", remedy="look at the address and the network"
-        ) from error
+        if proxied:
+            return None
+        raise UserError(f"no machine is called {host}", remedy="look at the address and the network") from error
     numbers = [str(item[4][0]).partition("%")[0] for item in found]
     private = [number for number in numbers if not _public(number)]
     if private and not allow_private:
         raise Private(
-            f"{parts.hostname} is {private[0]}, which is not on the public internet",
+            f"{host} is {private[0]}, which is not on the public internet",
             remedy="download the file yourself, or say `allow_private = true` in hven.toml",
         )
-    return parts.hostname, None if proxied else numbers[0]
+    return numbers[0]
 
 
 UNICAST = ipaddress.IPv6Network(
@@ -620,16 +686,22 @@ def _proxy(url: str) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _parts(response: httpx.Response, url: str) -> Iterator[bytes]:
+def _parts(response: httpx.Response, url: str, *, raw: bool = False) -> Iterator[bytes]:
     import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
     packed = response.headers.get("content-encoding", "identity").strip().lower()
-    if packed not in {"identity", "gzip", "x-gzip", "deflate", ""}:  # others unfold a thousandfold and more in one step
+    if not raw and packed not in {
+        "identity",
+        "gzip",
+        "x-gzip",
+        "deflate",
+        "",
+    }:  # others unfold a thousandfold and more in one step
         raise SourceError(
             f"{_shown(url)} is sent with the encoding {packed!r:.40}, which was not asked for", remedy="ask its owner"
         )
     try:
-        yield from response.iter_bytes()
+        yield from response.iter_raw() if raw else response.iter_bytes()
     except httpx.TimeoutException as error:
         raise Unreachable(f"{_shown(url)} stopped sending", remedy="try again later") from error
     except httpx.HTTPError as error:

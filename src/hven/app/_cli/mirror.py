@@ -137,7 +137,7 @@ def _descriptor(base: str, name: str, settings: Settings, *, every: str | None, 
         )
     given = answer.body.decode("utf-8", "replace")
     text = mirroring.mirrored(
-        given, base, name, every=every, files=list(_files(base, name, place, settings)), left=left
+        given, base, name, every=every, files=list(_files(base, name, place, settings, left)), left=left
     )
     if text == before:
         return "as it was"
@@ -146,13 +146,17 @@ def _descriptor(base: str, name: str, settings: Settings, *, every: str | None, 
     return "new" if before is None else RENEWED
 
 
-def _files(base: str, name: str, place: Path, settings: Settings) -> Iterator[dict[str, str]]:
+def _files(base: str, name: str, place: Path, settings: Settings, left: list[str]) -> Iterator[dict[str, str]]:
     """Fetch a collection's files that we have not; return what the descriptor says of each."""
     address = f"{base}/collections/{quote(name)}/files"
     answer = remote.exchange("GET", address, limit=NAMES, allow_private=settings.allow_private)
     for line in answer.body.decode().splitlines() if answer.status == 200 else ():
         checksum, url, _, title = line.split("  ", 3)
-        path = PurePosixPath(unquote(url.rpartition(f"/collections/{quote(name)}/files/")[2]))
+        _, here, said = url.rpartition(f"/collections/{quote(name)}/files/")
+        if checksum == "-" or not here:  # what could not be checked stays there
+            left.append(f"file {unquote(said)!r} has no checksum, or is on another server")
+            continue
+        path = PurePosixPath(unquote(said))
         if (
             path.is_absolute()
             or any(part.startswith(".") for part in path.parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -70,7 +70,11 @@ class Aliases:
 
     def __init__(self, settings: Settings) -> None:
         self._root = settings.root_path.rstrip("/")
-        self._known = {alias.path.rstrip("/") or "/": Old(alias) for alias in settings.alias}
+        self._known = {
+            alias.path.rstrip("/") or "/": Old(alias) for alias in settings.alias if not alias.path.endswith("/*")
+        }
+        below = {alias.path[:-1]: Old(alias) for alias in settings.alias if alias.path.endswith("/*")}
+        self._below = sorted(below.items(), key=lambda pair: -len(pair[0]))
 
     def present(self, scope: Scope) -> Scope:
         """Return the request under its present address."""
@@ -79,7 +83,19 @@ class Aliases:
             path = path[len(self._root) :] or "/"
             scope = {**scope, "path": path, "raw_path": path.encode()}
         old = self._known.get(path.rstrip("/") or "/") if self._known else None
+        to = "" if old is None else old.to
+        if old is None and self._below:
+            old, to = self._found(path)
         if old is None:
             return scope
         query = old.query(scope["query_string"], post=scope["method"] == "POST")
-        return {**scope, "path": old.to, "raw_path": old.to.encode(), "query_string": query, "hven.alias": old}
+        return {**scope, "path": to, "raw_path": quote(to).encode(), "query_string": query, "hven.alias": old}
+
+    def _found(self, path: str) -> tuple[Old | None, str]:
+        """Find the alias of all that is below an old path, and what answers this one."""
+        if path.startswith("/ftp:/"):  # a whole address behind ours; proxies make one slash of two
+            path = f"ftp://{path[6:].lstrip('/')}"
+        for begin, old in self._below:
+            if path.startswith(begin):
+                return old, old.to.removesuffix("*") + path[len(begin) :]
+        return None, ""

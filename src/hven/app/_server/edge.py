@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 access = logging.getLogger("hven.access")
 SERVER = f"Hven/{__version__} (IVOA-copy) Starlette".encode()  # IVOA note SoftID 1.0: the operation in a comment
-EXPOSED = b"Content-Encoding, Content-Length, ETag, Hven-Maxrec, Hven-Overflow, Hven-Warning, Last-Modified, Location, WWW-Authenticate, X-Request-Id"
+EXPOSED = b"Accept-Ranges, Content-Disposition, Content-Encoding, Content-Length, Content-Range, ETag, Hven-Maxrec, Hven-Overflow, Hven-Warning, Last-Modified, Link, Location, Retry-After, WWW-Authenticate, X-Request-Id"
 ALLOWED = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 LEFT = 499  # what the log says of readers who left before an answer began
 

@@ -105,9 +105,19 @@ class Alias:
     `query` is ADQL for ``/tap/sync``; `where` has the condition that each old parameter becomes in it, with ``?`` for its value.
     """
 
-    path: str = field(metadata=said("the old path: /cs/scs.xml", pattern="^/", example="a path that begins with '/'"))
+    path: str = field(
+        metadata=said(
+            "the old path: /cs/scs.xml; with /* at its end, all below: /old/data/*, ftp://ftp.example.org/pub/*",
+            pattern=r"^(/|ftp://[^\s?#*]+/\*$)",
+            example="a path that begins with '/', or ftp://host/path/*",
+        )
+    )
     to: str = field(
-        metadata=said("the path that answers it: /cone/stars.main", pattern="^/", example="a path that begins with '/'")
+        metadata=said(
+            "the path that answers it: /cone/stars.main, /collections/stars/files/*",
+            pattern="^/",
+            example="a path that begins with '/'",
+        )
     )
     rename: Mapping[str, str] = setting(dict, "old parameter name -> new one")
     set: Mapping[str, str] = setting(dict, "parameters to add")
@@ -199,6 +209,23 @@ class LiveLimits:
         "statements that run at once; others wait here, where they hold no lock. What takes longer than 50 ms is not counted any more",
         ge=1,
         le=1000,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarFiles:
+    """What files take that lie on servers elsewhere and are given through this one."""
+
+    cache: int = setting(
+        2 * 1024**3,
+        "bytes on disk, in var/files, of blocks that were read there; those that nobody asked for longest go first",
+        ge=64 * 1024**2,
+        size=True,
+    )
+    at_once: int = setting(8, "requests to other servers that run at once, in each process", ge=1, le=256)
+    seconds: float = setting(30.0, "seconds in which another server must give the next MiB", gt=0, le=3600)
+    fresh: float = setting(
+        30.0, "seconds after which it is asked again whether a file there is still the one of before", ge=0, le=86400
     )
 
 

@@ -17,6 +17,7 @@ from hven.model.settings._sections import (
     URL,
     AlertSettings,
     Alias,
+    FarFiles,
     HealthSettings,
     IdentityProvider,
     JobLimits,
@@ -109,6 +110,10 @@ class Settings:
         PythonLimits, "what Python beside a descriptor (`functions:`, `source: python`) may use, in its own process"
     )
     live: LiveLimits = setting(LiveLimits, "what one process may ask of each database whose tables are read in place")
+    files: FarFiles = setting(
+        FarFiles,
+        "what published files take that lie on servers elsewhere (`root:` of `files:`) and are given through this one",
+    )
     limits: QueryLimits = setting(QueryLimits, "what one query may use")
     jobs: JobLimits = setting(JobLimits, "what one asynchronous job may use, and how long it is kept")
     resolver: ResolverSettings = setting(ResolverSettings, "where names of objects are looked up")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from hven.adql import tree
 from hven.model.errors import HvenError
-from hven.model.table import FILES
+from hven.model.table import FILES, rooted
 from hven.portal._explore.search import Search, ref
 from hven.site.auth import looks
 from hven.sources.cards import headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from hven.model.table import Table
     from hven.portal._explore.page_queries import Asking
@@ -76,8 +75,11 @@ def behind(row: Page, table: Table, asking: Asking, tables: Sequence[Table], col
         return None
     if files.rights is not None and files.rights.locked(asking.who, {"path": rows[0]["path"]}) is not None:
         return None  # a header is of the file, too
-    root = (collections / table.schema).resolve()
-    place = (root / str(rows[0]["path"])).resolve()
+    kept, below = rooted(str(rows[0]["path"]), files.roots)
+    if kept.scheme is not None:
+        return None  # on another server
+    root = (collections / table.schema / Path(kept.address).expanduser()).resolve()
+    place = (root / below).resolve()
     try:
         if not place.is_relative_to(root) or place.stat().st_size != rows[0]["bytes"]:
             return None  # it was changed since it was published

@@ -68,7 +68,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             raise NotFound(say("the collection {name!r} has no file {path!r} here", name, path))
         row = taken.rows[path]
         taken.note("file taken" if request.method == "GET" else "file asked about", path)
-        tag = dali.etag(__version__, row["sha256"], sorted(params.values.items()))
+        tag = dali.etag(__version__, row["tag"], sorted(params.values.items()))
         headers = {**dali.caching(tag, public=taken.reach == "public"), "x-content-type-options": "nosniff"}
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as urlquote
 
 import anyio.to_thread
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from hven import services as dali
-from hven.model.errors import NotFound
-from hven.model.table import FILES
+from hven.model.errors import FarFault, NotFound, Unavailable, say
+from hven.model.table import FILES, rooted
 from hven.services import filed
+from hven.services._far_blocks import FarBlocks
+from hven.services._ranges import described, given
 from hven.services.face import Face, Surroundings, Way, route
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.table import Table
+    from hven.model.table import Root, Table
+    from hven.services._far_blocks import FarFile
     from hven.site import Published
 
+PIECE = 512 * 1024  # bytes that a reader of a range takes at a time: more, and less, take longer
 # a page or an image among the files may hold scripts: they must not run as if they were this site's
 HEADERS = {
     "content-security-policy": "sandbox; default-src 'none'",
@@ -38,6 +46,7 @@ def applies(table: Table) -> bool:
 
 def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/collections/<name>/files`` and what is below."""
+    far = FarBlocks(around.site.settings)
 
     def found(request: Request, name: str, path: str) -> tuple[dict[str, Any], str, str | None]:
         """Ask for a file; return also who may keep the answer, and what stands for it now."""
@@ -57,32 +66,88 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def one(request: Request) -> Response:
         name, path = request.path_params["name"], request.path_params["path"]
         row, reach, newer = await anyio.to_thread.run_sync(found, request, name, path)
-        tag = f'"{row["sha256"]}"'
-        headers = {**dali.caching(tag, public=reach == "public"), **HEADERS}
-        if dali.unchanged(request, tag):
-            return Response(status_code=304, headers=headers)
+        root, below = rooted(path, row["roots"])
+        link = {}
         if row["release"] is not None:
             newer = (
                 newer or f"{dali.base(request, around.site.settings)}/collections/{urlquote(row['collection'])}/files"
             )
-            headers["link"] = f'<{newer}>; rel="latest-version"'
-        place = await anyio.to_thread.run_sync(filed.place_of, around.site.settings, row)
+            link = {"link": f'<{newer}>; rel="latest-version"'}
+        if root.direct:
+            kept = {"cache-control": "no-cache" if reach == "public" else "private, no-store", **HEADERS, **link}
+            return RedirectResponse(f"{root.address}/{urlquote(below)}", headers=kept)
+        far_file = None if root.scheme is None else await _far(far, root, below, row)
+        tag = f'"{row["tag"]}"' if far_file is None else f'"{far_file.key}"'
+        headers = {**dali.caching(tag, public=reach == "public"), **HEADERS, **link}
+        headers |= described(path, _moment(row) if far_file is None else far_file.fact.modified, row["sha256"])
+        if dali.unchanged(request, tag):
+            return Response(status_code=304, headers=headers)
         # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
-        if request.headers.get("if-range", tag) != tag:
+        same = request.headers.get("if-range", tag) == tag
+        if not same:
             request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
-        return FileResponse(place, headers=headers, media_type=row["media_type"])
+        if far_file is not None:
+            pieces = partial(far.pieces, far_file)
+            return given(request, far_file.bytes, pieces, row["media_type"], headers, same=same)
+        place = await anyio.to_thread.run_sync(filed.place_of, around.site.settings, row)
+        if not same or "range" not in request.headers or "," in request.headers["range"]:
+            return FileResponse(place, headers=headers, media_type=row["media_type"])
+        return given(request, row["bytes"], partial(_read, place), row["media_type"], headers)
 
     async def listed(request: Request) -> Response:
         found = await anyio.to_thread.run_sync(
             filed.listed, around, around.reader(request), request.path_params["name"]
         )
         sign = await anyio.to_thread.run_sync(around.signing, request) or str
-        lines = [f"{row['sha256']}  {sign(row['url'])}  {row['bytes']}  {row['title']}\n" for row in found]
+        lines = [
+            f"{row['sha256'] or '-'}  {row['url'] if row['direct'] else sign(row['url'])}  {'-' if row['bytes'] is None else row['bytes']}  {row['title']}\n"
+            for row in found
+        ]
         kept = "no-cache" if sign is str else "private, no-store"
         headers = {"content-type": "text/plain; charset=utf-8", "cache-control": kept, **HEADERS}
         return dali.whole(request, "".join(lines).encode(), headers)
 
     return [route("/collections/{name}/files", listed), route("/collections/{name}/files/{path:path}", one)]
+
+
+async def _far(far: FarBlocks, root: Root, below: str, row: dict[str, Any]) -> FarFile:
+    """Ask for a file elsewhere, and see that it is the one that was published.
+
+    Raises
+    ------
+    FarFault, Unavailable
+        Its server does not give it, or has another one.
+    """
+    try:
+        found = await far.file(root, below)
+    except FarFault as error:
+        message = say("the file {path} cannot be had now: {reason}", row["path"], error.message)
+        raise type(error)(message, remedy=error.remedy) from error
+    when = _moment(row)
+    other = when is not None and found.fact.modified not in {None, when}
+    if other or row["bytes"] not in {None, found.bytes}:
+        raise filed.changed(row)
+    return found
+
+
+async def _read(place: str, begin: int, end: int) -> AsyncIterator[bytes]:
+    """Read a part of a file as fast as it is taken; one that has become shorter breaks off."""
+    loop = asyncio.get_running_loop()
+    file = await loop.run_in_executor(None, os.open, place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        while begin < end:
+            part = await loop.run_in_executor(None, os.pread, file, min(PIECE, end - begin), begin)
+            if not part:
+                raise Unavailable("the file became shorter while it was read", remedy="ask again")
+            begin += len(part)
+            yield part
+    finally:
+        os.close(file)
+
+
+def _moment(row: dict[str, Any]) -> datetime | None:
+    """Return when a file was changed: UTC, without a zone."""
+    return None if row["modified"] is None else datetime.fromtimestamp(row["modified"], UTC).replace(tzinfo=None)
 
 
 def ways(published: Published, base: str) -> Sequence[Way]:

@@ -80,7 +80,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             raise ParamError(say("at most {most} files are drawn beside one another", BESIDE), name="BESIDE")
         rows, reach = await anyio.to_thread.run_sync(found, request, name, paths)
         look = replace(look, note=credit(name))
-        said = "\n".join([str(DRAWN), repr(look), *(str(row["sha256"]) for row in rows)])
+        said = "\n".join([str(DRAWN), repr(look), *(str(row["tag"]) for row in rows)])
         key = hashlib.sha256(said.encode()).hexdigest()[:40]
         headers = {**dali.caching(f'"{key}"', public=reach == "public"), **HEADERS}
         if dali.unchanged(request, f'"{key}"'):

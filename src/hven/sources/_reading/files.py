@@ -73,10 +73,13 @@ def find(options: FileOptions, directory: Path, roots: Sequence[Path] = ()) -> l
     found: dict[Path, None] = {}
     for pattern in options.files:
         named = _named(pattern, directory)
-        for path in _expand(pattern, directory):
-            if not any(_matches(path, ignored, directory) for ignored in options.ignore):
-                check_link(path, path.name, (directory, *roots, named))
-                found[path] = None
+        meant = [
+            path
+            for path in _expand(pattern, directory)
+            if not any(_matches(path, ignored, directory) for ignored in options.ignore)
+        ]
+        check_links(((path, path.name) for path in meant), (directory, *roots, named))
+        found |= dict.fromkeys(meant)
     if not found:
         raise SourceError(
             f"no file is left of {', '.join(options.files)}", remedy=f"loosen `ignore` ({', '.join(options.ignore)})"
@@ -101,6 +104,25 @@ def check_link(path: Path, name: str, roots: Iterable[Path]) -> None:
             f"{name} is a link that leads out of the collection",
             remedy=f'if that is meant, say so in hven.toml: roots = ["{real.parent}"]',
         )
+
+
+def check_links(files: Iterable[tuple[Path, str]], roots: Iterable[Path]) -> None:
+    """Check many files as `check_link` does one; where each directory really is, is looked up once.
+
+    Raises
+    ------
+    SourceError
+        As there.
+    """
+    inside: dict[Path, bool] = {}
+    real = [root.resolve() for root in roots]
+    for path, name in files:
+        known = inside.get(path.parent)
+        if known is None:
+            place = path.parent.resolve()
+            known = inside[path.parent] = any(place.is_relative_to(root) for root in real)
+        if not known or path.is_symlink():
+            check_link(path, name, real)
 
 
 def _named(pattern: str, directory: Path) -> Path:

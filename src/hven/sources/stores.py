@@ -1,0 +1,155 @@
+"""Where files are kept elsewhere: one way to ask for facts, bytes and lists, whatever the server speaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hven.sources._stores._facts import CHANGED, LATER, MIB, OWNER, Fact, Whole, changed, slow
+from hven.sources._stores.ftp import Ftp
+from hven.sources._stores.spec import SPOKEN, Spec
+from hven.sources._stores.web import Web
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from hven.model.table import Root
+
+__all__ = [
+    "CHANGED",
+    "LATER",
+    "MIB",
+    "OWNER",
+    "SCHEMES",
+    "Fact",
+    "Store",
+    "Whole",
+    "changed",
+    "slow",
+    "speaks",
+    "store",
+]
+SCHEMES = ("http", "https", "ftp", *SPOKEN)
+
+
+class Store(Protocol):
+    """Files below a root elsewhere.
+
+    Raises
+    ------
+    FarFault
+        The server is away, refuses, has no such file, or has another one than `fact` says; words for readers, without its name.
+    FarSilence
+        It does not answer in time.
+    Whole
+        It gives whole files alone.
+    """
+
+    def fact(self, path: str) -> Fact:
+        """Ask for size, time and tag.
+
+        Parameters
+        ----------
+        path
+            Below the root, without a slash at its begin.
+
+        Returns
+        -------
+        fact
+            What is not said is None.
+
+        Raises
+        ------
+        FarFault
+            See above.
+        """
+
+    def read(self, path: str, begin: int, end: int, fact: Fact) -> Iterator[bytes]:
+        """Read a part of a file.
+
+        Parameters
+        ----------
+        path
+            Below the root.
+        begin, end
+            The first byte, and that behind the last.
+        fact
+            What was said of the file: of another state nothing is given.
+
+        Yields
+        ------
+        part
+            Some bytes.
+
+        Raises
+        ------
+        FarFault
+            See above.
+        """
+
+    def listed(self, patterns: Sequence[str], ignore: Sequence[str], /) -> Iterator[tuple[str, Fact]]:
+        """List files.
+
+        Parameters
+        ----------
+        patterns, ignore
+            Of paths: those that one of the first means, and none of the second.
+
+        Yields
+        ------
+        path, fact
+            In the order of the paths.
+
+        Raises
+        ------
+        UserError
+            The server lists nothing.
+        """
+
+
+def speaks(scheme: str) -> bool:
+    """Return whether files can be had by a scheme.
+
+    Parameters
+    ----------
+    scheme
+        ``https``, ``ftp``, ``s3`` ..
+    """
+    return scheme in SCHEMES
+
+
+def store(root: Root, *, secret: Callable[[str], str] | None, allow_private: bool, seconds: float) -> Store:
+    """Make the way to a root elsewhere; nothing is asked yet.
+
+    Parameters
+    ----------
+    root
+        With an address.
+    secret
+        Resolves ``$NAME`` of options.
+    allow_private
+        True lets addresses through that are not on the public internet.
+    seconds
+        Without a byte for that long, a server does not answer.
+
+    Returns
+    -------
+    store
+        For threads.
+
+    Raises
+    ------
+    SourceError
+        A library is missing.
+    UserError
+        A secret, or a host, is not known.
+    Forbidden
+        Its address is private.
+    """
+    options: Mapping[str, str] = {
+        key: secret(value) if value.startswith("$") and secret is not None else value
+        for key, value in root.options.items()
+    }
+    kinds: dict[str, Any] = {"http": Web, "https": Web, "ftp": Ftp}
+    kind = kinds.get(str(root.scheme), Spec)
+    found: Store = kind(root.address, options, allow_private=allow_private, seconds=seconds)
+    return found

@@ -1,0 +1,171 @@
+"""Servers of files for tests, on 127.0.0.1: by http with faults at will, and a tiny ftp; each keeps what it was asked."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
+
+STAMP = "20260102030405"
+MOMENT = "Fri, 02 Jan 2026 03:04:05 GMT"
+
+
+@dataclass
+class Files:
+    """What a server has (path -> bytes), how it behaves, and what it was asked."""
+
+    files: dict[str, bytes]
+    tag: str = '"one"'
+    ranges: bool = True
+    pause: float = 0.0  # seconds before each answer
+    cut: int | None = None  # bytes of a body after which it breaks off
+    moved: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    address: str = ""
+
+
+@contextlib.contextmanager
+def web(there: Files) -> Iterator[Files]:
+    """Serve files by http."""
+
+    class Face(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            path, said = unquote(self.path), self.headers.get("range")
+            there.asked.append(f"{self.command} {path} {said or ''}".strip())
+            time.sleep(there.pause)
+            if path in there.moved:
+                return self.told(302, b"", location=there.moved[path])
+            body = there.files.get(path)
+            if body is None:
+                return self.told(404, b"not here")
+            wanted = self.headers.get("if-match", there.tag)
+            if wanted != there.tag:
+                return self.told(412, b"")
+            if said is None or not there.ranges:
+                return self.told(200, body, etag=there.tag, **{"last-modified": MOMENT})
+            begin, end = (int(part) for part in said.removeprefix("bytes=").split("-"))
+            place = f"bytes {begin}-{min(end, len(body) - 1)}/{len(body)}"
+            headers = {"etag": there.tag, "last-modified": MOMENT, "content-range": place}
+            return self.told(206, body[begin : end + 1], **headers)
+
+        def told(self, status: int, body: bytes, **headers: str) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "content-length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET":
+                with contextlib.suppress(OSError):
+                    self.wfile.write(body if there.cut is None else body[: there.cut])
+                if there.cut is not None and there.cut < len(body):
+                    self.connection.close()
+                    self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Face)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    there.address = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield there
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def ftp(there: Files) -> Iterator[Files]:
+    """Serve files by ftp: what RFC 959 and 3659 need for reading, passive alone."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def accepted() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=_session, args=(there, connection), daemon=True).start()
+
+    threading.Thread(target=accepted, daemon=True).start()
+    there.address = f"ftp://127.0.0.1:{listening.getsockname()[1]}"
+    try:
+        yield there
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+
+
+def _session(there: Files, connection: socket.socket) -> None:
+    lines = connection.makefile("rb")
+    passive: socket.socket | None = None
+    rest = 0
+
+    def say(text: str) -> None:
+        connection.sendall(f"{text}\r\n".encode())
+
+    def give(body: bytes) -> None:
+        nonlocal passive
+        assert passive is not None
+        say("150 here it comes")
+        data, _ = passive.accept()
+        with data, contextlib.suppress(OSError):
+            data.sendall(body)
+        passive.close()
+        passive = None
+        say("226 done")
+
+    with connection, lines, contextlib.suppress(OSError):
+        say("220 hello")
+        while line := lines.readline().decode().strip():
+            word, _, rest_of = line.partition(" ")
+            there.asked.append(line)
+            time.sleep(there.pause if word == "RETR" else 0)
+            match word.upper():
+                case "USER":
+                    say("331 and the password?")
+                case "PASS":
+                    say("230 welcome")
+                case "TYPE":
+                    say("200 as you like")
+                case "SIZE" | "MDTM" | "RETR" if rest_of not in there.files:
+                    say("550 not here")
+                case "SIZE":
+                    say(f"213 {len(there.files[rest_of])}")
+                case "MDTM":
+                    say(f"213 {STAMP}")
+                case "REST":
+                    rest = int(rest_of)
+                    say("350 from there")
+                case "PASV":
+                    passive = socket.create_server(("127.0.0.1", 0))
+                    port = passive.getsockname()[1]
+                    say(f"227 Entering Passive Mode (10,0,0,1,{port // 256},{port % 256})")  # a lie, as behind NAT
+                case "RETR":
+                    give(there.files[rest_of][rest:])
+                    rest = 0
+                case "MLSD":
+                    give(_listed(there, rest_of.rstrip("/")).encode())
+                case _:
+                    say("502 what?")
+
+
+def _listed(there: Files, below: str) -> str:
+    names: dict[str, str] = {}
+    for path, body in there.files.items():
+        if path.startswith(f"{below}/"):
+            name, slash, _ = path[len(below) + 1 :].partition("/")
+            names[name] = "type=dir;" if slash else f"type=file;size={len(body)};modify={STAMP};"
+    return "".join(f"{facts} {name}\r\n" for name, facts in names.items())
