@@ -11,16 +11,21 @@ from hven.adql import bind, parse
 from hven.adql.functions import MAPPING, QUERY
 from hven.adql.scope import Tables
 from hven.adql.sql import Writer, write
-from hven.engines.duckdb.dialect import DuckDB
-from hven.engines.duckdb.functions import register
+from hven.engines.duckdb.dialect import MACROS, UDFS, DuckDB
+from hven.engines.duckdb.functions import Functions
 from hven.model.table import Table
+
+
+def made() -> duckdb.DuckDBPyConnection:
+    """Make a DuckDB with all functions."""
+    con = duckdb.connect()
+    Functions(con).define(" ".join([*UDFS, *MACROS]))
+    return con
 
 
 @lru_cache(maxsize=1)
 def connection() -> duckdb.DuckDBPyConnection:
-    con = duckdb.connect()
-    register(con)
-    return con
+    return made()
 
 
 def write_expression(expr, dialect) -> str:

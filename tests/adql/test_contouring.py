@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from adql_running import write_expression
+from adql_running import made, write_expression
 from contour_shapes import code, stress
 from hven.adql import bind_expression, parse_expression
 from hven.descriptor._value_trees import Unfit, cast
 from hven.engines.duckdb.dialect import DuckDB
-from hven.engines.duckdb.functions import register
 from hven.model.errors import BindError
 from hven.model.sky import Regions, contours
 from hven.model.table import Column
@@ -25,8 +23,7 @@ HOLE = f"chain_contour(code, x, y, {DISC})"
 @pytest.fixture(scope="module")
 def compute():
     """Compute an expression over columns."""
-    con = duckdb.connect()
-    register(con)
+    con = made()
 
     def run(text, **columns):
         table = pa.table(columns or {"nothing": [0]})

@@ -6,7 +6,6 @@ import hashlib
 import math
 
 import astropy.units as u
-import duckdb
 import erfa
 import numpy as np
 import pyarrow as pa
@@ -24,10 +23,9 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adql_running import write_expression
+from adql_running import made, write_expression
 from hven.adql import bind_expression, parse_expression
 from hven.engines.duckdb.dialect import DuckDB
-from hven.engines.duckdb.functions import register
 from hven.model.errors import BindError
 from hven.model.sky import bodies, clocks, footprints
 from hven.model.table import Column
@@ -45,9 +43,7 @@ TYPES = {
 
 @pytest.fixture(scope="module")
 def con():
-    made = duckdb.connect()
-    register(made)
-    return made
+    return made()
 
 
 @pytest.fixture

@@ -53,10 +53,10 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_contour_fault": (("TINYINT", "BIGINT"), "VARCHAR"),
 }
 MACROS: tuple[str, ...] = (
-    f"CREATE OR REPLACE TEMP MACRO hven_contour_quality(q) AS nullif(list_extract({list(contours.QUALITIES)!r}, q + 1), '')",
-    f"CREATE OR REPLACE TEMP MACRO hven_contour_kind(f) AS nullif(list_extract({['', *FAULTS]!r}, f + 1), '')",
+    f"CREATE OR REPLACE MACRO hven_contour_quality(q) AS nullif(list_extract({list(contours.QUALITIES)!r}, q + 1), '')",
+    f"CREATE OR REPLACE MACRO hven_contour_kind(f) AS nullif(list_extract({['', *FAULTS]!r}, f + 1), '')",
     # regular expressions take three times as long
-    r"""CREATE OR REPLACE TEMP MACRO hven_numbers_in(s) AS list_transform(list_filter(string_split(translate(s, E',;()[]\t\n\r', '         '), ' '), lambda w: w <> ''),
+    r"""CREATE OR REPLACE MACRO hven_numbers_in(s) AS list_transform(list_filter(string_split(translate(s, E',;()[]\t\n\r', '         '), ' '), lambda w: w <> ''),
        lambda w: coalesce(TRY_CAST(w AS DOUBLE), 'nan'::DOUBLE))""",
 )
 

@@ -22,17 +22,17 @@ _WEST = "CAST({0} AS DOUBLE), CAST({1} AS DOUBLE)"
 
 MACROS: tuple[str, ...] = (
     # a double of a Julian date resolves 40 microseconds: of one in one part, tenths of a millisecond are shown
-    "CREATE OR REPLACE TEMP MACRO hven_of_jd(day, zero) AS make_timestamp(CAST(round((day - zero) * 864000000e0) AS BIGINT) * 100)",
-    """CREATE OR REPLACE TEMP MACRO hven_of_parts(day, fraction, zero) AS make_timestamp(
+    "CREATE OR REPLACE MACRO hven_of_jd(day, zero) AS make_timestamp(CAST(round((day - zero) * 864000000e0) AS BIGINT) * 100)",
+    """CREATE OR REPLACE MACRO hven_of_parts(day, fraction, zero) AS make_timestamp(
        CAST(floor(day - zero) AS BIGINT) * 86400000000 + CAST(round((day - zero - floor(day - zero) + fraction) * 86400000000e0) AS BIGINT))""",
-    "CREATE OR REPLACE TEMP MACRO hven_lon(x) AS x - 360 * floor(x / 360)",
-    "CREATE OR REPLACE TEMP MACRO hven_lon_360(x) AS CASE WHEN x >= 0 AND x <= 360 THEN x ELSE hven_lon(x) END",
-    "CREATE OR REPLACE TEMP MACRO hven_lon_180(x) AS CASE WHEN x >= -180 AND x <= 180 THEN x ELSE hven_lon(x + 180) - 180 END",
-    "CREATE OR REPLACE TEMP MACRO hven_east_min(low, high) AS CASE WHEN high - low >= 360 THEN 0e0 ELSE hven_lon(-high) END",
-    "CREATE OR REPLACE TEMP MACRO hven_east_max(low, high) AS CASE WHEN high - low >= 360 THEN 360e0 WHEN hven_lon(-low) = 0 AND high <> low THEN 360e0 ELSE hven_lon(-low) END",
-    """CREATE OR REPLACE TEMP MACRO hven_hashlist(items) AS nullif(array_to_string(list_filter(items, lambda w, i: w <> '' AND list_position(items, w) = i), '#'), '')""",
-    "CREATE OR REPLACE TEMP MACRO hven_numbers(text) AS list_transform(string_split(text, '#'), lambda w: TRY_CAST(w AS DOUBLE))",
-    r"""CREATE OR REPLACE TEMP MACRO hven_clean(s) AS trim(regexp_replace(regexp_replace(strip_accents(s), '\s+', ' ', 'g'), '[^A-Za-z0-9 ._:/+()*,;=%@?-]', '_', 'g'))""",
+    "CREATE OR REPLACE MACRO hven_lon(x) AS x - 360 * floor(x / 360)",
+    "CREATE OR REPLACE MACRO hven_lon_360(x) AS CASE WHEN x >= 0 AND x <= 360 THEN x ELSE hven_lon(x) END",
+    "CREATE OR REPLACE MACRO hven_lon_180(x) AS CASE WHEN x >= -180 AND x <= 180 THEN x ELSE hven_lon(x + 180) - 180 END",
+    "CREATE OR REPLACE MACRO hven_east_min(low, high) AS CASE WHEN high - low >= 360 THEN 0e0 ELSE hven_lon(-high) END",
+    "CREATE OR REPLACE MACRO hven_east_max(low, high) AS CASE WHEN high - low >= 360 THEN 360e0 WHEN hven_lon(-low) = 0 AND high <> low THEN 360e0 ELSE hven_lon(-low) END",
+    """CREATE OR REPLACE MACRO hven_hashlist(items) AS nullif(array_to_string(list_filter(items, lambda w, i: w <> '' AND list_position(items, w) = i), '#'), '')""",
+    "CREATE OR REPLACE MACRO hven_numbers(text) AS list_transform(string_split(text, '#'), lambda w: TRY_CAST(w AS DOUBLE))",
+    r"""CREATE OR REPLACE MACRO hven_clean(s) AS trim(regexp_replace(regexp_replace(strip_accents(s), '\s+', ' ', 'g'), '[^A-Za-z0-9 ._:/+()*,;=%@?-]', '_', 'g'))""",
 )
 
 _NOTHING = {
@@ -44,13 +44,13 @@ _NOTHING = {
 }
 MACROS += (
     *(
-        f"CREATE OR REPLACE TEMP MACRO hven_{name}(x) AS nullif(hven_{name}_(x), {value})"
+        f"CREATE OR REPLACE MACRO hven_{name}(x) AS nullif(hven_{name}_(x), {value})"
         for name, value in _NOTHING.items()
     ),
     # light that was on its way during a leap second took that second, too; before 1972 nobody knows of any
-    "CREATE OR REPLACE TEMP MACRO hven_left(t, light) AS coalesce(make_timestamp(hven_utc(hven_tai(epoch_us(t)) - light)), t - to_microseconds(light))",
-    "CREATE OR REPLACE TEMP MACRO hven_file_size(x, d) AS nullif(hven_file_size_(x, d), -1)",
-    "CREATE OR REPLACE TEMP MACRO hven_file_md5(x, d) AS nullif(hven_file_md5_(x, d), '')",
+    "CREATE OR REPLACE MACRO hven_left(t, light) AS coalesce(make_timestamp(hven_utc(hven_tai(epoch_us(t)) - light)), t - to_microseconds(light))",
+    "CREATE OR REPLACE MACRO hven_file_size(x, d) AS nullif(hven_file_size_(x, d), -1)",
+    "CREATE OR REPLACE MACRO hven_file_md5(x, d) AS nullif(hven_file_md5_(x, d), '')",
 )
 
 TEMPLATES: dict[str, str] = {

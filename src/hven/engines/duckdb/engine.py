@@ -25,7 +25,6 @@ from hven.engines.duckdb import contouring
 from hven.engines.duckdb.checking import verify
 from hven.engines.duckdb.computer import Computer, ComputerExecution, dear
 from hven.engines.duckdb.dialect import DuckDB
-from hven.engines.duckdb.functions import register
 from hven.engines.duckdb.layout import MANIFEST, PASSING, ROW, Held, Manifest, Stored, resized
 from hven.engines.duckdb.machine import Rows
 from hven.engines.duckdb.merging import DiskMerge
@@ -80,7 +79,6 @@ class DuckEngine(Engine):
         self._spill = directory / f".spill-{os.getpid()}"
         config = _settings(self._memory, threads, self._spill)
         self._con = clock.lowered(clock.QUERY, lambda: duckdb.connect(":memory:", config=config))
-        register(self._con)
         self._con.execute("SET enable_external_access = false")
         self._con.execute("SET lock_configuration = true")
         self._cursors = Cursors(self._con)

@@ -6,6 +6,8 @@ They see rows without nulls (`_of_whole_rows`), and may answer with nulls. A sha
 
 from __future__ import annotations
 
+import re
+import threading
 from functools import lru_cache, reduce, wraps
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +53,26 @@ FEW = 32  # rows of text that are read one by one
 _KINDS = {POINT: "point", CIRCLE: "circle", RANGE: "range", POLYGON: "polygon"}
 
 
-def register(con: duckdb.DuckDBPyConnection) -> None:
-    """Register the functions with a DuckDB instance."""
-    for name, (arguments, result) in UDFS.items():
-        con.create_function(name, _of_whole_rows(FUNCTIONS[name]), list(arguments), result, **_VECTORISED)
-    for text in MACROS:  # some name the functions
-        # not temporary: one definition for all cursors of the instance, which is in memory anyway
-        con.execute(text.replace("TEMP MACRO", "MACRO"))
+class Functions:
+    """The functions of one DuckDB instance, each defined when a query first names it: all of them take longer than a small ingest. Thread-safe."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self._con = con
+        self._lock = threading.RLock()
+        self._missing: dict[str, Any] = {**UDFS, **{text.partition("(")[0].split()[-1]: text for text in MACROS}}
+
+    def define(self, sql: str) -> None:
+        """Define what SQL names, for all cursors of the instance, which is in memory anyway."""
+        with self._lock:
+            for name in re.findall(r"hven_\w+", sql):
+                if made := self._missing.get(name):
+                    if isinstance(made, str):
+                        self.define(made.partition("(")[2])  # what a macro names must be there
+                        self._con.execute(made)
+                    else:
+                        called = _of_whole_rows(FUNCTIONS[name])
+                        self._con.create_function(name, called, list(made[0]), made[1], **_VECTORISED)
+                    del self._missing[name]
 
 
 def _of_whole_rows(function: Callable[..., pa.Array]) -> Callable[..., pa.Array]:

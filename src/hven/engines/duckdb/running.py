@@ -18,6 +18,7 @@ import pyarrow as pa
 from hven.engines import Execution, Relay
 from hven.engines._clock import Watch, weakly
 from hven.engines.duckdb.faults import KINDS, translate
+from hven.engines.duckdb.functions import Functions
 from hven.model import clock
 from hven.model.errors import Cancelled
 
@@ -50,6 +51,7 @@ class Cursors:
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self._con = con
+        self.functions = Functions(con)
         self._free: deque[Cursor] = deque()
         self._turn = 0  # grows when some snapshot was removed
         self._broken_off: SimpleQueue[tuple[Cursor, pa.RecordBatchReader | None] | None] = SimpleQueue()
@@ -218,6 +220,7 @@ class DuckExecution(Timed):
         try:
             for name, rows in relations.items():
                 self._cursor.register(name, rows.read(), keep=rows.keep)
+            cursors.functions.define(sql)
         except BaseException:
             self.close()
             raise
