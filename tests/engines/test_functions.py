@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hven.engines import Limits
 from hven.engines._bound.reading import read
 from hven.engines.duckdb import functions
 from hven.engines.duckdb.dialect import UDFS
+from hven.engines.duckdb.engine import DuckEngine
 from hven.model.sky import Moc, contains, from_array, intersects
 from shared import MORE
 
@@ -102,6 +106,36 @@ def test_boxes_and_cells():
 
 def test_every_function_of_the_dialect_is_there():
     assert set(functions.FUNCTIONS) == set(UDFS)
+
+
+def test_each_is_defined_by_whoever_names_it_first(tmp_path):
+    """Many at once, in any order; beside them, answers that are computed by ours are read to their end, or broken off."""
+    texts = {
+        "healpix": "hven_healpix(3, 45e0, CAST(range % 80 AS DOUBLE))",
+        "distance": "hven_distance(0e0, 0e0, 0e0, CAST(range AS DOUBLE))",
+        "lon": "hven_lon_180(CAST(range AS DOUBLE))",
+        "time": "epoch_us(hven_left(make_timestamp(range), 1))",
+        "area": "hven_area([1e0, 2e0, CAST(range % 9 + 1 AS DOUBLE)])",
+        "name": "hven_target_name('mars')",
+    }
+    schema = pa.schema([("found", pa.string())])
+
+    def ask(engine, name, whole):
+        sql = f"SELECT CAST({texts[name]} AS VARCHAR) AS found FROM range(20000)"
+        execution = engine.run(sql, [], {}, schema, Limits(batch=500))
+        batches = iter(execution)
+        rows = next(batches).num_rows
+        if whole:
+            rows += sum(batch.num_rows for batch in batches)
+        execution.close()
+        return rows == 20000 if whole else rows > 0
+
+    for _ in range(2):
+        engine = DuckEngine(tmp_path, memory=2**28)
+        with ThreadPoolExecutor(24) as pool:
+            asked = [pool.submit(ask, engine, name, whole) for name in texts for whole in (True, False) * 2]
+            assert all(one.result(60) for one in asked)
+        engine.close()
 
 
 def test_what_is_written_is_read_back():
