@@ -28,15 +28,14 @@ def files(rooms: tuple[str, ...]) -> list[Path]:
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def nodes(path: Path) -> list[ast.AST]:
+    """Give all that a file is made of, the outer before the inner."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def constants(path: Path) -> set[str]:
     """Give all texts of a file."""
-    return {
-        node.value for node in ast.walk(parsed(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+    return {node.value for node in nodes(path) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
 def said(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Iterator[tuple[int, str]]:
@@ -64,7 +63,7 @@ def composed(path: Path, returning: frozenset[str]) -> Iterator[int]:
         )
         if any(isinstance(one, str) and re.search(r"[a-z]{2} |[a-z]{2}$| [a-z]{2}", one) for one in pieces):
             yield text.lineno
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Call) and _called(node) == "say":
             values = [one for value in node.args[1:] for one in _alternatives(value)]
             yield from (one.lineno for one in values if isinstance(one, ast.Constant) and spoken(str(one.value)))
@@ -72,7 +71,7 @@ def composed(path: Path, returning: frozenset[str]) -> Iterator[int]:
 
 def values_of(path: Path) -> Iterator[tuple[int, str, int]]:
     """Give line, template and number of values of each call of `say` whose template stands there."""
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if (
             isinstance(node, ast.Call)
             and _called(node) == "say"
@@ -85,7 +84,7 @@ def values_of(path: Path) -> Iterator[tuple[int, str, int]]:
 
 def _told(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Iterator[tuple[ast.expr, bool]]:
     """Give what is told, and whether it is told even if it is a single word."""
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Call):
             name = _called(node)
             told = node.args if name in HELPERS else node.args[:1] if name in ERRORS | WORDS else []

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import pickle
 import time
+from collections.abc import Iterator
 from string import Formatter
 
 import pytest
 from asking import Client
-from faults_said import SOURCE, composed, constants, files, said, values_of
+from faults_said import SOURCE, composed, constants, files, nodes, said, values_of
 from hypothesis import given
 from hypothesis import strategies as st
 from polib import pofile
@@ -40,6 +41,13 @@ def fields(template: str) -> list[str]:
     return sorted(
         f"{name}!{conversion}:{spec}" for _, name, spec, conversion in Formatter().parse(template) if name is not None
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten() -> Iterator[None]:
+    """Leave no trees of the whole source to whatever this process tests next."""
+    yield
+    nodes.cache_clear()
 
 
 @pytest.fixture(scope="module")
