@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from itertools import groupby, product
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -43,10 +44,17 @@ COLUMNS = (
 )  # fmt: skip
 SCHEMA = pa.schema([column.arrow for column in COLUMNS])
 THIS = "#this"
+_WHOLE = {
+    **{field.name: field.type for field in SCHEMA},
+    **dict.fromkeys(("_at", "_link", "_row"), pa.int32()),
+    "_file": pa.string(),
+}
 _MISSING = "NotFoundFault: no row of {table} has this identifier"
 _GONE = "NotFoundFault: the collection has no such file (any more)"
 _KEY = "_id"
 PORTION = 200_000  # characters of identifiers in a query
+# with their types: for a literal without one Arrow looks for pandas, each time anew, for a tenth of a millisecond
+_NOTHING, _TRUE, _ONE = pa.scalar(None, pa.string()), pa.scalar(True, pa.bool_()), pa.scalar(1, pa.int32())
 _HERE = "service_here"  # XML ID in a descriptor that has none yet
 
 
@@ -113,7 +121,7 @@ def rows(
         for one in site.settings.alias
         if one.path.endswith("/*") and one.to.startswith(files)
     }
-    found: list[pa.Table] = []
+    found: list[pa.RecordBatch] = []
     seen: set[int] = set()
     links = (*table.leads, *more)
     numbered = {id(link): at for at, link in enumerate(links)}
@@ -136,12 +144,15 @@ def rows(
             if link.service is not None:
                 made["service_def"] = _services(link, link.service, there, names, base, made, _own(found))
             kept = pc.and_(visible, _kept(link, there, names, made))
-            found.append(_whole(pa.table(made)).filter(kept))
-    every = pa.concat_tables(found) if found else None
+            found.append(_whole(made).filter(kept))
+    every = pa.Table.from_batches(found) if found else None
     # where rows have policies on files their list is not for everybody
-    listed = {one.qualified: one for one in holdings.catalogue(who, policies).tables()}.get(f"{table.schema}.files")
-    if every is not None and listed is not None:
-        every = _with_files(every, table, listed.roots, answered)
+    if every is not None and every["_file"].null_count < every.num_rows:
+        listed = next(
+            (one for one in holdings.catalogue(who, policies).tables() if one.qualified == f"{table.schema}.files"),
+            None,
+        )
+        every = every if listed is None else _with_files(every, table, listed.roots, answered)
     missing = [at for at in range(len(asked)) if at not in seen]
     lost = {
         "error_message": pa.array([_MISSING.format(table=table.qualified)] * len(missing), pa.string()),
@@ -150,7 +161,8 @@ def rows(
         "_link": pa.array([0] * len(missing), pa.int32()),
         "_row": pa.array([0] * len(missing), pa.int32()),
     }
-    whole = pa.concat_tables([_whole(pa.table(lost)), *([] if every is None else [every])])
+    parts = [pa.Table.from_batches([_whole(lost)])] if missing or every is None else []
+    whole = pa.concat_tables([*parts, *([] if every is None else [every])])
     whole = whole.sort_by([("_at", "ascending"), ("_link", "ascending"), ("_row", "ascending")])
     named = pa.array(asked, pa.string()).take(whole["_at"].combine_chunks())
     whole = whole.set_column(whole.schema.get_field_index("ID"), "ID", named)
@@ -181,11 +193,11 @@ def described(found: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
     )
 
 
-def _own(found: Sequence[pa.Table]) -> dict[int, str]:
+def _own(found: Sequence[pa.RecordBatch]) -> dict[int, str]:
     """List paths of rows' own files, by the place of their identifier."""
     own: dict[int, str] = {}
     for some in found:
-        taken = pc.and_(pc.equal(some["semantics"], THIS), pc.fill_null(some["link_authorized"], True))
+        taken = pc.and_(pc.equal(some["semantics"], _said(THIS)), pc.fill_null(some["link_authorized"], _TRUE))
         mine = some.filter(pc.and_(taken, pc.is_valid(some["_file"])))
         for at, path in zip(mine["_at"].to_pylist(), mine["_file"].to_pylist(), strict=True):
             own.setdefault(at, path)
@@ -279,10 +291,12 @@ def _locks(
     if not link.file and link.narrowed is None and telling.isdisjoint(taken):
         return {}
     everybody, theirs = (
-        pc.equal(there[names[text]].combine_chunks(), 1) if text in names else pa.array([text == "1"] * there.num_rows)
+        pc.equal(there[names[text]].combine_chunks(), _ONE)
+        if text in names
+        else pa.array([text == "1"] * there.num_rows, pa.bool_())
         for text in rights
     )
-    return {"link_auth": pc.if_else(everybody, "false", "true"), "link_authorized": theirs}
+    return {"link_auth": pc.if_else(everybody, _said("false"), _said("true")), "link_authorized": theirs}
 
 
 def _query(
@@ -325,6 +339,7 @@ def _query(
     return text + (f" ORDER BY {first.order}" if first is not None and first.order else "")
 
 
+@lru_cache(maxsize=1024)
 def _equal(where: str, key: str) -> tuple[list[str], bool]:
     """List columns of the other table that are the row's identifier, by the condition that joins them; and whether it says more."""
     found, rest = [], False
@@ -393,7 +408,7 @@ def _renamed(files: pa.Array, was: Mapping[str, str]) -> pa.Array:
 def _kept(link: Link, there: pa.Table, names: Mapping[str, str], made: Mapping[str, pa.Array]) -> pa.Array:
     kept = pc.is_valid(made["access_url" if link.service is None else "service_def"])
     if link.condition is not None:
-        kept = pc.and_(kept, pc.equal(there[names[_truth(link.condition)]].combine_chunks(), 1))
+        kept = pc.and_(kept, pc.equal(there[names[_truth(link.condition)]].combine_chunks(), _ONE))
     return kept
 
 
@@ -407,20 +422,24 @@ def _texts(
     query = False
     for at, part in enumerate(template):
         if isinstance(part, str):
-            parts.append(part)
+            parts.append(_said(part))
             query = query or "?" in part
         elif part == SITE:
-            parts.append(base)
+            parts.append(_said(base))
         else:
             safe = None if not address else SIGNS if at == 0 else "" if query else "/"
             parts.append(_each(there[names[part.text]].combine_chunks(), part.spec, safe))
-    whole = pc.binary_join_element_wise(*parts, "")
+    whole = pc.binary_join_element_wise(*parts, _said(""))
     return whole if isinstance(whole, pa.Array) else pa.array([whole.as_py()] * there.num_rows, pa.string())
+
+
+def _said(text: str) -> pa.Scalar:
+    return pa.scalar(text, pa.string())
 
 
 def _numbers(texts: pa.Array) -> pa.Array:
     """Read whole numbers; what is none is not known."""
-    return pc.cast(pc.if_else(pc.match_substring_regex(texts, r"^\d{1,18}$"), texts, None), pa.int64())
+    return pc.cast(pc.if_else(pc.match_substring_regex(texts, r"^\d{1,18}$"), texts, _NOTHING), pa.int64())
 
 
 def _each(values: pa.Array, spec: str, safe: str | None) -> pa.Array:
@@ -440,8 +459,6 @@ def _each(values: pa.Array, spec: str, safe: str | None) -> pa.Array:
 def _with_files(every: pa.Table, table: Table, roots: Sequence[Root], answered: Callable[[str], pa.Table]) -> pa.Table:
     """Add media types and sizes of files of the collection; those that are not there get an error in place of their address."""
     paths = every["_file"].combine_chunks()
-    if paths.null_count == len(paths):
-        return every
     wanted = paths.drop_null().unique().to_pylist()
     asked = f"SELECT path, media_type, bytes, url FROM {adql.quote(table.schema)}.files WHERE path IN"
     facts = pa.concat_tables(answered(f"{asked} ({', '.join(map(literal, some))})") for some in _portions(wanted))
@@ -458,18 +475,21 @@ def _with_files(every: pa.Table, table: Table, roots: Sequence[Root], answered: 
     changed = {
         "content_type": pc.coalesce(every["content_type"].combine_chunks(), kind),
         "content_length": pc.coalesce(every["content_length"].combine_chunks(), size),
-        "access_url": pc.if_else(gone, None, there),
-        "error_message": pc.if_else(gone, _GONE, None),
+        "access_url": pc.if_else(gone, _NOTHING, there),
+        "error_message": pc.if_else(gone, _said(_GONE), _NOTHING),
     }
-    return _whole(pa.table({**dict(zip(every.column_names, every.columns, strict=True)), **changed}))
+    kept = {name: every[name].combine_chunks() for name in every.column_names}
+    return pa.Table.from_batches([_whole({**kept, **changed})])
 
 
-def _whole(some: pa.Table) -> pa.Table:
+def _whole(some: Mapping[str, pa.Array]) -> pa.RecordBatch:
     """Add the columns that are missing, and bring all to one order and type."""
-    types = {field.name: field.type for field in SCHEMA} | {name: pa.int32() for name in ("_at", "_link", "_row")}
-    types["_file"] = pa.string()
-    columns = {
-        name: some[name].combine_chunks().cast(kind) if name in some.column_names else pa.nulls(some.num_rows, kind)
-        for name, kind in types.items()
-    }
-    return pa.table(columns)
+    rows = len(next(iter(some.values())))
+    nulls: dict[pa.DataType, pa.Array] = {}
+    columns = []
+    for name, kind in _WHOLE.items():
+        column = some.get(name)
+        if column is None:
+            column = nulls[kind] = nulls[kind] if kind in nulls else pa.nulls(rows, kind)
+        columns.append(column if column.type == kind else column.cast(kind))
+    return pa.RecordBatch.from_arrays(columns, names=list(_WHOLE))

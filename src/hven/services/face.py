@@ -186,7 +186,7 @@ class Face:
     standard_ids: Sequence[str] = ()
     params: Sequence[Param] = ()
     applies: Callable[[Table], bool] = lambda _: False
-    links: Callable[[Table, Surroundings], Sequence[Link]] = lambda *_: ()
+    links: Callable[[Table, Surroundings], Sequence[Link]] | None = None
     lacking: str = "what this service needs"
     ask: Ask | None = None
     path: str = ""

@@ -682,7 +682,7 @@ def _number(value: float | str | None) -> float:
 def _text(value: float | str | None) -> pa.Scalar:
     if not isinstance(value, str):
         raise NotDirect
-    return pa.scalar(value)
+    return pa.scalar(value, pa.string())  # without the type Arrow looks for pandas, each time
 
 
 def _moment(value: float | str | None) -> pa.Scalar:
@@ -695,7 +695,7 @@ def _moment(value: float | str | None) -> pa.Scalar:
 def _compare_floats(column: pa.Array, op: str, value: float) -> Any:
     if isinstance(value, int) and abs(value) > 2**53:
         raise NotDirect  # no double
-    found = _OPERATORS[op](column, pa.scalar(float(value)))  # a double: so is a float32 column then
+    found = _OPERATORS[op](column, pa.scalar(float(value), pa.float64()))  # a double: so is a float32 column then
     return pc.or_(found, pc.is_nan(column)) if op in {">", ">="} else found
 
 

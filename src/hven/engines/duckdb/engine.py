@@ -156,7 +156,6 @@ class DuckEngine(Engine):
         with self._lock:
             if self._alone is None:
                 con = duckdb.connect(":memory:", config=_settings(self._memory, 1, self._spill))
-                register(con)
                 con.execute("SET enable_external_access = false")
                 con.execute("SET lock_configuration = true")
                 self._alone = Cursors(con)

@@ -50,12 +50,16 @@ def routes(around: Surroundings) -> Sequence[Route]:
             options = {**options, "serialization": options.get("serialization", "TABLEDATA")}
         most, ids = params.whole("MAXREC"), params.values.get("ID", ())
         base = dali.base(request, site.settings)
-        offering = [face for face in around.faces.values() if table.offers(face.name) and face.applies(table)]
+        leading = [
+            face.links
+            for face in around.faces.values()
+            if face.links is not None and table.offers(face.name) and face.applies(table)
+        ]
 
         def asked() -> pa.Table:
             return datalinks.rows(
                 table, ids, who=who, site=site, policies=around.policies, holdings=holdings, base=base,
-                more=[link for face in offering for link in face.links(table, around)],
+                more=[link for made in leading for link in made(table, around)],
             )  # fmt: skip
 
         def made() -> bytes:
