@@ -139,6 +139,7 @@ UDFS: tuple[Entry, ...] = (
     function("mapping", "SUBSTRING", "(s TEXT, start INTEGER [, length INTEGER]) -> TEXT", doc="Part of a string; the first character is 1.", ucd="same", example="SUBSTRING('NGC 224', 5) is '224'"),
     function("mapping", "TRIM", "(s TEXT) -> TEXT", doc="Without white space at both ends.", ucd="same", example="TRIM('  M 31 ') is 'M 31'"),
     function("udf", "REPLACE", "(s TEXT, old TEXT, new TEXT) -> TEXT", doc="Every `old` replaced by `new`.", ucd="same", example="REPLACE('M 31', ' ', '') is 'M31'"),
+    function("udf", "URL_ENCODE", "(s TEXT) -> TEXT", doc="The text as a part of an address: all but letters, digits and -._~ as %XX, in UTF-8.", ucd="same", example="URL_ENCODE('M 31/é') is 'M%2031%2F%C3%A9'"),
     function("udf", "SPLIT_PART", "(s TEXT, separator TEXT, n INTEGER) -> TEXT", doc="The n-th piece between separators, from 1; empty if there are fewer.", example="SPLIT_PART('a/b/c', '/', 2) is 'b'"),
     function("udf", "LENGTH", "(s TEXT) -> BIGINT", doc="Number of characters.", ucd="meta.number", example="LENGTH('été') is 3"),
     function("mapping", "CONCAT", "(x ORDERED ...) -> TEXT", doc="Everything as text, one after the other; NULLs are left out.", example="CONCAT('M ', 31) is 'M 31'"),

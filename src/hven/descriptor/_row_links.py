@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from hven.model.errors import Place
     from hven.model.table import Table, Template
 
-ESCAPED = "% &+#"  # in an address behind a ?
 SITE = ("url", "name", "title", "authority")
 
 
@@ -56,10 +55,10 @@ def leading(table: Table, settings: Sequence[Setting], around: Inherited, place:
         return
     value = f"{TARGET}.{quote(key.name)}"
     value = value if key.type.is_string else f"CAST({value} AS VARCHAR)"
-    for character in ESCAPED:
-        value = f"REPLACE({value}, '{character}', '%{ord(character):X}')"
     address = f"{around.site['url']}/datalink/{table.qualified}?ID="
-    yield Setting(column="datalink_url", how="map", value=written(f"'{address}' || {value}", place), place=place)
+    yield Setting(
+        column="datalink_url", how="map", value=written(f"'{address}' || URL_ENCODE({value})", place), place=place
+    )
 
 
 def only_targets(value: Written, tree: Any, where: str, names: Sequence[str], faults: Faults) -> None:

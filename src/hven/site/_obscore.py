@@ -83,9 +83,7 @@ def _leading(one: Member, table: Table, resource: Resource) -> Member:
         return one
     key = adql.quote(table.identifier.name)
     value = key if table.identifier.type.is_string else f"CAST({key} AS VARCHAR)"
-    for character in "% &+#":
-        value = f"REPLACE({value}, '{character}', '%{ord(character):X}')"
-    url = f"'{resource.site['url']}/datalink/{quote(table.qualified)}?ID=' || {value}"
+    url = f"'{resource.site['url']}/datalink/{quote(table.qualified)}?ID=' || URL_ENCODE({value})"
     return replace(one, items={**one.items, "access_url": url, "access_format": f"'{DATALINK}'"})
 
 

@@ -54,6 +54,7 @@ MACROS: tuple[str, ...] = (
        AND strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * (strlen(new) - strlen(old)) > most
        THEN hven_longest(strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * (strlen(new) - strlen(old)), most)
        ELSE replace(s, old, new) END""",
+    "CREATE OR REPLACE TEMP MACRO hven_url(s, most) AS CASE WHEN strlen(s) * 3 > most THEN hven_longest(strlen(s) * 3, most) ELSE url_encode(s) END",
     # how often an expression matches is not known before: at most at each character, and its groups are no longer than the text
     """CREATE OR REPLACE MACRO hven_regexp_replace(s, pattern, new, most) AS CASE WHEN strlen(s) + (1 + strlen(s)) * strlen(new) > 4 * most
        THEN hven_longest(strlen(s) + (1 + strlen(s)) * strlen(new), 4 * most) ELSE regexp_replace(s, pattern, new, 'g') END""",
@@ -125,7 +126,7 @@ class DuckDB(curating.Curating, contouring.Contouring, Exact, EngineDialect):
         "SPLIT_PART": "split_part({0}, regexp_replace({1}, '^$', chr(1114111)), CAST({2} AS BIGINT))", "REGEXP_MATCH": "CAST(regexp_matches({0}, {1}) AS INTEGER)", "REGEXP_EXTRACT": ".extracted",
         "ARR_LENGTH": ".of_array", "ARR_COUNT": ".of_array", "ARR_SUM": ".of_array", "ARR_AVG": ".of_array", "ARR_MIN": ".of_array", "ARR_MAX": ".of_array",
         "ARR_STDDEV": ".of_array", "ARR_DOT": ".dot",
-        "REPLACE": ".built", "REGEXP_REPLACE": ".built", "PARSE_TIME": ".parsed_time", "ROW_NUMBER": "row_number() OVER ()",
+        "REPLACE": ".built", "REGEXP_REPLACE": ".built", "URL_ENCODE": "hven_url({0}, 32768)", "PARSE_TIME": ".parsed_time", "ROW_NUMBER": "row_number() OVER ()",
         **curating.TEMPLATES,
         **contouring.TEMPLATES,
     }  # fmt: skip

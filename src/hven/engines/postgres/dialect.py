@@ -27,6 +27,11 @@ _MICROSECONDS = "CAST(extract(epoch FROM {0}) * 1000000 AS bigint)"
 _JD = f"(CAST(2440587.5 AS double precision) + {_MICROSECONDS} / CAST(86400000000 AS double precision))"
 _MJD = f"(CAST(40587 AS double precision) + {_MICROSECONDS} / CAST(86400000000 AS double precision))"
 _WORDS = "regexp_split_to_array({}, '[^[:alnum:]]+')"
+# letter by letter, and of a letter that no address may have each byte
+_URL = (
+    "(SELECT string_agg(CASE WHEN c ~ '^[A-Za-z0-9._~-]$' THEN c ELSE regexp_replace(upper(encode(convert_to(c, 'UTF8'), 'hex')), '(..)', chr(37) || '\\1', 'g') END, '' ORDER BY n)"
+    " FROM regexp_split_to_table({0}, '') WITH ORDINALITY AS letters(c, n))"
+)
 _D = "CAST({0} AS double precision)"
 _CONSTANT = re.compile(r"""'(?:[^']|'')*'|COLLATE "[^"]*\"""")  # and the order of texts, which has quotes like a column
 # characters of a text, constants aside, that is written twice; longer ones, which may hold others, are values first
@@ -83,7 +88,7 @@ class Postgres(Shapes):
         "IVO_TO_JD": _JD, "IVO_TO_MJD": _MJD, "GAVO_TO_JD": _JD, "GAVO_TO_MJD": _MJD, "JD": _JD, "MJD": _MJD,
         "GAVO_GETAUTHORITY": "substring({0} from '(?i)^ivo://([^/?#]+)')", "GAVO_MATCH": "CAST({1} ~ {0} AS INTEGER)", "REGEXP_MATCH": "CAST({0} ~ {1} AS INTEGER)",
         "ISO": f"hven_iso({_D})", "REPLACE": ".built", "REGEXP_REPLACE": ".built",
-        "SPLIT_PART": "split_part({0}, {1}, CAST({2} AS integer))",
+        "SPLIT_PART": "split_part({0}, {1}, CAST({2} AS integer))", "URL_ENCODE": _URL,
         "LIGHT_TIME": f"({_D} / CAST(299792.458 AS double precision))",
         "LON_360": f"CASE WHEN {_D} >= 0 AND {_D} <= 360 THEN {_D} ELSE {_turned(_D)} END",
         "LON_180": f"CASE WHEN {_D} >= -180 AND {_D} <= 180 THEN {_D} ELSE {_turned(_D + ' + 180')} - 180 END",
