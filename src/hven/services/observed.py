@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hven.adql.text import literal
 from hven.model.errors import ParamError
-from hven.model.sky import shape_text
+from hven.model.sky import Circle, shape_text
 from hven.model.table import Column
 
 if TYPE_CHECKING:
@@ -66,10 +66,14 @@ def inside(text: str, *, name: str = "POS") -> str:
         It is no shape.
     """
     try:
-        shape = f"REGION({literal(shape_text.write('shape', shape_text.parse('pos', text)))})"
+        read = shape_text.parse("pos", text)
     except ValueError as error:
         remedy = "CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., in degrees (ICRS)"
         raise ParamError(f"{name}={text!r:.60}: {error}", name=name, remedy=remedy) from None
+    if isinstance(read, Circle):  # of which engines know more than of others
+        shape = f"CIRCLE({read.lon!r}, {read.lat!r}, {read.radius!r})"
+    else:
+        shape = f"REGION({literal(shape_text.write('shape', read))})"
     return f"(1 = INTERSECTS(s_region, {shape}) OR (s_region IS NULL AND 1 = CONTAINS(POINT(s_ra, s_dec), {shape})))"
 
 
