@@ -69,6 +69,15 @@ def test_ranks_and_sums_as_python_counts_them(rows):
     assert got == expected
 
 
+@settings(max_examples=30 * MORE, deadline=None)
+@given(rows_of)
+def test_the_first_rows_of_each_as_python_finds_them(rows):
+    """By several columns, with nulls: engines may find them by grouping."""
+    query = "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY g ORDER BY x, id) AS n FROM s.t) AS q WHERE n = 1 ORDER BY id"
+    firsts = {g: min((place(x), number) for number, (h, x) in enumerate(rows) if h == g)[1] for g, _ in rows}
+    assert asked(query, rows) == [(number,) for number in sorted(firsts.values())]
+
+
 ROWS = [("a", 1), ("a", 2), ("b", 2), ("b", None), (None, 7)]
 
 

@@ -349,6 +349,21 @@ class Dialect(ABC):
         """
         return f"{text} {'DESC' if descending else 'ASC'} NULLS LAST"
 
+    def numbered(self, columns: Sequence[str]) -> list[str]:  # noqa: ARG002
+        """Write in another way by which columns rows are numbered, NULLs last, if a database finds the first ones sooner so.
+
+        Parameters
+        ----------
+        columns
+            In SQL.
+
+        Returns
+        -------
+        keys
+            Of ORDER BY; none: as all orders are written.
+        """
+        return []
+
     def reached(self, node: TableRef) -> bool:  # noqa: ARG002
         """Return whether the rows of a stored table are those alone that its reader may see.
 
@@ -683,6 +698,9 @@ class Writer:
             parts.append("PARTITION BY " + ", ".join([self.expr(item) for item in node.partition]))
         if node.order_by:
             keys = [self.dialect.direction(self.expr(item.expr), descending=item.descending) for item in node.order_by]
+            plain = all(isinstance(one, ColumnRef) for one in (*node.partition, *(item.expr for item in node.order_by)))
+            if node.function.name == "ROW_NUMBER" and plain and not any(item.descending for item in node.order_by):
+                keys = self.dialect.numbered([self.expr(item.expr) for item in node.order_by]) or keys
             parts.append("ORDER BY " + ", ".join(keys))
         elif node.function.steady and node.frame is None and not meta(node.function).type.is_integer:
             # a whole partition, summed in the order of its values

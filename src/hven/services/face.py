@@ -85,6 +85,17 @@ class Surroundings:
     faces: Mapping[str, Face] = field(default_factory=dict)
     started: datetime
 
+    def leads(self, table: Table) -> list[Link]:
+        """List what rows of a table lead to by its faces, besides its own links.
+
+        Parameters
+        ----------
+        table
+            As its reader knows it.
+        """
+        faces = [face for face in self.faces.values() if face.links and table.offers(face.name) and face.applies(table)]
+        return [link for face in faces if face.links for link in face.links(table, self)]
+
     def signing(self, request: Request) -> Callable[[str], str] | None:
         """Return what signs those addresses of the site for whoever asks that not everybody may ask; None: they have no account, or need it for nothing.
 

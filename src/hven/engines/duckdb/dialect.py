@@ -14,7 +14,7 @@ from hven.engines.duckdb.exact import Exact
 from hven.model.types import FLOAT64, POLYGON, Type
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hven.adql.sql import Writer
 
@@ -146,6 +146,10 @@ class DuckDB(curating.Curating, contouring.Contouring, Exact, EngineDialect):
     def in_order(self, name: str, distinct: str, text: str) -> str:
         """Write an aggregate of numbers over them in order; DuckDB drops an ORDER BY within sum and avg."""
         return f"list_{name}(list_sort(list({distinct}{text})))"
+
+    def numbered(self, columns: Sequence[str]) -> list[str]:
+        """Write several columns as one: the first row of each group is then found by grouping, where all would be sorted."""
+        return [f"row({', '.join(columns)}) ASC NULLS LAST"] if len(columns) > 1 else []
 
     def condition(self, writer: Writer, node: Expr) -> str:
         """Keep many conditions together: DuckDB takes seconds over thousands that it can part, and writes them for Arrow with Python's lock held."""

@@ -134,11 +134,18 @@ def thinned(table: Table, every: Every, where: tree.Expr | None) -> tree.Expr:
             tree.Compare("<=", step, tree.Literal(math.floor(last + slack) if end[1] else math.ceil(last - slack) - 1))
         )
     away = tree.Binary("*", tree.Function("ABS", (tree.Binary("-", steps, step),)), tree.Literal(every.seconds / ALIKE))
-    order = (tree.OrderItem(tree.Function("ROUND", (away,))), tree.OrderItem(when), tree.OrderItem(key))
-    number = tree.Window(tree.Function("ROW_NUMBER"), (*(_ref(name) for name in every.each), step), order)
+    # the window is over columns alone: the first of each then comes of one grouping, and no row is sorted
+    each = {f"of{at}": _ref(name) for at, name in enumerate(every.each)}
+    named = {"k": key, "t": when, "step": step, "away": tree.Function("ROUND", (away,)), **each}
     source = tree.TableRef((_ident(table.schema), _ident(table.name)))
-    items = (tree.SelectItem(key, tree.Ident("k")), tree.SelectItem(number, tree.Ident("nth")))
-    inner = tree.Select(items, source, where=tree.conjunction(*tests))
+    items = tuple(tree.SelectItem(expr, tree.Ident(name)) for name, expr in named.items())
+    stepped = tree.Derived(
+        tree.Query(tree.Select(items, source, where=tree.conjunction(*tests))), tree.Ident("stepped")
+    )
+    order = tuple(tree.OrderItem(_ref(name)) for name in ("away", "t", "k"))
+    number = tree.Window(tree.Function("ROW_NUMBER"), tuple(_ref(name) for name in (*each, "step")), order)
+    chosen_of = (tree.SelectItem(_ref("k")), tree.SelectItem(number, tree.Ident("nth")))
+    inner = tree.Select(chosen_of, stepped)
     first = tree.Compare("=", _ref("nth"), tree.Literal(1))
     chosen = tree.Select(
         (tree.SelectItem(_ref("k")),), tree.Derived(tree.Query(inner), tree.Ident("steps")), where=first

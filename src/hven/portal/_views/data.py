@@ -146,7 +146,7 @@ def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
     """Return what a row leads to by its table's links: what its columns lead to stands among these."""
     table, key, shown = seen.table, seen.table.identifier, [column.name for column in page.columns]
     faces = [face for face in state.around.faces.values() if table.offers(face.name) and face.applies(table)]
-    more = [link for face in faces for link in face.links(table, state.around) if link.service is None]
+    more = [link for link in state.around.leads(table) if link.service is None]
     if not (table.links or more) or key is None or key.name not in shown:
         return []
     asking, value = seen.asking, page.rows.column(shown.index(key.name))[0].as_py()

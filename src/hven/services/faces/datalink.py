@@ -50,16 +50,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
             options = {**options, "serialization": options.get("serialization", "TABLEDATA")}
         most, ids = params.whole("MAXREC"), params.values.get("ID", ())
         base = dali.base(request, site.settings)
-        leading = [
-            face.links
-            for face in around.faces.values()
-            if face.links is not None and table.offers(face.name) and face.applies(table)
-        ]
 
         def asked() -> pa.Table:
             return datalinks.rows(
                 table, ids, who=who, site=site, policies=around.policies, holdings=holdings, base=base,
-                more=[link for made in leading for link in made(table, around)],
+                more=around.leads(table),
             )  # fmt: skip
 
         def made() -> bytes:
