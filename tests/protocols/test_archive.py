@@ -21,8 +21,8 @@ from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
 from hven.model.errors import Unavailable
-from hven.services import filed
 from hven.services import _packing as packing
+from hven.services import filed
 from hven.services._packing import Member, Tar, Zip
 from hven.services.archives import Sums
 from hven.site import Site

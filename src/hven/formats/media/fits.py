@@ -442,7 +442,8 @@ def _arrow(block: Any, column: Any, own: Column) -> pa.Array:
         ends = np.cumsum([0, *map(len, each)]).astype(np.int32)
         inner = pa.array(_native(flat), from_pandas=True).cast(kind.value_type)
         return pa.ListArray.from_arrays(pa.array(ends), inner).cast(kind)
-    return pa.array(_native(np.asarray(values)), from_pandas=True).cast(kind)
+    # one value a row may have dimensions of its own: TDIM (1, 1)
+    return pa.array(_native(np.asarray(values).reshape(len(values))), from_pandas=True).cast(kind)
 
 
 def _native(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from hven.formats.media import Array, medium_of, open_product
+from hven.formats.media import Card, Rows, medium_of, open_product
+from hven.formats.pictures import _curves as curves
 from hven.formats.pictures import _image_pictures as images
-from hven.formats.pictures._sheet import Sheet, packed
+from hven.formats.pictures import _interferometry as interferometry
+from hven.formats.pictures import _stills as stills
+from hven.formats.pictures._appearance import SIZES
+from hven.formats.pictures._sheet import Picture, Sheet, packed
 from hven.model.errors import SourceError, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from hven.formats.media import Card, Product
+    from hven.formats.media import Product
     from hven.formats.pictures._appearance import Look
 
 
 UNPACKED = 512 << 20  # bytes of a packed file that is drawn
 _DEFLATE = 1032  # times as much deflate can say in a byte
-
-
-class Picture(NamedTuple):
-    """A picture.
-
-    Attributes
-    ----------
-    body
-        PNG.
-    words
-        What it shows.
-    """
-
-    body: bytes
-    words: str
 
 
 def drawable(path: str) -> bool:
@@ -46,7 +36,7 @@ def drawable(path: str) -> bool:
     path
         Of the file.
     """
-    return medium_of(path) is not None
+    return medium_of(path) is not None or stills.is_raster(path)
 
 
 def pictured(files: Sequence[tuple[Path, str]], look: Look) -> bytes:
@@ -70,15 +60,19 @@ def pictured(files: Sequence[tuple[Path, str]], look: Look) -> bytes:
         One cannot be drawn.
     """
     made = []
+    each = look if len(files) == 1 else replace(look, size=max(SIZES[0], look.size // 2), note="")
     for path, name in files:
         guarded(path, name)
         try:
+            if stills.is_raster(name):
+                made.append(stills.still(path, name, each))
+                continue
             with open_product(path, name) as product:
-                made.append(draw(product, look, name))
-        except (ValueError, ArithmeticError, LookupError, TypeError, MemoryError) as fault:
+                made.append(draw(product, each, name))
+        except (ValueError, ArithmeticError, LookupError, TypeError, MemoryError, NotImplementedError) as fault:
             why = " ".join(str(fault).split())[:200] or type(fault).__name__
             raise SourceError(say("{name} cannot be drawn: {reason}", name, why)) from fault
-    return made[0].body
+    return made[0].body if len(made) == 1 else stills.beside(made, [name for _, name in files], look)
 
 
 def guarded(path: Path, name: str) -> None:
@@ -120,11 +114,49 @@ def draw(product: Product, look: Look, name: str) -> Picture:
     SourceError
         It has nothing that can be drawn.
     """
-    part = product.part(look.part)
-    facts = _facts((*part.cards, *product.cards))
-    if isinstance(part, Array):
-        return Picture(*images.drawn(part, look, title_of(facts, name), facts))
+    if look.part is None and interferometry.is_oifits(product):
+        facts = _facts((*_targets(product), *product.cards))
+        return _page(*interferometry.drawn(product, look, title_of(facts, name)), look, title_of(facts, name))
+    asked = None if look.part is None else product.part(look.part)
+    order = sorted(product.parts, key=lambda part: not isinstance(part, Rows) and part.role != "data")
+    for part in [asked] if asked is not None else order:
+        facts = _facts((*part.cards, *product.cards))
+        title = title_of(facts, name)
+        if isinstance(part, Rows):
+            curve = curves.of_rows(part)
+            if curve is not None:
+                return _page(*curves.drawn(curve, look, title), look, title)
+            continue
+        if not part.axes:
+            continue
+        spread = curves.dynamic(part)
+        if spread is not None:
+            return _page(*curves.spread(part, spread, product, look, title, facts), look, title)
+        if sum(axis.size > 1 for axis in part.axes) == 1 and not {"longitude", "latitude"} & {
+            one.kind for one in part.axes
+        }:
+            errors = next((one for one in product.arrays if one.role == "error" and one.shape == part.shape), None)
+            return _page(*curves.drawn(curves.of_array(part, errors), look, title), look, title)
+        if look.show == "spectrum" and any(one.kind == "spectral" and one.size > 1 for one in part.axes):
+            return _page(*curves.drawn(curves.of_cube(part), look, title), look, title)
+        if len(part.axes) > 1:
+            return Picture(*images.drawn(part, look, title, facts))
+        if part.shape == (1,):
+            return _page(*curves.drawn(curves.of_array(part, None), look, title), look, title)
     raise SourceError(say("{name} has nothing that can be drawn", name))
+
+
+def _page(sheet: Sheet, words: str, look: Look, title: str) -> Picture:
+    return Picture(sheet.png({"Title": title, "Description": words, "Copyright": look.note, "Software": "Hven"}), words)
+
+
+def _targets(product: Product) -> list[Card]:
+    """Return the name of an interferometer's target, if there is one alone."""
+    rows = next((part for part in product.parts if isinstance(part, Rows) and part.name.upper() == "OI_TARGET"), None)
+    if rows is None or rows.count != 1 or "TARGET" not in [column.name for column in rows.columns]:
+        return []
+    names = [str(name) for batch in rows.batches(0, 1) for name in batch.column("TARGET").to_pylist()]
+    return [Card("OBJECT", name.strip()) for name in names]
 
 
 def _facts(cards: Sequence[Card]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from hven.formats.pictures._appearance import Stretch, of_channel, stretched
 from hven.formats.pictures._sheet import MINUS, Frame, Sheet, Ticks, moment, packed, ticks
 from hven.formats.pictures._thinning import MOST, thinned
+from hven.model.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media import Array
+    from hven.formats.media import Array, Axis
     from hven.formats.pictures._appearance import Look
     from hven.model.sky import footprints
 
@@ -40,6 +41,14 @@ def axes_of(array: Array) -> tuple[int, int]:
     long = [at for at, axis in enumerate(array.axes) if axis.size > 1]
     last = (long if len(long) >= 2 else list(range(len(array.axes))))[-2:]
     return last[1], last[0]
+
+
+def meant(axis: Axis) -> npt.NDArray[Any] | None:
+    """Return what an axis' pixels stand for; None: its file does not say it, or not so that it could be read."""
+    try:
+        return None if axis.values is None else axis.values()
+    except SourceError:
+        return None
 
 
 def planes(array: Array, shown: tuple[int, int], look: Look, cells: tuple[int, int]) -> tuple[Numbers, str]:
@@ -74,7 +83,7 @@ def _unlike(array: Array, depth: int) -> bool:
     axis = array.axes[depth]
     if axis.kind == "time":
         return True
-    values = axis.values() if axis.kind == "spectral" and axis.values is not None and axis.size <= PLANES else None
+    values = meant(axis) if axis.kind == "spectral" and axis.size <= PLANES else None
     known = np.empty(0) if values is None else np.asarray(values, np.float64)
     return len(known) > 1 and bool(np.nanmin(known) > 0 and np.nanmax(known) / np.nanmin(known) > 1.2)
 
@@ -83,9 +92,10 @@ def _chosen(array: Array, depth: int, look: Look) -> int:
     """Return the plane, from 1, of the highest frequency that is not left out; else the one in the middle."""
     axis = array.axes[depth]
     middle = (axis.size + 1) // 2
-    if axis.kind != "spectral" or axis.values is None:
+    values = meant(axis) if axis.kind == "spectral" else None
+    if values is None:
         return middle
-    waves = np.asarray(axis.values(), np.float64)
+    waves = np.asarray(values, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         frequencies = 299.792458 / waves  # MHz
     taken = np.isfinite(frequencies)
@@ -96,7 +106,7 @@ def _chosen(array: Array, depth: int, look: Look) -> int:
 
 def _value(array: Array, at: int, pixel: int) -> str:
     axis = array.axes[at]
-    values = axis.values() if axis.values is not None else None
+    values = meant(axis)
     if values is None or pixel >= len(values):
         return ""
     value = values[pixel]

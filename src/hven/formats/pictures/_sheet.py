@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,21 @@ MINUS = "\N{MINUS SIGN}"
 _DAY = 86_400.0
 _EPOCH = datetime(1858, 11, 17, tzinfo=UTC)  # of the Modified Julian date
 _TIMES = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200)
+
+
+class Picture(NamedTuple):
+    """A picture.
+
+    Attributes
+    ----------
+    body
+        PNG.
+    words
+        What it shows.
+    """
+
+    body: bytes
+    words: str
 
 
 @cache
@@ -90,7 +105,7 @@ def ticks(low: float, high: float, most: int, kind: str = "") -> Ticks:
         ``time``: the values are MJD; ``log``: they are logarithms.
     """
     low, high = min(low, high), max(low, high)
-    if not np.isfinite([low, high]).all() or not low < high:
+    if not np.isfinite([low, high, high - low]).all() or not low < high:
         return Ticks((low,), (f"{low:.6g}",))
     if kind == "time" and low > -1e6 and high < 3e6:
         return _of_time(low, high, most)
@@ -149,8 +164,8 @@ def _of_time(low: float, high: float, most: int) -> Ticks:
         step, form = float(days), "%Y-%m-%d" if days < 90 else "%Y-%m"
     base = np.floor(low)
     places = base + np.arange(np.ceil((low - base) / step - 1e-9), np.floor((high - base) / step + 1e-9) + 1) * step
-    one = moment(low, "%Y-%m-%d")
-    other = moment(high, "%Y-%m-%d")
+    one = moment(low + 1e-5, "%Y-%m-%d")
+    other = moment(high - 1e-5, "%Y-%m-%d")
     more = "" if step >= 1 else one if one == other else f"{one} \N{EN DASH} {other}"
     return Ticks(tuple(places), tuple(moment(at, form) for at in places), more)
 
@@ -265,7 +280,7 @@ class Frame:
         """Draw the frame, its marks and names."""
         sheet, (left, top, right, bottom) = self.sheet, self.box
         size = sheet.letters
-        x = x or ticks(*self.x, max(2, int(self.width / (7 * size))), self.kinds[0])
+        x = x or ticks(*self.x, max(2, int(self.width / (5.5 * size))), self.kinds[0])
         y = y or ticks(*self.y, max(2, int(self.height / (4 * size))), self.kinds[1])
         long = max(3, size // 3)
         ends = -np.inf

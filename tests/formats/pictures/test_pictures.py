@@ -1,0 +1,307 @@
+"""Pictures of products, judged by what their pixels mean: which way is up, which value has which colour, where a curve goes; and bad files."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from PIL import Image
+
+from hven.formats.media import Array, Axis
+from hven.formats.pictures import Look, Shelf, pictured, refusal
+from hven.formats.pictures import _drawing as drawing
+from hven.formats.pictures._appearance import stretched
+from hven.formats.pictures._sheet import ticks
+from hven.formats.pictures._thinning import thinned
+from hven.model.errors import SourceError
+
+DATA = Path(__file__).parents[3].parent / "shared" / "data"
+PLAIN = Look(size=200, axes=False)
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def drawn(path: Path, look: Look = PLAIN) -> Image.Image:
+    return Image.open(io.BytesIO(pictured([(path, path.name)], look)))
+
+
+def gray(path: Path, look: Look = PLAIN) -> np.ndarray:
+    return np.asarray(drawn(path, look).convert("L"), np.float64)
+
+
+def written(tmp_path: Path, data: np.ndarray, **cards: object) -> Path:
+    path = tmp_path / "made.fits"
+    hdu = fits.PrimaryHDU(data)
+    hdu.header.update(cards)
+    hdu.writeto(path, overwrite=True)
+    return path
+
+
+def sky(rotation: float, mirrored: bool) -> dict[str, object]:
+    turn = np.radians(rotation)
+    matrix = (
+        1e-3
+        * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        @ np.diag([1 if mirrored else -1, 1])
+    )
+    cards = {f"CD{i + 1}_{j + 1}": matrix[i, j] for i in (0, 1) for j in (0, 1)}
+    return {
+        "CTYPE1": "RA---TAN",
+        "CTYPE2": "DEC--TAN",
+        "CRVAL1": 80.0,
+        "CRVAL2": 40.0,
+        "CRPIX1": 50.5,
+        "CRPIX2": 50.5,
+        **cards,
+    }
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270, 20])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_north_is_up_and_east_is_left(tmp_path, rotation, mirrored):
+    from astropy.wcs import WCS
+
+    cards = sky(rotation, mirrored)
+    wcs = WCS(fits.Header(cards))
+    data = np.zeros((100, 100), "f4")
+    for lon, lat, value in ((80.0, 40.03, 1.0), (80.039, 40.0, 0.5)):  # north bright, east half as bright
+        x, y = wcs.all_world2pix(lon, lat, 0)
+        data[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5] = value
+    picture = gray(written(tmp_path, data, **cards), Look(size=100, axes=False, stretch="linear", percentile=(0, 100)))
+    ys, xs = np.nonzero(picture > 200)
+    assert ys.mean() < 35
+    assert abs(xs.mean() - 50) < 15
+    ys, xs = np.nonzero((picture > 80) & (picture < 180))
+    assert xs.mean() < 35
+    assert abs(ys.mean() - 50) < 15
+
+
+def test_without_directions_the_first_row_is_the_lowest(tmp_path):
+    data = np.zeros((40, 60))
+    data[:10] = 1.0
+    picture = gray(written(tmp_path, data))
+    assert picture.shape == (133, 200)
+    assert picture[-10:].min() == 255
+    assert picture[:90].max() == 0
+
+
+@pytest.mark.parametrize(("stretch", "middle"), [("linear", 128), ("sqrt", 180), ("log", 229), ("asinh", 197)])
+def test_values_have_the_colours_of_their_stretch(tmp_path, stretch, middle):
+    path = written(tmp_path, np.repeat(np.linspace(0.0, 10.0, 201)[None], 20, 0))
+    picture = gray(path, Look(size=201, axes=False, stretch=stretch, percentile=(0, 100)))
+    assert (picture[5, 0], picture[5, 200]) == (0, 255)
+    assert abs(picture[5, 100] - middle) <= 2
+
+
+def test_zero_is_in_the_middle_for_fields_and_what_has_no_value_is_transparent(tmp_path):
+    rng = np.random.default_rng(3)
+    data = rng.normal(0.0, 50.0, (64, 64))
+    data[:, :16] = 0.0
+    data[:, 48:] = np.nan
+    picture = np.asarray(drawn(written(tmp_path, data), Look(size=64, axes=False)))
+    assert abs(int(picture[30, 8, 0]) - 128) <= 1
+    assert (picture[:, 50:, 3] == 0).all()
+    assert (picture[:, :40, 3] == 255).all()
+
+
+def test_cells_are_means_of_all_their_values():
+    rng = np.random.default_rng(1)
+    data = rng.random((640, 480)).astype("f4")
+    data[0:16, 0:12] = np.nan
+    data[16, 12] = np.inf
+    array = Array(
+        index=0,
+        axes=tuple(Axis(name="", size=n) for n in data.shape),
+        dtype=data.dtype,
+        read=lambda window: data[tuple(window)],
+    )
+    means, whole = thinned(array, 1, 0, {}, (40, 40))
+    finite = np.where(np.isfinite(data), data, np.nan)
+    assert whole
+    assert np.allclose(means, np.nanmean(finite.reshape(40, 16, 40, 12).astype("f8"), (1, 3)), equal_nan=True)
+    across, _ = thinned(array, 0, 1, {}, (40, 40))
+    assert np.allclose(across, means.T, equal_nan=True)
+
+
+@pytest.mark.parametrize("shape", [(100_000, 100_000), (10, 10**9), (10**9, 10), (1, 10**6), (10**6, 1)])
+def test_of_large_images_a_part_is_read(shape):
+    read = []
+
+    def some(window):
+        sizes = [one.stop - one.start for one in window]
+        read.append(np.prod(sizes))
+        return np.ones(sizes, "f4")
+
+    array = Array(index=0, axes=tuple(Axis(name="", size=n) for n in shape), dtype=np.dtype("f4"), read=some)
+    means, _ = thinned(array, 1, 0, {}, (200, 200))
+    assert means.shape == tuple(min(200, n) for n in shape)
+    assert (means == 1.0).all()
+    assert sum(read) <= 30_000_000
+    assert max(read) <= 8_000_000
+    assert len(read) <= 4000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [np.full((30, 30), np.nan), np.full((30, 30), np.inf), np.zeros((30, 30)), np.array([[5.0]]), np.ones((1, 100_000)), np.ones((100_000, 1)),
+     np.array([[np.nan, 1.0], [np.inf, -np.inf]]), np.full((5, 5), 1e308), np.arange(12, dtype=">i8").reshape(3, 4), np.zeros((2, 3, 4, 5, 6)),
+     np.array([1.0]), np.arange(5.0), np.full(7, np.nan), np.ones((1, 1, 1, 50, 60))],
+)  # fmt: skip
+@pytest.mark.parametrize("look", [PLAIN, Look(size=640), Look(size=16), Look(size=16, axes=False, plane=99)])
+def test_odd_images_are_drawn_within_their_size(tmp_path, data, look):
+    picture = drawn(written(tmp_path, data), look)
+    assert max(picture.size) <= max(look.size, 250)
+    assert min(picture.size) >= 1
+
+
+def test_a_file_with_faults_is_refused_in_words(tmp_path):
+    whole = written(tmp_path, np.zeros((100, 100))).read_bytes()
+    for name, body in {
+        "cut.fits": whole[:4000], "head.fits": whole[:1000], "empty.fits": b"", "text.fits": b"no FITS at all", "no.gz": b"\x1f\x8b\x08broken",
+        "x.fits.gz": whole, "a.png": b"\x89PNG\r\n\x1a\nbroken", "a.gif": b"GIF89a", "b.jpg": b"", "film.mp4": b"\0\0\0\x18ftypmp42", "y.txt": b"words",
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(body)
+        if name == "x.fits.gz":  # which is not packed: what it begins with counts
+            continue
+        with pytest.raises(SourceError) as told:
+            pictured([(tmp_path / name, name)], PLAIN)
+        assert str(tmp_path) not in str(told.value), name
+
+
+def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing, "UNPACKED", 5 << 20)
+    (tmp_path / "bomb.fits.bz2").write_bytes(bz2.compress(bytes(20 << 20)))
+    with pytest.raises(SourceError, match="too large"):
+        pictured([(tmp_path / "bomb.fits.bz2", "bomb.fits.bz2")], PLAIN)
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    with pytest.raises(SourceError, match=r"too large|exceeds limit"):
+        pictured([(tmp_path / "bomb.png", "bomb.png")], PLAIN)
+
+
+def test_a_spectrum_is_a_curve_over_its_wavelengths(tmp_path):
+    flux = np.ones(400)
+    flux[300] = 5.0
+    path = written(tmp_path, flux, CTYPE1="WAVE", CUNIT1="nm", CRVAL1=400.0, CDELT1=1.0, CRPIX1=1.0, BUNIT="Jy")
+    picture = gray(path)
+    dark = np.argwhere(picture < 200)
+    top = dark[dark[:, 0] < 60]
+    assert abs(top[:, 1].mean() / 200 - 0.75) < 0.03  # the line, at three quarters of the width
+    assert "part 0 PRIMARY" in drawn(path, Look(size=640)).text["Description"]
+
+
+def test_series_and_spectra_in_tables(tmp_path):
+    when = np.linspace(0.0, 10.0, 1000)
+    table = fits.BinTableHDU.from_columns(
+        [fits.Column("TIME", "D", "d", array=when), fits.Column("RATE", "E", "ct/s", array=np.sin(when)),
+         fits.Column("RATE_ERR", "E", "ct/s", array=when * 0 + 0.1), fits.Column("QUALITY", "J", array=(when > 9).astype("i4"))]
+    )  # fmt: skip
+    table.header["MJDREFI"], table.header["MJDREFF"] = 58000, 0.5
+    table.writeto(tmp_path / "series.fits")
+    told = drawn(tmp_path / "series.fits", Look(size=500)).text["Description"]
+    assert told == "part 1 , without 100 values that QUALITY flags".replace(" ,", ",")
+    wave = fits.BinTableHDU.from_columns(
+        [fits.Column("WAVE", "300D", "nm", array=[np.arange(300.0)]), fits.Column("FLUX", "300E", array=[np.ones(300)])]
+    )
+    wave.writeto(tmp_path / "vector.fits")
+    assert drawn(tmp_path / "vector.fits").size == (200, 133)
+    fits.BinTableHDU.from_columns([fits.Column("NAME", "5A", array=["a"])]).writeto(tmp_path / "names.fits")
+    with pytest.raises(SourceError, match="nothing that can be drawn"):
+        pictured([(tmp_path / "names.fits", "names.fits")], PLAIN)
+
+
+def test_the_plane_of_the_highest_frequency_that_is_not_left_out_is_chosen(tmp_path):
+    data = np.zeros((5, 20, 20))
+    for plane in range(5):
+        data[plane, :, plane * 4 : plane * 4 + 4] = 1.0
+    path = written(tmp_path, data, CTYPE3="FREQ", CUNIT3="MHz", CRVAL3=150.0, CDELT3=60.0, CRPIX3=1.0)
+    for look, plane in ((PLAIN, 4), (Look(size=200, axes=False, without=((390.0, 390.0),)), 3),
+                        (Look(size=200, axes=False, without=((200.0, 400.0),)), 0), (Look(size=200, axes=False, plane=2), 1)):  # fmt: skip
+        columns = gray(path, look)[100]
+        assert np.argmax(columns) // 40 == plane
+    assert "plane 4 of 5 (330 MHz)" in drawn(path, Look(size=200, without=((390.0, 390.0),))).text["Description"]
+
+
+def test_marks_are_round():
+    assert ticks(0.0, 10.0, 5).places == (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
+    assert ticks(1e7, 3e7, 4).more == "10⁷"
+    assert ticks(60000.0, 60000.5, 6, "time").words[1] == "02:00"
+    assert ticks(60000.0, 60000.5, 6, "time").more == "2023-02-25"
+    for low, high in ((np.nan, 1.0), (1.0, 1.0), (0.0, 1e-300), (-1e308, 1e308), (1.0, 1.0 + 1e-15), (np.inf, 0.0)):
+        assert len(ticks(low, high, 5).places) < 100
+
+
+def test_colours_of_a_map_of_numbers_reach_from_the_first_to_the_last():
+    made = stretched(np.array([0.0, 0.0, 1.0, 7.0]), Look(), whole=True)
+    assert (made.low, made.high, made.percentile) == (0.0, 7.0, None)
+
+
+def test_why_there_is_none_is_written_in_it():
+    picture = Image.open(io.BytesIO(refusal(300, "because " * 200)))
+    assert picture.size == (300, 225)
+    assert np.asarray(picture).min() < 150
+    assert Image.open(io.BytesIO(refusal(16, "why"))).size == (16, 12)
+
+
+def test_a_film_is_shown_by_its_middle_and_pictures_stand_beside_one_another(tmp_path):
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    picture = drawn(tmp_path / "a.gif")
+    assert picture.convert("RGB").getpixel((20, 15)) == (0, 255, 0)
+    assert picture.text["Description"] == "frame 2 of 3, 40 x 30 pixels"
+    bright = tmp_path / "bright.fits"
+    fits.PrimaryHDU(np.tile([0.0, 1.0], (8, 4))).writeto(bright)
+    Image.new("RGB", (64, 64), "blue").save(tmp_path / "c.png")
+    body = pictured([(bright, "bright.fits"), (tmp_path / "c.png", "c.png")], PLAIN)
+    both = Image.open(io.BytesIO(body)).convert("RGB")
+    assert both.size[0] <= 200
+    assert both.getpixel((both.size[0] * 3 // 4, both.size[1] // 2)) == (0, 0, 255)
+
+
+def test_the_shelf_keeps_what_is_asked_for(tmp_path):
+    path = written(tmp_path, np.arange(100.0).reshape(10, 10))
+    shelf = Shelf(tmp_path / "shelf", budget=3000)
+    body = shelf.drawn("aa1", [(path, "made.fits")], Look(size=32, axes=False))
+    assert shelf.find("aa1") == body
+    assert shelf.find("aa2") is None
+    for at in range(30):
+        shelf.drawn(f"b{at:02}", [(path, "made.fits")], Look(size=32, axes=False))
+        shelf.find("aa1")
+    shelf.tidied()
+    kept = [*(tmp_path / "shelf").rglob("*.png")]
+    assert sum(one.stat().st_size for one in kept) <= 3000
+    assert shelf.find("aa1") == body
+
+
+REAL = [
+    ("interferometry/oifits/HD140573.oifits", "VIS2 4,800 points (3,459 flagged), T3PHI 2,400 points (1,791 flagged)"),
+    ("interferometry/oifits/T_PYX_oiDataCalib.fits", "VIS2 96 points"),
+    ("radio/ecallisto/BIR_20110607_062400_10.fit", "each channel less its median"),
+    ("helio/images/aia_171_level1.fits", "sun171"),
+    ("helio/images/resampled_hmi.fits", "turned so that north is up"),
+    ("helio/timeseries/go1520110607.fits", "part 2 FLUXES"),
+    ("images/hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits", "values that QUALITY flags"),
+    ("images/spectrum_Vega.fits", "part 0 PRIMARY"),
+    ("images/allsky_rosat.fits", "part 0 PRIMARY"),
+    ("images/l1448_13co.fits", "mean of 16 of 53 planes"),
+    ("helio/sharp/hmi.sharp_cea_720s.377.20110215_020000_TAI.magnetogram.fits", "part 1 COMPRESSED_IMAGE"),
+    ("helio/images/2013_06_24__17_31_30_84__SDO_AIA_AIA_193.jp2", "pixels"),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), REAL)
+def test_real_files(name, words):
+    path = DATA / name
+    if not path.exists():
+        pytest.skip("no data here")
+    assert words in drawn(path, Look(size=640)).text["Description"]
+    assert max(drawn(path).size) == 200
