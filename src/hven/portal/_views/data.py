@@ -145,8 +145,8 @@ def _row(seen: View, state: Asked) -> dict[str, Any]:
 def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
     """Return what a row leads to by its table's links: what its columns lead to stands among these."""
     table, key, shown = seen.table, seen.table.identifier, [column.name for column in page.columns]
-    faces = [face for face in state.around.faces.values() if table.offers(face.name) and face.applies(table)]
-    more = [link for link in state.around.leads(table) if link.service is None]
+    # the row is shown by itself: at full size
+    more = [link for link in state.around.leads(table) if link.service is None and link.semantics != "#thumbnail"]
     if not (table.links or more) or key is None or key.name not in shown:
         return []
     asking, value = seen.asking, page.rows.column(shown.index(key.name))[0].as_py()
