@@ -50,12 +50,37 @@ class Found(NamedTuple):
         Who may keep the answer.
     note
         Writes down that a file was asked about or taken.
+    collection
+        Its name.
     """
 
     rows: dict[str, dict[str, Any]]
     refused: dict[str, HvenError]
     reach: str
     note: Callable[[str, str], None]
+    collection: str
+
+    def one(self, path: str) -> dict[str, Any]:
+        """Return the row of a file.
+
+        Parameters
+        ----------
+        path
+            As it was asked for.
+
+        Raises
+        ------
+        NotFound
+            There is none that the reader may know of.
+        HvenError
+            The reader may not take it.
+        """
+        if path in self.refused:
+            raise self.refused[path]
+        if path not in self.rows:
+            message = say("the collection {name!r} has no file {path!r} here", self.collection, path[:200])
+            raise NotFound(message, remedy=say("collections/{name}/files lists them", self.collection))
+        return self.rows[path]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +189,7 @@ def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) ->
         if files is not None:
             looks.looked(around.site.store, asks, what, path, files, named, around.policies)
 
-    return Found(rows, refused, holdings.reach(who, around.policies), note)
+    return Found(rows, refused, holdings.reach(who, around.policies), note, name)
 
 
 def taken(around: Surroundings, who: Reader, collection: str, path: str) -> Original:
@@ -194,11 +219,7 @@ def taken(around: Surroundings, who: Reader, collection: str, path: str) -> Orig
         As of the file itself.
     """
     found = asked(around, who, collection, [path])
-    if path in found.refused:
-        raise found.refused[path]
-    if path not in found.rows:
-        raise NotFound(say("the collection {name!r} has no file {path!r} here", collection, path))
-    row = found.rows[path]
+    row = found.one(path)
     place = Path(place_of(around.site.settings, row))
     found.note("file taken", path)
     return Original(name=path.rpartition("/")[2], path=place, etag=row["tag"], public=found.reach == "public")

@@ -1,61 +1,55 @@
-"""``/collections/NAME/cubes/PATH``: a file's images and cubes, looked into by the script ``cube``, which asks ``/collections/NAME/cube/PATH``."""
+"""``/collections/NAME/cubes/PATH`` for people: a file's images and cubes, looked into by the script ``cube``, which asks the same address."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import anyio.to_thread
-from starlette.routing import Route
-
-from hven.formats.media import medium_of
-from hven.model.errors import NotFound, say
-from hven.portal._views.page_formats import Asked, Page, page
-from hven.services import filed
+from hven import services as dali
+from hven.portal._pages import VARY, frame, guarded, stripped, written
+from hven.portal._views.page_formats import asked, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+    from starlette.responses import Response
 
     from hven.services.face import Surroundings
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
-    """Route the address of the page."""
-    return [
-        Route(
-            "/collections/{name}/cubes/{path:path}",
-            page(lambda state: anyio.to_thread.run_sync(_page, state), around),
-        )
-    ]
+def cube_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -> Response:
+    """Write the page of a file.
 
-
-def _page(state: Asked) -> Page:
-    name, path = state.request.path_params["name"], state.request.path_params["path"]
-    state.collection()  # of this portal, and known to the reader
-    taken = filed.asked(state.around, state.who, name, [path])
-    if path not in taken.rows and path not in taken.refused and path.endswith(".json"):
-        path = path.removesuffix(".json")
-        taken = filed.asked(state.around, state.who, name, [path])
-    if path in taken.refused:
-        raise taken.refused[path]
-    medium = medium_of(path)
-    if path not in taken.rows or medium is None:
-        raise NotFound(say("the collection {name!r} has no file {path!r} here", name, path[:200]))
-    row = taken.rows[path]
-    taken.note("file asked about", path)
-    here = f"{state.base}/collections/{quote(name)}"
-    content = {
-        "collection": name,
-        "file": path,
-        "medium": medium.name,
-        "kind": medium.title,
-        "bytes": row["bytes"],
-        "url": f"{here}/files/{quote(path)}",
-        "data": f"{here}/cube/{quote(path)}",
-        "words": row["title"] if row["title"] != path else "",
-    }
-    return Page(
-        template="cube.html",
-        content={**content, "resource": state.holdings.resources[name], "above": here},
-        twin=content,
+    Parameters
+    ----------
+    request, around
+        Of the face.
+    told
+        The file's ``row`` and ``medium``; or the ``fault`` why there is none.
+    """
+    if "fault" in told:
+        return refused(around, page=True, switch=True)(request, told["fault"])
+    state, row = asked(request, around), told["row"]
+    name = request.path_params["name"]
+    here, path = f"{state.base}/collections/{quote(name)}", quote(row["path"])
+    resource = state.holdings.resources.get(name)
+    facts = {**frame(request, around), "switch": stripped(request)}
+    body = written(
+        "cube.html",
+        facts,
+        file=row["path"],
+        above=here,
+        collection=(resource.title if resource is not None else "") or name,
+        medium=told["medium"],
+        bytes=row["bytes"],
+        url=f"{here}/files/{path}",
+        data=f"{here}/cubes/{path}",
+        words=row["title"] if row["title"] != row["path"] else "",
     )
+    public = state.reach == "public"
+    headers = {
+        **dali.caching(dali.etag(body), public=public, vary=VARY),
+        **guarded(origins=around.site.settings.origins),
+    }
+    return dali.tagged(request, headers, headers["content-type"], body)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 TAKEN = frozenset(
-    {"files", "cube", "cubes", "descriptor", "changes.atom"}
+    {"files", "cubes", "descriptor", "preview", "changes.atom"}
 )  # what stands below a collection beside its tables
 _WRITTEN = re.compile(r"~([~-])")
 

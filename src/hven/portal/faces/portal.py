@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from hven.portal._views import (
     assets,
     collection,
-    cube_page,
     data,
     downloads,
     editor,
@@ -25,6 +24,7 @@ from hven.portal._views import (
     statistics,
     workspace,
 )
+from hven.portal._views.cube_page import cube_page
 from hven.portal._views.link_page import link_page
 from hven.portal._views.page_formats import nowhere
 from hven.services.face import Face, Surroundings
@@ -43,7 +43,6 @@ PAGES = (
     guides,
     statistics,
     collection,
-    cube_page,
     data,
     workspace,
     downloads,
@@ -72,5 +71,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 
 FACE = Face(
-    name="portal", title="Pages for people", applies=lambda _: True, routes=routes, pages={"datalink": link_page}
+    name="portal",
+    title="Pages for people",
+    applies=lambda _: True,
+    routes=routes,
+    pages={"cubes": cube_page, "datalink": link_page},
 )

@@ -1,4 +1,4 @@
-"""Cubes of a collection's files, looked into: ``/collections/<name>/cube/<path>`` tells what is in a file, gives its slices as NPY, its spectra as JSON."""
+"""Cubes of a collection's files, looked into: ``/collections/<name>/cubes/<path>`` is a page for people; gives slices as NPY, spectra and axes as JSON."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from starlette.responses import Response
 
 from hven import __version__
 from hven import services as dali
-from hven.formats.media import open_product
-from hven.model.errors import NotFound, ParamError, say
+from hven.formats.media import medium_of, open_product
+from hven.model.errors import HvenError, ParamError, SourceError, say
 from hven.model.params import Param
 from hven.model.table import FILES
 from hven.model.types import INT32
 from hven.services import filed
 from hven.services.errors import Faults
-from hven.services.face import Face, Surroundings, asking
+from hven.services.face import Face, Surroundings, asking, for_people
 from hven.services.faces import _cube as cube
 from hven.services.params import value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
     from starlette.requests import Request
@@ -40,6 +40,7 @@ AT_ONCE = 4  # files that are read at the same time: others wait
 LARGEST = 2048  # pixels along a side of a tile
 CORNERS = 1000
 BLANK = -32768
+ASKING = {"SLICE", "SPECTRUM", "MEAN"}
 FAULTS = Faults(write=lambda message: orjson.dumps({"message": message}), kind="application/json")
 PART = Param(name="PART", description="index or name of the part of the file")
 THROUGH = Param(name="THROUGH", type=INT32, description="number of the axis that is gone through")
@@ -56,35 +57,47 @@ MEAN = Param(name="MEAN", description="box x1 x2 y1 y2, circle x y radius, or po
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Route ``/collections/<name>/cube/<path>``."""
+    """Route ``/collections/<name>/cubes/<path>``."""
     reading = anyio.CapacityLimiter(AT_ONCE)
 
-    def answered(request: Request, params: dali.Params) -> Response:
+    def taken(request: Request) -> tuple[dict[str, Any], bool]:
+        """Return the row of the file, as its reader may take it, and whether everybody may."""
         name, path = request.path_params["name"], request.path_params["path"]
-        taken = filed.asked(around, around.reader(request), name, [path])
-        if path in taken.refused:
-            raise taken.refused[path]
-        if path not in taken.rows:
-            raise NotFound(say("the collection {name!r} has no file {path!r} here", name, path))
-        row = taken.rows[path]
-        taken.note("file taken" if request.method == "GET" else "file asked about", path)
+        found = filed.asked(around, around.reader(request), name, [path])
+        row = found.one(path)
+        found.note("file taken" if request.method == "GET" else "file asked about", path)
+        return row, found.reach == "public"
+
+    def answered(request: Request, params: dali.Params) -> Response:
+        row, public = taken(request)
         tag = dali.etag(__version__, row["tag"], sorted(params.values.items()))
-        headers = {**dali.caching(tag, public=taken.reach == "public"), "x-content-type-options": "nosniff"}
+        vary = "accept, accept-encoding, authorization, cookie"
+        headers = {**dali.caching(tag, public=public, vary=vary), "x-content-type-options": "nosniff"}
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        place = Path(filed.place_of(around.site.settings, row))
-        body, more = looked(place, params)
+        body, more = looked(Path(filed.place_of(around.site.settings, row)), params)
         if isinstance(body, bytes):
             return Response(body, headers={**headers, **more, "content-type": "application/octet-stream"})
-        told = orjson.dumps(
-            {"file": path, **body}, default=lambda values: values.tolist(), option=orjson.OPT_SERIALIZE_NUMPY
-        )
+        told = orjson.dumps({"file": row["path"], **body}, default=lambda values: values.tolist(), option=orjson.OPT_SERIALIZE_NUMPY)  # fmt: skip
         return dali.whole(request, told, {**headers, "content-type": "application/json"})
 
+    def shown(request: Request, page: Callable[[Request, Surroundings, Mapping[str, Any]], Response]) -> Response:
+        try:
+            row, _ = taken(request)
+            medium = medium_of(row["path"])
+            if medium is None:
+                raise SourceError(say("{name} is of no kind that can be looked into", row["path"]))
+        except HvenError as error:
+            return page(request, around, {"fault": error})
+        return page(request, around, {"row": row, "medium": medium})
+
     async def one(request: Request, params: dali.Params) -> Response:
+        page = next((face.pages[FACE.name] for face in around.faces.values() if FACE.name in face.pages), None)
+        if page is not None and for_people(request, params) and not ASKING & params.values.keys():
+            return await anyio.to_thread.run_sync(shown, request, page)
         return await anyio.to_thread.run_sync(answered, request, params, limiter=reading)
 
-    return [asking("/collections/{name}/cube/{path:path}", one, FAULTS)]
+    return [asking("/collections/{name}/cubes/{path:path}", one, FAULTS)]
 
 
 def looked(place: Path, params: dali.Params) -> tuple[bytes | dict[str, Any], dict[str, str]]:

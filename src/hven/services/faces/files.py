@@ -13,7 +13,7 @@ import anyio.to_thread
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from hven import services as dali
-from hven.model.errors import FarFault, NotFound, Unavailable, say
+from hven.model.errors import FarFault, Unavailable, say
 from hven.model.table import FILES, rooted
 from hven.services import filed
 from hven.services._far_blocks import FarBlocks
@@ -52,13 +52,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         """Ask for a file; return also who may keep the answer, and what stands for it now."""
         who = around.reader(request)
         taken = filed.asked(around, who, name, [path])
-        if path in taken.refused:
-            raise taken.refused[path]
-        if path not in taken.rows:
-            raise NotFound(
-                f"the collection {name!r} has no file {path!r} here", remedy=f"collections/{name}/files lists them"
-            )
-        row = taken.rows[path]
+        row = taken.one(path)
         taken.note("file taken" if request.method == "GET" else "file asked about", path)
         newer = filed.successor(around, row["url"], row["release"], who) if row["release"] else None
         return row, taken.reach, newer

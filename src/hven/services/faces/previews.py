@@ -57,13 +57,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     def found(request: Request, name: str, paths: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
         taken = filed.asked(around, around.reader(request), name, paths)
+        rows = [taken.one(path) for path in paths]
         for path in paths:
-            if path in taken.refused:
-                raise taken.refused[path]
-            if path not in taken.rows:
-                raise NotFound(say("the collection {name!r} has no file {path!r} here", name, path))
             taken.note("preview taken", path)
-        return [taken.rows[path] for path in paths], taken.reach
+        return rows, taken.reach
 
     def credit(name: str) -> str:
         resource = around.site.current().resources.get(name)
