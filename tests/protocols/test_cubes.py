@@ -214,3 +214,17 @@ def test_what_is_known_is_not_sent_again(client):
     )
     assert (again.status, again.body) == (304, b"")
     assert client.get("/collections/maps/cubes/parts.fits", slice=2).headers["etag"] != first.headers["etag"]
+
+
+def test_people_get_a_page(client):
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    page = client.ask("GET", "/collections/maps/cubes/parts.fits", headers=browser)
+    assert page.headers["content-type"].startswith("text/html")
+    assert 'data-url="' in page.text
+    assert "script-src" in page.headers["content-security-policy"]
+    french = client.ask("GET", "/collections/maps/cubes/parts.fits", b"lang=fr", headers=browser)
+    assert "Prendre le fichier" in french.text
+    for name, status in (("nothing.fits", 404), ("maps.yaml", 404)):
+        answer = client.ask("GET", f"/collections/maps/cubes/{name}", headers=browser)
+        assert (answer.status, answer.headers["content-type"][:9]) == (status, "text/html")
+    assert client.ask("GET", "/collections/maps/cubes/parts.fits", b"slice=1", headers=browser).body[:6] == b"\x93NUMPY"

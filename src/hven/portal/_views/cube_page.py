@@ -45,7 +45,6 @@ def cube_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -
         bytes=row["bytes"],
         url=f"{here}/files/{path}",
         data=f"{here}/cubes/{path}",
-        words=row["title"] if row["title"] != row["path"] else "",
     )
     public = state.reach == "public"
     headers = {
