@@ -44,7 +44,8 @@ export function unheard({ before = "", after = "", seconds, late }) {
 export async function reach(ping, say, t, again) {
   const asked = await leave();
   const before = asked?.state;
-  if (before === "prompt") say(t("If your browser asks whether this page may reach programs on this computer, allow it."));
+  if (before === "prompt")
+    say(t("If your browser asks whether this page may reach programs on this computer, allow it."));
   const begun = performance.now();
   try {
     await ping(before === "prompt" ? ASKED : undefined);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hven.adql.tree import Case, Expr, Function, Literal, Meta
+from hven.adql.tree import Case, Expr, Function, Literal, Meta, Query, Select, SelectItem, SetOperation, chain
 from hven.model import units
 from hven.model.errors import say
 from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, Type
@@ -312,3 +312,31 @@ def result_ucd(rule: str, first: Meta | None) -> str | None:
         words = [word for word in first.ucd.split(";") if word.lower() != "meta.main"]
         return ";".join([*words, rule[1:]]) if rule[1:] not in words else ";".join(words)
     return rule or None
+
+
+def types_of(node: Select | SetOperation | Query) -> list[Type]:
+    """Return the output types of a body: those that hold both sides of a set operation, where NULL has no say.
+
+    Parameters
+    ----------
+    node
+        Bound.
+    """
+    found: list[list[tuple[Type, bool]]] = []
+    first, links = chain(node, SetOperation)
+    for side in (first, *(link.right for link in links)):
+        if isinstance(side, Select):
+            found.append(
+                [
+                    (item.column.type, is_null(item.expr))
+                    for item in side.items
+                    if isinstance(item, SelectItem) and item.column is not None
+                ]
+            )
+        else:
+            found.append([(type_, False) for type_ in types_of(side.body if isinstance(side, Query) else side)])
+    if len(found) == 1:
+        return [type_ for type_, _ in found[0]]
+    return [
+        wider([type_ for type_, null in column if not null] or [column[0][0]]) for column in zip(*found, strict=True)
+    ]

@@ -468,9 +468,11 @@ class Writer:
         top = None
         if isinstance(node.body, Select):
             top = node.body.top
-            text = self.select(node.body, types or types_of(node.body))
+            text = self.select(node.body, types or kinds.types_of(node.body))
         else:
-            text = self.operand(node.body, types or types_of(node.body), bare=not node.order_by and node.offset is None)
+            text = self.operand(
+                node.body, types or kinds.types_of(node.body), bare=not node.order_by and node.offset is None
+            )
         if node.order_by:
             keys = [
                 self.dialect.direction(
@@ -783,32 +785,3 @@ METHODS: dict[type, Callable[[Writer, Any], str]] = {
     IsNull: lambda writer, node: f"({writer.expr(node.operand)} IS {'NOT ' if node.negated else ''}NULL)",
     Exists: lambda writer, node: f"EXISTS ({writer.query(node.query)})",
 }
-
-
-def types_of(node: Select | SetOperation | Query) -> list[Type]:
-    """Return the output types of a body: those that hold both sides of a set operation, where NULL has no say.
-
-    Parameters
-    ----------
-    node
-        Bound.
-    """
-    found: list[list[tuple[Type, bool]]] = []
-    first, links = chain(node, SetOperation)
-    for side in (first, *(link.right for link in links)):
-        if isinstance(side, Select):
-            found.append(
-                [
-                    (item.column.type, is_null(item.expr))
-                    for item in side.items
-                    if isinstance(item, SelectItem) and item.column is not None
-                ]
-            )
-        else:
-            found.append([(type_, False) for type_ in types_of(side.body if isinstance(side, Query) else side)])
-    if len(found) == 1:
-        return [type_ for type_, _ in found[0]]
-    return [
-        kinds.wider([type_ for type_, null in column if not null] or [column[0][0]])
-        for column in zip(*found, strict=True)
-    ]

@@ -92,6 +92,11 @@ class Surroundings:
         ----------
         table
             As its reader knows it.
+
+        Returns
+        -------
+        links
+            In templates over the row.
         """
         faces = [face for face in self.faces.values() if face.links and table.offers(face.name) and face.applies(table)]
         return [link for face in faces if face.links for link in face.links(table, self)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.sql import types_of
+from hven.adql.kinds import types_of
 from hven.adql.tree import (
     ColumnRef,
     Derived,

@@ -65,6 +65,11 @@ class Shelf:
         look
             As it is to look.
 
+        Returns
+        -------
+        picture
+            PNG.
+
         Raises
         ------
         SourceError

@@ -303,6 +303,11 @@ def alone(policies: Sequence[Policy], table: str | None) -> Sequence[Policy]:
         Of the site.
     table
         Its name; None, or that of the view itself: of all.
+
+    Returns
+    -------
+    policies
+        Those of the site themselves where nothing is to be added.
     """
     return policies if table is None or table.startswith("ivoa.") else _alone(tuple(policies), table)
 
