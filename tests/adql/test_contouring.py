@@ -15,6 +15,7 @@ from hven.model.errors import BindError
 from hven.model.sky import Regions, contours
 from hven.model.table import Column
 from hven.model.types import from_arrow, parse_type
+from shared import MORE
 
 DISC = "disc(cx, cy, cdelt, cdelt, r, l0, b0)"
 HOLE = f"chain_contour(code, x, y, {DISC})"
@@ -110,7 +111,9 @@ def test_polygons_are_regions_of_one_ring_or_outlines_of_the_largest_part(comput
 
 def test_mocs_are_hardly_larger(compute, rows):
     told, wanted = rows
-    area = wanted.regions.area() * (180 / np.pi) ** 2
+    every = 1 if MORE > 1 else 4  # a quarter of the 90 are still of all 15 kinds
+    told = {name: pa.array(column)[::every] for name, column in told.items()}
+    area = wanted.regions.area()[::every] * (180 / np.pi) ** 2
     mocs = compute(f"AREA(contour_moc({HOLE}))", **told).to_pylist()
     assert [moc is not None for moc in mocs] == (area > 0).tolist()
     more = np.array([moc for moc in mocs if moc is not None]) / area[area > 0]

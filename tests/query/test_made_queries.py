@@ -31,6 +31,8 @@ from made_tables import PUBLISHED, TABLES
 # other queries each time at home, the same in CI; HVEN_SEED repeats those of a run
 FIRST = int(os.environ.get("HVEN_SEED") or (0 if os.environ.get("CI") == "true" else Random().randrange(10**9)))
 
+MANY = 1000  # scripts/proof queries judges a million
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
@@ -43,14 +45,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def test_every_query_is_answered_or_refused_with_its_place(site: Site) -> None:
     kinds: Counter[str] = Counter()
     compared = 0
-    for seed in range(FIRST, FIRST + 2000):
+    for seed in range(FIRST, FIRST + MANY):
         answer = judged(site, seed)
         kinds["rows" if isinstance(answer, pa.Table) else type(answer).__name__] += 1
         if isinstance(answer, pa.Table) and seed % 4 == 0:
             compared += agree(seed, answer)
-    print(f"seeds {FIRST} to {FIRST + 1999}: {dict(kinds)}, {compared} compared")
-    assert kinds["rows"] > 700  # most of what is written means something
-    assert compared > 50
+    print(f"seeds {FIRST} to {FIRST + MANY - 1}: {dict(kinds)}, {compared} compared")
+    assert kinds["rows"] > 0.35 * MANY  # most of what is written means something
+    assert compared > MANY // 40
 
 
 def test_every_clause_and_every_function_is_reached() -> None:
