@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import assume
 from hypothesis import strategies as st
 
 from hven.model.sky import Regions
@@ -42,8 +41,6 @@ def regions(draw: st.DrawFn) -> Regions:
             found = found.union(draw(STARS))
         else:
             found = getattr(found, how)(draw(st.one_of(STARS, RANGES)))
-    # what operations make of belts whose edges all but coincide may be none: an area of -45,163 steradians was seen once in 1,000
-    assume(-1e-9 <= found.area()[0] <= 4.0 * np.pi + 1e-9)
     return found
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hven.model.sky import Circle, Moc, Range, Regions, distance, healpix
 from hven.model.sky._covers import Cover
 from region_cases import CAP, CASES, HALF, SQUARE
+from region_samples import regions
 from shared import MORE
 
 ALL = Regions.of(case for case, _, _ in CASES.values())
@@ -262,6 +263,40 @@ def test_mocs_have_the_area_of_the_region():
     for row, moc in enumerate(thin):
         one = slivers(5).take([row]).divided(0.05)[0]
         assert moc.contains(one.lon, one.lat).all()
+
+
+def test_edges_that_all_but_coincide_leave_no_slivers():
+    wide = Regions.of([[[[(0, -10), (120, -10), (240, -10)]]]])
+    on = wide.divided(7.3)[0]
+    for third, inside in ((-60, False), (30, True)):
+        corners = [on.lon[3], on.lat[3], on.lon[5], on.lat[5], 40, third]
+        other = Regions.polygons([0, 6], corners)
+        for one, two in ((wide, other), (other, wide)):
+            less, both, all_ = one.difference(two), one.intersection(two), one.union(two)
+            assert less.area() == pytest.approx(one.area() - both.area(), abs=1e-7)
+            assert all_.area() == pytest.approx(one.area() + two.area() - both.area(), abs=1e-7)
+            assert len(less.parts) + len(both.parts) + len(all_.parts) - 3 <= 3
+            assert (both.area()[0] > 1e-3) == inside
+
+
+@given(one=regions(), two=regions())
+@settings(max_examples=max(MORE // 4, 4), deadline=None)
+def test_areas_of_what_operations_make(one, two):
+    less, both, all_ = one.difference(two), one.intersection(two), one.union(two)
+    assert less.area() == pytest.approx(one.area() - both.area(), abs=1e-6)
+    assert all_.area() == pytest.approx(one.area() + two.area() - both.area(), abs=1e-6)
+
+
+def test_a_belt_that_rounding_leaves_open_is_a_belt():
+    lon = 310.91043249
+    assert Regions.ranges(lon, lon + 360, -87, 84).ring_counts == 2
+    corners = Regions.ranges(0, 360, -87, 84)
+    south, north = (
+        list(zip(corners.lon[some], corners.lat[some], strict=True))
+        for some in (slice(*corners.rings[:2]), slice(*corners.rings[1:3]))
+    )
+    slit = Regions.of([[[[*south, south[0], north[0], *north[1:], north[0]]]]])
+    assert slit.mended().area() == pytest.approx(corners.area(), rel=1e-6)
 
 
 def test_covers_are_those_of_cdshealpix():

@@ -24,17 +24,14 @@ def polygons(xy: Numbers, rings: Indexes, parts: Indexes, rows: Indexes) -> Any:
     return shapely.from_ragged_array(shapely.GeometryType.MULTIPOLYGON, xy[vertex], (rings, parts, rows))
 
 
-def taken_apart(shapes: Any, frame: Numbers | None = None) -> tuple[Numbers, Indexes, Indexes, Indexes]:
-    """Return x, y of the polygons among shapes and offsets of their rings (open), parts and rows, without rings that reach a row's frame."""
+def taken_apart(shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
+    """Return x, y of the polygons among shapes and offsets of their rings (open), parts and rows; the first ring of a part is its shell."""
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
     part, row = shapely.get_parts(shapes, return_index=True)
     some = (shapely.get_type_id(part) == 3) & ~shapely.is_empty(part)
     part, row = part[some], row[some]
     ring, owner = shapely.get_rings(part, return_index=True)
-    if frame is not None:
-        kept = shapely.bounds(ring)[:, 0] > -frame[row[owner]]
-        ring, owner = ring[kept], owner[kept]
     xy, holder = shapely.get_coordinates(ring, return_index=True)
     open_ = np.append(holder[1:] == holder[:-1], False)[: len(holder)]
     rings, parts, rows = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from hven.model.sky._geos import polygons, taken_apart, wound
-from hven.model.sky._ragged import closed, ends, gathered, owners
+from hven.model.sky._ragged import closed, ends, followers, gathered, owners
 from hven.model.sky._region_columns import Columns
 from hven.model.sky._sphere import angles, arc_gap, plane, vectors
 
@@ -126,7 +126,7 @@ class Planes(Generic[R]):
         """Make regions of polygons on the planes."""
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
-        xy, rings, parts, rows = taken_apart(shapely.orient_polygons(shapes), self.frame)
+        xy, rings, parts, rows = self._taken_apart(shapely.orient_polygons(shapes))
         at = owners(rings[parts[rows]])
         lon, lat = self.unproject(xy, at)
         make = type(self.columns[0][0])
@@ -141,6 +141,29 @@ class Planes(Generic[R]):
         some = np.unique(at)
         wrong = some[np.array([bool(reason) for reason in judged(restored.take(some), why=False)], np.bool_)]
         return restored.replaced(wrong, raw.take(wrong)) if len(wrong) else restored
+
+    def _taken_apart(self, shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
+        """Return x, y and offsets of rings, parts and rows, without frames, and without what is thinner than a plane is exact to.
+
+        Of such rings rounding would say, on the sphere, which side is inside.
+        """
+        xy, rings, parts, rows = taken_apart(shapes)
+        ring_part, part_row = owners(parts), owners(rows)
+        if not len(xy):
+            return xy, rings, parts, rows
+        after = xy[followers(rings)]
+        turn = np.add.reduceat(xy[:, 0] * after[:, 1] - after[:, 0] * xy[:, 1], rings[:-1])
+        length = np.add.reduceat(np.linalg.norm(after - xy, axis=1), rings[:-1])
+        row = part_row[ring_part]
+        thin = np.abs(turn) <= np.where(self.wide, 4.0 * ERROR, 4.0 * GRID)[row] * length
+        kept = ~thin[parts[:-1]]  # a shell takes its holes with it
+        left = ~thin & kept[ring_part] & (np.minimum.reduceat(xy[:, 0], rings[:-1]) > -self.frame[row])
+        return (
+            xy[left[owners(rings)]],
+            ends(np.diff(rings)[left]),
+            ends(np.bincount(ring_part[left], minlength=len(kept))[kept]),
+            ends(np.bincount(part_row[kept], minlength=len(rows) - 1)),
+        )
 
     def _restored(self, lon: Numbers, lat: Numbers, xy: Numbers, row: Indexes) -> tuple[Numbers, Numbers, Flags]:
         """Give vertices that were there before their angles again, to the last digit, and tell which were put in on the way."""
@@ -162,14 +185,16 @@ class Planes(Generic[R]):
         """Cut the rings of the first column where they cross, and unite the faces that are inside; (n,).
 
         The inside of a ring that does not cross itself is to the left. Of one that does, it is what it winds around, or, if it
-        is a hole, all else.
+        is a hole, all else; where it is wider than a plane for straight edges, most of it has its inside to the left: which side of such a
+        ring is around it depends on where one stands.
         """
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
         xy, rings, parts, rows, others = self.rings(0)
         vertex, around = closed(rings)
         simple = shapely.is_simple(shapely.linearrings(xy[vertex], indices=owners(around)))
-        return wound(xy, rings, parts, rows, np.where(simple, *others), GRID)
+        left = simple | self.wide[owners(parts[rows])]
+        return wound(xy, rings, parts, rows, np.where(left, *others), GRID)
 
 
 def _keys(xy: Numbers, row: Indexes) -> npt.NDArray[np.uint64]:

@@ -316,7 +316,7 @@ class Regions(Columns):
         west, east, low, high = np.broadcast_arrays(
             *(np.atleast_1d(np.asarray(one, np.float64)) for one in (lon1, lon2, lat1, lat2))
         )
-        around = east - west >= 360.0
+        around = east - west >= 360.0 - 1e-9
         width = np.where(around, 360.0, (east - west) % 360.0)
         some = (width > 0.0) & (high > low)
         # sides of each: the southern eastward, the eastern, the northern westward, the western
