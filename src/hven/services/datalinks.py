@@ -68,6 +68,7 @@ def rows(
     holdings: Holdings,
     base: str,
     more: Sequence[Link] = (),
+    numbered: bool = False,
 ) -> pa.Table:
     """Ask what rows lead to.
 
@@ -83,6 +84,8 @@ def rows(
         Address of the site, without a final slash.
     more
         Links besides those of the table: of faces.
+    numbered
+        True: with a column ``_link`` besides, the number of a link among those of the table.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def rows(
     found: list[pa.RecordBatch] = []
     seen: set[int] = set()
     links = (*table.leads, *more)
-    numbered = {id(link): at for at, link in enumerate(links)}
+    numbers = {id(link): at for at, link in enumerate(links)}
     rights = _rights(table, who, public=alike(table, who, policies))
     groups = [list(group) for _, group in groupby(sorted(links, key=_together), _together)]
     if groups[0][0].source is not None:
@@ -139,7 +142,7 @@ def rows(
         for link in some:
             made = _made(link, there, names, base, (table.schema, was)) | _locks(link, there, names, rights, table)
             made["_at"] = at
-            made["_link"] = pa.array([numbered[id(link)]] * len(at), pa.int32())
+            made["_link"] = pa.array([numbers[id(link)]] * len(at), pa.int32())
             made["_row"] = pa.array(range(len(at)), pa.int32())
             if link.service is not None:
                 made["service_def"] = _services(link, link.service, there, names, base, made, _own(found))
@@ -166,7 +169,7 @@ def rows(
     whole = whole.sort_by([("_at", "ascending"), ("_link", "ascending"), ("_row", "ascending")])
     named = pa.array(asked, pa.string()).take(whole["_at"].combine_chunks())
     whole = whole.set_column(whole.schema.get_field_index("ID"), "ID", named)
-    return whole.select(SCHEMA.names).cast(SCHEMA)
+    return whole if numbered else whole.select(SCHEMA.names).cast(SCHEMA)
 
 
 def described(found: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:

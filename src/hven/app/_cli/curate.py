@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 from hven import adql, descriptor
 from hven.app._cli.context import settings, show_json, spelled
 from hven.app._cli.context import site as open_site
+from hven.app._cli.dead_links import dead_links
 from hven.descriptor import new as draft
 from hven.ingest import run_examples, run_tests
 from hven.ingest.sampling import refused
@@ -72,6 +74,9 @@ def check(
     examples: Annotated[
         bool, typer.Option("--run-examples", help="Also run the example queries over what is published.")
     ] = False,
+    links: Annotated[
+        bool, typer.Option("--links", help="Also follow what published rows lead to, here and elsewhere.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check hven.toml, descriptors and job types for all faults."""
@@ -113,7 +118,7 @@ def check(
     )
     faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
     if not any(fault.severity == "error" for fault in faults):
-        faults += _tested(context, names, tests=tests, examples=examples)
+        faults += _tested(context, names, tests=tests, examples=examples, links=links)
     errors = sum(fault.severity == "error" for fault in faults)
     if as_json:
         show_json(
@@ -149,10 +154,10 @@ def check(
         raise typer.Exit(1)
 
 
-def _tested(context: typer.Context, names: list[str], *, tests: bool, examples: bool) -> list[Fault]:
+def _tested(context: typer.Context, names: list[str], *, tests: bool, examples: bool, links: bool) -> list[Fault]:
     found: list[Fault] = []
     panes = plugins.records("panes").values()
-    if not (tests or examples or panes):
+    if not (tests or examples or links or panes):
         return found
     with open_site(context) as site:
         for pane in panes:
@@ -160,6 +165,10 @@ def _tested(context: typer.Context, names: list[str], *, tests: bool, examples: 
         for one in names:
             found += run_tests(site, one) if tests else []
             found += run_examples(site, one) if examples else []
+            if links:
+                dead, told = dead_links(site, one)
+                found += dead
+                print(told, file=sys.stderr)
     return found
 
 
