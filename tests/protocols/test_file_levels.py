@@ -88,8 +88,8 @@ def asked(place: tuple[Client, dict[str, str]], who: str | None, path: str, **pa
 def test_links_say_who_may_take_the_file(place: tuple[Client, dict[str, str]], table: str) -> None:
     """By the column of the address, or by a link to a file of the collection, whose list is not for everybody."""
 
-    def told(who: str | None) -> list[tuple[str, str, str, str]]:
-        ids = "&".join(f"ID={number}" for number in range(1, 4))
+    def told(who: str | None, *numbers: int) -> list[tuple[str, str, str, str]]:
+        ids = "&".join(f"ID={number}" for number in numbers or (1, 2, 3))
         answer = asked(place, who, f"/datalink/night.{table}?{ids}&RESPONSEFORMAT=csv")
         assert answer.status == 200, answer.text
         rows = csv.DictReader(io.StringIO(answer.text))
@@ -100,6 +100,11 @@ def test_links_say_who_may_take_the_file(place: tuple[Client, dict[str, str]], t
     open_ = ("1", "open.fits", "false", "true")
     assert told(None) == [open_]
     assert told("anna") == [open_, ("2", "anna.fits", "true", "true")]
+    # a row of 2091 names the file as well, and locks it: what is said is what comes of it
+    for who, free in ((None, False), ("anna", True), ("bert", False), ("carl", False)):
+        ((_, name, auth, authorized),) = told(who, 4)
+        assert (name, auth, authorized) == ("shared.fits", "true", str(free).lower())
+        assert (asked(place, who, "/collections/night/files/shared.fits").status == 200) is free
     assert told("carl") == [open_, ("2", "anna.fits", "true", "false"), ("3", "bert.fits", "true", "false")]
 
 

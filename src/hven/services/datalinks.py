@@ -19,7 +19,8 @@ from hven.model.errors import TooLarge, say
 from hven.model.table import SITE, Column, Link, rooted
 from hven.model.types import BOOLEAN, INT64, STRING
 from hven.services.address import SIGNS
-from hven.site.auth import ANONYMOUS, alike
+from hven.site.auth import ANONYMOUS, OWNER, alike
+from hven.site.auth import whole as whole_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,14 +48,15 @@ THIS = "#this"
 _WHOLE = {
     **{field.name: field.type for field in SCHEMA},
     **dict.fromkeys(("_at", "_link", "_row"), pa.int32()),
-    "_file": pa.string(),
+    **dict.fromkeys(("_file", "_path"), pa.string()),
 }
 _MISSING = "NotFoundFault: no row of {table} has this identifier"
 _GONE = "NotFoundFault: the collection has no such file (any more)"
 _KEY = "_id"
 PORTION = 200_000  # characters of identifiers in a query
 # with their types: for a literal without one Arrow looks for pandas, each time anew, for a tenth of a millisecond
-_NOTHING, _TRUE, _ONE = pa.scalar(None, pa.string()), pa.scalar(True, pa.bool_()), pa.scalar(1, pa.int32())
+_NOTHING, _ONE = pa.scalar(None, pa.string()), pa.scalar(1, pa.int32())
+_TRUE, _FALSE = (pa.scalar(one, pa.bool_()) for one in (True, False))
 _HERE = "service_here"  # XML ID in a descriptor that has none yet
 
 
@@ -107,9 +109,9 @@ def rows(
     known = [key for _, key in first.values() if key is not None]
     places = {str(key): at for at, (_, key) in enumerate(first.values()) if key is not None}
 
-    def answered(text: str) -> pa.Table:
+    def answered(text: str, by: Reader = who) -> pa.Table:
         most = site.settings.limits.maxrec_hard
-        with query.run(text, who, site=site, policies=policies, holdings=holdings, maxrec=most) as result:
+        with query.run(text, by, site=site, policies=policies, holdings=holdings, maxrec=most) as result:
             batches = [*result.batches()]
             if result.overflow:  # never a part of what a row leads to
                 raise TooLarge(
@@ -129,18 +131,21 @@ def rows(
     links = (*table.leads, *more)
     numbers = {id(link): at for at, link in enumerate(links)}
     rights = _rights(table, who, public=alike(table, who, policies))
+    path = () if table.policy is None or table.policy.path is None else (f"target.{adql.quote(table.policy.path)}",)
     groups = [list(group) for _, group in groupby(sorted(links, key=_together), _together)]
     if groups[0][0].source is not None:
         groups.insert(0, [])
     for some, keys in product(groups, _portions(known)):
         names: dict[str, str] = {}
-        there = answered(_query(table, some, keys, names, rights))
+        there = answered(_query(table, some, keys, names, (*rights, *path)))
         at = pa.array([places.get(str(key)) for key in there[_KEY].to_pylist()], pa.int32())
         if not some or some[0].source is None:
             seen.update(at.to_pylist())
         visible = pc.is_in(at, value_set=pa.array(sorted(seen), pa.int32()))
         for link in some:
             made = _made(link, there, names, base, (table.schema, was)) | _locks(link, there, names, rights, table)
+            if "link_auth" in made:
+                made["_path"] = made["_file"] if link.file or not path else there[names[path[0]]].combine_chunks()
             made["_at"] = at
             made["_link"] = pa.array([numbers[id(link)]] * len(at), pa.int32())
             made["_row"] = pa.array(range(len(at)), pa.int32())
@@ -156,6 +161,9 @@ def rows(
             None,
         )
         every = every if listed is None else _with_files(every, table, listed.roots, answered)
+    named = [one for one in holdings.guarded if one.schema == table.schema and one.policy and one.policy.path]
+    if every is not None and named and not whole_of(who, table.schema):
+        every = _shared(every, named, who, answered)
     missing = [at for at in range(len(asked)) if at not in seen]
     lost = {
         "error_message": pa.array([_MISSING.format(table=table.qualified)] * len(missing), pa.string()),
@@ -167,8 +175,8 @@ def rows(
     parts = [pa.Table.from_batches([_whole(lost)])] if missing or every is None else []
     whole = pa.concat_tables([*parts, *([] if every is None else [every])])
     whole = whole.sort_by([("_at", "ascending"), ("_link", "ascending"), ("_row", "ascending")])
-    named = pa.array(asked, pa.string()).take(whole["_at"].combine_chunks())
-    whole = whole.set_column(whole.schema.get_field_index("ID"), "ID", named)
+    said = pa.array(asked, pa.string()).take(whole["_at"].combine_chunks())
+    whole = whole.set_column(whole.schema.get_field_index("ID"), "ID", said)
     return whole if numbered else whole.select(SCHEMA.names).cast(SCHEMA)
 
 
@@ -300,6 +308,27 @@ def _locks(
         for text in rights
     )
     return {"link_auth": pc.if_else(everybody, _said("false"), _said("true")), "link_authorized": theirs}
+
+
+def _shared(every: pa.Table, named: Sequence[Table], who: Reader, answered: Callable[..., pa.Table]) -> pa.Table:
+    """Lock links to files that another row, which is closed, names as well: one row that is locked locks a file."""
+    paths = every["_path"].combine_chunks()
+    wanted = paths.drop_null().unique().to_pylist()
+    columns = {name: every[name].combine_chunks() for name in every.column_names}
+    for reader, name, value in ((ANONYMOUS, "link_auth", _said("true")), (who, "link_authorized", _FALSE)):
+        locked: set[str] = set()
+        for table in named:
+            condition = None if table.rights is None else table.rights.takes(reader)
+            if condition is None or table.policy is None:
+                continue
+            column = f"target.{adql.quote(table.policy.path or '')}"
+            closed = f"{_truth(write(transform(condition, _of_target)))} = 0"
+            text = f"SELECT DISTINCT {column} AS path FROM {_named(table.qualified, table)} AS target WHERE {closed} AND {column} IN"
+            for some in _portions(wanted):
+                locked.update(answered(f"{text} ({', '.join(map(literal, some))})", OWNER)["path"].to_pylist())
+        shut = pc.is_in(paths, value_set=pa.array(sorted(locked), pa.string()))
+        columns[name] = pc.if_else(shut, value, columns[name])
+    return pa.Table.from_batches([_whole(columns)])
 
 
 def _query(
