@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from hven.ingest import ingest
 from hven.model.settings import Settings
 from hven.site import Site
 from running import Server, serving
+from shared import shared
 from stilts import stilts
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
@@ -128,3 +132,16 @@ def test_stilts_finds_no_fault_in_links_with_services(served: Server) -> None:
         "sia2/sky.main",
     ):
         assert stilts("votlint", f"votable={served.url}/{path}").stdout == ""
+
+
+@pytest.mark.parametrize(
+    "path", ["sia/sky.main", "sia2/sky.main", "ssa/ivoa.obscore", "cone/sky.main", "datalink/sky.main"]
+)
+def test_capabilities_keep_their_schemas(served: Server, path: str, tmp_path: Path) -> None:
+    schemas, file = shared("xsd/all.xsd"), tmp_path / "document.xml"
+    file.write_bytes(served.get(f"/{path}/capabilities")[2])
+    done = subprocess.run(
+        ["xmllint", "--nonet", "--noout", "--schema", schemas, file], capture_output=True, text=True, check=False,
+        env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[:2000]

@@ -24,7 +24,7 @@ RADIUS = 0.5
 DESCRIPTOR = """\
 collection: {name}
 title: Images
-services: [tap, obscore, datalink{services}]
+services: [tap, obscore, datalink, cone{services}]
 tables:
   main:
     source: rows.csv
@@ -222,3 +222,19 @@ def test_services_of_one_collection(client: Client) -> None:
     assert ids == {"ivoa.obscore": {"o1", "o2"}, "one.main": {"o1"}, "two.main": {"o2"}}
     assert client.get("/ssa/one.main").status == 404
     assert "hven_url" not in client.get("/tap/tables").text
+
+
+@pytest.mark.parametrize(
+    ("path", "standard", "kind"),
+    [
+        ("sia/ivoa.obscore", "SIA", "sia:SimpleImageAccess"),
+        ("sia/one.main", "SIA", "sia:SimpleImageAccess"),
+        ("sia2/one.main", "SIA#query-2.0", None),
+        ("cone/one.main", "ConeSearch", "cs:ConeSearch"),
+    ],
+)
+def test_capabilities_are_those_of_the_registry(client: Client, path: str, standard: str, kind: str | None) -> None:
+    root = etree.fromstring(client.get(f"/{path}/capabilities").body)
+    (found,) = root.iterfind(f"capability[@standardID='ivo://ivoa.net/std/{standard}']")
+    assert found.get("{http://www.w3.org/2001/XMLSchema-instance}type") == kind
+    assert found.findtext("interface/accessURL") == f"https://vo.example/{path}{'?' if kind else ''}"

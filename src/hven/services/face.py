@@ -192,6 +192,9 @@ class Face:
         Its addresses besides.
     texts
         Language -> English -> what pages say in it.
+    kind
+        Type of its capability, the namespace of that, and what stands in it (SimpleDALRegExt), with ``{most}`` for the most rows; of services
+        from before DALI, whose addresses end with a question mark.
     pages
         Other face -> writes what that one answers for people, who ask it in a browser.
     """
@@ -212,6 +215,7 @@ class Face:
     ways: Callable[[Published, str], Sequence[Way]] = lambda *_: ()
     routes: Callable[[Surroundings], Sequence[BaseRoute]] = lambda _: ()
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    kind: tuple[str, str, str] | None = None
     pages: Mapping[str, Callable[[Request, Surroundings, Mapping[str, Any]], Response]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -330,10 +334,12 @@ class Face:
 
         async def capabilities(request: Request) -> Response:
             _, table = table_of(request)
-            url = self.url(table, base(request, around.site.settings))
+            url, settings = self.url(table, base(request, around.site.settings)), around.site.settings
+            kind, space, inside = self.kind or ("", "", "")
             found = vosi.Capability(
-                standard_id=next(iter(self.standard_ids), None), url=url, use="base", role="std", description=self.description, params=self.known,
-                security=vosi.security(around.site.settings),
+                standard_id=next(iter(self.standard_ids), None), url=f"{url}?" if kind else url, use="base", role="std", description=self.description,
+                params=self.known, security=vosi.security(settings), inside=inside.replace("{most}", str(settings.limits.maxrec_hard)),
+                attributes=f'xmlns:{kind.partition(":")[0]}="{space}" xsi:type="{kind}"' if kind else "",
             )  # fmt: skip
             own = vosi.Capability(
                 standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{url}/capabilities", role="std"

@@ -87,6 +87,11 @@ FACE = Face(
     path="/cone/{table}",
     faults=Faults(write=cone_error, kind="text/xml", patient=True),
     form="text/xml",  # TABLEDATA under this name is what every client since 2008 reads (SCS 1.03 section 2.2)
+    kind=(
+        "cs:ConeSearch",
+        "http://www.ivoa.net/xml/ConeSearch/v1.0",
+        "<maxSR>180</maxSR><maxRecords>{most}</maxRecords><verbosity>true</verbosity>",
+    ),
     example="RA=83.63&DEC=22.01&SR=1&RESPONSEFORMAT=csv",
     ways=_ways,
 )

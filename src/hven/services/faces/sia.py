@@ -165,6 +165,11 @@ FACE = Face(
     path="/sia/{table}",
     faults=Faults(write=votable_error, kind=KIND, patient=True),
     form=KIND,
+    kind=(
+        "sia:SimpleImageAccess",
+        "http://www.ivoa.net/xml/SIA/v1.1",
+        "<imageServiceType>Pointed</imageServiceType><maxRecords>{most}</maxRecords>",
+    ),
     example="POS=83.63,22.01&SIZE=1&RESPONSEFORMAT=csv",
     ways=_ways,
 )

@@ -200,6 +200,14 @@ FACE = Face(
     ask=_ask,
     path="/ssa/{table}",
     faults=Faults(write=votable_error, kind="application/x-votable+xml", patient=True),
+    kind=(
+        "ssap:SimpleSpectralAccess",
+        "http://www.ivoa.net/xml/SSA/v1.1",
+        (
+            "<complianceLevel>query</complianceLevel><dataSource>pointed</dataSource><creationType>archival</creationType><supportedFrame>ICRS</supportedFrame>"
+            "<maxSearchRadius>180</maxSearchRadius><maxRecords>{most}</maxRecords>"
+        ),
+    ),
     example="REQUEST=queryData&POS=83.63,22.01&SIZE=1&RESPONSEFORMAT=csv",
     ways=_ways,
 )
