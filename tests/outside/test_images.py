@@ -109,6 +109,11 @@ def test_pyvo_asks_for_images_of_old(served: Server) -> None:
 
 
 def test_pyvo_asks_a_service_of_a_row(served: Server) -> None:
+    # also without the list of links: the answer to a query describes it by its columns
+    found = pyvo.dal.TAPService(f"{served.url}/tap").search("SELECT id, ra, dec FROM sky.main WHERE id = 'b'")
+    (described,) = [one for one in found.iter_adhocservices() if "cone" in str(one.params)]
+    taken = {one.name: one.ref for one in described.groups[0].entries if one.ref}
+    assert taken == {"RA": "ra", "DEC": "dec"}
     links = DatalinkResults.from_result_url(f"{served.url}/datalink/sky.main?ID=b")
     link = next(links.bysemantics("#cutout", include_narrower=False))
     assert link.description == "part of b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -10,12 +11,13 @@ from hven.formats.media import selecting
 from hven.formats.votable import field_ids, resource
 from hven.model.params import Param
 from hven.model.table import LINKS, Input, Service
+from hven.model.table import SITE as HERE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from hven.adql.tree import Bound, FromItem
-    from hven.model.table import Table
+    from hven.model.table import Link, Table, Template
 
 SITE = "{site.url}"  # in a descriptor: the site's address, which may be another one for each reader
 _ID = Input(param=Param(name="ID", ucd="meta.id;meta.main"))
@@ -32,26 +34,60 @@ def descriptors(bound: Bound) -> tuple[str, ...]:
     Returns
     -------
     resources
-        XML of a RESOURCE each, with `SITE` in it: for columns that are a table's identifier, as it is.
+        XML of a RESOURCE each, with `SITE` in it: the list of links, where the identifier of a table is there as it is; services of its rows,
+        where all columns are that they take.
     """
     body = bound.query.body
     if not isinstance(body, Select) or body.source is None:
         return ()
-    tables = dict(_tables(body.source))
-    names = tuple(column.name for column in bound.columns)
+    ids = field_ids(tuple(column.name for column in bound.columns))
+    there = {
+        (item.expr.source, item.expr.name.name): ident
+        for item, ident in zip(body.items, ids, strict=True)
+        if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef)
+    }
     found: dict[str, str] = {}
-    for item, ident in zip(body.items, field_ids(names), strict=True):
-        if not isinstance(item, SelectItem) or not isinstance(item.expr, ColumnRef):
+    for number, table in sorted(_tables(body.source), key=lambda pair: pair[0]):
+        if table is None or table.identifier is None or not table.offers("datalink") or not table.leads:
             continue
-        table = tables.get(item.expr.source)
-        key = None if table is None else table.identifier
-        if table is None or key is None or key.name != item.expr.name.name:
-            continue
-        if table.offers("datalink") and table.leads:
-            found.setdefault(table.qualified, _descriptor(table, ident))
-        if table.offers("soda") and table.filed:
-            found.setdefault(f"{table.qualified} cut", _cutting(table, ident))
+        ref = there.get((number, table.identifier.name))
+        if ref is not None:
+            found.setdefault(table.qualified, _descriptor(table, ref))
+            if table.offers("soda") and table.filed:
+                found.setdefault(f"{table.qualified} cut", _cutting(table, ref))
+        refs = {f'target."{name}"': ident for (of, name), ident in there.items() if of == number}
+        for at, link in enumerate(table.links):
+            text = None if link.service is None else _service(link, link.service, refs)
+            if text is not None:
+                found.setdefault(f"{table.qualified} {at}", text)
     return tuple(found.values())
+
+
+def _service(link: Link, service: Service, columns: Mapping[str, str]) -> str | None:
+    """Describe a service that all rows have alike, by the columns that it takes; None: not all are there, or not as they are."""
+    if link.condition is not None or link.source is not None:
+        return None
+    inputs, refs = [], {}
+    for one in service.inputs:
+        taken = [part for part in one.value if not isinstance(part, str)]
+        if taken and (len(one.value) > 1 or taken[0].spec or taken[0].text not in columns):
+            return None
+        if taken:
+            refs[one.param.name] = columns[taken[0].text]
+        inputs.append(
+            replace(one, value=() if taken else one.value, low=_plain(one.low), high=_plain(one.high), example=())
+        )
+    address = tuple(SITE if part == HERE else part for part in service.address)
+    if _plain(address) != address:
+        return None
+    made = replace(service, address=address, inputs=tuple(inputs))
+    name, kind = link.semantics.rpartition("#")[2], "".join(map(str, _plain(link.type)))
+    return resource(made, name=name, description="".join(map(str, _plain(link.description))), kind=kind, refs=refs)
+
+
+def _plain(template: Template) -> Template:
+    """Return what is the same in all rows; nothing, where it is not."""
+    return template if all(isinstance(part, str) for part in template) else ()
 
 
 def _tables(item: FromItem) -> Iterator[tuple[int, Table | None]]:
