@@ -248,6 +248,7 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/collections/{name}/descriptor": [""],
     "/collections/{name}/files": [""],
     "/collections/{name}/files/{path:path}": [""],
+    "/collections/{name}/headers/{path:path}": ["", "RESPONSEFORMAT=json"],
     "/collections/{name}/as/{form}/{path:path}": [""],
     "/collections/{name}/preview/{path:path}": ["", "size=64&beside=zqembargo.fits"],
     "/collections/{name}/cubes/{path:path}": ["", "slice=1", "spectrum=1 1", "RESPONSEFORMAT=html"],

@@ -230,6 +230,49 @@ def test_headers_of_real_images_are_those_that_astropy_reads():
         assert row == {key: header.get(key) for key in row}
 
 
+def test_a_row_for_each_card_as_astropy_reads_them():
+    path = shared("data/helio/images")
+    found = table(opened(path / "*.fits", mode="cards")).to_pylist()
+    assert len({row["file"] for row in found}) == len([*path.glob("*.fits")])
+    for file in path.glob("*.fits"):
+        rows = [row for row in found if row["file"].endswith(file.name)]
+        with warnings.catch_warnings(action="ignore"), theirs.open(file, disable_image_compression=True) as opened_:
+            for number, hdu in enumerate(opened_):
+                mine = {row["keyword"]: row for row in rows if row["hdu"] == number}
+                for card in hdu.header.cards:
+                    try:
+                        blank = isinstance(card.value, theirs.card.Undefined)
+                    except theirs.VerifyError:  # astropy does not read it
+                        continue
+                    if card.keyword in {"", "COMMENT", "HISTORY"} or blank:
+                        continue
+                    row = mine[card.keyword]
+                    assert row["comment"] == (card.comment or None)
+                    if isinstance(card.value, bool):
+                        assert row["value"] == ("T" if card.value else "F")
+                    elif isinstance(card.value, int | float):
+                        assert row["number"] == card.value
+                    else:
+                        # an & that no CONTINUE follows is of the text (FITS 4.0, 4.2.1.2); astropy drops it
+                        assert (row["value"] or "").strip().rstrip("&") == card.value.strip().rstrip("&")
+
+
+def test_cards_of_some_hdus_and_keywords(tmp_path):
+    first = theirs.PrimaryHDU(header=theirs.Header({"A": 1}))
+    second = theirs.ImageHDU(np.zeros((50, 50)), header=theirs.Header({"A": 99, "B": 0.5}), name="SCI")
+    second.header["HISTORY"] = "made"
+    theirs.HDUList([first, second]).writeto(tmp_path / "a.fits")
+    (tmp_path / "b.fits").write_text("not FITS at all")
+    rejects = []
+    source = opened(tmp_path / "*.fits", rejects, mode="cards", hdu="sci", cards=["A", "HISTORY"])
+    rows = [
+        tuple(row.values())
+        for row in table(source, ["hdu", "extension", "keyword", "value", "number", ROW]).to_pylist()
+    ]
+    assert rows == [(1, "SCI", "A", "99", 99.0, 1), (1, "SCI", "HISTORY", "made", None, 2)]
+    assert [reject.file for reject in rejects] == ["b.fits"]
+
+
 def test_several_hdus_are_searched_in_order(tmp_path):
     for number in range(3):
         first = theirs.PrimaryHDU(header=theirs.Header({"A": number}))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hven.model.errors import Place, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 BLOCK = 2880
@@ -91,6 +91,39 @@ class Header:
             count *= axis
         size = abs(self.number("BITPIX")) // 8 * self.number("GCOUNT", 1) * (self.number("PCOUNT") + count)
         return -(-size // BLOCK) * BLOCK
+
+
+def lines(header: Header) -> Iterator[tuple[str, Value, str]]:
+    """Write the cards of a header: keyword, value, comment; repeated keywords once, lines of COMMENT and HISTORY at the end.
+
+    Parameters
+    ----------
+    header
+        Of an HDU.
+
+    Yields
+    ------
+    lines
+        In the order of the header.
+    """
+    yield from ((keyword, value, header.comments.get(keyword, "")) for keyword, value in header.values.items())
+    yield from ((keyword, text, "") for keyword, text in header.notes)
+
+
+def written(value: Value) -> str | None:
+    """Write a value as a card has it; None: it has none.
+
+    Parameters
+    ----------
+    value
+        Of a card.
+
+    Returns
+    -------
+    text
+        Without quotes.
+    """
+    return None if value is None else {True: "T", False: "F"}[value] if isinstance(value, bool) else str(value)
 
 
 def headers(path: Path, *, most: int = 40, skipped: int = 256 << 20) -> list[Header]:

@@ -1,4 +1,4 @@
-"""FITS: the rows of a binary or ASCII table, or one row per file from header cards (`mode: header`)."""
+"""FITS: the rows of a binary or ASCII table, or one row per file from header cards (`mode: header`), or one per card (`mode: cards`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field
 from hven.sources import FileKind, Offer
 from hven.sources._reading.files import FileOptions, data_files
 from hven.sources._reading.rows import Nulls  # noqa: TC001  (pydantic reads it)
+from hven.sources.fits.cardrows import CardRows
 from hven.sources.fits.header import HeaderRows
 from hven.sources.fits.rows import TableRows, listed
 
@@ -24,12 +25,13 @@ FILES = FileKind(endings=("fits", "fit", "fts"), begins=rb"SIMPLE  =")
 class Options(FileOptions):
     """What a descriptor may say of FITS files."""
 
-    mode: Literal["table", "header"] = Field(
-        "table", description="`table`: the rows of a table; `header`: one row per file, from header cards."
+    mode: Literal["table", "header", "cards"] = Field(
+        "table",
+        description="`table`: the rows of a table; `header`: one row per file, from header cards; `cards`: one row per card.",
     )
     hdu: int | str | list[int | str] | None = Field(
         None,
-        description="Number (0 = primary) or EXTNAME. Table: default the first table. Header: default 0; a list is searched in order.",
+        description="Number (0 = primary) or EXTNAME. Table: default the first table. Header: default 0; a list is searched in order. Cards: default all.",
     )
     null: Nulls = Field(
         default_factory=dict,
@@ -41,7 +43,7 @@ class Options(FileOptions):
         "how the header's run, `east` (the default) or `west`, and all are east in the footprint.",
     )
     cards: list[str] | None = Field(
-        None, description="Header: the keywords wanted; default all that occur. A missing card is null."
+        None, description="Header, cards: the keywords wanted; default all that occur. A missing card is null."
     )
 
 
@@ -66,6 +68,8 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         No such file.
     """
+    if options.mode == "cards":
+        return CardRows(options, [] if options.hdu is None else options.hdu, options.cards, context, options.null)
     if options.mode == "header":
         return HeaderRows(
             options,

@@ -1,0 +1,79 @@
+"""The FITS header of a file as a table: in formats, as a page; of who may take the file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from asking import Client
+from astropy.io import fits
+from astropy.io.votable import parse_single_table
+
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.testing.site import site_with
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SUN = """\
+collection: sun
+title: Images
+files: ["*.fits", "*.txt"]
+tables:
+  cards:
+    title: Headers
+    source: {kind: fits, files: "a.fits", mode: cards}
+"""
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    directory: Path = tmp_path_factory.mktemp("keywords")
+    with site_with(directory, SUN, {"no.txt": "no FITS"}) as site:
+        first = fits.PrimaryHDU(
+            header=fits.Header([("EXPTIME", 2.5, "[s] <exposure>"), ("FLAG", True), ("OBJECT", "a <b>")])
+        )
+        second = fits.ImageHDU(np.zeros((9, 9)), name="SCI")
+        second.header["HISTORY"] = "made & kept"
+        folder = site.settings.collections / "sun"
+        fits.HDUList([first, second]).writeto(folder / "a.fits")
+        (folder / "empty.fits").write_bytes(b"")
+        (folder / "short.fits").write_bytes((folder / "a.fits").read_bytes()[:300])
+        ingest(site, "sun")
+        yield Client(create(site))
+
+
+def test_formats_and_page(client: Client) -> None:
+    here = "/collections/sun/headers/a.fits"
+    rows = list(csv.DictReader(io.StringIO(client.get(here, RESPONSEFORMAT="csv").text)))
+    known = {(row["hdu"], row["keyword"]): row for row in rows}
+    assert (known["0", "EXPTIME"]["number"], known["0", "EXPTIME"]["comment"]) == ("2.5", "[s] <exposure>")
+    assert (known["0", "FLAG"]["value"], known["1", "HISTORY"]["value"]) == ("T", "made & kept")
+    answer = client.get(here)
+    table = parse_single_table(io.BytesIO(answer.body)).to_table()
+    assert list(table["keyword"]) == [row["keyword"] for row in rows]
+    page = client.ask("GET", here, headers={"accept": "text/html"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert "a &lt;b&gt;" in page.text
+    assert "<b>" not in page.text
+    assert "1 SCI" in page.text
+    assert client.ask("GET", here, headers={"if-none-match": answer.headers["etag"]}).status == 304
+
+
+@pytest.mark.parametrize("path", ["no.txt", "empty.fits", "short.fits", "../sun/sun.yaml", "nothing.fits", "%2e%2e/x"])
+def test_what_has_no_header(client: Client, path: str) -> None:
+    answer = client.get(f"/collections/sun/headers/{path}")
+    assert answer.status == 404
+    assert "/tmp" not in answer.text
+
+
+def test_headers_of_all_files_are_a_table(client: Client) -> None:
+    query = "SELECT file, comment FROM sun.cards WHERE keyword = 'EXPTIME' AND number > 2"
+    assert client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv").text.splitlines()[1:] == [
+        "a.fits,[s] <exposure>"
+    ]
