@@ -48,6 +48,8 @@ class Medium:
         Opens a file, or what reads one from elsewhere; raises `SourceError` where it is none or damaged.
     beside
         It is read together with files beside it (a label): only files have that.
+    refines
+        The medium whose files some of its are, and what makes a product of its own of an open one of that; None where it is none.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Medium:
     begins: bytes = b""
     open: Callable[[Path | BinaryIO], Product]
     beside: bool = False
+    refines: tuple[str, Callable[[Product], Product | None]] | None = None
 
 
 def media() -> Mapping[str, Medium]:
@@ -87,10 +90,26 @@ def medium_of(name: str, head: bytes = b"") -> Medium | None:
         None: it is none that is known. What a file begins with counts for more than its name.
     """
     words = name.lower().rsplit("/", 1)[-1].split(".")[1:]
-    named = [one for one in media().values() if any(".".join(words[at:]) in one.endings for at in range(len(words)))]
-    begun = [one for one in media().values() if one.begins and re.match(one.begins, head, re.DOTALL)] if head else []
-    both = [one for one in named if one in begun]
-    return next(iter([*both, *begun, *(one for one in named if not head or not one.begins)]), None)
+    found = []
+    for one in media().values():
+        named = any(".".join(words[at:]) in one.endings for at in range(len(words)))
+        begun = re.match(one.begins, head, re.DOTALL) if one.begins and head else None
+        if begun or (named and not (head and one.begins)):
+            # of several, the one that says more of the beginning: OIFITS before FITS
+            found.append(((begun.end() if begun else 0, named), one))
+    return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _label(path: Path) -> Path | None:
+    """Find the label that lies beside a file, if that is what describes it."""
+    for ending in (".lbl", ".LBL", ".xml", ".lblx"):
+        beside = path.with_suffix(ending)
+        if beside != path and beside.is_file() and not beside.is_symlink():
+            with beside.open("rb") as file:
+                medium = medium_of(beside.name, file.read(HEAD))
+            if medium is not None and medium.beside:
+                return beside
+    return None
 
 
 def open_product(path: Path, name: str | None = None) -> Product:
@@ -118,16 +137,22 @@ def open_product(path: Path, name: str | None = None) -> Product:
         with path.open("rb") as file:
             head = file.read(HEAD)
         medium = medium_of(name, head)
+        if medium is None and head and (label := _label(path)) is not None:
+            return open_product(label)
         if not head or medium is None:
             why = (
                 say("{name} is empty", name) if not head else say("{name} is of no kind that can be looked into", name)
             )
             raise SourceError(why, remedy=say("known kinds: {kinds}", ", ".join(one.title for one in media().values())))
-        return medium.open(path)
+        product = medium.open(path)
     except OSError as error:
         raise SourceError(
             say("{name} cannot be read: {reason}", name, error.strerror or type(error).__name__)
         ) from None
+    for one in media().values():
+        if one.refines is not None and one.refines[0] == product.medium:
+            product = one.refines[1](product) or product
+    return product
 
 
 __all__ = [

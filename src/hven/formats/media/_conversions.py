@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.formats import End, Head, Info, select
-from hven.formats.media._cuts import Cut, Piece, alone, joined
+from hven.formats.media._cuts import FITS, Cut, Piece, alone, joined
 from hven.formats.media._product import Array, Rows
 from hven.formats.media._tables import written
 from hven.model.errors import SourceError, say
@@ -42,11 +42,16 @@ def as_fits(product: Product, part: str | None = None, *, history: Sequence[str]
     TooLarge
         It would be more than `most`.
     """
-    parts = product.parts if part is None else (product.part(part),)
+    # tables that are another view of what FITS has already are written where they are asked for
+    parts = (
+        tuple(one for one in product.parts if product.medium not in FITS or not isinstance(one, Rows) or one.stored)
+        if part is None
+        else (product.part(part),)
+    )
     if not parts:
         raise SourceError(say("the file has neither an image nor a table"))
     # an image that comes first is the first HDU, so that what reads that one alone shows it
-    first = isinstance(parts[0], Array) and (product.medium != "fits" or parts[0].index == 0)
+    first = isinstance(parts[0], Array) and (product.medium not in FITS or parts[0].index == 0)
     pieces: list[Piece | Stored] = []
     for number, one in enumerate(parts):
         if isinstance(one, Rows):

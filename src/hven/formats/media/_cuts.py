@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hven.formats.media._windows import Selection
 
 BLOCK = 2880  # bytes (FITS 4.0 section 3.1)
+FITS = frozenset({"fits", "oifits"})  # media whose cards are those of FITS already
 CHUNK = 4 << 20  # bytes that are read at a time
 _BITPIX = {"u1": 8, "i2": 16, "i4": 32, "i8": 64, "f4": -32, "f8": -64}
 _UNSIGNED = {"i1": ("u1", -128), "u2": ("i2", 2**15), "u4": ("i4", 2**31), "u8": ("i8", 2**63)}
@@ -102,7 +103,7 @@ def cut(
         if part is not None
         else [main, *(one for one in product.arrays if one is not main and _beside(one, main))]
     )
-    first = main.index == 0 or product.medium != "fits"
+    first = main.index == 0 or product.medium not in FITS
     pieces = [
         Piece(
             one,
@@ -340,7 +341,7 @@ def alone(cards: Sequence[Card], medium: str = "fits") -> bytes:
     header = fits.Header(
         [("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8, ""), ("NAXIS", 0, ""), ("EXTEND", True, "")]
     )
-    for keyword, value, comment in cards if medium == "fits" else told(cards):
+    for keyword, value, comment in cards if medium in FITS else told(cards):
         if not _STALE.fullmatch(keyword) and keyword not in {"BSCALE", "BZERO", "BLANK"}:
             _append(header, (keyword, value, comment))
     return _text(header)
@@ -364,4 +365,4 @@ def _text(header: Any) -> bytes:
         return bytes(header.tostring().encode("ascii", "replace"))
 
 
-__all__ = ["Cut", "Piece", "alone", "cut", "joined"]
+__all__ = ["FITS", "Cut", "Piece", "alone", "cut", "joined"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hven.formats.media._spectral import STOKES
+from hven.model.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,7 +91,10 @@ def _world(axis: Axis) -> tuple[str, str, npt.NDArray[np.float64] | None]:
     """Return CTYPE, unit and values of an axis; None where they are no numbers."""
     if axis.values is None:
         return "", "", None
-    values = np.asarray(axis.values())
+    try:
+        values = np.asarray(axis.values())
+    except SourceError:  # a unit that nobody knows: the axis has a name, and no values
+        return "", "", None
     if axis.kind == "polarization":
         codes = {word: code for code, word in STOKES.items()}
         return "STOKES", "", np.array([codes.get(str(word), np.nan) for word in values], np.float64)

@@ -1,0 +1,325 @@
+"""Numbers as they lie in a file: typed, strided, read by spans, so that a window costs what it holds."""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import tempfile
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hven.model.errors import HvenError, SourceError, TooLarge, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import BinaryIO
+
+    import numpy.typing as npt
+
+    Window = Sequence[slice]
+
+LARGEST = 1 << 30  # bytes that a file may unpack to, or be fetched of one that its reader must have on the disk
+
+
+class Layout(NamedTuple):
+    """Where an array lies in a file.
+
+    Attributes
+    ----------
+    offset
+        Bytes before its first value.
+    dtype
+        Of its values as they are stored; ``vax`` says that they are VAX's reals.
+    shape
+        In the order in which it is shown.
+    strides
+        Bytes from one value to the next along each axis; empty: without gaps.
+    """
+
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] = ()
+    vax: bool = False
+
+
+class Scale(NamedTuple):
+    """What stored values mean: value * factor + zero; nulls, and what lies outside of the valid range, are NaN.
+
+    Attributes
+    ----------
+    factor, zero
+        Of all values.
+    nulls
+        As they are stored.
+    least
+        The lowest valid one as stored.
+    mask
+        Bits that count; None: all.
+    """
+
+    factor: float = 1.0
+    zero: float = 0.0
+    nulls: tuple[float, ...] = ()
+    least: float | None = None
+    mask: int | None = None
+
+
+EXACT = Scale()
+SPARE = 1 << 18  # bytes that are rather read than passed over
+
+
+def spans(path: Path, layout: Layout, window: Window) -> npt.NDArray[Any]:
+    """Read a window: spans of the file with little between its values.
+
+    No memory map: a file that is cut short meanwhile would end the process.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    layout
+        Where the array lies, with its strides.
+    window
+        A slice with two ends for each axis.
+
+    Returns
+    -------
+    values
+        As they are stored, of the window's shape.
+
+    Raises
+    ------
+    SourceError
+        The file ends before.
+    """
+    order = sorted(range(len(layout.shape)), key=lambda at: -layout.strides[at])
+    sizes: list[int] = [window[at].stop - window[at].start for at in order]
+    steps: list[int] = [layout.strides[at] for at in order]
+    begin = layout.offset + sum(part.start * step for part, step in zip(window, layout.strides, strict=True))
+    item = int(layout.dtype.itemsize)
+    out = np.empty(sizes, layout.dtype)
+    if not out.size:
+        return out.transpose(np.argsort(order))
+
+    def span(inner: int) -> int:
+        return item + sum((size - 1) * step for size, step in zip(sizes[inner:], steps[inner:], strict=True))
+
+    def fits(inner: int) -> bool:
+        return span(inner) <= max(SPARE, min(4 * math.prod(sizes[inner:]) * item, 64 << 20))
+
+    split = next(inner for inner in range(len(sizes) + 1) if fits(inner))
+    with path.open("rb", buffering=0) as file:
+        for at in np.ndindex(*sizes[:split]):
+            file.seek(begin + sum(int(one) * step for one, step in zip(at, steps, strict=False)))
+            body = bytearray(span(split))
+            view, got = memoryview(body), 0
+            while got < len(body) and (more := file.readinto(view[got:])):
+                got += more
+            if got < len(body):
+                raise SourceError(say("{name} ends where its values should be", path.name))
+            out[at] = np.ndarray(sizes[split:], layout.dtype, body, strides=steps[split:])
+    return out.transpose(np.argsort(order))
+
+
+def mapped(path: Path, layout: Layout, scale: Scale = EXACT) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:  # fmt: skip
+    """Make what reads windows of an array.
+
+    Parameters
+    ----------
+    path
+        Of a file.
+    layout
+        Where the array lies in it.
+    scale
+        What its values mean.
+
+    Returns
+    -------
+    dtype
+        Of what is read.
+    read
+        Reads a window.
+
+    Raises
+    ------
+    SourceError
+        The file is too short for it, or the array has no size.
+    """
+    shape = layout.shape
+    if min(shape, default=0) < 1:
+        raise SourceError(say("an array of {name} has no size", path.name))
+    strides = layout.strides or tuple(math.prod(shape[at + 1 :]) * layout.dtype.itemsize for at in range(len(shape)))
+    end = layout.offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) + layout.dtype.itemsize  # fmt: skip
+    there = path.stat().st_size
+    if layout.offset < 0 or min(strides) < 1 or end > there:
+        raise SourceError(
+            say("{name} has {there} bytes, and its label promises {end}", path.name, there, end),
+            remedy=say("it was cut off, or the label is another file's"),
+        )
+    stored = layout.dtype
+    plain = stored.newbyteorder("=")
+    exact = scale.factor == 1.0 and scale.zero == 0.0 and not scale.nulls and scale.least is None
+    if layout.vax:
+        plain = np.dtype("f4")
+    meant = plain if exact or plain.kind == "f" else np.dtype("f4" if plain.itemsize <= 2 else "f8")
+    if not exact and (scale.factor, scale.zero) != (1.0, 0.0) and plain.itemsize > 2:
+        meant = np.dtype("f8")
+
+    def read(window: Window) -> npt.NDArray[Any]:
+        values = np.ascontiguousarray(spans(path, layout._replace(strides=strides), window))
+        if layout.vax:
+            values = vax(values)
+        values = values.astype(plain, copy=False)
+        if scale.mask is not None:
+            values &= plain.type(scale.mask)
+        if exact:
+            return values
+        made = values.astype(meant)
+        if (scale.factor, scale.zero) != (1.0, 0.0):
+            made = made * meant.type(scale.factor) + meant.type(scale.zero)
+        for null in scale.nulls:
+            made[values == null] = np.nan
+        if scale.least is not None:
+            made[values < scale.least] = np.nan
+        return made
+
+    return meant, read
+
+
+def beside(folder: Path, name: str) -> Path:
+    """Find a file that a label names: in the label's own folder, whatever its case.
+
+    Parameters
+    ----------
+    folder
+        Where the label lies.
+    name
+        As the label has it.
+
+    Returns
+    -------
+    path
+        Of a plain file.
+
+    Raises
+    ------
+    SourceError
+        It lies elsewhere, or is not there.
+    """
+    plain = re.fullmatch(r"[\w .+~()-]+", name) and name not in {".", ".."}
+    if not plain:
+        raise SourceError(
+            say("the label points to {name!r}", name[:100]), remedy=say("only files beside the label are read")
+        )
+    home = folder.resolve()
+    for path in (home / name, home / name.lower(), home / name.upper()):
+        if path.is_file():
+            if path.resolve().parent != home:
+                raise SourceError(say("the label points to {name!r}", name[:100]), remedy=say("only files beside the label are read"))  # fmt: skip
+            return path
+    raise SourceError(say("the label points to {name}, which is not there", name))
+
+
+def vax(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Turn VAX's reals of 4 bytes (F) into IEEE's: words swapped, and 4 times as large."""
+    words = values.view(np.uint32)
+    turned = (words >> np.uint32(16)) | (words << np.uint32(16))
+    found = turned.view(np.float32) / np.float32(4.0)
+    found[(turned & np.uint32(0x7F800000)) == 0] = 0.0
+    return np.asarray(found, np.float32)
+
+
+def bits(value: object, dtype: np.dtype[Any]) -> float | None:
+    """Read a constant of a label for values of a type: a number, or the bits of a real.
+
+    Parameters
+    ----------
+    value
+        As the label has it; a whole number that no such real is near is its bits (``16#FF7FFFFB#``).
+    dtype
+        Of the values.
+
+    Returns
+    -------
+    constant
+        In the file's own unit; None: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if dtype.kind == "f" and dtype.itemsize == 4 and isinstance(value, int) and value >= 1 << 31:
+        return float(np.uint32(value & 0xFFFFFFFF).view(np.float32))
+    return float(value)
+
+
+@contextmanager
+def guarded(name: str, title: str) -> Iterator[None]:
+    """Turn what a library raises of a bad file into a fault with its name.
+
+    Parameters
+    ----------
+    name
+        Of the file.
+    title
+        Of its medium.
+
+    Raises
+    ------
+    SourceError
+        Whatever it raised.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (HvenError, FileNotFoundError, PermissionError, GeneratorExit):
+            raise
+        except Exception as fault:  # noqa: BLE001  (libraries meet bad bytes with whatever comes up)
+            why = " ".join(str(fault).split())[:200] or type(fault).__name__
+            raise SourceError(say("{name} is damaged, or no {title} file: {reason}", name, title, why)) from None
+
+
+def on_disk(file: Path | BinaryIO) -> tuple[Path, Callable[[], None]]:
+    """Have a file on the disk, for readers that need its path.
+
+    Parameters
+    ----------
+    file
+        A path, or what reads one from elsewhere: it is copied.
+
+    Returns
+    -------
+    path
+        Of the file or its copy.
+    closing
+        Removes the copy.
+
+    Raises
+    ------
+    TooLarge
+        There is more of it than is fetched.
+    """
+    if isinstance(file, Path):
+        return file, lambda: None
+    folder = Path(tempfile.mkdtemp(prefix="hven-"))
+    path = folder / "file"
+    try:
+        with path.open("wb") as copy:
+            while chunk := file.read(1 << 20):
+                copy.write(chunk)
+                if copy.tell() > LARGEST:
+                    raise TooLarge(  # noqa: TRY301
+                        say("files of more than {most} MB are read where they lie alone", LARGEST >> 20)
+                    )
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return path, lambda: shutil.rmtree(folder, ignore_errors=True)
+
+
+__all__ = ["LARGEST", "Layout", "Scale", "beside", "bits", "guarded", "mapped", "on_disk", "spans", "vax"]

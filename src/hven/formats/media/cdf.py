@@ -1,0 +1,323 @@
+"""CDF by ISTP's conventions: variables over one epoch as a table, those over an epoch and further axes as arrays, too. cdflib reads."""
+
+from __future__ import annotations
+
+import math
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows
+from hven.formats.media._grids import LARGEST, guarded, on_disk
+from hven.model import plugins
+from hven.model.errors import SourceError, TooLarge, say
+from hven.model.table import MJD, Column
+from hven.model.types import Type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    import numpy.typing as npt
+
+    from hven.formats.media import Part
+
+WIDEST = 1 << 16  # bytes of a cell of a table; what has more is an array alone
+RATIO = 1100  # how much zlib can pack
+YEAR_0 = -678_941.0  # MJD of 0000-01-01
+EPOCH, EPOCH16, TT2000, TEXTS = 31, 32, 33, (51, 52)
+_NAMES = {1: "short", 41: "short", 2: "short", 4: "int", 8: "long", 11: "unsignedByte", 12: "int", 14: "long", 21: "float", 44: "float", 22: "double", 45: "double"}  # fmt: skip
+
+
+class _Variable:
+    """A variable: what is known of it, and its records."""
+
+    def __init__(self, file: Any, lock: threading.Lock, name: str, there: int, title: str) -> None:
+        said = file.varinq(name)
+        self.file, self.lock, self.name, self.title = file, lock, name, title
+        self.said: dict[str, Any] = file.varattsget(name)
+        self.kind, self.count = int(said.Data_Type), int(said.Last_Rec) + 1
+        vary = list(said.Dim_Vary) or [True] * len(said.Dim_Sizes)
+        self.shape = tuple(int(size) for size, varies in zip(said.Dim_Sizes, vary, strict=False) if varies and int(varies))  # fmt: skip
+        self.varies = bool(said.Rec_Vary)
+        self.time = self.kind in {EPOCH, EPOCH16, TT2000}
+        self.width = 8 if self.time or self.kind in TEXTS else np.dtype(_dtype(self.kind)).itemsize
+        if min(self.shape, default=1) < 1 or math.prod(self.shape) * self.width * max(1, self.count) > max(RATIO * there, 1 << 20):  # fmt: skip
+            raise SourceError(say("{name} has {there} bytes, and its label promises {end}", title, there, math.prod(self.shape) * self.width * self.count))  # fmt: skip
+
+    @property
+    def unit(self) -> str | None:
+        found = str(self.said.get("UNITS") or "").strip()
+        return found or None
+
+    def records(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Read records as they are stored."""
+        if stop <= start or self.count < 1:
+            return np.empty((0, *self.shape), _dtype(self.kind) if self.kind not in TEXTS else "U1")
+        with self.lock, guarded(self.title, "CDF"):
+            found = self.file.varget(self.name, startrec=start, endrec=stop - 1)
+        if isinstance(found, str):  # texts without dimensions come joined
+            size = max(1, len(found) // (stop - start))
+            found = [found[at : at + size] for at in range(0, len(found), size)][: stop - start]
+        values = np.asarray(found)
+        return values.reshape((stop - start, *self.shape)) if self.varies else np.broadcast_to(values.reshape(self.shape), (stop - start, *self.shape))  # fmt: skip
+
+    def missing(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        fill = self.said.get("FILLVAL")
+        if fill is None or isinstance(fill, str) or np.size(fill) != 1 or values.dtype.kind not in "iuf":
+            return np.zeros(values.shape, np.bool_)
+        return np.asarray(values == np.asarray(fill).ravel()[0].astype(values.dtype))
+
+    def values(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Read records as they are meant: times as MJD, what is filled as NaN."""
+        stored = self.records(start, stop)
+        if self.time:
+            return mjd(stored, self.kind)
+        gone = self.missing(stored)
+        if not gone.any() and stored.dtype.kind != "f":
+            return stored.astype(self.meant, copy=False) if self.kind not in TEXTS else stored
+        found = stored.astype(self.meant)
+        found[gone] = np.nan
+        return found
+
+    @property
+    def meant(self) -> np.dtype[Any]:
+        """The type of `values`: the same for each window."""
+        own = np.dtype("f8" if self.time else _dtype(self.kind)).newbyteorder("=")
+        if own.kind == "f" or self.said.get("FILLVAL") is None:
+            return own
+        return np.dtype("f4" if own.itemsize <= 2 else "f8")
+
+    def column(self) -> Column:
+        size = "x".join(str(one) for one in reversed(self.shape)) or None
+        kind = "double" if self.time else "char" if self.kind in TEXTS else _NAMES.get(self.kind, "double")
+        said = str(self.said.get("CATDESC") or self.said.get("FIELDNAM") or "").strip()
+        if self.time:
+            return Column(name=self.name, type=Type("double", size), unit="d", ucd="time.epoch", description="MJD, UTC", epoch=None if size else MJD)  # fmt: skip
+        return Column(name=self.name, type=Type(kind, "*" if kind == "char" else size), unit=self.unit, description=said or None)  # fmt: skip
+
+    def arrow(self, start: int, stop: int, kind: pa.DataType) -> pa.Array:
+        """Read records as cells, nulls where they are filled."""
+        stored = self.records(start, stop)
+        if self.kind in TEXTS:
+            return pa.array([str(one).rstrip(" \0") for one in stored.ravel()], pa.string())
+        values = mjd(stored, self.kind) if self.time else stored
+        flat = np.ascontiguousarray(values).ravel()
+        mask = self.missing(flat) if not self.time else None
+        cells = pa.array(flat.astype(flat.dtype.newbyteorder("="), copy=False), mask=mask, from_pandas=True)
+        if not self.shape:
+            return cells.cast(kind)
+        return pa.FixedSizeListArray.from_arrays(cells.cast(kind.value_type), kind.list_size).cast(kind)
+
+
+def _dtype(kind: int) -> str:
+    return {1: "i1", 41: "i1", 2: "i2", 4: "i4", 8: "i8", 33: "i8", 11: "u1", 12: "u2", 14: "u4", 21: "f4", 44: "f4", 32: "c16"}.get(kind, "f8")  # fmt: skip
+
+
+@cache
+def _leaps() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """List from when, in ns of TAI since 2000-01-01T00:00:00, how many ns UTC is behind it; by the table that astropy keeps."""
+    import erfa  # noqa: PLC0415  (with astropy)
+
+    table = erfa.leap_seconds.get()
+    days = np.array([np.datetime64(f"{row['year']}-{row['month']:02d}-01") for row in table]) - np.datetime64("2000-01-01")  # fmt: skip
+    behind = np.round(table["tai_utc"] * 1e9).astype(np.int64)
+    return days.astype("timedelta64[ns]").astype(np.int64) + behind, behind
+
+
+def mjd(stored: npt.NDArray[Any], kind: int) -> npt.NDArray[np.float64]:
+    """Turn epochs into MJD of UTC.
+
+    Parameters
+    ----------
+    stored
+        Milliseconds or (seconds, picoseconds) since year 0, or nanoseconds of TT since J2000; of any shape.
+    kind
+        CDF's number of their type: 31 (EPOCH), 32 (EPOCH16), 33 (TIME_TT2000).
+
+    Returns
+    -------
+    days
+        NaN where they are filled; of the same shape. A leap second counts as the first of the day behind it.
+    """
+    if kind == EPOCH16:
+        pairs = stored.view(np.float64).reshape(*stored.shape, 2) if stored.dtype.kind == "c" else stored
+        seconds, pico = pairs[..., 0], pairs[..., 1]
+        return np.where(seconds < 0.0, np.nan, seconds / 86_400.0 + YEAR_0 + pico * (1e-12 / 86_400.0))
+    if kind == EPOCH:
+        return np.where((stored < 0.0) | (stored >= 3.15569519999999e14), np.nan, stored / 86_400e3 + YEAR_0)
+    count = np.asarray(stored, np.int64)
+    fill = count <= np.iinfo(np.int64).min + 3
+    since, behind = _leaps()
+    tai = np.where(fill, 0, count) + (43_200_000_000_000 - 32_184_000_000)
+    utc = tai - behind[np.clip(np.searchsorted(since, tai, "right") - 1, 0, None)]
+    days, rest = np.divmod(utc, 86_400_000_000_000)
+    return np.where(fill, np.nan, 51_544.0 + days + rest / 86_400e9)
+
+
+def open_cdf(file: Path | BinaryIO) -> Product:
+    """Open a file.
+
+    Parameters
+    ----------
+    file
+        A path, or what reads one from elsewhere: it is copied.
+
+    Returns
+    -------
+    product
+        A table for each epoch; arrays of what has further axes (DEPEND_1 ..).
+
+    Raises
+    ------
+    SourceError
+        It is no CDF, damaged, or cdflib is not installed.
+    """
+    plugins.need("a CDF file", "cdflib", error=SourceError)
+    path, closing = on_disk(file)
+    name = path.name if path is file else "the file"
+    try:
+        with guarded(name, "CDF"):
+            source = _reader()(str(path))
+            said = source.cdf_info()
+            lock, there = threading.Lock(), (source.file if source.compressed_file is not None else path).stat().st_size
+            names = [*said.zVariables, *said.rVariables][:MOST]
+            known = {one: _Variable(source, lock, one, there, name) for one in names}
+            cards = tuple(Card(word, value) for word, value in _attributes(source.globalattsget()))
+            parts = tuple(_parts(known))
+
+            def closed() -> None:
+                source._f.close()  # noqa: SLF001  (it has no other way)
+                closing()
+
+            return Product(medium="cdf", parts=parts, cards=cards, closing=closed)
+    except BaseException:
+        closing()
+        raise
+
+
+@cache
+def _reader() -> Any:
+    """Return cdflib's class, which unpacks no more than a bound."""
+    import zlib  # noqa: PLC0415  (beside cdflib)
+
+    import cdflib.cdfread as library  # noqa: PLC0415  (loaded where a CDF is)
+
+    def inflated(data: bytes) -> bytes:
+        unpacker = zlib.decompressobj(31)
+        found = unpacker.decompress(data, LARGEST // 4)
+        if unpacker.unconsumed_tail:
+            raise TooLarge(say("{name} unpacks to more than {most} MB", "a block of the file", LARGEST // 4 >> 20))
+        return found
+
+    library.gzip_inflate = inflated
+
+    class Reader(library.CDF):  # type: ignore[misc]
+        def _uncompress_rle(self, data: bytes) -> Any:
+            if len(data) + 255 * bytes(data).count(0) > LARGEST // 4:
+                raise TooLarge(say("{name} unpacks to more than {most} MB", "a block of the file", LARGEST // 4 >> 20))
+            return super()._uncompress_rle(data)
+
+    return Reader
+
+
+def _attributes(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for word, value in said.items():
+        values = value if isinstance(value, list) else [value]
+        text = " ".join(str(one) for one in values if one is not None).strip()
+        if text:
+            yield word, text[:2000]
+
+
+def _parts(known: dict[str, _Variable]) -> Iterator[Part]:
+    groups: dict[str, list[_Variable]] = {}
+    for one in known.values():
+        over = str(one.said.get("DEPEND_0") or "").strip()
+        if one.varies and (over in known or one.time or one.count > 1):
+            clock = one.name if one.time and not over else over if over in known else f"{one.count} records"
+            groups.setdefault(clock, []).append(one)
+    index = 0
+    for clock, members in groups.items():
+        members.sort(key=lambda one: one.name != clock)
+        count = max(one.count for one in members if one.name == clock or clock not in known)
+        kept = [one for one in members if one.count == count and math.prod(one.shape) * one.width <= WIDEST and not (one.kind in TEXTS and one.shape)]  # fmt: skip
+        if kept:
+            yield _rows(kept, index, clock, count)
+            index += 1
+    for one in known.values():
+        axes = _axes(one, known) if one.varies and one.shape and one.kind not in TEXTS and not one.time and one.count > 0 else ()  # fmt: skip
+        if axes:
+            yield Array(index=index, name=one.name, axes=axes, dtype=one.meant, read=_windows(one), unit=one.unit, cards=tuple(Card(*pair) for pair in _attributes(one.said)))  # fmt: skip
+            index += 1
+
+
+def _rows(kept: Sequence[_Variable], index: int, clock: str, count: int) -> Rows:
+    columns = tuple(one.column() for one in kept)
+    schema = pa.schema([column.arrow for column in columns])
+    width = sum(math.prod(one.shape) * one.width for one in kept)
+
+    def batches(start: int, most: int) -> Iterator[pa.RecordBatch]:
+        step = max(1, min(65_536, (8 << 20) // width))
+        for first in range(start, min(count, start + most), step):
+            stop = min(count, start + most, first + step)
+            arrays = [one.arrow(first, stop, kind) for one, kind in zip(kept, schema.types, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    cards = (Card("TIMESYS", "UTC"),) if kept[0].time else ()
+    return Rows(index=index, name=clock, columns=columns, count=count, batches=batches, cards=cards)
+
+
+def _windows(one: _Variable) -> Callable[[Sequence[slice]], npt.NDArray[Any]]:
+    def read(window: Sequence[slice]) -> npt.NDArray[Any]:
+        first, *rest = window
+        return one.values(first.start, first.stop)[(slice(None), *rest)]
+
+    return read
+
+
+def _axes(one: _Variable, known: dict[str, _Variable]) -> tuple[Axis, ...]:
+    """Name the axes of a variable by what they depend on; empty: nothing is said of any but its records."""
+    clock = known.get(str(one.said.get("DEPEND_0") or ""))
+    found = [Axis(name="record" if clock is None else clock.name, size=one.count)]
+    if clock is not None and clock.time and clock.count == one.count and not clock.shape:
+        found = [Axis(name=clock.name, size=one.count, kind="time", unit="d", values=_once(clock))]
+    told = False
+    for number, size in enumerate(one.shape, 1):
+        other = known.get(str(one.said.get(f"DEPEND_{number}") or ""))
+        numeric = other is not None and other.kind not in TEXTS and not other.time
+        if other is None or not numeric or other.shape not in {(size,), ()} or other.count < 1:
+            found.append(Axis(name=f"axis{number}", size=size))
+            continue
+        told = told or str(other.said.get("VAR_TYPE")) != "metadata"
+        found.append(Axis(name=other.name, size=size, unit=other.unit, values=_once(other)))
+    return tuple(found) if told else ()
+
+
+def _once(other: _Variable) -> Callable[[], npt.NDArray[Any]]:
+    """Give the values along an axis; where each record has its own, those of the first one that has some."""
+
+    @cache
+    def values() -> npt.NDArray[Any]:
+        if not other.shape:
+            return other.values(0, other.count)
+        for start in range(min(other.count, 100)):
+            found = other.values(start, start + 1)[0]
+            if np.isfinite(found.astype(np.float64)).any():
+                return np.asarray(found)
+        return np.asarray(other.values(0, 1)[0])
+
+    return values
+
+
+MEDIUM = Medium(
+    name="cdf",
+    title="CDF",
+    media_types=("application/x-cdf",),
+    endings=("cdf",),
+    begins=rb"\xcd\xf3\x00\x01|\xcd\xf2\x60\x02|\x00\x00\xff\xff\x00\x00\xff\xff",
+    open=open_cdf,
+)

@@ -1,0 +1,441 @@
+"""Every product of the shared data opens and converts, n of n; values as other readers have them; built files of layouts that no real one is had of."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.io import fits
+from astropy.io.votable import parse_single_table
+from astropy.time import Time
+from astropy.wcs import WCS
+
+from hven.formats.media import Array, Rows, Selection, as_fits, as_votable, cut, open_product
+from hven.formats.media.cdf import EPOCH, EPOCH16, TT2000, mjd
+from hven.model.errors import SourceError
+
+DATA = Path(__file__).parents[3].parent / "shared" / "data"
+# what is damaged, and what it says: none
+REAL = {
+    "pds3": ["planetary/cubes/v1477479472_1.qub", "planetary/cubes/FLB_431397159EDR_F0141262FHAZ00323M1.IMG"],
+    "isis": ["planetary/cubes/C1540484434_1_001_ir.cub"],
+    "pds4": ["planetary/pds4/colors.xml"],
+    "cdf": sorted(f"helio/cdf/{path.name}" for path in (DATA / "helio" / "cdf").glob("*.cdf")),
+    "netcdf": sorted(f"helio/timeseries/{path.name}" for path in (DATA / "helio" / "timeseries").glob("*.nc")),
+    "oifits": sorted(
+        f"interferometry/oifits/{path.name}"
+        for path in (DATA / "interferometry" / "oifits").iterdir()
+        if "bad_V1" not in path.name
+    ),
+    # tables of OIFITS 2 without the others: FITS
+    "fits": ["interferometry/oifits/bad_V1_with_V2_Tables.fits"],
+}
+COUNT = {"pds3": 2, "isis": 1, "pds4": 1, "cdf": 7, "netcdf": 2, "oifits": 13, "fits": 1}
+
+
+def opened(made) -> fits.HDUList:
+    body = b"".join(made.chunks())
+    assert made.size in {None, len(body)}
+    return fits.open(io.BytesIO(body))
+
+
+def whole(array: Array) -> np.ndarray:
+    return array.read([slice(0, size) for size in array.shape])
+
+
+@pytest.mark.parametrize("medium", REAL)
+def test_all_real_products_convert(medium):
+    """27 of 27: 2 PDS3, 1 ISIS, 1 PDS4, 7 CDF, 2 netCDF, 14 OIFITS; .sav: what scipy has (below)."""
+    assert len(REAL[medium]) == COUNT[medium]
+    for name in REAL[medium]:
+        with open_product(DATA / name) as product:
+            assert product.medium == medium, name
+            hdus = [hdu for hdu in opened(as_fits(product)) if hdu.header["NAXIS"] and hdu.name != "WCS-TAB"]
+            written = [part for part in product.parts if not part.name.endswith(" points")]
+            for hdu, part in zip(hdus, written, strict=True):
+                assert hdu.name.upper() in {part.name.upper(), "PRIMARY", ""}, name
+                if isinstance(part, Array):
+                    assert np.array_equal(hdu.data, whole(part), equal_nan=True), (name, hdu.name)
+                else:
+                    assert len(hdu.data) == part.count
+            for part in product.parts:
+                if isinstance(part, Rows) and part.count:
+                    made = b"".join(as_votable(product, str(part.index)).chunks())
+                    assert len(parse_single_table(io.BytesIO(made)).array) == part.count
+
+
+def test_idl_files_convert():
+    """47 of 48 of those that scipy is tested with; the other one is damaged, and says so."""
+    folder = Path(pytest.importorskip("scipy.io").__file__).parent / "tests" / "data"
+    paths = sorted(folder.glob("*.sav"))
+    if not paths:
+        pytest.skip("scipy came without its tests")
+    failed = []
+    for path in paths:
+        try:
+            with open_product(path) as product:
+                opened(as_fits(product))
+        except SourceError:
+            failed.append(path.name)
+    assert failed == ["invalid_pointer.sav"]
+    with open_product(folder / "array_float32_4d.sav") as product:
+        assert product.arrays[0].shape == (4, 5, 8, 7)
+    with open_product(folder / "struct_arrays_replicated.sav") as product:
+        assert [part.count for part in product.parts] == [5, 3]
+
+
+def test_bands_of_a_cube_with_suffixes():
+    path = DATA / "planetary" / "cubes" / "v1477479472_1.qub"
+    stored = np.frombuffer(path.read_bytes()[44 * 512 :], np.uint8).reshape(12, 352, 28)
+    core = stored[:, :, :24].copy().view(">i2").transpose(1, 0, 2)
+    background = stored[:, :, 24:].copy().view(">i4")[..., 0]
+    with open_product(path) as product:
+        cube, side = product.arrays
+        assert np.array_equal(whole(cube), core)
+        assert np.array_equal(whole(side)[0], background)
+        assert cube.axes[0].values()[:2] == pytest.approx([0.35054e-6, 0.35895e-6])
+        found = opened(cut(product, Selection(band=(2.0e-6, 2.1e-6), pixels={1: (3, 5)})))
+        spectrum = whole(cube)[:, 3, 4]
+    header = found[0].header
+    wave = WCS(header, fobj=found).all_pix2world([[1.0, 1.0, n] for n in range(1, header["NAXIS3"] + 1)], 1)[:, 2]
+    assert [wave[0], wave[-1]] == pytest.approx([2.00167e-6, 2.10034e-6])
+    at = int(np.argmin(np.abs(cube.axes[0].values() - wave[0])))
+    assert np.array_equal(found[0].data[:, 3, 2], spectrum[at : at + len(wave)])
+
+
+def test_tiles_of_a_cube(tmp_path):
+    """An ISIS cube of 2 bands, 5 x 7 pixels in tiles of 2 x 4, with special pixels and a map."""
+    label = """Object = IsisCube
+  Object = Core
+    StartByte = 2049
+    Format = Tile
+    TileSamples = 4
+    TileLines = 2
+    Group = Dimensions
+      Samples = 7
+      Lines = 5
+      Bands = 2
+    End_Group
+    Group = Pixels
+      Type = SignedWord
+      ByteOrder = Lsb
+      Base = 1.5
+      Multiplier = 0.5
+    End_Group
+  End_Object
+  Group = Mapping
+    ProjectionName = Sinusoidal
+    CenterLongitude = 180.0
+    TargetName = Mars
+    EquatorialRadius = 3396190.0 <meters>
+    PolarRadius = 3376200.0 <meters>
+    LatitudeType = Planetocentric
+    LongitudeDirection = PositiveEast
+    PixelResolution = 59274.698 <meters/pixel>
+    UpperLeftCornerX = -207461.443 <meters>
+    UpperLeftCornerY = 148186.745 <meters>
+  End_Group
+End_Object
+End
+"""
+    pixels = np.arange(70, dtype="<i2").reshape(2, 5, 7)
+    pixels[0, 0, 0] = -32768
+    padded = np.full((2, 6, 8), -1, "<i2")
+    padded[:, :5, :7] = pixels
+    tiles = padded.reshape(2, 3, 2, 2, 4).transpose(0, 1, 3, 2, 4)
+    (tmp_path / "map.cub").write_bytes(label.encode().ljust(2048) + tiles.tobytes())
+    with open_product(tmp_path / "map.cub") as product:
+        array = product.arrays[0]
+        wanted = pixels * 0.5 + 1.5
+        wanted[0, 0, 0] = np.nan
+        assert np.array_equal(whole(array), wanted, equal_nan=True)
+        assert np.array_equal(array.read([slice(1, 2), slice(1, 5), slice(3, 6)]), wanted[1:2, 1:5, 3:6])
+        lon, lat = array.places()(np.array([[4.0, 3.0], [4.0, 1.0]])).T
+        assert lon == pytest.approx([180.0, 180.0], abs=1e-3)
+        assert lat == pytest.approx([0.0, 2.0], abs=1e-3)
+        assert opened(as_fits(product))[0].header["CTYPE1"] == "MALN-SFL"
+
+
+MAP = """PDS_VERSION_ID = PDS3
+RECORD_TYPE = FIXED_LENGTH
+RECORD_BYTES = 16
+^IMAGE = ("MAP.IMG", 1)
+TARGET_NAME = MARS
+OBJECT = IMAGE
+  LINES = 8
+  LINE_SAMPLES = 16
+  SAMPLE_TYPE = UNSIGNED_INTEGER
+  SAMPLE_BITS = 8
+END_OBJECT = IMAGE
+OBJECT = IMAGE_MAP_PROJECTION
+  MAP_PROJECTION_TYPE = "{kind}"
+  A_AXIS_RADIUS = 3396.19 <KM>
+  C_AXIS_RADIUS = 3376.20 <KM>
+  MAP_RESOLUTION = {scale} <PIX/DEG>
+  CENTER_LATITUDE = {lat}
+  CENTER_LONGITUDE = {lon}
+  LINE_PROJECTION_OFFSET = {line}
+  SAMPLE_PROJECTION_OFFSET = {sample}
+  MAXIMUM_LATITUDE = {top}
+  POSITIVE_LONGITUDE_DIRECTION = {way}
+  COORDINATE_SYSTEM_NAME = "PLANETOCENTRIC"
+END_OBJECT = IMAGE_MAP_PROJECTION
+END
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "pixel", "place"),
+    [
+        # a pixel (its middle is 1), and longitude east and latitude there
+        (("SIMPLE CYLINDRICAL", 0.1, 0.0, 180.0, 4.0, 8.0, 40.0, "EAST"), (1.0, 1.0), (105.0, 35.0)),
+        (("SIMPLE CYLINDRICAL", 0.1, 0.0, 180.0, 3.5, 7.5, 40.0, "EAST"), (1.0, 1.0), (105.0, 35.0)),
+        (("SIMPLE CYLINDRICAL", 0.1, 0.0, 180.0, 4.0, 8.0, 40.0, "WEST"), (1.0, 1.0), (105.0, 35.0)),
+        (("EQUIRECTANGULAR", 0.1, 60.0, 20.0, 4.0, 8.0, 40.0, "EAST"), (9.5, 1.0), (40.0, 35.0)),
+        (("SINUSOIDAL", 0.1, 0.0, 0.0, 4.0, 8.0, 40.0, "EAST"), (9.0, 1.0), (5.0 / np.cos(np.radians(35.0)), 35.0)),
+        # north pole in the middle of pixel 5, 5: down is the meridian of the centre
+        (("POLAR STEREOGRAPHIC", 1.0, 90.0, 0.0, 4.0, 4.0, 90.0, "EAST"), (5.0, 7.0), (0.0, 87.9998)),
+        (("POLAR STEREOGRAPHIC", 1.0, 90.0, 0.0, 4.0, 4.0, 90.0, "EAST"), (7.0, 5.0), (90.0, 87.9998)),
+        (("POLAR STEREOGRAPHIC", 1.0, -90.0, 0.0, 4.0, 4.0, -80.0, "EAST"), (5.0, 3.0), (0.0, -87.9998)),
+    ],
+)  # fmt: skip
+def test_maps_of_planets_have_places(tmp_path, said, pixel, place):
+    names = ("kind", "scale", "lat", "lon", "line", "sample", "top", "way")
+    (tmp_path / "map.lbl").write_text(MAP.format(**dict(zip(names, said, strict=True))))
+    (tmp_path / "map.img").write_bytes(bytes(range(128)))
+    with open_product(tmp_path / "map.img") as product:
+        lon, lat = product.arrays[0].places()(np.array([pixel]))[0]
+        header = opened(as_fits(product))[0].header
+    assert (lon - place[0] + 180.0) % 360.0 - 180.0 == pytest.approx(0.0, abs=1e-3)
+    assert lat == pytest.approx(place[1], abs=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        there = WCS(header).all_pix2world([pixel], 1)[0]
+    assert (there[0] - place[0] + 180.0) % 360.0 - 180.0 == pytest.approx(0.0, abs=1e-3)
+
+
+TABLE = """PDS_VERSION_ID = PDS3
+RECORD_TYPE = FIXED_LENGTH
+RECORD_BYTES = 22
+^TABLE = "{name}"
+OBJECT = TABLE
+  INTERCHANGE_FORMAT = {kind}
+  ROWS = {rows}
+  COLUMNS = 3
+  ROW_BYTES = 22
+{columns}
+END_OBJECT = TABLE
+END
+"""
+
+
+def column(**words) -> str:
+    return "OBJECT = COLUMN\n" + "\n".join(f"{key} = {value}" for key, value in words.items()) + "\nEND_OBJECT"
+
+
+def test_tables_of_pds3(tmp_path):
+    columns = [
+        column(NAME="N", DATA_TYPE="ASCII_INTEGER", START_BYTE=1, BYTES=5, MISSING_CONSTANT=-999),
+        column(NAME="X", DATA_TYPE="ASCII_REAL", START_BYTE=7, BYTES=8, UNIT='"KM"'),
+        column(NAME="WHO", DATA_TYPE="CHARACTER", START_BYTE=16, BYTES=4),
+    ]
+    (tmp_path / "a.lbl").write_text(TABLE.format(name="a.tab", kind="ASCII", rows=2, columns="\n".join(columns)))
+    (tmp_path / "a.tab").write_bytes(
+        b'  +12, 1.5D+02,"ab"\r\n '[:22].ljust(22) + b" -999,        ,  \xe9 \r\n".ljust(22)
+    )
+    with open_product(tmp_path / "a.tab") as product:
+        rows = pa.Table.from_batches(product.parts[0].batches(0, 5)).to_pylist()
+    assert rows == [{"N": 12, "X": 150.0, "WHO": "ab"}, {"N": None, "X": None, "WHO": "é"}]
+    columns = [
+        column(NAME="N", DATA_TYPE="MSB_UNSIGNED_INTEGER", START_BYTE=1, BYTES=4, SCALING_FACTOR=0.5, OFFSET=1),
+        column(NAME="V", DATA_TYPE="PC_REAL", START_BYTE=5, ITEMS=2, ITEM_BYTES=4, BYTES=8),
+        column(NAME="F", DATA_TYPE="VAX_REAL", START_BYTE=13, BYTES=4),
+    ]
+    body = struct.pack(">I", 7) + struct.pack("<2f", 1.0, 2.0) + bytes([0x80, 0x40, 0, 0]) + bytes(6)
+    (tmp_path / "b.lbl").write_text(TABLE.format(name="b.dat", kind="BINARY", rows=1, columns="\n".join(columns)))
+    (tmp_path / "b.dat").write_bytes(body)
+    with open_product(tmp_path / "b.lbl") as product:
+        assert next(product.parts[0].batches(0, 5)).to_pylist() == [{"N": 4.5, "V": [1.0, 2.0], "F": 1.0}]
+
+
+def test_epochs_with_leap_seconds():
+    """By astropy; CDF's own table of them and astropy's agree."""
+    instants = ["1999-06-01T00:00:00", "2016-12-31T23:59:59", "2017-01-01T00:00:00", "2020-01-04T06:00:00"]
+    seconds = Time(instants, scale="utc").tt - Time("2000-01-01T12:00:00", scale="tt")
+    stored = np.append(np.round(seconds.sec * 1e9).astype(np.int64), np.iinfo(np.int64).min)
+    days = (np.array(instants, "datetime64[s]") - np.datetime64("1858-11-17")).astype(np.int64) / 86400.0
+    assert mjd(stored, TT2000)[:4] == pytest.approx(days, abs=1e-9)
+    assert np.isnan(mjd(stored, TT2000)[4])
+    milliseconds = (days + 678_941.0) * 86_400e3
+    assert mjd(np.append(milliseconds, -1e31), EPOCH)[:4] == pytest.approx(days, abs=1e-9)
+    pairs = (milliseconds / 1e3).astype(np.complex128) + 0.5e12j
+    assert mjd(pairs, EPOCH16) == pytest.approx(days + 0.5 / 86_400.0, abs=1e-9)
+
+
+def test_series_of_cdf_are_cut_by_time():
+    cdflib = pytest.importorskip("cdflib")
+    path = DATA / "helio" / "cdf" / "rbspa_rel04_ect-hope-PA-L3_20121201_v0.0.0.cdf"
+    source = cdflib.CDF(str(path))
+    flux, epoch = source.varget("FEDU"), mjd(source.varget("Epoch_Ele"), EPOCH)
+    with open_product(path) as product:
+        found = opened(cut(product, Selection(time=(epoch[10], epoch[19])), part="FEDU"))
+        table = opened(cut(product, Selection(time=(epoch[10], epoch[19])), part="Epoch_Ele"))
+    wanted = np.where(flux == np.float32(-1e31), np.nan, flux)[10:20]
+    assert np.array_equal(found[0].data, wanted, equal_nan=True)
+    assert np.array_equal(table[1].data["FEDU"], wanted, equal_nan=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        times = WCS(found[0].header, fobj=found)
+    assert found[0].header["NAXIS3"] == 10
+    day = times.all_pix2world([[1.0, 1.0, 1.0]], 1)[0][2] + found[0].header["MJDREF"]
+    assert day == pytest.approx(epoch[10], abs=1e-9)
+
+
+def test_scales_groups_and_times_of_netcdf(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    h5netcdf = pytest.importorskip("h5netcdf")
+    with h5netcdf.File(tmp_path / "a.nc", "w") as file:
+        group = file.create_group("model")
+        group.dimensions = {"time": None, "lat": 5, "lon": 8}
+        group.resize_dimension("time", 3)
+        times = group.create_variable("time", ("time",), "i4", data=np.array([0, 6, 12]))
+        times.attrs["units"] = "hours since 2001-02-03 12:00:00 +02:00"
+        for name, unit, values in (("lat", "degrees_north", np.linspace(-40, 40, 5)), ("lon", "degrees_east", np.arange(8) * 45.0)):  # fmt: skip
+            group.create_variable(name, (name,), "f8", data=values).attrs["units"] = unit
+        data = np.arange(120, dtype="i2").reshape(3, 5, 8)
+        field = group.create_variable("t", ("time", "lat", "lon"), "i2", data=data, fillvalue=np.int16(7))
+        field.attrs.update(scale_factor=np.float32(0.5), add_offset=np.float32(10.0), units="K")
+        one = group.create_variable("p", ("time",), "i2", data=np.array([1, 7, 3], "i2"), fillvalue=np.int16(7))
+        one.attrs["units"] = "hPa"
+    with open_product(tmp_path / "a.nc") as product:
+        table = next(part for part in product.parts if isinstance(part, Rows))
+        rows = pa.Table.from_batches(table.batches(0, 3)).to_pylist()
+        array = next(part for part in product.arrays if part.name == "model/t")
+        values = whole(array)
+        lon, lat = array.places()(np.array([[1.0, 1.0], [8.0, 5.0]])).T
+        assert array.axes[0].values()[0] == pytest.approx(51943.0 + 10.0 / 24.0)
+        found = opened(cut(product, Selection(longitude=(80.0, 100.0), latitude=(-25.0, 5.0)), part="model/t"))
+    assert [row["p"] for row in rows] == [1, None, 3]
+    assert rows[1]["time"] == pytest.approx(51943.0 + 16.0 / 24.0)
+    wanted = data * np.float32(0.5) + np.float32(10.0)
+    wanted[data == 7] = np.nan
+    assert np.array_equal(values, wanted, equal_nan=True)
+    assert lon == pytest.approx([0.0, 315.0])
+    assert lat == pytest.approx([-40.0, 40.0])
+    assert np.array_equal(found[0].data, wanted[:, 1:3, 2:3], equal_nan=True)
+    with h5py.File(tmp_path / "outside.nc", "w") as file:
+        file["x"] = h5py.ExternalLink("a.nc", "/model/t")
+    with pytest.raises(SourceError, match="values in other files"):
+        open_product(tmp_path / "outside.nc")
+    with h5py.File(tmp_path / "raw.nc", "w") as file:
+        file.create_dataset("x", (4, 4), "u1", external=[("/etc/hostname", 0, 16)])
+    with pytest.raises(SourceError, match="values in other files"):
+        open_product(tmp_path / "raw.nc")
+
+
+def test_points_of_oifits():
+    path = DATA / "interferometry" / "oifits" / "GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits"
+    with open_product(path) as product:
+        points = pa.Table.from_batches(product.part("OI_VIS2 points").batches(0, 10_000))
+        found = opened(cut(product, Selection(band=(2.1e-6, 2.2e-6))))[1].data
+    with fits.open(path) as file:
+        tables = [hdu for hdu in file if hdu.name == "OI_VIS2"]
+        waves = {hdu.header["INSNAME"]: hdu.data for hdu in file if hdu.name == "OI_WAVELENGTH"}
+        flat = np.concatenate([hdu.data["VIS2DATA"].ravel() for hdu in tables])
+        wave = np.concatenate([np.tile(waves[hdu.header["INSNAME"]]["EFF_WAVE"], len(hdu.data)) for hdu in tables])
+        first = tables[0].data
+    assert np.array_equal(points["VIS2DATA"], flat, equal_nan=True)
+    assert np.array_equal(points["EFF_WAVE"], wave)
+    far = np.hypot(first["UCOORD"][0], first["VCOORD"][0]) / wave[0]
+    assert points["SPATIAL_FREQUENCY"][0].as_py() == pytest.approx(far)
+    assert set(points["TARGET"].to_pylist()) == {"IRAS17216-3801"}
+    assert len(found) == ((wave >= 2.1e-6) & (wave <= 2.2e-6)).sum() > 0
+
+
+def test_vicar(tmp_path):
+    pixels = np.arange(24, dtype=">i2").reshape(2, 3, 4)
+    label = "LBLSIZE=200             FORMAT='HALF' TYPE='IMAGE' ORG='BSQ' NL=3 NS=4 NB=2 RECSIZE=8 INTFMT='HIGH' NLB=1 NBB=0 "
+    (tmp_path / "a.img").write_bytes(label.encode().ljust(200) + bytes(8) + pixels.tobytes())
+    with open_product(tmp_path / "a.img") as product:
+        assert product.medium == "vicar"
+        assert np.array_equal(whole(product.arrays[0]), pixels)
+
+
+def test_arrays_of_pds4(tmp_path):
+    label = """<?xml version="1.0"?><Product_Observational xmlns="http://pds.nasa.gov/pds4/pds/v1">
+<File_Area_Observational><File><file_name>{name}</file_name></File>
+<Array_3D_Spectrum><name>cube</name><offset unit="byte">4</offset><axes>3</axes><axis_index_order>Last Index Fastest</axis_index_order>
+<Element_Array><data_type>SignedMSB2</data_type><scaling_factor>0.5</scaling_factor><value_offset>1</value_offset></Element_Array>
+<Axis_Array><axis_name>Band</axis_name><elements>2</elements><sequence_number>1</sequence_number></Axis_Array>
+<Axis_Array><axis_name>Line</axis_name><elements>3</elements><sequence_number>2</sequence_number></Axis_Array>
+<Axis_Array><axis_name>Sample</axis_name><elements>{size}</elements><sequence_number>3</sequence_number></Axis_Array>
+<Special_Constants><missing_constant>5</missing_constant></Special_Constants>
+</Array_3D_Spectrum></File_Area_Observational></Product_Observational>"""
+    pixels = np.arange(24, dtype=">i2").reshape(2, 3, 4)
+    (tmp_path / "a.img").write_bytes(bytes(4) + pixels.tobytes())
+    (tmp_path / "a.xml").write_text(label.format(name="a.img", size=4))
+    with open_product(tmp_path / "a.img") as product:
+        values = whole(product.arrays[0])
+    wanted = np.where(pixels == 5, np.nan, pixels * 0.5 + 1)
+    assert np.array_equal(values, wanted, equal_nan=True)
+    for name, size, why in (("../a.img", 4, "points to"), ("b.img", 4, "not there"), ("a.img", 10**15, "promises"), ("a.img", -3, "no size")):  # fmt: skip
+        (tmp_path / "bad.xml").write_text(label.format(name=name, size=size))
+        with pytest.raises(SourceError, match=why):
+            open_product(tmp_path / "bad.xml")
+
+
+@pytest.mark.parametrize("pointer", ['"../../etc/passwd"', '"/etc/passwd"', '("..", 1)', '"link.img"', '"missing.img"'])
+def test_labels_point_to_their_own_folder(tmp_path, pointer):
+    (tmp_path / "link.img").symlink_to("/etc/passwd")
+    text = MAP.format(kind="X", scale=1, lat=0, lon=0, line=0, sample=0, top=0, way="EAST")
+    (tmp_path / "a.lbl").write_text(text.replace('("MAP.IMG", 1)', pointer))
+    with pytest.raises(SourceError, match="the label points to") as fault:
+        open_product(tmp_path / "a.lbl")
+    assert "root:" not in str(fault.value)
+
+
+@pytest.mark.parametrize("name", [names[-1] for names in REAL.values()])
+def test_damaged_files_say_so(tmp_path, name):
+    """Cut off at many places, and with bytes changed: a fault of its own or what is left, nothing else."""
+    body = (DATA / name).read_bytes()
+    path = tmp_path / Path(name).name
+    rng = np.random.default_rng(3)
+    told = []
+    if name.endswith(".xml"):
+        shutil.copy(DATA / name.replace(".xml", ".tab"), tmp_path)
+    for turn in range(12):
+        if turn < 6:
+            damaged = body[: int(len(body) * turn / 6)]
+        else:
+            damaged = bytearray(body)
+            for at in rng.integers(0, min(len(body), 20_000), 20):
+                damaged[at] = int(rng.integers(0, 256))
+        path.write_bytes(damaged)
+        try:
+            with open_product(path) as product:
+                b"".join(as_fits(product, most=50 << 20).chunks())
+        except SourceError as fault:
+            told.append(str(fault))
+    assert not any(str(tmp_path) in one for one in told)
+
+
+def test_sizes_that_cannot_be(tmp_path):
+    text = MAP.format(kind="X", scale=1, lat=0, lon=0, line=0, sample=0, top=0, way="EAST")
+    (tmp_path / "map.img").write_bytes(bytes(128))
+    for lines in (10**12, 0, -1, "N/A"):
+        (tmp_path / "a.lbl").write_text(text.replace("LINES = 8", f"LINES = {lines}"))
+        with pytest.raises(SourceError, match=r"promises|no numbers"):
+            open_product(tmp_path / "a.lbl")
+
+
+def test_thousands_of_hdus(tmp_path):
+    one = fits.ImageHDU(np.zeros((2, 2), "u1")).header.tostring().encode() + bytes(2880)
+    (tmp_path / "many.fits").write_bytes(fits.PrimaryHDU().header.tostring().encode() + one * 3000)
+    with open_product(tmp_path / "many.fits") as product:
+        assert len(product.parts) == 999
