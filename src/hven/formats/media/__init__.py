@@ -138,7 +138,9 @@ def open_product(path: Path, name: str | None = None) -> Product:
             head = file.read(HEAD)
         medium = medium_of(name, head)
         if medium is None and head and (label := _label(path)) is not None:
-            return open_product(label)
+            product = open_product(label)
+            product.beside = (label, *(one for one in product.beside if one != path))
+            return product
         if not head or medium is None:
             why = (
                 say("{name} is empty", name) if not head else say("{name} is of no kind that can be looked into", name)

@@ -9,6 +9,7 @@ from hven.model.errors import SourceError, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     import numpy as np
@@ -169,12 +170,16 @@ class Product:
         What is said of the file as a whole.
     closing
         Closes the file.
+    beside
+        Other files that are read with it: what its label points to, or the label of what was opened. Whoever may take the one need not be one who may
+        take the others.
     """
 
     medium: str
     parts: tuple[Part, ...]
     cards: tuple[Card, ...] = ()
     closing: Callable[[], None] = lambda: None
+    beside: tuple[Path, ...] = ()
 
     def __enter__(self) -> Self:
         """Hold it open."""

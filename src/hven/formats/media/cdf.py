@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hven.formats.media import Part
 
 WIDEST = 1 << 16  # bytes of a cell of a table; what has more is an array alone
+DIMENSIONS = 100
 RATIO = 1100  # how much zlib can pack
 YEAR_0 = -678_941.0  # MJD of 0000-01-01
 EPOCH, EPOCH16, TT2000, TEXTS = 31, 32, 33, (51, 52)
@@ -147,9 +148,11 @@ def mjd(stored: npt.NDArray[Any], kind: int) -> npt.NDArray[np.float64]:
     if kind == EPOCH16:
         pairs = stored.view(np.float64).reshape(*stored.shape, 2) if stored.dtype.kind == "c" else stored
         seconds, pico = pairs[..., 0], pairs[..., 1]
-        return np.where(seconds < 0.0, np.nan, seconds / 86_400.0 + YEAR_0 + pico * (1e-12 / 86_400.0))
+        whole, rest = np.divmod(seconds, 86_400.0)
+        return np.where(seconds < 0.0, np.nan, whole + YEAR_0 + (rest + pico * 1e-12) / 86_400.0)
     if kind == EPOCH:
-        return np.where((stored < 0.0) | (stored >= 3.15569519999999e14), np.nan, stored / 86_400e3 + YEAR_0)
+        whole, rest = np.divmod(stored, 86_400e3)
+        return np.where((stored < 0.0) | (stored >= 3.15569519999999e14), np.nan, whole + YEAR_0 + rest / 86_400e3)
     count = np.asarray(stored, np.int64)
     fill = count <= np.iinfo(np.int64).min + 3
     since, behind = _leaps()
@@ -221,6 +224,32 @@ def _reader() -> Any:
             if len(data) + 255 * bytes(data).count(0) > LARGEST // 4:
                 raise TooLarge(say("{name} unpacks to more than {most} MB", "a block of the file", LARGEST // 4 >> 20))
             return super()._uncompress_rle(data)
+
+        def _dimensions(self, at: int) -> None:
+            """Refuse numbers of dimensions that it would count to."""
+            self._f.seek(at)
+            if int.from_bytes(self._f.read(4), "big") > DIMENSIONS:
+                raise SourceError(say("it has variables of more than {most} dimensions", DIMENSIONS))
+
+        def _read_gdr(self, byte_loc: int) -> Any:
+            self._dimensions(byte_loc + 56)
+            return super()._read_gdr(byte_loc)
+
+        def _read_gdr2(self, byte_loc: int) -> Any:
+            self._dimensions(byte_loc + 36)
+            return super()._read_gdr2(byte_loc)
+
+        def _read_vdr3(self, byte_loc: int) -> Any:
+            self._f.seek(byte_loc + 8)
+            if self._f.read(4) == b"\0\0\0\x08":
+                self._dimensions(byte_loc + 340)
+            return super()._read_vdr3(byte_loc)
+
+        def _read_vdr2(self, byte_loc: int) -> Any:
+            self._f.seek(byte_loc + 4)
+            if self._f.read(4) == b"\0\0\0\x08":
+                self._dimensions(byte_loc + (128 if self._post25 else 256))
+            return super()._read_vdr2(byte_loc)
 
     return Reader
 

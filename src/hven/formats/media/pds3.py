@@ -51,21 +51,29 @@ def open_pds3(file: Any) -> Product:
     label = labels.read(file)
     plain = _map_of(label)
     parts: list[Part] = []
+    others: set[Path] = set()
     for name, one in [*label.named("QUBE", "IMAGE", *_TABLES)][:MOST]:
         found = _pointer(label, name, file)
         if found is None:
             continue
         path, offset = found
+        others.add(path)
         if name.endswith(("IMAGE", "QUBE")):
             make = _image if name.endswith("IMAGE") else _qube
             parts += make(one, path, offset, name, len(parts), plain)
         else:
-            parts.append(_table(one, path, offset, name, len(parts)))
+            words = one.get("^STRUCTURE")
+            body = [*one.objects]
+            if isinstance(words, str):
+                # what its columns are stands in a file beside the label
+                others.add(beside(file.parent, words))
+                body += labels.read(beside(file.parent, words)).objects
+            parts.append(_table(one, body, path, offset, name, len(parts)))
     if not parts:
         raise SourceError(
             say("the label of {name} describes no image, cube or table", file.name), remedy=say("it may be a catalogue")
         )
-    return Product(medium="pds3", parts=tuple(parts), cards=tuple(label.cards()))
+    return Product(medium="pds3", parts=tuple(parts), cards=tuple(label.cards()), beside=tuple(sorted(others - {file})))
 
 
 def _pointer(label: Label, name: str, file: Path) -> tuple[Path, int] | None:
@@ -222,11 +230,7 @@ def _map_of(label: Label) -> dict[str, Any]:
     return plain
 
 
-def _table(one: Label, path: Path, offset: int, name: str, index: int) -> Rows:
-    """Read a table; what its columns are may stand in a file beside the label (^STRUCTURE)."""
-    body: list[tuple[str, Label]] = list(one.objects)
-    if isinstance(one.get("^STRUCTURE"), str):
-        body += labels.read(beside(path.parent, one["^STRUCTURE"])).objects
+def _table(one: Label, body: list[tuple[str, Label]], path: Path, offset: int, name: str, index: int) -> Rows:
     binary = str(one.get("INTERCHANGE_FORMAT")).upper() == "BINARY"
     count = int(one.number("ROWS", "RECORDS") or 0)
     cards = tuple(one.cards())
@@ -283,7 +287,7 @@ MEDIUM = Medium(
     name="pds3",
     title="PDS3",
     media_types=("application/x-pds3", "application/x-pds"),
-    endings=("lbl", "img", "qub", "tab", "dat", "imq"),
+    endings=("lbl", "img", "qub", "imq"),
     begins=rb"(CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(PDS_VERSION_ID|ODL_VERSION_ID|RECORD_TYPE|FILE_NAME)\s*=|CCSD3ZF",
     open=open_pds3,
     beside=True,

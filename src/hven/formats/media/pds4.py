@@ -68,11 +68,13 @@ def open_pds4(file: Any) -> Product:
         raise SourceError(say("{name} is no label: {reason}", file.name, root.tag[:60]))
     world = _projection(root)
     parts: list[Part] = []
+    others: set[Path] = set()
     for area in root:
         name = area.findtext("File/file_name")
         if not area.tag.startswith("File_Area") or not name:
             continue
         path = beside(file.parent, name.strip())
+        others.add(path)
         for one in area:
             if len(parts) < MOST and one.tag.startswith("Array"):
                 parts.append(_array(one, path, len(parts), root, world))
@@ -82,7 +84,7 @@ def open_pds4(file: Any) -> Product:
         raise SourceError(
             say("the label of {name} describes no image, cube or table", file.name), remedy=say("it may be a catalogue")
         )
-    return Product(medium="pds4", parts=tuple(parts), cards=tuple(_cards(root)))
+    return Product(medium="pds4", parts=tuple(parts), cards=tuple(_cards(root)), beside=tuple(sorted(others)))
 
 
 def _cards(root: Any) -> Iterator[Card]:
@@ -260,7 +262,7 @@ MEDIUM = Medium(
     name="pds4",
     title="PDS4",
     media_types=("application/x-pds4+xml", "application/xml"),
-    endings=("xml", "lblx"),
+    endings=("lblx",),
     begins=rb"(\xef\xbb\xbf)?\s*<\?xml.*<(\w+:)?Product_\w+",
     open=open_pds4,
     beside=True,
