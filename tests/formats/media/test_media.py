@@ -64,10 +64,10 @@ def test_all_real_products_convert(medium):
                     assert np.array_equal(hdu.data, whole(part), equal_nan=True), (name, hdu.name)
                 else:
                     assert len(hdu.data) == part.count
-            for part in product.parts:
-                if isinstance(part, Rows) and part.count:
-                    made = b"".join(as_votable(product, str(part.index)).chunks())
-                    assert len(parse_single_table(io.BytesIO(made)).array) == part.count
+            tables = [part for part in product.parts if isinstance(part, Rows) and part.count]
+            for part in tables[:5]:
+                made = b"".join(as_votable(product, str(part.index)).chunks())
+                assert len(parse_single_table(io.BytesIO(made)).array) == part.count
 
 
 def test_idl_files_convert():

@@ -103,7 +103,9 @@ def word(name: str) -> str:
         Of the body.
     """
     body = bodies.find(name)
-    return _BODIES.get(body.name if body else "", "ST" if body and body.kind.startswith("moon") else "OB")
+    kinds = {"moon": "ST", "dwarf": "DW", "asteroid": "AS", "comet": "CO"}
+    kind = body.kind.split()[0] if body else ""
+    return _BODIES.get(body.name if body else "", kinds.get(kind, "OB"))
 
 
 __all__ = ["cards", "word"]

@@ -1,0 +1,68 @@
+"""Products of the shared data as FITS and VOTable, judged by fitsverify (not a complaint) and STILTS."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+from pathlib import Path
+
+import cdflib
+import numpy as np
+import pytest
+
+from hven.formats.media import Rows, Selection, as_fits, as_votable, cut, open_product
+from shared import shared
+from stilts import stilts
+
+pytestmark = [pytest.mark.outside, pytest.mark.slow]
+
+REAL = [
+    "planetary/cubes/v1477479472_1.qub", "planetary/cubes/FLB_431397159EDR_F0141262FHAZ00323M1.IMG", "planetary/cubes/C1540484434_1_001_ir.cub",
+    "planetary/pds4/colors.xml", "helio/cdf/*.cdf", "helio/timeseries/*.nc",
+]  # fmt: skip
+
+
+def saved(made, path: Path) -> Path:
+    path.write_bytes(b"".join(made.chunks()))
+    return path
+
+
+def complaints(path: Path) -> str:
+    done = subprocess.run(["fitsverify", "-e", path], capture_output=True, text=True, check=False)
+    return "\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.startswith("*** Error"))
+
+
+@pytest.mark.parametrize("pattern", REAL)
+def test_fitsverify_has_nothing_to_say(tmp_path, pattern):
+    folder, _, name = pattern.rpartition("/")
+    paths = sorted(shared(f"data/{folder}").glob(name))
+    assert paths
+    for path in paths:
+        with open_product(path) as product:
+            assert complaints(saved(as_fits(product), tmp_path / "whole.fits")) == "", path.name
+            for part in product.arrays[:2]:
+                pixels = {number: (1.0, max(1.0, size // 2)) for number, size in enumerate(part.shape, 1)}
+                piece = cut(product, Selection(pixels=pixels), part=str(part.index))
+                if piece is not None:
+                    assert complaints(saved(piece, tmp_path / "piece.fits")) == "", (path.name, part.name)
+
+
+def test_stilts_reads_the_same_numbers(tmp_path):
+    """Of a CDF as FITS and as VOTable: what cdflib reads."""
+    path = shared("data/helio/cdf/de2_ion2s_rpa_19830213_v01.cdf")
+    names = ["ionTemperature", "ionDensity", "scPotential", "glat", "alt"]
+    with open_product(path) as product:
+        part = next(one for one in product.parts if isinstance(one, Rows))
+        files = {
+            "fits": saved(as_fits(product, str(part.index)), tmp_path / "a.fits"),
+            "votable": saved(as_votable(product, str(part.index)), tmp_path / "a.vot"),
+        }
+    source = cdflib.CDF(str(path))
+    wanted = np.stack([source.varget(name).astype(np.float64) for name in names], 1)
+    wanted[wanted == np.float32(-1e-31)] = np.nan
+    for kind, file in files.items():
+        told = stilts("tpipe", f"in={file}", f"ifmt={kind}", f"cmd=keepcols '{' '.join(names)}'", "ofmt=csv").stdout
+        rows = list(csv.reader(io.StringIO(told)))[1:]
+        read = np.array([[float(cell) if cell else np.nan for cell in row] for row in rows])
+        assert np.array_equal(read.astype("f4"), wanted.astype("f4"), equal_nan=True)
