@@ -16,6 +16,7 @@ from hven.formats.media import Array, Axis
 from hven.formats.pictures import Look, Shelf, pictured, refusal
 from hven.formats.pictures import _drawing as drawing
 from hven.formats.pictures._appearance import stretched
+from hven.formats.pictures._interferometry import _disc
 from hven.formats.pictures._sheet import ticks
 from hven.formats.pictures._thinning import thinned
 from hven.model.errors import SourceError
@@ -305,3 +306,16 @@ def test_real_files(name, words):
         pytest.skip("no data here")
     assert words in drawn(path, Look(size=640)).text["Description"]
     assert max(drawn(path).size) == 200
+
+
+def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path):
+    radians = np.pi * np.radians(1 / 3.6e6) * 1e6
+    known = _disc(np.array([0.0, 1.0, 3.8317059702]) / radians, 1.0)
+    assert np.allclose(known, [1.0, (2 * 0.4400505857449335) ** 2, 0.0], atol=1e-9)  # J1(1), and its first zero
+    path = DATA / "interferometry/oifits/2012-03-24_ALL_oiDataCalib.fits"
+    if path.exists():
+        body = pictured([(path, path.name)], Look(size=500, show="transfer", diameters=(1.0,)))
+        assert "180 measurements of 6 pairs" in Image.open(io.BytesIO(body)).text["Description"]
+    other = written(tmp_path, np.zeros((4, 4)))
+    with pytest.raises(SourceError, match="no OIFITS file"):
+        pictured([(other, "made.fits")], Look(show="transfer"))

@@ -51,7 +51,9 @@ class Look:
     plane
         Of a cube, from 1; None: the mean of some.
     show
-        Of OIFITS: ``vis2``, ``t3phi``, ``uv``; of cubes ``spectrum``.
+        Of OIFITS: ``vis2``, ``t3phi``, ``uv``, ``transfer``; of cubes ``spectrum``.
+    diameters
+        Of the calibrators of a transfer function, mas, in the order of the files; those that are missing are points.
     without
         What is never chosen by itself: frequencies in MHz, each as low, high.
     note
@@ -66,6 +68,7 @@ class Look:
     part: str | None = None
     plane: int | None = None
     show: str = ""
+    diameters: tuple[float, ...] = ()
     without: tuple[tuple[float, float], ...] = ()
     note: str = ""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST = 2_000_000  # values of a curve
 _POWERS = 3.0
+_FAR = 30.0  # times as high: what reaches so far is drawn by its logarithms
 PLANES = 400  # of a cube whose spectrum is drawn
 ROWS, BLOCKS = 200_000, 200  # of a table: so many are read, in so many blocks if it has more
 _X = (
@@ -36,6 +37,8 @@ _X = (
 )  # fmt: skip
 _ERROR = re.compile(r"(?i)(^|_)(e|err|error|errors|sigma|stat|unc|uncert\w*|ivar|var|std)(_|$)")
 _MAIN = re.compile(r"(?i)flux|intens|rate|count|vis2|signal|brightness|radiance|mag|b_?[rtnxyz]$|density|irradiance")
+_VECTORS = {str(size) for size in range(2, 9)}  # values in a cell that are lines of their own
+_COUNTS = re.compile(r"(?i)count|electron")
 _QUALITY = re.compile(r"(?i)^(sap_)?(quality|flags?|dq|qual)$")
 _DULL = re.compile(r"(?i)qual|flag|cadence|index|^id$|mask|corr$|number|status")
 
@@ -141,9 +144,12 @@ def of_rows(rows: Rows) -> Curve | None:
     x, kind = found
     one = rows.count == 1 and x.type.is_array
     fit = [column for column in numeric if column is not x and column.type.is_array == x.type.is_array]
+    if not one and not any(_MAIN.search(column.name) for column in fit):  # vectors: their parts are lines
+        vectors = [column for column in numeric if str(column.type.arraysize or "") in _VECTORS]
+        fit = [*(column for column in vectors if _MAIN.search(column.name)), *fit]
     errors = [column for column in fit if _ERROR.search(column.name)]
     rest = [column for column in fit if column not in errors and not _DULL.search(column.name)]
-    rest.sort(key=lambda column: not _MAIN.search(column.name))
+    rest.sort(key=lambda column: (not _MAIN.search(column.name), bool(_COUNTS.search(column.name))))
     if not rest or (x.type.is_array and not one):
         return None
     ys = [column for column in rest if column.unit == rest[0].unit and bool(_MAIN.search(column.name)) == bool(_MAIN.search(rest[0].name))][:4]  # fmt: skip
@@ -166,6 +172,7 @@ def of_rows(rows: Rows) -> Curve | None:
         lines.append((column.name, table[column.name], None if own is None else table[own.name]))
     if not lines:
         return None
+    lines = lines[:8]
     label = f"{ys[0].name}{f' ({ys[0].unit})' if ys[0].unit else ''}" if len(lines) == 1 else ys[0].unit or "value"
     words = f"part {rows.index} {rows.name}".strip()
     if quality is not None and len(table[quality.name]) == len(values) and 0.1 < (table[quality.name] == 0).mean() < 1:
@@ -179,6 +186,8 @@ def of_rows(rows: Rows) -> Curve | None:
 
 def _several(rows: Rows, column: Column, values: Numbers, count: int) -> list[tuple[str, Numbers, Numbers | None]]:
     """Cut a cell of several lines, as its dimensions have them, into these."""
+    if str(column.type.arraysize) in _VECTORS and len(values) == count * int(str(column.type.arraysize)):
+        return [(f"{column.name} {at}", line, None) for at, line in enumerate(values.reshape(count, -1).T, 1)]
     number = 1 + [one.name for one in rows.columns].index(column.name)
     said = next((str(card.value) for card in rows.cards if card.keyword == f"TDIM{number}"), "")
     sizes = [int(word) for word in re.findall(r"\d+", said)]
@@ -204,7 +213,7 @@ def _read(rows: Rows, columns: Sequence[Column], one: bool) -> dict[str, Numbers
     made = {}
     for column in columns:
         values = table[column.name].combine_chunks()
-        values = pc.list_flatten(values) if one else values
+        values = pc.list_flatten(values) if one or column.type.is_array else values
         made[column.name] = np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
     return made
 
@@ -233,7 +242,8 @@ def _times(values: Numbers, column: Column, rows: Rows) -> tuple[Numbers, str, s
         zero = begin  # as SDAC has it: the day itself
     if isinstance(zero, int | float) and step is not None:
         return float(zero) + values * step, "time", "time"
-    if "MJD" in name and 15_000 < middle < 90_000:
+    epoch = (column.ucd or "").startswith("time.epoch") and unit == "d"  # as readers give times of CDF and netCDF
+    if ("MJD" in name or epoch) and 15_000 < middle < 90_000:
         return values, "time", "time"
     if "JD" in name and 2_400_000 < middle < 2_500_000:
         return values - 2_400_000.5, "time", "time"
@@ -254,15 +264,21 @@ def drawn(curve: Curve, look: Look, title: str) -> tuple[Sheet, str]:
         colour = LINES[number % len(LINES)]
         if error is not None and few:
             layer.bars(curve.x, y - error, y + error, (168, 178, 192))
-        # times that lie far apart are points
         if curve.kind == "time" and few:
             layer.points(curve.x, y, colour, 1.8)
-        else:
-            layer.curve(curve.x, y, colour, thin)
+        layer.curve(*(_broken(curve.x, y) if curve.kind == "time" else (curve.x, y)), colour, thin)
     layer.done()
     words = curve.words if any(np.isfinite(y).any() for _, y, _ in curve.lines) else f"{curve.words}, no values"
     finished(sheet, frame, look, title, words, [name for name, _, _ in curve.lines])
     return sheet, words
+
+
+def _broken(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
+    """Break a line where there is nothing for much longer than usual."""
+    steps = np.diff(x)
+    usual = float(np.nanmedian(steps)) if len(steps) else 0.0
+    gaps = np.flatnonzero(steps > 20 * usual) + 1 if usual > 0 else np.empty(0, np.int64)
+    return np.insert(x, gaps, x[gaps]), np.insert(y, gaps, np.nan)
 
 
 def page(
@@ -313,7 +329,7 @@ def dynamic(array: Array) -> tuple[Axis, Axis] | None:
     long = [axis for axis in array.axes if axis.size > 1]
     if len(long) != 2:
         return None
-    kinds = [axis.kind or ("time" if re.match(r"(?i)time|seconds", axis.name) else "spectral" if re.match(r"(?i)freq|energy|wavel", axis.name) else "") for axis in long]  # fmt: skip
+    kinds = [axis.kind or ("time" if re.match(r"(?i)time|seconds", axis.name) else "spectral" if (re.search(r"(?i)freq|energy|wavel", axis.name) or (axis.unit or "").lower() in {"ev", "kev", "mev"}) else "") for axis in long]  # fmt: skip
     return (long[kinds.index("time")], long[kinds.index("spectral")]) if set(kinds) == {"time", "spectral"} else None
 
 
@@ -333,20 +349,28 @@ def spread(
         values, y = values[::-1], y[::-1]
     if x[-1] < x[0]:
         values, x = values[:, ::-1], x[::-1]
-    known = np.isfinite(values).any(1)
-    less = np.zeros(len(values))
-    less[known] = np.nanmedian(values[known], 1)
-    stretch = stretched(values - less[:, None], look, "inferno")
-    sheet, frame = page(look, (float(x[0]), float(x[-1])), (float(y[0]), float(y[-1])), (kind, ""))
+    known = values[np.isfinite(values) & (values > 0)]
+    powers = len(known) > 0.5 * values.size and np.ptp(np.log10(np.percentile(known, (2, 98)))) > _POWERS / 2
+    if powers:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values, said = np.where(values > 0, np.log10(values), np.nan), "logarithms"
+    else:
+        filled = np.isfinite(values).any(1)
+        values[filled] -= np.nanmedian(values[filled], 1)[:, None]
+        said = "each channel less its median"
+    far = bool(y[0] > 0 and y[-1] / y[0] > _FAR)
+    y = np.log10(y) if far else y
+    stretch = stretched(values, look, "inferno")
+    sheet, frame = page(look, (float(x[0]), float(x[-1])), (float(y[0]), float(y[-1])), (kind, "log" if far else ""))
     rows = np.interp(np.linspace(y[0], y[-1], frame.height), y, np.arange(len(y)) * len(values) / len(y))
     columns = np.interp(np.linspace(x[0], x[-1], frame.width), x, np.arange(len(x)) * values.shape[1] / len(x))
     at = (np.clip(rows.astype(int), 0, len(values) - 1)[::-1], np.clip(columns.astype(int), 0, values.shape[1] - 1))
-    pixels = stretch.painted((values - less[:, None])[np.ix_(*at)])
+    pixels = stretch.painted(values[np.ix_(*at)])
     paper = Image.new("RGBA", (frame.width, frame.height), (236, 238, 241, 255))
     paper.alpha_composite(Image.fromarray(np.ascontiguousarray(pixels), "RGBA"))
     sheet.image.paste(paper.convert("RGB"), frame.box[:2])
     part = "" if whole else ", of a part of its pixels"
-    words = f"part {array.index} {array.name}".strip() + f", each channel less its median{part}, {stretch.said}"
+    words = f"part {array.index} {array.name}".strip() + f", {said}{part}, {stretch.said}"
     if look.axes:
         frame.marked((name_x, name_y), outward=True)
     finished(sheet, frame, look, title, words)

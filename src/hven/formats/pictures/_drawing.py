@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from hven.formats.media import Product
+    from hven.formats.media import Part, Product
     from hven.formats.pictures._appearance import Look
 
 
@@ -59,6 +59,8 @@ def pictured(files: Sequence[tuple[Path, str]], look: Look) -> bytes:
     SourceError
         One cannot be drawn.
     """
+    if look.show == "transfer":
+        return _transfer(files, look)
     made = []
     each = look if len(files) == 1 else replace(look, size=max(SIZES[0], look.size // 2), note="")
     for path, name in files:
@@ -73,6 +75,21 @@ def pictured(files: Sequence[tuple[Path, str]], look: Look) -> bytes:
             why = " ".join(str(fault).split())[:200] or type(fault).__name__
             raise SourceError(say("{name} cannot be drawn: {reason}", name, why)) from fault
     return made[0].body if len(made) == 1 else stills.beside(made, [name for _, name in files], look)
+
+
+def _transfer(files: Sequence[tuple[Path, str]], look: Look) -> bytes:
+    """Draw the transfer function of several OIFITS files."""
+    found = []
+    sizes = [*look.diameters, *[0.0] * len(files)]
+    for (path, name), diameter in zip(files, sizes, strict=False):
+        guarded(path, name)
+        with open_product(path, name) as product:
+            if not interferometry.is_oifits(product):
+                raise SourceError(say("{name} is no OIFITS file", name))
+            target = _facts(_targets(product)).get("OBJECT", name)
+            found.append((str(target), interferometry.measured(product, diameter)))
+    sheet, words = interferometry.transfer(found, look)
+    return _page(sheet, words, look, "Transfer function").body
 
 
 def guarded(path: Path, name: str) -> None:
@@ -118,7 +135,7 @@ def draw(product: Product, look: Look, name: str) -> Picture:
         facts = _facts((*_targets(product), *product.cards))
         return _page(*interferometry.drawn(product, look, title_of(facts, name)), look, title_of(facts, name))
     asked = None if look.part is None else product.part(look.part)
-    order = sorted(product.parts, key=lambda part: not isinstance(part, Rows) and part.role != "data")
+    order = sorted(product.parts, key=_last)
     for part in [asked] if asked is not None else order:
         facts = _facts((*part.cards, *product.cards))
         title = title_of(facts, name)
@@ -144,6 +161,17 @@ def draw(product: Product, look: Look, name: str) -> Picture:
         if part.shape == (1,):
             return _page(*curves.drawn(curves.of_array(part, None), look, title), look, title)
     raise SourceError(say("{name} has nothing that can be drawn", name))
+
+
+def _last(part: Part) -> int:
+    """Tell what is drawn if there is nothing better: errors and flags, and what changes with time and two things more."""
+    if isinstance(part, Rows):
+        return 0
+    deep = sum(axis.size > 1 for axis in part.axes) > 2
+    strange = (
+        deep and any(axis.kind == "time" for axis in part.axes) and all(axis.kind != "longitude" for axis in part.axes)
+    )
+    return 2 if part.role != "data" else int(strange)
 
 
 def _page(sheet: Sheet, words: str, look: Look, title: str) -> Picture:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hven.formats.media import Rows
+from hven.formats.pictures._curves import finished, page
 from hven.formats.pictures._image_pictures import lettered
 from hven.formats.pictures._sheet import LINES, Frame, Sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -47,17 +48,23 @@ def _card(rows: Rows, key: str) -> str:
 
 
 def _read(rows: Rows) -> Iterator[dict[str, Any]]:
-    names = ("VIS2DATA", "VIS2ERR", "T3PHI", "T3PHIERR", "FLAG", "UCOORD", "VCOORD", "U1COORD", "V1COORD", "U2COORD", "V2COORD", "EFF_WAVE")  # fmt: skip
+    names = ("VIS2DATA", "VIS2ERR", "T3PHI", "T3PHIERR", "FLAG", "UCOORD", "VCOORD", "MJD", "STA_INDEX", "U1COORD", "V1COORD", "U2COORD", "V2COORD", "EFF_WAVE")  # fmt: skip
     for batch in rows.batches(0, 1_000_000):
         yield {name: np.array(batch.column(name).to_pylist()) for name in names if name in batch.schema.names}
 
 
+def _waves(product: Product) -> dict[str, Numbers]:
+    """Return the wavelengths of each instrument."""
+    return {
+        _card(rows, "INSNAME"): np.concatenate([np.asarray(one["EFF_WAVE"], np.float64) for one in _read(rows)])
+        for rows in _rows(product, "OI_WAVELENGTH")
+        if rows.count
+    }
+
+
 def points(product: Product, show: str) -> Points:
     """Read the measurements of a picture."""
-    waves = {
-        _card(rows, "INSNAME"): np.concatenate([one["EFF_WAVE"] for one in _read(rows)])
-        for rows in _rows(product, "OI_WAVELENGTH")
-    }
+    waves = _waves(product)
     found: list[tuple[Numbers, Numbers, Numbers, npt.NDArray[np.bool_]]] = []
     for rows in _rows(product, _TABLES[show]):
         wave = waves.get(_card(rows, "INSNAME"))
@@ -183,3 +190,62 @@ def _pane(frame: Frame, show: str, there: Points, radius: float) -> None:
             layer.bars(there.x[good], (there.y - there.error)[good], (there.y + there.error)[good], (158, 180, 212))
         layer.points(there.x[good], there.y[good], LINES[0] if show == "vis2" else LINES[1], radius)
     layer.done()
+
+
+def measured(product: Product, diameter: float) -> list[tuple[float, tuple[int, ...], float, float]]:
+    """Return the transfer function by a calibrator: for each row of OI_VIS2 its MJD, stations, VIS2 over that of a disc, and its error."""
+    waves = _waves(product)
+    found = []
+    for rows in _rows(product, _TABLES["vis2"]):
+        wave = waves.get(_card(rows, "INSNAME"))
+        for one in _read(rows) if wave is not None else ():
+            x, y, error, flag = _points(one, np.asarray(wave, np.float64), "vis2")
+            count = len(one["MJD"])
+            if not count or not len(x):
+                continue
+            with np.errstate(divide="ignore", invalid="ignore"):
+                model = _disc(x, diameter)
+                value, spread = (np.where(flag, np.nan, values / model).reshape(count, -1) for values in (y, error))
+            stations = np.sort(np.asarray(one["STA_INDEX"]).reshape(count, -1), 1)
+            for at in np.flatnonzero(np.isfinite(value).any(1)):
+                pair = tuple(int(station) for station in stations[at])
+                found.append((float(one["MJD"][at]), pair, float(np.nanmean(value[at])), float(np.nanmean(spread[at]))))
+    return found
+
+
+def _disc(x: Numbers, diameter: float) -> Numbers:
+    """Return VIS2 of a uniform disc of so many mas at frequencies in Mlambda."""
+    z = np.pi * np.radians(diameter / 3.6e6) * x * 1e6
+    turn = (np.arange(64) + 0.5) * np.pi / 64  # Bessel's integral: J1(z) = mean of cos(t - z sin t) over half a turn
+    bessel = np.cos(turn[:, None] - z[None] * np.sin(turn)[:, None]).mean(0)
+    return np.asarray(np.where(z > 1e-6, (2.0 * bessel / np.maximum(z, 1e-12)) ** 2, 1.0))
+
+
+def transfer(
+    found: Sequence[tuple[str, Sequence[tuple[float, tuple[int, ...], float, float]]]], look: Look
+) -> tuple[Sheet, str]:
+    """Draw the transfer function of a night: of each calibrator its measurements over time, a colour for each pair of telescopes."""
+    every = [one for _, some in found for one in some]
+    pairs = sorted({pair for _, pair, _, _ in every})
+    when, value = (np.array([one[at] for one in every]) for at in (0, 2))
+    low, high = (float(when.min()), float(when.max())) if len(when) else (0.0, 1.0)
+    room = (high - low) * 0.06 or 0.01
+    top = float(np.nanpercentile(value, 99)) * 1.15 if len(value) else 1.0
+    sheet, frame = page(look, (low - room, high + room), (0.0, max(top, 0.1)), ("time", ""))
+    if look.axes:
+        frame.marked(("time (UTC)", "VIS2 / VIS2 of the disc" if any(look.diameters) else "VIS2"), grid=True)
+    layer = frame.layer()
+    for number, pair in enumerate(pairs):
+        some = [one for one in every if one[1] == pair]
+        x, y, error = (np.array([one[at] for one in some]) for at in (0, 2, 3))
+        colour = LINES[number % len(LINES)]
+        layer.bars(x, y - error, y + error, colour)
+        layer.points(x, y, colour, max(2.0, look.size / 330))
+    layer.done()
+    sizes = [*look.diameters, *[0.0] * len(found)]
+    said = ", ".join(
+        f"{name} {size:g} mas" if size else f"{name} as a point" for (name, _), size in zip(found, sizes, strict=False)
+    )
+    words = f"transfer function: {len(every)} measurements of {len(pairs)} pairs of telescopes; {said}"
+    finished(sheet, frame, look, "Transfer function", words, ["-".join(map(str, pair)) for pair in pairs[: len(LINES)]])
+    return sheet, words

@@ -17,7 +17,7 @@ from hven.formats.pictures import COLOURS, SIZES, STRETCHES, Look, Shelf, drawab
 from hven.model.errors import NotFound, ParamError, SourceError, say
 from hven.model.params import Param
 from hven.model.table import FILES, SITE, Hole, Link
-from hven.model.types import BOOLEAN, INT64, Type
+from hven.model.types import BOOLEAN, FLOAT64, INT64, Type
 from hven.services import filed
 from hven.services.face import MOST, Face, Surroundings, Way, route
 from hven.services.params import value
@@ -45,8 +45,9 @@ PARAMS = (
     Param(name="COLOURS", allowed=tuple(COLOURS), description="colours"),
     Param(name="PART", description="index or name of the part of the file: an HDU"),
     Param(name="PLANE", type=INT64, minimum=1, description="plane of a cube, from 1"),
-    Param(name="SHOW", allowed=("vis2", "t3phi", "uv", "spectrum", "image"), description="kind of picture, where a file has several"),
+    Param(name="SHOW", allowed=("vis2", "t3phi", "uv", "transfer", "spectrum", "image"), description="kind of picture, where a file has several"),
     Param(name="WITHOUT", type=INTERVAL, unit="MHz", many=True, description="frequencies of planes that are not chosen by themselves"),
+    Param(name="DIAMETER", type=FLOAT64, unit="mas", many=True, minimum=0, maximum=1000, description="diameters of calibrators, in the order of the files"),
     Param(name="BESIDE", many=True, description="paths of further files that are drawn beside it"),
 )  # fmt: skip
 
@@ -115,7 +116,7 @@ def _look(params: Params) -> Look:
     size, axes = given["SIZE"], given["AXES"]
     return Look(
         size=size, axes=size >= FULL if axes is None else axes, stretch=given["STRETCH"] or "", percentile=percentile,
-        colours=given["COLOURS"] or "", part=given["PART"], plane=given["PLANE"], show=given["SHOW"] or "", without=given["WITHOUT"] or (),
+        colours=given["COLOURS"] or "", part=given["PART"], plane=given["PLANE"], show=given["SHOW"] or "", without=given["WITHOUT"] or (), diameters=given["DIAMETER"] or (),
     )  # fmt: skip
 
 
