@@ -128,8 +128,9 @@ def test_what_cannot_be_drawn_is_said_by_a_picture(client, path, why):
      "&".join(f"beside=data/{n}.fits" for n in range(20))],
 )  # fmt: skip
 def test_absurd_wishes_are_refused(client, query):
+    assert ask(client, "data/a.fits", query).status == 400
     answer = ask(client, "data/a.fits", query, **IMAGE)
-    assert answer.status == 400, (query, answer.status)
+    assert (answer.status, answer.headers["content-type"]) == (400, "image/png")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from hven.model.params import Param
 from hven.model.table import FILES, SITE, Hole, Link
 from hven.model.types import BOOLEAN, FLOAT64, INT64, Type
 from hven.services import filed
+from hven.services.errors import PLAIN
 from hven.services.face import MOST, Face, Surroundings, Way, route
 from hven.services.params import value
 
@@ -96,14 +97,22 @@ def routes(around: Surroundings) -> Sequence[Route]:
         try:
             body = await anyio.to_thread.run_sync(made, limiter=few)
         except SourceError as fault:
-            if "image/" not in request.headers.get("accept", ""):
-                raise NotFound(str(fault)) from None
-            # for pages: a picture that says why there is none
-            told = {"cache-control": "no-store", **HEADERS}
-            return Response(refusal(look.size, str(fault)), 404, told, "image/png")
+            raise NotFound(str(fault)) from None
         return Response(body, headers=headers, media_type="image/png")
 
-    return [route("/collections/{name}/preview/{path:path}", one)]
+    return [route("/collections/{name}/preview/{path:path}", one, _told)]
+
+
+def _told(request: Request, error: Exception) -> Response:
+    """Say why there is no picture: by one, where a page asks for an image, else in words."""
+    words = PLAIN(request, error)
+    if "image/" not in request.headers.get("accept", ""):
+        return words
+    given = next((text for name, text in request.query_params.items() if name.upper() == "SIZE"), "")
+    size = int(given) if given.isdecimal() and len(given) < 5 else 800
+    body = refusal(min(max(size, SIZES[0]), SIZES[1]), bytes(words.body).decode())
+    kept = {name: words.headers[name] for name in ("retry-after",) if name in words.headers}
+    return Response(body, words.status_code, {"cache-control": "no-store", **kept, **HEADERS}, "image/png")
 
 
 def _look(params: Params) -> Look:
