@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import tempfile
@@ -29,6 +30,7 @@ from hven.formats.media import (
     times,
     wavelengths,
 )
+from hven.formats.media._plain import read_plain
 from hven.model.errors import SourceError, TooLarge, say
 from hven.model.sky import footprints
 from hven.model.table import Column
@@ -238,8 +240,12 @@ def _array(hdu: Any, index: int, hdus: Any) -> Array:
     if whole:
         meant = np.result_type(dtype, np.min_scalar_type(int(zero))) if shifted else dtype
 
+    flat = _plain(hdu, sizes, dtype)
+
     def raw(window: Sequence[slice]) -> npt.NDArray[Any]:
         with _told(name or str(index)):
+            if flat is not None:
+                return flat(window)
             return np.asarray(hdu.section[tuple(window)])
 
     def read(window: Sequence[slice]) -> npt.NDArray[Any]:
@@ -269,6 +275,19 @@ def _array(hdu: Any, index: int, hdus: Any) -> Array:
         places=partial(footprints.places, plain) if {"longitude", "latitude"} <= kinds else None,
         role=next((role for role, pattern in _ROLES.items() if index and pattern.match(name)), "data"),
     )
+
+
+def _plain(
+    hdu: Any, sizes: tuple[int, ...], dtype: np.dtype[Any]
+) -> Callable[[Sequence[slice]], npt.NDArray[Any]] | None:
+    """Return what reads windows of an array that lies as it is; None: it is in compressed tiles, or in no file of this machine."""
+    from astropy.io import fits  # noqa: PLC0415  (loaded already)
+
+    found = None if isinstance(hdu, fits.CompImageHDU) else hdu.fileinfo()
+    file: Any = getattr(found["file"], "_file", None) if found else None
+    if found is None or not isinstance(getattr(file, "raw", file), io.FileIO):
+        return None
+    return partial(read_plain, file.fileno(), int(found["datLoc"]), sizes, dtype.newbyteorder(">"))
 
 
 def _real(value: object, default: float) -> float:

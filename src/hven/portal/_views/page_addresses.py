@@ -9,9 +9,8 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from hven.model.table import Table
 
-TAKEN = frozenset(
-    {"files", "cubes", "descriptor", "preview", "changes.atom"}
-)  # what stands below a collection beside its tables
+# what stands below a collection beside its tables
+TAKEN = frozenset({"as", "files", "cubes", "descriptor", "preview", "changes.atom"})
 _WRITTEN = re.compile(r"~([~-])")
 
 
