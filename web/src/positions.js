@@ -76,5 +76,5 @@ function sixty(value, digits, sign) {
   const two = (/** @type {number} */ number) => String(Math.floor(number)).padStart(2, "0");
   const [minute, second] = sign === "h" ? ["m", "s"] : ["′", "″"];
   const rest = (seconds % 60).toFixed(digits).padStart(3 + digits, "0");
-  return `${two(seconds / 3600)}${sign}${two((seconds / 60) % 60)}${minute}${rest}${second}`;
+  return `${two((seconds / 3600) % (sign === "h" ? 24 : 360))}${sign}${two((seconds / 60) % 60)}${minute}${rest}${second}`;
 }

@@ -12,7 +12,8 @@ import { counted, numbers } from "./ticks.js";
 /** @typedef {(number | null)[]} Values */
 /** @typedef {{values: Values, errors: Values | null, flags: Values | null, unit: string, label: string}} Line */
 
-const HEIGHT = 340;
+const [TALL, LOW] = [420, 300]; // pixels: beside the image, below it
+const FEW = 60; // values whose places are shown
 
 export class Spectrum {
   /** @type {uPlot | null} */
@@ -35,7 +36,11 @@ export class Spectrum {
     this.workspace = workspace;
     this.chosen = chosen;
     this.readout = make("p", { className: "soft readout", "aria-live": "off" });
-    new ResizeObserver(() => this.plot?.setSize({ width: place.clientWidth, height: HEIGHT })).observe(place);
+    new ResizeObserver(() => this.plot?.setSize(this.size)).observe(place);
+  }
+
+  get size() {
+    return { width: this.place.clientWidth || 500, height: matchMedia("(max-width: 860px)").matches ? LOW : TALL };
   }
 
   /**
@@ -55,9 +60,8 @@ export class Spectrum {
     [this.line, this.axis] = [line, axis];
     const data = /** @type {uPlot.AlignedData} */ ([xs, ends(1), ends(-1), ys]);
     this.plot?.destroy();
-    const size = { width: this.place.clientWidth || 500, height: HEIGHT };
     this.place.replaceChildren();
-    this.plot = new uPlot({ ...size, ...this.options(line, axis, name) }, data, this.place);
+    this.plot = new uPlot({ ...this.size, ...this.options(line, axis, name) }, data, this.place);
     this.follow(this.plot);
     window.hven = { ...window.hven, spectrum: { values: line.values, plot: this.plot } };
   }
@@ -72,7 +76,7 @@ export class Spectrum {
     const accent = ink("--accent");
     const log = axis.even === "log";
     const quiet = { points: { show: false } };
-    const one = this.order.length < 2;
+    const few = this.order.length <= FEW;
     return {
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, points: { size: 6 } },
@@ -91,7 +95,7 @@ export class Spectrum {
         {},
         { ...quiet, stroke: "transparent" },
         { ...quiet, stroke: "transparent" },
-        { ...quiet, stroke: accent, width: 1.6, points: { show: one } },
+        { ...quiet, stroke: accent, width: 1.6, points: { show: few, size: 4 } },
       ],
       bands: [{ series: [1, 2], fill: accent.startsWith("#") ? clearer(accent, 0.18) : accent }],
       hooks: { draw: [(u) => this.marks(u)], setCursor: [(u) => this.read(u)] },

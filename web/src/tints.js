@@ -100,7 +100,7 @@ export function limits(values, share) {
   for (let at = 0; at < values.length; at += step) if (Number.isFinite(values[at])) some.push(values[at]);
   if (!some.length) return [0, 1];
   const sorted = Float64Array.from(some).sort();
-  const aside = Math.floor(((1 - share) / 2) * (sorted.length - 1));
+  const aside = Math.round(((1 - share) / 2) * (sorted.length - 1));
   const [low, high] = [sorted[aside], sorted[sorted.length - 1 - aside]];
   return low < high ? [low, high] : [low - 0.5, high + 0.5];
 }

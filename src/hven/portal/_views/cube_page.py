@@ -26,23 +26,23 @@ def cube_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -
     request, around
         Of the face.
     told
-        The file's ``row`` and ``medium``; or the ``fault`` why there is none.
+        The file's ``medium`` and ``bytes``; or the ``fault`` why there is none.
     """
     if "fault" in told:
         return refused(around, page=True, switch=True)(request, told["fault"])
-    state, row = asked(request, around), told["row"]
-    name = request.path_params["name"]
-    here, path = f"{state.base}/collections/{quote(name)}", quote(row["path"])
+    state = asked(request, around)
+    name, file = request.path_params["name"], request.path_params["path"]
+    here, path = f"{state.base}/collections/{quote(name)}", quote(file)
     resource = state.holdings.resources.get(name)
     facts = {**frame(request, around), "switch": stripped(request)}
     body = written(
         "cube.html",
         facts,
-        file=row["path"],
+        file=file,
         above=here,
         collection=(resource.title if resource is not None else "") or name,
         medium=told["medium"],
-        bytes=row["bytes"],
+        bytes=told["bytes"],
         url=f"{here}/files/{path}",
         data=f"{here}/cubes/{path}",
     )

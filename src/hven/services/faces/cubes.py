@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -60,36 +59,31 @@ def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/collections/<name>/cubes/<path>``."""
     reading = anyio.CapacityLimiter(AT_ONCE)
 
-    def taken(request: Request) -> tuple[dict[str, Any], bool]:
-        """Return the row of the file, as its reader may take it, and whether everybody may."""
-        name, path = request.path_params["name"], request.path_params["path"]
-        found = filed.asked(around, around.reader(request), name, [path])
-        row = found.one(path)
-        found.note("file taken" if request.method == "GET" else "file asked about", path)
-        return row, found.reach == "public"
+    def taken(request: Request) -> filed.Original:
+        return filed.taken(around, around.reader(request), request.path_params["name"], request.path_params["path"])
 
     def answered(request: Request, params: dali.Params) -> Response:
-        row, public = taken(request)
-        tag = dali.etag(__version__, row["tag"], sorted(params.values.items()))
+        found = taken(request)
+        tag = dali.etag(__version__, found.etag, sorted(params.values.items()))
         vary = "accept, accept-encoding, authorization, cookie"
-        headers = {**dali.caching(tag, public=public, vary=vary), "x-content-type-options": "nosniff"}
+        headers = {**dali.caching(tag, public=found.public, vary=vary), "x-content-type-options": "nosniff"}
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        body, more = looked(Path(filed.place_of(around.site.settings, row)), params)
+        body, more = looked(found, params)
         if isinstance(body, bytes):
             return Response(body, headers={**headers, **more, "content-type": "application/octet-stream"})
-        told = orjson.dumps({"file": row["path"], **body}, default=lambda values: values.tolist(), option=orjson.OPT_SERIALIZE_NUMPY)  # fmt: skip
+        told = orjson.dumps(body, default=lambda values: values.tolist(), option=orjson.OPT_SERIALIZE_NUMPY)
         return dali.whole(request, told, {**headers, "content-type": "application/json"})
 
     def shown(request: Request, page: Callable[[Request, Surroundings, Mapping[str, Any]], Response]) -> Response:
         try:
-            row, _ = taken(request)
-            medium = medium_of(row["path"])
+            found = taken(request)
+            medium = medium_of(found.name)
             if medium is None:
-                raise SourceError(say("{name} is of no kind that can be looked into", row["path"]))
-        except HvenError as error:
+                raise SourceError(say("{name} is of no kind that can be looked into", found.name))
+            return page(request, around, {"medium": medium, "bytes": found.path.stat().st_size})
+        except (HvenError, OSError) as error:
             return page(request, around, {"fault": error})
-        return page(request, around, {"row": row, "medium": medium})
 
     async def one(request: Request, params: dali.Params) -> Response:
         page = next((face.pages[FACE.name] for face in around.faces.values() if FACE.name in face.pages), None)
@@ -100,10 +94,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
     return [asking("/collections/{name}/cubes/{path:path}", one, FAULTS)]
 
 
-def looked(place: Path, params: dali.Params) -> tuple[bytes | dict[str, Any], dict[str, str]]:
+def looked(found: filed.Original, params: dali.Params) -> tuple[bytes | dict[str, Any], dict[str, str]]:
     """Look into a file: facts, a tile, or a spectrum."""
     at = dict(_pairs(text) for text in value(params, AT))
-    with open_product(place) as product:
+    with open_product(found.path, found.name) as product:
         one = cube.cube_of(product, value(params, PART), value(params, THROUGH), at)
         number, over = value(params, SLICE), value(params, OVER)
         if number is not None:
@@ -125,7 +119,7 @@ def looked(place: Path, params: dali.Params) -> tuple[bytes | dict[str, Any], di
             ]
             return {"pixels": int(inside.sum()), "parts": told}, {}
         every = [cube.told(array) for array in cube.cubes(product)]
-        return {"medium": product.medium, "part": one.array.index, "beside": [array.index for array in parts], **one.facts(), "parts": every}, {}  # fmt: skip
+        return {"file": found.name, "medium": product.medium, "part": one.array.index, "beside": [array.index for array in parts], **one.facts(), "parts": every}, {}  # fmt: skip
 
 
 def _tile(one: Cube, params: dali.Params, number: int, over: int | None) -> tuple[bytes, dict[str, str]]:
