@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
+import os
 import re
 import tempfile
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,30 +116,25 @@ def open_fits(file: Path | BinaryIO) -> Product:
     from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
 
     name = file.name if isinstance(file, Path) else "the file"
+    opened = ExitStack()
     with _told(name):
-        spool = _unpacked(file, name)
         try:
+            spool = _unpacked(file, name)
+            if spool is not None:
+                opened.callback(spool.close)
             plain = file if spool is None else Path(spool.name)
+            stream = opened.enter_context(plain.open("rb")) if isinstance(plain, Path) else plain
             # no memory map: a file that is cut short while it is read would end the process
-            hdus = fits.open(plain, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=True)
-        except BaseException:
-            if spool is not None:
-                spool.close()
-            raise
-
-        def closing() -> None:
-            hdus.close()
-            if spool is not None:
-                spool.close()
-
-        try:
-            size = plain.stat().st_size if isinstance(plain, Path) else 0
-            parts = tuple(_parts(hdus, size))
+            hdus = fits.open(stream, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=True)
+            opened.callback(hdus.close)
+            here = stream.fileno() if isinstance(plain, Path) else None
+            size = 0 if here is None else os.fstat(here).st_size
+            parts = tuple(_parts(hdus, size, here))
             if not parts and size % BLOCK:
                 raise SourceError(say("it ends after {size} bytes, within a header", size))  # noqa: TRY301  (what is open is closed)
-            return Product(medium="fits", parts=parts, cards=_cards(hdus[0].header), closing=closing)
+            return Product(medium="fits", parts=parts, cards=_cards(hdus[0].header), closing=opened.close)
         except BaseException:
-            closing()
+            opened.close()
             raise
 
 
@@ -188,7 +183,7 @@ def _told(name: str) -> Iterator[None]:
             raise SourceError(say("{name} is damaged, or no FITS file: {reason}", name, why)) from None
 
 
-def _parts(hdus: Any, size: int) -> Iterator[Part]:
+def _parts(hdus: Any, size: int, here: int | None) -> Iterator[Part]:
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
 
     index = 0
@@ -200,7 +195,7 @@ def _parts(hdus: Any, size: int) -> Iterator[Part]:
         if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not isinstance(hdu, fits.CompImageHDU):
             yield _rows(hdu, index)
         elif hdu.shape and min(hdu.shape) > 0 and not isinstance(hdu, fits.GroupsHDU):
-            yield _array(hdu, index, hdus)
+            yield _array(hdu, index, hdus, here)
         told = hdu.fileinfo()
         if 0 < size <= told["datLoc"] + told["datSpan"] - BLOCK:  # padding may be missing
             raise SourceError(say("it ends within HDU {number}: {size} bytes", index, size))
@@ -228,7 +223,7 @@ def _cards(header: Any) -> tuple[Card, ...]:
     return tuple(map(read, header.cards))
 
 
-def _array(hdu: Any, index: int, hdus: Any) -> Array:
+def _array(hdu: Any, index: int, hdus: Any, here: int | None) -> Array:
     header, name = hdu.header, str(hdu.name or "")
     sizes = tuple(int(size) for size in hdu.shape)
     scale, zero = _real(header.get("BSCALE", 1.0), 1.0), _real(header.get("BZERO", 0.0), 0.0)
@@ -240,7 +235,7 @@ def _array(hdu: Any, index: int, hdus: Any) -> Array:
     if whole:
         meant = np.result_type(dtype, np.min_scalar_type(int(zero))) if shifted else dtype
 
-    flat = _plain(hdu, sizes, dtype)
+    flat = None if here is None else _plain(hdu, here, sizes, dtype)
 
     def raw(window: Sequence[slice]) -> npt.NDArray[Any]:
         with _told(name or str(index)):
@@ -278,16 +273,14 @@ def _array(hdu: Any, index: int, hdus: Any) -> Array:
 
 
 def _plain(
-    hdu: Any, sizes: tuple[int, ...], dtype: np.dtype[Any]
+    hdu: Any, here: int, sizes: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Callable[[Sequence[slice]], npt.NDArray[Any]] | None:
-    """Return what reads windows of an array that lies as it is; None: it is in compressed tiles, or in no file of this machine."""
+    """Return what reads windows of an array that lies in a file of this machine as it is; None: it is in compressed tiles."""
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
 
-    found = None if isinstance(hdu, fits.CompImageHDU) else hdu.fileinfo()
-    file: Any = getattr(found["file"], "_file", None) if found else None
-    if found is None or not isinstance(getattr(file, "raw", file), io.FileIO):
+    if isinstance(hdu, fits.CompImageHDU):
         return None
-    return partial(read_plain, file.fileno(), int(found["datLoc"]), sizes, dtype.newbyteorder(">"))
+    return partial(read_plain, here, int(hdu.fileinfo()["datLoc"]), sizes, dtype.newbyteorder(">"))
 
 
 def _real(value: object, default: float) -> float:

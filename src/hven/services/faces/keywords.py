@@ -16,7 +16,7 @@ from hven.formats import End, Head, Info
 from hven.model.errors import HvenError, NotFound
 from hven.model.table import FILES, Column
 from hven.model.types import FLOAT64, INT32, STRING
-from hven.services import _filed as filed
+from hven.services import filed
 from hven.services.face import Face, Surroundings, Way, route
 from hven.sources.cards import headers, lines, written
 
