@@ -6,6 +6,7 @@ import io
 import shutil
 import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,21 @@ from astropy.io.votable import parse_single_table
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from hven.formats.media import Array, Rows, Selection, as_fits, as_votable, cut, open_product
+from hven.formats.media import (
+    Array,
+    Rows,
+    Selection,
+    as_fits,
+    as_votable,
+    cdf,
+    cut,
+    media,
+    medium_of,
+    open_product,
+    sav,
+)
 from hven.formats.media.cdf import EPOCH, EPOCH16, TT2000, mjd
-from hven.model.errors import SourceError
+from hven.model.errors import SourceError, TooLarge
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
 # what is damaged, and what it says: none
@@ -100,6 +113,7 @@ def test_bands_of_a_cube_with_suffixes():
         assert np.array_equal(whole(cube), core)
         assert np.array_equal(whole(side)[0], background)
         assert cube.axes[0].values()[:2] == pytest.approx([0.35054e-6, 0.35895e-6])
+        assert (cube.axes[0].own()[0], cube.axes[0].unit) == (0.35054, "um")
         found = opened(cut(product, Selection(band=(2.0e-6, 2.1e-6), pixels={1: (3, 5)})))
         spectrum = whole(cube)[:, 3, 4]
     header = found[0].header
@@ -432,6 +446,64 @@ def test_sizes_that_cannot_be(tmp_path):
         (tmp_path / "a.lbl").write_text(text.replace("LINES = 8", f"LINES = {lines}"))
         with pytest.raises(SourceError, match=r"promises|no numbers"):
             open_product(tmp_path / "a.lbl")
+
+
+def test_bombs_in_files(tmp_path, monkeypatch):
+    """A block of CDF, a record of IDL SAVE, each of a few KB: refused before they fill the memory."""
+    cdfwrite = pytest.importorskip("cdflib.cdfwrite")
+    source = cdfwrite.CDF(str(tmp_path / "a.cdf"), cdf_spec={"Majority": "row_major"})
+    spec = {"Variable": "x", "Data_Type": 4, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": [1000], "Compress": 9}
+    source.write_var(spec, var_data=np.zeros((1000, 1000), "i4"))
+    source.close()
+    with open_product(tmp_path / "a.cdf") as product:
+        assert product.parts[0].count == 1000
+        assert len(b"".join(as_fits(product, "0").chunks())) > 4_000_000
+    packed = zlib.compress(bytes(4_000_000), 9)
+    (tmp_path / "a.sav").write_bytes(b"SR\0\6" + struct.pack(">iIIi", 2, 20 + len(packed), 0, 0) + packed)
+    for medium, most in ((cdf, 1 << 12), (sav, 1 << 16)):
+        monkeypatch.setattr(medium, "LARGEST", most)
+    with open_product(tmp_path / "a.cdf") as product, pytest.raises(TooLarge, match="unpacks to more"):
+        as_fits(product, "0")
+    with pytest.raises(TooLarge, match="unpacks to more"):
+        open_product(tmp_path / "a.sav")
+
+
+@pytest.mark.parametrize("medium", ["cdf", "netcdf", "isis", "oifits"])
+def test_files_from_elsewhere(medium):
+    """What reads a file instead of its path: the same parts."""
+    path = DATA / REAL[medium][-1]
+    with path.open("rb") as file, media()[medium].open(file) as product, open_product(path) as other:
+        assert [part.name for part in product.parts] == [part.name for part in other.parts]
+        assert b"".join(as_fits(product).chunks()) == b"".join(as_fits(other).chunks())
+
+
+def test_delimited_tables(tmp_path):
+    (tmp_path / "a.lbl").write_text(
+        'PDS_VERSION_ID = PDS3\n^SPREADSHEET = "a.csv"\nOBJECT = SPREADSHEET\nROWS = 3\nROW_BYTES = 80\nFIELDS = 2\nFIELD_DELIMITER = COMMA\n'
+        "OBJECT = FIELD\nNAME = A\nBYTES = 9\nDATA_TYPE = ASCII_REAL\nMISSING_CONSTANT = -99.0\nEND_OBJECT\n"
+        "OBJECT = FIELD\nNAME = B\nBYTES = 9\nDATA_TYPE = CHARACTER\nEND_OBJECT\nEND_OBJECT\nEND\n"
+    )
+    (tmp_path / "a.csv").write_text('1.5,"x, y"\n-99.00,z\n 3 ,\n')
+    with open_product(tmp_path / "a.csv") as product:
+        assert {path.name for path in product.beside} == {"a.lbl"}
+        rows = pa.Table.from_batches(product.parts[0].batches(0, 9)).to_pylist()
+        assert pa.Table.from_batches(product.parts[0].batches(1, 1)).to_pylist() == rows[1:2]
+    assert rows == [{"A": 1.5, "B": "x, y"}, {"A": None, "B": "z"}, {"A": 3.0, "B": None}]
+
+
+def test_media_are_told_by_what_they_begin_with():
+    assert medium_of("a.xml", b"<?xml version='1.0'?><VOTABLE version='1.4'>") is None
+    assert medium_of("a.img", b"LBLSIZE=512 ").name == "vicar"
+    assert medium_of("a.fits", fits.PrimaryHDU().header.tostring().encode()).name == "fits"
+    assert medium_of("a.txt", (DATA / REAL["oifits"][0]).read_bytes()[:8192]).name == "oifits"
+    assert medium_of("a.cdf").name == "cdf"
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(SourceError, match="a CDF file needs cdflib") as fault:
+        open_product(DATA / REAL["cdf"][0])
+    assert "hven[products]" in fault.value.remedy
 
 
 def test_thousands_of_hdus(tmp_path):

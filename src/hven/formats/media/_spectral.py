@@ -88,6 +88,24 @@ _PLURAL = {
 }
 
 
+def spelled(unit: str) -> str:
+    """Write a unit of lengths as VOUnits has it: of ``MICROMETER`` ``um``.
+
+    Parameters
+    ----------
+    unit
+        As a file has it.
+
+    Returns
+    -------
+    unit
+        The same, where nothing is known of it.
+    """
+    plain = unit.strip().lower()
+    found = _PLURAL.get(plain, plain)
+    return {"angstrom": "Angstrom", "micron": "um"}.get(found, found) if found in _LENGTHS else unit.strip()
+
+
 def wavelengths(values: Numbers, word: str, unit: str, cards: Mapping[str, Any] | None = None) -> Numbers:
     """Turn spectral values into wavelengths in vacuum.
 
@@ -219,4 +237,4 @@ def polarizations(values: Numbers) -> npt.NDArray[np.str_]:
     return np.array([STOKES.get(round(float(value)), "") if np.isfinite(value) else "" for value in values], np.str_)
 
 
-__all__ = ["LIGHT", "STOKES", "polarizations", "times", "wavelengths"]
+__all__ = ["LIGHT", "STOKES", "polarizations", "spelled", "times", "wavelengths"]

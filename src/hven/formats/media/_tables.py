@@ -33,6 +33,13 @@ _SPECTRAL = re.compile(r"(?i)(wave|wavelength|lambda|lam|freq|frequency|energy|e
 _ZEROS = {"MJD": 0.0, "JD": -2_400_000.5, "BJD": -2_400_000.5}  # of cards {..}REFI, {..}REFF
 
 
+class _Spool(tempfile.SpooledTemporaryFile[bytes]):
+    """Closed with its last chunk, or with what holds it: a reader may leave before the first."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def written(rows: Rows, history: Sequence[str] = (), most: int | None = None) -> Stored:
     """Write a table as an HDU, with its cards.
 
@@ -57,7 +64,7 @@ def written(rows: Rows, history: Sequence[str] = (), most: int | None = None) ->
     """
     from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
 
-    spool = tempfile.SpooledTemporaryFile(max_size=MEMORY)  # noqa: SIM115  (closed with the last chunk, or with what holds it)
+    spool = _Spool(max_size=MEMORY)
     head = Head(columns=rows.columns, name=rows.name or None)
     stream = load("fits").write(head, rows.batches(0, rows.count), End, {})
     next(stream)  # the first HDU, without data

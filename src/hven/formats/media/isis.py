@@ -12,6 +12,7 @@ from hven.formats.media import _labels as labels
 from hven.formats.media import _maps as maps
 from hven.formats.media._grids import Layout, Scale, mapped, on_disk
 from hven.formats.media._records import Field, fixed
+from hven.formats.media._spectral import spelled
 from hven.model.errors import SourceError, say
 from hven.model.sky import footprints
 
@@ -126,7 +127,9 @@ def _bands(group: Label | None, size: int) -> Axis:
     if group is None or len(centres) != size or not all(isinstance(one, int | float) for one in centres):
         return Axis(name="BAND", size=size)
     unit = str(group.units.get("CENTER") or group.get("UNIT") or "um")
-    return Axis(name="BAND", size=size, kind="spectral", unit="m", values=partial(wavelengths, np.array(centres, np.float64), "", unit))  # fmt: skip
+    own = np.array(centres, np.float64)
+    values = partial(wavelengths, own, "", unit)
+    return Axis(name="BAND", size=size, kind="spectral", unit=spelled(unit), values=values, own=lambda: own)
 
 
 def _mapping(cube: Label) -> dict[str, object]:

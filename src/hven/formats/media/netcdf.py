@@ -355,7 +355,9 @@ def _axis(dim: str, size: int, one: _Variable, known: Mapping[str, _Variable]) -
     if found.zero is not None:
         return Axis(name=dim, size=size, kind="time", unit="d", values=values)
     if re.search(r"wavelength|wavenumber|radiation_frequency|^freq|^lambda\b|^wave", named) and unit:
-        return Axis(name=dim, size=size, kind="spectral", unit="m", values=lambda: wavelengths(values(), "", unit))
+        return Axis(
+            name=dim, size=size, kind="spectral", unit=unit, values=lambda: wavelengths(values(), "", unit), own=values
+        )
     return Axis(name=dim, size=size, unit=unit or None, values=values)
 
 

@@ -14,6 +14,7 @@ from hven.formats.media import _labels as labels
 from hven.formats.media import _maps as maps
 from hven.formats.media._grids import Layout, Scale, beside, bits, mapped
 from hven.formats.media._records import Field, delimited, fixed
+from hven.formats.media._spectral import spelled
 from hven.model.errors import SourceError, say
 from hven.model.sky import footprints
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from hven.formats.media import Card, Part, Rows
     from hven.formats.media._labels import Label
 
-_KINDS = {"SAMPLE": "", "LINE": "", "BAND": "spectral", "LONGITUDE": "longitude", "LATITUDE": "latitude", "TIME": "", "WAVELENGTH": "spectral"}  # fmt: skip
+_KINDS = {"LONGITUDE": "longitude", "LATITUDE": "latitude"}
 _NULLS = ("MISSING_CONSTANT", "INVALID_CONSTANT", "MISSING", "NULL", "CORE_NULL", "UNKNOWN_CONSTANT", "NOT_APPLICABLE_CONSTANT", "CORE_LOW_REPR_SATURATION",
           "CORE_LOW_INSTR_SATURATION", "CORE_HIGH_REPR_SATURATION", "CORE_HIGH_INSTR_SATURATION")  # fmt: skip
 _TABLES = ("TABLE", "SERIES", "SPECTRUM", "PALETTE", "SPREADSHEET")
@@ -114,23 +115,23 @@ def _sizes(values: list[Any], name: str, least: int = 1) -> list[int]:
     return [int(one) for one in values]
 
 
-def _bands(one: Label, size: int) -> Any:
-    """Return what gives the wavelengths of bands, as its table has them; None: nothing does."""
+def _bands(one: Label, size: int) -> dict[str, Any]:
+    """Say what an axis of bands stands for, as its table has it; empty: nothing does."""
     for _, group in [("", one), *one.named("BAND_BIN")]:
         prefix = "" if group is not one else "BAND_BIN_"
         centres = group.words(f"{prefix}CENTER") or group.words("BAND_BIN_CENTER")
         unit = group.get(f"{prefix}UNIT") or group.get("BAND_BIN_UNIT") or group.units.get("BAND_BIN_CENTER") or "um"
         if len(centres) == size and all(isinstance(value, int | float) for value in centres):
-            return partial(wavelengths, np.array(centres, np.float64), "", str(unit))
-    return None
+            own = np.array(centres, np.float64)
+            return {"kind": "spectral", "unit": spelled(str(unit)), "values": partial(wavelengths, own, "", str(unit)), "own": lambda: own}  # fmt: skip
+    return {}
 
 
 def _axes(names: list[str], sizes: list[int], one: Label) -> tuple[Axis, ...]:
     found = []
     for name, size in zip(names, sizes, strict=True):
-        values = _bands(one, size) if name == "BAND" else None
-        kind = _KINDS.get(name, "") if values is not None or name not in {"BAND", "WAVELENGTH"} else ""
-        found.append(Axis(name=name, size=size, kind=kind, values=values, unit="m" if values is not None else None))
+        said = _bands(one, size) if name in {"BAND", "WAVELENGTH"} else {"kind": _KINDS.get(name, "")}
+        found.append(Axis(name=name, size=size, **said))
     return tuple(found)
 
 

@@ -12,6 +12,7 @@ from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, wavelen
 from hven.formats.media import _maps as maps
 from hven.formats.media._grids import Layout, Scale, beside, bits, mapped
 from hven.formats.media._records import Field, delimited, fixed
+from hven.formats.media._spectral import spelled
 from hven.model.errors import SourceError, say
 from hven.model.sky import footprints
 
@@ -162,7 +163,7 @@ def _meaning(name: str, size: int, root: Any) -> dict[str, Any]:
     unit = tagged.get("unit", "um")
     centres = np.array([float(text) for text in values])
     made: Callable[[], npt.NDArray[Any]] = partial(wavelengths, centres, "", unit)
-    return {"kind": kind, "unit": "m", "values": made}
+    return {"kind": kind, "unit": spelled(unit), "values": made, "own": lambda: centres}
 
 
 def _projection(root: Any) -> dict[str, object]:
