@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.formats.media import Medium, Product, Rows, media
+from hven.formats.media._grids import guarded
 from hven.model.table import MJD, Column
 from hven.model.types import Type
 
@@ -144,7 +145,8 @@ def _points(kind: str, members: Sequence[Rows], tables: Sequence[Rows], index: i
             first, last = max(0, start - at) // width, -(-max(0, min(start + most - at, one.count * width)) // width)
             row = first
             for batch in one.batches(first, max(0, last - first)):
-                made = _flat(batch, one, width, columns, tables, targets, stations)
+                with guarded(one.name, "OIFITS"):
+                    made = _flat(batch, one, width, columns, tables, targets, stations)
                 begin = at + row * width
                 row += batch.num_rows
                 made = made.slice(max(0, start - begin), max(0, min(start + most, begin + made.num_rows) - max(start, begin)))  # fmt: skip

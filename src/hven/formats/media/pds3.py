@@ -123,7 +123,7 @@ def _bands(one: Label, size: int) -> dict[str, Any]:
         unit = group.get(f"{prefix}UNIT") or group.get("BAND_BIN_UNIT") or group.units.get("BAND_BIN_CENTER") or "um"
         if len(centres) == size and all(isinstance(value, int | float) for value in centres):
             own = np.array(centres, np.float64)
-            return {"kind": "spectral", "unit": spelled(str(unit)), "values": partial(wavelengths, own, "", str(unit)), "own": lambda: own}  # fmt: skip
+            return {"kind": "spectral", "unit": spelled(str(unit)), "values": partial(wavelengths, own, "", str(unit)), "own": partial(np.copy, own)}  # fmt: skip
     return {}
 
 
