@@ -28,10 +28,25 @@ if TYPE_CHECKING:
 
 WIDEST = 1 << 16  # bytes of a cell of a table; what has more is an array alone
 DIMENSIONS = 100
+READS = 2_000_000  # a second or two
 RATIO = 1100  # how much zlib can pack
 YEAR_0 = -678_941.0  # MJD of 0000-01-01
 EPOCH, EPOCH16, TT2000, TEXTS = 31, 32, 33, (51, 52)
 _NAMES = {1: "short", 41: "short", 2: "short", 4: "int", 8: "long", 11: "unsignedByte", 12: "int", 14: "long", 21: "float", 44: "float", 22: "double", 45: "double"}  # fmt: skip
+
+
+class _Counted:
+    """A file of which no more is read at once than a file has: records that point in a circle end so."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.left = file, READS
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise SourceError(say("its records lead in a circle"))
+        return self.file.read(size)
 
 
 class _Variable:
@@ -60,6 +75,7 @@ class _Variable:
         if stop <= start or self.count < 1:
             return np.empty((0, *self.shape), _dtype(self.kind) if self.kind not in TEXTS else "U1")
         with self.lock, guarded(self.title, "CDF"):
+            self.file.counted.left = READS
             found = self.file.varget(self.name, startrec=start, endrec=stop - 1)
         if isinstance(found, str):  # texts without dimensions come joined
             size = max(1, len(found) // (stop - start))
@@ -220,6 +236,14 @@ def _reader() -> Any:
     library.gzip_inflate = inflated
 
     class Reader(library.CDF):  # type: ignore[misc]
+        @property
+        def _f(self) -> Any:
+            return self.counted
+
+        @_f.setter
+        def _f(self, file: Any) -> None:
+            self.counted = _Counted(file)
+
         def _uncompress_rle(self, data: bytes) -> Any:
             if len(data) + 255 * bytes(data).count(0) > LARGEST // 4:
                 raise TooLarge(say("{name} unpacks to more than {most} MB", "a block of the file", LARGEST // 4 >> 20))
