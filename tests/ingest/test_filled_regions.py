@@ -352,6 +352,7 @@ OUTLINES = {
     "latitude over 90": ("0 0 10 0 10 95 0 10", "3/1", "epn.region"),
     "no area": ("0 0 10 0 10 0", "3/1", "footprint.simple"),
     "crosses itself": ("0 0 10 10 10 0 0 10", "3/1", "footprint.simple"),
+    "winds round": ("0 0 10 0 10 10 0 10 1 -1 5 -1 5 5 2 5", "3/1", "footprint.simple"),
     "two corners": ("0 0 10 10", "3/1", "s_region: empty"),
     "odd": ("0 0 10 0 10", "3/1", "s_region: empty"),
     "letter": ("0 0 10 0 1x 10", "3/1", "s_region: empty"),
@@ -386,8 +387,23 @@ def test_outlines_and_mocs_that_are_given_are_looked_at_as_well(tmp_path):
         found = told(site)
         everywhere = told(site, "SELECT granule_uid FROM spots.epn_core WHERE 1 = CONTAINS(POINT(200, -80), coverage)")
     for number, (name, (_, _, rule)) in enumerate(OUTLINES.items(), 1):
-        named = [key for key, one in table.findings.items() if number in [row.row for row in one.offenders]]
+        named = [
+            key
+            for key, one in table.findings.items()
+            if number in [row.row for row in one.offenders] and one.severity != "info"
+        ]
         assert named == ([rule] if rule else []), name
+    assert found["no_area"]["s_region"] is None
+    eight = Regions.of([[[np.reshape(found["crosses_itself"]["s_region"], (-1, 2)).tolist()]]])
+    assert eight.valid().all()
+    assert eight.area() == pytest.approx(
+        Regions.of([[[[(0, 0), (10, 10), (10, 0), (0, 10)]]]]).mended().area() / 2, rel=0.05
+    )
+    assert [table.findings[f"s_region: {word}"].count for word in ("no area", "several parts", "wound round")] == [
+        1,
+        1,
+        1,
+    ]
     refused = {
         name.replace(" ", "_") for name, (_, _, rule) in OUTLINES.items() if rule in {"epn.region", "epn.coverage"}
     }

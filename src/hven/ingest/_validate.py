@@ -15,7 +15,7 @@ from hven.descriptor.mapping import SOURCE, TARGET
 from hven.ingest._casting import outside, whole
 from hven.ingest._rules import ERROR, INFO, WARNING, Broken
 from hven.ingest._validate_columns import ColumnRules
-from hven.ingest._validate_contours import contoured
+from hven.ingest._validate_contours import contoured, mended
 from hven.ingest._validate_obscore import Observations
 from hven.model.errors import DataError, HvenError
 from hven.model.literal import figure
@@ -113,8 +113,13 @@ class Validation:
         yield from self._unfulfilled(mapped, batch)
         yield from self._left_empty(mapped, batch)
         yield from contoured(self.engine, self.mapping, mapped, batch)
-        for found in self._rules.failed(rows, mapped.constant):
-            yield _of_rule(*found)
+        crossing = []
+        for rule, names, bad in self._rules.failed(rows, mapped.constant):
+            yield _of_rule(rule, names, bad)
+            crossing += [(name, bad) for name in names if rule.check == "simple"]
+        for name, bad in crossing:
+            views = [rule.of for rule in self.mapping.rules if rule.check == "orientation" and name in rule.columns]
+            yield from mended(mapped, name, bad, outside="sky" not in views)
         flags = self._joint(mapped)
         for number, check in enumerate(self.mapping.checks):
             failing = self._check(check, mapped, batch) if check.over == SOURCE else flags.get(id(check))

@@ -13,7 +13,7 @@ from hven.descriptor.mapping import SOURCE
 from hven.ingest._casting import whole
 from hven.ingest._rules import INFO, WARNING, Broken
 from hven.ingest._validate_columns import cells_area
-from hven.model.sky import contours
+from hven.model.sky import Regions, contours
 from hven.sources import ROW
 
 if TYPE_CHECKING:
@@ -72,6 +72,53 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
                 column="added",
                 values=_spread(there[much], [f"{one:.1%}" for one in added[much]], rows.num_rows),
             )
+
+
+def mended(mapped: Mapped, name: str, bad: pa.Array, *, outside: bool) -> Iterator[Broken]:
+    """Put what they wind round in the place of polygons that cross themselves, and tell of it; one without area is left empty.
+
+    Of several parts the outline of the largest stands, where the table has them beside `COVERAGE` and `QUALITY`.
+    """
+    rows = mapped.rows
+    at = np.flatnonzero(np.asarray(bad))
+    given = rows.column(name).take(pa.array(at))
+    size = np.asarray(given.value_lengths())
+    found = Regions.polygons(np.append(0, np.cumsum(size)), np.asarray(given.flatten(), np.float64)).mended()
+    rings = found.ring_counts
+    shown = found.largest()
+    shown = shown if outside else shown.backwards()
+    corners = pa.array(np.stack([shown.lon, shown.lat], axis=1).ravel())
+    ends = 2 * np.append(0, np.cumsum(np.bincount(shown.vertex_rows, minlength=len(at))))
+    none = pa.array(np.append(np.diff(ends) == 0, False))
+    lists = pa.ListArray.from_arrays(pc.if_else(none, None, pa.array(ends.astype(np.int32))), corners)
+    several = np.flatnonzero(rings > 1)
+    rows = _put(rows, name, at, lists)
+    mapped.constant -= {name}
+    if several.size:
+        said = {COVERAGE: [str(moc) for moc in found.take(several).mocs()[0]], QUALITY: ["multi_part"] * len(several)}
+        for column in said.keys() & set(rows.schema.names):
+            empty = np.asarray(pc.is_null(rows.column(column)))[at[several]]  # what the source says stays
+            rows = _put(rows, column, at[several][empty], pa.array(said[column], pa.string()).filter(pa.array(empty)))
+            mapped.constant -= {column}
+    mapped.rows = rows
+    for word, which, message in (
+        ("wound round", rings == 1, "what a polygon winds round that crosses itself is published instead of it"),
+        ("several parts", rings > 1, f"a polygon that crosses itself winds round several parts, or a hole: {name} is the outline of the largest, and {COVERAGE} has all where the table has that column"),
+        ("no area", rings == 0, f"a polygon has no area: {name} is left empty"),
+    ):  # fmt: skip
+        if which.any():
+            yield Broken(
+                rule=f"{name}: {word}", message=message, severity=INFO, rows=_mask(at[which], mapped.rows.num_rows)
+            )
+
+
+def _put(rows: pa.RecordBatch, name: str, places: npt.NDArray[np.int64], values: pa.Array) -> pa.RecordBatch:
+    number, order = rows.schema.get_field_index(name), np.arange(rows.num_rows)
+    order[places] = rows.num_rows + np.arange(len(places))
+    kind = rows.schema.field(number)
+    return rows.set_column(
+        number, kind, pa.concat_arrays([rows.column(number), values.cast(kind.type)]).take(pa.array(order))
+    )
 
 
 def _without(places: npt.NDArray[np.int64], told: pa.Table, count: int) -> Iterator[Broken]:

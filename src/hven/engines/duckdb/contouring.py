@@ -169,21 +169,11 @@ def _polygon(region: Any, part: Any) -> pa.Array:
         at = np.flatnonzero(several)
         found = found.replaced(at, found.take(at).hull())
         several = found.ring_counts > 1
-    parts = np.diff(found.rows)
-    chosen = np.full(len(found), -1)
-    plain = (parts > 0) & ~several
-    chosen[plain] = found.rows[:-1][plain]
     if part and several.any():
         at = np.flatnonzero(several)
-        exploded, owner = found.take(at).exploded()
-        order = np.lexsort((-exploded.area(), owner))
-        largest = order[np.unique(owner[order], return_index=True)[1]]
-        # the parts of these rows stand one after the other, as they do in `found`
-        begin = np.cumsum(parts[at]) - parts[at]
-        chosen[at] = found.rows[:-1][at] + largest - begin
-        plain = parts > 0
-        plain[plain] = np.diff(found.parts)[chosen[plain]] > 0  # not the whole sphere
-    return _corners(found, found.parts[:-1][chosen[plain]], plain)
+        found = found.replaced(at, found.take(at).largest())
+    plain = found.ring_counts == 1
+    return _corners(found, found.parts[:-1][found.rows[:-1][plain]], plain)
 
 
 def _corners(found: Regions, ring: Any, plain: Any) -> pa.ListArray:

@@ -302,6 +302,23 @@ class Columns:
         alone = type(self)(self.lon, self.lat, self.rings, self.parts, np.arange(len(self.parts)))
         return alone, owners(self.rows)
 
+    def largest(self) -> Self:
+        """Return the outline of the largest part of each region, without its holes.
+
+        Returns
+        -------
+        regions
+            Of one ring each; empty where a region is, or its largest part is the whole sphere.
+        """
+        parts, owner = self.exploded()
+        order = np.lexsort((-parts.area(), owner))
+        first = order[np.unique(owner[order], return_index=True)[1]]
+        first = first[np.diff(self.parts)[first] > 0]
+        vertex, rings = gathered(self.rings, self.parts[first])
+        some = np.zeros(len(self), np.bool_)
+        some[owner[first]] = True
+        return type(self)(self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), ends(some))
+
     def grouped(self, rows: npt.ArrayLike) -> Self:
         """Put following rows together, their parts side by side; the reverse of `exploded`. Nothing is united: see `united`.
 
