@@ -7,6 +7,7 @@ from pathlib import Path
 
 import astropy.coordinates as coord
 import numpy as np
+import pyarrow as pa
 import pytest
 from asking import Client
 from astropy import units as u
@@ -15,6 +16,7 @@ from lxml import etree
 from made_stars import STARS, rows
 
 from hven.app._server import create
+from hven.engines.duckdb.engine import DuckEngine
 from hven.testing.site import tiny_site
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
@@ -35,6 +37,39 @@ def test_the_rows_are_those_that_astropy_finds(client: Client, ra: float, dec: f
     places = coord.SkyCoord(stars["ra"].to_numpy() * u.deg, stars["dec"].to_numpy() * u.deg)
     inside = places.separation(coord.SkyCoord(ra * u.deg, dec * u.deg)).deg <= sr
     assert sorted(found["id"]) == sorted(np.array(stars["id"].to_pylist())[inside])
+
+
+def test_a_cone_where_the_table_has_nothing_is_answered_without_a_look_at_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stars = rows(3000)
+    ra, dec = stars["ra"].to_numpy(), stars["dec"].to_numpy()
+    north = stars.filter(pa.array((dec > 20) & (ra > 10)))
+    with tiny_site(tmp_path, {"stars.main": (STARS, north)}) as site:
+        asked = Client(create(site))
+
+        def answers(dec: int) -> list[int]:
+            texts = [
+                asked.get("/cone/stars.main", RA=100, DEC=dec, SR=15, RESPONSEFORMAT="csv"),
+                *(
+                    asked.get(
+                        "/tap/sync",
+                        LANG="ADQL",
+                        RESPONSEFORMAT="csv",
+                        QUERY=query.format(f"1 = CONTAINS(POINT(ra, dec), CIRCLE(100, {dec}, 15))"),
+                    )
+                    for query in (
+                        "SELECT * FROM stars.main WHERE {}",
+                        "SELECT id FROM stars.main WHERE mag > 3 AND {} ORDER BY mag",
+                    )
+                ),
+            ]
+            assert {one.status for one in texts} == {200}
+            return [one.body.count(b"\n") - 1 for one in texts]
+
+        assert min(answers(50)) > 0
+        monkeypatch.setattr(DuckEngine, "run", lambda *_, **__: pytest.fail("DuckDB was asked"))
+        assert answers(-40) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
