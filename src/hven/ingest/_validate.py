@@ -116,7 +116,7 @@ class Validation:
         crossing = []
         for rule, names, bad in self._rules.failed(rows, mapped.constant):
             yield _of_rule(rule, names, bad)
-            crossing += [(name, bad) for name in names if rule.check == "simple"]
+            crossing += [(name, bad) for name in names if rule.check == "simple" and rule.severity != ERROR]
         for name, bad in crossing:
             views = [rule.of for rule in self.mapping.rules if rule.check == "orientation" and name in rule.columns]
             yield from mended(mapped, name, bad, outside="sky" not in views)
