@@ -18,6 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
 from postgres import server
 from running import hven, program
 from shared import ROOT
@@ -68,6 +71,13 @@ def example(case: str, parent: Path) -> Iterator[Path]:
                     [program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, address], check=True, timeout=600
                 )
         yield directory
+
+
+def ingested(directory: Path) -> None:
+    """Publish all collections of a directory by one site, which reads each descriptor once: a verb for each would read all of them each time."""
+    with Site(settings.load(directory)) as site:
+        for path in sorted(directory.glob("collections/*/*.yaml")):
+            ingest(site, path.stem)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from made import EXAMPLES, example, judged, prepared
+from made import EXAMPLES, example, ingested, judged, prepared
 from running import Server, hven, serving
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
@@ -44,11 +44,6 @@ def test_an_example_is_as_the_judges_want_it(case: str, tmp_path: Path) -> None:
         ingested(site)
         with serving(site) as server:
             judged(server.url, "obscore:" in told(case))
-
-
-def ingested(site: Path) -> None:
-    for path in sorted(site.glob("collections/*/*.yaml")):
-        hven("--site", site, "ingest", path.stem)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from astropy import constants, units
 from astropy.coordinates import get_body_barycentric_posvel, solar_system_ephemeris
 from astropy.time import Time
 
-from made import example
+from made import example, ingested
 from running import hven
 
 pytestmark = pytest.mark.slow
@@ -26,8 +26,7 @@ Rows = Callable[[str], list[dict[str, str]]]
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Rows]]:
     """Give an example, ingested, and what answers queries over it."""
     with example(request.param, tmp_path) as site:
-        for path in sorted(site.glob("collections/*/*.yaml")):
-            hven("--site", site, "ingest", path.stem)
+        ingested(site)
 
         def rows(query: str) -> list[dict[str, str]]:
             return list(csv.DictReader(hven("--site", site, "query", "-f", "csv", query).stdout.splitlines()))

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
 from keepers import EMBEDDED, USUAL, Database, Keeper, database
 from running import Server, hven, serving
 from shared import shared
@@ -160,8 +163,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper, described: Pa
     hven("init", site)
     keeper.tell(site)
     shutil.copytree(described, site / "collections", dirs_exist_ok=True)
-    for name in [*DESCRIPTORS, *DRAFTED] if keeper.name in USUAL else MATCHED:
-        hven("ingest", name, "--site", site)
+    with Site(settings.load(site)) as made:  # a verb for each would read all descriptors each time
+        for name in [*DESCRIPTORS, *DRAFTED] if keeper.name in USUAL else MATCHED:
+            ingest(made, name)
     return site
 
 
