@@ -216,38 +216,61 @@ def test_a_user_elsewhere_publishes_a_file(elsewhere: Path, tmp_path: Path) -> N
         assert server.get("/tap/capabilities")[0] == 200
 
 
+# verbs one after another in one process, which saves a second for each; what each says stands between files that are written
+VERBS = """
+import contextlib, io, json, pathlib, sys
+from hven.app._cli import main
+for verb, *words in json.loads(sys.argv[1]):
+    if verb == "write":
+        pathlib.Path(words[0]).write_text(words[1])
+        continue
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([verb, *words, "--site", "mysite"])
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+"""
+
+
 def test_a_plain_install_says_what_a_site_over_postgresql_lacks(elsewhere: Path, tmp_path: Path) -> None:
-    hven = elsewhere / "hven"
-    run(elsewhere / "python", "-c", "import psycopg", cwd=tmp_path, code=1)
-    run(elsewhere / "python", "-c", "import adbc_driver_postgresql", cwd=tmp_path, code=1)
+    hven, python = elsewhere / "hven", elsewhere / "python"
+    run(python, "-c", "import psycopg", cwd=tmp_path, code=1)
+    run(python, "-c", "import adbc_driver_postgresql", cwd=tmp_path, code=1)
     run(hven, "init", "mysite", cwd=tmp_path)
     toml, remedy = tmp_path / "mysite/hven.toml", "pip install 'hven[postgres]'"
     toml.write_text('name = "here"\n[postgres]\nurl = "postgresql://h/d"\n')
     both = "needs psycopg and adbc_driver_postgresql, which are not installed"
-    told = subprocess.run(
-        [hven, "check", "--site", "mysite"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert f"hven.toml:2: postgres: it {both}; {remedy}\n" in told.stdout
-    assert told.returncode == 1
     # what is in the embedded engine is served all the same
     with serving(tmp_path / "mysite", command=[str(hven)]) as server:
         assert server.rows("SELECT 1 AS one FROM tap_schema.schemas")
         assert f"warning: hven.toml:2: postgres: it {both}; {remedy}" in (tmp_path / "mysite/serve.log").read_text()
-    told = run(hven, "fdw", "--site", "mysite", cwd=tmp_path, code=1)
-    assert re.fullmatch(rf"hven: hven fdw needs \w+, which is not installed; {re.escape(remedy)}\n", told)
-    for words in ((), ("--table", "t"), ("--table", "t", "--live")):
-        told = run(hven, "new", "far", "--from", "postgresql://h/d", *words, "--site", "mysite", cwd=tmp_path, code=1)
-        lacks = (
-            "psycopg, which is" if words else "psycopg and adbc_driver_postgresql, which are"
-        )  # a table that is named is looked at by the first
-        assert told == f"hven: a table of PostgreSQL needs {lacks} not installed; {remedy}\n"
-    toml.write_text('name = "here"\nstore = "postgresql+psycopg://h/d"\n')
-    assert f"a store in PostgreSQL needs psycopg, which is not installed; {remedy}" in run(
-        hven, "status", "--site", "mysite", cwd=tmp_path, code=3
-    )
-    toml.write_text('name = "here"\nengine = "postgres"\n[postgres]\nurl = "postgresql://h/d"\n')
     (tmp_path / "stars.csv").write_text("name,vmag\nSirius,-1.44\n")
-    run(hven, "new", "stars", "--from", "stars.csv", "--site", "mysite", cwd=tmp_path)
-    assert f"the engine postgres {both}; {remedy}" in run(
-        hven, "ingest", "stars", "--site", "mysite", cwd=tmp_path, code=3
-    )
+    far = ["new", "far", "--from", "postgresql://h/d"]
+    asked = [
+        ["check"],
+        ["fdw"],
+        far,
+        [*far, "--table", "t"],
+        [*far, "--table", "t", "--live"],
+        ["write", str(toml), 'name = "here"\nstore = "postgresql+psycopg://h/d"\n'],
+        ["status"],
+        ["write", str(toml), 'name = "here"\nengine = "postgres"\n[postgres]\nurl = "postgresql://h/d"\n'],
+        ["new", "stars", "--from", "stars.csv"],
+        ["ingest", "stars"],
+    ]
+    told = run(python, "-c", VERBS, json.dumps(asked), cwd=tmp_path).splitlines()
+    check, fdw, *new, status, stars, ingest = ((code, out or err) for code, out, err in map(json.loads, told))
+    assert check[0] == 1
+    assert f"hven.toml:2: postgres: it {both}; {remedy}\n" in check[1]
+    assert fdw[0] == 1
+    assert re.fullmatch(rf"hven: hven fdw needs \w+, which is not installed; {re.escape(remedy)}\n", fdw[1])
+    for number, (code, text) in enumerate(new):
+        lacks = (
+            "psycopg, which is" if number else "psycopg and adbc_driver_postgresql, which are"
+        )  # a table that is named is looked at by the first
+        assert (code, text) == (1, f"hven: a table of PostgreSQL needs {lacks} not installed; {remedy}\n")
+    assert len(new) == 3
+    assert status[0] == 3
+    assert f"a store in PostgreSQL needs psycopg, which is not installed; {remedy}" in status[1]
+    assert stars[0] == 0
+    assert ingest[0] == 3
+    assert f"the engine postgres {both}; {remedy}" in ingest[1]
