@@ -94,30 +94,26 @@ def test_a_backup_is_a_site(site: Path, tmp_path: Path) -> None:
     ]
 
 
-HVEN_0_1 = """
+HVEN_0_2 = """
 import sys
-from hven.app import main
-if __name__ == "__main__":
-    sys.exit(main())
-"""
-HVEN_0_2 = (
-    """
 import sqlalchemy as sa
 import hven.site.store, hven.site.store._database as database
 database.UPGRADES[database.FORMAT] = lambda connection: connection.execute(sa.text("ALTER TABLE runs ADD COLUMN weather TEXT"))
 hven.site.store.FORMAT = database.FORMAT = database.FORMAT + 1
+from hven.app import main
+if __name__ == "__main__":
+    sys.exit(main())
 """
-    + HVEN_0_1
-)
 
 
 def test_an_upgrade_that_changes_the_format_and_the_way_back(site: Path, tmp_path: Path) -> None:
     """upgrade.md from its first line to its last, to a Hven whose system state has another format, and back."""
-    for version, text in {"0.1.0": HVEN_0_1, "0.2.0": HVEN_0_2}.items():
-        program = tmp_path / f"opt/hven-{version}/bin/hven"
-        program.parent.mkdir(parents=True)
-        program.write_text(f"#!{sys.executable}\n{text}")
-        program.chmod(0o755)
+    before, after = (tmp_path / f"opt/hven-{version}/bin/hven" for version in ("0.1.0", "0.2.0"))
+    for version in (before, after):
+        version.parent.mkdir(parents=True)
+    for_shells(before)
+    after.write_text(f"#!{sys.executable}\n{HVEN_0_2}")
+    after.chmod(0o755)
     (tmp_path / "opt/hven").symlink_to("hven-0.1.0")
     (tmp_path / "srv").mkdir()
     site = site.rename(tmp_path / "srv/hven")
