@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlencode, urlsplit
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
+
 from asking import Client
 
 from hven.app._server.app import create
+from hven.descriptor import check
+from hven.ingest import run_tests
 from hven.model import settings
 from hven.site import Site
 from made import EXAMPLES
@@ -81,6 +86,16 @@ def test_the_shell_says_what_the_readme_says(walked: Walked) -> None:
     assert "psz2.files: 9 added, 7 removed, 9 rows" in changed
     assert re.search(r"snr \d+\.\d{1,2}\b(?!\d)", changed)  # as they are written, not the doubles beside them
     assert len(files.split()) == 1 + 7
+
+
+def test_its_descriptors_have_no_fault_and_no_row_is_rejected(walked: Walked) -> None:
+    told = "".join(walked.told)
+    assert "rejected" not in told.replace(" 0 rejected", ""), told
+    paths = sorted(walked.site.settings.collections.glob("*/*.yaml"))
+    assert {path.stem for path in paths} == {*walked.site.store.published()}
+    for path in paths:
+        assert [str(fault) for fault in check(path, walked.site.settings)] == []
+        assert [str(fault) for fault in run_tests(walked.site, path.stem)] == []
 
 
 def test_rows_of_then_and_now(walked: Walked) -> None:
