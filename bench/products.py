@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import duckdb
 
-from bench import archives, cadence, cubes, cuts, previews
+from bench import archives, cadence, cubes, cuts, previews, wholefiles
 from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, served, tap
 
 SITE = CACHE / "site-products"
@@ -73,6 +73,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     yield from cadence.run(only=only)
     yield from previews.run(only=only, big=big)
     yield from cubes.run(only=only, big=big)
+    yield from wholefiles.run(only=only)
     made()
     with served(SITE) as server:
         for name, path, reference, target, rows in journeys():

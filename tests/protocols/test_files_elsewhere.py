@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import os
 import random
 import re
+import zipfile
 from contextlib import ExitStack
 
 import pytest
@@ -14,6 +16,7 @@ from asking import Client
 
 from file_servers import Files, ftp, web
 from hven.app._server import create
+from hven.descriptor import check
 from hven.ingest import ingest
 from hven.model import settings
 from hven.site import Site
@@ -315,7 +318,7 @@ def test_a_directory_elsewhere_is_one_of_the_roots(opened, tmp_path):
     site, client = opened(line, more=f'roots = ["{archive}"]\n')
     whole = client.get(PATH)
     assert whole.body == BODY
-    assert re.fullmatch(rf'"{len(BODY):x}-[0-9a-f]+"', whole.headers["etag"])
+    assert re.fullmatch(r'"[0-9a-f]{40}"', whole.headers["etag"])
     part = client.ask("GET", PATH, headers={"range": "bytes=9-", "if-range": whole.headers["etag"]})
     assert (part.status, part.body) == (206, BODY[9:])
     assert client.get("/collections/far/files/empty.fits").body == b""
@@ -418,6 +421,19 @@ def test_rights_of_rows_hold_for_files_elsewhere(opened, root):
         assert not any("RETR" in line and "anna" in line for line in there.asked)
 
 
+@pytest.mark.parametrize("access", ["private", "{rows: rel <= now or reader in (pi)}", "rel <= now"])
+def test_no_list_tells_of_rows_that_are_hidden(opened, access):
+    """Files that rows name, where nothing says which of them is a row's: they are the owner's alone."""
+    rows = "id,pi,file,rel\n1,anna,open.fits,2020-01-01\n2,anna,anna.fits,2090-01-01\n"
+    table = LEVELS[: LEVELS.index("    access:")] + f"    access: {access}\n"
+    site, client = opened('files: [{root: "ftp://ftp.example.org/x", from: main, path: "{file}"}]\n' + table, rows)
+    told = [fault.message for fault in check(site.settings.collections / "far" / "far.yaml", site.settings)]
+    assert any("not everybody sees the rows of far.main that name them" in one for one in told)
+    assert client.get("/collections/far/files").status == 404
+    assert client.get("/collections/far/files/anna.fits").status == 404
+    assert "far.files" not in client.get("/tap/tables").text
+
+
 FAULTS = {
     '{root: "https://u:p@archive.example/x", from: main, path: "{name}"}': "has no password",
     '{root: "https://archive.example/a/../b", from: main, path: "{name}"}': "somewhere else than it seems",
@@ -444,3 +460,23 @@ def test_two_roots_need_two_places(opened):
     lines = "files: [{root: 'ftp://a.example/x', from: main, path: '{name}'}, {root: 'ftp://b.example/x', from: main, path: '{name}'}]\n"
     with pytest.raises(Exception, match="two roots have paths that begin with nothing; at: raw"):
         opened(lines + TABLE)
+
+
+def test_files_without_checksums_are_told_apart(opened, tmp_path):
+    """Of one size and one time, as instruments write them: neither tags nor sums of archives are those of the other; a link within the roots has ranges, too."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for name in ("a.fits", "b.fits"):
+        (archive / name).write_bytes(name.encode() * 100)
+        os.utime(archive / name, (1_700_000_000, 1_700_000_000))
+    (archive / "c.fits").symlink_to(archive / "a.fits")
+    line = f'files: [{{root: "{archive}", files: "*.fits", checksums: false}}]\n'
+    _, client = opened(line, more=f'roots = ["{archive}"]\n')
+    answers = [client.get(f"/collections/far/files/{name}.fits") for name in "abc"]
+    assert len({answer.headers["etag"] for answer in answers}) == 3
+    assert client.ask("GET", "/collections/far/files/c.fits", headers={"range": "bytes=0-5"}).body == b"a.fits"
+    packed = client.get("/archive", QUERY="SELECT url FROM far.files").body
+    with zipfile.ZipFile(io.BytesIO(packed)) as made:
+        assert made.testzip() is None
+        read = {name.rpartition("/")[2]: made.read(name) for name in made.namelist() if name.endswith(".fits")}
+    assert read == {"a.fits": b"a.fits" * 100, "b.fits": b"b.fits" * 100, "c.fits": b"a.fits" * 100}

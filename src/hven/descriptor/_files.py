@@ -117,6 +117,19 @@ def files_table(
     )
 
 
+def named_by(entries: Sequence[Fields], schema: str, specs: Sequence[TableSpec], files: TableSpec) -> str | None:
+    """Find a table that names files, and that not everybody sees who sees their list; None: there is none."""
+    known = {f"{schema}.{spec.table.name}".lower(): spec.table for spec in specs}
+    for item in entries:
+        words = str(item.get("from", "")).lower().split(".")
+        table = known.get(".".join(words if len(words) > 1 else [schema.lower(), *words]))
+        if table is None or files.table.policy is not None:
+            continue
+        if table.policy is not None or table.access not in {"public", files.table.access}:
+            return table.qualified
+    return None
+
+
 def _leads_out(pattern: Written, faults: Faults) -> bool:
     path = PurePosixPath(pattern)
     if path.is_absolute() or ".." in path.parts:

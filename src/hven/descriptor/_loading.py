@@ -11,7 +11,7 @@ from hven.adql.tree import TableRef, walk
 from hven.descriptor._columns import check_name
 from hven.descriptor._derived import FILES, QUERY, Derived, opened
 from hven.descriptor._expression_names import written
-from hven.descriptor._files import files_table
+from hven.descriptor._files import files_table, named_by
 from hven.descriptor._keys import ASSIGNMENTS, Collection
 from hven.descriptor._linked_tables import unlinked
 from hven.descriptor._merging import STANDARDS, Gathered, apply_standard, expand, gather, shown, standards
@@ -369,6 +369,12 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
     levels = [spec.table.policy for spec in specs if spec.table.policy is not None]
     if files is not None and any(one.path for one in levels):
         files = replace(files, table=files.table.having(access="private"))  # its rows tell which files there are
+    elif files is not None and (closed := named_by(fields.get("files", ()), str(name), specs, files)) is not None:
+        files = replace(files, table=files.table.having(access="private"))
+        message = f"files: not everybody sees the rows of {closed} that name them, so nobody is given them but the site's owner"
+        faults.warning(
+            message, fields.places["files"], "say path: COLUMN under its access, the column with the file's path"
+        )
     elif files is not None and any(one.files or one.take for one in levels):
         message = (
             "access says who may take files, and not which of the collection's files is a row's: all of them are given"

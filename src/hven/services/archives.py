@@ -19,6 +19,7 @@ from hven import __version__
 from hven import services as dali
 from hven.model import Cache
 from hven.model.errors import HvenError, NotFound, ParamError, TooLarge, say
+from hven.model.table import rooted
 from hven.services import datalinks, filed, scripts
 from hven.services._answer import CHUNK, patiently
 from hven.services._packing import Member, Tar, Zip
@@ -223,6 +224,9 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str]) ->
             entries.append(Entry(address, REFUSED, _said(known.refused[path])))
             continue
         row = known.rows[path]
+        if rooted(path, row["roots"])[0].scheme is not None:
+            entries.append(Entry(address, ELSEWHERE, "it is on another server: fetch it by its address"))
+            continue
         try:
             filed.place_of(around.site.settings, row, folders)
         except HvenError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -182,7 +183,7 @@ def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) ->
             home = str(around.site.settings.collections / owner)
             where = {"release": release, "collection": owner, "home": home, "roots": one.roots}
             for row in _rows(around, one, missing, COLUMNS, "path", who, holdings) if missing else ():
-                row.update(where, tag=row["sha256"] or f"{row['bytes'] or 0:x}-{int((row['modified'] or 0.0) * 1e6):x}")
+                row.update(where, tag=row["sha256"] or _state(row, owner))
                 rows[row["path"]] = row
 
     def note(what: str, path: str) -> None:
@@ -255,6 +256,12 @@ def successor(around: Surroundings, url: str, release: Release, who: Reader) -> 
             if found:
                 return urlquote(str(found[0]["url"]), safe=SIGNS)  # nothing else goes into a header
     return None
+
+
+def _state(row: dict[str, Any], owner: str) -> str:
+    """Name what is in a file without checksum: others may have its size and time, so its path counts."""
+    said = f"{owner}/{row['path']} {row['bytes']} {row['modified']}"
+    return hashlib.blake2b(said.encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()
 
 
 def _files(around: Surroundings, who: Reader, name: str, holdings: Holdings) -> Table:

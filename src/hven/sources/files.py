@@ -24,7 +24,7 @@ from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject, Source
 from hven.sources._reading.filerows import Files
 from hven.sources._reading.files import DataFile, FileOptions, Texts, check_link, check_links, check_names, fact_type
-from hven.sources.stores import Fact, store
+from hven.sources.stores import Disk, Fact, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hven.sources.stores import Store
 
 AT_ONCE = 512  # files of a batch
+NAMED_AT_ONCE = 16_384  # .. that are not read
 COLUMNS = (
     Column(
         name="path",
@@ -102,7 +103,7 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     if options.adql is None and not options.files:
         raise SourceError("it is not said which files", remedy="files: data/*, or adql: and a query that names them")
     root = Root(address=options.root, at=options.at, options=options.options, direct=options.direct)
-    if root.scheme is None and options.adql is None:
+    if root.scheme is None and options.adql is None and options.checksums is not False:
         return FileList(options, replace(context, directory=context.directory / Path(options.root).expanduser()))
     return NamedFiles(options, root, context)
 
@@ -113,7 +114,7 @@ class FileList(Files):
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
         self.options = options
-        self._hashed = options.checksums is not False
+        self._read = 0  # bytes
         # they are given to everybody: a link that somebody else may have put in the place of one is no word of the curator's
         check_links(((file.path, file.name) for file in self.files), (context.directory, *context.roots))
 
@@ -121,14 +122,12 @@ class FileList(Files):
         """List the columns: path, title, description, media type, size, checksum, time."""
         return list(COLUMNS)
 
-    def pins(self) -> list[Pin]:
-        """List the files with their checksums; of those that were not read, what they are together."""
-        if self._hashed:
-            return super().pins()
-        return [_pin(self.options, ((file.name, file.stat.st_size, file.stat.st_mtime_ns) for file in self.files))]
+    def done(self) -> int:
+        """Count the bytes read so far."""
+        return self._read
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield a row for each file; each is read once, for its checksum, unless none is wanted."""
+        """Yield a row for each file; each is read once, for its checksum."""
         names = check_names(columns, [column.name for column in COLUMNS], "the list of files")
         files = self.files if limit is None else self.files[:limit]
         size = min(AT_ONCE, self.context.batch)
@@ -142,27 +141,27 @@ class FileList(Files):
             yield _batch([self._said(file) for file in part], names, begin, facts)
 
     def _said(self, file: DataFile) -> dict[str, object]:
-        if self._hashed:
-            before = (file.stat.st_size, file.stat.st_mtime_ns)
-            try:
-                file.hash_whole()
-                now = file.path.stat()
-            except OSError as error:
-                raise SourceError(
-                    f"cannot be read: {error.strerror}", place=Place(file=file.name), remedy="look at its permissions"
-                ) from error
-            if (now.st_size, now.st_mtime_ns) != before:
-                raise SourceError(
-                    "was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole"
-                )
-        file.done = file.stat.st_size
+        before = (file.stat.st_size, file.stat.st_mtime_ns)
+        try:
+            file.hash_whole()
+            now = file.path.stat()
+        except OSError as error:
+            raise SourceError(
+                f"cannot be read: {error.strerror}", place=Place(file=file.name), remedy="look at its permissions"
+            ) from error
+        if (now.st_size, now.st_mtime_ns) != before:
+            raise SourceError(
+                "was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole"
+            )
+        file.done = now.st_size
+        self._read += now.st_size
         path = f"{self.options.at}/{file.name}" if self.options.at else file.name
         fact = Fact(bytes=file.stat.st_size, modified=file.modified.replace(tzinfo=None))
         return _row(self.options, path, fact, file.sha256, None)
 
 
 class NamedFiles:
-    """One row for each file that a query names, or a server elsewhere lists. Those of a server are not asked for, unless for their checksums."""
+    """One row for each file that a query names, or a directory or a server lists. None is read, or asked for, unless for its checksum."""
 
     def __init__(self, options: Options, root: Root, context: Context) -> None:
         self.options, self._root, self._context = options, root, context
@@ -182,7 +181,8 @@ class NamedFiles:
 
     def pins(self) -> list[Pin]:
         """Tell what was listed, as one."""
-        return [Pin(name=self._root.at or "files", sha256=self._sum.hexdigest(), detail=f"{self._count} files")]
+        detail = f"names, sizes and times of {self._count} files"
+        return [Pin(name=self._root.at or "files", sha256=self._sum.hexdigest(), detail=detail)]
 
     def size(self) -> int | None:
         """Return None: it is not known how many there are."""
@@ -193,7 +193,7 @@ class NamedFiles:
         names = check_names(columns, [column.name for column in COLUMNS], "the list of files")
         rows = islice(self._rows(), limit)
         self._sum, self._count = hashlib.sha256(), 0
-        while part := list(islice(rows, AT_ONCE)):
+        while part := list(islice(rows, min(NAMED_AT_ONCE, self._context.batch))):
             for row in part:
                 self._sum.update(f"{row['path']}\0{row['bytes']}\0{row['modified']}\0{row['sha256']}\n".encode())
             facts = {name: pa.nulls(len(part), fact_type(name)) for name in names if name in FILE_FACTS}
@@ -213,7 +213,8 @@ class NamedFiles:
 
     def _listed(self) -> Iterator[tuple[str, Fact, str | None]]:
         try:
-            for path, fact in self._store.listed(self.options.files, self.options.ignore):
+            disk = Disk(self._directory, self._context.roots) if self._root.scheme is None else None
+            for path, fact in (disk or self._store).listed(self.options.files, self.options.ignore):
                 yield path, fact, self._checksum(path, fact) if self.options.checksums else None
         except FarFault as error:
             raise SourceError(f"{self._root.address}: {error.message}", remedy=error.remedy) from error
@@ -311,16 +312,6 @@ def _batch(
         for name in names
     ]
     return pa.RecordBatch.from_arrays(arrays, names=list(names))
-
-
-def _pin(options: Options, files: Iterator[tuple[str, int, int]]) -> Pin:
-    found, count, size, newest = hashlib.sha256(), 0, 0, 0
-    for name, length, moment in files:
-        found.update(f"{name}\0{length}\0{moment}\n".encode())
-        count, size, newest = count + 1, size + length, max(newest, moment)
-    when = f"{dt.datetime.fromtimestamp(newest // 10**9, dt.UTC):%Y-%m-%dT%H:%M:%S}Z" if count else None
-    detail = f"names, sizes and times of {count} files"
-    return Pin(name=options.at or "files", bytes=size, modified=when, sha256=found.hexdigest(), detail=detail)
 
 
 def media_type(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hven.sources._stores._facts import CHANGED, LATER, MIB, OWNER, Fact, Whole, changed, slow
+from hven.sources._stores.disk import Disk
 from hven.sources._stores.ftp import Ftp
 from hven.sources._stores.spec import SPOKEN, Spec
 from hven.sources._stores.web import Web
@@ -20,6 +21,7 @@ __all__ = [
     "MIB",
     "OWNER",
     "SCHEMES",
+    "Disk",
     "Fact",
     "Store",
     "Whole",

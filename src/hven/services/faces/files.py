@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as urlquote
 
 import anyio.to_thread
+from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from hven import services as dali
-from hven.model.errors import FarFault, Unavailable, say
+from hven.model.errors import FarFault, say
 from hven.model.table import FILES, rooted
 from hven.services import filed
 from hven.services._far_blocks import FarBlocks
@@ -21,7 +20,7 @@ from hven.services._ranges import described, given
 from hven.services.face import Face, Surroundings, Way, route
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.routing import Route
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from hven.services._far_blocks import FarFile
     from hven.site import Published
 
-PIECE = 512 * 1024  # bytes that a reader of a range takes at a time: more, and less, take longer
 # a page or an image among the files may hold scripts: they must not run as if they were this site's
 HEADERS = {
     "content-security-policy": "sandbox; default-src 'none'",
@@ -86,7 +84,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
         place = await anyio.to_thread.run_sync(filed.place_of, around.site.settings, row)
         if not same or "range" not in request.headers or "," in request.headers["range"]:
             return FileResponse(place, headers=headers, media_type=row["media_type"])
-        return given(request, row["bytes"], partial(_read, place), row["media_type"], headers)
+        return given(
+            request,
+            row["bytes"],
+            partial(_in_threads, filed.reading(around.site.settings, row)),
+            row["media_type"],
+            headers,
+        )
 
     async def listed(request: Request) -> Response:
         found = await anyio.to_thread.run_sync(
@@ -124,19 +128,8 @@ async def _far(far: FarBlocks, root: Root, below: str, row: dict[str, Any]) -> F
     return found
 
 
-async def _read(place: str, begin: int, end: int) -> AsyncIterator[bytes]:
-    """Read a part of a file as fast as it is taken; one that has become shorter breaks off."""
-    loop = asyncio.get_running_loop()
-    file = await loop.run_in_executor(None, os.open, place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        while begin < end:
-            part = await loop.run_in_executor(None, os.pread, file, min(PIECE, end - begin), begin)
-            if not part:
-                raise Unavailable("the file became shorter while it was read", remedy="ask again")
-            begin += len(part)
-            yield part
-    finally:
-        os.close(file)
+def _in_threads(read: Callable[[int, int], Iterator[bytes]], begin: int, end: int) -> AsyncIterator[bytes]:
+    return iterate_in_threadpool(read(begin, end))
 
 
 def _moment(row: dict[str, Any]) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -9,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from hven import services as dali
 from hven.formats.media import selecting
-from hven.model.table import SITE, Hole, Input, Link, Service
+from hven.model.table import SITE, Hole, Input, Link, Service, rooted
 from hven.services import _vosi as vosi
 from hven.services import cutouts, filed, uws
 from hven.services.face import Face, Surroundings, Way, asking, route
@@ -99,10 +100,15 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
     def narrowed(service: Service, path: str | None) -> Service | None:
         if path is None:
             return None
-        place = around.site.settings.collections / table.schema / path
+        root, below = rooted(path, roots)
+        if root.scheme is not None:
+            return None  # on another server
+        place = around.site.settings.collections / table.schema / Path(root.address).expanduser() / below
         inside = any(place.resolve().is_relative_to(ground.resolve()) for ground in around.site.settings.grounds)
         return (service if next(left, None) is None else cutouts.fitted(service, place)) if inside else None
 
+    files = around.site.current().published.get(f"{table.schema}.files")
+    roots = () if files is None else files.table.roots
     key = table.identifier
     assert key is not None  # noqa: S101  (tables without one have no links)
     quoted = key.name.replace('"', '""')
