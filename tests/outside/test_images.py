@@ -136,7 +136,8 @@ def test_stilts_finds_no_fault_in_links_with_services(served: Server) -> None:
         "ssa/sky.main?FORMAT=METADATA&REQUEST=queryData",
         "sia2/sky.main",
     ):
-        assert stilts("votlint", f"votable={served.url}/{path}").stdout == ""
+        told = stilts("votlint", f"votable={served.url}/{path}").stdout.splitlines()
+        assert [line for line in told if 'Non-DALI xtype value "shape"' not in line] == []  # it is one of DALI 1.2
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,8 @@ def test_a_row_has_the_words_of_the_protocol(client: Client) -> None:
     assert row["VOX:Image_AccessReference"] == f"https://x.example/{row['VOX:Image_Title']}.fits"
     assert (row["VOX:Image_MJDateObs"], row["VOX:Image_FileSize"]) == (51000.5, 3_000_000)
     for answer in (body, asked(client, "MAXREC=1", path="/sia2/one.main")):
-        (service,) = etree.fromstring(answer).iterfind(f"{V}RESOURCE[@utype='adhoc:service']")
+        service, *itself = etree.fromstring(answer).iterfind(f"{V}RESOURCE[@utype='adhoc:service']")
+        assert [one.get("name") for one in itself] == ([] if answer is body else ["this"])
         (url,) = (one.get("value") for one in service.iterfind(f"{V}PARAM[@name='accessURL']"))
         assert url == "https://vo.example/datalink/ivoa.obscore"
         assert service.find(f".//{V}PARAM[@name='ID']").get("ref") == "obs_publisher_did"

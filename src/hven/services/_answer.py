@@ -150,6 +150,7 @@ async def answer(
     base: str = "",
     params: Sequence[tuple[Column, object]] = (),
     enums: Mapping[str, Mapping[str, str]] | None = None,
+    descriptors: Sequence[str] = (),
 ) -> Response:
     """Make the response for a result, which is closed whatever happens. HEAD gets the headers, and runs nothing.
 
@@ -173,6 +174,8 @@ async def answer(
         Address of the site as its reader asks it.
     params, enums
         Further constants of the head, and what may stand in them.
+    descriptors
+        Further ones of the head.
 
     Returns
     -------
@@ -199,6 +202,8 @@ async def answer(
         made = head(result, infos=infos, name=name, base=base)
         if params:
             made = replace(made, params=(*made.params, *params), enums={**made.enums, **(enums or {})})
+        if descriptors:
+            made = replace(made, descriptors=(*made.descriptors, *descriptors))
         return await _answer(request, result, form[0], made, form[1], headers)
     except BaseException:
         result.close()

@@ -10,9 +10,11 @@ from urllib.parse import quote
 from starlette.routing import Route
 
 from hven import formats, query
+from hven.formats.votable import resource
 from hven.jobs.tap import MAXREC, RESPONSEFORMAT
 from hven.model import plugins
 from hven.model.errors import BindError, NotFound, ParseError, ServiceError
+from hven.model.table import Input, Service
 from hven.services import _vosi as vosi
 from hven.services._answer import answer, whole
 from hven.services.address import base, bases, table_named
@@ -195,6 +197,8 @@ class Face:
     kind
         Type of its capability, the namespace of that, and what stands in it (SimpleDALRegExt), with ``{most}`` for the most rows; of services
         from before DALI, whose addresses end with a question mark.
+    itself
+        Its answers describe how it is asked (DataLink 1.1, section 4.2; SIA 2.0, section 3.1.3).
     pages
         Other face -> writes what that one answers for people, who ask it in a browser.
     """
@@ -216,6 +220,7 @@ class Face:
     routes: Callable[[Surroundings], Sequence[BaseRoute]] = lambda _: ()
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     kind: tuple[str, str, str] | None = None
+    itself: bool = False
     pages: Mapping[str, Callable[[Request, Surroundings, Mapping[str, Any]], Response]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -330,6 +335,7 @@ class Face:
                 name=table.name,
                 present=present,
                 base=here,
+                descriptors=(this(self, self.url(table, here)),) if self.itself and fmt.name == formats.DEFAULT else (),
             )
 
         async def capabilities(request: Request) -> Response:
@@ -355,6 +361,26 @@ class Face:
             yield asking(self.path, partial(asked, self.ask), self.faults)
         if self.asked_of_a_table:
             yield route(f"{self.path}/capabilities", capabilities)
+
+
+def this(face: Face, url: str) -> str:
+    """Describe a service in its own answer.
+
+    Parameters
+    ----------
+    face
+        The service.
+    url
+        Where it is asked.
+
+    Returns
+    -------
+    resource
+        XML.
+    """
+    inputs = tuple(Input(param=param) for param in face.known)
+    service = Service(address=(url,), inputs=inputs, standard=next(iter(face.standard_ids), None))
+    return resource(service, name="this", description=face.description)
 
 
 def for_people(request: Request, params: Params) -> bool:
@@ -484,4 +510,4 @@ class _Known:
         return known[1]
 
 
-__all__ = ["DALI", "Asked", "Face", "Surroundings", "Way", "asking", "careful", "for_people", "known", "route"]
+__all__ = ["DALI", "Asked", "Face", "Surroundings", "Way", "asking", "careful", "for_people", "known", "route", "this"]

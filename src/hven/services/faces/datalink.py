@@ -14,7 +14,7 @@ from hven.model.params import Param
 from hven.model.table import DATALINK, LINKS
 from hven.services import datalinks
 from hven.services.errors import LABELLED
-from hven.services.face import DALI, Face, Surroundings, Way, asking, for_people
+from hven.services.face import DALI, Face, Surroundings, Way, asking, for_people, this
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,12 @@ def routes(around: Surroundings) -> Sequence[Route]:
             found = asked()
             kept, services = datalinks.described(_within(found, most))
             infos = (Info(name="standardID", value=LINKS), *dali.unused(params, PARAMS))
-            head = Head(columns=datalinks.COLUMNS, name="links", infos=infos, descriptors=services)
+            head = Head(
+                columns=datalinks.COLUMNS,
+                name="links",
+                infos=infos,
+                descriptors=services if ids else (this(FACE, FACE.url(table, base)),),
+            )
             end = End(overflow=kept.num_rows < found.num_rows, rows=kept.num_rows)
             return b"".join(fmt.write(head, iter(kept.to_batches()), lambda: end, options))
 

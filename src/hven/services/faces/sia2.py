@@ -102,4 +102,5 @@ FACE = Face(
     faults=LABELLED,
     example="POS=CIRCLE 83.63 22.01 1&RESPONSEFORMAT=csv",
     ways=_ways,
+    itself=True,
 )
