@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from sites import PREVIEWS
@@ -125,6 +126,25 @@ def test_all_rows_under_a_point_of_mars(tab: Tab) -> None:
     page.wait_for_selector(f".detail h2:text-is('{last}')")
     assert tab.axe() == []
     tab.shot("map-mars")
+
+
+def test_all_footprints_that_hold_a_point_of_mars(tab: Tab) -> None:
+    """Not only of what is drawn: the search goes on with the point."""
+    page = mars(tab, "_map=1&c2=60..70&c1=100..200")
+    every = boxes(page, f"{MARS}/places?c2=60..70&c1=100..200")
+    middles = [((one["box"][0] + one["box"][2]) / 2, (one["box"][1] + one["box"][3]) / 2) for one in every]
+    lon, lat = next((x, y) for x, y in middles if 5 < x < 355 and abs(y) < 85)
+    press(page, lon, lat)
+    page.click(".under button:text-is('All rows whose footprint holds this point')")
+    page.wait_for_function("() => new URLSearchParams(location.search).get('_in')?.startsWith('POINT ')")
+    point = page.evaluate("new URLSearchParams(location.search).get('_in')").split()
+    assert math.dist(map(float, point[1:]), (lon, lat)) < 1
+    page.wait_for_selector("[data-count] b")
+    query = f"SELECT COUNT(*) AS n FROM omega.epn_core WHERE 1 = CONTAINS(POINT({point[1]}, {point[2]}), s_region) AND c1min <= 200 AND c1max >= 100 AND c2min <= 70 AND c2max >= 60"
+    asked = {"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query}
+    count = page.request.get(f"{tab.base}/tap/sync", params=asked).text().split()[1]
+    assert int(count) > 0
+    page.wait_for_selector(f"[data-count] b:text-is('{count}')")
 
 
 def test_a_box_that_is_drawn_is_searched_in(tab: Tab) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,6 +15,8 @@ from searched import ROWS, TABLE
 
 from hven import query
 from hven.model.errors import UserError
+from hven.model.table import Column, Table
+from hven.model.types import INT32, POLYGON
 from hven.portal._explore import Near, Search, read
 from hven.site import Site
 from hven.testing.site import tiny_site
@@ -78,6 +81,25 @@ def test_a_place_is_a_circle_or_a_region(site: Site) -> None:
     assert 3 in found(site, near)
     assert found(site, asked("_in=CIRCLE 113.1 -40.1 3")) == found(site, near)
     assert 3 in found(site, asked("_in=POLYGON 110 -45 116 -45 116 -35 110 -35"))
+
+
+def test_rows_whose_footprint_holds_a_point(tmp_path: Path) -> None:
+    """As the map asks for them where somebody clicks; their positions may lie elsewhere."""
+    columns = (
+        Column(name="id", type=INT32),
+        Column(name="ra"),
+        Column(name="dec"),
+        Column(name="s_region", type=POLYGON),
+    )
+    table = Table(schema="sky", name="maps", columns=columns, position=("ra", "dec"), primary=("id",))
+    corners = [[x, -2.0, x + 4, -2.0, x + 4, 2.0, x, 2.0] for x in (0.0, 3.0, 358.0, 90.0)]
+    data = {"id": [0, 1, 2, 3], "ra": [200.0] * 4, "dec": [50.0] * 4, "s_region": corners}
+    with tiny_site(tmp_path, {"sky.maps": (table, pa.table(data, schema=table.arrow))}) as site:
+        for at, wanted in (("3.5 1", {0, 1}), ("1 0", {0, 2}), ("359.5 -1", {2}), ("50 0", set())):
+            assert found(site, read([("_in", f"POINT {at}")], table)) == wanted
+    (fault,) = asked("_in=POINT 1 2").faults
+    assert fault.message == "rows of this table have no footprints"
+    assert read([("_in", "POINT 1")], table).faults
 
 
 def test_a_name_is_located_and_stays_in_the_address() -> None:

@@ -28,6 +28,7 @@ class Body {
   drag = null;
   /** @type {string | null} */
   asked = null;
+  covering = false; // rows have footprints
   clear = { rows: 1, chosen: 1, grid: 1, region: 1 };
   canvas = make("canvas", { className: "body" });
   under = make("div", { className: "under", "aria-live": "polite" });
@@ -40,6 +41,7 @@ class Body {
     const { selection, state, t } = workspace;
     this.workspace = workspace;
     this.here = table(box);
+    this.covering = box.dataset.footprints !== undefined;
     this.place = find(box, ".drawn-map");
     this.told = find(box, ".told");
     this.place.append(this.canvas);
@@ -230,10 +232,11 @@ class Body {
     if (to && Math.hypot(to[0] - from[0], to[1] - from[1]) > 6) return this.box(from, pixel);
     const found = this.hits(from);
     const [hit] = found;
-    if (!hit) return this.under.replaceChildren();
-    if (hit.count) return this.within(hit); // a closer look
-    under(this.under, found.map((one) => one.key).filter(Boolean), this.workspace);
-    if (!hit.key) return;
+    if (hit?.count) return this.within(hit); // a closer look
+    const degrees = this.covering && this.frame.said !== "helioprojective";
+    const keys = found.map((one) => one.key).filter(Boolean);
+    under(this.under, keys, this.workspace, degrees ? this.plane.back(from) : null);
+    if (!hit?.key) return;
     this.workspace.choose(hit.key);
     this.under.scrollTop = 0;
   }

@@ -43,12 +43,13 @@ function line(t, { name, sign: kind = "", colour, on = true, opacity = 1, told, 
  * @param {HTMLElement} place
  * @param {string[]} found keys of the rows
  * @param {Workspace} workspace
+ * @param {number[] | null} [at] longitude and latitude, of rows that have footprints
  */
-export function under(place, found, workspace) {
+export function under(place, found, workspace, at = null) {
   const { selection, t } = workspace;
   place.replaceChildren();
   const keys = found.slice(0, LISTED);
-  if (keys.length < 2) return;
+  if (keys.length < 2 && !at) return;
   const entries = keys.map((key) => {
     const made = button(named(key), () => workspace.choose(key), { className: "link" });
     made.addEventListener("pointerenter", () => selection.set("hover", key));
@@ -60,5 +61,9 @@ export function under(place, found, workspace) {
     selection.set("hover", null);
   });
   const said = make("b", { textContent: t("{count} rows under this point", { count: found.length }) });
-  place.append(make("p", { className: "bar" }, said, " ", close), make("ul", {}, ...entries));
+  // what is drawn may be a part of what there is
+  const whole = () =>
+    workspace.state.set({ _in: `POINT ${at?.map((one) => one.toFixed(6)).join(" ")}`, _near: null, _row: null });
+  const every = at ? [" ", button(t("All rows whose footprint holds this point"), whole, { className: "link" })] : [];
+  place.append(make("p", { className: "bar" }, said, ...every, " ", close), make("ul", {}, ...entries));
 }

@@ -228,7 +228,7 @@ class Sky {
       if (pixel && Math.hypot(pixel[0] - x, pixel[1] - y) <= NEAR) keys.add(key);
     }
     const found = [...keys];
-    under(this.under, found, this.workspace);
+    under(this.under, found, this.workspace, this.box.dataset.footprints === undefined ? null : [ra, dec]);
     setTimeout(() => this.forget()); // it marks what was clicked after it has told so
     if (found.length === 1) this.workspace.choose(found[0]);
   }

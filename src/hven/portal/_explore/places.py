@@ -16,7 +16,7 @@ from hven.model import literal
 from hven.model.errors import UserError
 from hven.model.sky import healpix
 from hven.portal._explore.rows import keys_of
-from hven.portal._explore.search import COUNTED, Near, ref
+from hven.portal._explore.search import COUNTED, Near, footprint, ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def kind(table: Table) -> str:
     """Return what a map of this table is of: ``sky``, ``body``, or nothing."""
     if frame(table) is not None:
         return "body"
-    return "sky" if table.position is not None or _region(table) is not None else ""
+    return "sky" if table.position is not None or footprint(table) is not None else ""
 
 
 def frame(table: Table) -> Frame | None:
@@ -240,10 +240,6 @@ def _boxes(search: Search, asking: Asking, test: tree.Expr | None, framed: Frame
     )
 
 
-def _region(table: Table) -> Column | None:
-    return next((column for column in table.columns if column.name.lower() == "s_region" and not column.hidden), None)
-
-
 def _within(search: Search, view: Near | None) -> tree.Expr | None:
     if view is None or view.radius >= 90 or search.table.position is None:
         return None
@@ -251,7 +247,7 @@ def _within(search: Search, view: Near | None) -> tree.Expr | None:
 
 
 def _rows(search: Search, asking: Asking, test: tree.Expr | None, lon: Column, lat: Column, total: int) -> Places:
-    region = _region(search.table)
+    region = footprint(search.table)
     columns = list(
         dict.fromkeys(
             [
@@ -277,7 +273,7 @@ def _rows(search: Search, asking: Asking, test: tree.Expr | None, lon: Column, l
 
 
 def _footprints(search: Search, asking: Asking, test: tree.Expr | None) -> Places:
-    region = _region(search.table)
+    region = footprint(search.table)
     if region is None:
         return Places(total=0)
     there = tree.IsNull(ref(region.name), negated=True)

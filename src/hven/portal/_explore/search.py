@@ -331,7 +331,7 @@ class _Reading:
         if not comma:
             name, radius = value, "1"  # degree, as in the form
         size = notation.angle(radius)
-        if sphere(self.table) is None and _region(self.table) is None:
+        if sphere(self.table) is None and footprint(self.table) is None:
             raise UserError("this table has no positions", remedy="leave the place out")
         place = notation.position(name)
         if place is not None:
@@ -390,7 +390,8 @@ def _anywhere(table: Table, word: str) -> tree.Expr:
     return _any(found) if found else tree.Compare("=", tree.Literal(1), tree.Literal(0))
 
 
-def _region(table: Table) -> Column | None:
+def footprint(table: Table) -> Column | None:
+    """Return the column of what rows cover."""
     return next((column for column in table.columns if column.name.lower() == "s_region" and not column.hidden), None)
 
 
@@ -414,7 +415,7 @@ def _within(table: Table, near: Near) -> tree.Expr:
 
 
 def _inside(table: Table, text: str) -> tree.Expr:
-    """Read ``CIRCLE lon lat r``, ``POLYGON lon lat ..`` (DALI 1.1 section 3.3)."""
+    """Read ``CIRCLE lon lat r``, ``POLYGON lon lat ..`` (DALI 1.1 section 3.3); ``POINT lon lat``: rows whose footprint holds it."""
     kind, _, rest = text.strip().partition(" ")
     try:
         numbers = [float(word) for word in rest.split()]
@@ -432,6 +433,13 @@ def _inside(table: Table, text: str) -> tree.Expr:
         return _meets(table, tree.Function("CIRCLE", (tree.Function("POINT", literals[:2]), literals[2])))
     if kind.upper() == "POLYGON" and len(numbers) >= 6 and len(numbers) % 2 == 0:
         return _meets(table, tree.Function("POLYGON", literals))
+    if kind.upper() == "POINT" and len(numbers) == 2:
+        region = footprint(table)
+        if region is None:
+            raise UserError("rows of this table have no footprints", remedy="CIRCLE lon lat radius, in degrees")
+        return tree.Compare(
+            "=", tree.Literal(1), tree.Function("CONTAINS", (tree.Function("POINT", literals), ref(region.name)))
+        )
     raise UserError(
         say("{text!r} is no region", text[:60]),
         remedy="CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees",
@@ -439,7 +447,7 @@ def _inside(table: Table, text: str) -> tree.Expr:
 
 
 def _meets(table: Table, shape: tree.Function) -> tree.Expr:
-    region, point = _region(table), sphere(table)
+    region, point = footprint(table), sphere(table)
     if point is not None and (table.position is not None or region is None):
         lon, lat = point
         return tree.Compare(

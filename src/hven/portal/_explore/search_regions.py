@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hven.portal._explore.page_queries import Asking
     from hven.portal._explore.search import Search
 
+POINTED = 1 / 3600  # degrees: a point as others draw it
 FINE = 40  # cells across a region, about: its MOC stays small whatever its size
 MOST_ORDER = 18  # cells of 0.8 arcsec
 ROWS_ORDER = 7  # cells of 27 arcmin, of rows that are found
@@ -27,6 +28,8 @@ def asked(search: Search) -> Shape | None:
     if search.inside:
         kind, _, rest = search.inside.strip().partition(" ")
         numbers = [float(word) for word in rest.split()]
+        if kind.upper() == "POINT":
+            return Circle(numbers[0], numbers[1], POINTED)
         return Circle(*numbers) if kind.upper() == "CIRCLE" else Polygon(tuple(numbers[0::2]), tuple(numbers[1::2]))
     return None if search.near is None else Circle(search.near.lon % 360, search.near.lat, search.near.radius)
 

@@ -27,6 +27,7 @@ from hven.portal._explore import cart, search_regions
 from hven.portal._explore import rows as pages
 from hven.portal._explore.names import body_of, on_body
 from hven.portal._explore.places import kind
+from hven.portal._explore.search import footprint
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, asked, json_page, kept_by, refused
 from hven.portal._views.table_page import View, view
@@ -128,6 +129,7 @@ def offered(seen: View, state: Asked) -> dict[str, Any]:
         "scripts": [{"name": name, "url": at("script", **{"as": name})} for name in _ways(seen)],
         "links": [{"name": one.name, "label": one.label or one.name} for one in found],
         "coverage": kind(seen.table) == "sky" and (seen.table.position is not None or bool(seen.published.coverage)),
+        "footprints": _covering(seen),
         "lines": lines(seen.search.adql(), state.base),
     }
 
@@ -286,6 +288,15 @@ def _ways(seen: View) -> list[str]:
     if cart.links(seen.table):
         return [*packed, *scripts.SCRIPTS]
     return packed if seen.table.leads and seen.table.identifier is not None else []
+
+
+def _covering(seen: View) -> bool:
+    """Return whether rows have footprints; a column that stands there for its standard's sake alone is none."""
+    column, rows = footprint(seen.table), seen.published.rows
+    if column is None:
+        return False
+    known = {} if seen.asking.hides(seen.table) else seen.published.statistics.get(column.name, {})
+    return rows is None or known.get("nulls") != rows
 
 
 def _files(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
