@@ -195,6 +195,16 @@ def test_large_ones(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert {one.name: tar.extractfile(one).read() for one in tar} == made  # type: ignore[union-attr]
 
 
+def test_files_without_checksums_are_not_taken_for_each_other() -> None:
+    """Of the same size and time, which stand for their content."""
+    bodies = [b"abc", b"def"]
+    members = [Member(f"{at}.dat", 3, 1e9, "3-0", lambda a, b, body=body: iter((body[a:b],))) for at, body in enumerate(bodies)]  # type: ignore[misc]  # fmt: skip
+    for _ in range(2):
+        packed = Zip(members, Sums())
+        with zipfile.ZipFile(io.BytesIO(b"".join(packed.part(0, packed.size)))) as opened:
+            assert [opened.read(one) for one in opened.namelist()] == bodies
+
+
 def test_what_is_not_in_it_is_listed(place: Any) -> None:
     """A file of another site, one that is locked, one that there is not, one that was changed, one that a link leads out of the site by."""
     base = place[2].settings.url

@@ -69,6 +69,7 @@ class Packing:
     def __init__(self, members: Sequence[Member], sums: Cache[int]) -> None:
         self.members = members
         self._sums = sums
+        self._own: dict[str, int] = {}
         sizes = (self._before(one) + one.size + self._behind(one) for one in members)
         self._starts = [0, *accumulate(sizes)]
         self.size = self._starts[-1] + self._closing()
@@ -171,7 +172,7 @@ class Zip(Packing):
         return struct.pack(f"<HH{len(values)}Q", 1, 8 * len(values), *values) if values else b""
 
     def _bytes(self, one: Member, start: int, stop: int) -> Iterator[bytes]:
-        if start or stop < one.size or self._sums.find(one.sha256) is not None:
+        if start or stop < one.size or self._known(one) is not None:
             yield from super()._bytes(one, start, stop)
             return
         found = 0
@@ -179,18 +180,27 @@ class Zip(Packing):
             found = zlib.crc32(piece, found)
             stop -= len(piece)
             if stop == 0:
-                self._sums.keep(one.sha256, found)
+                self._keep(one, found)
             yield piece
         if not one.size:
+            self._keep(one, found)
+
+    def _known(self, one: Member) -> int | None:
+        return self._sums.find(one.sha256) if one.summed else self._own.get(one.name)
+
+    def _keep(self, one: Member, found: int) -> None:
+        if one.summed:
             self._sums.keep(one.sha256, found)
+        else:  # what stands for a checksum may stand for another file, too
+            self._own[one.name] = found
 
     def _sum(self, one: Member) -> int:
-        known = self._sums.find(one.sha256)
+        known = self._known(one)
         if known is None:
             known = 0
             for piece in one.read(0, one.size) if one.size else ():
                 known = zlib.crc32(piece, known)
-            self._sums.keep(one.sha256, known)
+            self._keep(one, known)
         return known
 
     def _shared(self, one: Member, total: int, large: bool) -> bytes:

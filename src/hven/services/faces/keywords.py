@@ -47,13 +47,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     def made(request: Request) -> Response:
         name, path = request.path_params["name"], request.path_params["path"]
         taken = filed.asked(around, around.reader(request), name, [path])
-        if path in taken.refused:
-            raise taken.refused[path]
-        if path not in taken.rows:
-            raise NotFound(
-                f"the collection {name!r} has no file {path!r} here", remedy=f"collections/{name}/files lists them"
-            )
-        row = taken.rows[path]
+        row = taken.one(path)
         taken.note("header seen", path)
         table = _table(filed.place_of(around.site.settings, row), path)
         accept = request.headers.get("accept", "")
