@@ -57,20 +57,14 @@ def font(size: int) -> Any:
 
 def written(text: str) -> str:
     """Return a text in the signs that the letters have."""
-    text = re.sub(r"[\x00-\x1f\x7f]+", " ", text).strip()
+    text = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()
     if font(12).getname()[0].startswith("DejaVu"):
         return text
-    for sign, plain in (
-        ("µ", "u"),
-        ("μ", "u"),
-        ("λ", "lambda "),
-        ("\N{EN DASH}", "-"),
-        ("·", "|"),
-        ("\N{MULTIPLICATION SIGN}", "x"),
-        ("Å", "A"),
-    ):
+    text = re.sub("(?<=10)(?=[⁻⁰¹²³⁴⁵⁶⁷⁸⁹])", "^", text)
+    text = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    for sign, plain in ((MINUS, "-"), ("°", "deg"), ("μ", "u"), ("λ", "lambda"), ("\N{EN DASH}", "-"), ("·", "|")):
         text = text.replace(sign, plain)
-    return unicodedata.normalize("NFKD", text).encode("ascii", "replace").decode()
+    return text.encode("ascii", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)

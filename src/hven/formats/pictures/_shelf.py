@@ -54,7 +54,7 @@ class Shelf:
         return found
 
     def drawn(self, key: str, files: Sequence[tuple[Path, str]], look: Look) -> bytes:
-        """Draw a picture and keep it.
+        """Draw a picture and keep it, if nobody did so meanwhile.
 
         Parameters
         ----------
@@ -75,6 +75,9 @@ class Shelf:
         SourceError
             One cannot be drawn.
         """
+        body = self.find(key)
+        if body is not None:
+            return body
         body = pictured(files, look)
         place = self._directory / key[:2] / f"{key}.png"
         part = place.with_name(f".{secrets.token_hex(8)}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hven.formats.pictures._appearance import Look
 
 RASTERS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "gif": "GIF", "webp": "WEBP", "tif": "TIFF", "tiff": "TIFF", "jp2": "JPEG2000"}  # fmt: skip
-LARGEST = 200_000_000  # pixels that a file may unpack to
+LARGEST = 170_000_000  # pixels that a file may unpack to; Pillow's own limit is a little more
 MOST = 200  # frames of a film among which the one in the middle is shown
 FILMS = ("mp4", "mov", "avi", "mkv", "webm", "mpg", "mpeg", "m4v")
 

@@ -86,16 +86,15 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return Response(status_code=304, headers=headers)
         shelf = around.site.kept(Shelf, around.site.settings.var / "previews")
 
-        def made() -> bytes:
+        def places() -> list[tuple[Path, str]]:
             settings = around.site.settings
-            files = [
-                (Path(filed.place_of(settings, row)), str(row["path"]).rpartition("/")[2])
-                for row in rows
-            ]  # fmt: skip
-            return shelf.find(key) or shelf.drawn(key, files, look)
+            return [(Path(filed.place_of(settings, row)), str(row["path"]).rpartition("/")[2]) for row in rows]
 
+        files = await anyio.to_thread.run_sync(places)
         try:
-            body = await anyio.to_thread.run_sync(made, limiter=few)
+            body = await anyio.to_thread.run_sync(shelf.find, key)
+            if body is None:
+                body = await anyio.to_thread.run_sync(shelf.drawn, key, files, look, limiter=few)
         except SourceError as fault:
             raise NotFound(str(fault)) from None
         return Response(body, headers=headers, media_type="image/png")
