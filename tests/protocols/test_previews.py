@@ -15,6 +15,7 @@ from PIL import Image
 
 from hven.app._server import create
 from hven.ingest import ingest
+from hven.model import settings
 from hven.site import Site
 from hven.testing.site import site_with
 
@@ -169,3 +170,58 @@ def test_rows_lead_to_their_pictures_by_themselves(client):
         ("#preview", "maps/preview/data/a.fits"),
     ]
     assert ("#thumbnail", "maps/preview/data/a.fits?size=200") in links("maps.files", "data/a.fits")
+
+
+NIGHT = """\
+collection: night
+title: Observations
+contact: {name: The archive, email: archive@example.org}
+files: "*.fits"
+tables:
+  main:
+    source: {kind: csv, file: rows.csv}
+    primary: id
+    columns: {id: int32, release: timestamp, pi: string, file_name: string, access_url: {type: string, required: true, ucd: meta.ref.url}}
+    text: {access_url: "{site.url}/collections/night/files/{file_name}"}
+    links: [{semantics: this, file: "{target.file_name}"}]
+    access:
+      files: "release <= now or reader in (pi) or 'survey' in groups"
+      take: release <= now or reader in (pi)
+      path: file_name
+"""
+
+
+def test_who_may_take_a_file_sees_its_picture_and_nobody_else(tmp_path):
+    folder = tmp_path / "collections/night"
+    folder.mkdir(parents=True)
+    (tmp_path / "hven.toml").write_text('name = "levels"\n[people]\ngroups = {survey = ["carl"]}\n')
+    (folder / "night.yaml").write_text(NIGHT)
+    (folder / "rows.csv").write_text(
+        "id,release,pi,file_name\n1,2020-01-01,bert,open.fits\n2,2090-05-01,anna,anna.fits\n"
+    )
+    for name in ("open.fits", "anna.fits"):
+        fits.PrimaryHDU(np.eye(9)).writeto(folder / name)
+    with Site(settings.load(tmp_path)) as made:
+        ingest(made, "night")
+        tokens = {name: made.store.users.add(name) for name in ("anna", "bert", "carl")}
+        client = Client(create(made))
+        found = {}
+        for who in ("", *tokens):
+            head = {"authorization": f"Bearer {tokens[who]}"} if who else {}
+            for name in ("open.fits", "anna.fits"):
+                file = client.ask("GET", f"/collections/night/files/{name}", headers=head)
+                picture = client.ask("GET", f"/collections/night/preview/{name}", b"size=64", headers={**head, **IMAGE})
+                beside = client.ask(
+                    "GET", "/collections/night/preview/open.fits", f"size=64&beside={name}".encode(), headers=head
+                )
+                assert picture.status == beside.status == file.status
+                assert "public" not in picture.headers["cache-control"]
+                assert picture.headers["content-type"] == "image/png"
+                found[who, name] = file.status
+                if file.status != 200:
+                    assert "anna" not in Image.open(io.BytesIO(picture.body)).text["Description"].replace(
+                        "anna.fits", ""
+                    )
+                answer = client.ask("GET", "/datalink/night.main", b"RESPONSEFORMAT=csv&ID=2", headers=head)
+                assert ("preview/anna.fits" in answer.text) == (who in {"anna", "carl"})
+        assert [found[who, "anna.fits"] for who in ("", "bert", "carl", "anna")] == [404, 404, 403, 200]
