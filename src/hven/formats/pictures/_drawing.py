@@ -36,7 +36,7 @@ def drawable(path: str) -> bool:
     path
         Of the file.
     """
-    return medium_of(path) is not None or stills.is_raster(path)
+    return medium_of(path) is not None or path.lower().rpartition(".")[2] in stills.RASTERS
 
 
 def pictured(files: Sequence[tuple[Path, str]], look: Look) -> bytes:

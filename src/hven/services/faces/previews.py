@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from hven import services as dali
 from hven.formats.media import media
-from hven.formats.pictures import COLOURS, SIZES, STRETCHES, Look, Shelf, drawable, refusal
+from hven.formats.pictures import COLOURS, RASTERS, SIZES, STRETCHES, Look, Shelf, drawable, refusal
 from hven.model.errors import NotFound, ParamError, SourceError, say
 from hven.model.params import Param
 from hven.model.table import FILES, SITE, Hole, Link
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 DRAWN = 1  # changes with how pictures are drawn, so that none is taken from the shelf that was drawn otherwise
 THUMBNAIL, BESIDE = 200, 8
+_LABELS = ("xml", "lbl", "tab", "txt")  # of products, and of much else: nothing is promised
 FULL = 400  # pixels from which on there is room for axes
 INTERVAL = Type("double", "2", "interval")
 HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
@@ -145,7 +146,7 @@ def _links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG00
         last = path[-1]
         condition = None
         if not isinstance(last, str):
-            endings = [one for medium in media().values() for one in medium.endings]
+            endings = [one for medium in media().values() for one in medium.endings if one not in _LABELS] + [*RASTERS]
             condition = " OR ".join(f"LOWER({last.text}) LIKE '%.{ending}'" for ending in sorted(set(endings)))
         elif not drawable(last):
             continue
