@@ -1,4 +1,4 @@
-"""Writes small maps with the headers of Herschel's level 2.5 products: cards of the observation in the primary HDU, those of the map in the extension image."""
+"""Writes small maps with the headers of Herschel's level 2.5 products: cards of the observation in the primary HDU, those of the map in the extension image; and a cube."""
 
 import random
 from datetime import datetime, timedelta
@@ -58,3 +58,25 @@ for number, (field, ra, dec) in enumerate(FIELDS):
             wcs["CD1_1"], wcs["CD1_2"] = -scale * np.cos(angle), -scale * np.sin(angle)
             wcs["CD2_1"], wcs["CD2_2"] = -scale * np.sin(angle), scale * np.cos(angle)
         fits.HDUList([fits.PrimaryHDU(header=cards), map_]).writeto(target / f"{obsid}_{band}_map.fits", overwrite=True)
+
+# a rebinned cube of Orion A as PACS has them: its wavelengths stand in a table, errors and coverage beside the data
+waves = np.concatenate([np.arange(62.6, 63.8, 0.04), np.arange(157.0, 158.6, 0.08)])
+noise = np.random.default_rng(2009)
+y, x = np.mgrid[:40, :48]
+shell = np.exp(-((np.hypot(x - 25, y - 19) - 9) ** 2) / 12)
+core = np.exp(-((x - 25) ** 2 + (y - 19) ** 2) / 30)
+cube = 0.4 + noise.normal(0, 0.15, (len(waves), 40, 48))
+for line, width, light in ((63.18, 0.06, 6 * core + 2 * shell), (157.74, 0.15, 5 * shell + core)):
+    shift = 2e-4 * (x - 25) / 20 * line  # it turns
+    cube += light * np.exp(-(((waves[:, None, None] - line - shift) / width) ** 2))
+cube[:, :4, :6] = np.nan
+header = fits.Header({"OBJECT": "Orion A", "BUNIT": "Jy/pixel", "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"})
+header.update({"CRVAL1": 84.1, "CRVAL2": -6.4, "CRPIX1": 24.5, "CRPIX2": 20.5, "CDELT1": -8e-4, "CDELT2": 8e-4})
+header.update({"CTYPE3": "WAVE-TAB", "CUNIT3": "um", "CRPIX3": 1, "CRVAL3": 1, "CDELT3": 1})
+header.update({"PS3_0": "wcs-tab", "PS3_1": "wavelen", "PV3_1": 1, "PV3_3": 1})
+table = fits.Column("wavelen", f"{len(waves)}D", unit="um", array=waves[None, :], dim=f"(1,{len(waves)})")
+planes = {"image": cube, "error": np.full_like(cube, 0.15), "coverage": np.where(np.isnan(cube), 0.0, 30 + 8 * core)}
+parts = [fits.ImageHDU(values.astype(np.float32), header, name=name) for name, values in planes.items()]
+fits.HDUList([fits.PrimaryHDU(), *parts, fits.BinTableHDU.from_columns([table], name="wcs-tab")]).writeto(
+    target / "orion_a_cube.fits", overwrite=True
+)
