@@ -121,7 +121,15 @@ class Cube {
     const frame = make("div", { className: "frame" }, this.canvas, this.zooms());
     const left = make("div", { className: "looked-at" }, band.top, frame, band.bar, this.place, band.slider);
     const script = make("details", { className: "script" }, title, lines);
-    const right = make("div", { className: "told-of" }, this.heading, plot, this.spectrum.readout, script);
+    const right = make(
+      "div",
+      { className: "told-of" },
+      this.heading,
+      plot,
+      this.spectrum.evenly,
+      this.spectrum.readout,
+      script,
+    );
     this.box.append(make("div", { className: "halves" }, left, right));
   }
 

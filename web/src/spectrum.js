@@ -13,6 +13,7 @@ import { counted, numbers } from "./ticks.js";
 /** @typedef {{values: Values, errors: Values | null, flags: Values | null, unit: string, label: string}} Line */
 
 const [TALL, LOW] = [420, 300]; // pixels: beside the image, below it
+const GAPS = 10; // times what all slices would take evenly: then they are drawn so
 const FEW = 60; // values whose places are shown
 
 export class Spectrum {
@@ -25,6 +26,8 @@ export class Spectrum {
   line = null;
   /** @type {Scale | null} */
   axis = null;
+  name = "";
+  numbered = false; // slices are evenly apart, whatever they stand for
 
   /**
    * @param {HTMLElement} place
@@ -36,6 +39,14 @@ export class Spectrum {
     this.workspace = workspace;
     this.chosen = chosen;
     this.readout = make("p", { className: "soft readout", "aria-live": "off" });
+    this.tick = make("input", { type: "checkbox" });
+    this.evenly = make(
+      "label",
+      { className: "evenly", hidden: true },
+      this.tick,
+      ` ${workspace.t("slices evenly apart")}`,
+    );
+    this.tick.addEventListener("change", () => this.line && this.axis && this.show(this.line, this.axis, this.name));
     new ResizeObserver(() => this.plot?.setSize(this.size)).observe(place);
   }
 
@@ -49,15 +60,17 @@ export class Spectrum {
    * @param {string} name of the axis
    */
   show(line, axis, name) {
-    const words = axis.values.some((one) => typeof one === "string");
-    const across = words ? axis.values.map((_, at) => at + 1) : /** @type {number[]} */ (axis.values);
+    if (axis !== this.axis) this.tick.checked = broken(axis);
+    this.evenly.hidden = axis.even !== "";
+    this.numbered = this.tick.checked || axis.values.some((one) => typeof one === "string");
+    const across = this.numbered ? axis.values.map((_, at) => at + 1) : /** @type {number[]} */ (axis.values);
     this.order = across.map((_, at) => at).filter((at) => Number.isFinite(across[at]));
     this.order.sort((a, b) => across[a] - across[b]);
     const sorted = (/** @type {Values | null} */ given) => this.order.map((at) => given?.[at] ?? null);
     const [xs, ys, errors] = [this.order.map((at) => across[at]), sorted(line.values), sorted(line.errors)];
     const ends = (/** @type {number} */ sign) =>
       ys.map((y, at) => (y === null || errors[at] === null ? null : y + sign * Number(errors[at])));
-    [this.line, this.axis] = [line, axis];
+    [this.line, this.axis, this.name] = [line, axis, name];
     const data = /** @type {uPlot.AlignedData} */ ([xs, ends(1), ends(-1), ys]);
     this.plot?.destroy();
     this.place.replaceChildren();
@@ -74,7 +87,7 @@ export class Spectrum {
    */
   options(line, axis, name) {
     const accent = ink("--accent");
-    const log = axis.even === "log";
+    const log = axis.even === "log" && !this.numbered;
     const quiet = { points: { show: false } };
     const few = this.order.length <= FEW;
     return {
@@ -123,7 +136,7 @@ export class Spectrum {
     return {
       ...made,
       splits: (u, at, low, high) => numbers(low, high, Math.floor(((at === 0 ? u.width : u.height) - 60) / apart)),
-      values: (_, splits) => counted(splits, language),
+      values: (_, splits) => (up || !this.numbered ? counted(splits, language) : splits.map((one) => this.value(one))),
       ...(up && { size: (_, texts) => Math.max(44, 18 + 7 * Math.max(0, ...(texts ?? []).map((one) => one.length))) }),
     };
   }
@@ -185,9 +198,27 @@ export class Spectrum {
     this.readout.textContent = `${told(axis, at)}: ${value}`;
   }
 
+  /** @param {number} slice from 1 */
+  value(slice) {
+    const value = this.axis?.values[slice - 1];
+    return typeof value === "number" ? short(value) : (value ?? "");
+  }
+
   /** @param {number} slice */
   mark(slice) {
     this.at = slice;
     this.plot?.redraw(false);
   }
+}
+
+/**
+ * Tell whether there are wide gaps between values: spectra of several lines.
+ * @param {Scale} axis
+ */
+function broken({ even, values }) {
+  const known = values.map(Number).filter(Number.isFinite);
+  if (even || known.length < 3) return false;
+  const steps = known.slice(1).map((one, at) => Math.abs(one - known[at]));
+  const middle = steps.sort((a, b) => a - b)[Math.floor(steps.length / 2)];
+  return Math.max(...known) - Math.min(...known) > GAPS * middle * known.length;
 }
