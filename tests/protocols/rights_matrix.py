@@ -344,6 +344,7 @@ HOLES = {
     "kind": "obscore",
     "path:path": "README.md",
     "face": "cone",
+    "form": "fits",
     "pane": "rows",
     "job": "nothing",
     "secret": "nothing",

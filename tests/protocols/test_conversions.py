@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,3 +117,46 @@ def test_what_cannot_be_is_told(client: Client, path: str, status: int, words: s
     answer = client.ask("GET", f"{AS}/{path}", query.encode())
     assert (answer.status, words in answer.text) == (status, True), answer.text
     assert "tmp" not in answer.text
+
+
+LABEL = """\
+PDS_VERSION_ID = PDS3
+RECORD_TYPE = FIXED_LENGTH
+RECORD_BYTES = 4
+FILE_RECORDS = 3
+^IMAGE = "{file}"
+OBJECT = IMAGE
+  LINES = 3
+  LINE_SAMPLES = 4
+  SAMPLE_TYPE = UNSIGNED_INTEGER
+  SAMPLE_BITS = 8
+END_OBJECT = IMAGE
+END
+"""
+
+
+@pytest.mark.parametrize(("data", "status"), [("free.img", 200), ("shut.img", 401), ("unlisted.dat", 404)])
+def test_what_is_read_with_a_label_must_be_the_reader_s_as_well(tmp_path: Path, data: str, status: int) -> None:
+    folder = tmp_path / "collections" / "night"
+    (folder / "data").mkdir(parents=True)
+    (folder / "night.yaml").write_text(DESCRIPTOR.replace("[data/*]", '["data/*.[il]*"]'))
+    (folder / "rows.csv").write_text(
+        "id,file,owner\na,data/label.lbl,open\nb,data/free.img,open\nc,data/shut.img,anna\n"
+    )
+    (folder / "data" / "label.lbl").write_text(LABEL.format(file=data).replace("\n", "\r\n"))
+    for name in ("free.img", "shut.img", "unlisted.dat"):
+        (folder / "data" / name).write_bytes(bytes(range(12)))
+    (tmp_path / "hven.toml").touch()
+    with Site(settings.load(tmp_path)) as site:
+        ingest(site, "night")
+        client = Client(create(site))
+        answer = client.get(f"{AS}/fits/data/label.lbl")
+        assert answer.status == status, answer.text
+        if status == 200:
+            assert np.array_equal(fits.open(io.BytesIO(answer.body))[0].data, np.arange(12).reshape(3, 4))
+        for path, params in (
+            ("/collections/night/preview/data/label.lbl", {}),
+            ("/collections/night/cubes/data/label.lbl", {}),
+            ("/soda/sync", {"TABLE": "night.main", "ID": "a"}),
+        ):
+            assert client.get(path, **params).status == status, path

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from hven import adql, query
 from hven.adql.text import literal
-from hven.model.errors import Forbidden, Gone, HvenError, NotFound, Unauthenticated, Unavailable, say
+from hven.formats.media import HEAD, medium_of, open_product
+from hven.model.errors import Forbidden, Gone, HvenError, NotFound, SourceError, Unauthenticated, Unavailable, say
 from hven.model.table import FILES, Column, Table, rooted
 from hven.model.types import STRING
 from hven.services.address import SIGNS
@@ -222,8 +223,49 @@ def taken(around: Surroundings, who: Reader, collection: str, path: str) -> Orig
     found = asked(around, who, collection, [path])
     row = found.one(path)
     place = Path(place_of(around.site.settings, row))
+    look_beside(around, who, collection, path, place)
     found.note("file taken", path)
     return Original(name=path.rpartition("/")[2], path=place, etag=row["tag"], public=found.reach == "public")
+
+
+def look_beside(around: Surroundings, who: Reader, collection: str, path: str, place: Path) -> None:
+    """See that a reader may take what is read together with a file: the data that a label points to, or the label of data.
+
+    Parameters
+    ----------
+    around
+        The site.
+    who
+        The reader.
+    collection
+        Its name, or the schema of a release.
+    path
+        Of the file.
+    place
+        Where it is.
+
+    Raises
+    ------
+    NotFound
+        One of these is none of the collection's files, as far as the reader may know.
+    HvenError
+        The reader may not take one.
+    """
+    with place.open("rb") as file:
+        medium = medium_of(path, file.read(HEAD))
+    if medium is not None and not medium.beside:
+        return
+    try:
+        with open_product(place, path.rpartition("/")[2]) as product:
+            others = product.beside
+    except SourceError:  # of no kind that can be read: who opens it says so
+        return
+    folder = path.removesuffix(place.name)
+    paths = [f"{folder}{other.name}" if other.parent == place.parent else str(other.name) for other in others]
+    if paths:
+        found = asked(around, who, collection, paths)
+        for one in paths:
+            found.one(one)
 
 
 def successor(around: Surroundings, url: str, release: Release, who: Reader) -> str | None:

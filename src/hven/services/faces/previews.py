@@ -89,7 +89,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
         def places() -> list[tuple[Path, str]]:
             settings = around.site.settings
-            return [(Path(filed.place_of(settings, row)), str(row["path"]).rpartition("/")[2]) for row in rows]
+            found = [(Path(filed.place_of(settings, row)), str(row["path"])) for row in rows]
+            for place, path in found:
+                filed.look_beside(around, around.reader(request), name, path, place)
+            return [(place, path.rpartition("/")[2]) for place, path in found]
 
         files = await anyio.to_thread.run_sync(places)
         try:
