@@ -273,6 +273,7 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/archive": [urlencode({"QUERY": query, "FORMAT": kind}) for query in ("SELECT * FROM obs.main", "SELECT ident, note FROM obs.main", "SELECT url FROM obs.files") for kind in ("zip", "tar", "links")],
     "/datalink/{table}": ["", "&".join(f"ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), *(f"ID=id{word}&RESPONSEFORMAT=csv" for word in HIDDEN), "ID=y2030&ID=zqembargo.fits&MAXREC=1"],
     "/datalink/{table}/capabilities": [""],
+    "/hipslist": [""],
     "/soda/sync": [*(f"TABLE=obs.main&ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), "ID=ivo://vo.example/obs?idzqembargo"],
     "/soda/capabilities": [""],
     "/sia/{table}": ["POS=60,-40&SIZE=180", "POS=60,-40&SIZE=180&RESPONSEFORMAT=csv&VERB=3", "POS=60,-40&SIZE=0", "FORMAT=METADATA"],

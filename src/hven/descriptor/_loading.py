@@ -56,6 +56,9 @@ SERVICES = (
     "maps",
     "files",
     "previews",
+    "cubes",
+    "conversions",
+    "hips",
 )
 TAKEN = {
     "tap_schema": "the TAP standard",

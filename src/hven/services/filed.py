@@ -131,6 +131,36 @@ def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]
     return [{**row, "direct": rooted(row["path"], files.roots)[0].direct} for row in rows]
 
 
+def named(around: Surroundings, who: Reader, collection: str, last: str) -> list[str]:
+    """List paths of files by their name, as far as the list of files is for a reader.
+
+    Parameters
+    ----------
+    around
+        The site.
+    who
+        The reader.
+    collection
+        Its name.
+    last
+        What stands behind the last slash.
+
+    Returns
+    -------
+    paths
+        In their order.
+
+    Raises
+    ------
+    NotFound
+        There are none that they may know of.
+    """
+    holdings = around.site.current()
+    files = _named(_files(around, who, collection, holdings))
+    text = f"SELECT path FROM {files} WHERE path = {literal(last)} OR path LIKE {literal(f'%/{last}')} ORDER BY path"
+    return [row["path"] for row in _answered(around, text, who, holdings)]
+
+
 def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) -> Found:
     """Ask for files of a collection by the road of all queries.
 

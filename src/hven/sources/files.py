@@ -326,4 +326,6 @@ def media_type(name: str) -> str:
     for ending, kind in (*packed.items(), *_TYPES.items()):
         if lower.endswith(ending):
             return kind
+    if lower.rpartition("/")[2] in {"properties", "readme", "license", "sha256sums"}:  # the first is a HiPS's
+        return "text/plain"
     return mimetypes.guess_type(lower)[0] or "application/octet-stream"

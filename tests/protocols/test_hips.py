@@ -1,0 +1,78 @@
+"""HiPS among the files of collections: their tiles, and the list that tells of them; to those alone who may know of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from asking import Client
+
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
+from shared import shared
+
+DESCRIPTOR = """\
+collection: {name}
+title: Surveys
+access: {access}
+files: [{{files: "maps/**", checksums: false}}]
+"""
+PROPERTIES = """\
+# made for a test
+obs_title = GLIMPSE 360
+hips_order = 3
+hips_tile_format = jpeg
+hips_frame = galactic
+hips_service_url = https://elsewhere.example/G
+hips_release_date = 2020-01-02T03:04Z
+"""
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    directory = tmp_path_factory.mktemp("hips")
+    for name, access in (("seen", "public"), ("shut", "private")):
+        folder = directory / "collections" / name
+        shutil.copytree(shared("data/images/hips"), folder / "maps")
+        (folder / "maps" / "GLIMPSE360" / "properties").write_text(PROPERTIES)
+        (folder / "maps" / "other").mkdir()
+        (folder / "maps" / "other" / "properties").write_text("colour = blue\n")
+        (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access))
+    (directory / "hven.toml").write_text('public_url = "https://vo.example"\n')
+    with Site(settings.load(directory)) as site:
+        for name in ("seen", "shut"):
+            ingest(site, name)
+        yield Client(create(site))
+
+
+AT = "/collections/seen/files/maps/GLIMPSE360"
+
+
+def test_the_list_tells_of_what_everybody_may_have(client: Client) -> None:
+    answer = client.get("/hipslist")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    real, record = sorted(answer.text.strip().split("\n\n"), key=lambda one: "hips_order           = 3" in one)
+    assert "creator_did          = ivo://CDS/P/2MASS6X/H\n" in real
+    assert "hips_service_url     = https://vo.example/collections/seen/files/maps/2MASS6XH\n" in real
+    said = dict(map(str.strip, line.split("=", 1)) for line in record.splitlines())
+    assert said["hips_service_url"] == f"https://vo.example{AT}"
+    assert said["creator_did"] == f"https://vo.example{AT}"
+    assert (said["hips_release_date"], said["obs_title"], said["hips_order"]) == (
+        "2020-01-02T03:04Z",
+        "GLIMPSE 360",
+        "3",
+    )
+    assert "shut" not in answer.text
+
+
+def test_tiles_and_properties_are_files(client: Client) -> None:
+    properties = client.get(f"{AT}/properties")
+    assert (properties.text, properties.headers["content-type"].partition(";")[0]) == (PROPERTIES, "text/plain")
+    tile = client.get(f"{AT}/Norder3/Dir0/Npix448.jpg")
+    assert tile.headers["content-type"] == "image/jpeg"
+    assert tile.body == shared("data/images/hips/GLIMPSE360/Norder3/Dir0/Npix448.jpg").read_bytes()
+    assert client.get(f"{AT}/Norder3/Dir0/Npix1.jpg").status == 404
+    assert client.get(AT.replace("seen", "shut") + "/properties").status in {401, 404}
