@@ -17,7 +17,7 @@ import numpy as np
 from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, served
 
 DESCRIPTOR = 'collection: cubes\ntitle: Cubes\nfiles: ["*.fits"]\n'
-PATH = "/collections/cubes/cubes/cube.fits"
+PATH = "/collections/cubes/cube/cube.fits"
 # times what numpy.memmap and an empty answer of the server take together; without the rotated copy that a spectrum would like
 TARGETS = {"slice": 8.0, "spectrum": 4.0, "mean": 4.0, "slice.cold": 6.0, "spectrum.cold": 1.0}
 

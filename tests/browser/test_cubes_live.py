@@ -17,7 +17,7 @@ from shared import shared
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-HERE = "/collections/maps/cubes"
+HERE = "/collections/maps/cube"
 DESCRIPTOR = 'collection: maps\ntitle: Cubes of the sky\ndescription: Some cubes\nfiles: ["*.fits"]\n'
 BANDS = np.array([60.1, 60.4, 61.0, 63.2, 63.3, 70.0, 72.5, 90.0])
 

@@ -441,7 +441,7 @@ def test_a_journey_by_keyboard_alone(tab: Tab) -> None:
     tabbed(page, ".take details:nth-of-type(2) > summary")
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-files]:has-text('20 files')")
-    tabbed(page, "[data-scripts] a")
+    tabbed(page, "[data-scripts] a[href*='_as=curl']")
     with page.expect_download() as download:
         page.keyboard.press("Enter")
     assert download.value.path().read_text().count("cubes_L2") >= 20

@@ -160,7 +160,7 @@ CALLS = {
     "area": "CIRCLE(x, y, 1)", "clean": "s", "epn_text": "s", "from_ccsds": "x", "from_day": "i, x", "from_tt2000": "i", "hashlist": "s, s",
     "ivo_dms_to_degrees": "s", "ivo_healpix_center": "6, i", "ivo_healpix_index": "6, x, y", "ivo_hms_to_degrees": "s", "parse_time": "s",
     "planetocentric": "x, s", "product_md5": "s", "product_size": "s", "regexp_extract": "s, 'a'", "row_number": "", "sexagesimal": "s",
-    "tai_to_utc": "t", "target_class": "s", "target_name": "s", "tt_to_utc": "t", "url_encode": "s", "url_path": "s", "utc_to_tai": "t",
+    "tai_to_utc": "t", "target_class": "s", "target_name": "s", "tt_to_utc": "t", "url_path": "s", "utc_to_tai": "t",
 }  # fmt: skip
 MORE = (
     *COLUMNS,

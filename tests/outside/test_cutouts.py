@@ -129,7 +129,9 @@ def test_pyvo_cuts_by_what_the_answer_says(server: Server) -> None:
 
 def test_stilts_finds_nothing_wrong_with_the_lists(server: Server) -> None:
     told = stilts("datalinklint", f"votable={server.url}/datalink/products.main?ID=gc_2mass_k&ID=none").stdout
-    assert not [line for line in told.splitlines() if line.startswith(("E-", "W-"))], told
+    # the core vocabulary knows thumbnails since 2024; stilts' own copy does not, and it cannot fetch another here
+    known = [line for line in told.splitlines() if "Unknown predicate 'thumbnail' from core" not in line]
+    assert not [line for line in known if line.startswith(("E-", "W-"))], told
     told = stilts(
         "datalinklint",
         f"votable={server.url}/tap/sync?{urlencode({'LANG': 'ADQL', 'QUERY': 'SELECT * FROM products.main'})}",

@@ -251,7 +251,7 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/collections/{name}/headers/{path:path}": ["", "RESPONSEFORMAT=json"],
     "/collections/{name}/as/{form}/{path:path}": [""],
     "/collections/{name}/preview/{path:path}": ["", "size=64&beside=zqembargo.fits"],
-    "/collections/{name}/cubes/{path:path}": ["", "slice=1", "spectrum=1 1", "RESPONSEFORMAT=html"],
+    "/collections/{name}/cube/{path:path}": ["", "slice=1", "spectrum=1 1", "RESPONSEFORMAT=html"],
     HERE: [*SEARCHES, "lang=fr", "_view=map", "_view=plot"],
     **dict.fromkeys(VIEWS, SEARCHES),
     f"{HERE}/download": [*SEARCHES, *(f"_as={name}&_all=1" for name in ("votable", "csv", "fits", "parquet", "json")), "_key=idzqembargo"],

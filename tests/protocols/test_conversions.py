@@ -156,7 +156,7 @@ def test_what_is_read_with_a_label_must_be_the_reader_s_as_well(tmp_path: Path, 
             assert np.array_equal(fits.open(io.BytesIO(answer.body))[0].data, np.arange(12).reshape(3, 4))
         for path, params in (
             ("/collections/night/preview/data/label.lbl", {}),
-            ("/collections/night/cubes/data/label.lbl", {}),
+            ("/collections/night/cube/data/label.lbl", {}),
             ("/soda/sync", {"TABLE": "night.main", "ID": "a"}),
         ):
             assert client.get(path, **params).status == status, path

@@ -81,7 +81,7 @@ def client(tmp_path_factory):
 
 
 def asked(client, name, **params):
-    answer = client.get(f"/collections/maps/cubes/{name}", **params)
+    answer = client.get(f"/collections/maps/cube/{name}", **params)
     assert answer.status == 200, answer.text
     return (
         json.loads(answer.body)
@@ -165,7 +165,7 @@ def test_other_axes_are_held_or_gone_through(client):
 
 def test_half_of_the_bytes(client):
     data = fits.getdata(client.folder / "parts.fits", 1)[3]
-    answer = client.get("/collections/maps/cubes/parts.fits", slice=4, form="int16")
+    answer = client.get("/collections/maps/cube/parts.fits", slice=4, form="int16")
     found = np.load(io.BytesIO(answer.body))
     scale, zero = (float(answer.headers[name]) for name in ("x-scale", "x-zero"))
     assert found.dtype == np.dtype("<i2")
@@ -201,30 +201,30 @@ def test_half_of_the_bytes(client):
     ],
 )
 def test_bad_questions_are_refused(client, name, params, status, words):
-    answer = client.get(f"/collections/maps/cubes/{name}", **params)
+    answer = client.get(f"/collections/maps/cube/{name}", **params)
     assert answer.status == status, answer.text
     assert words in answer.text
     assert str(client.folder) not in answer.text
 
 
 def test_what_is_known_is_not_sent_again(client):
-    first = client.get("/collections/maps/cubes/parts.fits", slice=1)
+    first = client.get("/collections/maps/cube/parts.fits", slice=1)
     again = client.ask(
-        "GET", "/collections/maps/cubes/parts.fits", b"slice=1", headers={"if-none-match": first.headers["etag"]}
+        "GET", "/collections/maps/cube/parts.fits", b"slice=1", headers={"if-none-match": first.headers["etag"]}
     )
     assert (again.status, again.body) == (304, b"")
-    assert client.get("/collections/maps/cubes/parts.fits", slice=2).headers["etag"] != first.headers["etag"]
+    assert client.get("/collections/maps/cube/parts.fits", slice=2).headers["etag"] != first.headers["etag"]
 
 
 def test_people_get_a_page(client):
     browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-    page = client.ask("GET", "/collections/maps/cubes/parts.fits", headers=browser)
+    page = client.ask("GET", "/collections/maps/cube/parts.fits", headers=browser)
     assert page.headers["content-type"].startswith("text/html")
     assert 'data-url="' in page.text
     assert "script-src" in page.headers["content-security-policy"]
-    french = client.ask("GET", "/collections/maps/cubes/parts.fits", b"lang=fr", headers=browser)
+    french = client.ask("GET", "/collections/maps/cube/parts.fits", b"lang=fr", headers=browser)
     assert "Prendre le fichier" in french.text
     for name, status in (("nothing.fits", 404), ("maps.yaml", 404)):
-        answer = client.ask("GET", f"/collections/maps/cubes/{name}", headers=browser)
+        answer = client.ask("GET", f"/collections/maps/cube/{name}", headers=browser)
         assert (answer.status, answer.headers["content-type"][:9]) == (status, "text/html")
-    assert client.ask("GET", "/collections/maps/cubes/parts.fits", b"slice=1", headers=browser).body[:6] == b"\x93NUMPY"
+    assert client.ask("GET", "/collections/maps/cube/parts.fits", b"slice=1", headers=browser).body[:6] == b"\x93NUMPY"

@@ -185,7 +185,7 @@ def test_files_are_given_by_the_levels_of_all_their_rows(place, who):
 @pytest.mark.parametrize("query", ["", "slice=1", "spectrum=1+1", "RESPONSEFORMAT=html"])
 def test_files_are_looked_into_by_the_same_levels(place, who, query):
     for name, status in FILES[who].items():
-        answer = asked(place, who, f"/collections/night/cubes/{name}?{query}")
+        answer = asked(place, who, f"/collections/night/cube/{name}?{query}")
         shown = 200 if query == "RESPONSEFORMAT=html" else 400  # it is no FITS file: whoever may take it may know that
         assert answer.status == (shown if status == 200 else status), (name, answer.body)
 

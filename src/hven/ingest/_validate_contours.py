@@ -13,7 +13,7 @@ from hven.descriptor.mapping import SOURCE
 from hven.ingest._casting import whole
 from hven.ingest._rules import INFO, WARNING, Broken
 from hven.ingest._validate_columns import cells_area
-from hven.model.sky import Regions, contours
+from hven.model.sky import Regions, contours, sphere
 from hven.sources import ROW
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ STANDS = {
     "hull": "whose region has several parts or holes: s_region is their hull (hull)",
     "degenerate": "whose contour is a line or a point: a small polygon stands for it (degenerate)",
 }
+SAME = 1e-12  # radians between corners that are one
 
 
 def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.RecordBatch) -> Iterator[Broken]:
@@ -82,8 +83,14 @@ def mended(mapped: Mapped, name: str, bad: pa.Array, *, outside: bool) -> Iterat
     rows = mapped.rows
     at = np.flatnonzero(np.asarray(bad))
     given = rows.column(name).take(pa.array(at))
-    size = np.asarray(given.value_lengths())
-    found = Regions.polygons(np.append(0, np.cumsum(size)), np.asarray(given.flatten(), np.float64)).mended()
+    ends = np.append(0, np.cumsum(np.asarray(given.value_lengths())))
+    numbers = np.asarray(given.flatten(), np.float64)
+    found = Regions.polygons(ends, numbers).mended()
+    # a corner that is there twice, as at a pole, is no crossing: such a one stays as it was given
+    other = ~((found.ring_counts == 1) & (_corners(ends // 2, numbers) == _counted(found.vertex_rows, len(at))))
+    at, found = at[other], found.take(np.flatnonzero(other))
+    if not len(at):
+        return
     rings = found.ring_counts
     shown = found.largest()
     shown = shown if outside else shown.backwards()
@@ -110,6 +117,19 @@ def mended(mapped: Mapped, name: str, bad: pa.Array, *, outside: bool) -> Iterat
             yield Broken(
                 rule=f"{name}: {word}", message=message, severity=INFO, rows=_mask(at[which], mapped.rows.num_rows)
             )
+
+
+def _counted(owners: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    return np.bincount(owners, minlength=count)
+
+
+def _corners(ends: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Count the corners of rings that are not where the one before them is."""
+    xyz = sphere.vectors(*numbers.reshape(-1, 2).T)
+    before = np.arange(len(xyz)) - 1
+    before[ends[:-1]] = ends[1:] - 1
+    apart = np.linalg.norm(xyz - xyz[before], axis=1) > SAME
+    return np.add.reduceat(apart.astype(np.int64), ends[:-1])
 
 
 def _put(rows: pa.RecordBatch, name: str, places: npt.NDArray[np.int64], values: pa.Array) -> pa.RecordBatch:

@@ -1,4 +1,4 @@
-"""``/collections/NAME/cubes/PATH`` for people: a file's images and cubes, looked into by the script ``cube``, which asks the same address."""
+"""``/collections/NAME/cube/PATH`` for people: a file's images and cubes, looked into by the script ``cube``, which asks the same address."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def cube_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -
         medium=told["medium"],
         bytes=told["bytes"],
         url=f"{here}/files/{path}",
-        data=f"{here}/cubes/{path}",
+        data=f"{here}/cube/{path}",
     )
     public = state.reach == "public"
     headers = {

@@ -1,4 +1,4 @@
-"""Cubes of a collection's files, looked into: ``/collections/<name>/cubes/<path>`` is a page for people; gives slices as NPY, spectra and axes as JSON."""
+"""Cubes of a collection's files, looked into: ``/collections/<name>/cube/<path>`` is a page for people; gives slices as NPY, spectra and axes as JSON."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ MEAN = Param(name="MEAN", description="box x1 x2 y1 y2, circle x y radius, or po
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Route ``/collections/<name>/cubes/<path>``."""
+    """Route ``/collections/<name>/cube/<path>``."""
     reading = anyio.CapacityLimiter(AT_ONCE)
 
     def taken(request: Request) -> filed.Original:
@@ -91,7 +91,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return await anyio.to_thread.run_sync(shown, request, page)
         return await anyio.to_thread.run_sync(answered, request, params, limiter=reading)
 
-    return [asking("/collections/{name}/cubes/{path:path}", one, FAULTS)]
+    return [asking("/collections/{name}/cube/{path:path}", one, FAULTS)]
 
 
 def looked(found: filed.Original, params: dali.Params) -> tuple[bytes | dict[str, Any], dict[str, str]]:
