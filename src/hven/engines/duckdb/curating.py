@@ -25,7 +25,8 @@ MACROS: tuple[str, ...] = (
     "CREATE OR REPLACE MACRO hven_of_jd(day, zero) AS make_timestamp(CAST(round((day - zero) * 864000000e0) AS BIGINT) * 100)",
     """CREATE OR REPLACE MACRO hven_of_parts(day, fraction, zero) AS make_timestamp(
        CAST(floor(day - zero) AS BIGINT) * 86400000000 + CAST(round((day - zero - floor(day - zero) + fraction) * 86400000000e0) AS BIGINT))""",
-    "CREATE OR REPLACE MACRO hven_lon(x) AS x - 360 * floor(x / 360)",
+    # the least numbers below 0 are none when they are divided
+    "CREATE OR REPLACE MACRO hven_lon(x) AS CASE WHEN x < 0 AND x > -1e-300 THEN 0e0 ELSE x - 360 * floor(x / 360) END",
     "CREATE OR REPLACE MACRO hven_lon_360(x) AS CASE WHEN x >= 0 AND x <= 360 THEN x ELSE hven_lon(x) END",
     "CREATE OR REPLACE MACRO hven_lon_180(x) AS CASE WHEN x >= -180 AND x <= 180 THEN x ELSE hven_lon(x + 180) - 180 END",
     "CREATE OR REPLACE MACRO hven_east_min(low, high) AS CASE WHEN high - low >= 360 THEN 0e0 ELSE hven_lon(-high) END",
