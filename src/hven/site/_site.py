@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from hven.engines import Memory
 from hven.model import Keeping, plugins
-from hven.model.errors import HvenError, StorageError
+from hven.model.errors import HvenError
 from hven.model.settings import Settled
 from hven.site._build import build
 from hven.site._engines import EMBEDDED, Engines
@@ -71,8 +71,6 @@ class Site(Keeping):
         super().__init__()
         self.settings = settings
         self.settled = Settled(settings)
-        if not settings.directory.is_dir():  # renamed, or not mounted: another is not to be begun in its place
-            raise StorageError("the site's directory is not there now", remedy="put it back, or mount it")
         self.store = Store(settings.var, settings.store)
         try:
             self.store.claim(settings.kept)
