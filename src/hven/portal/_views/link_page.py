@@ -118,5 +118,6 @@ def _service(described: str, here: str) -> dict[str, Any]:
     ]
     address, _, fixed = str(said["accessURL"]).partition("?")
     hidden = [{"name": name, "value": value} for name, value in parse_qsl(fixed)]
-    own = f"{address}/".startswith((f"{here}/", "/"))
+    # a job is for programs: who sends a form sees what comes
+    own = f"{address}/".startswith((f"{here}/", "/")) and not str(said.get("standardID")).endswith("#async-1.0")
     return {"url": address, "here": own, "example": said.get("exampleURL"), "inputs": [*hidden, *inputs]}
