@@ -429,6 +429,15 @@ class Table:
         """Whether its rows have files of their own among the collection's: what can be cut and drawn."""
         return any(link.semantics == _links.THIS and link.file for link in self.leads)
 
+    @property
+    def own_files(self) -> tuple[Link, ...]:
+        """Links to those of these files that are told by the row alone, whose addresses are templates of paths."""
+        return tuple(
+            link
+            for link in self.links
+            if link.file and link.semantics == _links.THIS and link.source is None and link.address
+        )
+
     def by_ucd(self, ucd: str) -> Column | None:
         """Return the first column whose UCD is `ucd` (compared without case).
 

@@ -6,6 +6,7 @@ import struct
 import tarfile
 import time
 import zlib
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
@@ -55,7 +56,7 @@ class Member(NamedTuple):
         return len(self.sha256) == SUM
 
 
-class Packing:
+class Packing(ABC):
     """An archive of members one behind the other.
 
     Parameters
@@ -99,23 +100,23 @@ class Packing:
         if start < stop:
             yield from one.read(start, stop)
 
-    def _before(self, one: Member) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _before(self, one: Member) -> int: ...
 
-    def _behind(self, one: Member) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _behind(self, one: Member) -> int: ...
 
-    def _closing(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _closing(self) -> int: ...
 
-    def _head(self, one: Member) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def _head(self, one: Member) -> bytes: ...
 
-    def _tail(self, one: Member) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def _tail(self, one: Member) -> bytes: ...
 
-    def _end(self) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def _end(self) -> bytes: ...
 
 
 class Tar(Packing):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import numpy as np
+from starlette.responses import Response, StreamingResponse
 
 from hven.formats.media import Array, Selection, cut, open_product, selecting
 from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooLarge, Unauthenticated, say
@@ -19,7 +20,7 @@ from hven.services.errors import Faults, status_of
 from hven.services.params import value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hven.formats.media import Axis, Cut, Product
@@ -84,10 +85,7 @@ def wanted(params: Params, *, single: bool = False) -> list[Wanted]:
         There are more than `MOST`.
     """
     given = {param.name: value(params, param) for param in PARAMS}
-    shapes = [
-        *(_shape("pos", name, text) for name, text in (("POS", text) for text in given["POS"])),
-        *(_shape(name.lower(), name, text) for name in ("CIRCLE", "POLYGON") for text in given[name]),
-    ]
+    shapes = [_shape(name, text) for name in ("POS", "CIRCLE", "POLYGON") for text in given[name]]
     alone = Selection(
         polarizations=tuple(dict.fromkeys(text.strip() for text in given["POL"])),
         longitude=given["LONGITUDE"], latitude=given["LATITUDE"],
@@ -125,15 +123,15 @@ def wanted(params: Params, *, single: bool = False) -> list[Wanted]:
     ]
 
 
-def _shape(kind: str, name: str, text: str) -> Shape:
+def _shape(name: str, text: str) -> Shape:
     try:
-        return shape_text.parse(kind, text)
+        return shape_text.parse(name.lower(), text)
     except ValueError as error:
         form = {
-            "pos": "CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 ..",
-            "circle": "lon lat radius",
-            "polygon": "lon1 lat1 lon2 lat2 lon3 lat3 ..",
-        }[kind]
+            "POS": "CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 ..",
+            "CIRCLE": "lon lat radius",
+            "POLYGON": "lon1 lat1 lon2 lat2 lon3 lat3 ..",
+        }[name]
         raise ParamError(
             f"{name}={text!r:.60}: {error}", name=name, remedy=say("{form}, in degrees (ICRS)", form)
         ) from None
@@ -196,11 +194,8 @@ def original(around: Surroundings, who: Reader, ident: str, name: str | None) ->
             if row["semantics"] == datalinks.THIS and address.startswith(start):
                 collection, _, path = (unquote(part) for part in address.removeprefix(start).partition("/files/"))
                 return filed.taken(around, who, collection, path)
-            fault = (
-                NotFound(str(row["error_message"]).partition(": ")[2] or str(row["error_message"]))
-                if row["error_message"]
-                else fault
-            )
+            if row["error_message"]:
+                fault = NotFound(row["error_message"].partition(": ")[2])
     raise fault
 
 
@@ -252,6 +247,31 @@ def opened(found: filed.Original, one: Wanted, history: Sequence[str]) -> tuple[
     return product, made
 
 
+def sent(product: Product, piece: Cut, name: str, kept: Mapping[str, str]) -> Response:
+    """Send a file that is made while it is read; the product is closed with it.
+
+    Parameters
+    ----------
+    product
+        An open file.
+    piece
+        What is made of it.
+    name
+        Of the file that is sent.
+    kept
+        Headers on who may keep it.
+    """
+
+    def body() -> Iterator[bytes]:
+        with product:
+            yield from piece.chunks()
+
+    headers = {**kept, "content-disposition": f'attachment; filename="{name}"', "x-content-type-options": "nosniff"}
+    if piece.size is not None:
+        headers["content-length"] = str(piece.size)
+    return StreamingResponse(body(), headers=headers, media_type=piece.media_type)
+
+
 def stem(name: str) -> str:
     """Return a file's name without its endings, in letters that headers of HTTP may have.
 
@@ -297,6 +317,10 @@ def fitted(service: Service, path: Path) -> Service | None:
     """
     try:
         with open_product(path) as product:
+            if (
+                product.beside
+            ):  # whether the reader may take these as well is not asked of a list: nothing is told of them
+                return service
             main = product.part()
             if not isinstance(main, Array):
                 return None
@@ -368,6 +392,7 @@ __all__ = [
     "fitted",
     "opened",
     "original",
+    "sent",
     "stem",
     "wanted",
     "word",

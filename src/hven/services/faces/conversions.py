@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from hven import __version__
 from hven import services as dali
@@ -20,13 +20,13 @@ from hven.services.errors import PLAIN
 from hven.services.face import Face, Surroundings, Way, asking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
     from hven.formats.media import Cut, Product
-    from hven.model.table import Table, Template
+    from hven.model.table import Table
     from hven.site import Published
 
 PART = Param(
@@ -35,9 +35,8 @@ PART = Param(
     description="index or name of a part of the file: an HDU, a variable; all of them without it",
 )
 LIMIT = 64 * 1024  # bytes of parameters
-LARGEST = 4 << 30  # bytes of a file that is written anew
 AT_ONCE = 4  # files that are opened at a time
-FORMS = ("fits", "votable")
+ENDINGS = {"fits": "fits", "votable": "vot"}  # of what is written: the forms
 READ = ("fits",)  # media that need no other form
 
 
@@ -47,9 +46,9 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
 
     async def one(request: Request, params: dali.Params) -> Response:
         name, form, path = (request.path_params[key] for key in ("name", "form", "path"))
-        if form not in FORMS:
+        if form not in ENDINGS:
             raise NotFound(
-                say("files are not written as {form!r}", form[:40]), remedy=say("known: {known}", ", ".join(FORMS))
+                say("files are not written as {form!r}", form[:40]), remedy=say("known: {known}", ", ".join(ENDINGS))
             )
         part, who, base = params.one("PART"), around.reader(request), dali.base(request, around.site.settings)
         found = await anyio.to_thread.run_sync(filed.taken, around, who, name, path)
@@ -62,7 +61,7 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
             try:
                 history = (f"{path} of {base}/collections/{quote(name)}",)
                 return product, as_votable(product, part) if form == "votable" else as_fits(
-                    product, part, history=history, most=LARGEST
+                    product, part, history=history, most=cutouts.LARGEST
                 )
             except BaseException:
                 product.closing()
@@ -70,39 +69,17 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
 
         product, piece = await anyio.to_thread.run_sync(made, limiter=few)
 
-        def body() -> Iterator[bytes]:
-            with product:
-                yield from piece.chunks()
-
-        headers |= {
-            "content-disposition": f'attachment; filename="{_named(found, form)}"',
-            "x-content-type-options": "nosniff",
-        }
-        if piece.size is not None:
-            headers["content-length"] = str(piece.size)
-        return StreamingResponse(body(), headers=headers, media_type=piece.media_type)
+        return cutouts.sent(product, piece, f"{cutouts.stem(found.name)}.{ENDINGS[form]}", headers)
 
     return [asking("/collections/{name}/as/{form}/{path:path}", one, PLAIN, LIMIT)]
-
-
-def _named(found: filed.Original, form: str) -> str:
-    ending = {"fits": "fits", "votable": "vot"}[form]
-    return f"{cutouts.stem(found.name)}.{ending}"
-
-
-def _paths(table: Table) -> Iterator[tuple[Template, Template]]:
-    """Yield the paths of rows' own files, and what is said of these."""
-    for link in table.links:
-        if link.file and link.semantics == "#this" and link.source is None and link.address:
-            yield link.address, link.description
 
 
 def links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001
     """List rows' own files as FITS, where they are of another kind that can be read: the same data in another format."""
     made = []
     endings = sorted({ending for one in media().values() if one.name not in READ for ending in one.endings})
-    for path, about in _paths(table):
-        last = path[-1]
+    for link in table.own_files:
+        path, about, last = link.address, link.description, link.address[-1]
         condition = None
         if not isinstance(last, str):
             condition = " OR ".join(f"LOWER({last.text}) LIKE '%.{ending}'" for ending in endings)
@@ -123,7 +100,7 @@ FACE = Face(
     name="conversions",
     title="Files as FITS",
     description="Files of other kinds as FITS or VOTable, and parts of files.",
-    applies=lambda table: any(_paths(table)),
+    applies=lambda table: bool(table.own_files),
     lacking="files of its rows",
     links=links,
     ways=_ways,

@@ -136,9 +136,8 @@ def _paths(table: Table) -> Iterator[tuple[Template, Template]]:
     """Yield the paths of rows' own files, and what is said of these."""
     if table.utype == FILES:
         yield (Hole('target."path"'),), (Hole('target."title"'),)
-    for link in table.links:
-        if link.file and link.semantics == "#this" and link.source is None and link.address:
-            yield link.address, link.description
+    for link in table.own_files:
+        yield link.address, link.description
 
 
 def _links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001

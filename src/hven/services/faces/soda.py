@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from hven import services as dali
 from hven.formats.media import selecting
 from hven.model.table import SITE, Hole, Input, Link, Service, rooted
 from hven.services import _vosi as vosi
-from hven.services import cutouts, filed, uws
+from hven.services import cutouts, uws
 from hven.services.face import Face, Surroundings, Way, asking, route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from hven.formats.media import Cut, Product
     from hven.model.table import Table, Template
     from hven.site import Published
 
@@ -36,35 +36,21 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
     async def sync(request: Request, params: dali.Params) -> Response:
         who, base = around.reader(request), dali.base(request, around.site.settings)
         ignored = params.unused(cutouts.PARAMS)
-        history = (base, *((f"not understood, and left out: {', '.join(ignored)}",) if ignored else ()))
         (one,) = cutouts.wanted(params, single=True)
+        history = [f"{one.ident} of {base}"]
+        if ignored:
+            history.append(f"not understood, and left out: {', '.join(ignored)}")
 
-        def made() -> tuple[filed.Original, Product, Cut | None]:
-            found = cutouts.original(around, who, one.ident, params.one("TABLE"))
-            return found, *cutouts.opened(found, one, (f"{one.ident} of {history[0]}", *history[1:]))
-
-        found, product, piece = await anyio.to_thread.run_sync(made)
+        found = await anyio.to_thread.run_sync(cutouts.original, around, who, one.ident, params.one("TABLE"))
+        # a file and what is asked of it make the same bytes, but for the base in its history
+        kept = dali.caching(dali.etag(found.etag, repr(one), history), public=found.public)
+        if dali.unchanged(request, kept["etag"]):
+            return Response(status_code=304, headers=kept)
+        product, piece = await anyio.to_thread.run_sync(cutouts.opened, found, one, history)
         if piece is None:
             product.closing()
             return Response(status_code=204)
-
-        def body() -> Iterator[bytes]:
-            with product:
-                yield from piece.chunks()
-
-        # a file and what is asked of it make the same bytes, but for the base in its history
-        tag = dali.etag(found.etag, repr(one), history)
-        kept = dali.caching(tag, public=found.public)
-        if dali.unchanged(request, tag):
-            product.closing()
-            return Response(status_code=304, headers=kept)
-        headers = {
-            **kept,
-            "content-length": str(piece.size),
-            "content-disposition": f'attachment; filename="{cutouts.stem(found.name)}_cut.fits"',
-            "x-content-type-options": "nosniff",
-        }
-        return StreamingResponse(body(), headers=headers, media_type=piece.media_type)
+        return cutouts.sent(product, piece, f"{cutouts.stem(found.name)}_cut.fits", kept)
 
     async def capabilities(request: Request) -> Response:
         here = f"{dali.base(request, around.site.settings)}/soda"
@@ -95,7 +81,7 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
 
 def links(table: Table, around: Surroundings) -> Sequence[Link]:
     """Describe the service for each row, with the bounds of the row's file; of the first rows of a list, whose files are looked into."""
-    left = iter(range(NARROWED))
+    looked: dict[tuple[str, tuple[Input, ...]], Service | None] = {}  # both services of a row take the same
 
     def narrowed(service: Service, path: str | None) -> Service | None:
         if path is None:
@@ -104,8 +90,13 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
         if root.scheme is not None:
             return None  # on another server
         place = around.site.settings.collections / table.schema / Path(root.address).expanduser() / below
-        inside = any(place.resolve().is_relative_to(ground.resolve()) for ground in around.site.settings.grounds)
-        return (service if next(left, None) is None else cutouts.fitted(service, place)) if inside else None
+        if not any(place.resolve().is_relative_to(ground.resolve()) for ground in around.site.settings.grounds):
+            return None
+        key = path, service.inputs
+        if key not in looked and len(looked) < NARROWED:
+            looked[key] = cutouts.fitted(service, place)
+        fit = looked.get(key, service)
+        return fit and replace(service, inputs=fit.inputs)
 
     files = around.site.current().published.get(f"{table.schema}.files")
     roots = () if files is None else files.table.roots
