@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hven.formats.media._plain import in_order, read_plain
 from hven.model.errors import HvenError, SourceError, TooLarge, say
 
 if TYPE_CHECKING:
@@ -71,13 +71,10 @@ class Scale(NamedTuple):
 
 
 EXACT = Scale()
-SPARE = 1 << 18  # bytes that are rather read than passed over
 
 
 def spans(path: Path, layout: Layout, window: Window) -> npt.NDArray[Any]:
     """Read a window: spans of the file with little between its values.
-
-    No memory map: a file that is cut short meanwhile would end the process.
 
     Parameters
     ----------
@@ -98,33 +95,11 @@ def spans(path: Path, layout: Layout, window: Window) -> npt.NDArray[Any]:
     SourceError
         The file ends before.
     """
-    order = sorted(range(len(layout.shape)), key=lambda at: -layout.strides[at])
-    sizes: list[int] = [window[at].stop - window[at].start for at in order]
-    steps: list[int] = [layout.strides[at] for at in order]
-    begin = layout.offset + sum(part.start * step for part, step in zip(window, layout.strides, strict=True))
-    item = int(layout.dtype.itemsize)
-    out = np.empty(sizes, layout.dtype)
-    if not out.size:
-        return out.transpose(np.argsort(order))
-
-    def span(inner: int) -> int:
-        return item + sum((size - 1) * step for size, step in zip(sizes[inner:], steps[inner:], strict=True))
-
-    def fits(inner: int) -> bool:
-        return span(inner) <= max(SPARE, min(4 * math.prod(sizes[inner:]) * item, 64 << 20))
-
-    split = next(inner for inner in range(len(sizes) + 1) if fits(inner))
     with path.open("rb", buffering=0) as file:
-        for at in np.ndindex(*sizes[:split]):
-            file.seek(begin + sum(int(one) * step for one, step in zip(at, steps, strict=False)))
-            body = bytearray(span(split))
-            view, got = memoryview(body), 0
-            while got < len(body) and (more := file.readinto(view[got:])):
-                got += more
-            if got < len(body):
-                raise SourceError(say("{name} ends where its values should be", path.name))
-            out[at] = np.ndarray(sizes[split:], layout.dtype, body, strides=steps[split:])
-    return out.transpose(np.argsort(order))
+        try:
+            return read_plain(file.fileno(), layout.offset, layout.strides, layout.dtype, window)
+        except OSError:
+            raise SourceError(say("{name} ends where its values should be", path.name)) from None
 
 
 def mapped(path: Path, layout: Layout, scale: Scale = EXACT) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:  # fmt: skip
@@ -154,7 +129,7 @@ def mapped(path: Path, layout: Layout, scale: Scale = EXACT) -> tuple[np.dtype[A
     shape = layout.shape
     if min(shape, default=0) < 1:
         raise SourceError(say("an array of {name} has no size", path.name))
-    strides = layout.strides or tuple(math.prod(shape[at + 1 :]) * layout.dtype.itemsize for at in range(len(shape)))
+    strides = layout.strides or in_order(shape, layout.dtype)
     end = layout.offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) + layout.dtype.itemsize  # fmt: skip
     there = path.stat().st_size
     if layout.offset < 0 or min(strides) < 1 or end > there:

@@ -1,4 +1,4 @@
-"""Windows of an array that lies in a file as it is, last axis first: read by few calls of the system, nothing mapped, nothing read that is far away."""
+"""Windows of an array that lies in a file as it is: read by few calls of the system, nothing mapped, nothing read that is far away."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,12 +15,34 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 NEAR = 256 * 1024  # bytes with holes between what is wanted that are read at once: a call costs as much as some pages
+APART = 4  # as many times what is wanted, up to `AT_ONCE`
+AT_ONCE = 64 << 20  # bytes
+
+
+def in_order(shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Return the strides of an array whose last axis lies together.
+
+    Parameters
+    ----------
+    shape
+        Of the array.
+    dtype
+        Of its values.
+
+    Returns
+    -------
+    strides
+        Bytes.
+    """
+    return tuple(math.prod(shape[at + 1 :]) * dtype.itemsize for at in range(len(shape)))
 
 
 def read_plain(
-    descriptor: int, start: int, shape: Sequence[int], dtype: np.dtype[Any], window: Sequence[slice]
+    descriptor: int, start: int, strides: Sequence[int], dtype: np.dtype[Any], window: Sequence[slice]
 ) -> npt.NDArray[Any]:
     """Read a window.
+
+    No memory map: a file that is cut short meanwhile would end the process.
 
     Parameters
     ----------
@@ -29,8 +50,8 @@ def read_plain(
         Of an open file; its position stays where it is.
     start
         Where the array begins, bytes.
-    shape
-        Of the whole array, in the order of C.
+    strides
+        Bytes from one pixel of each axis to the next, in any order.
     dtype
         As it lies in the file.
     window
@@ -46,36 +67,39 @@ def read_plain(
     OSError
         The file ends before that.
     """
-    wanted = [max(0, part.stop - part.start) for part in window]
-    values = np.empty(wanted, dtype)
-    if not values.size:
-        return values
-    steps = [math.prod(shape[at + 1 :]) * dtype.itemsize for at in range(len(shape))]
+    order = sorted(range(len(strides)), key=lambda at: -strides[at])
+    sizes = [max(0, window[at].stop - window[at].start) for at in order]
+    steps = [strides[at] for at in order]
+    values = np.empty(sizes, dtype)
     # what is read at once: the axes from `inner` on, from the first to the last of what is wanted of them
-    inner = next(at for at in range(len(shape) + 1) if _span(wanted, steps, at, dtype) <= _most(wanted, at, dtype))
-    size = _span(wanted, steps, inner, dtype)
-    first = start + sum(part.start * step for part, step in zip(window, steps, strict=True))
-    flat = values.reshape(math.prod(wanted[:inner]), *wanted[inner:])
-    outer = itertools.product(
-        *(range(0, count * step, step) for count, step in zip(wanted[:inner], steps, strict=False))
-    )
-    for at, offsets in enumerate(outer):
-        piece = os.pread(descriptor, size, first + sum(offsets))
-        while len(piece) < size:  # a call gives 2 GB at most
-            more = os.pread(descriptor, size - len(piece), first + sum(offsets) + len(piece))
-            if not more:
-                raise OSError("it ends before its last pixel")
-            piece += more
-        flat[at] = as_strided(np.frombuffer(piece, dtype), wanted[inner:], steps[inner:], writeable=False)
-    return values
+    inner = 0
+    while values.size and _span(sizes[inner:], steps[inner:], dtype) > _most(sizes[inner:], dtype):
+        inner += 1
+    first = start + sum(part.start * step for part, step in zip(window, strides, strict=True))
+    size, rest, apart = _span(sizes[inner:], steps[inner:], dtype), sizes[inner:], steps[inner:]
+    flat = values.reshape(math.prod(sizes[:inner]), *rest)
+    outer = (range(0, count * step, step) for count, step in zip(sizes[:inner], steps, strict=False))
+    for at, offsets in enumerate(itertools.product(*outer) if values.size else ()):
+        flat[at] = np.ndarray(rest, dtype, _read(descriptor, size, first + sum(offsets)), strides=apart)
+    return values.transpose(np.argsort(order))
 
 
-def _span(wanted: Sequence[int], steps: Sequence[int], inner: int, dtype: np.dtype[Any]) -> int:
-    return sum((count - 1) * step for count, step in zip(wanted[inner:], steps[inner:], strict=True)) + dtype.itemsize
+def _read(descriptor: int, size: int, place: int) -> bytes:
+    piece = os.pread(descriptor, size, place)
+    while len(piece) < size:  # a call gives 2 GB at most
+        more = os.pread(descriptor, size - len(piece), place + len(piece))
+        if not more:
+            raise OSError("it ends before its last pixel")
+        piece += more
+    return piece
 
 
-def _most(wanted: Sequence[int], inner: int, dtype: np.dtype[Any]) -> int:
-    return max(NEAR, math.prod(wanted[inner:]) * dtype.itemsize)
+def _span(sizes: Sequence[int], steps: Sequence[int], dtype: np.dtype[Any]) -> int:
+    return dtype.itemsize + sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
 
 
-__all__ = ["read_plain"]
+def _most(sizes: Sequence[int], dtype: np.dtype[Any]) -> int:
+    return max(NEAR, min(APART * math.prod(sizes) * dtype.itemsize, AT_ONCE), math.prod(sizes) * dtype.itemsize)
+
+
+__all__ = ["in_order", "read_plain"]

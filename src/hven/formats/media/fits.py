@@ -30,7 +30,7 @@ from hven.formats.media import (
     times,
     wavelengths,
 )
-from hven.formats.media._plain import read_plain
+from hven.formats.media._plain import in_order, read_plain
 from hven.model.errors import SourceError, TooLarge, say
 from hven.model.sky import footprints
 from hven.model.table import Column
@@ -280,7 +280,8 @@ def _plain(
 
     if isinstance(hdu, fits.CompImageHDU):
         return None
-    return partial(read_plain, here, int(hdu.fileinfo()["datLoc"]), sizes, dtype.newbyteorder(">"))
+    kind = dtype.newbyteorder(">")
+    return partial(read_plain, here, int(hdu.fileinfo()["datLoc"]), in_order(sizes, kind), kind)
 
 
 def _real(value: object, default: float) -> float:
