@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from serving import Serving, hven, serving
 
-from hven.model.errors import Unavailable
+from hven.engines.duckdb.engine import DuckEngine
+from hven.model.errors import StorageError, Unavailable
 from hven.site.store import Store, stand
 from hven.testing.site import tiny_site
 from running import until
@@ -37,6 +38,12 @@ def test_a_state_that_a_server_found_is_waited_for_and_not_made_anew(tmp_path: P
     stand(tmp_path / "fresh", None)
     with pytest.raises(Unavailable):
         Store(tmp_path / "fresh")
+
+
+def test_an_engine_that_is_begun_while_its_site_is_renamed_makes_no_site(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"cannot be made: No such file"):
+        DuckEngine(tmp_path / "site" / "var" / "snapshots", memory=2**28)
+    assert not list(tmp_path.iterdir())
 
 
 def begun(server: Serving) -> tuple[int, str]:

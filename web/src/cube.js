@@ -261,7 +261,8 @@ class Cube {
     this.band.follow();
     this.spectrum.mark(this.slice);
     const query = this.asked(this.slice);
-    const waiting = (this.waiting = setTimeout(() => this.box.setAttribute("aria-busy", "true"), 150));
+    const waiting = ++this.waiting;
+    this.box.setAttribute("aria-busy", "true"); // until what is shown is what was asked for last
     try {
       const tile = await this.tile(query, this.signal(query));
       if (this.asked(this.slice) !== query) return;
@@ -276,7 +277,6 @@ class Cube {
     } catch (/** @type {any} */ error) {
       if (error.name !== "AbortError") this.told.textContent = wrong(error);
     } finally {
-      clearTimeout(waiting);
       if (waiting === this.waiting) this.box.removeAttribute("aria-busy");
     }
   }
