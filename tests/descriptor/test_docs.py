@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.descriptor import _keys, load, schema
+from hven.descriptor import load, schema
 from hven.descriptor.value_schema import Keys
 from hven.engines.postgres.settings import Postgres
 from hven.model import plugins
@@ -58,6 +58,8 @@ ORDER = [
     "service",
     "input",
     "derived",
+    "series",
+    "bins",
     "sync",
     "deletions",
     "guard",
@@ -78,7 +80,7 @@ ORDER = [
 
 
 def test_every_key():
-    known = [one for one in vars(_keys).values() if isinstance(one, type) and issubclass(one, Keys) and one is not Keys]
+    known = [one for one in Keys.__subclasses__() if one.__module__.endswith("_keys")]
     records = {one.record.name: one.record for one in known}
     assert {*ORDER, "assigned"} == records.keys()
     made = ""

@@ -73,6 +73,7 @@ tables:
       - {{semantics: this, text: "{{target.file}}", description: "{{target.note}}", type: application/fits}}
       - {{semantics: preview, text: "https://rights.example/{{target.ident}}.png", if: mag > 0}}
       - {{semantics: coderived, from: bright, where: bright.project = target.project, order: bright.ident, text: "https://rights.example/{{bright.ident}}"}}
+    series: {{time: release}}
     obscore:
       set: {{dataproduct_type: image, calib_level: 2}}
       map:
@@ -274,6 +275,10 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/datalink/{table}": ["", "&".join(f"ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), *(f"ID=id{word}&RESPONSEFORMAT=csv" for word in HIDDEN), "ID=y2030&ID=zqembargo.fits&MAXREC=1"],
     "/datalink/{table}/capabilities": [""],
     "/hipslist": [""],
+    **{f"/hapi{what}": [""] for what in ("", "/about", "/capabilities", "/{path:path}")},
+    "/hapi/catalog": ["", "depth=all"],
+    "/hapi/info": ["dataset=obs_main", "dataset=obs_main&parameters=note"],
+    "/hapi/data": [f"dataset=obs_main&start={start}&stop={stop}&format={kind}" for start, stop in (("1999", "2999-01-02"), ("2030", "2030-01-02"), ("2998", "2999-02")) for kind in ("csv", "binary", "json")],
     "/soda/sync": [*(f"TABLE=obs.main&ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), "ID=ivo://vo.example/obs?idzqembargo"],
     "/soda/capabilities": [""],
     "/sia/{table}": ["POS=60,-40&SIZE=180", "POS=60,-40&SIZE=180&RESPONSEFORMAT=csv&VERB=3", "POS=60,-40&SIZE=0", "FORMAT=METADATA"],

@@ -8,6 +8,7 @@ from pydantic import Field
 from hven.descriptor._file_keys import File
 from hven.descriptor._flags import HIGHEST
 from hven.descriptor._link_keys import Derived
+from hven.descriptor._series_keys import Series
 from hven.descriptor._syncing import Duration, Full, Overlap, Share
 from hven.descriptor.value_schema import (
     Condition,
@@ -578,6 +579,8 @@ class Table(
     "when rows become public: {from: t_max, months: 12} makes their release dates"
     links: Many[Link]
     "what its rows lead to: files, previews, what they were made from (DataLink)"
+    series: Many[Series]
+    "its rows are samples in time: data sets of HAPI and das2"
     sync: Sync
     "how changes of the source are followed"
     primary: Many[Text]

@@ -72,7 +72,7 @@ def only_targets(value: Written, tree: Any, where: str, names: Sequence[str], fa
 
 def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherited, faults: Faults) -> Link | None:
     before = len(faults.found)
-    over = _Over(names, item.get("from"), around)
+    over = Over(names, item.get("from"), around)
     if sum(key in item for key in ("text", "file", "service")) != 1:
         faults.error(
             f"{where}: one of text, file and service says where it leads to",
@@ -126,7 +126,7 @@ def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherit
     )
 
 
-def _service(said: Fields, where: str, over: _Over, faults: Faults) -> Service:
+def _service(said: Fields, where: str, over: Over, faults: Faults) -> Service:
     """Read a service: its address, what is always sent to it, and what people fill in."""
 
     def filled(fields: Fields, key: str, what: str) -> Template:
@@ -180,7 +180,7 @@ def _semantics(said: Written, where: str, faults: Faults) -> str:
     return f"#{word}"
 
 
-class _Over:
+class Over:
     """What expressions of a link may name: the row, and one of another table."""
 
     def __init__(self, names: Sequence[str] | None, source: Written | None, around: Inherited) -> None:

@@ -12,6 +12,7 @@ from hven.descriptor._body_frames import of_body
 from hven.descriptor._column_expressions import Hole, expression, holes, inner, parsed, references
 from hven.descriptor._columns import check_name, check_references, columns, param
 from hven.descriptor._constants import constant
+from hven.descriptor._data_sets import data_sets
 from hven.descriptor._embargo import embargo, undated
 from hven.descriptor._flags import SAID, flags
 from hven.descriptor._inherited import Inherited
@@ -140,6 +141,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         index=fields.get("index"),
         standard=_text(fields, "standard"),
         links=tuple(links(what, fields, names if closed else None, around, faults)),
+        series=tuple(data_sets(what, str(name), fields, names if closed else None, around, faults)),
     )
     if "links" in fields:
         settings = (*settings, *leading(table, settings, around, fields.places["links"]))

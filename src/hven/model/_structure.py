@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from hven.model import _levels, _links, _roots
+from hven.model import _levels, _links, _roots, _series
 from hven.model.types import FLOAT64, Type, from_arrow
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ DATALINK, LINKS, SITE, TARGET = _links.DATALINK, _links.LINKS, _links.SITE, _lin
 Hole = _links.Hole
 Input = _links.Input
 Link = _links.Link
+Bins = _series.Bins
+Series = _series.Series
 Service = _links.Service
 Template = _links.Template
 Root = _roots.Root
@@ -315,6 +317,8 @@ class Table:
         Label of the release whose state this is, in a schema of its own: asked by TAP. None: it is of now.
     observed
         Its rows are in ivoa.obscore.
+    series
+        Its data sets of samples in time, as its collection's descriptor says.
     """
 
     schema: str
@@ -343,6 +347,7 @@ class Table:
     project: str | None = None
     links: tuple[_links.Link, ...] = field(default=(), repr=False)
     roots: tuple[_roots.Root, ...] = field(default=(), repr=False)
+    series: tuple[_series.Series, ...] = field(default=(), repr=False)
     release: str | None = field(default=None, repr=False)
     observed: bool = field(default=False, compare=False, repr=False)
 

@@ -99,6 +99,7 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
         enums={**table.enums, **now.enums},
         params=now.params,
         links=now.links,
+        series=now.series,
         roots=now.roots,
     )
 

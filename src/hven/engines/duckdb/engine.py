@@ -72,7 +72,8 @@ class DuckEngine(Engine):
         self._computer: Computer | None = None
         self._memory = f"{max(memory, 64 * 1024**2) // 1024**2}MiB"
         try:
-            directory.mkdir(exist_ok=True, mode=0o700)  # not those above it: a site that is renamed under a process is not begun anew
+            # not those above it: a site that is renamed under a process is not begun anew
+            directory.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             message = f"the snapshots' directory {directory} cannot be made: {error.strerror}"
             raise StorageError(message, remedy="look at the rights of the site's directory") from error

@@ -27,6 +27,7 @@ from hven.portal._views import (
 from hven.portal._views.cube_page import cube_page
 from hven.portal._views.link_page import link_page
 from hven.portal._views.page_formats import nowhere
+from hven.portal._views.series_page import series_page
 from hven.services.face import Face, Surroundings
 
 if TYPE_CHECKING:
@@ -75,5 +76,5 @@ FACE = Face(
     title="Pages for people",
     applies=lambda _: True,
     routes=routes,
-    pages={"cubes": cube_page, "datalink": link_page},
+    pages={"cubes": cube_page, "datalink": link_page, "hapi": series_page},
 )

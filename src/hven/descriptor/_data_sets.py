@@ -1,0 +1,152 @@
+"""Data sets of a table (``series``): which columns are samples in time, and what their elements stand for."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from hven.descriptor._row_links import Over
+from hven.model.errors import Place, nearest
+from hven.model.table import Bins, Series, begins_and_ends, is_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from hven.descriptor._inherited import Inherited
+    from hven.descriptor.value_schema import Faults, Fields
+    from hven.descriptor.written import Written
+    from hven.model.table import Table
+
+
+def data_sets(
+    what: str, name: str, fields: Fields, names: Sequence[str] | None, around: Inherited, faults: Faults
+) -> Iterator[Series]:
+    """Read ``series`` of a table, whose columns may not be known yet (None)."""
+    known: dict[str, str] = {}
+    for number, item in enumerate(fields.get("series", ()), 1):
+        where = f"{what}.series[{number}]" if len(fields["series"]) > 1 else f"{what}.series"
+        one = _data_set(where, name, item, names, around, faults)
+        for key in ("id", "path"):
+            if (other := known.setdefault(f"{key} {getattr(one, key)}", where)) != where:
+                message = f"{where}: {other} is {getattr(one, key)!r}, too"
+                faults.error(message, item.place, f"give each its {'id' if key == 'id' else 'das2'}: {{id: .., ..}}")
+        yield one
+
+
+def check_data_sets(what: str, table: Table, faults: Faults) -> None:
+    """Check that the data sets of a table whose columns are known have times, and what they name."""
+    names = {column.name.lower(): column for column in table.columns}
+    for series in table.series:
+        place = series.places.get("time", next(iter(series.places.values()), Place()))
+        for name in (series.time, *series.parameters, *series.bins):
+            if name and name.lower() not in names:
+                message = f"{what}.series: the table has no column {name!r}"
+                faults.error(message, place, nearest(name, [one.name for one in table.columns]))
+        time = names.get(series.time.lower()) if series.time else begins_and_ends(table)[0]
+        days = time is not None and time.unit == "d" and time.type.is_numeric  # from when they count, their range tells
+        if time is None and not series.time:
+            remedy = "time: the column that says when a sample was taken"
+            faults.error(f"{what}.series: no column says by its UCD when a sample was taken", place, remedy)
+        elif time is not None and not (is_time(time) or days):
+            remedy = "a timestamp (type: timestamp), or days: unit: d, ucd: time.epoch"
+            faults.error(f"{what}.series: {time.name} is {time.type}, no time", place, remedy)
+
+
+def _data_set(
+    where: str, name: str, item: Fields, names: Sequence[str] | None, around: Inherited, faults: Faults
+) -> Series:
+    bins = {str(key): tuple(_bins(f"{where}.bins.{key}", one, faults) for one in said) for key, said in item.get("bins", {}).items()}  # fmt: skip
+    used: list[Written] = [
+        *((item["time"],) if "time" in item else ()),
+        *item.get("parameters", ()),
+        *item.get("bins", {}),
+    ]
+    for each in (one for said in item.get("bins", {}).values() for one in said):
+        used += [text for text in (each.get("centers", ())[:1], *each.get("ranges", ())[:1]) for text in text[:1] if _number(text) is None]  # fmt: skip
+    folded = {one.lower() for one in names or ()}
+    for one in used if names is not None else ():
+        if one.lower() not in folded:
+            faults.error(f"{where}: the table has no column {str(one)!r}", one.place, nearest(one, names or ()))
+    id_ = _id(where, item["id"], faults) if "id" in item else f"{around.schema}_{name}"
+    path = str(item["das2"]).strip("/") if "das2" in item else (id_ if "id" in item else f"{around.schema}/{name}")
+    return Series(
+        id=id_,
+        path=path,
+        title=_text(item, "title"),
+        description=_text(item, "description"),
+        time=_text(item, "time") or "",
+        parameters=tuple(map(str, item.get("parameters", ()))),
+        condition=Over(names, None, around).expression(item["where"], f"{where}.where", faults, condition=True)
+        if "where" in item
+        else None,
+        cadence=item.get("cadence"),
+        stamp=_text(item, "stamp") or "center",
+        bins=bins,
+        places=dict(item.places),
+    )
+
+
+def _id(where: str, said: Written, faults: Faults) -> str:
+    """Refuse what clients cannot send back (HAPI 3.3, section 3.5)."""
+    if not said or any(mark in said for mark in ",/\n\t ") or len(said) > 200:
+        faults.error(f"{where}.id: {str(said)!r} is no name of a data set", said.place, "letters, digits, _ . - ~")
+    return str(said)
+
+
+def _bins(where: str, said: Fields, faults: Faults) -> Bins:
+    """Read what the elements of one dimension are: numbers, or a column's name."""
+    centers: tuple[float, ...] | str = ()
+    ranges: tuple[tuple[float, float], ...] | str = ()
+    texts = said.get("centers", ())
+    if len(texts) == 1 and _number(texts[0]) is None:
+        centers = texts[0]
+    else:
+        centers = tuple(_numbers(f"{where}.centers", texts, faults))
+    pairs = said.get("ranges", ())
+    if len(pairs) == 1 and len(pairs[0]) == 1:
+        ranges = pairs[0][0]
+    else:
+        found = [tuple(_numbers(f"{where}.ranges", pair, faults)) for pair in pairs]
+        wrong = [at for at, pair in enumerate(found) if len(pair) != 2 or not pair[0] <= pair[1]]
+        if wrong:
+            faults.error(
+                f"{where}.ranges: item {wrong[0] + 1} is no lowest and highest value",
+                said.places["ranges"],
+                "[[10, 11], [11, 12]]",
+            )
+        ranges = tuple((pair[0], pair[1]) for pair in found if len(pair) == 2)
+    if not centers and not ranges:
+        faults.error(f"{where}: neither centers nor ranges say what the elements are", said.place, "centers: [10, 20]")
+    elif (
+        isinstance(centers, tuple) and isinstance(ranges, tuple) and centers and ranges and len(centers) != len(ranges)
+    ):
+        message = f"{where}: {len(centers)} centers, but {len(ranges)} ranges"
+        faults.error(message, said.places["ranges"], "one for each element")
+    return Bins(
+        name=str(said["name"]),
+        unit=_text(said, "unit"),
+        centers=centers,
+        ranges=ranges,
+        label=_text(said, "label"),
+        description=_text(said, "description"),
+    )
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _numbers(where: str, texts: Sequence[Written], faults: Faults) -> Iterator[float]:
+    for one in texts:
+        value = _number(one)
+        if value is None or not math.isfinite(value):
+            faults.error(f"{where}: {str(one)!r} is no number", one.place, "a number for each element, or one column")
+        else:
+            yield value
+
+
+def _text(fields: Fields, key: str) -> str | None:
+    return str(fields[key]) if key in fields else None

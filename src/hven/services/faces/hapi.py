@@ -1,0 +1,397 @@
+"""HAPI 3.3.1: data sets of samples in time at ``/hapi``, with their metadata, as CSV, binary or JSON; requests of HAPI 2 are understood, too.
+
+Errors are HAPI's own documents (section 3.8); what breaks off later cuts the connection, for no format can say it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import anyio.to_thread
+import orjson
+from starlette.responses import Response
+
+from hven import __version__
+from hven import services as dali
+from hven.model.errors import UserError, say
+from hven.services import series
+from hven.services.face import Face, Surroundings, Way, route
+from hven.services.faces._hapi_rows import FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.routing import Route
+
+    from hven.model.table import Bins, Table
+    from hven.services.series import DataSet, Parameter
+    from hven.site import Holdings, Published
+    from hven.site.auth import Reader
+
+VERSION = "3.3"
+# code -> HTTP status, words (section 3.8.1)
+CODES = {
+    1200: (200, "OK"),
+    1201: (200, "OK - no data for time range"),
+    1400: (400, "Bad request - user input error"),
+    1401: (400, "Bad request - unknown API parameter name"),
+    1402: (400, "Bad request - syntax error in start time"),
+    1403: (400, "Bad request - syntax error in stop time"),
+    1404: (400, "Bad request - start equal to or after stop"),
+    1405: (400, "Bad request - start < startDate and/or stop > stopDate"),
+    1406: (404, "Bad request - unknown dataset id"),
+    1407: (404, "Bad request - unknown dataset parameter"),
+    1408: (400, "Bad request - too much time or data requested"),
+    1409: (400, "Bad request - unsupported output format"),
+    1410: (400, "Bad request - unsupported include value"),
+    1411: (400, "Bad request - out-of-order or duplicate parameters"),
+    1412: (400, "Bad request - unsupported resolve_references value"),
+    1413: (400, "Bad request - unsupported depth value"),
+    1500: (500, "Internal server error"),
+    1501: (500, "Internal server error - upstream request error"),
+}
+OLD = {"id": "dataset", "time.min": "start", "time.max": "stop"}  # of HAPI 2, which 3 must take, too (section 3.2)
+KNOWN = {
+    "about": frozenset[str](),
+    "capabilities": frozenset[str](),
+    "catalog": frozenset({"depth", "resolve_references"}),
+    "info": frozenset({"dataset", "parameters", "resolve_references"}),
+    "data": frozenset({"dataset", "parameters", "start", "stop", "include", "format"}),
+}
+TRIED = 1000  # samples of an example, about
+SHORT = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie"}
+
+
+class Refused(UserError):
+    """A request that HAPI has a code for."""
+
+    def __init__(self, code: int, more: str = "") -> None:
+        super().__init__(f"HAPI error {code}: {CODES[code][1]}" + (f"; {more}" if more else ""))
+        self.code = code
+
+
+def _status(code: int, message: str = "") -> dict[str, Any]:
+    return {"HAPI": VERSION, "status": {"code": code, "message": message or CODES[code][1]}}
+
+
+def _faults(request: Request, error: Exception) -> Response:
+    """Answer an error as HAPI has it; what a reader sent is not said again (section 3.8.2)."""
+    if isinstance(error, Refused):
+        return _sent(request, _status(error.code, str(error)), CODES[error.code][0])
+    status = dali.status_of(error)
+    code = 1500 if status >= 500 else 1400
+    message = f"HAPI error {code}: {CODES[code][1]}; {dali.message_of(error, dali.request_id(request))}"
+    return _sent(request, _status(code, message), status, dali.headers_of(error))
+
+
+def _modified(moment: str) -> dict[str, str]:
+    """Make the header that says when something was changed last."""
+    when = datetime.fromisoformat(moment)
+    when = when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    return {"last-modified": format_datetime(when, usegmt=True)}
+
+
+def _sent(
+    request: Request, body: Mapping[str, Any], status: int = 200, more: Mapping[str, str] | None = None
+) -> Response:
+    headers = {**SHORT, "content-type": "application/json", **(more or {})}
+    return dali.whole(request, orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE), headers, status)
+
+
+def _given(request: Request, endpoint: str) -> dict[str, str]:
+    """Read the parameters of a request: names in small letters, as the standard has them; each once."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        name = OLD.get(name, name)  # noqa: PLW2901
+        if name not in KNOWN[endpoint]:
+            known = ", ".join(sorted(KNOWN[endpoint])) or "none"
+            raise Refused(1401, f"those of {endpoint} are {known}")
+        if name in found:
+            raise Refused(1400, f"{name} stands there twice")
+        found[name] = value
+    if "resolve_references" in found and found["resolve_references"] not in {"true", "false"}:
+        raise Refused(1412, "true or false")
+    return found
+
+
+def _bins(one: Bins, chosen: set[str]) -> dict[str, Any]:
+    """Describe bins; those of a column are its name (section 3.6.18)."""
+    made: dict[str, Any] = {"name": one.name, "units": one.unit}
+    for key, values in (("centers", one.centers), ("ranges", one.ranges)):
+        if isinstance(values, str):
+            made[key] = values if values in chosen else None
+        elif values:
+            made[key] = [list(value) if isinstance(value, tuple) else value for value in values]
+    made.setdefault("centers", None)
+    if made["centers"] is not None or made.get("ranges") is None:
+        made = {key: value for key, value in made.items() if key != "ranges" or value is not None}
+    made |= {key: value for key, value in (("label", one.label), ("description", one.description)) if value}
+    return made
+
+
+def _parameter(one: Parameter, chosen: set[str]) -> dict[str, Any]:
+    column = one.column
+    made: dict[str, Any] = {"name": column.name, "type": one.kind}
+    if one.kind in {"string", "isotime"}:
+        made["length"] = one.length
+    if one.size:
+        made["size"] = list(one.size)
+    made["units"] = "UTC" if one.kind == "isotime" else (column.unit or None)
+    made["fill"] = one.fill
+    made |= {"description": column.description} if column.description else {}
+    made |= {"label": column.label} if column.label else {}
+    if one.kind == "string" and (column.link is not None or (column.ucd or "").lower().startswith("meta.ref.url")):
+        made["stringType"] = "uri"
+    if one.bins:
+        made["bins"] = [_bins(each, chosen) for each in one.bins]
+    return made
+
+
+def _wanted(one: DataSet, text: str) -> list[Parameter]:
+    """Find the parameters that are asked for; the time need not be."""
+    if not text:
+        return list(one.parameters)
+    names = [one.time.name, *(parameter.name for parameter in one.parameters)]
+    places = []
+    for name in text.split(","):
+        if name not in names:
+            raise Refused(1407, f"this data set has {', '.join(names)[:500]}")
+        places.append(names.index(name))
+    if any(after <= before for before, after in pairwise(places)):
+        raise Refused(1411, f"their order is {', '.join(names)[:500]}")
+    return [one.parameters[at - 1] for at in places if at]
+
+
+def _duration(seconds: float) -> str:
+    """Write a duration as ISO 8601 has it."""
+    days, rest = divmod(seconds, 86_400)
+    return "P" + (f"{days:.0f}D" if days else "") + (f"T{rest:.9g}S" if rest or not days else "")
+
+
+def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: str) -> dict[str, Any]:
+    """Describe a data set (section 3.6), without HAPI's status."""
+    said, resource, length = one.series, one.published.resource, one.time.length
+    shown = {parameter.name for parameter in chosen}
+    times = {**_parameter(one.time, shown), "fill": None}
+    made: dict[str, Any] = {
+        "parameters": [times, *(_parameter(parameter, shown) for parameter in chosen)],
+        "startDate": _date(span.start or 0, length),
+        "stopDate": _date(span.stop or 1, length),
+        "timeStampLocation": said.stamp,
+        "unitsSchema": "vounits1.1",
+        "resourceURL": f"{base}/tables/{one.table.qualified}",
+        "modificationDate": _date(series.micros(one.published.updated.partition("+")[0].rstrip("Z")), 20),
+    }
+    if said.cadence:
+        made["cadence"] = _duration(said.cadence)
+    description = said.description or one.table.description or (resource.description if resource else None)
+    notes = [f"{name} is left out: {why}" for name, why in one.left_out]
+    contact = resource.contact if resource is not None else None
+    more = {
+        "description": description,
+        "note": notes or None,
+        "contact": contact.name if contact else None,
+        "contactID": contact.orcid if contact else None,
+        "datasetCitation": resource.citation if resource else None,
+        "licenseURL": resource.licence_url if resource else None,
+        "resourceID": f"doi:{resource.doi}" if resource and resource.doi else None,
+    }
+    return made | {key: value for key, value in more.items() if value}
+
+
+def _date(moment: int, length: int) -> str:
+    return series.iso(moment)[: length - 1] + "Z" if length > 20 else series.iso(moment)[:19] + "Z"
+
+
+class _Asked:
+    """A request: who asks, of which state."""
+
+    def __init__(self, request: Request, around: Surroundings) -> None:
+        self.around, self.request = around, request
+        self.who: Reader = around.reader(request)
+        self.holdings: Holdings = around.site.current()
+        self.base = dali.base(request, around.site.settings)
+
+        self.known = series.data_sets(around, self.who, FACE.name, self.holdings)
+        self.updated = [one.published.updated for one in self.known.values()]
+
+    def one(self, given: Mapping[str, str]) -> DataSet:
+        if "dataset" not in given:
+            raise Refused(1400, "dataset is missing; the catalog lists them")
+        found = self.known.get(given["dataset"])
+        if found is None:
+            raise Refused(1406, "the catalog lists them")
+        return found
+
+    def span(self, one: DataSet) -> series.Span:
+        return series.span(self.around, self.who, one, self.holdings)
+
+
+def _about(asked: _Asked) -> Mapping[str, Any]:
+    settings = asked.around.site.settings
+    contact = settings.contact_email or settings.contact_name or "not said"
+    return {
+        **_status(1200),
+        "id": settings.authority or settings.name,
+        "title": settings.title or settings.name,
+        "contact": contact,
+        "description": settings.description or f"Hven {__version__} at {asked.base}",
+    }
+
+
+def _capabilities(_: _Asked) -> Mapping[str, Any]:
+    return {**_status(1200), "outputFormats": list(FORMATS), "catalogDepthOptions": ["dataset", "all"]}
+
+
+def _catalog(asked: _Asked) -> Mapping[str, Any]:
+    depth = _given(asked.request, "catalog").get("depth", "dataset")
+    if depth not in {"dataset", "all"}:
+        raise Refused(1413, "dataset or all")
+    listed = []
+    for one in asked.known.values():
+        item: dict[str, Any] = {"id": one.id, "title": one.series.title or one.table.title or one.id}
+        if depth == "all":
+            item["info"] = _info(one, asked.span(one), one.parameters, asked.base)
+        listed.append(item)
+    return {**_status(1200), "catalog": listed}
+
+
+def _described(asked: _Asked) -> Mapping[str, Any]:
+    given = _given(asked.request, "info")
+    one = asked.one(given)
+    return {**_status(1200), **_info(one, asked.span(one), _wanted(one, given.get("parameters", "")), asked.base)}
+
+
+def _moment(given: Mapping[str, str], name: str, code: int) -> int:
+    if name not in given:
+        raise Refused(1400, f"{name} is missing")
+    try:
+        return series.micros(given[name])
+    except ValueError:
+        raise Refused(code, "write 2003-05-21T10:30:00Z or 2003-141T10:30Z") from None
+
+
+def _shown(asked: _Asked) -> list[dict[str, Any]]:
+    """List the data sets for people: each with a day of samples, or less, to try."""
+    shown = []
+    for one in asked.known.values():
+        span = asked.span(one)
+        length = one.time.length
+        item = {
+            "id": one.id, "title": one.series.title or one.table.title or one.id, "table": one.table, "start": "", "stop": "", "example": "",
+            "parameters": [{"name": each.name, "unit": each.column.unit, "description": each.column.description} for each in one.parameters],
+        }  # fmt: skip
+        if span.start is not None and span.stop is not None:
+            some = max(min(span.stop - span.start, (span.stop - span.start) * TRIED // max(span.rows, 1)), 1)
+            begin, end = _date(span.stop - some, length), _date(span.stop, length)
+            item |= {"start": _date(span.start, length), "stop": end, "from": begin, "to": end}
+            item["example"] = urlencode({"dataset": one.id, "start": begin, "stop": end})
+        shown.append(item)
+    return shown
+
+
+async def _data(asked: _Asked) -> Response:
+    given = _given(asked.request, "data")
+    one = asked.one(given)
+    chosen = _wanted(one, given.get("parameters", ""))
+    start, stop = _moment(given, "start", 1402), _moment(given, "stop", 1403)
+    if start >= stop:
+        raise Refused(1404)
+    if given.get("include", "header") != "header":
+        raise Refused(1410, "header")
+    kind = given.get("format", "csv")
+    if kind not in FORMATS:
+        raise Refused(1409, ", ".join(FORMATS))
+    span: series.Span = await anyio.to_thread.run_sync(asked.span, one)
+    first, last = span.start or 0, span.stop or 1
+    if span.start is not None and (start < first or stop > last):
+        raise Refused(1405, f"this data set has {_date(first, one.time.length)} to {_date(last, one.time.length)}")
+    headers = dali.caching(
+        dali.etag(__version__, asked.holdings.version, asked.holdings.reach(asked.who, asked.around.policies), asked.base, *sorted(given.items())),
+        public=asked.holdings.reach(asked.who, asked.around.policies) == "public" and asked.who.anonymous,
+    )  # fmt: skip
+    media_type, write = FORMATS[kind]
+    if dali.unchanged(asked.request, headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    headers["content-type"] = media_type
+    headers["content-disposition"] = f'inline; filename="{one.id}.{ {"binary": "bin"}.get(kind, kind) }"'
+    batches = series.samples(asked.around, asked.who, one, [each.name for each in chosen], start, stop, asked.holdings)
+    before = await anyio.to_thread.run_sync(next, batches, None)
+    head = None
+    if "include" in given or kind == "json":
+        head = {**_status(1200 if before is not None else 1201), **_info(one, span, chosen, asked.base), "format": kind}
+
+    def chunks() -> Any:
+        def every() -> Any:
+            if before is not None:
+                yield before
+            yield from batches
+
+        return write(every(), [one.time, *chosen], head)
+
+    return await series.streamed(asked.request, chunks, headers)
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Route ``/hapi`` with its five endpoints; of others, and other methods, HAPI's words."""
+
+    async def document(request: Request, make: Any, endpoint: str) -> Response:
+        _given(request, endpoint)
+        asked = _Asked(request, around)
+        body = await anyio.to_thread.run_sync(make, asked)
+        return _sent(request, body, more=_modified(max(asked.updated, default=around.started.isoformat())))
+
+    async def data(request: Request) -> Response:
+        return await _data(_Asked(request, around))
+
+    async def front(request: Request) -> Response:
+        page = next((face.pages[FACE.name] for face in around.faces.values() if FACE.name in face.pages), None)
+        if page is None:
+            return await unknown(request)
+        asked = _Asked(request, around)
+        shown = await anyio.to_thread.run_sync(_shown, asked)
+        return page(request, around, {"base": f"{asked.base}/hapi", "sets": shown})
+
+    async def unknown(_: Request) -> Response:
+        raise Refused(1400, f"the endpoints are {', '.join(KNOWN)}")
+
+    made = {"about": _about, "capabilities": _capabilities, "catalog": _catalog, "info": _described}
+    found = {name: partial(document, make=make, endpoint=name) for name, make in made.items()}
+    return [
+        *(route(f"/hapi/{name}", call, _faults) for name, call in found.items()),
+        route("/hapi/data", data, _faults),
+        route("/hapi", front, _faults),
+        route("/hapi/", front, _faults),
+        route("/hapi/{path:path}", unknown, _faults),
+    ]
+
+
+def _ways(published: Published, base: str) -> Sequence[Way]:
+    """Show how samples are asked for."""
+    made = []
+    for one in published.table.series:
+        python = f'from hapiclient import hapi\n\ndata, meta = hapi("{base}/hapi", "{one.id}", "", "{{start}}", "{{stop}}")\nprint(data)'
+        made.append(Way(title=say("Samples of {name} in Python", one.id), url=f"{base}/hapi/info?dataset={one.id}", language="python", example=python))  # fmt: skip
+    return made
+
+
+def applies(table: Table) -> bool:
+    """Serve tables with data sets."""
+    return bool(table.series)
+
+
+FACE = Face(
+    name="hapi",
+    title="HAPI",
+    description="Samples in time, for clients of heliophysics: HAPI 3.3.",
+    applies=applies,
+    lacking="data sets of samples in time (`series`)",
+    ways=_ways,
+    routes=routes,
+)

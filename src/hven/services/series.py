@@ -1,0 +1,418 @@
+"""Data sets of samples in time: which a reader has, what their parameters are, and their samples as Arrow batches in the order of time.
+
+Faces (HAPI, das2) write what is read here; the samples come by the one road, a window of time at a time, so that neither memory nor the clock
+of a query limits how long a data set is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from hven import query
+from hven.adql.text import literal, quote
+from hven.model import Cache
+from hven.model.table import begins_and_ends, is_time
+from hven.services._encoding import Encoder, choose
+from hven.services._stamps import SECOND, iso, micros, stamps
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+
+    from starlette.requests import Request
+
+    from hven.model.table import Bins, Column, Series, Table
+    from hven.services.face import Surroundings
+    from hven.site import Holdings, Published
+    from hven.site.auth import Reader
+
+CELLS = 4_000_000  # values of a window of time, about
+WHOLE = 2**53  # integers beyond are none of a double
+DAY = 86_400 * SECOND
+UNIX = 2_440_587.5  # Julian date of 1970-01-01
+MOST = 2**62
+COMPRESSED = 1_400  # bytes from which compressing is worth it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """What is measured at each time.
+
+    Attributes
+    ----------
+    column
+        Of the table.
+    kind
+        ``double``, ``integer`` (4 bytes), ``string``, ``isotime``.
+    size
+        Of arrays: elements of each dimension, the last index fastest; else empty.
+    length
+        Bytes of texts and times; 0 for numbers.
+    fill
+        What stands where there is no value.
+    bins
+        What elements stand for, one for each dimension; empty: not said.
+    """
+
+    column: Column
+    kind: str
+    size: tuple[int, ...] = ()
+    length: int = 0
+    fill: str | None = "NaN"
+    bins: tuple[Bins, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the column."""
+        return self.column.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSet:
+    """One data set, as a reader knows it.
+
+    Attributes
+    ----------
+    series
+        What its descriptor says.
+    published
+        Its table.
+    table
+        The same as the reader knows it.
+    time
+        When samples were taken.
+    parameters
+        In order, without the time.
+    left_out
+        Columns that can be no parameter, and why.
+    """
+
+    series: Series
+    published: Published
+    table: Table
+    time: Parameter
+    parameters: tuple[Parameter, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Under which HAPI has it."""
+        return self.series.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """From when to when a reader has samples: microseconds since 1970 (UTC), the first and behind the last; None: there are none."""
+
+    start: int | None
+    stop: int | None
+    rows: int
+
+
+def data_sets(around: Surroundings, who: Reader, face: str, holdings: Holdings) -> dict[str, DataSet]:
+    """List the data sets of tables that a reader may know of.
+
+    Parameters
+    ----------
+    around
+        The site.
+    who
+        The reader.
+    face
+        That asks: tables whose collection leaves it out have none.
+    holdings
+        What is published.
+
+    Returns
+    -------
+    data_sets
+        By id; of two with one id the first.
+    """
+    found: dict[str, DataSet] = {}
+    for table in holdings.catalogue(who, around.policies).tables():
+        if not table.series or not table.offers(face) or table.release is not None:
+            continue
+        published = holdings.published.get(table.qualified)
+        if published is None:
+            continue
+        known = _statistics(around, who, published, holdings)
+        for series in table.series:
+            made = _made(series, table, published, known)
+            if made is not None:
+                found.setdefault(made.id, made)
+    return found
+
+
+def _made(series: Series, table: Table, published: Published, known: Mapping[str, Mapping[str, Any]]) -> DataSet | None:
+    columns = {column.name.lower(): column for column in table.columns}
+    time = columns.get(series.time.lower()) if series.time else begins_and_ends(table)[0]
+    if time is None or not is_time(time):  # `hven check` tells
+        return None
+    names = series.parameters or [one.name for one in table.columns if not one.hidden]
+    parameters, left = [], []
+    for column in (columns[name.lower()] for name in names if name.lower() in columns):
+        if column.name == time.name:
+            continue
+        made = _parameter(column, known.get(column.name, {}), series)
+        if isinstance(made, str):
+            left.append((column.name, made))
+        else:
+            parameters.append(made)
+    # days in doubles resolve 40 microseconds
+    stamp = Parameter(column=time, kind="isotime", length=27 if time.type.is_timestamp else 24, fill=None)
+    return DataSet(series=series, published=published, table=table, time=stamp, parameters=tuple(parameters), left_out=tuple(left))  # fmt: skip
+
+
+class Facts(Cache[Any]):
+    """What was asked of tables whose ingest cannot say it of all readers alike."""
+
+    def __init__(self) -> None:
+        super().__init__(10_000)
+
+
+def _statistics(
+    around: Surroundings, who: Reader, published: Published, holdings: Holdings
+) -> Mapping[str, Mapping[str, Any]]:
+    """Find how long texts and how large integers are: as the ingest counted, or, where some readers see less, among the rows that this one sees."""
+    table = published.table
+    texts = [one.name for one in table.columns if one.type.is_string]
+    whole = [one.name for one in table.columns if one.type.is_integer and one.type.scalar.hapi != "integer"]
+    if table.policy is None and all("max_length" in published.statistics.get(name, {}) for name in texts):
+        return published.statistics
+    key = ("texts", table.qualified, holdings.version, holdings.reach(who, around.policies))
+    kept: Facts = around.site.kept(Facts)
+    found: dict[str, dict[str, Any]] | None = kept.find(key)
+    if found is None:
+        found = {name: {"max_length": 1} for name in texts}
+        name = f"{quote(table.schema)}.{quote(table.name)}"
+        run = partial(query.run, who=who, site=around.site, policies=around.policies, holdings=holdings)
+        if texts:
+            with run(f"SELECT {', '.join(map(quote, texts))} FROM {name}", maxrec=MOST, most=MOST) as result:
+                for batch in result.batches():
+                    for at, one in enumerate(texts):
+                        longest = pc.max(pc.binary_length(batch.column(at))).as_py() or 0
+                        found[one]["max_length"] = max(found[one]["max_length"], longest)
+        if whole:
+            items = ", ".join(f"MIN({quote(one)}), MAX({quote(one)})" for one in whole)
+            with run(f"SELECT {items} FROM {name}") as result:
+                row = [column[0].as_py() for column in result.table().columns]
+            found |= {one: {"minimum": row[2 * at], "maximum": row[2 * at + 1]} for at, one in enumerate(whole)}
+        kept.keep(key, found)
+    return found
+
+
+def _parameter(column: Column, known: Mapping[str, Any], series: Series) -> Parameter | str:
+    """Make what clients are told of a column, or say why it is none (HAPI 3.3, section 3.6)."""
+    kind = column.type
+    bins = next((one for name, one in series.bins.items() if name.lower() == column.name.lower()), ())
+    size: tuple[int, ...] = ()
+    if kind.is_array and not kind.is_string:
+        said = [len(one.centers or one.ranges) for one in bins if not isinstance(one.centers or one.ranges, str)]
+        shape = kind.shape if None not in kind.shape else tuple(reversed(said))
+        if (
+            kind.is_geometry
+            or len(shape) != len(kind.shape)
+            or not (kind.scalar.rank or kind.datatype in {"boolean", "bit"})
+        ):
+            return "its arrays may differ in size; type: float32[400], or bins with their centers, say which they have"
+        size = tuple(one or 0 for one in reversed(shape))
+        if len(bins) not in {0, len(size)} or any(
+            isinstance(one, tuple) and one and len(one) != count
+            for each, count in zip(bins, size, strict=False)
+            for one in (each.centers, each.ranges)
+        ):
+            bins = ()  # `hven check` tells
+    if kind.is_timestamp:
+        return Parameter(column=column, kind="isotime", length=27, fill=" " * 27)
+    if kind.is_string:
+        longest = max(int(known.get("max_length") or 1), 1) * (4 if known.get("non_ascii") else 1)
+        return Parameter(column=column, kind="string", length=longest, fill="")
+    if not kind.scalar.rank:
+        return Parameter(column=column, kind="integer", size=size, fill="-1", bins=bins)
+    if kind.scalar.hapi == "integer":
+        return Parameter(column=column, kind="integer", size=size, fill=_fill(known), bins=bins)
+    if kind.is_integer and any(abs(int(known.get(one) or 0)) > WHOLE for one in ("minimum", "maximum")):
+        return Parameter(column=column, kind="string", length=20, fill="")
+    return Parameter(column=column, kind="double", size=size, bins=bins)
+
+
+def _fill(known: Mapping[str, Any]) -> str:
+    """Choose the integer for what is not known: one that no value is."""
+    return "-2147483648" if known.get("minimum") != -(2**31) else "2147483647"
+
+
+def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) -> Span:
+    """Find from when to when a reader has samples; where all rows are everybody's, what the ingest has counted says it.
+
+    Parameters
+    ----------
+    around
+        The site.
+    who
+        The reader.
+    one
+        The data set.
+    holdings
+        What is published.
+    """
+    known = one.published.statistics.get(one.time.name, {})
+    table = one.published.table
+    everybodys = table.policy is None and table.view is None and one.series.condition is None
+    key = ("span", one.id, holdings.version, holdings.reach(who, around.policies))
+    kept: Facts = around.site.kept(Facts)
+    if everybodys and known.get("minimum") is not None and known.get("maximum") is not None:
+        first, last, rows = known["minimum"], known["maximum"], one.published.rows or 0
+    elif (before := kept.find(key)) is not None:
+        first, last, rows = before
+    else:
+        time = quote(one.time.name)
+        text = f"SELECT MIN({time}) AS low, MAX({time}) AS high, COUNT(*) AS many FROM {_source(one)}"
+        with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings) as result:
+            ((first, last, rows),) = (tuple(row.values()) for row in result.table().to_pylist())
+        kept.keep(key, (first, last, rows))
+    if first is None or last is None:
+        return Span(start=None, stop=None, rows=0)
+    epoch = one.time.column.epoch
+    if epoch is None:
+        start, stop = (int(np.datetime64(str(value).rstrip("Z"), "us").astype(np.int64)) for value in (first, last))
+    else:
+        start, stop = (_rounded((float(str(value)) + epoch - UNIX) * DAY) for value in (first, last))
+    behind = round((one.series.cadence or 0) * SECOND) or (1 if epoch is None else 1000)
+    return Span(start=start, stop=stop + behind, rows=int(rows))
+
+
+def _rounded(value: float) -> int:
+    return round(value / 1000) * 1000
+
+
+def _source(one: DataSet, *conditions: str) -> str:
+    """Write where samples come from."""
+    table = f"{quote(one.table.schema)}.{quote(one.table.name)} AS target"
+    said = [*((f"({one.series.condition})",) if one.series.condition else ()), *conditions]
+    return f"{table}{' WHERE ' if said else ''}{' AND '.join(said)}"
+
+
+def samples(
+    around: Surroundings, who: Reader, one: DataSet, names: Sequence[str], start: int, stop: int, holdings: Holdings
+) -> Iterator[pa.RecordBatch]:
+    """Read samples, in the order of time: batches whose first column is the time as microseconds since 1970 (int64), then what was asked for.
+
+    Parameters
+    ----------
+    around
+        The site.
+    who
+        The reader.
+    one
+        The data set.
+    names
+        Of its parameters.
+    start, stop
+        Microseconds since 1970 (UTC): from the first one on, before the second.
+    holdings
+        The state that is read, whatever is published meanwhile.
+
+    Yields
+    ------
+    batches
+        Each of a few megabytes.
+
+    Raises
+    ------
+    HvenError
+        As of any query, before the first batch or later.
+    """
+    whole = span(around, who, one, holdings)
+    if whole.start is None or whole.stop is None:
+        return
+    start, stop = max(start, whole.start), min(stop, whole.stop)
+    chosen = [parameter for parameter in one.parameters if parameter.name in set(names)]
+    width = 1 + sum(int(np.prod(parameter.size or (1,))) for parameter in chosen)
+    step = max(int((whole.stop - whole.start) / max(whole.rows, 1) * max(CELLS // width, 1)), 1)
+    columns = ", ".join(quote(name) for name in (one.time.name, *(parameter.name for parameter in chosen)))
+    fields = ["hven_time", *(parameter.name for parameter in chosen)]
+    while start < stop:
+        end = min(start + step, stop)
+        bounds = [
+            f"{quote(one.time.name)} {sign} {_bound(one, moment)}" for sign, moment in ((">=", start), ("<", end))
+        ]
+        text = f"SELECT {columns} FROM {_source(one, *bounds)} ORDER BY {quote(one.time.name)}"
+        read = 0
+        with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings, maxrec=MOST, most=MOST) as result:  # fmt: skip
+            for batch in result.batches():
+                read += batch.num_rows
+                yield pa.record_batch([_times(batch.column(0), one), *batch.columns[1:]], names=fields)
+        start = end
+        if read * width < CELLS // 4:  # nights, gaps: the next window is wider
+            step *= 2
+        elif read * width > CELLS * 4:
+            step = max(step // 2, 1)
+
+
+def _bound(one: DataSet, moment: int) -> str:
+    """Write a time as the column has it."""
+    epoch = one.time.column.epoch
+    if epoch is None:
+        return f"CAST({literal(iso(moment)[:-1])} AS TIMESTAMP)"
+    # half a millisecond before: what is shown as this time is not less than it
+    return repr((moment - 500) / DAY + UNIX - epoch)
+
+
+def _times(array: pa.Array, one: DataSet) -> pa.Array:
+    """Convert times to microseconds since 1970; days in doubles to whole milliseconds."""
+    epoch = one.time.column.epoch
+    if epoch is None:
+        return array.cast(pa.timestamp("us")).cast(pa.int64())
+    days = np.asarray(array.cast(pa.float64()), np.float64)
+    return pa.array(np.round((days + (epoch - UNIX)) * (DAY // 1000)).astype(np.int64) * 1000)
+
+
+async def streamed(
+    request: Request, chunks: Callable[[], Iterator[bytes]], headers: Mapping[str, str], *, status: int = 200
+) -> Response:
+    """Answer with bytes that threads make one after the other; what goes wrong before the first of them is raised here, later the line is cut.
+
+    Parameters
+    ----------
+    request
+        Whose answer it is.
+    chunks
+        Makes them.
+    headers
+        With the media type.
+    status
+        Of HTTP.
+    """
+    if request.method == "HEAD":
+        return Response(None, status, {**headers})
+    made = chunks()
+    first = await run_in_threadpool(next, made, None)
+    second = await run_in_threadpool(next, made, None) if first is not None else None
+    encoding = choose(request.headers.get("accept-encoding", ""))
+    if second is None:
+        body = first or b""
+        if encoding is None or len(body) < COMPRESSED:
+            return Response(body, status, {**headers})
+    encoder = Encoder(encoding) if encoding is not None else None
+
+    async def body_of() -> AsyncIterator[bytes]:
+        for piece in (first, second):
+            if piece:
+                yield piece if encoder is None else encoder.feed(piece)
+        async for piece in iterate_in_threadpool(made):
+            yield piece if encoder is None else await run_in_threadpool(encoder.feed, piece)
+        if encoder is not None:
+            yield encoder.finish()
+
+    every = {**headers, **({} if encoding is None else {"content-encoding": encoding})}
+    return StreamingResponse(body_of(), status, every)
+
+
+__all__ = ["DataSet", "Parameter", "Span", "data_sets", "iso", "micros", "samples", "span", "stamps", "streamed"]

@@ -1,0 +1,305 @@
+"""HAPI: documents are as its own schemas have them, samples are those of the source in each format, and what is wrong has its code."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from asking import Client
+from jsonschema import Draft4Validator
+from referencing import Registry
+from referencing.jsonschema import DRAFT4
+
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.model import settings
+from hven.services import series
+from hven.site import Site
+from shared import shared
+
+SECOND = 1_000_000
+START = int(np.datetime64("2003-10-28T00:00:00.123", "us").astype(int))
+MANY = 5000
+SCHEMAS = "corpora/hapi/data-specification-schema--HAPI-data-access-schema-3.3.json"
+DESCRIPTOR = """\
+collection: goes
+title: X rays
+description: Fluxes
+licence_url: https://licence.example
+tables:
+  xrs:
+    access: {access}
+    source: {{kind: parquet, files: ../goes.parquet}}
+    follow: true
+    columns:
+      at: {{ucd: time.epoch}}
+      mjd: {{ucd: time.epoch, unit: d}}
+      short: {{unit: W/m**2, description: "0.05 to 0.4 nm"}}
+      flux: {{type: "float32[6]", unit: W}}
+      cube: {{type: "int16[3x2]"}}
+    series:
+      - cadence: 4 s
+        stamp: begin
+        bins:
+          flux: {{name: frequency, unit: MHz, centers: [10, 11, 12, 13, 14, 15], ranges: [[9, 10], [10, 11], [11, 12], [12, 13], [13, 14], [14, 15]]}}
+      - id: nancay_xrs
+        title: Quiet
+        time: mjd
+        parameters: [short, flag]
+        where: flag = 'b,ad'
+"""
+
+
+def samples() -> pa.Table:
+    rng = np.random.default_rng(1)
+    gone = np.zeros(MANY, bool)
+    gone[7] = True
+    flux, cube = rng.normal(size=(MANY, 6)).astype("f4"), rng.integers(0, 99, (MANY, 6)).astype("i2")
+    flux[11, 2] = np.nan
+    moments = START + np.arange(MANY) * 4 * SECOND
+    short = rng.normal(size=MANY)
+    short[5] = np.nan
+    return pa.table(
+        {
+            "at": pa.array(moments).cast(pa.timestamp("us")),
+            "mjd": moments / (86_400 * SECOND) + 40_587.0,
+            "short": pa.array(short, mask=gone),
+            "count": pa.array(np.arange(MANY, dtype="i4"), mask=gone),
+            "long": np.arange(MANY) + 2**60,
+            "flag": np.array(["ok", "b,ad", 'q"é'])[np.arange(MANY) % 3],
+            "good": pa.array(np.arange(MANY) % 2 == 0, mask=gone),
+            "flux": pa.array(list(flux), pa.list_(pa.float32())),
+            "cube": pa.array(list(cube), pa.list_(pa.int16())),
+            "ragged": pa.array([[1] * (at % 3) for at in range(MANY)], pa.list_(pa.int32())),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def source() -> pa.Table:
+    return samples()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("hapi")
+    pq.write_table(source, directory / "goes.parquet")
+    for name, access in (("goes", "public"), ("shut", "private")):
+        folder = directory / "collections" / name
+        folder.mkdir(parents=True)
+        text = DESCRIPTOR.format(access=access).replace("../goes.parquet", "../../goes.parquet")
+        text = (
+            text
+            if name == "goes"
+            else text.replace("collection: goes", "collection: shut").replace("nancay_xrs", "quiet")
+        )
+        (folder / f"{name}.yaml").write_text(text)
+    (directory / "hven.toml").write_text('public_url = "https://vo.example"\ncontact_email = "a@b.example"\n')
+    with Site(settings.load(directory)) as made:
+        for name in ("goes", "shut"):
+            ingest(made, name)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> Client:
+    return Client(create(site))
+
+
+def asked(client: Client, path: str, **given: object) -> Any:
+    answer = client.get(f"/hapi/{path}", **given)
+    return json.loads(answer.body)
+
+
+def problems(document: Any, kind: str) -> list[str]:
+    """Judge a document by HAPI's own schema."""
+    schemas = json.loads(shared(SCHEMAS).read_text())
+    registry = Registry().with_resources((f"/{name}", DRAFT4.create_resource(one)) for name, one in schemas.items() if isinstance(one, dict))  # fmt: skip
+    return [error.message for error in Draft4Validator(schemas[kind], registry=registry).iter_errors(document)]
+
+
+def test_documents_are_as_the_standard_has_them(client: Client) -> None:
+    for path, kind in (("about", "about"), ("capabilities", "capabilities"), ("catalog", "catalog")):
+        assert problems(asked(client, path), kind) == []
+    every = asked(client, "catalog", depth="all")
+    assert problems(every, "catalog") == []
+    assert [one["id"] for one in every["catalog"]] == ["goes_xrs", "nancay_xrs"]
+    for one in every["catalog"]:
+        info = asked(client, "info", dataset=one["id"])
+        assert problems(info, "info") == []
+        assert {key: value for key, value in info.items() if key not in {"HAPI", "status"}} == one["info"]
+    assert problems(asked(client, "info", dataset="nothing"), "error") == []
+    assert problems({**info, "title": "x"}, "info") != []  # the judge sees
+
+
+def test_what_a_data_set_says(client: Client) -> None:
+    info = asked(client, "info", dataset="goes_xrs")
+    said = {one["name"]: one for one in info["parameters"]}
+    assert list(said) == ["at", "mjd", "short", "count", "long", "flag", "good", "flux", "cube"]
+    assert said["at"] == {"name": "at", "type": "isotime", "length": 27, "units": "UTC", "fill": None}
+    assert (said["short"]["units"], said["short"]["fill"]) == ("W/m**2", "NaN")
+    assert (said["count"]["type"], said["count"]["fill"]) == ("integer", "-2147483648")
+    assert (said["long"]["type"], said["long"]["length"]) == ("string", 20)
+    assert said["flag"]["length"] >= 4
+    assert (said["flux"]["size"], said["cube"]["size"]) == ([6], [2, 3])
+    assert said["flux"]["bins"][0]["centers"] == [10, 11, 12, 13, 14, 15]
+    assert said["flux"]["bins"][0]["ranges"][0] == [9, 10]
+    assert (info["cadence"], info["timeStampLocation"], info["licenseURL"]) == (
+        "PT4S",
+        "begin",
+        "https://licence.example",
+    )
+    assert (info["startDate"], info["stopDate"]) == ("2003-10-28T00:00:00.123000Z", "2003-10-28T05:33:20.123000Z")
+    assert "ragged is left out" in info["note"][0]
+    chosen = asked(client, "info", dataset="goes_xrs", parameters="short,flux")
+    assert [one["name"] for one in chosen["parameters"]] == ["at", "short", "flux"]
+
+
+def read(client: Client, kind: str, **given: object) -> dict[str, Any]:
+    """Read samples with another reader: numpy, Arrow, json."""
+    info = asked(client, "info", dataset=given["dataset"], parameters=given.get("parameters", ""))
+    answer = client.get("/hapi/data", format=kind, **given)
+    assert answer.status == 200, answer.text
+    made, names = {}, [one["name"] for one in info["parameters"]]
+    if kind == "json":
+        rows = json.loads(answer.body)["data"]
+        return {name: [row[at] for row in rows] for at, name in enumerate(names)}
+    if kind == "binary":
+        kinds = {"double": "<f8", "integer": "<i4"}
+        dtype = np.dtype([(one["name"], kinds.get(one["type"], f"S{one.get('length')}"), tuple(one.get("size", ()))) for one in info["parameters"]])  # fmt: skip
+        found = np.frombuffer(answer.body, dtype)
+        for one in info["parameters"]:
+            value = found[one["name"]]
+            made[one["name"]] = [text.decode() for text in value] if value.dtype.kind == "S" else value
+        return made
+    lines = pa.csv.read_csv(
+        io.BytesIO(answer.body),
+        read_options=pa.csv.ReadOptions(autogenerate_column_names=True),
+        convert_options=pa.csv.ConvertOptions(
+            null_values=[], strings_can_be_null=False, column_types={f"f{at}": pa.string() for at in range(40)}
+        ),
+    )
+    columns = iter(lines.columns)
+    for one in info["parameters"]:
+        count = int(np.prod(one.get("size", [1])))
+        cells = [next(columns).to_pylist() for _ in range(count)]
+        if one["type"] in {"double", "integer"}:
+            numbers = np.array(cells).T.astype("f8" if one["type"] == "double" else "i4")
+            made[one["name"]] = numbers.reshape(-1, *one.get("size", ()))
+        else:
+            made[one["name"]] = cells[0]
+    return made
+
+
+@pytest.mark.parametrize("kind", ["csv", "binary", "json"])
+def test_samples_are_those_of_the_source(client: Client, source: pa.Table, kind: str) -> None:
+    found = read(client, kind, dataset="goes_xrs", start="2003-10-28T00:00:20.123Z", stop="2003-10-28T00:01Z")
+    expected = source.slice(5, 10)
+    assert found["at"] == [f"{np.datetime64(value.as_py(), 'us')}"[:26] + "Z" if "." in str(value) else "" for value in expected["at"]]  # fmt: skip
+    null = None if kind == "json" else np.nan
+    for name in ("short", "mjd"):
+        values = [null if value is None or value != value else value for value in expected[name].to_pylist()]  # noqa: PLR0124
+        np.testing.assert_array_equal(np.array(list(found[name]), object if kind == "json" else "f8"), np.array(values, object if kind == "json" else "f8"))  # fmt: skip
+    assert list(found["count"]) == [-(2**31) if value is None else value for value in expected["count"].to_pylist()]
+    assert found["long"] == [str(value) for value in expected["long"].to_pylist()]
+    assert found["flag"] == expected["flag"].to_pylist()
+    assert list(found["good"]) == [-1 if value is None else int(value) for value in expected["good"].to_pylist()]
+    flux = np.array([[np.nan if one is None else one for one in row] for row in np.array(found["flux"], object)], "f8")
+    np.testing.assert_array_equal(flux.astype("f4"), np.array(expected["flux"].to_pylist(), "f4"))
+    np.testing.assert_array_equal(np.array(found["cube"]).reshape(-1, 6), np.array(expected["cube"].to_pylist()))
+
+
+def test_a_long_answer_is_read_by_windows(client: Client, source: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {"dataset": "goes_xrs", "start": "2003-10-28T00:00:00.123Z", "stop": "2003-10-28T05:33:20.123Z"}  # fmt: skip
+    whole = client.get("/hapi/data", **given)
+    monkeypatch.setattr(series, "CELLS", 3000)
+    assert client.get("/hapi/data", **given).body == whole.body
+    assert len(whole.text.splitlines()) == MANY
+    assert whole.text.splitlines()[-1].startswith(f"{np.datetime64(source['at'][-1].as_py(), 'us')}Z,")
+
+
+def test_julian_dates_and_conditions(client: Client, source: pa.Table) -> None:
+    info = asked(client, "info", dataset="nancay_xrs")
+    assert (info["startDate"], info["parameters"][0]["length"]) == ("2003-10-28T00:00:04.123Z", 24)
+    found = read(client, "binary", dataset="nancay_xrs", start=info["startDate"], stop="2003-10-28T00:00:40.123Z")
+    expected = source.filter(pa.array([flag == "b,ad" for flag in source["flag"].to_pylist()])).slice(0, 3)
+    assert found["mjd"] == [f"{value.as_py().isoformat(timespec='milliseconds')}Z" for value in expected["at"]]
+    assert set(found["flag"]) == {"b,ad"}
+    last = read(client, "csv", dataset="nancay_xrs", start="2003-10-28T05:00Z", stop=info["stopDate"])
+    assert last["mjd"][-1] == "2003-10-28T05:33:16.123Z" if MANY % 3 == 2 else last["mjd"]
+
+
+def test_old_names_heads_and_headers(client: Client) -> None:
+    given = {"id": "goes_xrs", "time.min": "2003-301T00:00:04Z", "time.max": "2003-10-28T00:00:08.123Z"}
+    answer = client.get("/hapi/data", parameters="count", **given)
+    assert answer.text == "2003-10-28T00:00:04.123000Z,1\n"
+    headed = client.get("/hapi/data", parameters="count", include="header", **given).text.splitlines()
+    header = json.loads("\n".join(line[1:] for line in headed if line.startswith("#")))
+    assert (header["format"], header["status"]["code"], headed[-1]) == ("csv", 1200, answer.text.strip())
+    none = client.get("/hapi/data", dataset="goes_xrs", start="2003-10-28T00:00:01Z", stop="2003-10-28T00:00:02Z")
+    assert (none.status, none.body) == (200, b"")
+    none = client.get("/hapi/data", dataset="goes_xrs", start="2003-10-28T00:00:01Z", stop="2003-10-28T00:00:02Z", include="header")  # fmt: skip
+    assert '"code": 1201' in none.text
+    assert client.ask("HEAD", "/hapi/data", b"dataset=goes_xrs&start=2003-301T01&stop=2003-301T02").body == b""
+    assert client.ask("POST", "/hapi/catalog").status == 405
+    tag = answer.headers["etag"]
+    again = client.ask("GET", "/hapi/data", b"id=goes_xrs&time.min=2003-301T00:00:04Z&time.max=2003-10-28T00:00:08.123Z&parameters=count", headers={"if-none-match": tag})  # fmt: skip
+    assert again.status == 304
+
+
+DATA = {"dataset": "goes_xrs", "start": "2003-10-28T01Z", "stop": "2003-10-28T02Z"}
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "status", "code"),
+    [
+        ("nothing", {}, 400, 1400),
+        ("data", {}, 400, 1400),
+        ("data", {**DATA, "wrong<b>": "1"}, 400, 1401),
+        ("data", {**DATA, "start": "yesterday"}, 400, 1402),
+        ("data", {**DATA, "stop": "2003-13"}, 400, 1403),
+        ("data", {**DATA, "stop": DATA["start"]}, 400, 1404),
+        ("data", {**DATA, "start": "2003-10-27"}, 400, 1405),
+        ("data", {**DATA, "stop": "2003-10-29"}, 400, 1405),
+        ("data", {**DATA, "dataset": "nothing"}, 404, 1406),
+        ("data", {**DATA, "dataset": "shut_xrs"}, 404, 1406),
+        ("info", {"dataset": "shut_xrs"}, 404, 1406),
+        ("data", {**DATA, "parameters": "nothing"}, 404, 1407),
+        ("data", {**DATA, "parameters": "ragged"}, 404, 1407),
+        ("data", {**DATA, "format": "xml"}, 400, 1409),
+        ("data", {**DATA, "include": "all"}, 400, 1410),
+        ("data", {**DATA, "parameters": "count,short"}, 400, 1411),
+        ("data", {**DATA, "parameters": "short,short"}, 400, 1411),
+        ("info", {"dataset": "goes_xrs", "resolve_references": "no"}, 400, 1412),
+        ("catalog", {"depth": "deep"}, 400, 1413),
+    ],
+)
+def test_what_is_wrong_has_its_code(client: Client, path: str, given: dict[str, str], status: int, code: int) -> None:
+    answer = client.get(f"/hapi/{path}", **given)
+    said = json.loads(answer.body)
+    assert (answer.status, said["status"]["code"], said["HAPI"]) == (status, code, "3.3")
+    assert f"HAPI error {code}" in said["status"]["message"]
+    assert "wrong" not in answer.text
+    assert "yesterday" not in answer.text
+    if code != 1413:  # which the schema has forgotten
+        assert problems(said, "error") == []
+
+
+def test_a_parameter_that_stands_twice(client: Client) -> None:
+    answer = client.ask("GET", "/hapi/info", b"dataset=goes_xrs&id=goes_xrs")
+    assert json.loads(answer.body)["status"]["code"] == 1400
+
+
+def test_people_see_what_there_is(client: Client) -> None:
+    answer = client.get("/hapi")
+    assert answer.status == 200
+    assert "goes_xrs" in answer.text
+    assert "shut_xrs" not in answer.text
+    assert "hapi(&#34;https://vo.example/hapi&#34;" in answer.text or 'hapi("https://vo.example/hapi"' in answer.text
