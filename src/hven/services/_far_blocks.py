@@ -21,7 +21,7 @@ from hven.model.settings import secret
 from hven.sources.stores import CHANGED, LATER, MIB, OWNER, Whole, changed, slow, store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
     from typing import Any
 
     from hven.model.settings import Settings
@@ -84,7 +84,7 @@ class FarBlocks:
         found: FarFile = await _over(self._submitted(partial(self._asked, name, root, path)))
         return found
 
-    async def pieces(self, file: FarFile, begin: int, end: int) -> AsyncIterator[bytes]:
+    async def pieces(self, file: FarFile, begin: int, end: int) -> AsyncGenerator[bytes]:
         """Yield bytes from `begin` to before `end`, as fast as they are taken."""
         last = (end - 1) // BLOCK
         while begin < end:

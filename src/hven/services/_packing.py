@@ -12,9 +12,10 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from hven.model import Cache
+    from hven.services.filed import Piece
 
 LARGE = FULL = 0xFFFFFFFF  # of a field of four bytes: what is as large stands in one of eight
 MANY = EVERY = 0xFFFF
@@ -47,7 +48,7 @@ class Member(NamedTuple):
     size: int
     modified: float
     sha256: str
-    read: Callable[[int, int], Iterator[bytes]]
+    read: Callable[[int, int], Iterator[Piece]]
     taken: Callable[[], None] | None = None
 
     @property
@@ -75,12 +76,13 @@ class Packing(ABC):
         self._starts = [0, *accumulate(sizes)]
         self.size = self._starts[-1] + self._closing()
 
-    def part(self, start: int, stop: int) -> Iterator[bytes]:
-        """Write the bytes from one to before another."""
+    def part(self, start: int, stop: int) -> Generator[Piece]:
+        """Write the bytes from one to before another; None before what takes a while."""
         for at in range(max(bisect_right(self._starts, start) - 1, 0), len(self.members) + 1):
             begin = self._starts[at]
             if begin >= stop:
                 return
+            yield None  # files are opened, checksums made, and it is written down who takes what
             if at == len(self.members):
                 yield self._end()[max(start - begin, 0) : stop - begin]
                 return
@@ -92,9 +94,10 @@ class Packing(ABC):
             yield from self._bytes(one, max(start - begin, 0), min(stop - begin, one.size))
             begin += one.size
             if start < begin + self._behind(one) and begin < stop:
+                yield None
                 yield self._tail(one)[max(start - begin, 0) : stop - begin]
 
-    def _bytes(self, one: Member, start: int, stop: int) -> Iterator[bytes]:
+    def _bytes(self, one: Member, start: int, stop: int) -> Iterator[Piece]:
         if one.taken is not None and (start < stop or not one.size):
             one.taken()
         if start < stop:
@@ -172,16 +175,18 @@ class Zip(Packing):
         values = (*sizes, *((at,) if at >= LARGE else ()))
         return struct.pack(f"<HH{len(values)}Q", 1, 8 * len(values), *values) if values else b""
 
-    def _bytes(self, one: Member, start: int, stop: int) -> Iterator[bytes]:
+    def _bytes(self, one: Member, start: int, stop: int) -> Iterator[Piece]:
         if start or stop < one.size or self._known(one) is not None:
             yield from super()._bytes(one, start, stop)
             return
         found = 0
         for piece in super()._bytes(one, start, stop):
-            found = zlib.crc32(piece, found)
-            stop -= len(piece)
-            if stop == 0:
-                self._keep(one, found)
+            if piece is not None:
+                yield None  # checksums take their time
+                found = zlib.crc32(piece, found)
+                stop -= len(piece)
+                if stop == 0:
+                    self._keep(one, found)
             yield piece
         if not one.size:
             self._keep(one, found)
@@ -200,7 +205,7 @@ class Zip(Packing):
         if known is None:
             known = 0
             for piece in one.read(0, one.size) if one.size else ():
-                known = zlib.crc32(piece, known)
+                known = known if piece is None else zlib.crc32(piece, known)
             self._keep(one, known)
         return known
 

@@ -1,22 +1,36 @@
-"""Bytes of a file as an answer: whole, or one range of them (RFC 9110, 13.1.5 and 14), in pieces that are made as the reader takes them."""
+"""Bytes of a file as an answer: whole, or one range of them (RFC 9110, 13.1.5 and 14), in pieces that are made as the reader takes them.
+
+To find a thread and to come back from it takes as long as to read a piece that is in memory already: what is there the event loop reads itself,
+without waiting, and only what must come from a disk is read by threads.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from base64 import b64encode
+from contextlib import aclosing
 from datetime import UTC
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
+
+from hven.services._answer import STALLED, left
+from hven.services._threads import computed
+from hven.services.filed import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
     from datetime import datetime
 
     from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
+    from hven.services.filed import Piece
+
+LOOK = 1.0  # seconds: a timer for each piece takes longer than need be
 _ONE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})", re.IGNORECASE)
 
 
@@ -63,7 +77,7 @@ def asked(request: Request, size: int) -> tuple[int, int] | None:
 def given(
     request: Request,
     size: int,
-    pieces: Callable[[int, int], AsyncIterator[bytes]],
+    pieces: Callable[[int, int], AsyncGenerator[bytes | bytearray]],
     kind: str,
     headers: Mapping[str, str],
     *,
@@ -90,4 +104,73 @@ def given(
     status = 200 if part is None else 206
     if request.method == "HEAD" or begin == end:
         return Response(None, status, every)
-    return StreamingResponse(pieces(begin, end), status, every)
+    return Flow(request, status, every, pieces(begin, end))
+
+
+class Flow(Response):
+    """A body that is sent piece by piece; a reader who leaves, or takes nothing any more, ends it.
+
+    What fails on its way cuts the connection: an answer that is not whole must not look so.
+    """
+
+    def __init__(
+        self, request: Request, status: int, headers: Mapping[str, str], pieces: AsyncGenerator[bytes | bytearray]
+    ) -> None:
+        super().__init__(None, status, headers)
+        self._request, self._pieces = request, pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI's signature)
+        """Send it.
+
+        Raises
+        ------
+        HvenError
+            A piece cannot be had: the server must cut the connection.
+        TimeoutError
+            The reader takes nothing any more.
+        """
+        gone, time = asyncio.ensure_future(left(self._request)), asyncio.get_running_loop().time
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async with aclosing(self._pieces) as pieces, asyncio.timeout(STALLED) as patience:
+                looked = time()
+                async for piece in pieces:
+                    if gone.done():
+                        return
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    if (now := time()) > looked + LOOK:
+                        patience.reschedule(now + STALLED)
+                        looked = now
+                if not gone.done():
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+
+
+async def flowing(pieces: Generator[Piece]) -> AsyncGenerator[bytes | bytearray]:
+    """Take pieces as they come: on the event loop, and behind a None by a thread, which joins small ones."""
+    waiting = None
+    try:
+        while (piece := next(pieces, b"")) != b"":
+            if piece is None:
+                waiting = asyncio.ensure_future(computed(_waited, pieces))
+                await asyncio.wait([waiting])  # who does not wait any more leaves it at work
+                piece = waiting.result()
+            yield piece
+            await asyncio.sleep(0)  # others have their turn
+    finally:
+        if waiting is not None and not waiting.done():
+            await asyncio.wait([waiting])
+        await computed(pieces.close)
+
+
+def _waited(pieces: Iterator[Piece]) -> bytes | bytearray:
+    found: list[bytes | bytearray] = []
+    size = 0
+    for piece in pieces:
+        if piece is not None:
+            found.append(piece)
+            size += len(piece)
+            if size >= PIECE:
+                break
+    return found[0] if len(found) == 1 else b"".join(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import hashlib
 import io
@@ -21,20 +20,17 @@ from hven.model import Cache
 from hven.model.errors import HvenError, NotFound, ParamError, TooLarge, say
 from hven.model.table import rooted
 from hven.services import datalinks, filed, scripts
-from hven.services._answer import CHUNK, patiently
 from hven.services._packing import Member, Tar, Zip
-from hven.services._threads import computed
+from hven.services._ranges import Flow, flowing
 from hven.services.address import bases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
 
     from hven.model.resource import Resource
     from hven.query import Result
-    from hven.services._packing import Packing
     from hven.services.face import Surroundings
     from hven.site.auth import Reader
 
@@ -314,63 +310,7 @@ def answer(
                 return Response(status_code=416, headers=headers)
     if request.method == "HEAD":
         return Response(None, status, headers)
-    return Packed(request, status, headers, packed, start, stop)
-
-
-class Packed(Response):
-    """The bytes of an archive, which threads read while the event loop sends them; a reader who leaves ends it.
-
-    A file that is not any more what was published when its turn comes cuts the connection: an archive that is not whole must not look so. Who
-    goes on then is told by the tag that it is another one, and gets the archive without that file.
-    """
-
-    def __init__(
-        self, request: Request, status: int, headers: Mapping[str, str], packed: Packing, start: int, stop: int
-    ) -> None:
-        super().__init__(None, status, headers)
-        self._request = request
-        self._pieces: Iterator[bytes] = _gathered(packed.part(start, stop))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI's signature)
-        """Send it.
-
-        Raises
-        ------
-        HvenError
-            A file is gone, or was changed: the server must cut the connection.
-        TimeoutError
-            The reader takes nothing any more.
-        """
-        gone = asyncio.ensure_future(dali.left(self._request))
-        coming: asyncio.Future[bytes | None] | None = None
-        try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            piece = await computed(next, self._pieces, None)
-            while piece is not None and not gone.done():
-                coming = asyncio.ensure_future(computed(next, self._pieces, None))
-                await patiently(send, {"type": "http.response.body", "body": piece, "more_body": True})
-                piece = await coming
-            if not gone.done():
-                await patiently(send, {"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            gone.cancel()
-            if coming is not None and not coming.done():
-                await asyncio.wait([coming])
-            await computed(self._pieces.close)  # type: ignore[attr-defined]
-
-
-def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Join small pieces; large ones leave as they are."""
-    waiting: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        if size and size + len(piece) > CHUNK:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-        waiting.append(piece)
-        size += len(piece)
-    if waiting:
-        yield b"".join(waiting)
+    return Flow(request, status, headers, flowing(packed.part(start, stop)))
 
 
 def _members(plan: Plan, called: str, title: str, about: Sequence[tuple[str, str]]) -> list[Member]:

@@ -24,7 +24,7 @@ from hven.services.address import SIGNS
 from hven.site.auth import OWNER, looks, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from hven.model.settings import Settings
     from hven.services.face import Surroundings
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 LISTED = ("path", "url", "bytes", "sha256", "title")
 COLUMNS = ("path", "url", "media_type", "bytes", "sha256", "modified")
-PIECE = 512 * 1024  # bytes that are read at once
+PIECE = 256 * 1024  # bytes that are read at once
+Piece = bytes | bytearray | None  # None: what comes next must be waited for
 _TOLD = 20  # locked files of which each is asked why
 _WANTED = Table(schema="TAP_UPLOAD", name="wanted", columns=(Column(name="wanted_path", type=STRING),))
 
@@ -471,8 +472,8 @@ def place_of(settings: Settings, row: dict[str, Any], folders: dict[str, bool] |
     return place
 
 
-def reading(settings: Settings, row: dict[str, Any]) -> Callable[[int, int], Iterator[bytes]]:
-    """Return what reads bytes of a file, from one to before another: the one place where the bytes of files come from that leave in archives.
+def reading(settings: Settings, row: dict[str, Any]) -> Callable[[int, int], Generator[Piece]]:
+    """Return what reads bytes of a file, from one to before another: the one place where the bytes of files come from that leave in archives and ranges.
 
     Parameters
     ----------
@@ -484,12 +485,14 @@ def reading(settings: Settings, row: dict[str, Any]) -> Callable[[int, int], Ite
     Returns
     -------
     read
-        Raises `Unavailable` as soon as the file is not what was published, and before its last bytes are given.
+        Gives None before what must be waited for: what is in memory is read at once. Raises `Unavailable` as soon as the file is not what was
+        published, and before its last bytes are given.
     """
     return partial(_read, settings, row)
 
 
-def _read(settings: Settings, row: dict[str, Any], start: int, stop: int) -> Iterator[bytes]:
+def _read(settings: Settings, row: dict[str, Any], start: int, stop: int) -> Generator[Piece]:
+    yield None
     try:
         file = os.open(place_of(settings, row), os.O_RDONLY)
     except OSError:
@@ -498,7 +501,11 @@ def _read(settings: Settings, row: dict[str, Any], start: int, stop: int) -> Ite
         while start < stop:
             if not _same(os.fstat(file), row):
                 raise changed(row)
-            piece = os.pread(file, min(PIECE, stop - start), start)
+            wanted = min(PIECE, stop - start)
+            piece: bytes | bytearray = _at_once(file, wanted, start)
+            if not piece:
+                yield None
+                piece = os.pread(file, wanted, start)
             start += len(piece)
             # looked at after it was read, too: what stands in its place was not published
             if not piece or (start >= stop and not _same(os.fstat(file), row)):
@@ -506,6 +513,16 @@ def _read(settings: Settings, row: dict[str, Any], start: int, stop: int) -> Ite
             yield piece
     finally:
         os.close(file)
+
+
+def _at_once(file: int, wanted: int, start: int) -> bytearray:
+    """Read what is in memory; nothing, if that is nothing, or the machine cannot tell."""
+    room = bytearray(wanted)
+    try:
+        del room[os.preadv(file, [room], start, os.RWF_NOWAIT) :]
+    except (OSError, AttributeError):
+        room.clear()
+    return room
 
 
 def _same(seen: os.stat_result, row: dict[str, Any]) -> bool:

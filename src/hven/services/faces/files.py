@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as urlquote
 
 import anyio.to_thread
-from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from hven import services as dali
@@ -16,11 +15,11 @@ from hven.model.errors import FarFault, say
 from hven.model.table import FILES, rooted
 from hven.services import filed
 from hven.services._far_blocks import FarBlocks
-from hven.services._ranges import described, given
+from hven.services._ranges import described, flowing, given
 from hven.services.face import Face, Surroundings, Way, route
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from starlette.requests import Request
     from starlette.routing import Route
@@ -84,13 +83,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         place = await anyio.to_thread.run_sync(filed.place_of, around.site.settings, row)
         if not same or "range" not in request.headers or "," in request.headers["range"]:
             return FileResponse(place, headers=headers, media_type=row["media_type"])
-        return given(
-            request,
-            row["bytes"],
-            partial(_in_threads, filed.reading(around.site.settings, row)),
-            row["media_type"],
-            headers,
-        )
+        read = filed.reading(around.site.settings, row)
+        return given(request, row["bytes"], lambda begin, end: flowing(read(begin, end)), row["media_type"], headers)
 
     async def listed(request: Request) -> Response:
         found = await anyio.to_thread.run_sync(
@@ -126,10 +120,6 @@ async def _far(far: FarBlocks, root: Root, below: str, row: dict[str, Any]) -> F
     if other or row["bytes"] not in {None, found.bytes}:
         raise filed.changed(row)
     return found
-
-
-def _in_threads(read: Callable[[int, int], Iterator[bytes]], begin: int, end: int) -> AsyncIterator[bytes]:
-    return iterate_in_threadpool(read(begin, end))
 
 
 def _moment(row: dict[str, Any]) -> datetime | None:
