@@ -22,6 +22,7 @@ from hven.ingest import ingest, move
 from hven.model.errors import DescriptorError, HvenError, NotFound, StorageError, UserError
 from hven.model.settings import Settings, load
 from hven.site import Site
+from hven.site import _engines as engines
 from hven.site.store import _snapshots as snapshots
 from hven.testing.site import site_with
 from postgres import programs, server
@@ -180,6 +181,23 @@ def test_health_tells_of_an_engine_that_is_away(tmp_path: Path, other: Any, monk
         other.away = False
         until(lambda: not site.current().problems)
         assert numbers(site) == [2, 3]
+
+
+def test_an_engine_is_opened_while_those_that_are_open_are_listed(
+    tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by another thread, in the middle of it."""
+    real = engines.kind
+    with opened(tmp_path) as site:
+
+        def opening(name: str) -> Any:
+            monkeypatch.setattr(engines, "kind", real)
+            site.engines.get(OTHER)
+            return real(name)
+
+        monkeypatch.setattr(engines, "kind", opening)
+        assert site.engines.fixed() == []
+        assert OTHER in site.engines.opened_by_name()
 
 
 def test_what_cannot_be_dropped_now_is_swept_later(tmp_path: Path, other: Any) -> None:

@@ -145,7 +145,9 @@ class Engines:
 
     def fixed(self) -> list[str]:
         """List the sections of the settings with which something is open."""
-        return [section for name in self._open if not name.startswith(LIVE) and (section := kind(name).section)]
+        return [
+            section for name in self.opened_by_name() if not name.startswith(LIVE) and (section := kind(name).section)
+        ]
 
     def trouble(self, name: str) -> str | None:
         """Return why the rows of an engine cannot be read here.
