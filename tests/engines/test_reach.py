@@ -143,10 +143,11 @@ def test_nothing_of_the_other_rows_can_be_read(engine, stars) -> None:
     assert max(reach.projection(("id",)).take_any(reach.key("id").at(0, 10)).column(0).to_pylist()) == 27
     assert not reach.files
     written = {name for name, one in vars(Stored).items() if not name.startswith("__")}
-    # what is not written anew reads what is, or the files, of which there are none
+    # what is not written anew reads what is, or the files, of which there are none; `nearest` begins empty, and is filled from `key` and `projection`
     assert written - {*vars(Reach)} == {
-        "_check", "_narrowest", "batches", "files", "look", "read", "rows", "sample", "starts",
+        "_check", "_narrowest", "batches", "files", "look", "nearest", "read", "rows", "sample", "starts",
     }  # fmt: skip
+    assert reach.nearest is not reach.whole.nearest
 
 
 def test_many_at_once_find_the_same(engine) -> None:

@@ -337,7 +337,7 @@ def _access(condition: Expr, narrowable: Narrowable, number: int, free: frozense
     return (
         _in_shape(condition, narrowable, number, free)
         or _touching(condition, narrowable, number, free)
-        or _by_key(condition, narrowable, number, free)
+        or by_key(condition, narrowable, number, free)
     )
 
 
@@ -374,7 +374,8 @@ def _touching(condition: Expr, narrowable: Narrowable, number: int, free: frozen
     return None if found is None else Touching(*found)
 
 
-def _by_key(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Access | None:
+def by_key(condition: Expr, narrowable: Narrowable, number: int, free: frozenset[int]) -> Access | None:
+    """Return the road that a condition on an indexed column is."""
     if isinstance(condition, Compare):
         for side, op, other in (
             (condition.left, condition.op, condition.right),

@@ -17,6 +17,7 @@ from hven.engines.duckdb.accesses import Access, Best, Found, accesses
 from hven.engines.duckdb.direct import SORTED
 from hven.engines.duckdb.layout import ROW, Held
 from hven.engines.duckdb.members import PARTNER, leaves_of, ordered
+from hven.engines.duckdb.nearest import nearest, own_rows
 from hven.engines.duckdb.pairs import (
     DRIVERS,
     KeyJoin,
@@ -88,6 +89,7 @@ class Candidates:
         self.accesses: dict[int, Access] = {}
         self._matches: list[Match] = []
         self._joins: list[KeyJoin] = []
+        self.own: list[tuple[int, int, str]] = []
         self.free = bound.free
         self._columns = columns_read(bound)
         self._derived: dict[int, Derived] = {}
@@ -103,7 +105,9 @@ class Candidates:
                     for number, item in narrowable.derived.items()
                 }
             )
-            for number, access in accesses(narrowable, bound.free).items():
+            self.own += own_rows(narrowable)
+            first = nearest(select, bound.free)
+            for number, access in (*accesses(narrowable, bound.free).items(), *(() if first is None else (first,))):
                 known = self.accesses.get(number)
                 self.accesses[number] = access if known is None else Best((known, access))
             if len(narrowable.direct) + len(narrowable.derived) > 1:
@@ -254,6 +258,12 @@ class _Search:
     def run(self) -> Reduced:
         """Look up what constants narrow, then what joins narrow."""
         self.look_up()
+        for outer, inner, key in self._plan.own:
+            found, stored = self._found.get(inner), self._stored(outer)
+            if found is None or stored is None or stored.manifest.primary != (key,):
+                continue
+            if outer not in self._found or found.count < self._found[outer].count:
+                self._found[outer] = found
         for place, match in enumerate(self._plan.matches):
             if match.one is None or match.one(self._values) == 1:
                 self._match(place, match)

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from hven.engines.duckdb.keys import KeyIndex
 from hven.engines.duckdb.regions import RegionIndex
+from hven.model import Cache
 from hven.model.errors import StorageError, Unavailable
 
 if TYPE_CHECKING:
@@ -306,6 +307,11 @@ class Stored:
     def table(self) -> pa.Table:
         """All rows, for DuckDB: no copy, no reading ahead."""
         return pa.Table.from_batches(self.batches)
+
+    @cached_property
+    def nearest(self) -> Cache[Any]:
+        """The rows of cadences that were asked for (see `nearest`)."""
+        return Cache(16 * 1024**2)
 
     def having(self, columns: tuple[str, ...] | None) -> pa.Table:
         """Return some columns of all rows, one at least; the same table each time, as long as it is not forgotten among many."""
