@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hven import query
 from hven.ingest import ingest
 from hven.ingest._validate_columns import cells_area
 from hven.model.errors import HvenError
-from hven.model.sky import Moc, Regions, _directions, contours, sphere
+from hven.model.sky import Moc, Regions, _directions, contours, region_files, sphere
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from shared import shared
@@ -399,6 +400,7 @@ def test_outlines_and_mocs_that_are_given_are_looked_at_as_well(tmp_path):
     assert eight.area() == pytest.approx(
         Regions.of([[[[(0, 0), (10, 10), (10, 0), (0, 10)]]]]).mended().area() / 2, rel=0.05
     )
+    assert found["winds_round"]["s_region"] is not None
     assert [table.findings[f"s_region: {word}"].count for word in ("no area", "several parts", "wound round")] == [
         1,
         1,
@@ -409,3 +411,75 @@ def test_outlines_and_mocs_that_are_given_are_looked_at_as_well(tmp_path):
     }
     assert {one.replace(" ", "_") for one in OUTLINES} - found.keys() == refused
     assert everywhere.keys() == {"fine", "wrong_hand"}
+
+
+WRITTEN = {  # what a text says, what is told of it, and how many shapes are published, at least; None: the row is set aside
+    "fine": ("Polygon 0 0 10 0 10 10 0 10", [], 1),
+    "crosses": ("Polygon 0 0 10 10 10 0 0 10", ["footprint.simple", "s_region: wound round"], 2),
+    "named": ("Polygon UNKNOWNFrame 0 0 10 10 10 0 0 10", ["footprint.simple", "s_region: wound round"], 2),
+    "star": ("polygon 0 10 6 -8 -9.5 3 9.5 3 -6 -8", ["footprint.simple", "s_region: wound round"], 1),
+    "in a union": ("Union ICRS (Polygon 0 0 10 10 10 0 0 10 Circle 40 40 1)", ["footprint.simple", "s_region: wound round"], 3),
+    "several": ("polygon 0 0 10 10 10 0 0 10 circle 40 40 1", ["footprint.simple", "s_region: wound round"], 3),
+    "round a hole": ("Polygon 0 0 30 0 30 30 0 30 0 0 10 10 10 20 20 20 20 10 10 10", ["footprint.simple", "s_region: wound round"], 2),
+    "over 0": ("Polygon 350 0 10 10 10 0 350 10", ["footprint.simple", "s_region: wound round"], 2),
+    "no area": ("Polygon 0 0 10 0 20 0", ["footprint.simple", "s_region: no area"], 0),
+    "one place": ("Polygon 5 5 5 5 5 5", ["footprint.simple", "s_region: no area"], 0),
+    "there and back": ("Polygon 31 11 33 27 31 11 33 27", ["footprint.simple", "s_region: no area"], 0),
+    "a part without area": ("Union ICRS (Polygon 0 0 10 0 20 0 Circle 40 40 1)", ["footprint.simple", "s_region: wound round"], 1),
+    "a corner twice": ("Polygon 0 0 10 0 10 0 10 10 0 10", [], 1),
+    "wrong hand": ("Polygon 0 0 0 10 10 10 10 0", ["footprint.orientation"], 1),
+    "NaN": ("Polygon 0 0 nan 0 10 10", ["epn.region"], None),
+    "infinite": ("Polygon 0 0 inf 0 10 10", ["epn.region"], None),
+    "latitude": ("Polygon 0 0 10 0 10 95 0 10", ["epn.region"], None),
+    "circle beyond": ("Circle 10 95 3", ["epn.region"], None),
+    "negative radius": ("Circle 10 5 -3", ["epn.region"], None),
+    "letter": ("Polygon 0 0 1x 0 10 9 0 10", ["epn.region"], None),
+    "odd": ("Polygon 0 0 10 0 10", ["epn.region"], None),
+    "two corners": ("Polygon 0 0 10 0", ["epn.region"], None),
+    "words": ("somewhere", ["epn.region"], None),
+    "cells": ("3/1-4", ["epn.region"], None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", range(2))  # the report shows ten rows of each rule
+def test_texts_of_outlines_are_mended_or_named_and_never_published_invalid(tmp_path, part):
+    written = dict(list(WRITTEN.items())[part::2])
+    rows = [{"id": name.replace(" ", "_"), "outline": text, "word": None} for name, (text, _, _) in written.items()]
+    rows += [{"id": name, "outline": text, "word": None} for name, text in many_corners().items()]
+    text = GIVEN.replace("optional: [coverage]", "optional: [region]").replace("moc(cells)", "word")
+    text = text.replace("\"polygon_of('polygon ' || outline)\"", "outline, region_quality: word")
+    with site_with(tmp_path, text, {"rows.json": json.dumps(rows)}) as site:
+        table = ingest(site, "spots").tables["spots.epn_core"]
+        site.refresh()
+        found = told(site)
+    for number, (name, (given, rules, pieces)) in enumerate(written.items(), 1):
+        said = {key: row.value for key, one in table.findings.items() for row in one.offenders if row.row == number}
+        assert [key for key in said if "without" not in key] == rules, name
+        assert all(value == given for key, value in said.items() if key.startswith(("footprint", "epn"))), name
+        row = found.get(name.replace(" ", "_"))
+        assert (row is None) == (pieces is None), name
+        if row is None:
+            continue
+        mends = "s_region: wound round" in rules
+        assert row["region_quality"] == ("mended" if mends else None), name
+        if pieces == 0:
+            assert row["s_region"] is None, name
+            continue
+        assert (row["s_region"] == given) != mends, name
+        back = region_files.of_texts([row["s_region"]])
+        assert back.faults == [""], name
+        assert re.findall("(?i)unknownframe|icrs", row["s_region"]) == re.findall("(?i)unknownframe|icrs", given), name
+        assert len(re.findall("(?i)polygon|circle", row["s_region"])) >= pieces, name
+        assert back.regions.area() == pytest.approx(region_files.of_texts([given], mend=True).regions.area()), name
+    assert found["wide"]["s_region"] == rows[-2]["outline"]
+    assert found["wide_eight"]["region_quality"] == "mended"
+
+
+def many_corners():
+    turn = np.linspace(0, 2 * np.pi, 1_000_000 if FULL else 20_000, endpoint=False)
+    radius = 5 + np.sin(40 * turn)
+    shapes = {
+        "wide": (20 + radius * np.cos(turn), radius * np.sin(turn)),
+        "wide_eight": (20 + 5 * np.sin(turn), 5 * np.sin(2 * turn)),
+    }
+    return {name: f"Polygon {' '.join(np.char.mod('%.7f', np.ravel(xy, 'F')))}" for name, xy in shapes.items()}

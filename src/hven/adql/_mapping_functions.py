@@ -142,7 +142,7 @@ ROWS: tuple[Entry, ...] = (
          example="CONTOUR_AREA(BOX_CONTOUR(0, 0, 0, 0, CHART(0, 0, 1, 1, 30, 0))) is ~1.0000126910", unit="deg**2", ucd="phys.angArea"),
     _row("CONTOUR_PIXELS", "(c CONTOUR) -> BIGINT", doc="Of how many pixels a contour's region is made, with those that are beyond the limb.",
          example="CONTOUR_PIXELS(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0))) is 50", ucd="meta.number;instr.pixel"),
-    _row("CONTOUR_QUALITY", "(c CONTOUR [, part TEXT LITERAL]) -> TEXT", doc="How a region stands for its contour: 'exact', 'multi_part' (several parts, or holes), 'clipped_at_limb', or 'degenerate' (of a line or a point); NULL if there is none. With 'hull', as contour_polygon takes it, 'hull' where that is published.",
+    _row("CONTOUR_QUALITY", "(c CONTOUR [, part TEXT LITERAL]) -> TEXT", doc="How a region stands for its contour: 'exact', 'multi_part' (several parts, or holes), 'clipped_at_limb', 'mended' (of polygons that cross or touch themselves), or 'degenerate' (of a line or a point); NULL if there is none. With 'hull', as contour_polygon takes it, 'hull' where that is published.",
          example="CONTOUR_QUALITY(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0))) is 'exact'", ucd="meta.code.qual"),
     _row("CONTOUR_FAULT", "(c CONTOUR [, form TEXT LITERAL]) -> TEXT", doc="Why a contour has no region; NULL if it has one. With 'name' one word for it: letter, open, no_radius ..",
          example="CONTOUR_FAULT(BOX_CONTOUR(0, 0, 9, 4, DISC(0, 0, 1, 1, 0, 0, 0))) is 'the radius of the disc is missing, or not above 0'", ucd="meta.note"),

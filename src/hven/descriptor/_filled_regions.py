@@ -51,9 +51,11 @@ def follows(name: str, contour: Expr, part: str) -> Expr:
 
 
 def fault(contour: Expr) -> list[tuple[str, Expr]]:
-    """Make what is asked of contours once more: the name of the fault, what it says, and the area."""
+    """Make what is asked of contours once more: the name of the fault, what it says, the area, and the quality of those that may be mended."""
+    mended = any(isinstance(node, Function) and node.name == "GEOJSON_CONTOUR" for node in walk(contour))
+    asked = [(QUALITY, _called("CONTOUR_QUALITY", contour))] if mended else []
     said = ("name", _called("CONTOUR_FAULT", contour, "name")), ("said", _called("CONTOUR_FAULT", contour))
-    return [*said, ("area", _called("CONTOUR_AREA", contour))]
+    return [*said, ("area", _called("CONTOUR_AREA", contour)), *asked]
 
 
 def ask_contours(tree: Expr) -> bool:

@@ -113,13 +113,19 @@ class Validation:
         yield from self._unfulfilled(mapped, batch)
         yield from self._left_empty(mapped, batch)
         yield from contoured(self.engine, self.mapping, mapped, batch)
-        crossing = []
+        crossing: dict[str, pa.Array] = {}
         for rule, names, bad in self._rules.failed(rows, mapped.constant):
-            yield _of_rule(rule, names, bad)
-            crossing += [(name, bad) for name in names if rule.check == "simple" and rule.severity != ERROR]
-        for name, bad in crossing:
+            if rule.check == "orientation" and names[0] in crossing:  # these are turned
+                bad = pc.and_not(bad, crossing[names[0]])  # noqa: PLW2901
+                if not pc.any(bad).as_py():
+                    continue
+            yield replace(_of_rule(rule, names, bad), values=rows.column(names[0]))  # as they were given
+            if rule.check == "simple" and rule.severity != ERROR:
+                crossing |= dict.fromkeys(names, bad)
+        for name, bad in crossing.items():
             views = [rule.of for rule in self.mapping.rules if rule.check == "orientation" and name in rule.columns]
-            yield from mended(mapped, name, bad, outside="sky" not in views)
+            kind = self.mapping.table.column(name).type
+            yield from mended(mapped, name, bad, kind=kind, outside="sky" not in views)
         flags = self._joint(mapped)
         for number, check in enumerate(self.mapping.checks):
             failing = self._check(check, mapped, batch) if check.over == SOURCE else flags.get(id(check))

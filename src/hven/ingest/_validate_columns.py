@@ -118,8 +118,10 @@ class ColumnRules:
             return outside(values, rule.low, rule.high)
         if rule.check in {"region", "orientation", "simple"} and not pa.types.is_string(values.type):
             return _of_numbers(rule, values)
-        if not pa.types.is_string(values.type) or rule.check == "simple":
+        if not pa.types.is_string(values.type):
             return None
+        if rule.check == "simple":
+            return pa.array(shape_columns.crossing(values))
         if rule.check == "schema":
             return pc.not_equal(values, self.mapping.table.schema)
         if rule.check == "words":
@@ -154,6 +156,10 @@ class ColumnRules:
         bad = np.zeros(len(values), bool)
         bad[plain.rows] = _no_latitudes(plain)
         yield "a latitude is outside -90 to 90", pa.array(bad)
+        radius = plain.numbers[plain.starts[plain.circle] + 2]
+        bad = np.zeros(len(values), bool)
+        bad[plain.rows[plain.circle][(radius < 0.0) | (radius > 180.0)]] = True
+        yield "a radius is outside 0 to 180 degrees", pa.array(bad)
         known = np.asarray(pc.is_valid(values))
         known[plain.rows] = False
         rest = np.flatnonzero(known)
@@ -233,15 +239,17 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
     bad = known & ((sizes < 6) | (sizes % 2 == 1)) if polygons else np.zeros(len(values), bool)
     place = np.arange(len(numbers)) - np.repeat(starts[:-1], sizes)
     off = ~np.isfinite(numbers) | ((place % 2 == 1) & (np.abs(numbers) > 90.0))
+    if not polygons:  # a circle's radius, where there is one
+        off |= (place == 2) & ((numbers < 0.0) | (numbers > 180.0))
     bad[np.repeat(np.arange(len(values)), sizes)[off]] = True
     if rule.check == "simple":
         rows = np.flatnonzero(known & ~bad if polygons else np.zeros(0, bool))
         crossing = np.zeros(len(values), bool)
         if len(rows):
             held = values.take(pa.array(rows))
-            crossing[rows] = ~Regions.polygons(
+            crossing[rows] = Regions.polygons(
                 np.append(0, np.cumsum(sizes[rows])), np.asarray(held.flatten(), np.float64)
-            ).valid()
+            ).crossing()
         return pa.array(crossing)
     return pa.array(bad)
 

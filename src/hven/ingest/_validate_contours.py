@@ -13,7 +13,7 @@ from hven.descriptor.mapping import SOURCE
 from hven.ingest._casting import whole
 from hven.ingest._rules import INFO, WARNING, Broken
 from hven.ingest._validate_columns import cells_area
-from hven.model.sky import Regions, contours, sphere
+from hven.model.sky import Regions, contours, region_files
 from hven.sources import ROW
 
 if TYPE_CHECKING:
@@ -24,17 +24,22 @@ if TYPE_CHECKING:
     from hven.descriptor.mapping import Mapping
     from hven.engines import Engine
     from hven.ingest._transform import Mapped
+    from hven.model.types import Type
 
 OUTLINE, COVERAGE, QUALITY = "s_region", "coverage", "region_quality"
 ADDED = 0.0101  # what a MOC may have more than its region, as a share of it
+MENDED = "mended"
 STANDS = {
     "exact": "with an exact region",
     "clipped_at_limb": "whose region is cut at the limb (clipped_at_limb)",
     "multi_part": "whose region has several parts or holes (multi_part): s_region is the outline of the largest",
+    MENDED: "polygons cross or touch themselves, or each other: what they wind round stands for them (mended)",
     "hull": "whose region has several parts or holes: s_region is their hull (hull)",
     "degenerate": "whose contour is a line or a point: a small polygon stands for it (degenerate)",
 }
-SAME = 1e-12  # radians between corners that are one
+_DALI = re.compile(r"\s*(?:circle|polygon|range|point)\s+[-+.\d]")
+_OWN = re.compile(r"(?i)\b(?:unknownframe|geo_[cd])\b")
+_SKY = re.compile(r"(?i)\b(?:icrs|fk[45]|j2000|b1950|(?:super_)?galactic(?:_ii?)?|ecliptic)\b")
 
 
 def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.RecordBatch) -> Iterator[Broken]:
@@ -42,12 +47,6 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
     if mapped.contour is None:
         return
     rows = mapped.rows
-    if QUALITY in mapping.filled:
-        words = rows.column(QUALITY)
-        for word, message in STANDS.items():
-            found = pc.fill_null(pc.equal(words, word), False)
-            if pc.any(found).as_py():
-                yield Broken(rule=f"{OUTLINE}: region {word}", message=message, severity=INFO, rows=found)
 
     def asked(places: npt.NDArray[np.int64]) -> pa.Table:
         at = places if mapped.at is None else mapped.at[places]
@@ -56,6 +55,16 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
         return told.take(pa.array(np.argsort(np.asarray(whole(told.column(ROW))))[of]))
 
     bound = mapped.contour
+    words, named = None, STANDS
+    if QUALITY in mapping.filled:
+        words = rows.column(QUALITY)
+    elif any(column.name == QUALITY for column in bound.columns):
+        words, named = asked(np.arange(rows.num_rows)).column(QUALITY), {MENDED: STANDS[MENDED]}
+    for word, message in named.items() if words is not None else ():
+        found = pc.fill_null(pc.equal(whole(words), word), False)
+        if pc.any(found).as_py():
+            rule, severity = (word, WARNING) if word == MENDED else (f"region {word}", INFO)
+            yield Broken(rule=f"{OUTLINE}: {rule}", message=message, severity=severity, rows=found)
     empty = np.asarray(pc.is_null(rows.column(OUTLINE)))
     if empty.any():
         yield from _without(np.flatnonzero(empty), asked(np.flatnonzero(empty)), rows.num_rows)
@@ -75,42 +84,37 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
             )
 
 
-def mended(mapped: Mapped, name: str, bad: pa.Array, *, outside: bool) -> Iterator[Broken]:
+def mended(mapped: Mapped, name: str, bad: pa.Array, *, kind: Type, outside: bool) -> Iterator[Broken]:
     """Put what they wind round in the place of polygons that cross themselves, and tell of it; one without area is left empty.
 
-    Of several parts the outline of the largest stands, where the table has them beside `COVERAGE` and `QUALITY`.
+    Texts say all its parts. Of several parts a polygon is the outline of the largest; all stand in `COVERAGE`, where the table has that.
     """
     rows = mapped.rows
     at = np.flatnonzero(np.asarray(bad))
     given = rows.column(name).take(pa.array(at))
-    ends = np.append(0, np.cumsum(np.asarray(given.value_lengths())))
-    numbers = np.asarray(given.flatten(), np.float64)
-    found = Regions.polygons(ends, numbers).mended()
-    # a corner that is there twice, as at a pole, is no crossing: such a one stays as it was given
-    other = ~((found.ring_counts == 1) & (_corners(ends // 2, numbers) == _counted(found.vertex_rows, len(at))))
-    at, found = at[other], found.take(np.flatnonzero(other))
-    if not len(at):
-        return
+    text = pa.types.is_string(given.type)
+    if text:
+        found = region_files.of_texts(given.to_pylist(), mend=True).regions
+    else:
+        ends = np.append(0, np.cumsum(np.asarray(given.value_lengths())))
+        found = Regions.polygons(ends, np.asarray(given.flatten(), np.float64)).mended()
     rings = found.ring_counts
-    shown = found.largest()
-    shown = shown if outside else shown.backwards()
-    corners = pa.array(np.stack([shown.lon, shown.lat], axis=1).ravel())
-    ends = 2 * np.append(0, np.cumsum(np.bincount(shown.vertex_rows, minlength=len(at))))
-    none = pa.array(np.append(np.diff(ends) == 0, False))
-    lists = pa.ListArray.from_arrays(pc.if_else(none, None, pa.array(ends.astype(np.int32))), corners)
-    several = np.flatnonzero(rings > 1)
-    rows = _put(rows, name, at, lists)
+    part = rings > 1 if not text or kind.xtype == "shape" else np.zeros(len(at), np.bool_)
+    shown = found.replaced(np.flatnonzero(part), found.take(np.flatnonzero(part)).largest())
+    made = _written(shown, given, outside=outside) if text else _listed(shown if outside else shown.backwards())
+    rows = _put(rows, name, at, made)
     mapped.constant -= {name}
-    if several.size:
-        said = {COVERAGE: [str(moc) for moc in found.take(several).mocs()[0]], QUALITY: ["multi_part"] * len(several)}
-        for column in said.keys() & set(rows.schema.names):
-            empty = np.asarray(pc.is_null(rows.column(column)))[at[several]]  # what the source says stays
-            rows = _put(rows, column, at[several][empty], pa.array(said[column], pa.string()).filter(pa.array(empty)))
-            mapped.constant -= {column}
+    for column, which in ((QUALITY, rings > 0), (COVERAGE, part)):
+        if column not in rows.schema.names or not which.any():
+            continue
+        free = which & np.asarray(pc.is_null(rows.column(column)))[at]  # what the source says stays
+        said = found.take(np.flatnonzero(free)).mocs()[0] if column == COVERAGE else [MENDED] * int(free.sum())
+        rows = _put(rows, column, at[free], pa.array([str(one) for one in said], pa.string()))
+        mapped.constant -= {column}
     mapped.rows = rows
     for word, which, message in (
-        ("wound round", rings == 1, "what a polygon winds round that crosses itself is published instead of it"),
-        ("several parts", rings > 1, f"a polygon that crosses itself winds round several parts, or a hole: {name} is the outline of the largest, and {COVERAGE} has all where the table has that column"),
+        ("wound round", (rings > 0) & ~part, "what a polygon winds round that crosses itself is published instead of it"),
+        ("several parts", part, f"a polygon that crosses itself winds round several parts, or a hole: {name} is the outline of the largest, and {COVERAGE} has all where the table has that column"),
         ("no area", rings == 0, f"a polygon has no area: {name} is left empty"),
     ):  # fmt: skip
         if which.any():
@@ -119,17 +123,30 @@ def mended(mapped: Mapped, name: str, bad: pa.Array, *, outside: bool) -> Iterat
             )
 
 
-def _counted(owners: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    return np.bincount(owners, minlength=count)
+def _listed(shown: Regions) -> pa.Array:
+    """Write regions of one ring each as DALI's numbers."""
+    corners = pa.array(np.stack([shown.lon, shown.lat], axis=1).ravel())
+    ends = 2 * np.append(0, np.cumsum(np.bincount(shown.vertex_rows, minlength=len(shown))))
+    none = pa.array(np.append(np.diff(ends) == 0, False))
+    return pa.ListArray.from_arrays(pc.if_else(none, None, pa.array(ends.astype(np.int32))), corners)
 
 
-def _corners(ends: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Count the corners of rings that are not where the one before them is."""
-    xyz = sphere.vectors(*numbers.reshape(-1, 2).T)
-    before = np.arange(len(xyz)) - 1
-    before[ends[:-1]] = ends[1:] - 1
-    apart = np.linalg.norm(xyz - xyz[before], axis=1) > SAME
-    return np.add.reduceat(apart.astype(np.int64), ends[:-1])
+def _written(shown: Regions, given: pa.Array, *, outside: bool) -> pa.Array:
+    """Write regions in the words of the texts that they come from: DALI's or STC-S, with the frame, which is ICRS of all on the sky now."""
+    made = pa.nulls(len(given), pa.string())
+    forms = np.array(
+        [("multishape", "") if _DALI.match(text) else ("stcs", _frame(text)) for text in given.to_pylist()]
+    )
+    for kind, frame in np.unique(forms, axis=0).tolist():
+        which = (forms == (kind, frame)).all(axis=1)
+        texts = region_files.texts(shown.take(np.flatnonzero(which)), kind, frame=frame, outside=outside)
+        made = pc.replace_with_mask(made, pa.array(which), texts)
+    return made
+
+
+def _frame(text: str) -> str:
+    own = _OWN.search(text)
+    return own[0] if own else "ICRS" if _SKY.search(text) else ""
 
 
 def _put(rows: pa.RecordBatch, name: str, places: npt.NDArray[np.int64], values: pa.Array) -> pa.RecordBatch:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model.sky._footprints import corners_in_order, wrong_way
+from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -246,6 +247,28 @@ def astray(texts: pa.Array, *, outside: bool) -> Flags:
     found = _Polygons(texts)
     bad = np.zeros(len(texts), bool)
     bad[found.rows[wrong_way(found.starts, found.numbers, outside=outside)]] = True
+    return bad
+
+
+def crossing(texts: pa.Array) -> Flags:
+    """Return which regions have a polygon that crosses itself, or has no area (see `Regions.crossing`).
+
+    Parameters
+    ----------
+    texts
+        Strings, shape (n,); polygons with latitudes beyond 90 degrees are not judged.
+
+    Returns
+    -------
+    wrong
+        Shape (n,).
+    """
+    found = _Polygons(texts)
+    size = np.diff(found.starts)
+    beyond = np.zeros(len(size), bool)
+    beyond[np.repeat(np.arange(len(size)), size)[1::2][np.abs(found.numbers[1::2]) > 90.0]] = True
+    bad = np.zeros(len(texts), bool)
+    bad[found.rows[~beyond & Regions.polygons(found.starts, found.numbers).crossing()]] = True
     return bad
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _KIND = str(CONTOUR.duckdb)
 _REGION = _KIND.partition("region ")[2].removesuffix(")")
 FAULTS = list(contours.FAULTS)
+QUALITIES = contours.QUALITIES
 DEGREES = (180.0 / np.pi) ** 2
 PARTS = ("", "largest", "hull", "all")  # which of them is drawn of a region that is no single polygon
 SIDES = ("west", "east", "south", "north")
@@ -53,7 +54,7 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_contour_fault": (("TINYINT", "BIGINT"), "VARCHAR"),
 }
 MACROS: tuple[str, ...] = (
-    f"CREATE OR REPLACE MACRO hven_contour_quality(q) AS nullif(list_extract({list(contours.QUALITIES)!r}, q + 1), '')",
+    f"CREATE OR REPLACE MACRO hven_contour_quality(q) AS nullif(list_extract({list(QUALITIES)!r}, q + 1), '')",
     f"CREATE OR REPLACE MACRO hven_contour_kind(f) AS nullif(list_extract({['', *FAULTS]!r}, f + 1), '')",
     # regular expressions take three times as long
     r"""CREATE OR REPLACE MACRO hven_numbers_in(s) AS list_transform(list_filter(string_split(translate(s, E',;()[]\t\n\r', '         '), ' '), lambda w: w <> ''),
@@ -313,7 +314,7 @@ class Contouring:
         if len(node.args) == 1 or node.args[1].value != "hull":
             return word
         several = f"(len(({made}).region) > 1 OR len(({made}).region[1]) > 1)"
-        return f"CASE WHEN {several} AND ({made}).quality <> 1 THEN 'hull' ELSE {word} END"
+        return f"CASE WHEN {several} AND ({made}).quality NOT IN (1, {QUALITIES.index('mended')}) THEN 'hull' ELSE {word} END"
 
     def contour_fault(self: Any, writer: Any, node: Any) -> str:
         """CONTOUR_FAULT(contour, 'name')."""

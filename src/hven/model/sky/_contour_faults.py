@@ -52,8 +52,8 @@ FAULTS = {
     "no_place": "a part of the image's edge has no place in its projection",
 }
 """Names of faults -> what they say, with one number."""
-_BESIDE = ("pixels", "clipped", "fault", "number", "minimal")
-QUALITIES = ("", "degenerate", "clipped_at_limb", "multi_part", "exact")
+_BESIDE = ("pixels", "clipped", "fault", "number", "minimal", "mended")
+QUALITIES = ("", "degenerate", "clipped_at_limb", "multi_part", "exact", "mended")
 _CODES = {name: code for code, name in enumerate(FAULTS, 1)}
 
 
@@ -91,6 +91,8 @@ class Contours:
         Which of `FAULTS` each row has, counted from 1 (0: none), and the number that it tells.
     minimal
         Whether it is a line or a point, for which a small polygon stands.
+    mended
+        Whether it was given as polygons that cross or touch themselves or each other.
     """
 
     regions: Regions
@@ -99,6 +101,7 @@ class Contours:
     fault: Whole
     number: Whole
     minimal: Flags
+    mended: Flags
 
     @classmethod
     def concat(cls, columns: Sequence[Contours]) -> Contours:
@@ -173,13 +176,13 @@ class Contours:
         Returns
         -------
         quality
-            ``degenerate`` (it stands for a line or a point), ``clipped_at_limb``, ``multi_part`` (or with holes: no polygon says it) or ``exact``: the first
-            that is so; empty where there is none; shape (n,).
+            ``degenerate`` (it stands for a line or a point), ``clipped_at_limb``, ``mended``, ``multi_part`` (or with holes: no polygon says it) or ``exact``: the
+            first that is so; empty where there is none; shape (n,).
         """
         rings = self.regions.ring_counts
         return np.select(
-            [rings == 0, self.minimal, self.clipped > 0.0, rings > 1],
-            ["", "degenerate", "clipped_at_limb", "multi_part"],
+            [rings == 0, self.minimal, self.clipped > 0.0, self.mended, rings > 1],
+            ["", "degenerate", "clipped_at_limb", "mended", "multi_part"],
             "exact",
         )
 

@@ -86,6 +86,7 @@ def polygons(
         check.fault,
         check.number,
         minimal,
+        np.zeros(rows, np.bool_),
     )
 
 

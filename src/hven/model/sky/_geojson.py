@@ -43,6 +43,8 @@ class Features:
         One for each feature; empty where there is a fault, and where a feature has no place (``"geometry": null``).
     faults
         What is wrong with each, empty if nothing is; shape (n,).
+    crossing
+        Which ones cross or touch themselves and were mended; shape (n,).
     turned
         Which ones had a ring that runs the wrong way round (it says nothing: they are right now); shape (n,).
     properties
@@ -55,6 +57,7 @@ class Features:
 
     regions: Regions
     faults: list[str]
+    crossing: npt.NDArray[np.bool_]
     turned: npt.NDArray[np.bool_]
     properties: list[Mapping[str, Any]]
     ids: list[str | float | None]
@@ -106,7 +109,8 @@ def from_geojson(document: str | bytes | Mapping[str, Any], error: float = ERROR
             shapes[row] = shapely.multipolygons(made) if made else shapes[row]
         except GeoJsonError as wrong:
             faults[row] = str(wrong)
-    for row in np.flatnonzero(~shapely.is_valid(shapes)).tolist():
+    crossing = ~shapely.is_valid(shapes)
+    for row in np.flatnonzero(crossing).tolist():
         if mend:
             shapes[row] = _mended(shapes[row])
             continue
@@ -121,6 +125,7 @@ def from_geojson(document: str | bytes | Mapping[str, Any], error: float = ERROR
     return Features(
         regions,
         faults,
+        crossing & ~wrong_rows,
         turned,
         [feature.get("properties") or {} for feature in features],
         [feature.get("id") for feature in features],

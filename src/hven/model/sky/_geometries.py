@@ -60,7 +60,7 @@ def of_geometries(texts: Sequence[str | None], *, west: bool = False) -> Contour
     check.mark("no_geometry", np.array([bool(fault) for fault in found.faults], np.bool_))
     check.mark("no_area", np.diff(regions.rows) == 0)
     none = np.zeros(len(texts), np.int64)
-    return Contours(regions, none, np.zeros(len(texts)), check.fault, check.number, none > 0)
+    return Contours(regions, none, np.zeros(len(texts)), check.fault, check.number, none > 0, found.crossing)
 
 
 def mirrored(regions: Regions) -> Regions:

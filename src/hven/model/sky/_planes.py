@@ -234,6 +234,8 @@ def judged(regions: R, *, why: bool) -> list[str]:
     if len(rest):
         planes = Planes([regions.take(rest)])
         shapes = planes.shapes(0)
+        part, of = shapely.get_parts(shapes, return_index=True)
+        found[rest[of[shapely.area(part) <= 2.0 * GRID * shapely.length(part)]]] = "a part has no area"
         bad = np.flatnonzero(~shapely.is_valid(shapes))
         found[rest[bad]] = "it crosses itself"
         for one in bad if why else []:

@@ -239,13 +239,15 @@ def _of_kind(shapes: Sequence[Any]) -> Regions:
     return found
 
 
-def of_texts(values: Iterable[str | None]) -> Read:
+def of_texts(values: Iterable[str | None], *, mend: bool = False) -> Read:
     """Read regions from texts, each in whichever of these forms it is: DALI's shapes, STC-S, MOC in ASCII.
 
     Parameters
     ----------
     values
         A text for each row; None or an empty one is an empty region. STC-S in a frame of the sky is turned to ICRS.
+    mend
+        Polygons that cross themselves are no fault: what they wind round stands for them.
 
     Returns
     -------
@@ -282,6 +284,7 @@ def of_texts(values: Iterable[str | None]) -> Read:
     regions = regions.replaced(np.array(list(mocs), np.int64), covered)
     faults = [fault or wrong.get(row, "") for row, fault in enumerate(faults)]
     names = {"ICRS" if frame in frames.ROTATIONS else frame for frame in said if frame}
+    regions = regions.mended() if mend else regions
     return checked(regions, faults, [None] * len(faults), names.pop() if len(names) == 1 else None)
 
 

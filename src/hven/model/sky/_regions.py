@@ -65,6 +65,20 @@ class Regions(Columns):
         """
         return np.array([not reason for reason in judged(self, why=False)], np.bool_)
 
+    def crossing(self) -> Flags:
+        """Return which regions are not valid, corners that come twice in a row aside: they cross themselves, or lack area.
+
+        Returns
+        -------
+        wrong
+            Shape (n,).
+        """
+        found = ~self.valid()
+        given = self.take(np.flatnonzero(found))
+        plain = cleaned(given)
+        found[found] = ~plain.valid() | (plain.ring_counts != given.ring_counts)
+        return found
+
     def mended(self) -> Regions:
         """Make all regions valid: parts that overlap become one, rings that cross themselves are cut into simple ones.
 

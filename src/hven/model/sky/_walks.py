@@ -154,4 +154,4 @@ def _gathered(found: list[tuple[Whole, Outlined]], check: Check) -> Contours:
         ahead += len(part)
     regions = Regions.concat([Regions.empty(1), *(of.regions for _, of in found)])
     place[check.fault > 0] = 0
-    return Contours(regions.take(place), pixels, clipped, check.fault, check.number, np.zeros(rows, dtype=np.bool_))
+    return Contours(regions.take(place), pixels, clipped, check.fault, check.number, *np.zeros((2, rows), np.bool_))

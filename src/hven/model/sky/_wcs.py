@@ -202,7 +202,9 @@ def _none(check: Check) -> Contours:
 
 
 def _made(regions: Regions, pixels: Numbers, check: Check) -> Contours:
-    return Contours(regions, pixels.astype(np.int64), np.zeros(1), check.fault, check.number, np.zeros(1, np.bool_))
+    return Contours(
+        regions, pixels.astype(np.int64), np.zeros(1), check.fault, check.number, *np.zeros((2, 1), np.bool_)
+    )
 
 
 def _number(header: Mapping[str, Card], *names: str) -> float:
