@@ -45,6 +45,26 @@ def test_chain_codes_of_hfc_and_their_faults(hfc: Path):
     assert told[-1].endswith("4 of 5 rows have no region")
 
 
+def test_rotations_that_contradict_their_dates(hfc: Path, tmp_path: Path):
+    head, row = HFC.splitlines()[:2]  # 2009-06-15 is in rotation 2084
+    hfc.write_text("\n".join([f"{head},C_ROTATION", *(f"{row},{number}" for number in ("2084", "2085", "", "2084.59"))]))
+    for words in ([], ["--longitudes", "stonyhurst"]):
+        done = hven("region", hfc, "--to", "polygon", *words, code=1)
+        assert [bool(line) for line in done.stdout.splitlines()] == [True, False, True, True]
+        assert done.stderr.startswith(f"hven: {hfc}: row 2: the rotation number is not that of the date\n")
+    assert len(hven("region", hfc, "--to", "polygon", "--rotation", "2084").stdout.splitlines()) == 4
+    assert len(hven("region", hfc, "--to", "polygon", "--observer", "10,1").stdout.splitlines()) == 4
+    cards = fits.Header({"CRPIX1": 50.5, "CRPIX2": 50.5, "CDELT1": 26.3, "CDELT2": 26.3, "RSUN_OBS": 944.0, "DATE-OBS": "2009-06-15T12:00:00", "CAR_ROT": 2070})  # fmt: skip
+    image = np.zeros((100, 100), np.int16)
+    image[40:60, 40:60] = 3
+    fits.PrimaryHDU(image, cards).writeto(tmp_path / "labels.fits")
+    assert (
+        "row 1: the rotation number is not that"
+        in hven("region", tmp_path / "labels.fits", "--to", "stc", code=1).stderr
+    )
+    assert hven("region", tmp_path / "labels.fits", "--to", "stc", "--rotation", "2084").stdout.startswith("Polygon")
+
+
 def test_all_forms_say_the_same(hfc: Path, tmp_path: Path):
     hfc.write_text("\n".join(HFC.splitlines()[:2]))
     areas = {}

@@ -33,6 +33,7 @@ HFC = {
     "scale": ("CDELT1,CDELT2", "CDELT1"),
     "date": ("DATE_OBS", "DATE-OBS", "FEAT_DATE"),
     "observer": ("CRLN_OBS,CRLT_OBS", "L0,B0"),
+    "rotation": ("C_ROTATION", "CAR_ROT", "CARROT"),
     "region": ("S_REGION", "COVERAGE", "REGION", "FOOTPRINT"),
     "name": ("GRANULE_UID", "ID", "NAME"),
 }
@@ -61,6 +62,7 @@ class Said:
     scale: str | None = None
     date: str | None = None
     observer: str | None = None
+    rotation: str | None = None
     region: str | None = None
     name: str | None = None
     frame: str = "carrington"
@@ -120,7 +122,7 @@ class _Table:
             source = module.open(module.Options.model_validate({**options, "types": {digits: "text"}}), context)
         wanted = [
             one
-            for part in (self.given(item.name) for item in fields(Said)[:10])
+            for part in (self.given(item.name) for item in fields(Said)[:11])
             for one in (part or "").split(",")
             if one in self.names
         ]
@@ -324,8 +326,14 @@ def _observer(table: _Table, said: Said) -> tuple[Numbers, Numbers]:
             remedy="say --observer LON,LAT (the point below it), or --date NAME for observers at the Earth",
         )
     times = _times(table.table.column(date).to_pylist() if date in table.names else [date] * table.rows, date, table)
+    return _earth(times, table.numbers("rotation", 1)[0] if table.given("rotation") else np.nan, said)
+
+
+def _earth(times: Any, rotation: Any, said: Said) -> tuple[Numbers, Numbers]:
+    """Compute the point below an observer at the Earth; its longitude is infinite where the rotation's number is not that of the date."""
     earth = contours.sun.earth(times)
-    return (earth.l0 if said.frame == "carrington" else np.where(np.isnan(earth.l0), np.nan, 0.0)), earth.b0
+    lon = earth.l0 if said.frame == "carrington" else np.where(np.isnan(earth.l0), np.nan, 0.0)
+    return np.where(contours.sun.contradicts(rotation, times), np.inf, lon), earth.b0
 
 
 def _times(values: Sequence[Any], name: str, table: _Table) -> npt.NDArray[np.datetime64]:
@@ -399,15 +407,16 @@ def _labels(path: Path, head: Any, image: npt.NDArray[Any], said: Said) -> regio
     else:
         when = said.date or str(head.get("DATE-OBS", head.get("DATE_OBS", "")))
         try:
-            earth = contours.sun.earth(np.array([when.replace(" ", "T").removesuffix("Z")], "datetime64[us]"))
+            times = np.array([when.replace(" ", "T").removesuffix("Z")], "datetime64[us]")
         except ValueError:
-            earth = None
-        if earth is None or np.isnan(earth.b0[0]):
+            times = np.array(["NaT"], "datetime64[us]")
+        turn = number("rotation", 1, [("CAR_ROT",)]) if said.rotation or "CAR_ROT" in head else [np.nan]
+        (lon,), (lat,) = _earth(times, turn, said)
+        if np.isnan(lat):
             raise UsageError(
                 f"{path} does not tell who saw the disc",
                 remedy="say --observer LON,LAT, or --date 2009-06-15T12:00 for observers at the Earth",
             )
-        lon, lat = float(earth.l0[0]) if said.frame == "carrington" else 0.0, float(earth.b0[0])
     one = np.ones(1)
     disc = contours.Disc(
         one * (x - origin),

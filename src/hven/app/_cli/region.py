@@ -79,6 +79,10 @@ def region(
     observer: Annotated[
         str | None, typer.Option("--observer", metavar="LON,LAT", help="Or the point of the sphere below it, degrees.")
     ] = None,
+    rotation: Annotated[
+        str | None,
+        typer.Option("--rotation", metavar="N", help="Carrington's, which the date must not contradict (C_ROTATION)."),
+    ] = None,
     column: Annotated[
         str | None, typer.Option("--region", metavar="NAME", help="Column of regions as texts (s_region).")
     ] = None,
@@ -102,7 +106,7 @@ def region(
 ) -> None:
     """Write contours and regions of a file in other forms."""
     said = contour_tables.Said(
-        chain=chain, x=x, y=y, radius=radius, centre=centre, scale=scale, date=date, observer=observer, region=column, name=name,
+        chain=chain, x=x, y=y, radius=radius, centre=centre, scale=scale, date=date, observer=observer, rotation=rotation, region=column, name=name,
         frame=longitudes.value, origin=origin, freeman=directions is Directions.freeman,
     )  # fmt: skip
     data = file.read_bytes()

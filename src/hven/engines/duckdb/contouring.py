@@ -84,9 +84,7 @@ def _made(images: Any, make: Callable[[Any, Any, Any], contours.Contours]) -> pa
     """Make contours of rows, by the kinds of their images; of one that is no image there is none."""
     pieces = []
     for rows, image in _images(images):
-        check = contours.Check(len(rows))
-        check.mark("rotation", np.isposinf(image.lon))
-        pieces.append((rows, make(rows, image, check)))
+        pieces.append((rows, make(rows, image, contours.Check(len(rows)))))
     if sum(len(rows) for rows, _ in pieces) != len(images):
         message = "an image is made by DISC or CHART"
         raise ValueError(message)

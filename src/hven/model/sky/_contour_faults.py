@@ -228,5 +228,8 @@ class Check:
             self.mark("no_scale", ~(known("x", "y", "scale_x", "scale_y", "roll") & (grid.scale_x * grid.scale_y != 0)))
         else:
             self.mark("no_scale", ~(known("x", "y", "step_x", "step_y") & (grid.step_x * grid.step_y != 0.0)))
+        self.mark(
+            "rotation", np.isposinf(grid.lon)
+        )  # so is a longitude that a date and a number contradict each other in
         self.mark("no_observer", ~known("lon", "lat"))
         self.mark("latitude", np.abs(grid.lat) > 90.0)
