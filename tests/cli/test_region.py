@@ -47,7 +47,9 @@ def test_chain_codes_of_hfc_and_their_faults(hfc: Path):
 
 def test_rotations_that_contradict_their_dates(hfc: Path, tmp_path: Path):
     head, row = HFC.splitlines()[:2]  # 2009-06-15 is in rotation 2084
-    hfc.write_text("\n".join([f"{head},C_ROTATION", *(f"{row},{number}" for number in ("2084", "2085", "", "2084.59"))]))
+    hfc.write_text(
+        "\n".join([f"{head},C_ROTATION", *(f"{row},{number}" for number in ("2084", "2085", "", "2084.59"))])
+    )
     for words in ([], ["--longitudes", "stonyhurst"]):
         done = hven("region", hfc, "--to", "polygon", *words, code=1)
         assert [bool(line) for line in done.stdout.splitlines()] == [True, False, True, True]
@@ -175,3 +177,19 @@ def test_a_file_of_ds9_needs_a_frame_of_the_sky(hfc: Path):
     assert (
         "files of ds9 are in ICRS, and these regions in no frame" in hven("region", hfc, "--to", "ds9", code=1).stderr
     )
+
+
+def test_geojson_of_a_body_keeps_its_frame(tmp_path: Path):
+    ring = [[30, 0], [40, 0], [40, 10], [30, 10], [30, 0]]
+    west = {"type": "Polygon", "coordinates": [ring], "crs": "urn:ogc:def:crs:IAU:2015:50101"}
+    (tmp_path / "io.json").write_text(json.dumps(west))
+    told = json.loads(hven("region", tmp_path / "io.json", "--to", "geojson").stdout)
+    assert told["crs"]["properties"]["name"] == "urn:ogc:def:crs:IAU:2015:50100"
+    lon = np.array(told["features"][0]["geometry"]["coordinates"][0])[:, 0]
+    assert (lon.min(), lon.max()) == (-40, -30)
+    assert hven("region", tmp_path / "io.json", "--to", "stc").stdout.startswith("Polygon 3")
+    corners = np.array(hven("region", tmp_path / "io.json", "--to", "polygon").stdout.split(), float).reshape(-1, 2)
+    turn = np.roll(corners, -1, axis=0)
+    assert np.sum(corners[:, 0] * turn[:, 1] - turn[:, 0] * corners[:, 1]) > 0, "anticlockwise on a map of the body"
+    refused = hven("region", tmp_path / "io.json", "--to", "geojson", "--frame", "IAU_2015:50101", code=1)
+    assert "longitudes to the east and planetocentric latitudes, and IAU_2015:50101 has others" in refused.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyproj
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -144,3 +145,60 @@ def test_what_is_no_region_is_said_by_row(geometry, fault):
 def test_what_is_no_geojson_is_refused(text, said):
     with pytest.raises(geojson.GeoJsonError, match=said):
         geojson.from_geojson(text)
+
+
+BODIES = (199, 299, 399, 301, 499, 501, 502, 503, 504, 599, 606, 699, 799, 899, 999, 10)  # NAIF's codes
+
+
+def test_the_frame_that_is_written_has_longitudes_to_the_east():
+    """PROJ's axes, of each body it knows; and what PROJ makes of a polygon in the planetographic frame lies where it was drawn."""
+    judged = 0
+    for body in BODIES:
+        crs = pyproj.CRS(f"IAU_2015:{body}00")
+        assert [axis.direction for axis in crs.axis_info] == ["north", "east"], crs.name
+        try:
+            graphic, centric = (pyproj.CRS(f"IAU_2015:{body}0{kind}") for kind in (1, 2))
+        except pyproj.exceptions.CRSError:  # of spheres there is one frame
+            continue
+        judged += 1
+        lon, lat = np.array([(170.0, -60.0), (190, -60), (190, 50), (170, 50)]).T
+        there = pyproj.Transformer.from_crs(centric, graphic).transform(
+            lat, lon
+        )  # axes as the frames have them: latitudes first
+        ring = [[float(x), float(y)] for y, x in zip(*there, strict=True)]
+        west = graphic.axis_info[1].direction == "west"
+        ring = ring[::-1] if west else ring  # by the right-hand rule of its map
+        document = {"type": "Polygon", "coordinates": [[*ring, ring[0]]], "crs": f"urn:ogc:def:crs:IAU:2015:{body}01"}
+        found = geojson.from_geojson(document)
+        assert (found.faults, found.crs) == ([""], f"urn:ogc:def:crs:IAU:2015:{body}00")
+        assert np.ravel(found.regions.boxes()) == pytest.approx([170, 190, -60, 50], abs=1e-3), (graphic.name, west)
+        assert found.regions.area()[0] == pytest.approx(
+            np.radians(20) * (np.sin(np.radians(50)) + np.sin(np.radians(60))), rel=1e-3
+        )
+        text = geojson.to_geojson(found.regions, crs=found.crs)
+        lawful(text)
+        assert json.loads(text)["crs"]["properties"]["name"] == found.crs
+        assert {round(abs(x)) for x, _ in shapely.get_coordinates(shapely.from_geojson(text)).tolist()} >= {170, 180}
+        if west or centric.ellipsoid.inverse_flattening:
+            with pytest.raises(ValueError, match=f"its frame is urn:ogc:def:crs:IAU:2015:{body}00"):
+                geojson.to_geojson(found.regions, crs=document["crs"])
+    assert judged >= 5
+
+
+@pytest.mark.parametrize("crs", ["IAU_2015:50101", "urn:ogc:def:crs:IAU:2015:50101", "urn:ogc:def:crs:IAU2000::50101", "http://www.opengis.net/def/crs/IAU/2015/50101"])  # fmt: skip
+def test_west_longitudes_are_read_by_their_frame(crs):
+    named = {"type": "name", "properties": {"name": crs}}
+    ring = [[30, -10], [40, -10], [40, 10], [30, 10], [30, -10]]
+    found = geojson.from_geojson({"type": "Polygon", "coordinates": [ring], "crs": named})
+    assert found.crs == crs[:-2] + "00"
+    assert np.ravel(found.regions.boxes())[:2] == pytest.approx([320, 330])
+    assert not found.turned.any()
+    plain = geojson.from_geojson({"type": "Polygon", "coordinates": [ring]}, west=True)
+    assert np.ravel(plain.regions.boxes())[:2] == pytest.approx([320, 330])
+    over = [[[-10, 0], [10, 0], [10, 5], [-10, 5], [-10, 0]], [[-5, 1], [-5, 2], [5, 2], [5, 1], [-5, 1]]]
+    west, east = (
+        geojson.from_geojson({"type": "Polygon", "coordinates": over}, west=west).regions for west in (True, False)
+    )
+    assert west.area() == pytest.approx(east.area())
+    assert west.contains([7.0], [1.5]).tolist() == [True]
+    assert west.contains([0.0], [1.5]).tolist() == [False]

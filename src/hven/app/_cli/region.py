@@ -115,7 +115,8 @@ def region(
     try:
         known = region_files.form(data, file.name)
         read = region_files.read(data, file.name) if known else contour_tables.read(file, said)
-        outside = view is View.body or (view is None and not known and read.frame is None)
+        body = "IAU" in (read.frame or "") if known else read.frame is None
+        outside = view is View.body or (view is None and body)
         text, faults = _written(read, to, out, frame, outside=outside)
     except ValueError as error:
         raise UserError(f"{file}: {error}") from None
@@ -140,7 +141,7 @@ def _written(
     if to is Form.geojson:
         names = [name if name is not None else row + 1 for row, name in enumerate(read.names)]
         facts = [{"row": row + 1, **({"fault": fault} if fault else {})} for row, fault in enumerate(read.faults)]
-        return region_files.to_geojson(regions, facts, ids=names, crs=frame).encode(), faults
+        return region_files.to_geojson(regions, facts, ids=names, crs=frame or read.frame).encode(), faults
     if to in {Form.ds9, Form.crtf}:
         if (frame or read.frame) != "ICRS":
             raise ValueError(
@@ -155,7 +156,8 @@ def _written(
         mocs, _ = regions.mocs()
         return "".join(f"{'' if row in empty else moc}\n" for row, moc in enumerate(mocs)).encode(), faults
     kind = {Form.stc: "stcs", Form.dali: "multishape", Form.polygon: "polygon"}[to]
-    word = (frame or read.frame or "") if to is Form.stc else ""
+    said = read.frame or ""
+    word = frame or (said if said.isalnum() else "") if to is Form.stc else ""  # a URN of GeoJSON's is no word of STC-S
     lines = region_files.texts(regions, kind, frame=word, outside=outside).to_pylist()
     known = {row for row, _ in faults}
     faults += [

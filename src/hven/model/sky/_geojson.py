@@ -1,7 +1,8 @@
 """GeoJSON (RFC 7946): regions of its features, and features of regions - right-hand rule, cut at 180 degrees.
 
 Edges are straight lines on the map there, and great circles here: vertices are put in where the two part. Longitudes are those of the Earth, of a
-body, whose frame a member ``crs`` names as planetary GeoJSON does, or of the sky.
+body, whose frame a member ``crs`` names as planetary GeoJSON does, or of the sky. They are written to the east, with planetocentric latitudes;
+what is read in a frame with longitudes to the west, or planetographic latitudes, is turned.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from hven.model.sky._flat_maps import ERROR, drawn
 from hven.model.sky._geos import taken_apart, wound
+from hven.model.sky._planets import BodyFrame, of_code
 from hven.model.sky._regions import Regions
 from hven.model.sky._seams import raised
 
@@ -52,7 +54,7 @@ class Features:
     ids
         Of each; None where it has none.
     crs
-        What the document says of its frame; None: nothing, which means the Earth's (WGS 84).
+        What the document says of its frame, or the one that its coordinates were turned to; None: nothing, which means the Earth's (WGS 84).
     """
 
     regions: Regions
@@ -64,7 +66,9 @@ class Features:
     crs: str | None
 
 
-def from_geojson(document: str | bytes | Mapping[str, Any], error: float = ERROR, *, mend: bool = False) -> Features:
+def from_geojson(
+    document: str | bytes | Mapping[str, Any], error: float = ERROR, *, mend: bool = False, west: bool = False
+) -> Features:
     """Read GeoJSON: a collection of features, one feature, or a geometry alone.
 
     A ring whose edge is longer than 180 degrees of longitude is taken as the map has it, as RFC 7946 wants, if it then runs by the right-hand
@@ -78,11 +82,13 @@ def from_geojson(document: str | bytes | Mapping[str, Any], error: float = ERROR
         How far great circles may be from the map's straight lines, degrees.
     mend
         Rings that cross themselves are no fault: what they wind round is inside, whichever way; parts that overlap become one.
+    west
+        Longitudes grow to the west, which ``crs`` may say as well.
 
     Returns
     -------
     features
-        Regions that are valid, and by row what is wrong with the others: points and lines, numbers that are none, latitudes over 90,
+        Regions that are valid, longitudes to the east and latitudes planetocentric, and by row what is wrong with the others: points and lines, numbers that are none, latitudes over 90,
         rings that cross themselves, holes outside.
 
     Raises
@@ -116,6 +122,12 @@ def from_geojson(document: str | bytes | Mapping[str, Any], error: float = ERROR
             continue
         faults[row] = _where(str(shapely.is_valid_reason(shapes[row])))
         shapes[row] = shapely.MultiPolygon()
+    crs, frame = _crs(parsed), _frame(_crs(parsed))
+    if west or _other(frame):
+        shrink = (1.0 - frame.frame.flattening) ** 2 if frame and frame.frame.graphic else 1.0
+        turn = -1.0 if west or (frame and frame.frame.west) else 1.0
+        shapes = shapely.transform(shapes, lambda xy: np.column_stack([turn * xy[:, 0], _centric(xy[:, 1], shrink)]))
+        crs = crs and _centred(crs)
     regions = raised(shapes, error)
     for row, reason in enumerate(regions.faults()):
         if reason:
@@ -129,7 +141,7 @@ def from_geojson(document: str | bytes | Mapping[str, Any], error: float = ERROR
         turned,
         [feature.get("properties") or {} for feature in features],
         [feature.get("id") for feature in features],
-        _crs(parsed),
+        crs,
     )
 
 
@@ -197,6 +209,28 @@ def _crs(document: Mapping[str, Any]) -> str | None:
     crs = document.get("crs")
     found = crs.get("properties", {}).get("name") if isinstance(crs, dict) else crs
     return found if isinstance(found, str) else None
+
+
+def _frame(crs: str | None) -> BodyFrame | None:
+    """Find the frame of a body that ``crs`` names."""
+    try:
+        return of_code((crs or "").replace("http://www.opengis.net/def/crs/", "").replace("/", ":"))
+    except ValueError:
+        return None
+
+
+def _other(found: BodyFrame | None) -> bool:
+    """Tell whether a frame's longitudes grow to the west, or its latitudes are planetographic."""
+    return found is not None and (found.frame.west or (found.frame.graphic and found.frame.flattening > 0.0))
+
+
+def _centred(crs: str) -> str:
+    """Name the frame of the same body with longitudes to the east and planetocentric latitudes."""
+    return f"{crs[:-2]}00"
+
+
+def _centric(lat: Numbers, shrink: float) -> Numbers:
+    return lat if shrink == 1.0 else np.degrees(np.arctan(np.tan(np.radians(lat)) * shrink))
 
 
 def _polygons(geometry: Any, depth: int) -> Iterator[list[Numbers]]:
@@ -341,7 +375,8 @@ def to_geojson(
     properties, ids
         Of each feature; shape (n,).
     crs
-        The frame, if it is not the Earth's (WGS 84): ``urn:ogc:def:crs:IAU:2015:49900``; it becomes the member ``crs`` of GeoJSON of 2008.
+        The frame, if it is not the Earth's (WGS 84): ``urn:ogc:def:crs:IAU:2015:49900``; it becomes the member ``crs`` of GeoJSON of 2008. One with
+        longitudes to the east and planetocentric latitudes, as regions have them.
     error
         How far edges on the map may be from their great circles, degrees.
 
@@ -349,6 +384,11 @@ def to_geojson(
     -------
     text
         GeoJSON, a feature in each line.
+
+    Raises
+    ------
+    ValueError
+        The frame is another one.
     """
     import orjson  # noqa: PLC0415  (for documents alone)
 
@@ -374,7 +414,16 @@ def opening(crs: str | None) -> str:
     -------
     text
         ``{"type": "FeatureCollection", ... "features":[``.
+
+    Raises
+    ------
+    ValueError
+        Longitudes of the frame grow to the west, or its latitudes are planetographic.
     """
+    if crs and _other(_frame(crs)):
+        raise ValueError(
+            f"GeoJSON is written with longitudes to the east and planetocentric latitudes, and {crs} has others: its frame is {_centred(crs)}"
+        )
     import orjson  # noqa: PLC0415  (for documents alone)
 
     said = f'"crs":{orjson.dumps({"type": "name", "properties": {"name": crs}}).decode()},' if crs else ""

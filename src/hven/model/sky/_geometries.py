@@ -8,7 +8,6 @@ import numpy as np
 
 from hven.model.sky._contour_faults import Check, Contours
 from hven.model.sky._geojson import from_geojson
-from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +50,8 @@ def of_geometries(texts: Sequence[str | None], *, west: bool = False) -> Contour
         features.append(
             {"geometry": geometry["geometry"] if isinstance(geometry, dict) and "geometry" in geometry else geometry}
         )
-    found = from_geojson({"type": "FeatureCollection", "features": features}, ERROR, mend=True)
-    regions = mirrored(found.regions) if west else found.regions
+    found = from_geojson({"type": "FeatureCollection", "features": features}, ERROR, mend=True, west=west)
+    regions = found.regions
     check.mark("no_contour", np.array([feature["geometry"] is None for feature in features], np.bool_) & ~broken)
     check.mark("no_geometry", broken)
     for name, words in _WORDS:
@@ -61,20 +60,3 @@ def of_geometries(texts: Sequence[str | None], *, west: bool = False) -> Contour
     check.mark("no_area", np.diff(regions.rows) == 0)
     none = np.zeros(len(texts), np.int64)
     return Contours(regions, none, np.zeros(len(texts)), check.fault, check.number, none > 0, found.crossing)
-
-
-def mirrored(regions: Regions) -> Regions:
-    """Count longitudes the other way.
-
-    Parameters
-    ----------
-    regions
-        Shape (n,).
-
-    Returns
-    -------
-    regions
-        Their rings run backwards, so that inside is to the left.
-    """
-    back = regions.backwards()
-    return Regions(-back.lon % 360.0, back.lat, back.rings, back.parts, back.rows)
