@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+import shapely
 from sites import PREVIEWS
 from tabs import Tab
 
@@ -90,8 +92,12 @@ def press(page: Any, lon: float, lat: float) -> None:
 def boxes(page: Any, path: str) -> list[dict[str, Any]]:
     found: dict[str, Any] = page.evaluate("(path) => fetch(path).then((answer) => answer.json())", path)
     return [
-        {"key": key, "box": [float(one) for one in shape.split()]}
-        for key, shape in zip(found["keys"], found["shapes"], strict=True)
+        {
+            "key": key,
+            "box": [float(one) for one in shape.split()],
+            "area": shapely.union_all([shapely.Polygon(np.reshape(ring, (-1, 2))) for ring in rings]),
+        }
+        for key, shape, rings in zip(found["keys"], found["shapes"], found["outlines"], strict=True)
     ]
 
 
@@ -101,17 +107,12 @@ def test_all_rows_under_a_point_of_mars(tab: Tab) -> None:
     every = boxes(page, f"{MARS}/places?c2=60..70&c1=100..200")
 
     def under(lon: float, lat: float) -> list[str]:
-        return [
-            one["key"]
-            for one in every
-            if one["box"][1] < lat < one["box"][3]
-            and 0 < (lon - one["box"][0]) % 360 < (one["box"][2] - one["box"][0]) % 360
-        ]
+        return [one["key"] for one in every if one["area"].contains(shapely.Point(lon, lat))]
 
     lon, lat = next(
         (x, y)
         for one in every
-        for x, y in [((one["box"][0] + 0.5) % 360, one["box"][1] + 0.5)]
+        for x, y in [one["area"].representative_point().coords[0]]
         if len(under(x, y)) > 1
         and len(under(x, y)) == len(under(x + 0.3, y + 0.3)) == len(under(x - 0.3, y - 0.3))
         and 5 < x < 355

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import shapely
 from astropy import units
 from astropy.coordinates import Latitude, Longitude
 from mocpy import MOC
 from searched import ROWS, TABLE
 
 from hven.model.errors import UserError
-from hven.model.sky import region_files
+from hven.model.sky import Regions, region_files
 from hven.model.table import Column, Table
-from hven.model.types import FLOAT64, INT32
+from hven.model.types import FLOAT64, INT32, parse_type
 from hven.portal._explore import places, read, search_regions
 from hven.portal._explore.page_queries import Asking
 from hven.portal._explore.search import Search
@@ -133,6 +134,62 @@ def test_few_rows_are_drawn_themselves(asking: Asking) -> None:
     }
     for number, lon, lat in zip(*(rows.column(name).to_pylist() for name in ("id", "lon", "lat")), strict=True):
         assert shapes[f"[{number}]"] == pytest.approx([lon, lat, lon, lat], rel=1e-3, abs=1e-2)
+
+
+def test_regions_are_drawn_where_they_are(tmp_path: Path) -> None:
+    """Rings on the map from 0 to 360: holes, parts, across 0, poles, cells; of each point GEOS says the same as the regions themselves."""
+    box = "polygon {0} {1} {2} {1} {2} {3} {0} {3}".format
+    hole = Regions.ranges(60, 110, -30, 20).difference(Regions.ranges(70, 90, -20, 0))
+    given: dict[str, tuple[str | None, str | None]] = {
+        "plain": (box(20, 10, 50, 30), None),
+        "over": (box(340, -40, 385, -10), None),
+        "half": (box(165, -20, 200, 15), None),
+        "parts": (f"{box(220, 20, 240, 40)} {box(350, 30, 375, 50)}", None),
+        "pole": ("polygon 0 60 90 60 180 60 270 60", None),
+        "circle": ("circle 1 -70 15", None),
+        "cells": (box(60, -30, 110, 20), str(hole.mocs()[0][0])),
+        "none": (None, None),
+    }
+    table = replace(
+        BOXES,
+        columns=(
+            *BOXES.columns,
+            Column(name="s_region", type=parse_type("multishape")),
+            Column(name="coverage", type=parse_type("moc")),
+        ),
+    )
+    count = len(given)
+    data = pa.table(
+        {
+            "id": pa.array(range(count), pa.int32()),
+            **{name: np.zeros(count) for name in ("c1min", "c1max", "c2min", "c2max")},
+            **{
+                name: pa.array([one[at] for one in given.values()], pa.string())
+                for at, name in enumerate(("s_region", "coverage"))
+            },
+        }
+    )
+    with tiny_site(tmp_path, {"a.boxes": (table, data)}) as site:
+        found = places.body(
+            Search(table=table), Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+        )
+    rng = np.random.default_rng(7)
+    lon, lat = rng.uniform(0, 360, 4000), np.degrees(np.arcsin(rng.uniform(-1, 1, 4000)))
+    outlines = dict(zip(found.keys, found.outlines, strict=True))
+    for number, (name, (text, cells)) in enumerate(given.items()):
+        rings = outlines[f"[{number}]"]
+        if text is None:
+            assert rings == []
+            continue
+        inside = np.zeros(len(lon), bool)
+        for ring in rings:
+            corners = np.reshape(ring, (-1, 2))
+            assert corners[:, 0].min() >= 0, name
+            assert corners[:, 0].max() <= 360, name
+            inside ^= shapely.contains_xy(shapely.Polygon(corners), lon, lat)
+        region = region_files.of_texts([text]).regions if cells is None else hole
+        wrong = inside != region.take(np.zeros(len(lon), np.int64)).contains(lon, lat)
+        assert wrong.sum() <= (60 if cells else 1), name  # cells are as coarse as a map shows
 
 
 def test_a_table_without_places_says_so(asking: Asking) -> None:

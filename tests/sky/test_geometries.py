@@ -16,7 +16,7 @@ import spherely
 from hven import query
 from hven.ingest import ingest
 from hven.model.sky import _geojson as geojson
-from hven.model.sky import contours
+from hven.model.sky import Regions, contours
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from shared import shared
@@ -116,6 +116,14 @@ def test_mended_geometries_are_told_of_without_a_column_for_it(tmp_path):
     with site_with(tmp_path, SITES.replace("    optional: [region]\n", ""), {"sites.json": json.dumps(rows)}) as site:
         table = ingest(site, "sites").tables["sites.epn_core"]
     assert [(one.count, one.offenders[0].row) for rule, one in table.findings.items() if "mended" in rule] == [(1, 2)]
+
+
+def test_the_outline_of_a_belt_holds_it():
+    belt = Regions.ranges(0, 360, -80, -70)
+    shown = belt.largest()
+    assert shown.ring_counts.tolist() == [1]
+    assert shown.contains([5.0], [-75.0])[0]
+    assert shown.area()[0] == pytest.approx(2 * np.pi * (1 - np.sin(np.radians(70))), rel=1e-3)
 
 
 def test_west_longitudes_are_turned_and_rings_too():

@@ -99,6 +99,7 @@ export type Places = {
   counts: number[];
   keys: string[];
   shapes: string[];
+  outlines: number[][][];
   frame: Frame | null;
 };
 /** Where a map lies: `box` is its west, south, east and north; `radius` that of a disc, 0 where there is none. */

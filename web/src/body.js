@@ -1,5 +1,5 @@
-// A planet, a moon, the Sun: rows as boxes and points over a plain grid of longitude and latitude, or over the Sun's disc; where rows are many, as
-// counts. Tied both ways with the selection; a box that is drawn becomes a condition.
+// A planet, a moon, the Sun: rows as outlines, boxes and points over a plain grid of longitude and latitude, or over the Sun's disc; where rows are
+// many, as counts. Tied both ways with the selection; a box that is drawn becomes a condition.
 import { viridis } from "./colours.js";
 import { button, find, make, table, wrong } from "./dom.js";
 import { layers, under } from "./layers.js";
@@ -80,7 +80,7 @@ class Body {
       /** @type {Places} */
       const found = await workspace.ask(`${this.here}/places`, { state, pane: "body" });
       this.frame = found.frame ?? PLANET;
-      this.boxes = boxes(found.shapes, found.keys, found.counts);
+      this.boxes = boxes(found.shapes, found.keys, found.counts, found.outlines);
       this.most = found.counts.length ? Math.max(...found.counts) : 0;
       this.told.textContent = `${this.counted(found.total)} · ${said(this.frame, workspace.t)}`;
       this.draw();
@@ -155,7 +155,7 @@ class Body {
 
   /**
    * @param {CanvasRenderingContext2D} ctx
-   * @param {Edges & {count?: number}} box
+   * @param {Edges & {count?: number, rings?: number[][]}} box
    * @param {Pen} pen
    */
   paint(ctx, box, { fill, stroke, width = 0 }) {
@@ -164,6 +164,12 @@ class Body {
     ctx.fillStyle = fill;
     ctx.lineWidth = width;
     if (stroke) ctx.strokeStyle = stroke;
+    if (box.rings?.length && !plane.small(box, 3 * ratio)) {
+      const { area, outline } = plane.traced(box.rings);
+      ctx.fill(area, "evenodd");
+      if (stroke) ctx.stroke(outline);
+      return;
+    }
     for (const [west, east] of plane.parts(box)) {
       const [left, top] = [plane.x(west), plane.y(box.north)];
       const [wide, high] = [plane.x(east) - left, plane.y(box.south) - top];

@@ -2,7 +2,7 @@
 /** @import {Frame} from "./answers.js" */
 
 /** @typedef {{west: number, east: number, south: number, north: number}} Edges west > east goes across 0 */
-/** @typedef {Edges & {key: string, count: number}} Box a row, or a cell with the number of its rows */
+/** @typedef {Edges & {key: string, count: number, rings?: number[][]}} Box a row, with the rings of its region (x, y, x, y ..), or a cell with the number of its rows */
 
 const turned = (/** @type {number} */ angle) => ((angle % 360) + 360) % 360;
 
@@ -59,6 +59,37 @@ export class Plane {
   }
 
   /**
+   * Tell whether a box is smaller than so many pixels.
+   * @param {Edges} box
+   * @param {number} pixels
+   */
+  small(box, pixels) {
+    const wide = this.parts(box).reduce((sum, [west, east]) => sum + east - west, 0);
+    return wide * this.across < pixels && (box.north - box.south) * this.up < pixels;
+  }
+
+  /**
+   * Give the area and the outline of rings; the map's own edges, where a region goes on, are no outline.
+   * @param {number[][]} rings
+   */
+  traced(rings) {
+    const [area, outline] = [new Path2D(), new Path2D()];
+    const [west, south, east, north] = this.frame.box;
+    for (const ring of rings) {
+      for (let at = 0; at < ring.length; at += 2) {
+        const [lon, lat] = [ring[at], ring[at + 1]];
+        const [x, y] = [this.x(lon), this.y(lat)];
+        const edge = [west, east].some((one) => lon === one && ring[at - 2] === one);
+        const pole = [south, north].some((one) => lat === one && ring[at - 1] === one);
+        at ? area.lineTo(x, y) : area.moveTo(x, y);
+        at && !edge && !pole ? outline.lineTo(x, y) : outline.moveTo(x, y);
+      }
+      area.closePath();
+    }
+    return { area, outline };
+  }
+
+  /**
    * Give the boxes under a pixel, the smallest first, which is what was meant; points are as big as `near`.
    * @template {Edges} One
    * @param {One[]} list
@@ -68,7 +99,8 @@ export class Plane {
   under(list, pixel, near) {
     const [lon, lat] = this.back(pixel);
     const [wider, higher] = [near / this.across, near / this.up];
-    const found = list.filter((one) => {
+    const found = list.filter((/** @type {Edges & {rings?: number[][]}} */ one) => {
+      if (one.rings?.length && !this.small(one, near)) return within(one.rings, [lon, lat]);
       const tall = one.north - one.south < 2 * higher ? higher : 0;
       if (lat < one.south - tall || lat > one.north + tall) return false;
       return this.parts(one).some(([west, east]) => {
@@ -119,11 +151,28 @@ export class Plane {
  * @param {string[]} shapes
  * @param {string[]} keys
  * @param {number[]} counts
+ * @param {number[][][]} [outlines]
  * @returns {Box[]}
  */
-export function boxes(shapes, keys, counts) {
+export function boxes(shapes, keys, counts, outlines = []) {
   return shapes.map((text, at) => {
     const [west, south, east, north] = text.split(" ").map(Number);
-    return { key: keys[at], count: counts[at] ?? 0, west, south, east, north };
+    return { key: keys[at], count: counts[at] ?? 0, west, south, east, north, rings: outlines[at] };
   });
+}
+
+/**
+ * Tell whether a place is inside of an odd number of rings.
+ * @param {number[][]} rings
+ * @param {number[]} place
+ */
+function within(rings, [x, y]) {
+  let inside = false;
+  for (const ring of rings) {
+    for (let at = 0; at + 3 < ring.length; at += 2) {
+      const [x1, y1, x2, y2] = ring.slice(at, at + 4);
+      if (y1 > y !== y2 > y && x < x1 + ((x2 - x1) * (y - y1)) / (y2 - y1)) inside = !inside;
+    }
+  }
+  return inside;
 }

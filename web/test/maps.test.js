@@ -93,6 +93,53 @@ test("under a point the smallest box comes first, and points are as big as they 
   assert.deepEqual(plane.under(list, [115, 90], 6), []);
 });
 
+test("under a point are the regions that hold it, where they are drawn", () => {
+  const plane = new Plane(PLANET, 360, 180);
+  const square = (west, south, east, north) => [west, south, east, south, east, north, west, north, west, south];
+  const holed = [square(0, -20, 40, 20), square(10, -10, 30, 10)];
+  const over = [square(350, 40, 360, 50), square(0, 40, 10, 50)];
+  const tiny = [square(100, 0, 100.2, 0.2)];
+  const list = boxes(
+    ["0 -20 40 20", "350 40 10 50", "100 0 100.2 0.2"],
+    ["holed", "over", "tiny"],
+    [],
+    [holed, over, tiny],
+  );
+  const keys = (lon, lat) => plane.under(list, [lon, 90 - lat], 6).map((one) => one.key);
+  assert.deepEqual(
+    [keys(5, 0), keys(20, 0), keys(355, 45), keys(5, 45), keys(180, 45)],
+    [["holed"], [], ["over"], ["over"], []],
+  );
+  assert.deepEqual(keys(103, 2), ["tiny"]); // as big as it is drawn
+});
+
+test("an outline leaves out the edges of the map", () => {
+  const drawn = [];
+  globalThis.Path2D = class {
+    constructor() {
+      drawn.push((this.steps = []));
+    }
+    moveTo(x, y) {
+      this.steps.push(`M${x},${y}`);
+    }
+    lineTo(x, y) {
+      this.steps.push(`L${x},${y}`);
+    }
+    closePath() {
+      this.steps.push("Z");
+    }
+  };
+  new Plane(PLANET, 360, 180).traced([
+    [0, 10, 20, 10, 20, 30, 0, 30, 0, 10],
+    [0, 80, 360, 80, 360, 90, 0, 90, 0, 80],
+  ]);
+  delete globalThis.Path2D;
+  assert.deepEqual(drawn, [
+    ["M0,80", "L20,80", "L20,60", "L0,60", "L0,80", "Z", "M0,10", "L360,10", "L360,0", "L0,0", "L0,10", "Z"],
+    ["M0,80", "L20,80", "L20,60", "L0,60", "M0,80", "M0,10", "L360,10", "M360,0", "M0,0", "M0,10"],
+  ]);
+});
+
 test("conditions are a box, and a box conditions", () => {
   const plane = new Plane(PLANET, 360, 180);
   assert.deepEqual(plane.searched(["10..20", null]), { west: 10, east: 20, south: -90, north: 90 });

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from hven.formats import Format
 from hven.formats._json_cells import cells, document
 from hven.model import literal, shape_columns
-from hven.model.sky import Regions, bodies, region_files
+from hven.model.sky import bodies, region_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,7 +89,7 @@ def _features(
             shown = cells(literal.storage(part.column(number), column.type), column.type)
             said.append(literal.joined(json.dumps(column.name, ensure_ascii=False) + ":", shown))
     if place is not None:
-        geometry = region_files.geometries(_regions(part.column(place), columns[place]))
+        geometry = region_files.geometries(shape_columns.regions(part.column(place), columns[place].type))
     elif pair is not None:
         geometry = _points(*(part.column(number) for number in pair))
     else:
@@ -107,40 +107,6 @@ def _points(lon: pa.Array, lat: pa.Array) -> pa.Array:
         '{"type":"Point","coordinates":[', pa.array(x).cast(pa.string()), ",", pa.array(y).cast(pa.string()), "]}"
     )
     return pc.if_else(pa.array(np.isfinite(x + y) & (np.abs(y) <= 90.0)), shown, literal.NULL)
-
-
-def _regions(array: pa.Array, column: Column) -> Regions:
-    """Make regions of a column; of a text that is none, an empty one."""
-    stored = literal.storage(array, column.type)
-    if pa.types.is_nested(stored.type):
-        offsets, flat = literal.flat(literal.variable(stored))
-        size = np.diff(offsets)
-        numbers = np.asarray(flat.cast(pa.float64()).fill_null(np.nan), np.float64)
-        return _drawn(
-            len(stored), np.arange(len(stored)), np.full(len(size), column.type.xtype == "circle"), size, numbers
-        )
-    texts = stored.cast(pa.string())
-    plain = shape_columns.outlines(texts)
-    found = _drawn(len(texts), plain.rows, plain.circle, plain.lengths, plain.numbers)
-    rest = np.setdiff1d(np.flatnonzero(np.asarray(texts.is_valid())), plain.rows)
-    if not len(rest):
-        return found
-    return found.replaced(rest, region_files.of_texts(texts.take(pa.array(rest)).to_pylist()).regions)
-
-
-def _drawn(count: int, rows: np.ndarray, circle: np.ndarray, size: np.ndarray, numbers: np.ndarray) -> Regions:
-    starts = np.concatenate([[0], np.cumsum(size)])
-    found = Regions.empty(count)
-    good = circle & (size == 3)
-    if good.any():
-        lon, lat, radius = numbers[starts[:-1][good][:, None] + np.arange(3)].T
-        found = found.replaced(rows[good], Regions.circles(lon, lat, radius))
-    good = ~circle & (size >= 6) & (size % 2 == 0)
-    if good.any():
-        kept = np.repeat(good, size)
-        ends = np.concatenate([[0], np.cumsum(size[good])])
-        found = found.replaced(rows[good], Regions.polygons(ends, numbers[kept]))
-    return found
 
 
 def write_error(message: str) -> bytes:

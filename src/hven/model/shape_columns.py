@@ -9,11 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.model import literal
 from hven.model.sky._footprints import corners_in_order, wrong_way
+from hven.model.sky._region_texts import of_texts
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from hven.model.types import Type
 
     Numbers = npt.NDArray[np.float64]
     Indexes = npt.NDArray[np.int64]
@@ -270,6 +274,49 @@ def crossing(texts: pa.Array) -> Flags:
     bad = np.zeros(len(texts), bool)
     bad[found.rows[~beyond & Regions.polygons(found.starts, found.numbers).crossing()]] = True
     return bad
+
+
+def regions(array: pa.Array, kind: Type) -> Regions:
+    """Make regions of a column: shapes as numbers or as texts, or MOCs.
+
+    Parameters
+    ----------
+    array
+        Shape (n,).
+    kind
+        The column's type.
+
+    Returns
+    -------
+    regions
+        Empty where there is none, or a text that is no region; not mended: a polygon that crosses itself still does so; shape (n,).
+    """
+    stored = literal.storage(array, kind)
+    if pa.types.is_nested(stored.type):
+        offsets, flat = literal.flat(literal.variable(stored))
+        size = np.diff(offsets)
+        numbers = np.asarray(flat.cast(pa.float64()).fill_null(np.nan), np.float64)
+        return _drawn(len(stored), np.arange(len(stored)), np.full(len(size), kind.xtype == "circle"), size, numbers)
+    texts = stored.cast(pa.string())
+    plain = outlines(texts)
+    found = _drawn(len(texts), plain.rows, plain.circle, plain.lengths, plain.numbers)
+    rest = np.setdiff1d(np.flatnonzero(np.asarray(texts.is_valid())), plain.rows)
+    return found.replaced(rest, of_texts(texts.take(pa.array(rest)).to_pylist()).regions) if len(rest) else found
+
+
+def _drawn(count: int, rows: Indexes, circle: Flags, size: Indexes, numbers: Numbers) -> Regions:
+    starts = np.concatenate([[0], np.cumsum(size)])
+    found = Regions.empty(count)
+    good = circle & (size == 3)
+    if good.any():
+        lon, lat, radius = numbers[starts[:-1][good][:, None] + np.arange(3)].T
+        found = found.replaced(rows[good], Regions.circles(lon, lat, radius))
+    good = ~circle & (size >= 6) & (size % 2 == 0)
+    if good.any():
+        kept = np.repeat(good, size)
+        ends = np.concatenate([[0], np.cumsum(size[good])])
+        found = found.replaced(rows[good], Regions.polygons(ends, numbers[kept]))
+    return found
 
 
 class _Polygons:

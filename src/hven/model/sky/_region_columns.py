@@ -303,7 +303,7 @@ class Columns:
         return alone, owners(self.rows)
 
     def largest(self) -> Self:
-        """Return the outline of the largest part of each region, without its holes.
+        """Return the outline of the largest part of each region, without its holes; of a belt the ring round its smaller side.
 
         Returns
         -------
@@ -314,7 +314,13 @@ class Columns:
         order = np.lexsort((-parts.area(), owner))
         first = order[np.unique(owner[order], return_index=True)[1]]
         first = first[np.diff(self.parts)[first] > 0]
-        vertex, rings = gathered(self.rings, self.parts[first])
+        ring, of = gathered(self.parts, first)
+        if len(ring) > len(first):  # the part lies to the left of each
+            vertex, rings = gathered(self.rings, ring)
+            alone = type(self)(self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), np.arange(len(rings)))
+            order = np.lexsort((alone.area(), owners(of)))
+            ring = ring[order[of[:-1]]]
+        vertex, rings = gathered(self.rings, ring)
         some = np.zeros(len(self), np.bool_)
         some[owner[first]] = True
         return type(self)(self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), ends(some))

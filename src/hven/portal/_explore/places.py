@@ -5,6 +5,7 @@ On the sky cells are HEALPix cells; on a body (longitudes and latitudes as inter
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from hven.adql import tree
-from hven.model import literal
+from hven.model import literal, shape_columns
 from hven.model.errors import UserError
-from hven.model.sky import healpix
+from hven.model.sky import Moc, Regions, healpix, region_files
 from hven.portal._explore.rows import keys_of
 from hven.portal._explore.search import COUNTED, Near, footprint, ref
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 FEW = 4_000  # rows that are drawn one by one
 CELLS = 1_500  # cells of a view, about
 SHAPES = 1_000
+CELLED = 50  # rows whose cells are drawn
+COARSE = 12_000.0  # cells of all of these, about
+CORNERS = 60_000  # of all outlines, about
+FINE = 0.05  # degrees that outlines may be off
 ACROSS = 72  # boxes of a grid across the map of a body
 SUN, BESIDE = 960.0, 1_300.0  # arcsec: radius of the Sun as seen from the Earth, and what a map shows beside its middle
 PATIENCE = 10.0  # seconds
@@ -49,6 +54,9 @@ class Places:
         Of a cell, in degrees; 0 for rows.
     shapes
         Footprints in DALI's words (``POLYGON 1 2 ..``), beside `keys`; on a body ``west south east north``, also of cells.
+    outlines
+        On a body, of each row that has a region: its rings as x, y, x, y .. on the map from 0 to 360, cut there; what an odd number of them
+        goes round is inside.
     """
 
     total: int
@@ -58,6 +66,7 @@ class Places:
     radius: float = 0.0
     keys: tuple[str, ...] = ()
     shapes: tuple[str | None, ...] = ()
+    outlines: tuple[list[list[float]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,14 +194,58 @@ def body(search: Search, asking: Asking) -> Places:
     total = asking.number(search.counting(test), seconds=PATIENCE)
     if total > FEW:
         return _boxes(search, asking, test, found, total)
-    columns = list(dict.fromkeys([*bounds, *search.table.primary]))
+    drawn = _regions_of(search.table) if total <= SHAPES and not found.radius else ()
+    columns = list(dict.fromkeys([*bounds, *search.table.primary, *(column.name for column in drawn)]))
     items = tuple(tree.SelectItem(ref(name)) for name in columns)
     rows = asking.table(
         tree.Query(tree.Select(items, search.source(), where=test, top=tree.Literal(FEW))), seconds=PATIENCE
     )
     values = [rows.column(name).to_pylist() for name in bounds]
     shapes = tuple(" ".join(f"{float(value):.5g}" for value in box) for box in zip(*values, strict=True))
-    return Places(total=total, keys=keys_of(rows, search.table.primary), shapes=shapes)
+    return Places(total=total, keys=keys_of(rows, search.table.primary), shapes=shapes, outlines=_outlines(rows, drawn))
+
+
+def _regions_of(table: Table) -> tuple[Column, ...]:
+    """List the columns that regions are drawn of: the outline, and the cells of those that it does not say."""
+    region = footprint(table)
+    cells = (column for column in table.columns if column.name.lower() == "coverage" and column.type.xtype == "moc")
+    return () if region is None else (region, *(column for column in cells if not column.hidden))
+
+
+def _outlines(rows: Any, columns: tuple[Column, ...]) -> tuple[list[list[float]], ...]:
+    """Draw regions on the map of a body."""
+    if not columns or not rows.num_rows:
+        return ()
+    found = shape_columns.regions(rows.column(columns[0].name).combine_chunks(), columns[0].type)
+    for column in columns[1:]:
+        cells = rows.column(column.name).to_pylist()
+        at = [row for row, text in enumerate(cells) if text][:CELLED]
+        found = found.replaced(
+            np.array(at, np.int64), Regions.of_mocs([_coarse(cells[row], COARSE / max(len(at), 6)) for row in at])
+        )
+    size = np.diff(found.rings)
+    number = np.arange(len(found.lon)) - np.repeat(found.rings[:-1], size)
+    step = -(-len(number) // CORNERS)  # of very many corners, each so many-th
+    kept = (number % max(step, 1) == 0) | np.repeat(size < 8 * step, size)
+    rings = np.append(0, np.cumsum(kept))[found.rings]
+    # geometries are cut at 180 degrees, and this map at 0
+    turned = Regions(found.lon[kept] - 180.0, found.lat[kept], rings, found.parts, found.rows)
+    return tuple(
+        [
+            np.round(np.add(ring, [180.0, 0.0]), 3).ravel().tolist()
+            for polygon in (shape["coordinates"] if shape["type"] == "MultiPolygon" else [shape["coordinates"]])
+            for ring in polygon
+        ]
+        if (shape := json.loads(text or "null"))
+        else []
+        for text in region_files.geometries(turned, FINE).to_pylist()
+    )
+
+
+def _coarse(text: str, most: float) -> Moc:
+    """Read a MOC with about so many cells at most."""
+    moc = Moc.parse(text)
+    return moc.degrade(int(np.clip(np.log(most / max(12.0 * moc.fraction, 1e-12)) / np.log(4.0), 3, 9)))
 
 
 def _boxes(search: Search, asking: Asking, test: tree.Expr | None, framed: Frame, total: int) -> Places:

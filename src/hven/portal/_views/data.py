@@ -264,5 +264,5 @@ def _places(seen: View, state: Asked) -> dict[str, Any]:
         found = places.sky(seen.search, seen.asking, view)
     return {
         "kind": what, "total": found.total, "lon": found.lon, "lat": found.lat, "counts": found.counts, "radius": found.radius, "keys": found.keys,
-        "shapes": found.shapes, "frame": None if what == "sky" else asdict(framed) if (framed := places.frame(seen.table)) else None,
+        "shapes": found.shapes, "outlines": found.outlines, "frame": None if what == "sky" else asdict(framed) if (framed := places.frame(seen.table)) else None,
     }  # fmt: skip
