@@ -15,8 +15,8 @@ import spherely
 
 from hven import query
 from hven.ingest import ingest
-from hven.model.sky import _geojson as geojson
 from hven.model.sky import Regions, contours
+from hven.model.sky import _geojson as geojson
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from shared import shared
