@@ -278,3 +278,28 @@ def test_narrow_regions_that_cross_themselves_are_within_their_cells():
         assert set(inside.tolist()) <= set(owner.tolist())
         found += len(inside)
     assert found > 1000
+
+
+def test_polygons_of_half_the_sphere_are_in_the_cells_of_all_their_points():
+    """They reach farther than 60 degrees: with few corners and many, wound about themselves, over poles, and as narrow strips."""
+    rng = np.random.default_rng(9)
+    x, y = rng.uniform(0, 360, 1500), np.degrees(np.arcsin(rng.uniform(-1, 1, 1500)))
+    wide = tested = 0
+    for number in range(120):
+        turn = np.sort(rng.uniform(0, 360, rng.choice([3, 5, 40, 900])))
+        far = rng.uniform(40, 120, len(turn)) if number % 3 else 85 + 30 * np.sin(np.radians(3 * turn))
+        if number % 4 == 0:  # there and back, the way back a degree beside
+            far = np.concatenate([np.linspace(0, 150, 9), np.linspace(150, 5, 9)])
+            turn = np.repeat([40.0, 41.0], 9)
+        lon, lat = sphere.offset(rng.uniform(0, 360), rng.uniform(-90, 90), turn, far)
+        corners, ends = np.stack([lon, lat], axis=1).ravel(), np.array([0, 2 * len(lon)])
+        wide += arrays.caps(ends, corners)[2][0] > 60.0
+        found = np.concatenate([cells for _, cells in cells_of_column(pa.array([corners.tolist()]), no_caps(1))])
+        assert len(found) <= 2000
+        index = RegionIndex.of(np.sort(found), np.zeros(len(found), np.int32))
+        inside = arrays.in_polygon(x, y, ends, corners)
+        a, b = np.append(x[inside], lon), np.append(y[inside], lat)
+        assert len(set(touching_pairs(index, (a, b, np.zeros(len(a))))[0].tolist())) == len(a)
+        tested += inside.sum()
+    assert wide > 90
+    assert tested > 20_000

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._bound.covers import cover, order_of, polygon
+from hven.engines._bound.covers import cover
 from hven.engines._bound.reading import read
 from hven.model import shape_columns
 from hven.model.sky import Circle, Moc, Point, Polygon, Region, arrays, from_array, healpix, sphere
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 CELLS = 64  # of one region that is neither a small circle nor a small polygon
 LONG = 2.0  # degrees: a circle around a polygon so large holds many regions that the polygon, if it is narrow, does not touch
 COVER, STRIPS = 2000, 4096  # cells of one long and narrow polygon, such polygons at a time
+WIDE = 2  # order of cells of larger polygons: of the next one, all are fewer than `CELLS`
 REACH = 60.0  # degrees: a polygon within such a circle is the smaller side of its border
 SLACK = 1e-9  # degrees
 ROUNDED = 5e-7  # radians: what single precision may take from a cap
@@ -113,33 +114,45 @@ def _bounded(
     kind: str, rows: Indexes, lengths: npt.NDArray[Any], numbers: Numbers, caps: Caps | None
 ) -> Iterator[tuple[Indexes, Indexes]]:
     """Cover circles and polygons by cells of their bounding circles; `numbers` has `lengths` of them for each row."""
-    starts = np.cumsum(lengths) - lengths
+    offsets = np.append(0, np.cumsum(lengths))
+    starts, thin = offsets[:-1], np.zeros(len(rows), np.bool_)
     if kind == "circle":
         lon, lat, radius = numbers[starts], numbers[starts + 1], numbers[starts + 2]
     else:
-        lon, lat, radius = arrays.caps(np.append(starts, len(numbers)), numbers)
+        lon, lat, radius, thin = arrays.caps(offsets, numbers)
     with np.errstate(invalid="ignore"):
         small = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (radius >= 0.0) & (radius <= REACH)
+        large = (radius > REACH) & (kind == "polygon")
     if caps is not None:
         caps[rows[small], :3] = sphere.vectors(lon[small], lat[small])
         caps[rows[small], 3] = np.radians(radius[small] + SLACK) + ROUNDED
-    plain, long = small.copy(), np.flatnonzero(small & (radius > LONG) & (kind == "polygon"))
+    plain, long = small.copy(), np.flatnonzero((small & thin & (radius > LONG)) | large)
     for part in np.split(long, range(STRIPS, len(long), STRIPS)):
-        of, *beads = arrays.strips(np.append(starts, len(numbers)), numbers, np.isin(np.arange(len(rows)), part))
+        of, *beads = arrays.strips(offsets, numbers, np.isin(np.arange(len(rows)), part))
         for order, which, cells in healpix.cones_cells(beads[0], beads[1], beads[2] + SLACK):
             owner, found = np.divmod(np.unique((of[which] << 32) + cells), 1 << 32)
             few = (np.bincount(owner, minlength=len(rows)) <= COVER)[owner]
-            plain[owner[few]] = False
+            plain[owner[few]] = large[owner[few]] = False
             yield rows[owner[few]], found[few] + 4 ** (order + 1)
     for order, which, cells in healpix.cones_cells(lon[plain], lat[plain], radius[plain] + SLACK):
         yield rows[plain][which], cells + 4 ** (order + 1)
-    for at in np.flatnonzero(~small).tolist():
+    if large.any():
+        yield from _large(rows, *arrays.wide(offsets, numbers, large, WIDE))
+    for at in np.flatnonzero(~small).tolist() if kind == "circle" else ():
         try:
             shape = from_array(kind, tuple(numbers[starts[at] : starts[at] + lengths[at]].tolist()))
         except ValueError:  # no shape: no condition on it is true
             continue
         cells = _few(shape)
         yield np.full(len(cells), rows[at], np.int64), cells
+
+
+def _large(rows: Indexes, which: Indexes, cells: Indexes) -> Iterator[tuple[Indexes, Indexes]]:
+    """Make cells of large polygons larger, where they are more than `CELLS`."""
+    many = (np.bincount(which, minlength=len(rows)) > CELLS)[which]
+    for order, found in ((WIDE, ~many), (WIDE - 1, many)):
+        owner, cell = np.divmod(np.unique((which[found] << 32) + (cells[found] >> 2 * (WIDE - order))), 1 << 32)
+        yield rows[owner], cell + 4 ** (order + 1)
 
 
 def ranges_of(shape: Shape) -> Indexes:
@@ -152,11 +165,7 @@ def _few(shape: Shape | Moc) -> Indexes:
     """Return a few cells that hold a shape, of one order; a MOC may be anywhere (see `RegionIndex.touched`)."""
     if isinstance(shape, Moc):
         return np.arange(12, dtype=np.int64) + 4
-    if isinstance(shape, Polygon):  # those of finer cells would be more than a few
-        finest = np.log2(max(CELLS * sphere.SKY / max(shape.area(), 1e-9) / 12.0, 1.0)) / 2.0
-        ranges = polygon(shape, min(order_of(shape), int(finest)))
-    else:
-        ranges = ranges_of(shape)
+    ranges = ranges_of(shape)
     order = 0
     for order in range(healpix.ORDER, -1, -1):
         shift = 2 * (healpix.ORDER - order)

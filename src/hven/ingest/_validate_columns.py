@@ -237,11 +237,13 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
             footprints.wrong_way(starts, numbers, outside=rule.of == "body") if whole else np.zeros(len(values), bool)
         )
     bad = known & ((sizes < 6) | (sizes % 2 == 1)) if polygons else np.zeros(len(values), bool)
-    place = np.arange(len(numbers)) - np.repeat(starts[:-1], sizes)
-    off = ~np.isfinite(numbers) | ((place % 2 == 1) & (np.abs(numbers) > 90.0))
+    off = np.flatnonzero(~(np.abs(numbers) <= 90.0) | ((numbers < 0.0) & (not polygons)))
+    owner = np.searchsorted(starts, off, "right") - 1
+    place, value = off - starts[owner], numbers[off]
+    wrong = ~np.isfinite(value) | ((place % 2 == 1) & (np.abs(value) > 90.0))
     if not polygons:  # a circle's radius, where there is one
-        off |= (place == 2) & ((numbers < 0.0) | (numbers > 180.0))
-    bad[np.repeat(np.arange(len(values)), sizes)[off]] = True
+        wrong |= (place == 2) & ((value < 0.0) | (value > 180.0))
+    bad[owner[wrong]] = True
     if rule.check == "simple":
         rows = np.flatnonzero(known & ~bad if polygons else np.zeros(0, bool))
         crossing = np.zeros(len(values), bool)

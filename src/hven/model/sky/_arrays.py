@@ -12,9 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._ragged import ends, gathered, numbered
+from hven.model.sky import _healpix as healpix
+from hven.model.sky._ragged import blocks, ends, gathered, numbered
 from hven.model.sky._rings import Rings, held, touch
-from hven.model.sky._sphere import TOLERANCE, angle, angles, circle_area, distance, in_circle, vectors, wrap
+from hven.model.sky._sphere import (
+    TOLERANCE,
+    along,
+    angle,
+    angles,
+    circle_area,
+    columns,
+    distance,
+    in_circle,
+    vectors,
+    wrap,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,6 +37,8 @@ if TYPE_CHECKING:
 
 THIN = 20  # times that the circle around a polygon is larger than it, if it is thin
 EDGES, BEADS = 1000, 100  # of a thin polygon
+_BLOCK = 1 << 15  # corners at a time: what is computed of them stays in a processor's cache
+_EDGE = 1e-9  # radians by which cells along edges reach farther
 
 
 def in_polygon(lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Flags:
@@ -71,7 +85,7 @@ def polygon_areas(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Numbers
     return areas
 
 
-def caps(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, Numbers, Numbers]:
+def caps(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, Numbers, Numbers, Flags]:
     """Compute circles that hold the corners of polygons; of less than 60 degrees, they hold the polygons.
 
     Parameters
@@ -83,11 +97,36 @@ def caps(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, N
     -------
     lon, lat, radius
         Degrees, shape (n,); NaN for what is no polygon.
+    thin
+        Which may hold less than a twentieth of their circle, shape (n,): of those that certainly do not, it is known here.
     """
-    good, rings = _rings(offsets, coordinates)
-    found = np.full((3, len(good)), np.nan)
-    found[0, good], found[1, good], found[2, good] = *angles(rings.mean), rings.reach
-    return found[0], found[1], found[2]
+    good, picked, starts = _polygons(offsets, coordinates)
+    where = np.flatnonzero(good)
+    found, thin = np.full((3, len(good)), np.nan), np.zeros(len(good), np.bool_)
+    for part in blocks(np.diff(starts), _BLOCK):
+        first, size = starts[part] - starts[part.start], np.diff(starts[part.start : part.stop + 1])
+        a = columns(*picked[starts[part.start] : starts[part.stop]].T)
+        total = [np.add.reduceat(one, first) for one in a]
+        length = np.sqrt(sum(one * one for one in total))
+        some = length > 1e-9
+        middle = [
+            np.where(some, one / np.maximum(length, 1e-300), axis) for one, axis in zip(total, (0, 0, 1), strict=True)
+        ]
+        chord = sum((one - np.repeat(other, size)) ** 2 for one, other in zip(a, middle, strict=True))
+        reach = 2.0 * np.arcsin(np.minimum(np.sqrt(np.maximum.reduceat(chord, first)) / 2.0, 1.0))
+        # what a polygon covers of the plane behind it is that of its chords, but for a sixth of the cubes of its arcs
+        after = np.arange(1, len(a[0]) + 1)
+        after[first + size - 1] = first
+        (x, y, z), (u, v, w) = a, (one[after] for one in a)
+        short = np.maximum(2.0 - 2.0 * (x * u + y * v + z * w), 0.0)
+        shade = [np.add.reduceat(one, first) for one in (y * w - z * v, z * u - x * w, x * v - y * u)]
+        flat = np.abs(sum(one * other for one, other in zip(shade, middle, strict=True))) / 2.0
+        flat -= np.add.reduceat(short * np.sqrt(short), first) / 8.0
+        rows = where[part]
+        found[0, rows], found[1, rows] = angles(np.stack(middle, axis=1))
+        found[2, rows] = np.degrees(reach)
+        thin[rows] = THIN * flat < 4.0 * np.pi * np.sin(np.minimum(reach, np.pi) / 2.0) ** 2
+    return found[0], found[1], found[2], thin
 
 
 def strips(
@@ -112,6 +151,51 @@ def strips(
     thin = thin[rings.take(thin).simple]
     which, lon, lat, radius = rings.take(thin).beads(BEADS)
     return np.flatnonzero(good)[thin][which], lon, lat, radius
+
+
+def wide(offsets: npt.ArrayLike, coordinates: npt.ArrayLike, among: Flags, order: int) -> tuple[Indexes, Indexes]:
+    """Cover polygons of any size by cells of one order: those along their edges, and of what hangs together without an edge what is inside.
+
+    Parameters
+    ----------
+    offsets, coordinates
+        N polygons, shapes (n + 1,) and (m,), as for `polygon_areas`.
+    among
+        Those that are covered, shape (n,).
+    order
+        Of the cells: a few, or all of them are looked at.
+
+    Returns
+    -------
+    which, cells
+        The polygon of each cell, ascending; shape (k,).
+    """
+    good, every = _rings(offsets, coordinates, among)
+    where, near = np.flatnonzero(good), healpix.neighbours_of_all(order)
+    near = np.where(near < 0, np.arange(len(near))[:, None], near)
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    for part in blocks(every.counts + len(near), _BLOCK):
+        rings = every.take(np.arange(part.start, part.stop))
+        pieces = np.maximum(np.ceil(rings.arcs * 2.0**order), 1.0).astype(np.int64)
+        edge, number = numbered(pieces)
+        lon, lat = angles(along(rings.a[edge], rings.b[edge], (number + 0.5) / pieces[edge]))
+        at, cells = healpix.around(order, np.arange(len(edge)), lon, lat, (rings.arcs / pieces)[edge] / 2.0 + _EDGE)
+        none = len(near)
+        label = np.broadcast_to(np.arange(none), (len(rings.first), none)).copy()
+        label[rings.owner[edge[at]], cells] = none
+        rim = label == none
+        while True:
+            least = np.where(rim, none, label[:, near].min(axis=2))
+            if np.array_equal(least, label):
+                break
+            label = least
+        ring, cell = np.nonzero(label == np.arange(none))
+        inside = np.zeros((len(label), none + 1), np.bool_)
+        inside[:, none] = True
+        inside[ring, cell] = rings.take(ring).contain(*healpix.center(order, cell))
+        which, cells = np.nonzero(np.take_along_axis(inside, label, axis=1))
+        found.append((where[part][which], cells))
+    return tuple(np.concatenate(one) for one in zip(*found, strict=True))  # type: ignore[return-value]
 
 
 def unions(owner: Indexes, circle: Flags, offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, Flags]:
@@ -353,17 +437,30 @@ def _spread(good: Flags, rings: Rings, rows: int) -> tuple[Flags, Rings]:
 
 
 def _rings(offsets: Any, coordinates: Any, among: Any = True) -> tuple[Flags, Rings]:
-    """Return which rows are polygons (three pairs or more, all of them positions), and those rows' rings."""
+    """Return which rows are polygons, and those rows' rings."""
+    good, picked, starts = _polygons(offsets, coordinates, among)
+    return good, Rings(picked[:, 0], picked[:, 1], starts)
+
+
+def _polygons(offsets: Any, coordinates: Any, among: Any = True) -> tuple[Flags, Numbers, Indexes]:
+    """Return which rows are polygons (three pairs or more, all of them positions), their corners, and where each begins."""
     starts, numbers = np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64)
-    size, used = np.diff(starts), slice(int(starts[0]), int(starts[-1]))
-    wrong = ~np.isfinite(numbers)
-    second = (np.arange(used.start, used.stop) - np.repeat(starts[:-1], size)) % 2 == 1
-    wrong[used] |= second & (np.abs(numbers[used]) > 90.0)
-    bad = ends(wrong)
-    good: Flags = (size >= 6) & (size % 2 == 0) & (bad[starts[1:]] == bad[starts[:-1]]) & among
-    number, offsets = gathered(starts, np.flatnonzero(good))
-    picked = numbers[number]
-    return good, Rings(picked[::2], picked[1::2], offsets // 2)
+    size = np.diff(starts)
+    good: Flags = (size >= 6) & (size % 2 == 0) & among
+    if good.all():
+        numbers, starts = numbers[starts[0] : starts[-1]], starts - starts[0]
+    else:
+        at, starts = gathered(starts, np.flatnonzero(good))
+        numbers = numbers[at]
+    pairs, first = numbers.reshape(-1, 2), starts // 2
+    wrong = np.flatnonzero(~(np.abs(pairs[:, 1]) <= 90.0) | ~np.isfinite(pairs[:, 0]))
+    if not len(wrong):
+        return good, pairs, first
+    kept = np.ones(len(first) - 1, np.bool_)
+    kept[np.searchsorted(first, wrong, "right") - 1] = False
+    good[np.flatnonzero(good)[~kept]] = False
+    at, first = gathered(first, np.flatnonzero(kept))
+    return good, pairs[at], first
 
 
 __all__ = [

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._ragged import followers, reversed_rows
-from hven.model.sky._sphere import angles, crossed, dot, vectors
+from hven.model.sky._ragged import blocks, ends, followers, gathered, reversed_rows
+from hven.model.sky._sphere import RADIAN, angles
 from hven.model.sky._wcs import Places, of_headers, places
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ __all__ = [
 
 VIEWS = ("sky", "body")
 FLAT = 1e-13  # what has no more than that to one side turns neither way
+_BLOCK = 1 << 15  # corners at a time
+_ROUNDED = 4e-6  # steradians of each corner that single precision may err by
 #: From the distance on the plane to the native latitude, radians (FITS WCS paper II, section 5.1).
 _NATIVE: dict[str, Callable[[Numbers], Numbers]] = {
     "TAN": lambda r: np.arctan2(1.0, r),
@@ -100,16 +102,31 @@ def wrong_way(
     wrong
         Shape (n,).
     """
-    pairs = numbers.reshape(-1, 2)
-    first = np.asarray(starts, np.int64) // 2
-    sizes, xyz = np.diff(first), vectors(pairs[:, 0], pairs[:, 1])
-    normal, middle = np.zeros((len(sizes), 3)), np.zeros((len(sizes), 3))
-    some = sizes > 0
-    if some.any():
-        normal[some] = np.add.reduceat(crossed(xyz, xyz[followers(first)]), first[:-1][some])
-        middle[some] = np.add.reduceat(xyz, first[:-1][some])
-    side = dot(normal, middle) / np.maximum(sizes, 1)  # > 0: counter-clockwise from outside
+    pairs, first = np.asarray(numbers, np.float64).reshape(-1, 2), np.asarray(starts, np.int64) // 2
+    sizes, side = np.diff(first), np.zeros(len(first) - 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for part in blocks(sizes, _BLOCK):  # single precision does for nearly all
+            side[part] = _sides(pairs[first[part.start] : first[part.stop]], sizes[part], np.float32)
+    small = np.flatnonzero(~(np.abs(side) > _ROUNDED * sizes + flat))
+    for part in blocks(sizes[small], _BLOCK):
+        corner, _ = gathered(first, small[part])
+        side[small[part]] = _sides(pairs[corner], sizes[small[part]], np.float64)
     found: npt.NDArray[np.bool_] = (side < -flat) if outside else (side > flat)
+    return found
+
+
+def _sides(pairs: Numbers, sizes: npt.NDArray[np.int64], kind: type[np.floating]) -> Numbers:
+    """Tell to which side of their borders polygons lie, about steradians: above 0 they run counter-clockwise from outside."""
+    found, some = np.zeros(len(sizes)), sizes > 0
+    if some.any():
+        offsets = ends(sizes[some])
+        lam, phi = ((pairs[:, axis] * RADIAN).astype(kind) for axis in (0, 1))
+        cos = np.cos(phi)
+        a = (cos * np.cos(lam), cos * np.sin(lam), np.sin(phi))
+        b = [one[followers(offsets)] for one in a]
+        turns = [np.add.reduceat(a[k - 2] * b[k - 1] - a[k - 1] * b[k - 2], offsets[:-1]) for k in range(3)]
+        middle = [np.add.reduceat(one, offsets[:-1]) for one in a]
+        found[some] = sum(one * other for one, other in zip(turns, middle, strict=True)) / sizes[some]
     return found
 
 

@@ -261,7 +261,7 @@ def cones_ranges(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
     ranges: list[Indexes] = []
     lon, lat, size, arc, orders = _sized(lons, lats, radius)
     for order in np.unique(orders[orders >= 0]).tolist():
-        owner, cells = _around(order, np.flatnonzero(orders == order), lon, lat, arc)
+        owner, cells = around(order, np.flatnonzero(orders == order), lon, lat, arc)
         shift = 2 * (ORDER - order)
         which.append(owner)
         ranges.append(np.stack([cells << shift, (cells + 1) << shift], axis=1))
@@ -304,7 +304,7 @@ def cones_cells(
     lon, lat, _, arc, orders = _sized(lons, lats, radius)
     for order in np.unique(orders[orders >= _BEYOND]).tolist():
         rows = np.flatnonzero(orders == order)
-        yield (max(order, 0), *_around(order, rows, lon, lat, arc))
+        yield (max(order, 0), *around(order, rows, lon, lat, arc))
 
 
 def _sized(
@@ -319,7 +319,7 @@ def _sized(
     return lon, lat, size, arc, np.where(good, orders, _NONE)
 
 
-def _around(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: Numbers) -> tuple[Indexes, Indexes]:
+def around(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: Numbers) -> tuple[Indexes, Indexes]:
     """Compute the cells (own and neighbouring; of `_BEYOND` all base cells) that the cones of `rows` may touch: row numbers, cells."""
     if order < 0:
         near = np.broadcast_to(np.arange(12, dtype=np.int64), (len(rows), 12))
@@ -327,7 +327,7 @@ def _around(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: Numbers)
     else:
         own = index(order, lon[rows], lat[rows])
         if order <= _TABLED and len(rows) >= (1 << 2 * order):
-            near = _neighbours_of_all(order)[own]
+            near = neighbours_of_all(order)[own]
         else:
             near = np.zeros((len(rows), 9), dtype=np.int64)
             _compiled().neighbours(order, own.astype(np.uint64), near, _threads(len(rows)))
@@ -377,7 +377,7 @@ def neighbourhood(ranges: Indexes, order: int) -> Indexes:
 
 
 @cache
-def _neighbours_of_all(order: int) -> Indexes:
+def neighbours_of_all(order: int) -> Indexes:
     """Compute for each cell of an order itself and its neighbours, -1 where there is none: shape (cells, 9)."""
     own = np.arange(12 << 2 * order, dtype=np.uint64)
     near = np.zeros((len(own), 9), dtype=np.int64)

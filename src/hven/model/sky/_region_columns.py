@@ -13,10 +13,21 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
+from hven.model.sky._cores import spread
 from hven.model.sky._geos import polygons, taken_apart
-from hven.model.sky._ragged import closed, ends, followers, gathered, largest_gaps, numbered, owners, reversed_rows
+from hven.model.sky._ragged import (
+    blocks,
+    closed,
+    ends,
+    followers,
+    gathered,
+    largest_gaps,
+    numbered,
+    owners,
+    reversed_rows,
+)
 from hven.model.sky._rings import Rings
-from hven.model.sky._sphere import SKY, along, angle, angles, normals, summits, vectors, wrap
+from hven.model.sky._sphere import RADIAN, SKY, along, angle, angles, normals, summits, vectors, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +40,7 @@ if TYPE_CHECKING:
 
 _NAMES = ("lon", "lat", "rings", "parts", "rows")
 RISE = np.degrees(5.0 * np.radians(1.0) ** 2)  # see `_small_boxes`; degrees
+_BLOCK = 1 << 15  # vertices at a time: what is computed of them stays in a processor's cache
 STEEP, HIGHEST = 20.0, 80.0  # degrees along an edge at most, and of latitude
 _POINT = pa.struct([pa.field("x", pa.float64(), nullable=False), pa.field("y", pa.float64(), nullable=False)])
 
@@ -482,6 +494,22 @@ class Columns:
             Degrees, shape (n,); NaN for an empty region. Longitudes are in [0, 360), the region lies eastward from `lon1` to
             `lon2`, over 0 if `lon1` > `lon2`. A region that holds a pole, or goes all the way round, is from 0 to 360.
         """
+        parts = spread(
+            lambda part: self._slice(part)._boxes(),  # noqa: SLF001  (of its own)
+            list(blocks(np.diff(self.rings[self.parts[self.rows]]), _BLOCK)),
+        )
+        found = np.concatenate([np.empty((4, 0)), *parts], axis=1)
+        return found[0], found[1], found[2], found[3]
+
+    def _slice(self, rows: slice) -> Self:
+        """Return following rows, without a copy of their vertices."""
+        offsets = self.rows[rows.start : rows.stop + 1]
+        parts = self.parts[offsets[0] : offsets[-1] + 1]
+        rings = self.rings[parts[0] : parts[-1] + 1]
+        vertex = slice(rings[0], rings[-1])
+        return type(self)(self.lon[vertex], self.lat[vertex], rings - rings[0], parts - parts[0], offsets - offsets[0])
+
+    def _boxes(self) -> Numbers:
         found = np.full((4, len(self)), np.nan)
         small = np.zeros(len(self), np.bool_)
         if len(self.lon):
@@ -490,48 +518,51 @@ class Columns:
         rest = np.flatnonzero(~small & (np.diff(self.rows) > 0))
         if len(rest):
             found[:, rest] = self.take(rest)._any_boxes()  # noqa: SLF001  (of its own)
-        return found[0], found[1], found[2], found[3]
+        return found
 
     def _small_boxes(self) -> tuple[Flags, Numbers]:
-        """Compute the boxes of regions of short edges far from the poles, less than half around: five times as fast. Which these are, and theirs."""
+        """Compute the boxes of regions of short edges far from the poles, less than half around: ten times as fast. Which these are, and theirs."""
+        small = np.zeros(len(self), np.bool_)
+        if (np.diff(self.parts) == 0).any():
+            return small, np.empty((4, 0))
         lon, lat, after = self.lon, self.lat, self.followers
         begin = self.rings[self.parts[self.rows]]
         some = np.flatnonzero(np.diff(begin) > 0)
-        row = owners(begin[np.append(some, len(self))])
-        base = lon[begin[some]]
-        away = (lon - base[row] + 180.0) % 360.0 - 180.0
+        first, size = begin[some], np.diff(begin)[some]
+        base = lon[first]
+        away = lon - np.repeat(base, size)
+        away -= 360.0 * np.rint(away / 360.0)
         low, high, south, north = (
-            each.reduceat(values, begin[some])
+            each.reduceat(values, first)
             for each, values in ((np.minimum, away), (np.maximum, away), (np.minimum, lat), (np.maximum, lat))
         )
-        turn, climb = away[after] - away, lat[after] - lat
-        # an arc rises above its ends by less than half the square of its length times the tangent of their latitude: this is four times as much
-        rise = RISE * ((turn * np.cos(np.radians(lat))) ** 2 + climb**2)
-        sine = np.sin(np.radians(lat))
-        side = (
-            away * sine[after] - away[after] * sine - np.radians(rise) * np.abs(turn)
-        )  # twice the area on a cylinder, at least
-        area = np.add.reduceat(side, self.rings[:-1])
-        whole = np.flatnonzero(np.diff(self.parts) == 0)
-        if len(whole):
-            return np.zeros(len(self), np.bool_), np.empty((4, 0))
-        wrong = np.logical_or.reduceat(area[self.parts[:-1]] <= 0.0, self.rows[:-1][some])
-        long = np.logical_or.reduceat((np.abs(turn) > STEEP) | (np.abs(climb) > STEEP), begin[some])
-        good = (high - low < 170.0) & (np.maximum(north, -south) < HIGHEST) & ~wrong & ~long
         there = lat[after]
-        edge = np.flatnonzero(
-            good[row] & ((np.maximum(lat, there) + rise >= north[row]) | (np.minimum(lat, there) - rise <= south[row]))
+        turn, climb = away[after] - away, np.abs(there - lat)
+        wide, steep = np.maximum.reduceat(np.abs(turn), first), np.maximum.reduceat(climb, first)
+        # an arc rises above its ends by less than half the square of its length times the tangent of their latitude: this is four times as much
+        rise = RISE * (wide**2 + steep**2)
+        sine = np.sin(lat * RADIAN)
+        # twice the area on a cylinder, at least
+        side = away * (sine[after] - sine) - sine * turn - np.repeat(rise * RADIAN, size) * np.abs(turn)
+        area = np.add.reduceat(side, self.rings[:-1])
+        wrong = np.logical_or.reduceat(area[self.parts[:-1]] <= 0.0, self.rows[:-1][some])
+        good = (
+            (high - low < 170.0) & (np.maximum(north, -south) < HIGHEST) & ~wrong & (np.maximum(wide, steep) <= STEEP)
         )
+        top, bottom = (
+            np.repeat(np.where(good, *bound), size) for bound in ((north - rise, np.inf), (south + rise, -np.inf))
+        )
+        edge = np.flatnonzero((np.maximum(lat, there) >= top) | (np.minimum(lat, there) <= bottom))
         ends_of = vectors(lon[edge], lat[edge]), vectors(lon[after[edge]], lat[after[edge]])
         low_high = np.minimum(lat[edge], there[edge]), np.maximum(lat[edge], there[edge])
         under, over = summits(*ends_of, normals(*ends_of), *low_high)
-        np.minimum.at(south, row[edge], under)
-        np.maximum.at(north, row[edge], over)
+        row = np.searchsorted(first, edge, "right") - 1
+        np.minimum.at(south, row, under)
+        np.maximum.at(north, row, over)
         found = np.stack([base, base, south, north])
         for line, end in enumerate((low, high)):
-            at = np.flatnonzero(away == end[row])
-            found[line, row[at]] = wrap(lon[at])
-        small = np.zeros(len(self), np.bool_)
+            at = np.flatnonzero(away == np.repeat(end, size))
+            found[line, np.searchsorted(first, at, "right") - 1] = wrap(lon[at])
         small[some] = good
         return small, found[:, good]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SKY = 360.0 * 360.0 / math.pi
 """Area of the whole sphere in square degrees."""
 
+RADIAN = math.pi / 180.0
 TOLERANCE = 3e-13
 """Degrees (one nano-arcsecond) by which every shape is wider than written, so that its boundary belongs to it in spite of rounding."""
 
@@ -110,9 +111,25 @@ def vectors(lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
     vectors
         X, y, z; shape (..., 3).
     """
-    lam, phi = np.radians(np.asarray(lon, dtype=np.float64)), np.radians(np.asarray(lat, dtype=np.float64))
+    return np.stack(columns(lon, lat), axis=-1)
+
+
+def columns(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Numbers, Numbers, Numbers]:
+    """Convert positions to the coordinates of unit vectors.
+
+    Parameters
+    ----------
+    lon, lat
+        Degrees, of one shape.
+
+    Returns
+    -------
+    x, y, z
+        Of that shape.
+    """
+    lam, phi = np.asarray(lon, dtype=np.float64) * RADIAN, np.asarray(lat, dtype=np.float64) * RADIAN
     cos = np.cos(phi)
-    return np.stack([cos * np.cos(lam), cos * np.sin(lam), np.sin(phi)], axis=-1)
+    return cos * np.cos(lam), cos * np.sin(lam), np.sin(phi)
 
 
 def angles(xyz: Numbers) -> tuple[Numbers, Numbers]:
@@ -128,9 +145,25 @@ def angles(xyz: Numbers) -> tuple[Numbers, Numbers]:
     lon, lat
         Degrees, longitudes in [0, 360), shape (...,).
     """
-    lon = np.degrees(np.arctan2(xyz[..., 1], xyz[..., 0])) % 360.0
     lat = np.degrees(np.arctan2(xyz[..., 2], np.hypot(xyz[..., 0], xyz[..., 1])))
-    return np.where(lon >= 360.0, 0.0, lon), lat
+    return eastward(np.degrees(np.arctan2(xyz[..., 1], xyz[..., 0]))), lat
+
+
+def eastward(lon: Numbers) -> Numbers:
+    """Bring longitudes from -180 .. 180 to [0, 360): a fifth of what a remainder takes.
+
+    Parameters
+    ----------
+    lon
+        Degrees in [-360, 360), any shape.
+
+    Returns
+    -------
+    lon
+        Degrees, of that shape.
+    """
+    lon = np.where(lon < 0.0, lon + 360.0, lon + 0.0)
+    return np.where(lon >= 360.0, 0.0, lon)
 
 
 def dot(a: Numbers, b: Numbers) -> Numbers:
@@ -294,7 +327,10 @@ def wrap(lon: npt.ArrayLike) -> Numbers:
     lon
         Degrees, of the same shape.
     """
-    turned = np.asarray(lon, dtype=np.float64) % 360.0
+    given = np.asarray(lon, dtype=np.float64)
+    if given.size and given.min() >= 0.0 and given.max() < 360.0:  # a remainder takes ten times as long
+        return given + 0.0
+    turned = given % 360.0
     return np.where(turned >= 360.0, 0.0, turned)
 
 
