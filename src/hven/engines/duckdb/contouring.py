@@ -93,6 +93,8 @@ def _made(images: Any, make: Callable[[Any, Any, Any], contours.Contours]) -> pa
 
 def _column(pieces: list[tuple[Any, contours.Contours]]) -> pa.Array:
     """Make a column of contours of some rows each."""
+    if len(pieces) == 1:
+        return pieces[0][1].column(CONTOUR.arrow)
     order = np.argsort(np.concatenate([rows for rows, _ in pieces]), kind="stable")
     return contours.Contours.concat([found for _, found in pieces]).take(order).column(CONTOUR.arrow)
 

@@ -92,7 +92,7 @@ class Chart:
 
     def measure(
         self, row: Whole, u: Numbers, v: Numbers, after: Whole, limb: Flags
-    ) -> tuple[Numbers, Numbers, Numbers]:
+    ) -> tuple[Numbers, Numbers, Numbers, tuple[()]]:
         """Measure edges, which are parallels and meridians.
 
         Parameters
@@ -102,24 +102,24 @@ class Chart:
 
         Returns
         -------
-        angle, length, bend
-            As `Disc.measure` gives them, shape (n,).
+        angle, length, bend, points
+            As `Disc.measure` gives them, shape (n,); no points.
         """
         del row, limb
         level = np.abs(u[after] - u)
         cos = np.sqrt(np.maximum(1.0 - v * v, 1e-30))
         along = level > 0.0
         angle = np.where(along, level, np.abs(np.arcsin(v[after]) - np.arcsin(v)))
-        return angle, np.where(along, level * cos, angle), np.where(along, np.abs(v) / cos, 0.0)
+        return angle, np.where(along, level * cos, angle), np.where(along, np.abs(v) / cos, 0.0), ()
 
     def places(
-        self, row: Whole, u: Numbers, v: Numbers, after: Whole, limb: Flags, angle: Numbers, at: Whole, part: Numbers
-    ) -> tuple[Numbers, Numbers]:
+        self, row: Whole, u: Numbers, v: Numbers, after: Whole, limb: Flags, angle: Numbers, points: tuple[()], at: Whole, part: Numbers,
+    ) -> tuple[Numbers, Numbers]:  # fmt: skip
         """Compute points of edges on the sphere.
 
         Parameters
         ----------
-        row, u, v, after, limb, angle
+        row, u, v, after, limb, angle, points
             Edges as in `measure`, shape (n,).
         at, part
             As `Disc.places` takes them, shape (m,).
@@ -129,7 +129,7 @@ class Chart:
         lon, lat
             Degrees, shape (m,), longitudes in [0, 360).
         """
-        del row, limb, angle
+        del row, limb, angle, points
         to, lat = after[at], np.degrees(np.arcsin(v))
         lon = np.degrees(u[at] + part * (u[to] - u[at])) % 360.0
         return np.where(lon >= 360.0, 0.0, lon), lat[at] + part * (lat[to] - lat[at])

@@ -106,20 +106,26 @@ def chain_codes(
         origin = 0
     start = [np.asarray(values, dtype=np.float64) - origin for values in (x, y)]
     check.mark("no_start", ~(np.abs(start[0]) < 2.0**40) | ~(np.abs(start[1]) < 2.0**40))
-    steps = np.array(table, dtype=np.int64)
+    steps = np.array(table, dtype=np.int64).T.copy()
 
     def walk(part: Whole) -> tuple[Whole, Whole, Whole]:
         # the pixel before each step, and the last one
         size = count[part] + 1
-        row, number = numbered(size)
-        stepped = number > 0
-        digit = digits[(offsets[part][row] + number - 1)[stepped]]
+        row = np.repeat(np.arange(len(part)), size)
+        first = np.cumsum(size) - size
+        stepped = np.ones(len(row), dtype=np.bool_)
+        stepped[first] = False
+        together = part[-1] - part[0] + 1 == len(part)
+        digit = digits[offsets[part[0]] : offsets[part[-1] + 1]] if together else digits[gathered(offsets, part)[0]]
         found = []
         for axis in (0, 1):
             move = np.zeros(len(row), dtype=np.int64)
-            move[stepped] = steps[digit, axis]
-            along = np.cumsum(move)
-            found.append(along + (np.rint(start[axis][part]).astype(np.int64) - along[~stepped])[row])
+            move[stepped] = steps[axis].take(digit)
+            # from the end of one walk to the beginning of the next
+            begin = np.rint(start[axis][part]).astype(np.int64)
+            end = begin + np.add.reduceat(move, first)
+            move[first] = begin - np.append(0, end[:-1])
+            found.append(np.cumsum(move))
         return row, found[0], found[1]
 
     return walked(walk, count, grid, check)

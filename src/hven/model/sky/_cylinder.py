@@ -184,7 +184,7 @@ def _outlined(runs: Runs, rows: int, chart: Chart, x: Whole, y: Whole) -> Outlin
         after, seam = np.where(mirrored, back, after), np.where(mirrored, flag, seam)
     after = _parted(after, v)
     root, rank = rings(after, node.twin)
-    angle, length, bend = shifted.measure(node.row, u, v, after, seam)
+    angle, length, bend, points = shifted.measure(node.row, u, v, after, seam)
     angle, length = np.where(seam, 0.0, angle), np.where(seam, 0.0, length)
     low, high = (
         shifted.flat(owner, np.zeros(len(owner)), (runs.begin >> BITS) % LINE + y[owner] + half)[1]
@@ -200,7 +200,7 @@ def _outlined(runs: Runs, rows: int, chart: Chart, x: Whole, y: Whole) -> Outlin
     new = np.append(True, root[order][1:] != root[order][:-1])[: len(order)]
     bounds = np.append(np.flatnonzero(new), len(order))
     at, share, offsets = repeated(count[order], bounds)
-    lon, lat = shifted.places(node.row, u, v, after, seam, angle, order[at], share)
+    lon, lat = shifted.places(node.row, u, v, after, seam, angle, points, order[at], share)
     lon = (lon + west[node.row[order[at]]]) % 360.0
     lon = np.where((lon >= 360.0) | (np.abs(lat) >= 90.0), 0.0, lon)  # a pole is one place
     head = order[new]  # a node of each ring

@@ -127,6 +127,6 @@ def _regions(drawn: Any, disc: Disc, area: Numbers) -> Regions:
     u, v = u / far, v / far
     after, row = followers(rings), owners(rings[parts[rows]])
     limb = on & on[after] & (np.hypot(u[after] - u, v[after] - v) < 8.0 / CORNERS)
-    angle, long, bend = disc.measure(row, u, v, after, limb)
+    angle, long, bend, points = disc.measure(row, u, v, after, limb)
     at, share, offsets = repeated(pieces(row, angle, long, bend, area), rings)
-    return Regions(*disc.places(row, u, v, after, limb, angle, at, share), offsets, parts, rows)
+    return Regions(*disc.places(row, u, v, after, limb, angle, points, at, share), offsets, parts, rows)

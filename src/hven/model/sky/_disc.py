@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hven.model.sky._sphere import eastward
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Numbers = npt.NDArray[np.float64]
     Whole = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
+    Points = tuple[Numbers, Numbers, Numbers]
 
 ARCSEC = np.pi / 648_000.0
 """Radians."""
+NEAR = 0.99
+"""Squared radii: what is farther in than that is not cut at the limb."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +78,29 @@ class Disc:
         """
         a = (x - self.x[row]) * (self.scale_x / self.radius)[row]
         b = (y - self.y[row]) * (self.scale_y / self.radius)[row]
+        if not self.roll.any():
+            return a, b
         turn = np.radians(self.roll)
         cos, sin = np.cos(turn)[row], np.sin(turn)[row]
         return a * cos - b * sin, a * sin + b * cos
+
+    def within(self, x: tuple[Whole, Whole], y: tuple[Whole, Whole]) -> Flags:
+        """Tell which boxes of pixels are surely nowhere near the limb.
+
+        Parameters
+        ----------
+        x, y
+            The first and the last pixel of a box in each image, shape (n,).
+
+        Returns
+        -------
+        within
+            Shape (n,).
+        """
+        row = np.arange(len(x[0]))
+        corners = [self.flat(row, a, b) for a in (x[0] - 1, x[1] + 1) for b in (y[0] - 1, y[1] + 1)]
+        found: Flags = np.max([u * u + v * v for u, v in corners], axis=0) < NEAR
+        return found
 
     def pixel(self, row: Whole, u: Numbers, v: Numbers) -> tuple[Numbers, Numbers]:
         """Compute the pixels of places in the plane: `flat` back.
@@ -112,7 +137,7 @@ class Disc:
 
     def measure(
         self, row: Whole, u: Numbers, v: Numbers, after: Whole, limb: Flags
-    ) -> tuple[Numbers, Numbers, Numbers]:
+    ) -> tuple[Numbers, Numbers, Numbers, Points]:
         """Measure edges on the sphere.
 
         Parameters
@@ -128,25 +153,32 @@ class Disc:
         -------
         angle, length, bend
             Of the small circle of each edge: its part of a turn and its length in radians, and its geodesic curvature; shape (n,).
+        points
+            The nodes on the sphere, for `places`.
         """
         tan = np.tan(self.radius * ARCSEC)[row]
-        du, dv, cross = u[after] - u, v[after] - v, u * v[after] - v * u[after]
-        height = np.abs(cross) * np.sqrt((1.0 + tan**2) / np.maximum(du**2 + dv**2 + (tan * cross) ** 2, 1e-300))
-        height = np.where(limb, tan / np.sqrt(1.0 + tan**2), np.minimum(height, 1.0))
-        size = np.sqrt(np.maximum(1.0 - height**2, 1e-30))
-        x, y, z = seen(u, v, tan)
-        chord = np.sqrt((x[after] - x) ** 2 + (y[after] - y) ** 2 + (z[after] - z) ** 2)
-        angle = np.where(limb, swept(u, v, after), 2.0 * np.arcsin(np.minimum(chord / (2.0 * size), 1.0)))
-        return angle, angle * size, height / size
+        to_u, to_v = u[after], v[after]
+        du, dv, cross = to_u - u, to_v - v, u * to_v - v * to_u
+        height = np.abs(cross) * np.sqrt((1.0 + tan * tan) / np.maximum(du * du + dv * dv + (tan * cross) ** 2, 1e-300))
+        height = np.minimum(height, 1.0)
+        if limb.any():
+            height = np.where(limb, tan / np.sqrt(1.0 + tan * tan), height)
+        size = np.sqrt(np.maximum(1.0 - height * height, 1e-30))
+        points = seen(u, v, tan)
+        chord = np.sqrt(sum((one[after] - one) ** 2 for one in points))
+        angle = 2.0 * np.arcsin(np.minimum(chord / (2.0 * size), 1.0))
+        if limb.any():
+            angle = np.where(limb, swept(u, v, after), angle)
+        return angle, angle * size, height / size, points
 
     def places(
-        self, row: Whole, u: Numbers, v: Numbers, after: Whole, limb: Flags, angle: Numbers, at: Whole, part: Numbers
-    ) -> tuple[Numbers, Numbers]:
+        self, row: Whole, u: Numbers, v: Numbers, after: Whole, limb: Flags, angle: Numbers, points: Points, at: Whole, part: Numbers,
+    ) -> tuple[Numbers, Numbers]:  # fmt: skip
         """Compute points of edges on the sphere.
 
         Parameters
         ----------
-        row, u, v, after, limb, angle
+        row, u, v, after, limb, angle, points
             Edges, as in `measure`, shape (n,).
         at
             Of which edge each point is, shape (m,).
@@ -158,29 +190,35 @@ class Disc:
         lon, lat
             Degrees, shape (m,), longitudes in [0, 360).
         """
-        row, to, turn = row[at], after[at], angle[at]
-        tan = np.tan(self.radius * ARCSEC)[row]
-        a, b = u[at], v[at]
-        arc = np.flatnonzero(limb[at] & (part > 0.0))
-        theta = np.arctan2(b[arc], a[arc]) + part[arc] * turn[arc]
-        a[arc], b[arc] = np.cos(theta), np.sin(theta)
-        x, y, z = seen(a, b, tan)
-        inner = np.flatnonzero(~limb[at] & (part > 0.0))
-        if len(inner):
-            end, a, b = to[inner], a[inner], b[inner]
-            n = np.stack([v[end] - b, a - u[end], tan[inner] * (a * v[end] - b * u[end])])
+        lon, lat = self._turned(row, *points)
+        lon, lat = lon[at], lat[at]
+        more = np.flatnonzero(part > 0.0)
+        if len(more):
+            at, part = at[more], part[more]
+            row, turn, on, tan = row[at], part * angle[at], limb[at], np.tan(self.radius * ARCSEC)[row[at]]
+            x, y, z = (one[at] for one in points)
+            arc, inner = np.flatnonzero(on), np.flatnonzero(~on)
+            theta = np.arctan2(v[at[arc]], u[at[arc]]) + turn[arc]
+            x[arc], y[arc], z[arc] = seen(np.cos(theta), np.sin(theta), tan[arc])
+            begin, end = at[inner], after[at[inner]]
+            a, b, c, d = u[begin], v[begin], u[end], v[end]
+            n = np.stack([d - b, a - c, tan[inner] * (a * d - b * c)])
             n /= np.sqrt(np.sum(n**2, axis=0))
             p = np.stack([x, y, z])[:, inner]
             centre = n * np.sum(n * p, axis=0)
             p -= centre
-            cos, sin = np.cos(part[inner] * turn[inner]), np.sin(part[inner] * turn[inner])
             across = p[[1, 2, 0]] * n[[2, 0, 1]] - p[[2, 0, 1]] * n[[1, 2, 0]]  # ahead on the observer's side
-            x[inner], y[inner], z[inner] = centre + p * cos + across * sin
+            x[inner], y[inner], z[inner] = centre + p * np.cos(turn[inner]) + across * np.sin(turn[inner])
+            lon[more], lat[more] = self._turned(row, x, y, z)
+        return lon, lat
+
+    def _turned(self, row: Whole, x: Numbers, y: Numbers, z: Numbers) -> tuple[Numbers, Numbers]:
+        """Compute longitudes and latitudes of what is to the right, to the north and to the observer."""
         tilt = np.radians(self.lat)
         cos, sin = np.cos(tilt)[row], np.sin(tilt)[row]
         out = z * cos - y * sin
-        lon = (self.lon[row] + np.degrees(np.arctan2(x, out))) % 360.0
-        return np.where(lon >= 360.0, 0.0, lon), np.degrees(np.arctan2(y * cos + z * sin, np.hypot(x, out)))
+        lon = eastward((self.lon % 360.0)[row] + np.degrees(np.arctan2(x, out)))
+        return lon, np.degrees(np.arctan2(y * cos + z * sin, np.sqrt(x * x + out * out)))
 
 
 def align(images: Any) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Whole = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
+
+_HALF = 32  # bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Corners:
         Index of the next corner; edges along x and along y take turns.
     twin
         Indexes at which `twin` and `twin + 1` are at one place: two squares touch there, each with its own.
+    level
+        Whether the edge of each runs along x.
     """
 
     row: Whole
@@ -39,6 +44,7 @@ class Corners:
     y: Whole
     after: Whole
     twin: Whole
+    level: Flags
     columns: Whole  # keys by region, x, y ..
     order: Whole  # .. and the corners in their order: each two are the ends of an edge along y
 
@@ -77,12 +83,11 @@ def corners(runs: Runs) -> Corners:
     up = LINE << 2
     # ends of the runs below each horizontal line (0 begins, 1 ends) and above it (2, 3); what is in both is no corner
     found = np.sort(np.concatenate([begin | 2, end | 3, begin + up, (end + up) | 1]))
+    keep = np.ones(len(found), dtype=np.bool_)
+    straight = np.flatnonzero((found[1:] ^ found[:-1]) == 2)
+    keep[straight] = keep[straight + 1] = False
+    found = found[keep]
     place, tag = found >> 2, found & 3
-    same = place[1:] == place[:-1]
-    drop = np.zeros(len(found), dtype=np.bool_)
-    straight = np.flatnonzero(same & ((tag[1:] - tag[:-1]) == 2))
-    drop[straight] = drop[straight + 1] = True
-    place, tag = place[~drop], tag[~drop]
     row, y, x = place >> 2 * BITS, place >> BITS & (LINE - 1), place & (LINE - 1)
     # corners of one horizontal line are the ends of its edges in turn; those of one vertical line as well
     starts = 1 - (tag & 1)
@@ -95,18 +100,18 @@ def corners(runs: Runs) -> Corners:
     rightward = np.repeat((left == 1) | (left == 2), 2)  # only the upper row is there: the edge is its lower one
     leaves = rightward ^ (number & 1).astype(np.bool_)
     after = np.where(leaves, number ^ 1, above)
-    return Corners(row, x, y, after, np.flatnonzero(place[1:] == place[:-1]), column[order], order)
+    return Corners(row, x, y, after, np.flatnonzero(place[1:] == place[:-1]), leaves, column[order], order)
 
 
-def rings(after: Whole, twin: Whole | None = None) -> tuple[Whole, Whole]:
+def rings(after: Whole, twin: Whole | None = None, level: Flags | None = None) -> tuple[Whole, Whole]:
     """Follow outlines round.
 
     Parameters
     ----------
     after
         Index of the next node, a permutation, shape (n,). Changed where a ring would come to one place twice: it is cut into two there.
-    twin
-        As in `Corners`.
+    twin, level
+        As in `Corners`. Edges along x and along y take turns where `level` is given: then each two are followed as one.
 
     Returns
     -------
@@ -115,30 +120,49 @@ def rings(after: Whole, twin: Whole | None = None) -> tuple[Whole, Whole]:
     rank
         How many steps it is from there, shape (n,).
     """
-    root = _roots(after)
+    root, rank = _round(after, level)
     if twin is not None and len(twin):
         touch = twin[root[twin] == root[twin + 1]]
         if len(touch):
             after[touch], after[touch + 1] = after[touch + 1], after[touch]
-            root = _roots(after)
-    number = np.arange(len(after))
-    ahead = np.where(root == number, number, after)
-    steps = (root != number).astype(np.int64)  # to the root
+            changed = np.zeros(len(after), dtype=np.bool_)
+            changed[root[touch]] = True
+            some = np.flatnonzero(changed[root])
+            index = np.empty(len(after), dtype=np.int64)
+            index[some] = np.arange(len(some))
+            least, rank[some] = _round(index[after[some]], None if level is None else level[some])
+            root[some] = some[least]
+    return root, rank
+
+
+def _round(after: Whole, level: Flags | None) -> tuple[Whole, Whole]:
+    """Find the least index of each ring, and how many steps behind it each node is, by steps of 1, 2, 4 .."""
+    count = len(after)
+    if level is None:
+        first = second = np.arange(count)
+        ahead = after
+    else:
+        first = np.flatnonzero(level)
+        second = after[first]
+        place = np.empty(count, dtype=np.int64)
+        place[first] = np.arange(len(first))
+        ahead = place[after[second]]
+    least = np.minimum(first, second)
+    found, step = least << _HALF, 1  # the least index in so many steps, and after how many it comes
     while True:
-        more = steps[ahead]
-        if not more.any():
+        better = np.minimum(found, found[ahead] + step)
+        if np.array_equal(better, found):
             break
-        steps += more
-        ahead = ahead[ahead]
-    size = np.bincount(root, minlength=len(after))[root]
-    return root, (size - steps) % size
-
-
-def _roots(after: Whole) -> Whole:
-    root = np.minimum(np.arange(len(after)), after)
-    ahead = after[after]
-    while True:
-        least = np.minimum(root, root[ahead])
-        if np.array_equal(least, root):
-            return root
-        root, ahead = least, ahead[ahead]
+        found, ahead, step = better, ahead[ahead], 2 * step
+    root, far = found >> _HALF, found & ((1 << _HALF) - 1)
+    size = np.bincount(root, minlength=count)[root]
+    number = np.where(far == 0, 0, size - far)
+    if level is None:
+        return root, number
+    late = np.zeros(count, dtype=np.int64)  # whether the least is the second of its two
+    late[root[far == 0]] = (least == second)[far == 0]
+    roots, ranks = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    roots[first] = roots[second] = root
+    number = 2 * number - late[root]
+    ranks[first], ranks[second] = np.where(number < 0, 2 * size - 1, number), number + 1
+    return roots, ranks

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._disc import Disc, swept
+from hven.model.sky._disc import NEAR, Disc, swept
 from hven.model.sky._lattice import Corners, corners, rings
 from hven.model.sky._limb import Cut, clip
 from hven.model.sky._pixels import LINE, Runs, keys
@@ -75,18 +75,18 @@ def outlined(runs: Runs, rows: int, grid: Disc | Chart, x: Whole, y: Whole) -> O
     if turned.any():  # the region is to the right of the corners' order
         after[turns.after] = np.arange(len(row))
         after = np.where(turned, after, turns.after)
-        turns = replace(turns, after=after.copy())
+        turns = replace(turns, after=after.copy(), level=turns.level ^ turned)
     u, v = grid.flat(row, turns.x + x[row] - 0.5, turns.y + y[row] - 0.5)
     limb, cut = np.zeros(len(row), dtype=np.bool_), None
-    if isinstance(grid, Disc):
-        full = _on_limb(runs, rows, grid, x, y)
-        if len(full) or (u * u + v * v).max() > 0.99:
-            cut = clip(row, u, v, after, full, rows)
-            row, u, v, after, limb = cut.row, cut.u, cut.v, cut.after, cut.limb
-            index = np.full(len(turns.row), -1)
-            index[cut.old[cut.old >= 0]] = np.flatnonzero(cut.old >= 0)
-            twin = index[twin[index[twin] >= 0]]
-    root, rank = rings(after, twin)
+    level: Flags | None = turns.level
+    if isinstance(grid, Disc) and (u * u + v * v).max() > NEAR:
+        level, full = None, _on_limb(runs, rows, grid, x, y)
+        cut = clip(row, u, v, after, full, rows)
+        row, u, v, after, limb = cut.row, cut.u, cut.v, cut.after, cut.limb
+        index = np.full(len(turns.row), -1)
+        index[cut.old[cut.old >= 0]] = np.flatnonzero(cut.old >= 0)
+        twin = index[twin[index[twin] >= 0]]
+    root, rank = rings(after, twin, level)
     cross = u * v[after] - v * u[after]
     if limb.any():
         arc = swept(u, v, after)
@@ -94,7 +94,7 @@ def outlined(runs: Runs, rows: int, grid: Disc | Chart, x: Whole, y: Whole) -> O
     area = np.bincount(root, weights=cross, minlength=len(row)) / 2.0
     ring = np.flatnonzero(root == np.arange(len(root)))
     total = np.bincount(row, weights=cross, minlength=rows) / 2.0
-    angle, length, bend = grid.measure(row, u, v, after, limb)
+    angle, length, bend, points = grid.measure(row, u, v, after, limb)
     count = pieces(row, angle, length, bend, total)
     hole = area[ring] < 0.0
     part = _parts(runs, turns, row, root, ring, hole, cut, x, y, grid, rows)
@@ -109,7 +109,7 @@ def outlined(runs: Runs, rows: int, grid: Disc | Chart, x: Whole, y: Whole) -> O
     nodes = np.empty(len(root), dtype=np.int64)
     nodes[begin[number[root]] + rank] = np.arange(len(root))
     at, share, offsets = repeated(count[nodes], np.append(begin[sequence], len(nodes)))
-    lon, lat = grid.places(row, u, v, after, limb, angle, nodes[at], share)
+    lon, lat = grid.places(row, u, v, after, limb, angle, points, nodes[at], share)
     first = np.flatnonzero(~hole[sequence])
     held = np.bincount(row[ring[sequence[first]]], minlength=rows)
     regions = Regions(lon, lat, offsets, np.append(first, len(ring)), np.append(0, np.cumsum(held)))
@@ -137,8 +137,8 @@ def pieces(row: Whole, angle: Numbers, length: Numbers, bend: Numbers, area: Num
     """
     around = np.bincount(row, weights=length, minlength=len(area))
     fine = np.sqrt(around / np.maximum(12.0 * ACCURACY * area, 1e-30))[row]
-    count = np.maximum(np.ceil(angle / BEND), np.ceil(length * np.sqrt(bend) * fine)).astype(np.int64)
-    return np.where(length > TINY, np.maximum(count, 1), 0)
+    count = np.maximum(np.maximum(angle / BEND, length * np.sqrt(bend) * fine), 1.0)
+    return np.where(length > TINY, np.ceil(count), 0.0).astype(np.int64)
 
 
 def repeated(count: Whole, offsets: Whole) -> tuple[Whole, Numbers, Whole]:
@@ -156,6 +156,8 @@ def repeated(count: Whole, offsets: Whole) -> tuple[Whole, Numbers, Whole]:
     at, share, offsets
         Of each piece its edge and how much of it lies before, 0 to 1, shape (m,); where the rings begin among the pieces, shape (r + 1,).
     """
+    if (count == 1).all():
+        return np.arange(len(count)), np.zeros(len(count)), offsets
     at, number = numbered(count)
     return at, number / count[at], ends(count)[offsets]
 

@@ -150,12 +150,12 @@ def angles(xyz: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def eastward(lon: Numbers) -> Numbers:
-    """Bring longitudes from -180 .. 180 to [0, 360): a fifth of what a remainder takes.
+    """Bring longitudes of one turn more or less to [0, 360): a fifth of what a remainder takes.
 
     Parameters
     ----------
     lon
-        Degrees in [-360, 360), any shape.
+        Degrees in [-360, 720), any shape.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def eastward(lon: Numbers) -> Numbers:
         Degrees, of that shape.
     """
     lon = np.where(lon < 0.0, lon + 360.0, lon + 0.0)
-    return np.where(lon >= 360.0, 0.0, lon)
+    return np.where(lon >= 360.0, lon - 360.0, lon)
 
 
 def dot(a: Numbers, b: Numbers) -> Numbers:

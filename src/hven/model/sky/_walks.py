@@ -54,7 +54,7 @@ def walked(
     good = np.flatnonzero(check.fault == 0)
     block = np.cumsum(size[good]) // BLOCK
 
-    def of(part: Whole) -> tuple[Whole, Outlined] | None:
+    def of(part: Whole) -> list[tuple[Whole, Outlined]]:
         row, x, y = walk(part)
         images = taken(grid, part)
         if not isinstance(images, Disc):
@@ -62,22 +62,30 @@ def walked(
         first = np.searchsorted(row, np.arange(len(part)))
         last = np.append(first[1:], len(row)) - 1
         apart = np.maximum(np.abs(x[last] - x[first]), np.abs(y[last] - y[first]))
-        low = [np.minimum.reduceat(a, first) for a in (x, y)]
-        wide = np.maximum(*(np.maximum.reduceat(a, first) - b for a, b in zip((x, y), low, strict=True)))
+        low, high = ([end.reduceat(a, first) for a in (x, y)] for end in (np.minimum, np.maximum))
+        wide = np.maximum(high[0] - low[0], high[1] - low[1])
         check.mark("open", apart > 1, apart, part)
         check.mark("too_long", wide >= LONGEST, wide, part)
         fine = check.fault[part] == 0
         if not fine.all():
             kept = fine[row]
             row, x, y = (np.cumsum(fine) - 1)[row[kept]], x[kept], y[kept]
-            low = [a[fine] for a in low]
-        if not fine.any():
-            return None
+            part, images, low, high = part[fine], taken(images, fine), [a[fine] for a in low], [a[fine] for a in high]
+        if not len(part):
+            return []
         runs = enclosed(row, x - low[0][row] + 1, y - low[1][row] + 1)
-        return part[fine], _lying(runs, grid, check, part[fine], low[0] - 1, low[1] - 1)
+        left, below = low[0] - 1, low[1] - 1
+        if (
+            isinstance(images, Disc)
+            and not (within := images.within(*zip(low, high, strict=True))).all()
+            and within.any()
+        ):
+            each = [(runs.of(some, np.cumsum(some) - 1), np.flatnonzero(some)) for some in (within, ~within)]
+            return [(part[at], _lying(those, grid, check, part[at], left[at], below[at])) for those, at in each]
+        return [(part, _lying(runs, grid, check, part, left, below))]
 
     found = spread(of, np.split(good, np.flatnonzero(np.diff(block)) + 1) if len(good) else [])
-    return _gathered([one for one in found if one is not None], check)
+    return _gathered([one for some in found for one in some], check)
 
 
 def boxed(runs: Runs, grid: Disc | Chart, check: Check, x: Whole, y: Whole) -> Contours:
