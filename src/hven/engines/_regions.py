@@ -126,7 +126,7 @@ def _bounded(
     if caps is not None:
         caps[rows[small], :3] = sphere.vectors(lon[small], lat[small])
         caps[rows[small], 3] = np.radians(radius[small] + SLACK) + ROUNDED
-    plain, long = small.copy(), np.flatnonzero((small & thin & (radius > LONG)) | large)
+    plain, long = small.copy(), np.flatnonzero(thin & (radius > LONG))
     for part in np.split(long, range(STRIPS, len(long), STRIPS)):
         of, *beads = arrays.strips(offsets, numbers, np.isin(np.arange(len(rows)), part))
         for order, which, cells in healpix.cones_cells(beads[0], beads[1], beads[2] + SLACK):

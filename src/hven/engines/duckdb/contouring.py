@@ -169,12 +169,9 @@ def _polygon(region: Any, part: Any) -> pa.Array:
     if part == "hull" and several.any():
         at = np.flatnonzero(several)
         found = found.replaced(at, found.take(at).hull())
-        several = found.ring_counts > 1
-    if part and several.any():
-        at = np.flatnonzero(several)
-        found = found.replaced(at, found.take(at).largest())
-    plain = found.ring_counts == 1
-    return _corners(found, found.parts[:-1][found.rows[:-1][plain]], plain)
+    ring = found.largest_rings()
+    drawn = (ring >= 0) & (part != "" or ~several)
+    return _corners(found, ring[drawn], drawn)
 
 
 def _corners(found: Regions, ring: Any, plain: Any) -> pa.ListArray:

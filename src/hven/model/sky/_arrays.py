@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 THIN = 20  # times that the circle around a polygon is larger than it, if it is thin
 EDGES, BEADS = 1000, 100  # of a thin polygon
 _BLOCK = 1 << 15  # corners at a time: what is computed of them stays in a processor's cache
-_EDGE = 1e-9  # radians by which cells along edges reach farther
+_STEP = 0.08  # of a cell's width, along edges
 
 
 def in_polygon(lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Flags:
@@ -173,13 +173,20 @@ def wide(offsets: npt.ArrayLike, coordinates: npt.ArrayLike, among: Flags, order
     good, every = _rings(offsets, coordinates, among)
     where, near = np.flatnonzero(good), healpix.neighbours_of_all(order)
     near = np.where(near < 0, np.arange(len(near))[:, None], near)
+    step = _STEP / 2**order
     found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
     for part in blocks(every.counts + len(near), _BLOCK):
         rings = every.take(np.arange(part.start, part.stop))
-        pieces = np.maximum(np.ceil(rings.arcs * 2.0**order), 1.0).astype(np.int64)
+        pieces = np.maximum(np.ceil(rings.arcs / step), 1.0).astype(np.int64)
         edge, number = numbered(pieces)
-        lon, lat = angles(along(rings.a[edge], rings.b[edge], (number + 0.5) / pieces[edge]))
-        at, cells = healpix.around(order, np.arange(len(edge)), lon, lat, (rings.arcs / pieces)[edge] / 2.0 + _EDGE)
+        share = number / pieces[edge]
+        # of all places along an edge, the first in each step tells for those behind it
+        way = np.cumsum(rings.arcs) - rings.arcs
+        far = 2.0 * rings.owner[edge] + (way[edge] + share * rings.arcs[edge]) // step
+        kept = np.flatnonzero(np.append(True, far[1:] != far[:-1]))
+        edge, share = edge[kept], share[kept]
+        lon, lat = angles(along(rings.a[edge], rings.b[edge], share))
+        at, cells = healpix.around(order, np.arange(len(edge)), lon, lat, np.full(len(edge), 2.0 * step))
         none = len(near)
         label = np.broadcast_to(np.arange(none), (len(rings.first), none)).copy()
         label[rings.owner[edge[at]], cells] = none

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hven.model.sky._cores import spread
 from hven.model.sky._ragged import blocks, ends, followers, gathered, reversed_rows
 from hven.model.sky._sphere import RADIAN, angles
 from hven.model.sky._wcs import Places, of_headers, places
@@ -103,16 +104,17 @@ def wrong_way(
         Shape (n,).
     """
     pairs, first = np.asarray(numbers, np.float64).reshape(-1, 2), np.asarray(starts, np.int64) // 2
-    sizes, side = np.diff(first), np.zeros(len(first) - 1)
+    sizes = np.diff(first)
     with np.errstate(over="ignore", invalid="ignore"):
-        for part in blocks(sizes, _BLOCK):  # single precision does for nearly all
-            side[part] = _sides(pairs[first[part.start] : first[part.stop]], sizes[part], np.float32)
+        parts = list(blocks(sizes, _BLOCK))
+        found = spread(lambda part: _sides(pairs[first[part.start] : first[part.stop]], sizes[part], np.float32), parts)
+        side = np.concatenate([np.empty(0), *found])  # single precision does for nearly all
     small = np.flatnonzero(~(np.abs(side) > _ROUNDED * sizes + flat))
     for part in blocks(sizes[small], _BLOCK):
         corner, _ = gathered(first, small[part])
         side[small[part]] = _sides(pairs[corner], sizes[small[part]], np.float64)
-    found: npt.NDArray[np.bool_] = (side < -flat) if outside else (side > flat)
-    return found
+    wrong: npt.NDArray[np.bool_] = (side < -flat) if outside else (side > flat)
+    return wrong
 
 
 def _sides(pairs: Numbers, sizes: npt.NDArray[np.int64], kind: type[np.floating]) -> Numbers:

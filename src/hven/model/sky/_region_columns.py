@@ -322,20 +322,40 @@ class Columns:
         regions
             Of one ring each; empty where a region is, or its largest part is the whole sphere.
         """
-        parts, owner = self.exploded()
-        order = np.lexsort((-parts.area(), owner))
-        first = order[np.unique(owner[order], return_index=True)[1]]
-        first = first[np.diff(self.parts)[first] > 0]
-        ring, of = gathered(self.parts, first)
-        if len(ring) > len(first):  # the part lies to the left of each
+        ring = self.largest_rings()
+        vertex, rings = gathered(self.rings, ring[ring >= 0])
+        return type(self)(self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), ends(ring >= 0))
+
+    def largest_rings(self) -> Indexes:
+        """Find the outline of the largest part of each region.
+
+        Returns
+        -------
+        rings
+            The number of that ring; -1 where there is none: of what is empty, and of the whole sphere; shape (n,).
+        """
+        found, count = np.full(len(self), -1), np.diff(self.rows)
+        part = self.rows[:-1][count > 0]  # the first one, where there are no others
+        several = np.flatnonzero(count > 1)
+        if len(several):
+            those = self.take(several)
+            parts, owner = those.exploded()
+            order = np.lexsort((-parts.area(), owner))
+            best = order[np.unique(owner[order], return_index=True)[1]] - those.rows[:-1]
+            part = self.rows[:-1].copy()
+            part[several] += best
+            part = part[count > 0]
+        outlines = np.diff(self.parts)[part]
+        chosen = np.where(outlines > 0, self.parts[part], -1)
+        holed = np.flatnonzero(outlines > 1)
+        if len(holed):  # the part lies to the left of each: the outline is the one with the smallest inside
+            ring, of = gathered(self.parts, part[holed])
             vertex, rings = gathered(self.rings, ring)
             alone = type(self)(self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), np.arange(len(rings)))
             order = np.lexsort((alone.area(), owners(of)))
-            ring = ring[order[of[:-1]]]
-        vertex, rings = gathered(self.rings, ring)
-        some = np.zeros(len(self), np.bool_)
-        some[owner[first]] = True
-        return type(self)(self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), ends(some))
+            chosen[holed] = ring[order[of[:-1]]]
+        found[count > 0] = chosen
+        return found
 
     def grouped(self, rows: npt.ArrayLike) -> Self:
         """Put following rows together, their parts side by side; the reverse of `exploded`. Nothing is united: see `united`.
