@@ -92,7 +92,7 @@ class Chart:
 
     def measure(
         self, row: Whole, u: Numbers, v: Numbers, after: Whole, limb: Flags
-    ) -> tuple[Numbers, Numbers, Numbers, tuple[()]]:
+    ) -> tuple[Numbers, Numbers, Numbers, tuple[Numbers, ...]]:
         """Measure edges, which are parallels and meridians.
 
         Parameters
@@ -113,7 +113,7 @@ class Chart:
         return angle, np.where(along, level * cos, angle), np.where(along, np.abs(v) / cos, 0.0), ()
 
     def places(
-        self, row: Whole, u: Numbers, v: Numbers, after: Whole, limb: Flags, angle: Numbers, points: tuple[()], at: Whole, part: Numbers,
+        self, row: Whole, u: Numbers, v: Numbers, after: Whole, limb: Flags, angle: Numbers, points: tuple[Numbers, ...], at: Whole, part: Numbers,
     ) -> tuple[Numbers, Numbers]:  # fmt: skip
         """Compute points of edges on the sphere.
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Whole = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
-    Points = tuple[Numbers, Numbers, Numbers]
 
 ARCSEC = np.pi / 648_000.0
 """Radians."""
@@ -137,7 +136,7 @@ class Disc:
 
     def measure(
         self, row: Whole, u: Numbers, v: Numbers, after: Whole, limb: Flags
-    ) -> tuple[Numbers, Numbers, Numbers, Points]:
+    ) -> tuple[Numbers, Numbers, Numbers, tuple[Numbers, ...]]:
         """Measure edges on the sphere.
 
         Parameters
@@ -172,7 +171,7 @@ class Disc:
         return angle, angle * size, height / size, points
 
     def places(
-        self, row: Whole, u: Numbers, v: Numbers, after: Whole, limb: Flags, angle: Numbers, points: Points, at: Whole, part: Numbers,
+        self, row: Whole, u: Numbers, v: Numbers, after: Whole, limb: Flags, angle: Numbers, points: tuple[Numbers, ...], at: Whole, part: Numbers,
     ) -> tuple[Numbers, Numbers]:  # fmt: skip
         """Compute points of edges on the sphere.
 
