@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -255,6 +256,7 @@ def remove(
         troubles = site.engines.drop(dropped)
         if purge:
             room.forget(site, name)
+            shutil.rmtree(site.settings.var / "hips" / name, ignore_errors=True)
     if as_json:
         show_json({"removed": gone, "purged": [snapshot.id for snapshot in dropped]})
         return

@@ -20,6 +20,7 @@ VERBS = {
     "ingest": "publish",
     "sync": "sync",
     "mirror": "mirror",
+    "hips": "survey",
     "serve": "serve",
     "work": "serve",
     "query": "ask",

@@ -1,4 +1,4 @@
-"""Pictures of product files: thumbnails and quicklooks, drawn of what `hven.formats.media` reads, and kept on a shelf."""
+"""Pictures of product files: thumbnails, quicklooks, HiPS, drawn of what `hven.formats.media` reads, and kept on a shelf."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from hven.formats.pictures._drawing import draw, drawable, pictured, refusal
 from hven.formats.pictures._sheet import Picture
 from hven.formats.pictures._shelf import Shelf
 from hven.formats.pictures._stills import RASTERS
+from hven.formats.pictures._surveys import Survey, on_sky, survey
 
 __all__ = [
     "COLOURS",
@@ -16,8 +17,11 @@ __all__ = [
     "Look",
     "Picture",
     "Shelf",
+    "Survey",
     "draw",
     "drawable",
+    "on_sky",
     "pictured",
     "refusal",
+    "survey",
 ]

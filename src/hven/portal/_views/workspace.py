@@ -27,6 +27,8 @@ from hven.portal._views.form import chips, form
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, moved, page
 from hven.portal._views.table_page import AFTER, AS_OF, FROM, SIZE, View, columns, faults, said_once, telling, view
+from hven.services import surveys
+from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -48,6 +50,12 @@ def routes(around: Surroundings) -> Sequence[Route]:
     origins = tuple(dict.fromkeys([*settings.origins, *("/".join(one.split("/")[:3]) for one in settings.surveys)]))
     guards = {"styles": True, "workers": True, "connect": HUB, "origins": origins}
     return [Route("/collections/{name}/{table}", page(workspace, around, guards=guards))]
+
+
+def _made(collection: str, state: Asked) -> list[str]:
+    """List the HiPS of its images that everybody may see: maps ask for these without saying who looks."""
+    found = surveys.made(state.around.site.settings, collection)
+    return [surveys.address(state.base, one) for one in found if surveys.visible(state.around, ANONYMOUS, one)]
 
 
 def _page(seen: View, state: Asked) -> Page:
@@ -90,7 +98,7 @@ def _page(seen: View, state: Asked) -> Page:
         ],
         "has_plot": any(name == "_plot" for name, _ in search.rest),
         "map": kind(seen.table),
-        "surveys": " ".join(state.around.site.settings.surveys),
+        "surveys": " ".join([*state.around.site.settings.surveys, *_made(collection, state)]),
         "has_map": any(name == "_map" for name, _ in search.rest),
         "form": asks,
         "kind": everywhere.kind_of(seen.table),

@@ -1,4 +1,4 @@
-"""HiPS 1.0: ``/hipslist`` names the HiPS among the files of collections - directories with a file ``properties`` - which are served as the files that they are."""
+"""HiPS 1.0: ``/hipslist`` names the HiPS that were made here, and those among the files of collections: directories with a file ``properties``."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import anyio.to_thread
+from starlette.responses import FileResponse, Response
 
 from hven import services as dali
-from hven.model.errors import HvenError
+from hven.model.errors import HvenError, NotFound, say
 from hven.model.table import FILES
-from hven.services import filed
+from hven.services import filed, surveys
 from hven.services.face import Face, Surroundings, route
+from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
-    from starlette.responses import Response
     from starlette.routing import Route
 
     from hven.model.table import Table
@@ -36,7 +37,8 @@ def applies(table: Table) -> bool:
 
 def records(around: Surroundings, who: Reader, base: str) -> list[str]:
     """Read what the HiPS that a reader may know of say of themselves; their address is the one here."""
-    found = []
+    made = [one for one in surveys.made(around.site.settings) if surveys.visible(around, who, one)]
+    found = [_record(one.properties, surveys.address(base, one)) for one in made]
     for table in around.site.current().catalogue(who, around.policies).tables():
         if not applies(table) or not table.offers("hips"):
             continue
@@ -56,15 +58,15 @@ def records(around: Surroundings, who: Reader, base: str) -> list[str]:
                 continue  # a file that has that name by chance
             folder = path.removesuffix(f"/{NAME}") if "/" in path else ""
             at = f"{base}/collections/{quote(table.schema)}/files/{quote(folder)}".rstrip("/")
-            whole = {
-                "creator_did": at,  # these two every record must have (HiPS 1.0 section 4.4.2)
-                "hips_release_date": _date(row),
-                **said,
-                "hips_service_url": at,
-                "hips_status": said.get("hips_status", "public master clonableOnce"),
-            }
-            found.append("\n".join(f"{name:<20} = {value}" for name, value in whole.items()))
+            found.append(_record({"hips_release_date": _date(row), **said}, at))
     return found
+
+
+def _record(said: Mapping[str, str], at: str) -> str:
+    """Write what a HiPS says of itself, with the address here; these names every record must have (HiPS 1.0 section 4.4.2)."""
+    own = {"creator_did": at, **said, "hips_service_url": at}
+    whole = own | {"hips_status": said.get("hips_status", "public master clonableOnce")}
+    return "\n".join(f"{name:<20} = {value}" for name, value in whole.items())
 
 
 def _date(row: dict[str, Any]) -> str:
@@ -92,13 +94,38 @@ def routes(around: Surroundings) -> Sequence[Route]:
         }
         return dali.whole(request, body.encode(), headers)
 
-    return [route("/hipslist", listed)]
+    async def one(request: Request) -> Response:
+        name, which, file = (request.path_params[part] for part in ("name", "hips", "path"))
+
+        def asked() -> tuple[surveys.Made, bool]:
+            found, who = surveys.one(around.site.settings, name, which), around.reader(request)
+            if found is None or not surveys.FILE.fullmatch(file) or not surveys.visible(around, who, found):
+                raise NotFound(say("the collection {collection} has no HiPS {name}", name, f"{which}/{file}"[:200]))
+            return found, surveys.visible(around, ANONYMOUS, found)
+
+        found, public = await anyio.to_thread.run_sync(asked)
+        tag = dali.etag(found.place.name, file, dali.base(request, around.site.settings))
+        vary = "accept-encoding, authorization, cookie, host"
+        headers = {**dali.caching(tag, public=public, vary=vary), "x-content-type-options": "nosniff"}
+        if dali.unchanged(request, tag):
+            return Response(status_code=304, headers=headers)
+        if file == "properties":
+            at = surveys.address(dali.base(request, around.site.settings), found)
+            told = f"{_record(found.properties, at)}\n"
+            return dali.whole(request, told.encode(), {**headers, "content-type": "text/plain; charset=utf-8"})
+        place = found.place / file
+        if not place.is_file():
+            raise NotFound(say("there is no tile {path}", file))
+        kind = "image/png" if file.endswith(".png") else "application/fits"
+        return FileResponse(place, headers=headers, media_type=kind)
+
+    return [route("/hipslist", listed), route("/collections/{name}/hips/{hips}/{path:path}", one)]
 
 
 FACE = Face(
     name="hips",
     title="HiPS",
-    description="The HiPS among the files: hierarchical progressive surveys, for Aladin and others.",
+    description="The HiPS that were made here, and those among the files: hierarchical progressive surveys, for Aladin and others.",
     standard_ids=(STANDARD,),
     applies=applies,
     lacking="files",

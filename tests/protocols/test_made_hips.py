@@ -1,0 +1,258 @@
+"""HiPS made here of a collection's images: their tiles against WCS, who sees them, what is left out, and that nothing half made is published."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from asking import Client
+from astropy.io import fits
+from astropy.wcs import WCS
+from PIL import Image
+
+from hven.app._server import create
+from hven.formats.pictures import Look
+from hven.ingest import ingest
+from hven.jobs._worker import run_next
+from hven.model import settings
+from hven.model.errors import Cancelled, ParamError, SourceError, TooLarge, UserError
+from hven.model.sky import healpix, region_files
+from hven.services import surveys
+from hven.services.face import Surroundings
+from hven.site import Site
+from hven.site.auth import DEFAULT, OWNER
+from shared import shared
+
+SITE = 'public_url = "https://vo.example"\n[health]\noperators = ["olga"]\n'
+DESCRIPTOR = """\
+collection: {name}
+title: The plane
+licence: CC-BY-4.0
+access: {access}
+files: ["images/*"]
+tables:
+  main: {{source: rows.csv, primary: id, columns: {{id: int32, ra: {{type: float64, unit: deg, ucd: pos.eq.ra;meta.main}}, dec: {{type: float64, unit: deg, ucd: pos.eq.dec;meta.main}}}}}}
+"""
+AT = "/collections/sky/hips/mixed"
+
+
+def slope(shift: float = 0.0) -> fits.PrimaryHDU:
+    """An image whose values tell where they are."""
+    cards = {"CTYPE1": "RA---TAN", "CRVAL1": 45.0 + shift, "CRPIX1": 60.5, "CDELT1": -0.02, "CTYPE2": "DEC--TAN", "CRVAL2": 10.0, "CRPIX2": 50.5, "CDELT2": 0.02}  # fmt: skip
+    header = fits.Header(cards)
+    y, x = np.mgrid[0:100, 0:120]
+    lon, lat = WCS(header).all_pix2world(x, y, 0)
+    return fits.PrimaryHDU((100 * lon + lat).astype("f4"), header)
+
+
+def bad(folder: Path) -> None:
+    fits.PrimaryHDU(np.ones((20, 20), "f4")).writeto(folder / "nowhere.fits")
+    mars = slope()
+    mars.header["CTYPE1"], mars.header["CTYPE2"] = "MALN-CAR", "MALT-CAR"
+    mars.writeto(folder / "mars.fits")
+    blank = slope()
+    blank.data[:] = np.nan
+    blank.writeto(folder / "blank.fits")
+    slope().writeto(folder / "cut.fits")
+    whole = (folder / "cut.fits").read_bytes()
+    (folder / "cut.fits").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.fits").touch()
+    (folder / "words.fits").write_text("no image")
+    cube = fits.PrimaryHDU(np.ones((3, 100, 120), "f4"), slope().header)
+    cube.writeto(folder / "cube.fits")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("made")
+    for name, access in (("sky", "public"), ("shut", "private")):
+        folder = directory / "collections" / name / "images"
+        folder.mkdir(parents=True)
+        (folder.parent / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access))
+        (folder.parent / "rows.csv").write_text("id,ra,dec\n1,45,10\n")
+        slope().writeto(folder / "slope.fits")
+    folder = directory / "collections" / "sky" / "images"
+    slope(1.0).writeto(folder / "slope2.fits")
+    for one in ("gc_2mass_k", "HorseHead"):
+        shutil.copy(shared(f"data/images/{one}.fits"), folder)
+    bad(folder)
+    (directory / "hven.toml").write_text(SITE)
+    with Site(settings.load(directory)) as made:
+        for name in ("sky", "shut"):
+            ingest(made, name)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def around(site: Site) -> Surroundings:
+    return Surroundings(site=site, reader=lambda _: OWNER, policies=DEFAULT, started=datetime.now(UTC))
+
+
+@pytest.fixture(scope="module")
+def mixed(around: Surroundings) -> surveys.Made:
+    told: list[float] = []
+    made = surveys.make(around, OWNER, "sky", "mixed", order=4, told=told.append)
+    assert told == sorted(told)
+    assert told[0] < 0.2
+    assert 0.9 < told[-1] <= 1.0
+    return made
+
+
+@pytest.fixture(scope="module")
+def client(site: Site, mixed: surveys.Made) -> Client:
+    return Client(create(site))
+
+
+def test_what_cannot_be_in_it_is_named_and_left_out(mixed: surveys.Made) -> None:
+    assert mixed.files == tuple(f"images/{one}.fits" for one in ("HorseHead", "gc_2mass_k", "slope", "slope2"))
+    why = {path.removeprefix("images/").removesuffix(".fits"): text for path, text in mixed.left_out.items()}
+    assert why.keys() == {"nowhere", "mars", "blank", "cut", "empty", "words", "cube"}
+    assert "where it is on the sky" in why["nowhere"]
+    assert "not the sky" in why["mars"]
+    assert why["blank"] == "it has no value"
+    assert "cube" in why["cube"]
+    assert "empty" in why["empty"]
+    assert str(mixed.place) not in str(mixed.left_out)
+
+
+def test_pixels_of_tiles_are_where_wcs_says(client: Client) -> None:
+    order, seen = 4, 0
+    for tile in np.unique(healpix.index(order, np.linspace(44, 46, 21), np.full(21, 10.0))).tolist():
+        answer = client.get(f"{AT}/Norder{order}/Dir{tile // 10_000 * 10_000}/Npix{tile}.fits")
+        assert (answer.status, answer.headers["content-type"]) == (200, "application/fits")
+        with fits.open(io.BytesIO(answer.body)) as file:
+            values = file[0].data
+        # HPX as wcslib has it judges where each pixel is; its centre is that of a cell
+        lon, lat = healpix.center(order + 9, (tile << 18) + np.arange(1 << 18, dtype=np.int64))
+        step = 45.0 / 512 / 2**order
+        wcs = WCS(fits.Header({"CTYPE1": "RA---HPX", "CTYPE2": "DEC--HPX", "CD1_1": -step, "CD1_2": -step, "CD2_1": step, "CD2_2": -step, "CRPIX1": 0.5, "CRPIX2": 0.5}))  # fmt: skip
+        x, y = (np.rint(one).astype(int) for one in wcs.all_world2pix(lon, lat, 0))
+        known = values[y - y.min(), x - x.min()]
+        has = np.isfinite(known)
+        seen += int(has.sum())
+        away = np.abs(known - (100 * lon + lat))[has]
+        assert np.quantile(away, 0.95) < 0.01  # of 2 from pixel to pixel
+        assert away.max() < 1.1  # half a pixel beyond the centres of the outermost ones, these count
+        png = Image.open(io.BytesIO(client.get(f"{AT}/Norder{order}/Dir0/Npix{tile}.png").body))
+        assert np.array_equal(np.asarray(png)[..., 3] > 0, np.isfinite(values[::-1]))
+    assert seen > 20_000
+
+
+def test_levels_above_are_means_and_the_coverage_is_that_of_the_images(client: Client, mixed: surveys.Made) -> None:
+    tile = int(healpix.index(3, [45.0], [10.0])[0])
+    coarse = fits.getdata(mixed.place / "Norder3" / "Dir0" / f"Npix{tile}.fits")
+    parts = [mixed.place / "Norder4" / f"Dir{(4 * tile + at) // 10_000 * 10_000}" / f"Npix{4 * tile + at}.fits" for at in range(4)]  # fmt: skip
+    fine = [fits.getdata(path) if path.exists() else np.full((512, 512), np.nan) for path in parts]
+    # rows of FITS run against x, columns with y; bit 0 of a child is x
+    whole = np.block([[fine[1], fine[3]], [fine[0], fine[2]]]).reshape(512, 2, 512, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of pixels without a value
+        assert np.nanmax(np.abs(np.nanmean(whole, (1, 3)) - coarse)) < 1e-2
+    assert np.array_equal(np.isfinite(coarse), np.isfinite(whole).any((1, 3)))
+    moc = region_files.moc_read(client.get(f"{AT}/Moc.fits").body)
+    assert moc.contains([45.0, 83.0, 266.4, 85.27], [10.0, 22.0, -28.93, -2.46]).tolist() == [True, False, True, True]
+    allsky = Image.open(io.BytesIO(client.get(f"{AT}/Norder3/Allsky.png").body))
+    assert allsky.size == (27 * 64, 29 * 64)
+    cell = allsky.crop((64 * (tile % 27), 64 * (tile // 27), 64 * (tile % 27) + 64, 64 * (tile // 27) + 64))
+    assert np.asarray(cell)[..., 3].any()
+
+
+def test_it_is_listed_said_and_offered_to_maps(client: Client) -> None:
+    record = client.get("/hipslist").text
+    for line in (
+        f"creator_did          = https://vo.example{AT}",
+        f"hips_service_url     = https://vo.example{AT}",
+        "obs_title            = The plane",
+        "obs_copyright        = CC-BY-4.0",
+        "hips_order           = 4",
+        "hips_tile_format     = png fits",
+    ):
+        assert f"{line}\n" in record + "\n"
+    assert client.get(f"{AT}/properties").text.strip() in record
+    page = client.ask("GET", "/collections/sky/main", headers={"accept": "text/html"}).text
+    assert f'data-surveys="https://vo.example{AT}"' in page
+    tile = client.get(f"{AT}/Norder3/Allsky.png")
+    again = client.ask("GET", f"{AT}/Norder3/Allsky.png", headers={"if-none-match": tile.headers["etag"]})
+    assert (again.status, tile.headers["cache-control"]) == (304, "public, no-cache")
+
+
+@pytest.mark.parametrize("path", ["made.json", "../mixed/properties", "Norder3/Dir0/../../made.json", "Norder3", "", "Norder4/Dir0/Npix1.fits", "Norder3/Dir0/Npix1.jpg"])  # fmt: skip
+def test_nothing_else_is_given(client: Client, path: str) -> None:
+    assert client.get(f"{AT}/{path}").status == 404
+    assert client.get(f"/collections/..%2Fsky/hips/mixed/{path}").status == 404
+
+
+def test_who_may_not_take_the_images_does_not_know_of_it(client: Client, site: Site, around: Surroundings) -> None:
+    surveys.make(around, OWNER, "shut", "dark", order=3)
+    at = "/collections/shut/hips/dark/properties"
+    assert client.get(at).status == 404
+    assert "dark" not in client.get("/hipslist").text
+    assert surveys.visible(around, OWNER, next(surveys.made(site.settings, "shut")))
+
+
+def test_a_job_of_an_operator_makes_it(client: Client, site: Site) -> None:
+    who = {name: {"authorization": f"Bearer {site.store.users.add(name)}"} for name in ("anna", "olga")}
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    body = b"COLLECTION=sky&NAME=job&FILES=images/s*.fits&ORDER=3&PHASE=RUN"
+    assert client.ask("POST", "/jobs/hips", body=body, headers=form).status == 401
+    assert client.ask("POST", "/jobs/hips", body=b"NAME=x&PHASE=RUN", headers={**form, **who["olga"]}).status == 400
+    for name, phase in (("anna", "ERROR"), ("olga", "COMPLETED")):
+        made = client.ask("POST", "/jobs/hips", body=body, headers={**form, **who[name]})
+        assert made.status == 303, made.text
+        path = made.headers["location"].partition("/jobs")[2]
+        assert run_next(site)
+        assert phase in client.ask("GET", f"/jobs{path}/phase", headers=who[name]).text
+    told = orjson.loads(client.ask("GET", f"/jobs{path}/results/made", headers=who["olga"]).body)
+    assert (told["images"], told["name"]) == (2, "job")
+    assert client.get("/collections/sky/hips/job/properties").status == 200
+
+
+def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, around: Surroundings) -> None:
+    home = site.settings.var / "hips" / "sky"
+    old = surveys.make(around, OWNER, "sky", "kept", patterns=["*/slope.fits"], order=3, look=Look(colours="viridis"))
+    shares: list[float] = []
+    with pytest.raises(Cancelled):
+        surveys.make(around, OWNER, "sky", "kept", patterns=["*/slope*"], order=3, told=shares.append, stopped=lambda: bool(shares) and shares[-1] > 0.3)  # fmt: skip
+    with pytest.raises(SourceError, match="none of 1"):
+        surveys.make(around, OWNER, "sky", "kept", patterns=["*/blank.fits"], order=3)
+    with pytest.raises(TooLarge):
+        surveys.make(around, OWNER, "sky", "kept", patterns=["*/slope.fits"], order=20)
+    for words in ({"name": "../up"}, {"name": ""}, {"name": "kept", "patterns": ["*.png"]}):
+        with pytest.raises(ParamError):
+            surveys.make(around, OWNER, "sky", **words)  # type: ignore[arg-type]
+    (home / ".999999-dead.0").mkdir()  # of a process that died
+    again = surveys.make(around, OWNER, "sky", "kept", patterns=["*/slope2.fits"], order=3)
+    assert again.place != old.place
+    assert not old.place.exists()
+    names = {path.name for path in home.iterdir()}
+    assert not any(name.startswith(".") for name in names)
+    surveys.drop(site.settings, "sky", "kept")
+    assert {path.name for path in home.iterdir()} == {name for name in names if not name.startswith("kept")}
+
+
+@pytest.mark.outside
+@pytest.mark.skipif(not surveys.ALADIN.exists(), reason="Debian's package aladin is not installed")
+def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, around: Surroundings) -> None:
+    made = surveys.make(
+        around, OWNER, "sky", "gen", patterns=["*/slope.fits", "*/cut.fits"], order=3, program="hipsgen"
+    )
+    assert (made.files, [*made.left_out]) == (("images/slope.fits",), ["images/cut.fits"])
+    tile = int(healpix.index(3, [45.0], [10.0])[0])
+    assert (made.place / "Norder3" / "Dir0" / f"Npix{tile}.png").is_file()
+    assert {path.name for path in made.place.iterdir()} <= {"properties", "made.json", "Moc.fits", *(f"Norder{at}" for at in range(4))}  # fmt: skip
+    assert not [key for key in made.properties if key.startswith("hipsgen")]
+    assert str(site.settings.directory) not in (made.place / "properties").read_text()
+
+
+def test_hipsgen_that_is_not_there_is_told(around: Surroundings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveys, "ALADIN", Path(os.devnull) / "aladin.jar")
+    with pytest.raises(UserError, match="not installed"):
+        surveys.make(around, OWNER, "sky", "gen", program="hipsgen")
