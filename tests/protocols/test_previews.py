@@ -59,7 +59,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (folder / "b.fits").write_bytes((folder / "a.fits").read_bytes()[:3000])
     (folder / "c.txt").write_text("no image")
     (folder / "empty.fits").write_bytes(b"")
-    rows = "obs_id,name\na,a.fits\nb,b.fits\nc,c.txt\n"
+    (folder / "d.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    Image.new("L", (8, 8)).save(folder / "e.GIF")
+    rows = "obs_id,name\na,a.fits\nb,b.fits\nc,c.txt\nd,d.mp4\ne,e.GIF\n"
     with site_with(directory, DESCRIPTOR, {"maps.csv": rows}) as opened:
         ingest(opened, "maps")
         yield opened
@@ -165,6 +167,13 @@ def test_rows_lead_to_their_pictures_by_themselves(client):
         ("#thumbnail", "maps/preview/data/a.fits?size=200"),
     ]
     assert links("maps.main", "c") == [("#this", "maps/files/data/c.txt")]
+    for ident, name, kind in (("d", "d.mp4", "video/mp4"), ("e", "e.GIF", "image/gif")):  # a film is its own preview
+        assert links("maps.main", ident)[1:] == [
+            ("#preview", f"maps/files/data/{name}"),
+            ("#thumbnail", f"maps/preview/data/{name}?size=200"),
+        ]
+        told = client.ask("GET", "/datalink/maps.main", f"RESPONSEFORMAT=csv&ID={ident}".encode()).text
+        assert kind in next(line for line in told.splitlines() if "#preview" in line)
     assert [one for one in links("maps.own", "a") if one[0] != "#this"] == [
         ("#thumbnail", "https://x.example/a.png"),
         ("#preview", "maps/preview/data/a.fits"),

@@ -8,6 +8,7 @@ import time
 import warnings
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -17,6 +18,7 @@ from hven.formats.media import Array, Axis
 from hven.formats.pictures import Look, Shelf, pictured, refusal
 from hven.formats.pictures import _drawing as drawing
 from hven.formats.pictures import _sheet as sheets
+from hven.formats.pictures import _stills as stills
 from hven.formats.pictures._appearance import stretched
 from hven.formats.pictures._interferometry import _disc
 from hven.formats.pictures._sheet import ticks
@@ -269,6 +271,52 @@ def test_a_film_is_shown_by_its_middle_and_pictures_stand_beside_one_another(tmp
     both = Image.open(io.BytesIO(body)).convert("RGB")
     assert both.size[0] <= 200
     assert both.getpixel((both.size[0] * 3 // 4, both.size[1] // 2)) == (0, 0, 255)
+
+
+def film(path, frames=20, size=(64, 48), codec="mpeg4"):
+    """Write a film that turns from red to blue in its middle."""
+    with av.open(path, "w") as made:
+        stream = made.add_stream(codec, rate=10, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for at in range(frames):
+            colour = "red" if at < frames // 2 else "blue"
+            made.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", size, colour))))
+        made.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("mp4", "mpeg4"), ("mov", "mpeg4"), ("avi", "mpeg4"), ("mkv", "mpeg4"), ("webm", "libvpx")])  # fmt: skip
+def test_films_are_shown_by_their_middle(tmp_path, ending, codec):
+    picture = drawn(film(tmp_path / f"a.{ending}", codec=codec))
+    red, _, blue = picture.convert("RGB").getpixel((20, 15))
+    assert (red < 60, blue > 200) == (True, True)
+    assert picture.text["Description"].startswith("64 x 48 pixels, 1.")
+
+
+def test_films_with_faults_are_refused_in_words(tmp_path, monkeypatch):
+    whole = film(tmp_path / "a.mp4").read_bytes()
+    at = whole.index(b"mdat")
+    (tmp_path / "secret.mp4").write_bytes(whole)
+    for name, body, why in (
+        ("empty.mp4", b"", "is empty"),
+        ("cut.mp4", whole[: len(whole) // 2], "damaged"),
+        ("noise.mp4", whole[: at + 4] + bytes(len(whole) - at - 4), "damaged"),
+        ("other.mp4", b"GIF89a" + bytes(100), "damaged"),
+        ("list.mp4", f"ffconcat version 1.0\nfile {tmp_path}/secret.mp4\n".encode(), "damaged"),
+        ("list.avi", f"#EXTM3U\n#EXTINF:1,\n{tmp_path}/secret.mp4\n".encode(), "damaged"),
+        ("sound.mkv", whole, "damaged"),
+    ):
+        (tmp_path / name).write_bytes(body)
+        with pytest.raises(SourceError) as told:
+            pictured([(tmp_path / name, name)], PLAIN)
+        assert why in str(told.value), (name, told.value)
+        assert str(tmp_path) not in str(told.value)
+    monkeypatch.setattr(stills, "LARGEST", 1000)
+    with pytest.raises(SourceError, match="too large"):
+        pictured([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
+    monkeypatch.setattr(stills, "films", lambda: False)
+    with pytest.raises(SourceError, match="no still is made here"):
+        pictured([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
 
 
 def test_the_shelf_keeps_what_is_asked_for(tmp_path):

@@ -6,11 +6,12 @@ from hven.formats.pictures._appearance import COLOURS, SIZES, STRETCHES, Look
 from hven.formats.pictures._drawing import draw, drawable, pictured, refusal
 from hven.formats.pictures._sheet import Picture
 from hven.formats.pictures._shelf import Shelf
-from hven.formats.pictures._stills import RASTERS
+from hven.formats.pictures._stills import FILMS, RASTERS, films
 from hven.formats.pictures._surveys import Survey, on_sky, survey
 
 __all__ = [
     "COLOURS",
+    "FILMS",
     "RASTERS",
     "SIZES",
     "STRETCHES",
@@ -20,6 +21,7 @@ __all__ = [
     "Survey",
     "draw",
     "drawable",
+    "films",
     "on_sky",
     "pictured",
     "refusal",

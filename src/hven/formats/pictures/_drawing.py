@@ -36,7 +36,8 @@ def drawable(path: str) -> bool:
     path
         Of the file.
     """
-    return medium_of(path) is not None or path.lower().rpartition(".")[2] in stills.RASTERS
+    ending = path.lower().rpartition(".")[2]
+    return medium_of(path) is not None or ending in stills.RASTERS or (ending in stills.FILMS and stills.films())
 
 
 def pictured(files: Sequence[tuple[Path, str]], look: Look) -> bytes:

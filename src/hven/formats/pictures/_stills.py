@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hven.formats.pictures._sheet import Picture, Sheet, packed
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 RASTERS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "gif": "GIF", "webp": "WEBP", "tif": "TIFF", "tiff": "TIFF", "jp2": "JPEG2000"}  # fmt: skip
 LARGEST = 170_000_000  # pixels that a file may unpack to; Pillow's own limit is a little more
 MOST = 200  # frames of a film among which the one in the middle is shown
-FILMS = ("mp4", "mov", "avi", "mkv", "webm", "mpg", "mpeg", "m4v")
+FILMS = {"mp4": "video/mp4", "m4v": "video/mp4", "mov": "video/quicktime", "avi": "video/x-msvideo", "mkv": "video/x-matroska", "webm": "video/webm", "mpg": "video/mpeg", "mpeg": "video/mpeg"}  # fmt: skip
+# what opens each: FFmpeg would also open a list of addresses, whatever the file is called
+_OPENED = {"mp4": "mov", "m4v": "mov", "mov": "mov", "avi": "avi", "mkv": "matroska", "webm": "matroska", "mpg": "mpeg", "mpeg": "mpeg"}  # fmt: skip
+SECONDS = 10.0  # that a still may take
 
 
 def is_raster(name: str) -> bool:
@@ -41,14 +46,16 @@ def still(path: Path, name: str, look: Look) -> Picture:
     SourceError
         It is damaged, too large, or of a kind that cannot be read here.
     """
+    ending = name.lower().rpartition(".")[2]
+    made, words = _of_film(path, name, ending) if ending in FILMS else _of_raster(path, name, ending, look)
+    made.thumbnail((look.size, look.size), reducing_gap=2.0)
+    notes = {"Title": name, "Description": words, "Copyright": look.note, "Software": "Hven"}
+    return Picture(packed(made, notes), words)
+
+
+def _of_raster(path: Path, name: str, ending: str, look: Look) -> tuple[Any, str]:
     from PIL import Image, ImageSequence, UnidentifiedImageError  # noqa: PLC0415  (loaded for pictures alone)
 
-    ending = name.lower().rpartition(".")[2]
-    if ending in FILMS:
-        raise SourceError(
-            say("of a film of the kind {kind} no still is made", ending.upper()),
-            remedy=say("publish a still beside it, and say semantics: thumbnail"),
-        )
     try:
         with Image.open(path, formats=(RASTERS[ending],)) as image:
             if image.width * image.height > LARGEST:
@@ -59,13 +66,53 @@ def still(path: Path, name: str, look: Look) -> Picture:
                 image.seek(frames // 2)
                 words = f"frame {frames // 2 + 1} of {frames}, {words}"
             image.draft("RGB", (look.size, look.size))
-            made: Any = image.convert("RGBA" if image.mode in {"RGBA", "LA", "P", "PA"} else "RGB")
+            return image.convert("RGBA" if image.mode in {"RGBA", "LA", "P", "PA"} else "RGB"), words
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as fault:
         why = " ".join(str(fault).split()).replace(str(path), name)[:200] or type(fault).__name__
         raise SourceError(say("{name} is damaged: {reason}", name, why)) from None
-    made.thumbnail((look.size, look.size), reducing_gap=2.0)
-    notes = {"Title": name, "Description": words, "Copyright": look.note, "Software": "Hven"}
-    return Picture(packed(made, notes), words)
+
+
+def films() -> bool:
+    """Return whether stills can be made of films here."""
+    return find_spec("av") is not None
+
+
+def _of_film(path: Path, name: str, ending: str) -> tuple[Any, str]:
+    """Decode the frame from which one in the middle can be reached: PyAV, which is FFmpeg."""
+    if path.stat().st_size == 0:
+        raise SourceError(say("{name} is empty", name))
+    if not films():
+        raise SourceError(
+            say("of a film of the kind {kind} no still is made here", ending.upper()),
+            remedy=say("pip install 'hven[films]' where Hven runs, or publish a still beside it, and say semantics: thumbnail"),
+        )  # fmt: skip
+    import av  # noqa: PLC0415  (asked by few)
+
+    until = time.monotonic() + SECONDS
+    try:
+        with path.open("rb") as file, av.open(file, "r", format=_OPENED[ending], metadata_errors="replace") as film:
+            if not film.streams.video:
+                raise SourceError(say("{name} is damaged: {reason}", name, "it has no pictures"))
+            stream = film.streams.video[0]
+            context = stream.codec_context
+            if context.width * context.height > LARGEST:
+                raise SourceError(say("{name} is too large to be unpacked for a picture", name))
+            context.options = {"max_pixels": str(LARGEST)}  # what a frame itself says counts, too
+            context.thread_count = 1
+            length = film.duration or 0  # microseconds
+            if length > 0:
+                film.seek(length // 2)
+            for packet in film.demux(stream):
+                for frame in packet.decode():
+                    seconds = (
+                        f", {frame.time:.1f} s of {length / 1e6:.1f} s" if frame.time is not None and length else ""
+                    )
+                    return frame.to_image(), f"{frame.width} x {frame.height} pixels{seconds}"  # type: ignore[no-untyped-call]
+                if time.monotonic() > until:
+                    raise SourceError(say("{name} takes too long to be unpacked for a picture", name))
+    except (av.error.FFmpegError, OSError, ValueError, MemoryError) as fault:
+        raise SourceError(say("{name} is damaged: {reason}", name, str(getattr(fault, "strerror", "") or type(fault).__name__))) from None  # fmt: skip
+    raise SourceError(say("{name} is damaged: {reason}", name, "no frame of it can be read"))
 
 
 def beside(pictures: Sequence[Picture], names: Sequence[str], look: Look) -> bytes:

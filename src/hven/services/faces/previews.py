@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from hven import services as dali
 from hven.formats.media import media
-from hven.formats.pictures import COLOURS, RASTERS, SIZES, STRETCHES, Look, Shelf, drawable, refusal
+from hven.formats.pictures import COLOURS, FILMS, RASTERS, SIZES, STRETCHES, Look, Shelf, films, refusal
 from hven.model.errors import NotFound, ParamError, SourceError, say
 from hven.model.params import Param
 from hven.model.table import FILES, SITE, Hole, Link
@@ -24,7 +24,8 @@ from hven.services.face import MOST, Face, Surroundings, Way, route
 from hven.services.params import value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from typing import Literal
 
     from starlette.requests import Request
     from starlette.routing import Route
@@ -141,27 +142,41 @@ def _paths(table: Table) -> Iterator[tuple[Template, Template]]:
 
 
 def _links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001
-    """List the pictures of rows' own files, where the descriptor says nothing of these."""
+    """List the pictures of rows' own files, where the descriptor says nothing of these; of films, they are the preview themselves."""
     said = {link.semantics for link in table.leads}
-    made = []
+    moving = {"gif": "image/gif", **FILMS}
+    stills = {one for medium in media().values() for one in medium.endings if one not in _LABELS} | RASTERS.keys()
+    thumbnails = stills | (FILMS.keys() if films() else set())
+    home = (SITE, f"/collections/{quote(table.schema)}/")
     for path, about in _paths(table):
-        last = path[-1]
-        condition = None
-        if not isinstance(last, str):
-            endings = [one for medium in media().values() for one in medium.endings if one not in _LABELS] + [*RASTERS]
-            condition = " OR ".join(f"LOWER({last.text}) LIKE '%.{ending}'" for ending in sorted(set(endings)))
-        elif not drawable(last):
-            continue
-        address = (SITE, f"/collections/{quote(table.schema)}/preview/", *path)
-        for semantics, size in (("#preview", ""), ("#thumbnail", f"?size={THUMBNAIL}")):
-            if semantics not in said:
-                whole = (*address, size) if size else address
-                made.append(
-                    Link(
-                        semantics=semantics, address=whole, type=("image/png",), description=about, condition=condition
-                    )
-                )
-    return made[:2]
+        png: Template = ("image/png",)
+        made = [
+            Link(semantics=semantics, address=(*home, *address), type=kind, description=about, condition=condition)
+            for semantics, endings, address, kind in (
+                ("#preview", stills - moving.keys(), ("preview/", *path), png),
+                ("#preview", moving.keys(), ("files/", *path), (_kind(path[-1], moving),)),
+                ("#thumbnail", thumbnails, ("preview/", *path, f"?size={THUMBNAIL}"), png),
+            )
+            if semantics not in said and (condition := _ends(path[-1], endings)) is not False
+        ]
+        if made:
+            return made
+    return []
+
+
+def _ends(last: str | Hole, endings: Collection[str]) -> str | Literal[False] | None:
+    """Write the condition that a path ends so; None: it always does, False: it never does."""
+    if isinstance(last, str):
+        return None if last.lower().rpartition(".")[2] in endings else False
+    return " OR ".join(f"LOWER({last.text}) LIKE '%.{one}'" for one in sorted(endings))
+
+
+def _kind(last: str | Hole, kinds: Mapping[str, str]) -> str | Hole:
+    """Write the media type of a path by its ending."""
+    if isinstance(last, str):
+        return kinds.get(last.lower().rpartition(".")[2], "")
+    cases = " ".join(f"WHEN LOWER({last.text}) LIKE '%.{one}' THEN '{kind}'" for one, kind in kinds.items())
+    return Hole(f"CASE {cases} END")
 
 
 def _ways(published: Published, base: str) -> Sequence[Way]:
