@@ -57,11 +57,17 @@ def test_formats_and_page(client: Client) -> None:
     answer = client.get(here)
     table = parse_single_table(io.BytesIO(answer.body)).to_table()
     assert list(table["keyword"]) == [row["keyword"] for row in rows]
-    page = client.ask("GET", here, headers={"accept": "text/html"})
+    page = client.ask(
+        "GET", here, headers={"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    )
     assert page.headers["content-type"].startswith("text/html")
     assert "a &lt;b&gt;" in page.text
     assert "<b>" not in page.text
     assert "1 SCI" in page.text
+    assert client.get(here, RESPONSEFORMAT="html").headers["content-type"].startswith("text/html")
+    # what Java's client sends for TOPCAT if it says nothing else: the table is wanted
+    java = client.ask("GET", here, headers={"accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"})
+    assert java.body == answer.body
     assert client.ask("GET", here, headers={"if-none-match": answer.headers["etag"]}).status == 304
 
 

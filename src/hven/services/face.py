@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request], Awaitable[Response]]
     Ask = Callable[[Table, Mapping[str, Any]], "Asked"]
     Present = Callable[[tuple[Column, ...]], tuple[Column, ...]]
+    Paged = Callable[[Request, "Surroundings", Mapping[str, Any]], Response]
 
 MOST = 64 * 1024  # bytes of a body that has parameters alone
 DALI = (MAXREC, RESPONSEFORMAT)  # what every service understands (DALI 1.1 sections 3.4.3, 3.4.4)
@@ -102,6 +103,21 @@ class Surroundings:
         """
         faces = [face for face in self.faces.values() if face.links and table.offers(face.name) and face.applies(table)]
         return [link for face in faces if face.links for link in face.links(table, self)]
+
+    def page(self, name: str, request: Request, params: Params) -> Paged | None:
+        """Return what writes for people what a face answers; None: nobody does, or a program asks.
+
+        Parameters
+        ----------
+        name
+            Of the face.
+        request
+            Of somebody.
+        params
+            Of it.
+        """
+        page = next((face.pages[name] for face in self.faces.values() if name in face.pages), None)
+        return page if for_people(request, params) else None
 
     def signing(self, request: Request) -> Callable[[str], str] | None:
         """Return what signs those addresses of the site for whoever asks that not everybody may ask; None: they have no account, or need it for nothing.
@@ -221,7 +237,7 @@ class Face:
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     kind: tuple[str, str, str] | None = None
     itself: bool = False
-    pages: Mapping[str, Callable[[Request, Surroundings, Mapping[str, Any]], Response]] = field(default_factory=dict)
+    pages: Mapping[str, Paged] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Hold for no table where its own test of it fails."""

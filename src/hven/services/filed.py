@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.services.face import Surroundings
-    from hven.site import Holdings
+    from hven.site import Holdings, Published
     from hven.site.auth import Reader
     from hven.site.store import Release
 
@@ -210,12 +210,9 @@ def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) ->
         older = {item.table.qualified for item in holdings.releases.get(files.qualified, ())}
         for one in (files, *(table for table in catalogue.tables() if table.qualified in older)):
             missing = [path for path in wanted if path not in rows]
-            release = holdings.published[one.qualified].release
-            owner = name if release is None else release.collection
-            home = str(around.site.settings.collections / owner)
-            where = {"release": release, "collection": owner, "home": home, "roots": one.roots}
+            where = _where(around, holdings.published[one.qualified])
             for row in _rows(around, one, missing, COLUMNS, "path", who, holdings) if missing else ():
-                row.update(where, tag=row["sha256"] or _state(row, owner))
+                row.update(where, tag=row["sha256"] or _state(row, where["collection"]))
                 rows[row["path"]] = row
 
     def note(what: str, path: str) -> None:
@@ -432,6 +429,51 @@ def place_of(settings: Settings, row: dict[str, Any], folders: dict[str, bool] |
     Unavailable
         It is gone, or was changed since.
     """
+    place, seen = _found(settings, row, folders)
+    other = not _same(seen, row)
+    if other and row["release"] is not None:
+        raise Gone(
+            f"the file {row['path']} of {row['release'].label} was replaced",
+            remedy=f"collections/{row['collection']}/files/{row['path']} is what stands for it now, if it is published",
+        )
+    if other:
+        raise changed(row)
+    return place
+
+
+def lying(around: Surroundings, files: Published, path: str) -> Path | None:
+    """Find where a file of a collection lies, whether or not it is as it was published.
+
+    Parameters
+    ----------
+    around
+        The site.
+    files
+        The collection's table of files.
+    path
+        Of the file.
+
+    Returns
+    -------
+    place
+        None: on another server, gone, or out of the site.
+    """
+    try:
+        return Path(_found(around.site.settings, {"path": path, **_where(around, files)})[0])
+    except Unavailable:
+        return None
+
+
+def _where(around: Surroundings, files: Published) -> dict[str, Any]:
+    """Return what places the files of a collection, or of a release of it."""
+    owner = files.table.schema if files.release is None else files.release.collection
+    home = str(around.site.settings.collections / owner)
+    return {"release": files.release, "collection": owner, "home": home, "roots": files.table.roots}
+
+
+def _found(
+    settings: Settings, row: dict[str, Any], folders: dict[str, bool] | None = None
+) -> tuple[str, os.stat_result]:
     place = f"{row['home']}/{row['path']}"  # for thousands, paths are texts
     if row["roots"]:
         root, below = rooted(row["path"], row["roots"])
@@ -461,15 +503,7 @@ def place_of(settings: Settings, row: dict[str, Any], folders: dict[str, bool] |
             f"the file {row['path']} is not there now",
             remedy="its owner must put it back: a link leads out of the site",
         )
-    other = not _same(seen, row)
-    if other and row["release"] is not None:
-        raise Gone(
-            f"the file {row['path']} of {row['release'].label} was replaced",
-            remedy=f"collections/{row['collection']}/files/{row['path']} is what stands for it now, if it is published",
-        )
-    if other:
-        raise changed(row)
-    return place
+    return place, seen
 
 
 def reading(settings: Settings, row: dict[str, Any]) -> Callable[[int, int], Generator[Piece]]:

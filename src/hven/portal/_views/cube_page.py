@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hven import services as dali
-from hven.portal._pages import VARY, frame, guarded, stripped, written
-from hven.portal._views.page_formats import asked, refused
+from hven.portal._views.page_formats import asked, of_file, refused, sent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,24 +29,6 @@ def cube_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -
     if "fault" in told:
         return refused(around, page=True, switch=True)(request, told["fault"])
     state = asked(request, around)
-    name, file = request.path_params["name"], request.path_params["path"]
-    here, path = f"{state.base}/collections/{quote(name)}", quote(file)
-    resource = state.holdings.resources.get(name)
-    facts = {**frame(request, around), "switch": stripped(request)}
-    body = written(
-        "cube.html",
-        facts,
-        file=file,
-        above=here,
-        collection=(resource.title if resource is not None else "") or name,
-        medium=told["medium"],
-        bytes=told["bytes"],
-        url=f"{here}/files/{path}",
-        data=f"{here}/cube/{path}",
-    )
-    public = state.reach == "public"
-    headers = {
-        **dali.caching(dali.etag(body), public=public, vary=VARY),
-        **guarded(origins=around.site.settings.origins),
-    }
-    return dali.tagged(request, headers, headers["content-type"], body)
+    facts = of_file(state)
+    here, path = facts["above"], quote(facts["file"])
+    return sent(state, "cube.html", **facts, **told, url=f"{here}/files/{path}", data=f"{here}/cube/{path}")

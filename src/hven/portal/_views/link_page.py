@@ -9,9 +9,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from lxml import etree
 
 from hven import services as dali
-from hven.portal._pages import VARY, frame, guarded, stripped, written
 from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import asked
+from hven.portal._views.page_formats import asked, sent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,23 +50,15 @@ def link_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -
     origins = (f"{host.scheme}://{host.netloc}", *around.site.settings.origins)
     every = told["links"].to_pylist()
     rows = [_row(ident, [_link(one, origins) for one in some]) for ident, some in groupby(every, lambda one: one["ID"])]
-    facts = {**frame(request, around), "switch": stripped(request)}
-    query = "&".join(f"ID={quote(one, safe='')}" for one in told["ids"])
-    body = written(
+    return sent(
+        state,
         "links.html",
-        facts,
         name=table.title or table.qualified,
         above=address(state.base, table) if table.schema in state.holdings.resources else "",
         rows=rows,
-        asked=query,
+        asked="&".join(f"ID={quote(one, safe='')}" for one in told["ids"]),
         more=told["all"] - len(every),
     )
-    public = state.reach == "public"
-    headers = {
-        **dali.caching(dali.etag(body), public=public, vary=VARY),
-        **guarded(origins=around.site.settings.origins),
-    }
-    return dali.tagged(request, headers, headers["content-type"], body)
 
 
 def _row(ident: str, links: Sequence[dict[str, Any]]) -> dict[str, Any]:

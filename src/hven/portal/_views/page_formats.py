@@ -130,6 +130,29 @@ def asked(request: Request, around: Surroundings) -> Asked:
     )
 
 
+def of_file(state: Asked) -> dict[str, Any]:
+    """Return what every page of a collection's file says: its path, and what is above it."""
+    name = state.request.path_params["name"]
+    resource = state.holdings.resources.get(name)
+    title = (resource.title if resource is not None else "") or name
+    return {
+        "file": state.request.path_params["path"],
+        "above": f"{state.base}/collections/{quote(name)}",
+        "collection": title,
+    }
+
+
+def sent(state: Asked, template: str, **content: Any) -> Response:
+    """Send what a face answers as a page."""
+    request, around = state.request, state.around
+    body = written(template, {**frame(request, around), "switch": stripped(request)}, **content)
+    headers = {
+        **dali.caching(dali.etag(body), public=state.reach == "public", vary=VARY),
+        **guarded(origins=around.site.settings.origins),
+    }
+    return dali.tagged(request, headers, headers["content-type"], body)
+
+
 def kept_by(state: Asked) -> str:
     """Return who may keep what this reader is shown."""
     return f"{'public' if state.reach == 'public' else 'private'}, no-cache"

@@ -25,6 +25,7 @@ from hven.portal._views import (
     workspace,
 )
 from hven.portal._views.cube_page import cube_page
+from hven.portal._views.keyword_page import keyword_page
 from hven.portal._views.link_page import link_page
 from hven.portal._views.page_formats import nowhere
 from hven.portal._views.series_page import series_page
@@ -76,5 +77,5 @@ FACE = Face(
     title="Pages for people",
     applies=lambda _: True,
     routes=routes,
-    pages={"cubes": cube_page, "datalink": link_page, "hapi": series_page},
+    pages={"cubes": cube_page, "datalink": link_page, "hapi": series_page, "keywords": keyword_page},
 )

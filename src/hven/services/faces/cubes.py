@@ -21,18 +21,19 @@ from hven.model.table import FILES
 from hven.model.types import INT32
 from hven.services import filed
 from hven.services.errors import Faults
-from hven.services.face import Face, Surroundings, asking, for_people
+from hven.services.face import Face, Surroundings, asking
 from hven.services.faces import _cube as cube
 from hven.services.params import value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     from starlette.requests import Request
     from starlette.routing import Route
 
     from hven.formats.media import Array
+    from hven.services.face import Paged
     from hven.services.faces._cube import Box, Cube
 
 AT_ONCE = 4  # files that are read at the same time: others wait
@@ -75,7 +76,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         told = orjson.dumps(body, default=lambda values: values.tolist(), option=orjson.OPT_SERIALIZE_NUMPY)
         return dali.whole(request, told, {**headers, "content-type": "application/json"})
 
-    def shown(request: Request, page: Callable[[Request, Surroundings, Mapping[str, Any]], Response]) -> Response:
+    def shown(request: Request, page: Paged) -> Response:
         try:
             found = taken(request)
             medium = medium_of(found.name)
@@ -86,8 +87,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return page(request, around, {"fault": error})
 
     async def one(request: Request, params: dali.Params) -> Response:
-        page = next((face.pages[FACE.name] for face in around.faces.values() if FACE.name in face.pages), None)
-        if page is not None and for_people(request, params) and not ASKING & params.values.keys():
+        page = around.page(FACE.name, request, params)
+        if page is not None and not ASKING & params.values.keys():
             return await anyio.to_thread.run_sync(shown, request, page)
         return await anyio.to_thread.run_sync(answered, request, params, limiter=reading)
 

@@ -14,7 +14,7 @@ from hven.model.params import Param
 from hven.model.table import DATALINK, LINKS
 from hven.services import datalinks
 from hven.services.errors import LABELLED
-from hven.services.face import DALI, Face, Surroundings, Way, asking, for_people, this
+from hven.services.face import DALI, Face, Surroundings, Way, asking, this
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,10 +42,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         table = dali.table_named(request.path_params["table"], holdings.catalogue(who, around.policies))
         if not FACE.applies(table):
             raise NotFound(f"{table.qualified} has no {FACE.lacking}", remedy="ask it by TAP")
-        page = next((face.pages[FACE.name] for face in around.faces.values() if FACE.name in face.pages), None)
-        people = page is not None and for_people(request, params)
-        said = None if people else params.one("RESPONSEFORMAT")
-        fmt, options = formats.select(said, None if people else request.headers.get("accept"))
+        page = around.page(FACE.name, request, params)
+        said = None if page else params.one("RESPONSEFORMAT")
+        fmt, options = formats.select(said, None if page else request.headers.get("accept"))
         if fmt.name == DEFAULT:
             options = {**options, "serialization": options.get("serialization", "TABLEDATA")}
         most, ids = params.whole("MAXREC"), params.values.get("ID", ())
@@ -70,7 +69,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             end = End(overflow=kept.num_rows < found.num_rows, rows=kept.num_rows)
             return b"".join(fmt.write(head, iter(kept.to_batches()), lambda: end, options))
 
-        if page is not None and people:
+        if page is not None:
             found = await anyio.to_thread.run_sync(asked)
             shown = _within(found, most)
             return page(request, around, {"table": table, "ids": ids, "links": shown, "all": found.num_rows})

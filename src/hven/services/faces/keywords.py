@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -13,11 +12,13 @@ import pyarrow as pa
 from hven import formats
 from hven import services as dali
 from hven.formats import End, Head, Info
+from hven.jobs.tap import RESPONSEFORMAT
 from hven.model.errors import HvenError, NotFound
 from hven.model.table import FILES, Column
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.services import filed
-from hven.services.face import Face, Surroundings, Way, route
+from hven.services.errors import PLAIN
+from hven.services.face import Face, Surroundings, Way, asking
 from hven.sources.cards import headers, lines, written
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.routing import Route
+    from starlette.routing import BaseRoute
 
     from hven.site import Published
 
@@ -41,35 +42,34 @@ SCHEMA = pa.schema([column.arrow for column in COLUMNS])
 MOST = 10_000  # HDUs
 
 
-def routes(around: Surroundings) -> Sequence[Route]:
+def routes(around: Surroundings) -> Sequence[BaseRoute]:
     """Route ``/collections/<name>/headers/<path>``."""
 
-    def made(request: Request) -> Response:
+    def made(request: Request, params: dali.Params) -> Response:
         name, path = request.path_params["name"], request.path_params["path"]
         taken = filed.asked(around, around.reader(request), name, [path])
         row = taken.one(path)
         taken.note("header seen", path)
         table = _table(filed.place_of(around.site.settings, row), path)
-        accept = request.headers.get("accept", "")
-        wanted = request.query_params.get("RESPONSEFORMAT")
-        if wanted is None and "text/html" in accept:
-            kind, body = "text/html; charset=utf-8", _page(path, table)
-        else:
-            fmt, options = formats.select(wanted, accept)
-            kind = options.get(formats.MEDIA_TYPE) or fmt.media_types[0]
-            head = Head(columns=COLUMNS, name="header", infos=(Info(name="file", value=str(row["url"])),))
-            body = b"".join(fmt.write(head, iter(table.to_batches()), lambda: End(rows=table.num_rows), options))
+        page = around.page(FACE.name, request, params)
+        if page is not None:
+            return page(request, around, {"rows": table.to_pylist()})
+        fmt, options = formats.select(params.one("RESPONSEFORMAT"), request.headers.get("accept"))
+        kind = options.get(formats.MEDIA_TYPE) or fmt.media_types[0]
+        infos = (Info(name="file", value=str(row["url"])), *dali.unused(params, (RESPONSEFORMAT,)))
+        head = Head(columns=COLUMNS, name="header", infos=infos)
+        body = b"".join(fmt.write(head, iter(table.to_batches()), lambda: End(rows=table.num_rows), options))
         kept = dali.caching(
             dali.etag(body), public=taken.reach == "public", vary="accept, accept-encoding, authorization, cookie"
         )
         guarded = {"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"}
         return dali.tagged(request, {**kept, **guarded}, kind, body)
 
-    async def answered(request: Request) -> Response:
-        found: Response = await anyio.to_thread.run_sync(made, request)
+    async def answered(request: Request, params: dali.Params) -> Response:
+        found: Response = await anyio.to_thread.run_sync(made, request, params)
         return found
 
-    return [route("/collections/{name}/headers/{path:path}", answered)]
+    return [asking("/collections/{name}/headers/{path:path}", answered, PLAIN)]
 
 
 def _table(place: str, path: str) -> pa.Table:
@@ -91,20 +91,6 @@ def _table(place: str, path: str) -> pa.Table:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _page(path: str, table: pa.Table) -> bytes:
-    """Write the cards for people, an HDU below the other."""
-    made = [f"<!doctype html><meta charset=utf-8><title>{escape(path)}</title><h1>{escape(path)}</h1><p>"]
-    made += [f'<a href="?RESPONSEFORMAT={one}">{one}</a> ' for one in ("votable", "json", "csv", "text")]
-    last = None
-    for row in table.to_pylist():
-        if row["hdu"] != last:
-            last = row["hdu"]
-            made.append(f"</table><h2>{last} {escape(row['extension'] or '')}</h2><table>")
-        cells = (escape(row[one] or "") for one in ("value", "comment"))
-        made.append(f"<tr><th scope=row>{escape(row['keyword'])}<td>{'<td>'.join(cells)}")
-    return "".join([*made, "</table>"]).replace("</table>", "", 1).encode()
 
 
 def ways(published: Published, base: str) -> Sequence[Way]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -11,9 +10,9 @@ from starlette.responses import Response
 
 from hven import services as dali
 from hven.formats.media import selecting
-from hven.model.table import SITE, Hole, Input, Link, Service, rooted
+from hven.model.table import SITE, Hole, Input, Link, Service
 from hven.services import _vosi as vosi
-from hven.services import cutouts, uws
+from hven.services import cutouts, filed, uws
 from hven.services.face import Face, Surroundings, Way, asking, route
 
 if TYPE_CHECKING:
@@ -84,13 +83,8 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
     looked: dict[tuple[str, tuple[Input, ...]], Service | None] = {}  # both services of a row take the same
 
     def narrowed(service: Service, path: str | None) -> Service | None:
-        if path is None:
-            return None
-        root, below = rooted(path, roots)
-        if root.scheme is not None:
-            return None  # on another server
-        place = around.site.settings.collections / table.schema / Path(root.address).expanduser() / below
-        if not any(place.resolve().is_relative_to(ground.resolve()) for ground in around.site.settings.grounds):
+        place = None if path is None or files is None else filed.lying(around, files, path)
+        if path is None or place is None:
             return None
         key = path, service.inputs
         if key not in looked and len(looked) < NARROWED:
@@ -99,7 +93,6 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
         return fit and replace(service, inputs=fit.inputs)
 
     files = around.site.current().published.get(f"{table.schema}.files")
-    roots = () if files is None else files.table.roots
     key = table.identifier
     assert key is not None  # noqa: S101  (tables without one have no links)
     quoted = key.name.replace('"', '""')

@@ -1,0 +1,29 @@
+"""``/collections/NAME/headers/PATH`` for people: the cards of a FITS header, an HDU below the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hven.portal._views.page_formats import asked, of_file, sent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from hven.services.face import Surroundings
+
+
+def keyword_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -> Response:
+    """Write the page of a header.
+
+    Parameters
+    ----------
+    request, around
+        Of the face.
+    told
+        Its ``rows``, with the columns of the face's table.
+    """
+    state = asked(request, around)
+    return sent(state, "keywords.html", **of_file(state), rows=told["rows"])
