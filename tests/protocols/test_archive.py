@@ -44,6 +44,15 @@ tables:
     primary: obs_id
     columns: {obs_id: {type: string, ucd: meta.id;meta.main}, fits: string}
     links: [{semantics: this, file: "{target.fits}"}]
+  several:
+    source: {kind: csv, file: maps.csv}
+    primary: obs_id
+    columns: {obs_id: {type: string, ucd: meta.id;meta.main}, fits: string}
+    links:
+      - {semantics: this, file: "{target.fits}"}
+      - {semantics: auxiliary, file: "maps/a.fits"}
+      - {semantics: calibration, file: "maps/{target.obs_id}.cal"}
+      - {semantics: documentation, text: "https://example.org/{target.obs_id}"}
   shown:
     source: {kind: csv, file: maps.csv}
     primary: obs_id
@@ -137,6 +146,27 @@ def test_files_of_a_query(place: Any, kind: str, table: str) -> None:
         assert told in readme
     sums = dict(reversed(line.split("  ")) for line in files["SHA256SUMS"].decode().splitlines())  # type: ignore[misc]
     assert sums == {line["name"]: line["sha256"] for line in lines}
+
+
+def test_a_row_leads_to_an_archive_of_its_files(place: Any) -> None:
+    client: Client = place[0]
+    links = list(csv.DictReader(io.StringIO(client.get("/datalink/maps.several", ID="1", RESPONSEFORMAT="csv").text)))
+    (package,) = (one for one in links if one["semantics"] == "#package")
+    assert package["content_type"] == "application/zip"
+    files = unpacked(client.get(package["access_url"].removeprefix("http://vo.example")))
+    kept = {name for name in files if name.startswith("files/")}
+    assert kept == {"files/maps/maps/b.fits", "files/maps/maps/a.fits"}
+    assert [row["status"] for row in manifest(files)] == ["missing", "here", "here"]
+    assert "Rows: maps.several 1" in files["README.txt"].decode()
+    two = client.get("/archive?TABLE=maps.main&ID=0&ID=1&ID=none&FORMAT=tar")
+    assert {row["status"] for row in manifest(unpacked(two))} == {"here", "missing"}
+    # where a row has one file, that is all
+    assert "#package" not in client.get("/datalink/maps.main", ID="1", RESPONSEFORMAT="csv").text
+
+
+@pytest.mark.parametrize(("given", "status"), [("TABLE=maps.none&ID=1", 404), ("TABLE=maps.main", 400), ("ID=1", 400)])
+def test_rows_that_are_not_said(place: Any, given: str, status: int) -> None:
+    assert place[0].get(f"/archive?{given}").status == status
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.model.resource import Resource
+    from hven.model.table import Table
     from hven.query import Result
     from hven.services.face import Surroundings
     from hven.site.auth import Reader
@@ -157,8 +158,21 @@ def addresses(result: Result, column: str, base: str) -> list[str]:
     texts = [text for batch in result.batches() for text in batch.column(at).to_pylist() if text not in {None, ""}]
     if column != _identifying(result):
         return list(map(str, texts))
-    links = f"{base}/datalink/{quote(result.tables[0].qualified)}?ID="
+    links = links_of(result.tables[0], base)
     return [links + quote(str(text), safe="") for text in texts]
+
+
+def links_of(table: Table, base: str) -> str:
+    """Return the address of lists of links of a table's rows, up to the identifier.
+
+    Parameters
+    ----------
+    table
+        Whose rows they are.
+    base
+        Address of the site, without a final slash.
+    """
+    return f"{base}/datalink/{quote(table.qualified)}?ID="
 
 
 def _identifying(result: Result) -> str | None:
@@ -168,7 +182,7 @@ def _identifying(result: Result) -> str | None:
     return next((one.name for one in result.columns if key is not None and one.name == key.name), None)
 
 
-def planned(around: Surroundings, request: Request, addresses: Iterable[str]) -> Plan:
+def planned(around: Surroundings, request: Request, addresses: Iterable[str], *, every: bool = False) -> Plan:
     """Look what there is behind addresses, and what of it a reader may take.
 
     Parameters
@@ -179,6 +193,8 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str]) ->
         Of the reader.
     addresses
         Of files of this site, of lists of links of its rows, or of files elsewhere.
+    every
+        As of `followed`.
 
     Returns
     -------
@@ -195,7 +211,7 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str]) ->
     if len(wanted) > limits.archive_files:
         raise too_large(around)
     who, here = around.reader(request), bases(request, around.site.settings)
-    given, lost = followed(around, request, wanted)
+    given, lost = followed(around, request, wanted, every=every)
     matches = zip(given, map(_matching(here, _FILE), given), strict=True)
     parts = {one: None if found is None else (unquote(found[1]), unquote(found[2])) for one, found in matches}
     of: dict[str, list[str]] = {}
@@ -373,7 +389,9 @@ def _readme(plan: Plan, title: str, about: Sequence[tuple[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def followed(around: Surroundings, request: Request, addresses: Sequence[str]) -> tuple[list[str], list[Entry]]:
+def followed(
+    around: Surroundings, request: Request, addresses: Sequence[str], *, every: bool = False
+) -> tuple[list[str], list[Entry]]:
     """Follow lists of links to the rows' own files.
 
     Parameters
@@ -384,6 +402,8 @@ def followed(around: Surroundings, request: Request, addresses: Sequence[str]) -
         Of the reader.
     addresses
         Of files, or of lists of links of this site.
+    every
+        All of the site's files that a list leads to, not the rows' own alone.
 
     Returns
     -------
@@ -394,7 +414,7 @@ def followed(around: Surroundings, request: Request, addresses: Sequence[str]) -
     """
     who, here = around.reader(request), bases(request, around.site.settings)
     ids: dict[str, list[tuple[str, str]]] = {}
-    match = _matching(here, _LINKS)
+    match, file = _matching(here, _LINKS), _matching(here, _FILE)
     for address in addresses:
         found = match(address)
         if found is not None:
@@ -415,13 +435,14 @@ def followed(around: Surroundings, request: Request, addresses: Sequence[str]) -
             continue
         known = dict(asked)
         for row in rows:
-            if row["semantics"] == datalinks.THIS and row["access_url"] is not None:
+            own = row["semantics"] == datalinks.THIS
+            if row["access_url"] is not None and (own or (every and file(row["access_url"]))):
                 led.setdefault(known[row["ID"]], []).append(row["access_url"])
-            elif row["semantics"] == datalinks.THIS:
+            elif row["access_url"] is None and row["error_message"] is not None and (own or every):
                 lost.append(Entry(known[row["ID"]], MISSING, str(row["error_message"])))
     listed = {address for asked in ids.values() for _, address in asked}
-    every = [one for address in addresses for one in (led.get(address, ()) if address in listed else (address,))]
-    return list(dict.fromkeys(every)), lost
+    files = (one for address in addresses for one in (led.get(address, ()) if address in listed else (address,)))
+    return list(dict.fromkeys(files)), lost
 
 
 def _matching(here: Sequence[str], what: str) -> Callable[[str], re.Match[str] | None]:
