@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import zipfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -253,7 +254,7 @@ def test_several_values_are_for_jobs(client: Client) -> None:
 
 
 def test_a_job_makes_a_result_of_each(client: Client, site: Site) -> None:
-    body = b"TABLE=cubes.main&ID=cube&ID=locked&CIRCLE=10+20+0.01&CIRCLE=60+20+0.01&PHASE=RUN"
+    body = b"TABLE=cubes.main&ID=cube&ID=locked&CIRCLE=10+20+0.01&CIRCLE=60+20+0.01&PACKAGE=zip&PHASE=RUN"
     made = client.ask("POST", "/soda/async", body=body, headers={"content-type": "application/x-www-form-urlencoded"})
     assert made.status == 303
     path = made.headers["location"].partition("/soda")[2]
@@ -264,6 +265,15 @@ def test_a_job_makes_a_result_of_each(client: Client, site: Site) -> None:
     assert fits.open(io.BytesIO(results[0].body))[0].data.shape == (2, 20, 21, 21)
     assert results[1].text == "Error: cube: nothing of what was asked for is in it\n"
     assert results[2].text.startswith("AuthenticationError: locked: the file data/locked.fits is locked")
+    package = client.get(f"/soda{path}/results/package")
+    assert package.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(package.body)) as opened:
+        assert opened.testzip() is None
+        names = ["cuts/cut1_cube.fits", "cuts/cut2.txt", "cuts/cut3.txt", "cuts/cut4.txt"]
+        assert [opened.read(name) for name in names] == [one.body for one in results]
+        assert sorted(opened.namelist()) == names
+    refused = client.post("/soda/async", TABLE="cubes.main", ID="cube", PACKAGE="rar", PHASE="RUN")
+    assert (refused.status, "PACKAGE" in refused.text) == (400, True)
 
 
 def test_rows_lead_to_cuts_within_the_bounds_of_their_file(client: Client) -> None:

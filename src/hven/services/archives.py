@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from hven.services.face import Surroundings
     from hven.site.auth import Reader
 
-KINDS = {"zip": (Zip, "application/zip"), "tar": (Tar, "application/x-tar")}
+KINDS: dict[str, tuple[Callable[[Sequence[Member], Cache[int]], Packing], str]] = {
+    "zip": (Zip, "application/zip"),
+    "tar": (Tar, "application/x-tar"),
+}
 TEXTS = 3  # members before the files
 HEAD = ("name", "bytes", "sha256", "status", "address", "reason")
 HERE, REFUSED, MISSING, ELSEWHERE = "here", "refused", "missing", "elsewhere"

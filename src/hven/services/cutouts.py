@@ -13,9 +13,11 @@ from starlette.responses import Response, StreamingResponse
 
 from hven.formats.media import Array, Selection, cut, open_product, selecting
 from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooLarge, Unauthenticated, say
+from hven.model.params import Param
 from hven.model.sky import shape_text
 from hven.services import datalinks, filed
 from hven.services.address import table_named
+from hven.services.archives import KINDS
 from hven.services.errors import Faults, status_of
 from hven.services.params import value
 
@@ -35,6 +37,7 @@ LARGEST = 4 << 30  # bytes of a cut
 WRONG = 1e2  # a band that is beyond the file's by more than such a factor is said to be in another unit
 
 PARAMS = (selecting.ID, selecting.TABLE, *selecting.PARAMS)
+PACKAGE = Param(name="PACKAGE", allowed=tuple(KINDS), description="all cuts in one archive, too: zip or tar")
 
 
 class Single(ParamError):
@@ -386,6 +389,7 @@ def _around(ring: np.ndarray[Any, Any]) -> str:
 __all__ = [
     "FAULTS",
     "MOST",
+    "PACKAGE",
     "PARAMS",
     "Single",
     "Wanted",

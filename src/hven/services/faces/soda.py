@@ -56,11 +56,11 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
         found = [
             vosi.Capability(standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{here}/capabilities", role="std")
         ]
-        for name, standard in (("sync", SYNC), ("async", ASYNC)):
+        for name, standard, more in (("sync", SYNC, ()), ("async", ASYNC, (cutouts.PACKAGE,))):
             found.append(
                 vosi.Capability(
                     standard_id=standard, url=f"{here}/{name}", use="base", role="std", version="1.0", description=FACE.description,
-                    params=cutouts.PARAMS, security=vosi.security(around.site.settings),
+                    params=(*cutouts.PARAMS, *more), security=vosi.security(around.site.settings),
                 )
             )  # fmt: skip
         body = vosi.capabilities(found)
@@ -86,11 +86,12 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
         place = None if path is None or files is None else filed.lying(around, files, path)
         if path is None or place is None:
             return None
-        key = path, service.inputs
+        own = tuple(one for one in service.inputs if one.param is not cutouts.PACKAGE)
+        key = path, own
         if key not in looked and len(looked) < NARROWED:
-            looked[key] = cutouts.fitted(service, place)
+            looked[key] = cutouts.fitted(replace(service, inputs=own), place)
         fit = looked.get(key, service)
-        return fit and replace(service, inputs=fit.inputs)
+        return fit and replace(service, inputs=(*fit.inputs[: len(own)], *service.inputs[len(own) :]))
 
     files = around.site.current().published.get(f"{table.schema}.files")
     key = table.identifier
@@ -98,12 +99,16 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
     quoted = key.name.replace('"', '""')
     always: dict[str, Template] = {"ID": (Hole(f'target."{quoted}"'),), "TABLE": (table.qualified,)}
     inputs = tuple(Input(param=param, value=always.get(param.name, ())) for param in cutouts.PARAMS)
+    several = (*inputs, Input(param=cutouts.PACKAGE))
     return [
         Link(
             semantics="#cutout", local=local, address=(), description=(words,), type=("application/fits",), narrowed=narrowed,
-            service=Service(address=(SITE, f"/soda/{path}"), inputs=inputs, standard=standard),
+            service=Service(address=(SITE, f"/soda/{path}"), inputs=taken, standard=standard),
         )
-        for path, standard, local, words in (("sync", SYNC, "cut", "Cut-out"), ("async", ASYNC, "cuts", "Cut-outs, many at once"))
+        for path, standard, local, words, taken in (
+            ("sync", SYNC, "cut", "Cut-out", inputs),
+            ("async", ASYNC, "cuts", "Cut-outs, many at once", several),
+        )
     ]  # fmt: skip
 
 

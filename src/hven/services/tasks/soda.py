@@ -1,17 +1,23 @@
-"""The job type ``soda``: cut-outs, each combination of values one result (SODA 1.0 section 5)."""
+"""The job type ``soda``: cut-outs, each combination of values one result (SODA 1.0 section 5), and all in one archive where that is asked for."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hven.jobs import Type
 from hven.model.errors import Cancelled, HvenError
 from hven.services import cutouts
+from hven.services._packing import Member
+from hven.services.archives import KINDS, Sums
 from hven.services.face import Surroundings
+from hven.services.filed import PIECE
+from hven.services.params import value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
 
     from hven.jobs import Work
     from hven.model.params import Params
@@ -32,12 +38,14 @@ def run(work: Work) -> None:
     """
     around = Surroundings(site=work.site, reader=lambda _: work.who, policies=work.policies, started=datetime.now(UTC))
     every = cutouts.wanted(work.params)
-    table, faults = work.params.one("TABLE"), 0
+    table, package, faults = work.params.one("TABLE"), value(work.params, cutouts.PACKAGE), 0
+    cuts: list[tuple[str, str]] = []  # of the results: the names that they have in a package
     for number, one in enumerate(every, 1):
         work.told(share=round((number - 1) / len(every), 4))
         name = "result" if len(every) == 1 else f"cut{number}"
         try:
-            product, piece = cutouts.opened(cutouts.original(around, work.who, one.ident, table), one, (one.ident,))
+            found = cutouts.original(around, work.who, one.ident, table)
+            product, piece = cutouts.opened(found, one, (one.ident,))
         except HvenError as error:
             if len(every) == 1:
                 raise
@@ -55,6 +63,34 @@ def run(work: Work) -> None:
                     if work.stopped.is_set():
                         raise Cancelled("the job was stopped")
                     file.write(chunk)
+        cuts.append((work.results[-1]["file"], f"{name}_{cutouts.stem(found.name)}.fits"))
+    if package:
+        _pack(work, package, cuts)
+
+
+def _pack(work: Work, kind: str, cuts: Sequence[tuple[str, str]]) -> None:
+    """Write an archive of the results, with what could not be cut."""
+    names, members = dict(cuts), []
+    for one in work.results:
+        place = work.directory / one["file"]
+        seen = place.stat()
+        name = names.get(one["file"]) or f"{one['id']}{place.suffix}"
+        members.append(Member(f"cuts/{name}", seen.st_size, seen.st_mtime, "", partial(_read, place)))
+    packing, media_type = KINDS[kind]
+    packed = packing(members, Sums())
+    with work.writing("package", media_type=media_type, extension=f".{kind}") as file:
+        for chunk in packed.part(0, packed.size):
+            if work.stopped.is_set():
+                raise Cancelled("the job was stopped")
+            file.write(chunk)
+
+
+def _read(place: Path, start: int, stop: int) -> Iterator[bytes]:
+    with place.open("rb") as file:
+        file.seek(start)
+        while start < stop and (piece := file.read(min(PIECE, stop - start))):
+            start += len(piece)
+            yield piece
 
 
 def _say(work: Work, name: str, text: str) -> None:
@@ -76,6 +112,7 @@ def check(params: Params, _: Collection[str]) -> None:
         A value is wrong, or there are too many.
     """
     cutouts.wanted(params)
+    value(params, cutouts.PACKAGE)
 
 
-JOB = Type(name="soda", title="Cut-outs", params=cutouts.PARAMS, run=run, check=check)
+JOB = Type(name="soda", title="Cut-outs", params=(*cutouts.PARAMS, cutouts.PACKAGE), run=run, check=check)
