@@ -160,3 +160,44 @@ def test_what_is_read_with_a_label_must_be_the_reader_s_as_well(tmp_path: Path, 
             ("/soda/sync", {"TABLE": "night.main", "ID": "a"}),
         ):
             assert client.get(path, **params).status == status, path
+        # whoever asks for links is told that there are cuts, and nothing of the bounds of a file that may not be theirs
+        links = client.get("/datalink/night.main", ID="a").text
+        assert "SODA#sync" in links
+        assert "<MIN" not in links
+        assert "<MAX" not in links
+
+
+def test_what_is_made_of_a_label_and_its_data_changes_with_both(tmp_path: Path) -> None:
+    folder = tmp_path / "collections" / "night"
+    (folder / "data").mkdir(parents=True)
+    (folder / "night.yaml").write_text(DESCRIPTOR)
+    (folder / "rows.csv").write_text("id,file,owner\na,data/free.lbl,open\nb,data/free.img,open\n")
+    label, data = folder / "data/free.lbl", folder / "data/free.img"
+    label.write_text(LABEL.format(file="free.img").replace("\n", "\r\n"))
+    data.write_bytes(bytes(range(12)))
+    (tmp_path / "hven.toml").touch()
+    addresses = [
+        *(f"/collections/night/{face}/data/{name}" for face in ("as/fits", "preview", "cube") for name in ("free.lbl", "free.img")),
+        "/soda/sync?TABLE=night.main&ID=a&PIXELS_1=1+2",
+    ]  # fmt: skip
+    with Site(settings.load(tmp_path)) as site:
+        client = Client(create(site))
+
+        def tags() -> list[str]:
+            answers = [client.get(one) for one in addresses]
+            assert {one.status for one in answers} == {200}
+            return [one.headers["etag"] for one in answers]
+
+        ingest(site, "night")
+        first = tags()
+        assert tags() == first
+        data.write_bytes(bytes(reversed(range(12))))
+        assert {client.get(one).status for one in addresses} == {503}  # not what was published
+        ingest(site, "night")
+        second = tags()
+        assert not {*first} & {*second}
+        drawn = client.ask("GET", addresses[2], headers={"if-none-match": first[2]})
+        assert drawn.status == 200
+        label.write_text(LABEL.format(file="free.img").replace("UNSIGNED", "SIGNED").replace("\n", "\r\n"))
+        ingest(site, "night")
+        assert not {*second} & {*tags()}

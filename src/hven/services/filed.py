@@ -97,7 +97,7 @@ class Original:
     path
         Where it is.
     etag
-        Of its content.
+        Of its content, and of what it is read with.
     public
         Everybody may take it.
     """
@@ -251,12 +251,12 @@ def taken(around: Surroundings, who: Reader, collection: str, path: str) -> Orig
     found = asked(around, who, collection, [path])
     row = found.one(path)
     place = Path(place_of(around.site.settings, row))
-    look_beside(around, who, collection, path, place)
+    tag = " ".join([row["tag"], *look_beside(around, who, collection, path, place)])
     found.note("file taken", path)
-    return Original(name=path.rpartition("/")[2], path=place, etag=row["tag"], public=found.reach == "public")
+    return Original(name=path.rpartition("/")[2], path=place, etag=tag, public=found.reach == "public")
 
 
-def look_beside(around: Surroundings, who: Reader, collection: str, path: str, place: Path) -> None:
+def look_beside(around: Surroundings, who: Reader, collection: str, path: str, place: Path) -> list[str]:
     """See that a reader may take what is read together with a file: the data that a label points to, or the label of data.
 
     Parameters
@@ -272,28 +272,36 @@ def look_beside(around: Surroundings, who: Reader, collection: str, path: str, p
     place
         Where it is.
 
+    Returns
+    -------
+    tags
+        Of these: what is made of the file changes with them.
+
     Raises
     ------
     NotFound
         One of these is none of the collection's files, as far as the reader may know.
     HvenError
-        The reader may not take one.
+        The reader may not take one, or it was changed since it was published.
     """
     with place.open("rb") as file:
         medium = medium_of(path, file.read(HEAD))
     if medium is not None and not medium.beside:
-        return
+        return []
     try:
         with open_product(place, path.rpartition("/")[2]) as product:
             others = product.beside
     except SourceError:  # of no kind that can be read: who opens it says so
-        return
+        return []
     folder = path.removesuffix(place.name)
     paths = [f"{folder}{other.name}" if other.parent == place.parent else str(other.name) for other in others]
-    if paths:
-        found = asked(around, who, collection, paths)
-        for one in paths:
-            found.one(one)
+    if not paths:
+        return []
+    found = asked(around, who, collection, paths)
+    rows = [found.one(one) for one in paths]
+    for row in rows:
+        place_of(around.site.settings, row)
+    return [str(row["tag"]) for row in rows]
 
 
 def successor(around: Surroundings, url: str, release: Release, who: Reader) -> str | None:

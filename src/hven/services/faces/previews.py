@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import anyio
@@ -59,12 +59,18 @@ def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/collections/<name>/preview/<path>``."""
     few = anyio.CapacityLimiter(2)  # are drawn at a time: queries go first
 
-    def found(request: Request, name: str, paths: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
-        taken = filed.asked(around, around.reader(request), name, paths)
+    def found(request: Request, name: str, paths: Sequence[str]) -> tuple[list[tuple[Path, str]], list[str], str]:
+        """Find files, and tell their states with those of what they are read with, and who may keep what is made of them."""
+        who = around.reader(request)
+        taken = filed.asked(around, who, name, paths)
         rows = [taken.one(path) for path in paths]
-        for path in paths:
+        files, tags = [], []
+        for path, row in zip(paths, rows, strict=True):
             taken.note("preview taken", path)
-        return rows, taken.reach
+            place = Path(filed.place_of(around.site.settings, row))
+            tags += [str(row["tag"]), *filed.look_beside(around, who, name, path, place)]
+            files.append((place, path.rpartition("/")[2]))
+        return files, tags, taken.reach
 
     def credit(name: str) -> str:
         resource = around.site.current().resources.get(name)
@@ -79,23 +85,14 @@ def routes(around: Surroundings) -> Sequence[Route]:
         paths = list(dict.fromkeys([path, *(value(params, PARAMS[-1]) or ())]))
         if len(paths) > BESIDE:
             raise ParamError(say("at most {most} files are drawn beside one another", BESIDE), name="BESIDE")
-        rows, reach = await anyio.to_thread.run_sync(found, request, name, paths)
+        files, tags, reach = await anyio.to_thread.run_sync(found, request, name, paths)
         look = replace(look, note=credit(name))
-        said = "\n".join([str(DRAWN), repr(look), *(str(row["tag"]) for row in rows)])
+        said = "\n".join([str(DRAWN), repr(look), *tags])
         key = hashlib.sha256(said.encode()).hexdigest()[:40]
         headers = {**dali.caching(f'"{key}"', public=reach == "public"), **HEADERS}
         if dali.unchanged(request, f'"{key}"'):
             return Response(status_code=304, headers=headers)
         shelf = around.site.kept(Shelf, around.site.settings.var / "previews")
-
-        def places() -> list[tuple[Path, str]]:
-            settings = around.site.settings
-            found = [(Path(filed.place_of(settings, row)), str(row["path"])) for row in rows]
-            for place, path in found:
-                filed.look_beside(around, around.reader(request), name, path, place)
-            return [(place, path.rpartition("/")[2]) for place, path in found]
-
-        files = await anyio.to_thread.run_sync(places)
         try:
             body = await anyio.to_thread.run_sync(shelf.find, key)
             if body is None:
