@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from asking import Client
+from astropy.io import fits
 
 from hven.app._server import create
 from hven.descriptor import check
@@ -65,6 +68,37 @@ def test_granules_lead_to_their_links(tmp_path: Path) -> None:
 def test_what_says_otherwise_is_kept(said: str, tmp_path: Path) -> None:
     (one, _), _ = rows(HEAD + said, tmp_path)
     assert one["datalink_url"] == ("https://mine.org/" if said else "")
+
+
+FILED = (
+    HEAD.replace("tables:", 'files: "data/*"\ntables:')
+    + '    links: [{semantics: this, file: "data/{target.obs_id}_{target.processing_level:03d}.{target.file_name}"}]\n'
+).replace("datalink_url]", "datalink_url, file_name]")
+
+
+def test_a_row_whose_file_can_be_drawn_leads_to_its_picture(tmp_path: Path) -> None:
+    file = io.StringIO()
+    good = {key: value for key, value in GOOD.items() if key != "thumbnail_url"}
+    writer = csv.DictWriter(file, [*good, "file_name"])
+    writer.writeheader()
+    for uid, obs, kind in (("a", "Ö 1", "FITS"), ("b", "b", "txt"), ("c", "c", "")):
+        writer.writerow({**good, "granule_uid": uid, "obs_id": obs, "file_name": kind})
+    with site_with(tmp_path, FILED, {"rows.csv": file.getvalue()}) as site:
+        data = site.settings.collections / "maps/data"
+        data.mkdir()
+        fits.PrimaryHDU(np.arange(6.0).reshape(2, 3)).writeto(data / "Ö 1_005.FITS")
+        (data / "b_005.txt").write_text("nothing")
+        ingest(site, "maps")
+        client = Client(create(site))
+        query = "SELECT granule_uid, thumbnail_url, datalink_url FROM maps.epn_core ORDER BY granule_uid"
+        answer = client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv").text
+        found = list(csv.DictReader(io.StringIO(answer)))
+        assert [bool(row["thumbnail_url"]) for row in found] == [True, False, False]
+        assert all(row["datalink_url"] for row in found)
+        _, _, path = found[0]["thumbnail_url"].partition("/collections")
+        assert path == "/maps/preview/data/%C3%96%201_005.FITS?size=200"
+        picture = client.get("/collections" + unquote(path))
+        assert (picture.status, picture.headers["content-type"]) == (200, "image/png")
 
 
 LEVELS = """\

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote as quoted
 
-from hven.adql.text import quote, write
-from hven.adql.tree import ColumnRef, Ident, transform
+from hven.adql import parse_expression
+from hven.adql.text import literal, quote, write
+from hven.adql.tree import Cast, ColumnRef, Ident, transform
 from hven.adql.vocabularies import vocabularies
 from hven.descriptor._column_expressions import Hole, expression, holes, inner, references
 from hven.descriptor._columns import param
 from hven.descriptor._derived_links import derived
 from hven.descriptor._expression_names import written
+from hven.descriptor._value_trees import formatted
 from hven.model.errors import nearest
 from hven.model.params import Param
 from hven.model.resource import Setting
 from hven.model.table import SITE as SITE_URL
-from hven.model.table import TARGET, Input, Link, Service
+from hven.model.table import TARGET, Input, Link, Service, drawn
 from hven.model.table import Hole as Value
 
 if TYPE_CHECKING:
@@ -47,18 +51,34 @@ def links(what: str, fields: Fields, names: Sequence[str] | None, around: Inheri
                 yield made
 
 
-def leading(table: Table, settings: Sequence[Setting], around: Inherited, place: Place) -> Iterator[Setting]:
-    """Fill EPN-TAP's ``datalink_url``, which nothing else fills, with the address of a row's links."""
-    key = table.identifier
-    wanted = {one.name for one in table.columns} - {one.column for one in settings}
-    if key is None or "datalink_url" not in wanted or not table.links:
-        return
-    value = f"{TARGET}.{quote(key.name)}"
-    value = value if key.type.is_string else f"CAST({value} AS VARCHAR)"
-    address = f"{around.site['url']}/datalink/{table.qualified}?ID="
-    yield Setting(
-        column="datalink_url", how="map", value=written(f"'{address}' || URL_ENCODE({value})", place), place=place
-    )
+def leading(table: Table, around: Inherited, place: Place) -> dict[str, Setting]:
+    """Fill EPN-TAP's ``datalink_url`` and ``thumbnail_url``, where nothing else does: with the address of a row's links, and of the picture of its file."""
+    key, base, made = table.identifier, around.site["url"], {}
+    wanted = {one.name for one in table.columns} if table.links else set()
+    if key is not None and "datalink_url" in wanted:
+        value = f"CAST({TARGET}.{quote(key.name)} AS VARCHAR)"
+        made["datalink_url"] = f"'{base}/datalink/{table.qualified}?ID=' || URL_ENCODE({value})"
+    own = next(iter(table.own_files), None)
+    if own is not None and "thumbnail_url" in wanted:
+        made["thumbnail_url"] = _picture(own, f"{base}/collections/{quoted(table.schema)}/preview/")
+    return {
+        name: Setting(column=name, how="map", value=written(text, place), place=place) for name, text in made.items()
+    }
+
+
+def _picture(link: Link, begin: str) -> str:
+    """Write the address of the picture of a file, for those whose names say that they can be drawn."""
+
+    def text(part: str | Value) -> str:
+        if isinstance(part, str):
+            return literal(part)
+        tree = parse_expression(part.text)
+        return write(formatted(tree, part.spec) if part.spec else Cast(tree, "VARCHAR"))
+
+    path = " || ".join(map(text, link.address))
+    known = "|".join(map(re.escape, drawn()))
+    shown = f"REGEXP_REPLACE(LOWER({path}), '^.*({known})$', '') = '' AND ({link.condition or '1 = 1'})"
+    return f"CASE WHEN {shown} THEN {literal(begin)} || URL_PATH({path}) || '?size=200' END"
 
 
 def only_targets(value: Written, tree: Any, where: str, names: Sequence[str], faults: Faults) -> None:

@@ -143,8 +143,6 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         links=tuple(links(what, fields, names if closed else None, around, faults)),
         series=tuple(data_sets(what, str(name), fields, names if closed else None, around, faults)),
     )
-    if "links" in fields:
-        settings = (*settings, *leading(table, settings, around, fields.places["links"]))
     if "group_by" in fields and len(specs) > 1:
         faults.error(
             f"{what}.group_by: groups of several sources cannot be made",
@@ -178,8 +176,11 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         for_each=fields.get("for_each", ()),
         max_rejects=fields.get("max_rejects"),
         defaults={
-            str(key): Setting(column=str(key), how="map", value=value, place=value.place)
-            for key, value in fields.get("default", {}).items()
+            **(leading(table, around, fields.places["links"]) if "links" in fields else {}),
+            **{
+                str(key): Setting(column=str(key), how="map", value=value, place=value.place)
+                for key, value in fields.get("default", {}).items()
+            },
         },
         vocabularies={
             str(key): tuple(str(word) for word in item.get("values", ()))

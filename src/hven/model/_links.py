@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from hven.model import plugins
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -135,6 +137,8 @@ SITE = Hole("site.url")
 TARGET = "target"  # what expressions call the row
 
 THIS = "#this"
+RASTER = ("gif", "jp2", "jpeg", "jpg", "png", "tif", "tiff", "webp")  # endings of pictures
+_LABELS = {"xml", "lbl", "tab", "txt"}  # of products, and of much else
 
 
 def standard(utype: str | None, there: Mapping[str, str | None]) -> Iterator[Link]:
@@ -161,4 +165,30 @@ def standard(utype: str | None, there: Mapping[str, str | None]) -> Iterator[Lin
             yield Link(semantics=semantics, address=value(name))
 
 
-__all__ = ["DATALINK", "FILES", "LINKS", "SITE", "TARGET", "Hole", "Input", "Link", "Service", "Template", "standard"]
+def drawn() -> tuple[str, ...]:
+    """List how names of files end of which there are pictures, ``.fits``; of labels and texts nothing is promised.
+
+    Returns
+    -------
+    endings
+        By the media whose libraries are installed.
+    """
+    found = {ending for medium in plugins.records("media").values() for ending in medium.endings} - _LABELS
+    return tuple(f".{ending}" for ending in sorted({*found, *RASTER}))
+
+
+__all__ = [
+    "DATALINK",
+    "FILES",
+    "LINKS",
+    "RASTER",
+    "SITE",
+    "TARGET",
+    "Hole",
+    "Input",
+    "Link",
+    "Service",
+    "Template",
+    "drawn",
+    "standard",
+]

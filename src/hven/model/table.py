@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hven.model._links import RASTER, drawn
 from hven.model._structure import (
     BY_TAP,
     DATALINK,
@@ -48,6 +49,7 @@ __all__ = [
     "LINKS",
     "MJD",
     "MONTHS",
+    "RASTER",
     "SECONDS",
     "SITE",
     "TARGET",
@@ -75,6 +77,7 @@ __all__ = [
     "columns_to_json",
     "dated",
     "distinct",
+    "drawn",
     "is_time",
     "rooted",
     "table_from_json",

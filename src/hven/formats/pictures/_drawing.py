@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hven.formats.media import Card, Rows, medium_of, open_product
+from hven.formats.media import Card, Rows, open_product
 from hven.formats.pictures import _curves as curves
 from hven.formats.pictures import _image_pictures as images
 from hven.formats.pictures import _interferometry as interferometry
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from hven.formats.media import Part, Product
     from hven.formats.pictures._appearance import Look
-
 
 UNPACKED = 512 << 20  # bytes of a packed file that is drawn
 _DEFLATE = 1032  # times as much deflate can say in a byte

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.formats.pictures._sheet import Picture, Sheet, packed
 from hven.model.errors import SourceError, say
+from hven.model.table import RASTER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from hven.formats.pictures._appearance import Look
 
-RASTERS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "gif": "GIF", "webp": "WEBP", "tif": "TIFF", "tiff": "TIFF", "jp2": "JPEG2000"}  # fmt: skip
+RASTERS = {one: {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}.get(one, one.upper()) for one in RASTER}
 LARGEST = 170_000_000  # pixels that a file may unpack to; Pillow's own limit is a little more
 MOST = 200  # frames of a film among which the one in the middle is shown
 FILMS = {"mp4": "video/mp4", "m4v": "video/mp4", "mov": "video/quicktime", "avi": "video/x-msvideo", "mkv": "video/x-matroska", "webm": "video/webm", "mpg": "video/mpeg", "mpeg": "video/mpeg"}  # fmt: skip

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 DRAWN = 1  # changes with how pictures are drawn, so that none is taken from the shelf that was drawn otherwise
 THUMBNAIL, BESIDE = 200, 8
-_LABELS = ("xml", "lbl", "tab", "txt")  # of products, and of much else: nothing is promised
 FULL = 400  # pixels from which on there is room for axes
 INTERVAL = Type("double", "2", "interval")
 HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
