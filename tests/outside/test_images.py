@@ -8,12 +8,15 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 import pyvo
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
 from pyvo.dal.adhoc import DatalinkResults
 
 from hven.ingest import ingest
@@ -151,3 +154,99 @@ def test_capabilities_keep_their_schemas(served: Server, path: str, tmp_path: Pa
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[:2000]
+
+
+CUT = """\
+collection: pics
+title: Pictures
+services: [tap, obscore, datalink, sia, soda, files]
+files: "*.fits"
+tables:
+  main:
+    source: rows.csv
+    primary: id
+    columns:
+      id: {type: string, ucd: meta.id;meta.main, description: Name}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main, description: Right ascension}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main, description: Declination}
+      file: {type: string, description: Its path}
+      owner: {type: string, description: Whose}
+    access: {take: "owner = 'all' or reader in (owner)", path: file}
+    links: [{semantics: this, file: "{target.file}"}]
+    obscore:
+      set: {facility_name: F, instrument_name: Camera, calib_level: 2, s_fov: 1, access_format: image/fits, o_ucd: phot.flux, dataproduct_type: image}
+      text: {access_url: "{site.url}/collections/pics/files/{id}.fits"}
+      map: {s_region: "'Circle ICRS ' || CAST(ra AS VARCHAR) || ' ' || CAST(dec AS VARCHAR) || ' 0.2'", s_ra: ra, s_dec: dec, target_name: id}
+"""
+
+
+def image(ra: float, dec: float, frame: str, turn: float) -> fits.PrimaryHDU:
+    """An image of 300 x 200 pixels of 3.6 arcsec around a place, rotated."""
+    kind = {"ICRS": ("RA---TAN", "DEC--TAN"), "galactic": ("GLON-SIN", "GLAT-SIN")}[frame]
+    place = SkyCoord(ra, dec, unit="deg").transform_to(frame.lower()).spherical
+    c, s = np.cos(np.radians(turn)) * 1e-3, np.sin(np.radians(turn)) * 1e-3
+    cards = {"CTYPE1": kind[0], "CTYPE2": kind[1], "CRPIX1": 151.0, "CRPIX2": 99.5, "CRVAL1": place.lon.deg, "CRVAL2": place.lat.deg, "CD1_1": -c, "CD1_2": s, "CD2_1": s, "CD2_2": c}  # fmt: skip
+    return fits.PrimaryHDU(np.arange(60_000.0, dtype="f4").reshape(200, 300), header=fits.Header(cards))
+
+
+PICTURES = [("plain", 10.0, 5.0, "ICRS", 0.0, "all"), ("turned", 10.05, 5.02, "galactic", 33.0, "all"), ("locked", 10.0, 5.0, "ICRS", 0.0, "anna"), ("far", 11.0, 5.0, "ICRS", 0.0, "all"), ("gone", 10.0, 5.0, "ICRS", 0.0, "all")]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("virtual")
+    folder = directory / "collections/pics"
+    folder.mkdir(parents=True)
+    (folder / "pics.yaml").write_text(CUT)
+    (folder / "rows.csv").write_text("id,ra,dec,file,owner\n" + "".join(f"{one[0]},{one[1]},{one[2]},{one[0]}.fits,{one[5]}\n" for one in PICTURES))  # fmt: skip
+    for name, *how, _ in PICTURES:
+        if name != "gone":
+            image(*how).writeto(folder / f"{name}.fits")
+    (directory / "hven.toml").touch()
+    with Site(Settings(directory=directory)) as site:
+        ingest(site, "pics")
+    with serving(directory) as server:
+        yield server
+
+
+def test_virtual_images_are_the_cuts_that_their_addresses_make(cut: Server) -> None:
+    service = f"{cut.url}/sia/pics.main/cutouts"
+    place = ["lon=10.02", "lat=5.01", "radius=0.02", "ofmt=csv"]
+    told = stilts("cone", "servicetype=sia1", f"serviceurl={service}", *place)
+    assert {row["title"] for row in csv.DictReader(io.StringIO(told.stdout))} == {"plain", "turned"}
+    found = pyvo.dal.SIAService(service).search(pos=SkyCoord(10.02, 5.01, unit="deg"), size=(0.04, 0.02), format="image/fits")  # fmt: skip
+    assert sorted(one.title for one in found) == ["plain", "turned"]
+    for row in found:
+        body = urlopen(row.getdataurl()).read()
+        opened = fits.open(io.BytesIO(body))
+        data, wcs = opened[0].data, WCS(opened[0].header)
+        assert [*map(int, row.getbyucd("VOX:Image_Naxis"))] == [data.shape[1], data.shape[0]]
+        assert row["bytes"] == len(body)
+        crpix, crval, cd = (np.asarray(row[name], float) for name in ("crpix", "crval", "cd"))
+        assert np.allclose(crpix, wcs.wcs.crpix, atol=1e-9)
+        assert np.allclose(crval, wcs.wcs.crval, atol=1e-12)
+        assert np.allclose(cd, wcs.pixel_scale_matrix.ravel(), rtol=1e-12)
+        assert row["projection"] == wcs.wcs.ctype[0][5:8]
+        middle = wcs.pixel_to_world(*(np.array(data.shape[::-1]) - 1) / 2).icrs
+        assert row.pos.separation(middle) < 1e-6 * u.arcsec
+        assert np.allclose(np.asarray(row["scale"], float), 1e-3)
+        # all of the box is in it, and little more
+        corners = SkyCoord([10.0, 10.04, 10.0, 10.04], [5.0, 5.0, 5.02, 5.02], unit="deg")
+        for at, size in zip(wcs.world_to_pixel(corners), reversed(data.shape), strict=True):
+            assert ((at > -0.51) & (at < size - 0.49)).all()
+        assert data.size < 60_000 / 20
+        # the same pixels as the original's
+        whole = fits.open(io.BytesIO(cut.get(f"/collections/pics/files/{row.title}.fits")[2]))[0]
+        at = WCS(whole.header).world_to_pixel(wcs.pixel_to_world(0, 0))
+        assert whole.data[round(float(at[1])), round(float(at[0]))] == data[0, 0]
+    whole = pyvo.dal.SIAService(service).search(pos=SkyCoord(10, 5, unit="deg"), size=0.0)
+    assert {tuple(map(int, one.getbyucd("VOX:Image_Naxis"))) for one in whole} == {(300, 200)}
+    for words in ({"format": "image/png"}, {"format": "METADATA"}):
+        assert len(pyvo.dal.SIAService(service).search(pos=(10, 5), size=0.1, **words)) == 0
+    with pytest.raises(pyvo.DALQueryError, match="SIZE"):
+        pyvo.dal.SIAService(service).search(pos=SkyCoord(10, 5, unit="deg"), size=-1.0)
+    for query in ("POS=10,5&SIZE=0.1", "FORMAT=METADATA"):
+        assert stilts("votlint", f"votable={service}?{query}").stdout == ""
+    assert b"Cutout" in cut.get("/sia/pics.main/cutouts/capabilities")[2]
+    status, _, body = cut.get("/sia/ivoa.obscore/cutouts?POS=1,1&SIZE=1")
+    assert (status, b"ivoa.obscore has no files that could be cut" in body) == (404, True)

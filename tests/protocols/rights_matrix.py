@@ -283,6 +283,8 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/soda/capabilities": [""],
     "/sia/{table}": ["POS=60,-40&SIZE=180", "POS=60,-40&SIZE=180&RESPONSEFORMAT=csv&VERB=3", "POS=60,-40&SIZE=0", "FORMAT=METADATA"],
     "/sia/{table}/capabilities": [""],
+    "/sia/{table}/cutouts": ["POS=60,-40&SIZE=180", "POS=60,-40&SIZE=0&RESPONSEFORMAT=csv", "FORMAT=METADATA"],
+    "/sia/{table}/cutouts/capabilities": [""],
     "/sia2/{table}": ["", "DPTYPE=image&RESPONSEFORMAT=csv", "POS=CIRCLE 60 -40 90&RESPONSEFORMAT=csv", "TARGET=zqembargo", "POS=CIRCLE 60 -40 9&MAXREC=1"],
     "/sia2/{table}/capabilities": [""],
     "/ssa/{table}": ["", "POS=60,-40&SIZE=180&RESPONSEFORMAT=csv", "TARGETNAME=zqembargo", "FORMAT=METADATA"],

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 from starlette.responses import Response, StreamingResponse
 
-from hven.formats.media import Array, Selection, cut, open_product, selecting
+from hven.formats.media import Array, Selection, cut, open_product, selecting, window
 from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooLarge, Unauthenticated, say
 from hven.model.params import Param
 from hven.model.sky import shape_text
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hven.formats.media import Axis, Cut, Product
     from hven.model.params import Params
     from hven.model.sky import Shape
-    from hven.model.table import Input, Service
+    from hven.model.table import Input, Service, Table
     from hven.services.face import Surroundings
     from hven.site.auth import Reader
 
@@ -188,18 +188,42 @@ def original(around: Surroundings, who: Reader, ident: str, name: str | None) ->
                 say("rows of {table} have no files that could be cut", table.qualified),
                 remedy=say("links: {semantics: this, file: ..} in its descriptor"),
             )
-        found = datalinks.rows(
-            table, [ident], who=who, site=around.site, policies=around.policies, holdings=holdings, base=""
-        )
-        start = "/collections/"
-        for row in found.to_pylist():
-            address = row["access_url"] or ""
-            if row["semantics"] == datalinks.THIS and address.startswith(start):
-                collection, _, path = (unquote(part) for part in address.removeprefix(start).partition("/files/"))
-                return filed.taken(around, who, collection, path)
+        for row in led(around, who, table, [ident]):
+            if row["file"] is not None:
+                return filed.taken(around, who, *row["file"])
             if row["error_message"]:
                 fault = NotFound(row["error_message"].partition(": ")[2])
     raise fault
+
+
+def led(around: Surroundings, who: Reader, table: Table, idents: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Ask what rows lead to.
+
+    Parameters
+    ----------
+    around
+        The site.
+    who
+        The reader.
+    table
+        Whose rows they are.
+    idents
+        As of `original`.
+
+    Yields
+    ------
+    row
+        Of DataLink; ``file`` besides: of a row's own file the collection and the path, else None.
+    """
+    holdings, start = around.site.current(), "/collections/"
+    found = datalinks.rows(
+        table, idents, who=who, site=around.site, policies=around.policies, holdings=holdings, base=""
+    )
+    for row in found.to_pylist():
+        address = row["access_url"] or ""
+        own = row["semantics"] == datalinks.THIS and address.startswith(start)
+        collection, _, path = (unquote(part) for part in address.removeprefix(start).partition("/files/"))
+        yield {**row, "file": (collection, path) if own else None}
 
 
 def word(error: Exception) -> str:
@@ -248,6 +272,54 @@ def opened(found: filed.Original, one: Wanted, history: Sequence[str]) -> tuple[
         product.closing()
         raise
     return product, made
+
+
+def described(path: Path, name: str, wanted: Selection) -> dict[str, Any] | None:
+    """Tell of the image that would be cut what SIA 1.0 tells of images: its centre, pixels, bytes, and how its header places them.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    name
+        By which readers know it.
+    wanted
+        What of it.
+
+    Returns
+    -------
+    facts
+        By the names of the face's columns; None: it is no image of the sky, or has nothing of that.
+
+    Raises
+    ------
+    HvenError
+        The file cannot be read.
+    """
+    from astropy.io.fits import Header  # noqa: PLC0415  (a second to load)
+    from astropy.wcs import WCS  # noqa: PLC0415
+
+    with open_product(path, name) as product:
+        main = product.part()
+        places = main.places() if isinstance(main, Array) and main.places is not None else None
+        if not isinstance(main, Array) or places is None or places.of.kind != "sky":
+            return None
+        found, piece = window(main, wanted), cut(product, wanted)
+        if found is None or piece is None:
+            return None
+        heads = (Header.fromstring(chunk.decode("ascii", "replace")) for chunk in piece.chunks())
+        header = next(head for head in heads if head.get("NAXIS"))
+        pairs = zip(reversed(main.axes), reversed(found), strict=True)
+        sides = [part for axis, part in pairs if axis.kind in {"longitude", "latitude"}]
+        ((ra, dec),) = places(np.array([[(side.start + side.stop + 1) / 2 for side in sides]]))
+        wcs = WCS(header).celestial
+
+        sizes = [part.stop - part.start for part in reversed(found)]
+        return {
+            "ra": float(ra), "dec": float(dec), "naxes": len(sizes), "naxis": sizes, "scale": [places.scale] * 2,
+            "bytes": piece.size, "frame": {"GALACTIC": "GAL", "ECLIPTIC": "ECL"}.get(places.of.frame, places.of.frame), "projection": wcs.wcs.ctype[0][5:8], "crpix": wcs.wcs.crpix.tolist(), "crval": wcs.wcs.crval.tolist(),
+            "cd": wcs.pixel_scale_matrix.ravel().tolist(),
+        }  # fmt: skip
 
 
 def sent(product: Product, piece: Cut, name: str, kept: Mapping[str, str]) -> Response:
@@ -393,7 +465,9 @@ __all__ = [
     "PARAMS",
     "Single",
     "Wanted",
+    "described",
     "fitted",
+    "led",
     "opened",
     "original",
     "sent",

@@ -1,24 +1,49 @@
-"""SIA 1.0 for programs of before ObsCore: images of ivoa.obscore, or of one collection, by position, size and format, in the words VOX:*."""
+"""SIA 1.0 for programs of before ObsCore: images of ivoa.obscore, or of one collection, by position, size and format, in the words VOX:*.
+
+``/sia/<schema.table>`` lists images as they were taken (Pointed), ``/sia/<schema.table>/cutouts`` those that `hven.services.faces.soda` would cut
+of them for that position and size (Cutout).
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+import anyio
+import anyio.to_thread
+import pyarrow as pa
+
+from hven import formats, query
+from hven import services as dali
 from hven.adql.text import literal
-from hven.formats import Info
-from hven.model.errors import ParamError
+from hven.formats import End, Head, Info
+from hven.formats.media import Selection
+from hven.jobs.tap import MAXREC
+from hven.model.errors import HvenError, NotFound, ParamError
 from hven.model.params import Param
+from hven.model.sky import shape_text
+from hven.model.table import Column
 from hven.model.types import INT32, Type
+from hven.services import cutouts, filed
 from hven.services.errors import Faults, votable_error
-from hven.services.face import Asked, Face, Way
+from hven.services.face import DALI, Asked, Face, Surroundings, Way, asking
 from hven.services.observed import OBSERVED, inputs, inside, observed
+from hven.services.params import value
+from hven.site.auth import alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.model.table import Column, Table
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute
+
+    from hven.model.table import Table
     from hven.site import Published
+    from hven.site.auth import Reader
 
 KIND = "text/xml;content=x-votable"
 GRAPHIC = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif"}
@@ -39,6 +64,14 @@ PARAMS = (
     Param(name="PROJ", description=f"projection, {GRID}"),
     Param(name="VERB", type=INT32, default="2", minimum=0, maximum=3, description="how many columns: 0 those that must be, 1 those that should be, 2 and 3 all"),
 )  # fmt: skip
+RECORD = ("sia:SimpleImageAccess", "http://www.ivoa.net/xml/SIA/v1.1")
+MOST = 200  # images whose files are looked into for one answer
+WCS = (
+    Column(name="projection", type=Type("char", "3"), ucd="VOX:WCS_CoordProjection"),
+    Column(name="crpix", type=DOUBLES, unit="pix", ucd="VOX:WCS_CoordRefPixel"),
+    Column(name="crval", type=DOUBLES, unit="deg", ucd="VOX:WCS_CoordRefValue"),
+    Column(name="cd", type=DOUBLES, unit="deg/pix", ucd="VOX:WCS_CDMatrix"),
+)
 _SCALE = "COALESCE({pixel}s_fov / SQRT(CAST(s_xel1 AS DOUBLE PRECISION) * s_xel1 + CAST(s_xel2 AS DOUBLE PRECISION) * s_xel2))"
 # name, UCD, expression over ObsCore, unit, type where it is not that of the expression, smallest VERB
 COLUMNS: tuple[tuple[str, str, str, str | None, Type | None, int], ...] = (
@@ -81,21 +114,28 @@ def _numbers(given: Mapping[str, Any], name: str, most: int, low: float, high: f
     return found
 
 
-def _place(given: Mapping[str, Any]) -> Iterator[str]:
-    """Write how images go with a box, whose width is a true angle at its centre."""
+def _asked(given: Mapping[str, Any]) -> tuple[float, float, str | None]:
+    """Read POS and SIZE: a place, and the box around it, whose width is a true angle at its centre; None: the place alone."""
     lon, *rest = _numbers(given, "POS", 2, -90, 360)
     size = _numbers(given, "SIZE", 2, 0, 360)
     if len(rest) != 1 or not -90 <= rest[0] <= 90 or lon < 0:
         remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
         raise ParamError(f"POS={given['POS']!r:.60} is no position", name="POS", remedy=remedy)
     lat, width, height = rest[0], size[0] / 2, size[-1] / 2
-    if given["INTERSECT"] == "CENTER" or not (width and height):
-        yield f"1 = CONTAINS(POINT({lon!r}, {lat!r}), s_region)"
-        return
+    if not (width and height):
+        return lon, lat, None
     south, north = max(-90.0, lat - height), min(90.0, lat + height)
     wide = width / math.cos(math.radians(lat)) if south > -90 and north < 90 else 180.0
     west, east = (0.0, 360.0) if wide >= 180 else ((lon - wide) % 360, (lon + wide) % 360)
-    box = f"RANGE {west!r} {east!r} {south!r} {north!r}"
+    return lon, lat, f"RANGE {west!r} {east!r} {south!r} {north!r}"
+
+
+def _place(given: Mapping[str, Any]) -> Iterator[str]:
+    """Write how images go with a box."""
+    lon, lat, box = _asked(given)
+    if given["INTERSECT"] == "CENTER" or box is None:
+        yield f"1 = CONTAINS(POINT({lon!r}, {lat!r}), s_region)"
+        return
     region = f"REGION({literal(box)})"
     if given["INTERSECT"] == "OVERLAPS":
         yield inside(box)
@@ -146,6 +186,72 @@ def _ask(table: Table, given: Mapping[str, Any]) -> Asked:
     )
 
 
+def routes(around: Surroundings) -> Sequence[BaseRoute]:
+    """Route ``/sia/<schema.table>/cutouts`` and what is below."""
+    few = anyio.CapacityLimiter(2)
+
+    def made(request: Request, params: dali.Params) -> Response:
+        who, holdings, base = around.reader(request), around.site.current(), dali.base(request, around.site.settings)
+        table = dali.table_named(request.path_params["table"], holdings.catalogue(who, around.policies))
+        if not CUTOUTS.applies(table):
+            raise NotFound(f"{table.qualified} has no {CUTOUTS.lacking}", remedy="ask it by TAP")
+        given = {param.name: value(params, param) for param in PARAMS}
+        said = str(given["FORMAT"]).strip().lower()
+        box = None if said == "metadata" else _asked(given)[2]
+        cuts = said in {"", "all"} or "fits" in said  # which are FITS
+        asked = _ask(table, {**given, "INTERSECT": "OVERLAPS", "FORMAT": "ALL" if cuts else "METADATA"})
+        inputs = asked.params if said == "metadata" else ()
+        most = min(MOST if (most := value(params, MAXREC)) is None else most, MOST)
+        with query.run(
+            str(asked.query), who, site=around.site, maxrec=most, holdings=holdings, policies=alone(around.policies, asked.alone)
+        ) as result:  # fmt: skip
+            rows = [row for batch in result.batches() for row in batch.to_pylist()]
+            columns = (*_presented(result.columns), *(WCS if given["VERB"] else ()))
+        found = list(_cuts(around, who, table, rows, box, base))
+        body = pa.Table.from_pylist(found, pa.schema([one.arrow for one in columns]))
+        fmt, options = formats.select(params.one("RESPONSEFORMAT") or KIND)
+        head = Head(
+            columns=columns, name=table.name, params=inputs,
+            infos=(*asked.infos, *dali.unused(params, CUTOUTS.params)),
+            enums={f"INPUT:{one.name}": dict.fromkeys(one.allowed, "") for one in PARAMS} if inputs else {},
+        )  # fmt: skip
+        end = End(overflow=result.overflow, rows=len(found))
+        text = b"".join(fmt.write(head, iter(body.to_batches()), lambda: end, options))
+        public = holdings.reach(who, around.policies) == "public"
+        kind = options.get(formats.MEDIA_TYPE) or fmt.media_types[0]
+        return dali.tagged(request, dali.caching(dali.etag(text), public=public), kind, text)
+
+    async def answered(request: Request, params: dali.Params) -> Response:
+        return await anyio.to_thread.run_sync(made, request, params, limiter=few)
+
+    return [asking(CUTOUTS.path, answered, FACE.faults), *CUTOUTS.addresses(around)]
+
+
+def _cuts(
+    around: Surroundings, who: Reader, table: Table, rows: Sequence[dict[str, Any]], box: str | None, base: str
+) -> Iterator[dict[str, Any]]:
+    """Make of rows of images those that would be cut of them: what the reader may not take, or has nothing there, is left out."""
+    by = {row["obs_publisher_did"]: row for row in rows if row["obs_publisher_did"]}
+    files: dict[str, list[tuple[str, str]]] = {}
+    for link in cutouts.led(around, who, table, list(by)) if by else ():
+        if link["file"] is not None and link["link_authorized"] is not False:
+            files.setdefault(link["file"][0], []).append((link["ID"], link["file"][1]))
+    shape = None if box is None else shape_text.parse("pos", box)
+    for collection, some in files.items():
+        known = filed.asked(around, who, collection, [path for _, path in some])
+        for ident, path in some:
+            try:
+                place = Path(filed.place_of(around.site.settings, known.one(path)))
+                filed.look_beside(around, who, collection, path, place)
+                told = cutouts.described(place, path.rpartition("/")[2], Selection(shape=shape))
+            except HvenError:  # closed, gone, or nothing that is cut by places on the sky
+                continue
+            if told is not None:
+                pos = "" if box is None else f"&POS={quote(box)}"
+                url = f"{base}/soda/sync?TABLE={quote(table.qualified)}&ID={quote(ident, safe='')}{pos}"
+                yield {**by[ident], **told, "format": "image/fits", "url": url}
+
+
 def _ways(published: Published, base: str) -> Sequence[Way]:
     """Show how images of a place are asked for."""
     url = FACE.url(published.table, base)
@@ -165,11 +271,18 @@ FACE = Face(
     path="/sia/{table}",
     faults=Faults(write=votable_error, kind=KIND, patient=True),
     form=KIND,
-    kind=(
-        "sia:SimpleImageAccess",
-        "http://www.ivoa.net/xml/SIA/v1.1",
-        "<imageServiceType>Pointed</imageServiceType><maxRecords>{most}</maxRecords>",
-    ),
+    kind=(*RECORD, "<imageServiceType>Pointed</imageServiceType><maxRecords>{most}</maxRecords>"),
     example="POS=83.63,22.01&SIZE=1&RESPONSEFORMAT=csv",
     ways=_ways,
+    routes=routes,
+)
+CUTOUTS = replace(
+    FACE,
+    applies=lambda table: FACE.applies(table) and table.filed and table.offers("soda"),
+    lacking="files that could be cut",
+    params=(*PARAMS, *DALI),
+    ask=None,
+    path="/sia/{table}/cutouts",
+    kind=(*RECORD, f"<imageServiceType>Cutout</imageServiceType><maxRecords>{MOST}</maxRecords>"),
+    routes=lambda _: (),
 )
