@@ -20,7 +20,7 @@ from hven.model import Cache
 from hven.model.errors import HvenError, NotFound, ParamError, TooLarge, say
 from hven.model.table import rooted
 from hven.services import datalinks, filed, scripts
-from hven.services._packing import Member, Tar, Zip
+from hven.services._packing import Member, Packing, Tar, Zip
 from hven.services._ranges import Flow, flowing
 from hven.services.address import bases
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hven.formats.media import Card, Rows, open_product
+from hven.formats.media import Card, Rows, medium_of, open_product
 from hven.formats.pictures import _curves as curves
 from hven.formats.pictures import _image_pictures as images
 from hven.formats.pictures import _interferometry as interferometry

@@ -12,11 +12,10 @@ import anyio
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.formats.media import media
-from hven.formats.pictures import COLOURS, FILMS, RASTERS, SIZES, STRETCHES, Look, Shelf, films, refusal
+from hven.formats.pictures import COLOURS, FILMS, SIZES, STRETCHES, Look, Shelf, films, refusal
 from hven.model.errors import NotFound, ParamError, SourceError, say
 from hven.model.params import Param
-from hven.model.table import FILES, SITE, Hole, Link
+from hven.model.table import FILES, SITE, Hole, Link, drawn
 from hven.model.types import BOOLEAN, FLOAT64, INT64, Type
 from hven.services import filed
 from hven.services.errors import PLAIN
@@ -141,7 +140,7 @@ def _links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG00
     """List the pictures of rows' own files, where the descriptor says nothing of these; of films, they are the preview themselves."""
     said = {link.semantics for link in table.leads}
     moving = {"gif": "image/gif", **FILMS}
-    stills = {one for medium in media().values() for one in medium.endings if one not in _LABELS} | RASTERS.keys()
+    stills = {one.removeprefix(".") for one in drawn()}
     thumbnails = stills | (FILMS.keys() if films() else set())
     home = (SITE, f"/collections/{quote(table.schema)}/")
     for path, about in _paths(table):
