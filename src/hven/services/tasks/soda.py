@@ -82,7 +82,8 @@ def _pack(work: Work, kind: str, cuts: Sequence[tuple[str, str]]) -> None:
         for chunk in packed.part(0, packed.size):
             if work.stopped.is_set():
                 raise Cancelled("the job was stopped")
-            file.write(chunk)
+            if chunk is not None:  # None: the next takes a while
+                file.write(chunk)
 
 
 def _read(place: Path, start: int, stop: int) -> Iterator[bytes]:
