@@ -76,6 +76,17 @@ class TestGeoJson(FormatContract):
         return [one["properties"] for one in told["features"]]
 
 
+class TestTfcat(FormatContract):
+    name = "tfcat"
+
+    def rows(self, data):
+        told = json.loads(data)
+        assert told["crs"]["type"] == "local"
+        assert all(one["type"] == "Feature" and one["geometry"] for one in told["features"])
+        assert all(one["properties"].keys() <= told["fields"].keys() for one in told["features"])
+        return [one["properties"] for one in told["features"]]
+
+
 class TestText(FormatContract):
     name = "text"
 
@@ -117,6 +128,17 @@ class TestFits(FormatContract):
 def test_no_format_is_forgotten():
     tried = {
         one.name
-        for one in (VOTable, TestCsv, TestTsv, TestJson, TestGeoJson, TestText, TestParquet, TestArrow, TestFits)
+        for one in (
+            VOTable,
+            TestCsv,
+            TestTsv,
+            TestJson,
+            TestGeoJson,
+            TestTfcat,
+            TestText,
+            TestParquet,
+            TestArrow,
+            TestFits,
+        )
     }
     assert set(plugins.names("formats")) == tried

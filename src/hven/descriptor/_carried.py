@@ -40,7 +40,7 @@ class Carried:
         self.hidden = sum(item.column.display == HIDDEN for item in guesses)
 
     def of(self, column: Column) -> dict[str, Any]:
-        """Return what a column refers to, and whether it is hidden."""
+        """Return what a column refers to, and whether it is hidden or indexed."""
         if self._head is None:
             return {}
         found: dict[str, Any] = {"display": HIDDEN, "rank": 30} if column.display == HIDDEN else {}
@@ -51,10 +51,12 @@ class Carried:
             found["enum"] = column.enum
         if column.frame in self._frames:
             found["frame"] = column.frame
+        if column.indexed:
+            found["indexed"] = True
         return found
 
-    def lines(self) -> list[str]:
-        """Write the keys of the table."""
+    def lines(self, *, frames: bool = True) -> list[str]:
+        """Write the keys of the table; without `frames` where a standard has its own."""
         if self._head is None:
             return []
         params = {column.name: _param(column, value) for column, value in self._head.params}
@@ -67,9 +69,9 @@ class Carried:
         enums = {name: dict(words) for name, words in self._head.enums.items() if name in used}
         known = {**self._names, **{name: name for name in params}}
         groups = {one.name: found for one in self._head.groups if (found := _group(one, known))}
-        frames = {name: _frame(one) for name, one in self._frames.items()}
+        told = {name: _frame(one) for name, one in self._frames.items()}
         return [
-            *_written("frames", frames),
+            *_written("frames", told if frames else {}),
             *_written("enums", enums),
             *_written("params", params, doubts),
             *_written("groups", groups),

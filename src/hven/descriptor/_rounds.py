@@ -306,7 +306,8 @@ class Round:
             changes["unit"] = _vounit(meta.unit)
         if copy is not None:
             for key in INHERITED:
-                if key not in given and getattr(column, key) is None:
+                # roles of a standard's columns are the standard's
+                if key not in given and getattr(column, key) is None and not (key == "utype" and column.std):
                     changes[key] = getattr(copy, key)
             if changes.get("ucd"):
                 changes["ucd"] = (

@@ -15,6 +15,7 @@ from hven.descriptor._merging import standards
 from hven.descriptor._proposing import STANDARDS, Proposal, Proposer, facts_of
 from hven.descriptor._yaml_text import comment, flow, folded, scalar
 from hven.model.errors import UsageError, nearest
+from hven.model.sky import region_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from hven.descriptor._carried import Carried
     from hven.descriptor._guesses import Guess
     from hven.model.settings import Settings
 
@@ -39,6 +41,8 @@ class Draft:
         Its full name: ``epn-tap-2.0``.
     words
         Text in which the target may be named: file, title, description.
+    carried
+        What features in time and frequency have besides: their geometries and properties are columns of their own; None: the rows are none.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Draft:
     description: str | None
     origin: str
     words: str = ""
+    carried: Carried | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
 
     def proposal(self, table: Mapping[str, Any]) -> Proposal:
@@ -92,7 +97,27 @@ class Draft:
             made.where = " AND ".join(
                 f"{fact.sql} <> ''" if fact.is_text else f"{fact.sql} IS NOT NULL" for fact in gaps
             )
+        if self.carried is not None and "access_url" in table["columns"]:
+            uid = "granule_uid = '{target.granule_uid}'"
+            asked = f"SELECT * FROM {self.name}.{self.table(table)} WHERE {uid}".replace(" ", "+")
+            made.settings |= {
+                "dataproduct_type": ("set", "ev", "each row is an event"),
+                "access_url": ("text", f"{{site.url}}/tap/sync?LANG=ADQL&RESPONSEFORMAT=tfcat&QUERY={asked}", "itself, as TFCat"),
+                "access_format": ("set", "application/json", ""),
+                "access_estsize": ("map", "CAST(1 + LENGTH(geometry) / 1000 AS INTEGER)", ""),
+            }  # fmt: skip
+            made.used.update(item.source for item in self.own)
+            made.fill.pop("access_url", None)
         return made
+
+    @property
+    def own(self) -> list[Guess]:
+        """Columns that the table has besides those of the standard."""
+        return [
+            item
+            for item in self.guesses
+            if self.carried is not None and item.column.utype not in {region_files.tfcat.ID, region_files.tfcat.DERIVED}
+        ]
 
     def text(self, made: Proposal, table: Mapping[str, Any]) -> str:
         """Write the descriptor."""
@@ -129,10 +154,20 @@ class Draft:
         lines.append("    source: " + flow({"kind": self.kind, **self.options}))
         if made.where is not None:
             lines.append(f"    where: {scalar(made.where)}  # guessed: other rows lack what the standard needs")
-        lines += ["    columns:"] if made.types else []
+        lines += ["    columns:"] if made.types or self.own else []
         lines += [f"      {name}: {flow({'type': kind})}  # {comment(why)}" for name, (kind, why) in made.types.items()]
+        for item in self.own:
+            if item.column.name in columns or self.carried is None:
+                continue
+            said = {
+                key: value for key in ("unit", "ucd", "utype", "description") if (value := getattr(item.column, key))
+            }
+            kind = "string" if item.column.type.is_string and item.column.type.xtype is None else str(item.column.type)
+            lines.append(
+                f"      {scalar(item.column.name)}: {flow({'type': kind, **said, **self.carried.of(item.column)})}"
+            )
         width = max([len(name) for name in made.settings] or [0])
-        for how in ("set", "map"):
+        for how in ("set", "text", "map"):
             mine = [
                 (name, made.settings[name])
                 for name in columns
@@ -145,6 +180,7 @@ class Draft:
         lines += [
             f"    # to fill: {name}: {comment(hint)}" for name, hint in made.fill.items() if name not in made.settings
         ]
+        lines += self.carried.lines(frames=False) if self.carried is not None else []
         unused = [item.source for item in self.guesses if item.source and item.source not in made.used]
         if unused:
             lines.append(f"    # not used: {comment(', '.join(unused))}")

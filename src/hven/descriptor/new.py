@@ -341,7 +341,7 @@ def _draft(
         return Draft(
             name=name, standard=full_name(standard), kind=kind, options=options, guesses=guesses, sample=_sample(module, options, context, columns), key=key if rows > 1 else (),
             position=None if pair is None else (_of(guesses, pair[0]), _of(guesses, pair[1])), rows=rows, complete=complete, notes=notes, title=title,
-            description=description, origin=origin or kind, words=" ".join([re.sub(r"[_\W\d]+", " ", text or "") for text in (origin, title, name, description)]),
+            description=description, origin=origin or kind, carried=carried if kind == "tfcat" else None, words=" ".join([re.sub(r"[_\W\d]+", " ", text or "") for text in (origin, title, name, description)]),
         )  # fmt: skip
     return _written(
         name,

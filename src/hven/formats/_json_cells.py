@@ -13,7 +13,7 @@ from hven.model import literal
 from hven.model.errors import HvenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from hven.formats import End
     from hven.model.types import Type
@@ -27,10 +27,12 @@ def document(
     end: Callable[[], End],
     *,
     between: int,
+    closing: Callable[[dict[str, str]], Mapping[str, object]] = dict,
 ) -> Iterator[bytes]:
     """Write what begins a list, its rows, and how it ended, by which the document is closed.
 
-    `rows` writes some of them as texts, each with what stands between two (`between` bytes) before it; `width` is the number of columns.
+    `rows` writes some of them as texts, each with what stands between two (`between` bytes) before it; `width` is the number of columns;
+    `closing` makes the last members of the status.
     A late error is written as ``"status": "ERROR"`` with its ``"message"``, and raised then.
     """
     batches = literal.early(batches)
@@ -51,7 +53,7 @@ def document(
     status: dict[str, str] = {"status": "OVERFLOW" if ended.overflow else "OK"}
     if failure is not None or ended.error is not None:
         status = {"status": "ERROR", "message": ended.error or str(failure)}
-    yield start + b"\n],\n" + json.dumps(status, ensure_ascii=False)[1:].encode() + b"\n"
+    yield start + b"\n],\n" + json.dumps(closing(status), ensure_ascii=False)[1:].encode() + b"\n"
     if failure is not None:
         raise failure
 

@@ -53,6 +53,10 @@ def _around(columns: tuple[Column, ...], tables: tuple[Table, ...]) -> Around:
     if found is None or found.tables is not tables:
         wanted = {column.frame for column in columns if column.frame}
         params = {one.name: one for table in tables for one in table.params}
+        given = [one for table in tables for one in table.params]
+        params = {
+            name: one for name, one in params.items() if all(other == one for other in given if other.name == name)
+        }
         enums = {column.enum for column in (*columns, *params.values()) if column.enum}
         there = {column.name for column in columns} | params.keys()
         found = Around(

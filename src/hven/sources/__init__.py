@@ -94,10 +94,14 @@ class FileKind:
         Of their names, in lower case: ``csv``.
     begins
         A regular expression for how they begin, decompressed; texts in UTF-16 are matched as UTF-8. Empty: nothing tells them.
+    ends, like
+        A regular expression that is searched for in the last bytes of a file that begins as this other kind.
     """
 
     endings: tuple[str, ...] = ()
     begins: bytes = b""
+    ends: bytes = b""
+    like: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

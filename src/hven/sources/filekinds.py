@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hven.sources import FileKind
 
 HEAD = 8192  # bytes that are looked at
+LOT, LONGEST = 1 << 20, 64 << 20  # bytes that are read to see how a file ends: at a time, and at most
 _WIDE = (b"\xff\xfe", b"\xfe\xff")  # UTF-16
 
 
@@ -75,7 +76,16 @@ def inside(path: Path) -> str | None:
     try:
         stream = DataFile(path=path, name=path.name).open()
         try:
-            return begun(stream.read(HEAD))
+            head = stream.read(HEAD)
+            kind = begun(head)
+            special = [
+                (name, known.ends) for name, known in _known(plugins.names("sources")) if kind and known.like == kind
+            ]
+            if special:
+                size = len(head)
+                while size < LONGEST and (more := stream.read(LOT)):
+                    head, size = (head + more)[-HEAD:], size + len(more)
+            return next((name for name, ends in special if re.search(ends, head)), kind)
         finally:
             stream.close()
     except SourceError:  # damaged

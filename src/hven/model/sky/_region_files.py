@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.model.errors import UserError
+from hven.model.sky import _tfcat as tfcat
 from hven.model.sky._geojson import Features, GeoJsonError, from_geojson, geometries, opening, to_geojson
 from hven.model.sky._moc_files import moc_read, moc_written
 from hven.model.sky._region_texts import KINDS, Read, checked, of_mocs, of_shapes, of_texts, simple, texts
@@ -21,8 +22,25 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
 
 __all__ = [
-    "KINDS", "KNOWN", "Features", "GeoJsonError", "Read", "form", "from_geojson", "geometries", "moc_read", "moc_written", "of_shapes", "of_texts", "opening",
-    "read", "simple", "texts", "to_geojson", "written",
+    "KINDS",
+    "KNOWN",
+    "Features",
+    "GeoJsonError",
+    "Read",
+    "form",
+    "from_geojson",
+    "geometries",
+    "moc_read",
+    "moc_written",
+    "of_shapes",
+    "of_texts",
+    "opening",
+    "read",
+    "simple",
+    "texts",
+    "tfcat",
+    "to_geojson",
+    "written",
 ]  # fmt: skip
 
 KNOWN = "GeoJSON, DS9 (.reg), CRTF (.crtf), MOC (FITS, JSON, ASCII), or lines of STC-S or DALI's shapes"

@@ -121,6 +121,34 @@ def form_of(file: DataFile, path: Sequence[str] | None) -> Form:
     return _document(text)
 
 
+def around(file: DataFile, path: Sequence[str]) -> tuple[bytes, bytes, int]:
+    """Read a document without the records of its list.
+
+    Returns
+    -------
+    before, behind, line
+        What stands before the records, and behind them; the line in which that begins.
+
+    Raises
+    ------
+    SourceError
+        As `records`; what is behind is too long.
+    """
+    stream = file.open()
+    try:
+        cutter = _Cutter(file, Form(LIST, tuple(path)))
+        while not cutter.over:
+            for _ in cutter.cut(stream.read(max(BLOCK, len(cutter.rest)))):
+                pass
+        behind = cutter.behind + stream.read(LONGEST)
+    finally:
+        stream.close()
+    if len(behind) > LONGEST:
+        what = f"there are more than {LONGEST >> 20} MB behind the list {'.'.join(path)!r}"
+        raise SourceError(what, place=Place(file=file.name, line=cutter.line), remedy="look at the file")
+    return cutter.before, behind, cutter.line
+
+
 def _is_record(line: bytes) -> bool:
     try:
         return isinstance(orjson.loads(line.strip(b"\x1e")), dict | list)
@@ -219,6 +247,7 @@ class _Cutter:
         self.over = False
         self.begun = False
         self.inside = form.kind != LIST
+        self.before = self.behind = b""  # of the list
 
     def cut(self, data: bytes) -> Iterator[Records]:
         """Yield the records that are whole by now; `data` empty: this is the end."""
@@ -233,7 +262,7 @@ class _Cutter:
                 self._missing(end=end)
                 return
             self.line += data.count(b"\n", 0, start)
-            data, self.inside = data[start:], True
+            self.before, data, self.inside = data[:start], data[start:], True
         if self.form.kind == LINES:
             yield from self._lines(data, end=end)
         else:
@@ -289,6 +318,7 @@ class _Cutter:
             ends = places[:stop][(codes[:stop] == _COMMA) & (depth[:stop] == 0)]
             if len(closed):
                 self.over = True
+                self.behind = data[places[stop] :]
                 ends = np.append(ends, places[stop])
             elif end:
                 raise self._fault(
