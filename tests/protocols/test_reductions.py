@@ -1,0 +1,152 @@
+"""Mean, peak and lowest value of bins against a plain loop, and against what das2C's own reducer made of the same samples; what is kept on disk shows the same peaks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+import das2_streams
+from hven.services._levels import Level, build, kept
+from hven.services._reductions import WIDTHS, Bins, binned, coarser, concatenated, width
+from shared import MORE, shared
+
+SECOND = 1_000_000
+
+
+def column(values: np.ndarray) -> pa.Array:
+    if values.ndim == 1:
+        return pa.array(values, mask=np.isnan(values)) if values.dtype == np.float64 else pa.array(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+def batches(times: np.ndarray, columns: dict[str, np.ndarray], cuts: list[int]) -> list[pa.RecordBatch]:
+    whole = pa.record_batch([pa.array(times), *map(column, columns.values())], names=["hven_time", *columns])
+    edges = [0, *sorted(cuts), len(times)]
+    return [whole.slice(low, high - low) for low, high in pairwise(edges)]
+
+
+def plain(times: np.ndarray, values: np.ndarray, step: int) -> dict[int, tuple[Any, ...]]:
+    found: dict[int, list[float]] = {}
+    for moment, value in zip(times.tolist(), values.tolist(), strict=True):
+        found.setdefault(moment // step, []).append(value)
+    return {
+        number: (len(real), sum(real), min(real, default=np.nan), max(real, default=np.nan))
+        for number, each in found.items()
+        for real in [[value for value in each if not np.isnan(value)]]
+    }
+
+
+@settings(max_examples=60 * MORE, deadline=None)
+@given(some.data())
+def test_bins_are_those_of_a_plain_loop(data: Any) -> None:
+    gaps = data.draw(some.lists(some.sampled_from([1, 2, 7, 1000]), min_size=1, max_size=80))
+    times = np.cumsum(gaps) - data.draw(some.integers(0, 50))
+    numbers = some.sampled_from([np.nan, 0.0, -1.5, 3.25, 1e6, np.inf]) | some.floats(-1e3, 1e3)
+    line = np.array([data.draw(numbers) for _ in gaps])
+    spectra = np.array([[data.draw(numbers) for _ in range(3)] for _ in gaps], np.float32)
+    step = data.draw(some.sampled_from([1, 2, 3, 10, 500]))
+    cuts = data.draw(some.lists(some.integers(0, len(gaps)), max_size=4))
+    made = concatenated(
+        list(binned(batches(times, {"line": line, "spectra": spectra}, cuts), step, ["line", "spectra"]))
+    )
+    for values, one, at in [
+        (line, made.fields["line"], 0),
+        *((spectra[:, at], made.fields["spectra"], at) for at in range(3)),
+    ]:
+        wanted = plain(times, values, step)
+        assert made.number.tolist() == sorted(wanted)  # gaps stay gaps, and no bin comes twice
+        count, total, low, high = zip(*(wanted[number] for number in made.number.tolist()), strict=True)
+        assert one.count[:, at].tolist() == list(count)
+        np.testing.assert_allclose(one.total[:, at], total, rtol=1e-12, atol=1e-9)
+        np.testing.assert_array_equal(one.high[:, at], np.array(high, values.dtype))
+        if values is line:
+            np.testing.assert_array_equal(one.low[:, at], low)
+    for factor in (2, 5):
+        again = concatenated(list(coarser([made[:1], made[1:3], made[3:]], step * factor)))
+        direct = concatenated(list(binned(batches(times, {"line": line}, []), step * factor, ["line"])))
+        assert again.number.tolist() == direct.number.tolist()
+        np.testing.assert_array_equal(again.fields["line"].high, direct.fields["line"].high)
+        np.testing.assert_array_equal(again.fields["line"].count, direct.fields["line"].count)
+
+
+@pytest.mark.parametrize(("asked", "native", "found"), [
+    (5, 1.0, 5), (1, 1.0, None), (0, 1.0, None), (14.9, 1.0, 14.9), (47, 1.0, 45), (61, 1.0, 60), (3599, 1.0, 2700), (86_400 * 9, 1.0, 86_400 * 5), (29, 2.0, 29), (95, 2.0, 60),
+])  # fmt: skip
+def test_widths_are_multiples_of_what_is_kept(asked: float, native: float, found: float | None) -> None:
+    made = width(int(asked * SECOND), native * SECOND)
+    assert made == (None if found is None else found * SECOND)
+    assert all(not high % low for low, high in pairwise(WIDTHS))
+
+
+def test_peaks_of_windows_are_those_of_the_samples(tmp_path: Path) -> None:
+    """In random windows at the resolution of a screen the peak shown is that of the samples: 100,000 of them with HVEN_PROOF=full."""
+    rng = np.random.default_rng(11)
+    many = 60_000
+    times = np.cumsum(np.where(rng.random(many) < 0.001, 7200, 1)) * SECOND + int(1.6e15)
+    line, spectra = rng.standard_cauchy(many), rng.standard_cauchy((many, 4)).astype(np.float32)
+    line[rng.random(many) < 0.01] = np.nan
+    given = batches(times, {"line": line, "spectra": spectra}, list(range(0, many, 7001)))
+    levels = build(
+        tmp_path, given, ["line", "spectra"], [each for each in WIDTHS if 15 * SECOND <= each <= 86_400 * SECOND]
+    )
+    assert [one.width for one in kept(tmp_path)] == [one.width for one in levels]
+    levels = kept(tmp_path)
+    missed = 0
+    for _ in range(2_000 if MORE == 1 else 100_000):
+        first, last = np.sort(rng.integers(times[0], times[-1], 2))
+        asked = int((last - first) // rng.integers(1, 1200))
+        step = width(asked, float(SECOND)) or 0
+        level: Level | None = max(
+            (one for one in levels if step and not step % one.width), key=lambda one: one.width, default=None
+        )
+        if level is None:
+            missed += 1
+            continue
+        low, high = first // step * step, -(-last // step) * step
+        shown = list(coarser(level.bins(["line", "spectra"], int(low), int(high)), step))
+        inside = slice(*np.searchsorted(times, (low, high)))
+        if inside.start == inside.stop:
+            assert not shown
+            continue
+        bins = concatenated(shown)
+        assert (
+            np.fmax.reduce(bins.fields["line"].high[:, 0]) == np.fmax.reduce(line[inside])
+            or np.isnan(line[inside]).all()
+        )
+        np.testing.assert_array_equal(bins.fields["spectra"].high.max(axis=0), spectra[inside].max(axis=0))
+        assert int(bins.fields["spectra"].count[:, 0].sum()) == inside.stop - inside.start
+        assert bins.width <= asked
+    assert missed < 1_000 * (1 if MORE == 1 else 50)
+
+
+def test_samples_are_reduced_as_das2c_does() -> None:
+    """The first and the last lines that das2C's das2_bin_avgsec 10 writes of this stream, as its test has them."""
+    stream = das2_streams.parse(shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes())
+    values = stream.packets[0].values()
+    times = values.pop("")[:, 0]
+    assert len(times) == 4800
+    given = batches(
+        times - times[0], {name: each.astype(np.float32) for name, each in values.items()}, [97, 1000, 1001]
+    )
+    bins = concatenated(list(binned(given, 10 * SECOND, list(values))))
+    shown = np.column_stack([bins.fields[name].mean for name in ("x", "y", "z", "mag")])
+    assert len(bins) == 30
+    assert str((bins.middle[0] + times[0]).astype("datetime64[us]"))[:23] == "2014-04-08T00:15:05.046"
+    np.testing.assert_allclose(shown[0], [0.6662, -1.372, -0.3632, 1.569], rtol=5e-4)
+    np.testing.assert_allclose(shown[3], [0.6743, -1.404, -0.4286, 1.616], rtol=5e-4)
+    np.testing.assert_allclose(shown[29], [0.5568, -1.401, -0.3478, 1.549], rtol=5e-4)
+
+
+def test_nothing_is_no_bin() -> None:
+    assert list(binned([], 10, ["line"])) == []
+    assert list(coarser([], 10)) == []
+    empty = batches(np.empty(0, np.int64), {"line": np.empty(0)}, [])
+    assert list(binned(empty, 10, ["line"])) == []
+    assert isinstance(next(binned(batches(np.array([5]), {"line": np.array([1.0])}, []), 10, ["line"])), Bins)
