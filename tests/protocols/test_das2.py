@@ -1,0 +1,360 @@
+"""das2: streams are read by an independent reader, which is proven on das2C's own, good and bad; samples and reductions are those of the source."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from asking import Client
+
+from das2_streams import Stream, Wrong, parse
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.model import settings
+from hven.services import _levels
+from hven.services import _pyramids as pyramids
+from hven.site import Site
+from shared import shared
+
+SECOND = 1_000_000
+START = int(np.datetime64("2016-12-31T23:00:00.25", "us").astype(int))
+MANY = 4000
+GAP = 1500, 2100  # of samples that are not there
+DESCRIPTOR = """\
+collection: {name}
+title: Decametre array
+description: Spectra of Jupiter
+tables:
+  routine:
+    title: Routine
+    access: {access}
+    source: {{kind: parquet, files: ../../nda.parquet}}
+    columns:
+      at: {{ucd: time.epoch}}
+      lh: {{type: "float32[8]", unit: V**2.m**-2.Hz**-1, description: Left <hand>}}
+      swept: {{type: "float64[8]"}}
+      table: {{type: "float64[8]"}}
+      field: {{type: "float64[3]", unit: nT}}
+      mag: {{unit: nT}}
+      count: {{description: Number}}
+      note: {{description: Words}}
+    series:
+      - id: {name}_lh
+        das2: {path}/routine_jup_lh
+        cadence: 1 s
+        parameters: [lh]
+        bins: {{lh: {{name: frequency, unit: MHz, centers: [10, 12, 14, 16, 18, 20, 22.5, 24]}}}}
+      - {{id: {name}_lines, das2: "{path}/lines", title: Lines & more, parameters: [mag, field, count, note]}}
+      - id: {name}_swept
+        das2: {path}/swept
+        parameters: [swept, table]
+        bins: {{swept: {{name: frequency, unit: MHz, centers: table}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def source() -> pa.Table:
+    rng = np.random.default_rng(5)
+    moments = START + np.arange(MANY) * SECOND
+    moments[GAP[1] :] += 3600 * SECOND
+    keep = np.r_[0 : GAP[0], GAP[1] : MANY]
+    lh = rng.exponential(size=(MANY, 8)).astype(np.float32)
+    lh[7, 3] = np.nan
+    mag = rng.normal(size=MANY)
+    mag[9] = np.nan
+    table = np.where(np.arange(MANY)[:, None] < 2500, np.arange(10.0, 18.0), np.arange(20.0, 36.0, 2))
+    whole = {
+        "at": pa.array(moments[keep]).cast(pa.timestamp("us")), "lh": pa.array(list(lh[keep]), pa.list_(pa.float32())),
+        "swept": pa.array(list(rng.normal(size=(len(keep), 8))), pa.list_(pa.float64())), "table": pa.array(list(table[keep]), pa.list_(pa.float64())),
+        "field": pa.array(list(rng.normal(size=(len(keep), 3))), pa.list_(pa.float64())),
+        "mag": mag[keep], "count": pa.array(np.arange(len(keep), dtype="i4"), mask=np.arange(len(keep)) == 3), "note": ["a"] * len(keep),
+    }  # fmt: skip
+    return pa.table(whole)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("das2")
+    pq.write_table(source, directory / "nda.parquet")
+    for name, access, path in (("nda", "public", "Nancay/NDA/Routine"), ("shut", "private", "Nancay/Shut")):
+        folder = directory / "collections" / name
+        folder.mkdir(parents=True)
+        (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access, path=path))
+    (directory / "hven.toml").write_text(
+        'public_url = "https://vo.example"\ncontact_email = "a@b.example"\ntitle = "Nançay"\n'
+    )
+    with Site(settings.load(directory)) as made:
+        for name in ("nda", "shut"):
+            ingest(made, name)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> Client:
+    return Client(create(site))
+
+
+LH, LINES, SWEPT = (f"Nancay/NDA/Routine/{name}" for name in ("routine_jup_lh", "lines", "swept"))
+WHOLE = {"start_time": "2016-12-31", "end_time": "2017-01-02"}
+
+
+def data(client: Client, path: str, **given: object) -> Stream:
+    answer = client.get("/das2/server", **{"server": "dataset", "dataset": path, **WHOLE, **given})
+    assert answer.status == 200, answer.body
+    return parse(answer.body)
+
+
+def matrix(source: pa.Table, name: str) -> np.ndarray:
+    return np.array(source[name].to_pylist(), float).reshape(source.num_rows, -1)
+
+
+def times(source: pa.Table) -> np.ndarray:
+    return source["at"].cast(pa.int64()).to_numpy()
+
+
+def test_the_reader_is_proven_on_streams_of_others() -> None:
+    read, refused = 0, {}
+    for place in sorted([*shared("corpora/das2").iterdir(), *shared("data/radio/das2").iterdir()]):
+        if place.suffix[:3] not in {".d2", ".d3"} and place.suffix != ".bad":
+            continue
+        try:
+            stream = parse(place.read_bytes())
+            if stream.version != "3.0":
+                assert all(
+                    len(values) == len(packet)
+                    for packet in stream.packets
+                    if len(packet)
+                    for values in packet.values().values()
+                )
+                read += 1
+        except Wrong as error:
+            refused[place.name] = str(error)
+    assert not any(name.endswith((".d2s", ".d2t")) for name in refused)
+    assert read >= 15
+    assert "at 72097" in refused["das2C--ex06_waveform_binary.d3b.bad"]  # where das2C's own judge stops
+    assert {
+        "das2C--reject_sandwich_noterm.d3t",
+        "das2C--reject_sandwich_partial.d3t",
+        "das2C--notimp_zero_subrun.d3b",
+    } <= set(refused)
+    good = shared("corpora/das2/das2C--x_multi_y.d2s").read_bytes()
+    for bad in (
+        good[:-3],
+        good.replace(b"[01]000276", b"[01]000270"),
+        good.replace(b"[01]", b"[02]", 1),
+        b"x" + good,
+        good.replace(b"real4", b"real3", 1),
+    ):
+        with pytest.raises(Wrong):
+            parse(bad)
+
+
+@pytest.mark.parametrize("form", [{}, {"ascii": "1"}, {"compress": "true"}, {"ascii": "true", "compress": "true"}, {"format.version": "3"}, {"format.version": "3", "format.serial": "text"}])  # fmt: skip
+def test_samples_are_those_of_the_source(client: Client, source: pa.Table, form: dict[str, str]) -> None:
+    stream = data(client, LH, **form)
+    (packet,) = stream.packets
+    values = packet.values()
+    assert (values[""][:, 0] == times(source)).all()
+    plane = packet.plane("lh")
+    assert plane.tags == (10, 12, 14, 16, 18, 20, 22.5, 24)
+    assert (plane.tag_units, plane.units) == ("MHz", "V**2 m**-2 Hz**-1")
+    np.testing.assert_array_equal(values["lh"].astype(np.float32), matrix(source, "lh").astype(np.float32))
+    assert stream.properties["xTagWidth"].startswith("1")
+    if "format.version" not in form:
+        assert (stream.version, stream.properties["renderer"], stream.properties["xTagWidth"]) == (
+            "2.2",
+            "spectrogram",
+            "1 s",
+        )
+
+
+def test_lines_and_vectors_are_planes_of_their_own(client: Client, source: pa.Table) -> None:
+    (packet,) = data(client, LINES).packets
+    values = packet.values()
+    assert list(values) == ["", "mag", "field_1", "field_2", "field_3", "count"]  # texts have no plane
+    for name in ("mag", "count"):
+        np.testing.assert_array_equal(values[name], matrix(source, name))
+    np.testing.assert_array_equal(np.hstack([values[f"field_{at}"] for at in (1, 2, 3)]), matrix(source, "field"))
+    (packet,) = data(client, LINES, params="count, mag").packets
+    assert list(packet.values()) == ["", "mag", "count"]
+
+
+def test_windows_end_before_their_end(client: Client, source: pa.Table) -> None:
+    low, high = "2016-12-31T23:00:10.25", "2016-366T23:00:20.25Z"
+    for names in (
+        ("start_time", "end_time"),
+        ("time.min", "time.max"),
+        ("reader.x.min", "reader.x.max"),
+        ("read.time.min", "read.time.max"),
+    ):
+        query = f"server=dataset;dataset={LH};{names[0]}={low};{names[1]}={high}"
+        (packet,) = parse(client.get(f"/das2/server?{query}").body).packets
+        assert (packet.values()[""][:, 0] == times(source)[10:20]).all()
+
+
+@pytest.mark.parametrize("form", [{}, {"ascii": "1", "compress": "1"}, {"format.version": "3"}])
+@pytest.mark.parametrize("name", ["resolution", "reducer.x.resolution", "time.res", "bin.time.max"])
+def test_reduced_streams_have_means_and_peaks(
+    client: Client, source: pa.Table, form: dict[str, str], name: str
+) -> None:
+    stream = data(client, LH, **form, **{name: "60"})
+    (packet,) = stream.packets
+    values, numbers = packet.values(), times(source) // (60 * SECOND)
+    every = np.unique(numbers)
+    assert (values[""][:, 0] == every * 60 * SECOND + 30 * SECOND).all()  # the gap stays one
+    real = matrix(source, "lh")
+    for at, number in enumerate(every):
+        inside = real[numbers == number]
+        np.testing.assert_allclose(values["lh"][at], np.nanmean(inside, axis=0), rtol=1e-6)
+        np.testing.assert_array_equal(
+            values["lh.max"][at].astype(np.float32), np.nanmax(inside, axis=0).astype(np.float32)
+        )
+    if not form:
+        assert stream.properties["xTagWidth"] == stream.properties["xCacheResolution"] == "60 s"
+        assert stream.properties["xCacheResInfo"] == "(1.0 minute Averages)"
+        said = {one: packet.plane(one).properties for one in ("lh", "lh.max")}
+        assert (said["lh"]["source"], said["lh"]["operation"]) == ("lh", "BIN_AVG")
+        assert (said["lh.max"]["source"], said["lh.max"]["operation"]) == ("lh", "BIN_MAX")
+
+
+def test_lines_have_lowest_values_too(client: Client, source: pa.Table) -> None:
+    # no cadence is said: on average 2.2 s, so that bins of 60 s are the widest kept ones below 100 s
+    (packet,) = data(client, LINES, resolution=100).packets
+    values, numbers = packet.values(), times(source) // (60 * SECOND)
+    inside = matrix(source, "mag")[numbers == numbers[-1], 0]
+    assert list(values)[1:6] == ["mag", "field_1", "field_2", "field_3", "count"]
+    assert (values["mag.min"][-1, 0], values["mag.max"][-1, 0]) == (inside.min(), inside.max())
+    inside = matrix(source, "field")[numbers == numbers[-1], 1]
+    assert values["field_2.max"][-1, 0] == inside.max()
+
+
+@pytest.mark.parametrize("resolution", ["", "0", "1", "0.5", "intrinsic"])
+def test_finer_than_the_samples_is_as_they_are(client: Client, source: pa.Table, resolution: str) -> None:
+    (packet,) = data(client, LH, resolution=resolution).packets
+    assert len(packet) == source.num_rows
+
+
+def test_frequencies_that_change_make_another_packet(client: Client, source: pa.Table) -> None:
+    first, second = data(client, SWEPT, params="swept").packets
+    assert first.planes[1].tags == tuple(range(10, 18))
+    assert second.planes[1].tags == tuple(range(20, 36, 2))
+    np.testing.assert_array_equal(
+        np.vstack([one.values()["swept"] for one in (first, second)]), matrix(source, "swept")
+    )
+    both = data(client, SWEPT, params="swept", resolution=30).packets
+    assert [one.plane("swept.max").tags[0] for one in both] == [10, 20]
+
+
+@pytest.mark.parametrize(("given", "status", "word"), [
+    ({"start_time": "2016-12-31", "end_time": "2016-12-31T01:00"}, 200, "NoDataInInterval"), ({"start_time": "1900", "end_time": "1901"}, 200, "NoDataInInterval"),
+    ({"start_time": "2016-12-31T23:26:00", "end_time": "2016-12-31T23:26:30"}, 200, "NoDataInInterval"),  # in the gap
+    ({"start_time": "2018", "end_time": "2017"}, 400, "IllegalArgument"), ({"start_time": "2017", "end_time": "2017"}, 400, "IllegalArgument"),
+    ({"start_time": "yesterday"}, 400, "IllegalArgument"), ({"end_time": ""}, 400, "IllegalArgument"), ({"resolution": "-1"}, 400, "IllegalArgument"),
+    ({"resolution": "nan"}, 400, "IllegalArgument"), ({"interval": "60"}, 400, "IllegalArgument"), ({"params": "lh,nothing"}, 400, "IllegalArgument"),
+    ({"params": "note"}, 400, "IllegalArgument"), ({"format.version": "4"}, 400, "IllegalArgument"), ({"format.serial": "<xml>"}, 400, "IllegalArgument"),
+    ({"dataset": "Nancay/NDA/Routine/nothing"}, 404, "NoSuchDataSource"), ({"dataset": "Nancay/Shut/lines"}, 404, "NoSuchDataSource"),
+    ({"dataset": ""}, 404, "NoSuchDataSource"), ({"server": "drop"}, 400, "IllegalArgument"),
+])  # fmt: skip
+def test_what_is_wrong_is_a_packet(client: Client, given: dict[str, str], status: int, word: str) -> None:
+    answer = client.get("/das2/server", **{"server": "dataset", "dataset": LH, **WHOLE, **given})
+    stream = parse(answer.body)
+    assert answer.status == status
+    assert [one["type"] for one in stream.exceptions] == [word]
+    assert not any(map(len, stream.packets))
+
+
+def test_lists_and_descriptions(client: Client) -> None:
+    listed = client.get("/das2/server", server="list").body.decode().split("\r\n")
+    assert listed == [
+        "Nancay/",
+        "Nancay/NDA/",
+        "Nancay/NDA/Routine/",
+        f"{LINES}|Lines & more",
+        f"{LH}|Routine",
+        f"{SWEPT}|Routine",
+        "",
+    ]
+    assert client.get("/das2/server", server="discovery").body.decode().split("\r\n") == listed
+    said = parse(client.get("/das2/server", server="dsdf", dataset=LH).body).properties
+    assert said["validRange"] == "2016-12-31T23:00:00.250 to 2017-01-01T01:06:40.250 UTC"
+    assert said["das2Stream"] == "1"
+    assert said["server"] == "https://vo.example/das2/server"
+    low, high = said["exampleRange_00"].partition("|")[0].replace("UTC", "").split(" to ")
+    assert len(data(client, LH, start_time=low, end_time=high).packets[0]) > 100
+    assert client.get("/das2/server", server="id").text == "Nançay\r\n"
+    assert b"<url>https://vo.example/das2/server</url>" in client.get("/das2/server", server="peers").body
+    assert client.get("/das2/server", server="logo").status == 404
+    assert client.get("/das2/server").status == 200
+
+
+def test_nodes_of_the_catalogue_lead_to_every_source(client: Client) -> None:
+    def followed(url: str) -> Iterator[dict[str, object]]:
+        node = json.loads(client.get(url.removeprefix("https://vo.example")).body)
+        yield node
+        for below in [*node.get("catalog", {}).values(), *node.get("sources", {}).values()]:
+            for each in below["urls"]:
+                yield from followed(each)
+
+    nodes = list(followed("https://vo.example/das2/catalog.json"))
+    kinds = [node["type"] for node in nodes]
+    assert (kinds.count("Catalog"), kinds.count("Collection"), kinds.count("HttpStreamSrc")) == (4, 3, 3)
+    assert {node["name"] for node in nodes if node["type"] == "Catalog"} >= {"Nancay", "NDA", "Routine"}
+    source = next(node for node in nodes if node["type"] == "HttpStreamSrc" and node["name"] == "routine_jup_lh")
+    example = source["interface"]["examples"][0]["settings"]  # type: ignore[index]
+    url = source["protocol"]["baseUrls"][0]  # type: ignore[index]
+    low, high = example["coords/time/props/min"], example["coords/time/props/max"]
+    answer = client.get(f"{url.removeprefix('https://vo.example')}&start_time={low}&end_time={high}")
+    assert len(parse(answer.body).packets[0]) > 100
+    assert client.get("/das2/catalog/nancay/nothing.json").status == 404
+    assert client.get("/das2/catalog/nancay/shut.json").status == 404
+
+
+def test_answers_say_what_they_are(client: Client) -> None:
+    query = f"server=dataset&dataset={LH}&start_time=2016-12-31&end_time=2017-01-02"
+    answer = client.get(f"/das2/server?{query}")
+    assert answer.headers["content-type"] == "application/vnd.das2.das2stream"
+    assert answer.headers["content-disposition"] == 'inline; filename="routine_jup_lh_2016-12-31_2017-01-02.d2s"'
+    assert (
+        client.get(f"/das2/server?{query}&ascii=1").headers["content-type"] == "text/vnd.das2.das2stream; charset=utf-8"
+    )
+    again = client.ask("GET", f"/das2/server?{query}", headers={"if-none-match": answer.headers["etag"]})
+    assert (again.status, again.body) == (304, b"")
+    assert client.ask("HEAD", f"/das2/server?{query}").body == b""
+
+
+def test_kept_reductions_say_the_same(
+    client: Client, site: Site, source: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pyramids, "SMALL", 100)
+    monkeypatch.setattr(pyramids, "SCREEN", 2)
+    given = {"start_time": "2016-12-31T23:10", "end_time": "2017-01-01T01:00", "resolution": 130, "params": "lh"}
+    before = data(client, LH, **given)
+    kept = site.kept(pyramids.Pyramids, site.settings.var / "reductions")
+    kept.settle()
+    places = [place for place in (site.settings.var / "reductions").iterdir() if place.is_dir()]
+    assert len(places) == 1
+    assert {place.name for place in places[0].iterdir()} >= {"15000000.arrow", "60000000.arrow", "levels.json"}
+    read = threading.Event()
+    inner = _levels.Level.bins
+
+    def seen(self: _levels.Level, *args: object) -> object:
+        assert self.width == 60 * SECOND
+        read.set()
+        return inner(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_levels.Level, "bins", seen)
+    monkeypatch.setattr(pyramids, "samples", None)  # none of them is read
+    after = data(client, LH, **given)
+    assert read.is_set()
+    (one,), (other,) = before.packets, after.packets
+    for name, values in one.values().items():
+        np.testing.assert_allclose(other.values()[name], values, rtol=1e-6)
+    np.testing.assert_array_equal(other.values()["lh.max"], one.values()["lh.max"])
+    # what is private is never kept
+    assert not any("shut" in place.name for place in Path(site.settings.var / "reductions").rglob("*"))
