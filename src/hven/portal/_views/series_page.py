@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven import services as dali
-from hven.portal._pages import VARY, frame, guarded, stripped, written
 from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import asked
+from hven.portal._views.page_formats import asked, sent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +28,4 @@ def series_page(request: Request, around: Surroundings, told: Mapping[str, Any])
     """
     state = asked(request, around)
     sets = [{**one, "page": address(state.base, one["table"])} for one in told["sets"]]
-    facts = {**frame(request, around), "switch": stripped(request)}
-    body = written("series.html", facts, sets=sets, at=told["base"])
-    headers = {**dali.caching(dali.etag(body), public=state.reach == "public", vary=VARY), **guarded()}
-    return dali.tagged(request, headers, headers["content-type"], body)
+    return sent(state, "series.html", sets=sets, at=told["base"])
