@@ -79,7 +79,7 @@ def counted(kind: str, body: bytes) -> int:
     if "votable" in kind:
         return len(parse(io.BytesIO(body)).get_first_table().array)
     if "json" in kind:
-        return len(json.loads(body)["features" if "geo" in kind else "data"])
+        return len(json.loads(body)["features" if "geo" in kind or "tfcat" in kind else "data"])
     if "fits" in kind:
         with fits.open(io.BytesIO(body)) as found:
             return len(found[1].data)

@@ -12,6 +12,7 @@ from hven.model.errors import HvenError, StorageError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from hven.engines import Engine, Relation, Snapshot
     from hven.model.settings import Settings
@@ -19,6 +20,28 @@ if TYPE_CHECKING:
 EMBEDDED = "duckdb"
 LIVE = "live "  # begins the names of the engines of databases that are read in place; the database's url follows
 PAUSE = 2.0  # seconds before an engine that could not be opened is tried again: nobody waits for it meanwhile
+
+
+def _begun(directory: Path, site: Path) -> None:
+    """Make a directory; below the site's own, not that one: a site that is renamed under a process is not begun anew in its place.
+
+    Raises
+    ------
+    StorageError
+        It cannot be made, or the site is gone.
+    """
+    try:
+        if directory.is_relative_to(site):
+            for one in reversed([directory, *directory.parents]):
+                if one != site and one.is_relative_to(site):
+                    one.mkdir(exist_ok=True, mode=0o700)
+        else:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        message = f"the directory {directory} cannot be made: {error.strerror}"
+        raise StorageError(
+            message, remedy="look at the rights of the site's directory, and whether its disk is mounted"
+        ) from error
 
 
 class Engines:
@@ -95,6 +118,7 @@ class Engines:
             return found
         where = self._settings.kept / ("snapshots" if name == EMBEDDED else f"engine-{name}")
         options = kind(name).options(self._settings, self._site or str)
+        _begun(where.parent, self._settings.directory)
         engine: Engine = plugins.load("engines", name).open(where, memory=self._memory, **options)
         return engine
 

@@ -112,7 +112,7 @@ def _of_film(path: Path, name: str, ending: str) -> tuple[Any, str]:
                 if time.monotonic() > until:
                     raise SourceError(say("{name} takes too long to be unpacked for a picture", name))
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as fault:
-        raise SourceError(say("{name} is damaged: {reason}", name, str(getattr(fault, "strerror", "") or type(fault).__name__))) from None  # fmt: skip
+        raise SourceError(say("{name} is damaged: {reason}", name, str(fault.strerror if isinstance(fault, OSError) and fault.strerror else type(fault).__name__))) from None  # fmt: skip
     raise SourceError(say("{name} is damaged: {reason}", name, "no frame of it can be read"))
 
 

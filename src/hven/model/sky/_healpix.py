@@ -320,7 +320,24 @@ def _sized(
 
 
 def around(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: Numbers) -> tuple[Indexes, Indexes]:
-    """Compute the cells (own and neighbouring; of `_BEYOND` all base cells) that the cones of `rows` may touch: row numbers, cells."""
+    """Compute the cells (own and neighbouring; of `_BEYOND` all base cells) that cones may touch.
+
+    Parameters
+    ----------
+    order
+        Of the cells.
+    rows
+        Which cones, shape (k,).
+    lon, lat
+        Of their middles in degrees, shape (n,).
+    arc
+        Their radii in radians, shape (n,).
+
+    Returns
+    -------
+    rows, cells
+        Numbers of cones and the cells they may touch, shape (m,) each.
+    """
     if order < 0:
         near = np.broadcast_to(np.arange(12, dtype=np.int64), (len(rows), 12))
         order = 0
@@ -378,7 +395,18 @@ def neighbourhood(ranges: Indexes, order: int) -> Indexes:
 
 @cache
 def neighbours_of_all(order: int) -> Indexes:
-    """Compute for each cell of an order itself and its neighbours, -1 where there is none: shape (cells, 9)."""
+    """Compute for each cell of an order itself and its neighbours.
+
+    Parameters
+    ----------
+    order
+        Of the cells.
+
+    Returns
+    -------
+    cells
+        -1 where there is none; shape (cells, 9).
+    """
     own = np.arange(12 << 2 * order, dtype=np.uint64)
     near = np.zeros((len(own), 9), dtype=np.int64)
     _compiled().neighbours(order, own, near, _threads(len(own)))

@@ -89,7 +89,7 @@ def members(text: str, at: int = 0) -> Iterator[tuple[str, Any, str]]:
 
     Raises
     ------
-    ValueError
+    JSONDecodeError
         It is no object, or no JSON.
     """
     at = _blank(text, at)

@@ -92,7 +92,7 @@ class Crs:
         Parameters
         ----------
         values
-            In the document's own numbers, shape (n,).
+            In the document's own unit: seconds, days or others, shape (n,).
 
         Returns
         -------

@@ -352,9 +352,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def front(request: Request) -> Response:
         page = next((face.pages[FACE.name] for face in around.faces.values() if FACE.name in face.pages), None)
-        if page is None:
-            return await unknown(request)
         asked = _Asked(request, around)
+        if page is None or "json" in request.headers.get("accept", ""):
+            return _sent(request, _about(asked))
         shown = await anyio.to_thread.run_sync(_shown, asked)
         return page(request, around, {"base": f"{asked.base}/hapi", "sets": shown})
 
