@@ -14,7 +14,8 @@ from astropy.io.votable import parse_single_table
 
 from hven.formats.media import Selection, as_fits, as_votable, cut, open_product
 from hven.formats.media import fits as medium
-from hven.formats.media._tables import chosen
+from hven.formats.media._cuts import alone, joined
+from hven.formats.media._tables import chosen, written
 from hven.model.errors import ParamError, SourceError, TooLarge
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
@@ -119,3 +120,55 @@ def test_batches_of_a_cut_can_be_read_from_any_row():
         piece = pa.Table.from_batches(rows.batches(100, 50))
     assert whole.num_rows == rows.count
     assert piece.column("CADENCENO").equals(whole.slice(100, 50).column("CADENCENO"))
+
+
+@pytest.mark.parametrize("letter", ["C", "M"])
+def test_complex_columns(tmp_path, letter):
+    """Scalars, arrays and arrays of any length, of both precisions: the same numbers in VOTable, and in FITS that is written anew."""
+    kind = np.dtype("c8" if letter == "C" else "c16")
+    one = np.array([1 + 2j, complex(np.nan, 1), -3.5j], kind)
+    many = (np.arange(12) - 1j * np.arange(12)[::-1]).reshape(3, 4).astype(kind)
+    odd = np.array([many[0, :2], many[1, :0], many[2]], object)
+    columns = [
+        fits.Column("one", letter, "Jy", array=one),
+        fits.Column("many", f"4{letter}", array=many),
+        fits.Column("odd", f"P{letter}()", array=odd),
+        fits.Column("plain", "E", array=np.arange(3.0)),
+    ]
+    fits.BinTableHDU.from_columns(columns, name="VIS").writeto(tmp_path / "a.fits")
+    with open_product(tmp_path / "a.fits") as product:
+        (rows,) = product.parts
+        assert [column.type.datatype for column in rows.columns] == [f"{'float' if letter == 'C' else 'double'}Complex"] * 3 + ["float"]  # fmt: skip
+        table = parse_single_table(io.BytesIO(b"".join(as_votable(product).chunks())))
+        anew = b"".join(joined(alone((), "fits"), [written(rows)]).chunks())
+        whole = b"".join(as_fits(product).chunks())
+    assert (table.fields[0].datatype, str(table.fields[0].unit)) == (rows.columns[0].type.datatype, "Jy")
+    assert np.array_equal(table.array["one"].data[[0, 2]], one[[0, 2]])
+    assert np.array_equal(table.array["many"].data, many)
+    assert [each.tolist() for each in table.array["odd"]] == [each.tolist() for each in odd]
+    for body in (anew, whole):
+        with fits.open(io.BytesIO(body)) as opened:
+            data = opened[1].data
+            assert np.array_equal(data["one"], one, equal_nan=True)
+            assert np.array_equal(data["many"], many)
+            assert [each.tolist() for each in data["odd"]] == [each.tolist() for each in odd]
+            assert data["one"].dtype.kind == "c"
+
+
+def test_complex_variables_are_taken_apart(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    cube = (np.arange(24) - 2j * np.arange(24)).reshape(2, 3, 4).astype("c8")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["gain"] = cube
+        file["plain"] = np.arange(6.0).reshape(2, 3)
+    with (
+        open_product(tmp_path / "a.h5") as product,
+        fits.open(io.BytesIO(b"".join(as_fits(product).chunks()))) as opened,
+    ):
+        real, imaginary, plain = (one.data for one in opened if one.data is not None)
+        assert [one.name for one in product.arrays] == ["gain_real", "gain_imag", "plain"]
+        assert np.array_equal(real + 1j * imaginary, cube)
+        assert plain.shape == (2, 3)
+        part = next(one for one in product.arrays if one.name == "gain_imag")
+        window = (slice(1, 2), slice(0, 2), slice(1, 3))
+        assert np.array_equal(part.read(window), cube.imag[window])

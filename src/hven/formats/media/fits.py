@@ -90,6 +90,7 @@ _VOTABLE = {
     "c8": "floatComplex",
     "c16": "doubleComplex",
 }
+_LETTERS = {"L": "boolean", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "E": "float", "C": "floatComplex", "M": "doubleComplex", "A": "char"}  # fmt: skip
 _PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file), b"BZh": bz2.BZ2File, b"\xfd7z": lzma.LZMAFile}  # fmt: skip
 BLOCK = 2880  # bytes (FITS 4.0 section 3.1)
 LARGEST = 1 << 30  # bytes that a compressed file may unpack to
@@ -408,19 +409,15 @@ def _column(column: Any) -> Column:
     if str(column.format).lstrip("0123456789")[:1] in {"P", "Q"}:
         letter = str(column.format).lstrip("0123456789")[1:2]
         code, size = (
-            {"L": "boolean", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "E": "float"}.get(
-                letter, "double"
-            ),
+            _LETTERS.get(letter, "double"),
             "*",
         )
-        if letter == "A":
-            code = "char"
     elif base.kind in "SU":
         code, size = "char", "*"
     else:
         scaled = column.bscale not in {None, "", 1.0} or column.bzero not in {None, "", 0.0}
         code = (
-            "double"
+            ("doubleComplex" if base.kind == "c" else "double")
             if scaled
             else "boolean"
             if str(column.format).endswith("L")
@@ -435,15 +432,8 @@ def _arrow(block: Any, column: Any, own: Column) -> pa.Array:
     kind = own.arrow.type
     if own.type.datatype == "char":
         return pa.array([str(value).rstrip() for value in values.tolist()], pa.string())
-    if pa.types.is_fixed_size_list(kind):
-        plain = _native(np.ascontiguousarray(values).reshape(-1))
-        pair = pa.types.is_fixed_size_list(kind.value_type)
-        if plain.dtype.kind == "c":  # pairs of numbers
-            plain = plain.view("f4" if plain.dtype.itemsize == 8 else "f8")
-        inner = kind.value_type.value_type if pair else kind.value_type
-        flat = pa.array(plain, from_pandas=True).cast(inner)
-        if pair:
-            flat = pa.FixedSizeListArray.from_arrays(flat, 2)
+    if pa.types.is_fixed_size_list(kind) and own.type.arraysize is not None:
+        flat = _items(np.ascontiguousarray(values).reshape(-1), kind.value_type)
         return pa.FixedSizeListArray.from_arrays(flat, kind.list_size).cast(kind)
     if np.asarray(values).ndim > 1:
         # one element an item, which FITS may say with TDIM or 1E and numpy with a further axis
@@ -454,10 +444,18 @@ def _arrow(block: Any, column: Any, own: Column) -> pa.Array:
         each = [np.asarray(value).ravel() for value in values]
         flat = np.concatenate(each) if each else np.empty(0)
         ends = np.cumsum([0, *map(len, each)]).astype(np.int32)
-        inner = pa.array(_native(flat), from_pandas=True).cast(kind.value_type)
-        return pa.ListArray.from_arrays(pa.array(ends), inner).cast(kind)
+        return pa.ListArray.from_arrays(pa.array(ends), _items(flat, kind.value_type)).cast(kind)
     # one value a row may have dimensions of its own: TDIM (1, 1)
-    return pa.array(_native(np.asarray(values).reshape(len(values))), from_pandas=True).cast(kind)
+    return _items(np.asarray(values).reshape(len(values)), kind)
+
+
+def _items(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """Make numbers of a type, complex ones as pairs."""
+    plain = _native(values)
+    if not pa.types.is_fixed_size_list(kind):
+        return pa.array(plain, from_pandas=True).cast(kind)
+    pairs = plain.astype("c8" if pa.types.is_float32(kind.value_type) else "c16", copy=False)
+    return pa.FixedSizeListArray.from_arrays(pa.array(pairs.view(pairs.real.dtype)), 2).cast(kind)
 
 
 def _native(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

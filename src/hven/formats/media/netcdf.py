@@ -39,6 +39,9 @@ _UNITS = {"d": 1.0, "day": 1.0, "h": 24.0, "hr": 24.0, "hour": 24.0, "min": 1440
 _NAMES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "u8": "double", "f4": "float", "f8": "double"}  # fmt: skip
 
 
+_COMPLEX: dict[str, Callable[[Any], Any]] = {"_real": np.real, "_imag": np.imag}
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Variable:
     """A variable of either version.
@@ -203,9 +206,12 @@ def _version4(file: Path | BinaryIO, name: str) -> tuple[list[_Variable], Mappin
 
         def walk(group: Any, before: str, depth: int) -> None:
             for title, one in group.variables.items():
-                if one.dtype.kind in "iufSO" and len(found) < MOST:
+                if one.dtype.kind in "iufcSO" and len(found) < MOST:
                     unlimited = frozenset(dim for dim in one.dimensions if group.dimensions.get(dim) is not None and group.dimensions[dim].isunlimited())  # fmt: skip
-                    found.append(_Variable(name=before + title, dims=tuple(one.dimensions), shape=tuple(int(size) for size in one.shape), dtype=one.dtype, said=_plain(one.attrs), window=partial(_section, one, name), unlimited=unlimited))  # fmt: skip
+                    # complex numbers are taken apart
+                    for after, part in _COMPLEX.items() if one.dtype.kind == "c" else (("", np.asarray),):
+                        kind = np.dtype(f"f{one.dtype.itemsize // 2}") if after else one.dtype
+                        found.append(_Variable(name=before + title + after, dims=tuple(one.dimensions), shape=tuple(int(size) for size in one.shape), dtype=kind, said=_plain(one.attrs), window=partial(_section, one, name, part), unlimited=unlimited))  # fmt: skip
             for title, one in group.groups.items():
                 if depth < DEEPEST:
                     walk(one, f"{before}{title}/", depth + 1)
@@ -247,9 +253,9 @@ def _plain(said: Any) -> dict[str, Any]:
     return found
 
 
-def _section(one: Any, name: str, window: Window) -> npt.NDArray[Any]:
+def _section(one: Any, name: str, part: Callable[[Any], Any], window: Window) -> npt.NDArray[Any]:
     with guarded(name, "netCDF"):
-        return np.asarray(one[tuple(window)])
+        return np.asarray(part(one[tuple(window)]))
 
 
 def _classic(file: Path | BinaryIO, _name: str) -> tuple[list[_Variable], Mapping[str, Any], Callable[[], None]]:
