@@ -7,7 +7,8 @@ of a query limits how long a data set is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from hven.model import Cache
 from hven.model.table import begins_and_ends, is_time
 from hven.services._encoding import Encoder, choose
 from hven.services._stamps import SECOND, iso, micros, stamps
+from hven.services.address import base
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -374,6 +376,46 @@ def _times(array: pa.Array, one: DataSet) -> pa.Array:
     return pa.array(np.round((days + (epoch - UNIX)) * (DAY // 1000)).astype(np.int64) * 1000)
 
 
+class Asked:
+    """A request of a face over data sets: who asks, of which state.
+
+    Parameters
+    ----------
+    request
+        Of the reader.
+    around
+        The site.
+
+    Attributes
+    ----------
+    face
+        Name of the face.
+    """
+
+    face = ""
+
+    def __init__(self, request: Request, around: Surroundings) -> None:
+        self.around, self.request = around, request
+        self.who: Reader = around.reader(request)
+        self.holdings: Holdings = around.site.current()
+        self.base = base(request, around.site.settings)
+
+    @cached_property
+    def known(self) -> dict[str, DataSet]:
+        """The reader's data sets, by the names that the face has for them; found in a thread, for rows may be asked."""
+        return data_sets(self.around, self.who, self.face, self.holdings)
+
+    def span(self, one: DataSet) -> Span:
+        """Find from when to when the reader has samples.
+
+        Parameters
+        ----------
+        one
+            A data set.
+        """
+        return span(self.around, self.who, one, self.holdings)
+
+
 async def streamed(
     request: Request, chunks: Callable[[], Iterator[bytes]], headers: Mapping[str, str], *, status: int = 200
 ) -> Response:
@@ -403,10 +445,7 @@ async def streamed(
     encoder = Encoder(encoding) if encoding is not None else None
 
     async def body_of() -> AsyncIterator[bytes]:
-        for piece in (first, second):
-            if piece:
-                yield piece if encoder is None else encoder.feed(piece)
-        async for piece in iterate_in_threadpool(made):
+        async for piece in iterate_in_threadpool(chain(filter(None, (first, second)), made)):
             yield piece if encoder is None else await run_in_threadpool(encoder.feed, piece)
         if encoder is not None:
             yield encoder.finish()
@@ -415,4 +454,16 @@ async def streamed(
     return StreamingResponse(body_of(), status, every)
 
 
-__all__ = ["DataSet", "Parameter", "Span", "data_sets", "iso", "micros", "samples", "span", "stamps", "streamed"]
+__all__ = [
+    "Asked",
+    "DataSet",
+    "Parameter",
+    "Span",
+    "data_sets",
+    "iso",
+    "micros",
+    "samples",
+    "span",
+    "stamps",
+    "streamed",
+]

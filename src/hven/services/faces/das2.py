@@ -7,6 +7,7 @@ The names of das2 2.3 and of the servers that came later are understood as well,
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from hven.model.table import Bins, Table
     from hven.services.series import DataSet, Parameter, Span
     from hven.site import Holdings, Published
-    from hven.site.auth import Reader
 
 # other name -> that of das2 2.2: of 2.3, of its longer forms, of das 3.0
 OLD = {
@@ -78,29 +78,23 @@ def _given(request: Request) -> dict[str, str]:
     return found
 
 
-class _Asked:
-    """A request: who asks, of which state."""
+class _Asked(series.Asked):
+    face = "das2"
 
     def __init__(self, request: Request, around: Surroundings) -> None:
-        self.around, self.request = around, request
-        self.who: Reader = around.reader(request)
-        self.holdings: Holdings = around.site.current()
-        self.url = f"{dali.base(request, around.site.settings)}/das2"
+        super().__init__(request, around)
+        self.url = f"{self.base}/das2"
 
-    @property
+    @cached_property
     def known(self) -> dict[str, DataSet]:
         """By path: those that have something to show."""
-        every = series.data_sets(self.around, self.who, FACE.name, self.holdings).values()
-        return {one.series.path: one for one in every if any(map(_shown, one.parameters))}
+        return {one.series.path: one for one in super().known.values() if any(map(_shown, one.parameters))}
 
     def one(self, path: str) -> DataSet:
         found = self.known.get(path.strip("/").removesuffix(".dsdf"))
         if found is None:
             raise NotFound("there is no such data source", remedy=f"{self.url}/server?server=list has them all")
         return found
-
-    def span(self, one: DataSet) -> Span:
-        return series.span(self.around, self.who, one, self.holdings)
 
 
 def _shown(one: Parameter) -> bool:
@@ -267,7 +261,9 @@ async def _data(asked: _Asked, given: Mapping[str, str]) -> Response:
     width = reductions.width(int(seconds * SECOND), native) if span.rows else None
     label = "_".join(_time(each).replace(":", "-").removesuffix("T00-00-00") for each in (start, stop))
     headers["content-type"] = form.media_type
-    headers["content-disposition"] = f'inline; filename="{one.series.path.rpartition("/")[2]}_{label}.{form.ending}"'
+    headers["content-disposition"] = (
+        f'inline; filename="{quote(one.series.path.rpartition("/")[2])}_{label}.{form.ending}"'
+    )
     form = replace(form, properties=_properties(one, chosen, start, stop, width, native))
 
     def chunks() -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import anyio.to_thread
 import orjson
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Bins, Table
     from hven.services.series import DataSet, Parameter
-    from hven.site import Holdings, Published
-    from hven.site.auth import Reader
+    from hven.site import Published
 
 VERSION = "3.3"
 # code -> HTTP status, words (section 3.8.1)
@@ -209,17 +208,11 @@ def _date(moment: int, length: int) -> str:
     return series.iso(moment)[: length - 1] + "Z" if length > 20 else series.iso(moment)[:19] + "Z"
 
 
-class _Asked:
-    """A request: who asks, of which state."""
+class _Asked(series.Asked):
+    face = "hapi"
 
-    def __init__(self, request: Request, around: Surroundings) -> None:
-        self.around, self.request = around, request
-        self.who: Reader = around.reader(request)
-        self.holdings: Holdings = around.site.current()
-        self.base = dali.base(request, around.site.settings)
-
-        self.known = series.data_sets(around, self.who, FACE.name, self.holdings)
-        self.updated = [one.published.updated for one in self.known.values()]
+    def updated(self) -> str:
+        return max((one.published.updated for one in self.known.values()), default=self.around.started.isoformat())
 
     def one(self, given: Mapping[str, str]) -> DataSet:
         if "dataset" not in given:
@@ -228,9 +221,6 @@ class _Asked:
         if found is None:
             raise Refused(1406, "the catalog lists them")
         return found
-
-    def span(self, one: DataSet) -> series.Span:
-        return series.span(self.around, self.who, one, self.holdings)
 
 
 def _about(asked: _Asked) -> Mapping[str, Any]:
@@ -298,7 +288,7 @@ def _shown(asked: _Asked) -> list[dict[str, Any]]:
 
 async def _data(asked: _Asked) -> Response:
     given = _given(asked.request, "data")
-    one = asked.one(given)
+    one: DataSet = await anyio.to_thread.run_sync(asked.one, given)
     chosen = _wanted(one, given.get("parameters", ""))
     start, stop = _moment(given, "start", 1402), _moment(given, "stop", 1403)
     if start >= stop:
@@ -320,7 +310,7 @@ async def _data(asked: _Asked) -> Response:
     if dali.unchanged(asked.request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     headers["content-type"] = media_type
-    headers["content-disposition"] = f'inline; filename="{one.id}.{ {"binary": "bin"}.get(kind, kind) }"'
+    headers["content-disposition"] = f'inline; filename="{quote(one.id)}.{ {"binary": "bin"}.get(kind, kind) }"'
     batches = series.samples(asked.around, asked.who, one, [each.name for each in chosen], start, stop, asked.holdings)
     before = await anyio.to_thread.run_sync(next, batches, None)
     head = None
@@ -344,8 +334,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def document(request: Request, make: Any, endpoint: str) -> Response:
         _given(request, endpoint)
         asked = _Asked(request, around)
-        body = await anyio.to_thread.run_sync(make, asked)
-        return _sent(request, body, more=_modified(max(asked.updated, default=around.started.isoformat())))
+        body, updated = await anyio.to_thread.run_sync(lambda: (make(asked), asked.updated()))
+        return _sent(request, body, more=_modified(updated))
 
     async def data(request: Request) -> Response:
         return await _data(_Asked(request, around))
