@@ -10,7 +10,8 @@ import os
 import tempfile
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,6 +38,11 @@ QUEUE = 16  # requests that wait, for each that runs
 DOWN = 3.0  # seconds in which a server that was away is not asked again
 LOOK = 0.02  # seconds between two looks at what another process reads
 KNOWN = 10_000  # files whose facts are remembered
+NEAR = 4  # spans of a block from which on it is read once
+SPARSE = 32  # times what is wanted: where blocks are more than that, it is read as it is, and not kept
+WAITING = 16  # threads that wait for other servers: one that hangs must not have all of them
+PATIENCE = 2.0  # seconds until one more of them is told to come again
+FAILED = 600.0  # seconds in which archives leave out a file whose bytes did not come
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +56,36 @@ class FarFile:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class FarRanges:
+    """A state of a file elsewhere, read by ranges (`hven.formats.media.Ranges`)."""
+
+    blocks: FarBlocks
+    file: FarFile
+
+    @property
+    def length(self) -> int:
+        """How many bytes there are."""
+        return self.file.bytes
+
+    def spans(self, size: int, places: Sequence[int], *, going_on: bool = False) -> Iterator[bytes]:
+        """Read as many bytes at each of some places."""
+        return self.blocks.spans(self.file, size, places, going_on=going_on)
+
+
 class FarBlocks:
     """The blocks that one process reads, and what all processes of this machine keep."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._limits = settings, settings.files
+        self._settings, self._limits, self._process = settings, settings.files, os.getpid()
         self._directory = settings.var / "files"
         self._stores: dict[str, Store] = {}
         self._facts: dict[tuple[str, str], tuple[float, FarFile]] = {}
         self._down: dict[str, tuple[float, HvenError]] = {}
         self._flights: dict[tuple[str, int], Future[None]] = {}
+        self._failed: dict[tuple[str, str], tuple[float, FarFault]] = {}
         self._lock = threading.Lock()
+        self._room = threading.BoundedSemaphore(WAITING)
         self._written = settings.files.cache  # what there is of before is counted with the first block
 
     @cached_property
@@ -77,11 +102,108 @@ class FarBlocks:
         Overloaded
             Too many wait for other servers.
         """
+        found: FarFile = await _over(self.asking(root, path))
+        return found
+
+    def asking(self, root: Root, path: str) -> Future[FarFile]:
+        """Begin to ask what a file is now."""
+        if os.getpid() != self._process:  # a fork has neither the threads nor the connections of its parent
+            self.__dict__ = FarBlocks(self._settings).__dict__
         name = _name(root)
         until, known = self._facts.get((name, path), (0.0, None))
-        if known is not None and time.monotonic() < until:
-            return known
-        found: FarFile = await _over(self._submitted(partial(self._asked, name, root, path)))
+        if known is None or time.monotonic() >= until:
+            return self._submitted(partial(self._asked, name, root, path))
+        future = Future[FarFile]()
+        future.set_result(known)
+        return future
+
+    def waited(self, future: Future[Any]) -> Any:
+        """Wait in a thread for what is on its way."""
+        if not future.done():
+            if not self._room.acquire(timeout=PATIENCE):
+                raise _many()
+            try:
+                wait([future])
+            finally:
+                self._room.release()
+        return future.result()
+
+    def fault(self, root: Root, path: str) -> FarFault | None:
+        """Tell why bytes of a file did not come some time ago."""
+        until, error = self._failed.get((_name(root), path), (0.0, None))
+        return error if time.monotonic() < until else None
+
+    def spans(self, file: FarFile, size: int, places: Sequence[int], *, going_on: bool = False) -> Iterator[bytes]:
+        """Yield as many bytes at each of some places, in a thread; blocks that are needed next are on their way meanwhile."""
+        spans = [(place, min(place + size, file.bytes)) for place in places]
+        runs = _runs(spans)
+        count = sum(last - first + 1 for first, last in runs)
+        if len(runs) > GROUP and count * BLOCK > SPARSE * size * len(spans):
+            done = 0
+            with contextlib.suppress(Whole):
+                for part in self._apart(file, spans):
+                    yield part
+                    done += 1
+                return
+            spans = spans[done:]
+            runs = _runs(spans)
+        final = (file.bytes - 1) // BLOCK
+        begun = passed = 0
+        held = (-1, b"")
+        for start, end in spans:
+            begin = start
+            while passed < len(runs) and runs[passed][1] < begin // BLOCK:
+                passed += 1
+            with contextlib.suppress(Overloaded):
+                while begun < len(runs) and begun - passed < self._limits.at_once:
+                    for one in range(runs[begun][0], runs[begun][1] + 1):
+                        if not self._place(file, one).exists():
+                            self._flight(file, one, final if going_on else runs[begun][1])
+                    begun += 1
+                if going_on and end // BLOCK + AHEAD <= final:
+                    self._flight(file, end // BLOCK + AHEAD, final)
+            parts = []
+            while begin < end:
+                block = begin // BLOCK
+                until = min(end, (block + 1) * BLOCK)
+                if len(spans) <= NEAR * count:
+                    parts.append(self._block(file, block, begin - block * BLOCK, until - begin))
+                else:  # many of each: it is read once
+                    if held[0] != block:
+                        held = block, self._block(file, block, 0, min(BLOCK, file.bytes - block * BLOCK))
+                    parts.append(held[1][begin - block * BLOCK : until - block * BLOCK])
+                begin = until
+            yield parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _block(self, file: FarFile, block: int, offset: int, size: int) -> bytes:
+        for _ in range(TRIES):
+            part = _kept(self._place(file, block), offset, size)
+            if part is not None:
+                return part
+            self.waited(self._flight(file, block, block, wanted=True))
+        raise _gone()
+
+    def _apart(self, file: FarFile, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """Read spans as they are, several at once."""
+        coming: deque[Future[bytes]] = deque()
+        for begin, end in spans:
+            coming.append(self._submitted(partial(self._direct, file, begin, end)))
+            if len(coming) > self._limits.at_once:
+                yield self.waited(coming.popleft())
+        while coming:
+            yield self.waited(coming.popleft())
+
+    def _direct(self, file: FarFile, begin: int, end: int) -> bytes:
+        try:
+            parts = self._store(_name(file.root), file.root).read(file.path, begin, end, file.fact)
+            with contextlib.closing(parts):  # type: ignore[type-var]  # they are generators
+                found = b"".join(parts)
+            if len(found) != end - begin:
+                raise changed()
+        except FarFault as error:
+            if not isinstance(error, Whole):
+                self._broken(file, error)
+            raise
         return found
 
     async def pieces(self, file: FarFile, begin: int, end: int) -> AsyncGenerator[bytes]:
@@ -104,15 +226,11 @@ class FarBlocks:
             if part is not None:
                 return part
             await _over(self._flight(file, block, last, wanted=True))
-        raise StorageError(
-            "blocks of files go before they are read", remedy="its owner must give files.cache more room"
-        )
+        raise _gone()
 
     def _submitted(self, call: Callable[[], Any]) -> Future[Any]:
         if self._pool._work_queue.qsize() > QUEUE * self._limits.at_once:  # noqa: SLF001  (it does not tell otherwise)
-            raise Overloaded(
-                "many readers wait for files of other servers", remedy="ask again in some seconds", seconds=5.0
-            )
+            raise _many()
         return self._pool.submit(call)
 
     def _store(self, name: str, root: Root) -> Store:
@@ -151,6 +269,15 @@ class FarBlocks:
         """Remember that a server is away: not everybody need wait for it."""
         if error.remedy == LATER and error.message != CHANGED:
             self._down[name] = (time.monotonic() + DOWN, error)
+
+    def _broken(self, file: FarFile, error: FarFault) -> None:
+        """Remember that bytes of a file did not come; what it is now is asked anew."""
+        name = _name(file.root)
+        self._facts.pop((name, file.path), None)
+        self._noted(name, error)
+        if len(self._failed) >= KNOWN:
+            self._failed.clear()
+        self._failed[name, file.path] = (time.monotonic() + FAILED, error)
 
     def _place(self, file: FarFile, block: int) -> Path:
         return self._directory / file.key[:2] / f"{file.key}-{block}"
@@ -191,8 +318,7 @@ class FarBlocks:
                     future.set_result(None)
         except BaseException as error:  # noqa: BLE001  (whoever waits is told)
             if isinstance(error, FarFault):
-                self._facts.pop((_name(file.root), file.path), None)
-                self._noted(_name(file.root), error)
+                self._broken(file, error)
             for future in futures.values():
                 if not future.done():
                     future.set_exception(error)
@@ -303,6 +429,25 @@ async def _over(future: Future[Any]) -> Any:
 
 def _name(root: Root) -> str:
     return "\0".join([root.address, *(f"{key}={value}" for key, value in sorted(root.options.items()))])
+
+
+def _runs(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return first and last of the blocks in which spans lie, as requests read them."""
+    runs: list[tuple[int, int]] = []
+    for one in sorted({one for begin, end in spans for one in range(begin // BLOCK, -(-end // BLOCK))}):
+        if runs and one == runs[-1][1] + 1 and one % GROUP:
+            runs[-1] = (runs[-1][0], one)
+        else:
+            runs.append((one, one))
+    return runs
+
+
+def _many() -> Overloaded:
+    return Overloaded("many readers wait for files of other servers", remedy="ask again in some seconds", seconds=5.0)
+
+
+def _gone() -> StorageError:
+    return StorageError("blocks of files go before they are read", remedy="its owner must give files.cache more room")
 
 
 def _full(error: OSError) -> StorageError:

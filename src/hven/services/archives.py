@@ -252,7 +252,7 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
             owners.append(row["collection"])
             plain[folder] = "/".join(map(scripts.plain, folder.split("/")))
         called = names.of(f"{plain[folder]}/{scripts.plain(last)}")
-        read = filed.reading(around.site.settings, row)
+        read = filed.reading(around, row)
         taking = partial(known.note, "file taken", path)
         entries.append(
             Entry(address, HERE, "", Member(called, row["bytes"], row["modified"], row["tag"], read, taking))

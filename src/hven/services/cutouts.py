@@ -6,7 +6,7 @@ import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import numpy as np
 from starlette.responses import Response, StreamingResponse
@@ -23,9 +23,8 @@ from hven.services.params import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
-    from hven.formats.media import Axis, Cut, Product
+    from hven.formats.media import Axis, Cut, Place, Product
     from hven.model.params import Params
     from hven.model.sky import Shape
     from hven.model.table import Input, Service, Table
@@ -219,8 +218,15 @@ def led(around: Surroundings, who: Reader, table: Table, idents: Sequence[str]) 
     found = datalinks.rows(
         table, idents, who=who, site=around.site, policies=around.policies, holdings=holdings, base=""
     )
+    files = holdings.published.get(f"{table.schema}.files")
+    direct = {one.address: one.at for one in (() if files is None else files.table.roots) if one.direct}
     for row in found.to_pylist():
         address = row["access_url"] or ""
+        # readers are led to some servers, whose addresses stand in place of ours
+        root = next((one for one in direct if address.startswith(f"{one}/")), None)
+        if root is not None:
+            below = f"{direct[root]}/{address.removeprefix(f'{root}/')}".removeprefix("/")
+            address = f"{start}{quote(table.schema)}/files/{below}"
         own = row["semantics"] == datalinks.THIS and address.startswith(start)
         collection, _, path = (unquote(part) for part in address.removeprefix(start).partition("/files/"))
         yield {**row, "file": (collection, path) if own else None}
@@ -274,7 +280,7 @@ def opened(found: filed.Original, one: Wanted, history: Sequence[str]) -> tuple[
     return product, made
 
 
-def described(path: Path, name: str, wanted: Selection) -> dict[str, Any] | None:
+def described(path: Place, name: str, wanted: Selection) -> dict[str, Any] | None:
     """Tell of the image that would be cut what SIA 1.0 tells of images: its centre, pixels, bytes, and how its header places them.
 
     Parameters
@@ -375,7 +381,7 @@ def _bounds(axis: Axis) -> tuple[float, float]:
     return float(np.nanmin(values)), float(np.nanmax(values))
 
 
-def fitted(service: Service, path: Path) -> Service | None:
+def fitted(service: Service, path: Place) -> Service | None:
     """Fit the parameters of the service to a file: what it has no axis for goes, and the others get their bounds (SODA 1.0 section 4).
 
     Parameters

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote as urlquote
 
@@ -16,17 +18,31 @@ import pyarrow.compute as pc
 
 from hven import adql, query
 from hven.adql.text import literal
-from hven.formats.media import HEAD, medium_of, open_product
-from hven.model.errors import Forbidden, Gone, HvenError, NotFound, SourceError, Unauthenticated, Unavailable, say
+from hven.formats.media import HEAD, Distant, medium_of, open_product
+from hven.model.errors import (
+    FarFault,
+    Forbidden,
+    Gone,
+    HvenError,
+    NotFound,
+    SourceError,
+    Unauthenticated,
+    Unavailable,
+    say,
+)
 from hven.model.table import FILES, Column, Table, rooted
 from hven.model.types import STRING
+from hven.services._far_blocks import FarBlocks, FarRanges
 from hven.services.address import SIGNS
 from hven.site.auth import OWNER, looks, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
+    from hven.formats.media import Place
     from hven.model.settings import Settings
+    from hven.model.table import Root
+    from hven.services._far_blocks import FarFile
     from hven.services.face import Surroundings
     from hven.site import Holdings, Published
     from hven.site.auth import Reader
@@ -95,7 +111,7 @@ class Original:
     name
         By which readers know it.
     path
-        Where it is.
+        Where it is: on the disk, or on another server, where it is read by ranges.
     etag
         Of its content, and of what it is read with.
     public
@@ -103,7 +119,7 @@ class Original:
     """
 
     name: str
-    path: Path
+    path: Place
     etag: str
     public: bool
 
@@ -250,13 +266,13 @@ def taken(around: Surroundings, who: Reader, collection: str, path: str) -> Orig
     """
     found = asked(around, who, collection, [path])
     row = found.one(path)
-    place = Path(place_of(around.site.settings, row))
-    tag = " ".join([row["tag"], *look_beside(around, who, collection, path, place)])
+    place = opened_at(around, who, collection, row)
+    tag = " ".join([state_of(around, row), *look_beside(around, who, collection, path, place)])
     found.note("file taken", path)
     return Original(name=path.rpartition("/")[2], path=place, etag=tag, public=found.reach == "public")
 
 
-def look_beside(around: Surroundings, who: Reader, collection: str, path: str, place: Path) -> list[str]:
+def look_beside(around: Surroundings, who: Reader, collection: str, path: str, place: Place) -> list[str]:
     """See that a reader may take what is read together with a file: the data that a label points to, or the label of data.
 
     Parameters
@@ -300,8 +316,9 @@ def look_beside(around: Surroundings, who: Reader, collection: str, path: str, p
     found = asked(around, who, collection, paths)
     rows = [found.one(one) for one in paths]
     for row in rows:
-        place_of(around.site.settings, row)
-    return [str(row["tag"]) for row in rows]
+        if elsewhere(row) is None:
+            place_of(around.site.settings, row)
+    return [state_of(around, row) for row in rows]
 
 
 def successor(around: Surroundings, url: str, release: Release, who: Reader) -> str | None:
@@ -420,6 +437,171 @@ def _in_seconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.set_column(at, "modified", seconds)
 
 
+def far_blocks(around: Surroundings) -> FarBlocks:
+    """Return what reads files on other servers.
+
+    Parameters
+    ----------
+    around
+        The site.
+    """
+    found: FarBlocks = around.site.kept(FarBlocks, around.site.settings)
+    return found
+
+
+def elsewhere(row: dict[str, Any]) -> tuple[Root, str] | None:
+    """Return where a file lies on another server: its root, and its path below; None: it lies here.
+
+    Parameters
+    ----------
+    row
+        As `asked` found it.
+    """
+    found = rooted(row["path"], row["roots"])
+    return None if found[0].scheme is None else found
+
+
+@contextmanager
+def told(row: dict[str, Any]) -> Iterator[None]:
+    """Say which file it is that another server does not give.
+
+    Parameters
+    ----------
+    row
+        As `asked` found it.
+
+    Raises
+    ------
+    FarFault
+        With its path, as readers know it.
+    """
+    try:
+        yield
+    except FarFault as error:
+        message = say("the file {path} cannot be had now: {reason}", row["path"], error.message)
+        raise type(error)(message, remedy=error.remedy) from error
+
+
+def published(row: dict[str, Any], found: FarFile) -> FarFile:
+    """See that a file elsewhere is the one that was published.
+
+    Parameters
+    ----------
+    row
+        As `asked` found it.
+    found
+        What its server says of it.
+
+    Returns
+    -------
+    found
+        The same.
+
+    Raises
+    ------
+    Unavailable
+        It is another one.
+    """
+    when = moment(row)
+    other = when is not None and found.fact.modified not in {None, when}
+    if other or row["bytes"] not in {None, found.bytes}:
+        raise changed(row)
+    return found
+
+
+def moment(row: dict[str, Any]) -> datetime | None:
+    """Return when a file was changed: UTC, without a zone.
+
+    Parameters
+    ----------
+    row
+        As `asked` found it.
+    """
+    return None if row["modified"] is None else datetime.fromtimestamp(row["modified"], UTC).replace(tzinfo=None)
+
+
+def far_file(around: Surroundings, row: dict[str, Any]) -> FarFile | None:
+    """Ask what a file elsewhere is now, in a thread.
+
+    Parameters
+    ----------
+    around
+        The site.
+    row
+        As `asked` found it.
+
+    Returns
+    -------
+    file
+        None: it lies here.
+
+    Raises
+    ------
+    FarFault, Unavailable
+        Its server does not give it, or has another one.
+    """
+    there = elsewhere(row)
+    if there is None:
+        return None
+    far = far_blocks(around)
+    with told(row):
+        return published(row, far.waited(far.asking(*there)))
+
+
+def state_of(around: Surroundings, row: dict[str, Any]) -> str:
+    """Return what tells a state of a file from others.
+
+    Parameters
+    ----------
+    around
+        The site.
+    row
+        As `asked` found it.
+    """
+    there = far_file(around, row)
+    return str(row["tag"]) if there is None else there.key
+
+
+def opened_at(around: Surroundings, who: Reader, collection: str, row: dict[str, Any]) -> Place:
+    """Find where media read a file: on the disk, or by ranges from another server.
+
+    Parameters
+    ----------
+    around
+        The site.
+    who
+        The reader; what a file elsewhere is read with is asked for as they may take it.
+    collection
+        As it was asked for.
+    row
+        As `asked` found it.
+
+    Returns
+    -------
+    place
+        Of the file as it was published.
+
+    Raises
+    ------
+    FarFault, Unavailable, Gone
+        It is gone, or was changed since.
+    """
+    there = far_file(around, row)
+    if there is None:
+        return Path(place_of(around.site.settings, row))
+    known: dict[str, FarRanges | None] = {str(row["path"]): FarRanges(far_blocks(around), there)}
+
+    def look(path: str) -> FarRanges | None:
+        if path not in known:
+            found = asked(around, who, collection, [path])
+            there = path in found.rows or path in found.refused
+            file = far_file(around, found.one(path)) if there else None
+            known[path] = None if file is None else FarRanges(far_blocks(around), file)
+        return known[path]
+
+    return Distant(PurePosixPath(row["path"]), look)
+
+
 def place_of(settings: Settings, row: dict[str, Any], folders: dict[str, bool] | None = None) -> str:
     """Find a file, and see that it is the one whose checksum was published.
 
@@ -514,23 +696,36 @@ def _found(
     return place, seen
 
 
-def reading(settings: Settings, row: dict[str, Any]) -> Callable[[int, int], Generator[Piece]]:
+def reading(around: Surroundings, row: dict[str, Any]) -> Callable[[int, int], Generator[Piece]]:
     """Return what reads bytes of a file, from one to before another: the one place where the bytes of files come from that leave in archives and ranges.
 
     Parameters
     ----------
-    settings
-        Of the site.
+    around
+        The site.
     row
         As `asked` found it.
 
     Returns
     -------
     read
-        Gives None before what must be waited for: what is in memory is read at once. Raises `Unavailable` as soon as the file is not what was
-        published, and before its last bytes are given.
+        Gives None before what must be waited for: what is in memory is read at once. Raises `Unavailable` or `FarFault` as soon as the file is not
+        what was published, and before its last bytes are given.
     """
-    return partial(_read, settings, row)
+    return partial(_read, around.site.settings, row) if elsewhere(row) is None else partial(_read_far, around, row)
+
+
+def _read_far(around: Surroundings, row: dict[str, Any], start: int, stop: int) -> Generator[Piece]:
+    yield None
+    file = far_file(around, row)
+    assert file is not None  # noqa: S101  (it was asked whether it lies here)
+    places = range(start, min(stop, file.bytes), PIECE)
+    with told(row):
+        for place in places:
+            yield None
+            # a whole piece each, for these are cut off at the file's end alone
+            (part,) = far_blocks(around).spans(file, min(PIECE, stop - place), [place], going_on=stop - place > PIECE)
+            yield part
 
 
 def _read(settings: Settings, row: dict[str, Any], start: int, stop: int) -> Generator[Piece]:

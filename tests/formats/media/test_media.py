@@ -7,7 +7,7 @@ import shutil
 import struct
 import warnings
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +19,13 @@ from astropy.wcs import WCS
 
 from hven.formats.media import (
     Array,
+    Distant,
     Rows,
     Selection,
     as_fits,
     as_votable,
     cdf,
     cut,
-    media,
     medium_of,
     open_product,
     sav,
@@ -468,12 +468,41 @@ def test_bombs_in_files(tmp_path, monkeypatch):
         open_product(tmp_path / "a.sav")
 
 
-@pytest.mark.parametrize("medium", ["cdf", "netcdf", "isis", "oifits"])
-def test_files_from_elsewhere(medium):
-    """What reads a file instead of its path: the same parts."""
-    path = DATA / REAL[medium][-1]
-    with path.open("rb") as file, media()[medium].open(file) as product, open_product(path) as other:
+class Away:
+    """A file of this machine as if it lay on another: read by ranges alone, and what was read is counted."""
+
+    def __init__(self, path):
+        self.path, self.length, self.read = path, path.stat().st_size, 0
+
+    def spans(self, size, places, *, going_on=False):
+        body = self.path.read_bytes()
+        for place in places:
+            self.read += size
+            yield body[place : place + size]
+
+
+def away(path):
+    """Return the same file on another server, and those beside it."""
+    known = {one.name: Away(one) for one in path.parent.iterdir() if one.is_file()}
+    return Distant(PurePosixPath("data") / path.name, lambda path: known.get(path.removeprefix("data/"))), known
+
+
+@pytest.mark.parametrize("medium", [*REAL, "compressed"])
+def test_files_from_elsewhere(medium, tmp_path):
+    """Read by ranges: the same parts, and the same files beside a label."""
+    path = DATA / REAL[medium][-1] if medium in REAL else tmp_path / "a.fits"
+    if medium == "compressed":
+        fits.CompImageHDU(np.arange(250_000, dtype="i4").reshape(500, 500)).writeto(path)
+    place, known = away(path)
+    with open_product(place) as product, open_product(path) as other:
         assert [part.name for part in product.parts] == [part.name for part in other.parts]
+        assert [one.name for one in product.beside] == [one.name for one in other.beside]
+        before = sum(one.read for one in known.values())
+        array = product.part()
+        window = tuple(slice(size // 2, size // 2 + 1) for size in getattr(array, "shape", ()))
+        if window:
+            assert np.array_equal(array.read(window), other.part().read(window), equal_nan=array.dtype.kind == "f")
+            assert sum(one.read for one in known.values()) - before < max(200_000, path.stat().st_size // 2)
         assert b"".join(as_fits(product).chunks()) == b"".join(as_fits(other).chunks())
 
 

@@ -28,13 +28,13 @@ def test_windows_are_what_numpy_reads(tmp_path, monkeypatch, near):
                     for (a, b), size in zip(ends, shape, strict=True)
                 )
                 steps = _plain.in_order(shape, whole.dtype)
-                found = _plain.read_plain(file.fileno(), 4, steps, whole.dtype, window)
+                found = _plain.read_plain(file, 4, steps, whole.dtype, window)
                 assert found.dtype == whole.dtype
                 assert np.array_equal(found, whole[window])
                 # the same bytes with their axes in another order, as of cubes by lines
                 turn = chance.sample(range(len(shape)), len(shape))
                 others = [window[at] for at in turn]
-                found = _plain.read_plain(file.fileno(), 4, [steps[at] for at in turn], whole.dtype, others)
+                found = _plain.read_plain(file, 4, [steps[at] for at in turn], whole.dtype, others)
                 assert np.array_equal(found, whole[window].transpose(turn))
 
 
@@ -42,4 +42,4 @@ def test_a_file_that_ends_early_is_told(tmp_path):
     path = tmp_path / "short"
     path.write_bytes(np.arange(10, dtype=">f4").tobytes())
     with path.open("rb") as file, pytest.raises(OSError, match="ends before"):
-        _plain.read_plain(file.fileno(), 0, (16, 4), np.dtype(">f4"), (slice(0, 4), slice(1, 2)))
+        _plain.read_plain(file, 0, (16, 4), np.dtype(">f4"), (slice(0, 4), slice(1, 2)))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hven.formats.media import _selecting as selecting
 from hven.formats.media._conversions import as_fits, as_votable
 from hven.formats.media._cuts import Cut, cut
+from hven.formats.media._distant import Distant, Place
 from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows, Stored
 from hven.formats.media._spectral import polarizations, times, wavelengths
 from hven.formats.media._windows import Selection, window
@@ -21,8 +22,7 @@ from hven.model.errors import SourceError, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
-    from typing import BinaryIO
+
 
 HEAD = 8192  # bytes by which a file's medium is told
 MOST = 1000  # parts of a file that are looked at
@@ -45,7 +45,7 @@ class Medium:
     begins
         A regular expression for how files begin; empty: only their names tell.
     open
-        Opens a file, or what reads one from elsewhere; raises `SourceError` where it is none or damaged.
+        Opens a file, on the disk or on another server (`Distant`); raises `SourceError` where it is none or damaged.
     beside
         It is read together with files beside it (a label): only files have that.
     refines
@@ -57,7 +57,7 @@ class Medium:
     media_types: tuple[str, ...]
     endings: tuple[str, ...]
     begins: bytes = b""
-    open: Callable[[Path | BinaryIO], Product]
+    open: Callable[[Place], Product]
     beside: bool = False
     refines: tuple[str, Callable[[Product], Product | None]] | None = None
 
@@ -100,7 +100,7 @@ def medium_of(name: str, head: bytes = b"") -> Medium | None:
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def _label(path: Path) -> Path | None:
+def _label(path: Place) -> Place | None:
     """Find the label that lies beside a file, if that is what describes it."""
     for ending in (".lbl", ".LBL", ".xml", ".lblx"):
         beside = path.with_suffix(ending)
@@ -112,7 +112,7 @@ def _label(path: Path) -> Path | None:
     return None
 
 
-def open_product(path: Path, name: str | None = None) -> Product:
+def open_product(path: Place, name: str | None = None) -> Product:
     """Open a file as what it is.
 
     Parameters
@@ -164,8 +164,10 @@ __all__ = [
     "Axis",
     "Card",
     "Cut",
+    "Distant",
     "Medium",
     "Part",
+    "Place",
     "Product",
     "Rows",
     "Selection",

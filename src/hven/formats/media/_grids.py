@@ -17,11 +17,11 @@ from hven.model.errors import HvenError, SourceError, TooLarge, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import BinaryIO
 
     import numpy.typing as npt
 
     Window = Sequence[slice]
+    from hven.formats.media._distant import Place
 
 LARGEST = 1 << 30  # bytes that a file may unpack to, or be fetched of one that its reader must have on the disk
 
@@ -73,7 +73,7 @@ class Scale(NamedTuple):
 EXACT = Scale()
 
 
-def spans(path: Path, layout: Layout, window: Window) -> npt.NDArray[Any]:
+def spans(path: Place, layout: Layout, window: Window) -> npt.NDArray[Any]:
     """Read a window: spans of the file with little between its values.
 
     Parameters
@@ -97,12 +97,12 @@ def spans(path: Path, layout: Layout, window: Window) -> npt.NDArray[Any]:
     """
     with path.open("rb", buffering=0) as file:
         try:
-            return read_plain(file.fileno(), layout.offset, layout.strides, layout.dtype, window)
+            return read_plain(file, layout.offset, layout.strides, layout.dtype, window)
         except OSError:
             raise SourceError(say("{name} ends where its values should be", path.name)) from None
 
 
-def mapped(path: Path, layout: Layout, scale: Scale = EXACT) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:  # fmt: skip
+def mapped(path: Place, layout: Layout, scale: Scale = EXACT) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:  # fmt: skip
     """Make what reads windows of an array.
 
     Parameters
@@ -167,7 +167,7 @@ def mapped(path: Path, layout: Layout, scale: Scale = EXACT) -> tuple[np.dtype[A
     return meant, read
 
 
-def beside(folder: Path, name: str) -> Path:
+def beside(folder: Place, name: str) -> Place:
     """Find a file that a label names: in the label's own folder, whatever its case.
 
     Parameters
@@ -259,13 +259,13 @@ def guarded(name: str, title: str) -> Iterator[None]:
             raise SourceError(say("{name} is damaged, or no {title} file: {reason}", name, title, why)) from None
 
 
-def on_disk(file: Path | BinaryIO) -> tuple[Path, Callable[[], None]]:
+def on_disk(file: Place) -> tuple[Path, Callable[[], None]]:
     """Have a file on the disk, for readers that need its path.
 
     Parameters
     ----------
     file
-        A path, or what reads one from elsewhere: it is copied.
+        One on another server is copied.
 
     Returns
     -------
@@ -284,8 +284,8 @@ def on_disk(file: Path | BinaryIO) -> tuple[Path, Callable[[], None]]:
     folder = Path(tempfile.mkdtemp(prefix="hven-"))
     path = folder / "file"
     try:
-        with path.open("wb") as copy:
-            while chunk := file.read(1 << 20):
+        with path.open("wb") as copy, file.open("rb") as source:
+            while chunk := source.read(1 << 20):
                 copy.write(chunk)
                 if copy.tell() > LARGEST:
                     raise TooLarge(  # noqa: TRY301

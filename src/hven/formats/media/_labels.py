@@ -10,7 +10,8 @@ from hven.model.errors import SourceError, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from hven.formats.media._distant import Place
 
 LONGEST = 4 << 20  # bytes of a label
 DEEPEST = 50  # objects in each other
@@ -68,7 +69,7 @@ class Label(dict[str, Any]):
                 yield from one.cards() if name in {"QUBE", "SPECTRAL_QUBE", "IMAGE", "BAND_BIN", "ISISCUBE"} else one.cards(f"{name} ")  # fmt: skip
 
 
-def read(path: Path, begins: int = 0) -> Label:
+def read(path: Place, begins: int = 0) -> Label:
     """Read the label that a file is, or begins with.
 
     Parameters

@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hven.formats.media._distant import Opened
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
 
     import numpy.typing as npt
 
@@ -38,7 +42,7 @@ def in_order(shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, ...]:
 
 
 def read_plain(
-    descriptor: int, start: int, strides: Sequence[int], dtype: np.dtype[Any], window: Sequence[slice]
+    file: BinaryIO, start: int, strides: Sequence[int], dtype: np.dtype[Any], window: Sequence[slice]
 ) -> npt.NDArray[Any]:
     """Read a window.
 
@@ -46,8 +50,8 @@ def read_plain(
 
     Parameters
     ----------
-    descriptor
-        Of an open file; its position stays where it is.
+    file
+        An open one, of this machine or another; its position stays where it is.
     start
         Where the array begins, bytes.
     strides
@@ -79,19 +83,22 @@ def read_plain(
     size, rest, apart = _span(sizes[inner:], steps[inner:], dtype), sizes[inner:], steps[inner:]
     flat = values.reshape(math.prod(sizes[:inner]), *rest)
     outer = (range(0, count * step, step) for count, step in zip(sizes[:inner], steps, strict=False))
-    for at, offsets in enumerate(itertools.product(*outer) if values.size else ()):
-        flat[at] = np.ndarray(rest, dtype, _read(descriptor, size, first + sum(offsets)), strides=apart)
+    places = [first + sum(offsets) for offsets in itertools.product(*outer)] if values.size else []
+    spans = file.spans if isinstance(file, Opened) else partial(_spans, file.fileno())
+    for at, piece in enumerate(spans(size, places) if places else ()):
+        if len(piece) < size:
+            raise OSError("it ends before its last pixel")
+        flat[at] = np.ndarray(rest, dtype, piece, strides=apart)
     return values.transpose(np.argsort(order))
 
 
-def _read(descriptor: int, size: int, place: int) -> bytes:
-    piece = os.pread(descriptor, size, place)
-    while len(piece) < size:  # a call gives 2 GB at most
-        more = os.pread(descriptor, size - len(piece), place + len(piece))
-        if not more:
-            raise OSError("it ends before its last pixel")
-        piece += more
-    return piece
+def _spans(descriptor: int, size: int, places: Sequence[int]) -> Iterator[bytes]:
+    for place in places:
+        piece = os.pread(descriptor, size, place)
+        # a call gives 2 GB at most
+        while len(piece) < size and (more := os.pread(descriptor, size - len(piece), place + len(piece))):
+            piece += more
+        yield piece
 
 
 def _span(sizes: Sequence[int], steps: Sequence[int], dtype: np.dtype[Any]) -> int:

@@ -9,7 +9,6 @@ from hven.model.errors import SourceError, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     import numpy as np
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
     Window = Sequence[slice]
+    from hven.formats.media._distant import Place
 
 
 class Card(NamedTuple):
@@ -179,7 +179,7 @@ class Product:
     parts: tuple[Part, ...]
     cards: tuple[Card, ...] = ()
     closing: Callable[[], None] = lambda: None
-    beside: tuple[Path, ...] = ()
+    beside: tuple[Place, ...] = ()
 
     def __enter__(self) -> Self:
         """Hold it open."""

@@ -19,10 +19,10 @@ from hven.model.types import Type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
 
+    from hven.formats.media._distant import Place
     from hven.formats.media._product import Card
 
 BLOCK = 8 << 20  # bytes of rows that are read at a time
@@ -78,7 +78,7 @@ class Field:
 
 
 def fixed(
-    path: Path, fields: Sequence[Field], *, index: int, name: str, offset: int, record: int, count: int, cards: tuple[Card, ...] = ()
+    path: Place, fields: Sequence[Field], *, index: int, name: str, offset: int, record: int, count: int, cards: tuple[Card, ...] = ()
 ) -> Rows:  # fmt: skip
     """Make a table of records of one length.
 
@@ -232,7 +232,7 @@ def spelled(texts: pa.Array, field: Field) -> pa.Array:
 
 
 def delimited(
-    path: Path, fields: Sequence[Field], *, index: int, name: str, offset: int, size: int, count: int, mark: str, cards: tuple[Card, ...] = ()
+    path: Place, fields: Sequence[Field], *, index: int, name: str, offset: int, size: int, count: int, mark: str, cards: tuple[Card, ...] = ()
 ) -> Rows:  # fmt: skip
     """Make a table of lines with fields between marks.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +20,12 @@ from hven.model.types import Type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
     from typing import BinaryIO
 
     import numpy.typing as npt
 
     from hven.formats.media import Part
+    from hven.formats.media._distant import Place
 
 WIDEST = 1 << 16  # bytes of a cell of a table; what has more is an array alone
 DIMENSIONS = 100
@@ -178,13 +179,13 @@ def mjd(stored: npt.NDArray[Any], kind: int) -> npt.NDArray[np.float64]:
     return np.where(fill, np.nan, 51_544.0 + days + rest / 86_400e9)
 
 
-def open_cdf(file: Path | BinaryIO) -> Product:
+def open_cdf(file: Place) -> Product:
     """Open a file.
 
     Parameters
     ----------
     file
-        A path, or what reads one from elsewhere: it is copied.
+        One on another server is read by ranges, and copied if it is compressed as a whole.
 
     Returns
     -------
@@ -197,11 +198,13 @@ def open_cdf(file: Path | BinaryIO) -> Product:
         It is no CDF, damaged, or cdflib is not installed.
     """
     plugins.need("a CDF file", "cdflib", error=SourceError)
-    path, closing = on_disk(file)
-    name = path.name if path is file else "the file"
+    name = file.name
+    with file.open("rb") as head:
+        plain = head.read(8)[4:] == b"\0\0\xff\xff"
+    path, closing = (file, _nothing) if plain else on_disk(file)
     try:
         with guarded(name, "CDF"):
-            source = _reader()(str(path))
+            source = _reader()(path)
             said = source.cdf_info()
             lock, there = threading.Lock(), (source.file if source.compressed_file is not None else path).stat().st_size
             names = [*said.zVariables, *said.rVariables][:MOST]
@@ -217,6 +220,10 @@ def open_cdf(file: Path | BinaryIO) -> Product:
     except BaseException:
         closing()
         raise
+
+
+def _nothing() -> None:
+    """Remove no copy."""
 
 
 @cache
@@ -236,6 +243,16 @@ def _reader() -> Any:
     library.gzip_inflate = inflated
 
     class Reader(library.CDF):  # type: ignore[misc]
+        def __init__(self, place: Place) -> None:
+            self.place = place
+            super().__init__(place if isinstance(place, Path) else "https://")
+
+        def _file_or_url_or_s3_handler(self, name: str, kind: str, method: int) -> Any:
+            """Open it, and ask nobody else for it."""
+            if isinstance(self.place, Path):
+                return super()._file_or_url_or_s3_handler(name, kind, method)
+            return self.place.open("rb")
+
         @property
         def _f(self) -> Any:
             return self.counted

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import os
 import re
 import tempfile
 import warnings
@@ -31,7 +30,7 @@ from hven.formats.media import (
     wavelengths,
 )
 from hven.formats.media._plain import in_order, read_plain
-from hven.model.errors import SourceError, TooLarge, say
+from hven.model.errors import HvenError, SourceError, TooLarge, say
 from hven.model.sky import footprints
 from hven.model.table import Column
 from hven.model.types import Type
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.formats.media import Part
+    from hven.formats.media._distant import Place
 
 _ROLES = {
     "error": re.compile(r"(?i).*(err|error|stat|variance|var|sigma|uncert\w*|noise)\d*$"),
@@ -96,13 +96,13 @@ BLOCK = 2880  # bytes (FITS 4.0 section 3.1)
 LARGEST = 1 << 30  # bytes that a compressed file may unpack to
 
 
-def open_fits(file: Path | BinaryIO) -> Product:
+def open_fits(file: Place) -> Product:
     """Open a FITS file.
 
     Parameters
     ----------
     file
-        A path, or what reads one from elsewhere.
+        One on another server is read by ranges, and unpacked here if it is compressed as a whole.
 
     Returns
     -------
@@ -116,21 +116,20 @@ def open_fits(file: Path | BinaryIO) -> Product:
     """
     from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
 
-    name = file.name if isinstance(file, Path) else "the file"
+    name = file.name
     opened = ExitStack()
     with _told(name):
         try:
             spool = _unpacked(file, name)
             if spool is not None:
                 opened.callback(spool.close)
-            plain = file if spool is None else Path(spool.name)
-            stream = opened.enter_context(plain.open("rb")) if isinstance(plain, Path) else plain
+            plain: Place = file if spool is None else Path(spool.name)
+            stream = opened.enter_context(plain.open("rb"))
             # no memory map: a file that is cut short while it is read would end the process
             hdus = fits.open(stream, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=True)
             opened.callback(hdus.close)
-            here = stream.fileno() if isinstance(plain, Path) else None
-            size = 0 if here is None else os.fstat(here).st_size
-            parts = tuple(_parts(hdus, size, here))
+            size = plain.stat().st_size
+            parts = tuple(_parts(hdus, size, stream))
             if not parts and size % BLOCK:
                 raise SourceError(say("it ends after {size} bytes, within a header", size))  # noqa: TRY301  (what is open is closed)
             return Product(medium="fits", parts=parts, cards=_cards(hdus[0].header), closing=opened.close)
@@ -139,10 +138,9 @@ def open_fits(file: Path | BinaryIO) -> Product:
             raise
 
 
-def _unpacked(file: Path | BinaryIO, name: str) -> Any:
+def _unpacked(file: Place, name: str) -> Any:
     """Unpack a compressed file beside the temporary ones, so that windows of it need no second pass; None: it is plain."""
-    source = file.open("rb") if isinstance(file, Path) else file
-    try:
+    with file.open("rb") as source:
         head = source.read(6)
         source.seek(0)
         unpack = next((unpack for begins, unpack in _PACKED.items() if head.startswith(begins)), None)
@@ -163,9 +161,6 @@ def _unpacked(file: Path | BinaryIO, name: str) -> Any:
             spool.close()
             raise
         return spool
-    finally:
-        if isinstance(file, Path):
-            source.close()
 
 
 @contextmanager
@@ -177,14 +172,14 @@ def _told(name: str) -> Iterator[None]:
             yield
         except SourceError as fault:
             raise SourceError(say("{name} is damaged, or no FITS file: {reason}", name, str(fault))) from None
-        except (TooLarge, FileNotFoundError, PermissionError):
+        except (HvenError, FileNotFoundError, PermissionError):
             raise
         except Exception as fault:  # noqa: BLE001  (astropy meets bad bytes with whatever comes up)
             why = " ".join(str(fault).split())[:200] or type(fault).__name__
             raise SourceError(say("{name} is damaged, or no FITS file: {reason}", name, why)) from None
 
 
-def _parts(hdus: Any, size: int, here: int | None) -> Iterator[Part]:
+def _parts(hdus: Any, size: int, stream: BinaryIO) -> Iterator[Part]:
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
 
     index = 0
@@ -196,7 +191,7 @@ def _parts(hdus: Any, size: int, here: int | None) -> Iterator[Part]:
         if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not isinstance(hdu, fits.CompImageHDU):
             yield _rows(hdu, index)
         elif hdu.shape and min(hdu.shape) > 0 and not isinstance(hdu, fits.GroupsHDU):
-            yield _array(hdu, index, hdus, here)
+            yield _array(hdu, index, hdus, stream)
         told = hdu.fileinfo()
         if 0 < size <= told["datLoc"] + told["datSpan"] - BLOCK:  # padding may be missing
             raise SourceError(say("it ends within HDU {number}: {size} bytes", index, size))
@@ -224,7 +219,7 @@ def _cards(header: Any) -> tuple[Card, ...]:
     return tuple(map(read, header.cards))
 
 
-def _array(hdu: Any, index: int, hdus: Any, here: int | None) -> Array:
+def _array(hdu: Any, index: int, hdus: Any, stream: BinaryIO) -> Array:
     header, name = hdu.header, str(hdu.name or "")
     sizes = tuple(int(size) for size in hdu.shape)
     scale, zero = _real(header.get("BSCALE", 1.0), 1.0), _real(header.get("BZERO", 0.0), 0.0)
@@ -236,7 +231,7 @@ def _array(hdu: Any, index: int, hdus: Any, here: int | None) -> Array:
     if whole:
         meant = np.result_type(dtype, np.min_scalar_type(int(zero))) if shifted else dtype
 
-    flat = None if here is None else _plain(hdu, here, sizes, dtype)
+    flat = _plain(hdu, stream, sizes, dtype)
 
     def raw(window: Sequence[slice]) -> npt.NDArray[Any]:
         with _told(name or str(index)):
@@ -274,15 +269,15 @@ def _array(hdu: Any, index: int, hdus: Any, here: int | None) -> Array:
 
 
 def _plain(
-    hdu: Any, here: int, sizes: tuple[int, ...], dtype: np.dtype[Any]
+    hdu: Any, stream: BinaryIO, sizes: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Callable[[Sequence[slice]], npt.NDArray[Any]] | None:
-    """Return what reads windows of an array that lies in a file of this machine as it is; None: it is in compressed tiles."""
+    """Return what reads windows of an array that lies in a file as it is; None: it is in compressed tiles."""
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
 
     if isinstance(hdu, fits.CompImageHDU):
         return None
     kind = dtype.newbyteorder(">")
-    return partial(read_plain, here, int(hdu.fileinfo()["datLoc"]), in_order(sizes, kind), kind)
+    return partial(read_plain, stream, int(hdu.fileinfo()["datLoc"]), in_order(sizes, kind), kind)
 
 
 def _real(value: object, default: float) -> float:

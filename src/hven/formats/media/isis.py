@@ -10,7 +10,7 @@ import numpy as np
 from hven.formats.media import MOST, Array, Axis, Medium, Product, wavelengths
 from hven.formats.media import _labels as labels
 from hven.formats.media import _maps as maps
-from hven.formats.media._grids import Layout, Scale, mapped, on_disk
+from hven.formats.media._grids import Layout, Scale, mapped
 from hven.formats.media._records import Field, fixed
 from hven.formats.media._spectral import spelled
 from hven.model.errors import SourceError, say
@@ -18,8 +18,6 @@ from hven.model.sky import footprints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
-    from typing import BinaryIO
 
     import numpy.typing as npt
 
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from hven.formats.media._labels import Label
 
     Window = Sequence[slice]
+    from hven.formats.media._distant import Place
 
 # stored type, special pixels, lowest valid value
 _TYPES: dict[str, tuple[str, tuple[float, ...], float | None]] = {
@@ -41,13 +40,13 @@ _TYPES: dict[str, tuple[str, tuple[float, ...], float | None]] = {
 _FIELDS = {"INTEGER": ("i4", 4), "DOUBLE": ("f8", 8), "REAL": ("f4", 4), "TEXT": ("text", 1)}
 
 
-def open_isis(file: Path | BinaryIO) -> Product:
+def open_isis(file: Place) -> Product:
     """Open a cube.
 
     Parameters
     ----------
     file
-        A path, or what reads one from elsewhere: it is copied.
+        It is read by ranges, wherever it lies.
 
     Returns
     -------
@@ -59,15 +58,6 @@ def open_isis(file: Path | BinaryIO) -> Product:
     SourceError
         The label is none of a cube, or promises more than the file has.
     """
-    path, closing = on_disk(file)
-    try:
-        return _opened(path, closing)
-    except BaseException:
-        closing()
-        raise
-
-
-def _opened(file: Path, closing: Callable[[], None]) -> Product:
     label = labels.read(file)
     cube = next((one for _, one in label.named("ISISCUBE")), None)
     core = None if cube is None else next((one for _, one in cube.named("CORE")), None)
@@ -96,10 +86,10 @@ def _opened(file: Path, closing: Callable[[], None]) -> Product:
             fields = _fields(one, "<" if str(one.get("BYTEORDER")).upper() == "LSB" else ">")
             record = sum(field.size * field.items for field in fields)
             parts.append(fixed(file, fields, index=len(parts), name=str(one.get("NAME") or "TABLE"), offset=int(one.number("STARTBYTE") or 1) - 1, record=record, count=int(one.number("RECORDS") or 0)))  # fmt: skip
-    return Product(medium="isis", parts=tuple(parts), cards=tuple(cube.cards()), closing=closing)
+    return Product(medium="isis", parts=tuple(parts), cards=tuple(cube.cards()))
 
 
-def _cube(file: Path, core: Label, sizes: Sequence[int], dtype: np.dtype[Any], scale: Scale) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:  # fmt: skip
+def _cube(file: Place, core: Label, sizes: Sequence[int], dtype: np.dtype[Any], scale: Scale) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:  # fmt: skip
     bands, lines, samples = sizes
     offset = int(core.number("STARTBYTE") or 1) - 1
     if str(core.get("FORMAT")).upper() != "TILE":

@@ -24,13 +24,13 @@ from hven.model.types import Type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import BinaryIO
 
     import numpy.typing as npt
 
     from hven.formats.media import Part
 
     Window = Sequence[slice]
+    from hven.formats.media._distant import Place
 
 WIDEST = 1 << 16  # bytes of a cell of a table
 DEEPEST = 20  # groups in each other
@@ -156,13 +156,13 @@ class _Variable:
         return pa.FixedSizeListArray.from_arrays(cells.cast(kind.value_type), kind.list_size).cast(kind)
 
 
-def open_netcdf(file: Path | BinaryIO) -> Product:
+def open_netcdf(file: Place) -> Product:
     """Open a file.
 
     Parameters
     ----------
     file
-        A path, or what reads one from elsewhere.
+        One on another server is read by ranges, and copied if it is of the classic version.
 
     Returns
     -------
@@ -174,14 +174,10 @@ def open_netcdf(file: Path | BinaryIO) -> Product:
     SourceError
         It is no netCDF, damaged, names other files, or what reads it is not installed.
     """
-    name = file.name if isinstance(file, Path) else "the file"
+    name = file.name
     with guarded(name, "netCDF"):
-        if isinstance(file, Path):
-            with file.open("rb") as source:
-                head = source.read(4)
-        else:
-            head = file.read(4)
-            file.seek(0)
+        with file.open("rb") as source:
+            head = source.read(4)
         if head[:3] == b"CDF" and head[3:] not in {b"\x01", b"\x02"}:
             raise SourceError(say("{name} is netCDF of a version that is not read: {version}", name, "CDF-5"), remedy=say("write it as netCDF-4 (nccopy -k nc4)"))  # fmt: skip
         known, said, closing = (_classic if head[:3] == b"CDF" else _version4)(file, name)
@@ -193,12 +189,12 @@ def open_netcdf(file: Path | BinaryIO) -> Product:
     return Product(medium="netcdf", parts=parts, cards=tuple(_attributes(said)), closing=closing)
 
 
-def _version4(file: Path | BinaryIO, name: str) -> tuple[list[_Variable], Mapping[str, Any], Callable[[], None]]:
+def _version4(file: Place, name: str) -> tuple[list[_Variable], Mapping[str, Any], Callable[[], None]]:
     plugins.need("a netCDF file", "h5py", "h5netcdf", error=SourceError)
     import h5netcdf  # noqa: PLC0415  (asked by few)
     import h5py  # noqa: PLC0415  (asked by few)
 
-    raw = h5py.File(file, "r")
+    raw = h5py.File(file if isinstance(file, Path) else file.open("rb"), "r")
     try:
         _inside(raw, raw, h5py, name, 0)
         whole = h5netcdf.File(raw, "r", phony_dims="sort")
@@ -258,7 +254,7 @@ def _section(one: Any, name: str, part: Callable[[Any], Any], window: Window) ->
         return np.asarray(part(one[tuple(window)]))
 
 
-def _classic(file: Path | BinaryIO, _name: str) -> tuple[list[_Variable], Mapping[str, Any], Callable[[], None]]:
+def _classic(file: Place, _name: str) -> tuple[list[_Variable], Mapping[str, Any], Callable[[], None]]:
     plugins.need("a netCDF file", "scipy", error=SourceError)
     from scipy.io import netcdf_file  # noqa: PLC0415  (asked by few)
 

@@ -15,10 +15,10 @@ from hven.model.types import Type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-    from typing import BinaryIO
 
     import numpy.typing as npt
+
+    from hven.formats.media._distant import Place
 
 _TEXT, _REAL, _FLAG = Type("char", "*"), Type("double"), Type("boolean")
 # observables of a kind of table: their columns as points, with units, UCDs and what they are
@@ -47,7 +47,7 @@ _KINDS: dict[str, tuple[tuple[str, str | None, str, str], ...]] = {
 _COORDINATES = {"OI_VIS2": ("UCOORD", "VCOORD"), "OI_VIS": ("UCOORD", "VCOORD"), "OI_T3": ("U1COORD", "V1COORD", "U2COORD", "V2COORD")}  # fmt: skip
 
 
-def open_oifits(file: Path | BinaryIO) -> Product:
+def open_oifits(file: Place) -> Product:
     """Open a file.
 
     Parameters

@@ -20,9 +20,9 @@ from hven.model.sky import footprints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from hven.formats.media import Card, Part, Rows
+    from hven.formats.media._distant import Place
     from hven.formats.media._labels import Label
 
 _KINDS = {"LONGITUDE": "longitude", "LATITUDE": "latitude"}
@@ -31,7 +31,7 @@ _NULLS = ("MISSING_CONSTANT", "INVALID_CONSTANT", "MISSING", "NULL", "CORE_NULL"
 _TABLES = ("TABLE", "SERIES", "SPECTRUM", "PALETTE", "SPREADSHEET")
 
 
-def open_pds3(file: Any) -> Product:
+def open_pds3(file: Place) -> Product:
     """Open a product by its label.
 
     Parameters
@@ -52,7 +52,7 @@ def open_pds3(file: Any) -> Product:
     label = labels.read(file)
     plain = _map_of(label)
     parts: list[Part] = []
-    others: set[Path] = set()
+    others: set[Place] = set()
     for name, one in [*label.named("QUBE", "IMAGE", *_TABLES)][:MOST]:
         found = _pointer(label, name, file)
         if found is None:
@@ -77,7 +77,7 @@ def open_pds3(file: Any) -> Product:
     return Product(medium="pds3", parts=tuple(parts), cards=tuple(label.cards()), beside=tuple(sorted(others - {file})))
 
 
-def _pointer(label: Label, name: str, file: Path) -> tuple[Path, int] | None:
+def _pointer(label: Label, name: str, file: Place) -> tuple[Place, int] | None:
     """Find an object's file and its first byte."""
     value, unit = label.get(f"^{name}"), label.units.get(f"^{name}", "")
     record = int(label.number("RECORD_BYTES") or 1)
@@ -135,7 +135,7 @@ def _axes(names: list[str], sizes: list[int], one: Label) -> tuple[Axis, ...]:
     return tuple(found)
 
 
-def _qube(one: Label, path: Path, offset: int, name: str, index: int, _map: dict[str, Any]) -> Iterator[Array]:
+def _qube(one: Label, path: Place, offset: int, name: str, index: int, _map: dict[str, Any]) -> Iterator[Array]:
     """Read a cube as bands, lines, samples, in whichever order it is stored; then its suffixes, each an array of its own."""
     sizes = _sizes(one.words("CORE_ITEMS"), name)
     names = [str(word).upper() for word in one.words("AXIS_NAME")]
@@ -185,7 +185,7 @@ def _unit(one: Label, *names: str) -> str | None:
     return next((word for word in words if word and word.upper() not in {"N/A", "NONE", "NULL", "UNK", "DIMENSIONLESS"}), None)  # fmt: skip
 
 
-def _image(one: Label, path: Path, offset: int, name: str, index: int, plain: dict[str, Any]) -> Iterator[Array]:
+def _image(one: Label, path: Place, offset: int, name: str, index: int, plain: dict[str, Any]) -> Iterator[Array]:
     packed = str(one.get("ENCODING_TYPE") or "N/A").upper()
     if packed not in {"N/A", "NONE"}:
         raise SourceError(say("{name} is packed as {kind}, which is not read", name, packed))
@@ -231,7 +231,7 @@ def _map_of(label: Label) -> dict[str, Any]:
     return plain
 
 
-def _table(one: Label, body: list[tuple[str, Label]], path: Path, offset: int, name: str, index: int) -> Rows:
+def _table(one: Label, body: list[tuple[str, Label]], path: Place, offset: int, name: str, index: int) -> Rows:
     binary = str(one.get("INTERCHANGE_FORMAT")).upper() == "BINARY"
     count = int(one.number("ROWS", "RECORDS") or 0)
     cards = tuple(one.cards())

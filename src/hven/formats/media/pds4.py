@@ -18,11 +18,11 @@ from hven.model.sky import footprints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import numpy.typing as npt
 
     from hven.formats.media import Part, Rows
+    from hven.formats.media._distant import Place
 
 LONGEST = 32 << 20  # bytes of a label
 _TYPES = {
@@ -36,7 +36,7 @@ _ROLES = {"Uncertainty": "error", "Quality": "flag", "Mask": "flag"}
 _KINDS = {"wavelength": "spectral", "band": "spectral", "spectral": "spectral", "longitude": "longitude", "latitude": "latitude"}  # fmt: skip
 
 
-def open_pds4(file: Any) -> Product:
+def open_pds4(file: Place) -> Product:
     """Open a product by its label.
 
     Parameters
@@ -60,7 +60,8 @@ def open_pds4(file: Any) -> Product:
         raise SourceError(say("the label of {name} has no end", file.name))
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True)  # fmt: skip
     try:
-        root = etree.parse(str(file), parser).getroot()
+        with file.open("rb") as source:
+            root = etree.parse(source, parser).getroot()
     except etree.XMLSyntaxError as fault:
         raise SourceError(say("{name} is no label: {reason}", file.name, str(fault.msg)[:160])) from None
     for one in root.iter(etree.Element):
@@ -69,7 +70,7 @@ def open_pds4(file: Any) -> Product:
         raise SourceError(say("{name} is no label: {reason}", file.name, root.tag[:60]))
     world = _projection(root)
     parts: list[Part] = []
-    others: set[Path] = set()
+    others: set[Place] = set()
     for area in root:
         name = area.findtext("File/file_name")
         if not area.tag.startswith("File_Area") or not name:
@@ -123,7 +124,7 @@ def _constant(text: str | None, dtype: np.dtype[Any]) -> float | None:
         return None
 
 
-def _array(one: Any, path: Path, index: int, root: Any, world: dict[str, object]) -> Array:
+def _array(one: Any, path: Place, index: int, root: Any, world: dict[str, object]) -> Array:
     listed = sorted(one.iterfind("Axis_Array"), key=lambda axis: _number(axis, "sequence_number", 1.0))
     names = [str(axis.findtext("axis_name") or "").strip() for axis in listed]
     shape = tuple(int(_number(axis, "elements")) for axis in listed)
@@ -205,7 +206,7 @@ def _projection(root: Any) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _table(one: Any, path: Path, index: int) -> Rows:
+def _table(one: Any, path: Place, index: int) -> Rows:
     title = str(one.findtext("name") or one.findtext("local_identifier") or one.tag).strip()
     offset, count = int(_number(one, "offset", 0.0)), int(_number(one, "records"))
     fields: list[Field] = []

@@ -23,24 +23,24 @@ from hven.model.types import Type
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-    from typing import BinaryIO
 
     import numpy.typing as npt
 
     from hven.formats.media import Part
+    from hven.formats.media._distant import Place
 
 DEEPEST = 10  # structures in each other
 _END = 6  # of records
 _NAMES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "u8": "double", "f4": "float", "f8": "double"}  # fmt: skip
 
 
-def open_sav(file: Path | BinaryIO) -> Product:
+def open_sav(file: Place) -> Product:
     """Open a file.
 
     Parameters
     ----------
     file
-        A path, or what reads one from elsewhere: it is copied.
+        One on another server is copied.
 
     Returns
     -------

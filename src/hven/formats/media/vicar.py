@@ -8,26 +8,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.formats.media import Array, Axis, Card, Medium, Product
-from hven.formats.media._grids import Layout, mapped, on_disk
+from hven.formats.media._grids import Layout, mapped
 from hven.model.errors import SourceError, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-    from typing import BinaryIO
+    from hven.formats.media._distant import Place
 
 LONGEST = 1 << 20  # bytes of a label
 _WORD = re.compile(r"(\w+)\s*=\s*(?:'((?:[^']|'')*)'|(\([^)]*\))|(\S+))")
 _TYPES = {"BYTE": "u1", "HALF": "i2", "WORD": "i2", "FULL": "i4", "LONG": "i4", "REAL": "f4", "DOUB": "f8"}
 
 
-def open_vicar(file: Path | BinaryIO) -> Product:
+def open_vicar(file: Place) -> Product:
     """Open an image.
 
     Parameters
     ----------
     file
-        A path, or what reads one from elsewhere: it is copied.
+        It is read by ranges, wherever it lies.
 
     Returns
     -------
@@ -39,15 +37,6 @@ def open_vicar(file: Path | BinaryIO) -> Product:
     SourceError
         The label is none, promises more than there is, or values of a type that is not read.
     """
-    path, closing = on_disk(file)
-    try:
-        return _opened(path, closing)
-    except BaseException:
-        closing()
-        raise
-
-
-def _opened(file: Path, closing: Callable[[], None]) -> Product:
     words = _label(file)
 
     def number(word: str, default: int = 0) -> int:
@@ -83,10 +72,10 @@ def _opened(file: Path, closing: Callable[[], None]) -> Product:
     meant, read = mapped(file, Layout(offset, dtype, shape, steps, vax))
     cards = tuple(Card(name, value) for name, value in words.items())
     axes = tuple(Axis(name=name, size=size) for name, size in zip(names, shape, strict=True))
-    return Product(medium="vicar", parts=(Array(index=0, name="IMAGE", axes=axes, dtype=meant, read=read),), cards=cards, closing=closing)  # fmt: skip
+    return Product(medium="vicar", parts=(Array(index=0, name="IMAGE", axes=axes, dtype=meant, read=read),), cards=cards)  # fmt: skip
 
 
-def _label(file: Path) -> dict[str, str]:
+def _label(file: Place) -> dict[str, str]:
     with file.open("rb") as source:
         begin = re.match(rb"LBLSIZE=(\d{1,8}) ", source.read(20))
         size = int(begin[1]) if begin else 0

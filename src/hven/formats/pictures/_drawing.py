@@ -18,9 +18,8 @@ from hven.model.errors import SourceError, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-    from hven.formats.media import Part, Product
+    from hven.formats.media import Part, Place, Product
     from hven.formats.pictures._appearance import Look
 
 UNPACKED = 512 << 20  # bytes of a packed file that is drawn
@@ -39,7 +38,7 @@ def drawable(path: str) -> bool:
     return medium_of(path) is not None or ending in stills.RASTERS or (ending in stills.FILMS and stills.films())
 
 
-def pictured(files: Sequence[tuple[Path, str]], look: Look) -> bytes:
+def pictured(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
     """Draw files, several beside one another.
 
     Parameters
@@ -77,7 +76,7 @@ def pictured(files: Sequence[tuple[Path, str]], look: Look) -> bytes:
     return made[0].body if len(made) == 1 else stills.beside(made, [name for _, name in files], look)
 
 
-def _transfer(files: Sequence[tuple[Path, str]], look: Look) -> bytes:
+def _transfer(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
     """Draw the transfer function of several OIFITS files."""
     found = []
     sizes = [*look.diameters, *[0.0] * len(files)]
@@ -92,7 +91,7 @@ def _transfer(files: Sequence[tuple[Path, str]], look: Look) -> bytes:
     return _page(sheet, words, look, "Transfer function").body
 
 
-def guarded(path: Path, name: str) -> None:
+def guarded(path: Place, name: str) -> None:
     """Refuse packed files that are too large when they are unpacked; raises `SourceError`."""
     kinds = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
     module = kinds.get(path.suffix.lower())
@@ -100,7 +99,7 @@ def guarded(path: Path, name: str) -> None:
         return
     total = 0
     try:
-        with import_module(module).open(path) as file:
+        with path.open("rb") as packed, import_module(module).open(packed) as file:
             while piece := file.read(1 << 20):
                 total += len(piece)
                 if total > UNPACKED:

@@ -14,6 +14,7 @@ from hven.formats.pictures._drawing import pictured
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hven.formats.media import Place
     from hven.formats.pictures._appearance import Look
 
 BUDGET = 512 << 20  # bytes
@@ -53,7 +54,7 @@ class Shelf:
             os.utime(place)
         return found
 
-    def drawn(self, key: str, files: Sequence[tuple[Path, str]], look: Look) -> bytes:
+    def drawn(self, key: str, files: Sequence[tuple[Place, str]], look: Look) -> bytes:
         """Draw a picture and keep it, if nobody did so meanwhile.
 
         Parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.formats.pictures._sheet import Picture, Sheet, packed
@@ -13,8 +14,8 @@ from hven.model.table import RASTER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from hven.formats.media import Place
     from hven.formats.pictures._appearance import Look
 
 RASTERS = {one: {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}.get(one, one.upper()) for one in RASTER}
@@ -32,7 +33,7 @@ def is_raster(name: str) -> bool:
     return ending in RASTERS or ending in FILMS
 
 
-def still(path: Path, name: str, look: Look) -> Picture:
+def still(path: Place, name: str, look: Look) -> Picture:
     """Make a picture smaller; of a film, take the frame in its middle.
 
     Parameters
@@ -54,11 +55,11 @@ def still(path: Path, name: str, look: Look) -> Picture:
     return Picture(packed(made, notes), words)
 
 
-def _of_raster(path: Path, name: str, ending: str, look: Look) -> tuple[Any, str]:
+def _of_raster(path: Place, name: str, ending: str, look: Look) -> tuple[Any, str]:
     from PIL import Image, ImageSequence, UnidentifiedImageError  # noqa: PLC0415  (loaded for pictures alone)
 
     try:
-        with Image.open(path, formats=(RASTERS[ending],)) as image:
+        with Image.open(path if isinstance(path, Path) else path.open("rb"), formats=(RASTERS[ending],)) as image:
             if image.width * image.height > LARGEST:
                 raise SourceError(say("{name} is too large to be unpacked for a picture", name))
             frames = min(sum(1 for _ in zip(ImageSequence.Iterator(image), range(MOST), strict=False)), MOST)
@@ -78,7 +79,7 @@ def films() -> bool:
     return find_spec("av") is not None
 
 
-def _of_film(path: Path, name: str, ending: str) -> tuple[Any, str]:
+def _of_film(path: Place, name: str, ending: str) -> tuple[Any, str]:
     """Decode the frame from which one in the middle can be reached: PyAV, which is FFmpeg."""
     if path.stat().st_size == 0:
         raise SourceError(say("{name} is empty", name))

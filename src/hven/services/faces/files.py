@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as urlquote
@@ -11,10 +10,8 @@ import anyio.to_thread
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from hven import services as dali
-from hven.model.errors import FarFault, say
 from hven.model.table import FILES, rooted
 from hven.services import filed
-from hven.services._far_blocks import FarBlocks
 from hven.services._ranges import described, flowing, given
 from hven.services.face import Face, Surroundings, Way, route
 
@@ -24,8 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.table import Root, Table
-    from hven.services._far_blocks import FarFile
+    from hven.model.table import Table
     from hven.site import Published
 
 # a page or an image among the files may hold scripts: they must not run as if they were this site's
@@ -43,7 +39,7 @@ def applies(table: Table) -> bool:
 
 def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/collections/<name>/files`` and what is below."""
-    far = FarBlocks(around.site.settings)
+    far = filed.far_blocks(around)
 
     def found(request: Request, name: str, path: str) -> tuple[dict[str, Any], str, str | None]:
         """Ask for a file; return also who may keep the answer, and what stands for it now."""
@@ -67,10 +63,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if root.direct:
             kept = {"cache-control": "no-cache" if reach == "public" else "private, no-store", **HEADERS, **link}
             return RedirectResponse(f"{root.address}/{urlquote(below)}", headers=kept)
-        far_file = None if root.scheme is None else await _far(far, root, below, row)
+        far_file = None
+        if root.scheme is not None:
+            with filed.told(row):
+                far_file = filed.published(row, await far.file(root, below))
         tag = f'"{row["tag"]}"' if far_file is None else f'"{far_file.key}"'
         headers = {**dali.caching(tag, public=reach == "public"), **HEADERS, **link}
-        headers |= described(path, _moment(row) if far_file is None else far_file.fact.modified, row["sha256"])
+        headers |= described(path, filed.moment(row) if far_file is None else far_file.fact.modified, row["sha256"])
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
@@ -83,7 +82,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         place = await anyio.to_thread.run_sync(filed.place_of, around.site.settings, row)
         if not same or "range" not in request.headers or "," in request.headers["range"]:
             return FileResponse(place, headers=headers, media_type=row["media_type"])
-        read = filed.reading(around.site.settings, row)
+        read = filed.reading(around, row)
         return given(request, row["bytes"], lambda begin, end: flowing(read(begin, end)), row["media_type"], headers)
 
     async def listed(request: Request) -> Response:
@@ -100,31 +99,6 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return dali.whole(request, "".join(lines).encode(), headers)
 
     return [route("/collections/{name}/files", listed), route("/collections/{name}/files/{path:path}", one)]
-
-
-async def _far(far: FarBlocks, root: Root, below: str, row: dict[str, Any]) -> FarFile:
-    """Ask for a file elsewhere, and see that it is the one that was published.
-
-    Raises
-    ------
-    FarFault, Unavailable
-        Its server does not give it, or has another one.
-    """
-    try:
-        found = await far.file(root, below)
-    except FarFault as error:
-        message = say("the file {path} cannot be had now: {reason}", row["path"], error.message)
-        raise type(error)(message, remedy=error.remedy) from error
-    when = _moment(row)
-    other = when is not None and found.fact.modified not in {None, when}
-    if other or row["bytes"] not in {None, found.bytes}:
-        raise filed.changed(row)
-    return found
-
-
-def _moment(row: dict[str, Any]) -> datetime | None:
-    """Return when a file was changed: UTC, without a zone."""
-    return None if row["modified"] is None else datetime.fromtimestamp(row["modified"], UTC).replace(tzinfo=None)
 
 
 def ways(published: Published, base: str) -> Sequence[Way]:

@@ -50,7 +50,7 @@ def records(around: Surroundings, who: Reader, base: str) -> list[str]:
         for path in paths:
             try:
                 row = taken.one(path)
-                body = b"".join(filter(None, filed.reading(around.site.settings, row)(0, min(row["bytes"], LONGEST))))
+                body = b"".join(filter(None, filed.reading(around, row)(0, min(row["bytes"], LONGEST))))
             except HvenError:
                 continue
             said = _read(body.decode("utf-8", "replace"))

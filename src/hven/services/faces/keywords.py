@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 import anyio.to_thread
@@ -13,7 +12,7 @@ from hven import formats
 from hven import services as dali
 from hven.formats import End, Head, Info
 from hven.jobs.tap import RESPONSEFORMAT
-from hven.model.errors import HvenError, NotFound
+from hven.model.errors import FarFault, HvenError, NotFound
 from hven.model.table import FILES, Column
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.services import filed
@@ -23,11 +22,13 @@ from hven.sources.cards import headers, lines, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import BaseRoute
 
+    from hven.formats.media import Place
     from hven.site import Published
 
 COLUMNS = (
@@ -50,7 +51,7 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
         taken = filed.asked(around, around.reader(request), name, [path])
         row = taken.one(path)
         taken.note("header seen", path)
-        table = _table(filed.place_of(around.site.settings, row), path)
+        table = _table(filed.opened_at(around, around.reader(request), name, row), path)
         page = around.page(FACE.name, request, params)
         if page is not None:
             return page(request, around, {"rows": table.to_pylist()})
@@ -72,10 +73,12 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
     return [asking("/collections/{name}/headers/{path:path}", answered, PLAIN)]
 
 
-def _table(place: str, path: str) -> pa.Table:
+def _table(place: Place, path: str) -> pa.Table:
     """Read the cards; a file that is no FITS is none that has a header."""
     try:
-        found = headers(Path(place), most=MOST)
+        found = headers(cast("Path", place), most=MOST)  # of which it asks what both have
+    except FarFault:
+        raise
     except (HvenError, OSError, EOFError, ValueError):
         found = []
     if not found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
+    from hven.formats.media import Place
     from hven.model.params import Params
     from hven.model.table import Table, Template
     from hven.site import Published
@@ -57,7 +57,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/collections/<name>/preview/<path>``."""
     few = anyio.CapacityLimiter(2)  # are drawn at a time: queries go first
 
-    def found(request: Request, name: str, paths: Sequence[str]) -> tuple[list[tuple[Path, str]], list[str], str]:
+    def found(request: Request, name: str, paths: Sequence[str]) -> tuple[list[tuple[Place, str]], list[str], str]:
         """Find files, and tell their states with those of what they are read with, and who may keep what is made of them."""
         who = around.reader(request)
         taken = filed.asked(around, who, name, paths)
@@ -65,8 +65,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         files, tags = [], []
         for path, row in zip(paths, rows, strict=True):
             taken.note("preview taken", path)
-            place = Path(filed.place_of(around.site.settings, row))
-            tags += [str(row["tag"]), *filed.look_beside(around, who, name, path, place)]
+            place = filed.opened_at(around, who, name, row)
+            tags += [filed.state_of(around, row), *filed.look_beside(around, who, name, path, place)]
             files.append((place, path.rpartition("/")[2]))
         return files, tags, taken.reach
 

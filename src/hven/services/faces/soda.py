@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from hven import services as dali
 from hven.formats.media import selecting
-from hven.model.table import SITE, Hole, Input, Link, Service
+from hven.model.table import SITE, Hole, Input, Link, Service, rooted
 from hven.services import _vosi as vosi
 from hven.services import cutouts, filed, uws
 from hven.services.face import Face, Surroundings, Way, asking, route
@@ -85,7 +85,8 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
     def narrowed(service: Service, path: str | None) -> Service | None:
         place = None if path is None or files is None else filed.lying(around, files, path)
         if path is None or place is None:
-            return None
+            away = path is not None and files is not None and rooted(path, files.table.roots)[0].scheme is not None
+            return service if away else None  # other servers are not asked for a list
         own = tuple(one for one in service.inputs if one.param is not cutouts.PACKAGE)
         key = path, own
         if key not in looked and len(looked) < NARROWED:

@@ -1,0 +1,129 @@
+"""Products of servers elsewhere: cut, drawn, looked into and converted by ranges, packed in archives, for those who may take them; faults by their words."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+from asking import Client
+from astropy.io import fits
+
+from file_servers import Files, ftp, web
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
+
+TABLE = """\
+tables:
+  main:
+    source: {kind: csv, file: rows.csv}
+    primary: id
+    columns: {id: string, name: string}
+    links:
+      - {semantics: this, file: "{target.name}"}
+"""
+IMAGE = np.arange(2000 * 2000, dtype="f4").reshape(2000, 2000)  # 16 MB: no reader needs all of it
+LABEL = b'PDS_VERSION_ID = PDS3\nRECORD_BYTES = 8\n^IMAGE = "beside.dat"\nOBJECT = IMAGE\nLINES = 3\nLINE_SAMPLES = 4\nSAMPLE_BITS = 16\nSAMPLE_TYPE = LSB_INTEGER\nEND_OBJECT\nEND\n'
+
+
+def image() -> bytes:
+    header = fits.Header(
+        {"CTYPE1": "RA---TAN", "CRVAL1": 10.0, "CRPIX1": 1000, "CDELT1": -1e-3, "CTYPE2": "DEC--TAN", "CRVAL2": 20.0, "CRPIX2": 1000, "CDELT2": 1e-3}
+    )  # fmt: skip
+    body = io.BytesIO()
+    fits.PrimaryHDU(IMAGE, header).writeto(body)
+    return body.getvalue()
+
+
+def packed() -> bytes:
+    body = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(IMAGE[:500, :500].astype("i4"), tile_shape=(50, 50))]).writeto(
+        body
+    )
+    return body.getvalue()
+
+
+FILES = {
+    "image.fits": image(),
+    "packed.fits": packed(),
+    "label.lbl": LABEL,
+    "beside.dat": np.arange(12, dtype="<i2").tobytes(),
+    "text.fits": b"no image",
+    "empty.fits": b"",
+}  # fmt: skip
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Open a site whose files are those below an address."""
+    with ExitStack() as stack:
+
+        def open_(root: str, *, names=tuple(FILES), more: str = "", options: str = ""):
+            folder = tmp_path / "site" / "collections" / "far"
+            folder.mkdir(parents=True, exist_ok=True)
+            line = f'files: [{{root: "{root}", from: main, path: "{{name}}"{options}}}]\n'
+            (folder / "far.yaml").write_text(f"collection: far\ntitle: Far\n{line}{TABLE}")
+            (folder / "rows.csv").write_text("id,name\n" + "".join(f"{one.partition('.')[0]},{one}\n" for one in names))
+            (tmp_path / "site" / "hven.toml").write_text(f'name = "far"\nallow_private = true\n{more}')
+            site = stack.enter_context(Site(settings.load(tmp_path / "site")))
+            ingest(site, "far")
+            return Client(create(site))
+
+        yield open_
+
+
+@pytest.fixture(params=["http", "ftp", "memory"])
+def kept(request, tmp_path):
+    """Keep the files on a server; gives the root's address, and the server."""
+    if request.param == "memory":
+        import fsspec
+
+        store = fsspec.filesystem("memory")
+        store.pipe({f"/{tmp_path.name}/{name}": body for name, body in FILES.items()})
+        yield f"memory://{tmp_path.name}", None
+        store.rm(f"/{tmp_path.name}", recursive=True)
+        return
+    with (web if request.param == "http" else ftp)(Files({f"/{name}": body for name, body in FILES.items()})) as there:
+        yield there.address, there
+
+
+def cut(client: Client, ident: str = "image", **more: str):
+    return client.get("/soda/sync", TABLE="far.main", ID=ident, **more)
+
+
+def test_they_are_looked_into_as_if_they_lay_here(opened, kept):
+    """Wherever they lie, and where readers are led to the server as well."""
+    root, there = kept
+    client = opened(root)
+    found = cut(client, PIXELS_1="1001 1010", PIXELS_2="1501 1503")
+    assert found.status == 200, found.text
+    assert np.array_equal(fits.open(io.BytesIO(found.body))[0].data, IMAGE[1500:1503, 1000:1010])
+    if root.startswith("http"):  # facts, the header, and the block of these pixels
+        assert [line.partition(" ")[2] for line in there.asked] == [
+            "/image.fits",
+            "/image.fits bytes=0-1048575",
+            "/image.fits bytes=11534336-12582911",
+        ]
+    assert cut(client, CIRCLE="100 20 0.01").status == 204
+    found = cut(client, "packed", PIXELS_1="101 110", PIXELS_2="201 203")
+    assert np.array_equal(fits.open(io.BytesIO(found.body))[-1].data, IMAGE[200:203, 100:110].astype("i4"))
+    # a label and its data, both by ranges
+    found = cut(client, "label", PIXELS_1="2 3")
+    assert np.array_equal(fits.open(io.BytesIO(found.body))[0].data, np.arange(12).reshape(3, 4)[:, 1:3])
+    for path in ("image.fits", "packed.fits"):
+        drawn = client.get(f"/collections/far/preview/{path}", SIZE="64")
+        assert (drawn.status, drawn.body[:4]) == (200, b"\x89PNG"), drawn.text
+    facts = json.loads(
+        client.ask("GET", "/collections/far/cube/packed.fits", headers={"accept": "application/json"}).body
+    )
+    assert facts["width"] == 500
+    whole = client.get("/collections/far/as/fits/label.lbl")
+    assert fits.open(io.BytesIO(whole.body))[0].data.shape == (3, 4)
+    assert "CRVAL1" in client.get("/collections/far/headers/image.fits", RESPONSEFORMAT="csv").text
+    for ident, words in (("text", "of no kind"), ("empty", "is empty")):
+        bad = cut(client, ident, PIXELS_1="1 2")
+        assert (bad.status, words in bad.text) == (400, True), bad.text
