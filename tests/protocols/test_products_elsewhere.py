@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import re
+import zipfile
 from contextlib import ExitStack
 
 import numpy as np
@@ -127,3 +130,85 @@ def test_they_are_looked_into_as_if_they_lay_here(opened, kept):
     for ident, words in (("text", "of no kind"), ("empty", "is empty")):
         bad = cut(client, ident, PIXELS_1="1 2")
         assert (bad.status, words in bad.text) == (400, True), bad.text
+
+
+def members(client: Client, **more: str) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
+    """Take an archive of all files; give what is in it, and its manifest by the files' names."""
+    answer = client.get("/archive", QUERY="SELECT url FROM far.files", **more)
+    assert answer.status == 200, answer.text
+    assert int(answer.headers["content-length"]) == len(answer.body)
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as made:
+        assert made.testzip() is None
+        found = {name.rpartition("/")[2]: made.read(name) for name in made.namelist()}
+    lines = list(csv.DictReader(io.StringIO(found.pop("MANIFEST.csv").decode())))
+    return found, {line["address"].rpartition("/")[2]: line for line in lines}
+
+
+def test_archives_have_them(opened, kept):
+    root, there = kept
+    client = opened(root, names=(*FILES, "never.fits"), options=", proxied: true" if root.startswith("http") else "")
+    found, told = members(client)
+    assert {name: found[name] for name in FILES} == FILES
+    assert (told["image.fits"]["status"], told["image.fits"]["bytes"]) == ("here", str(len(FILES["image.fits"])))
+    assert told["never.fits"]["status"] == "missing"
+    assert "has it no more" in told["never.fits"]["reason"]
+    answer = client.get("/archive", QUERY="SELECT url FROM far.files")
+    part = client.ask(
+        "GET",
+        "/archive?QUERY=SELECT+url+FROM+far.files",
+        headers={"range": "bytes=5000000-5000009", "if-range": answer.headers["etag"]},
+    )
+    assert (part.status, part.body) == (206, answer.body[5_000_000:5_000_010])
+    if there is not None:
+        before = len(there.asked)
+        assert client.get("/archive", QUERY="SELECT url FROM far.files").body == answer.body
+        assert not any(re.match("GET|RETR", line) for line in there.asked[before:])  # blocks that are kept
+
+
+def test_what_breaks_off_in_an_archive_is_told_by_the_next(opened):
+    """Sizes are said beforehand: the connection is cut, and who asks again gets the others, with the reason."""
+    with web(Files({f"/{name}": body for name, body in FILES.items()})) as there:
+        client = opened(
+            there.address, names=("label.lbl", "image.fits"), options=", proxied: true", more="[files]\nfresh = 0\n"
+        )
+        there.cut = 100_000
+        with pytest.raises(Exception, match=r"the file image\.fits cannot be had now: the server that keeps it"):
+            client.get("/archive", QUERY="SELECT url FROM far.files")
+        found, told = members(client)
+        assert (found["label.lbl"], "image.fits" in found) == (LABEL, False)
+        assert told["image.fits"]["status"] == "missing"
+        assert re.fullmatch(r"the file image\.fits cannot be had now: .*", told["image.fits"]["reason"])
+        assert not re.search(r"127\.0", told["image.fits"]["reason"])
+
+
+@pytest.mark.parametrize("fault", ["gone", "changed", "cut", "slow", "refused"])
+def test_a_server_that_fails_is_told_as_one(opened, fault):
+    """While a file is looked into: 502, 503, 504; never as a damaged file, nor by the server's name; and what comes after is served."""
+    with web(Files({f"/{name}": body for name, body in FILES.items()})) as there:
+        client = opened(
+            there.address, names=("image.fits",), options=", proxied: true", more="[files]\nseconds = 0.4\nfresh = 60\n"
+        )
+        assert client.ask("HEAD", "/collections/far/files/image.fits").status == 200  # what it is is known now
+        if fault == "gone":
+            del there.files["/image.fits"]
+        elif fault == "changed":
+            there.tag = '"two"'
+        elif fault == "cut":
+            there.cut = 1000
+        elif fault == "slow":
+            there.pause = 1.0
+        else:
+            there.moved = {"/image.fits": "http://169.254.169.254/x"}
+        for path in (
+            "/soda/sync?TABLE=far.main&ID=image&PIXELS_1=1+9",
+            "/collections/far/preview/image.fits",
+            "/collections/far/as/fits/image.fits?PART=0",
+            "/collections/far/cube/image.fits?SLICE=1",
+            "/collections/far/headers/image.fits",
+        ):
+            bad = client.get(path)
+            if fault == "changed" and bad.status == 200:  # asked for anew
+                assert not path.startswith("/soda")
+                continue
+            assert bad.status in ({504} if fault == "slow" else {502, 503}), (path, bad.text)
+            assert not re.search(r"127\.0|169\.254|damaged", bad.text), bad.text

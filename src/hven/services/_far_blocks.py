@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.model.errors import FarFault, HvenError, Overloaded, StorageError, say
+from hven.model.errors import FarFault, FarSilence, HvenError, Overloaded, StorageError, say
 from hven.model.settings import secret
 from hven.sources.stores import CHANGED, LATER, MIB, OWNER, Whole, changed, slow, store
 
@@ -274,7 +274,8 @@ class FarBlocks:
         """Remember that bytes of a file did not come; what it is now is asked anew."""
         name = _name(file.root)
         self._facts.pop((name, file.path), None)
-        self._noted(name, error)
+        if isinstance(error, FarSilence):  # else it may be this file alone
+            self._noted(name, error)
         if len(self._failed) >= KNOWN:
             self._failed.clear()
         self._failed[name, file.path] = (time.monotonic() + FAILED, error)

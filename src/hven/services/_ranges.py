@@ -147,13 +147,13 @@ class Flow(Response):
             gone.cancel()
 
 
-async def flowing(pieces: Generator[Piece]) -> AsyncGenerator[bytes | bytearray]:
-    """Take pieces as they come: on the event loop, and behind a None by a thread, which joins small ones."""
+async def flowing(pieces: Generator[Piece], *, far: bool = False) -> AsyncGenerator[bytes | bytearray]:
+    """Take pieces as they come: on the event loop, and behind a None by a thread (of those that wait for `far` servers), which joins small ones."""
     waiting = None
     try:
         while (piece := next(pieces, b"")) != b"":
             if piece is None:
-                waiting = asyncio.ensure_future(computed(_waited, pieces))
+                waiting = asyncio.ensure_future(computed(_waited, pieces, far=far))
                 await asyncio.wait([waiting])  # who does not wait any more leaves it at work
                 piece = waiting.result()
             yield piece

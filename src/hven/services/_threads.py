@@ -24,20 +24,22 @@ WRITERS = (os.cpu_count() or 1) + 4  # threads that make chunks of running answe
 FIRST = 96  # threads that wait for first batches; more than queries that compute at once
 # seconds between two looks whether a query that waits for its turn may have that of a reader who is long about it
 LOOK = 0.1
-_pools: dict[asyncio.AbstractEventLoop, tuple[ThreadPoolExecutor, anyio.CapacityLimiter, anyio.CapacityLimiter]] = {}
+FAR = 8  # threads that wait for files of other servers: one that hangs holds up no other answer
+_pools: dict[asyncio.AbstractEventLoop, tuple[ThreadPoolExecutor, tuple[anyio.CapacityLimiter, ...]]] = {}
 
 
-async def computed(call: Callable[..., Any], *args: Any, first: bool = False) -> Any:
-    """Call something in one of the threads. Those that go on with an answer do not wait behind those that wait for their `first` rows."""
+async def computed(call: Callable[..., Any], *args: Any, first: bool = False, far: bool = False) -> Any:
+    """Call something in one of the threads. Those that go on with an answer wait neither behind those that wait for their `first` rows nor for `far` servers."""
     loop = asyncio.get_running_loop()
     found = _pools.get(loop)
     if found is None:
-        for pool, _, _ in _pools.values():  # of loops that are over
+        for pool, _ in _pools.values():  # of loops that are over
             pool.shutdown(wait=False)
         _pools.clear()
-        pool = ThreadPoolExecutor(FIRST + WRITERS, "hven-query", clock.asks)
-        found = _pools[loop] = (pool, anyio.CapacityLimiter(FIRST), anyio.CapacityLimiter(WRITERS))
-    async with found[1] if first else found[2]:
+        limits = (FIRST, WRITERS, FAR)
+        pool = ThreadPoolExecutor(sum(limits), "hven-query", clock.asks)
+        found = _pools[loop] = (pool, tuple(map(anyio.CapacityLimiter, limits)))
+    async with found[1][0 if first else 2 if far else 1]:
         return await loop.run_in_executor(found[0], copy_context().run, call, *args)
 
 

@@ -9,7 +9,7 @@ import re
 from array import array
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from starlette.responses import Response
@@ -25,7 +25,7 @@ from hven.services._ranges import Flow, flowing
 from hven.services.address import bases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -89,12 +89,15 @@ class Plan:
         From which they are.
     sums
         Of the site.
+    far
+        Some lie on other servers.
     """
 
     entries: Sequence[Entry]
     bytes: int
     collections: Sequence[Resource]
     sums: Sums
+    far: bool = False
 
     @property
     def files(self) -> int:
@@ -226,6 +229,7 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
     folders: dict[str, bool] = {}
     plain: dict[str, str] = {}
     owners: list[str] = []
+    distant = _distant(around, taken)
     for address, found in parts.items():
         if found is None:
             entries.append(Entry(address, ELSEWHERE, "it is of another site: fetch it there"))
@@ -239,11 +243,15 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
             entries.append(Entry(address, REFUSED, _said(known.refused[path])))
             continue
         row = known.rows[path]
-        if rooted(path, row["roots"])[0].scheme is not None:
+        if rooted(path, row["roots"])[0].direct:
             entries.append(Entry(address, ELSEWHERE, "it is on another server: fetch it by its address"))
             continue
         try:
-            filed.place_of(around.site.settings, row, folders)
+            row = distant.get(found, row)
+            if isinstance(row, HvenError):
+                raise row
+            if found not in distant:
+                filed.place_of(around.site.settings, row, folders)
         except HvenError as error:
             entries.append(Entry(address, MISSING, _said(error)))
             continue
@@ -265,8 +273,17 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
         entries=entries,
         bytes=total,
         sums=around.site.kept(Sums),
+        far=bool(distant),
         collections=[resources[name] for name in dict.fromkeys(owners) if name in resources],
     )
+
+
+def _distant(around: Surroundings, taken: Mapping[str, filed.Found | None]) -> dict[tuple[str, str], Any]:
+    """Ask other servers for what the archive has of them, all at once: rows with size, time and state, or why there is none."""
+    every = [(name, row) for name, one in taken.items() if one is not None for row in one.rows.values()]
+    far = [(name, row) for name, row in every if (there := filed.elsewhere(row)) is not None and not there[0].direct]
+    states = filed.settled(around, [row for _, row in far])
+    return {(name, row["path"]): state for (name, row), state in zip(far, states, strict=True)}
 
 
 def answer(
@@ -299,6 +316,7 @@ def answer(
     packed = packing(members, plan.sums)
     # the texts before the files say all of these but when they were changed
     facts = [__version__, kind, *(f"{one.name} {one.sha256}" for one in members[:TEXTS])]
+    facts += (one.sha256 for one in members if not one.summed)
     times = array("d", (one.modified for one in members)).tobytes()
     tag = f'"{hashlib.sha256(" ".join(facts).encode() + times).hexdigest()[:32]}"'
     headers = {
@@ -329,7 +347,7 @@ def answer(
                 return Response(status_code=416, headers=headers)
     if request.method == "HEAD":
         return Response(None, status, headers)
-    return Flow(request, status, headers, flowing(packed.part(start, stop)))
+    return Flow(request, status, headers, flowing(packed.part(start, stop), far=plan.far))
 
 
 def _members(plan: Plan, called: str, title: str, about: Sequence[tuple[str, str]]) -> list[Member]:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 LISTED = ("path", "url", "bytes", "sha256", "title")
 COLUMNS = ("path", "url", "media_type", "bytes", "sha256", "modified")
+ASKED = 64  # files of other servers that are asked about at a time
 PIECE = 256 * 1024  # bytes that are read at once
 Piece = bytes | bytearray | None  # None: what comes next must be waited for
 _TOLD = 20  # locked files of which each is asked why
@@ -546,6 +547,43 @@ def far_file(around: Surroundings, row: dict[str, Any]) -> FarFile | None:
     far = far_blocks(around)
     with told(row):
         return published(row, far.waited(far.asking(*there)))
+
+
+def settled(around: Surroundings, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | HvenError]:
+    """Ask for files on other servers, several at once, so that each has a size, a time and a state.
+
+    Parameters
+    ----------
+    around
+        The site.
+    rows
+        Of such files, as `asked` found them. Of those whose size and time were published nothing is asked.
+
+    Returns
+    -------
+    rows
+        In their order; why one cannot be had, where its server says so or its bytes did not come a while ago.
+    """
+    far = far_blocks(around)
+    made: list[dict[str, Any] | HvenError] = []
+    for at in range(0, len(rows), ASKED):
+        some = [(row, *rooted(row["path"], row["roots"])) for row in rows[at : at + ASKED]]
+        known = [row["bytes"] is not None and row["modified"] is not None for row, _, _ in some]
+        asking = [None if said else far.asking(root, below) for said, (_, root, below) in zip(known, some, strict=True)]
+        for (row, root, below), answer in zip(some, asking, strict=True):
+            try:
+                with told(row):
+                    if (fault := far.fault(root, below)) is not None:
+                        raise fault
+                    if answer is not None:
+                        file = published(row, far.waited(answer))
+                        when = file.fact.modified
+                        seconds = 0.0 if when is None else when.replace(tzinfo=UTC).timestamp()
+                        row = {**row, "bytes": file.bytes, "modified": seconds, "tag": row["sha256"] or file.key}  # noqa: PLW2901
+                made.append(row)
+            except HvenError as error:
+                made.append(error)
+    return made
 
 
 def state_of(around: Surroundings, row: dict[str, Any]) -> str:
