@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import socket
 import threading
 import time
@@ -169,3 +171,36 @@ def _listed(there: Files, below: str) -> str:
             name, slash, _ = path[len(below) + 1 :].partition("/")
             names[name] = "type=dir;" if slash else f"type=file;size={len(body)};modify={STAMP};"
     return "".join(f"{facts} {name}\r\n" for name, facts in names.items())
+
+
+@contextlib.contextmanager
+def bucket(files: dict[str, bytes], name: str = "observatory") -> Iterator[tuple[str, str, str]]:
+    """Serve files by S3 (moto, which judges signatures): its address, and the key and secret of who may read all; nobody else may."""
+    import boto3
+    from moto import settings
+    from moto.core.responses import ActionAuthenticatorMixin
+    from moto.moto_api._internal import moto_api_backend
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    before = settings.INITIAL_NO_AUTH_ACTION_COUNT
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        address = "http://{}:{}".format(*server.get_host_and_port())
+        account = {"aws_access_key_id": "first", "aws_secret_access_key": "first", "region_name": "us-east-1"}
+        store, people = (boto3.client(kind, endpoint_url=address, **account) for kind in ("s3", "iam"))
+        store.create_bucket(Bucket=name)
+        for path, body in files.items():
+            store.put_object(Bucket=name, Key=path, Body=body, ACL="public-read" if "open" in path else "private")
+        people.create_user(UserName="hven")
+        reads = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [reads]})
+        people.put_user_policy(UserName="hven", PolicyName="reads", PolicyDocument=policy)
+        key = people.create_access_key(UserName="hven")["AccessKey"]
+        settings.INITIAL_NO_AUTH_ACTION_COUNT = ActionAuthenticatorMixin.request_count = 0
+        yield address, key["AccessKeyId"], key["SecretAccessKey"]
+    finally:
+        settings.INITIAL_NO_AUTH_ACTION_COUNT = before
+        moto_api_backend.reset()
+        server.stop()

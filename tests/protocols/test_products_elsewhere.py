@@ -8,17 +8,23 @@ import json
 import re
 import zipfile
 from contextlib import ExitStack
+from dataclasses import replace
 
+import moto.settings
 import numpy as np
 import pytest
 from asking import Client
 from astropy.io import fits
 
-from file_servers import Files, ftp, web
+from file_servers import Files, bucket, ftp, web
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
+from hven.model.errors import FarFault, UserError
+from hven.model.table import Root
 from hven.site import Site
+from hven.sources._stores import s3
+from hven.sources.stores import store
 
 TABLE = """\
 tables:
@@ -65,12 +71,13 @@ def opened(tmp_path):
     """Open a site whose files are those below an address."""
     with ExitStack() as stack:
 
-        def open_(root: str, *, names=tuple(FILES), more: str = "", options: str = ""):
+        def open_(root: str, *, names=tuple(FILES), more: str = "", options: str = "", secret: str = ""):
             folder = tmp_path / "site" / "collections" / "far"
             folder.mkdir(parents=True, exist_ok=True)
             line = f'files: [{{root: "{root}", from: main, path: "{{name}}"{options}}}]\n'
             (folder / "far.yaml").write_text(f"collection: far\ntitle: Far\n{line}{TABLE}")
             (folder / "rows.csv").write_text("id,name\n" + "".join(f"{one.partition('.')[0]},{one}\n" for one in names))
+            (tmp_path / "site" / "secrets.toml").write_text(f'STORE = "{secret}"\n')
             (tmp_path / "site" / "hven.toml").write_text(f'name = "far"\nallow_private = true\n{more}')
             site = stack.enter_context(Site(settings.load(tmp_path / "site")))
             ingest(site, "far")
@@ -79,19 +86,31 @@ def opened(tmp_path):
         yield open_
 
 
-@pytest.fixture(params=["http", "ftp", "memory"])
+@pytest.fixture(params=["disk", "http", "ftp", "memory", "s3"])
 def kept(request, tmp_path):
-    """Keep the files on a server; gives the root's address, and the server."""
+    """Keep the files on a server, or on the disk; gives the root's address and what is said with it, and the server."""
+    if request.param == "disk":
+        (tmp_path / "archive").mkdir()
+        for name, body in FILES.items():
+            (tmp_path / "archive" / name).write_bytes(body)
+        root = tmp_path / "archive"
+        yield {"root": str(root), "options": ", checksums: false", "more": f'roots = ["{root}"]\n'}, None
+        return
+    if request.param == "s3":
+        with bucket({f"level 2/{name}": body for name, body in FILES.items()}) as (address, key, secret):
+            options = f", options: {{endpoint_url: '{address}', key: {key}, secret: $STORE}}"
+            yield {"root": "s3://observatory/level%202", "options": options, "secret": secret}, None
+        return
     if request.param == "memory":
         import fsspec
 
         store = fsspec.filesystem("memory")
         store.pipe({f"/{tmp_path.name}/{name}": body for name, body in FILES.items()})
-        yield f"memory://{tmp_path.name}", None
+        yield {"root": f"memory://{tmp_path.name}"}, None
         store.rm(f"/{tmp_path.name}", recursive=True)
         return
     with (web if request.param == "http" else ftp)(Files({f"/{name}": body for name, body in FILES.items()})) as there:
-        yield there.address, there
+        yield {"root": there.address}, there
 
 
 def cut(client: Client, ident: str = "image", **more: str):
@@ -100,12 +119,12 @@ def cut(client: Client, ident: str = "image", **more: str):
 
 def test_they_are_looked_into_as_if_they_lay_here(opened, kept):
     """Wherever they lie, and where readers are led to the server as well."""
-    root, there = kept
-    client = opened(root)
+    said, there = kept
+    client = opened(**said)
     found = cut(client, PIXELS_1="1001 1010", PIXELS_2="1501 1503")
     assert found.status == 200, found.text
     assert np.array_equal(fits.open(io.BytesIO(found.body))[0].data, IMAGE[1500:1503, 1000:1010])
-    if root.startswith("http"):  # facts, the header, and the block of these pixels
+    if said["root"].startswith("http"):  # facts, the header, and the block of these pixels
         assert [line.partition(" ")[2] for line in there.asked] == [
             "/image.fits",
             "/image.fits bytes=0-1048575",
@@ -145,13 +164,17 @@ def members(client: Client, **more: str) -> tuple[dict[str, bytes], dict[str, di
 
 
 def test_archives_have_them(opened, kept):
-    root, there = kept
-    client = opened(root, names=(*FILES, "never.fits"), options=", proxied: true" if root.startswith("http") else "")
+    said, there = kept
+    gone = () if said["root"].startswith("/") else ("never.fits",)  # on the disk it is not listed
+    client = opened(
+        **({"options": ", proxied: true"} if said["root"].startswith("http") else {}) | said, names=(*FILES, *gone)
+    )
     found, told = members(client)
     assert {name: found[name] for name in FILES} == FILES
     assert (told["image.fits"]["status"], told["image.fits"]["bytes"]) == ("here", str(len(FILES["image.fits"])))
-    assert told["never.fits"]["status"] == "missing"
-    assert "has it no more" in told["never.fits"]["reason"]
+    for name in gone:
+        assert told[name]["status"] == "missing"
+        assert "has it no more" in told[name]["reason"]
     answer = client.get("/archive", QUERY="SELECT url FROM far.files")
     part = client.ask(
         "GET",
@@ -212,3 +235,69 @@ def test_a_server_that_fails_is_told_as_one(opened, fault):
                 continue
             assert bad.status in ({504} if fault == "slow" else {502, 503}), (path, bad.text)
             assert not re.search(r"127\.0|169\.254|damaged", bad.text), bad.text
+
+
+def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(opened, monkeypatch, caplog):
+    """Signatures are judged by moto; a wrong key is told without a word of it; long lists come in pages."""
+    monkeypatch.setattr(s3, "PAGE", 7)
+    with bucket(
+        {"a/image+ü.fits": LABEL, "a/open.txt": b"open", **{f"many/{n:02d}.txt": b"%d" % n for n in range(20)}}
+    ) as (
+        address,
+        key,
+        secret,
+    ):
+        root = Root(address="s3://observatory", options={"endpoint_url": address, "key": key, "secret": "$S"})
+
+        def asked(**options):
+            said = {**root.options, **options}
+            return store(replace(root, options=said), secret=lambda _: secret, allow_private=True, seconds=5.0)
+
+        fact = asked().fact("a/image+ü.fits")
+        assert b"".join(asked().read("a/image+ü.fits", 5, 20, fact)) == LABEL[5:20]
+        listed = list(asked().listed(["many/*.txt", "**/*.fits"], ["01.txt"]))
+        assert (len(listed), listed[0]) == (20, ("a/image+ü.fits", fact))
+        with pytest.raises(FarFault, match="it was changed while it was read"):
+            list(asked().read("a/image+ü.fits", 5, 20, replace(fact, tag='"other"')))
+        with pytest.raises(FarFault, match="has it no more"):
+            asked().fact("a/never.fits")
+        for wrong in ({"secret": "WRONG"}, {"key": "WRONG"}, {"anon": "true"}, {"token": "WRONG"}):
+            with pytest.raises(FarFault, match=r"does not give it: it answers 40[03]; tell its owner"):
+                asked(**wrong).fact("a/image+ü.fits")
+            if "anon" in wrong:  # of which moto makes a fault of its own
+                continue
+            with pytest.raises(FarFault, match=r"does not give it: it answers 40[03]; tell its owner"):
+                list(asked(**wrong).listed(["**/*.fits"], []))
+        with pytest.raises(UserError, match="no option 'acl' of S3"):
+            asked(acl="x")
+        options = f", options: {{endpoint_url: '{address}', key: {key}, secret: $STORE}}"
+        client = opened("s3://observatory/a", names=("image+ü.fits",), options=options, secret="WRONG/+SECRET")
+        for path in ("files", "preview", "headers"):
+            bad = client.get(f"/collections/far/{path}/image+ü.fits")
+            assert (bad.status, "does not give it" in bad.text) == (502, True)
+            assert not re.search(rf"WRONG|{key}|Signature|127\.0", bad.text + caplog.text)
+        moto.settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")  # everybody may read what is public
+        assert asked(anon="true").fact("a/open.txt").bytes == 4
+        with pytest.raises(FarFault, match="it answers 403"):
+            asked(anon="true").fact("a/image+ü.fits")
+
+
+def test_where_a_bucket_is_asked():
+    """Of Amazon by its name, or by its path where a certificate has no such name; a private address is none of ours."""
+    for address, options, host in (
+        ("s3://maps/x", {}, "https://maps.s3.us-east-1.amazonaws.com/x"),
+        ("s3://maps.org/x", {"region": "eu-west-3"}, "https://s3.eu-west-3.amazonaws.com/maps.org/x"),
+        ("s3://maps/x y/", {"endpoint_url": "https://s3.obs.example/"}, "https://s3.obs.example/maps/x%20y"),
+    ):
+        assert (
+            store(Root(address=address, options=options), secret=None, allow_private=False, seconds=1.0)._address
+            == host
+        )
+    there = store(
+        Root(address="s3://maps", options={"endpoint_url": "http://169.254.169.254"}),
+        secret=None,
+        allow_private=False,
+        seconds=1.0,
+    )
+    with pytest.raises(FarFault, match="cannot be reached"):
+        there.fact("x")

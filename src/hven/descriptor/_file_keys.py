@@ -27,7 +27,7 @@ class File(Keys, short="files", hints={"file": "files", "name": "title", "media_
     proxied: bool
     "true: bytes come through this site; false: readers are led to the other server; default: false for http and https of a public collection"
     options: dict[str, Text]
-    "how the other server is asked: user, password of ftp; options of fsspec for other stores. $NAME is a secret's"
+    "how the other server is asked: user, password of ftp; endpoint_url, region, key, secret, token, anon of s3; options of fsspec for other stores. $NAME is a secret's"
     title: Text
     "what each of them is; default: its name"
     description: Text

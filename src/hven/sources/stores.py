@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hven.sources._stores._facts import CHANGED, LATER, MIB, OWNER, Fact, Whole, changed, slow
 from hven.sources._stores.disk import Disk
 from hven.sources._stores.ftp import Ftp
+from hven.sources._stores.s3 import S3
 from hven.sources._stores.spec import SPOKEN, Spec
 from hven.sources._stores.web import Web
 
@@ -30,7 +31,7 @@ __all__ = [
     "speaks",
     "store",
 ]
-SCHEMES = ("http", "https", "ftp", *SPOKEN)
+SCHEMES = ("http", "https", "ftp", "s3", "s3a", *SPOKEN)
 
 
 class Store(Protocol):
@@ -151,7 +152,7 @@ def store(root: Root, *, secret: Callable[[str], str] | None, allow_private: boo
         key: secret(value) if value.startswith("$") and secret is not None else value
         for key, value in root.options.items()
     }
-    kinds: dict[str, Any] = {"http": Web, "https": Web, "ftp": Ftp}
+    kinds: dict[str, Any] = {"http": Web, "https": Web, "ftp": Ftp, "s3": S3, "s3a": S3}
     kind = kinds.get(str(root.scheme), Spec)
     found: Store = kind(root.address, options, allow_private=allow_private, seconds=seconds)
     return found

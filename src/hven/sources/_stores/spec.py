@@ -1,4 +1,4 @@
-"""Files in stores that fsspec speaks: S3 and its like, WebDAV, sftp."""
+"""Files in stores that fsspec speaks: Azure, Google, sftp, SMB; S3 has a way of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 # what reads this machine's disk (file, dir, zip, git ..) or goes past our guards (http, ftp) is not among them
-SPOKEN = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "tos", "oci", "hdfs", "webhdfs", "sftp", "ssh", "smb", "hf", "memory")  # fmt: skip
+SPOKEN = ("gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "tos", "oci", "hdfs", "webhdfs", "sftp", "ssh", "smb", "hf", "memory")  # fmt: skip
 
 
 class Spec:
@@ -31,7 +31,7 @@ class Spec:
             import fsspec  # noqa: PLC0415  (an extra)
         except ImportError as error:
             raise SourceError(
-                "files in stores such as s3:// need fsspec", remedy="pip install 'hven[stores]'"
+                "files in stores such as gs:// need fsspec", remedy="pip install 'hven[stores]'"
             ) from error
         if "endpoint_url" in options:
             remote.resolve(options["endpoint_url"], allow_private=allow_private)

@@ -45,11 +45,11 @@ class Web:
             if answer.status in {200, 204}:
                 return _fact(answer.headers, answer.headers.get("content-length", ""))
             if answer.status not in {400, 403, 405, 501}:  # which some say to HEAD alone
-                raise _refusal(answer.status)
+                raise refusal(answer.status)
         with self._asked("GET", path, {"Range": "bytes=0-0"}) as answer:
             found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
             if answer.status not in {200, 206, 416}:
-                raise _refusal(answer.status)
+                raise refusal(answer.status)
             return _fact(answer.headers, found[3] if found else answer.headers.get("content-length", ""))
 
     def read(self, path: str, begin: int, end: int, fact: Fact) -> Iterator[bytes]:
@@ -59,7 +59,7 @@ class Web:
             if answer.status in {412, 416}:
                 raise changed()
             if answer.status not in {200, 206}:
-                raise _refusal(answer.status)
+                raise refusal(answer.status)
             length = answer.headers.get("content-length", "")
             if answer.status == 206:
                 found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
@@ -87,15 +87,23 @@ class Web:
     @contextmanager
     def _asked(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[Streamed]:
         """Ask, and follow within the root."""
+        with self._answer(method, f"{self._address}/{quote(path)}", headers) as answer:
+            yield answer
+
+    def _said(self, method: str, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002
+        """Add what says who asks, for one address."""
+        return headers
+
+    @contextmanager
+    def _answer(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[Streamed]:
         import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
-        url = f"{self._address}/{quote(path)}"
         try:
             for _ in range(HOPS + 1):
                 with remote.stream(
                     method,
                     url,
-                    headers=headers,
+                    headers=self._said(method, url, headers),
                     secret=self._secret,
                     seconds=self._seconds,
                     follow=False,
@@ -127,7 +135,8 @@ def _fact(headers: Mapping[str, str], length: str) -> Fact:
     return Fact(bytes=int(length) if length.isdigit() else None, modified=modified, tag=headers.get("etag"))
 
 
-def _refusal(status: int) -> FarFault:
+def refusal(status: int) -> FarFault:
+    """Make the error of an answer without the file."""
     if status in {404, 410}:
         return missing()
     return FarFault(f"{REFUSED}: it answers {status}", remedy=LATER if status >= 429 else OWNER)
