@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import duckdb
 
-from bench import archives, cadence, cubes, cuts, previews, wholefiles
+from bench import archives, cadence, cubes, cuts, farcuts, previews, wholefiles
 from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, served, tap
 
 SITE = CACHE / "site-products"
@@ -70,6 +70,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     yield from archives.run(only=only)
     yield from cuts.run(only=only, big=big)
+    yield from farcuts.run(only=only, big=big)
     yield from cadence.run(only=only)
     yield from previews.run(only=only, big=big)
     yield from cubes.run(only=only, big=big)

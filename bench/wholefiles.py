@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 from bench.measure import CACHE, HVEN, Journey, Server, free_port, served
 
@@ -33,8 +34,8 @@ tables:
 """
 
 
-def bare(port: int, path: str) -> None:
-    """Send one file by sendfile to whoever asks, whole or a range of it."""
+def bare(port: int, path: str, wait: float = 0.0, counts: Any = None) -> None:
+    """Send one file by sendfile to whoever asks, whole or a range of it; `wait` seconds before each answer, which are counted with their bytes."""
     listening = socket.create_server(("127.0.0.1", port))
     size = Path(path).stat().st_size
 
@@ -47,6 +48,11 @@ def bare(port: int, path: str) -> None:
                     if line.startswith(b"range: bytes="):
                         words = line[13:].decode().split("-")
                         begin, end, status = int(words[0]), int(words[1]) + 1, "206 Partial Content"
+                time.sleep(wait)
+                if counts is not None:
+                    with counts.get_lock():
+                        counts[0] += 1
+                        counts[1] += 0 if first.startswith(b"HEAD") else end - begin
                 head = f'HTTP/1.1 {status}\r\nETag: "one"\r\nContent-Length: {end - begin}\r\nContent-Range: bytes {begin}-{end - 1}/{size}\r\n\r\n'
                 connection.sendall(head.encode())
                 if not first.startswith(b"HEAD"):
@@ -54,6 +60,7 @@ def bare(port: int, path: str) -> None:
 
     while True:
         connection, _ = listening.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small answers wait for nothing
         threading.Thread(target=session, args=(connection,), daemon=True).start()
 
 

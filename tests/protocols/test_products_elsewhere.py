@@ -126,7 +126,6 @@ def test_they_are_looked_into_as_if_they_lay_here(opened, kept):
     assert np.array_equal(fits.open(io.BytesIO(found.body))[0].data, IMAGE[1500:1503, 1000:1010])
     if said["root"].startswith("http"):  # facts, the header, and the block of these pixels
         assert [line.partition(" ")[2] for line in there.asked] == [
-            "/image.fits",
             "/image.fits bytes=0-1048575",
             "/image.fits bytes=11534336-12582911",
         ]

@@ -14,6 +14,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,14 +106,14 @@ class FarBlocks:
         found: FarFile = await _over(self.asking(root, path))
         return found
 
-    def asking(self, root: Root, path: str) -> Future[FarFile]:
-        """Begin to ask what a file is now."""
+    def asking(self, root: Root, path: str, *, read: bool = False) -> Future[FarFile]:
+        """Begin to ask what a file is now; of one that is to be `read`, and of which nothing is known, with its first block."""
         if os.getpid() != self._process:  # a fork has neither the threads nor the connections of its parent
             self.__dict__ = FarBlocks(self._settings).__dict__
         name = _name(root)
         until, known = self._facts.get((name, path), (0.0, None))
         if known is None or time.monotonic() >= until:
-            return self._submitted(partial(self._asked, name, root, path))
+            return self._submitted(partial(self._asked, name, root, path, read=read and known is None))
         future = Future[FarFile]()
         future.set_result(known)
         return future
@@ -187,7 +188,13 @@ class FarBlocks:
         """Read spans as they are, several at once."""
         coming: deque[Future[bytes]] = deque()
         for begin, end in spans:
-            coming.append(self._submitted(partial(self._direct, file, begin, end)))
+            block = begin // BLOCK
+            kept = _kept(self._place(file, block), begin - block * BLOCK, end - begin)
+            if kept is None:
+                coming.append(self._submitted(partial(self._direct, file, begin, end)))
+            else:
+                coming.append(Future())
+                coming[-1].set_result(kept)
             if len(coming) > self._limits.at_once:
                 yield self.waited(coming.popleft())
         while coming:
@@ -244,12 +251,13 @@ class FarBlocks:
                 )
             return self._stores[name]
 
-    def _asked(self, name: str, root: Root, path: str) -> FarFile:
+    def _asked(self, name: str, root: Root, path: str, *, read: bool = False) -> FarFile:
         until, error = self._down.get(name, (0.0, None))
         if error is not None and time.monotonic() < until:
             raise type(error)(error.message, remedy=error.remedy) from error
         try:
-            fact = self._store(name, root).fact(path)
+            there = self._store(name, root)
+            fact, body = there.begun(path, BLOCK) if read else (there.fact(path), b"")
         except FarFault as found:
             self._noted(name, found)
             raise
@@ -260,6 +268,8 @@ class FarBlocks:
         text = "\0".join(map(str, (name, path, fact.bytes, fact.modified, fact.tag)))
         key = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()
         file = FarFile(root=root, path=path, fact=fact, bytes=fact.bytes, key=key)
+        if body and len(body) == min(BLOCK, file.bytes):
+            self._written_block(self._place(file, 0), len(body), iter([body]), memoryview(b""), inf)
         if len(self._facts) >= KNOWN:
             self._facts.clear()
         self._facts[name, path] = (time.monotonic() + self._limits.fresh, file)
@@ -347,14 +357,17 @@ class FarBlocks:
                 rest = self._written_block(self._place(file, block), size, parts, rest, late)
                 if block in futures and not futures[block].done():
                     futures[block].set_result(None)
+            if not rest:
+                next(parts, None)  # the answer's end: its connection may serve the next
 
     def _written_block(
         self, place: Path, size: int, parts: Iterator[bytes], rest: memoryview, late: float
     ) -> memoryview:
         """Write a block from what comes, and return what came of the next."""
-        place.parent.mkdir(parents=True, exist_ok=True)
         self._swept(size)
         try:
+            if not place.parent.is_dir():
+                place.parent.mkdir(parents=True, exist_ok=True)
             number, name = tempfile.mkstemp(dir=place.parent, prefix=".unfinished-")
         except OSError as error:
             raise _full(error) from error

@@ -521,7 +521,7 @@ def moment(row: dict[str, Any]) -> datetime | None:
     return None if row["modified"] is None else datetime.fromtimestamp(row["modified"], UTC).replace(tzinfo=None)
 
 
-def far_file(around: Surroundings, row: dict[str, Any]) -> FarFile | None:
+def far_file(around: Surroundings, row: dict[str, Any], *, read: bool = False) -> FarFile | None:
     """Ask what a file elsewhere is now, in a thread.
 
     Parameters
@@ -530,6 +530,8 @@ def far_file(around: Surroundings, row: dict[str, Any]) -> FarFile | None:
         The site.
     row
         As `asked` found it.
+    read
+        Its bytes are wanted next.
 
     Returns
     -------
@@ -546,7 +548,7 @@ def far_file(around: Surroundings, row: dict[str, Any]) -> FarFile | None:
         return None
     far = far_blocks(around)
     with told(row):
-        return published(row, far.waited(far.asking(*there)))
+        return published(row, far.waited(far.asking(*there, read=read)))
 
 
 def settled(around: Surroundings, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | HvenError]:
@@ -624,7 +626,7 @@ def opened_at(around: Surroundings, who: Reader, collection: str, row: dict[str,
     FarFault, Unavailable, Gone
         It is gone, or was changed since.
     """
-    there = far_file(around, row)
+    there = far_file(around, row, read=True)
     if there is None:
         return Path(place_of(around.site.settings, row))
     known: dict[str, FarRanges | None] = {str(row["path"]): FarRanges(far_blocks(around), there)}
@@ -633,7 +635,7 @@ def opened_at(around: Surroundings, who: Reader, collection: str, row: dict[str,
         if path not in known:
             found = asked(around, who, collection, [path])
             there = path in found.rows or path in found.refused
-            file = far_file(around, found.one(path)) if there else None
+            file = far_file(around, found.one(path), read=True) if there else None
             known[path] = None if file is None else FarRanges(far_blocks(around), file)
         return known[path]
 

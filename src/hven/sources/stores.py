@@ -66,6 +66,27 @@ class Store(Protocol):
             See above.
         """
 
+    def begun(self, path: str, size: int, /) -> tuple[Fact, bytes]:
+        """Ask for size, time and tag, and for the first bytes where one request gives both.
+
+        Parameters
+        ----------
+        path
+            Below the root.
+        size
+            Bytes at most.
+
+        Returns
+        -------
+        fact, bytes
+            What is not said is None; empty: they are to be asked for.
+
+        Raises
+        ------
+        FarFault
+            See above.
+        """
+
     def read(self, path: str, begin: int, end: int, fact: Fact) -> Iterator[bytes]:
         """Read a part of a file.
 

@@ -31,7 +31,7 @@ from hven.formats.media import (
     sav,
 )
 from hven.formats.media.cdf import EPOCH, EPOCH16, TT2000, mjd
-from hven.model.errors import SourceError, TooLarge
+from hven.model.errors import FarFault, SourceError, TooLarge
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
 # what is damaged, and what it says: none
@@ -504,6 +504,31 @@ def test_files_from_elsewhere(medium, tmp_path):
             assert np.array_equal(array.read(window), other.part().read(window), equal_nan=array.dtype.kind == "f")
             assert sum(one.read for one in known.values()) - before < max(200_000, path.stat().st_size // 2)
         assert b"".join(as_fits(product).chunks()) == b"".join(as_fits(other).chunks())
+
+
+@pytest.mark.parametrize("medium", ["pds3", "isis", "cdf", "netcdf", "oifits", "fits"])
+@pytest.mark.parametrize("after", [0, 1, 4])
+def test_servers_that_fail_are_no_damaged_files(medium, after, monkeypatch):
+    """Whatever library reads: the fault of the server comes through, while a file is opened and while it is read."""
+    place, _ = away(max((DATA / name for name in REAL[medium]), key=lambda path: path.stat().st_size))
+    spans, asked = Away.spans, []
+
+    def failing(self, size, places, *, going_on=False):
+        asked.append(size)
+        if len(asked) > after:
+            raise FarFault("it is away", remedy="")
+        return spans(self, size, places)
+
+    monkeypatch.setattr(Away, "spans", failing)
+
+    def read():
+        with open_product(place) as product:
+            for _ in range(2):
+                b"".join(as_fits(product).chunks())
+                asked.extend([0] * 9)
+
+    with pytest.raises(FarFault, match="it is away"):
+        read()
 
 
 def test_delimited_tables(tmp_path):

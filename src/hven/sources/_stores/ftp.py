@@ -46,6 +46,10 @@ class Ftp:
         with self._connected() as ftp:
             return self._said(ftp, f"{self._root}/{path}")
 
+    def begun(self, path: str, _size: int) -> tuple[Fact, bytes]:
+        """Ask for size and time, and for no bytes yet."""
+        return self.fact(path), b""
+
     def read(self, path: str, begin: int, end: int, fact: Fact) -> Iterator[bytes]:
         """Read bytes, if the file is that one still."""
         with self._connected() as ftp:

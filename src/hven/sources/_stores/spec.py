@@ -55,6 +55,10 @@ class Spec:
         except Exception as error:  # each store has its own
             raise _told(error) from error
 
+    def begun(self, path: str, _size: int) -> tuple[Fact, bytes]:
+        """Ask for size and time, and for no bytes yet."""
+        return self.fact(path), b""
+
     def read(self, path: str, begin: int, end: int, fact: Fact) -> Iterator[bytes]:
         """Read bytes, a MiB with each request; changes between two are seen at the next look at the file."""
         if self.fact(path) != fact:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import re
+import weakref
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ class Web:
         basic = f"Basic {base64.b64encode(said.encode()).decode()}" if "user" in options else None
         self._secret = f"Bearer {options['token']}" if "token" in options else basic
         self._open = remote.Connections(seconds)
+        weakref.finalize(self, self._open.close)
 
     def fact(self, path: str) -> Fact:
         """Ask for size, time and tag."""
@@ -51,6 +53,19 @@ class Web:
             if answer.status not in {200, 206, 416}:
                 raise refusal(answer.status)
             return _fact(answer.headers, found[3] if found else answer.headers.get("content-length", ""))
+
+    def begun(self, path: str, size: int) -> tuple[Fact, bytes]:
+        """Ask for size, time and tag with the first bytes of it; none of these, where parts are not given."""
+        with self._asked("GET", path, {"Range": f"bytes=0-{size - 1}"}) as answer:
+            found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
+            if answer.status == 206 and found is not None and found[1] == "0":
+                body = bytearray()
+                for part in answer.parts:
+                    body += part
+                    if len(body) > size:
+                        break
+                return _fact(answer.headers, found[3]), bytes(body[:size])
+        return self.fact(path), b""
 
     def read(self, path: str, begin: int, end: int, fact: Fact) -> Iterator[bytes]:
         """Read bytes of that state of the file."""
@@ -71,10 +86,10 @@ class Web:
             if _fact(answer.headers, length) != fact:
                 raise changed()
             left = end - begin
-            for part in answer.parts:
+            for part in answer.parts:  # to its end, so that the connection stays open for the next
                 yield part[:left]
                 left -= len(part)
-                if left <= 0:
+                if left < 0:
                     return
 
     def listed(self, _patterns: Sequence[str], _ignore: Sequence[str]) -> Iterator[tuple[str, Fact]]:
