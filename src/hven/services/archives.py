@@ -19,7 +19,7 @@ from hven import services as dali
 from hven.model import Cache
 from hven.model.errors import HvenError, NotFound, ParamError, TooLarge, say
 from hven.model.table import rooted
-from hven.services import datalinks, filed, scripts
+from hven.services import datalinks, elsewhere, filed, scripts
 from hven.services._packing import Member, Packing, Tar, Zip
 from hven.services._ranges import Flow, flowing
 from hven.services.address import bases
@@ -281,8 +281,8 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
 def _distant(around: Surroundings, taken: Mapping[str, filed.Found | None]) -> dict[tuple[str, str], Any]:
     """Ask other servers for what the archive has of them, all at once: rows with size, time and state, or why there is none."""
     every = [(name, row) for name, one in taken.items() if one is not None for row in one.rows.values()]
-    far = [(name, row) for name, row in every if (there := filed.elsewhere(row)) is not None and not there[0].direct]
-    states = filed.settled(around, [row for _, row in far])
+    far = [(name, row) for name, row in every if (there := elsewhere.root_of(row)) is not None and not there[0].direct]
+    states = elsewhere.settled(around, [row for _, row in far])
     return {(name, row["path"]): state for (name, row), state in zip(far, states, strict=True)}
 
 

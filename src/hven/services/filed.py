@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +18,6 @@ from hven import adql, query
 from hven.adql.text import literal
 from hven.formats.media import HEAD, Distant, medium_of, open_product
 from hven.model.errors import (
-    FarFault,
     Forbidden,
     Gone,
     HvenError,
@@ -32,17 +29,16 @@ from hven.model.errors import (
 )
 from hven.model.table import FILES, Column, Table, rooted
 from hven.model.types import STRING
-from hven.services._far_blocks import FarBlocks, FarRanges
+from hven.services import elsewhere
+from hven.services._far_blocks import FarRanges
 from hven.services.address import SIGNS
 from hven.site.auth import OWNER, looks, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from hven.formats.media import Place
     from hven.model.settings import Settings
-    from hven.model.table import Root
-    from hven.services._far_blocks import FarFile
     from hven.services.face import Surroundings
     from hven.site import Holdings, Published
     from hven.site.auth import Reader
@@ -50,7 +46,6 @@ if TYPE_CHECKING:
 
 LISTED = ("path", "url", "bytes", "sha256", "title")
 COLUMNS = ("path", "url", "media_type", "bytes", "sha256", "modified")
-ASKED = 64  # files of other servers that are asked about at a time
 PIECE = 256 * 1024  # bytes that are read at once
 Piece = bytes | bytearray | None  # None: what comes next must be waited for
 _TOLD = 20  # locked files of which each is asked why
@@ -268,7 +263,7 @@ def taken(around: Surroundings, who: Reader, collection: str, path: str) -> Orig
     found = asked(around, who, collection, [path])
     row = found.one(path)
     place = opened_at(around, who, collection, row)
-    tag = " ".join([state_of(around, row), *look_beside(around, who, collection, path, place)])
+    tag = " ".join([elsewhere.state_of(around, row), *look_beside(around, who, collection, path, place)])
     found.note("file taken", path)
     return Original(name=path.rpartition("/")[2], path=place, etag=tag, public=found.reach == "public")
 
@@ -317,9 +312,9 @@ def look_beside(around: Surroundings, who: Reader, collection: str, path: str, p
     found = asked(around, who, collection, paths)
     rows = [found.one(one) for one in paths]
     for row in rows:
-        if elsewhere(row) is None:
+        if elsewhere.root_of(row) is None:
             place_of(around.site.settings, row)
-    return [state_of(around, row) for row in rows]
+    return [elsewhere.state_of(around, row) for row in rows]
 
 
 def successor(around: Surroundings, url: str, release: Release, who: Reader) -> str | None:
@@ -438,170 +433,6 @@ def _in_seconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.set_column(at, "modified", seconds)
 
 
-def far_blocks(around: Surroundings) -> FarBlocks:
-    """Return what reads files on other servers.
-
-    Parameters
-    ----------
-    around
-        The site.
-    """
-    found: FarBlocks = around.site.kept(FarBlocks, around.site.settings)
-    return found
-
-
-def elsewhere(row: dict[str, Any]) -> tuple[Root, str] | None:
-    """Return where a file lies on another server: its root, and its path below; None: it lies here.
-
-    Parameters
-    ----------
-    row
-        As `asked` found it.
-    """
-    found = rooted(row["path"], row["roots"])
-    return None if found[0].scheme is None else found
-
-
-@contextmanager
-def told(row: dict[str, Any]) -> Iterator[None]:
-    """Say which file it is that another server does not give.
-
-    Parameters
-    ----------
-    row
-        As `asked` found it.
-
-    Raises
-    ------
-    FarFault
-        With its path, as readers know it.
-    """
-    try:
-        yield
-    except FarFault as error:
-        message = say("the file {path} cannot be had now: {reason}", row["path"], error.message)
-        raise type(error)(message, remedy=error.remedy) from error
-
-
-def published(row: dict[str, Any], found: FarFile) -> FarFile:
-    """See that a file elsewhere is the one that was published.
-
-    Parameters
-    ----------
-    row
-        As `asked` found it.
-    found
-        What its server says of it.
-
-    Returns
-    -------
-    found
-        The same.
-
-    Raises
-    ------
-    Unavailable
-        It is another one.
-    """
-    when = moment(row)
-    other = when is not None and found.fact.modified not in {None, when}
-    if other or row["bytes"] not in {None, found.bytes}:
-        raise changed(row)
-    return found
-
-
-def moment(row: dict[str, Any]) -> datetime | None:
-    """Return when a file was changed: UTC, without a zone.
-
-    Parameters
-    ----------
-    row
-        As `asked` found it.
-    """
-    return None if row["modified"] is None else datetime.fromtimestamp(row["modified"], UTC).replace(tzinfo=None)
-
-
-def far_file(around: Surroundings, row: dict[str, Any], *, read: bool = False) -> FarFile | None:
-    """Ask what a file elsewhere is now, in a thread.
-
-    Parameters
-    ----------
-    around
-        The site.
-    row
-        As `asked` found it.
-    read
-        Its bytes are wanted next.
-
-    Returns
-    -------
-    file
-        None: it lies here.
-
-    Raises
-    ------
-    FarFault, Unavailable
-        Its server does not give it, or has another one.
-    """
-    there = elsewhere(row)
-    if there is None:
-        return None
-    far = far_blocks(around)
-    with told(row):
-        return published(row, far.waited(far.asking(*there, read=read)))
-
-
-def settled(around: Surroundings, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | HvenError]:
-    """Ask for files on other servers, several at once, so that each has a size, a time and a state.
-
-    Parameters
-    ----------
-    around
-        The site.
-    rows
-        Of such files, as `asked` found them. Of those whose size and time were published nothing is asked.
-
-    Returns
-    -------
-    rows
-        In their order; why one cannot be had, where its server says so or its bytes did not come a while ago.
-    """
-    far = far_blocks(around)
-    made: list[dict[str, Any] | HvenError] = []
-    for at in range(0, len(rows), ASKED):
-        some = [(row, *rooted(row["path"], row["roots"])) for row in rows[at : at + ASKED]]
-        known = [row["bytes"] is not None and row["modified"] is not None for row, _, _ in some]
-        asking = [None if said else far.asking(root, below) for said, (_, root, below) in zip(known, some, strict=True)]
-        for (row, root, below), answer in zip(some, asking, strict=True):
-            try:
-                with told(row):
-                    if (fault := far.fault(root, below)) is not None:
-                        raise fault
-                    if answer is not None:
-                        file = published(row, far.waited(answer))
-                        when = file.fact.modified
-                        seconds = 0.0 if when is None else when.replace(tzinfo=UTC).timestamp()
-                        row = {**row, "bytes": file.bytes, "modified": seconds, "tag": row["sha256"] or file.key}  # noqa: PLW2901
-                made.append(row)
-            except HvenError as error:
-                made.append(error)
-    return made
-
-
-def state_of(around: Surroundings, row: dict[str, Any]) -> str:
-    """Return what tells a state of a file from others.
-
-    Parameters
-    ----------
-    around
-        The site.
-    row
-        As `asked` found it.
-    """
-    there = far_file(around, row)
-    return str(row["tag"]) if there is None else there.key
-
-
 def opened_at(around: Surroundings, who: Reader, collection: str, row: dict[str, Any]) -> Place:
     """Find where media read a file: on the disk, or by ranges from another server.
 
@@ -626,17 +457,17 @@ def opened_at(around: Surroundings, who: Reader, collection: str, row: dict[str,
     FarFault, Unavailable, Gone
         It is gone, or was changed since.
     """
-    there = far_file(around, row, read=True)
+    there = elsewhere.far_file(around, row, read=True)
     if there is None:
         return Path(place_of(around.site.settings, row))
-    known: dict[str, FarRanges | None] = {str(row["path"]): FarRanges(far_blocks(around), there)}
+    known: dict[str, FarRanges | None] = {str(row["path"]): FarRanges(elsewhere.far_blocks(around), there)}
 
     def look(path: str) -> FarRanges | None:
         if path not in known:
             found = asked(around, who, collection, [path])
             there = path in found.rows or path in found.refused
-            file = far_file(around, found.one(path), read=True) if there else None
-            known[path] = None if file is None else FarRanges(far_blocks(around), file)
+            file = elsewhere.far_file(around, found.one(path), read=True) if there else None
+            known[path] = None if file is None else FarRanges(elsewhere.far_blocks(around), file)
         return known[path]
 
     return Distant(PurePosixPath(row["path"]), look)
@@ -667,7 +498,7 @@ def place_of(settings: Settings, row: dict[str, Any], folders: dict[str, bool] |
             remedy=f"collections/{row['collection']}/files/{row['path']} is what stands for it now, if it is published",
         )
     if other:
-        raise changed(row)
+        raise elsewhere.changed(row)
     return place
 
 
@@ -752,19 +583,23 @@ def reading(around: Surroundings, row: dict[str, Any]) -> Callable[[int, int], G
         Gives None before what must be waited for: what is in memory is read at once. Raises `Unavailable` or `FarFault` as soon as the file is not
         what was published, and before its last bytes are given.
     """
-    return partial(_read, around.site.settings, row) if elsewhere(row) is None else partial(_read_far, around, row)
+    return (
+        partial(_read, around.site.settings, row) if elsewhere.root_of(row) is None else partial(_read_far, around, row)
+    )
 
 
 def _read_far(around: Surroundings, row: dict[str, Any], start: int, stop: int) -> Generator[Piece]:
     yield None
-    file = far_file(around, row)
+    file = elsewhere.far_file(around, row)
     assert file is not None  # noqa: S101  (it was asked whether it lies here)
     places = range(start, min(stop, file.bytes), PIECE)
-    with told(row):
+    with elsewhere.told(row):
         for place in places:
             yield None
             # a whole piece each, for these are cut off at the file's end alone
-            (part,) = far_blocks(around).spans(file, min(PIECE, stop - place), [place], going_on=stop - place > PIECE)
+            (part,) = elsewhere.far_blocks(around).spans(
+                file, min(PIECE, stop - place), [place], going_on=stop - place > PIECE
+            )
             yield part
 
 
@@ -773,11 +608,11 @@ def _read(settings: Settings, row: dict[str, Any], start: int, stop: int) -> Gen
     try:
         file = os.open(place_of(settings, row), os.O_RDONLY)
     except OSError:
-        raise changed(row) from None
+        raise elsewhere.changed(row) from None
     try:
         while start < stop:
             if not _same(os.fstat(file), row):
-                raise changed(row)
+                raise elsewhere.changed(row)
             wanted = min(PIECE, stop - start)
             piece: bytes | bytearray = _at_once(file, wanted, start)
             if not piece:
@@ -786,7 +621,7 @@ def _read(settings: Settings, row: dict[str, Any], start: int, stop: int) -> Gen
             start += len(piece)
             # looked at after it was read, too: what stands in its place was not published
             if not piece or (start >= stop and not _same(os.fstat(file), row)):
-                raise changed(row)
+                raise elsewhere.changed(row)
             yield piece
     finally:
         os.close(file)
@@ -804,17 +639,3 @@ def _at_once(file: int, wanted: int, start: int) -> bytearray:
 
 def _same(seen: os.stat_result, row: dict[str, Any]) -> bool:
     return stat.S_ISREG(seen.st_mode) and seen.st_size == row["bytes"] and abs(seen.st_mtime - row["modified"]) <= 1e-3
-
-
-def changed(row: dict[str, Any]) -> Unavailable:
-    """Make the fault of a file that is not the one that was published.
-
-    Parameters
-    ----------
-    row
-        As `asked` found it.
-    """
-    return Unavailable(
-        f"the file {row['path']} was changed since it was published",
-        remedy="its owner must ingest the collection again",
-    )

@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 
 from hven import services as dali
 from hven.model.table import FILES, rooted
-from hven.services import filed
+from hven.services import elsewhere, filed
 from hven.services._ranges import described, flowing, given
 from hven.services.face import Face, Surroundings, Way, route
 
@@ -39,7 +39,7 @@ def applies(table: Table) -> bool:
 
 def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/collections/<name>/files`` and what is below."""
-    far = filed.far_blocks(around)
+    far = elsewhere.far_blocks(around)
 
     def found(request: Request, name: str, path: str) -> tuple[dict[str, Any], str, str | None]:
         """Ask for a file; return also who may keep the answer, and what stands for it now."""
@@ -65,11 +65,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return RedirectResponse(f"{root.address}/{urlquote(below)}", headers=kept)
         far_file = None
         if root.scheme is not None:
-            with filed.told(row):
-                far_file = filed.published(row, await far.file(root, below))
+            with elsewhere.told(row):
+                far_file = elsewhere.published(row, await far.file(root, below))
         tag = f'"{row["tag"]}"' if far_file is None else f'"{far_file.key}"'
         headers = {**dali.caching(tag, public=reach == "public"), **HEADERS, **link}
-        headers |= described(path, filed.moment(row) if far_file is None else far_file.fact.modified, row["sha256"])
+        headers |= described(path, elsewhere.moment(row) if far_file is None else far_file.fact.modified, row["sha256"])
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)

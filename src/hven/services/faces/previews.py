@@ -16,7 +16,7 @@ from hven.model.errors import NotFound, ParamError, SourceError, say
 from hven.model.params import Param
 from hven.model.table import FILES, SITE, Hole, Link, drawn
 from hven.model.types import BOOLEAN, FLOAT64, INT64, Type
-from hven.services import filed
+from hven.services import elsewhere, filed
 from hven.services.errors import PLAIN
 from hven.services.face import MOST, Face, Surroundings, Way, route
 from hven.services.params import value
@@ -66,7 +66,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         for path, row in zip(paths, rows, strict=True):
             taken.note("preview taken", path)
             place = filed.opened_at(around, who, name, row)
-            tags += [filed.state_of(around, row), *filed.look_beside(around, who, name, path, place)]
+            tags += [elsewhere.state_of(around, row), *filed.look_beside(around, who, name, path, place)]
             files.append((place, path.rpartition("/")[2]))
         return files, tags, taken.reach
 
