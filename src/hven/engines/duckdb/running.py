@@ -215,7 +215,8 @@ class DuckExecution(Timed):
         self._stopped: str | None = None
         self._reader: pa.RecordBatchReader | None = None
         self._whole = True  # nothing is under way in the cursor
-        self._cursor: Cursor | None = cursors.take()
+        self._cursor: Cursor | None = None  # where there is none to be had, too, it is closed in the end
+        self._cursor = cursors.take()
         self._count()
         try:
             for name, rows in relations.items():
