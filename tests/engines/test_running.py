@@ -133,15 +133,15 @@ def test_an_unread_answer_gives_its_cursor_back(engine, relations):
         until(lambda: len(cursors._free) >= known)  # one that was being ended before may come back only now
 
 
-def test_a_query_that_comes_as_the_engine_is_closed(tmp_path, relations, monkeypatch):
+def test_a_query_that_comes_as_the_engine_is_closed(tmp_path, monkeypatch):
     """Says so, and nothing else goes wrong when what there is of it is thrown away."""
     wrong = []
     monkeypatch.setattr(sys, "unraisablehook", wrong.append)
     engine = duckdb.open(tmp_path, memory=512 * 1024**2, threads=1)
-    bound, prepared = plan(engine, "SELECT id + 1 AS n FROM sky.stars", (STARS,))
+    bound, prepared = plan(engine, "SELECT 1 + 1 AS n", ())
     engine.close()
     with pytest.raises(Exception, match=r"(?i)closed"):
-        prepared.execute(bound.slots, relations, Limits(batch=100))
+        prepared.execute(bound.slots, {}, Limits(batch=100))
     gc.collect()
     assert not wrong
 
