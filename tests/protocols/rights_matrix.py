@@ -279,6 +279,8 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/hapi/catalog": ["", "depth=all"],
     "/hapi/info": ["dataset=obs_main", "dataset=obs_main&parameters=note"],
     "/hapi/data": [f"dataset=obs_main&start={start}&stop={stop}&format={kind}" for start, stop in (("1999", "2999-01-02"), ("2030", "2030-01-02"), ("2998", "2999-02")) for kind in ("csv", "binary", "json")],
+    "/series/{id}": ["", *(f"PARAMETER={name}&WIDTH={width}&TILE={number}{more}" for name in ("mag", "n", "note") for width, number in ((86_400_000_000, 42), (864_000_000_000_000, 0), (20_000_000_000_000_000, 0)) for more in ("", "&SHOW=peak"))],
+    "/meanwhile": [f"_from={start}&_to={stop}{more}" for start, stop in (("1999", "2999-01-02"), ("2030", "2030-01-02"), ("2998", "2999-02")) for more in ("", "&_but=obs.main")],
     "/das2/server": ["", *(f"server={what}&dataset=obs/main" for what in ("list", "discovery", "dsdf", "peers", "id", "logo")), *(f"server=dataset&dataset=obs/main&start_time={start}&end_time={stop}&ascii=1{more}" for start, stop in (("1999", "2999-01-02"), ("2030", "2030-01-02"), ("2998", "2999-02")) for more in ("", "&resolution=86400", "&resolution=1e8&format.version=3"))],
     "/das2/catalog.json": [""], "/das2/catalog/{path:path}": [""], "/das2/source/{path:path}": [""],
     "/soda/sync": [*(f"TABLE=obs.main&ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), "ID=ivo://vo.example/obs?idzqembargo"],
@@ -359,6 +361,7 @@ HOLES = {
     "form": "fits",
     "pane": "rows",
     "job": "nothing",
+    "id": "obs_main",
     "secret": "nothing",
 }
 

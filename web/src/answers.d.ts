@@ -3,7 +3,7 @@
 declare global {
   interface Window {
     /** What the maps and plots of a page are, for who looks at them in the console, and for tests. */
-    hven?: { aladin?: any; plot?: any; cube?: any; spectrum?: any };
+    hven?: { aladin?: any; plot?: any; cube?: any; spectrum?: any; timeline?: any };
   }
 }
 

@@ -24,6 +24,7 @@ const PANES = {
   compare: () => import("./compare.js"),
   samp: () => import("./samp.js"),
   take: () => import("./take.js"),
+  timeline: () => import("./timeline.js"),
 };
 
 const workspace = new Workspace(document);

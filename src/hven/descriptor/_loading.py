@@ -48,6 +48,7 @@ SERVICES = (
     "soda",
     "hapi",
     "das2",
+    "timelines",
     "epn-tap",
     "obscore",
     "oai",

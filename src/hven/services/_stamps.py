@@ -26,6 +26,11 @@ def iso(moment: int) -> str:
     ----------
     moment
         Microseconds since 1970 (UTC).
+
+    Returns
+    -------
+    text
+        To the microsecond.
     """
     return f"{np.datetime64(moment, 'us')}Z"
 
@@ -40,6 +45,11 @@ def micros(text: str) -> int:
     ----------
     text
         ``2003``, ``2003-141T10:30Z``, ``2003-05-21T10:30:00.000Z``.
+
+    Returns
+    -------
+    moment
+        Microseconds since 1970 (UTC).
 
     Raises
     ------

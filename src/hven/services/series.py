@@ -75,6 +75,14 @@ class Parameter:
         """Of the column."""
         return self.column.name
 
+    @property
+    def leads(self) -> bool:
+        """Whether its texts are addresses: of pictures, of files."""
+        column = self.column
+        return self.kind == "string" and (
+            column.link is not None or (column.ucd or "").lower().startswith("meta.ref.url")
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSet:
@@ -111,7 +119,15 @@ class DataSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """From when to when a reader has samples: microseconds since 1970 (UTC), the first and behind the last; None: there are none."""
+    """From when to when a reader has samples.
+
+    Attributes
+    ----------
+    start, stop
+        Of the first sample, and behind the last: microseconds since 1970 (UTC); None: there are none.
+    rows
+        How many.
+    """
 
     start: int | None
     stop: int | None
@@ -263,6 +279,11 @@ def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) ->
         The data set.
     holdings
         What is published.
+
+    Returns
+    -------
+    span
+        Of this reader.
     """
     known = one.published.statistics.get(one.time.name, {})
     table = one.published.table
@@ -412,6 +433,11 @@ class Asked:
         ----------
         one
             A data set.
+
+        Returns
+        -------
+        span
+            Of this reader.
         """
         return span(self.around, self.who, one, self.holdings)
 
@@ -431,6 +457,11 @@ async def streamed(
         With the media type.
     status
         Of HTTP.
+
+    Returns
+    -------
+    response
+        Packed, if the reader takes that.
     """
     if request.method == "HEAD":
         return Response(None, status, {**headers})

@@ -18,6 +18,7 @@ from hven.portal._views import (
     global_search_pages,
     guides,
     home,
+    meanwhile,
     news,
     pane,
     service_form,
@@ -28,7 +29,7 @@ from hven.portal._views.cube_page import cube_page
 from hven.portal._views.keyword_page import keyword_page
 from hven.portal._views.link_page import link_page
 from hven.portal._views.page_formats import nowhere
-from hven.portal._views.series_page import series_page
+from hven.portal._views.series_page import series_page, timeline_page
 from hven.services.face import Face, Surroundings
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ PAGES = (
     downloads,
     editor,
     global_search_pages,
+    meanwhile,
     service_form,
     pane,
     assets,
@@ -77,5 +79,11 @@ FACE = Face(
     title="Pages for people",
     applies=lambda _: True,
     routes=routes,
-    pages={"cubes": cube_page, "datalink": link_page, "hapi": series_page, "keywords": keyword_page},
+    pages={
+        "cubes": cube_page,
+        "datalink": link_page,
+        "hapi": series_page,
+        "keywords": keyword_page,
+        "timelines": timeline_page,
+    },
 )

@@ -145,7 +145,7 @@ def _parameter(one: Parameter, chosen: set[str]) -> dict[str, Any]:
     made["fill"] = one.fill
     made |= {"description": column.description} if column.description else {}
     made |= {"label": column.label} if column.label else {}
-    if one.kind == "string" and (column.link is not None or (column.ucd or "").lower().startswith("meta.ref.url")):
+    if one.leads:
         made["stringType"] = "uri"
     if one.bins:
         made["bins"] = [_bins(each, chosen) for each in one.bins]

@@ -1,0 +1,150 @@
+"""``/meanwhile``: what else there is of a span of time, of each table how many rows and when they begin: what pages of time series show below their axis.
+
+``_from`` and ``_to`` are times in UTC; ``_but`` names a table that is left out; ``_elsewhere=1`` asks the services that the site file names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import anyio.to_thread
+from starlette.routing import Route
+
+from hven.model.errors import HvenError, ParamError, say
+from hven.model.table import begins_and_ends
+from hven.portal._explore import global_search as everywhere
+from hven.portal._explore import plots, read
+from hven.portal._explore.search import PORTALS
+from hven.portal._views.page_addresses import address
+from hven.portal._views.page_formats import Asked, Page, json_page
+from hven.portal._views.table_page import asking
+from hven.services.series import iso, micros
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.model.table import Table
+    from hven.portal._explore.global_search import Target, Told
+    from hven.portal._explore.page_queries import Asking
+    from hven.services.face import Surroundings
+
+QUICK = 2.0  # seconds for the tables of this site
+BINS = 120
+MOST = 60  # tables that are asked
+UNIX, DAY = 2_440_587.5, 86_400.0  # Julian date of 1970-01-01; seconds
+TIMES = {"epn": "time", "obscore": "t"}  # what is asked of tables elsewhere
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Return the one address."""
+
+    async def told(state: Asked) -> Page:
+        return await anyio.to_thread.run_sync(_told, state)
+
+    return [Route("/meanwhile", json_page(told, around))]
+
+
+def _told(state: Asked) -> Page:
+    given = state.request.query_params
+    span = _moment(given.get("_from", ""), "_from"), _moment(given.get("_to", ""), "_to")
+    road = asking(state)
+    if given.get("_elsewhere") == "1":
+        there = [
+            (target, kind)
+            for kind in TIMES
+            for target in everywhere.targets(kind, road, ())
+            if target.service is not None
+        ]
+        kinds = {target.key: kind for target, kind in there}
+        far = everywhere.ask_all(
+            [target for target, _ in there][:MOST],
+            lambda one: everywhere.ask(one, [(TIMES[kinds[one.key]], "..".join(span))], kinds[one.key], road),
+        )
+        return Page(template="", content={"lines": [_line(one, state, None, {}) for one in far]})
+    tables = [
+        table
+        for table in state.catalogue.tables()
+        if table.qualified != given.get("_but")
+        and table.qualified in state.holdings.published
+        and table.release is None
+    ]
+    pairs = {table.qualified: said for table in tables if (said := _pairs(table, *span))}
+    titles = {name: one.title for name, one in state.holdings.resources.items()}
+    targets = [
+        everywhere.Target(name=one.qualified, title=_title(one, titles.get(one.schema)), table=one)
+        for one in tables
+        if one.qualified in pairs
+    ]
+    drawn: dict[str, dict[str, Any]] = {}
+
+    def ask(target: Target) -> Told:
+        told = everywhere.ask(target, pairs[target.name], "epn", road, seconds=QUICK)
+        if told.rows:
+            drawn[target.key] = _bars(told, pairs[target.name], road)
+        return told
+
+    found = everywhere.ask_all(targets[:MOST], ask, seconds=QUICK + 0.5)
+    lines = [
+        _line(one, state, pairs[one.target.name], drawn.get(one.target.key) or {})
+        for one in sorted(found, key=lambda one: -(one.rows or 0))
+        if one.status != "ok" or one.rows
+    ]
+    return Page(template="", content={"lines": lines, "asked": len(found), "left_out": max(len(targets) - MOST, 0)})
+
+
+def _moment(text: str, name: str) -> str:
+    try:
+        return iso(micros(text))
+    except ValueError:
+        raise ParamError(
+            say("{name}={text!r:.60} is no time", name, text), name=name, remedy="2003-10-28T11:00"
+        ) from None
+
+
+def _title(table: Table, collection: str | None) -> str:
+    return " - ".join(dict.fromkeys(text for text in (collection, table.title or table.name) if text))
+
+
+def _pairs(table: Table, start: str, stop: str) -> list[tuple[str, str]]:
+    """Write as conditions that something overlaps a span; none: the table has no times."""
+    begin, end = begins_and_ends(table)
+    if begin is None or end is None:
+        return []
+    if begin.name == end.name:
+        return [(_named(begin.name), f"{start}..{stop}")]
+    return [(_named(begin.name), f"..{stop}"), (_named(end.name), f"{start}..")]
+
+
+def _named(name: str) -> str:
+    return f'"{name}"' if name in PORTALS else name
+
+
+def _bars(told: Told, pairs: Sequence[tuple[str, str]], road: Asking) -> dict[str, Any]:
+    """Count when the rows begin: seconds since 1970."""
+    table = told.target.table
+    begin = begins_and_ends(table)[0] if table is not None else None
+    if table is None or begin is None:
+        return {}
+    try:
+        found = plots.histogram(read(pairs, table), begin, road, bins=BINS)
+    except HvenError:  # how many they are is known, and is shown
+        return {}
+    if found is None:
+        return {}
+    return {"low": (found.low - UNIX) * DAY, "high": (found.high - UNIX) * DAY, "counts": found.counts}
+
+
+def _line(told: Told, state: Asked, pairs: Sequence[tuple[str, str]] | None, bars: dict[str, Any]) -> dict[str, Any]:
+    target: Target = told.target
+    url = f"{address(state.base, target.table)}?{urlencode(pairs)}" if target.table is not None and pairs else ""
+    return {
+        "key": target.key,
+        "title": target.title,
+        "service": target.service.url if target.service is not None else "",
+        "status": told.status,
+        "rows": told.rows,
+        "message": state.told(told.message),
+        "url": url,
+        **bars,
+    }

@@ -1,0 +1,262 @@
+"""Data sets of samples, looked at: ``/series/<id>`` is a page for people; gives what it is as JSON, and tiles of 512 bins of time as NPY.
+
+Tiles lie on a grid from 1970 on, so that whoever moves or comes back meets the same ones. One of lines has for each line its lowest, mean and
+highest values (float32); one of a spectrum has a row for each channel, or for some that stand together, of bytes: code 0 is no value, and
+``value = zero + scale * sinh(bend * (code - 128) / 127)``, by the headers: as many steps near the middle of the values as at their peaks.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import numpy as np
+import orjson
+from starlette.responses import Response
+
+from hven import __version__
+from hven import services as dali
+from hven.model.errors import HvenError, NotFound, ParamError, say
+from hven.model.params import Param
+from hven.model.types import INT32, INT64
+from hven.services import _pyramids as pyramids
+from hven.services import series
+from hven.services.errors import Faults
+from hven.services.face import Face, Surroundings, asking
+from hven.services.params import value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    from starlette.requests import Request
+    from starlette.routing import Route
+
+    from hven.model.table import Bins, Table
+    from hven.services._reductions import Values
+    from hven.services.face import Paged
+    from hven.services.series import DataSet, Parameter
+
+    Numbers = npt.NDArray[Any]
+
+BINS = 512  # of a tile
+LINES = 8  # elements that are drawn as lines of their own; more are a spectrum
+CHANNELS = 1024  # rows of a tile
+WIDEST = 10_000 * series.DAY
+FAULTS = Faults(write=lambda message: orjson.dumps({"message": message}), kind="application/json")
+PARAMETER = Param(name="PARAMETER", description="name of the parameter that a tile shows")
+WIDTH = Param(name="WIDTH", type=INT64, minimum=1, maximum=WIDEST, description="microseconds of a bin")
+TILE = Param(
+    name="TILE", type=INT64, description="number of the tile: it begins at 512 WIDTH TILE microseconds since 1970"
+)
+ROWS = Param(
+    name="ROWS", type=INT32, minimum=1, maximum=CHANNELS, default="256", description="rows of a spectrum at most"
+)
+SHOW = Param(
+    name="SHOW", allowed=("mean", "peak"), default="mean", description="what of a bin of a spectrum: mean or peak"
+)
+
+
+class _Asked(series.Asked):
+    face = "timelines"
+
+    def one(self) -> DataSet:
+        found = self.known.get(self.request.path_params["id"])
+        if found is None:
+            raise NotFound(
+                say("there is no data set {name!r:.80} here", self.request.path_params["id"]), remedy="/hapi"
+            )
+        return found
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Route ``/series/<id>``."""
+
+    def answered(asked: _Asked, params: dali.Params) -> Response:
+        request, one = asked.request, asked.one()
+        reach = asked.holdings.reach(asked.who, around.policies)
+        tag = dali.etag(__version__, asked.holdings.version, reach, asked.base, one.id, sorted(params.values.items()))
+        headers = dali.caching(tag, public=reach == "public" and asked.who.anonymous)
+        if dali.unchanged(request, tag):
+            return Response(status_code=304, headers=headers)
+        if params.one("TILE") is None:
+            return dali.whole(
+                request, orjson.dumps(_facts(asked, one)), {**headers, "content-type": "application/json"}
+            )
+        body, more = _tile(asked, one, params)
+        return dali.whole(request, body, {**headers, **more, "content-type": "application/octet-stream"})
+
+    def drawn(asked: _Asked, page: Paged) -> Response:
+        try:
+            one = asked.one()
+            told = _facts(asked, one) | {"table": one.table}
+        except HvenError as error:
+            told = {"fault": error}
+        return page(asked.request, around, told)
+
+    async def shown(request: Request, params: dali.Params) -> Response:
+        page = around.page(FACE.name, request, params)
+        asked = _Asked(request, around)
+        if page is None or params.one("TILE") is not None:
+            return await anyio.to_thread.run_sync(answered, asked, params)
+        return await anyio.to_thread.run_sync(drawn, asked, page)
+
+    return [asking("/series/{id}", shown, FAULTS)]
+
+
+def _facts(asked: _Asked, one: DataSet) -> dict[str, Any]:
+    """Say what a data set is: times in microseconds since 1970."""
+    span = asked.span(one)
+    drawn = [each for each in one.parameters if each.kind in {"double", "integer"}]
+    pictures = [each.name for each in one.parameters if each.leads]
+    return {
+        "id": one.id,
+        "title": one.series.title or one.table.title or one.id,
+        "description": one.series.description or one.table.description or "",
+        "start": span.start,
+        "stop": span.stop,
+        "rows": span.rows,
+        "cadence": round(pyramids.native(one, span)) if span.rows else None,
+        "regular": bool(one.series.cadence),
+        "time": one.time.name,
+        "parameters": [_described(each) for each in drawn],
+        "pictures": pictures,
+        "hapi": f"{asked.base}/hapi" if one.table.offers("hapi") else None,
+        "das2": f"{asked.base}/das2" if one.table.offers("das2") else None,
+        "path": one.series.path,
+    }
+
+
+def _described(one: Parameter) -> dict[str, Any]:
+    column, count = one.column, math.prod(one.size)
+    made = {
+        "name": one.name,
+        "label": column.label or one.name,
+        "unit": column.unit or "",
+        "description": column.description or "",
+        "elements": count,
+        "spectrum": _spectrum(one),
+    }
+    return made | {"bins": _channels(one.bins[-1], count) if one.bins and len(one.size) == 1 else None}
+
+
+def _channels(bins: Bins, count: int) -> dict[str, Any] | None:
+    """Say what the channels are where they are the same at all times."""
+    made = {"name": bins.label or bins.name, "unit": bins.unit or ""}
+    if isinstance(bins.centers, tuple) and len(bins.centers) == count:
+        return made | {"centers": bins.centers}
+    if isinstance(bins.ranges, tuple) and len(bins.ranges) == count:
+        return made | {"centers": [(low + high) / 2 for low, high in bins.ranges]}
+    return None
+
+
+def _spectrum(one: Parameter) -> bool:
+    return math.prod(one.size) > LINES or bool(one.bins)
+
+
+def _tile(asked: _Asked, one: DataSet, params: dali.Params) -> tuple[bytes, dict[str, str]]:
+    """Make one tile, whole, whatever of it has samples."""
+    names = {each.name: each for each in one.parameters if each.kind in {"double", "integer"}}
+    parameter = names.get(params.one("PARAMETER") or "")
+    width, number = value(params, WIDTH), value(params, TILE)
+    if parameter is None or width is None:
+        raise ParamError(
+            say("a tile is that of a PARAMETER, with bins of a WIDTH"),
+            name="WIDTH" if parameter else "PARAMETER",
+            remedy=f"PARAMETER={' or '.join(names)[:300]}, WIDTH=60000000",
+        )
+    begin = number * BINS * width
+    span = asked.span(one)
+    count = math.prod(parameter.size)
+    spectrum = _spectrum(parameter)
+    rows = value(params, ROWS)
+    together = -(-count // rows) if spectrum else 1
+    found = np.full((3, count, BINS), np.nan, np.float64)
+    if span.start is not None and span.stop is not None and begin < span.stop and begin + BINS * width > span.start:
+        # only what has samples: far outside, times are none that the engine knows
+        low, high = max(begin, span.start), min(begin + BINS * width, span.stop)
+        parts = pyramids.reduced(asked.around, asked.who, one, [parameter.name], low, high, width, asked.holdings)
+        for bins in parts:
+            place = bins.number - number * BINS
+            inside = (place >= 0) & (place < BINS)
+            for at, values in enumerate(_each(bins.fields[parameter.name], spectrum=spectrum)):
+                found[at][:, place[inside]] = values[inside].T
+    written = io.BytesIO()
+    if not spectrum:
+        np.save(written, found.transpose(1, 0, 2).reshape(3 * count, BINS).astype(np.float32))
+        return written.getvalue(), {}
+    picture = _grouped(found[1 if value(params, SHOW) == "mean" else 2], together, peak=value(params, SHOW) == "peak")
+    codes, headers = coded(picture)
+    np.save(written, codes)
+    return written.getvalue(), headers | {"x-together": str(together)}
+
+
+def _each(values: Values, *, spectrum: bool) -> tuple[Numbers, Numbers, Numbers]:
+    """Return lowest, mean and highest values; of vectors, of which no lowest ones are kept, three times the mean."""
+    mean = values.mean
+    if spectrum or values.low.shape[1] == 1:
+        return np.asarray(values.low, np.float64), mean, np.asarray(values.high, np.float64)
+    return mean, mean, mean
+
+
+def _grouped(picture: Numbers, together: int, *, peak: bool) -> Numbers:
+    """Put rows together; the last ones may be fewer."""
+    if together == 1:
+        return picture
+    count, width = picture.shape
+    padded = np.full((-(-count // together) * together, width), np.nan)
+    padded[:count] = picture
+    parts = padded.reshape(-1, together, width)
+    if peak:
+        return np.asarray(np.fmax.reduce(parts, axis=1))
+    known = np.isfinite(parts)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(known, parts, 0).sum(axis=1) / known.sum(axis=1))
+
+
+def coded(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, str]]:
+    """Write numbers as bytes; half of them lie within half of the codes.
+
+    Parameters
+    ----------
+    picture
+        Numbers; what is not finite is no value.
+
+    Returns
+    -------
+    codes
+        0 for no value, else 1 to 255.
+    headers
+        That say how values are found from codes.
+    """
+    known = np.isfinite(picture)
+    values = picture[known]
+    if not values.size:
+        return np.zeros(picture.shape, np.uint8), {"x-zero": "0", "x-scale": "0", "x-bend": "1"}
+    zero = float(np.median(values))
+    away = np.abs(values - zero)
+    most = float(away.max())
+    share = float(np.median(away)) / most if most else 0.5
+    bend = 2 * math.acosh(1 / (2 * min(max(share, 1e-6), 0.4999)))
+    scale = most / math.sinh(bend)
+    codes = np.zeros(picture.shape, np.uint8)
+    steps = np.arcsinh((values - zero) / scale) / bend if most else np.zeros_like(values)
+    codes[known] = np.rint(128 + 127 * np.clip(steps, -1, 1)).astype(np.uint8)
+    return codes, {"x-zero": repr(zero), "x-scale": repr(scale), "x-bend": repr(bend)}
+
+
+def applies(table: Table) -> bool:
+    """Show tables with data sets."""
+    return bool(table.series)
+
+
+FACE = Face(
+    name="timelines",
+    title="Time series",
+    description="Samples in time, looked at.",
+    applies=applies,
+    lacking="data sets of samples in time (`series`)",
+    routes=routes,
+)

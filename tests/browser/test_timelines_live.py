@@ -1,0 +1,221 @@
+"""Time series in the page: what is drawn are the values of the samples; it moves and zooms by pointer, wheel, fingers and keys; lines of code read the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tabs import Tab, opened
+
+from running import Server, hven, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+HERE = "/series/sun_samples"
+SECOND = 1_000_000
+START = int(np.datetime64("2003-10-28T00:00:00", "us").astype(int))
+MANY, WIDE = 8640, 24
+DESCRIPTOR = """\
+collection: sun
+title: Sun
+description: Made up
+tables:
+  samples:
+    title: A day of the Sun
+    source: {kind: parquet, files: ../../samples.parquet}
+    columns:
+      moment: {ucd: time.epoch}
+      flux: {type: "float32[24]", unit: W}
+      total: {unit: W, label: Total}
+    series:
+      cadence: 10 s
+      bins:
+        flux: {name: frequency, unit: MHz, centers: [CENTERS]}
+  bursts:
+    title: Bursts
+    source: {kind: csv, file: ../../bursts.csv}
+    columns:
+      first: {type: timestamp, ucd: time.start}
+      last: {type: timestamp, ucd: time.end}
+"""
+BUSY = ".timeline:not([aria-busy])"
+
+
+def values() -> tuple[Any, Any, Any]:
+    """Make a day with a gap of two hours and one bright burst at 06:00 in the channels at 20 and 21 MHz."""
+    at = np.arange(MANY)
+    moments = START + at * 10 * SECOND
+    flux = np.random.default_rng(2).normal(10, 1, (MANY, WIDE)).astype("f4")
+    flux[2160:2172, 10:12] = 1000
+    kept = (at < 4320) | (at >= 5040)
+    return moments[kept], flux[kept], (np.sin(at / 500) + at / 1e4)[kept]
+
+
+@pytest.fixture(scope="module")
+def sun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    site = tmp_path_factory.mktemp("timelines") / "site"
+    (site / "collections" / "sun").mkdir(parents=True)
+    (site / "hven.toml").write_text('name = "sun"\n')
+    moments, flux, total = values()
+    columns = {"moment": pa.array(moments).cast(pa.timestamp("us")), "flux": pa.FixedSizeListArray.from_arrays(pa.array(flux.ravel()), WIDE), "total": total}  # fmt: skip
+    pq.write_table(pa.table(columns), site / "samples.parquet")
+    (site / "bursts.csv").write_text("first,last\n2003-10-28T06:00:00,2003-10-28T06:02:00\n2003-10-29T06:00:00,2003-10-29T06:02:00\n")  # fmt: skip
+    text = DESCRIPTOR.replace("CENTERS", ", ".join(str(10 + at) for at in range(WIDE)))
+    (site / "collections" / "sun" / "sun.yaml").write_text(text)
+    hven("ingest", "sun", "--site", site)
+    with serving(site) as server:
+        yield server
+
+
+@pytest.fixture
+def tab(browser: Browser, sun: Server) -> Iterator[Tab]:
+    yield from opened(browser, sun, viewport={"width": 1440, "height": 900})
+
+
+@pytest.fixture
+def phone(browser: Browser, sun: Server) -> Iterator[Tab]:
+    yield from opened(browser, sun, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+
+
+def view(page: Any) -> list[float]:
+    page.wait_for_selector(BUSY)
+    found: list[float] = page.evaluate("() => window.hven.timeline.view")
+    return found
+
+
+def colour(page: Any, time: str, channel: float) -> list[int]:
+    """Give the colour of the picture at a time and a frequency."""
+    page.wait_for_selector(BUSY)
+    found: list[int] = page.evaluate(
+        """([time, channel]) => {
+          const { plot } = window.hven.timeline.panels[0];
+          const place = [plot.valToPos(Date.parse(time) / 1000, "x", true), plot.valToPos(channel, "y", true)];
+          return [...plot.ctx.getImageData(Math.round(place[0]), Math.round(place[1]), 1, 1).data];
+        }""",
+        [time, channel],
+    )
+    return found
+
+
+def test_what_is_drawn_are_the_samples(tab: Tab) -> None:
+    page = tab.go(f"{HERE}?_from=2003-10-28T03:00&_to=2003-10-28T03:20")
+    tab.alive("timeline")
+    page.wait_for_selector(BUSY)
+    lines = page.evaluate("() => { const { times, low, mean, high } = window.hven.timeline.panels[1].lines[0]; return { times, low, mean, high }; }")  # fmt: skip
+    moments, _, total = values()
+    inside = (moments >= START + 10_800 * SECOND) & (moments < START + 12_000 * SECOND)
+    drawn = np.array(lines["mean"])[np.searchsorted(lines["times"], moments[inside] / SECOND)]
+    assert np.allclose(drawn, total[inside], rtol=1e-6)
+    assert lines["low"] == lines["high"] == lines["mean"]  # one sample a bin
+    wide = page.evaluate("() => window.hven.timeline.show(1067299200, 1067385600)")
+    assert wide is None
+    tab.shot("timeline", whole=True)
+    # the burst, and the gap: nothing is drawn there
+    bright, quiet = colour(page, "2003-10-28T06:01:00Z", 20.5), colour(page, "2003-10-28T06:01:00Z", 28)
+    assert sum(bright) > sum(quiet)
+    assert colour(page, "2003-10-28T13:00:00Z", 20)[3] == 0
+    assert colour(page, "2003-10-28T15:00:00Z", 20)[3] == 255
+    assert tab.axe() == []
+
+
+def test_pointer_wheel_and_keys(tab: Tab) -> None:
+    page = tab.go(f"{HERE}?_from=2003-10-28T03:00&_to=2003-10-28T05:00")
+    tab.alive("timeline")
+    first, last = view(page)
+    box = page.locator(".timeline .u-over").first.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] - box["width"] / 4, middle[1], steps=4)
+    page.mouse.up()
+    assert view(page) == pytest.approx([first + 1800, last + 1800], abs=10)
+    page.mouse.move(*middle)
+    page.mouse.wheel(0, -300)
+    page.wait_for_function("() => window.hven.timeline.view[1] - window.hven.timeline.view[0] < 4000")
+    assert np.mean(view(page)) == pytest.approx((first + last) / 2 + 1800, abs=20)
+    page.keyboard.down("Shift")
+    page.mouse.down()
+    page.mouse.move(middle[0] + box["width"] / 4, middle[1], steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    found = view(page)
+    assert found[1] - found[0] == pytest.approx(7200 / np.e / 4, rel=0.02)
+    page.mouse.click(*middle)
+    page.wait_for_url("**_at=2003-10-28T**")
+    page.focus(".timeline .stack")
+    before = view(page)
+    page.keyboard.press("ArrowRight")
+    assert view(page)[0] == pytest.approx(before[0] + (before[1] - before[0]) / 5, abs=1)
+    page.keyboard.press("0")
+    assert view(page)[0] == pytest.approx(START / SECOND, abs=900)
+    page.wait_for_url("**_from=2003-10-27T23**")
+    page.fill(".moment >> nth=0", "2003-10-28T10:00")
+    page.fill(".moment >> nth=1", "2003-10-28T11:00")
+    page.press(".moment >> nth=1", "Enter")
+    assert view(page) == [START / SECOND + 36_000, START / SECOND + 39_600]
+
+
+def test_colours_ask_nothing_and_parameters_come_and_go(tab: Tab) -> None:
+    page = tab.go(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10")
+    tab.alive("timeline")
+    before = colour(page, "2003-10-28T06:01:00Z", 20.5)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.select_option("[aria-label=Colours] >> nth=-1", "heat")
+    assert colour(page, "2003-10-28T06:01:00Z", 20.5) != before
+    assert not [one for one in asked if "TILE" in one]
+    page.select_option("[aria-label=Shown] >> nth=-1", "peak")
+    page.wait_for_function("() => window.hven.timeline.panels[0].seen[0]?.key.includes('peak')")
+    page.uncheck(".timeline .choices label:has-text('Total') input")
+    assert page.locator(".timeline .panel").count() == 1
+    page.wait_for_url("**_p=flux**")
+
+
+def test_what_else_there_is_and_lines_of_code(tab: Tab) -> None:
+    page = tab.go(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10&_p=total&_else=1")
+    tab.alive("timeline")
+    page.wait_for_selector(".meanwhile .line a:has-text('Bursts')")
+    assert page.inner_text(".meanwhile .line small") == "1"
+    page.click(".meanwhile .line a")
+    page.wait_for_selector("[data-total='1'], .count:has-text('1')")
+    page.go_back()
+    tab.alive("timeline")
+    page.click("text=Copy as code")
+    lines = page.inner_text(".script code")
+    assert "hapiclient" in lines
+    code = f"{lines}\nprint(len(data), data['total'][0])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env={"HOME": str(Path.home()), "PATH": "/usr/bin"})  # fmt: skip
+    _, _, total = values()
+    assert done.stdout.split() == ["120", str(total[2100])], done.stderr
+    csv = page.get_attribute(".files a", "href")
+    assert page.request.get(csv).text().count("\n") == 120
+
+
+def test_on_a_phone(phone: Tab) -> None:
+    page = phone.go(HERE)
+    phone.alive("timeline")
+    first, last = view(page)
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    page.evaluate(
+        """() => {
+          const over = document.querySelector(".timeline .u-over");
+          const box = over.getBoundingClientRect();
+          const send = (kind, id, x) => over.dispatchEvent(new PointerEvent(kind, { pointerId: id, clientX: box.left + x * box.width, clientY: box.top + 50, pointerType: "touch", bubbles: true }));
+          over.setPointerCapture = () => {};
+          send("pointerdown", 1, 0.4); send("pointerdown", 2, 0.6);
+          send("pointermove", 1, 0.2); send("pointermove", 2, 0.8);
+          send("pointerup", 1, 0.2); send("pointerup", 2, 0.8);
+        }"""
+    )
+    found = view(page)
+    assert found[1] - found[0] == pytest.approx((last - first) / 3, rel=0.02)
+    assert np.mean(found) == pytest.approx((first + last) / 2, abs=60)
+    phone.shot("timeline-phone", whole=True)

@@ -1,0 +1,217 @@
+"""Tiles of data sets: their values are those of numpy over the samples, whatever the bins; bytes give back numbers; and what else there is of a time."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from asking import Client
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.model import settings
+from hven.services.faces.timelines import BINS, CHANNELS, coded
+from hven.site import Site
+
+SECOND = 1_000_000
+START = int(np.datetime64("2003-10-28T00:00:00", "us").astype(int))
+MANY, WIDE = 4000, 20
+DESCRIPTOR = """\
+collection: sun
+title: Sun
+description: Made up
+tables:
+  spectra:
+    access: public
+    source: {{kind: parquet, files: ../../samples.parquet}}
+    columns:
+      moment: {{ucd: time.epoch}}
+      flux: {{type: "float32[20]", unit: W}}
+      field: {{type: "float32[3]", unit: nT}}
+      total: {{unit: W}}
+      picture: {{ucd: meta.ref.url}}
+    series:
+      id: spectra
+      cadence: 10 s
+      bins:
+        flux: {{name: frequency, unit: MHz, ranges: [{ranges}]}}
+  bursts:
+    source: {{kind: csv, file: ../../bursts.csv}}
+    columns:
+      first: {{type: timestamp, ucd: time.start}}
+      last: {{type: timestamp, ucd: time.end}}
+"""
+
+
+def samples() -> dict[str, Any]:
+    """Make samples with a gap, values that are none, and a picture now and then."""
+    rng = np.random.default_rng(5)
+    moments = START + np.arange(MANY) * 10 * SECOND
+    moments[2000:] += 7200 * SECOND
+    flux = rng.lognormal(0, 2, (MANY, WIDE)).astype("f4")
+    flux[rng.random(flux.shape) < 0.01] = np.nan
+    total = rng.normal(size=MANY)
+    total[17] = np.nan
+    return {"moment": moments, "flux": flux, "field": rng.normal(size=(MANY, 3)).astype("f4"), "total": total}
+
+
+@pytest.fixture(scope="module")
+def source() -> dict[str, Any]:
+    return samples()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, source: dict[str, Any]) -> Iterator[Client]:
+    root: Path = tmp_path_factory.mktemp("timelines")
+    (root / "collections" / "sun").mkdir(parents=True)
+    columns = {
+        "moment": pa.array(source["moment"]).cast(pa.timestamp("us")),
+        "flux": pa.FixedSizeListArray.from_arrays(pa.array(source["flux"].ravel()), WIDE),
+        "field": pa.FixedSizeListArray.from_arrays(pa.array(source["field"].ravel()), 3),
+        "total": source["total"],
+        "picture": ["https://images.example/1.png" if not at % 500 else None for at in range(MANY)],
+    }
+    pq.write_table(pa.table(columns), root / "samples.parquet")
+    bursts = ["first,last", "2003-10-27T23:00:00,2003-10-28T00:30:00", "2003-10-28T02:00:00,2003-10-28T02:10:00"]
+    (root / "bursts.csv").write_text("\n".join([*bursts, "2003-11-28T02:00:00,2003-11-28T02:10:00", ""]))
+    ranges = ", ".join(f"[{low}, {low + 1}]" for low in range(WIDE))
+    (root / "collections" / "sun" / "sun.yaml").write_text(DESCRIPTOR.format(ranges=ranges))
+    (root / "hven.toml").write_text('name = "sun"\n')
+    with Site(settings.load(root)) as site:
+        ingest(site, "sun")
+        yield Client(create(site))
+
+
+def tile(client: Client, **given: object) -> tuple[Any, Any]:
+    answer = client.get("/series/spectra", **{name.upper(): value for name, value in given.items()})
+    assert answer.status == 200, answer.text
+    return np.load(io.BytesIO(answer.body)), answer.headers
+
+
+def binned(source: dict[str, Any], values: Any, width: int, number: int) -> tuple[Any, Any, Any]:
+    """Reduce with numpy: lowest, mean and highest value of each bin, shape (elements, bins)."""
+    place = (source["moment"] - number * BINS * width) // width
+    found = np.full((3, values.shape[1], BINS), np.nan)
+    for at in range(BINS):
+        inside = values[place == at].astype("f8")
+        for element in range(values.shape[1]):
+            known = inside[:, element][~np.isnan(inside[:, element])]
+            if known.size:
+                found[:, element, at] = known.min(), known.mean(), known.max()
+    return found[0], found[1], found[2]
+
+
+@pytest.mark.parametrize("width", [SECOND, 5 * SECOND, 60 * SECOND, 1800 * SECOND])
+def test_lines_are_what_numpy_says(client: Client, source: dict[str, Any], width: int) -> None:
+    number = (START + 20_000 * SECOND) // (BINS * width)
+    found, _ = tile(client, parameter="total", width=width, tile=number)
+    low, mean, high = binned(source, source["total"][:, None], width, number)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).any()
+    assert np.allclose(found, np.concatenate([low, mean, high]), rtol=1e-6, equal_nan=True)
+    found, _ = tile(client, parameter="field", width=width, tile=number)
+    _, mean, _ = binned(source, source["field"], width, number)
+    assert np.allclose(found.reshape(3, 3, BINS), mean[:, None], rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def values_of(codes: Any, headers: Any) -> Any:
+    zero, scale, bend = (float(headers[f"x-{name}"]) for name in ("zero", "scale", "bend"))
+    found = zero + scale * np.sinh(bend * (codes.astype("f8") - 128) / 127)
+    return np.where(codes == 0, np.nan, found)
+
+
+@pytest.mark.parametrize(("show", "rows"), [("mean", 256), ("peak", 256), ("mean", 7), ("peak", 7)])
+def test_spectra_are_what_numpy_says(client: Client, source: dict[str, Any], show: str, rows: int) -> None:
+    width = 60 * SECOND
+    number = (START + 20_000 * SECOND) // (BINS * width)
+    codes, headers = tile(client, parameter="flux", width=width, tile=number, show=show, rows=rows)
+    together = int(headers["x-together"])
+    assert together == -(-WIDE // rows)
+    _, mean, high = binned(source, source["flux"], width, number)
+    whole = mean if show == "mean" else high
+    parts = [whole[at : at + together] for at in range(0, WIDE, together)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        wanted = np.stack([(np.nanmean if show == "mean" else np.nanmax)(part, axis=0) for part in parts])
+    found = values_of(codes, headers)
+    assert np.array_equal(np.isnan(found), np.isnan(wanted))
+    zero, scale, bend = (float(headers[f"x-{name}"]) for name in ("zero", "scale", "bend"))
+    step = bend / 127 * np.hypot(scale, wanted - zero)  # between two codes
+    assert np.nanmax(np.abs(found - wanted) / step) <= 0.6
+    assert bend / 127 < 0.15
+
+
+@given(hnp.arrays(np.float64, (3, 8), elements=st.floats(width=32, allow_infinity=True)))
+def test_bytes_are_numbers(picture: Any) -> None:
+    codes, headers = coded(picture)
+    known = np.isfinite(picture)
+    assert np.array_equal(codes == 0, ~known)
+    if not known.any():
+        return
+    found, values = values_of(codes, headers)[known], picture[known]
+    order = np.argsort(values, kind="stable")
+    assert (np.diff(codes[known][order].astype(int)) >= 0).all()  # what is more is shown as more
+    most = np.abs(values - np.median(values)).max()
+    assert np.abs(found - values).max() <= max(most * 0.13, 1e-30)
+    assert np.isfinite(found).all()
+
+
+def test_what_has_no_samples_is_empty_and_what_is_wrong_is_told(client: Client) -> None:
+    for number in (-(10**12), 0, 10**12, 2**62):
+        found, _ = tile(client, parameter="total", width=60 * SECOND, tile=number)
+        assert np.isnan(found).all()
+    codes, _ = tile(client, parameter="flux", width=60 * SECOND, tile=0)
+    assert not codes.any()
+    bad = [
+        {"TILE": 1}, {"TILE": 1, "PARAMETER": "total"}, {"TILE": 1, "PARAMETER": "picture", "WIDTH": 5}, {"TILE": "x", "PARAMETER": "total", "WIDTH": 5},
+        {"TILE": 1, "PARAMETER": "total", "WIDTH": 0}, {"TILE": 1, "PARAMETER": "flux", "WIDTH": 5, "ROWS": CHANNELS + 1}, {"TILE": 1, "PARAMETER": "flux", "WIDTH": 5, "SHOW": "all"},
+    ]  # fmt: skip
+    for given_ in bad:
+        answer = client.get("/series/spectra", **given_)
+        assert answer.status == 400, given_
+        assert json.loads(answer.body)["message"]
+    assert client.get("/series/nothing").status == 404
+
+
+def test_facts_and_page(client: Client) -> None:
+    facts = json.loads(client.get("/series/spectra").body)
+    assert (facts["start"], facts["rows"], facts["cadence"], facts["regular"]) == (START, MANY, 10 * SECOND, True)
+    assert [(one["name"], one["elements"], one["spectrum"]) for one in facts["parameters"]] == [("flux", 20, True), ("field", 3, False), ("total", 1, False)]  # fmt: skip
+    assert facts["parameters"][0]["bins"]["centers"][:2] == [0.5, 1.5]
+    assert facts["pictures"] == ["picture"]
+    for query, browser in (
+        (b"", {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}),
+        (b"TILE=0&PARAMETER=total&WIDTH=60000000", {}),
+    ):
+        page = client.ask("GET", "/series/spectra", query, headers=browser)
+        assert page.status == 200
+        assert client.ask("GET", "/series/spectra", query, headers={**browser, "if-none-match": page.headers["etag"]}).status == 304  # fmt: skip
+        assert (b'data-pane="timeline"' in page.body) == bool(browser)
+        assert ("<h1>" in client.ask("GET", "/series/nothing", query, headers=browser).text) == bool(browser)
+
+
+def test_what_else_there_is(client: Client) -> None:
+    told = json.loads(
+        client.get("/meanwhile", _from="2003-10-28T00:10", _to="2003-10-28T02:05", _but="sun.spectra").body
+    )
+    (line,) = told["lines"]
+    assert (line["key"], line["rows"], sum(line["counts"])) == ("sun.bursts", 2, 2)
+    assert (line["low"], line["high"]) == pytest.approx(
+        (1067295600, 1067306400), abs=1
+    )  # they begin at 23:00 and 02:00
+    assert client.ask("GET", line["url"].replace(line["url"].partition("/collections")[0], "")).status == 200
+    both = json.loads(client.get("/meanwhile", _from="2003-10-28T00:10", _to="2003-10-28T02:05").body)["lines"]
+    assert [(one["key"], one["rows"]) for one in both] == [("sun.spectra", 691), ("sun.bursts", 2)]
+    assert json.loads(client.get("/meanwhile", _from="1990-01-01", _to="1990-01-02").body)["lines"] == []
+    assert client.get("/meanwhile", _from="x", _to="1990").status == 400

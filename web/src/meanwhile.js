@@ -1,0 +1,110 @@
+// What else there is of the times that a page of time series shows: a line for each table, with when its rows begin, on the same axis of time.
+import { button, make, wrong } from "./dom.js";
+import { ink } from "./strokes.js";
+/** @import {Timeline} from "./timeline.js" */
+
+/** @typedef {{key: string, title: string, service: string, status: string, rows: number | null, message: string, url: string, low?: number, high?: number, counts?: number[]}} Line */
+
+const HIGH = 22; // pixels of a line
+
+export class Meanwhile {
+  /** @type {{line: Line, canvas: HTMLCanvasElement}[]} */
+  shown = [];
+  asked = "";
+
+  /** @param {Timeline} timeline */
+  constructor(timeline) {
+    const { t } = timeline;
+    this.timeline = timeline;
+    this.list = make("div", { className: "lines", "aria-live": "polite" });
+    this.far = make("div", { className: "lines" });
+    this.more = button(t("Ask other services, too"), () => this.ask(true));
+    this.more.hidden = !("elsewhere" in timeline.box.dataset);
+    this.element = make(
+      "details",
+      { className: "meanwhile", open: timeline.workspace.state.has("_else") },
+      make("summary", { textContent: t("What else is there of this time?") }),
+      this.list,
+      this.far,
+      this.more,
+    );
+    this.element.addEventListener("toggle", () => {
+      timeline.workspace.state.set({ _else: this.element.open ? "1" : null }, { replace: true });
+      if (this.element.open) this.follow();
+    });
+  }
+
+  /** The times that are shown have changed, and nobody moves. */
+  follow() {
+    const asked = this.timeline.shown.join();
+    if (!this.element.open || asked === this.asked) return this.draw();
+    this.asked = asked;
+    this.far.replaceChildren();
+    this.ask(false);
+  }
+
+  /** @param {boolean} elsewhere */
+  async ask(elsewhere) {
+    const { box, shown, t, workspace } = this.timeline;
+    const state = new URLSearchParams({ _from: shown[0], _to: shown[1], _but: box.dataset.table ?? "" });
+    if (elsewhere) state.set("_elsewhere", "1");
+    const place = elsewhere ? this.far : this.list;
+    this.element.setAttribute("aria-busy", "true");
+    try {
+      const { lines } = await workspace.ask("/meanwhile", { state, pane: elsewhere ? "far" : "meanwhile" });
+      if (!elsewhere) this.shown = [];
+      place.replaceChildren(...lines.map((/** @type {Line} */ one) => this.line(one)));
+      if (!lines.length) place.append(make("p", { className: "soft", textContent: t("Nothing else.") }));
+      this.draw();
+    } catch (error) {
+      place.textContent = wrong(error);
+    } finally {
+      this.element.removeAttribute("aria-busy");
+    }
+  }
+
+  /** @param {Line} line */
+  line(line) {
+    const { t, workspace } = this.timeline;
+    const text = line.status === "ok" ? workspace.number(line.rows ?? 0) : line.message || t(line.status);
+    const name = line.url
+      ? make("a", { href: line.url, textContent: line.title })
+      : make("span", { textContent: line.title });
+    const canvas = make("canvas", {
+      height: HIGH,
+      role: "img",
+      "aria-label": t("When the rows of {name} begin", { name: line.title }),
+    });
+    if (line.counts) this.shown.push({ line, canvas });
+    return make(
+      "div",
+      { className: "line" },
+      make("p", {}, name, " ", make("small", { className: "soft", textContent: text })),
+      canvas,
+    );
+  }
+
+  /** Draw the bars where the times of the panels are. */
+  draw() {
+    const [from, to] = this.timeline.view;
+    for (const { line, canvas } of this.shown) {
+      const { counts = [], low = 0, high = 0 } = line;
+      const wide = Math.round(canvas.clientWidth * devicePixelRatio);
+      const tall = Math.round(HIGH * devicePixelRatio);
+      if (canvas.width !== wide) [canvas.width, canvas.height] = [wide, tall];
+      const ctx = canvas.getContext("2d");
+      if (!ctx) continue;
+      ctx.clearRect(0, 0, wide, tall);
+      ctx.fillStyle = ink("--accent");
+      const most = Math.max(...counts);
+      const x = (/** @type {number} */ time) => ((time - from) / (to - from)) * wide;
+      const step = (high - low) / counts.length;
+      counts.forEach((count, at) => {
+        if (!count) return;
+        const begin = x(low + at * step);
+        const size = Math.max(tall * Math.sqrt(count / most), 2);
+        ctx.fillRect(begin, tall - size, Math.max(x(low + (at + 1) * step) - begin, 2), size);
+      });
+    }
+  }
+}

@@ -1,0 +1,163 @@
+// Tiles of a data set: 512 bins of time each, on a grid from 1970 on; fetched when they are looked at, kept while there is room.
+import { npy } from "./npy.js";
+import { Refused, Teller } from "./workspace.js";
+
+/** @typedef {{name: string, label: string, unit: string, description: string, elements: number, spectrum: boolean, bins: {name: string, unit: string, centers?: number[]} | null}} Parameter */
+/** @typedef {{key: string, parameter: string, width: number, begin: number, end: number, rows: number, values: ArrayLike<number>, decoded: Float32Array | null, together: number}} Tile times in seconds since 1970, `width` in microseconds; `decoded`: the value of each code */
+
+export const BINS = 512;
+const KEPT = 300;
+const LATER = 5000; // milliseconds until what failed is asked again
+const SECOND = 1e6;
+const TENS = [1, 10, 100, 1000, 10_000, 100_000];
+const SIXTIETHS = [1, 2, 5, 10, 15, 30];
+
+/** Microseconds of a bin. */
+export const LADDER = [
+  ...TENS.flatMap((ten) => [ten, 2 * ten, 5 * ten]),
+  ...SIXTIETHS.map((one) => one * SECOND),
+  ...SIXTIETHS.map((one) => one * 60 * SECOND),
+  ...[1, 2, 4, 8, 12].map((one) => one * 3600 * SECOND),
+  ...[1, 2, 5, 10, 20, 50, 100, 200, 500].map((one) => one * 86_400 * SECOND),
+];
+
+/**
+ * Choose the width of bins, so that so many at most lie in a span.
+ * @param {number} seconds
+ * @param {number} most
+ */
+export function widthOf(seconds, most) {
+  return LADDER.find((one) => one * most >= seconds * SECOND) ?? LADDER[LADDER.length - 1];
+}
+
+/** @extends {Teller<{tile: {}, busy: {busy: boolean}, fault: {message: string}}>} */
+export class Tiles extends Teller {
+  /** @type {Map<string, Tile>} */
+  #known = new Map();
+  /** @type {Map<string, AbortController>} */
+  #asked = new Map();
+  /** When it may be asked again.
+   * @type {Map<string, number>} */
+  #failed = new Map();
+
+  /** @param {string} url of the data set */
+  constructor(url) {
+    super();
+    this.url = url;
+  }
+
+  get waiting() {
+    return this.#asked.size;
+  }
+
+  /**
+   * Give the tiles of a parameter that a span touches: those that are there, and of the rest what else is known of that time, the coarser first.
+   * What is not there is asked for.
+   * @param {Parameter} parameter
+   * @param {number} width
+   * @param {[number, number]} span
+   * @param {string} more of the question
+   * @returns {{exact: Tile[], rest: {from: number, to: number, tiles: Tile[]}[]}}
+   */
+  over({ name }, width, [from, to], more) {
+    const long = (BINS * width) / SECOND;
+    /** @type {Tile[]} */
+    const exact = [];
+    const rest = [];
+    for (let number = Math.floor(from / long); number * long < to; number++) {
+      const query = `PARAMETER=${encodeURIComponent(name)}&WIDTH=${width}&TILE=${number}${more}`;
+      const tile = this.#known.get(query);
+      if (tile) {
+        this.#known.delete(query); // the last to be thrown away
+        this.#known.set(query, tile);
+        exact.push(tile);
+        continue;
+      }
+      this.#fetch(query, name, width, number * long, long);
+      const [begin, end] = [number * long, (number + 1) * long];
+      rest.push({ from: begin, to: end, tiles: this.#instead(name, width, begin, end) });
+    }
+    return { exact, rest };
+  }
+
+  /**
+   * @param {string} name
+   * @param {number} width
+   * @param {number} from
+   * @param {number} to
+   */
+  #instead(name, width, from, to) {
+    const found = [...this.#known.values()].filter(
+      (one) => one.parameter === name && one.width !== width && one.begin < to && one.end > from,
+    );
+    const far = (/** @type {Tile} */ one) => Math.abs(Math.log(one.width / width));
+    return found.sort((one, other) => far(other) - far(one));
+  }
+
+  /**
+   * Stop asking for what nobody looks at any more.
+   * @param {Set<number>} widths that are looked at
+   * @param {[number, number]} span
+   */
+  only(widths, [from, to]) {
+    for (const [query, control] of this.#asked) {
+      const given = new URLSearchParams(query);
+      const long = (BINS * Number(given.get("WIDTH"))) / SECOND;
+      const begin = Number(given.get("TILE")) * long;
+      if (!widths.has(Number(given.get("WIDTH"))) || begin > to || begin + long < from) control.abort();
+    }
+  }
+
+  /**
+   * @param {string} query
+   * @param {string} parameter
+   * @param {number} width
+   * @param {number} begin
+   * @param {number} long
+   */
+  async #fetch(query, parameter, width, begin, long) {
+    if (this.#asked.has(query) || (this.#failed.get(query) ?? 0) > Date.now()) return;
+    const control = new AbortController();
+    this.#asked.set(query, control);
+    if (this.#asked.size === 1) this.tell("busy", { busy: true });
+    try {
+      const answer = await fetch(`${this.url}?${query}`, { signal: control.signal, credentials: "same-origin" });
+      if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => null));
+      const { height, values } = npy(await answer.arrayBuffer());
+      const decoded = values instanceof Uint8Array ? levels(answer.headers) : null;
+      const together = Number(answer.headers.get("x-together") ?? 1);
+      this.#known.set(query, {
+        key: query,
+        parameter,
+        width,
+        begin,
+        end: begin + long,
+        rows: height,
+        values,
+        decoded,
+        together,
+      });
+      if (this.#known.size > KEPT) this.#known.delete(/** @type {string} */ (this.#known.keys().next().value));
+      this.tell("tile", {});
+    } catch (/** @type {any} */ error) {
+      if (error.name !== "AbortError") {
+        this.#failed.set(query, Date.now() + LATER);
+        this.tell("fault", { message: error.message });
+      }
+    } finally {
+      this.#asked.delete(query);
+      if (!this.#asked.size) this.tell("busy", { busy: false });
+    }
+  }
+}
+
+/**
+ * Give the value of each code; 0 is none.
+ * @param {Headers} headers
+ */
+function levels(headers) {
+  const [zero, scale, bend] = ["x-zero", "x-scale", "x-bend"].map((name) => Number(headers.get(name)));
+  const found = Float32Array.from({ length: 256 }, (_, code) => zero + scale * Math.sinh((bend * (code - 128)) / 127));
+  found[0] = NaN;
+  return found;
+}

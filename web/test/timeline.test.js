@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { iso, seconds } from "../src/moments.js";
+import { LANGUAGES, addresses } from "../src/requests.js";
+import { LADDER, widthOf } from "../src/tiles.js";
+
+test("times are read as they are written", () => {
+  for (const text of [
+    "2003-10-28T11:00:00",
+    "1969-12-31T23:59:59.999999",
+    "2003-10-28T11:02:03.000001",
+    "1600-02-29T00:00:00",
+  ])
+    assert.equal(iso(seconds(text)), text);
+  assert.equal(seconds("2003"), Date.UTC(2003, 0, 1) / 1000);
+  assert.equal(seconds("2003-10-28 11:30Z"), Date.UTC(2003, 9, 28, 11, 30) / 1000);
+  for (const text of ["", "x", "2003-13x", "11:00"]) assert.ok(Number.isNaN(seconds(text)), text);
+});
+
+test("bins are no narrower than a screen needs, and each step is a whole multiple", () => {
+  for (const span of [0.001, 3, 3600, 86_400, 3e7, 6e8]) {
+    const width = widthOf(span, 1000);
+    assert.ok((span * 1e6) / width <= 1000);
+    assert.ok(width === LADDER[0] || (span * 1e6) / width > 150, String(span));
+  }
+  assert.deepEqual(
+    LADDER,
+    [...LADDER].sort((a, b) => a - b),
+  );
+});
+
+test("what is shown can be asked for", () => {
+  const asked = {
+    hapi: "https://h.example/hapi",
+    das2: "https://h.example/das2",
+    path: "a/b",
+    id: "a_b",
+    names: ["x", "y"],
+    from: "2003-01-01T00:00:00Z",
+    to: "2003-01-02T00:00:00Z",
+  };
+  const links = addresses(asked);
+  assert.deepEqual(
+    links.map(([name]) => name),
+    ["csv", "json", "binary", "das2"],
+  );
+  assert.ok(links.every(([, url]) => URL.canParse(url)));
+  for (const [name, write] of Object.entries(LANGUAGES)) assert.match(write(asked), /h\.example/, name);
+});
