@@ -7,7 +7,6 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +22,13 @@ from hven.formats.pictures import Look
 from hven.ingest import ingest
 from hven.jobs._worker import run_next
 from hven.model import settings
+from hven.model.clock import Task
 from hven.model.errors import Cancelled, ParamError, SourceError, TooLarge, UserError
 from hven.model.sky import healpix, region_files
 from hven.services import surveys
 from hven.services.face import Surroundings
 from hven.site import Site
-from hven.site.auth import DEFAULT, OWNER
+from hven.site.auth import OWNER
 from shared import shared
 
 SITE = 'public_url = "https://vo.example"\n[health]\noperators = ["olga"]\n'
@@ -93,13 +93,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def around(site: Site) -> Surroundings:
-    return Surroundings(site=site, reader=lambda _: OWNER, policies=DEFAULT, started=datetime.now(UTC))
+    return Surroundings.of(site, OWNER)
 
 
 @pytest.fixture(scope="module")
 def mixed(around: Surroundings) -> surveys.Made:
     told: list[float] = []
-    made = surveys.make(around, OWNER, "sky", "mixed", order=4, told=told.append)
+    made = surveys.make(around, OWNER, "sky", "mixed", order=4, task=Task(told.append))
     assert told == sorted(told)
     assert told[0] < 0.2
     assert 0.9 < told[-1] <= 1.0
@@ -220,7 +220,7 @@ def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, around: Sur
     old = surveys.make(around, OWNER, "sky", "kept", patterns=["*/slope.fits"], order=3, look=Look(colours="viridis"))
     shares: list[float] = []
     with pytest.raises(Cancelled):
-        surveys.make(around, OWNER, "sky", "kept", patterns=["*/slope*"], order=3, told=shares.append, stopped=lambda: bool(shares) and shares[-1] > 0.3)  # fmt: skip
+        surveys.make(around, OWNER, "sky", "kept", patterns=["*/slope*"], order=3, task=Task(shares.append, lambda: bool(shares) and shares[-1] > 0.3))  # fmt: skip
     with pytest.raises(SourceError, match="none of 1"):
         surveys.make(around, OWNER, "sky", "kept", patterns=["*/blank.fits"], order=3)
     with pytest.raises(TooLarge):

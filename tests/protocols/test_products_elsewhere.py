@@ -15,14 +15,20 @@ import numpy as np
 import pytest
 from asking import Client
 from astropy.io import fits
+from astropy.wcs import WCS
 
 from file_servers import Files, bucket, ftp, web
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
 from hven.model.errors import FarFault, UserError
+from hven.model.sky import healpix
 from hven.model.table import Root
+from hven.services import surveys
+from hven.services.face import Surroundings
 from hven.site import Site
+from hven.site.auth import OWNER
+from hven.sources import stores
 from hven.sources._stores import s3
 from hven.sources.stores import store
 
@@ -34,6 +40,13 @@ tables:
     columns: {id: string, name: string}
     links:
       - {semantics: this, file: "{target.name}"}
+"""
+OBSERVED = f"""\
+services: [tap, obscore, datalink, soda, sia, files]
+{TABLE}    obscore:
+      set: {{dataproduct_type: image, facility_name: F, instrument_name: C, calib_level: 2, s_ra: 10, s_dec: 20, s_fov: 2, s_xel1: 2000, s_xel2: 2000, access_format: application/fits, s_region: "Circle ICRS 10 20 1"}}
+      text: {{access_url: "{{site.url}}/collections/far/files/{{name}}"}}
+      map: {{obs_id: id}}
 """
 IMAGE = np.arange(2000 * 2000, dtype="f4").reshape(2000, 2000)  # 16 MB: no reader needs all of it
 LABEL = b'PDS_VERSION_ID = PDS3\nRECORD_BYTES = 8\n^IMAGE = "beside.dat"\nOBJECT = IMAGE\nLINES = 3\nLINE_SAMPLES = 4\nSAMPLE_BITS = 16\nSAMPLE_TYPE = LSB_INTEGER\nEND_OBJECT\nEND\n'
@@ -71,17 +84,21 @@ def opened(tmp_path):
     """Open a site whose files are those below an address."""
     with ExitStack() as stack:
 
-        def open_(root: str, *, names=tuple(FILES), more: str = "", options: str = "", secret: str = ""):
+        def open_(
+            root: str, *, names=tuple(FILES), more: str = "", options: str = "", secret: str = "", table: str = TABLE
+        ):
             folder = tmp_path / "site" / "collections" / "far"
             folder.mkdir(parents=True, exist_ok=True)
             line = f'files: [{{root: "{root}", from: main, path: "{{name}}"{options}}}]\n'
-            (folder / "far.yaml").write_text(f"collection: far\ntitle: Far\n{line}{TABLE}")
+            (folder / "far.yaml").write_text(f"collection: far\ntitle: Far\n{line}{table}")
             (folder / "rows.csv").write_text("id,name\n" + "".join(f"{one.partition('.')[0]},{one}\n" for one in names))
             (tmp_path / "site" / "secrets.toml").write_text(f'STORE = "{secret}"\n')
             (tmp_path / "site" / "hven.toml").write_text(f'name = "far"\nallow_private = true\n{more}')
             site = stack.enter_context(Site(settings.load(tmp_path / "site")))
             ingest(site, "far")
-            return Client(create(site))
+            client = Client(create(site))
+            client.site = site
+            return client
 
         yield open_
 
@@ -148,6 +165,32 @@ def test_they_are_looked_into_as_if_they_lay_here(opened, kept):
     for ident, words in (("text", "of no kind"), ("empty", "is empty")):
         bad = cut(client, ident, PIXELS_1="1 2")
         assert (bad.status, words in bad.text) == (400, True), bad.text
+
+
+@pytest.mark.parametrize("kept", ["http", "s3"], indirect=True)
+def test_surveys_and_cuts_of_sia_are_made_of_them(opened, kept, monkeypatch):
+    """A HiPS of images elsewhere has the values of the image; SIA 1.0 lists their cuts; what is no image is left out, a server that is away ends it."""
+    said, there = kept
+    client = opened(**said, names=("image.fits", "text.fits"), table=OBSERVED)
+    around = Surroundings.of(client.site, OWNER)
+    made = surveys.make(around, OWNER, "far", "sky", order=3)
+    assert (made.files, [*made.left_out]) == (("image.fits",), ["text.fits"])
+    wcs = WCS(fits.Header.fromstring(FILES["image.fits"][:2880]))
+    (cell,) = healpix.index(3 + 9, np.array([10.1]), np.array([20.1]))
+    x, y = wcs.all_world2pix(np.transpose(healpix.center(3 + 9, np.array([cell]))), 0)[0]
+    tile = fits.getdata(made.place / f"Norder3/Dir0/Npix{cell >> 18}.fits")
+    assert np.nanmin(np.abs(tile - (2000 * y + x))) < 1  # values are linear, so that any interpolation is exact
+    text = client.get("/sia/far.main/cutouts", POS="10,20", SIZE="0.1", RESPONSEFORMAT="csv").text
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["format"] == "image/fits", text
+    whole = client.get("/" + row["url"].split("/", 3)[3])
+    assert fits.open(io.BytesIO(whole.body))[0].data.shape == tuple(map(int, row["naxis"].split()))[::-1]
+    if there is not None:
+        monkeypatch.setattr(surveys.elsewhere, "far_file", lambda *_, **__: (_ for _ in ()).throw(stores.slow()))
+        with pytest.raises(FarFault):
+            surveys.make(around, OWNER, "far", "sky", order=3)
+        assert surveys.one(client.site.settings, "far", "sky").place == made.place
+        assert "does not answer in time" in client.get("/sia/far.main/cutouts", POS="10,20", SIZE="0.1").text
 
 
 def members(client: Client, **more: str) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:

@@ -9,16 +9,50 @@ import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hven.model.errors import Timeout
+from hven.model.errors import Cancelled, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something long that is at work.
+
+    Attributes
+    ----------
+    told
+        Called with how far it is, 0 to 1.
+    stopped
+        Whether nobody wants it any more.
+    """
+
+    told: Callable[[float], object] = lambda _: None
+    stopped: Callable[[], bool] = lambda: False
+
+    def go(self, share: float) -> None:
+        """Tell how far it is.
+
+        Parameters
+        ----------
+        share
+            0 to 1.
+
+        Raises
+        ------
+        Cancelled
+            Nobody wants it any more.
+        """
+        if self.stopped():
+            raise Cancelled("it was stopped")
+        self.told(share)
 
 
 class Clock:

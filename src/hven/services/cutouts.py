@@ -1,4 +1,14 @@
-"""Cut-outs of rows' own files: what SODA's parameters ask for (SODA 1.0, section 3), of which file, and what of a file may be asked for."""
+"""Cut-outs of rows' own files: what SODA's parameters ask for (SODA 1.0, section 3), of which file, and what of a file may be asked for.
+
+Common
+------
+around
+    The site.
+who
+    The reader.
+path, name
+    Of the file; the name by which readers know it.
+"""
 
 from __future__ import annotations
 
@@ -144,10 +154,6 @@ def original(around: Surroundings, who: Reader, ident: str, name: str | None) ->
 
     Parameters
     ----------
-    around
-        The site.
-    who
-        The reader.
     ident
         Value of the table's identifier, or ``ivo://authority/schema?value``.
     name
@@ -200,10 +206,6 @@ def led(around: Surroundings, who: Reader, table: Table, idents: Sequence[str]) 
 
     Parameters
     ----------
-    around
-        The site.
-    who
-        The reader.
     table
         Whose rows they are.
     idents
@@ -285,10 +287,6 @@ def described(path: Place, name: str, wanted: Selection) -> dict[str, Any] | Non
 
     Parameters
     ----------
-    path
-        Of the file.
-    name
-        By which readers know it.
     wanted
         What of it.
 
@@ -388,8 +386,6 @@ def fitted(service: Service, path: Place) -> Service | None:
     ----------
     service
         With all parameters.
-    path
-        Of the file.
 
     Returns
     -------

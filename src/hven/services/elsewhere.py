@@ -1,45 +1,46 @@
-"""Files of collections that lie on other servers: what these say of them now, whether they are the ones that were published, and which fault it is when not."""
+"""Files of collections that lie on other servers: what these say of them now, whether they are the ones that were published, and which fault it is when not.
+
+Common
+------
+around
+    The site.
+row
+    As `hven.services.filed.asked` found it.
+"""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.model.errors import FarFault, HvenError, Unavailable, say
 from hven.model.table import rooted
 from hven.services._far_blocks import FarBlocks
+from hven.sources.stores import LATER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from hven.model.table import Root
     from hven.services._far_blocks import FarFile
     from hven.services.face import Surroundings
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+AT_ONCE = 8  # threads of one reader that wait for other servers
 ASKED = 64  # files of other servers that are asked about at a time
 
 
 def far_blocks(around: Surroundings) -> FarBlocks:
-    """Return what reads files on other servers.
-
-    Parameters
-    ----------
-    around
-        The site.
-    """
+    """Return what reads files on other servers."""
     found: FarBlocks = around.site.kept(FarBlocks, around.site.settings)
     return found
 
 
 def root_of(row: dict[str, Any]) -> tuple[Root, str] | None:
-    """Return where a file lies on another server: its root, and its path below; None: it lies here.
-
-    Parameters
-    ----------
-    row
-        As `asked` found it.
-    """
+    """Return where a file lies on another server: its root, and its path below; None: it lies here."""
     found = rooted(row["path"], row["roots"])
     return None if found[0].scheme is None else found
 
@@ -47,11 +48,6 @@ def root_of(row: dict[str, Any]) -> tuple[Root, str] | None:
 @contextmanager
 def told(row: dict[str, Any]) -> Iterator[None]:
     """Say which file it is that another server does not give.
-
-    Parameters
-    ----------
-    row
-        As `asked` found it.
 
     Raises
     ------
@@ -70,8 +66,6 @@ def published(row: dict[str, Any], found: FarFile) -> FarFile:
 
     Parameters
     ----------
-    row
-        As `asked` found it.
     found
         What its server says of it.
 
@@ -93,13 +87,7 @@ def published(row: dict[str, Any], found: FarFile) -> FarFile:
 
 
 def moment(row: dict[str, Any]) -> datetime | None:
-    """Return when a file was changed: UTC, without a zone.
-
-    Parameters
-    ----------
-    row
-        As `asked` found it.
-    """
+    """Return when a file was changed: UTC, without a zone."""
     return None if row["modified"] is None else datetime.fromtimestamp(row["modified"], UTC).replace(tzinfo=None)
 
 
@@ -108,10 +96,6 @@ def far_file(around: Surroundings, row: dict[str, Any], *, read: bool = False) -
 
     Parameters
     ----------
-    around
-        The site.
-    row
-        As `asked` found it.
     read
         Its bytes are wanted next.
 
@@ -138,8 +122,6 @@ def settled(around: Surroundings, rows: Sequence[dict[str, Any]]) -> list[dict[s
 
     Parameters
     ----------
-    around
-        The site.
     rows
         Of such files, as `asked` found them. Of those whose size and time were published nothing is asked.
 
@@ -170,28 +152,44 @@ def settled(around: Surroundings, rows: Sequence[dict[str, Any]]) -> list[dict[s
     return made
 
 
-def state_of(around: Surroundings, row: dict[str, Any]) -> str:
-    """Return what tells a state of a file from others.
+def away(error: HvenError) -> bool:
+    """Return whether a fault is one of a server that may give the file later: what is made without it is not the same.
 
     Parameters
     ----------
-    around
-        The site.
-    row
-        As `asked` found it.
+    error
+        Any.
     """
+    return isinstance(error, FarFault) and error.remedy == LATER
+
+
+def together(call: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+    """Call a function for some items, several at once: it waits for other servers.
+
+    Parameters
+    ----------
+    call
+        Thread-safe.
+    items
+        Any.
+
+    Returns
+    -------
+    answers
+        In the items' order.
+    """
+    with ThreadPoolExecutor(AT_ONCE, "hven-elsewhere") as pool:
+        return list(pool.map(call, items))
+
+
+def state_of(around: Surroundings, row: dict[str, Any]) -> str:
+    """Return what tells a state of a file from others."""
     there = far_file(around, row)
     return str(row["tag"]) if there is None else there.key
 
 
 def changed(row: dict[str, Any]) -> Unavailable:
-    """Make the fault of a file that is not the one that was published.
-
-    Parameters
-    ----------
-    row
-        As `asked` found it.
-    """
+    """Make the fault of a file that is not the one that was published."""
     return Unavailable(
         f"the file {row['path']} was changed since it was published",
         remedy="its owner must ingest the collection again",

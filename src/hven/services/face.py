@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -20,11 +21,10 @@ from hven.services._answer import answer, whole
 from hven.services.address import base, bases, table_named
 from hven.services.errors import PLAIN, VOTABLE, Faults
 from hven.services.params import read, value
-from hven.site.auth import alike, alone, signed
+from hven.site.auth import DEFAULT, alike, alone, signed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -87,6 +87,31 @@ class Surroundings:
     policies: Sequence[Policy]
     faces: Mapping[str, Face] = field(default_factory=dict)
     started: datetime
+
+    @classmethod
+    def of(cls, site: Site, who: Reader, policies: Sequence[Policy] = DEFAULT) -> Surroundings:
+        """Return what is given to work that no request asks for: jobs, commands.
+
+        Parameters
+        ----------
+        site
+            Where.
+        who
+            Whose work it is.
+        policies
+            What readers may see.
+        """
+        return cls(site=site, reader=lambda _: who, policies=policies, started=datetime.now(UTC))
+
+    def operates(self, who: Reader) -> bool:
+        """Return whether a reader operates the site.
+
+        Parameters
+        ----------
+        who
+            Anybody.
+        """
+        return who.name in self.site.settings.health.operators or "owner" in who.groups
 
     def leads(self, table: Table) -> list[Link]:
         """List what rows of a table lead to by its faces, besides its own links.

@@ -1,4 +1,18 @@
-"""What files of collections a reader may take: one or thousands at once, by the road of all queries; and the bytes of one that is as it was published."""
+"""What files of collections a reader may take: one or thousands at once, by the road of all queries; and the bytes of one that is as it was published.
+
+Common
+------
+around, settings
+    The site's.
+who
+    The reader.
+collection
+    Its name, or the schema of a release.
+path
+    Of the file.
+row
+    As `asked` found it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +49,7 @@ from hven.services.address import SIGNS
 from hven.site.auth import OWNER, looks, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from hven.formats.media import Place
     from hven.model.settings import Settings
@@ -46,6 +60,7 @@ if TYPE_CHECKING:
 
 LISTED = ("path", "url", "bytes", "sha256", "title")
 COLUMNS = ("path", "url", "media_type", "bytes", "sha256", "modified")
+READ = 1  # changes with what media make of files, so that no copies are used that were made otherwise
 PIECE = 256 * 1024  # bytes that are read at once
 Piece = bytes | bytearray | None  # None: what comes next must be waited for
 _TOLD = 20  # locked files of which each is asked why
@@ -112,12 +127,15 @@ class Original:
         Of its content, and of what it is read with.
     public
         Everybody may take it.
+    copies
+        Where rotated copies of its cubes are, if there are any.
     """
 
     name: str
     path: Place
     etag: str
     public: bool
+    copies: Path
 
 
 def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]:
@@ -125,10 +143,6 @@ def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]
 
     Parameters
     ----------
-    around
-        The site.
-    who
-        The reader.
     name
         Of the collection.
 
@@ -144,15 +158,33 @@ def listed(around: Surroundings, who: Reader, name: str) -> list[dict[str, Any]]
     return [{**row, "direct": rooted(row["path"], files.roots)[0].direct} for row in rows]
 
 
+def states(around: Surroundings, who: Reader, collection: str) -> Iterator[tuple[str, str]]:
+    """Yield the files of a collection with what tells their states, as far as these were published.
+
+    Yields
+    ------
+    path, state
+        In the order of the paths.
+
+    Raises
+    ------
+    NotFound
+        There are none that the reader may know of.
+    """
+    holdings = around.site.current()
+    files = _named(_files(around, who, collection, holdings))
+    text = f"SELECT path, bytes, modified, sha256 FROM {files} ORDER BY path"
+    with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings) as result:
+        for batch in result.batches():
+            for path, *state in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                yield path, str(state)
+
+
 def named(around: Surroundings, who: Reader, collection: str, last: str) -> list[str]:
     """List paths of files by their name, as far as the list of files is for a reader.
 
     Parameters
     ----------
-    around
-        The site.
-    who
-        The reader.
     collection
         Its name.
     last
@@ -181,10 +213,6 @@ def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) ->
 
     Parameters
     ----------
-    around
-        The site.
-    who
-        The reader.
     name
         Of the collection, or of the schema of a release.
     paths
@@ -237,17 +265,6 @@ def asked(around: Surroundings, who: Reader, name: str, paths: Sequence[str]) ->
 def taken(around: Surroundings, who: Reader, collection: str, path: str) -> Original:
     """Find a file of a collection, as its reader may take it; that it is taken is on record.
 
-    Parameters
-    ----------
-    around
-        The site.
-    who
-        The reader.
-    collection
-        Its name, or the schema of a release.
-    path
-        Of the file.
-
     Returns
     -------
     file
@@ -261,11 +278,35 @@ def taken(around: Surroundings, who: Reader, collection: str, path: str) -> Orig
         As of the file itself.
     """
     found = asked(around, who, collection, [path])
-    row = found.one(path)
-    place = opened_at(around, who, collection, row)
-    tag = " ".join([elsewhere.state_of(around, row), *look_beside(around, who, collection, path, place)])
+    made = original(around, who, found, path)
     found.note("file taken", path)
-    return Original(name=path.rpartition("/")[2], path=place, etag=tag, public=found.reach == "public")
+    return made
+
+
+def original(around: Surroundings, who: Reader, found: Found, path: str) -> Original:
+    """Open one of the files that were asked for.
+
+    Parameters
+    ----------
+    found
+        As `asked` found it.
+
+    Returns
+    -------
+    file
+        As it was published.
+
+    Raises
+    ------
+    HvenError
+        As of `taken`.
+    """
+    row = found.one(path)
+    place = opened_at(around, who, found.collection, row)
+    tag = " ".join([elsewhere.state_of(around, row), *look_beside(around, who, found.collection, path, place)])
+    kept = hashlib.sha256(f"{READ} {tag}".encode()).hexdigest()
+    copies = around.site.settings.var / "cubes" / found.collection / kept
+    return Original(name=path.rpartition("/")[2], path=place, etag=tag, public=found.reach == "public", copies=copies)
 
 
 def look_beside(around: Surroundings, who: Reader, collection: str, path: str, place: Place) -> list[str]:
@@ -273,14 +314,6 @@ def look_beside(around: Surroundings, who: Reader, collection: str, path: str, p
 
     Parameters
     ----------
-    around
-        The site.
-    who
-        The reader.
-    collection
-        Its name, or the schema of a release.
-    path
-        Of the file.
     place
         Where it is.
 
@@ -322,14 +355,10 @@ def successor(around: Surroundings, url: str, release: Release, who: Reader) -> 
 
     Parameters
     ----------
-    around
-        The site.
     url
         Of the file.
     release
         That has it.
-    who
-        The reader.
     """
     holdings = around.site.current()
     known = {table.qualified: table for table in holdings.catalogue(who, around.policies).tables()}
@@ -438,14 +467,10 @@ def opened_at(around: Surroundings, who: Reader, collection: str, row: dict[str,
 
     Parameters
     ----------
-    around
-        The site.
     who
         The reader; what a file elsewhere is read with is asked for as they may take it.
     collection
         As it was asked for.
-    row
-        As `asked` found it.
 
     Returns
     -------
@@ -478,10 +503,6 @@ def place_of(settings: Settings, row: dict[str, Any], folders: dict[str, bool] |
 
     Parameters
     ----------
-    settings
-        Of the site.
-    row
-        As `asked` found it.
     folders
         Whether a folder leads out of the site, for who asks for many of its files.
 
@@ -507,12 +528,8 @@ def lying(around: Surroundings, files: Published, path: str) -> Path | None:
 
     Parameters
     ----------
-    around
-        The site.
     files
         The collection's table of files.
-    path
-        Of the file.
 
     Returns
     -------
@@ -569,13 +586,6 @@ def _found(
 
 def reading(around: Surroundings, row: dict[str, Any]) -> Callable[[int, int], Generator[Piece]]:
     """Return what reads bytes of a file, from one to before another: the one place where the bytes of files come from that leave in archives and ranges.
-
-    Parameters
-    ----------
-    around
-        The site.
-    row
-        As `asked` found it.
 
     Returns
     -------

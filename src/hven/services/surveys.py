@@ -1,4 +1,16 @@
-"""HiPS that are made here of a collection's images: how, where they lie, and who sees them: whoever may take all of these images."""
+"""HiPS that are made here of a collection's images: how, where they lie, and who sees them: whoever may take all of these images.
+
+Common
+------
+settings, around
+    The site's.
+who
+    The reader, by whose rights images are taken.
+collection, name
+    Under which it is published.
+found
+    The HiPS.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +32,15 @@ import orjson
 
 from hven.formats.media import medium_of
 from hven.formats.pictures import Look, on_sky, survey
-from hven.model.errors import Cancelled, HvenError, NotFound, ParamError, SourceError, UserError, say
-from hven.services import filed
+from hven.model.clock import Task
+from hven.model.errors import HvenError, NotFound, ParamError, SourceError, UserError, say
+from hven.services import elsewhere, filed
+from hven.services._unfinished import left
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from hven.formats.media import Place
     from hven.model.settings import Settings
     from hven.services.face import Surroundings
     from hven.site.auth import Reader
@@ -74,8 +89,6 @@ def made(settings: Settings, collection: str | None = None) -> Iterator[Made]:
 
     Parameters
     ----------
-    settings
-        Of the site.
     collection
         Of this one alone; None: of all.
     """
@@ -86,15 +99,7 @@ def made(settings: Settings, collection: str | None = None) -> Iterator[Made]:
 
 
 def one(settings: Settings, collection: str, name: str) -> Made | None:
-    """Return one; None: there is none of that name.
-
-    Parameters
-    ----------
-    settings
-        Of the site.
-    collection, name
-        As it was made.
-    """
+    """Return one; None: there is none of that name."""
     if not NAME.fullmatch(name) or "/" in collection or collection in {".", ".."}:
         return None
     try:
@@ -110,17 +115,7 @@ class _Known(dict[Any, Any]):
 
 
 def visible(around: Surroundings, who: Reader, found: Made) -> bool:
-    """Return whether a reader may take all images that a HiPS is made of.
-
-    Parameters
-    ----------
-    around
-        The site.
-    who
-        The reader.
-    found
-        The HiPS.
-    """
+    """Return whether a reader may take all images that a HiPS is made of."""
     known: _Known = around.site.kept(_Known)
     key = found.place, who, around.site.current().version
     answer, until = known.get(key, (False, 0.0))
@@ -143,8 +138,6 @@ def address(base: str, found: Made) -> str:
     ----------
     base
         Of the site.
-    found
-        The HiPS.
     """
     return f"{base}/collections/{quote(found.collection)}/hips/{found.name}"
 
@@ -160,19 +153,14 @@ def make(
     order: int | None = None,
     look: Look | None = None,
     program: str | None = None,
-    told: Callable[[float], None] = lambda _: None,
-    stopped: Callable[[], bool] = lambda: False,
+    task: Task = Task(),  # noqa: B008  (it is frozen)
 ) -> Made:
     """Make a HiPS of a collection's images; it is there, whole, when this returns, or as it was before.
 
     Parameters
     ----------
-    around
-        The site.
-    who
-        By whose rights images are taken.
-    collection, name
-        Under which it is published; another one of that name goes.
+    name
+        Another one that is called so goes.
     patterns
         Of paths of images; empty: all.
     title
@@ -183,10 +171,8 @@ def make(
         Colours of the pictures.
     program
         ``hven`` or ``hipsgen``; None: Hipsgen for much, where it is installed.
-    told
-        Called with how far it is, 0 to 1.
-    stopped
-        Whether nobody wants it any more.
+    task
+        What it is told to.
 
     Returns
     -------
@@ -201,8 +187,8 @@ def make(
         No image can be used.
     UserError
         Hipsgen is not installed, or it failed.
-    Cancelled
-        It was stopped.
+    Cancelled, FarFault
+        It was stopped; a server with images is away.
     """
     if not NAME.fullmatch(name):
         raise ParamError(say("{name!r} cannot be the name of a HiPS", name[:80]), name="NAME", remedy=say("letters, digits, - and _"))  # fmt: skip
@@ -213,12 +199,23 @@ def make(
     wanted = [path for path in paths if _image(path) and (not patterns or any(fnmatch.fnmatchcase(path, one) for one in patterns))]  # fmt: skip
     if not wanted:
         raise ParamError(say("the collection {name} has no images that are called so", collection), name="FILES", remedy=say("collections/{name}/files lists them", collection))  # fmt: skip
-    taken, files, left_out = filed.asked(around, who, collection, wanted), [], {}
-    for path in wanted:
+    taken = filed.asked(around, who, collection, wanted)
+    files: list[tuple[Place, str]] = []
+    left_out: dict[str, str] = {}
+
+    def opened(path: str) -> Place | HvenError:
         try:
-            files.append((Path(filed.place_of(settings, taken.one(path))), path))
+            return filed.opened_at(around, who, collection, taken.one(path))
         except HvenError as fault:
-            left_out[path] = str(fault)
+            return fault
+
+    for path, place_ in zip(wanted, elsewhere.together(opened, wanted), strict=True):
+        if isinstance(place_, HvenError):
+            if elsewhere.away(place_):
+                raise place_
+            left_out[path] = str(place_)
+        else:
+            files.append((place_, path))
     resource = around.site.current().resources.get(collection)
     said = {"obs_title": title or (resource and resource.title) or collection}
     for key, value in (("obs_copyright", resource and resource.licence), ("obs_ack", resource and resource.citation)):
@@ -227,10 +224,11 @@ def make(
     place = _begun(home, name)
     try:
         size = sum(path.stat().st_size for path, _ in files)
-        if program == "hipsgen" or (program is None and size > LARGE and ALADIN.exists()):
-            done = _hipsgen(files, place, said, order, told, stopped)
+        here = all(isinstance(path, Path) for path, _ in files)
+        if program == "hipsgen" or (program is None and here and size > LARGE and ALADIN.exists()):
+            done = _hipsgen(files, place, said, order, task)
         else:
-            found = survey(files, place, said, order=order, look=look, told=told, stopped=stopped)
+            found = survey(files, place, said, order=order, look=look, task=task)
             done = found.properties, found.used, found.left_out, found.tiles
         properties, used, others, tiles = done
         lines = "".join(f"{key:<20} = {value}\n" for key, value in properties.items())
@@ -248,13 +246,6 @@ def make(
 
 def drop(settings: Settings, collection: str, name: str) -> None:
     """Remove a HiPS.
-
-    Parameters
-    ----------
-    settings
-        Of the site.
-    collection, name
-        As it was made.
 
     Raises
     ------
@@ -276,23 +267,11 @@ def _image(path: str) -> bool:
 def _begun(home: Path, name: str) -> Path:
     """Make a directory to work in; those of processes that died go."""
     home.mkdir(parents=True, exist_ok=True)
-    for old in home.glob(".*-*"):
-        process = old.name[1:].partition("-")[0]
-        if process.isdecimal() and not _alive(int(process)):
-            shutil.rmtree(old, ignore_errors=True)
+    for old in left(home):
+        shutil.rmtree(old, ignore_errors=True)
     place = home / f".{os.getpid()}-{name}.{secrets.token_hex(6)}"
     place.mkdir()
     return place
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _published(home: Path, name: str, place: Path) -> None:
@@ -307,12 +286,11 @@ def _published(home: Path, name: str, place: Path) -> None:
 
 
 def _hipsgen(
-    files: Sequence[tuple[Path, str]],
+    files: Sequence[tuple[Place, str]],
     place: Path,
     said: Mapping[str, str],
     order: int | None,
-    told: Callable[[float], None],
-    stopped: Callable[[], bool],
+    task: Task,
 ) -> tuple[dict[str, str], list[str], dict[str, str], int]:
     """Let Hipsgen make it, of links to those images that we can read; what it says of this machine is left out."""
     images, result, log = place / "images", place / "result", place / "log"
@@ -322,8 +300,8 @@ def _hipsgen(
         try:
             on_sky(path, name).close()
             medium = medium_of(name)
-            if medium is None or "fits" not in medium.name:
-                left_out[name] = str(say("Hipsgen reads FITS alone"))
+            if medium is None or "fits" not in medium.name or not isinstance(path, Path):
+                left_out[name] = str(say("Hipsgen reads FITS of this machine alone"))
                 continue
         except SourceError as fault:
             left_out[name] = str(fault)
@@ -346,12 +324,10 @@ def _hipsgen(
                 break
             except subprocess.TimeoutExpired:
                 pass
-            if stopped():
-                raise Cancelled("the HiPS was stopped")
             text = log.read_bytes()
             part = 0.6 if b" PNG  " in text else 0.1
             shares = _TIME.findall(text)
-            told(min(0.99, part + 0.4 * float(shares[-1]) / 100 if shares else part))
+            task.go(min(0.99, part + 0.4 * float(shares[-1]) / 100 if shares else part))
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -471,11 +471,9 @@ class Connections:
 
         if proxy not in self._ways:
             limits = httpx.Timeout(self._seconds, connect=min(self._seconds, 15.0))
-            self._ways[proxy] = httpx.Client(
-                timeout=limits, follow_redirects=False, verify=_trusted(), trust_env=False, proxy=proxy
-            )
-            if self._closed:
-                self._ways[proxy].close()
+            made = httpx.Client(timeout=limits, follow_redirects=False, verify=_trusted(), trust_env=False, proxy=proxy)
+            if self._ways.setdefault(proxy, made) is not made or self._closed:  # another thread was first
+                made.close()
         return self._ways[proxy]
 
     def send(

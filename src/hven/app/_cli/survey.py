@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -11,9 +10,10 @@ import typer
 from hven.app._cli.context import show_json, show_table
 from hven.app._cli.context import site as open_site
 from hven.formats.pictures import Look
+from hven.model.clock import Task
 from hven.services import surveys
 from hven.services.face import Surroundings
-from hven.site.auth import DEFAULT, OWNER
+from hven.site.auth import OWNER
 
 
 def hips(
@@ -39,9 +39,9 @@ def hips(
             surveys.drop(site.settings, collection, name)
             return
         if collection is not None:
-            around = Surroundings(site=site, reader=lambda _: OWNER, policies=DEFAULT, started=datetime.now(UTC))
+            around = Surroundings.of(site, OWNER)
             look = Look(stretch=stretch, colours=colours)
-            every = [surveys.make(around, OWNER, collection, name, patterns=files or (), title=title, order=order, look=look, program=program, told=_told)]  # fmt: skip
+            every = [surveys.make(around, OWNER, collection, name, patterns=files or (), title=title, order=order, look=look, program=program, task=Task(_told))]  # fmt: skip
             print(file=sys.stderr)
         else:
             every = list(surveys.made(site.settings))

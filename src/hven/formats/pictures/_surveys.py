@@ -12,7 +12,8 @@ import numpy as np
 
 from hven.formats.media import open_product
 from hven.formats.pictures._appearance import Look, Stretch, stretched
-from hven.model.errors import Cancelled, SourceError, TooLarge, say
+from hven.model.clock import Task
+from hven.model.errors import HvenError, SourceError, TooLarge, say
 from hven.model.sky import Moc, healpix, region_files
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media import Array, Product
+    from hven.formats.media import Array, Place, Product
     from hven.model.sky import footprints
 
     Numbers = npt.NDArray[np.float64]
@@ -87,7 +88,7 @@ class _Image:
         return np.asarray(values, np.float32).reshape(y[1] - y[0], x[1] - x[0])
 
 
-def on_sky(path: Path, name: str) -> _Image:
+def on_sky(path: Place, name: str) -> _Image:
     """Open an image of the sky, and see that it is there to its last pixel.
 
     Parameters
@@ -141,14 +142,13 @@ def _placed(array: Array) -> footprints.Places | None:
 
 
 def survey(
-    files: Sequence[tuple[Path, str]],
+    files: Sequence[tuple[Place, str]],
     place: Path,
     said: Mapping[str, str],
     *,
     order: int | None = None,
     look: Look | None = None,
-    told: Callable[[float], None] = lambda _: None,
-    stopped: Callable[[], bool] = lambda: False,
+    task: Task = Task(),  # noqa: B008  (it is frozen)
 ) -> Survey:
     """Make a HiPS of images. Where several have a value, it is their mean; between pixels, values are interpolated.
 
@@ -164,10 +164,8 @@ def survey(
         Of the finest tiles; None: no coarser than the finest image.
     look
         Stretch, percentages, colours of the PNG tiles.
-    told
-        Called with how far it is, 0 to 1.
-    stopped
-        Whether nobody wants it any more.
+    task
+        What it is told to.
 
     Returns
     -------
@@ -180,10 +178,10 @@ def survey(
         None can be used.
     TooLarge
         It would have too many tiles.
-    Cancelled
-        It was stopped.
+    Cancelled, FarFault
+        It was stopped; a server with images is away.
     """
-    work = _Work({name: path for path, name in files}, place, told, stopped)
+    work = _Work({name: path for path, name in files}, place, task)
     work.look(order)
     stretch = work.draw(look or Look())
     return work.finish(said, stretch)
@@ -192,10 +190,8 @@ def survey(
 class _Work:
     """Images, the tiles that they are in, and how far it is."""
 
-    def __init__(
-        self, files: Mapping[str, Path], place: Path, told: Callable[[float], None], stopped: Callable[[], bool]
-    ) -> None:
-        self.files, self.place, self.told, self.stopped = files, place, told, stopped
+    def __init__(self, files: Mapping[str, Place], place: Path, task: Task) -> None:
+        self.files, self.place, self.task = files, place, task
         self.made = Survey(order=0)
         self.open: OrderedDict[str, _Image] = OrderedDict()
         self.of: dict[int, list[str]] = {}  # finest tile -> images
@@ -219,10 +215,11 @@ class _Work:
             self.open.popitem()[1].close()
 
     def go(self, share: float) -> None:
-        if self.stopped():
+        try:
+            self.task.go(share)
+        except HvenError:
             self.close()
-            raise Cancelled("the HiPS was stopped")
-        self.told(share)
+            raise
 
     def look(self, order: int | None) -> None:
         """Find which tiles the images are in."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -27,7 +27,7 @@ from hven.model.params import Param
 from hven.model.sky import shape_text
 from hven.model.table import Column
 from hven.model.types import INT32, Type
-from hven.services import cutouts, filed
+from hven.services import cutouts, elsewhere, filed
 from hven.services.errors import Faults, votable_error
 from hven.services.face import DALI, Asked, Face, Surroundings, Way, asking
 from hven.services.observed import OBSERVED, inputs, inside, observed
@@ -238,18 +238,25 @@ def _cuts(
             files.setdefault(link["file"][0], []).append((link["ID"], link["file"][1]))
     shape = None if box is None else shape_text.parse("pos", box)
     for collection, some in files.items():
-        known = filed.asked(around, who, collection, [path for _, path in some])
-        for ident, path in some:
-            try:
-                place = Path(filed.place_of(around.site.settings, known.one(path)))
-                filed.look_beside(around, who, collection, path, place)
-                told = cutouts.described(place, path.rpartition("/")[2], Selection(shape=shape))
-            except HvenError:  # closed, gone, or nothing that is cut by places on the sky
-                continue
+        paths = [path for _, path in some]
+        looked = partial(_looked, around, who, filed.asked(around, who, collection, paths), Selection(shape=shape))
+        for (ident, _), told in zip(some, elsewhere.together(looked, paths), strict=True):
             if told is not None:
                 pos = "" if box is None else f"&POS={quote(box)}"
                 url = f"{base}/soda/sync?TABLE={quote(table.qualified)}&ID={quote(ident, safe='')}{pos}"
                 yield {**by[ident], **told, "format": "image/fits", "url": url}
+
+
+def _looked(
+    around: Surroundings, who: Reader, known: filed.Found, wanted: Selection, path: str
+) -> dict[str, Any] | None:
+    try:
+        file = filed.original(around, who, known, path)
+        return cutouts.described(file.path, file.name, wanted)
+    except HvenError as error:  # closed, gone, or nothing that is cut by places on the sky
+        if elsewhere.away(error):
+            raise
+        return None
 
 
 def _ways(published: Published, base: str) -> Sequence[Way]:

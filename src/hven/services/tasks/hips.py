@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import orjson
 
 from hven.formats.pictures import COLOURS, STRETCHES, Look
 from hven.jobs import Quota, Type
+from hven.model.clock import Task
 from hven.model.errors import Forbidden, say
 from hven.model.params import Param
 from hven.model.types import INT64
@@ -49,14 +49,13 @@ def run(work: Work) -> None:
     HvenError
         It cannot be made.
     """
-    who, settings = work.who, work.site.settings
-    if who.name not in settings.health.operators and "owner" not in who.groups:
+    around = Surroundings.of(work.site, work.who, work.policies)
+    if not around.operates(work.who):
         raise Forbidden(say("operators of the site make HiPS"), remedy=say("health.operators names them"))
     given = {param.name: value(work.params, param) for param in PARAMS}
-    around = Surroundings(site=work.site, reader=lambda _: who, policies=work.policies, started=datetime.now(UTC))
     found = surveys.make(
         around,
-        who,
+        work.who,
         given["COLLECTION"],
         given["NAME"],
         patterns=given["FILES"] or (),
@@ -64,8 +63,7 @@ def run(work: Work) -> None:
         order=given["ORDER"],
         look=Look(stretch=given["STRETCH"] or "", colours=given["COLOURS"] or ""),
         program=given["PROGRAM"],
-        told=lambda share: work.told(share=round(share, 4)),
-        stopped=work.stopped.is_set,
+        task=Task(lambda share: work.told(share=round(share, 4)), work.stopped.is_set),
     )
     with work.writing("made", media_type="application/json", extension=".json") as file:
         facts = {"images": len(found.files), "tiles": found.tiles, "left_out": found.left_out}

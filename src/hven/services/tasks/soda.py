@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,7 @@ def run(work: Work) -> None:
     HvenError
         Nothing could be cut.
     """
-    around = Surroundings(site=work.site, reader=lambda _: work.who, policies=work.policies, started=datetime.now(UTC))
+    around = Surroundings.of(work.site, work.who, work.policies)
     every = cutouts.wanted(work.params)
     table, package, faults = work.params.one("TABLE"), value(work.params, cutouts.PACKAGE), 0
     cuts: list[tuple[str, str]] = []  # of the results: the names that they have in a package
