@@ -60,7 +60,7 @@ def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
         2 << 30,
         None,
     )
-    assert declared.bounds(settings(tmp_path)) == {"smooth": 2, "hips": 1}
+    assert declared.bounds(settings(tmp_path)) == {"smooth": 2, "hips": 1, "prepare": 1}
     assert declared.check(settings(tmp_path)) == []
 
 

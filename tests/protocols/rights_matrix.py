@@ -326,7 +326,7 @@ NO_ROWS: dict[str, str] = {  # route -> why nothing is asked there
     "/sign": "POST alone: the way of signed addresses",
     "/jobs/shown/histogram": BY_JOBS, "/jobs/shown/points": BY_JOBS, "/jobs/shown/download": BY_JOBS,
     "/collections/{name}/hips/{hips}/{path:path}": "tiles of what was made of images, for whoever may take all of these: test_made_hips.py",
-    "/jobs/hips": BY_JOBS, **{f"/jobs/hips/{{job}}{rest}": BY_JOBS for rest in ("", "/parameters/{name}", "/results/{name}", "/phase", "/executionduration", "/destruction", "/parameters", "/quote", "/owner", "/error", "/results")},
+    **{f"/jobs/{kind}{rest}": BY_JOBS for kind in ("hips", "prepare") for rest in ("", *(f"/{{job}}{below}" for below in ("", "/parameters/{name}", "/results/{name}", "/phase", "/executionduration", "/destruction", "/parameters", "/quote", "/owner", "/error", "/results")))},
     "/tap/async": BY_JOBS, "/soda/async": BY_JOBS, **{f"/{one}/async/{{job}}{rest}": BY_JOBS for one in ("tap", "soda") for rest in ("", "/parameters/{name}", "/results/{name}", "/phase", "/executionduration", "/destruction", "/parameters", "/quote", "/owner", "/error", "/results")},
     "/tap/tables/{table}": "PUT and DELETE of a reader's own table; GET is the line of /tap/tables/{table:path}",
     "/tap/load/{table}": "POST of rows to a reader's own table: the way of user tables",

@@ -727,6 +727,8 @@ class Collection(
     "the tables"
     files: Many[File]
     "files that are published as they are, with or without tables: the table `files`, with sizes and checksums, and an address for each"
+    prepare: Many[Literal["previews", "spectra"]]
+    "what is made of its files in the background, after each ingest, of those that are new: previews (thumbnails and quicklooks), spectra (copies of cubes with the spectral axis fastest: as much disk again)"
     for_: Many[TablesLoop]
     "loops that make similar tables"
     services: Many[Text]

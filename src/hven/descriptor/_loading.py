@@ -69,7 +69,7 @@ TAKEN = {
     "ivoa": "ObsCore, whose table ivoa.obscore is made from all collections",
 }
 TEXTS = ("publisher", "licence", "licence_url", "citation", "bibcode", "doi", "reference_url", "short_name", "created")
-LISTS = ("services", "subjects", "facility", "instrument", "waveband", "content_level", "type")
+LISTS = ("services", "subjects", "facility", "instrument", "waveband", "content_level", "type", "prepare")
 
 
 def load(path: Path, settings: Settings) -> Resource:
@@ -428,6 +428,8 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
                 spec.obscore.place,
                 f"add {OBSCORE} to services, or take them out",
             )
+    if fields.get("prepare") and files is None:
+        faults.error("prepare: the collection has no files", fields.places["prepare"], "add 'files', or take it out")
     engine = _engine(fields.get("engine"), faults)
     if not standard and "tables" not in fields.places and "files" not in fields.places:
         faults.warning("the collection has no tables", name.place, "add 'tables', or 'files'")

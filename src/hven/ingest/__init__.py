@@ -6,6 +6,7 @@ from hven.ingest._filling import Progress
 from hven.ingest._moving import move
 from hven.ingest._order import stale
 from hven.ingest._report import Finding, Offender, Report, TableReport
+from hven.ingest._space import check as room
 from hven.ingest._space import forget
 from hven.ingest._steps import ingest
 from hven.ingest._trial import run_examples, run_tests
@@ -19,6 +20,7 @@ __all__ = [
     "forget",
     "ingest",
     "move",
+    "room",
     "run_examples",
     "run_tests",
     "stale",

@@ -30,6 +30,10 @@ def check(site: Site, collection: str, expected: int, *, factor: float = FACTOR)
 
     Parameters
     ----------
+    site
+        Where.
+    collection
+        What is to begin, for the message.
     expected
         Bytes that the new snapshots will take, about.
     factor

@@ -25,6 +25,7 @@ from hven.ingest import quality
 from hven.ingest._filling import MOST, Filled, Filling, Progress, counts_bytes, look, table_of, unread
 from hven.ingest._ledger import Notes, State
 from hven.ingest._order import followers, ordered
+from hven.ingest._preparing import prepare
 from hven.ingest._rejects import Rejects
 from hven.ingest._report import Report, TableReport
 from hven.ingest._trial import Answer, Trial, load
@@ -555,6 +556,11 @@ class Run:
                     if one.snapshot is not None:
                         run.keeper.published(one.snapshot)
         self.site.refresh()
+        for run in (self, *behind):
+            try:
+                prepare(self.site, run.resource)
+            except HvenError as error:
+                self.report.warnings.append(f"nothing is prepared of the files of {run.resource.name}: {error}")
 
     def _changed(self) -> None:
         """Warn if the descriptor changed while its data were read; what was read at the start is what was done."""

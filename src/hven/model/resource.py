@@ -498,6 +498,8 @@ class Resource:
         Place among the collections; None: by name.
     schedule
         When it is synchronised by itself (``sync:`` of the collection).
+    prepare
+        What is made of its files in the background after each publication: ``previews``, ``spectra``.
     """
 
     name: str
@@ -534,6 +536,7 @@ class Resource:
     engine: str | None = None
     index: int | None = None
     schedule: Schedule | None = None
+    prepare: tuple[str, ...] = ()
 
     @property
     def simulated(self) -> bool:

@@ -157,6 +157,10 @@ class Cube:
         return {"image": [count - x, count - y], "through": through, "width": self.width, "height": self.height, "depth": self.depth, "places": grid}  # fmt: skip
 
 
+class NoCube(SourceError):
+    """A file has nothing that is gone through."""
+
+
 class Clock:
     """Ends what takes too long."""
 
@@ -185,7 +189,7 @@ def cube_of(product: Product, part: str | None, through: int | None, at: Mapping
         named = product.part(part)
         array = named if isinstance(named, Array) and len(named.axes) > 1 else None
     if array is None:
-        raise SourceError(say("there is no image and no cube in it"))
+        raise NoCube(say("there is no image and no cube in it"))
     axes = array.axes
     for name, number in (("THROUGH", through), *(("AT", number) for number in at)):
         if number is not None and not 1 <= number <= len(axes):

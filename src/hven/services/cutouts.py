@@ -25,7 +25,7 @@ from hven.formats.media import Array, Selection, cut, open_product, selecting, w
 from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooLarge, Unauthenticated, say
 from hven.model.params import Param
 from hven.model.sky import shape_text
-from hven.services import datalinks, filed
+from hven.services import datalinks, filed, rotations
 from hven.services.address import table_named
 from hven.services.archives import KINDS
 from hven.services.errors import Faults, status_of
@@ -270,7 +270,7 @@ def opened(found: filed.Original, one: Wanted, history: Sequence[str]) -> tuple[
     product, cut
         The open file, which is the caller's to close; None: it has nothing of that.
     """
-    product = open_product(found.path, found.name)
+    product = rotations.opened(found)
     try:
         made = cut(product, one.selection, part=one.part, history=history, most=LARGEST)
         main = product.part(one.part)

@@ -256,7 +256,8 @@ def remove(
         troubles = site.engines.drop(dropped)
         if purge:
             room.forget(site, name)
-            shutil.rmtree(site.settings.var / "hips" / name, ignore_errors=True)
+            for made in ("hips", "cubes", "prepared"):
+                shutil.rmtree(site.settings.var / made / name, ignore_errors=True)
     if as_json:
         show_json({"removed": gone, "purged": [snapshot.id for snapshot in dropped]})
         return

@@ -21,6 +21,7 @@ VERBS = {
     "sync": "sync",
     "mirror": "mirror",
     "hips": "survey",
+    "prepare": "preparation",
     "serve": "serve",
     "work": "serve",
     "query": "ask",

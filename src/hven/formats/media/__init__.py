@@ -10,11 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hven.formats.media import _rotated as rotated
 from hven.formats.media import _selecting as selecting
 from hven.formats.media._conversions import as_fits, as_votable
 from hven.formats.media._cuts import Cut, cut
 from hven.formats.media._distant import Distant, Place
-from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows, Stored
+from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows
 from hven.formats.media._spectral import polarizations, times, wavelengths
 from hven.formats.media._windows import Selection, window
 from hven.model import plugins
@@ -171,7 +172,6 @@ __all__ = [
     "Product",
     "Rows",
     "Selection",
-    "Stored",
     "as_fits",
     "as_votable",
     "cut",
@@ -179,6 +179,7 @@ __all__ = [
     "medium_of",
     "open_product",
     "polarizations",
+    "rotated",
     "selecting",
     "times",
     "wavelengths",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 NEAR = 256 * 1024  # bytes with holes between what is wanted that are read at once: a call costs as much as some pages
 APART = 4  # as many times what is wanted, up to `AT_ONCE`
 AT_ONCE = 64 << 20  # bytes
+CALL = 16 * 1024  # bytes that take as long as a call of the system
 
 
 def in_order(shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, ...]:
@@ -71,14 +72,8 @@ def read_plain(
     OSError
         The file ends before that.
     """
-    order = sorted(range(len(strides)), key=lambda at: -strides[at])
-    sizes = [max(0, window[at].stop - window[at].start) for at in order]
-    steps = [strides[at] for at in order]
+    order, sizes, steps, inner = _planned(strides, dtype, window)
     values = np.empty(sizes, dtype)
-    # what is read at once: the axes from `inner` on, from the first to the last of what is wanted of them
-    inner = 0
-    while values.size and _span(sizes[inner:], steps[inner:], dtype) > _most(sizes[inner:], dtype):
-        inner += 1
     first = start + sum(part.start * step for part, step in zip(window, strides, strict=True))
     size, rest, apart = _span(sizes[inner:], steps[inner:], dtype), sizes[inner:], steps[inner:]
     flat = values.reshape(math.prod(sizes[:inner]), *rest)
@@ -90,6 +85,36 @@ def read_plain(
             raise OSError("it ends before its last pixel")
         flat[at] = np.ndarray(rest, dtype, piece, strides=apart)
     return values.transpose(np.argsort(order))
+
+
+def effort(strides: Sequence[int], dtype: np.dtype[Any], window: Sequence[slice]) -> int:
+    """Estimate what it takes to read a window, so that one order of an array can be compared with another.
+
+    Parameters
+    ----------
+    strides, dtype, window
+        As of `read_plain`.
+
+    Returns
+    -------
+    effort
+        Bytes, each call of the system as so many.
+    """
+    _, sizes, steps, inner = _planned(strides, dtype, window)
+    return math.prod(sizes[:inner]) * (_span(sizes[inner:], steps[inner:], dtype) + CALL) if math.prod(sizes) else 0
+
+
+def _planned(
+    strides: Sequence[int], dtype: np.dtype[Any], window: Sequence[slice]
+) -> tuple[list[int], list[int], list[int], int]:
+    """Order the axes, the slowest first, with their sizes and strides: those from the last number on are read at once, from the first to the last of what is wanted of them."""
+    order = sorted(range(len(strides)), key=lambda at: -strides[at])
+    sizes = [max(0, window[at].stop - window[at].start) for at in order]
+    steps = [strides[at] for at in order]
+    inner = 0
+    while math.prod(sizes) and _span(sizes[inner:], steps[inner:], dtype) > _most(sizes[inner:], dtype):
+        inner += 1
+    return order, sizes, steps, inner
 
 
 def _spans(descriptor: int, size: int, places: Sequence[int]) -> Iterator[bytes]:
@@ -109,4 +134,4 @@ def _most(sizes: Sequence[int], dtype: np.dtype[Any]) -> int:
     return max(NEAR, min(APART * math.prod(sizes) * dtype.itemsize, AT_ONCE), math.prod(sizes) * dtype.itemsize)
 
 
-__all__ = ["in_order", "read_plain"]
+__all__ = ["effort", "in_order", "read_plain"]

@@ -81,8 +81,10 @@ class Array:
         Of what `read` returns.
     read
         Reads a window, a slice for each axis: values as they are meant (scaled, blanks as NaN).
-    raw
-        The same as the file has them (as its `cards` say: BSCALE, BZERO, BLANK); None: as `read`.
+    raw, meant
+        The same as the file has them (as its `cards` say: BSCALE, BZERO, BLANK), and what makes of these what `read` returns; None: as `read`.
+    flat
+        It lies in its file as it is: a window takes as long as its bytes.
     unit
         Of the values.
     cards
@@ -99,6 +101,8 @@ class Array:
     dtype: np.dtype[Any]
     read: Callable[[Window], npt.NDArray[Any]]
     raw: Callable[[Window], npt.NDArray[Any]] | None = None
+    meant: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None
+    flat: bool = False
     unit: str | None = None
     cards: tuple[Card, ...] = ()
     places: Callable[[], footprints.Places | None] | None = None

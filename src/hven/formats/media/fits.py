@@ -24,12 +24,12 @@ from hven.formats.media import (
     Medium,
     Product,
     Rows,
-    Stored,
     polarizations,
     times,
     wavelengths,
 )
 from hven.formats.media._plain import in_order, read_plain
+from hven.formats.media._product import Stored
 from hven.model.errors import HvenError, SourceError, TooLarge, say
 from hven.model.sky import footprints
 from hven.model.table import Column
@@ -227,9 +227,9 @@ def _array(hdu: Any, index: int, hdus: Any, stream: BinaryIO) -> Array:
     whole = bits > 0 and scale == 1.0 and zero == int(zero) and blank is None
     shifted = zero if whole else 0.0
     dtype = np.dtype(f"{'f' if bits < 0 else 'i'}{abs(bits) // 8}") if bits != 8 else np.dtype("u1")
-    meant = dtype if bits < 0 and (scale, zero) == (1.0, 0.0) else np.dtype("f4") if abs(bits) <= 16 else np.dtype("f8")
+    kind = dtype if bits < 0 and (scale, zero) == (1.0, 0.0) else np.dtype("f4") if abs(bits) <= 16 else np.dtype("f8")
     if whole:
-        meant = np.result_type(dtype, np.min_scalar_type(int(zero))) if shifted else dtype
+        kind = np.result_type(dtype, np.min_scalar_type(int(zero))) if shifted else dtype
 
     flat = _plain(hdu, stream, sizes, dtype)
 
@@ -239,13 +239,12 @@ def _array(hdu: Any, index: int, hdus: Any, stream: BinaryIO) -> Array:
                 return flat(window)
             return np.asarray(hdu.section[tuple(window)])
 
-    def read(window: Sequence[slice]) -> npt.NDArray[Any]:
-        there = raw(window)
+    def meant(there: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if bits < 0 and (scale, zero) == (1.0, 0.0):
-            return there.astype(meant, copy=False)
+            return there.astype(kind, copy=False)
         if whole:
-            return there.astype(meant) + meant.type(shifted) if shifted else there.astype(meant, copy=False)
-        values = there.astype(meant) * meant.type(scale) + meant.type(zero)
+            return there.astype(kind) + kind.type(shifted) if shifted else there.astype(kind, copy=False)
+        values = there.astype(kind) * kind.type(scale) + kind.type(zero)
         if blank is not None and bits > 0:
             values[there == blank] = np.nan
         return values
@@ -258,9 +257,11 @@ def _array(hdu: Any, index: int, hdus: Any, stream: BinaryIO) -> Array:
         index=index,
         name=name,
         axes=axes,
-        dtype=meant,
-        read=read,
+        dtype=kind,
+        read=lambda window: meant(raw(window)),
         raw=raw,
+        meant=meant,
+        flat=flat is not None,
         unit=str(header.get("BUNIT") or "").strip() or None,
         cards=cards,
         places=partial(footprints.places, plain) if {"longitude", "latitude"} <= kinds else None,

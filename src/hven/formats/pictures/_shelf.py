@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from hven.formats.media import Place
     from hven.formats.pictures._appearance import Look
 
-BUDGET = 512 << 20  # bytes
 _EVERY = 64  # pictures between two looks at how much there is
 
 
@@ -32,7 +31,7 @@ class Shelf:
         Bytes, about.
     """
 
-    def __init__(self, directory: Path, budget: int = BUDGET) -> None:
+    def __init__(self, directory: Path, budget: int) -> None:
         self._directory, self._budget = directory, budget
         self._new = 0
         self._lock = threading.Lock()

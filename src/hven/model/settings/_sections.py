@@ -214,12 +214,18 @@ class LiveLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FarFiles:
-    """What files take that lie on servers elsewhere and are given through this one."""
+    """What is kept of files: of those that lie on servers elsewhere and are given through this one, and pictures of all."""
 
     cache: int = setting(
         2 * 1024**3,
         "bytes on disk, in var/files, of blocks that were read there; those that nobody asked for longest go first",
         ge=64 * 1024**2,
+        size=True,
+    )
+    pictures: int = setting(
+        512 * 1024**2,
+        "bytes on disk, in var/previews, of pictures of files, wherever these lie; those that nobody asked for longest go first",
+        ge=1024**2,
         size=True,
     )
     at_once: int = setting(8, "requests to other servers that run at once, in each process", ge=1, le=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -24,11 +25,12 @@ def cube_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -
     request, around
         Of the face.
     told
-        The file's ``medium`` and ``bytes``; or the ``fault`` why there is none.
+        The file's ``medium``, ``bytes``, and those of a ``copy`` for spectra that the reader may have made; or the ``fault`` why there is none.
     """
     if "fault" in told:
         return refused(around, page=True, switch=True)(request, told["fault"])
     state = asked(request, around)
     facts = of_file(state)
     here, path = facts["above"], quote(facts["file"])
+    facts |= {"name": request.path_params["name"], "pattern": escape(facts["file"])}
     return sent(state, "cube.html", **facts, **told, url=f"{here}/files/{path}", data=f"{here}/cube/{path}")

@@ -75,7 +75,7 @@ class JobsPage:
         return dali.whole(request, written("jobs.html", facts, **content), PAGE, 404 if content["gone"] else 200)
 
     async def post(self, request: Request) -> Response:
-        """Begin a query as a job, or change one: ``ACTION`` abort or delete, ``JOB`` its id."""
+        """Begin a query as a job, or another kind (``TYPE``), or change one: ``ACTION`` abort or delete, ``JOB`` its id."""
         if from_elsewhere(request, self.around.site.settings):
             raise Forbidden("a page of another site asks this", remedy="use the forms of this site")
         given = await dali.read(request, FORM_MOST)
@@ -124,15 +124,13 @@ class JobsPage:
             settings = self.around.site.settings
             cookie, visitor = visit(path=settings.root_path, secure=secure(request, settings))
             who = Asker(reader=who.reader, address=who.address, visitor=visitor)
-        desk = Desk(self.around.site, TAP)
-        kept = [
-            (name, value)
-            for name, values in given.values.items()
-            for value in values
-            if name in {"QUERY", "RESPONSEFORMAT", "MAXREC"} and value
-        ]
-        wanted = [("REQUEST", "doQuery"), ("LANG", "ADQL"), *kept]
-        if not any(name == "QUERY" for name, _ in kept):
+        other = self.types.get(given.one("TYPE") or "")
+        desk = Desk(self.around.site, TAP if other is None else other.name)
+        names = {"QUERY", "RESPONSEFORMAT", "MAXREC"} if other is None else {param.name for param in other.params}
+        wanted = [(name, value) for name, values in given.values.items() for value in values if name in names and value]
+        if other is None:
+            wanted = [("REQUEST", "doQuery"), ("LANG", "ADQL"), *wanted]
+        if other is None and not given.one("QUERY"):
             raise ParamError("there is no query", name="QUERY", remedy="write one at /adql")
         if not cookie and (same := self._same(desk, who, wanted)):
             return same, ""

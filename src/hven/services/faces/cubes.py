@@ -14,15 +14,15 @@ from starlette.responses import Response
 
 from hven import __version__
 from hven import services as dali
-from hven.formats.media import medium_of, open_product
+from hven.formats.media import medium_of
 from hven.model.errors import HvenError, ParamError, SourceError, say
 from hven.model.params import Param
 from hven.model.table import FILES
 from hven.model.types import INT32
-from hven.services import filed
+from hven.services import _cube as cube
+from hven.services import filed, rotations
 from hven.services.errors import Faults
 from hven.services.face import Face, Surroundings, asking
-from hven.services.faces import _cube as cube
 from hven.services.params import value
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.formats.media import Array
+    from hven.services._cube import Box, Cube
     from hven.services.face import Paged
-    from hven.services.faces._cube import Box, Cube
 
 AT_ONCE = 4  # files that are read at the same time: others wait
 LARGEST = 2048  # pixels along a side of a tile
@@ -82,7 +82,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
             medium = medium_of(found.name)
             if medium is None:
                 raise SourceError(say("{name} is of no kind that can be looked into", found.name))
-            return page(request, around, {"medium": medium, "bytes": found.path.stat().st_size})
+            copy = rotations.offered(found) if around.operates(around.reader(request)) else 0
+            return page(request, around, {"medium": medium, "bytes": found.path.stat().st_size, "copy": copy})
         except (HvenError, OSError) as error:
             return page(request, around, {"fault": error})
 
@@ -98,7 +99,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 def looked(found: filed.Original, params: dali.Params) -> tuple[bytes | dict[str, Any], dict[str, str]]:
     """Look into a file: facts, a tile, or a spectrum."""
     at = dict(_pairs(text) for text in value(params, AT))
-    with open_product(found.path, found.name) as product:
+    with rotations.opened(found) as product:
         one = cube.cube_of(product, value(params, PART), value(params, THROUGH), at)
         number, over = value(params, SLICE), value(params, OVER)
         if number is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -11,12 +9,12 @@ import anyio
 from starlette.responses import Response
 
 from hven import services as dali
-from hven.formats.pictures import COLOURS, FILMS, SIZES, STRETCHES, Look, Shelf, films, refusal
+from hven.formats.pictures import COLOURS, FILMS, SIZES, STRETCHES, Look, films, refusal
 from hven.model.errors import NotFound, ParamError, SourceError, say
 from hven.model.params import Param
 from hven.model.table import FILES, SITE, Hole, Link, drawn
 from hven.model.types import BOOLEAN, FLOAT64, INT64, Type
-from hven.services import elsewhere, filed
+from hven.services import drawings, filed
 from hven.services.errors import PLAIN
 from hven.services.face import MOST, Face, Surroundings, Way, route
 from hven.services.params import value
@@ -28,13 +26,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.formats.media import Place
     from hven.model.params import Params
     from hven.model.table import Table, Template
     from hven.site import Published
 
-DRAWN = 1  # changes with how pictures are drawn, so that none is taken from the shelf that was drawn otherwise
-THUMBNAIL, BESIDE = 200, 8
+BESIDE = 8
 FULL = 400  # pixels from which on there is room for axes
 INTERVAL = Type("double", "2", "interval")
 HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
@@ -57,24 +53,13 @@ def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/collections/<name>/preview/<path>``."""
     few = anyio.CapacityLimiter(2)  # are drawn at a time: queries go first
 
-    def found(request: Request, name: str, paths: Sequence[str]) -> tuple[list[tuple[Place, str]], list[str], str]:
-        """Find files, and tell their states with those of what they are read with, and who may keep what is made of them."""
+    def found(request: Request, name: str, paths: Sequence[str]) -> list[filed.Original]:
         who = around.reader(request)
         taken = filed.asked(around, who, name, paths)
-        rows = [taken.one(path) for path in paths]
-        files, tags = [], []
-        for path, row in zip(paths, rows, strict=True):
+        for path in paths:
+            taken.one(path)
             taken.note("preview taken", path)
-            place = filed.opened_at(around, who, name, row)
-            tags += [elsewhere.state_of(around, row), *filed.look_beside(around, who, name, path, place)]
-            files.append((place, path.rpartition("/")[2]))
-        return files, tags, taken.reach
-
-    def credit(name: str) -> str:
-        resource = around.site.current().resources.get(name)
-        if resource is None:
-            return ""
-        return " · ".join(one for one in (resource.licence, resource.citation) if one)
+        return [filed.original(around, who, taken, path) for path in paths]
 
     async def one(request: Request) -> Response:
         params = await dali.read(request, MOST)
@@ -83,18 +68,18 @@ def routes(around: Surroundings) -> Sequence[Route]:
         paths = list(dict.fromkeys([path, *(value(params, PARAMS[-1]) or ())]))
         if len(paths) > BESIDE:
             raise ParamError(say("at most {most} files are drawn beside one another", BESIDE), name="BESIDE")
-        files, tags, reach = await anyio.to_thread.run_sync(found, request, name, paths)
-        look = replace(look, note=credit(name))
-        said = "\n".join([str(DRAWN), repr(look), *tags])
-        key = hashlib.sha256(said.encode()).hexdigest()[:40]
-        headers = {**dali.caching(f'"{key}"', public=reach == "public"), **HEADERS}
+        files = await anyio.to_thread.run_sync(found, request, name, paths)
+        look = drawings.credited(around, name, look)
+        key = drawings.key_of(files, look)
+        public = all(file.public for file in files)
+        headers = {**dali.caching(f'"{key}"', public=public), **HEADERS}
         if dali.unchanged(request, f'"{key}"'):
             return Response(status_code=304, headers=headers)
-        shelf = around.site.kept(Shelf, around.site.settings.var / "previews")
+        shelf, places = drawings.shelf(around), [(file.path, file.name) for file in files]
         try:
             body = await anyio.to_thread.run_sync(shelf.find, key)
             if body is None:
-                body = await anyio.to_thread.run_sync(shelf.drawn, key, files, look, limiter=few)
+                body = await anyio.to_thread.run_sync(shelf.drawn, key, places, look, limiter=few)
         except SourceError as fault:
             raise NotFound(str(fault)) from None
         return Response(body, headers=headers, media_type="image/png")
@@ -150,7 +135,7 @@ def _links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG00
             for semantics, endings, address, kind in (
                 ("#preview", stills - moving.keys(), ("preview/", *path), png),
                 ("#preview", moving.keys(), ("files/", *path), (_kind(path[-1], moving),)),
-                ("#thumbnail", thumbnails, ("preview/", *path, f"?size={THUMBNAIL}"), png),
+                ("#thumbnail", thumbnails, ("preview/", *path, f"?size={drawings.THUMBNAIL}"), png),
             )
             if semantics not in said and (condition := _ends(path[-1], endings)) is not False
         ]
