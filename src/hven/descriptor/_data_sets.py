@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from hven.descriptor._row_links import Over
 from hven.model.errors import Place, nearest
-from hven.model.table import Bins, Series, begins_and_ends, is_time
+from hven.model.table import Bins, Clock, Series, Variable, begins_and_ends, is_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +40,16 @@ def check_data_sets(what: str, table: Table, faults: Faults) -> None:
     names = {column.name.lower(): column for column in table.columns}
     for series in table.series:
         place = series.places.get("time", next(iter(series.places.values()), Place()))
+        if series.file:
+            if series.version is not None and series.version.lower() not in names:
+                message = f"{what}.series: the table has no column {series.version!r}"
+                faults.error(message, series.places["version"], nearest(series.version, [*names]))
+            if begins_and_ends(table)[0] is None:
+                remedy = "source: {kind: granules, ..} reads it from the files, as start and stop"
+                faults.error(
+                    f"{what}.series: no column says by its UCD when the samples of a file begin", place, remedy
+                )
+            continue
         for name in (series.time, *series.parameters, *series.bins):
             if name and name.lower() not in names:
                 message = f"{what}.series: the table has no column {name!r}"
@@ -52,37 +64,109 @@ def check_data_sets(what: str, table: Table, faults: Faults) -> None:
             faults.error(f"{what}.series: {time.name} is {time.type}, no time", place, remedy)
 
 
+def recipes(table: Table) -> str:
+    """Write how samples are found in files, for what reads files at ingest."""
+    keys = ("id", "time", "parameters", "cadence", "part")
+    return json.dumps(
+        [
+            {
+                **{key: getattr(one, key) for key in keys},
+                "clock": asdict(one.clock),
+                "variables": {key: asdict(each) for key, each in one.variables.items()},
+                "bins": {key: [asdict(each) for each in every] for key, every in one.bins.items()},
+            }
+            for one in table.series
+            if one.file
+        ],
+        sort_keys=True,
+    )
+
+
 def _data_set(
     where: str, name: str, item: Fields, names: Sequence[str] | None, around: Inherited, faults: Faults
 ) -> Series:
     bins = {str(key): tuple(_bins(f"{where}.bins.{key}", one, faults) for one in said) for key, said in item.get("bins", {}).items()}  # fmt: skip
+    clock = item.get("time", {})
+    if "file" not in item:
+        for key in ("part", "variables", "version"):
+            if key in item:
+                faults.error(
+                    f"{where}.{key}: the samples are the table's rows", item.places[key], "file: '{target.path}'"
+                )
+        for key in ("unit", "since", "plus"):
+            if key in clock:
+                faults.error(
+                    f"{where}.time.{key}: a column says it itself",
+                    clock.places[key],
+                    "columns: {..: {type: timestamp}}",
+                )
     used: list[Written] = [
-        *((item["time"],) if "time" in item else ()),
+        *((clock["of"],) if clock else ()),
         *item.get("parameters", ()),
         *item.get("bins", {}),
     ]
     for each in (one for said in item.get("bins", {}).values() for one in said):
         used += [text for text in (each.get("centers", ())[:1], *each.get("ranges", ())[:1]) for text in text[:1] if _number(text) is None]  # fmt: skip
+    for one in (one for said in item.get("bins", {}).values() for one in said if "file" not in item):
+        if len(one.get("centers", ())) > 1 and _number(one["centers"][0]) is None:
+            faults.error(
+                f"{where}.bins: several columns of centers",
+                one.places["centers"],
+                "one column, or a number for each element",
+            )
     folded = {one.lower() for one in names or ()}
-    for one in used if names is not None else ():
+    for one in used if names is not None and "file" not in item else ():
         if one.lower() not in folded:
             faults.error(f"{where}: the table has no column {str(one)!r}", one.place, nearest(one, names or ()))
     id_ = _id(where, item["id"], faults) if "id" in item else f"{around.schema}_{name}"
     path = str(item["das2"]).strip("/") if "das2" in item else (id_ if "id" in item else f"{around.schema}/{name}")
+    over = Over(names, None, around)
+    if "file" in item and not around.files:
+        faults.error(f"{where}.file: the collection publishes no files", item.places["file"], "add files: data/*")
+    plus = clock.get("plus")
     return Series(
         id=id_,
         path=path,
         title=_text(item, "title"),
         description=_text(item, "description"),
-        time=_text(item, "time") or "",
+        time=_text(clock, "of") or "" if clock else "",
+        file=over.template(item["file"], f"{where}.file", faults) if "file" in item else (),
+        part=_text(item, "part"),
+        clock=Clock(
+            unit=_text(clock, "unit"),
+            since=_text(clock, "since") or "",
+            plus=(str(plus["of"]), _text(plus, "unit")) if plus else None,
+        )
+        if clock
+        else Clock(),
+        variables={
+            str(key): _variable(f"{where}.variables.{key}", one, faults)
+            for key, one in item.get("variables", {}).items()
+        },
+        version=_text(item, "version"),
         parameters=tuple(map(str, item.get("parameters", ()))),
-        condition=Over(names, None, around).expression(item["where"], f"{where}.where", faults, condition=True)
-        if "where" in item
-        else None,
+        condition=over.expression(item["where"], f"{where}.where", faults, condition=True) if "where" in item else None,
         cadence=item.get("cadence"),
         stamp=_text(item, "stamp") or "center",
         bins=bins,
         places=dict(item.places),
+    )
+
+
+def _variable(where: str, said: Fields, faults: Faults) -> Variable:
+    """Read what of a file a parameter is."""
+    of, clocks = (tuple(map(str, said.get(key, ()))) for key in ("of", "time"))
+    if clocks and len(clocks) != len(of):
+        message = f"{where}.time: {len(clocks)} variables of times for {len(of)} of values"
+        faults.error(message, said.places["time"], "one for each of 'of', in its order")
+    return Variable(
+        of=of,
+        clocks=clocks,
+        element=said.get("element"),
+        fill=said.get("fill"),
+        unit=_text(said, "unit"),
+        description=_text(said, "description"),
+        label=_text(said, "label"),
     )
 
 
@@ -97,9 +181,12 @@ def _bins(where: str, said: Fields, faults: Faults) -> Bins:
     """Read what the elements of one dimension are: numbers, or a column's name."""
     centers: tuple[float, ...] | str = ()
     ranges: tuple[tuple[float, float], ...] | str = ()
+    of: tuple[str, ...] = ()
     texts = said.get("centers", ())
     if len(texts) == 1 and _number(texts[0]) is None:
-        centers = texts[0]
+        centers = str(texts[0])
+    elif texts and all(_number(one) is None for one in texts):
+        of = tuple(map(str, texts))
     else:
         centers = tuple(_numbers(f"{where}.centers", texts, faults))
     pairs = said.get("ranges", ())
@@ -115,7 +202,7 @@ def _bins(where: str, said: Fields, faults: Faults) -> Bins:
                 "[[10, 11], [11, 12]]",
             )
         ranges = tuple((pair[0], pair[1]) for pair in found if len(pair) == 2)
-    if not centers and not ranges:
+    if not centers and not ranges and not of:
         faults.error(f"{where}: neither centers nor ranges say what the elements are", said.place, "centers: [10, 20]")
     elif (
         isinstance(centers, tuple) and isinstance(ranges, tuple) and centers and ranges and len(centers) != len(ranges)
@@ -129,6 +216,7 @@ def _bins(where: str, said: Fields, faults: Faults) -> Bins:
         ranges=ranges,
         label=_text(said, "label"),
         description=_text(said, "description"),
+        of=of,
     )
 
 

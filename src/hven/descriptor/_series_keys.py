@@ -14,13 +14,58 @@ class Bins(Keys, hints={"centres": "centers", "units": "unit", "min_max": "range
     unit: Text
     "its unit"
     centers: Many[Loose]
-    "a value for each element: [10.5, 11.5]; or the column that has them for each sample"
+    "a value for each element: [10.5, 11.5]; or the column that has them for each sample; of files the variables that have them"
     ranges: Many[Many[Loose]]
     "lowest and highest value of each element: [[10, 11], [11, 12]]; or the column that has them"
     label: Text
     "for axes"
     description: Text
     "for people"
+
+
+class Part(Keys, short="of"):
+    """A variable of a file that is added to its times."""
+
+    of: Needed[Text]
+    "the variable"
+    unit: Text
+    "its unit: d, h, min, s, ms, us, ns"
+
+
+class Time(
+    Keys, short="of", hints={"column": "of", "variable": "of", "from": "since", "epoch": "since", "zero": "since"}
+):
+    """When samples were taken."""
+
+    of: Needed[Text]
+    "the column, or the file's variable"
+    unit: Text
+    "of files: unit of the numbers, if the file does not say it: d, h, min, s, ms, us, ns"
+    since: Loose
+    "of files: when the numbers are 0: a date, JD, MJD; what the file's name has: orf%Y%m%d; cards of its header: DATE-OBS TIME-OBS"
+    plus: Part
+    "of files: a variable that is added: the fraction of a Julian day, milliseconds of the day"
+
+
+class Variable(
+    Keys, short="of", hints={"from": "of", "columns": "of", "units": "unit", "clock": "time", "index": "element"}
+):
+    """What of a file is a parameter."""
+
+    of: Many[Text]
+    "the file's variable, or several whose elements stand one behind the other; default: the one of this name. Of another part with its name or number before it: 2.DATA"
+    time: Many[Text]
+    "the variables with the times of each of several, where they have times of their own"
+    element: int
+    "of the last dimension: which one it is, from 0: a polarisation"
+    unit: Text
+    "its unit, if the file does not say it"
+    description: Text
+    "what it is, if the file does not say it"
+    label: Text
+    "for axes"
+    fill: float
+    "a value that stands for none, if the file does not say it"
 
 
 class Series(
@@ -36,10 +81,18 @@ class Series(
     "heading, if not the table's"
     description: Text
     "what it is, if not what the table is"
-    time: Text
-    "the column that says when a sample was taken; default: by UCD"
+    file: Text
+    "the samples stand in the file of each row: its path, as a template over the row: '{target.path}'. Its times are those of the row, by UCD (time.start, time.end)"
+    part: Text
+    "of files: name or number of the table or array that has the samples; default: the first that has the time"
+    time: Time
+    "the column, or the file's variable, that says when a sample was taken; default: by UCD"
     parameters: Many[Text]
-    "the columns it has, in order; default: all that can be one"
+    "the columns, or the file's variables, it has, in order; default: all that can be one"
+    variables: dict[str, Variable]
+    "of files: what is not plainly a variable of the file: {stokesi: {of: [STOKESI_B1, STOKESI_B2], time: [TIME_B1, TIME_B2]}}"
+    version: Text
+    "of files: the column whose higher value holds where two files have the same time; default: the number behind _v in their names"
     where: Condition
     "the rows it has: band = 'B1'"
     cadence: Duration

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hven.adql import check_policy, parse, sees_all
@@ -12,7 +13,7 @@ from hven.descriptor._body_frames import of_body
 from hven.descriptor._column_expressions import Hole, expression, holes, inner, parsed, references
 from hven.descriptor._columns import check_name, check_references, columns, param
 from hven.descriptor._constants import constant
-from hven.descriptor._data_sets import data_sets
+from hven.descriptor._data_sets import data_sets, recipes
 from hven.descriptor._embargo import embargo, undated
 from hven.descriptor._flags import SAID, flags
 from hven.descriptor._inherited import Inherited
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from hven.descriptor.value_schema import Faults, Fields
     from hven.model.errors import Place
 
+GRANULES = "granules"  # kind of source that reads what `series` says of files
 ROLES = ("value", "error", "lower", "upper", "origin", "confidence")
 POSITIONS = (
     ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"),
@@ -143,6 +145,12 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         links=tuple(links(what, fields, names if closed else None, around, faults)),
         series=tuple(data_sets(what, str(name), fields, names if closed else None, around, faults)),
     )
+    if any(spec.kind == GRANULES for spec in specs):
+        told = recipes(table)
+        specs = tuple(
+            replace(spec, options={**spec.options, "samples": told}) if spec.kind == GRANULES else spec
+            for spec in specs
+        )
     if "group_by" in fields and len(specs) > 1:
         faults.error(
             f"{what}.group_by: groups of several sources cannot be made",

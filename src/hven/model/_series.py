@@ -23,7 +23,9 @@ class Bins:
     unit
         Of the values.
     centers
-        A value for each element; or the name of a column that has them for each sample.
+        A value for each element; or the name of a column that has them for each sample, or of a file's variable that has them.
+    of
+        Of files: several variables that have the centers one behind the other.
     ranges
         Lowest and highest value of each element, or a column of these.
     label, description
@@ -36,6 +38,53 @@ class Bins:
     ranges: tuple[tuple[float, float], ...] | str = ()
     label: str | None = None
     description: str | None = None
+    of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """How values of a file become times; what is not said, the file says.
+
+    Attributes
+    ----------
+    unit
+        Of the numbers: ``ms``, ``s``, ``d``.
+    since
+        When they are 0: a date, ``JD``, ``MJD``; what the file's name has (``orf%Y%m%d``); or cards of its header (``DATE-OBS TIME-OBS``).
+    plus
+        Variable that is added, and its unit: the fraction of a Julian day, milliseconds of a day.
+    """
+
+    unit: str | None = None
+    since: str = ""
+    plus: tuple[str, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """What of a file is a parameter; what is not said, the file says.
+
+    Attributes
+    ----------
+    of
+        The file's variables: the elements of several stand one behind the other.
+    clocks
+        Variables with the times of each of these, where they have times of their own.
+    element
+        Of the last dimension of each: which one it is.
+    unit, description, label
+        As of a column.
+    fill
+        A value that stands for none.
+    """
+
+    of: tuple[str, ...] = ()
+    clocks: tuple[str, ...] = ()
+    element: int | None = None
+    unit: str | None = None
+    description: str | None = None
+    label: str | None = None
+    fill: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +115,12 @@ class Series:
         The path of the file of a row in which its samples stand; empty: the row is a sample.
     part
         Name or number of the file's part; None: the first that has `time`.
+    clock
+        Of files: how their values become times.
+    variables
+        Of files: parameters that are not plainly a variable, by name.
+    version
+        Column of the rows that says which of two files holds where both have samples; None: by their names.
     places
         Key -> where it stands in the descriptor.
     """
@@ -82,7 +137,10 @@ class Series:
     bins: Mapping[str, tuple[Bins, ...]] = field(default_factory=dict)
     file: Template = ()
     part: str | None = None
+    clock: Clock = field(default_factory=Clock)
+    variables: Mapping[str, Variable] = field(default_factory=dict)
+    version: str | None = None
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
 
-__all__ = ["Bins", "Series"]
+__all__ = ["Bins", "Clock", "Series", "Variable"]

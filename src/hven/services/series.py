@@ -6,7 +6,7 @@ of a query limits how long a data set is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,10 @@ from starlette.responses import Response, StreamingResponse
 from hven import query
 from hven.adql.text import literal, quote
 from hven.model import Cache
-from hven.model.table import begins_and_ends, is_time
+from hven.model.table import Column, begins_and_ends, is_time
+from hven.model.types import parse_type
 from hven.services._encoding import Encoder, choose
+from hven.services._granules import Files
 from hven.services._stamps import SECOND, iso, micros, stamps
 from hven.services.address import base
 
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.model.table import Bins, Column, Series, Table
+    from hven.model.table import Bins, Series, Table
+    from hven.services._granules import Described
     from hven.services.face import Surroundings
     from hven.site import Holdings, Published
     from hven.site.auth import Reader
@@ -102,6 +105,10 @@ class DataSet:
         In order, without the time.
     left_out
         Columns that can be no parameter, and why.
+    notes
+        What else is to be said of it.
+    told
+        What its files have, where its samples stand in files.
     """
 
     series: Series
@@ -110,6 +117,8 @@ class DataSet:
     time: Parameter
     parameters: tuple[Parameter, ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    told: Described | None = None
 
     @property
     def id(self) -> str:
@@ -162,7 +171,7 @@ def data_sets(around: Surroundings, who: Reader, face: str, holdings: Holdings) 
             continue
         known = _statistics(around, who, published, holdings)
         for series in table.series:
-            made = _made(series, table, published, known)
+            made = _in_files(around, who, series, table, published, holdings) if series.file else _made(series, table, published, known)  # fmt: skip
             if made is not None:
                 found.setdefault(made.id, made)
     return found
@@ -186,6 +195,29 @@ def _made(series: Series, table: Table, published: Published, known: Mapping[str
     # days in doubles resolve 40 microseconds
     stamp = Parameter(column=time, kind="isotime", length=27 if time.type.is_timestamp else 24, fill=None)
     return DataSet(series=series, published=published, table=table, time=stamp, parameters=tuple(parameters), left_out=tuple(left))  # fmt: skip
+
+
+def _in_files(
+    around: Surroundings, who: Reader, series: Series, table: Table, published: Published, holdings: Holdings
+) -> DataSet | None:
+    """Make a data set of what files have; None: the reader may take none, or none can be read."""
+    key = ("set", series.id, holdings.version, holdings.reach(who, around.policies))
+    kept: Facts = around.site.kept(Facts)
+    found: tuple[DataSet | None] | None = kept.find(key)
+    if found is None:
+        told = Files(around, who, series, table, holdings).described(kept) if begins_and_ends(table)[0] else None
+        made, left = [], []
+        for column in told.columns if told is not None else ():
+            known = {"max_length": told.lengths.get(column.name, 1)} if told is not None else {}
+            one = _parameter(column, known, replace(series, bins=told.bins) if told is not None else series)
+            if isinstance(one, str):
+                left.append((column.name, one))
+            else:
+                made.append(one)
+        time = Parameter(column=Column(name=told.time if told else "Time", type=parse_type("timestamp"), ucd="time.epoch"), kind="isotime", length=27, fill=None)  # fmt: skip
+        one_set = None if told is None else DataSet(series=series, published=published, table=table, time=time, parameters=tuple(made), left_out=tuple(left), notes=told.notes, told=told)  # fmt: skip
+        kept.keep(key, found := (one_set,))
+    return found[0]
 
 
 class Facts(Cache[Any]):
@@ -287,6 +319,8 @@ def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) ->
     """
     known = one.published.statistics.get(one.time.name, {})
     table = one.published.table
+    if one.told is not None:
+        return _extent(around, who, one, holdings)
     everybodys = table.policy is None and table.view is None and one.series.condition is None
     key = ("span", one.id, holdings.version, holdings.reach(who, around.policies))
     kept: Facts = around.site.kept(Facts)
@@ -309,6 +343,18 @@ def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) ->
         start, stop = (_rounded((float(str(value)) + epoch - UNIX) * DAY) for value in (first, last))
     behind = round((one.series.cadence or 0) * SECOND) or (1 if epoch is None else 1000)
     return Span(start=start, stop=stop + behind, rows=int(rows))
+
+
+def _extent(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) -> Span:
+    key = ("extent", one.id, holdings.version, holdings.reach(who, around.policies))
+    kept: Facts = around.site.kept(Facts)
+    found: tuple[Span] | None = kept.find(key)
+    if found is None:
+        said = Files(around, who, one.series, one.table, holdings).extent()
+        behind = round((one.series.cadence or 0) * SECOND) or 1
+        made = Span(start=None, stop=None, rows=0) if said is None else Span(start=said[0], stop=said[1] + behind, rows=said[2])  # fmt: skip
+        kept.keep(key, found := (made,))
+    return found[0]
 
 
 def _rounded(value: float) -> int:
@@ -357,6 +403,10 @@ def samples(
         return
     start, stop = max(start, whole.start), min(stop, whole.stop)
     chosen = [parameter for parameter in one.parameters if parameter.name in set(names)]
+    if one.told is not None:
+        files = Files(around, who, one.series, one.table, holdings)
+        yield from files.batches(one.told, [parameter.name for parameter in chosen], start, stop)
+        return
     width = 1 + sum(int(np.prod(parameter.size or (1,))) for parameter in chosen)
     step = max(int((whole.stop - whole.start) / max(whole.rows, 1) * max(CELLS // width, 1)), 1)
     columns = ", ".join(quote(name) for name in (one.time.name, *(parameter.name for parameter in chosen)))

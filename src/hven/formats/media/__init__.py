@@ -16,6 +16,7 @@ from hven.formats.media._conversions import as_fits, as_votable
 from hven.formats.media._cuts import Cut, cut
 from hven.formats.media._distant import Distant, Place
 from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows
+from hven.formats.media._samples import Samples
 from hven.formats.media._spectral import polarizations, times, wavelengths
 from hven.formats.media._windows import Selection, window
 from hven.model import plugins
@@ -171,6 +172,7 @@ __all__ = [
     "Place",
     "Product",
     "Rows",
+    "Samples",
     "Selection",
     "as_fits",
     "as_votable",

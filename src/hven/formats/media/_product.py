@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from hven.model.errors import SourceError, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from types import TracebackType
 
     import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     Window = Sequence[slice]
     from hven.formats.media._distant import Place
+
+MISSING = -(2**63)  # a time that is none
 
 
 class Card(NamedTuple):
@@ -146,6 +148,11 @@ class Rows:
         Reads rows from the given one on, at most so many: Arrow, in the columns' types.
     stored
         Makes it as FITS as it stands in the file; None: the file is no FITS.
+    narrow
+        Makes the same of some columns alone, of which nothing else is read; None: it cannot.
+    moments
+        Reads a column of times from one row to before another: microseconds since 1970 (UTC), `MISSING` where there is none; None: it has no times
+        that are more exact than its columns.
     """
 
     index: int
@@ -155,6 +162,8 @@ class Rows:
     batches: Callable[[int, int], Iterator[pa.RecordBatch]]
     cards: tuple[Card, ...] = ()
     stored: Callable[[], Stored] | None = None
+    narrow: Callable[[Collection[str]], Rows] | None = None
+    moments: Callable[[str, int, int], npt.NDArray[np.int64]] | None = None
 
 
 Part = Array | Rows
@@ -225,4 +234,4 @@ class Product:
         raise SourceError(say("the file has no part {name!r}", name), remedy=say("its parts are {parts}", known))
 
 
-__all__ = ["Array", "Axis", "Card", "Part", "Product", "Rows", "Stored"]
+__all__ = ["MISSING", "Array", "Axis", "Card", "Part", "Product", "Rows", "Stored"]

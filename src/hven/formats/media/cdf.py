@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows
 from hven.formats.media._grids import LARGEST, guarded, on_disk
+from hven.formats.media._product import MISSING
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLarge, say
 from hven.model.table import MJD, Column
@@ -31,6 +32,7 @@ WIDEST = 1 << 16  # bytes of a cell of a table; what has more is an array alone
 DIMENSIONS = 100
 READS = 2_000_000  # a second or two
 RATIO = 1100  # how much zlib can pack
+LEAPING = -883_655_957_816_000_000  # TT2000 of 1972-01-01T00:00:00: leap seconds are whole ones from then on
 YEAR_0 = -678_941.0  # MJD of 0000-01-01
 EPOCH, EPOCH16, TT2000, TEXTS = 31, 32, 33, (51, 52)
 _NAMES = {1: "short", 41: "short", 2: "short", 4: "int", 8: "long", 11: "unsignedByte", 12: "int", 14: "long", 21: "float", 44: "float", 22: "double", 45: "double"}  # fmt: skip
@@ -102,6 +104,9 @@ class _Variable:
         found[gone] = np.nan
         return found
 
+    def moments(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        return micros(self.records(start, stop), self.kind)
+
     @property
     def meant(self) -> np.dtype[Any]:
         """The type of `values`: the same for each window."""
@@ -170,13 +175,50 @@ def mjd(stored: npt.NDArray[Any], kind: int) -> npt.NDArray[np.float64]:
     if kind == EPOCH:
         whole, rest = np.divmod(stored, 86_400e3)
         return np.where((stored < 0.0) | (stored >= 3.15569519999999e14), np.nan, whole + YEAR_0 + rest / 86_400e3)
+    utc, _, fill = _utc(stored)
+    days, rest = np.divmod(utc, 86_400_000_000_000)
+    return np.where(fill, np.nan, 51_544.0 + days + rest / 86_400e9)
+
+
+def _utc(stored: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Turn TT2000 into ns since 2000-01-01 (UTC), the ns to the next leap second's end (of others more), and which are none."""
     count = np.asarray(stored, np.int64)
     fill = count <= np.iinfo(np.int64).min + 3
     since, behind = _leaps()
     tai = np.where(fill, 0, count) + (43_200_000_000_000 - 32_184_000_000)
-    utc = tai - behind[np.clip(np.searchsorted(since, tai, "right") - 1, 0, None)]
-    days, rest = np.divmod(utc, 86_400_000_000_000)
-    return np.where(fill, np.nan, 51_544.0 + days + rest / 86_400e9)
+    at = np.searchsorted(since, tai, "right")
+    ahead = np.append(since, np.iinfo(np.int64).max)[at] - tai
+    return tai - behind[np.clip(at - 1, 0, None)], ahead, fill
+
+
+def micros(stored: npt.NDArray[Any], kind: int) -> npt.NDArray[np.int64]:
+    """Turn epochs into microseconds since 1970, of days that have 86,400 s; fractions are cut off.
+
+    A leap second has no such number: the last millisecond before it and the second itself share that millisecond, in their order.
+
+    Parameters
+    ----------
+    stored, kind
+        As of `mjd`.
+
+    Returns
+    -------
+    moments
+        `MISSING` where they are filled; of the same shape.
+    """
+    if kind == TT2000:
+        utc, ahead, fill = _utc(stored)
+        leap = (ahead <= 1_001_000_000) & (np.asarray(stored) > LEAPING)
+        utc = np.where(leap, utc + ahead - 1_000_000_000 - ahead // 1001, utc)
+        return np.where(fill, MISSING, utc // 1000 + 946_684_800_000_000)
+    if kind == EPOCH16:
+        pairs = stored.view(np.float64).reshape(*stored.shape, 2) if stored.dtype.kind == "c" else stored
+        seconds, pico = pairs[..., 0], pairs[..., 1]
+        good = (seconds >= 0.0) & (seconds < 3.15569519999e11)
+        found = (np.where(good, seconds, 0.0) - 62_167_219_200.0).astype(np.int64) * 1_000_000
+        return np.where(good, found + np.where(good, pico // 1e6, 0.0).astype(np.int64), MISSING)
+    good = (stored >= 0.0) & (stored < 3.15569519999999e14)
+    return np.where(good, np.round((np.where(good, stored, 0.0) - 62_167_219_200e3) * 1e3).astype(np.int64), MISSING)
 
 
 def open_cdf(file: Place) -> Product:
@@ -338,7 +380,17 @@ def _rows(kept: Sequence[_Variable], index: int, clock: str, count: int) -> Rows
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     cards = (Card("TIMESYS", "UTC"),) if kept[0].time else ()
-    return Rows(index=index, name=clock, columns=columns, count=count, batches=batches, cards=cards)
+    named = {one.name: one for one in kept}
+    return Rows(
+        index=index,
+        name=clock,
+        columns=columns,
+        count=count,
+        batches=batches,
+        cards=cards,
+        narrow=lambda names: _rows([one for one in kept if one.name in names], index, clock, count),
+        moments=lambda name, start, stop: named[name].moments(start, stop),
+    )
 
 
 def _windows(one: _Variable) -> Callable[[Sequence[slice]], npt.NDArray[Any]]:

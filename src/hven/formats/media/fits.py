@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import math
 import re
 import tempfile
 import warnings
@@ -36,7 +37,7 @@ from hven.model.table import Column
 from hven.model.types import Type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import BinaryIO
 
     import numpy.typing as npt
@@ -189,7 +190,7 @@ def _parts(hdus: Any, size: int, stream: BinaryIO) -> Iterator[Part]:
         except IndexError:
             return
         if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not isinstance(hdu, fits.CompImageHDU):
-            yield _rows(hdu, index)
+            yield _rows(hdu, index, stream)
         elif hdu.shape and min(hdu.shape) > 0 and not isinstance(hdu, fits.GroupsHDU):
             yield _array(hdu, index, hdus, stream)
         told = hdu.fileinfo()
@@ -355,18 +356,29 @@ def _world(header: Any, number: int, size: int, hdus: Any) -> tuple[npt.NDArray[
     ) * step, unit
 
 
-def _rows(hdu: Any, index: int) -> Rows:
+def _rows(hdu: Any, index: int, stream: BinaryIO, names: Collection[str] | None = None) -> Rows:
     header, name = hdu.header, str(hdu.name or "")
-    made = [_column(column) for column in hdu.columns]
+    chosen = [column for column in hdu.columns if names is None or column.name in names]
+    made = [_column(column) for column in chosen]
+    # of some columns alone no others are read: those that lie in the file as they are
+    flat = {} if names is None else {column.name: found for column in chosen if (found := _lying(hdu, column, stream))}
     count = int(header.get("NAXIS2", 0))
+    width = (
+        sum(kind.itemsize for _, kind in flat.values()) if len(flat) == len(chosen) else int(header.get("NAXIS1", 1))
+    )
 
     def batches(start: int, most: int) -> Iterator[pa.RecordBatch]:
-        step = max(1, min(65_536, (8 << 20) // max(1, int(header.get("NAXIS1", 1)))))
+        step = max(1, min(65_536, (8 << 20) // max(1, width)))
         for first in range(start, min(count, start + most), step):
             last = min(count, start + most, first + step)
             with _told(name or str(index)):
-                block = hdu.data[first:last]
-                arrays = [_arrow(block, column, own) for column, own in zip(hdu.columns, made, strict=True)]
+                block = hdu.data[first:last] if len(flat) < len(chosen) else None
+                arrays = [
+                    _cells(flat[column.name][0](first, last), own)
+                    if column.name in flat
+                    else _arrow(block, column, own)
+                    for column, own in zip(chosen, made, strict=True)
+                ]
             yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema([column.arrow for column in made]))
 
     return Rows(
@@ -377,7 +389,40 @@ def _rows(hdu: Any, index: int) -> Rows:
         batches=batches,
         cards=_cards(header),
         stored=partial(_stored, hdu, name or str(index)),
+        narrow=lambda names: _rows(hdu, index, stream, names),
     )
+
+
+def _lying(
+    hdu: Any, column: Any, stream: BinaryIO
+) -> tuple[Callable[[int, int], npt.NDArray[Any]], np.dtype[Any]] | None:
+    """Return what reads rows of a column of plain numbers, and their type; None: astropy must."""
+    from astropy.io import fits  # noqa: PLC0415  (loaded already)
+
+    kind, at = hdu.columns.dtype.fields[column.name][:2]
+    base, shape = kind.subdtype or (kind, ())
+    base = base.newbyteorder(">")
+    scaled = (
+        column.bscale not in {None, "", 1.0} or column.bzero not in {None, "", 0.0} or column.null not in {None, ""}
+    )
+    letter = str(column.format).lstrip("0123456789")[:1]
+    if isinstance(hdu, fits.TableHDU) or scaled or letter not in "BIJKED" or base.kind not in "iuf":
+        return None
+    steps = (int(hdu.header["NAXIS1"]), *in_order(shape, base))
+
+    def read(first: int, last: int) -> npt.NDArray[Any]:
+        window = [slice(first, last), *(slice(0, size) for size in shape)]
+        return read_plain(stream, int(hdu.fileinfo()["datLoc"]) + at, steps, base, window)
+
+    return read, kind
+
+
+def _cells(values: npt.NDArray[Any], own: Column) -> pa.Array:
+    kind = own.arrow.type
+    if pa.types.is_fixed_size_list(kind):
+        flat = _items(np.ascontiguousarray(values).reshape(-1), kind.value_type)
+        return pa.FixedSizeListArray.from_arrays(flat, kind.list_size).cast(kind)
+    return _items(values.reshape(len(values)), kind)
 
 
 def _stored(hdu: Any, name: str) -> Stored:
@@ -419,7 +464,9 @@ def _column(column: Any) -> Column:
             if str(column.format).endswith("L")
             else _VOTABLE.get(base.str[1:], "double")
         )
-        size = "x".join(str(one) for one in reversed(shape)) if shape else ""
+        dims = re.findall(r"\d+", str(column.dim or ""))
+        folded = len(shape) == 1 and math.prod(map(int, dims)) == shape[0]
+        size = "x".join(dims) if folded and dims else "x".join(str(one) for one in reversed(shape)) if shape else ""
     return Column(name=str(column.name), type=Type(code, size or None), unit=str(column.unit or "") or None, ucd=None)
 
 
@@ -429,8 +476,7 @@ def _arrow(block: Any, column: Any, own: Column) -> pa.Array:
     if own.type.datatype == "char":
         return pa.array([str(value).rstrip() for value in values.tolist()], pa.string())
     if pa.types.is_fixed_size_list(kind) and own.type.arraysize is not None:
-        flat = _items(np.ascontiguousarray(values).reshape(-1), kind.value_type)
-        return pa.FixedSizeListArray.from_arrays(flat, kind.list_size).cast(kind)
+        return _cells(values, own)
     if np.asarray(values).ndim > 1:
         # one element an item, which FITS may say with TDIM or 1E and numpy with a further axis
         values = np.asarray(values).reshape(len(block), -1)

@@ -190,7 +190,7 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
     if said.cadence:
         made["cadence"] = _duration(said.cadence)
     description = said.description or one.table.description or (resource.description if resource else None)
-    notes = [f"{name} is left out: {why}" for name, why in one.left_out]
+    notes = [*(f"{name} is left out: {why}" for name, why in one.left_out), *one.notes]
     contact = resource.contact if resource is not None else None
     more = {
         "description": description,

@@ -1,0 +1,696 @@
+"""Samples in time of an open file: which of its variables are times and parameters, when each sample was taken, and the samples in the order of time.
+
+Values are those of the media's readers; here they are put under times. A file is no list of samples as it stands: times may run back, be missing
+or come twice, spectra may stand in several columns with times of their own, channels in another part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.formats.media._product import MISSING, Array, Part, Rows
+from hven.model.errors import SourceError, say
+from hven.model.table import Bins, Column, Variable
+from hven.model.types import Type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from hven.formats.media._product import Card, Product
+    from hven.model.table import Series
+
+    Numbers = npt.NDArray[Any]
+    Read = Callable[[int, int], pa.Array]
+
+CELLS = 500_000  # values of a batch
+BLOCK = 65_536  # times that are read at once
+LARGEST = 1 << 25  # samples of a file
+DAY = 86_400_000_000
+_UNITS = {"d": DAY, "day": DAY, "h": 3_600_000_000, "hr": 3_600_000_000, "hour": 3_600_000_000, "min": 60_000_000, "minute": 60_000_000, "s": 1_000_000, "sec": 1_000_000,
+          "second": 1_000_000, "ms": 1_000, "msec": 1_000, "millisecond": 1_000, "us": 1, "microsecond": 1, "ns": 1e-3, "nanosecond": 1e-3}  # fmt: skip
+_ZEROS = {"JD": 2_440_587.5, "MJD": 40_587.0}  # days at 1970-01-01
+_LIKELY = {"JD": (2_086_000.0, 2_817_000.0), "MJD": (9_000.0, 110_000.0)}  # of a card that is a number
+_TYPES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "f4": "float", "f8": "double", "b1": "boolean"}  # fmt: skip
+_DATE = re.compile(r"(?:(\d{4})\D?(\d\d)\D?(\d\d)|(\d\d)/(\d\d)/(\d{4}))(?:\D+(\d\d):(\d\d)(?::(\d\d)(?:[.:](\d{1,9}))?)?)?\s*(?:Z|UTC?)?")  # fmt: skip
+_PATTERNS = {"Y": r"\d{4}", "y": r"\d\d", "m": r"\d\d", "d": r"\d\d", "j": r"\d{3}", "H": r"\d\d", "M": r"\d\d", "S": r"\d\d"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """A variable of a file: values along its times."""
+
+    name: str
+    part: Part
+    column: Column
+    count: int
+    shape: tuple[int, ...]
+    read: Read
+    plain: bool = False  # a row of the part is a sample
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    column: Column
+    said: Variable
+    of: tuple[_Values, ...]
+    bins: tuple[Bins, ...]
+
+    @property
+    def simple(self) -> bool:
+        """It is a variable as it stands."""
+        return len(self.of) == 1 and self.said.fill is None and self.said.element is None
+
+
+class Samples:
+    """The samples of an open file.
+
+    Parameters
+    ----------
+    product
+        Open as long as its samples are read.
+    said
+        Which they are.
+    name
+        Of the file.
+
+    Raises
+    ------
+    SourceError
+        The file has none such, or what it says cannot be.
+
+    Attributes
+    ----------
+    time
+        Name of the variable that says when samples were taken.
+    columns
+        Parameters, in order.
+    bins
+        Of their elements, by name.
+    moments
+        When samples were taken: microseconds since 1970, increasing, shape (n,).
+    left
+        How many were left out because they have no time, or that of another one.
+    """
+
+    def __init__(self, product: Product, said: Series, name: str) -> None:
+        self._product, self._said, self._name = product, said, name
+        self._clock = self._time()
+        self.time = self._clock.name
+        names = (
+            said.parameters or [one.name for one in self._clock.part.columns if one.name != self._clock.name]
+            if isinstance(self._clock.part, Rows)
+            else said.parameters
+        )
+        every = {key.casefold(): one for key, one in said.variables.items()}
+        made = [self._parameter(one, every.get(one.casefold(), Variable())) for one in names]
+        self._parameters = {one.column.name: one for one in made if one is not None}
+        if not self._parameters:
+            raise SourceError(say("{file} has none of the parameters {names}", name, ", ".join(names)[:300]))
+        self.columns = tuple(one.column for one in self._parameters.values())
+        self.bins = {key: one.bins for key, one in self._parameters.items() if one.bins}
+        self.left = 0
+
+    # --- which variables there are -----------------------------------------------------------------------------------
+
+    def _candidates(self, name: str) -> Iterator[tuple[Part, Column | None]]:
+        """Find what is called so: in the part with the time first; ``2.DATA`` is that of a part."""
+        before, _, rest = name.partition(".")
+        near = self._said.part
+        for part in sorted(self._product.parts, key=lambda one: near is None or not _called(one, near)):
+            for word in (name, rest if rest and _called(part, before) else None):
+                if word is None:
+                    continue
+                if isinstance(part, Rows):
+                    yield from ((part, one) for one in part.columns if one.name.casefold() == word.casefold())
+                elif _called(part, word):
+                    yield part, None
+
+    def _time(self) -> _Values:
+        if self._said.time:
+            found = [(part, column) for part, column in self._candidates(self._said.time)]
+        else:
+            found = [(part, one) for part in self._product.parts if isinstance(part, Rows) and (self._said.part is None or _called(part, self._said.part))
+                     for one in part.columns if (one.ucd or "").startswith("time.epoch") or one.type.is_timestamp]  # fmt: skip
+        for part, column in found:
+            if column is None:
+                if isinstance(part, Array) and len(part.axes) == 1 and (only := _array(part, part.shape[0])):
+                    return only
+            elif isinstance(part, Rows):
+                return _clocked(part, column)
+        wanted = self._said.time or "time"
+        raise SourceError(say("{file} has no variable {name!r} that says when samples were taken", self._name, wanted), remedy=say("time: the variable that does"))  # fmt: skip
+
+    def _values(self, name: str, count: int) -> _Values | None:
+        """Find a variable with so many samples."""
+        other = None
+        for part, column in self._candidates(name):
+            found = None
+            if column is None:
+                found = _array(part, count) if isinstance(part, Array) else None
+            elif isinstance(part, Rows):
+                found = _row(part, column) if part.count == count else _cell(part, column, count) if part.count == 1 else None  # fmt: skip
+                other = part.count if found is None else other
+            if found is not None:
+                return found
+        if other is not None and self._said.parameters:
+            raise SourceError(say("{name} of {file} has {there} values, and there are {count} times", name, self._name, other, count))  # fmt: skip
+        return None
+
+    def _parameter(self, name: str, said: Variable) -> _Parameter | None:
+        """Make a parameter; None: the file does not have it."""
+        found = []
+        for at, one in enumerate(said.of or (name,)):
+            count = self._clock.count
+            if said.clocks:
+                clocks = (_clocked(part, column) for part, column in self._candidates(said.clocks[at]) if isinstance(part, Rows) and column is not None)  # fmt: skip
+                clock = next(clocks, None)
+                if clock is None:
+                    raise SourceError(say("{file} has no variable {name!r} that says when samples were taken", self._name, said.clocks[at]))  # fmt: skip
+                count = clock.count
+            values = self._values(one, count)
+            if values is None:
+                return None
+            found.append(values)
+        first = found[0].column
+        kind, shape = first.type, found[0].shape
+        if said.element is not None:
+            if not shape or not all(one.shape and 0 <= said.element < one.shape[-1] for one in found):
+                raise SourceError(say("{name} of {file} has no element {number}", name, self._name, said.element))
+            found_shapes = [one.shape[:-1] for one in found]
+        else:
+            found_shapes = [one.shape for one in found]
+        shape = (sum(math.prod(one) for one in found_shapes),) if len(found) > 1 else found_shapes[0]
+        if len(found) > 1 or said.element is not None:
+            kind = Type(_TYPES[np.result_type(*(_dtype(one.column) for one in found)).str[1:]], None)
+        kind = kind if kind.is_string else Type(kind.datatype, "x".join(str(one) for one in reversed(shape)) or None, kind.xtype)  # fmt: skip
+        column = first.having(
+            name=name,
+            type=kind,
+            unit=said.unit or first.unit,
+            description=said.description or first.description,
+            label=said.label or first.label,
+        )
+        return _Parameter(column, said, tuple(found), self._bins(name, found, shape))
+
+    def _bins(self, name: str, found: Sequence[_Values], shape: tuple[int, ...]) -> tuple[Bins, ...]:
+        """Find what elements stand for: as it is said, else as the file has it."""
+        given = next((one for key, one in self._said.bins.items() if key.casefold() == name.casefold()), None)
+        if given is not None:
+            made = []
+            for one, size in zip(given, shape, strict=False):
+                words = one.of or ((one.centers,) if isinstance(one.centers, str) else ())
+                if not words:
+                    made.append(one)
+                    continue
+                tables = [self._table(word, size) for word in words]
+                if any(table is None for table in tables):
+                    made.append(one)  # a parameter of each sample
+                    continue
+                values = [value for table in tables if table is not None for value in table[0].tolist()]
+                unit = one.unit or next((table[1] for table in tables if table is not None), None)
+                if len(values) != size or not np.isfinite(values).all():
+                    raise SourceError(say("{words} of {file} are {count} values, for {size} elements of {name}", ", ".join(words), self._name, len(values), size, name))  # fmt: skip
+                made.append(replace(one, centers=tuple(values), of=(), unit=unit))
+            return tuple(made)
+        own = next((part for part in self._product.arrays if part.name and part.name == found[0].name), None)
+        if len(found) > 1 or own is None or not shape:
+            return ()
+        axes = [axis for axis in own.axes if axis.size != found[0].count or axis.kind != "time"][-len(found[0].shape) :]
+        made = []
+        for axis, size in zip(axes, shape, strict=False):
+            if axis.size != size or axis.values is None:
+                return ()
+            if any(one.name == axis.name and one.type.is_array for one in _columns(self._clock.part)):
+                made.append(Bins(name=axis.name, unit=axis.unit, centers=axis.name))
+                continue
+            table = np.asarray((axis.own or axis.values)())
+            if table.dtype.kind not in "iuf" or not np.isfinite(table).all():
+                return ()
+            made.append(Bins(name=axis.name, unit=axis.unit, centers=tuple(table.astype(np.float64).tolist())))
+        return tuple(made)
+
+    def _table(self, word: str, size: int) -> tuple[Numbers, str | None] | None:
+        """Read what the channels of a spectrum are, which stand somewhere once; None: each sample has its own."""
+        for part, column in self._candidates(word):
+            if isinstance(part, Array):
+                if len(part.axes) == 1:
+                    return np.asarray(part.read([slice(0, part.shape[0])]), np.float64), part.unit
+            elif column is not None and isinstance(part, Rows):
+                if column.type.is_array and part.count == self._clock.count and part.count > 1:
+                    return None
+                if part.count == 1 or not column.type.is_array:
+                    cells = _read(part, column.name, 0, part.count)
+                    flat = cells.flatten() if pa.types.is_nested(cells.type) else cells
+                    return np.asarray(flat.cast(pa.float64()).to_numpy(zero_copy_only=False)), column.unit
+        for own in self._product.arrays:
+            for axis in own.axes:
+                if axis.name.casefold() == word.casefold() and axis.values is not None:
+                    return np.asarray((axis.own or axis.values)(), np.float64), axis.unit
+        raise SourceError(say("{file} has no variable {name!r}, which says what {size} elements are", self._name, word, size))  # fmt: skip
+
+    # --- times ---------------------------------------------------------------------------------------------------------
+
+    def _moments(self, clock: _Values) -> npt.NDArray[np.int64]:
+        """Read all times of a variable, as the file has them."""
+        if clock.count > LARGEST:
+            raise SourceError(say("{file} has more than {most:,} samples", self._name, LARGEST), remedy=say("cut it into several"))  # fmt: skip
+        out = np.empty(clock.count, np.int64)
+        turn = self._turning(clock)
+        for first in range(0, clock.count, BLOCK):
+            stop = min(first + BLOCK, clock.count)
+            out[first:stop] = turn(first, stop)
+        return out
+
+    def _turning(self, clock: _Values) -> Callable[[int, int], npt.NDArray[np.int64]]:
+        said, part, column = self._said.clock, clock.part, clock.column
+        unit = said.unit or column.unit or ""
+        match = re.fullmatch(r"(\w+)\s+since\s+(.+)", unit)
+        since = said.since or (match[2] if match else "")
+        if isinstance(part, Rows) and part.moments is not None and clock.plain and column.epoch is not None and not said.since and said.plus is None:  # fmt: skip
+            exact = part.moments
+            return lambda first, stop: exact(clock.name, first, stop)
+        read = _streamed(clock)
+        if column.type.is_timestamp or column.type.is_string:
+            return lambda first, stop: _written(read(first, stop), clock.name)
+        word = match[1] if match else unit
+        scale = _UNITS.get(word.lower(), _UNITS.get(word.lower().rstrip("s")))
+        if scale is None:
+            raise SourceError(say("the unit {unit!r} of {name} is none of time", unit, clock.name), remedy=say("time: {{of: {name}, unit: ms}}", clock.name))  # fmt: skip
+        zero = _ZEROS["JD"] - column.epoch if column.epoch is not None and not since else _ZEROS.get(since)
+        begin = 0 if zero is not None else _moment(since, self._cards(part), self._name)
+        more = self._added(clock) if said.plus is not None else None
+        # a double of days since 4713 BC resolves 40 microseconds
+        coarse = 1000 if zero is not None and more is None and scale == DAY else 1
+
+        def turned(first: int, stop: int) -> npt.NDArray[np.int64]:
+            cells = read(first, stop)
+            gone = np.asarray(cells.is_null())
+            if pa.types.is_integer(cells.type) and scale >= 1 and zero in {None, 40_587.0}:
+                found = (np.asarray(cells.fill_null(0)).astype(np.int64) - int(zero or 0)) * int(scale)
+            else:
+                values = np.asarray(cells.cast(pa.float64()).fill_null(np.nan))
+                gone |= ~np.isfinite(values)
+                values = np.where(gone, zero or 0.0, values) - (zero or 0.0)
+                gone |= np.abs(values) * scale > 1e17
+                found = np.round(np.where(gone, 0.0, values) * (scale / coarse)).astype(np.int64) * coarse
+            if more is not None:
+                extra, lacking = more(first, stop)
+                found, gone = found + extra, gone | lacking
+            return np.where(gone, MISSING, found + begin)
+
+        return turned
+
+    def _added(self, clock: _Values) -> Callable[[int, int], tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
+        name, unit = self._said.clock.plus or ("", None)
+        found = self._values(name, clock.count)
+        if found is None:
+            raise SourceError(say("{file} has no variable {name!r}", self._name, name))
+        word = (unit or found.column.unit or "").lower()
+        scale, read = _UNITS.get(word, _UNITS.get(word.rstrip("s"))), _streamed(found)
+        if scale is None:
+            raise SourceError(say("the unit {unit!r} of {name} is none of time", word, name))
+
+        def added(first: int, stop: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+            values = np.asarray(read(first, stop).cast(pa.float64()).fill_null(np.nan))
+            gone = ~np.isfinite(values)
+            return np.round(np.where(gone, 0.0, values) * scale).astype(np.int64), gone
+
+        return added
+
+    def _cards(self, part: Part) -> dict[str, Any]:
+        every: Iterable[Card] = (*part.cards, *self._product.cards)
+        found: dict[str, Any] = {}
+        for card in every:
+            if card.value is not None:
+                found.setdefault(card.keyword.upper(), card.value)
+        return found
+
+    @cached_property
+    def _ordered(self) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64] | None]]:
+        """Times in order, and which record of a clock each sample is (-1: none), by clock; None: they stand so in the file."""
+        main = self._moments(self._clock)
+        where: dict[str, npt.NDArray[np.int64] | None] = {"": None}
+        good = main != MISSING
+        if not good.all() or not (main[1:] > main[:-1]).all():
+            order = np.flatnonzero(good)
+            order = order[np.argsort(main[order], kind="stable")]
+            last = np.append(main[order][1:] != main[order][:-1], True)[: len(order)]
+            self.left = len(main) - int(last.sum())
+            where[""] = order[last]
+            main = main[where[""]]
+        clocks = {name for one in self._parameters.values() for name in one.said.clocks}
+        tolerance = (self._said.cadence or 0) * 500_000 or (float(np.median(np.diff(main))) / 2 if len(main) > 1 else 0)
+        for name in sorted(clocks):
+            values = self._values(name, next(one.of[one.said.clocks.index(name)].count for one in self._parameters.values() if name in one.said.clocks))  # fmt: skip
+            assert values is not None  # noqa: S101  (it was found before)
+            own = self._moments(values)
+            if where[""] is None and len(own) == len(main) and (np.abs(own - main) <= tolerance).all():
+                where[name] = None
+                continue
+            rows = np.flatnonzero(own != MISSING)
+            rows = rows[np.argsort(own[rows], kind="stable")]
+            main, where = _matched(main, where, name, own, rows, tolerance)
+        return main, where
+
+    @property
+    def moments(self) -> npt.NDArray[np.int64]:
+        """When samples were taken."""
+        return self._ordered[0]
+
+    @cached_property
+    def lengths(self) -> dict[str, int]:
+        """Bytes of the longest text of each parameter of texts: 8, 16, 32 ..."""
+        names = [one.column.name for one in self._parameters.values() if one.column.type.is_string]
+        found = dict.fromkeys(names, 8)
+        for batch in self.batches(names, MISSING, 2**62) if names else ():
+            for name in names:
+                longest = pc.max(pc.binary_length(batch.column(name))).as_py() or 0
+                while found[name] < longest:
+                    found[name] *= 2
+        return found
+
+    @property
+    def layout(self) -> str:
+        """What tells files whose parameters are other ones."""
+        said = [[one.column.name, str(one.column.arrow.type), one.column.unit, repr(one.bins), self.lengths.get(one.column.name)] for one in self._parameters.values()]  # fmt: skip
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+    # --- samples -------------------------------------------------------------------------------------------------------
+
+    def batches(self, names: Sequence[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """Read samples.
+
+        Parameters
+        ----------
+        names
+            Of parameters.
+        start, stop
+            From the first time on, before the second.
+
+        Yields
+        ------
+        batches
+            The times, then the parameters that were asked for.
+
+        Raises
+        ------
+        SourceError
+            The file is damaged.
+        """
+        moments, where = self._ordered
+        first, last = (int(one) for one in np.searchsorted(moments, (start, stop)))
+        chosen = [self._parameters[name] for name in names]
+        width = 1 + sum(math.prod(value.shape) for one in chosen for value in one.of)
+        step = max(CELLS // width, 1)
+        kept: dict[tuple[int, str], Read] = {}
+        groups: dict[int, list[_Values]] = {}
+        for one in chosen:
+            for at, value in enumerate(one.of):
+                if value.plain and where[one.said.clocks[at] if one.said.clocks else ""] is None:
+                    groups.setdefault(value.part.index, []).append(value)
+        for members in groups.values():
+            stream = _Stream(members, first, last)
+            kept |= {(value.part.index, value.name): stream.reader(value.name) for value in members}
+        schema = pa.schema([pa.field("hven_time", pa.int64()), *(one.column.arrow for one in chosen)])
+        for begin in range(first, last, step):
+            end = min(begin + step, last)
+            arrays = [_made(one, where, kept, begin, end) for one in chosen]
+            yield pa.record_batch([pa.array(moments[begin:end]), *arrays], schema=schema)
+
+
+def _columns(part: Part) -> tuple[Column, ...]:
+    """List the columns of a part, if it has some."""
+    return part.columns if isinstance(part, Rows) else ()
+
+
+def _called(part: Part, name: str) -> bool:
+    return name == str(part.index) or name.casefold() == part.name.casefold()
+
+
+def _row(part: Rows, column: Column) -> _Values:
+    """Take a column: a row is a sample."""
+    shape = tuple(one or 0 for one in reversed(column.type.shape)) if column.type.is_array and not column.type.is_string else ()  # fmt: skip
+    return _Values(column.name, part, column, part.count, shape, lambda first, stop: _read(part, column.name, first, stop), plain=True)  # fmt: skip
+
+
+def _clocked(part: Rows, column: Column) -> _Values:
+    """Take a column of times: one a row, or all in the one cell."""
+    return (_cell(part, column, None) if part.count == 1 else None) or _row(part, column)
+
+
+def _cell(part: Rows, column: Column, count: int | None) -> _Values | None:
+    """Take the one cell of a column: its elements are samples, along its first dimension or its last one."""
+    if not column.type.is_array or column.type.is_string:
+        return None
+    cell = _read(part, column.name, 0, 1).flatten()
+    shape: tuple[int, ...] = tuple(one or len(cell) for one in reversed(column.type.shape))
+    turned = count is not None and shape[0] != count and shape[-1] == count
+    if count is not None and shape[0] != count and not turned:
+        return None
+    if turned and len(shape) > 1:
+        places = np.moveaxis(np.arange(len(cell)).reshape(shape), -1, 0)
+        cell, shape = cell.take(pa.array(places.ravel())), places.shape
+    inner = shape[1:]
+    size = math.prod(inner)
+    kind = Type(column.type.datatype, "x".join(str(one) for one in reversed(inner)) or None, column.type.xtype)
+
+    def read(first: int, stop: int) -> pa.Array:
+        some = cell.slice(first * size, (stop - first) * size)
+        return pa.FixedSizeListArray.from_arrays(some, size) if inner else some
+
+    return _Values(column.name, part, column.having(type=kind), shape[0], inner, read)
+
+
+def _array(part: Array, count: int) -> _Values | None:
+    """Take an array, of which one axis is time."""
+    axes = [at for at, axis in enumerate(part.axes) if axis.size == count]
+    if not axes:
+        return None
+    along = next((at for at in axes if part.axes[at].kind == "time"), axes[0])
+    inner = tuple(axis.size for at, axis in enumerate(part.axes) if at != along)
+    name = _TYPES.get(part.dtype.newbyteorder("=").str[1:], "double")
+    column = Column(name=part.name or f"part{part.index}", type=Type(name, "x".join(str(one) for one in reversed(inner)) or None), unit=part.unit)  # fmt: skip
+
+    def read(first: int, stop: int) -> pa.Array:
+        window = [slice(first, stop) if at == along else slice(0, axis.size) for at, axis in enumerate(part.axes)]
+        values = np.ascontiguousarray(np.moveaxis(part.read(window), along, 0))
+        flat = pa.array(values.ravel().astype(values.dtype.newbyteorder("="), copy=False), from_pandas=True)
+        return pa.FixedSizeListArray.from_arrays(flat, math.prod(inner)) if inner else flat
+
+    return _Values(column.name, part, column, count, inner, read)
+
+
+def _read(part: Rows, name: str, first: int, stop: int) -> pa.Array:
+    own = part.narrow([name]) if part.narrow is not None else part
+    found = [batch.column(batch.schema.get_field_index(name)) for batch in own.batches(first, stop - first)]
+    whole = pa.concat_arrays(found) if found else pa.nulls(0, own.columns[0].arrow.type)
+    if len(whole) != stop - first:
+        raise SourceError(say("{name} ends where its values should be", name))
+    return whole
+
+
+class _Stream:
+    """Columns of a part, read once from one row to another; each is asked for the same rows in turn."""
+
+    def __init__(self, members: Sequence[_Values], first: int, last: int) -> None:
+        part = members[0].part
+        assert isinstance(part, Rows)  # noqa: S101  (a row is a sample)
+        names = {one.name for one in members}
+        self._batches = (part.narrow(names) if part.narrow is not None else part).batches(first, last - first)
+        self._names, self._at = sorted(names), -1
+        self._now: dict[str, pa.Array] = {}
+        self._rest: pa.RecordBatch = None
+
+    def reader(self, name: str) -> Read:
+        def read(first: int, stop: int) -> pa.Array:
+            if self._at != first:
+                self._at, self._now = first, self._next(stop - first)
+            return self._now[name]
+
+        return read
+
+    def _next(self, count: int) -> dict[str, pa.Array]:
+        parts, there = [], 0
+        while there < count:
+            while not self._rest:
+                if (rest := next(self._batches, None)) is None:
+                    raise SourceError(say("{name} ends where its values should be", ", ".join(self._names)[:100]))
+                self._rest = rest
+            piece = self._rest.slice(0, count - there)
+            self._rest = self._rest.slice(piece.num_rows)
+            parts.append(piece)
+            there += piece.num_rows
+        return {
+            name: parts[0].column(name) if len(parts) == 1 else pa.concat_arrays([one.column(name) for one in parts])
+            for name in self._names
+        }
+
+
+def _streamed(values: _Values) -> Read:
+    """Read blocks one behind the other: each is asked for once."""
+    return _Stream([values], 0, values.count).reader(values.name) if values.plain else values.read
+
+
+def _made(
+    one: _Parameter,
+    where: dict[str, npt.NDArray[np.int64] | None],
+    kept: dict[tuple[int, str], Read],
+    begin: int,
+    end: int,
+) -> pa.Array:
+    """Read some samples of a parameter."""
+    kind = one.column.arrow.type
+    cells = []
+    for at, value in enumerate(one.of):
+        places = where[one.said.clocks[at] if one.said.clocks else ""]
+        read = kept.get((value.part.index, value.name), value.read) if places is None else value.read
+        cells.append(read(begin, end) if places is None else _gathered(read, places[begin:end]))
+    if one.simple:
+        return cells[0].cast(kind)
+    made = [_matrix(cell, value, one.said) for cell, value in zip(cells, one.of, strict=True)]
+    flat = np.concatenate([values for values, _ in made], axis=1).ravel()
+    gone = np.concatenate([mask for _, mask in made], axis=1).ravel()
+    inner = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+    array = pa.array(flat, mask=gone, from_pandas=True).cast(inner)
+    return pa.FixedSizeListArray.from_arrays(array, kind.list_size) if inner is not kind else array
+
+
+def _matrix(cells: pa.Array, value: _Values, said: Variable) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+    """Take values as a matrix of samples and elements, and which are none."""
+    nested = pa.types.is_fixed_size_list(cells.type)
+    flat = cells.flatten() if nested else cells
+    if nested and cells.null_count:
+        size = cells.type.list_size
+        flat = pa.concat_arrays([cells.values.slice(cells.offset * size, len(cells) * size)])
+    gone = np.asarray(flat.is_null())
+    values = np.asarray(flat.fill_null(0)).reshape(len(cells), -1)
+    gone = gone.reshape(values.shape)
+    if nested and cells.null_count:
+        gone = gone | np.asarray(cells.is_null())[:, None]
+    if said.element is not None:
+        last = value.shape[-1]
+        values, gone = values[:, said.element :: last], gone[:, said.element :: last]
+    return values, gone if said.fill is None else gone | (values == said.fill)
+
+
+def _gathered(read: Read, places: npt.NDArray[np.int64]) -> pa.Array:
+    """Read records in any order; -1 is none."""
+    wanted = np.unique(places[places >= 0])
+    if not len(wanted):
+        return read(0, 1).take(pa.array([None] * len(places), pa.int64()))
+    ends = np.flatnonzero(np.diff(wanted) > BLOCK // 16)
+    runs = zip(wanted[np.append(0, ends + 1)], wanted[np.append(ends, len(wanted) - 1)] + 1, strict=True)
+    parts, numbers = [], []
+    for first, stop in runs:
+        parts.append(read(int(first), int(stop)))
+        numbers.append(np.arange(first, stop))
+    there = np.searchsorted(np.concatenate(numbers), places)
+    return pa.concat_arrays(parts).take(pa.array(there, mask=places < 0))
+
+
+def _matched(
+    main: npt.NDArray[np.int64],
+    where: dict[str, npt.NDArray[np.int64] | None],
+    name: str,
+    own: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    tolerance: float,
+) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64] | None]]:
+    """Put records under the samples that are next to them in time; those that are next to none are samples of their own."""
+    times = own[rows]
+    near, back = _nearest(times, main), _nearest(main, times)
+    found = np.full(len(main), -1, np.int64)
+    if len(times) and len(main):
+        mutual = (back[near] == np.arange(len(main))) & (np.abs(times[near] - main) <= tolerance)
+        found[mutual] = rows[near[mutual]]
+    alone = ~np.isin(rows, found)
+    every = np.concatenate([main, times[alone]])
+    every, first = np.unique(every, return_index=True)
+    made: dict[str, npt.NDArray[np.int64] | None] = {}
+    for key, places in where.items():
+        known = np.arange(len(main)) if places is None else places
+        made[key] = np.concatenate([known, np.full(int(alone.sum()), -1)])[first]
+    made[name] = np.concatenate([found, rows[alone]])[first]
+    return every, made
+
+
+def _nearest(among: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Find the nearest of increasing values."""
+    if not len(among):
+        return np.zeros(len(wanted), np.int64)
+    after = np.clip(np.searchsorted(among, wanted), 0, len(among) - 1)
+    before = np.clip(after - 1, 0, None)
+    return np.where(np.abs(among[before] - wanted) <= np.abs(among[after] - wanted), before, after)
+
+
+def _dtype(column: Column) -> np.dtype[Any]:
+    kind = column.arrow.type
+    inner = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+    found: np.dtype[Any] = np.dtype(inner.to_pandas_dtype())
+    return found
+
+
+def _written(cells: pa.Array, name: str) -> npt.NDArray[np.int64]:
+    """Read times that are written out, or timestamps."""
+    if pa.types.is_string(cells.type):
+        texts = pc.replace_substring_regex(pc.utf8_trim_whitespace(cells), r"(?i)\s*(Z|UTC?)$", "")
+        texts = pc.if_else(pc.equal(pc.utf8_length(texts), 0), pa.scalar(None, pa.string()), texts)
+        try:
+            cells = texts.cast(pa.timestamp("us"))
+        except pa.ArrowInvalid as fault:
+            raise SourceError(say("{name} has texts that are no times: {reason}", name, str(fault)[:120])) from None
+    whole = cells.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+    return np.asarray(whole.fill_null(MISSING), np.int64)
+
+
+def _moment(since: str, cards: dict[str, Any], name: str) -> int:
+    """Read when numbers are 0: a date; what a file's name has; cards."""
+    if "%" in since:
+        pattern = re.sub(r"%([YymdjHMS])", lambda found: f"(?P<{found[1]}>{_PATTERNS[found[1]]})", re.escape(since).replace(r"\%", "%"))  # fmt: skip
+        match = re.search(pattern, name)
+        if match is None:
+            raise SourceError(say("the name {file} has no date as {pattern}", name, since))
+        said = {key: int(value) for key, value in match.groupdict().items()}
+        year = said.get("Y", 1900 + said.get("y", 70) + 100 * (said.get("y", 70) < 70))
+        text = f"{year:04d}-{said.get('m', 1):02d}-{said.get('d', 1):02d}T{said.get('H', 0):02d}:{said.get('M', 0):02d}:{said.get('S', 0):02d}"  # fmt: skip
+        return _dated(text, name) + (said.get("j", 1) - 1) * DAY
+    if not since:
+        raise SourceError(say("nothing in {file} says since when times are counted", name), remedy=say("time: {{of: .., since: a date, JD, or cards: DATE-OBS}}"))  # fmt: skip
+    if _DATE.fullmatch(since.replace("T", " ").strip()):
+        return _dated(since, name)
+    words = [cards.get(word.upper()) for word in since.split()]
+    if None in words:
+        raise SourceError(say("{file} has no card {name}", name, since))
+    if len(words) == 1 and isinstance(words[0], int | float):
+        zero = next((one for one, (low, high) in _LIKELY.items() if low <= words[0] <= high), None)
+        if zero is not None:
+            return round((words[0] - _ZEROS[zero]) * DAY)
+    return _dated(" ".join(map(str, words)), name)
+
+
+def _dated(text: str, name: str) -> int:
+    match = _DATE.fullmatch(text.replace("T", " ").strip())
+    try:
+        if match is None:
+            raise ValueError  # noqa: TRY301
+        year, month, day = (match[1], match[2], match[3]) if match[1] else (match[6], match[5], match[4])
+        whole = int(np.datetime64(f"{year}-{month}-{day}", "D").astype(np.int64)) * DAY
+        seconds = int(match[7] or 0) * 3600 + int(match[8] or 0) * 60 + int(match[9] or 0)
+        return whole + seconds * 1_000_000 + int((match[10] or "").ljust(6, "0")[:6])
+    except ValueError:
+        raise SourceError(say("{text!r} of {file} is no date", text[:50], name)) from None
+
+
+__all__ = ["Samples"]

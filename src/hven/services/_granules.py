@@ -1,0 +1,506 @@
+"""Samples that stand in the files of a table's rows: which files have which times, by the rows; what their parameters are; and the samples, read in place.
+
+Files are asked for where all files are (`hven.services.filed`): roots, rights of rows and of files, and files on other servers are as everywhere.
+Where several files have the same time, that of the highest version holds: in all of its own span, gaps included.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from hven import query
+from hven.adql.text import literal, quote
+from hven.formats.media import Samples, open_product
+from hven.model.errors import HvenError, SourceError, Unavailable, say
+from hven.model.table import Bins, Column, begins_and_ends
+from hven.model.types import Type
+from hven.services import filed
+from hven.services._stamps import SECOND, iso
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hven.formats.media import Product
+    from hven.model.table import Series, Table
+    from hven.services.face import Surroundings
+    from hven.site import Holdings
+    from hven.site.auth import Reader
+
+DAY = 86_400 * SECOND
+UNIX = 2_440_587.5  # Julian date of 1970-01-01
+MOST = 2**62
+TRIED = 50  # files of one layout of which the first that the reader may take is looked into
+LAYOUTS = 100  # that are looked into
+ASKED = 500  # files that are asked for at once
+SLACK = SECOND  # that rows may be off which do not come from the files themselves
+_NUMBERS = re.compile(r"(\d+)")
+_VERSION = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
+
+
+class Granule(NamedTuple):
+    """A file, by its row: from the time of its first sample to that of its last one, microseconds since 1970."""
+
+    path: str
+    start: int
+    stop: int
+    version: str
+
+
+class Layout(NamedTuple):
+    """What a file has."""
+
+    time: str
+    columns: tuple[Column, ...]
+    bins: Mapping[str, tuple[Bins, ...]]
+    lengths: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a data set has, of all its files.
+
+    Attributes
+    ----------
+    time
+        What the newest calls its times.
+    columns
+        Its parameters.
+    bins
+        Of their elements.
+    lengths
+        Bytes of texts.
+    tables
+        Parameters that are channels of others, which change: name -> of which parameter.
+    notes
+        What is to be said of it.
+    """
+
+    time: str
+    columns: tuple[Column, ...]
+    bins: Mapping[str, tuple[Bins, ...]]
+    lengths: Mapping[str, int]
+    tables: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+class Files:
+    """The files of a data set, for a reader.
+
+    Parameters
+    ----------
+    around
+        The site.
+    who
+        The reader.
+    series
+        The data set.
+    table
+        Its table.
+    holdings
+        The state that is read.
+    """
+
+    def __init__(self, around: Surroundings, who: Reader, series: Series, table: Table, holdings: Holdings) -> None:
+        self.around, self.who, self.series, self.table, self.holdings = around, who, series, table, holdings
+        begin, end = begins_and_ends(table)
+        if begin is None or end is None:
+            raise Unavailable(say("no column of {table} says when the samples of a file begin", table.qualified))
+        self._begin, self._end = begin, end
+        names = {column.name for column in table.columns}
+        self._layout = "layout" if {"layout", "samples"} <= names else None
+        self._slack = 0 if self._layout else SLACK + round((series.cadence or 0) * SECOND)
+        # whether one may take a row's files is another question than whether one sees it
+        self._guarded = any(one.schema == table.schema and one.policy and one.policy.path for one in holdings.guarded)
+
+    # --- rows --------------------------------------------------------------------------------------------------------
+
+    def _rows(self, items: str, *conditions: str, more: str = "") -> Iterator[dict[str, Any]]:
+        said = [*((f"({self.series.condition})",) if self.series.condition else ()), *conditions]
+        where = f" WHERE {' AND '.join(said)}" if said else ""
+        text = f"SELECT {items} FROM {quote(self.table.schema)}.{quote(self.table.name)} AS target{where}{more}"
+        around = self.around
+        with query.run(text, self.who, site=around.site, policies=around.policies, holdings=self.holdings, maxrec=MOST, most=MOST) as result:  # fmt: skip
+            for batch in result.batches():
+                yield from batch.to_pylist()
+
+    @property
+    def _path(self) -> str:
+        holes = [part for part in self.series.file if not isinstance(part, str)]
+        return ", ".join(f'{hole.text} AS "_{at}"' for at, hole in enumerate(holes)) or '1 AS "_0"'
+
+    def _named(self, row: Mapping[str, Any]) -> str | None:
+        """Fill the template of the path; None: a value of it is missing."""
+        made, at = [], 0
+        for part in self.series.file:
+            if isinstance(part, str):
+                made.append(part)
+                continue
+            value = row[f"_{at}"]
+            if value is None:
+                return None
+            made.append(format(value, part.spec) if part.spec else str(value))
+            at += 1
+        return "".join(made)
+
+    def granules(self, start: int, stop: int) -> list[Granule]:
+        """List the files that may have samples of some times, and that the reader may take.
+
+        Parameters
+        ----------
+        start, stop
+            Microseconds since 1970.
+        """
+        begin, end = (f"target.{quote(one.name)}" for one in (self._begin, self._end))
+        version = f", target.{quote(self.series.version)} AS a_version" if self.series.version else ""
+        items = f"{begin} AS a_first, {end} AS a_last, {self._path}{version}"
+        late = f"{end} >= {_bound(self._end, start - self._slack)}"
+        early = f"{begin} < {_bound(self._begin, stop + self._slack)}"
+        found = []
+        for row in self._rows(items, late, early):
+            path = self._named(row)
+            if path is None or row["a_first"] is None or row["a_last"] is None:
+                continue
+            number = str(row["a_version"] or "") if version else "".join(_VERSION.findall(path.rpartition("/")[2])[-1:])
+            found.append(Granule(path, _micros(self._begin, row["a_first"]), _micros(self._end, row["a_last"]), number))
+        return self._open(found) if self._guarded else found
+
+    def _open(self, found: list[Granule]) -> list[Granule]:
+        """Keep the files that the reader may take."""
+        kept = []
+        for at in range(0, len(found), ASKED):
+            some = found[at : at + ASKED]
+            known = self._asked([one.path for one in some])
+            kept += [one for one in some if one.path in known.rows]
+        return kept
+
+    def _asked(self, paths: Sequence[str]) -> filed.Found:
+        return filed.asked(self.around, self.who, self.table.schema, paths)
+
+    def extent(self) -> tuple[int, int, int] | None:
+        """Find from when to when there are samples, and about how many; None: there are none."""
+        begin, end = (f"target.{quote(one.name)}" for one in (self._begin, self._end))
+        if self._guarded:
+            every = self.granules(-DAY * 800_000, DAY * 3_000_000)
+            if not every:
+                return None
+            first, last, many = min(one.start for one in every), max(one.stop for one in every), None
+        else:
+            many_of = ", SUM(target.samples) AS a_many" if self._layout else ""
+            (row,) = self._rows(f"MIN({begin}) AS a_first, MAX({end}) AS a_last{many_of}")
+            if row["a_first"] is None or row["a_last"] is None:
+                return None
+            first, last, many = (
+                _micros(self._begin, row["a_first"]),
+                _micros(self._end, row["a_last"]),
+                row.get("a_many"),
+            )
+        step = (self.series.cadence or 1.0) * SECOND
+        return first, last, int(many) if many else max(int((last - first) / step), 1)
+
+    # --- what files have ---------------------------------------------------------------------------------------------
+
+    def described(self, kept: Any) -> Described | None:
+        """Find what the data set has, by a file of each layout; None: the reader may take none.
+
+        Parameters
+        ----------
+        kept
+            Cache of what files have.
+        """
+        end = f"target.{quote(self._end.name)}"
+        layouts: list[str | None] = [None]
+        if self._layout is not None:
+            ordered = f" GROUP BY target.layout ORDER BY MAX({end}) DESC"
+            layouts = [row["a_layout"] for row in islice(self._rows("target.layout AS a_layout", "target.samples > 0", more=ordered), LAYOUTS)]  # fmt: skip
+            layouts = layouts or [row["a_layout"] for row in self._rows("target.layout AS a_layout", more=" GROUP BY target.layout")][:1]  # fmt: skip
+        found: list[Layout] = []
+        for layout in layouts:
+            conditions = () if layout is None else (f"target.layout = {literal(layout)}",)
+            text = f" ORDER BY {end} DESC"
+            paths = [path for row in islice(self._rows(f"TOP {TRIED} {self._path}", *conditions, more=text), TRIED) if (path := self._named(row))]  # fmt: skip
+            if (one := self._looked(paths, kept)) is not None:
+                found.append(one)
+        return _together(found, self.series) if found else None
+
+    def _looked(self, paths: Sequence[str], kept: Any) -> Layout | None:
+        """Look into the first file that can be taken and read."""
+        known = self._asked(paths) if paths else None
+        for path in paths:
+            if known is None or path not in known.rows:
+                continue
+            row = known.rows[path]
+            key = ("layout", self.table.schema, path, row["tag"], repr(self.series))
+            layout: Layout | None = kept.find(key)
+            if layout is None:
+                try:
+                    with self._product(known, path) as product:
+                        one = Samples(product, self.series, path.rpartition("/")[2])
+                        layout = Layout(one.time, one.columns, one.bins, one.lengths)
+                except (HvenError, OSError):
+                    continue
+                kept.keep(key, layout)
+            return layout
+        return None
+
+    def _product(self, known: filed.Found, path: str) -> Product:
+        row = known.one(path)
+        place = filed.opened_at(self.around, self.who, self.table.schema, row)
+        filed.look_beside(self.around, self.who, self.table.schema, path, place)
+        known.note("file taken", path)
+        try:
+            return open_product(place, path.rpartition("/")[2])
+        except SourceError as error:
+            raise _broken(path, error) from error
+
+    # --- samples -----------------------------------------------------------------------------------------------------
+
+    def batches(self, told: Described, names: Sequence[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """Read samples in the order of time.
+
+        Parameters
+        ----------
+        told
+            What the data set has.
+        names
+            Of its parameters.
+        start, stop
+            Microseconds since 1970: from the first one on, before the second.
+
+        Yields
+        ------
+        batches
+            Times as microseconds, then the parameters.
+
+        Raises
+        ------
+        HvenError
+            A file that is needed cannot be had or read, or has something else than what was told.
+        """
+        wanted = [(name, next(one for one in told.columns if one.name == name)) for name in names]
+        pieces = segments(self.granules(start, stop), start, stop, self._slack)
+        for at in range(0, len(pieces), ASKED):
+            some = pieces[at : at + ASKED]
+            known = self._asked(list({one.path for one, _, _ in some}))
+            last: str | None = None
+            product: Product | None = None
+            try:
+                for one, begin, end in some:
+                    if one.path != last:
+                        if product is not None:
+                            product.closing()
+                        product, last = self._product(known, one.path), one.path
+                        samples = self._sampled(product, one.path)
+                    yield from self._piece(samples, told, wanted, one.path, begin, end)
+            finally:
+                if product is not None:
+                    product.closing()
+
+    def _sampled(self, product: Product, path: str) -> Samples:
+        try:
+            return Samples(product, self.series, path.rpartition("/")[2])
+        except SourceError as error:
+            raise _broken(path, error) from error
+
+    def _piece(
+        self, found: Samples, told: Described, wanted: Sequence[tuple[str, Column]], path: str, begin: int, end: int
+    ) -> Iterator[pa.RecordBatch]:
+        own = {one.name: one for one in found.columns}
+        own_names = [name for name, _ in wanted if name in own]
+        for name, _ in wanted:
+            if name in own:
+                _same_bins(name, found.bins.get(name, ()), told, path)
+        try:
+            for batch in found.batches(own_names, begin, end):
+                arrays = [batch.column(0)]
+                for name, column in wanted:
+                    if name in own:
+                        arrays.append(
+                            _fitted(batch.column(batch.schema.get_field_index(name)), own[name], column, path)
+                        )
+                    elif name in told.tables:
+                        arrays.append(_repeated(found.bins.get(told.tables[name], ()), column, batch.num_rows))
+                    else:
+                        arrays.append(pa.nulls(batch.num_rows, column.arrow.type))
+                yield pa.record_batch(arrays, names=["hven_time", *(name for name, _ in wanted)])
+        except SourceError as error:
+            raise _broken(path, error) from error
+
+
+def segments(found: Sequence[Granule], start: int, stop: int, slack: int = 0) -> list[tuple[Granule, int, int]]:
+    """Find which file has which times: where several do, that of the highest version.
+
+    Where one ends with the very time with which another begins, the later one has it.
+
+    Parameters
+    ----------
+    found
+        Files.
+    start, stop
+        Microseconds since 1970: from the first one on, before the second.
+    slack
+        How far samples may lie beside what is said of a file, where no other one is.
+
+    Returns
+    -------
+    segments
+        Files with their times, in the order of time: from the first one on, before the second.
+    """
+    ordered = sorted(found, key=lambda one: (_natural(one.version), _natural(one.path)))
+    begins = {one.start for one in found}
+    items = []
+    for rank, one in enumerate(ordered):
+        end = one.stop if one.stop in begins and one.start < one.stop else one.stop + 1
+        items.append((one.start, end, -rank, one))
+        if slack:
+            low = len(found) - rank
+            items += [(one.start - slack, one.start, low, one), (end, end + slack, low, one)]
+    items.sort(key=lambda item: item[0])
+    points = sorted({point for begin, end, _, _ in items for point in (begin, end)})
+    active: list[tuple[int, int, int, Granule]] = []
+    made: list[tuple[Granule, int, int]] = []
+    at = 0
+    for low, high in pairwise(points):
+        while at < len(items) and items[at][0] <= low:
+            _, end, rank, one = items[at]
+            heapq.heappush(active, (rank, at, end, one))
+            at += 1
+        while active and active[0][2] <= low:
+            heapq.heappop(active)
+        if not active or high <= start or low >= stop:
+            continue
+        one = active[0][3]
+        if made and made[-1][0] is one and made[-1][2] == low:
+            made[-1] = (one, made[-1][1], min(high, stop))
+        else:
+            made.append((one, max(low, start), min(high, stop)))
+    return made
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Order versions and names by the numbers in them: v10 comes behind v9."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(text) if part]
+
+
+def _broken(path: str, error: HvenError) -> Unavailable:
+    return Unavailable(say("the file {path} cannot be read: {reason}", path, error.message), remedy=error.remedy)
+
+
+def _together(found: Sequence[Layout], series: Series) -> Described:
+    """Put together what files have, the newest first; channels that are not the same in all become a parameter of each sample."""
+    columns: dict[str, Column] = {}
+    bins: dict[str, tuple[Bins, ...]] = {}
+    lengths: dict[str, int] = {}
+    tables: dict[str, str] = {}
+    notes: list[str] = []
+    for layout in found:
+        for one in layout.columns:
+            known = columns.get(one.name)
+            columns[one.name] = one if known is None else _wider(known, one)
+            lengths[one.name] = max(lengths.get(one.name, 1), layout.lengths.get(one.name, 1))
+    order = {name.casefold(): at for at, name in enumerate(series.parameters)}
+    made = sorted(columns.values(), key=lambda one: order.get(one.name.casefold(), 0))
+    for one in tuple(made):
+        each = [
+            layout.bins.get(one.name, ()) for layout in found if any(own.name == one.name for own in layout.columns)
+        ]
+        if any(len(own.columns) and all(other.name != one.name for other in own.columns) for own in found):
+            notes.append(f"{one.name} is not in all files; where it is not, it is filled")
+        if not each[0]:
+            continue
+        bins[one.name] = each[0]
+        if all(other == each[0] for other in each):
+            continue
+        if len(each[0]) == 1 and all(len(other) == 1 for other in each):
+            first = each[0][0]
+            name = first.name if first.name not in columns else f"{one.name}_{first.name}"
+            columns[name] = one
+            tables[name] = one.name
+            size = int(np.prod([part or 1 for part in one.type.shape]))
+            made.append(Column(name=name, type=Type("double", str(size)), unit=first.unit, description=f"Of the elements of {one.name}, which change"))  # fmt: skip
+            bins[one.name] = (replace(first, centers=name, ranges=()),)
+            notes.append(f"the channels of {one.name} change with time: they are the parameter {name}")
+        else:
+            del bins[one.name]
+            notes.append(f"what the elements of {one.name} stand for changes, and is not told")
+    return Described(found[0].time, tuple(made), bins, lengths, tables, tuple(notes))
+
+
+def _wider(one: Column, other: Column) -> Column:
+    """Find a column that has the values of two; units are those of the first."""
+    first, second = one.type, other.type
+    if first == second or first.is_string or second.is_string:
+        return one
+    kind = first.datatype if first.datatype == second.datatype else "double"
+    shapes = [tuple(part or 1 for part in each.shape) for each in (first, second)]
+    shape = (
+        tuple(max(pair) for pair in zip(*shapes, strict=True)) if len(shapes[0]) == len(shapes[1]) == 1 else shapes[0]
+    )
+    return one.having(type=Type(kind, "x".join(map(str, shape)) or None, first.xtype))
+
+
+def _same_bins(name: str, own: tuple[Bins, ...], told: Described, path: str) -> None:
+    """Refuse channels that are not those that were told."""
+    if name in told.tables.values() or name not in told.bins:
+        return
+    if [(one.centers, one.ranges) for one in own] != [(one.centers, one.ranges) for one in told.bins[name]]:
+        raise Unavailable(say("the channels of {name} in {path} are not those of the data set", name, path), remedy=say("ingest the collection again"))  # fmt: skip
+
+
+def _fitted(array: pa.Array, own: Column, column: Column, path: str) -> pa.Array:
+    """Make values of a file those of the data set; elements that the file does not have are none."""
+    kind = column.arrow.type
+    if (own.unit or "") != (column.unit or ""):
+        raise Unavailable(
+            say("{name} of {path} is in {own}, and in {unit} in the data set", column.name, path, own.unit or "-", column.unit or "-"),
+            remedy=say("variables: {{ {name}: {{unit: ..}} }} if that is wrong; else a series of its own", column.name),
+        )  # fmt: skip
+    if array.type == kind:
+        return array
+    try:
+        if pa.types.is_fixed_size_list(kind) and pa.types.is_fixed_size_list(array.type):
+            size, there = kind.list_size, array.type.list_size
+            flat = array.flatten().cast(kind.value_type)
+            if size != there and len(column.type.shape) == 1 and there < size:
+                rows = np.arange(len(array) * there).reshape(-1, there)
+                places = np.pad(rows, ((0, 0), (0, size - there)), constant_values=-1).ravel()
+                flat = flat.take(pa.array(places, mask=places < 0))
+            elif size != there:
+                raise pa.ArrowInvalid(f"{there} elements")  # noqa: TRY301
+            return pa.FixedSizeListArray.from_arrays(flat, size)
+        return array.cast(kind)
+    except pa.ArrowInvalid as error:
+        message = say("{name} of {path} is no {kind} as in the data set: {reason}", column.name, path, str(column.type), str(error)[:100])  # fmt: skip
+        raise Unavailable(message) from None
+
+
+def _repeated(bins: tuple[Bins, ...], column: Column, rows: int) -> pa.Array:
+    """Write channels of a file under each of its samples."""
+    size = column.arrow.type.list_size
+    centers = bins[0].centers if bins and isinstance(bins[0].centers, tuple) else ()
+    one = np.full(size, np.nan)
+    one[: len(centers)] = centers[:size]
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.tile(one, rows)), size).cast(column.arrow.type)
+
+
+def _bound(column: Column, moment: int) -> str:
+    """Write a time as the column has it."""
+    if column.epoch is None:
+        return f"CAST({literal(iso(moment)[:-1])} AS TIMESTAMP)"
+    return repr(moment / DAY + UNIX - column.epoch)
+
+
+def _micros(column: Column, value: Any) -> int:
+    """Read a time of a row."""
+    if column.epoch is None:
+        return int(np.datetime64(value, "us").astype(np.int64))
+    return round((float(value) + column.epoch - UNIX) * (DAY // 1000)) * 1000
+
+
+__all__ = ["Described", "Files", "Granule", "segments"]
