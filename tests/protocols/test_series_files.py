@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cdflib
+import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
 from asking import Client
+from astropy.io import fits
 
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
 from hven.site import Site
+from shared import shared
 
 CDF_TYPES = {"f4": 44, "f8": 45, "i4": 4, "i8": 33}
 EVERY = (-(2**62), 2**62)
@@ -124,3 +128,157 @@ def test_windows_begin_and_end_where_they_are_asked_to(nda: tuple[Client, Path])
     assert some == [["2016-12-30T23:58:00.123456Z", "1438"], ["2016-12-30T23:59:00.123456Z", "1439"], ["2016-12-31T00:00:00.123456Z", "1000"]]  # fmt: skip
     stream = client.get("/das2/server", server="dataset", dataset="nda/days", start_time="2016-12-30", end_time="2016-12-30T00:02", ascii="1")  # fmt: skip
     assert stream.body.count(b"\n:01:2016-12-30T00:0") == 2
+
+
+def orfees(path: Path, day: str, late: float = 0.0, stokes: int = 0) -> dict[str, npt.NDArray[Any]]:
+    """Write a file as readers of ORFEES know it: five bands, each with its channels and its clock."""
+    rng = np.random.default_rng(stokes)
+    count, sizes = 500, (8, 6, 6, 4, 5)
+    first = fits.PrimaryHDU()
+    first.header["DATE-OBS"], first.header["TIME-OBS"], first.header["TELESCOP"] = day, "08:00:00:250", "ORFEES"
+    made: dict[str, npt.NDArray[Any]] = {}
+    for band, size in enumerate(sizes, 1):
+        made[f"FREQ_B{band}"] = np.linspace(144 + 170 * (band - 1), 144 + 170 * band, size, endpoint=False).astype(
+            ">f4"
+        )
+        made[f"TIME_B{band}"] = (28_800_250 + np.arange(count) * 100 + 2 * band).astype(">i4")
+        made[f"STOKESI_B{band}"] = rng.normal(size=(count, size)).astype(">f4")
+    made["TIME_B3"][200:] += round(late * 1000)
+    channels = [fits.Column(f"FREQ_B{band}", f"{size}E", array=made[f"FREQ_B{band}"][None], unit="MHz") for band, size in enumerate(sizes, 1)]  # fmt: skip
+    data = [fits.Column(f"{name}_B{band}", "J" if name == "TIME" else f"{size}E", array=made[f"{name}_B{band}"]) for name in ("TIME", "STOKESI") for band, size in enumerate(sizes, 1)]  # fmt: skip
+    fits.HDUList([first, fits.BinTableHDU.from_columns(channels), fits.BinTableHDU.from_columns(data)]).writeto(path, overwrite=True)  # fmt: skip
+    return made
+
+
+BANDS = range(1, 6)
+ORFEES = f"""
+      - file: "{{target.path}}"
+        cadence: 0.1 s
+        time: {{of: TIME_B1, unit: ms, since: "orf%Y%m%d_"}}
+        parameters: [stokesi]
+        variables:
+          stokesi: {{of: [{", ".join(f"STOKESI_B{band}" for band in BANDS)}], time: [{", ".join(f"TIME_B{band}" for band in BANDS)}], unit: Jy}}
+        bins:
+          stokesi: {{name: frequency, centers: [{", ".join(f"FREQ_B{band}" for band in BANDS)}]}}
+      - file: "{{target.path}}"
+        id: orfees_b3
+        cadence: 0.1 s
+        time: {{of: TIME_B3, unit: ms, since: DATE-OBS}}
+        parameters: [STOKESI_B3]
+        bins: {{STOKESI_B3: {{name: frequency, centers: FREQ_B3}}}}
+"""
+
+
+@pytest.mark.parametrize("late", [0.0, 0.03, 0.07])
+def test_bands_with_clocks_of_their_own_are_one_spectrogram(tmp_path: Path, late: float) -> None:
+    data = made(tmp_path, ORFEES)
+    there = orfees(data / "int_orf20140418_080000_0.1.fts", "2014-04-18", late)
+    site, client = opened(tmp_path)
+    with site:
+        (channels,) = info(client)["parameters"][1]["bins"]
+        assert channels["units"] == "MHz"
+        assert channels["centers"] == np.concatenate([there[f"FREQ_B{band}"] for band in BANDS]).astype("f8").tolist()
+        found = rows(client)
+        times = np.array([row[0][:-1] for row in found], "M8[us]")
+        values = np.array([row[1:] for row in found], "f8").astype("f4")
+        at, ends = np.datetime64("2014-04-18", "us"), np.cumsum([0, 8, 6, 6, 4, 5])
+        for band in BANDS:
+            own = values[:, ends[band - 1] : ends[band]]
+            kept = ~np.isnan(own).any(axis=1)
+            # each record of each band stands once, under a time that is no further from its own than half the cadence
+            assert np.array_equal(own[kept], there[f"STOKESI_B{band}"])
+            off = (times[kept] - at) / np.timedelta64(1, "ms") - there[f"TIME_B{band}"]
+            assert np.abs(off).max() <= 50
+        assert len(found) == (500 if late < 0.05 else 501)
+        alone = rows(client, name="orfees_b3")
+        assert [row[0] for row in alone] == [f"{at + np.timedelta64(int(one), 'ms')}Z" for one in there["TIME_B3"]]
+        assert np.array_equal(np.array([row[1:] for row in alone], "f8").astype("f4"), there["STOKESI_B3"])
+
+
+def test_images_and_tables_of_one_row_are_samples(tmp_path: Path) -> None:
+    """e-Callisto: the image is the spectrogram, its table of one row has both axes; GOES: all samples in one row."""
+    callisto, goes = shared("data/radio/ecallisto/BIR_20110607_062400_10.fit"), shared("data/helio/timeseries/go1520110607.fits")  # fmt: skip
+    for folder, series, path in (
+        ("callisto", """{file: "{target.path}", cadence: 0.25 s, time: {of: TIME, unit: s, since: DATE-OBS TIME-OBS}, parameters: [intensity], variables: {intensity: {of: "0"}}, bins: {intensity: {name: frequency, unit: MHz, centers: FREQUENCY}}}""", callisto),
+        ("goes", """{file: "{target.path}", time: {of: TIME, since: TIMEZERO}, part: FLUXES, parameters: [FLUX], variables: {FLUX: {fill: -99999}}}""", goes),
+    ):  # fmt: skip
+        data = made(tmp_path / folder, series)
+        shutil.copy(path, data)
+        site, client = opened(tmp_path / folder)
+        with site, fits.open(path) as hdus:
+            found = rows(client)
+            values = np.array([row[1:] for row in found], "f8")
+            if folder == "callisto":
+                table = hdus[1].data[0]
+                assert np.array_equal(values, hdus[0].data.T.astype("f8"))
+                assert info(client)["parameters"][1]["bins"][0]["centers"] == table["FREQUENCY"].tolist()
+                zero, seconds = np.datetime64("2011-06-07T06:24:00.213", "us"), table["TIME"]
+            else:
+                there = hdus[2].data["FLUX"][0].astype("f8")
+                there[there == -99999] = np.nan
+                assert np.array_equal(values.astype("f4"), there.astype("f4"), equal_nan=True)
+                zero, seconds = np.datetime64("2011-06-07", "us"), hdus[2].data["TIME"][0]
+            expected = zero + np.round(seconds * 1e6).astype("m8[us]")
+            assert [row[0] for row in found] == [f"{one}Z" for one in expected.astype(str)]
+
+
+def test_every_real_file_has_the_samples_that_others_read(tmp_path: Path) -> None:
+    paths = [*sorted(shared("data/helio/cdf").glob("*.cdf")), *sorted(shared("data/helio/timeseries").glob("*.nc"))]
+    data = made(tmp_path, "[]")
+    tables = [f'  t{at}: {{source: {{kind: granules, files: "data/{path.name}"}}, follow: true, series: {{file: "{{target.path}}", id: t{at}}}}}' for at, path in enumerate(paths)]  # fmt: skip
+    home = data.parent / "nda.yaml"
+    home.write_text(home.read_text().partition("  days:")[0] + "\n".join(tables))
+    for path in paths:
+        shutil.copy(path, data)
+    site, client = opened(tmp_path)
+    with site:
+        for at, path in enumerate(paths):
+            said = info(client, f"t{at}")
+            if path.name.startswith(("ac_h0_mfi_00000000", "solo_L1")):  # a skeleton, and one without records
+                assert site.current().published[f"nda.t{at}"].rows == 1
+                assert client.get("/hapi/data", dataset=f"t{at}", start="2000-01-01", stop="2001-01-01").body == b""
+                continue
+            names = [one["name"] for one in said["parameters"]]
+            kinds = {"double": "<f8", "integer": "<i4"}
+            dtype = np.dtype([(one["name"], kinds.get(one["type"], f"S{one.get('length')}"), tuple(one.get("size", ()))) for one in said["parameters"]])  # fmt: skip
+            answer = client.get("/hapi/data", dataset=f"t{at}", start=said["startDate"], stop=said["stopDate"], format="binary")  # fmt: skip
+            found = np.frombuffer(answer.body, dtype)
+            assert (_as_cdflib(path, names, found) if path.suffix == ".cdf" else _as_h5py(path, names, found)) > 0
+
+
+def _as_cdflib(path: Path, names: Sequence[str], found: npt.NDArray[Any]) -> int:
+    source = cdflib.CDF(str(path))
+    clock = source.varget(names[0])
+    order = np.argsort(clock.real.ravel(), kind="stable")
+    texts = cdflib.cdfepoch.to_datetime(clock).astype("M8[us]")
+    assert found[names[0]].astype("U27").tolist() == [f"{one}Z" for one in texts[order].astype(str)]
+    checked = 0
+    for name in names[1:]:
+        values, fill = source.varget(name), source.varattsget(name).get("FILLVAL")
+        if values.dtype.kind not in "iuf" or source.varinq(name).Data_Type in {31, 32, 33}:
+            continue
+        plain = values.astype("f8")[order]
+        own = found[name].astype("f8").reshape(plain.shape)
+        gone = np.isnan(plain) if fill is None else (values[order] == np.asarray(fill).astype(values.dtype)) | np.isnan(plain)  # fmt: skip
+        assert np.array_equal(own[~gone], plain[~gone]), (path.name, name)
+        assert (np.isnan(own[gone]) | (own[gone] == -(2**31))).all()
+        checked += 1
+    return checked
+
+
+def _as_h5py(path: Path, names: Sequence[str], found: npt.NDArray[Any]) -> int:
+    with h5py.File(path) as file:
+        clock = file[names[0]]
+        unit = clock.attrs["units"]
+        unit = unit.decode() if isinstance(unit, bytes) else unit
+        since = np.datetime64(unit.partition(" since ")[2].removesuffix(" UTC"), "us")
+        texts = (since + np.round(clock[:] * 1e6).astype("m8[us]")).astype(str)
+        assert found[names[0]].astype("U27").tolist() == [f"{one}Z" for one in texts]
+        checked = 0
+        for name in names[1:]:
+            fill, there = file[name].attrs.get("_FillValue"), file[name][:].astype("f8")
+            kept = np.ones(there.shape, bool) if fill is None else there != fill
+            if not {"scale_factor", "add_offset"} & {*file[name].attrs}:
+                assert np.array_equal(found[name].astype("f8")[kept], there[kept]), (path.name, name)
+                checked += 1
+    return checked

@@ -287,7 +287,57 @@ def _reader() -> Any:
     class Reader(library.CDF):  # type: ignore[misc]
         def __init__(self, place: Place) -> None:
             self.place = place
+            self.places: dict[str, tuple[int, bool]] = {}
+            self.known: dict[int, Any] = {}
+            self.attributes: dict[int, Any] = {}
+            self.said: dict[tuple[int, bool], dict[str, Any]] | None = None
             super().__init__(place if isinstance(place, Path) else "https://")
+
+        def _placed(self, variable: str) -> tuple[Any, bool]:
+            """Find the record of a variable, and whether it is a z variable; cdflib goes through all of them each time."""
+            if not self.places:
+                for z, place, count in (
+                    (True, self._first_zvariable, self._num_zvariable),
+                    (False, self._first_rvariable, self._num_rvariable),
+                ):
+                    for _ in range(count):
+                        name, following = self._read_vdr_fast(place)
+                        self.places.setdefault(name.strip().lower(), (place, z))
+                        place = following  # noqa: PLW2901
+            place, z = self.places[variable.strip().lower()]
+            if place not in self.known:
+                self.known[place] = self._read_vdr(place)
+            return self.known[place], z
+
+        def _read_adr(self, position: int) -> Any:
+            if position not in self.attributes:
+                self.attributes[position] = super()._read_adr(position)
+            return self.attributes[position]
+
+        def vdr_info(self, variable: str) -> Any:
+            return self._placed(variable)[0]
+
+        def varattsget(self, variable: str) -> dict[str, Any]:
+            found, z = self._placed(variable)
+            return self._read_varatts(found.variable_number, z)
+
+        def _read_varatts(self, number: int, z_variable: bool) -> dict[str, Any]:
+            """Read the attributes of all variables in one pass; cdflib makes one for each variable."""
+            if self.said is None:
+                self.said = {}
+                at = self._first_adr
+                for _ in range(self._num_att):
+                    adr = self._read_adr(at)
+                    at = adr.next_adr_loc
+                    if adr.scope == 1:
+                        continue
+                    for z, place, count in ((True, adr.first_z_entry, adr.num_z_entry), (False, adr.first_gr_entry, adr.num_gr_entry)):  # fmt: skip
+                        for _ in range(count):
+                            entry = self._read_aedr(place)
+                            value = entry.entry[0] if isinstance(entry.entry, np.ndarray) and len(entry.entry) == 1 else entry.entry  # fmt: skip
+                            self.said.setdefault((entry.entry_num, z), {}).setdefault(adr.name, value)
+                            place = entry.next_aedr  # noqa: PLW2901
+            return self.said.get((number, z_variable), {})
 
         def _file_or_url_or_s3_handler(self, name: str, kind: str, method: int) -> Any:
             """Open it, and ask nobody else for it."""
