@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from jsonschema import Draft4Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT4
 
+from hven import descriptor
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
 from hven.services import series
 from hven.site import Site
+from hven.site.auth import ANONYMOUS, Reader
 from shared import shared
 
 SECOND = 1_000_000
@@ -303,3 +306,123 @@ def test_people_see_what_there_is(client: Client) -> None:
     assert "goes_xrs" in answer.text
     assert "shut_xrs" not in answer.text
     assert "hapi(&#34;https://vo.example/hapi&#34;" in answer.text or 'hapi("https://vo.example/hapi"' in answer.text
+
+
+def test_a_head_reads_no_samples(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = client.get("/hapi/data", **DATA)
+    monkeypatch.setattr(series, "samples", None)
+    head = client.ask("HEAD", "/hapi/data", b"dataset=goes_xrs&start=2003-10-28T01Z&stop=2003-10-28T02Z")
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["etag"] == whole.headers["etag"]
+    assert head.headers["content-type"] == whole.headers["content-type"]
+
+
+def test_lists_of_data_sets_are_kept_for_those_who_see_the_same(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str | None] = []
+    real = series.data_sets
+    monkeypatch.setattr(
+        series, "data_sets", lambda around, who, *more: made.append(who.name) or real(around, who, *more)
+    )
+    vars(site.kept(series.Lists)).update(vars(series.Lists()))  # forget
+    who = [ANONYMOUS]
+    client = Client(create(site, reader=lambda _: who[0]))
+    everybody, owner = {"goes_xrs", "nancay_xrs"}, {"goes_xrs", "nancay_xrs", "shut_xrs", "quiet"}
+    for reader, sets in ((ANONYMOUS, everybody), (Reader(name="ada", groups=frozenset({"owner"})), owner)) * 2:
+        who[0] = reader
+        assert {one["id"] for one in asked(client, "catalog")["catalog"]} == sets
+    assert made == [None, "ada"]
+
+
+def test_times_below_a_microsecond(client: Client) -> None:
+    given = {"dataset": "goes_xrs", "start": "2003-10-28T00:00:04.123000001Z", "stop": "2003-10-28T00:00:04.123000002Z"}
+    answer = client.get("/hapi/data", **given)
+    assert (answer.status, answer.body) == (200, b"")
+    same = client.get("/hapi/data", **{**given, "stop": given["start"]})
+    assert json.loads(same.body)["status"]["code"] == 1404
+
+
+EVENTS = """\
+collection: events
+title: Bursts
+tables:
+  bursts:
+    source: {kind: parquet, files: events.parquet}
+    follow: true
+    columns:
+      begin: {ucd: time.start, unit: d}
+      end: {ucd: time.end, unit: d}
+      kind: {label: Type}
+    series: {colors: {kind: {III: green, ".*": "#FF0000"}}}
+"""
+
+
+def test_events_have_a_duration(tmp_path: Path) -> None:
+    folder = tmp_path / "collections/events"
+    folder.mkdir(parents=True)
+    days = np.arange(5) + 2_452_941.0
+    table = pa.table(
+        {"begin": days, "end": pa.array(days + 0.25, mask=np.arange(5) == 3), "kind": ["III", "II", "III", "IV", "V"]}
+    )
+    pq.write_table(table, folder / "events.parquet")
+    (folder / "events.yaml").write_text(EVENTS)
+    (tmp_path / "hven.toml").touch()
+    with Site(settings.load(tmp_path)) as made:
+        ingest(made, "events")
+        client = Client(create(made))
+        info = asked(client, "info", dataset="events_bursts")
+        assert problems(info, "info") == []
+        begin, end, kind = info["parameters"]
+        assert (info["x_intervalBasedRecords"], info["timeStampLocation"]) == (True, "begin")
+        assert (end["type"], end["length"], end["x_stopTime"], begin.get("x_stopTime")) == ("isotime", 24, True, None)
+        assert (kind["x_label"], kind["x_colorLookup"]) == ("Type", {"III": "green", ".*": "#FF0000"})
+        text = client.get("/hapi/data", dataset="events_bursts", start=info["startDate"], stop=info["stopDate"]).text
+    lines = text.splitlines()
+    assert lines[0] == "2003-10-28T12:00:00.000Z,2003-10-28T18:00:00.000Z,III"
+    assert lines[3] == f"2003-10-31T12:00:00.000Z,{' ' * 24},IV"
+
+
+BAD = """\
+collection: x
+title: Bursts
+tables:
+  t:
+    source: {kind: parquet, files: ../../goes.parquet}
+    follow: true
+    columns:
+      at: {ucd: time.epoch}
+      mjd: {ucd: time.epoch, unit: d}
+      flux: {type: "float32[6]"}
+      cube: {type: "int16[3x2]"}
+    series:
+      id: goes_xrs
+      bins:
+        short: [{name: a, centers: [1, 2]}]
+        flux: [{name: f, centers: [1, 2, 3]}]
+        cube: [{name: f, centers: [1, 2, 3]}]
+        ragged: [{name: f, centers: [1, 2, 3]}, {name: g, centers: [1, 2]}]
+"""
+
+
+def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Path, source: pa.Table) -> None:
+    pq.write_table(source, tmp_path / "goes.parquet")
+    for name, text in (("x", BAD), ("goes", DESCRIPTOR.format(access="public").replace("../goes", "../../goes"))):
+        (tmp_path / "collections" / name).mkdir(parents=True)
+        (tmp_path / "collections" / name / f"{name}.yaml").write_text(text)
+    (tmp_path / "hven.toml").touch()
+    found = settings.load(tmp_path)
+    path = tmp_path / "collections/x/x.yaml"
+    said = [fault.message for fault in descriptor.check(path, found) if fault.severity == "error"]
+    assert said == [
+        "tables.t.series.bins.short: short is float64, no array",
+        "tables.t.series.bins.flux: 3 bins of f, but flux is float32[6]",
+        "tables.t.series.bins.cube: 1 of 2 dimensions of cube (int16[3x2]) have bins",
+        "tables.t.series.bins.ragged: 2 of 1 dimensions of ragged (int32[*]) have bins",
+    ]
+    path.write_text(BAD.partition("      bins:")[0])
+    with Site(found) as made:
+        ingest(made, "goes")
+        (warning,) = [one for one in ingest(made, "x").warnings if "goes_xrs" in one]
+    assert "goes.xrs has a data set 'goes_xrs', too" in warning
+    assert "x.yaml:" in warning
+    (one,) = descriptor.same_ids([descriptor.load(tmp_path / f"collections/{name}/{name}.yaml", found) for name in ("goes", "x")])  # fmt: skip
+    assert (one.place.file, one.message) == ("collections/x/x.yaml", "x.t: goes.xrs has a data set 'goes_xrs', too")

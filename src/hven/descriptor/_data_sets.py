@@ -8,16 +8,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from hven.descriptor._row_links import Over
-from hven.model.errors import Place, nearest
+from hven.model.errors import Fault, Place, nearest
 from hven.model.table import Bins, Clock, Series, Variable, begins_and_ends, is_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hven.descriptor._inherited import Inherited
     from hven.descriptor.value_schema import Faults, Fields
     from hven.descriptor.written import Written
-    from hven.model.table import Table
+    from hven.model.resource import Resource
+    from hven.model.table import Column, Table
 
 
 def data_sets(
@@ -50,18 +51,71 @@ def check_data_sets(what: str, table: Table, faults: Faults) -> None:
                     f"{what}.series: no column says by its UCD when the samples of a file begin", place, remedy
                 )
             continue
-        for name in (series.time, *series.parameters, *series.bins):
+        for name in (series.time, *series.parameters, *series.bins, *series.colors):
             if name and name.lower() not in names:
                 message = f"{what}.series: the table has no column {name!r}"
                 faults.error(message, place, nearest(name, [one.name for one in table.columns]))
         time = names.get(series.time.lower()) if series.time else begins_and_ends(table)[0]
-        days = time is not None and time.unit == "d" and time.type.is_numeric  # from when they count, their range tells
+        if time is None and not series.time:
+            time = next(
+                (one for one in table.columns if (one.ucd or "").lower().startswith("time.") and _days(one)), None
+            )
         if time is None and not series.time:
             remedy = "time: the column that says when a sample was taken"
             faults.error(f"{what}.series: no column says by its UCD when a sample was taken", place, remedy)
-        elif time is not None and not (is_time(time) or days):
+        elif time is not None and not (is_time(time) or _days(time)):
             remedy = "a timestamp (type: timestamp), or days: unit: d, ucd: time.epoch"
             faults.error(f"{what}.series: {time.name} is {time.type}, no time", place, remedy)
+        for name, said in series.bins.items():
+            if not series.file and name.lower() in names:  # what files have, they tell
+                _check_bins(f"{what}.series.bins.{name}", names[name.lower()], said, series.places["bins"], faults)
+
+
+def _days(one: Column) -> bool:
+    """Check whether a column may be days: from when they count, their range tells."""
+    return one.unit == "d" and one.type.is_numeric
+
+
+def _check_bins(where: str, column: Column, said: Sequence[Bins], place: Place, faults: Faults) -> None:
+    """Check that there is one for each element of each dimension: those of another number are not shown."""
+    kind = column.type
+    if not kind.is_array or kind.is_string:
+        faults.error(f"{where}: {column.name} is {kind}, no array", place, "bins are for arrays: type: float32[400]")
+        return
+    if len(said) != len(kind.shape):
+        message = f"{where}: {len(said)} of {len(kind.shape)} dimensions of {column.name} ({kind}) have bins"
+        faults.error(message, place, "a map for each dimension, in the order in which its elements are counted last")
+        return
+    for one, size in zip(said, reversed(kind.shape), strict=True):
+        count = len(one.centers or one.ranges)
+        if size is not None and not isinstance(one.centers or one.ranges, str) and count != size:
+            faults.error(f"{where}: {count} bins of {one.name}, but {column.name} is {kind}", place, f"{size} of them")
+
+
+def same_ids(resources: Iterable[Resource], others: Sequence[Resource] = ()) -> Iterator[Fault]:
+    """Find data sets of one name: the first collection's alone would be shown.
+
+    Parameters
+    ----------
+    resources
+        Collections of a site.
+    others
+        Collections before these, of which nothing is told.
+
+    Yields
+    ------
+    faults
+        At each data set whose name one before it has.
+    """
+    known: dict[str, str] = {}
+    for resource in (*others, *resources):
+        for table, one in ((spec.table, one) for spec in resource.tables for one in spec.table.series):
+            for key, name in (("id", one.id), ("das2", one.path)):
+                other = known.setdefault(f"{key} {name}", table.qualified)
+                if other != table.qualified and resource not in others:
+                    place = one.places.get(key, one.places.get("id", next(iter(one.places.values()), Place())))
+                    message = f"{table.qualified}: {other} has a data set {name!r}, too"
+                    yield Fault(message=message, place=place, remedy=f"give it another name: {key}: ..")
 
 
 def recipes(table: Table) -> str:
@@ -104,6 +158,7 @@ def _data_set(
         *((clock["of"],) if clock else ()),
         *item.get("parameters", ()),
         *item.get("bins", {}),
+        *item.get("colors", {}),
     ]
     for each in (one for said in item.get("bins", {}).values() for one in said):
         used += [text for text in (each.get("centers", ())[:1], *each.get("ranges", ())[:1]) for text in text[:1] if _number(text) is None]  # fmt: skip
@@ -149,6 +204,10 @@ def _data_set(
         cadence=item.get("cadence"),
         stamp=_text(item, "stamp") or "center",
         bins=bins,
+        colors={
+            str(name).lower(): {str(word): str(color) for word, color in said.items()}
+            for name, said in item.get("colors", {}).items()
+        },
         places=dict(item.places),
     )
 

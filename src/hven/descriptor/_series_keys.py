@@ -101,3 +101,5 @@ class Series(
     "what of a sample its time is; default: center"
     bins: dict[str, Many[Bins]]
     "of columns that are arrays, what their elements stand for, a map for each dimension: {flux: {name: frequency, unit: MHz, centers: [..]}}"
+    colors: dict[str, dict[str, Text]]
+    "of columns that are texts, the colors of what they say, by regular expressions: {quality: {good: green, 'bad.*': '#FF0000'}}"

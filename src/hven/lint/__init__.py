@@ -1,4 +1,4 @@
-"""The validator of any TAP, EPN-TAP or ObsCore service, over its public faces only; it shares nothing with ingest's checks but facts."""
+"""The validator of any TAP, EPN-TAP, ObsCore or HAPI service, over its public faces only; it shares nothing with ingest's checks but facts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hven.lint.client import Limits, Unjudgeable
 from hven.lint.findings import SEVERITIES, Check, Finding, Notes, Report
 from hven.lint.groups import GROUPS
+from hven.lint.hapi_server import Server
 from hven.lint.service import Service
 from hven.model.errors import UsageError, UserError
 
@@ -27,7 +28,7 @@ def lint(
     Parameters
     ----------
     url
-        Base address of a TAP service, or of the site whose ``/tap`` it is.
+        Base address of a TAP service, or of the site whose ``/tap`` it is; of a HAPI server, which ends in ``/hapi``.
     only
         Groups (``epn``) or codes (``epn.ucd``); empty: all.
     limits
@@ -48,9 +49,10 @@ def lint(
     chosen = _chosen(only)
     begun = time.monotonic()
     try:
-        service = Service(url, limits or Limits())
+        service: Service | Server = (Server if url.rstrip("/").endswith("/hapi") else Service)(url, limits or Limits())
     except Unjudgeable as error:
         return Report(url=url, judged=False, reason=str(error), seconds=time.monotonic() - begun)
+    chosen = tuple(group for group in chosen if group.protocol == service.protocol)
     notes = Notes(check for group in chosen for check in group.checks)
     for group in chosen:
         notes.group = group.name
@@ -62,12 +64,12 @@ def lint(
             notes.skip(error.message)
     wanted = set(only)
     found = tuple(one for one in notes.findings if not wanted or wanted & {one.code, one.code.partition(".")[0]})
-    capabilities = service.capabilities
     return Report(
         url=service.url,
         judged=True,
-        tap=capabilities.version,
-        adql=capabilities.adql,
+        tap=service.version if isinstance(service, Service) else "",
+        adql=service.capabilities.adql if isinstance(service, Service) else (),
+        hapi=service.version if isinstance(service, Server) else "",
         groups=tuple(group.name for group in chosen),
         findings=tuple(sorted(found, key=lambda one: -SEVERITIES.index(one.severity))),
         looked=tuple(service.looked),

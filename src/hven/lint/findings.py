@@ -157,6 +157,7 @@ class Report:
     reason: str = ""
     tap: str = ""
     adql: tuple[str, ...] = ()
+    hapi: str = ""
     groups: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     looked: tuple[Looked, ...] = ()
@@ -173,7 +174,7 @@ class Report:
         """Return it as docs/reference/lint.md describes; `format` counts up when a key changes its meaning."""
         return {
             "format": 1, "url": self.url, "judged": self.judged, "reason": self.reason or None, "tap": self.tap or None,
-            "adql": list(self.adql), "groups": list(self.groups), "counts": dict(self.counts),
+            "adql": list(self.adql), "hapi": self.hapi or None, "groups": list(self.groups), "counts": dict(self.counts),
             "findings": [finding.to_json() for finding in self.findings],
             "looked": [{"table": one.table, "rows": one.rows, "total": one.total, "aggregates": one.aggregates} for one in self.looked],
             "unjudged": [{"group": group, "why": why} for group, why in self.unjudged],

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hven.lint.findings import Check, Notes
-    from hven.lint.service import Service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Checks that are made together: `run` may tell its own `checks` only."""
+    """Checks that are made together, of services of one `protocol`: `run` may tell its own `checks` only."""
 
     name: str
     title: str
     checks: tuple[Check, ...]
-    run: Callable[[Service, Notes], None]
+    run: Callable[[Any, Notes], None]
+    protocol: str = "tap"

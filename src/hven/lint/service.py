@@ -82,6 +82,8 @@ def bare(name: str) -> str:
 class Service:
     """Everything that checks may ask about; what was fetched is kept."""
 
+    protocol = "tap"
+
     def __init__(self, url: str, limits: Limits) -> None:
         self.asked = url.rstrip("/")
         self.limits = limits
@@ -125,6 +127,11 @@ class Service:
     def capabilities(self) -> Capabilities:
         """The service's capabilities document, read."""
         return read(documents.parse(self._capabilities.body), self._capabilities)
+
+    @property
+    def version(self) -> str:
+        """Of TAP, as it says."""
+        return self.capabilities.version
 
     @property
     def old(self) -> bool:

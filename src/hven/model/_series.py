@@ -111,6 +111,8 @@ class Series:
         What of a sample its time is: ``begin``, ``center``, ``end``, ``other``.
     bins
         Of parameters that are arrays: one for each dimension.
+    colors
+        Of parameters that are texts, by their names in small letters: regular expression -> color.
     file
         The path of the file of a row in which its samples stand; empty: the row is a sample.
     part
@@ -135,6 +137,7 @@ class Series:
     cadence: float | None = None
     stamp: str = "center"
     bins: Mapping[str, tuple[Bins, ...]] = field(default_factory=dict)
+    colors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     file: Template = ()
     part: str | None = None
     clock: Clock = field(default_factory=Clock)

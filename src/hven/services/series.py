@@ -109,6 +109,8 @@ class DataSet:
         What else is to be said of it.
     told
         What its files have, where its samples stand in files.
+    stop
+        Name of the column in which events end; empty: samples have no end.
     """
 
     series: Series
@@ -119,6 +121,7 @@ class DataSet:
     left_out: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     told: Described | None = None
+    stop: str = ""
 
     @property
     def id(self) -> str:
@@ -172,29 +175,34 @@ def data_sets(around: Surroundings, who: Reader, face: str, holdings: Holdings) 
         known = _statistics(around, who, published, holdings)
         for series in table.series:
             made = _in_files(around, who, series, table, published, holdings) if series.file else _made(series, table, published, known)  # fmt: skip
-            if made is not None:
+            if made is not None:  # of two with one id the first; `hven check` tells
                 found.setdefault(made.id, made)
     return found
 
 
 def _made(series: Series, table: Table, published: Published, known: Mapping[str, Mapping[str, Any]]) -> DataSet | None:
     columns = {column.name.lower(): column for column in table.columns}
-    time = columns.get(series.time.lower()) if series.time else begins_and_ends(table)[0]
+    begin, end = begins_and_ends(table)
+    time = columns.get(series.time.lower()) if series.time else begin
     if time is None or not is_time(time):  # `hven check` tells
         return None
     names = series.parameters or [one.name for one in table.columns if not one.hidden]
+    stop = end.name if end is not None and end is not begin and time is begin else ""  # of events
     parameters, left = [], []
     for column in (columns[name.lower()] for name in names if name.lower() in columns):
         if column.name == time.name:
             continue
-        made = _parameter(column, known.get(column.name, {}), series)
+        made = _stamp(column) if column.name == stop else _parameter(column, known.get(column.name, {}), series)
         if isinstance(made, str):
             left.append((column.name, made))
         else:
             parameters.append(made)
-    # days in doubles resolve 40 microseconds
-    stamp = Parameter(column=time, kind="isotime", length=27 if time.type.is_timestamp else 24, fill=None)
-    return DataSet(series=series, published=published, table=table, time=stamp, parameters=tuple(parameters), left_out=tuple(left))  # fmt: skip
+    return DataSet(series=series, published=published, table=table, time=replace(_stamp(time), fill=None), parameters=tuple(parameters), left_out=tuple(left), stop=stop)  # fmt: skip
+
+
+def _stamp(column: Column) -> Parameter:
+    length = 27 if column.type.is_timestamp else 24  # days in doubles resolve 40 microseconds
+    return Parameter(column=column, kind="isotime", length=length, fill=" " * length)
 
 
 def _in_files(
@@ -225,6 +233,13 @@ class Facts(Cache[Any]):
 
     def __init__(self) -> None:
         super().__init__(10_000)
+
+
+class Lists(Cache["dict[str, DataSet]"]):
+    """The data sets of readers who know of the same tables and see the same rows, as long as these stay; so many data sets in all."""
+
+    def __init__(self) -> None:
+        super().__init__(50_000)
 
 
 def _statistics(
@@ -280,7 +295,7 @@ def _parameter(column: Column, known: Mapping[str, Any], series: Series) -> Para
         ):
             bins = ()  # `hven check` tells
     if kind.is_timestamp:
-        return Parameter(column=column, kind="isotime", length=27, fill=" " * 27)
+        return _stamp(column)
     if kind.is_string:
         longest = max(int(known.get("max_length") or 1), 1) * (4 if known.get("non_ascii") else 1)
         return Parameter(column=column, kind="string", length=longest, fill="")
@@ -421,7 +436,11 @@ def samples(
         with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings, maxrec=MOST, most=MOST) as result:  # fmt: skip
             for batch in result.batches():
                 read += batch.num_rows
-                yield pa.record_batch([_times(batch.column(0), one), *batch.columns[1:]], names=fields)
+                cells = [
+                    _times(cell, of.column) if of.column.epoch is not None and of.kind == "isotime" else cell
+                    for cell, of in zip(batch.columns[1:], chosen, strict=True)
+                ]
+                yield pa.record_batch([_times(batch.column(0), one.time.column), *cells], names=fields)
         start = end
         if read * width < CELLS // 4:  # nights, gaps: the next window is wider
             step *= 2
@@ -438,13 +457,13 @@ def _bound(one: DataSet, moment: int) -> str:
     return repr((moment - 500) / DAY + UNIX - epoch)
 
 
-def _times(array: pa.Array, one: DataSet) -> pa.Array:
+def _times(array: pa.Array, column: Column) -> pa.Array:
     """Convert times to microseconds since 1970; days in doubles to whole milliseconds."""
-    epoch = one.time.column.epoch
-    if epoch is None:
+    if column.epoch is None:
         return array.cast(pa.timestamp("us")).cast(pa.int64())
     days = np.asarray(array.cast(pa.float64()), np.float64)
-    return pa.array(np.round((days + (epoch - UNIX)) * (DAY // 1000)).astype(np.int64) * 1000)
+    moments = np.round((np.nan_to_num(days) + (column.epoch - UNIX)) * (DAY // 1000)).astype(np.int64) * 1000
+    return pa.array(moments, mask=np.isnan(days))
 
 
 class Asked:
@@ -474,7 +493,18 @@ class Asked:
     @cached_property
     def known(self) -> dict[str, DataSet]:
         """The reader's data sets, by the names that the face has for them; found in a thread, for rows may be asked."""
-        return data_sets(self.around, self.who, self.face, self.holdings)
+        kept: Lists = self.around.site.kept(Lists)
+        key = (self.face, self.holdings.version, self.reach)
+        found = kept.find(key)
+        if found is None:
+            found = data_sets(self.around, self.who, self.face, self.holdings)
+            kept.keep(key, found, len(found) + 1)
+        return found
+
+    @cached_property
+    def reach(self) -> str:
+        """What the reader may know of and which rows they see: those with the same words get the same answers."""
+        return self.holdings.reach(self.who, self.around.policies)
 
     def span(self, one: DataSet) -> Span:
         """Find from when to when the reader has samples.

@@ -23,6 +23,7 @@ from hven.model.settings import exposed, lacking, secret, strangers
 from hven.site.addresses import outdated
 
 if TYPE_CHECKING:
+    from hven.model.resource import Resource
     from hven.model.table import Levels
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -94,6 +95,7 @@ def check(
     faults = [Fault(message=error.message, remedy=error.remedy) for error in plugins.faults()]
     policies: dict[str, Levels] = {}
     dates: list[str] = []
+    read: list[Resource] = []
     if faults:  # with one of them nothing else is told truly
         names = []
     for one in names:
@@ -101,6 +103,7 @@ def check(
         said = descriptor.check(path, found)
         if not any(fault.severity == "error" for fault in said):
             resource = descriptor.load(path, found)
+            read.append(resource)
             said += refused(resource, path.parent, found)
             dates += [
                 f"{spec.table.qualified}: a row is released {spec.embargo.words()}"
@@ -116,6 +119,7 @@ def check(
         if name is None
         else []
     )
+    faults += descriptor.same_ids(read)
     faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
     if not any(fault.severity == "error" for fault in faults):
         faults += _tested(context, names, tests=tests, examples=examples, links=links)

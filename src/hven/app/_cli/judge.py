@@ -1,4 +1,4 @@
-"""``hven lint``: judge any TAP, EPN-TAP or ObsCore service by what it shows to a stranger."""
+"""``hven lint``: judge any TAP, EPN-TAP, ObsCore or HAPI service by what it shows to a stranger."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class Severity(enum.StrEnum):
 
 def lint(
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="Base address of a TAP service, or of the site whose /tap it is.")
+        str,
+        typer.Argument(
+            metavar="URL", help="Base address of a TAP service, of the site whose /tap it is, or of HAPI: ../hapi."
+        ),
     ],
     only: Annotated[
         list[str] | None,
@@ -52,7 +55,7 @@ def lint(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Judge any TAP service, its EPN-TAP and ObsCore, as a stranger."""
+    """Judge any TAP service, its EPN-TAP and ObsCore, or a HAPI server, as a stranger."""
     from rich.console import Console  # noqa: PLC0415  (a tenth of a second, for people alone)
 
     limits = room.Limits(rows=sample, seconds=timeout, total=4 * timeout, pause=pause)
@@ -85,7 +88,8 @@ def _show(report: Report) -> None:
 
     # no cutting to the screen's width where somebody reads a file or a pipe
     out = Console(soft_wrap=True, highlight=False)
-    out.print(Text(report.url, style="bold"), f"TAP {report.tap or '?'}, ADQL {', '.join(report.adql) or '?'}")
+    tap = f"TAP {report.tap or '?'}, ADQL {', '.join(report.adql) or '?'}"
+    out.print(Text(report.url, style="bold"), f"HAPI {report.hapi}" if report.hapi else tap)
     for group in room.GROUPS:
         found = [one for one in report.findings if one.code.partition(".")[0] == group.name]
         if found:

@@ -17,7 +17,7 @@ from hven.formats.media._cuts import Cut, cut
 from hven.formats.media._distant import Distant, Place
 from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows
 from hven.formats.media._samples import Samples
-from hven.formats.media._spectral import polarizations, times, wavelengths
+from hven.formats.media._spectral import times, wavelengths
 from hven.formats.media._windows import Selection, window
 from hven.model import plugins
 from hven.model.errors import SourceError, say
@@ -180,7 +180,6 @@ __all__ = [
     "media",
     "medium_of",
     "open_product",
-    "polarizations",
     "rotated",
     "selecting",
     "times",

@@ -25,12 +25,12 @@ from hven.formats.media import (
     Medium,
     Product,
     Rows,
-    polarizations,
     times,
     wavelengths,
 )
 from hven.formats.media._plain import in_order, read_plain
 from hven.formats.media._product import Stored
+from hven.formats.media._spectral import polarizations
 from hven.model.errors import HvenError, SourceError, TooLarge, say
 from hven.model.sky import footprints
 from hven.model.table import Column

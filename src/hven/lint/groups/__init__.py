@@ -9,6 +9,7 @@ from hven.lint.groups import (
     errors,
     examples,
     footprints,
+    heliophysics,
     jobs,
     metadata,
     obscore,
@@ -34,4 +35,5 @@ GROUPS = (
     obscore.GROUP,
     radio.GROUP,
     footprints.GROUP,
+    heliophysics.GROUP,
 )

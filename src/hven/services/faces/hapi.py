@@ -144,7 +144,7 @@ def _parameter(one: Parameter, chosen: set[str]) -> dict[str, Any]:
     made["units"] = "UTC" if one.kind == "isotime" else (column.unit or None)
     made["fill"] = one.fill
     made |= {"description": column.description} if column.description else {}
-    made |= {"label": column.label} if column.label else {}
+    made |= {"label": column.label, "x_label": column.label} if column.label else {}
     if one.leads:
         made["stringType"] = "uri"
     if one.bins:
@@ -177,18 +177,25 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
     """Describe a data set (section 3.6), without HAPI's status."""
     said, resource, length = one.series, one.published.resource, one.time.length
     shown = {parameter.name for parameter in chosen}
-    times = {**_parameter(one.time, shown), "fill": None}
+    listed = [_parameter(parameter, shown) for parameter in (one.time, *chosen)]
+    for each in listed:
+        if colors := said.colors.get(each["name"].lower()):
+            each["x_colorLookup"] = dict(colors)
+        if each["name"] == one.stop:
+            each["x_stopTime"] = True
     made: dict[str, Any] = {
-        "parameters": [times, *(_parameter(parameter, shown) for parameter in chosen)],
+        "parameters": listed,
         "startDate": _date(span.start or 0, length),
         "stopDate": _date(span.stop or 1, length),
-        "timeStampLocation": said.stamp,
+        "timeStampLocation": "begin" if one.stop and "stamp" not in said.places else said.stamp,
         "unitsSchema": "vounits1.1",
         "resourceURL": f"{base}/tables/{one.table.qualified}",
         "modificationDate": _date(series.micros(one.published.updated.partition("+")[0].rstrip("Z")), 20),
     }
     if said.cadence:
         made["cadence"] = _duration(said.cadence)
+    if one.stop in shown:
+        made["x_intervalBasedRecords"] = True
     description = said.description or one.table.description or (resource.description if resource else None)
     notes = [*(f"{name} is left out: {why}" for name, why in one.left_out), *one.notes]
     contact = resource.contact if resource is not None else None
@@ -267,6 +274,11 @@ def _moment(given: Mapping[str, str], name: str, code: int) -> int:
         raise Refused(code, "write 2003-05-21T10:30:00Z or 2003-141T10:30Z") from None
 
 
+def _nanos(text: str) -> str:
+    """Return the digits of a time below microseconds, which count where two times have the same of these."""
+    return text.partition(".")[2].rstrip("Z")[6:].ljust(3, "0")
+
+
 def _shown(asked: _Asked) -> list[dict[str, Any]]:
     """List the data sets for people: each with a day of samples, or less, to try."""
     shown = []
@@ -291,7 +303,7 @@ async def _data(asked: _Asked) -> Response:
     one: DataSet = await anyio.to_thread.run_sync(asked.one, given)
     chosen = _wanted(one, given.get("parameters", ""))
     start, stop = _moment(given, "start", 1402), _moment(given, "stop", 1403)
-    if start >= stop:
+    if start > stop or (start == stop and _nanos(given["start"]) >= _nanos(given["stop"])):
         raise Refused(1404)
     if given.get("include", "header") != "header":
         raise Refused(1410, "header")
@@ -303,14 +315,16 @@ async def _data(asked: _Asked) -> Response:
     if span.start is not None and (start < first or stop > last):
         raise Refused(1405, f"this data set has {_date(first, one.time.length)} to {_date(last, one.time.length)}")
     headers = dali.caching(
-        dali.etag(__version__, asked.holdings.version, asked.holdings.reach(asked.who, asked.around.policies), asked.base, *sorted(given.items())),
-        public=asked.holdings.reach(asked.who, asked.around.policies) == "public" and asked.who.anonymous,
+        dali.etag(__version__, asked.holdings.version, asked.reach, asked.base, *sorted(given.items())),
+        public=asked.reach == "public" and asked.who.anonymous,
     )  # fmt: skip
     media_type, write = FORMATS[kind]
     if dali.unchanged(asked.request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     headers["content-type"] = media_type
     headers["content-disposition"] = f'inline; filename="{quote(one.id)}.{ {"binary": "bin"}.get(kind, kind) }"'
+    if asked.request.method == "HEAD":  # which reads nothing
+        return Response(None, 200, headers)
     batches = series.samples(asked.around, asked.who, one, [each.name for each in chosen], start, stop, asked.holdings)
     before = await anyio.to_thread.run_sync(next, batches, None)
     head = None

@@ -1,0 +1,250 @@
+"""Streams of das2 2.2: headers, packets of binary or text, deflate; samples of one packet type as one array, without a line of Python for each."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+
+from hven.model.errors import SourceError
+from hven.sources._reading.service import Broken
+from hven.sources._reading.windows import micros
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TYPES = {"sun_real4": ">f4", "sun_real8": ">f8", "little_endian_real4": "<f4", "little_endian_real8": "<f8"}
+_DAY = 86_400_000_000
+EPOCHS = {  # microseconds of one, and where they begin, from 1970
+    "us2000": (1.0, 946_684_800_000_000), "t2000": (1e6, 946_684_800_000_000), "us1980": (1.0, 315_532_800_000_000),
+    "t1970": (1e6, 0), "mj1958": (_DAY, -4_383 * _DAY), "mjd": (_DAY, -40_587 * _DAY), "cdfepoch": (1e3, -719_528 * _DAY),
+}  # fmt: skip
+FILL = -1e31
+_PREFIX = re.compile(r"(\s)[A-Za-z]\w*:([A-Za-z_][\w.]*\s*=\s*[\"'])")  # double:yFill="0": a type, no namespace
+_TEXT = re.compile(r"(?:ascii|time)(\d{1,3})")
+Array = Any
+
+
+class Failed(SourceError):
+    """A packet of the stream says that something is wrong; `kind`: NoDataInInterval, IllegalArgument ..."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """A variable of a packet type; `tags` are the values of its items, empty for a scalar."""
+
+    name: str
+    type: str
+    units: str = ""
+    items: int = 1
+    tags: tuple[float, ...] = ()
+    scan: bool = False
+    said: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cell(self) -> np.dtype[Any]:
+        """One item as it is sent."""
+        found = _TEXT.fullmatch(self.type)
+        if self.type not in TYPES and found is None:
+            raise SourceError(f"the stream has values of the type {self.type!r:.40}", remedy="tell its owners")
+        return np.dtype(TYPES.get(self.type) or f"S{found[1] if found else 0}")
+
+    @property
+    def fill(self) -> float:
+        """What stands where there is no value."""
+        return next((float(self.said[key]) for key in ("fill", "yFill", "zFill") if key in self.said), FILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """All samples of one packet type: microseconds since 1970, shape (n,); and the values of each plane, shape (n, items)."""
+
+    planes: tuple[Plane, ...]
+    times: Array
+    values: tuple[Array, ...]
+
+
+@dataclass(slots=True)
+class Stream:
+    """What a stream says."""
+
+    properties: dict[str, str]
+    segments: list[Segment]
+
+
+def parse(raw: bytes) -> Stream:
+    """Read a whole stream.
+
+    Raises
+    ------
+    Broken
+        It ends in the middle of a packet, or cannot be unpacked.
+    Failed
+        A packet says that something is wrong.
+    SourceError
+        It is none of das2 2.
+    """
+    if raw[:4] != b"[00]":
+        raise SourceError(
+            f"it is no stream of das2 2: it begins with {raw[:20]!r}", remedy="give the address that ends in /server"
+        )
+    root, at = _header(raw, 0)
+    _failed(root)
+    if root.tag != "stream":
+        raise SourceError(f"the first packet is <{root.tag[:40]}>, not <stream>", remedy="tell its owners")
+    if root.get("compression", "none") == "deflate":
+        unpacker = zlib.decompressobj()
+        try:
+            raw, at = unpacker.decompress(raw[at:]), 0
+        except zlib.error as error:
+            raise Broken(f"it cannot be unpacked: {error}") from None
+        if not unpacker.eof:
+            raise Broken("it broke off")
+    stream = Stream(_properties(root), [])
+    known: dict[bytes, _Kind] = {}
+    kinds: list[_Kind] = []
+    whole = np.frombuffer(raw, np.uint8)
+    while at < len(raw):
+        mark, number = raw[at : at + 1], raw[at + 1 : at + 3]
+        if mark == b"[":
+            root, at = _header(raw, at)
+            _failed(root)
+            if root.tag == "packet":
+                known[number] = _Kind(_planes(root, stream.properties))
+                kinds.append(known[number])
+        elif mark == b":" and raw[at + 3 : at + 4] == b":":
+            if number not in known:
+                message = f"the stream has samples of the packet {number!r}, which it does not describe"
+                raise SourceError(message, remedy="tell its owners")
+            kind = known[number]
+            rows = _run(whole[at:], raw[at : at + 4], kind.row.itemsize)
+            if not rows:
+                raise Broken(f"it breaks off in a sample: {len(raw) - at} of {kind.row.itemsize} bytes")
+            kind.runs.append(np.frombuffer(raw, kind.row, rows, at))
+            at += rows * kind.row.itemsize
+        elif not raw[at:].strip():
+            break
+        else:
+            message = f"at byte {at:,} of the stream stands {raw[at : at + 12]!r}, no packet: a length is wrong"
+            raise SourceError(message, remedy="tell its owners")
+    stream.segments += [_segment(kind.planes, np.concatenate(kind.runs)) for kind in kinds if kind.runs]
+    return stream
+
+
+class _Kind:
+    """A packet type, and its samples as they stand in the stream."""
+
+    def __init__(self, planes: tuple[Plane, ...]) -> None:
+        cells = [(f"p{number}", plane.cell, (plane.items,)) for number, plane in enumerate(planes)]
+        self.planes, self.row, self.runs = planes, np.dtype([("mark", "S4"), *cells]), list[Array]()
+
+
+def _header(raw: bytes, at: int) -> tuple[ET.Element, int]:
+    head = raw[at : at + 10]
+    if len(head) < 10 or not head[4:].strip().isdigit():
+        raise Broken(f"it breaks off in a header, or says no length: {head!r}")
+    end = at + 10 + int(head[4:])
+    if end > len(raw):
+        raise Broken("it breaks off in a header")
+    text = raw[at + 10 : end]
+    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+        raise SourceError("a header of the stream declares entities", remedy="tell its owners")
+    try:
+        return ET.fromstring(_PREFIX.sub(r"\1\2", text.decode("utf-8", "replace"))), end  # noqa: S314  (entities are refused)
+    except ET.ParseError as error:
+        raise SourceError(f"a header of the stream is no XML: {error}", remedy="tell its owners") from None
+
+
+def _failed(root: ET.Element) -> None:
+    if root.tag == "exception":
+        raise Failed(root.get("type", "ServerError")[:80], root.get("message", "")[:400])
+
+
+def _properties(root: ET.Element) -> dict[str, str]:
+    """Read what a part says of itself."""
+    return {key: value for each in root.findall("properties") for key, value in each.attrib.items()}
+
+
+def _planes(root: ET.Element, above: Mapping[str, str]) -> tuple[Plane, ...]:
+    found = []
+    for one in root:
+        if one.tag not in {"x", "y", "z", "yscan"}:
+            continue
+        scan = one.tag == "yscan"
+        tags: tuple[float, ...] = ()
+        try:
+            items = int(one.get("nitems", "1")) if scan else 1
+            if scan and one.get("yTags"):
+                tags = tuple(float(tag) for tag in str(one.get("yTags")).split(","))
+            elif scan:
+                first, step = float(one.get("yTagMin", "0")), float(one.get("yTagInterval", "1"))
+                tags = tuple(first + step * at for at in range(items))
+        except ValueError as error:
+            raise SourceError(
+                f"a packet of the stream is described wrongly: {error}", remedy="tell its owners"
+            ) from None
+        if not 0 < items <= 1_000_000 or len(tags) not in {0, items}:
+            raise SourceError(
+                f"a packet of the stream has {items} items and {len(tags)} tags", remedy="tell its owners"
+            )
+        units = one.get("zUnits" if scan else "units", "")
+        said = {**above, **_properties(one)}
+        found.append(Plane(name=one.get("name") or one.get("group") or "", type=one.get("type", ""), units=units, items=items, tags=tags, scan=scan, said=said))  # fmt: skip
+    if next((one.tag for one in root if one.tag != "properties"), "") != "x":
+        raise SourceError("a packet of the stream has no x", remedy="tell its owners")
+    return tuple(found)
+
+
+def _run(raw: Array, mark: bytes, size: int) -> int:
+    """Count the samples of one kind that stand one behind the other."""
+    most = len(raw) // size
+    marks = raw[: most * size].reshape(most, size)[:, :4]
+    other = np.flatnonzero((marks != np.frombuffer(mark, np.uint8)).any(axis=1))
+    return int(other[0]) if len(other) else most
+
+
+def _segment(planes: tuple[Plane, ...], rows: Array) -> Segment:
+    numbers = [_numbers(plane, rows[f"p{at}"]) for at, plane in enumerate(planes[1:], 1)]
+    return Segment(planes, _times(planes[0], rows["p0"][:, 0]), tuple(numbers))
+
+
+def _times(x: Plane, cells: Array) -> Array:
+    units = x.units.lower()
+    if x.type.startswith("time"):
+        try:
+            return micros(np.ascontiguousarray(np.char.strip(cells)))
+        except ValueError as error:
+            raise SourceError(f"the stream has what is no time: {error}", remedy="tell its owners") from None
+    if units not in EPOCHS:
+        raise SourceError(
+            f"the x of the stream is in {x.units!r:.40}, no time", remedy=f"times are in {', '.join(EPOCHS)}, or texts"
+        )
+    scale, begins = EPOCHS[units]
+    return np.rint(_floats(cells) * scale).astype(np.int64) + begins
+
+
+def _floats(cells: Array) -> Array:
+    try:
+        return (
+            np.char.strip(cells).astype(np.float64)
+            if cells.dtype.kind == "S"
+            else cells.astype(cells.dtype.newbyteorder("="))
+        )
+    except ValueError as error:
+        raise SourceError(f"the stream has what is no number: {error}", remedy="tell its owners") from None
+
+
+def _numbers(plane: Plane, cells: Array) -> Array:
+    found = _floats(np.ascontiguousarray(cells))
+    return np.where(np.isclose(found, plane.fill, rtol=1e-6, atol=0), np.array(np.nan, found.dtype), found)
+
+
+__all__ = ["Failed", "Plane", "Segment", "Stream", "parse"]

@@ -1,0 +1,308 @@
+"""HAPI and das2 as sources: the samples of servers that are none of ours; what is new alone; bad answers told, never taken for samples."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import das2_streams
+from hapi_world import Answer, HapiWorld, serving
+from hven.model.errors import SourceError, TooLarge
+from hven.sources import Context, das2, hapi
+from hven.sources._reading import das2packets, service
+from hven.sources._reading.windows import micros
+from hven.testing.source import SourceContract
+from shared import shared
+
+ROWS = 12
+OPEN = Context(allow_private=True)
+
+
+def moment(at: int) -> dt.datetime:
+    return dt.datetime(2003, 10, 28) + dt.timedelta(seconds=4 * at)
+
+
+def expected(at: int) -> dict[str, Any]:
+    flux = at / 4 if at % 7 else None
+    return {"Time": moment(at), "flux": flux, "spectrum": [at, at + 0.5, -at], "flag": f"a,{at % 3}", "count": at}
+
+
+@pytest.fixture
+def world() -> HapiWorld:
+    return HapiWorld(rows=ROWS)
+
+
+@pytest.fixture
+def url(world: HapiWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(service, "PAUSE", 0.0)
+    with serving(world) as found:
+        yield found
+
+
+class TestHapi(SourceContract):
+    kind = "hapi"
+    has_files = False
+    key: ClassVar[list[str]] = ["Time"]
+    rows: ClassVar[list[dict[str, Any]]] = [expected(at) for at in range(ROWS)]
+
+    @pytest.fixture(autouse=True)
+    def _served(self, url: str) -> None:
+        self.url = url
+
+    def make(self, directory: Path) -> dict[str, Any]:
+        return {"url": self.url, "dataset": "rays"}
+
+    def context(self, directory: Path) -> Context:
+        return Context(directory=directory, allow_private=True)
+
+
+def opened(url: str, context: Context = OPEN, **options: Any) -> Any:
+    return hapi.open(hapi.Options.model_validate({"url": url, "dataset": "rays", "tries": 2, **options}), context)
+
+
+def rows_of(source: Any, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    return [row for batch in source.batches(columns) for row in batch.to_pylist()]
+
+
+@pytest.mark.parametrize("options", [{"format": "csv"}, {"format": "binary"}])
+def test_samples_in_each_format(url: str, world: HapiWorld, options: dict[str, str]) -> None:
+    source = opened(url, **options)
+    assert [(one.name, str(one.type), one.unit) for one in source.columns()] == [
+        ("Time", "timestamp", None), ("flux", "float64", "W"), ("spectrum", "float64[3]", None), ("flag", "string", None), ("count", "int32", None),
+    ]  # fmt: skip
+    assert rows_of(source) == [expected(at) if at else {**expected(at), "flux": None} for at in range(ROWS)]
+    assert rows_of(opened(url, **options, columns=["count"])) == [
+        {"Time": moment(at), "count": at} for at in range(ROWS)
+    ]
+    assert world.asked[-1][1]["parameters"] == "count"
+    part = opened(url, **options, start="2003-301T00:00:08Z", stop="2003-10-28T00:00:16Z")
+    assert [row["count"] for row in rows_of(part, ["count"])] == [2, 3]
+
+
+def test_what_is_new_is_asked_for_alone(url: str, world: HapiWorld) -> None:
+    source = opened(url)
+    assert source.narrow("Time")
+    assert not source.narrow("count")
+    world.asked.clear()
+    assert [row["count"] for row in rows_of(source.since("Time", moment(9)))] == [9, 10, 11]
+    assert min(given["start"] for name, given in world.asked if name == "data") >= "2003-10-28T00:00:36"
+
+
+def test_a_coarser_data_set_is_followed(url: str, world: HapiWorld) -> None:
+    links = [{"id": f"rays_{one}", "cadence": one, "type": "resample"} for one in ("PT1M", "PT1H", "P1D")]
+    world.info["x_relations"] = links
+    world.spoil = lambda endpoint, given, answer: None
+    for cadence, name in ((3, "rays"), (60, "rays_PT1M"), (5000, "rays_PT1H"), (1e6, "rays_P1D")):
+        assert opened(url, cadence=cadence)._dataset == name
+
+
+def test_windows_grow_shorter_where_a_server_wants_that(url: str, world: HapiWorld) -> None:
+    def few(endpoint: str, given: dict[str, str], answer: Answer) -> None:
+        if (
+            endpoint == "data"
+            and micros(np.array([given["stop"].encode()])) - micros(np.array([given["start"].encode()])) > 9_000_000
+        ):
+            answer.status, answer.body = 400, b'{"HAPI": "3.3", "status": {"code": 1408, "message": "too much"}}'
+
+    world.spoil = few
+    assert [row["count"] for row in rows_of(opened(url), ["count"])] == list(range(ROWS))
+
+
+def spoiled(change: Callable[[Answer], object]) -> Callable[[str, dict[str, str], Answer], None]:
+    return lambda endpoint, _given, answer: change(answer) if endpoint == "data" else None  # type: ignore[return-value, func-returns-value]
+
+
+def set_to(**said: Any) -> Callable[[Answer], None]:
+    def change(answer: Answer) -> None:
+        for name, value in said.items():
+            setattr(answer, name, value(answer.body) if callable(value) else value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("format_", "change", "words"),
+    [
+        ("binary", set_to(body=lambda raw: raw[:-3]), "no whole number of records"),
+        ("csv", set_to(body=lambda raw: raw[:-3]), "the answer broke off"),
+        ("csv", set_to(body=lambda raw: raw.replace(b",11\n", b"\n")), "not as its info says"),
+        ("csv", set_to(body=lambda raw: raw.replace(b",11\n", b",x\n")), "not as its info says"),
+        (
+            "csv",
+            set_to(body=lambda raw: raw.replace(b"2003-10-28T00:00:04", b"2003-13-28T00:00:04")),
+            "what is no time",
+        ),
+        ("csv", set_to(status=404, body=b'{"HAPI": "3.3", "status": {"code": 1406, "message": "gone"}}'), "1406: gone"),
+        ("csv", set_to(body=b'{"HAPI": "3.3", "status": {"code": 1500, "message": "trouble"}}'), "1500: trouble"),
+        ("csv", set_to(status=500, body=b"<html>trouble</html>"), "answers 500: trouble"),
+        ("csv", set_to(status=503, body=b"later"), "after 2 tries"),
+    ],
+)
+def test_bad_answers_are_told(
+    url: str, world: HapiWorld, format_: str, change: Callable[[Answer], None], words: str
+) -> None:
+    source = opened(url, format=format_)
+    source.columns()
+    world.spoil = spoiled(change)
+    with pytest.raises(SourceError, match=words):
+        rows_of(source)
+
+
+def test_lines_of_another_length_can_be_kept_aside(url: str, world: HapiWorld) -> None:
+    world.spoil = spoiled(set_to(body=lambda raw: raw.replace(b",11\n", b"\n")))
+    refused: list[Any] = []
+    source = opened(url, Context(allow_private=True, reject=refused.append), format="csv")
+    assert len(rows_of(source)) == ROWS - 1
+    assert refused[0].reason == "6 values, not 7"
+
+
+def test_samples_that_were_not_asked_for_are_left_out(url: str, world: HapiWorld) -> None:
+    told: list[str] = []
+    world.samples.insert(3, ["2003-10-27T00:00:00.000Z", 1.0, [1, 2, 3], "a", 1])
+    everything = list(world.samples)
+
+    def all_of_them(endpoint: str, given: dict[str, str], answer: Answer) -> None:
+        if endpoint == "data":
+            listed = world.info["parameters"]
+            answer.body = b"".join(world._record(row, listed) for row in everything)
+
+    world.spoil = all_of_them
+    source = opened(url, Context(allow_private=True, tell=told.append), stop="2003-10-28T00:00:20Z")
+    assert [row["count"] for row in rows_of(source)] == [0, 1, 2, 3, 4]
+    assert [one for one in told if "outside" in one]
+    assert [one for one in told if "not in the order" in one]
+
+
+def test_budgets(url: str) -> None:
+    with pytest.raises(TooLarge, match="more than 100 bytes"):
+        rows_of(opened(url, bytes=100))
+    with pytest.raises(SourceError, match="not read within"):
+        rows_of(opened(url, total=1e-9))
+
+
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        (b"2003-301T01:02:03.5Z", "2003-10-28T01:02:03.5"), (b"2003-10-28", "2003-10-28"), (b"2003-301Z", "2003-10-28"), (b"2003Z", "2003-01-01"),
+        (b"2003-10-28T01Z", "2003-10-28T01"), (b"2016-12-31T23:59:60.250Z", "2017-01-01T00:00:00.250"), (b"2016-366T23:59:60Z", "2017-01-01"),
+        (b"2003-10-28T01:02:03.123456789Z", "2003-10-28T01:02:03.123456"),
+    ],
+)  # fmt: skip
+def test_times(text: bytes, iso: str) -> None:
+    assert micros(np.array([text])).tolist() == [np.datetime64(iso, "us").astype(np.int64)]
+
+
+@pytest.mark.parametrize("text", [b"2003-367T00Z", b"2003-000", b"x", b"2003-02-30", b"2003-10-28T25:00Z"])
+def test_what_is_no_time(text: bytes) -> None:
+    with pytest.raises(ValueError):
+        micros(np.array([text]))
+
+
+# --- das2 --------------------------------------------------------------------------------------------------------
+
+STREAMS = [
+    "das2_ascii_input1.d2s",
+    "das2_ascii_input2.d2s",
+    "das2_bin_avgsec_input2.d2s",
+    "das2_bin_peakavgsec_output1.d2t",
+    "das2_from_das1_output2.d2t",
+]
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_streams_are_read_as_the_judge_reads_them(name: str) -> None:
+    raw = shared(f"corpora/das2/das2C--{name}").read_bytes()
+    mine, judge = das2packets.parse(raw).segments, [one for one in das2_streams.parse(raw).packets if len(one)]
+    assert len(mine) == len(judge) > 0
+    for one, other in zip(mine, judge, strict=True):
+        wanted = other.values()
+        np.testing.assert_array_equal(one.times, wanted[""].ravel())
+        for plane, values in zip(one.planes[1:], one.values, strict=True):
+            np.testing.assert_allclose(values, wanted[plane.name].reshape(len(values), -1), rtol=1e-7)
+
+
+@pytest.mark.parametrize("cut", [3, 8, 200, 5000, -7])
+def test_a_stream_that_breaks_off_is_told(cut: int) -> None:
+    raw = shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes()[:cut]
+    with pytest.raises(SourceError, match=r"breaks off|no stream|no XML"):
+        das2packets.parse(raw)
+
+
+def test_a_wrong_length_is_told() -> None:
+    raw = shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes()
+    at = raw.index(b":01:") + 4
+    with pytest.raises(SourceError, match=r"a length is wrong|does not describe|breaks off"):
+        das2packets.parse(raw[:at] + b"x" + raw[at:])
+
+
+class Das2Server(BaseHTTPRequestHandler):
+    """Two hours of a number and a spectrum, a sample a minute; an hour without samples between."""
+
+    asked: ClassVar[list[dict[str, str]]] = []
+
+    def do_GET(self) -> None:
+        given = dict(parse_qsl(urlsplit(self.path).query))
+        self.asked.append(given)
+        if given["server"] == "dsdf":
+            body = self.packet("00", '<stream version="2.2"><properties title="Rays" validRange="2020-01-01 to 2020-001T03:00" exampleRange_00="2020-01-01T00:00 to 2020-01-01T00:10 UTC | ten" /></stream>')  # fmt: skip
+        else:
+            low, high = (np.datetime64(given[name], "us").astype(np.int64) / 1e6 for name in ("start_time", "end_time"))
+            begin = np.datetime64("2020-01-01", "s").astype(np.int64)
+            times = np.array([at for at in range(begin, begin + 10_800, 60) if low <= at < high and not 3600 <= at - begin < 7200])  # fmt: skip
+            body = self.packet("00", '<stream version="2.2"><properties double:zFill="-1" /></stream>')
+            if len(times):
+                body += self.packet("01", '<packet><x type="sun_real8" units="t1970"/><y name="flux" type="sun_real4" units="W"/><yscan name="psd" nitems="3" yTags="1,2,4" type="little_endian_real4" zUnits="V"/></packet>')  # fmt: skip
+            else:
+                body += self.packet("xx", '<exception type="NoDataInInterval" message="none" />')
+            rows = np.empty(len(times), [("mark", "S4"), ("x", ">f8"), ("y", ">f4"), ("z", "<f4", 3)])
+            rows["mark"], rows["x"], rows["y"] = b":01:", times, (times - begin) / 60
+            rows["z"] = np.array([-1, 2, 3])
+            body += rows.tobytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def packet(self, number: str, text: str) -> bytes:
+        return f"[{number}]{len(text):06d}{text}".encode()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def das2_url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Das2Server)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/das2/server"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_das2_server_is_mirrored(das2_url: str) -> None:
+    options = {"url": das2_url, "dataset": "a/rays"}
+    source = das2.open(das2.Options.model_validate(options), OPEN)
+    assert [(one.name, str(one.type), one.unit) for one in source.columns()] == [("time", "timestamp", None), ("flux", "float32", "W"), ("psd", "float32[3]", "V")]  # fmt: skip
+    rows = rows_of(source)
+    assert [row["flux"] for row in rows] == [*range(60), *range(120, 180)]
+    assert rows[61] == {"time": dt.datetime(2020, 1, 1, 2, 1), "flux": 121, "psd": [None, 2, 3]}
+    assert source.about()[0] == "Rays"
+    Das2Server.asked.clear()
+    late = dt.datetime(2020, 1, 1, 2, 50)
+    assert [row["flux"] for row in rows_of(source.since("time", late))] == [*range(170, 180)]  # type: ignore[attr-defined]
+    assert all(given["start_time"] >= "2020-01-01T02:50" for given in Das2Server.asked)
+    tagged = das2.open(das2.Options.model_validate({**options, "tags": True, "resolution": 60}), OPEN)
+    assert rows_of(tagged)[0]["psd_tags"] == [1, 2, 4]
+    assert Das2Server.asked[-1]["resolution"] == "60"
+    assert pa.Table.from_batches(list(tagged.batches())).schema.field("psd").type == pa.list_(pa.float32())
