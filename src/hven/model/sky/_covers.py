@@ -1,5 +1,8 @@
 """Covers of regions by HEALPix cells: those that edges pass through, found by walking along them, and of all others those whose middle is inside.
 
+Within one of the twelve largest cells, short pieces of edges are straight lines of the plane in which all cells are squares: their cells are
+reckoned from one side of a square to the next. What passes from one of the twelve to another is walked along in steps.
+
 `cdshealpix` compares each cell with each edge, and holds the interpreter's lock meanwhile.
 """
 
@@ -11,8 +14,9 @@ import numpy as np
 
 from hven.model.sky import _healpix as healpix
 from hven.model.sky._planes import Planes
+from hven.model.sky._q3c import interleaved
 from hven.model.sky._ragged import numbered
-from hven.model.sky._sphere import along, angle, angles, dot, vectors
+from hven.model.sky._sphere import along, angle, angles, columns, vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 
 _STEP = 0.4  # of a cell's width, along edges
 _HALVES = 5  # times that a step is halved which leaves a cell over its corner
+_STRAY = 0.003  # of a cell's width, by which a piece of an edge may leave its line
+_LONG = 0.05  # radians: no piece is longer
+_BENT = np.degrees(np.arcsin(2.0 / 3.0))  # latitude at which lines have a corner in that plane
 _WIDTH = 1.023  # radians times 2**-order: the side of a square of a cell's area
 _EVEN = 0x5555555555555555  # bits of a nested index that count cells in one direction
 
@@ -39,6 +46,13 @@ class Cover:
         self._a = vectors(region.lon, region.lat)
         self._b = self._a[region.followers]
         self._arcs = angle(self._a, self._b)
+        self._corners = face, x, y, side = _placed(region.lon, region.lat)
+        after = region.followers
+        of, east, north, _ = _placed(*angles(along(self._a, self._b, np.full(len(x), 0.5))))
+        plain = (face == of) & (face == face[after]) & (side == side[after]) & (np.abs(side) < 2)
+        # how far the middle of an edge is from its line, in sides of the largest cells
+        away = np.maximum(np.abs(east - (x + x[after]) / 2.0), np.abs(north - (y + y[after]) / 2.0))
+        self._stray = np.where(plain, away, self._arcs**2 / 4.0)
         self._planes = Planes([region])
         (self._shape,) = self._planes.shapes(0)
         shapely.prepare(self._shape)
@@ -80,15 +94,40 @@ class Cover:
 
     def _rim(self, order: int) -> Indexes:
         """Return the cells along the edges, ascending."""
-        count = np.maximum(np.ceil(self._arcs * 2.0**order / (_STEP * _WIDTH)), 1.0).astype(np.int64)
-        edge, number = numbered(count)
-        share = number / count[edge]
-        cell = self._cells(order, edge, share)
-        found = [cell]
-        # the step behind each place, to the next one or to the end of its edge
-        last = np.cumsum(count) - 1
-        after, ahead = np.append(cell[1:], cell[:1]), share + 1.0 / count[edge]
-        after[last] = cell[(np.cumsum(count) - count)[self._region.followers]]
+        if not len(self._arcs):
+            return np.empty(0, np.int64)
+        sizes = np.ceil(np.maximum(self._arcs / _LONG, np.sqrt(self._stray * 2.0**order / _STRAY)))
+        sizes = np.maximum(sizes, 1.0).astype(np.int64)
+        edge, number = numbered(sizes)
+        count = sizes[edge]
+        face, x, y, side = (each[edge] for each in self._corners)
+        new = np.flatnonzero(number > 0)
+        if len(new):
+            face[new], x[new], y[new], side[new] = _placed(
+                *angles(along(self._a[edge[new]], self._b[edge[new]], number[new] / count[new]))
+            )
+        after, behind = np.arange(1, len(edge) + 1), np.cumsum(sizes)
+        after[behind - 1] = (behind - sizes)[self._region.followers]
+        plain = (face == face[after]) & (side == side[after]) & (np.abs(side) < 2)
+        place = np.asarray([x, y], np.float64) * 2.0**order
+        found = _crossed(order, face[plain], place[:, plain], place[:, after[plain]])
+        rest = np.flatnonzero(~plain)
+        if len(rest):
+            walked = self._walked(order, edge[rest], number[rest] / count[rest], (number[rest] + 1.0) / count[rest])
+            found = np.append(found, walked)
+        found = np.sort(found[found >= 0])
+        kept: Indexes = found[np.append(True, found[1:] != found[:-1])[: len(found)]]
+        return kept
+
+    def _walked(self, order: int, edge: Indexes, share: Numbers, ahead: Numbers) -> Indexes:
+        """Return the cells along pieces of edges, by steps."""
+        count = np.maximum(np.ceil((ahead - share) * self._arcs[edge] * 2.0**order / (_STEP * _WIDTH)), 1.0)
+        piece, number = numbered(count.astype(np.int64))
+        step, edge = ((ahead - share) / count)[piece], edge[piece]
+        share = share[piece] + number * step
+        ahead = share + step
+        cell, after = self._cells(order, edge, share), self._cells(order, edge, ahead)
+        found = [cell, after]
         for _ in range(_HALVES):
             rows = np.flatnonzero(_diagonal(cell, after, order))
             if not len(rows):
@@ -101,8 +140,7 @@ class Cover:
             edge = np.tile(edge, 2)
             share, ahead = np.append(share, middle), np.append(middle, ahead)
             cell, after = np.append(cell, between), np.append(between, after)
-        cells = np.unique(np.concatenate(found))
-        return cells[cells >= 0]
+        return np.concatenate(found)
 
     def _cells(self, order: int, edge: Indexes, share: Numbers) -> Indexes:
         return healpix.index(order, *angles(along(self._a[edge], self._b[edge], share)))
@@ -112,12 +150,43 @@ class Cover:
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
         planes = self._planes
-        xyz = vectors(*healpix.center(levels, cells))
-        xy = planes.project(xyz, np.zeros(len(xyz), np.int64))
-        near = (np.abs(xy).max(axis=1) < planes.frame[0]) & (planes.wide[0] | (dot(xyz, planes.centre[0]) > 0.1))
-        inside = np.full(len(xyz), self._beyond)
-        inside[near] = shapely.contains_xy(self._shape, xy[near])
+        place = columns(*healpix.center(levels, cells))
+        x, y, ahead = (
+            sum(one * other for one, other in zip(place, axis[0].tolist(), strict=True))
+            for axis in (planes.east, planes.north, planes.centre)
+        )
+        scale = 2.0 / np.maximum(1.0 + ahead, 1e-12) if planes.wide[0] else 1.0 / np.maximum(ahead, 1e-3)
+        x, y = x * scale, y * scale
+        near = np.flatnonzero((np.maximum(np.abs(x), np.abs(y)) < planes.frame[0]) & (planes.wide[0] | (ahead > 0.1)))
+        inside = np.full(len(x), self._beyond)
+        inside[near] = shapely.contains_xy(self._shape, x[near], y[near])
         return inside
+
+
+def _placed(lon: Numbers, lat: Numbers) -> tuple[Indexes, Numbers, Numbers, Indexes]:
+    """Return of places in which of the twelve largest cells they are, where in it, and in which zone: north or south of where lines are bent (1, -1), near a pole (2, -2)."""
+    return *healpix.placed(0, lon, lat), np.trunc(lat / _BENT).astype(np.int64)
+
+
+def _crossed(order: int, face: Indexes, begin: Numbers, end: Numbers) -> Indexes:
+    """Return the cells that lines pass through: the first one of each, and each that lies behind a side which it crosses."""
+    most = (1 << order) - 1
+    way = end - begin
+    low, high = (np.clip(np.floor(each), 0, most).astype(np.int64) for each in (begin, end))
+    columns, rows, faces = [low[0]], [low[1]], [face]
+    for axis in (0, 1):
+        line, number = numbered(np.abs(high[axis] - low[axis]))
+        up = way[axis][line] > 0.0
+        side = np.where(up, low[axis][line] + 1 + number, low[axis][line] - number)
+        other = begin[1 - axis][line] + way[1 - axis][line] * ((side - begin[axis][line]) / way[axis][line])
+        least, largest = (bound(low[1 - axis], high[1 - axis])[line] for bound in (np.minimum, np.maximum))
+        pair = np.where(up, side, side - 1), np.clip(np.floor(other).astype(np.int64), least, largest)
+        columns.append(pair[axis])
+        rows.append(pair[1 - axis])
+        faces.append(face[line])
+    column, row, of = (np.concatenate(each) for each in (columns, rows, faces))
+    found: Indexes = of << 2 * order | interleaved(column) | interleaved(row) << 1
+    return found
 
 
 def _diagonal(a: Indexes, b: Indexes, order: int) -> Flags:

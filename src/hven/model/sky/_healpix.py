@@ -86,6 +86,24 @@ def index(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Indexes:
     indexes
         Int64, of the shape of the positions, at least (1,); -1 where a coordinate is NaN, infinite, or a latitude beyond a pole.
     """
+    return placed(order, lon, lat)[0]
+
+
+def placed(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Indexes, Numbers, Numbers]:
+    """Compute the nested index of each position, and where in its cell that is.
+
+    Parameters
+    ----------
+    order
+        0 to 29.
+    lon, lat
+        Degrees, of one shape, as for `index`.
+
+    Returns
+    -------
+    indexes, x, y
+        As of `index`, of its shape; 0 to 1, by the bits of an index: x counts in every second one from the lowest on, y in the others.
+    """
     _check(order)
     lon, lat = np.broadcast_arrays(
         np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
@@ -101,7 +119,7 @@ def index(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Indexes:
         np.full(lon.shape, order, dtype=np.uint8), turned, np.radians(lat), cells, dx, dy, _threads(lon.size)
     )
     found = cells.view(np.int64)
-    return found if whole else np.where(good, found, -1)
+    return found if whole else np.where(good, found, -1), dx, dy
 
 
 def center(order: int | Indexes, ipix: npt.ArrayLike) -> tuple[Numbers, Numbers]:

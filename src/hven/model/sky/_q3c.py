@@ -42,7 +42,7 @@ def index(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.int64]:
         x = np.where(polar, np.where(north, 1.0, -1.0) * np.sin(around) * inward, x)
         y = np.where(polar, -np.cos(around) * inward, y)
     face = np.where(north, 0.0, np.where(south, 5.0, side + 1.0)).astype(np.int64)
-    return (face << 60) | _spread(_cell(x)) | (_spread(_cell(y)) << 1)
+    return (face << 60) | interleaved(_cell(x)) | (interleaved(_cell(y)) << 1)
 
 
 def _cell(place: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -50,8 +50,19 @@ def _cell(place: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.clip(np.floor((np.nan_to_num(place) + 1.0) / 2.0 * _SIDE), 0, _SIDE - 1).astype(np.int64)
 
 
-def _spread(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Interleave the bits of 30-bit numbers with zeros."""
+def interleaved(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Put a zero before each bit.
+
+    Parameters
+    ----------
+    number
+        Of 30 bits, any shape.
+
+    Returns
+    -------
+    number
+        Of 60 bits, of that shape.
+    """
     for shift, mask in _SPREAD:
         number = (number | (number << shift)) & mask
     return number
