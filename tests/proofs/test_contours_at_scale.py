@@ -5,6 +5,7 @@ Without HVEN_PROOF=full: some hundred of them.
 
 import json
 import os
+import resource
 import sqlite3
 import time
 from datetime import datetime, timedelta
@@ -82,7 +83,7 @@ def test_all_outlines_of_the_hfc_and_a_day_of_changes(tmp_path):
         table = report.tables["holes.epn_core"]
         counts = {rule.rpartition(" ")[2]: one.count for rule, one in table.findings.items()}
         print(
-            f"\n{ROWS:,} codes of {steps[0]:.0f} steps (longest {steps[1]:,}): {took[0]:.0f} s, {took[1]:.0f} s of CPU, {table.bytes / 1e6:,.0f} MB; {table.seconds}; {counts}"
+            f"\n{ROWS:,} codes of {steps[0]:.0f} steps (longest {steps[1]:,}): {took[0]:.0f} s, {took[1]:.0f} s of CPU, {table.bytes / 1e6:,.0f} MB, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10:,} MB of memory at most; {table.seconds}; {counts}"
         )
         assert table.published == ROWS
         assert (
@@ -106,7 +107,7 @@ def test_all_outlines_of_the_hfc_and_a_day_of_changes(tmp_path):
         daily = sync(site, "holes")
         took = time.perf_counter() - begun, time.process_time() - spent
         change = daily.changes["holes.epn_core"]
-        print(f"a day: {json.dumps(change.counts())}: {took[0]:.1f} s, {took[1]:.1f} s of CPU")
+        print(f"a day: {json.dumps(change.counts())}: {took[0]:.1f} s, {took[1]:.1f} s of CPU; mapped {change.mapped}")
         assert (change.added, change.removed) == (new, gone)
         assert edited <= change.changed <= edited + 6
         assert change.mapped <= edited + new + 6

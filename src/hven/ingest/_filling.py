@@ -29,12 +29,13 @@ from hven.sources import ROW, Context, Counts, Pin, Reject, Within
 from hven.sources.groups import ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hven.engines import Engine, Snapshot, Staging
     from hven.ingest._ledger import Note, Notes
     from hven.ingest._rejects import Rejects
+    from hven.ingest._transform import Mapped
     from hven.ingest._validate_unique import Seen
     from hven.ingest.watermarks import Watch
     from hven.model.resource import Resource, SourceSpec, TableSpec
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site.store import Record
     from hven.sources import Source
+
+    Step = tuple[int, Note | None, Iterable[tuple[pa.RecordBatch, "Made | None"]]]
 
 FILE = "file.path"
 MOST = 0.5  # share of rows that may be rejected, unless the descriptor says otherwise
@@ -71,6 +74,15 @@ class Progress:
     rows: int = 0
     done: int | None = None
     total: int | None = None
+
+
+@dataclass(slots=True)
+class Made:
+    """What the mapping made of source rows: one `Mapped` for each granule, up to the one at which it failed."""
+
+    prepared: pa.RecordBatch | None = None
+    mapped: list[Mapped] = field(default_factory=list)
+    error: Exception | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -251,28 +263,28 @@ class Filling:
         batches = entry.source.batches(self.asked(entry), limit=self.sample)
         total = entry.source.size()
         done = 0
-        since = time.perf_counter()
         with ExitStack() as stack:
             grouper = None
             if entry.mapping.groups is not None:
                 grouper = stack.enter_context(Grouper(self.engine, entry.mapping, entry.mapping.groups, self.spool))
-            ahead = stack.enter_context(closing(Ahead(batches)))
-            for batch in ahead:
-                since = self.report.spend("read", since)
-                done += batch.num_rows
-                if self.watch is not None:
-                    self.watch(number, batch)
-                left = batch if self.sieve is None else self.sieve(number, batch)
-                note = None if self.notes is None or not left.num_rows else self.notes.begin(number, left)
-                since = self.report.spend("sift", since)
-                for part in self._units(left, entry, note) if left.num_rows else ():
+            # rows are mapped while those before are checked, where nothing of that decides what is read or said of them
+            over = threading.Event() if self.sieve is None and grouper is None and not entry.mapping.each else None
+            reading = stack.enter_context(closing(Ahead(batches)))
+            steps = self._steps(number, entry, transform, reading, over)
+            if over is not None:
+                ahead = stack.enter_context(closing(Ahead(steps, 1)))
+                stack.callback(over.set)
+            for rows, note, parts in steps if over is None else ahead:
+                done += rows
+                for part, made in parts:
                     with self._lock:
                         self.report.read += part.num_rows
-                    if grouper is None:
-                        since = self._batch(transform, validation, part, writing, since, note)
-                    else:
+                    if made is not None:
+                        self._batch(validation, part, made, writing, note)
+                    elif grouper is not None:
+                        since = time.perf_counter()
                         self.report.skipped += grouper.add(part)
-                        since = self.report.spend("group", since)
+                        self.report.spend("group", since)
                 if note is not None:
                     note.close()
                 self._judge()
@@ -285,18 +297,61 @@ class Filling:
                         total=total,
                     )
                 )
-            since = self.report.spend("read", since)
+            since = time.perf_counter()
             for groups, odd in grouper.groups() if grouper is not None else ():
                 whole = self._of_one_value(groups, odd)
-                since = self.report.spend("group", since)
-                since = self._batch(transform, validation, whole, writing, since)
+                self.report.spend("group", since)
+                self._batch(validation, whole, self._made(transform, whole), writing)
                 self._judge()
+                since = time.perf_counter()
         for why, count, first in sizes.told():
             shown = [Offender(file=None, row=None, column=None, value=first)]
             with self._lock:
                 self.report.find(
                     f"product_size: {why}", f"no size of {first}, and the like: {why}", WARNING, count, shown
                 )
+
+    def _steps(
+        self, number: int, entry: Entry, transform: Transform, batches: Iterable[pa.RecordBatch], over: threading.Event | None
+    ) -> Iterator[Step]:  # fmt: skip
+        """Yield for each batch how many rows were read, its lines of the ledger, and what mapped rows are made of, with these.
+
+        These are made as they are asked for; ahead of that in another thread, with the event that says that nobody will.
+        """
+        since = time.perf_counter()
+        for batch in batches:
+            if over is not None and over.is_set():
+                return
+            since = self.report.spend("read", since)
+            if self.watch is not None:
+                self.watch(number, batch)
+            left = batch if self.sieve is None else self.sieve(number, batch)
+            note = None if self.notes is None or not left.num_rows else self.notes.begin(number, left)
+            self.report.spend("sift", since)
+            units = self._units(left, entry, note) if left.num_rows else ()
+            parts = ((unit, None if entry.mapping.groups else self._made(transform, unit)) for unit in units)
+            if over is None:
+                yield batch.num_rows, note, parts
+            else:
+                made = list(parts)
+                if any(one is not None and one.error is not None for _, one in made):
+                    over.set()
+                yield batch.num_rows, note, made
+                del made
+            since = time.perf_counter()
+        self.report.spend("read", since)
+
+    def _made(self, transform: Transform, batch: pa.RecordBatch) -> Made:
+        """Map source rows; what fails is raised when their turn comes to be checked."""
+        since, made = time.perf_counter(), Made()
+        try:
+            made.prepared = transform.prepared(batch)
+            for mapped in transform.apply(made.prepared):
+                made.mapped.append(mapped)
+        except Exception as error:  # noqa: BLE001  (raised by `_batch`)
+            made.error = error
+        self.report.spend("map", since)
+        return made
 
     def asked(self, entry: Entry) -> list[str]:
         """Return the columns to ask of a source."""
@@ -366,26 +421,25 @@ class Filling:
 
     def _batch(
         self,
-        transform: Transform,
         validation: Validation,
         batch: pa.RecordBatch,
+        made: Made,
         writing: Behind[pa.RecordBatch],
-        since: float,
         note: Note | None = None,
-    ) -> float:
-        prepared = transform.prepared(batch)
+    ) -> None:
         reached = np.zeros(batch.num_rows, bool)
         thrown = np.zeros(batch.num_rows, bool)
-        for mapped in transform.apply(prepared):
-            since = self.report.spend("map", since)
+        since = time.perf_counter()
+        while made.mapped:
+            mapped = made.mapped.pop(0)
             at = mapped.at if mapped.at is not None else np.arange(batch.num_rows)
             reached[at] = True
-            broken = list(validation.broken(mapped, prepared))
+            broken = list(validation.broken(mapped, made.prepared))
             rows = mapped.rows
             good = at
             if broken:
                 with self._lock:
-                    bad = self._sort_out(broken, rows, prepared, batch, at)
+                    bad = self._sort_out(broken, rows, made.prepared, batch, at)
                 if bad.any():
                     thrown[at[bad]] = True
                     rows, good = rows.filter(pa.array(~bad)), at[~bad]
@@ -397,12 +451,13 @@ class Filling:
                     note.made(_places(batch, good), shaped)
                 writing.put(shaped)
                 since = self.report.spend("stage", since)
+        if made.error is not None:
+            raise made.error
         if note is not None and thrown.any():
             note.thrown(_places(batch, np.flatnonzero(thrown)))
         with self._lock:
             self.report.skipped += batch.num_rows - int(reached.sum())
             self.report.rejected += int(thrown.sum())
-        return since
 
     def _sort_out(
         self, broken: Sequence[Broken], rows: pa.RecordBatch, prepared: pa.RecordBatch, batch: pa.RecordBatch, at: Any

@@ -231,13 +231,16 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
     starts = np.concatenate([[0], np.cumsum(sizes)])
     numbers = np.asarray(values.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
     known, polygons = np.asarray(pc.is_valid(values)), pa.types.is_list(values.type)
+    whole = polygons and not (sizes % 2).any()
     if rule.check == "orientation":
-        whole = polygons and not (sizes % 2).any()
         return pa.array(
             footprints.wrong_way(starts, numbers, outside=rule.of == "body") if whole else np.zeros(len(values), bool)
         )
     bad = known & ((sizes < 6) | (sizes % 2 == 1)) if polygons else np.zeros(len(values), bool)
-    off = np.flatnonzero(~(np.abs(numbers) <= 90.0) | ((numbers < 0.0) & (not polygons)))
+    if whole:
+        off = np.flatnonzero(~(np.abs(numbers.reshape(-1, 2)) <= [np.finfo(np.float64).max, 90.0]))
+    else:
+        off = np.flatnonzero(~(np.abs(numbers) <= 90.0) | ((numbers < 0.0) & (not polygons)))
     owner = np.searchsorted(starts, off, "right") - 1
     place, value = off - starts[owner], numbers[off]
     wrong = ~np.isfinite(value) | ((place % 2 == 1) & (np.abs(value) > 90.0))
