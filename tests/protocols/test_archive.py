@@ -23,9 +23,10 @@ from hven.ingest import ingest
 from hven.model import settings
 from hven.model.errors import Unavailable
 from hven.services import _packing as packing
+from hven.services import _sums as sums
 from hven.services import filed
 from hven.services._packing import Member, Tar, Zip
-from hven.services.archives import Sums
+from hven.services._sums import Sums
 from hven.site import Site
 
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ def test_what_is_told_beforehand_and_ranges(place: Any, kind: str) -> None:
     tag = whole.headers["etag"]
     assert not tag.startswith("W/")
     size = len(whole.body)
-    place[2].kept(Sums).__init__()  # type: ignore[misc]  # nothing is known of what was read before
+    known = place[2].kept(Sums, place[2].settings.var / "crc32")
+    known.__init__()  # nothing is known of what was read before
     for start, stop in [(0, 1), (size - 1, size), (31, 33), (6000, 400_000), (size - 900, size), *((at, at + 700) for at in range(0, size, 50_021))]:  # fmt: skip
         part = asked(place, FORMAT=kind, more={"range": f"bytes={start}-{min(stop, size) - 1}", "if-range": tag})
         assert (part.status, part.body == whole.body[start:stop]) == (206, True)
@@ -226,6 +228,29 @@ def test_large_ones(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     else:
         with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
             assert {one.name: tar.extractfile(one).read() for one in tar} == made  # type: ignore[union-attr]
+
+
+def test_sums_outlast_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torn lines are none; of a file that is too large the newer half stays; where nothing can be written, a process knows its own."""
+    place, names = tmp_path / "crc32", [hashlib.sha256(str(at).encode()).hexdigest() for at in range(40)]
+    one, other = Sums(place), Sums(place)
+    for at, name in enumerate(names):
+        assert other.find(name) is None
+        one.keep(name, at)
+        assert other.find(name) == at
+    with place.open("ab") as file:
+        file.write(b"\0" * 9)
+    one.keep(names[0], 99)
+    assert (Sums(place).find(names[39]), Sums(place).find(names[0])) == (39, 0)
+    monkeypatch.setattr(sums, "MOST", 1000)
+    assert [Sums(place).find(names[at]) for at in (0, 20, 39)] == [None, None, 39]
+    assert place.stat().st_size <= 500
+    one.keep(names[1], 7)
+    assert other.find(names[1]) == 1  # as it knew it
+    assert Sums(place).find(names[1]) == 7
+    lost = Sums(tmp_path / "none" / "crc32")
+    lost.keep(names[0], 5)
+    assert (lost.find(names[0]), lost.find(names[1])) == (5, None)
 
 
 def test_files_without_checksums_are_not_taken_for_each_other() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from hven.model import Cache
+    from hven.services._sums import Sums
     from hven.services.filed import Piece
 
 LARGE = FULL = 0xFFFFFFFF  # of a field of four bytes: what is as large stands in one of eight
@@ -68,7 +68,7 @@ class Packing(ABC):
         CRC-32 of what was read before, by SHA-256.
     """
 
-    def __init__(self, members: Sequence[Member], sums: Cache[int]) -> None:
+    def __init__(self, members: Sequence[Member], sums: Sums) -> None:
         self.members = members
         self._sums = sums
         self._own: dict[str, int] = {}

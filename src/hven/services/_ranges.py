@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from hven.services.filed import Piece
 
+TURN = 1 << 20  # bytes after which others have their turn
 LOOK = 1.0  # seconds: a timer for each piece takes longer than need be
 _ONE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})", re.IGNORECASE)
 
@@ -90,7 +91,7 @@ def given(
     pieces
         Makes the bytes from one place to before another.
     kind
-        Media type.
+        Media type; texts are said to be UTF-8.
     same
         Whether `If-Range`, if it is said, names this state: else all is given.
     """
@@ -98,6 +99,7 @@ def given(
     if part == (0, 0):
         return Response(None, 416, {**headers, "content-range": f"bytes */{size}"})
     begin, end = part or (0, size)
+    kind += "; charset=utf-8" * (kind.startswith("text/") and "charset" not in kind)
     every = {**headers, "content-type": kind, "content-length": str(end - begin)}
     if part is not None:
         every["content-range"] = f"bytes {begin}-{end - 1}/{size}"
@@ -149,7 +151,7 @@ class Flow(Response):
 
 async def flowing(pieces: Generator[Piece], *, far: bool = False) -> AsyncGenerator[bytes | bytearray]:
     """Take pieces as they come: on the event loop, and behind a None by a thread (of those that wait for `far` servers), which joins small ones."""
-    waiting = None
+    waiting, size = None, 0
     try:
         while (piece := next(pieces, b"")) != b"":
             if piece is None:
@@ -157,7 +159,10 @@ async def flowing(pieces: Generator[Piece], *, far: bool = False) -> AsyncGenera
                 await asyncio.wait([waiting])  # who does not wait any more leaves it at work
                 piece = waiting.result()
             yield piece
-            await asyncio.sleep(0)  # others have their turn
+            size += len(piece)
+            if size >= TURN:
+                size = 0
+                await asyncio.sleep(0)
     finally:
         if waiting is not None and not waiting.done():
             await asyncio.wait([waiting])

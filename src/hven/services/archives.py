@@ -16,12 +16,12 @@ from starlette.responses import Response
 
 from hven import __version__
 from hven import services as dali
-from hven.model import Cache
 from hven.model.errors import HvenError, NotFound, ParamError, TooLarge, say
 from hven.model.table import rooted
 from hven.services import datalinks, elsewhere, filed, scripts
 from hven.services._packing import Member, Packing, Tar, Zip
 from hven.services._ranges import Flow, flowing
+from hven.services._sums import Sums
 from hven.services.address import bases
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hven.services.face import Surroundings
     from hven.site.auth import Reader
 
-KINDS: dict[str, tuple[Callable[[Sequence[Member], Cache[int]], Packing], str]] = {
+KINDS: dict[str, tuple[Callable[[Sequence[Member], Sums], Packing], str]] = {
     "zip": (Zip, "application/zip"),
     "tar": (Tar, "application/x-tar"),
 }
@@ -45,13 +45,6 @@ HERE, REFUSED, MISSING, ELSEWHERE = "here", "refused", "missing", "elsewhere"
 _FILE = r"/collections/([^/?#]+)/files/([^?#]+)"
 _LINKS = r"/datalink/([^/?#]+)\?"
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-
-
-class Sums(Cache[int]):
-    """CRC-32 of files that left in archives, by SHA-256: whoever goes on from the middle of a ZIP needs those of all."""
-
-    def __init__(self) -> None:
-        super().__init__(200_000)
 
 
 class Entry(NamedTuple):
@@ -272,7 +265,7 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
     return Plan(
         entries=entries,
         bytes=total,
-        sums=around.site.kept(Sums),
+        sums=around.site.kept(Sums, around.site.settings.var / "crc32"),
         far=bool(distant),
         collections=[resources[name] for name in dict.fromkeys(owners) if name in resources],
     )

@@ -62,6 +62,7 @@ LISTED = ("path", "url", "bytes", "sha256", "title")
 COLUMNS = ("path", "url", "media_type", "bytes", "sha256", "modified")
 READ = 1  # changes with what media make of files, so that no copies are used that were made otherwise
 PIECE = 256 * 1024  # bytes that are read at once
+LOOKED = 4 << 20  # bytes after which it is looked whether a file is still what was published
 Piece = bytes | bytearray | None  # None: what comes next must be waited for
 _TOLD = 20  # locked files of which each is asked why
 _WANTED = Table(schema="TAP_UPLOAD", name="wanted", columns=(Column(name="wanted_path", type=STRING),))
@@ -620,9 +621,12 @@ def _read(settings: Settings, row: dict[str, Any], start: int, stop: int) -> Gen
     except OSError:
         raise elsewhere.changed(row) from None
     try:
+        looked = start
         while start < stop:
-            if not _same(os.fstat(file), row):
-                raise elsewhere.changed(row)
+            if start >= looked:
+                looked = start + LOOKED
+                if not _same(os.fstat(file), row):
+                    raise elsewhere.changed(row)
             wanted = min(PIECE, stop - start)
             piece: bytes | bytearray = _at_once(file, wanted, start)
             if not piece:

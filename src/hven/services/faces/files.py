@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as urlquote
 
 import anyio.to_thread
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from hven import services as dali
 from hven.model.table import FILES, rooted
@@ -74,16 +74,14 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return Response(status_code=304, headers=headers)
         # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
         same = request.headers.get("if-range", tag) == tag
-        if not same:
-            request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
         if far_file is not None:
             pieces = partial(far.pieces, far_file)
             return given(request, far_file.bytes, pieces, row["media_type"], headers, same=same)
-        place = await anyio.to_thread.run_sync(filed.place_of, around.site.settings, row)
-        if not same or "range" not in request.headers or "," in request.headers["range"]:
-            return FileResponse(place, headers=headers, media_type=row["media_type"])
+        await anyio.to_thread.run_sync(filed.place_of, around.site.settings, row)  # before anything is promised
         read = filed.reading(around, row)
-        return given(request, row["bytes"], lambda begin, end: flowing(read(begin, end)), row["media_type"], headers)
+        return given(
+            request, row["bytes"], lambda begin, end: flowing(read(begin, end)), row["media_type"], headers, same=same
+        )
 
     async def listed(request: Request) -> Response:
         found = await anyio.to_thread.run_sync(

@@ -9,7 +9,8 @@ from hven.jobs import Type
 from hven.model.errors import Cancelled, HvenError
 from hven.services import cutouts
 from hven.services._packing import Member
-from hven.services.archives import KINDS, Sums
+from hven.services._sums import Sums
+from hven.services.archives import KINDS
 from hven.services.face import Surroundings
 from hven.services.filed import PIECE
 from hven.services.params import value
