@@ -14,25 +14,29 @@ from __future__ import annotations
 
 import itertools
 import math
+import weakref
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import numpy as np
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from hven.formats.media import Array, Selection, cut, open_product, selecting, window
-from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooLarge, Unauthenticated, say
+from hven.model.errors import Forbidden, HvenError, NotFound, Overloaded, ParamError, TooLarge, Unauthenticated, say
 from hven.model.params import Param
 from hven.model.sky import shape_text
 from hven.services import datalinks, filed, rotations
+from hven.services._ranges import Flow, flowing
 from hven.services.address import table_named
 from hven.services.archives import KINDS
 from hven.services.errors import Faults, status_of
 from hven.services.params import value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+
+    from starlette.requests import Request
 
     from hven.formats.media import Axis, Cut, Place, Product
     from hven.model.params import Params
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
 
 MOST = 1000  # cuts of one request
 LARGEST = 4 << 30  # bytes of a cut
+SMALL = 1 << 20  # bytes of a cut that is made whole before it leaves
+SENDING = 64  # larger ones that leave a process at once: each holds an open file and a piece of it
 WRONG = 1e2  # a band that is beyond the file's by more than such a factor is said to be in another unit
 
 PARAMS = (selecting.ID, selecting.TABLE, *selecting.PARAMS)
@@ -326,11 +332,13 @@ def described(path: Place, name: str, wanted: Selection) -> dict[str, Any] | Non
         }  # fmt: skip
 
 
-def sent(product: Product, piece: Cut, name: str, kept: Mapping[str, str]) -> Response:
-    """Send a file that is made while it is read; the product is closed with it.
+def sent(request: Request, product: Product, piece: Cut, name: str, kept: Mapping[str, str]) -> Response:
+    """Send a file that is made while it is read, a small one made here; the product is closed with it.
 
     Parameters
     ----------
+    request
+        Of the reader.
     product
         An open file.
     piece
@@ -339,16 +347,40 @@ def sent(product: Product, piece: Cut, name: str, kept: Mapping[str, str]) -> Re
         Of the file that is sent.
     kept
         Headers on who may keep it.
+
+    Raises
+    ------
+    Overloaded
+        As many leave as may at once.
     """
-
-    def body() -> Iterator[bytes]:
-        with product:
-            yield from piece.chunks()
-
     headers = {**kept, "content-disposition": f'attachment; filename="{name}"', "x-content-type-options": "nosniff"}
+    headers["content-type"] = piece.media_type
     if piece.size is not None:
         headers["content-length"] = str(piece.size)
-    return StreamingResponse(body(), headers=headers, media_type=piece.media_type)
+    small = piece.size is not None and piece.size <= SMALL
+    if small or request.method == "HEAD" or len(_leaving) >= SENDING:
+        with product:
+            if request.method == "HEAD":
+                return Response(None, headers=headers)
+            if small:
+                return Response(b"".join(piece.chunks()), headers=headers)
+        raise Overloaded(say("too many cuts leave at the moment"), remedy=say("try again in a few seconds"))
+    made = Flow(request, 200, headers, flowing(_pieces(product, piece)))
+    _leaving.add(made)
+    return made
+
+
+def _pieces(product: Product, piece: Cut) -> Generator[filed.Piece]:
+    with product:
+        chunks = piece.chunks()
+        yield None
+        for chunk in chunks:
+            for start in range(0, len(chunk), filed.PIECE):
+                yield chunk[start : start + filed.PIECE]
+            yield None
+
+
+_leaving: weakref.WeakSet[Flow] = weakref.WeakSet()
 
 
 def stem(name: str) -> str:

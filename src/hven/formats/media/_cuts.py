@@ -288,19 +288,21 @@ class Piece:
 
     def data(self) -> Iterator[bytes]:
         """Read the window, a few MB at a time."""
-        read = self.array.raw or self.array.read
         row = math.prod(self.shape[1:]) * self.kind.itemsize if len(self.shape) > 1 else self.kind.itemsize
         for inner in (
             _split(self.window, self.kind.itemsize)
             if row > CHUNK
             else _rows_of(self.window, max(1, CHUNK // max(1, row)))
         ):
-            values = np.asarray(read(inner))
-            if self.shift:
-                values = values.astype(np.int64) - self.shift if self.shift < 2**62 else (values ^ values.dtype.type(1 << 63)).view(np.int64)  # fmt: skip
-            yield np.ascontiguousarray(values, self.kind).tobytes()
+            yield self._written(inner)  # nothing else is held while its reader takes it
         if self.padded > self.bytes:
             yield bytes(self.padded - self.bytes)
+
+    def _written(self, inner: tuple[slice, ...]) -> bytes:
+        values = np.asarray((self.array.raw or self.array.read)(inner))
+        if self.shift:
+            values = values.astype(np.int64) - self.shift if self.shift < 2**62 else (values ^ values.dtype.type(1 << 63)).view(np.int64)  # fmt: skip
+        return np.ascontiguousarray(values, self.kind).tobytes()
 
 
 def _rows_of(found: tuple[slice, ...], step: int) -> Iterator[tuple[slice, ...]]:

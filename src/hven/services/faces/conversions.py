@@ -68,8 +68,7 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
                 raise
 
         product, piece = await anyio.to_thread.run_sync(made, limiter=few)
-
-        return cutouts.sent(product, piece, f"{cutouts.stem(found.name)}.{ENDINGS[form]}", headers)
+        return cutouts.sent(request, product, piece, f"{cutouts.stem(found.name)}.{ENDINGS[form]}", headers)
 
     return [asking("/collections/{name}/as/{form}/{path:path}", one, PLAIN, LIMIT)]
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
 from starlette.responses import Response
 
 from hven import services as dali
 from hven.formats.media import selecting
 from hven.model.table import SITE, Hole, Input, Link, Service, rooted
+from hven.query.turns import Turns
 from hven.services import _vosi as vosi
 from hven.services import cutouts, filed, uws
+from hven.services._threads import computed, in_turn
 from hven.services.face import Face, Surroundings, Way, asking, route
 
 if TYPE_CHECKING:
@@ -27,29 +28,35 @@ if TYPE_CHECKING:
 SYNC, ASYNC = selecting.STANDARD, "ivo://ivoa.net/std/SODA#async-1.0"
 NARROWED = 20  # rows of one list of links whose files are looked into
 LIMIT = 1 << 20  # bytes of parameters
+AT_ONCE = 2
+WAITING = 64  # that may wait for these; more are told to come again
 
 
 def routes(around: Surroundings) -> Sequence[BaseRoute]:
     """Route ``/soda/sync``, ``/soda/async`` and ``/soda/capabilities``."""
+    cutting = Turns(AT_ONCE, places=WAITING)
 
     async def sync(request: Request, params: dali.Params) -> Response:
-        who, base = around.reader(request), dali.base(request, around.site.settings)
-        ignored = params.unused(cutouts.PARAMS)
-        (one,) = cutouts.wanted(params, single=True)
-        history = [f"{one.ident} of {base}"]
-        if ignored:
-            history.append(f"not understood, and left out: {', '.join(ignored)}")
+        def made() -> Response:
+            who, base = around.reader(request), dali.base(request, around.site.settings)
+            (one,) = cutouts.wanted(params, single=True)
+            history = [f"{one.ident} of {base}"]
+            if ignored := params.unused(cutouts.PARAMS):
+                history.append(f"not understood, and left out: {', '.join(ignored)}")
+            found = cutouts.original(around, who, one.ident, params.one("TABLE"))
+            # a file and what is asked of it make the same bytes, but for the base in its history
+            kept = dali.caching(dali.etag(found.etag, repr(one), history), public=found.public)
+            if dali.unchanged(request, kept["etag"]):
+                return Response(status_code=304, headers=kept)
+            product, piece = cutouts.opened(found, one, history)
+            if piece is None:
+                product.closing()
+                return Response(status_code=204)
+            return cutouts.sent(request, product, piece, f"{cutouts.stem(found.name)}_cut.fits", kept)
 
-        found = await anyio.to_thread.run_sync(cutouts.original, around, who, one.ident, params.one("TABLE"))
-        # a file and what is asked of it make the same bytes, but for the base in its history
-        kept = dali.caching(dali.etag(found.etag, repr(one), history), public=found.public)
-        if dali.unchanged(request, kept["etag"]):
-            return Response(status_code=304, headers=kept)
-        product, piece = await anyio.to_thread.run_sync(cutouts.opened, found, one, history)
-        if piece is None:
-            product.closing()
-            return Response(status_code=204)
-        return cutouts.sent(product, piece, f"{cutouts.stem(found.name)}_cut.fits", kept)
+        async with in_turn(cutting):
+            answer: Response = await computed(made, first=True)
+        return answer
 
     async def capabilities(request: Request) -> Response:
         here = f"{dali.base(request, around.site.settings)}/soda"
