@@ -1,5 +1,5 @@
 // The messages of SAMP that rows, files, positions and regions are sent as.
-/** @import {Cell, Column, Region, Value} from "./answers.js" */
+/** @import {Cell, Column, Link, Region, Value} from "./answers.js" */
 
 /** @typedef {Column & {value: Value}} Field a column with its value in one row */
 /** @typedef {{mtype: string, params: Record<string, any>}} Message */
@@ -27,23 +27,29 @@ function named(url) {
 /**
  * Find the address that a row leads to: of its file, or else the first there is.
  * @param {Field[]} fields
+ * @param {Link[]} [leads] what DataLink has of it
  * @returns {string | null}
  */
-export function linked(fields) {
+export function linked(fields, leads = []) {
   const cell = (/** @type {Field} */ one) =>
     /** @type {Cell | null} */ (typeof one.value === "object" ? one.value : null);
   const links = fields.filter((one) => cell(one)?.href && !cell(one)?.picture);
-  const link = links.find((one) => /^(access_url|datalink_url)$/i.test(one.name)) ?? links[0];
-  return link ? (cell(link)?.href ?? null) : null;
+  const known = links.find((one) => /^(access_url|datalink_url)$/i.test(one.name));
+  const [first] = [known, leads.find((one) => one.semantics === "this"), links[0]].filter(Boolean);
+  if (!first) return null;
+  return "href" in first ? first.href : (cell(first)?.href ?? null);
 }
 
 /**
- * Give the message of an image.
+ * Give the message of an image: of the file, or of the FITS that it is made.
  * @param {string} url
+ * @param {Field[]} [fields]
+ * @param {Link[]} [leads]
  * @returns {Message}
  */
-export function image(url) {
-  return { mtype: "image.load.fits", params: { url, "image-id": url, name: named(url) } };
+export function image(url, fields = [], leads = []) {
+  const known = file(url, fields, leads).messages.find(({ mtype }) => mtype === "image.load.fits");
+  return known ?? { mtype: "image.load.fits", params: { url, "image-id": url, name: named(url) } };
 }
 
 /**
@@ -59,18 +65,37 @@ export function spectrum(url, fields) {
 }
 
 /**
- * Give the message of the file of a row, as what its format says: a table, a CDF file, an image; `message` is null if programs are told of no such files.
+ * Give the messages of the file of a row, the best one first: as what its format says (a table, a CDF file, an image), as FITS that it is made,
+ * as the other of table and image, which some programs take alone; none: programs are told of no such files.
  * @param {string} url
  * @param {Field[]} fields
- * @returns {{format: string, message: Message | null}}
+ * @param {Link[]} [leads] what DataLink has of it
+ * @returns {{format: string, messages: Message[]}}
  */
-export function file(url, fields) {
-  const format = fields.find((one) => one.name.toLowerCase() === "access_format");
-  const said = (text(format?.value ?? null) ?? "").toLowerCase();
-  const kind = KINDS.find(([wanted, ending]) => wanted.test(said) || (!said && ending.test(url)));
-  if (!kind) return { format: said || url.split("/").pop() || "", message: null };
-  const [, , mtype, id] = kind;
-  return { format: said, message: { mtype, params: { url, [id]: url, name: named(url) } } };
+export function file(url, fields, leads = []) {
+  const cell = (/** @type {RegExp} */ name) =>
+    (text(fields.find((one) => name.test(one.name))?.value ?? null) ?? "").toLowerCase();
+  const led = leads.find((one) => one.href === url)?.type.toLowerCase() ?? "";
+  const said = cell(/^access_format$/i) || cell(/^media_type$/i) || led;
+  const vague = !said || /octet-stream|gzip|x-xz|bzip2|zstd/.test(said);
+  // what interferometers measure are tables of FITS, whatever the files are called
+  const format = cell(/^dataproduct_type$/i) === "visibility" && /fits/.test(said || url) ? "oifits" : said;
+  const kind = KINDS.find(([wanted, ending]) => wanted.test(format) || (vague && ending.test(url)));
+  const load = (/** @type {string} */ mtype, /** @type {string} */ id, at = url) => ({
+    mtype,
+    params: { url: at, [id]: at, name: named(at) },
+  });
+  const messages = kind ? [load(kind[2], kind[3])] : [];
+  const [table, picture] = [
+    ["table.load.fits", "table-id"],
+    ["image.load.fits", "image-id"],
+  ];
+  if (kind?.[2] === picture[0]) messages.push(load(table[0], table[1]));
+  const made = leads.find((one) => one.semantics === "this" && one.href !== url && /fits/.test(one.type));
+  const rows = /cdf|oifits/.test(format) || /\.(cdf|nc4?|h5|tab|oifits)(\.gz)?$/i.test(url);
+  if (made)
+    for (const [mtype, id] of rows ? [table, picture] : [picture, table]) messages.push(load(mtype, id, made.href));
+  return { format: said || url.split("/").pop() || "", messages };
 }
 
 /**

@@ -3,7 +3,7 @@ import { button, find, make, maybe } from "./dom.js";
 import { Client, HubError, takes } from "./hub.js";
 import { reach, why } from "./leave.js";
 import { file, image, linked, position, region, spectrum } from "./messages.js";
-/** @import {Row, Rows, Taken} from "./answers.js" */
+/** @import {Link, Row, Rows, Taken} from "./answers.js" */
 /** @import {Field, Message} from "./messages.js" */
 /** @import {Changes, Workspace} from "./workspace.js" */
 
@@ -78,12 +78,17 @@ class Sending {
     this.status.textContent = text;
   }
 
+  /** @param {string} mtype */
+  takers(mtype) {
+    return client.clients.filter((one) => (!this.to || one.id === this.to) && takes(one, mtype));
+  }
+
   /**
    * Send a message to those who take it; it is an error if nobody does.
    * @param {Message} message
    */
   async send({ mtype, params }) {
-    const takers = client.clients.filter((one) => (!this.to || one.id === this.to) && takes(one, mtype));
+    const takers = this.takers(mtype);
     if (!takers.length) throw new Error(this.workspace.t("No program here takes this: {mtype}", { mtype }));
     const loaded = mtype.includes(".load."); // what a program fetches, and without a cookie of ours
     await client.notify(mtype, loaded ? { ...params, url: await this.workspace.opened(params.url) } : params, this.to);
@@ -136,9 +141,9 @@ class Sending {
     const none = !selection.chosen;
     list.push(
       add(t("The marked rows"), () => this.marked(), !selection.marked.size),
-      add(t("The image of this row"), () => this.product((url) => image(url)), none),
+      add(t("The image of this row"), () => this.product(image), none),
       add(t("The spectrum of this row"), () => this.product(spectrum), none),
-      add(t("The file of this row"), () => this.product((url, fields) => this.file(url, fields)), none),
+      add(t("The file of this row"), () => this.product((...row) => this.file(...row)), none),
       add(t("The position of this row"), () => this.point(), none),
     );
     if (searched) list.push(add(t("The region of the search"), () => this.region()));
@@ -247,37 +252,40 @@ class Sending {
     await this.send({ mtype: "table.load.votable", params: { url, "table-id": url, name } });
   }
 
-  /** @returns {Promise<Field[]>} */
+  /** @returns {Promise<{fields: Field[], leads: Link[]}>} */
   async row() {
     const state = new URLSearchParams({ _row: this.workspace.selection.chosen ?? "" });
     /** @type {Row} */
-    const { columns = [], row } = await this.workspace.ask(`${this.here}/row`, { state, pane: "samp-row" });
-    return columns.map((column, at) => ({ ...column, value: row?.[at] ?? null }));
+    const { columns = [], row, links } = await this.workspace.ask(`${this.here}/row`, { state, pane: "samp-row" });
+    return { fields: columns.map((column, at) => ({ ...column, value: row?.[at] ?? null })), leads: links ?? [] };
   }
 
   /**
    * Send what the chosen row leads to.
-   * @param {(url: string, fields: Field[]) => Message} message
+   * @param {(url: string, fields: Field[], leads: Link[]) => Message} message
    */
   async product(message) {
-    const fields = await this.row();
-    const url = linked(fields);
+    const { fields, leads } = await this.row();
+    const url = linked(fields, leads);
     if (!url) throw new Error(this.workspace.t("nothing"));
-    await this.send(message(url, fields));
+    await this.send(message(url, fields, leads));
   }
 
   /**
+   * Choose the message that somebody here takes.
    * @param {string} url
    * @param {Field[]} fields
+   * @param {Link[]} leads
    */
-  file(url, fields) {
-    const { format, message } = file(url, fields);
-    if (message) return message;
-    throw new Error(this.workspace.t("Programs are told of no files of this kind: {format}", { format }));
+  file(url, fields, leads) {
+    const { format, messages } = file(url, fields, leads);
+    if (!messages.length)
+      throw new Error(this.workspace.t("Programs are told of no files of this kind: {format}", { format }));
+    return messages.find(({ mtype }) => this.takers(mtype).length) ?? messages[0];
   }
 
   async point() {
-    const message = position(await this.row());
+    const message = position((await this.row()).fields);
     if (!message) throw new Error(this.workspace.t("nothing"));
     await this.send(message);
   }

@@ -69,7 +69,8 @@ test("a row leads to its file, else to the first address that is no picture", ()
 });
 
 test("a file is sent as what its format says, or else the end of its name", () => {
-  const sent = (url, format) => file(url, format === undefined ? [] : [field("access_format", format)]).message?.mtype;
+  const sent = (url, format) =>
+    file(url, format === undefined ? [] : [field("access_format", format)]).messages[0]?.mtype;
   assert.equal(sent("http://a/f.fits"), "image.load.fits");
   assert.equal(sent("http://a/f.fits.gz"), "image.load.fits");
   assert.equal(sent("http://a/f.vot"), "table.load.votable");
@@ -77,8 +78,36 @@ test("a file is sent as what its format says, or else the end of its name", () =
   assert.equal(sent("http://a/f", "application/x-cdf"), "table.load.cdf");
   assert.equal(sent("http://a/f", "application/x-oifits"), "table.load.fits");
   assert.equal(sent("http://a/f.fits", "text/plain"), undefined);
-  assert.deepEqual(file("http://a/f.pdf", []), { format: "f.pdf", message: null });
+  assert.equal(sent("http://a/f.oifits.gz", "application/gzip"), "table.load.fits");
+  assert.equal(
+    file("http://a/f.fits", [field("media_type", "application/oifits")]).messages[0].mtype,
+    "table.load.fits",
+  );
+  assert.deepEqual(file("http://a/f.pdf", []), { format: "f.pdf", messages: [] });
   assert.equal(image("http://a/b/f.fits").params.name, "f.fits");
+});
+
+test("what interferometers measure is a table, whatever the file is called", () => {
+  const fields = [field("access_format", "application/fits"), field("dataproduct_type", "visibility")];
+  assert.deepEqual(
+    file("http://a/f.fits", fields).messages.map(({ mtype }) => mtype),
+    ["table.load.fits"],
+  );
+});
+
+test("a file that no program knows is sent as the FITS that is made of it", () => {
+  const leads = (url, type) => [
+    { semantics: "this", href: url, type },
+    { semantics: "preview", href: "http://a/p.png", type: "image/png" },
+    { semantics: "this", href: "http://a/as", type: "application/fits" },
+  ];
+  const sent = (url, type) => file(url, [], leads(url, type)).messages.map(({ mtype, params }) => [mtype, params.url]);
+  const picture = ["image.load.fits", "http://a/as"];
+  const table = ["table.load.fits", "http://a/as"];
+  assert.deepEqual(sent("http://a/c.qub", "application/octet-stream"), [picture, table]);
+  assert.deepEqual(sent("http://a/s.nc", "application/x-netcdf"), [table, picture]);
+  assert.deepEqual(sent("http://a/s.cdf", "application/x-cdf"), [["table.load.cdf", "http://a/s.cdf"], table, picture]);
+  assert.equal(linked([link("page", "http://a/page")], leads("http://a/c.qub", "")), "http://a/c.qub");
 });
 
 test("a spectrum is told what its row says of it", () => {

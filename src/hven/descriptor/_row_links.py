@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as quoted
 
 from hven.adql import parse_expression
+from hven.adql.reserved import RESERVED
 from hven.adql.text import literal, quote, write
 from hven.adql.tree import Cast, ColumnRef, Ident, transform
 from hven.adql.vocabularies import vocabularies
@@ -15,6 +16,7 @@ from hven.descriptor._columns import param
 from hven.descriptor._derived_links import derived
 from hven.descriptor._expression_names import written
 from hven.descriptor._value_trees import formatted
+from hven.descriptor.written import Written
 from hven.model.errors import nearest
 from hven.model.params import Param
 from hven.model.resource import Setting
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from hven.adql.tree import Expr
     from hven.descriptor._inherited import Inherited
     from hven.descriptor.value_schema import Faults, Fields
-    from hven.descriptor.written import Written
     from hven.model.errors import Place
     from hven.model.table import Table, Template
 
@@ -245,9 +246,11 @@ class Over:
 
     def expression(self, said: Written, where: str, faults: Faults, *, condition: bool) -> str | None:
         """Check an expression, and write it as it stands in a query over both tables."""
-        tree = expression(said, where, faults, condition=condition)
-        tree = None if tree is None else self._checked(tree, said, where, faults)
-        return None if tree is None else write(tree)
+        way = "" if condition else next((word for word in (" DESC", " ASC") if said.upper().endswith(word)), "")
+        text = Written(said[: len(said) - len(way)], said.page, said.start, said.end, said.style)
+        tree = expression(text, where, faults, condition=condition)
+        tree = None if tree is None else self._checked(tree, text, where, faults)
+        return None if tree is None else write(tree) + way
 
     def _checked(self, tree: Expr, said: Written, where: str, faults: Faults, offset: int = 0) -> Expr | None:
         folded: Mapping[str, str] = {name.lower(): name for name in self._names or ()}
@@ -271,6 +274,8 @@ class Over:
         if not isinstance(node, ColumnRef):
             return node
         prefix = ".".join(part.name for part in node.qualifier)
+        # in queries, other than here, a reserved word after a dot is quoted
+        name = Ident(node.name.name, quoted=node.name.quoted or node.name.name.upper() in RESERVED)
         if prefix and prefix != self.source:
-            return node
-        return ColumnRef(node.name, (Ident(self.alias if prefix and self.alias else TARGET, quoted=True),), at=node.at)
+            return ColumnRef(name, node.qualifier, at=node.at)
+        return ColumnRef(name, (Ident(self.alias if prefix and self.alias else TARGET, quoted=True),), at=node.at)

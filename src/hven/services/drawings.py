@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hven.services import filed
     from hven.services.face import Surroundings
 
-DRAWN = 1  # changes with how pictures are drawn, so that none is taken from the shelf that was drawn otherwise
+DRAWN = 2  # changes with how pictures are drawn, so that none is taken from the shelf that was drawn otherwise
 THUMBNAIL = 200  # pixels
 USUAL = (Look(size=THUMBNAIL, axes=False), Look())  # a row's thumbnail, and what is shown where nothing is said
 

@@ -60,7 +60,7 @@ LONGEST = 2000  # bytes of a path
 SECONDS = 60.0  # that another server may be silent while it is listed or read
 _KINDS = {column.name: column.type.arrow for column in COLUMNS}
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_TYPES = {".fits": "application/fits", ".fit": "application/fits", ".vot": "application/x-votable+xml", ".parquet": "application/vnd.apache.parquet",
+_TYPES = {".fits": "application/fits", ".fit": "application/fits", ".fts": "application/fits", ".oifits": "application/oifits", ".vot": "application/x-votable+xml", ".parquet": "application/vnd.apache.parquet",
           ".csv": "text/csv", ".md": "text/markdown", ".cdf": "application/x-cdf", ".nc": "application/x-netcdf"}  # fmt: skip
 
 

@@ -14,13 +14,13 @@ import pytest
 from astropy.io import fits
 from PIL import Image, ImageFont
 
-from hven.formats.media import Array, Axis
+from hven.formats.media import Array, Axis, open_product
 from hven.formats.pictures import Look, Shelf, pictured, refusal
 from hven.formats.pictures import _drawing as drawing
 from hven.formats.pictures import _sheet as sheets
 from hven.formats.pictures import _stills as stills
 from hven.formats.pictures._appearance import stretched
-from hven.formats.pictures._interferometry import _disc
+from hven.formats.pictures._interferometry import _disc, calibrators
 from hven.formats.pictures._sheet import ticks
 from hven.formats.pictures._thinning import thinned
 from hven.model.errors import SourceError
@@ -365,11 +365,60 @@ def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path)
     assert np.allclose(known, [1.0, (2 * 0.4400505857449335) ** 2, 0.0], atol=1e-9)  # J1(1), and its first zero
     path = DATA / "interferometry/oifits/2012-03-24_ALL_oiDataCalib.fits"
     if path.exists():
-        body = pictured([(path, path.name)], Look(size=500, show="transfer", diameters=(1.0,)))
-        assert "180 measurements of 6 pairs" in Image.open(io.BytesIO(body)).text["Description"]
+
+        def told(**look: object) -> str:
+            body = pictured([(path, path.name)], Look(size=500, show="transfer", **look))
+            return Image.open(io.BytesIO(body)).text["Description"]
+
+        assert "180 measurements of 6 pairs" in told(diameters=(1.0,))
+        assert told(stars=("hd 33802", "HD77450"), diameters=(0.4,)) == (
+            "transfer function: 18 measurements of 6 pairs of telescopes; HD33802 0.4 mas, HD_77450 as a point"
+        )
+        with pytest.raises(SourceError, match="no star of these names: Vega"):
+            told(stars=("Vega",))
     other = written(tmp_path, np.zeros((4, 4)))
     with pytest.raises(SourceError, match="no OIFITS file"):
         pictured([(other, "made.fits")], Look(show="transfer"))
+
+
+def test_a_night_of_calibrators_gives_the_transfer_function_that_it_was_made_with(tmp_path):
+    """Two stars of known diameters seen in turn through an atmosphere of another kind for each pair; of what the file calls science nothing is taken."""
+    waves, moments = np.array([1.6e-6, 1.7e-6]), 57_000.0 + np.arange(6) / 24
+    stations = {1: "A1", 2: "G1", 3: "K0"}
+    lost = {(1, 2): 0.8, (1, 3): 0.6, (2, 3): 0.5}
+    sizes = {1: 0.7, 2: 1.3, 3: 5.0}
+    rows = []
+    for turn, moment in enumerate(moments):
+        target = turn % 3 + 1
+        for at, (pair, rest) in enumerate(lost.items()):
+            x = 60.0 * (at + 1) / waves / 1e6
+            value = rest * _disc(x, sizes[target])
+            rows.append((target, moment, value, 0.02 * value, 60.0 * (at + 1), 0.0, pair, [False, turn == 1]))
+    names = ("TARGET_ID", "MJD", "VIS2DATA", "VIS2ERR", "UCOORD", "VCOORD", "STA_INDEX", "FLAG")
+    kinds = ("I", "D", "2D", "2D", "D", "D", "2I", "2L")
+    columns = [fits.Column(name, kind, array=np.array(each)) for name, kind, each in zip(names, kinds, zip(*rows, strict=True), strict=True)]  # fmt: skip
+    vis = fits.BinTableHDU.from_columns(columns, name="OI_VIS2")
+    wave = fits.BinTableHDU.from_columns([fits.Column("EFF_WAVE", "E", array=waves), fits.Column("EFF_BAND", "E", array=waves / 9)], name="OI_WAVELENGTH")  # fmt: skip
+    array = fits.BinTableHDU.from_columns([fits.Column("STA_INDEX", "I", array=[*stations]), fits.Column("STA_NAME", "16A", array=[*stations.values()])], name="OI_ARRAY")  # fmt: skip
+    targets = [fits.Column("TARGET_ID", "I", array=[*sizes]), fits.Column("TARGET", "16A", array=["one", "two", "far"]), fits.Column("CATEGORY", "3A", array=["CAL", "CAL", "SCI"])]  # fmt: skip
+    for one in (vis, wave):
+        one.header["INSNAME"] = "I"
+    for one in (vis, array):
+        one.header["ARRNAME"] = "A"
+    path = tmp_path / "night.oifits"
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(targets, name="OI_TARGET"), wave, array, vis]).writeto(path)  # fmt: skip
+    with open_product(path) as product:
+        found = calibrators(product, iter((0.7, 1.3)), {})
+    assert [(one.name, one.diameter, one.pairs) for one in found] == [("one", 0.7, ("A1-G1", "A1-K0", "G1-K0") * 2), ("two", 1.3, ("A1-G1", "A1-K0", "G1-K0") * 2)]  # fmt: skip
+    for one in found:
+        assert one.values[2] == pytest.approx([0.8, 0.6, 0.5] * 2)
+        assert one.values[1] == pytest.approx(0.02 * one.values[0])
+    body = Image.open(
+        io.BytesIO(pictured([(path, path.name)], Look(show="transfer", stars=("two", "one"), diameters=(1.3, 0.7))))
+    )
+    assert "12 measurements of 3 pairs" in body.text["Description"]
+    assert len(body.getcolors(1 << 20)) > 20
+    assert Image.open(io.BytesIO(pictured([(path, path.name)], Look(show="transfer", size=200, axes=False)))).size == (200, 133)  # fmt: skip
 
 
 def test_letters_that_a_machine_has_not_are_written_by_others(monkeypatch):

@@ -148,7 +148,11 @@ def _qube(one: Label, path: Place, offset: int, name: str, index: int, _map: dic
     wide = int(one.number("SUFFIX_BYTES") or core)
     dtype, vax = _type(one.get("CORE_ITEM_TYPE"), core)
     row = sizes[0] * core + extra[0] * wide
-    plane = sizes[1] * row + extra[1] * (sizes[0] + extra[0]) * wide
+    wider = sizes[0] + extra[0]
+    # where two suffixes meet, the standard has a corner; OMEGA's files have none: who writes one writes a longer file
+    if offset + sizes[2] * (sizes[1] * row + extra[1] * wider * wide) > path.stat().st_size:
+        wider = sizes[0]
+    plane = sizes[1] * row + extra[1] * wider * wide
     steps = [core, row, plane]
     order = [names.index(word) for word in ("BAND", "LINE", "SAMPLE")] if {"BAND", "LINE", "SAMPLE"} == set(names) else [2, 1, 0]  # fmt: skip
     scale = _scale(one, dtype, "CORE_MULTIPLIER", "CORE_BASE", "CORE_VALID_MINIMUM")
@@ -159,7 +163,7 @@ def _qube(one: Label, path: Place, offset: int, name: str, index: int, _map: dic
     yield Array(index=index, name=name, axes=axes, dtype=meant, read=read, unit=_unit(one, "CORE_UNIT"), cards=cards)
     # (its axis, where it begins, its sizes and strides: the axis of the suffix first)
     begins = [sizes[0] * core, sizes[1] * row, sizes[2] * plane]
-    inner = [wide, (sizes[0] + extra[0]) * wide, (sizes[1] * sizes[0]) * wide]
+    inner = [wide, wider * wide, (sizes[1] * sizes[0]) * wide]
     for at in range(3):
         if not extra[at]:
             continue

@@ -53,7 +53,9 @@ class Look:
     show
         Of OIFITS: ``vis2``, ``t3phi``, ``uv``, ``transfer``; of cubes ``spectrum``.
     diameters
-        Of the calibrators of a transfer function, mas, in the order of the files; those that are missing are points.
+        Of the calibrators of a transfer function, mas, in the order of `stars`, else of the files and their targets; those that are missing are points.
+    stars
+        Names of these calibrators; empty: all targets of the files, but for those that a file says are none.
     without
         What is never chosen by itself: frequencies in MHz, each as low, high.
     note
@@ -69,6 +71,7 @@ class Look:
     plane: int | None = None
     show: str = ""
     diameters: tuple[float, ...] = ()
+    stars: tuple[str, ...] = ()
     without: tuple[tuple[float, float], ...] = ()
     note: str = ""
 

@@ -300,11 +300,19 @@ def finished(sheet: Sheet, frame: Frame, look: Look, title: str, words: str, nam
         sheet.pen.rectangle([0, 0, sheet.size[0] - 1, sheet.size[1] - 1], outline=(205, 209, 215))
         return
     lettered(sheet, frame.box, title, words, look.note)
-    at = frame.box[2] - 6.0
-    for number, name in reversed([*enumerate(names)]):
-        if name:
-            sheet.words((at, frame.box[1] + 6), name, "ra", colour=LINES[number % len(LINES)])
-            at -= sheet.wide(name) + 1.5 * sheet.letters
+    named(frame, names)
+
+
+def named(frame: Frame, names: Sequence[str]) -> None:
+    """Write the names of lines into the upper right corner, as many as there is room for."""
+    sheet, at = frame.sheet, frame.box[2] - 6.0
+    wide = [sheet.wide(name) + 1.5 * sheet.letters for name in names]
+    while sum(wide) > frame.width:
+        wide.pop()
+    for number, room in reversed([*enumerate(wide)]):
+        if names[number]:
+            sheet.words((at, frame.box[1] + 6), names[number], "ra", colour=LINES[number % len(LINES)])
+            at -= room
 
 
 def _reach(values: Numbers, low: float = 0.2, room: float = 0.06) -> tuple[float, float]:

@@ -77,16 +77,18 @@ def pictured(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
 
 
 def _transfer(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
-    """Draw the transfer function of several OIFITS files."""
-    found = []
-    sizes = [*look.diameters, *[0.0] * len(files)]
-    for (path, name), diameter in zip(files, sizes, strict=False):
+    """Draw the calibrators of a night, of one OIFITS file or several."""
+    found: list[interferometry.Calibrator] = []
+    sizes = iter(look.diameters)
+    known = {interferometry.plain(star): next(sizes, 0.0) for star in look.stars}
+    for path, name in files:
         guarded(path, name)
         with open_product(path, name) as product:
             if not interferometry.is_oifits(product):
                 raise SourceError(say("{name} is no OIFITS file", name))
-            target = _facts(_targets(product)).get("OBJECT", name)
-            found.append((str(target), interferometry.measured(product, diameter)))
+            found += interferometry.calibrators(product, sizes, known)
+    if look.stars and not found:
+        raise SourceError(say("no star of these names: {names}", ", ".join(look.stars)[:200]))
     sheet, words = interferometry.transfer(found, look)
     return _page(sheet, words, look, "Transfer function").body
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hven.formats.media import Rows
-from hven.formats.pictures._curves import finished, page
+from hven.formats.pictures._curves import finished, named, page
 from hven.formats.pictures._image_pictures import lettered
-from hven.formats.pictures._sheet import LINES, Frame, Sheet
+from hven.formats.pictures._sheet import LINES, Frame, Sheet, ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
 
 PANES = ("vis2", "t3phi", "uv")
+VISIT = 0.01  # days without a measurement after which a star was looked at again
 MOST = 60_000  # points of a picture; of more every so manieth
 _TABLES = {"vis2": "OI_VIS2", "t3phi": "OI_T3", "uv": "OI_VIS2"}
 _DULL = (178, 184, 193)
@@ -47,8 +50,10 @@ def _card(rows: Rows, key: str) -> str:
     return next((str(card.value).strip() for card in rows.cards if card.keyword == key), "")
 
 
-def _read(rows: Rows) -> Iterator[dict[str, Any]]:
-    names = ("VIS2DATA", "VIS2ERR", "T3PHI", "T3PHIERR", "FLAG", "UCOORD", "VCOORD", "MJD", "STA_INDEX", "U1COORD", "V1COORD", "U2COORD", "V2COORD", "EFF_WAVE")  # fmt: skip
+_COLUMNS = ("TARGET_ID", "VIS2DATA", "VIS2ERR", "T3PHI", "T3PHIERR", "FLAG", "UCOORD", "VCOORD", "MJD", "STA_INDEX", "U1COORD", "V1COORD", "U2COORD", "V2COORD", "EFF_WAVE")  # fmt: skip
+
+
+def _read(rows: Rows, names: Sequence[str] = _COLUMNS) -> Iterator[dict[str, Any]]:
     for batch in rows.batches(0, 1_000_000):
         yield {name: np.array(batch.column(name).to_pylist()) for name in names if name in batch.schema.names}
 
@@ -192,25 +197,81 @@ def _pane(frame: Frame, show: str, there: Points, radius: float) -> None:
     layer.done()
 
 
-def measured(product: Product, diameter: float) -> list[tuple[float, tuple[int, ...], float, float]]:
-    """Return the transfer function by a calibrator: for each row of OI_VIS2 its MJD, stations, VIS2 over that of a disc, and its error."""
-    waves = _waves(product)
-    found = []
-    for rows in _rows(product, _TABLES["vis2"]):
-        wave = waves.get(_card(rows, "INSNAME"))
-        for one in _read(rows) if wave is not None else ():
-            x, y, error, flag = _points(one, np.asarray(wave, np.float64), "vis2")
-            count = len(one["MJD"])
-            if not count or not len(x):
-                continue
-            with np.errstate(divide="ignore", invalid="ignore"):
-                model = _disc(x, diameter)
-                value, spread = (np.where(flag, np.nan, values / model).reshape(count, -1) for values in (y, error))
-            stations = np.sort(np.asarray(one["STA_INDEX"]).reshape(count, -1), 1)
-            for at in np.flatnonzero(np.isfinite(value).any(1)):
-                pair = tuple(int(station) for station in stations[at])
-                found.append((float(one["MJD"][at]), pair, float(np.nanmean(value[at])), float(np.nanmean(spread[at]))))
-    return found
+class Calibrator(NamedTuple):
+    """What was measured of a star of known diameter.
+
+    Attributes
+    ----------
+    name
+        Of the star.
+    diameter
+        Of a uniform disc, mas; 0: a point.
+    when
+        MJD, a value for each row of OI_VIS2.
+    pairs
+        The telescopes of each.
+    values
+        VIS2 and its error, and both over VIS2 of the disc: the mean of the wavelengths that are not flagged.
+    """
+
+    name: str
+    diameter: float
+    when: Numbers
+    pairs: tuple[str, ...]
+    values: Numbers
+
+
+def _stars(product: Product) -> dict[int, str]:
+    """Return the targets by number; only the calibrators, where the file says which these are."""
+    found: dict[int, tuple[str, str]] = {}
+    for rows in _rows(product, "OI_TARGET"):
+        for one in _read(rows, ("TARGET_ID", "TARGET", "CATEGORY")):
+            kinds = one.get("CATEGORY", [""] * len(one["TARGET_ID"]))
+            for number, name, kind in zip(one["TARGET_ID"], one["TARGET"], kinds, strict=True):
+                found.setdefault(int(number), (str(name).strip(), str(kind).strip().upper()))
+    known = {number: name for number, (name, kind) in found.items() if kind == "CAL"}
+    return known or {number: name for number, (name, _) in found.items()}
+
+
+def plain(name: str) -> str:
+    """Return the name of a star without what catalogues write differently."""
+    return re.sub(r"[\s_]", "", name).casefold()
+
+
+def calibrators(product: Product, diameters: Iterator[float], known: Mapping[str, float]) -> list[Calibrator]:
+    """Return what a file has of each calibrator: of those that are known by name, else of all, of a diameter each in the order of OI_TARGET."""
+    waves, made = _waves(product), []
+    arrays = {
+        _card(rows, "ARRNAME"): dict(zip(one["STA_INDEX"].tolist(), one["STA_NAME"].tolist(), strict=True))
+        for rows in _rows(product, "OI_ARRAY")
+        for one in _read(rows, ("STA_INDEX", "STA_NAME"))
+    }
+    for number, name in _stars(product).items():
+        if known and plain(name) not in known:
+            continue
+        diameter = known[plain(name)] if known else next(diameters, 0.0)
+        when, pairs, values = [np.empty(0)], [], [np.empty((4, 0))]
+        for rows in _rows(product, _TABLES["vis2"]):
+            wave, stations = waves.get(_card(rows, "INSNAME")), arrays.get(_card(rows, "ARRNAME"), {})
+            for one in _read(rows) if wave is not None else ():
+                x, y, error, flag = _points(one, np.asarray(wave, np.float64), "vis2")
+                mine = np.asarray(one["TARGET_ID"]) == number
+                if not len(x) or not mine.any():
+                    continue
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    model = _disc(x, diameter)
+                    every = np.where(flag, np.nan, np.stack([y, error, y / model, error / model]))
+                every = every.reshape(4, len(mine), -1)[:, mine]
+                good = np.isfinite(every).all(0)
+                count = good.sum(1)
+                mean = np.where(good, every, 0.0).sum(2) / np.maximum(count, 1)
+                when.append(np.asarray(one["MJD"], np.float64)[mine][count > 0])
+                values.append(mean[:, count > 0])
+                some = np.asarray(one["STA_INDEX"]).reshape(len(mine), -1)[mine][count > 0].tolist()
+                pairs += ["-".join(sorted(str(stations.get(each, each)).strip() for each in pair)) for pair in some]
+        if pairs:
+            made.append(Calibrator(name, diameter, np.concatenate(when), tuple(pairs), np.concatenate(values, 1)))
+    return made
 
 
 def _disc(x: Numbers, diameter: float) -> Numbers:
@@ -221,31 +282,68 @@ def _disc(x: Numbers, diameter: float) -> Numbers:
     return np.asarray(np.where(z > 1e-6, (2.0 * bessel / np.maximum(z, 1e-12)) ** 2, 1.0))
 
 
-def transfer(
-    found: Sequence[tuple[str, Sequence[tuple[float, tuple[int, ...], float, float]]]], look: Look
-) -> tuple[Sheet, str]:
-    """Draw the transfer function of a night: of each calibrator its measurements over time, a colour for each pair of telescopes."""
-    every = [one for _, some in found for one in some]
-    pairs = sorted({pair for _, pair, _, _ in every})
-    when, value = (np.array([one[at] for one in every]) for at in (0, 2))
+def transfer(found: Sequence[Calibrator], look: Look) -> tuple[Sheet, str]:
+    """Draw a night of calibrators over time: VIS2 above, below what is left of it for a point: the transfer function; a colour for each pair of telescopes."""
+    when = np.concatenate([one.when for one in found] or [np.empty(0)])
+    value = np.concatenate([one.values for one in found] or [np.empty((4, 0))], 1)
+    pair = np.array([each for one in found for each in one.pairs], np.str_)
+    star = np.repeat(np.arange(len(found)), [len(one.when) for one in found])
+    pairs = sorted({*pair.tolist()})
     low, high = (float(when.min()), float(when.max())) if len(when) else (0.0, 1.0)
     room = (high - low) * 0.06 or 0.01
-    top = float(np.nanpercentile(value, 99)) * 1.15 if len(value) else 1.0
-    sheet, frame = page(look, (low - room, high + room), (0.0, max(top, 0.1)), ("time", ""))
+    tops = [
+        max(0.1, (1.25 if row else 1.5) * float(np.percentile(value[row], 99))) if len(when) else 1.0 for row in (0, 2)
+    ]
+    sheet, whole = page(look, (low - room, high + room), (0.0, tops[1]), ("time", ""))
+    frames = [(whole, 2)]
     if look.axes:
-        frame.marked(("time (UTC)", "VIS2 / VIS2 of the disc" if any(look.diameters) else "VIS2"), grid=True)
-    layer = frame.layer()
-    for number, pair in enumerate(pairs):
-        some = [one for one in every if one[1] == pair]
-        x, y, error = (np.array([one[at] for one in some]) for at in (0, 2, 3))
-        colour = LINES[number % len(LINES)]
-        layer.bars(x, y - error, y + error, colour)
-        layer.points(x, y, colour, max(2.0, look.size / 330))
-    layer.done()
-    sizes = [*look.diameters, *[0.0] * len(found)]
-    said = ", ".join(
-        f"{name} {size:g} mas" if size else f"{name} as a point" for (name, _), size in zip(found, sizes, strict=False)
-    )
-    words = f"transfer function: {len(every)} measurements of {len(pairs)} pairs of telescopes; {said}"
-    finished(sheet, frame, look, "Transfer function", words, ["-".join(map(str, pair)) for pair in pairs[: len(LINES)]])
+        left, top, right, bottom = whole.box
+        middle, gap = (top + bottom) // 2, sheet.letters // 2
+        frames = [
+            (Frame(sheet, box, whole.x, (0.0, most), whole.kinds), row)
+            for box, most, row in (((left, top, right, middle - gap), tops[0], 0), ((left, middle + gap, right, bottom), tops[1], 2))
+        ]  # fmt: skip
+    order = np.argsort(when, kind="stable")
+    parted = (np.diff(star[order]) != 0) | (np.diff(when[order]) > VISIT)
+    blocks = [each for each in np.split(order, np.flatnonzero(parted) + 1) if len(each)]  # visits to one star each
+    marks = ticks(*whole.x, max(2, int(whole.width / (5.5 * sheet.letters))), "time")
+    for frame, row in frames:
+        if look.axes:
+            last = frame is frames[-1][0]
+            sides = ("time (UTC)", "VIS2 / disc" if any(look.diameters) else "VIS2 / 1") if last else ("", "VIS2")
+            frame.marked(sides, marks if last else replace(marks, words=("",) * len(marks.words), more=""), grid=True)
+        layer = frame.layer()
+        for number, name in enumerate(pairs):
+            colour, mine = LINES[number % len(LINES)], pair == name
+            x, y, error = when[mine], value[row][mine], value[row + 1][mine]
+            if row:  # the transfer function is read between calibrators
+                visits = [some for each in blocks if len(some := each[mine[each]])]
+                means = np.array([(when[some].mean(), value[row][some].mean()) for some in visits])
+                layer.curve(means[:, 0], means[:, 1], [(each + 510) // 3 for each in colour], 0.8)
+            layer.bars(x, y - error, y + error, colour)
+            layer.points(x, y, colour, max(2.0, look.size / 330))
+        layer.done()
+    names = {
+        one.name: f"{one.name} {one.diameter:g} mas" if one.diameter else f"{one.name} as a point" for one in found
+    }
+    said = ", ".join([*names.values()][:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    words = f"transfer function: {len(when)} measurements of {len(pairs)} pairs of telescopes; {said}"
+    finished(sheet, whole, look, "Calibrators and transfer function", words)
+    if look.axes:
+        named(frames[-1][0], pairs)
+        _signed(frames[0][0], [(found[star[each[0]]].name, when[each]) for each in blocks])
     return sheet, words
+
+
+def _signed(frame: Frame, blocks: Sequence[tuple[str, Numbers]]) -> None:
+    """Write the names of stars over their times, as far as there is room: of three in turn on a line of their own."""
+    size = max(8, frame.sheet.letters - 2)
+    ends = [0.0, 0.0, 0.0]
+    for name, when in blocks:
+        at = frame.box[0] + float(frame.place(when.mean(), 0)[0])
+        half = frame.sheet.wide(name, size) / 2
+        at = min(max(at, frame.box[0] + half + 3), frame.box[2] - half - 3)
+        row = next((row for row, end in enumerate(ends) if at - half > end + 6), None)
+        if row is not None:
+            frame.sheet.words((at, frame.box[1] + 4 + 1.3 * size * row), name, "ma", size)
+            ends[row] = at + half

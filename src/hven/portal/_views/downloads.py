@@ -201,15 +201,15 @@ def _take(seen: View, state: Asked, keys: Sequence[str]) -> dict[str, Any]:
             "sized": counted.sized,
             "most": scripts.MOST,
         },
-        "archive": _told(seen, state, counted),
+        "archive": _told(seen, state, total.rows if counted is None else counted.files),
         "tap": f"{state.base}/tap",
         "region": _region(search),
     }
 
 
-def _told(seen: View, state: Asked, counted: cart.Cart | None) -> dict[str, Any] | None:
+def _told(seen: View, state: Asked, files: int | None) -> dict[str, Any] | None:
     """Return what an archive will have; None: there is none, or to look takes long."""
-    if counted is None or counted.files > LOOKED or seen.search.faults:
+    if files is None or files > LOOKED or not _ways(seen) or seen.search.faults:
         return None
     plan, _ = _archive(seen, state)
     return {"files": plan.files, "bytes": plan.bytes, "missing": len(plan.entries) - plan.files}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table, Template
     from hven.site import Published
 
-BESIDE = 8
+BESIDE, NIGHT = 8, 64  # files of one picture; of one that is of a night's calibrators
 FULL = 400  # pixels from which on there is room for axes
 INTERVAL = Type("double", "2", "interval")
 HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
@@ -44,7 +44,8 @@ PARAMS = (
     Param(name="PLANE", type=INT64, minimum=1, description="plane of a cube, from 1"),
     Param(name="SHOW", allowed=("vis2", "t3phi", "uv", "transfer", "spectrum", "image"), description="kind of picture, where a file has several"),
     Param(name="WITHOUT", type=INTERVAL, unit="MHz", many=True, description="frequencies of planes that are not chosen by themselves"),
-    Param(name="DIAMETER", type=FLOAT64, unit="mas", many=True, minimum=0, maximum=1000, description="diameters of calibrators, in the order of the files"),
+    Param(name="DIAMETER", type=FLOAT64, unit="mas", many=True, minimum=0, maximum=1000, description="diameters of calibrators, in the order of the files and of their targets"),
+    Param(name="STAR", many=True, description="name of a calibrator, where not all targets of the files are some"),
     Param(name="BESIDE", many=True, description="paths of further files that are drawn beside it"),
 )  # fmt: skip
 
@@ -66,8 +67,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         name, path = request.path_params["name"], request.path_params["path"]
         look = _look(params)
         paths = list(dict.fromkeys([path, *(value(params, PARAMS[-1]) or ())]))
-        if len(paths) > BESIDE:
-            raise ParamError(say("at most {most} files are drawn beside one another", BESIDE), name="BESIDE")
+        most = NIGHT if look.show == "transfer" else BESIDE
+        if len(paths) > most:
+            raise ParamError(say("at most {most} files are drawn beside one another", most), name="BESIDE")
         files = await anyio.to_thread.run_sync(found, request, name, paths)
         look = drawings.credited(around, name, look)
         key = drawings.key_of(files, look)
@@ -110,6 +112,7 @@ def _look(params: Params) -> Look:
     return Look(
         size=size, axes=size >= FULL if axes is None else axes, stretch=given["STRETCH"] or "", percentile=percentile,
         colours=given["COLOURS"] or "", part=given["PART"], plane=given["PLANE"], show=given["SHOW"] or "", without=given["WITHOUT"] or (), diameters=given["DIAMETER"] or (),
+        stars=given["STAR"] or (),
     )  # fmt: skip
 
 

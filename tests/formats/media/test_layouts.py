@@ -1,0 +1,168 @@
+"""Products of missions that can be had nowhere here, built to the layouts that their public readers read: OMEGA's cubes and geometry, GAIA-DEM's maps, NRH's images, ORFEES' spectra.
+
+OMEGA: omegapy (``_read_cube``: an int32 behind each line of 16 bits, planes of int32 behind the bands of a scan, no corner; geometry of int32); NRH: what SolarSoft's read_nrh takes, as
+scripts over sunpy read it (rows of TIME in ms and STOKESI, SOLAR_R in pixels); ORFEES: five receivers, FREQ_B1 .. in one table, TIME_B1 .., STOKESI_B1 .. in another; GAIA-DEM: four images packed by Rice.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from PIL import Image
+
+from hven.formats.media import Selection, as_fits, cut, open_product
+from hven.formats.pictures import Look, pictured
+
+RECORD = 512
+LABEL = """\
+PDS_VERSION_ID = PDS3
+RECORD_TYPE = FIXED_LENGTH
+RECORD_BYTES = 512
+FILE_RECORDS = {records}
+LABEL_RECORDS = 4
+FILE_STATE = CLEAN
+DATA_QUALITY_ID = 3
+INSTRUMENT_NAME = "OBSERVATOIRE MINERALOGIE, EAU, GLACES, ACTIVITE"
+INSTRUMENT_ID = OMEGA
+EXPOSURE_DURATION = (2.5,2.5,50.0)
+^QUBE = 5
+OBJECT = QUBE
+  AXES = 3
+  AXIS_NAME = (SAMPLE,BAND,LINE)
+  CORE_ITEMS = ({samples},{bands},{lines})
+  CORE_ITEM_BYTES = {size}
+  CORE_ITEM_TYPE = LSB_INTEGER
+  CORE_BASE = 0.0
+  CORE_MULTIPLIER = 1.0
+  SUFFIX_BYTES = 4
+  SUFFIX_ITEMS = {suffix}
+{more}END_OBJECT = QUBE
+END
+"""
+SUFFIXES = """\
+  SAMPLE_SUFFIX_NAME = "DARK"
+  SAMPLE_SUFFIX_ITEM_BYTES = 4
+  SAMPLE_SUFFIX_ITEM_TYPE = LSB_INTEGER
+  BAND_SUFFIX_NAME = (HK1,HK2,HK3,HK4,HK5,HK6,HK7)
+  BAND_SUFFIX_ITEM_BYTES = (4,4,4,4,4,4,4)
+  BAND_SUFFIX_ITEM_TYPE = (LSB_INTEGER,LSB_INTEGER,LSB_INTEGER,LSB_INTEGER,LSB_INTEGER,LSB_INTEGER,LSB_INTEGER)
+"""
+
+
+def qube(path: Path, body: bytes, shape: tuple[int, int, int], size: int, suffix: str, more: str) -> None:
+    lines, bands, samples = shape
+    records = 4 + -(-len(body) // RECORD)
+    label = LABEL.format(
+        records=records, samples=samples, bands=bands, lines=lines, size=size, suffix=suffix, more=more
+    )
+    head = label.replace("\n", "\r\n").encode().ljust(4 * RECORD)
+    path.write_bytes(head + body.ljust((records - 4) * RECORD, b"\0"))
+
+
+@pytest.mark.parametrize("corner", [False, True], ids=["omega", "standard"])
+def test_omega_cubes(tmp_path, corner):
+    """As OMEGA's are, without the corner that the standard has where two suffixes meet; and as the standard has them (VIMS)."""
+    random = np.random.default_rng(6)
+    lines, bands, samples = 30, 352, 16
+    core = random.integers(-5, 4000, (lines, bands, samples)).astype("<i2")
+    dark = random.integers(0, 900, (lines, bands)).astype("<i4")
+    keeping = random.integers(0, 99, (lines, 7, samples)).astype("<i4")
+    body = b"".join(
+        b"".join(core[line, band].tobytes() + dark[line, band].tobytes() for band in range(bands))
+        + b"".join(keeping[line, plane].tobytes() + bytes(4 * corner) for plane in range(7))
+        for line in range(lines)
+    )
+    qube(tmp_path / "ORB0006_4.QUB", body, core.shape, 2, "(1,7,0)", SUFFIXES)
+    with open_product(tmp_path / "ORB0006_4.QUB") as product:
+        cube, side, back = product.arrays
+        assert product.medium == "pds3"
+        whole = [slice(0, size) for size in cube.shape]
+        assert np.array_equal(cube.read(whole), core.transpose(1, 0, 2))
+        assert np.array_equal(side.read([slice(0, size) for size in side.shape])[0], dark)
+        assert np.array_equal(back.read([slice(0, size) for size in back.shape]), keeping.transpose(1, 0, 2))
+        found = fits.open(io.BytesIO(b"".join(cut(product, Selection(pixels={1: (3, 5), 2: (30, 30)})).chunks())))
+        assert np.array_equal(found[0].data[:, 0], core[29, :, 2:5])
+    body = Image.open(io.BytesIO(pictured([(tmp_path / "ORB0006_4.QUB", "ORB0006_4.QUB")], Look(size=300))))
+    assert max(body.size) == 300
+
+
+def test_geometry_of_omega(tmp_path):
+    planes = np.random.default_rng(7).integers(-(10**6), 10**6, (5, 51, 16)).astype("<i4")
+    qube(tmp_path / "ORB0006_4.NAV.qub", planes.tobytes(), planes.shape, 4, "(0,0,0)", "")
+    with open_product(tmp_path / "ORB0006_4.NAV.qub") as product:
+        (array,) = product.arrays
+        assert np.array_equal(array.read([slice(0, size) for size in array.shape]), planes.transpose(1, 0, 2))
+        written = fits.open(io.BytesIO(b"".join(as_fits(product).chunks())))
+        assert np.array_equal(written[0].data[6], planes[:, 6])
+
+
+def test_maps_of_gaia_dem(tmp_path):
+    """Four images of one time, side by side and a part of each."""
+    names = []
+    for number, name in enumerate(("temp", "em", "width", "chi2")):
+        data = np.random.default_rng(number).normal(6, 0.3, (64, 48)).astype("f4")
+        hdu = fits.CompImageHDU(data, compression_type="RICE_1", quantize_level=16)
+        hdu.header.update({"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CRPIX1": 24.5, "CRPIX2": 32.5, "CDELT1": 2.4, "CDELT2": 2.4, "CUNIT1": "arcsec", "CUNIT2": "arcsec", "CRVAL1": 0, "CRVAL2": 0, "DATE-OBS": "2012-08-10T00:05:01"})  # fmt: skip
+        path = tmp_path / f"DEM_aia_2012-08-10T00_05_{name}.fits"
+        hdu.writeto(path)
+        names.append((path, path.name))
+        with fits.open(path) as whole, open_product(path) as product:
+            found = fits.open(io.BytesIO(b"".join(cut(product, Selection(longitude=(-0.01, 0.01))).chunks())))
+            assert np.array_equal(found[-1].data, whole[1].data[:, 9:39])
+    four = Image.open(io.BytesIO(pictured(names, Look(size=800))))
+    assert min(four.size) > 600
+    assert all(name.name in four.text["Description"] for name, _ in names)
+
+
+def nrh(path: Path) -> np.ndarray:
+    y, x = np.mgrid[:32, :32] - 16.0
+    images = np.stack([(at + 1) * np.exp(-((x - at) ** 2 + y**2) / 60) for at in range(5)]).astype("f4")
+    columns = [
+        fits.Column("TIME", "J", "ms", array=36_000_000 + 10_000 * np.arange(5)),
+        fits.Column("STOKESI", "1024E", dim="(32,32)", array=images),
+        fits.Column("STOKESV", "1024E", dim="(32,32)", array=images / 10),
+    ]
+    table = fits.BinTableHDU.from_columns(columns)
+    table.header.update({"DATE-OBS": "2011-06-01", "FREQ": 432.0, "SOLAR_R": 8.0, "CRPIX1": 16.5, "CRPIX2": 16.5, "INSTRUME": "NRH2"})  # fmt: skip
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(path)
+    return images
+
+
+def orfees(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(3)
+    sizes, edges = (43, 21, 16, 8, 10), (144.0, 350.0, 545.0, 750.0, 860.0, 1004.0)
+    waves = [
+        np.linspace(low, high, size, endpoint=False) for low, high, size in zip(edges, edges[1:], sizes, strict=False)
+    ]
+    time = 28_800_000 + 100 * np.arange(200)
+    spectra = [random.normal(size / 4, 1, (200, size)).astype("f4") for size in sizes]
+    for one in spectra:
+        one[80:90] += 30
+    bands = fits.BinTableHDU.from_columns([fits.Column(f"FREQ_B{at}", f"{len(one)}D", "MHz", array=one[None]) for at, one in enumerate(waves, 1)])  # fmt: skip
+    columns = []
+    for at, one in enumerate(spectra, 1):
+        columns += [fits.Column(f"TIME_B{at}", "J", "ms", array=time), fits.Column(f"STOKESI_B{at}", f"{one.shape[1]}E", array=one), fits.Column(f"STOKESV_B{at}", f"{one.shape[1]}E", array=one / 9)]  # fmt: skip
+    first = fits.PrimaryHDU()
+    first.header.update({"DATE-OBS": "2013-01-10T08:00:00.000", "INSTRUME": "ORFEES", "OBJECT": "Sun"})
+    fits.HDUList([first, bands, fits.BinTableHDU.from_columns(columns)]).writeto(path)
+    return np.concatenate(waves), np.hstack(spectra)
+
+
+def test_images_of_nrh(tmp_path):
+    path = tmp_path / "nrh2_4320_h70_20110601_100000c04_i.fts"
+    images = nrh(path)
+    with open_product(path) as product:
+        found = fits.open(io.BytesIO(b"".join(as_fits(product).chunks())))
+    assert np.array_equal(found[1].data["STOKESI"], images)
+
+
+def test_spectra_of_orfees(tmp_path):
+    path = tmp_path / "int_orf20130110_080000_0.1.fts"
+    _, values = orfees(path)
+    with open_product(path) as product:
+        found = fits.open(io.BytesIO(b"".join(as_fits(product).chunks())))
+    assert np.array_equal(np.hstack([found[2].data[f"STOKESI_B{at}"] for at in range(1, 6)]), values)
