@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench.measure import Journey, against
-from hven.services import _levels as levels
+from hven.services import _pyramids as pyramids
 from hven.services import _reductions as reductions
 
 CHANNELS, SCREEN, SECOND = 400, 1000, 1_000_000
@@ -61,19 +61,20 @@ def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
         widths = [width for width in reductions.WIDTHS if width >= 15 * step * SECOND and width <= YEAR // 500]
         given = list(samples(step))
         begun = perf_counter()
-        kept = levels.build(directory, given, ["flux"], widths)
+        pyramids.build(directory, given, ["flux"], widths)
         made = perf_counter() - begun
         width = reductions.width(YEAR // SCREEN, step * SECOND) or 0
-        level = max((one for one in kept if not width % one.width), key=lambda one: one.width)
-        shown = reductions.concatenated(list(reductions.coarser(level.bins(["flux"], 0, YEAR), width)))
+        kept = pyramids.kept(directory)
+        level = max(one for one in kept if not width % one)
+        shown = sum(map(len, reductions.coarser(pyramids.pieces(kept[level], level, 0, YEAR), width // level)))
 
         def picture() -> None:
-            for _ in reductions.coarser(level.bins(["flux"], 0, YEAR), width):
+            for _ in reductions.coarser(pyramids.pieces(kept[level], level, 0, YEAR), width // level, ["flux"]):
                 pass
 
         whole, plain = best(picture), best(raw.read_bytes)
-        room = sum(one.path.stat().st_size for one in kept)
-        note = f"{len(shown)} bins of {width / SECOND / 3600:.1f} h x {CHANNELS} from {level.path.stat().st_size / 1e6:.1f} MB of {size / 1e6:.0f} MB of samples; all levels have {room / size:.2f} of these"
+        room = sum(one.nbytes for one in kept.values())
+        note = f"{shown} bins of {width / SECOND / 3600:.1f} h x {CHANNELS} from {kept[level].nbytes / 1e6:.1f} MB of {size / 1e6:.0f} MB of samples; all levels have {room / size:.2f} of these"
         if only in names[0]:
             yield against(names[0], whole * 1000, plain * 1000, 1.0, unit="ms", note=note)
         if only in names[1]:

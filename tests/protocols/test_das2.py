@@ -17,7 +17,6 @@ from das2_streams import Stream, Wrong, parse
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
-from hven.services import _levels
 from hven.services import _pyramids as pyramids
 from hven.site import Site
 from shared import shared
@@ -41,6 +40,7 @@ tables:
       swept: {{type: "float64[8]"}}
       table: {{type: "float64[8]"}}
       field: {{type: "float64[3]", unit: nT}}
+      stokes: {{type: "float32[8x2]", unit: K}}
       mag: {{unit: nT}}
       count: {{description: Number}}
       note: {{description: Words}}
@@ -55,6 +55,10 @@ tables:
         das2: {path}/swept
         parameters: [swept, table]
         bins: {{swept: {{name: frequency, unit: MHz, centers: table}}}}
+      - id: {name}_stokes
+        das2: {path}/stokes
+        parameters: [stokes]
+        bins: {{stokes: [{{name: polarisation, centers: [0, 1]}}, {{name: frequency, unit: MHz, centers: [1, 2, 3, 4, 5, 6, 7, 8]}}]}}
 """
 
 
@@ -73,6 +77,7 @@ def source() -> pa.Table:
         "at": pa.array(moments[keep]).cast(pa.timestamp("us")), "lh": pa.array(list(lh[keep]), pa.list_(pa.float32())),
         "swept": pa.array(list(rng.normal(size=(len(keep), 8))), pa.list_(pa.float64())), "table": pa.array(list(table[keep]), pa.list_(pa.float64())),
         "field": pa.array(list(rng.normal(size=(len(keep), 3))), pa.list_(pa.float64())),
+        "stokes": pa.array(list(rng.normal(size=(len(keep), 16)).astype("f4")), pa.list_(pa.float32())),
         "mag": mag[keep], "count": pa.array(np.arange(len(keep), dtype="i4"), mask=np.arange(len(keep)) == 3), "note": ["a"] * len(keep),
     }  # fmt: skip
     return pa.table(whole)
@@ -100,7 +105,7 @@ def client(site: Site) -> Client:
     return Client(create(site))
 
 
-LH, LINES, SWEPT = (f"Nancay/NDA/Routine/{name}" for name in ("routine_jup_lh", "lines", "swept"))
+LH, LINES, SWEPT, STOKES = (f"Nancay/NDA/Routine/{name}" for name in ("routine_jup_lh", "lines", "swept", "stokes"))
 WHOLE = {"start_time": "2016-12-31", "end_time": "2017-01-02"}
 
 
@@ -223,12 +228,32 @@ def test_reduced_streams_have_means_and_peaks(
         assert (said["lh.max"]["source"], said["lh.max"]["operation"]) == ("lh", "BIN_MAX")
 
 
-def test_lines_have_lowest_values_too(client: Client, source: pa.Table) -> None:
+@pytest.mark.parametrize("form", [{}, {"format.version": "3"}, {"format.version": "3", "format.serial": "text"}])
+@pytest.mark.parametrize("resolution", ["0", "60"])
+def test_spectra_of_several_polarisations_are_a_plane_each(
+    client: Client, source: pa.Table, form: dict[str, str], resolution: str
+) -> None:
+    (packet,) = data(client, STOKES, resolution=resolution, **form).packets
+    values, real = packet.values(), matrix(source, "stokes").reshape(-1, 2, 8)
+    numbers = times(source) // (60 * SECOND)
+    for at, name in enumerate(("stokes_1", "stokes_2")):
+        plane = packet.plane(name)
+        assert (plane.tags, plane.tag_units, plane.units) == (tuple(range(1, 9)), "MHz", "K")
+        if resolution == "0":
+            np.testing.assert_array_equal(values[name].astype("f4"), real[:, at])
+        else:
+            peaks = [real[numbers == number, at].max(axis=0) for number in np.unique(numbers)]
+            np.testing.assert_array_equal(values[f"{name}.max"].astype("f4"), np.array(peaks))
+
+
+@pytest.mark.parametrize("form", [{}, {"format.version": "3"}])
+def test_lines_have_lowest_values_too(client: Client, source: pa.Table, form: dict[str, str]) -> None:
     # no cadence is said: on average 2.2 s, so that bins of 60 s are the widest kept ones below 100 s
-    (packet,) = data(client, LINES, resolution=100).packets
+    (packet,) = data(client, LINES, resolution=100, **form).packets
     values, numbers = packet.values(), times(source) // (60 * SECOND)
     inside = matrix(source, "mag")[numbers == numbers[-1], 0]
-    assert list(values)[1:6] == ["mag", "field_1", "field_2", "field_3", "count"]
+    if not form:
+        assert list(values)[1:6] == ["mag", "field_1", "field_2", "field_3", "count"]
     assert (values["mag.min"][-1, 0], values["mag.max"][-1, 0]) == (inside.min(), inside.max())
     inside = matrix(source, "field")[numbers == numbers[-1], 1]
     assert values["field_2.max"][-1, 0] == inside.max()
@@ -277,6 +302,7 @@ def test_lists_and_descriptions(client: Client) -> None:
         "Nancay/NDA/Routine/",
         f"{LINES}|Lines & more",
         f"{LH}|Routine",
+        f"{STOKES}|Routine",
         f"{SWEPT}|Routine",
         "",
     ]
@@ -303,7 +329,7 @@ def test_nodes_of_the_catalogue_lead_to_every_source(client: Client) -> None:
 
     nodes = list(followed("https://vo.example/das2/catalog.json"))
     kinds = [node["type"] for node in nodes]
-    assert (kinds.count("Catalog"), kinds.count("Collection"), kinds.count("HttpStreamSrc")) == (4, 3, 3)
+    assert (kinds.count("Catalog"), kinds.count("Collection"), kinds.count("HttpStreamSrc")) == (4, 4, 4)
     assert {node["name"] for node in nodes if node["type"] == "Catalog"} >= {"Nancay", "NDA", "Routine"}
     source = next(node for node in nodes if node["type"] == "HttpStreamSrc" and node["name"] == "routine_jup_lh")
     example = source["interface"]["examples"][0]["settings"]  # type: ignore[index]
@@ -339,16 +365,16 @@ def test_kept_reductions_say_the_same(
     kept.settle()
     places = [place for place in (site.settings.var / "reductions").iterdir() if place.is_dir()]
     assert len(places) == 1
-    assert {place.name for place in places[0].iterdir()} >= {"15000000.arrow", "60000000.arrow", "levels.json"}
+    assert {place.name for place in places[0].iterdir()} >= {"15000000.bins", "60000000.bins", "levels.json"}
     read = threading.Event()
-    inner = _levels.Level.bins
+    inner = pyramids.pieces
 
-    def seen(self: _levels.Level, *args: object) -> object:
-        assert self.width == 60 * SECOND
+    def seen(bins: object, width: int, *args: object) -> object:
+        assert width == 60 * SECOND
         read.set()
-        return inner(self, *args)  # type: ignore[arg-type]
+        return inner(bins, width, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_levels.Level, "bins", seen)
+    monkeypatch.setattr(pyramids, "pieces", seen)
     monkeypatch.setattr(pyramids, "samples", None)  # none of them is read
     after = data(client, LH, **given)
     assert read.is_set()

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import das2_streams
-from hven.services._levels import Level, build, kept
-from hven.services._reductions import WIDTHS, Bins, binned, coarser, concatenated, width
+from hven.services._pyramids import build, kept, pieces
+from hven.services._reductions import WIDTHS, binned, coarser, width
 from shared import MORE, shared
 
 SECOND = 1_000_000
@@ -53,27 +53,24 @@ def test_bins_are_those_of_a_plain_loop(data: Any) -> None:
     spectra = np.array([[data.draw(numbers) for _ in range(3)] for _ in gaps], np.float32)
     step = data.draw(some.sampled_from([1, 2, 3, 10, 500]))
     cuts = data.draw(some.lists(some.integers(0, len(gaps)), max_size=4))
-    made = concatenated(
+    made = np.concatenate(
         list(binned(batches(times, {"line": line, "spectra": spectra}, cuts), step, ["line", "spectra"]))
     )
-    for values, one, at in [
-        (line, made.fields["line"], 0),
-        *((spectra[:, at], made.fields["spectra"], at) for at in range(3)),
-    ]:
+    for values, name, at in [(line, "line", 0), *((spectra[:, at], "spectra", at) for at in range(3))]:
         wanted = plain(times, values, step)
-        assert made.number.tolist() == sorted(wanted)  # gaps stay gaps, and no bin comes twice
-        count, total, low, high = zip(*(wanted[number] for number in made.number.tolist()), strict=True)
-        assert one.count[:, at].tolist() == list(count)
-        np.testing.assert_allclose(one.total[:, at], total, rtol=1e-12, atol=1e-9)
-        np.testing.assert_array_equal(one.high[:, at], np.array(high, values.dtype))
+        assert made["number"].tolist() == sorted(wanted)  # gaps stay gaps, and no bin comes twice
+        count, total, low, high = zip(*(wanted[number] for number in made["number"].tolist()), strict=True)
+        assert made[f"n {name}"][:, at].tolist() == list(count)
+        mean = [value / many if many else np.nan for value, many in zip(total, count, strict=True)]
+        np.testing.assert_allclose(made[f"m {name}"][:, at], mean, rtol=1e-12, atol=1e-9)
+        np.testing.assert_array_equal(made[f"h {name}"][:, at], np.array(high, values.dtype))
         if values is line:
-            np.testing.assert_array_equal(one.low[:, at], low)
+            np.testing.assert_array_equal(made["l line"][:, at], low)
     for factor in (2, 5):
-        again = concatenated(list(coarser([made[:1], made[1:3], made[3:]], step * factor)))
-        direct = concatenated(list(binned(batches(times, {"line": line}, []), step * factor, ["line"])))
-        assert again.number.tolist() == direct.number.tolist()
-        np.testing.assert_array_equal(again.fields["line"].high, direct.fields["line"].high)
-        np.testing.assert_array_equal(again.fields["line"].count, direct.fields["line"].count)
+        again = np.concatenate(list(coarser([made[:1], made[1:3], made[3:]], factor)))
+        direct = np.concatenate(list(binned(batches(times, {"line": line}, []), step * factor, ["line"])))
+        for name in ("number", "h line", "l line", "n line"):
+            np.testing.assert_array_equal(again[name], direct[name])
 
 
 @pytest.mark.parametrize(("asked", "native", "found"), [
@@ -93,36 +90,30 @@ def test_peaks_of_windows_are_those_of_the_samples(tmp_path: Path) -> None:
     line, spectra = rng.standard_cauchy(many), rng.standard_cauchy((many, 4)).astype(np.float32)
     line[rng.random(many) < 0.01] = np.nan
     given = batches(times, {"line": line, "spectra": spectra}, list(range(0, many, 7001)))
-    levels = build(
-        tmp_path, given, ["line", "spectra"], [each for each in WIDTHS if 15 * SECOND <= each <= 86_400 * SECOND]
-    )
-    assert [one.width for one in kept(tmp_path)] == [one.width for one in levels]
+    widths = [each for each in WIDTHS if 15 * SECOND <= each <= 86_400 * SECOND]
+    build(tmp_path, given, ["line", "spectra"], widths)
     levels = kept(tmp_path)
+    assert list(levels) == widths
     missed = 0
     for _ in range(2_000 if MORE == 1 else 100_000):
         first, last = np.sort(rng.integers(times[0], times[-1], 2))
         asked = int((last - first) // rng.integers(1, 1200))
         step = width(asked, float(SECOND)) or 0
-        level: Level | None = max(
-            (one for one in levels if step and not step % one.width), key=lambda one: one.width, default=None
-        )
-        if level is None:
+        level = max((one for one in levels if step and not step % one), default=0)
+        if not level:
             missed += 1
             continue
         low, high = first // step * step, -(-last // step) * step
-        shown = list(coarser(level.bins(["line", "spectra"], int(low), int(high)), step))
+        shown = list(coarser(pieces(levels[level], level, int(low), int(high)), step // level))
         inside = slice(*np.searchsorted(times, (low, high)))
         if inside.start == inside.stop:
             assert not shown
             continue
-        bins = concatenated(shown)
-        assert (
-            np.fmax.reduce(bins.fields["line"].high[:, 0]) == np.fmax.reduce(line[inside])
-            or np.isnan(line[inside]).all()
-        )
-        np.testing.assert_array_equal(bins.fields["spectra"].high.max(axis=0), spectra[inside].max(axis=0))
-        assert int(bins.fields["spectra"].count[:, 0].sum()) == inside.stop - inside.start
-        assert bins.width <= asked
+        bins = np.concatenate(shown)
+        assert np.fmax.reduce(bins["h line"][:, 0]) == np.fmax.reduce(line[inside]) or np.isnan(line[inside]).all()
+        np.testing.assert_array_equal(bins["h spectra"].max(axis=0), spectra[inside].max(axis=0))
+        assert int(bins["n spectra"][:, 0].sum()) == inside.stop - inside.start
+        assert step <= asked
     assert missed < 1_000 * (1 if MORE == 1 else 50)
 
 
@@ -135,10 +126,13 @@ def test_samples_are_reduced_as_das2c_does() -> None:
     given = batches(
         times - times[0], {name: each.astype(np.float32) for name, each in values.items()}, [97, 1000, 1001]
     )
-    bins = concatenated(list(binned(given, 10 * SECOND, list(values))))
-    shown = np.column_stack([bins.fields[name].mean for name in ("x", "y", "z", "mag")])
+    bins = np.concatenate(list(binned(given, 10 * SECOND, list(values))))
+    shown = np.column_stack([bins[f"m {name}"] for name in ("x", "y", "z", "mag")])
     assert len(bins) == 30
-    assert str((bins.middle[0] + times[0]).astype("datetime64[us]"))[:23] == "2014-04-08T00:15:05.046"
+    assert (
+        str((bins["number"][0] * 10 * SECOND + 5 * SECOND + times[0]).astype("datetime64[us]"))[:23]
+        == "2014-04-08T00:15:05.046"
+    )
     np.testing.assert_allclose(shown[0], [0.6662, -1.372, -0.3632, 1.569], rtol=5e-4)
     np.testing.assert_allclose(shown[3], [0.6743, -1.404, -0.4286, 1.616], rtol=5e-4)
     np.testing.assert_allclose(shown[29], [0.5568, -1.401, -0.3478, 1.549], rtol=5e-4)
@@ -149,4 +143,4 @@ def test_nothing_is_no_bin() -> None:
     assert list(coarser([], 10)) == []
     empty = batches(np.empty(0, np.int64), {"line": np.empty(0)}, [])
     assert list(binned(empty, 10, ["line"])) == []
-    assert isinstance(next(binned(batches(np.array([5]), {"line": np.array([1.0])}, []), 10, ["line"])), Bins)
+    assert len(next(binned(batches(np.array([5]), {"line": np.array([1.0])}, []), 10, ["line"]))) == 1

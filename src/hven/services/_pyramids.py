@@ -2,18 +2,43 @@
 
 Kept is what everybody may see, and that alone: the rows of a table without policy, read as a reader who has not logged in. Whoever is shown
 other rows than everybody has theirs reduced when they ask. One process of a site makes them, one at a time, when it learns of a new state or
-is asked; until then, and where there is no room, answers are made of the samples, and are the same.
+is asked; until then, and where there is no room, answers are made of the samples, and are the same. A level is a file of records as they
+are in memory, of which a window is read without the rest.
+
+Common
+------
+around
+    The site.
+who
+    The reader.
+one
+    The data set.
+names
+    Of its parameters that are numbers.
+holdings
+    The state that is read.
+key
+    Of its samples.
+place
+    The directory of a pyramid.
+width
+    Microseconds of a bin.
+start, stop
+    Microseconds since 1970.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import logging
 import os
+import queue
 import secrets
 import shutil
 import threading
+from bisect import bisect_left
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,14 +46,15 @@ import numpy as np
 
 from hven.engines import Snapshot
 from hven.services import _reductions as reductions
-from hven.services._levels import Level, build, kept
 from hven.services._reductions import LEAST, WIDTHS
 from hven.services.series import samples, span
 from hven.site.auth import ANONYMOUS, alike
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    import pyarrow as pa
 
     from hven.services._reductions import Bins
     from hven.services.face import Surroundings
@@ -38,10 +64,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hven.reductions")
 
-MADE = 1  # changes with how they are made
+MADE = 2  # changes with how they are made
 SMALL = 2_000_000  # values of a data set that are reduced at once
 SCREEN = 500  # bins of the whole time that the widest level has at least
 ROOM = 4  # times what it takes must be free on the disk
+PIECE = 2**24  # bytes of bins that are read as one
+SAID = "levels.json"
 
 
 def native(one: DataSet, whole: Span) -> float:
@@ -49,14 +77,67 @@ def native(one: DataSet, whole: Span) -> float:
 
     Parameters
     ----------
-    one
-        The data set.
     whole
         From when to when it has samples.
     """
     if one.series.cadence:
         return one.series.cadence * 1e6
     return ((whole.stop or 0) - (whole.start or 0)) / max(whole.rows, 1)
+
+
+def pieces(bins: Bins, width: int, start: int, stop: int) -> Iterator[Bins]:
+    """Take the bins that a span touches, some megabytes at a time.
+
+    Parameters
+    ----------
+    bins
+        In the order of time.
+    """
+    low, high = (bisect_left(bins["number"], one) for one in (start // width, -(-stop // width)))
+    step = max(PIECE // bins.dtype.itemsize, 1)
+    for at in range(low, high, step):
+        yield bins[at : min(at + step, high)]
+
+
+def build(place: Path, batches: Iterable[pa.RecordBatch], names: Sequence[str], widths: Sequence[int]) -> None:
+    """Make the levels of samples, each from the one before.
+
+    Parameters
+    ----------
+    place
+        A directory for them.
+    batches
+        In the order of time, as `samples` yields them.
+    widths
+        Of bins, each dividing the next.
+    """
+    levels: dict[int, Bins] = {}
+    fields: list[tuple[str, str, tuple[int, ...]]] = []
+    for before, width in zip([1, *widths], widths, strict=False):
+        if levels:
+            bins = levels[before]
+            parts = reductions.coarser(pieces(bins, 1, bins["number"][0], bins["number"][-1] + 1), width // before)
+        else:
+            parts = reductions.binned(batches, width, names)
+        path = place / f"{width}.bins"
+        with path.open("wb") as file:
+            for part in map(reductions.stored, parts):
+                fields = [(name, kind.base.str, kind.shape) for name, (kind, *_) in (part.dtype.fields or {}).items()]
+                part.tofile(file)
+        if not fields:
+            return
+        levels[width] = np.memmap(path, fields, "r")
+    (place / SAID).write_text(json.dumps({"fields": fields, "widths": list(levels)}))
+
+
+def kept(place: Path) -> dict[int, Bins]:
+    """List the levels of a directory by their widths, the narrowest first; none: it has none."""
+    try:
+        said = json.loads((place / SAID).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    fields = [(name, kind, tuple(shape)) for name, kind, shape in said["fields"]]
+    return {width: np.memmap(place / f"{width}.bins", fields, "r") for width in said["widths"]}
 
 
 class Pyramids:
@@ -70,84 +151,37 @@ class Pyramids:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._lock = threading.Lock()
-        self._open: dict[str, list[Level]] = {}
-        self._wanted: dict[str, tuple[Surroundings, DataSet, Holdings]] = {}
-        self._failed: set[str] = set()
-        self._thread: threading.Thread | None = None
+        self._open: dict[str, dict[int, Bins]] = {}
+        self._asked: set[str] = set()
+        self._queue: queue.Queue[tuple[str, Surroundings, DataSet, Holdings]] = queue.Queue()
+        self.settle = self._queue.join  # waits until nothing is being made
+        threading.Thread(target=self._work, name="reductions", daemon=True).start()
 
-    def levels(self, key: str) -> list[Level]:
-        """List what is kept of a data set, the narrowest bins first.
-
-        Parameters
-        ----------
-        key
-            Of its samples.
-        """
-        with self._lock:
-            found = self._open.get(key)
-        if found is None:
-            found = kept(self._directory / key)
-            if not found:
-                return []
-            with self._lock:
-                self._open[key] = found
+    def levels(self, key: str) -> Mapping[int, Bins]:
+        """List what is kept of a data set by the widths of its bins, the narrowest first."""
+        found = self._open.get(key) or kept(self._directory / key)
+        if found:
+            self._open[key] = found
         return found
 
     def want(self, key: str, around: Surroundings, one: DataSet, holdings: Holdings) -> None:
-        """Have the reductions of a data set made soon.
-
-        Parameters
-        ----------
-        key
-            Of its samples.
-        around
-            The site.
-        one
-            The data set.
-        holdings
-            The state that has it.
-        """
-        with self._lock:
-            if key in self._open or key in self._failed or key in self._wanted:
-                return
-            self._wanted[key] = (around, one, holdings)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="reductions", daemon=True)
-                self._thread.start()
-
-    def settle(self, seconds: float = 60.0) -> None:
-        """Wait until nothing is being made.
-
-        Parameters
-        ----------
-        seconds
-            At most.
-        """
-        thread = self._thread
-        if thread is not None:
-            thread.join(seconds)
+        """Have the reductions of a data set made soon."""
+        if key not in self._asked:
+            self._asked.add(key)
+            self._queue.put((key, around, one, holdings))
 
     def _work(self) -> None:
         with suppress(OSError, AttributeError):  # queries go first
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while True:
-            with self._lock:
-                if not self._wanted:
-                    self._thread = None
-                    return
-                key, asked = next(iter(self._wanted.items()))
+            key, around, one, holdings = self._queue.get()
             try:
-                made = self._made(key, *asked)
+                if self._made(key, around, one, holdings):
+                    self._asked.discard(key)
             except Exception:
-                log.exception(
-                    "the reductions of %s cannot be made; its samples are reduced when they are asked for", asked[1].id
-                )
-                made = False
-            with self._lock:
-                self._wanted.pop(key, None)
-                if not made:
-                    self._failed.add(key)
+                log.exception("the reductions of %s cannot be made; its samples are reduced when asked for", one.id)
+            del around, one, holdings
+            self._queue.task_done()
 
     def _made(self, key: str, around: Surroundings, one: DataSet, holdings: Holdings) -> bool:
         """Make them, unless another process does so now."""
@@ -157,19 +191,18 @@ class Pyramids:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 return True  # asked again, it is found, or made here
-            if (self._directory / key / "levels.json").exists():
+            if (self._directory / key / SAID).exists():
                 return True
             self._sweep(holdings)
             whole = span(around, ANONYMOUS, one, holdings)
             names = numeric(one)
             if whole.start is None or whole.stop is None or not names:
                 return False
-            step = native(one, whole)
-            widths = [width for width in WIDTHS if width >= LEAST * step]
+            widths = [width for width in WIDTHS if width >= LEAST * native(one, whole)]
             widths = widths[:1] + [width for width in widths[1:] if (whole.stop - whole.start) // width >= SCREEN]
             if not widths:
                 return False
-            cells = min(whole.rows, (whole.stop - whole.start) // widths[0] + 1) * width_of(one)
+            cells = min(whole.rows, (whole.stop - whole.start) // widths[0] + 1) * _values(one) // max(whole.rows, 1)
             if shutil.disk_usage(self._directory).free < cells * 12 * ROOM:
                 log.warning("no room for the reductions of %s: its samples are reduced when they are asked for", one.id)
                 return False
@@ -184,54 +217,35 @@ class Pyramids:
 
     def _sweep(self, holdings: Holdings) -> None:
         """Remove what broke off, and what is of no state that is served."""
-        served = set()
-        for table in holdings.published.values():
-            if isinstance(table.relation, Snapshot):
-                served.add(table.relation.id)
-        with self._lock:
-            self._open = {key: levels for key, levels in self._open.items() if key.partition("-x-")[0] in served}
+        relations = [table.relation for table in holdings.published.values()]
+        served = {relation.id for relation in relations if isinstance(relation, Snapshot)}
         for place in self._directory.iterdir():
             if place.name != ".lock" and place.name.partition("-x-")[0] not in served:
+                self._open.pop(place.name, None)
                 shutil.rmtree(place, ignore_errors=True)
 
 
 def numeric(one: DataSet) -> list[str]:
-    """List the parameters that can be reduced: numbers.
-
-    Parameters
-    ----------
-    one
-        The data set.
-    """
+    """List the parameters that can be reduced: numbers."""
     return [each.name for each in one.parameters if each.kind in {"double", "integer"}]
 
 
-def width_of(one: DataSet) -> int:
-    """Count the numbers of one sample.
-
-    Parameters
-    ----------
-    one
-        The data set.
-    """
-    return sum(int(np.prod(each.size or (1,))) for each in one.parameters if each.kind in {"double", "integer"})
+def _values(one: DataSet) -> int:
+    """Count the numbers of all its samples."""
+    each = sum(int(np.prod(each.size or (1,))) for each in one.parameters if each.name in numeric(one))
+    return each * (one.published.rows or 0)
 
 
 def _key(around: Surroundings, who: Reader, one: DataSet) -> str | None:
-    """Name what may be kept of a data set for a reader; None: nothing, for they may be shown other rows than everybody."""
+    """Name what may be kept of a data set for a reader; None: nothing, for it is little, or they may be shown other rows than everybody."""
     table, relation = one.published.table, one.published.relation
     if table.policy is not None or table.view is not None or not isinstance(relation, Snapshot) or one.series.file:
         return None
-    if not alike(table, who, around.policies) or not alike(table, ANONYMOUS, around.policies):
+    if not all(alike(table, each, around.policies) for each in (who, ANONYMOUS)) or _values(one) <= SMALL:
         return None
-    said = [
-        MADE,
-        one.id,
-        one.series.time,
-        one.series.condition,
-        [(each.name, each.kind, each.size) for each in one.parameters],
-    ]
-    return f"{relation.id}-x-{hashlib.sha256(repr(said).encode()).hexdigest()[:24]}"
+    parameters = [(each.name, each.kind, each.size) for each in one.parameters]
+    said = repr((MADE, one.id, one.series.time, one.series.condition, parameters))
+    return f"{relation.id}-x-{hashlib.sha256(said.encode()).hexdigest()[:24]}"
 
 
 def reduced(
@@ -248,63 +262,42 @@ def reduced(
 
     Parameters
     ----------
-    around
-        The site.
-    who
-        The reader.
-    one
-        The data set.
-    names
-        Of its parameters that are numbers.
     start, stop
         Microseconds since 1970: the bins that this span touches are read as a whole.
     width
         Of bins, as `hven.services._reductions.width` chooses it.
-    holdings
-        The state that is read.
 
     Yields
     ------
     bins
         In the order of time.
-
-    Raises
-    ------
-    HvenError
-        As of any query.
     """
     low, high = start // width * width, -(-stop // width) * width
+    levels = _wanted(around, who, one, holdings)
+    fit = max((each for each in levels if not width % each), default=0)
+    if fit:
+        parts = reductions.coarser(pieces(levels[fit], fit, low, high), width // fit, names)
+    else:
+        parts = reductions.binned(samples(around, who, one, names, low, high, holdings), width, names)
+    yield from map(reductions.stored, parts)
+
+
+def _wanted(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) -> Mapping[int, Bins]:
+    """Find what is kept; have it made where it is lacking."""
     key = _key(around, who, one)
-    if key is not None:
-        own = around.site.kept(Pyramids, around.site.settings.var / "reductions")
-        level = max(
-            (each for each in own.levels(key) if not width % each.width), key=lambda each: each.width, default=None
-        )
-        if level is not None:
-            yield from reductions.coarser(level.bins(names, low, high), width)
-            return
-        if (one.published.rows or 0) * width_of(one) > SMALL:
-            own.want(key, around, one, holdings)
-    yield from reductions.binned(samples(around, who, one, names, low, high, holdings), width, names)
+    if key is None:
+        return {}
+    own: Pyramids = around.site.kept(Pyramids, around.site.settings.var / "reductions")
+    levels = own.levels(key)
+    if not levels:
+        own.want(key, around, one, holdings)
+    return levels
 
 
 def follow(around: Surroundings, data_sets: Iterable[DataSet], holdings: Holdings) -> None:
-    """Have the reductions of all data sets made that lack them.
-
-    Parameters
-    ----------
-    around
-        The site.
-    data_sets
-        As somebody knows them who has not logged in.
-    holdings
-        The state that has them.
-    """
-    own = around.site.kept(Pyramids, around.site.settings.var / "reductions")
+    """Have the reductions of all data sets made that lack them; `data_sets` as somebody knows them who has not logged in."""
     for one in data_sets:
-        key = _key(around, ANONYMOUS, one)
-        if key is not None and (one.published.rows or 0) * width_of(one) > SMALL and not own.levels(key):
-            own.want(key, around, one, holdings)
+        _wanted(around, ANONYMOUS, one, holdings)
 
 
-__all__ = ["Pyramids", "follow", "native", "numeric", "reduced"]
+__all__ = ["Pyramids", "follow", "native", "reduced"]

@@ -1,12 +1,13 @@
 """Samples in fewer bins: mean, peak and lowest value of bins of one width, made from batches in the order of time without a line of Python for each row.
 
-A bin that no sample is in is not there: gaps stay gaps. What is NaN or null is no value; a bin in which all are has none. Bins begin at
-whole multiples of their width since 1970, so that whoever moves a window or asks for its next piece meets the same bins.
+Bins are an array of records: ``number`` (a bin begins at ``number * width`` since 1970, in microseconds), and of each parameter how many
+values it has (``n NAME``), their mean (``m NAME``), the largest (``h NAME``) and, of lines, the lowest one (``l NAME``). A bin that no sample
+is in is not there: gaps stay gaps. What is NaN or null is no value; a bin in which all are has none. Whoever moves a window or asks for its
+next piece meets the same bins.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Numbers = npt.NDArray[Any]
+    Bins = npt.NDArray[np.void]
 
 _MS, _S, _DAY = 1_000, 1_000_000, 86_400_000_000
 # each divides the next: microseconds of a bin
@@ -26,83 +28,6 @@ WIDTHS = (
     3_600 * _S, 14_400 * _S, _DAY, 5 * _DAY, 20 * _DAY, 100 * _DAY, 500 * _DAY,
 )  # fmt: skip
 LEAST = 15  # samples that a bin of the narrowest kept width stands for, at least
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """What bins have of one parameter: arrays of shape (bins, elements).
-
-    Attributes
-    ----------
-    count
-        Of values.
-    total
-        Their sum.
-    low, high
-        The smallest and the largest, in the type that they have; NaN where there is none. Parameters of many elements have no lowest ones.
-    """
-
-    count: Numbers
-    total: Numbers
-    low: Numbers
-    high: Numbers
-
-    @property
-    def mean(self) -> Numbers:
-        """Of the values; NaN where there is none."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(self.total / self.count)
-
-    def each(self) -> tuple[Numbers, ...]:
-        """List its arrays."""
-        return self.count, self.total, self.low, self.high
-
-    def __getitem__(self, which: slice) -> Values:
-        """Take some of the bins."""
-        return Values(*(one[which] for one in self.each()))
-
-
-@dataclass(frozen=True, slots=True)
-class Bins:
-    """Bins in the order of time.
-
-    Attributes
-    ----------
-    width
-        Microseconds.
-    number
-        Of each: it begins at ``number * width`` since 1970.
-    fields
-        By parameter.
-    """
-
-    width: int
-    number: npt.NDArray[np.int64]
-    fields: Mapping[str, Values]
-
-    def __len__(self) -> int:
-        """Count them."""
-        return len(self.number)
-
-    def __getitem__(self, which: slice) -> Bins:
-        """Take some of them."""
-        return Bins(self.width, self.number[which], {name: one[which] for name, one in self.fields.items()})
-
-    @property
-    def middle(self) -> npt.NDArray[np.int64]:
-        """Of each: microseconds since 1970."""
-        return self.number * self.width + self.width // 2
-
-    def between(self, start: int, stop: int) -> Bins:
-        """Take those that a span touches.
-
-        Parameters
-        ----------
-        start, stop
-            Microseconds since 1970: from the first one on, before the second.
-        """
-        low, high = np.searchsorted(self.number, (start // self.width, -(-stop // self.width)))
-        return self[int(low) : int(high)]
 
 
 def width(asked: int, native: float) -> int | None:
@@ -143,39 +68,47 @@ def binned(batches: Iterable[pa.RecordBatch], width: int, names: Sequence[str]) 
     bins
         Whole ones: none comes twice.
     """
-    yield from _joined((_first(batch, width, names) for batch in batches if batch.num_rows), width)
+
+    def samples(batch: pa.RecordBatch) -> Bins:
+        given: dict[str, Numbers] = {}
+        for name in names:
+            values = matrix(batch.column(name))
+            given |= {f"{letter} {name}": values for letter in "mhl"} | {f"n {name}": ~np.isnan(values)}
+        return _folded(np.asarray(batch.column(0), np.int64) // width, given, names)
+
+    return _joined(samples(batch) for batch in batches if batch.num_rows)
 
 
-def coarser(parts: Iterable[Bins], width: int) -> Iterator[Bins]:
+def coarser(parts: Iterable[Bins], factor: int, names: Sequence[str] | None = None) -> Iterator[Bins]:
     """Reduce further.
 
     Parameters
     ----------
     parts
-        In the order of time, of a width that divides `width`.
-    width
-        Of a bin: microseconds.
+        In the order of time.
+    factor
+        Bins that become one.
+    names
+        Of parameters; None: all.
 
     Yields
     ------
     bins
         Whole ones.
     """
-    yield from _joined((_folded(part, part.number // (width // part.width)) for part in parts if len(part)), width)
+    return _joined(_folded(part["number"] // factor, part, names) for part in parts if len(part))
 
 
-def _joined(parts: Iterable[Bins], width: int) -> Iterator[Bins]:
+def _joined(parts: Iterable[Bins]) -> Iterator[Bins]:
     """Yield whole bins: the last one of a part is kept until the next has begun, for it may go on there."""
     kept: Bins | None = None
     for part in parts:
-        now = Bins(width, part.number, part.fields)
-        if kept is not None:
-            if kept.number[0] == now.number[0]:
-                both = concatenated([kept, now[:1]])
-                edge = _folded(both, both.number)
-                now = edge if len(now) == 1 else concatenated([edge, now[1:]])
-            else:
-                yield kept
+        now = part
+        if kept is not None and kept["number"][0] == part["number"][0]:
+            both = np.concatenate([kept, part[:1]])
+            now = np.concatenate([_folded(both["number"], both), part[1:]])
+        elif kept is not None:
+            yield kept
         if len(now) > 1:
             yield now[:-1]
         kept = now[-1:]
@@ -183,69 +116,41 @@ def _joined(parts: Iterable[Bins], width: int) -> Iterator[Bins]:
         yield kept
 
 
-def concatenated(parts: Sequence[Bins]) -> Bins:
-    """Join bins of one width and the same parameters, one behind the other.
+def _folded(
+    numbers: npt.NDArray[np.int64], given: Bins | Mapping[str, Numbers], names: Sequence[str] | None = None
+) -> Bins:
+    """Put bins, or samples as if each were one, into those of these numbers."""
+    if names is None:
+        names = [name[2:] for name in given.dtype.names or () if name[:2] == "n "]  # type: ignore[union-attr]
+    starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
+    runs = starts, np.diff(starts, append=len(numbers))
+    found: dict[str, Numbers] = {"number": numbers[starts]}
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # infinite ones of both signs; none at all
+        for name in names:
+            count, mean, high = (given[f"{letter} {name}"] for letter in "nmh")
+            full = count.dtype == bool and count.all()
+            found[f"n {name}"] = _reduced(np.add, count, runs, np.int32)
+            total = _reduced(np.add, mean if full else np.where(count, mean * count, 0), runs, np.float64)
+            found[f"m {name}"] = total / found[f"n {name}"]
+            found[f"h {name}"] = _reduced(np.fmax, high, runs)
+            if high.shape[1] == 1:
+                found[f"l {name}"] = _reduced(np.fmin, given[f"l {name}"], runs)
+    made = np.empty(len(starts), [(name, values.dtype, values.shape[1:]) for name, values in found.items()])
+    for name, values in found.items():
+        made[name] = values
+    return made
+
+
+def stored(bins: Bins) -> Bins:
+    """Give means the type of their values, as they are kept and sent.
 
     Parameters
     ----------
-    parts
-        At least one.
+    bins
+        With means of double precision, to be reduced further.
     """
-    if len(parts) == 1:
-        return parts[0]
-    fields = {
-        name: Values(
-            *(np.concatenate(each) for each in zip(*(part.fields[name].each() for part in parts), strict=True))
-        )
-        for name in parts[0].fields
-    }
-    return Bins(parts[0].width, np.concatenate([part.number for part in parts]), fields)
-
-
-def _first(batch: pa.RecordBatch, width: int, names: Sequence[str]) -> Bins:
-    """Put samples into bins."""
-    numbers = np.asarray(batch.column(0), np.int64) // width
-    runs = _runs(numbers)
-    fields = {}
-    for name in names:
-        values = matrix(batch.column(name))
-        bad = np.isnan(values)
-        if bad.any():
-            count = _reduced(np.add, ~bad, runs, np.int32)
-            total = _reduced(np.add, np.where(bad, 0, values), runs, np.float64)
-        else:
-            count = np.broadcast_to(runs[1].astype(np.int32)[:, None], (len(runs[0]), values.shape[1]))
-            total = _reduced(np.add, values, runs, np.float64)
-        fields[name] = Values(count, total, _lowest(values, runs), _reduced(np.fmax, values, runs))
-    return Bins(width, numbers[runs[0]], fields)
-
-
-def _folded(part: Bins, numbers: npt.NDArray[np.int64]) -> Bins:
-    """Put bins into wider ones, of these numbers."""
-    runs = _runs(numbers)
-    fields = {
-        name: Values(
-            _reduced(np.add, one.count, runs, np.int32),
-            _reduced(np.add, one.total, runs),
-            _lowest(one.low, runs),
-            _reduced(np.fmax, one.high, runs),
-        )
-        for name, one in part.fields.items()
-    }
-    return Bins(part.width, numbers[runs[0]], fields)
-
-
-def _runs(numbers: npt.NDArray[np.int64]) -> tuple[Numbers, Numbers]:
-    """Find where numbers change: beginnings and lengths."""
-    starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
-    return starts, np.diff(starts, append=len(numbers))
-
-
-def _lowest(values: Numbers, runs: tuple[Numbers, Numbers]) -> Numbers:
-    """Find the lowest value of each run, for lines alone: spectra are shown by mean and peak."""
-    if values.shape[1] == 1:
-        return _reduced(np.fmin, values, runs)
-    return np.broadcast_to(np.array(np.nan, values.dtype), (len(runs[0]), values.shape[1]))
+    fields: Any = bins.dtype.fields
+    return bins.astype([(name, fields[f"h {name[2:]}" if name[:2] == "m " else name][0]) for name in fields])
 
 
 def _reduced(ufunc: np.ufunc, values: Numbers, runs: tuple[Numbers, Numbers], dtype: Any = None) -> Numbers:
@@ -254,8 +159,7 @@ def _reduced(ufunc: np.ufunc, values: Numbers, runs: tuple[Numbers, Numbers], dt
     if len(starts) == len(values):
         return values.astype(dtype or values.dtype)
     if values.shape[1] == 1:
-        with np.errstate(invalid="ignore", over="ignore"):  # infinite ones of both signs
-            return np.asarray(ufunc.reduceat(values, starts, axis=0, dtype=dtype))
+        return np.asarray(ufunc.reduceat(values, starts, axis=0, dtype=dtype))
     out = np.empty((len(starts), values.shape[1]), dtype or values.dtype)
     for length in np.unique(lengths):
         which = np.flatnonzero(lengths == length)
@@ -264,8 +168,7 @@ def _reduced(ufunc: np.ufunc, values: Numbers, runs: tuple[Numbers, Numbers], dt
             part = values[first : first + length * len(which)].reshape(len(which), length, -1)
         else:
             part = values[starts[which][:, None] + np.arange(length)]
-        with np.errstate(invalid="ignore", over="ignore"):
-            out[which] = ufunc.reduce(part, axis=1, dtype=dtype)
+        out[which] = ufunc.reduce(part, axis=1, dtype=dtype)
     return out
 
 
@@ -277,22 +180,15 @@ def matrix(array: pa.Array) -> Numbers:
     array
         Of numbers or booleans, or of lists of these that have one size.
     """
-    kind = array.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        lengths = np.unique(array.drop_null().value_lengths())
-        size = int(lengths[0]) if len(lengths) else 0
-        array, kind = array.cast(pa.list_(kind.value_type, size)), pa.list_(kind.value_type, size)
-    if pa.types.is_fixed_size_list(kind):
-        size = kind.list_size
-        inner = matrix(array.values.slice(array.offset * size, len(array) * size))
-        found = inner.reshape(len(array), size * inner.shape[1])
-        if array.null_count:
-            found = np.where(np.asarray(array.is_null())[:, None], np.array(np.nan, found.dtype), found)
+    if pa.types.is_nested(array.type):
+        there = array.drop_null()
+        inner = matrix(there.flatten())
+        found = np.full((len(array), inner.size // max(len(there), 1)), np.nan, inner.dtype)
+        found[array.is_valid().to_numpy(zero_copy_only=False)] = inner.reshape(len(there), found.shape[1])
         return found
-    if pa.types.is_boolean(kind) or (pa.types.is_integer(kind) and array.null_count):
-        array = array.cast(pa.int8() if pa.types.is_boolean(kind) else kind).cast(pa.float64())
-    values = array.to_numpy(zero_copy_only=False)
-    return np.asarray(values, np.float32 if values.dtype == np.float32 else np.float64).reshape(-1, 1)
+    if array.type != pa.float32():
+        array = array.cast(pa.float64(), safe=False)
+    return np.asarray(array.to_numpy(zero_copy_only=False))[:, None]
 
 
-__all__ = ["WIDTHS", "Bins", "Values", "binned", "coarser", "concatenated", "matrix", "width"]
+__all__ = ["WIDTHS", "binned", "coarser", "matrix", "stored", "width"]

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import quoteattr
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.model import literal
 from hven.model.errors import HvenError
 from hven.services._stamps import stamps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable
 
     import numpy.typing as npt
 
     Numbers = npt.NDArray[Any]
-    Rows = tuple[npt.NDArray[np.int64], list[Numbers]]
 
 FILL = -1e31  # what das2 has for no value
 US2000 = 946_684_800_000_000  # microseconds from 1970 to 2000; as UTC, days of 86,400 s
@@ -29,16 +30,24 @@ STAMP = 27  # characters of a time, the space behind it as well
 WIDTHS = {4: 16, 8: 25}  # characters of a number, likewise
 _POINT = re.compile(r"(?<=[A-Za-z0-9)])\.(?=[A-Za-z(])")
 _MANY = 99  # packet types of a stream
+# how packets begin
+_TAGS = {
+    2: {"stream": "[00]{size:06d}", "packet": "[{number:02d}]{size:06d}", "exception": "[xx]{size:06d}", "data": ":{number:02d}:"},
+    3: {"stream": "|Sx||{size}|", "packet": "|Hx|{number}|{size}|", "exception": "|Ex||{size}|", "data": "|Pd|{number}|{size}|"},
+}  # fmt: skip
+_TYPES = {"Datum": "real", "double": "real", "boolean": "bool", "DatumRange": "realRange", "TimeRange": "datetimeRange"}
+_USES = {"": "center", "BIN_AVG": "mean", "BIN_MAX": "max", "BIN_MIN": "min"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plane:
+class Plane(NamedTuple):
     """What of a stream's packets is one variable.
 
     Attributes
     ----------
     name
         Of it.
+    field, part
+        Which of the values are its own, and which of their elements.
     unit
         Of its values.
     tags
@@ -54,6 +63,8 @@ class Plane:
     """
 
     name: str
+    field: str
+    part: tuple[int, int]
     unit: str | None = None
     tags: tuple[float, ...] | None = None
     axis: str = ""
@@ -63,25 +74,16 @@ class Plane:
     label: str = ""
     summary: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Samples whose planes have the same tags.
-
-    Attributes
-    ----------
-    planes
-        Of each sample.
-    rows
-        Their times, microseconds since 1970, and a matrix for each plane; read once.
-    """
-
-    planes: Sequence[Plane]
-    rows: Iterator[Rows]
+    def of(self, values: Mapping[str, Numbers]) -> Numbers:
+        """Take its values, shape (rows, elements)."""
+        return values[self.field][:, slice(*self.part)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+# samples whose planes have the same tags: these, and times (microseconds since 1970) with a matrix for each field
+Segment = tuple[Sequence[Plane], Iterable[tuple["npt.NDArray[np.int64]", Mapping[str, "Numbers"]]]]
+
+
+class Form(NamedTuple):
     """How a stream is written.
 
     Attributes
@@ -99,7 +101,7 @@ class Form:
     version: int = 2
     text: bool = False
     deflated: bool = False
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = {}
 
     @property
     def media_type(self) -> str:
@@ -113,38 +115,15 @@ class Form:
         return f"d{self.version}{'t' if self.text else 's' if self.version == 2 else 'b'}"
 
 
-def exception(kind: str, message: str, version: int = 2, *, alone: bool = False) -> bytes:
-    """Write a packet that says what is wrong; nothing comes behind it.
-
-    Parameters
-    ----------
-    kind
-        ``NoDataInInterval``, ``IllegalArgument``, ``NoSuchDataSource``, ``ServerError``.
-    message
-        For the reader.
-    version
-        Of the stream.
-    alone
-        It is all of the stream.
-    """
-    said = " ".join(message.split())
-    return _headed(
-        "Ex" if version == 3 else "00" if alone else "xx",
-        0,
-        f"<exception type={quoteattr(kind)} message={quoteattr(said)} />\n",
-        version,
-    )
+def exception(kind: str, message: str, version: int = 2, word: str = "exception") -> bytes:
+    """Write a packet that says what is wrong; nothing comes behind it. `word`: ``stream``, where it is all of it."""
+    said = quoteattr(" ".join(message.split()))
+    return _headed(word, f'<exception type="{kind}" message={said} />\n', version)
 
 
 def properties(said: Mapping[str, str]) -> bytes:
-    """Write a stream of nothing but properties, as data sources are described.
-
-    Parameters
-    ----------
-    said
-        By name.
-    """
-    return _headed("00", 0, f'<stream version="2.2">\n{_attributes(said, "  ")}</stream>\n', 2)
+    """Write a stream of nothing but properties, as data sources are described."""
+    return _stream(Form(properties=said))
 
 
 def written(segments: Iterable[Segment], form: Form, nothing: str, told: Callable[[HvenError], str]) -> Iterator[bytes]:
@@ -188,198 +167,146 @@ def written(segments: Iterable[Segment], form: Form, nothing: str, told: Callabl
 
 
 def _packets(segments: Iterable[Segment], form: Form) -> Iterator[bytes]:
-    known: dict[tuple[Any, ...], int] = {}
+    known: dict[Any, int] = {}
     number = 0
-    for segment in segments:
-        heads = b""
-        groups: list[tuple[int, list[int]]] = []
-        for times, matrices in segment.rows:
-            if not groups:  # types of numbers are known with the first of them
-                reals = [min(one.dtype.itemsize, 8) for one in matrices]
-                for which in _groups(segment.planes, form.version):
-                    key = (*(segment.planes[at] for at in which), *(reals[at] for at in which))
-                    if key not in known:
-                        known = {} if number == _MANY else known
-                        number = number % _MANY + 1
-                        known[key] = number
-                        heads += _described(
-                            [segment.planes[at] for at in which], [reals[at] for at in which], number, form
-                        )
-                    groups.append((known[key], which))
-            yield heads + b"".join(_rows(times, [matrices[at] for at in which], one, form) for one, which in groups)
-            heads = b""
-
-
-def _groups(planes: Sequence[Plane], version: int) -> list[list[int]]:
-    """Group planes that stand in one packet: in das 3.0 all of a dataset have the same axes."""
-    if version == 2:
-        return [list(range(len(planes)))]
-    found: dict[Any, list[int]] = {}
-    for at, one in enumerate(planes):
-        found.setdefault((one.tags, one.axis, one.tag_unit), []).append(at)
-    return list(found.values())
+    for planes, rows in segments:
+        groups: dict[Any, list[Plane]] = {None: [*planes]}
+        if form.version == 3:  # all variables of a dataset have the same axes; one has its mean and extremes together
+            order = [one.source for one in planes]
+            groups = {}
+            for one in sorted(planes, key=lambda one: order.index(one.source)):
+                groups.setdefault((one.tags, one.axis, one.tag_unit), []).append(one)
+        for times, values in rows:
+            piece = b""
+            for group in groups.values():
+                matrices = [one.of(values) for one in group]
+                key = (*group, *(one.dtype for one in matrices))
+                if key not in known:
+                    known = {} if number == _MANY else known
+                    known[key] = number = number % _MANY + 1
+                    sizes = [one.dtype.itemsize for one in matrices]
+                    body = (_packet if form.version == 2 else _dataset)(group, sizes, form.text, number)
+                    piece += _headed("packet", body, form.version, number)
+                piece += _rows(times, matrices, known[key], form)
+            yield piece
 
 
 def _rows(times: npt.NDArray[np.int64], matrices: list[Numbers], number: int, form: Form) -> bytes:
     """Write samples behind their tag: ``:01:`` or ``|Pd|1|24|``."""
-    filled = [np.where(np.isnan(one), np.array(FILL, one.dtype), one) for one in matrices]
-    kinds: list[tuple[str, Any]] | list[Any] = []
-    if form.text:
-        # the last character of each is a space: the last of all begins a new line
-        stamped = stamps(times, STAMP)
-        parts = [np.char.replace(stamped, b"Z", b" ").astype(f"S{STAMP}"), *map(_text, filled)]
-        kinds = [("time", f"S{STAMP}"), *((f"p{at}", f"S{one.shape[1]}") for at, one in enumerate(parts[1:]))]
-        parts = [parts[0], *(np.ascontiguousarray(one).view(f"S{one.shape[1]}").ravel() for one in parts[1:])]
+    parts = [np.where(np.isnan(one), np.array(FILL, one.dtype), one) for one in matrices]
+    if form.text:  # each with a space behind it
+        stamped = stamps(times, STAMP).view(np.uint8).reshape(len(times), -1)
+        stamped[:, -1] = 32
+        parts = [stamped, *map(_text, parts)]
     else:
-        parts = [(times - US2000).astype("<f8"), *filled]
-        kinds = [
-            ("time", "<f8"),
-            *((f"p{at}", one.dtype.newbyteorder("<"), (one.shape[1],)) for at, one in enumerate(filled)),
-        ]
-    size = np.dtype(kinds).itemsize
-    tag = f":{number:02d}:" if form.version == 2 else f"|Pd|{number}|{size}|"
-    rows = np.empty(len(times), np.dtype([("tag", f"S{len(tag)}"), *kinds]))
-    rows["tag"] = tag.encode()
-    for (name, *_), values in zip(kinds, parts, strict=True):
-        rows[name] = values
-    if form.text:
-        raw = rows.view(np.uint8).reshape(len(rows), -1)
-        raw[raw == 0] = 32
-        raw[:, -1] = 10
+        parts = [((times - US2000).astype("<f8"))[:, None], *parts]
+    kinds = [(f"p{at}", one.dtype.newbyteorder("<"), one.shape[1:]) for at, one in enumerate(parts)]
+    tag = _TAGS[form.version]["data"].format(number=number, size=np.dtype(kinds).itemsize).encode()
+    rows = np.empty(len(times), [("tag", f"S{len(tag)}"), *kinds])
+    rows["tag"] = tag
+    for (name, *_), part in zip(kinds, parts, strict=True):
+        rows[name] = part
+    if form.text:  # the last of all begins a new line
+        rows[kinds[-1][0]][:, -1] = 10
     return rows.tobytes()
 
 
 def _text(values: Numbers) -> Numbers:
     """Write numbers in as few digits as say the same number, right-aligned, a space behind each: bytes of shape (rows, characters)."""
-    width = WIDTHS[min(values.dtype.itemsize, 8)]
+    width = WIDTHS[values.dtype.itemsize]
     texts = pc.utf8_lpad(pa.array(values.ravel()).cast(pa.string()), width - 1)
-    texts = pc.binary_join_element_wise(texts, "", " ")
-    data = texts.buffers()[2]
-    first = np.frombuffer(texts.buffers()[1], np.int32, 1, texts.offset * 4)[0]
-    raw = np.frombuffer(data, np.uint8, values.size * width, first)
-    return raw.reshape(len(values), -1)
+    return np.frombuffer(literal.characters(literal.joined(texts, " ")), np.uint8).reshape(len(values), -1)
 
 
-def _headed(kind: str, number: int, body: str, version: int) -> bytes:
-    """Write a packet of XML; `kind` is ``00``, ``xx`` or a number in version 2, ``Sx``, ``Hx``, ``Ex`` in version 3."""
+def _headed(word: str, body: str, version: int, number: int = 0) -> bytes:
+    """Write a packet of XML."""
     raw = body.encode()
-    if version == 2:
-        return f"[{kind}]{len(raw):06d}".encode() + raw
-    return f"|{kind}|{number or ''}|{len(raw)}|".encode() + raw
-
-
-def _attributes(said: Mapping[str, str], indent: str) -> str:
-    """Write properties as version 2 has them: attributes, their type before the name."""
-    if not said:
-        return ""
-    each = "".join(f"\n{indent}  {name}={quoteattr(' '.join(text.split()))}" for name, text in said.items())
-    return f"{indent}<properties{each}\n{indent}/>\n"
-
-
-_TYPES = {"Datum": "real", "double": "real", "boolean": "bool", "DatumRange": "realRange", "TimeRange": "datetimeRange"}
-
-
-def _elements(said: Mapping[str, str], indent: str) -> str:
-    """Write properties as das 3.0 has them: elements."""
-    if not said:
-        return ""
-    lines = []
-    for name, text in said.items():
-        kind, _, plain = name.rpartition(":")
-        unit = ""
-        if kind in {"Datum", "DatumRange"}:
-            text, _, unit = text.rpartition(" ")  # noqa: PLW2901
-            kind = "TimeRange" if unit == "UTC" else kind
-        typed = f" type={quoteattr(_TYPES[kind])}" if kind in _TYPES else ""
-        typed += f" units={quoteattr(unit)}" if unit else ""
-        shown = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-        lines.append(f"{indent}  <p name={quoteattr(plain)}{typed}>{shown}</p>\n")
-    return f"{indent}<properties>\n{''.join(lines)}{indent}</properties>\n"
+    return _TAGS[version][word].format(number=number, size=len(raw)).encode() + raw
 
 
 def _stream(form: Form) -> bytes:
-    if form.version == 2:
-        packed = ' compression="deflate"' if form.deflated else ""
-        return _headed("00", 0, f'<stream version="2.2"{packed}>\n{_attributes(form.properties, "  ")}</stream>\n', 2)
-    inside = _elements(form.properties, "  ")
-    return _headed("Sx", 0, f'<stream type="das-basic-stream" version="3.0">\n{inside}</stream>\n', 3)
+    said = _said(form.properties, form.version)
+    packed = ' compression="deflate"' if form.deflated else ""
+    head = f'version="2.2"{packed}' if form.version == 2 else 'type="das-basic-stream" version="3.0"'
+    return _headed("stream", f"<stream {head}>\n{said}</stream>\n", form.version)
+
+
+def _said(said: Mapping[str, str], version: int) -> str:
+    """Write properties: attributes with their type before the name in version 2, elements in das 3.0."""
+    lines = []
+    for name, text in said.items():
+        kind, _, plain = name.rpartition(":")
+        value = " ".join(text.split())
+        if version == 2:
+            lines.append(f"    {name}={quoteattr(value)}\n")
+            continue
+        value, _, unit = value.rpartition(" ") if kind[:5] == "Datum" else (value, "", "")
+        typed = f' type="{_TYPES[kind if unit != "UTC" else "TimeRange"]}"' if kind else ""
+        typed += f" units={quoteattr(unit)}" if unit else ""
+        lines.append(f"    <p name={quoteattr(plain)}{typed}>{escape(value)}</p>\n")
+    inside = "".join(line for line, text in zip(lines, said.values(), strict=True) if text)
+    return f"  <properties\n{inside}  />\n" if version == 2 else f"  <properties>\n{inside}  </properties>\n"
 
 
 def units(text: str | None) -> str:
-    """Write units with spaces between them, as das2 has it: ``V**2 m**-2 Hz**-1``.
-
-    Parameters
-    ----------
-    text
-        VOUnits.
-    """
+    """Write units with spaces between them, as das2 has it: ``V**2 m**-2 Hz**-1``."""
     return _POINT.sub(" ", text or "")
 
 
-def _number(value: float) -> str:
-    return f"{value:.9g}"
+def _tags(tags: Iterable[float], between: str) -> str:
+    return between.join(f"{one:.9g}" for one in tags)
 
 
-def _described(planes: Sequence[Plane], reals: Sequence[int], number: int, form: Form) -> bytes:
-    """Describe a packet type."""
-    if form.version == 3:
-        return _headed("Hx", number, _dataset(planes, reals, form.text, number), 3)
-    time = (
-        f'<x type="time{STAMP}" units="UTC"></x>' if form.text else '<x type="little_endian_real8" units="us2000"></x>'
-    )
-    lines = [f"<packet>\n  {time}\n"]
-    for one, size in zip(planes, reals, strict=True):
-        kind = f"ascii{WIDTHS[size]}" if form.text else f"little_endian_real{size}"
+def _packet(planes: Sequence[Plane], sizes: Sequence[int], text: bool, _: int) -> str:
+    """Describe a packet type of version 2."""
+    lines = ['type="time27" units="UTC"' if text else 'type="little_endian_real8" units="us2000"']
+    for one, size in zip(planes, sizes, strict=True):
         letter = "y" if one.tags is None else "z"
-        said = {"double:fill": f"{FILL:g}", f"{letter}Label": one.label, f"{letter}Summary": one.summary}
-        said |= {"source": one.source, "operation": one.operation}
-        inside = _attributes({name: text for name, text in said.items() if text}, "    ")
-        unit = quoteattr(units(one.unit))
+        said = _said({"double:fill": f"{FILL:g}", f"{letter}Label": one.label, f"{letter}Summary": one.summary, "source": one.source, "operation": one.operation}, 2)  # fmt: skip
+        head = f'name={quoteattr(one.name)} type="{f"ascii{WIDTHS[size]}" if text else f"little_endian_real{size}"}"'
+        unit, tag_unit = quoteattr(units(one.unit)), quoteattr(units(one.tag_unit))
         if one.tags is None:
-            lines.append(f"  <y name={quoteattr(one.name)} type={quoteattr(kind)} units={unit}>\n{inside}  </y>\n")
+            lines.append(f"  <y {head} units={unit}>\n{said}  </y>\n")
         else:
-            tags = ", ".join(map(_number, one.tags))
-            lines.append(
-                f'  <yscan name={quoteattr(one.name)} type={quoteattr(kind)} nitems="{len(one.tags)}" zUnits={unit}'
-                f" yUnits={quoteattr(units(one.tag_unit))}\n         yTags={quoteattr(tags)}>\n{inside}  </yscan>\n"
-            )
-    return _headed(f"{number:02d}", 0, "".join(lines) + "</packet>\n", 2)
+            more = f'nitems="{len(one.tags)}" zUnits={unit} yUnits={tag_unit} yTags="{_tags(one.tags, ", ")}"'
+            lines.append(f"  <yscan {head} {more}>\n{said}  </yscan>\n")
+    return f"<packet>\n  <x {lines[0]}></x>\n{''.join(lines[1:])}</packet>\n"
 
 
-_USES = {"": "center", "BIN_AVG": "mean", "BIN_MAX": "max", "BIN_MIN": "min"}
-
-
-def _dataset(planes: Sequence[Plane], reals: Sequence[int], text: bool, number: int) -> str:
+def _dataset(planes: Sequence[Plane], sizes: Sequence[int], text: bool, number: int) -> str:
     """Describe a dataset of das 3.0: time, the axis of the elements, and the variables; a reduced one has mean and extremes."""
-    tags = planes[0].tags
-    whole, times = ("*", "*") if tags is None else (f"*;{len(tags)}", "*;-")
-    stored = f'itemBytes="{STAMP}" encoding="utf8"' if text else 'itemBytes="8" encoding="LEreal"'
-    unit = "UTC" if text else "us2000"
-    head = (
-        f'<dataset name="samples{number}" rank="{1 if tags is None else 2}" index="{whole}">\n  <coord physDim="time" name="time" axis="x">\n'
-        f'    <scalar use="center" semantic="datetime" index="{times}" units="{unit}">\n      <packet numItems="1" {stored} />\n'
-        "    </scalar>\n  </coord>\n"
-    )
-    lines = [head]
+    tags, axis = planes[0].tags, quoteattr(planes[0].axis)
+    items = len(tags or (0,))
+    many, time = ("", "*") if tags is None else (f";{items}", "*;-")
+    coding, stamp, unit = ("utf8", STAMP, "UTC") if text else ("LEreal", 8, "us2000")
+    lines = [
+        f"""<dataset name="samples{number}" rank="{2 if many else 1}" index="*{many}">
+  <coord physDim="time" name="time" axis="x">
+    <scalar use="center" semantic="datetime" index="{time}" units="{unit}">
+      <packet numItems="1" itemBytes="{stamp}" encoding="{coding}" />
+    </scalar>
+  </coord>
+"""
+    ]
     if tags is not None:
-        name = quoteattr(planes[0].axis or "index")
         lines.append(
-            f'  <coord physDim={name} name={name} axis="y">\n    <scalar use="center" semantic="real" index="-;{len(tags)}"'
-            f" units={quoteattr(units(planes[0].tag_unit))}>\n      <values>{';'.join(map(_number, tags))}</values>\n    </scalar>\n  </coord>\n"
+            f"""  <coord physDim={axis} name={axis} axis="y">
+    <scalar use="center" semantic="real" index="-{many}" units={quoteattr(units(planes[0].tag_unit))}>
+      <values>{_tags(tags, ";")}</values>
+    </scalar>
+  </coord>
+"""
         )
-    named: dict[str, list[int]] = {}
-    for at, one in enumerate(planes):
-        named.setdefault(one.source or one.name, []).append(at)
-    for name, which in named.items():
-        first = planes[which[0]]
-        said = {key: said for key, said in (("label", first.label), ("summary", first.summary)) if said}
-        lines.append(f"  <data physDim={quoteattr(name)} name={quoteattr(name)}>\n{_elements(said, '    ')}")
-        for at in which:
-            size = WIDTHS[reals[at]] if text else reals[at]
+    for name, group in groupby(zip(planes, sizes, strict=True), lambda each: quoteattr(each[0].source or each[0].name)):
+        for at, (one, size) in enumerate(group):
+            if not at:
+                said = _said({"label": one.label, "summary": one.summary}, 3)
+                lines.append(f"  <data physDim={name} name={name}>\n{said}")
             lines.append(
-                f'    <scalar use="{_USES[planes[at].operation]}" semantic="real" index="{whole}" units={quoteattr(units(planes[at].unit))}>\n'
-                f'      <packet numItems="{len(tags or (0,))}" itemBytes="{size}" encoding="{"utf8" if text else "LEreal"}" fill="{FILL:g}" />\n'
-                "    </scalar>\n"
+                f"""    <scalar use="{_USES[one.operation]}" semantic="real" index="*{many}" units={quoteattr(units(one.unit))}>
+      <packet numItems="{items}" itemBytes="{WIDTHS[size] if text else size}" encoding="{coding}" fill="{FILL:g}" />
+    </scalar>
+"""
             )
         lines.append("  </data>\n")
     return "".join(lines) + "</dataset>\n"

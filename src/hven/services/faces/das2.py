@@ -6,11 +6,12 @@ The names of das2 2.3 and of the servers that came later are understood as well,
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from itertools import groupby, pairwise
+from string import Template
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
+from xml.sax.saxutils import escape
 
 import anyio.to_thread
 import numpy as np
@@ -30,14 +31,14 @@ from hven.services.faces._das2_streams import Form, Plane, Segment
 from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from starlette.requests import Request
     from starlette.routing import Route
 
     from hven.model.table import Bins, Table
-    from hven.services.series import DataSet, Parameter, Span
+    from hven.services.series import DataSet, Parameter
     from hven.site import Holdings, Published
 
 # other name -> that of das2 2.2: of 2.3, of its longer forms, of das 3.0
@@ -47,12 +48,66 @@ OLD = {
     "time.res": "resolution", "reducer.x.resolution": "resolution", "bin.time.max": "resolution",
     "reader.x.interval": "interval", "reader.params": "params", "read.data": "params", "reader.ascii": "ascii", "encoder.ascii": "ascii",
 }  # fmt: skip
-SERVERS = ("list", "discovery", "dsdf", "dataset", "peers", "id", "logo")
 TRUE = {"true", "1", "yes", "t"}
 FEW = 16  # elements of an array without bins that are shown as so many lines
 EXAMPLE = 2_000  # samples of an example, about
 SHORT = {"cache-control": "no-cache", "vary": "authorization, cookie, host", "access-control-allow-origin": "*"}
-PLAIN = "text/plain; charset=utf-8"
+TEXT = {**SHORT, "content-type": "text/plain; charset=utf-8"}
+STREAM = "text/vnd.das2.das2stream; charset=utf-8"
+PEERS = """<?xml version="1.0" encoding="UTF-8"?>
+<das2server>
+  <peers>
+    <server>
+      <name>{}</name>
+      <url>{}</url>
+      <description>{}</description>
+    </server>
+  </peers>
+</das2server>
+"""
+CATALOG = """{"type": "Catalog", "version": "0.4", "name": $name, "title": $title, "separator": "/", "catalog": $inside}
+"""
+COLLECTION = """{
+  "type": "Collection", "version": "0.4", "name": $name, "title": $title, "description": $about,
+  "coordinates": $axes,
+  "data": $data, "tech_contacts": [{"name": $contact}],
+  "sources": {"das2": {"type": "HttpStreamSrc", "convention": "das2/2.2", "name": "das2/2.2 Source", "urls": [$source]}}
+}
+"""
+SOURCE = """{
+  "type": "HttpStreamSrc", "version": "0.7", "name": $name, "label": $title, "title": $title, "description": $about,
+  "protocol": {
+    "method": "GET", "convention": "das2/2.2", "authorization": {"required": false}, "baseUrls": [$server],
+    "httpParams": {
+      "start_time": {"required": true, "type": "isotime"}, "end_time": {"required": true, "type": "isotime"},
+      "resolution": {"required": false, "type": "real", "units": "s"},
+      "params": {"required": false, "type": "FlagSet", "flagSep": ",", "flags": $flags},
+      "format.version": {"required": false, "type": "enum", "enum": ["2", "3"]},
+      "format.serial": {"required": false, "type": "enum", "enum": ["binary", "text"]},
+      "compress": {"required": false, "type": "boolean"}
+    }
+  },
+  "interface": {
+    "coords": {
+      "time": {
+        "label": "Time",
+        "props": {
+          "min": {"label": "Minimum", "value": null, "set": {"param": "start_time", "required": true}},
+          "max": {"label": "Maximum", "value": null, "set": {"param": "end_time", "required": true}},
+          "units": {"value": "UTC"},
+          "res": {"label": "Resolution", "value": null, "set": {"param": "resolution", "required": false}, "units": "s"}
+        },
+        "validRange": [$min, $max]
+      }
+    },
+    "data": $data,
+    "examples": [{"label": "The last samples", "settings": {"coords/time/props/min": $from, "coords/time/props/max": $to}}],
+    "formats": {
+      "das": {"label": "das stream", "mimeTypes": ["application/vnd.das2.das2stream", "text/vnd.das2.das2stream", "application/vnd.das.stream"]}
+    }
+  }
+}
+"""
 WORDS = {400: "IllegalArgument", 404: "NoSuchDataSource", 401: "Unauthorized", 403: "Forbidden"}
 
 
@@ -60,9 +115,10 @@ def _faults(request: Request, error: Exception) -> Response:
     """Say what is wrong as das2 has it."""
     status = dali.status_of(error)
     word = WORDS.get(status, "IllegalArgument" if isinstance(error, UserError) else "ServerError")
-    body = streams.exception(word, dali.message_of(error, dali.request_id(request)), alone=True)
-    headers = {**dali.headers_of(error), **SHORT, "cache-control": "no-store"}
-    return Response(body, status, headers, "text/vnd.das2.das2stream; charset=utf-8")
+    body = streams.exception(word, dali.message_of(error, dali.request_id(request)), word="stream")
+    return Response(
+        body, status, {**dali.headers_of(error), **SHORT, "cache-control": "no-store", "content-type": STREAM}
+    )
 
 
 def _given(request: Request) -> dict[str, str]:
@@ -72,10 +128,7 @@ def _given(request: Request) -> dict[str, str]:
         pairs = parse_qsl(raw, keep_blank_values=True, max_num_fields=100)
     except ValueError:
         raise ParamError("the address has more than 100 parameters") from None
-    found: dict[str, str] = {}
-    for name, value in pairs:
-        found.setdefault(OLD.get(name, name), value.strip())
-    return found
+    return {OLD.get(name, name): value.strip() for name, value in reversed(pairs)}
 
 
 class _Asked(series.Asked):
@@ -83,7 +136,7 @@ class _Asked(series.Asked):
 
     def __init__(self, request: Request, around: Surroundings) -> None:
         super().__init__(request, around)
-        self.url = f"{self.base}/das2"
+        self.url, self.settings = f"{self.base}/das2", around.site.settings
 
     @cached_property
     def known(self) -> dict[str, DataSet]:
@@ -98,18 +151,8 @@ class _Asked(series.Asked):
 
 
 def _shown(one: Parameter) -> bool:
-    """Return whether das2 has packets for it: numbers, and lists of numbers."""
-    return one.kind in {"double", "integer"} and len(one.size) < 2
-
-
-def _title(one: DataSet) -> str:
-    return " ".join((one.series.title or one.table.title or one.id).split())
-
-
-def _about(one: DataSet) -> str:
-    resource = one.published.resource
-    said = one.series.description or one.table.description or (resource.description if resource else None)
-    return " ".join((said or "").split())
+    """Return whether das2 has packets for it: numbers, lists of numbers, and a few of such lists."""
+    return one.kind in {"double", "integer"} and (len(one.size) < 2 or (len(one.size) == 2 and one.size[0] <= FEW))
 
 
 def _time(moment: int) -> str:
@@ -122,196 +165,190 @@ def _range(start: int, stop: int) -> str:
     return f"{_time(start)} to {_time(stop)} UTC"
 
 
-def _example(one: DataSet, span: Span) -> tuple[int, int]:
-    """Choose the last samples, from a whole second on."""
-    start, stop = span.start or 0, -(-(span.stop or 0) // SECOND) * SECOND
-    long = int(EXAMPLE * pyramids.native(one, span))
-    return max(start, (stop - long) // SECOND * SECOND), stop
+def _title(one: DataSet) -> str:
+    return " ".join((one.series.title or one.table.title or one.id).split())
 
 
-def _listed(asked: _Asked, *, examples: bool) -> Response:
+def _told(asked: _Asked, one: DataSet) -> dict[str, Any]:
+    """Collect what documents tell of a data source."""
+    span, resource, settings = asked.span(one), one.published.resource, asked.settings
+    said = one.series.description or one.table.description or (resource.description if resource else None)
+    contact = resource.contact if resource else None
+    address, shown = quote(one.series.path), [each for each in one.parameters if _shown(each)]
+    found: dict[str, Any] = {
+        "name": one.series.path.rpartition("/")[2], "title": _title(one), "about": " ".join((said or "").split()),
+        "min": None, "max": None, "from": None, "to": None,
+        "contact": (contact.name if contact else None) or settings.contact_name or settings.title or settings.name,
+        "email": (contact.email if contact else None) or settings.contact_email or "",
+        "source": f"{asked.url}/source/{address}.json", "server": f"{asked.url}/server?server=dataset&dataset={address}",
+        "axes": {plane.axis.lower(): {"name": plane.axis, "units": streams.units(plane.tag_unit)} for plane in _planes(shown, {}) if plane.tags},
+        "data": {
+            each.name: {"name": each.name, "label": each.column.label or each.name, "title": each.column.description, "units": streams.units(each.column.unit), "props": {}}
+            for each in shown
+        },
+        "flags": {each.name: {"value": each.name} for each in shown},
+    }  # fmt: skip
+    if span.start is not None and span.stop is not None:  # an example: the last samples, from a whole second on
+        stop = -(-span.stop // SECOND) * SECOND
+        low = max(span.start, (stop - int(EXAMPLE * pyramids.native(one, span))) // SECOND * SECOND)
+        moments = (span.start, span.stop, low, stop)
+        found |= zip(("min", "max", "from", "to"), map(_time, moments), strict=True)
+    time = {"name": one.time.name, "units": "UTC", "valid_min": found["min"], "valid_max": found["max"]}
+    return found | {"axes": {"time": time, **found["axes"]}}
+
+
+def _filled(template: str, told: Mapping[str, Any]) -> Response:
+    """Answer with JSON: each name behind a $ becomes what is told."""
+    body = Template(template).substitute({name: orjson.dumps(each).decode() for name, each in told.items()})
+    return Response(body, headers={**SHORT, "content-type": "application/json"})
+
+
+def _list(asked: _Asked, given: Mapping[str, str]) -> Response:
     """List directories and data sources, one a line: with their titles, as das2's server has it."""
-    lines: dict[str, str] = {}
+    lines = set()
     for path, one in asked.known.items():
-        if examples and asked.span(one).start is None:
-            continue
-        parts = path.split("/")
-        for depth in range(1, len(parts)):
-            lines.setdefault("/".join(parts[:depth]) + "/", "")
-        lines[path] = _title(one)
-    body = "".join(f"{path}|{title}\r\n" if title else f"{path}\r\n" for path, title in sorted(lines.items()))
-    return Response(body, headers={**SHORT, "content-type": PLAIN})
+        if given["server"] == "list" or asked.span(one).start is not None:
+            lines |= {f"{path[: at + 1]}\r\n" for at, letter in enumerate(path) if letter == "/"}
+            lines.add(f"{path}|{_title(one)}\r\n")
+    return Response("".join(sorted(lines)), headers=TEXT)
 
 
-def _dsdf(asked: _Asked, path: str) -> Response:
+def _dsdf(asked: _Asked, given: Mapping[str, str]) -> Response:
     """Describe a data source: a stream of nothing but properties."""
-    one = asked.one(path)
-    span, resource, settings = asked.span(one), one.published.resource, asked.around.site.settings
-    contact = resource.contact if resource is not None else None
-    email = (contact.email if contact is not None else None) or settings.contact_email or ""
-    name = (contact.name if contact is not None else None) or settings.contact_name or settings.title or settings.name
+    one = asked.one(given.get("dataset", ""))
+    told = _told(asked, one)
+    left = ", ".join(each.name for each in one.parameters if not _shown(each))
+    items = {
+        f"item_{at:02d}": f"{name} | {each['title'] or name}"
+        for at, (name, each) in enumerate(told["data"].items())
+        if at < 100
+    }
     said = {
-        "description": _title(one),
-        "title": _title(one),
-        "das2Stream": "1",
-        "server": f"{asked.url}/server",
-        "summary": _about(one),
-        "techContact": f"{name} <{email}>" if email else name,
-    }
-    if span.start is not None and span.stop is not None:
-        said["validRange"] = _range(span.start, span.stop)
-        said["exampleRange_00"] = f"{_range(*_example(one, span))} | the last samples"
-    shown = [each for each in one.parameters if _shown(each)]
-    said |= {
-        f"item_{at:02d}": f"{each.name} | {each.column.description or each.name}" for at, each in enumerate(shown[:99])
-    }
-    if len(shown) > 1:
-        said["param_00"] = f"{shown[0].name} | names of variables with commas between; else all"
-    left = [each.name for each in one.parameters if not _shown(each)]
-    said |= {"note": f"not in streams, for they are texts or tables: {', '.join(left)}"} if left else {}
-    body = streams.properties({key: text for key, text in said.items() if text})
-    return Response(body, headers={**SHORT, "content-type": "text/vnd.das2.das2stream; charset=utf-8"})
+        "description": told["title"], "title": told["title"], "das2Stream": "1", "server": f"{asked.url}/server", "summary": told["about"],
+        "techContact": f"{told['contact']} <{told['email']}>" if told["email"] else told["contact"],
+        "validRange": f"{told['min']} to {told['max']} UTC" if told["min"] else "",
+        "exampleRange_00": f"{told['from']} to {told['to']} UTC | the last samples" if told["min"] else "",
+        **items,
+        "param_00": f"{next(iter(told['data']))} | names of variables with commas between; else all" if len(items) > 1 else "",
+        "note": f"not in streams, for they are texts or tables: {left}" if left else "",
+    }  # fmt: skip
+    return Response(streams.properties(said), headers={**SHORT, "content-type": STREAM})
 
 
-def _peers(asked: _Asked) -> Response:
+def _peers(asked: _Asked, _: Mapping[str, str]) -> Response:
     """Name the servers that this one knows of: itself."""
-    settings = asked.around.site.settings
-    words = [
-        text.replace("&", "&amp;").replace("<", "&lt;")
-        for text in (settings.name, f"{asked.url}/server", settings.description or settings.title or settings.name)
-    ]
-    body = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n<das2server>\n  <peers>\n    <server>\n      <name>{}</name>\n      <url>{}</url>\n'
-        "      <description>{}</description>\n    </server>\n  </peers>\n</das2server>\n"
-    ).format(*words)
+    said = (asked.settings.name, f"{asked.url}/server", asked.settings.description or asked.settings.title)
+    body = PEERS.format(*(escape(each or asked.settings.name) for each in said))
     return Response(body, headers={**SHORT, "content-type": "text/xml; charset=utf-8"})
+
+
+def _logo(asked: _Asked, _: Mapping[str, str]) -> Response:
+    if not asked.settings.logo:
+        raise NotFound("this site has no logo")
+    return RedirectResponse(f"{asked.base}/logo", 302)
+
+
+def _help(asked: _Asked, given: Mapping[str, str]) -> Response:
+    """Say whose server it is, and what it may be asked."""
+    name = f"{asked.settings.title or asked.settings.name}\r\n"
+    every = "".join(f"{asked.url}/server?server={each}\r\n" for each in SERVERS if each)
+    return Response(name if given.get("server") else f"das2 server of {name}\r\n{every}", headers=TEXT)
+
+
+def _wrong(name: str, message: str, remedy: str) -> ParamError:
+    return ParamError(f"{name} {message}", name=name, remedy=remedy)
 
 
 def _moment(given: Mapping[str, str], name: str) -> int:
     """Read a time, as strictly as ISO 8601 or with a space between date and clock."""
-    if not given.get(name):
-        raise ParamError(f"{name} is missing", name=name, remedy="write 2017-01-01T10:30 or 2017-001T10:30")
-    text = given[name].upper().removesuffix("UTC").strip()
+    text = given.get(name, "").upper().removesuffix("UTC").replace("T", " ")
     try:
-        return series.micros("T".join(text.replace("T", " ").split()))
+        return series.micros("T".join(text.split()))
     except ValueError:
-        raise ParamError(f"{name} is no time", name=name, remedy="write 2017-01-01T10:30 or 2017-001T10:30") from None
+        raise _wrong(name, "is missing, or no time", "write 2017-01-01T10:30 or 2017-001T10:30") from None
 
 
-def _seconds(given: Mapping[str, str]) -> float:
-    """Read the resolution: seconds that may lie between two samples; 0: as they are."""
-    text = given.get("resolution", "").lower().removesuffix("s").strip()
-    if text in {"", "intrin"} or given["resolution"].lower() == "intrinsic":
-        return 0.0
+def _width(given: Mapping[str, str], native: float) -> int | None:
+    """Read the resolution, the seconds that may lie between two samples: how wide bins are; None: samples as they are."""
+    text = given.get("resolution", "").lower()
     try:
-        found = float(text)
+        found = 0.0 if text in {"", "intrin", "intrinsic"} else float(text.removesuffix("s"))
     except ValueError:
         found = -1.0
     if not 0 <= found < 1e12:
-        raise ParamError("resolution is no number of seconds", name="resolution", remedy="write 60, or leave it out")
-    return found
+        raise _wrong("resolution", "is no number of seconds", "write 60, or leave it out")
+    return reductions.width(int(found * SECOND), native)
 
 
 def _chosen(one: DataSet, given: Mapping[str, str]) -> list[Parameter]:
     every = {each.name: each for each in one.parameters if _shown(each)}
-    wanted = given.get("params", "").replace(",", " ").split()
-    unknown = [name for name in wanted if name not in every]
-    if unknown:
-        known = ", ".join(every)[:500]
-        raise ParamError("params names what this data source does not have", name="params", remedy=f"it has {known}")
-    return [each for name, each in every.items() if not wanted or name in wanted]
+    wanted = given.get("params", "").replace(",", " ").split() or every
+    if not every.keys() >= {*wanted}:
+        raise _wrong("params", "names what this data source does not have", f"it has {', '.join(every)[:500]}")
+    return [each for name, each in every.items() if name in wanted]
 
 
 def _form(given: Mapping[str, str]) -> Form:
-    version = given.get("format.version", "2") or "2"
-    serial = given.get("format.serial", "binary") or "binary"
+    version, serial = (given.get(f"format.{name}") or usual for name, usual in (("version", "2"), ("serial", "binary")))
     if version not in {"2", "3", "2.2", "3.0"} or serial not in {"binary", "text"}:
-        raise ParamError(
-            "there is no such format",
-            name="format.version",
-            remedy="format.version=2 or 3, format.serial=binary or text",
-        )
-    text = serial == "text" or given.get("ascii", "").lower() in TRUE
-    packed = version[0] == "2" and given.get("compress", "").lower() in TRUE
-    return Form(version=int(version[0]), text=text, deflated=packed)
+        raise _wrong("format", "is none that there is", "format.version=2 or 3, format.serial=binary or text")
+    text, packed = (given.get(name, "").lower() in TRUE for name in ("ascii", "compress"))
+    return Form(int(version[0]), text or serial == "text", packed and version[0] == "2")
 
 
-async def _data(asked: _Asked, given: Mapping[str, str]) -> Response:
-    one = await anyio.to_thread.run_sync(asked.one, given.get("dataset", ""))
+def _data(asked: _Asked, given: Mapping[str, str]) -> Response | tuple[Any, Mapping[str, str]]:
+    one = asked.one(given.get("dataset", ""))
     if given.get("interval"):
-        raise ParamError(
-            "interval is for sources that compute positions; this one has samples",
-            name="interval",
-            remedy="leave it out",
-        )
-    start, stop, seconds = _moment(given, "start_time"), _moment(given, "end_time"), _seconds(given)
+        raise _wrong("interval", "is for sources that compute positions; this one has samples", "leave it out")
+    start, stop, span = _moment(given, "start_time"), _moment(given, "end_time"), asked.span(one)
     if start >= stop:
-        raise ParamError("end_time is not behind start_time", name="end_time")
-    chosen, form = _chosen(one, given), _form(given)
+        raise _wrong("end_time", "is not behind start_time", "write a later one")
+    chosen, form, native = _chosen(one, given), _form(given), pyramids.native(one, span)
+    width = _width(given, native)
     reach = asked.holdings.reach(asked.who, asked.around.policies)
     tag = dali.etag(__version__, asked.holdings.version, reach, asked.url, *sorted(given.items()))
+    label = "_".join(_time(each).replace(":", "-").removesuffix("T00-00-00") for each in (start, stop))
     headers = {
         **dali.caching(tag, public=reach == "public" and asked.who.anonymous),
-        "access-control-allow-origin": "*",
-    }
+        "access-control-allow-origin": "*", "content-type": form.media_type,
+        "content-disposition": f'inline; filename="{quote(one.series.path.rpartition("/")[2])}_{label}.{form.ending}"',
+    }  # fmt: skip
     if dali.unchanged(asked.request, tag):
         return Response(status_code=304, headers=headers)
-    span: Span = await anyio.to_thread.run_sync(asked.span, one)
-    native = pyramids.native(one, span)
-    width = reductions.width(int(seconds * SECOND), native) if span.rows else None
-    label = "_".join(_time(each).replace(":", "-").removesuffix("T00-00-00") for each in (start, stop))
-    headers["content-type"] = form.media_type
-    headers["content-disposition"] = (
-        f'inline; filename="{quote(one.series.path.rpartition("/")[2])}_{label}.{form.ending}"'
-    )
-    form = replace(form, properties=_properties(one, chosen, start, stop, width, native))
+    form = form._replace(properties=_properties(asked, one, chosen, _range(start, stop), width))
 
     def chunks() -> Iterator[bytes]:
-        empty = span.start is None or span.stop is None or start >= span.stop or stop <= span.start
-        segments = () if empty else _segments(asked, one, chosen, start, stop, width)
+        there = span.start is not None and span.stop is not None and start < span.stop and stop > span.start
+        segments = _segments(asked, one, chosen, start, stop, width) if there else ()
+        request = dali.request_id(asked.request)
         nothing = f"No data in the interval {_range(start, stop)}"
-        return streams.written(
-            segments, form, nothing, lambda error: dali.message_of(error, dali.request_id(asked.request))
-        )
+        return streams.written(segments, form, nothing, lambda error: dali.message_of(error, request))
 
-    return await series.streamed(asked.request, chunks, headers)
+    return chunks, headers
 
 
 def _properties(
-    one: DataSet, chosen: Sequence[Parameter], start: int, stop: int, width: int | None, native: float
+    asked: _Asked, one: DataSet, chosen: Sequence[Parameter], interval: str, width: int | None
 ) -> dict[str, str]:
     """Say what holds for the whole stream."""
-    spectra = [each for each in chosen if _tagged(each)]
+    planes = _planes(chosen, {})
+    letter, first = next((("z", each) for each in planes if each.tags), ("y", planes[0]))
+    seconds = width / SECOND if width else one.series.cadence
     said = {
-        "title": f"{_title(one)}%{{xCacheResInfo}}",
-        "summary": _about(one),
-        "xLabel": "Time (UTC)",
-        "boolean:xMonotonic": "true",
-        "DatumRange:xCacheRange": _range(start, stop),
-        "sourceId": f"hven {__version__}",
-    }
-    if spectra:
-        bins, column = _bins(spectra[0]), spectra[0].column
-        said["renderer"] = "spectrogram"
-        said["yLabel"] = _labelled(bins.label or bins.name, bins.unit) if bins else ""
-        said["zLabel"] = _labelled(column.label or column.name, column.unit)
-        tags = _tags(spectra[0])
-        if tags and min(tags) > 0 and max(tags) > 30 * min(tags):
+        "title": f"{_title(one)}%{{xCacheResInfo}}", "summary": _told(asked, one)["about"], "xLabel": "Time (UTC)",
+        "boolean:xMonotonic": "true", "DatumRange:xCacheRange": interval, "sourceId": f"hven {__version__}",
+        "xCacheResInfo": f" ({_long(width / SECOND)} Averages)" if width else " (Intrinsic Resolution)",
+        "Datum:xTagWidth": f"{seconds:.9g} s" if seconds else "",
+        "Datum:xCacheResolution": f"{seconds:.9g} s" if width else "",
+        f"double:{letter}Fill": f"{streams.FILL:g}",
+    }  # fmt: skip
+    if first.tags:
+        said |= {"renderer": "spectrogram", "yLabel": _labelled(first.axis, first.tag_unit), "zLabel": first.label}
+        if min(first.tags) > 0 and max(first.tags) > 30 * min(first.tags):
             said["yScaleType"] = "log"
-        said["double:zFill"] = f"{streams.FILL:g}"
-    elif chosen:
-        said["double:yFill"] = f"{streams.FILL:g}"
-        said["yLabel"] = (
-            _labelled(chosen[0].column.label or chosen[0].name, chosen[0].column.unit) if len(chosen) == 1 else ""
-        )
-    if width is not None:
-        said["Datum:xTagWidth"] = said["Datum:xCacheResolution"] = f"{width / SECOND:.9g} s"
-        said["xCacheResInfo"] = f" ({_long(width / SECOND)} Averages)"
-    else:
-        if one.series.cadence:
-            said["Datum:xTagWidth"] = f"{native / SECOND:.9g} s"
-        said["xCacheResInfo"] = " (Intrinsic Resolution)"
-    return {name: text for name, text in said.items() if text}
+    elif len(chosen) == 1:
+        said["yLabel"] = first.label
+    return said
 
 
 def _long(seconds: float) -> str:
@@ -328,37 +365,53 @@ def _labelled(name: str, unit: str | None) -> str:
     return f"{name} ({streams.units(unit)})" if unit else name
 
 
-def _bins(one: Parameter) -> Bins | None:
-    return one.bins[0] if one.bins else None
+def _axis(one: Parameter) -> Bins | None:
+    """Find what the elements of its last dimension stand for."""
+    return one.bins[-1] if one.bins else None
 
 
 def _tags(one: Parameter) -> tuple[float, ...]:
     """Give the values of its elements, where they are the same for all samples."""
-    bins = _bins(one)
-    if bins is None or isinstance(bins.centers, str):
+    axis = _axis(one)
+    if axis is None or isinstance(axis.centers, str) or isinstance(axis.ranges, str):
         return ()
-    if bins.centers:
-        return bins.centers
-    return () if isinstance(bins.ranges, str) else tuple((low + high) / 2 for low, high in bins.ranges)
-
-
-def _tagged(one: Parameter) -> bool:
-    """Return whether its elements stand along an axis; of a few without bins each is a line of its own."""
-    return bool(one.size) and (bool(one.bins) or one.size[0] > FEW)
+    return axis.centers or tuple((low + high) / 2 for low, high in axis.ranges)
 
 
 def _table(one: DataSet, each: Parameter) -> str | None:
     """Name the column that has the values of its elements for each sample."""
-    bins = _bins(each)
-    name = bins.centers if bins is not None and isinstance(bins.centers, str) else None
-    return next(
-        (
-            other.name
-            for other in one.parameters
-            if name and other.name.lower() == name.lower() and other.size == each.size
-        ),
-        None,
-    )
+    axis = _axis(each)
+    name = axis.centers.lower() if axis is not None and isinstance(axis.centers, str) else None
+    fit = (other.name for other in one.parameters if other.name.lower() == name and other.size == each.size[-1:])
+    return next(fit, None)
+
+
+def _planes(
+    chosen: Sequence[Parameter], moved: Mapping[str, tuple[float, ...]], *, reduced: bool = False
+) -> list[Plane]:
+    """Describe the variables of a packet; means first, then peaks, as das2's own reducer has them, of lines the lowest values before these."""
+    found = []
+    for each in chosen:
+        axis, (many, size) = _axis(each), (1, 1, *each.size)[-2:]
+        tags, name, unit = None, "", None
+        if len(each.size) == 2 or each.bins or size > FEW:
+            tags = moved.get(each.name) or _tags(each) or tuple(map(float, range(1, size + 1)))
+            name, unit = (axis.label or axis.name, axis.unit) if axis else ("index", None)
+        elif each.size:  # of a few without bins each is a line of its own
+            many, size = size, 1
+        for at in range(many):
+            several = (tags is None and each.size) or many > 1
+            label = f"{each.name} {at + 1}" if several else _labelled(each.column.label or each.name, each.column.unit)
+            ending, part = f"_{at + 1}" if several else "", (at * size, at * size + size)
+            said = (each.column.unit, tags, name, unit, "", "", label, each.column.description or "")
+            found.append(Plane(each.name + ending, each.name, part, *said))
+    lines = {each.name for each in chosen if not each.size}
+    kinds = [[("m", "", "BIN_AVG")], [("l", ".min", "BIN_MIN"), ("h", ".max", "BIN_MAX")]]
+    every = (
+        one._replace(name=one.name + ending, field=f"{letter} {one.field}", source=one.name, operation=operation)
+        for kind in kinds for one in found for letter, ending, operation in kind if letter != "l" or one.field in lines
+    )  # fmt: skip
+    return [*every] if reduced else found
 
 
 def _segments(
@@ -368,22 +421,25 @@ def _segments(
     names, tables = [each.name for each in chosen], {each.name: _table(one, each) for each in chosen}
     moving = sorted({table for table in tables.values() if table})
     place = (asked.around, asked.who, one)
+
+    def rows(bins: Iterable[Any], step: int) -> Iterator[tuple[Any, Any]]:
+        return ((each["number"] * step + step // 2, each) for each in bins)
+
     if width is not None and not moving:
         bins = pyramids.reduced(*place, names, start, stop, width, asked.holdings)
-        yield Segment(_planes(chosen, {}, reduced=True), (_reduced(each, chosen) for each in bins))
+        yield _planes(chosen, {}, reduced=True), rows(bins, width)
         return
-    low, high = (start, stop) if width is None else (start // width * width, -(-stop // width) * width)
+    step = width or 1
+    low, high = start // step * step, -(-stop // step) * step
     batches = series.samples(*place, list(dict.fromkeys([*names, *moving])), low, high, asked.holdings)
     for said, pieces in groupby(_pieces(batches, moving), lambda piece: piece[0]):
-        values = {name: tuple(np.frombuffer(raw, np.float64).tolist()) for name, raw in zip(moving, said, strict=True)}
-        planes = _planes(
-            chosen, {name: values[table] for name, table in tables.items() if table}, reduced=width is not None
-        )
-        rows = (batch for _, batch in pieces)
-        if width is None:
-            yield Segment(planes, (_native(batch, chosen) for batch in rows))
+        tags = {name: tuple(np.frombuffer(raw, np.float64).tolist()) for name, raw in zip(moving, said, strict=True)}
+        planes = _planes(chosen, {name: tags[table] for name, table in tables.items() if table}, reduced=bool(width))
+        parts = (batch for _, batch in pieces)
+        if width:
+            yield planes, rows(map(reductions.stored, reductions.binned(parts, width, names)), width)
         else:
-            yield Segment(planes, (_reduced(each, chosen) for each in reductions.binned(rows, width, names)))
+            yield planes, ((each.column(0).to_numpy(), {name: reductions.matrix(each.column(name)) for name in names}) for each in parts)  # fmt: skip
 
 
 def _pieces(
@@ -391,210 +447,61 @@ def _pieces(
 ) -> Iterator[tuple[tuple[bytes, ...], pa.RecordBatch]]:
     """Cut batches where the values of elements change."""
     for batch in batches:
-        if not batch.num_rows:
-            continue
         tables = [reductions.matrix(batch.column(name)).astype(np.float64) for name in moving]
-        changes = np.zeros(batch.num_rows, bool)
+        changes = np.zeros(max(batch.num_rows - 1, 0), bool)
         for table in tables:
             now, before = table[1:], table[:-1]
-            changes[1:] |= ((now != before) & ~(np.isnan(now) & np.isnan(before))).any(axis=1)
-        cuts = [0, *np.flatnonzero(changes).tolist(), batch.num_rows]
-        for first, last in pairwise(cuts):
+            changes |= ((now != before) & ~(np.isnan(now) & np.isnan(before))).any(axis=1)
+        cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), batch.num_rows]
+        for first, last in pairwise(cuts if batch.num_rows else ()):
             yield tuple(table[first].tobytes() for table in tables), batch.slice(first, last - first)
 
 
-def _lines(one: Parameter) -> bool:
-    return bool(one.size) and not _tagged(one)
-
-
-def _native(batch: pa.RecordBatch, chosen: Sequence[Parameter]) -> streams.Rows:
-    found = []
-    for each in chosen:
-        values = reductions.matrix(batch.column(each.name))
-        found += np.split(values, values.shape[1], axis=1) if _lines(each) else [values]
-    return np.asarray(batch.column(0), np.int64), found
-
-
-def _reduced(bins: reductions.Bins, chosen: Sequence[Parameter]) -> streams.Rows:
-    """Give means first, then peaks, as das2's own reducer has its planes; of lines the lowest values before these."""
-    means: list[Any] = []
-    peaks: list[Any] = []
-    for each in chosen:
-        one = bins.fields[each.name]
-        mean = one.mean.astype(one.high.dtype)
-        means += np.split(mean, mean.shape[1], axis=1) if _lines(each) else [mean]
-        if _lines(each):
-            peaks += np.split(one.high, mean.shape[1], axis=1)
-        else:
-            peaks += [one.high] if each.size else [one.low, one.high]
-    return bins.middle, means + peaks
-
-
-def _planes(chosen: Sequence[Parameter], moved: Mapping[str, tuple[float, ...]], *, reduced: bool) -> list[Plane]:
-    """Describe the variables of a packet, in the order of `_native` and `_reduced`."""
-    found, peaks = [], []
-    for each in chosen:
-        bins, column = _bins(each), each.column
-        label = _labelled(column.label or each.name, column.unit)
-        plane = Plane(name=each.name, unit=column.unit, label=label, summary=column.description or "")
-        if _lines(each):
-            made = [
-                replace(plane, name=f"{each.name}_{at}", label=f"{each.name} {at}") for at in range(1, each.size[0] + 1)
-            ]
-        elif each.size:
-            tags = moved.get(each.name) or _tags(each) or tuple(float(at) for at in range(1, each.size[0] + 1))
-            axis = (bins.label or bins.name) if bins is not None else "index"
-            made = [replace(plane, tags=tags, axis=axis, tag_unit=bins.unit if bins is not None else None)]
-        else:
-            made = [plane]
-        found += [replace(one, source=one.name, operation="BIN_AVG") if reduced else one for one in made]
-        peaks += [
-            replace(one, name=f"{one.name}.{ending}", source=one.name, operation=f"BIN_{ending.upper()}")
-            for one in made
-            for ending in (("max",) if each.size else ("min", "max"))
-        ]
-    return found + peaks if reduced else found
-
-
-def _node(asked: _Asked, path: str) -> dict[str, Any]:
+def _node(asked: _Asked, path: str) -> Response:
     """Make a node of the federated catalogue: a directory, or a data source with what it holds."""
-    path = path.removesuffix(".json").strip("/")
-    known = asked.known
-    below = {each.lower(): each for each in known}
-    at = f"{path.lower()}/" if path else ""
-    if at and path.lower() in below:
-        return _collection(asked, known[below[path.lower()]])
+    path = path.strip("/").lower()
     inside: dict[str, dict[str, Any]] = {}
-    real = ""
-    for lower, each in below.items():
-        if not lower.startswith(at):
-            continue
-        parts = each.split("/")
-        depth = at.count("/")
-        real = "/".join(parts[:depth])
-        leaf = len(parts) == depth + 1
-        address = quote("/".join(parts[: depth + 1]))
-        inside[parts[depth].lower()] = {
-            "name": parts[depth], "title": _title(known[each]) if leaf else None, "type": "Collection" if leaf else "Catalog",
-            "urls": [f"{asked.url}/catalog/{address}.json"],
-        }  # fmt: skip
-    if at and not inside:
+    parts, depth, settings = [""], path.count("/") + bool(path), asked.settings
+    for each, one in asked.known.items():
+        if each.lower() == path:
+            return _filled(COLLECTION, _told(asked, one))
+        if not path or each.lower().startswith(f"{path}/"):
+            parts = each.split("/")
+            below, leaf = parts[depth], len(parts) == depth + 1
+            url = f"{asked.url}/catalog/{quote('/'.join(parts[: depth + 1]))}.json"
+            about = (_title(one), "Collection") if leaf else (None, "Catalog")
+            inside[below.lower()] = {"name": below, "title": about[0], "type": about[1], "urls": [url]}
+    if path and not inside:
         raise NotFound("there is no such node", remedy=f"{asked.url}/catalog.json leads to all of them")
-    settings = asked.around.site.settings
-    name = real.rpartition("/")[2] or settings.name
-    title = None if at else settings.title or settings.name
-    return {
-        "type": "Catalog",
-        "version": "0.4",
-        "name": name,
-        "title": title,
-        "separator": "/",
-        "catalog": dict(sorted(inside.items())),
-    }
+    name, title = (parts[depth - 1], None) if path else (settings.name, settings.title or settings.name)
+    return _filled(CATALOG, {"name": name, "title": title, "inside": dict(sorted(inside.items()))})
 
 
-def _collection(asked: _Asked, one: DataSet) -> dict[str, Any]:
-    span, contact = asked.span(one), asked.around.site.settings.contact_name
-    time: dict[str, Any] = {"name": one.time.name, "units": "UTC"}
-    if span.start is not None and span.stop is not None:
-        time |= {"valid_min": _time(span.start), "valid_max": _time(span.stop)}
-    shown = [each for each in one.parameters if _shown(each)]
-    axes = {
-        bins.name.lower(): {"name": bins.name, "units": streams.units(bins.unit)}
-        for each in shown
-        if (bins := _bins(each)) is not None
-    }
-    path = one.series.path
-    return {
-        "type": "Collection", "version": "0.4", "name": path.rpartition("/")[2], "title": _title(one), "description": _about(one),
-        "coordinates": {"time": time, **axes},
-        "data": {each.name.lower(): {"name": each.name, "title": each.column.description, "units": streams.units(each.column.unit)} for each in shown},
-        "tech_contacts": [{"name": contact}] if contact else [],
-        "sources": {
-            "das2": {"type": "HttpStreamSrc", "convention": "das2/2.2", "name": "das2/2.2 Source", "urls": [f"{asked.url}/source/{quote(path)}.json"]}
-        },
-    }  # fmt: skip
-
-
-def _source(asked: _Asked, path: str) -> dict[str, Any]:
+def _source(asked: _Asked, path: str) -> Response:
     """Describe how a data source is asked over HTTP."""
-    one = asked.one(path.removesuffix(".json"))
-    span = asked.span(one)
-    shown = [each for each in one.parameters if _shown(each)]
-    first, last = _example(one, span) if span.start is not None else (0, 0)
-    flags = {each.name: {"value": each.name} for each in shown}
+    return _filled(SOURCE, _told(asked, asked.one(path)))
 
-    def asked_by(param: str, name: str, *, needed: bool, value: Any = None) -> dict[str, Any]:
-        return {"label": name, "value": value, "set": {"param": param, "required": needed}}
 
-    return {
-        "type": "HttpStreamSrc", "version": "0.7", "name": one.series.path.rpartition("/")[2], "label": _title(one), "title": _title(one),
-        "description": _about(one),
-        "protocol": {
-            "method": "GET", "convention": "das2/2.2", "authorization": {"required": False},
-            "baseUrls": [f"{asked.url}/server?server=dataset&dataset={quote(one.series.path)}"],
-            "httpParams": {
-                "start_time": {"required": True, "type": "isotime"}, "end_time": {"required": True, "type": "isotime"},
-                "resolution": {"required": False, "type": "real", "units": "s"},
-                "params": {"required": False, "type": "FlagSet", "flagSep": ",", "flags": flags},
-                "format.version": {"required": False, "type": "enum", "enum": ["2", "3"]},
-                "format.serial": {"required": False, "type": "enum", "enum": ["binary", "text"]},
-                "compress": {"required": False, "type": "boolean"},
-            },
-        },
-        "interface": {
-            "coords": {
-                "time": {
-                    "label": "Time",
-                    "props": {
-                        "min": asked_by("start_time", "Minimum", needed=True), "max": asked_by("end_time", "Maximum", needed=True),
-                        "units": {"value": "UTC"},
-                        "res": {**asked_by("resolution", "Resolution", needed=False), "units": "s"},
-                    },
-                    "validRange": [_time(span.start), _time(span.stop)] if span.start is not None and span.stop is not None else None,
-                }
-            },
-            "data": {each.name: {"label": each.column.label or each.name, "units": streams.units(each.column.unit), "props": {}} for each in shown},
-            "examples": [{"label": "The last samples", "settings": {"coords/time/props/min": _time(first), "coords/time/props/max": _time(last)}}] if span.start is not None else [],
-            "formats": {"das": {"label": "das stream", "mimeTypes": ["application/vnd.das2.das2stream", "text/vnd.das2.das2stream", "application/vnd.das.stream"]}},
-        },
-    }  # fmt: skip
+SERVERS: dict[str, Callable[[_Asked, Mapping[str, str]], Any]] = {
+    "list": _list, "discovery": _list, "dsdf": _dsdf, "dataset": _data, "peers": _peers, "id": _help, "logo": _logo, "": _help,
+}  # fmt: skip
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/das2/server``, and the catalogue's nodes."""
 
     async def server(request: Request) -> Response:
-        given, asked = _given(request), _Asked(request, around)
-        what, path = given.get("server", ""), given.get("dataset", "")
-        if what == "dataset":
-            return await _data(asked, given)
-        if what in {"list", "discovery"}:
-            return await anyio.to_thread.run_sync(lambda: _listed(asked, examples=what == "discovery"))
-        if what == "dsdf":
-            return await anyio.to_thread.run_sync(_dsdf, asked, path)
-        settings = around.site.settings
-        if what == "peers":
-            return _peers(asked)
-        if what == "id":
-            return Response(f"{settings.title or settings.name}\r\n", headers={**SHORT, "content-type": PLAIN})
-        if what == "logo":
-            if settings.logo:
-                return RedirectResponse(f"{asked.url.removesuffix('/das2')}/logo", 302)
-            raise NotFound("this site has no logo")
-        if what:
-            raise ParamError("there is no such kind of request", name="server", remedy=f"server= {', '.join(SERVERS)}")
-        body = "".join(f"{asked.url}/server?server={each}\r\n" for each in SERVERS)
-        return Response(
-            f"das2 server of {settings.title or settings.name}\r\n\r\n{body}", headers={**SHORT, "content-type": PLAIN}
-        )
+        given = _given(request)
+        answer = SERVERS.get(given.get("server", ""))
+        if answer is None:
+            raise _wrong("server", "is no kind of request", f"server= {', '.join(filter(None, SERVERS))}")
+        found = await anyio.to_thread.run_sync(answer, _Asked(request, around), given)
+        return await series.streamed(request, *found) if isinstance(found, tuple) else found
 
-    def document(make: Any) -> Any:
+    def document(make: Callable[[_Asked, str], Response]) -> Any:
         async def answer(request: Request) -> Response:
-            asked = _Asked(request, around)
-            made = await anyio.to_thread.run_sync(make, asked, request.path_params.get("path", ""))
-            body = orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-            return dali.whole(request, body, {**SHORT, "content-type": "application/json"})
+            path = request.path_params.get("path", "").removesuffix(".json")
+            return await anyio.to_thread.run_sync(make, _Asked(request, around), path)
 
         return answer
 
@@ -602,11 +509,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
         pyramids.follow(around, series.data_sets(around, ANONYMOUS, FACE.name, holdings).values(), holdings)
 
     around.site.after_changes(changed)
+    nodes = {"/das2/catalog.json": _node, "/das2/catalog/{path:path}": _node, "/das2/source/{path:path}": _source}
     return [
         route("/das2/server", server, _faults),
-        route("/das2/catalog.json", document(_node)),
-        route("/das2/catalog/{path:path}", document(_node)),
-        route("/das2/source/{path:path}", document(_source)),
+        *(route(path, document(make)) for path, make in nodes.items()),
     ]
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.model.table import Bins, Table
-    from hven.services._reductions import Values
+    from hven.services._reductions import Bins as Reduced
     from hven.services.face import Paged
     from hven.services.series import DataSet, Parameter
 
@@ -179,9 +179,9 @@ def _tile(asked: _Asked, one: DataSet, params: dali.Params) -> tuple[bytes, dict
         low, high = max(begin, span.start), min(begin + BINS * width, span.stop)
         parts = pyramids.reduced(asked.around, asked.who, one, [parameter.name], low, high, width, asked.holdings)
         for bins in parts:
-            place = bins.number - number * BINS
+            place = bins["number"] - number * BINS
             inside = (place >= 0) & (place < BINS)
-            for at, values in enumerate(_each(bins.fields[parameter.name], spectrum=spectrum)):
+            for at, values in enumerate(_each(bins, parameter.name, spectrum=spectrum)):
                 found[at][:, place[inside]] = values[inside].T
     written = io.BytesIO()
     if not spectrum:
@@ -193,11 +193,11 @@ def _tile(asked: _Asked, one: DataSet, params: dali.Params) -> tuple[bytes, dict
     return written.getvalue(), headers | {"x-together": str(together)}
 
 
-def _each(values: Values, *, spectrum: bool) -> tuple[Numbers, Numbers, Numbers]:
+def _each(bins: Reduced, name: str, *, spectrum: bool) -> tuple[Numbers, Numbers, Numbers]:
     """Return lowest, mean and highest values; of vectors, of which no lowest ones are kept, three times the mean."""
-    mean = values.mean
-    if spectrum or values.low.shape[1] == 1:
-        return np.asarray(values.low, np.float64), mean, np.asarray(values.high, np.float64)
+    mean, high = (np.asarray(bins[f"{letter} {name}"], np.float64) for letter in "mh")
+    if spectrum or mean.shape[1] == 1:
+        return np.asarray(bins[f"l {name}"], np.float64) if mean.shape[1] == 1 else mean, mean, high
     return mean, mean, mean
 
 
