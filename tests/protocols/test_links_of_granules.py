@@ -173,8 +173,8 @@ FAULTS = {
     "{derived: {by: obs_id, level: stage}, text: a}": "links[1].derived: the table has no column 'stage'",
     "{derived: {by: obs_id, in: maps, level: id}, text: a}": "links[1].derived: no column 'id' in maps",
     "{derived: {by: obs_id, within: 10}, text: a}": "links.derived.within: '10' has no unit; one of s, min, h, d, w: 10 h",
-    "{derived: {by: obs_id}, semantics: this, text: a}": "links[1]: one of semantics and derived says what it is to the row; semantics: preview; derived: {by: [obs_id]} for what rows were made from",
-    "{text: a}": "links[1]: one of semantics and derived says what it is to the row; semantics: preview; derived: {by: [obs_id]} for what rows were made from",
+    "{derived: {by: obs_id}, semantics: this, text: a}": "links[1]: one of semantics, derived and series says what it is to the row; semantics: preview; derived: {by: [obs_id]} for what rows were made from; series: the id of a data set",
+    "{text: a}": "links[1]: one of semantics, derived and series says what it is to the row; semantics: preview; derived: {by: [obs_id]} for what rows were made from; series: the id of a data set",
     "{derived: obs_id, where: a.b = 1, text: a}": "links[1].where: derived says it; leave one of them out",
     "{derived: {by: obs_id, in: mops}, text: a}": "links[1].derived: levels has no table 'mops'; did you mean 'maps'?",
 }  # fmt: skip

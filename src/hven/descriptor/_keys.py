@@ -293,6 +293,8 @@ class Link(Keys, hints={"url": "text", "path": "file", "table": "from"}):
     "what it is to the row, in DataLink's words: this, preview, thumbnail, progenitor, derivation, calibration, documentation ..."
     derived: Derived
     "instead of semantics, from and where: rows that this one was made from (progenitor), or that were made of it (derivation)"
+    series: Text
+    "instead of all else: the id of a data set of HAPI and das2, of which a row is a span: its samples from the row's begin to its end"
     text: Text
     "its address, as a template over the row: '{base}/{target.obs_id}.png'; values become parts of an address (behind a ? of its query), but where one begins it"
     file: Text

@@ -40,9 +40,16 @@ def links(what: str, fields: Fields, names: Sequence[str] | None, around: Inheri
     """Read ``links`` of a table, whose columns may not be known yet (None); what has a fault is left out."""
     for number, item in enumerate(fields.get("links", ()), 1):
         where = f"{what}.links[{number}]"
-        if ("semantics" in item) == ("derived" in item):
-            remedy = "semantics: preview; derived: {by: [obs_id]} for what rows were made from"
-            faults.error(f"{where}: one of semantics and derived says what it is to the row", item.place, remedy)
+        if sum(key in item for key in ("semantics", "derived", "series")) != 1:
+            remedy = (
+                "semantics: preview; derived: {by: [obs_id]} for what rows were made from; series: the id of a data set"
+            )
+            message = f"{where}: one of semantics, derived and series says what it is to the row"
+            faults.error(message, item.place, remedy)
+            continue
+        if "series" in item:  # which their faces lead to
+            for key in item.keys() - {"series"}:
+                faults.error(f"{where}.{key}: series says it", item.places[key], "leave one of them out")
             continue
         name = what.partition(".")[2]
         every = derived(where, name, item, names, around, faults) if "derived" in item else [item]

@@ -143,6 +143,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         index=fields.get("index"),
         standard=_text(fields, "standard"),
         links=tuple(links(what, fields, names if closed else None, around, faults)),
+        spans=tuple(str(one["series"]) for one in fields.get("links", ()) if "series" in one),
         series=tuple(data_sets(what, str(name), fields, names if closed else None, around, faults)),
     )
     if any(spec.kind == GRANULES for spec in specs):

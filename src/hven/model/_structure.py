@@ -321,6 +321,8 @@ class Table:
         Its rows are in ivoa.obscore.
     series
         Its data sets of samples in time, as its collection's descriptor says.
+    spans
+        Ids of data sets of other tables, of which its rows are spans.
     """
 
     schema: str
@@ -350,6 +352,7 @@ class Table:
     links: tuple[_links.Link, ...] = field(default=(), repr=False)
     roots: tuple[_roots.Root, ...] = field(default=(), repr=False)
     series: tuple[_series.Series, ...] = field(default=(), repr=False)
+    spans: tuple[str, ...] = field(default=(), repr=False)
     release: str | None = field(default=None, repr=False)
     observed: bool = field(default=False, compare=False, repr=False)
 
@@ -430,6 +433,12 @@ class Table:
         kinds = {one.name: one.unit for one in self.columns if one.type.is_string or one.type.is_numeric}
         said = {link.semantics for link in self.links}
         return (*(one for one in _links.standard(self.utype, kinds) if one.semantics not in said), *self.links)
+
+    @property
+    def spanned(self) -> tuple[str, ...]:
+        """Ids of the data sets of which a row is a span: those that its links name, and its own whose samples stand in its rows' files."""
+        own = (one.id for one in self.series if one.file)
+        return () if self.identifier is None else tuple(dict.fromkeys((*self.spans, *own)))
 
     @property
     def filed(self) -> bool:

@@ -48,7 +48,12 @@ def descriptors(bound: Bound) -> tuple[str, ...]:
     }
     found: dict[str, str] = {}
     for number, table in sorted(_tables(body.source), key=lambda pair: pair[0]):
-        if table is None or table.identifier is None or not table.offers("datalink") or not table.leads:
+        if (
+            table is None
+            or table.identifier is None
+            or not table.offers("datalink")
+            or not (table.leads or table.spanned)
+        ):
             continue
         ref = there.get((number, table.identifier.name))
         if ref is not None:

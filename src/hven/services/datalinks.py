@@ -133,7 +133,7 @@ def rows(
     rights = _rights(table, who, public=alike(table, who, policies))
     path = () if table.policy is None or table.policy.path is None else (f"target.{adql.quote(table.policy.path)}",)
     groups = [list(group) for _, group in groupby(sorted(links, key=_together), _together)]
-    if groups[0][0].source is not None:
+    if not groups or groups[0][0].source is not None:
         groups.insert(0, [])
     for some, keys in product(groups, _portions(known)):
         names: dict[str, str] = {}

@@ -100,6 +100,7 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
         params=now.params,
         links=now.links,
         series=now.series,
+        spans=now.spans,
         roots=now.roots,
     )
 

@@ -21,9 +21,12 @@ from starlette.responses import RedirectResponse, Response
 from hven import __version__
 from hven import services as dali
 from hven.model.errors import NotFound, ParamError, UserError
+from hven.model.params import Param
+from hven.model.types import FLOAT64
 from hven.services import _pyramids as pyramids
 from hven.services import _reductions as reductions
 from hven.services import series
+from hven.services._spans import links
 from hven.services._stamps import SECOND
 from hven.services.face import Face, Surroundings, Way, route
 from hven.services.faces import _das2_streams as streams
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.table import Bins, Table
+    from hven.model.table import Bins, Link, Table
     from hven.services.series import DataSet, Parameter
     from hven.site import Holdings, Published
 
@@ -527,7 +530,18 @@ def _ways(published: Published, base: str) -> Sequence[Way]:
 
 def applies(table: Table) -> bool:
     """Serve tables with data sets."""
-    return bool(table.series)
+    return bool(table.series or table.spanned)
+
+
+def _links(table: Table, around: Surroundings) -> Sequence[Link]:
+    """Describe how samples of rows are asked for that are spans of data sets."""
+    resolution = Param(
+        name="resolution", type=FLOAT64, unit="s", description="seconds that may lie between two samples"
+    )
+    return links(
+        table, around, FACE.name, "/das2/server", lambda one: {"server": "dataset", "dataset": one.path}, ("start_time", "end_time"),
+        (resolution,), "application/vnd.das2.das2stream", "/das2/server?server=dsdf&",
+    )  # fmt: skip
 
 
 FACE = Face(
@@ -538,4 +552,5 @@ FACE = Face(
     lacking="data sets of samples in time (`series`)",
     ways=_ways,
     routes=routes,
+    links=_links,
 )

@@ -19,7 +19,9 @@ from starlette.responses import Response
 from hven import __version__
 from hven import services as dali
 from hven.model.errors import UserError, say
+from hven.model.params import Param
 from hven.services import series
+from hven.services._spans import links
 from hven.services.face import Face, Surroundings, Way, route
 from hven.services.faces._hapi_rows import FORMATS
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.table import Bins, Table
+    from hven.model.table import Bins, Link, Table
     from hven.services.series import DataSet, Parameter
     from hven.site import Published
 
@@ -387,7 +389,15 @@ def _ways(published: Published, base: str) -> Sequence[Way]:
 
 def applies(table: Table) -> bool:
     """Serve tables with data sets."""
-    return bool(table.series)
+    return bool(table.series or table.spanned)
+
+
+def _links(table: Table, around: Surroundings) -> Sequence[Link]:
+    """Describe how samples of rows are asked for that are spans of data sets."""
+    kinds = Param(name="format", allowed=tuple(FORMATS), default="csv", description="how they are written")
+    return links(
+        table, around, FACE.name, "/hapi/data", lambda one: {"dataset": one.id}, ("start", "stop"), (kinds,), "text/csv", "/hapi/info?",
+    )  # fmt: skip
 
 
 FACE = Face(
@@ -398,4 +408,5 @@ FACE = Face(
     lacking="data sets of samples in time (`series`)",
     ways=_ways,
     routes=routes,
+    links=_links,
 )
