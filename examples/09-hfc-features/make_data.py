@@ -25,7 +25,8 @@ CREATE TABLE SUNSPOTS (ID_SUNSPOT integer primary key, OBSERVATIONS_ID_IC intege
     UMBRA_NUMBER integer, CC_X_PIX integer, CC_Y_PIX integer, CC text, CC_LENGTH integer);
 CREATE TABLE FILAMENTS (ID_FIL integer primary key, PP_OUTPUT_ID integer, FEAT_CARR_LONG_DEG real, FEAT_CARR_LAT_DEG real,
     CC_X_PIX integer, CC_Y_PIX integer, CC text, CC_LENGTH integer);
-CREATE TABLE TYPE_III (ID_TYPE_III integer primary key, OBSERVATIONS_ID integer, TIME_START text, TIME_END text, FREQ_MIN real, FREQ_MAX real);
+CREATE TABLE TYPE_III (ID_TYPE_III integer primary key, OBSERVATIONS_ID integer, TIME_START text, TIME_END text, FREQ_MIN real, FREQ_MAX real,
+    CC_X_UTC real, CC_Y_MHZ real, CC text, CC_LENGTH integer, SKE_CC_X_UTC real, SKE_CC_Y_MHZ real, SKE_CC text, SKE_CC_LENGTH integer);
 """
 STEPS = {
     (-1, 0): 0,
@@ -42,6 +43,7 @@ EIT, MDI, MEUDON = (
     (496.342, 511.3, 509.8, 1.98559),
     (420.0, 511.5, 511.5, 2.31),
 )  # R_SUN, CENTER_X, CENTER_Y, CDELT
+SPECTRA = (60.0, 0.02), (60.0, 0.25)  # pixels of Wind's dynamic spectra and of STEREO's: seconds, MHz
 YEARS = {2004: (datetime(2004, 1, 1), 164.6, -2.95, 2011), 2009: (datetime(2009, 1, 1), 170.4, -3.04, 2078)}
 rng = random.Random(1859)
 target = Path(__file__).parent / "collections" / "hfc.sqlite"
@@ -67,7 +69,7 @@ def observe(
 ) -> None:
     days = (moment - datetime(2000, 1, 1, 12)).total_seconds() / 86400
     when = [(moment + timedelta(seconds=more)).isoformat(timespec="milliseconds") for more in (0, exposure)]
-    size = (-32, 1024, 1024, *image, image[3]) if image else (None,) * 8
+    size = (-32, 1024, 1024, *image, image[3]) if image else (None,) * 6 + SPECTRA[number % 2]
     rotation = seen_from(moment)[2] if image else None
     there = f"https://hfc.example.org/maps/{name.replace(' ', '%20')}"
     put(
@@ -107,12 +109,23 @@ def outline(
         at = (round(x0 + radius * x), round(y0 + radius * y))
         if not path or at != path[-1]:
             path.append(at)
+    return *path[0], coded([*path, path[0]])
+
+
+def coded(path: list[tuple[int, int]]) -> str:
+    """Write a path over pixels as a chain code."""
     code, (x, y) = "", path[0]
-    for to_x, to_y in [*path[1:], path[0]]:  # a step that is wider than a pixel is several
+    for to_x, to_y in path[1:]:  # a step that is wider than a pixel is several
         while (x, y) != (to_x, to_y):
             move = ((to_x > x) - (to_x < x), (to_y > y) - (to_y < y))
             code, x, y = f"{code}{STEPS[move]}", x + move[0], y + move[1]
-    return *path[0], code
+    return code
+
+
+def straight(begin: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]:
+    """Draw a straight line over pixels."""
+    many = max(abs(b - a) for a, b in zip(begin, end, strict=True)) or 1
+    return [tuple(round(a + (b - a) * at / many) for a, b in zip(begin, end, strict=True)) for at in range(many + 1)]
 
 
 put("OBSERVATORY", 1, "SOHO", "MDI", "Gauss", 676.8, "nm", None)
@@ -148,7 +161,33 @@ for number in range(1, 41):
     start = datetime(2004, 1, 1) + timedelta(hours=12 * spectrum, seconds=rng.randint(0, 40000))
     end = start + timedelta(seconds=rng.randint(60, 1800))
     low, high = (20.0 * rng.randint(1, 8), 1000.0) if spectrum % 2 == 0 else (0.02 * rng.randint(1, 8), 16.0)
-    put("TYPE_III", number, spectrum, start.isoformat(), end.isoformat(), low, high)
+    # an area that drifts to lower frequencies and becomes wider, and the line in its middle
+    step, unit = SPECTRA[spectrum % 2][1], 0.001 if spectrum % 2 == 0 else 1.0
+    wide, tall = int((end - start).total_seconds() // 60), round((high - low) * unit / step)
+    day = 2451545 + (start - datetime(2000, 1, 1, 12)).total_seconds() / 86400
+    right, left, middle = (
+        straight(one, (to, 0))
+        for one, to in (((min(1, wide), tall), wide), ((0, tall), max(wide - 4, 0)), ((0, tall), max(wide - 2, 0)))
+    )
+    area, line = coded([(0, tall), *right, *left[::-1]]), coded(middle)
+    if number == 17:
+        area = area[: len(area) // 2]  # does not close
+    first = (day, low * unit + tall * step)
+    put(
+        "TYPE_III",
+        number,
+        spectrum,
+        start.isoformat(),
+        end.isoformat(),
+        low,
+        high,
+        *first,
+        area,
+        len(area),
+        *first,
+        line,
+        len(line),
+    )
 
 # coronal holes live for weeks: each image shows those that are on its side of the Sun, and the tracks say which are the same
 holes = [(rng.uniform(0, 360), rng.uniform(-50, 50), rng.uniform(5, 12), rng.uniform(4, 9)) for _ in range(6)]

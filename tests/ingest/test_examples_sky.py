@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import sqlite3
@@ -14,13 +15,16 @@ from astropy.coordinates import Angle, SkyCoord
 from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS
+from typer.testing import CliRunner
 
 from hven import query
+from hven.app._cli.verbs import command
 from hven.ingest import ingest
 from hven.model.settings import load
 from hven.site import Site
 from hven.site.auth._permit import OWNER
 from made import prepared
+from stilts import tfcat
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +108,14 @@ def test_hfc(made):
         assert (row["spectral_range_min"], row["spectral_range_max"]) == pytest.approx((low.value, high.value))
         assert row["drift_rate"] == pytest.approx(((low - high) / length).to_value(u.Hz / u.s), rel=1e-5)
     assert not bursts
+    for name in ("epn_core", "skeletons"):
+        asked = ["query", f"SELECT * FROM hfc1t3.{name}", "--format", "tfcat", "-o", str(home / f"{name}.tfcat")]
+        assert CliRunner().invoke(command(), ["--site", str(home.parent), *asked]).exit_code == 0
+        text = (home / f"{name}.tfcat").read_text()
+        done = tfcat(home / f"{name}.tfcat")
+        assert done.returncode == 0, done.stdout
+        kinds = [one["geometry"]["type"] for one in json.loads(text)["features"]]
+        assert kinds.count("LineString" if name == "skeletons" else "Polygon") >= 39
     features(site, base, reports)
     base.close()
 

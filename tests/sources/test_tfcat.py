@@ -9,12 +9,16 @@ from decimal import Decimal
 
 import erfa
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+import stilts
+from hven.app._cli.verbs import command
 from hven.model.errors import SourceError
-from hven.model.sky import region_files
+from hven.model.sky import contours, region_files
 from hven.sources import Context, filekinds, tfcat
 from hven.testing.format import document
 from shared import MORE, shared
@@ -88,6 +92,35 @@ def test_a_real_catalogue_comes_back_as_it_was(tmp_path):
         wanted = [float(Decimal(repr(one)) / 86400 + Decimal("2440587.5")) for one in boxes[:, column].tolist()]
         assert batch.column(name).to_pylist() == wanted
     assert batch.column("spectral_range_max").to_pylist() == boxes[:, 3].tolist()
+
+
+def test_the_validator_of_stilts_takes_what_is_served_and_refuses_what_is_refused_here(tmp_path):
+    """As do we: of the corpus' own documents, and of shapes that were drawn here."""
+    drawn = contours.chain_features(
+        pa.array(["4444666600002222", "2460", "55", ""]), *np.full((2, 4), 100.0), (np.ones(4), -np.ones(4)), contours.HELIO, line=False
+    )  # fmt: skip
+    lines = contours.chain_features(pa.array(["4465", ""]), *np.full((2, 2), 100.0), (np.ones(2), np.ones(2)), contours.HELIO, line=True)  # fmt: skip
+    shapes = [json.loads(one) for one in [*drawn.to_pylist(), *lines.to_pylist()] if one]
+    good = source(
+        tmp_path / "a.json", catalogue(*(feature(one, {"quality": 1}, id=at) for at, one in enumerate(shapes)))
+    )
+    (tmp_path / "good.tfcat").write_bytes(served(good))
+    assert {one["type"] for one in shapes} == {"Polygon", "LineString", "Point"}
+    assert stilts.tfcat(tmp_path / "good.tfcat").returncode == 0
+    crossing = catalogue(feature(polygon([[0, 0], [1, 1], [2, 0], [0, 1]]), {"quality": 1}))
+    (tmp_path / "open.tfcat").write_text(json.dumps(crossing))
+    assert stilts.tfcat(tmp_path / "open.tfcat").returncode != 0
+    for path, code in (
+        (tmp_path / "good.tfcat", 0),
+        (tmp_path / "open.tfcat", 1),
+        (shared("corpora/tfcat/tfcat--jupiter-obs.tfcat"), 1),
+    ):
+        done = CliRunner().invoke(command(), ["lint", str(path)])
+        assert done.exit_code == code, done.output
+        assert ("0 of 5 features are wrong" in done.output) == (code == 0)
+    said = json.loads(CliRunner().invoke(command(), ["lint", "--json", str(tmp_path / "open.tfcat")]).output)
+    assert (said["features"], len(said["faults"])) == (1, 1)
+    assert "does not close" in said["faults"][0]["fault"]
 
 
 def test_every_jovian_polygon_is_a_row_or_a_reject(tmp_path):

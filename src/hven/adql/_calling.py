@@ -720,7 +720,7 @@ SPECIAL: dict[str, Callable[[Calling, Function, list[Expr]], Expr | None]] = {
     "COORD2": Calling.coordinate, "COORDSYS": Calling.coordsys, "IVO_GEOM_TRANSFORM": Calling.transform, "GAVO_TRANSFORM": Calling.transform,
     "IVO_STRING_AGG": Calling.delimited, "IVO_HISTOGRAM": Calling.histogram, "GAVO_HISTOGRAM": Calling.histogram, "GAVO_SPECCONV": Calling.spectral, "GAVO_VOCMATCH": Calling.vocabulary, "MOC": Calling.moc,
     "SPECTRAL_MIN": spectral_range, "SPECTRAL_MAX": spectral_range, "SPECTRAL_STEP": spectral_step, "RESOLVING_POWER": resolving_power,
-    "ORIENTED": of_words, "LONLAT_BOX": of_words, "CHAIN_CONTOUR": of_words, "LIST_CONTOUR": of_words, "GEOJSON_CONTOUR": of_words, "CONTOUR_POLYGON": of_words, "CONTOUR_QUALITY": of_words, "CONTOUR_MOC": of_words,
+    "ORIENTED": of_words, "LONLAT_BOX": of_words, "CHAIN_CONTOUR": of_words, "CHAIN_AREA": of_words, "CHAIN_LINE": of_words, "TFCAT_BOUND": of_words, "LIST_CONTOUR": of_words, "GEOJSON_CONTOUR": of_words, "CONTOUR_POLYGON": of_words, "CONTOUR_QUALITY": of_words, "CONTOUR_MOC": of_words,
     "CONTOUR_FAULT": of_words, "CONTOUR_BOUND": of_words, "PLANETOCENTRIC": of_body,
 }  # fmt: skip
 

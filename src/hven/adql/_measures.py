@@ -148,7 +148,7 @@ def _alike(calling: Calling, node: Function, x: Expr, width: Expr) -> Expr:
 
 _PARTS = ("largest", "hull")
 _WORDS = {
-    "CHAIN_CONTOUR": ("helio", "freeman"), "LIST_CONTOUR": ("pixel", "arcsec"), "GEOJSON_CONTOUR": ("east", "west"), "CONTOUR_POLYGON": _PARTS, "CONTOUR_QUALITY": _PARTS,
+    "CHAIN_CONTOUR": ("helio", "freeman"), "CHAIN_AREA": ("helio", "freeman"), "CHAIN_LINE": ("helio", "freeman"), "TFCAT_BOUND": ("start", "stop", "low", "high"), "LIST_CONTOUR": ("pixel", "arcsec"), "GEOJSON_CONTOUR": ("east", "west"), "CONTOUR_POLYGON": _PARTS, "CONTOUR_QUALITY": _PARTS,
     "CONTOUR_MOC": ("rest",), "CONTOUR_FAULT": ("name",), "CONTOUR_BOUND": ("west", "east", "south", "north"),
 }  # fmt: skip
 
@@ -157,7 +157,7 @@ def of_words(calling: Calling, node: Function, args: list[Expr]) -> None:
     """``ORIENTED(p, 'sky')``: the last argument, if it is a text, is one of few words."""
     word, known = args[-1], _WORDS.get(node.name, footprints.VIEWS)
     if len(args) > 1 and isinstance(word, Literal) and isinstance(word.value, str) and word.value not in known:
-        if node.name == "CHAIN_CONTOUR" and contours.directions(word.value) is not None:
+        if node.name[:5] == "CHAIN" and contours.directions(word.value) is not None:
             return
         calling.fail(
             say("{name}: there is no {value!r}", node.name.lower(), word.value),

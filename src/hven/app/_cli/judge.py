@@ -1,15 +1,18 @@
-"""``hven lint``: judge any TAP, EPN-TAP, ObsCore or HAPI service by what it shows to a stranger."""
+"""``hven lint``: judge any TAP, EPN-TAP, ObsCore or HAPI service by what it shows to a stranger, or a catalogue of TFCat in a file."""
 
 from __future__ import annotations
 
 import enum
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hven import lint as room
 from hven.app._cli.context import show_json
+from hven.model.errors import SourceError
+from hven.sources import Context, Reject, tfcat
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +34,8 @@ def lint(
     url: Annotated[
         str,
         typer.Argument(
-            metavar="URL", help="Base address of a TAP service, of the site whose /tap it is, or of HAPI: ../hapi."
+            metavar="URL|FILE",
+            help="Base address of a TAP service, of the site whose /tap it is, or of HAPI: ../hapi; or a file of TFCat.",
         ),
     ],
     only: Annotated[
@@ -58,6 +62,9 @@ def lint(
     """Judge any TAP service, its EPN-TAP and ObsCore, or a HAPI server, as a stranger."""
     from rich.console import Console  # noqa: PLC0415  (a tenth of a second, for people alone)
 
+    if Path(url).is_file():
+        _features(Path(url).absolute(), as_json=as_json)
+        return
     limits = room.Limits(rows=sample, seconds=timeout, total=4 * timeout, pause=pause)
     words = [word.strip() for one in only or () for word in one.split(",") if word.strip()]
     told = Console(stderr=True)
@@ -78,6 +85,29 @@ def lint(
         raise typer.Exit(NOT_JUDGED)
     order = room.SEVERITIES.index
     if any(order(one.severity) >= order(severity.value) for one in report.findings):
+        raise typer.Exit(1)
+
+
+def _features(path: Path, *, as_json: bool) -> None:
+    """Judge a catalogue of features: its document, then each of them."""
+    rejects: list[Reject] = []
+    count, wrong = 0, ""
+    try:
+        source = tfcat.open(
+            tfcat.Options.model_validate({"files": path.name}), Context(directory=path.parent, reject=rejects.append)
+        )
+        count = sum(batch.num_rows for batch in source.batches())
+    except SourceError as error:
+        wrong = str(error)
+    if as_json:
+        faults = [{"feature": one.row, "fault": one.reason} for one in rejects]
+        show_json({"file": str(path), "features": count + len(rejects), "document": wrong or None, "faults": faults})
+    else:
+        said = [f"feature {one.row:,}: {one.reason}" for one in rejects]
+        print(
+            "\n".join([*said, wrong or f"{path.name}: {len(rejects):,} of {count + len(rejects):,} features are wrong"])
+        )
+    if wrong or rejects:
         raise typer.Exit(1)
 
 

@@ -33,6 +33,7 @@ TEMPLATES: dict[str, str] = {
     "CHAIN_CONTOUR": ".contour", "BOX_CONTOUR": ".contour", "LIST_CONTOUR": ".list_contour", "MASK_CONTOUR": ".mask_contour", "GEOJSON_CONTOUR": ".geojson_contour",
     "CONTOUR_POLYGON": ".contour_polygon", "CONTOUR_SHAPE": "nullif(hven_contour_shape(({0}).region), '')", "CONTOUR_BOUND": ".contour_bound", "CONTOUR_MOC": ".contour_moc",
     "CONTOUR_AREA": "nullif(hven_contour_area(({0}).region), 0)", "CONTOUR_PIXELS": "CASE WHEN ({0}).fault = 0 THEN ({0}).pixels END",
+    "CHAIN_AREA": ".chain_tfcat", "CHAIN_LINE": ".chain_tfcat", "TFCAT_BOUND": "hven_tfcat_bound({0}, {1})",
     "CONTOUR_QUALITY": ".contour_quality", "CONTOUR_FAULT": ".contour_fault",
 }  # fmt: skip
 
@@ -42,6 +43,7 @@ UDFS: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_sun_l0_of": (("BIGINT", "DOUBLE"), "DOUBLE"),
     "hven_sun_b0": (("BIGINT",), "DOUBLE"),
     "hven_chain_contour": (("VARCHAR", "DOUBLE", "DOUBLE", "DOUBLE[]", "BIGINT", "VARCHAR"), _KIND),
+    "hven_chain_tfcat": (("VARCHAR", "DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE", "VARCHAR", "BOOLEAN"), "VARCHAR"),
     "hven_box_contour": (("DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE[]", "BIGINT"), _KIND),
     "hven_list_contour": (("DOUBLE[]", "DOUBLE[]", "BIGINT", "VARCHAR"), _KIND),
     "hven_geojson_contour": (("VARCHAR", "VARCHAR"), _KIND),
@@ -59,6 +61,10 @@ MACROS: tuple[str, ...] = (
     # regular expressions take three times as long
     r"""CREATE OR REPLACE MACRO hven_numbers_in(s) AS list_transform(list_filter(string_split(translate(s, E',;()[]\t\n\r', '         '), ' '), lambda w: w <> ''),
        lambda w: coalesce(TRY_CAST(w AS DOUBLE), 'nan'::DOUBLE))""",
+    # coordinates stand in turns: time, frequency
+    """CREATE OR REPLACE MACRO hven_tfcat_places(g, odd) AS list_filter(hven_numbers_in(split_part(g, '"coordinates":', 2).replace('}', '')), lambda v, i: (i % 2 = 1) = odd)""",
+    """CREATE OR REPLACE MACRO hven_tfcat_bound(g, side) AS CASE side WHEN 'start' THEN list_min(hven_tfcat_places(g, true)) WHEN 'stop' THEN list_max(hven_tfcat_places(g, true))
+       WHEN 'low' THEN list_min(hven_tfcat_places(g, false)) WHEN 'high' THEN list_max(hven_tfcat_places(g, false)) END""",
 )
 
 
@@ -109,6 +115,13 @@ def _chain(code: Any, x: Any, y: Any, images: Any, origin: Any, directions: Any)
         return contours.chain_codes(some, x, y, image, table=table, check=check)
 
     return _made(images, make)
+
+
+def _chain_tfcat(code: Any, time: Any, spectral: Any, steps: Any, step: Any, directions: Any, line: Any) -> pa.Array:
+    table = contours.directions(one_piece(directions)[0].as_py()) or contours.HELIO
+    given = as_numpy(time), as_numpy(spectral), (as_numpy(steps), as_numpy(step))
+    made = contours.chain_features(one_piece(code), *given, table, line=bool(as_numpy(line)[0]))
+    return pc.fill_null(made, "")
 
 
 def _box(x0: Any, y0: Any, x1: Any, y1: Any, images: Any, origin: Any) -> pa.Array:
@@ -227,6 +240,7 @@ FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     ),
     "hven_sun_b0": lambda t: pa.array(contours.sun.earth(as_numpy(t)).b0),
     "hven_chain_contour": _chain,
+    "hven_chain_tfcat": _chain_tfcat,
     "hven_box_contour": _box,
     "hven_list_contour": _list,
     "hven_mask_contour": _mask,
@@ -265,6 +279,13 @@ class Contouring:
         rest = [texts[5] if len(texts) > 5 else "'helio'"] if chain else []
         first = [texts[0]] if chain else []
         return f"hven_{node.name.lower()}({', '.join([*first, *given, texts[image], origin, *rest])})"
+
+    def chain_tfcat(self: Any, writer: Any, node: Any) -> str:
+        """CHAIN_AREA and CHAIN_LINE: (code, time, spectral, steps of both, directions)."""
+        given = [f"coalesce({text}, 'nan'::DOUBLE)" for text in self.doubles(writer, node.args[1:5])]
+        table = writer.expr(node.args[5]) if len(node.args) > 5 else "'helio'"
+        line = "true" if node.name == "CHAIN_LINE" else "false"
+        return f"nullif(hven_chain_tfcat({', '.join([writer.expr(node.args[0]), *given, table, line])}), '')"
 
     def list_contour(self: Any, writer: Any, node: Any) -> str:
         """LIST_CONTOUR(points, image, origin, unit)."""
