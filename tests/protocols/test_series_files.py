@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import cdflib
 import h5py
@@ -18,6 +19,7 @@ from astropy.io import fits
 
 from hven.app._server import create
 from hven.ingest import ingest
+from hven.ingest.sync import sync
 from hven.model import settings
 from hven.site import Site
 from shared import shared
@@ -26,14 +28,16 @@ CDF_TYPES = {"f4": 44, "f8": 45, "i4": 4, "i8": 33}
 EVERY = (-(2**62), 2**62)
 
 
-def cdf(path: Path, times: npt.NDArray[np.int64], channels: Sequence[float], seed: int = 0, **more: Any) -> None:
+def cdf(
+    path: Path, times: npt.NDArray[np.int64], channels: Sequence[float], seed: int = 0, *, unit: str = "dB", **more: Any
+) -> None:
     """Write a day in NDA's layout: an epoch, two polarisations over channels, a status."""
     rng = np.random.default_rng(seed)
     file = cdflib.cdfwrite.CDF(str(path), cdf_spec={"Majority": "row_major"}, delete=True)
     shape = (len(times), len(channels))
     values: dict[str, tuple[npt.NDArray[Any], dict[str, Any]]] = {
         "Epoch": (times, {"VAR_TYPE": "support_data"}),
-        "LL": (rng.integers(0, 99, shape).astype("f4"), {"DEPEND_0": "Epoch", "DEPEND_1": "Frequency", "UNITS": "dB", "FILLVAL": np.float32(-1e31)}),
+        "LL": (rng.integers(0, 99, shape).astype("f4"), {"DEPEND_0": "Epoch", "DEPEND_1": "Frequency", "UNITS": unit, "FILLVAL": np.float32(-1e31)}),
         "RR": (rng.integers(0, 99, shape).astype("f4"), {"DEPEND_0": "Epoch", "DEPEND_1": "Frequency", "UNITS": "dB"}),
         "STATUS": (np.arange(len(times), dtype="i4") + 1000 * seed, {"DEPEND_0": "Epoch"}),
         **more,
@@ -282,3 +286,162 @@ def _as_h5py(path: Path, names: Sequence[str], found: npt.NDArray[Any]) -> int:
                 assert np.array_equal(found[name].astype("f8")[kept], there[kept]), (path.name, name)
                 checked += 1
     return checked
+
+
+def test_the_higher_version_holds_where_files_overlap(tmp_path: Path) -> None:
+    data = made(tmp_path, ROUTINE)
+    cdf(data / "x_20200101_V9.cdf", minutes("2020-01-01", 100), [1, 2], 1)
+    late = minutes("2020-01-01", 60)[30:]
+    cdf(data / "x_20200101b_V10.cdf", np.delete(late, 5), [1, 2], 2)  # with a gap, which stays one
+    cdf(data / "x_20200102_V1.cdf", minutes("2020-01-01", 120)[99:], [1, 2], 3)  # begins where the first one ends
+    site, client = opened(tmp_path)
+    with site:
+        found = [int(row[1]) for row in rows(client, parameters="STATUS")]
+        assert found == [*range(1000, 1030), *range(2000, 2029), *range(1060, 1099), *range(3000, 3021)]
+        # any window has the same samples
+        part = [int(row[1]) for row in rows(client, "2020-01-01T00:20Z", "2020-01-01T01:40:30Z", parameters="STATUS")]
+        assert part == [*range(1020, 1030), *range(2000, 2029), *range(1060, 1099), *range(3000, 3002)]
+        # the older one is there as a file
+        assert client.get("/collections/nda/files/data/x_20200101_V9.cdf").status == 200
+
+
+def test_channels_that_change_are_a_parameter_of_each_sample(tmp_path: Path) -> None:
+    data = made(tmp_path, ROUTINE)
+    cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 3), [1, 2, 3], 1)
+    cdf(data / "x_20200102_V1.cdf", minutes("2020-01-02", 3), [10, 20], 2)
+    cdf(data / "x_20200103_V1.cdf", minutes("2020-01-03", 3), [10, 20], 3)
+    site, client = opened(tmp_path)
+    with site:
+        said = info(client)
+        names = [one["name"] for one in said["parameters"]]
+        assert names == ["Epoch", "LL", "RR", "STATUS", "Frequency", "RR_Frequency"]
+        assert [one.get("size") for one in said["parameters"][1:]] == [[3], [3], None, [3], [3]]
+        assert said["parameters"][1]["bins"] == [{"name": "Frequency", "units": "MHz", "centers": "Frequency"}]
+        assert any("channels of LL change" in note for note in said["note"])
+        found = rows(client, parameters="LL,Frequency")
+        assert [row[4:] for row in found] == [["1", "2", "3"]] * 3 + [["10", "20", "NaN"]] * 6
+        assert [row[3] for row in found[3:]] == ["NaN"] * 6
+        first = cdflib.CDF(str(data / "x_20200102_V1.cdf")).varget("LL")
+        assert [float(row[2]) for row in found[3:6]] == first[:, 1].tolist()
+
+
+def test_times_that_are_out_of_order_twice_or_missing_are_put_right(tmp_path: Path) -> None:
+    data = made(tmp_path, ROUTINE)
+    times = minutes("2020-01-01", 1000)
+    odd = times.copy()
+    odd[500:600] = times[300:400] + 30_000_000_000  # runs back, in between
+    odd[700] = times[699]  # twice
+    odd[800] = -(2**63)  # none
+    cdf(data / "x_20200101_V1.cdf", odd, [1, 2], 1)
+    cdf(data / "x_20200102_V1.cdf", np.full(3, -(2**63)), [1, 2], 2)  # no time at all
+    site, client = opened(tmp_path)
+    with site:
+        found = rows(client, parameters="STATUS")
+        moments = [row[0] for row in found]
+        assert moments == sorted(set(moments))
+        kept = {number: moment for number, moment in enumerate(odd) if number not in {699, 800}}
+        expected = [1000 + number for number, _ in sorted(kept.items(), key=lambda pair: pair[1])]
+        assert [int(row[1]) for row in found] == expected
+
+
+def test_files_that_cannot_be_read_are_told_and_never_half_sent(tmp_path: Path) -> None:
+    data = made(
+        tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, STATUS, ODD]}', more="    max_rejects: 1\n"
+    )
+    for day in (1, 2, 3):
+        times = minutes(f"2020-01-0{day}", 2000 if day == 2 else 500)
+        more = {"ODD": (np.arange(70, dtype="i4"), {})} if day == 3 else {"ODD": (np.arange(len(times), dtype="f8"), {"DEPEND_0": "Epoch"})}  # fmt: skip
+        cdf(data / f"x_2020010{day}_V1.cdf", times, [1, 2], day, **more)
+    whole = (data / "x_20200102_V1.cdf").read_bytes()
+    (data / "x_20200102_V1.cdf").write_bytes(whole[: len(whole) // 2])
+    (data / "x_empty_V1.cdf").write_bytes(b"")
+    site = Site(settings.load(tmp_path))
+    with site:
+        report = ingest(site, "nda")
+        table = report.tables["nda.days"]
+        assert (table.published, table.rejected) == (1, 3)
+        client = Client(create(site))
+        assert [row[0][:10] for row in rows(client)] == ["2020-01-01"] * 500
+        # changed since: nothing of it is sent, and it is said which file it was
+        first = data / "x_20200101_V1.cdf"
+        first.write_bytes(first.read_bytes() + b"more")
+        answer = client.get("/hapi/data", dataset="nda_days", start="2020-01-01T00:10Z", stop="2020-01-01T00:20Z")
+        assert answer.status >= 500
+        assert "x_20200101_V1.cdf was changed since it was published" in answer.text
+
+
+def test_units_of_files_are_converted_or_told(tmp_path: Path) -> None:
+    data = made(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, NOT]}')
+    for day, unit in ((1, "mV"), (2, "V"), (3, "")):
+        cdf(data / f"x_2020010{day}_V1.cdf", minutes(f"2020-01-0{day}", 2), [1], day, unit=unit or " ")
+    site, client = opened(tmp_path)
+    with site:
+        said = info(client)
+        assert [one["name"] for one in said["parameters"]] == ["Epoch", "LL"]
+        assert said["note"] == ["the unit of LL is not said in all files", "NOT is in no file"]
+        unit, values = said["parameters"][1]["units"], [float(row[1]) for row in rows(client)]
+        own = [cdflib.CDF(str(path)).varget("LL").ravel().astype("f8") for path in sorted(data.glob("*.cdf"))]
+        scale = {"V": (1e-3, 1.0), "mV": (1.0, 1e3)}[unit]
+        expected = np.concatenate([own[0] * scale[0], own[1] * scale[1], own[2]])
+        assert np.allclose(np.nan_to_num(values, nan=-1)[1::2], expected[1::2], rtol=1e-12)
+        cdf(data / "x_20200104_V1.cdf", minutes("2020-01-04", 2), [1], 4, unit="nT")
+        ingest(site, "nda")
+        assert client.get("/hapi/data", dataset="nda_days", start="2020-01-04", stop="2020-01-04T00:01Z").status == 200
+        answer = client.get("/hapi/data", dataset="nda_days", start="2020-01-01T00:00:30Z", stop="2020-01-01T00:02Z")
+        assert answer.status >= 500
+        assert "x_20200101_V1.cdf is in mV, and in nT in the data set" in answer.text
+
+
+LEVELS = """\
+    columns: {release: {type: timestamp}, pi: {type: string}}
+    set: {pi: anna}
+    map: {release: "CASE WHEN version = '1' THEN CAST('2020-01-01T00:00:00' AS TIMESTAMP) ELSE CAST('2090-01-01T00:00:00' AS TIMESTAMP) END"}
+    access:
+      files: "release <= now or reader in (pi) or 'survey' in groups"
+      take: release <= now or reader in (pi)
+      path: path
+"""
+
+
+def test_who_may_not_take_a_file_has_none_of_its_samples(tmp_path: Path) -> None:
+    data = made(tmp_path, ROUTINE, more=LEVELS)
+    for day in (1, 2, 3):
+        cdf(data / f"x_2020010{day}_V{1 + (day == 3)}.cdf", minutes(f"2020-01-0{day}", 2), [1], day)
+    # a newer version that is locked hides nothing
+    cdf(data / "x_20200102b_V2.cdf", minutes("2020-01-02", 2), [1], 5)
+    with (tmp_path / "hven.toml").open("a") as file:
+        file.write('[people]\ngroups = {survey = ["carl"]}\n')
+    site, client = opened(tmp_path)
+    with site:
+        tokens = {name: site.store.users.add(name) for name in ("anna", "carl")}
+
+        def asked(who: str | None, path: str, **given: str) -> Any:
+            headers = {"authorization": f"Bearer {tokens[who]}"} if who else {}
+            return client.ask("GET", path, urlencode(given).encode(), headers=headers)
+
+        for who, days, status in ((None, [1000, 1001, 2000, 2001], 1), ("carl", [1000, 1001, 2000, 2001], 1), ("anna", [1000, 1001, 5000, 5001, 3000, 3001], 3)):  # fmt: skip
+            said = json.loads(asked(who, "/hapi/info", dataset="nda_days").body)
+            assert said["stopDate"][:10] == ("2020-01-03" if who == "anna" else "2020-01-02")
+            answer = asked(who, "/hapi/data", dataset="nda_days", start=said["startDate"], stop=said["stopDate"], parameters="STATUS")  # fmt: skip
+            assert [int(line.split(",")[1]) for line in answer.text.splitlines()] == days
+            late = asked(who, "/hapi/data", dataset="nda_days", start="2020-01-03", stop="2020-01-03T00:02Z")
+            assert late.status == (200 if status == 3 else 400)
+
+
+def test_a_file_that_arrives_is_on_every_face(tmp_path: Path) -> None:
+    data = made(tmp_path, ROUTINE)
+    cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 3), [1], 1)
+    site, client = opened(tmp_path)
+    with site:
+        assert len(rows(client)) == 3
+        cdf(data / "x_20200102_V1.cdf", minutes("2020-01-02", 2), [1], 2)
+        report = sync(site, "nda")
+        assert report.published, report.error
+        site.current()
+        assert [row[0][:10] for row in rows(client)] == ["2020-01-01"] * 3 + ["2020-01-02"] * 2
+        stream = client.get("/das2/server", server="dataset", dataset="nda/days", start_time="2020-01-02", end_time="2020-01-03", ascii="1")  # fmt: skip
+        assert stream.body.count(b":01:2020-01-02T00:0") == 2
+        # corrected in place
+        cdf(data / "x_20200102_V1.cdf", minutes("2020-01-02", 1), [1], 7)
+        sync(site, "nda")
+        assert [row[1] for row in rows(client, parameters="STATUS")] == ["1000", "1001", "1002", "7000"]

@@ -9,15 +9,17 @@ from __future__ import annotations
 import heapq
 import re
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven import query
 from hven.adql.text import literal, quote
 from hven.formats.media import Samples, open_product
+from hven.model import units
 from hven.model.errors import HvenError, SourceError, Unavailable, say
 from hven.model.table import Bins, Column, begins_and_ends
 from hven.model.types import Type
@@ -217,14 +219,15 @@ class Files:
         end = f"target.{quote(self._end.name)}"
         layouts: list[str | None] = [None]
         if self._layout is not None:
+            what = f"TOP {LAYOUTS} target.layout AS a_layout"
             ordered = f" GROUP BY target.layout ORDER BY MAX({end}) DESC"
-            layouts = [row["a_layout"] for row in islice(self._rows("target.layout AS a_layout", "target.samples > 0", more=ordered), LAYOUTS)]  # fmt: skip
-            layouts = layouts or [row["a_layout"] for row in self._rows("target.layout AS a_layout", more=" GROUP BY target.layout")][:1]  # fmt: skip
+            rows = [*self._rows(what, "target.samples > 0", more=ordered)] or [*self._rows(what, more=ordered)][:1]
+            layouts = [row["a_layout"] for row in rows]
         found: list[Layout] = []
         for layout in layouts:
             conditions = () if layout is None else (f"target.layout = {literal(layout)}",)
             text = f" ORDER BY {end} DESC"
-            paths = [path for row in islice(self._rows(f"TOP {TRIED} {self._path}", *conditions, more=text), TRIED) if (path := self._named(row))]  # fmt: skip
+            paths = [path for row in self._rows(f"TOP {TRIED} {self._path}", *conditions, more=text) if (path := self._named(row))]  # fmt: skip
             if (one := self._looked(paths, kept)) is not None:
                 found.append(one)
         return _together(found, self.series) if found else None
@@ -412,6 +415,9 @@ def _together(found: Sequence[Layout], series: Series) -> Described:
         ]
         if any(len(own.columns) and all(other.name != one.name for other in own.columns) for own in found):
             notes.append(f"{one.name} is not in all files; where it is not, it is filled")
+        said = {own.unit or "" for layout in found for own in layout.columns if own.name == one.name}
+        if len(said) > 1:
+            notes.append(f"the unit of {one.name} is " + ("not said in all files" if "" in said else f"another one in some files; all values are in {one.unit}"))  # fmt: skip
         if not each[0]:
             continue
         bins[one.name] = each[0]
@@ -429,15 +435,20 @@ def _together(found: Sequence[Layout], series: Series) -> Described:
         else:
             del bins[one.name]
             notes.append(f"what the elements of {one.name} stand for changes, and is not told")
+    there = {one.name.casefold() for one in made}
+    notes += [f"{name} is in no file" for name in series.parameters if name.casefold() not in there][:100]
     return Described(found[0].time, tuple(made), bins, lengths, tables, tuple(notes))
 
 
 def _wider(one: Column, other: Column) -> Column:
     """Find a column that has the values of two; units are those of the first."""
     first, second = one.type, other.type
-    if first == second or first.is_string or second.is_string:
+    if first.is_string or second.is_string:
         return one
-    kind = first.datatype if first.datatype == second.datatype else "double"
+    if not one.unit and other.unit:
+        one = one.having(unit=other.unit)
+    alike = first.datatype == second.datatype and (one.unit or "") == (other.unit or "")
+    kind = first.datatype if alike else "double"
     shapes = [tuple(part or 1 for part in each.shape) for each in (first, second)]
     shape = (
         tuple(max(pair) for pair in zip(*shapes, strict=True)) if len(shapes[0]) == len(shapes[1]) == 1 else shapes[0]
@@ -456,11 +467,19 @@ def _same_bins(name: str, own: tuple[Bins, ...], told: Described, path: str) -> 
 def _fitted(array: pa.Array, own: Column, column: Column, path: str) -> pa.Array:
     """Make values of a file those of the data set; elements that the file does not have are none."""
     kind = column.arrow.type
-    if (own.unit or "") != (column.unit or ""):
-        raise Unavailable(
-            say("{name} of {path} is in {own}, and in {unit} in the data set", column.name, path, own.unit or "-", column.unit or "-"),
-            remedy=say("variables: {{ {name}: {{unit: ..}} }} if that is wrong; else a series of its own", column.name),
-        )  # fmt: skip
+    here, there = units.meant(own.unit), units.meant(column.unit)
+    if here and there and not units.same(here, there):
+        if not units.convertible(here, there) or not column.type.datatype == "double":
+            raise Unavailable(
+                say("{name} of {path} is in {own}, and in {unit} in the data set", column.name, path, here, there),
+                remedy=say(
+                    "variables: {{{name}: {{unit: ..}}}} if that is wrong; else a series of its own", column.name
+                ),
+            )
+        inner = array.flatten() if pa.types.is_fixed_size_list(array.type) else array
+        scaled = pc.multiply(inner.cast(pa.float64()), units.factor(here, there))
+        nested = pa.types.is_fixed_size_list(array.type)
+        array = pa.FixedSizeListArray.from_arrays(scaled, array.type.list_size) if nested else scaled
     if array.type == kind:
         return array
     try:

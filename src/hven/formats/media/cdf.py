@@ -249,6 +249,8 @@ def open_cdf(file: Place) -> Product:
             source = _reader()(path)
             said = source.cdf_info()
             lock, there = threading.Lock(), (source.file if source.compressed_file is not None else path).stat().st_size
+            if source.end > there:
+                raise SourceError(say("{name} has {there} bytes, and its label promises {end}", name, there, source.end), remedy=say("it was cut off"))  # fmt: skip  # noqa: TRY301
             names = [*said.zVariables, *said.rVariables][:MOST]
             known = {one: _Variable(source, lock, one, there, name) for one in names}
             cards = tuple(Card(word, value) for word, value in _attributes(source.globalattsget()))
@@ -366,11 +368,15 @@ def _reader() -> Any:
 
         def _read_gdr(self, byte_loc: int) -> Any:
             self._dimensions(byte_loc + 56)
-            return super()._read_gdr(byte_loc)
+            found = super()._read_gdr(byte_loc)
+            self.end = int(found.eof)
+            return found
 
         def _read_gdr2(self, byte_loc: int) -> Any:
             self._dimensions(byte_loc + 36)
-            return super()._read_gdr2(byte_loc)
+            found = super()._read_gdr2(byte_loc)
+            self.end = int(found.eof)
+            return found
 
         def _read_vdr3(self, byte_loc: int) -> Any:
             self._f.seek(byte_loc + 8)
