@@ -62,6 +62,18 @@ class Options(FileOptions):
 def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
     """Open TFCat files.
 
+    Parameters
+    ----------
+    options
+        As the descriptor has them.
+    context
+        Where it stands.
+
+    Returns
+    -------
+    source
+        Its rows are the features.
+
     Raises
     ------
     SourceError
