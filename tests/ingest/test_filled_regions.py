@@ -104,7 +104,9 @@ def test_each_bad_row_is_named_in_the_report(tmp_path):
     text = report.text()
     assert "info: 4 rows with an exact region" in text
     assert "rows.json row 7: contour = character 5 of the chain code is no digit from 0 to 7" in text
-    assert "no region can be made of the contour: the rotation number is not that of the date: 1 row" in text
+    assert (
+        "no region can be made of the contour: the rotation number is not that of the date; correct the number" in text
+    )
     assert "has no value although" not in text  # said once
     assert found["fine"]["s_region"] is not None
     assert shapely.Polygon(np.reshape(found["fine"]["s_region"], (-1, 2))).exterior.is_ccw

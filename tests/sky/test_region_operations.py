@@ -279,6 +279,28 @@ def test_edges_that_all_but_coincide_leave_no_slivers():
             assert (both.area()[0] > 1e-3) == inside
 
 
+def test_long_edges_that_coincide_are_one_edge():
+    """Half a sphere and its parts share the equator and the poles; where each had points of its own, both crossed each other in every piece."""
+    turn = 37.3
+
+    def northern(*lons):
+        return [[[*((lon + turn, 0.0) for lon in lons), (lons[-1] + turn, 90.0)]]]
+
+    wide, parts = (
+        Regions.of([northern(*range(start, stop, 52)), northern(*range(0, 301, 60))])
+        for start, stop in ((10, 330), (10, 220))
+    )
+    parts = parts.replaced(np.array([1]), Regions.ranges(3.0 + turn, 299.0 + turn, 0.0, 20.0))
+    both, left, common = wide.union(parts), wide.difference(parts), wide.intersection(parts)
+    assert both.area() == pytest.approx(wide.area(), rel=1e-6)
+    assert common.area() == pytest.approx(parts.area(), rel=1e-6)
+    assert left.area() + common.area() == pytest.approx(wide.area(), rel=1e-7)
+    for found in (both, left, common):
+        assert found.faults() == ["", ""]
+        assert len(found.lon) < 1.1 * (len(wide.lon) + len(parts.lon))
+    assert both.take([0]).ring_counts.tolist() == [1]
+
+
 @given(one=regions(), two=regions())
 @settings(max_examples=max(MORE // 4, 4), deadline=None)
 def test_areas_of_what_operations_make(one, two):

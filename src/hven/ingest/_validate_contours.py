@@ -172,7 +172,7 @@ def _without(places: npt.NDArray[np.int64], told: pa.Table, count: int) -> Itera
         general = re.sub(r"\{[^}]*\}", "..", words)
         yield Broken(
             rule=f"{OUTLINE}: contour {name}",
-            message=f"no region can be made of the contour: {general}",
+            message=f"no region can be made of the contour: {general}; {contours.REMEDIES[name]}",
             severity=WARNING,
             rows=rows,
             column="contour" if general != words else None,

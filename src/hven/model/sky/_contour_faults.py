@@ -52,6 +52,32 @@ FAULTS = {
     "no_place": "a part of the image's edge has no place in its projection",
 }
 """Names of faults -> what they say, with one number."""
+REMEDIES = {
+    "no_contour": "leave it empty, or such rows out",
+    "no_file": "look at the path, which is relative to the descriptor",
+    "no_labels": "give an image in which each region's pixels have a whole number of their own",
+    "too_large": "cut or bin the image",
+    "no_label": "labels are the values of pixels, whole and not 0",
+    "letter": "correct the code, or say the table of its steps (helio, freeman, or one of its own)",
+    "open": "correct the code or its start, or say the table of its steps: the last pixel of a contour touches the first",
+    "no_start": "correct it, or leave such rows out",
+    "too_long": "give fewer corners, or a coarser image",
+    "no_radius": "give the radius of this very observation: R_SUN or RSUN_OBS",
+    "no_scale": "give those of this very observation: CDELT1, CENTER_X and the like",
+    "no_observer": "give the date, or CRLN_OBS and CRLT_OBS",
+    "latitude": "look whether longitude and latitude have changed places, or radians are no degrees",
+    "off_disc": "look at centre, scale, radius and origin: they have to be those of this very observation",
+    "round": "make a pixel 360 degrees by a whole number",
+    "rotation": "correct the number or the date; without a number the date is believed",
+    "no_geometry": "give a Polygon or MultiPolygon of longitudes and latitudes",
+    "no_area": "give a Polygon or MultiPolygon, of three corners or more",
+    "no_wcs": "complete the header",
+    "projection": "CTYPEi ends with one of FITS: -TAN, -CAR ..",
+    "singular": "complete the header",
+    "distortion": "correct the header's order, or leave it out",
+    "no_place": "cut the image to where its projection has places",
+}
+"""Names of faults -> what to do about them."""
 _BESIDE = ("pixels", "clipped", "fault", "number", "minimal", "mended")
 QUALITIES = ("", "degenerate", "clipped_at_limb", "multi_part", "exact", "mended")
 _CODES = {name: code for code, name in enumerate(FAULTS, 1)}
@@ -67,7 +93,7 @@ class Fault(NamedTuple):
     name
         Of `FAULTS`.
     message
-        For people.
+        For people, with a remedy.
     """
 
     row: int
@@ -167,7 +193,7 @@ class Contours:
         names = list(FAULTS)
         for row in np.flatnonzero(self.fault).tolist():
             name = names[self.fault[row] - 1]
-            text = FAULTS[name]
+            text = f"{FAULTS[name]}; {REMEDIES[name]}"
             yield Fault(row, name, say(text, int(self.number[row])) if "{" in text else say(text))
 
     def quality(self) -> npt.NDArray[np.str_]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from hven.model.sky import _sun as sun
 from hven.model.sky._chain_features import chain_features
 from hven.model.sky._chart import Chart
-from hven.model.sky._contour_faults import FAULTS, LONGEST, QUALITIES, Check, Contours, Fault
+from hven.model.sky._contour_faults import FAULTS, LONGEST, QUALITIES, REMEDIES, Check, Contours, Fault
 from hven.model.sky._cores import spread
 from hven.model.sky._cylinder import unrolled
 from hven.model.sky._directions import polygons
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Whole = npt.NDArray[np.int64]
 
 __all__ = [
-    "FAULTS", "FREEMAN", "HELIO", "QUALITIES", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "chain_codes", "chain_features", "directions", "faulty", "masks", "of_geometries", "pixel_lists", "polygons", "spread", "sun",
+    "FAULTS", "FREEMAN", "HELIO", "QUALITIES", "REMEDIES", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "chain_codes", "chain_features", "directions", "faulty", "masks", "of_geometries", "pixel_lists", "polygons", "spread", "sun",
 ]  # fmt: skip
 
 HELIO = ((-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.model.sky._ragged import closed, ends, owners
-from hven.model.sky._sphere import angles, vectors
+from hven.model.sky._sphere import RADIAN, angles, vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,12 +21,32 @@ if TYPE_CHECKING:
     Indexes = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-ERROR = 1e-4  # degrees: how far an edge on the map may leave its great circle
+ERROR, FINEST = (
+    1e-4,
+    1e-7,
+)  # degrees: how far an edge on the map may leave its great circle at most, and what is never asked for
+SHARE = 3e-4  # of the area of a region: what may come and go with that
 _ROUNDS = 40  # of halving an edge
 POLE = 90.0 - 1e-12  # degrees: what is farther north is the pole
 
 
-def drawn(regions: Regions, error: float = ERROR) -> Any:
+def astray(area: Numbers, border: Numbers) -> Numbers:
+    """Compute how far edges may leave their lines: as far as the area stays, about, and `ERROR` at most.
+
+    Parameters
+    ----------
+    area, border
+        Square degrees and degrees, shape (n,).
+
+    Returns
+    -------
+    error
+        Degrees, shape (n,).
+    """
+    return np.clip(SHARE * area / np.maximum(border, 1e-300), FINEST, ERROR)
+
+
+def drawn(regions: Regions, error: float | None = None) -> Any:
     """Draw regions on the map.
 
     Parameters
@@ -34,7 +54,7 @@ def drawn(regions: Regions, error: float = ERROR) -> Any:
     regions
         Valid ones, shape (n,).
     error
-        How far edges on the map may be from their great circles, degrees.
+        How far edges on the map may be from their great circles, degrees; None: see `astray`.
 
     Returns
     -------
@@ -45,9 +65,10 @@ def drawn(regions: Regions, error: float = ERROR) -> Any:
 
     found = np.full(len(regions), shapely.MultiPolygon())
     rows = np.arange(len(regions))
+    far = np.full(len(regions), error) if error is not None else astray(regions.area() / RADIAN**2, regions.borders())
     for finer in (1.0, 16.0, 256.0, 4096.0, 65536.0):  # edges beside each other may cross on the map
         some = regions.take(rows)
-        shapes, sound = _drawn(some, error / finer)
+        shapes, sound = _drawn(some, far[rows] / finer)
         found[rows[sound]] = shapes[sound]
         rows, shapes = rows[~sound], shapes[~sound]
         if not len(rows):
@@ -56,7 +77,7 @@ def drawn(regions: Regions, error: float = ERROR) -> Any:
     return found
 
 
-def _drawn(regions: Regions, error: float) -> tuple[Any, Flags]:
+def _drawn(regions: Regions, error: Numbers) -> tuple[Any, Flags]:
     """Draw regions, and tell which are valid on the map."""
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
@@ -106,7 +127,7 @@ def _turns(x: Numbers, y: Numbers, rings: Indexes) -> Numbers:
     return np.asarray(turn)
 
 
-def _laid(regions: Regions, error: float) -> tuple[Numbers, Indexes, Numbers, Indexes]:
+def _laid(regions: Regions, error: Numbers) -> tuple[Numbers, Indexes, Numbers, Indexes]:
     """Lay rings out flat: closed, each begun in -180 .. 180, without jumps; longitudes, the turns beside them, latitudes, and offsets.
 
     Edges are as short as `error` wants them; a corner at a pole is two, each with the longitude of its neighbour.
@@ -119,10 +140,11 @@ def _laid(regions: Regions, error: float) -> tuple[Numbers, Indexes, Numbers, In
     lons, lats = [lon], [lat]
     begin, end = at.astype(np.float64), at + 1.0
     a, b = vectors(lon[at], lat[at]), vectors(lon[at + 1], lat[at + 1])
+    most = np.radians(error)[owners(rings[regions.parts[regions.rows]])]
     for _ in range(_ROUNDS):
         if not len(begin):
             break
-        far = _astray(a, b) > np.radians(error)
+        far = _astray(a, b) > most[begin.astype(np.int64)]
         begin, end, a, b = begin[far], end[far], a[far], b[far]
         middle = a + b
         middle /= np.linalg.norm(middle, axis=1, keepdims=True)
@@ -196,10 +218,11 @@ def _cut(
     of = np.searchsorted(rows, row[owners(rings)[edge]])
     x = lon + 360.0 * turns
     (x0, y0), (x1, y1) = (x[edge], y[edge]), (x[edge + 1], y[edge + 1])
-    # an edge over the border becomes two, with one latitude there
-    after = np.floor((np.minimum(x0, x1) + 180.0) / 360.0)
+    # an edge over the border becomes two, with one latitude there; on which side a vertex lies its longitude tells, which is not rounded
+    low, high = turns + (lon >= 180.0), turns + (lon > 180.0)
+    after = np.minimum(low[edge], low[edge + 1])
     line = after * 360.0 + 180.0
-    over = np.maximum(x0, x1) > line
+    over = np.maximum(high[edge], high[edge + 1]) > after
     with np.errstate(divide="ignore", invalid="ignore"):
         lat = np.where(over, y0 + (y1 - y0) * ((line - x0) / (x1 - x0)), 0.0)
     border = np.full(int(over.sum()), 180.0)
@@ -208,7 +231,7 @@ def _cut(
     bt = np.concatenate([np.where(over, after, turns[edge + 1]), turns[edge + 1][over]])
     ay, by = np.concatenate([y0, lat[over]]), np.concatenate([np.where(over, lat, y1), y1[over]])
     of = np.concatenate([of, of[over]])
-    home = np.rint((ax + bx) / 720.0 + (at + bt) / 2.0)
+    home = np.concatenate([after, after[over] + 1])
     ax, bx = ax + 360.0 * (at - home), bx + 360.0 * (bt - home)
     border = ((np.abs(ax) == 180.0) & (ax == bx)) | ((np.abs(ay) == 90.0) & (ay == by))
     nodes = np.concatenate([np.stack([ax, ay, of], 1), np.stack([bx, by, of], 1)])

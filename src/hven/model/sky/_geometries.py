@@ -12,8 +12,6 @@ from hven.model.sky._geojson import from_geojson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ERROR = 1e-6
-"""Degrees that great circles may be from the straight lines of the map: small polygons keep their area."""
 _WORDS = (
     ("latitude", "a latitude is beyond 90"),
     ("no_area", "has no area"),
@@ -50,7 +48,7 @@ def of_geometries(texts: Sequence[str | None], *, west: bool = False) -> Contour
         features.append(
             {"geometry": geometry["geometry"] if isinstance(geometry, dict) and "geometry" in geometry else geometry}
         )
-    found = from_geojson({"type": "FeatureCollection", "features": features}, ERROR, mend=True, west=west)
+    found = from_geojson({"type": "FeatureCollection", "features": features}, mend=True, west=west)
     regions = found.regions
     check.mark("no_contour", np.array([feature["geometry"] is None for feature in features], np.bool_) & ~broken)
     check.mark("no_geometry", broken)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from hven.model.sky._geos import polygons, taken_apart, wound
-from hven.model.sky._ragged import closed, ends, followers, gathered, owners
+from hven.model.sky._ragged import blocks, closed, ends, followers, gathered, owners
 from hven.model.sky._region_columns import Columns
-from hven.model.sky._sphere import angles, arc_gap, plane, vectors
+from hven.model.sky._sphere import angles, arc_gap, crossed, dot, plane, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ GRID = 2.0**-38  # radians: 0.75 micro-arcseconds
 CAP = 65.0  # degrees to each side: what is no wider comes on a gnomonic plane
 ERROR = 1e-8  # radians (2 mas): how far a straight line on a stereographic plane may leave its great circle
 TWICE = "a vertex comes twice in a row"
+_PAIRS = 100_000_000  # of long edges and vertices of a row: of more it is not asked which lie on which
 _GOLDEN = math.pi * (3.0 - math.sqrt(5.0))
 
 R = TypeVar("R", bound=Columns)
@@ -47,13 +48,14 @@ class Planes(Generic[R]):
         chord = np.zeros(count)
         np.maximum.at(chord, row, np.linalg.norm(xyz - self.centre[row], axis=1))
         self.wide = chord > 2.0 * math.sin(math.radians(cap) / 2.0)
-        self.step = np.full(count, math.inf)
         for one in np.flatnonzero(self.wide):
             self._turn_away(int(one), [column.take([one]) for column in columns])
         self.east, self.north = plane(self.centre)
-        self.columns = [
-            column.divided(np.degrees(self.step)) if self.wide.any() else (column, None) for column in columns
-        ]
+        self.columns: list[tuple[R, Flags | None]] = (
+            [self._pieced(*one) for one in self._pinned(columns)]
+            if self.wide.any()
+            else [(one, None) for one in columns]
+        )
         self.flat = []
         self.frame = np.full(count, 1.0)
         for column, _ in self.columns:
@@ -75,9 +77,48 @@ class Planes(Generic[R]):
                 part = slice(start, start + (1 << 12))
                 arcs = arc_gap(tried[:, None], edges.a[part], edges.b[part], edges.normal[part])
                 np.minimum(gap, arcs.min(axis=1), out=gap)
-        best = int(np.argmax(gap))
-        self.centre[row] = -tried[best]
-        self.step[row] = math.sqrt(8.0 * ERROR * math.tan(math.radians(max(gap[best], 0.1)) / 2.0))
+        self.centre[row] = -tried[int(np.argmax(gap))]
+
+    def _longest(self, column: R) -> Numbers:
+        """Compute how long pieces of edges may be whose straight lines are within `ERROR` of them; radians, shape (v,)."""
+        row, edges = column.vertex_rows, column.outlines
+        gap = np.radians(np.maximum(arc_gap(-self.centre[row], edges.a, edges.b, edges.normal), 0.1))
+        bend = np.maximum(np.abs(dot(edges.normal, self.centre[row])), 1e-9)  # 0 of what is straight
+        return np.where(self.wide[row], 4.0 * np.sin(gap / 2.0) * np.sqrt(ERROR / bend), np.inf)
+
+    def _pinned(self, columns: Sequence[R]) -> list[tuple[R, Flags]]:
+        """Put into long edges the vertices of their row that lie on them: pieces of edges that coincide are then the same.
+
+        Else their straight lines would cross each other in every piece.
+        """
+        rows = np.flatnonzero(self.wide)
+        spans = [column.rings[column.parts[column.rows]] for column in columns]
+        lons, lats = (np.concatenate([getattr(column, name) for column in columns]) for name in ("lon", "lat"))
+        first = ends([len(column.lon) for column in columns])
+        every, found = vectors(lons, lats), []
+        for column, span in zip(columns, spans, strict=True):
+            edges, put = column.outlines, [np.zeros((3, 0))]
+            long = edges.arcs > self._longest(column)
+            for row in rows.tolist():
+                edge = span[row] + np.flatnonzero(long[span[row] : span[row + 1]])
+                those = np.concatenate(
+                    [np.arange(*one[row : row + 2]) + at for one, at in zip(spans, first, strict=False)]
+                )
+                if len(edge) * len(those) > _PAIRS:
+                    continue
+                work = blocks(np.full(len(edge), len(those)))
+                put += [_on(every, those, edge[block], edges.a, edges.b, edges.normal) for block in work]
+            edge, place, vertex = np.concatenate(put, axis=1)
+            order = np.lexsort((place, edge))
+            at = vertex[order].astype(np.int64)
+            found.append(column.pinned(edge[order].astype(np.int64), lons[at], lats[at]))
+        return found
+
+    def _pieced(self, column: R, pinned: Flags) -> tuple[R, Flags]:
+        """Put points into edges; which vertices were not there, the pinned ones among them."""
+        made, added = column.pieced(self._longest(column))
+        added[~added] = pinned
+        return made, added
 
     def project(self, xyz: Numbers, row: Indexes) -> Numbers:
         """Put unit vectors on the planes of their rows; x, y of shape (n, 2)."""
@@ -195,6 +236,18 @@ class Planes(Generic[R]):
         simple = shapely.is_simple(shapely.linearrings(xy[vertex], indices=owners(around)))
         left = simple | self.wide[owners(parts[rows])]
         return wound(xy, rings, parts, rows, np.where(left, *others), GRID)
+
+
+def _on(every: Numbers, those: Indexes, edge: Indexes, a: Numbers, b: Numbers, normal: Numbers) -> Numbers:
+    """Find vertices that lie on edges: the edge, the place on it and the vertex of each, shape (3, m)."""
+    x, y, z = every[those].T[:, :, None]
+    off = x * normal[edge, 0] + y * normal[edge, 1] + z * normal[edge, 2]
+    vertex, which = np.nonzero(np.abs(off) < 1.1 * ERROR)
+    vertex, which = those[vertex], edge[which]
+    point = every[vertex]
+    ahead, left = dot(crossed(normal[which], a[which]), point), dot(crossed(b[which], normal[which]), point)
+    on = (ahead > 1e-13) & (left > 1e-13)
+    return np.stack([which, np.arctan2(ahead, dot(a[which], point)), vertex])[:, on]
 
 
 def _keys(xy: Numbers, row: Indexes) -> npt.NDArray[np.uint64]:

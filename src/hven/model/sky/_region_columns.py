@@ -434,17 +434,30 @@ class Columns:
         added
             Which vertices are new, of the new shape (w,).
         """
-        xyz = vectors(self.lon, self.lat)
-        after = xyz[self.followers]
-        arc = angle(xyz, after)
-        longest = np.radians(np.broadcast_to(np.asarray(step, np.float64), (len(self),))[self.vertex_rows])
-        pieces = np.maximum(np.ceil(arc / longest - 1e-9), 1.0).astype(np.int64)
+        return self.pieced(np.radians(np.broadcast_to(np.asarray(step, np.float64), (len(self),)))[self.vertex_rows])
+
+    def pieced(self, longest: Numbers) -> tuple[Self, Flags]:
+        """Put points into edges, as `divided`; how long the pieces of each may be, radians, shape (v,). Edges that coincide get the same ones."""
+        after, xyz = self.followers, vectors(self.lon, self.lat)
+        (x, y, z), (u, v, w) = xyz.T, xyz[after].T
+        back = (z > w) | ((z == w) & ((x > u) | ((x == u) & (y > v))))  # always from the same end
+        here = np.arange(len(xyz))
+        begin, end = np.where(back, after, here), np.where(back, here, after)
+        pieces = np.maximum(np.ceil(angle(xyz[begin], xyz[end]) / longest - 1e-9), 1.0).astype(np.int64)
         vertex, number = numbered(pieces)
         added = number > 0
+        edge = vertex[added]
+        share = np.where(back[edge], pieces[edge] - number[added], number[added]) / pieces[edge]
         lon, lat = self.lon[vertex], self.lat[vertex]
-        share, edge = (number / pieces[vertex])[added], vertex[added]
-        lon[added], lat[added] = angles(along(xyz[edge], after[edge], share))
+        lon[added], lat[added] = angles(along(xyz[begin[edge]], xyz[end[edge]], share))
         return type(self)(lon, lat, ends(pieces)[self.rings], self.parts, self.rows), added
+
+    def pinned(self, edge: Indexes, lon: Numbers, lat: Numbers) -> tuple[Self, Flags]:
+        """Put these points into edges, in the order in which they lie there; edges by their first vertex, rising; shape (m,)."""
+        pieces = 1 + np.bincount(edge, minlength=len(self.lon))
+        added = numbered(pieces)[1] > 0
+        made = np.insert(self.lon, edge + 1, lon), np.insert(self.lat, edge + 1, lat)
+        return type(self)(*made, ends(pieces)[self.rings], self.parts, self.rows), added
 
     def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Return whether each region holds its point; boundaries belong to regions, and NaN is in none.
@@ -504,6 +517,16 @@ class Columns:
         ring = self.ring_areas()
         part = _sums(ring, self.parts) - (np.diff(self.parts) - 1) * SKY  # what is left of all rings
         return np.radians(np.radians(_sums(part, self.rows)))
+
+    def borders(self) -> Numbers:
+        """Compute how long the borders are.
+
+        Returns
+        -------
+        lengths
+            Degrees, shape (n,), of all rings.
+        """
+        return np.degrees(np.bincount(self.vertex_rows, self.outlines.arcs, minlength=len(self)))
 
     def boxes(self) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         """Compute the smallest ranges of longitude and latitude that hold the regions.

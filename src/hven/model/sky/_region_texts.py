@@ -92,9 +92,11 @@ def simple(regions: Regions) -> tuple[Regions, Indexes]:
         shapes, of = _slit(_eighths(drawn(parts.take(holed[large]))))
         pieces.append(raised(shapes))
         owner.append(row[holed[large][of]])
-    every = np.concatenate(owner)
+    found, piece = Regions.concat(pieces).exploded()
+    every = np.concatenate(owner)[piece]
     order = np.argsort(every, kind="stable")
-    return Regions.concat(pieces).take(order), every[order]
+    order = order[~found.thin()[order]]
+    return found.take(order), every[order]
 
 
 def _eighths(shapes: Any) -> Any:

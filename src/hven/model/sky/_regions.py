@@ -220,9 +220,12 @@ class Regions(Columns):
         inside
             Shape (n,); empty regions lie in all. What is out by 1e-11 radians (two micro-arcseconds) along the border is rounding.
         """
-        border = np.bincount(self.vertex_rows, self.outlines.arcs, minlength=len(self))
-        found: Flags = self.difference(other).area() <= 1e-11 * border
+        found: Flags = self.difference(other).area() <= 1e-11 * np.radians(self.borders())
         return found
+
+    def thin(self) -> Flags:
+        """Return which regions have less area than rounding along their borders, shape (n,)."""
+        return self.area() <= 1e-11 * np.radians(self.borders())
 
     def distance(self, other: Regions) -> Numbers:
         """Compute how far regions are from those of another column, row by row.

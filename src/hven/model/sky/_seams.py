@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._flat_maps import ERROR, POLE, surfaces
+from hven.model.sky._flat_maps import POLE, astray, surfaces
 from hven.model.sky._lattice import rings as followed
 from hven.model.sky._planes import TWICE, cleaned, flaws
 from hven.model.sky._ragged import ends, numbered
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LONGEST = np.radians(80.0)  # of an edge, for none is half a turn long
 
 
-def raised(shapes: Any, error: float = ERROR) -> Regions:
+def raised(shapes: Any, error: float | None = None) -> Regions:
     """Bring polygons from the map back to the sphere; which way their rings run says nothing there.
 
     Parameters
@@ -30,7 +30,7 @@ def raised(shapes: Any, error: float = ERROR) -> Regions:
     shapes
         Polygons and multipolygons of GEOS, shape (n,): longitudes in degrees of any turn, latitudes -90 to 90.
     error
-        How far great circles may be from the map's straight lines, degrees.
+        How far great circles may be from the map's straight lines, degrees; None: see `astray`.
 
     Returns
     -------
@@ -42,6 +42,7 @@ def raised(shapes: Any, error: float = ERROR) -> Regions:
 
     shapes = np.array(shapes, object)
     box = shapely.bounds(shapes)
+    far = np.full(len(shapes), error) if error is not None else _far(shapes, box)
     with np.errstate(invalid="ignore"):
         large = (box[:, 2] - box[:, 0] >= 180.0) | (box[:, 1] <= -POLE) | (box[:, 3] >= POLE)
         beyond = (box[:, 0] < -180.0) | (box[:, 2] > 180.0)
@@ -62,7 +63,7 @@ def raised(shapes: Any, error: float = ERROR) -> Regions:
     if len(large_rows):
         lines, of, ring_part, part_row = _joined(lines, of, ring_part, row, large[row])
         row = part_row
-    at, lon, lat = _bent(lines, error)
+    at, lon, lat = _bent(lines, far[row[ring_part[of]]])
     rings, parts, rows = (
         ends(np.bincount(index, minlength=size))
         for index, size in ((of[at], len(ring_part)), (ring_part, len(row)), (row, len(shapes)))
@@ -70,6 +71,16 @@ def raised(shapes: Any, error: float = ERROR) -> Regions:
     found = Regions(lon % 360.0, lat, rings, parts, rows)
     twice = np.unique(found.vertex_rows[dict(flaws(found))[TWICE]])  # what lies a rounding apart on the map
     return found.replaced(twice, cleaned(found.take(twice))) if len(twice) else found
+
+
+def _far(shapes: Any, box: Numbers) -> Numbers:
+    """Compute how far edges may stray of polygons on the map, where a degree of longitude is as short as in the middle of each."""
+    import shapely  # noqa: PLC0415  (for who computes with regions)
+
+    _, row = shapely.get_coordinates(shapes, return_index=True)
+    short = np.cos(np.radians(np.nan_to_num(box[:, 1] + box[:, 3]) / 2.0))[row]
+    flat = shapely.transform(shapes, lambda xy: np.column_stack([xy[:, 0] * short, xy[:, 1]]))
+    return astray(shapely.area(flat), shapely.length(flat))
 
 
 def _fold(shapes: Any, rows: Indexes) -> None:
@@ -168,7 +179,7 @@ def _noded(lines: Numbers, ring: Indexes, row: Indexes, large: Flags) -> tuple[N
     return found, ring[which]
 
 
-def _bent(lines: Numbers, error: float) -> tuple[Indexes, Numbers, Numbers]:
+def _bent(lines: Numbers, error: Numbers) -> tuple[Indexes, Numbers, Numbers]:
     """Divide straight lines of the map until great circles do; the line of each vertex, its longitude and latitude."""
     x0, y0, x1, y1 = lines.T
     turn, rise = np.radians(x1 - x0), np.radians(y1 - y0)

@@ -129,6 +129,7 @@ def columns(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Numbers, Numbers, N
     """
     lam, phi = np.asarray(lon, dtype=np.float64) * RADIAN, np.asarray(lat, dtype=np.float64) * RADIAN
     cos = np.cos(phi)
+    cos = cos * (np.abs(cos) > 1e-16)  # a pole is one point, whatever its longitude
     return cos * np.cos(lam), cos * np.sin(lam), np.sin(phi)
 
 
