@@ -231,7 +231,8 @@ def _cut(
     bt = np.concatenate([np.where(over, after, turns[edge + 1]), turns[edge + 1][over]])
     ay, by = np.concatenate([y0, lat[over]]), np.concatenate([np.where(over, lat, y1), y1[over]])
     of = np.concatenate([of, of[over]])
-    home = np.concatenate([after, after[over] + 1])
+    west = over & (high[edge] > after)  # it comes from beyond
+    home = np.concatenate([after + west, (after + ~west)[over]])
     ax, bx = ax + 360.0 * (at - home), bx + 360.0 * (bt - home)
     border = ((np.abs(ax) == 180.0) & (ax == bx)) | ((np.abs(ay) == 90.0) & (ay == by))
     nodes = np.concatenate([np.stack([ax, ay, of], 1), np.stack([bx, by, of], 1)])
