@@ -18,8 +18,11 @@ from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, se
 
 DESCRIPTOR = 'collection: cubes\ntitle: Cubes\nfiles: ["*.fits"]\n'
 PATH = "/collections/cubes/cube/cube.fits"
-# times what numpy.memmap and an empty answer of the server take together; without the rotated copy that a spectrum would like
+# times what numpy.memmap and an empty answer of the server take together
 TARGETS = {"slice": 8.0, "spectrum": 4.0, "mean": 4.0, "slice.cold": 6.0, "spectrum.cold": 1.0}
+COPIED = {"spectrum.copy": 1.1, "mean.copy": 1.5, "spectrum.copy.cold": 0.7}  # times the same without the rotated copy
+MOST = 1 << 30  # bytes of the file that are copied to compare
+SIZE, MAKING = 1.1, 8.0  # times the data; times what it takes to copy the file and have it on the disk
 
 
 def shape(big: bool) -> tuple[int, int, int]:
@@ -61,23 +64,68 @@ def made(big: bool) -> Path:
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
-    names = [f"products.cube.{name}" for name in (*TARGETS, "memory")]
+    names = [f"products.cube.{name}" for name in (*TARGETS, *COPIED, "copy.size", "copy.made", "copy.memory", "memory")]
     if not any(only in name for name in names):
         return
     site = made(big)
     file = site / "collections/cubes/cube.fits"
+    for place in ("cubes", "prepared"):
+        shutil.rmtree(site / "var" / place, ignore_errors=True)
     with served(site) as server:
         for _ in range(8):  # what reads files is loaded then
             ask(server.connect(), PATH)
         before = _peak(server.pids)
+        wanted = [name for name in COPIED if only in f"products.cube.{name}"]
+        known = {}
         for name in TARGETS:
-            if only in f"products.cube.{name}":
-                yield _one(name, server, file, shape(big))
+            if only in f"products.cube.{name}" or name in {one.replace(".copy", "") for one in wanted}:
+                row = _one(name, server, file, shape(big))
+                known[name] = row.value
+                if only in row.name:
+                    yield row
+        if any(only in name for name in names if ".copy" in name):
+            yield from (row for row in _copied(site, file) if only in row.name)
+            for name in wanted:
+                plain = name.replace(".copy", "")
+                value = _one(plain, server, file, shape(big)).value
+                yield against(f"products.cube.{name}", value, known[plain], COPIED[name], unit="ms", note="beside the same without")  # fmt: skip
         if only in names[-1]:
             grown = _peak(server.pids) - before
             yield against(
                 names[-1], grown, 300.0, 1.0, unit="MiB", note="the most that all processes grew, beside 300 MiB"
             )
+
+
+def _copied(site: Path, file: Path) -> Iterator[Journey]:
+    """Make the rotated copy, beside a plain copy of the file."""
+    plain = site / "plain"
+    begin, size = time.perf_counter(), file.stat().st_size
+    with file.open("rb") as source, plain.open("wb") as out:
+        while out.tell() < min(size, MOST) and (piece := source.read(16 << 20)):
+            out.write(piece)
+        out.flush()
+        os.fsync(out.fileno())
+    beside = (time.perf_counter() - begin) * size / plain.stat().st_size
+    plain.unlink()
+    took, memory = _prepare(site)
+    took -= _prepare(site)[0]  # the command itself, where nothing is new
+    (copy,) = (site / "var/cubes/cubes").glob("*/*.npy")
+    yield against("products.cube.copy.made", took, beside, MAKING, unit="s", note="beside a copy of the file")
+    yield against("products.cube.copy.memory", memory, 300.0, 1.0, unit="MiB", note="the most of its process")
+    sizes = (one.stat().st_size / 2**20 for one in (copy, file))
+    yield against("products.cube.copy.size", next(sizes), next(sizes), SIZE, unit="MiB", note="beside the file")
+
+
+def _prepare(site: Path) -> tuple[float, float]:
+    """Run the command: seconds, and the most that it had resident, MiB."""
+    begin, most = time.perf_counter(), 0.0
+    process = subprocess.Popen([HVEN, "prepare", "cubes", "--spectra", "--site", site], stdout=subprocess.DEVNULL)
+    while process.poll() is None:  # what wait4 tells has the memory of who began it in it
+        most = max(most, _peak([process.pid]))
+        time.sleep(0.05)
+    if process.returncode:
+        raise RuntimeError(f"hven prepare ended with {process.returncode}")
+    return time.perf_counter() - begin, most
 
 
 def _peak(pids: list[int]) -> float:
@@ -116,8 +164,8 @@ def _one(name: str, server: Server, file: Path, size: tuple[int, int, int]) -> J
         )
 
     def forget() -> None:
-        if cold:
-            with file.open("rb") as open_file:
+        for one in (file, *file.parents[2].glob("var/cubes/*/*/*.npy")) if cold else ():
+            with one.open("rb") as open_file:
                 os.posix_fadvise(open_file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def asked() -> float:

@@ -24,7 +24,7 @@ from hven.model import settings
 from hven.model.errors import FarFault, UserError
 from hven.model.sky import healpix
 from hven.model.table import Root
-from hven.services import surveys
+from hven.services import rotations, surveys
 from hven.services.face import Surroundings
 from hven.site import Site
 from hven.site.auth import OWNER
@@ -49,6 +49,7 @@ services: [tap, obscore, datalink, soda, sia, files]
       map: {{obs_id: id}}
 """
 IMAGE = np.arange(2000 * 2000, dtype="f4").reshape(2000, 2000)  # 16 MB: no reader needs all of it
+CUBE = np.arange(30 * 20 * 10, dtype=">f4").reshape(30, 20, 10)
 LABEL = b'PDS_VERSION_ID = PDS3\nRECORD_BYTES = 8\n^IMAGE = "beside.dat"\nOBJECT = IMAGE\nLINES = 3\nLINE_SAMPLES = 4\nSAMPLE_BITS = 16\nSAMPLE_TYPE = LSB_INTEGER\nEND_OBJECT\nEND\n'
 
 
@@ -69,9 +70,16 @@ def packed() -> bytes:
     return body.getvalue()
 
 
+def cube() -> bytes:
+    body = io.BytesIO()
+    fits.PrimaryHDU(CUBE, fits.Header({"CTYPE3": "FREQ", "CRVAL3": 1e9, "CDELT3": 1e6, "CRPIX3": 1})).writeto(body)
+    return body.getvalue()
+
+
 FILES = {
     "image.fits": image(),
     "packed.fits": packed(),
+    "cube.fits": cube(),
     "label.lbl": LABEL,
     "beside.dat": np.arange(12, dtype="<i2").tobytes(),
     "text.fits": b"no image",
@@ -171,10 +179,15 @@ def test_they_are_looked_into_as_if_they_lay_here(opened, kept):
 def test_surveys_and_cuts_of_sia_are_made_of_them(opened, kept, monkeypatch):
     """A HiPS of images elsewhere has the values of the image; SIA 1.0 lists their cuts; what is no image is left out, a server that is away ends it."""
     said, there = kept
-    client = opened(**said, names=("image.fits", "text.fits"), table=OBSERVED)
+    client = opened(**said, names=("image.fits", "text.fits", "cube.fits"), table=OBSERVED)
     around = Surroundings.of(client.site, OWNER)
+    spectrum = client.get("/collections/far/cube/cube.fits", SPECTRUM="4 7").body
+    assert rotations.make(around, OWNER, "far", "cube.fits").bytes == CUBE.nbytes
+    (copy,) = (client.site.settings.var / "cubes/far").glob("*/*.npy")
+    assert np.array_equal(np.load(copy), np.moveaxis(CUBE, 0, -1))
+    assert client.get("/collections/far/cube/cube.fits", SPECTRUM="4 7").body == spectrum
     made = surveys.make(around, OWNER, "far", "sky", order=3)
-    assert (made.files, [*made.left_out]) == (("image.fits",), ["text.fits"])
+    assert (made.files, sorted(made.left_out)) == (("image.fits",), ["cube.fits", "text.fits"])
     wcs = WCS(fits.Header.fromstring(FILES["image.fits"][:2880]))
     (cell,) = healpix.index(3 + 9, np.array([10.1]), np.array([20.1]))
     x, y = wcs.all_world2pix(np.transpose(healpix.center(3 + 9, np.array([cell]))), 0)[0]

@@ -148,7 +148,7 @@ def make(
         if missing:
             ingest.room(around.site, path, sum(sizes) + max(flat), factor=1.0)
             found.copies.mkdir(parents=True, exist_ok=True)
-            (found.copies / OF).write_text(path, encoding="utf-8")
+            (found.copies / OF).write_bytes(os.fsencode(path))
         for at, (array, place) in enumerate(missing):
             before = sum(sizes[:at])
             rotated.write(
@@ -200,7 +200,7 @@ def sweep(around: Surroundings, collection: str) -> None:
 
 def _current(around: Surroundings, collection: str, place: Path) -> bool:
     try:
-        path = (place / OF).read_text(encoding="utf-8")
+        path = os.fsdecode((place / OF).read_bytes())
         return filed.original(around, OWNER, filed.asked(around, OWNER, collection, [path]), path).copies == place
     except (OSError, NotFound):
         return False

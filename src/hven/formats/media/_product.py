@@ -86,7 +86,7 @@ class Array:
     raw, meant
         The same as the file has them (as its `cards` say: BSCALE, BZERO, BLANK), and what makes of these what `read` returns; None: as `read`.
     flat
-        It lies in its file as it is: a window takes as long as its bytes.
+        It lies in a file of this machine as it is: a window takes as long as its bytes.
     unit
         Of the values.
     cards

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from hven.formats.media._product import Product, Window
 
-AT_ONCE = 48 << 20  # bytes of a block, which is there twice while it is turned
+AT_ONCE, PIECE = 32 << 20, 4 << 20  # bytes of a block, and of what is read of it at a time
 LOCAL = 256 << 10  # bytes of a header at most
 
 
@@ -112,7 +112,12 @@ def _written(
         window: list[slice] = [slice(0, 0)] * len(order)
         for at, part in zip(order, block, strict=True):
             window[at] = part
-        values = np.ascontiguousarray(np.transpose(read(tuple(window)), order), kind)
+        values = np.empty([part.stop - part.start for part in block], kind)
+        whole = window[order[-1]]
+        step = max(1, PIECE // (values[..., :1].nbytes))
+        for start in range(whole.start, whole.stop, step):
+            window[order[-1]] = part = slice(start, min(start + step, whole.stop))
+            values[..., part.start - whole.start : part.stop - whole.start] = np.transpose(read(tuple(window)), order)
         left = values.reshape(-1).view("u1").data
         done += len(left)
         while left:

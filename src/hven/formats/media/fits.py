@@ -28,6 +28,7 @@ from hven.formats.media import (
     times,
     wavelengths,
 )
+from hven.formats.media._distant import Opened
 from hven.formats.media._plain import in_order, read_plain
 from hven.formats.media._product import Stored
 from hven.formats.media._spectral import polarizations
@@ -262,7 +263,7 @@ def _array(hdu: Any, index: int, hdus: Any, stream: BinaryIO) -> Array:
         read=lambda window: meant(raw(window)),
         raw=raw,
         meant=meant,
-        flat=flat is not None,
+        flat=flat is not None and not isinstance(stream, Opened),
         unit=str(header.get("BUNIT") or "").strip() or None,
         cards=cards,
         places=partial(footprints.places, plain) if {"longitude", "latitude"} <= kinds else None,
