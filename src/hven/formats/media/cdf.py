@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 WIDEST = 1 << 16  # bytes of a cell of a table; what has more is an array alone
 DIMENSIONS = 100
 READS = 2_000_000  # a second or two
+KEPT = 64 << 20  # bytes of unpacked blocks
 RATIO = 1100  # how much zlib can pack
 LEAPING = -883_655_957_816_000_000  # TT2000 of 1972-01-01T00:00:00: leap seconds are whole ones from then on
 YEAR_0 = -678_941.0  # MJD of 0000-01-01
@@ -291,6 +292,8 @@ def _reader() -> Any:
             self.place = place
             self.places: dict[str, tuple[int, bool]] = {}
             self.known: dict[int, Any] = {}
+            self.spans: dict[int, Any] = {}
+            self.blocks: dict[int, tuple[int, bytes]] = {}
             self.attributes: dict[int, Any] = {}
             self.said: dict[tuple[int, bool], dict[str, Any]] | None = None
             super().__init__(place if isinstance(place, Path) else "https://")
@@ -340,6 +343,39 @@ def _reader() -> Any:
                             self.said.setdefault((entry.entry_num, z), {}).setdefault(adr.name, value)
                             place = entry.next_aedr  # noqa: PLW2901
             return self.said.get((number, z_variable), {})
+
+        def _read_vardata(self, vdr_info: Any, startrec: int = 0, endrec: int | None = None, **more: Any) -> Any:
+            """Read the bytes of the records that are asked for; cdflib reads all of the blocks that these lie in, each time."""
+            last = vdr_info.max_rec if endrec is None else endrec
+            if vdr_info.sparse or not vdr_info.record_vary or not 0 <= startrec <= last <= vdr_info.max_rec:
+                return super()._read_vardata(vdr_info, startrec=startrec, endrec=endrec, **more)
+            key = vdr_info.head_vxr
+            if key not in self.spans:
+                self.spans[key] = (self._read_vxrs if self.cdfversion == 3 else self._read_vxrs2)(key, [], [], [])
+            sizes = [size for size, vary in zip(vdr_info.dim_sizes, vdr_info.dim_vary, strict=False) if vary]
+            size = self._type_size(vdr_info.data_type, vdr_info.num_elements) * math.prod(sizes)
+            lot = bytearray()
+            for offset, first, end in zip(*self.spans[key], strict=True):
+                if first <= last and end >= startrec:
+                    low, high = max(startrec, first) - first, min(last, end) + 1 - first
+                    lot += self._block(key, offset, low * size, high * size)
+            if len(lot) != (last + 1 - startrec) * size:
+                raise SourceError(say("{name} ends where its values should be", self.place.name))
+            return self._read_data(lot, vdr_info.data_type, last + 1 - startrec, vdr_info.num_elements, sizes)
+
+        def _block(self, key: int, offset: int, begin: int, end: int) -> bytes:
+            """Read a part of a block; one that is packed is kept until the next one of its variable."""
+            wide = 8 if self.cdfversion == 3 else 4
+            self._f.seek(offset + wide)
+            if self._f.read(4) == b"\0\0\0\x07":
+                self._f.seek(offset + wide + 4 + begin)
+                return bytes(self._f.read(end - begin))
+            if self.blocks.get(key, (0, b""))[0] != offset:
+                self.blocks.pop(key, None)
+                if sum(len(data) for _, data in self.blocks.values()) > KEPT:
+                    self.blocks.clear()
+                self.blocks[key] = (offset, (self._read_vvr_block if wide == 8 else self._read_vvr_block2)(offset))
+            return self.blocks[key][1][begin:end]
 
         def _file_or_url_or_s3_handler(self, name: str, kind: str, method: int) -> Any:
             """Open it, and ask nobody else for it."""
