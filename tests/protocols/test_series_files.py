@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ import cdflib
 import h5py
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from asking import Client
 from astropy.io import fits
@@ -21,6 +24,7 @@ from hven.app._server import create
 from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.model import settings
+from hven.services import _pyramids as pyramids
 from hven.site import Site
 from shared import shared
 
@@ -445,3 +449,58 @@ def test_a_file_that_arrives_is_on_every_face(tmp_path: Path) -> None:
         cdf(data / "x_20200102_V1.cdf", minutes("2020-01-02", 1), [1], 7)
         sync(site, "nda")
         assert [row[1] for row in rows(client, parameters="STATUS")] == ["1000", "1001", "1002", "7000"]
+
+
+def test_parquet_and_delimited_text_are_read_where_they_lie(tmp_path: Path) -> None:
+    """SILSO's sunspots, 75,422 days without a line of names; Parquet with arrays."""
+    silso = shared("data/helio/sunspots/silso_SN_d_tot_V2.0.csv.gz")
+    data = made(tmp_path / "csv", '{file: "{target.path}", time: {of: column_4, unit: d, since: MJD}, parameters: [spots], variables: {spots: {of: column_5, fill: -1}}}')  # fmt: skip
+    lines = [line.split(";") for line in gzip.decompress(silso.read_bytes()).decode().splitlines()]
+    days = [int(np.datetime64("-".join(line[:3]), "D").astype(int)) + 40_587 for line in lines]
+    (data / "spots_V2.csv").write_text("".join(f"{';'.join(line[:3])};{day};{line[4]}\n" for line, day in zip(lines, days, strict=True)))  # fmt: skip
+    site, client = opened(tmp_path / "csv")
+    with site:
+        found = rows(client)
+        assert [row[0][:10] for row in found] == ["-".join(line[:3]) for line in lines]
+        assert [row[1] for row in found] == ["NaN" if int(line[4]) < 0 else str(int(line[4])) for line in lines]
+    data = made(tmp_path / "parquet", '{file: "{target.path}"}')
+    moments = np.datetime64("2020-01-01", "us") + np.arange(3000).astype("m8[s]")
+    table = pa.table(
+        {
+            "at": pa.array(moments, pa.timestamp("us")),
+            "flux": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(6000.0)), 2),
+            "flag": ["a", "bc", None] * 1000,
+        }
+    )
+    pq.write_table(table, data / "x.parquet", row_group_size=700)
+    site, client = opened(tmp_path / "parquet")
+    with site:
+        found = rows(client)
+        assert [row[0] for row in found] == [f"{one}Z" for one in moments.astype(str)]
+        assert [row[1:] for row in found[:3]] == [["0", "1", "a"], ["2", "3", "bc"], ["4", "5", ""]]
+        assert [float(row[2]) for row in rows(client, "2020-01-01T00:20Z", "2020-01-01T00:20:02Z")] == [2401.0, 2403.0]
+
+
+def test_reductions_of_files_are_kept_with_the_state_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(pyramids, "SMALL", 0)
+    data = made(tmp_path, ROUTINE)
+    cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01"), [1, 2], 1)
+    site, client = opened(tmp_path)
+
+    def year() -> bytes:
+        return client.get("/das2/server", server="dataset", dataset="nda/days", start_time="2020-01-01", end_time="2020-01-05", resolution="3600", ascii="1").body  # fmt: skip
+
+    with site:
+        first = year()
+        own = site.kept(pyramids.Pyramids, site.settings.var / "reductions")
+        own.settle()
+        assert len([*(site.settings.var / "reductions").glob("*/levels.json")]) == 1
+        lines = [[line.split()[1:] for line in body.splitlines() if line.startswith(b":01:")] for body in (first, year())]  # fmt: skip
+        assert np.allclose(*(np.array(one, "f8") for one in lines), rtol=1e-6)  # sums of sums are rounded otherwise
+        assert len(lines[0]) == 24
+        cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 300), [1, 2], 2)  # corrected
+        ingest(site, "nda")
+        site.current()
+        assert year().count(b"\n:01:2020-01-01T") == 5
+        own.settle()
+        assert year().count(b"\n:01:2020-01-01T") == 5

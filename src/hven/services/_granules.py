@@ -107,6 +107,11 @@ class Files:
         Its table.
     holdings
         The state that is read.
+
+    Attributes
+    ----------
+    guarded
+        Whether one may take a row's file is another question than whether one sees the row.
     """
 
     def __init__(self, around: Surroundings, who: Reader, series: Series, table: Table, holdings: Holdings) -> None:
@@ -118,8 +123,7 @@ class Files:
         names = {column.name for column in table.columns}
         self._layout = "layout" if {"layout", "samples"} <= names else None
         self._slack = 0 if self._layout else SLACK + round((series.cadence or 0) * SECOND)
-        # whether one may take a row's files is another question than whether one sees it
-        self._guarded = any(one.schema == table.schema and one.policy and one.policy.path for one in holdings.guarded)
+        self.guarded = any(one.schema == table.schema and one.policy and one.policy.path for one in holdings.guarded)
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
@@ -171,7 +175,7 @@ class Files:
                 continue
             number = str(row["a_version"] or "") if version else "".join(_VERSION.findall(path.rpartition("/")[2])[-1:])
             found.append(Granule(path, _micros(self._begin, row["a_first"]), _micros(self._end, row["a_last"]), number))
-        return self._open(found) if self._guarded else found
+        return self._open(found) if self.guarded else found
 
     def _open(self, found: list[Granule]) -> list[Granule]:
         """Keep the files that the reader may take."""
@@ -188,7 +192,7 @@ class Files:
     def extent(self) -> tuple[int, int, int] | None:
         """Find from when to when there are samples, and about how many; None: there are none."""
         begin, end = (f"target.{quote(one.name)}" for one in (self._begin, self._end))
-        if self._guarded:
+        if self.guarded:
             every = self.granules(-DAY * 800_000, DAY * 3_000_000)
             if not every:
                 return None
@@ -258,7 +262,7 @@ class Files:
         filed.look_beside(self.around, self.who, self.table.schema, path, place)
         known.note("file taken", path)
         try:
-            return open_product(place, path.rpartition("/")[2])
+            return open_product(place, path.rpartition("/")[2], lines=True)
         except SourceError as error:
             raise _broken(path, error) from error
 

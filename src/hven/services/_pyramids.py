@@ -233,18 +233,18 @@ def numeric(one: DataSet) -> list[str]:
 def _values(one: DataSet) -> int:
     """Count the numbers of all its samples."""
     each = sum(int(np.prod(each.size or (1,))) for each in one.parameters if each.name in numeric(one))
-    return each * (one.published.rows or 0)
+    return each * one.count
 
 
 def _key(around: Surroundings, who: Reader, one: DataSet) -> str | None:
     """Name what may be kept of a data set for a reader; None: nothing, for it is little, or they may be shown other rows than everybody."""
     table, relation = one.published.table, one.published.relation
-    if table.policy is not None or table.view is not None or not isinstance(relation, Snapshot) or one.series.file:
+    if table.policy is not None or table.view is not None or not isinstance(relation, Snapshot) or one.state is None:
         return None
     if not all(alike(table, each, around.policies) for each in (who, ANONYMOUS)) or _values(one) <= SMALL:
         return None
     parameters = [(each.name, each.kind, each.size) for each in one.parameters]
-    said = repr((MADE, one.id, one.series.time, one.series.condition, parameters))
+    said = repr((MADE, one.id, one.state, one.series.time, one.series.condition, parameters))
     return f"{relation.id}-x-{hashlib.sha256(said.encode()).hexdigest()[:24]}"
 
 

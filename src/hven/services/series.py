@@ -19,6 +19,7 @@ from starlette.responses import Response, StreamingResponse
 
 from hven import query
 from hven.adql.text import literal, quote
+from hven.engines import Snapshot
 from hven.model import Cache
 from hven.model.table import Column, begins_and_ends, is_time
 from hven.model.types import parse_type
@@ -111,6 +112,10 @@ class DataSet:
         What its files have, where its samples stand in files.
     stop
         Name of the column in which events end; empty: samples have no end.
+    count
+        How many samples there are, about.
+    state
+        What tells a state of its files from others; empty: its samples are rows. None: not everybody may take all of its files.
     """
 
     series: Series
@@ -122,6 +127,8 @@ class DataSet:
     notes: tuple[str, ...] = ()
     told: Described | None = None
     stop: str = ""
+    count: int = 0
+    state: str | None = ""
 
     @property
     def id(self) -> str:
@@ -197,7 +204,7 @@ def _made(series: Series, table: Table, published: Published, known: Mapping[str
             left.append((column.name, made))
         else:
             parameters.append(made)
-    return DataSet(series=series, published=published, table=table, time=replace(_stamp(time), fill=None), parameters=tuple(parameters), left_out=tuple(left), stop=stop)  # fmt: skip
+    return DataSet(series=series, published=published, table=table, time=replace(_stamp(time), fill=None), parameters=tuple(parameters), left_out=tuple(left), stop=stop, count=published.rows or 0)  # fmt: skip
 
 
 def _stamp(column: Column) -> Parameter:
@@ -213,7 +220,12 @@ def _in_files(
     kept: Facts = around.site.kept(Facts)
     found: tuple[DataSet | None] | None = kept.find(key)
     if found is None:
-        told = Files(around, who, series, table, holdings).described(kept) if begins_and_ends(table)[0] else None
+        files = Files(around, who, series, table, holdings) if begins_and_ends(table)[0] else None
+        told = files.described(kept) if files is not None else None
+        extent = files.extent() if files is not None and told is not None else None
+        listed = holdings.published.get(f"{table.schema}.files")
+        relation = listed.relation if listed is not None else None
+        state = None if files is None or files.guarded else relation.id if isinstance(relation, Snapshot) else None
         made, left = [], []
         for column in told.columns if told is not None else ():
             known = {"max_length": told.lengths.get(column.name, 1)} if told is not None else {}
@@ -223,7 +235,7 @@ def _in_files(
             else:
                 made.append(one)
         time = Parameter(column=Column(name=told.time if told else "Time", type=parse_type("timestamp"), ucd="time.epoch"), kind="isotime", length=27, fill=None)  # fmt: skip
-        one_set = None if told is None else DataSet(series=series, published=published, table=table, time=time, parameters=tuple(made), left_out=tuple(left), notes=told.notes, told=told)  # fmt: skip
+        one_set = None if told is None else DataSet(series=series, published=published, table=table, time=time, parameters=tuple(made), left_out=tuple(left), notes=told.notes, told=told, count=extent[2] if extent else 0, state=state)  # fmt: skip
         kept.keep(key, found := (one_set,))
     return found[0]
 

@@ -89,7 +89,7 @@ class Granules(Files):
             before = (file.stat.st_size, file.stat.st_mtime_ns)
             file.hash_whole()
             firsts, lasts, counts, layouts = [], [], [], []
-            with open_product(file.path, file.name.rpartition("/")[2]) as product:
+            with open_product(file.path, file.name.rpartition("/")[2], lines=True) as product:
                 for one in self._series:
                     found = Samples(product, one, file.name.rpartition("/")[2])
                     moments = found.moments

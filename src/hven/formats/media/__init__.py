@@ -15,6 +15,7 @@ from hven.formats.media import _selecting as selecting
 from hven.formats.media._conversions import as_fits, as_votable
 from hven.formats.media._cuts import Cut, cut
 from hven.formats.media._distant import Distant, Place
+from hven.formats.media._lines import open_lines
 from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows
 from hven.formats.media._samples import Samples
 from hven.formats.media._spectral import times, wavelengths
@@ -114,7 +115,7 @@ def _label(path: Place) -> Place | None:
     return None
 
 
-def open_product(path: Place, name: str | None = None) -> Product:
+def open_product(path: Place, name: str | None = None, *, lines: bool = False) -> Product:
     """Open a file as what it is.
 
     Parameters
@@ -123,6 +124,8 @@ def open_product(path: Place, name: str | None = None) -> Product:
         Of a file.
     name
         By which readers know it; None: the file's own.
+    lines
+        Parquet and delimited text are tables, too.
 
     Returns
     -------
@@ -135,6 +138,8 @@ def open_product(path: Place, name: str | None = None) -> Product:
         It is of no medium that is known, damaged, or empty.
     """
     name = name or path.name
+    if lines and (found := open_lines(path, name)) is not None:
+        return found
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
