@@ -33,7 +33,7 @@ from hven.descriptor import _filled_regions as regions
 from hven.descriptor import _value_trees as trees
 from hven.descriptor._carried import relinked
 from hven.descriptor._columns import REGULAR
-from hven.descriptor._data_sets import check_data_sets
+from hven.descriptor._data_sets import check_data_sets, searched_by_time
 from hven.descriptor._expression_names import Names, origins_of, some, written
 from hven.descriptor._lookups import Lookups
 from hven.descriptor._partitions import check_partition
@@ -338,7 +338,7 @@ class Compiler:
         if not self.names.failed():
             check_partition(self.what, table, self.spec.place, self.faults, follow=self.spec.follow)
             check_data_sets(self.what, table, self.faults)
-        return table
+        return searched_by_time(table)
 
     def _check_regions(self, rounds: list[Round], table: Table) -> None:
         """Warn of contours whose parts are lost: no column takes what a polygon does not say."""

@@ -71,6 +71,15 @@ def check_data_sets(what: str, table: Table, faults: Faults) -> None:
                 _check_bins(f"{what}.series.bins.{name}", names[name.lower()], said, series.places["bins"], faults)
 
 
+def searched_by_time(table: Table) -> Table:
+    """Have the times of data sets indexed: samples are asked for by windows of time."""
+    begin = begins_and_ends(table)[0]
+    times = {series.time.lower() or (begin.name.lower() if begin is not None else "") for series in table.series}
+    if not times:
+        return table
+    return table.having(columns=tuple(one.having(indexed=True) if one.name.lower() in times and (is_time(one) or _days(one)) else one for one in table.columns))  # fmt: skip
+
+
 def _days(one: Column) -> bool:
     """Check whether a column may be days: from when they count, their range tells."""
     return one.unit == "d" and one.type.is_numeric

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model import literal
-from hven.services.series import stamps
+from hven.services.series import layout, stamps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hven.services.series import Parameter
 
 ROWS = 50_000  # that are written at once
+RECORDS = 10_000  # of binary: what is made stays in the processor's cache
 _STRING = pa.string()
 
 
@@ -41,10 +42,13 @@ def binary(
     if head is not None:
         yield _commented(head)
     kind = np.dtype([(f"f{at}", *_stored(one)) for at, one in enumerate(parameters)])
-    for part in _parts(batches, parameters):
+    for part in _parts(batches, parameters, RECORDS):
         rows = np.empty(part.num_rows, kind)
         for at, one in enumerate(parameters):
-            rows[f"f{at}"] = _values(part.column(at), one)
+            if one.kind == "isotime":
+                _stamped(part.column(at), one, rows[f"f{at}"])
+            else:
+                rows[f"f{at}"] = _values(part.column(at), one)
         yield rows.tobytes()
 
 
@@ -79,9 +83,11 @@ def _commented(head: Mapping[str, Any]) -> bytes:
     return "".join(f"#{line}\n" for line in lines).encode()
 
 
-def _parts(batches: Iterator[pa.RecordBatch], parameters: Sequence[Parameter]) -> Iterator[pa.RecordBatch]:
+def _parts(
+    batches: Iterator[pa.RecordBatch], parameters: Sequence[Parameter], rows: int = ROWS
+) -> Iterator[pa.RecordBatch]:
     width = sum(int(np.prod(one.size or (1,))) for one in parameters)
-    most = max(ROWS // max(width // 8, 1), 1)
+    most = max(rows // max(width // 8, 1), 1)
     for batch in batches:
         for start in range(0, batch.num_rows, most):
             yield batch.slice(start, most)
@@ -135,23 +141,24 @@ def _times(array: pa.Array, one: Parameter) -> pa.Array:
     return pa.StringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(texts)))
 
 
-def _stamped(array: pa.Array, one: Parameter) -> Any:
+def _stamped(array: pa.Array, one: Parameter, out: Any = None) -> Any:
     moments = array.cast(pa.timestamp("us")).cast(pa.int64()) if pa.types.is_timestamp(array.type) else array
     gone = np.asarray(moments.is_null()) if moments.null_count else None
-    texts = stamps(np.asarray(pc.fill_null(moments, 0), np.int64), one.length)
+    texts = stamps(np.asarray(pc.fill_null(moments, 0), np.int64), one.length, out)
     if gone is not None:
-        texts[gone] = (one.fill or "").encode()
+        fill = np.array((one.fill or "").encode(), f"S{one.length}")
+        texts[gone] = fill if out is None else fill.view(out.dtype)
     return texts
 
 
-def _stored(one: Parameter) -> tuple[str, tuple[int, ...]]:
+def _stored(one: Parameter) -> tuple[Any, tuple[int, ...]]:
+    if one.kind == "isotime":
+        return layout(one.length), ()
     kinds = {"double": "<f8", "integer": "<i4"}
     return kinds.get(one.kind, f"S{one.length}"), one.size
 
 
 def _values(array: pa.Array, one: Parameter) -> Any:
-    if one.kind == "isotime":
-        return _stamped(array, one)
     flat = _flat(array, one)
     if one.kind == "string":
         texts = np.asarray(literal.filled(flat.cast(_STRING), one.fill or "").cast(pa.binary()), "S")

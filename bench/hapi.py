@@ -1,0 +1,196 @@
+"""HAPI: samples of a table as binary and CSV, beside what the CDF library and Arrow do with the same arrays; documents of a site with a thousand data sets.
+
+Times are the processor's, of all threads: the machine may have other things to do. What is written goes to /dev/null on both sides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import cdflib
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pv
+import pyarrow.parquet as pq
+
+from bench.measure import Journey, against
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.model import settings
+from hven.services import series
+from hven.services.faces._hapi_rows import FORMATS
+from hven.site import Site
+from hven.site.auth import ANONYMOUS, DEFAULT
+
+START = int(np.datetime64("2003-10-28T00:00:00.123", "us").astype(np.int64))
+SETS = 1000
+TABLE = """\
+collection: {name}
+title: Samples
+description: Samples
+tables:
+"""
+ONE = """\
+  t{at}:
+    description: Samples
+    source: {{kind: parquet, files: {files}}}
+    follow: true
+    columns: {{time: {{ucd: time.epoch}}}}
+    series: {{cadence: 1 s}}
+"""
+NAMES = ("a", "b", "c")
+
+
+class Around:
+    """What the reading of samples asks of a site."""
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.policies = site, DEFAULT
+
+
+def best(work: Callable[[], object], tries: int = 3) -> float:
+    """Measure the processor's seconds of the fastest of several."""
+    found = []
+    for _ in range(tries):
+        begun = process_time()
+        work()
+        found.append(process_time() - begun)
+    return min(found)
+
+
+def private() -> float:
+    """Measure the memory of this process that is of no file: MiB."""
+    found = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def asked(app: Any, path: str, query: str) -> bytes:
+    """Ask the application in this process."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "path": path, "raw_path": path.encode(),
+        "query_string": query.encode(), "headers": [(b"host", b"127.0.0.1")], "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1), "scheme": "http", "root_path": "",
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    return b"".join(message.get("body", b"") for message in sent)
+
+
+def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
+    """Measure samples and documents."""
+    names = ("series.hapi-binary", "series.hapi-csv", "series.hapi-memory", "series.hapi-info", "series.hapi-catalog")
+    if not any(only in name for name in names):
+        return
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        (directory / "hven.toml").touch()
+        if any(only in name for name in names[:3]):
+            yield from _samples(directory, only, 10_000_000 if big else 2_000_000)
+        if any(only in name for name in names[3:]):
+            yield from _documents(directory, only)
+
+
+def _samples(directory: Path, only: str, rows: int) -> Iterator[Journey]:
+    rng = np.random.default_rng(1)
+    folder = directory / "collections/samples"
+    folder.mkdir(parents=True)
+    times = START + np.arange(rows) * 1_000_000
+    values = {name: rng.normal(size=rows) for name in NAMES}
+    table = pa.table({"time": pa.array(times).cast(pa.timestamp("us")), **values})
+    pq.write_table(table, folder / "samples.parquet", row_group_size=500_000)
+    (folder / "samples.yaml").write_text(TABLE.format(name="samples") + ONE.format(at=0, files="samples.parquet"))
+    reference = directory / "samples.cdf"
+    file = cdflib.cdfwrite.CDF(reference, cdf_spec={"Compressed": 0})
+    for name, data, kind in (("time", times, 33), *((name, one, 45) for name, one in values.items())):
+        spec = {
+            "Variable": name,
+            "Data_Type": kind,
+            "Num_Elements": 1,
+            "Rec_Vary": True,
+            "Dim_Sizes": [],
+            "Compress": 0,
+        }
+        file.write_var(spec, var_data=data)
+    file.close()
+    sink = Path(os.devnull).open("wb")  # noqa: SIM115  (closed below)
+
+    def by_library() -> None:
+        read = cdflib.CDF(reference)
+        for name in ("time", *NAMES):
+            sink.write(np.ascontiguousarray(read.varget(name)).data)
+
+    def by_arrow() -> None:
+        pv.write_csv(table, sink, pv.WriteOptions(include_header=False))
+
+    with sink, Site(settings.load(directory), watch=False) as site:
+        ingest(site, "samples")
+        around: Any = Around(site)
+        holdings = site.current()
+        one = series.data_sets(around, ANONYMOUS, "hapi", holdings)["samples_t0"]
+        span = series.span(around, ANONYMOUS, one, holdings)
+        before, most = private(), 0.0
+
+        def ours(kind: str) -> Callable[[], None]:
+            def write() -> None:
+                nonlocal most
+                batches = series.samples(around, ANONYMOUS, one, NAMES, span.start or 0, span.stop or 0, holdings)
+                for at, piece in enumerate(FORMATS[kind][1](batches, [one.time, *one.parameters], None)):
+                    sink.write(piece)
+                    if not at % 20:
+                        most = max(most, private() - before)
+
+            return write
+
+        for kind, work, least in (("binary", by_library, 0.6), ("csv", by_arrow, 0.5)):
+            name = f"series.hapi-{kind}"
+            if only in name or only in "series.hapi-memory":
+                mine = best(ours(kind), 3 if kind == "binary" else 1)
+                note = f"{rows:,} samples of 3 doubles; the reference {'reads the arrays with cdflib and writes their bytes' if kind == 'binary' else 'is the CSV writer of Arrow, of arrays in memory'}"
+                yield against(name, rows / mine / 1e6, rows / best(work, 3 if kind == "binary" else 1) / 1e6, least, unit="M/s", higher=True, note=note)  # fmt: skip
+        if only in "series.hapi-memory":
+            yield against(
+                "series.hapi-memory",
+                most,
+                300,
+                1.0,
+                unit="MiB",
+                note="what binary and CSV take beside what the process had",
+            )
+
+
+def _documents(directory: Path, only: str) -> Iterator[Journey]:
+    folder = directory / "collections/many"
+    folder.mkdir(parents=True)
+    few = pa.table(
+        {"time": pa.array(START + np.arange(100) * 1_000_000).cast(pa.timestamp("us")), "a": np.arange(100.0)}
+    )
+    pq.write_table(few, folder / "few.parquet")
+    parts = (ONE.format(at=at, files="few.parquet") for at in range(SETS))
+    (folder / "many.yaml").write_text(TABLE.format(name="many") + "".join(parts))
+    with Site(settings.load(directory), watch=False) as site:
+        ingest(site, "many")
+        app = create(site)
+        for name, path, query, most in (
+            ("series.hapi-info", "/hapi/info", "dataset=many_t500", 5.0),
+            ("series.hapi-catalog", "/hapi/catalog", "", 50.0),
+        ):
+            if only in name:
+                size = len(asked(app, path, query))
+                mine = best(lambda path=path, query=query: asked(app, path, query), 10) * 1000  # type: ignore[misc]
+                yield against(name, mine, most, 1.0, unit="ms", note=f"{size:,} bytes, of {SETS:,} data sets; the reference is what it may take")  # fmt: skip
+
+
+__all__ = ["run"]
