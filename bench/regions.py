@@ -15,7 +15,7 @@ import numpy as np
 import shapely
 from mocpy import MOC
 
-from bench import footprints
+from bench import footprints, holes
 from bench.measure import Journey, against
 from hven.model.sky import contours
 
@@ -71,6 +71,15 @@ def rings(part: tuple[list[str], np.ndarray]) -> float:
     return time.process_time() - begun
 
 
+def mended(texts: list[str], starts: np.ndarray) -> float:
+    """Count how many plain rings are mended in a second, by two processes."""
+    with ProcessPoolExecutor(CORES, mp_context=get_context("forkserver")) as pool:
+        list(pool.map(rings, [(texts[:10], starts[:10])] * CORES))  # imports
+        begun = time.perf_counter()
+        list(pool.map(rings, [(texts * 2, np.tile(starts, (2, 1)))] * CORES))
+        return 2 * CORES * len(texts) / (time.perf_counter() - begun)
+
+
 def mocs(only: str) -> Iterator[Journey]:
     name = "regions.mocs"
     if only not in name:
@@ -95,10 +104,14 @@ def mocs(only: str) -> Iterator[Journey]:
 def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
     yield from footprints.journeys(only)
     yield from mocs(only)
-    name = "regions.codes"
-    if only not in name:
+    names = ("regions.codes", "regions.ingest", "regions.day", "regions.covered")
+    if not any(only in name for name in names):
         return
     texts, starts = codes(2_000)
+    yield from holes.journeys(only, (texts, starts), lambda: mended(texts, starts), big=big)
+    name = names[0]
+    if only not in name:
+        return
     times = (ROWS * (10 if big else 1)) // len(texts)
     parts = [(texts * 2, np.tile(starts, (2, 1)))] * (times // 2)
     rows = sum(len(part[0]) for part in parts)

@@ -6,17 +6,16 @@ Without HVEN_PROOF=full: some hundred of them.
 import json
 import os
 import resource
-import sqlite3
 import time
-from datetime import datetime, timedelta
 
 import hfc
 import numpy as np
 import pytest
+from bench import holes
 from bench.regions import codes
 
 from hven import query
-from hven.ingest import ingest
+from hven.ingest import _transform, ingest
 from hven.ingest.sync import sync
 from hven.model.sky import Regions, contours
 from hven.site.auth._permit import OWNER
@@ -26,56 +25,13 @@ FULL = os.environ.get("HVEN_PROOF") == "full"
 ROWS = int(os.environ.get("HVEN_ROWS", hfc.ROWS if FULL else 240))
 DISTINCT = 4_000 if FULL else 60
 CHANGED = 1_000 if FULL else 20
-DESCRIPTOR = """\
-collection: holes
-title: Coronal holes
-tables:
-  epn_core:
-    standard: epn-tap-2.0
-    frame: body
-    optional: [region]
-    source: {kind: sql, file: holes.sqlite, table: CORONALHOLES}
-    sync: {deletions: compare}
-    let:
-      t: parse_time(DATE_OBS)
-      hole: chain_contour(CC, CC_X_PIX, CC_Y_PIX, disc(511.5, 511.5, 2.63, 2.63, R_SUN * 2.63, sun_l0(t), sun_b0(t)))
-    set: {granule_gid: hole, dataproduct_type: ci, processing_level: 5, target_name: Sun, target_class: star, instrument_host_name: SOHO, instrument_name: EIT, creation_date: "2026-01-01"}
-    text: {granule_uid: "ch_{ID}"}
-    map: {time_min: jd(t), s_region: hole}
-"""
 
 
-def fill(path, rows):
-    """Write chain codes whose lengths are CHARM's, each somewhere on a disc of EIT, six a day."""
-    texts, starts = codes(min(DISTINCT, rows))
-    rng = np.random.default_rng(5)
-    x, y = rng.integers(-120, 121, (2, rows))
-    base = sqlite3.connect(path)
-    base.execute(
-        "CREATE TABLE CORONALHOLES (ID integer primary key, DATE_OBS text, R_SUN real, CC_X_PIX integer, CC_Y_PIX integer, CC text)"
-    )
-    begin = datetime(1996, 1, 1)
-    base.executemany(
-        "INSERT INTO CORONALHOLES VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            (
-                n + 1,
-                (begin + timedelta(minutes=10 * (n // 6))).isoformat(),
-                374.87,
-                int((starts[n % len(texts)][0] - 512) // 2 + 512 + x[n]),
-                int((starts[n % len(texts)][1] - 512) // 2 + 512 + y[n]),
-                texts[n % len(texts)],
-            )
-            for n in range(rows)
-        ),
-    )
-    base.commit()
-    return base
-
-
-def test_all_outlines_of_the_hfc_and_a_day_of_changes(tmp_path):
-    with site_with(tmp_path, DESCRIPTOR) as site:
-        base = fill(tmp_path / "collections/holes/holes.sqlite", ROWS)
+def test_all_outlines_of_the_hfc_and_a_day_of_changes(tmp_path, monkeypatch):
+    if not FULL:
+        monkeypatch.setattr(_transform, "PIECE", 100)
+    with site_with(tmp_path, holes.DESCRIPTOR) as site:
+        base = holes.fill(tmp_path / "collections/holes/holes.sqlite", ROWS, codes(min(DISTINCT, ROWS)))
         steps = base.execute("SELECT AVG(LENGTH(CC)), MAX(LENGTH(CC)) FROM CORONALHOLES").fetchone()
         begun, spent = time.perf_counter(), time.process_time()
         report = ingest(site, "holes")
@@ -91,18 +47,7 @@ def test_all_outlines_of_the_hfc_and_a_day_of_changes(tmp_path):
             == ROWS
         )
         # a day: new, edited and deleted rows, and images whose radius was corrected
-        with base:
-            base.execute("DELETE FROM CORONALHOLES WHERE ID % ? = 3 AND ID <= ?", (max(ROWS // CHANGED, 1) * 4, ROWS))
-            gone = base.execute("SELECT changes()").fetchone()[0]
-            base.execute(
-                "UPDATE CORONALHOLES SET CC_X_PIX = CC_X_PIX + 1 WHERE ID % ? = 5", (max(ROWS // CHANGED, 1) * 4,)
-            )
-            edited = base.execute("SELECT changes()").fetchone()[0]
-            base.execute("UPDATE CORONALHOLES SET R_SUN = 374.9 WHERE ID BETWEEN 61 AND 66")
-            new = base.execute(
-                "INSERT INTO CORONALHOLES SELECT ID + ?, DATE_OBS, R_SUN, CC_X_PIX, CC_Y_PIX, CC FROM CORONALHOLES WHERE ID > ? LIMIT ?",
-                (ROWS, ROWS // 2, CHANGED // 2),
-            ).rowcount
+        new, gone, edited = holes.day(base, ROWS, CHANGED)
         begun, spent = time.perf_counter(), time.process_time()
         daily = sync(site, "holes")
         took = time.perf_counter() - begun, time.process_time() - spent

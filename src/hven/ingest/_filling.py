@@ -258,7 +258,10 @@ class Filling:
 
     def _entry(self, number: int, entry: Entry, writing: Behind[pa.RecordBatch]) -> None:
         sizes = Sizes(allow_private=self.allow_private)
-        transform = Transform(self.engine, entry.mapping, sizes, self.python)
+        # rows are mapped while those before are checked, where nothing of that decides what is read or said of them
+        alone = self.sieve is not None or entry.mapping.groups is not None or bool(entry.mapping.each)
+        over = None if alone else threading.Event()
+        transform = Transform(self.engine, entry.mapping, sizes, self.python, over)
         validation = Validation(self.engine, entry.mapping, seen=self._seen)
         batches = entry.source.batches(self.asked(entry), limit=self.sample)
         total = entry.source.size()
@@ -267,8 +270,6 @@ class Filling:
             grouper = None
             if entry.mapping.groups is not None:
                 grouper = stack.enter_context(Grouper(self.engine, entry.mapping, entry.mapping.groups, self.spool))
-            # rows are mapped while those before are checked, where nothing of that decides what is read or said of them
-            over = threading.Event() if self.sieve is None and grouper is None and not entry.mapping.each else None
             reading = stack.enter_context(closing(Ahead(batches)))
             steps = self._steps(number, entry, transform, reading, over)
             if over is not None:

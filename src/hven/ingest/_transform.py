@@ -12,12 +12,14 @@ import pyarrow.compute as pc
 from hven.adql.tree import Bound, ColumnRef, Select, SelectItem, walk
 from hven.descriptor.mapping import SOURCE
 from hven.ingest._casting import convert, whole
-from hven.model.errors import DataError
+from hven.model.errors import Cancelled, DataError
+from hven.model.sky import contours
 from hven.sources import ROW
 from hven.sources.beside import Failure, Python, first_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from threading import Event
 
     import numpy.typing as npt
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     Positions = npt.NDArray[np.int64]
 
 FILE = "file.path"
+PIECE = 4096  # rows of which contours are made in one thread, while others are in another one
 PROBE = 5.0  # seconds for a part of a batch, while the row is looked for that a function fails at
 
 
@@ -61,8 +64,14 @@ class Transform:
     """A mapping, ready to run over batches."""
 
     def __init__(
-        self, engine: Engine, mapping: Mapping, sizes: Sizes | None = None, limits: PythonLimits | None = None
+        self,
+        engine: Engine,
+        mapping: Mapping,
+        sizes: Sizes | None = None,
+        limits: PythonLimits | None = None,
+        over: Event | None = None,
     ) -> None:
+        self._over = over  # set where nobody waits for rows any more
         self.engine = engine
         self.mapping = mapping
         self.target = pa.schema([pa.field(column.name, column.type.arrow) for column in mapping.table.columns])
@@ -117,8 +126,8 @@ class Transform:
 
     def apply(self, batch: pa.RecordBatch) -> Iterator[Mapped]:
         """Map a prepared batch: one `Mapped` per granule."""
-        contours = self.mapping.contours or (None,) * len(self._rest)
-        for query, fixed, contour in zip(self._rest, self._constants, contours, strict=True):
+        asked = self.mapping.contours or (None,) * len(self._rest)
+        for query, fixed, contour in zip(self._rest, self._constants, asked, strict=True):
             found, at = self._computed(query, batch)
             count = batch.num_rows if at is None else len(at)
             columns: list[pa.Array] = []
@@ -157,7 +166,14 @@ class Transform:
         if query is None and self.mapping.where is None:
             return None, None
         bound = query if query is not None else self.mapping.where
-        found = self.engine.compute(bound, {SOURCE: batch, **self.mapping.lookups})  # type: ignore[arg-type]
+
+        def computed(begin: int) -> pa.Table:
+            if self._over is not None and self._over.is_set():
+                raise Cancelled("nobody waits for these rows")
+            return self.engine.compute(bound, {SOURCE: batch.slice(begin, size), **self.mapping.lookups})  # type: ignore[arg-type]
+
+        size = PIECE if any(self.mapping.contours) else max(batch.num_rows, 1)
+        found = pa.concat_tables(contours.spread(computed, range(0, max(batch.num_rows, 1), size)))
         return found, positions(found.column(ROW), batch)
 
     def _lost_in_engine(

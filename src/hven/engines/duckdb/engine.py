@@ -34,7 +34,6 @@ from hven.engines.duckdb.running import Cursors, DuckExecution
 from hven.engines.duckdb.staging import LOCK, DiskStaging
 from hven.model import Cache, clock
 from hven.model.errors import BindError, StorageError, Unavailable, say
-from hven.model.sky import contours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
 _OPEN = 64  # snapshots of other days that are kept mapped
 _MAPPINGS = 64
-_PIECE = 4096  # rows of which contours are made in one thread, while others are in another one
 DAMAGED = "the rows of {name} are damaged on disk and are not given"
 MEND = "their owner must ingest the collection again"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -113,18 +111,12 @@ class DuckEngine(Engine):
     def compute(self, bound: Bound, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
         """Evaluate a bound query over rows in memory, null where a value cannot be computed."""
         plan = self._lenient(bound)
-        tables = {
-            name: rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows]) for name, rows in inputs.items()
+        relations = {
+            name: Memory(rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows]))
+            for name, rows in inputs.items()
         }
-        of, rows = next(iter(tables.items()))
-
-        def computed(begin: int) -> pa.Table:
-            relations = {**tables, of: rows.slice(begin, size)}
-            execution = plan.execute(bound.slots, {name: Memory(table) for name, table in relations.items()}, Limits())
-            return pa.Table.from_batches(execution, schema=execution.schema)
-
-        size = _PIECE if plan.names(contouring.NAMED) else max(rows.num_rows, 1)
-        return pa.concat_tables(contours.spread(computed, range(0, max(rows.num_rows, 1), size)))
+        execution = plan.execute(bound.slots, relations, Limits())
+        return pa.Table.from_batches(execution, schema=execution.schema)
 
     def _lenient(self, bound: Bound) -> DuckPlan:
         """Return the plan of a mapping, which is used batch after batch."""

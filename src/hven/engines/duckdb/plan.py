@@ -123,10 +123,6 @@ class DuckPlan(Plan):
                 self._written.popitem(last=False)
         return found
 
-    def names(self, word: str) -> bool:
-        """Return whether the text over everything has a word."""
-        return word in self._sql(Reduced()).sql
-
     # --- running ---------------------------------------------------------------------------------------------
 
     def execute(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
