@@ -21,7 +21,7 @@ from hven.ingest import ingest
 from hven.jobs._worker import run_next
 from hven.model import settings
 from hven.model.clock import Task
-from hven.model.errors import Cancelled, DescriptorError, StorageError
+from hven.model.errors import Cancelled, DescriptorError, NotFound, StorageError
 from hven.services import preparing, rotations
 from hven.services.face import Surroundings
 from hven.site import Site
@@ -283,6 +283,17 @@ def test_the_page_of_a_cube_offers_it_to_operators(tmp_path: Path) -> None:
         assert run_next(site)
         assert "made" in client.ask("GET", f"/jobs?{begun_.headers['location'].partition('?')[2]}", headers=token).text
         assert "prepare" not in client.ask("GET", f"{CUBE}/parts.fits", headers=token).text
+
+
+@pytest.mark.parametrize("name", ["..", "../hips", ".", "", "nowhere", "cubes/..", "cubes/../../jobs"])
+def test_what_is_no_collection_is_not_prepared(site: Site, name: str) -> None:
+    kept = site.settings.var / "hips" / ("0" * 64)
+    kept.mkdir(parents=True, exist_ok=True)
+    before = sorted(one for one in site.settings.var.rglob("*") if "previews" not in one.parts)
+    with pytest.raises(NotFound):
+        preparing.prepare(Surroundings.of(site, OWNER), OWNER, name)
+    rotations.sweep(Surroundings.of(site, OWNER), "../spool")
+    assert sorted(one for one in site.settings.var.rglob("*") if "previews" not in one.parts) == before
 
 
 def test_prepare_without_files_is_a_fault(tmp_path: Path) -> None:

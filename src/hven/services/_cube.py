@@ -120,12 +120,17 @@ class Cube:
             clock.look()
             end = min(start + many, self.depth)
             values = self.read((start, end), box)[:, inside].astype(np.float64)
-            known = np.isfinite(values)
-            number = counts[start:end] = known.sum(1)
+            lost = ~np.isfinite(values)
+            number = counts[start:end] = len(values[0]) - lost.sum(1)
+            some = bool(lost.any())
             with np.errstate(all="ignore"):
-                middle = means[start:end] = np.where(known, values, 0.0).sum(1) / np.where(number, number, np.nan)
-                away = np.where(known, values - middle[:, None], 0.0)
-                spreads[start:end] = np.sqrt((away**2).sum(1) / np.where(number, number, np.nan))
+                if some:
+                    values[lost] = 0.0
+                middle = means[start:end] = values.sum(1) / np.where(number, number, np.nan)
+                values -= middle[:, None]
+                if some:
+                    values[lost] = 0.0
+                spreads[start:end] = np.sqrt(np.einsum("ij,ij->i", values, values) / np.where(number, number, np.nan))
         return means, spreads, counts
 
     def afford(self, pixels: int) -> None:

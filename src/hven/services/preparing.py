@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.formats.media import medium_of
+from hven.formats.pictures import FILMS, films
 from hven.model.clock import Task
 from hven.model.errors import Cancelled, HvenError, StorageError, Unavailable, UserError
 from hven.model.table import drawn
@@ -100,10 +101,10 @@ def prepare(
         It was stopped: what was made stays.
     """
     settings, made = around.site.settings, Prepared()
-    rotations.sweep(around, collection)
     seen = _Seen(settings.var / "prepared" / collection)
     # pictures first: where the disk has no room for copies, it ends
     todo = sorted(seen.new(_wanted(around, who, collection, what, patterns), again=again), key=lambda one: one[1])
+    rotations.sweep(around, collection)  # not before it is known that there is such a collection
     made.files = len({path for path, _, _ in todo})
     try:
         for start in range(0, len(todo), TOGETHER):
@@ -143,13 +144,14 @@ def _wanted(
     around: Surroundings, who: Reader, collection: str, what: Sequence[str], patterns: Sequence[str]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield paths, what is made of each, and what tells its state."""
-    pictured = drawn()
+    pictured = (*drawn(), *(f".{one}" for one in FILMS if films()))
+    note = drawings.credited(around, collection, drawings.USUAL[0]).note  # stands in the pictures
     for path, state in filed.states(around, who, collection):
         if patterns and not any(fnmatch.fnmatchcase(path, one) for one in patterns):
             continue
         for one in what:
             if path.lower().endswith(pictured) if one == PREVIEWS else medium_of(path) is not None:
-                yield path, one, state
+                yield path, one, f"{state} {note}" if one == PREVIEWS else state
 
 
 def _draw(around: Surroundings, file: filed.Original, collection: str, made: Prepared) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hven.site.auth import Reader
 
 OF = "of"  # the file of a directory of copies that names the path of the original
+_STATE = re.compile(r"[0-9a-f]{64}")
 _COPY = re.compile(r"(\d+)-(\d+)\.npy")
 
 
@@ -191,7 +192,7 @@ def sweep(around: Surroundings, collection: str) -> None:
         Its name.
     """
     home = around.site.settings.var / "cubes" / collection
-    for place in list(home.iterdir()) if home.is_dir() else ():
+    for place in [one for one in home.iterdir() if _STATE.fullmatch(one.name)] if home.is_dir() else ():
         if not _current(around, collection, place):
             shutil.rmtree(place, ignore_errors=True)
         for old in left(place):
