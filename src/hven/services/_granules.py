@@ -290,7 +290,8 @@ class Files:
         HvenError
             A file that is needed cannot be had or read, or has something else than what was told.
         """
-        wanted = [(name, next(one for one in told.columns if one.name == name)) for name in names]
+        every = {one.name: one for one in told.columns}
+        wanted = [(name, every[name]) for name in names]
         pieces = segments(self.granules(start, stop), start, stop, self._slack)
         for at in range(0, len(pieces), ASKED):
             some = pieces[at : at + ASKED]
@@ -413,13 +414,13 @@ def _together(found: Sequence[Layout], series: Series) -> Described:
             lengths[one.name] = max(lengths.get(one.name, 1), layout.lengths.get(one.name, 1))
     order = {name.casefold(): at for at, name in enumerate(series.parameters)}
     made = sorted(columns.values(), key=lambda one: order.get(one.name.casefold(), 0))
+    own = [{one.name: one for one in layout.columns} for layout in found]
     for one in tuple(made):
-        each = [
-            layout.bins.get(one.name, ()) for layout in found if any(own.name == one.name for own in layout.columns)
-        ]
-        if any(len(own.columns) and all(other.name != one.name for other in own.columns) for own in found):
+        having = [at for at, columns_of in enumerate(own) if one.name in columns_of]
+        each = [found[at].bins.get(one.name, ()) for at in having]
+        if any(own[at] and one.name not in own[at] for at in range(len(found))):
             notes.append(f"{one.name} is not in all files; where it is not, it is filled")
-        said = {own.unit or "" for layout in found for own in layout.columns if own.name == one.name}
+        said = {own[at][one.name].unit or "" for at in having}
         if len(said) > 1:
             notes.append(f"the unit of {one.name} is " + ("not said in all files" if "" in said else f"another one in some files; all values are in {one.unit}"))  # fmt: skip
         if not each[0]:

@@ -429,7 +429,8 @@ def samples(
     if whole.start is None or whole.stop is None:
         return
     start, stop = max(start, whole.start), min(stop, whole.stop)
-    chosen = [parameter for parameter in one.parameters if parameter.name in set(names)]
+    asked = set(names)
+    chosen = [parameter for parameter in one.parameters if parameter.name in asked]
     if one.told is not None:
         files = Files(around, who, one.series, one.table, holdings)
         yield from files.batches(one.told, [parameter.name for parameter in chosen], start, stop)

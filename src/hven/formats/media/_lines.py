@@ -120,7 +120,7 @@ def _delimited(path: Place, *, packed: bool) -> Product:
             yield gzip.GzipFile(fileobj=plain) if packed else plain
 
     with opened() as file:
-        head = file.read(65_536)
+        head = file.read(BLOCK)
     lines = head.split(b"\n")
     skipped = next((at for at, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(b"#")), 0)
     first = lines[skipped] if lines else b""

@@ -127,15 +127,19 @@ class Samples:
     def _candidates(self, name: str) -> Iterator[tuple[Part, Column | None]]:
         """Find what is called so: in the part with the time first; ``2.DATA`` is that of a part."""
         before, _, rest = name.partition(".")
-        near = self._said.part
-        for part in sorted(self._product.parts, key=lambda one: near is None or not _called(one, near)):
+        for part, columns in self._named:
             for word in (name, rest if rest and _called(part, before) else None):
-                if word is None:
-                    continue
-                if isinstance(part, Rows):
-                    yield from ((part, one) for one in part.columns if one.name.casefold() == word.casefold())
-                elif _called(part, word):
+                if word is not None and word.casefold() in columns:
+                    yield part, columns[word.casefold()]
+                elif word is not None and isinstance(part, Array) and _called(part, word):
                     yield part, None
+
+    @cached_property
+    def _named(self) -> list[tuple[Part, dict[str, Column]]]:
+        """List the parts, the one with the time first, with their columns by name."""
+        near = self._said.part
+        parts = sorted(self._product.parts, key=lambda one: near is None or not _called(one, near))
+        return [(part, {one.name.casefold(): one for one in reversed(_columns(part))}) for part in parts]
 
     def _time(self) -> _Values:
         if self._said.time:
