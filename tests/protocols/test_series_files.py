@@ -20,6 +20,7 @@ import pytest
 from asking import Client
 from astropy.io import fits
 
+from file_servers import Files, web
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.ingest.sync import sync
@@ -504,3 +505,35 @@ def test_reductions_of_files_are_kept_with_the_state_of_the_files(tmp_path: Path
         assert year().count(b"\n:01:2020-01-01T") == 5
         own.settle()
         assert year().count(b"\n:01:2020-01-01T") == 5
+
+
+def test_rows_with_times_of_their_own_lead_to_files_of_another_server(tmp_path: Path) -> None:
+    """Days as modified Julian dates to the second; of two files the one that is needed is asked for."""
+    bodies = {}
+    for day in (1, 2):
+        cdf(tmp_path / "one.cdf", minutes(f"2020-01-0{day}", 700), [1, 2], day)
+        bodies[f"/day{day}.cdf"] = (tmp_path / "one.cdf").read_bytes()
+    there = Files(bodies)
+    with web(there):
+        home = tmp_path / "site" / "collections" / "nda"
+        home.mkdir(parents=True)
+        (home.parents[1] / "hven.toml").write_text('name = "far"\nallow_private = true\n')
+        (home / "rows.csv").write_text("name,t_min,t_max\n" + "".join(f"day{day}.cdf,{58_848 + day},{58_848 + day + 699 / 1440}\n" for day in (1, 2)))  # fmt: skip
+        (home / "nda.yaml").write_text(f"""collection: nda
+title: Far
+files: [{{root: "{there.address}", from: days, path: "{{name}}"}}]
+tables:
+  days:
+    source: {{kind: csv, file: rows.csv}}
+    primary: name
+    columns:
+      name: string
+      t_min: {{type: double, unit: d, ucd: time.start}}
+      t_max: {{type: double, unit: d, ucd: time.end}}
+    series: {{file: "{{target.name}}", cadence: 1 min, parameters: [STATUS]}}
+""")
+        site, client = opened(tmp_path / "site")
+        with site:
+            assert [row[1] for row in rows(client, "2020-01-02T11:37:30Z", "2020-01-02T11:40Z")] == ["2698", "2699"]
+            assert not any("day1" in line for line in there.asked)
+            assert [int(row[1]) for row in rows(client)] == [*range(1000, 1700), *range(2000, 2700)]

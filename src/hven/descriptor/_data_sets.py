@@ -45,7 +45,10 @@ def check_data_sets(what: str, table: Table, faults: Faults) -> None:
             if series.version is not None and series.version.lower() not in names:
                 message = f"{what}.series: the table has no column {series.version!r}"
                 faults.error(message, series.places["version"], nearest(series.version, [*names]))
-            if begins_and_ends(table)[0] is None:
+            ucds = [(one.ucd or "").lower() for one in table.columns]
+            if begins_and_ends(table)[0] is None and not any(
+                one.startswith(("time.start", "time.epoch")) for one in ucds
+            ):
                 remedy = "source: {kind: granules, ..} reads it from the files, as start and stop"
                 faults.error(
                     f"{what}.series: no column says by its UCD when the samples of a file begin", place, remedy
