@@ -279,3 +279,17 @@ def test_expressions_alone():
         write_expression(bind_expression(parse_expression("rmag * 2 - 1.5"), STARS.columns), DuckDB())
         == '((CAST(t0."rmag" AS DOUBLE) * 2) - 1.5e0)'
     )
+
+
+def test_no_text_is_made_to_see_whether_it_is_null():
+    from hven.adql import bind_expression, parse_expression
+
+    def written(text: str) -> str:
+        return write_expression(bind_expression(parse_expression(text), STARS.columns), DuckDB())
+
+    for text in ("name", "'a' || name", "'a' || name || 'b'"):
+        assert (
+            written(f"CASE WHEN {text} IS NULL THEN 1 ELSE 0 END") == 'CASE WHEN (t0."name" IS NULL) THEN 1 ELSE 0 END'
+        )
+    assert written("CASE WHEN name || name IS NOT NULL THEN 1 ELSE 0 END").count('t0."name"') > 1
+    assert rows("SELECT id FROM stars WHERE 'a' || name IS NULL") == rows("SELECT id FROM stars WHERE name IS NULL")

@@ -301,6 +301,12 @@ def test_explain_names_the_indexes(engine):
     assert "SELECT" in said
 
 
+def test_conditions_within_a_derived_table_are_looked_up_once(engine):
+    text = "SELECT * FROM (SELECT id, name AS called FROM sky.stars WHERE mag > 3) AS s WHERE called IS NULL"
+    said = plan(engine, text, (STARS,))[1].explain()
+    assert said.count("index of mag") == 1
+
+
 @pytest.mark.parametrize("position", [None, ("ra", "dec")])
 def test_tables_without_key_or_position(engine, position):
     table = Table(schema="s", name="bare", columns=STARS.columns, position=position)

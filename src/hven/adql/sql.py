@@ -748,6 +748,21 @@ class Writer:
         """Write a scalar subquery."""
         return f"({self.query(node.query)})"
 
+    def is_null(self, node: IsNull) -> str:
+        """Write IS NULL: a text that is made of one value and fixed ones is null where that is, and is not made for this."""
+        what = node.operand
+        while isinstance(what, Binary) and what.op == "||":
+            open_ = [one for one in (what.left, what.right) if not self._fixed(one)]
+            if len(open_) != 1:
+                break
+            what = open_[0]
+        if isinstance(what, Cast) and isinstance(what.operand, ColumnRef) and meta(what).type.is_string:
+            what = what.operand
+        return f"({self.expr(what)} IS {'NOT ' if node.negated else ''}NULL)"
+
+    def _fixed(self, node: Expr) -> bool:
+        return isinstance(node, Literal) and node.value is not None and node.slot not in self.free
+
     def compare(self, node: Compare) -> str:
         """Write a comparison; CONTAINS(..) = 1 becomes the bare condition."""
         for call, one in ((node.left, node.right), (node.right, node.left)):
@@ -782,6 +797,6 @@ METHODS: dict[type, Callable[[Writer, Any], str]] = {
     Between: lambda writer, node: writer.dialect.between(writer, node),
     In: lambda writer, node: writer.dialect.among(writer, node),
     Like: lambda writer, node: writer.dialect.like(writer, node),
-    IsNull: lambda writer, node: f"({writer.expr(node.operand)} IS {'NOT ' if node.negated else ''}NULL)",
+    IsNull: Writer.is_null,
     Exists: lambda writer, node: f"EXISTS ({writer.query(node.query)})",
 }

@@ -68,12 +68,15 @@ def _pieces(batch: pa.RecordBatch, kinds: list[Type]) -> Iterator[bytes]:
     if not kinds:
         return
     for part in literal.pieces(batch, 4 * len(kinds)):
+        ends = pa.array(["\r\n"] * part.num_rows)
         cells = [_cells(part.column(number), kind) for number, kind in enumerate(kinds)]
-        cells[-1] = literal.joined(cells[-1], "\r\n")
+        cells[-1] = literal.joined(cells[-1], ends)
         yield literal.characters(literal.joined(*cells, between=",")).tobytes()
 
 
-def _cells(array: pa.Array, kind: Type) -> pa.Array:
+def _cells(array: pa.Array, kind: Type) -> pa.Array | str:
+    if array.null_count == len(array):  # half of the columns of ObsCore are
+        return ""
     array = literal.storage(array, kind)
     shown = literal.text(array, kind, null="null")
     if pa.types.is_string(array.type) or (kind.datatype in {"char", "unicodeChar"} and not kind.is_timestamp):

@@ -295,14 +295,17 @@ def of_cover(stored: Stored, ranges: Rows, limit: int) -> Found | None:
 # --- analysis ------------------------------------------------------------------------------------------------------
 
 
-def accesses(narrowable: Narrowable, free: frozenset[int]) -> dict[int, Access]:
-    """Return the best road to each leaf of a SELECT that has one."""
+def accesses(narrowable: Narrowable, free: frozenset[int], known: set[tuple[int, int]]) -> dict[int, Access]:
+    """Return the best road to each leaf of a SELECT that has one, by conditions that no SELECT around it has `known`: (id, leaf)."""
     found: dict[int, list[Access]] = {}
     rows = [(of_row(condition, number), frozenset({number})) for condition, number in narrowable.rows]
     for condition, leaves in (*narrowable.conditions, *rows):
         for number in leaves & narrowable.leaves.keys():
+            if (id(condition), number) in known:
+                continue
             access = _access(condition, narrowable, number, free)
             if access is not None:
+                known.add((id(condition), number))
                 found.setdefault(number, []).append(access)
     return {number: parts[0] if len(parts) == 1 else Best(tuple(_joined(parts))) for number, parts in found.items()}
 

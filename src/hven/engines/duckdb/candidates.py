@@ -95,6 +95,7 @@ class Candidates:
         self._derived: dict[int, Derived] = {}
         self._unions: dict[int, tuple[int, ...]] = {}
         self._asides = Asides(bound)
+        seen: set[tuple[int, int]] = set()  # conditions that are found again in a derived table
         for select in selects(bound.query):
             narrowable = narrowable_of(select)
             self.leaves.update(narrowable.leaves)
@@ -107,7 +108,10 @@ class Candidates:
             )
             self.own += own_rows(narrowable)
             first = nearest(select, bound.free)
-            for number, access in (*accesses(narrowable, bound.free).items(), *(() if first is None else (first,))):
+            for number, access in (
+                *accesses(narrowable, bound.free, seen).items(),
+                *(() if first is None else (first,)),
+            ):
                 known = self.accesses.get(number)
                 self.accesses[number] = access if known is None else Best((known, access))
             if len(narrowable.direct) + len(narrowable.derived) > 1:

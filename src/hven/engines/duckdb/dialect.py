@@ -63,7 +63,8 @@ MACROS: tuple[str, ...] = (
 )
 TOO_LONG = "error('a text of more than {} bytes would be built')"
 MANY = 200  # conditions that DuckDB parts
-FEW = 16  # columns and literals that are written twice; calls, which may hold others, are values first
+FEW = 16  # columns, literals and calls that are written twice; ..
+SHORT = 120  # .. longer calls, which may hold others, are values first: DuckDB takes half a millisecond to plan that
 
 #: To be registered by the engine from hven.model.sky, vectorised, NULL in = NULL out: name -> (argument types, result type).
 #: A ``DOUBLE[]`` shape is told by its length: 2 a point, 3 a circle (lon, lat, r), 4 a range, 6 and more a polygon.
@@ -226,7 +227,7 @@ class DuckDB(curating.Curating, contouring.Contouring, Exact, EngineDialect):
             '"' in part for part in parts
         ):  # a descriptor's own words; what reads no column is as long as it was written
             return plain
-        if len(parts) > FEW or any("(" in part and not part.startswith("'") for part in parts):
+        if len(parts) > FEW or any("(" in part and len(part) > SHORT and not part.startswith("'") for part in parts):
             size = "list_sum(list_transform(l, lambda s: strlen(s)))"
             test = f"CASE WHEN {size} > {self.most} THEN {TOO_LONG.format(self.most)} WHEN list_count(l) = len(l) THEN array_to_string(l, '') END"
             return f"list_transform([[{', '.join(f'CAST({part} AS VARCHAR)' for part in parts)}]], lambda l: {test})[1]"

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 ROW = "ROW"  # in trees made here alone: (a, b) IN (SELECT ..)
 LONG = 64  # values; a shorter list is written as it stands
 SEARCHED = 20_000  # texts that are searched in an index at once; looking at every row is quicker for more
+FEW = 8  # texts that are found sooner one by one
 _NUMBER = 1_000_000  # of the first list in FROM: the binder's own numbers are small
 
 
@@ -285,6 +286,8 @@ def places(index: KeyIndex, values: list[Any]) -> Rows | None:
     wanted = [value for value in values if value is not None]  # x = NULL is never true
     if not all(index.takes(value) for value in wanted):
         return None
+    if index.values is None and len(wanted) <= FEW:
+        return np.array([index.span(value, value) for value in dict.fromkeys(wanted)], np.int64).reshape(-1, 2)
     if index.values is None:
         return _places_of_text(index, pa.array(wanted, pa.string()).unique()) if len(wanted) <= SEARCHED else None
     kind = index.values.dtype
