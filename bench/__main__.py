@@ -27,6 +27,7 @@ GROUPS = (
     "products",
     "portal",
     "series",
+    "timelines",
     "overload",
     "rights",
 )

@@ -1,0 +1,204 @@
+"""The page of time series in Chromium: twenty years of 400 channels, with nights, gaps, changes of mode and interference.
+
+A sample comes every 2 hours of the days (every 300 s with --big: 1.4 GB of samples), as 1 s cadences are thinned for this site. Times are those
+of the browser: the first picture counts from the click to the last tile that is drawn; references are the limits that a reader feels.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.measure import HVEN, Journey, against, served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CHANNELS, SECOND, DAY = 400, 1_000_000, 86_400
+START = int(np.datetime64("2003-01-01", "s").astype(np.int64))
+YEARS = 20
+NAMES = ("timelines.cold", "timelines.first", "timelines.bytes", "timelines.frames", "timelines.zoom", "timelines.else")
+NEEDS = dict.fromkeys(("playwright", "chromium"), NAMES)
+DESCRIPTOR = """\
+collection: sun
+title: Sun
+description: Made up
+tables:
+  spectra:
+    title: Twenty years of the Sun
+    source: {{kind: parquet, files: ../../spectra.parquet}}
+    columns:
+      moment: {{ucd: time.epoch}}
+      flux: {{type: "float32[{channels}]", unit: W}}
+      total: {{unit: W}}
+    series:
+      cadence: {cadence} s
+      bins:
+        flux: {{name: frequency, unit: MHz, centers: [{centers}]}}
+  bursts:
+    source: {{kind: csv, file: ../../bursts.csv}}
+    columns:
+      first: {{type: timestamp, ucd: time.start}}
+      last: {{type: timestamp, ucd: time.end}}
+"""
+DRAWN = "() => !document.querySelector('.timeline').hasAttribute('aria-busy') && window.hven?.timeline?.drawn > 0"
+
+
+def written(site: Path, step: int) -> int:
+    """Write twenty years; return the bytes of their samples."""
+    (site / "collections" / "sun").mkdir(parents=True)
+    (site / "hven.toml").write_text('name = "sun"\n')
+    rng = np.random.default_rng(3)
+    kind = pa.list_(pa.float32(), CHANNELS)
+    schema = pa.schema([("moment", pa.timestamp("us")), ("flux", kind), ("total", pa.float64())])
+    size = 0
+    with pq.ParquetWriter(site / "spectra.parquet", schema, compression="zstd") as file:
+        for first in range(0, 365 * YEARS, 30):
+            moments, spectra = [], []
+            for day in range(first, min(first + 30, 365 * YEARS)):
+                if day % 30 == 17:
+                    continue
+                at = np.arange(6 * 3600, 18 * 3600, step // (2 if day % 900 > 450 else 1))
+                values = rng.exponential(size=(len(at), CHANNELS)).astype(np.float32)
+                values[rng.integers(0, len(at), 3), rng.integers(0, CHANNELS, 3)] = 1e4
+                moments.append((START + day * DAY + at) * SECOND)
+                spectra.append(values)
+            values = np.concatenate(spectra)
+            size += values.nbytes
+            columns = [pa.array(np.concatenate(moments)).cast(pa.timestamp("us")), pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), CHANNELS), pa.array(values.sum(1), pa.float64())]  # fmt: skip
+            file.write_table(pa.table(columns, schema=schema))
+    starts = np.sort(START + rng.integers(0, YEARS * 365 * DAY, 100_000))
+    lines = [f"{np.datetime64(int(one), 's')},{np.datetime64(int(one) + 60, 's')}" for one in starts]
+    (site / "bursts.csv").write_text("\n".join(["first,last", *lines, ""]))
+    centers = ", ".join(f"{one:.4g}" for one in np.geomspace(10, 1000, CHANNELS))
+    text = DESCRIPTOR.format(channels=CHANNELS, cadence=step, centers=centers)
+    (site / "collections" / "sun" / "sun.yaml").write_text(text)
+    return size
+
+
+def drawn(page: Page, limit: float = 60.0) -> None:
+    """Wait until all that was asked for is drawn."""
+    until = time.perf_counter() + limit
+    while not page.evaluate(DRAWN):
+        if time.perf_counter() > until:
+            raise TimeoutError("nothing is drawn")
+
+
+def opened(browser: Any, url: str) -> tuple[Page, float, int]:
+    """Open a page; return seconds until it is drawn, and bytes of what it asked for besides its scripts and styles."""
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    begun = time.perf_counter()
+    page.goto(url, wait_until="commit")
+    page.wait_for_selector(".timeline .panel")
+    drawn(page)
+    spent = time.perf_counter() - begun
+    size = page.evaluate(
+        "() => performance.getEntriesByType('resource').filter((one) => one.name.includes('/series/')).reduce((sum, one) => sum + one.encodedBodySize, 0)"
+    )
+    return page, spent, int(size)
+
+
+def kept(site: Path, url: str, browser: Any) -> None:
+    """Wait until the reductions are made: they are when somebody has asked."""
+    opened(browser, url)[0].close()
+    until = time.perf_counter() + 900
+    while not list((site / "var" / "reductions").glob("*-x-*")):
+        if time.perf_counter() > until:
+            raise TimeoutError("no reductions are made")
+        time.sleep(1)
+
+
+def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
+    """Measure the page of twenty years."""
+    if not any(only in name for name in NAMES):
+        return
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as place:
+        site = Path(place)
+        size = written(site, 300 if big else 7200)
+        subprocess.run([HVEN, "ingest", "sun", "--site", site], check=True, capture_output=True)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            with served(site) as server:
+                kept(site, f"http://127.0.0.1:{server.port}/series/sun_spectra", browser)
+            with served(site) as server:
+                url = f"http://127.0.0.1:{server.port}/series/sun_spectra"
+                yield from looked(browser, url, only, f"{size / 1e6:.0f} MB of samples, {YEARS} years")
+            browser.close()
+
+
+def looked(browser: Any, url: str, only: str, note: str) -> Iterator[Journey]:
+    page, cold, _ = opened(browser, url)
+    page.close()
+    found = []
+    for _ in range(5):
+        page, spent, size = opened(browser, url)
+        found.append(spent)
+        if len(found) < 5:
+            page.close()
+    frames = page.evaluate(
+        """async () => {
+          const { timeline } = window.hven;
+          timeline.zoom(0.1);
+          await new Promise((done) => setTimeout(done, 1500));
+          const times = [];
+          for (let at = 0; at < 90; at++) {
+            timeline.move(0.01);
+            await new Promise((done) => requestAnimationFrame(done));
+            times.push(performance.now());
+          }
+          return times.slice(1).map((one, at) => one - times[at]);
+        }"""
+    )
+    drawn(page)
+    zooms = [
+        page.evaluate(
+            """async (factor) => {
+              const { timeline } = window.hven;
+              const begun = performance.now();
+              timeline.zoom(factor);
+              do await new Promise((done) => requestAnimationFrame(done));
+              while (timeline.box.hasAttribute("aria-busy"));
+              return performance.now() - begun;
+            }""",
+            factor,
+        )
+        for factor in (0.5, 0.5, 0.5, 2, 0.3, 0.3, 0.5, 3, 2, 2, 0.4)
+    ]
+    span = "_from=2012-03-01&_to=2012-04-01&_but=sun.spectra"
+    asked = [
+        page.evaluate(
+            "async (url) => { const begun = performance.now(); await (await fetch(url, {cache: 'no-store'})).json(); return performance.now() - begun; }",
+            f"/meanwhile?{span}{at}",
+        )
+        for at in range(1, 6)
+    ]
+    page.close()
+    every = [
+        against(NAMES[0], cold * 1000, 2000, 1.0, unit="ms", note=f"after a start, {note}"),
+        against(NAMES[1], statistics.median(found) * 1000, 300, 1.0, unit="ms", note="first picture, warm"),
+        against(NAMES[2], size / 1000, 300, 1.0, unit="kB", note="tiles and facts of the first picture"),
+        against(
+            NAMES[3],
+            1000 / statistics.mean(frames),
+            30,
+            1.0,
+            unit="/s",
+            higher=True,
+            note="moving through a tenth of it",
+        ),
+        against(NAMES[4], statistics.median(zooms), 100, 1.0, unit="ms", note="until all tiles are drawn"),
+        against(NAMES[5], statistics.median(asked), 200, 1.0, unit="ms", note="what else there is of a month"),
+    ]
+    yield from (one for one in every if only in one.name)
