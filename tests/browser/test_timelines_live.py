@@ -43,8 +43,10 @@ tables:
     title: Bursts
     source: {kind: csv, file: ../../bursts.csv}
     columns:
-      first: {type: timestamp, ucd: time.start}
-      last: {type: timestamp, ucd: time.end}
+      time_min: {type: float64, unit: d, ucd: time.start}
+      time_max: {type: float64, unit: d, ucd: time.end}
+      spectral_range_min: {type: float64, unit: Hz, ucd: em.freq;stat.min}
+      spectral_range_max: {type: float64, unit: Hz, ucd: em.freq;stat.max}
 """
 BUSY = ".timeline:not([aria-busy])"
 
@@ -67,7 +69,8 @@ def sun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     moments, flux, total = values()
     columns = {"moment": pa.array(moments).cast(pa.timestamp("us")), "flux": pa.FixedSizeListArray.from_arrays(pa.array(flux.ravel()), WIDE), "total": total}  # fmt: skip
     pq.write_table(pa.table(columns), site / "samples.parquet")
-    (site / "bursts.csv").write_text("first,last\n2003-10-28T06:00:00,2003-10-28T06:02:00\n2003-10-29T06:00:00,2003-10-29T06:02:00\n")  # fmt: skip
+    lines = [f"{day},{day + 120 / 86_400},20e6,21.5e6" for day in (2452940.75, 2452941.75)]  # 06:00 of two days
+    (site / "bursts.csv").write_text("\n".join(["time_min,time_max,spectral_range_min,spectral_range_max", *lines, ""]))
     text = DESCRIPTOR.replace("CENTERS", ", ".join(str(10 + at) for at in range(WIDE)))
     (site / "collections" / "sun" / "sun.yaml").write_text(text)
     hven("ingest", "sun", "--site", site)
@@ -106,7 +109,7 @@ def colour(page: Any, time: str, channel: float) -> list[int]:
 
 
 def test_what_is_drawn_are_the_samples(tab: Tab) -> None:
-    page = tab.go(f"{HERE}?_from=2003-10-28T03:00&_to=2003-10-28T03:20")
+    page = tab.go(f"{HERE}?_from=2003-10-28T03:00&_to=2003-10-28T03:20&_else=0")
     tab.alive("timeline")
     page.wait_for_selector(BUSY)
     lines = page.evaluate("() => { const { times, low, mean, high } = window.hven.timeline.panels[1].lines[0]; return { times, low, mean, high }; }")  # fmt: skip
@@ -197,6 +200,22 @@ def test_what_else_there_is_and_lines_of_code(tab: Tab) -> None:
     assert done.stdout.split() == ["120", str(total[2100])], done.stderr
     csv = page.get_attribute(".files a", "href")
     assert page.request.get(csv).text().count("\n") == 120
+
+
+def test_features_are_drawn_over_the_spectrum(tab: Tab) -> None:
+    page = tab.go(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10&_p=flux")
+    tab.alive("timeline")
+    page.wait_for_selector(".meanwhile .line input:checked")
+    page.wait_for_function("() => window.hven.timeline.meanwhile.features.size === 1")
+    (shape,) = page.evaluate("() => [...window.hven.timeline.meanwhile.features.values()].flat()")
+    moments, heights = np.array(shape["trace"]).T
+    assert (moments.min(), moments.max()) == pytest.approx((START / SECOND + 21_600, START / SECOND + 21_720), abs=1e-3)
+    assert (heights.min(), heights.max(), shape["closed"]) == (20e6, 21.5e6, True)
+    edge = colour(page, "2003-10-28T06:00:00Z", 20.7)
+    tab.shot("timeline-features")
+    page.uncheck(".meanwhile .line input")
+    page.wait_for_function("() => window.hven.timeline.meanwhile.features.size === 0")
+    assert colour(page, "2003-10-28T06:00:00Z", 20.7) != edge
 
 
 def test_on_a_phone(phone: Tab) -> None:

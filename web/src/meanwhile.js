@@ -1,16 +1,25 @@
 // What else there is of the times that a page of time series shows: a line for each table, with when its rows begin, on the same axis of time.
 import { button, make, wrong } from "./dom.js";
+import { shapes } from "./features.js";
 import { ink } from "./strokes.js";
+/** @import {Shape} from "./features.js" */
 /** @import {Timeline} from "./timeline.js" */
 
-/** @typedef {{key: string, title: string, service: string, status: string, rows: number | null, message: string, url: string, low?: number, high?: number, counts?: number[]}} Line */
+/** @typedef {{key: string, title: string, service: string, status: string, rows: number | null, message: string, url: string, features?: string, low?: number, high?: number, counts?: number[]}} Line */
 
 const HIGH = 22; // pixels of a line
+const MOST = 3000; // rows whose features are drawn
 
 export class Meanwhile {
   /** @type {{line: Line, canvas: HTMLCanvasElement}[]} */
   shown = [];
   asked = "";
+  /** Tables whose features are drawn, and tables whose are not, as somebody has said.
+   * @type {Map<string, boolean>} */
+  wanted = new Map();
+  /** What is drawn over spectra, by table.
+   * @type {Map<string, Shape[]>} */
+  features = new Map();
 
   /** @param {Timeline} timeline */
   constructor(timeline) {
@@ -22,14 +31,14 @@ export class Meanwhile {
     this.more.hidden = !("elsewhere" in timeline.box.dataset);
     this.element = make(
       "details",
-      { className: "meanwhile", open: timeline.workspace.state.has("_else") },
+      { className: "meanwhile", open: timeline.workspace.state.get("_else") !== "0" },
       make("summary", { textContent: t("What else is there of this time?") }),
       this.list,
       this.far,
       this.more,
     );
     this.element.addEventListener("toggle", () => {
-      timeline.workspace.state.set({ _else: this.element.open ? "1" : null }, { replace: true });
+      timeline.workspace.state.set({ _else: this.element.open ? null : "0" }, { replace: true });
       if (this.element.open) this.follow();
     });
   }
@@ -52,7 +61,10 @@ export class Meanwhile {
     this.element.setAttribute("aria-busy", "true");
     try {
       const { lines } = await workspace.ask("/meanwhile", { state, pane: elsewhere ? "far" : "meanwhile" });
-      if (!elsewhere) this.shown = [];
+      if (!elsewhere) {
+        this.shown = [];
+        this.features.clear();
+      }
       place.replaceChildren(...lines.map((/** @type {Line} */ one) => this.line(one)));
       if (!lines.length) place.append(make("p", { className: "soft", textContent: t("Nothing else.") }));
       this.draw();
@@ -76,12 +88,38 @@ export class Meanwhile {
       "aria-label": t("When the rows of {name} begin", { name: line.title }),
     });
     if (line.counts) this.shown.push({ line, canvas });
+    const more = line.features && (line.rows ?? 0) <= MOST ? [" ", this.drawing(line)] : [];
     return make(
       "div",
       { className: "line" },
-      make("p", {}, name, " ", make("small", { className: "soft", textContent: text })),
+      make("p", {}, name, " ", make("small", { className: "soft", textContent: text }), ...more),
       canvas,
     );
+  }
+
+  /**
+   * A field that draws the features of a table over the spectra; those of the same collection are drawn by themselves.
+   * @param {Line} line
+   */
+  drawing(line) {
+    const { box, t } = this.timeline;
+    const own = line.key.split(".")[0] === box.dataset.table?.split(".")[0];
+    const checked = this.wanted.get(line.key) ?? own;
+    const tick = make("input", { type: "checkbox", checked });
+    const draw = async () => {
+      this.features.delete(line.key);
+      if (tick.checked) {
+        const told = await (await fetch(line.features ?? "", { credentials: "same-origin" })).json();
+        this.features.set(line.key, shapes(told) ?? []);
+      }
+      this.timeline.draw();
+    };
+    tick.addEventListener("change", () => {
+      this.wanted.set(line.key, tick.checked);
+      draw();
+    });
+    if (checked) draw();
+    return make("label", { className: "soft" }, tick, ` ${t("drawn over the spectrum")}`);
   }
 
   /** Draw the bars where the times of the panels are. */

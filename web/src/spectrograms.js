@@ -1,5 +1,6 @@
 // Spectra of time series as a picture: time to the right, channels upwards, values as colours.
 import { make } from "./dom.js";
+import { overlaid } from "./features.js";
 import { Panel } from "./panels.js";
 import { pretty, short } from "./scales.js";
 import { BINS, widthOf } from "./tiles.js";
@@ -173,6 +174,15 @@ export class Spectrogram extends Panel {
     }
     const keys = new Set(this.seen.map((one) => one.key));
     for (const key of this.painted.keys()) if (this.painted.size > 24 && !keys.has(key)) this.painted.delete(key);
+  }
+
+  /**
+   * Draw features, and what all panels mark.
+   * @param {uPlot} u
+   */
+  over(u) {
+    for (const list of this.timeline.meanwhile?.features.values() ?? []) overlaid(u, this, list, this.across.unit);
+    super.over(u);
   }
 
   /**

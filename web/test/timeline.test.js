@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { shapes } from "../src/features.js";
 import { iso, seconds } from "../src/moments.js";
 import { LANGUAGES, addresses } from "../src/requests.js";
 import { LADDER, widthOf } from "../src/tiles.js";
@@ -46,4 +47,39 @@ test("what is shown can be asked for", () => {
   );
   assert.ok(links.every(([, url]) => URL.canParse(url)));
   for (const [name, write] of Object.entries(LANGUAGES)) assert.match(write(asked), /h\.example/, name);
+});
+
+test("features are read with their clock and unit", () => {
+  const point = { type: "Feature", geometry: { type: "Point", coordinates: [52_940.25, 20] } };
+  const document = (properties) => ({ crs: { properties }, features: [point] });
+  const spectral_coords = { type: "frequency", unit: "MHz" };
+  const when = Date.UTC(2003, 9, 28, 6) / 1000;
+  const [{ trace }] = shapes(document({ time_coords_id: "mjd", spectral_coords })) ?? [];
+  assert.deepEqual(trace, [[when, 20e6]]);
+  const clock = { time_origin: "2003-10-28T00:00:00", unit: "h", time_scale: "UTC" };
+  point.geometry = {
+    type: "MultiPolygon",
+    coordinates: [
+      [
+        [
+          [6, 1],
+          [7, 1],
+          [7, 2],
+          [6, 1],
+        ],
+      ],
+      [
+        [
+          [8, 1],
+          [9, 1],
+          [9, 2],
+          [8, 1],
+        ],
+      ],
+    ],
+  };
+  const found = shapes(document({ time_coords: clock, spectral_coords })) ?? [];
+  assert.deepEqual([found.length, found[0].closed, found[0].trace[0]], [2, true, [when, 1e6]]);
+  assert.equal(shapes(document({ time_coords_id: "cdf_tt2000", spectral_coords })), null);
+  assert.equal(shapes(document({ time_coords_id: "unix", spectral_coords: { type: "energy", unit: "eV" } })), null);
 });

@@ -12,6 +12,7 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven.model.errors import HvenError, ParamError, say
+from hven.model.sky import region_files
 from hven.model.table import begins_and_ends
 from hven.portal._explore import global_search as everywhere
 from hven.portal._explore import plots, read
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from hven.portal._explore.page_queries import Asking
     from hven.services.face import Surroundings
 
+tfcat = region_files.tfcat
 QUICK = 2.0  # seconds for the tables of this site
 BINS = 120
 MOST = 60  # tables that are asked
 UNIX, DAY = 2_440_587.5, 86_400.0  # Julian date of 1970-01-01; seconds
+RANGES = {"time_min", "time_max", "spectral_range_min", "spectral_range_max"}
 TIMES = {"epn": "time", "obscore": "t"}  # what is asked of tables elsewhere
 
 
@@ -116,6 +119,12 @@ def _pairs(table: Table, start: str, stop: str) -> list[tuple[str, str]]:
     return [(_named(begin.name), f"..{stop}"), (_named(end.name), f"{start}..")]
 
 
+def _features(table: Table) -> bool:
+    """Check whether rows have a place in time and frequency, that TFCat can say: their own, or the ranges of EPN-TAP."""
+    names = {column.name for column in table.columns}
+    return any(column.utype == tfcat.GEOMETRY for column in table.columns) or names >= RANGES
+
+
 def _named(name: str) -> str:
     return f'"{name}"' if name in PORTALS else name
 
@@ -137,7 +146,8 @@ def _bars(told: Told, pairs: Sequence[tuple[str, str]], road: Asking) -> dict[st
 
 def _line(told: Told, state: Asked, pairs: Sequence[tuple[str, str]] | None, bars: dict[str, Any]) -> dict[str, Any]:
     target: Target = told.target
-    url = f"{address(state.base, target.table)}?{urlencode(pairs)}" if target.table is not None and pairs else ""
+    here = address(state.base, target.table) if target.table is not None and pairs else ""
+    features = bool(here and target.table is not None and _features(target.table))
     return {
         "key": target.key,
         "title": target.title,
@@ -145,6 +155,9 @@ def _line(told: Told, state: Asked, pairs: Sequence[tuple[str, str]] | None, bar
         "status": told.status,
         "rows": told.rows,
         "message": state.told(told.message),
-        "url": url,
+        "url": f"{here}?{urlencode(pairs or ())}" if here else "",
+        "features": f"{here}/download?{urlencode([*(pairs or ()), ('_as', 'tfcat'), ('_all', '1')])}"
+        if features
+        else "",
         **bars,
     }
