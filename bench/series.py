@@ -1,4 +1,4 @@
-"""Series: a year at the resolution of a screen from the kept reductions, beside reading the samples' raw bytes.
+"""Series: a year at the resolution of a screen from the kept reductions, beside reading the samples' raw bytes; files in place, beside cdflib.
 
 A sample of 400 channels comes every 200 s (every 20 s with --big), but not at night, nor on some days. The reference reads
 the bytes of the same samples from a plain file, which is the least that somebody without reductions must do.
@@ -10,13 +10,22 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
+from types import SimpleNamespace
+from typing import Any
 
+import cdflib
 import numpy as np
 import pyarrow as pa
 
 from bench.measure import Journey, against
+from hven.ingest import ingest
+from hven.model import settings
 from hven.services import _pyramids as pyramids
 from hven.services import _reductions as reductions
+from hven.services import series
+from hven.services.faces._hapi_rows import FORMATS
+from hven.site import Site
+from hven.site.auth import ANONYMOUS, DEFAULT
 
 CHANNELS, SCREEN, SECOND = 400, 1000, 1_000_000
 YEAR = 365 * 86_400 * SECOND
@@ -46,7 +55,9 @@ def best(work: object, tries: int = 5) -> float:
 
 
 def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
-    """Measure the kept year, and how fast it is made."""
+    """Measure the kept year, and how fast it is made; files in place."""
+    if any(only in name for name in ("series.files", "series.index")):
+        yield from files(only, big=big)
     names = ("series.year", "series.reduced")
     if not any(only in name for name in names):
         return
@@ -87,3 +98,77 @@ def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
                 higher=True,
                 note="all levels are made; the reference reads the raw bytes",
             )
+
+
+DESCRIPTOR = """collection: cdf
+title: Days
+files: data/*.cdf
+tables:
+  days:
+    source: {kind: granules, files: data/*.cdf}
+    follow: true
+    series: {file: "{target.path}", cadence: 0.034 s}
+"""
+
+
+def files(only: str = "", *, big: bool = False) -> Iterator[Journey]:
+    """Measure samples of CDF days as HAPI's binary, beside cdflib and the bytes of its arrays; and an ingest of many files."""
+    days, count = 4, 2_500_000 if big else 500_000
+    with tempfile.TemporaryDirectory() as place:
+        home = Path(place) / "collections" / "cdf"
+        (home / "data").mkdir(parents=True)
+        (home / "cdf.yaml").write_text(DESCRIPTOR)
+        (Path(place) / "hven.toml").write_text('name = "bench"\n')
+        rng = np.random.default_rng(4)
+        for day in range(1, days + 1):
+            _day(home / "data" / f"x_2020010{day}_v01.cdf", day, count, rng)
+        with Site(settings.load(Path(place))) as site:
+            ingest(site, "cdf")
+            around: Any = SimpleNamespace(site=site, policies=DEFAULT)
+            holdings = site.current()
+            one = series.data_sets(around, ANONYMOUS, "hapi", holdings)["cdf_days"]
+            whole = series.span(around, ANONYMOUS, one, holdings)
+
+            def ours() -> None:
+                batches = series.samples(
+                    around, ANONYMOUS, one, list("abc"), whole.start or 0, whole.stop or 0, holdings
+                )
+                for _ in FORMATS["binary"][1](batches, [one.time, *one.parameters], None):
+                    pass
+
+            def reference() -> None:
+                for path in sorted((home / "data").glob("*.cdf")):
+                    file = cdflib.CDF(str(path))
+                    rows = np.empty(len(file.varget("Epoch")), [("t", "S27"), *((name, "<f8") for name in "abc")])
+                    for name in "abc":
+                        rows[name] = file.varget(name)
+                    rows.tobytes()
+
+            size = days * count * 51 / 1e6
+            if only in "series.files":
+                note = f"{days * count / 1e6:g} M samples of 3 parameters, times written; the reference writes none"
+                yield against("series.files", size / best(ours), size / best(reference), 0.6, unit="MB/s", higher=True, note=note)  # fmt: skip
+        if only not in "series.index":
+            return
+        many = 10_000 if big else 500
+        for path in (home / "data").glob("*.cdf"):
+            path.unlink()
+        _day(home / "seed", 1, 1440, rng)
+        seed = next(home.glob("seed*"))
+        for number in range(many):
+            (home / "data" / f"x_{number:06d}_v01.cdf").hardlink_to(seed)
+        with Site(settings.load(Path(place))) as site:
+            begun = perf_counter()
+            ingest(site, "cdf")
+            taken = perf_counter() - begun
+        yield against("series.index", taken / many * 1000, 6.0, 1.0, unit="ms", note=f"of each of {many} files, checksums included; 6 ms are 10,000 files in a minute")  # fmt: skip
+
+
+def _day(path: Path, day: int, count: int, rng: np.random.Generator) -> None:
+    file = cdflib.cdfwrite.CDF(str(path), cdf_spec={"Majority": "row_major"}, delete=True)
+    zero = cdflib.cdfepoch.compute_tt2000([2020, 1, day, 0, 0, 0, 0, 0, 0])
+    said = {"Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": [], "Compress": 0}
+    file.write_var({"Variable": "Epoch", "Data_Type": 33, **said}, {}, zero + np.arange(count, dtype="i8") * 34_000_000)
+    for name in "abc":
+        file.write_var({"Variable": name, "Data_Type": 45, **said}, {"DEPEND_0": "Epoch"}, rng.normal(size=count))
+    file.close()

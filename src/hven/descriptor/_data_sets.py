@@ -167,7 +167,7 @@ def _data_set(
                     "columns: {..: {type: timestamp}}",
                 )
     used: list[Written] = [
-        *((clock["of"],) if clock else ()),
+        *((clock["of"],) if "of" in clock else ()),
         *item.get("parameters", ()),
         *item.get("bins", {}),
         *item.get("colors", {}),
@@ -202,7 +202,7 @@ def _data_set(
         clock=Clock(
             unit=_text(clock, "unit"),
             since=_text(clock, "since") or "",
-            plus=(str(plus["of"]), _text(plus, "unit")) if plus else None,
+            plus=(str(plus["of"]), _text(plus, "unit")) if plus and "of" in plus else None,
         )
         if clock
         else Clock(),

@@ -83,7 +83,7 @@ class Series(
     "what it is, if not what the table is"
     file: Text
     "the samples stand in the file of each row: its path, as a template over the row: '{target.path}'. Its times are those of the row, by UCD (time.start, time.end)"
-    part: Text
+    part: Loose
     "of files: name or number of the table or array that has the samples; default: the first that has the time"
     time: Time
     "the column, or the file's variable, that says when a sample was taken; default: by UCD"
