@@ -537,3 +537,38 @@ tables:
             assert [row[1] for row in rows(client, "2020-01-02T11:37:30Z", "2020-01-02T11:40Z")] == ["2698", "2699"]
             assert not any("day1" in line for line in there.asked)
             assert [int(row[1]) for row in rows(client)] == [*range(1000, 1700), *range(2000, 2700)]
+
+
+def test_polarisations_and_julian_dates(tmp_path: Path) -> None:
+    """NDA's newer receivers: frequencies in a table of their own, a Julian date and all polarisations in each row; a date in two parts."""
+    polarised = '{of: DATA, element: %d, unit: "V**2.Hz**-1"}'
+    both = f"variables: {{ll: {polarised % 0}, rr: {polarised % 1}}}, bins: {{ll: {{name: frequency, centers: 1.FREQ}}, rr: {{name: frequency, centers: 1.FREQ}}}}"  # fmt: skip
+    data = made(
+        tmp_path,
+        f"""
+      - {{file: "{{target.path}}", time: {{of: jd, unit: d, since: JD}}, parameters: [ll, rr], {both}}}
+      - {{file: "{{target.path}}", id: parts, time: {{of: JDINT, unit: d, since: JD, plus: {{of: JDFRAC, unit: d}}}}, parameters: [rr], {both}}}
+""",
+    )
+    rng = np.random.default_rng(1)
+    cube, channels = rng.normal(size=(50, 4, 2)).astype("f4"), np.array([10.5, 11.5, 12.5, 13.5])
+    whole, share = np.full(50, 2_457_754), 0.5 + np.arange(50) / 86_400
+    columns = [
+        fits.Column("jd", "D", array=whole + share),
+        fits.Column("JDINT", "J", array=whole),
+        fits.Column("JDFRAC", "D", array=share),
+        fits.Column("DATA", "8E", dim="(2,4)", array=cube),
+    ]
+    table = fits.BinTableHDU.from_columns([fits.Column("FREQ", "D", array=channels, unit="MHz")])
+    fits.HDUList([fits.PrimaryHDU(), table, fits.BinTableHDU.from_columns(columns)]).writeto(data / "nr_20170101.fits")
+    site, client = opened(tmp_path)
+    with site:
+        said = info(client)
+        assert [(one["name"], one.get("size")) for one in said["parameters"][1:]] == [("ll", [4]), ("rr", [4])]
+        assert said["parameters"][1]["bins"] == [{"name": "frequency", "units": "MHz", "centers": channels.tolist()}]
+        expected = np.datetime64("2017-01-01", "us") + np.arange(50).astype("m8[s]")
+        for name, places in (("nda_days", (0, 1)), ("parts", (1,))):
+            found = rows(client, name=name)
+            assert [row[0] for row in found] == [f"{one}Z" for one in expected.astype(str)]
+            there = np.concatenate([cube[:, :, at] for at in places], axis=1)
+            assert np.array_equal(np.array([row[1:] for row in found], "f4"), there)
