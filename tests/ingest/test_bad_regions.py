@@ -10,6 +10,7 @@ import pytest
 
 from hven import query
 from hven.ingest import ingest
+from hven.model.errors import HvenError
 from hven.model.sky import Moc, region_files
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
@@ -123,7 +124,6 @@ def test_what_is_wrong_is_named_and_nothing_invalid_is_published(ingested, name)
     kind, _, becomes, said, remedy = BAD[name]
     report, numbers, found = ingested[kind]
     assert report.published
-    print(report.text())
     table, key = report.tables["spots.epn_core"], name.replace(" ", "_")
     told = [
         one
@@ -153,3 +153,31 @@ def test_fine_rows_beside_bad_ones_are_as_ever(ingested):
 
 def test_a_moc_of_all_the_sphere_is_all_of_it(ingested):
     assert Moc.parse(ingested["numbers"][2]["whole_sky"]["coverage"]).fraction == 1.0
+
+
+def vulcan(directory, crs):
+    text = DESCRIPTOR.replace("OUTLINE", json.dumps(KINDS["numbers"][0])).replace("COVERAGE", json.dumps("moc(cells)"))
+    text = (
+        text.replace("EXTRA", "coverage")
+        .replace("FRAME", "body")
+        .replace("Sun, target_class: star", "Vulcan, target_class: planet")
+    )
+    text = text.replace("    max_rejects", f"    frames: {{place: {{crs: '{crs}'}}}}\n    max_rejects")
+    return site_with(directory, text, {"rows.json": json.dumps([FINE | {"id": "one"}])})
+
+
+def test_a_frame_of_an_unknown_body_is_told_in_the_report(tmp_path):
+    wkt = 'GEOGCS["GCS_Vulcan",DATUM["D_Vulcan",SPHEROID["Vulcan",2439700.0,0.0]],PRIMEM["Reference_Meridian",0.0],UNIT["Degree",0.0174532925199433]]'
+    with vulcan(tmp_path, wkt) as site:
+        report = ingest(site, "spots")
+    assert "place.crs: nothing is known of a body 'Vulcan'; right if it is a body of your own" in report.text()
+    assert report.rows == 1
+
+
+@pytest.mark.parametrize("crs", ['GEOGCS["x"]', "IAU_2015:49999"])
+def test_what_is_no_frame_is_refused_where_it_stands(tmp_path, crs):
+    with (
+        vulcan(tmp_path, crs) as site,
+        pytest.raises(HvenError, match=r"spots.yaml:8:22: .*crs: .*; give the WKT of a frame"),
+    ):
+        ingest(site, "spots")

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hven.model.sky import distance, footprints, frames
+from hven.model.sky import contours, distance, footprints, frames
 
 BASE = {"NAXIS": 2, "NAXIS1": 200, "NAXIS2": 120, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 30.0, "CRVAL2": -45.0, "CRPIX1": 90.0, "CRPIX2": 70.0, "CDELT1": -0.01, "CDELT2": 0.01}  # fmt: skip
 SIP = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 3, "B_ORDER": 3, "A_2_0": 2e-4, "A_1_1": -1e-4, "A_0_3": 1e-6, "B_0_2": -2e-4, "B_2_1": 1e-6}  # fmt: skip
@@ -193,3 +193,41 @@ def test_who_looks_at_the_sun_is_asked_of_the_header_and_else_of_the_date():
     bad = [{"DATE-OBS": None}, {"DATE-OBS": "soon"}, {"RSUN_OBS": -3.0}, {"CRLT_OBS": 95.0}, {"CRVAL1": 4000.0}]
     names = [fault.name for fault in footprints.of_headers([whole | cards for cards in bad]).faults()]
     assert names == ["no_observer", "no_observer", "no_radius", "latitude", "off_disc"]
+
+
+TURN = np.cos(0.5), np.sin(0.5)
+STEPS = {
+    "plain": {"CDELT1": 5.0, "CDELT2": 5.0},
+    "CROTA2": {"CDELT1": 5.0, "CDELT2": 5.0, "CROTA2": np.degrees(0.5)},
+    "mirrored": {"CDELT1": -5.0, "CDELT2": 5.0, "CROTA2": np.degrees(0.5)},
+    "PC": {"CDELT1": 5.0, "CDELT2": 5.0, "PC1_1": TURN[0], "PC1_2": -TURN[1], "PC2_1": TURN[1], "PC2_2": TURN[0]},
+    "upside down": {"CDELT1": 5.0, "CDELT2": -5.0, "PC1_1": TURN[0], "PC1_2": TURN[1], "PC2_1": -TURN[1], "PC2_2": TURN[0]},
+    "CD": {"CD1_1": 5.0 * TURN[0], "CD1_2": -5.0 * TURN[1], "CD2_1": 5.0 * TURN[1], "CD2_2": 5.0 * TURN[0]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("unit", ["arcsec", "deg"])
+def test_discs_of_headers_lie_where_their_wcs_says(name, unit):
+    """Maps that sunpy writes have PCi_j: masks of such were laid out as if they were not turned."""
+    by = 3600.0 if unit == "deg" else 1.0
+    steps = {key: value / (1.0 if key.startswith(("PC", "CROTA")) else by) for key, value in STEPS[name].items()}
+    cards = {"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": unit, "CUNIT2": unit, "CRPIX1": 210.5, "CRPIX2": 190.0, "CRVAL1": 40.0 / by, "CRVAL2": -60.0 / by, **steps, "RSUN_OBS": 960.0, "CRLN_OBS": 120.0, "HGLT_OBS": 5.0}  # fmt: skip
+    disc = contours.disc(cards)
+    assert (disc.radius[0], disc.lon[0], disc.lat[0]) == (960.0, 120.0, 5.0)
+    pixel = np.random.default_rng(1).uniform(0, 400, (50, 2))
+    u, v = disc.flat(np.zeros(50, np.int64), *pixel.T)
+    lon, lat = np.radians(WCS(fits.Header(cards)).wcs_pix2world(pixel, 0)).T
+    there = np.stack([np.tan(lon), np.tan(lat) / np.cos(lon)]) * 180 / np.pi * 3600
+    assert np.abs(np.stack([u, v]) * 960.0 - there).max() < 0.05
+
+
+def test_the_observer_of_a_disc():
+    cards = {"CRPIX1": 1.0, "CRPIX2": 1.0, "CDELT1": 2.0, "CDELT2": 2.0, "DATE-OBS": "2010-01-01T00:00:00"}
+    earth = contours.sun.earth(np.datetime64("2010-01-01T00:00:00"))
+    seen = contours.disc({**cards, "DSUN_OBS": 1.45e11, "HGLN_OBS": 30.0, "HGLT_OBS": 6.0, "RSUN": 980.0})
+    assert seen.radius[0] == pytest.approx(contours.sun.apparent_radius(1.45e8), rel=1e-3)
+    assert (seen.lon[0], seen.lat[0]) == pytest.approx((30.0 + float(earth.l0), 6.0))
+    assert contours.disc({**cards, "HGLN_OBS": 30.0}, stonyhurst=True).lon[0] == 30.0
+    assert contours.disc({**cards, "R_SUN": 480}).radius[0] == 960.0
+    assert np.isnan(contours.disc(cards).radius[0]), "a disc's radius is its observation's own"

@@ -158,7 +158,9 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
             fields.places["group_by"],
             "one source may have several files",
         )
+    doubts = [one for one in faults.found if one.severity == "warning" and one.message.startswith(f"{what}.frames.")]
     return TableSpec(
+        doubts=tuple(doubts),
         table=table,
         sources=specs,
         settings=settings,

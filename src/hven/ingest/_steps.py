@@ -413,7 +413,8 @@ class Run:
             rejects = stack.enter_context(Rejects(self.rejects / f"{spec.table.name}.csv"))
             try:
                 entries = look(spec, self.resource, context)
-                said = dict.fromkeys(str(fault) for entry in entries for fault in entry.mapping.warnings)
+                of_rows = (fault for entry in entries for fault in entry.mapping.warnings)
+                said = dict.fromkeys(str(fault) for fault in (*spec.doubts, *of_rows))
                 self.report.warnings += [text for text in said if text not in self.report.warnings]
                 if self._noted(spec, entries):
                     notes = Notes(ledger.directory(self.site, spec.table.qualified), table_of(spec, entries), entries)

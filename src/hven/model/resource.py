@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from hven.model.errors import Place
+    from hven.model.errors import Fault, Place
     from hven.model.table import Column, Table
     from hven.model.types import Type
 
@@ -388,10 +388,13 @@ class TableSpec:
         Array columns whose elements become rows.
     vocabularies
         Name -> words that rules may ask for.
+    doubts
+        What is odd about the frames of its places, for the report of each ingest.
     """
 
     table: Table
     sources: tuple[SourceSpec, ...]
+    doubts: tuple[Fault, ...] = ()
     settings: tuple[Setting, ...] = ()
     let: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
     where: tuple[str, Place] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,7 @@ HFC = {
     "region": ("S_REGION", "COVERAGE", "REGION", "FOOTPRINT"),
     "name": ("GRANULE_UID", "ID", "NAME"),
 }
+_OBSERVER = ("CRLN_OBS", "CRLT_OBS", "HGLN_OBS", "HGLT_OBS")  # for whom --date alone stands
 _ARCSEC = re.compile(r"\s*(\"|arcsec)$")
 
 
@@ -379,56 +380,43 @@ def _labels(path: Path, head: Any, image: npt.NDArray[Any], said: Said) -> regio
     if len(values) > 100_000:
         raise UserError(f"{path}: the image has {len(values):,} values, which are no labels")
 
-    def number(what: str, count: int, cards: Sequence[tuple[str, ...]]) -> list[float]:
+    def number(what: str, count: int) -> Numbers | None:
         given = getattr(said, what)
+        if given is None:
+            return None
         try:
-            if given is not None:
-                words = [float(_ARCSEC.sub("", word)) for word in given.split(",")]
-                return (words * count)[:count] if len(words) in {1, count} else words
+            words = [float(_ARCSEC.sub("", word)) for word in given.split(",")]
         except ValueError:
-            raise UsageError(f"--{what} {given}: of an image, numbers are wanted") from None
-        for names in cards:
-            if all(name in head for name in names):
-                return ([float(head[name]) for name in names] * count)[:count]
-        raise UsageError(
-            f"{path} has no card {' or '.join(','.join(names) for names in cards)}", remedy=f"say --{what} with numbers"
-        )
+            words = []
+        if len(words) not in {1, count}:
+            raise UsageError(f"--{what} {given}: of an image, numbers are wanted", remedy="1.5 or 1.5,1.5")
+        return np.resize(np.array(words), (count, 1))
 
-    x, y = number("centre", 2, [("CRPIX1", "CRPIX2")])
-    step = number("scale", 2, [("CDELT1", "CDELT2")])
-    unit = str(head.get("CUNIT1", "arcsec")).strip().lower()
-    factor = 3600.0 if said.scale is None and unit.startswith("deg") else 1.0
-    origin = 1 if said.centre is None else said.origin
-    radius = number("radius", 1, [("RSUN_OBS",), ("R_SUN",)])[0]
-    pixels = _ARCSEC.search(said.radius) is None if said.radius is not None else "RSUN_OBS" not in head
-    radius *= abs(step[0] * factor) if pixels else 1.0
-    if said.observer is not None or (said.date is None and "CRLN_OBS" in head):
-        lon, lat = number("observer", 2, [("CRLN_OBS", "CRLT_OBS")])
-    else:
-        when = said.date or str(head.get("DATE-OBS", head.get("DATE_OBS", "")))
-        try:
-            times = np.array([when.replace(" ", "T").removesuffix("Z")], "datetime64[us]")
-        except ValueError:
-            times = np.array(["NaT"], "datetime64[us]")
-        turn = number("rotation", 1, [("CAR_ROT",)]) if said.rotation or "CAR_ROT" in head else [np.nan]
-        (lon,), (lat,) = _earth(times, turn, said)
-        if np.isnan(lat):
-            raise UsageError(
-                f"{path} does not tell who saw the disc",
-                remedy="say --observer LON,LAT, or --date 2009-06-15T12:00 for observers at the Earth",
-            )
-    one = np.ones(1)
-    disc = contours.Disc(
-        one * (x - origin),
-        one * (y - origin),
-        one * step[0] * factor,
-        one * step[1] * factor,
-        one * radius,
-        one * lon,
-        one * lat,
-        one * float(head.get("CROTA2", 0.0)),
-    )
-    return _found(contours.masks(image, values, disc), [str(value) for value in values.tolist()])
+    when = {} if said.date is None else {"DATE-OBS": said.date, **dict.fromkeys(_OBSERVER)}
+    cards = {**head, **when}
+    found = contours.disc(cards, stonyhurst=said.frame == "stonyhurst")
+    if (scale := number("scale", 2)) is not None:
+        found = replace(found, scale_x=scale[0], scale_y=scale[1])
+    if (centre := number("centre", 2)) is not None:
+        found = replace(found, x=centre[0] - said.origin, y=centre[1] - said.origin)
+    if (radius := number("radius", 1)) is not None:
+        pixels = _ARCSEC.search(said.radius or "") is None
+        found = replace(found, radius=radius[0] * (np.abs(found.scale_x) if pixels else 1.0))
+    if (observer := number("observer", 2)) is not None:
+        found = replace(found, lon=observer[0], lat=observer[1])
+    turn = number("rotation", 1)
+    turns = turn[0] if turn is not None else contours.card(cards, "CAR_ROT")
+    if observer is None and contours.sun.contradicts(turns, contours.date(cards)).any():
+        found = replace(found, lon=np.array([np.inf]))
+    for what, words, value in (("centre", "CRPIX1,CRPIX2", found.x + found.y), ("scale", "CDELT1,CDELT2", found.scale_x + found.scale_y), ("radius", "RSUN_OBS, R_SUN or DSUN_OBS", found.radius)):  # fmt: skip
+        if not np.isfinite(value).all():
+            raise UsageError(f"{path} has no card {words}", remedy=f"say --{what} with numbers")
+    if np.isnan(found.lon + found.lat).any():
+        raise UsageError(
+            f"{path} does not tell who saw the disc",
+            remedy="say --observer LON,LAT, or --date 2009-06-15T12:00 for observers at the Earth",
+        )
+    return _found(contours.masks(image, values, found), [str(value) for value in values.tolist()])
 
 
 def combined(read: region_files.Read) -> Regions:

@@ -12,13 +12,10 @@ import numpy as np
 from hven.model.sky import contours
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy.typing as npt
 
 BUDGET = 512 << 20  # bytes of one image
 MOST = 100_000  # labels of one image; more of them are no labels
-RADII = ("RSUN_OBS", "RSUN_ARC", "RSUN")  # cards, arcseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +103,7 @@ def _read(path: str, state: tuple[int, int], image: _Image) -> Labels:  # noqa: 
                 size = abs(hdu.header["BITPIX"]) // 8 * hdu.shape[0] * hdu.shape[1]
                 if size > BUDGET:
                     return _none("too_large", size)
-                found, grid = np.asarray(hdu.data), image.grid or _disc(hdu.header)
+                found, grid = np.asarray(hdu.data), image.grid or contours.disc(hdu.header)
                 break
             else:
                 return _none("no_labels")
@@ -127,40 +124,3 @@ def _none(name: str, number: int = 0) -> Labels:
     check = contours.Check(1)
     check.mark(name, np.ones(1, np.bool_), number)
     return Labels(np.empty(0, np.int64), contours.faulty(check))
-
-
-def _disc(cards: Mapping[str, Any]) -> contours.Disc:
-    """Find the disc by the cards of an image of the Sun (Thompson 2006); what is not there is NaN, and so a fault.
-
-    Of its time alone, the Earth looks.
-    """
-
-    def card(*names: str, otherwise: float = np.nan) -> float:
-        for name in names:
-            try:
-                return float(cards[name])
-            except (KeyError, TypeError, ValueError):
-                continue
-        return otherwise
-
-    unit = 3600.0 if str(cards.get("CUNIT1", "")).strip().lower().startswith("deg") else 1.0
-    across, up = (card(f"CDELT{axis}", f"CD{axis}_{axis}") * unit for axis in (1, 2))
-    turned = float(np.degrees(np.arctan2(card("PC2_1", otherwise=0.0), card("PC1_1", otherwise=1.0))))
-    roll = card("CROTA2", otherwise=turned)
-    cos, sin = np.cos(np.radians(roll)), np.sin(np.radians(roll))
-    east, north = (card(f"CRVAL{axis}", otherwise=0.0) * unit for axis in (1, 2))
-    x = card("CRPIX1") - 1.0 - (cos * east + sin * north) / across
-    y = card("CRPIX2") - 1.0 - (cos * north - sin * east) / up
-    radius = card(*RADII, otherwise=card("R_SUN") * abs(across))
-    if np.isnan(radius):
-        radius = float(contours.sun.apparent_radius(card("DSUN_OBS") / 1000.0))
-    try:
-        when = np.datetime64(str(cards.get("DATE-OBS", cards.get("DATE_OBS", "NaT"))).strip().rstrip("Z"))
-    except ValueError:
-        when = np.datetime64("NaT")
-    there = contours.sun.earth(when)
-    lon, lat = (
-        card("CRLN_OBS", otherwise=float(there.l0)),
-        card("CRLT_OBS", "HGLT_OBS", "SOLAR_B0", otherwise=float(there.b0)),
-    )
-    return contours.Disc(*(np.array([one]) for one in (x, y, across, up, radius, lon, lat, roll)))

@@ -21,6 +21,8 @@ from hven.model.sky._disc import Disc, taken
 from hven.model.sky._geometries import of_geometries
 from hven.model.sky._pixels import filled, labelled
 from hven.model.sky._ragged import ends, followers, gathered, numbered, owners
+from hven.model.sky._sun_cards import date, disc
+from hven.model.sky._sun_cards import number as card
 from hven.model.sky._walks import boxed, faulty, walked
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     Whole = npt.NDArray[np.int64]
 
 __all__ = [
-    "FAULTS", "FREEMAN", "HELIO", "QUALITIES", "REMEDIES", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "chain_codes", "chain_features", "directions", "faulty", "masks", "of_geometries", "pixel_lists", "polygons", "spread", "sun",
+    "FAULTS", "FREEMAN", "HELIO", "QUALITIES", "REMEDIES", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "card", "chain_codes", "chain_features", "date", "directions", "disc", "faulty", "masks", "of_geometries", "pixel_lists", "polygons", "spread", "sun",
 ]  # fmt: skip
 
 HELIO = ((-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1))

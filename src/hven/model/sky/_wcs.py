@@ -20,6 +20,7 @@ from hven.model.sky._planets import planetocentric, planetographic
 from hven.model.sky._ragged import ends
 from hven.model.sky._regions import Regions
 from hven.model.sky._sphere import angle, arc_gap, normals, vectors
+from hven.model.sky._sun_cards import date, number, seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -157,11 +158,9 @@ def of_headers(
 
 def _one(header: Mapping[str, Card], stonyhurst: bool, west: bool, error: float) -> Contours:
     check, of = Check(1), axes(header)
-    size = [_number(header, f"ZNAXIS{axis}", f"NAXIS{axis}") for axis in of.numbers]
-    needed = [_number(header, f"{word}{axis}") for word in ("CRVAL", "CRPIX") for axis in of.numbers]
-    angles = [
-        _number(header, name) for name in (f"CRVAL{of.numbers[0]}", f"CRVAL{of.numbers[1]}", "LONPOLE", "LATPOLE")
-    ]
+    size = [number(header, f"ZNAXIS{axis}", f"NAXIS{axis}") for axis in of.numbers]
+    needed = [number(header, f"{word}{axis}") for word in ("CRVAL", "CRPIX") for axis in of.numbers]
+    angles = [number(header, name) for name in (f"CRVAL{of.numbers[0]}", f"CRVAL{of.numbers[1]}", "LONPOLE", "LATPOLE")]
     wild = not min(size) >= 1.0 or not np.isfinite(needed).all() or np.nanmax(np.abs(angles)) > WILD
     check.mark("no_wcs", np.array([not of.kind or wild]))
     check.mark("projection", np.array([of.projection not in _PROJECTIONS]))
@@ -207,19 +206,6 @@ def _made(regions: Regions, pixels: Numbers, check: Check) -> Contours:
     )
 
 
-def _number(header: Mapping[str, Card], *names: str) -> float:
-    for name in names:
-        value = header.get(name)
-        if isinstance(value, str):
-            try:
-                return float(value)
-            except ValueError:
-                continue
-        if value is not None and not isinstance(value, bool):
-            return float(value)
-    return np.nan
-
-
 def _planar(header: Mapping[str, Card], of: Axes) -> dict[str, Card]:
     """Take the cards of the two axes that are longitude and latitude, as those of an image of no more axes."""
     new = {str(number): place for place, number in enumerate(of.numbers, 1)}
@@ -234,9 +220,9 @@ def _planar(header: Mapping[str, Card], of: Axes) -> dict[str, Card]:
         elif first in new and (second is None or word in {"PV", "PS"} or second in new):
             tail = "" if second is None else f"_{second if word in {'PV', 'PS'} else new[second]}"
             found[f"{word}{new[first]}{tail}"] = value
-    old = any("SOLAR" in str(header.get(f"CTYPE{number}")).upper() for number in of.numbers)
-    for place, number in enumerate(of.numbers, 1):
-        found[f"CTYPE{place}"] = _ctype(header, number)
+    old = any("SOLAR" in str(header.get(f"CTYPE{axis}")).upper() for axis in of.numbers)
+    for place, axis in enumerate(of.numbers, 1):
+        found[f"CTYPE{place}"] = _ctype(header, axis)
         if old:
             found.setdefault(f"CUNIT{place}", "arcsec")
     if of.kind == "sky" and of.projection == "TAN" and {"PV1_1", "PV2_1"} <= found.keys():
@@ -252,16 +238,16 @@ def _wcs(cards: Mapping[str, Card]) -> Any:
     from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
     from astropy.wcs import WCS, FITSFixedWarning, WcsError  # noqa: PLC0415  (a second to load, asked by few)
 
-    matrix = np.array([[_number(cards, f"CD{i}_{j}") for j in (1, 2)] for i in (1, 2)])
+    matrix = np.array([[number(cards, f"CD{i}_{j}") for j in (1, 2)] for i in (1, 2)])
     if np.isfinite(matrix).any():
         scale = np.nan_to_num(matrix)
     else:
-        pc = np.array([[_number(cards, f"PC{i}_{j}") for j in (1, 2)] for i in (1, 2)])
-        step = np.array([[_number(cards, "CDELT1")], [_number(cards, "CDELT2")]])
+        pc = np.array([[number(cards, f"PC{i}_{j}") for j in (1, 2)] for i in (1, 2)])
+        step = np.array([[number(cards, "CDELT1")], [number(cards, "CDELT2")]])
         scale = step * np.where(np.isfinite(pc), pc, np.eye(2))
     if str(cards.get("CTYPE1"))[5:8] == "TPV" and not np.isfinite(matrix).any():
         # its polynomials are of degrees, which wcslib takes them for only where CDi_j gives these
-        turn = np.radians(np.nan_to_num(_number(cards, "CROTA2")))
+        turn = np.radians(np.nan_to_num(number(cards, "CROTA2")))
         if not np.isfinite(pc).any():
             cos, sin = np.cos(turn), np.sin(turn)
             scale = np.array([[step[0, 0] * cos, -step[1, 0] * sin], [step[0, 0] * sin, step[1, 0] * cos]])
@@ -294,7 +280,7 @@ class Places:
 
     def __init__(self, wcs: Any, of: Axes, header: Mapping[str, Card], west: bool) -> None:
         self.wcs, self.of, self.west = wcs, of, west
-        sizes = [_number(header, f"{axis}_RADIUS") for axis in "ABC"]
+        sizes = [number(header, f"{axis}_RADIUS") for axis in "ABC"]
         graphic = "GRAPHIC" in str(header.get("WCSNAME") or "").upper().replace("GEOGRAPHIC", "")
         self.axes = (sizes[0], sizes[1] if np.isfinite(sizes[1]) else sizes[0], sizes[2])
         self.graphic = of.kind == "body" and graphic and bool(np.isfinite(self.axes).all()) and min(self.axes) > 0.0
@@ -479,26 +465,8 @@ def _on_disc(
     pixels: Numbers,
 ) -> Contours:
     """Bring the outline of an image of the Sun onto it, cut at the limb."""
-    far, size = _number(header, "DSUN_OBS"), _number(header, "RSUN_REF")
-    size = size if size > 0.0 else sun.RADIUS * 1e3
-    radius = _number(header, "RSUN_OBS", "OBS_R0")
-    if not np.isfinite(radius):
-        radius = _number(header, "R_SUN", "SOLAR_R") * abs(_number(header, f"CDELT{numbers[0]}"))  # pixels there
-    if not np.isfinite(radius):
-        radius = float(sun.apparent_radius(far, size)) if far > size else _number(header, "RSUN")
-    said = str(header.get("DATE-OBS") or header.get("DATE_OBS") or "NaT").strip().rstrip("Z")
-    try:
-        date = np.array(said, "datetime64[us]")
-    except ValueError:
-        date = np.array("NaT", "datetime64[us]")
-    there = sun.earth(date)
-    lat = _number(header, "HGLT_OBS", "CRLT_OBS", "OBS_B0", "SOLAR_B0", "B0")
-    lon, own = _number(header, "CRLN_OBS", "OBS_L0", "L0"), _number(header, "HGLN_OBS")
-    # of whom nothing is said is on the Earth, or before it
-    lat = lat if np.isfinite(lat) else float(there.b0)
-    own = own if np.isfinite(own) else lon - float(there.l0) if np.isfinite(lon) else 0.0
-    lon = own if stonyhurst else lon if np.isfinite(lon) else own + float(there.l0)
-    radius = radius if np.isfinite(radius) else float(sun.apparent_radius(there.distance * sun.AU))
+    radius, lon, lat = seen(header, number(header, f"CDELT{numbers[0]}"), stonyhurst=stonyhurst)
+    radius = radius if np.isfinite(radius) else float(sun.apparent_radius(sun.earth(date(header)).distance * sun.AU))
     radius = radius if radius > 1e-3 else np.nan
     check.mark("no_observer", np.array([not max(abs(lon), abs(lat)) < WILD]))
     flat = np.concatenate([_plane(edge[:-1]) for edge in edges])
