@@ -197,3 +197,32 @@ def test_geojson_of_a_body_keeps_its_frame(tmp_path: Path):
     assert np.sum(corners[:, 0] * turn[:, 1] - turn[:, 0] * corners[:, 1]) > 0, "anticlockwise on a map of the body"
     refused = hven("region", tmp_path / "io.json", "--to", "geojson", "--frame", "IAU_2015:50101", code=1)
     assert "longitudes to the east and planetocentric latitudes, and IAU_2015:50101 has others" in refused.stderr
+
+
+def test_an_image_without_labels_is_what_it_covers(tmp_path: Path):
+    cards = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 83.6, "CRVAL2": 22.0, "CRPIX1": 50.5, "CRPIX2": 50.5, "CDELT1": -0.01, "CDELT2": 0.01})  # fmt: skip
+    image = np.random.default_rng(1).normal(size=(100, 100)).astype(np.float32)
+    fits.PrimaryHDU(image, cards).writeto(tmp_path / "sky.fits")
+    text = hven("region", tmp_path / "sky.fits", "--to", "stc").stdout
+    assert text.startswith("Polygon ICRS ")
+    assert np.degrees(np.degrees(region_files.of_texts([text]).regions.area()[0])) == pytest.approx(1.0, rel=1e-3)
+    fits.PrimaryHDU(image).writeto(tmp_path / "plain.fits")
+    assert "no labels, for its values" in hven("region", tmp_path / "plain.fits", "--to", "stc", code=1).stderr
+    for size in (2000, 4000):
+        (tmp_path / "cut.fits").write_bytes((tmp_path / "sky.fits").read_bytes()[:size])
+        assert (
+            "the FITS file is damaged, or cut short"
+            in hven("region", tmp_path / "cut.fits", "--to", "stc", code=1).stderr
+        )
+
+
+def test_labels_lie_where_the_matrix_of_the_header_turns_them(tmp_path: Path):
+    image = np.zeros((200, 200), np.int16)
+    image[60:80, 120:140] = 1
+    cards = {"CRPIX1": 100.5, "CRPIX2": 100.5, "CDELT1": 10.0, "CDELT2": 10.0, "DSUN_OBS": 1.496e11, "HGLN_OBS": 10.0, "HGLT_OBS": 3.0, "DATE-OBS": "2010-01-01T00:00:00"}  # fmt: skip
+    turn = np.cos(0.5), np.sin(0.5)
+    told = []
+    for name, more in (("rota", {"CROTA2": np.degrees(0.5)}), ("pc", {"PC1_1": turn[0], "PC1_2": -turn[1], "PC2_1": turn[1], "PC2_2": turn[0]})):  # fmt: skip
+        fits.PrimaryHDU(image, fits.Header(cards | more)).writeto(tmp_path / f"{name}.fits")
+        told.append(hven("region", tmp_path / f"{name}.fits", "--to", "polygon").stdout)
+    assert np.array(told[0].split(), float) == pytest.approx(np.array(told[1].split(), float))

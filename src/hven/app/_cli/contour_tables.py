@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 
 from hven.model import plugins
 from hven.model.errors import UsageError, UserError, nearest
-from hven.model.sky import Regions, contours, region_files
+from hven.model.sky import Regions, contours, footprints, region_files
 from hven.sources import Context, filekinds
 
 if TYPE_CHECKING:
@@ -358,20 +359,23 @@ def _image(path: Path) -> tuple[Any, npt.NDArray[np.integer]] | None:
     """Return head and pixels of the first image of whole numbers; None if there is a table, or none."""
     from astropy.io import fits  # noqa: PLC0415  (slow to load, for images alone)
 
-    with fits.open(path, memmap=False) as file:
-        if any(isinstance(one, fits.BinTableHDU) and not isinstance(one, fits.CompImageHDU) for one in file):
-            return None
-        for one in file:
-            if one.header.get("NAXIS") == 2 and one.data is not None:
-                return one.header, np.asarray(one.data)
+    try:
+        with warnings.catch_warnings(action="ignore"), fits.open(path, memmap=False) as file:
+            if any(isinstance(one, fits.BinTableHDU) and not isinstance(one, fits.CompImageHDU) for one in file):
+                return None
+            for one in file:
+                if one.header.get("NAXIS") == 2 and one.data is not None:
+                    return one.header, np.asarray(one.data)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: the FITS file is damaged, or cut short: {error}") from None
     raise UserError(f"{path}: the FITS file has neither a table nor an image")
 
 
 def _labels(path: Path, head: Any, image: npt.NDArray[Any], said: Said) -> region_files.Read:
     if image.dtype.kind not in "iu":
-        whole = image.astype(np.int64)
+        whole = np.nan_to_num(image).astype(np.int64)
         if not np.array_equal(whole, np.nan_to_num(image)):
-            raise UserError(f"{path}: the image has no labels: its values are no whole numbers")
+            return _covered(path, head)
         image = whole
     values = np.unique(image)
     values = values[values != 0]
@@ -417,6 +421,18 @@ def _labels(path: Path, head: Any, image: npt.NDArray[Any], said: Said) -> regio
             remedy="say --observer LON,LAT, or --date 2009-06-15T12:00 for observers at the Earth",
         )
     return _found(contours.masks(image, values, found), [str(value) for value in values.tolist()])
+
+
+def _covered(path: Path, head: Any) -> region_files.Read:
+    """Read what an image covers that has no labels."""
+    cards = dict(head)
+    place = footprints.places(cards)
+    if place is None:
+        raise UserError(
+            f"{path}: the image has no labels, for its values are no whole numbers, and no footprint, for its header does not say where its pixels are"
+        )
+    found = _found(footprints.of_headers([cards]), [path.stem])
+    return region_files.Read(found.regions, found.faults, found.names, "ICRS" if place.of.kind == "sky" else None)
 
 
 def combined(read: region_files.Read) -> Regions:
