@@ -89,6 +89,7 @@ BAD = {
     "flat shape": ("geojson", ring([0, 0], [10, 0], [5, 0]), NO_REGION, "has no area", "of three corners or more"),
     "NaN shape": ("geojson", ring([0, 0], [None, 0], [5, 5]), NO_REGION, "a place of the contour is missing, or no number", "correct it"),
     "shape over the pole": ("geojson", ring([0, 0], [10, 0], [10, 95]), NO_REGION, "a latitude is above 90 degrees", "changed places"),
+    "all of it": ("geojson", ring([-180, -90], [180, -90], [180, 90], [-180, 90]), NO_REGION, "without an outline, for the region is all of the sphere", "s_region left empty"),
     "wrong shape": ("geojson", ring([0, 0], [0, 10], [10, 10], [10, 0]), STAYS, "", ""),
     "shape of many": ("geojson", ring(*MANY.tolist()), STAYS, "", ""),
     "no shape": ("geojson", {"geometry": "{"}, NO_REGION, "the text is no geometry of GeoJSON", "give a Polygon or MultiPolygon"),

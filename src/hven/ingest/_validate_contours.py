@@ -60,6 +60,8 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
         words = rows.column(QUALITY)
     elif any(column.name == QUALITY for column in bound.columns):
         words, named = asked(np.arange(rows.num_rows)).column(QUALITY), {MENDED: STANDS[MENDED]}
+    if mapping.table.column(OUTLINE).type.xtype == "multishape":
+        named = {word: text.replace("is the outline of the largest", "has all parts") for word, text in named.items()}
     for word, message in named.items() if words is not None else ():
         found = pc.fill_null(pc.equal(whole(words), word), False)
         if pc.any(found).as_py():
@@ -161,12 +163,19 @@ def _put(rows: pa.RecordBatch, name: str, places: npt.NDArray[np.int64], values:
 def _without(places: npt.NDArray[np.int64], told: pa.Table, count: int) -> Iterator[Broken]:
     """Tell which rows have no region, fault by fault."""
     names, said = (whole(told.column(name)).to_numpy(zero_copy_only=False) for name in ("name", "said"))
+    all_ = np.asarray(pc.fill_null(pc.greater(whole(told.column("area")), 0.0), False))
     for name in dict.fromkeys(names.tolist()):
         mine = names == name
         rows = _mask(places[mine], count)
         if name is None:
-            message = f"without a contour: {OUTLINE} left empty"
-            yield Broken(rule=f"{OUTLINE}: without a contour", message=message, severity=INFO, rows=rows)
+            there = _mask(places[mine & all_], count)
+            for which, message in (
+                (pc.and_not(rows, there), f"without a contour: {OUTLINE} left empty"),
+                (there, f"without an outline, for the region is all of the sphere: {OUTLINE} left empty"),
+            ):
+                if pc.any(which).as_py():
+                    rule = f"{OUTLINE}: {message.partition(',')[0].partition(':')[0]}"
+                    yield Broken(rule=rule, message=message, severity=INFO, rows=which)
             continue
         words = contours.FAULTS[name]
         general = re.sub(r"\{[^}]*\}", "..", words)

@@ -75,7 +75,7 @@ REMEDIES = {
     "projection": "CTYPEi ends with one of FITS: -TAN, -CAR ..",
     "singular": "complete the header",
     "distortion": "correct the header's order, or leave it out",
-    "no_place": "cut the image to where its projection has places",
+    "no_place": "cut the image to where its projection has places; CUNITi that is not there says degrees",
 }
 """Names of faults -> what to do about them."""
 _BESIDE = ("pixels", "clipped", "fault", "number", "minimal", "mended")
