@@ -116,9 +116,29 @@ def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault
     faults
         Errors and warnings, in the order of its lines.
     """
+    return checked(path, settings, sources=sources)[1]
+
+
+def checked(path: Path, settings: Settings, *, sources: bool = True) -> tuple[Resource | None, list[Fault]]:
+    """Validate a descriptor, and give what was read: to read it again takes as long.
+
+    Parameters
+    ----------
+    path
+        Of the descriptor.
+    settings
+        Of the site.
+    sources
+        As of `check`.
+
+    Returns
+    -------
+    resource, faults
+        None: it cannot be read; with errors it is not to be used.
+    """
     resource, faults = read(path, settings)
     if not sources or resource is None:
-        return faults
+        return resource, faults
     faults += to_fill(path, settings)
     wrong = {(fault.place.file, fault.place.line) for fault in faults if fault.severity == "error"}
     faults += _views_of_private_tables(resource)
@@ -137,7 +157,7 @@ def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault
     if len(tables) == len(resource.tables):
         faults += unserved(resource, tables)
     faults += unlinked(resource, derived)
-    return sorted(dict.fromkeys(faults), key=in_order)
+    return resource, sorted(dict.fromkeys(faults), key=in_order)
 
 
 _TO_FILL = re.compile(r"(?:^|\s)#[^#']*\bto fill\b:?\s*(.*)$")

@@ -100,9 +100,8 @@ def check(
         names = []
     for one in names:
         path = found.collections / one / f"{one}.yaml"
-        said = descriptor.check(path, found)
-        if not any(fault.severity == "error" for fault in said):
-            resource = descriptor.load(path, found)
+        resource, said = descriptor.checked(path, found)
+        if resource is not None and not any(fault.severity == "error" for fault in said):
             read.append(resource)
             said += refused(resource, path.parent, found)
             dates += [
