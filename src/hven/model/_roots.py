@@ -36,7 +36,7 @@ class Root:
     @property
     def scheme(self) -> str | None:
         """``https``, ``ftp``, ``s3`` ..; None: a directory."""
-        found = _ADDRESS.match(self.address)
+        found = _ADDRESS.match(self.address) if self.address else None
         return None if found is None else found[1].lower()
 
 
@@ -55,8 +55,13 @@ def rooted(path: str, roots: Sequence[Root]) -> tuple[Root, str]:
     root, path
         The root with the longest `Root.at`.
     """
-    fitting = [one for one in roots if not one.at or path.startswith(one.at + "/")]
-    if not fitting:
-        return Root(), path
-    found = max(fitting, key=lambda one: len(one.at))
+    found: Root | None = None  # for thousands of files
+    for one in roots:
+        if (not one.at or path.startswith(one.at + "/")) and (found is None or len(one.at) > len(found.at)):
+            found = one
+    if found is None:
+        return _BESIDE, path
     return found, path[len(found.at) + 1 :] if found.at else path
+
+
+_BESIDE = Root()

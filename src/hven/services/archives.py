@@ -82,6 +82,8 @@ class Plan:
         From which they are.
     sums
         Of the site.
+    files
+        How many are in it.
     far
         Some lie on other servers.
     """
@@ -90,12 +92,8 @@ class Plan:
     bytes: int
     collections: Sequence[Resource]
     sums: Sums
+    files: int
     far: bool = False
-
-    @property
-    def files(self) -> int:
-        """How many are in it."""
-        return sum(one.member is not None for one in self.entries)
 
 
 def leading(result: Result, named: str | None) -> str:
@@ -266,6 +264,7 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
         entries=entries,
         bytes=total,
         sums=around.site.kept(Sums, around.site.settings.var / "crc32"),
+        files=sum(one.member is not None for one in entries),
         far=bool(distant),
         collections=[resources[name] for name in dict.fromkeys(owners) if name in resources],
     )

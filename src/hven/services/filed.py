@@ -560,7 +560,8 @@ def _found(
             raise Unavailable(
                 say("the file {path} lies on another server", row["path"]), remedy=say("take it as a whole")
             )
-        place = os.path.join(row["home"], os.path.expanduser(root.address), below)  # noqa: PTH111, PTH118
+        if root.address:
+            place = os.path.join(row["home"], os.path.expanduser(root.address), below)  # noqa: PTH111, PTH118
     try:
         seen = os.lstat(place)
         linked = stat.S_ISLNK(seen.st_mode)
