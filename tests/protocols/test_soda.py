@@ -6,6 +6,7 @@ import io
 import shutil
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from hven.app._server import create
 from hven.ingest import ingest
 from hven.jobs._worker import run_next
 from hven.model import settings
+from hven.model.table import Input
+from hven.services import cutouts
 from hven.site import Site
 
 V = "{http://www.ivoa.net/xml/VOTable/v1.3}"
@@ -320,3 +323,16 @@ def test_capabilities_tell_both(client: Client) -> None:
         "ivo://ivoa.net/std/SODA#sync-1.0",
         "ivo://ivoa.net/std/SODA#async-1.0",
     }
+
+
+def test_what_is_known_of_a_file_is_that_of_its_state(tmp_path: Path) -> None:
+    path, known = tmp_path / "one.fits", cutouts.Fits()
+    inputs = [Input(param=param) for param in cutouts.PARAMS]
+    cube().writeto(path)
+    found = cutouts.fitted(inputs, path, known)
+    assert (found["PIXELS_1"].high, found["PIXELS_2"].high, "BAND" in found) == (("100",), ("80",), True)
+    assert cutouts.fitted(inputs, path, known) is found
+    fits.PrimaryHDU(np.zeros((7, 9), "f4")).writeto(path, overwrite=True)
+    assert cutouts.fitted(inputs, path, known)["PIXELS_1"].high == ("9",)
+    path.write_text("no image")
+    assert cutouts.fitted(inputs, path, known) == {}

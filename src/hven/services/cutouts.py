@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -23,6 +24,7 @@ import numpy as np
 from starlette.responses import Response
 
 from hven.formats.media import Array, Selection, cut, open_product, selecting, window
+from hven.model import Cache
 from hven.model.errors import Forbidden, HvenError, NotFound, Overloaded, ParamError, TooLarge, Unauthenticated, say
 from hven.model.params import Param
 from hven.model.sky import shape_text
@@ -34,14 +36,15 @@ from hven.services.errors import Faults, status_of
 from hven.services.params import value
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from pathlib import Path
 
     from starlette.requests import Request
 
     from hven.formats.media import Axis, Cut, Place, Product
     from hven.model.params import Params
     from hven.model.sky import Shape
-    from hven.model.table import Input, Service, Table
+    from hven.model.table import Input, Table
     from hven.services.face import Surroundings
     from hven.site.auth import Reader
 
@@ -411,43 +414,57 @@ def _bounds(axis: Axis) -> tuple[float, float]:
     return float(np.nanmin(values)), float(np.nanmax(values))
 
 
-def fitted(service: Service, path: Place) -> Service | None:
+class Fits(Cache[Mapping[str, "Input"]]):
+    """What is known of files that were looked into: their parameters with bounds, by the state of the file."""
+
+    def __init__(self) -> None:
+        super().__init__(20_000)
+
+
+def fitted(inputs: Sequence[Input], path: Path, known: Fits) -> Mapping[str, Input]:
     """Fit the parameters of the service to a file: what it has no axis for goes, and the others get their bounds (SODA 1.0 section 4).
 
     Parameters
     ----------
-    service
-        With all parameters.
+    inputs
+        All parameters.
+    path
+        Of the file.
+    known
+        What was found before.
 
     Returns
     -------
-    service
-        None: it holds nothing that can be cut.
+    inputs
+        By name; none: it holds nothing that can be cut.
     """
     try:
+        seen = path.stat()
+        key = str(path), seen.st_mtime_ns, seen.st_size
+        found = known.find(key)
+        if found is not None:
+            return found
         with open_product(path) as product:
-            if (
-                product.beside
-            ):  # whether the reader may take these as well is not asked of a list: nothing is told of them
-                return service
             main = product.part()
-            if not isinstance(main, Array):
-                return None
-            return replace(service, inputs=tuple(_fitted(service.inputs, main)))
-    except HvenError:
-        return None
+            # whether the reader may take what is beside it as well is not asked of a list: nothing is told of these
+            fit = inputs if product.beside else _fitted(inputs, main) if isinstance(main, Array) else ()
+            found = {one.param.name: one for one in fit}
+    except (HvenError, OSError):
+        return {}
+    known.keep(key, found)
+    return found
 
 
 def _fitted(inputs: Sequence[Input], main: Array) -> Iterator[Input]:
     kinds = {axis.kind: axis for axis in main.axes}
     places = main.places() if main.places is not None else None
     sky = places is not None and places.of.kind == "sky"
+    ring = _footprint(main, places) if sky and places is not None else None
     for one in inputs:
         name = one.param.name
         if name in {"ID", "TABLE", "PART"}:
             yield one
         elif name in {"POS", "CIRCLE", "POLYGON"} and places is not None and sky:
-            ring = _footprint(main)
             if name == "POS" or ring is None:
                 yield one
             elif name == "POLYGON":
@@ -472,11 +489,10 @@ def _fitted(inputs: Sequence[Input], main: Array) -> Iterator[Input]:
             yield replace(one, low=("1",), high=(str(main.axes[-number].size),))
 
 
-def _footprint(main: Array) -> np.ndarray[Any, Any] | None:
+def _footprint(main: Array, places: Callable[[Any], Any]) -> np.ndarray[Any, Any] | None:
     """Return the corners of an image on the sky, shape (4, 2)."""
-    places = main.places() if main.places is not None else None
     sizes = [axis.size for axis in reversed(main.axes) if axis.kind in {"longitude", "latitude"}]
-    if places is None or len(sizes) != 2:
+    if len(sizes) != 2:
         return None
     x, y = sizes[0] + 0.5, sizes[1] + 0.5
     corners = places(np.array([[0.5, 0.5], [x, 0.5], [x, y], [0.5, y]]))
@@ -497,6 +513,7 @@ __all__ = [
     "MOST",
     "PACKAGE",
     "PARAMS",
+    "Fits",
     "Single",
     "Wanted",
     "described",

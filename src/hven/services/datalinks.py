@@ -237,6 +237,9 @@ def _services(
     for row, (address, (description, kind, at)) in enumerate(zip(addresses, about, strict=True)):
         inputs = []
         for one, columns in zip(service.inputs, values, strict=True):
+            if not (one.value or one.low or one.high or one.example):  # the same in each row, and written once
+                inputs.append(one)
+                continue
             value, low, high, example = (() if column[row] is None else (str(column[row]),) for column in columns)
             inputs.append(replace(one, value=value, low=low, high=high, example=example))
         lost = any(one.value and not got.value for one, got in zip(service.inputs, inputs, strict=True))

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from hven.model.table import Input, Service, Template
 
+WRITTEN = 1000  # texts of parameters that are kept
+_written: dict[int, tuple[Input, str]] = {}
 TEXT = ' datatype="char" arraysize="*"'
 
 
@@ -98,6 +100,18 @@ def _text(template: Template) -> str:
 
 
 def _input(one: Input, ref: str | None) -> str:
+    known = _written.get(id(one))
+    if known is not None and known[0] is one and ref is None:
+        return known[1]
+    text = _parameter(one, ref)
+    if ref is None and not one.value:  # a thousand rows have the same ones
+        if len(_written) >= WRITTEN:
+            _written.clear()
+        _written[id(one)] = one, text
+    return text
+
+
+def _parameter(one: Input, ref: str | None) -> str:
     param, kind = one.param, one.param.type
     size = attribute("arraysize", kind.arraysize)
     inner = f"<DESCRIPTION>{escape(param.description)}</DESCRIPTION>" if param.description else ""

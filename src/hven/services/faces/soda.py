@@ -17,7 +17,7 @@ from hven.services._threads import computed, in_turn
 from hven.services.face import Face, Surroundings, Way, asking, route
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
@@ -87,25 +87,32 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
 
 def links(table: Table, around: Surroundings) -> Sequence[Link]:
     """Describe the service for each row, with the bounds of the row's file; of the first rows of a list, whose files are looked into."""
-    looked: dict[tuple[str, tuple[Input, ...]], Service | None] = {}  # both services of a row take the same
+    looked: dict[str, Mapping[str, Input]] = {}  # both services of a row take the same
 
     def narrowed(service: Service, path: str | None) -> Service | None:
-        place = None if path is None or files is None else filed.lying(around, files, path)
-        if path is None or place is None:
-            away = path is not None and files is not None and rooted(path, files.table.roots)[0].scheme is not None
-            return service if away else None  # other servers are not asked for a list
-        own = tuple(one for one in service.inputs if one.param is not cutouts.PACKAGE)
-        key = path, own
-        if key not in looked and len(looked) < NARROWED:
-            looked[key] = cutouts.fitted(replace(service, inputs=own), place)
-        fit = looked.get(key, service)
-        return fit and replace(service, inputs=(*fit.inputs[: len(own)], *service.inputs[len(own) :]))
+        if path is None or files is None:
+            return None
+        if path not in looked:
+            if len(looked) >= NARROWED:
+                return service
+            place = filed.lying(around, files, path)
+            if place is None:  # other servers are not asked for a list
+                return None if rooted(path, files.table.roots)[0].scheme is None else service
+            looked[path] = cutouts.fitted(bare, place, around.site.kept(cutouts.Fits))
+        fit = looked[path]
+        own = []
+        for one in service.inputs:
+            known = one if one.param is cutouts.PACKAGE else fit.get(one.param.name)
+            if known is not None:
+                own.append(replace(one, param=known.param, low=known.low, high=known.high))
+        return replace(service, inputs=tuple(own)) if fit else None
 
     files = around.site.current().published.get(f"{table.schema}.files")
     key = table.identifier
     assert key is not None  # noqa: S101  (tables without one have no links)
     quoted = key.name.replace('"', '""')
     always: dict[str, Template] = {"ID": (Hole(f'target."{quoted}"'),), "TABLE": (table.qualified,)}
+    bare = tuple(Input(param=param) for param in cutouts.PARAMS)
     inputs = tuple(Input(param=param, value=always.get(param.name, ())) for param in cutouts.PARAMS)
     several = (*inputs, Input(param=cutouts.PACKAGE))
     return [
