@@ -72,7 +72,7 @@ def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
         widths = [width for width in reductions.WIDTHS if width >= 15 * step * SECOND and width <= YEAR // 500]
         given = list(samples(step))
         begun = perf_counter()
-        pyramids.build(directory, given, ["flux"], widths)
+        pyramids.build(directory, lambda *_: given, ["flux"], widths)
         made = perf_counter() - begun
         width = reductions.width(YEAR // SCREEN, step * SECOND) or 0
         kept = pyramids.kept(directory)

@@ -16,9 +16,11 @@ from asking import Client
 from das2_streams import Stream, Wrong, parse
 from hven.app._server import create
 from hven.ingest import ingest
+from hven.ingest.sync import sync
 from hven.model import settings
 from hven.services import _pyramids as pyramids
 from hven.site import Site
+from hven.testing.site import site_with
 from shared import shared
 
 SECOND = 1_000_000
@@ -384,3 +386,74 @@ def test_kept_reductions_say_the_same(
     np.testing.assert_array_equal(other.values()["lh.max"], one.values()["lh.max"])
     # what is private is never kept
     assert not any("shut" in place.name for place in Path(site.settings.var / "reductions").rglob("*"))
+
+
+GROWING = """\
+collection: grow
+title: Growing
+tables:
+  main:
+    source: {kind: parquet, files: a.parquet}
+    primary: taken
+    columns: {taken: {ucd: time.epoch}, mag: {unit: nT}, field: {type: "float32[4]"}}
+    series: {cadence: 1 s}
+"""
+
+
+def test_only_what_changed_is_reduced_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples that are added, changed and removed: the levels are those that all of them make, though few are read."""
+    monkeypatch.setattr(pyramids, "SMALL", 100)
+    monkeypatch.setattr(pyramids, "SCREEN", 10)
+    rng = np.random.default_rng(3)
+    many = 40_000
+    at = START // SECOND * SECOND + np.arange(many) * SECOND
+    mag, field = rng.normal(size=many), rng.normal(size=(many, 4)).astype("f4")
+
+    def write(keep: np.ndarray) -> None:
+        made = {
+            "taken": pa.array(at[keep]).cast(pa.timestamp("us")),
+            "mag": mag[keep],
+            "field": pa.array(list(field[keep])),
+        }
+        pq.write_table(pa.table(made), tmp_path / "collections" / "grow" / "a.parquet")
+
+    reads: list[int] = []
+    inner = pyramids.samples
+
+    def seen(*args: object, **more: object) -> Iterator[pa.RecordBatch]:
+        for batch in inner(*args, **more):  # type: ignore[arg-type]
+            if threading.current_thread().name == "reductions":
+                reads.extend(batch.column(0).to_pylist())
+            yield batch
+
+    monkeypatch.setattr(pyramids, "samples", seen)
+    with site_with(tmp_path, GROWING, {}) as site:
+        place, client = site.settings.var / "reductions", Client(create(site))
+
+        def kept() -> dict[int, np.ndarray]:
+            reads.clear()
+            for _ in range(2):  # the second time they are there
+                data(client, "grow/main", start_time="2016", end_time="2018", resolution=60)
+                site.kept(pyramids.Pyramids, place).settle()
+            (one,) = [each for each in place.iterdir() if each.is_dir()]
+            return {width: np.array(bins) for width, bins in pyramids.kept(one).items()}
+
+        write(np.arange(30_000))
+        ingest(site, "grow")
+        first = kept()
+        assert len(reads) == 30_000
+        mag[100] = 1e6
+        keep = np.delete(np.arange(many), [5, 9_000])
+        write(keep)
+        sync(site, "grow")
+        again = kept()
+    assert list(first) == list(again)[: len(first)]  # a wider level is worth it now
+    widest = max(again) // SECOND
+    assert 10_000 < len(reads) < 10_000 + 4 * widest < 25_000  # of 40,000
+    whole = pa.record_batch(
+        [pa.array(at[keep]), pa.array(mag[keep]), pa.array(list(field[keep]))], names=["hven_time", "mag", "field"]
+    )
+    pyramids.build(tmp_path, lambda *_: [whole], ["mag", "field"], list(again))
+    for width, bins in pyramids.kept(tmp_path).items():
+        for name in bins.dtype.names or ():
+            np.testing.assert_allclose(again[width][name], bins[name], rtol=1e-6 if name[:2] == "m " else 0)

@@ -40,18 +40,21 @@ import shutil
 import threading
 from bisect import bisect_left
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from hven.engines import Snapshot
+from hven.ingest.sync import changes
+from hven.model.errors import NotFound
 from hven.services import _reductions as reductions
 from hven.services._reductions import LEAST, WIDTHS
-from hven.services.series import samples, span
+from hven.services.series import _times, samples, span
 from hven.site.auth import ANONYMOUS, alike
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -70,6 +73,8 @@ SCREEN = 500  # bins of the whole time that the widest level has at least
 ROOM = 4  # times what it takes must be free on the disk
 PIECE = 2**24  # bytes of bins that are read as one
 SAID = "levels.json"
+Spans: TypeAlias = "Sequence[tuple[int, int]]"
+EVER: Spans = ((-(2**62), 2**62),)
 
 
 def native(one: DataSet, whole: Span) -> float:
@@ -99,32 +104,51 @@ def pieces(bins: Bins, width: int, start: int, stop: int) -> Iterator[Bins]:
         yield bins[at : min(at + step, high)]
 
 
-def build(place: Path, batches: Iterable[pa.RecordBatch], names: Sequence[str], widths: Sequence[int]) -> None:
+def build(
+    place: Path,
+    read: Callable[[int, int], Iterable[pa.RecordBatch]],
+    names: Sequence[str],
+    widths: Sequence[int],
+    before: Mapping[int, Bins] | None = None,
+    dirty: Spans = EVER,
+) -> None:
     """Make the levels of samples, each from the one before.
 
     Parameters
     ----------
     place
         A directory for them.
-    batches
-        In the order of time, as `samples` yields them.
+    read
+        Yields samples of a span in the order of time, as `samples` does.
     widths
         Of bins, each dividing the next.
+    before
+        Levels that were made of an earlier state; bins outside of `dirty` are theirs.
+    dirty
+        Spans whose samples are other ones now, in order and apart; multiples of all widths.
     """
     levels: dict[int, Bins] = {}
     fields: list[tuple[str, str, tuple[int, ...]]] = []
-    for before, width in zip([1, *widths], widths, strict=False):
-        if levels:
-            bins = levels[before]
-            parts = reductions.coarser(pieces(bins, 1, bins["number"][0], bins["number"][-1] + 1), width // before)
-        else:
-            parts = reductions.binned(batches, width, names)
+    for finer, width in zip([0, *widths], widths, strict=False):
+        old, at = (before or {}).get(width), 0
         path = place / f"{width}.bins"
         with path.open("wb") as file:
-            for part in map(reductions.stored, parts):
-                fields = [(name, kind.base.str, kind.shape) for name, (kind, *_) in (part.dtype.fields or {}).items()]
-                part.tofile(file)
-        if not fields:
+            for low, high in EVER if old is None else dirty:
+                if old is not None:
+                    first, last = (bisect_left(old["number"], edge // width) for edge in (low, high))
+                    old[at:first].tofile(file)
+                    at = last
+                if finer:
+                    parts = reductions.coarser(pieces(levels[finer], finer, low, high), width // finer)
+                else:
+                    parts = reductions.binned(read(low, high), width, names)
+                for part in map(reductions.stored, parts):
+                    fields = [(name, kind.base.str, kind.shape) for name, (kind, *_) in (part.dtype.fields or {}).items()]  # fmt: skip
+                    part.tofile(file)
+            if old is not None:
+                fields = [(name, kind.base.str, kind.shape) for name, (kind, *_) in (old.dtype.fields or {}).items()]
+                old[at:].tofile(file)
+        if not path.stat().st_size:
             return
         levels[width] = np.memmap(path, fields, "r")
     (place / SAID).write_text(json.dumps({"fields": fields, "widths": list(levels)}))
@@ -193,7 +217,8 @@ class Pyramids:
                 return True  # asked again, it is found, or made here
             if (self._directory / key / SAID).exists():
                 return True
-            self._sweep(holdings)
+            snapshot, _, same = key.partition("-x-")
+            self._sweep(holdings, same)
             whole = span(around, ANONYMOUS, one, holdings)
             names = numeric(one)
             if whole.start is None or whole.stop is None or not names:
@@ -206,23 +231,53 @@ class Pyramids:
             if shutil.disk_usage(self._directory).free < cells * 12 * ROOM:
                 log.warning("no room for the reductions of %s: its samples are reduced when they are asked for", one.id)
                 return False
+            before: Mapping[int, Bins] = {}
+            dirty: Spans | None = None
+            for other in self._directory.glob(f"[!.]*-x-{same}"):
+                before = kept(other)
+                dirty = _dirty(around, one, other.name.partition("-x-")[0], snapshot, max([*widths, *before]))
+                if before and dirty is not None:
+                    break
             part = self._directory / f".{secrets.token_hex(8)}"
             part.mkdir()
             try:
-                build(part, samples(around, ANONYMOUS, one, names, whole.start, whole.stop, holdings), names, widths)
+                read = partial(samples, around, ANONYMOUS, one, names, holdings=holdings)
+                build(part, read, names, widths, *((before, dirty) if before and dirty is not None else ()))
                 part.replace(self._directory / key)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
+            self._sweep(holdings)
         return True
 
-    def _sweep(self, holdings: Holdings) -> None:
-        """Remove what broke off, and what is of no state that is served."""
+    def _sweep(self, holdings: Holdings, same: str = "-") -> None:
+        """Remove what broke off, and what is of no state that is served, but that of which a new one may be made."""
         relations = [table.relation for table in holdings.published.values()]
         served = {relation.id for relation in relations if isinstance(relation, Snapshot)}
         for place in self._directory.iterdir():
-            if place.name != ".lock" and place.name.partition("-x-")[0] not in served:
+            snapshot, _, series = place.name.partition("-x-")
+            if place.name != ".lock" and series != same and snapshot not in served:
                 self._open.pop(place.name, None)
                 shutil.rmtree(place, ignore_errors=True)
+
+
+def _dirty(around: Surroundings, one: DataSet, old: str, new: str, width: int) -> Spans | None:
+    """Find the spans in which a later state has other rows, by what the syncs between them have kept; None: it is not known, for keys have no times."""
+    moments = []
+    try:
+        way = changes.chain(around.site, one.published.table.qualified, old, new)
+        for step in way or ():
+            rows = step.load()
+            if one.time.name not in rows.column_names:
+                return None
+            moments.append(_times(rows[one.time.name].combine_chunks().drop_null(), one.time.column).to_numpy())
+    except NotFound:
+        return None
+    if not way:
+        return None
+    cells = np.unique(np.concatenate(moments) // width)
+    apart = np.diff(cells) > 1
+    begins, ends = cells[np.r_[len(cells) > 0, apart][: len(cells)]], cells[np.r_[apart, len(cells) > 0][: len(cells)]]
+    return [(int(low) * width, int(high + 1) * width) for low, high in zip(begins, ends, strict=True)]
 
 
 def numeric(one: DataSet) -> list[str]:
@@ -243,7 +298,7 @@ def _key(around: Surroundings, who: Reader, one: DataSet) -> str | None:
         return None
     if not all(alike(table, each, around.policies) for each in (who, ANONYMOUS)) or _values(one) <= SMALL:
         return None
-    parameters = [(each.name, each.kind, each.size) for each in one.parameters]
+    parameters = [(each.name, each.kind, each.size, str(each.column.type)) for each in one.parameters]
     said = repr((MADE, one.id, one.state, one.series.time, one.series.condition, parameters))
     return f"{relation.id}-x-{hashlib.sha256(said.encode()).hexdigest()[:24]}"
 
