@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from asking import Client
 from astropy.io import fits
+from test_spans import read
 
 from file_servers import Files, web
 from hven.app._server import create
@@ -572,3 +573,16 @@ def test_polarisations_and_julian_dates(tmp_path: Path) -> None:
             assert [row[0] for row in found] == [f"{one}Z" for one in expected.astype(str)]
             there = np.concatenate([cube[:, :, at] for at in places], axis=1)
             assert np.array_equal(np.array([row[1:] for row in found], "f4"), there)
+
+
+def test_rows_lead_to_the_samples_of_their_files_by_themselves(nda: tuple[Client, Path]) -> None:
+    client, data = nda
+    for path in sorted(data.glob("*.cdf")):
+        links = read(client, f"data/{path.name}", "nda.days")
+        (hapi,) = (one for one in links if (one["local"], one["semantics"]) == ("hapi", "#proc"))
+        assert {one["local"] for one in links if one["semantics"] == "#documentation"} == {"hapi", "das2"}
+        body = client.get(f"{hapi['url'].removeprefix('https://vo.example')}?{urlencode(hapi['sent'])}").text
+        status = [int(line.rpartition(",")[2]) for line in body.splitlines()]
+        assert (
+            status == cdflib.CDF(str(path)).varget("STATUS").tolist()
+        )  # its last sample, too, and none of the next file

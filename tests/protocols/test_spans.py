@@ -98,10 +98,10 @@ def test_granules_lead_to_their_samples(client: Client, source: pa.Table) -> Non
         assert b"validRange" in asked(client, told["das2"]["url"])
 
 
-def read(client: Client, ident: str) -> list[dict]:
+def read(client: Client, ident: str, table: str = "goes.epn_core") -> list[dict]:
     from astropy.io.votable import parse as votable
 
-    document = votable(BytesIO(asked(client, "/datalink/goes.epn_core", ID=ident)))
+    document = votable(BytesIO(asked(client, f"/datalink/{table}", ID=ident)))
     services = {}
     for resource in document.resources:
         if resource.utype != "adhoc:service":

@@ -74,8 +74,7 @@ def links(
         inputs += [Input(param=param, value=(param.default,) if param.default else ()) for param in more]
         title = one.title or one.id
         query = "&".join(f"{name}={quote(value)}" for name, value in always.items() if name != "server")
-        # a file's last sample, or a moment, ends when the next one begins
-        behind = round((one.cadence or 0) * 1e6) or (1 if end.epoch is None else 1000)
+        behind = 1 if end.epoch is None else 1000  # so that a file's last sample, or the one of a moment, is among them
         fit = partial(_fitted, times=times, begin=begin, end=end, behind=behind if one.file or begin is end else 0)
         found += [
             Link(
