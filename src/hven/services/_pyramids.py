@@ -41,7 +41,7 @@ import threading
 from bisect import bisect_left
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -128,30 +128,29 @@ def build(
         Spans whose samples are other ones now, in order and apart; multiples of all widths.
     """
     levels: dict[int, Bins] = {}
-    fields: list[tuple[str, str, tuple[int, ...]]] = []
+    kind: Any = None
+
+    def parts(old: Bins | None, finer: int, width: int) -> Iterator[Bins]:
+        at = 0
+        for low, high in EVER if old is None else dirty:
+            if old is not None:
+                first, last = (bisect_left(old["number"], edge // width) for edge in (low, high))
+                yield old[at:first]
+                at = last
+            made = reductions.coarser(pieces(levels[finer], finer, low, high), width // finer) if finer else reductions.binned(read(low, high), width, names)  # fmt: skip
+            yield from map(reductions.stored, made)
+        yield from () if old is None else (old[at:],)
+
     for finer, width in zip([0, *widths], widths, strict=False):
-        old, at = (before or {}).get(width), 0
         path = place / f"{width}.bins"
         with path.open("wb") as file:
-            for low, high in EVER if old is None else dirty:
-                if old is not None:
-                    first, last = (bisect_left(old["number"], edge // width) for edge in (low, high))
-                    old[at:first].tofile(file)
-                    at = last
-                if finer:
-                    parts = reductions.coarser(pieces(levels[finer], finer, low, high), width // finer)
-                else:
-                    parts = reductions.binned(read(low, high), width, names)
-                for part in map(reductions.stored, parts):
-                    fields = [(name, kind.base.str, kind.shape) for name, (kind, *_) in (part.dtype.fields or {}).items()]  # fmt: skip
-                    part.tofile(file)
-            if old is not None:
-                fields = [(name, kind.base.str, kind.shape) for name, (kind, *_) in (old.dtype.fields or {}).items()]
-                old[at:].tofile(file)
+            for part in parts((before or {}).get(width), finer, width):
+                kind = part.dtype
+                part.tofile(file)
         if not path.stat().st_size:
             return
-        levels[width] = np.memmap(path, fields, "r")
-    (place / SAID).write_text(json.dumps({"fields": fields, "widths": list(levels)}))
+        levels[width] = np.memmap(path, kind, "r")
+    (place / SAID).write_text(json.dumps({"fields": kind.descr, "widths": list(levels)}))
 
 
 def kept(place: Path) -> dict[int, Bins]:
@@ -160,7 +159,7 @@ def kept(place: Path) -> dict[int, Bins]:
         said = json.loads((place / SAID).read_bytes())
     except (OSError, ValueError):
         return {}
-    fields = [(name, kind, tuple(shape)) for name, kind, shape in said["fields"]]
+    fields = [(name, kind, *map(tuple, shape)) for name, kind, *shape in said["fields"]]
     return {width: np.memmap(place / f"{width}.bins", fields, "r") for width in said["widths"]}
 
 
