@@ -262,6 +262,8 @@ class Pyramids:
 def _dirty(around: Surroundings, one: DataSet, old: str, new: str, width: int) -> Spans | None:
     """Find the spans in which a later state has other rows, by what the syncs between them have kept; None: it is not known, for keys have no times."""
     moments = []
+    if one.series.file:  # its rows are files, whose times are others
+        return None
     try:
         way = changes.chain(around.site, one.published.table.qualified, old, new)
         for step in way or ():
