@@ -2,6 +2,31 @@
 
 A change set is an Arrow table: the columns of the primary key, `CHANGE` (``added``, ``changed``, ``removed``) and `COLUMNS` (a list of
 names for changed rows; null: any column may be another one).
+
+Common
+------
+site
+    That keeps them.
+table
+    ``schema.table``.
+since, until
+    Ids of snapshots; no `until`: the published one.
+before, after
+    Ids of snapshots.
+run
+    Id of the run.
+at
+    When, as ISO 8601.
+rows
+    A change set; of a `ChangeSet`, how many rows are other ones.
+old, new
+    Records of two snapshots.
+steps
+    Change sets, the oldest first.
+collection
+    Its name.
+returns : pa.Table, Change
+    A change set, and what it counts.
 """
 
 from __future__ import annotations
@@ -45,6 +70,10 @@ class ChangeSet:
         When it was published, or nearly.
     rows
         How many rows are other ones; `load` gives them.
+    run
+        Id of the run that published it.
+    path
+        The file.
     """
 
     table: str
@@ -56,7 +85,7 @@ class ChangeSet:
     path: Path
 
     def load(self) -> pa.Table:
-        """Read the rows.
+        """Return the rows.
 
         Raises
         ------
@@ -99,7 +128,7 @@ def keep(site: Site, table: str, rows: pa.Table, *, before: str, after: str, run
 
 
 def sets(site: Site, table: str) -> list[ChangeSet]:
-    """List the change sets of a table that are kept, the newest first. Some may be of snapshots that were never published: follow `before`."""
+    """Return the change sets of a table that are kept, the newest first. Some may be of snapshots that were never published: follow `before`."""
     found = []
     place = _place(site, table)
     for path in sorted(place.glob("*.arrow"), reverse=True) if place.is_dir() else ():
