@@ -6,6 +6,7 @@ Times are the processor's, of all threads: the machine may have other things to 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import tempfile
@@ -75,8 +76,12 @@ def asked(app: Any, path: str, query: str) -> bytes:
     """Ask the application in this process."""
     sent: list[dict[str, Any]] = []
 
+    waiting = [{"type": "http.request", "body": b"", "more_body": False}]
+
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if not waiting:  # nobody goes
+            await asyncio.Event().wait()
+        return waiting.pop()
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
@@ -91,15 +96,22 @@ def asked(app: Any, path: str, query: str) -> bytes:
 
 def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
     """Measure samples and documents."""
-    names = ("series.hapi-binary", "series.hapi-csv", "series.hapi-memory", "series.hapi-info", "series.hapi-catalog")
+    names = (
+        "series.hapi-binary",
+        "series.hapi-csv",
+        "series.hapi-memory",
+        "series.hapi-relations",
+        "series.hapi-info",
+        "series.hapi-catalog",
+    )
     if not any(only in name for name in names):
         return
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         (directory / "hven.toml").touch()
-        if any(only in name for name in names[:3]):
+        if any(only in name for name in names[:4]):
             yield from _samples(directory, only, 10_000_000 if big else 2_000_000)
-        if any(only in name for name in names[3:]):
+        if any(only in name for name in names[4:]):
             yield from _documents(directory, only)
 
 
@@ -160,6 +172,14 @@ def _samples(directory: Path, only: str, rows: int) -> Iterator[Journey]:
                 mine = best(ours(kind), 3 if kind == "binary" else 1)
                 note = f"{rows:,} samples of 3 doubles; the reference {'reads the arrays with cdflib and writes their bytes' if kind == 'binary' else 'is the CSV writer of Arrow, of arrays in memory'}"
                 yield against(name, rows / mine / 1e6, rows / best(work, 3 if kind == "binary" else 1) / 1e6, least, unit="M/s", higher=True, note=note)  # fmt: skip
+        if only in "series.hapi-relations":
+            app = create(site)
+            linked = json.loads(asked(app, "/hapi/info", "dataset=samples_t0"))["x_relations"][-1]
+            info = json.loads(asked(app, "/hapi/info", f"dataset={linked['id']}"))
+            query = f"dataset={linked['id']}&start={info['startDate']}&stop={info['stopDate']}&format=binary"
+            size, whole = len(asked(app, "/hapi/data", query)), rows * (27 + 8 * len(NAMES))
+            note = f"{linked['cadence']} instead of all {rows:,} samples"
+            yield against("series.hapi-relations", size / 1e6, whole / 1e6, 0.01, unit="MB", note=note)
         if only in "series.hapi-memory":
             yield against(
                 "series.hapi-memory",

@@ -17,6 +17,7 @@ import cdflib
 import numpy as np
 import pyarrow as pa
 
+from bench import hapi
 from bench.measure import Journey, against
 from hven.ingest import ingest
 from hven.model import settings
@@ -55,7 +56,8 @@ def best(work: object, tries: int = 5) -> float:
 
 
 def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
-    """Measure the kept year, and how fast it is made; files in place."""
+    """Measure HAPI, the kept year, and how fast it is made; files in place."""
+    yield from hapi.run(only, big=big)
     if any(only in name for name in ("series.files", "series.index")):
         yield from files(only, big=big)
     names = ("series.year", "series.reduced")

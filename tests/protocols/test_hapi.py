@@ -22,7 +22,7 @@ from hven import descriptor
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
-from hven.services import series
+from hven.services import _pyramids, series
 from hven.site import Site
 from hven.site.auth import ANONYMOUS, Reader
 from shared import shared
@@ -133,7 +133,7 @@ def test_documents_are_as_the_standard_has_them(client: Client) -> None:
         assert problems(asked(client, path), kind) == []
     every = asked(client, "catalog", depth="all")
     assert problems(every, "catalog") == []
-    assert [one["id"] for one in every["catalog"]] == ["goes_xrs", "nancay_xrs"]
+    assert [one["id"] for one in every["catalog"]] == ["goes_xrs", "nancay_xrs", "goes_xrs_availability"]
     for one in every["catalog"]:
         info = asked(client, "info", dataset=one["id"])
         assert problems(info, "info") == []
@@ -326,7 +326,8 @@ def test_lists_of_data_sets_are_kept_for_those_who_see_the_same(site: Site, monk
     vars(site.kept(series.Lists)).update(vars(series.Lists()))  # forget
     who = [ANONYMOUS]
     client = Client(create(site, reader=lambda _: who[0]))
-    everybody, owner = {"goes_xrs", "nancay_xrs"}, {"goes_xrs", "nancay_xrs", "shut_xrs", "quiet"}
+    everybody = {"goes_xrs", "goes_xrs_availability", "nancay_xrs"}
+    owner = everybody | {"shut_xrs", "shut_xrs_availability", "quiet"}
     for reader, sets in ((ANONYMOUS, everybody), (Reader(name="ada", groups=frozenset({"owner"})), owner)) * 2:
         who[0] = reader
         assert {one["id"] for one in asked(client, "catalog")["catalog"]} == sets
@@ -339,6 +340,53 @@ def test_times_below_a_microsecond(client: Client) -> None:
     assert (answer.status, answer.body) == (200, b"")
     same = client.get("/hapi/data", **{**given, "stop": given["start"]})
     assert json.loads(same.body)["status"]["code"] == 1404
+
+
+@pytest.fixture
+def coarse(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """The site, which keeps reductions of little, too."""
+    monkeypatch.setattr(_pyramids, "SMALL", 1000)
+    vars(site.kept(series.Lists)).update(vars(series.Lists()))  # forget
+    yield Client(create(site))
+    monkeypatch.undo()
+    vars(site.kept(series.Lists)).update(vars(series.Lists()))
+
+
+def test_coarser_data_sets_are_linked_and_are_means(coarse: Client, source: pa.Table) -> None:
+    info = asked(coarse, "info", dataset="goes_xrs")
+    assert problems(info, "info") == []
+    (link,) = info["x_relations"]
+    assert (link["id"], link["cadence"], link["type"], link["method"]) == ("goes_xrs_PT1M", "PT1M", "resample", "mean")
+    wide = asked(coarse, "info", dataset=link["id"])
+    assert problems(wide, "info") == []
+    assert (wide["cadence"], wide["timeStampLocation"], wide.get("x_relations")) == ("PT1M", "center", None)
+    assert (wide["startDate"], wide["stopDate"]) == ("2003-10-28T00:00:00.000000Z", "2003-10-28T05:34:00.000000Z")
+    names = [one["name"] for one in wide["parameters"]]
+    assert names == ["at", *(f"{name}{end}" for name in ("mjd", "short", "count", "good") for end in ("", "_min", "_max")), *(f"{name}{end}" for name in ("flux", "cube") for end in ("", "_max"))]  # fmt: skip
+    given: dict[str, object] = {"dataset": link["id"], "start": wide["startDate"], "stop": wide["stopDate"]}
+    for _ in range(2):  # of the samples, then of what is kept
+        found = read(coarse, "binary", **given)
+        moments = np.array([one.as_py() for one in source["at"]], "M8[us]").astype(np.int64) // (60 * SECOND)
+        short = source["short"].to_numpy()
+        bins = [short[moments == number] for number in np.unique(moments)]
+        np.testing.assert_allclose(found["short"], [np.nanmean(one) for one in bins])
+        np.testing.assert_array_equal(found["short_max"], [np.nanmax(one) for one in bins])
+        np.testing.assert_array_equal(found["short_min"], [np.nanmin(one) for one in bins])
+        assert found["at"][:2] == ["2003-10-28T00:00:30.000000Z", "2003-10-28T00:01:30.000000Z"]
+        flux = np.array(source["flux"].to_pylist(), "f4")
+        np.testing.assert_array_equal(found["flux_max"][3], np.nanmax(flux[moments == np.unique(moments)[3]], axis=0))
+        part = read(coarse, "csv", dataset=link["id"], start="2003-10-28T00:01:30Z", stop="2003-10-28T00:03:30Z", parameters="count_max")  # fmt: skip
+        assert part == {"at": found["at"][1:3], "count_max": pytest.approx(found["count_max"][1:3])}
+
+
+def test_when_there_are_samples(client: Client) -> None:
+    info = asked(client, "info", dataset="goes_xrs")
+    assert info["x_availability"] == "goes_xrs_availability"
+    spans = asked(client, "info", dataset="goes_xrs_availability")
+    assert problems(spans, "info") == []
+    assert [one["name"] for one in spans["parameters"]] == ["at", "endTime", "code", "message"]
+    text = client.get("/hapi/data", dataset="goes_xrs_availability", start=spans["startDate"], stop=spans["stopDate"]).text  # fmt: skip
+    assert text == "2003-10-28T00:00:00.000000Z,2003-10-28T05:33:30.000000Z,200,samples\n"
 
 
 EVENTS = """\

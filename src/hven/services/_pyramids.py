@@ -222,8 +222,7 @@ class Pyramids:
             names = numeric(one)
             if whole.start is None or whole.stop is None or not names:
                 return False
-            widths = [width for width in WIDTHS if width >= LEAST * native(one, whole)]
-            widths = widths[:1] + [width for width in widths[1:] if (whole.stop - whole.start) // width >= SCREEN]
+            widths = _widths(one, whole)
             if not widths:
                 return False
             cells = min(whole.rows, (whole.stop - whole.start) // widths[0] + 1) * _values(one) // max(whole.rows, 1)
@@ -304,6 +303,24 @@ def _key(around: Surroundings, who: Reader, one: DataSet) -> str | None:
     return f"{relation.id}-x-{hashlib.sha256(said.encode()).hexdigest()[:24]}"
 
 
+def _widths(one: DataSet, whole: Span) -> list[int]:
+    """Choose which bins are kept."""
+    widths = [width for width in WIDTHS if width >= LEAST * native(one, whole)]
+    long = (whole.stop or 0) - (whole.start or 0)
+    return widths[:1] + [width for width in widths[1:] if long // width >= SCREEN]
+
+
+def offered(around: Surroundings, who: Reader, one: DataSet, whole: Span) -> list[int]:
+    """List the widths of bins that are kept for a reader, or will be when they are asked for; none: of little nothing is kept.
+
+    Parameters
+    ----------
+    whole
+        From when to when it has samples.
+    """
+    return _widths(one, whole) if _key(around, who, one) is not None else []
+
+
 def reduced(
     around: Surroundings,
     who: Reader,
@@ -356,4 +373,4 @@ def follow(around: Surroundings, data_sets: Iterable[DataSet], holdings: Holding
         _wanted(around, ANONYMOUS, one, holdings)
 
 
-__all__ = ["Pyramids", "follow", "native", "reduced"]
+__all__ = ["Pyramids", "follow", "native", "offered", "reduced"]

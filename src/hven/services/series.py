@@ -116,6 +116,8 @@ class DataSet:
         How many samples there are, about.
     state
         What tells a state of its files from others; empty: its samples are rows. None: not everybody may take all of its files.
+    of, width, how
+        The data set that it is made of, in bins of so many microseconds: of means, or ``available``; None, 0 and empty: of none.
     """
 
     series: Series
@@ -129,6 +131,9 @@ class DataSet:
     stop: str = ""
     count: int = 0
     state: str | None = ""
+    of: DataSet | None = None
+    width: int = 0
+    how: str = ""
 
     @property
     def id(self) -> str:
@@ -527,9 +532,13 @@ class Asked:
         key = (self.face, self.holdings.version, self.reach)
         found = kept.find(key)
         if found is None:
-            found = data_sets(self.around, self.who, self.face, self.holdings)
+            found = self.found()
             kept.keep(key, found, len(found) + 1)
         return found
+
+    def found(self) -> dict[str, DataSet]:
+        """Find the reader's data sets."""
+        return data_sets(self.around, self.who, self.face, self.holdings)
 
     @cached_property
     def reach(self) -> str:

@@ -20,6 +20,7 @@ from hven import __version__
 from hven import services as dali
 from hven.model.errors import UserError, say
 from hven.model.params import Param
+from hven.services import _derived_sets as derived
 from hven.services import series
 from hven.services._spans import links
 from hven.services.face import Face, Surroundings, Way, route
@@ -169,12 +170,6 @@ def _wanted(one: DataSet, text: str) -> list[Parameter]:
     return [one.parameters[at - 1] for at in places if at]
 
 
-def _duration(seconds: float) -> str:
-    """Write a duration as ISO 8601 has it."""
-    days, rest = divmod(seconds, 86_400)
-    return "P" + (f"{days:.0f}D" if days else "") + (f"T{rest:.9g}S" if rest or not days else "")
-
-
 def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: str) -> dict[str, Any]:
     """Describe a data set (section 3.6), without HAPI's status."""
     said, resource, length = one.series, one.published.resource, one.time.length
@@ -195,7 +190,7 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
         "modificationDate": _date(series.micros(one.published.updated.partition("+")[0].rstrip("Z")), 20),
     }
     if said.cadence:
-        made["cadence"] = _duration(said.cadence)
+        made["cadence"] = derived.duration(said.cadence)
     if one.stop in shown:
         made["x_intervalBasedRecords"] = True
     description = said.description or one.table.description or (resource.description if resource else None)
@@ -222,6 +217,19 @@ class _Asked(series.Asked):
 
     def updated(self) -> str:
         return max((one.published.updated for one in self.known.values()), default=self.around.started.isoformat())
+
+    def found(self) -> dict[str, DataSet]:
+        """Find the reader's data sets, and those that are made of them."""
+        return derived.with_derived(self.around, self.who, super().found(), self.holdings)
+
+    def span(self, one: DataSet) -> series.Span:
+        """Find from when to when the reader has samples."""
+        whole = super().span(one.of or one)
+        return whole if one.of is None else derived.span(one, whole)
+
+    def info(self, one: DataSet, chosen: Sequence[Parameter]) -> dict[str, Any]:
+        """Describe a data set, with what is made of it."""
+        return _info(one, self.span(one), chosen, self.base) | derived.links(one, self.known)
 
     def one(self, given: Mapping[str, str]) -> DataSet:
         if "dataset" not in given:
@@ -256,7 +264,7 @@ def _catalog(asked: _Asked) -> Mapping[str, Any]:
     for one in asked.known.values():
         item: dict[str, Any] = {"id": one.id, "title": one.series.title or one.table.title or one.id}
         if depth == "all":
-            item["info"] = _info(one, asked.span(one), one.parameters, asked.base)
+            item["info"] = asked.info(one, one.parameters)
         listed.append(item)
     return {**_status(1200), "catalog": listed}
 
@@ -264,7 +272,7 @@ def _catalog(asked: _Asked) -> Mapping[str, Any]:
 def _described(asked: _Asked) -> Mapping[str, Any]:
     given = _given(asked.request, "info")
     one = asked.one(given)
-    return {**_status(1200), **_info(one, asked.span(one), _wanted(one, given.get("parameters", "")), asked.base)}
+    return {**_status(1200), **asked.info(one, _wanted(one, given.get("parameters", "")))}
 
 
 def _moment(given: Mapping[str, str], name: str, code: int) -> int:
@@ -284,7 +292,7 @@ def _nanos(text: str) -> str:
 def _shown(asked: _Asked) -> list[dict[str, Any]]:
     """List the data sets for people: each with a day of samples, or less, to try."""
     shown = []
-    for one in asked.known.values():
+    for one in (one for one in asked.known.values() if one.of is None):
         span = asked.span(one)
         length = one.time.length
         item = {
@@ -327,11 +335,12 @@ async def _data(asked: _Asked) -> Response:
     headers["content-disposition"] = f'inline; filename="{quote(one.id)}.{ {"binary": "bin"}.get(kind, kind) }"'
     if asked.request.method == "HEAD":  # which reads nothing
         return Response(None, 200, headers)
-    batches = series.samples(asked.around, asked.who, one, [each.name for each in chosen], start, stop, asked.holdings)
+    read = derived.records if one.of is not None else series.samples
+    batches = read(asked.around, asked.who, one, [each.name for each in chosen], start, stop, asked.holdings)
     before = await anyio.to_thread.run_sync(next, batches, None)
     head = None
     if "include" in given or kind == "json":
-        head = {**_status(1200 if before is not None else 1201), **_info(one, span, chosen, asked.base), "format": kind}
+        head = {**_status(1200 if before is not None else 1201), **asked.info(one, chosen), "format": kind}
 
     def chunks() -> Any:
         def every() -> Any:

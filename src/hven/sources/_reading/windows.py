@@ -66,7 +66,7 @@ class Windows(Narrowing):
             options.url, context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret
         )
         self._from: int | None = None
-        self._bytes, self._begun = 0, 0.0
+        self._bytes, self._begun = 0, clock.monotonic()
         self._told: set[str] = set()
 
     # --- what a kind of server says ------------------------------------------------------------------------------
