@@ -66,6 +66,7 @@ KNOWN = {
     "info": frozenset({"dataset", "parameters", "resolve_references"}),
     "data": frozenset({"dataset", "parameters", "start", "stop", "include", "format"}),
 }
+SAMPLES = 50  # that are told as a sample, about
 TRIED = 1000  # samples of an example, about
 SHORT = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie"}
 
@@ -191,6 +192,10 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
     }
     if said.cadence:
         made["cadence"] = derived.duration(said.cadence)
+    elif span.start is not None and span.stop is not None:  # clients cannot tell how much to ask for
+        some = max((span.stop - span.start) * SAMPLES // max(span.rows, 1), 1000)
+        end = min(span.start + some, span.stop)
+        made |= {"sampleStartDate": _date(span.start, length), "sampleStopDate": _date(end, length)}
     if one.stop in shown:
         made["x_intervalBasedRecords"] = True
     description = said.description or one.table.description or (resource.description if resource else None)

@@ -1,0 +1,117 @@
+"""hapiclient reads our HAPI server, untouched, in both its formats; hven lint has nothing to say; the kinds hapi and das2 copy what they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hapiclient import hapi as read
+
+from hven.ingest import ingest
+from hven.lint import lint
+from hven.model import settings
+from hven.site import Site
+from running import serving
+
+START = np.datetime64("2003-10-28T00:00:00.123", "us").astype(np.int64)
+ROWS = 3000
+DESCRIPTOR = """\
+collection: goes
+title: X rays
+description: Fluxes
+tables:
+  xrs:
+    source: {kind: parquet, files: goes.parquet}
+    follow: true
+    columns:
+      at: {ucd: time.epoch}
+      flux: {type: "float32[4]", unit: W}
+    series: {cadence: 4 s, bins: {flux: {name: frequency, unit: MHz, centers: [1, 2, 3, 4]}}}
+"""
+COPY = """\
+collection: {kind}_copy
+title: Copied
+description: Fluxes
+tables:
+  xrs:
+    source: {{kind: {kind}, url: "{url}", dataset: {dataset}}}
+    follow: true
+"""
+
+
+@pytest.fixture(scope="module")
+def source() -> pa.Table:
+    rng = np.random.default_rng(1)
+    short = rng.normal(size=ROWS)
+    short[5] = np.nan
+    return pa.table(
+        {
+            "at": pa.array(START + np.arange(ROWS) * 4_000_000).cast(pa.timestamp("us")),
+            "short": short,
+            "number": np.arange(ROWS, dtype="i4"),
+            "flag": np.array(["ok", "b,ad", 'q"é'])[np.arange(ROWS) % 3],
+            "flux": pa.array(list(rng.normal(size=(ROWS, 4)).astype("f4")), pa.list_(pa.float32())),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterator[str]:
+    directory = tmp_path_factory.mktemp("hapi")
+    folder = directory / "collections/goes"
+    folder.mkdir(parents=True)
+    (directory / "hven.toml").touch()
+    pq.write_table(source, folder / "goes.parquet")
+    (folder / "goes.yaml").write_text(DESCRIPTOR)
+    with Site(settings.load(directory), watch=False) as site:
+        ingest(site, "goes")
+    with serving(directory) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize("format_", ["csv", "binary"])
+def test_hapiclient(url: str, source: pa.Table, tmp_path: Path, format_: str) -> None:
+    start, stop = "2003-10-28T00:00:00.123Z", "2003-10-28T00:10:00.123Z"
+    options = {"usecache": False, "cache": False, "cachedir": str(tmp_path), "format": format_}
+    data, meta = read(f"{url}/hapi", "goes_xrs", "", start, stop, **options)
+    wanted = source.slice(0, 150)
+    assert meta["HAPI"] == "3.3"
+    assert data["at"].tolist() == [f"{np.datetime64(one.as_py(), 'us')}Z".encode() for one in wanted["at"]]
+    np.testing.assert_allclose(data["short"], wanted["short"].to_numpy(), rtol=1e-15)
+    np.testing.assert_array_equal(data["number"], wanted["number"].to_numpy())
+    np.testing.assert_allclose(data["flux"], np.array(wanted["flux"].to_pylist()), rtol=1e-6)
+    assert [one if isinstance(one, str) else one.decode() for one in data["flag"].tolist()] == wanted[
+        "flag"
+    ].to_pylist()
+
+
+def test_lint_has_nothing_to_say(url: str) -> None:
+    report = lint(f"{url}/hapi")
+    assert report.judged
+    assert [(one.code, one.message, one.value) for one in report.findings] == []
+    assert {one.table for one in report.looked} == {"goes_xrs", "goes_xrs_availability"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "dataset"), [("hapi", "/hapi", "goes_xrs"), ("das2", "/das2/server", "goes/xrs")]
+)
+def test_a_copy_has_the_same_samples(
+    url: str, source: pa.Table, tmp_path: Path, kind: str, at: str, dataset: str
+) -> None:
+    folder = tmp_path / f"collections/{kind}_copy"
+    folder.mkdir(parents=True)
+    (tmp_path / "hven.toml").write_text("allow_private = true\n")
+    (folder / f"{kind}_copy.yaml").write_text(COPY.format(kind=kind, url=f"{url}{at}", dataset=dataset))
+    with Site(settings.load(tmp_path), watch=False) as site:
+        assert ingest(site, f"{kind}_copy").rows == ROWS
+        found: dict[str, Any] = site.current().published[f"{kind}_copy.xrs"].statistics  # type: ignore[assignment]
+    name = "at" if kind == "hapi" else "time"
+    assert found[name]["minimum"].startswith("2003-10-28T00:00:00.123")
+    assert found["number"]["maximum"] == ROWS - 1
+    short = source["short"].to_numpy()
+    assert found["short"]["maximum"] == pytest.approx(np.nanmax(short))
