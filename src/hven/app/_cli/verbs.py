@@ -29,6 +29,7 @@ VERBS = {
     "resolve": "ask",
     "region": "region",
     "lint": "judge",
+    "register": "register",
     "status": "operating",
     "verify": "verify",
     "history": "publish",
