@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 DAY = 86_400 * SECOND
 UNIX = 2_440_587.5  # Julian date of 1970-01-01
 MOST = 2**62
+ALWAYS = (
+    -61_000_000_000 * SECOND,
+    253_000_000_000 * SECOND,
+)  # years 36 to 9987: engines agree on how these are written
 TRIED = 50  # files of one layout of which the first that the reader may take is looked into
 LAYOUTS = 100  # that are looked into
 ASKED = 500  # files that are asked for at once
@@ -193,7 +197,7 @@ class Files:
         """Find from when to when there are samples, and about how many; None: there are none."""
         begin, end = (f"target.{quote(one.name)}" for one in (self._begin, self._end))
         if self.guarded:
-            every = self.granules(-DAY * 800_000, DAY * 3_000_000)
+            every = self.granules(*ALWAYS)
             if not every:
                 return None
             first, last, many = min(one.start for one in every), max(one.stop for one in every), None
