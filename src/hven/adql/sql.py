@@ -752,16 +752,13 @@ class Writer:
         """Write IS NULL: a text that is made of one value and fixed ones is null where that is, and is not made for this."""
         what = node.operand
         while isinstance(what, Binary) and what.op == "||":
-            open_ = [one for one in (what.left, what.right) if not self._fixed(one)]
-            if len(open_) != 1:
+            fixed = [isinstance(one, Literal) and one.value is not None and one.slot not in self.free for one in (what.left, what.right)]  # fmt: skip
+            if sum(fixed) != 1:
                 break
-            what = open_[0]
+            what = what.left if fixed[1] else what.right
         if isinstance(what, Cast) and isinstance(what.operand, ColumnRef) and meta(what).type.is_string:
             what = what.operand
         return f"({self.expr(what)} IS {'NOT ' if node.negated else ''}NULL)"
-
-    def _fixed(self, node: Expr) -> bool:
-        return isinstance(node, Literal) and node.value is not None and node.slot not in self.free
 
     def compare(self, node: Compare) -> str:
         """Write a comparison; CONTAINS(..) = 1 becomes the bare condition."""
