@@ -117,12 +117,12 @@ def journeys(only: str, codes: Codes, rings: Callable[[], float], *, big: bool) 
             _, took, spent = timed(ingest, site)
             site.refresh()
             with query.run("SELECT s_region, coverage FROM holes.epn_core", OWNER, site=site) as result:
-                rows = [row for row in result.table().to_pylist() if row["s_region"] is not None]
-        orders = [Moc.parse(row["coverage"]).order for row in rows]
+                found = [row for row in result.table().to_pylist() if row["s_region"] is not None]
+        orders = [Moc.parse(row["coverage"]).order for row in found]
         begun = time.perf_counter()
-        for row, order in zip(rows, orders, strict=True):
+        for row, order in zip(found, orders, strict=True):
             lon, lat = np.reshape(row["s_region"], (-1, 2)).T
             MOC.from_polygon(lon * u.deg, lat * u.deg, max_depth=order)
-        known = len(rows) / (time.perf_counter() - begun)
+        known = len(found) / (time.perf_counter() - begun)
         note = f"{COVERED} codes to a published table with a MOC of each within 1 %, order {np.median(orders):.0f}, {1e3 * spent / COVERED:.1f} ms of CPU a row; the reference is mocpy alone, at the same orders"
         yield against("regions.covered", COVERED / took, known, 1 / 1.3, unit="rows/s", higher=True, note=note)
