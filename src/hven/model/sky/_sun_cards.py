@@ -15,7 +15,20 @@ if TYPE_CHECKING:
 
 
 def number(cards: Mapping[str, Any], *names: str) -> float:
-    """Return the first of these cards that is a number; NaN: none is."""
+    """Find a number among cards.
+
+    Parameters
+    ----------
+    cards
+        Of a header.
+    names
+        Which of them, the best first.
+
+    Returns
+    -------
+    number
+        The first that is one, in its own unit; NaN: none is.
+    """
     for name in names:
         value = cards.get(name)
         try:
@@ -28,7 +41,18 @@ def number(cards: Mapping[str, Any], *names: str) -> float:
 
 
 def date(cards: Mapping[str, Any]) -> Any:
-    """Return when an image was taken; NaT: it does not say."""
+    """Find when an image was taken.
+
+    Parameters
+    ----------
+    cards
+        Of its header.
+
+    Returns
+    -------
+    date
+        A ``datetime64``; NaT: it does not say.
+    """
     try:
         return np.array(
             str(cards.get("DATE-OBS") or cards.get("DATE_OBS") or "NaT").strip().rstrip("Z"), "datetime64[us]"
