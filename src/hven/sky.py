@@ -6,7 +6,7 @@ rings, seen from outside the sphere; of texts, whose writers run both ways, it i
 ========================== =========================================================================================
 ``Regions``                a column of regions: area, box, hull, union, distance, MOCs, GeoArrow, WKB
 ``Moc``                    a set of HEALPix cells (IVOA MOC 2.0)
-``chain_codes`` ..         contours of images of a disc (``Disc``; ``disc_of`` a FITS header) or of maps (``Chart``) -> ``Contours`` with ``.regions``
+``chain_codes`` ..         contours of images of a disc (``Disc``) or of maps (``Chart``) -> ``Contours`` with ``.regions``
 ``sun``                    helioprojective, Stonyhurst's and Carrington's coordinates (Thompson 2006; Meeus 1998)
 ``frames``                 frames of the sky and of bodies, and positions from one into another
 ``read_regions``           any file of regions: GeoJSON, MOC, STC-S, DALI's shapes; DS9, CRTF with ``pip install 'hven[regions]'``
@@ -23,13 +23,13 @@ from hven.model.sky import Circle, Moc, Polygon, Range, Regions, contours, dista
 Contours, Disc, Chart = contours.Contours, contours.Disc, contours.Chart
 HELIO, FREEMAN = contours.HELIO, contours.FREEMAN
 chain_codes, pixel_lists, masks, boxes = contours.chain_codes, contours.pixel_lists, contours.masks, contours.boxes
-directions, disc_of, sun = contours.polygons, contours.disc, contours.sun
+directions, sun = contours.polygons, contours.sun
 read_regions = region_files.read
 from_texts, to_texts = region_files.of_texts, region_files.texts
 from_geojson, to_geojson = region_files.from_geojson, region_files.to_geojson
 read_moc, write_moc = region_files.moc_read, region_files.moc_written
 
 __all__ = [
-    "FREEMAN", "HELIO", "Chart", "Circle", "Contours", "Disc", "Moc", "Polygon", "Range", "Regions", "boxes", "chain_codes", "directions", "disc_of", "distance",
+    "FREEMAN", "HELIO", "Chart", "Circle", "Contours", "Disc", "Moc", "Polygon", "Range", "Regions", "boxes", "chain_codes", "directions", "distance",
     "frames", "from_geojson", "from_texts", "masks", "pixel_lists", "read_moc", "read_regions", "sun", "to_geojson", "to_texts", "write_moc",
 ]  # fmt: skip
