@@ -1,4 +1,5 @@
 import cds.aladin.Aladin;
+import cds.aladin.Coord;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.lang.reflect.Field;
@@ -12,6 +13,8 @@ public class AladinTold {
         for (String line; (line = lines.readLine()) != null; ) {
             if (line.equals("footprints")) footprints(aladin);
             else if (line.equals("warning")) System.out.println("WARNING " + String.valueOf(warning(aladin)).replace('\n', ' '));
+            else if (line.equals("clear")) call(get(aladin, "calque"), "FreeAll"); // "rm all" waits as "sync" does
+            else if (line.startsWith("where ")) where(aladin, line.split(" "));
             else if (line.startsWith("say ")) System.out.println(line.substring(4));
             else System.out.println(aladin.execCommand(line));
         }
@@ -26,6 +29,42 @@ public class AladinTold {
                 System.out.println("FOOTPRINTS " + get(plane, "label") + " " + call(plane, "hasAssociatedFootprints") + " of body " + get(plane, "body"));
                 call(plane, "showFootprints", true);
             }
+    }
+
+    /** Tells the planes, and the position of a pixel (its middle is a whole number, the first is 1, the lowest row the first) of each that is an image with places. */
+    private static void where(Aladin aladin, String[] words) throws Exception {
+        // "sync" waits for ever where a table has no positions; of a file with many, one comes after the other
+        for (int turns = 0, still = 0, before = -1; turns < 150 && still < 7; turns++) {
+            Thread.sleep(200);
+            int now = planes(aladin);
+            still = now > 0 && now == before ? still + 1 : 0;
+            before = now;
+        }
+        for (Object plane : (Object[]) get(get(aladin, "calque"), "plan")) {
+            if (plane == null || plane.getClass().getSimpleName().equals("PlanFree")) continue;
+            String told = "PLANE " + plane.getClass().getSimpleName() + " error=" + get(plane, "error");
+            if ((boolean) call(plane, "isCatalog")) told += " objects=" + call(plane, "getCounts");
+            Object projection = get(plane, "projd");
+            if (projection != null && (boolean) call(plane, "isImage")) {
+                Coord at = new Coord();
+                at.x = Double.parseDouble(words[1]) - 0.5;
+                at.y = (int) get(plane, "naxis2") - Double.parseDouble(words[2]) + 0.5;
+                call(projection, "getCoord", at);
+                told += " at " + at.al + " " + at.del;
+            }
+            System.out.println(told);
+        }
+    }
+
+    /** Counts the planes; -1: one is still on its way. */
+    private static int planes(Aladin aladin) throws Exception {
+        int found = 0;
+        for (Object plane : (Object[]) get(get(aladin, "calque"), "plan")) {
+            if (plane == null || plane.getClass().getSimpleName().equals("PlanFree")) continue;
+            if (!(boolean) get(plane, "flagOk") && get(plane, "error") == null) return -1;
+            found++;
+        }
+        return found;
     }
 
     /** What stands in red over the stack of planes. */

@@ -16,6 +16,7 @@ import pyvo
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.time import Time
 from astropy.wcs import WCS
 from pyvo.dal.adhoc import DatalinkResults
 
@@ -109,6 +110,44 @@ def test_pyvo_asks_for_images_of_old(served: Server) -> None:
     columns = pyvo.dal.SIAService(f"{served.url}/sia/sky.main").search(pos=(10, 5), size=1, format="METADATA")
     assert len(columns) == 0
     assert "url" in columns.fieldnames
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*Unknown element"
+)  # params of interfaces (VODataService), which pyvo does not read
+def test_pyvo_asks_for_images_and_spectra_of_today(served: Server) -> None:
+    service = pyvo.dal.SIA2Service(f"{served.url}/sia2/ivoa.obscore")
+    found = service.search(pos=(10, 5, 1), band=(4.5e-7, 5e-7), time=(Time(51000.2, format="mjd"), Time(51000.3, format="mjd")), instrument="Camera")  # fmt: skip
+    assert sorted(one["target_name"] for one in found) == ["a", "b"]
+    # the descriptor says that access_url is the file: without that, it leads to the list of all links
+    assert [[link.semantics for link in links] for links in found.iter_datalinks()] == [["#this"]] * 2
+    assert len(service.search(pos=(10, 5, 1), maxrec=1)) == 1
+    assert len(service.search(pos=(10, 5, 1), band=(1e-6, 2e-6))) == 0
+    assert "s_region" in service.search(pos=(10, 5, 1), maxrec=0).fieldnames
+    spectra = pyvo.dal.SSAService(f"{served.url}/ssa/sky.main")
+    found = spectra.search(pos=SkyCoord(10, 5, unit="deg"), diameter=1 * u.deg, band=(4.4e-7, 4.6e-7) * u.m)
+    assert [(one.title, one.getdataurl(), one.format) for one in found] == [("c", "https://x.example/c.fits", "image/fits")]  # fmt: skip
+    assert [link.semantics for link in found[0].getdatalink()] == ["#this"]
+    links = DatalinkResults.from_result_url(f"{served.url}/datalink/sky.main?ID=c")
+    assert [link.semantics for link in links] == ["#preview", "#cutout"]
+    assert [one.description for one in links.iter_procs()] == ["part of c"]
+    assert len(spectra.search(pos=SkyCoord(200, -5, unit="deg"), diameter=1 * u.deg)) == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "datalink/sky.main?ID=a&ID=none",
+        "ssa/sky.main?REQUEST=queryData&POS=10,5&SIZE=1",
+        "sia2/sky.main?POS=CIRCLE+10+95+1",  # an error
+        "cone/sky.main?RA=10&DEC=5&SR=1&VERB=3",
+    ],
+)
+def test_votlint_has_nothing_to_say_of_what_products_answer(served: Server, tmp_path: Path, path: str) -> None:
+    (tmp_path / "answer.vot").write_bytes(served.get(f"/{path}")[2])
+    # it knows DALI as it was before shapes
+    told = stilts("votlint", f"votable={tmp_path / 'answer.vot'}").stdout.splitlines()
+    assert [line for line in told if 'Non-DALI xtype value "shape"' not in line] == []
 
 
 def test_pyvo_asks_a_service_of_a_row(served: Server) -> None:
@@ -245,8 +284,8 @@ def test_virtual_images_are_the_cuts_that_their_addresses_make(cut: Server) -> N
         assert len(pyvo.dal.SIAService(service).search(pos=(10, 5), size=0.1, **words)) == 0
     with pytest.raises(pyvo.DALQueryError, match="SIZE"):
         pyvo.dal.SIAService(service).search(pos=SkyCoord(10, 5, unit="deg"), size=-1.0)
-    for query in ("POS=10,5&SIZE=0.1", "FORMAT=METADATA"):
-        assert stilts("votlint", f"votable={service}?{query}").stdout == ""
+    for path in ("sia/pics.main/cutouts?POS=10,5&SIZE=0.1", "sia/pics.main/cutouts?FORMAT=METADATA", "collections/pics/headers/plain.fits?RESPONSEFORMAT=votable"):  # fmt: skip
+        assert stilts("votlint", f"votable={cut.url}/{path}").stdout == ""
     assert b"Cutout" in cut.get("/sia/pics.main/cutouts/capabilities")[2]
     status, _, body = cut.get("/sia/ivoa.obscore/cutouts?POS=1,1&SIZE=1")
     assert (status, b"ivoa.obscore has no files that could be cut" in body) == (404, True)

@@ -59,7 +59,7 @@ def test_the_list_tells_of_what_everybody_may_have(client: Client) -> None:
     assert "hips_service_url     = https://vo.example/collections/seen/files/maps/2MASS6XH\n" in real
     said = dict(map(str.strip, line.split("=", 1)) for line in record.splitlines())
     assert said["hips_service_url"] == f"https://vo.example{AT}"
-    assert said["creator_did"] == f"https://vo.example{AT}"
+    assert said["creator_did"] == f"ivo://example.org{AT.removeprefix('/collections')}"
     assert (said["hips_release_date"], said["obs_title"], said["hips_order"]) == (
         "2020-01-02T03:04Z",
         "GLIMPSE 360",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,7 +169,7 @@ def test_levels_above_are_means_and_the_coverage_is_that_of_the_images(client: C
 def test_it_is_listed_said_and_offered_to_maps(client: Client) -> None:
     record = client.get("/hipslist").text
     for line in (
-        f"creator_did          = https://vo.example{AT}",
+        "creator_did          = ivo://example.org/sky/hips/mixed",
         f"hips_service_url     = https://vo.example{AT}",
         "obs_title            = The plane",
         "obs_copyright        = CC-BY-4.0",
@@ -250,6 +251,19 @@ def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, around: 
     assert {path.name for path in made.place.iterdir()} <= {"properties", "made.json", "Moc.fits", *(f"Norder{at}" for at in range(4))}  # fmt: skip
     assert not [key for key in made.properties if key.startswith("hipsgen")]
     assert str(site.settings.directory) not in (made.place / "properties").read_text()
+
+
+@pytest.mark.outside
+@pytest.mark.skipif(not surveys.ALADIN.exists(), reason="Debian's package aladin is not installed")
+def test_lint_of_hipsgen_finds_no_error(client: Client, mixed: surveys.Made, tmp_path: Path) -> None:
+    shutil.copytree(mixed.place, tmp_path / "hips")
+    (tmp_path / "hips" / "properties").write_text(client.get(f"{AT}/properties").text)
+    java = ["java", "-XX:TieredStopAtLevel=1", "-Xmx300m", "-Djava.awt.headless=true", "-jar", surveys.ALADIN]
+    done = subprocess.run([*java, "-hipsgen", f"out={tmp_path / 'hips'}", "LINT"], capture_output=True, text=True, check=False)  # fmt: skip
+    told = done.stdout + done.stderr
+    assert "ERROR" not in told, told
+    assert "IVOA HiPS 1.0 compatible" in told
+    assert "is not IVOA" not in told
 
 
 def test_hipsgen_that_is_not_there_is_told(around: Surroundings, monkeypatch: pytest.MonkeyPatch) -> None:

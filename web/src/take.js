@@ -217,7 +217,7 @@ export function files({ files: count, bytes, sized, most }, { t, language }) {
  */
 export function archive({ files: count, bytes, missing }, { t, language }) {
   const number = (/** @type {number} */ value) => value.toLocaleString(language);
-  const told = t("An archive has {files}, {size}", { files: number(count), size: size(bytes, language) });
+  const told = t("An archive has {files} files, {size}", { files: number(count), size: size(bytes, language) });
   return missing
     ? `${told}; ${t("{missing} are not here for you: it lists them", { missing: number(missing) })}`
     : told;

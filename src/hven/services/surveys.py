@@ -218,8 +218,8 @@ def make(
             files.append((place_, path))
     resource = around.site.current().resources.get(collection)
     said = {"obs_title": title or (resource and resource.title) or collection}
-    for key, value in (("obs_copyright", resource and resource.licence), ("obs_ack", resource and resource.citation)):
-        said |= {key: " ".join(str(value).split())} if value else {}
+    told_of = {} if resource is None else {"obs_description": resource.description, "obs_copyright": resource.licence, "obs_ack": resource.citation}  # fmt: skip
+    said |= {key: " ".join(str(value).split()) for key, value in told_of.items() if value}
     home = settings.var / "hips" / collection
     place = _begun(home, name)
     try:

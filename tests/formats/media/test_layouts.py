@@ -16,6 +16,7 @@ from PIL import Image
 
 from hven.formats.media import Selection, as_fits, cut, open_product
 from hven.formats.pictures import Look, pictured
+from hven.formats.pictures._cells import in_cells
 
 RECORD = 512
 LABEL = """\
@@ -118,6 +119,10 @@ def test_maps_of_gaia_dem(tmp_path):
     assert all(name.name in four.text["Description"] for name, _ in names)
 
 
+def said(path: Path) -> str:
+    return Image.open(io.BytesIO(pictured([(path, path.name)], Look(size=300)))).text["Description"]
+
+
 def nrh(path: Path) -> np.ndarray:
     y, x = np.mgrid[:32, :32] - 16.0
     images = np.stack([(at + 1) * np.exp(-((x - at) ** 2 + y**2) / 60) for at in range(5)]).astype("f4")
@@ -157,12 +162,22 @@ def test_images_of_nrh(tmp_path):
     images = nrh(path)
     with open_product(path) as product:
         found = fits.open(io.BytesIO(b"".join(as_fits(product).chunks())))
+        array = in_cells(product.parts[0], product, {"DATE-OBS": "2011-06-01"})
+        assert np.array_equal(array.read([slice(1, 4), slice(2, 30), slice(0, 5)]), images[1:4, 2:30, :5])
+        assert array.axes[0].values() == pytest.approx(55713 + (36_000 + 10 * np.arange(5)) / 86_400, abs=1e-9)
     assert np.array_equal(found[1].data["STOKESI"], images)
+    assert "part 1 STOKESI, plane 3 of 5 (2011-06-01 10:00:20)" in said(path)
 
 
 def test_spectra_of_orfees(tmp_path):
     path = tmp_path / "int_orf20130110_080000_0.1.fts"
-    _, values = orfees(path)
+    waves, values = orfees(path)
     with open_product(path) as product:
+        array = in_cells(product.parts[1], product, {"DATE-OBS": "2013-01-10T08:00:00.000"})
+        assert np.array_equal(array.read([slice(78, 92), slice(40, 50)]), values[78:92, 40:50])
+        assert np.array_equal(array.axes[1].own(), waves)
+        assert array.axes[1].values()[0] == pytest.approx(299.792458 / 144.0)
+        assert in_cells(product.parts[0], product, {}) is None
         found = fits.open(io.BytesIO(b"".join(as_fits(product).chunks())))
     assert np.array_equal(np.hstack([found[2].data[f"STOKESI_B{at}"] for at in range(1, 6)]), values)
+    assert "part 2 STOKESI, logarithms" in said(path)

@@ -13,6 +13,7 @@ from hven.formats.pictures import _image_pictures as images
 from hven.formats.pictures import _interferometry as interferometry
 from hven.formats.pictures import _stills as stills
 from hven.formats.pictures._appearance import SIZES
+from hven.formats.pictures._cells import in_cells
 from hven.formats.pictures._sheet import Picture, Sheet, packed
 from hven.model.errors import SourceError, say
 
@@ -141,10 +142,13 @@ def draw(product: Product, look: Look, name: str) -> Picture:
         facts = _facts((*part.cards, *product.cards))
         title = title_of(facts, name)
         if isinstance(part, Rows):
-            curve = curves.of_rows(part)
+            cells = in_cells(part, product, facts)
+            curve = curves.of_rows(part) if cells is None else None
             if curve is not None:
                 return _page(*curves.drawn(curve, look, title), look, title)
-            continue
+            if cells is None:
+                continue
+            part = cells  # noqa: PLW2901  (drawn as the array that it is)
         if not part.axes:
             continue
         spread = curves.dynamic(part)

@@ -66,7 +66,9 @@ def _row(ident: str, links: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for link in links:
         if not link["picture"]:
             kinds.setdefault(link["semantics"], []).append(link)
-    return {"id": ident, "pictures": [link for link in links if link["picture"]], "links": kinds}
+    pictures = [link for link in links if link["picture"]]
+    large = [link for link in pictures if link["semantics"] != "thumbnail"]  # a small one is another of the same
+    return {"id": ident, "pictures": large or pictures, "links": kinds}
 
 
 def _link(one: Mapping[str, Any], origins: Sequence[str]) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def applies(table: Table) -> bool:
 def records(around: Surroundings, who: Reader, base: str) -> list[str]:
     """Read what the HiPS that a reader may know of say of themselves; their address is the one here."""
     made = [one for one in surveys.made(around.site.settings) if surveys.visible(around, who, one)]
-    found = [_record(one.properties, surveys.address(base, one)) for one in made]
+    settings = around.site.settings
+    found = [_record(one.properties, surveys.address(base, one), base, settings.authority) for one in made]
     for table in around.site.current().catalogue(who, around.policies).tables():
         if not applies(table) or not table.offers("hips"):
             continue
@@ -58,13 +59,14 @@ def records(around: Surroundings, who: Reader, base: str) -> list[str]:
                 continue  # a file that has that name by chance
             folder = path.removesuffix(f"/{NAME}") if "/" in path else ""
             at = f"{base}/collections/{quote(table.schema)}/files/{quote(folder)}".rstrip("/")
-            found.append(_record({"hips_release_date": _date(row), **said}, at))
+            found.append(_record({"hips_release_date": _date(row), **said}, at, base, settings.authority))
     return found
 
 
-def _record(said: Mapping[str, str], at: str) -> str:
+def _record(said: Mapping[str, str], at: str, base: str, authority: str) -> str:
     """Write what a HiPS says of itself, with the address here; these names every record must have (HiPS 1.0 section 4.4.2)."""
-    own = {"creator_did": at, **said, "hips_service_url": at}
+    did = f"ivo://{authority}{at.removeprefix(base).removeprefix('/collections')}"
+    own = {"creator_did": did, **said, "hips_service_url": at}
     whole = own | {"hips_status": said.get("hips_status", "public master clonableOnce")}
     return "\n".join(f"{name:<20} = {value}" for name, value in whole.items())
 
@@ -111,7 +113,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return Response(status_code=304, headers=headers)
         if file == "properties":
             at = surveys.address(dali.base(request, around.site.settings), found)
-            told = f"{_record(found.properties, at)}\n"
+            told = f"{_record(found.properties, at, dali.base(request, around.site.settings), around.site.settings.authority)}\n"
             return dali.whole(request, told.encode(), {**headers, "content-type": "text/plain; charset=utf-8"})
         place = found.place / file
         if not place.is_file():
