@@ -118,6 +118,15 @@ def sun() -> None:
     wheel("sunpy", lambda inside: data_of("sun") / Path(inside).name if inside.removeprefix(prefix) in images else None)
 
 
+def earth() -> None:
+    prefix = "astropy_iers_data/data/"
+    files = {"finals2000A.all", "ReadMe.finals2000A"}
+    wheel(
+        "astropy-iers-data",
+        lambda inside: data_of("earth") / Path(inside).name if inside.removeprefix(prefix) in files else None,
+    )
+
+
 def nomenclature() -> None:
     debian(
         "stellarium-data",
@@ -138,6 +147,7 @@ PARTS = (
     Part("hipparcos", "stars.dat", hipparcos, "Hipparcos stars and OpenNGC (Debian package kstars-data, 79 MB)"),
     Part("openngc", "OpenNGC.sqlite", hipparcos, "OpenNGC (Debian package kstars-data, 79 MB)"),
     Part("sun", "aia_171_level1.fits", sun, "solar images (wheel of sunpy, 4 MB)"),
+    Part("earth", "finals2000A.all", earth, "rotation of the Earth (wheel of astropy-iers-data, 2 MB)"),
     Part(
         "nomenclature",
         "nomenclature.dat.gz",

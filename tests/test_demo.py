@@ -19,6 +19,7 @@ from collections import Counter
 from html import unescape
 from pathlib import Path
 
+import astropy_iers_data
 import pytest
 
 from running import hven, serving
@@ -35,6 +36,7 @@ ROWS: dict[str, int | None] = {
     "sun.files": 4,
     "sun.epn_core": 4,
     "sun.campaign": 4,
+    "earth.rotation": None,
     "ivoa.obscore": None,
 }
 
@@ -56,10 +58,13 @@ def make(root: Path, *words: str, code: int = 0, **environment: str) -> str:
 
 
 def rows(root: Path) -> dict[str, int | None]:
-    return {
+    found = {
         item["table"]: item["rows"]
         for item in json.loads(hven("status", "--json", "--site", root / "demo-site").stdout)["tables"]
     }
+    if found.get("earth.rotation", 0) > 19_000:  # it grows by a row a day
+        found["earth.rotation"] = None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -94,6 +99,8 @@ def demo(root: Path, fetched: object) -> Path:
     }
     for name in ("efz20040301.000010_s.fits", "efz20040301.010016_s.fits", "aia_171_level1.fits", "resampled_hmi.fits"):
         files[f"sun/data/{name}"] = shared(f"data/helio/images/{name}").read_bytes()
+    for name in ("finals2000A.all", "ReadMe.finals2000A"):
+        files[f"earth/data/{name}"] = (Path(astropy_iers_data.__file__).parent / "data" / name).read_bytes()
     for name, content in files.items():
         if not (data / name).exists():
             (data / name).parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +126,7 @@ def test_a_second_run_does_nothing_again(demo: Path) -> None:
     before = rows(demo)
     assert descriptor.exists()
     *policies, told = hven("check", "--tests", "--run-examples", "--site", demo / "demo-site").stdout.splitlines()
-    assert told == "4 descriptors: 0 errors, 0 warnings"
+    assert told == "5 descriptors: 0 errors, 0 warnings"
     assert len(policies) == 2
     assert all(line.startswith("sun.campaign: a row is ") for line in policies)
     assert rows(demo) == before
