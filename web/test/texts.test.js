@@ -67,8 +67,8 @@ test("files are counted, with their size as far as it is known", () => {
   assert.equal(told({ sized: 3 }), "1,200 files, 5 kB and more");
   assert.equal(told({ bytes: null, most: 1000 }), "1,200 files; a script has the first 1,000");
   const packed = (missing) => archive({ files: 1200, bytes: 5000, missing }, { t, language: "en" });
-  assert.equal(packed(0), "An archive has 1,200, 5 kB");
-  assert.equal(packed(2), "An archive has 1,200, 5 kB; 2 are not here for you: it lists them");
+  assert.equal(packed(0), "An archive has 1,200 files, 5 kB");
+  assert.equal(packed(2), "An archive has 1,200 files, 5 kB; 2 are not here for you: it lists them");
 });
 
 test("language and colours change, the rest of the address stays", () => {

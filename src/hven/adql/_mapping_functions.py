@@ -134,7 +134,7 @@ ROWS: tuple[Entry, ...] = (
          doc="The region of a contour that is a list x1 y1 x2 y2 .., text or an array, in an image made by DISC or CHART: of pixels, straight from one to the next, as chain_contour; with 'arcsec' of angles from the centre of the disc, where what the line winds round is inside.",
          example="CONTOUR_PIXELS(LIST_CONTOUR('10 10, 13 10, 13 12, 10 12', CHART(0, 0, 0.1, 0.1, 30, 0))) is 12"),
     _row("GEOJSON_CONTOUR", "(geometry TEXT [, longitudes TEXT LITERAL]) -> CONTOUR", doc="The region of a geometry of GeoJSON (Polygon, MultiPolygon) on a body; rings may run either way, and what one winds round that crosses itself is inside. 'west': longitudes grow to the west there. Of a source of kind json, types: {geometry: string} leaves the text as it is.",
-         example="CONTOUR_AREA(GEOJSON_CONTOUR('{\"type\": \"Polygon\", \"coordinates\": [[[10, 0], [11, 0], [11, 1], [10, 1], [10, 0]]]}')) is ~0.9999495445"),
+         example="CONTOUR_AREA(GEOJSON_CONTOUR('{\"type\": \"Polygon\", \"coordinates\": [[[10, 0], [11, 0], [11, 1], [10, 1], [10, 0]]]}')) is ~0.9999555752"),
     _row("MASK_CONTOUR", "(path TEXT, label NUMERIC [, image ARRAY, directory TEXT LITERAL]) -> CONTOUR", "(path TEXT, label NUMERIC, directory TEXT LITERAL) -> CONTOUR",
          doc="The region of the pixels that have a label in the first image of a FITS file, which is read once for all its rows (512 MiB at most, unpacked). A relative path starts at the descriptor. Without an image made by DISC or CHART, the file's own cards tell where the Sun's disc is.",
          example="CONTOUR_FAULT(MASK_CONTOUR('no/such.fits', 1), 'name') is 'no_file'"),

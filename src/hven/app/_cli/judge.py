@@ -59,7 +59,7 @@ def lint(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Judge any TAP service, its EPN-TAP and ObsCore, or a HAPI server, as a stranger."""
+    """Judge any service of TAP or HAPI as a stranger does."""
     from rich.console import Console  # noqa: PLC0415  (a tenth of a second, for people alone)
 
     if Path(url).is_file():
