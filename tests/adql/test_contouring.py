@@ -68,7 +68,9 @@ def test_a_column_of_chain_codes(compute, rows):
         None if gone or not word else str(word) for gone, word in zip(missing, wanted.quality(), strict=True)
     ]
     assert {"exact", "clipped_at_limb"} < set(quality)
-    faults = {row.row: str(row.message).partition("; ")[0] for row in wanted.faults() if not missing[row.row]}  # without the remedy
+    faults = {
+        row.row: str(row.message).partition("; ")[0] for row in wanted.faults() if not missing[row.row]
+    }  # without the remedy
     assert {
         number: text for number, text in enumerate(compute(f"contour_fault({HOLE})", **told).to_pylist()) if text
     } == faults
