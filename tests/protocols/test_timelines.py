@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,11 @@ from hypothesis.extra import numpy as hnp
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
+from hven.model.params import Params
+from hven.model.table import Column
+from hven.model.types import parse_type
+from hven.services import series
+from hven.services.faces import timelines
 from hven.services.faces.timelines import BINS, CHANNELS, coded
 from hven.site import Site
 
@@ -215,3 +222,23 @@ def test_what_else_there_is(client: Client) -> None:
     assert [(one["key"], one["rows"]) for one in both] == [("sun.spectra", 691), ("sun.bursts", 2)]
     assert json.loads(client.get("/meanwhile", _from="1990-01-01", _to="1990-01-02").body)["lines"] == []
     assert client.get("/meanwhile", _from="x", _to="1990").status == 400
+
+
+def test_a_tile_of_very_many_channels_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels are put together bin by bin: what is held is the tile, and what is read at a time."""
+    count, bins = 20_000, 3
+    kind = np.dtype([("number", "i8"), ("m flux", "f4", (count,)), ("h flux", "f4", (count,))])
+    part = np.zeros(bins, kind)
+    part["number"], part["m flux"] = np.arange(bins), np.arange(count)
+    parameter = series.Parameter(column=Column(name="flux", type=parse_type(f"float32[{count}]")), kind="double", size=(count,))  # fmt: skip
+    one = SimpleNamespace(parameters=(parameter,))
+    asked = SimpleNamespace(around=None, who=None, holdings=None, span=lambda _: series.Span(start=0, stop=3, rows=3))
+    monkeypatch.setattr(timelines.pyramids, "reduced", lambda *_: iter([part]))
+    given = {"PARAMETER": ("flux",), "WIDTH": ("1",), "TILE": ("0",), "ROWS": ("200",)}
+    tracemalloc.start()
+    body, headers = timelines._tile(asked, one, Params(given))  # type: ignore[arg-type]
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.load(io.BytesIO(body)).shape == (200, BINS)
+    assert headers["x-together"] == "100"
+    assert most < 20_000_000  # a grid of all channels has 82 MB

@@ -106,11 +106,17 @@ export class Meanwhile {
     const own = line.key.split(".")[0] === box.dataset.table?.split(".")[0];
     const checked = this.wanted.get(line.key) ?? own;
     const tick = make("input", { type: "checkbox", checked });
+    const said = make("span");
     const draw = async () => {
       this.features.delete(line.key);
+      said.textContent = ` ${t("drawn over the spectrum")}`;
       if (tick.checked) {
-        const told = await (await fetch(line.features ?? "", { credentials: "same-origin" })).json();
-        this.features.set(line.key, shapes(told) ?? []);
+        try {
+          const told = await this.timeline.workspace.ask(line.features ?? "", { state: null });
+          this.features.set(line.key, shapes(told) ?? []);
+        } catch (error) {
+          said.textContent = ` ${wrong(error)}`;
+        }
       }
       this.timeline.draw();
     };
@@ -118,8 +124,8 @@ export class Meanwhile {
       this.wanted.set(line.key, tick.checked);
       draw();
     });
-    if (checked) draw();
-    return make("label", { className: "soft" }, tick, ` ${t("drawn over the spectrum")}`);
+    draw();
+    return make("label", { className: "soft" }, tick, said);
   }
 
   /** Draw the bars where the times of the panels are. */

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from hven.model.clock import Task
 from hven.model.errors import Cancelled, UserError
 from hven.model.params import collect
 from hven.site import people_of
@@ -140,6 +141,11 @@ class Work:
     def files(self) -> dict[str, Path]:
         """What came with the request, by the name of its part."""
         return files_in(self.directory / FILES)
+
+    @property
+    def task(self) -> Task:
+        """What long work in one call is given: to say how far it is, and whether somebody wants it still."""
+        return Task(lambda share: self.told(share=round(share, 4)), self.stopped.is_set)
 
     def told(self, **facts: Any) -> None:
         """Report how far it is; the next beat tells it.

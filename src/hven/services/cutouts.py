@@ -33,7 +33,7 @@ from hven.services._ranges import Flow, flowing
 from hven.services.address import table_named
 from hven.services.archives import KINDS
 from hven.services.errors import Faults, status_of
-from hven.services.params import value
+from hven.services.params import values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -105,7 +105,7 @@ def wanted(params: Params, *, single: bool = False) -> list[Wanted]:
     TooLarge
         There are more than `MOST`.
     """
-    given = {param.name: value(params, param) for param in PARAMS}
+    given = values(params, PARAMS)
     shapes = [_shape(name, text) for name in ("POS", "CIRCLE", "POLYGON") for text in given[name]]
     alone = Selection(
         polarizations=tuple(dict.fromkeys(text.strip() for text in given["POL"])),

@@ -18,6 +18,8 @@ from hven.model.params import LARGEST, Params, Upload, collect
 from hven.services.bodies import chunks, too_large, whole_body
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.requests import Request
 
     from hven.model.params import Param
@@ -81,6 +83,29 @@ async def read(request: Request, limit: int) -> Params:
             raise ParamError(f"a body of type {kind!r} is not understood", remedy=f"send {FORM} or {MULTIPART}")
         pairs = [*pairs, *more] if alias is None else alias.completed([*pairs, *alias.renamed(more)])
     return collect(pairs, files)
+
+
+def values(params: Params, declared: Iterable[Param]) -> dict[str, Any]:
+    """Parse parameters as they are declared.
+
+    Parameters
+    ----------
+    params
+        Of the request.
+    declared
+        Their declarations.
+
+    Returns
+    -------
+    values
+        Each as `value` returns it, by name.
+
+    Raises
+    ------
+    ParamError
+        Of the first that is absent though it must not be, or not as it is declared.
+    """
+    return {param.name: value(params, param) for param in declared}
 
 
 def value(params: Params, param: Param) -> Any:

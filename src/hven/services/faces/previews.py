@@ -17,7 +17,7 @@ from hven.model.types import BOOLEAN, FLOAT64, INT64, Type
 from hven.services import drawings, filed
 from hven.services.errors import PLAIN
 from hven.services.face import MOST, Face, Surroundings, Way, route
-from hven.services.params import value
+from hven.services.params import value, values
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -103,7 +103,7 @@ def _told(request: Request, error: Exception) -> Response:
 
 def _look(params: Params) -> Look:
     """Read how a picture is to look; what is not said is chosen by what is in the file."""
-    given = {param.name: value(params, param) for param in PARAMS[:-1]}
+    given = values(params, PARAMS[:-1])
     percentile = given["PERCENTILE"]
     if percentile is not None and not 0.0 <= percentile[0] < percentile[1] <= 100.0:
         message = say("PERCENTILE={low:g} {high:g} are no two percentages", *percentile)

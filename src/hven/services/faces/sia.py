@@ -31,7 +31,7 @@ from hven.services import cutouts, elsewhere, filed
 from hven.services.errors import Faults, votable_error
 from hven.services.face import DALI, Asked, Face, Surroundings, Way, asking
 from hven.services.observed import OBSERVED, inputs, inside, observed
-from hven.services.params import value
+from hven.services.params import value, values
 from hven.site.auth import alone
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
         table = dali.table_named(request.path_params["table"], holdings.catalogue(who, around.policies))
         if not CUTOUTS.applies(table):
             raise NotFound(f"{table.qualified} has no {CUTOUTS.lacking}", remedy="ask it by TAP")
-        given = {param.name: value(params, param) for param in PARAMS}
+        given = values(params, PARAMS)
         said = str(given["FORMAT"]).strip().lower()
         box = None if said == "metadata" else _asked(given)[2]
         cuts = said in {"", "all"} or "fits" in said  # which are FITS

@@ -169,11 +169,10 @@ def _tile(asked: _Asked, one: DataSet, params: dali.Params) -> tuple[bytes, dict
         )
     begin = number * BINS * width
     span = asked.span(one)
-    count = math.prod(parameter.size)
-    spectrum = _spectrum(parameter)
-    rows = value(params, ROWS)
-    together = -(-count // rows) if spectrum else 1
-    found = np.full((3, count, BINS), np.nan, np.float64)
+    count, spectrum, peak = math.prod(parameter.size), _spectrum(parameter), value(params, SHOW) == "peak"
+    together = -(-count // value(params, ROWS)) if spectrum else 1
+    # channels are put together as they come: of how many there are depends no memory
+    found = np.full((-(-count // together) if spectrum else 3 * count, BINS), np.nan)
     if span.start is not None and span.stop is not None and begin < span.stop and begin + BINS * width > span.start:
         # only what has samples: far outside, times are none that the engine knows
         low, high = max(begin, span.start), min(begin + BINS * width, span.stop)
@@ -181,24 +180,26 @@ def _tile(asked: _Asked, one: DataSet, params: dali.Params) -> tuple[bytes, dict
         for bins in parts:
             place = bins["number"] - number * BINS
             inside = (place >= 0) & (place < BINS)
-            for at, values in enumerate(_each(bins, parameter.name, spectrum=spectrum)):
-                found[at][:, place[inside]] = values[inside].T
+            taken = bins[inside]
+            if spectrum:
+                shown = np.asarray(taken[f"{'h' if peak else 'm'} {parameter.name}"], np.float64).T
+                found[:, place[inside]] = _grouped(shown, together, peak=peak)
+            else:
+                found[:, place[inside]] = _lines(taken, parameter.name)
     written = io.BytesIO()
     if not spectrum:
-        np.save(written, found.transpose(1, 0, 2).reshape(3 * count, BINS).astype(np.float32))
+        np.save(written, found.astype(np.float32))
         return written.getvalue(), {}
-    picture = _grouped(found[1 if value(params, SHOW) == "mean" else 2], together, peak=value(params, SHOW) == "peak")
-    codes, headers = coded(picture)
+    codes, headers = coded(found)
     np.save(written, codes)
     return written.getvalue(), headers | {"x-together": str(together)}
 
 
-def _each(bins: Reduced, name: str, *, spectrum: bool) -> tuple[Numbers, Numbers, Numbers]:
-    """Return lowest, mean and highest values; of vectors, of which no lowest ones are kept, three times the mean."""
-    mean, high = (np.asarray(bins[f"{letter} {name}"], np.float64) for letter in "mh")
-    if spectrum or mean.shape[1] == 1:
-        return np.asarray(bins[f"l {name}"], np.float64) if mean.shape[1] == 1 else mean, mean, high
-    return mean, mean, mean
+def _lines(bins: Reduced, name: str) -> Numbers:
+    """Return lowest, mean and highest values of each element; of vectors, of which no lowest ones are kept, three times the mean."""
+    mean = np.asarray(bins[f"m {name}"], np.float64)
+    each = (mean, mean, mean) if mean.shape[1] > 1 else (bins[f"l {name}"], mean, bins[f"h {name}"])
+    return np.stack(each, axis=2).reshape(len(bins), -1).T
 
 
 def _grouped(picture: Numbers, together: int, *, peak: bool) -> Numbers:

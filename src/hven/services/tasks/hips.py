@@ -8,13 +8,12 @@ import orjson
 
 from hven.formats.pictures import COLOURS, STRETCHES, Look
 from hven.jobs import Quota, Type
-from hven.model.clock import Task
 from hven.model.errors import Forbidden, say
 from hven.model.params import Param
 from hven.model.types import INT64
 from hven.services import surveys
 from hven.services.face import Surroundings
-from hven.services.params import value
+from hven.services.params import values
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -52,7 +51,7 @@ def run(work: Work) -> None:
     around = Surroundings.of(work.site, work.who, work.policies)
     if not around.operates(work.who):
         raise Forbidden(say("operators of the site make HiPS"), remedy=say("health.operators names them"))
-    given = {param.name: value(work.params, param) for param in PARAMS}
+    given = values(work.params, PARAMS)
     found = surveys.make(
         around,
         work.who,
@@ -63,7 +62,7 @@ def run(work: Work) -> None:
         order=given["ORDER"],
         look=Look(stretch=given["STRETCH"] or "", colours=given["COLOURS"] or ""),
         program=given["PROGRAM"],
-        task=Task(lambda share: work.told(share=round(share, 4)), work.stopped.is_set),
+        task=work.task,
     )
     with work.writing("made", media_type="application/json", extension=".json") as file:
         facts = {"images": len(found.files), "tiles": found.tiles, "left_out": found.left_out}
@@ -83,8 +82,7 @@ def check(params: Params, _: Collection[str]) -> None:
     ParamError
         A value is wrong, or missing.
     """
-    for param in PARAMS:
-        value(params, param)
+    values(params, PARAMS)
 
 
 JOB = Type(

@@ -14,7 +14,7 @@ from hven.model.params import Param
 from hven.model.types import BOOLEAN, INT32
 from hven.services import preparing
 from hven.services.face import Surroundings
-from hven.services.params import value
+from hven.services.params import values
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -50,7 +50,7 @@ def run(work: Work) -> None:
     around = Surroundings.of(work.site, work.who, work.policies)
     if not around.operates(work.who):
         raise Forbidden(say("operators of the site prepare files"), remedy=say("health.operators names them"))
-    given = {param.name: value(work.params, param) for param in PARAMS}
+    given = values(work.params, PARAMS)
     clock.lower(clock.JOB)
     made = preparing.prepare(
         around,
@@ -61,7 +61,7 @@ def run(work: Work) -> None:
         part=given["PART"],
         through=given["THROUGH"],
         again=bool(given["AGAIN"]),
-        task=clock.Task(lambda share: work.told(share=round(share, 4)), work.stopped.is_set),
+        task=work.task,
     )
     with work.writing("made", media_type="application/json", extension=".json") as file:
         file.write(orjson.dumps({"collection": given["COLLECTION"], **asdict(made)}))
@@ -80,8 +80,7 @@ def check(params: Params, _: Collection[str]) -> None:
     ParamError
         A value is wrong, or missing.
     """
-    for param in PARAMS:
-        value(params, param)
+    values(params, PARAMS)
 
 
 JOB = Type(
