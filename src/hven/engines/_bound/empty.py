@@ -43,7 +43,7 @@ def without(bound: Bound, empty: frozenset[int]) -> Bound | None:
     def change(node: Any) -> Any:
         return _fewer(node, empty) if isinstance(node, SetOperation) else node
 
-    if _nothing(bound.query, empty):
+    if nothing(bound.query, empty):
         return None
     query = transform(transform(bound.query, change), _pulled)
     if query is bound.query:
@@ -56,7 +56,7 @@ def _fewer(union: SetOperation, empty: frozenset[int]) -> Any:
     """Return a union with fewer members, one at least."""
     first, links = chain(union, SetOperation, lambda link: link.op == "UNION" and link.all)
     members = [first, *(link.right for link in links)]
-    kept = [member for member in members if not _nothing(member, empty)] or members[:1]
+    kept = [member for member in members if not nothing(member, empty)] or members[:1]
     if len(kept) == len(members) or not links or any(_select(member) is None for member in (members[0], *kept)):
         return union
     columns = [
@@ -111,13 +111,13 @@ def _named(member: Any, columns: Any) -> Any:
     )
 
 
-def _nothing(node: Any, empty: frozenset[int]) -> bool:
-    """Return whether a query has no rows for sure."""
+def nothing(node: Any, empty: frozenset[int]) -> bool:
+    """Return whether a query, or a part of one, has no rows for sure, if these table references have none."""
     if isinstance(node, SetOperation):
-        left, right = _nothing(node.left, empty), _nothing(node.right, empty)
+        left, right = nothing(node.left, empty), nothing(node.right, empty)
         return (left or right) if node.op == "INTERSECT" else left if node.op == "EXCEPT" else left and right
     if isinstance(node, Query):
-        return _nothing(node.body, empty)
+        return nothing(node.body, empty)
     if node.source is None or not (node.group_by or transparent(Query(replace(node, top=None, distinct=False)))):
         return False  # COUNT(*) over nothing is a row
     return _void(node.source, empty)
@@ -138,8 +138,8 @@ def _void(item: FromItem, empty: frozenset[int]) -> bool:
             else left or right
         )
     if isinstance(item, Derived):
-        return item.number in empty or _nothing(item.query, empty)
+        return item.number in empty or nothing(item.query, empty)
     return isinstance(item, TableRef) and not item.cte and item.number in empty
 
 
-__all__ = ["without"]
+__all__ = ["nothing", "without"]

@@ -9,6 +9,7 @@ constant, and all matches without an extension, by bands of latitude.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -72,6 +73,7 @@ WIDE = 60.0  # degrees: larger circles are not looked up
 _SIMPLE = (And, Between, ColumnRef, CommonTable, Compare, Derived, Exists, Ident, In, IsNull, Join, Literal, Not, Or, OrderItem, Query, Select,
            SelectItem, SetOperation, Subquery, TableRef)  # fmt: skip
 PGSPHERE, Q3C, HEALPIX = "pgsphere", "q3c", "healpix"
+_covered = lru_cache(maxsize=8)(cover)  # the members of a union, and who looks at coverages, ask for the same shape
 
 
 class Words(Protocol):
@@ -97,17 +99,21 @@ class InShape:
     shape: ConstantShape
     one: Constant | None = None
 
+    def cells(self, values: Values) -> npt.NDArray[np.int64] | None:
+        """Return HEALPix ranges of order 29 that hold the shape; None if there is no such shape."""
+        if self.one is not None and self.one(values) != 1:
+            return None
+        shape = self.shape.make(values)
+        return None if shape is None else _covered(shape)
+
     def ranges(self, values: Values) -> tuple[str, ...] | None:
         """Return the lower and upper ends of HEALPix ranges as arrays in PostgreSQL's text, then those of `FEW` that hold them all.
 
         None if there is no such shape.
         """
-        if self.one is not None and self.one(values) != 1:
+        found = self.cells(values)
+        if found is None:
             return None
-        shape = self.shape.make(values)
-        if shape is None:
-            return None
-        found = cover(shape)
         arrays = ("{" + ",".join(map(str, found[:, side].tolist())) + "}" for side in (0, 1))
         return (*arrays, *map(str, wider(found).ravel().tolist()))
 

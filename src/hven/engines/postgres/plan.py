@@ -26,11 +26,13 @@ from hven.adql.tree import (
 )
 from hven.engines import Memory, Plan, Snapshot
 from hven.engines._bound.policies import conditions
+from hven.engines._bound.unions import distributed
 from hven.engines.postgres import faults
 from hven.engines.postgres.detour import Detour
 from hven.engines.postgres.dialect import Elsewhere, Postgres
 from hven.engines.postgres.estimating import expected
 from hven.engines.postgres.install import quote
+from hven.engines.postgres.outside import Nothing, Outside
 from hven.engines.postgres.partitions import beginning
 from hven.engines.postgres.places import HEALPIX, Places, Positions
 from hven.engines.postgres.ranges import WHY, Ranged, may_leave
@@ -77,6 +79,8 @@ class PostgresPlan(Plan):
         self._reading = reading is not None
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
         self._positions = self.looks.of(bound) if reading is None else reading
+        spread = distributed(bound) if reading is None else bound
+        self._outside = Outside(spread, self._positions if spread is bound else self.looks.of(spread))
         self._lock = threading.Lock()
         self._texts: OrderedDict[tuple[object, ...], Statement] = OrderedDict()
         self._wanted: dict[str, Any] = {}  # copies of what the reader sees, by path
@@ -113,6 +117,8 @@ class PostgresPlan(Plan):
 
     def execute(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
         """Run; see `hven.engines.Plan.execute`."""
+        if self._engine.indexes and self._outside.nothing(values, relations):
+            return Nothing(self.schema)
         if self._detour is not None:
             return self._detour.execute(values, relations, limits)
         if self._ranged is not None:
@@ -242,6 +248,7 @@ class PostgresPlan(Plan):
             for regions in self._positions.regions.values()
             for region in regions
         ]
+        lines += self._outside.describe()
         # as if all were snapshots
         indexed = self._written(self._names(), dict.fromkeys(self._names(), ()), HEALPIX, "C")
         lines += [

@@ -1,0 +1,148 @@
+"""A cone outside of what a table covers is answered without its rows, on both engines; and it tells nothing of rows that its reader may not see."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from rows import LIST, STARS, both, circles, plan, sky, stage, unordered
+
+from hven.adql._parser import parse_condition
+from hven.adql.bind import bind_condition
+from hven.engines import Limits, Memory, duckdb, postgres
+from hven.model.clock import Clock
+from hven.model.errors import Timeout
+from hven.site.auth._permit import Reader, permit
+from postgres import server
+
+FAR = "CIRCLE(200, 30, 1)"
+NEAR = "CIRCLE(10, 20, 1)"
+STARRED = "SELECT id, mag FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), {})"
+NOTHING = [
+    STARRED.format(FAR),
+    STARRED.format("POLYGON(199, 29, 201, 29, 200, 31)"),
+    STARRED.format("BOX(200, 30, 2, 2)"),
+    STARRED.format("MOC('4/700')"),
+    STARRED.format(NEAR) + f" AND 1 = CONTAINS(POINT(ra, dec), {FAR})",
+    "SELECT id FROM sky.stars WHERE DISTANCE(ra, dec, 200, 30) < 1 AND mag > 3 ORDER BY mag",
+    f"SELECT field, COUNT(*) AS n FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), {FAR}) GROUP BY field",
+    f"SELECT u.n, s.id FROM TAP_UPLOAD.list AS u JOIN sky.stars AS s ON s.id = u.k WHERE 1 = CONTAINS(POINT(s.ra, s.dec), {FAR})",
+    f"SELECT id FROM (SELECT id, ra AS x, dec AS y FROM sky.stars UNION ALL SELECT id, ra, dec FROM sky.stars) AS v WHERE 1 = CONTAINS(POINT(x, y), {FAR})",
+]
+SOMETHING = [
+    STARRED.format(NEAR),
+    STARRED.format("CIRCLE(200, 30, 170)"),
+    f"SELECT COUNT(*) AS n FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), {FAR})",
+    f"SELECT id FROM sky.stars WHERE 0 = CONTAINS(POINT(ra, dec), {FAR})",
+    f"SELECT id FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), {FAR}) OR id < 300",
+    f"SELECT u.n, s.id FROM TAP_UPLOAD.list AS u LEFT JOIN sky.stars AS s ON s.id = u.k AND 1 = CONTAINS(POINT(s.ra, s.dec), {FAR})",
+    f"SELECT id FROM sky.stars WHERE id < 300 AND id NOT IN (SELECT id FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), {FAR}))",
+]
+
+
+class Embedded:
+    """The embedded engine, which may be kept from computing."""
+
+    def __init__(self, directory):
+        self.engine = duckdb.open(directory, memory=1 << 28, threads=1)
+
+    @contextlib.contextmanager
+    def away(self, snapshot):
+        run, self.engine.run = self.engine.run, None  # who calls it fails
+        try:
+            yield
+        finally:
+            self.engine.run = run
+
+    def close(self):
+        self.engine.close()
+
+
+class Database:
+    """A database, whose tables may be locked."""
+
+    def __init__(self, directory):
+        self._server = server()
+        self.url = f"postgresql://{self._server.__enter__()}"
+        self.engine = postgres.open(directory, memory=1 << 28, threads=1, url=self.url)
+
+    @contextlib.contextmanager
+    def away(self, snapshot):
+        import psycopg
+
+        with psycopg.connect(self.url) as connection:
+            connection.execute(f'LOCK TABLE hven."{snapshot.path}" IN ACCESS EXCLUSIVE MODE')
+            yield
+
+    def close(self):
+        self.engine.close()
+        self._server.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module", params=[Embedded, Database])
+def world(request, tmp_path_factory):
+    """An engine, and a table that covers two places: one of them is hidden from some."""
+    found = request.param(tmp_path_factory.mktemp("snapshots"))
+    rows = sky(13_000)
+    away = pc.and_(pc.less(pc.abs(pc.subtract(rows["ra"], 100)), 5), pc.less(pc.abs(rows["dec"]), 5))
+    some = rows.filter(pc.or_(pc.fill_null(away, False), pc.less(pc.abs(pc.subtract(rows["ra"], 10)), 2)))
+    hidden = pa.array([-1 if 50 < (ra or 0) < 150 else 5 for ra in some["ra"].to_pylist()], pa.int32())
+    some = some.set_column(some.schema.get_field_index("field"), some.schema.field("field"), hidden)
+    assert pc.sum(pc.equal(some["field"], -1)).as_py() > 10
+    snapshot = stage(found.engine, STARS, some)
+    yield found, {"sky.stars": snapshot, LIST.qualified: Memory(circles(60))}
+    found.close()
+
+
+@pytest.mark.parametrize("text", NOTHING)
+def test_what_lies_outside_is_answered_without_the_rows(world, text):
+    found, relations = world
+    bound, prepared = plan(found.engine, text, (STARS, LIST))
+    with found.away(relations["sky.stars"]):
+        execution = prepared.execute(bound.slots, relations, Limits(clock=Clock(20)))
+        assert list(execution) == []
+        execution.close()
+    assert both(found.engine, text, relations) == ([], [])
+    assert "outside" in prepared.explain() or "position index" in prepared.explain()
+
+
+@pytest.mark.parametrize("text", SOMETHING)
+def test_what_needs_the_rows_has_them(world, text):
+    found, relations = world
+    indexed, scanned = both(found.engine, text, relations)
+    assert unordered(indexed) == unordered(scanned)
+    assert indexed
+
+
+def test_another_place_for_the_same_plan(world):
+    found, relations = world
+    bound, prepared = plan(found.engine, STARRED.format(NEAR), (STARS,))
+    (there,) = [slot for slot in bound.free if bound.slots[slot] == 10]
+    for lon, some in ((10, True), (200, False), (10, True)):
+        values = [lon if slot == there else value for slot, value in enumerate(bound.slots)]
+        assert bool(list(prepared.execute(values, relations, Limits()))) == some
+
+
+def test_the_coverage_of_hidden_rows_tells_nothing(world):
+    """Where rows are hidden from a reader the whole table's coverage is not asked: a place without rows takes what one with hidden rows takes."""
+    found, relations = world
+    shown = bind_condition(parse_condition("field > 0"), STARS.columns)
+
+    class Half:
+        def sees(self, table, who):
+            return True
+
+        def rows(self, table, who):
+            return shown
+
+    for place in ("CIRCLE(100, 0, 4)", FAR):
+        bound, _ = plan(found.engine, STARRED.format(place), (STARS,))
+        bound, _ = permit(bound, Reader(), [Half()])
+        prepared = found.engine.prepare(bound)
+        assert "outside" not in prepared.explain()
+        assert list(prepared.execute(bound.slots, relations, Limits())) == []
+        if isinstance(found, Database):
+            with found.away(relations["sky.stars"]), pytest.raises(Timeout):
+                list(prepared.execute(bound.slots, relations, Limits(clock=Clock(0.3))))
