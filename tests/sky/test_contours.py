@@ -103,6 +103,26 @@ def test_places_of_coronal_holes_are_the_catalogues(charm):
     assert sun.contradicts(turns + 1, time).all()
 
 
+def test_centres_of_coronal_holes_are_the_catalogues(charm):
+    """The mean of the pixels; but the catalogue unwinds its row not as it does the boxes' rows, and many a centre lies outside of its own box."""
+    rows, _, _, degrees, grid, _ = charm
+    small = Chart(0, 0, 1e-3, 1e-3, 100, 0)  # flat: a mean of places is one of pixels
+    x, y = contours.chain_codes(found_codes(rows), *numbers(rows, "CC_PIX_XY", int).T, small).regions.centroid()
+    x, y = (x - 100) * 1000, y * 1000
+    lon, sine = grid.flat(np.arange(len(rows)), x, y)
+    high = 2 * np.sin(np.radians(80)) / grid.step_y
+    lat = np.degrees(np.arcsin(2 * y / high - 1)) * 80 / 90  # not the arc sine of what the map's rows are the sine of
+    given = numbers(rows, "CHC_DEG")
+    for axis, ours, equal, most in ((0, np.degrees(lon), 1141, 1.6), (1, lat, 1185, 0.75)):
+        assert abs((np.rint(ours) == given[:, axis]).sum() - equal) < 8
+        assert np.abs(ours - given[:, axis]).max() < most
+    right = np.degrees(np.arcsin(sine))
+    assert np.abs(right - given[:, 1]).max() > 6
+    outside = (given[:, 1] < degrees[:, 1] - 1) | (given[:, 1] > degrees[:, 3] + 1)  # by more than rounding
+    assert outside.sum() == 164
+    assert ((right > degrees[:, 1] - 1) & (right < degrees[:, 3] + 1)).all()
+
+
 def test_areas_of_coronal_holes_are_their_pixels(charm):
     *_, grid, found = charm
     exact = found.pixels * np.radians(grid.step_x) * grid.step_y
