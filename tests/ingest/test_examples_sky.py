@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import re
 import shutil
 import sqlite3
+import sys
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
+
+from asking import Client
 from astropy import units as u
 from astropy.constants import c
 from astropy.coordinates import Angle, SkyCoord
@@ -20,6 +29,7 @@ from typer.testing import CliRunner
 
 from hven import query
 from hven.app._cli.verbs import command
+from hven.app._server import create
 from hven.ingest import ingest
 from hven.model.settings import load
 from hven.site import Site
@@ -161,6 +171,31 @@ def features(site, base, reports):
             holes[row["granule_uid"]]["FEAT_CARR_LONG_DEG"] - seen["subobserver_longitude_min"] + 180
         ) % 360 - 180
         assert abs(from_there) < 85
+
+
+def test_a_hole_leads_to_itself_on_other_days(made):
+    """As who has found one with TOPCAT: its list by ``datalink_url``, from there the lists of the other days, which lead back."""
+    site, _, _ = made("09-hfc-features")
+    client = Client(create(site))
+
+    def same(address):
+        there = urlsplit(address)
+        answer = client.ask("GET", f"{there.path}?{there.query}&RESPONSEFORMAT=csv")
+        assert answer.status == 200
+        links = [one for one in csv.DictReader(io.StringIO(answer.text)) if one["semantics"] == "#counterpart"]
+        assert {one["content_type"] for one in links} <= {"application/x-votable+xml;content=datalink"}
+        return {parse_qs(urlsplit(one["access_url"]).query)["ID"][0]: one for one in links}
+
+    days = rows(site, "SELECT * FROM hfc1ch.epn_core WHERE track = 7 ORDER BY time_min")
+    assert len(days) > 5
+    names = [day["granule_uid"] for day in days]
+    found = same(days[3]["datalink_url"])
+    assert [*found] == [name for name in days[3]["internal_reference"].split("#") if name in found]
+    assert [*found] == [name for name in names if name != names[3]]
+    for day in days:
+        if (link := found.get(day["granule_uid"])) is not None:
+            assert f"JD {day['time_min']:.4f}" in link["description"]
+            assert names[3] in same(link["access_url"])
 
 
 def test_aia(made):

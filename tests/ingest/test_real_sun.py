@@ -6,7 +6,9 @@ import csv
 import gzip
 import io
 import sqlite3
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 from astropy import units as u
@@ -14,7 +16,12 @@ from astropy.io import fits, votable
 from astropy.table import Table
 from astropy.time import Time
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
+
+from asking import Client
+
 from hven import query
+from hven.app._server import create
 from hven.ingest import ingest
 from hven.model.errors import HvenError
 from hven.site.auth._permit import OWNER
@@ -85,9 +92,23 @@ tables:
   regions:
     source: {kind: fits, hdu: Regions, files: "*Map.fits"}
     primary: hekid
-    columns: {hekid: string, kind: string, observed: timestamp, first_seen: timestamp, x0: int32, x1: int32, y0: int32, y1: int32}
-    map: {kind: "CASE WHEN file.name LIKE '%AR%' THEN 'AR' ELSE 'CH' END", observed: DATE_OBS, first_seen: FIRST_DATE_OBS, x0: XBOXMIN, x1: XBOXMAX, y0: YBOXMIN, y1: YBOXMAX}
+    columns: {hekid: {type: string, ucd: meta.id;meta.main}, map: string, colour: int32, kind: string, observed: timestamp, first_seen: timestamp, x0: int32, x1: int32, y0: int32, y1: int32}
+    map: {map: file.stem, colour: COLOR, kind: "CASE WHEN file.name LIKE '%AR%' THEN 'AR' ELSE 'CH' END", observed: DATE_OBS, first_seen: FIRST_DATE_OBS, x0: XBOXMIN, x1: XBOXMAX, y0: YBOXMIN, y1: YBOXMAX}
     rules: {box: x1 >= x0 AND y1 >= y0}
+    links:
+      - {semantics: counterpart, from: steps, where: steps.present = target.hekid, text: "{site.url}/datalink/spoca.regions?ID={steps.past}", description: "it {steps.relation} that of {steps.before}"}
+      - {semantics: counterpart, from: steps, where: steps.past = target.hekid, text: "{site.url}/datalink/spoca.regions?ID={steps.present}", description: "{steps.relation} it at {steps.after}"}
+  relations:
+    source: {kind: fits, hdu: TrackingRelations, files: "*230008.CHMap.fits"}
+    columns: {map: string, past: int32, relation: string, present: int32}
+    map: {map: file.stem, past: PAST_COLOR, relation: RELATION_TYPE, present: PRESENT_COLOR}
+  steps:                                      # from one map to the next of its kind
+    source:
+      kind: query
+      adql: >-
+        SELECT r.relation, p.hekid AS past, n.hekid AS present, p.observed AS before, n.observed AS after
+        FROM spoca.relations AS r JOIN spoca.regions AS n ON n.map = r.map AND n.colour = r.present
+        JOIN spoca.regions AS p ON p.colour = r.past AND p.kind = n.kind AND p.observed < n.observed
   runs:
     source:
       kind: sql
@@ -219,7 +240,8 @@ def test_spoca_maps_and_log(tmp_path):
     }
     with site_with(tmp_path, SPOCA, files) as site:
         report = ingest(site, "spoca")
-        assert [table.rejected for table in report.tables.values()] == [0, 0]
+        assert {name: table.rejected for name, table in report.tables.items() if table.rejected} == {}
+        tracked(site)
         found = {row["hekid"]: row for row in rows(site, "SELECT * FROM spoca.regions")}
         assert len(found) == 7 + 5 + 6
         for path in sorted(shared("data/helio/spoca").glob("*.fits")):
@@ -238,6 +260,36 @@ def test_spoca_maps_and_log(tmp_path):
         # Julian dates of UTC: without leap seconds
         assert row["delay"] == pytest.approx(Time(run).jd - Time(seen).jd, abs=1e-6)
         assert (row["feature"], row["instrument"]) == ("ACTIVE REGIONS", "AIA")
+
+
+def tracked(site):
+    """Regions of one map lead to those of the other that they follow, as SPoCA's relations say, and back; what is new leads nowhere."""
+    site.refresh()
+    client = Client(create(site))
+
+    def links(ident):
+        answer = client.ask("GET", f"/datalink/spoca.regions?ID={ident}&RESPONSEFORMAT=csv")
+        return [
+            (one["semantics"], one["access_url"].partition("?ID=")[2], one["description"])
+            for one in csv.DictReader(io.StringIO(answer.text))
+        ]
+
+    before, now = (
+        {
+            row["COLOR"]: row["HEKID"]
+            for row in fits.getdata(shared(f"data/helio/spoca/20111231_{at}.CHMap.fits"), "Regions")
+        }
+        for at in ("220008", "230008")
+    )
+    relations = fits.getdata(shared("data/helio/spoca/20111231_230008.CHMap.fits"), "TrackingRelations")
+    assert len(relations) == 6
+    for relation in relations:
+        past, present = before.get(relation["PAST_COLOR"]), now[relation["PRESENT_COLOR"]]
+        if past is None:
+            assert (relation["RELATION_TYPE"], links(present)) == ("new", [])
+            continue
+        assert links(present) == [("#counterpart", past, "it follows that of 2011-12-31 22:00:08")]
+        assert links(past) == [("#counterpart", present, "follows it at 2011-12-31 23:00:08")]
 
 
 def test_event_lists(tmp_path):
