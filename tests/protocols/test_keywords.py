@@ -64,11 +64,29 @@ def test_formats_and_page(client: Client) -> None:
     assert "a &lt;b&gt;" in page.text
     assert "<b>" not in page.text
     assert "1 SCI" in page.text
+    assert '/collections/sun/files/a.fits?hdu=1"' in page.text
+    assert "?hdu=0" not in page.text  # it has no data
     assert client.get(here, RESPONSEFORMAT="html").headers["content-type"].startswith("text/html")
     # what Java's client sends for TOPCAT if it says nothing else: the table is wanted
     java = client.ask("GET", here, headers={"accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"})
     assert java.body == answer.body
     assert client.ask("GET", here, headers={"if-none-match": answer.headers["etag"]}).status == 304
+
+
+def test_an_hdu_alone(client: Client) -> None:
+    """By its number or name: its header, and itself as FITS."""
+    for said in ("1", "sci"):
+        rows = list(csv.DictReader(io.StringIO(client.get("/collections/sun/headers/a.fits", hdu=said, RESPONSEFORMAT="csv").text)))  # fmt: skip
+        assert {row["hdu"] for row in rows} == {"1"}
+        assert "made & kept" in {row["value"] for row in rows}
+        answer = client.get("/collections/sun/files/a.fits", hdu=said)
+        assert answer.status == 307
+        path, _, query = answer.headers["location"].partition("/collections/")[2].partition("?")
+        found = fits.open(io.BytesIO(client.ask("GET", f"/collections/{path}", query.encode()).body))
+        assert found[1].header["HISTORY"][0] == "made & kept"
+        assert found[1].data.shape == (9, 9)
+    missing = client.get("/collections/sun/headers/a.fits", hdu="2")
+    assert (missing.status, "no HDU 2" in missing.text) == (404, True)
 
 
 @pytest.mark.parametrize("path", ["no.txt", "empty.fits", "short.fits", "../sun/sun.yaml", "nothing.fits", "%2e%2e/x"])

@@ -62,6 +62,50 @@ def test_granules_lead_to_their_links(tmp_path: Path) -> None:
         "#thumbnail": "https://x.org/t.png",
         "#documentation": "https://x.org/of/a",
     }
+    kinds = {row["semantics"]: row["content_qualifier"] for row in csv.DictReader(io.StringIO(found))}
+    assert kinds == {"#this": "#image", "#thumbnail": "", "#documentation": ""}
+
+
+PRODUCTS = """\
+collection: shelf
+title: Shelf
+files: data/*
+tables:
+  main:
+    source: rows.csv
+    primary: id
+    columns: {id: {type: string, ucd: meta.id;meta.main}, file: string, dataproduct_type: string}
+    links: [{semantics: this, file: "{target.file}"}]
+  told:
+    source: rows.csv
+    primary: id
+    columns: {id: {type: string, ucd: meta.id;meta.main}, file: string, dataproduct_type: string}
+    links: [{semantics: this, file: "{target.file}", qualifier: spectrum}, {semantics: calibration, text: "https://x.org/{target.id}", qualifier: "#{target.dataproduct_type}"}]
+"""
+
+
+def test_kinds_of_products_are_those_of_rows(tmp_path: Path) -> None:
+    """A row's file, that file as FITS and parts of it are of one kind, which the row says, its link, or at last the file's name."""
+    kinds = {"a.cdf": "ts", "b.oifits": "", "c.sav": "im#sp", "d.QUB": "", "e.sav": "", "f.fits": "cube"}
+    lines = "".join(f"{name[0]},data/{name},{kind}\n" for name, kind in kinds.items())
+    site = site_with(tmp_path, PRODUCTS, {"rows.csv": "id,file,dataproduct_type\n" + lines, **{f"data/{name}": "nothing" for name in kinds}})  # fmt: skip
+    ingest(site, "shelf")
+    client = Client(create(site))
+
+    def said(table: str, one: str) -> dict[str, str]:
+        found = csv.DictReader(io.StringIO(client.get(f"/datalink/shelf.{table}", ID=one, RESPONSEFORMAT="csv").text))
+        return {row["local_semantics"] or row["semantics"]: row["content_qualifier"] for row in found}
+
+    assert {one: said("main", one).get("fits") for one in "abcdef"} == {"a": "#timeseries", "b": "#visibility", "c": "", "d": "#spectral-cube", "e": "", "f": None}  # fmt: skip
+    assert {one: said("main", one)["#this"] for one in "abf"} == {"a": "#timeseries", "b": "", "f": "#cube"}
+    assert [said("told", "a")[name] for name in ("#this", "fits", "#calibration")] == ["#spectrum", "#spectrum", "#ts"]
+    path = tmp_path / "collections/shelf/shelf.yaml"
+    path.write_text(PRODUCTS.replace("qualifier: spectrum", "qualifier: spectre"))
+    (fault,) = check(path, site.settings)
+    assert (fault.message, fault.remedy) == (
+        "tables.told.links[1].qualifier: the vocabulary product-type has no 'spectre'",
+        "did you mean 'spectrum'?",
+    )
 
 
 @pytest.mark.parametrize("said", ["", LINKS + "    set: {datalink_url: 'https://mine.org/'}\n"])

@@ -308,7 +308,7 @@ class Link(Keys, hints={"url": "text", "path": "file", "table": "from"}):
     description: Text
     "what it leads to, as a template: 'map at {previews.frequency:.0f} MHz'"
     qualifier: Text
-    "what kind of product it is: a word of the vocabulary product-type: #image, #spectrum"
+    "what kind of product it is: a word of the vocabulary product-type (image, spectrum ..), or a template; of a row's own file its dataproduct_type without it"
     local: Text
     "a word of one's own for links that are alike in all rows"
     if_: Condition

@@ -123,7 +123,7 @@ def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherit
         )
     said = {
         key: over.template(item[key], f"{where}.{key}", faults)
-        for key in ("text", "file", "type", "size", "description")
+        for key in ("text", "file", "type", "size", "description", "qualifier")
         if key in item
     }
     service = _service(item["service"], f"{where}.service", over, faults) if "service" in item else None
@@ -133,6 +133,8 @@ def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherit
         if key in item
     }
     semantics = _semantics(item["semantics"], f"{where}.semantics", faults) if "semantics" in item else ""
+    if said.get("qualifier"):
+        said["qualifier"] = _qualifier(said["qualifier"], item["qualifier"], f"{where}.qualifier", faults)
     if len(faults.found) > before or not semantics:
         return None
     return Link(
@@ -142,7 +144,7 @@ def _link(where: str, item: Fields, names: Sequence[str] | None, around: Inherit
         type=said.get("type", ()),
         size=said.get("size", ()),
         description=said.get("description", ()),
-        qualifier=str(item["qualifier"]) if "qualifier" in item else None,
+        qualifier=said.get("qualifier", ()),
         local=str(item["local"]) if "local" in item else None,
         condition=conditions.get("if"),
         source=over.source,
@@ -194,17 +196,27 @@ def _service(said: Fields, where: str, over: Over, faults: Faults) -> Service:
 
 
 def _semantics(said: Written, where: str, faults: Faults) -> str:
-    """Read a word of the vocabulary, with or without its ``#``, or the address of a word of another one."""
+    return _word(said, "datalink/core", f"{where}: DataLink's vocabulary has no", faults)
+
+
+def _qualifier(made: Template, said: Written, where: str, faults: Faults) -> Template:
+    """Read a word of the vocabulary of kinds of products; one that a row says is known when it is read."""
+    whole = all(isinstance(part, str) for part in made)
+    return (_word(said, "product-type", f"{where}: the vocabulary product-type has no", faults),) if whole else made
+
+
+def _word(said: Written, vocabulary: str, wrong: str, faults: Faults) -> str:
+    """Read a word of a vocabulary, with or without its ``#``, or the address of a word of another one."""
     text = str(said)
     if "://" in text:
         return text
-    terms = vocabularies()["datalink/core"]
+    terms = vocabularies()[vocabulary]
     word = text.removeprefix("#")
     if word not in terms:
         hint = (
             nearest(word, terms) or f"known: {', '.join(terms)}; or the whole address of a word of another vocabulary"
         )
-        faults.error(f"{where}: DataLink's vocabulary has no {text!r}", said.place, hint)
+        faults.error(f"{wrong} {text!r}", said.place, hint)
     return f"#{word}"
 
 

@@ -90,8 +90,10 @@ class Link:
         True: `address` is the path of a file of the collection.
     type, description, size
         Of what is there: media type, words, bytes.
-    qualifier, local
-        ``content_qualifier`` and ``local_semantics``.
+    qualifier
+        What kind of product it is: `kind` makes ``content_qualifier`` of it.
+    local
+        ``local_semantics``.
     condition
         ADQL over the row; where it is not true, there is no such link.
     source, alias, where, order
@@ -111,7 +113,7 @@ class Link:
     type: Template = ()
     description: Template = ()
     size: Template = ()
-    qualifier: str | None = None
+    qualifier: Template = ()
     local: str | None = None
     condition: str | None = None
     source: str | None = None
@@ -125,7 +127,7 @@ class Link:
     @property
     def templates(self) -> Iterator[Template]:
         """All that is filled with values of the row."""
-        yield from (self.address, self.type, self.description, self.size)
+        yield from (self.address, self.type, self.description, self.size, self.qualifier)
         if self.service is not None:
             yield from self.service.templates
 
@@ -138,6 +140,12 @@ TARGET = "target"  # what expressions call the row
 
 THIS = "#this"
 RASTER = ("gif", "jp2", "jpeg", "jpg", "png", "tif", "tiff", "webp")  # endings of pictures
+# words of ObsCore and codes of EPN-TAP -> DataLink's: those of the vocabulary product-type
+_KINDS = {
+    **{word: word for word in ("image", "cube", "spectrum", "sed", "timeseries", "visibility", "measurements")},
+    "event": "event-list", "im": "image", "ma": "image", "sp": "spectrum", "ds": "dynamic-spectrum", "sc": "spectral-cube",
+    "pr": "spatial-profile", "cu": "cube", "ts": "timeseries",
+}  # fmt: skip
 _LABELS = {"xml", "lbl", "tab", "txt"}  # of products, and of much else
 
 
@@ -165,6 +173,25 @@ def standard(utype: str | None, there: Mapping[str, str | None]) -> Iterator[Lin
             yield Link(semantics=semantics, address=value(name))
 
 
+def kind(said: str | None) -> str | None:
+    """Say what kind of product it is in the words of DataLink.
+
+    Parameters
+    ----------
+    said
+        A word of the vocabulary product-type with its ``#``, the address of another one; the ``dataproduct_type`` of a row, as ObsCore or EPN-TAP has it.
+
+    Returns
+    -------
+    word
+        ``#image``; None: nobody says it, or several.
+    """
+    if said is None or said.startswith("#") or "://" in said:
+        return said
+    found = _KINDS.get(said.strip().lower())
+    return found and f"#{found}"
+
+
 def drawn() -> tuple[str, ...]:
     """List how names of files end of which there are pictures, ``.fits``; of labels and texts nothing is promised.
 
@@ -190,5 +217,6 @@ __all__ = [
     "Service",
     "Template",
     "drawn",
+    "kind",
     "standard",
 ]

@@ -432,7 +432,11 @@ class Table:
             return ()
         kinds = {one.name: one.unit for one in self.columns if one.type.is_string or one.type.is_numeric}
         said = {link.semantics for link in self.links}
-        return (*(one for one in _links.standard(self.utype, kinds) if one.semantics not in said), *self.links)
+        links = (*(one for one in _links.standard(self.utype, kinds) if one.semantics not in said), *self.links)
+        if "dataproduct_type" not in kinds:
+            return links
+        qualifier = (Hole(f'{_links.TARGET}."dataproduct_type"'),)
+        return tuple(replace(one, qualifier=qualifier) if one.semantics == _links.THIS and not one.qualifier else one for one in links)  # fmt: skip
 
     @property
     def spanned(self) -> tuple[str, ...]:
@@ -450,7 +454,7 @@ class Table:
         """Links to those of these files that are told by the row alone, whose addresses are templates of paths."""
         return tuple(
             link
-            for link in self.links
+            for link in self.leads or self.links
             if link.file and link.semantics == _links.THIS and link.source is None and link.address
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model._links import RASTER, drawn
+from hven.model._links import RASTER, drawn, kind
 from hven.model._structure import (
     BY_TAP,
     DATALINK,
@@ -83,6 +83,7 @@ __all__ = [
     "distinct",
     "drawn",
     "is_time",
+    "kind",
     "rooted",
     "table_from_json",
     "table_to_json",

@@ -17,6 +17,7 @@ from hven.adql.tree import ColumnRef, Compare, Ident, conjuncts, transform
 from hven.formats.votable import resource
 from hven.model.errors import TooLarge, say
 from hven.model.table import SITE, Column, Link, rooted
+from hven.model.table import kind as kind_of
 from hven.model.types import BOOLEAN, INT64, STRING
 from hven.services.address import SIGNS
 from hven.site.auth import ANONYMOUS, OWNER, alike
@@ -419,10 +420,18 @@ def _made(
         "semantics": same(link.semantics),
         "content_type": _texts(link.type, there, names, base),
         "content_length": _numbers(_texts(link.size, there, names, base)),
-        "content_qualifier": same(link.qualifier),
+        "content_qualifier": _kinds(_texts(link.qualifier, there, names, base)),
         "local_semantics": same(link.local),
         "_file": file,
     }
+
+
+def _kinds(texts: pa.Array) -> pa.Array:
+    """Say kinds of products in DataLink's words, each distinct one once."""
+    if texts.null_count == len(texts):
+        return texts
+    coded = texts.dictionary_encode()
+    return pa.array([kind_of(text) for text in coded.dictionary.to_pylist()], pa.string()).take(coded.indices)
 
 
 def _renamed(files: pa.Array, was: Mapping[str, str]) -> pa.Array:

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 from PIL import Image
 
 from hven.formats.media import Selection, as_fits, cut, open_product
 from hven.formats.pictures import Look, pictured
-from hven.formats.pictures._cells import in_cells
+from hven.model.errors import SourceError
+from shared import shared
 
 RECORD = 512
 LABEL = """\
@@ -158,26 +160,106 @@ def orfees(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_images_of_nrh(tmp_path):
+    """Images in cells are a cube over the times of their rows, of both polarizations: looked at, cut, drawn; the table stays as it is."""
     path = tmp_path / "nrh2_4320_h70_20110601_100000c04_i.fts"
     images = nrh(path)
+    both = np.stack([images, images / 10])
     with open_product(path) as product:
+        array, table = product.parts
+        assert [axis.kind for axis in array.axes] == ["polarization", "time", "", ""]
+        assert np.array_equal(array.read([slice(0, 2), slice(1, 4), slice(2, 30), slice(0, 5)]), both[:, 1:4, 2:30, :5])
+        assert array.axes[1].values() == pytest.approx(55713 + (36_000 + 10 * np.arange(5)) / 86_400, abs=1e-9)
+        assert product.part("1") is table
+        assert product.part() is array
         found = fits.open(io.BytesIO(b"".join(as_fits(product).chunks())))
-        array = in_cells(product.parts[0], product, {"DATE-OBS": "2011-06-01"})
-        assert np.array_equal(array.read([slice(1, 4), slice(2, 30), slice(0, 5)]), images[1:4, 2:30, :5])
-        assert array.axes[0].values() == pytest.approx(55713 + (36_000 + 10 * np.arange(5)) / 86_400, abs=1e-9)
+        begin = 55713 + 36_000 / 86_400
+        wanted = Selection(time=(begin + 16 / 86_400, begin + 24 / 86_400), polarizations=("V",), pixels={1: (5, 20)})
+        part = fits.open(io.BytesIO(b"".join(cut(product, wanted).chunks())))
+        rows = fits.open(io.BytesIO(b"".join(cut(product, Selection(time=(begin + 9 / 86_400, begin + 21 / 86_400)), part="1").chunks())))  # fmt: skip
+    assert len(found) == 2
     assert np.array_equal(found[1].data["STOKESI"], images)
-    assert "part 1 STOKESI, plane 3 of 5 (2011-06-01 10:00:20)" in said(path)
+    header = part[1].header
+    assert np.array_equal(part[1].data, both[1:, 2:3, :, 4:20])
+    assert (header["CTYPE3"], header["CRPIX1"], header["SOLAR_R"]) == ("TIME", 12.5, 8.0)
+    assert WCS(header, fix=False).wcs_pix2world([[1, 1, 1, 1]], 1)[0][2] + header["MJDREF"] == pytest.approx(begin + 20 / 86_400, abs=1e-9)  # fmt: skip
+    assert not any(word.startswith(("TTYPE", "TDIM", "TFORM")) for word in header)
+    assert np.array_equal(rows[1].data["STOKESV"], images[1:3] / 10)
+    assert "polarization I, plane 3 of 5 (2011-06-01 10:00:20)" in said(path)
 
 
 def test_spectra_of_orfees(tmp_path):
+    """Five receivers are one dynamic spectrum over the times of their rows."""
     path = tmp_path / "int_orf20130110_080000_0.1.fts"
     waves, values = orfees(path)
     with open_product(path) as product:
-        array = in_cells(product.parts[1], product, {"DATE-OBS": "2013-01-10T08:00:00.000"})
-        assert np.array_equal(array.read([slice(78, 92), slice(40, 50)]), values[78:92, 40:50])
-        assert np.array_equal(array.axes[1].own(), waves)
-        assert array.axes[1].values()[0] == pytest.approx(299.792458 / 144.0)
-        assert in_cells(product.parts[0], product, {}) is None
+        array = product.part()
+        assert np.array_equal(array.read([slice(0, 1), slice(78, 92), slice(40, 50)])[0], values[78:92, 40:50])
+        assert np.array_equal(array.axes[2].own(), waves)
+        assert array.axes[2].values()[0] == pytest.approx(299.792458 / 144.0)
         found = fits.open(io.BytesIO(b"".join(as_fits(product).chunks())))
+        begin = 56302 + 28_800 / 86_400
+        wanted = Selection(
+            time=(begin + 8.46 / 86_400, begin + 8.84 / 86_400), band=(299.792458 / 600, 299.792458 / 500)
+        )
+        part = fits.open(io.BytesIO(b"".join(cut(product, wanted).chunks())))
     assert np.array_equal(np.hstack([found[2].data[f"STOKESI_B{at}"] for at in range(1, 6)]), values)
-    assert "part 2 STOKESI, logarithms" in said(path)
+    inside = np.flatnonzero((waves >= 500) & (waves <= 600))
+    whole = slice(
+        inside[0] - 1, inside[-1] + 1
+    )  # a channel reaches half-way to its neighbours: 498.6 MHz is in, 609.1 is not
+    assert np.array_equal(part[1].data[0], values[85:89, whole])
+    assert np.array_equal(part[1].data[1], values[85:89, whole] / 9)
+    world = WCS(part[1].header, fobj=part, fix=False).wcs_pix2world([[1, 1, 1], [whole.stop - whole.start, 4, 2]], 1)
+    assert 299.792458 / world[:, 0] == pytest.approx(waves[whole][[0, -1]], rel=1e-12)
+    assert world[:, 1] + part[1].header["MJDREF"] == pytest.approx(begin + np.array([8.5, 8.8]) / 86_400, abs=1e-9)
+    assert "STOKES, logarithms" in said(path)
+
+
+def test_receivers_that_do_not_go_together(tmp_path):
+    """Whose times differ by more than a sample are not cut by time; by frequency they are."""
+    path = tmp_path / "orf.fts"
+    orfees(path)
+    with fits.open(path, mode="update") as hdus:
+        hdus[2].data["TIME_B3"] += 500
+    with open_product(path) as product:
+        with pytest.raises(SourceError, match="different times"):
+            cut(product, Selection(time=(56302.3, 56302.5)))
+        assert cut(product, Selection(band=(0.5, 0.6)))
+
+
+def test_a_dynamic_spectrum_in_one_row(tmp_path):
+    values = np.random.default_rng(1).normal(9, 1, (6, 40)).astype("f4")
+    columns = [
+        fits.Column("TIME", "40D", "s", array=np.arange(40.0)[None] / 4),
+        fits.Column("FREQUENCY", "6D", "MHz", array=np.array([[20.0, 30, 40, 60, 70, 80]])),
+        fits.Column("DATA", "240E", dim="(40,6)", array=values[None]),
+    ]
+    table = fits.BinTableHDU.from_columns(columns)
+    table.header["DATE-OBS"] = "2020-05-04T10:00:00"
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "one.fits")
+    with open_product(tmp_path / "one.fits") as product:
+        second = 1 / 86_400
+        begin = 58973 + 10 / 24
+        found = fits.open(io.BytesIO(b"".join(cut(product, Selection(time=(begin + 2 * second, begin + 3 * second), band=(299.8 / 62, 299.7 / 38))).chunks())))  # fmt: skip
+    assert np.array_equal(found[1].data, values[2:4, 8:13])
+
+
+def test_spectra_of_callisto():
+    """Its header counts seconds and channels; what they are stands in a table, and goes with a cut."""
+    path = shared("data/radio/ecallisto/BIR_20110607_062400_10.fit")
+    with fits.open(path) as hdus, open_product(path) as product:
+        spectra, (times,), (waves,) = hdus[0].data, hdus[1].data["TIME"], hdus[1].data["FREQUENCY"]
+        array = product.part()
+        begin = array.axes[1].values()[0]
+        assert begin == pytest.approx(55719 + (6 * 3600 + 24 * 60) / 86_400, abs=1 / 86_400)
+        assert np.array_equal(array.axes[0].own(), waves)
+        found = fits.open(io.BytesIO(b"".join(cut(product, Selection(time=(begin + 60.1 / 86_400, begin + 60.9 / 86_400), band=(299.792458 / 60, 299.792458 / 50))).chunks())))  # fmt: skip
+        at = np.flatnonzero((waves >= 50) & (waves <= 60))
+        some = np.flatnonzero((times >= 60.0) & (times <= 61.0))
+        kept = found[1].data
+        assert abs(kept.shape[0] - len(at)) <= 2
+        assert abs(kept.shape[1] - len(some)) <= 2
+        world = WCS(found[1].header, fobj=found, fix=False).wcs_pix2world([[1, 1]], 1)[0]
+        channel = int(np.argmin(np.abs(waves - 299.792458 / world[1])))
+        moment = int(np.argmin(np.abs(times / 86_400 + begin - world[0] - found[1].header["MJDREF"])))
+        assert np.array_equal(kept, spectra[channel : channel + kept.shape[0], moment : moment + kept.shape[1]])

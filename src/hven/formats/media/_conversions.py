@@ -13,7 +13,7 @@ from hven.model.errors import SourceError, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.formats.media._product import Product, Stored
+    from hven.formats.media._product import Part, Product, Stored
 
 
 def as_fits(product: Product, part: str | None = None, *, history: Sequence[str] = (), most: int | None = None) -> Cut:
@@ -42,9 +42,9 @@ def as_fits(product: Product, part: str | None = None, *, history: Sequence[str]
     TooLarge
         It would be more than `most`.
     """
-    # tables that are another view of what FITS has already are written where they are asked for
+    # what is another view of what FITS has already is written where it is asked for
     parts = (
-        tuple(one for one in product.parts if product.medium not in FITS or not isinstance(one, Rows) or one.stored)
+        tuple(one for one in product.parts if product.medium not in FITS or _itself(one))
         if part is None
         else (product.part(part),)
     )
@@ -61,6 +61,10 @@ def as_fits(product: Product, part: str | None = None, *, history: Sequence[str]
         own = first and not number
         pieces.append(Piece(one, window, first=own, history=history, number=number + 1, more=product.cards if own else ()))  # fmt: skip
     return joined(b"" if first else alone(product.cards, product.medium), pieces, most)
+
+
+def _itself(part: Part) -> bool:
+    return part.stored is not None if isinstance(part, Rows) else part.cells is None
 
 
 def as_votable(product: Product, part: str | None = None, *, serialization: str = "BINARY2") -> Cut:

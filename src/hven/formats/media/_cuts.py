@@ -91,7 +91,7 @@ def cut(
     """
     main = product.part(part)
     if isinstance(main, Rows):
-        rows = chosen(main, wanted)
+        rows = chosen(main, wanted, product.cards)
         return (
             None if rows is None else joined(alone(product.cards, product.medium), [written(rows, history, most)], most)
         )

@@ -95,6 +95,8 @@ class Array:
         Makes what turns pixels into directions and back (`hven.model.sky.footprints.places`); None: the array shows no sphere.
     role
         ``data``, or what belongs to the data of the same grid: ``error``, ``flag``, ``coverage``.
+    cells
+        Of another view of a part of the file, a table in whose cells its values are: the index of that; None: it is a part itself.
     """
 
     index: int
@@ -109,6 +111,7 @@ class Array:
     cards: tuple[Card, ...] = ()
     places: Callable[[], footprints.Places | None] | None = None
     role: str = "data"
+    cells: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

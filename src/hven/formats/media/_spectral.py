@@ -208,17 +208,38 @@ def times(values: Numbers, unit: str, cards: Mapping[str, Any]) -> Numbers:
     zero = cards.get("MJDREF", None if whole is None else float(whole) + float(part or 0.0))
     if zero is None and isinstance(cards.get("JDREF"), int | float):
         zero = float(cards["JDREF"]) - 2_400_000.5
-    for name in ("DATEREF", "DATE-OBS", "DATE_OBS", "DATE-BEG", "STARTOBS"):
-        if zero is None and isinstance(cards.get(name), str):
-            try:
-                zero = np.datetime64(str(cards[name]).strip().rstrip("Z"), "us").astype(np.int64) / 86_400e6 + UNIX
-            except ValueError:
-                continue
+    zero = begun(cards) if zero is None else zero
     if not isinstance(zero, int | float):
         raise SourceError(
             say("nothing says since when times are counted"), remedy=say("MJDREF or DATE-OBS of the header")
         )
     return days + float(zero)
+
+
+def begun(cards: Mapping[str, Any]) -> float | None:
+    """Tell since when a header counts times that it says nothing else of: DATEREF, the date of the observation.
+
+    Parameters
+    ----------
+    cards
+        The header.
+
+    Returns
+    -------
+    time
+        MJD; None: it does not say it.
+    """
+    named = {"DATEREF": "", "DATE-OBS": "TIME-OBS", "DATE_OBS": "TIME_OBS", "DATE-BEG": "", "STARTOBS": ""}
+    for name, clock in named.items():
+        said = str(cards.get(name) or "").strip().rstrip("Z").replace("/", "-")
+        hour = str(cards.get(clock) or "").strip().rstrip("Z")
+        try:
+            moment = np.datetime64(f"{said}T{hour}" if hour and len(said) == 10 else said, "us")
+        except ValueError:
+            continue
+        if not np.isnat(moment):  # which an empty text is
+            return float(moment.astype(np.int64) / 86_400e6 + UNIX)
+    return None
 
 
 def polarizations(values: Numbers) -> npt.NDArray[np.str_]:
@@ -237,4 +258,4 @@ def polarizations(values: Numbers) -> npt.NDArray[np.str_]:
     return np.array([STOKES.get(round(float(value)), "") if np.isfinite(value) else "" for value in values], np.str_)
 
 
-__all__ = ["LIGHT", "STOKES", "polarizations", "spelled", "times", "wavelengths"]
+__all__ = ["LIGHT", "STOKES", "begun", "polarizations", "spelled", "times", "wavelengths"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow as pa
 from hven.formats import End, Head, load
 from hven.formats.media._headers import told
 from hven.formats.media._product import Rows, Stored
-from hven.formats.media._spectral import UNIX, times, wavelengths
+from hven.formats.media._spectral import UNIX, begun, times, wavelengths
 from hven.model.errors import ParamError, SourceError, TooLarge, say
 from hven.model.types import Type
 
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from hven.formats.media._product import Card
     from hven.formats.media._windows import Interval, Selection
     from hven.model.table import Column
 
     Values = Callable[[pa.Array], npt.NDArray[np.float64]]
 
 MEMORY = 16 << 20  # bytes of a table that is written; what is more goes to the disk
-_TIME = re.compile(r"(?i)(mjd|jd|time|t|tai|utc?|epoch|date.?obs|datetime|time_(obs|utc|mjd)|.*_(mjd|jd)|timestamp)")
+_TIME = re.compile(
+    r"(?i)(mjd|jd|time|t|tai|utc?|epoch|date.?obs|datetime|time_(obs|utc|mjd|b\d)|.*_(mjd|jd)|timestamp)"
+)
 _SPECTRAL = re.compile(r"(?i)(wave|wavelength|lambda|lam|freq|frequency|energy|eff_wave|wavenumber|wl|wlen|spectral_axis)s?")  # fmt: skip
 _ZEROS = {"MJD": 0.0, "JD": -2_400_000.5, "BJD": -2_400_000.5}  # of cards {..}REFI, {..}REFF
 
@@ -96,7 +100,7 @@ def _structure(keyword: str) -> bool:
     return re.fullmatch(r"T[A-Z]{3,4}\d+|TFIELDS|THEAP|NAXIS\d*|XTENSION|BITPIX|PCOUNT|GCOUNT|CHECKSUM|DATASUM|EXTNAME|SIMPLE|EXTEND|END", keyword) is not None  # fmt: skip
 
 
-def chosen(rows: Rows, wanted: Selection) -> Rows | None:
+def chosen(rows: Rows, wanted: Selection, cards: Sequence[Card] = ()) -> Rows | None:
     """Take the rows of a table that lie in intervals; of a spectrum that is one row the elements of its arrays.
 
     Parameters
@@ -105,6 +109,8 @@ def chosen(rows: Rows, wanted: Selection) -> Rows | None:
         A table.
     wanted
         BAND and TIME.
+    cards
+        What is said of the file as a whole.
 
     Returns
     -------
@@ -118,7 +124,10 @@ def chosen(rows: Rows, wanted: Selection) -> Rows | None:
     """
     if wanted.shape is not None or wanted.pixels or wanted.polarizations or wanted.longitude or wanted.latitude:
         raise ParamError(say("{name} is a table: BAND and TIME cut it", rows.name or str(rows.index)), name="POS")
-    for name, interval, find in (("BAND", wanted.band, _spectral), ("TIME", wanted.time, _moments)):
+    for name, interval, find in (
+        ("BAND", wanted.band, _spectral),
+        ("TIME", wanted.time, partial(_moments, cards=cards)),
+    ):
         if interval is None:
             continue
         column, values = find(rows, name)
@@ -197,29 +206,62 @@ def _spectral(rows: Rows, name: str) -> tuple[Column, Values]:
     return column, lambda array: wavelengths(_floats(array), word, column.unit or "")
 
 
-def _moments(rows: Rows, name: str) -> tuple[Column, Values]:
+def _moments(rows: Rows, name: str, cards: Sequence[Card]) -> tuple[Column, Values]:
     """Find the column of times, and what makes MJD of it."""
-    plain: dict[str, Any] = {card.keyword: card.value for card in rows.cards}
     said = [one for one in rows.columns if (one.ucd or "").lower().startswith(("time.epoch", "time.start")) or one.type.is_timestamp]  # fmt: skip
-    said += [one for one in rows.columns if _TIME.fullmatch(one.name) and not one.type.is_array]
+    said += [one for one in rows.columns if _TIME.fullmatch(one.name) and (rows.count == 1 or not one.type.is_array)]
     for column in said:
-        unit = (column.unit or "").strip().lower()
-        word = column.name.lower()
-        if column.type.is_timestamp or column.type.is_string:
-            return column, _dates
-        shift = next((float(plain[f"{key}REFI"]) + float(plain.get(f"{key}REFF") or 0.0) + zero for key, zero in _ZEROS.items() if isinstance(plain.get(f"{key}REFI"), int | float)), None)  # fmt: skip
-        if column.epoch is not None or "jd" in word:
-            off = -2_400_000.5 + column.epoch if column.epoch is not None else 0.0 if "mjd" in word else -2_400_000.5
-            return column, lambda array, off=off: _floats(array) + off
-        if shift is not None:
-            scale = 1.0 if re.search(r"\b(d|days?)\b", unit or str(plain.get("TIMEUNIT", ""))) else 1.0 / 86_400.0
-            return column, lambda array, scale=scale, shift=shift: _floats(array) * scale + shift
         try:
-            times(np.zeros(1), unit, plain)
+            return column, clocked(column, (*rows.cards, *cards))
         except SourceError:
             continue
-        return column, lambda array, unit=unit: times(_floats(array), unit, plain)
     raise ParamError(say("{name} cannot cut it: no column says times", name), name=name, remedy=say("leave it out"))
+
+
+def clocked(column: Column, cards: Sequence[Card]) -> Values:
+    """Make what turns a column of times into MJD.
+
+    Parameters
+    ----------
+    column
+        Of texts, timestamps, or numbers.
+    cards
+        What is said of its zero; of two of a keyword the first.
+
+    Returns
+    -------
+    turn
+        Makes MJD of its values.
+
+    Raises
+    ------
+    SourceError
+        The unit is none of time, or nothing says since when.
+    """
+    plain: dict[str, Any] = {card.keyword: card.value for card in reversed(cards)}
+    unit, word = (column.unit or "").strip().lower(), column.name.lower()
+    if column.type.is_timestamp or column.type.is_string:
+        return _dates
+    shift = next((float(plain[f"{key}REFI"]) + float(plain.get(f"{key}REFF") or 0.0) + zero for key, zero in _ZEROS.items() if isinstance(plain.get(f"{key}REFI"), int | float)), None)  # fmt: skip
+    if column.epoch is not None or "jd" in word:
+        off = -2_400_000.5 + column.epoch if column.epoch is not None else 0.0 if "mjd" in word else -2_400_000.5
+        return lambda array: _floats(array) + off
+    if shift is not None:
+        scale = 1.0 if re.search(r"\b(d|days?)\b", unit or str(plain.get("TIMEUNIT", ""))) else 1.0 / 86_400.0
+        return lambda array: _floats(array) * scale + shift
+    day = begun(plain)
+    if day is not None and {"MJDREF", "JDREF"}.isdisjoint(plain):
+
+        def since(array: pa.Array) -> npt.NDArray[np.float64]:
+            # milliseconds are those of the day, as SolarSoft, NRH and ORFEES have them, who need not say so
+            values = _floats(array)
+            much = not unit and column.type.datatype == "int" and bool(np.nanmax(values, initial=0.0) > 2 * 86_400)
+            return values / 86_400e3 + np.floor(day) if unit == "ms" or much else times(values, unit, plain)
+
+        times(np.zeros(1), unit, plain)
+        return since
+    times(np.zeros(1), unit, plain)
+    return lambda array: times(_floats(array), unit, plain)
 
 
 def _floats(array: pa.Array) -> npt.NDArray[np.float64]:
@@ -239,4 +281,4 @@ def _dates(array: pa.Array) -> npt.NDArray[np.float64]:
     return found / 86_400e6 + UNIX
 
 
-__all__ = ["chosen", "written"]
+__all__ = ["chosen", "clocked", "written"]

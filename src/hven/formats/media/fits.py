@@ -28,6 +28,7 @@ from hven.formats.media import (
     times,
     wavelengths,
 )
+from hven.formats.media._cells import with_cells
 from hven.formats.media._distant import Opened
 from hven.formats.media._plain import in_order, read_plain
 from hven.formats.media._product import Stored
@@ -134,7 +135,8 @@ def open_fits(file: Place) -> Product:
             parts = tuple(_parts(hdus, size, stream))
             if not parts and size % BLOCK:
                 raise SourceError(say("it ends after {size} bytes, within a header", size))  # noqa: TRY301  (what is open is closed)
-            return Product(medium="fits", parts=parts, cards=_cards(hdus[0].header), closing=opened.close)
+            cards = _cards(hdus[0].header)
+            return Product(medium="fits", parts=with_cells(parts, cards), cards=cards, closing=opened.close)
         except BaseException:
             opened.close()
             raise

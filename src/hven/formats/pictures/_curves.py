@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats.media import Rows
 from hven.formats.pictures._appearance import stretched
 from hven.formats.pictures._image_pictures import lettered, meant
 from hven.formats.pictures._sheet import LINES, Frame, Sheet
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media import Array, Axis, Product
+    from hven.formats.media import Array, Axis, Rows
     from hven.formats.pictures._appearance import Look
     from hven.model.table import Column
 
@@ -333,24 +332,22 @@ def _reach(values: Numbers, low: float = 0.2, room: float = 0.06) -> tuple[float
 
 
 def dynamic(array: Array) -> tuple[Axis, Axis] | None:
-    """Return the axes of a dynamic spectrum, across (time) and upwards; None: it is none. The two may stand in a table of the file, as e-Callisto has them."""
-    long = [axis for axis in array.axes if axis.size > 1]
+    """Return the axes of a dynamic spectrum, across (time) and upwards; None: it is none. Of several polarizations the first is drawn."""
+    long = [axis for axis in array.axes if axis.size > 1 and axis.kind != "polarization"]
     if len(long) != 2:
         return None
     kinds = [axis.kind or ("time" if re.match(r"(?i)time|seconds", axis.name) else "spectral" if (re.search(r"(?i)freq|energy|wavel", axis.name) or (axis.unit or "").lower() in {"ev", "kev", "mev"}) else "") for axis in long]  # fmt: skip
     return (long[kinds.index("time")], long[kinds.index("spectral")]) if set(kinds) == {"time", "spectral"} else None
 
 
-def spread(
-    array: Array, axes: tuple[Axis, Axis], product: Product, look: Look, title: str, facts: dict[str, Any]
-) -> tuple[Sheet, str]:
+def spread(array: Array, axes: tuple[Axis, Axis], look: Look, title: str) -> tuple[Sheet, str]:
     """Draw a dynamic spectrum: time across, each channel less its median."""
     from PIL import Image  # noqa: PLC0415  (loaded for pictures alone)
 
     across, up = (next(at for at, one in enumerate(array.axes) if one is axis) for axis in axes)
     values, whole = thinned(array, across, up, {}, (min(look.size, axes[0].size), min(look.size, axes[1].size)))
-    x, name_x, kind = _side(axes[0], product, "TIME", facts)
-    y, name_y, _ = _side(axes[1], product, "FREQUENCY", facts)
+    x, name_x, kind = _side(axes[0])
+    y, name_y, _ = _side(axes[1])
     once = np.concatenate([[True], np.diff(y) != 0])  # channels that a receiver left unused have the same value
     values, y = values[_cells(once, len(values))], y[once]
     if y[-1] < y[0]:
@@ -394,36 +391,10 @@ def _cells(once: npt.NDArray[np.bool_], cells: int) -> npt.NDArray[np.bool_]:
     )
 
 
-def _side(axis: Axis, product: Product, word: str, facts: dict[str, Any]) -> tuple[Numbers, str, str]:
-    """Return values of an axis of a dynamic spectrum, monotonous; from a table beside it, if it has them."""
-    for part in product.parts:
-        if not isinstance(part, Rows) or part.count != 1:
-            continue
-        columns = [column for column in part.columns if column.name.upper().startswith(word) and column.type.is_array]
-        if columns:
-            values = _read(part, columns[:1], one=True)[columns[0].name]
-            if (
-                len(values) == axis.size
-                and np.isfinite(values).all()
-                and values[0] != values[-1]
-                and ((np.diff(values) >= 0).all() or (np.diff(values) <= 0).all())
-            ):
-                if word == "TIME":
-                    return _clocked(values, facts)
-                return values, axis.name.replace("[", "(").replace("]", ")") or word.lower(), ""
+def _side(axis: Axis) -> tuple[Numbers, str, str]:
+    """Return values of an axis of a dynamic spectrum, monotonous."""
     values, name, kind = _along(axis, axis.size)
     steps = np.diff(values)
-    if len(values) < 2 or not ((steps > 0).all() or (steps < 0).all()):
+    if len(values) < 2 or values[0] == values[-1] or not ((steps >= 0).all() or (steps <= 0).all()):
         return np.arange(1.0, axis.size + 1.0), axis.name or "pixel", ""
     return values, name, kind
-
-
-def _clocked(values: Numbers, facts: dict[str, Any]) -> tuple[Numbers, str, str]:
-    """Return seconds since the begin of an observation as MJD."""
-    said = f"{facts.get('DATE-OBS', '')} {facts.get('TIME-OBS', '')}".replace("/", "-").replace("T", " ").split()
-    try:
-        begun = np.datetime64(f"{said[0]}T{said[1]}") - np.datetime64("1858-11-17T00:00:00")
-    except (ValueError, IndexError):
-        return values, "time (s)", ""
-    first = float(begun / np.timedelta64(1, "ms")) / 86_400_000.0
-    return first + values / 86_400.0, "time (UTC)", "time"

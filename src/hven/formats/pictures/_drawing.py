@@ -13,7 +13,6 @@ from hven.formats.pictures import _image_pictures as images
 from hven.formats.pictures import _interferometry as interferometry
 from hven.formats.pictures import _stills as stills
 from hven.formats.pictures._appearance import SIZES
-from hven.formats.pictures._cells import in_cells
 from hven.formats.pictures._sheet import Picture, Sheet, packed
 from hven.model.errors import SourceError, say
 
@@ -138,22 +137,20 @@ def draw(product: Product, look: Look, name: str) -> Picture:
         return _page(*interferometry.drawn(product, look, title_of(facts, name)), look, title_of(facts, name))
     asked = None if look.part is None else product.part(look.part)
     order = sorted(product.parts, key=_last)
-    for part in [asked] if asked is not None else order:
+    views = {one.cells: one for one in product.arrays}
+    for part in [views.get(asked.index, asked)] if asked is not None else order:
         facts = _facts((*part.cards, *product.cards))
         title = title_of(facts, name)
         if isinstance(part, Rows):
-            cells = in_cells(part, product, facts)
-            curve = curves.of_rows(part) if cells is None else None
+            curve = curves.of_rows(part)
             if curve is not None:
                 return _page(*curves.drawn(curve, look, title), look, title)
-            if cells is None:
-                continue
-            part = cells  # noqa: PLW2901  (drawn as the array that it is)
+            continue
         if not part.axes:
             continue
         spread = curves.dynamic(part)
         if spread is not None:
-            return _page(*curves.spread(part, spread, product, look, title, facts), look, title)
+            return _page(*curves.spread(part, spread, look, title), look, title)
         if sum(axis.size > 1 for axis in part.axes) == 1 and not {"longitude", "latitude"} & {
             one.kind for one in part.axes
         }:
@@ -170,7 +167,7 @@ def draw(product: Product, look: Look, name: str) -> Picture:
 
 def _last(part: Part) -> int:
     """Tell what is drawn if there is nothing better: errors and flags, and what changes with time and two things more."""
-    if isinstance(part, Rows):
+    if isinstance(part, Rows) or part.cells is not None:
         return 0
     deep = sum(axis.size > 1 for axis in part.axes) > 2
     strange = (

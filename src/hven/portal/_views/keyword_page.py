@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from hven.portal._views.page_formats import asked, of_file, sent
 
@@ -26,4 +27,7 @@ def keyword_page(request: Request, around: Surroundings, told: Mapping[str, Any]
         Its ``rows``, with the columns of the face's table.
     """
     state = asked(request, around)
-    return sent(state, "keywords.html", **of_file(state), rows=told["rows"])
+    file = of_file(state)
+    filled = {row["hdu"] for row in told["rows"] if row["keyword"] == "NAXIS" and row["number"]}
+    address = f"{file['above']}/files/{quote(file['file'])}"
+    return sent(state, "keywords.html", **file, address=address, filled=filled, rows=told["rows"])

@@ -14,7 +14,7 @@ from hven import services as dali
 from hven.formats.media import as_fits, as_votable, media, open_product
 from hven.model.errors import NotFound, say
 from hven.model.params import Param
-from hven.model.table import SITE, Link
+from hven.model.table import SITE, Hole, Link
 from hven.services import cutouts, filed
 from hven.services.errors import PLAIN
 from hven.services.face import Face, Surroundings, Way, asking
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from hven.formats.media import Cut, Product
-    from hven.model.table import Table
+    from hven.model.table import Table, Template
     from hven.site import Published
 
 PART = Param(
@@ -38,6 +38,12 @@ LIMIT = 64 * 1024  # bytes of parameters
 AT_ONCE = 4  # files that are opened at a time
 ENDINGS = {"fits": "fits", "votable": "vot"}  # of what is written: the forms
 READ = ("fits",)  # media that need no other form
+KINDS = {
+    "oifits": "#visibility",
+    "qub": "#spectral-cube",
+    "img": "#image",
+    "vic": "#image",
+}  # what files are, by their names
 
 
 def routes(around: Surroundings) -> Sequence[BaseRoute]:
@@ -85,8 +91,19 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001
         if endings and (condition is not None or str(last).lower().endswith(tuple(f".{one}" for one in endings))):
             address = (SITE, f"/collections/{quote(table.schema)}/as/fits/", *path)
             words = (*about, " (as FITS)") if about else ("As FITS",)
-            made.append(Link(semantics="#this", address=address, type=("application/fits",), description=words, condition=condition, local="fits"))  # fmt: skip
+            made.append(Link(semantics="#this", address=address, type=("application/fits",), description=words, condition=condition, local="fits", qualifier=_kind(link)))  # fmt: skip
     return made
+
+
+def _kind(link: Link) -> Template:
+    """Say what kind of product a file is: what its link or its row says, else its name, where all of that name are of one kind."""
+    last, said = link.address[-1], link.qualifier
+    if isinstance(last, str):
+        return said or tuple(kind for ending, kind in KINDS.items() if last.lower().endswith(f".{ending}"))[:1]
+    cases = " ".join(f"WHEN LOWER({last.text}) LIKE '%.{ending}' THEN '{kind}'" for ending, kind in KINDS.items())
+    named = f"CASE {cases} END"
+    whole = [part.text for part in said if not isinstance(part, str) and len(said) == 1]
+    return (Hole(f"COALESCE({whole[0]}, {named})"),) if whole else said or (Hole(named),)
 
 
 def _ways(published: Published, base: str) -> Sequence[Way]:

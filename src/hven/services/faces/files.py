@@ -52,6 +52,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def one(request: Request) -> Response:
         name, path = request.path_params["name"], request.path_params["path"]
+        if b"hdu=" in request.scope["query_string"].lower() and (part := _part(request)):
+            here = f"{dali.base(request, around.site.settings)}/collections/{urlquote(name)}"
+            return RedirectResponse(f"{here}/as/fits/{urlquote(path)}?PART={urlquote(part, safe='')}", headers=HEADERS)
         row, reach, newer = await anyio.to_thread.run_sync(found, request, name, path)
         root, below = rooted(path, row["roots"])
         link = {}
@@ -97,6 +100,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return dali.whole(request, "".join(lines).encode(), headers)
 
     return [route("/collections/{name}/files", listed), route("/collections/{name}/files/{path:path}", one)]
+
+
+def _part(request: Request) -> str | None:
+    """Return which HDU of a file is wanted alone: its number or name."""
+    return next((value for key, value in request.query_params.items() if key.lower() == "hdu" and value), None)
 
 
 def ways(published: Published, base: str) -> Sequence[Way]:

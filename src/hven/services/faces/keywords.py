@@ -7,12 +7,14 @@ from urllib.parse import quote
 
 import anyio.to_thread
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven import formats
 from hven import services as dali
 from hven.formats import End, Head, Info
 from hven.jobs.tap import RESPONSEFORMAT
-from hven.model.errors import FarFault, HvenError, NotFound
+from hven.model.errors import FarFault, HvenError, NotFound, say
+from hven.model.params import Param
 from hven.model.table import FILES, Column
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.services import filed
@@ -41,6 +43,7 @@ COLUMNS = (
 )
 SCHEMA = pa.schema([column.arrow for column in COLUMNS])
 MOST = 10_000  # HDUs
+HDU = Param(name="HDU", ucd="meta.number", description="number or name of an HDU; all of them without it")
 
 
 def routes(around: Surroundings) -> Sequence[BaseRoute]:
@@ -51,13 +54,15 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
         taken = filed.asked(around, around.reader(request), name, [path])
         row = taken.one(path)
         taken.note("header seen", path)
-        table = _table(filed.opened_at(around, around.reader(request), name, row), path)
+        table = _of(
+            _table(filed.opened_at(around, around.reader(request), name, row), path), params.one(HDU.name), path
+        )
         page = around.page(FACE.name, request, params)
         if page is not None:
             return page(request, around, {"rows": table.to_pylist()})
         fmt, options = formats.select(params.one("RESPONSEFORMAT"), request.headers.get("accept"))
         kind = options.get(formats.MEDIA_TYPE) or fmt.media_types[0]
-        infos = (Info(name="file", value=str(row["url"])), *dali.unused(params, (RESPONSEFORMAT,)))
+        infos = (Info(name="file", value=str(row["url"])), *dali.unused(params, (HDU, RESPONSEFORMAT)))
         head = Head(columns=COLUMNS, name="header", infos=infos)
         body = b"".join(fmt.write(head, iter(table.to_batches()), lambda: End(rows=table.num_rows), options))
         kept = dali.caching(
@@ -71,6 +76,17 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
         return found
 
     return [asking("/collections/{name}/headers/{path:path}", answered, PLAIN)]
+
+
+def _of(table: pa.Table, hdu: str | None, path: str) -> pa.Table:
+    """Keep the cards of an HDU, which is said by its number or name."""
+    if not hdu:
+        return table
+    named = pc.equal(pc.utf8_upper(pc.coalesce(table["extension"], pa.scalar(""))), hdu.upper())
+    kept = table.filter(pc.or_(named, pc.equal(table["hdu"].cast(pa.string()), hdu)))
+    if not kept.num_rows:
+        raise NotFound(say("the file {name} has no HDU {hdu}", path, hdu[:60]))
+    return kept
 
 
 def _table(place: Place, path: str) -> pa.Table:

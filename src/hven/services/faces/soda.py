@@ -115,9 +115,10 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
     bare = tuple(Input(param=param) for param in cutouts.PARAMS)
     inputs = tuple(Input(param=param, value=always.get(param.name, ())) for param in cutouts.PARAMS)
     several = (*inputs, Input(param=cutouts.PACKAGE))
+    kind: Template = next((one.qualifier for one in table.own_files), ())  # a part is what the whole is
     return [
         Link(
-            semantics="#cutout", local=local, address=(), description=(words,), type=("application/fits",), narrowed=narrowed,
+            semantics="#cutout", local=local, address=(), description=(words,), type=("application/fits",), narrowed=narrowed, qualifier=kind,
             service=Service(address=(SITE, f"/soda/{path}"), inputs=taken, standard=standard),
         )
         for path, standard, local, words, taken in (
