@@ -160,6 +160,13 @@ def test_all_ways_to_say_where_agree(client: Client) -> None:
     assert read(cut(client, POS="CIRCLE 190 20 180"))[0].data.shape == (2, 20, 80, 100)
 
 
+def test_a_point_is_the_pixel_that_holds_it(client: Client) -> None:
+    (whole,) = read(cut(client, CIRCLE="10 20 0.0003", BAND="5e-7", POL="I", PART="0"))
+    (point,) = read(cut(client, CIRCLE="10 20 0", BAND="5e-7", POL="I", PART="0"))
+    assert np.array_equal(point.data, whole.data)
+    assert point.data.shape == (1, 1, 1, 1)
+
+
 def test_pixels_and_parts(client: Client) -> None:
     found = read(cut(client, PIXELS_1="2 4", PIXELS_3="-Inf 2", PART="error"))
     assert [one.shape for one in found if one.data is not None] == [(2, 2, 80, 3)]
@@ -172,6 +179,9 @@ def test_pixels_and_parts(client: Client) -> None:
     [
         {"CIRCLE": "50 50 0.1"},
         {"BAND": "6e-7 7e-7"},
+        {"BAND": "1e-10 2e-10"},
+        {"BAND": "0.01 0.02"},
+        {"CIRCLE": "10.2 20 0"},
         {"POL": "RR"},
         {"PIXELS_1": "101 200"},
         {"POS": "RANGE 11 12 20 21"},
@@ -187,7 +197,7 @@ def test_nothing_there_is_no_content(client: Client, params: dict[str, str]) -> 
     ("params", "status", "words"),
     [
         ({"BAND": "505 508"}, 400, "UsageError: BAND is in metres, and the file has 5e-07 to 5.19e-07 m"),
-        ({"BAND": "NaN 1"}, 400, "UsageError"),
+        ({"BAND": "NaN 1"}, 400, "UsageError: BAND='NaN 1' has a number that is none"),
         ({"BAND": "2 1"}, 400, "UsageError"),
         ({"CIRCLE": "10 20"}, 400, "UsageError: CIRCLE='10 20'"),
         ({"POLYGON": "1 2 3 4"}, 400, "UsageError: POLYGON"),

@@ -52,7 +52,8 @@ MOST = 1000  # cuts of one request
 LARGEST = 4 << 30  # bytes of a cut
 SMALL = 1 << 20  # bytes of a cut that is made whole before it leaves
 SENDING = 64  # larger ones that leave a process at once: each holds an open file and a piece of it
-WRONG = 1e2  # a band that is beyond the file's by more than such a factor is said to be in another unit
+# a band beyond the file's by more than such a factor, and longer than a wave that is likely (m), is said to be in another unit
+WRONG, LONG = 1e2, 0.1
 
 PARAMS = (selecting.ID, selecting.TABLE, *selecting.PARAMS)
 PACKAGE = Param(name="PACKAGE", allowed=tuple(KINDS), description="all cuts in one archive, too: zip or tar")
@@ -404,7 +405,7 @@ def _near(array: Array, band: tuple[float, float] | None) -> None:
     if band is None or axis is None or axis.values is None:
         return
     low, high = _bounds(axis)
-    if np.isfinite([*band, low, high]).all() and (band[0] > high * WRONG or band[1] < low / WRONG):
+    if np.isfinite([*band, low, high]).all() and band[0] > max(high * WRONG, LONG):
         why = say("BAND is in metres, and the file has {low} to {high} m", f"{low:.4g}", f"{high:.4g}")
         raise ParamError(why, name="BAND", remedy=say("500 nm are 5e-7"))
 

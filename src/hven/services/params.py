@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from datetime import datetime
@@ -163,7 +164,10 @@ def _interval(text: str, param: Param) -> tuple[float, float]:
             name=param.name,
             remedy=f"write two numbers{f' in {param.unit}' if param.unit else ''}, such as 1 2 or -Inf 2, or one",
         ) from None
-    if not low <= high:  # also of NaN
+    if math.isnan(low) or math.isnan(high):
+        message = f"{param.name}={text!r:.60} has a number that is none"
+        raise ParamError(message, name=param.name, remedy="write -Inf or +Inf for an end that is open")
+    if not low <= high:
         message = f"{param.name}={text!r:.60} is empty: its end is before its beginning"
         raise ParamError(message, name=param.name, remedy="write the smaller number first")
     return low, high

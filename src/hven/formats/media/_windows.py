@@ -207,7 +207,9 @@ def _crossing(drawn: Numbers, edge: Numbers, scale: float, size: tuple[int, int]
     with np.errstate(invalid="ignore"):
         lines = np.linalg.norm(b - a, axis=1) <= 10.0 * far + 10.0  # no line that jumps over a seam
     cut = intersection(linestrings(np.stack([a, b], 1)[lines]), box(0.5, 0.5, size[0] + 0.5, size[1] + 0.5))
-    found = bounds(cut[~is_empty(cut)])
+    # a point has no line
+    there = a[((a >= 0.5) & (a <= np.array(size) + 0.5)).all(1)]
+    found = np.concatenate([bounds(cut[~is_empty(cut)]), np.hstack([there, there])])
     if not len(found):
         return np.full(2, np.inf), np.full(2, -np.inf)
     return found[:, :2].min(0), found[:, 2:].max(0)
