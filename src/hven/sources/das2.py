@@ -1,11 +1,11 @@
-"""Data sources of das2 servers elsewhere: streams of das2 2.2, window by window, at the resolution that is asked for."""
+"""Data sources of das2 servers elsewhere: streams of das2 2.2 and das 3.0, window by window, at the resolution that is asked for."""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlencode
 
 import numpy as np
@@ -15,8 +15,8 @@ from pydantic import Field
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import parse_type
-from hven.sources._reading import windows
-from hven.sources._reading.das2packets import Failed, Plane, Stream, parse
+from hven.sources._reading import das2packets, das3packets, windows
+from hven.sources._reading.das2packets import Failed, Plane, Stream
 from hven.sources._reading.service import words
 from hven.sources._reading.windows import SECOND, Windows, listed, micros
 
@@ -37,6 +37,7 @@ class Options(windows.Options):
     url: str = Field(pattern=r"^https?://", description="Address of the server: https://host/das2/server.")
     resolution: float | None = Field(None, gt=0, description="Seconds that may lie between two samples: the server reduces to means and peaks; default: all samples.")  # fmt: skip
     params: str | None = Field(None, description="What the data source takes as `params`.")
+    version: Literal[2, 3] | None = Field(None, description="Version of the streams that are asked for; default: what the server sends by itself. Either is read.")  # fmt: skip
     tags: bool = Field(False, description="Also a column NAME_tags with the values of the items of each spectrum, which may change.")  # fmt: skip
 
 
@@ -106,7 +107,7 @@ class Samples(Windows):
             shape = ("[*]" if self.options.tags else f"[{plane.items}]") if plane.scan else ""
             about = plane.said.get("summary") or plane.said.get("description")
             made[name] = Column(name=name, type=parse_type(kind + shape), unit=plane.units or None, description=about)
-            if self.options.tags and plane.scan:
+            if self.options.tags and plane.tags:
                 made[f"{name}_tags"] = Column(name=f"{name}_tags", type=parse_type("float64[*]"), description=plane.said.get("yLabel"))  # fmt: skip
         wanted = self.options.columns
         for name in wanted or ():
@@ -118,9 +119,9 @@ class Samples(Windows):
         def ask() -> Stream:
             with self.service.asked("GET", f"{self.service.url}?{urlencode(given, safe=':/,')}") as answer:
                 data = self._budgeted(answer.parts) if answer.status < 400 else b"".join(answer.parts)
-                if answer.status >= 400 and data[:4] != b"[00]":
+                if answer.status >= 400 and data[:1] not in {b"[", b"|"}:
                     raise SourceError(f"{self.what}: the server answers {answer.status}: {words(data)}", remedy="look at server=list")  # fmt: skip
-            return parse(data)
+            return das3packets.parse(data) if data[:1] in {b"|", b"/"} else das2packets.parse(data)
 
         return self.service.tried(ask)
 
@@ -133,6 +134,7 @@ class Samples(Windows):
         }
         given |= {"resolution": f"{self.options.resolution:.9g}"} if self.options.resolution else {}
         given |= {"params": self.options.params} if self.options.params else {}
+        given |= {"format.version": str(self.options.version)} if self.options.version else {}
         try:
             return self._asked(given)
         except SourceError as error:
@@ -144,6 +146,8 @@ class Samples(Windows):
     def _window(self, start: int, stop: int, names: Sequence[str]) -> list[pa.Table]:
         stream = self._stream(start, stop)
         made = []
+        if stream is not None and stream.left:
+            self._tell(f"{', '.join(stream.left)} of {self.what} are no numbers; they are left out")
         for segment in stream.segments if stream is not None else ():
             arrays = {TIME: pa.array(segment.times).cast(pa.timestamp("us"))}
             for at, (plane, values) in enumerate(zip(segment.planes[1:], segment.values, strict=True), 1):
@@ -157,7 +161,7 @@ class Samples(Windows):
                     raise SourceError(f"{self.what}: the values of the {plane.items} items of {name} are others at {moment}Z than at first", remedy="say tags: true, which adds a column of them")  # fmt: skip
                 if name in names:
                     arrays[name] = listed(values if plane.scan else values[:, 0], None, self._columns[name].type.arrow)
-                if f"{name}_tags" in names:
+                if f"{name}_tags" in names and plane.tags:
                     tags = np.broadcast_to(np.array(plane.tags), (len(values), plane.items))
                     arrays[f"{name}_tags"] = listed(tags, None, self._columns[f"{name}_tags"].type.arrow)
             rows = len(segment.times)

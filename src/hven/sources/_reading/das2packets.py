@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from hven.model.errors import SourceError
+from hven.model.sky import clocks
 from hven.sources._reading.service import Broken
 from hven.sources._reading.windows import micros
 
@@ -23,6 +24,7 @@ EPOCHS = {  # microseconds of one, and where they begin, from 1970
     "us2000": (1.0, 946_684_800_000_000), "t2000": (1e6, 946_684_800_000_000), "us1980": (1.0, 315_532_800_000_000),
     "t1970": (1e6, 0), "mj1958": (_DAY, -4_383 * _DAY), "mjd": (_DAY, -40_587 * _DAY), "cdfepoch": (1e3, -719_528 * _DAY),
 }  # fmt: skip
+J2000 = 946_727_967_816_000  # noon of 2000-01-01 TT, of which TT2000 counts: microseconds of TAI since 1970
 FILL = -1e31
 _PREFIX = re.compile(r"(\s)[A-Za-z]\w*:([A-Za-z_][\w.]*\s*=\s*[\"'])")  # double:yFill="0": a type, no namespace
 _TEXT = re.compile(r"(?:ascii|time)(\d{1,3})")
@@ -74,10 +76,11 @@ class Segment:
 
 @dataclass(slots=True)
 class Stream:
-    """What a stream says."""
+    """What a stream says; `left`: variables that are no numbers."""
 
     properties: dict[str, str]
     segments: list[Segment]
+    left: list[str] = field(default_factory=list)
 
 
 def parse(raw: bytes) -> Stream:
@@ -97,7 +100,6 @@ def parse(raw: bytes) -> Stream:
             f"it is no stream of das2 2: it begins with {raw[:20]!r}", remedy="give the address that ends in /server"
         )
     root, at = _header(raw, 0)
-    _failed(root)
     if root.tag != "stream":
         raise SourceError(f"the first packet is <{root.tag[:40]}>, not <stream>", remedy="tell its owners")
     if root.get("compression", "none") == "deflate":
@@ -116,7 +118,6 @@ def parse(raw: bytes) -> Stream:
         mark, number = raw[at : at + 1], raw[at + 1 : at + 3]
         if mark == b"[":
             root, at = _header(raw, at)
-            _failed(root)
             if root.tag == "packet":
                 known[number] = _Kind(_planes(root, stream.properties))
                 kinds.append(known[number])
@@ -125,7 +126,7 @@ def parse(raw: bytes) -> Stream:
                 message = f"the stream has samples of the packet {number!r}, which it does not describe"
                 raise SourceError(message, remedy="tell its owners")
             kind = known[number]
-            rows = _run(whole[at:], raw[at : at + 4], kind.row.itemsize)
+            rows = run(whole[at:], raw[at : at + 4], kind.row.itemsize)
             if not rows:
                 raise Broken(f"it breaks off in a sample: {len(raw) - at} of {kind.row.itemsize} bytes")
             kind.runs.append(np.frombuffer(raw, kind.row, rows, at))
@@ -154,18 +155,29 @@ def _header(raw: bytes, at: int) -> tuple[ET.Element, int]:
     end = at + 10 + int(head[4:])
     if end > len(raw):
         raise Broken("it breaks off in a header")
-    text = raw[at + 10 : end]
+    return document(raw[at + 10 : end]), end
+
+
+def document(text: bytes) -> ET.Element:
+    """Read the XML of a header.
+
+    Raises
+    ------
+    Failed
+        It says that something is wrong.
+    SourceError
+        It is no XML, or declares entities.
+    """
     if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
         raise SourceError("a header of the stream declares entities", remedy="tell its owners")
     try:
-        return ET.fromstring(_PREFIX.sub(r"\1\2", text.decode("utf-8", "replace"))), end  # noqa: S314  (entities are refused)
+        root = ET.fromstring(_PREFIX.sub(r"\1\2", text.decode("utf-8", "replace")))  # noqa: S314  (entities are refused)
     except ET.ParseError as error:
         raise SourceError(f"a header of the stream is no XML: {error}", remedy="tell its owners") from None
-
-
-def _failed(root: ET.Element) -> None:
     if root.tag == "exception":
-        raise Failed(root.get("type", "ServerError")[:80], root.get("message", "")[:400])
+        said = root.get("message") or "".join(root.itertext()).strip()
+        raise Failed(root.get("type", "ServerError")[:80], said[:400])
+    return root
 
 
 def _properties(root: ET.Element) -> dict[str, str]:
@@ -203,48 +215,51 @@ def _planes(root: ET.Element, above: Mapping[str, str]) -> tuple[Plane, ...]:
     return tuple(found)
 
 
-def _run(raw: Array, mark: bytes, size: int) -> int:
-    """Count the samples of one kind that stand one behind the other."""
+def run(raw: Array, mark: bytes, size: int) -> int:
+    """Count the samples of one kind that stand one behind the other: `size` bytes with the mark before them."""
     most = len(raw) // size
-    marks = raw[: most * size].reshape(most, size)[:, :4]
+    marks = raw[: most * size].reshape(most, size)[:, : len(mark)]
     other = np.flatnonzero((marks != np.frombuffer(mark, np.uint8)).any(axis=1))
     return int(other[0]) if len(other) else most
 
 
 def _segment(planes: tuple[Plane, ...], rows: Array) -> Segment:
-    numbers = [_numbers(plane, rows[f"p{at}"]) for at, plane in enumerate(planes[1:], 1)]
-    return Segment(planes, _times(planes[0], rows["p0"][:, 0]), tuple(numbers))
+    found = [numbers(plane, rows[f"p{at}"]) for at, plane in enumerate(planes[1:], 1)]
+    return Segment(planes, times(planes[0], rows["p0"][:, 0]), tuple(found))
 
 
-def _times(x: Plane, cells: Array) -> Array:
+def times(x: Plane, cells: Array) -> Array:
+    """Turn the cells of times into microseconds since 1970."""
     units = x.units.lower()
     if x.type.startswith("time"):
         try:
             return micros(np.ascontiguousarray(np.char.strip(cells)))
         except ValueError as error:
             raise SourceError(f"the stream has what is no time: {error}", remedy="tell its owners") from None
+    if units == "tt2000":
+        return clocks.utc_of_tai(_floats(cells, exact=True).astype(np.int64) // 1000 + J2000)
     if units not in EPOCHS:
         raise SourceError(
-            f"the x of the stream is in {x.units!r:.40}, no time", remedy=f"times are in {', '.join(EPOCHS)}, or texts"
+            f"the x of the stream is in {x.units!r:.40}, no time",
+            remedy=f"times are in {', '.join(EPOCHS)}, tt2000, or texts",
         )
     scale, begins = EPOCHS[units]
     return np.rint(_floats(cells) * scale).astype(np.int64) + begins
 
 
-def _floats(cells: Array) -> Array:
+def _floats(cells: Array, *, exact: bool = False) -> Array:
+    if cells.dtype.kind == "f" or (exact and cells.dtype.kind == "i"):
+        return cells.astype(cells.dtype.newbyteorder("="))
     try:
-        return (
-            np.char.strip(cells).astype(np.float64)
-            if cells.dtype.kind == "S"
-            else cells.astype(cells.dtype.newbyteorder("="))
-        )
+        return (np.char.strip(cells) if cells.dtype.kind == "S" else cells).astype(np.float64)
     except ValueError as error:
         raise SourceError(f"the stream has what is no number: {error}", remedy="tell its owners") from None
 
 
-def _numbers(plane: Plane, cells: Array) -> Array:
+def numbers(plane: Plane, cells: Array) -> Array:
+    """Turn the cells of a plane into numbers, shape (n, items); what is filled is NaN."""
     found = _floats(np.ascontiguousarray(cells))
     return np.where(np.isclose(found, plane.fill, rtol=1e-6, atol=0), np.array(np.nan, found.dtype), found)
 
 
-__all__ = ["Failed", "Plane", "Segment", "Stream", "parse"]
+__all__ = ["Array", "Failed", "Plane", "Segment", "Stream", "document", "numbers", "parse", "run", "times"]
