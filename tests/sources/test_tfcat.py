@@ -51,6 +51,9 @@ def catalogue(*features, crs=CRS, fields=FIELDS, **more):
     return {"type": "FeatureCollection", "features": list(features), "fields": fields, "crs": crs, **more}
 
 
+NOWHERE = {"type": "GeometryCollection", "geometries": []}
+
+
 def feature(geometry, properties=None, **more):
     return {"type": "Feature", "geometry": geometry, "properties": properties or {}, **more}
 
@@ -100,12 +103,12 @@ def test_the_validator_of_stilts_takes_what_is_served_and_refuses_what_is_refuse
         pa.array(["4444666600002222", "2460", "55", ""]), *np.full((2, 4), 100.0), (np.ones(4), -np.ones(4)), contours.HELIO, line=False
     )  # fmt: skip
     lines = contours.chain_features(pa.array(["4465", ""]), *np.full((2, 2), 100.0), (np.ones(2), np.ones(2)), contours.HELIO, line=True)  # fmt: skip
-    shapes = [json.loads(one) for one in [*drawn.to_pylist(), *lines.to_pylist()] if one]
+    shapes = [json.loads(one) for one in [*drawn.to_pylist(), *lines.to_pylist()] if one] + [NOWHERE]
     good = source(
         tmp_path / "a.json", catalogue(*(feature(one, {"quality": 1}, id=at) for at, one in enumerate(shapes)))
     )
     (tmp_path / "good.tfcat").write_bytes(served(good))
-    assert {one["type"] for one in shapes} == {"Polygon", "LineString", "Point"}
+    assert {one["type"] for one in shapes} == {"Polygon", "LineString", "Point", "GeometryCollection"}
     assert stilts.tfcat(tmp_path / "good.tfcat").returncode == 0
     crossing = catalogue(feature(polygon([[0, 0], [1, 1], [2, 0], [0, 1]]), {"quality": 1}))
     (tmp_path / "open.tfcat").write_text(json.dumps(crossing))
@@ -117,7 +120,7 @@ def test_the_validator_of_stilts_takes_what_is_served_and_refuses_what_is_refuse
     ):
         done = CliRunner().invoke(command(), ["lint", str(path)])
         assert done.exit_code == code, done.output
-        assert ("0 of 5 features are wrong" in done.output) == (code == 0)
+        assert ("0 of 6 features are wrong" in done.output) == (code == 0)
     said = json.loads(CliRunner().invoke(command(), ["lint", "--json", str(tmp_path / "open.tfcat")]).output)
     assert (said["features"], len(said["faults"])) == (1, 1)
     assert "does not close" in said["faults"][0]["fault"]
@@ -241,6 +244,23 @@ def test_spectra_become_frequencies(tmp_path, kind, unit, places, hertz):
     (batch,) = source(tmp_path / "a.tfcat", catalogue(given, crs=crs)).batches()
     found = [batch.column(f"spectral_range_{end}")[0].as_py() for end in ("min", "max")]
     assert found == pytest.approx(list(hertz), rel=1e-9)
+
+
+def test_a_feature_without_a_place_comes_back(tmp_path):
+    """As a collection without geometries, by which rows without a place are written, too."""
+    rejects = []
+    rows = source(tmp_path / "a.tfcat", catalogue(feature(NOWHERE), feature(polygon(SQUARE))), rejects)
+    (batch,) = rows.batches()
+    assert not rejects
+    for name in ("time_min", "time_max", "spectral_range_min", "spectral_range_max"):
+        first, second = batch.column(name).to_pylist()
+        assert first is None
+        assert second is not None
+    told = served(rows)
+    assert [one["geometry"]["type"] for one in json.loads(told)["features"]] == ["GeometryCollection", "Polygon"]
+    again = source(tmp_path / "b.tfcat", told.decode() if isinstance(told, bytes) else told, rejects)
+    assert [part.column("geometry").to_pylist() for part in again.batches()] == [batch.column("geometry").to_pylist()]
+    assert not rejects
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------

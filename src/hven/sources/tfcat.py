@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -220,7 +221,7 @@ class Features(FileRows):
                 if document.crs.scale != "SCLK"
                 else ()
             ):
-                if not found[at].faults:
+                if not found[at].faults and not math.isnan(found[at].times[0]):
                     why = "a time is none that can be told in UTC: out of the years 1 to 9999, or before 1972 in another scale"
                     found[at].faults.append(tfcat.Fault("geometry.coordinates", why, "look at its times"))
             good = [at for at, one in enumerate(found) if not one.faults]

@@ -49,7 +49,7 @@ class Feature:
     geometry
         The text of its geometry, without blanks, number by number as it stands there.
     times, spectrum
-        Least and greatest of its positions.
+        Least and greatest of its positions; NaN: it has none, and no fault.
     properties
         By name; texts of what is no single value.
     faults
@@ -181,6 +181,8 @@ def feature(text: str, system: Crs, known: Mapping[str, Mapping[str, Any]]) -> F
         if places:
             t, f = [place[0] for place in places], [place[1] for place in places]
             made.times, made.spectrum = (min(t), max(t)), (min(f), max(f))
+        elif made.kind == "GeometryCollection":  # an empty one: it has no place (RFC 7946, 3.1.8)
+            made.times = made.spectrum = (math.nan, math.nan)
         else:
             made.faults.append(Fault("geometry", "it has no position", "leave the feature out"))
     except _Wrong as error:
