@@ -63,6 +63,7 @@ ORDER = [
     "part",
     "variable",
     "bins",
+    "vector",
     "sync",
     "deletions",
     "guard",

@@ -17,8 +17,10 @@ from asking import Client
 from jsonschema import Draft4Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT4
+from typer.testing import CliRunner
 
 from hven import descriptor
+from hven.app._cli.verbs import command
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
@@ -50,6 +52,7 @@ tables:
     series:
       - cadence: 4 s
         stamp: begin
+        vectors: {{short: {{system: GSE, components: x}}, flux: {{system: RTN, components: [x, y, z, r, rho, other]}}, cube: HGI}}
         bins:
           flux: {{name: frequency, unit: MHz, centers: [10, 11, 12, 13, 14, 15], ranges: [[9, 10], [10, 11], [11, 12], [12, 13], [13, 14], [14, 15]]}}
       - id: nancay_xrs
@@ -161,8 +164,12 @@ def test_what_a_data_set_says(client: Client) -> None:
     )
     assert (info["startDate"], info["stopDate"]) == ("2003-10-28T00:00:00.123000Z", "2003-10-28T05:33:20.123000Z")
     assert "ragged is left out" in info["note"][0]
-    chosen = asked(client, "info", dataset="goes_xrs", parameters="short,flux")
-    assert [one["name"] for one in chosen["parameters"]] == ["at", "short", "flux"]
+    coordinates = {name: (one["coordinateSystemName"], one.get("vectorComponents")) for name, one in said.items() if "coordinateSystemName" in one}  # fmt: skip
+    assert coordinates == {"short": ("GSE", "x"), "flux": ("RTN", ["x", "y", "z", "r", "rho", "other"]), "cube": ("HGI", None)}  # fmt: skip
+    assert info["coordinateSystemSchema"] == "spase2.4.1"
+    chosen = asked(client, "info", dataset="goes_xrs", parameters="long,flag")
+    assert [one["name"] for one in chosen["parameters"]] == ["at", "long", "flag"]
+    assert "coordinateSystemSchema" not in chosen
 
 
 def read(client: Client, kind: str, **given: object) -> dict[str, Any]:
@@ -448,6 +455,7 @@ tables:
         flux: [{name: f, centers: [1, 2, 3]}]
         cube: [{name: f, centers: [1, 2, 3]}]
         ragged: [{name: f, centers: [1, 2, 3]}, {name: g, centers: [1, 2]}]
+      vectors: {short: {system: GSE, components: [x, y]}, flux: GSM}
 """
 
 
@@ -465,6 +473,7 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
         "tables.t.series.bins.flux: 3 bins of f, but flux is float32[6]",
         "tables.t.series.bins.cube: 1 of 2 dimensions of cube (int16[3x2]) have bins",
         "tables.t.series.bins.ragged: 2 of 1 dimensions of ragged (int32[*]) have bins",
+        "tables.t.series.vectors.short: 2 components, but short is float64",
     ]
     path.write_text(BAD.partition("      bins:")[0])
     with Site(found) as made:
@@ -472,5 +481,16 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
         (warning,) = [one for one in ingest(made, "x").warnings if "goes_xrs" in one]
     assert "goes.xrs has a data set 'goes_xrs', too" in warning
     assert "x.yaml:" in warning
-    (one,) = descriptor.same_ids([descriptor.load(tmp_path / f"collections/{name}/{name}.yaml", found) for name in ("goes", "x")])  # fmt: skip
+    (one,) = descriptor.wrong_ids([descriptor.load(tmp_path / f"collections/{name}/{name}.yaml", found) for name in ("goes", "x")])  # fmt: skip
     assert (one.place.file, one.message) == ("collections/x/x.yaml", "x.t: goes.xrs has a data set 'goes_xrs', too")
+    # of rows that are spans, as rows of EPN-TAP may be
+    text = "collection: x\ntitle: Days\ntables:\n  t:\n    source: {kind: parquet, files: ../../goes.parquet}\n    follow: true\n    links:\n      - series: goes_xr\n      - series: goes_xrs\n"
+    path.write_text(text)
+    goes, days = (descriptor.load(tmp_path / f"collections/{name}/{name}.yaml", found) for name in ("goes", "x"))
+    (one,) = descriptor.wrong_ids([days], [goes])
+    assert one.message == "x.t.links: there is no data set 'goes_xr'"
+    assert (one.place.file, one.place.line) == ("collections/x/x.yaml", 8)
+    assert "goes_xrs" in one.remedy
+    for arguments in (["check", "x"], ["check"]):
+        said = CliRunner().invoke(command(), ["--site", str(tmp_path), *arguments])
+        assert said.output.count("there is no data set") == 1, said.output

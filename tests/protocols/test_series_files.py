@@ -140,6 +140,26 @@ def test_windows_begin_and_end_where_they_are_asked_to(nda: tuple[Client, Path])
     assert stream.body.count(b"\n:01:2016-12-30T00:0") == 2
 
 
+def test_when_there_are_files_is_told(nda: tuple[Client, Path], tmp_path: Path) -> None:
+    """Days that follow each other are one span; what lies further apart than two samples is another one."""
+    client, _ = nda
+    assert info(client)["x_availability"] == "nda_days_availability"
+    name = "nda_days_availability"
+    assert rows(client, name=name) == [["2016-12-30T00:00:00.123456Z", "2017-01-02T00:00:00.123456Z", "200", "samples"]]
+    data = made(tmp_path, ROUTINE)
+    for number, (day, count) in enumerate((("2020-01-01", 1439), ("2020-01-02", 10), ("2020-01-04", 20))):
+        cdf(data / f"x_{day.replace('-', '')}_v01.cdf", minutes(day, count), [10, 20], number)
+    cdf(data / "x_20200104_v02.cdf", minutes("2020-01-04", 5), [10, 20], 9)
+    site, client = opened(tmp_path)
+    with site:
+        found = [row[:2] for row in rows(client, name=name)]
+        assert found == [
+            ["2020-01-01T00:00:00.123456Z", "2020-01-02T00:10:00.123456Z"],
+            ["2020-01-04T00:00:00.123456Z", "2020-01-04T00:20:00.123456Z"],
+        ]
+        assert [row[0] for row in rows(client, "2020-01-02T00:00Z", "2020-01-04T00:15Z", name)] == [found[1][0]]
+
+
 def orfees(path: Path, day: str, late: float = 0.0, stokes: int = 0) -> dict[str, npt.NDArray[Any]]:
     """Write a file as readers of ORFEES know it: five bands, each with its channels and its clock."""
     rng = np.random.default_rng(stokes)

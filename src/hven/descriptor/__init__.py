@@ -1,7 +1,7 @@
 """The file a curator writes -> a Resource, all mistakes at once with file:line:column."""
 
-from hven.descriptor._data_sets import same_ids
+from hven.descriptor._data_sets import wrong_ids
 from hven.descriptor._loading import check, checked, load, load_standard
 from hven.descriptor._schema import schema
 
-__all__ = ["check", "checked", "load", "load_standard", "same_ids", "schema"]
+__all__ = ["check", "checked", "load", "load_standard", "schema", "wrong_ids"]

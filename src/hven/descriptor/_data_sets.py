@@ -54,7 +54,7 @@ def check_data_sets(what: str, table: Table, faults: Faults) -> None:
                     f"{what}.series: no column says by its UCD when the samples of a file begin", place, remedy
                 )
             continue
-        for name in (series.time, *series.parameters, *series.bins, *series.colors):
+        for name in (series.time, *series.parameters, *series.bins, *series.colors, *series.vectors):
             if name and name.lower() not in names:
                 message = f"{what}.series: the table has no column {name!r}"
                 faults.error(message, place, nearest(name, [one.name for one in table.columns]))
@@ -69,6 +69,14 @@ def check_data_sets(what: str, table: Table, faults: Faults) -> None:
         elif time is not None and not (is_time(time) or _days(time)):
             remedy = "a timestamp (type: timestamp), or days: unit: d, ucd: time.epoch"
             faults.error(f"{what}.series: {time.name} is {time.type}, no time", place, remedy)
+        for name, (_, elements) in series.vectors.items():
+            column = names.get(name)
+            count = math.prod(one or 0 for one in column.type.shape) if column is not None else 0
+            if column is not None and elements and count not in {0, len(elements)}:
+                message = (
+                    f"{what}.series.vectors.{name}: {len(elements)} components, but {column.name} is {column.type}"
+                )
+                faults.error(message, series.places["vectors"], f"{count} of them")
         for name, said in series.bins.items():
             if not series.file and name.lower() in names:  # what files have, they tell
                 _check_bins(f"{what}.series.bins.{name}", names[name.lower()], said, series.places["bins"], faults)
@@ -104,8 +112,8 @@ def _check_bins(where: str, column: Column, said: Sequence[Bins], place: Place, 
             faults.error(f"{where}: {count} bins of {one.name}, but {column.name} is {kind}", place, f"{size} of them")
 
 
-def same_ids(resources: Iterable[Resource], others: Sequence[Resource] = ()) -> Iterator[Fault]:
-    """Find data sets of one name: the first collection's alone would be shown.
+def wrong_ids(resources: Iterable[Resource], others: Sequence[Resource] = ()) -> Iterator[Fault]:
+    """Find data sets of one name, of which the first collection's alone would be shown; and links to data sets that there are not.
 
     Parameters
     ----------
@@ -117,9 +125,10 @@ def same_ids(resources: Iterable[Resource], others: Sequence[Resource] = ()) -> 
     Yields
     ------
     faults
-        At each data set whose name one before it has.
+        At each data set whose name one before it has, and at each link.
     """
     known: dict[str, str] = {}
+    resources = tuple(resources)
     for resource in (*others, *resources):
         for table, one in ((spec.table, one) for spec in resource.tables for one in spec.table.series):
             for key, name in (("id", one.id), ("das2", one.path)):
@@ -128,6 +137,12 @@ def same_ids(resources: Iterable[Resource], others: Sequence[Resource] = ()) -> 
                     place = one.places.get(key, one.places.get("id", next(iter(one.places.values()), Place())))
                     message = f"{table.qualified}: {other} has a data set {name!r}, too"
                     yield Fault(message=message, place=place, remedy=f"give it another name: {key}: ..")
+    ids = [name.removeprefix("id ") for name in known if name.startswith("id ")]
+    for spec in (spec for resource in resources for spec in resource.tables):
+        for name, place in spec.spans.items():
+            if name not in ids:
+                message = f"{spec.table.qualified}.links: there is no data set {name!r}"
+                yield Fault(message=message, place=place, remedy=nearest(name, ids) or "series: of a table makes one; its id: is the name")  # fmt: skip
 
 
 def recipes(table: Table) -> str:
@@ -171,6 +186,7 @@ def _data_set(
         *item.get("parameters", ()),
         *item.get("bins", {}),
         *item.get("colors", {}),
+        *item.get("vectors", {}),
     ]
     for each in (one for said in item.get("bins", {}).values() for one in said):
         used += [text for text in (each.get("centers", ())[:1], *each.get("ranges", ())[:1]) for text in text[:1] if _number(text) is None]  # fmt: skip
@@ -219,6 +235,11 @@ def _data_set(
         colors={
             str(name).lower(): {str(word): str(color) for word, color in said.items()}
             for name, said in item.get("colors", {}).items()
+        },
+        vectors={
+            str(name).lower(): (str(said["system"]), tuple(map(str, said.get("components", ()))))
+            for name, said in item.get("vectors", {}).items()
+            if "system" in said
         },
         places=dict(item.places),
     )

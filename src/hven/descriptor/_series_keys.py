@@ -68,6 +68,17 @@ class Variable(
     "a value that stands for none, if the file does not say it"
 
 
+class Vector(Keys, short="system", hints={"frame": "system", "coordinates": "system", "axes": "components"}):
+    """Which coordinates a vector has, or one of them."""
+
+    system: Needed[Text]
+    "the system, as SPASE calls it: GSE, RTN, HEEQ"
+    components: Many[
+        Literal["x", "y", "z", "r", "rho", "latitude", "colatitude", "longitude", "longitude0", "altitude", "other"]
+    ]
+    "what its elements are, in their order; default: x, y, z of three"
+
+
 class Series(
     Keys, short="time", hints={"dataset": "id", "columns": "parameters", "variables": "parameters", "filter": "where"}
 ):
@@ -103,3 +114,5 @@ class Series(
     "of columns that are arrays, what their elements stand for, a map for each dimension: {flux: {name: frequency, unit: MHz, centers: [..]}}"
     colors: dict[str, dict[str, Text]]
     "of columns that are texts, the colors of what they say, by regular expressions: {quality: {good: green, 'bad.*': '#FF0000'}}"
+    vectors: dict[str, Vector]
+    "of parameters that are vectors, or one of their coordinates: {b: GSE, lat: {system: HGI, components: latitude}}"

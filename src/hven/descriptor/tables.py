@@ -120,6 +120,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
             fields.places.get("access", name.place),
             "say it of the tables",
         )
+    spans = {str(one["series"]): one["series"].place for one in fields.get("links", ()) if "series" in one}
     table = Table(
         schema=around.schema,
         name=str(name),
@@ -143,7 +144,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         index=fields.get("index"),
         standard=_text(fields, "standard"),
         links=tuple(links(what, fields, names if closed else None, around, faults)),
-        spans=tuple(str(one["series"]) for one in fields.get("links", ()) if "series" in one),
+        spans=tuple(spans),
         series=tuple(data_sets(what, str(name), fields, names if closed else None, around, faults)),
     )
     if any(spec.kind == GRANULES for spec in specs):
@@ -181,6 +182,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
             if "types" in item
         },
         places={str(key): key.place for key in fields.get("columns", {})},
+        spans=spans,
         frame=_text(fields, "frame"),
         converted=bool(fields.get("converted", False)),
         group_by=fields.get("group_by", ()),

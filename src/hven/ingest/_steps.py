@@ -544,7 +544,7 @@ class Run:
     def _publish(self, filled: list[Filled], behind: Sequence[Run]) -> None:
         self.progress(Progress(table=self.resource.name, step="publish", rows=self.report.rows))
         others = [one for name, one in self.site.current().resources.items() if name != self.resource.name]
-        self.report.warnings += map(str, descriptor.same_ids([self.resource], others))
+        self.report.warnings += map(str, descriptor.wrong_ids([self.resource], others))
         self._changed()
         if self.report.sample is not None:
             self.report.warnings.append(

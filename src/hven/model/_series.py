@@ -113,6 +113,8 @@ class Series:
         Of parameters that are arrays: one for each dimension.
     colors
         Of parameters that are texts, by their names in small letters: regular expression -> color.
+    vectors
+        Of parameters that are vectors, by their names in small letters: the system, and what elements are; none: x, y, z.
     file
         The path of the file of a row in which its samples stand; empty: the row is a sample.
     part
@@ -138,6 +140,7 @@ class Series:
     stamp: str = "center"
     bins: Mapping[str, tuple[Bins, ...]] = field(default_factory=dict)
     colors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    vectors: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     file: Template = ()
     part: str | None = None
     clock: Clock = field(default_factory=Clock)

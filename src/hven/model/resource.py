@@ -409,6 +409,7 @@ class TableSpec:
     given: Mapping[str, frozenset[str]] = field(default_factory=dict)
     types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)  # where each declared column stands
+    spans: Mapping[str, Place] = field(default_factory=dict)  # where each data set stands of which its rows are spans
     frame: str | None = None
     group_by: tuple[str, ...] = ()
     for_each: tuple[str, ...] = ()

@@ -1,6 +1,17 @@
 """Data sets made of others: the same samples in wider bins, from what is kept of them, and the times at which there are samples at all.
 
 Clients find them as `x_relations` and `x_availability` in the info of the data set that they are made of, and ask for them as for any other.
+
+Common
+------
+around, who, holdings
+    As of `hven.services.series`.
+one
+    A data set.
+whole
+    From when to when the one that it is made of has samples.
+known
+    The reader's data sets, by id.
 """
 
 from __future__ import annotations
@@ -15,6 +26,7 @@ from hven.model.table import Column
 from hven.model.types import FLOAT64, parse_type
 from hven.services import _pyramids as pyramids
 from hven.services import series
+from hven.services._granules import ALWAYS, Files
 from hven.services._reductions import WIDTHS
 from hven.services._stamps import SECOND
 from hven.services.series import DataSet, Parameter, Span
@@ -22,9 +34,13 @@ from hven.services.series import DataSet, Parameter, Span
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy.typing as npt
+
     from hven.services.face import Surroundings
     from hven.site import Holdings
     from hven.site.auth import Reader
+
+    Whole = npt.NDArray[np.int64]
 
 AVAILABLE = "available"
 SPANS = 200_000  # bins of the whole time in which samples are looked for, at most
@@ -55,24 +71,7 @@ def duration(seconds: float) -> str:
 def with_derived(
     around: Surroundings, who: Reader, known: Mapping[str, DataSet], holdings: Holdings
 ) -> dict[str, DataSet]:
-    """Add to data sets those that are made of them.
-
-    Parameters
-    ----------
-    around
-        The site.
-    who
-        The reader.
-    known
-        Their data sets.
-    holdings
-        What is published.
-
-    Returns
-    -------
-    data_sets
-        By id.
-    """
+    """Add to data sets those that are made of them."""
     found = dict(known)
     for one in known.values():
         whole = series.span(around, who, one, holdings)
@@ -80,7 +79,9 @@ def with_derived(
             continue
         widths = pyramids.offered(around, who, one, whole)
         made = [_coarse(one, width) for width in widths]
-        if one.series.cadence and not one.series.file and (widths or whole.rows <= pyramids.SMALL):
+        if one.told is not None:
+            made.append(_available(one, 1))
+        elif one.series.cadence and (widths or whole.rows <= pyramids.SMALL):
             least = max((whole.stop - whole.start) / SPANS, one.series.cadence * 2 * SECOND)
             made.append(_available(one, next((width for width in WIDTHS if width >= least), WIDTHS[-1])))
         for each in made:
@@ -113,9 +114,10 @@ def _parts(one: DataSet) -> Iterator[tuple[Parameter, str, str]]:
 
 
 def _available(one: DataSet, width: int) -> DataSet:
-    title = f"{one.series.title or one.table.title or one.id}: when there are samples"
+    title = f"{one.series.title or one.table.title or one.id}: when there are {'files' if one.told is not None else 'samples'}"
     said = replace(one.series, id=f"{one.id}_availability", title=title, description=None, cadence=None, stamp="begin", places={}, colors={})  # fmt: skip
-    end = Column(name="endTime", type=parse_type("timestamp"), description="Behind the last sample of the span")
+    of = "; gaps within a file are not told" if one.told is not None else ""
+    end = Column(name="endTime", type=parse_type("timestamp"), description=f"Behind the last sample of the span{of}")
     code = Column(name="code", type=parse_type("int32"), description="200: there are samples")
     parameters = (
         Parameter(column=end, kind="isotime", length=one.time.length, fill=" " * one.time.length),
@@ -126,20 +128,7 @@ def _available(one: DataSet, width: int) -> DataSet:
 
 
 def links(one: DataSet, known: Mapping[str, DataSet]) -> dict[str, Any]:
-    """Say which data sets are made of one, by the names that HAPI's extensions have.
-
-    Parameters
-    ----------
-    one
-        A data set.
-    known
-        Those of the reader.
-
-    Returns
-    -------
-    keys
-        Of its info.
-    """
+    """Say which data sets are made of one, as keys of its info: by the names that HAPI's extensions have."""
     base = one.of or one
     wider = [
         {"id": each.id, "description": each.series.title, "cadence": duration(width / SECOND), "type": "resample", "method": "mean"}
@@ -153,20 +142,7 @@ def links(one: DataSet, known: Mapping[str, DataSet]) -> dict[str, Any]:
 
 
 def span(one: DataSet, whole: Span) -> Span:
-    """Return from when to when a data set that is made of another one has records.
-
-    Parameters
-    ----------
-    one
-        The data set.
-    whole
-        Of the other one.
-
-    Returns
-    -------
-    span
-        Its bins, as a whole.
-    """
+    """Return from when to when a data set that is made of another one has records: its bins, as a whole."""
     if whole.start is None or whole.stop is None:
         return whole
     low, high = whole.start // one.width, -(-whole.stop // one.width)
@@ -180,7 +156,7 @@ def records(
 
     Parameters
     ----------
-    around, who, one, names, start, stop, holdings
+    names, start, stop
         As of `series.samples`.
 
     Yields
@@ -192,7 +168,8 @@ def records(
     if one.how == AVAILABLE:
         whole = series.span(around, who, base, holdings)
         if whole.start is not None and whole.stop is not None:
-            yield _spans(pyramids.reduced(around, who, base, [], whole.start, whole.stop, width, holdings), width, names, start, stop)  # fmt: skip
+            begins, ends = _filed(around, who, base, holdings) if base.told is not None else _sampled(pyramids.reduced(around, who, base, [], whole.start, whole.stop, width, holdings), width)  # fmt: skip
+            yield _spans(begins, ends, names, start, stop)
         return
     chosen = [(parameter, f"{letter} {name}", name) for parameter, letter, name in _parts(base) if parameter.name in set(names)]  # fmt: skip
     wanted = list(dict.fromkeys(name for *_, name in chosen))
@@ -209,12 +186,27 @@ def records(
         yield pa.record_batch(arrays, names=["hven_time", *(parameter.name for parameter, *_ in chosen)])
 
 
-def _spans(parts: Iterator[Any], width: int, names: Sequence[str], start: int, stop: int) -> pa.RecordBatch:
+def _sampled(parts: Iterator[Any], width: int) -> tuple[Whole, Whole]:
     """Join bins that follow each other."""
     numbers = np.concatenate([np.zeros(0, np.int64), *(np.asarray(part["number"]) for part in parts)])
-    gaps = np.flatnonzero(np.diff(numbers) > 1)
-    begins = numbers[np.r_[0, gaps + 1]] * width if len(numbers) else numbers
-    ends = (numbers[np.r_[gaps, len(numbers) - 1]] + 1) * width if len(numbers) else numbers
+    return _joined(numbers * width, (numbers + 1) * width, 0)
+
+
+def _filed(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) -> tuple[Whole, Whole]:
+    """Join files between which less than two samples are missing."""
+    cadence = round((one.series.cadence or 0) * SECOND)
+    files = Files(around, who, one.series, one.table, holdings).granules(*ALWAYS)
+    begins, ends = np.array(sorted((each.start, each.stop) for each in files), np.int64).reshape(-1, 2).T
+    return _joined(begins, np.maximum.accumulate(ends) + (cadence or 1), cadence)
+
+
+def _joined(begins: Whole, ends: Whole, apart: int) -> tuple[Whole, Whole]:
+    """Join spans in order that are not further apart than so many microseconds."""
+    gaps = np.flatnonzero(begins[1:] > ends[:-1] + apart)
+    return begins[np.r_[0, gaps + 1][: len(begins)]], ends[np.r_[gaps, len(ends) - 1][: len(ends)]]
+
+
+def _spans(begins: Whole, ends: Whole, names: Sequence[str], start: int, stop: int) -> pa.RecordBatch:
     inside = (begins >= start) & (begins < stop)
     count = int(inside.sum())
     every = {

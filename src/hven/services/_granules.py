@@ -24,7 +24,7 @@ from hven.model.errors import HvenError, SourceError, Unavailable, say
 from hven.model.table import Bins, Column, begins_and_ends
 from hven.model.types import Type
 from hven.services import filed
-from hven.services._stamps import SECOND, iso
+from hven.services._stamps import DAY, SECOND, UNIX, iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from hven.site import Holdings
     from hven.site.auth import Reader
 
-DAY = 86_400 * SECOND
-UNIX = 2_440_587.5  # Julian date of 1970-01-01
 MOST = 2**62
 ALWAYS = (
     -61_000_000_000 * SECOND,

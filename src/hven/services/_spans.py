@@ -10,13 +10,18 @@ from urllib.parse import quote
 from hven.model.params import Param
 from hven.model.table import SITE, Hole, Input, Link, Service, begins_and_ends
 from hven.model.types import TIMESTAMP
-from hven.services.series import DAY, UNIX, iso, micros
+from hven.services._stamps import DAY, UNIX, iso, micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hven.model.table import Column, Series, Table
     from hven.services.face import Surroundings
+
+
+def applies(table: Table) -> bool:
+    """Serve tables with data sets, and those whose rows are spans of some."""
+    return bool(table.series or table.spanned)
 
 
 def links(
@@ -113,4 +118,4 @@ def _moment(text: str, column: Column) -> int:
     return round((float(text) + column.epoch - UNIX) * (DAY // 1000)) * 1000
 
 
-__all__ = ["links"]
+__all__ = ["applies", "links"]

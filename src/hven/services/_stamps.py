@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SECOND = 1_000_000  # microseconds
+DAY = 86_400 * SECOND
+UNIX = 2_440_587.5  # Julian date of 1970-01-01
 _FORM = re.compile(
     r"(\d{4})(?:-?(?:(\d\d)(?:-?(\d\d))?|(\d{3})))?(?:T(?:(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d*))?)?)?)?)?Z?"
 )

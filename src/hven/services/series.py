@@ -2,6 +2,17 @@
 
 Faces (HAPI, das2) write what is read here; the samples come by the one road, a window of time at a time, so that neither memory nor the clock
 of a query limits how long a data set is.
+
+Common
+------
+around
+    The site.
+who
+    The reader.
+one
+    The data set.
+holdings
+    The state that is read, whatever is published meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +36,7 @@ from hven.model.table import Column, begins_and_ends, is_time
 from hven.model.types import parse_type
 from hven.services._encoding import Encoder, choose
 from hven.services._granules import Files
-from hven.services._stamps import SECOND, iso, layout, micros, stamps
+from hven.services._stamps import DAY, SECOND, UNIX, iso, layout, micros, stamps
 from hven.services.address import base
 
 if TYPE_CHECKING:
@@ -41,8 +52,6 @@ if TYPE_CHECKING:
 
 CELLS = 1_000_000  # values of a window of time, about: with an index on times, what is read stays in the cache
 WHOLE = 2**53  # integers beyond are none of a double
-DAY = 86_400 * SECOND
-UNIX = 2_440_587.5  # Julian date of 1970-01-01
 MOST = 2**62
 COMPRESSED = 1_400  # bytes from which compressing is worth it
 
@@ -163,14 +172,8 @@ def data_sets(around: Surroundings, who: Reader, face: str, holdings: Holdings) 
 
     Parameters
     ----------
-    around
-        The site.
-    who
-        The reader.
     face
         That asks: tables whose collection leaves it out have none.
-    holdings
-        What is published.
 
     Returns
     -------
@@ -333,17 +336,6 @@ def _fill(known: Mapping[str, Any]) -> str:
 def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) -> Span:
     """Find from when to when a reader has samples; where all rows are everybody's, what the ingest has counted says it.
 
-    Parameters
-    ----------
-    around
-        The site.
-    who
-        The reader.
-    one
-        The data set.
-    holdings
-        What is published.
-
     Returns
     -------
     span
@@ -407,18 +399,10 @@ def samples(
 
     Parameters
     ----------
-    around
-        The site.
-    who
-        The reader.
-    one
-        The data set.
     names
         Of its parameters.
     start, stop
         Microseconds since 1970 (UTC): from the first one on, before the second.
-    holdings
-        The state that is read, whatever is published meanwhile.
 
     Yields
     ------

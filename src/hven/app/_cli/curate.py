@@ -118,7 +118,12 @@ def check(
         if name is None
         else []
     )
-    faults += descriptor.same_ids(read)
+    spanning = name is not None and any(spec.spans for one in read for spec in one.tables)
+    others = [
+        path for path in found.collections.glob("*/*.yaml") if path.stem == path.parent.name and path.stem != name
+    ]
+    loaded = (descriptor.checked(path, found)[0] for path in others if spanning)
+    faults += descriptor.wrong_ids(read, [one for one in loaded if one is not None])
     faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
     if not any(fault.severity == "error" for fault in faults):
         faults += _tested(context, names, tests=tests, examples=examples, links=links)

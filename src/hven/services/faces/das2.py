@@ -26,7 +26,7 @@ from hven.model.types import FLOAT64
 from hven.services import _pyramids as pyramids
 from hven.services import _reductions as reductions
 from hven.services import series
-from hven.services._spans import links
+from hven.services._spans import applies, links
 from hven.services._stamps import SECOND
 from hven.services.face import Face, Surroundings, Way, route
 from hven.services.faces import _das2_streams as streams
@@ -526,11 +526,6 @@ def _ways(published: Published, base: str) -> Sequence[Way]:
         url = f"{base}/das2/server?server=dataset&dataset={quote(one.path)}&start_time={{start}}&end_time={{end}}"
         made.append(Way(title=FACE.title, url=f"{base}/das2/server?server=dsdf&dataset={quote(one.path)}", example=f"curl -o samples.d2s '{url}&resolution=60'"))  # fmt: skip
     return made
-
-
-def applies(table: Table) -> bool:
-    """Serve tables with data sets."""
-    return bool(table.series or table.spanned)
 
 
 def _links(table: Table, around: Surroundings) -> Sequence[Link]:

@@ -22,7 +22,7 @@ from hven.model.errors import UserError, say
 from hven.model.params import Param
 from hven.services import _derived_sets as derived
 from hven.services import series
-from hven.services._spans import links
+from hven.services._spans import applies, links
 from hven.services.face import Face, Surroundings, Way, route
 from hven.services.faces._hapi_rows import FORMATS
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.table import Bins, Link, Table
+    from hven.model.table import Bins, Link, Series, Table
     from hven.services.series import DataSet, Parameter
     from hven.site import Published
 
@@ -66,6 +66,12 @@ KNOWN = {
     "info": frozenset({"dataset", "parameters", "resolve_references"}),
     "data": frozenset({"dataset", "parameters", "start", "stop", "include", "format"}),
 }
+# of coordinates, as SPASE 2.4.1 calls them: of others no schema is told
+SYSTEMS = frozenset((
+    "Carrington", "CGM", "CSO", "DM", "ECEF", "ENP", "GEI", "GEO", "GPHIO", "GSE", "GSEQ", "GSM", "HAE", "HCC",
+    "HCI", "HCR", "HEE", "HEEQ", "HG", "HGI", "HPC", "HPR", "HSM", "J2000", "JSM", "JSO", "KSM", "KSO", "LGM", "MAG",
+    "MFA", "MSO", "RTN", "SC", "SE", "SM", "SR", "SR2", "SSE", "SSE_L", "SpacecraftOrbitPlane", "WGS84",
+))  # fmt: skip
 SAMPLES = 50  # that are told as a sample, about
 TRIED = 1000  # samples of an example, about
 SHORT = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie"}
@@ -156,6 +162,19 @@ def _parameter(one: Parameter, chosen: set[str]) -> dict[str, Any]:
     return made
 
 
+def _vector(said: Series, shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Say which coordinates a parameter has (section 3.6.11)."""
+    system, elements = said.vectors.get(shown["name"].lower(), ("", ()))
+    size = shown.get("size", [])
+    elements = elements or (("x", "y", "z") if size == [3] else ())
+    made: dict[str, Any] = {"coordinateSystemName": system} if system else {}
+    if size == [len(elements)]:
+        made["vectorComponents"] = list(elements)
+    elif elements and not size:
+        made["vectorComponents"] = elements[0]
+    return made if system else {}
+
+
 def _wanted(one: DataSet, text: str) -> list[Parameter]:
     """Find the parameters that are asked for; the time need not be."""
     if not text:
@@ -179,6 +198,7 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
     for each in listed:
         if colors := said.colors.get(each["name"].lower()):
             each["x_colorLookup"] = dict(colors)
+        each.update(_vector(said, each))
         if each["name"] == one.stop:
             each["x_stopTime"] = True
     made: dict[str, Any] = {
@@ -190,6 +210,9 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
         "resourceURL": f"{base}/tables/{one.table.qualified}",
         "modificationDate": _date(series.micros(one.published.updated.partition("+")[0].rstrip("Z")), 20),
     }
+    systems = {each["coordinateSystemName"] for each in listed if "coordinateSystemName" in each}
+    if systems and systems <= SYSTEMS:
+        made["coordinateSystemSchema"] = "spase2.4.1"
     if said.cadence:
         made["cadence"] = derived.duration(said.cadence)
     elif span.start is not None and span.stop is not None:  # clients cannot tell how much to ask for
@@ -399,11 +422,6 @@ def _ways(published: Published, base: str) -> Sequence[Way]:
         python = f'from hapiclient import hapi\n\ndata, meta = hapi("{base}/hapi", "{one.id}", "", "{{start}}", "{{stop}}")\nprint(data)'
         made.append(Way(title=say("Samples of {name} in Python", one.id), url=f"{base}/hapi/info?dataset={one.id}", language="python", example=python))  # fmt: skip
     return made
-
-
-def applies(table: Table) -> bool:
-    """Serve tables with data sets."""
-    return bool(table.series or table.spanned)
 
 
 def _links(table: Table, around: Surroundings) -> Sequence[Link]:

@@ -23,6 +23,7 @@ from hven.model.params import Param
 from hven.model.types import INT32, INT64
 from hven.services import _pyramids as pyramids
 from hven.services import series
+from hven.services._stamps import DAY
 from hven.services.errors import Faults
 from hven.services.face import Face, Surroundings, asking
 from hven.services.params import value
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 BINS = 512  # of a tile
 LINES = 8  # elements that are drawn as lines of their own; more are a spectrum
 CHANNELS = 1024  # rows of a tile
-WIDEST = 10_000 * series.DAY
+WIDEST = 10_000 * DAY
 FAULTS = Faults(write=lambda message: orjson.dumps({"message": message}), kind="application/json")
 PARAMETER = Param(name="PARAMETER", description="name of the parameter that a tile shows")
 WIDTH = Param(name="WIDTH", type=INT64, minimum=1, maximum=WIDEST, description="microseconds of a bin")
