@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 ROWS, SECONDS = 1_000_000, 8.0  # how much is looked at
+KEYS = 5_000_000  # rows among which a name must stand once
 FEWER = 20_000  # of a table that other programs work with, or that is elsewhere
-ELSEWHERE = {"tap", "hven"}  # kinds of services: a table of theirs is looked at, not fetched
-SERVICE = re.compile(r"https?://[^?#]*/tap(/(sync|async|tables|capabilities))?/?", re.IGNORECASE)
 
 
 def create(
@@ -130,8 +129,9 @@ def _drafted(
         kind = kind or "sql"
         table = table or inside
         found: Path | None = None
-    elif kind in ELSEWHERE or (kind is None and SERVICE.fullmatch(source)):
-        kind, options, found = kind or "tap", {"url": source}, None
+    elif told := _service(source, kind):
+        kind, options = told
+        found = None
     elif re.match(r"[a-z][a-z0-9+]*://", source) and not source.startswith(("http://", "https://")):
         raise UsageError(
             "a database's address belongs into a secret: it often holds a password",
@@ -147,10 +147,19 @@ def _drafted(
         elif kind == "csv" and (readme := _readme(found, directory, table)):
             kind, options = "fixed", {**options, **readme}
     if table is not None:
-        key = "hdu" if kind == "fits" else "table" if kind in {"sql", "live", "votable", "fixed", *ELSEWHERE} else None
-        if key is None:
+        service = filekinds.service(kind)
+        key = (
+            service.table
+            if service
+            else "hdu"
+            if kind == "fits"
+            else "table"
+            if kind in {"sql", "live", "votable", "fixed"}
+            else None
+        )
+        if not key:
             raise UsageError(f"a {kind} source has no tables to choose from", remedy="leave --table out")
-        options[key] = int(table) if table.isdigit() and kind not in {"sql", "live", *ELSEWHERE} else table
+        options[key] = int(table) if table.isdigit() and kind not in {"sql", "live"} and not service else table
     if standard is not None:
         if kind == "live":
             raise UsageError(
@@ -159,6 +168,16 @@ def _drafted(
             )
         return _draft(name, kind, options, directory, source, secret, standard, private=settings.allow_private)
     return draft(name, kind, options, directory, origin=source, secret=secret, private=settings.allow_private)
+
+
+def _service(source: str, kind: str | None) -> tuple[str, dict[str, Any]] | None:
+    """Recognise the address of a service: a part of what it has is looked at, nothing is downloaded."""
+    if not source.startswith(("http://", "https://")):
+        return None
+    told = filekinds.addressed(source)
+    if told is not None and kind in {None, told[0]}:
+        return told
+    return (kind, {"url": source}) if kind is not None and filekinds.service(kind) else None
 
 
 def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[str, Any]]:
@@ -298,9 +317,11 @@ def _draft(
         raise SourceError(
             "the source has no columns, so there is nothing to publish", remedy="choose another table or file"
         )
-    seen, rows, complete = _look(source, columns, FEWER if live or kind in ELSEWHERE else ROWS)
+    elsewhere = filekinds.service(kind) is not None
+    paged = elsewhere and "key" in module.Options.model_fields
+    seen, rows, complete = _look(source, columns, FEWER if live or elsewhere else ROWS)
     # a service may give less than it is asked for
-    complete = complete and (kind not in ELSEWHERE or source.size() == rows)
+    complete = complete and (not elsewhere or source.size() == rows)
     guesses = guess_columns(columns, seen, complete=complete, narrow=kind in {"csv", "fixed"})
     options, notes = _null_words(kind, options, guesses, seen)
     doubts = source.doubts() if isinstance(source, Doubts) else {}
@@ -326,10 +347,12 @@ def _draft(
         key, notes = facts.key(guesses), [*notes, *facts.notes(guesses, live=live)]
     if not key and not live:
         found = (
-            _key_there(source, guesses, seen) if kind in ELSEWHERE else _key(module, options, context, guesses, seen)
+            _key_there(source, guesses, seen)
+            if paged
+            else _key(module, options, context, guesses, seen, FEWER if elsewhere else KEYS)
         )
         key = [] if found is None else [found]
-        if kind in ELSEWHERE and found is not None:  # rows are asked for page by page by it
+        if paged and found is not None:  # rows are asked for page by page by it
             options = {**options, "key": found.source}
     if not live:  # text that is put together at each query is found by no index
         guesses += _assembled_position(guesses)
@@ -440,9 +463,14 @@ def _advice(kind: str, item: Guess, value: float) -> str:
 
 
 def _key(
-    module: Any, options: Mapping[str, Any], context: Context, guesses: Sequence[Guess], seen: dict[str, Seen]
+    module: Any,
+    options: Mapping[str, Any],
+    context: Context,
+    guesses: Sequence[Guess],
+    seen: dict[str, Seen],
+    most: int,
 ) -> Guess | None:
-    """Find a column whose values name the rows: no null, none twice, in all rows (up to five million)."""
+    """Find a column whose values name the rows: no null, none twice, in all rows (up to five million; of a service, in the first)."""
     import pyarrow.compute as pc  # noqa: PLC0415  (a fifth of a second, for guesses alone)
 
     quiet = replace(context, reject=lambda _reject: None)
@@ -452,10 +480,10 @@ def _key(
         source = module.open(module.Options.model_validate(dict(options)), quiet)
         parts: list[pa.Array] = []
         rows = 0
-        for batch in source.batches([item.source], 5_000_001):
+        for batch in source.batches([item.source], most if most < KEYS else most + 1):
             parts.append(batch.column(0))
             rows += batch.num_rows
-        if rows == 0 or rows > 5_000_000:
+        if rows == 0 or rows > KEYS:
             return None
         values = pa.chunked_array(parts)
         if values.null_count == 0 and pc.count_distinct(values).as_py() == rows:

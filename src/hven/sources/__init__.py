@@ -105,6 +105,22 @@ class FileKind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceKind:
+    """How addresses of services of a kind are told from others: ``SERVICE`` of the kind's module.
+
+    Attributes
+    ----------
+    address
+        A regular expression of whole addresses; its groups are options. Empty: nothing tells them.
+    table
+        The option that says which of several tables, data sets or collections is meant; empty: there is one.
+    """
+
+    address: str = ""
+    table: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a source may know of its surroundings.
 
@@ -513,6 +529,7 @@ __all__ = [
     "Picks",
     "Pin",
     "Reject",
+    "ServiceKind",
     "Since",
     "Source",
     "Within",

@@ -15,6 +15,7 @@ from pydantic import Field
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import parse_type
+from hven.sources import ServiceKind
 from hven.sources._reading import das2packets, das3packets, windows
 from hven.sources._reading.das2packets import Failed, Plane, Stream
 from hven.sources._reading.service import words
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from hven.sources import Context, Source
 
+SERVICE = ServiceKind(
+    address=r"(?P<url>https?://[^?#]*das2[^?#]*?)(?:\?(?:[^#]*&)?dataset=(?P<dataset>[^&#]+)[^#]*)?", table="dataset"
+)
 TIME = "time"
 NOTHING = "NoDataInInterval"
 WHOLE = 1000  # of all the time, what is looked at for the variables where no example is told
@@ -118,7 +122,7 @@ class Samples(Windows):
     def _asked(self, given: dict[str, str]) -> Stream:
         def ask() -> Stream:
             with self.service.asked("GET", f"{self.service.url}?{urlencode(given, safe=':/,')}") as answer:
-                data = self._budgeted(answer.parts) if answer.status < 400 else b"".join(answer.parts)
+                data = self._budget.read(answer.parts) if answer.status < 400 else b"".join(answer.parts)
                 if answer.status >= 400 and data[:1] not in {b"[", b"|"}:
                     raise SourceError(f"{self.what}: the server answers {answer.status}: {words(data)}", remedy="look at server=list")  # fmt: skip
             return das3packets.parse(data) if data[:1] in {b"|", b"/"} else das2packets.parse(data)

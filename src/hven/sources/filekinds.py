@@ -1,9 +1,9 @@
-"""Which kind of source reads a file, told by its name or by how it begins; each kind says of itself what it knows (`FileKind`)."""
+"""Which kind of source reads a file, told by its name or by how it begins, or a service, told by its address; each kind says of itself what it knows (`FileKind`, `ServiceKind`)."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven.model import plugins
 from hven.model.errors import SourceError, UserError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from hven.sources import FileKind
+    from hven.sources import FileKind, ServiceKind
 
 HEAD = 8192  # bytes that are looked at
 LOT, LONGEST = 1 << 20, 64 << 20  # bytes that are read to see how a file ends: at a time, and at most
@@ -92,15 +92,54 @@ def inside(path: Path) -> str | None:
         return None
 
 
+def service(kind: str) -> ServiceKind | None:
+    """Look up whether a kind reads services elsewhere, of which a part is looked at.
+
+    Parameters
+    ----------
+    kind
+        Its name.
+
+    Returns
+    -------
+    found
+        None: it reads files, or databases.
+    """
+    return next((known for _, known in _said([kind], "SERVICE")), None)
+
+
+def addressed(address: str) -> tuple[str, dict[str, str]] | None:
+    """Recognise the kind of a service by its address.
+
+    Parameters
+    ----------
+    address
+        The whole of it, with http or https.
+
+    Returns
+    -------
+    kind, options
+        None: no kind knows it.
+    """
+    for name, known in _said(plugins.names("sources"), "SERVICE"):
+        if known.address and (match := re.fullmatch(known.address, address, re.IGNORECASE)):
+            return name, {option: value for option, value in match.groupdict().items() if value is not None}
+    return None
+
+
 def _known(kinds: Iterable[str]) -> Iterator[tuple[str, FileKind]]:
+    return _said(kinds, "FILES")
+
+
+def _said(kinds: Iterable[str], word: str) -> Iterator[tuple[str, Any]]:
     """Ask kinds one by one, for to load all of them takes a quarter of a second."""
     for name in kinds:
         try:
-            known = vars(plugins.load("sources", name)).get("FILES")
+            known = vars(plugins.load("sources", name)).get(word)
         except UserError:  # what it needs is not installed
             continue
         if known is not None:
             yield name, known
 
 
-__all__ = ["begun", "inside", "named", "other"]
+__all__ = ["addressed", "begun", "inside", "named", "other", "service"]

@@ -18,7 +18,7 @@ from pydantic import Field
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import parse_type
-from hven.sources import Context, Reject, Source
+from hven.sources import Context, Reject, ServiceKind, Source
 from hven.sources._reading import windows
 from hven.sources._reading.service import Broken, words
 from hven.sources._reading.windows import SECOND, TooMuch, Windows, listed, micros, stamped
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
     from hven.sources.remote import Streamed
 
+SERVICE = ServiceKind(
+    address=r"(?P<url>https?://[^?#]*/hapi)(?:/[a-z]*(?:\?(?:[^#]*&)?(?:id|dataset)=(?P<dataset>[^&#]+)[^#]*)?)?",
+    table="dataset",
+)
 OLD = {"dataset": "id", "start": "time.min", "stop": "time.max"}  # names of HAPI 2
 KINDS = {"double": "float64", "integer": "int32", "string": "string", "isotime": "timestamp"}
 TOO_MUCH, NOTHING = 1408, 1201
@@ -205,7 +209,7 @@ class Samples(Windows):
                 return []
             if answer.status != 200:
                 raise self._refused(answer)
-            data = self._budgeted(answer.parts)
+            data = self._budget.read(answer.parts)
         if data[:1] == b"{":  # an error that says 200
             code, message = _status(data)
             if code == NOTHING:

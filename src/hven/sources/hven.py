@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hven.model import plugins
 from hven.model.errors import SourceError
-from hven.sources import Changes, Context, Offer, Source
+from hven.sources import Changes, Context, Offer, ServiceKind, Source
 from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
 from hven.sources._reading.service import Broken, Busy, Secret, Service, authorization, words
 from hven.sources._reading.taprows import TapRows
@@ -35,6 +35,9 @@ STATES, CHANGE, COLUMNS = {"snapshot", "state"}, "change", "columns"
 KINDS = {"added", "changed", "removed"}
 FORMAT = "votable"
 _TAP = re.compile(r"/tap(/(sync|async|tables))?/?$")
+
+
+SERVICE = ServiceKind(table="table")
 
 
 class Options(BaseModel):

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
 from pydantic import Field, field_validator
 
-from hven.model.errors import Place, SourceError
-from hven.model.table import Column
-from hven.model.types import Type, from_arrow, parse_type
-from hven.sources import FILE_FACTS, Context, FileKind, Reject, Source
-from hven.sources._reading.cutting import cut
-from hven.sources._reading.filerows import FileRows
-from hven.sources._reading.files import FileOptions, Texts, assemble, check_names, fact_type
-from hven.sources._reading.jsoncells import Parsed, Reader
-from hven.sources._reading.jsonshape import CELL, LIST, PART, REGION, TEXT, Leaf, Node, leaves
-from hven.sources._reading.jsontext import BLOCK, Form, Records, form_of, named, records
-from hven.sources._reading.rows import Nulls, words_of
+from hven.sources import Context, FileKind, Source
+from hven.sources._reading.filerows import Files
+from hven.sources._reading.files import FileOptions
+from hven.sources._reading.jsonrows import FEW, SAMPLE, JsonOptions, JsonTable, parted, see
+from hven.sources._reading.jsonshape import Node
+from hven.sources._reading.jsontext import Form, Records, form_of, named, records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
 
     from hven.sources._reading.files import DataFile
-
-SAMPLE = 8 << 20  # bytes of records that are looked at to know the columns
-SHOWN = 200  # characters of a value at fault; the whole record is in the rejects file
-FEW = 64  # records of each block that are looked at for keys that the sample did not have
-
 
 FILES = FileKind(
     endings=("json", "jsonl", "ndjson", "geojson", "jsonlines"),
@@ -43,7 +27,7 @@ FILES = FileKind(
 )
 
 
-class Options(FileOptions):
+class Options(JsonOptions, FileOptions):
     """What a descriptor may say of JSON."""
 
     records: list[str] | None = Field(
@@ -51,21 +35,8 @@ class Options(FileOptions):
         description="Path of the list that holds the records: `features`, `hits.hits`; `.`: the document is one record. Default: seen from the file.",
     )
     names: list[str] | None = Field(None, description="Names of the elements, where records are arrays themselves.")
-    whole: Texts = Field(default_factory=list, description="Paths whose objects are left together as JSON text.")
-    null: Nulls = Field(
-        default_factory=dict, description="Words that stand for no value: a list, or by column name (`*` = all)."
-    )
-    types: dict[str, str] = Field(
-        default_factory=dict,
-        description="Types by dotted name, where the guess is wrong or the sample did not have it.",
-    )
 
-    @field_validator("records", mode="before")
-    @classmethod
-    def _path(cls, value: object) -> object:
-        if isinstance(value, str):
-            return [part for part in value.split(".") if part]
-        return value
+    _path = field_validator("records", mode="before")(parted)
 
 
 def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
@@ -79,146 +50,28 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     return JsonRows(options, context)
 
 
-class JsonRows(FileRows):
+class JsonRows(JsonTable, Files):
     """The records of one or more JSON files."""
 
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
-        self.options = options
+        self.options: Options = options
         self._forms: dict[str, Form] = {}
         self._told: set[str] = set()
 
-    def columns(self) -> list[Column]:
-        """List the columns: dotted names, types that the sample fits (or that were said)."""
-        return [Column(name=leaf.name, type=_type(leaf)) for leaf in self._leaves]
-
-    def _names(self) -> list[str]:
-        return [leaf.name for leaf in self._leaves]
-
-    def _rows(
-        self, file: DataFile, names: Sequence[str], real: Sequence[str], limit: int | None
-    ) -> Iterator[pa.RecordBatch]:
-        raise NotImplementedError  # many small files are read together: see `batches`
+    @property
+    def _title(self) -> str:
+        return self.files[0].name
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield rows; small files are put together into one batch."""
-        if not self.files:  # none of them was asked for
-            return
-        names = check_names(columns, self._names(), self.files[0].name)
-        asked = [leaf for leaf in self._leaves if leaf.name in names]
-        facts = [name for name in names if name in FILE_FACTS]
-        kinds = {leaf.name: self._kind(leaf) for leaf in asked}
-        with Reader(asked, kinds, partial(words_of, self.options.null)) as reader:
-            found = (self._batch(parsed, names, facts) for parsed in self._reported(self._parsed(reader, limit)))
-            yield from cut(found, self.context.batch, limit)
+        """Yield rows; none where no file was asked for."""
+        if self.files:
+            yield from super().batches(columns, limit)
 
-    def _parsed(self, reader: Reader, limit: int | None) -> Iterator[Parsed]:
-        """Parse groups of records on all cores, in order, with few of them in memory."""
-        workers = max(1, min(os.cpu_count() or 1, 4)) if limit is None else 1
-        queue: deque[Future[Parsed]] = deque()
-        groups = self._groups(limit)
-        with ThreadPoolExecutor(workers, thread_name_prefix="hven-json") as pool:
-            try:
-                for group in groups:
-                    self._look_for_more(group)
-                    queue.append(pool.submit(reader.parse, group))
-                    while len(queue) > workers:
-                        yield queue.popleft().result()
-                while queue:
-                    yield queue.popleft().result()
-            finally:
-                groups.close()  # type: ignore[attr-defined]  # a generator
-                for future in queue:
-                    future.cancel()
-
-    def _groups(self, limit: int | None) -> Iterator[list[tuple[DataFile, Records]]]:
-        """Group records of several files, up to a block."""
-        group: list[tuple[DataFile, Records]] = []
-        size = rows = 0
+    def _records(self, limit: int | None) -> Iterator[tuple[DataFile, Records]]:  # noqa: ARG002  (the reader stops)
         for file in self.files:
             for part in records(file, self._form(file)):
-                group.append((file, part))
-                size += len(part.data)
-                rows += len(part.texts)
-                if size >= BLOCK or rows >= self.context.batch or (limit is not None and rows >= limit):
-                    yield group
-                    group, size, rows = [], 0, 0
-        if group:
-            yield group
-
-    def _batch(self, parsed: Parsed, names: Sequence[str], facts: Sequence[str]) -> pa.RecordBatch:
-        arrays = dict(parsed.arrays)
-        number = np.concatenate([np.arange(part.first, part.first + len(part.texts)) for _, part in parsed.group])[
-            parsed.good
-        ]
-        batch = assemble(
-            [name for name in names if name not in FILE_FACTS], arrays, len(number), pa.array(number, pa.int64()), None
-        )
-        if not facts:
-            return batch
-        owner = np.repeat(np.arange(len(parsed.group)), [len(part.texts) for _, part in parsed.group])[parsed.good]
-        for name in facts:
-            values = pa.array([file.fact(name) for file, _ in parsed.group], fact_type(name))
-            arrays[name] = values.take(pa.array(owner))
-        columns = [arrays[name] if name in arrays else batch.column(name) for name in names]
-        return pa.RecordBatch.from_arrays(columns, names=list(names))
-
-    # --- what is told ----------------------------------------------------------------------------------------
-
-    def _reported(self, groups: Iterable[Parsed]) -> Iterator[Parsed]:
-        """Report what cannot be read, and go on."""
-        for parsed in groups:
-            self._report(parsed)
-            yield parsed
-
-    def _report(self, parsed: Parsed) -> None:
-        for note in parsed.notes:
-            self._tell(note)
-        for at, column, value, reason, text in parsed.rejects:
-            file, part, row = parsed.locate(at)
-            guessed = column is not None and column not in self.options.types and column not in self.context.wanted
-            hint = (
-                f"; the type was guessed from a sample: if this value is right, say types: {{{column}: string}}"
-                if guessed
-                else ""
-            )
-            where = f"line {part.place(row):,}"
-            shown = f"{where}: {value[:SHOWN]}" if value is not None else where
-            if self.context.reject is None:
-                what = f"column {column}: {value!r} is" if column else "the record is"
-                place = Place(file=file.name, line=part.place(row))
-                raise SourceError(f"row {part.first + row}: {what} {reason}", place=place)
-            number = part.first + row
-            self.context.reject(
-                Reject(file=file.name, row=number, column=column, value=shown, reason=reason + hint, text=text)
-            )
-
-    def _tell(self, note: str) -> None:
-        if note not in self._told and self.context.tell is not None:
-            self._told.add(note)
-            self.context.tell(note)
-
-    def _look_for_more(self, group: list[tuple[DataFile, Records]]) -> None:
-        """Report keys that come only after the sample, looked for in some records of each block."""
-        if self.context.tell is None or not self._partial:
-            return
-        node = Node()
-        for _, part in group[:: max(1, len(group) // FEW)]:
-            for at in range(0, len(part.texts), max(1, len(part.texts) * len(group) // FEW)):
-                _see(node, part.texts[at])
-        known = {leaf.pointer + leaf.inner for leaf in self._leaves}
-        for leaf in leaves(node, self.options.whole, self._element_names):
-            if (
-                leaf.how != TEXT
-                and leaf.pointer + leaf.inner not in known
-                and not any(leaf.pointer.startswith(f"{one}/") for one in known)
-            ):
-                kind = str(parse_type("string") if leaf.how != CELL else from_arrow(leaf.kind))
-                self._tell(
-                    f"the key {leaf.name} of {group[0][0].name} was not in the sample, and is not read: say types: {{{leaf.name}: {kind}}}"
-                )
-
-    # --- what there is ---------------------------------------------------------------------------------------
+                yield file, part
 
     def _form(self, file: DataFile) -> Form:
         if file.name not in self._forms:
@@ -227,16 +80,8 @@ class JsonRows(FileRows):
             self._forms[file.name] = next(iter(self._forms.values())) if alike else form_of(file, said)
         return self._forms[file.name]
 
-    def _kind(self, leaf: Leaf) -> pa.DataType:
-        """Choose the type a column is read as: what the target wants, if this is a single value."""
-        wanted = self.context.wanted.get(leaf.name)
-        simple = wanted is not None and (
-            pa.types.is_integer(wanted) or pa.types.is_floating(wanted) or pa.types.is_string(wanted)
-        )
-        return wanted if simple and leaf.how == CELL and leaf.name not in self.options.types else leaf.kind
-
     @cached_property
-    def _element_names(self) -> list[str]:
+    def _element_names(self) -> list[str]:  # type: ignore[override]  # computed once here
         if self.options.names is not None:
             return self.options.names
         form = self._form(self.files[0])
@@ -254,7 +99,7 @@ class JsonRows(FileRows):
             quota = min(left, share) if len(self.files) <= FEW else left
             for part in records(file, self._form(file)):
                 for at in range(len(part.texts)):
-                    size = _see(node, part.texts[at])
+                    size = see(node, part.texts[at])
                     quota -= size
                     left -= size
                     if quota <= 0:
@@ -262,67 +107,3 @@ class JsonRows(FileRows):
                 if quota <= 0:
                     break
         return node, left <= 0 or sum(file.stat.st_size for file in self.files) > SAMPLE
-
-    @property
-    def _partial(self) -> bool:
-        return self._sampled[1]
-
-    @cached_property
-    def _leaves(self) -> list[Leaf]:
-        node = self._sampled[0]
-        found = leaves(node, self.options.whole, self._element_names)
-        if not found or not node.kinds:
-            raise SourceError(
-                "no records to see the columns from",
-                place=Place(file=self.files[0].name),
-                remedy="`records:` names their list",
-            )
-        said = {name: self._said(name, text) for name, text in self.options.types.items()}
-        known = {leaf.name for leaf in found}
-        result = [_retyped(leaf, said[leaf.name]) if leaf.name in said else leaf for leaf in found]
-        for name, kind in said.items():
-            if name not in known:
-                pointer = "".join("/" + part for part in name.split("."))
-                how = LIST if kind.is_array else CELL
-                result.append(_retyped(Leaf(name=name, pointer=pointer, how=how, kind=pa.string()), kind))
-        for leaf in result:
-            if leaf.mixed is not None and leaf.name not in said:
-                self._tell(f"{leaf.name} holds {leaf.mixed}: it is read as text")
-        return result
-
-    def _said(self, name: str, text: str) -> Type:
-        try:
-            return parse_type(text)
-        except ValueError as error:
-            raise SourceError(
-                f"types.{name}: {error}", remedy="float64, int32, string, timestamp, float64[*] ..."
-            ) from error
-
-
-def _see(node: Node, text: pa.Scalar) -> int:
-    """Add a record to what was seen; return its size. One that is broken is told when it is read."""
-    data: bytes = text.as_buffer().to_pybytes()
-    with contextlib.suppress(ValueError, RecursionError):
-        node.see(json.loads(data))
-    return len(data)
-
-
-def _type(leaf: Leaf) -> Type:
-    if leaf.how == REGION:
-        return parse_type("multishape")
-    if leaf.how in {LIST, PART}:
-        return from_arrow(pa.list_(leaf.kind))
-    return from_arrow(leaf.kind)
-
-
-def _retyped(leaf: Leaf, kind: Type) -> Leaf:
-    single = kind.arrow
-    how = leaf.how
-    if pa.types.is_list(single) or pa.types.is_fixed_size_list(single):
-        single = single.value_type
-        how = LIST if how in {CELL, TEXT} else how
-    elif how in {LIST, PART, REGION}:
-        how = TEXT  # an array that shall be text
-    elif how == TEXT and not pa.types.is_string(single):
-        how = CELL
-    return Leaf(name=leaf.name, pointer=leaf.pointer, how=how, kind=single, inner=leaf.inner)

@@ -296,6 +296,7 @@ def stream(
     url: str,
     *,
     form: Sequence[tuple[str, str]] = (),
+    content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     secret: str | None = None,
     seconds: float = 60.0,
@@ -314,6 +315,8 @@ def stream(
         http or https.
     form
         Of a POST. It is sent again to where 301, 302, 307 and 308 lead, for those mean another address of the same service; 303 is followed by GET.
+    content
+        The body, instead of `form`; `headers` say of which type it is.
     headers
         Of the request.
     secret
@@ -343,7 +346,7 @@ def stream(
     Forbidden
         The address, or one that it leads to, is private (`Private`); it leads from https to http.
     """
-    data = _gathered(form)
+    body: dict[str, Any] = {"data": _gathered(form)} if content is None else {"content": content}
     first, start = urlsplit(url), url
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(Connections(seconds)) if through is None else through
@@ -352,7 +355,7 @@ def stream(
             parts = urlsplit(url)
             if secret is not None and (parts.scheme, parts.netloc) == (first.scheme, first.netloc):
                 asked["Authorization"] = secret
-            response = client.send(method, url, allow_private=allow_private, headers=asked, data=data)
+            response = client.send(method, url, allow_private=allow_private, headers=asked, **body)
             told = {name.lower(): value for name, value in response.headers.items()}
             found = Streamed(status=response.status_code, headers=told, url=url, parts=_parts(response, url, raw=raw))
             if not (follow and response.is_redirect and found.location):
@@ -368,7 +371,7 @@ def stream(
                     remedy="use that address if you trust it",
                 )
             if response.status_code == 303:
-                method, data = "GET", None
+                method, body = "GET", {}
             url = found.location
     raise UserError(f"{_shown(start)} leads on and on ({REDIRECTS} redirects)", remedy="give the last address")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hven.sources import ServiceKind
 from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
 from hven.sources._reading.service import Secret, Service, authorization
 from hven.sources._reading.taprows import TapRows
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from hven.sources import Context, Offer, Source
 
+SERVICE = ServiceKind(address=r"(?P<url>https?://[^?#]*/tap(?:/(?:sync|async|tables|capabilities))?/?)", table="table")
 _PARTS = re.compile(r"/(sync|async|tables|capabilities|availability|examples)/?$")
 
 

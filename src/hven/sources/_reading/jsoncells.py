@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from hven.sources._reading.files import DataFile
     from hven.sources._reading.jsonshape import Leaf
-    from hven.sources._reading.jsontext import Records
+    from hven.sources._reading.jsontext import Document, Records
 
 NO_JSON = "not JSON"
 NO_UTF8 = "not UTF-8"
@@ -44,13 +43,13 @@ class Parsed:
         What people should know of all of them.
     """
 
-    group: Sequence[tuple[DataFile, Records]]
+    group: Sequence[tuple[Document, Records]]
     arrays: dict[str, pa.Array]
     good: Any
     rejects: list[tuple[int, str | None, str | None, str, str | None]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def locate(self, at: int) -> tuple[DataFile, Records, int]:
+    def locate(self, at: int) -> tuple[Document, Records, int]:
         """Find the file and the part of it that a record stands in."""
         for file, part in self.group:
             if at < len(part.texts):
@@ -90,7 +89,7 @@ class Reader:
             cursor = self._local.cursor = self._connection.cursor()
         return cursor
 
-    def parse(self, group: Sequence[tuple[DataFile, Records]]) -> Parsed:
+    def parse(self, group: Sequence[tuple[Document, Records]]) -> Parsed:
         """Parse the records of a group."""
         parts = [part.texts for _, part in group]
         texts = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import orjson
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
-
-    from hven.sources._reading.files import DataFile
 
 BLOCK = 4 << 20
 HEAD = 1 << 20
@@ -33,6 +31,31 @@ _BLANK[list(b" \t\r\n\x1e")] = True  # 0x1e begins a record of RFC 7464
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 _LIST_KEYS = (("features",), ("hits", "hits"))  # GeoJSON and STAC, Elasticsearch
 _TABLE_KEYS = ("data", "fields")  # rows as arrays, with their names beside them
+
+
+class Readable(Protocol):
+    """Bytes in order."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read up to `size` bytes; none at the end."""
+
+    def close(self) -> object:
+        """Let go."""
+
+
+class Document(Protocol):
+    """A text that records stand in: a file, or a page of a service."""
+
+    name: str
+
+    def open(self) -> Readable:
+        """Open it for one pass in order."""
+
+    def finish(self) -> None:
+        """Read what is left unread."""
+
+    def fact(self, name: str) -> object:
+        """Return a fact of a file (`hven.sources.FILE_FACTS`); None where it is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +104,7 @@ class Records:
         return self.line + self.data.count(b"\n", 0, start + len(rest) - len(rest.lstrip()))
 
 
-def form_of(file: DataFile, path: Sequence[str] | None) -> Form:
+def form_of(file: Document, path: Sequence[str] | None) -> Form:
     """Detect how records stand in a file, by its beginning.
 
     Parameters
@@ -121,7 +144,7 @@ def form_of(file: DataFile, path: Sequence[str] | None) -> Form:
     return _document(text)
 
 
-def around(file: DataFile, path: Sequence[str]) -> tuple[bytes, bytes, int]:
+def around(file: Document, path: Sequence[str]) -> tuple[bytes, bytes, int]:
     """Read a document without the records of its list.
 
     Returns
@@ -205,7 +228,7 @@ def _unquoted(key: bytes) -> str:
         return key.decode(errors="replace")
 
 
-def _begun(data: bytes, file: DataFile) -> bytes:
+def _begun(data: bytes, file: Document) -> bytes:
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         raise SourceError(
             "the file is UTF-16, and JSON is UTF-8", place=Place(file=file.name, line=1), remedy="save it as UTF-8"
@@ -213,7 +236,7 @@ def _begun(data: bytes, file: DataFile) -> bytes:
     return data.removeprefix(b"\xef\xbb\xbf")
 
 
-def records(file: DataFile, form: Form) -> Iterator[Records]:
+def records(file: Document, form: Form) -> Iterator[Records]:
     """Read the records of a file, once, from front to end.
 
     Raises
@@ -239,7 +262,7 @@ def records(file: DataFile, form: Form) -> Iterator[Records]:
 class _Cutter:
     """Cuts bytes into records, whatever the pieces they come in."""
 
-    def __init__(self, file: DataFile, form: Form) -> None:
+    def __init__(self, file: Document, form: Form) -> None:
         self.file, self.form = file, form
         self.rest = b""
         self.line = 1
@@ -422,7 +445,7 @@ def enter(data: bytes, path: Sequence[str]) -> int | None:
     return None
 
 
-def named(file: DataFile, path: Sequence[str]) -> list[str]:
+def named(file: Document, path: Sequence[str]) -> list[str]:
     """Read the list of names that stands beside the records of a document."""
     stream = file.open()
     try:

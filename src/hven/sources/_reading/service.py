@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from hven.model.errors import SourceError, UserError
+from hven.model.errors import SourceError, TooLarge, UserError
 from hven.sources import remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from hven.sources import Context
     from hven.sources.remote import Streamed
@@ -39,6 +39,55 @@ def _named(value: str) -> str:
 
 
 Secret = Annotated[str, AfterValidator(_named)]
+
+
+class ServiceOptions(BaseModel):
+    """What a descriptor may say of every service that is asked many times."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(pattern=r"^https?://", description="Address of the server.")
+    bytes: int = Field(10 << 30, gt=0, description="Bytes of all answers of one run, at most.")
+    total: float = Field(86_400.0, gt=0, description="Seconds of one run, at most.")
+    token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
+    login: Secret | None = Field(None, description="`$NAME` of a secret `user:password`, instead of `token`.")
+    rate: float | None = Field(None, gt=0, le=1000, description="Requests a second at most.")
+    seconds: float = Field(120.0, gt=0, le=86_400, description="Without a byte for that long, an answer is given up.")
+    tries: int = Field(6, ge=1, le=20, description="How often something is tried that a pause may mend.")
+
+
+class Budget:
+    """Bytes and seconds that a run may still cost."""
+
+    def __init__(self, options: ServiceOptions, what: str, remedy: str) -> None:
+        self.options, self.what, self.remedy = options, what, remedy
+        self.bytes, self._begun = 0, time.monotonic()
+
+    def read(self, parts: Iterable[bytes]) -> bytes:
+        """Read an answer, within what is left.
+
+        Raises
+        ------
+        TooLarge
+            More bytes.
+        SourceError
+            More seconds.
+        """
+        found = bytearray()
+        for part in parts:
+            found += part
+            self.bytes += len(part)
+            if self.bytes > self.options.bytes:
+                raise TooLarge(
+                    f"{self.what} sends more than {self.options.bytes:,} bytes",
+                    remedy=f"say more `bytes`, {self.remedy}",
+                )
+            if time.monotonic() - self._begun > self.options.total:
+                raise SourceError(
+                    f"{self.what} is not read within {self.options.total:g} s",
+                    remedy="say a longer `total`, or sync again: what can be gone on with goes on where it was",
+                )
+        return bytes(found)
 
 
 class Busy(UserError):
@@ -84,6 +133,7 @@ class Service:
         self._next = 0.0
         self._private = context.allow_private
         self._tell = context.tell
+        self._through: remote.Connections | None = None
         if secret is not None and urlsplit(url).scheme != "https" and not self._private:
             raise SourceError(
                 "a token would go over http, where all can read it", remedy="give the https address of the service"
@@ -122,12 +172,24 @@ class Service:
         raise AssertionError("a service is tried once at least")
 
     @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Keep connections open between requests, of which there will be many."""
+        with remote.Connections(self.seconds) as kept:
+            self._through = kept
+            try:
+                yield
+            finally:
+                self._through = None
+
+    @contextmanager
     def asked(
         self,
         method: str,
         url: str,
         form: Sequence[tuple[str, str]] = (),
         *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
         follow: bool = True,
         seconds: float | None = None,
     ) -> Iterator[Streamed]:
@@ -149,11 +211,13 @@ class Service:
             method,
             url,
             form=form,
-            headers=AGENT,
+            content=content,
+            headers={**AGENT, **(headers or {})},
             secret=self.secret if ours else None,
             seconds=seconds or self.seconds,
             follow=follow,
             allow_private=self._private,
+            through=self._through,
         ) as answer:
             if answer.status in {429, 502, 503, 504}:
                 raise Busy(

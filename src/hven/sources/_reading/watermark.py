@@ -61,11 +61,18 @@ class Watermark:
         SourceError
             The value is of another kind.
         """
-        found = self._from(value)
+        found = self.least(value)
         reached, missing = _reached(self.tree, found, words)
         return f"({reached} OR {missing})"
 
-    def _from(self, value: object) -> object:
+    def least(self, value: object) -> object:
+        """Check a value, and say what is at least asked for: a little less of what is no whole number.
+
+        Raises
+        ------
+        SourceError
+            The value is of another kind.
+        """
         good = {
             WHOLE: isinstance(value, (int, float)),
             FLOAT: isinstance(value, (int, float)),

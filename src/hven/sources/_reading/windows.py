@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time as clock
 from abc import abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from hven.model.errors import SourceError, TooLarge
+from hven.model.errors import SourceError
 from hven.sources import Context, Pin
 from hven.sources._reading.cutting import cut
 from hven.sources._reading.files import Texts, assemble, check_names
-from hven.sources._reading.service import Secret, Service, authorization
+from hven.sources._reading.service import Budget, Service, ServiceOptions, authorization
 from hven.sources._reading.watermark import Narrowing, Watermark, watermark
 
 if TYPE_CHECKING:
@@ -32,23 +31,13 @@ CELLS = 2_000_000  # values of a window, about
 SHORTEST = SECOND // 1000
 
 
-class Options(BaseModel):
+class Options(ServiceOptions):
     """What a descriptor may say of every server of samples."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: str = Field(pattern=r"^https?://", description="Address of the server.")
     dataset: str = Field(min_length=1, description="The data set, as the server names it.")
     columns: Texts | None = Field(None, description="Only these of its variables; the time is always there.")
     start: str | None = Field(None, description="From this time on (2020-01-01T00:00Z); default: what the server has.")
     stop: str | None = Field(None, description="Before this time; default: what the server has.")
-    bytes: int = Field(10 << 30, gt=0, description="Bytes of all answers of one run, at most.")
-    total: float = Field(86_400.0, gt=0, description="Seconds of one run, at most.")
-    token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
-    login: Secret | None = Field(None, description="`$NAME` of a secret `user:password`, instead of `token`.")
-    rate: float | None = Field(None, gt=0, le=1000, description="Requests a second at most.")
-    seconds: float = Field(120.0, gt=0, le=86_400, description="Without a byte for that long, an answer is given up.")
-    tries: int = Field(6, ge=1, le=20, description="How often something is tried that a pause may mend.")
 
 
 class TooMuch(Exception):
@@ -66,7 +55,7 @@ class Windows(Narrowing):
             options.url, context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret
         )
         self._from: int | None = None
-        self._bytes, self._begun = 0, clock.monotonic()
+        self._budget = self._spent()
         self._told: set[str] = set()
 
     # --- what a kind of server says ------------------------------------------------------------------------------
@@ -124,7 +113,9 @@ class Windows(Narrowing):
     def pins(self) -> list[Pin]:
         """Name the server, and what was asked of it."""
         start, stop = (np.datetime64(one, "us") for one in self._span())
-        return [Pin(name=self.service.url, bytes=self._bytes, detail=f"{self.options.dataset}: {start}Z to {stop}Z")]
+        return [
+            Pin(name=self.service.url, bytes=self._budget.bytes, detail=f"{self.options.dataset}: {start}Z to {stop}Z")
+        ]
 
     def _span(self) -> tuple[int, int]:
         first, last = self._limits
@@ -146,7 +137,7 @@ class Windows(Narrowing):
         number = 1
         if after:
             number, start = (int(one) for one in after.split())
-        self._bytes, self._begun = 0, clock.monotonic()
+        self._budget = self._spent()
         width = sum(column.type.arrow.list_size if pa.types.is_fixed_size_list(column.type.arrow) else 1 for name, column in self._columns.items() if name in real)  # fmt: skip
         wanted = max(min(CELLS // width, self.context.page or CELLS, few or CELLS), 1)
         step = self._cadence * wanted if self._cadence else max((stop - start) // 100, 60 * SECOND)
@@ -186,27 +177,13 @@ class Windows(Narrowing):
             self._tell(f"the samples of {self.what} are not in the order of time")
         return table
 
+    def _spent(self) -> Budget:
+        return Budget(self.options, self.what, "a later `start`, fewer `columns`, or a coarser data set")
+
     def _tell(self, message: str) -> None:
         if message not in self._told and self.context.tell is not None:
             self.context.tell(message)
         self._told.add(message)
-
-    def _budgeted(self, parts: Iterator[bytes]) -> bytes:
-        """Read an answer, within what a run may cost."""
-        found = bytearray()
-        for part in parts:
-            found += part
-            self._bytes += len(part)
-            if self._bytes > self.options.bytes:
-                raise TooLarge(
-                    f"{self.what} sends more than {self.options.bytes:,} bytes",
-                    remedy="say more `bytes`, a later `start`, fewer `columns`, or a coarser data set",
-                )
-            if clock.monotonic() - self._begun > self.options.total:
-                raise SourceError(
-                    f"{self.what} is not read within {self.options.total:g} s", remedy="say a longer `total`, or sync again: it goes on where it was"
-                )  # fmt: skip
-        return bytes(found)
 
     # --- what is newer -------------------------------------------------------------------------------------------
 

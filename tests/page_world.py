@@ -1,0 +1,273 @@
+"""Services of JSON pages to plant faults in, on the standard library: Elasticsearch and OpenSearch, a STAC API, plain pages."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+GONE = {"error": {"root_cause": [{"type": "search_context_missing_exception", "reason": "No search context found for id [7]"}], "type": "search_phase_execution_exception", "reason": "all shards failed"}, "status": 404}  # fmt: skip
+
+
+@dataclass
+class Asked:
+    """A request."""
+
+    method: str
+    path: str
+    given: dict[str, str]
+    body: Any
+    headers: dict[str, str]
+
+
+@dataclass
+class Reply:
+    """What is sent; a fault changes it before. `cut`: bytes that are sent of those that were announced."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    kind: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
+
+    @classmethod
+    def of(cls, document: Any, status: int = 200) -> Reply:
+        return cls(status=status, body=json.dumps(document).encode())
+
+
+@dataclass
+class PageWorld:
+    """A service; `spoil` changes what it says before it is sent."""
+
+    asked: list[Asked] = field(default_factory=list)
+    spoil: Callable[[Asked, Reply], object] = lambda _asked, _reply: None
+    pause: float = 0.0  # seconds before each answer
+    base: str = ""  # where it is served
+
+    def answer(self, asked: Asked) -> Reply:
+        self.asked.append(asked)
+        reply = self.reply(asked)
+        if self.pause:
+            time.sleep(self.pause)
+        self.spoil(asked, reply)
+        return reply
+
+    def reply(self, asked: Asked) -> Reply:
+        raise NotImplementedError
+
+
+@dataclass
+class ElasticWorld(PageWorld):
+    """An index `nrh` of documents, as versions 7 to 9 and OpenSearch show it."""
+
+    documents: list[dict[str, Any]] = field(default_factory=list)
+    mapping: dict[str, Any] = field(default_factory=dict)
+    version: dict[str, str] = field(default_factory=lambda: {"number": "8.15.0", "build_flavor": "default"})
+    open: set[str] = field(default_factory=set)  # points in time and scrolls
+    scrolls: dict[str, tuple[list[dict[str, Any]], int]] = field(default_factory=dict)
+    login: str = ""
+    count: int = 0
+    ready: dict[tuple[int, int], bytes] = field(default_factory=dict)  # pages of all documents, written beforehand
+
+    def reply(self, asked: Asked) -> Reply:
+        if self.login and asked.headers.get("authorization") != self.login:
+            return Reply.of({"error": {"type": "security_exception", "reason": "missing authentication credentials"}, "status": 401}, 401)  # fmt: skip
+        parts = asked.path.strip("/").split("/")
+        if asked.path == "/":
+            return Reply.of({"name": "node", "version": self.version, "tagline": "You Know, for Search"})
+        if asked.method == "DELETE":
+            self.open -= {asked.body.get("id"), *asked.body.get("scroll_id", ())}
+            return Reply.of({"succeeded": True})
+        if parts == ["_search"]:
+            return self._page(asked.body)
+        if parts == ["_search", "scroll"]:
+            return self._scrolled(asked.body["scroll_id"])
+        if parts[0] not in {"nrh", "nrh-*"}:
+            return Reply.of({"error": {"root_cause": [], "type": "index_not_found_exception", "reason": f"no such index [{parts[0]}]"}, "status": 404}, 404)  # fmt: skip
+        if parts[1] == "_mapping":
+            return Reply.of({"nrh": {"mappings": {"properties": self.mapping}}})
+        if parts[1] == "_pit":
+            self.count += 1
+            self.open.add(f"pit{self.count}")
+            return Reply.of({"id": f"pit{self.count}"})
+        assert parts[1] == "_search"
+        assert asked.given["scroll"]
+        self.count += 1
+        name = f"scroll{self.count}"
+        self.open.add(name)
+        self.scrolls[name] = (self._found(asked.body), asked.body["size"])
+        return self._scrolled(name, first=True)
+
+    def _found(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        sort = body.get("sort") or []
+        names = [one if isinstance(one, str) else next(iter(one)) for one in sort]
+        hits = [
+            {"_index": "nrh", "_id": f"d{at}", "_score": None, "_source": one, "sort": [at if name in {"_shard_doc", "_doc"} else one.get(name) for name in names]}
+            for at, one in enumerate(self.documents)
+            if self._meets(one, body.get("query", {"match_all": {}}))
+        ]  # fmt: skip
+        for at, hit in enumerate(hits):
+            if "_shard_doc" not in names and "_doc" not in names:
+                hit["sort"].append(at)  # the tie is broken by an implicit one
+        return sorted(hits, key=lambda hit: hit["sort"])
+
+    def _meets(self, one: dict[str, Any], query: dict[str, Any]) -> bool:
+        ((word, said),) = query.items()
+        if word == "match_all":
+            return True
+        if word == "bool":
+            rest = set(said) - {"filter", "should", "must_not", "minimum_should_match"}
+            assert not rest, rest
+            filters = said.get("filter", [])
+            return (
+                all(self._meets(one, each) for each in (filters if isinstance(filters, list) else [filters]))
+                and (not said.get("should") or any(self._meets(one, each) for each in said["should"]))
+                and not ("must_not" in said and self._meets(one, said["must_not"]))
+            )
+        if word == "exists":
+            return one.get(said["field"]) is not None
+        ((name, value),) = said.items()
+        return one.get(name) == value if word == "term" else one.get(name) is not None and one[name] >= value["gte"]
+
+    def _page(self, body: dict[str, Any]) -> Reply:
+        if not isinstance(body, dict) or body.get("pit", {}).get("id") not in self.open:
+            return Reply.of(GONE, 404)
+        size, after = body["size"], body.get("search_after")
+        if self.ready:
+            begin = 0 if after is None else after[0] + 1
+            return Reply(body=self.ready[begin, size])
+        hits = self._found(body)
+        total = {"total": {"value": len(hits), "relation": "eq"}} if body.get("track_total_hits") else {}
+        if after is not None:
+            hits = [hit for hit in hits if hit["sort"] > after]
+        return Reply.of({"pit_id": body["pit"]["id"], "took": 1, "timed_out": False, "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0}, "hits": {**total, "max_score": None, "hits": hits[:size]}})  # fmt: skip
+
+    def _scrolled(self, name: str, *, first: bool = False) -> Reply:
+        if name not in self.open:
+            return Reply.of(GONE, 404)
+        hits, size = self.scrolls[name]
+        self.scrolls[name] = hits[size:], size
+        total = {"total": {"value": len(hits), "relation": "eq"}} if first else {}
+        return Reply.of({"_scroll_id": name, "took": 1, "timed_out": False, "_shards": {"total": 1, "failed": 0}, "hits": {**total, "max_score": None, "hits": hits[:size]}})  # fmt: skip
+
+
+@dataclass
+class StacWorld(PageWorld):
+    """Items of one collection; `posts`: the search takes POST; `filters`: it takes CQL2."""
+
+    items: list[dict[str, Any]] = field(default_factory=list)
+    posts: bool = True
+    filters: bool = True
+
+    def reply(self, asked: Asked) -> Reply:
+        path = asked.path.removeprefix("/stac").strip("/")
+        if path == "":
+            ways = [{"rel": "search", "href": f"{self.base}/search", "method": one} for one in (["GET", "POST"] if self.posts else ["GET"])]  # fmt: skip
+            filters = ["http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/filter"] if self.filters else []
+            return Reply.of({"stac_version": "1.0.0", "title": "Cubes", "description": "All cubes", "links": ways, "conformsTo": ["https://api.stacspec.org/v1.0.0/core", *filters]})  # fmt: skip
+        if path == "collections":
+            return Reply.of({"collections": [{"id": "omega"}]})
+        if path.startswith("collections/"):
+            known = path == "collections/omega"
+            return Reply.of({"id": "omega", "title": "OMEGA", "description": "Cubes of Mars"} if known else {}, 200 if known else 404)  # fmt: skip
+        assert path == "search"
+        given = asked.body if asked.method == "POST" else {**asked.given, "limit": int(asked.given["limit"])}
+        begin, size = int(given.get("token", 0)), given["limit"]
+        found = self.items
+        if "filter" in given:
+            assert given["filter-lang"] == "cql2-text"
+            least = given["filter"].split("TIMESTAMP('")[1].split("'")[0]
+            found = [one for one in found if one["properties"]["updated"] >= least]
+        if "datetime" in given:
+            found = [one for one in found if one["properties"]["datetime"] >= given["datetime"].split("/")[0]]
+        more = begin + size < len(found)
+        links: list[dict[str, Any]] = []
+        if more and asked.method == "POST":
+            links = [{"rel": "next", "href": f"{self.base}/search", "method": "POST", "merge": True, "body": {"token": begin + size}}]  # fmt: skip
+        elif more:
+            rest = "&".join(f"{name}={value}" for name, value in asked.given.items() if name != "token")
+            links = [{"rel": "next", "href": f"/stac/search?{rest}&token={begin + size}"}]
+        return Reply.of({"type": "FeatureCollection", "numberMatched": len(found), "features": found[begin : begin + size], "links": links})  # fmt: skip
+
+
+@dataclass
+class RestWorld(PageWorld):
+    """Records behind a link in the header or in the page, a cursor, an offset, or a page's number; it never gives more than `most`."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    way: str = "link"
+    most: int = 2
+
+    def reply(self, asked: Asked) -> Reply:
+        given = asked.body if asked.method == "POST" else asked.given
+        words = {"offset": "skip", "number": "page", "cursor": "cursor"}
+        found = [one for one in self.rows if one["n"] >= int(given.get("since", 0))]
+        begin = int(given.get(words.get(self.way, "from"), self.way == "number"))
+        if self.way == "number":
+            begin = (begin - 1) * self.most
+        rows = found[begin : begin + self.most]
+        more = begin + self.most < len(found)
+        page: dict[str, Any] = {"data": {"items": rows}, "count": len(found)}
+        reply = Reply()
+        if self.way == "cursor":
+            page["next_cursor"] = str(begin + self.most) if more else None
+        elif self.way == "link" and more:
+            page["links"] = [{"rel": "self", "href": asked.path}, {"rel": "next", "href": f"?from={begin + self.most}"}]
+        elif self.way == "header" and more:
+            reply.headers["Link"] = (
+                f'<{self.base}?from=0>; rel="first", <{self.base}?from={begin + self.most}>; rel="next"'
+            )
+        reply.body = json.dumps(page).encode()
+        return reply
+
+
+@contextmanager
+def serving(world: PageWorld, path: str = "") -> Iterator[str]:
+    """Serve it on this machine."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = 1 << 16  # headers and body leave together: else each answer waits 40 ms for an acknowledgement
+
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked = Asked(self.command, unquote(parts.path), dict(parse_qsl(parts.query)), json.loads(text) if text else None, {name.lower(): value for name, value in self.headers.items()})  # fmt: skip
+            reply = world.answer(asked)
+            self.send_response(reply.status)
+            for name, value in {**reply.headers, "Content-Type": reply.kind, "Content-Length": str(len(reply.body))}.items():  # fmt: skip
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(reply.body[: reply.cut])
+            self.wfile.flush()
+            if reply.cut is not None:
+                self.close_connection = True
+
+        do_POST = do_DELETE = do_GET  # noqa: N815  (names of the standard library)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        world.base = f"http://127.0.0.1:{server.server_address[1]}{path}"
+        yield world.base
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def basic(login: str) -> str:
+    """The header of a log-in."""
+    return "Basic " + base64.b64encode(login.encode()).decode()

@@ -1,0 +1,476 @@
+"""Elasticsearch, STAC APIs and plain pages of JSON as sources: every record once, what is new alone, bad answers told and nothing taken for the whole."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pytest
+
+from hven.model import plugins
+from hven.model.errors import SourceError, TooLarge
+from hven.sources import Context, filekinds
+from hven.sources._reading import service
+from hven.testing.source import SourceContract
+from page_world import Asked, ElasticWorld, Reply, RestWorld, StacWorld, basic, serving
+
+OPEN = Context(allow_private=True)
+MAPPING = {
+    "obs": {"type": "keyword"}, "freq": {"type": "double"}, "n": {"type": "long"}, "good": {"type": "boolean"},
+    "time": {"type": "date"}, "where": {"properties": {"site": {"type": "text"}}}, "late": {"type": "float"},
+    "looks": {"type": "nested", "properties": {"href": {"type": "keyword"}}},
+}  # fmt: skip
+
+
+def document(at: int) -> dict[str, Any]:
+    return {
+        "obs": f"o{at:03d}", "freq": 228 if at % 2 else 150.9, "n": at, "good": at % 3 == 0, "time": f"2012-01-11T08:00:{at:02d}Z",
+        "where": {"site": "Nançay"}, "looks": [{"href": f"a{at}.png", "mhz": 150.9}, {"href": f"b{at}.png", "mhz": 228.0}],
+    }  # fmt: skip
+
+
+def row(at: int) -> dict[str, Any]:
+    one = document(at)
+    return {
+        "_index": "nrh", "_id": f"d{at}", "_source.obs": one["obs"], "_source.freq": one["freq"], "_source.n": at, "_source.good": one["good"],
+        "_source.time": one["time"], "_source.where.site": "Nançay", "_source.looks": json.dumps(one["looks"], separators=(",", ":")),
+        "_source.looks.href": [f"a{at}.png", f"b{at}.png"], "_source.looks.mhz": [150.9, 228.0], "_source.late": None,
+    }  # fmt: skip
+
+
+def item(at: int) -> dict[str, Any]:
+    return {"type": "Feature", "id": f"cube{at}", "geometry": {"type": "Polygon", "coordinates": [[[at, 0], [at + 1, 0], [at + 1, 1], [at, 0]]]}, "properties": {"datetime": f"2004-01-0{at + 1}T00:00:00Z", "updated": f"2020-01-0{at + 1}T00:00:00Z"}, "assets": {"data": {"href": f"cube{at}.qub"}}}  # fmt: skip
+
+
+def item_row(at: int) -> dict[str, Any]:
+    said = item(at)["properties"]
+    return {"type": "Feature", "id": f"cube{at}", "geometry": f"polygon {at + 1} 1 {at + 1} 0 {at} 0", "geometry.type": "Polygon", "properties.datetime": said["datetime"], "properties.updated": said["updated"], "assets.data.href": f"cube{at}.qub"}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "PAUSE", 0.0)
+
+
+@pytest.fixture(params=["8.15.0", "7.10.2"])
+def world(request: pytest.FixtureRequest) -> ElasticWorld:
+    return ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING, version={"number": request.param})
+
+
+@pytest.fixture
+def url(world: ElasticWorld) -> Iterator[str]:
+    with serving(world) as found:
+        yield found
+
+
+def opened(kind: str, url: str, context: Context = OPEN, **options: Any) -> Any:
+    module = plugins.load("sources", kind)
+    return module.open(module.Options.model_validate({"url": url, "tries": 2, **options}), context)
+
+
+def read(source: Any, *names: str) -> list[Any]:
+    found = [one for batch in source.batches(list(names)) for one in batch.to_pylist()]
+    return [one[names[0]] for one in found] if len(names) == 1 else found
+
+
+class TestElastic(SourceContract):
+    kind = "elastic"
+    has_files = False
+    key: ClassVar[list[str]] = ["_source.obs"]
+    rows: ClassVar[list[dict[str, Any]]] = [row(at) for at in range(7)]
+
+    @pytest.fixture(autouse=True)
+    def _served(self) -> Iterator[None]:
+        with serving(ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING)) as self.url:
+            yield
+
+    def make(self, directory: Path) -> dict[str, Any]:
+        return {"url": self.url, "index": "nrh", "page": 2}
+
+    def context(self, directory: Path) -> Context:
+        return Context(directory=directory, allow_private=True)
+
+
+class TestStac(SourceContract):
+    kind = "stac"
+    has_files = False
+    key: ClassVar[list[str]] = ["id"]
+    rows: ClassVar[list[dict[str, Any]]] = [item_row(at) for at in range(5)]
+
+    @pytest.fixture(autouse=True)
+    def _served(self) -> Iterator[None]:
+        with serving(StacWorld(items=[item(at) for at in range(5)]), "/stac") as self.url:
+            yield
+
+    def make(self, directory: Path) -> dict[str, Any]:
+        return {"url": self.url, "collections": "omega", "page": 2}
+
+    def context(self, directory: Path) -> Context:
+        return Context(directory=directory, allow_private=True)
+
+
+class TestRest(SourceContract):
+    kind = "rest"
+    has_files = False
+    key: ClassVar[list[str]] = ["n"]
+    rows: ClassVar[list[dict[str, Any]]] = [{"n": at, "name": f"é{at}"} for at in range(5)]
+
+    @pytest.fixture(autouse=True)
+    def _served(self) -> Iterator[None]:
+        with serving(RestWorld(rows=[dict(one) for one in self.rows], way="cursor")) as self.url:
+            yield
+
+    def make(self, directory: Path) -> dict[str, Any]:
+        return {
+            "url": self.url,
+            "records": "data.items",
+            "next": "next_cursor",
+            "cursor": "cursor",
+            "newer": {"n": "since"},
+        }
+
+    def context(self, directory: Path) -> Context:
+        return Context(directory=directory, allow_private=True)
+
+
+# --- Elasticsearch and OpenSearch ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["9.1.0", "7.17.0", "2.19.0 opensearch", "1.3.0 opensearch", "7.10.2"])
+def test_each_version_gives_every_document_once_and_is_let_go(number: str):
+    number, _, distribution = number.partition(" ")
+    version = {"number": number, **({"distribution": distribution} if distribution else {})}
+    world = ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING, version=version)
+    with serving(world) as url:
+        for page in (3, 7):
+            source = opened("elastic", url, index="nrh", page=page)
+            assert read(source, "_source.obs") == [f"o{at:03d}" for at in range(7)]
+    assert world.open == set()
+    scrolled = any("scroll" in one.given for one in world.asked)
+    assert scrolled == (world.version["number"] == "7.10.2" or "distribution" in world.version)
+
+
+def test_types_are_those_of_the_mapping(url: str):
+    kinds = {column.name: str(column.type) for column in opened("elastic", url, index="nrh").columns()}
+    assert kinds["_source.freq"] == "float64"
+    assert kinds["_source.late"] == "float64"  # no document has it yet
+    assert kinds["_source.n"] == "int64"
+    assert kinds["_source.looks.href"] == "string[*x*]"
+    assert "sort" not in kinds
+
+
+def test_a_mapping_that_one_may_not_see_is_told(world: ElasticWorld, url: str):
+    def spoil(asked: Asked, reply: Reply) -> None:
+        if asked.path.endswith("_mapping"):
+            reply.status, reply.body = 403, b'{"error": {"type": "security_exception", "reason": "not for you"}}'
+
+    world.spoil, told = spoil, []
+    source = opened("elastic", url, Context(allow_private=True, tell=told.append), index="nrh")
+    assert read(source, "_source.n") == list(range(7))
+    assert any("does not show its mapping" in one for one in told)
+
+
+def test_a_query_file_is_taken_as_it_is_but_for_its_pages(url: str, world: ElasticWorld, tmp_path: Path):
+    query = {"size": 10_000, "aggs": {"a": {}}, "query": {"bool": {"filter": {"term": {"good": True}}}}}
+    (tmp_path / "query.json").write_text(json.dumps(query))
+    told: list[str] = []
+    context = Context(directory=tmp_path, allow_private=True, tell=told.append)
+    assert read(opened("elastic", url, context, index="nrh", query="query.json"), "_source.n") == [0, 3, 6]
+    assert sum("left out" in one for one in told) == 2
+    (tmp_path / "wrong.json").write_text('{\n "query": {"term": }\n}')
+    with pytest.raises(SourceError, match=r"wrong.json:2: the query is no JSON"):
+        opened("elastic", url, context, index="nrh", query="wrong.json")
+    with pytest.raises(SourceError, match="no 'qery'") as caught:
+        opened("elastic", url, context, index="nrh", query={"qery": {}})
+    assert "query" in str(caught.value.remedy)
+    with pytest.raises(SourceError, match="cannot be read") as caught:
+        opened("elastic", url, context, index="nrh", query="qury.json")
+    assert "query.json" in str(caught.value.remedy)
+
+
+def test_only_what_is_new_is_asked_for(url: str, world: ElasticWorld):
+    del world.documents[1]["n"]  # unknown: it counts as new
+    source = opened("elastic", url, index="nrh", query={"query": {"term": {"where": {"site": "Nançay"}}}})
+    assert source.narrow("_source.n")
+    assert not source.narrow("_source.n + 1")
+    assert read(source.since("_source.n", 5), "_source.n") == [None, 5, 6]
+    assert read(source.since("_source.time", "2012-01-11T08:00:06Z"), "_source.n") == [6]
+    assert len(read(source.since("_source.n", None), "_source.n")) == 7
+
+
+def test_who_was_stopped_goes_on_behind_the_last_page(url: str, world: ElasticWorld):
+    if world.version["number"] == "7.10.2":
+        assert not next(iter(opened("elastic", url, index="nrh", page=2).pages(["_source.n"])))[1]
+        return
+    source = opened("elastic", url, index="nrh", page=2, order="obs")
+    first = next(iter(source.pages(["_source.n"])))
+    again = opened("elastic", url, index="nrh", page=2, order="obs")
+    rest = [one["_source.n"] for batch, _ in again.pages(["_source.n"], first[1]) for one in batch.to_pylist()]
+    assert [one["_source.n"] for one in first[0].to_pylist()] + rest == list(range(7))
+
+
+def test_log_ins(url: str, world: ElasticWorld):
+    secrets = {"$KEY": "aWQ6a2V5", "$LOGIN": "nrh:geheim"}
+    context = Context(allow_private=True, secret=secrets.__getitem__)
+    world.login = "ApiKey aWQ6a2V5"
+    assert len(read(opened("elastic", url, context, index="nrh", api_key="$KEY"), "_id")) == 7
+    world.login = basic("nrh:geheim")
+    assert len(read(opened("elastic", url, context, index="nrh", login="$LOGIN"), "_id")) == 7
+    world.login = "Basic " + base64.b64encode(b"other").decode()
+    with pytest.raises(SourceError, match=r"answers 401.*missing authentication") as caught:
+        read(opened("elastic", url, context, index="nrh", login="$LOGIN"), "_id")
+    assert "geheim" not in str(caught.value)
+    assert "login" in str(caught.value.remedy)
+
+
+def after(page: int, change: Any) -> Any:
+    """Spoil the search of a page, from 1."""
+    seen = {"pages": 0}
+
+    def spoil(asked: Asked, reply: Reply) -> None:
+        if "_search" in asked.path and asked.method == "POST":
+            seen["pages"] += 1
+            if seen["pages"] == page:
+                change(reply)
+
+    return spoil
+
+
+def replaced(**said: Any) -> Any:
+    def change(reply: Reply) -> None:
+        for name, value in said.items():
+            setattr(reply, name, value)
+
+    return change
+
+
+def edited(change: Any) -> Any:
+    def spoil(reply: Reply) -> None:
+        found = json.loads(reply.body)
+        change(found)
+        reply.body = json.dumps(found).encode()
+
+    return spoil
+
+
+LOST = b'{"error": {"type": "search_phase_execution_exception", "reason": "x", "root_cause": [{"type": "search_context_missing_exception", "reason": "No search context found"}]}}'
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (replaced(status=404, body=LOST), "has forgotten where we were at page 2"),
+        (edited(lambda page: page.update(timed_out=True)), "page 2 is not whole: it ran out of time"),
+        (edited(lambda page: page["_shards"].update(failed=1)), "page 2 is not whole: 1 of its 1 shards failed"),
+        (replaced(body=b"<html><script>x</script><h1>Log in</h1></html>"), "sends no JSON: Log in"),
+        (replaced(status=400, body=b'{"error": {"type": "parsing_exception", "reason": "unknown query [mach_all]"}}'), "unknown query"),
+        (edited(lambda page: page["hits"].pop("hits")), "page 2 has no list of hits"),
+    ],
+)  # fmt: skip
+def test_bad_pages_end_it(url: str, world: ElasticWorld, change: Any, words: str):
+    source = opened("elastic", url, index="nrh", page=2)
+    assert source.columns()
+    world.spoil = after(2, change)
+    with pytest.raises(SourceError, match=words):
+        read(source, "_id")
+
+
+@pytest.mark.parametrize("change", [replaced(status=500), replaced(status=503), replaced(cut=40), replaced(status=429, headers={"Retry-After": "0"})])  # fmt: skip
+def test_what_a_pause_mends_is_asked_for_again(change: Any):
+    # a scroll has moved on when its answer is lost: only a point in time can be asked again
+    with serving(world := ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING)) as url:
+        source = opened("elastic", url, index="nrh", page=2)
+        assert source.columns()
+        world.spoil = after(2, change)
+        assert read(source, "_source.n") == list(range(7))
+
+
+def test_a_scroll_whose_page_was_lost_is_no_whole():
+    world = ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING, version={"number": "7.10.2"})
+    with serving(world) as url:
+        source = opened("elastic", url, index="nrh", page=2)
+        assert source.columns()
+        world.spoil = after(2, replaced(cut=40))
+        with pytest.raises(SourceError, match="says that there are 7 records, and gave 5"):
+            read(source, "_source.n")
+
+
+def test_a_page_that_repeats_ends_it(url: str, world: ElasticWorld):
+    pages: list[Any] = []
+
+    def spoil(asked: Asked, reply: Reply) -> None:
+        if "_search" in asked.path and asked.method == "POST":
+            page = json.loads(reply.body)
+            pages.append(page["hits"]["hits"])
+            page["hits"]["hits"] = pages[0]
+            reply.body = json.dumps(page).encode()
+
+    world.spoil = spoil
+    with pytest.raises(SourceError, match="gives the same page again"):
+        read(opened("elastic", url, index="nrh", page=2), "_id")
+
+
+def test_what_a_value_may_be_is_kept_aside_where_it_changes(url: str, world: ElasticWorld):
+    world.documents[5]["n"] = "many"
+    rejects: list[Any] = []
+    source = opened("elastic", url, Context(allow_private=True, reject=rejects.append), index="nrh", page=2)
+    assert read(source, "_source.n") == [0, 1, 2, 3, 4, 6]
+    assert [(one.row, one.column) for one in rejects] == [(6, "_source.n")]
+
+
+def test_what_is_no_elasticsearch_or_no_index():
+    with serving(RestWorld(rows=[])) as url, pytest.raises(SourceError, match="is no Elasticsearch"):
+        read(opened("elastic", url, index="nrh"), "_id")
+    with serving(ElasticWorld(documents=[document(0)])) as url, pytest.raises(SourceError, match="has no index nhr"):
+        read(opened("elastic", url, index="nhr"), "_id")
+    with pytest.raises(SourceError, match="reached"):
+        read(opened("elastic", "http://127.0.0.1:9", index="nrh"), "_id")
+
+
+def test_budgets(url: str):
+    with pytest.raises(TooLarge, match="more than 900 bytes"):
+        read(opened("elastic", url, index="nrh", bytes=900, page=1), "_id")
+
+
+def test_another_sort_at_the_end_of_a_page_is_not_taken_for_the_hits(url: str, world: ElasticWorld):
+    for one in world.documents:
+        one["sort"] = [99]
+
+    def spoil(asked: Asked, reply: Reply) -> None:
+        if "_search" in asked.path and asked.method == "POST" and reply.status == 200:
+            found = json.loads(reply.body)
+            found["profile"] = {"sort": [3]}
+            reply.body = json.dumps(found).encode()
+
+    world.spoil = spoil
+    assert read(opened("elastic", url, index="nrh", page=2), "_source.n") == list(range(7))
+
+
+# --- STAC ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("posts", [True, False])
+def test_items_come_by_links_and_what_is_new_by_a_filter(posts: bool):
+    world = StacWorld(items=[item(at) for at in range(5)], posts=posts)
+    with serving(world, "/stac") as url:
+        source = opened("stac", url, collections="omega", page=2)
+        assert read(source, "id") == [f"cube{at}" for at in range(5)]
+        assert source.about() == ("OMEGA", "Cubes of Mars")
+        assert source.narrow("properties.updated")
+        newer = source.since("properties.updated", "2020-01-04T00:00:00Z")
+        assert read(newer, "id") == ["cube3", "cube4"]
+        searches = [one for one in world.asked if one.path.endswith("search")]
+        assert {one.method for one in searches} == ({"POST"} if posts else {"GET"})
+        kinds = {column.name: column.type for column in source.columns()}
+        assert str(kinds["geometry"].xtype) == "multishape"
+
+
+def test_what_an_api_does_not_have_is_told():
+    with serving(StacWorld(items=[item(0)], filters=False), "/stac") as url:
+        assert not opened("stac", url).narrow("properties.updated")
+        with pytest.raises(SourceError, match="takes no filters"):
+            read(opened("stac", url, filter="eo:cloud_cover < 10"), "id")
+        with pytest.raises(SourceError, match="no collection omgea") as caught:
+            read(opened("stac", url, collections="omgea"), "id")
+        assert "omega" in str(caught.value.remedy)
+    with serving(RestWorld(rows=[]), "/stac") as url, pytest.raises(SourceError, match="is no STAC API"):
+        read(opened("stac", url), "id")
+
+
+def test_a_link_does_not_lead_to_another_server():
+    world = StacWorld(items=[item(at) for at in range(3)])
+
+    def spoil(asked: Asked, reply: Reply) -> None:
+        reply.body = reply.body.replace(
+            f"{world.base}/search".encode() + b'", "method": "POST", "merge',
+            b'http://elsewhere.example/search", "method": "POST", "merge',
+        )
+
+    world.spoil = spoil
+    with serving(world, "/stac") as url, pytest.raises(SourceError, match=r"another server.*elsewhere\.example"):
+        read(opened("stac", url, page=1), "id")
+
+
+# --- plain pages -----------------------------------------------------------------------------------------------------
+
+WAYS: dict[str, dict[str, Any]] = {
+    "link": {},
+    "header": {},
+    "cursor": {"next": "next_cursor", "cursor": "cursor"},
+    "offset": {"offset": "skip", "limit": "size"},
+    "number": {"number": "page"},
+}
+
+
+@pytest.mark.parametrize("posts", [True, False])
+@pytest.mark.parametrize("count", [{}, {"count": "count"}])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_record_comes_once_whatever_leads_on(way: str, count: dict[str, str], posts: bool):
+    if posts and way in {"link", "header"}:
+        return
+    world = RestWorld(rows=[{"n": at} for at in range(5)], way=way)
+    with serving(world) as url:
+        more = {"body": {"q": 1}} if posts else {"params": {"q": 1}}
+        source = opened("rest", url, records="data.items", **WAYS[way], **count, **more)
+        assert read(source, "n") == list(range(5))
+        pages = list(source.pages())
+        place = pages[0][1]
+        rest = [one["n"] for batch, _ in source.pages(["n"], place) for one in batch.to_pylist()]
+        assert rest == [2, 3, 4]
+        assert all(
+            (one.body or {}).get("q") == 1 if posts else one.given.get("q") == "1" or way in {"link", "header"}
+            for one in world.asked
+        )
+
+
+def test_records_are_found_and_missing_ones_told():
+    world = RestWorld(rows=[{"n": at} for at in range(5)], way="cursor")
+    with serving(world) as url:
+        with pytest.raises(SourceError, match=r"page 1 has no list 'data\.itms'"):
+            read(opened("rest", url, records="data.itms"), "n")
+        world.spoil = lambda _asked, reply: setattr(reply, "body", reply.body.replace(b'"count": 5', b'"count": 6'))
+        with pytest.raises(SourceError, match="says that there are 6 records, and gave 5"):
+            read(opened("rest", url, records="data.items", count="count", **WAYS["cursor"]), "n")
+        with pytest.raises(SourceError, match="two ways"):
+            opened("rest", url, cursor="c", next="n", offset="o")
+
+
+def test_an_offset_that_is_not_heard_ends_it():
+    world = RestWorld(rows=[{"n": at} for at in range(5)], way="number")
+    with serving(world) as url, pytest.raises(SourceError, match="same page again"):
+        read(opened("rest", url, records="data.items", offset="skip"), "n")
+
+
+# --- hven new --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "options"),
+    [
+        ("https://es.example:9200/nrh", "elastic", {"url": "https://es.example:9200", "index": "nrh"}),
+        ("https://es.example:9200/nrh/_search", "elastic", {"url": "https://es.example:9200", "index": "nrh"}),
+        ("https://a.example/stac/collections/omega/items", "stac", {"url": "https://a.example/stac", "collections": "omega"}),
+        ("https://a.example/stac", "stac", {"url": "https://a.example/stac"}),
+        ("https://a.example/hapi/info?id=AC", "hapi", {"url": "https://a.example/hapi", "dataset": "AC"}),
+        ("https://a.example/hapi", "hapi", {"url": "https://a.example/hapi"}),
+        ("https://a.example/das2/server?server=dsdf&dataset=A/B", "das2", {"url": "https://a.example/das2/server", "dataset": "A/B"}),
+        ("https://a.example/x/tap/sync", "tap", {"url": "https://a.example/x/tap/sync"}),
+        ("https://a.example/file.csv", None, {}),
+    ],
+)  # fmt: skip
+def test_addresses_tell_their_kind(address: str, kind: str | None, options: dict[str, str]):
+    assert filekinds.addressed(address) == ((kind, options) if kind else None)
+
+
+def test_rows_are_arrow_of_the_types_that_are_told(url: str):
+    source = opened("elastic", url, index="nrh")
+    kinds = {column.name: column.type.arrow for column in source.columns()}
+    batch = next(iter(source.batches()))
+    assert isinstance(batch, pa.RecordBatch)
+    assert {name: kinds[name] for name in batch.schema.names} == dict(
+        zip(batch.schema.names, batch.schema.types, strict=True)
+    )
