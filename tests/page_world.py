@@ -85,6 +85,10 @@ class ElasticWorld(PageWorld):
         if asked.method == "DELETE":
             self.open -= {asked.body.get("id"), *asked.body.get("scroll_id", ())}
             return Reply.of({"succeeded": True})
+        if parts == ["_cat", "indices"]:
+            return Reply.of(
+                [{"index": "nrh", "docs.count": str(len(self.documents))}, {"index": ".kibana", "docs.count": "9"}]
+            )
         if parts == ["_search"]:
             return self._page(asked.body)
         if parts == ["_search", "scroll"]:

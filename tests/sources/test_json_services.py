@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pytest
 
+from hven.descriptor.new import create
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLarge
+from hven.model.settings import Settings
 from hven.sources import Context, filekinds
 from hven.sources._reading import service
 from hven.testing.source import SourceContract
@@ -464,6 +466,26 @@ def test_an_offset_that_is_not_heard_ends_it():
 )  # fmt: skip
 def test_addresses_tell_their_kind(address: str, kind: str | None, options: dict[str, str]):
     assert filekinds.addressed(address) == ((kind, options) if kind else None)
+
+
+def test_new_drafts_a_descriptor_of_each_that_can_be_ingested(tmp_path: Path):
+    settings = Settings(directory=tmp_path, allow_private=True)
+    elastic, stac = (
+        ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING),
+        StacWorld(items=[item(0), item(1)]),
+    )
+    rest = RestWorld(rows=[{"n": at} for at in range(5)], way="header")
+    with serving(elastic) as one, serving(stac, "/stac") as two, serving(rest) as three:
+        text = create(settings, "nrh", one, kind="elastic").read_text()
+        assert "index: nrh" in text  # the only one
+        assert "primary: [id]" in text
+        assert "obs: " in text
+        assert "# 7 rows" in text
+        text = create(settings, "cubes", two).read_text()
+        assert "kind: stac" in text
+        assert "collections: omega" in text
+        with pytest.raises(SourceError, match="no list"):
+            create(settings, "broken", three, kind="rest")
 
 
 def test_rows_are_arrow_of_the_types_that_are_told(url: str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UsageError
+from hven.sources import filekinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from hven.sources import Context, Offer
 
 MOST = 30  # tables that are named
-NAMED = {"sql", "tap", "hven"}  # kinds whose tables have names, and none is the first
 
 
 def chosen(module: Any, kind: str, options: Mapping[str, Any], context: Context) -> tuple[dict[str, Any], list[str]]:
@@ -30,11 +30,12 @@ def chosen(module: Any, kind: str, options: Mapping[str, Any], context: Context)
     SourceError
         It cannot be read.
     """
-    options = dict(options)
-    if not hasattr(module, "tables") or any(key in options for key in ("table", "hdu", "query", "adql", "mode")):
+    options, service = dict(options), filekinds.service(kind)
+    key = service.table if service is not None and service.table else "table"
+    if not hasattr(module, "tables") or any(one in options for one in (key, "hdu", "query", "adql", "mode")):
         return options, []
     offers: list[Offer] = module.tables(options, context)
-    if kind not in NAMED:
+    if kind != "sql" and service is None:
         taken = next((item for item in offers if item.default), None)
         if kind == "fits" and offers and taken is None:
             note = f"a row for each image, from its header; --table reads the axes of the image: {_names(offers)}"
@@ -51,7 +52,7 @@ def chosen(module: Any, kind: str, options: Mapping[str, Any], context: Context)
             f"the {what} has {len(offers)} tables and views: {_names(offers)}",
             remedy=f"say which table with --table: --table {max(data or offers, key=lambda item: item.rows or 0).choice}",
         )
-    return {**options, "table": str(data[0].choice)}, [_note(data[0], offers)] if len(offers) > 1 else []
+    return {**options, key: str(data[0].choice)}, [_note(data[0], offers)] if len(offers) > 1 else []
 
 
 def _note(taken: Offer, offers: Sequence[Offer]) -> str:

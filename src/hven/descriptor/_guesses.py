@@ -68,6 +68,9 @@ _SENTINELS = (
 )
 
 
+WRAPPED = "_source."  # what Elasticsearch puts around each field
+
+
 def identifier(name: str) -> str:
     """Convert any text to a regular ADQL identifier: lower case, plain letters, no reserved word.
 
@@ -233,7 +236,7 @@ def guess_columns(columns: Sequence[Column], seen: dict[str, Seen], *, complete:
     guesses: list[Guess] = []
     folded = Counter(column.name.lower() for column in columns)
     for column in columns:
-        heading, unit = split_unit(column.name)
+        heading, unit = split_unit(column.name.removeprefix(WRAPPED))
         doubt = None
         if column.unit:
             unit = units.meant(column.unit)

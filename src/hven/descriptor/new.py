@@ -566,7 +566,7 @@ def _written(
         "# reference_url: https://...",
         "tables:",
         "  main:",
-        f"    # {rows:,} rows" if complete else f"    # guessed from the first {rows - rows % 1000:,} rows",
+        f"    # {rows:,} rows" if complete else f"    # guessed from the first {rows - rows % 1000 or rows:,} rows",
     ]
     if described < len(guesses) / 2:
         lines.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -13,7 +14,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from hven.model.errors import Place, SourceError, nearest
-from hven.sources import Context, ServiceKind, Source
+from hven.model.table import Column  # noqa: TC001  (an annotation that is read)
+from hven.sources import Context, Offer, ServiceKind, Source
 from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
 from hven.sources._reading.jsonpages import Page, PagedRecords, PageOptions, parsed
 from hven.sources._reading.jsonshape import CELL, Leaf
@@ -22,7 +24,7 @@ from hven.sources._reading.service import Broken, Secret, authorization
 from hven.sources._reading.watermark import Narrowing, Watermark, watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
     from pathlib import Path
     from typing import Self
 
@@ -65,6 +67,24 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     return Documents(options, context, authorization(options.api_key, context, "ApiKey"))
 
 
+def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+    """List the indices that a server shows, but those of its own.
+
+    Raises
+    ------
+    SourceError
+        It does not answer, or shows none to us.
+    """
+    said = Options.model_validate({**options, "index": "-"})
+    server = Documents(said, context, authorization(said.api_key, context, "ApiKey"))
+    found = server._document("GET", f"{server.service.url}/_cat/indices?format=json")  # noqa: SLF001  (ours)
+    return [
+        Offer(choice=str(one["index"]), rows=int(one.get("docs.count") or 0))
+        for one in sorted(found, key=lambda one: str(one["index"]))
+        if not str(one["index"]).startswith(".")
+    ]
+
+
 class Documents(PagedRecords, Narrowing):
     """The documents of an index."""
 
@@ -79,6 +99,11 @@ class Documents(PagedRecords, Narrowing):
                 self._tell(f"`{word}` of the query is left out: all documents are read, page by page")
 
     _path = HITS
+    _unread = frozenset({"sort", "_score", "_ignored", "_type", "_version"})
+
+    def columns(self) -> list[Column]:
+        """List `_id`, `_index`, and the fields of the documents by dotted names."""
+        return [replace(one, ucd="meta.id;meta.main") if one.name == "_id" else one for one in super().columns()]
 
     def _detail(self) -> str:
         return f"{self.options.index} {json.dumps(self._search(), sort_keys=True)}"
@@ -128,8 +153,6 @@ class Documents(PagedRecords, Narrowing):
         known = {name: KINDS.get(kind, pa.string()) for name, kind in self._mapping.items() if name not in self.options.types}  # fmt: skip
         found = []
         for leaf in super()._leaves:
-            if leaf.name in {"sort", "_score", "_ignored"} or leaf.name.startswith("sort."):
-                continue
             kind = known.get(leaf.name)
             same = kind is None or leaf.how != CELL or leaf.mixed is not None
             found.append(leaf if same else Leaf(name=leaf.name, pointer=leaf.pointer, how=CELL, kind=kind))

@@ -18,13 +18,13 @@ from pydantic import Field
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import parse_type
-from hven.sources import Context, Reject, ServiceKind, Source
+from hven.sources import Context, Offer, Reject, ServiceKind, Source
 from hven.sources._reading import windows
 from hven.sources._reading.service import Broken, words
 from hven.sources._reading.windows import SECOND, TooMuch, Windows, listed, micros, stamped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from hven.sources.remote import Streamed
 
@@ -57,6 +57,18 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
         An unknown secret, or one that would go over http.
     """
     return Samples(options, context)
+
+
+def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+    """List the data sets of a server.
+
+    Raises
+    ------
+    SourceError
+        It does not answer, or is no HAPI server.
+    """
+    server = Samples(Options.model_validate({**options, "dataset": "-"}), context)
+    return [Offer(choice=str(one["id"])) for one in server._document("catalog").get("catalog") or ()]  # noqa: SLF001  (ours)
 
 
 class Samples(Windows):

@@ -10,13 +10,13 @@ from urllib.parse import urljoin
 from pydantic import Field
 
 from hven.model.errors import SourceError, nearest
-from hven.sources import Context, ServiceKind, Source
+from hven.sources import Context, Offer, ServiceKind, Source
 from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
 from hven.sources._reading.jsonpages import Page, PagedRecords, PageOptions, addressed, parsed
 from hven.sources._reading.watermark import Narrowing, Watermark, watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
 SERVICE = ServiceKind(
     address=r"(?P<url>https?://[^?#]*stac[^?#]*?)(?:/collections/(?P<collections>[^/?#]+)(?:/items)?|/collections|/search)?/?",
@@ -46,6 +46,17 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
         An unknown secret, or one that would go over http.
     """
     return Items(options, context)
+
+
+def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+    """List the collections of an API.
+
+    Raises
+    ------
+    SourceError
+        It does not answer, or is no STAC API.
+    """
+    return [Offer(choice=one) for one in Items(Options.model_validate(options), context).known]
 
 
 class Items(PagedRecords, Narrowing):
@@ -92,6 +103,12 @@ class Items(PagedRecords, Narrowing):
         if not found:
             raise SourceError(f"{self.what} has no search", remedy="a static catalogue is read as files: `kind: json`")
         return found
+
+    @cached_property
+    def known(self) -> list[str]:
+        """The collections that the API lists."""
+        said = self._document("GET", f"{self._landing and self._root}/collections").get("collections") or ()
+        return [str(one.get("id")) for one in said]
 
     @property
     def _filters(self) -> bool:
@@ -164,9 +181,7 @@ class Items(PagedRecords, Narrowing):
         """Find a collection that the API does not have: a search for it finds nothing, and says nothing."""
         if not self.options.collections:
             return None
-        known = [
-            str(one.get("id")) for one in self._document("GET", f"{self._root}/collections").get("collections") or ()
-        ]
+        known = self.known
         for one in self.options.collections:
             if one not in known:
                 said = nearest(one, known) or f"it has {', '.join(known[:20])}"

@@ -126,8 +126,8 @@ class PagedRecords(JsonTable):
         return self.what
 
     def size(self) -> int | None:
-        """Return None: it is not known beforehand."""
-        return None
+        """Return how many records the service says there are; None: it has not been asked, or does not say."""
+        return self._expected
 
     def pins(self) -> list[Pin]:
         """Name the service, what was asked of it, and how many records it gave."""

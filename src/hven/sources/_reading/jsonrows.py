@@ -79,6 +79,7 @@ class JsonTable(ABC):
         """What is read, for messages: a file's name, a service's address."""
 
     _element_names: Sequence[str] = ()  # of records that are arrays themselves
+    _unread: frozenset[str] = frozenset()  # what a service adds to its records, and is none of them
 
     def columns(self) -> list[Column]:
         """List the columns: dotted names, types that the sample fits (or that were said)."""
@@ -208,6 +209,7 @@ class JsonTable(ABC):
         for leaf in leaves(node, self.options.whole, self._element_names):
             if (
                 leaf.how != TEXT
+                and leaf.name not in self._unread
                 and leaf.pointer + leaf.inner not in known
                 and not any(leaf.pointer.startswith(f"{one}/") for one in known)
             ):
@@ -233,7 +235,7 @@ class JsonTable(ABC):
     @cached_property
     def _leaves(self) -> list[Leaf]:
         node = self._sampled[0]
-        found = leaves(node, self.options.whole, self._element_names)
+        found = [one for one in leaves(node, self.options.whole, self._element_names) if one.name not in self._unread]
         if not found or not node.kinds:
             raise SourceError(
                 "no records to see the columns from",
