@@ -8,15 +8,15 @@ import os
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import shapely
 from astropy.io import fits
 
 from hven import query
 from hven.ingest import ingest
-from hven.ingest._validate_columns import cells_area
 from hven.model.errors import HvenError
-from hven.model.sky import Moc, Regions, _directions, contours, region_files, sphere
+from hven.model.sky import Moc, Regions, _directions, contours, region_files
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from shared import shared
@@ -224,8 +224,8 @@ def test_columns_that_are_set_stay_and_those_that_are_not_asked_for_are_missed(t
         assert told(site)["fine"]["c2max"] is not None
 
 
-def test_the_area_of_a_mocs_cells():
-    for text in (
+def test_the_areas_of_the_cells_of_mocs():
+    right = [
         "0/0-11",
         "3/1-4 9 7/12",
         "6/1 7/",
@@ -233,19 +233,14 @@ def test_the_area_of_a_mocs_cells():
         "3/1-3,5-6 4/100",
         "29/0-3458764513820540927",
         " s3/ 1 2\n4/55",
-    ):
-        assert cells_area(text) == pytest.approx(Moc.parse(text.replace("s", "")).fraction * sphere.SKY)
-    for text in (
-        "30/1",
-        "0/12",
-        "3/5-2",
-        "3/99999999",
-        "29/3458764513820540928",
-        "3/1 100/2",
-        "0/0-12",
-        "29/99999999999999999999",
-    ):
-        assert np.isnan(cells_area(text))
+    ]
+    wrong = ["30/1", "0/12", "3/5-2", "3/99999999", "29/3458764513820540928", "3/1 100/2", "0/0-12", "29/99999999999999999999", "29/18446744073709551615"]  # fmt: skip
+    found = Moc.areas(pa.array(["3/1", *right, *wrong, "6/", "3/7"]).slice(1))
+    assert found[: len(right)] == pytest.approx([Moc.parse(text.replace("s", "")).fraction for text in right])
+    assert np.isnan(found[len(right) : -2]).all()
+    assert found[-2:] == pytest.approx([0.0, 1 / 768])
+    assert Moc.areas(pa.array(["t29/5 s6/1", "6/12"])).tolist() == [0.0, 1 / 49152]
+    assert not len(Moc.areas(pa.array([], pa.string())))
 
 
 MASKS = """\

@@ -53,6 +53,22 @@ def test_positions_are_held_and_degraded_ones_too():
     assert len({moc, Moc.parse(str(moc))}) == 1
 
 
+def test_many_are_written_and_measured_at_once():
+    rng = np.random.default_rng(2)
+    mocs = [Moc.of_cells([], 4), Moc.of_cells(range(12), 0)]
+    for order in rng.integers(0, 30, 1_500).tolist():
+        width = min(12 << 2 * order, 40)
+        first = int(rng.integers(0, (12 << 2 * order) - width + 1))
+        mocs.append(Moc.of_cells(rng.integers(first, first + width, rng.integers(0, 30)), order))
+    big = Moc.of_cells(rng.integers(0, 12 << 16, 100_000), 8)
+    mocs.insert(700, big)
+    texts = Moc.texts(mocs)
+    assert [Moc.parse(text) for text in texts.to_pylist()] == mocs
+    assert texts[700].as_py() == MOC.from_string(str(big), format="ascii").to_string(format="ascii").strip()
+    assert Moc.areas(texts).tolist() == pytest.approx([moc.fraction for moc in mocs])
+    assert Moc.texts([]).to_pylist() == []
+
+
 def test_written_forms():
     assert str(Moc.of_cells([], 3)) == "3/"
     assert str(Moc.of_cells(range(12), 0)) == "0/0-11"

@@ -114,6 +114,17 @@ def test_angle_of_vectors_is_the_distance(lon1, lat1, lon2, lat2):
     assert np.degrees(found) == pytest.approx(distance(lon1, lat1, lon2, lat2), abs=1e-6 if found > 3.0 else 1e-12)
 
 
+def test_cosines_and_sines_of_any_angle():
+    angle = np.append(np.random.default_rng(1).uniform(-360, 720, 10_000), np.arange(-360, 721, 45))
+    cos, sin = sphere.cosines(angle)
+    assert np.abs(cos - np.cos(np.radians(angle))).max() < 1e-15
+    assert np.abs(sin - np.sin(np.radians(angle))).max() < 1e-15
+    small = np.array([1e-300, 1e-12, 1e-5])
+    assert sphere.cosines(small)[1] == pytest.approx(np.sin(np.radians(small)), rel=1e-15)
+    x, y, z = sphere.columns([10.0, 200.0, 33.0], [90.0, -90.0, 90.0])
+    assert (x.tolist(), y.tolist(), z) == ([0, 0, 0], [0, 0, 0], pytest.approx([1, -1, 1], abs=1e-15))
+
+
 def test_area_of_circles():
     assert Circle(0, 0, 90).area() == pytest.approx(360 * 360 / math.pi / 2)
     assert Circle(0, 0, 180).area() == pytest.approx(41252.96124941927)

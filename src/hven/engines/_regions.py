@@ -69,7 +69,8 @@ def cells_of_column(values: pa.Array, caps: Caps | None = None) -> Iterator[tupl
     lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0))[rows]
     for kind, some in (("circle", lengths == 3), ("polygon", (lengths >= 6) & (lengths % 2 == 0))):
         if some.any():
-            yield from _bounded(kind, rows[some], lengths[some], numbers[np.repeat(some, lengths)], caps)
+            those = numbers if some.all() else numbers[np.repeat(some, lengths)]
+            yield from _bounded(kind, rows[some], lengths[some], those, caps)
 
 
 def _of_text(values: pa.Array, caps: Caps | None) -> Iterator[tuple[Indexes, Indexes]]:
@@ -119,14 +120,14 @@ def _bounded(
     if kind == "circle":
         lon, lat, radius = numbers[starts], numbers[starts + 1], numbers[starts + 2]
     else:
-        lon, lat, radius, thin = arrays.caps(offsets, numbers)
+        lon, lat, radius, thin = arrays.caps(offsets, numbers, LONG)
     with np.errstate(invalid="ignore"):
         small = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (radius >= 0.0) & (radius <= REACH)
         large = (radius > REACH) & (kind == "polygon")
     if caps is not None:
         caps[rows[small], :3] = sphere.vectors(lon[small], lat[small])
         caps[rows[small], 3] = np.radians(radius[small] + SLACK) + ROUNDED
-    plain, long = small.copy(), np.flatnonzero(thin & (radius > LONG))
+    plain, long = small.copy(), np.flatnonzero(thin)
     for part in np.split(long, range(STRIPS, len(long), STRIPS)):
         of, *beads = arrays.strips(offsets, numbers, np.isin(np.arange(len(rows)), part))
         for order, which, cells in healpix.cones_cells(beads[0], beads[1], beads[2] + SLACK):

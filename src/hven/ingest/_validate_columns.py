@@ -14,7 +14,7 @@ from hven.ingest._casting import outside
 from hven.ingest._validate_unique import Seen
 from hven.model import shape_columns, units
 from hven.model.literal import hashes
-from hven.model.sky import Regions, footprints, healpix, shape_text, sphere
+from hven.model.sky import Moc, Regions, footprints, shape_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +33,6 @@ MEDIA = r"^(?:application|audio|chemical|font|image|message|model|multipart|text
 TEXT = r"""^\s|\s$|["'#]"""
 ITEMS = r"""^\s|\s$|["']|\s#|#\s|##|^#|#$"""
 NO_FRAME = r"(?i)\bunknownframe\b"
-_ORDERS = re.compile(r"(\d+)/((?:[\d-]+(?![\d/-]) ?)*)")
 MOC = r"^\s*(?:[st]?\s*\d+/(?:\s*(?:\d+(?:-\d+)?)?\s*[,\s]?)*\s*)+$"
 
 
@@ -112,7 +111,9 @@ class ColumnRules:
     def _of_one(self, rule: Rule, values: pa.Array, name: str) -> pa.Array | None:
         if rule.check == "empty":
             return pc.is_valid(values)
-        if rule.check in {"simple", "moc"} and name in self.mapping.filled:  # made here, of contours
+        if name in self.mapping.filled and (
+            rule.check in {"simple", "moc"} or (rule.check, rule.of) == ("orientation", "body")
+        ):  # made here, of contours
             return None
         if rule.check == "between":
             return outside(values, rule.low, rule.high)
@@ -134,8 +135,9 @@ class ColumnRules:
             bad = match if found else pc.invert(match)
             if rule.check == "moc":
                 there = np.flatnonzero(np.asarray(pc.fill_null(pc.invert(bad), False)))
-                none = [np.isnan(cells_area(text)) for text in values.take(pa.array(there)).to_pylist()]
-                bad = pc.or_(bad, pa.array(np.isin(np.arange(len(values)), there[np.array(none, np.bool_)])))
+                none = np.zeros(len(values), np.bool_)
+                none[there] = np.isnan(Moc.areas(values.take(pa.array(there))))
+                bad = pc.or_(bad, pa.array(none))
             return bad
         if rule.check == "orientation":
             return pa.array(shape_columns.astray(values, outside=rule.of == "body"))
@@ -186,29 +188,6 @@ class ColumnRules:
         return pa.array(answers, pa.bool_()).take(encoded.indices)
 
 
-def cells_area(text: str) -> float:
-    """Sum the areas of the cells of an ASCII MOC, square degrees, in a tenth of the time of reading it; NaN if there are no such cells.
-
-    One in space and time has none here: 0.
-    """
-    if "t" in text:
-        return 0.0
-    total = 0.0
-    for order, cells in _ORDERS.findall(" ".join(text.replace(",", " ").replace("s", "").split()).replace("/ ", "/")):
-        most = 12 * 4 ** int(order) if len(order) < 3 else 0
-        words = cells.replace("-", " -").split()
-        try:
-            found = np.array(words, np.int64)  # where there is a sign, a range ends
-        except OverflowError:
-            return float("nan")
-        ends = np.flatnonzero(np.char.startswith(np.array(words, "U20"), "-"))
-        high = np.abs(found[ends])
-        if int(order) > healpix.ORDER or (np.abs(found) >= most).any() or (high < found[ends - 1]).any():
-            return float("nan")
-        total += (len(found) - 2 * len(ends) + (1 + high - found[ends - 1]).sum()) / most
-    return total * sphere.SKY
-
-
 def _whole(pattern: str, items: bool) -> str:
     return rf"^(?:{pattern})(?:#(?:{pattern}))*$" if items else rf"^(?:{pattern})$"
 
@@ -237,7 +216,9 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
             footprints.wrong_way(starts, numbers, outside=rule.of == "body") if whole else np.zeros(len(values), bool)
         )
     bad = known & ((sizes < 6) | (sizes % 2 == 1)) if polygons else np.zeros(len(values), bool)
-    if whole:
+    if whole and len(numbers) and rule.check == "region" and _on_sphere(numbers[::2], numbers[1::2]):
+        off = np.empty(0, np.int64)
+    elif whole:
         off = np.flatnonzero(~(np.abs(numbers.reshape(-1, 2)) <= [np.finfo(np.float64).max, 90.0]))
     else:
         off = np.flatnonzero(~(np.abs(numbers) <= 90.0) | ((numbers < 0.0) & (not polygons)))
@@ -257,6 +238,12 @@ def _of_numbers(rule: Rule, values: pa.Array) -> pa.Array:
             ).crossing()
         return pa.array(crossing)
     return pa.array(bad)
+
+
+def _on_sphere(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> bool:
+    """Return whether all places are some, by their extremes: NaN is one."""
+    ends = np.array([lon.min(), lon.max(), lat.min(), lat.max()])
+    return bool(np.isfinite(ends).all() and np.abs(ends[2:]).max() <= 90.0)
 
 
 def _no_latitudes(shapes: shape_columns.Outlines) -> npt.NDArray[np.bool_]:

@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 from hven.descriptor.mapping import SOURCE
 from hven.ingest._casting import whole
 from hven.ingest._rules import INFO, WARNING, Broken
-from hven.ingest._validate_columns import cells_area
-from hven.model.sky import Regions, contours, region_files
+from hven.model.sky import Moc, Regions, contours, region_files, sphere
 from hven.sources import ROW
 
 if TYPE_CHECKING:
@@ -72,8 +71,7 @@ def contoured(engine: Engine, mapping: Mapping, mapped: Mapped, batch: pa.Record
         yield from _without(np.flatnonzero(empty), asked(np.flatnonzero(empty)), rows.num_rows)
     if COVERAGE in mapping.filled and (there := np.flatnonzero(np.asarray(pc.is_valid(rows.column(COVERAGE))))).size:
         area = np.asarray(whole(asked(there).column("area")).to_numpy(zero_copy_only=False), np.float64)
-        cells = [cells_area(text) for text in rows.column(COVERAGE).take(pa.array(there)).to_pylist()]
-        added = np.asarray(cells) / area - 1.0
+        added = Moc.areas(rows.column(COVERAGE).take(pa.array(there))) * sphere.SKY / area - 1.0
         much = added > ADDED
         if much.any():
             yield Broken(
@@ -110,8 +108,9 @@ def mended(mapped: Mapped, name: str, bad: pa.Array, *, kind: Type, outside: boo
         if column not in rows.schema.names or not which.any():
             continue
         free = which & np.asarray(pc.is_null(rows.column(column)))[at]  # what the source says stays
-        said = found.take(np.flatnonzero(free)).mocs()[0] if column == COVERAGE else [MENDED] * int(free.sum())
-        rows = _put(rows, column, at[free], pa.array([str(one) for one in said], pa.string()))
+        several = column == COVERAGE
+        said = Moc.texts(found.take(np.flatnonzero(free)).mocs()[0]) if several else pa.repeat(MENDED, int(free.sum()))
+        rows = _put(rows, column, at[free], said)
         mapped.constant -= {column}
     mapped.rows = rows
     for word, which, message in (

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from hven.engines.duckdb.curating import as_numpy, one_piece
 from hven.engines.duckdb.masks import labels
 from hven.model.errors import say
-from hven.model.sky import Regions, contours
+from hven.model.sky import Moc, Regions, contours
 from hven.model.types import CONTOUR
 
 if TYPE_CHECKING:
@@ -212,9 +212,10 @@ def _moc(region: Any, rest: Any) -> pa.Array:
     found = Regions.from_geoarrow(region)
     rings = found.ring_counts
     some = np.flatnonzero(rings > (1 if len(rings) and bool(as_numpy(rest)[0]) else 0))
-    texts = np.full(len(found), "", object)
-    texts[some] = [str(moc) for moc in found.take(some).mocs()[0]]
-    return pa.array(texts, pa.string())
+    place = np.zeros(len(found), np.int64)
+    place[some] = np.arange(1, len(some) + 1)
+    texts = Moc.texts(found.take(some).mocs()[0])
+    return pa.concat_arrays([pa.array([""], pa.string()), texts]).take(pa.array(place))
 
 
 def _bounds(region: Any) -> pa.Array:

@@ -432,7 +432,7 @@ def circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
 def _bounds(polygons: pa.Array) -> tuple[Numbers, Numbers, Numbers]:
     """Compute a circle around each polygon: its inside is on the side of the smaller area, so a cap of less than 90 degrees holds it."""
     ends = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(polygons), 0))])
-    lon, lat, radius, _ = arrays.caps(ends, doubles(pa.chunked_array([polygons.flatten()])))
+    lon, lat, radius, _ = arrays.caps(ends, doubles(pa.chunked_array([polygons.flatten()])), np.inf)
     return lon, lat, np.where(radius >= _CAP, 180.0, radius + _SLACK)
 
 

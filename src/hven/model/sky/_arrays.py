@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.model.sky import _healpix as healpix
-from hven.model.sky._ragged import blocks, ends, gathered, numbered
+from hven.model.sky._ragged import blocks, ends, following, gathered, numbered
 from hven.model.sky._rings import Rings, held, touch
 from hven.model.sky._sphere import (
     TOLERANCE,
@@ -85,13 +85,17 @@ def polygon_areas(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Numbers
     return areas
 
 
-def caps(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, Numbers, Numbers, Flags]:
+def caps(
+    offsets: npt.ArrayLike, coordinates: npt.ArrayLike, long: float = 0.0
+) -> tuple[Numbers, Numbers, Numbers, Flags]:
     """Compute circles that hold the corners of polygons; of less than 60 degrees, they hold the polygons.
 
     Parameters
     ----------
     offsets, coordinates
         N polygons, shapes (n + 1,) and (m,), as for `polygon_areas`.
+    long
+        Degrees: of larger circles it is told whether polygons are thin.
 
     Returns
     -------
@@ -114,18 +118,18 @@ def caps(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> tuple[Numbers, N
         ]
         chord = sum((one - np.repeat(other, size)) ** 2 for one, other in zip(a, middle, strict=True))
         reach = 2.0 * np.arcsin(np.minimum(np.sqrt(np.maximum.reduceat(chord, first)) / 2.0, 1.0))
+        rows = where[part]
+        found[0, rows], found[1, rows] = angles(np.stack(middle, axis=1))
+        found[2, rows] = np.degrees(reach)
+        if not (found[2, rows] > long).any():
+            continue
         # what a polygon covers of the plane behind it is that of its chords, but for a sixth of the cubes of its arcs
-        after = np.arange(1, len(a[0]) + 1)
-        after[first + size - 1] = first
-        (x, y, z), (u, v, w) = a, (one[after] for one in a)
+        (x, y, z), (u, v, w) = a, (following(starts[part.start : part.stop + 1] - starts[part.start], one) for one in a)
         short = np.maximum(2.0 - 2.0 * (x * u + y * v + z * w), 0.0)
         shade = [np.add.reduceat(one, first) for one in (y * w - z * v, z * u - x * w, x * v - y * u)]
         flat = np.abs(sum(one * other for one, other in zip(shade, middle, strict=True))) / 2.0
         flat -= np.add.reduceat(short * np.sqrt(short), first) / 8.0
-        rows = where[part]
-        found[0, rows], found[1, rows] = angles(np.stack(middle, axis=1))
-        found[2, rows] = np.degrees(reach)
-        thin[rows] = THIN * flat < 4.0 * np.pi * np.sin(np.minimum(reach, np.pi) / 2.0) ** 2
+        thin[rows] = (THIN * flat < 4.0 * np.pi * np.sin(np.minimum(reach, np.pi) / 2.0) ** 2) & (found[2, rows] > long)
     return found[0], found[1], found[2], thin
 
 
@@ -460,6 +464,11 @@ def _polygons(offsets: Any, coordinates: Any, among: Any = True) -> tuple[Flags,
         at, starts = gathered(starts, np.flatnonzero(good))
         numbers = numbers[at]
     pairs, first = numbers.reshape(-1, 2), starts // 2
+    if not len(pairs) or (
+        np.isfinite([pairs[:, 0].min(), pairs[:, 0].max()]).all()
+        and np.abs([pairs[:, 1].min(), pairs[:, 1].max()]).max() <= 90.0
+    ):
+        return good, pairs, first  # of most columns extremes tell, without another array as long
     wrong = np.flatnonzero(~(np.abs(pairs[:, 1]) <= 90.0) | ~np.isfinite(pairs[:, 0]))
     if not len(wrong):
         return good, pairs, first

@@ -35,6 +35,15 @@ _BENT = np.degrees(np.arcsin(2.0 / 3.0))  # latitude at which lines have a corne
 _WIDTH = 1.023  # radians times 2**-order: the side of a square of a cell's area
 _EVEN = 0x5555555555555555  # bits of a nested index that count cells in one direction
 
+# of four cells in one those beside each other: by which of them are left (bits), the first that each hangs together with
+_BITS = np.array([1, 2, 4, 8])
+_FIRST = np.array(
+    [
+        range(4) if left in {0b0110, 0b1001} else [min((k for k in range(4) if left >> k & 1), default=0)] * 4
+        for left in range(16)
+    ]
+)
+
 
 class Cover:
     """The region of one row, ready to be covered."""
@@ -75,7 +84,8 @@ class Cover:
         rim = self._rim(order)
         cells: list[Indexes] = []
         levels: list[Indexes] = []
-        at = rim
+        likes: list[Indexes] = []
+        at, count = rim, 0
         for level in range(order, -1, -1):
             # of four cells in one around them those are left through which no edge passes; of the twelve largest, too
             above = at >> 2
@@ -85,9 +95,16 @@ class Cover:
             left[4 * family + (at & 3)] = False
             cells.append((4 * parents[:, None] + np.arange(4)).ravel()[left])
             levels.append(np.full(len(cells[-1]), level))
+            # what is beside one of its family, with no edge between, is inside if that is
+            four = left.reshape(-1, 4)
+            first = _FIRST[four @ _BITS] if level else np.broadcast_to(np.arange(4), four.shape)
+            number = np.cumsum(left) - 1 + count
+            likes.append(number[(4 * np.arange(len(parents))[:, None] + first).ravel()[left]])
+            count += len(cells[-1])
             at = parents
-        other, depth = np.concatenate(cells), np.concatenate(levels)
-        inside = self._holds(other, depth)
+        other, depth, like = np.concatenate(cells), np.concatenate(levels), np.concatenate(likes)
+        asked = like == np.arange(len(like))
+        inside = self._holds(other[asked], depth[asked])[(np.cumsum(asked) - 1)[like]]
         shift = 2 * (healpix.ORDER - np.append(np.full(len(rim), order), depth[inside]))
         found = np.append(rim, other[inside])
         return healpix.merge(np.stack([found << shift, (found + 1) << shift], axis=1))

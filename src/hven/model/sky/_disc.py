@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._sphere import eastward
+from hven.model.sky._sphere import DEGREE, eastward
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -216,8 +216,8 @@ class Disc:
         tilt = np.radians(self.lat)
         cos, sin = np.cos(tilt)[row], np.sin(tilt)[row]
         out = z * cos - y * sin
-        lon = eastward((self.lon % 360.0)[row] + np.degrees(np.arctan2(x, out)))
-        return lon, np.degrees(np.arctan2(y * cos + z * sin, np.sqrt(x * x + out * out)))
+        lon = eastward((self.lon % 360.0)[row] + np.arctan2(x, out) * DEGREE)
+        return lon, np.arctan2(y * cos + z * sin, np.sqrt(x * x + out * out)) * DEGREE
 
 
 def align(images: Any) -> None:

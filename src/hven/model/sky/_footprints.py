@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.sky._cores import spread
-from hven.model.sky._ragged import blocks, ends, followers, gathered, reversed_rows
+from hven.model.sky._ragged import blocks, ends, following, gathered, reversed_rows
 from hven.model.sky._sphere import RADIAN, angles
 from hven.model.sky._wcs import Places, of_headers, places
 
@@ -125,7 +125,7 @@ def _sides(pairs: Numbers, sizes: npt.NDArray[np.int64], kind: type[np.floating]
         lam, phi = ((pairs[:, axis] * RADIAN).astype(kind) for axis in (0, 1))
         cos = np.cos(phi)
         a = (cos * np.cos(lam), cos * np.sin(lam), np.sin(phi))
-        b = [one[followers(offsets)] for one in a]
+        b = [following(offsets, one) for one in a]
         turns = [np.add.reduceat(a[k - 2] * b[k - 1] - a[k - 1] * b[k - 2], offsets[:-1]) for k in range(3)]
         middle = [np.add.reduceat(one, offsets[:-1]) for one in a]
         found[some] = sum(one * other for one, other in zip(turns, middle, strict=True)) / sizes[some]

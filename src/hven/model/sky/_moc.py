@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.sky import _healpix as healpix
+from hven.model.sky import _moc_texts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
+    import pyarrow as pa
 
     Indexes = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
@@ -125,32 +129,40 @@ class Moc:
 
     def __str__(self) -> str:
         """Write the MOC in ASCII; the order is kept by a closing ``order/`` where no cell shows it."""
-        parts: list[str] = []
-        shown = -1
-        left = self.ranges
-        for order in range(self.order + 1):
-            shift = 2 * (healpix.ORDER - order)
-            begin, end = (left[:, 0] + (1 << shift) - 1) >> shift, left[:, 1] >> shift
-            whole = begin < end
-            if whole.any():
-                cells = [
-                    str(a) if b == a + 1 else f"{a}-{b - 1}"
-                    for a, b in zip(begin[whole].tolist(), end[whole].tolist(), strict=True)
-                ]
-                parts.append(f"{order}/{' '.join(cells)}")
-                shown = order
-                rest = np.concatenate(
-                    [
-                        left[~whole],
-                        np.stack([left[whole, 0], begin[whole] << shift], axis=1),
-                        np.stack([end[whole] << shift, left[whole, 1]], axis=1),
-                    ]
-                )
-                left = rest[rest[:, 0] < rest[:, 1]]
-                left = left[np.argsort(left[:, 0])]
-        if shown < self.order:
-            parts.append(f"{self.order}/")
-        return " ".join(parts)
+        text: str = self.texts([self])[0].as_py()
+        return text
+
+    @staticmethod
+    def texts(mocs: Sequence[Moc]) -> pa.Array:
+        """Write MOCs in ASCII, many at once.
+
+        Parameters
+        ----------
+        mocs
+            Any number of them.
+
+        Returns
+        -------
+        texts
+            Strings, shape (n,).
+        """
+        return _moc_texts.written([moc.ranges for moc in mocs], [moc.order for moc in mocs])
+
+    @staticmethod
+    def areas(texts: pa.Array) -> npt.NDArray[np.float64]:
+        """Sum the areas of the cells of ASCII MOCs, many at once.
+
+        Parameters
+        ----------
+        texts
+            Strings that look like MOCs, shape (n,).
+
+        Returns
+        -------
+        areas
+            Shares of the sky, shape (n,); NaN where there are no such cells, 0 of those in space and time.
+        """
+        return _moc_texts.areas(texts)
 
     def __eq__(self, other: object) -> bool:
         """Compare order and cells."""

@@ -49,6 +49,14 @@ def followers(offsets: Indexes) -> Indexes:
     return found
 
 
+def following(offsets: Indexes, values: Numbers) -> Numbers:
+    """Return of each element the value behind it in its row, the first behind the last; rows have elements. A copy, where `followers` look up."""
+    found = np.empty_like(values)
+    found[:-1] = values[1:]
+    found[offsets[1:] - 1] = values[offsets[:-1]]
+    return found
+
+
 def blocks(work: npt.ArrayLike, most: int = 1 << 20) -> Iterator[slice]:
     """Yield rows that have at most so much work together, or one row that has more."""
     done = ends(work)

@@ -20,6 +20,7 @@ from hven.model.sky._ragged import (
     closed,
     ends,
     followers,
+    following,
     gathered,
     largest_gaps,
     numbered,
@@ -27,7 +28,7 @@ from hven.model.sky._ragged import (
     reversed_rows,
 )
 from hven.model.sky._rings import Rings
-from hven.model.sky._sphere import RADIAN, SKY, along, angle, angles, normals, summits, vectors, wrap
+from hven.model.sky._sphere import RADIAN, SKY, along, angle, angles, cosines, normals, summits, vectors, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 _NAMES = ("lon", "lat", "rings", "parts", "rows")
-RISE = np.degrees(5.0 * np.radians(1.0) ** 2)  # see `_small_boxes`; degrees
+RISE = np.degrees(0.5 * np.radians(1.0) ** 2)  # see `_small_boxes`; degrees
 _BLOCK = 1 << 15  # vertices at a time: what is computed of them stays in a processor's cache
 STEEP, HIGHEST = 20.0, 80.0  # degrees along an edge at most, and of latitude
 _POINT = pa.struct([pa.field("x", pa.float64(), nullable=False), pa.field("y", pa.float64(), nullable=False)])
@@ -568,7 +569,7 @@ class Columns:
         small = np.zeros(len(self), np.bool_)
         if (np.diff(self.parts) == 0).any():
             return small, np.empty((4, 0))
-        lon, lat, after = self.lon, self.lat, self.followers
+        lon, lat = self.lon, self.lat
         begin = self.rings[self.parts[self.rows]]
         some = np.flatnonzero(np.diff(begin) > 0)
         first, size = begin[some], np.diff(begin)[some]
@@ -579,14 +580,19 @@ class Columns:
             each.reduceat(values, first)
             for each, values in ((np.minimum, away), (np.maximum, away), (np.minimum, lat), (np.maximum, lat))
         )
-        there = lat[after]
-        turn, climb = away[after] - away, np.abs(there - lat)
+        there = following(self.rings, lat)
+        turn, climb = following(self.rings, away) - away, np.abs(there - lat)
         wide, steep = np.maximum.reduceat(np.abs(turn), first), np.maximum.reduceat(climb, first)
-        # an arc rises above its ends by less than half the square of its length times the tangent of their latitude: this is four times as much
-        rise = RISE * (wide**2 + steep**2)
-        sine = np.sin(lat * RADIAN)
+        # an arc rises above its ends by an eighth of the square of its length times the tangent of its latitude: this is four times as much
+        rise = (
+            RISE
+            * (wide**2 + steep**2)
+            * np.tan((np.minimum(np.maximum(north, -south), HIGHEST - 10.0) + 10.0) * RADIAN)
+        )
+        sine = cosines(lat)[1]
         # twice the area on a cylinder, at least
-        side = away * (sine[after] - sine) - sine * turn - np.repeat(rise * RADIAN, size) * np.abs(turn)
+        side = away * (following(self.rings, sine) - sine) - sine * turn
+        side -= np.repeat(rise * RADIAN, size) * np.abs(turn)
         area = np.add.reduceat(side, self.rings[:-1])
         wrong = np.logical_or.reduceat(area[self.parts[:-1]] <= 0.0, self.rows[:-1][some])
         good = (
@@ -596,7 +602,8 @@ class Columns:
             np.repeat(np.where(good, *bound), size) for bound in ((north - rise, np.inf), (south + rise, -np.inf))
         )
         edge = np.flatnonzero((np.maximum(lat, there) >= top) | (np.minimum(lat, there) <= bottom))
-        ends_of = vectors(lon[edge], lat[edge]), vectors(lon[after[edge]], lat[after[edge]])
+        after = self.followers[edge]
+        ends_of = vectors(lon[edge], lat[edge]), vectors(lon[after], lat[after])
         low_high = np.minimum(lat[edge], there[edge]), np.maximum(lat[edge], there[edge])
         under, over = summits(*ends_of, normals(*ends_of), *low_high)
         row = np.searchsorted(first, edge, "right") - 1

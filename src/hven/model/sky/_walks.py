@@ -12,6 +12,7 @@ from hven.model.sky._cores import spread
 from hven.model.sky._disc import Disc, taken
 from hven.model.sky._outlines import Outlined, outlined
 from hven.model.sky._pixels import BITS, LINE, Runs, enclosed
+from hven.model.sky._ragged import ends
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
@@ -81,7 +82,12 @@ def walked(
             and within.any()
         ):
             each = [(runs.of(some, np.cumsum(some) - 1), np.flatnonzero(some)) for some in (within, ~within)]
-            return [(part[at], _lying(those, grid, check, part[at], left[at], below[at])) for those, at in each]
+            made = [_lying(those, grid, check, part[at], left[at], below[at]) for those, at in each]
+            order = np.argsort(np.concatenate([at for _, at in each]))
+            pixels, clipped = (
+                np.concatenate([getattr(one, name) for one in made])[order] for name in ("pixels", "clipped")
+            )
+            return [(part, Outlined(Regions.concat([one.regions for one in made]).take(order), pixels, clipped))]
         return [(part, _lying(runs, grid, check, part, left, below))]
 
     found = spread(of, np.split(good, np.flatnonzero(np.diff(block)) + 1) if len(good) else [])
@@ -153,13 +159,15 @@ def _lying(runs: Runs, grid: Disc | Chart, check: Check, part: Whole, x: Whole, 
 
 
 def _gathered(found: list[tuple[Whole, Outlined]], check: Check) -> Contours:
-    """Put regions where their rows are."""
+    """Put regions, whose rows ascend, where these are."""
     rows = len(check.fault)
-    pixels, clipped, place = np.zeros(rows, dtype=np.int64), np.zeros(rows), np.zeros(rows, dtype=np.int64)
-    ahead = 1  # the first is empty
+    pixels, clipped, parts = np.zeros(rows, dtype=np.int64), np.zeros(rows), np.zeros(rows, dtype=np.int64)
     for part, of in found:
-        pixels[part], clipped[part], place[part] = of.pixels, of.clipped, ahead + np.arange(len(part))
-        ahead += len(part)
-    regions = Regions.concat([Regions.empty(1), *(of.regions for _, of in found)])
-    place[check.fault > 0] = 0
-    return Contours(regions.take(place), pixels, clipped, check.fault, check.number, *np.zeros((2, rows), np.bool_))
+        pixels[part], clipped[part], parts[part] = of.pixels, of.clipped, np.diff(of.regions.rows)
+    regions = Regions.concat([of.regions for _, of in found])
+    regions = Regions(regions.lon, regions.lat, regions.rings, regions.parts, ends(parts))
+    wrong = (check.fault > 0) & (parts > 0)
+    if wrong.any():
+        held = regions.take(~wrong)
+        regions = Regions(held.lon, held.lat, held.rings, held.parts, ends(np.where(wrong, 0, parts)))
+    return Contours(regions, pixels, clipped, check.fault, check.number, *np.zeros((2, rows), np.bool_))
