@@ -57,6 +57,11 @@ CASES = {
     "beyond a pole": ([[[(0, 91), (180, 0), (90, 80)]]], "beyond 90 degrees", 0.0),
     "no number": ([[[(0, nan), (180, 0), (90, 80)]]], "no number", 0.0),
     "no number in one of two parts": ([[SQUARE], [[(0, nan), (180, 0), (90, 80)]]], "no number", 0.030382156674602433),
+    "a corner beside the end of a long edge": (
+        [[[(0, -60), (0, 60), (359.9999995, 59.9999999), (240, 60), (120, 60), (120, -60), (240, -60)]]],
+        "",
+        None,
+    ),
     "a thread around the sphere": ([[[(0, -80), (100, 80), (200, -80), (300, 80)]]], "", None),
     "wide and crossed": (
         [[[(0, 0), (90, 0), (180, 10), (270, -10), (300, 80), (100, -10)]]],

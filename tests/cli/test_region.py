@@ -154,6 +154,31 @@ def test_columns_of_regions(tmp_path: Path):
     assert "row 3: there is no region" in done.stderr
 
 
+def test_what_is_mended_is_told_and_no_fault(tmp_path: Path):
+    """Figures of eight, clockwise rings and unknown bodies are no reason to fail; what has no area, and the scale of nothing, is."""
+    (tmp_path / "s.csv").write_text("id,s_region\nx,polygon 0 0 10 10 10 0 0 10\ny,polygon 0 0 10 0 10 10\n")
+    done = hven("region", tmp_path / "s.csv", "--to", "dali")
+    assert "row 1: it crosses or touches itself: what it winds round stands for it" in done.stderr
+    assert done.stdout.splitlines()[0].count("polygon") == 2
+    shapes = {"eight": [[0, 0], [10, 10], [10, 0], [0, 10]], "clock": [[0, 0], [0, 10], [10, 10], [10, 0]]}
+    features = [{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}} for ring in (*shapes.values(), [[0, 0], [9, 0], [4, 0]])]  # fmt: skip
+    features.append({"type": "Feature", "geometry": None})
+    named = {"type": "FeatureCollection", "crs": "urn:ogc:def:crs:IAU:2015:88800", "features": features}
+    (tmp_path / "b.json").write_text(json.dumps(named))
+    done = hven("region", tmp_path / "b.json", "--to", "dali", code=1)
+    told = [line.partition("b.json: ")[2] for line in done.stderr.splitlines()]
+    assert told == [
+        "nothing is known of the body with the NAIF code 888: longitudes are taken to grow to the east",
+        "row 1: it crosses or touches itself: what it winds round stands for it",
+        "row 2: its outline runs clockwise, and was turned (RFC 7946)",
+        "row 3: it has no area",
+        "row 4: there is no region",
+        "2 of 4 rows have no region",
+    ]
+    (tmp_path / "hfc.csv").write_text(HFC.splitlines()[0] + "\n" + HFC.splitlines()[1].replace("2.63,2.63", "0,0"))
+    assert "row 1: the scale or the centre of the image is missing, or 0" in hven("region", tmp_path / "hfc.csv", "--to", "stc", code=1).stderr  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words", "code", "said"),
     [

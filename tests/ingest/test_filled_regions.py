@@ -267,7 +267,7 @@ def test_masks_are_read_by_their_own_cards(tmp_path):
     cases = {
         "hole": ("one.fits", 7, "multi_part"), "packed": ("packed.fits", 7, "multi_part"), "limb": ("one.fits", 300, "clipped_at_limb"), "dot": ("one.fits", 2, "exact"),
         "nowhere": ("one.fits", 5, "no_label"), "background": ("one.fits", 0, "no_label"), "half": ("one.fits", 2.5, "no_label"), "absent": ("none.fits", 2, "no_file"),
-        "text": ("text.fits", 2, "no_labels"), "no_image": ("table.fits", 2, "no_labels"), "no_disc": ("plain.fits", 7, "no_radius"), "real": ("noise.fits", 1, "no_labels"),
+        "text": ("text.fits", 2, "no_labels"), "no_image": ("table.fits", 2, "no_labels"), "no_disc": ("plain.fits", 7, "no_scale"), "real": ("noise.fits", 1, "no_labels"),
         "no_name": (None, 1, None),
     }  # fmt: skip
     rows = [{"id": name, "map": file, "label": label} for name, (file, label, _) in cases.items()]

@@ -220,11 +220,11 @@ def _texts(table: _Table, region: pa.Array) -> region_files.Read:
         ]
     else:
         values = region.cast(pa.string()).to_pylist()
-    found = region_files.of_texts(values)
+    found = region_files.of_texts(values, mend=True)
     faults = [
         fault or ("" if value else "there is no region") for fault, value in zip(found.faults, values, strict=True)
     ]
-    return region_files.Read(found.regions, faults, table.called(), found.frame)
+    return region_files.Read(found.regions, faults, table.called(), found.frame, found.notes)
 
 
 def _contours(table: _Table, said: Said) -> region_files.Read:

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from hven.app._cli import contour_tables
 from hven.model.errors import UserError
-from hven.model.sky import region_files
+from hven.model.sky import planets, region_files
 
 SHOWN = 20  # faults told one by one
 
@@ -114,7 +115,7 @@ def region(
         raise UserError(f"{file}: the file is empty", remedy=region_files.KNOWN)
     try:
         known = region_files.form(data, file.name)
-        read = region_files.read(data, file.name) if known else contour_tables.read(file, said)
+        read = region_files.read(data, file.name, mend=True) if known else contour_tables.read(file, said)
         body = "IAU" in (read.frame or "") if known else read.frame is None
         outside = view is View.body or (view is None and body)
         text, faults = _written(read, to, out, frame, outside=outside)
@@ -124,12 +125,28 @@ def region(
         out.write_bytes(text)
     else:
         sys.stdout.buffer.write(text)
-    for row, fault in faults[:SHOWN]:
-        print(f"hven: {file}: row {row + 1}: {fault}", file=sys.stderr)
+    if known and body and (unknown := _unknown(read.frame or "")):
+        print(f"hven: {file}: {unknown}: longitudes are taken to grow to the east", file=sys.stderr)
+    notes = sorted(read.notes.items())
+    for row, told in [*notes[:SHOWN], *faults[:SHOWN]]:
+        print(f"hven: {file}: row {row + 1}: {told}", file=sys.stderr)
+    if len(notes) > SHOWN:
+        print(
+            f"hven: {file}: {len(notes):,} rows were changed, {len(notes) - SHOWN:,} of them not shown", file=sys.stderr
+        )
     if faults:
         more = f", {len(faults) - SHOWN:,} of them not shown" if len(faults) > SHOWN else ""
         print(f"hven: {file}: {len(faults):,} of {len(read.faults):,} rows have no region{more}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _unknown(crs: str) -> str:
+    """Tell what is not known of the frame of a body."""
+    try:
+        planets.of_code(crs)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _written(
@@ -160,8 +177,10 @@ def _written(
     word = frame or (said if said.isalnum() else "") if to is Form.stc else ""  # a URN of GeoJSON's is no word of STC-S
     lines = region_files.texts(regions, kind, frame=word, outside=outside).to_pylist()
     known = {row for row, _ in faults}
+    large = "it is more than one polygon without holes, of less than half a sphere: --to dali or moc says it"
+    some = np.diff(regions.rows) > 0
     faults += [
-        (row, "it is more than one polygon without holes, of less than half a sphere: --to dali or moc says it")
+        (row, large if some[row] else "there is no region")
         for row, line in enumerate(lines)
         if line is None and row not in known
     ]

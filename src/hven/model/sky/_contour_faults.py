@@ -53,7 +53,7 @@ FAULTS = {
 }
 """Names of faults -> what they say, with one number."""
 REMEDIES = {
-    "no_contour": "leave it empty, or such rows out",
+    "no_contour": "give it, or leave such rows out",
     "no_file": "look at the path, which is relative to the descriptor",
     "no_labels": "give an image in which each region's pixels have a whole number of their own",
     "too_large": "cut or bin the image",
@@ -250,8 +250,9 @@ class Check:
             return found
 
         if isinstance(grid, Disc):
-            self.mark("no_radius", ~(known("radius") & (grid.radius > 0.0) & (grid.radius < 324_000.0)))
+            # before the radius, which tables say in pixels of that scale
             self.mark("no_scale", ~(known("x", "y", "scale_x", "scale_y", "roll") & (grid.scale_x * grid.scale_y != 0)))
+            self.mark("no_radius", ~(known("radius") & (grid.radius > 0.0) & (grid.radius < 324_000.0)))
         else:
             self.mark("no_scale", ~(known("x", "y", "step_x", "step_y") & (grid.step_x * grid.step_y != 0.0)))
         self.mark(

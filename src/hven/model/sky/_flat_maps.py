@@ -223,7 +223,7 @@ def _cut(
     after = np.minimum(low[edge], low[edge + 1])
     line = after * 360.0 + 180.0
     over = np.maximum(high[edge], high[edge + 1]) > after
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # of edges that are not over it
         lat = np.where(over, y0 + (y1 - y0) * ((line - x0) / (x1 - x0)), 0.0)
     border = np.full(int(over.sum()), 180.0)
     ax, at = np.concatenate([lon[edge], border]), np.concatenate([turns[edge], after[over]])

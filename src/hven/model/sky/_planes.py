@@ -239,14 +239,18 @@ class Planes(Generic[R]):
 
 
 def _on(every: Numbers, those: Indexes, edge: Indexes, a: Numbers, b: Numbers, normal: Numbers) -> Numbers:
-    """Find vertices that lie on edges: the edge, the place on it and the vertex of each, shape (3, m)."""
+    """Find vertices that lie on edges: the edge, the place on it and the vertex of each, shape (3, m).
+
+    Near an edge's end its straight lines leave it by a tenth of the way to there at most: what is farther lies beside the edge.
+    """
     x, y, z = every[those].T[:, :, None]
     off = x * normal[edge, 0] + y * normal[edge, 1] + z * normal[edge, 2]
     vertex, which = np.nonzero(np.abs(off) < 1.1 * ERROR)
     vertex, which = those[vertex], edge[which]
     point = every[vertex]
     ahead, left = dot(crossed(normal[which], a[which]), point), dot(crossed(b[which], normal[which]), point)
-    on = (ahead > 1e-13) & (left > 1e-13)
+    end = np.minimum(ahead, left)
+    on = (end > 1e-13) & (np.abs(dot(normal[which], point)) < 0.1 * end + 1e-12)
     return np.stack([which, np.arctan2(ahead, dot(a[which], point)), vertex])[:, on]
 
 

@@ -12,7 +12,7 @@ from hven.model.errors import UserError
 from hven.model.sky import _tfcat as tfcat
 from hven.model.sky._geojson import Features, GeoJsonError, from_geojson, geometries, opening, to_geojson
 from hven.model.sky._moc_files import moc_read, moc_written
-from hven.model.sky._region_texts import KINDS, Read, checked, of_mocs, of_shapes, of_texts, simple, texts
+from hven.model.sky._region_texts import KINDS, Read, checked, crossed, of_mocs, of_shapes, of_texts, simple, texts
 from hven.model.sky._regions import Regions
 from hven.model.sky._sphere import angles, vectors
 
@@ -50,6 +50,7 @@ _DS9 = re.compile(
 )
 _CRTF = re.compile(rb"\s*#\s*CRTF", re.IGNORECASE)
 _MOC = re.compile(rb"(?:\s*s?\d+/[\d\s,\-]*)+\s*", re.IGNORECASE)
+TURNED = "its outline runs clockwise, and was turned (RFC 7946)"
 _ROUND = 128  # corners of an ellipse
 
 
@@ -82,7 +83,7 @@ def form(data: bytes, name: str = "") -> str | None:
     return "text" if re.match(rb"(?i)(circle|polygon|range|box|position|union|allsky|multishape)\b", start) else None
 
 
-def read(data: bytes, name: str = "") -> Read:
+def read(data: bytes, name: str = "", *, mend: bool = False) -> Read:
     """Read a file of regions.
 
     Parameters
@@ -91,6 +92,8 @@ def read(data: bytes, name: str = "") -> Read:
         The file's bytes.
     name
         Its name, for messages and for its ending.
+    mend
+        Polygons that cross themselves are no fault but noted: what they wind round stands for them.
 
     Returns
     -------
@@ -116,11 +119,12 @@ def read(data: bytes, name: str = "") -> Read:
         return checked(regions, [faults.get(0, "")], [None], None)
     text = data.decode("utf-8", "replace")
     if kind == "geojson":
-        found = from_geojson(data)
+        found = from_geojson(data, mend=mend)
         names = [None if one is None else str(one) for one in found.ids]
-        return Read(found.regions, found.faults, names, found.crs)
+        turned = {row: TURNED for row in np.flatnonzero(found.turned).tolist() if not found.faults[row]}
+        return crossed(Read(found.regions, found.faults, names, found.crs, turned), np.flatnonzero(found.crossing))
     if kind == "text":
-        return of_texts([line for line in text.splitlines() if line.strip()])
+        return of_texts([line for line in text.splitlines() if line.strip()], mend=mend)
     return _drawn(text, kind)
 
 

@@ -6,7 +6,7 @@ Such polygons have no holes, and hold less than half a sphere: regions that do a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     Indexes = npt.NDArray[np.int64]
 
+CROSSED = "it crosses or touches itself: what it winds round stands for it"
+NO_AREA = "it has no area"
 KINDS = ("polygon", "shape", "multishape", "stcs")
 _GRID = 2.0**-34  # degrees: what parts that touch may be apart, by rounding
 _HALF = 0.49 * SKY  # square degrees: what is larger is cut
@@ -52,12 +54,15 @@ class Read:
         How each is called; None where it is not.
     frame
         The frame that all are said in, in one word (``ICRS``); None: none is said, or there are several. Regions of the sky are in ICRS.
+    notes
+        What was changed in each row that has some, by its index: rings that cross themselves, or run the wrong way.
     """
 
     regions: Regions
     faults: list[str]
     names: list[str | None]
     frame: str | None = None
+    notes: dict[int, str] = field(default_factory=dict)
 
 
 def simple(regions: Regions) -> tuple[Regions, Indexes]:
@@ -286,8 +291,33 @@ def of_texts(values: Iterable[str | None], *, mend: bool = False) -> Read:
     regions = regions.replaced(np.array(list(mocs), np.int64), covered)
     faults = [fault or wrong.get(row, "") for row, fault in enumerate(faults)]
     names = {"ICRS" if frame in frames.ROTATIONS else frame for frame in said if frame}
-    regions = regions.mended() if mend else regions
-    return checked(regions, faults, [None] * len(faults), names.pop() if len(names) == 1 else None)
+    crossing = np.flatnonzero(regions.crossing()) if mend else np.empty(0, np.int64)
+    regions = regions.mended() if len(crossing) else regions
+    read = checked(regions, faults, [None] * len(faults), names.pop() if len(names) == 1 else None)
+    return crossed(read, crossing)
+
+
+def crossed(read: Read, rows: Iterable[int]) -> Read:
+    """Note of rows that they crossed themselves before they were mended; those of which nothing is left have no area.
+
+    Parameters
+    ----------
+    read
+        What stands for them.
+    rows
+        Their indexes.
+
+    Returns
+    -------
+    read
+        With notes, and faults.
+    """
+    for row in map(int, rows):
+        if not read.faults[row]:
+            there = read.regions.rows[row] < read.regions.rows[row + 1]
+            read.notes.update({row: CROSSED} if there else {})
+            read.faults[row] = "" if there else NO_AREA
+    return read
 
 
 def checked(regions: Regions, faults: Sequence[str], names: Sequence[str | None], frame: str | None = None) -> Read:
