@@ -1,4 +1,4 @@
-"""Queries that need no DuckDB: columns of one table, simple conditions, TOP, ORDER BY over few rows, COUNT(*).
+"""Queries that need no DuckDB: columns of one table and what is put together of them, simple conditions, TOP, ORDER BY over few rows, COUNT(*).
 
 DuckDB takes a millisecond to plan a query over however few rows; here a cone over candidates takes a tenth of one. The
 rules of values are DuckDB's, so that nobody can tell the roads apart: NaN equals itself and is greater than all numbers,
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.adql.kinds import is_null
 from hven.adql.tree import (
     And,
     Between,
@@ -48,6 +49,7 @@ from hven.engines._bound.geometry import (
 )
 from hven.engines._bound.touching import compared
 from hven.engines._regions import numbers_of
+from hven.engines.duckdb.composed import MOST, NotDirect, base_of, composed
 from hven.engines.duckdb.functions import called
 from hven.engines.duckdb.keys import microseconds
 from hven.engines.duckdb.lists import LONG, is_among, listed
@@ -67,10 +69,6 @@ if TYPE_CHECKING:
 STEP = 65_536  # rows that are tested at a time
 SORTED = 200_000  # rows that are sorted here; more are DuckDB's
 _REGIONS = frozenset({"CIRCLE", "POLYGON", "REGION"})
-
-
-class NotDirect(Exception):
-    """Signals that this query, or this value, is for DuckDB."""
 
 
 @dataclass(slots=True)
@@ -108,6 +106,8 @@ class Direct:
         Columns that the condition reads.
     computed
         Columns that computed outputs and ORDER BY read.
+    most
+        Rows that are looked at here at most; None: as many as anywhere.
     """
 
     leaf: TableRef
@@ -120,6 +120,7 @@ class Direct:
     offset: Constant | None
     count: bool
     schema: pa.Schema
+    most: int | None = None
 
     def reads(self, schema: pa.Schema) -> bool:
         """Return whether rows have every column that is read, under exactly its name."""
@@ -209,14 +210,21 @@ class Direct:
     def _computed(self, stored: Readable, rows: Rows, values: Values) -> pa.RecordBatch:
         plain = tuple(item for item in self.output if isinstance(item, str))
         copied = iter(_frame(stored.projection(plain), rows).columns) if plain else iter(())
-        frame = _frame(stored.projection(self.computed), rows) if len(plain) < len(self.output) else None
+        frame = None
+        if self.computed and len(plain) < len(self.output):
+            frame = _frame(stored.projection(self.computed), rows)
+        elif len(plain) < len(self.output):  # constants alone: a frame without columns would have no rows
+            frame = pa.RecordBatch.from_arrays([pa.nulls(len(rows))], names=[""])
         return self._named([next(copied) if isinstance(item, str) else item(frame, values) for item in self.output])
 
     def _named(self, columns: Sequence[pa.Array]) -> pa.RecordBatch:
-        fitting = [
-            column if column.type.equals(item.type) else column.cast(item.type)
-            for column, item in zip(columns, self.schema, strict=True)
-        ]
+        try:
+            fitting = [
+                column if column.type.equals(item.type) else column.cast(item.type)
+                for column, item in zip(columns, self.schema, strict=True)
+            ]
+        except pa.ArrowInvalid:
+            raise NotDirect from None
         return pa.RecordBatch.from_arrays(fitting, schema=self.schema)
 
 
@@ -285,6 +293,7 @@ def _recognise(bound: Bound, schema: pa.Schema) -> Direct:
     items = [item for item in select.items if isinstance(item, SelectItem)]
     count = len(items) == 1 and _is_count(items[0].expr)
     output = () if count else tuple(_output(item.expr, computed, free) for item in items)
+    plain = all(isinstance(one, str) or distance_points(item.expr) for one, item in zip(output, items, strict=False))
     if count and query.order_by:
         raise NotDirect
     orders = tuple(_order(item.expr, item.descending, items, computed, free) for item in query.order_by)
@@ -299,6 +308,7 @@ def _recognise(bound: Bound, schema: pa.Schema) -> Direct:
         offset=_constant(query.offset, free),
         count=count,
         schema=schema,
+        most=None if plain else MOST,
     )
 
 
@@ -313,7 +323,14 @@ def _is_count(expr: Expr) -> bool:
 def _output(expr: Expr, names: Names, free: frozenset[int]) -> str | Evaluate:
     if isinstance(expr, ColumnRef) and expr.source == names.number and expr.column is not None:
         return expr.column.name
-    return _value(expr, names, free)
+    if distance_points(expr) is not None:
+        return _distance(expr, names, free)
+
+    def truth(condition: Expr) -> Evaluate:
+        holds = _truth_of(condition, names, free)
+        return lambda frame, values: _truth(holds(frame, values), frame.num_rows)
+
+    return composed(expr, names.place, free, truth)
 
 
 def _order(expr: Expr, descending: bool, items: Sequence[SelectItem], names: Names, free: frozenset[int]) -> Order:
@@ -405,10 +422,12 @@ def _truth_of(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
         inner = _truth_of(expr.operand, names, free)
         return lambda frame, values: pc.invert(inner(frame, values))
     if isinstance(expr, IsNull):
-        place = names.place(expr.operand)
+        place, test = names.place(base_of(expr.operand, free)), pc.is_valid if expr.negated else pc.is_null
+        if place is None and is_null(expr.operand):
+            return lambda _, __: pa.scalar(not expr.negated, pa.bool_())
         if place is None:
             raise NotDirect
-        at, test = place[0], pc.is_valid if expr.negated else pc.is_null
+        at = place[0]
         return lambda frame, _: test(frame.column(at))
     if isinstance(expr, Like):
         return _like(expr, names, free)
@@ -520,6 +539,9 @@ def _inside(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate | None:
 
 
 def _comparison(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
+    fixed = _of_literals(expr, free)
+    if fixed is not None:
+        return fixed
     if isinstance(expr, Compare):
         for side, op, other in ((expr.left, expr.op, expr.right), (expr.right, MIRROR[expr.op], expr.left)):
             value = constant(other, free)
@@ -543,6 +565,27 @@ def _comparison(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate:
         if len(tests) == len(among):
             return _any(tests, negated=expr.negated)
     raise NotDirect
+
+
+def _of_literals(expr: Expr, free: frozenset[int]) -> Evaluate | None:
+    """Compile a comparison of literals alone, as views have them (``'image' IN ('image', 'cube')``); None if it is something else."""
+    sides: tuple[Expr, ...] = ()
+    if isinstance(expr, Compare) and expr.op in {"=", "<>"}:
+        sides = (expr.left, expr.right)
+    elif isinstance(expr, In) and not isinstance(expr.choices, Subquery) and len(expr.choices) <= LONG:
+        sides = (expr.operand, *expr.choices)
+    known = [constant(side, free) for side in sides if isinstance(side, Literal)]
+    if not sides or len(known) < len(sides):
+        return None
+    negated = expr.op == "<>" if isinstance(expr, Compare) else isinstance(expr, In) and expr.negated
+
+    def evaluate(_: pa.RecordBatch, values: Values) -> pa.Scalar:
+        operand, *others = (one(values) for one in known if one is not None)
+        if len({isinstance(one, str) for one in (operand, *others)}) > 1 or None in {operand, *others}:
+            raise NotDirect
+        return pa.scalar((operand in others) != negated, pa.bool_())
+
+    return evaluate
 
 
 def _like(expr: Like, names: Names, free: frozenset[int]) -> Evaluate:

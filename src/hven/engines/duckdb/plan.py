@@ -1,6 +1,6 @@
 """DuckPlan: a bound query, and the roads to its answer. The cheapest one that is open for the values at hand is taken.
 
-1. Arrow alone (`direct`): candidates from an index, or no condition at all.
+1. Arrow alone (`direct`, of views `united`): candidates from an index, or no condition at all.
 2. DuckDB over candidates (`candidates`, `roads`, `pairs`): tables that an index narrows are replaced by the rows it gives.
 3. DuckDB over everything.
 """
@@ -26,10 +26,12 @@ from hven.engines._bound.unions import distributed
 from hven.engines.duckdb import direct as arrow
 from hven.engines.duckdb.accesses import Best, KeySpan
 from hven.engines.duckdb.candidates import Candidates, Reduced, most
+from hven.engines.duckdb.composed import NotDirect
 from hven.engines.duckdb.dialect import DuckDB
 from hven.engines.duckdb.lists import gathered, with_lists
 from hven.engines.duckdb.machine import Rows
 from hven.engines.duckdb.running import LaterExecution, ReadyExecution
+from hven.engines.duckdb.united import few, united
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
@@ -82,7 +84,9 @@ class DuckPlan(Plan):
         self._reads: dict[str, tuple[str, ...]] | None = None
         self._candidates = None if lenient else Candidates(bound)
         self._direct = None if lenient else arrow.recognise(bound, self.schema)
-        self.small = self._direct is not None  # an index may be of use, or the rows are in memory: `execute` sees
+        self._united = () if self._candidates is None or self._direct else united(bound, self._candidates.accesses, self.schema)  # fmt: skip
+        # an index may be of use, or the rows are in memory: `execute` sees
+        self.small = self._direct is not None or bool(self._united)
         self._access = None
         if self._candidates is not None and self._direct is not None:
             self._access = self._candidates.accesses.get(self._direct.leaf.number)
@@ -127,6 +131,10 @@ class DuckPlan(Plan):
 
     def execute(self, values: Values, relations: Mapping[str, Relation], limits: Limits) -> Execution:
         """Run; see `hven.engines.Plan.execute`."""
+        if self._united and self._engine.indexes:
+            batches = few(self._united, self._engine, values, relations, limits)
+            if batches is not None:
+                return ReadyExecution(self.schema, iter(batches), small=True, limits=limits)
         if self._direct is None and self._candidates and self._engine.indexes:
             return LaterExecution(self.schema, lambda begun: self.long(values, relations, limits, begun))
         if self._direct is None or not self._engine.indexes:
@@ -227,7 +235,7 @@ class DuckPlan(Plan):
             if batches is None:
                 return None
             first = next(batches, None)  # now: some values show only here that DuckDB must have them
-        except arrow.NotDirect:
+        except NotDirect:
             return None
         chain = iter(()) if first is None else _chain(first, batches)
         return ReadyExecution(self.schema, chain, small=rows <= QUICK, limits=limits)
@@ -235,7 +243,10 @@ class DuckPlan(Plan):
     def _arrow_batches(
         self, direct: arrow.Direct, stored: Stored, values: Values, limit: int | None, limits: Limits, most_rows: int
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
+        most_rows = min(most_rows, direct.most or most_rows)
         found = None if self._access is None else self._access.look_up(stored, values, min(most(stored), most_rows))
+        if found is None and direct.most is not None:
+            return None, 0
         if found is not None and (not direct.orders or found.count <= arrow.SORTED):
             return direct.some(stored, found.rows(), values, limit), found.count
         if direct.condition is None and not direct.orders:
@@ -255,7 +266,7 @@ class DuckPlan(Plan):
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
         """Read rows in memory: all of them are candidates."""
         count = relation.rows.num_rows
-        if count > min(most_rows, arrow.SORTED) or not direct.reads(relation.rows.schema):
+        if count > min(most_rows, direct.most or arrow.SORTED) or not direct.reads(relation.rows.schema):
             return None, 0
         held = self._engine.held(relation)
         if direct.condition is None and not direct.orders:
@@ -304,7 +315,7 @@ class DuckPlan(Plan):
 
     def explain(self) -> str:
         """Describe which roads are open; see `hven.engines.Plan.explain`."""
-        lines = [self._short_road()] if self._indexed else []
+        lines = [self._short_road()] if self._indexed or self._united else []
         lines += self._candidates.describe() if self._candidates is not None else []
         return "\n".join([*lines, f"DuckDB: {self._sql(Reduced()).sql}"])
 
