@@ -115,6 +115,32 @@ def test_long_texts_and_odd_numbers_are_left_to_duckdb(engine, tmp_path):
     assert np.isclose(float(indexed[0][3]), 1)
 
 
+def test_places_of_rows_without_a_region(engine):
+    region = Type("double", "3", "circle")
+    columns = (
+        Column(name="id", type=STRING),
+        Column(name="ra"),
+        Column(name="dec"),
+        Column(name="c", type=region, indexed=True),
+    )
+    table = Table(schema="odd", name="places", columns=columns, primary=("id",), position=("ra", "dec"))
+    for circles in ([[10.0, 20.0, 0.1], None, [10.2, 20.0, 0.1]], [None, None, None]):
+        rows = pa.table(
+            {
+                "id": ["a", "b", "c"],
+                "ra": [10.0, 10.1, 50.0],
+                "dec": [20.0, 20.0, 20.0],
+                "c": pa.array(circles, region.arrow),
+            }
+        )
+        view = "(SELECT id, c, ra, dec, 'image' AS kind FROM odd.places) AS v"
+        shape = "CIRCLE(10, 20, 0.15)"
+        text = f"SELECT id, kind FROM {view} WHERE (1 = INTERSECTS(c, {shape}) OR (c IS NULL AND 1 = CONTAINS(POINT(ra, dec), {shape})))"
+        indexed, scanned = both(engine, text, {"odd.places": stage(engine, table, rows.cast(table.arrow))}, (table,))
+        assert unordered(indexed) == unordered(scanned)
+        assert len(indexed) >= 2
+
+
 def test_a_row_filter_holds_in_a_union(engine, relations):
     from hven.adql import bind, parse
     from hven.adql._parser import parse_condition

@@ -466,7 +466,8 @@ def _touches(expr: Expr, names: Names, free: frozenset[int]) -> Evaluate | None:
             sides = [side if _is_written(side) else called("hven_text", side) for side in sides]
             in_text = f"{name}_text"
         rows = np.zeros(frame.num_rows, np.int64)
-        return called(in_text, *(side if len(side) == len(rows) else side.take(pa.array(rows)) for side in sides))
+        found = called(in_text, *(side if len(side) == len(rows) else side.take(pa.array(rows)) for side in sides))
+        return found.cast(pa.bool_())  # of rows without a region it has no type
 
     return evaluate
 
