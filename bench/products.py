@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import duckdb
 
-from bench import archives, cadence, cubes, cuts, farcuts, previews, wholefiles
+from bench import archives, cadence, cubes, cuts, farcuts, linkedfiles, previews, wholefiles
 from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, served, tap
 
 SITE = CACHE / "site-products"
@@ -75,6 +75,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     yield from previews.run(only=only, big=big)
     yield from cubes.run(only=only, big=big)
     yield from wholefiles.run(only=only)
+    yield from linkedfiles.run(only=only)
     made()
     with served(SITE) as server:
         for name, path, reference, target, rows in journeys():

@@ -96,6 +96,9 @@ class Link:
         ``local_semantics``.
     condition
         ADQL over the row; where it is not true, there is no such link.
+    endings
+        How the path may end to which it leads (without the dot, in lower case; a query may follow), and the media type of what is there then; where
+        it ends otherwise, there is no such link. None given: as it likes.
     source, alias, where, order
         Another table (``schema.table``), the name that expressions have for it, how its rows go with a row (``target``), and their order.
     service
@@ -116,6 +119,7 @@ class Link:
     qualifier: Template = ()
     local: str | None = None
     condition: str | None = None
+    endings: tuple[tuple[str, str], ...] = ()
     source: str | None = None
     alias: str | None = None
     where: str | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby, product
+from operator import is_
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -14,7 +16,7 @@ import pyarrow.compute as pc
 from hven import adql, query
 from hven.adql.text import literal, write
 from hven.adql.tree import ColumnRef, Compare, Ident, conjuncts, transform
-from hven.formats.votable import resource
+from hven.formats.votable import Frame, gap, resource
 from hven.model.errors import TooLarge, say
 from hven.model.table import SITE, Column, Link, rooted
 from hven.model.table import kind as kind_of
@@ -26,7 +28,7 @@ from hven.site.auth import whole as whole_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.model.table import Root, Service, Table, Template
+    from hven.model.table import Input, Root, Service, Table, Template
     from hven.site import Holdings, Site
     from hven.site.auth import Policy, Reader
 
@@ -54,6 +56,8 @@ _WHOLE = {
 _MISSING = "NotFoundFault: no row of {table} has this identifier"
 _GONE = "NotFoundFault: the collection has no such file (any more)"
 _KEY = "_id"
+_ENDING = r"\.(?P<ending>[^./?]+)(?:\?[^?]*)?$"
+_PLAIN = {safe: rf"\A[A-Za-z0-9._~{re.escape(safe)}-]*\z" for safe in (SIGNS, "", "/")}  # what an address has as it is
 PORTION = 200_000  # characters of identifiers in a query
 # with their types: for a literal without one Arrow looks for pandas, each time anew, for a tenth of a millisecond
 _NOTHING, _ONE = pa.scalar(None, pa.string()), pa.scalar(1, pa.int32())
@@ -128,6 +132,7 @@ def rows(
         if one.path.endswith("/*") and one.to.startswith(files)
     }
     found: list[pa.RecordBatch] = []
+    own: dict[int, str] = {}  # paths of rows' own files that the reader may take, by the place of their identifier
     seen: set[int] = set()
     links = (*table.leads, *more)
     numbers = {id(link): at for at, link in enumerate(links)}
@@ -151,10 +156,13 @@ def rows(
             made["_link"] = pa.array([numbers[id(link)]] * len(at), pa.int32())
             made["_row"] = pa.array(range(len(at)), pa.int32())
             if link.service is not None:
-                made["service_def"] = _services(link, link.service, there, names, base, made, _own(found))
-            kept = pc.and_(visible, _kept(link, there, names, made))
-            found.append(_whole(made).filter(kept))
-    every = pa.Table.from_batches(found) if found else None
+                made["service_def"] = _services(link, link.service, there, names, base, made, own)
+            kept = pc.fill_null(pc.and_(visible, _kept(link, there, names, made)), _FALSE)
+            if link.file and link.semantics == THIS:
+                _note(own, made, kept)
+            if kept.true_count:
+                found.append(_whole(made) if kept.true_count == len(kept) else _whole(made).filter(kept))
+    every = pa.Table.from_batches([pa.concat_batches(found)]) if found else None
     # where rows have policies on files their list is not for everybody
     if every is not None and every["_file"].null_count < every.num_rows:
         listed = next(
@@ -205,15 +213,14 @@ def described(found: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
     )
 
 
-def _own(found: Sequence[pa.RecordBatch]) -> dict[int, str]:
-    """List paths of rows' own files, by the place of their identifier."""
-    own: dict[int, str] = {}
-    for some in found:
-        taken = pc.and_(pc.equal(some["semantics"], _said(THIS)), pc.fill_null(some["link_authorized"], _TRUE))
-        mine = some.filter(pc.and_(taken, pc.is_valid(some["_file"])))
-        for at, path in zip(mine["_at"].to_pylist(), mine["_file"].to_pylist(), strict=True):
+def _note(own: dict[int, str], made: Mapping[str, pa.Array], kept: pa.Array) -> None:
+    """Note the paths of rows' own files, the first one of each."""
+    free = made["link_authorized"].to_pylist() if "link_authorized" in made else [True] * len(kept)
+    for at, path, there, may in zip(
+        made["_at"].to_pylist(), made["_file"].to_pylist(), kept.to_pylist(), free, strict=True
+    ):
+        if there and path is not None and may in {None, True}:
             own.setdefault(at, path)
-    return own
 
 
 def _services(
@@ -228,31 +235,62 @@ def _services(
     """Describe a service for each row; null where an address, or what is always sent, is not known."""
 
     def filled(template: Template, *, address: bool = False) -> list[str | None]:
+        fixed = _fixed(template, base)
+        if fixed is not None or not template:  # as nearly all are
+            return [fixed] * there.num_rows
         found: list[str | None] = _texts(template, there, names, base, address=address).to_pylist()
         return found
 
     addresses = filled(service.address, address=True)
-    values = [tuple(map(filled, (one.value, one.low, one.high, one.example))) for one in service.inputs]
+    own_values = [at for at, one in enumerate(service.inputs) if not all(map(_said_once, _values(one)))]
+    values = {at: [filled(template) for template in _values(service.inputs[at])] for at in own_values}
+    name, steady = link.local or link.semantics.rpartition("#")[2], _fixed(service.address, base) is not None
     about = zip(*(made[name].to_pylist() for name in ("description", "content_type", "_at")), strict=True)
+    frames: dict[tuple[bool, ...], Frame] = {}
     found: list[str | None] = []
     for row, (address, (description, kind, at)) in enumerate(zip(addresses, about, strict=True)):
-        inputs = []
-        for one, columns in zip(service.inputs, values, strict=True):
-            if not (one.value or one.low or one.high or one.example):  # the same in each row, and written once
-                inputs.append(one)
-                continue
-            value, low, high, example = (() if column[row] is None else (str(column[row]),) for column in columns)
-            inputs.append(replace(one, value=value, low=low, high=high, example=example))
-        lost = any(one.value and not got.value for one, got in zip(service.inputs, inputs, strict=True))
-        fit = None if address is None or lost else replace(service, address=(address,), inputs=tuple(inputs))
+        inputs, told = list(service.inputs), [description or "", kind or ""]
+        lost = address is None
+        for place in own_values:
+            one, here = service.inputs[place], [column[row] for column in values[place]]
+            lost = lost or bool(one.value and here[0] is None)
+            told += [text or "" for text in here]
+            inputs[place] = _filled(one, here)
+        fit = None if lost else replace(service, address=(str(address),), inputs=tuple(inputs))
         if fit is not None and link.narrowed is not None:
             fit = link.narrowed(fit, own.get(at))
-        name = link.local or link.semantics.rpartition("#")[2]
-        text = None
-        if fit is not None:
-            text = resource(fit, ident=_HERE, name=name, description=description or "", kind=kind or "")
-        found.append(text)
+        if fit is None:
+            found.append(None)
+            continue
+        if not (
+            steady and len(fit.inputs) == len(inputs) and all(map(is_, fit.inputs, inputs))
+        ):  # it has bounds of its own
+            found.append(resource(fit, ident=_HERE, name=name, description=told[0], kind=told[1]))
+            continue
+        form = tuple(map(bool, told))
+        frame = frames.get(form)
+        if frame is None:
+            gaps = [gap(number) if text else None for number, text in enumerate(told)]
+            for number, place in enumerate(own_values):
+                inputs[place] = _filled(service.inputs[place], gaps[2 + 4 * number : 6 + 4 * number])
+            text = resource(replace(fit, inputs=tuple(inputs)), ident=_HERE, name=name, description=gaps[0] or "", kind=gaps[1] or "")  # fmt: skip
+            frame = frames[form] = Frame(text)
+        found.append(frame.filled(told))
     return pa.array(found, pa.string())
+
+
+def _values(one: Input) -> tuple[Template, ...]:
+    return one.value, one.low, one.high, one.example
+
+
+def _said_once(template: Template) -> bool:
+    """Tell whether a template is the same in each row, and as it is written."""
+    return all(isinstance(part, str) for part in template)
+
+
+def _filled(one: Input, texts: Sequence[str | None]) -> Input:
+    value, low, high, example = (() if text is None else (str(text),) for text in texts)
+    return replace(one, value=value, low=low, high=high, example=example)
 
 
 def _together(link: Link) -> tuple[str, str, str]:
@@ -414,12 +452,19 @@ def _made(
         address = pc.binary_join_element_wise(begin, _each(file, "", "/"), "")
     else:
         address = _texts(link.address, there, names, base, address=True)
+    kind = _texts(link.type, there, names, base)
+    if link.endings:
+        endings, kinds = _endings(link.endings)
+        ending = pc.index_in(pc.struct_field(pc.extract_regex(pc.utf8_lower(address), _ENDING), 0), value_set=endings)
+        address, kind = pc.if_else(pc.is_valid(ending), address, _NOTHING), kinds.take(ending)
     return {
         "access_url": address,
         "description": _texts(link.description, there, names, base),
         "semantics": same(link.semantics),
-        "content_type": _texts(link.type, there, names, base),
-        "content_length": _numbers(_texts(link.size, there, names, base)),
+        "content_type": kind,
+        "content_length": _numbers(_texts(link.size, there, names, base))
+        if link.size
+        else pa.nulls(there.num_rows, pa.int64()),
         "content_qualifier": _kinds(_texts(link.qualifier, there, names, base)),
         "local_semantics": same(link.local),
         "_file": file,
@@ -432,6 +477,13 @@ def _kinds(texts: pa.Array) -> pa.Array:
         return texts
     coded = texts.dictionary_encode()
     return pa.array([kind_of(text) for text in coded.dictionary.to_pylist()], pa.string()).take(coded.indices)
+
+
+@lru_cache(maxsize=64)
+def _endings(given: tuple[tuple[str, str], ...]) -> tuple[pa.Array, pa.Array]:
+    """Return endings and media types, place by place."""
+    endings, kinds = (pa.array(column, pa.string()) for column in zip(*given, strict=True))
+    return endings, kinds
 
 
 def _renamed(files: pa.Array, was: Mapping[str, str]) -> pa.Array:
@@ -460,8 +512,9 @@ def _texts(
     template: Template, there: pa.Table, names: Mapping[str, str], base: str, *, address: bool = False
 ) -> pa.Array:
     """Fill a template for each row; null where one of its values is."""
-    if not template:
-        return pa.nulls(there.num_rows, pa.string())
+    fixed = _fixed(template, base)
+    if fixed is not None or not template:
+        return pa.array([fixed] * there.num_rows, pa.string())
     parts: list[Any] = []
     query = False
     for at, part in enumerate(template):
@@ -473,8 +526,14 @@ def _texts(
         else:
             safe = None if not address else SIGNS if at == 0 else "" if query else "/"
             parts.append(_each(there[names[part.text]].combine_chunks(), part.spec, safe))
-    whole = pc.binary_join_element_wise(*parts, _said(""))
-    return whole if isinstance(whole, pa.Array) else pa.array([whole.as_py()] * there.num_rows, pa.string())
+    return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, _said(""))
+
+
+def _fixed(template: Template, base: str) -> str | None:
+    """Return the text of a template that is the same for all rows; None: it is not, or there is none."""
+    if not template or not all(isinstance(part, str) or part == SITE for part in template):
+        return None
+    return "".join(part if isinstance(part, str) else base for part in template)
 
 
 def _said(text: str) -> pa.Scalar:
@@ -488,6 +547,12 @@ def _numbers(texts: pa.Array) -> pa.Array:
 
 def _each(values: pa.Array, spec: str, safe: str | None) -> pa.Array:
     """Write values as text, each distinct one once; `safe`: as a part of an address, with these characters left as they are."""
+    if (
+        not spec
+        and pa.types.is_string(values.type)
+        and (safe is None or pc.all(pc.match_substring_regex(values, _PLAIN[safe]), min_count=0).as_py())
+    ):
+        return values
     coded = values.dictionary_encode()
 
     def written(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,7 @@ def _of_raster(path: Place, name: str, ending: str, look: Look) -> tuple[Any, st
         raise SourceError(say("{name} is damaged: {reason}", name, why)) from None
 
 
+@cache
 def films() -> bool:
     """Return whether stills can be made of films here."""
     return find_spec("av") is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hven.formats import Format
 from hven.formats.votable.head import NEWER, VERSION, field_ids
 from hven.formats.votable.reader import read, tables
-from hven.formats.votable.service import resource
+from hven.formats.votable.service import Frame, gap, resource
 from hven.formats.votable.writer import at_once, metadata, write, write_error
 from hven.formats.votable.xml import legal
 
@@ -32,4 +32,17 @@ FORMAT = Format(
     },
 )
 
-__all__ = ["FORMAT", "at_once", "field_ids", "legal", "metadata", "read", "resource", "tables", "write", "write_error"]
+__all__ = [
+    "FORMAT",
+    "Frame",
+    "at_once",
+    "field_ids",
+    "gap",
+    "legal",
+    "metadata",
+    "read",
+    "resource",
+    "tables",
+    "write",
+    "write_error",
+]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hven.formats.votable.xml import attribute, escape, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.model.table import Input, Service, Template
 
 WRITTEN = 1000  # texts of parameters that are kept
 _written: dict[int, tuple[Input, str]] = {}
+_SAFE = "/:,"
+_GAP = f"hven{secrets.token_hex(8)}_"
+_GAPS = re.compile(rf"{_GAP}(\d+)_")
 TEXT = ' datatype="char" arraysize="*"'
 
 
@@ -65,6 +70,59 @@ def resource(
     )
 
 
+def gap(number: int) -> str:
+    """Write what stands in a service's texts for one that differs from row to row, for `Frame`.
+
+    Parameters
+    ----------
+    number
+        Of the text; 0 is the description of the service.
+    """
+    return f"{_GAP}{number}_"
+
+
+class Frame:
+    """The descriptor of a service that is written once for many rows.
+
+    Parameters
+    ----------
+    text
+        As `resource` wrote it, with gaps.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._parts = _GAPS.split(text)
+        self._numbers = [int(number) for number in self._parts[1::2]]
+        # an address has values in its own letters, which are those of gaps, too
+        self._ways = [_way(before, number) for before, number in zip(self._parts[::2], self._numbers, strict=False)]
+
+    def filled(self, texts: Sequence[str]) -> str:
+        """Fill the gaps.
+
+        Parameters
+        ----------
+        texts
+            By their numbers.
+
+        Returns
+        -------
+        resource
+            XML.
+        """
+        parts = self._parts.copy()
+        parts[1::2] = [way(texts[number]) for way, number in zip(self._ways, self._numbers, strict=True)]
+        return "".join(parts)
+
+
+def _way(before: str, number: int) -> Callable[[str], str]:
+    """Return what writes a text in a gap: in an element, in an attribute, or there in an address."""
+    if number == 0:
+        return escape
+    if before.endswith("="):  # not a quote: a parameter of an address
+        return lambda text: quoted(quote(text, safe=_SAFE))[1:-1]
+    return lambda text: quoted(text)[1:-1]
+
+
 def example(service: Service) -> str | None:
     """Make an address that works: all that is always sent, and the examples of what people fill in; None: nobody gave one.
 
@@ -90,7 +148,7 @@ def called(address: str, given: list[tuple[str, str]]) -> str:
     given
         Parameters and their values.
     """
-    query = "&".join(f"{quote(name, safe='')}={quote(value, safe='/:,')}" for name, value in given)
+    query = "&".join(f"{quote(name, safe='')}={quote(value, safe=_SAFE)}" for name, value in given)
     sign = "" if not query or address.endswith(("?", "&")) else "&" if "?" in address else "?"
     return f"{address}{sign}{query}"
 

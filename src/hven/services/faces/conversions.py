@@ -85,13 +85,11 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG001
     endings = sorted({ending for one in media().values() if one.name not in READ for ending in one.endings})
     for link in table.own_files:
         path, about, last = link.address, link.description, link.address[-1]
-        condition = None
-        if not isinstance(last, str):
-            condition = " OR ".join(f"LOWER({last.text}) LIKE '%.{ending}'" for ending in endings)
-        if endings and (condition is not None or str(last).lower().endswith(tuple(f".{one}" for one in endings))):
+        fitting = [one for one in endings if not isinstance(last, str) or last.lower().endswith(f".{one}")]
+        if fitting:
             address = (SITE, f"/collections/{quote(table.schema)}/as/fits/", *path)
             words = (*about, " (as FITS)") if about else ("As FITS",)
-            made.append(Link(semantics="#this", address=address, type=("application/fits",), description=words, condition=condition, local="fits", qualifier=_kind(link)))  # fmt: skip
+            made.append(Link(semantics="#this", address=address, description=words, local="fits", endings=tuple((one, "application/fits") for one in fitting), qualifier=_kind(link)))  # fmt: skip
     return made
 
 

@@ -20,8 +20,7 @@ from hven.services.face import MOST, Face, Surroundings, Way, route
 from hven.services.params import value, values
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-    from typing import Literal
+    from collections.abc import Iterator, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.routing import Route
@@ -128,38 +127,32 @@ def _links(table: Table, around: Surroundings) -> Sequence[Link]:  # noqa: ARG00
     """List the pictures of rows' own files, where the descriptor says nothing of these; of films, they are the preview themselves."""
     said = {link.semantics for link in table.leads}
     moving = {"gif": "image/gif", **FILMS}
-    stills = {one.removeprefix(".") for one in drawn()}
-    thumbnails = stills | (FILMS.keys() if films() else set())
+    pictured = {one.removeprefix("."): "image/png" for one in drawn()}
+    still = {ending: kind for ending, kind in pictured.items() if ending not in moving}
     home = (SITE, f"/collections/{quote(table.schema)}/")
     for path, about in _paths(table):
-        png: Template = ("image/png",)
         made = [
-            Link(semantics=semantics, address=(*home, *address), type=kind, description=about, condition=condition)
-            for semantics, endings, address, kind in (
-                ("#preview", stills - moving.keys(), ("preview/", *path), png),
-                ("#preview", moving.keys(), ("files/", *path), (_kind(path[-1], moving),)),
-                ("#thumbnail", thumbnails, ("preview/", *path, f"?size={drawings.THUMBNAIL}"), png),
+            Link(semantics=semantics, address=(*home, *address), description=about, endings=endings)
+            for semantics, kinds, address in (
+                ("#preview", still, ("preview/", *path)),
+                ("#preview", moving, ("files/", *path)),
+                (
+                    "#thumbnail",
+                    pictured | (dict.fromkeys(FILMS, "image/png") if films() else {}),
+                    ("preview/", *path, f"?size={drawings.THUMBNAIL}"),
+                ),
             )
-            if semantics not in said and (condition := _ends(path[-1], endings)) is not False
+            if semantics not in said and (endings := _ends(path[-1], kinds))
         ]
         if made:
             return made
     return []
 
 
-def _ends(last: str | Hole, endings: Collection[str]) -> str | Literal[False] | None:
-    """Write the condition that a path ends so; None: it always does, False: it never does."""
-    if isinstance(last, str):
-        return None if last.lower().rpartition(".")[2] in endings else False
-    return " OR ".join(f"LOWER({last.text}) LIKE '%.{one}'" for one in sorted(endings))
-
-
-def _kind(last: str | Hole, kinds: Mapping[str, str]) -> str | Hole:
-    """Write the media type of a path by its ending."""
-    if isinstance(last, str):
-        return kinds.get(last.lower().rpartition(".")[2], "")
-    cases = " ".join(f"WHEN LOWER({last.text}) LIKE '%.{one}' THEN '{kind}'" for one, kind in kinds.items())
-    return Hole(f"CASE {cases} END")
+def _ends(last: str | Hole, kinds: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """List endings that a path may have of these, by its last part; of a text it is known."""
+    ending = last.lower().rpartition(".")[2] if isinstance(last, str) else None
+    return tuple((one, kind) for one, kind in sorted(kinds.items()) if ending in {None, one})
 
 
 def _ways(published: Published, base: str) -> Sequence[Way]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -110,11 +111,7 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
     files = around.site.current().published.get(f"{table.schema}.files")
     key = table.identifier
     assert key is not None  # noqa: S101  (tables without one have no links)
-    quoted = key.name.replace('"', '""')
-    always: dict[str, Template] = {"ID": (Hole(f'target."{quoted}"'),), "TABLE": (table.qualified,)}
-    bare = tuple(Input(param=param) for param in cutouts.PARAMS)
-    inputs = tuple(Input(param=param, value=always.get(param.name, ())) for param in cutouts.PARAMS)
-    several = (*inputs, Input(param=cutouts.PACKAGE))
+    bare, inputs, several = _inputs(key.name, table.qualified)
     kind: Template = next((one.qualifier for one in table.own_files), ())  # a part is what the whole is
     return [
         Link(
@@ -126,6 +123,15 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
             ("async", ASYNC, "cuts", "Cut-outs, many at once", several),
         )
     ]  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _inputs(key: str, table: str) -> tuple[tuple[Input, ...], ...]:
+    """Return the parameters of any file, those of a row of a table, and these for several cuts."""
+    quoted = key.replace('"', '""')
+    always: dict[str, Template] = {"ID": (Hole(f'target."{quoted}"'),), "TABLE": (table,)}
+    inputs = tuple(Input(param=param, value=always.get(param.name, ())) for param in cutouts.PARAMS)
+    return tuple(Input(param=param) for param in cutouts.PARAMS), inputs, (*inputs, Input(param=cutouts.PACKAGE))
 
 
 def _ways(published: Published, base: str) -> Sequence[Way]:
