@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import json
 import math
 from dataclasses import asdict
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hven.descriptor._row_links import Over
 from hven.model.errors import Fault, Place, nearest
-from hven.model.table import Bins, Clock, Series, Variable, begins_and_ends, is_time
+from hven.model.table import Bins, Clock, FileReader, Series, Variable, begins_and_ends, is_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -152,6 +154,7 @@ def recipes(table: Table) -> str:
         [
             {
                 **{key: getattr(one, key) for key in keys},
+                **({} if one.reader is None else {"reader": {**asdict(one.reader), "path": None}}),
                 "clock": asdict(one.clock),
                 "variables": {key: asdict(each) for key, each in one.variables.items()},
                 "bins": {key: [asdict(each) for each in every] for key, every in one.bins.items()},
@@ -169,7 +172,7 @@ def _data_set(
     bins = {str(key): tuple(_bins(f"{where}.bins.{key}", one, faults) for one in said) for key, said in item.get("bins", {}).items()}  # fmt: skip
     clock = item.get("time", {})
     if "file" not in item:
-        for key in ("part", "variables", "version"):
+        for key in ("part", "variables", "version", "reader"):
             if key in item:
                 faults.error(
                     f"{where}.{key}: the samples are the table's rows", item.places[key], "file: '{target.path}'"
@@ -214,6 +217,7 @@ def _data_set(
         description=_text(item, "description"),
         time=_text(clock, "of") or "" if clock else "",
         file=over.template(item["file"], f"{where}.file", faults) if "file" in item else (),
+        reader=_reader(where, item["reader"], around, faults) if "reader" in item else None,
         part=_text(item, "part"),
         clock=Clock(
             unit=_text(clock, "unit"),
@@ -243,6 +247,33 @@ def _data_set(
         },
         places=dict(item.places),
     )
+
+
+def _reader(where: str, said: Written, around: Inherited, faults: Faults) -> FileReader:
+    """Read what reads the files: a program's name in hven.toml, or a Python file; the file is parsed, never run here."""
+    name, _, function = str(said).partition(":")
+    if not name.endswith(".py"):
+        if said not in around.readers:
+            remedy = nearest(said, around.readers) or f"write [readers.{said}] into hven.toml; or a Python file: nda.py"
+            faults.error(f"{where}.reader: hven.toml has no reader {str(said)!r}", said.place, remedy)
+        return FileReader(name=str(said))
+    path, function = around.directory / name, function or "read"
+    if not path.is_file():
+        there = [one.name for one in around.directory.glob("*.py")]
+        faults.error(f"{where}.reader: there is no file {name} beside the descriptor", said.place, nearest(name, there))
+        return FileReader(name=name, function=function, path=path)
+    data = path.read_bytes()
+    around.hashes[name] = hashlib.sha256(data).hexdigest()
+    try:
+        defined = [node.name for node in ast.parse(data).body if isinstance(node, ast.FunctionDef)]
+    except (SyntaxError, ValueError) as error:
+        line = error.lineno if isinstance(error, SyntaxError) else None
+        faults.error(f"{where}.reader: {error}", Place(file=name, line=line))
+    else:
+        if function not in defined:
+            remedy = nearest(function, defined) or "def read(path): return a table of pyarrow"
+            faults.error(f"{where}.reader: {name} has no function {function!r}", said.place, remedy)
+    return FileReader(name=name, function=function, path=path, sha256=around.hashes[name])
 
 
 def _variable(where: str, said: Fields, faults: Faults) -> Variable:

@@ -36,6 +36,8 @@ class Inherited:
         Takes the SHA-256 of files that tables use.
     project
         To which it belongs.
+    readers
+        Programs of hven.toml that read files.
     standard
         True while a standard itself is read: tables need no source.
     """
@@ -50,3 +52,4 @@ class Inherited:
     hashes: dict[str, str]
     standard: bool = False
     project: str | None = None
+    readers: tuple[str, ...] = ()

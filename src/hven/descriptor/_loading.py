@@ -382,6 +382,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         hashes=result.hashes,
         standard=standard,
         project=_project(fields, settings, faults),
+        readers=tuple(one.name for one in settings.readers),
     )
     specs = _tables(fields, around, faults)
     guarded = any(spec.table.policy is not None and spec.table.policy.path for spec in specs)

@@ -94,6 +94,8 @@ class Series(
     "what it is, if not what the table is"
     file: Text
     "the samples stand in the file of each row: its path, as a template over the row: '{target.path}'. Its times are those of the row, by UCD (time.start, time.end)"
+    reader: Text
+    "of files that Hven cannot read: the program that does, by its name in hven.toml ([readers.maser]: maser); or a Python file beside the descriptor, and its function: nda.py:read"
     part: Loose
     "of files: name or number of the table or array that has the samples; default: the first that has the time"
     time: Time

@@ -39,6 +39,7 @@ from hven.site.store import Record, lease_name, now
 from hven.site.store.runs import ABORTED, COMPLETED, ERROR
 from hven.site.watch import as_read
 from hven.sources import Context, Feeds, FileWise
+from hven.sources.readers import open_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -408,6 +409,7 @@ class Run:
                 tell=self._told,
                 allow_private=self.site.settings.allow_private,
                 python=self.site.settings.python,
+                read=partial(open_read, self.site.settings),
                 roots=self.site.settings.grounds,
             )
             rejects = stack.enter_context(Rejects(self.rejects / f"{spec.table.name}.csv"))

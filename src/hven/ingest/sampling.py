@@ -16,6 +16,7 @@ from hven.model import plugins
 from hven.model.errors import Fault, HvenError
 from hven.model.settings import secret
 from hven.sources import Context
+from hven.sources.readers import open_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,7 @@ def refused(resource: Resource, directory: Path, settings: Settings) -> Iterator
                     directory=directory,
                     secret=partial(secret, settings.directory),
                     allow_private=settings.allow_private,
+                    read=partial(open_read, settings),
                     roots=settings.grounds,
                 )
                 try:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hven.jobs._types import Failed
-from hven.jobs.forks import warded
 from hven.model.errors import Cancelled, ParamError, ServiceError, StorageError
+from hven.sources.programs import warded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

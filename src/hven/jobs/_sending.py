@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import smtplib
 import ssl
 import subprocess
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import hven
 from hven.jobs._redaction import Hiding
-from hven.jobs.forks import PATH, warded
 from hven.model.errors import HvenError, ServiceError, UserError
 from hven.site.store import now
 from hven.sources import remote
+from hven.sources.programs import program_at, warded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -164,7 +163,7 @@ def _command(settings: Settings, told: Mapping[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="hven-alert-") as place:
         given, errors = Path(place) / "alert.json", Path(place) / "errors"
         given.write_text(json.dumps(told, ensure_ascii=False) + "\n", encoding="utf-8")
-        argv = [_program(settings, settings.alerts.command[0]), *settings.alerts.command[1:]]
+        argv = [program_at(settings.directory, settings.alerts.command[0]), *settings.alerts.command[1:]]
         with errors.open("wb") as said:
             warden = warded(argv, Path(place), said, said, stdin=given)
             try:
@@ -179,16 +178,6 @@ def _command(settings: Settings, told: Mapping[str, Any]) -> None:
         if code:
             words = " ".join(errors.read_text(encoding="utf-8", errors="replace").split())[-SAID:]
             raise ServiceError(f"the program ended with code {code}" + (f": {words}" if words else ""))
-
-
-def _program(settings: Settings, word: str) -> str:
-    """Return the path of a program: as it stands, beside hven.toml, or on the path of programs."""
-    if "/" in word:
-        return str((settings.directory / word).resolve())
-    found = shutil.which(word, path=PATH)
-    if found is None:
-        raise UserError(f"there is no program {word!r}")
-    return found
 
 
 def _line(told: Mapping[str, Any]) -> str:

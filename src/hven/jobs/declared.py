@@ -14,12 +14,12 @@ from hven.descriptor.written import Entries, Items, Written, parse, read_page
 from hven.jobs._command import HOLE, Command, Output
 from hven.jobs._remote import Remote
 from hven.jobs._types import Quota, Type
-from hven.jobs.forks import PATH
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, NotFound, ParamError, Place, nearest
 from hven.model.params import Param, Params, collect
 from hven.model.settings import URL, Settings, read_bytes
 from hven.model.types import parse_type
+from hven.sources.programs import PATH
 
 DIRECTORY = "jobs"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")

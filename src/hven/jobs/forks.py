@@ -1,29 +1,22 @@
-"""What processes have in common that start others: how a fork lives, beats and ends, its name, signals to it; programs under a warden."""
+"""What processes have in common that start others: how a fork lives, beats and ends, its name, signals to it."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import gc
-import json
 import logging
 import mmap
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.jobs import _warden
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import BinaryIO
+    from collections.abc import Callable
 
-PATH = "/usr/local/bin:/usr/bin:/bin"  # where a site's programs are looked for, and what they are given
 BEAT = 1.0  # seconds between two signs of life of a process
 # of those who read what cannot be read, as a damaged file
 CRASHES = frozenset({signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT})
@@ -153,58 +146,3 @@ def how(status: int) -> str:
         ``signal 9``, ``exit code 1``.
     """
     return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
-
-
-def warded(
-    argv: Sequence[str],
-    place: Path,
-    out: BinaryIO,
-    err: BinaryIO,
-    *,
-    stdin: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-    limits: Mapping[str, int | None] | None = None,
-) -> subprocess.Popen[bytes]:
-    """Start a program of the site's under a warden: when the warden's standard input is closed, all that came of the program is killed.
-
-    Parameters
-    ----------
-    argv
-        The program and its arguments.
-    place
-        Its directory, its HOME, and where it may write.
-    out, err
-        What it says.
-    stdin
-        A file that it reads; None: nothing.
-    environment
-        Beside PATH, LANG, HOME and TMPDIR.
-    limits
-        Of `resource`, by name; None: no limit. It never leaves a core.
-
-    Returns
-    -------
-    process
-        Of the warden.
-    """
-    asked = {
-        "argv": list(argv),
-        "environment": {
-            "PATH": PATH,
-            "LANG": "C.UTF-8",
-            "HOME": str(place),
-            "TMPDIR": str(place),
-            **(environment or {}),
-        },
-        "limits": {name: value for name, value in {**(limits or {}), "RLIMIT_CORE": 0}.items() if value is not None},
-        **({} if stdin is None else {"stdin": str(stdin)}),
-    }
-    return subprocess.Popen(  # noqa: S603  (no shell; the program is the site's own word)
-        [sys.executable, "-I", "-S", _warden.__file__, json.dumps(asked)],
-        cwd=place,
-        env={"PATH": PATH, "LANG": "C.UTF-8"},
-        stdin=subprocess.PIPE,
-        stdout=out,
-        stderr=err,
-        start_new_session=True,
-    )

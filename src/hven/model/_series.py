@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from hven.model._links import Template
     from hven.model.errors import Place
@@ -88,6 +89,28 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileReader:
+    """What reads files that we cannot read ourselves.
+
+    Attributes
+    ----------
+    name
+        Of a program that hven.toml names; or of a Python file beside the descriptor.
+    function
+        Of the Python file: what is called; empty: it is a program.
+    path
+        Of the Python file.
+    sha256
+        Of the Python file: another one reads other things.
+    """
+
+    name: str
+    function: str = ""
+    path: Path | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
     """One data set of a table.
 
@@ -117,6 +140,8 @@ class Series:
         Of parameters that are vectors, by their names in small letters: the system, and what elements are; none: x, y, z.
     file
         The path of the file of a row in which its samples stand; empty: the row is a sample.
+    reader
+        What reads the files; None: we do.
     part
         Name or number of the file's part; None: the first that has `time`.
     clock
@@ -142,6 +167,7 @@ class Series:
     colors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     vectors: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     file: Template = ()
+    reader: FileReader | None = None
     part: str | None = None
     clock: Clock = field(default_factory=Clock)
     variables: Mapping[str, Variable] = field(default_factory=dict)
@@ -149,4 +175,4 @@ class Series:
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
 
-__all__ = ["Bins", "Clock", "Series", "Variable"]
+__all__ = ["Bins", "Clock", "FileReader", "Series", "Variable"]

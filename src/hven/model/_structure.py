@@ -21,6 +21,7 @@ Input = _links.Input
 Link = _links.Link
 Bins = _series.Bins
 Clock = _series.Clock
+FileReader = _series.FileReader
 Series = _series.Series
 Service = _links.Service
 Template = _links.Template

@@ -25,6 +25,7 @@ from hven.model.table import Bins, Column, begins_and_ends
 from hven.model.types import Type
 from hven.services import filed
 from hven.services._stamps import DAY, SECOND, UNIX, iso
+from hven.sources.readers import open_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -221,6 +222,11 @@ class Files:
         ----------
         kept
             Cache of what files have.
+
+        Raises
+        ------
+        HvenError
+            The program that reads its files does not.
         """
         end = f"target.{quote(self._end.name)}"
         layouts: list[str | None] = [None]
@@ -252,7 +258,9 @@ class Files:
                     with self._product(known, path) as product:
                         one = Samples(product, self.series, path.rpartition("/")[2])
                         layout = Layout(one.time, one.columns, one.bins, one.lengths)
-                except (HvenError, OSError):
+                except (HvenError, OSError) as error:
+                    if self.series.reader is not None and isinstance(error.__cause__ or error, SourceError):
+                        raise  # of a program: it may read again, and others may take as long
                     continue
                 kept.keep(key, layout)
             return layout
@@ -264,7 +272,10 @@ class Files:
         filed.look_beside(self.around, self.who, self.table.schema, path, place)
         known.note("file taken", path)
         try:
-            return open_product(place, path.rpartition("/")[2], lines=True)
+            name = path.rpartition("/")[2]
+            if self.series.reader is not None:
+                return open_read(self.around.site.settings, place, name, self.series.reader)
+            return open_product(place, name, lines=True)
         except SourceError as error:
             raise _broken(path, error) from error
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from hven import query
 from hven.adql.text import literal, quote
 from hven.engines import Snapshot
 from hven.model import Cache
+from hven.model.errors import HvenError
 from hven.model.table import Column, begins_and_ends, is_time
 from hven.model.types import parse_type
 from hven.services._encoding import Encoder, choose
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 CELLS = 1_000_000  # values of a window of time, about: with an index on times, what is read stays in the cache
 WHOLE = 2**53  # integers beyond are none of a double
 MOST = 2**62
+AGAIN = 10.0  # seconds after which files that could not be read are tried again
 COMPRESSED = 1_400  # bytes from which compressing is worth it
 
 
@@ -228,8 +231,17 @@ def _in_files(
     kept: Facts = around.site.kept(Facts)
     found: tuple[DataSet | None] | None = kept.find(key)
     if found is None:
+        faults = _faults(around, holdings, holdings.reach(who, around.policies))
+        if series.id in faults and monotonic() < faults[series.id][1] + AGAIN:
+            return None
         files = Files(around, who, series, table, holdings) if begins_and_ends(table)[0] else None
-        told = files.described(kept) if files is not None else None
+        try:
+            told = files.described(kept) if files is not None else None
+        except HvenError as error:
+            faults[series.id] = faults[series.path] = error, monotonic()
+            return None
+        for name in (series.id, series.path):
+            faults.pop(name, None)
         extent = files.extent() if files is not None and told is not None else None
         listed = holdings.published.get(f"{table.schema}.files")
         relation = listed.relation if listed is not None else None
@@ -246,6 +258,16 @@ def _in_files(
         one_set = None if told is None else DataSet(series=series, published=published, table=table, time=time, parameters=tuple(made), left_out=tuple(left), notes=told.notes, told=told, count=extent[2] if extent else 0, state=state)  # fmt: skip
         kept.keep(key, found := (one_set,))
     return found[0]
+
+
+def _faults(around: Surroundings, holdings: Holdings, reach: str) -> dict[str, tuple[HvenError, float]]:
+    """Find the data sets whose files nobody can read now: why, and when that was seen, by id and path."""
+    kept: Facts = around.site.kept(Facts)
+    key = ("faults", holdings.version, reach)
+    found: dict[str, tuple[HvenError, float]] | None = kept.find(key)
+    if found is None:
+        kept.keep(key, found := {})
+    return found
 
 
 class Facts(Cache[Any]):
@@ -517,7 +539,32 @@ class Asked:
         found = kept.find(key)
         if found is None:
             found = self.found()
-            kept.keep(key, found, len(found) + 1)
+            if not _faults(self.around, self.holdings, self.reach):
+                kept.keep(key, found, len(found) + 1)
+        return found
+
+    def named(self, name: str) -> DataSet | None:
+        """Find a data set.
+
+        Parameters
+        ----------
+        name
+            As the face has it.
+
+        Returns
+        -------
+        data_set
+            None: the reader has none of that name.
+
+        Raises
+        ------
+        HvenError
+            What reads its files does not; the error says why.
+        """
+        found = self.known.get(name)
+        fault = None if found is not None else _faults(self.around, self.holdings, self.reach).get(name)
+        if fault is not None:
+            raise fault[0]
         return found
 
     def found(self) -> dict[str, DataSet]:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.formats import Head
-    from hven.model.table import Column
+    from hven.formats.media import Product
+    from hven.model.table import Column, FileReader
 
 ROW = "source.row"  # int64, 1-based number of the row in its file, as an editor or a database would count data rows
 FILE_FACTS = (
@@ -154,6 +155,8 @@ class Context:
         Addresses that are not on the public internet may be asked (`allow_private` of hven.toml).
     python
         What Python beside the descriptor may use.
+    read
+        Opens a file of samples by a reader that the descriptor names (`hven.sources.readers.open_read`).
     roots
         Directories that links among the files may lead into, beside the descriptor's own (the site, and `roots` of hven.toml).
     """
@@ -171,6 +174,7 @@ class Context:
     rate: float | None = None
     allow_private: bool = False
     python: PythonLimits = field(default_factory=PythonLimits)
+    read: Callable[[Path, str, FileReader], Product] | None = None
     roots: Sequence[Path] = ()
 
 

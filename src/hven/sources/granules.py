@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from pydantic import Field
 
 from hven.formats.media import Samples, open_product
 from hven.model.errors import Place, SourceError
-from hven.model.table import Bins, Clock, Column, Series, Variable
+from hven.model.table import Bins, Clock, Column, FileReader, Series, Variable
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Reject, Source
 from hven.sources._reading.filerows import Files
@@ -22,6 +24,8 @@ from hven.sources._reading.files import DataFile, FileOptions, check_links, chec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from hven.formats.media import Product
 
 AT_ONCE = 256  # files of a batch
 COLUMNS = (
@@ -84,14 +88,25 @@ class Granules(Files):
             if rows:
                 yield _batch(rows, names, begin)
 
+    def _product(self, file: DataFile, reader: FileReader | None) -> Product:
+        name = file.name.rpartition("/")[2]
+        if reader is None:
+            return open_product(file.path, name, lines=True)
+        if self.context.read is None:
+            raise SourceError("nobody reads its files here", remedy="ingest the collection")
+        return self.context.read(file.path, name, replace(reader, path=self.context.directory / reader.name))
+
     def _row(self, file: DataFile) -> dict[str, object] | None:
         try:
             before = (file.stat.st_size, file.stat.st_mtime_ns)
             file.hash_whole()
             firsts, lasts, counts, layouts = [], [], [], []
-            with open_product(file.path, file.name.rpartition("/")[2], lines=True) as product:
+            with ExitStack() as stack:
+                products: dict[FileReader | None, Product] = {}
                 for one in self._series:
-                    found = Samples(product, one, file.name.rpartition("/")[2])
+                    if one.reader not in products:
+                        products[one.reader] = stack.enter_context(self._product(file, one.reader))
+                    found = Samples(products[one.reader], one, file.name.rpartition("/")[2])
                     moments = found.moments
                     if len(moments):
                         firsts.append(int(moments[0]))
@@ -146,6 +161,7 @@ def _series(said: dict[str, Any]) -> Series:
         cadence=said["cadence"],
         part=said["part"],
         clock=Clock(**clock),
+        reader=FileReader(**said["reader"]) if "reader" in said else None,
         variables={key: Variable(**_frozen(one)) for key, one in said["variables"].items()},
         bins={key: tuple(Bins(**_frozen(one)) for one in each) for key, each in said["bins"].items()},
     )

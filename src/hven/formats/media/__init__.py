@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hven.formats.media import _rotated as rotated
 from hven.formats.media import _selecting as selecting
+from hven.formats.media._answered import open_answered
 from hven.formats.media._conversions import as_fits, as_votable
 from hven.formats.media._cuts import Cut, cut
 from hven.formats.media._distant import Distant, Place
@@ -25,6 +26,8 @@ from hven.model.errors import SourceError, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from hven.formats.media._answered import Ask
 
 
 HEAD = 8192  # bytes by which a file's medium is told
@@ -115,7 +118,7 @@ def _label(path: Place) -> Place | None:
     return None
 
 
-def open_product(path: Place, name: str | None = None, *, lines: bool = False) -> Product:
+def open_product(path: Place, name: str | None = None, *, lines: bool = False, ask: Ask | None = None) -> Product:
     """Open a file as what it is.
 
     Parameters
@@ -126,6 +129,10 @@ def open_product(path: Place, name: str | None = None, *, lines: bool = False) -
         By which readers know it; None: the file's own.
     lines
         Parquet and delimited text are tables, too.
+    ask
+        What reads it for us, whatever it is: the path's columns of these names (None: all) from one row on, at most so many. The schema's metadata says how
+        many `rows` there are, all else there are cards; a field's metadata its `unit`, `ucd`, `description`, and what its elements are as `bins`, in
+        JSON: ``{"name": "frequency", "unit": "MHz", "centers": [10, 20]}``, or for `centers` the name of a column that has them for each row.
 
     Returns
     -------
@@ -138,6 +145,8 @@ def open_product(path: Place, name: str | None = None, *, lines: bool = False) -
         It is of no medium that is known, damaged, or empty.
     """
     name = name or path.name
+    if ask is not None:
+        return open_answered(path, name, ask)
     if lines and (found := open_lines(path, name)) is not None:
         return found
     try:

@@ -246,6 +246,27 @@ class PythonLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderProgram:
+    """A program that reads files of samples which Hven cannot: ``[readers.NAME]``."""
+
+    name: str = field(metadata=said("its name is that of the section: [readers.NAME]"))
+    command: tuple[str, ...] = field(
+        metadata=said(
+            "program and arguments: ['/opt/maser/bin/python', './maser_reader.py']; a program with a slash, and words that begin with ./, are paths from hven.toml",
+            many=True,
+            min_length=1,
+        )
+    )
+    environment: Mapping[str, str] = setting(
+        dict, "variables beside PATH, LANG, HOME and TMPDIR; the server's own are not given on"
+    )
+    seconds: float = setting(60.0, "seconds for an answer, the start of the program included", gt=0, le=86400)
+    memory: int = setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
+    processes: int = setting(2, "how many run at once, for each process of the server", ge=1, le=64)
+    idle: float = setting(300.0, "seconds after which one that is asked nothing ends", gt=0, le=86400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobLimits:
     """What one asynchronous job may use, and how long it is kept."""
 

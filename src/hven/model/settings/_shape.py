@@ -28,6 +28,7 @@ from hven.model.settings._sections import (
     Project,
     PythonLimits,
     QueryLimits,
+    ReaderProgram,
     RemoteService,
     ResolverSettings,
     ScheduleSettings,
@@ -108,6 +109,9 @@ class Settings:
     )
     python: PythonLimits = setting(
         PythonLimits, "what Python beside a descriptor (`functions:`, `source: python`) may use, in its own process"
+    )
+    readers: tuple[ReaderProgram, ...] = setting(
+        (), "programs that read files of samples (`reader:` of a data set), each with its own name"
     )
     live: LiveLimits = setting(LiveLimits, "what one process may ask of each database whose tables are read in place")
     files: FarFiles = setting(

@@ -13,7 +13,7 @@ from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, Place, UserError, meant, nearest
 from hven.model.settings._secrets import secret
 from hven.model.settings._shape import Settings
-from hven.model.settings._validation import brought, checked, keys, read_bytes, records, sections
+from hven.model.settings._validation import NAMED, brought, checked, keys, read_bytes, records, sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -132,8 +132,11 @@ def _refine(data: dict[str, Any]) -> None:
     for key, said in keys().items():
         section, _, name = key.rpartition(".")
         holder = data.get(section) if section else data
-        if said["size"] and isinstance(holder, dict) and name in holder:
-            holder[name] = read_bytes(holder[name])
+        if not said["size"] or not isinstance(holder, dict):
+            continue
+        for one in holder.values() if section in sections() and sections()[section].kind in NAMED else (holder,):
+            if isinstance(one, dict) and name in one:
+                one[name] = read_bytes(one[name])
 
 
 def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -147,7 +150,7 @@ def _check(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
             key = ".".join(str(step) for step in steps)
             words = [step for step in steps if isinstance(step, str)]
             name = ".".join(
-                words[:1] + words[2:] if words[0] in {"portals", "projects", "identity"} else words
+                words[:1] + words[2:] if words[0] in {"portals", "projects", "identity", "readers"} else words
             )  # the second is its name
             if item["type"] == "extra_forbidden":
                 section = name.rpartition(".")[0]

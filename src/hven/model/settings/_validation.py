@@ -12,12 +12,12 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
 from hven.model import plugins
-from hven.model.settings._sections import IdentityProvider, Portal, Project, Section, said
+from hven.model.settings._sections import IdentityProvider, Portal, Project, ReaderProgram, Section, said
 from hven.model.settings._shape import Settings
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _BYTES = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
-NAMED = (Portal, Project, IdentityProvider)  # each in a section with its name: [portals.NAME]
+NAMED = (Portal, Project, IdentityProvider, ReaderProgram)  # each in a section with its name: [portals.NAME]
 _NAME = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
 
 

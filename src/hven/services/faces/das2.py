@@ -147,7 +147,7 @@ class _Asked(series.Asked):
         return {one.series.path: one for one in super().known.values() if any(map(_shown, one.parameters))}
 
     def one(self, path: str) -> DataSet:
-        found = self.known.get(path.strip("/").removesuffix(".dsdf"))
+        found = self.named(path.strip("/").removesuffix(".dsdf"))
         if found is None:
             raise NotFound("there is no such data source", remedy=f"{self.url}/server?server=list has them all")
         return found

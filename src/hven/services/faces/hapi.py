@@ -262,7 +262,7 @@ class _Asked(series.Asked):
     def one(self, given: Mapping[str, str]) -> DataSet:
         if "dataset" not in given:
             raise Refused(1400, "dataset is missing; the catalog lists them")
-        found = self.known.get(given["dataset"])
+        found = self.named(given["dataset"])
         if found is None:
             raise Refused(1406, "the catalog lists them")
         return found

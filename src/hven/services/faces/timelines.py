@@ -64,7 +64,7 @@ class _Asked(series.Asked):
     face = "timelines"
 
     def one(self) -> DataSet:
-        found = self.known.get(self.request.path_params["id"])
+        found = self.named(self.request.path_params["id"])
         if found is None:
             raise NotFound(
                 say("there is no data set {name!r:.80} here", self.request.path_params["id"]), remedy="/hapi"

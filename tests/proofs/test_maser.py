@@ -1,0 +1,111 @@
+"""maser-data reads files for us in an environment of its own (it needs numpy < 2): e-Callisto as it was observed, NDA as its readers know it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
+from running import Server, serving
+from shared import ROOT, shared
+
+PYTHON = os.environ.get("HVEN_MASER", "")  # of an environment that examples/readers/README.md describes
+pytestmark = pytest.mark.skipif(not PYTHON, reason="HVEN_MASER names no Python that has maser-data (examples/readers/README.md)")  # fmt: skip
+DESCRIPTOR = """\
+collection: radio
+title: Dynamic spectra
+description: Of the Sun and Jupiter
+licence_url: https://licence.example
+files: data/*
+tables:
+  callisto:
+    source: {kind: granules, files: data/*.fit}
+    follow: true
+    series: {file: "{target.path}", reader: maser, cadence: 0.25 s}
+  nda:
+    source: {kind: granules, files: data/*.fits}
+    follow: true
+    series: {file: "{target.path}", reader: maser, cadence: 0.5 s}
+"""
+CHANNELS = ("LL", "RR", "RX1", "RX2")
+
+
+def newroutine(path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Write a file of NDA's NewRoutine in the layout that maser-data reads: frequencies in one table, Julian dates and four channels in the next."""
+    first = fits.PrimaryHDU()
+    first.header.update({"INSTRUME": "newroutine", "TELESCOP": "NDA", "OBJECT": "Jupiter", "TITLE": "made up", "CONTENT": "", **{f"CHANNEL{at}": name for at, name in enumerate(CHANNELS, 1)}})  # fmt: skip
+    frequencies = np.linspace(10, 40, 32).astype("f4")
+    days = 2_459_000.5 + np.arange(500) * 0.5 / 86_400
+    data = np.random.default_rng(4).gamma(2, size=(500, 32, 4)).astype("f4")
+    axes = fits.BinTableHDU.from_columns([fits.Column("FREQ", "32E", array=frequencies[None], unit="MHz")])
+    rows = fits.BinTableHDU.from_columns([fits.Column("jd", "D", array=days), fits.Column("DATA", "128E", dim="(4,32)", array=data)])  # fmt: skip
+    fits.HDUList([first, axes, rows]).writeto(path)
+    return days, data
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path, Any]]:
+    site = tmp_path_factory.mktemp("maser")
+    data = site / "collections/radio/data"
+    data.mkdir(parents=True)
+    name = "radio/ecallisto/BIR_20110607_062400_10.fit"
+    (data / Path(name).name).write_bytes(shared(f"data/{name}").read_bytes())
+    made = newroutine(data / "J20200531_newroutine.fits")
+    (data.parent / "radio.yaml").write_text(DESCRIPTOR)
+    (site / "maser_reader.py").write_bytes((ROOT / "examples/readers/maser_reader.py").read_bytes())
+    (site / "hven.toml").write_text(f'[readers.maser]\ncommand = ["{PYTHON}", "./maser_reader.py"]\nmemory = "2 GiB"\n')
+    with Site(settings.load(site), watch=False) as opened:
+        report = ingest(opened, "radio")
+        assert report.published, report.error
+        assert all(table.rejected == 0 for table in report.tables.values()), report
+    with serving(site) as server:
+        yield server, data, made
+
+
+def records(server: Server, name: str, sizes: dict[str, int]) -> tuple[Any, np.ndarray[Any, Any]]:
+    said = json.loads(server.get("/hapi/info", dataset=name)[2])
+    body = server.get("/hapi/data", dataset=name, start=said["startDate"], stop=said["stopDate"], format="binary")[2]
+    kinds = {"double": "<f8", "integer": "<i4"}
+    types = [("time", "S27"), *((one["name"], kinds[one["type"]], one["size"][0]) for one in said["parameters"][1:])]
+    assert {one["name"]: one["size"][0] for one in said["parameters"][1:]} == sizes
+    return said, np.frombuffer(body, np.dtype(types))
+
+
+def test_ecallisto(served: tuple[Server, Path, Any]) -> None:
+    server, data, _ = served
+    said, found = records(server, "radio_callisto", {"Flux_Density": 200})
+    with fits.open(data / "BIR_20110607_062400_10.fit") as file:
+        assert np.array_equal(found["Flux_Density"], file[0].data.T)
+        centers = file[1].data["FREQUENCY"][0]
+        begin = np.datetime64(f"{file[0].header['DATE-OBS'].replace('/', '-')}T{file[0].header['TIME-OBS']}", "us")
+        late = np.round(file[1].data["TIME"][0] * 1e6).astype("m8[us]")
+    assert np.allclose(said["parameters"][1]["bins"][0]["centers"], centers)
+    times = np.array([one[:-1].decode() for one in found["time"]], "M8[us]")
+    assert np.abs((times - (begin + late)) / np.timedelta64(1, "us")).max() <= 1
+
+
+def test_nda_newroutine(served: tuple[Server, Path, Any]) -> None:
+    server, _, (days, values) = served
+    said, found = records(server, "radio_nda", dict.fromkeys(CHANNELS, 32))
+    for at, name in enumerate(CHANNELS):
+        assert np.array_equal(found[name].astype("f4"), values[:, :, at])
+    assert [one["bins"][0]["units"] for one in said["parameters"][1:]] == ["MHz"] * 4
+    times = np.array([one[:-1].decode() for one in found["time"]], "M8[us]")
+    expected = np.round((days - 2_440_587.5) * 86_400e6).astype("i8")
+    assert np.abs(times.astype("i8") - expected).max() <= 50  # a double of Julian days resolves 40 microseconds
+
+
+def test_the_environments_cannot_be_one() -> None:
+    done = subprocess.run([PYTHON, "-c", "import maser.data, numpy; print(numpy.__version__)"], capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout.split(".")[0] == "1"
+    assert np.__version__.split(".")[0] != "1"
