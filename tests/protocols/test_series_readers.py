@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import resource
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +233,23 @@ def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
         pids = (tmp_path / "mode.pids").read_text().split() if (tmp_path / "mode.pids").exists() else []
         until(lambda: not any(Path("/proc", pid).exists() for pid in pids))
         until(lambda: len(running(tmp_path)) <= 1)
+
+
+def test_many_at_once_and_a_process_of_many_files(world: tuple[Client, Path]) -> None:
+    client, directory = world
+    expected = sent(np.load(directory / "collections/nda/data/x_1.npy"))[:60]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]  # numbers of files that `select` does not know
+    readers.stop_readers()
+    try:
+        with ThreadPoolExecutor(6) as threads:
+            found = list(threads.map(lambda _: numbers(rows(client, "2020-01-02", "2020-01-02T01:00Z")), range(12)))
+    finally:
+        for one in held:
+            os.close(one)
+    assert all(one == expected for one in found)
+    assert 1 <= len(running(directory)) <= 2
 
 
 def test_one_that_nobody_asks_ends(tmp_path: Path) -> None:

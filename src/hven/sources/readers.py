@@ -94,7 +94,10 @@ class _Kind:
 
 def _asked(kind: _Kind, name: str, path: Path, columns: Sequence[str] | None, first: int, rows: int) -> pa.Table:
     """Ask a process that is free: the one that had the file last, if there is one."""
-    now = path.stat()
+    try:
+        now = path.stat()
+    except OSError as error:
+        raise SourceError(say("{name} cannot be read: {reason}", name, error.strerror or type(error).__name__)) from None  # fmt: skip
     stamp = f"{now.st_size} {now.st_mtime_ns}"
     asked = {"path": str(path.absolute()), "stamp": stamp, "columns": columns, "first": first, "rows": rows}
     clock.check()
@@ -149,7 +152,7 @@ class _Process:
     @property
     def alive(self) -> bool:
         """It has not ended since, nor written what nobody had asked for."""
-        return self._warden.poll() is None and not select.select([self._answers], [], [], 0)[0]
+        return self._warden.poll() is None and not _ready(self._answers, 0.0)
 
     def answer(self, asked: Mapping[str, Any], rows: int, until: float) -> pa.Table:
         """Ask, and read the answer; raise `_Fault` where it is none."""
@@ -158,7 +161,7 @@ class _Process:
             os.truncate(self._said, 0)
         line = json.dumps(asked).encode() + b"\n"
         while line:
-            if not select.select([], [self._asks], [], max(until - time.monotonic(), 0))[1]:
+            if not _ready(self._asks, until, select.POLLOUT):
                 raise self._why("it does not read what it is asked", until)
             line = line[os.write(self._asks, line) :]
         stream = _Answer(self._answers, until)
@@ -225,7 +228,7 @@ class _Answer:
         self._left -= size
         found = bytearray()
         while len(found) < size:
-            if not select.select([self._file], [], [], max(self._until - time.monotonic(), 0))[0]:
+            if not _ready(self._file, self._until):
                 raise _Fault("its answer is not whole")
             if not (some := os.read(self._file, size - len(found))):
                 self.ended = True
@@ -238,6 +241,13 @@ class _Answer:
 
     def close(self) -> None:
         self.closed = True
+
+
+def _ready(file: int, until: float, what: int = select.POLLIN) -> bool:
+    """Wait until one can read or write; `select` knows the first 1024 files of a process alone."""
+    poll = select.poll()
+    poll.register(file, what)
+    return bool(poll.poll(max(until - time.monotonic(), 0.0) * 1000))
 
 
 def _short(words: bytes) -> str:
