@@ -128,6 +128,7 @@ def served(site: Path, *, workers: int = 2, program: Sequence[object] = (HVEN,))
     """Run ``hven serve`` until the block ends; waits for the first answer."""
     port = free_port()
     begun = time.perf_counter()
+    CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "server.log").open("ab") as log:
         process = subprocess.Popen(
             [*program, "serve", "--site", site, "--port", str(port), "--workers", str(workers)],

@@ -1,4 +1,4 @@
-// Bundles scripts and styles of web/src into a directory, names with a hash of the content, writes manifest.json: plain name -> file, and draws the sky. Usage: node build.mjs DIRECTORY
+// Bundles scripts and styles of web/src into a directory, names with a hash of the content, writes manifest.json: plain name -> file, and in `needs` what a script imports at once, and draws the sky. Usage: node build.mjs DIRECTORY
 import { build } from "esbuild";
 import { createHash } from "node:crypto";
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
@@ -30,9 +30,23 @@ const made = await build({
   logLevel: "warning",
 });
 
-const manifest = {};
-for (const [file, facts] of Object.entries(made.metafile.outputs)) {
-  if (facts.entryPoint) manifest[path.basename(facts.entryPoint)] = path.basename(file);
+const { outputs } = made.metafile;
+
+/** Gather the files that a script cannot begin without. */
+function needed(file, found = new Set()) {
+  for (const { kind, path: other } of outputs[file].imports) {
+    if (kind !== "import-statement" || found.has(other) || !outputs[other]) continue;
+    needed(other, found.add(other));
+  }
+  return found;
+}
+
+const manifest = { needs: {} };
+for (const [file, facts] of Object.entries(outputs)) {
+  if (facts.entryPoint) {
+    manifest[path.basename(facts.entryPoint)] = path.basename(file);
+    manifest.needs[path.basename(facts.entryPoint)] = [...needed(file)].map((one) => path.basename(one));
+  }
   if (facts.cssBundle) manifest[`${path.basename(facts.entryPoint, ".js")}.css`] = path.basename(facts.cssBundle);
 }
 

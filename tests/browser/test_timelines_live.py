@@ -182,6 +182,49 @@ def test_colours_ask_nothing_and_parameters_come_and_go(tab: Tab) -> None:
     page.wait_for_url("**_p=flux**")
 
 
+def test_tiles_come_ahead_of_the_script_and_once(tab: Tab) -> None:
+    page = tab.go(HERE)
+    tab.alive("timeline")
+    page.wait_for_function("() => performance.getEntriesByName('first picture').length")
+    found = page.evaluate("() => performance.getEntriesByType('resource').map((one) => [one.name, one.initiatorType]).filter(([name]) => name.includes('TILE='))")  # fmt: skip
+    assert found
+    assert {kind for _, kind in found} == {"link"}
+    assert len(found) == len({name for name, _ in found})
+
+
+def test_a_part_that_fails_is_told_and_asked_again(tab: Tab) -> None:
+    """Nobody moves: what the server could not give is asked again by itself; what it refuses for good is not."""
+    tab.expected = ("503", "status of 400")
+    failed: list[str] = []
+
+    def refuse(route: Any) -> None:
+        if "TILE=" in route.request.url and len(failed) < 3:
+            failed.append(route.request.url)
+            return route.fulfill(status=503, content_type="application/json", body='{"message": "too many at once"}')
+        return route.continue_()
+
+    tab.page.route("**/series/**", refuse)
+    page = tab.go(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10")
+    page.wait_for_function("() => document.querySelector('.timeline .told').textContent.includes('too many at once')")
+    assert "asked again in" in page.inner_text(".timeline .told")
+    page.wait_for_function("() => !document.querySelector('.timeline .told').textContent")
+    page.wait_for_selector(BUSY)
+    assert len(failed) == 3
+    assert sum(colour(page, "2003-10-28T06:01:00Z", 20.5)) > sum(colour(page, "2003-10-28T06:01:00Z", 28))
+    asked: list[str] = []
+    page.unroute("**/series/**")
+    page.route("**/series/**", lambda route: (asked.append(route.request.url), route.fulfill(status=400, content_type="application/json", body='{"message": "no such width"}')))  # fmt: skip
+    page.evaluate("() => window.hven.timeline.show(1067340000, 1067350000)")
+    page.wait_for_function("() => document.querySelector('.timeline .told').textContent.includes('no such width')")
+    many = len(asked)
+    page.evaluate("() => window.hven.timeline.draw()")
+    page.wait_for_selector(BUSY)
+    assert len(asked) == many
+    page.unroute("**/series/**")
+    page.evaluate("() => window.dispatchEvent(new Event('online'))")
+    page.wait_for_function("() => !document.querySelector('.timeline .told').textContent")
+
+
 def test_what_else_there_is_and_lines_of_code(tab: Tab) -> None:
     page = tab.go(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10&_p=total&_else=1")
     tab.alive("timeline")

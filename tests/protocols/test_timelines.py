@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
+import re
 import tracemalloc
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs
 
+import elsewhere
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,6 +31,7 @@ from hven.model.params import Params
 from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.services import series
+from hven.services._channels import placed
 from hven.services.faces import timelines
 from hven.services.faces.timelines import BINS, CHANNELS, coded
 from hven.site import Site
@@ -34,6 +39,7 @@ from hven.site import Site
 SECOND = 1_000_000
 START = int(np.datetime64("2003-10-28T00:00:00", "us").astype(int))
 MANY, WIDE = 4000, 20
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 DESCRIPTOR = """\
 collection: sun
 title: Sun
@@ -41,6 +47,7 @@ description: Made up
 tables:
   spectra:
     access: public
+    primary: [moment]
     source: {{kind: parquet, files: ../../samples.parquet}}
     columns:
       moment: {{ucd: time.epoch}}
@@ -58,6 +65,29 @@ tables:
     columns:
       first: {{type: timestamp, ucd: time.start}}
       last: {{type: timestamp, ucd: time.end}}
+"""
+
+FAR = """\
+collection: far
+title: Far
+tables:
+  epn_core:
+    standard: epn-tap-2.0
+    frame: none
+    source: {kind: csv, file: far.csv}
+    set: {target_name: Sun, target_class: star, dataproduct_type: ds, processing_level: 2, measurement_type: phot.flux, instrument_host_name: far, instrument_name: far}
+    map: {granule_uid: name, granule_gid: name, obs_id: name, time_min: t0, time_max: t1}
+"""
+NEAR = """\
+collection: sun
+title: Sun
+tables:
+  line:
+    source: {kind: csv, file: ../../line.csv}
+    columns:
+      moment: {type: timestamp, ucd: time.epoch}
+      total: {type: float64}
+    series: {}
 """
 
 
@@ -134,8 +164,8 @@ def test_lines_are_what_numpy_says(client: Client, source: dict[str, Any], width
 
 def values_of(codes: Any, headers: Any) -> Any:
     zero, scale, bend = (float(headers[f"x-{name}"]) for name in ("zero", "scale", "bend"))
-    found = zero + scale * np.sinh(bend * (codes.astype("f8") - 128) / 127)
-    return np.where(codes == 0, np.nan, found)
+    found = zero + scale * np.sinh(bend * (codes.astype("f8") - 128) / 126)
+    return np.where(codes <= 1, np.nan, found)
 
 
 @pytest.mark.parametrize(("show", "rows"), [("mean", 256), ("peak", 256), ("mean", 7), ("peak", 7)])
@@ -153,10 +183,56 @@ def test_spectra_are_what_numpy_says(client: Client, source: dict[str, Any], sho
         wanted = np.stack([(np.nanmean if show == "mean" else np.nanmax)(part, axis=0) for part in parts])
     found = values_of(codes, headers)
     assert np.array_equal(np.isnan(found), np.isnan(wanted))
+    there = np.isin(np.arange(BINS), source["moment"] // width - number * BINS)
+    assert (codes[:, ~there] == 0).all()  # a gap is not what has no value
+    assert (codes[:, there] > 0).all()
     zero, scale, bend = (float(headers[f"x-{name}"]) for name in ("zero", "scale", "bend"))
-    step = bend / 127 * np.hypot(scale, wanted - zero)  # between two codes
+    step = bend / 126 * np.hypot(scale, wanted - zero)  # between two codes
     assert np.nanmax(np.abs(found - wanted) / step) <= 0.6
-    assert bend / 127 < 0.15
+    assert bend / 126 < 0.15
+
+
+def test_what_has_no_value_is_no_gap(client: Client, source: dict[str, Any]) -> None:
+    width = 10 * SECOND
+    number = START // (BINS * width)
+    found, _ = tile(client, parameter="total", width=width, tile=number)
+    place = START // width - number * BINS
+    assert np.isinf(found[:, place + 17]).all()
+    assert np.isnan(found[:, :place]).all()
+    blank = np.isnan(source["flux"][: BINS - place]).T
+    codes, _ = tile(client, parameter="flux", width=width, tile=number)
+    assert blank.any()
+    assert np.array_equal(codes[:, place:] == 1, blank)
+    assert not codes[:, :place].any()
+
+
+def test_channels_that_change_stand_where_they_are() -> None:
+    """Two lists of channels: each row has the value of the channel, or the mean of those, that is there; peaks stay peaks."""
+    centers = np.full((6, 8), np.nan)
+    centers[:3] = np.arange(8) + 10  # 10 .. 17
+    centers[4:, :4] = [20, 16, 12, 8]  # falling, fewer, wider
+    values = centers * 100
+    values[0, 3] = np.nan
+    picture, (low, high, log), changes = placed(values, centers, 64, peak=False)
+    assert (low, high, log, changes) == (6, 22, False, [4])
+    edges = np.linspace(low, high, len(picture) + 1)
+    middle = (edges[:-1] + edges[1:]) / 2
+    for number in range(6):
+        for row, at in enumerate(middle):
+            near = np.abs(centers[number] - at)
+            half = 0.5 if number < 3 else 2
+            if number == 3 or np.nanmin(near) > half:
+                assert np.isnan(picture[row, number])
+            elif np.nanmin(near) < half:
+                wanted = values[number][np.nanargmin(near)]
+                assert np.array_equal(picture[row, number], wanted, equal_nan=True)
+    rng = np.random.default_rng(1)
+    spectra, channels = rng.random((20, 1000)), np.tile(np.geomspace(1, 1000, 1000), (20, 1))
+    picture, (_, _, log), changes = placed(spectra, channels, 50, peak=True)
+    assert (log, changes, picture.shape) == (True, [], (50, 20))
+    assert np.allclose(picture.max(axis=0), spectra.max(axis=1))
+    picture, _, _ = placed(np.ones((3, 4)), np.full((3, 4), np.nan), 50, peak=True)
+    assert np.isnan(picture).all()
 
 
 @given(hnp.arrays(np.float64, (3, 8), elements=st.floats(width=32, allow_infinity=True)))
@@ -164,13 +240,14 @@ def test_bytes_are_numbers(picture: Any) -> None:
     codes, headers = coded(picture)
     known = np.isfinite(picture)
     assert np.array_equal(codes == 0, ~known)
+    assert not (codes == 1).any()
     if not known.any():
         return
     found, values = values_of(codes, headers)[known], picture[known]
     order = np.argsort(values, kind="stable")
     assert (np.diff(codes[known][order].astype(int)) >= 0).all()  # what is more is shown as more
     most = np.abs(values - np.median(values)).max()
-    assert np.abs(found - values).max() <= max(most * 0.13, 1e-30)
+    assert np.abs(found - values).max() <= max(most * 0.14, 1e-30)
     assert np.isfinite(found).all()
 
 
@@ -206,6 +283,80 @@ def test_facts_and_page(client: Client) -> None:
         assert client.ask("GET", "/series/spectra", query, headers={**browser, "if-none-match": page.headers["etag"]}).status == 304  # fmt: skip
         assert (b'data-pane="timeline"' in page.body) == bool(browser)
         assert ("<h1>" in client.ask("GET", "/series/nothing", query, headers=browser).text) == bool(browser)
+
+
+def test_tiles_are_fetched_ahead_as_the_script_asks_for_them(client: Client) -> None:
+    page = client.ask("GET", "/series/spectra", b"", headers=BROWSER).text
+    assert re.search(r"""<link rel="modulepreload" href="[^"]*timeline-\w+.js">""", page)
+    known = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[0])
+    assert known == json.loads(client.get("/series/spectra").body)
+    assert known["shown"] == ["flux", "field", "total"]
+    links = re.findall(r'<link rel="preload" as="fetch" crossorigin href="([^"]+)" media="([^"]+)">', page)
+    for address, media in links:
+        least, most = map(float, re.findall(r"([\d.]+)px", media))
+        asked_for = {name: one for name, (one,) in parse_qs(html.unescape(address).partition("?")[2]).items()}
+        assert client.get("/series/spectra", **asked_for).status == 200
+        # as many bins as pixels, and the next narrower ones would be more
+        width = int(asked_for["WIDTH"])
+        bins = 1.02 * (known["stop"] - known["start"]) / width
+        pixels = (1.5 if asked_for["PARAMETER"] == "flux" else 1) * bins
+        assert pixels <= least - 151.9
+        assert 2.6 * pixels >= most - 152 or width == 1
+    windows = [1300] * len(links)
+    shown = [address for (address, media), at in zip(links, windows, strict=True) if (e := re.findall(r"([\d.]+)px", media)) and float(e[0]) <= at <= float(e[1])]  # fmt: skip
+    assert {re.search(r"PARAMETER=(\w+)", one)[1] for one in shown} == {"flux", "field", "total"}  # type: ignore[index]
+    span = b"_from=2003-10-28T01:00&_to=2003-10-28T02:00&_p=total"
+    some = client.ask("GET", "/series/spectra", span, headers=BROWSER).text
+    assert set(re.findall(r"PARAMETER=(\w+)&amp;", some)) == {"total"}
+    for query in (b"_from=x&_to=y", b"_from=2003", b"_at=2003-10-28T01:00"):
+        assert 'rel="preload"' not in client.ask("GET", "/series/spectra", query, headers=BROWSER).text
+
+
+def test_pages_lead_to_series(client: Client) -> None:
+    """The collection's card, its page, the table's page, and the panel of a row, at the time of this row."""
+    for path in ("/", "/collections/sun", "/collections/sun/spectra"):
+        assert 'href="http://vo.example/series/spectra"' in client.ask("GET", path, headers=BROWSER).text, path
+    tables = json.loads(client.get("/collections/sun.json").body)["tables"]
+    assert {one["name"]: [each["id"] for each in one["series"]] for one in tables} == {"sun.spectra": ["spectra"], "sun.bursts": []}  # fmt: skip
+    rows = json.loads(client.get("/collections/sun/spectra/rows", _size="1").body)
+    row = json.loads(client.get("/collections/sun/spectra/row", _row=rows["keys"][0]).body)
+    (link,) = row["links"]
+    assert re.fullmatch(r"http://[^/]+/series/spectra\?_at=2003-10-28T\d\d:\d\d:\d\d[.\d]*Z", link["href"])
+    assert client.ask("GET", "/series/spectra", link["href"].partition("?")[2].encode(), headers=BROWSER).status == 200
+
+
+def test_services_elsewhere_are_asked_each_by_itself(tmp_path: Path) -> None:
+    """One that answers is counted and drawn, one that does not is told, and keeps nobody waiting for the others."""
+    there = tmp_path / "there"
+    (there / "collections" / "far").mkdir(parents=True)
+    (there / "hven.toml").write_text('name = "there"\n')
+    (there / "collections" / "far" / "far.yaml").write_text(FAR)
+    days = [f"{2452940.5 + at / 10},{2452940.6 + at / 10},g{at}" for at in range(10)]
+    (there / "collections" / "far" / "far.csv").write_text("\n".join(["t0,t1,name", *days, ""]))
+    here = tmp_path / "here"
+    (here / "collections" / "sun").mkdir(parents=True)
+    (here / "collections" / "sun" / "sun.yaml").write_text(NEAR)
+    (here / "line.csv").write_text("moment,total\n2003-10-28T00:00:00,1\n2003-10-29T00:00:00,2\n")
+    with Site(settings.load(there)) as far, elsewhere.hanging() as silent:
+        ingest(far, "far")
+        with elsewhere.served(far) as (address, _):
+            remote = f'[[remote]]\nname = "far"\nurl = "{address}"\ntables = ["far.epn_core"]\ntitle = "Far"\n'
+            remote += f'[[remote]]\nname = "silent"\nurl = "{silent}/tap"\ntables = ["x.epn_core"]\nseconds = 0.3\n'
+            (here / "hven.toml").write_text(f'name = "here"\nallow_private = true\n{remote}')
+            with Site(settings.load(here)) as site:
+                ingest(site, "sun")
+                client = Client(create(site))
+                page = client.ask("GET", "/series/sun_line", b"", headers=BROWSER).text
+                assert 'data-elsewhere="far/far.epn_core silent/x.epn_core"' in page
+                span = {"_from": "2003-10-28T00:00", "_to": "2003-10-28T12:00"}
+                (line,) = json.loads(client.get("/meanwhile", **span, _elsewhere="far/far.epn_core").body)["lines"]
+                assert (line["status"], line["title"]) == ("ok", "Far")
+                assert line["rows"] == line["drawn"] == sum(line["counts"]) == 6
+                assert line["low"] == pytest.approx(START / SECOND, abs=1)
+                (line,) = json.loads(client.get("/meanwhile", **span, _elsewhere="silent/x.epn_core").body)["lines"]
+                assert (line["status"], line["rows"]) == ("late", None)
+                assert line["message"]
+                assert client.get("/meanwhile", **span, _elsewhere="nobody").status == 404
 
 
 def test_what_else_there_is(client: Client) -> None:

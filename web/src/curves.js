@@ -13,7 +13,7 @@ const SECOND = 1e6;
 const WIDE = 500; // times the lowest value is the highest: then an axis is logarithmic
 const COLOURS = ["--accent", "--mark", "--soft"];
 
-/** @typedef {{name: string, times: number[], low: number[], mean: number[], high: number[]}} Line */
+/** @typedef {{name: string, times: number[], low: number[], mean: number[], high: number[], fills: number[]}} Line `fills`: when samples have no value */
 
 export class Curves extends Panel {
   /** @type {Line[]} */
@@ -40,6 +40,11 @@ export class Curves extends Panel {
   get width() {
     const [from, to] = this.timeline.view;
     return widthOf(to - from, this.wide);
+  }
+
+  seek() {
+    const { tiles, view } = this.timeline;
+    for (const parameter of this.parameters) tiles.over(parameter, this.width, view, "");
   }
 
   /** Gather what is known of the times that are seen, and choose the axis. */
@@ -89,7 +94,25 @@ export class Curves extends Panel {
     this.lines.forEach((line, number) => {
       const colour = ink(COLOURS[number % COLOURS.length]);
       this.trace(u, line, colour);
+      this.blanks(u, line, number);
     });
+  }
+
+  /**
+   * Mark at the lower edge when samples have no value: between two of them nothing is missing, as it is in a gap.
+   * @param {uPlot} u
+   * @param {Line} line
+   * @param {number} number
+   */
+  blanks({ ctx, bbox: { left, top, width, height } }, { fills }, number) {
+    const [from, to] = this.timeline.view;
+    const wide = Math.max((this.width / SECOND / (to - from)) * width, devicePixelRatio);
+    const tall = 4 * devicePixelRatio;
+    ctx.fillStyle = "#80808090";
+    for (const time of fills) {
+      const x = left + ((time - from) / (to - from)) * width;
+      ctx.fillRect(x - wide / 2, top + height - (number + 1) * tall, wide, tall - devicePixelRatio);
+    }
   }
 
   /**
@@ -133,11 +156,17 @@ export class Curves extends Panel {
    */
   told(time) {
     const apart = (this.hold + 0.5) * (this.width / SECOND);
+    const { t } = this.timeline;
+    const near = (/** @type {number[]} */ list) => {
+      const at = nearest(list, time);
+      return at >= 0 && Math.abs(list[at] - time) <= apart ? at : -1;
+    };
     const found = this.lines.map((line) => {
-      const at = nearest(line.times, time);
-      return at >= 0 && Math.abs(line.times[at] - time) <= apart ? short(line.mean[at]) : "–";
+      const [at, blank] = [near(line.times), near(line.fills)];
+      if (at >= 0) return `${short(line.mean[at])} ${this.unit}`;
+      return blank >= 0 ? t("no value") : t("no sample");
     });
-    return `${found.join("  ·  ")} ${this.unit}`;
+    return found.join("  ·  ");
   }
 }
 
@@ -168,7 +197,7 @@ function band(ctx, { times: moment, low, high }, begin, end, x, y, colour) {
  */
 function gathered(name, pieces, element) {
   /** @type {Line} */
-  const line = { name, times: [], low: [], mean: [], high: [] };
+  const line = { name, times: [], low: [], mean: [], high: [], fills: [] };
   for (const { tile, from, to } of pieces) {
     const [low, mean, high] = [0, 1, 2].map((row) => (3 * element + row) * BINS);
     const step = tile.width / SECOND;
@@ -176,6 +205,10 @@ function gathered(name, pieces, element) {
       const time = tile.begin + (at + 0.5) * step;
       const value = tile.values[mean + at];
       if (value !== value || time < from || time >= to) continue; // NaN: nothing
+      if (value === Infinity) {
+        line.fills.push(time);
+        continue;
+      }
       line.times.push(time);
       line.low.push(tile.values[low + at]);
       line.mean.push(value);

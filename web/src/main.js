@@ -89,13 +89,13 @@ const seen = new IntersectionObserver(
   { rootMargin: "100% 0px" }, // a screen ahead: what is scrolled to is there already
 );
 
-/** Bring the panes of a part of the page to life; what is hidden or empty never comes into view: its pane may be the one to show it. */
+/** Bring the panes of a part of the page to life; what is hidden or empty never comes into view: its pane may be the one to show it. What a page is for (`data-now`) waits for nothing. */
 workspace.bring = (root) => {
   for (const one of all(root, "details[data-opened]", HTMLDetailsElement)) {
     if (workspace.state.has(one.dataset.opened ?? "")) one.open = true;
   }
   for (const element of all(root, "[data-pane]")) {
-    if (element.hidden || !element.childElementCount) mount(element);
+    if (element.hidden || !element.childElementCount || "now" in element.dataset) mount(element);
     else seen.observe(element);
   }
 };

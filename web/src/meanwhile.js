@@ -5,7 +5,7 @@ import { ink } from "./strokes.js";
 /** @import {Shape} from "./features.js" */
 /** @import {Timeline} from "./timeline.js" */
 
-/** @typedef {{key: string, title: string, service: string, status: string, rows: number | null, message: string, url: string, features?: string, low?: number, high?: number, counts?: number[]}} Line */
+/** @typedef {{key: string, title: string, service: string, status: string, rows: number | null, message: string, url: string, features?: string, low?: number, high?: number, counts?: number[], drawn?: number}} Line */
 
 const HIGH = 22; // pixels of a line
 const MOST = 3000; // rows whose features are drawn
@@ -27,8 +27,9 @@ export class Meanwhile {
     this.timeline = timeline;
     this.list = make("div", { className: "lines", "aria-live": "polite" });
     this.far = make("div", { className: "lines" });
-    this.more = button(t("Ask other services, too"), () => this.ask(true));
-    this.more.hidden = !("elsewhere" in timeline.box.dataset);
+    this.elsewhere = (timeline.box.dataset.elsewhere ?? "").split(" ").filter(Boolean);
+    this.more = button(t("Ask other services, too"), () => this.others());
+    this.more.hidden = !this.elsewhere.length;
     this.element = make(
       "details",
       { className: "meanwhile", open: timeline.workspace.state.get("_else") !== "0" },
@@ -48,37 +49,60 @@ export class Meanwhile {
     const asked = this.timeline.shown.join();
     if (!this.element.open || asked === this.asked) return this.draw();
     this.asked = asked;
+    for (const key of this.elsewhere) this.timeline.workspace.cancel(`far ${key}`);
     this.far.replaceChildren();
-    this.ask(false);
+    this.ask();
   }
 
-  /** @param {boolean} elsewhere */
-  async ask(elsewhere) {
-    const { box, shown, t, workspace } = this.timeline;
-    const state = new URLSearchParams({ _from: shown[0], _to: shown[1], _but: box.dataset.table ?? "" });
-    if (elsewhere) state.set("_elsewhere", "1");
-    const place = elsewhere ? this.far : this.list;
+  /** Of what the times are that are asked for. */
+  get question() {
+    const { box, shown } = this.timeline;
+    return new URLSearchParams({ _from: shown[0], _to: shown[1], _but: box.dataset.table ?? "" });
+  }
+
+  async ask() {
+    const { t, workspace } = this.timeline;
     this.element.setAttribute("aria-busy", "true");
     try {
-      const { lines } = await workspace.ask("/meanwhile", { state, pane: elsewhere ? "far" : "meanwhile" });
-      if (!elsewhere) {
-        this.shown = [];
-        this.features.clear();
-      }
-      place.replaceChildren(...lines.map((/** @type {Line} */ one) => this.line(one)));
-      if (!lines.length) place.append(make("p", { className: "soft", textContent: t("Nothing else.") }));
+      const { lines } = await workspace.ask("/meanwhile", { state: this.question, pane: "meanwhile" });
+      this.shown = [];
+      this.features.clear();
+      this.list.replaceChildren(...lines.map((/** @type {Line} */ one) => this.line(one)));
+      if (!lines.length) this.list.append(make("p", { className: "soft", textContent: t("Nothing else.") }));
       this.draw();
     } catch (error) {
-      place.textContent = wrong(error);
+      this.list.textContent = wrong(error);
     } finally {
       this.element.removeAttribute("aria-busy");
     }
   }
 
+  /** Ask each service elsewhere by itself: a slow one keeps nobody waiting, and what it lacks is told in its line. */
+  others() {
+    const { workspace } = this.timeline;
+    const places = this.elsewhere.map((key) => {
+      const place = make("div", { className: "line" }, make("p", { className: "soft", textContent: `${key} …` }));
+      const state = this.question;
+      state.set("_elsewhere", key);
+      workspace.ask("/meanwhile", { state, pane: `far ${key}` }).then(
+        ({ lines: [line] }) => {
+          place.replaceWith(this.line(line));
+          this.draw();
+        },
+        (error) => (place.textContent = `${key}: ${wrong(error)}`),
+      );
+      return place;
+    });
+    this.far.replaceChildren(...places);
+  }
+
   /** @param {Line} line */
   line(line) {
     const { t, workspace } = this.timeline;
-    const text = line.status === "ok" ? workspace.number(line.rows ?? 0) : line.message || t(line.status);
+    const rows = workspace.number(line.rows ?? 0);
+    const some = line.drawn && line.drawn < (line.rows ?? 0) ? workspace.number(line.drawn) : "";
+    const counted = some ? t("{rows}, of which {some} are drawn", { rows, some }) : rows;
+    const text = line.status === "ok" ? counted : line.message || t(line.status);
     const name = line.url
       ? make("a", { href: line.url, textContent: line.title })
       : make("span", { textContent: line.title });

@@ -9,6 +9,8 @@ import { counted, dated, numbers, times } from "./ticks.js";
 /** @import {Timeline} from "./timeline.js" */
 
 const SIDE = 88; // pixels of the axis on the left, of all panels
+const RIGHT = 16; // pixels behind the last time
+const FONT = "12px system-ui";
 const DAYS = 86_400;
 const EPOCH = 2_440_587.5; // Julian date of 1970-01-01
 const SHORT = 6; // seconds below which marks of time are numbers
@@ -56,12 +58,15 @@ export class Panel {
 
   /** Pixels, as the page counts them, that times have. */
   get wide() {
-    return Math.max((this.place.clientWidth || 800) - SIDE - 12, 50);
+    return Math.max((this.place.clientWidth || 800) - SIDE - RIGHT, 50);
   }
 
   get size() {
     return { width: this.place.clientWidth || 800, height: this.tall + (this.last ? 56 : 12) };
   }
+
+  /** Ask for what will be drawn. */
+  seek() {}
 
   build() {
     this.plot?.destroy();
@@ -77,7 +82,7 @@ export class Panel {
     const { timeline } = this;
     return {
       legend: { show: false },
-      padding: [6, 12, this.last ? null : 6, 0],
+      padding: [6, RIGHT, this.last ? null : 6, 0],
       cursor: { drag: { x: false, y: false }, points: { show: false }, sync: { key: "timeline", scales: ["x", null] } },
       scales: {
         x: { time: false, auto: false, range: () => timeline.view },
@@ -98,7 +103,7 @@ export class Panel {
       stroke: ink("--soft"),
       grid: { show: this.grid, stroke: ink("--line"), width: 1 },
       ticks: { stroke: ink("--line") },
-      font: "12px system-ui",
+      font: FONT,
       labelFont: "13px system-ui",
     };
   }
@@ -111,8 +116,24 @@ export class Panel {
     return {
       ...made,
       splits: (u, _, low, high) => moments(low, high, u),
-      values: (u, marks) => (short_(u) ? marks.map(fine) : dated(marks.map((one) => one / DAYS + EPOCH))),
+      values: (u, marks) =>
+        this.fitting(u, marks, short_(u) ? marks.map(fine) : dated(marks.map((one) => one / DAYS + EPOCH))),
     };
+  }
+
+  /**
+   * Leave out what would be cut off at the right edge.
+   * @param {uPlot} u
+   * @param {number[]} marks
+   * @param {string[]} texts
+   */
+  fitting(u, marks, texts) {
+    const { min = 0, max = 1 } = /** @type {{min?: number, max?: number}} */ (u.scales.x);
+    u.ctx.font = FONT;
+    return texts.map((text, at) => {
+      const half = Math.max(...text.split("\n").map((one) => u.ctx.measureText(one).width)) / 2;
+      return ((marks[at] - min) / (max - min)) * this.wide + half > this.wide + RIGHT ? "" : text;
+    });
   }
 
   /** @returns {uPlot.Axis} */

@@ -3,13 +3,15 @@ import { make } from "./dom.js";
 import { overlaid } from "./features.js";
 import { Panel } from "./panels.js";
 import { pretty, short } from "./scales.js";
-import { BINS, widthOf } from "./tiles.js";
+import { ink } from "./strokes.js";
+import { BINS, FILL, widthOf } from "./tiles.js";
 import { RAMPS, STRETCHES, coloured, limits, table } from "./tints.js";
 /** @import uPlot from "uplot" */
 /** @import {Parameter, Tile} from "./tiles.js" */
 /** @import {Timeline} from "./timeline.js" */
 
 const SECOND = 1e6;
+const BLANK = 0x70808080; // the colour of samples without a value, as it stands in memory
 const SHARES = [1, 0.999, 0.995, 0.98, 0.95, 0.9];
 
 export class Spectrogram extends Panel {
@@ -36,10 +38,11 @@ export class Spectrogram extends Panel {
     const given = parameter.bins?.centers;
     const sorted = given && given.length > 1 && (rising(given) || rising([...given].reverse()));
     this.centers = sorted ? given : Array.from({ length: parameter.elements }, (_, at) => at + 1);
-    this.across = sorted && parameter.bins ? parameter.bins : { name: t("channel"), unit: "" };
+    this.across =
+      (sorted || parameter.bins?.along) && parameter.bins ? parameter.bins : { name: t("channel"), unit: "" };
     const [low, high] = [Math.min(...this.centers), Math.max(...this.centers)];
     this.log = Boolean(sorted) && low > 0 && high > 30 * low;
-    this.chosen = true;
+    this.chosen = !parameter.bins?.along;
     this.span();
     this.name.append(parameter.label, " ", make("small", { className: "soft", textContent: pretty(parameter.unit) }));
     this.strip = make("canvas", {
@@ -51,6 +54,7 @@ export class Spectrogram extends Panel {
     });
     this.low = make("span", { className: "soft" });
     this.high = make("span", { className: "soft" });
+    this.blank = make("span", { className: "blank", hidden: true, textContent: t("no value") });
     const choose = (
       /** @type {string} */ label,
       /** @type {[string, string][]} */ options,
@@ -79,6 +83,7 @@ export class Spectrogram extends Panel {
         },
       ),
       make("span", { className: "colours" }, this.low, this.strip, this.high),
+      this.blank,
     );
   }
 
@@ -92,11 +97,25 @@ export class Spectrogram extends Panel {
     return widthOf(to - from, this.wide / 1.5);
   }
 
-  /** Choose the axis: from the edge of the first channel to that of the last. */
+  /** Choose the axis: from the edge of the first channel to that of the last; where channels change, of all that are seen. */
   span() {
-    const edges = this.edges(1);
-    const [first, last] = [edges[0], edges[edges.length - 1]];
-    this.within(Math.min(first, last), Math.max(first, last));
+    const axes = this.seen.flatMap((one) => one.axis ?? []);
+    if (axes.some((one) => one.log)) this.suggest();
+    const edges = axes.length ? axes.flatMap(({ low, high }) => [low, high]) : this.edges(1);
+    this.within(Math.min(...edges), Math.max(...edges));
+  }
+
+  /**
+   * Give the edges of the rows of a tile.
+   * @param {Tile} tile
+   */
+  edgesOf({ axis, rows, together }) {
+    if (!axis) return this.edges(together);
+    const { low, high, log } = axis;
+    const part = (/** @type {number} */ at) => at / rows;
+    return Array.from({ length: rows + 1 }, (_, at) =>
+      log ? low * (high / low) ** part(at) : low + (high - low) * part(at),
+    );
   }
 
   /**
@@ -115,19 +134,19 @@ export class Spectrogram extends Panel {
     return [...found, last + half[1]].map(back);
   }
 
-  draw() {
+  seek() {
     const { tiles, view } = this.timeline;
-    this.span();
-    const { exact, rest } = tiles.over(
-      this.parameter,
-      this.width,
-      view,
-      this.show === "mean" ? "" : `&SHOW=${this.show}`,
-    );
+    return tiles.over(this.parameter, this.width, view, this.show === "mean" ? "" : `&SHOW=${this.show}`);
+  }
+
+  draw() {
+    const { exact, rest } = this.seek();
     const before = rest
       .flatMap((one) => one.tiles)
       .filter((one) => one.key.includes("SHOW=peak") === (this.show === "peak"));
     this.seen = [...new Set([...before, ...exact])];
+    this.span();
+    this.blank.hidden = !this.seen.some((one) => one.fills);
     if (!this.limits && exact.length && !rest.length) this.choose(exact);
     super.draw();
   }
@@ -142,7 +161,8 @@ export class Spectrogram extends Panel {
     const values = [];
     const step = Math.max(1, Math.floor(list.reduce((sum, one) => sum + one.values.length, 0) / 50_000));
     for (const { values: codes, decoded } of list) {
-      if (decoded) for (let at = 0; at < codes.length; at += step) if (codes[at]) values.push(decoded[codes[at]]);
+      if (decoded)
+        for (let at = 0; at < codes.length; at += step) if (codes[at] > FILL) values.push(decoded[codes[at]]);
     }
     if (!values.length) return;
     this.limits = limits(values, this.share);
@@ -181,8 +201,29 @@ export class Spectrogram extends Panel {
    * @param {uPlot} u
    */
   over(u) {
+    this.changes(u);
     for (const list of this.timeline.meanwhile?.features.values() ?? []) overlaid(u, this, list, this.across.unit);
     super.over(u);
+  }
+
+  /**
+   * Mark when channels change.
+   * @param {uPlot} u
+   */
+  changes({ ctx, bbox, valToPos }) {
+    ctx.strokeStyle = ink("--soft");
+    ctx.lineWidth = devicePixelRatio;
+    ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
+    ctx.beginPath();
+    for (const { axis, begin, width } of this.seen) {
+      for (const bin of axis?.changes ?? []) {
+        const x = valToPos(begin + (bin * width) / SECOND, "x", true);
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, bbox.top + bbox.height);
+      }
+    }
+    ctx.stroke();
+    ctx.setLineDash([]);
   }
 
   /**
@@ -201,6 +242,7 @@ export class Spectrogram extends Panel {
     const colours = table(this.ramp, this.stretch);
     const scale = (colours.length - 1) / (ends[1] - ends[0] || 1);
     const ofCode = Uint32Array.from({ length: 256 }, (_, code) => {
+      if (code === FILL) return BLANK;
       const value = tile.decoded?.[code] ?? NaN;
       return value === value
         ? colours[Math.min(Math.max(Math.round((value - ends[0]) * scale), 0), colours.length - 1)]
@@ -225,7 +267,7 @@ export class Spectrogram extends Panel {
    * @param {number} height
    */
   rows(tile, height) {
-    const edges = this.edges(tile.together);
+    const edges = this.edgesOf(tile);
     const [low, high] = this.ends;
     const turned = edges[0] > edges[edges.length - 1];
     const found = new Int32Array(height).fill(-1);
@@ -246,13 +288,17 @@ export class Spectrogram extends Panel {
   told(time, height) {
     const tile = this.seen.findLast((one) => one.begin <= time && time < one.end);
     if (!tile || height === null) return "";
-    const edges = this.edges(tile.together).map((one) => this.up(one));
+    const edges = this.edgesOf(tile).map((one) => this.up(one));
     const row = edges.findIndex((one, at) => at + 1 < edges.length && (one - height) * (edges[at + 1] - height) <= 0);
     const column = columns(tile, this.timeline.hold(tile.width), BINS)[
       Math.floor(((time - tile.begin) * SECOND) / tile.width)
     ];
-    const value = row < 0 || !(column >= 0) ? NaN : (tile.decoded?.[tile.values[row * BINS + column]] ?? NaN);
-    return `${short(this.log ? 10 ** height : height / this.factor, 4)} ${pretty(this.across.unit)}  ·  ${value === value ? short(value, 3) : "–"} ${pretty(this.parameter.unit)}`;
+    const { t } = this.timeline;
+    const code = row < 0 || !(column >= 0) ? 0 : tile.values[row * BINS + column];
+    const value = tile.decoded?.[code] ?? NaN;
+    const none = column >= 0 ? (code === FILL ? t("no value") : "–") : t("no sample");
+    const said = value === value ? `${short(value, 3)} ${pretty(this.parameter.unit)}` : none;
+    return `${short(this.log ? 10 ** height : height / this.factor, 4)} ${pretty(this.across.unit)}  ·  ${said}`;
   }
 }
 

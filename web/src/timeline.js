@@ -1,13 +1,12 @@
 // Time series of a data set: panels above one axis of time, moved and zoomed by pointer, fingers and keys; a moment's pictures, files and lines of code.
 import "uplot/dist/uPlot.min.css";
-import { copier } from "./copy.js";
 import { Curves } from "./curves.js";
 import { button, find, make } from "./dom.js";
 import { pictures } from "./gallery.js";
 import { keys } from "./hands.js";
 import { Meanwhile } from "./meanwhile.js";
 import { iso, seconds } from "./moments.js";
-import { LANGUAGES, addresses } from "./requests.js";
+import { Requests } from "./requests.js";
 import { Spectrogram } from "./spectrograms.js";
 import { Tiles } from "./tiles.js";
 /** @import uPlot from "uplot" */
@@ -15,12 +14,13 @@ import { Tiles } from "./tiles.js";
 /** @import {Parameter} from "./tiles.js" */
 /** @import {Workspace} from "./workspace.js" */
 
-/** @typedef {{id: string, title: string, start: number | null, stop: number | null, rows: number, cadence: number | null, regular: boolean, time: string, parameters: Parameter[], pictures: string[], hapi: string | null, das2: string | null, path: string}} Facts times in microseconds since 1970 */
+/** @typedef {{id: string, title: string, start: number | null, stop: number | null, rows: number, cadence: number | null, regular: boolean, time: string, parameters: Parameter[], shown: string[], pictures: string[], hapi: string | null, das2: string | null, path: string}} Facts times in microseconds since 1970 */
 
 const SECOND = 1e6;
 const DAY = 86_400;
-const PANELS = 3; // that are shown unless others are asked for
+const NEAR = 200; // samples before and behind a moment that is asked for alone
 const QUIET = 250; // milliseconds after which nobody moves any more
+const FIRST = "first picture"; // the browser's clock tells when it was whole
 const NARROWEST = 1e-4; // seconds that are shown at least
 const LENGTHS = /** @type {[string, number][]} */ ([
   ["hour", DAY / 24],
@@ -43,7 +43,6 @@ export class Timeline {
   from = make("input");
   to = make("input");
   stack = make("div");
-  code = make("code");
   gallery = make("div");
   frame = 0;
   later = 0;
@@ -64,10 +63,17 @@ export class Timeline {
     /** @type {[number, number]} */
     this.whole = [Number(facts.start) / SECOND, Number(facts.stop) / SECOND];
     this.step = (facts.cadence ?? SECOND) / SECOND;
-    this.tiles.on("tile", () => this.draw());
+    this.tiles.on("again", () => this.draw());
     this.tiles.on("busy", ({ busy }) => this.busy(busy));
-    this.tiles.on("fault", ({ message }) => (this.told.textContent = message));
-    this.tiles.on("tile", () => (this.told.textContent = ""));
+    this.tiles.on("fault", ({ message, wait }) => {
+      const part = this.t("A part could not be loaded: {why}", { why: message });
+      const again = wait ? this.t("it is asked again in {count} s", { count: wait }) : "";
+      this.told.textContent = [part, again].filter(Boolean).join("; ");
+    });
+    this.tiles.on("tile", () => {
+      if (!this.tiles.lacking) this.told.textContent = "";
+      this.draw();
+    });
     this.build();
     window.hven = { ...window.hven, timeline: this };
   }
@@ -77,8 +83,10 @@ export class Timeline {
     const { state } = this.workspace;
     const done = new Promise((quiet) => (this.quiet = () => quiet(null)));
     const [from, to] = ["_from", "_to"].map((name) => seconds(state.get(name) ?? ""));
+    const at = seconds(state.get("_at") ?? "");
+    this.at = Number.isNaN(at) ? null : at;
     this.view = from < to ? [from, to] : this.first();
-    this.at = seconds(state.get("_at") ?? "") || null;
+    if (!(from < to) && this.at !== null) this.view = [at - NEAR * this.step, at + NEAR * this.step];
     this.choose(state.get("_p")?.split(",") ?? []);
     if (this.at !== null) pictures(this);
     addEventListener("popstate", () => {
@@ -136,7 +144,7 @@ export class Timeline {
     Object.assign(this.stack, { className: "stack", tabIndex: 0, role: "group", ariaLabel: label });
     keys(this.stack, this);
     Object.assign(this.gallery, { className: "gallery", ariaLive: "polite" });
-    this.files = make("p", { className: "files" });
+    this.requests = new Requests(this);
     const hint = t(
       "Drag: move · wheel: zoom · Shift and drag: zoom into it · double click: farther · click: this moment",
     );
@@ -146,10 +154,10 @@ export class Timeline {
       this.stack,
       make("div", { className: "soft hint", textContent: hint }),
       this.gallery,
-      this.files,
+      this.requests.files,
     );
     this.meanwhile = new Meanwhile(this);
-    this.box.append(this.meanwhile.element, this.scripts());
+    this.box.append(this.meanwhile.element, this.requests.element);
     let wide = 0;
     new ResizeObserver(() => {
       if (this.stack.clientWidth === wide) return;
@@ -159,37 +167,14 @@ export class Timeline {
     }).observe(this.stack);
   }
 
-  scripts() {
-    const { t } = this;
-    const lines = make("div", { className: "example" }, make("pre", {}, this.code));
-    copier(lines, this.workspace);
-    this.language = make(
-      "select",
-      { "aria-label": t("Language") },
-      ...Object.keys(LANGUAGES).map((one) => new Option(one, one)),
-    );
-    this.language.addEventListener("change", () => this.script());
-    return make(
-      "details",
-      { className: "script" },
-      make("summary", { textContent: t("Copy as code") }),
-      make("p", {}, this.language),
-      lines,
-    );
-  }
-
   /**
-   * Show parameters: those that are named, or the first of each kind.
+   * Show parameters: those that are named, or those that are shown first.
    * @param {string[]} names
    */
   choose(names) {
     const { parameters } = this.facts;
     let chosen = parameters.filter((one) => names.includes(one.name));
-    if (!chosen.length) {
-      const spectra = parameters.filter((one) => one.spectrum).slice(0, 1);
-      const lines = grouped(parameters.filter((one) => !one.spectrum)).slice(0, PANELS - spectra.length);
-      chosen = parameters.filter((one) => spectra.includes(one) || lines.some((group) => group.includes(one)));
-    }
+    if (!chosen.length) chosen = parameters.filter((one) => this.facts.shown.includes(one.name));
     for (const panel of this.panels) panel.end();
     this.panels = [
       ...chosen.filter((one) => one.spectrum).map((one) => new Spectrogram(this, one)),
@@ -197,6 +182,7 @@ export class Timeline {
     ];
     this.panels.forEach((panel, at) => (panel.last = at === this.panels.length - 1));
     this.stack.replaceChildren(...this.panels.map((one) => one.element));
+    for (const panel of this.panels) panel.seek(); // what is drawn later is on its way while axes are made
     for (const panel of this.panels) panel.build();
     const boxes = parameters.map((one) => {
       const tick = make("input", { type: "checkbox", checked: chosen.includes(one) });
@@ -313,36 +299,19 @@ export class Timeline {
       if (document.activeElement !== this.from) this.from.value = from.slice(0, 19);
       if (document.activeElement !== this.to) this.to.value = to.slice(0, 19);
       this.tiles.only(new Set(this.panels.map((panel) => panel.width)), this.view);
+      if (!this.tiles.lacking) this.told.textContent = "";
       for (const panel of this.panels) panel.settle();
       this.draw();
-      this.script();
+      this.requests?.write();
       this.meanwhile?.follow();
     }, QUIET);
-  }
-
-  script() {
-    const { facts, view, whole } = this;
-    const [from, to] = [Math.max(view[0], whole[0]), Math.min(view[1], whole[1])];
-    const absolute = (/** @type {string | null} */ url) => (url ? new URL(url, location.href).href : null);
-    const names = this.panels.flatMap((panel) => panel.parameters.map((one) => one.name));
-    const asked = {
-      hapi: absolute(facts.hapi),
-      das2: absolute(facts.das2),
-      path: facts.path,
-      id: facts.id,
-      names,
-      from: `${iso(from)}Z`,
-      to: `${iso(Math.max(to, from))}Z`,
-    };
-    this.code.textContent = LANGUAGES[this.language?.value ?? "hapiclient"](asked);
-    const links = addresses(asked).map(([name, url]) => make("a", { href: url, download: "", textContent: name }));
-    this.files?.replaceChildren(this.t("What is shown, as a file:"), ...links.flatMap((one) => [" ", one]));
   }
 
   /** @param {boolean} busy */
   busy(busy) {
     if (busy || this.frame) return this.box.setAttribute("aria-busy", "true");
     this.box.removeAttribute("aria-busy");
+    if (!performance.getEntriesByName(FIRST).length) performance.mark(FIRST);
     this.quiet();
   }
 }
@@ -369,7 +338,7 @@ function grouped(parameters) {
  */
 export async function mount(box, workspace) {
   /** @type {Facts} */
-  const facts = await workspace.ask(box.dataset.url ?? "", { state: null, pane: "timeline" });
+  const facts = JSON.parse(find(box, "script", HTMLScriptElement).textContent ?? "");
   if (facts.start === null || !facts.parameters.length) {
     find(box, ".told").textContent = workspace.t(
       facts.start === null ? "It has no samples." : "It has no numbers that can be drawn.",

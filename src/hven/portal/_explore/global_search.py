@@ -175,9 +175,10 @@ def ask(
     asking: Asking,
     *,
     rows: int = 0,
+    columns: Sequence[str] = (),
     seconds: float = SECONDS,
 ) -> Told:
-    """Ask one table how many rows it has, and for the first `rows` of them; never raises what a table can do wrong."""
+    """Ask one table how many rows it has, and for the first `rows` of them, those `columns` or what pages show; never raises what a table can do wrong."""
     begun = time.monotonic()
     adql = ""
     try:
@@ -188,23 +189,23 @@ def ask(
                 "{one}; {other}", (say("{name}: {message}", fault.field, say(fault.message)) for fault in search.faults)
             )
             return Told(target=target, status="other", message=told)
-        search = search.having(columns=tuple(shared([table], kind)))
+        search = search.having(columns=tuple(columns or shared([table], kind)))
         adql = search.adql()
         left = max(seconds - (time.monotonic() - begun), 0.1)
         if target.service is None:
             number = _known(search, asking) or asking.number(search.count(), seconds=left)
             page = asking.table(search.query(limit=rows), seconds=left) if rows else None
-            columns = search.shown()
+            shown = search.shown()
         else:
             number = _number(_remote(target.service, write(search.count()), asking.site.settings, left)[0])
-            page, columns = None, ()
+            page, shown = None, ()
             if rows and number:
                 left = max(seconds - (time.monotonic() - begun), 0.1)
-                page, columns = _asked_for(
+                page, shown = _asked_for(
                     *_remote(target.service, write(search.query(limit=rows)), asking.site.settings, left), search, rows
                 )
         spent = round(time.monotonic() - begun, 2)
-        return Told(target=target, status="ok", rows=number, adql=adql, seconds=spent, found=page, columns=columns)
+        return Told(target=target, status="ok", rows=number, adql=adql, seconds=spent, found=page, columns=shown)
     except HvenError as error:
         late = time.monotonic() - begun >= seconds * 0.95 or isinstance(error, remote.Silent)
         status = "busy" if isinstance(error, Overloaded) else "late" if late else "failed"

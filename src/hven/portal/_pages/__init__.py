@@ -13,7 +13,7 @@ from hven import __version__
 from hven.model import Cache
 from hven.model.errors import HvenError
 from hven.portal._explore import global_search
-from hven.portal._pages.assets import NONE, named
+from hven.portal._pages.assets import NONE, named, scripts
 from hven.portal._pages.brand import Brand, brand_of
 from hven.portal._pages.texts import languages, spoken, texts
 from hven.portal._pages.translation import faults_in
@@ -126,7 +126,7 @@ def guarded(
 
 
 def frame(request: Request, around: Surroundings) -> dict[str, Any]:
-    """Return what every page says: names, colours, contact, language, who reads; `asset` gives the address of a script or style sheet."""
+    """Return what every page says: names, colours, contact, language, who reads; `asset` gives the address of a script or style sheet, `scripts` those of all that scripts begin with."""
     brand = brand_of(request, around.site.settings)
     base, colours = brand.base, brand.colours
     language = spoken(request, brand.language)
@@ -156,6 +156,7 @@ def frame(request: Request, around: Surroundings) -> dict[str, Any]:
         "seen_as": (who.name or "")[3:] if who.by else None,
         "browser_texts": dict(texts(language, "browser")),
         "asset": asset,
+        "scripts": lambda *names: [f"{base}/assets/{file}" for file in scripts(*names)],
         "switch": "",
         "said": language,
         "kinds_here": _kinds(request, around, brand),
@@ -212,7 +213,7 @@ def stripped(request: Request) -> str:
 def tagged(facts: dict[str, Any]) -> str:
     """Return what of the frame changes the page, for its tag."""
     return repr(
-        [facts[name] for name in sorted(facts) if name not in {"asset", "browser_texts"}]
+        [facts[name] for name in sorted(facts) if name not in {"asset", "browser_texts", "scripts"}]
         + [named("hven.css", NONE), named("main.js", NONE), facts["asset"]("brand.css")]
     )
 

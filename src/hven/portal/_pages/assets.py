@@ -7,7 +7,7 @@ import json
 import logging
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven.portal._pages.brand import sheet
 
@@ -26,10 +26,10 @@ TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf
 
 
 @lru_cache(maxsize=1)
-def built() -> dict[str, str]:
-    """Return what was bundled, by plain name; without it pages are read and searched, but they are plain, and nothing in them moves."""
+def built() -> dict[str, Any]:
+    """Return what was bundled, by plain name, and in ``needs`` what each script imports at once; without it pages are read and searched, but they are plain, and nothing in them moves."""
     try:
-        found: dict[str, str] = json.loads((BUILT / "manifest.json").read_text())
+        found: dict[str, Any] = json.loads((BUILT / "manifest.json").read_text())
     except (OSError, ValueError) as error:
         log.warning(
             "the scripts of the pages were not built (%s): colours, maps, plots and the editor are missing; install Hven again, or in a clone run scripts/web",
@@ -43,8 +43,17 @@ def built() -> dict[str, str]:
 def named(name: str, colours: Colours) -> str:
     """Return the file name under which `name` is served now; empty if it was not built."""
     return (
-        f"brand-{hashlib.sha256(sheet(colours)).hexdigest()[:8]}.css" if name == "brand.css" else built().get(name, "")
+        f"brand-{hashlib.sha256(sheet(colours)).hexdigest()[:8]}.css"
+        if name == "brand.css"
+        else str(built().get(name, ""))
     )
+
+
+def scripts(*names: str) -> list[str]:
+    """List the files of scripts and of all that they import at once, each once: browsers fetch them beside each other, and not one after the other."""
+    known = built()
+    files = [file for name in names if name in known for file in (known[name], *known.get("needs", {}).get(name, ()))]
+    return list(dict.fromkeys(files))
 
 
 def content(file: str, brands: Iterable[Colours]) -> tuple[bytes | Path, str] | None:

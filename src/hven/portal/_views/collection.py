@@ -30,6 +30,7 @@ from hven.portal._views.facts import bibtex, dataset, publications, ranges, rele
 from hven.portal._views.guides import SHELF, of_collection
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, page
+from hven.portal._views.series_page import drawn
 from hven.portal._views.table_page import asking, said_once, telling
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def plain(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
                 "rows": table["rows"],
                 "updated": table["updated"],
                 "services": [{"title": way.title, "url": way.url} for way in table["ways"]],
+                "series": table["series"],
                 "columns": [
                     {
                         "name": one["column"].name,
@@ -206,6 +208,7 @@ def _table(item: Published, table: Table, state: Asked, rows: int | None) -> dic
             if face.asked_of_a_table
         ],
         "kinds": [face.title for face in faces if face.standard_ids],
+        "series": drawn(table, state),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
 from starlette.routing import Route
 
@@ -19,6 +20,8 @@ from hven.portal._views import form
 from hven.portal._views import plot_data as drawn
 from hven.portal._views.disconnect import Waiting, attended
 from hven.portal._views.page_formats import Asked, Page, json_page
+from hven.portal._views.series_page import drawn as drawn_series
+from hven.portal._views.series_page import times_of
 from hven.portal._views.table_page import AFTER, FROM, SIZE, View, cell, columns, faults, view
 from hven.services import datalinks
 
@@ -138,8 +141,18 @@ def _row(seen: View, state: Asked) -> dict[str, Any]:
         "row": row,
         "key": seen.search.row,
         "locked": None if locked is None else locked._asdict(),
-        "links": _links(seen, state, page) if found else [],
+        "links": [*_series(seen, state, page), *_links(seen, state, page)] if found else [],
     }
+
+
+def _series(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
+    """Lead to the time series that a row is a sample or a span of, at its time."""
+    sets, when = drawn_series(seen.table, state), times_of(page, seen.table)
+    if not sets or not when:
+        return []
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(dali.base(state.request, state.around.site.settings)))
+    facts = {"semantics": "", "type": "text/html", "bytes": None, "picture": False, "locked": False}
+    return [facts | {"text": one["title"], "href": f"{urljoin(origin, one['url'])}?{when}"} for one in sets]
 
 
 def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:

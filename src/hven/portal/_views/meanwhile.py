@@ -1,6 +1,7 @@
 """``/meanwhile``: what else there is of a span of time, of each table how many rows and when they begin: what pages of time series show below their axis.
 
-``_from`` and ``_to`` are times in UTC; ``_but`` names a table that is left out; ``_elsewhere=1`` asks the services that the site file names.
+``_from`` and ``_to`` are times in UTC; ``_but`` names a table that is left out; ``_elsewhere`` asks a table of the services that the site file
+names instead: each by itself, so that nobody waits for a slow one.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import anyio.to_thread
+import numpy as np
 from starlette.routing import Route
 
-from hven.model.errors import HvenError, ParamError, say
+from hven.model.errors import HvenError, NotFound, ParamError, say
 from hven.model.sky import region_files
 from hven.model.table import begins_and_ends
 from hven.portal._explore import global_search as everywhere
@@ -37,6 +39,8 @@ MOST = 60  # tables that are asked
 UNIX, DAY = 2_440_587.5, 86_400.0  # Julian date of 1970-01-01; seconds
 RANGES = {"time_min", "time_max", "spectral_range_min", "spectral_range_max"}
 TIMES = {"epn": "time", "obscore": "t"}  # what is asked of tables elsewhere
+BEGINS = {"epn": ("time_min", UNIX), "obscore": ("t_min", UNIX - 2_400_000.5)}  # when their rows begin, and 1970 there
+DRAWN = 2000  # rows elsewhere whose begins are asked for
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
@@ -52,19 +56,8 @@ def _told(state: Asked) -> Page:
     given = state.request.query_params
     span = _moment(given.get("_from", ""), "_from"), _moment(given.get("_to", ""), "_to")
     road = asking(state)
-    if given.get("_elsewhere") == "1":
-        there = [
-            (target, kind)
-            for kind in TIMES
-            for target in everywhere.targets(kind, road, ())
-            if target.service is not None
-        ]
-        kinds = {target.key: kind for target, kind in there}
-        far = everywhere.ask_all(
-            [target for target, _ in there][:MOST],
-            lambda one: everywhere.ask(one, [(TIMES[kinds[one.key]], "..".join(span))], kinds[one.key], road),
-        )
-        return Page(template="", content={"lines": [_line(one, state, None, {}) for one in far]})
+    if "_elsewhere" in given:
+        return Page(template="", content={"lines": [_there(given["_elsewhere"], span, state)]})
     tables = [
         table
         for table in state.catalogue.tables()
@@ -94,6 +87,37 @@ def _told(state: Asked) -> Page:
         if one.status != "ok" or one.rows
     ]
     return Page(template="", content={"lines": lines, "asked": len(found), "left_out": max(len(targets) - MOST, 0)})
+
+
+def far(road: Asking) -> list[tuple[Target, str]]:
+    """List the tables elsewhere that can be asked, with their kinds."""
+    every = ((target, kind) for kind in TIMES for target in everywhere.targets(kind, road, ()))
+    return [(target, kind) for target, kind in every if target.service is not None][:MOST]
+
+
+def _there(key: str, span: tuple[str, str], state: Asked) -> dict[str, Any]:
+    """Ask one table elsewhere how many rows it has, and when the first of them begin."""
+    road = asking(state)
+    known = {target.key: (target, kind) for target, kind in far(road)}
+    if key not in known:
+        raise NotFound(say("the site file names no service {name!r:.80}", key), remedy=" or ".join(known)[:300])
+    target, kind = known[key]
+    seconds = min(target.service.seconds if target.service else everywhere.SECONDS, everywhere.SECONDS)
+    name, origin = BEGINS[kind]
+
+    def ask(one: Target) -> Told:
+        pairs = [(TIMES[kind], "..".join(span))]
+        return everywhere.ask(one, pairs, kind, road, rows=DRAWN, columns=(name,), seconds=seconds)
+
+    (told,) = everywhere.ask_all([target], ask, seconds=seconds + 0.5)
+    begins = np.empty(0) if told.found is None else (np.asarray(told.found.column(0), np.float64) - origin) * DAY
+    begins = begins[np.isfinite(begins)]
+    if not begins.size:
+        return _line(told, state, None, {})
+    low, high = float(begins.min()), float(begins.max()) or 1.0
+    counts, _ = np.histogram(begins, BINS, (low, max(high, low + 1)))
+    bars = {"low": low, "high": max(high, low + 1), "counts": counts.tolist(), "drawn": int(begins.size)}
+    return _line(told, state, None, bars)
 
 
 def _moment(text: str, name: str) -> str:

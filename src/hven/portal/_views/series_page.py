@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from hven.model.table import begins_and_ends
+from hven.portal._views.meanwhile import far
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import asked, refused, sent
-from hven.services.series import iso
+from hven.portal._views.table_page import asking
+from hven.portal._views.tiles_ahead import ahead
+from hven.services.series import UNIX, iso, micros
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +20,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from hven.model.table import Column, Table
+    from hven.portal._explore.rows import Page as Rows
+    from hven.portal._views.page_formats import Asked
     from hven.services.face import Surroundings
+
+FACE = "timelines"
 
 
 def series_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -> Response:
@@ -48,5 +58,41 @@ def timeline_page(request: Request, around: Surroundings, told: Mapping[str, Any
     state = asked(request, around)
     begins, ends = ("" if one is None else iso(one)[:16].replace("T", " ") for one in (told["start"], told["stop"]))
     page = address(state.base, told["table"])
-    data, elsewhere = f"{state.base}/series/{quote(told['id'])}", bool(around.site.settings.remote)
-    return sent(state, "timeline.html", of=told, page=page, begins=begins, ends=ends, data=data, elsewhere=elsewhere)
+    data, elsewhere = f"{state.base}/series/{quote(told['id'])}", [one.key for one, _ in far(asking(state))]
+    known = {name: value for name, value in told.items() if name != "table"}
+    facts: dict[str, Any] = {"page": page, "begins": begins, "ends": ends, "data": data, "elsewhere": elsewhere}
+    facts["tiles"] = ahead(told, request.query_params, data)
+    return sent(state, "timeline.html", of=told, known=known, **facts)
+
+
+def drawn(table: Table, state: Asked) -> list[dict[str, str]]:
+    """List the data sets that a table has, or that its rows are spans of, with their pages."""
+    if not table.offers(FACE) or not (table.series or table.spanned):
+        return []
+    own = {one.id: one for one in table.series}
+    if any(name not in own for name in table.spanned):
+        own |= {one.id: one for other in state.catalogue.tables() if other.offers(FACE) for one in other.series}
+    names = dict.fromkeys((*(one.id for one in table.series), *table.spanned))
+    found = [own[name] for name in names if name in own]
+    return [
+        {"id": one.id, "title": one.title or one.id, "url": f"{state.base}/series/{quote(one.id, safe='')}"}
+        for one in found
+    ]
+
+
+def times_of(row: Rows, table: Table) -> str:
+    """Say as parameters of such a page what a row is about: a span, or a moment; empty: it has no time."""
+    shown = {column.name: row.rows.column(at)[0].as_py() for at, column in enumerate(row.columns)} if row.keys else {}
+    begin, end = begins_and_ends(table)
+    low, high = (None if column is None else _micros(shown.get(column.name), column) for column in (begin, end))
+    if low is None:
+        return ""
+    return f"_at={iso(low)}" if high is None or high <= low else f"_from={iso(low)}&_to={iso(high)}"
+
+
+def _micros(value: object, column: Column) -> int | None:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if column.epoch is None:
+        return micros(str(value).replace(" ", "T"))
+    return round((float(str(value)) + column.epoch - UNIX) * 86_400_000) * 1000

@@ -26,6 +26,7 @@ from hven.portal._views.facts import table_dataset
 from hven.portal._views.form import chips, form
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, moved, page
+from hven.portal._views.series_page import drawn
 from hven.portal._views.table_page import AFTER, AS_OF, FROM, SIZE, View, columns, faults, said_once, telling, view
 from hven.services import surveys
 from hven.site.auth import ANONYMOUS
@@ -110,6 +111,7 @@ def _page(seen: View, state: Asked) -> Page:
         "state": search.address(),
         "taken": offered(seen, state),
         "panes": panes.known(),
+        "series": drawn(seen.table, state),
         "state_pairs": search.pairs(),
         "choosable": _choosable(seen, alike),
         "here": _here(seen, state),

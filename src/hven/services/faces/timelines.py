@@ -1,14 +1,17 @@
 """Data sets of samples, looked at: ``/series/<id>`` is a page for people; gives what it is as JSON, and tiles of 512 bins of time as NPY.
 
 Tiles lie on a grid from 1970 on, so that whoever moves or comes back meets the same ones. One of lines has for each line its lowest, mean and
-highest values (float32); one of a spectrum has a row for each channel, or for some that stand together, of bytes: code 0 is no value, and
-``value = zero + scale * sinh(bend * (code - 128) / 127)``, by the headers: as many steps near the middle of the values as at their peaks.
+highest values (float32; NaN: no sample, infinity: samples without a value); one of a spectrum has a row for each channel, or for some that stand
+together, of bytes: code 0 is no sample, 1 samples without a value, and ``value = zero + scale * sinh(bend * (code - 128) / 126)``, by the headers:
+as many steps near the middle of the values as at their peaks. Where channels change with time, rows are even from ``x-low`` to ``x-high`` (``x-log``:
+in their logarithms), and ``x-changes`` are the bins from which on the channels are others.
 """
 
 from __future__ import annotations
 
 import io
 import math
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -21,6 +24,7 @@ from hven import services as dali
 from hven.model.errors import HvenError, NotFound, ParamError, say
 from hven.model.params import Param
 from hven.model.types import INT32, INT64
+from hven.services import _channels as channels
 from hven.services import _pyramids as pyramids
 from hven.services import series
 from hven.services._stamps import DAY
@@ -43,8 +47,11 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[Any]
 
 BINS = 512  # of a tile
+PANELS, LINED = 3, 3  # that are shown first; lines of one panel
 LINES = 8  # elements that are drawn as lines of their own; more are a spectrum
 CHANNELS = 1024  # rows of a tile
+SOME = 20_000  # values of a tile that are looked at
+CHANGES = 200  # of channels, that are told of a tile
 WIDEST = 10_000 * DAY
 FAULTS = Faults(write=lambda message: orjson.dumps({"message": message}), kind="application/json")
 PARAMETER = Param(name="PARAMETER", description="name of the parameter that a tile shows")
@@ -123,11 +130,25 @@ def _facts(asked: _Asked, one: DataSet) -> dict[str, Any]:
         "regular": bool(one.series.cadence),
         "time": one.time.name,
         "parameters": [_described(each) for each in drawn],
+        "shown": _first(drawn),
         "pictures": pictures,
         "hapi": f"{asked.base}/hapi" if one.table.offers("hapi") else None,
         "das2": f"{asked.base}/das2" if one.table.offers("das2") else None,
         "path": one.series.path,
     }
+
+
+def _first(every: Sequence[Parameter]) -> list[str]:
+    """Choose what is shown unless something else is asked for: a spectrum, and lines; those of one unit share a panel."""
+    spectra = [one.name for one in every if _spectrum(one)][:1]
+    panels: dict[str, list[str]] = {}
+    for one in every:
+        if not _spectrum(one):
+            alone = math.prod(one.size) > 1 or not one.column.unit
+            panels.setdefault(f"\n{one.name}" if alone else str(one.column.unit), []).append(one.name)
+    lines = [names[at : at + LINED] for names in panels.values() for at in range(0, len(names), LINED)]
+    shown = {*spectra, *chain.from_iterable(lines[: PANELS - len(spectra)])}
+    return [one.name for one in every if one.name in shown]
 
 
 def _described(one: Parameter) -> dict[str, Any]:
@@ -144,13 +165,13 @@ def _described(one: Parameter) -> dict[str, Any]:
 
 
 def _channels(bins: Bins, count: int) -> dict[str, Any] | None:
-    """Say what the channels are where they are the same at all times."""
+    """Say what the channels are: the same at all times, or which parameter has those of each sample."""
     made = {"name": bins.label or bins.name, "unit": bins.unit or ""}
     if isinstance(bins.centers, tuple) and len(bins.centers) == count:
         return made | {"centers": bins.centers}
     if isinstance(bins.ranges, tuple) and len(bins.ranges) == count:
         return made | {"centers": [(low + high) / 2 for low, high in bins.ranges]}
-    return None
+    return made | {"along": bins.centers} if isinstance(bins.centers, str) and bins.centers else None
 
 
 def _spectrum(one: Parameter) -> bool:
@@ -171,29 +192,54 @@ def _tile(asked: _Asked, one: DataSet, params: dali.Params) -> tuple[bytes, dict
     begin = number * BINS * width
     span = asked.span(one)
     count, spectrum, peak = math.prod(parameter.size), _spectrum(parameter), value(params, SHOW) == "peak"
-    together = -(-count // value(params, ROWS)) if spectrum else 1
+    rows = value(params, ROWS)
+    along = names.get(_along(parameter) or "") if spectrum and count <= channels.MOST else None
+    together = -(-count // rows) if spectrum and along is None else 1
     # channels are put together as they come: of how many there are depends no memory
     found = np.full((-(-count // together) if spectrum else 3 * count, BINS), np.nan)
+    centers = np.full(found.shape if along is not None else (0, BINS), np.nan)
+    there = np.zeros(BINS, bool)
     if span.start is not None and span.stop is not None and begin < span.stop and begin + BINS * width > span.start:
         # only what has samples: far outside, times are none that the engine knows
         low, high = max(begin, span.start), min(begin + BINS * width, span.stop)
-        parts = pyramids.reduced(asked.around, asked.who, one, [parameter.name], low, high, width, asked.holdings)
+        asked_for = [parameter.name, *([along.name] if along is not None else [])]
+        parts = pyramids.reduced(asked.around, asked.who, one, asked_for, low, high, width, asked.holdings)
         for bins in parts:
             place = bins["number"] - number * BINS
             inside = (place >= 0) & (place < BINS)
             taken = bins[inside]
+            there[place[inside]] = True
             if spectrum:
                 shown = np.asarray(taken[f"{'h' if peak else 'm'} {parameter.name}"], np.float64).T
                 found[:, place[inside]] = _grouped(shown, together, peak=peak)
+                if along is not None:
+                    mean, most = (np.asarray(taken[f"{letter} {along.name}"], np.float64) for letter in "mh")
+                    mixed = (np.abs(most - mean) > 1e-6 * np.abs(most)).any(
+                        axis=1
+                    )  # lists of channels that are no list
+                    centers[:, place[inside]] = np.where(mixed, np.nan, mean).T
             else:
                 found[:, place[inside]] = _lines(taken, parameter.name)
     written = io.BytesIO()
     if not spectrum:
+        found[:, there] = np.where(np.isnan(found[:, there]), np.inf, found[:, there])
         np.save(written, found.astype(np.float32))
         return written.getvalue(), {}
-    codes, headers = coded(found)
+    headers = {"x-together": str(together)}
+    if along is not None:
+        found, (first, last, log), changes = channels.placed(found.T, centers.T, rows, peak=peak)
+        headers |= {"x-low": repr(first), "x-high": repr(last), "x-log": str(int(log))}
+        headers |= {"x-changes": ",".join(map(str, changes[:CHANGES]))}
+    codes, more = coded(found)
+    codes[:, there] = np.maximum(codes[:, there], 1)
     np.save(written, codes)
-    return written.getvalue(), headers | {"x-together": str(together)}
+    return written.getvalue(), headers | more
+
+
+def _along(one: Parameter) -> str | None:
+    """Name the parameter that has the channels of each sample."""
+    centers = one.bins[-1].centers if one.bins and len(one.size) == 1 else None
+    return centers if isinstance(centers, str) and centers else None
 
 
 def _lines(bins: Reduced, name: str) -> Numbers:
@@ -229,7 +275,7 @@ def coded(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, str]]:
     Returns
     -------
     codes
-        0 for no value, else 1 to 255.
+        0 for no value, else 2 to 254.
     headers
         That say how values are found from codes.
     """
@@ -237,15 +283,16 @@ def coded(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, str]]:
     values = picture[known]
     if not values.size:
         return np.zeros(picture.shape, np.uint8), {"x-zero": "0", "x-scale": "0", "x-bend": "1"}
-    zero = float(np.median(values))
+    some = values[:: max(values.size // SOME, 1)]  # tell where the middle is
+    zero = float(np.median(some))
     away = np.abs(values - zero)
     most = float(away.max())
-    share = float(np.median(away)) / most if most else 0.5
+    share = float(np.median(np.abs(some - zero))) / most if most else 0.5
     bend = 2 * math.acosh(1 / (2 * min(max(share, 1e-6), 0.4999)))
     scale = most / math.sinh(bend)
     codes = np.zeros(picture.shape, np.uint8)
     steps = np.arcsinh((values - zero) / scale) / bend if most else np.zeros_like(values)
-    codes[known] = np.rint(128 + 127 * np.clip(steps, -1, 1)).astype(np.uint8)
+    codes[known] = np.rint(128 + 126 * np.clip(steps, -1, 1)).astype(np.uint8)
     return codes, {"x-zero": repr(zero), "x-scale": repr(scale), "x-bend": repr(bend)}
 
 
