@@ -636,6 +636,8 @@ async def streamed(
 
 
 __all__ = [
+    "DAY",
+    "UNIX",
     "Asked",
     "DataSet",
     "Parameter",
