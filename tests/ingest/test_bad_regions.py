@@ -182,3 +182,51 @@ def test_what_is_no_frame_is_refused_where_it_stands(tmp_path, crs):
         pytest.raises(HvenError, match=r"spots.yaml:8:22: .*crs: .*; give the WKT of a frame"),
     ):
         ingest(site, "spots")
+
+
+PLAIN = """\
+collection: fields
+title: Fields
+tables:
+  main:
+    primary: [id]
+    max_rejects: 1
+    source: {kind: json, files: rows.json, types: {outline: string}}
+    columns: {id: string, outline: polygon, around: circle, pieces: multishape, cells: moc, coverage: {type: float64, description: A share}}
+    map: {outline: polygon_of(outline), around: "CIRCLE(0, lat, radius)"}
+RULES"""
+GOOD = {"outline": "polygon 0 0 0 10 10 10 10 0", "lat": 5, "radius": 1, "pieces": "polygon 0 0 0 10 10 10 10 0", "cells": "3/1", "coverage": 0.5}  # fmt: skip
+ODD = {  # None: set aside; else what stands there
+    "north": ({"outline": "polygon 0 0 10 95 20 0"}, "outline must be a shape on the sphere", None),
+    "wide": ({"radius": 200}, "around must be a shape on the sphere", None),
+    "word": ({"pieces": "polygon 0 0 1"}, "pieces must be a shape on the sphere", None),
+    "order": ({"cells": "30/1"}, "cells must be an ASCII MOC", None),
+    "eight": ({"outline": "polygon 0 0 10 10 10 0 0 10"}, "outline: a polygon crosses itself", "outline"),
+    "eights": ({"pieces": "polygon 0 0 10 10 10 0 0 10"}, "pieces: a polygon crosses itself", "pieces"),
+    "flat": ({"outline": "polygon 0 0 10 0 5 0"}, "a polygon has no area: outline is left empty", ""),
+}
+
+
+def test_tables_of_no_standard_publish_nothing_invalid_either(tmp_path):
+    """Columns of shapes and cells, whatever they are called: on the sphere, and mended; a rule of the descriptor's own stands instead."""
+    rows = [{"id": "fine", **GOOD}, *({"id": name, **GOOD, **change} for name, (change, _, _) in ODD.items())]
+    with site_with(tmp_path / "plain", PLAIN.replace("RULES", ""), {"rows.json": json.dumps(rows)}) as site:
+        report = ingest(site, "fields")
+        site.refresh()
+        with query.run("SELECT * FROM fields.main", OWNER, site=site) as result:
+            found = {row["id"]: row for row in result.table().to_pylist()}
+    for number, (name, (_, said, becomes)) in enumerate(ODD.items(), 2):
+        told = [one for one in report.tables["fields.main"].findings.values() if said in one.message]
+        assert [number] == [each.row for one in told for each in one.offenders][:1], (name, report.text())
+        assert (name in found) == (becomes is not None)
+    assert found["flat"]["outline"] is None
+    eight, both = found["eight"]["outline"], found["eights"]["pieces"]
+    assert region_files.of_texts([f"polygon {' '.join(map(repr, eight))}", both]).faults == ["", ""]
+    assert both.count("polygon") == 2
+    assert {row["coverage"] for row in found.values()} == {0.5}
+    own = "    rules:\n" + "".join(
+        f"      {name}: {{check: {check}, columns: {columns}, severity: 'off'}}\n"
+        for name, check, columns in (("on", "region", "[outline, around, pieces]"), ("cells", "moc", "cells"))
+    )
+    with site_with(tmp_path / "own", PLAIN.replace("RULES", own), {"rows.json": json.dumps(rows)}) as site:
+        assert ingest(site, "fields").rows == len(rows)

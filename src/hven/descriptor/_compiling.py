@@ -226,7 +226,7 @@ class Compiler:
                         rule.place,
                         nearest(name, known),
                     )
-        return found
+        return (*found, *regions.expected(table, self.spec.rules, self.spec.place))
 
     def _rules(self, table: Table) -> tuple[list[Check], Bound | None]:
         """Compile the rules over the table's own columns: each as a check, all as one query."""

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.adql.tree import Expr, Function, Literal, walk
+from hven.model.resource import Rule
+from hven.model.sky import frames
 from hven.model.types import CONTOUR
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from hven.adql.tree import Meta
+    from hven.model.errors import Place
+    from hven.model.table import Table
     from hven.model.types import Type
 
 OUTLINE = "s_region"
@@ -16,6 +22,33 @@ COVERAGE, QUALITY = "coverage", "region_quality"
 _BOUNDS = {"c1min": "west", "c1max": "east", "c2min": "south", "c2max": "north"}
 FILLED = frozenset({OUTLINE, COVERAGE, QUALITY, *_BOUNDS})
 LARGEST = "largest"
+_SHAPES = {"circle", "polygon", "shape", "multishape"}
+
+
+def expected(table: Table, said: Sequence[Rule], place: Place) -> Iterator[Rule]:
+    """Yield what is looked at in columns of shapes and cells, where neither the descriptor nor a standard has such a rule."""
+    known = {(rule.check, name) for rule in said for name in rule.columns}
+    bodies = {frame.id for frame in table.frames if frame.system == frames.BODY}
+    for column in table.columns:
+        kind, name = column.type.xtype or "", column.name
+        view = "body" if column.frame in bodies else "sky"
+        looked = {"moc"} if kind == "moc" else {"region", "simple"} if kind in _SHAPES else set()
+        for check, severity, message in (
+            ("moc", "error", f"{name} must be an ASCII MOC: '6/1-4 9 7/12'"),
+            ("region", "error", f"{name} must be a shape on the sphere: latitudes from -90 to 90 degrees, a radius from 0 to 180, three corners or more"),
+            ("simple", "warning", "a polygon crosses itself, or has no area: what it winds round is published"),
+        ):  # fmt: skip
+            if check in looked and (check, name) not in known:
+                yield Rule(
+                    name=f"{name}: {check}",
+                    condition="",
+                    severity=severity,
+                    message=message,
+                    check=check,
+                    columns=(name,),
+                    of=view,
+                    place=place,
+                )
 
 
 def drawn(tree: Expr, meta: Meta, kind: Type | None) -> Expr | None:

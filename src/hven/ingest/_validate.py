@@ -123,7 +123,8 @@ class Validation:
             if rule.check == "simple" and rule.severity != ERROR:
                 crossing |= dict.fromkeys(names, bad)
         for name, bad in crossing.items():
-            views = [rule.of for rule in self.mapping.rules if rule.check == "orientation" and name in rule.columns]
+            looked = {"orientation", "simple"}
+            views = [rule.of for rule in self.mapping.rules if rule.check in looked and name in rule.columns]
             kind = self.mapping.table.column(name).type
             yield from mended(mapped, name, bad, kind=kind, outside="sky" not in views)
         flags = self._joint(mapped)

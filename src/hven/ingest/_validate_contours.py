@@ -105,7 +105,9 @@ def mended(mapped: Mapped, name: str, bad: pa.Array, *, kind: Type, outside: boo
     rows = _put(rows, name, at, made)
     mapped.constant -= {name}
     for column, which in ((QUALITY, rings > 0), (COVERAGE, part)):
-        if column not in rows.schema.names or not which.any():
+        if name != OUTLINE or column not in rows.schema.names or not which.any():
+            continue
+        if not pa.types.is_string(rows.schema.field(column).type):  # in a table of no standard
             continue
         free = which & np.asarray(pc.is_null(rows.column(column)))[at]  # what the source says stays
         several = column == COVERAGE
