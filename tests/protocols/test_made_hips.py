@@ -69,6 +69,12 @@ def bad(folder: Path) -> None:
     (folder / "words.fits").write_text("no image")
     cube = fits.PrimaryHDU(np.ones((3, 100, 120), "f4"), slope().header)
     cube.writeto(folder / "cube.fits")
+    frequencies = 1000 * 0.05 * np.arange(20)[:, None, None]  # MHz above 100 GHz
+    deep = fits.PrimaryHDU((slope().data + frequencies).astype("f4"), slope().header)
+    deep.header.update(
+        {"CTYPE3": "FREQ", "CUNIT3": "GHz", "CRVAL3": 100.0, "CRPIX3": 1, "CDELT3": 0.05, "RESTFRQ": 100e9}
+    )
+    deep.writeto(folder / "deep.fits")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +121,7 @@ def client(site: Site, mixed: surveys.Made) -> Client:
 def test_what_cannot_be_in_it_is_named_and_left_out(mixed: surveys.Made) -> None:
     assert mixed.files == tuple(f"images/{one}.fits" for one in ("HorseHead", "gc_2mass_k", "slope", "slope2"))
     why = {path.removeprefix("images/").removesuffix(".fits"): text for path, text in mixed.left_out.items()}
-    assert why.keys() == {"nowhere", "mars", "blank", "cut", "empty", "words", "cube"}
+    assert why.keys() == {"nowhere", "mars", "blank", "cut", "empty", "words", "cube", "deep"}
     assert "where it is on the sky" in why["nowhere"]
     assert "not the sky" in why["mars"]
     assert why["blank"] == "it has no value"
@@ -183,6 +189,48 @@ def test_it_is_listed_said_and_offered_to_maps(client: Client) -> None:
     tile = client.get(f"{AT}/Norder3/Allsky.png")
     again = client.ask("GET", f"{AT}/Norder3/Allsky.png", headers={"if-none-match": tile.headers["etag"]})
     assert (again.status, tile.headers["cache-control"]) == (304, "public, no-cache")
+
+
+def test_a_cube_alone_becomes_tiles_of_places_and_frequencies(client: Client, around: Surroundings) -> None:
+    """Whose values, times and places alike, are those of the cube; each order above is half as fine in both."""
+    made = surveys.make(around, OWNER, "sky", "deep", patterns=["images/deep.fits"])
+    said = made.properties
+    assert (said["dataproduct_type"], said["hips_tile_depth"], made.files) == ("spectral-cube", "16", ("images/deep.fits",))  # fmt: skip
+    order, fine = int(said["hips_order"]), int(said["hips_order_freq"])
+    tiles = {one.relative_to(made.place).as_posix() for one in made.place.rglob("Npix*.fits")}
+    assert made.tiles == len(tiles)
+    assert {one.split("/")[0] for one in tiles} == {
+        f"Norder{at}_{max(0, fine - order + at)}" for at in range(order + 1)
+    }
+    compared = 0
+    for path in sorted(one for one in tiles if one.startswith(f"Norder{order}_")):
+        found = fits.open(io.BytesIO(client.get(f"/collections/sky/hips/deep/{path}").body))[0]
+        tile, number = found.header["NPIX"], found.header["FPIX"]
+        assert (found.header["ORDER"], found.header["FORDER"]) == (order, fine)
+        assert path.endswith(f"/Dir{tile // 10_000 * 10_000}_{number // 10 * 10}/Npix{tile}_{number}.fits")
+        channels, rows, columns = np.nonzero(np.isfinite(found.data))
+        # a tile's first row is its lowest: x of HEALPix goes up in it, y along it
+        spread = sum((((63 - rows) >> bit & 1) << 2 * bit) + ((columns >> bit & 1) << 2 * bit + 1) for bit in range(6))
+        lon, lat = healpix.center(order + 6, (tile << 12) + spread)
+        log = -18 + 56 * (number * 16 + channels + 0.5) / (16 * 2 ** (fine + 1))
+        wanted = 100 * lon + lat + 1000 * (10**log / 1e9 - 100)
+        inside = (wanted > 0) & (np.abs(lon - 45) < 1.1) & (np.abs(lat - 10) < 0.9) & (10**log > 100.0e9) & (10**log < 100.9e9)  # fmt: skip
+        # values are slopes: interpolated, they are what their places and frequencies say
+        assert np.abs(found.data[channels, rows, columns] - wanted)[inside].max(initial=0) < 1.5
+        compared += int(inside.sum())
+    assert compared > 100_000
+    above = next(one for one in sorted(tiles) if one.startswith(f"Norder{order - 1}_"))
+    coarse, head = fits.getdata(made.place / above), fits.getheader(made.place / above)
+    below = [[made.place / f"Norder{order}_{fine}/Dir0_{(2 * head['FPIX'] + half) // 10 * 10}/Npix{4 * head['NPIX'] + at}_{2 * head['FPIX'] + half}.fits" for half in (0, 1)] for at in range(4)]  # fmt: skip
+    parts = [[fits.getdata(one) if one.exists() else np.full((16, 64, 64), np.nan) for one in some] for some in below]
+    whole = np.concatenate([np.concatenate([np.concatenate([parts[0][half], parts[2][half]], 2), np.concatenate([parts[1][half], parts[3][half]], 2)][::-1], 1) for half in (0, 1)])  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        mean = np.nanmean(whole.reshape(16, 2, 64, 2, 64, 2), axis=(1, 3, 5))
+    assert np.allclose(coarse, mean, rtol=1e-5, equal_nan=True)
+    listed = next(one for one in client.get("/hipslist").text.split("\n\n") if "/hips/deep" in one)
+    assert f"hips_order_freq      = {fine}" in listed
+    assert client.get(f"/collections/sky/hips/deep/{min(tiles)}x").status == 404
 
 
 @pytest.mark.parametrize("path", ["made.json", "../mixed/properties", "Norder3/Dir0/../../made.json", "Norder3", "", "Norder4/Dir0/Npix1.fits", "Norder3/Dir0/Npix1.jpg"])  # fmt: skip

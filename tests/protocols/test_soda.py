@@ -312,8 +312,16 @@ def test_rows_lead_to_cuts_within_the_bounds_of_their_file(client: Client) -> No
         "circle",
     )
     # a text has nothing to cut, a locked file nothing to be told of
-    for name in ("text", "locked", "table"):
+    for name in ("text", "locked"):
         assert "#cutout" not in client.get("/datalink/cubes.main", ID=name, RESPONSEFORMAT="csv").text
+
+
+def test_tables_are_cut_by_what_their_columns_say(client: Client) -> None:
+    root = etree.fromstring(client.get("/datalink/cubes.main", ID="table").body)
+    service = next(one for one in root.iter(f"{V}RESOURCE") if one.get("utype") == "adhoc:service")
+    assert [one.get("name") for one in service.iterfind(f"{V}GROUP/{V}PARAM")] == ["ID", "TABLE", "BAND", "PART"]
+    (_, rows) = read(cut(client, ID="table", BAND="1.5e-9 3e-9"))
+    assert list(rows.data["WAVE"]) == [2.0, 3.0]
 
 
 def test_an_odd_identifier(client: Client) -> None:

@@ -31,7 +31,7 @@ from urllib.parse import quote
 import orjson
 
 from hven.formats.media import medium_of
-from hven.formats.pictures import Look, on_sky, survey
+from hven.formats.pictures import Look, cube_survey, on_sky, survey
 from hven.model.clock import Task
 from hven.model.errors import HvenError, NotFound, ParamError, SourceError, UserError, say
 from hven.services import elsewhere, filed
@@ -46,7 +46,10 @@ if TYPE_CHECKING:
     from hven.site.auth import Reader
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-FILE = re.compile(r"properties|Moc\.fits|Norder3/Allsky\.(png|fits)|Norder\d{1,2}/Dir\d{1,12}/Npix\d{1,14}\.(png|fits)")
+FILE = re.compile(
+    r"properties|Moc\.fits|Norder3/Allsky\.(png|fits)|Norder\d{1,2}/Dir\d{1,12}/Npix\d{1,14}\.(png|fits)"
+    r"|Norder\d{1,2}_\d{1,2}/Dir\d{1,12}_\d{1,17}/Npix\d{1,14}_\d{1,17}\.fits"
+)
 ALADIN = Path("/usr/share/java/aladin.jar")  # of Debian's package `aladin`
 MADE = "made.json"
 ASKED = 10.0  # seconds for which it is known who sees one
@@ -228,7 +231,8 @@ def make(
         if program == "hipsgen" or (program is None and here and size > LARGE and ALADIN.exists()):
             done = _hipsgen(files, place, said, order, task)
         else:
-            found = survey(files, place, said, order=order, look=look, task=task)
+            cube = cube_survey(files[0], place, said, order=order, look=look, task=task) if len(files) == 1 else None
+            found = cube or survey(files, place, said, order=order, look=look, task=task)
             done = found.properties, found.used, found.left_out, found.tiles
         properties, used, others, tiles = done
         lines = "".join(f"{key:<20} = {value}\n" for key, value in properties.items())

@@ -131,11 +131,40 @@ def chosen(rows: Rows, wanted: Selection, cards: Sequence[Card] = ()) -> Rows | 
         if interval is None:
             continue
         column, values = find(rows, name)
-        found = (_elements if column.type.is_array else _matching)(rows, column, values, interval)
+        low, high = (end + side * 4.0 * np.spacing(abs(end)) if np.isfinite(end) else end for end, side in zip(interval, (-1, 1), strict=True))  # fmt: skip
+        found = (_elements if column.type.is_array else _matching)(
+            rows, column, values, (low, high)
+        )  # 3 nm are 3e-9 m, but for rounding
         if found is None:
             return None
         rows = found
     return rows
+
+
+def ways(rows: Rows, cards: Sequence[Card] = ()) -> tuple[str, ...]:
+    """Tell by which of BAND and TIME a table can be cut, by its columns alone.
+
+    Parameters
+    ----------
+    rows
+        A table.
+    cards
+        What is said of the file as a whole.
+
+    Returns
+    -------
+    names
+        None, one or both.
+    """
+    found = []
+    for name, find in (("BAND", _spectral), ("TIME", partial(_moments, cards=cards))):
+        try:
+            column, _ = find(rows, name)
+        except ParamError:
+            continue
+        if rows.count == 1 or not column.type.is_array:
+            found.append(name)
+    return tuple(found)
 
 
 def _matching(rows: Rows, column: Column, values: Values, interval: Interval) -> Rows | None:
@@ -281,4 +310,4 @@ def _dates(array: pa.Array) -> npt.NDArray[np.float64]:
     return found / 86_400e6 + UNIX
 
 
-__all__ = ["chosen", "clocked", "written"]
+__all__ = ["chosen", "clocked", "ways", "written"]

@@ -6,6 +6,7 @@ from hven.formats.pictures._appearance import COLOURS, SIZES, STRETCHES, Look
 from hven.formats.pictures._drawing import draw, drawable, pictured, refusal
 from hven.formats.pictures._sheet import Picture
 from hven.formats.pictures._shelf import Shelf
+from hven.formats.pictures._spectral_surveys import cube_survey
 from hven.formats.pictures._stills import FILMS, RASTERS, films
 from hven.formats.pictures._surveys import Survey, on_sky, survey
 
@@ -19,6 +20,7 @@ __all__ = [
     "Picture",
     "Shelf",
     "Survey",
+    "cube_survey",
     "draw",
     "drawable",
     "films",

@@ -75,6 +75,7 @@ class _Image:
     across: int
     up: int
     close: Callable[[], None]
+    held: Mapping[int, int] = field(default_factory=dict)  # of other axes their pixel, from 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -82,7 +83,7 @@ class _Image:
 
     def read(self, x: tuple[int, int], y: tuple[int, int]) -> Tile:
         """Read a window: shape (y, x)."""
-        window = [slice(0, 1)] * len(self.array.shape)
+        window = [slice(self.held.get(at, 0), self.held.get(at, 0) + 1) for at in range(len(self.array.shape))]
         window[self.across], window[self.up] = slice(*x), slice(*y)
         values = np.moveaxis(self.array.read(window), (self.up, self.across), (-2, -1))
         return np.asarray(values, np.float32).reshape(y[1] - y[0], x[1] - x[0])
@@ -128,7 +129,7 @@ def _looked(product: Product) -> _Image:
     up, across = sorted((kinds.index("longitude"), kinds.index("latitude")))
     image = _Image(array, places, across, up, product.closing)
     if int(np.prod(image.size)) != int(np.prod(array.shape)):
-        raise SourceError(say("it is a cube: publish the image of a slice, or a mean"))
+        raise SourceError(say("it is a cube: make a HiPS of it alone"))
     width, height = image.size
     image.read((width - 1, width), (height - 1, height))
     return image
