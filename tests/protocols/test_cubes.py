@@ -12,7 +12,9 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from hven.app._server import create
+from hven.formats.media import open_product
 from hven.ingest import ingest
+from hven.services._cube import cube_of, cubes
 from hven.testing.site import site_with
 from shared import shared
 
@@ -228,3 +230,20 @@ def test_people_get_a_page(client):
         answer = client.ask("GET", f"/collections/maps/cube/{name}", headers=browser)
         assert (answer.status, answer.headers["content-type"][:9]) == (status, "text/html")
     assert client.ask("GET", "/collections/maps/cube/parts.fits", b"slice=1", headers=browser).body[:6] == b"\x93NUMPY"
+
+
+def test_dynamic_spectra_are_images_of_times_and_frequencies(tmp_path):
+    """Gone through by polarizations, where there are some; of an image whose axes a table has, there is no second one without these."""
+    waves, times = np.linspace(100, 200, 8), 1000 * np.arange(30)
+    cells = [fits.Column(f"STOKES{word}", "8E", array=np.ones((30, 8))) for word in "IV"]
+    rows = fits.BinTableHDU.from_columns([fits.Column("TIME", "J", "ms", array=times), *cells])
+    rows.header["DATE-OBS"] = "2020-01-01"
+    wave = fits.BinTableHDU.from_columns([fits.Column("FREQ", "8D", "MHz", array=waves[None])])
+    fits.HDUList([fits.PrimaryHDU(), wave, rows]).writeto(tmp_path / "cells.fits")
+    with open_product(tmp_path / "cells.fits") as product:
+        one = cube_of(product, None, None, {})
+        assert [one.array.axes[at].kind for at in (one.through, *one.image)] == ["polarization", "time", "spectral"]
+    with open_product(shared("data/radio/ecallisto/BIR_20110607_062400_10.fit")) as product:
+        assert [one.cells for one in cubes(product)] == [0]
+        one = cube_of(product, None, None, {})
+        assert (one.through, [axis.kind for axis in one.array.axes]) == (None, ["spectral", "time"])

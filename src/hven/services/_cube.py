@@ -205,6 +205,8 @@ def cube_of(product: Product, part: str | None, through: int | None, at: Mapping
         left = [at for at in range(len(axes)) if at not in sphere or len(sphere) != 2]
         kinds = [next((at for at in left if axes[at].kind == kind and axes[at].size > 1), None) for kind in STATES]
         wide = [at for at in left if axes[at].size > 1]
+        if not any(axes[at].size > 1 and axes[at].kind not in STATES for at in range(len(axes))):
+            kinds.reverse()  # a dynamic spectrum is an image: of times and frequencies
         chosen = next((one for one in kinds if one is not None), wide[0] if wide else left[0])
     if len(axes) == 2:
         chosen = None
@@ -220,8 +222,9 @@ def cube_of(product: Product, part: str | None, through: int | None, at: Mapping
 
 
 def cubes(product: Product) -> list[Array]:
-    """List the arrays that can be looked at."""
-    return [one for one in product.arrays if len(one.axes) > 1]
+    """List the arrays that can be looked at; of two views of the same, the one that says more."""
+    viewed = {one.cells for one in product.arrays}
+    return [one for one in product.arrays if len(one.axes) > 1 and one.index not in viewed]
 
 
 def beside(product: Product, array: Array) -> list[Array]:

@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from starlette.responses import Response
 
-from hven.formats.media import Array, Selection, cut, open_product, selecting, ways, window
+from hven.formats.media import Array, Selection, cut, open_product, selecting, window
 from hven.model import Cache
 from hven.model.errors import Forbidden, HvenError, NotFound, Overloaded, ParamError, TooLarge, Unauthenticated, say
 from hven.model.params import Param
@@ -451,7 +451,7 @@ def fitted(inputs: Sequence[Input], path: Path, known: Fits) -> Mapping[str, Inp
             if isinstance(main, Array):
                 fit = inputs if product.beside else _fitted(inputs, main)
             else:
-                cut_by = ways(main, product.cards)
+                cut_by = selecting.ways(main, product.cards)
                 fit = [one for one in inputs if one.param.name in {"ID", "TABLE", "PART", *cut_by}] if cut_by else ()
             found = {one.param.name: one for one in fit}
     except (HvenError, OSError):

@@ -212,7 +212,7 @@ def test_spectra_of_orfees(tmp_path):
     world = WCS(part[1].header, fobj=part, fix=False).wcs_pix2world([[1, 1, 1], [whole.stop - whole.start, 4, 2]], 1)
     assert 299.792458 / world[:, 0] == pytest.approx(waves[whole][[0, -1]], rel=1e-12)
     assert world[:, 1] + part[1].header["MJDREF"] == pytest.approx(begin + np.array([8.5, 8.8]) / 86_400, abs=1e-9)
-    assert "STOKES, logarithms" in said(path)
+    assert "STOKES, polarization I, logarithms" in said(path)
 
 
 def test_receivers_that_do_not_go_together(tmp_path):

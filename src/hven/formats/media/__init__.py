@@ -20,7 +20,6 @@ from hven.formats.media._lines import open_lines
 from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows
 from hven.formats.media._samples import Samples
 from hven.formats.media._spectral import times, wavelengths
-from hven.formats.media._tables import ways
 from hven.formats.media._windows import Selection, window
 from hven.model import plugins
 from hven.model.errors import SourceError, say
@@ -199,6 +198,5 @@ __all__ = [
     "selecting",
     "times",
     "wavelengths",
-    "ways",
     "window",
 ]

@@ -200,7 +200,7 @@ def _channels(receivers: Sequence[_Cell], size: int) -> Axis:
         return np.concatenate([wavelengths(one.read(0, 1)[0], "FREQ", one.column.unit or "MHz") for one in receivers])
 
     unit = receivers[0].column.unit or "MHz"
-    return Axis(name=f"frequency [{unit}]", size=size, kind="spectral", unit=unit, own=own, values=values)
+    return Axis(name="frequency", size=size, kind="spectral", unit=unit, own=own, values=values)
 
 
 def _clock(clocks: Sequence[_Cell], size: int, cards: Sequence[Card]) -> Axis:

@@ -1,7 +1,8 @@
-"""How a selection of a file is said: the parameters of SODA (1.0, section 3), and those of ours for what it has no words for."""
+"""How a selection of a file is said: the parameters of SODA (1.0, section 3), and those of ours for what it has no words for; by which a table is cut."""
 
 from __future__ import annotations
 
+from hven.formats.media._tables import ways
 from hven.model.params import Param
 from hven.model.types import Type
 
@@ -37,4 +38,4 @@ PARAMS = (
     Param(name="PART", ucd="meta.id.part", description="index or name of the part of the file (the HDU) to be cut; without it the first with data, and its errors and flags"),
 )  # fmt: skip
 
-__all__ = ["ID", "PARAMS", "PIXELS", "STANDARD", "TABLE"]
+__all__ = ["ID", "PARAMS", "PIXELS", "STANDARD", "TABLE", "ways"]

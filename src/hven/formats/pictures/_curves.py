@@ -375,7 +375,8 @@ def spread(array: Array, axes: tuple[Axis, Axis], look: Look, title: str) -> tup
     paper.alpha_composite(Image.fromarray(np.ascontiguousarray(pixels), "RGBA"))
     sheet.image.paste(paper.convert("RGB"), frame.box[:2])
     part = "" if whole else ", of a part of its pixels"
-    words = f"part {array.index} {array.name}".strip() + f", {said}{part}, {stretch.said}"
+    state = next((f", polarization {axis.values()[0]}" for axis in array.axes if axis.kind == "polarization" and axis.values is not None), "")  # fmt: skip
+    words = f"part {array.index} {array.name}".strip() + f"{state}, {said}{part}, {stretch.said}"
     if look.axes:
         frame.marked((name_x, name_y), outward=True)
     finished(sheet, frame, look, title, words)
