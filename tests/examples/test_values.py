@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import sqlite3
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy import constants, units
 from astropy.coordinates import get_body_barycentric_posvel, solar_system_ephemeris
+from astropy.io import fits
 from astropy.time import Time
 
 from made import example, ingested
-from running import hven
+from running import hven, serving
 
 pytestmark = pytest.mark.slow
 Rows = Callable[[str], list[dict[str, str]]]
@@ -223,3 +227,46 @@ def test_headers(made: tuple[Path, Rows]) -> None:
     assert {tuple(one["of"]): (one["rows"], one["flagged"]) for one in said["groups"]} == {
         group: (len(flags), sum(flags)) for group, flags in shares.items()
     }
+
+
+@pytest.mark.parametrize("made", ["19-time-series"], indirect=True)
+def test_time_series(made: tuple[Path, Rows]) -> None:
+    """What HAPI says, and what the page draws, are the files' values: at the channels that each day has."""
+    site, rows = made
+    assert [row["samples"] for row in rows("SELECT samples FROM orfees.spectra")] == ["3000", "3000"]
+    with serving(site) as server:
+
+        def tile(name: str, parameter: str, width: int, moment: float) -> tuple[np.ndarray, Any, int]:
+            number = int(moment * 1_000_000 // (512 * width))
+            asked = f"{server.url}/series/{name}?PARAMETER={parameter}&WIDTH={width}&TILE={number}&SHOW=peak"
+            with urllib.request.urlopen(asked) as answer:
+                return np.load(io.BytesIO(answer.read())), answer.headers, number * 512 * width
+
+        for path in sorted((site / "collections/nda/data").glob("*.fits")):
+            with fits.open(path) as hdus:
+                frequency, table = hdus[1].data["frequency"][0], hdus[2].data
+                moments, values = (table["jd"] - 2440587.5) * 86_400, table["DATA"][:, :, 0].astype("f8")
+            assert values.shape == (len(moments), len(frequency))
+            codes, headers, begin = tile("nda_newroutine", "ll", 3_000_000, float(moments[300]))
+            half = (frequency[1] - frequency[0]) / 2
+            low, high = (float(headers[f"x-{name}"]) for name in ("low", "high"))
+            assert (low, high) == pytest.approx((frequency[0] - half, frequency[-1] + half))
+            place = np.floor((moments * 1e6 - begin) / 3_000_000 + 1e-3).astype(int)
+            inside = (place >= 0) & (place < 512)
+            assert inside.sum() > 200
+            assert (codes[:, place[inside]] > 1).all()
+            rows_of = ((frequency - low) / (high - low) * len(codes)).astype(int)
+            known = [float(headers[f"x-{name}"]) for name in ("zero", "scale", "bend")]
+            shown = known[0] + known[1] * np.sinh(
+                known[2] * (codes[rows_of][:, place[inside]].astype("f8") - 128) / 126
+            )
+            assert np.corrcoef(shown.ravel(), values[inside].T.ravel())[0, 1] > 0.999
+        flare, _, _ = tile("goes_xrs", "xrsb", 60_000_000, 1397808000.0 + 600)
+        with (site / "collections/goes/data/xrs.csv").open(newline="") as file:
+            most = max(float(row["xrsb"]) for row in csv.DictReader(file) if row["obs_time"] < "2014-04-18T12")
+        assert np.nanmax(flare[2][np.isfinite(flare[2])]) == pytest.approx(most, rel=1e-6)
+        features = json.loads(
+            urllib.request.urlopen(f"{server.url}/collections/orfees/bursts/download?_as=tfcat").read()
+        )
+        given = json.loads((site / "collections/orfees/data/bursts.tfcat.json").read_text())
+        assert [one["geometry"] for one in features["features"]] == [one["geometry"] for one in given["features"]]

@@ -129,11 +129,14 @@ export class Panel {
    */
   fitting(u, marks, texts) {
     const { min = 0, max = 1 } = /** @type {{min?: number, max?: number}} */ (u.scales.x);
+    const { font } = u.ctx;
     u.ctx.font = FONT;
-    return texts.map((text, at) => {
+    const kept = texts.map((text, at) => {
       const half = Math.max(...text.split("\n").map((one) => u.ctx.measureText(one).width)) / 2;
       return ((marks[at] - min) / (max - min)) * this.wide + half > this.wide + RIGHT ? "" : text;
     });
+    u.ctx.font = font;
+    return kept;
   }
 
   /** @returns {uPlot.Axis} */

@@ -93,13 +93,13 @@ export class Requests {
     if (this.files.hidden) return;
     const [from, to] = [Math.max(view[0], whole[0]), Math.min(view[1], whole[1])];
     const absolute = (/** @type {string | null} */ url) => (url ? new URL(url, location.href).href : null);
-    const shown = new Set(panels.flatMap((panel) => panel.parameters));
+    const shown = new Set(panels.flatMap((panel) => panel.parameters.flatMap(({ name, bins }) => [name, bins?.along])));
     const asked = {
       hapi: absolute(facts.hapi),
       das2: absolute(facts.das2),
       path: facts.path,
       id: facts.id,
-      names: facts.parameters.filter((one) => shown.has(one)).map((one) => one.name),
+      names: facts.parameters.map((one) => one.name).filter((one) => shown.has(one)),
       from: `${iso(from)}Z`,
       to: `${iso(Math.max(to, from))}Z`,
     };

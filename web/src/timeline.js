@@ -184,7 +184,9 @@ export class Timeline {
     this.stack.replaceChildren(...this.panels.map((one) => one.element));
     for (const panel of this.panels) panel.seek(); // what is drawn later is on its way while axes are made
     for (const panel of this.panels) panel.build();
-    const boxes = parameters.map((one) => {
+    const axes = new Set(parameters.map((one) => one.bins?.along));
+    const offered = parameters.filter((one) => !axes.has(one.name) || chosen.includes(one));
+    const boxes = offered.map((one) => {
       const tick = make("input", { type: "checkbox", checked: chosen.includes(one) });
       tick.addEventListener("change", () => {
         const wanted = parameters.filter((each) => (each === one ? tick.checked : chosen.includes(each)));
@@ -195,7 +197,7 @@ export class Timeline {
       return make("label", { title: one.description }, tick, ` ${one.label}`);
     });
     this.choices?.replaceChildren(make("span", { textContent: this.t("Shown") }), ...boxes);
-    if (this.choices) this.choices.hidden = parameters.length < 2;
+    if (this.choices) this.choices.hidden = offered.length < 2;
     this.draw();
     this.settle();
   }

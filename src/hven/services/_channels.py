@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[Any]
 
 MOST = 4096  # channels
+SAME = 1e-6  # of a center: means of one list of channels differ in their last digits
 WIDE = 30  # times the lowest center is the highest: then rows are even in their logarithms
 
 
 def placed(
     values: Numbers, centers: Numbers, rows: int, *, peak: bool
-) -> tuple[Numbers, tuple[float, float, bool], list[int]]:
+) -> tuple[Numbers, tuple[float, float, bool] | None, list[int]]:
     """Put spectra of several lists of channels on rows of one axis.
 
     Parameters
@@ -37,30 +38,28 @@ def placed(
     picture
         Shape (rows, bins); NaN where no channel is.
     axis
-        Where it begins and ends, and whether it is logarithmic.
+        Where it begins and ends, and whether it is logarithmic; None: no channel is known.
     changes
         Numbers of the bins from which on the channels are others.
     """
-    known = np.isfinite(centers)
-    there = known.any(axis=1)
-    lists, of_bin = np.unique(np.where(known, centers, np.inf), axis=0, return_inverse=True)
-    of_bin = np.where(there, of_bin.reshape(-1), -1)
+    there = np.isfinite(centers).any(axis=1)
     shown = np.flatnonzero(there)
-    changes = [int(b) for a, b in pairwise(shown) if of_bin[a] != of_bin[b]]
+    others = [not np.allclose(centers[a], centers[b], rtol=SAME, atol=0, equal_nan=True) for a, b in pairwise(shown)]
+    changes = [int(place) for place, other in zip(shown[1:], others, strict=True) if other]
     if not len(shown):
-        return np.full((1, len(values)), np.nan), (0.0, 1.0, False), []
+        return np.full((1, len(values)), np.nan), None, []
     low, high = float(np.nanmin(centers)), float(np.nanmax(centers))
     log = low > 0 and high > WIDE * low
-    edges = {number: _edges(lists[number], log=log) for number in np.unique(of_bin[shown])}
-    low, high = min(one[0] for one, _ in edges.values()), max(one[-1] for one, _ in edges.values())
-    rows = min(rows, max(len(order) for _, order in edges.values()) * (1 if len(edges) == 1 else 4))
+    runs = [shown[(shown >= first) & (shown < last)] for first, last in pairwise([shown[0], *changes, len(values)])]
+    edges = [_edges(centers[run[0]], log=log) for run in runs]
+    low, high = min(one[0] for one, _ in edges), max(one[-1] for one, _ in edges)
+    rows = min(rows, max(len(order) for _, order in edges) * (1 if len(edges) == 1 else 4))
     axis = np.linspace(low, high, rows + 1)
     picture = np.full((rows, len(values)), np.nan)
-    for number, (own, order) in edges.items():
-        which = np.flatnonzero(of_bin == number)
-        picture[:, which] = _spread(values[which][:, order], own, axis, peak=peak).T
-    ends = (float(np.exp(low)), float(np.exp(high))) if log else (low, high)
-    return picture, (*ends, log), changes
+    for run, (own, order) in zip(runs, edges, strict=True):
+        picture[:, run] = _spread(values[run][:, order], own, axis, peak=peak).T
+    first, last = (float(np.exp(one) if log else one) for one in (low, high))
+    return picture, (first, last, log), changes
 
 
 def _edges(centers: Numbers, *, log: bool) -> tuple[Numbers, Numbers]:

@@ -165,7 +165,10 @@ def _bars(told: Told, pairs: Sequence[tuple[str, str]], road: Asking) -> dict[st
         return {}
     if found is None:
         return {}
-    return {"low": (found.low - UNIX) * DAY, "high": (found.high - UNIX) * DAY, "counts": found.counts}
+    low, high, counts = found.low, found.high, found.counts
+    if not any(counts[1:]):  # all at once: nothing tells how wide a bar would be
+        high, counts = low + 1 / DAY, (sum(counts),)
+    return {"low": (low - UNIX) * DAY, "high": (high - UNIX) * DAY, "counts": counts}
 
 
 def _line(told: Told, state: Asked, pairs: Sequence[tuple[str, str]] | None, bars: dict[str, Any]) -> dict[str, Any]:

@@ -214,9 +214,8 @@ def _tile(asked: _Asked, one: DataSet, params: dali.Params) -> tuple[bytes, dict
                 found[:, place[inside]] = _grouped(shown, together, peak=peak)
                 if along is not None:
                     mean, most = (np.asarray(taken[f"{letter} {along.name}"], np.float64) for letter in "mh")
-                    mixed = (np.abs(most - mean) > 1e-6 * np.abs(most)).any(
-                        axis=1
-                    )  # lists of channels that are no list
+                    # bins of several lists of channels: their mean is none of them
+                    mixed = np.any(np.abs(most - mean) > 1e-6 * np.abs(most), axis=1, keepdims=True)
                     centers[:, place[inside]] = np.where(mixed, np.nan, mean).T
             else:
                 found[:, place[inside]] = _lines(taken, parameter.name)
@@ -227,9 +226,10 @@ def _tile(asked: _Asked, one: DataSet, params: dali.Params) -> tuple[bytes, dict
         return written.getvalue(), {}
     headers = {"x-together": str(together)}
     if along is not None:
-        found, (first, last, log), changes = channels.placed(found.T, centers.T, rows, peak=peak)
-        headers |= {"x-low": repr(first), "x-high": repr(last), "x-log": str(int(log))}
-        headers |= {"x-changes": ",".join(map(str, changes[:CHANGES]))}
+        found, axis, changes = channels.placed(found.T, centers.T, rows, peak=peak)
+        if axis is not None:
+            headers |= dict(zip(("x-low", "x-high", "x-log"), map(repr, (*axis[:2], int(axis[2]))), strict=True))
+            headers["x-changes"] = ",".join(map(str, changes[:CHANGES]))
     codes, more = coded(found)
     codes[:, there] = np.maximum(codes[:, there], 1)
     np.save(written, codes)
