@@ -20,6 +20,7 @@ import pyarrow as pa
 from bench import hapi
 from bench.measure import Journey, against
 from hven.ingest import ingest
+from hven.ingest.sync import sync
 from hven.model import settings
 from hven.services import _pyramids as pyramids
 from hven.services import _reductions as reductions
@@ -58,7 +59,7 @@ def best(work: object, tries: int = 5) -> float:
 def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
     """Measure HAPI, the kept year, and how fast it is made; files in place."""
     yield from hapi.run(only, big=big)
-    if any(only in name for name in ("series.files", "series.index")):
+    if any(only in name for name in ("series.files", "series.index", "series.arrived")):
         yield from files(only, big=big)
     names = ("series.year", "series.reduced")
     if not any(only in name for name in names):
@@ -150,7 +151,7 @@ def files(only: str = "", *, big: bool = False) -> Iterator[Journey]:
             if only in "series.files":
                 note = f"{days * count / 1e6:g} M samples of 3 parameters, times written; the reference writes none"
                 yield against("series.files", size / best(ours), size / best(reference), 0.6, unit="MB/s", higher=True, note=note)  # fmt: skip
-        if only not in "series.index":
+        if not any(only in name for name in ("series.index", "series.arrived")):
             return
         many = 10_000 if big else 500
         for path in (home / "data").glob("*.cdf"):
@@ -163,6 +164,12 @@ def files(only: str = "", *, big: bool = False) -> Iterator[Journey]:
             begun = perf_counter()
             ingest(site, "cdf")
             taken = perf_counter() - begun
+            for number in range(many, many + 100):
+                (home / "data" / f"x_{number:06d}_v01.cdf").hardlink_to(seed)
+            begun = perf_counter()
+            sync(site, "cdf")
+            arrived = perf_counter() - begun
+        yield against("series.arrived", arrived, 5.0, 1.0, unit="s", note=f"of 100 files more beside {many}, until they are published")  # fmt: skip
         yield against("series.index", taken / many * 1000, 6.0, 1.0, unit="ms", note=f"of each of {many} files, checksums included; 6 ms are 10,000 files in a minute")  # fmt: skip
 
 

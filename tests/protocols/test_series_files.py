@@ -23,11 +23,13 @@ from test_spans import read
 
 from file_servers import Files, web
 from hven.app._server import create
+from hven.formats.media import open_product
 from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.model import settings
 from hven.services import _pyramids as pyramids
 from hven.site import Site
+from hven.sources import granules
 from shared import shared
 
 CDF_TYPES = {"f4": 44, "f8": 45, "i4": 4, "i8": 33}
@@ -454,15 +456,20 @@ def test_who_may_not_take_a_file_has_none_of_its_samples(tmp_path: Path) -> None
             assert late.status == (200 if status == 3 else 400)
 
 
-def test_a_file_that_arrives_is_on_every_face(tmp_path: Path) -> None:
+def test_a_file_that_arrives_is_on_every_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is the only one that is read."""
+    seen: list[str] = []
+    monkeypatch.setattr(granules, "open_product", lambda path, name, **more: (seen.append(name), open_product(path, name, **more))[1])  # fmt: skip
     data = made(tmp_path, ROUTINE)
     cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 3), [1], 1)
     site, client = opened(tmp_path)
     with site:
         assert len(rows(client)) == 3
         cdf(data / "x_20200102_V1.cdf", minutes("2020-01-02", 2), [1], 2)
+        seen.clear()
         report = sync(site, "nda")
         assert report.published, report.error
+        assert seen == ["x_20200102_V1.cdf"]
         site.current()
         assert [row[0][:10] for row in rows(client)] == ["2020-01-01"] * 3 + ["2020-01-02"] * 2
         stream = client.get("/das2/server", server="dataset", dataset="nda/days", start_time="2020-01-02", end_time="2020-01-03", ascii="1")  # fmt: skip
@@ -470,7 +477,12 @@ def test_a_file_that_arrives_is_on_every_face(tmp_path: Path) -> None:
         # corrected in place
         cdf(data / "x_20200102_V1.cdf", minutes("2020-01-02", 1), [1], 7)
         sync(site, "nda")
+        assert seen == ["x_20200102_V1.cdf"] * 2
         assert [row[1] for row in rows(client, parameters="STATUS")] == ["1000", "1001", "1002", "7000"]
+        (data / "x_20200101_V1.cdf").unlink()
+        sync(site, "nda", accept=True)
+        assert len(seen) == 2
+        assert [row[1] for row in rows(client, parameters="STATUS")] == ["7000"]
 
 
 def test_parquet_and_delimited_text_are_read_where_they_lie(tmp_path: Path) -> None:

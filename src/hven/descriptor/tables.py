@@ -120,6 +120,13 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
             fields.places.get("access", name.place),
             "say it of the tables",
         )
+    shown = policy is None or "path" not in {*(policy.columns or ()), policy.path}
+    by_path = (
+        # a file is a row, so that a sync can follow each
+        follow and shown and [spec.kind for spec in specs] == [GRANULES]
+        and not {"primary", "group_by", "for_each", "granules"} & {*fields}
+        and all(one.column != "path" for one in settings)
+    )  # fmt: skip
     spans = {str(one["series"]): one["series"].place for one in fields.get("links", ()) if "series" in one}
     table = Table(
         schema=around.schema,
@@ -128,7 +135,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         title=_text(fields, "title"),
         description=_text(fields, "description"),
         utype=_text(fields, "utype"),
-        primary=tuple(_known(what, "primary", fields, names, closed, faults)),
+        primary=tuple(_known(what, "primary", fields, names, closed, faults)) or (("path",) if by_path else ()),
         keys=tuple(_foreign(what, fields, around, names, closed, faults)),
         groups=tuple(_groups(what, fields, known, closed, faults)),
         params=params,

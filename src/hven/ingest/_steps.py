@@ -18,6 +18,7 @@ import hven
 from hven import descriptor
 from hven.descriptor.live_queries import is_live
 from hven.descriptor.services import unserved
+from hven.descriptor.tables import GRANULES
 from hven.ingest import _flagged as flagged
 from hven.ingest import _ledger as ledger
 from hven.ingest import _space as space
@@ -230,9 +231,10 @@ class Run:
         return one.run(new_id())
 
     def _noted(self, spec: TableSpec, entries: Sequence[Entry]) -> bool:
-        """Return whether a ledger is written: by a sync of every table whose rows can be followed one by one, whether it says ``sync:`` or not."""
+        """Return whether a ledger is written: by a sync of every table whose rows can be followed one by one, whether it says ``sync:`` or not; of files that arrive by an ingest, too."""
         report = self.report
-        wanted = not report.dry_run if report.kind == "sync" else spec.sync is not None and report.sample is None
+        followed = spec.sync is not None or any(one.kind == GRANULES for one in spec.sources)
+        wanted = not report.dry_run if report.kind == "sync" else followed and report.sample is None
         return wanted and ledger.obstacle(table_of(spec, entries), entries) is None
 
     def _begun(self, spec: TableSpec, one: Filling) -> State:

@@ -22,8 +22,8 @@ from hven.model.errors import FarFault, FarSilence, Place, SourceError
 from hven.model.table import Column, Root
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject, Source
-from hven.sources._reading.filerows import Files
-from hven.sources._reading.files import DataFile, FileOptions, Texts, check_link, check_links, check_names, fact_type
+from hven.sources._reading.filerows import FilesAsRows
+from hven.sources._reading.files import DataFile, FileOptions, Texts, check_link, check_names, fact_type
 from hven.sources.stores import Disk, Fact, store
 
 if TYPE_CHECKING:
@@ -108,23 +108,16 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     return NamedFiles(options, root, context)
 
 
-class FileList(Files):
+class FileList(FilesAsRows):
     """One row for each file of a directory."""
 
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
         self.options = options
-        self._read = 0  # bytes
-        # they are given to everybody: a link that somebody else may have put in the place of one is no word of the curator's
-        check_links(((file.path, file.name) for file in self.files), (context.directory, *context.roots))
 
     def columns(self) -> list[Column]:
         """List the columns: path, title, description, media type, size, checksum, time."""
         return list(COLUMNS)
-
-    def done(self) -> int:
-        """Count the bytes read so far."""
-        return self._read
 
     def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield a row for each file; each is read once, for its checksum."""
@@ -154,7 +147,7 @@ class FileList(Files):
                 "was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole"
             )
         file.done = now.st_size
-        self._read += now.st_size
+        self.read += now.st_size
         path = f"{self.options.at}/{file.name}" if self.options.at else file.name
         fact = Fact(bytes=file.stat.st_size, modified=file.modified.replace(tzinfo=None))
         return _row(self.options, path, fact, file.sha256, None)

@@ -19,8 +19,8 @@ from hven.model.errors import Place, SourceError
 from hven.model.table import Bins, Clock, Column, FileReader, Series, Variable
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Reject, Source
-from hven.sources._reading.filerows import Files
-from hven.sources._reading.files import DataFile, FileOptions, check_links, check_names, fact_type
+from hven.sources._reading.filerows import FilesAsRows
+from hven.sources._reading.files import DataFile, FileOptions, check_names, fact_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,13 +57,12 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     return Granules(options, context)
 
 
-class Granules(Files):
+class Granules(FilesAsRows):
     """One row for each file."""
 
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
         self._said = options.samples
-        check_links(((file.path, file.name) for file in self.files), (context.directory, *context.roots))
 
     @cached_property
     def _series(self) -> list[Series]:
@@ -123,7 +122,7 @@ class Granules(Files):
             self.context.reject(Reject(file=file.name, row=1, column=None, value=None, reason=reason))
             return None
         version = _VERSION.findall(file.name.rpartition("/")[2])
-        file.done = file.stat.st_size
+        self.read += file.stat.st_size
         return {
             "path": file.name,
             "start": _time(min(firsts, default=None)),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from hven.model import units
 from hven.model.errors import Place, SourceError
 from hven.sources import FILE_FACTS, ROW, Context, Pin
 from hven.sources._reading.cutting import cut
-from hven.sources._reading.files import DataFile, FileOptions, check_names, data_files, total
+from hven.sources._reading.files import DataFile, FileOptions, check_links, check_names, data_files, total
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -66,6 +67,27 @@ class Files(ABC):
     def done(self) -> int:
         """Count the bytes on disk read so far."""
         return sum(file.progress for file in self.files)
+
+
+class FilesAsRows(Files):
+    """What kinds know whose rows are files: they are listed once, and none is a link that leads elsewhere.
+
+    Such rows are given to everybody: a link that somebody else may have put in the place of a file is no word of the curator's.
+    """
+
+    def __init__(self, options: FileOptions, context: Context) -> None:
+        super().__init__(options, context)
+        check_links(((file.path, file.name) for file in self.files), (context.directory, *context.roots))
+
+    def within(self, context: Context) -> Self:
+        """Return the same files in another context."""
+        other = copy.copy(self)
+        other.context = replace(context, directory=self.context.directory)
+        return other
+
+    def done(self) -> int:
+        """Count the bytes read so far."""
+        return self.read
 
 
 class FileRows(Files):

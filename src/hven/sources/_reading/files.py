@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import datetime as dt
+import fnmatch
 import gzip
 import hashlib
 import io
 import lzma
+import os
+import re
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,8 +27,7 @@ from hven.model.types import CONTOUR
 from hven.sources import FILE_FACTS, ROW, Pin
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 CHUNK = 1 << 20
 _MAGIC = (
@@ -114,14 +117,16 @@ def check_links(files: Iterable[tuple[Path, str]], roots: Iterable[Path]) -> Non
     SourceError
         As there.
     """
-    inside: dict[Path, bool] = {}
+    inside: dict[str, bool] = {}
     real = [root.resolve() for root in roots]
     for path, name in files:
-        known = inside.get(path.parent)
+        text = os.fspath(path)
+        folder = text.rpartition("/")[0]
+        known = inside.get(folder)
         if known is None:
             place = path.parent.resolve()
-            known = inside[path.parent] = any(place.is_relative_to(root) for root in real)
-        if not known or path.is_symlink():
+            known = inside[folder] = any(place.is_relative_to(root) for root in real)
+        if not known or os.path.islink(text):  # noqa: PTH114  (of a hundred thousand files: a sixth of the time)
             check_link(path, name, real)
 
 
@@ -155,7 +160,7 @@ def _expand(pattern: str, directory: Path) -> list[Path]:
     relative = str(path.relative_to(anchor)) if Path(pattern).is_absolute() else pattern
     try:
         # case matters on every system, so that a site can move
-        matches = sorted(item for item in anchor.glob(relative) if item.is_file())
+        matches = sorted(_fitting(anchor, relative), key=lambda item: item.parts)
     except (ValueError, NotImplementedError) as error:
         raise SourceError(
             f"the file pattern {pattern!r} cannot be used: {error}", remedy="`**` must stand alone between slashes"
@@ -163,6 +168,27 @@ def _expand(pattern: str, directory: Path) -> list[Path]:
     if not matches:
         raise SourceError(f"no file matches {pattern}{_where(pattern, directory)}", remedy=_nearest(path))
     return matches
+
+
+def _fitting(anchor: Path, pattern: str) -> Iterator[Path]:
+    """Find the files that fit a pattern; what a directory tells of its entries is not asked of each again."""
+    head, _, last = pattern.rpartition("/")
+    if "**" in last or not any(sign in last for sign in "*?["):
+        yield from (item for item in anchor.glob(pattern) if item.is_file())
+        return
+    fits = re.compile(fnmatch.translate(last)).match
+    for folder in anchor.glob(head) if any(sign in head for sign in "*?[") else [anchor / head]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(folder) as entries:
+            for entry in entries:
+                if fits(entry.name) and _is_file(entry):
+                    yield folder / entry.name
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads round and round
+        return False
 
 
 def _where(pattern: str, directory: Path) -> str:
@@ -485,14 +511,9 @@ class _Zstandard(io.RawIOBase):
 
 def data_files(options: FileOptions, directory: Path, roots: Sequence[Path] = ()) -> list[DataFile]:
     """Find the files and name each by its path below the descriptor's directory."""
-    result = []
-    for path in find(options, directory, roots):
-        try:
-            name = path.relative_to(directory).as_posix()
-        except ValueError:
-            name = str(path)
-        result.append(DataFile(path=path, name=name))
-    return result
+    above = f"{os.fspath(directory)}/"
+    found = ((path, os.fspath(path)) for path in find(options, directory, roots))
+    return [DataFile(path=path, name=text.removeprefix(above)) for path, text in found]
 
 
 def total(files: Sequence[DataFile]) -> int:
