@@ -23,6 +23,8 @@ from hven.testing.source import SourceContract
 sys.path.insert(0, str(Path(__file__).parent))
 from postgres_server import server
 
+import mariadb
+
 ROWS = [
     {"name": "Vega", "ra": 279.23, "n": 1},
     {"name": "Deneb", "ra": 310.36, "n": 2},
@@ -260,3 +262,72 @@ class TestQuery(SourceContract):
             super().context(directory),
             query=lambda adql: iter(pa.Table.from_pylist(ROWS).to_batches()) if adql else iter(()),
         )
+
+
+@pytest.fixture(scope="module")
+def maria():
+    return mariadb.server()
+
+
+@pytest.mark.outside
+@pytest.mark.xdist_group("mariadb")
+class TestMariadb(SourceContract):
+    kind = "sql"
+    rows = TestPostgres.rows
+    key = ["n"]
+    has_files = False
+
+    @pytest.fixture(autouse=True)
+    def _at(self, maria):
+        self.server = maria
+
+    def context(self, directory):
+        return Context(directory=directory, secret=lambda _name: self.server.url)
+
+    def make(self, directory):
+        self.server.do(
+            "DROP TABLE IF EXISTS stars",
+            "CREATE TABLE stars (name varchar(20), ra double, n integer, day date, seen timestamp(6) NULL)",
+            "SET time_zone = '-04:00'",
+            *(
+                "INSERT INTO stars VALUES ({})".format(
+                    ", ".join(
+                        "NULL"
+                        if value is None
+                        else f"CONVERT_TZ('{value}', '+00:00', '-04:00')"
+                        if name == "seen"
+                        else self.server.literal(value)
+                        for name, value in row.items()
+                    )
+                )
+                for row in self.rows
+            ),
+            database="test",
+        )
+        return {"url": "$DB", "table": "stars"}
+
+
+@pytest.mark.outside
+@pytest.mark.xdist_group("mariadb")
+class TestMariadbByOdbc(TestMariadb):
+    def context(self, directory):
+        return Context(directory=directory, secret=lambda _name: mariadb.odbc(self.server))
+
+
+@pytest.mark.outside
+class TestPostgresByOdbc(TestPostgres):
+    def context(self, directory):
+        home = self.url.partition("host=")[2]
+        line = f"DRIVER={{PostgreSQL Unicode}};SERVER={home};DATABASE=postgres;UID=hven;PWD=sesame"
+        return Context(directory=directory, secret=lambda _name: line)
+
+
+@pytest.mark.outside
+class TestSqliteByOdbc(TestSqlite):
+    def make(self, directory):
+        super().make(directory)
+        return {"url": f"odbc:DRIVER={{SQLite3}};Database={directory}/stars.db", "table": "stars"}
+
+    def test_blocks_are_summed_up(self, tmp_path):
+        """It has no hash for that, and says so."""
+        assert self.source(tmp_path).blocks(["n"], ["name"]) is None

@@ -1,4 +1,4 @@
-"""Tables and queries of databases, streamed: SQLite, PostgreSQL (by ADBC), and whatever SQLAlchemy has a driver for."""
+"""Tables and queries of databases, streamed: SQLite, PostgreSQL (by ADBC), MariaDB and MySQL, ODBC, and whatever SQLAlchemy has a driver for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import SourceError
 from hven.sources import FileKind
+from hven.sources.sql.mariadb import SCHEMES, MariadbRows
+from hven.sources.sql.odbc import OdbcRows, line_of
 from hven.sources.sql.options import Options
 from hven.sources.sql.other import AnyRows
 from hven.sources.sql.postgres import PostgresRows
@@ -43,7 +45,7 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     return _opened(Options.model_validate({**known, "query": "SELECT 1"}), context).offers()
 
 
-def _opened(options: Options, context: Context) -> SqliteRows | PostgresRows | AnyRows:
+def _opened(options: Options, context: Context) -> SqliteRows | PostgresRows | MariadbRows | OdbcRows | AnyRows:
     if options.file is not None:
         return SqliteRows(options, context.directory / options.file, context)
     url = options.url or ""
@@ -51,12 +53,17 @@ def _opened(options: Options, context: Context) -> SqliteRows | PostgresRows | A
         if context.secret is None:
             raise SourceError(f"the secret {url} can't be resolved here", remedy="ingest it with `hven ingest`")
         url = context.secret(url)
+    line = line_of(url)
+    if line is not None:
+        return OdbcRows(options, line, context)
     scheme = url.partition(":")[0].partition("+")[0]
     if scheme == "sqlite":
         return SqliteRows(options, context.directory / url.partition(":///")[2], context)
     if scheme in {"postgresql", "postgres"}:
         return PostgresRows(options, url, context)
+    if scheme in SCHEMES:
+        return MariadbRows(options, url, context)
     return AnyRows(options, url, context)
 
 
-__all__ = ["AnyRows", "Options", "PostgresRows", "SqliteRows", "open", "tables"]
+__all__ = ["AnyRows", "MariadbRows", "OdbcRows", "Options", "PostgresRows", "SqliteRows", "open", "tables"]

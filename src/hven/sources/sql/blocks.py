@@ -1,4 +1,4 @@
-"""Checksums of blocks of keys in PostgreSQL: what is asked, and which rows a block has.
+"""Checksums of blocks of keys where they are, in PostgreSQL and MariaDB: what is asked, and which rows a block has.
 
 A block's name says how it was cut: ``6:17`` are the whole-number keys whose bits above the last 6 are 17; ``h:17`` the keys whose hash ends in 17;
 ``6:null``, ``h:null`` those without a key.
@@ -7,13 +7,14 @@ A block's name says how it was cut: ``6:17`` are the whole-number keys whose bit
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError
 from hven.sources.sql.rows import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 OLDEST = 110_000  # the first version with 64-bit hashes
 RECORDS = 140_000  # ... with hashes of whole rows, twice as quick as those of their text
@@ -47,7 +48,70 @@ def checksum(columns: Sequence[str], hashable: Collection[str], version: int) ->
     return f"hash_record_extended(ROW({', '.join(quoted(name) if name in hashable else f'{quoted(name)}::text' for name in columns)}), 0)"
 
 
-def conditions(key: Sequence[str], blocks: Sequence[str]) -> Iterator[str]:
+def _among(numbers: Sequence[int]) -> str:
+    return f"(SELECT unnest('{{{','.join(map(str, numbers))}}}'::bigint[]))"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summing:
+    """How a database writes what is asked of blocks.
+
+    Attributes
+    ----------
+    quoted
+        A name.
+    number
+        The number of a row's block: how keys are cut, and the key.
+    checksum
+        A hash of a row: of expressions.
+    total
+        The sum of ``{}``, as text.
+    among
+        What stands behind IN.
+    """
+
+    quoted: Callable[[str], str]
+    number: Callable[[str, Sequence[str]], str]
+    checksum: Callable[[Sequence[str]], str]
+    total: str
+    among: Callable[[Sequence[int]], str]
+
+
+POSTGRESQL = Summing(
+    quoted=quoted,
+    number=number,
+    checksum=lambda row: f'hashtextextended(ROW({", ".join(row)})::text COLLATE "C", 0)',
+    total="sum({})::text",
+    among=_among,
+)
+
+
+def _backquoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _digest(row: Iterable[str]) -> str:
+    """Write MariaDB's hash of values: MD5 is what all of its versions have."""
+    return f"MD5(CONCAT_WS(',', {', '.join(f'QUOTE(CAST({one} AS BINARY))' for one in row)}))"
+
+
+def _maria_number(how: str, key: Sequence[str]) -> str:
+    if how != "h":  # whole at each step: a quotient there is rounded to four decimals, and >> knows no negative numbers
+        name, size = f"CAST({_backquoted(key[0])} AS SIGNED)", 1 << int(how)
+        return f"({name} - ((({name} MOD {size}) + {size}) MOD {size})) DIV {size}"
+    return f"CAST(CONV(RIGHT({_digest(map(_backquoted, key))}, 8), 16, 10) AS UNSIGNED) & {HASHED - 1}"
+
+
+MARIADB = Summing(
+    quoted=_backquoted,
+    number=_maria_number,
+    checksum=lambda row: f"CAST(CONV(LEFT({_digest(row)}, 16), 16, 10) AS UNSIGNED)",
+    total="CAST(SUM({}) AS CHAR)",
+    among=lambda numbers: f"({', '.join(map(str, numbers))})",
+)
+
+
+def conditions(key: Sequence[str], blocks: Sequence[str], how: Summing = POSTGRESQL) -> Iterator[str]:
     """Write the conditions for blocks: ranges of keys for a few, whose rows an index finds; one pass over the table for many.
 
     Raises
@@ -56,21 +120,22 @@ def conditions(key: Sequence[str], blocks: Sequence[str]) -> Iterator[str]:
         It is no name of a block.
     """
     numbers: dict[str, list[int]] = {}
+    name = how.quoted(key[0])
     for block in blocks:
         found = _BLOCK.fullmatch(block)
         if found is None:
             raise SourceError(f"{block!r} is no block of this source", remedy="sync with --full: everything is read")
         if found[2] == "null":
-            yield f"{quoted(key[0])} IS NULL"
+            yield f"{name} IS NULL"
         else:
             numbers.setdefault(found[1], []).append(int(found[2]))
-    for how, some in numbers.items():
+    for cutting, some in numbers.items():
         ranges = _ranges(sorted(set(some)))
-        if how != "h" and len(ranges) <= FEW:
-            name, width = quoted(key[0]), int(how)
+        if cutting != "h" and len(ranges) <= FEW:
+            width = int(cutting)
             yield f"({' OR '.join(f'({name} >= {low << width} AND {name} < {(high + 1) << width})' for low, high in ranges)})"
         else:
-            yield f"({number(how, key)}) IN (SELECT unnest('{{{','.join(map(str, some))}}}'::bigint[]))"
+            yield f"({how.number(cutting, key)}) IN {how.among(some)}"
 
 
 def _ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:

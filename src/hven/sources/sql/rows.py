@@ -93,10 +93,15 @@ class Rows(Narrowing):
     def _select(self, quote: str = '"') -> str:
         if self.options.query is not None:
             return self.options.query.strip().rstrip(";")
-        parts = _PARTS.findall(self.options.table or "")
         return "SELECT * FROM " + ".".join(
-            part if part.startswith(quote) else f"{quote}{part.replace(quote, quote * 2)}{quote}" for part in parts
+            part if part.startswith(quote) else f"{quote}{part.replace(quote, quote * 2)}{quote}"
+            for part in self.parts(self.options.table)
         )
+
+    @staticmethod
+    def parts(table: str | None) -> list[str]:
+        """Cut a table's name: a dot inside quotes separates nothing."""
+        return _PARTS.findall(table or "")
 
     @property
     def what(self) -> str:
@@ -297,6 +302,20 @@ class Paged(Rows):
 def quoted(name: str) -> str:
     """Write a name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def apart(names: Sequence[str]) -> list[str]:
+    """Name columns of a result apart: the first of one name keeps it, the others are NAME_2, NAME_3 ..; letters' case tells none apart."""
+    taken = {name.lower() for name in names}
+    seen: set[str] = set()
+    found = []
+    for name in names:
+        number, new = 2, name
+        while new.lower() in seen or (new != name and new.lower() in taken):
+            number, new = number + 1, f"{name}_{number}"
+        seen.add(new.lower())
+        found.append(new)
+    return found
 
 
 def spelled(name: str, schema: str | None = None) -> str:

@@ -1,0 +1,118 @@
+"""A MariaDB server of our own for tests: made in a temporary directory, on a socket and a port of this machine, gone afterwards."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+import pymysql
+
+from postgres import missing
+from running import until
+
+USER, PASSWORD = "hven", "sesame;}{'@:/"  # what addresses and lines of ODBC must be able to say
+
+
+class Server:
+    """A server that can be stopped and started again."""
+
+    def __init__(self) -> None:
+        program = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin") or missing(
+            "MariaDB (mariadb-server)"
+        )
+        self.program = program
+        self.directory = Path(tempfile.mkdtemp(prefix="maria-"))  # a socket's path must be short
+        self.user = []
+        if os.geteuid() == 0:  # it does not run as root
+            owner = pwd.getpwnam("mysql")
+            os.chown(self.directory, owner.pw_uid, owner.pw_gid)
+            self.user = ["--user=mysql"]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.socket = str(self.directory / "s")
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = f"mysql://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{self.port}/test"
+
+    def make(self) -> None:
+        """Make the system's tables and an account."""
+        subprocess.run(
+            ["mariadb-install-db", "--no-defaults", *self.user, f"--datadir={self.directory}/data", "--auth-root-authentication-method=normal", "--skip-test-db",
+             "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M"],
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=180,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        self.process = subprocess.Popen(
+            [self.program, "--no-defaults", *self.user, f"--datadir={self.directory}/data", f"--socket={self.socket}", f"--port={self.port}",
+             "--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0",
+             "--skip-log-bin", "--performance-schema=OFF", f"--log-error={self.directory}/log", f"--pid-file={self.directory}/pid", "--sql-mode=", "--lock-wait-timeout=5"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+        def answers() -> bool:
+            if not Path(self.socket).exists():
+                return False
+            try:
+                self.do("SELECT 1")
+            except pymysql.err.OperationalError:
+                return False
+            return True
+
+        until(answers)
+
+    def do(self, *statements: str, database: str | None = None) -> list[tuple[object, ...]]:
+        """Do something as root; give the last answer."""
+        with (
+            pymysql.connect(
+                unix_socket=self.socket, user="root", database=database, autocommit=True, charset="utf8mb4"
+            ) as link,
+            link.cursor() as cursor,
+        ):
+            for one in statements:
+                cursor.execute(one)
+            return list(cursor.fetchall())
+
+    @staticmethod
+    def literal(value: object) -> str:
+        """Write a value."""
+        return pymysql.converters.escape_item(value if not hasattr(value, "isoformat") else str(value), "utf8mb4")
+
+    def stop(self) -> None:
+        """End it at once, as a crash does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@cache
+def server() -> Server:
+    """Run one server for all tests of this process."""
+    found = Server()
+    atexit.register(shutil.rmtree, found.directory, ignore_errors=True)
+    found.make()
+    atexit.register(found.stop)
+    found.start()
+    secret = PASSWORD.replace("'", "''")
+    found.do(
+        "CREATE DATABASE test CHARACTER SET utf8mb4",
+        f"CREATE USER {USER}@'%' IDENTIFIED BY '{secret}'",
+        f"GRANT SELECT ON test.* TO {USER}@'%'",
+    )
+    return found
+
+
+def odbc(found: Server) -> str:
+    """Write its connection line of ODBC."""
+    secret = PASSWORD.replace("}", "}}")
+    return f"DRIVER={{MariaDB Unicode}};SERVER=127.0.0.1;PORT={found.port};DATABASE=test;UID={USER};PWD={{{secret}}};CHARSET=utf8mb4"
