@@ -102,7 +102,7 @@ def journeys(only: str) -> Iterator[Journey]:
             for one in (regions, circles):
                 uploaded(server, one, text)
             value, reference, ratio = pairs(lambda: uploaded(server, regions, text), lambda: uploaded(server, circles, text), 7)  # fmt: skip
-            yield Journey(name="regions.upload", value=value, unit="s", reference=reference, ratio=ratio, target=3.0,
+            yield Journey(name="regions.upload", value=value, unit="s", reference=reference, ratio=ratio, target=2.0,
                           note=f"{POINTS:,} points (1 s); reference: as many pairs with circles around positions")  # fmt: skip
 
 

@@ -51,6 +51,9 @@ PAIRS = 50_000_000  # pairs that are looked at at most
 PRODUCT = 2_000_000  # pairs that DuckDB may try one by one ..
 SHAPES = 1_000  # .. if they are of regions, which are dear
 STEP = 200_000  # circles at a time
+AT_ONCE = (
+    1 << 15
+)  # pairs that are compared at a time: in a processor's cache, and in memory that need not be asked for anew
 _ROWS = 1 << 40  # more than a table has
 _CAP = 89.0  # degrees: polygons that reach farther from their middle may be anywhere
 _SLACK = 1e-9  # degrees
@@ -389,10 +392,13 @@ def touching_pairs(index: RegionIndex, circles: tuple[Numbers, Numbers, Numbers]
             total += int(count.sum())
             if total > PAIRS:
                 return None
-            owner, row = np.repeat(which, count), index.rows[spread(places)].astype(np.int64)
-            near = index.near(row, middle[owner], reach[owner])
-            found.append(owner[near] * _ROWS + row[near])
-    return np.divmod(np.unique(np.concatenate(found)), _ROWS)
+            cuts = np.searchsorted(np.cumsum(count), np.arange(AT_ONCE, count.sum(), AT_ONCE))
+            for part in np.split(np.arange(len(count)), np.unique(cuts)):
+                owner, row = np.repeat(which[part], count[part]), index.rows[spread(places[part])].astype(np.int64)
+                near = index.near(row, middle[owner], reach[owner])
+                found.append(owner[near] * _ROWS + row[near])
+    pairs = np.sort(np.concatenate(found))
+    return np.divmod(pairs[np.append(True, pairs[1:] > pairs[:-1])[: len(pairs)]], _ROWS)
 
 
 def with_numbers(rows: pa.Table, name: str, numbers: Rows) -> pa.Table:

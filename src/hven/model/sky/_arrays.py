@@ -57,12 +57,16 @@ def in_polygon(lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike, c
         Shape (n,); False for what is no polygon.
     """
     lon, lat = np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
-    starts, numbers = _single(offsets, coordinates)
-    good, rings = _rings(starts, numbers)
+    good, corners, starts = _polygons(*_single(offsets, coordinates))
     if len(good) == 1:
-        return rings.holds(lon, lat) if good[0] else np.zeros(len(lon), dtype=np.bool_)
-    lon, lat = np.broadcast_to(lon, good.shape), np.broadcast_to(lat, good.shape)
-    good[good] = rings.contain(lon[good], lat[good])
+        return Rings(corners[:, 0], corners[:, 1], starts).holds(lon, lat) if good[0] else np.zeros(len(lon), np.bool_)
+    lon, lat = (np.broadcast_to(one, good.shape)[good] for one in (lon, lat))
+    found = [np.empty(0, np.bool_)]
+    for part in blocks(np.diff(starts), _BLOCK):
+        first = starts[part.start : part.stop + 1]
+        some = corners[first[0] : first[-1]]
+        found.append(Rings(some[:, 0], some[:, 1], first - first[0]).contain(lon[part], lat[part]))
+    good[good] = np.concatenate(found)
     return good
 
 
