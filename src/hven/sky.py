@@ -18,16 +18,54 @@ rings, seen from outside the sphere; of texts, whose writers run both ways, it i
 How to: ``docs/howto/regions.md``.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from hven.model.sky import Circle, Moc, Polygon, Range, Regions, contours, distance, frames, region_files
+
+if TYPE_CHECKING:
+    import os
 
 Contours, Disc, Chart = contours.Contours, contours.Disc, contours.Chart
 HELIO, FREEMAN = contours.HELIO, contours.FREEMAN
 chain_codes, pixel_lists, masks, boxes = contours.chain_codes, contours.pixel_lists, contours.masks, contours.boxes
 directions, sun = contours.polygons, contours.sun
-read_regions = region_files.read
 from_texts, to_texts = region_files.of_texts, region_files.texts
 from_geojson, to_geojson = region_files.from_geojson, region_files.to_geojson
 read_moc, write_moc = region_files.moc_read, region_files.moc_written
+
+
+def read_regions(file: str | os.PathLike[str] | bytes, name: str = "", *, mend: bool = False) -> region_files.Read:
+    """Read a file of regions.
+
+    Parameters
+    ----------
+    file
+        Its path, or its bytes.
+    name
+        Of bytes, the name of their file, for messages and for its ending.
+    mend
+        Polygons that cross themselves are no fault but noted: what they wind round stands for them.
+
+    Returns
+    -------
+    read
+        Regions, names, frame, and faults by row.
+
+    Raises
+    ------
+    ValueError
+        Empty, in no form that is known, or not what its form wants.
+    UserError
+        DS9 or CRTF without the library for them.
+    """
+    if isinstance(file, bytes):
+        return region_files.read(file, name, mend=mend)
+    path = Path(file)
+    return region_files.read(path.read_bytes(), name or path.name, mend=mend)
+
 
 __all__ = [
     "FREEMAN", "HELIO", "Chart", "Circle", "Contours", "Disc", "Moc", "Polygon", "Range", "Regions", "boxes", "chain_codes", "directions", "distance",

@@ -202,3 +202,14 @@ def test_pieces_that_touch_but_for_rounding_are_joined():
     back = region_files.of_texts(region_files.texts(star, "multishape").to_pylist())
     assert back.faults == [""]
     assert back.regions.area() == pytest.approx(star.area(), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["multishape", "stcs"])
+def test_corners_next_to_longitude_0_are_corners_there(kind: str):
+    """The least number of all is a longitude, too; what is warned of is an error in tests."""
+    cap = [(3.5, 68.9), (np.finfo(float).tiny, 68.9), (60.9, 90), (60.8, 68.9), (30, 68.9)]
+    belt = [[(0, -69), (120, -69), (240, -69)], [(0, 10), (240, 10), (120, 10)]]
+    region = Regions.of([[[cap], belt]]).mended()
+    back = region_files.of_texts(region_files.texts(region, kind, frame="ICRS").to_pylist())
+    assert back.faults == [""]
+    assert back.regions.area() == pytest.approx(region.area(), rel=1e-6)

@@ -3,15 +3,69 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from hven import sky
+from running import for_shells
 from shared import ROOT
 
 PAGE = (ROOT / "docs/howto/regions.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_its_shell_lines_run_in_an_empty_directory(tmp_path: Path):
+    (lines, *_) = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    place = tmp_path / "empty"
+    for one in (place, tmp_path / "bin"):
+        one.mkdir()
+    for_shells(tmp_path / "bin/hven")
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash"], input=lines, cwd=place, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert "command not found" not in done.stderr
+    assert done.stderr.count("character 3 of the chain code is no digit") == 2
+    assert [bool(line) for line in done.stdout.splitlines()] == [True, False, False] * 2
+    assert {one.name for one in place.iterdir()} == {"hfc.csv", "holes.json", "holes.moc.fits"}
+    read = sky.read_regions(place / "holes.json")
+    assert repr(read.regions) == "<Regions: 3 rows, 1 parts, 10 corners>"
+    covered = sky.read_regions((place / "holes.moc.fits").read_bytes()).regions
+    assert read.regions.area()[0] < covered.area()[0] < 1.011 * read.regions.area()[0]
+
+
+SHORT = {  # what people write who have one of something
+    "sky.from_texts('Circle ICRS 10 20 1').regions": 1,
+    "sky.chain_codes('44660022', 500, 500, DISC).regions": 1,
+    "sky.boxes(0, 0, 1, 1, DISC).regions": 1,
+    "sky.masks([[0, 7], [7, 7]], 7, sky.Disc(0.5, 0.5, 2.0, 2.0, 944.0, 0, 0)).regions": 1,
+    "sky.sun.earth(['2009-01-01', '2009-01-02T12:00:00']).l0": 2,
+    "sky.Regions.circles([10, 20], 20, 1)": 2,
+}
+WRONG = {
+    "sky.Regions.circles(10, 95, 1)": "a latitude is beyond 90 degrees: 95",
+    "sky.Regions.of([[(0, 0), (10, 10), (10, 0)]])": "lists of rows of parts of rings",
+    "sky.Regions.of([(0, 0), (10, 10), (10, 0)])": "lists of rows of parts of rings",
+    "sky.write_moc(sky.Moc.parse('3/1'), 'fit')": "no 'fit' file: fits, json, ascii",
+}
+NAMES = {"sky": sky, "DISC": sky.Disc(512, 512, 2.63, 2.63, 944.0, 0, 0)}
+
+
+@pytest.mark.parametrize("text", SHORT)
+def test_one_of_something_need_not_be_a_column(text: str):
+    found = eval(text, NAMES)
+    assert len(found) == SHORT[text]
+    assert not hasattr(found, "valid") or found.valid().all()
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_wrong_is_said(text: str):
+    with pytest.raises(ValueError, match=WRONG[text]):
+        eval(text, NAMES)
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))

@@ -310,7 +310,8 @@ def _drawn(count: int, rows: Indexes, circle: Flags, size: Indexes, numbers: Num
     good = circle & (size == 3)
     if good.any():
         lon, lat, radius = numbers[starts[:-1][good][:, None] + np.arange(3)].T
-        found = found.replaced(rows[good], Regions.circles(lon, lat, radius))
+        right = ~(np.abs(lat) > 90.0)
+        found = found.replaced(rows[good][right], Regions.circles(lon[right], lat[right], radius[right]))
     good = ~circle & (size >= 6) & (size % 2 == 0)
     if good.any():
         kept = np.repeat(good, size)

@@ -159,6 +159,8 @@ def _written(
         names = [name if name is not None else row + 1 for row, name in enumerate(read.names)]
         facts = [{"row": row + 1, **({"fault": fault} if fault else {})} for row, fault in enumerate(read.faults)]
         return region_files.to_geojson(regions, facts, ids=names, crs=frame or read.frame).encode(), faults
+    empty = {row for row, _ in faults} | set(np.flatnonzero(np.diff(regions.rows) == 0).tolist())
+    faults = [(row, read.faults[row] or "there is no region") for row in sorted(empty)]
     if to in {Form.ds9, Form.crtf}:
         if (frame or read.frame) != "ICRS":
             raise ValueError(
@@ -169,19 +171,12 @@ def _written(
         if ending in {".fits", ".json"}:
             (whole,), _ = contour_tables.combined(read).mocs()
             return region_files.moc_written(whole, ending[1:]), faults
-        empty = {row for row, _ in faults}
         mocs, _ = regions.mocs()
         return "".join(f"{'' if row in empty else moc}\n" for row, moc in enumerate(mocs)).encode(), faults
     kind = {Form.stc: "stcs", Form.dali: "multishape", Form.polygon: "polygon"}[to]
     said = read.frame or ""
     word = frame or (said if said.isalnum() else "") if to is Form.stc else ""  # a URN of GeoJSON's is no word of STC-S
     lines = region_files.texts(regions, kind, frame=word, outside=outside).to_pylist()
-    known = {row for row, _ in faults}
     large = "it is more than one polygon without holes, of less than half a sphere: --to dali or moc says it"
-    some = np.diff(regions.rows) > 0
-    faults += [
-        (row, large if some[row] else "there is no region")
-        for row, line in enumerate(lines)
-        if line is None and row not in known
-    ]
+    faults += [(row, large) for row, line in enumerate(lines) if line is None and row not in empty]
     return "".join(f"{line or ''}\n" for line in lines).encode(), sorted(faults)

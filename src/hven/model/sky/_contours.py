@@ -72,7 +72,7 @@ def chain_codes(
     Parameters
     ----------
     codes
-        Digits from 0 to 7, a text for each row, shape (n,); an empty one is a single pixel, a null is a fault.
+        Digits from 0 to 7, a text for each row, shape (n,), or one text; an empty one is a single pixel, a null is a fault.
     x, y
         The first pixel; shape (n,).
     grid
@@ -91,6 +91,7 @@ def chain_codes(
     contours
         A region or a fault for each row.
     """
+    codes = [codes] if isinstance(codes, str) else codes
     texts = codes if isinstance(codes, pa.Array) else pa.array(codes, from_pandas=True)
     texts = texts.cast(pa.large_string())
     rows = len(texts)
@@ -108,7 +109,7 @@ def chain_codes(
     if arcsec and isinstance(grid, Disc):
         x, y = (a + np.divide(b, c) for a, b, c in ((grid.x, x, grid.scale_x), (grid.y, y, grid.scale_y)))
         origin = 0
-    start = [np.asarray(values, dtype=np.float64) - origin for values in (x, y)]
+    start = [np.atleast_1d(np.asarray(values, dtype=np.float64)) - origin for values in (x, y)]
     check.mark("no_start", ~(np.abs(start[0]) < 2.0**40) | ~(np.abs(start[1]) < 2.0**40))
     steps = np.array(table, dtype=np.int64).T.copy()
 
@@ -196,7 +197,7 @@ def masks(image: npt.NDArray[np.integer], values: npt.ArrayLike, grid: Disc | Ch
     contours
         A region for each label; what is nowhere in the image is a fault.
     """
-    asked = np.asarray(values)
+    image, asked = np.asarray(image), np.atleast_1d(values)
     check = Check(len(asked))
     runs = labelled(image, asked)
     check.mark("no_contour", runs.pixels(len(asked)) == 0)
@@ -222,7 +223,7 @@ def boxes(
     contours
         A region or a fault for each row.
     """
-    given = np.stack([np.asarray(values, dtype=np.float64) - origin for values in (x0, y0, x1, y1)])
+    given = np.stack([np.atleast_1d(np.asarray(values, dtype=np.float64)) - origin for values in (x0, y0, x1, y1)])
     check = check or Check(given.shape[1])
     known = (np.abs(given) < 2.0**40).all(axis=0)
     check.mark("no_start", ~known)

@@ -33,7 +33,15 @@ def moc_written(moc: Moc, as_: str = "fits", body: str = "") -> bytes:
     -------
     bytes
         The file.
+
+    Raises
+    ------
+    ValueError
+        There is no such form.
     """
+    if as_ not in {"fits", "json", "ascii"}:
+        message = f"a MOC is no {as_!r} file: fits, json, ascii"
+        raise ValueError(message)
     if as_ == "ascii":
         return str(moc).encode()
     if as_ == "json":

@@ -83,6 +83,11 @@ class Columns:
             message = "a ring needs vertices"
             raise ValueError(message)
 
+    def __repr__(self) -> str:
+        """Count what there is: the numbers themselves fill pages."""
+        sizes = ((len(self), "rows"), (len(self.parts) - 1, "parts"), (len(self.lon), "corners"))
+        return f"<{type(self).__name__}: {', '.join(f'{size:,} {word}' for size, word in sizes)}>"
+
     @classmethod
     def of(cls, rows: Iterable[Iterable[Iterable[Sequence[Sequence[float]]]]]) -> Self:
         """Make regions of nested lists: rows of parts of rings of (longitude, latitude), degrees.
@@ -96,18 +101,27 @@ class Columns:
         -------
         regions
             One for each row.
+
+        Raises
+        ------
+        ValueError
+            Lists are nested otherwise.
         """
         vertices: list[Sequence[float]] = []
         rings, parts, offsets = [0], [0], [0]
-        for row in rows:
-            for part in row:
-                for ring in part:
-                    points = list(ring)
-                    vertices += points[:-1] if len(points) > 1 and tuple(points[0]) == tuple(points[-1]) else points
-                    rings.append(len(vertices))
-                parts.append(len(rings) - 1)
-            offsets.append(len(parts) - 1)
-        numbers = np.array(vertices, dtype=np.float64).reshape(-1, 2)
+        try:
+            for row in rows:
+                for part in row:
+                    for ring in part:
+                        points = list(ring)
+                        vertices += points[:-1] if len(points) > 1 and tuple(points[0]) == tuple(points[-1]) else points
+                        rings.append(len(vertices))
+                    parts.append(len(rings) - 1)
+                offsets.append(len(parts) - 1)
+            numbers = np.array(vertices, dtype=np.float64).reshape(len(vertices), 2)
+        except (TypeError, ValueError):
+            message = "regions are lists of rows of parts of rings of (longitude, latitude): [[[[(0, 0), (1, 0), (1, 1)]]]] is one of one ring"
+            raise ValueError(message) from None
         return cls(numbers[:, 0], numbers[:, 1], np.array(rings), np.array(parts), np.array(offsets))
 
     @classmethod

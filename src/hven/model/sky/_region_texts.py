@@ -214,7 +214,10 @@ def _united(regions: Regions) -> Regions:
     if len(wide):
         part, row = shapely.get_parts(drawn(parts), return_index=True)
         parts_of = shapely.multipolygons(part, indices=of[row], out=maps)[:, None]
-        maps = shapely.unary_union(parts_of, axis=1, grid_size=_GRID)
+        with np.errstate(
+            divide="ignore", over="ignore", invalid="ignore"
+        ):  # GEOS divides by coordinates next to 0, and looks
+            maps = shapely.unary_union(parts_of, axis=1, grid_size=_GRID)
     rest = np.delete(np.arange(len(regions)), wide)
     return regions.replaced(wide, raised(maps)).replaced(rest, regions.take(rest).mended())
 
@@ -252,7 +255,7 @@ def of_texts(values: Iterable[str | None], *, mend: bool = False) -> Read:
     Parameters
     ----------
     values
-        A text for each row; None or an empty one is an empty region. STC-S in a frame of the sky is turned to ICRS.
+        A text for each row, or one text; None or an empty one is an empty region. STC-S in a frame of the sky is turned to ICRS.
     mend
         Polygons that cross themselves are no fault: what they wind round stands for them.
 
@@ -261,6 +264,7 @@ def of_texts(values: Iterable[str | None], *, mend: bool = False) -> Read:
     read
         Regions and faults by row.
     """
+    values = [values] if isinstance(values, str) else values
     shapes: list[Shape | None] = []
     mocs: dict[int, Moc] = {}
     faults: list[str] = []

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _CORNERS = 4_000_000  # of a MOC's cells
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Regions(Columns):
     """N regions.
 
@@ -291,10 +291,18 @@ class Regions(Columns):
         -------
         regions
             N of them.
+
+        Raises
+        ------
+        ValueError
+            A latitude is beyond 90 degrees.
         """
         lon, lat, size = np.broadcast_arrays(
             *(np.atleast_1d(np.asarray(one, np.float64)) for one in (lon, lat, radius))
         )
+        if (np.abs(lat) > 90.0).any():
+            message = f"a latitude is beyond 90 degrees: {lat[np.abs(lat) > 90.0][0]:g}"
+            raise ValueError(message)
         arc = np.radians(size)
         some, whole = (size > 0.0) & (size < 180.0), size >= 180.0
         off = np.full(len(arc), np.radians(error)) if error else np.minimum(arc, np.pi - arc) / 1000.0

@@ -48,7 +48,7 @@ def earth(utc: npt.ArrayLike) -> Earth:
     Parameters
     ----------
     utc
-        Times as datetime64, or microseconds since 1970-01-01T00:00:00 as a UTC clock shows them, any shape. NaT gives NaN.
+        Times as datetime64 or as texts (ISO 8601, UTC), or microseconds since 1970-01-01T00:00:00 as a UTC clock shows them, any shape. NaT gives NaN.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def earth(utc: npt.ArrayLike) -> Earth:
 
 def _julian(utc: npt.ArrayLike) -> Numbers:
     given = np.asarray(utc)
-    if given.dtype.kind == "M":
+    if given.dtype.kind in "MU":
         given = given.astype("datetime64[us]")
     missing = np.isnat(given) if given.dtype.kind == "M" else np.zeros(given.shape, dtype=np.bool_)
     count = np.where(missing, 0, given.astype(np.int64))
