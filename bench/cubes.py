@@ -171,6 +171,7 @@ def _one(name: str, server: Server, file: Path, size: tuple[int, int, int]) -> J
     def asked() -> float:
         count[0] += 1
         forget()
+        connection = server.connect()  # what it is compared with may take so long that a server closes an idle one
         begin = time.perf_counter()
         status, body = ask(connection, f"{PATH}?{address()}")
         took = time.perf_counter() - begin

@@ -55,7 +55,11 @@ def rooted(path: str, roots: Sequence[Root]) -> tuple[Root, str]:
     root, path
         The root with the longest `Root.at`.
     """
-    found: Root | None = None  # for thousands of files
+    if not roots:  # asked of each of thousands of files
+        return _BESIDE, path
+    if len(roots) == 1 and not roots[0].at:
+        return roots[0], path
+    found: Root | None = None
     for one in roots:
         if (not one.at or path.startswith(one.at + "/")) and (found is None or len(one.at) > len(found.at)):
             found = one

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.model.resource import Resource
-    from hven.model.table import Table
+    from hven.model.table import Root, Table
     from hven.query import Result
     from hven.services.face import Surroundings
     from hven.site.auth import Reader
@@ -221,6 +221,7 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
     plain: dict[str, str] = {}
     owners: list[str] = []
     distant = _distant(around, taken)
+    direct = {name for name, known in taken.items() if known is not None and any(one.direct for one in _roots(known))}
     for address, found in parts.items():
         if found is None:
             entries.append(Entry(address, ELSEWHERE, "it is of another site: fetch it there"))
@@ -234,7 +235,7 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
             entries.append(Entry(address, REFUSED, _said(known.refused[path])))
             continue
         row = known.rows[path]
-        if rooted(path, row["roots"])[0].direct:
+        if name in direct and rooted(path, row["roots"])[0].direct:
             entries.append(Entry(address, ELSEWHERE, "it is on another server: fetch it by its address"))
             continue
         try:
@@ -272,10 +273,19 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
 
 def _distant(around: Surroundings, taken: Mapping[str, filed.Found | None]) -> dict[tuple[str, str], Any]:
     """Ask other servers for what the archive has of them, all at once: rows with size, time and state, or why there is none."""
-    every = [(name, row) for name, one in taken.items() if one is not None for row in one.rows.values()]
+    far_off = [
+        (name, one) for name, one in taken.items() if one is not None and any(root.scheme for root in _roots(one))
+    ]
+    every = [(name, row) for name, one in far_off for row in one.rows.values()]
     far = [(name, row) for name, row in every if (there := elsewhere.root_of(row)) is not None and not there[0].direct]
     states = elsewhere.settled(around, [row for _, row in far])
     return {(name, row["path"]): state for (name, row), state in zip(far, states, strict=True)}
+
+
+def _roots(found: filed.Found) -> list[Root]:
+    """List the roots of files, those of each table once."""
+    every = {id(row["roots"]): row["roots"] for row in found.rows.values()}
+    return [root for roots in every.values() for root in roots]
 
 
 def answer(

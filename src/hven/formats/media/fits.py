@@ -135,7 +135,8 @@ def open_fits(file: Place) -> Product:
             parts = tuple(_parts(hdus, size, stream))
             if not parts and size % BLOCK:
                 raise SourceError(say("it ends after {size} bytes, within a header", size))  # noqa: TRY301  (what is open is closed)
-            cards = _cards(hdus[0].header)
+            first = parts[0] if parts and parts[0].index == 0 else None
+            cards = _cards(hdus[0].header) if first is None else first.cards
             return Product(medium="fits", parts=with_cells(parts, cards), cards=cards, closing=opened.close)
         except BaseException:
             opened.close()
