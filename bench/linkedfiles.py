@@ -11,7 +11,7 @@ from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, se
 SITE = CACHE / "site-linkedfiles"
 ROWS = 20_000
 NAMES = ("products.linked.one", "products.linked.seen", "products.linked.thousand", "products.linked.votable")
-GOALS = {"one": "5 ms", "seen": "5 ms", "thousand": "200 ms", "votable": "200 ms"}
+GOALS = {"one": 5.0, "seen": 5.0, "thousand": 200.0, "votable": 200.0}  # ms, on a machine that does nothing else
 DESCRIPTOR = """\
 collection: linked
 title: Linked
@@ -85,7 +85,7 @@ def _journey(server: Server, name: str) -> Journey:
         listed = ", ".join(f"'{key}'" for key in keys())
         return tap(
             f"SELECT m.*, f.* FROM linked.main AS m JOIN linked.files AS f ON f.path = m.file WHERE m.id IN ({listed})",
-            form,
+            "csv",
         )
 
     def asked(make: Callable[[], str], least: int) -> Callable[[], None]:
@@ -104,8 +104,6 @@ def _journey(server: Server, name: str) -> Journey:
         before = spent(server.pids)
         found.append(median(call, times, warm=0))
         cpu.append((spent(server.pids) - before) / times)
-    note = f"{GOALS[what]}; of processors {cpu[0] * 1000:.1f} ms, beside the same rows by TAP, {cpu[1] * 1000:.1f} ms"
-    return against(name, found[0] * 1000, found[1] * 1000, TARGETS[what], unit="ms", note=note)
-
-
-TARGETS = {"one": 5.0, "seen": 5.0, "thousand": 5.0, "votable": 5.0}
+    beside = f"the same rows by TAP {found[1] * 1000:.1f}, {cpu[1] * 1000:.1f}"
+    note = f"of processors {cpu[0] * 1000:.1f} ms; {beside}"
+    return against(name, found[0] * 1000, GOALS[what], 1.0, unit="ms", note=note)
