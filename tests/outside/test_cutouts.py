@@ -49,7 +49,10 @@ tables:
     source: rows.csv
     primary: id
     columns: {id: {type: string, ucd: "meta.id;meta.main"}, file: string}
-    links: [{semantics: this, file: "data/{target.file}"}]
+    links: [{semantics: this, file: "data/{target.file}"}, {semantics: documentation, text: "https://x.example/{target.id}"}]
+    obscore:
+      set: {dataproduct_type: image, calib_level: 2}
+      map: {obs_id: id}
 """
 
 
@@ -125,6 +128,15 @@ def test_pyvo_cuts_by_what_the_answer_says(server: Server) -> None:
     links = rows[0].getdatalink()
     with fits.open(io.BytesIO(links.get_first_proc().process(circle=(20, -30, 0.001)).read())) as found:
         assert found["STAT"].data.shape == (10, *data.shape[1:])
+
+
+def test_pyvo_cuts_rows_of_obscore_by_the_list_that_they_lead_to(server: Server) -> None:
+    """At the address at which the server stands, wherever the site was when it was ingested."""
+    (row,) = pyvo.dal.TAPService(f"{server.url}/tap").search("SELECT * FROM ivoa.obscore WHERE obs_id = 'HorseHead'")
+    assert row["access_url"].startswith(f"{server.url}/datalink/")
+    found = fits.open(io.BytesIO(row.processed(circle=(85.25, -2.46, 0.03)).read()))
+    assert "CRPIX1" in found[0].header
+    assert found[0].data.size > 1000
 
 
 def test_stilts_finds_nothing_wrong_with_the_lists(server: Server) -> None:

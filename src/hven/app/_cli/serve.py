@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import logging
 import logging.config
+import os
 import socket
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -47,8 +49,10 @@ def serve(
         *exposed(found.directory, found.var, found.kept),
     ]:
         print(f"warning: {fault}", file=sys.stderr)
-    port = port or found.port
-    server.serve(found, host=_free(host or found.host, port), port=port, workers=workers or found.workers)
+    found = replace(found, host=host or found.host, port=port or found.port)
+    # the server's processes read the settings by themselves: addresses in ivoa.obscore are those of this server as well
+    os.environ |= {"HVEN_HOST": found.host, "HVEN_PORT": str(found.port)}
+    server.serve(found, host=_free(found.host, found.port), port=found.port, workers=workers or found.workers)
 
 
 def work(
