@@ -55,11 +55,29 @@ export class Spectrum {
   }
 
   /**
+   * An image has no spectrum: its value is written.
+   * @param {Line} line
+   * @param {Scale} axis
+   * @param {string} name
+   */
+  single(line, axis, name) {
+    [this.line, this.axis, this.name] = [line, axis, name];
+    this.evenly.hidden = true;
+    this.plot?.destroy();
+    this.plot = null;
+    const error = line.errors ? ` ± ${short(line.errors[0])}` : "";
+    const text = `${short(line.values[0])}${error} ${line.unit}`;
+    this.place.replaceChildren(make("p", { className: "value", textContent: text }));
+    window.hven = { ...window.hven, spectrum: { values: line.values, plot: null } };
+  }
+
+  /**
    * @param {Line} line
    * @param {Scale} axis
    * @param {string} name of the axis
    */
   show(line, axis, name) {
+    if (line.values.length < 2) return this.single(line, axis, name);
     if (axis !== this.axis) this.tick.checked = broken(axis);
     this.evenly.hidden = axis.even !== "";
     this.numbered = this.tick.checked || axis.values.some((one) => typeof one === "string");
