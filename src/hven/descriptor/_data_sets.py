@@ -177,7 +177,7 @@ def _data_set(
                 faults.error(
                     f"{where}.{key}: the samples are the table's rows", item.places[key], "file: '{target.path}'"
                 )
-        for key in ("unit", "since", "plus"):
+        for key in ("unit", "since", "plus", "scale"):
             if key in clock:
                 faults.error(
                     f"{where}.time.{key}: a column says it itself",
@@ -222,6 +222,7 @@ def _data_set(
         clock=Clock(
             unit=_text(clock, "unit"),
             since=_text(clock, "since") or "",
+            scale=_text(clock, "scale") or "",
             plus=(str(plus["of"]), _text(plus, "unit")) if plus and "of" in plus else None,
         )
         if clock

@@ -43,6 +43,8 @@ class Time(
     "of files: unit of the numbers, if the file does not say it: d, h, min, s, ms, us, ns"
     since: Loose
     "of files: when the numbers are 0: a date, JD, MJD; what the file's name has: orf%Y%m%d; cards of its header: DATE-OBS TIME-OBS"
+    scale: Literal["UTC", "TAI", "TT", "TDB", "GPS"]
+    "of files: the clock that they show; default: what the file says (FITS: TIMESYS; the end of since: 1993-01-01 TAI), else UTC"
     plus: Part
     "of files: a variable that is added: the fraction of a Julian day, milliseconds of the day"
 

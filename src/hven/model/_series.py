@@ -52,12 +52,15 @@ class Clock:
         Of the numbers: ``ms``, ``s``, ``d``.
     since
         When they are 0: a date, ``JD``, ``MJD``; what the file's name has (``orf%Y%m%d``); or cards of its header (``DATE-OBS TIME-OBS``).
+    scale
+        Of the clock that they show: ``UTC``, ``TAI``, ``TT``, ``TDB``, ``GPS``; empty: the file's.
     plus
         Variable that is added, and its unit: the fraction of a Julian day, milliseconds of a day.
     """
 
     unit: str | None = None
     since: str = ""
+    scale: str = ""
     plus: tuple[str, str | None] | None = None
 
 

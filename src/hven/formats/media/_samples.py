@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from hven.formats.media._product import MISSING, Array, Part, Rows
 from hven.model.errors import SourceError, say
+from hven.model.sky import clocks
 from hven.model.table import Bins, Column, Variable
 from hven.model.types import Type
 
@@ -38,6 +39,16 @@ CELLS = 500_000  # values of a batch
 BLOCK = 65_536  # times that are read at once
 LARGEST = 1 << 25  # samples of a file
 DAY = 86_400_000_000
+_SCALES = {
+    "TAI": "TAI",
+    "IAT": "TAI",
+    "TT": "TT",
+    "TDT": "TT",
+    "ET": "TDB",
+    "TDB": "TDB",
+    "GPS": "GPS",
+}  # of FITS and others
+_SCALED = re.compile(rf"\s\(?({'|'.join(_SCALES)})\)?\s*$")
 _UNITS = {"d": DAY, "day": DAY, "h": 3_600_000_000, "hr": 3_600_000_000, "hour": 3_600_000_000, "min": 60_000_000, "minute": 60_000_000, "s": 1_000_000, "sec": 1_000_000,
           "second": 1_000_000, "ms": 1_000, "msec": 1_000, "millisecond": 1_000, "us": 1, "microsecond": 1, "ns": 1e-3, "nanosecond": 1e-3}  # fmt: skip
 _ZEROS = {"JD": 2_440_587.5, "MJD": 40_587.0}  # days at 1970-01-01
@@ -275,13 +286,30 @@ class Samples:
         for first in range(0, clock.count, BLOCK):
             stop = min(first + BLOCK, clock.count)
             out[first:stop] = turn(first, stop)
-        return out
+        return self._utc(clock, out)
+
+    def _utc(self, clock: _Values, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Convert times of another clock than UTC."""
+        said = self._said.clock.scale
+        if not said and not (isinstance(clock.part, Rows) and clock.part.moments is not None and clock.column.epoch is not None):  # fmt: skip
+            since = re.split(r"\ssince\s", self._said.clock.since or clock.column.unit or "")[-1]
+            named = _SCALED.search(since) or _SCALED.search(f" {self._cards(clock.part).get('TIMESYS', '')}".upper())
+            said = named[1] if named is not None else ""
+        scale = _SCALES.get(said, "UTC")
+        if scale == "UTC":
+            return times
+        there = times != MISSING
+        found = np.where(there, times, 0)
+        found[there] = clocks.utc_in_order(times[there], scale)
+        if (found[there] == clocks.NONE).any():
+            raise SourceError(say("{file} has times of {scale} before 1972, which UTC does not follow by whole seconds", self._name, scale))  # fmt: skip
+        return np.where(there, found, MISSING)
 
     def _turning(self, clock: _Values) -> Callable[[int, int], npt.NDArray[np.int64]]:
         said, part, column = self._said.clock, clock.part, clock.column
         unit = said.unit or column.unit or ""
         match = re.fullmatch(r"(\w+)\s+since\s+(.+)", unit)
-        since = said.since or (match[2] if match else "")
+        since = _SCALED.sub("", said.since or (match[2] if match else ""))
         if isinstance(part, Rows) and part.moments is not None and clock.plain and column.epoch is not None and not said.since and said.plus is None:  # fmt: skip
             exact = part.moments
             return lambda first, stop: exact(clock.name, first, stop)

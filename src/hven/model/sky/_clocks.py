@@ -22,6 +22,7 @@ _STARTS: Whole = np.array([day for day, _ in LEAPS], "datetime64[us]").astype(np
 _OFFSETS: Whole = np.array([offset for _, offset in LEAPS], np.int64) * 1_000_000
 NONE = -(2**62)
 TT_TAI = 32_184_000  # microseconds
+_BEHIND = {"TAI": 0, "TT": TT_TAI, "TDB": TT_TAI, "GPS": -19_000_000}  # microseconds by which each is ahead of TAI
 
 
 def tai_of_utc(utc: npt.ArrayLike) -> Whole:
@@ -63,6 +64,44 @@ def utc_of_tai(tai: npt.ArrayLike) -> Whole:
     inside = (at >= 1) & (given < (_STARTS + _OFFSETS)[at])
     found = np.where(inside, given - before, given - _OFFSETS[at])
     return np.where(given >= _STARTS[0] + _OFFSETS[0], found, NONE)
+
+
+def utc_in_order(times: npt.ArrayLike, scale: str) -> Whole:
+    """Convert a clock to UTC in days of 86,400 s, so that times increase: the last millisecond before a leap second and the second itself share that millisecond.
+
+    Parameters
+    ----------
+    times
+        Microseconds since 1970-01-01T00:00:00 of the clock's own, any shape.
+    scale
+        ``TAI``, ``TT``, ``TDB`` (at the Earth's centre) or ``GPS``.
+
+    Returns
+    -------
+    utc
+        Microseconds, of the same shape; `NONE` before 1972.
+
+    Raises
+    ------
+    KeyError
+        There is no such scale.
+    """
+    given = np.asarray(times, np.int64)
+    if scale == "TDB":
+        import erfa  # noqa: PLC0415  (with astropy)
+
+        days = given / 86_400e6
+        # it changes slowly and smoothly: between midnights a line is exact to a tenth of a microsecond
+        knots = np.unique(np.concatenate([np.floor(days).ravel() + one for one in (0.0, 1.0)]))
+        ahead_of_tt = erfa.dtdb(2_440_587.5, knots, 0.0, 0.0, 0.0, 0.0)
+        given = given - np.round(np.interp(days, knots, ahead_of_tt) * 1e6).astype(np.int64)
+    tai = given - _BEHIND[scale]
+    ends = _STARTS + _OFFSETS  # of leap seconds
+    at = np.searchsorted(ends, tai, "right")
+    ahead = np.append(ends, np.iinfo(np.int64).max)[at] - tai
+    days = np.append(_STARTS, 0)[at]
+    plain = tai - _OFFSETS[np.maximum(at - 1, 0)]
+    return np.where(at < 1, NONE, np.where(ahead <= 1_001_000, days + -ahead // 1001, plain))
 
 
 _AMPLITUDES = np.array([0.0071, 0.0057, 0.0039, 0.0037, 0.0021, 0.0020, 0.0018])
