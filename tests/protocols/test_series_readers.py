@@ -235,6 +235,24 @@ def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
         until(lambda: len(running(tmp_path)) <= 1)
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("./lost", "it said: the program cannot be started: No such file or directory"), ("hven-lost", "there is no program 'hven-lost'")],
+)  # fmt: skip
+def test_a_program_that_is_not_there_is_told(tmp_path: Path, command: str, words: str) -> None:
+    home = made(tmp_path, days=1)
+    opened(tmp_path)[0].close()
+    text = (tmp_path / "hven.toml").read_text()
+    (tmp_path / "hven.toml").write_text(re.sub("command = .*", f'command = ["{command}"]', text))
+    with Site(settings.load(tmp_path)) as site:
+        answer = Client(create(site)).get("/hapi/info", dataset="nda_days")
+        assert (answer.status, json.loads(answer.body)["status"]["code"]) == (503, 1500)
+        assert words in answer.text
+        spectra(home / "data/x_0.npy", 5)
+        with pytest.raises(DataError, match=re.escape(words)):
+            sync(site, "nda")
+
+
 def test_many_at_once_and_a_process_of_many_files(world: tuple[Client, Path]) -> None:
     client, directory = world
     expected = sent(np.load(directory / "collections/nda/data/x_1.npy"))[:60]

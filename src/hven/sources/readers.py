@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from hven.formats.media import open_product
 from hven.model import clock
-from hven.model.errors import SourceError, say
+from hven.model.errors import SourceError, UserError, say
 from hven.sources.programs import program_at, warded
 
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ def open_read(settings: Settings, place: Place, name: str, reader: FileReader) -
         if said is None:
             raise SourceError(say("hven.toml has no reader {name!r}", reader.name), remedy=say("write [readers.{name}] into hven.toml", reader.name))  # fmt: skip
         words = (str((home / one).absolute()) if one.startswith(("./", "../")) else one for one in said.command[1:])
-        argv = (program_at(home, said.command[0]), *words)
+        try:
+            argv = (program_at(home, said.command[0]), *words)
+        except UserError as error:
+            raise SourceError(error.message, remedy=say("readers.{name}.command of hven.toml", said.name)) from None
         kind = _Kind(said.name, argv, tuple(said.environment.items()), said.seconds, said.memory, said.processes, said.idle, "")  # fmt: skip
     return open_product(place, name, ask=partial(_asked, kind, name))
 
