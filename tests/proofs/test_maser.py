@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cdflib
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -36,6 +37,10 @@ tables:
     source: {kind: granules, files: data/*.fits}
     follow: true
     series: {file: "{target.path}", reader: maser, cadence: 0.5 s}
+  routine:
+    source: {kind: granules, files: data/*.cdf}
+    follow: true
+    series: {file: "{target.path}", reader: maser, cadence: 1 s}
 """
 CHANNELS = ("LL", "RR", "RX1", "RX2")
 
@@ -53,6 +58,24 @@ def newroutine(path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     return days, data
 
 
+def routine(path: Path) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
+    """Write a file of NDA's Routine in the layout that maser-data reads by spacepy: ISTP's CDF with two polarisations."""
+    file = cdflib.cdfwrite.CDF(str(path), cdf_spec={"Majority": "row_major"}, delete=True)
+    file.write_globalattrs({"Logical_source": {0: "srn_nda_routine_jup_edr"}})
+    first = int(cdflib.cdfepoch.compute_tt2000([2016, 12, 30, 0, 0, 0, 0, 0, 0]))
+    rng = np.random.default_rng(5)
+    values = {name: rng.integers(0, 255, (300, 40)).astype("u1") for name in ("LL", "RR")}
+    every = {"Frequency": np.linspace(10, 40, 40), "Epoch": first + np.arange(300) * 1_000_000_000, **values}
+    for name, array in every.items():
+        varies = name != "Frequency"
+        kind = {"Frequency": 45, "Epoch": 33}.get(name, 11)
+        sizes = list(array.shape[1:] if varies else array.shape)
+        said = {"UNITS": "MHz" if name == "Frequency" else "dB", "LABLAXIS": name, "CATDESC": f"{name} of Jupiter"}
+        file.write_var({"Variable": name, "Data_Type": kind, "Num_Elements": 1, "Rec_Vary": varies, "Dim_Sizes": sizes}, said, array)  # fmt: skip
+    file.close()
+    return cdflib.cdfepoch.to_datetime(every["Epoch"]).astype("M8[us]"), values
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path, Any]]:
     site = tmp_path_factory.mktemp("maser")
@@ -60,7 +83,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, P
     data.mkdir(parents=True)
     name = "radio/ecallisto/BIR_20110607_062400_10.fit"
     (data / Path(name).name).write_bytes(shared(f"data/{name}").read_bytes())
-    made = newroutine(data / "J20200531_newroutine.fits")
+    made = newroutine(data / "J20200531_newroutine.fits"), routine(data / "orn_nda_routine_jup_edr_20161230.cdf")
     (data.parent / "radio.yaml").write_text(DESCRIPTOR)
     (site / "maser_reader.py").write_bytes((ROOT / "examples/readers/maser_reader.py").read_bytes())
     (site / "hven.toml").write_text(f'[readers.maser]\ncommand = ["{PYTHON}", "./maser_reader.py"]\nmemory = "2 GiB"\n')
@@ -95,7 +118,7 @@ def test_ecallisto(served: tuple[Server, Path, Any]) -> None:
 
 
 def test_nda_newroutine(served: tuple[Server, Path, Any]) -> None:
-    server, _, (days, values) = served
+    server, _, ((days, values), _) = served
     said, found = records(server, "radio_nda", dict.fromkeys(CHANNELS, 32))
     for at, name in enumerate(CHANNELS):
         assert np.array_equal(found[name].astype("f4"), values[:, :, at])
@@ -103,6 +126,15 @@ def test_nda_newroutine(served: tuple[Server, Path, Any]) -> None:
     times = np.array([one[:-1].decode() for one in found["time"]], "M8[us]")
     expected = np.round((days - 2_440_587.5) * 86_400e6).astype("i8")
     assert np.abs(times.astype("i8") - expected).max() <= 50  # a double of Julian days resolves 40 microseconds
+
+
+def test_nda_routine(served: tuple[Server, Path, Any]) -> None:
+    server, _, (_, (times, values)) = served
+    said, found = records(server, "radio_routine", {"LL": 40, "RR": 40})
+    for name, expected in values.items():
+        assert np.array_equal(found[name], expected)
+    assert said["parameters"][1]["bins"][0]["centers"] == np.linspace(10, 40, 40).tolist()
+    assert np.array_equal(np.array([one[:-1].decode() for one in found["time"]], "M8[us]"), times)
 
 
 def test_the_environments_cannot_be_one() -> None:
