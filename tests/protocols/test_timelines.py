@@ -65,6 +65,11 @@ tables:
     columns:
       first: {{type: timestamp, ucd: time.start}}
       last: {{type: timestamp, ucd: time.end}}
+  nights:
+    source: {{kind: csv, file: ../../mjd.csv}}
+    columns:
+      night: {{type: float64, unit: d, ucd: time.epoch, frame: mjd}}
+    frames: {{mjd: {{kind: timesys, timeorigin: MJD-origin, timescale: UTC, refposition: TOPOCENTER}}}}
 """
 
 FAR = """\
@@ -120,6 +125,7 @@ def client(tmp_path_factory: pytest.TempPathFactory, source: dict[str, Any]) -> 
         "picture": ["https://images.example/1.png" if not at % 500 else None for at in range(MANY)],
     }
     pq.write_table(pa.table(columns), root / "samples.parquet")
+    (root / "mjd.csv").write_text("night,what\n52940.25,1\n52940.5,2\n")  # 06:00 and 12:00 of that day
     bursts = ["first,last", "2003-10-27T23:00:00,2003-10-28T00:30:00", "2003-10-28T02:00:00,2003-10-28T02:10:00"]
     (root / "bursts.csv").write_text("\n".join([*bursts, "2003-11-28T02:00:00,2003-11-28T02:10:00", ""]))
     ranges = ", ".join(f"[{low}, {low + 1}]" for low in range(WIDE))
@@ -315,12 +321,23 @@ def test_tiles_are_fetched_ahead_as_the_script_asks_for_them(client: Client) -> 
         assert 'rel="preload"' not in client.ask("GET", "/series/spectra", query, headers=BROWSER).text
 
 
+def test_without_scripts_the_page_says_what_it_has(client: Client) -> None:
+    page = client.ask("GET", "/series/spectra", b"", headers=BROWSER).text
+    for name in ("flux", "field", "total"):
+        assert f'<td class="code">{name}</td>' in page
+    address = html.unescape(re.findall(r'<a href="[^"]*(/hapi/data[^"]*format=csv)"', page)[0])
+    path, _, query = address.partition("?")
+    answer = client.ask("GET", path, query.encode())
+    assert answer.status == 200
+    assert answer.body.count(b"\n") == 1000
+
+
 def test_pages_lead_to_series(client: Client) -> None:
     """The collection's card, its page, the table's page, and the panel of a row, at the time of this row."""
     for path in ("/", "/collections/sun", "/collections/sun/spectra"):
         assert 'href="http://vo.example/series/spectra"' in client.ask("GET", path, headers=BROWSER).text, path
     tables = json.loads(client.get("/collections/sun.json").body)["tables"]
-    assert {one["name"]: [each["id"] for each in one["series"]] for one in tables} == {"sun.spectra": ["spectra"], "sun.bursts": []}  # fmt: skip
+    assert {one["name"]: [each["id"] for each in one["series"]] for one in tables} == {"sun.spectra": ["spectra"], "sun.bursts": [], "sun.nights": []}  # fmt: skip
     rows = json.loads(client.get("/collections/sun/spectra/rows", _size="1").body)
     row = json.loads(client.get("/collections/sun/spectra/row", _row=rows["keys"][0]).body)
     (link,) = row["links"]
@@ -374,6 +391,15 @@ def test_what_else_there_is(client: Client) -> None:
     assert client.ask("GET", line["url"].replace(line["url"].partition("/collections")[0], "")).status == 200
     both = json.loads(client.get("/meanwhile", _from="2003-10-28T00:10", _to="2003-10-28T02:05").body)["lines"]
     assert [(one["key"], one["rows"]) for one in both] == [("sun.spectra", 691), ("sun.bursts", 2)]
+    day = json.loads(
+        client.get("/meanwhile", _from="2003-10-28T05:00", _to="2003-10-28T13:00", _but="sun.spectra").body
+    )
+    (line,) = day["lines"]
+    assert (line["key"], line["low"], line["high"]) == (
+        "sun.nights",
+        pytest.approx(1067320800),
+        pytest.approx(1067342400),
+    )
     assert json.loads(client.get("/meanwhile", _from="1990-01-01", _to="1990-01-02").body)["lines"] == []
     assert client.get("/meanwhile", _from="x", _to="1990").status == 400
 

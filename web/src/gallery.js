@@ -1,6 +1,7 @@
 // The pictures of a moment of a time series: of the sample that is nearest and has some.
 import { make, wrong } from "./dom.js";
 import { iso, seconds } from "./moments.js";
+import { pictured } from "./table.js";
 /** @import {Timeline} from "./timeline.js" */
 
 /**
@@ -31,8 +32,10 @@ export async function pictures(timeline) {
       .slice(1)
       .filter(Boolean)
       .map((/** @type {string} */ url) => {
-        const image = make("img", { src: url, alt: t("Picture of {time}", { time: best[0] }), loading: "lazy" });
-        return make("a", { href: url }, image, make("small", { textContent: best[0] }));
+        const alt = t("Picture of {time}", { time: best[0] });
+        // of another origin than the site file names: not ours to show, the link stays
+        const shown = pictured(url) ? make("img", { src: url, alt, loading: "lazy" }) : alt;
+        return make("a", { href: url }, shown, make("small", { textContent: best[0] }));
       });
     gallery.replaceChildren(
       ...(made.length

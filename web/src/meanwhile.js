@@ -112,7 +112,8 @@ export class Meanwhile {
       "aria-label": t("When the rows of {name} begin", { name: line.title }),
     });
     if (line.counts) this.shown.push({ line, canvas });
-    const more = line.features && (line.rows ?? 0) <= MOST ? [" ", this.drawing(line)] : [];
+    const over = this.timeline.facts.parameters.some((one) => one.spectrum);
+    const more = over && line.features && (line.rows ?? 0) <= MOST ? [" ", this.drawing(line)] : [];
     return make(
       "div",
       { className: "line" },

@@ -16,6 +16,7 @@ from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.search import NEAR
+from hven.portal._pages.texts import texts
 from hven.portal._views import form
 from hven.portal._views import plot_data as drawn
 from hven.portal._views.disconnect import Waiting, attended
@@ -151,8 +152,11 @@ def _series(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
     if not sets or not when:
         return []
     origin = "{0.scheme}://{0.netloc}".format(urlsplit(dali.base(state.request, state.around.site.settings)))
-    facts = {"semantics": "", "type": "text/html", "bytes": None, "picture": False, "locked": False}
-    return [facts | {"text": one["title"], "href": f"{urljoin(origin, one['url'])}?{when}"} for one in sets]
+    word = texts(state.language).get("Time series", "Time series")
+    facts = {"semantics": "", "type": "", "bytes": None, "picture": False, "locked": False}
+    return [
+        facts | {"text": f"{word}: {one['title']}", "href": f"{urljoin(origin, one['url'])}?{when}"} for one in sets
+    ]
 
 
 def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:

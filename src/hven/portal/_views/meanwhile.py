@@ -165,7 +165,8 @@ def _bars(told: Told, pairs: Sequence[tuple[str, str]], road: Asking) -> dict[st
         return {}
     if found is None:
         return {}
-    low, high, counts = found.low, found.high, found.counts
+    origin = 0.0 if begin.type.is_timestamp else begin.epoch or 0.0  # days counted from elsewhere: MJD
+    low, high, counts = found.low + origin, found.high + origin, found.counts
     if not any(counts[1:]):  # all at once: nothing tells how wide a bar would be
         high, counts = low + 1 / DAY, (sum(counts),)
     return {"low": (low - UNIX) * DAY, "high": (high - UNIX) * DAY, "counts": counts}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from hven.model.table import begins_and_ends
 from hven.portal._views.meanwhile import far
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hven.services.face import Surroundings
 
 FACE = "timelines"
+LAST = 1000  # samples
 
 
 def series_page(request: Request, around: Surroundings, told: Mapping[str, Any]) -> Response:
@@ -61,22 +62,36 @@ def timeline_page(request: Request, around: Surroundings, told: Mapping[str, Any
     data, elsewhere = f"{state.base}/series/{quote(told['id'])}", [one.key for one, _ in far(asking(state))]
     known = {name: value for name, value in told.items() if name != "table"}
     facts: dict[str, Any] = {"page": page, "begins": begins, "ends": ends, "data": data, "elsewhere": elsewhere}
+    facts["last"] = _last(told)
     facts["tiles"] = ahead(told, request.query_params, data)
     return sent(state, "timeline.html", of=told, known=known, **facts)
+
+
+def _last(told: Mapping[str, Any]) -> str:
+    """Return how HAPI is asked for the last samples; empty: it is not, or there are none."""
+    if told["hapi"] is None or told["start"] is None or not told["cadence"]:
+        return ""
+    begin = max(told["start"], told["stop"] - LAST * told["cadence"])
+    return f"{told['hapi']}/data?{urlencode({'dataset': told['id'], 'start': iso(begin), 'stop': iso(told['stop'])})}"
 
 
 def drawn(table: Table, state: Asked) -> list[dict[str, str]]:
     """List the data sets that a table has, or that its rows are spans of, with their pages."""
     if not table.offers(FACE) or not (table.series or table.spanned):
         return []
-    own = {one.id: one for one in table.series}
-    if any(name not in own for name in table.spanned):
-        own |= {one.id: one for other in state.catalogue.tables() if other.offers(FACE) for one in other.series}
+    every = [table]
+    if any(name not in {one.id for one in table.series} for name in table.spanned):
+        every += [other for other in state.catalogue.tables() if other.series and other.offers(FACE)]
+    known = {
+        one.id: one.title or (other.title if len(other.series) == 1 else "") or one.id
+        for other in reversed(every)
+        for one in other.series
+    }
     names = dict.fromkeys((*(one.id for one in table.series), *table.spanned))
-    found = [own[name] for name in names if name in own]
     return [
-        {"id": one.id, "title": one.title or one.id, "url": f"{state.base}/series/{quote(one.id, safe='')}"}
-        for one in found
+        {"id": name, "title": known[name], "url": f"{state.base}/series/{quote(name, safe='')}"}
+        for name in names
+        if name in known
     ]
 
 
