@@ -169,7 +169,7 @@ def test_what_a_data_set_says(client: Client) -> None:
     assert info["coordinateSystemSchema"] == "spase2.4.1"
     chosen = asked(client, "info", dataset="goes_xrs", parameters="long,flag")
     assert [one["name"] for one in chosen["parameters"]] == ["at", "long", "flag"]
-    assert "coordinateSystemSchema" not in chosen
+    assert {**info, "parameters": 0} == {**chosen, "parameters": 0}  # as HAPI's verifier wants it
 
 
 def read(client: Client, kind: str, **given: object) -> dict[str, Any]:

@@ -144,7 +144,8 @@ def _times(array: pa.Array, one: Parameter) -> pa.Array:
 def _stamped(array: pa.Array, one: Parameter, out: Any = None) -> Any:
     moments = array.cast(pa.timestamp("us")).cast(pa.int64()) if pa.types.is_timestamp(array.type) else array
     gone = np.asarray(moments.is_null()) if moments.null_count else None
-    texts = stamps(np.asarray(pc.fill_null(moments, 0), np.int64), one.length, out)
+    known = moments if gone is None else pc.fill_null(moments, 0)
+    texts = stamps(np.asarray(known, np.int64), one.length, out)
     if gone is not None:
         fill = np.array((one.fill or "").encode(), f"S{one.length}")
         texts[gone] = fill if out is None else fill.view(out.dtype)

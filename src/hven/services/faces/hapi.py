@@ -210,8 +210,9 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
         "resourceURL": f"{base}/tables/{one.table.qualified}",
         "modificationDate": _date(series.micros(one.published.updated.partition("+")[0].rstrip("Z")), 20),
     }
-    systems = {each["coordinateSystemName"] for each in listed if "coordinateSystemName" in each}
-    if systems and systems <= SYSTEMS:
+    if (
+        said.vectors and {system for system, _ in said.vectors.values()} <= SYSTEMS
+    ):  # whichever parameters are asked for
         made["coordinateSystemSchema"] = "spase2.4.1"
     if said.cadence:
         made["cadence"] = derived.duration(said.cadence)
