@@ -328,6 +328,7 @@ def test_both_versions_of_a_stream_say_the_same(text: bool) -> None:
     for version, reader in ((2, das2packets), (3, das3packets)):
         form = _das2_streams.Form(version, text)
         stream = reader.parse(b"".join(_das2_streams.written([(planes, [(times, values)])], form, "none", str)))
+        assert len(stream.segments) == 1  # a row for each time
         both.append({plane.name: (plane.tags, plane.units, found.tolist(), one.times.tolist()) for one in stream.segments for plane, found in zip(one.planes[1:], one.values, strict=True)})  # fmt: skip
         with pytest.raises(das2packets.Failed, match="none") as failed:
             reader.parse(b"".join(_das2_streams.written([], form, "none", str)))

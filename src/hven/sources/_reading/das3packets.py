@@ -108,9 +108,23 @@ def parse(raw: bytes) -> Stream:
         rows = run(whole[at:], head[0], row.itemsize)
         one.runs.append(np.frombuffer(raw, row, rows, at))
         at += rows * row.itemsize
-    stream.segments += [one.segment() for one in made if one.runs]
+    stream.segments += _together([one.segment() for one in made if one.runs])
     stream.left += dict.fromkeys(each.plane.name for one in made for each in one.variables if not (each.numeric or each.time))  # fmt: skip
     return stream
+
+
+def _together(segments: list[Segment]) -> list[Segment]:
+    """Put variables under one time that stand in datasets of their own, for they have other axes."""
+    made: list[Segment] = []
+    for one in segments:
+        names = {plane.name for plane in one.planes[1:]}
+        for at, other in enumerate(made):
+            if names.isdisjoint(plane.name for plane in other.planes[1:]) and np.array_equal(one.times, other.times):
+                made[at] = Segment((*other.planes, *one.planes[1:]), other.times, (*other.values, *one.values))
+                break
+        else:
+            made.append(one)
+    return made
 
 
 def _said(root: ET.Element) -> dict[str, str]:
