@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import socket
 import threading
+import tomllib
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ import mariadb
 from hven.model.errors import SourceError
 from hven.sources import ROW, Context, sql
 from hven.sources.sql import mysqlrows
-from running import until
+from running import hven, until
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
 ROADS = ["protocol", "odbc"]
@@ -388,3 +389,79 @@ def test_what_pymysql_reads_is_the_same(maria):
     assert found.num_rows == 20_000
     assert [tuple(row.values())[:3] for row in found.to_pylist()] == [row[:3] for row in wanted]
     assert found.column("s").to_pylist() == [row[4] for row in wanted]
+
+
+# -- from an address to a table that is published -------------------------------------------
+
+
+@pytest.fixture
+def site(tmp_path):
+    hven("init", tmp_path / "site")
+    return tmp_path / "site"
+
+
+def test_a_descriptor_from_an_address(maria, site):
+    """An account without a password stands there; one with a password belongs into a secret."""
+    maria.do("CREATE OR REPLACE USER guest@'%'", "GRANT SELECT ON test.* TO guest@'%'")
+    address = f"mysql://guest@127.0.0.1:{maria.port}/test"
+    assert "several tables" not in hven("--site", site, "new", "spots", "--from", f"{address}/regions").stderr
+    text = (site / "collections/spots/spots.yaml").read_text()
+    assert f"url: {address!r}" in text or address in text
+    hven("--site", site, "check", "spots")
+    hven("--site", site, "ingest", "spots")
+    assert "500" in hven("--site", site, "query", "SELECT COUNT(*) FROM spots.main").stdout
+    refused = hven("--site", site, "new", "more", "--from", maria.url, code=2)
+    assert "secret" in refused.stderr
+    assert "sesame" not in refused.stderr
+
+
+def test_a_line_of_dachs_becomes_a_secret(maria, site, tmp_path):
+    driver = tmp_path / "driver.txt"
+    driver.write_text(mariadb.odbc(maria) + "\n")
+    driver.chmod(0o644)
+    done = hven("--site", site, "new", "spots", "--from", driver, "--table", "regions")
+    assert "every account of this machine can read" in done.stdout
+    assert "sesame" not in done.stdout + done.stderr
+    text = (site / "collections/spots/spots.yaml").read_text()
+    assert "$SPOTS_DB" in text
+    assert "sesame" not in text
+    kept = site / "secrets.toml"
+    assert kept.stat().st_mode & 0o077 == 0
+    assert tomllib.loads(kept.read_text())["SPOTS_DB"] == mariadb.odbc(maria)
+    hven("--site", site, "check", "spots")
+    (site / "collections/spots/spots.yaml").unlink()
+    driver.write_text("DSN=other;PWD=x")
+    driver.chmod(0o600)
+    other = hven("--site", site, "new", "spots", "--from", driver, "--table", "regions", code=1)
+    assert "another secret SPOTS_DB" in other.stderr
+
+
+def test_a_table_follows_its_database(maria, site):
+    """A watermark finds what is new, comparing keys what went, blocks the edits below the watermark."""
+    for deletions in ("compare", "blocks"):
+        maria.do(
+            "CREATE OR REPLACE TABLE followed (n int PRIMARY KEY, seen timestamp(6) NOT NULL, x double)",
+            "INSERT INTO followed SELECT n, '2026-01-01' + INTERVAL n SECOND, n / 7e0 FROM regions",
+            database="test",
+        )
+        place = site / f"collections/{deletions}"
+        place.mkdir(parents=True)
+        (place / f"{deletions}.yaml").write_text(
+            f"collection: {deletions}\ntitle: Followed\ntables:\n  main:\n    primary: n\n"
+            "    source: {kind: sql, url: $MARIA, table: followed}\n"
+            f"    sync: {{watermark: seen, deletions: {deletions}}}\n"
+            "    columns: {n: int32, seen: timestamp, x: float64}\n"
+        )
+        hven("--site", site, "ingest", deletions, MARIA=maria.url)
+        maria.do(
+            "INSERT INTO followed VALUES (501, '2026-02-01', 1)",
+            "UPDATE followed SET x = -1, seen = '2026-02-02' WHERE n = 3",
+            "UPDATE followed SET x = -2, seen = seen WHERE n = 4",
+            "DELETE FROM followed WHERE n = 5",
+            database="test",
+        )
+        hven("--site", site, "sync", deletions, MARIA=maria.url)
+        asked = f"SELECT n, x FROM {deletions}.main WHERE n IN (3, 4, 5, 501) ORDER BY n"
+        found = hven("--site", site, "query", "--format", "csv", asked).stdout.split()[1:]
+        below = -2 if deletions == "blocks" else 4 / 7
+        assert [float(line.split(",")[1]) for line in found] == [-1, pytest.approx(below), 1]

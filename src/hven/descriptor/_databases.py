@@ -1,13 +1,18 @@
-"""What `hven new` learns of a PostgreSQL table beside its rows: types, comments, keys, indexes."""
+"""What `hven new` learns of a PostgreSQL table beside its rows: types, comments, keys, indexes; addresses, and where their passwords go."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.model import plugins
 from hven.model.errors import SourceError, UsageError
+from hven.model.settings import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,16 +21,77 @@ if TYPE_CHECKING:
     from hven.model.table import Column
     from hven.sources import Context
 
+LONGEST = 4_096  # bytes of a connection line
 PASSWORD = re.compile(r"^[a-z][a-z0-9+]*://[^/@]*:[^/@]*@|[?&]password=", re.IGNORECASE)
-_ADDRESS = re.compile(r"(postgres(?:ql)?://[^/?]*/[^/?]+)(?:/([^/?]+))?(\?.*)?")
+_ADDRESS = re.compile(r"((?:postgres(?:ql)?|mysql|mariadb)://[^/?]*/[^/?]+)(?:/([^/?]+))?(\?.*)?")
 
 
 def split_address(text: str) -> tuple[str, str | None]:
-    """Split the table off ``postgresql://user@host/database/schema.table``; the address is empty if it is no PostgreSQL."""
+    """Split the table off ``postgresql://user@host/database/schema.table``; the address is empty if it is neither PostgreSQL nor MariaDB."""
     match = _ADDRESS.fullmatch(text)
     if match is None:
         return "", None
     return f"{match[1]}{match[3] or ''}", match[2]
+
+
+def moved(directory: Path, name: str, source: str) -> tuple[str, list[str]]:
+    """Move a connection line of ODBC, alone in a file (DaCHS's ``driver.txt``), to the secrets.
+
+    Parameters
+    ----------
+    directory
+        Of the site.
+    name
+        Of the collection, after which the secret is called.
+    source
+        What the curator gave.
+
+    Returns
+    -------
+    source, notes
+        ``$NAME`` of the secret, and what the curator should know; of all else `source`, and nothing.
+
+    Raises
+    ------
+    SourceError
+        There is such a secret already, and it is another one.
+    """
+    path = Path(source).expanduser()
+    try:
+        if not path.is_file() or path.stat().st_size > LONGEST:
+            return source, []
+        text = path.read_text(encoding="utf-8").strip()
+        open_to_all = bool(path.stat().st_mode & 0o004)
+    except (OSError, UnicodeDecodeError):
+        return source, []
+    line = None if "\n" in text else plugins.load("sources", "sql").line_of(text)
+    if line is None:
+        return source, []
+    secret = f"{name.upper()}_DB"
+    _keep(directory / SECRETS, secret, line)
+    notes = [
+        f"the connection line of {source} is the secret {secret} now, in {SECRETS}; remove the file when nothing else reads it"
+    ]
+    if open_to_all:
+        notes.append(
+            f"warning: every account of this machine can read {source}, and the password in it: chmod o-rwx {source}, and have the password changed"
+        )
+    return f"${secret}", notes
+
+
+def _keep(path: Path, name: str, value: str) -> None:
+    """Add a secret to the file, which nobody else can read."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        known = tomllib.loads(text).get(name, value)
+        if known == value and name not in tomllib.loads(text):
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
+                between = "\n" if text and not text.endswith("\n") else ""
+                file.write(f"{between}{name} = {json.dumps(value)}\n")  # JSON's texts are TOML's
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SourceError(f"{path}: {type(error).__name__}", remedy="one line for each: NAME = 'value'") from error
+    if known != value:
+        raise SourceError(f"there is another secret {name} in {path}", remedy="remove or rename it there")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +153,8 @@ def look_of(kind: str, options: Mapping[str, Any], context: Context) -> Facts | 
         if kind == "live":
             raise
         return None
-    if not address.startswith(("postgresql://", "postgres://", "postgresql+")) and "=" not in address:
+    words = "=" in address and "://" not in address and plugins.load("sources", "sql").line_of(address) is None
+    if not words and not address.startswith(("postgresql://", "postgres://", "postgresql+")):
         if kind == "live":
             raise UsageError(
                 "only tables of PostgreSQL can be read in place", remedy="leave --live out: the rows are copied"
@@ -98,4 +165,4 @@ def look_of(kind: str, options: Mapping[str, Any], context: Context) -> Facts | 
     return Facts(module.open(module.Options.model_validate(said), context).look())
 
 
-__all__ = ["PASSWORD", "Facts", "look_of", "split_address"]
+__all__ = ["PASSWORD", "Facts", "look_of", "moved", "split_address"]

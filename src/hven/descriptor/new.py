@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from hven.descriptor._carried import Carried
 from hven.descriptor._choosing import chosen
 from hven.descriptor._columns import REGULAR
-from hven.descriptor._databases import PASSWORD, look_of, split_address
+from hven.descriptor._databases import PASSWORD, look_of, moved, split_address
 from hven.descriptor._guesses import (
     Guess,
     Seen,
@@ -597,4 +597,4 @@ def _written(
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-__all__ = ["create", "draft", "flow", "scalar"]
+__all__ = ["create", "draft", "flow", "moved", "scalar"]

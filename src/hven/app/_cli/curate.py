@@ -46,6 +46,9 @@ def new(
 ) -> None:
     """Write a first descriptor, guessed from a file or an address."""
     found = settings(context)
+    source, notes = draft.moved(found.directory, name, source)
+    for note in notes:
+        print(note)
     path = draft.create(
         found,
         name,

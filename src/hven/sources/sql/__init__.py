@@ -66,4 +66,4 @@ def _opened(options: Options, context: Context) -> SqliteRows | PostgresRows | M
     return AnyRows(options, url, context)
 
 
-__all__ = ["AnyRows", "MariadbRows", "OdbcRows", "Options", "PostgresRows", "SqliteRows", "open", "tables"]
+__all__ = ["AnyRows", "MariadbRows", "OdbcRows", "Options", "PostgresRows", "SqliteRows", "line_of", "open", "tables"]
