@@ -40,7 +40,7 @@ ROWS, BYTES_MOST = 32_768, 16 * CHUNK  # of a batch: drivers fill rows of the gr
 DIGITS = 18
 _LINE = re.compile(r"(?:odbc:)?\s*((?:driver|dsn|filedsn)\s*=.*)", re.IGNORECASE | re.DOTALL)
 _PART = re.compile(r"\s*([^=;]+?)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;]*)")
-_SECRET = {"pwd", "password", "uid", "user", "username"}
+_SECRET = {"pwd", "password", "pass", "token", "accesstoken"}
 # what a driver must be told to send rows as they are taken: else it keeps all of them in memory
 _STREAMING = (
     (re.compile("postgres|psqlodbc", re.IGNORECASE), "UseDeclareFetch=1;Fetch=10000"),
