@@ -321,7 +321,7 @@ def test_rows_are_counted_over_quoted_line_ends(write):
         (b"<!DOCTYPE html><html></html>\n", {}, "looks like XML or HTML"),
         (b"\n\n<html>\n<body>404</body></html>\n", {}, r"a\.csv:3: this looks like XML or HTML"),
         (b"<h1>Not found</h1>\n", {}, "looks like XML or HTML"),
-        (b"<observations>\n <o/>\n</observations>\n", {}, "looks like XML or HTML, .*; a VOTable is of `kind: votable`"),
+        (b"<observations>\n <o/>\n</observations>\n", {}, "looks like XML or HTML, .*; a VOTable is of `kind: votable`, other XML of `kind: xml`"),
         (b"|Sx||1187|\n<stream>\n", {}, "looks like a das2 or das3 stream"),
         (b"[00]000088<stream>\n[01]000412<packet>\n", {}, "looks like a das2 or das3 stream"),
         (b"Object = IsisCube\n  Object = Core\n", {}, "looks like an ISIS or PDS3 product"),

@@ -15,7 +15,7 @@ _DELIMITER = "; if it is a table all the same, say its `delimiter:`"
 # an opening tag: with attributes, at a line's end, or with something but a delimiter behind it (`<TICKER>,<DATE>` are names of columns)
 _TAG = r"<(?:[?!]|[A-Za-z_][\w:.-]*(?:\s+[\w:.-]+\s*=|\s*$|\s*/?>(?!\s*[,;|\t])))"
 _TEXTS = (
-    (_TAG, "XML or HTML", f"a VOTable is of `kind: votable`; {_ANYTHING}"),
+    (_TAG, "XML or HTML", f"a VOTable is of `kind: votable`, other XML of `kind: xml`; {_ANYTHING}"),
     (r"\{\s*[\"}]|\[\s*[\[{]", "JSON", "it is of `kind: json`"),
     (r"\|[A-Z][a-z]?\|\d*\|\d*\||\[[0-9xX]{2}\]\d{6}", "a das2 or das3 stream", _ANYTHING),
     (

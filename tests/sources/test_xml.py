@@ -1,0 +1,127 @@
+"""XML as a source: records by name or XPath, types as they look, faults with their lines; nothing is fetched, and no bomb goes off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from hven.descriptor.new import create
+from hven.model.errors import SourceError
+from hven.model.settings import Settings
+from hven.sources import Context, xml
+from hven.testing.source import SourceContract
+
+TEXT = """<?xml version="1.0" encoding="ISO-8859-1"?>
+<!-- a night -->
+<log xmlns="http://a.example/ns" night="2020-01-01">
+  <observer>Tycho</observer>
+  <obs id="00042"><name>M 31</name><pos><ra>10.6847</ra><dec>41.26875</dec></pos><band>B</band><band>V</band><good>true</good></obs>
+  <obs id="00043"><name>Étoile</name><pos><ra>12</ra></pos><band>R</band><note kind="sky">cirrus &amp; wind</note></obs>
+</log>
+""".encode("latin-1")
+
+
+def opened(directory: Path, text: bytes | str = TEXT, context: Context | None = None, **options: Any) -> Any:
+    (directory / "log.xml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    said = xml.Options.model_validate({"files": "log.xml", **options})
+    return xml.open(said, context or Context(directory=directory))
+
+
+def rows(source: Any) -> list[dict[str, Any]]:
+    return [row for batch in source.batches() for row in batch.to_pylist()]
+
+
+class TestXml(SourceContract):
+    kind = "xml"
+    rows: ClassVar[list[dict[str, Any]]] = [
+        {"@id": "00042", "name": "M 31", "pos.ra": 10.6847, "pos.dec": 41.26875, "band": ["B", "V"], "good": True, "note.@kind": None, "note.#text": None},
+        {"@id": "00043", "name": "Étoile", "pos.ra": 12.0, "pos.dec": None, "band": ["R"], "good": None, "note.@kind": "sky", "note.#text": "cirrus & wind"},
+    ]  # fmt: skip
+
+    def make(self, directory: Path) -> dict[str, Any]:
+        (directory / "log.xml").write_bytes(TEXT)
+        return {"files": "log.xml", "record": "obs"}
+
+
+def test_records_are_found_and_chosen(tmp_path: Path):
+    assert rows(opened(tmp_path)) == TestXml.rows
+    assert rows(opened(tmp_path, record="/log/obs")) == TestXml.rows
+    with pytest.raises(SourceError, match="no records"):
+        opened(tmp_path, record="night/obs").columns()
+
+
+def test_paths_say_what_columns_are(tmp_path: Path):
+    fields = {
+        "name": "name",
+        "id": "number(@id)",
+        "bands": "band",
+        "first": "band[1]",
+        "n": "count(band)",
+        "kind": "note/@kind",
+        "night": "ancestor::log/@night",
+    }
+    first, second = rows(opened(tmp_path, record="obs", fields=fields))
+    assert first == {
+        "name": "M 31",
+        "id": 42.0,
+        "bands": ["B", "V"],
+        "first": "B",
+        "n": 2.0,
+        "kind": None,
+        "night": "2020-01-01",
+    }
+    assert second["kind"] == "sky"
+    with pytest.raises(SourceError, match=r"fields\.a: 'name\[' is no XPath"):
+        opened(tmp_path, fields={"a": "name["})
+
+
+def test_namespaces_tell_names_apart(tmp_path: Path):
+    text = '<r xmlns:a="urn:a" xmlns:b="urn:b"><a:o><a:x>1</a:x><b:x>2</b:x></a:o><b:o><a:x>3</a:x></b:o><a:o><b:x>4</b:x></a:o></r>'
+    said = {"p": "urn:a", "q": "urn:b"}
+    found = rows(opened(tmp_path, text, record="p:o", fields={"x": "p:x", "y": "q:x"}, namespaces=said))
+    assert found == [{"x": 1, "y": 2}, {"x": None, "y": 4}]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (TEXT[:-40], "no XML: "),
+        (TEXT.replace(b"</name>", b"</nome>", 1), r"log\.xml:5:\d+: no XML: .*name"),
+        (b"", "no XML"),
+        (b"name,ra\n1,2\n", "no XML"),
+        (b"<log/>", "no records"),
+    ],
+)
+def test_bad_files_are_told_with_their_lines(tmp_path: Path, text: bytes, words: str):
+    with pytest.raises(SourceError, match=words):
+        rows(opened(tmp_path, text))
+
+
+def test_values_that_do_not_fit_are_kept_aside_with_their_lines(tmp_path: Path):
+    rejects: list[Any] = []
+    context = Context(directory=tmp_path, reject=rejects.append)
+    found = rows(opened(tmp_path, TEXT.replace(b">12<", b">noon<"), context, record="obs", types={"pos.ra": "float64"}))
+    assert [row["@id"] for row in found] == ["00042"]
+    assert [(one.row, one.column, one.value) for one in rejects] == [(2, "pos.ra", "line 6: noon")]
+
+
+def test_nothing_is_fetched_and_no_bomb_goes_off(tmp_path: Path):
+    (tmp_path / "secret").write_text("geheim")
+    text = f'<!DOCTYPE r [<!ENTITY s SYSTEM "file://{tmp_path}/secret"><!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><r><o><x>&s;</x><y>&b;</y></o><o><x>1</x></o></r>'
+    assert "geheim" not in str(rows(opened(tmp_path, text)))
+
+
+def test_a_million_elements_are_let_go(tmp_path: Path):
+    many = b"<r>" + b"<o><x>1</x></o>" * 50_000 + b"</r>"
+    source = opened(tmp_path, many)
+    assert sum(batch.num_rows for batch in source.batches()) == 50_000
+    assert sum(batch.num_rows for batch in source.batches(limit=7)) == 7
+
+
+def test_new_drafts_a_descriptor(tmp_path: Path):
+    (tmp_path / "log.xml").write_bytes(TEXT)
+    text = create(Settings(directory=tmp_path), "night", str(tmp_path / "log.xml")).read_text()
+    assert "kind: xml" in text
+    assert "name: " in text or "name " in text
