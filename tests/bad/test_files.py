@@ -166,7 +166,7 @@ def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
         (["nothing.csv"], 1, "no file nothing.csv"),
         (["."], 1, "is a directory"),
         (["what"], 1, "--kind"),
-        (["what", "--kind", "nonsense"], 1, "known: csv, das2, files, fits"),
+        (["what", "--kind", "nonsense"], 1, "known: csv, das2, elastic, files, fits"),
         (["$NOT_SET"], 1, "the secret NOT_SET is not set"),
         (["postgresql://me:secret@db/x"], 2, "belongs into a secret"),
     ]:
