@@ -35,6 +35,7 @@ tables:
       moment: {ucd: time.epoch}
       flux: {type: "float32[24]", unit: W}
       total: {unit: W, label: Total}
+      picture: {ucd: meta.ref.url}
     series:
       cadence: 10 s
       bins:
@@ -67,7 +68,7 @@ def sun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (site / "collections" / "sun").mkdir(parents=True)
     (site / "hven.toml").write_text('name = "sun"\n')
     moments, flux, total = values()
-    columns = {"moment": pa.array(moments).cast(pa.timestamp("us")), "flux": pa.FixedSizeListArray.from_arrays(pa.array(flux.ravel()), WIDE), "total": total}  # fmt: skip
+    columns = {"moment": pa.array(moments).cast(pa.timestamp("us")), "flux": pa.FixedSizeListArray.from_arrays(pa.array(flux.ravel()), WIDE), "total": total, "picture": [None if at % 60 else f"https://images.example/{at}.png" for at in range(len(moments))]}  # fmt: skip
     pq.write_table(pa.table(columns), site / "samples.parquet")
     lines = [f"{day},{day + 120 / 86_400},20e6,21.5e6" for day in (2452940.75, 2452941.75)]  # 06:00 of two days
     (site / "bursts.csv").write_text("\n".join(["time_min,time_max,spectral_range_min,spectral_range_max", *lines, ""]))
@@ -243,6 +244,18 @@ def test_what_else_there_is_and_lines_of_code(tab: Tab) -> None:
     assert done.stdout.split() == ["120", str(total[2100])], done.stderr
     csv = page.get_attribute(".files a", "href")
     assert page.request.get(csv).text().count("\n") == 120
+
+
+def test_a_moment_has_its_picture(tab: Tab) -> None:
+    """The nearest one; of an origin that the site does not name it is a link, and nothing is asked there."""
+    page = tab.go(f"{HERE}?_at=2003-10-28T03:01")
+    tab.alive("timeline")
+    assert view(page) == pytest.approx([START / SECOND + 10_860 - 2000, START / SECOND + 10_860 + 2000])
+    assert page.get_attribute(".gallery a", "href") == "https://images.example/1080.png"
+    assert "2003-10-28T03:00:00" in page.inner_text(".gallery a")
+    assert page.locator(".gallery img").count() == 0
+    page.evaluate("() => window.hven.timeline.take(1067313660)")
+    page.wait_for_selector(".gallery a[href='https://images.example/1440.png']")
 
 
 def test_features_are_drawn_over_the_spectrum(tab: Tab) -> None:

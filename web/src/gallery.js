@@ -24,7 +24,8 @@ export async function pictures(timeline) {
   });
   try {
     const { data } = await workspace.ask(`${facts.hapi}/data`, { state, pane: "moment" });
-    const best = data.reduce(
+    const some = data.filter((/** @type {any[]} */ [, ...urls]) => urls.some(Boolean));
+    const best = some.reduce(
       (/** @type {any} */ one, /** @type {any} */ other) => (!one || far(other, at) < far(one, at) ? other : one),
       null,
     );
@@ -34,8 +35,9 @@ export async function pictures(timeline) {
       .map((/** @type {string} */ url) => {
         const alt = t("Picture of {time}", { time: best[0] });
         // of another origin than the site file names: not ours to show, the link stays
-        const shown = pictured(url) ? make("img", { src: url, alt, loading: "lazy" }) : alt;
-        return make("a", { href: url }, shown, make("small", { textContent: best[0] }));
+        if (!pictured(url)) return make("a", { href: url, textContent: alt });
+        const image = make("img", { src: url, alt, loading: "lazy" });
+        return make("a", { href: url }, image, make("small", { textContent: best[0] }));
       });
     gallery.replaceChildren(
       ...(made.length
