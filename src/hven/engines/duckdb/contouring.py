@@ -192,8 +192,11 @@ def _corners(found: Regions, ring: Any, plain: Any) -> pa.ListArray:
     sizes = np.zeros(len(plain), np.int64)
     sizes[plain] = found.rings[ring + 1] - found.rings[ring]
     ends = np.concatenate([[0], np.cumsum(sizes)])
-    at = np.arange(ends[-1]) + np.repeat(found.rings[ring] - ends[:-1][plain], sizes[plain])
-    corners = np.stack([found.lon[at], found.lat[at]], axis=1).ravel()
+    lon, lat = found.lon, found.lat
+    if len(ring) != len(found.rings) - 1 or (np.diff(ring) != 1).any():  # not all of them in their order
+        at = np.arange(ends[-1]) + np.repeat(found.rings[ring] - ends[:-1][plain], sizes[plain])
+        lon, lat = lon[at], lat[at]
+    corners = np.stack([lon, lat], axis=1).ravel()
     return pa.ListArray.from_arrays(pa.array((2 * ends).astype(np.int32)), pa.array(corners))
 
 

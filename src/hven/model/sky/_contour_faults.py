@@ -177,7 +177,9 @@ class Contours:
         codes = np.select([self.quality() == word for word in QUALITIES], range(len(QUALITIES)))
         fields = {"fault": self.fault, "number": self.number, "pixels": self.pixels, "quality": codes}
         arrays = [
-            (self.regions.geoarrow() if field.name == "region" else pa.array(fields[field.name])).cast(field.type)
+            (self.regions.geoarrow(close=False) if field.name == "region" else pa.array(fields[field.name])).cast(
+                field.type
+            )
             for field in kind
         ]
         return pa.StructArray.from_arrays(arrays, fields=list(kind))

@@ -36,7 +36,6 @@ _WIDTH = 1.023  # radians times 2**-order: the side of a square of a cell's area
 _EVEN = 0x5555555555555555  # bits of a nested index that count cells in one direction
 
 # of four cells in one those beside each other: by which of them are left (bits), the first that each hangs together with
-_BITS = np.array([1, 2, 4, 8])
 _FIRST = np.array(
     [
         range(4) if left in {0b0110, 0b1001} else [min((k for k in range(4) if left >> k & 1), default=0)] * 4
@@ -97,7 +96,11 @@ class Cover:
             levels.append(np.full(len(cells[-1]), level))
             # what is beside one of its family, with no edge between, is inside if that is
             four = left.reshape(-1, 4)
-            first = _FIRST[four @ _BITS] if level else np.broadcast_to(np.arange(4), four.shape)
+            first = (
+                _FIRST[np.packbits(four, axis=1, bitorder="little").ravel()]
+                if level
+                else np.broadcast_to(np.arange(4), four.shape)
+            )
             number = np.cumsum(left) - 1 + count
             likes.append(number[(4 * np.arange(len(parents))[:, None] + first).ravel()[left]])
             count += len(cells[-1])

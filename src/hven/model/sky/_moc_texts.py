@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Bytes = npt.NDArray[np.uint8]
 
-_TOGETHER = 1 << 16  # ranges at a time: what is computed of them stays in a processor's cache
+_TOGETHER = 1 << 14  # ranges at a time: what is computed of them stays in a processor's cache
 _ROWS = 1000  # .. and MOCs: number and order of one are sorted in 16 bits
 _SPACE, _DASH, _SLASH, _ZERO = b" -/0"
 _DIGITS = 19  # no cell has more

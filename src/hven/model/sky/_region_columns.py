@@ -661,18 +661,24 @@ class Columns:
             found[0, inside], found[1, inside], found[line, inside] = 0.0, 360.0, value
         return found
 
-    def geoarrow(self) -> pa.ListArray:
+    def geoarrow(self, *, close: bool = True) -> pa.ListArray:
         """Give an Arrow array of GeoArrow's multipolygon: lists of parts of rings of structs x, y; rings are closed.
+
+        Parameters
+        ----------
+        close
+            Whether the first vertex of each ring comes again at its end, as GeoArrow wants it; `from_geoarrow` does not.
 
         Returns
         -------
         array
             Shape (n,), storage without the extension's name. An empty region is an empty list.
         """
-        vertex, rings = closed(self.rings)
-        array = pa.StructArray.from_arrays(
-            [pa.array(self.lon[vertex]), pa.array(self.lat[vertex])], fields=list(_POINT)
-        )
+        (lon, lat), rings = (self.lon, self.lat), self.rings
+        if close:
+            vertex, rings = closed(self.rings)
+            lon, lat = lon[vertex], lat[vertex]
+        array = pa.StructArray.from_arrays([pa.array(lon), pa.array(lat)], fields=list(_POINT))
         for offsets in (rings, self.parts, self.rows):
             array = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), array)
         return array
