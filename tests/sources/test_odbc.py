@@ -33,6 +33,7 @@ def test_lines_are_told_from_addresses(text, line):
 
 def test_columns_of_one_name():
     assert apart(["a", "b", "A", "a_2", "a"]) == ["a", "b", "A_3", "a_2", "a_4"]
+    assert apart(["a", "A", "a"], str) == ["a", "A", "a_2"]
     assert apart(["n", "n", "n"]) == ["n", "n_2", "n_3"]
 
 

@@ -21,7 +21,7 @@ from hven.sources._reading.cutting import limited
 from hven.sources._reading.delimited import reason_of
 from hven.sources._reading.files import assemble, check_names
 from hven.sources.sql.blocks import conditions, cut
-from hven.sources.sql.dialects import BITS, BYTES, REALS, TEXT, TIME, WHOLE, Dialect
+from hven.sources.sql.dialects import BITS, BYTES, POSTGRESQL, REALS, TEXT, TIME, WHOLE, Dialect
 from hven.sources.sql.rows import ALIAS, Condition, Paged, Spelling, Statement, apart, spelled
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class ArrowRows(Paged):
             found = self._about(session, session.described(self._select(self.dialect.quote)))
         if self._encoding:  # then bytes are texts, too
             found = [replace(field, kind=TEXT) if field.kind == BYTES else field for field in found]
-        names = apart([field.name for field in found])
+        names = apart([field.name for field in found], str if self.dialect is POSTGRESQL else str.lower)
         for field, name in zip(found, names, strict=True):
             if name != field.name and self.context.tell is not None:
                 self.context.tell(f"{self.what} has several columns {field.name}: {name} is the next of them")

@@ -18,7 +18,7 @@ from hven.sources._reading.cutting import limited
 from hven.sources._reading.delimited import reason_of
 from hven.sources._reading.files import CHUNK, assemble, check_names
 from hven.sources.sql.blocks import OLDEST, checksum, conditions, cut, number
-from hven.sources.sql.rows import ALIAS, Condition, Paged, Spelling, Statement, quoted, spelled, without_url
+from hven.sources.sql.rows import ALIAS, Condition, Paged, Spelling, Statement, apart, quoted, spelled, without_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -63,10 +63,7 @@ class PostgresRows(Paged):
         self.url = f"postgresql{sep}{rest}" if head else url
 
     def _described(self) -> list[Column]:
-        names = [name for name, _, _ in self._found]
         comments = self._comments()
-        if len(set(names)) < len(names):
-            raise SourceError(f"{self.what} has two columns of one name", remedy="name them apart with AS")
         return [
             Column(name=name, type=from_arrow(_postgres_type(oid)), description=comments.get(name))
             for name, oid, _ in self._found
@@ -77,7 +74,7 @@ class PostgresRows(Paged):
         """Names, type numbers and type names."""
         with self._connect() as connection:
             try:
-                cursor = connection.execute(f"SELECT * FROM ({self._select()}) AS hven_source LIMIT 0")
+                cursor = connection.execute(f"SELECT * FROM ({self._select()}\n) AS hven_source LIMIT 0")
                 described = [
                     (
                         item.name,
@@ -94,7 +91,18 @@ class PostgresRows(Paged):
                 )
             except Exception as error:
                 raise self._failed(error) from error
-        return [(name, oid, names[abs(oid)]) for name, oid in described]
+        called = apart([name for name, _ in described], str)
+        self._renamed = called if called != [name for name, _ in described] else []
+        for name, (own, _) in zip(called, described, strict=True):
+            if name != own and self.context.tell is not None:
+                self.context.tell(f"{self.what} has several columns {own}: {name} is the next of them")
+        return [(name, oid, names[abs(oid)]) for name, (_, oid) in zip(called, described, strict=True)]
+
+    @property
+    def _source(self) -> str:
+        """What stands behind FROM: columns of one name are named apart there."""
+        names = f" ({', '.join(map(quoted, self._renamed))})" if self._found and self._renamed else ""
+        return f"({self._select()}\n) AS {ALIAS}{names}"
 
     @cached_property
     def oids(self) -> dict[str, int]:
@@ -142,7 +150,7 @@ class PostgresRows(Paged):
     def _read(self, statements: Sequence[Statement], names: Sequence[str], number: int = 1) -> Iterator[pa.RecordBatch]:
         known = self._columns
         real = [name for name in names if name not in {ROW, *FILE_FACTS}] or list(known)[:1]
-        head = f"SELECT {', '.join(map(self._selected, real))} FROM ({self._select()}) AS {ALIAS}"
+        head = f"SELECT {', '.join(map(self._selected, real))} FROM {self._source}"
         for found in self._streamed(f"{head}{statement.clause()}" for statement in statements):
             bad: set[int] = set()
             arrays, columns = {}, iter(found.columns)
@@ -207,7 +215,7 @@ class PostgresRows(Paged):
             version = connection.info.server_version
             if version < OLDEST:
                 return None
-            from_ = f"FROM ({self._select()}) AS {ALIAS}{Statement(conditions=self._narrowed).clause()}"
+            from_ = f"FROM {self._source}{Statement(conditions=self._narrowed).clause()}"
             how = "h"
             if len(key) == 1 and self.oids[key[0]] in WHOLE:
                 name = quoted(key[0])

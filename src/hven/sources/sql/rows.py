@@ -21,7 +21,7 @@ from hven.sources._reading.pages import Key, Turning
 from hven.sources._reading.watermark import Narrowing, Watermark, watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hven.model.table import Column
     from hven.sources.sql.options import Options
@@ -304,16 +304,16 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def apart(names: Sequence[str]) -> list[str]:
-    """Name columns of a result apart: the first of one name keeps it, the others are NAME_2, NAME_3 ..; letters' case tells none apart."""
-    taken = {name.lower() for name in names}
+def apart(names: Sequence[str], alike: Callable[[str], str] = str.lower) -> list[str]:
+    """Name columns of a result apart: the first of one name keeps it, the others are NAME_2, NAME_3 ..; `alike`: what makes two names one."""
+    taken = {alike(name) for name in names}
     seen: set[str] = set()
     found = []
     for name in names:
         number, new = 2, name
-        while new.lower() in seen or (new != name and new.lower() in taken):
+        while alike(new) in seen or (new != name and alike(new) in taken):
             number, new = number + 1, f"{name}_{number}"
-        seen.add(new.lower())
+        seen.add(alike(new))
         found.append(new)
     return found
 
