@@ -1,4 +1,4 @@
-"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself; a small descriptor, checked; MariaDB, ODBC."""
+"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself; a small descriptor, checked; Elasticsearch, MariaDB, ODBC."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import yaml
 
+from bench import documents
 from bench.measure import Journey, against, pairs
 from hven.descriptor import check
 from hven.descriptor._merging import STANDARDS
@@ -61,6 +62,8 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
             yield function(kind)
     if only in "sources.check":
         yield checked()
+    if only in "sources.elastic":
+        yield documents.journey()
     if only in "sources.mariadb" or only in "sources.odbc":
         yield from databases(only)
 

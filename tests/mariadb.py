@@ -30,6 +30,7 @@ class Server:
         )
         self.program = program
         self.directory = Path(tempfile.mkdtemp(prefix="maria-"))  # a socket's path must be short
+        self.environment = {**os.environ, "TMPDIR": str(self.directory)}  # its user may not write into ours
         self.user = []
         if os.geteuid() == 0:  # it does not run as root
             owner = pwd.getpwnam("mysql")
@@ -47,7 +48,7 @@ class Server:
         subprocess.run(
             ["mariadb-install-db", "--no-defaults", *self.user, f"--datadir={self.directory}/data", "--auth-root-authentication-method=normal", "--skip-test-db",
              "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M"],
-            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=180,
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=180, env=self.environment,
         )  # fmt: skip
 
     def start(self) -> None:
@@ -56,7 +57,7 @@ class Server:
             [self.program, "--no-defaults", *self.user, f"--datadir={self.directory}/data", f"--socket={self.socket}", f"--port={self.port}",
              "--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0",
              "--skip-log-bin", "--performance-schema=OFF", f"--log-error={self.directory}/log", f"--pid-file={self.directory}/pid", "--sql-mode=", "--lock-wait-timeout=5"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment,
         )  # fmt: skip
 
         def answers() -> bool:

@@ -147,4 +147,5 @@ def test_an_address_with_a_table_behind_it() -> None:
     assert split_address("postgresql://u@h/db/public.t") == ("postgresql://u@h/db", "public.t")
     assert split_address("postgresql://u@/db/t?host=/tmp") == ("postgresql://u@/db?host=/tmp", "t")
     assert split_address("postgresql://u@h/db") == ("postgresql://u@h/db", None)
-    assert split_address("mysql://u@h/db/t") == ("", None)
+    assert split_address("mysql://u@h/db/t") == ("mysql://u@h/db", "t")
+    assert split_address("oracle://u@h/db/t") == ("", None)

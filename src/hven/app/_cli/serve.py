@@ -50,9 +50,11 @@ def serve(
     ]:
         print(f"warning: {fault}", file=sys.stderr)
     found = replace(found, host=host or found.host, port=port or found.port)
+    free = _free(found.host, found.port)
     # the server's processes read the settings by themselves: addresses in ivoa.obscore are those of this server as well
-    os.environ |= {"HVEN_HOST": found.host, "HVEN_PORT": str(found.port)}
-    server.serve(found, host=_free(found.host, found.port), port=found.port, workers=workers or found.workers)
+    said = {"HVEN_HOST": host, "HVEN_PORT": port and str(port)}
+    os.environ |= {name: value for name, value in said.items() if value}
+    server.serve(found, host=free, port=found.port, workers=workers or found.workers)
 
 
 def work(

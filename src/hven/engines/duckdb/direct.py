@@ -270,7 +270,7 @@ def recognise(bound: Bound, schema: pa.Schema) -> Direct | None:
     """Recognise a query that can run without DuckDB; None for others."""
     try:
         return _recognise(bound, schema)
-    except NotDirect:
+    except (NotDirect, RecursionError):  # a value of a thousand parts is DuckDB's as well
         return None
 
 
