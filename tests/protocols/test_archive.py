@@ -230,6 +230,19 @@ def test_large_ones(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert {one.name: tar.extractfile(one).read() for one in tar} == made  # type: ignore[union-attr]
 
 
+def test_rows_that_say_another_port_lead_to_the_same_files(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were written at their ingest; `hven serve --port` is another address."""
+    _, _, site = place
+    monkeypatch.setenv("HVEN_PORT", "9471")
+    with Site(settings.load(site.settings.directory)) as moved:
+        assert moved.settings.url != site.settings.url
+        given = {"QUERY": "SELECT access_url FROM maps.shown ORDER BY obs_id", "FORMAT": "tar"}
+        answer = Client(create(moved)).get("/archive", **given)
+        with tarfile.open(fileobj=io.BytesIO(answer.body)) as tar:
+            sizes = sorted(one.size for one in tar)
+    assert {len(body) for body in FILES.values()} <= set(sizes)
+
+
 def test_sums_outlast_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torn lines are none; of a file that is too large the newer half stays; where nothing can be written, a process knows its own."""
     place, names = tmp_path / "crc32", [hashlib.sha256(str(at).encode()).hexdigest() for at in range(40)]

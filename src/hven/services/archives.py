@@ -207,7 +207,7 @@ def planned(around: Surroundings, request: Request, addresses: Iterable[str], *,
     wanted = list(dict.fromkeys(addresses))
     if len(wanted) > limits.archive_files:
         raise too_large(around)
-    who, here = around.reader(request), bases(request, around.site.settings)
+    who, here = around.reader(request), _bases(request, around)
     given, lost = followed(around, request, wanted, every=every)
     matches = zip(given, map(_matching(here, _FILE), given), strict=True)
     parts = {one: None if found is None else (unquote(found[1]), unquote(found[2])) for one, found in matches}
@@ -435,7 +435,7 @@ def followed(
     lost
         Lists that lead to none.
     """
-    who, here = around.reader(request), bases(request, around.site.settings)
+    who, here = around.reader(request), _bases(request, around)
     ids: dict[str, list[tuple[str, str]]] = {}
     match, file = _matching(here, _LINKS), _matching(here, _FILE)
     for address in addresses:
@@ -466,6 +466,13 @@ def followed(
     listed = {address for asked in ids.values() for _, address in asked}
     files = (one for address in addresses for one in (led.get(address, ()) if address in listed else (address,)))
     return list(dict.fromkeys(files)), lost
+
+
+def _bases(request: Request, around: Surroundings) -> list[str]:
+    """List the site's addresses, with those that it had when rows were written: a server at another port has the same files."""
+    known = around.site.current().published.values()
+    written = dict.fromkeys(one.provenance.get("site_url") for one in known)
+    return list(dict.fromkeys([*bases(request, around.site.settings), *(one for one in written if one)]))
 
 
 def _matching(here: Sequence[str], what: str) -> Callable[[str], re.Match[str] | None]:
