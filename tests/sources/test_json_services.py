@@ -16,7 +16,7 @@ from hven.model import plugins
 from hven.model.errors import SourceError, TooLarge
 from hven.model.settings import Settings
 from hven.sources import Context, filekinds
-from hven.sources._reading import service
+from hven.sources._reading import jsonpages, service
 from hven.testing.source import SourceContract
 from page_world import Asked, ElasticWorld, Reply, RestWorld, StacWorld, basic, serving
 
@@ -336,6 +336,14 @@ def test_what_is_no_elasticsearch_or_no_index():
 def test_budgets(url: str):
     with pytest.raises(TooLarge, match="more than 900 bytes"):
         read(opened("elastic", url, index="nrh", bytes=900, page=1), "_id")
+
+
+def test_a_page_that_does_not_end_is_not_held_in_memory(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jsonpages, "LARGEST", 1000)
+    assert len(read(opened("elastic", url, index="nrh", page=1, types={"_source.n": "int64"}), "_id")) == 7
+    with pytest.raises(TooLarge, match="more than 1,000 bytes at once") as caught:
+        read(opened("elastic", url, index="nrh", page=7), "_id")
+    assert "page" in str(caught.value.remedy)
 
 
 def test_another_sort_at_the_end_of_a_page_is_not_taken_for_the_hits(url: str, world: ElasticWorld):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from hven.sources.remote import Streamed
 
-LIMIT = 256 << 20  # bytes of one page
+LARGEST = 256 << 20  # bytes of one page: it is held in memory
 JSON = {"Content-Type": "application/json", "Accept": "application/json, application/geo+json"}
 
 
@@ -234,7 +234,7 @@ class PagedRecords(JsonTable):
                     raise Broken(f"answers {answer.status}: {words(answer)}")
                 if answer.status >= 400:
                     raise self._refused(answer.status, words(answer))
-                data = self._budget.read(answer.parts)
+                data = self._budget.read(answer.parts, LARGEST)
             start = data[:64].lstrip()[:1]
             if start not in {b"{", b"["}:
                 said = words(data) or "nothing"

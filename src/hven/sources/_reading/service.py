@@ -63,8 +63,8 @@ class Budget:
         self.options, self.what, self.remedy = options, what, remedy
         self.bytes, self._begun = 0, time.monotonic()
 
-    def read(self, parts: Iterable[bytes]) -> bytes:
-        """Read an answer, within what is left.
+    def read(self, parts: Iterable[bytes], most: int | None = None) -> bytes:
+        """Read an answer, within what is left, of `most` bytes.
 
         Raises
         ------
@@ -81,6 +81,10 @@ class Budget:
                 raise TooLarge(
                     f"{self.what} sends more than {self.options.bytes:,} bytes",
                     remedy=f"say more `bytes`, {self.remedy}",
+                )
+            if most is not None and len(found) > most:
+                raise TooLarge(
+                    f"{self.what} sends more than {most:,} bytes at once", remedy="ask for fewer at once: `page`"
                 )
             if time.monotonic() - self._begun > self.options.total:
                 raise SourceError(
