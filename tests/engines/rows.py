@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from hven.adql import bind, parse
+from hven.adql._parser import parse_condition
+from hven.adql.bind import bind_condition
 from hven.adql.scope import Tables
 from hven.engines import Limits
 from hven.model.table import Column, Table
@@ -110,6 +112,19 @@ def answer(engine, text: str, relations, tables=(STARS, LIST), limits: Limits | 
     bound, prepared = plan(engine, text, tables)
     execution = prepared.execute(bound.slots, relations, limits or Limits())
     return pa.Table.from_batches(execution, schema=execution.schema)
+
+
+class Half:
+    """A policy under which a reader sees the stars of half of the fields."""
+
+    def __init__(self) -> None:
+        self._hidden = bind_condition(parse_condition("field > 10"), STARS.columns)
+
+    def sees(self, table, who):
+        return True
+
+    def rows(self, table, who):
+        return self._hidden if table.qualified == "sky.stars" else None
 
 
 def both(engine, text: str, relations, tables=(STARS, LIST)) -> tuple[list, list]:

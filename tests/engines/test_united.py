@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import LIST, STARS, both, plan, stage, unordered
+from rows import LIST, STARS, Half, both, plan, stage, unordered
 from test_roads import conditions, quick
 
 from hven.engines import Limits
@@ -143,19 +143,8 @@ def test_places_of_rows_without_a_region(engine):
 
 def test_a_row_filter_holds_in_a_union(engine, relations):
     from hven.adql import bind, parse
-    from hven.adql._parser import parse_condition
-    from hven.adql.bind import bind_condition
     from hven.adql.scope import Tables
     from hven.site.auth._permit import Reader, permit
-
-    hidden = bind_condition(parse_condition("field > 10"), STARS.columns)
-
-    class Half:
-        def sees(self, table, who):
-            return True
-
-        def rows(self, table, who):
-            return hidden if table.qualified == "sky.stars" else None
 
     text = f"SELECT n, kind FROM {UNION} WHERE n BETWEEN 30 AND 600"
     bound, _ = permit(bind(parse(text), Tables([STARS, LIST])), Reader(), [Half()])

@@ -19,7 +19,7 @@ from hven.model.errors import SourceError
 from hven.model.sky import shape_text as shapes
 from hven.sources import ROW, Context
 from hven.sources import json as kind
-from hven.sources._reading import geojson, jsontext
+from hven.sources._reading import geojson, jsonrows, jsontext
 from shared import shared
 
 
@@ -158,7 +158,7 @@ def test_kinds_that_differ_are_widened_and_told(tmp_path):
 
 
 def test_what_does_not_fit_is_kept_aside(tmp_path, monkeypatch):
-    monkeypatch.setattr(kind, "SAMPLE", 40)
+    monkeypatch.setattr(jsonrows, "SAMPLE", 40)
     lines = [{"n": 1, "l": [1]}] * 5 + [
         {"n": {"a": 1}, "l": [1]},
         {"n": "x", "l": [1]},
@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_kept_aside(tmp_path, monkeypatch):
 
 
 def test_keys_after_the_sample_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(kind, "SAMPLE", 40)
+    monkeypatch.setattr(jsonrows, "SAMPLE", 40)
     name = put(tmp_path, '{"a": 1}\n' * 30 + '{"a": 1, "late": {"x": 2.5}}\n' * 30)
     read = Read(tmp_path, name)
     assert read.notes == [

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
 
+# the option that says which table is meant, of kinds that are no services
+TABLES = {"fits": "hdu", "sql": "table", "live": "table", "votable": "table", "fixed": "table"}
 ROWS, SECONDS = 1_000_000, 8.0  # how much is looked at
 KEYS = 5_000_000  # rows among which a name must stand once
 FEWER = 20_000  # of a table that other programs work with, or that is elsewhere
@@ -148,15 +150,7 @@ def _drafted(
             kind, options = "fixed", {**options, **readme}
     if table is not None:
         service = filekinds.service(kind)
-        key = (
-            service.table
-            if service
-            else "hdu"
-            if kind == "fits"
-            else "table"
-            if kind in {"sql", "live", "votable", "fixed"}
-            else None
-        )
+        key = service.table if service else TABLES.get(kind)
         if not key:
             raise UsageError(f"a {kind} source has no tables to choose from", remedy="leave --table out")
         options[key] = int(table) if table.isdigit() and kind not in {"sql", "live"} and not service else table

@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING
 from pydantic import Field, field_validator
 
 from hven.sources import Context, FileKind, Source
-from hven.sources._reading.filerows import Files
 from hven.sources._reading.files import FileOptions
-from hven.sources._reading.jsonrows import FEW, SAMPLE, JsonOptions, JsonTable, parted, see
-from hven.sources._reading.jsonshape import Node
+from hven.sources._reading.jsonrows import FEW, JsonFiles, JsonOptions, parted, see
 from hven.sources._reading.jsontext import Form, Records, form_of, named, records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import pyarrow as pa
+    from collections.abc import Iterator
 
     from hven.sources._reading.files import DataFile
+    from hven.sources._reading.jsonshape import Node
 
 FILES = FileKind(
     endings=("json", "jsonl", "ndjson", "geojson", "jsonlines"),
@@ -50,7 +47,7 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     return JsonRows(options, context)
 
 
-class JsonRows(JsonTable, Files):
+class JsonRows(JsonFiles):
     """The records of one or more JSON files."""
 
     def __init__(self, options: Options, context: Context) -> None:
@@ -58,15 +55,6 @@ class JsonRows(JsonTable, Files):
         self.options: Options = options
         self._forms: dict[str, Form] = {}
         self._told: set[str] = set()
-
-    @property
-    def _title(self) -> str:
-        return self.files[0].name
-
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield rows; none where no file was asked for."""
-        if self.files:
-            yield from super().batches(columns, limit)
 
     def _records(self, limit: int | None) -> Iterator[tuple[DataFile, Records]]:  # noqa: ARG002  (the reader stops)
         for file in self.files:
@@ -87,23 +75,7 @@ class JsonRows(JsonTable, Files):
         form = self._form(self.files[0])
         return named(self.files[0], form.names) if form.names else []
 
-    @cached_property
-    def _sampled(self) -> tuple[Node, bool]:
-        """What is there in the first records of the files, and whether there is more."""
-        node = Node()
-        left = SAMPLE
-        share = max(SAMPLE // len(self.files), 1 << 12)
-        for file in self.files:
-            if left <= 0:
-                return node, True
-            quota = min(left, share) if len(self.files) <= FEW else left
-            for part in records(file, self._form(file)):
-                for at in range(len(part.texts)):
-                    size = see(node, part.texts[at])
-                    quota -= size
-                    left -= size
-                    if quota <= 0:
-                        break
-                if quota <= 0:
-                    break
-        return node, left <= 0 or sum(file.stat.st_size for file in self.files) > SAMPLE
+    def _look(self, file: DataFile, node: Node) -> Iterator[int]:
+        for part in records(file, self._form(file)):
+            for at in range(len(part.texts)):
+                yield see(node, part.texts[at])

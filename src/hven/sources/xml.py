@@ -16,9 +16,8 @@ from pydantic import Field
 
 from hven.model.errors import Place, SourceError
 from hven.sources import Context, FileKind, Source
-from hven.sources._reading.filerows import Files
 from hven.sources._reading.files import FileOptions
-from hven.sources._reading.jsonrows import FEW, SAMPLE, JsonOptions, JsonTable
+from hven.sources._reading.jsonrows import JsonFiles, JsonOptions
 from hven.sources._reading.jsonshape import Node
 from hven.sources._reading.jsontext import Records
 
@@ -68,7 +67,7 @@ class Elements(Records):
         return self.lines[at]
 
 
-class XmlRows(JsonTable, Files):
+class XmlRows(JsonFiles):
     """The records of one or more XML files."""
 
     def __init__(self, options: Options, context: Context) -> None:
@@ -82,15 +81,6 @@ class XmlRows(JsonTable, Files):
             return etree.XPath(path, namespaces=self.options.namespaces or None, smart_strings=False)
         except etree.XPathError as error:
             raise SourceError(f"fields.{name}: {path!r} is no XPath: {error}", remedy="a path from the record: position/ra, @id") from error  # fmt: skip
-
-    @property
-    def _title(self) -> str:
-        return self.files[0].name
-
-    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield rows; none where no file was asked for."""
-        if self.files:
-            yield from super().batches(columns, limit)
 
     # --- elements ------------------------------------------------------------------------------------------------
 
@@ -175,24 +165,14 @@ class XmlRows(JsonTable, Files):
             if texts or first == 1:
                 yield file, _part(texts, lines, first)
 
-    @cached_property
-    def _sampled(self) -> tuple[Node, bool]:
-        node, left = Node(), SAMPLE
-        for name in self._paths:  # in the order in which they are said
-            node.keys[name] = Node()
-        share = max(SAMPLE // len(self.files), 1 << 12)
-        for file in self.files:
-            quota = min(left, share) if len(self.files) <= FEW else left
-            for element in self._elements(file):
-                value = self._value(element)
-                node.see(_typed(value))
-                size = len(orjson.dumps(value))
-                quota, left = quota - size, left - size
-                if quota <= 0:
-                    break
-            if left <= 0:
-                return node, True
-        return node, left <= 0 or sum(file.stat.st_size for file in self.files) > SAMPLE
+    def _first_node(self) -> Node:
+        return Node(keys={name: Node() for name in self._paths})  # in the order in which they are said
+
+    def _look(self, file: DataFile, node: Node) -> Iterator[int]:
+        for element in self._elements(file):
+            value = self._value(element)
+            node.see(_typed(value))
+            yield len(orjson.dumps(value))
 
 
 def _part(texts: Sequence[bytes], lines: Sequence[int], first: int) -> Elements:

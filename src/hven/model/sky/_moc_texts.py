@@ -27,20 +27,7 @@ _DIGITS = 19  # no cell has more
 
 
 def written(ranges: Sequence[Indexes], orders: Sequence[int]) -> pa.Array:
-    """Write MOCs.
-
-    Parameters
-    ----------
-    ranges
-        Of each, as `Moc.ranges`.
-    orders
-        Of each.
-
-    Returns
-    -------
-    texts
-        Strings, shape (n,).
-    """
+    """Write MOCs: of each its ranges (`Moc.ranges`) and its order."""
     found = []
     for part in blocks([len(one) + _TOGETHER // _ROWS for one in ranges], _TOGETHER):
         some = ranges[part]
@@ -116,18 +103,7 @@ def _cells(ranges: Indexes, row: Indexes) -> tuple[Indexes, Indexes, Indexes, In
 
 
 def areas(texts: pa.Array) -> Numbers:
-    """Sum the areas of the cells of ASCII MOCs.
-
-    Parameters
-    ----------
-    texts
-        Strings that look like MOCs, shape (n,).
-
-    Returns
-    -------
-    areas
-        Shares of the sky, shape (n,); NaN where there are no such cells, 0 of those in space and time.
-    """
+    """Sum the areas of the cells of each; see `Moc.areas`."""
     found = np.zeros(len(texts))
     for part in blocks(np.asarray(pc.binary_length(texts)), 16 * _TOGETHER):
         found[part] = _areas(texts[part.start : part.stop])

@@ -20,6 +20,7 @@ from hven.model.table import Column
 from hven.model.types import Type, from_arrow, parse_type
 from hven.sources import FILE_FACTS, Context, Reject
 from hven.sources._reading.cutting import cut
+from hven.sources._reading.filerows import Files
 from hven.sources._reading.files import Texts, assemble, check_names, fact_type
 from hven.sources._reading.jsoncells import Parsed, Reader
 from hven.sources._reading.jsonshape import CELL, LIST, PART, REGION, TEXT, Leaf, Node, leaves
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
+    from hven.sources._reading.files import DataFile
     from hven.sources._reading.jsontext import Document, Records
 
 SAMPLE = 8 << 20  # bytes of records that are looked at to know the columns
@@ -262,6 +264,41 @@ class JsonTable(ABC):
             raise SourceError(
                 f"types.{name}: {error}", remedy="float64, int32, string, timestamp, float64[*] ..."
             ) from error
+
+
+class JsonFiles(JsonTable, Files):
+    """Records of one or more files."""
+
+    @abstractmethod
+    def _look(self, file: DataFile, node: Node) -> Iterator[int]:
+        """Add the records of a file to what was seen, and give the bytes of each."""
+
+    def _first_node(self) -> Node:
+        """Make the node that records are added to."""
+        return Node()
+
+    @property
+    def _title(self) -> str:
+        return self.files[0].name
+
+    def batches(self, columns: Sequence[str] | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield rows; none where no file was asked for."""
+        if self.files:
+            yield from super().batches(columns, limit)
+
+    @cached_property
+    def _sampled(self) -> tuple[Node, bool]:
+        node, left = self._first_node(), SAMPLE
+        share = max(SAMPLE // len(self.files), 1 << 12)
+        for file in self.files:
+            if left <= 0:
+                return node, True
+            quota = min(left, share) if len(self.files) <= FEW else left
+            for size in self._look(file, node):
+                quota, left = quota - size, left - size
+                if quota <= 0:
+                    break
+        return node, left <= 0 or sum(file.stat.st_size for file in self.files) > SAMPLE
 
 
 def see(node: Node, text: pa.Scalar) -> int:
