@@ -74,6 +74,22 @@ def test_the_last_row_does_not_touch_the_edge(tab: Tab) -> None:
     )
 
 
+def test_what_is_drawn_meanwhile_takes_no_click_away(tab: Tab) -> None:
+    page = tab.go(REGIONS)
+    page.wait_for_selector(GRID)
+    mark = page.locator(f"{GRID} input").nth(3)
+    mark.hover()
+    page.mouse.down()
+    page.evaluate(  # a few rows further down, others are drawn
+        """() => {
+            document.querySelector('.grid').scrollTop += 5;
+            return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        }"""
+    )
+    page.mouse.up()
+    assert mark.is_checked()
+
+
 def test_a_few_rows_take_no_more_room_than_they_need(tab: Tab) -> None:
     page = tab.go("/collections/stars/main?star=1..5&_cols=star,vmag")
     page.wait_for_selector(f"{GRID} >> nth=4")

@@ -1,6 +1,6 @@
 // The rows of a search: as many as there are, of which only those in sight are drawn and a few pages kept. Sorts, marks, chooses; the address says all of it.
 import { all, around, make, maybe, table, target } from "./dom.js";
-import { coming, filler, heads, line, once, ordered, reached } from "./lines.js";
+import { coming, filled, filler, heads, line, once, ordered, reached } from "./lines.js";
 import { PAGE, Pages } from "./pages.js";
 import { Scroll, whole } from "./scroll.js";
 /** @import {Column, Rows} from "./answers.js" */
@@ -20,6 +20,9 @@ class Grid {
   asked = 0;
   active = 0; // the row that the keyboard is at
   painted = 0; // the place, in pixels, that the rows were drawn for
+  /** What the rows in sight were drawn of: who presses a button on one lets it go on the same one, whatever is drawn meanwhile.
+   * @type {WeakMap<HTMLTableRowElement, {values: unknown, drawn: number[]}>} */
+  lines = new WeakMap();
 
   /**
    * @param {HTMLElement} box
@@ -183,7 +186,7 @@ class Grid {
     const row = held?.closest("tr");
     const mine = row?.dataset.at === String(active) && held?.matches("a");
     const link = row && mine ? [...row.querySelectorAll("a")].indexOf(/** @type {HTMLAnchorElement} */ (held)) : -1;
-    body.replaceChildren(above, ...rows, below);
+    filled(body, [above, ...rows, below]);
     if (row?.dataset.at !== undefined) {
       const again = this.row(active);
       (again?.querySelectorAll("a")[link] ?? again)?.focus({ preventScroll: true }); // who was at a link of it goes on from there
@@ -199,7 +202,15 @@ class Grid {
     const found = this.pages.ready(Math.floor(at / PAGE));
     const values = found?.rows[at % PAGE];
     if (!found || !values) return coming(at, active, drawn.length + 1);
-    return line(at, active, { key: found.keys[at % PAGE], values, columns, drawn }, this.workspace);
+    const there = this.row(at);
+    const of = there && this.lines.get(there);
+    if (there && of?.values === values && of.drawn === drawn) {
+      reached(there, active);
+      return there;
+    }
+    const made = line(at, active, { key: found.keys[at % PAGE], values, columns, drawn }, this.workspace);
+    this.lines.set(made, { values, drawn });
+    return made;
   }
 
   /** @param {Error} error */

@@ -96,6 +96,19 @@ function shown(row, selection) {
 }
 
 /**
+ * Fill a table with rows; those that stand there already stay untouched.
+ * @param {HTMLTableSectionElement} body
+ * @param {HTMLTableRowElement[]} rows
+ */
+export function filled(body, rows) {
+  const wanted = new Set(rows);
+  for (const one of [...body.rows]) if (!wanted.has(one)) one.remove();
+  rows.forEach((one, number) => {
+    if (body.rows[number] !== one) body.insertBefore(one, body.rows[number] ?? null);
+  });
+}
+
+/**
  * The Tab key stops at one row and its links, not at those of all rows in sight.
  * @param {HTMLElement} row
  * @param {boolean} on
