@@ -6,9 +6,11 @@ import bz2
 import gzip
 import json
 import lzma
+import math
 import tarfile
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 import zstandard
@@ -16,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven.model.errors import SourceError
+from hven.model.sky import contours
 from hven.model.sky import shape_text as shapes
 from hven.sources import ROW, Context
 from hven.sources import json as kind
@@ -392,6 +395,52 @@ def unpacked(name, directory, match):
             if member.isfile() and match(member.name):
                 target = directory / member.name.replace("/", "_")
                 target.write_bytes(archive.extractfile(member).read())
+
+
+FRAME = {"type": "name", "properties": {"name": "urn:ogc:def:crs:IAU:2015:49901"}}  # Mars: to the west, planetographic
+RING = [[10, 20], [20, 20], [20, 30], [10, 30], [10, 20]]
+
+
+def centric(lat):
+    return math.degrees(math.atan(math.tan(math.radians(lat)) * (3376.20 / 3396.19) ** 2))
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_document_says_the_frame_of_its_geometries(behind, tmp_path):
+    features = [
+        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [RING]}},
+        {"type": "Feature", "geometry": {"type": "Point", "coordinates": [30, -40]}},
+        {"type": "Feature", "geometry": None, "bbox": [350, -10, 370, 10]},
+        # its own frame is nearer
+        {"type": "Feature", "geometry": {"type": "Point", "coordinates": [30, -40], "crs": "IAU_2015:49900"}},
+    ]
+    members = [("type", "FeatureCollection"), ("crs", FRAME), ("features", features)]
+    document = dict(members if not behind else [members[0], *members[:0:-1]])
+    found = Read(tmp_path, put(tmp_path, json.dumps(document)))
+    kinds, numbers = zip(*((words[0], [*map(float, words[1:])]) for words in (row["geometry"].split() for row in found.rows)), strict=True)  # fmt: skip
+    assert kinds == ("polygon", "point", "range", "point")
+    assert sorted(numbers[0][::2]) == pytest.approx([340, 340, 350, 350])
+    assert sorted(numbers[0][1::2]) == pytest.approx([centric(lat) for lat in (20, 20, 30, 30)])
+    assert numbers[1] == pytest.approx([330, centric(-40)])
+    assert numbers[2] == pytest.approx([350, 10, centric(-10), centric(10)])
+    assert numbers[3] == [30, -40]
+    assert found.rows[2]["bbox"] == pytest.approx([-370, centric(-10), -350, centric(10)])
+    assert ["49901" in note for note in found.notes if note.startswith("geometry:")] == [True]
+    # as text, for geojson_contour, it goes with each geometry, once
+    text = Read(tmp_path, "a.json", whole=["geometry"]).rows[0]["geometry"]
+    east = contours.of_geometries([text], west=False).regions
+    assert east.boxes() == pytest.approx(np.array([[340.0], [350.0], [centric(20)], [centric(30)]]), abs=0.2)
+    assert contours.of_geometries([text], west=True).regions == east
+    assert "crs" not in Read(tmp_path, "a.json", whole=["geometry"]).rows[3]["geometry"][:9]
+
+
+def test_records_of_their_own_say_their_frame_and_unknown_ones_are_told(tmp_path):
+    one = {"type": "Feature", "crs": FRAME, "geometry": {"type": "Point", "coordinates": [30, 0]}}
+    other = one | {"crs": "EPSG:2154"}
+    found = Read(tmp_path, put(tmp_path, "\n".join(map(json.dumps, (one, other, one | {"crs": None})))))
+    assert [row["geometry"] for row in found.rows] == ["point 330 0", "point 30 0", "point 30 0"]
+    told = [note for note in found.notes if note.startswith("geometry:")]
+    assert sorted("EPSG:2154" in note and "not known" in note for note in told) == [False, True]
 
 
 def test_omega_cubes_of_psup(tmp_path):

@@ -10,13 +10,14 @@ from pydantic import Field, field_validator
 from hven.sources import Context, FileKind, Source
 from hven.sources._reading.files import FileOptions
 from hven.sources._reading.jsonrows import FEW, JsonFiles, JsonOptions, parted, see
-from hven.sources._reading.jsontext import Form, Records, form_of, named, records
+from hven.sources._reading.jsontext import Form, Records, crs_of, form_of, named, records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hven.sources._reading.files import DataFile
     from hven.sources._reading.jsonshape import Node
+    from hven.sources._reading.jsontext import Document
 
 FILES = FileKind(
     endings=("json", "jsonl", "ndjson", "geojson", "jsonlines"),
@@ -55,11 +56,18 @@ class JsonRows(JsonFiles):
         self.options: Options = options
         self._forms: dict[str, Form] = {}
         self._told: set[str] = set()
+        self._frames: dict[str, str | None] = {}
 
     def _records(self, limit: int | None) -> Iterator[tuple[DataFile, Records]]:  # noqa: ARG002  (the reader stops)
+        drawn = any(leaf.drawn for leaf in self._leaves)
         for file in self.files:
+            if drawn and file.name not in self._frames:
+                self._frames[file.name] = crs_of(file, self._form(file))
             for part in records(file, self._form(file)):
                 yield file, part
+
+    def _crs(self, document: Document) -> str | None:
+        return self._frames.get(document.name)
 
     def _form(self, file: DataFile) -> Form:
         if file.name not in self._forms:

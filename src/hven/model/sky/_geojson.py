@@ -7,7 +7,9 @@ what is read in a frame with longitudes to the west, or planetographic latitudes
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _GEOMETRIES = ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection")
 TYPES = ("FeatureCollection", "Feature", *_GEOMETRIES)
 _DEEPEST = 8  # collections of collections
+_PLAIN = re.compile(r"CRS84|EPSG:{1,2}4326|ICRS", re.IGNORECASE)  # longitudes to the east, latitudes as they are
 
 
 class GeoJsonError(ValueError):
@@ -83,7 +86,7 @@ def from_geojson(
     mend
         Rings that cross themselves are no fault: what they wind round is inside, whichever way; parts that overlap become one.
     west
-        Longitudes grow to the west, which ``crs`` may say as well.
+        Longitudes grow to the west, which ``crs`` may say as well: the document's, or of a feature or geometry its own (GeoJSON of 2008).
 
     Returns
     -------
@@ -122,11 +125,17 @@ def from_geojson(
             continue
         faults[row] = _where(str(shapely.is_valid_reason(shapes[row])))
         shapes[row] = shapely.MultiPolygon()
-    crs, frame = _crs(parsed), _frame(_crs(parsed))
-    if west or _other(frame):
-        shrink = (1.0 - frame.frame.flattening) ** 2 if frame and frame.frame.graphic else 1.0
-        turn = -1.0 if west or (frame and frame.frame.west) else 1.0
-        shapes = shapely.transform(shapes, lambda xy: np.column_stack([turn * xy[:, 0], _centric(xy[:, 1], shrink)]))
+    crs = _crs(parsed)
+    ways = [turning(_own(feature) or crs) or (1.0, 1.0) for feature in features]
+    turn, shrink = np.array(ways, np.float64).reshape(-1, 2).T
+    turn = np.full(len(turn), -1.0) if west else turn
+    for sign, less in sorted(set(zip(turn.tolist(), shrink.tolist(), strict=True)) - {(1.0, 1.0)}):
+        rows = (turn == sign) & (shrink == less)
+        shapes[rows] = shapely.transform(
+            shapes[rows],
+            lambda xy: np.column_stack([sign * xy[:, 0], centric(xy[:, 1], less)]),  # noqa: B023
+        )
+    if west or _other(_frame(crs)):
         crs = crs and _centred(crs)
     regions = raised(shapes, error)
     for row, reason in enumerate(regions.faults()):
@@ -211,6 +220,32 @@ def _crs(document: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def _own(feature: Mapping[str, Any]) -> str | None:
+    """Return the frame that a feature's geometry says, or the feature."""
+    geometry = feature.get("geometry")
+    return (_crs(geometry) if isinstance(geometry, dict) else None) or _crs(feature)
+
+
+@lru_cache(maxsize=64)
+def turning(crs: str | None) -> tuple[float, float] | None:
+    """Return what makes longitudes and latitudes of a frame those to the east, and planetocentric.
+
+    Parameters
+    ----------
+    crs
+        Its name in GeoJSON; None: none was said.
+
+    Returns
+    -------
+    sign, shrink
+        Factors of longitudes and of the latitudes' tangents; None: the frame is none that is known here.
+    """
+    found = _frame(crs)
+    if found is None:
+        return (1.0, 1.0) if crs is None or _PLAIN.search(crs) else None
+    return -1.0 if found.frame.west else 1.0, (1.0 - found.frame.flattening) ** 2 if found.frame.graphic else 1.0
+
+
 def _frame(crs: str | None) -> BodyFrame | None:
     """Find the frame of a body that ``crs`` names."""
     try:
@@ -229,8 +264,22 @@ def _centred(crs: str) -> str:
     return f"{crs[:-2]}00"
 
 
-def _centric(lat: Numbers, shrink: float) -> Numbers:
-    return lat if shrink == 1.0 else np.degrees(np.arctan(np.tan(np.radians(lat)) * shrink))
+def centric(lat: Numbers, shrink: float | Numbers) -> Numbers:
+    """Make planetographic latitudes planetocentric.
+
+    Parameters
+    ----------
+    lat
+        Degrees, shape (n,).
+    shrink
+        Square of the ratio of the axes, dimensionless, one or shape (n,); 1 leaves a latitude as it is.
+
+    Returns
+    -------
+    lat
+        Degrees, shape (n,).
+    """
+    return np.where(np.equal(shrink, 1.0), lat, np.degrees(np.arctan(np.tan(np.radians(lat)) * shrink)))
 
 
 def _polygons(geometry: Any, depth: int) -> Iterator[list[Numbers]]:

@@ -28,7 +28,7 @@ def of_geometries(texts: Sequence[str | None], *, west: bool = False) -> Contour
     texts
         JSON, None for no geometry; shape (n,).
     west
-        Longitudes grow to the west there.
+        Longitudes grow to the west there, which the ``crs`` of a geometry may say as well.
 
     Returns
     -------
@@ -45,9 +45,10 @@ def of_geometries(texts: Sequence[str | None], *, west: bool = False) -> Contour
             geometry = orjson.loads(text) if text else None
         except orjson.JSONDecodeError:
             geometry, broken[row] = None, True
-        features.append(
-            {"geometry": geometry["geometry"] if isinstance(geometry, dict) and "geometry" in geometry else geometry}
-        )
+        if isinstance(geometry, dict) and "geometry" in geometry:
+            features.append({"geometry": geometry["geometry"], "crs": geometry.get("crs")})
+        else:
+            features.append({"geometry": geometry})
     found = from_geojson({"type": "FeatureCollection", "features": features}, mend=True, west=west)
     regions = found.regions
     check.mark("no_contour", np.array([feature["geometry"] is None for feature in features], np.bool_) & ~broken)

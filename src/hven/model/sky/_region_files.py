@@ -10,7 +10,16 @@ import numpy as np
 
 from hven.model.errors import UserError
 from hven.model.sky import _tfcat as tfcat
-from hven.model.sky._geojson import Features, GeoJsonError, from_geojson, geometries, opening, to_geojson
+from hven.model.sky._geojson import (
+    Features,
+    GeoJsonError,
+    centric,
+    from_geojson,
+    geometries,
+    opening,
+    to_geojson,
+    turning,
+)
 from hven.model.sky._moc_files import moc_read, moc_written
 from hven.model.sky._region_texts import KINDS, Read, checked, crossed, of_mocs, of_shapes, of_texts, simple, texts
 from hven.model.sky._regions import Regions
@@ -27,6 +36,7 @@ __all__ = [
     "Features",
     "GeoJsonError",
     "Read",
+    "centric",
     "form",
     "from_geojson",
     "geometries",
@@ -40,6 +50,7 @@ __all__ = [
     "texts",
     "tfcat",
     "to_geojson",
+    "turning",
     "written",
 ]  # fmt: skip
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from hven.model.sky import region_files
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,7 +26,74 @@ ACROSS = 270.0  # degrees of longitude between two vertices, from which on the s
 NO_REGION = ("LineString", "MultiLineString", "GeometryCollection")
 
 
-def regions(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> tuple[pa.Array, pa.Array | None, int]:
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """The frames that geometries are said in (``crs``), by row.
+
+    Attributes
+    ----------
+    names
+        As they are written; null where none is said.
+    sign, shrink
+        Factors of longitudes, and of the tangents of latitudes, that make them eastward and planetocentric.
+    """
+
+    names: pa.Array
+    sign: npt.NDArray[np.float64]
+    shrink: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, names: pa.Array) -> tuple[Frames | None, list[str]]:
+        """Look frames up; None if nothing is to be turned, and the sentences for people."""
+        coded = names.dictionary_encode()
+        words = coded.dictionary.to_pylist()
+        ways = [region_files.turning(word) for word in words]
+        notes = [
+            f"the document says crs {word!r:.80}, which is not known here: its numbers are taken for longitudes to the east, and latitudes"
+            if way is None
+            else f"longitudes and latitudes are said in {word:.80}: they become those to the east, and planetocentric ones"
+            for word, way in zip(words, ways, strict=True)
+            if way != (1.0, 1.0)
+        ]
+        factors = np.array([*((1.0, 1.0) if way is None else way for way in ways), (1.0, 1.0)])
+        sign, shrink = factors[np.asarray(pc.fill_null(coded.indices, len(words)))].T
+        return (cls(names, sign, shrink) if (factors != 1.0).any() else None), notes
+
+    def turned(self, lon: Any, lat: Any, row: Any) -> tuple[Any, Any]:
+        """Turn positions of rows."""
+        with np.errstate(invalid="ignore"):
+            return self.sign[row] * lon, region_files.centric(lat, self.shrink[row])
+
+    def boxed(self, boxes: pa.Array) -> pa.Array:
+        """Turn bounding boxes of rows: their west becomes east where longitudes run the other way."""
+        offsets = np.asarray(boxes.offsets)
+        values = np.array(pc.fill_null(boxes.values.cast(pa.float64()), np.nan), np.float64)
+        for half in (2, 3):
+            row = np.flatnonzero(np.asarray(pc.is_valid(boxes)) & (np.diff(offsets) == 2 * half))
+            at = offsets[row]
+            west, south = self.turned(values[at], values[at + 1], row)
+            east, north = self.turned(values[at + half], values[at + half + 1], row)
+            back = self.sign[row] < 0
+            values[at], values[at + half] = np.where(back, east, west), np.where(back, west, east)
+            values[at + 1], values[at + half + 1] = south, north
+        return pa.ListArray.from_arrays(boxes.offsets, pa.array(values), mask=pc.is_null(boxes))
+
+    def kept(self, texts: pa.Array) -> pa.Array:
+        """Write the frame into geometries that stay text, for who reads them later (GeoJSON of 2008)."""
+        words = self.names.dictionary_encode()
+        heads = [
+            f'{{"crs":{orjson.dumps({"type": "name", "properties": {"name": word}}).decode()},'
+            for word in words.dictionary.to_pylist()
+        ]
+        head = pa.array(heads, pa.string()).take(words.indices)
+        written = pc.binary_join_element_wise(head, pc.utf8_slice_codeunits(texts, 1), "")
+        other = pa.array((self.sign != 1.0) | (self.shrink != 1.0))
+        return pc.if_else(pc.and_(other, pc.fill_null(pc.starts_with(texts, "{"), False)), written, texts)
+
+
+def regions(
+    texts: pa.Array, connection: duckdb.DuckDBPyConnection, frames: Frames | None = None
+) -> tuple[pa.Array, pa.Array | None, int]:
     """Convert geometries to the text of DALI's multishape (``polygon ..``, ``range ..``, ``point ..``).
 
     Vertices run counter-clockwise seen from the origin (DALI 1.1 section 3.3.7), where GeoJSON's exterior rings run the other way.
@@ -33,6 +104,8 @@ def regions(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> tuple[pa.
     ----------
     texts
         JSON of geometries, or null.
+    frames
+        Those that they are said in; None: longitudes to the east, planetocentric latitudes.
 
     Returns
     -------
@@ -44,9 +117,9 @@ def regions(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> tuple[pa.
     rows = len(texts)
     kinds = parts.column("kind").combine_chunks()
     bad = np.zeros(rows, bool)
-    polygons, wrong, holes = _polygons(_whole(parts.column("polygons")), rows)
+    polygons, wrong, holes = _polygons(_whole(parts.column("polygons")), rows, frames)
     bad |= wrong
-    points, wrong = _points(_whole(parts.column("points")), rows)
+    points, wrong = _points(_whole(parts.column("points")), rows, frames)
     bad |= wrong
     found = pc.coalesce(polygons, points)
     nothing = pc.or_kleene(pc.is_null(texts), pc.is_in(kinds, value_set=pa.array(NO_REGION)))
@@ -54,8 +127,9 @@ def regions(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> tuple[pa.
     return found, pa.array(bad) if bad.any() else None, holes
 
 
-def of_boxes(boxes: pa.Array) -> pa.Array:
+def of_boxes(boxes: pa.Array, frames: Frames | None = None) -> pa.Array:
     """Convert bounding boxes (lists of 4 or 6 numbers: west, south, [bottom,] east, north [,top]) to ranges."""
+    boxes = boxes if frames is None else frames.boxed(boxes)
     offsets = np.asarray(boxes.offsets)
     sizes = np.where(np.asarray(pc.is_valid(boxes)), np.diff(offsets), 0)
     good = np.flatnonzero((sizes == 4) | (sizes == 6))
@@ -108,10 +182,12 @@ def _coordinates(points: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.f
     return lon, lat, ~(np.isfinite(lon) & (np.abs(lat) <= 90.0) & (np.abs(lon) <= 720.0))
 
 
-def _points(array: Any, rows: int) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+def _points(array: Any, rows: int, frames: Frames | None) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
     bounds, flat = _level(array)
     owner = np.repeat(np.arange(rows), np.diff(bounds))
     lon, lat, wrong = _coordinates(flat)
+    if frames is not None:
+        lon, lat = frames.turned(lon, lat, owner)
     bad = np.zeros(rows, bool)
     bad[owner[wrong]] = True
     pairs = np.stack([lon % 360.0, lat], axis=1).ravel()
@@ -119,7 +195,7 @@ def _points(array: Any, rows: int) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
     return _by_row(texts, owner, ~bad, rows), bad
 
 
-def _polygons(array: Any, rows: int) -> tuple[pa.Array, npt.NDArray[np.bool_], int]:
+def _polygons(array: Any, rows: int, frames: Frames | None) -> tuple[pa.Array, npt.NDArray[np.bool_], int]:
     of_row, polygons = _level(array)
     of_polygon, rings = _level(polygons)
     of_ring, points = _level(rings)
@@ -127,9 +203,11 @@ def _polygons(array: Any, rows: int) -> tuple[pa.Array, npt.NDArray[np.bool_], i
     bad = np.zeros(rows, bool)
     counts = np.diff(of_polygon)
     bad[row[counts == 0]] = True
+    lon, lat, wrong = _coordinates(points)
+    if frames is not None:
+        lon, lat = frames.turned(lon, lat, np.repeat(np.repeat(row, counts), np.diff(of_ring)))
     outer, row = of_polygon[:-1][counts > 0], row[counts > 0]
     holes = int((counts - 1).clip(0).sum())
-    lon, lat, wrong = _coordinates(points)
     # only the points of outer rings, without the one that closes a ring and those that repeat the one before
     begin, end = of_ring[:-1][outer], of_ring[1:][outer]
     ring = np.repeat(np.arange(len(outer)), end - begin)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from hven.sources._reading.cells import convert, nulled
 from hven.sources._reading.delimited import reason_of
-from hven.sources._reading.geojson import of_boxes, regions
+from hven.sources._reading.geojson import Frames, of_boxes, regions
 from hven.sources._reading.jsonshape import CELL, LIST, PART, REGION, TEXT
 
 if TYPE_CHECKING:
@@ -66,9 +66,13 @@ class Reader:
     """Reads records of known columns; used by several threads at once."""
 
     def __init__(
-        self, leaves: Sequence[Leaf], kinds: Mapping[str, pa.DataType], words: Callable[[str], tuple[str, ...]]
+        self,
+        leaves: Sequence[Leaf],
+        kinds: Mapping[str, pa.DataType],
+        words: Callable[[str], tuple[str, ...]],
+        crs: Callable[[Document], str | None],
     ) -> None:
-        self.leaves, self.kinds, self.words = leaves, kinds, words
+        self.leaves, self.kinds, self.words, self.crs = leaves, kinds, words, crs
         self.pointers = list(dict.fromkeys(p for leaf in leaves for p in (leaf.pointer, leaf.bbox) if p is not None))
         self._connection = duckdb.connect(
             config={"threads": 1, "autoinstall_known_extensions": False, "autoload_known_extensions": False}
@@ -152,7 +156,8 @@ class Reader:
         out = np.zeros(rows, bool)
         for leaf in self.leaves:
             cells = found[leaf.pointer]
-            array, bad = self._column(leaf, cells, found, parsed)
+            frames = self._frames(leaf, texts, parsed) if leaf.drawn else None
+            array, bad = self._column(leaf, cells, found, parsed, frames)
             parsed.arrays[leaf.name] = array
             if bad is not None and pc.any(bad).as_py():
                 mask = np.asarray(pc.fill_null(bad, False)) & ~out
@@ -175,18 +180,21 @@ class Reader:
             parsed.rejects.sort(key=lambda item: item[0])
 
     def _column(
-        self, leaf: Leaf, cells: pa.Array, found: Mapping[str, pa.Array], parsed: Parsed
+        self, leaf: Leaf, cells: pa.Array, found: Mapping[str, pa.Array], parsed: Parsed, frames: Frames | None
     ) -> tuple[pa.Array, pa.Array | None]:
         kind, words = self.kinds[leaf.name], self.words(leaf.name)
+        if leaf.how == TEXT and frames is not None:
+            cells = frames.kept(cells)
         if leaf.how == CELL and not pa.types.is_string(kind):
             return convert(cells, kind, nulls=words)
         if leaf.how in {CELL, TEXT}:
             return nulled(cells, words), None
         if leaf.how == REGION:
-            return self._region(leaf, cells, found, parsed)
+            return self._region(leaf, cells, found, parsed, frames)
         if leaf.how == LIST:
             lists = self._transformed(cells, '["VARCHAR"]')
-            return self._elements(lists.offsets, lists.values, kind, words, pc.is_null(lists))
+            made, bad = self._elements(lists.offsets, lists.values, kind, words, pc.is_null(lists))
+            return made if frames is None or not pa.types.is_floating(kind) else frames.boxed(made), bad
         objects = self._transformed(cells, '["JSON"]')
         inner = self._asked(
             f"SELECT json_extract_string(j, {_literal(leaf.inner)}) AS v FROM records", objects.values
@@ -225,14 +233,34 @@ class Reader:
         rows[owner[np.asarray(pc.fill_null(bad, False))]] = True
         return lists, pa.array(rows)
 
+    def _frames(self, leaf: Leaf, texts: pa.Array, parsed: Parsed) -> Frames | None:
+        """Find the frame of each geometry: its own, its record's, its document's."""
+        said = [self.crs(file) for file, _ in parsed.group]
+        own = any(b'"crs"' in part.data for _, part in parsed.group)
+        if not own and not any(said):
+            return None
+        sizes = [len(part.texts) for _, part in parsed.group]
+        names = pa.array(said, pa.string()).take(pa.array(np.repeat(np.arange(len(sizes)), sizes)[parsed.good]))
+        if own:
+            places = (leaf.pointer, leaf.pointer.rpartition("/")[0])
+            asked = ", ".join(_literal(f"{place}/crs{rest}") for place in places for rest in ("/properties/name", ""))
+            sql = f"SELECT json_extract_string(j, [{asked}]) AS v FROM records"
+            lists = _whole(self._asked(sql, texts).column("v")).values
+            near = [lists.take(pa.array(np.arange(at, len(lists), 4))) for at in range(4)]
+            near[1::2] = [pc.if_else(pc.starts_with(one, "{"), pa.scalar(None, pa.string()), one) for one in near[1::2]]
+            names = pc.coalesce(*near, names)
+        frames, notes = Frames.of(names)
+        parsed.notes += [f"{leaf.name}: {note}" for note in notes]
+        return frames
+
     def _region(
-        self, leaf: Leaf, cells: pa.Array, found: Mapping[str, pa.Array], parsed: Parsed
+        self, leaf: Leaf, cells: pa.Array, found: Mapping[str, pa.Array], parsed: Parsed, frames: Frames | None
     ) -> tuple[pa.Array, pa.Array | None]:
-        shapes, bad, holes = regions(cells, self._cursor())
+        shapes, bad, holes = regions(cells, self._cursor(), frames)
         if holes:
             parsed.notes.append(f"{leaf.name}: some polygons have holes, which a region cannot say: they are filled")
         if leaf.bbox is not None and shapes.null_count:
-            boxes = of_boxes(self._transformed(found[leaf.bbox], '["DOUBLE"]'))
+            boxes = of_boxes(self._transformed(found[leaf.bbox], '["DOUBLE"]'), frames)
             missing = pc.is_null(cells)
             if bad is not None:
                 if pc.any(pc.and_(bad, pc.is_valid(boxes))).as_py():

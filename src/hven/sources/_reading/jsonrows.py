@@ -111,7 +111,12 @@ class JsonTable(ABC):
 
     def _reading(self, names: Sequence[str]) -> Reader:
         asked = [leaf for leaf in self._leaves if leaf.name in names]
-        return Reader(asked, {leaf.name: self._kind(leaf) for leaf in asked}, partial(words_of, self.options.null))
+        kinds = {leaf.name: self._kind(leaf) for leaf in asked}
+        return Reader(asked, kinds, partial(words_of, self.options.null), self._crs)
+
+    def _crs(self, document: Document) -> str | None:  # noqa: ARG002  (a document may say one)
+        """Return the frame that a document says of all its geometries."""
+        return None
 
     def _parsed(self, reader: Reader, limit: int | None) -> Iterator[Parsed]:
         """Parse groups of records on all cores, in order, with few of them in memory."""
@@ -327,4 +332,4 @@ def _retyped(leaf: Leaf, kind: Type) -> Leaf:
         how = TEXT  # an array that shall be text
     elif how == TEXT and not pa.types.is_string(single):
         how = CELL
-    return Leaf(name=leaf.name, pointer=leaf.pointer, how=how, kind=single, inner=leaf.inner)
+    return Leaf(name=leaf.name, pointer=leaf.pointer, how=how, kind=single, inner=leaf.inner, drawn=leaf.drawn)

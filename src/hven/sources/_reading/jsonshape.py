@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -37,6 +37,8 @@ class Leaf:
         Pointer of a bounding box that stands for a geometry that is not there.
     mixed
         Values of several kinds were seen: what they are, for people.
+    drawn
+        It is a GeoJSON geometry, as a region or as text, or its bounding box: what a document says of its frame holds for it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Leaf:
     inner: str = ""
     bbox: str | None = None
     mixed: str | None = None
+    drawn: bool = False
 
 
 @dataclass(slots=True)
@@ -151,16 +154,18 @@ def _of(node: Node, name: str, pointer: str, whole: frozenset[str]) -> Iterator[
     for key, inner in node.keys.items():
         below = pointer + "/" + key.replace("~", "~0").replace("/", "~1")
         bbox = f"{pointer}/bbox" if key == "geometry" and "bbox" in node.keys else None
-        yield from _one(inner, f"{name}.{key}" if name else key, below, whole, bbox)
+        made = _one(inner, f"{name}.{key}" if name else key, below, whole, bbox)
+        around = key == "bbox" and "geometry" in node.keys and node.keys["geometry"].geometry
+        yield from (replace(leaf, kind=pa.float64(), drawn=True) if around and leaf.how == LIST else leaf for leaf in made)  # fmt: skip
 
 
 def _one(node: Node, name: str, pointer: str, whole: frozenset[str], bbox: str | None) -> Iterator[Leaf]:
     single = node.kinds - {"object", "array"}
     if name in whole:
-        yield Leaf(name=name, pointer=pointer, how=TEXT, kind=pa.string())
+        yield Leaf(name=name, pointer=pointer, how=TEXT, kind=pa.string(), drawn=node.geometry)
         return
     if node.geometry:
-        yield Leaf(name=name, pointer=pointer, how=REGION, kind=pa.string(), bbox=bbox)
+        yield Leaf(name=name, pointer=pointer, how=REGION, kind=pa.string(), bbox=bbox, drawn=True)
         yield Leaf(name=f"{name}.type", pointer=f"{pointer}/type", how=CELL, kind=pa.string())
         return
     mixed = " and ".join(

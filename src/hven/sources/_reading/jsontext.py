@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from hven.sources._reading.files import DataFile
+
 BLOCK = 4 << 20
 HEAD = 1 << 20
 LONGEST = 64 << 20  # a record longer than this is a bracket or a quote that never closes
@@ -170,6 +172,33 @@ def around(file: Document, path: Sequence[str]) -> tuple[bytes, bytes, int]:
         what = f"there are more than {LONGEST >> 20} MB behind the list {'.'.join(path)!r}"
         raise SourceError(what, place=Place(file=file.name, line=cutter.line), remedy="look at the file")
     return cutter.before, behind, cutter.line
+
+
+def crs_of(file: DataFile, form: Form) -> str | None:
+    """Find the frame that a GeoJSON document says of all its features (``crs``), before or behind them.
+
+    Returns
+    -------
+    crs
+        Its name; None where none is said, or the form has no room for it.
+    """
+    if form.kind != LIST or len(form.path) != 1:
+        return None
+    stream, last, there = file.fresh().open(), b"", False
+    try:
+        while not there and (block := stream.read(BLOCK)):
+            there, last = b'"crs"' in last + block, block[-5:]
+    finally:
+        stream.close()
+    if not there:
+        return None
+    before, behind, _ = around(file.fresh(), form.path)
+    try:
+        said = orjson.loads(before + behind).get("crs")
+    except orjson.JSONDecodeError:  # which is told where the records are read
+        return None
+    name = said.get("properties", {}).get("name") if isinstance(said, dict) else said
+    return name if isinstance(name, str) else None
 
 
 def _is_record(line: bytes) -> bool:
