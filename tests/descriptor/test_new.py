@@ -509,3 +509,48 @@ def test_units_of_the_source_that_are_none_are_told(home):
     (home / "x.yaml").write_text(f"collection: x\ntitle: X\ntables: {{main: {{source: a.csv, {columns}}}}}\n")
     (fault,) = check(home / "x.yaml", Settings(directory=home.parent.parent))
     assert (fault.severity, fault.message) == ("warning", "tables.main: the source's units are none: flux (sfu)")
+
+
+HOLES = """ID,CC,CC_X_PIX,CC_Y_PIX,CC_LENGTH,R_SUN,CENTER_X,CENTER_Y,CDELT1,CDELT2,C_ROTATION,DATE_OBS
+ch_1,444444446666000000002222,520,540,24,374.87,511.5,511.5,2.63,2.63,2080,2009-03-04T00:00:12
+ch_2,44x6600222,600,500,10,374.87,511.5,511.5,2.63,2.63,2080,2009-03-04T00:00:12
+"""
+HOLES += "".join(f"ch_{n},{'4' * n}66{'0' * n}22,{400 + n},500,{2 * n + 4},374.87,511.5,511.5,2.63,2.63,2080,2009-03-04T00:00:12\n" for n in range(3, 60))  # fmt: skip
+
+
+@pytest.mark.parametrize("standard", [None, "epn-tap"])
+def test_chain_codes_of_hfc_become_regions(standard, tmp_path):
+    """The whole of a table by HFC's names, as its views have them: the descriptor is checked and ingested as it was proposed."""
+    from hven import query
+    from hven.ingest import ingest
+    from hven.site.auth import OWNER
+    from hven.testing.site import site_with
+
+    (tmp_path / "holes.csv").write_text(HOLES)
+    with site_with(tmp_path, "collection: other\ntitle: Other\ntables: {}\n") as site:
+        path = create(site.settings, "holes", str(tmp_path / "holes.csv"), standard=standard)
+        assert "R_SUN * CDELT1, sun_l0(DATE_OBS, C_ROTATION), sun_b0(DATE_OBS))" in path.read_text()
+        assert [fault for fault in check(path, site.settings) if fault.severity == "error"] == []
+        report = ingest(site, "holes")
+        table, column = ("epn_core", "granule_uid") if standard else ("main", "id")
+        site.refresh()
+        with query.run(f"SELECT {column}, s_region FROM holes.{table}", OWNER, site=site) as result:
+            rows = dict(zip(*result.table().to_pydict().values(), strict=True))
+    assert len(rows) == 59
+    assert [name for name, region in rows.items() if region is None] == ["ch_2"]
+    # nine pixels wide and five high, west of the middle of the disc (longitude 147 then), a pixel is 0.15 degrees
+    assert max(rows["ch_1"][::2]) - min(rows["ch_1"][::2]) == pytest.approx(9 * 0.155, abs=0.05)
+    assert "row 2: contour = character 3 of the chain code is no digit from 0 to 7" in report.text()
+
+
+def test_chain_codes_without_their_image_say_what_is_missing(tmp_path, home):
+    (tmp_path / "codes.csv").write_text("ID,CC,CC_X_PIX,CC_Y_PIX\n" + "a,4444666600002222,5,5\n" * 3)
+    text = draft("codes", "csv", {"files": "codes.csv"}, tmp_path)
+    assert "CC is a chain code on an image whose centre, scale, radius, date are not in this table" in text
+    assert "chain_contour(CC, CC_X_PIX, CC_Y_PIX, disc(..))" in text
+    table = read(text)["tables"]["main"]
+    assert "s_region" not in table["columns"]
+    assert (table["source"]["types"], table["columns"]["cc"]["type"]) == (
+        {"CC": "string"},
+        "string",
+    )  # no number, whose first zeros say nothing

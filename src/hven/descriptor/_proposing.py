@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.descriptor._chains import contoured
 from hven.descriptor._features import features
 from hven.descriptor._guesses import quoted
 from hven.model import units
@@ -156,6 +157,8 @@ class Proposal:
     used: set[str] = field(default_factory=set)
     fill: dict[str, str] = field(default_factory=dict)
     types: dict[str, tuple[str, str]] = field(default_factory=dict)  # column -> (type, comment)
+    lets: dict[str, str] = field(default_factory=dict)  # name -> expression that settings use
+    families: list[str] = field(default_factory=list)  # of optional columns that come by themselves
 
     def map(self, column: str, text: str, why: str, *facts: Fact) -> None:
         """Propose an expression."""
@@ -575,6 +578,7 @@ def epn_tap(proposer: Proposer) -> Proposal:
         {"creation_date": r"creat", "modification_date": r"modif|updat|revis", "release_date": r"releas|publi"}
     )
     proposer.spectrum("spectral_range_min", "spectral_range_max", "Hz")
+    contoured(proposer)
     _place(proposer)
     asked = proposer.target()
     if "target_class" not in made.settings:
@@ -672,7 +676,7 @@ def _elements(proposer: Proposer) -> None:
 def _place(proposer: Proposer) -> None:
     """Propose c1 and c2: on the sky or on a body."""
     made = proposer.made
-    if "c1min" in made.settings or proposer.position is None:
+    if "c1min" in made.settings or made.lets or proposer.position is None:
         return
     lon, lat = proposer.position
     ucd = (lon.column.ucd or "").lower()

@@ -148,12 +148,14 @@ class Draft:
         if made.frame is not None:
             frame = scalar(made.frame) if made.frame not in {None, "none"} else '"none"'
             lines.append(f"    frame: {frame}  # guessed: what c1, c2, c3 are")
-        optional = _optional(made, table)
+        optional = [*_optional(made, table), *made.families]
         if optional:
             lines.append(f"    optional: {flow(optional)}")
         lines.append("    source: " + flow({"kind": self.kind, **self.options}))
         if made.where is not None:
             lines.append(f"    where: {scalar(made.where)}  # guessed: other rows lack what the standard needs")
+        lines += ["    let:"] if made.lets else []
+        lines += [f"      {name}: {scalar(text)}" for name, text in made.lets.items()]
         lines += ["    columns:"] if made.types or self.own else []
         lines += [f"      {name}: {flow({'type': kind})}  # {comment(why)}" for name, (kind, why) in made.types.items()]
         for item in self.own:

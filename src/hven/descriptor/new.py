@@ -13,6 +13,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from hven.descriptor._carried import Carried
+from hven.descriptor._chains import chain_of
 from hven.descriptor._choosing import chosen
 from hven.descriptor._columns import REGULAR
 from hven.descriptor._databases import PASSWORD, look_of, moved, split_address
@@ -26,19 +27,21 @@ from hven.descriptor._guesses import (
     quoted,
     sexagesimal_parts,
 )
-from hven.descriptor._proposing import SAMPLE
+from hven.descriptor._proposing import SAMPLE, facts_of
 from hven.descriptor._to_standard import Draft, full_name, passing
 from hven.descriptor._yaml_text import comment, flow, folded, scalar
 from hven.model import plugins
 from hven.model.errors import Conflict, SourceError, UsageError, UserError
 from hven.model.literal import figure
+from hven.model.sky import contours
 from hven.model.table import Column
-from hven.model.types import FLOAT64
+from hven.model.types import FLOAT64, parse_type
 from hven.sources import Context, Described, Doubts, Guesses, Headed, Reject, Source, filekinds, remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hven.descriptor._chains import Chain
     from hven.model.settings import Settings
 
 # the option that says which table is meant, of kinds that are no services
@@ -302,6 +305,10 @@ def _draft(
     if kind == "live":  # its rows are looked at, though they will not be copied
         module = plugins.load("sources", "sql")
     source, options = _opened(module, kind, options, context)
+    codes = [one.name for one in source.columns() if one.name.upper() in contours.HFC["chain"] and one.type.is_numeric]
+    if codes and "types" in module.Options.model_fields:  # digits of a chain code are no number
+        options = {**options, "types": {**options.get("types", {}), **dict.fromkeys(codes, "string")}}
+        source, options = _opened(module, kind, options, context)
     if settled := (source.guessed() if isinstance(source, Guesses) else {}):
         options = {**options, **settled}
         guessed = [*guessed, "the record below the names holds units: they are taken, and it is no row (`units: true`)"]
@@ -350,13 +357,19 @@ def _draft(
             options = {**options, "key": found.source}
     if not live:  # text that is put together at each query is found by no index
         guesses += _assembled_position(guesses)
+    sample = _sample(module, options, context, columns) if standard is not None or "cc" in {item.column.name for item in guesses} else {}  # fmt: skip
+    chain = chain_of(facts_of(guesses, sample)) if sample and standard is None and not live else None
+    if chain is not None and chain.lacking:
+        notes = [*notes, chain.hint]
+    elif chain is not None and "s_region" not in {item.column.name for item in guesses}:
+        guesses.append(_outlined(chain))
     title, description = source.about() if isinstance(source, Described) else (None, None)
     carried = Carried(source.head() if isinstance(source, Headed) else None, guesses)
     description = description or (facts.look.comment if facts is not None else None)
     if standard is not None:
         pair = positions_of(guesses)
         return Draft(
-            name=name, standard=full_name(standard), kind=kind, options=options, guesses=guesses, sample=_sample(module, options, context, columns), key=key if rows > 1 else (),
+            name=name, standard=full_name(standard), kind=kind, options=options, guesses=guesses, sample=sample, key=key if rows > 1 else (),
             position=None if pair is None else (_of(guesses, pair[0]), _of(guesses, pair[1])), rows=rows, complete=complete, notes=notes, title=title,
             description=description, origin=origin or kind, carried=carried if kind == "tfcat" else None, words=" ".join([re.sub(r"[_\W\d]+", " ", text or "") for text in (origin, title, name, description)]),
         )  # fmt: skip
@@ -507,6 +520,17 @@ def _assembled_position(guesses: Sequence[Guess]) -> list[Guess]:
         )
         for name, text, about in (("ra", parts[0], "Right ascension"), ("dec", parts[1], "Declination"))
     ]
+
+
+def _outlined(chain: Chain) -> Guess:
+    """Propose a column of the regions of a chain code."""
+    about = f"Outline of the region that {chain.facts[0].source} draws, Carrington's longitudes and latitudes"
+    return Guess(
+        source="",
+        expression=chain.outline.format(image=chain.image),
+        column=Column(name="s_region", type=parse_type("polygon"), unit="deg", ucd="pos.outline", description=about),
+        doubt="guessed from a chain code as HFC's: the largest part of what has several; `hven new --standard epn-tap` has coverage, bounds and quality, too",
+    )
 
 
 # -- writing ------------------------------------------------------------------------------------

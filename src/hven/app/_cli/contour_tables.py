@@ -24,20 +24,6 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.float64]
 
-# what HFC and its like call their columns, the first that is there
-HFC = {
-    "chain": ("CC", "CH_CC", "CHAIN_CODE", "CHAINCODE"),
-    "x": ("CC_X_PIX", "CH_CC_X_PIX", "CC_X", "X"),
-    "y": ("CC_Y_PIX", "CH_CC_Y_PIX", "CC_Y", "Y"),
-    "radius": ("R_SUN", "RSUN_PIX"),
-    "centre": ("CENTER_X,CENTER_Y", "CRPIX1,CRPIX2"),
-    "scale": ("CDELT1,CDELT2", "CDELT1"),
-    "date": ("DATE_OBS", "DATE-OBS", "FEAT_DATE"),
-    "observer": ("CRLN_OBS,CRLT_OBS", "L0,B0"),
-    "rotation": ("C_ROTATION", "CAR_ROT", "CARROT"),
-    "region": ("S_REGION", "COVERAGE", "REGION", "FOOTPRINT"),
-    "name": ("GRANULE_UID", "ID", "NAME"),
-}
 _OBSERVER = ("CRLN_OBS", "CRLT_OBS", "HGLN_OBS", "HGLT_OBS")  # for whom --date alone stands
 _ARCSEC = re.compile(r"\s*(\"|arcsec)$")
 
@@ -143,7 +129,7 @@ class _Table:
                 part if part in self.names else known.get(part.upper(), part)
                 for part in map(str.strip, said.split(","))
             )
-        for words in HFC[what]:
+        for words in contours.HFC[what]:
             found = [known.get(word) for word in words.split(",")]
             if all(found):
                 return ",".join(str(one) for one in found)
@@ -171,7 +157,7 @@ class _Table:
 
     def _missing(self, what: str) -> UsageError:
         return UsageError(
-            f"{self.path} has no column that is called {' or '.join(HFC[what])}",
+            f"{self.path} has no column that is called {' or '.join(contours.HFC[what])}",
             remedy=f"say --{what} NAME; it has {', '.join(self.names)}",
         )
 
@@ -296,7 +282,9 @@ def _disc(table: _Table, said: Said) -> contours.Disc:
     else:
         radius = table.numbers("radius", 1)[0] * np.abs(scale[0])
     lon, lat = _observer(table, said)
-    return contours.Disc(centre[0] - said.origin, centre[1] - said.origin, scale[0], scale[1], radius, lon, lat)
+    # FITS counts pixels from 1, whatever the catalogue does
+    first = 1 if (table.given("centre") or "").upper().startswith("CRPIX") else said.origin
+    return contours.Disc(centre[0] - first, centre[1] - first, scale[0], scale[1], radius, lon, lat)
 
 
 class _Alone:
@@ -324,7 +312,7 @@ def _observer(table: _Table, said: Said) -> tuple[Numbers, Numbers]:
     date = table.given("date")
     if date is None:
         raise UsageError(
-            f"{table.path} does not tell who saw the disc: no column is called {' or '.join((*HFC['observer'], *HFC['date']))}",
+            f"{table.path} does not tell who saw the disc: no column is called {' or '.join((*contours.HFC['observer'], *contours.HFC['date']))}",
             remedy="say --observer LON,LAT (the point below it), or --date NAME for observers at the Earth",
         )
     times = _times(table.table.column(date).to_pylist() if date in table.names else [date] * table.rows, date, table)

@@ -31,13 +31,27 @@ if TYPE_CHECKING:
     Whole = npt.NDArray[np.int64]
 
 __all__ = [
-    "FAULTS", "FREEMAN", "HELIO", "QUALITIES", "REMEDIES", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "card", "chain_codes", "chain_features", "date", "directions", "disc", "faulty", "masks", "of_geometries", "pixel_lists", "polygons", "spread", "sun",
+    "FAULTS", "FREEMAN", "HELIO", "HFC", "QUALITIES", "REMEDIES", "Chart", "Check", "Contours", "Disc", "Fault", "boxes", "card", "chain_codes", "chain_features", "date", "directions", "disc", "faulty", "masks", "of_geometries", "pixel_lists", "polygons", "spread", "sun",
 ]  # fmt: skip
 
 HELIO = ((-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1))
 """Steps (x to the right, y up) of the digits 0 to 7 in HELIO's catalogues: 0 is left, then anticlockwise."""
 FREEMAN = HELIO[4:] + HELIO[:4]
 """0 is right, then anticlockwise."""
+HFC = {
+    "chain": ("CC", "CH_CC", "CHAIN_CODE", "CHAINCODE"),
+    "x": ("CC_X_PIX", "CH_CC_X_PIX", "CC_X", "X"),
+    "y": ("CC_Y_PIX", "CH_CC_Y_PIX", "CC_Y", "Y"),
+    "radius": ("R_SUN", "RSUN_PIX"),
+    "centre": ("CENTER_X,CENTER_Y", "CRPIX1,CRPIX2"),
+    "scale": ("CDELT1,CDELT2", "CDELT1"),
+    "date": ("DATE_OBS", "DATE-OBS", "FEAT_DATE"),
+    "observer": ("CRLN_OBS,CRLT_OBS", "L0,B0"),
+    "rotation": ("C_ROTATION", "CAR_ROT", "CARROT"),
+    "region": ("S_REGION", "COVERAGE", "REGION", "FOOTPRINT"),
+    "name": ("GRANULE_UID", "ID", "NAME"),
+}
+"""What HFC and its like call the columns of a chain code and of its image: the first that is there. ``CRPIX`` counts from 1."""
 
 
 def directions(words: str) -> tuple[tuple[int, int], ...] | None:
