@@ -153,6 +153,28 @@ def test_snapshots_that_have_no_cells_are_read_all_the_same(engine, relation):  
     )
 
 
+def test_a_union_asks_for_the_cells_of_each_member(engine, relation):  # noqa: F811  (the fixture)
+    """PostgreSQL puts an exact test into members by itself, but knows nothing of the cells beside a column; a member without regions has no row."""
+    union = (
+        "(SELECT id, ring, 'a' AS part FROM sky.fields WHERE id < 9 UNION ALL SELECT id + 100, ring, 'b' FROM sky.fields "
+        "UNION ALL SELECT id, CASE WHEN id > 1000 THEN ring END, 'c' FROM sky.fields UNION ALL SELECT id, NULL, 'd' FROM sky.fields) AS v"
+    )
+    found = 0
+    for condition in (
+        "1 = INTERSECTS(v.ring, CIRCLE(10, 20, 40))",
+        "1 = CONTAINS(POINT(30, 30), v.ring)",
+        "1 = INTERSECTS(CIRCLE(10, 20, 40), v.ring) AND v.part <> 'b'",
+    ):
+        text = f"SELECT v.id, v.part FROM {union} WHERE {condition}"
+        indexed, scanned = both(engine, text, relation, (FIELDS,))
+        assert unordered(indexed) == unordered(scanned)
+        found += len(indexed)
+        bound, prepared = plan(engine, text, (FIELDS,))
+        assert prepared._work(bound.slots, relation).asked.count('"hven:cells ring" &&') == 2
+        assert prepared.explain().count("position index of the regions in ring") == 2
+    assert found > 10
+
+
 def test_positions_of_an_upload_find_their_polygons_by_cells(engine):
     fields = Table(schema="sky", name="patches", columns=REGIONS.columns, primary=("n",))
     rows = patches(400)

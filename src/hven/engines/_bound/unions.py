@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from hven.adql.kinds import is_null
 from hven.adql.tree import (
     Binary,
     ColumnRef,
     Derived,
     Expr,
+    Function,
     Join,
     Literal,
     Query,
@@ -32,6 +34,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.adql.tree import Bound, FromItem
+
+# functions that are NULL where one of their last arguments is, whose types a NULL does not tell: POINT and CIRCLE may have a frame before them
+_OF_PLACES = {
+    "CONTAINS": 2,
+    "INTERSECTS": 2,
+    "DISTANCE": 4,
+    "AREA": 1,
+    "CENTROID": 1,
+    "COORD1": 1,
+    "COORD2": 1,
+    "POINT": 2,
+    "CIRCLE": 3,
+}
 
 
 def distributed(bound: Bound) -> Bound:
@@ -111,6 +126,11 @@ def _narrowed(member: Any, union: Derived, given: Sequence[Expr]) -> Any:
     }
 
     def change(node: Any) -> Any:
+        if isinstance(node, Function) and node.name in _OF_PLACES:
+            args = tuple([transform(arg, change) for arg in node.args])
+            if any(is_null(arg) for arg in args[-_OF_PLACES[node.name] :]):  # of a member that has no such column
+                return Literal(None, at=node.at, meta=node.meta)
+            return node if all(one is other for one, other in zip(args, node.args, strict=True)) else replace(node, args=args)  # fmt: skip
         if not isinstance(node, ColumnRef) or node.source != union.number or node.column is None:
             return node
         made = inner[node.column.name]

@@ -75,16 +75,16 @@ class PostgresPlan(Plan):
 
     def __init__(self, engine: Machine, bound: Bound, reading: Positions | None = None) -> None:
         self._engine = engine
-        self._bound = bound
+        self._quick = reading is None and is_quick(bound)
+        # conditions of a union find the index of each member there, which PostgreSQL's planner has no words for
+        self._bound = bound = distributed(bound) if reading is None else bound
         self._reading = reading is not None
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
         self._positions = self.looks.of(bound) if reading is None else reading
-        spread = distributed(bound) if reading is None else bound
-        self._outside = Outside(spread, self._positions if spread is bound else self.looks.of(spread))
+        self._outside = Outside(bound, self._positions)
         self._lock = threading.Lock()
         self._texts: OrderedDict[tuple[object, ...], Statement] = OrderedDict()
         self._wanted: dict[str, Any] = {}  # copies of what the reader sees, by path
-        self._quick = reading is None and is_quick(bound)
         self._pace = Pace()
         self._plain = plain(self.schema)
         self._number = whole_number(bound)
