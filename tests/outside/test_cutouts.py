@@ -134,6 +134,8 @@ def test_pyvo_cuts_rows_of_obscore_by_the_list_that_they_lead_to(server: Server)
     """At the address at which the server stands, wherever the site was when it was ingested."""
     (row,) = pyvo.dal.TAPService(f"{server.url}/tap").search("SELECT * FROM ivoa.obscore WHERE obs_id = 'HorseHead'")
     assert row["access_url"].startswith(f"{server.url}/datalink/")
+    (this,) = [one for one in row.getdatalink() if one.semantics == "#this"]  # the file, not another list
+    assert this.access_url.endswith("/files/data/HorseHead.fits")
     found = fits.open(io.BytesIO(row.processed(circle=(85.25, -2.46, 0.03)).read()))
     assert "CRPIX1" in found[0].header
     assert found[0].data.size > 1000

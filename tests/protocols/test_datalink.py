@@ -297,8 +297,14 @@ def test_rows_of_obscore_lead_to_the_list(client: Client) -> None:
     first, *_, last = csv.DictReader(io.StringIO(answer))
     assert first["access_url"] == "https://vo.example/x/datalink/maps.main?ID=m%201"
     assert {first["access_format"], last["access_format"]} == {"application/x-votable+xml;content=datalink"}
-    (one,) = links(client, "ivoa.obscore", first["obs_publisher_did"])
-    assert (one["access_url"], one["content_type"]) == (first["access_url"], first["access_format"])
+    # and its own list is that of the row, so that nobody is sent from one to the next
+    third, dids = "m3", [first["obs_publisher_did"], first["obs_publisher_did"].replace("?m 1", "?m3"), "ivo://none"]
+    found = links(client, "ivoa.obscore", *dids)
+    own = {dids[0]: "m 1", dids[1]: third}
+    assert [own.get(one["ID"], one["ID"]) for one in found] == ["m 1"] * 4 + [third] * 3 + ["ivo://none"]
+    alone = [{**one, "ID": did} for did, key in own.items() for one in links(client, "maps.main", key)]
+    assert [one for one in found if one["ID"] in own] == alone
+    assert found[-1]["error_message"].startswith("NotFoundFault")
 
 
 FAULTS = {

@@ -36,6 +36,7 @@ tables:
     access: {take: "owner = 'open' or reader in (owner)", path: file}
     links:
       - {semantics: this, file: "{target.file}", description: "cube {target.obs_id}"}
+    obscore: {set: {dataproduct_type: cube, calib_level: 2}}
   hidden:
     source: rows.csv
     primary: obs_id
@@ -305,6 +306,7 @@ def test_rows_lead_to_cuts_within_the_bounds_of_their_file(client: Client) -> No
     lon, lat, radius = map(float, inputs["CIRCLE"].find(f"{V}VALUES/{V}MAX").get("value").split())
     assert (lon, lat, radius) == pytest.approx((10.0, 20.0, 0.064), abs=1e-3)
     assert [one.get("value") for one in inputs["POL"].iterfind(f"{V}VALUES/{V}OPTION")] == ["I", "Q"]
+    assert [one.get("value") for one in inputs["PART"].iterfind(f"{V}VALUES/{V}OPTION")] == ["PRIMARY", "ERROR"]
     assert "TIME" not in inputs
     assert (inputs["CIRCLE"].get("ucd"), inputs["CIRCLE"].get("unit"), inputs["CIRCLE"].get("xtype")) == (
         "pos.outline;obs",
@@ -319,9 +321,46 @@ def test_rows_lead_to_cuts_within_the_bounds_of_their_file(client: Client) -> No
 def test_tables_are_cut_by_what_their_columns_say(client: Client) -> None:
     root = etree.fromstring(client.get("/datalink/cubes.main", ID="table").body)
     service = next(one for one in root.iter(f"{V}RESOURCE") if one.get("utype") == "adhoc:service")
-    assert [one.get("name") for one in service.iterfind(f"{V}GROUP/{V}PARAM")] == ["ID", "TABLE", "BAND", "PART"]
+    inputs = {one.get("name"): one for one in service.iterfind(f"{V}GROUP/{V}PARAM")}
+    assert [*inputs] == ["ID", "TABLE", "BAND", "PART"]
+    bounds = [float(inputs["BAND"].find(f"{V}VALUES/{V}{end}").get("value")) for end in ("MIN", "MAX")]
+    assert bounds == pytest.approx([0.0, 4e-9])
     (_, rows) = read(cut(client, ID="table", BAND="1.5e-9 3e-9"))
     assert list(rows.data["WAVE"]) == [2.0, 3.0]
+
+
+def test_observations_are_cut_and_lead_on_by_what_answers_say_of_them(client: Client) -> None:
+    """Rows of ivoa.obscore lead to the links of their rows, and are cut, by their publisher's identifiers: nobody is sent from list to list."""
+    asked = "SELECT * FROM ivoa.obscore WHERE obs_id = 'cube'"
+    named = client.get("/tap/sync", LANG="ADQL", QUERY=asked.replace("*", "obs_publisher_did"), RESPONSEFORMAT="csv")
+    did = named.text.split()[1]
+    answers = (
+        client.get("/tap/sync", LANG="ADQL", QUERY=asked),
+        client.get("/sia2/ivoa.obscore", ID=did),
+        client.get("/ssa/ivoa.obscore", REQUEST="queryData", MAXREC="0"),
+    )
+    for answer in answers:
+        root = etree.fromstring(answer.body)
+        found = [one for one in root.iter(f"{V}RESOURCE") if one.get("name") in {"links", "cuts"}]
+        said = [{one.get("name"): one.get("value") for one in each.iterfind(f"{V}PARAM")} for each in found]
+        assert [one["standardID"].partition("#")[2] for one in said] == ["links-1.1", "sync-1.0"]
+        inputs = {one.get("name"): one for one in found[1].iterfind(f"{V}GROUP/{V}PARAM")}
+        assert inputs["ID"].get("ref") in {one.get("ID") for one in root.iter(f"{V}FIELD")}
+        assert inputs["TABLE"].get("value") == "ivoa.obscore"
+    whole = client.get("/soda/sync", TABLE="cubes.main", ID="cube", PIXELS_1="1 2").body
+    piece = client.get("/soda/sync", TABLE="ivoa.obscore", ID=did, PIXELS_1="1 2").body
+    assert np.array_equal(fits.getdata(io.BytesIO(piece)), fits.getdata(io.BytesIO(whole)))
+    told = client.get("/datalink/ivoa.obscore", ID=did, RESPONSEFORMAT="csv").text
+    assert told == client.get("/datalink/cubes.main", ID="cube", RESPONSEFORMAT="csv").text.replace(
+        "\ncube,", f"\n{did},"
+    )
+    for name, status, words in (
+        ("locked", 401, "AuthenticationError"),
+        ("none", 404, "UsageError: no row"),
+        ("text", 400, "UsageError"),
+    ):
+        answer = client.get("/soda/sync", TABLE="ivoa.obscore", ID=did.replace("?cube", f"?{name}"), PIXELS_1="1 2")
+        assert (answer.status, words in answer.text) == (status, True), answer.text
 
 
 def test_an_odd_identifier(client: Client) -> None:

@@ -427,6 +427,11 @@ class Table:
         return named or next((one for one in self.columns if (one.ucd or "").lower().split(";")[0] == "meta.id"), None)
 
     @property
+    def observations(self) -> bool:
+        """Whether its rows are those of other tables, named as publishers name datasets: a view such as ivoa.obscore."""
+        return self.view is not None and self.identifier is not None and self.identifier.utype == DATASET
+
+    @property
     def leads(self) -> tuple[Link, ...]:
         """What its rows lead to: its links, and what columns of standards lead to, where these say nothing of that kind; none if rows have no identifier."""
         if self.identifier is None:

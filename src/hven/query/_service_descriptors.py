@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.adql.tree import ColumnRef, Derived, Join, Select, SelectItem, TableRef
+from hven.adql.tree import ColumnRef, Derived, Join, Select, SelectItem, TableRef, walk
 from hven.formats.media import selecting
 from hven.formats.votable import field_ids, resource
 from hven.model.params import Param
@@ -47,7 +47,7 @@ def descriptors(bound: Bound) -> tuple[str, ...]:
         if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef)
     }
     found: dict[str, str] = {}
-    for number, table in sorted(_tables(body.source), key=lambda pair: pair[0]):
+    for number, table, item in sorted(_tables(body.source), key=lambda one: one[0]):
         if (
             table is None
             or table.identifier is None
@@ -58,7 +58,7 @@ def descriptors(bound: Bound) -> tuple[str, ...]:
         ref = there.get((number, table.identifier.name))
         if ref is not None:
             found.setdefault(table.qualified, _descriptor(table, ref))
-            if table.offers("soda") and table.filed:
+            if any(one.offers("soda") and one.filed for one in (table, *_seen(table, item))):
                 found.setdefault(f"{table.qualified} cut", _cutting(table, ref))
         refs = {f'target."{name}"': ident for (of, name), ident in there.items() if of == number}
         for at, link in enumerate(table.links):
@@ -95,13 +95,19 @@ def _plain(template: Template) -> Template:
     return template if all(isinstance(part, str) for part in template) else ()
 
 
-def _tables(item: FromItem) -> Iterator[tuple[int, Table | None]]:
+def _tables(item: FromItem) -> Iterator[tuple[int, Table | None, FromItem]]:
     """Yield the tables and views that a query names, by their numbers."""
     if isinstance(item, Join):
         yield from _tables(item.left)
         yield from _tables(item.right)
     elif isinstance(item, TableRef | Derived):
-        yield item.number, item.table if isinstance(item, TableRef) else item.view
+        yield item.number, item.table if isinstance(item, TableRef) else item.view, item
+
+
+def _seen(table: Table, item: FromItem) -> Iterator[Table]:
+    """Yield the tables whose rows a view of observations has, as its reader knows them."""
+    if table.observations:
+        yield from (one.table for one in walk(item) if isinstance(one, TableRef) and one.table is not None)
 
 
 def _descriptor(table: Table, ref: str) -> str:

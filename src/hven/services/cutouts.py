@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -36,12 +37,12 @@ from hven.services.errors import Faults, status_of
 from hven.services.params import values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from starlette.requests import Request
 
-    from hven.formats.media import Axis, Cut, Place, Product
+    from hven.formats.media import Axis, Cut, Place, Product, Rows
     from hven.model.params import Params
     from hven.model.sky import Shape
     from hven.model.table import Input, Table
@@ -54,6 +55,7 @@ SMALL = 1 << 20  # bytes of a cut that is made whole before it leaves
 SENDING = 64  # larger ones that leave a process at once: each holds an open file and a piece of it
 # a band beyond the file's by more than such a factor, and longer than a wave that is likely (m), is said to be in another unit
 WRONG, LONG = 1e2, 0.1
+PARTS = 50  # of a file, of which each is told
 
 PARAMS = (selecting.ID, selecting.TABLE, *selecting.PARAMS)
 PACKAGE = Param(name="PACKAGE", allowed=tuple(KINDS), description="all cuts in one archive, too: zip or tar")
@@ -198,16 +200,19 @@ def original(around: Surroundings, who: Reader, ident: str, name: str | None) ->
             )
     fault: HvenError = NotFound(say("no row has the identifier {ident}", ident[:100]))
     for table in tables:
-        if not table.filed:
-            raise NotFound(
-                say("rows of {table} have no files that could be cut", table.qualified),
-                remedy=say("links: {semantics: this, file: ..} in its descriptor"),
-            )
+        bare = NotFound(
+            say("rows of {table} have no files that could be cut", table.qualified),
+            remedy=say("links: {semantics: this, file: ..} in its descriptor"),
+        )
+        if not (table.filed or table.observations):
+            raise bare
         for row in led(around, who, table, [ident]):
             if row["file"] is not None:
                 return filed.taken(around, who, *row["file"])
             if row["error_message"]:
                 fault = NotFound(row["error_message"].partition(": ")[2])
+            elif table.observations:
+                fault = bare
     raise fault
 
 
@@ -230,6 +235,10 @@ def led(around: Surroundings, who: Reader, table: Table, idents: Sequence[str]) 
     found = datalinks.rows(
         table, idents, who=who, site=around.site, policies=around.policies, holdings=holdings, base=""
     )
+    if table.observations:  # whose files are those of the rows that they are
+        known = holdings.catalogue(who, around.policies)
+        for name, some in datalinks.lists(found, around.site.settings.url).items():
+            yield from led(around, who, table_named(name, known), [*some])
     files = holdings.published.get(f"{table.schema}.files")
     direct = {one.address: one.at for one in (() if files is None else files.table.roots) if one.direct}
     for row in found.to_pylist():
@@ -449,15 +458,38 @@ def fitted(inputs: Sequence[Input], path: Path, known: Fits) -> Mapping[str, Inp
             main = product.part()
             # whether the reader may take what is beside it as well is not asked of a list: nothing is told of these
             if isinstance(main, Array):
-                fit = inputs if product.beside else _fitted(inputs, main)
+                fit = inputs if product.beside else _with_parts(_fitted(inputs, main), product)
             else:
-                cut_by = selecting.ways(main, product.cards)
-                fit = [one for one in inputs if one.param.name in {"ID", "TABLE", "PART", *cut_by}] if cut_by else ()
+                fit = _with_parts(_cut_by(inputs, main, product), product)
             found = {one.param.name: one for one in fit}
     except (HvenError, OSError):
         return {}
     known.keep(key, found)
     return found
+
+
+def _with_parts(inputs: Iterable[Input], product: Product) -> Iterator[Input]:
+    """Say which parts can be cut, where there are several: by their names, else by their numbers."""
+    names: tuple[str, ...] = ()
+    if len(product.parts) <= PARTS:
+        parts = [one for one in product.parts if isinstance(one, Array) or selecting.ways(one, product.cards)]
+        known = Counter(one.name.casefold() for one in product.parts)
+        alone = (one.name and known[one.name.casefold()] == 1 and not one.name.isdecimal() for one in parts)
+        names = tuple(one.name if named else str(one.index) for one, named in zip(parts, alone, strict=True))
+    for one in inputs:
+        part = one.param.name == "PART" and len(names) > 1
+        yield replace(one, param=replace(one.param, allowed=names)) if part else one
+
+
+def _cut_by(inputs: Sequence[Input], table: Rows, product: Product) -> Iterator[Input]:
+    """Fit the parameters to a table: to BAND and TIME, as far as it has such columns."""
+    found = selecting.bounds(table, product.cards)
+    for one in inputs if found else ():
+        name = one.param.name
+        if (known := found.get(name)) is not None:
+            yield replace(one, low=(repr(known[0]),), high=(repr(known[1]),))
+        elif name in found or name in {"ID", "TABLE", "PART"}:
+            yield one
 
 
 def _fitted(inputs: Sequence[Input], main: Array) -> Iterator[Input]:

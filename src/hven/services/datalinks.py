@@ -18,7 +18,7 @@ from hven.adql.text import literal, write
 from hven.adql.tree import ColumnRef, Compare, Ident, conjuncts, transform
 from hven.formats.votable import Frame, gap, resource
 from hven.model.errors import TooLarge, say
-from hven.model.table import SITE, Column, Link, rooted
+from hven.model.table import DATALINK, SITE, Column, Link, rooted
 from hven.model.table import kind as kind_of
 from hven.model.types import BOOLEAN, INT64, STRING
 from hven.services.address import SIGNS
@@ -211,6 +211,60 @@ def described(found: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
         found.set_column(2, SCHEMA.field("service_def"), pa.array(named, pa.string()).take(services.indices)),
         tuple(text.replace(_HERE, name, 1) for text, name in every),
     )
+
+
+def lists(found: pa.Table, base: str) -> dict[str, dict[str, int]]:
+    """Find rows that lead to lists of links here, as those of observations do.
+
+    Parameters
+    ----------
+    found
+        As `rows` gives them.
+    base
+        Address of the site, as its views write it.
+
+    Returns
+    -------
+    lists
+        Table, as addresses name it -> identifier -> the row.
+    """
+    begin, led = f"{base}/datalink/", dict[str, dict[str, int]]()
+    pairs = zip(*(found[name].to_pylist() for name in ("access_url", "content_type")), strict=True)
+    for at, (address, kind) in enumerate(pairs):
+        if kind == DATALINK and (address or "").startswith(begin):
+            table, _, ident = address.removeprefix(begin).partition("?ID=")
+            led.setdefault(unquote(table), {})[unquote(ident)] = at
+    return led
+
+
+def followed(found: pa.Table, base: str, ask: Callable[[str, list[str]], pa.Table]) -> pa.Table:
+    """Put in place of rows that lead to a list of links what stands in it, so that nobody is sent from one list to the next.
+
+    Parameters
+    ----------
+    found, base
+        As of `lists`.
+    ask
+        Asks what rows of a table lead to.
+
+    Returns
+    -------
+    rows
+        With the identifiers that were asked for.
+    """
+    led = lists(found, base)
+    places = pa.array([at for some in led.values() for at in some.values()], pa.int32())
+    order = pa.array(range(found.num_rows), pa.int32())
+    kept = pc.invert(pc.is_in(order, value_set=places))
+    parts = [found.append_column("_at", order).filter(kept)]
+    for name, some in led.items():
+        there = ask(name, list(some))
+        at = pa.array([some.get(one) for one in there["ID"].to_pylist()], pa.int32())
+        there = there.set_column(there.schema.get_field_index("ID"), "ID", found["ID"].combine_chunks().take(at))
+        parts.append(there.append_column("_at", at))
+    whole = pa.concat_tables(parts)
+    whole = whole.append_column("_nth", pa.array(range(whole.num_rows), pa.int32()))
+    return whole.sort_by([("_at", "ascending"), ("_nth", "ascending")]).select(found.column_names)
 
 
 def _note(own: dict[int, str], made: Mapping[str, pa.Array], kept: pa.Array) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hven.model.resource import Resource, TableSpec
 
 SCHEMA = "ivoa"
+OF_FILES = ("soda", "previews")  # what a row's own file leads to besides itself
 FILE = {"hven_url": "access_url", "hven_format": "access_format"}  # hidden columns, and those that they are copies of
 _FILE = tuple(Column(name=name, type=STRING, hidden=True, rank=30) for name in FILE)
 
@@ -79,7 +80,8 @@ def _filed(one: Member) -> Member:
 def _leading(one: Member, table: Table, resource: Resource) -> Member:
     """Let rows that lead to more than their file lead to the list of that (DataLink 1.1 section 1.2.3)."""
     kinds = {link.semantics for link in table.leads}
-    if "#this" not in kinds or len(table.leads) == 1 or not table.offers("datalink") or table.identifier is None:
+    more = len(table.leads) > 1 or (table.filed and any(map(table.offers, OF_FILES)))
+    if "#this" not in kinds or not more or not table.offers("datalink") or table.identifier is None:
         return one
     key = adql.quote(table.identifier.name)
     value = key if table.identifier.type.is_string else f"CAST({key} AS VARCHAR)"

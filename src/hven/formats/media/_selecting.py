@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.formats.media._tables import ways
+from hven.formats.media._tables import bounds, ways
 from hven.model.params import Param
 from hven.model.types import Type
 
@@ -38,4 +38,4 @@ PARAMS = (
     Param(name="PART", ucd="meta.id.part", description="index or name of the part of the file (the HDU) to be cut; without it the first with data, and its errors and flags"),
 )  # fmt: skip
 
-__all__ = ["ID", "PARAMS", "PIXELS", "STANDARD", "TABLE", "ways"]
+__all__ = ["ID", "PARAMS", "PIXELS", "STANDARD", "TABLE", "bounds", "ways"]

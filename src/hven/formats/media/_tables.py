@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Values = Callable[[pa.Array], npt.NDArray[np.float64]]
 
 MEMORY = 16 << 20  # bytes of a table that is written; what is more goes to the disk
+LOOKED = 200_000  # values of a table that are looked at to tell between what it can be cut
 _TIME = re.compile(
     r"(?i)(mjd|jd|time|t|tai|utc?|epoch|date.?obs|datetime|time_(obs|utc|mjd|b\d)|.*_(mjd|jd)|timestamp)"
 )
@@ -165,6 +166,39 @@ def ways(rows: Rows, cards: Sequence[Card] = ()) -> tuple[str, ...]:
         if rows.count == 1 or not column.type.is_array:
             found.append(name)
     return tuple(found)
+
+
+def bounds(rows: Rows, cards: Sequence[Card] = ()) -> dict[str, tuple[float, float] | None]:
+    """Find between what a table can be cut.
+
+    Parameters
+    ----------
+    rows
+        A table.
+    cards
+        What is said of the file as a whole.
+
+    Returns
+    -------
+    bounds
+        By `ways`: m, or days (MJD); None where nobody looks for them, in a table of more than `LOOKED` values, or where it has none.
+    """
+    found: dict[str, tuple[float, float] | None] = {}
+    for name in ways(rows, cards):
+        column, values = _spectral(rows, name) if name == "BAND" else _moments(rows, name, cards)
+        seen = rows if rows.narrow is None else rows.narrow((column.name,))
+        found[name] = None
+        if rows.count * len(seen.columns) > LOOKED:
+            continue
+        low, high = np.inf, -np.inf
+        for batch in seen.batches(0, rows.count):
+            cells = batch.column(column.name)
+            there = values(cells.flatten() if column.type.is_array else cells)
+            there = there[np.isfinite(there)]
+            low, high = min(low, there.min(initial=low)), max(high, there.max(initial=high))
+        if low <= high:
+            found[name] = float(low), float(high)
+    return found
 
 
 def _matching(rows: Rows, column: Column, values: Values, interval: Interval) -> Rows | None:
@@ -310,4 +344,4 @@ def _dates(array: pa.Array) -> npt.NDArray[np.float64]:
     return found / 86_400e6 + UNIX
 
 
-__all__ = ["chosen", "clocked", "ways", "written"]
+__all__ = ["bounds", "chosen", "clocked", "ways", "written"]

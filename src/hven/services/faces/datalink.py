@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
+    from hven.model.table import Table
     from hven.site import Published
 
 LONGEST = 8 * 1024**2  # bytes of a form: as many identifiers as a form may have parameters
@@ -50,11 +51,18 @@ def routes(around: Surroundings) -> Sequence[Route]:
         most, ids = params.whole("MAXREC"), params.values.get("ID", ())
         base = dali.base(request, site.settings)
 
-        def asked() -> pa.Table:
+        def links(of: Table, some: Sequence[str]) -> pa.Table:
             return datalinks.rows(
-                table, ids, who=who, site=site, policies=around.policies, holdings=holdings, base=base,
-                more=around.leads(table),
+                of, some, who=who, site=site, policies=around.policies, holdings=holdings, base=base,
+                more=around.leads(of),
             )  # fmt: skip
+
+        def asked() -> pa.Table:
+            found = links(table, ids)
+            if not table.observations:
+                return found
+            known, here = holdings.catalogue(who, around.policies), site.settings.url
+            return datalinks.followed(found, here, lambda name, some: links(dali.table_named(name, known), some))
 
         def made() -> bytes:
             found = asked()
