@@ -39,6 +39,7 @@ export class Meanwhile {
       this.more,
     );
     this.element.addEventListener("toggle", () => {
+      if (!timeline.drawn) return; // it is open from the beginning on
       timeline.workspace.state.set({ _else: this.element.open ? null : "0" }, { replace: true });
       if (this.element.open) this.follow();
     });

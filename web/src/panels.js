@@ -179,13 +179,13 @@ export class Panel {
   /** Draw again, of the same times if they are the same. */
   draw() {
     const { plot } = this;
-    if (!plot) return;
+    if (!plot) return this.build();
     plot.batch(() => {
       const [min, max] = this.timeline.view;
       plot.setScale("x", { min, max });
       plot.setScale("y", { min: this.ends[0], max: this.ends[1] });
+      plot.redraw(false, true); // in here, for it would draw once more
     });
-    plot.redraw(false, true);
   }
 
   /**

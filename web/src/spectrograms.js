@@ -5,13 +5,14 @@ import { Panel } from "./panels.js";
 import { pretty, short } from "./scales.js";
 import { ink } from "./strokes.js";
 import { BINS, FILL, widthOf } from "./tiles.js";
-import { RAMPS, STRETCHES, coloured, limits, table } from "./tints.js";
+import { RAMPS, STRETCHES, coloured, middle, table } from "./tints.js";
 /** @import uPlot from "uplot" */
 /** @import {Parameter, Tile} from "./tiles.js" */
 /** @import {Timeline} from "./timeline.js" */
 
 const SECOND = 1e6;
 const BLANK = 0x70808080; // the colour of samples without a value, as it stands in memory
+const LOOKED = 50_000; // values from which limits are told
 const SHARES = [1, 0.999, 0.995, 0.98, 0.95, 0.9];
 
 export class Spectrogram extends Panel {
@@ -156,16 +157,22 @@ export class Spectrogram extends Panel {
     this.limits = null;
   }
 
-  /** @param {Tile[]} list */
+  /**
+   * Choose the colours: between which values the middle share of all lies.
+   * @param {Tile[]} list
+   */
   choose(list) {
-    const values = [];
-    const step = Math.max(1, Math.floor(list.reduce((sum, one) => sum + one.values.length, 0) / 50_000));
+    /** @type {[number, number][]} value, and how often it is there */
+    const found = [];
+    const step = Math.max(1, Math.floor(list.reduce((sum, one) => sum + one.values.length, 0) / LOOKED));
     for (const { values: codes, decoded } of list) {
-      if (decoded)
-        for (let at = 0; at < codes.length; at += step) if (codes[at] > FILL) values.push(decoded[codes[at]]);
+      if (!decoded) continue;
+      const counts = new Uint32Array(256);
+      for (let at = 0; at < codes.length; at += step) counts[codes[at]]++;
+      for (let code = FILL + 1; code < 256; code++) if (counts[code]) found.push([decoded[code], counts[code]]);
     }
-    if (!values.length) return;
-    this.limits = limits(values, this.share);
+    if (!found.length) return;
+    this.limits = middle(found, this.share);
     this.legend();
   }
 

@@ -20,6 +20,7 @@ const SECOND = 1e6;
 const DAY = 86_400;
 const NEAR = 200; // samples before and behind a moment that is asked for alone
 const QUIET = 250; // milliseconds after which nobody moves any more
+const PATIENT = 80; // milliseconds that empty axes wait for what is on its way, at first
 const FIRST = "first picture"; // the browser's clock tells when it was whole
 const NARROWEST = 1e-4; // seconds that are shown at least
 const LENGTHS = /** @type {[string, number][]} */ ([
@@ -47,6 +48,7 @@ export class Timeline {
   frame = 0;
   later = 0;
   drawn = 0; // pictures so far
+  begun = performance.now();
 
   /**
    * @param {HTMLElement} box
@@ -81,7 +83,13 @@ export class Timeline {
   /** Show what the address says; done when it is drawn for the first time. */
   begin() {
     const { state } = this.workspace;
-    const done = new Promise((quiet) => (this.quiet = () => quiet(null)));
+    const done = new Promise((quiet) => {
+      this.quiet = () => {
+        this.quiet = () => {};
+        this.settle();
+        quiet(null);
+      };
+    });
     const [from, to] = ["_from", "_to"].map((name) => seconds(state.get(name) ?? ""));
     const at = seconds(state.get("_at") ?? "");
     this.at = Number.isNaN(at) ? null : at;
@@ -182,8 +190,7 @@ export class Timeline {
     ];
     this.panels.forEach((panel, at) => (panel.last = at === this.panels.length - 1));
     this.stack.replaceChildren(...this.panels.map((one) => one.element));
-    for (const panel of this.panels) panel.seek(); // what is drawn later is on its way while axes are made
-    for (const panel of this.panels) panel.build();
+    for (const panel of this.panels) panel.seek(); // what is drawn later is on its way while the rest is made
     const axes = new Set(parameters.map((one) => one.bins?.along));
     const offered = parameters.filter((one) => !axes.has(one.name) || chosen.includes(one));
     const boxes = offered.map((one) => {
@@ -199,7 +206,7 @@ export class Timeline {
     this.choices?.replaceChildren(make("span", { textContent: this.t("Shown") }), ...boxes);
     if (this.choices) this.choices.hidden = offered.length < 2;
     this.draw();
-    this.settle();
+    if (this.drawn) this.settle(); // at first, when the first picture is there
   }
 
   get middle() {
@@ -284,10 +291,12 @@ export class Timeline {
     this.box.setAttribute("aria-busy", "true"); // until what is shown is all that was asked for
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
+      // what the page has asked for ahead comes in a moment: drawn once, not twice
+      if (!this.drawn && this.tiles.waiting && performance.now() - this.begun < PATIENT) return this.draw();
       this.drawn++;
       for (const panel of this.panels) panel.draw();
       this.meanwhile?.draw();
-      if (!this.tiles.waiting) this.busy(false);
+      queueMicrotask(() => !this.tiles.waiting && this.busy(false)); // plots that are new draw in one before it
     });
   }
 
@@ -313,7 +322,7 @@ export class Timeline {
   busy(busy) {
     if (busy || this.frame) return this.box.setAttribute("aria-busy", "true");
     this.box.removeAttribute("aria-busy");
-    if (!performance.getEntriesByName(FIRST).length) performance.mark(FIRST);
+    if (!this.tiles.lacking && !performance.getEntriesByName(FIRST).length) performance.mark(FIRST);
     this.quiet();
   }
 }

@@ -44,6 +44,10 @@ export const STRETCHES = {
   square: (share) => share * share,
 };
 
+/** Tables that were made.
+ * @type {Map<string, Uint32Array>} */
+const TABLES = new Map();
+
 /**
  * Give the colours of a ramp at even steps of the values, as they stand in memory: alpha, blue, green, red.
  * @param {string} ramp
@@ -51,6 +55,9 @@ export const STRETCHES = {
  * @param {boolean} [turned]
  */
 export function table(ramp, stretch, turned = false) {
+  const key = `${ramp} ${stretch} ${turned}`;
+  const known = TABLES.get(key);
+  if (known) return known;
   const stops = RAMPS[ramp] ?? STOPS;
   const stretched = STRETCHES[stretch] ?? STRETCHES.linear;
   const found = new Uint32Array(STEPS);
@@ -58,9 +65,12 @@ export function table(ramp, stretch, turned = false) {
     const share = stretched(step / (STEPS - 1));
     const at = (turned ? 1 - share : share) * (stops.length - 1);
     const below = Math.min(Math.floor(at), stops.length - 2);
-    const [red, green, blue] = stops[below].map((one, part) => one + (stops[below + 1][part] - one) * (at - below));
-    found[step] = ((255 << 24) | (Math.round(blue) << 16) | (Math.round(green) << 8) | Math.round(red)) >>> 0;
+    const [from, to, part] = [stops[below], stops[below + 1], at - below];
+    let colour = 255;
+    for (let one = 2; one >= 0; one--) colour = (colour << 8) | Math.round(from[one] + (to[one] - from[one]) * part);
+    found[step] = colour; // as an unsigned number
   }
+  TABLES.set(key, found);
   return found;
 }
 
@@ -102,5 +112,23 @@ export function limits(values, share) {
   const sorted = Float64Array.from(some).sort();
   const aside = Math.round(((1 - share) / 2) * (sorted.length - 1));
   const [low, high] = [sorted[aside], sorted[sorted.length - 1 - aside]];
+  return low < high ? [low, high] : [low - 0.5, high + 0.5];
+}
+
+/**
+ * Tell between which values the middle share of all lies, of values that are counted.
+ * @param {[number, number][]} counted values, and how often each is there
+ * @param {number} share
+ * @returns {[number, number]}
+ */
+export function middle(counted, share) {
+  const sorted = [...counted].sort(([one], [other]) => one - other);
+  const most = sorted.reduce((sum, [, count]) => sum + count, 0) - 1;
+  const aside = Math.round(((1 - share) / 2) * most);
+  const at = (/** @type {number} */ rank) => {
+    let before = 0;
+    return (sorted.find(([, count]) => (before += count) > rank) ?? sorted[sorted.length - 1])[0];
+  };
+  const [low, high] = [at(aside), at(most - aside)];
   return low < high ? [low, high] : [low - 0.5, high + 0.5];
 }

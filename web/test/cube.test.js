@@ -5,7 +5,7 @@ import { npy } from "../src/npy.js";
 import { position, written } from "../src/positions.js";
 import { python } from "../src/python.js";
 import { pretty, scale, short, told } from "../src/scales.js";
-import { coloured, limits, table } from "../src/tints.js";
+import { coloured, limits, middle, table } from "../src/tints.js";
 
 test("what numpy.save writes is read", () => {
   const head = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }".padEnd(117);
@@ -61,6 +61,7 @@ test("colours: the first row is the lowest, blanks are clear, ends are kept", ()
   assert.ok(Math.abs(found[12] - 127) <= 1);
   const many = Array.from({ length: 1001 }, (_, at) => at);
   assert.deepEqual(limits(many, 0.9), [50, 950]);
+  assert.deepEqual(middle(many.map((one) => [one, 1]).reverse(), 0.9), [50, 950]);
   assert.deepEqual(limits([NaN, 3, 3], 1), [2.5, 3.5]);
 });
 

@@ -41,12 +41,11 @@ def built() -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def named(name: str, colours: Colours) -> str:
-    """Return the file name under which `name` is served now; empty if it was not built."""
-    return (
-        f"brand-{hashlib.sha256(sheet(colours)).hexdigest()[:8]}.css"
-        if name == "brand.css"
-        else str(built().get(name, ""))
-    )
+    """Return the file name under which `name` is served now; empty if it was not built, or there is nothing in it."""
+    if name == "brand.css":
+        made = sheet(colours)
+        return f"brand-{hashlib.sha256(made).hexdigest()[:8]}.css" if made else ""
+    return str(built().get(name, ""))
 
 
 def scripts(*names: str) -> list[str]:

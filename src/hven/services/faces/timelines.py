@@ -21,12 +21,14 @@ from starlette.responses import Response
 
 from hven import __version__
 from hven import services as dali
+from hven.model import Cache
 from hven.model.errors import HvenError, NotFound, ParamError, say
 from hven.model.params import Param
 from hven.model.types import INT32, INT64
 from hven.services import _channels as channels
 from hven.services import _pyramids as pyramids
 from hven.services import series
+from hven.services._encoding import choose
 from hven.services._stamps import DAY
 from hven.services.errors import Faults
 from hven.services.face import Face, Surroundings, asking
@@ -53,6 +55,7 @@ CHANNELS = 1024  # rows of a tile
 SOME = 20_000  # values of a tile that are looked at
 CHANGES = 200  # of channels, that are told of a tile
 WIDEST = 10_000 * DAY
+KEPT = 32 << 20  # bytes of tiles, of a process
 FAULTS = Faults(write=lambda message: orjson.dumps({"message": message}), kind="application/json")
 PARAMETER = Param(name="PARAMETER", description="name of the parameter that a tile shows")
 WIDTH = Param(name="WIDTH", type=INT64, minimum=1, maximum=WIDEST, description="microseconds of a bin")
@@ -79,6 +82,13 @@ class _Asked(series.Asked):
         return found
 
 
+class Kept(Cache[tuple[bytes, dict[str, str]]]):
+    """Tiles that everybody may see, as they were sent: those of first pictures are asked for again and again."""
+
+    def __init__(self) -> None:
+        super().__init__(KEPT)
+
+
 def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/series/<id>``."""
 
@@ -93,8 +103,16 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return dali.whole(
                 request, orjson.dumps(_facts(asked, one)), {**headers, "content-type": "application/json"}
             )
+        public = reach == "public" and asked.who.anonymous and request.method == "GET"
+        kept, key = around.site.kept(Kept), (tag, choose(request.headers.get("accept-encoding", "")))
+        known = kept.find(key) if public else None
+        if known is not None:
+            return Response(known[0], headers=known[1])
         body, more = _tile(asked, one, params)
-        return dali.whole(request, body, {**headers, **more, "content-type": "application/octet-stream"})
+        made = dali.whole(request, body, {**headers, **more, "content-type": "application/octet-stream"})
+        if public:
+            kept.keep(key, (bytes(made.body), dict(made.headers)), len(made.body))
+        return made
 
     def drawn(asked: _Asked, page: Paged) -> Response:
         try:
