@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from tabs import Tab, opened
 
+from das2_streams import parse
 from running import Server, hven, serving
 
 if TYPE_CHECKING:
@@ -226,7 +228,7 @@ def test_a_part_that_fails_is_told_and_asked_again(tab: Tab) -> None:
     page.wait_for_function("() => !document.querySelector('.timeline .told').textContent")
 
 
-def test_what_else_there_is_and_lines_of_code(tab: Tab) -> None:
+def test_what_else_there_is_and_lines_of_code(tab: Tab, tmp_path: Path) -> None:
     page = tab.go(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10&_p=total&_else=1")
     tab.alive("timeline")
     page.wait_for_selector(".meanwhile .line a:has-text('Bursts')")
@@ -244,6 +246,29 @@ def test_what_else_there_is_and_lines_of_code(tab: Tab) -> None:
     assert done.stdout.split() == ["120", str(total[2100])], done.stderr
     csv = page.get_attribute(".files a", "href")
     assert page.request.get(csv).text().count("\n") == 120
+    # what does not install here is asked for as it asks
+    said = {name: line(page, name) for name in ("das2py", "IDL (SPEDAS)", "curl", "speasy")}
+    (url,) = re.findall(r'das2.read_http\("(.+)"\)', said["das2py"])
+    (packet,) = parse(page.request.get(url).body()).packets
+    np.testing.assert_array_equal(packet.values()["total"][:, 0], total[2100:2220])
+    found = re.fullmatch(r"hapi_load_data, server='(.+)', dataset='(.+)', parameters=\[(.+)\], trange=\['(.+)', '(.+)'\]", said["IDL (SPEDAS)"])  # fmt: skip
+    assert found is not None
+    names = found[3].replace("'", "").replace(" ", "")
+    first, last = (f"{one.replace('/', 'T')}.000"[:23] for one in found.groups()[3:])
+    told = page.request.get(f"{found[1]}/info?id={found[2]}&parameters={names}").json()
+    assert told["startDate"] <= first < last <= told["stopDate"]  # or it asks for nothing
+    rows = page.request.get(f"{found[1]}/data?id={found[2]}&time.min={first}&time.max={last}&parameters={names}").text()
+    assert rows == page.request.get(csv).text()
+    subprocess.run(said["curl"], shell=True, check=True, capture_output=True, cwd=tmp_path)
+    assert (tmp_path / "sun_samples.csv").read_text() == rows
+    assert page.request.get(re.findall(r'url = "(.+)"', said["speasy"])[0]).text().splitlines()[-120:] == rows.splitlines()  # fmt: skip
+
+
+def line(page: Any, name: str) -> str:
+    """Give what is copied for a client."""
+    page.select_option(".script select", name)
+    found: str = page.inner_text(".script code")
+    return found
 
 
 def test_a_moment_has_its_picture(tab: Tab) -> None:

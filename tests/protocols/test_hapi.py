@@ -24,6 +24,7 @@ from hven.app._cli.verbs import command
 from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
+from hven.model.errors import FarSilence, Overloaded, Timeout, TooOften, Unavailable
 from hven.services import _pyramids, series
 from hven.site import Site
 from hven.site.auth import ANONYMOUS, Reader
@@ -300,6 +301,29 @@ def test_what_is_wrong_has_its_code(client: Client, path: str, given: dict[str, 
     assert "yesterday" not in answer.text
     if code != 1413:  # which the schema has forgotten
         assert problems(said, "error") == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        (Overloaded("wait"), 500, 1500),
+        (Unavailable("away"), 500, 1500),
+        (ValueError("ours"), 500, 1500),
+        (FarSilence("elsewhere"), 500, 1501),
+        (Timeout("long"), 400, 1408),
+        (TooOften("often"), 429, 1400),
+    ],
+)
+def test_what_goes_wrong_here_has_its_code(client: Client, monkeypatch: pytest.MonkeyPatch, fault: Exception, status: int, code: int) -> None:  # fmt: skip
+    def failing(*_: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(series, "samples", failing)
+    answer = client.get("/hapi/data", **DATA)
+    said = json.loads(answer.body)
+    assert (answer.status, said["status"]["code"]) == (status, code)
+    assert problems(said, "error") == []
+    assert ("retry-after" in answer.headers) == isinstance(fault, (Overloaded, Unavailable, TooOften))
 
 
 def test_a_parameter_that_stands_twice(client: Client) -> None:

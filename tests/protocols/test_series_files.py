@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from asking import Client
 from astropy.io import fits
+from jsonschema import Draft4Validator
 from test_spans import read
 
 from file_servers import Files, web
@@ -160,6 +161,30 @@ def test_when_there_are_files_is_told(nda: tuple[Client, Path], tmp_path: Path) 
             ["2020-01-04T00:00:00.123456Z", "2020-01-04T00:20:00.123456Z"],
         ]
         assert [row[0] for row in rows(client, "2020-01-02T00:00Z", "2020-01-04T00:15Z", name)] == [found[1][0]]
+
+
+def test_files_are_listed_as_hapi_3_4_has_them(nda: tuple[Client, Path]) -> None:
+    client, data = nda
+    said = info(client, "nda_days_files")
+    schemas = json.loads(shared("corpora/hapi/data-specification-schema--HAPI-data-access-schema-3.4.json").read_text())
+
+    def plain(one: Any) -> Any:  # names of parts, which would be read as addresses
+        if isinstance(one, list):
+            return [plain(each) for each in one]
+        return {key: plain(each) for key, each in one.items() if key != "id" or not isinstance(each, str)} if isinstance(one, dict) else one  # fmt: skip
+
+    judge = Draft4Validator({**plain(schemas), "$ref": "#/infoFileListing"})
+    assert [error.message for error in judge.iter_errors(said | {"HAPI": "3.4"})] == []
+    assert said["x_relations"] == [{"id": "nda_days", "type": "isFileListingOf"}]
+    base = said["parameters"][1]["stringType"]["uri"]["base"]
+    found = rows(client, name="nda_days_files")
+    assert [row[0][:10] for row in found] == ["2016-12-30", "2016-12-31", "2017-01-01"]
+    assert max(len(row[1]) for row in found) <= said["parameters"][1]["length"] < 60
+    for _, path, size in found:
+        body = client.get(f"{base}{path}".removeprefix("https://vo.example")).body
+        assert (body, float(size)) == ((data.parent / path).read_bytes(), len(body))
+    some = rows(client, "2016-12-31", "2017-01-01", "nda_days_files", parameters="fileSize", format="csv")
+    assert some == [[found[1][0], found[1][2]]]
 
 
 def orfees(path: Path, day: str, late: float = 0.0, stokes: int = 0) -> dict[str, npt.NDArray[Any]]:

@@ -1,6 +1,7 @@
-"""Data sets made of others: the same samples in wider bins, from what is kept of them, and the times at which there are samples at all.
+"""Data sets made of others: the same samples in wider bins, from what is kept of them, the times at which there are samples at all, and the files.
 
 Clients find them as `x_relations` and `x_availability` in the info of the data set that they are made of, and ask for them as for any other.
+Lists of files are as the draft of HAPI 3.4 has them (its schema's `infoFileListing`): `Time`, `fileURI`, `fileSize`.
 
 Common
 ------
@@ -42,9 +43,10 @@ if TYPE_CHECKING:
 
     Whole = npt.NDArray[np.int64]
 
-AVAILABLE = "available"
+AVAILABLE, LISTED = "available", "listed"
 SPANS = 200_000  # bins of the whole time in which samples are looked for, at most
 FOUND = 200  # the code of a time with samples, as proposed for HAPI
+LONGEST = 1024  # bytes of a path, where nothing is known of them
 _ENDINGS = (("m", "", ""), ("l", "_min", "Lowest"), ("h", "_max", "Largest"))
 
 
@@ -80,7 +82,7 @@ def with_derived(
         widths = pyramids.offered(around, who, one, whole)
         made = [_coarse(one, width) for width in widths]
         if one.told is not None:
-            made.append(_available(one, 1))
+            made += [_available(one, 1), _listed(one, holdings)]
         elif one.series.cadence and (widths or whole.rows <= pyramids.SMALL):
             least = max((whole.stop - whole.start) / SPANS, one.series.cadence * 2 * SECOND)
             made.append(_available(one, next((width for width in WIDTHS if width >= least), WIDTHS[-1])))
@@ -127,9 +129,25 @@ def _available(one: DataSet, width: int) -> DataSet:
     return replace(one, series=said, parameters=parameters, left_out=(), notes=(), of=one, width=width, how=AVAILABLE, stop="endTime")  # fmt: skip
 
 
+def _listed(one: DataSet, holdings: Holdings) -> DataSet:
+    """Make the list of the files in which samples stand, those of older versions among them."""
+    listed = holdings.published.get(f"{one.table.schema}.files")
+    said = listed.statistics.get("path", {}) if listed is not None else {}
+    longest = int(said.get("max_length") or LONGEST) * (4 if said.get("non_ascii") else 1)
+    title = f"{one.series.title or one.table.title or one.id}: files"
+    series_of = replace(one.series, id=f"{one.id}_files", title=title, description=None, cadence=None, stamp="begin", places={}, colors={})  # fmt: skip
+    time = replace(one.time, column=one.time.column.having(name="Time", description="Of the first sample in the file"))
+    path = Column(name="fileURI", type=parse_type("string"), description="File with samples")
+    size = Column(name="fileSize", type=FLOAT64, unit="byte", description="Of the file")
+    parameters = (Parameter(column=path, kind="string", length=longest, fill=""), Parameter(column=size, kind="double"))
+    return replace(one, series=series_of, time=time, parameters=parameters, left_out=(), notes=(), of=one, width=1, how=LISTED)  # fmt: skip
+
+
 def links(one: DataSet, known: Mapping[str, DataSet]) -> dict[str, Any]:
     """Say which data sets are made of one, as keys of its info: by the names that HAPI's extensions have."""
     base = one.of or one
+    if one.how == LISTED:
+        return {"x_relations": [{"id": base.id, "type": "isFileListingOf"}]}
     wider = [
         {"id": each.id, "description": each.series.title, "cadence": duration(width / SECOND), "type": "resample", "method": "mean"}
         for width in WIDTHS
@@ -170,6 +188,9 @@ def records(
         if whole.start is not None and whole.stop is not None:
             begins, ends = _filed(around, who, base, holdings) if base.told is not None else _sampled(pyramids.reduced(around, who, base, [], whole.start, whole.stop, width, holdings), width)  # fmt: skip
             yield _spans(begins, ends, names, start, stop)
+        return
+    if one.how == LISTED:
+        yield from Files(around, who, base.series, base.table, holdings).listed(names, start, stop)
         return
     chosen = [(parameter, f"{letter} {name}", name) for parameter, letter, name in _parts(base) if parameter.name in set(names)]  # fmt: skip
     wanted = list(dict.fromkeys(name for *_, name in chosen))

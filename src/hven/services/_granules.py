@@ -192,6 +192,26 @@ class Files:
     def _asked(self, paths: Sequence[str]) -> filed.Found:
         return filed.asked(self.around, self.who, self.table.schema, paths)
 
+    def listed(self, names: Sequence[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """List the files themselves, in the order of their first samples.
+
+        Parameters
+        ----------
+        names
+            ``fileURI``, ``fileSize``.
+        start, stop
+            Between which the first sample is: microseconds since 1970.
+        """
+        found = [one for one in self.granules(start, stop) if start <= one.start < stop]
+        found.sort(key=lambda one: (one.start, _natural(one.version), _natural(one.path)))
+        for at in range(0, len(found), ASKED):
+            known = self._asked([one.path for one in found[at : at + ASKED]]).rows
+            some = [one for one in found[at : at + ASKED] if one.path in known]
+            sizes = [known[one.path]["bytes"] for one in some]
+            every = {"fileURI": pa.array([one.path for one in some], pa.string()), "fileSize": pa.array(sizes, pa.float64())}  # fmt: skip
+            chosen = {name: array for name, array in every.items() if name in names}
+            yield pa.record_batch([pa.array([one.start for one in some], pa.int64()), *chosen.values()], names=["hven_time", *chosen])  # fmt: skip
+
     def extent(self) -> tuple[int, int, int] | None:
         """Find from when to when there are samples, and about how many; None: there are none."""
         begin, end = (f"target.{quote(one.name)}" for one in (self._begin, self._end))

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from hven import __version__
 from hven import services as dali
-from hven.model.errors import UserError, say
+from hven.model.errors import FarFault, UserError, say
 from hven.model.params import Param
 from hven.services import _derived_sets as derived
 from hven.services import series
@@ -74,6 +74,7 @@ SYSTEMS = frozenset((
 ))  # fmt: skip
 SAMPLES = 50  # that are told as a sample, about
 TRIED = 1000  # samples of an example, about
+TOO_MUCH = (408, 413)  # of HTTP
 SHORT = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie"}
 
 
@@ -94,9 +95,10 @@ def _faults(request: Request, error: Exception) -> Response:
     if isinstance(error, Refused):
         return _sent(request, _status(error.code, str(error)), CODES[error.code][0])
     status = dali.status_of(error)
-    code = 1500 if status >= 500 else 1400
+    code = 1501 if isinstance(error, FarFault) else 1500 if status >= 500 else 1408 if status in TOO_MUCH else 1400
     message = f"HAPI error {code}: {CODES[code][1]}; {dali.message_of(error, dali.request_id(request))}"
-    return _sent(request, _status(code, message), status, dali.headers_of(error))
+    # who must log in, or ask less often, is told so by HTTP; all else by the status that HAPI's code goes with
+    return _sent(request, _status(code, message), status if code == 1400 else CODES[code][0], dali.headers_of(error))
 
 
 def _modified(moment: str) -> dict[str, str]:
@@ -199,6 +201,8 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
         if colors := said.colors.get(each["name"].lower()):
             each["x_colorLookup"] = dict(colors)
         each.update(_vector(said, each))
+        if one.how == derived.LISTED and each["type"] == "string":
+            each["stringType"] = {"uri": {"base": f"{base}/collections/{quote(one.table.schema)}/files/"}}
         if each["name"] == one.stop:
             each["x_stopTime"] = True
     made: dict[str, Any] = {
