@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -95,6 +97,33 @@ def test_lint_has_nothing_to_say(url: str) -> None:
     assert report.judged
     assert [(one.code, one.message, one.value) for one in report.findings] == []
     assert {one.table for one in report.looked} == {"goes_xrs", "goes_xrs_availability"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "dataset"), [("hapi", "/hapi", "goes_xrs"), ("das2", "/das2/server", "goes/xrs")]
+)
+def test_what_is_referenced_has_the_same_samples(url: str, source: pa.Table, tmp_path: Path, kind: str, at: str, dataset: str) -> None:  # fmt: skip
+    """Nothing is copied; of what is drawn, a das2 server sends bins alone."""
+    folder = tmp_path / f"collections/{kind}_copy"
+    folder.mkdir(parents=True)
+    (tmp_path / "hven.toml").write_text("allow_private = true\n")
+    text = COPY.format(kind=kind, url=f"{url}{at}", dataset=f"{dataset}, reference: true") + "    series: {id: far}\n"
+    (folder / f"{kind}_copy.yaml").write_text(text)
+    with Site(settings.load(tmp_path), watch=False) as site:
+        assert ingest(site, f"{kind}_copy").rows == 1
+    given = {"start": "2003-10-28T00:10Z", "stop": "2003-10-28T00:20Z", "parameters": "short"}
+    width = 120_000_000
+    tile = f"?PARAMETER=short&WIDTH={width}&TILE={START // (512 * width)}"
+    with serving(tmp_path) as server:
+        mine, there = (httpx.get(f"{base}/hapi/data", params={"dataset": name, **given}).text for base, name in ((server.url, "far"), (url, "goes_xrs")))  # fmt: skip
+        assert len(mine.splitlines()) == 150
+        assert mine == there
+        infos = (httpx.get(f"{base}/hapi/info?dataset={name}").json()["parameters"] for base, name in ((server.url, "far"), (url, "goes_xrs")))  # fmt: skip
+        ours, theirs = (next(one for one in each if one["name"] == "flux")["bins"][0]["centers"] for each in infos)
+        assert ours == theirs
+        drawn, all_of_it = (np.load(io.BytesIO(httpx.get(f"{base}/series/{name}{tile}").content)) for base, name in ((server.url, "far"), (url, "goes_xrs")))  # fmt: skip
+    # a das2 server sends two bins for each of ours
+    np.testing.assert_allclose(drawn[1], all_of_it[1], rtol=1e-5, atol=0 if kind == "hapi" else 0.2)
 
 
 @pytest.mark.parametrize(

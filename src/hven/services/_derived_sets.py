@@ -77,7 +77,7 @@ def with_derived(
     found = dict(known)
     for one in known.values():
         whole = series.span(around, who, one, holdings)
-        if whole.start is None or whole.stop is None or one.stop:
+        if whole.start is None or whole.stop is None or one.stop or one.far is not None:
             continue
         widths = pyramids.offered(around, who, one, whole)
         made = [_coarse(one, width) for width in widths]
@@ -132,7 +132,7 @@ def _available(one: DataSet, width: int) -> DataSet:
 def _listed(one: DataSet, holdings: Holdings) -> DataSet:
     """Make the list of the files in which samples stand, those of older versions among them."""
     listed = holdings.published.get(f"{one.table.schema}.files")
-    said = listed.statistics.get("path", {}) if listed is not None else {}
+    said: Mapping[str, Any] = listed.statistics.get("path", {}) if listed is not None else {}
     longest = int(said.get("max_length") or LONGEST) * (4 if said.get("non_ascii") else 1)
     title = f"{one.series.title or one.table.title or one.id}: files"
     series_of = replace(one.series, id=f"{one.id}_files", title=title, description=None, cadence=None, stamp="begin", places={}, colors={})  # fmt: skip

@@ -351,7 +351,9 @@ def reduced(
     if fit:
         parts = reductions.coarser(pieces(levels[fit], fit, low, high), width // fit, names)
     else:
-        parts = reductions.binned(samples(around, who, one, names, low, high, holdings), width, names)
+        # of a server elsewhere two samples for a bin are enough, where it has such
+        apart = width // 2 if one.far is not None and width >= LEAST * native(one, span(around, who, one, holdings)) else 0  # fmt: skip
+        parts = reductions.binned(samples(around, who, one, names, low, high, holdings, apart), width, names)
     yield from map(reductions.stored, parts)
 
 

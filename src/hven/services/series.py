@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
+from secrets import token_hex
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from hven.model.table import Column, begins_and_ends, is_time
 from hven.model.types import parse_type
 from hven.services._encoding import Encoder, choose
 from hven.services._granules import Files
+from hven.services._referenced import referenced
 from hven.services._stamps import DAY, SECOND, UNIX, iso, layout, micros, stamps
 from hven.services.address import base
 
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Bins, Series, Table
     from hven.services._granules import Described
+    from hven.services._referenced import Far
     from hven.services.face import Surroundings
     from hven.site import Holdings, Published
     from hven.site.auth import Reader
@@ -56,6 +59,7 @@ CELLS = 1_000_000  # values of a window of time, about: with an index on times, 
 WHOLE = 2**53  # integers beyond are none of a double
 MOST = 2**62
 AGAIN = 10.0  # seconds after which files that could not be read are tried again
+LATER = 50.0  # more of them, where another server has to be asked
 COMPRESSED = 1_400  # bytes from which compressing is worth it
 
 
@@ -130,6 +134,8 @@ class DataSet:
         What tells a state of its files from others; empty: its samples are rows. None: not everybody may take all of its files.
     of, width, how
         The data set that it is made of, in bins of so many microseconds: of means, or ``available``; None, 0 and empty: of none.
+    far
+        Where its samples are asked for; None: they are here.
     """
 
     series: Series
@@ -146,6 +152,12 @@ class DataSet:
     of: DataSet | None = None
     width: int = 0
     how: str = ""
+    far: Far | None = None
+
+    @property
+    def changing(self) -> str:
+        """What tells an answer from the one before, where nobody here knows whether it is the same; else empty."""
+        return token_hex(8) if self.far is not None else ""
 
     @property
     def id(self) -> str:
@@ -191,8 +203,12 @@ def data_sets(around: Surroundings, who: Reader, face: str, holdings: Holdings) 
         if published is None:
             continue
         known = _statistics(around, who, published, holdings)
+        far = referenced(around, published)
         for series in table.series:
-            made = _in_files(around, who, series, table, published, holdings) if series.file else _made(series, table, published, known)  # fmt: skip
+            if far is not None:
+                made = _far(around, who, far, series, published, holdings)
+            else:
+                made = _in_files(around, who, series, table, published, holdings) if series.file else _made(series, table, published, known)  # fmt: skip
             if made is not None:  # of two with one id the first; `hven check` tells
                 found.setdefault(made.id, made)
     return found
@@ -221,6 +237,35 @@ def _made(series: Series, table: Table, published: Published, known: Mapping[str
 def _stamp(column: Column) -> Parameter:
     length = 27 if column.type.is_timestamp else 24  # days in doubles resolve 40 microseconds
     return Parameter(column=column, kind="isotime", length=length, fill=" " * length)
+
+
+def _far(
+    around: Surroundings, who: Reader, far: Far, series: Series, published: Published, holdings: Holdings
+) -> DataSet | None:
+    """Make a data set of a server elsewhere; None: the server does not say what it is."""
+    relation = published.relation
+    key = ("far", series.id, relation.id if isinstance(relation, Snapshot) else holdings.version, repr(series))
+    kept: Facts = around.site.kept(Facts)
+    found: tuple[DataSet] | None = kept.find(key)
+    if found is None:
+        faults = _faults(around, holdings, holdings.reach(who, around.policies))
+        if series.id in faults and monotonic() < faults[series.id][1] + AGAIN:
+            return None
+        try:
+            (time, *columns), bins, lengths, cadence = far.described()
+        except HvenError as error:
+            faults[series.id] = faults[series.path] = error, monotonic() + LATER
+            return None
+        for name in (series.id, series.path):
+            faults.pop(name, None)
+        said = replace(series, bins={**bins, **series.bins}, cadence=series.cadence or cadence)
+        made = [(one.name, _parameter(one, {"max_length": lengths.get(one.name)}, said)) for one in columns]
+        left = tuple((name, one) for name, one in made if isinstance(one, str))
+        stamp = Parameter(column=time, kind="isotime", length=27, fill=None)
+        parameters = tuple(one for _, one in made if not isinstance(one, str))
+        one_set = DataSet(series=said, published=published, table=published.table, time=stamp, parameters=parameters, left_out=left, state=None, far=far)  # fmt: skip
+        kept.keep(key, found := (one_set,))
+    return replace(found[0], published=published, table=published.table)
 
 
 def _in_files(
@@ -367,7 +412,7 @@ def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) ->
     table = one.published.table
     if one.told is not None:
         return _extent(around, who, one, holdings)
-    everybodys = table.policy is None and table.view is None and one.series.condition is None
+    everybodys = one.far is None and table.policy is None and table.view is None and one.series.condition is None
     key = ("span", one.id, holdings.version, holdings.reach(who, around.policies))
     kept: Facts = around.site.kept(Facts)
     if everybodys and known.get("minimum") is not None and known.get("maximum") is not None:
@@ -375,8 +420,8 @@ def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) ->
     elif (before := kept.find(key)) is not None:
         first, last, rows = before
     else:
-        time = quote(one.time.name)
-        text = f"SELECT MIN({time}) AS low, MAX({time}) AS high, COUNT(*) AS many FROM {_source(one)}"
+        begin, end = ("begins", "ends") if one.far is not None else (quote(one.time.name),) * 2
+        text = f"SELECT MIN({begin}) AS low, MAX({end}) AS high, COUNT(*) AS many FROM {_source(one)}"
         with query.run(text, who, site=around.site, policies=around.policies, holdings=holdings) as result:
             ((first, last, rows),) = (tuple(row.values()) for row in result.table().to_pylist())
         kept.keep(key, (first, last, rows))
@@ -387,6 +432,8 @@ def span(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings) ->
         start, stop = (int(np.datetime64(str(value).rstrip("Z"), "us").astype(np.int64)) for value in (first, last))
     else:
         start, stop = (_rounded((float(str(value)) + epoch - UNIX) * DAY) for value in (first, last))
+    if one.far is not None:  # which says when it ends
+        return Span(start=start, stop=stop, rows=max(int((stop - start) / ((one.series.cadence or 1) * SECOND)), 1))
     behind = round((one.series.cadence or 0) * SECOND) or (1 if epoch is None else 1000)
     return Span(start=start, stop=stop + behind, rows=int(rows))
 
@@ -415,7 +462,14 @@ def _source(one: DataSet, *conditions: str) -> str:
 
 
 def samples(
-    around: Surroundings, who: Reader, one: DataSet, names: Sequence[str], start: int, stop: int, holdings: Holdings
+    around: Surroundings,
+    who: Reader,
+    one: DataSet,
+    names: Sequence[str],
+    start: int,
+    stop: int,
+    holdings: Holdings,
+    width: int = 0,
 ) -> Iterator[pa.RecordBatch]:
     """Read samples, in the order of time: batches whose first column is the time as microseconds since 1970 (int64), then what was asked for.
 
@@ -425,6 +479,8 @@ def samples(
         Of its parameters.
     start, stop
         Microseconds since 1970 (UTC): from the first one on, before the second.
+    width
+        Microseconds of the bins that are made of them: servers elsewhere may send as few.
 
     Yields
     ------
@@ -442,6 +498,10 @@ def samples(
     start, stop = max(start, whole.start), min(stop, whole.stop)
     asked = set(names)
     chosen = [parameter for parameter in one.parameters if parameter.name in asked]
+    if one.far is not None:
+        if start < stop:
+            yield from one.far.batches([parameter.name for parameter in chosen], start, stop, width)
+        return
     if one.told is not None:
         files = Files(around, who, one.series, one.table, holdings)
         yield from files.batches(one.told, [parameter.name for parameter in chosen], start, stop)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from hven.model.errors import SourceError
-from hven.model.table import Column
+from hven.model.table import Bins, Column
 from hven.model.types import parse_type
 from hven.sources import ServiceKind
 from hven.sources._reading import das2packets, das3packets, windows
@@ -22,7 +22,7 @@ from hven.sources._reading.service import words
 from hven.sources._reading.windows import SECOND, Windows, listed, micros
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from hven.sources import Context, Source
 
@@ -118,6 +118,14 @@ class Samples(Windows):
             if name not in made:
                 raise SourceError(f"{self.what} has no variable {name!r}", remedy=f"it has {', '.join(made)[:500]}")
         return {name: one for name, one in made.items() if wanted is None or name in {TIME, *wanted}}
+
+    def bins(self) -> Mapping[str, tuple[Bins, ...]]:
+        """Say what the items of spectra stand for."""
+        return {
+            name: (Bins(name=plane.said.get("yLabel") or "frequency", centers=tuple(map(float, plane.tags))),)
+            for name, plane in self._planes.items()
+            if plane.tags
+        }  # fmt: skip
 
     def _asked(self, given: dict[str, str]) -> Stream:
         def ask() -> Stream:

@@ -16,7 +16,7 @@ import pyarrow.csv as pv
 from pydantic import Field
 
 from hven.model.errors import SourceError
-from hven.model.table import Column
+from hven.model.table import Bins, Column
 from hven.model.types import parse_type
 from hven.sources import Context, Offer, Reject, ServiceKind, Source
 from hven.sources._reading import windows
@@ -146,6 +146,20 @@ class Samples(Windows):
                 ucd="time.epoch" if name == first else None,
             )  # fmt: skip
         return found
+
+    def bins(self) -> Mapping[str, tuple[Bins, ...]]:
+        """Say what the elements of columns stand for; of what is said wrongly, nothing."""
+        found = {}
+        for name, one in self._parameters.items():
+            try:
+                found[name] = tuple(_bins(each) for each in one.get("bins") or ())
+            except (KeyError, TypeError, ValueError):
+                self._tell(f"{self.what} describes the bins of {name} wrongly; they are left out")
+        return {name: said for name, said in found.items() if said}
+
+    def lengths(self) -> Mapping[str, int]:
+        """Say how many bytes texts have at most."""
+        return {name: one["length"] for name, one in self._parameters.items() if one["type"] == "string"}
 
     @cached_property
     def _limits(self) -> tuple[int, int]:
@@ -290,6 +304,16 @@ class Samples(Windows):
                 texts = parts[0].cast(pa.binary()).to_numpy()
                 made[name] = self._array(texts.astype(f"S{max(one['length'], 1)}"), name, one)
         return pa.table(made)
+
+
+def _bins(said: Any) -> Bins:
+    """Read what the elements of one dimension stand for; `centers` may be another parameter."""
+    centers, ranges = said.get("centers") or (), said.get("ranges") or ()
+    return Bins(
+        name=str(said["name"]), unit=said.get("units") or None, label=said.get("label"), description=said.get("description"),
+        centers=centers if isinstance(centers, str) else tuple(map(float, centers)),
+        ranges=ranges if isinstance(ranges, str) else tuple((float(low), float(high)) for low, high in ranges),
+    )  # fmt: skip
 
 
 def _number(text: Any) -> float | None:

@@ -309,7 +309,7 @@ def _data(asked: _Asked, given: Mapping[str, str]) -> Response | tuple[Any, Mapp
     chosen, form, native = _chosen(one, given), _form(given), pyramids.native(one, span)
     width = _width(given, native)
     reach = asked.holdings.reach(asked.who, asked.around.policies)
-    tag = dali.etag(__version__, asked.holdings.version, reach, asked.url, *sorted(given.items()))
+    tag = dali.etag(__version__, asked.holdings.version, reach, asked.url, one.changing, *sorted(given.items()))
     label = "_".join(_time(each).replace(":", "-").removesuffix("T00-00-00") for each in (start, stop))
     headers = {
         **dali.caching(tag, public=reach == "public" and asked.who.anonymous),

@@ -358,7 +358,7 @@ async def _data(asked: _Asked) -> Response:
     if span.start is not None and (start < first or stop > last):
         raise Refused(1405, f"this data set has {_date(first, one.time.length)} to {_date(last, one.time.length)}")
     headers = dali.caching(
-        dali.etag(__version__, asked.holdings.version, asked.reach, asked.base, *sorted(given.items())),
+        dali.etag(__version__, asked.holdings.version, asked.reach, asked.base, one.changing, *sorted(given.items())),
         public=asked.reach == "public" and asked.who.anonymous,
     )  # fmt: skip
     media_type, write = FORMATS[kind]

@@ -95,7 +95,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
     def answered(asked: _Asked, params: dali.Params) -> Response:
         request, one = asked.request, asked.one()
         reach = asked.holdings.reach(asked.who, around.policies)
-        tag = dali.etag(__version__, asked.holdings.version, reach, asked.base, one.id, sorted(params.values.items()))
+        tag = dali.etag(
+            __version__, asked.holdings.version, reach, asked.base, one.id, one.changing, sorted(params.values.items())
+        )
         headers = dali.caching(tag, public=reach == "public" and asked.who.anonymous)
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
@@ -103,7 +105,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return dali.whole(
                 request, orjson.dumps(_facts(asked, one)), {**headers, "content-type": "application/json"}
             )
-        public = reach == "public" and asked.who.anonymous and request.method == "GET"
+        public = reach == "public" and one.far is None and asked.who.anonymous and request.method == "GET"
         kept, key = around.site.kept(Kept), (tag, choose(request.headers.get("accept-encoding", "")))
         known = kept.find(key) if public else None
         if known is not None:

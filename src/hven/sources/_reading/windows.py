@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from hven.model.errors import SourceError
+from hven.model.table import Bins, Column
+from hven.model.types import TIMESTAMP
 from hven.sources import Context, Pin
 from hven.sources._reading.cutting import cut
 from hven.sources._reading.files import Texts, assemble, check_names
@@ -20,15 +22,17 @@ from hven.sources._reading.service import Budget, Service, ServiceOptions, autho
 from hven.sources._reading.watermark import Narrowing, Watermark, watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
-
-    from hven.model.table import Column
 
 SECOND = 1_000_000  # microseconds
 CELLS = 2_000_000  # values of a window, about
 SHORTEST = SECOND // 1000
+SPAN = (
+    Column(name="begins", type=TIMESTAMP, ucd="time.start", description="From when on the server has samples"),
+    Column(name="ends", type=TIMESTAMP, ucd="time.end", description="Until when it has samples"),
+)  # of a data set that is not copied
 
 
 class Options(ServiceOptions):
@@ -38,6 +42,7 @@ class Options(ServiceOptions):
     columns: Texts | None = Field(None, description="Only these of its variables; the time is always there.")
     start: str | None = Field(None, description="From this time on (2020-01-01T00:00Z); default: what the server has.")
     stop: str | None = Field(None, description="Before this time; default: what the server has.")
+    reference: bool = Field(False, description="Nothing is copied: the table is one row, from when to when there are samples, and these are asked for there when a reader asks for them here.")  # fmt: skip
 
 
 class TooMuch(Exception):
@@ -104,7 +109,27 @@ class Windows(Narrowing):
 
     def columns(self) -> list[Column]:
         """List the columns, as the server describes them."""
-        return list(self._columns.values())
+        return list(SPAN) if self.options.reference else list(self._columns.values())
+
+    def bins(self) -> Mapping[str, tuple[Bins, ...]]:
+        """Say what the elements of columns stand for, as far as the server does."""
+        return {}
+
+    def lengths(self) -> Mapping[str, int]:
+        """Say how many bytes texts have at most, as far as the server does."""
+        return {}
+
+    @property
+    def apart(self) -> float | None:
+        """Seconds between two samples, if the server says so."""
+        return self._cadence / SECOND if self._cadence else None
+
+    def between(self, start: int, stop: int) -> Self:
+        """Narrow it to a span, with what is known of the whole: microseconds since 1970."""
+        part = self._part()
+        first, last = (f"{np.datetime64(one, 'us')}Z" for one in (start, stop))
+        vars(part)["options"] = self.options.model_copy(update={"start": first, "stop": last})
+        return part
 
     def size(self) -> int | None:
         """Return None: servers do not count samples."""
@@ -131,6 +156,11 @@ class Windows(Narrowing):
         self, columns: Sequence[str] | None = None, after: str | None = None, *, few: int | None = None
     ) -> Iterator[tuple[pa.RecordBatch, str]]:
         """Yield samples, each window with the time to go on from."""
+        if self.options.reference:
+            names = check_names(columns, [one.name for one in SPAN], self.what)
+            values = dict(zip(("begins", "ends"), (pa.array([one], pa.timestamp("us")) for one in self._span()), strict=True))  # fmt: skip
+            yield assemble(names, values, 1, 1, None), ""
+            return
         names = check_names(columns, list(self._columns), self.what)
         real = [name for name in self._columns if name in {*names, self.time}]
         start, stop = self._span()
@@ -188,7 +218,7 @@ class Windows(Narrowing):
     # --- what is newer -------------------------------------------------------------------------------------------
 
     def _watermark(self, expression: str) -> Watermark | None:
-        return watermark(expression, self.columns()) if expression == self.time else None
+        return watermark(expression, self.columns()) if not self.options.reference and expression == self.time else None
 
     def _newer(self, known: Watermark, value: object) -> Self:
         known.condition(value, _Checked())
