@@ -154,6 +154,7 @@ def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
         '<?xml version="1.0"?><VOTABLE><RESOURCE><TABLE><FIELD name="a" datatype="int"/>'
     )
     (tmp_path / "empty.csv").touch()
+    (tmp_path / "folder").mkdir()
     (tmp_path / "what").write_bytes(b"\1\2\3\0\0")
     for words, code, said in [
         (["empty.csv"], 1, "empty.csv is empty"),
@@ -164,7 +165,7 @@ def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
         (["two.sqlite", "--table", "three"], 1, "no such table: three; its tables are one, two"),
         (["two.fits", "--table", "WRONG"], 1, "no table HDU 'WRONG'"),
         (["nothing.csv"], 1, "no file nothing.csv"),
-        (["."], 1, "is a directory"),
+        (["folder"], 1, "is a directory"),
         (["what"], 1, "--kind"),
         (["what", "--kind", "nonsense"], 1, "known: csv, das2, elastic, files, fits"),
         (["$NOT_SET"], 1, "the secret NOT_SET is not set"),

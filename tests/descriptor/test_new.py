@@ -477,6 +477,7 @@ def test_refusals(tmp_path):
     site = Settings(directory=tmp_path)
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     (tmp_path / "b.bin").write_bytes(b"\x7fELF\0\0\0")
+    (tmp_path / "empty").mkdir()
     made = create(site, "one", str(tmp_path / "a.csv"))
     assert read(made.read_text())["tables"]["main"]["source"] == {"kind": "csv", "files": "../../a.csv"}
     for name, source, error, message in [
@@ -484,7 +485,7 @@ def test_refusals(tmp_path):
         ("two words", "a.csv", UsageError, "cannot be the name of a collection; .*two_words"),
         ("select", "a.csv", UsageError, "cannot be the name"),
         ("two", "none.csv", SourceError, "no file none.csv"),
-        ("two", str(tmp_path), SourceError, "is a directory"),
+        ("two", str(tmp_path / "empty"), SourceError, "is a directory"),
         ("two", str(tmp_path / "*.dat"), SourceError, "no file matches"),
         ("two", str(tmp_path / "b.bin"), SourceError, "this is no text file"),
         ("two", "postgresql://u:p@h/db", UsageError, "belongs into a secret"),

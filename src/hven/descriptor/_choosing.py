@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.model.errors import UsageError
+from hven.model.errors import SourceError, UsageError
 from hven.sources import filekinds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hven.sources import Context, Offer
 
 MOST = 30  # tables that are named
+FILES = 50_000  # of a folder that are looked at
 
 
 def chosen(module: Any, kind: str, options: Mapping[str, Any], context: Context) -> tuple[dict[str, Any], list[str]]:
@@ -32,7 +37,7 @@ def chosen(module: Any, kind: str, options: Mapping[str, Any], context: Context)
     """
     options, service = dict(options), filekinds.service(kind)
     key = service.table if service is not None and service.table else "table"
-    if not hasattr(module, "tables") or any(one in options for one in (key, "hdu", "query", "adql", "mode")):
+    if not hasattr(module, "tables") or any(one in options for one in (key, "hdu", "part", "query", "adql", "mode")):
         return options, []
     offers: list[Offer] = module.tables(options, context)
     if kind != "sql" and service is None:
@@ -40,6 +45,9 @@ def chosen(module: Any, kind: str, options: Mapping[str, Any], context: Context)
         if kind == "fits" and offers and taken is None:
             note = f"a row for each image, from its header; --table reads the axes of the image: {_names(offers)}"
             return {**options, "mode": "header"}, [note]
+        if kind == "product":
+            note = f"a row for each file, from its header; --table reads the rows of a table in it: {_names(offers)}"
+            return (options, [note] * bool(offers)) if taken is None else ({**options, "part": taken.choice}, [])
         return options, [] if taken is None or len(offers) < 2 else [_note(taken, offers)]
     data = [item for item in offers if not item.view and item.rows != 0]
     if len(data) != 1:
@@ -63,3 +71,38 @@ def _note(taken: Offer, offers: Sequence[Offer]) -> str:
 def _names(offers: Sequence[Offer]) -> str:
     more = [f"and {len(offers) - MOST} more"] if len(offers) > MOST else []
     return ", ".join([*(str(item) for item in offers[:MOST]), *more])
+
+
+def gathered(folder: Path, source: str) -> Path:
+    """Find which files of a folder are meant: those of the ending that most have, among endings that a kind of source reads.
+
+    Returns
+    -------
+    pattern
+        Of their paths.
+
+    Raises
+    ------
+    SourceError
+        There is none such.
+    """
+    endings: Counter[str] = Counter()
+    below: set[str] = set()
+    known: dict[str, bool] = {}
+    for path in islice(_files(folder), FILES):
+        ending = "".join(path.suffixes[-2:] if path.suffix[1:] in filekinds.PACKED else path.suffixes[-1:])
+        if ending not in known:
+            known[ending] = bool(ending) and filekinds.named(f"a{ending}") not in {None, "sql"}
+        if known[ending]:
+            endings[ending] += 1
+            below |= {ending} if path.parent != folder else set()
+    if not endings:
+        raise SourceError(f"{source} is a directory", remedy=f"--from '{source.rstrip('/')}/*'")
+    ending = endings.most_common(1)[0][0]
+    return folder / "**" / f"*{ending}" if ending in below else folder / f"*{ending}"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for home, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(home, name) for name in sorted(names) if not name.startswith("."))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hven.sources import Source
 
 # kinds that can be looked at without secrets or other tables
-FILES = ("csv", "files", "fixed", "fits", "json", "votable", "parquet")
+FILES = ("csv", "files", "fixed", "fits", "json", "oifits", "parquet", "product", "votable")
 QUERY = "query"
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PRODUCTS = frozenset({"PRODUCT_SIZE", "PRODUCT_MD5"})
 MASK = "MASK_CONTOUR"
 FOOTPRINT = "file.footprint"
+_HEADED = {("fits", "header"), ("product", "images")}  # which make it
 
 
 class Finder(Protocol):
@@ -51,7 +52,7 @@ def footprint(names: Finder, node: Function, text: Written, what: str, offset: i
         )
         raise Broken
 
-    headers = all(one.kind == "fits" and one.options.get("mode") == "header" for one in names.spec.sources)
+    headers = all((one.kind, one.options.get("mode")) in _HEADED for one in names.spec.sources)
     if headers and (card("CTYPE1") is not None or any("cards" in one.options for one in names.spec.sources)):
         polygon = Function("CONTOUR_POLYGON", (trees.name(FOOTPRINT, node.at), Literal("largest")), at=node.at)
         view = "body" if names.spec.frame == "body" else "sky"

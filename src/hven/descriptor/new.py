@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from hven.descriptor._carried import Carried
 from hven.descriptor._chains import chain_of
-from hven.descriptor._choosing import chosen
+from hven.descriptor._choosing import chosen, gathered
 from hven.descriptor._columns import REGULAR
 from hven.descriptor._databases import PASSWORD, look_of, moved, split_address
 from hven.descriptor._guesses import (
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 # the option that says which table is meant, of kinds that are no services
-TABLES = {"fits": "hdu", "sql": "table", "live": "table", "votable": "table", "fixed": "table"}
+TABLES = {"fits": "hdu", "product": "part", "sql": "table", "live": "table", "votable": "table", "fixed": "table"}
 ROWS, SECONDS = 1_000_000, 8.0  # how much is looked at
 KEYS = 5_000_000  # rows among which a name must stand once
 FEWER = 20_000  # of a table that other programs work with, or that is elsewhere
@@ -61,7 +61,7 @@ def create(
     standard: str | None = None,
     secret: Callable[[str], str] | None = None,
 ) -> Path:
-    """Write ``collections/<name>/<name>.yaml`` from a file, a pattern of files, an address, or a database URL in a secret.
+    """Write ``collections/<name>/<name>.yaml`` from a file, a folder, a pattern of files, an address, or a database URL in a secret.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def create(
     name
         Of the collection.
     source
-        A path from the current directory, a pattern (``'images/*.fits'``), ``http(s)://...`` (downloaded into ``data/``; one that ends
+        A path from the current directory (of a folder: its files of the ending that most have), a pattern (``'images/*.fits'``), ``http(s)://...`` (downloaded into ``data/``; one that ends
         in ``/tap`` is a service, whose table is read there), or ``$NAME``.
     kind
         Of the source; None: it is guessed.
@@ -183,8 +183,9 @@ def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[
         path = remote.download(source, directory / "data", allow_private=settings.allow_private)
         return path, {"files": path.relative_to(directory).as_posix()}
     here = Path.cwd() / Path(source).expanduser()
-    first = here
-    if any(sign in source for sign in "*?["):
+    folder = here.is_dir()
+    first = here = gathered(here, source) if folder else here
+    if folder or any(sign in source for sign in "*?["):
         first = next(
             (item for item in sorted(Path(here.anchor).glob(str(here.relative_to(here.anchor)))) if item.is_file()),
             here,
@@ -193,8 +194,6 @@ def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[
             raise SourceError(
                 f"no file matches {source}", remedy="patterns start at the current directory; put them in quotes"
             )
-    elif here.is_dir():
-        raise SourceError(f"{source} is a directory", remedy=f"--from '{source.rstrip('/')}/*'")
     elif not here.is_file():
         raise SourceError(f"no file {source}", remedy=f"it is looked for in {Path.cwd()}")
     whole = Path(_normal(here))

@@ -413,6 +413,7 @@ class Run:
                 python=self.site.settings.python,
                 read=partial(open_read, self.site.settings),
                 roots=self.site.settings.grounds,
+                kept=self.site.settings.var / "kept",
             )
             rejects = stack.enter_context(Rejects(self.rejects / f"{spec.table.name}.csv"))
             try:

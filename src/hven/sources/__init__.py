@@ -29,6 +29,8 @@ FILE_FACTS = (
     "file.size",
     "file.mtime",
     "file.md5",
+    "file.sha256",
+    "file.media_type",
     "file.url",
     "file.footprint",
 )
@@ -159,6 +161,8 @@ class Context:
         Opens a file of samples by a reader that the descriptor names (`hven.sources.readers.open_read`).
     roots
         Directories that links among the files may lead into, beside the descriptor's own (the site, and `roots` of hven.toml).
+    kept
+        Directory in which a source may keep what it read of files, so that the next run reads those that changed; None: nothing is kept.
     """
 
     directory: Path = Path()
@@ -176,6 +180,7 @@ class Context:
     python: PythonLimits = field(default_factory=PythonLimits)
     read: Callable[[Path, str, FileReader], Product] | None = None
     roots: Sequence[Path] = ()
+    kept: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,4 +142,4 @@ def _said(kinds: Iterable[str], word: str) -> Iterator[tuple[str, Any]]:
             yield name, known
 
 
-__all__ = ["addressed", "begun", "inside", "named", "other", "service"]
+__all__ = ["PACKED", "addressed", "begun", "inside", "named", "other", "service"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import mimetypes
 import re
 import stat
 from dataclasses import replace
@@ -23,7 +22,7 @@ from hven.model.table import Column, Root
 from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject, Source
 from hven.sources._reading.filerows import FilesAsRows
-from hven.sources._reading.files import DataFile, FileOptions, Texts, check_link, check_names, fact_type
+from hven.sources._reading.files import DataFile, FileOptions, Texts, check_link, check_names, fact_type, media_type
 from hven.sources.stores import Disk, Fact, store
 
 if TYPE_CHECKING:
@@ -60,8 +59,6 @@ LONGEST = 2000  # bytes of a path
 SECONDS = 60.0  # that another server may be silent while it is listed or read
 _KINDS = {column.name: column.type.arrow for column in COLUMNS}
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_TYPES = {".fits": "application/fits", ".fit": "application/fits", ".fts": "application/fits", ".oifits": "application/oifits", ".vot": "application/x-votable+xml", ".parquet": "application/vnd.apache.parquet",
-          ".csv": "text/csv", ".md": "text/markdown", ".cdf": "application/x-cdf", ".nc": "application/x-netcdf"}  # fmt: skip
 
 
 class Options(FileOptions):
@@ -305,20 +302,3 @@ def _batch(
         for name in names
     ]
     return pa.RecordBatch.from_arrays(arrays, names=list(names))
-
-
-def media_type(name: str) -> str:
-    """Guess the media type of a file by its name."""
-    lower = name.lower()
-    packed = {
-        ".gz": "application/gzip",
-        ".zst": "application/zstd",
-        ".xz": "application/x-xz",
-        ".bz2": "application/x-bzip2",
-    }
-    for ending, kind in (*packed.items(), *_TYPES.items()):
-        if lower.endswith(ending):
-            return kind
-    if lower.rpartition("/")[2] in {"properties", "readme", "license", "sha256sums"}:  # the first is a HiPS's
-        return "text/plain"
-    return mimetypes.guess_type(lower)[0] or "application/octet-stream"

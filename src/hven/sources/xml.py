@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FILES = FileKind(
     endings=("xml",),
-    begins=rb"(?s)(?:\xef\xbb\xbf)?\s*<\?xml(?!.*?<(?:[\w.-]+:)?(?:VOTABLE|html|HTML)\b)",
+    begins=rb"(?s)(?:\xef\xbb\xbf)?\s*<\?xml(?!.*?<(?:[\w.-]+:)?(?:VOTABLE|html|HTML|Product_\w+)\b)",
 )
 PART = 4096  # records that are read together
 LOOKED = 20_000  # elements that are looked at to see which ones are the records

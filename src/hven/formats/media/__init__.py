@@ -25,7 +25,7 @@ from hven.model import plugins
 from hven.model.errors import SourceError, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from hven.formats.media._answered import Ask
 
@@ -56,6 +56,8 @@ class Medium:
         It is read together with files beside it (a label): only files have that.
     refines
         The medium whose files some of its are, and what makes a product of its own of an open one of that; None where it is none.
+    head
+        Reads what is said of a file as a whole, where that is less work than to open it.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Medium:
     open: Callable[[Place], Product]
     beside: bool = False
     refines: tuple[str, Callable[[Product], Product | None]] | None = None
+    head: Callable[[Place], Iterable[Card]] | None = None
 
 
 def media() -> Mapping[str, Medium]:
@@ -118,7 +121,9 @@ def _label(path: Place) -> Place | None:
     return None
 
 
-def open_product(path: Place, name: str | None = None, *, lines: bool = False, ask: Ask | None = None) -> Product:
+def open_product(
+    path: Place, name: str | None = None, *, lines: bool = False, ask: Ask | None = None, head: bool = False
+) -> Product:
     """Open a file as what it is.
 
     Parameters
@@ -133,6 +138,8 @@ def open_product(path: Place, name: str | None = None, *, lines: bool = False, a
         What reads it for us, whatever it is: the path's columns of these names (None: all) from one row on, at most so many. The schema's metadata says how
         many `rows` there are, all else there are cards; a field's metadata its `unit`, `ucd`, `description`, and what its elements are as `bins`, in
         JSON: ``{"name": "frequency", "unit": "MHz", "centers": [10, 20]}``, or for `centers` the name of a column that has them for each row.
+    head
+        What is said of it as a whole is all that is wanted: parts may be missing.
 
     Returns
     -------
@@ -151,17 +158,19 @@ def open_product(path: Place, name: str | None = None, *, lines: bool = False, a
         return found
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD)
-        medium = medium_of(name, head)
-        if medium is None and head and (label := _label(path)) is not None:
-            product = open_product(label)
+            begin = file.read(HEAD)
+        medium = medium_of(name, begin)
+        if medium is None and begin and (label := _label(path)) is not None:
+            product = open_product(label, head=head)
             product.beside = (label, *(one for one in product.beside if one != path))
             return product
-        if not head or medium is None:
+        if not begin or medium is None:
             why = (
-                say("{name} is empty", name) if not head else say("{name} is of no kind that can be looked into", name)
+                say("{name} is empty", name) if not begin else say("{name} is of no kind that can be looked into", name)
             )
             raise SourceError(why, remedy=say("known kinds: {kinds}", ", ".join(one.title for one in media().values())))
+        if head and medium.head is not None:
+            return Product(medium=medium.name, parts=(), cards=tuple(medium.head(path)))
         product = medium.open(path)
     except OSError as error:
         raise SourceError(

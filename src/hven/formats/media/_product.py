@@ -172,6 +172,28 @@ class Rows:
 Part = Array | Rows
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """What a file calls a variable, whichever parts its values stand in.
+
+    Attributes
+    ----------
+    name
+        As the file has it.
+    type
+        Of its values, as the file's format calls it, or numpy.
+    sizes
+        Of its dimensions, the slowest first, records included.
+    cards
+        Its attributes.
+    """
+
+    name: str
+    type: str
+    sizes: tuple[int, ...]
+    cards: tuple[Card, ...]
+
+
 @dataclass(slots=True, kw_only=True, weakref_slot=True)
 class Product:
     """An open file.
@@ -189,6 +211,8 @@ class Product:
     beside
         Other files that are read with it: what its label points to, or the label of what was opened. Whoever may take the one need not be one who may
         take the others.
+    variables
+        Lists its variables; None: its medium has none.
     """
 
     medium: str
@@ -196,6 +220,7 @@ class Product:
     cards: tuple[Card, ...] = ()
     closing: Callable[[], None] = lambda: None
     beside: tuple[Place, ...] = ()
+    variables: Callable[[], Iterator[Variable]] | None = None
 
     def __enter__(self) -> Self:
         """Hold it open."""
@@ -237,4 +262,4 @@ class Product:
         raise SourceError(say("the file has no part {name!r}", name), remedy=say("its parts are {parts}", known))
 
 
-__all__ = ["MISSING", "Array", "Axis", "Card", "Part", "Product", "Rows", "Stored"]
+__all__ = ["MISSING", "Array", "Axis", "Card", "Part", "Product", "Rows", "Stored", "Variable"]

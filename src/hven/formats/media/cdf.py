@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows
 from hven.formats.media._grids import LARGEST, guarded, on_disk
-from hven.formats.media._product import MISSING
+from hven.formats.media._product import MISSING, Variable
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLarge, say
 from hven.model.table import MJD, Column
@@ -37,6 +37,8 @@ LEAPING = -883_655_957_816_000_000  # TT2000 of 1972-01-01T00:00:00: leap second
 YEAR_0 = -678_941.0  # MJD of 0000-01-01
 EPOCH, EPOCH16, TT2000, TEXTS = 31, 32, 33, (51, 52)
 _NAMES = {1: "short", 41: "short", 2: "short", 4: "int", 8: "long", 11: "unsignedByte", 12: "int", 14: "long", 21: "float", 44: "float", 22: "double", 45: "double"}  # fmt: skip
+_KINDS = {1: "CDF_INT1", 2: "CDF_INT2", 4: "CDF_INT4", 8: "CDF_INT8", 11: "CDF_UINT1", 12: "CDF_UINT2", 14: "CDF_UINT4", 21: "CDF_REAL4", 22: "CDF_REAL8", 31: "CDF_EPOCH",
+          32: "CDF_EPOCH16", 33: "CDF_TIME_TT2000", 41: "CDF_BYTE", 44: "CDF_FLOAT", 45: "CDF_DOUBLE", 51: "CDF_CHAR", 52: "CDF_UCHAR"}  # fmt: skip
 
 
 class _Counted:
@@ -257,11 +259,16 @@ def open_cdf(file: Place) -> Product:
             cards = tuple(Card(word, value) for word, value in _attributes(source.globalattsget()))
             parts = tuple(_parts(known))
 
+            def variables() -> Iterator[Variable]:
+                for name, one in known.items():
+                    sizes = (one.count, *one.shape) if one.varies else one.shape
+                    yield Variable(name=name, type=_KINDS.get(one.kind, str(one.kind)), sizes=sizes, cards=tuple(Card(*pair) for pair in _attributes(one.said)))  # fmt: skip
+
             def closed() -> None:
                 source._f.close()  # noqa: SLF001  (it has no other way)
                 closing()
 
-            return Product(medium="cdf", parts=parts, cards=cards, closing=closed)
+            return Product(medium="cdf", parts=parts, cards=cards, closing=closed, variables=variables)
     except BaseException:
         closing()
         raise

@@ -16,7 +16,7 @@ import pyarrow as pa
 from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows, wavelengths
 from hven.formats.media import _maps as maps
 from hven.formats.media._grids import Layout, guarded, on_disk, spans
-from hven.formats.media._product import MISSING
+from hven.formats.media._product import MISSING, Variable
 from hven.model import plugins
 from hven.model.errors import SourceError, say
 from hven.model.sky import footprints
@@ -202,7 +202,12 @@ def open_netcdf(file: Place) -> Product:
         except BaseException:
             closing()
             raise
-    return Product(medium="netcdf", parts=parts, cards=tuple(_attributes(said)), closing=closing)
+
+    def variables() -> Iterator[Variable]:
+        for one in known:
+            yield Variable(name=one.name, type=one.dtype.name, sizes=one.shape, cards=tuple(_attributes(one.said)))
+
+    return Product(medium="netcdf", parts=parts, cards=tuple(_attributes(said)), closing=closing, variables=variables)
 
 
 def _version4(file: Place, name: str) -> tuple[list[_Variable], Mapping[str, Any], Callable[[], None]]:

@@ -77,6 +77,27 @@ def open_pds3(file: Place) -> Product:
     return Product(medium="pds3", parts=tuple(parts), cards=tuple(label.cards()), beside=tuple(sorted(others - {file})))
 
 
+def head(file: Place) -> Iterator[Card]:
+    """Read the label alone, which may be that of a catalogue.
+
+    Parameters
+    ----------
+    file
+        Path of a label, or of a file that begins with one.
+
+    Returns
+    -------
+    cards
+        All that it says.
+
+    Raises
+    ------
+    SourceError
+        It has no label.
+    """
+    return labels.read(file).cards()
+
+
 def _pointer(label: Label, name: str, file: Place) -> tuple[Place, int] | None:
     """Find an object's file and its first byte."""
     value, unit = label.get(f"^{name}"), label.units.get(f"^{name}", "")
@@ -296,4 +317,5 @@ MEDIUM = Medium(
     begins=rb"(CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(PDS_VERSION_ID|ODL_VERSION_ID|RECORD_TYPE|FILE_NAME)\s*=|CCSD3ZF",
     open=open_pds3,
     beside=True,
+    head=head,
 )

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 DEEPEST = 10  # structures in each other
 _END = 6  # of records
+_TOLD = 4096  # bytes of a record that are looked at for what it says of itself
+_KINDS = {1: "BYTE", 2: "INT", 3: "LONG", 4: "FLOAT", 5: "DOUBLE", 6: "COMPLEX", 7: "STRING", 8: "STRUCT", 9: "DCOMPLEX", 10: "POINTER", 11: "OBJREF", 12: "UINT", 13: "ULONG", 14: "LONG64", 15: "ULONG64"}  # fmt: skip
 _NAMES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "u8": "double", "f4": "float", "f8": "double"}  # fmt: skip
 
 
@@ -93,6 +95,78 @@ def _unpacked(path: Path, plain: Any, name: str) -> bool:
             plain.write(struct.pack(">iII", kind, after & 0xFFFFFFFF, after >> 32) + head[12:] + body)
         plain.flush()
     return True
+
+
+def head(file: Place) -> Iterator[Card]:
+    """Read what a file says of itself and of its variables: types and sizes, and no values.
+
+    Parameters
+    ----------
+    file
+        It is read by ranges, wherever it lies.
+
+    Yields
+    ------
+    cards
+        When, by whom and by which IDL it was written; then each variable by its name: ``FLOAT 512x256``.
+
+    Raises
+    ------
+    SourceError
+        It is none, or damaged.
+    """
+    with file.open("rb") as source, guarded(file.name, "IDL SAVE"):
+        start = source.read(4)
+        if start[:3] != b"SR\x00" or start[3] not in (4, 6):
+            raise SourceError(say("{name} is damaged, or no {title} file: {reason}", file.name, "IDL SAVE", "its first bytes"))  # fmt: skip
+        for _ in range(100 * MOST):
+            kind, low, high, _ = struct.unpack(">iIII", source.read(16))
+            if kind == _END:
+                return
+            here, following = source.tell(), low + (high << 32)
+            if following < here:
+                raise SourceError(say("its records lead in a circle"))
+            body = source.read(min(following - here, _TOLD))
+            if start[3] == 6:
+                body = zlib.decompressobj().decompress(body, _TOLD)
+            yield from _said(kind, body)
+            source.seek(following)
+
+
+def _said(kind: int, body: bytes) -> Iterator[Card]:
+    """Read what a record says of itself."""
+    at = 0
+
+    def word() -> str:
+        nonlocal at
+        size = number()
+        found = body[at : at + size]
+        at += -(-size // 4) * 4
+        return found.decode("latin-1").strip()
+
+    def number() -> int:
+        nonlocal at
+        at += 4
+        return int(struct.unpack(">i", body[at - 4 : at].ljust(4, b"\0"))[0])
+
+    if kind == 2:  # a variable
+        name, code, flags = word(), number(), number()
+        sizes: list[int] = []
+        if flags & 0x24:  # an array, a structure
+            begins, _, _, _, count = number(), number(), number(), number(), number()
+            at += 8
+            most = number()
+            if begins == 8 and 0 <= count <= most <= 8:
+                sizes = [number() for _ in range(count)]
+        yield Card(name.lower(), " ".join([_KINDS.get(code, str(code)), "x".join(map(str, sizes))]).strip())
+    elif kind in {13, 14, 19, 20}:
+        if kind == 14:
+            number()
+        words = {13: ("author", "title", "code"), 14: ("architecture", "system", "release"), 19: ("notice",), 20: ("description",)}[kind]  # fmt: skip
+        yield from (Card(name, said) for name in words if (said := word()))
+    elif kind == 10:  # when, by whom
+        at = 1024
+        yield from (Card(name, said) for name in ("date", "user", "host") if (said := word()))
 
 
 class _Found:
@@ -269,4 +343,5 @@ MEDIUM = Medium(
     endings=("sav", "save", "xdr", "idlsav"),
     begins=rb"SR\x00[\x04\x06]",
     open=open_sav,
+    head=head,
 )

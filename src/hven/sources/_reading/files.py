@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import mimetypes
 import os
 import re
 import zlib
@@ -38,6 +39,8 @@ _MAGIC = (
 )
 PACKED = ("gz", "bz2", "xz", "zst", "zip")  # endings of packed files' names
 _LONGEST = 255  # bytes of a file's name
+_TYPES = {".fits": "application/fits", ".fit": "application/fits", ".fts": "application/fits", ".oifits": "application/oifits", ".vot": "application/x-votable+xml", ".parquet": "application/vnd.apache.parquet",
+          ".csv": "text/csv", ".md": "text/markdown", ".cdf": "application/x-cdf", ".nc": "application/x-netcdf"}  # fmt: skip
 
 
 def _listed(value: object) -> object:
@@ -302,6 +305,45 @@ class DataFile:
             ) from error
         return Stream(self, self._raw)
 
+    def look(self) -> bool:
+        """Look at size and time anew.
+
+        Returns
+        -------
+        there
+            False: it is gone, or cannot be looked at.
+        """
+        self.__dict__.pop("stat", None)
+        try:
+            return bool(self.stat)
+        except OSError:
+            return False
+
+    def glance(self, lot: int) -> Stream:
+        """Open to look at parts of it, decompressed: nothing is hashed or counted.
+
+        Parameters
+        ----------
+        lot
+            Bytes that are read at a time.
+
+        Returns
+        -------
+        stream
+            Reads bytes.
+
+        Raises
+        ------
+        SourceError
+            It cannot be read.
+        """
+        try:
+            return Stream(self, io.FileIO(self.path), lot)
+        except OSError as error:
+            raise SourceError(
+                f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions"
+            ) from error
+
     @property
     def progress(self) -> int:
         """Bytes of the file on disk read so far."""
@@ -373,6 +415,10 @@ class DataFile:
                 return self.modified.replace(tzinfo=None)
             case "file.md5":
                 return self.md5
+            case "file.sha256":
+                return self.hash_whole()
+            case "file.media_type":
+                return media_type(self.path.name)
             case "file.footprint":  # which those know who read headers
                 return None
             case _:
@@ -418,9 +464,9 @@ class DataFile:
 class Stream:
     """Decompressed bytes of a file, in order; damage becomes a `SourceError`."""
 
-    def __init__(self, file: DataFile, raw: _Hashing) -> None:
+    def __init__(self, file: DataFile, raw: io.RawIOBase, lot: int = CHUNK) -> None:
         self.file = file
-        buffered = io.BufferedReader(raw, CHUNK)
+        buffered = io.BufferedReader(raw, lot)
         start = buffered.peek(16)[:16]
         self.kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), None)
         self._inner: BinaryIO = _decompressed(buffered, self.kind)
@@ -571,3 +617,20 @@ def assemble(
     if not out:  # a batch without columns forgets how many rows it has
         out, names = [pa.array(np.arange(rows))], [ROW]
     return pa.RecordBatch.from_arrays(out, names=list(names))
+
+
+def media_type(name: str) -> str:
+    """Guess the media type of a file by its name."""
+    lower = name.lower()
+    packed = {
+        ".gz": "application/gzip",
+        ".zst": "application/zstd",
+        ".xz": "application/x-xz",
+        ".bz2": "application/x-bzip2",
+    }
+    for ending, kind in (*packed.items(), *_TYPES.items()):
+        if lower.endswith(ending):
+            return kind
+    if lower.rpartition("/")[2] in {"properties", "readme", "license", "sha256sums"}:  # the first is a HiPS's
+        return "text/plain"
+    return mimetypes.guess_type(lower)[0] or "application/octet-stream"

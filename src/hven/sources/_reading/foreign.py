@@ -21,7 +21,7 @@ _TEXTS = (
     (
         r"(?:Object|Group|ODL_VERSION_ID|PDS_VERSION_ID)\s*=|CCSD3ZF",
         "an ISIS or PDS3 product with its label",
-        _ANYTHING,
+        f"it is of `kind: product`; {_ANYTHING}",
     ),
 )
 _BYTES = (

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from hven.sources import FileKind, Offer
-from hven.sources._reading.files import FileOptions, data_files
-from hven.sources._reading.rows import Nulls  # noqa: TC001  (pydantic reads it)
+from hven.sources._reading.files import data_files
+from hven.sources._reading.headrows import HeadOptions
 from hven.sources.fits.cardrows import CardRows
 from hven.sources.fits.header import HeaderRows
 from hven.sources.fits.rows import TableRows, listed
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FILES = FileKind(endings=("fits", "fit", "fts"), begins=rb"SIMPLE  =")
 
 
-class Options(FileOptions):
+class Options(HeadOptions):
     """What a descriptor may say of FITS files."""
 
     mode: Literal["table", "header", "cards"] = Field(
@@ -33,17 +33,10 @@ class Options(FileOptions):
         None,
         description="Number (0 = primary) or EXTNAME. Table: default the first table. Header: default 0; a list is searched in order. Cards: default all.",
     )
-    null: Nulls = Field(
-        default_factory=dict,
-        description="Values that stand for none, besides TNULL and NaN: a list, or by column name (`*` = all).",
-    )
     longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
         None,
         description="Header: longitudes of `file.footprint`: of images of the Sun's disc `carrington` (the default) or `stonyhurst`; of maps of bodies "
         "how the header's run, `east` (the default) or `west`, and all are east in the footprint.",
-    )
-    cards: list[str] | None = Field(
-        None, description="Header, cards: the keywords wanted; default all that occur. A missing card is null."
     )
 
 
@@ -69,14 +62,12 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
         No such file.
     """
     if options.mode == "cards":
-        return CardRows(options, [] if options.hdu is None else options.hdu, options.cards, context, options.null)
+        return CardRows(options, [] if options.hdu is None else options.hdu, context)
     if options.mode == "header":
         return HeaderRows(
             options,
             options.hdu,
-            options.cards,
             context,
-            options.null,
             stonyhurst=options.longitudes == "stonyhurst",
             west=options.longitudes == "west",
         )

@@ -13,7 +13,7 @@ from hven.model.types import from_arrow
 from hven.sources import FILE_FACTS, ROW, Reject
 from hven.sources._reading.files import check_names, fact_type
 from hven.sources.cards import Header, lines, read_header, written
-from hven.sources.fits.header import HeaderRows
+from hven.sources.fits.header import LOT, HeaderRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,7 +77,7 @@ class CardRows(HeaderRows):
 
     def _headers(self, file: DataFile) -> list[Header]:
         found: list[Header] = []
-        stream = file.open()
+        stream = file.glance(LOT)
         try:
             while len(found) < MOST and (header := read_header(stream.read, len(found), file.name)) is not None:
                 found.append(header)

@@ -16,14 +16,15 @@ from hven.sources import Context, Reject
 from hven.sources._reading.cells import emptied
 from hven.sources._reading.filerows import FileRows
 from hven.sources._reading.files import CHUNK, DataFile, FileOptions, Stream, assemble
+from hven.sources._reading.fitstable import Field, ascii_column, binary_column, fields_of
 from hven.sources._reading.rows import words_of
-from hven.sources.cards import Header, read_header
-from hven.sources.fits.table import Field, ascii_column, binary_column, fields_of
+from hven.sources.cards import BLOCK, Header, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hven.model.table import Column
+LOT = 4 * BLOCK  # bytes that are read at a time of headers alone
 _METADATA = 16 << 20  # bytes of a VOTable in the primary HDU
 
 
@@ -225,7 +226,7 @@ def listed(file: DataFile) -> list[tuple[int, str, int, bool]]:
     """List number, EXTNAME and rows of each table HDU, and whether it holds but the axes of an image, as spectrograms have them."""
     found = []
     axes: set[int] = set()
-    stream = file.open()
+    stream = file.glance(LOT)
     try:
         index = 0
         while (header := read_header(stream.read, index, file.name)) is not None:
@@ -235,7 +236,7 @@ def listed(file: DataFile) -> list[tuple[int, str, int, bool]]:
                 found.append((index, header.name, rows, along))
             elif header.number("NAXIS") > 1:
                 axes |= {header.number(f"NAXIS{number}") for number in range(1, header.number("NAXIS") + 1)} - {0, 1}
-            _skip(stream, header.data_bytes)
+            stream.skip(header.data_bytes)
             index += 1
     finally:
         stream.close()

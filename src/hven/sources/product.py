@@ -1,0 +1,76 @@
+"""Product files of any medium that Hven looks into (CDF, netCDF, HDF5, PDS3, PDS4, ISIS, VICAR, IDL SAVE, FITS ..): a row for each file, image, variable or attribute, or the rows of a table in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from hven.sources import FileKind, Offer
+from hven.sources._reading.files import data_files
+from hven.sources._reading.headrows import HeadOptions
+from hven.sources._reading.productrows import AttributeRows, HeaderRows, ImageRows, TableRows, VariableRows, tables_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.sources import Context, Source
+
+# what other kinds read by its content is theirs: FITS and plain text
+FILES = FileKind(
+    endings=("cdf", "nc", "nc4", "h5", "hdf5", "lbl", "img", "qub", "imq", "lblx", "cub", "vic", "sav", "idlsav"),
+    begins=rb"(?s)\xcd\xf3\x00\x01|\xcd\xf2\x60\x02|\x00\x00\xff\xff\x00\x00\xff\xff|\x89HDF\r\n\x1a\n|CDF[\x01\x02\x05]|SR\x00[\x04\x06]|LBLSIZE *="
+    rb"|(?:CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(?:PDS_VERSION_ID|ODL_VERSION_ID)\s*=|CCSD3ZF|\s*Object *= *IsisCube|(?:\xef\xbb\xbf)?\s*<\?xml.*?<(?:\w+:)?Product_\w+[\s>]",
+)
+
+
+class Options(HeadOptions):
+    """What a descriptor may say of product files."""
+
+    mode: Literal["header", "images", "variables", "cards", "table"] | None = Field(
+        None,
+        description="`header`: one row per file; `images`: one per image or cube; `variables`: one per variable; `cards`: one per card or attribute; "
+        "`table`: the rows of a table. Default: `table` if there is a `part`, else `header`.",
+    )
+    part: int | str | None = Field(None, description="Table: which one, by number or name; default the first. Images, cards: of this part alone.")  # fmt: skip
+    longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(None, description="As of `fits`: longitudes of `file.footprint`.")  # fmt: skip
+
+    @model_validator(mode="after")
+    def _of_a_part(self) -> Self:
+        if self.part is not None and self.mode in {"header", "variables"}:
+            raise ValueError("`part` is for the modes table, images and cards")
+        return self
+
+
+def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
+    """List the tables of the first file; the only one of a file without images is the default.
+
+    Raises
+    ------
+    SourceError
+        No such file; it cannot be read.
+    """
+    files = data_files(Options.model_validate(dict(options)), context.directory, context.roots)
+    found, alone = tables_of(files[0])
+    return [Offer(choice=part, name=name, rows=rows, default=alone and len(files) == len(found) == 1) for part, name, rows in found]  # fmt: skip
+
+
+def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
+    """Open product files.
+
+    Raises
+    ------
+    SourceError
+        No such file.
+    """
+    mode = options.mode or ("header" if options.part is None else "table")
+    if mode == "table":
+        return TableRows(options, None if options.part is None else str(options.part), context, options.null)
+    kinds = {"header": HeaderRows, "images": ImageRows, "variables": VariableRows, "cards": AttributeRows}
+    return kinds[mode](
+        options,
+        context,
+        None if options.part is None else str(options.part),
+        stonyhurst=options.longitudes == "stonyhurst",
+        west=options.longitudes == "west",
+    )

@@ -1,0 +1,407 @@
+"""Heads of many files: FITS, product files of every medium and OIFITS, judged by the libraries that read them whole; what is kept, and what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.io import fits
+
+from hven import query
+from hven.descriptor import check
+from hven.descriptor.new import create
+from hven.ingest import ingest
+from hven.ingest.sync import sync
+from hven.model import plugins
+from hven.model.errors import Guarded, SourceError
+from hven.model.settings import Settings
+from hven.site.auth._permit import OWNER
+from hven.sources import Context
+from hven.sources._reading import keptheads
+from hven.testing.site import site_with
+from shared import shared
+
+
+def opened(kind, directory, rejects=None, *, kept=None, **options):
+    module = plugins.load("sources", kind)
+    context = Context(directory=directory, reject=rejects.append if rejects is not None else None, kept=kept)
+    return module.open(module.Options.model_validate(options), context)
+
+
+def read(source, columns=None):
+    batches = list(source.batches(columns))
+    return pa.Table.from_batches(batches).to_pylist() if batches else []
+
+
+def rows(site, adql):
+    with query.run(adql, OWNER, site=site) as result:
+        return result.table().to_pylist()
+
+
+def header(path, **cards):
+    fits.PrimaryHDU(header=fits.Header(cards)).writeto(path, overwrite=True)
+
+
+# --- many files -----------------------------------------------------------------------------------------------
+
+
+def counted(source, monkeypatch):
+    """Have the names of files that are opened."""
+    names = []
+    heads = source.heads
+    monkeypatch.setattr(source, "heads", lambda file: names.append(file.name) or heads(file))
+    return names
+
+
+def test_the_next_reading_opens_what_changed(tmp_path, monkeypatch):
+    data, kept = tmp_path / "data", tmp_path / "kept"
+    data.mkdir()
+    for number in range(30):
+        header(data / f"{number:02}.fits", N=number)
+        os.utime(data / f"{number:02}.fits", (1e9, 1e9))
+
+    def again(**options):
+        source = opened("fits", data, kept=kept, files="*.fits", mode="header", cards=["N"], **options)
+        names = counted(source, monkeypatch)
+        return [row["N"] for row in read(source)], [*dict.fromkeys(names)]
+
+    assert again() == ([*range(30)], [f"{number:02}.fits" for number in range(30)])
+    assert again() == ([*range(30)], [])
+    header(data / "07.fits", N=700)  # of the same size, at another time
+    os.utime(data / "07.fits", (1e9, 1e9 + 1))
+    header(data / "08.fits", N=800)  # a moment ago: it may change again within a tick of the clock
+    assert again() == ([*range(7), 700, 800, *range(9, 30)], ["07.fits", "08.fits"])
+    assert again()[1] == ["08.fits"]
+    assert again(hdu=[0, 1])[1] == [f"{number:02}.fits" for number in range(30)], "read in another way"
+    (kept / "heads.sqlite").write_bytes(b"no database at all" * 1000)
+    assert again() == ([*range(7), 700, 800, *range(9, 30)], [f"{number:02}.fits" for number in range(30)])
+
+
+def test_a_file_that_changes_while_it_is_read_is_kept_aside(tmp_path, monkeypatch):
+    for number in range(3):
+        header(tmp_path / f"{number}.fits", N=number)
+    rejects = []
+    source = opened("fits", tmp_path, rejects, files="*.fits", mode="header", cards=["N"])
+    source.columns()
+    heads = source.heads
+
+    def growing(file):
+        found = heads(file)
+        if file.name == "1.fits":
+            with file.path.open("ab") as more:
+                more.write(b"x")
+        return found
+
+    monkeypatch.setattr(source, "heads", growing)
+    assert read(source) == [{"N": 0}, {"N": 2}]
+    assert [(one.file, one.reason) for one in rejects] == [("1.fits", "was changed while it was read")]
+
+
+def test_one_in_ten_that_cannot_be_read_and_one_that_is_gone(tmp_path):
+    for number in range(100):
+        header(tmp_path / f"{number:02}.fits", N=number)
+        if number % 10 == 3:
+            (tmp_path / f"{number:02}.fits").write_bytes(b"\0" * 100 if number % 20 == 3 else b"SIMPLE  =")
+    rejects = []
+    source = opened("fits", tmp_path, rejects, files="*.fits", mode="header", cards=["N"])
+    (tmp_path / "50.fits").unlink()
+    assert [row["N"] for row in read(source)] == [number for number in range(100) if number % 10 != 3 and number != 50]
+    assert {one.file for one in rejects} == {f"{number:02}.fits" for number in (*range(3, 100, 10), 50)}
+    with pytest.raises(SourceError, match=r"03\.fits"):
+        read(opened("fits", tmp_path, files="*.fits", mode="header", cards=["N"]))
+
+
+def test_links_that_go_round_and_links_that_lead_out(tmp_path):
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    (data / "deep").mkdir(parents=True)
+    outside.mkdir()
+    header(data / "deep" / "a.fits", N=1)
+    header(outside / "b.fits", N=2)
+    (data / "deep" / "round").symlink_to(data)
+    (data / "self.fits").symlink_to(data / "self.fits")
+    source = opened("fits", data, files="**/*.fits", mode="header", cards=["N"])
+    assert read(source, ["N", "file.path"]) == [{"N": 1, "file.path": "deep/a.fits"}]
+    (data / "out.fits").symlink_to(outside / "b.fits")
+    with pytest.raises(SourceError, match=r"out\.fits is a link that leads out of the collection"):
+        opened("fits", data, files="**/*.fits", mode="header", cards=["N"])
+
+
+def test_files_that_one_waits_for_are_read_side_by_side_and_stay_in_order(tmp_path, monkeypatch):
+    """As many at once as is said, of one mount, whichever source asks; a disk is slow here until all those have come."""
+    for number in range(60):
+        header(tmp_path / f"{number:02}.fits", N=number)
+    source = opened("fits", tmp_path, files="*.fits", mode="header", cards=["N"], at_once=4)
+    source.columns()
+    heads, lock, state = source.heads, threading.Lock(), {"now": 0, "most": 0}
+    four = threading.Barrier(4)
+    monkeypatch.setattr(keptheads._Pace, "waits", property(lambda pace: pace.count >= keptheads.LOOK))
+
+    def waiting(file):
+        if threading.current_thread() is threading.main_thread():
+            return heads(file)
+        with lock:
+            state["now"] += 1
+            state["most"] = max(state["most"], state["now"])
+        four.wait(60)  # broken if there are never four of them
+        with lock:
+            state["now"] -= 1
+        return heads(file)
+
+    monkeypatch.setattr(source, "heads", waiting)
+    assert [row["N"] for row in read(source)] == [*range(60)]
+    assert state["most"] == 4
+
+
+SITE = """\
+collection: frames
+title: Frames
+tables:
+  main:
+    source: {kind: fits, mode: header, files: "data/*.fits"}
+    primary: [name]
+    columns: {name: string, n: int32, checksum: string, kind: string}
+    map: {name: file.name, n: N, checksum: file.sha256, kind: file.media_type}
+    sync: {}
+"""
+
+
+def test_a_disk_that_is_gone_is_no_deletion(tmp_path):
+    with site_with(tmp_path, SITE) as site:
+        data = site.settings.collections / "frames/data"
+        data.mkdir()
+        for number in range(40):
+            header(data / f"{number:02}.fits", N=number)
+        sync(site, "frames")
+        (first, *_) = rows(site, "SELECT * FROM frames.main ORDER BY n")
+        assert (first["kind"], len(first["checksum"])) == ("application/fits", 64)
+        away = data.rename(data.with_name("away"))
+        data.mkdir()  # where it was mounted
+        with pytest.raises(SourceError, match="no file matches"):
+            sync(site, "frames")
+        for number in range(3):  # a part of it came back
+            (away / f"{number:02}.fits").rename(data / f"{number:02}.fits")
+        with pytest.raises(Guarded, match=r"37 of 40 rows .* would be removed"):
+            sync(site, "frames")
+        assert rows(site, "SELECT COUNT(*) AS n FROM frames.main") == [{"n": 40}]
+        sync(site, "frames", accept=True)
+        assert rows(site, "SELECT COUNT(*) AS n FROM frames.main") == [{"n": 3}]
+
+
+# --- product files --------------------------------------------------------------------------------------------
+
+
+def test_attributes_of_cdf_are_those_that_cdflib_reads():
+    import cdflib
+
+    files = sorted(shared("data/helio/cdf").glob("*.cdf"))
+    found = read(opened("product", files[0].parent, files="*.cdf"), None)
+    cards = read(opened("product", files[0].parent, files="*.cdf", mode="cards"), ["file.name", "name", "keyword", "value"])  # fmt: skip
+    variables = read(opened("product", files[0].parent, files="*.cdf", mode="variables"), ["file.name", "name", "sizes"])  # fmt: skip
+    assert len(found) == len(files) == 7
+    for row, path in zip(found, files, strict=True):
+        theirs = cdflib.CDF(path)
+        for word, values in theirs.globalattsget().items():
+            text = " ".join(map(str, values)).strip()
+            assert (row[word] or "") == text[:2000], (path.name, word)
+        said = theirs.cdf_info()
+        mine = {one["name"]: one["sizes"] for one in variables if one["file.name"] == path.name}
+        assert mine.keys() == {*said.zVariables, *said.rVariables}
+        for name in mine:
+            known = {card["keyword"]: card["value"] for card in cards if card["file.name"] == path.name and card["name"] == name}  # fmt: skip
+            for word, value in theirs.varattsget(name).items():
+                whole = " ".join(map(str, value if isinstance(value, list) else [value])).strip()
+                assert known.get(word, "") == whole[:2000] or not whole, (name, word)
+
+
+def test_attributes_of_netcdf_and_hdf5_are_those_that_h5py_reads():
+    import h5py
+
+    files = sorted(shared("data/helio/timeseries").glob("*.nc"))
+    found = read(opened("product", files[0].parent, files="*.nc"))
+    variables = read(opened("product", files[0].parent, files="*.nc", mode="variables"), ["file.name", "name", "sizes", "units", "long_name"])  # fmt: skip
+    for row, path in zip(found, files, strict=True):
+        with h5py.File(path) as theirs:
+            for word, value in theirs.attrs.items():
+                if word in row and isinstance(value, str | bytes):
+                    text = value.decode() if isinstance(value, bytes) else value
+                    assert (row[word] or "").strip() == text[:2000].strip(), word
+            for one in (line for line in variables if line["file.name"] == path.name):
+                theirs_one = theirs[one["name"]]
+                assert (one["sizes"] or "") == "x".join(map(str, theirs_one.shape))
+                unit = theirs_one.attrs.get("units")
+                assert one["units"] == (unit.decode() if isinstance(unit, bytes) else unit)
+
+
+def test_labels_and_tables_of_pds():
+    cubes, pds4 = shared("data/planetary/cubes"), shared("data/planetary/pds4")
+    (label,) = read(opened("product", cubes, files="*.qub", cards=["PRODUCT_ID", "TARGET_NAME", "START_TIME"]))
+    text = (cubes / "v1477479472_1.qub").read_bytes()[:20_000].decode("latin-1")
+    assert all(f'"{value}"' in text for value in label.values())
+    found = read(opened("product", pds4, files="colors.xml", part=0))
+    lines = (pds4 / "colors.tab").read_text(encoding="latin-1").splitlines()
+    assert len(found) == len(lines) == 76
+    assert all(line[5:].startswith(row["Comet Name"]) for row, line in zip(found, lines, strict=True))
+    images = read(opened("product", cubes, files="*", mode="images"), ["file.name", "name", "role", "width", "height", "planes", "type"])  # fmt: skip
+    sizes = {(row["file.name"][-4:], row["role"]): (row["width"], row["height"], row["planes"]) for row in images}
+    assert sizes[".IMG", "data"] == (1024, 1024, 1)
+    assert sizes[".cub", "data"] == (21, 1, 256)
+
+
+def test_maps_have_their_places(tmp_path):
+    """The map of a label covers what its bounds say."""
+    said = {
+        "PDS_VERSION_ID": "PDS3", "RECORD_TYPE": "FIXED_LENGTH", "RECORD_BYTES": 40, "^IMAGE": '"map.img"', "TARGET_NAME": "MARS", "OBJECT": "IMAGE", "LINES": 20, "LINE_SAMPLES": 40,
+        "SAMPLE_TYPE": "UNSIGNED_INTEGER", "SAMPLE_BITS": 8, "END_OBJECT": "IMAGE",
+    }  # fmt: skip
+    world = {
+        "MAP_PROJECTION_TYPE": '"SIMPLE CYLINDRICAL"', "A_AXIS_RADIUS": "3396.19 <KM>", "C_AXIS_RADIUS": "3376.2 <KM>", "MAP_RESOLUTION": "1.0 <PIX/DEG>", "CENTER_LONGITUDE": 30.0,
+        "CENTER_LATITUDE": 0.0, "LINE_PROJECTION_OFFSET": 9.5, "SAMPLE_PROJECTION_OFFSET": 19.5, "MAXIMUM_LATITUDE": 10.0, "MINIMUM_LATITUDE": -10.0, "POSITIVE_LONGITUDE_DIRECTION": "EAST",
+    }  # fmt: skip
+    lines = [*(f"{key} = {value}" for key, value in said.items()), "OBJECT = IMAGE_MAP_PROJECTION", *(f"{key} = {value}" for key, value in world.items()), "END_OBJECT", "END", ""]  # fmt: skip
+    text = """\
+collection: maps
+title: Maps
+tables:
+  main:
+    frame: body
+    source: {kind: product, mode: images, files: "data/*.lbl", cards: [TARGET_NAME, CTYPE1]}
+    columns: {name: string, target: string, s_region: {type: polygon}, pixels: int64}
+    map: {name: file.stem, target: TARGET_NAME, s_region: wcs_footprint(), pixels: width * height}
+"""
+    with site_with(tmp_path, text.replace("    frame: body\n", "")) as site:
+        data = site.settings.collections / "maps/data"
+        data.mkdir()
+        (data / "map.lbl").write_text("\r\n".join(lines))
+        (data / "map.img").write_bytes(bytes(800))
+        ingest(site, "maps")
+        (row,) = rows(site, "SELECT * FROM maps.main")
+        assert (row["target"], row["pixels"]) == ("MARS", 800)
+        numbers = np.array(row["s_region"].replace(",", " ").strip("()").split() if isinstance(row["s_region"], str) else row["s_region"], float).reshape(-1, 2)  # fmt: skip
+        assert numbers.min(0) == pytest.approx([10.0, -10.0], abs=0.05)
+        assert numbers.max(0) == pytest.approx([50.0, 10.0], abs=0.05)
+
+
+def test_an_idl_save_file_tells_its_variables_without_values(tmp_path):
+    import scipy
+    from scipy.io import readsav
+
+    folder = Path(scipy.__file__).parent / "io/tests/data"
+    looked = 0
+    for path in sorted(folder.glob("*.sav")):
+        with warnings.catch_warnings(action="ignore"):
+            theirs = readsav(path) if path.name != "invalid_pointer.sav" else {}
+        (mine,) = read(opened("product", tmp_path, files=str(path)))
+        for word, value in theirs.items():
+            shape = "x".join(map(str, reversed(np.shape(value)))) if np.ndim(value) else ""
+            assert mine[word].partition(" ")[2] == shape, (path.name, word)
+            looked += 1
+    if not looked:
+        pytest.skip("scipy's own tests are not installed")
+    assert looked > 50
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "column"),
+    [
+        ("data/helio/cdf", "product", "project"),
+        ("data/helio/timeseries/sci_gxrs-l2-irrad_g15_d20131028_truncated.nc", "product", "time_"),
+        ("data/planetary/cubes/v1477479472_1.qub", "product", "target_name"),
+        ("data/planetary/pds4/colors.xml", "product", "comet_name"),
+        ("data/interferometry/oifits", "oifits", "target_name"),
+        ("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits", "oifits", "target_name"),
+    ],
+)  # fmt: skip
+def test_new_writes_a_descriptor_that_is_right(tmp_path, source, kind, column):
+    settings = Settings(directory=tmp_path)
+    path = create(settings, "mine", str(shared(source)), kind=kind if source.endswith("oifits") else None)
+    text = path.read_text()
+    assert f"kind: {kind}" in text
+    assert f"      {column}:" in text
+    assert [str(fault) for fault in check(path, settings) if fault.severity == "error"] == []
+
+
+# --- OIFITS ---------------------------------------------------------------------------------------------------
+
+NAMES = {"OI_VIS": "nb_vis", "OI_VIS2": "nb_vis2", "OI_T3": "nb_t3", "OI_FLUX": "nb_flux"}
+
+
+def test_granules_add_up_to_what_astropy_reads_of_the_files():
+    folder = shared("data/interferometry/oifits")
+    rejects = []
+    found = read(opened("oifits", folder, rejects, files="*fits"), None)
+    names = read(opened("oifits", folder, [], files="*fits"), ["file.name"])
+    assert [one.file for one in rejects] == ["bad_V1_with_V2_Tables.fits"]
+    assert "no data of OIFITS: OI_CORR, OI_INSPOL" in rejects[0].reason
+    mine: dict[str, list] = {}
+    for row, name in zip(found, names, strict=True):
+        mine.setdefault(name["file.name"], []).append(row)
+    assert len(mine) == 13
+    for name, granules in mine.items():
+        with warnings.catch_warnings(action="ignore"), fits.open(folder / name) as theirs:
+            targets = {int(line["TARGET_ID"]): line for line in theirs["OI_TARGET"].data}
+            waves = {hdu.header["INSNAME"].strip(): hdu.data for hdu in theirs if hdu.name == "OI_WAVELENGTH"}
+            for kind, column in NAMES.items():
+                lines = [(hdu.header["INSNAME"].strip(), int(line["TARGET_ID"])) for hdu in theirs if hdu.name == kind for line in hdu.data]  # fmt: skip
+                for mode, target in {*lines}:
+                    those = [one for one in granules if one["instrument_mode"] == mode and one["target_id"] == target]
+                    assert sum(one[column] for one in those) == lines.count((mode, target)), (name, kind)
+            for one in granules:
+                target, wave = targets[one["target_id"]], waves[one["instrument_mode"]]
+                assert (one["target_name"], one["s_ra"], one["s_dec"]) == (target["TARGET"].strip(), pytest.approx(target["RAEP0"]), pytest.approx(target["DECEP0"]))  # fmt: skip
+                assert one["em_min"] == pytest.approx(wave["EFF_WAVE"].min(), rel=1e-6)
+                assert one["nb_channels"] == len(wave)
+                times = np.concatenate([hdu.data["MJD"][hdu.data["TARGET_ID"] == one["target_id"]] for hdu in theirs if hdu.name in NAMES and hdu.header["INSNAME"].strip() == one["instrument_mode"]])  # fmt: skip
+                assert times.min() <= one["t_min"] <= one["t_max"] <= times.max()
+                assert one["t_min"] in times
+                assert one["t_max"] - one["t_min"] < 1.0
+                sides = [np.hypot(hdu.data["UCOORD"], hdu.data["VCOORD"]) for hdu in theirs if hdu.name in {"OI_VIS", "OI_VIS2"}]  # fmt: skip
+                assert one["b_max"] <= np.concatenate(sides).max() * 1.001
+
+
+def test_granules_of_gravity_are_those_that_oidb_has():
+    """The two rows that the README of oitools prints of this file."""
+    folder = shared("data/interferometry/oifits")
+    ft, sc = read(opened("oifits", folder, files="GRAVI*"))
+    words = ("target_name", "s_ra", "s_dec", "t_exptime", "t_min", "t_max", "em_res_power", "em_min", "em_max", "facility_name", "instrument_mode", "nb_vis", "nb_vis2", "nb_t3", "nb_channels")  # fmt: skip
+    printed = [
+        ("IRAS17216-3801", 261.2771541666667, -38.066788888888894, 36.54999999999172, 57562.13387079336, 57562.134832901625, 25.75830610631207, 2.0264997147023678e-6, 2.347295094295987e-6, "VLTI", "GRAVITY_FT", 6, 6, 4, 5),
+        ("IRAS17216-3801", 261.2771541666667, -38.066788888888894, 0.0, 57562.1339081338, 57562.135323171286, 1008.6521574069673, 1.990000100704492e-6, 2.4500000108673703e-6, "VLTI", "GRAVITY_SC", 6, 6, 4, 210),
+    ]  # fmt: skip
+    for row, expected in zip((ft, sc), printed, strict=True):
+        assert tuple(row[word] for word in words) == pytest.approx(expected, rel=1e-12)
+        assert (row["instrument_name"], row["night"], row["progid"]) == ("GRAVITY", "2016-06-22", "60.A-9174(A)")
+
+
+def test_what_is_odd_in_a_file_is_said_and_the_rest_is_read(tmp_path):
+    folder = shared("data/interferometry/oifits")
+    old = read(opened("oifits", folder, files="NGC5128*"))
+    assert {(row["doubts"], row["date_obs"]) for row in old} == {("DATE-OBS is 1564-02-15", "1564-02-15")}
+    assert [row["night"] for row in old] == ["2005-02-28", "2005-05-26"]
+    (whole,) = read(opened("oifits", folder, files="NGC5128*", mode="files"))
+    assert (whole["nb_vis"], whole["t_min"], whole["t_max"]) == (4, old[0]["t_min"], old[1]["t_max"])
+    with warnings.catch_warnings(action="ignore"), fits.open(folder / "PIONIER_intro.fits") as file:
+        file["OI_VIS2"].data["TARGET_ID"][0] = 77
+        file["OI_VIS2"].data["MJD"][1] = 0.0
+        file["OI_T3"].header["INSNAME"] = "nobody"
+        file.append(fits.BinTableHDU.from_columns([fits.Column("IINDX", "J", array=[1])], name="OI_CORR"))
+        file["OI_VIS2"].header["CORRNAME"] = "mine"
+        file.writeto(tmp_path / "odd.fits")
+    found = read(opened("oifits", tmp_path, files="*.fits"))
+    assert {row["doubts"] for row in found} == {"OI_VIS2 has times that cannot be: MJD 0; OI_TARGET has no target 77; INT_TIME is 357222 s; no OI_WAVELENGTH is called nobody"}  # fmt: skip
+    assert {(row["target_name"], row["instrument_mode"]) for row in found} >= {("CO_ORI", "nobody"), (None, "PIONIER_Pnat(1.5884195/1.7597107)")}  # fmt: skip
+    assert {row["correlation"] for row in found if row["nb_vis2"]} == {"mine"}
+    assert [row["t_min"] for row in found if row["night"] is None] == [None]
+    body = (folder / "AlphaCenA.oifits").read_bytes()
+    (tmp_path / "odd.fits").write_bytes(body)
+    for number, size in enumerate(range(3000, len(body), 9000)):
+        (tmp_path / f"{number}.fits").write_bytes(body[:size])
+    rejects = []
+    there = {row["file.name"] for row in read(opened("oifits", tmp_path, rejects, files="*.fits"), ["file.name"])}
+    assert there == {"odd.fits"}
+    assert len(rejects) == 13
+    assert {one.reason.partition(" of ")[0].partition(" HDU")[0] for one in rejects} <= {"ends within the header", "ends within OI_VIS2", "ends within OI_T3", "ends within OI_TARGET", "ends within OI_ARRAY", "ends within OI_WAVELENGTH", "has no data"}  # fmt: skip
