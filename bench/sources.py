@@ -1,4 +1,4 @@
-"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself; a small descriptor, checked; Elasticsearch, MariaDB, ODBC."""
+"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself; a small descriptor, checked; Elasticsearch, MariaDB, ODBC; heads of files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import yaml
 
-from bench import documents
+from bench import documents, heads
 from bench.measure import Journey, against, pairs
 from hven.descriptor import check
 from hven.descriptor._merging import STANDARDS
@@ -64,6 +64,8 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         yield checked()
     if only in "sources.elastic":
         yield documents.journey()
+    if only in "sources.heads" or only in "sources.granules":
+        yield from heads.journeys(only)
     if only in "sources.mariadb" or only in "sources.odbc":
         yield from databases(only)
 
