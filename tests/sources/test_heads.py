@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 import threading
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pyarrow as pa
 import pytest
 from astropy.io import fits
 
+import file_servers
 from hven import query
 from hven.descriptor import check
 from hven.descriptor.new import create
@@ -405,3 +409,94 @@ def test_what_is_odd_in_a_file_is_said_and_the_rest_is_read(tmp_path):
     assert there == {"odd.fits"}
     assert len(rejects) == 13
     assert {one.reason.partition(" of ")[0].partition(" HDU")[0] for one in rejects} <= {"ends within the header", "ends within OI_VIS2", "ends within OI_T3", "ends within OI_TARGET", "ends within OI_ARRAY", "ends within OI_WAVELENGTH", "has no data"}  # fmt: skip
+
+
+# --- elsewhere ------------------------------------------------------------------------------------------------
+
+
+def test_headers_of_another_server_are_read_by_small_ranges(tmp_path):
+    """One request for each file, of its first block; another reading asks what it is, and no more."""
+    bodies = {}
+    for number in range(12):
+        hdu = fits.PrimaryHDU(np.zeros((200, 300), "f4"), header=fits.Header({"N": number}))
+        hdu.writeto(tmp_path / "a.fits", overwrite=True)
+        bodies[f"/data/{number}.fits"] = (tmp_path / "a.fits").read_bytes()
+    bodies["/data/bad.fits"] = b"<html>not here</html>" * 999
+    with file_servers.web(file_servers.Files(bodies)) as there:
+        names = [*(f"data/{number}.fits" for number in range(12)), "data/bad.fits", "data/gone.fits"]
+        options = {"files": names, "root": there.address, "mode": "header", "cards": ["N", "NAXIS1"]}
+
+        def again(rejects, **more):
+            module = plugins.load("sources", "fits")
+            context = Context(directory=tmp_path, reject=rejects.append, allow_private=True, kept=tmp_path / "kept")
+            source = module.open(module.Options.model_validate(options | more), context)
+            source.columns()
+            there.asked.clear()
+            return read(source, ["N", "NAXIS1", "file.size", "file.url"]), [*there.asked]
+
+        rejects = []
+        found, asked = again(rejects)
+        assert [row["N"] for row in found] == [*range(12)]
+        assert found[3] == {"N": 3, "NAXIS1": 300, "file.size": len(bodies["/data/3.fits"]), "file.url": f"{there.address}/data/3.fits"}  # fmt: skip
+        assert {one.file.rpartition("/")[2] for one in rejects} == {"bad.fits", "gone.fits"}
+        assert {line.rpartition("bytes=")[2] for line in asked if "GET" in line} == {"0-32767"}
+        assert len([line for line in asked if "/data/3.fits" in line]) == 1
+        again([])
+        assert all(line.startswith("GET") for line in asked if "gone" not in line)
+        gone = there.address
+    rejects.clear()
+    with pytest.raises(SourceError, match=r"cannot be reached"):
+        read(opened_far(tmp_path, gone, names, rejects))
+    assert rejects == []
+
+
+def opened_far(directory, address, names, rejects):
+    module = plugins.load("sources", "fits")
+    context = Context(directory=directory, reject=rejects.append, allow_private=True)
+    return module.open(module.Options.model_validate({"files": names, "root": address, "mode": "header", "cards": ["N"]}), context)  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz", "tar.xz"])
+def test_members_of_archives_are_files(tmp_path, ending, monkeypatch):
+    header(tmp_path / "1.fits", N=1)
+    header(tmp_path / "2.fits", N=2)
+    cubes = shared("data/planetary/pds4")
+    members = {"night/1.fits": (tmp_path / "1.fits").read_bytes(), "2.fits": (tmp_path / "2.fits").read_bytes(), "../out.fits": (tmp_path / "2.fits").read_bytes(), "notes.txt": b"none",
+               "pds/colors.xml": (cubes / "colors.xml").read_bytes(), "pds/colors.tab": (cubes / "colors.tab").read_bytes()}  # fmt: skip
+    data = tmp_path / "data"
+    data.mkdir()
+
+    def pack():
+        if ending == "zip":
+            with zipfile.ZipFile(data / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, body in members.items():
+                    archive.writestr(name, body)
+        else:
+            with tarfile.open(data / f"a.{ending}", f"w:{ending.partition('.')[2]}") as archive:
+                for name, body in members.items():
+                    fact = tarfile.TarInfo(name)
+                    fact.size, fact.mtime = len(body), 1e9
+                    archive.addfile(fact, io.BytesIO(body))
+        os.utime(data / f"a.{ending}", (1.7e9, 1.7e9))
+
+    pack()
+    source = opened("fits", data, kept=tmp_path / "kept", files=f"*.{ending}", mode="header", cards=["N"])
+    found = read(source, ["N", "file.path", "file.size", "file.media_type"])
+    assert [(row["N"], row["file.path"]) for row in found] == [(1, f"a.{ending}/night/1.fits"), (2, f"a.{ending}/2.fits")]  # fmt: skip
+    assert {(row["file.size"], row["file.media_type"]) for row in found} == {(2880, "application/fits")}
+    assert [pin.name for pin in source.listed()] == [f"a.{ending}/night/1.fits", f"a.{ending}/2.fits"]
+    (label,) = read(opened("product", data, files=f"*.{ending}", members="pds/*.xml", cards=["title"]))
+    assert label == {"title": "Properties of Comet Nuclei - Colors"}
+    if ending == "zip":
+        members["2.fits"] = members["2.fits"].replace(b" 2", b" 7")
+        pack()
+        source = opened("fits", data, kept=tmp_path / "kept", files="*.zip", mode="header", cards=["N"])
+        names = counted(source, monkeypatch)
+        assert [row["N"] for row in read(source)] == [1, 7]
+        assert names == ["a.zip/2.fits"]
+    body = (data / f"a.{ending}").read_bytes()
+    (data / f"a.{ending}").write_bytes(body[: len(body) // 3])
+    with pytest.raises(SourceError, match=rf"a\.{ending}"):
+        read(opened("fits", data, files=f"*.{ending}", mode="header", cards=["N"]))
+    with pytest.raises(SourceError, match="rows of tables are read of files beside the descriptor"):
+        opened("fits", data, files=f"*.{ending}")

@@ -36,7 +36,7 @@ from hven.model.literal import figure
 from hven.model.sky import contours
 from hven.model.table import Column
 from hven.model.types import FLOAT64, parse_type
-from hven.sources import Context, Described, Doubts, Guesses, Headed, Reject, Source, filekinds, remote
+from hven.sources import Context, Described, Doubts, Guesses, Headed, Reject, Source, filekinds, remote, stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -146,7 +146,8 @@ def _drafted(
         found, options = _file(settings, source, directory)
         if kind is None:
             # which says what it is, if it is no text
-            kind = filekinds.inside(found) or filekinds.named(found.name) or "csv"
+            packed = "product" if found.name.lower().endswith(stores.ARCHIVES) else "csv"
+            kind = filekinds.inside(found) or filekinds.named(found.name) or packed
         if kind == "sql":
             options = {"file": options["files"]}
         elif kind == "csv" and (readme := _readme(found, directory, table)):

@@ -9,6 +9,7 @@ from pydantic import Field
 from hven.sources import FileKind
 from hven.sources._reading.headrows import HeadOptions
 from hven.sources._reading.oigranules import GranuleRows
+from hven.sources.stores import meant
 
 if TYPE_CHECKING:
     from hven.sources import Context, Source
@@ -36,4 +37,6 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     SourceError
         No such file.
     """
-    return GranuleRows(options, context, whole=options.mode == "files")
+    return GranuleRows(
+        options, context, meant(options, context, ("oifits", "fits", "fit")), whole=options.mode == "files"
+    )

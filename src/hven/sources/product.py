@@ -10,6 +10,7 @@ from hven.sources import FileKind, Offer
 from hven.sources._reading.files import data_files
 from hven.sources._reading.headrows import HeadOptions
 from hven.sources._reading.productrows import AttributeRows, HeaderRows, ImageRows, TableRows, VariableRows, tables_of
+from hven.sources.stores import meant, on_disk_alone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +51,10 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     SourceError
         No such file; it cannot be read.
     """
-    files = data_files(Options.model_validate(dict(options)), context.directory, context.roots)
+    said = Options.model_validate(dict(options))
+    if meant(said, context, FILES.endings) is not None:
+        return []
+    files = data_files(said, context.directory, context.roots)
     found, alone = tables_of(files[0])
     return [Offer(choice=part, name=name, rows=rows, default=alone and len(files) == len(found) == 1) for part, name, rows in found]  # fmt: skip
 
@@ -65,11 +69,13 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     """
     mode = options.mode or ("header" if options.part is None else "table")
     if mode == "table":
+        on_disk_alone(options)
         return TableRows(options, None if options.part is None else str(options.part), context, options.null)
     kinds = {"header": HeaderRows, "images": ImageRows, "variables": VariableRows, "cards": AttributeRows}
     return kinds[mode](
         options,
         context,
+        meant(options, context, (*FILES.endings, "fits", "fit", "fts", "tab.xml")),
         None if options.part is None else str(options.part),
         stonyhurst=options.longitudes == "stonyhurst",
         west=options.longitudes == "west",

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hven.model.errors import SourceError
+from hven.model.table import Root
+from hven.sources._reading.files import PACKED, data_files
 from hven.sources._stores._facts import CHANGED, LATER, MIB, OWNER, Fact, Whole, changed, slow
 from hven.sources._stores.disk import Disk
+from hven.sources._stores.elsewhere import ARCHIVES, far_files, members_of
 from hven.sources._stores.ftp import Ftp
 from hven.sources._stores.s3 import S3
 from hven.sources._stores.spec import SPOKEN, Spec
@@ -14,9 +18,12 @@ from hven.sources._stores.web import Web
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.model.table import Root
+    from hven.sources import Context
+    from hven.sources._reading.files import DataFile
+    from hven.sources._reading.headrows import HeadOptions
 
 __all__ = [
+    "ARCHIVES",
     "CHANGED",
     "LATER",
     "MIB",
@@ -27,10 +34,13 @@ __all__ = [
     "Store",
     "Whole",
     "changed",
+    "meant",
+    "on_disk_alone",
     "slow",
     "speaks",
     "store",
 ]
+SECONDS = 60.0  # that a server may be silent while heads are read
 SCHEMES = ("http", "https", "ftp", "s3", "s3a", *SPOKEN)
 
 
@@ -177,3 +187,56 @@ def store(root: Root, *, secret: Callable[[str], str] | None, allow_private: boo
     kind = kinds.get(str(root.scheme), Spec)
     found: Store = kind(root.address, options, allow_private=allow_private, seconds=seconds)
     return found
+
+
+def meant(options: HeadOptions, context: Context, endings: Sequence[str]) -> list[DataFile] | None:
+    """Find the files of a source that reads heads, where they are elsewhere, or in archives.
+
+    Parameters
+    ----------
+    options, context
+        Of the source.
+    endings
+        Of members of archives, if it is not said which are meant.
+
+    Returns
+    -------
+    files
+        None: all are files of this machine.
+
+    Raises
+    ------
+    SourceError
+        There is none; an archive cannot be read.
+    UserError
+        The server lists no files.
+    """
+    if options.root:
+        root = Root(address=options.root.rstrip("/"), at="", options=options.options, direct=False)
+        if root.scheme is None or not speaks(root.scheme):
+            raise SourceError(f"nobody knows how to ask {options.root}", remedy=f"root: one of {', '.join(SCHEMES)}")
+        there = store(root, secret=context.secret, allow_private=context.allow_private, seconds=SECONDS)
+        return far_files(there, root.address, options.files, options.ignore)
+    if options.members is None and not any(one.lower().endswith(ARCHIVES) for one in options.files):
+        return None
+    packed = (f"**/*.{ending}{more}" for ending in endings for more in ("", *(f".{one}" for one in PACKED)))
+    return members_of(
+        data_files(options, context.directory, context.roots), options.members or [*packed], options.ignore
+    )
+
+
+def on_disk_alone(options: HeadOptions) -> None:
+    """Refuse a root and members where whole tables are read.
+
+    Parameters
+    ----------
+    options
+        Of the source.
+
+    Raises
+    ------
+    SourceError
+        There is one of them.
+    """
+    if options.root or options.members is not None or any(one.lower().endswith(ARCHIVES) for one in options.files):
+        raise SourceError("rows of tables are read of files beside the descriptor", remedy="`root` and `members` are for headers: take them out, or say the mode")  # fmt: skip

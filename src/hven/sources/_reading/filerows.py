@@ -28,6 +28,8 @@ class Files(ABC):
     ----------
     options, context
         Of the kind.
+    files
+        Those that are meant; None: what `options` say.
 
     Raises
     ------
@@ -35,9 +37,9 @@ class Files(ABC):
         No such file.
     """
 
-    def __init__(self, options: FileOptions, context: Context) -> None:
+    def __init__(self, options: FileOptions, context: Context, files: Sequence[DataFile] | None = None) -> None:
         self.context = context
-        self.files = data_files(options, context.directory, context.roots)
+        self.files = data_files(options, context.directory, context.roots) if files is None else [*files]
         self.read = 0  # rows or files, of kinds that count those instead of bytes
 
     @abstractmethod

@@ -30,6 +30,8 @@ from hven.sources import FILE_FACTS, ROW, Pin
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from hven.formats.media import Place as MediaPlace
+
 CHUNK = 1 << 20
 _MAGIC = (
     (b"\x1f\x8b", "gz"),
@@ -373,6 +375,16 @@ class DataFile:
             with self.path.open("rb") as file:
                 self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return self.sha256
+
+    @property
+    def place(self) -> MediaPlace:
+        """What readers of media open."""
+        return self.path
+
+    def state(self) -> tuple[int, int]:
+        """Return size and time as they are now; raise OSError if it is gone."""
+        now = self.path.stat()
+        return now.st_size, now.st_mtime_ns
 
     @property
     def modified(self) -> dt.datetime:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import Field
 
-from hven.model.errors import SourceError
+from hven.model.errors import FarFault, SourceError
 from hven.model.sky import footprints
 from hven.model.table import Column
 from hven.model.types import CONTOUR, from_arrow
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject
 from hven.sources._reading.cells import emptied
 from hven.sources._reading.filerows import Files
-from hven.sources._reading.files import DataFile, FileOptions, check_names, fact_type
+from hven.sources._reading.files import DataFile, FileOptions, Texts, check_names, fact_type
 from hven.sources._reading.keptheads import Heads, Kept, heads_of
 from hven.sources._reading.rows import Nulls, words_of
 
@@ -42,6 +42,9 @@ class HeadOptions(FileOptions):
         default_factory=dict,
         description="Values that stand for none, besides TNULL and NaN: a list, or by column name (`*` = all).",
     )
+    root: str = Field("", description="Header modes: where they lie: https://.., ftp://.., s3://..; default: beside the descriptor.")  # fmt: skip
+    options: dict[str, str] = Field(default_factory=dict, description="How another server is asked; $NAME is a secret.")
+    members: Texts | None = Field(None, description="Header modes, of archives (zip, tar) among the files: patterns of members; default: what the kind reads, by its names.")  # fmt: skip
     at_once: int = Field(
         8, ge=1, le=64, description="Files of one mount that are read at the same time, where one waits for them."
     )
@@ -61,9 +64,9 @@ class HeadRows(Files):
     """
 
     def __init__(
-        self, options: HeadOptions, context: Context, *, structure: frozenset[str] = frozenset(), stonyhurst: bool = False, west: bool = False
+        self, options: HeadOptions, context: Context, files: Sequence[DataFile] | None = None, *, structure: frozenset[str] = frozenset(), stonyhurst: bool = False, west: bool = False
     ) -> None:  # fmt: skip
-        super().__init__(options, context)
+        super().__init__(options, context, files)
         self.stonyhurst, self.west, self._structure = stonyhurst, west, structure
         self.cards = list(options.cards) if options.cards is not None else None
         self.nulls, self.at_once = options.null, options.at_once
@@ -115,6 +118,8 @@ class HeadRows(Files):
             yield from heads_of(files, self.heads, self.at_once, kept)
             if kept is not None:
                 kept.tidy()
+        except FarFault as fault:  # its server does not answer: nothing is known of any file
+            raise SourceError(fault.message, remedy=fault.remedy) from fault
         finally:
             if kept is not None:
                 kept.close()

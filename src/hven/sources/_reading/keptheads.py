@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zstandard
@@ -17,7 +18,6 @@ from hven.model.errors import Place, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from hven.sources._reading.files import DataFile
 
@@ -151,7 +151,7 @@ def heads_of(
     rest = iter(files)
     pace = _Pace()
     while lot := list(islice(rest, LOT)):
-        there = [file for file in lot if file.look()]
+        there = pace.there(lot, at_once)
         known = kept.known(there) if kept is not None else {}
         fresh = [file for file in lot if file.path not in known]
         found = dict(zip((file.path for file in fresh), pace.all(fresh, read, at_once), strict=True))
@@ -172,6 +172,13 @@ class _Pace:
     def waits(self) -> bool:
         """One waited longer than one worked."""
         return self.count >= LOOK and self.wall >= 2.0 * self.work
+
+    def there(self, files: Sequence[DataFile], at_once: int) -> list[DataFile]:
+        """Look at files: those of other servers side by side."""
+        if isinstance(files[0].place, Path):
+            return [file for file in files if file.look()]
+        with ThreadPoolExecutor(at_once, "hven-heads") as pool:
+            return [file for file, there in zip(files, pool.map(lambda file: file.look(), files), strict=True) if there]
 
     def all(self, files: Sequence[DataFile], read: Callable[[DataFile], Heads], at_once: int) -> list[Heads | SourceError]:  # fmt: skip
         found: list[Heads | SourceError] = []
@@ -203,12 +210,12 @@ def _one(file: DataFile, read: Callable[[DataFile], Heads]) -> Heads | SourceErr
     try:
         before = (file.stat.st_size, file.stat.st_mtime_ns)
         found = read(file)
-        now = file.path.stat()
+        now = file.state()
     except OSError as error:
         why = error.strerror or type(error).__name__
         return SourceError(f"cannot be read: {why}", place=Place(file=file.name), remedy="look at its permissions")
     except SourceError as error:
         return error
-    if (now.st_size, now.st_mtime_ns) != before:
+    if now != before:
         return SourceError("was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole")  # fmt: skip
     return found

@@ -136,8 +136,8 @@ class GranuleRows(HeadRows):
         Each file is one row.
     """
 
-    def __init__(self, options: HeadOptions, context: Context, *, whole: bool) -> None:
-        super().__init__(options, context)
+    def __init__(self, options: HeadOptions, context: Context, files: Sequence[DataFile] | None, *, whole: bool) -> None:  # fmt: skip
+        super().__init__(options, context, files)
         self.whole = whole
 
     def way(self) -> str:

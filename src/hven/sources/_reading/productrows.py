@@ -61,8 +61,10 @@ class _ProductRows(HeadRows):
 
     mode = ""
 
-    def __init__(self, options: HeadOptions, context: Context, part: str | None, *, stonyhurst: bool, west: bool) -> None:  # fmt: skip
-        super().__init__(options, context, structure=frozenset(_NOTES), stonyhurst=stonyhurst, west=west)
+    def __init__(
+        self, options: HeadOptions, context: Context, files: Sequence[DataFile] | None, part: str | None, *, stonyhurst: bool, west: bool
+    ) -> None:  # fmt: skip
+        super().__init__(options, context, files, structure=frozenset(_NOTES), stonyhurst=stonyhurst, west=west)
         self.part = part
 
     def way(self) -> str:
@@ -72,7 +74,7 @@ class _ProductRows(HeadRows):
     def heads(self, file: DataFile) -> Heads:
         """Open a file, and read what is said in it."""
         comments: dict[str, str] = {}
-        with open_product(file.path, file.name.rpartition("/")[2]) as product:
+        with open_product(file.place, file.name.rpartition("/")[2]) as product:
             return Heads([*self._said(product, comments)], comments)
 
     def _said(self, product: Product, comments: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -90,7 +92,7 @@ class HeaderRows(_ProductRows):
     def heads(self, file: DataFile) -> Heads:
         """Read what is said of a file as a whole."""
         comments: dict[str, str] = {}
-        with open_product(file.path, file.name.rpartition("/")[2], head=True) as product:
+        with open_product(file.place, file.name.rpartition("/")[2], head=True) as product:
             return Heads([_values(product.cards, comments, product.medium)], comments)
 
 

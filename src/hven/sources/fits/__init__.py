@@ -12,6 +12,7 @@ from hven.sources._reading.headrows import HeadOptions
 from hven.sources.fits.cardrows import CardRows
 from hven.sources.fits.header import HeaderRows
 from hven.sources.fits.rows import TableRows, listed
+from hven.sources.stores import meant, on_disk_alone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,13 +63,17 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
         No such file.
     """
     if options.mode == "cards":
-        return CardRows(options, [] if options.hdu is None else options.hdu, context)
+        return CardRows(
+            options, [] if options.hdu is None else options.hdu, context, meant(options, context, FILES.endings)
+        )
     if options.mode == "header":
         return HeaderRows(
             options,
             options.hdu,
             context,
+            meant(options, context, FILES.endings),
             stonyhurst=options.longitudes == "stonyhurst",
             west=options.longitudes == "west",
         )
+    on_disk_alone(options)
     return TableRows(options, options.hdu, context, options.null)

@@ -10,6 +10,8 @@ from hven.sources._reading.keptheads import Heads
 from hven.sources.cards import BLOCK, Header, Value, read_header
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hven.sources import Context
     from hven.sources._reading.files import DataFile
 
@@ -25,11 +27,12 @@ class HeaderRows(HeadRows):
         options: HeadOptions,
         hdu: int | str | list[int | str] | None,
         context: Context,
+        files: Sequence[DataFile] | None = None,
         *,
         stonyhurst: bool = False,
         west: bool = False,
     ) -> None:
-        super().__init__(options, context, structure=_STRUCTURE, stonyhurst=stonyhurst, west=west)
+        super().__init__(options, context, files, structure=_STRUCTURE, stonyhurst=stonyhurst, west=west)
         self.hdus: list[int | str] = [0] if hdu is None else hdu if isinstance(hdu, list) else [hdu]
 
     def way(self) -> str:
