@@ -20,8 +20,8 @@ import das2_streams
 from hapi_world import Answer, HapiWorld, serving
 from hven.model.errors import SourceError, TooLarge
 from hven.services.faces import _das2_streams
-from hven.sources import Context, das2, hapi
-from hven.sources._reading import das2packets, das3packets, service
+from hven.sources import Context, _turns, das2, hapi
+from hven.sources._reading import das2packets, das3packets
 from hven.sources._reading.windows import micros
 from hven.testing.source import SourceContract
 from shared import shared
@@ -46,7 +46,7 @@ def world() -> HapiWorld:
 
 @pytest.fixture
 def url(world: HapiWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(service, "PAUSE", 0.0)
+    monkeypatch.setattr(_turns, "PAUSE", 0.0)
     with serving(world) as found:
         yield found
 

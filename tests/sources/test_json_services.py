@@ -15,8 +15,8 @@ from hven.descriptor.new import create
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLarge
 from hven.model.settings import Settings
-from hven.sources import Context, filekinds
-from hven.sources._reading import jsonpages, service
+from hven.sources import Context, _turns, filekinds
+from hven.sources._reading import jsonpages
 from hven.testing.source import SourceContract
 from page_world import Asked, ElasticWorld, Reply, RestWorld, StacWorld, basic, serving
 
@@ -55,7 +55,7 @@ def item_row(at: int) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "PAUSE", 0.0)
+    monkeypatch.setattr(_turns, "PAUSE", 0.0)
 
 
 @pytest.fixture(params=["8.15.0", "7.10.2"])

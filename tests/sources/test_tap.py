@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from hven.ingest import ingest
 from hven.model.errors import Forbidden, SourceError, UserError
-from hven.sources import ROW, Context, Feeds, tap
+from hven.sources import ROW, Context, Feeds, _turns, tap
 from hven.sources import hven as hven_kind
-from hven.sources._reading import service, tapservice
+from hven.sources._reading import tapservice
 from hven.testing.site import site_with
 from hven.testing.source import SourceContract
 from running import hven, serving
@@ -100,7 +100,7 @@ def proxy(server):
 
 @pytest.fixture(autouse=True)
 def _quick(request, monkeypatch):
-    monkeypatch.setattr(service, "PAUSE", 0.01)
+    monkeypatch.setattr(_turns, "PAUSE", 0.01)
     monkeypatch.setattr(tapservice, "LOOK", 0.02)
     if "proxy" in request.fixturenames:
         between = request.getfixturevalue("proxy")
@@ -373,11 +373,11 @@ def test_the_pause_that_a_service_asks_for_is_kept(proxy):
 
 def test_pauses_are_seconds_or_dates():
     moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=90)
-    assert service._after("120") == 120
-    assert service._after(moment.strftime("%a, %d %b %Y %H:%M:%S GMT")) == pytest.approx(90, abs=30)
-    assert service._after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert service._after("soon") is None
-    assert service._after(None) is None
+    assert _turns.after("120") == 120
+    assert _turns.after(moment.strftime("%a, %d %b %Y %H:%M:%S GMT")) == pytest.approx(90, abs=30)
+    assert _turns.after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert _turns.after("soon") is None
+    assert _turns.after(None) is None
 
 
 def test_errors_are_the_services_own_words(proxy):

@@ -25,6 +25,7 @@ from hven.site.serving import Serving, Sign, places
 from hven.site.store import Store, holder
 from hven.site.store._database import now
 from hven.site.watch import Descriptors, Seen
+from hven.sources import remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,6 +72,7 @@ class Site(Keeping):
         super().__init__()
         self.settings = settings
         self.settled = Settled(settings)
+        remote.ceilings(settings.ceilings, settings.var / "turns")
         self.store = Store(settings.var, settings.store)
         try:
             self.store.claim(settings.kept)

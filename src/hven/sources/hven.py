@@ -20,10 +20,11 @@ from hven.model import plugins
 from hven.model.errors import SourceError
 from hven.sources import Changes, Context, Offer, ServiceKind, Source
 from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.service import Broken, Busy, Secret, Service, authorization, words
+from hven.sources._reading.service import Broken, Secret, Service, authorization, words
 from hven.sources._reading.taprows import TapRows
 from hven.sources._reading.tapservice import TapService, overflows
 from hven.sources._reading.tapservice import offers as listed
+from hven.sources._turns import Busy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,6 +22,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from hven.model.errors import Forbidden, SourceError, StorageError, TooLarge, UserError
+from hven.sources._turns import MENDED, Busy, Turns, after, again
+from hven.sources._turns import Unreachable as Unreachable  # noqa: PLC0414  (whoever asks knows it by this module)
 
 if TYPE_CHECKING:
     import ssl
@@ -38,12 +40,25 @@ _ENDINGS = {
 }  # fmt: skip
 
 
+_turns = Turns()
+
+
+def ceilings(said: Mapping[str, float], directory: Path | None) -> None:
+    """Set how often hosts may be asked, by all threads of this process, and by all processes with this directory.
+
+    Parameters
+    ----------
+    said
+        Host -> requests a second; other hosts are asked as often as one likes, but for SIMBAD (8) and NED (1).
+    directory
+        Where turns are written down; None: this process counts for itself.
+    """
+    global _turns  # noqa: PLW0603  (hosts are asked by everything in a process)
+    _turns = Turns(said, directory)
+
+
 class Private(Forbidden):
     """The address is not on the public internet."""
-
-
-class Unreachable(UserError):
-    """No answer, or none to its end: trying again may help."""
 
 
 def download(
@@ -55,6 +70,7 @@ def download(
     total: float | None = None,
     allow_private: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
+    tries: int = 3,
 ) -> Path:
     """Fetch a file into `directory`; an unfinished one is never left under its name.
 
@@ -74,6 +90,9 @@ def download(
         True lets addresses through that are not on the public internet (this machine, the institute's own network).
     progress
         Called with the bytes so far and, if the server tells, the bytes to come in all.
+    tries
+        How often a server is asked that has too much to do (429, 502, 503, 504): as late as it says, or later each time, within `total` (or a
+        minute).
 
     Returns
     -------
@@ -93,7 +112,7 @@ def download(
     SourceError
         The answer broke off, or has an encoding that was not asked for.
     """
-    with _answer(url, seconds, allow_private, total) as (response, final):
+    with _answer(url, seconds, allow_private, total, tries) as (response, final):
         length = response.headers.get("content-length", "")
         expected = int(length) if length.isdigit() and "content-encoding" not in response.headers else None
         if expected is not None and expected > limit:
@@ -135,8 +154,9 @@ def download(
 
 
 def fetch(
-    url: str, *, limit: int = 1 << 20, seconds: float = 15.0, total: float | None = None, allow_private: bool = False
-) -> bytes:
+    url: str, *, limit: int = 1 << 20, seconds: float = 15.0, total: float | None = None, allow_private: bool = False,
+    tries: int = 3,
+) -> bytes:  # fmt: skip
     """Fetch a small answer into memory, as `download` fetches a file; the errors are the same.
 
     Parameters
@@ -151,6 +171,8 @@ def fetch(
         Seconds that everything may take, redirects included; None: as long as bytes come.
     allow_private
         True lets addresses through that are not on the public internet.
+    tries
+        As of `download`.
 
     Returns
     -------
@@ -162,7 +184,7 @@ def fetch(
     TooLarge
         It has more than `limit` bytes.
     """
-    with _answer(url, seconds, allow_private, total) as (response, _):
+    with _answer(url, seconds, allow_private, total, tries) as (response, _):
         found = bytearray()
         for part in _parts(response, url):
             found += part
@@ -379,8 +401,8 @@ def stream(
 class _answer:  # noqa: N801  (reads as what it gives)
     """The answer to a GET, redirects followed one by one, each address checked and then used (no second look-up)."""
 
-    def __init__(self, url: str, seconds: float, allow_private: bool, total: float | None) -> None:
-        self.url, self.allow_private, self.total = url, allow_private, total
+    def __init__(self, url: str, seconds: float, allow_private: bool, total: float | None, tries: int) -> None:
+        self.url, self.allow_private, self.total, self.tries = url, allow_private, total, tries
         self.late, self.begun = False, time.monotonic()
         self.timer = threading.Timer(total, self._stop) if total is not None else None
         self.client = Connections(seconds)
@@ -390,7 +412,7 @@ class _answer:  # noqa: N801  (reads as what it gives)
             self.timer.daemon = True
             self.timer.start()
         try:
-            return self._followed()
+            return again(self._followed, self.tries, None if self.total is None else self.begun + self.total)
         except Exception as error:
             self._close(error)
             raise
@@ -428,10 +450,13 @@ class _answer:  # noqa: N801  (reads as what it gives)
                 continue
             if response.status_code != 200:
                 response.close()
-                raise UserError(
+                told, remedy = (
                     f"{_shown(url)} answers {response.status_code} {response.reason_phrase}",
-                    remedy="open it in a browser and look",
+                    "open it in a browser and look",
                 )
+                if response.status_code in MENDED:
+                    raise Busy(told, after(response.headers.get("retry-after")), remedy=remedy)
+                raise UserError(told, remedy=remedy)
             return response, url
         raise UserError(f"{_shown(self.url)} leads on and on ({REDIRECTS} redirects)", remedy="give the last address")
 
@@ -509,6 +534,8 @@ class Connections:
         ------
         UserError
             As of `exchange`.
+        Busy
+            Its host is asked by too many of us (`ceilings`).
         Silent
             It has not begun to answer in time.
         Unreachable
@@ -517,6 +544,7 @@ class Connections:
         import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
         host, address = resolve(url, allow_private=allow_private)
+        _turns.wait(host, self._seconds)
         target = httpx.URL(url)
         asked = {**_ASKED, **(headers or {})}
         extensions: dict[str, Any] = {} if trace is None else {"trace": trace}

@@ -146,6 +146,10 @@ class Settings:
         False,
         "true: files may also be fetched from addresses that are not on the public internet (the institute's own network)",
     )
+    ceilings: Mapping[str, Annotated[float, Field(gt=0, le=10_000)]] = setting(
+        dict,
+        'host elsewhere = requests a second at most, by all processes together: "simbad.cds.unistra.fr" = 8, "ned.ipac.caltech.edu" = 1 (SIMBAD and NED have these without it)',
+    )
     cors: tuple[str, ...] = setting(("*",), "web origins that may call the services from a browser")
     roots: tuple[Annotated[str, Field(min_length=1)], ...] = setting(
         (),

@@ -350,7 +350,7 @@ def _line_of(text: str, key: str) -> int | None:
 
 def _known_variables() -> dict[str, str]:
     """Map variables of the environment to the settings that are one value."""
-    many = {"defaults", "rules", *(name for name, one in sections().items() if one.many)}
+    many = {"ceilings", "defaults", "rules", *(name for name, one in sections().items() if one.many)}
     return {_variable(name): name for name in keys() if name not in sections() and name.partition(".")[0] not in many}
 
 

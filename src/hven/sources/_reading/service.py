@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
-import email.utils
-import random
 import re
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -16,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hven.model.errors import SourceError, TooLarge, UserError
 from hven.sources import remote
+from hven.sources._reading.bearer import token
+from hven.sources._turns import MENDED, Busy, after, backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from hven.sources import Context
     from hven.sources.remote import Streamed
 
-PAUSE, LONGEST = 1.0, 60.0  # seconds before the second try, and at most
 PATIENCE = 600.0  # seconds that a service may ask us to wait (Retry-After)
 WORDS = 400  # characters of an answer that is no document
 AGENT = {"User-Agent": "hven (sync)"}
@@ -94,14 +93,6 @@ class Budget:
         return bytes(found)
 
 
-class Busy(UserError):
-    """The service has too much to do, or trouble of its own; `seconds`: when it wants to be asked again."""
-
-    def __init__(self, message: str, seconds: float | None = None) -> None:
-        super().__init__(message)
-        self.seconds = seconds
-
-
 class Broken(SourceError):
     """An answer that broke off: trying again may help."""
 
@@ -131,10 +122,12 @@ class Service:
         self.seconds = seconds
         self.tries = tries
         self.secret = secret
+        kind, _, login = (secret or "").partition(" ")
+        self._login = base64.b64decode(login).decode() if kind == "Basic" else None
         self._pause = 0.0
         self.slow(rate)
         self.slow(context.rate)
-        self._next = 0.0
+        self._next, self._turn = 0.0, threading.Lock()
         self._private = context.allow_private
         self._tell = context.tell
         self._through: remote.Connections | None = None
@@ -158,7 +151,7 @@ class Service:
         for number in range(1, self.tries + 1):
             try:
                 return what()
-            except (remote.Unreachable, Busy, Broken) as error:
+            except (remote.Unreachable, Broken) as error:
                 wait = error.seconds if isinstance(error, Busy) else None
                 if number == self.tries or (wait is not None and wait > PATIENCE):
                     asked = (
@@ -170,9 +163,7 @@ class Service:
                         else f"{self.host}: {error.message}{asked}"
                     )
                     raise SourceError(message, remedy="what was published stays; try again later") from error
-                time.sleep(
-                    wait if wait is not None else min(LONGEST, PAUSE * 2 ** (number - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  (so that not all come back at once)
-                )
+                time.sleep(backoff(number) if wait is None else wait)
         raise AssertionError("a service is tried once at least")
 
     @contextmanager
@@ -206,29 +197,44 @@ class Service:
         Unreachable, Forbidden, UserError
             As `hven.sources.remote.stream`.
         """
-        wait = self._next - time.monotonic()
-        if wait > 0:
-            time.sleep(wait)
-        self._next = time.monotonic() + self._pause
+        with self._turn:
+            now = time.monotonic()
+            begin, self._next = max(self._next, now), max(self._next, now) + self._pause
+        if begin > now:
+            time.sleep(begin - now)
         ours = urlsplit(url)[:2] == urlsplit(self.url)[:2]
-        with remote.stream(
-            method,
-            url,
-            form=form,
-            content=content,
-            headers={**AGENT, **(headers or {})},
-            secret=self.secret if ours else None,
-            seconds=seconds or self.seconds,
-            follow=follow,
-            allow_private=self._private,
-            through=self._through,
-        ) as answer:
-            if answer.status in {429, 502, 503, 504}:
-                raise Busy(
-                    f"answers {answer.status}: {words(answer) or 'it does not say why'}",
-                    _after(answer.headers.get("retry-after")),
-                )
-            yield answer
+        for first in (True, False):
+            with remote.stream(
+                method,
+                url,
+                form=form,
+                content=content,
+                headers={**AGENT, **(headers or {})},
+                secret=self.secret if ours else None,
+                seconds=seconds or self.seconds,
+                follow=follow,
+                allow_private=self._private,
+                through=self._through,
+            ) as answer:
+                if first and ours and answer.status == 401 and self._let_in(answer):
+                    continue
+                if answer.status in MENDED:
+                    raise Busy(
+                        f"answers {answer.status}: {words(answer) or 'it does not say why'}",
+                        after(answer.headers.get("retry-after")),
+                    )
+                yield answer
+                return
+
+    def _let_in(self, answer: Streamed) -> bool:
+        """Get a token for our password, if the service says where (``ivoa_bearer``)."""
+        if self._login is None:
+            return False
+        found = token(
+            answer.headers.get("www-authenticate", ""), self._login, seconds=self.seconds, allow_private=self._private
+        )
+        self.secret = found or self.secret
+        return found is not None
 
 
 def words(answer: Streamed | bytes) -> str:
@@ -242,21 +248,6 @@ def words(answer: Streamed | bytes) -> str:
     except UserError:  # what came is enough for a message
         pass
     return " ".join(_TAG.sub(" ", data.decode("utf-8", "replace")).split())[:WORDS]
-
-
-def _after(text: str | None) -> float | None:
-    """Parse Retry-After: seconds, or a date (RFC 9110 section 10.2.3)."""
-    if not text:
-        return None
-    if text.strip().isdigit():
-        return float(text)
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    return max(0.0, (moment - dt.datetime.now(dt.UTC)).total_seconds())
 
 
 def authorization(option: str | None, context: Context, how: str) -> str | None:

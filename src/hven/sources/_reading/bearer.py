@@ -1,0 +1,70 @@
+"""The challenge ``ivoa_bearer`` (SSO 2.0): a service that says where a password becomes a token is answered so."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from hven.model.errors import SourceError
+from hven.sources import remote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PASSWORD, BASIC = "ivo://ivoa.net/sso#tls-with-password", "ivo://ivoa.net/sso#BasicAA"
+_CHALLENGE = re.compile(r"""\bivoa_bearer\s+((?:[\w-]+\s*=\s*(?:"[^"]*"|[^\s,"]+)\s*,?\s*)+)""", re.IGNORECASE)
+_PARAMETER = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))""")
+
+
+def challenges(text: str) -> Iterator[tuple[str, str]]:
+    """Find where a token may be had, in a header WWW-Authenticate: the standard, and the address."""
+    for found in _CHALLENGE.finditer(text):
+        said = {name.lower(): quoted or word for name, quoted, word in _PARAMETER.findall(found[1])}
+        if "standard_id" in said and "access_url" in said:
+            yield said["standard_id"], said["access_url"]
+
+
+def token(text: str, login: str, *, seconds: float, allow_private: bool) -> str | None:
+    """Log in as a challenge says.
+
+    Parameters
+    ----------
+    text
+        WWW-Authenticate of the answer 401.
+    login
+        ``user:password``.
+
+    Returns
+    -------
+    authorization
+        The header for what is asked from now on; None: there is no challenge that a password answers.
+
+    Raises
+    ------
+    SourceError
+        The password would go over http, or it is not the right one.
+    """
+    for standard, url in challenges(text):
+        if standard not in {PASSWORD, BASIC}:
+            continue
+        host = urlsplit(url).hostname or url[:80]
+        if urlsplit(url).scheme != "https" and not allow_private:
+            raise SourceError(
+                f"the service sends us to {host} for a token, over http, where all can read the password",
+                remedy="ask its owner for an https address, or for a token of your own: `token: $NAME`",
+            )
+        user, _, password = login.partition(":")
+        form = [("username", user), ("password", password)] if standard == PASSWORD else []
+        basic = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if standard == BASIC else {}
+        answer = remote.exchange(
+            "POST" if form else "GET", url, form=form, headers=basic, seconds=seconds, allow_private=allow_private
+        )
+        given = answer.headers.get("x-vo-bearer", "").strip()
+        if answer.status != 200 or not given or not given.isprintable():
+            raise SourceError(
+                f"{host} gives no token: it answers {answer.status}", remedy="look at user and password of `login`"
+            )
+        return f"Bearer {given}"
+    return None

@@ -1,0 +1,203 @@
+"""How we behave toward services elsewhere: as often as they bear, again when they ask for it, and with a token where they want one."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.server
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from hven.model.errors import SourceError, UserError
+from hven.sources import Context, _turns, remote
+from hven.sources._reading.bearer import challenges
+from hven.sources._reading.service import Service
+
+PROCESS = """
+import sys
+from pathlib import Path
+from hven.sources._turns import Turns
+turns = Turns({"far.example": 50}, Path(sys.argv[1]))
+for _ in range(10):
+    turns.wait("far.example", 60)
+"""
+
+
+class Fake(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    asked: list[tuple[float, str, str, bytes]] = []
+    answers: dict[str, list[tuple[int, dict[str, str], bytes]]] = {}
+
+    def do_GET(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.asked.append((time.monotonic(), self.path, self.headers.get("Authorization") or "", body))
+        told = self.answers[self.path]
+        status, headers, text = told.pop(0) if len(told) > 1 else told[0]
+        self.send_response(status)
+        for key, value in {"Content-Length": str(len(text)), **headers}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_POST = do_GET  # noqa: N815  (the name that the server asks for)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(_turns, "PAUSE", 0.01)
+    monkeypatch.setattr(remote, "_turns", _turns.Turns())
+    Fake.asked, Fake.answers = [], {}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Fake)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://localhost:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Hands:
+    """A clock that is moved by those who sleep."""
+
+    now = 1_000_000.0
+
+    def time(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def test_simbad_and_ned_are_asked_as_often_as_they_bear(monkeypatch):
+    hands = Hands()
+    monkeypatch.setattr(_turns, "time", hands)
+    turns = _turns.Turns({"Own.example": 2})
+    for host, rate in (("simbad.cds.unistra.fr", 8), ("NED.ipac.caltech.edu", 1), ("own.example", 2)):
+        begin = hands.now
+        for _ in range(9):
+            turns.wait(host, 60)
+        assert hands.now - begin == pytest.approx(8 / rate)
+        begin = hands.now
+        hands.now += 100  # who was away does not catch up
+        for _ in range(2):
+            turns.wait(host, 60)
+        assert hands.now - begin == pytest.approx(100 + 1 / rate)
+    begin = hands.now
+    turns.wait("anybody.example", 60)
+    turns.wait("anybody.example", 60)
+    assert hands.now == begin
+
+
+def test_who_would_wait_too_long_is_told_and_takes_nobodys_turn(monkeypatch):
+    hands = Hands()
+    monkeypatch.setattr(_turns, "time", hands)
+    turns = _turns.Turns({"slow.example": 0.1})
+    turns.wait("slow.example", 60)
+    for _ in range(3):
+        with pytest.raises(_turns.Busy, match=r"asked 0\.1 times a second at most.*10 s"):
+            turns.wait("slow.example", 5)
+    turns.wait("slow.example", 60)
+    assert hands.now == pytest.approx(1_000_010)
+
+
+def test_processes_share_their_turns(tmp_path):
+    begin = time.monotonic()
+    started = [subprocess.Popen([sys.executable, "-c", PROCESS, str(tmp_path)]) for _ in range(2)]
+    assert [one.wait(60) for one in started] == [0, 0]
+    assert time.monotonic() - begin >= 18 / 50  # twenty turns, less the first of each
+    written = float((tmp_path / "far.example").read_bytes())
+    assert written > time.time() - 60
+
+
+def test_a_turn_that_a_wrong_clock_wrote_is_not_waited_for(tmp_path):
+    (tmp_path / "far.example").write_bytes(b"%020.6f" % (time.time() + 1e6))
+    (tmp_path / "near.example").write_bytes(b"rubbish")
+    turns = _turns.Turns({"far.example": 1000, "near.example": 1000}, tmp_path)
+    turns.wait("far.example", 0.0)
+    turns.wait("near.example", 0.0)
+
+
+def test_threads_of_everything_that_asks_share_the_ceiling(fake, tmp_path):
+    Fake.answers["/a"] = [(200, {}, b"yes")]
+    remote.ceilings({"localhost": 50}, tmp_path / "turns")
+    service = Service(fake, Context(allow_private=True), seconds=20, tries=1, rate=None)
+
+    def ask(number):
+        if number % 2:
+            return remote.fetch(f"{fake}/a", allow_private=True)
+        with service.asked("GET", f"{fake}/a") as answer:
+            return b"".join(answer.parts)
+
+    begin = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(16))) == [b"yes"] * 16
+    assert time.monotonic() - begin >= 15 / 50
+
+
+def test_a_busy_server_is_asked_again_when_it_says(fake, tmp_path):
+    Fake.answers["/a"] = [(429, {"Retry-After": "0"}, b""), (503, {}, b""), (200, {}, b"yes")]
+    assert remote.fetch(f"{fake}/a", allow_private=True) == b"yes"
+    assert len(Fake.asked) == 3
+    Fake.answers["/b"] = [(503, {"Retry-After": "90"}, b"")]
+    begin = time.monotonic()
+    with pytest.raises(UserError, match="answers 503"):  # nobody waits longer than they have time
+        remote.fetch(f"{fake}/b", allow_private=True, total=30)
+    assert time.monotonic() - begin < 20
+    assert len(Fake.asked) == 4
+    Fake.answers["/c"] = [(404, {}, b"")]
+    with pytest.raises(UserError, match="answers 404"):
+        remote.download(f"{fake}/c", tmp_path, allow_private=True)
+    assert len(Fake.asked) == 5
+
+
+CADC = 'Bearer, ivoa_bearer standard_id="ivo://ivoa.net/sso#OpenID", access_url="https://a.example/", ivoa_bearer standard_id="ivo://ivoa.net/sso#tls-with-password", access_url="{0}/login", ivoa_x509 standard_id="ivo://ivoa.net/sso#BasicAA", access_url="https://c.example"'
+
+
+def _asked(fake, service):
+    with contextlib.closing(remote.Connections(20)), service.asked("GET", f"{fake}/tap") as answer:
+        return answer.status, b"".join(answer.parts)
+
+
+def test_a_challenge_for_a_token_is_answered(fake):
+    login = base64.b64encode(b"tycho:a:b ").decode()
+    challenge = (401, {"WWW-Authenticate": CADC.format(fake)}, b"who?")
+    Fake.answers["/tap"] = [challenge, (200, {}, b"rows"), (200, {}, b"rows"), challenge, (200, {}, b"rows")]
+    Fake.answers["/login"] = [(200, {"X-VO-Bearer": "first"}, b""), (200, {"X-VO-Bearer": "second"}, b"")]
+    service = Service(fake, Context(allow_private=True), seconds=20, tries=1, rate=None, secret=f"Basic {login}")
+    assert [_asked(fake, service) for _ in range(3)] == [(200, b"rows")] * 3
+    assert [(path, secret) for _, path, secret, _ in Fake.asked] == [
+        ("/tap", f"Basic {login}"), ("/login", ""), ("/tap", "Bearer first"), ("/tap", "Bearer first"),
+        ("/tap", "Bearer first"), ("/login", ""), ("/tap", "Bearer second"),
+    ]  # fmt: skip
+    assert Fake.asked[1][3] == b"username=tycho&password=a%3Ab+"
+
+
+def test_a_password_is_refused_or_would_be_read_by_all(fake):
+    Fake.answers["/tap"] = [(401, {"WWW-Authenticate": CADC.format(fake)}, b"who?")]
+    Fake.answers["/login"] = [(401, {}, b"")]
+    service = Service(fake, Context(allow_private=True), seconds=20, tries=1, rate=None, secret="Basic YTpi")
+    with pytest.raises(SourceError, match="gives no token: it answers 401"):
+        _asked(fake, service)
+    service._private = False
+    with pytest.raises(SourceError, match="over http, where all can read"):
+        service._let_in(
+            remote.Streamed(status=401, headers={"www-authenticate": CADC.format(fake)}, url="", parts=iter(()))
+        )
+    bearer = Service(fake, Context(allow_private=True), seconds=20, tries=1, rate=None, secret="Bearer x")
+    assert _asked(fake, bearer)[0] == 401
+
+
+def test_challenges_as_they_are_written():
+    assert list(challenges(CADC.format("https://b.example"))) == [
+        ("ivo://ivoa.net/sso#OpenID", "https://a.example/"),
+        ("ivo://ivoa.net/sso#tls-with-password", "https://b.example/login"),
+    ]
+    assert not list(challenges("Basic realm=ivoa_bearer"))
