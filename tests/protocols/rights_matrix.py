@@ -329,6 +329,7 @@ NO_ROWS: dict[str, str] = {  # route -> why nothing is asked there
     **{f"/jobs/{kind}{rest}": BY_JOBS for kind in ("hips", "prepare") for rest in ("", *(f"/{{job}}{below}" for below in ("", "/parameters/{name}", "/results/{name}", "/phase", "/executionduration", "/destruction", "/parameters", "/quote", "/owner", "/error", "/results")))},
     "/tap/async": BY_JOBS, "/soda/async": BY_JOBS, **{f"/{one}/async/{{job}}{rest}": BY_JOBS for one in ("tap", "soda") for rest in ("", "/parameters/{name}", "/results/{name}", "/phase", "/executionduration", "/destruction", "/parameters", "/quote", "/owner", "/error", "/results")},
     "/tap/tables/{table}": "PUT and DELETE of a reader's own table; GET is the line of /tap/tables/{table:path}",
+    **{f"/push/{{table}}{below}": "what writers wrote, for the writers of a table alone: test_push.py" for below in ("", "/{key:path}")},
     "/tap/load/{table}": "POST of rows to a reader's own table: the way of user tables",
     "/tap/table-update": "indexes of a reader's own table", **{f"/tap/table-update/{{job}}{rest}": "indexes of a reader's own table" for rest in ("", "/parameters/{name}", "/results/{name}", "/phase", "/executionduration", "/destruction", "/parameters", "/quote", "/owner", "/error", "/results")},
 }  # fmt: skip

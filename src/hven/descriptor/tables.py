@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hven.model.errors import Place
 
 GRANULES = "granules"  # kind of source that reads what `series` says of files
+PUSH = "push"  # kind of source whose rows clients send
 ROLES = ("value", "error", "lower", "upper", "origin", "confidence")
 POSITIONS = (
     ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"),

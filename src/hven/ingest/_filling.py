@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.descriptor import mapping as mappings
+from hven.descriptor.tables import PUSH
 from hven.ingest._ledger import PLACE, UNIQUE, Entry, identity
 from hven.ingest._mapped_rows import Grouper, Unrolled
 from hven.ingest._read_ahead import Ahead, Behind
@@ -121,7 +122,10 @@ def look(spec: TableSpec, resource: Resource, context: Context) -> list[Entry]:
             if mapping.wanted or rows != context.batch:
                 # a file may be read in the target's types at once; and a wide one in shorter batches
                 known = replace(context, wanted=mapping.wanted, batch=rows)
-        elif spec.sync is not None or one.kind in SERVICES:  # it may be asked page by page, in the order of a key
+        elif spec.sync is not None or one.kind in {
+            *SERVICES,
+            PUSH,
+        }:  # it may be asked page by page, in the order of a key
             page, rate = (spec.sync.page, spec.sync.rate) if spec.sync is not None else (None, None)
             known = replace(context, key=identity(entry, mapping.table), page=page, rate=rate)
         if known is not None:
@@ -567,7 +571,8 @@ class Filling:
                 place=self.spec.place,
                 remedy=f"correct the descriptor or the data; the rows are in {self.rejects.path}",
             )
-        if final and not report.published and self.most < 1 and self.emptied is not True:
+        sent = any(entry.spec.kind == PUSH for entry in self.entries)  # there may be no rows yet, or none any more
+        if final and not report.published and not sent and self.most < 1 and self.emptied is not True:
             why = "the source has no rows" if not report.read else f"all {report.read:,} rows were left out or rejected"
             if self.emptied is False:
                 raise Guarded(

@@ -306,11 +306,13 @@ class Report:
     path
         Where this report stands as JSON.
     kind
-        ``ingest``, ``sync``.
+        ``ingest``, ``sync``, ``push``.
     changes
         Qualified table -> what a sync changed.
     accepted
         True if guards were not to stop it.
+    by
+        Who pushed; None: of another kind of run.
     """
 
     collection: str
@@ -329,6 +331,12 @@ class Report:
     kind: str = "ingest"
     changes: dict[str, Change] = field(default_factory=dict)
     accepted: bool = False
+    by: str | None = None
+
+    @property
+    def merges(self) -> bool:
+        """True if what changed is merged into what is published."""
+        return self.kind in {"sync", "push"}
 
     @property
     def changed(self) -> bool:
@@ -353,9 +361,9 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the whole report as a JSON object."""
         said = asdict(self)
-        if said.pop("kind") == "sync":
-            return {**said, "changed": self.changed}
-        return {key: value for key, value in said.items() if key not in {"changes", "accepted"}}
+        left = {"kind", *(() if self.merges else ("changes", "accepted")), *(() if self.by else ("by",))}
+        kept = {key: value for key, value in said.items() if key not in left}
+        return {**kept, "changed": self.changed} if self.merges else kept
 
     def summary(self) -> dict[str, Any]:
         """Return the counts alone, for the system state."""
@@ -375,7 +383,8 @@ class Report:
             "warnings": len(self.warnings),
             "sample": self.sample,
             "dry_run": self.dry_run,
-            **(changes if self.kind == "sync" else {}),
+            **(changes if self.merges else {}),
+            **({"by": self.by} if self.by else {}),
         }
 
     def write(self, directory: Path) -> None:
@@ -399,7 +408,7 @@ class Report:
         text
             Of several lines.
         """
-        sync = self.kind == "sync"
+        sync = self.merges
         nothing = (
             "nothing was published (dry run)"
             if self.dry_run

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import stat
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hven.model.errors import Conflict, HvenError, StorageError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 FACTOR = 2.0  # rows are spooled once and written once
 PART = 32 * 1024**2  # bytes that are written anew where one row changes
 GRACE = 1.0  # seconds in which every process sees what was published
+SETTLED = 10.0  # seconds after which nobody begins to read what was replaced
 REPORTS = 20  # runs of a collection whose reports and rejects are kept
 RUNS = 1_000  # .. and whose counts are
 
@@ -127,10 +129,17 @@ def forget(site: Site, collection: str) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def prune(site: Site, collection: str) -> list[str]:
-    """Prune a collection to its last snapshots and reports; return what could not be removed."""
-    gone = site.store.prune(collection, site.settings.keep_snapshots)
-    if gone and site.settings.keep_snapshots < 2:
+def prune(site: Site, collection: str, *, young: bool = False) -> list[str]:
+    """Prune a collection to its last snapshots and reports; return what could not be removed.
+
+    Parameters
+    ----------
+    young
+        Snapshots of a moment ago stay, however many there are: where each write makes one, who asks now still finds the one that it begins with.
+    """
+    before = (datetime.now(UTC) - timedelta(seconds=SETTLED)).isoformat(timespec="microseconds") if young else "9"
+    gone = site.store.prune(collection, site.settings.keep_snapshots, before=before)
+    if gone and site.settings.keep_snapshots < 2 and not young:
         time.sleep(GRACE)  # other processes may look for the state before this one until they have seen this one
     troubles = site.engines.drop(gone)
     runs = site.store.runs.of(collection, limit=10_000)

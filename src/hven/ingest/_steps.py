@@ -18,7 +18,7 @@ import hven
 from hven import descriptor
 from hven.descriptor.live_queries import is_live
 from hven.descriptor.services import unserved
-from hven.descriptor.tables import GRANULES
+from hven.descriptor.tables import GRANULES, PUSH
 from hven.ingest import _flagged as flagged
 from hven.ingest import _ledger as ledger
 from hven.ingest import _space as space
@@ -26,6 +26,7 @@ from hven.ingest import quality
 from hven.ingest._filling import MOST, Filled, Filling, Progress, counts_bytes, look, table_of, unread
 from hven.ingest._ledger import Notes, State
 from hven.ingest._order import followers, ordered
+from hven.ingest._pieces import Pieces
 from hven.ingest._preparing import prepare
 from hven.ingest._rejects import Rejects
 from hven.ingest._report import Report, TableReport
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from hven.ingest._ledger import Entry
     from hven.model.resource import Flags, Resource, TableSpec
     from hven.site import Site
-    from hven.site.store import Lease
+    from hven.site.store import Lease, Push
     from hven.sources import Reject
 
 WAIT = 300.0  # seconds for another process to end its sweep
@@ -109,27 +110,33 @@ def carry_out(site: Site, report: Report, begin: Callable[[Lease], Run]) -> None
     """
     name = report.collection
     with site.store.leases.held(lease_name(name), what=f"the {report.kind} of {name}") as lease:
-        site.store.runs.mark_dead(name)
-        space.sweep(site)
-        ledger.sweep(site, name)
-        site.store.runs.begin(report.run, name, report.kind)
-        started = time.perf_counter()
-        phase = ERROR
-        try:
-            begin(lease).go()
-            phase = COMPLETED
-            if not report.dry_run:  # whoever ran it meant it, also where nothing had to be published
-                site.store.resume(name)
-        except HvenError as error:
-            report.error = str(error)
-            raise
-        except BaseException as error:
-            phase = ABORTED
-            report.error = f"stopped: {type(error).__name__}"
-            raise
-        finally:
-            report.seconds = time.perf_counter() - started
-            _close(site, report, phase)
+        carried(site, report, lambda: begin(lease))
+
+
+def carried(site: Site, report: Report, begin: Callable[[], Run]) -> None:
+    """Carry out a run for who holds the collection's lease; record how it ended."""
+    name = report.collection
+    site.store.runs.mark_dead(name)
+    space.sweep(site)
+    ledger.sweep(site, name)
+    site.store.runs.begin(report.run, name, report.kind)
+    started = time.perf_counter()
+    phase = ERROR
+    try:
+        begin().go()
+        phase = COMPLETED
+        if not report.dry_run:  # whoever ran it meant it, also where nothing had to be published
+            site.store.resume(name)
+    except HvenError as error:
+        report.error = str(error)
+        raise
+    except BaseException as error:
+        phase = ABORTED
+        report.error = f"stopped: {type(error).__name__}"
+        raise
+    finally:
+        report.seconds = time.perf_counter() - started
+        _close(site, report, phase)
 
 
 def new_id() -> str:
@@ -166,11 +173,17 @@ class Steps:
         Tells whether what was made is to be tested and published.
     keep
         Takes down what readers will see changed, before they do.
+    only
+        Kind of the sources that are looked at: others are taken to be as they were. None: all are.
+    pushed
+        Writes of clients that are not committed yet: they are with what this publishes.
     """
 
     make: Callable[[Run, TableSpec], Filled] = lambda run, spec: run.fill(spec, partial(run.whole, spec))
     wanted: Callable[[Run, Sequence[Filled]], bool] = lambda *_: True
     keep: Callable[[Run, Sequence[Filled]], None] = lambda *_: None
+    only: str | None = None
+    pushed: Sequence[Push] = ()
 
 
 class Run:
@@ -223,7 +236,7 @@ class Run:
                     self.drop([*filled, *(done for run in behind for done in run.filled)])
                 raise
         for run in (self, *behind):
-            self.report.warnings += space.prune(self.site, run.resource.name)
+            self.report.warnings += space.prune(self.site, run.resource.name, young=self.report.kind == "push")
 
     def whole(self, spec: TableSpec, one: Filling, _state: State | None = None) -> Filled:
         """Read all of a table, and stage it."""
@@ -233,22 +246,27 @@ class Run:
     def _noted(self, spec: TableSpec, entries: Sequence[Entry]) -> bool:
         """Return whether a ledger is written: by a sync of every table whose rows can be followed one by one, whether it says ``sync:`` or not; of files that arrive by an ingest, too."""
         report = self.report
-        followed = spec.sync is not None or any(one.kind == GRANULES for one in spec.sources)
-        wanted = not report.dry_run if report.kind == "sync" else followed and report.sample is None
+        followed = spec.sync is not None or any(one.kind in {GRANULES, PUSH} for one in spec.sources)
+        wanted = not report.dry_run if report.merges else followed and report.sample is None
         return wanted and ledger.obstacle(table_of(spec, entries), entries) is None
 
     def _begun(self, spec: TableSpec, one: Filling) -> State:
         """Record what the sources are before they are read: what changes meanwhile is read next time."""
-        compared = one.notes is not None or (self.report.kind == "sync" and self.report.dry_run)
-        listed = {
-            str(number): {pin.name: [pin.bytes, pin.modified, pin.sha256] for pin in entry.source.listed()}
+        compared = one.notes is not None or (self.report.merges and self.report.dry_run)
+        asked = [
+            (str(number), entry.source)
             for number, entry in enumerate(one.entries)
-            if compared and isinstance(entry.source, FileWise)
+            if compared and self.steps.only in {None, entry.spec.kind}
+        ]
+        listed = {
+            number: {pin.name: [pin.bytes, pin.modified, pin.sha256] for pin in source.listed()}
+            for number, source in asked
+            if isinstance(source, FileWise)
         }
         fed = {
-            str(number): state
-            for number, entry in enumerate(one.entries)
-            if compared and isinstance(entry.source, Feeds) and (state := entry.source.state()) is not None
+            number: state
+            for number, source in asked
+            if isinstance(source, Feeds) and (state := source.state()) is not None
         }
         return State(
             signature=ledger.signature(self.resource, spec, one.entries, one.table), listed=listed, fed=fed, full=now()
@@ -414,6 +432,7 @@ class Run:
                 read=partial(open_read, self.site.settings),
                 roots=self.site.settings.grounds,
                 kept=self.site.settings.var / "kept",
+                journal=Pieces(self.site.store.pushes, spec.table.qualified, self.steps.pushed),
             )
             rejects = stack.enter_context(Rejects(self.rejects / f"{spec.table.name}.csv"))
             try:
@@ -557,7 +576,9 @@ class Run:
             )
         with space.files_lease(self.site, wait=WAIT):
             states = [(run.resource.name, run._state(), run.lease) for run in (self, *behind)]  # noqa: SLF001  (runs of this kind)
-            self.site.store.publish_together(states, run=self.report.run, amended=self.amended)
+            self.site.store.publish_together(
+                states, run=self.report.run, amended=self.amended, pushed=self.steps.pushed
+            )
             self.report.published = True
             for run, made in ((self, filled), *((run, run.filled) for run in behind)):
                 for one in made:

@@ -19,6 +19,7 @@
      |   |- Unauthenticated  log in first                                  HTTP 401
      |   |- TooLarge         more than a limit allows                      HTTP 413
      |   |- Conflict         somebody else is at it: a second ingest       HTTP 409
+     |   |   |- Outdated     it is in another state than was meant         HTTP 412
      |   |- TooOften         wait before the next attempt                  HTTP 429
      |- UsageError           the command line is at fault                  exit 2
      |- ServiceError         we or the machine are at fault                exit 3, HTTP 500
@@ -319,6 +320,10 @@ class TooLarge(UserError):
 
 class Conflict(UserError):
     """Somebody else is doing this at the moment."""
+
+
+class Outdated(Conflict):
+    """Something is in another state than who wants to change it believes."""
 
 
 class TooOften(UserError):

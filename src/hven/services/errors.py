@@ -30,6 +30,7 @@ STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (errors.Forbidden, 403),
     (errors.Unauthenticated, 401),
     (errors.TooLarge, 413),
+    (errors.Outdated, 412),
     (errors.Conflict, 409),
     (errors.TooOften, 429),
     (errors.UserError, 400),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hven.formats.media import Product
     from hven.model.table import Column, FileReader
 
+GONE = "hven:gone"  # of rows in a journal: true for those that were deleted
 ROW = "source.row"  # int64, 1-based number of the row in its file, as an editor or a database would count data rows
 FILE_FACTS = (
     "file.path",
@@ -163,6 +164,8 @@ class Context:
         Directories that links among the files may lead into, beside the descriptor's own (the site, and `roots` of hven.toml).
     kept
         Directory in which a source may keep what it read of files, so that the next run reads those that changed; None: nothing is kept.
+    journal
+        What clients pushed into the table; None: it is not known here.
     """
 
     directory: Path = Path()
@@ -181,6 +184,28 @@ class Context:
     read: Callable[[Path, str, FileReader], Product] | None = None
     roots: Sequence[Path] = ()
     kept: Path | None = None
+    journal: Journal | None = None
+
+
+class Journal(Protocol):
+    """What clients pushed into a table, in pieces that lie on each other: whole rows, with the column `GONE` for those that went."""
+
+    def state(self) -> str:
+        """Return the name of its state."""
+
+    def pieces(self, since: str | None = None) -> Sequence[pa.Table] | None:
+        """Return the pieces, the oldest first.
+
+        Parameters
+        ----------
+        since
+            A state: what came after it, and perhaps some of what came before; None: all.
+
+        Returns
+        -------
+        pieces
+            None: it does not know that state, or not any more.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -521,6 +546,7 @@ class Feeds(Protocol):
 
 __all__ = [
     "FILE_FACTS",
+    "GONE",
     "ROW",
     "Blocks",
     "Changes",
@@ -533,6 +559,7 @@ __all__ = [
     "FileWise",
     "Guesses",
     "Headed",
+    "Journal",
     "Offer",
     "Pages",
     "Picks",

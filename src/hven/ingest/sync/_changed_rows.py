@@ -94,6 +94,8 @@ class Reading:
         Everything is read, whatever the watermark says.
     turn
         Keeps the pages of a source that is asked page by page: ``turn(number, entry, source, what is asked)``.
+    only
+        Sources of other kinds than this are not asked: they are taken to be as they were. None: all are.
 
     Attributes
     ----------
@@ -114,9 +116,10 @@ class Reading:
         *,
         full: bool,
         turn: Turn,
+        only: str | None = None,
     ) -> None:
         self.one, self.lines, self.said, self.old, self.state = one, lines, said, old, state
-        self._turn = turn
+        self._turn, self.only = turn, only
         self.full = full or due(said, old)
         self._pins = pins
         self.complete, self._narrow = True, False
@@ -175,6 +178,8 @@ class Reading:
 
     def _source(self, number: int, entry: Entry) -> Source:
         source: Source = entry.source
+        if self.only not in {None, entry.spec.kind}:
+            return self._unasked(number, source)
         if isinstance(source, FileWise) and not self.full:
             return self._changed_files(number, entry, source)
         key = self.lines.notes.identities[number]
@@ -207,6 +212,23 @@ class Reading:
                 return self._window(number, source, part, compare=self.said.deletions in {"compare", "blocks"})
         self._words.append("everything")
         return self._turn(number, entry, entry.source, "everything")
+
+    def _unasked(self, number: int, source: Source) -> Source:
+        """Leave a source alone, and what is known of it for the next run as it was."""
+        at, mine = str(number), self._owner == number
+        self.lines.known.claimed[mine] = True
+        self._read.add(number)
+        self.complete = False
+        for name in ("listed", "fed", "watermark", "blocks"):
+            now, before = getattr(self.state, name), getattr(self.old, name)
+            now.pop(at, None)
+            now |= {at: before[at]} if at in before else {}
+        if at in self.old.watermark:
+            self.watch.largest[number] = unpacked(self.old.watermark[at])
+        names = {*self.old.listed.get(at, {}), *(name for owner, name in self.old.files if owner == number and name)}
+        self._left |= names
+        kept = [Pin(**pin) for pin in self._pins if pin["name"] in names]
+        return SomeFiles(source, None, kept) if isinstance(source, FileWise) else Given(source, ())
 
     # --- files -------------------------------------------------------------------------------------------------
 

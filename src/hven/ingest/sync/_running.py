@@ -183,6 +183,15 @@ def _every(_entry: int, batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
+def unchanged(report: Report, base: Record) -> Filled:
+    """Leave a table as it is published."""
+    name = base.table.qualified
+    change = report.table(name)
+    change.how, change.rows = "nothing", base.snapshot.rows
+    told = report.tables.setdefault(name, TableReport(table=name, published=base.snapshot.rows, snapshot=base.id))
+    return Filled(table=base.table, snapshot=None, report=told, record=base)
+
+
 class Following:
     """What a sync knows over all its tables, those of followers included."""
 
@@ -299,12 +308,7 @@ class Followed:
             return None
         changed = stays(self.spec, base, run.resource, run.trial, graph.stored(name.lower()))
         if changed is True and base.snapshot.engine == run.keeper.name:
-            change = self.report.table(name)
-            change.how, change.rows = "nothing", base.snapshot.rows
-            report = self.report.tables.setdefault(
-                name, TableReport(table=name, published=base.snapshot.rows, snapshot=base.id)
-            )
-            return Filled(table=base.table, snapshot=None, report=report, record=base)
+            return unchanged(self.report, base)
         if isinstance(changed, set):
             self.keyed = narrowed(self.spec, base, changed, self.following.changes, run.trial)
         return None
@@ -416,9 +420,9 @@ class Followed:
                 for entry in one.entries
             ]
             turn = partial(self._paged, state)
-            reading = Reading(
-                one, lines, self.spec.sync, old, state, base.provenance.get("pins", ()), full=everything, turn=turn
-            )
+            pins = base.provenance.get("pins", ())
+            only = run.steps.only
+            reading = Reading(one, lines, self.spec.sync, old, state, pins, full=everything, turn=turn, only=only)
             reading.prepare()
             made: list[pa.RecordBatch] = []
             one.flow(made.append)

@@ -9,6 +9,7 @@ from hven.site.store._database import now, stand
 from hven.site.store._grants import Grant, Grants
 from hven.site.store._job_records import REMOTE, Job, Jobs, Past, Ref
 from hven.site.store._leases import Lease, dead, holder
+from hven.site.store._pushes import Push, Pushes
 from hven.site.store._releases import Release
 from hven.site.store._schedules import Alert, Schedule, alert
 from hven.site.store._snapshots import Event, Record
@@ -27,6 +28,8 @@ __all__ = [
     "Jobs",
     "Lease",
     "Past",
+    "Push",
+    "Pushes",
     "Record",
     "Ref",
     "Release",

@@ -21,7 +21,7 @@ from hven.model.errors import Overloaded, StorageError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-FORMAT = 8
+FORMAT = 9
 ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 BUSY = 15.0  # seconds that a writer waits for another one
 
@@ -274,6 +274,35 @@ audit = sa.Table(
     sa.Column("facts", sa.Text, nullable=False),  # JSON
 )
 
+pushes = sa.Table(  # every write by a client into a table that takes them: see `_pushes`
+    "pushes",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("table_name", sa.Text, nullable=False),
+    sa.Column("collection", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("removed", sa.BigInteger, nullable=False),
+    sa.Column("token", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("top", sa.BigInteger, nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),  # JSON
+    sa.Index("ix_pushes_numbers", "table_name", "number"),
+    sa.Index("ix_pushes_digests", "table_name", "digest"),
+)
+pushed = sa.Table(  # their rows, which are nowhere else
+    "pushed",
+    metadata,
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("last", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("first", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),  # an Arrow stream in base64
+)
+
 
 def _add_jobs(connection: sa.Connection) -> None:
     """Upgrade to format 2: jobs."""
@@ -321,6 +350,12 @@ def _add_grants(connection: sa.Connection) -> None:
     audit.create(connection, checkfirst=True)
 
 
+def _add_pushes(connection: sa.Connection) -> None:
+    """Upgrade to format 9: what clients pushed into tables."""
+    pushes.create(connection, checkfirst=True)
+    pushed.create(connection, checkfirst=True)
+
+
 def renumber(connection: sa.Connection) -> None:
     """Add numbers to what was written without: snapshots as they were published, as far as that is known, runs by their ids."""
     first: dict[str, int] = {}
@@ -350,6 +385,7 @@ UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
     5: _add_verifications,
     6: _add_numbers,
     7: _add_grants,
+    8: _add_pushes,
 }  # format n -> the step that makes it n + 1
 
 

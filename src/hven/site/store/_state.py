@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from hven.model.errors import NotFound, StorageError
 from hven.site.store import _leases as leasing
 from hven.site.store import _moves as moves
+from hven.site.store import _pushes as pushing
 from hven.site.store import _state_copies as copies
 from hven.site.store._database import (
     Database,
@@ -97,6 +98,7 @@ class Store:
         self.schedules = Schedules(self._database)
         self.releases = Releases(self._database)
         self.verifications = Verifications(self._database)
+        self.pushes = pushing.Pushes(self._database)
         self._holds: tuple[int, dict[str, str]] = (-1, {})
 
     @property
@@ -335,6 +337,7 @@ class Store:
         *,
         run: str,
         amended: Iterable[Record] = (),
+        pushed: Iterable[pushing.Push] = (),
         same: bool = False,
     ) -> int:
         """Publish several collections at one moment: those made from others with what they are made from.
@@ -345,6 +348,8 @@ class Store:
             Collection, its records, the caller's lease of it: as for `publish`, and so is `same`.
         amended
             Snapshots that stay, of any collection, and of whose provenance more is known now.
+        pushed
+            Writes of clients that these snapshots show.
         same
             As for `publish`.
 
@@ -377,6 +382,8 @@ class Store:
                 if held:
                     version = moves.note(connection, collection, state, "hold", run)
             moves.amend(connection, amended)
+            for push in pushed:
+                pushing.insert(connection, push)
         return version
 
     def amend(self, records: Iterable[Record]) -> None:
@@ -482,22 +489,24 @@ class Store:
         """
         return self._forget(collection, keep=0)
 
-    def prune(self, collection: str, keep: int) -> list[Snapshot]:
+    def prune(self, collection: str, keep: int, *, before: str = "9") -> list[Snapshot]:
         """Forget all but the last snapshots of each table; published and pinned ones stay.
 
         Parameters
         ----------
         keep
             How many, at least 1.
+        before
+            ISO time: what was made later stays.
 
         Returns
         -------
         snapshots
             The caller drops their files.
         """
-        return self._forget(collection, keep=max(keep, 1))
+        return self._forget(collection, keep=max(keep, 1), before=before)
 
-    def _forget(self, collection: str, keep: int) -> list[Snapshot]:
+    def _forget(self, collection: str, keep: int, before: str = "9") -> list[Snapshot]:
         with self._database.writing() as connection:
             held = {row.snapshot for row in connection.execute(sa.select(pointers.c.snapshot))}
             held |= {row.snapshot for row in connection.execute(sa.select(releases.c.snapshot))}
@@ -506,7 +515,7 @@ class Store:
             gone = []
             for row in connection.execute(query):
                 seen[row.table_name] = seen.get(row.table_name, 0) + 1
-                if seen[row.table_name] > keep and row.id not in held:
+                if seen[row.table_name] > keep and row.id not in held and row.created < before:
                     gone.append(from_row(row).snapshot)
             connection.execute(sa.delete(snapshots).where(snapshots.c.id.in_([snapshot.id for snapshot in gone])))
             for belonging in (sync_state, verifications):

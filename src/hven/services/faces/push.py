@@ -1,0 +1,247 @@
+"""``/push/<schema.table>``: rows that clients write: POST new ones, PUT columns of those that are there, DELETE; GET what was written, and by whom.
+
+One row has the address ``/push/<schema.table>/<key>``. Each request is one transaction: all of its rows, or none.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+import anyio
+import anyio.to_thread
+import orjson
+from starlette.responses import Response
+
+from hven import services as dali
+from hven.ingest import push as pushing
+from hven.model.errors import Forbidden, NotFound, ParamError, StorageError, TooLarge, Unauthenticated, say
+from hven.services.face import Face, Surroundings, route
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.routing import Route
+
+    from hven.ingest import Report
+    from hven.site.auth import Reader
+
+AT_ONCE = 4  # writes that are received and carried out at once, in a process; the others wait
+TOKEN = 200  # characters of an Idempotency-Key
+PAGE = 100  # writes of the history in one answer
+JSON = "application/json"
+TRUE, FALSE = {"true", "1", "yes"}, {"", "false", "0", "no"}
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Route the tables that take rows, and their rows."""
+    site = around.site
+    working = anyio.CapacityLimiter(AT_ONCE)
+
+    def known(request: Request) -> tuple[Reader, str]:
+        """Find out who writes where; who may not see a table is not told that there is one."""
+        who, name = around.reader(request), request.path_params["table"]
+        found = pushing.target(site, name)
+        if found is not None and pushing.may(found[0], found[2], who):
+            return who, found[1].table.qualified
+        if who.name is None:
+            raise Unauthenticated(
+                "only who has an account here can write", remedy="send the header Authorization: Bearer TOKEN"
+            )
+        table = dali.table_named(name, site.current().catalogue(who, around.policies))
+        if found is None:
+            raise NotFound(
+                say("{table} takes no rows", table.qualified), remedy="its descriptor says so: source: {kind: push}"
+            )
+        raise Forbidden(
+            say("{who} may not write into {table}", who.name, table.qualified),
+            remedy="its descriptor says who may: writers",
+        )
+
+    async def write(request: Request) -> Response:
+        who, name = known(request)
+        with _place() as place:
+            body = await _received(request, Path(place) / "body", site.settings.limits.upload)
+            wanted = pushing.Write(
+                action=request.method, body=body, media=_media(request), key=_key(request), token=_token(request),
+                match=request.headers.get("if-match"), dry_run=_said(request, "dry_run"),
+            )  # fmt: skip
+            done = await anyio.to_thread.run_sync(pushing.push, site, name, wanted, who, limiter=working)
+        here = f"{dali.base(request, site.settings)}/push/{quote(name)}"
+        return _answer(request, wanted, done, here)
+
+    async def look(request: Request) -> Response:
+        _, name = known(request)
+        key = _key(request)
+        if key is None:
+            text = request.query_params.get("before", "")
+            before = int(text) if text.isdigit() and len(text) < 18 else None
+            told, state = await anyio.to_thread.run_sync(_about, around, name, before)
+        else:
+            told, state = await anyio.to_thread.run_sync(pushing.row, site, name, key)
+        headers = {"cache-control": "private, no-store", "etag": f'"{state}"'}
+        return dali.whole(request, _json(told), {"content-type": JSON, **headers})
+
+    return [
+        route("/push/{table}", write, _fault, ["POST", "PUT", "DELETE"]),
+        route("/push/{table}", look, _fault),
+        route("/push/{table}/{key:path}", write, _fault, ["PUT", "DELETE"]),
+        route("/push/{table}/{key:path}", look, _fault),
+    ]
+
+
+# --- what is asked ------------------------------------------------------------------------------------------------
+
+
+def _key(request: Request) -> tuple[str, ...] | None:
+    """Read the key of a row: the rest of the address; of keys with several columns a part each, where it has so many."""
+    text = request.path_params.get("key")
+    return None if text is None else (text,)
+
+
+def _media(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _token(request: Request) -> str:
+    text = request.headers.get("idempotency-key", "").strip()
+    if len(text) > TOKEN:
+        raise ParamError(say("an Idempotency-Key has {most} characters at most", TOKEN), remedy="send a UUID")
+    return text
+
+
+def _said(request: Request, name: str) -> bool:
+    text = request.query_params.get(name, "").strip().lower()
+    if text not in TRUE | FALSE:
+        raise ParamError(say("{name}={value!r:.40} is not known", name, text), name=name, remedy="true or false")
+    return text in TRUE
+
+
+def _place() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="hven-push-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise StorageError(f"there is no place for what is sent: {error.strerror}", remedy="try again later") from error
+
+
+async def _received(request: Request, path: Path, limit: int) -> Path | None:
+    """Write the body to a file; None: there is none."""
+    size = 0
+    try:
+        async with await anyio.open_file(path, "wb") as file:
+            async for chunk in dali.chunks(request, limit):
+                size += len(chunk)
+                await file.write(chunk)
+    except TooLarge:
+        raise TooLarge(
+            say("more than {most:,} bytes are not taken at once", limit), remedy="send it in parts"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"what is sent cannot be kept: {error.strerror}", remedy="try again later") from error
+    return path if size else None
+
+
+# --- what is told -------------------------------------------------------------------------------------------------
+
+
+def _about(around: Surroundings, name: str, before: int | None) -> tuple[dict[str, Any], str]:
+    """Describe what a table takes, and who wrote what."""
+    store = around.site.store.pushes
+    found = pushing.target(around.site, name)
+    options = found[2].options if found is not None else {}
+    history = store.history(name, most=PAGE, before=before)
+    names = ("number", "run", "at", "by", "action", "rows", "removed")
+    told = {
+        "table": name,
+        "columns": options.get("columns"),
+        "ids": options.get("ids"),
+        "history": [{key: getattr(one, key) for key in names} for one in history],
+        "before": history[-1].number if len(history) == PAGE else None,
+    }
+    return told, store.state(name)
+
+
+def report_of(report: Report) -> dict[str, Any]:
+    """Return what a report says to a client: without places on this machine, and rows of other tables.
+
+    Parameters
+    ----------
+    report
+        Of a push.
+    """
+    tables = {
+        name: {
+            **{key: getattr(table, key) for key in ("read", "skipped", "rejected", "published")},
+            "findings": [
+                {
+                    **{key: getattr(one, key) for key in ("rule", "message", "severity", "count")},
+                    "rows": [{key: getattr(row, key) for key in ("row", "column", "value")} for row in one.offenders],
+                }
+                for one in table.findings.values()
+            ],
+        }
+        for name, table in report.tables.items()
+    }
+    return {
+        "run": report.run,
+        "published": report.published,
+        "dry_run": report.dry_run,
+        "seconds": round(report.seconds, 3),
+        "tables": tables,
+        "changes": {name: change.counts() for name, change in report.changes.items()},
+        "warnings": report.warnings,
+        "tests": [{"name": one.name, "passed": one.passed} for one in report.tests],
+    }
+
+
+def _answer(request: Request, wanted: pushing.Write, done: pushing.Written, here: str) -> Response:
+    """Tell what was written: 201 new rows, 204 of one row, 200 of several; with the report, where it is not left out."""
+    headers = {"cache-control": "no-store", "hven-push": done.run}
+    if not wanted.dry_run:
+        headers["etag"] = f'"{done.state}"'
+    if done.replayed:
+        headers["idempotency-replayed"] = "true"
+    status = 200 if wanted.dry_run else 201 if wanted.action == pushing.POST else 200
+    if status == 201 and len(done.ids) == 1:
+        key = done.ids[0] if isinstance(done.ids[0], list) else [done.ids[0]]
+        headers["location"] = f"{here}/{'/'.join(quote(str(part), safe='') for part in key)}"
+    asked = request.headers.get("prefer", "").lower()
+    brief = "return=minimal" in asked or (wanted.key is not None and "return=representation" not in asked)
+    if brief and not wanted.dry_run:
+        return Response(None, status if status == 201 else 204, headers)
+    told: dict[str, Any] = {"run": done.run, "ids": done.ids, "rows": done.rows, "removed": done.removed}
+    if done.report is not None:
+        told["report"] = report_of(done.report)
+    if request.headers.get("accept", "").partition(",")[0].strip().lower() in {"application/xml", "text/xml"}:
+        return Response(_xml(done), status, headers, media_type="application/xml")
+    return Response(_json(told), status, headers, media_type=JSON)
+
+
+def _xml(done: pushing.Written) -> bytes:
+    """Write keys for clients that read XML alone."""
+    ids = "".join(f"<id>{escape(str(one))}</id>" for one in done.ids)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<push run="{done.run}" rows="{done.rows}" removed="{done.removed}">{ids}</push>\n'.encode()
+
+
+def _json(told: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
+
+
+def _fault(request: Request, error: Exception) -> Response:
+    """Tell what is wrong, with the report or the rows at fault."""
+    status = dali.status_of(error)
+    more: dict[str, Any] = {}
+    if isinstance(error, pushing.Refused):
+        more["report"] = report_of(error.report)
+    elif isinstance(error, pushing.Unfit):
+        more["faults"] = error.faults
+    said = dali.message_of(error, dali.request_id(request))
+    body = _json({"error": said, "status": status, **more})
+    return Response(body, status, {**dali.headers_of(error), "cache-control": "no-store"}, media_type=JSON)
+
+
+FACE = Face(name="push", title="Push", description="Rows that clients write.", routes=routes)

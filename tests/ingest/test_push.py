@@ -1,0 +1,311 @@
+"""Rows that clients push: written, published, kept, refused; by the road of every sync."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from hven import query
+from hven.ingest import _space as space
+from hven.ingest import ingest
+from hven.ingest import push as pushing
+from hven.ingest.push import Refused, Taken, Write, Written
+from hven.ingest.sync import sync
+from hven.model.errors import (
+    NotFound,
+    Outdated,
+    Overloaded,
+    SourceError,
+    StorageError,
+    TooLarge,
+    Unavailable,
+)
+from hven.site import Site
+from hven.site.archive import backup
+from hven.site.auth import OWNER, Reader
+from hven.site.restoring import restore
+from hven.site.store import _database as db
+from hven.site.store import lease_name
+from hven.testing.site import site_with
+
+KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 3
+ANNA = Reader(name="anna")
+LOG = """
+collection: night
+title: A night log
+tables:
+  lines:
+    source:
+      kind: push
+      columns: {id: int64, time: timestamp, observer: string, seeing: float32, note: string}
+      ids: id
+      writers: [anna, observers]
+    primary: id
+    columns:
+      id: {type: int64, ucd: meta.id;meta.main}
+      time: {type: timestamp, required: true}
+      observer: {type: string}
+      seeing: {type: float32, unit: arcsec, minimum: 0, maximum: 20}
+      note: {type: string}
+  nights:
+    source: {kind: query, adql: "SELECT observer, COUNT(*) AS n FROM night.lines WHERE observer IS NOT NULL GROUP BY observer"}
+    primary: observer
+    columns: {observer: string, n: int64}
+    max_rejects: 1
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with site_with(tmp_path, LOG) as found:
+        ingest(found, "night")
+        yield found
+
+
+def rows(
+    site: Site, text: str = "SELECT id, observer, seeing, note FROM night.lines ORDER BY id"
+) -> list[tuple[Any, ...]]:
+    with query.run(text, OWNER, site=site) as result:
+        return [tuple(row.values()) for batch in result.batches() for row in batch.to_pylist()]
+
+
+def send(site: Site, action: str, given: Any = None, *, table: str = "night.lines", **more: Any) -> Written:
+    body = None
+    if given is not None:
+        body = site.settings.directory / "body"
+        body.write_bytes(given if isinstance(given, bytes) else json.dumps(given).encode())
+    return pushing.push(site, table, Write(action=action, body=body, **more), ANNA)
+
+
+def test_a_line_is_written_changed_and_deleted(site: Site) -> None:
+    assert rows(site) == []
+    made = send(site, "POST", {"time": "2026-11-23T20:00:00", "observer": "Tycho", "seeing": 1.5})
+    assert (made.ids, made.rows, made.report.published) == ([1], 1, True)
+    assert rows(site) == [(1, "Tycho", 1.5, None)]
+    assert rows(site, "SELECT observer, n FROM night.nights") == [("Tycho", 1)], "what is made of it follows"
+    changed = send(site, "PUT", {"note": "clouds", "seeing": ""}, key=("1",))
+    assert (changed.ids, changed.rows) == ([1], 1)
+    assert rows(site) == [(1, "Tycho", None, "clouds")], "named columns alone; empty is no value"
+    assert send(site, "DELETE", key=("1",)).removed == 1
+    assert rows(site) == rows(site, "SELECT * FROM night.nights") == []
+    assert send(site, "POST", {"time": "2026-11-23T21:00:00"}).ids == [2], "a number is given once"
+    assert [(one.by, one.action, one.rows, one.removed) for one in site.store.pushes.history("night.lines")] == [
+        ("anna", "POST", 1, 0), ("anna", "DELETE", 0, 1), ("anna", "PUT", 1, 0), ("anna", "POST", 1, 0)
+    ]  # fmt: skip
+
+
+def test_a_table_of_two_sources(tmp_path: Path) -> None:
+    both = LOG.replace(
+        "    source:\n      kind: push\n", "    source:\n      - {kind: csv, files: old.csv}\n      - kind: push\n"
+    )
+    for line in ("columns: {id: int64", "ids: id", "writers:"):
+        both = both.replace(f"      {line}", f"        {line}")
+    with site_with(tmp_path, both, {"old.csv": "id,time,observer,seeing,note\n1,1999-01-01,Ole,1,a\n2,1999-01-02,Ole,2,b\n"}) as site:  # fmt: skip
+        ingest(site, "night")
+        place = site.settings.collections / "night" / "old.csv"
+        place.write_text(place.read_text() + "3,1999-01-03,Ole,3,c\n")
+        assert send(site, "POST", {"time": "2026-11-23", "observer": "Tycho"}).ids == [3], "behind those of the file"
+        assert [one[:2] for one in rows(site)] == [(1, "Ole"), (2, "Ole"), (3, "Tycho")], "other sources are not read"
+        with pytest.raises(NotFound, match="rows of other sources"):
+            send(site, "PUT", {"note": "x"}, key=("1",))
+        with pytest.raises(Refused):
+            send(site, "POST", {"id": 2, "time": "2026-11-23"})
+        assert len(site.store.pushes.history("night.lines")) == 1
+        place.write_text("id,time,observer,seeing,note\n1,1999-01-01,Ole,7,a\n")
+        assert sync(site, "night", accept=True).changes["night.lines"].removed == 1
+        assert rows(site) == [(1, "Ole", 7.0, "a"), (3, "Tycho", None, None)]
+        place.unlink()
+        with pytest.raises(Unavailable, match="cannot be published now"):
+            send(site, "POST", {"time": "2026-11-24"})
+
+
+def test_what_was_pushed_stays_whatever_is_done(site: Site, tmp_path: Path) -> None:
+    for number in range(6):
+        send(site, "POST", {"time": f"2026-11-{number + 1:02}", "observer": f"o{number}"})
+    send(site, "DELETE", key=("3",))
+    with site.store._database.reading() as connection:
+        pieces = connection.execute(sa.select(sa.func.count()).select_from(db.pushed)).scalar_one()
+    assert (pieces < 4, len(site.store.pushes.history("night.lines"))) == (True, 7), "small pieces are put together"
+    there = rows(site)
+    assert len(there) == 5
+    (tmp_path / "hven.toml").write_text("")
+    for again in (ingest, sync):
+        again(site, "night")
+        assert rows(site) == there
+    for data in (True, False):
+        backup(site, tmp_path / f"{data}.tar", data=data)
+        restore(tmp_path / f"{data}.tar", tmp_path / f"restored-{data}")
+        with Site(replace(site.settings, directory=tmp_path / f"restored-{data}")) as other:
+            if not data:
+                ingest(other, "night")
+            assert rows(other) == there
+            assert send(other, "POST", {"time": "2026-12-01"}).ids == [7]
+    site.store.rollback("night")
+    site.refresh()
+    with pytest.raises(Taken, match="held"):
+        send(site, "POST", {"time": "2026-12-01"})
+
+
+def test_columns_that_change(site: Site) -> None:
+    send(site, "POST", {"time": "2026-11-23", "observer": "7", "note": "x"})
+    place = site.settings.collections / "night" / "night.yaml"
+    place.write_text(LOG.replace("note: string}\n      ids", "note: string, moon: float64}\n      ids").replace("      note: {type: string}", "      note: {type: string}\n      moon: {type: float64}"))  # fmt: skip
+    site.refresh()
+    send(site, "PUT", {"moon": 0.5}, key=("1",))
+    assert rows(site, "SELECT note, moon FROM night.lines") == [("x", 0.5)]
+    place.write_text(LOG.replace("note: string}\n      ids", "note: int32}\n      ids").replace("note: {type: string}", "note: {type: int32}"))  # fmt: skip
+    site.refresh()
+    with pytest.raises(SourceError, match="note was pushed as string"):
+        ingest(site, "night")
+
+
+def test_rows_that_are_left_out_are_kept(tmp_path: Path) -> None:
+    with site_with(tmp_path, LOG.replace("    primary: id\n    columns:\n      id", "    primary: id\n    where: seeing < 5\n    columns:\n      id")) as site:  # fmt: skip
+        ingest(site, "night")
+        made = send(site, "POST", {"time": "2026-11-23", "seeing": 9})
+        assert (rows(site), made.report.tables["night.lines"].skipped) == ([], 1)
+        send(site, "PUT", {"seeing": 2}, key=("1",))
+        assert rows(site) == [(1, None, 2.0, None)]
+
+
+def test_more_than_the_limits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.settings = replace(site.settings, limits=replace(site.settings.limits, upload_rows=3))
+    with pytest.raises(TooLarge, match="more than 3 rows"):
+        send(site, "POST", b"time\n" + b"2026-11-23\n" * 4, media="text/csv")
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(space, "check", full)
+        with pytest.raises(StorageError, match="no space"):
+            send(site, "POST", {"time": "2026-11-23"})
+    assert (rows(site), site.store.pushes.history("night.lines")) == ([], [])
+    assert send(site, "POST", {"time": "2026-11-23"}).ids == [1]
+
+
+def test_many_at_once(site: Site) -> None:
+    told: list[object] = []
+
+    def work(name: str) -> None:
+        for number in range(3):
+            body = site.settings.directory / f"{name}{number}"
+            body.write_text(json.dumps({"time": "2026-11-23", "observer": name, "seeing": number}))
+            told.append(pushing.push(site, "night.lines", Write(action="POST", body=body), ANNA).ids[0])
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert sorted(map(int, map(str, told))) == list(range(1, 13))
+    assert len(rows(site)) == 12
+    _, state = pushing.row(site, "night.lines", ("1",))
+    ends: list[str] = []
+
+    def change(value: int) -> None:
+        body = site.settings.directory / f"change{value}"
+        body.write_text(json.dumps({"seeing": value}))
+        try:
+            pushing.push(site, "night.lines", Write(action="PUT", body=body, key=("1",), match=f'"{state}"'), ANNA)
+            ends.append(str(value))
+        except Outdated:
+            ends.append("outdated")
+
+    threads = [threading.Thread(target=change, args=(value,)) for value in (11, 12)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    won = next(one for one in ends if one != "outdated")
+    assert (sorted(ends)[1], rows(site, "SELECT seeing FROM night.lines WHERE id = 1")) == ("outdated", [(float(won),)])
+
+
+def test_who_comes_during_an_ingest_waits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pushing, "WAIT", 0.0)
+    with site.store.leases.held(lease_name("night")), pytest.raises(Overloaded):
+        send(site, "POST", {"time": "2026-11-23"})
+    assert send(site, "POST", {"time": "2026-11-23"}).ids == [1]
+
+
+# each child counts the calls of a push, and kills itself at one of them
+CHILDREN = """
+import json, os, pathlib, signal, sys, threading
+from hven.ingest.push import Write, push
+from hven.model.settings import Settings
+from hven.site import Site
+from hven.site.auth import Reader
+
+def work(order):
+    count = [0]
+    def hook(frame, event, argument):
+        count[0] += 1
+        if count[0] == order["kill"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+    with Site(Settings(directory=pathlib.Path(order["site"]))) as site:
+        threading.setprofile(hook)
+        sys.setprofile(hook)
+        write = Write(action="POST", body=pathlib.Path(order["body"]), token=order["token"])
+        done = push(site, "night.lines", write, Reader(name="anna"))
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return {"calls": count[0], "ids": list(done.ids)}
+
+for line in sys.stdin:
+    order = json.loads(line)
+    out, into = os.pipe()
+    if os.fork() == 0:
+        os.write(into, json.dumps(work(order)).encode())
+        os._exit(0)
+    os.close(into)
+    with open(out, "rb") as pipe:
+        text = pipe.read()
+    os.wait()
+    print(text.decode() or "{}", flush=True)
+"""
+
+
+def test_killed_anywhere_nothing_is_half_there_and_nothing_answered_is_lost(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "hven.toml").write_text("")
+    body = tmp_path / "line"
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(CHILDREN)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:  # fmt: skip
+        assert child.stdin is not None
+        assert child.stdout is not None
+
+        def order(kill: int, token: str) -> dict[str, Any]:
+            print(json.dumps({"site": str(tmp_path), "body": str(body), "kill": kill, "token": token}), file=child.stdin, flush=True)  # fmt: skip
+            return json.loads(child.stdout.readline())
+
+        body.write_text(json.dumps([{"time": "2026-11-01", "observer": "first"}] * 2))
+        calls = order(0, "first")["calls"]
+        expected = 2
+        for number in range(1, KILLS + 1):
+            # the second half of a push is where it is staged, published and committed
+            kill = calls * (KILLS + 2 * number) // (3 * KILLS + 1)
+            body.write_text(json.dumps([{"time": "2026-11-02", "observer": f"o{number}"}] * 2))
+            assert order(kill, f"k{number}") == {}, "it was killed"
+            site.refresh()
+            shown = rows(site, f"SELECT observer FROM night.lines WHERE observer = 'o{number}'")
+            known = [one for one in site.store.pushes.history("night.lines") if one.token == f"k{number}"]
+            assert (len(shown), len(known)) in {(0, 0), (2, 1)}, "both, or neither"
+            again = order(0, f"k{number}")
+            expected += 2
+            assert again["ids"] == [expected - 1, expected]
+            site.refresh()
+            assert len(rows(site)) == expected
+            assert rows(site, "SELECT SUM(n) FROM night.nights") == [(expected,)]
+        child.stdin.close()
+    there = rows(site)
+    sync(site, "night", full=True)
+    assert rows(site) == there

@@ -1,0 +1,206 @@
+"""``/push``: statuses, rights, states, tokens and files of a table that takes rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import Answer, Client
+
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.site import Site
+from hven.site.auth.local import give_token
+from hven.testing.site import site_with
+
+NIGHT = """
+collection: night
+title: A night log
+tables:
+  lines:
+    source:
+      kind: push
+      columns: {id: int64, time: timestamp, observer: string, seeing: float32}
+      ids: id
+      writers: [anna]
+    primary: id
+    columns:
+      id: {type: int64, ucd: meta.id;meta.main}
+      time: {type: timestamp, required: true}
+      observer: string
+      seeing: {type: float32, unit: arcsec, maximum: 20}
+  other:
+    source: {kind: csv, files: other.csv}
+    columns: {n: int32}
+"""
+LINE = {"time": "2026-11-23T20:00:00", "observer": "Tycho", "seeing": 1.5}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with site_with(tmp_path, NIGHT, {"other.csv": "n\n1\n"}) as found:
+        ingest(found, "night")
+        for name in ("anna", "bob"):
+            found.store.users.add(name)
+        yield found
+
+
+class Writer:
+    """A client with a token."""
+
+    def __init__(self, site: Site, name: str, scope: str = "all") -> None:
+        self.client = Client(create(site))
+        self.proof = {"authorization": f"Bearer {give_token(site.store, name, scope, 1, by=name)[1]}"} if name else {}
+
+    def __call__(self, method: str, path: str, given: Any = None, **headers: str) -> Answer:
+        body = b"" if given is None else given if isinstance(given, bytes) else json.dumps(given).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.ask(method, path, body=body, headers={**self.proof, **named})
+
+
+@pytest.fixture
+def anna(site: Site) -> Writer:
+    return Writer(site, "anna")
+
+
+def count(writer: Writer) -> int:
+    text = writer.client.get(
+        "/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) FROM night.lines", RESPONSEFORMAT="csv"
+    ).text
+    return int(text.split()[1])
+
+
+def test_statuses_of_one_row(anna: Writer) -> None:
+    made = anna("POST", "/push/night.lines", LINE)
+    told = json.loads(made.body)
+    assert (made.status, told["ids"], told["report"]["published"]) == (201, [1], True)
+    assert made.headers["location"].endswith("/push/night.lines/1")
+    assert (told["report"]["tables"]["night.lines"]["published"], count(anna)) == (1, 1), "read by TAP at once"
+    assert "rejects" not in made.text, "no place of this machine"
+    assert anna("PUT", "/push/night.lines/1", {"seeing": None}).status == 204
+    row = anna("GET", "/push/night.lines/1")
+    assert json.loads(row.body) == {"id": 1, "time": "2026-11-23T20:00:00", "observer": "Tycho", "seeing": None}
+    old = row.headers["etag"]
+    assert anna("PUT", "/push/night.lines/1", {"seeing": 2}, if_match=old).status == 204
+    assert anna("PUT", "/push/night.lines/1", {"seeing": 3}, if_match=old).status == 412, "somebody else was quicker"
+    assert anna("DELETE", "/push/night.lines/1", if_match=old).status == 412
+    assert anna("DELETE", "/push/night.lines/1").status == 204
+    assert [anna(method, "/push/night.lines/1").status for method in ("GET", "DELETE")] == [404, 404]
+    assert anna("PUT", "/push/night.lines/1", {"seeing": 2}).status == 404
+    assert count(anna) == 0
+    history = json.loads(anna("GET", "/push/night.lines").body)["history"]
+    assert [(one["by"], one["action"]) for one in history] == [("anna", "DELETE"), ("anna", "PUT"), ("anna", "PUT"), ("anna", "POST")]  # fmt: skip
+
+
+def test_several_rows_are_one_transaction(anna: Writer) -> None:
+    made = anna("POST", "/push/night.lines", [LINE, {**LINE, "observer": "Sophie"}])
+    assert (made.status, json.loads(made.body)["ids"]) == (201, [1, 2])
+    both = anna("PUT", "/push/night.lines", [{"id": 2, "seeing": 2}, {"id": 1, "seeing": 3}])
+    assert (both.status, json.loads(both.body)["ids"]) == (200, [2, 1])
+    assert [json.loads(anna("GET", f"/push/night.lines/{one}").body)["seeing"] for one in (1, 2)] == [3, 2]
+    for given, status in (
+        ([{"id": 1, "seeing": 9}, {"id": 7, "seeing": 9}], 404),
+        ([{"id": 1, "seeing": 9}, {"id": 2, "observer": "x"}], 400),
+        ([{"id": 1, "seeing": 9}, {"id": 1, "seeing": 8}], 409),
+        ([{"id": 1, "seeing": 99}], 400),
+        ([{"seeing": 9}], 400),
+    ):
+        assert anna("PUT", "/push/night.lines", given).status == status, given
+    assert json.loads(anna("GET", "/push/night.lines/1").body)["seeing"] == 3, "all of a request, or nothing"
+    gone = anna("DELETE", "/push/night.lines", b"id\n1\n2\n", content_type="text/csv")
+    assert (gone.status, json.loads(gone.body)["removed"], count(anna)) == (200, 2, 0)
+
+
+def test_who_may_write(site: Site, anna: Writer) -> None:
+    nobody, bob, reading = Writer(site, ""), Writer(site, "bob"), Writer(site, "anna", "read")
+    for method, path in (("POST", "/push/night.lines"), ("PUT", "/push/night.lines/1"), ("DELETE", "/push/night.lines/1"), ("GET", "/push/night.lines")):  # fmt: skip
+        given = None if method in {"GET", "DELETE"} else LINE
+        assert nobody(method, path, given).status == 401
+        assert "www-authenticate" in nobody(method, path, given).headers
+        assert bob(method, path, given).status == 403
+        if method != "GET":
+            assert (reading(method, path, given).status, count(anna)) == (403, 0)
+        assert anna(method, path.replace("lines", "other"), given).status == 404
+        assert bob(method, path.replace("night.lines", "no.such"), given).status == 404
+    place = site.settings.collections / "night" / "night.yaml"
+    place.write_text(NIGHT.replace("title: A night log", "title: A night log\naccess: private"))
+    site.look_at_files(), site.refresh()
+    assert bob("POST", "/push/night.lines", LINE).status == 404, "there is no such table for him"
+    assert anna("POST", "/push/night.lines", LINE).status == 201
+
+
+def test_the_same_request_again(site: Site, anna: Writer) -> None:
+    first = anna("POST", "/push/night.lines", LINE, idempotency_key="k1")
+    again = anna("POST", "/push/night.lines", LINE, idempotency_key="k1")
+    assert (again.status, json.loads(again.body)["ids"], again.headers["idempotency-replayed"]) == (201, [1], "true")
+    assert (again.headers["hven-push"], again.headers["etag"]) == (first.headers["hven-push"], first.headers["etag"])
+    assert anna("POST", "/push/night.lines", {**LINE, "seeing": 3}, idempotency_key="k1").status == 409
+    assert anna("POST", "/push/night.lines", LINE, idempotency_key="k2").status == 201
+    assert count(anna) == 2, "another key, another row"
+    assert anna("POST", "/push/night.lines", LINE).headers["idempotency-replayed"] == "true", "the same content twice"
+    assert anna("DELETE", "/push/night.lines/2").status == 204
+    fresh = anna("POST", "/push/night.lines", LINE)
+    assert (json.loads(fresh.body)["ids"], count(anna)) == ([3], 2), "what was deleted meanwhile is written anew"
+    place = site.settings.collections / "night" / "night.yaml"
+    place.write_text(NIGHT.replace("[anna]", "[anna, bob]"))
+    site.look_at_files(), site.refresh()
+    other = Writer(site, "bob")("POST", "/push/night.lines", LINE, idempotency_key="k1")
+    assert (other.status, "ids" in other.text) == (409, False), "nobody is told what another one wrote"
+    assert anna("PUT", "/push/night.lines/1", {"seeing": 7}, idempotency_key="p").status == 204
+    assert anna("PUT", "/push/night.lines/1", {"seeing": 8}).status == 204
+    assert anna("PUT", "/push/night.lines/1", {"seeing": 7}, idempotency_key="p").headers["idempotency-replayed"] == "true"  # fmt: skip
+    assert json.loads(anna("GET", "/push/night.lines/1").body)["seeing"] == 8, "what was sent twice is done once"
+
+
+def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
+    before = site.store.pointers()
+    tried = anna("POST", "/push/night.lines?dry_run=true", LINE)
+    told = json.loads(tried.body)
+    assert (tried.status, told["report"]["dry_run"], told["report"]["changes"]["night.lines"]["added"]) == (
+        200,
+        True,
+        1,
+    )
+    assert anna("POST", "/push/night.lines?dry_run=true", {**LINE, "seeing": 99}).status == 400
+    assert (site.store.pointers(), site.store.pushes.history("night.lines")) == (before, [])
+    assert anna("POST", "/push/night.lines?dry_run=perhaps", LINE).status == 400
+
+
+@pytest.mark.parametrize(
+    ("given", "media", "word"),
+    [
+        (b"", "application/json", "nothing was sent"),
+        (b"[]", "application/json", "no rows"),
+        (b"{", "application/json", "no JSON"),
+        (b"[1, 2]", "application/json", "no list of objects"),
+        (b'{"tme": "2026-11-23"}', "application/json", "no column 'tme'"),
+        (b'{"time": "2026-11-23", "seeing": "much"}', "application/json", "seeing"),
+        (b'{"time": "2026-11-23", "id": 1.5}', "application/json", "id"),
+        (b'{"observer": "x"}', "application/json", "time"),
+        (b"time,seeing\n2026-11-23,1\n2026-11-24,99\n", "text/csv", "would be kept aside"),
+        (b"time,seeing,seeing\n2026-11-23,1,2\n", "text/csv", "seeing"),
+        (b"time,seeing\n2026-11-23\n2026-11-23,1,3\n", "text/csv", "cannot be read|row"),
+        (b"\x00\x01\x02\xff" * 400, "", "no table"),
+        (b"<html><body>no</body></html>", "", "no table|cannot be read"),
+        (b"<VOTABLE><RES", "application/x-votable+xml", "cannot be read"),
+        (b"id,time\n1,2026-11-23\n1,2026-11-24\n", "text/csv", "one key"),
+    ],
+)
+def test_what_cannot_be_taken_changes_nothing(anna: Writer, given: bytes, media: str, word: str) -> None:
+    import re
+
+    answer = anna("POST", "/push/night.lines", given, content_type=media)
+    assert answer.status in {400, 409}, answer.text
+    assert re.search(word, json.loads(answer.body)["error"]), answer.text
+    assert count(anna) == 0
+
+
+def test_a_row_that_breaks_a_rule_is_named(anna: Writer) -> None:
+    answer = anna("POST", "/push/night.lines", b"time,seeing\n2026-11-23,1\n2026-11-24,99\n", content_type="text/csv")
+    (found,) = json.loads(answer.body)["report"]["tables"]["night.lines"]["findings"]
+    assert (answer.status, found["rows"][0]["row"], found["rows"][0]["column"]) == (400, 2, "seeing")
+    typed = anna("POST", "/push/night.lines", b"time,seeing\n2026-11-23,1\n2026-11-24,much\n", content_type="text/csv")
+    assert json.loads(typed.body)["faults"][0]["row"] == 2
