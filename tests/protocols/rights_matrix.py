@@ -74,6 +74,10 @@ tables:
       - {{semantics: preview, text: "https://rights.example/{{target.ident}}.png", if: mag > 0}}
       - {{semantics: coderived, from: bright, where: bright.project = target.project, order: bright.ident, text: "https://rights.example/{{bright.ident}}"}}
     series: {{time: release}}
+    endpoints:
+      obs: {{path: /old/main, params: {{note: {{where: note = param.note}}, brighter: {{type: float64, where: mag < param.brighter}}}}, order: n, votable: {{serialization: TABLEDATA}}}}
+      page: {{path: "/old/page/{{ident}}", like: page}}
+      set: {{path: /old/set, like: sitools2}}
     obscore:
       set: {{dataproduct_type: image, calib_level: 2}}
       map:
@@ -293,6 +297,9 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/sia2/{table}/capabilities": [""],
     "/ssa/{table}": ["", "POS=60,-40&SIZE=180&RESPONSEFORMAT=csv", "TARGETNAME=zqembargo", "FORMAT=METADATA"],
     "/ssa/{table}/capabilities": [""],
+    "/endpoints/{table}/{name}": ["", "note=note zqembargo", "brighter=30&RESPONSEFORMAT=csv"],
+    "/endpoints/{table}/{name}/{rest:path}": [""],
+    "/sitools/portal/projects": [""], "/sitools/portal/projects/{name:path}": [""],
     "/changes/{table}": ["", "RESPONSEFORMAT=csv", "SINCE={first}&RESPONSEFORMAT=csv", "SINCE={first}&ROWS=values&RESPONSEFORMAT=csv"],
     "/changes/{table}/capabilities": [""],
     "/cone/{table}": ["RA=60&DEC=-40&SR=90&VERB=3&RESPONSEFORMAT=csv", "RA=60&DEC=-40&SR=90", "RA=66.9&DEC=-43&SR=2&RESPONSEFORMAT=csv", "RA=x"],
@@ -358,6 +365,8 @@ HOLES = {
     "name": "obs",
     "kind": "obscore",
     "path:path": "README.md",
+    "rest:path": "count",
+    "name:path": "obs",
     "face": "cone",
     "form": "fits",
     "pane": "rows",
@@ -405,6 +414,18 @@ def plain_ways() -> dict[str, list[Ask]]:
             sync(query, **({"MAXREC": "2", "RESPONSEFORMAT": "votable"} if name == "overflow" else {}))
             for query in queries
         ]
+    filters = (
+        "",
+        "p[0]=LISTBOXMULTIPLE|project|p1|p2",
+        "p[0]=NUMERIC_BETWEEN|mag|0|99",
+        "p[0]=DATE_BETWEEN|release|1999-01-01|2999-01-02",
+    )
+    ways["old addresses"] = [
+        Ask("/old/main?note=note zqembargo"),
+        *(Ask(f"/old/page/id{word}") for word in ("zqcalib", *HIDDEN, "nothing")),
+        *(Ask(f"/old/set{what}?{said}") for what in ("", "/count", "/records", "/plugin02") for said in filters),
+        Ask("/old/set/records?filter[0][columnAlias]=pi&filter[0][data][comparison]=LIKE&filter[0][data][value]=C*"),
+    ]
     ways["ASOF"] = [
         sync(ALL, ASOF="{first}"),
         sync("SELECT COUNT(*) AS n FROM obs.main", ASOF="{first}"),

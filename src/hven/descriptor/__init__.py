@@ -2,6 +2,7 @@
 
 from hven.descriptor._data_sets import wrong_ids
 from hven.descriptor._loading import check, checked, load, load_standard
+from hven.descriptor._old_queries import wrong_paths
 from hven.descriptor._schema import schema
 
-__all__ = ["check", "checked", "load", "load_standard", "schema", "wrong_ids"]
+__all__ = ["check", "checked", "load", "load_standard", "schema", "wrong_ids", "wrong_paths"]

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from hven.descriptor._endpoint_keys import Endpoint
 from hven.descriptor._file_keys import File
 from hven.descriptor._flags import HIGHEST
 from hven.descriptor._link_keys import Derived
@@ -583,6 +584,8 @@ class Table(
     "what its rows lead to: files, previews, what they were made from (DataLink)"
     series: Many[Series]
     "its rows are samples in time: data sets of HAPI and das2"
+    endpoints: dict[str, Endpoint]
+    "addresses that it had on another server, by names of your own, each with its parameters: scripts and programs go on asking them"
     sync: Sync
     "how changes of the source are followed"
     primary: Many[Text]
@@ -734,7 +737,7 @@ class Collection(
     for_: Many[TablesLoop]
     "loops that make similar tables"
     services: Many[Text]
-    "faces that answer for its tables, and no others: tap, cone, portal, files, epn-tap, obscore (these two with tap); each must have a table that it is for; default: all that apply"
+    "faces that answer for its tables, and no others: tap, cone, portal, files, endpoints, epn-tap, obscore (these two with tap); each must have a table that it is for; default: all that apply"
     sync: Schedule
     "how often it follows its sources by itself: {every: 1 h}"
     tests: Many[Test]

@@ -60,6 +60,7 @@ SERVICES = (
     "cubes",
     "conversions",
     "hips",
+    "endpoints",
 )
 TAKEN = {
     "tap_schema": "the TAP standard",
@@ -440,6 +441,12 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         if spec.table.links and "services" in fields and "datalink" not in fields["services"]:
             faults.warning(
                 f"{what}.links: nothing serves them: `services` does not name datalink",
+                fields.places["services"],
+                "add it to services, or take them out",
+            )
+        if spec.table.endpoints and "services" in fields and "endpoints" not in fields["services"]:
+            faults.warning(
+                f"{what}.endpoints: nothing answers them: `services` does not name endpoints",
                 fields.places["services"],
                 "add it to services, or take them out",
             )

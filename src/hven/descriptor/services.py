@@ -18,6 +18,7 @@ EPN = "epn-tap"
 LACKING = {
     "cone": "positions (columns in deg with the UCDs pos.eq.ra;meta.main and pos.eq.dec;meta.main, or `position`), and an identifier",
     "files": "files that are published: the collection has no `files`",
+    "endpoints": "`endpoints`",
     EPN: "`standard: epn-tap-2.0`",
     OBSCORE: "`obscore`, and none its standard",
     **dict.fromkeys(("sia", "sia2", "ssa"), "`obscore`"),

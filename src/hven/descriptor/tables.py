@@ -19,6 +19,7 @@ from hven.descriptor._flags import SAID, flags
 from hven.descriptor._inherited import Inherited
 from hven.descriptor._keys import ASSIGNMENTS
 from hven.descriptor._merging import optional_columns
+from hven.descriptor._old_queries import endpoints
 from hven.descriptor._options import source_spec
 from hven.descriptor._partitions import partition
 from hven.descriptor._row_links import SITE, leading, links, only_targets
@@ -154,6 +155,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         links=tuple(links(what, fields, names if closed else None, around, faults)),
         spans=tuple(spans),
         series=tuple(data_sets(what, str(name), fields, names if closed else None, around, faults)),
+        endpoints=tuple(endpoints(what, fields, names if closed else None, faults)),
     )
     if any(spec.kind == GRANULES for spec in specs):
         told = recipes(table)

@@ -569,6 +569,7 @@ class Run:
         self.progress(Progress(table=self.resource.name, step="publish", rows=self.report.rows))
         others = [one for name, one in self.site.current().resources.items() if name != self.resource.name]
         self.report.warnings += map(str, descriptor.wrong_ids([self.resource], others))
+        self.report.warnings += map(str, descriptor.wrong_paths([self.resource], others))
         self._changed()
         if self.report.sample is not None:
             self.report.warnings.append(

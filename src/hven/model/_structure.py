@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from hven.model import _levels, _links, _roots, _series
+from hven.model import _addressed, _levels, _links, _roots, _series
 from hven.model.types import FLOAT64, Type, from_arrow
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 DATALINK, LINKS, SITE, TARGET = _links.DATALINK, _links.LINKS, _links.SITE, _links.TARGET
+Endpoint = _addressed.Endpoint
+Given = _addressed.Given
 Hole = _links.Hole
 Input = _links.Input
 Link = _links.Link
@@ -324,6 +326,8 @@ class Table:
         Its data sets of samples in time, as its collection's descriptor says.
     spans
         Ids of data sets of other tables, of which its rows are spans.
+    endpoints
+        Its addresses with parameters of their own, as its collection's descriptor says.
     """
 
     schema: str
@@ -354,6 +358,7 @@ class Table:
     roots: tuple[_roots.Root, ...] = field(default=(), repr=False)
     series: tuple[_series.Series, ...] = field(default=(), repr=False)
     spans: tuple[str, ...] = field(default=(), repr=False)
+    endpoints: tuple[_addressed.Endpoint, ...] = field(default=(), repr=False)
     release: str | None = field(default=None, repr=False)
     observed: bool = field(default=False, compare=False, repr=False)
 

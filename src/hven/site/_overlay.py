@@ -101,6 +101,7 @@ def overlay(record: Record, spec: TableSpec | None, resource: Resource | None) -
         links=now.links,
         series=now.series,
         spans=now.spans,
+        endpoints=now.endpoints,
         roots=now.roots,
     )
 

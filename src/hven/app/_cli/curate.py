@@ -127,6 +127,7 @@ def check(
     ]
     loaded = (descriptor.checked(path, found)[0] for path in others if spanning)
     faults += descriptor.wrong_ids(read, [one for one in loaded if one is not None])
+    faults += descriptor.wrong_paths(read)
     faults += [fault for fault in outdated(found) if name is None or str(fault.place.file).endswith(f"/{name}.yaml")]
     if not any(fault.severity == "error" for fault in faults):
         faults += _tested(context, names, tests=tests, examples=examples, links=links)

@@ -1,4 +1,4 @@
-"""``[[alias]]``: an old address and its parameters answered by one of our faces, without a redirect."""
+"""Old addresses answered by our faces, without a redirect: those of the site (``[[alias]]``), and those of its tables (``endpoints``)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from hven.model.settings import Alias, Settings
+    from hven.site import Site
 
 Pairs = list[tuple[str, str]]
 WHERE = "{where}"  # in an alias's query
+PACKED = ";compress=rice"  # what scripts on SITools2 write behind the address of a file, which is given as it is
 
 
 class Old:
@@ -82,6 +84,9 @@ class Aliases:
         if self._root and (path == self._root or path.startswith(self._root + "/")):
             path = path[len(self._root) :] or "/"
             scope = {**scope, "path": path, "raw_path": path.encode()}
+        if path.endswith(PACKED):
+            path = path.removesuffix(PACKED)
+            scope = {**scope, "path": path, "raw_path": quote(path).encode()}
         old = self._known.get(path.rstrip("/") or "/") if self._known else None
         to = "" if old is None else old.to
         if old is None and self._below:
@@ -99,3 +104,38 @@ class Aliases:
             if path.startswith(begin):
                 return old, old.to.removesuffix("*") + path[len(begin) :]
         return None, ""
+
+
+class Named:
+    """Old addresses of tables, as descriptors say them: they are looked for where no face has such a path, so that none can take ours."""
+
+    def __init__(self, site: Site) -> None:
+        self._site, self._version = site, ""
+        self._known: dict[str, str] = {}  # old path -> ours
+        self._below: list[tuple[str, str]] = []  # what old paths begin with -> ours, the longest first
+
+    def present(self, scope: Scope) -> Scope | None:
+        """Return the request under its present address; None: nobody has named its path."""
+        holdings = self._site.current()
+        if holdings.version != self._version:
+            self._read()
+        path: str = scope["path"]
+        to = self._known.get(path.rstrip("/") or "/")
+        if to is None:
+            begin, to = next(((begin, to) for begin, to in self._below if path.startswith(begin)), ("", None))
+            to = None if to is None else f"{to}/{path[len(begin) :]}"
+        return None if to is None else {**scope, "path": to, "raw_path": quote(to).encode()}
+
+    def _read(self) -> None:
+        holdings = self._site.current()
+        known: dict[str, str] = {}
+        below: dict[str, str] = {}
+        for item in holdings.published.values():
+            for one in item.table.endpoints:
+                to = f"/endpoints/{item.table.qualified}/{one.name}"
+                if one.kind != "page" and one.path:
+                    known.setdefault(one.path, to)
+                if one.kind != "query" and one.path:
+                    below.setdefault(one.path.rstrip("/") + "/", to)
+        self._known, self._below = known, sorted(below.items(), key=lambda pair: -len(pair[0]))
+        self._version = holdings.version

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from hven import services as dali
+from hven.app._server.alias import Named
 from hven.app._server.edge import Edge
 from hven.app._server.identity import READER
 from hven.app._server.routes import Routes
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 # faces that ask for a table's leave (`services`); the others are about the site
-CHOSEN = (*BY_TAP, "cone", "portal", "files", "sia", "sia2", "ssa")
+CHOSEN = (*BY_TAP, "cone", "portal", "files", "sia", "sia2", "ssa", "endpoints")
 
 
 def identified(request: Request) -> Reader:
@@ -106,7 +107,7 @@ def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Re
         )
 
     app = Starlette(exception_handlers={HTTPException: unknown, Exception: _unforeseen})
-    app.router = Routes(routes=routes, redirect_slashes=False, lifespan=lifespan)
+    app.router = Routes(routes=routes, redirect_slashes=False, lifespan=lifespan, named=Named(site).present)
     return Edge(app, site.settings, site.store, counters=site.counters, people=partial(people_of, site))
 
 

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.routing import BaseRoute
     from starlette.types import Receive, Scope, Send
 
@@ -20,10 +22,14 @@ LONGEST = 255  # bytes between two slashes
 
 
 class Routes(Router):
-    """A router that remembers which route a method and a path without parameters led to; the first one that fits, as ever."""
+    """A router that remembers which route a method and a path without parameters led to; the first one that fits, as ever.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    `named` gives a request that no route fits its present address; None: it has none.
+    """
+
+    def __init__(self, *args: Any, named: Callable[[Scope], Scope | None] = lambda _: None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._named = named
         self._known: dict[tuple[str, str], BaseRoute] = {}
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,6 +41,8 @@ class Routes(Router):
             # no file's name can be so
             raise HTTPException(404)
         route = self._found(scope) if scope["type"] == "http" else None
+        if route is None and scope["type"] == "http" and (renamed := self._named(scope)) is not None:
+            scope, route = renamed, self._found(renamed)
         if route is None and scope["type"] == "http":
             twin = _plain(scope)
             if twin is not None and (route := self._found(twin)) is not None:

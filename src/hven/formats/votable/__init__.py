@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hven.formats import Format
-from hven.formats.votable.head import NEWER, VERSION, field_ids
+from hven.formats.votable.head import NEWER, ODD, VERSION, field_ids
 from hven.formats.votable.reader import read, tables
 from hven.formats.votable.service import Frame, gap, resource
 from hven.formats.votable.writer import at_once, metadata, write, write_error
@@ -24,7 +24,7 @@ FORMAT = Format(
         "votable/td": {"serialization": "TABLEDATA"},
     },
     by_media_type={"text/xml": {"serialization": "TABLEDATA"}, "application/xml": {"serialization": "TABLEDATA"}},
-    choices={"serialization": ("TABLEDATA", "BINARY", "BINARY2"), "version": (VERSION, NEWER)},
+    choices={"serialization": ("TABLEDATA", "BINARY", "BINARY2"), "version": (VERSION, NEWER), "namespace": ODD},
     ivoids={
         "application/x-votable+xml;serialization=BINARY2": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary2",
         "application/x-votable+xml;serialization=BINARY": "ivo://ivoa.net/std/TAPRegExt#output-votable-binary",

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from hven.model.table import Column, FrameRef, Group
     from hven.model.types import Type
 
-NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
+NAMESPACES = "http://www.ivoa.net/xml/VOTable/v"
+NAMESPACE = f"{NAMESPACES}1.3"  # of all versions since 1.3
+ODD = ("1.1", "1.2", "1.3", "1.4", "1.5")  # what clients are known to want instead
 VERSION, NEWER = "1.4", "1.5"  # unless asked otherwise; what has words for every frame
 OPEN = f'<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="{VERSION}" xmlns="{NAMESPACE}">\n'
 SHORT = 300  # characters of an INFO that is kept
@@ -289,10 +291,13 @@ def _literal(kind: Type, value: object) -> str:
     return str(value)
 
 
-def before(head: Head, columns: Sequence[Column], serialization: str, version: str = VERSION) -> str:
-    """Write everything up to the first row's container (DATA not included)."""
+def before(
+    head: Head, columns: Sequence[Column], serialization: str, version: str = VERSION, namespace: str | None = None
+) -> str:
+    """Write everything up to the first row's container (DATA not included); `namespace`: the version whose namespace a client wants."""
     systems, table = _around(head, columns, serialization, version)
     first = OPEN if version == VERSION else OPEN.replace(f'VOTABLE version="{VERSION}"', f'VOTABLE version="{version}"')
+    first = first if namespace is None else first.replace(NAMESPACE, NAMESPACES + namespace)
     return "".join((
         first, '<RESOURCE type="results">\n', status("OK") if head.status else "", *(info(item) for item in head.infos), systems, table,
     ))  # fmt: skip

@@ -38,7 +38,8 @@ def write(
     Parameters
     ----------
     options
-        ``serialization``: TABLEDATA, BINARY or BINARY2 (the default), in any case. ``version``: 1.4 (the default) or 1.5.
+        ``serialization``: TABLEDATA, BINARY or BINARY2 (the default), in any case. ``version``: 1.4 (the default) or 1.5. ``namespace``:
+        1.1 to 1.5, for clients that read the namespace of that version alone.
 
     Raises
     ------
@@ -54,7 +55,8 @@ def write(
     batch = next(batches, None)
     columns = fit(head.columns, batch, serialization)
     opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")
-    start = (heads.before(head, columns, serialization, options.get("version", heads.VERSION)) + opening).encode()
+    version, namespace = options.get("version", heads.VERSION), options.get("namespace")
+    start = (heads.before(head, columns, serialization, version, namespace) + opening).encode()
     known = _knowledge.find((id(columns), serialization))  # if `fit` has changed nothing
     rows, check = _encoding(columns, serialization) if known is None else (known.rows, known.check)
     encoded = None if serialization == "TABLEDATA" else binary.Base64()
@@ -83,7 +85,7 @@ def at_once(head: Head, rows: Sequence[tuple[Any, ...]], options: Mapping[str, s
     columns = head.columns
     if (
         options.get("serialization", DEFAULT).upper() != DEFAULT
-        or "version" in options
+        or not {"version", "namespace"}.isdisjoint(options)
         or not isinstance(columns, tuple)
     ):
         return None

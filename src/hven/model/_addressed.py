@@ -1,0 +1,93 @@
+"""Endpoint: an address of a table with parameters of its own, as a server before this one had it, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.model.errors import Place
+    from hven.model.params import Param
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A parameter of an endpoint.
+
+    Attributes
+    ----------
+    param
+        What it is.
+    said
+        Its name as clients write it.
+    condition
+        ADQL over the row and ``param.name``: rows that are answered where it is given.
+    within
+        Unit in which conditions have it; None: as it is given.
+    columns
+        Value -> the columns that are answered for it.
+    """
+
+    param: Param
+    said: str
+    condition: str | None = None
+    within: str | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An address of a table with parameters of its own.
+
+    Attributes
+    ----------
+    name
+        Among those of its table.
+    kind
+        ``query``: rows; ``page``: the page of a row; ``sitools2``: a data set of SITools2.
+    path
+        The old address, without the prefix of the site's.
+    params
+        In their order.
+    columns
+        Items of a select list; empty: all that are shown.
+    condition
+        ADQL that holds for all rows that it has.
+    order
+        Items of ORDER BY.
+    most
+        Rows where a request does not say it; None: as many as the site gives.
+    form, options
+        What is answered where a request does not say it: a format, and its options.
+    constants
+        PARAMs of the answer; ``{updated}`` in a value is when the table was published.
+    column
+        Of a page: the column with the last part of its address.
+    cadences
+        Of SITools2: name of the filter -> ADQL over the row and ``param.seconds``.
+    archives
+        Of SITools2: end of the address -> ``tar`` or ``zip``.
+    """
+
+    name: str
+    kind: str = "query"
+    path: str = ""
+    title: str | None = None
+    description: str | None = None
+    params: tuple[Given, ...] = ()
+    columns: tuple[str, ...] = ()
+    condition: str | None = None
+    order: tuple[str, ...] = ()
+    most: int | None = None
+    form: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+    column: str | None = None
+    cadences: Mapping[str, str] = field(default_factory=dict)
+    archives: Mapping[str, str] = field(default_factory=dict)
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+
+__all__ = ["Endpoint", "Given"]

@@ -1,0 +1,480 @@
+"""A table as a data set of SITools2: its description, count, records and archives, as scripts on pySitools2 and IDLSitools2 ask for them.
+
+Conditions are those of SITools2's own filters: ``DATE_BETWEEN`` leaves out both ends, ``NUMERIC_BETWEEN`` has them, ``TEXTFIELD`` takes ``*`` for any
+letters. What it ignored in silence (columns and filters that it had not) is refused here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven import adql, query
+from hven import services as dali
+from hven.adql import tree
+from hven.model import literal
+from hven.model.errors import HvenError, NotFound, ParamError, nearest, say
+from hven.services import archives
+from hven.services.errors import Faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from hven.model.params import Params
+    from hven.model.table import Column, Endpoint, Table
+    from hven.model.types import Type
+    from hven.query import Result
+    from hven.services.face import Surroundings
+    from hven.site import Holdings
+
+JSON = "application/json"
+PAGE = 300  # records where nobody says how many
+PROJECTS = "/sitools/portal/projects"
+ORDER = "fr.cnes.sitools.resources.order.DirectOrderResource"  # by which clients know a service that gives archives
+TEXT = "text"
+TYPES = {
+    "short": "int2",
+    "int": "int4",
+    "long": "int8",
+    "unsignedByte": "int2",
+    "float": "float4",
+    "double": "float8",
+    "boolean": "bool",
+}
+COMPARISONS = {"LT": "<", "GT": ">", "EQ": "=", "LTE": "<=", "GTE": ">="}
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_CADENCE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)(?:ec(?:onds?)?|in(?:utes?)?|ours?|ays?)?", re.IGNORECASE)
+FAULTS = Faults(write=lambda message: orjson.dumps({"success": False, "message": message}), kind=JSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks for which data set."""
+
+    around: Surroundings
+    request: Request
+    holdings: Holdings
+    table: Table
+    one: Endpoint
+
+    def run(self, made: tree.Query, most: int) -> Result:
+        """Answer a query of it."""
+        around = self.around
+        return query.run(
+            made, around.reader(self.request), site=around.site, maxrec=most, policies=around.policies, holdings=self.holdings
+        )  # fmt: skip
+
+    def told(self, made: Mapping[str, Any] | bytes) -> Response:
+        """Make the answer."""
+        body = made if isinstance(made, bytes) else orjson.dumps(made)
+        public = self.holdings.reach(self.around.reader(self.request), self.around.policies) == "public"
+        return dali.tagged(self.request, dali.caching(dali.etag(body), public=public), JSON, body)
+
+
+def answer(
+    around: Surroundings, request: Request, params: Params, holdings: Holdings, table: Table, one: Endpoint, rest: str
+) -> Response:
+    """Answer what is asked of a data set, in SITools2's words; so are faults.
+
+    Parameters
+    ----------
+    around, request, params, holdings
+        Who asks, what, and of which state.
+    table, one
+        The data set.
+    rest
+        Behind its address: ``count``, ``records``, ``services``, the name of an archive; empty: its description.
+    """
+    asking = Asking(around, request, holdings, table, one)
+    try:
+        rest = rest.strip("/")
+        if not rest:
+            return asking.told({"success": True, "dataset": _data_set(asking)})
+        if rest == "services":
+            return asking.told({"success": True, "total": len(one.archives), "data": [*_services(one)]})
+        where = _where(params, table, one)
+        if rest == "count":
+            return asking.told({"success": True, "total": _count(asking, where), "offset": 0, "count": 0})
+        if rest == "records":
+            return _records(asking, params, where)
+        if rest in one.archives:
+            return _archive(asking, where, one.archives[rest])
+        known = ["count", "records", "services", *one.archives]
+        raise NotFound(
+            say("the data set {name} has no {rest}", one.path, rest[:60]),
+            remedy=nearest(rest, known) or ", ".join(known),
+        )
+    except HvenError as error:
+        return FAULTS(request, error)
+
+
+def projects(around: Surroundings, request: Request, name: str = "") -> Response:
+    """List the collections that have data sets, as projects.
+
+    Parameters
+    ----------
+    around, request
+        Who asks.
+    name
+        Of the one that is asked for; its own address gives it with its data sets. Empty: all.
+    """
+    holdings = around.site.current()
+    sets: dict[str, list[dict[str, Any]]] = {}
+    for table in holdings.catalogue(around.reader(request), around.policies).tables():
+        for one in table.endpoints:
+            if one.kind == "sitools2":
+                sets.setdefault(table.schema, []).append({"id": one.name, "name": one.title or one.name, "url": one.path, "status": "ACTIVE", "visible": True, "authorized": True})  # fmt: skip
+    found = [_project(key, holdings, some) for key, some in sets.items()]
+    made: dict[str, Any] = {"success": True, "total": len(found), "data": found}
+    if name:
+        project, _, rest = name.partition("/")
+        if project not in sets or rest not in {"", "datasets"}:
+            error = NotFound(say("there is no project {name}", name[:60]), remedy=nearest(project, sets) or PROJECTS)
+            return FAULTS(request, error)
+        own = next(one for one in found if one["id"] == project)
+        made = (
+            {"success": True, "project": own}
+            if not rest
+            else {"success": True, "total": len(sets[project]), "data": sets[project]}
+        )
+    body = orjson.dumps(made)
+    reach = holdings.reach(around.reader(request), around.policies)
+    return dali.tagged(request, dali.caching(dali.etag(body), public=reach == "public"), JSON, body)
+
+
+def example(table: Table, url: str) -> str:
+    """Write a request for a few records.
+
+    Parameters
+    ----------
+    table, url
+        The data set and its address.
+    """
+    time = next((one.name for one in table.columns if one.type.is_timestamp), None)
+    wanted = f"&p[0]=DATE_BETWEEN|{time}|2012-08-10T00:00:00|2012-08-11T00:00:00" if time else ""
+    return f"curl -g '{url}/records?media=json&limit=10{wanted}'"
+
+
+def _project(name: str, holdings: Holdings, sets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    resource = holdings.resources.get(name)
+    return {
+        "id": name, "name": name, "description": resource.title if resource is not None else "", "image": {"url": ""}, "status": "ACTIVE",
+        "sitoolsAttachementForUsers": f"{PROJECTS}/{name}", "authorized": True, "visible": True, "maintenance": False,
+        "htmlDescription": (resource.description or "") if resource is not None else "", "maintenanceText": "", "dataSets": list(sets),
+    }  # fmt: skip
+
+
+def _data_set(asking: Asking) -> dict[str, Any]:
+    table, one = asking.table, asking.one
+    return {
+        "id": one.name, "name": one.title or one.name, "description": one.description or table.description or "", "status": "ACTIVE",
+        "url": one.path, "sitoolsAttachementForUsers": one.path, "visible": True, "authorized": True,
+        "nbRecords": asking.holdings.published[table.qualified].rows if table.policy is None else None,
+        "columnModel": [_described(column, table) for column in _shown(table)] + [_filter(name) for name in one.cadences if name not in {column.name for column in table.columns}],
+    }  # fmt: skip
+
+
+def _shown(table: Table) -> list[Column]:
+    return [column for column in table.columns if not column.hidden]
+
+
+def _described(column: Column, table: Table) -> dict[str, Any]:
+    """Describe a column as SITools2's columnModel does."""
+    said: dict[str, Any] = {
+        "columnAlias": column.name, "dataIndex": column.name, "header": column.label or column.name, "toolTip": column.description or "",
+        "sqlColumnType": _sql(column.type), "sortable": not column.type.is_array or column.type.is_string, "filter": True, "visible": True,
+        "primaryKey": table.primary == (column.name,) or (not table.primary and column is table.identifier),
+    }  # fmt: skip
+    if column.unit:
+        said["unit"] = {"unitName": column.unit, "label": column.unit}
+    if (column.ucd or "").lower().startswith("meta.ref.url"):
+        said["columnRenderer"] = {"behavior": "extUrlNewTab"}
+    return said
+
+
+def _filter(name: str) -> dict[str, Any]:
+    """Describe a filter that is no column: nobody may ask for its values."""
+    return {
+        "columnAlias": name, "dataIndex": name, "header": name, "toolTip": "", "sqlColumnType": TEXT, "sortable": False, "filter": True,
+        "visible": False, "primaryKey": False, "columnRenderer": {"behavior": "noClientAccess"},
+    }  # fmt: skip
+
+
+def _sql(kind: Type) -> str:
+    if kind.is_timestamp:
+        return "timestamp"
+    return TEXT if kind.is_array else TYPES.get(kind.datatype, TEXT)
+
+
+def _services(one: Endpoint) -> Iterator[dict[str, Any]]:
+    """Describe the archives as services of the data set."""
+    for name, kind in one.archives.items():
+        said = {"url": ("PARAMETER_ATTACHMENT", f"/{name}"), "archiveType": ("PARAMETER_INTERN", kind), "resourceImplClassName": ("PARAMETER_INTERN", ORDER)}  # fmt: skip
+        parameters = [
+            {"name": key, "type": of, "value": value, "valueType": "xs:string", "description": ""}
+            for key, (of, value) in said.items()
+        ]
+        yield {"id": name, "name": f"{kind.upper()} of the files", "description": "", "type": "SERVER", "dataSetSelection": "MULTIPLE", "parameters": parameters}  # fmt: skip
+
+
+def _count(asking: Asking, where: tree.Expr | None) -> int:
+    counted = tree.SelectItem(tree.Function("COUNT", star=True), tree.Ident("n"))
+    with asking.run(tree.Query(tree.Select((counted,), _source(asking.table), where=where)), 1) as result:
+        return int(next(batch.column(0)[0].as_py() for batch in result.batches() if batch.num_rows))
+
+
+def _records(asking: Asking, params: Params, where: tree.Expr | None) -> Response:
+    start, limit = (params.whole(name, minimum=-1) for name in ("START", "LIMIT"))
+    hard = asking.around.site.settings.limits.maxrec_hard
+    most = PAGE if limit is None else hard if limit < 0 else limit
+    table = asking.table
+    columns = _chosen(params, table, {*asking.one.cadences})
+    items = tuple(tree.SelectItem(_ref(column), tree.Ident(column.name, quoted=True)) for column in columns)
+    made = tree.Query(
+        tree.Select(items, _source(table), where=where),
+        tuple(_order(params, table)),
+        tree.Literal(start) if start is not None and start > 0 else None,
+    )
+    with asking.run(made, most) as result:
+        batches = [*result.batches()]
+    rows = pa.concat_arrays([_objects(batch, columns) for batch in batches]) if batches else pa.array([], pa.string())
+    total = {} if (params.one("NOCOUNT") or "").lower() == "true" else {"total": _count(asking, where)}
+    head = orjson.dumps({"success": True, **total, "count": len(rows), "offset": max(start or 0, 0), "data": []})
+    return asking.told(head[:-2] + ",\n".join(rows.to_pylist()).encode() + head[-2:])
+
+
+def _objects(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.Array:
+    """Write rows as JSON objects: what has no value is left out, for clients make numbers of all that they find."""
+    members = [
+        literal.filled(literal.joined(f",{json.dumps(column.name)}:", _cells(batch.column(at), column.type)))
+        for at, column in enumerate(columns)
+    ]
+    return literal.joined("{", pc.utf8_slice_codeunits(literal.joined(*members), 1), "}")
+
+
+def _cells(array: pa.Array, kind: Type) -> pa.Array:
+    if kind.is_timestamp:  # clients split times at the dot
+        return literal.joined('"', pc.strftime(array.cast(pa.timestamp("ms"), safe=False), "%Y-%m-%dT%H:%M:%S"), '"')
+    if pa.types.is_floating(array.type):
+        return pc.if_else(pc.is_finite(array), array.cast(pa.string()), literal.NULL)
+    if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
+        return array.cast(pa.string())
+    return literal.json_strings(array if pa.types.is_string(array.type) else literal.text(array, kind))
+
+
+def _archive(asking: Asking, where: tree.Expr | None, kind: str) -> Response:
+    """Give the files that rows lead to."""
+    around, request, settings = asking.around, asking.request, asking.around.site.settings
+    if where is None:
+        raise ParamError("nothing says whose files are wanted", remedy="p[0]=LISTBOXMULTIPLE|column|value|value")
+    base = dali.base(request, settings)
+    items = tuple(tree.SelectItem(_ref(column)) for column in _shown(asking.table))
+    made = tree.Query(tree.Select(items, _source(asking.table), where=where))
+    with asking.run(made, settings.limits.archive_files) as result:
+        found = archives.addresses(result, archives.leading(result, None), base)
+        if result.overflow:
+            raise archives.too_large(around)
+    addresses = [base + one if one.startswith("/") else one for one in found]
+    plan = archives.planned(around, request, addresses)
+    title, called = settings.title or settings.name, re.sub(r"[^A-Za-z0-9_.-]+", "_", asking.table.qualified)
+    about = [("Data set", asking.one.path), ("Asked at", base)]
+    return archives.answer(request, plan, kind=kind, called=called, title=title, about=about)
+
+
+# --- what is asked -------------------------------------------------------------------------------------------
+
+
+def _source(table: Table) -> tree.TableRef:
+    return tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
+
+
+def _ref(column: Column) -> tree.Expr:
+    return tree.ColumnRef(tree.Ident(column.name, quoted=True))
+
+
+def _column(table: Table, name: str) -> Column:
+    """Find a column by its name, or by the UCD that a concept of a dictionary is."""
+    name = name.strip().strip('"')
+    found = next((one for one in table.columns if one.name.lower() == name.lower()), None) or table.by_ucd(name)
+    if found is None:
+        names = [one.name for one in _shown(table)]
+        raise ParamError(
+            say("the data set has no column {name}", name[:60]),
+            name=name[:60],
+            remedy=nearest(name, names) or ", ".join(names),
+        )
+    return found
+
+
+def _chosen(params: Params, table: Table, filters: set[str]) -> list[Column]:
+    said = (params.one("COLMODEL") or "").strip().strip("\"'")
+    names = [name.strip() for name in said.split(",") if name.strip()]
+    wanted = [
+        _column(table, name) for name in names if name not in filters or name in {one.name for one in table.columns}
+    ]
+    return list(dict.fromkeys(wanted)) or _shown(table)
+
+
+def _order(params: Params, table: Table) -> Iterator[tree.OrderItem]:
+    """Read in which order records come; rows that are alike in it come by their key, lest a page has a row of the one before."""
+    said, taken = params.one("SORT"), set()
+    if said:
+        try:
+            orders = json.loads(said.replace("'", '"'))["ordersList"]
+            pairs = [(str(one["field"]), str(one.get("direction", "ASC")).upper()) for one in orders]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            remedy = '{"ordersList": [{"field": "date_obs", "direction": "ASC"}]}'
+            raise ParamError(say("{name}={value} is no order", "sort", said[:60]), name="sort", remedy=remedy) from None
+        for name, way in pairs:
+            column = _column(table, name)
+            taken.add(column.name)
+            yield tree.OrderItem(_ref(column), descending=way == "DESC")
+    key = table.primary or ((table.identifier.name,) if table.identifier is not None else ())
+    yield from (tree.OrderItem(_ref(table.column(name))) for name in key if name not in taken)
+
+
+def _where(params: Params, table: Table, one: Endpoint) -> tree.Expr | None:
+    """Read all conditions of a request."""
+    found: list[tree.Expr | None] = []
+    for letter in ("P", "C"):
+        for name in sorted(key for key in params.values if re.fullmatch(rf"{letter}\[\d+\]", key)):
+            found += [_filtered(said, table, one) for said in dict.fromkeys(params.all(name)) if said]
+    for name in sorted(key for key in params.values if re.fullmatch(r"FILTER\[\d+\]\[COLUMNALIAS\]", key)):
+        begin = name.removesuffix("[COLUMNALIAS]")
+        compared, value = (params.one(f"{begin}[DATA][{key}]") or "" for key in ("COMPARISON", "VALUE"))
+        found.append(_compared(_column(table, params.one(name) or ""), compared.upper(), value))
+    base = adql.parse_condition(one.condition) if one.condition else None
+    return tree.conjunction(None if base is None else tree.transform(base, _constant), *found)
+
+
+def _constant(node: Any) -> Any:
+    return tree.Literal(node.value) if isinstance(node, tree.Literal) and node.slot >= 0 else node
+
+
+def _filtered(said: str, table: Table, one: Endpoint) -> tree.Expr:
+    """Read a filter: ``DATE_BETWEEN|alias|from|to``; of a concept, ``DATE_BETWEEN|dictionary,concept|from|to``."""
+    kind, _, rest = said.partition("|")
+    name, *values = rest.split("|")
+    made = FILTERS.get(kind.strip().upper())
+    if made is None:
+        raise ParamError(
+            say("there is no filter {name}", kind[:60]),
+            name=kind[:60],
+            remedy=nearest(kind, FILTERS) or ", ".join(FILTERS),
+        )
+    if kind.strip().upper() == "CADENCE":
+        return _every(name, values, one)
+    if not values or (kind.strip().upper().endswith("_BETWEEN") and len(values) < 2):
+        raise ParamError(say("{filter} lacks a value", said[:60]), name=name[:60], remedy="DATE_BETWEEN|column|from|to")
+    return made(_column(table, name.rpartition(",")[2]), values)
+
+
+def _every(name: str, values: Sequence[str], one: Endpoint) -> tree.Expr:
+    """Thin rows out, as the descriptor says how."""
+    condition = one.cadences.get(name)
+    if condition is None:
+        remedy = (
+            nearest(name, one.cadences) or "endpoints: {..: {cadence: {NAME: condition}}} in the descriptor says it"
+        )
+        raise ParamError(say("the data set has no cadence {name}", name[:60]), name=name[:60], remedy=remedy)
+    found = _CADENCE.fullmatch((values[0] if values else "").strip().replace("+", " "))
+    if found is None or not float(found[1]):
+        raise ParamError(
+            say("{value} is no cadence", (values or ("",))[0][:60]), name=name[:60], remedy="12 sec, 1 min, 2 h, 1 day"
+        )
+    seconds = float(found[1]) * SECONDS[found[2].lower()]
+    whole = tree.Literal(int(seconds) if seconds.is_integer() else seconds)
+
+    def put(node: Any) -> Any:
+        if isinstance(node, tree.ColumnRef) and [part.name.lower() for part in node.qualifier] == ["param"]:
+            return whole
+        return _constant(node)
+
+    return tree.transform(adql.parse_condition(condition), put)
+
+
+def _date(column: Column, text: str) -> tree.Expr:
+    """Read a time as it is compared with a column."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ParamError(say("{value} is no time", text[:60]), name=column.name, remedy="YYYY-MM-DDThh:mm:ss") from None
+    if not column.type.is_timestamp:
+        raise ParamError(
+            say("{column} is no time", column.name), name=column.name, remedy="NUMERIC_BETWEEN compares numbers"
+        )
+    return tree.Literal((found.astimezone(UTC) if found.tzinfo else found).replace(tzinfo=None).isoformat())
+
+
+def _value(column: Column, text: str) -> tree.Expr:
+    """Read a value of a column's type."""
+    kind = column.type
+    if kind.is_timestamp:
+        return _date(column, text)
+    if kind.is_numeric and not kind.is_array:
+        try:
+            return tree.Literal(literal.number(text.strip()))
+        except ValueError:
+            raise ParamError(say("{value} is no number", text[:60]), name=column.name, remedy="a number") from None
+    if kind.is_boolean:
+        return tree.Literal(text.strip().lower() in {"true", "t", "1"})
+    return tree.Literal(text)
+
+
+def _dates(column: Column, values: Sequence[str]) -> tree.Expr:
+    ends = [_date(column, one) for one in values[:2]]
+    if values[0] > values[1]:
+        raise ParamError("From date must be before To date", name=column.name, remedy="the earlier time first")
+    return tree.And((tree.Compare(">", _ref(column), ends[0]), tree.Compare("<", _ref(column), ends[1])))
+
+
+def _numbers(column: Column, values: Sequence[str]) -> tree.Expr:
+    low, high = (_value(column, one) for one in values[:2])
+    return tree.Between(_ref(column), low, high)
+
+
+def _listed(column: Column, values: Sequence[str]) -> tree.Expr:
+    return tree.In(_ref(column), tuple(_value(column, one) for one in values))
+
+
+def _text(column: Column, values: Sequence[str]) -> tree.Expr:
+    if not column.type.is_string or "*" not in values[0]:
+        return _same(column, values)
+    return tree.Like(_ref(column), tree.Literal(values[0].replace("*", "%")))
+
+
+def _same(column: Column, values: Sequence[str]) -> tree.Expr:
+    return tree.Compare("=", _ref(column), _value(column, values[0]))
+
+
+FILTERS: dict[str, Callable[[Column, Sequence[str]], tree.Expr]] = {
+    "DATE_BETWEEN": _dates, "NUMERIC_BETWEEN": _numbers, "LISTBOXMULTIPLE": _listed, "TEXTFIELD": _text, "NUMBER_FIELD": _same,
+    **dict.fromkeys(("LISTBOX", "RADIO", "DROPDOWNLIST", "BOOLEAN_CHECKBOX"), _same), "MULTIPLE_VALUE": _listed, "CADENCE": _same,
+}  # fmt: skip
+
+
+def _compared(column: Column, comparison: str, text: str) -> tree.Expr:
+    """Read a comparison of SITools2's table."""
+    if comparison in COMPARISONS:
+        return tree.Compare(COMPARISONS[comparison], _ref(column), _value(column, text))
+    if comparison in {"IN", "NOTIN"}:
+        values = tuple(_value(column, one) for one in re.split(r"[|,]", text.strip("()")))
+        return tree.In(_ref(column), values, negated=comparison == "NOTIN")
+    if comparison == "LIKE":
+        return tree.Like(_ref(column), tree.Literal(text.replace("*", "%")))
+    known = (*COMPARISONS, "LIKE", "IN", "NOTIN")
+    raise ParamError(
+        say("there is no comparison {name}", comparison[:60]),
+        name=column.name,
+        remedy=nearest(comparison, known) or ", ".join(known),
+    )
