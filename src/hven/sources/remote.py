@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import httpx
 
 REDIRECTS = 5
+FRESH = 30.0  # seconds for which a host is found where it was
 _ASKED = {"Accept-Encoding": "gzip, deflate"}
 _NAME = re.compile(r"[^A-Za-z0-9._+-]+")
 _ENDINGS = {
@@ -480,6 +481,7 @@ class Connections:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._ways: dict[str | None, httpx.Client] = {}
+        self._found: dict[tuple[object, ...], tuple[float, str, str | None, str | None]] = {}
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -503,6 +505,16 @@ class Connections:
             if self._ways.setdefault(proxy, made) is not made or self._closed:  # another thread was first
                 made.close()
         return self._ways[proxy]
+
+    def _resolved(self, url: str, allow_private: bool) -> tuple[str, str | None, str | None]:
+        """Find the number of a host, and its proxy: who asks for page after page need not look up each time."""
+        asked = (*url.split("/", 3)[:3], allow_private)  # scheme and host
+        known = self._found.get(asked)
+        if known is None or time.monotonic() - known[0] > FRESH:
+            host, address = resolve(url, allow_private=allow_private)
+            proxy = _proxy(url) if address is None else None
+            known = self._found[asked] = (time.monotonic(), host, address, proxy)
+        return known[1:]
 
     def send(
         self,
@@ -543,9 +555,9 @@ class Connections:
         """
         import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
-        host, address = resolve(url, allow_private=allow_private)
+        host, address, proxy = self._resolved(url, allow_private)
         _turns.wait(host, self._seconds)
-        target = httpx.URL(url)
+        target = _address(url)
         asked = {**_ASKED, **(headers or {})}
         extensions: dict[str, Any] = {} if trace is None else {"trace": trace}
         if address is not None:
@@ -553,7 +565,7 @@ class Connections:
             extensions["sni_hostname"] = host
             target = target.copy_with(host=address)
         try:
-            way = self._way(_proxy(url) if address is None else None)
+            way = self._way(proxy)
             return way.send(
                 way.build_request(method, target, headers=asked, extensions=extensions, **body), stream=True
             )
@@ -619,13 +631,8 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
     Private
         Any of its numbers is not on the public internet.
     """
-    import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
-
-    try:
-        parts, port = urlsplit(url), urlsplit(url).port
-        httpx.URL(url)
-    except (ValueError, httpx.InvalidURL) as error:  # http://[
-        raise UserError(f"{url[:80]!r} is no http or https address", remedy="https://host/path") from error
+    _address(url)
+    parts, port = urlsplit(url), urlsplit(url).port
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UserError(f"{_shown(url)} is no http or https address", remedy="https://host/path")
     if parts.username or parts.password:
@@ -638,6 +645,17 @@ def resolve(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
         proxied=proxied and not _literal(parts.hostname),
     )
     return parts.hostname, None if proxied else number
+
+
+def _address(url: str) -> httpx.URL:
+    """Parse an address."""
+    import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
+
+    try:
+        _ = urlsplit(url).port
+        return httpx.URL(url)
+    except (ValueError, httpx.InvalidURL) as error:  # http://[
+        raise UserError(f"{url[:80]!r} is no http or https address", remedy="https://host/path") from error
 
 
 def locate(host: str, port: int, *, allow_private: bool = False, proxied: bool = False) -> str | None:
@@ -730,7 +748,7 @@ def _parts(response: httpx.Response, url: str, *, raw: bool = False) -> Iterator
             f"{_shown(url)} is sent with the encoding {packed!r:.40}, which was not asked for", remedy="ask its owner"
         )
     try:
-        yield from response.iter_raw() if raw else response.iter_bytes()
+        yield from response.iter_raw() if raw or packed in {"identity", ""} else response.iter_bytes()
     except httpx.TimeoutException as error:
         raise Unreachable(f"{_shown(url)} stopped sending", remedy="try again later") from error
     except httpx.HTTPError as error:

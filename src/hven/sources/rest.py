@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from hven.model.errors import SourceError
 from hven.sources import Context, ServiceKind, Source
-from hven.sources._reading.jsonpages import Page, PagedRecords, PageOptions, addressed, parsed
+from hven.sources._reading.jsonpages import Page, PagedRecords, PageOptions, addressed
 from hven.sources._reading.jsonrows import parted
 from hven.sources._reading.jsontext import form_of
 from hven.sources._reading.watermark import Narrowing, Watermark, watermark
@@ -123,20 +123,18 @@ class Records(PagedRecords, Narrowing):
         while True:
             number += 1
             data, answer = self._asked(method, url, body)
-            document = parsed(data, self.what)
-            rows = _at(document, path)
-            if not isinstance(rows, list):
-                raise SourceError(
-                    f"{self.what}: page {number:,} has no list {'.'.join(path)!r}", remedy="say `records`"
-                )
+            page = Page(name=f"page {number:,}", data=data)
+            document = self._divided(page, f"has no list {'.'.join(path)!r}", "say `records`")
+            rows = sum(len(part.texts) for part in page.parts or ())
             if said.count and self._expected is None:
                 self._expected = _whole(_at(document, said.count), ".".join(said.count), self.what)
-            before += len(rows)
+            before += rows
             counted = bool(said.offset or said.number)
             value = None if counted else _at(document, said.next or ()) if said.cursor else self._link(document, answer)
-            more = bool(rows) and before != self._expected if counted else value not in (None, "", False)
+            more = rows > 0 and before != self._expected if counted else value not in (None, "", False)
             if rows:
-                yield Page(name=f"page {number}", data=data, behind=json.dumps([number, before, value]) if more else "")
+                page.behind = json.dumps([number, before, value]) if more else ""
+                yield page
             if not more:  # a page may be shorter than what was asked for
                 return
             method, url, body = self._following(number, before, value)

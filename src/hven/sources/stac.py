@@ -12,7 +12,7 @@ from pydantic import Field
 from hven.model.errors import SourceError, nearest
 from hven.sources import Context, Offer, ServiceKind, Source
 from hven.sources._reading.files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.jsonpages import Page, PagedRecords, PageOptions, addressed, parsed
+from hven.sources._reading.jsonpages import Page, PagedRecords, PageOptions, addressed
 from hven.sources._reading.watermark import Narrowing, Watermark, watermark
 
 if TYPE_CHECKING:
@@ -156,19 +156,17 @@ class Items(PagedRecords, Narrowing):
             else:
                 asked = self._linked(link, search)
             data, answer = self._asked(*asked, headers=_headers(link or {}))
-            document = parsed(data, self.what)
-            if not isinstance(document.get("features"), list):
-                raise SourceError(
-                    f"{self.what}: page {number:,} is no collection of features", remedy="tell its owners"
-                )
+            page = Page(name=f"page {number:,}", data=data)
+            document = self._divided(page, "is no collection of features", "tell its owners")
             if number == 1:
                 told = document.get("numberMatched", (document.get("context") or {}).get("matched"))
                 self._expected = told if isinstance(told, int) else None
             link = next((one for one in document.get("links") or () if isinstance(one, dict) and one.get("rel") == "next"), None)  # fmt: skip
             if link is not None:
                 link = {**link, "href": self._near(answer.url, str(link.get("href", "")))}
-            if document["features"]:
-                yield Page(name=f"page {number}", data=data, behind=json.dumps([number, link]) if link else "")
+            if page.parts:
+                page.behind = json.dumps([number, link]) if link else ""
+                yield page
 
     def _linked(self, link: dict[str, Any], search: dict[str, Any]) -> tuple[str, str, Any]:
         """Write the request that a link to the next page stands for."""

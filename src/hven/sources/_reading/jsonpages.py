@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import io
 import json
+import threading
 from abc import abstractmethod
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,7 +23,7 @@ from hven.sources import Context, Pin
 from hven.sources._reading.files import check_names
 from hven.sources._reading.jsonrows import SAMPLE, JsonOptions, JsonTable, see
 from hven.sources._reading.jsonshape import Node
-from hven.sources._reading.jsontext import LIST, Form, Records, enter, records
+from hven.sources._reading.jsontext import LIST, Form, Records, divided, enter, records
 from hven.sources._reading.service import Broken, Budget, Service, ServiceOptions, authorization, words
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from hven.sources.remote import Streamed
 
 LARGEST = 256 << 20  # bytes of one page: it is held in memory
+AHEAD = 8 << 20  # bytes of pages that wait to be read; one may wait whatever its size
 JSON = {"Content-Type": "application/json", "Accept": "application/json, application/geo+json"}
 
 
@@ -54,11 +56,14 @@ class Page:
         The whole answer.
     behind
         What leads to the pages behind it, also in another run; empty: nothing does.
+    parts
+        Its records, of kinds that had to look where they end; None: nobody has looked yet.
     """
 
     name: str
     data: bytes = field(repr=False)
     behind: str = ""
+    parts: list[Records] | None = field(default=None, repr=False)
 
     def open(self) -> io.BytesIO:
         """Open it for one pass."""
@@ -170,10 +175,26 @@ class PagedRecords(JsonTable):
         self._complete()
 
     def _parts(self, page: Page) -> Iterator[Records]:
-        for part in records(page, Form(LIST, self._path)):
+        for part in page.parts if page.parts is not None else records(page, Form(LIST, self._path)):
             numbered = replace(part, first=self._count + 1)
             self._count += len(part.texts)
             yield numbered
+
+    def _divided(self, page: Page, lacking: str, remedy: str) -> Any:
+        """Find the records of a page, and return the document around them: where they are many, they are looked at once.
+
+        Raises
+        ------
+        SourceError
+            It has no list of them (`lacking`).
+        Broken
+            It is no JSON.
+        """
+        if enter(page.data, self._path) is None:
+            parsed(page.data, self.what)
+            raise SourceError(f"{self.what}: {page.name} {lacking}", remedy=remedy)
+        before, behind, _, page.parts = divided(page, self._path)
+        return parsed(before + behind, self.what)
 
     def _complete(self) -> None:
         """Check that all have come that the service counted."""
@@ -184,14 +205,12 @@ class PagedRecords(JsonTable):
             )
 
     def _ahead(self, limit: int | None, after: str | None) -> Generator[Page, None, None]:
-        """Ask for the next page while this one is read, unless few are wanted; a page that came before ends it."""
+        """Ask for the next pages while those before are read, unless few are wanted; a page that came before ends it."""
         seen: set[bytes] = set()
         pages = self._pages(after)
-        with closing(pages), ThreadPoolExecutor(1, thread_name_prefix="hven-pages") as pool:
-            page = next(pages, None)
-            while page is not None:
+        with closing(pages if limit is not None else _running(pages)) as coming:
+            for page in coming:
                 mark = blake2b(page.data[enter(page.data, self._path) or 0 :], digest_size=16).digest()
-                coming = pool.submit(next, pages, None) if limit is None else None
                 if mark in seen:
                     raise SourceError(
                         f"{self.what} gives the same page again ({page.name})",
@@ -199,14 +218,13 @@ class PagedRecords(JsonTable):
                     )
                 seen.add(mark)
                 yield page
-                page = coming.result() if coming is not None else next(pages, None)
 
     @cached_property
     def _sampled(self) -> tuple[Node, bool]:
         node, left = Node(), SAMPLE
         with self.service.connected(), closing(self._pages()) as pages:
             for page in pages:
-                for part in records(page, Form(LIST, self._path)):
+                for part in page.parts if page.parts is not None else records(page, Form(LIST, self._path)):
                     for text in part.texts:
                         left -= see(node, text)
                         if left <= 0:
@@ -270,6 +288,51 @@ class PagedRecords(JsonTable):
             404: "look at the address",
         }.get(status, "look at what is asked for")
         return SourceError(f"{self.what} answers {status}: {said}", remedy=remedy)
+
+
+def _running(pages: Generator[Page, None, None]) -> Generator[Page, None, None]:
+    """Ask for pages in a thread of their own, some ahead of who reads them; what fails there fails here, behind the pages before it."""
+    ready: deque[Page] = deque()
+    turn = threading.Condition()
+    over, stopped = False, False
+    failed: BaseException | None = None
+
+    def run() -> None:
+        nonlocal over, failed
+        try:
+            for page in pages:
+                with turn:
+                    ready.append(page)
+                    turn.notify_all()
+                    turn.wait_for(lambda: stopped or sum(len(one.data) for one in ready) < AHEAD)
+                    if stopped:
+                        break
+        except BaseException as error:  # noqa: BLE001  (it is raised where the pages are read)
+            failed = error
+        finally:
+            with turn:
+                over = True
+                turn.notify_all()
+
+    thread = threading.Thread(target=run, name="hven-pages", daemon=True)
+    thread.start()
+    try:
+        while True:
+            with turn:
+                turn.wait_for(lambda: ready or over)
+                if not ready:
+                    break
+                page = ready.popleft()
+                turn.notify_all()
+            yield page
+        if failed is not None:
+            raise failed
+    finally:
+        with turn:
+            stopped = True
+            turn.notify_all()
+        thread.join()  # a request that is under way ends first
+        pages.close()
 
 
 def addressed(url: str, params: Mapping[str, Any]) -> str:

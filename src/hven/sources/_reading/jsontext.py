@@ -159,19 +159,32 @@ def around(file: Document, path: Sequence[str]) -> tuple[bytes, bytes, int]:
     SourceError
         As `records`; what is behind is too long.
     """
+    before, behind, line, _ = divided(file, path, keep=False)
+    return before, behind, line
+
+
+def divided(file: Document, path: Sequence[str], *, keep: bool = True) -> tuple[bytes, bytes, int, list[Records]]:
+    """Read a document in one pass: what stands around its list as `around` does, and the records of it, unless they are not to be kept.
+
+    Raises
+    ------
+    SourceError
+        As `around`.
+    """
+    found: list[Records] = []
     stream = file.open()
     try:
         cutter = _Cutter(file, Form(LIST, tuple(path)))
         while not cutter.over:
-            for _ in cutter.cut(stream.read(max(BLOCK, len(cutter.rest)))):
-                pass
+            for part in cutter.cut(stream.read(max(BLOCK, len(cutter.rest)))):
+                found += [part] if keep else []
         behind = cutter.behind + stream.read(LONGEST)
     finally:
         stream.close()
     if len(behind) > LONGEST:
         what = f"there are more than {LONGEST >> 20} MB behind the list {'.'.join(path)!r}"
         raise SourceError(what, place=Place(file=file.name, line=cutter.line), remedy="look at the file")
-    return cutter.before, behind, cutter.line
+    return cutter.before, behind, cutter.line, found
 
 
 def crs_of(file: DataFile, form: Form) -> str | None:
