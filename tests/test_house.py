@@ -31,7 +31,7 @@ HELD = {
     "granian": {"app"},
     "typer": {"app"},
     "rich": {"app"},
-    "lxml": {"sources", "formats", "services", "portal", "lint", "model", "testing"},
+    "lxml": {"sources", "formats", "services", "portal", "lint", "model", "descriptor", "testing"},
     "yaml": {"descriptor", "app", "sources"},
     "PIL": {"formats"},
 }

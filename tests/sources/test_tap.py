@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from hven.ingest import ingest
@@ -55,6 +56,7 @@ tables:
       size: {type: float64, unit: arcsec}
       modified: {type: timestamp}
       flux: {type: "float32[2]"}
+    keys: {star: {columns: number, target: stars, target_columns: n}}
 """
 
 
@@ -659,3 +661,31 @@ def test_an_ingest_pages_by_the_primary_key(proxy, tmp_path):
     )
     assert "2,345 rows" in hven("--site", tmp_path, "ingest", "near").stdout
     assert any("ORDER BY number" in query for query in proxy.queries)
+
+
+def test_several_tables_of_a_service_become_one_collection(server, tmp_path):
+    """What TAP_SCHEMA says of columns and keys is taken over, and the draft's rows come."""
+    hven("init", tmp_path)
+    with (tmp_path / "hven.toml").open("a") as file:
+        file.write("\nallow_private = true\n")
+    url = f"{server.url}/tap"
+    assert "no table" in hven("new", "x", "--from", url, "--table", "near.*", "--site", tmp_path, code=2).stderr
+    hven("new", "x", "--from", url, "--table", "FAR.*", "--site", tmp_path)
+    assert hven("check", "x", "--site", tmp_path).stdout.endswith(": 0 errors, 0 warnings\n")
+    made = yaml.safe_load((tmp_path / "collections/x/x.yaml").read_text())
+    stars, many = made["tables"]["stars"], made["tables"]["many"]
+    assert (stars["description"], stars["primary"]) == ("Three stars.", ["n"])
+    assert stars["source"] == {"kind": "tap", "url": url, "table": "far.stars"}
+    assert stars["columns"]["ra"] == {"type": "float64", "unit": "deg", "ucd": "pos.eq.ra;meta.main", "description": "Right ascension"}  # fmt: skip
+    assert list(many["keys"].values()) == [{"columns": ["number"], "target": "stars", "target_columns": ["n"]}]
+    assert many["source"]["key"] == "id"
+    types = {name: one["type"] for name, one in many["columns"].items()}
+    assert (types["sector"], types["modified"], types["flux"], types["id"]) == (
+        "int32",
+        "timestamp",
+        "float32[2]",
+        "string",
+    )
+    hven("ingest", "x", "--site", tmp_path)
+    asked = "SELECT COUNT(*) AS n, SUM(m.sector) AS s FROM x.many AS m"
+    assert hven("query", "-f", "csv", asked, "--site", tmp_path).stdout.split()[1] == f"{MANY},{sum(n // 73 for n in range(MANY))}"  # fmt: skip

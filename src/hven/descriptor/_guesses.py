@@ -13,12 +13,11 @@ import pyarrow.compute as pc
 
 from hven.adql.reserved import RESERVED
 from hven.model import units
+from hven.model.table import Column
 from hven.model.types import FLOAT64, INT32, INT64
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from hven.model.table import Column
 
 SIGNS = {
     "%": " percent ",
@@ -393,6 +392,22 @@ def sexagesimal_parts(names: Iterable[str]) -> tuple[str, str] | None:
         + (" + coalesce(DEs, 0) / 3600.0" if "DEs" in there else "")
     )
     return f"15 * ({ra})", f"CASE WHEN \"DE-\" = '-' THEN -1 ELSE 1 END * ({dec})"
+
+
+def assembled_position(guesses: Sequence[Guess]) -> list[Guess]:
+    """Add positions in degrees where a catalogue has them in pieces."""
+    taken = {item.column.name for item in guesses}
+    parts = sexagesimal_parts(item.source for item in guesses)
+    if parts is None or {"ra", "dec"} & taken or positions_of(guesses):
+        return []
+    return [
+        Guess(
+            source="",
+            expression=text,
+            column=Column(name=name, type=FLOAT64, unit="deg", ucd=f"pos.eq.{name};meta.main", description=about),
+        )
+        for name, text, about in (("ra", parts[0], "Right ascension"), ("dec", parts[1], "Declination"))
+    ]
 
 
 def key_candidates(guesses: Sequence[Guess], seen: dict[str, Seen]) -> list[Guess]:

@@ -6,12 +6,14 @@ import os
 import re
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pydantic import ValidationError
 
+from hven.descriptor import _described
 from hven.descriptor._carried import Carried
 from hven.descriptor._chains import chain_of
 from hven.descriptor._choosing import chosen, gathered
@@ -20,12 +22,12 @@ from hven.descriptor._databases import PASSWORD, look_of, moved, split_address
 from hven.descriptor._guesses import (
     Guess,
     Seen,
+    assembled_position,
     guess_columns,
     identifier,
     key_candidates,
     positions_of,
     quoted,
-    sexagesimal_parts,
 )
 from hven.descriptor._proposing import SAMPLE, facts_of
 from hven.descriptor._to_standard import Draft, full_name, passing
@@ -134,6 +136,8 @@ def _drafted(
         kind = kind or "sql"
         table = table or inside
         found: Path | None = None
+    elif kind is None and standard is None and (said := _several(settings, name, source, table, secret)) is not None:
+        return _described.written(name, source, said)
     elif told := _service(source, kind):
         kind, options = told
         found = None
@@ -144,6 +148,12 @@ def _drafted(
         )
     else:
         found, options = _file(settings, source, directory)
+        if (
+            kind is None
+            and standard is None
+            and (said := _of_description(settings, name, found, table, secret)) is not None
+        ):
+            return _described.written(name, source, said)
         if kind is None:
             # which says what it is, if it is no text
             packed = "product" if found.name.lower().endswith(stores.ARCHIVES) else "csv"
@@ -178,6 +188,27 @@ def _service(source: str, kind: str | None) -> tuple[str, dict[str, Any]] | None
     return (kind, {"url": source}) if kind is not None and filekinds.service(kind) else None
 
 
+def _several(
+    settings: Settings, name: str, source: str, table: str | None, secret: Callable[[str], str] | None
+) -> _described.Description | None:
+    """Ask a service for several tables at once."""
+    if not source.startswith(("http://", "https://")):
+        return None
+    context = Context(directory=settings.collections / name, secret=secret, allow_private=settings.allow_private)
+    return _described.of_address(_described.Given(name=name, address=source, table=table, context=context))
+
+
+def _of_description(
+    settings: Settings, name: str, path: Path, table: str | None, secret: Callable[[str], str] | None
+) -> _described.Description | None:
+    """Read a file that describes tables instead of holding one."""
+    directory = settings.collections / name
+    context = Context(directory=directory, secret=secret, allow_private=settings.allow_private, roots=settings.grounds)
+    return _described.of_file(
+        _described.Given(name=name, path=path, table=table, shown=partial(_shown, settings, directory), context=context)
+    )
+
+
 def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[str, Any]]:
     """Find or fetch the file; give one to look at, and the options that name all of them."""
     if source.startswith(("http://", "https://")):
@@ -197,13 +228,17 @@ def _file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[
             )
     elif not here.is_file():
         raise SourceError(f"no file {source}", remedy=f"it is looked for in {Path.cwd()}")
-    whole = Path(_normal(here))
+    return first, {"files": _shown(settings, directory, here)}
+
+
+def _shown(settings: Settings, directory: Path, path: Path) -> str:
+    """Write a path as a descriptor names it: from its directory, if it is in the site."""
+    whole = Path(_normal(path))
     try:
-        shown = whole.relative_to(directory.resolve()).as_posix()
+        return whole.relative_to(directory.resolve()).as_posix()
     except ValueError:
         inside = settings.directory.resolve() in whole.parents
-        shown = Path("../..", whole.relative_to(settings.directory.resolve())).as_posix() if inside else str(whole)
-    return first, {"files": shown}
+        return Path("../..", whole.relative_to(settings.directory.resolve())).as_posix() if inside else str(whole)
 
 
 def _far(options: Mapping[str, Any]) -> list[str]:
@@ -356,7 +391,7 @@ def _draft(
         if paged and found is not None:  # rows are asked for page by page by it
             options = {**options, "key": found.source}
     if not live:  # text that is put together at each query is found by no index
-        guesses += _assembled_position(guesses)
+        guesses += assembled_position(guesses)
     sample = _sample(module, options, context, columns) if standard is not None or "cc" in {item.column.name for item in guesses} else {}  # fmt: skip
     chain = chain_of(facts_of(guesses, sample)) if sample and standard is None and not live else None
     if chain is not None and chain.lacking:
@@ -504,22 +539,6 @@ def _key_there(source: Any, guesses: Sequence[Guess], seen: dict[str, Seen]) -> 
         if item.source and source.unique([item.source]):
             return item
     return None
-
-
-def _assembled_position(guesses: Sequence[Guess]) -> list[Guess]:
-    """Add positions in degrees where a catalogue has them in pieces."""
-    taken = {item.column.name for item in guesses}
-    parts = sexagesimal_parts(item.source for item in guesses)
-    if parts is None or {"ra", "dec"} & taken or positions_of(guesses):
-        return []
-    return [
-        Guess(
-            source="",
-            expression=text,
-            column=Column(name=name, type=FLOAT64, unit="deg", ucd=f"pos.eq.{name};meta.main", description=about),
-        )
-        for name, text, about in (("ra", parts[0], "Right ascension"), ("dec", parts[1], "Declination"))
-    ]
 
 
 def _outlined(chain: Chain) -> Guess:

@@ -24,6 +24,7 @@ from hven.sources._reading.text import TextFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from hven.sources import Context, Source
 
@@ -76,6 +77,27 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
         No such file or ReadMe, a table it doesn't describe, bytes in the wrong order.
     """
     return FixedText(options, context)
+
+
+def catalogue(path: Path) -> readme.ReadMe:
+    """Read what a ReadMe says of a catalogue and of all its tables.
+
+    Parameters
+    ----------
+    path
+        Of the ReadMe.
+
+    Returns
+    -------
+    readme
+        With title, authors, abstract, summaries and columns.
+
+    Raises
+    ------
+    SourceError
+        The file is not there.
+    """
+    return readme.read(path)
 
 
 def guessed(options: Mapping[str, object], context: Context) -> dict[str, object]:

@@ -1,0 +1,382 @@
+"""hven new from what others say of their tables: Felis, ERDDAP, ReadMes of VizieR, collections of STAC; each draft passes the check, and its rows come."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hven import descriptor
+from hven.descriptor.new import create
+from hven.ingest import ingest
+from hven.model.errors import SourceError, UsageError
+from hven.model.settings import Settings, init, load
+from hven.query import run
+from hven.site import Site
+from hven.site.auth import ANONYMOUS
+from shared import shared
+
+FELIS = """\
+# made by hand
+name: survey
+"@id": "#survey"
+description: Objects and where they were seen.
+tables:
+- name: Seen
+  "@id": "#Seen"
+  tap:table_index: 2
+  description: One row per detection
+  primaryKey: "#Seen.id"
+  constraints:
+  - {name: seenObject, "@type": ForeignKey, "@id": "#FK_of", columns: ["#Seen.object"], referencedColumns: ["#Object.id"]}
+  - {name: out, "@type": ForeignKey, "@id": "#FK_out", columns: ["#Seen.visit"], referencedColumns: ["#Visit.id"]}
+  - {name: right, "@type": Check, "@id": "#C", expression: flux > 0}
+  indexes:
+  - {name: i1, "@id": "#i1", columns: ["#Seen.visit"]}
+  - {name: i2, "@id": "#i2", columns: ["#Seen.object", "#Seen.mjd"]}
+  columns:
+  - {name: id, "@id": "#Seen.id", datatype: long, nullable: false, ivoa:ucd: meta.id;src;meta.main, mysql:datatype: BIGINT}
+  - {name: object, "@id": "#Seen.object", datatype: long, description: The object}
+  - {name: visit, "@id": "#Seen.visit", datatype: int}
+  - {name: mjd, "@id": "#Seen.mjd", datatype: double, fits:tunit: d, tap:principal: 0, description: "Time of the\\n  middle"}
+  - {name: psfFlux, "@id": "#Seen.psfFlux", datatype: float, ivoa:unit: nJy, ivoa:ucd: phot.flux}
+  - {name: shape, "@id": "#Seen.shape", datatype: float, votable:arraysize: "3"}
+  - {name: thumb, "@id": "#Seen.thumb", datatype: binary, length: 200}
+- name: Object
+  "@id": "#Object"
+  tap:table_index: 1
+  primaryKey: ["#Object.id"]
+  columns:
+  - {name: id, "@id": "#Object.id", datatype: long, description: Number of the object}
+  - {name: ra, "@id": "#Object.ra", datatype: double, ivoa:unit: deg, ivoa:ucd: pos.eq.ra;meta.main}
+  - {name: dec, "@id": "#Object.dec", datatype: double, ivoa:unit: deg, ivoa:ucd: pos.eq.dec;meta.main}
+  - {name: name, "@id": "#Object.name", datatype: string, length: 20}
+"""
+README = """\
+J/X/1/2           Two stars                      (Brahe+, 1602)
+================================================================================
+Two stars and their names
+    Brahe T., Kepler J.
+    <Astron. J. 1, 2 (1602)>
+    =1602AJ......1....2B
+================================================================================
+Abstract:
+    Stars of the Almagest,
+    observed anew.
+
+File Summary:
+--------------------------------------------------------------------------------
+ FileName   Lrecl  Records   Explanations
+--------------------------------------------------------------------------------
+ReadMe         80        .   This file
+stars.dat      24        2   Positions and magnitudes
+names.dat      12        2   Names
+lost.dat       12        2   A file that never came
+--------------------------------------------------------------------------------
+
+Byte-by-byte Description of file: stars.dat
+--------------------------------------------------------------------------------
+   Bytes Format Units   Label   Explanations
+--------------------------------------------------------------------------------
+   1-  3  I3    ---     HR      Number
+   5-  6  I2    h       RAh     Hours of right ascension
+   8-  9  I2    min     RAm     Minutes of right ascension
+      11  A1    ---     DE-     Sign of declination
+  12- 13  I2    deg     DEd     Degrees of declination
+  15- 19  F5.2  mag     Vmag    ?=99.99 Magnitude in V
+--------------------------------------------------------------------------------
+
+Byte-by-byte Description of file: names.dat lost.dat
+--------------------------------------------------------------------------------
+   Bytes Format Units   Label   Explanations
+--------------------------------------------------------------------------------
+   1-  3  I3    ---     HR      Number
+   5- 12  A8    ---     Name    The name
+--------------------------------------------------------------------------------
+"""
+ERDDAP = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<erddapDatasets>
+<requestBlacklist></requestBlacklist>
+<dataset type="EDDTableFromAsciiFiles" datasetID="buoys" active="true">
+  <fileDir>{data}</fileDir><fileNameRegex>buoy_\\d+\\.csv</fileNameRegex><recursive>false</recursive>
+  <charset>ISO-8859-1</charset><columnSeparator>;</columnSeparator><columnNamesRow>1</columnNamesRow><firstDataRow>2</firstDataRow>
+  <!-- a comment -->
+  <addAttributes>
+    <att name="title">Buoys</att><att name="summary">What buoys measure.</att><att name="license">CC-BY-4.0</att>
+    <att name="institution">Tide Office</att><att name="creator_name">Laplace, P.-S.</att><att name="keywords">sea, tides</att>
+  </addAttributes>
+  <dataVariable><sourceName>when</sourceName><destinationName>time</destinationName><dataType>double</dataType>
+    <addAttributes><att name="units">seconds since 1970-01-01T00:00:00Z</att><att name="standard_name">time</att></addAttributes></dataVariable>
+  <dataVariable><sourceName>lat</sourceName><destinationName>latitude</destinationName><dataType>float</dataType>
+    <addAttributes><att name="units">degrees_north</att></addAttributes></dataVariable>
+  <dataVariable><sourceName>lon</sourceName><destinationName>longitude</destinationName><dataType>float</dataType>
+    <addAttributes><att name="units">degrees_east</att></addAttributes></dataVariable>
+  <dataVariable><sourceName>Wind Speed</sourceName><destinationName>wspd</destinationName><dataType>float</dataType>
+    <addAttributes><att name="long_name">Wind speed</att><att name="units">m s-1</att><att name="standard_name">wind_speed</att></addAttributes></dataVariable>
+  <dataVariable><sourceName>="Brest"</sourceName><destinationName>port</destinationName><dataType>String</dataType></dataVariable>
+  <dataVariable><sourceName>***fileName,String,buoy_(.*)\\.csv,1</sourceName><destinationName>buoy</destinationName><dataType>String</dataType></dataVariable>
+</dataset>
+<dataset type="EDDTableFromDatabase" datasetID="ships" active="true">
+  <sourceUrl>jdbc:postgresql://user:sesame@db.example.org:5432/sea?password=sesame</sourceUrl>
+  <connectionProperty name="user">reader</connectionProperty><connectionProperty name="password">sesame</connectionProperty>
+  <catalogName></catalogName><schemaName>public</schemaName><tableName>ships</tableName>
+  <dataVariable><sourceName>id</sourceName><destinationName>ship_id</destinationName><dataType>int</dataType></dataVariable>
+</dataset>
+<dataset type="EDDGridFromNcFiles" datasetID="sst" active="true"><fileDir>/nowhere/</fileDir></dataset>
+<dataset type="EDDTableFromAsciiFiles" datasetID="old" active="false"></dataset>
+</erddapDatasets>
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Settings:
+    init(tmp_path / "site")
+    return load(tmp_path / "site")
+
+
+def drafted(settings: Settings, source: Path, **more: object) -> dict:
+    """Write a first descriptor, and check it."""
+    path = create(settings, "x", str(source), **more)
+    faults = [str(fault) for fault in descriptor.check(path, settings)]
+    assert not faults, f"{faults}\n{path.read_text()}"
+    return yaml.safe_load(path.read_text())
+
+
+def rows(settings: Settings, query: str) -> list[dict]:
+    with Site(settings) as opened:
+        ingest(opened, "x")
+        with run(query, ANONYMOUS, site=opened) as result:
+            return result.table().to_pylist()
+
+
+# --- Felis -----------------------------------------------------------------------------------------------------------
+
+
+def test_felis(site, tmp_path):
+    (tmp_path / "schema.yaml").write_text(FELIS)
+    made = drafted(site, tmp_path / "schema.yaml")
+    assert made["description"] == "Objects and where they were seen."
+    assert list(made["tables"]) == ["object", "seen"]  # tap:table_index
+    seen, thing = made["tables"]["seen"], made["tables"]["object"]
+    assert seen["source"] == {"kind": "sql", "url": "$X_DB", "table": "survey.Seen"}
+    assert seen["keys"] == {"seenobject": {"columns": ["object"], "target": "object", "target_columns": ["id"]}}
+    assert (seen["primary"], seen["indexes"]) == (["id"], [["object", "mjd"]])
+    assert thing["position"] == ["ra", "dec"]
+    columns = seen["columns"]
+    assert columns["id"] == {"type": "int64", "ucd": "meta.id;src;meta.main", "required": True}
+    assert columns["mjd"]["unit"] == "d"
+    assert (columns["mjd"]["description"], columns["mjd"]["rank"]) == ("Time of the middle", 15)
+    assert columns["psfflux"] == {"type": "float32", "unit": "nJy", "ucd": "phot.flux"}
+    assert columns["shape"]["type"] == "float32[3]"
+    assert columns["visit"]["indexed"] is True
+    assert "thumb" not in columns
+    text = (site.collections / "x/x.yaml").read_text()
+    assert "visit leads to id of Visit, which is not described here" in text
+    assert "thumb is binary" in text
+
+
+def test_felis_reads_its_database(site, tmp_path, monkeypatch):
+    """The schema of SQLite is called main: the same words lead to its rows."""
+    (tmp_path / "schema.yaml").write_text(FELIS.replace("name: survey", "name: main"))
+    drafted(site, tmp_path / "schema.yaml", table="object")
+    with sqlite3.connect(tmp_path / "a.sqlite") as connection:
+        connection.execute("CREATE TABLE Object (id INTEGER, ra REAL, dec REAL, name TEXT)")
+        connection.execute("INSERT INTO Object VALUES (7, 279.2, 38.8, 'Vega')")
+    connection.close()
+    monkeypatch.setenv("X_DB", f"sqlite:///{tmp_path}/a.sqlite")
+    found = rows(site, "SELECT id, name FROM x.object WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(279, 39, 1))")
+    assert found == [{"id": 7, "name": "Vega"}]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("datatype: double,", "datatype: quadruple,", "Object.ra: Felis has no datatype 'quadruple'"),
+        ("datatype: int}", "datatypes: int}", r"tables\.Seen\.columns\.visit\.datatype: Field required"),
+        ("primaryKey: [", "primaryKey: &a [", None),
+        ('["#Object.id"]\n  columns:', '&a ["#Object.id"]\n  again: *a\n  columns:', "aliases"),
+        ("tap:table_index: 2", "tap:table_index: [2", "no YAML"),
+    ],
+)
+def test_faults_of_felis_are_told(site, tmp_path, old, new, message):
+    assert old in FELIS
+    (tmp_path / "schema.yaml").write_text(FELIS.replace(old, new))
+    if message is None:
+        drafted(site, tmp_path / "schema.yaml")
+        return
+    with pytest.raises(SourceError, match=message):
+        create(site, "x", str(tmp_path / "schema.yaml"))
+    assert not (site.collections / "x").exists()
+
+
+def test_one_table_of_a_description(site, tmp_path):
+    (tmp_path / "schema.yaml").write_text(FELIS)
+    with pytest.raises(UsageError, match="describes no table Objekt") as caught:
+        create(site, "x", str(tmp_path / "schema.yaml"), table="Objekt")
+    assert "Object" in caught.value.remedy
+    assert list(drafted(site, tmp_path / "schema.yaml", table="OB*")["tables"]) == ["object"]
+
+
+# --- VizieR ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_readme(site, tmp_path):
+    home = site.collections / "x"
+    home.mkdir()
+    (home / "ReadMe").write_text(README)
+    (home / "stars.dat").write_text("  1 18 36 +38 99.99\n  2 20 41 +45  1.25\n")
+    (home / "names.dat").write_text("  1 Vega    \n  2 Deneb   \n")
+    made = drafted(site, home / "ReadMe")
+    assert (made["title"], made["description"]) == (
+        "Two stars and their names",
+        "Stars of the Almagest, observed anew.",
+    )
+    assert (made["creators"], made["bibcode"]) == ([{"name": "Brahe T."}, {"name": "Kepler J."}], "1602AJ......1....2B")
+    assert list(made["tables"]) == ["stars", "names_"]
+    stars = made["tables"]["stars"]
+    assert stars["title"] == "Positions and magnitudes"
+    assert stars["columns"]["vmag"] == {"type": "float64", "unit": "mag", "ucd": "phot.mag;em.opt.V", "description": "Magnitude in V"}  # fmt: skip
+    assert stars["position"] == ["ra", "dec"]  # assembled
+    assert "described, and not beside it: lost.dat" in (home / "x.yaml").read_text()
+    found = rows(site, "SELECT s.ra, s.dec, s.vmag, n.name FROM x.stars AS s JOIN x.names_ AS n ON s.hr = n.hr ORDER BY s.hr")  # fmt: skip
+    assert found == [{"ra": 279.0, "dec": 38.0, "vmag": None, "name": "Vega"}, {"ra": 310.25, "dec": 45.0, "vmag": 1.25, "name": "Deneb"}]  # fmt: skip
+
+
+def test_a_readme_alone(site, tmp_path):
+    (tmp_path / "ReadMe").write_text(README)
+    with pytest.raises(SourceError, match=r"none of the files .* stands beside it: stars\.dat, names\.dat, lost\.dat"):
+        create(site, "x", str(tmp_path / "ReadMe"))
+
+
+def test_tycho_2(site):
+    """The real one, of four tables: two of their files are here, under names of their own."""
+    home = site.collections / "x"
+    home.mkdir()
+    (home / "ReadMe").write_bytes(shared("data/stars/tycho2-ReadMe.txt").read_bytes())
+    (home / "tyc2.dat.07.xz").symlink_to(shared("data/stars/tyc2.dat.07.xz"))
+    (home / "suppl_1.dat.xz").write_bytes(shared("data/stars/tycho2-suppl_1.dat.xz").read_bytes())
+    path = create(site, "x", str(home / "ReadMe"))
+    made = yaml.safe_load(path.read_text())
+    assert made["title"] == "The Tycho-2 Catalogue of the 2.5 Million Brightest Stars"
+    assert made["creators"][0] == {"name": "Hog E."}
+    assert made["tables"]["suppl_1"]["source"]["files"] == "suppl_1.dat.xz"
+    print(path.read_text()[:6000])
+    assert [str(fault) for fault in descriptor.check(path, site)] == []
+
+
+# --- ERDDAP ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def buoys(site: Settings) -> Path:
+    data = site.collections / "x/data"
+    data.mkdir(parents=True)
+    for number in (1, 2):
+        text = f"when;lat;lon;Wind Speed;remark\n{86400 * number};48.5;-4.5;{number}.5;d\u00e9but\n"
+        (data / f"buoy_{number}.csv").write_text(text, encoding="latin-1")
+    (data / "notes.txt").write_text("nothing")
+    path = site.directory / "datasets.xml"
+    path.write_text(ERDDAP.replace("{data}", str(data)))
+    return path
+
+
+def test_erddap(site, buoys):
+    made = drafted(site, buoys)
+    text = (site.collections / "x/x.yaml").read_text()
+    assert list(made["tables"]) == ["buoys", "ships"]
+    assert made["tables"]["ships"]["source"] == {"kind": "sql", "url": "$X_DB", "table": "public.ships"}
+    assert "jdbc:postgresql:db.example.org:5432/sea" in text
+    assert "sesame" not in text
+    assert "sst is left out: data sets of the type EDDGridFromNcFiles are not read" in text
+    assert "old" not in made["tables"]
+
+
+def test_a_data_set_of_erddap_is_published(site, buoys):
+    made = drafted(site, buoys, table="buoys")
+    assert (made["title"], made["description"], made["licence"]) == ("Buoys", "What buoys measure.", "CC-BY-4.0")
+    assert (made["creators"], made["subjects"]) == ([{"name": "Laplace, P.-S."}], ["sea", "tides"])
+    table = made["tables"]["buoys"]
+    assert table["source"]["files"] == "data/*.csv"
+    assert table["columns"]["wspd"] == {"type": "float32", "unit": "m/s", "ucd": "phys.veloc", "description": "Wind speed"}  # fmt: skip
+    assert (table["columns"]["latitude"]["unit"], table["columns"]["latitude"]["ucd"]) == ("deg", "pos.earth.lat")
+    assert table["columns"]["time_"]["unit"] == "s"
+    assert "since 1970" in table["columns"]["time_"]["description"]
+    assert "buoy is ***fileName" in (site.collections / "x/x.yaml").read_text()
+    found = rows(site, "SELECT time_, wspd, port FROM x.buoys ORDER BY wspd")
+    assert [tuple(row.values()) for row in found] == [(86400, 1.5, "Brest"), (172800, 2.5, "Brest")]
+
+
+def test_erddap_with_nothing_that_can_be_read(site, tmp_path):
+    path = tmp_path / "datasets.xml"
+    path.write_text(
+        ERDDAP.replace("{data}", "/nowhere/at/all").replace("EDDTableFromDatabase", "EDDTableFromCassandra")
+    )
+    with pytest.raises(
+        SourceError, match="none of its 3 data sets can be read here: buoys is left out: its fileDir /nowhere"
+    ):
+        create(site, "x", str(path))
+    path.write_text("<erddapDatasets><dataset>")
+    with pytest.raises(SourceError, match="no XML"):
+        create(site, "x", str(path))
+
+
+# --- STAC ------------------------------------------------------------------------------------------------------------
+
+
+def item(at: int) -> dict:
+    return {
+        "type": "Feature", "stac_version": "1.0.0", "id": f"cube{at}", "collection": "omega", "bbox": [at, 0, at + 1, 1],
+        "geometry": {"type": "Polygon", "coordinates": [[[at, 0], [at + 1, 0], [at + 1, 1], [at, 0]]]},
+        "properties": {"datetime": f"2004-01-0{at + 1}T00:00:00Z", "gsd": 300.5, "ssys:targets": ["Mars"], "orbit": at},
+        "assets": {"data": {"href": f"cube{at}.nc", "type": "application/x-netcdf", "file:size": 100 + at}},
+    }  # fmt: skip
+
+
+COLLECTION = {
+    "type": "Collection", "stac_version": "1.0.0", "id": "omega", "title": "OMEGA cubes", "description": "Cubes of Mars", "license": "CC-BY-4.0",
+    "keywords": ["Mars"], "providers": [{"name": "IAS", "roles": ["host"]}, {"name": "OMEGA team", "roles": ["producer"], "url": "https://omega.example.org"}],
+    "item_assets": {"data": {"title": "Reflectances"}}, "summaries": {"instruments": ["OMEGA"], "platform": ["Mars Express"]},
+    "table:columns": [{"name": "orbit", "description": "Number of the orbit"}],
+}  # fmt: skip
+
+
+def test_a_collection_of_stac(site):
+    home = site.collections / "x"
+    (home / "items").mkdir(parents=True)
+    links = []
+    for at in range(3):
+        (home / f"items/cube{at}.json").write_text(json.dumps(item(at)))
+        links.append({"rel": "item", "href": f"./items/cube{at}.json"})
+    (home / "collection.json").write_text(json.dumps({**COLLECTION, "links": links}, indent=1))
+    made = drafted(site, home / "collection.json")
+    assert (made["title"], made["licence"], made["subjects"]) == ("OMEGA cubes", "CC-BY-4.0", ["Mars"])
+    assert made["creators"] == [{"name": "OMEGA team", "url": "https://omega.example.org"}]
+    assert (made["instrument"], made["facility"]) == (["OMEGA"], ["Mars Express"])
+    table = made["tables"]["items"]
+    assert table["source"] == {"kind": "json", "files": "items/*.json", "records": "."}
+    assert table["primary"] == ["id"]
+    said = {one["description"]: one for one in table["columns"].values() if "description" in one}
+    assert said["Distance on the ground between two pixels"]["unit"] == "m"
+    assert said["Reflectances: address"]["ucd"] == "meta.ref.url"
+    assert "Number of the orbit" in said
+    (gsd,) = (name for name, one in table["columns"].items() if one.get("unit") == "m")
+    found = rows(site, f"SELECT id, {gsd} AS gsd FROM x.items ORDER BY id")
+    assert found == [{"id": f"cube{at}", "gsd": 300.5} for at in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("links", "message"),
+    [
+        ([], "links neither items nor an API"),
+        ([{"rel": "item", "href": "./gone/a.json"}], "none of its 1 items stands beside it"),
+        ([{"rel": "item", "href": "../../../../../etc/hostname"}], "none of its 1 items stands beside it"),
+    ],
+)
+def test_collections_without_items(site, tmp_path, links, message):
+    (tmp_path / "collection.json").write_text(json.dumps({**COLLECTION, "links": links}))
+    with pytest.raises(SourceError, match=message):
+        create(site, "x", str(tmp_path / "collection.json"))
