@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -11,9 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy.io.votable import parse_single_table
+from pydantic import ValidationError
 
-from hven.model.errors import SourceError
+from file_servers import Files, web
+from hven.model.errors import SourceError, UserError
 from hven.sources import ROW, Context, fits, parquet, query, votable
+from hven.sources._reading import service
+from running import hven
 from shared import shared
 
 
@@ -137,3 +142,92 @@ def test_files_in_other_units_than_the_first_are_refused(tmp_path, kind):
         SourceError, match=r"b\.x: flux is in .*mW.*, and in .*W.* in a\.x; make it a source entry of its own"
     ):
         table(source())
+
+
+# --- VOTables behind an address --------------------------------------------------------------------------------------
+
+
+def document(*values):
+    rows = "".join(f"<TR><TD>{value}</TD><TD>{value / 2}</TD></TR>" for value in values)
+    fields = '<FIELD name="n" datatype="int" ucd="meta.id;meta.main"/><FIELD name="half" datatype="double" unit="mag"/>'
+    return f'<VOTABLE version="1.4"><RESOURCE><TABLE>{fields}<DATA><TABLEDATA>{rows}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>'.encode()
+
+
+def opened_far(there, path="/a.vot", private=True, **options):
+    said = votable.Options.model_validate({"url": f"{there.address}{path}", "tries": 2, **options})
+    return votable.open(said, Context(allow_private=private))
+
+
+@pytest.fixture
+def far(monkeypatch):
+    monkeypatch.setattr(service, "PAUSE", 0.0)
+    with web(Files({"/a.vot": document(1, 2, 3), "/a.vot.gz": gzip.compress(document(*range(5000)))})) as there:
+        yield there
+
+
+def test_a_votable_behind_an_address(far):
+    source = opened_far(far)
+    assert [(column.name, column.unit) for column in source.columns()] == [("n", None), ("half", "mag")]
+    assert table(source, ["n", "file.path", "file.name", "file.size", ROW]).to_pylist() == [
+        {"n": n, "file.path": f"{far.address}/a.vot", "file.name": "a.vot", "file.size": len(document(1, 2, 3)), ROW: n} for n in (1, 2, 3)
+    ]  # fmt: skip
+    (pin,) = source.pins()
+    assert (pin.name, pin.sha256, pin.detail) == (f"{far.address}/a.vot", hashlib.sha256(document(1, 2, 3)).hexdigest(), far.tag)  # fmt: skip
+    assert pin.modified == "2026-01-02T03:04:05+00:00"
+    assert far.asked == ["GET /a.vot", "GET /a.vot"]  # its head, and all of it
+    assert table(opened_far(far, "/a.vot.gz"), ["n"]).column("n").to_pylist() == list(range(5000))
+    assert [str(one) for one in votable.tables({"url": f"{far.address}/a.vot"}, Context(allow_private=True))] == ["0"]  # fmt: skip
+
+
+def test_what_it_says_before_it_is_read_is_asked_by_head(far):
+    (said,) = opened_far(far).listed()
+    assert far.asked == ["HEAD /a.vot"]
+    assert (said.bytes, said.modified, said.detail) == (len(document(1, 2, 3)), "2026-01-02T03:04:05+00:00", far.tag)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "message"),
+    [
+        ({"cut": 200}, {}, "broke off|stopped sending"),
+        ({}, {"path": "/b.vot"}, "answers 404"),
+        ({}, {"bytes": 100}, "more than 100 bytes"),
+        ({}, {"private": False}, "not on the public internet"),
+        ({"files": {"/a.vot": b"<html><body>Log in</body></html>"}}, {}, "no VOTable"),
+        ({"files": {"/a.vot": document(1, 2, 3)[:-40]}}, {}, "(?i)break|end|well-formed"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_address_is_told(far, spoil, options, message):
+    for name, value in spoil.items():
+        setattr(far, name, value)
+    with pytest.raises(UserError, match=message):
+        table(opened_far(far, **options))
+
+
+def test_either_files_or_an_address():
+    for said in ({}, {"files": "a.vot", "url": "https://host/a.vot"}, {"url": "ftp://host/a.vot"}, {"url": "https://host/a", "token": "sesame"}):  # fmt: skip
+        with pytest.raises(ValidationError):
+            votable.Options.model_validate(said)
+
+
+def test_a_sync_fetches_it_if_it_has_another_tag(far, tmp_path):
+    hven("init", tmp_path)
+    with (tmp_path / "hven.toml").open("a") as file:
+        file.write("\nallow_private = true\n")
+    (tmp_path / "collections/x").mkdir()
+    (tmp_path / "collections/x/x.yaml").write_text(
+        f"collection: x\ntitle: X\ntables:\n  main:\n    primary: n\n    source: {{kind: votable, url: '{far.address}/a.vot'}}\n"
+        "    sync: {}\n    columns: {n: {type: int32, description: N}, half: {type: float64, unit: mag, description: Half}}\n"
+    )
+    assert ": 0 errors" in hven("check", "x", "--site", tmp_path).stdout
+    hven("ingest", "x", "--site", tmp_path)
+    whole = len(far.asked)
+    far.files["/a.vot"] = document(1, 2, 3).replace(
+        b"<TD>1</TD>", b"<TD>7</TD>"
+    )  # as long as before, under the same tag
+    assert "0 of 1 file" in hven("sync", "x", "--site", tmp_path).stdout
+    assert len(far.asked) - whole < whole
+    rows = ["query", "-f", "csv", "SELECT n FROM x.main ORDER BY n", "--site", tmp_path]
+    assert hven(*rows).stdout.split()[1:] == ["1", "2", "3"]
+    far.tag = '"two"'
+    assert "1 of 1 file" in hven("sync", "x", "--site", tmp_path).stdout
+    assert hven(*rows).stdout.split()[1:] == ["2", "3", "7"]

@@ -27,6 +27,11 @@ FILES = ("csv", "files", "fixed", "fits", "json", "oifits", "parquet", "product"
 QUERY = "query"
 
 
+def is_file(source: SourceSpec) -> bool:
+    """Check whether a source is files that are here."""
+    return source.kind in FILES and "url" not in source.options
+
+
 def opened(source: SourceSpec, resource: Resource, settings: Settings) -> Source:
     """Open a source that is a file, or files."""
     module = plugins.load("sources", source.kind)
@@ -105,11 +110,11 @@ class Derived:
             return spec.table
         source = spec.sources[0]
         columns = None
-        if source.kind in FILES:
+        if is_file(source):
             columns = tuple(opened(source, resource, self.settings).columns())
         elif source.kind == QUERY:
             columns = self.columns(str(source.options["adql"]), resource)
         return None if columns is None else compile_mapping(spec, columns, resource).table
 
 
-__all__ = ["FILES", "QUERY", "Derived", "opened"]
+__all__ = ["QUERY", "Derived", "is_file", "opened"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hven import adql
 from hven.adql.tree import TableRef, walk
 from hven.descriptor._columns import check_name
-from hven.descriptor._derived import FILES, QUERY, Derived, opened
+from hven.descriptor._derived import QUERY, Derived, is_file, opened
 from hven.descriptor._expression_names import written
 from hven.descriptor._files import files_table, named_by
 from hven.descriptor._keys import ASSIGNMENTS, Collection
@@ -256,7 +256,7 @@ def _against_sources(
         return against_database(spec, resource, settings)
     for source in spec.sources:
         try:
-            if source.kind in FILES:
+            if is_file(source):
                 rows = opened(source, resource, settings)
                 mapping = compile_mapping(spec, rows.columns(), resource)
                 made = mapping.table

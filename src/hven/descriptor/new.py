@@ -37,7 +37,7 @@ from hven.model.errors import Conflict, SourceError, UsageError, UserError
 from hven.model.literal import figure
 from hven.model.sky import contours
 from hven.model.table import Column
-from hven.model.types import FLOAT64, parse_type
+from hven.model.types import parse_type
 from hven.sources import Context, Described, Doubts, Guesses, Headed, Reject, Source, filekinds, remote, stores
 
 if TYPE_CHECKING:

@@ -259,7 +259,10 @@ class Run:
             if compared and self.steps.only in {None, entry.spec.kind}
         ]
         listed = {
-            number: {pin.name: [pin.bytes, pin.modified, pin.sha256] for pin in source.listed()}
+            number: {
+                pin.name: [pin.bytes, pin.modified, pin.sha256, *([pin.detail] if pin.detail else [])]
+                for pin in source.listed()
+            }
             for number, source in asked
             if isinstance(source, FileWise)
         }

@@ -6,14 +6,16 @@ import io
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from pydantic import Field
+from pydantic import AliasChoices, Field, model_validator
 
 from hven.formats import votable
 from hven.model.errors import Place, SourceError, UserError
 from hven.sources import Context, FileKind, Offer, Source
 from hven.sources._reading.cells import no_nan
+from hven.sources._reading.fetched import FetchedFile
 from hven.sources._reading.filerows import FileRows
-from hven.sources._reading.files import DataFile, FileOptions, Stream, assemble, data_files
+from hven.sources._reading.files import DataFile, FileOptions, Stream, Texts, assemble, data_files
+from hven.sources._reading.service import AskedOptions, Budget, Service, authorization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,12 +29,24 @@ if TYPE_CHECKING:
 FILES = FileKind(endings=("vot", "votable", "xml"), begins=rb"(?is)(?:\xef\xbb\xbf)?\s*(?:<.*?)?<(?:\w+:)?VOTABLE[\s>]")
 
 
-class Options(FileOptions):
+class Options(FileOptions, AskedOptions):
     """What a descriptor may say of VOTables."""
 
+    files: Texts = Field(
+        default_factory=list,
+        validation_alias=AliasChoices("files", "file"),
+        description="File or files, relative to the descriptor.",
+    )
+    url: str | None = Field(None, pattern=r"^https?://", description="Address of one VOTable, instead of `files`: whatever gives one by GET. A sync fetches it if its ETag, time or size is another.")  # fmt: skip
     table: int | str | None = Field(
         None, description="Which table of each file: its number from 0, its ID or its name; default the first."
     )
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Options:
+        if bool(self.files) == (self.url is not None):
+            raise ValueError("give either `files` or `url`")
+        return self
 
 
 def open(options: Options, context: Context) -> Source:  # noqa: A001  (the contract's word)
@@ -54,7 +68,7 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
     SourceError
         No such file; it is no VOTable.
     """
-    file = data_files(Options.model_validate(dict(options)), context.directory, context.roots)[0]
+    file = _files(Options.model_validate(dict(options)), context)[0]
     stream = file.open()
     try:
         found = votable.tables(_buffered(stream))
@@ -67,6 +81,16 @@ def tables(options: Mapping[str, Any], context: Context) -> list[Offer]:
         Offer(choice=number, name=item.name, rows=item.rows, default=number == default)
         for number, item in enumerate(found)
     ]
+
+
+def _files(options: Options, context: Context) -> list[DataFile]:
+    if options.url is None:
+        return data_files(options, context.directory, context.roots)
+    secret = authorization(options.token, context, "Bearer") or authorization(options.login, context, "Basic")
+    service = Service(
+        options.url, context, seconds=options.seconds, tries=options.tries, rate=options.rate, secret=secret
+    )
+    return [FetchedFile(service, Budget(options, service.host, "or ask for less"))]
 
 
 class _Raw(io.RawIOBase):
@@ -92,8 +116,8 @@ class Tables(FileRows):
     """The rows of one table in each of the files."""
 
     def __init__(self, options: Options, context: Context) -> None:
-        super().__init__(options, context)
-        self.options = options
+        self.context, self.options = context, options
+        self.files, self.read = _files(options, context), 0
 
     def columns(self) -> list[Column]:
         """List the FIELDs."""
@@ -121,7 +145,7 @@ class Tables(FileRows):
 
     @cached_property
     def _head(self) -> Head:
-        stream = self.files[0].open()
+        stream = self.files[0].glance()
         try:
             return self._read(stream, self.files[0]).head
         finally:

@@ -321,7 +321,7 @@ class DataFile:
         except OSError:
             return False
 
-    def glance(self, lot: int) -> Stream:
+    def glance(self, lot: int = CHUNK) -> Stream:
         """Open to look at parts of it, decompressed: nothing is hashed or counted.
 
         Parameters
@@ -345,6 +345,11 @@ class DataFile:
             raise SourceError(
                 f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions"
             ) from error
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self.stat.st_size
 
     @property
     def progress(self) -> int:
@@ -576,7 +581,7 @@ def data_files(options: FileOptions, directory: Path, roots: Sequence[Path] = ()
 
 def total(files: Sequence[DataFile]) -> int:
     """Count the bytes of all files on disk."""
-    return sum(file.stat.st_size for file in files)
+    return sum(file.size for file in files)
 
 
 _FACT_TYPES: dict[str, pa.DataType] = {

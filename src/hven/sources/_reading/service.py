@@ -40,12 +40,11 @@ def _named(value: str) -> str:
 Secret = Annotated[str, AfterValidator(_named)]
 
 
-class ServiceOptions(BaseModel):
-    """What a descriptor may say of every service that is asked many times."""
+class AskedOptions(BaseModel):
+    """What a descriptor may say of how something elsewhere is asked for."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: str = Field(pattern=r"^https?://", description="Address of the server.")
     bytes: int = Field(10 << 30, gt=0, description="Bytes of all answers of one run, at most.")
     total: float = Field(86_400.0, gt=0, description="Seconds of one run, at most.")
     token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
@@ -55,10 +54,16 @@ class ServiceOptions(BaseModel):
     tries: int = Field(6, ge=1, le=20, description="How often something is tried that a pause may mend.")
 
 
+class ServiceOptions(AskedOptions):
+    """What a descriptor may say of every service that is asked many times."""
+
+    url: str = Field(pattern=r"^https?://", description="Address of the server.")
+
+
 class Budget:
     """Bytes and seconds that a run may still cost."""
 
-    def __init__(self, options: ServiceOptions, what: str, remedy: str) -> None:
+    def __init__(self, options: AskedOptions, what: str, remedy: str) -> None:
         self.options, self.what, self.remedy = options, what, remedy
         self.bytes, self._begun = 0, time.monotonic()
 
@@ -75,22 +80,31 @@ class Budget:
         found = bytearray()
         for part in parts:
             found += part
-            self.bytes += len(part)
-            if self.bytes > self.options.bytes:
-                raise TooLarge(
-                    f"{self.what} sends more than {self.options.bytes:,} bytes",
-                    remedy=f"say more `bytes`, {self.remedy}",
-                )
+            self.count(len(part))
             if most is not None and len(found) > most:
                 raise TooLarge(
                     f"{self.what} sends more than {most:,} bytes at once", remedy="ask for fewer at once: `page`"
                 )
-            if time.monotonic() - self._begun > self.options.total:
-                raise SourceError(
-                    f"{self.what} is not read within {self.options.total:g} s",
-                    remedy="say a longer `total`, or sync again: what can be gone on with goes on where it was",
-                )
         return bytes(found)
+
+    def count(self, more: int) -> None:
+        """Count bytes that came.
+
+        Raises
+        ------
+        TooLarge, SourceError
+            As `read`.
+        """
+        self.bytes += more
+        if self.bytes > self.options.bytes:
+            raise TooLarge(
+                f"{self.what} sends more than {self.options.bytes:,} bytes", remedy=f"say more `bytes`, {self.remedy}"
+            )
+        if time.monotonic() - self._begun > self.options.total:
+            raise SourceError(
+                f"{self.what} is not read within {self.options.total:g} s",
+                remedy="say a longer `total`, or sync again: what can be gone on with goes on where it was",
+            )
 
 
 class Broken(SourceError):

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from hven.formats.media import Distant
 from hven.model.errors import FarFault, FarSilence, Place, SourceError
-from hven.sources._reading.files import DataFile, Stream
+from hven.sources._reading.files import CHUNK, DataFile, Stream
 from hven.sources._stores._facts import AWAY, Fact, wanted
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class _Elsewhere(DataFile):
         """What readers of media open."""
         return Distant(PurePosixPath(self.name), self._spans)
 
-    def glance(self, lot: int) -> Stream:
+    def glance(self, lot: int = CHUNK) -> Stream:
         """Open to look at parts of it, decompressed."""
         return Stream(self, cast("io.RawIOBase", self.place.open(buffering=lot)), lot)
 
@@ -124,7 +124,7 @@ class _Elsewhere(DataFile):
         return self
 
 
-class FarFile(_Elsewhere):
+class RangedFile(_Elsewhere):
     """A file on another server.
 
     Parameters
@@ -303,9 +303,11 @@ def far_files(store: _Store, address: str, patterns: Sequence[str], ignore: Sequ
     plain = [one for one in patterns if not set("*?[") & {*one}]
     signs = [one for one in patterns if one not in plain]
     try:
-        listed = [FarFile(store, address, path, fact) for path, fact in (store.listed(signs, ignore) if signs else ())]
+        listed = [
+            RangedFile(store, address, path, fact) for path, fact in (store.listed(signs, ignore) if signs else ())
+        ]
     except FarFault as fault:
         raise SourceError(f"{address}: {fault.message}", remedy=fault.remedy) from fault
     if signs and not listed:
         raise SourceError(f"no file matches {', '.join(signs)} at {address}", remedy="look what is there")
-    return [*(FarFile(store, address, path, None) for path in plain), *listed]
+    return [*(RangedFile(store, address, path, None) for path in plain), *listed]
