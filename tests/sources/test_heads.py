@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tarfile
@@ -194,6 +195,24 @@ def test_a_disk_that_is_gone_is_no_deletion(tmp_path):
         assert rows(site, "SELECT COUNT(*) AS n FROM frames.main") == [{"n": 40}]
         sync(site, "frames", accept=True)
         assert rows(site, "SELECT COUNT(*) AS n FROM frames.main") == [{"n": 3}]
+
+
+@pytest.mark.parametrize("pattern", ["*/*.fits", "**/*.fits"])
+def test_a_folder_that_cannot_be_listed_ends_the_ingest(tmp_path, monkeypatch, pattern):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        header(tmp_path / folder / "1.fits", N=1)
+    assert len(opened("fits", tmp_path, files=pattern, mode="header").files) == 2
+    scandir = os.scandir
+
+    def stale(place="."):
+        if str(place).endswith("/b"):
+            raise OSError(errno.ESTALE, "Stale file handle", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", stale)
+    with pytest.raises(SourceError, match="b cannot be listed: Stale file handle"):
+        opened("fits", tmp_path, files=pattern, mode="header")
 
 
 # --- product files --------------------------------------------------------------------------------------------

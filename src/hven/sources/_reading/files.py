@@ -170,6 +170,11 @@ def _expand(pattern: str, directory: Path) -> list[Path]:
         raise SourceError(
             f"the file pattern {pattern!r} cannot be used: {error}", remedy="`**` must stand alone between slashes"
         ) from error
+    except OSError as error:  # what is not listed is not gone
+        raise SourceError(
+            f"{error.filename or pattern} cannot be listed: {error.strerror}",
+            remedy="look at its permissions, and whether its disk is there",
+        ) from error
     if not matches:
         raise SourceError(f"no file matches {pattern}{_where(pattern, directory)}", remedy=_nearest(path))
     return matches
@@ -183,7 +188,7 @@ def _fitting(anchor: Path, pattern: str) -> Iterator[Path]:
         return
     fits = re.compile(fnmatch.translate(last)).match
     for folder in anchor.glob(head) if any(sign in head for sign in "*?[") else [anchor / head]:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(folder) as entries:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
             for entry in entries:
                 if fits(entry.name) and _is_file(entry):
                     yield folder / entry.name
