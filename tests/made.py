@@ -21,6 +21,7 @@ import pytest
 from hven.ingest import ingest
 from hven.model import settings
 from hven.site import Site
+from page_world import ElasticWorld, StacWorld, serving
 from postgres import server
 from running import hven, program
 from shared import ROOT
@@ -82,20 +83,39 @@ def ingested(directory: Path) -> None:
 
 @contextlib.contextmanager
 def database(directory: Path) -> Iterator[dict[str, str]]:
-    """Run an empty PostgreSQL if descriptors name one by a secret, which is in the environment until the block ends."""
+    """Run what descriptors name: an empty PostgreSQL by a secret, SQLite by a line of ODBC, services with what is in ``served/``; until the block ends.
+
+    Secrets are in the environment, and addresses of services in the descriptors.
+    """
     names = {
         name
         for path in directory.glob("collections/*/*.yaml")
         for name in re.findall(r"url: \$(\w+)", path.read_text(encoding="utf-8"))
     }
-    if not names:
-        yield {}
-        return
-    with server() as address, pytest.MonkeyPatch.context() as patch:
-        secrets = dict.fromkeys(names, f"postgresql://{address}")
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for path in sorted(directory.glob("served/*.json")):
+            stack.enter_context(served(directory, path))
+        for name in {name for name in names if name.endswith("_ODBC")}:
+            patch.setenv(name, f"DRIVER={{SQLite3}};Database={next(directory.glob('*.sqlite'))}")
+            names.remove(name)
+        secrets = dict.fromkeys(names, f"postgresql://{stack.enter_context(server())}") if names else {}
         for name, value in secrets.items():
             patch.setenv(name, value)
         yield secrets
+
+
+@contextlib.contextmanager
+def served(directory: Path, path: Path) -> Iterator[None]:
+    """Serve what a file holds as the server that the collection of its name reads; its descriptor has the address."""
+    held = json.loads(path.read_text(encoding="utf-8"))
+    world, below = (StacWorld(**held), "/stac") if "items" in held else (ElasticWorld(**held), "")
+    said = directory / f"collections/{path.stem}/{path.stem}.yaml"
+    with serving(world, below) as address:
+        text = re.sub(r'(url: )"http://127[^"]*"', rf'\1"{address}"', said.read_text(encoding="utf-8"))
+        assert address in text
+        said.write_text(text, encoding="utf-8")
+        yield
 
 
 def judged(url: str, with_obscore: bool) -> None:

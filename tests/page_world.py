@@ -65,7 +65,7 @@ class PageWorld:
 
 @dataclass
 class ElasticWorld(PageWorld):
-    """An index `nrh` of documents, as versions 7 to 9 and OpenSearch show it."""
+    """An index of documents, as versions 7 to 9 and OpenSearch show it."""
 
     documents: list[dict[str, Any]] = field(default_factory=list)
     mapping: dict[str, Any] = field(default_factory=dict)
@@ -73,6 +73,7 @@ class ElasticWorld(PageWorld):
     open: set[str] = field(default_factory=set)  # points in time and scrolls
     scrolls: dict[str, tuple[list[dict[str, Any]], int]] = field(default_factory=dict)
     login: str = ""
+    index: str = "nrh"
     count: int = 0
     ready: dict[tuple[int, int], bytes] = field(default_factory=dict)  # pages of all documents, written beforehand
 
@@ -87,16 +88,16 @@ class ElasticWorld(PageWorld):
             return Reply.of({"succeeded": True})
         if parts == ["_cat", "indices"]:
             return Reply.of(
-                [{"index": "nrh", "docs.count": str(len(self.documents))}, {"index": ".kibana", "docs.count": "9"}]
+                [{"index": self.index, "docs.count": str(len(self.documents))}, {"index": ".kibana", "docs.count": "9"}]
             )
         if parts == ["_search"]:
             return self._page(asked.body)
         if parts == ["_search", "scroll"]:
             return self._scrolled(asked.body["scroll_id"])
-        if parts[0] not in {"nrh", "nrh-*"}:
+        if parts[0] not in {self.index, f"{self.index}-*"}:
             return Reply.of({"error": {"root_cause": [], "type": "index_not_found_exception", "reason": f"no such index [{parts[0]}]"}, "status": 404}, 404)  # fmt: skip
         if parts[1] == "_mapping":
-            return Reply.of({"nrh": {"mappings": {"properties": self.mapping}}})
+            return Reply.of({self.index: {"mappings": {"properties": self.mapping}}})
         if parts[1] == "_pit":
             self.count += 1
             self.open.add(f"pit{self.count}")
@@ -113,7 +114,7 @@ class ElasticWorld(PageWorld):
         sort = body.get("sort") or []
         names = [one if isinstance(one, str) else next(iter(one)) for one in sort]
         hits = [
-            {"_index": "nrh", "_id": f"d{at}", "_score": None, "_source": one, "sort": [at if name in {"_shard_doc", "_doc"} else one.get(name) for name in names]}
+            {"_index": self.index, "_id": f"d{at}", "_score": None, "_source": one, "sort": [at if name in {"_shard_doc", "_doc"} else one.get(name) for name in names]}
             for at, one in enumerate(self.documents)
             if self._meets(one, body.get("query", {"match_all": {}}))
         ]  # fmt: skip

@@ -270,3 +270,51 @@ def test_time_series(made: tuple[Path, Rows]) -> None:
         )
         given = json.loads((site / "collections/orfees/data/bursts.tfcat.json").read_text())
         assert [one["geometry"] for one in features["features"]] == [one["geometry"] for one in given["features"]]
+
+
+@pytest.mark.parametrize("made", ["20-from-servers"], indirect=True)
+def test_from_servers(made: tuple[Path, Rows]) -> None:
+    """Rows are what the servers hold, and the faults of the index are named."""
+    site, rows = made
+    held = {path.stem: json.loads(path.read_text()) for path in site.glob("served/*.json")}
+    days = [one for one in held["nrh_index"]["documents"] if one["status"] == "checked"]
+    expected = [
+        (f"nrh_{one['day']}", float(re.search(r"_(\d+)\.gif", look["file"])[1]) / 10, look["label"], look["file"])
+        for one in days
+        for look in one["quicklooks"]
+    ]
+    there = rows("SELECT obs_id, spectral_range_min, label, file_name FROM nrh_index.epn_core")
+    found = [(one["obs_id"], float(one["spectral_range_min"]) / 1e6, one["label"], one["file_name"]) for one in there]
+    assert sorted(found) == sorted(expected)
+    wrong = [number for number, one in enumerate(expected, 1) if one[2] == "2280 MHz"]
+    twice = next(name for name, band, *_ in expected if sum(one[:2] == (name, band) for one in expected) > 1)
+    assert len(wrong) == 2
+    told = hven("--site", site, "ingest", "nrh_index").stdout
+    assert "a label in tenths of MHz that says MHz: 2 rows" in told
+    assert told.count("label = 2280 MHz") == 2
+    assert "a day has one frequency twice: 1 row" in told
+    assert f"obs_id = {twice}" in told
+    files = rows("SELECT granule_uid, spectral_range_min, spectral_range_max, bands FROM orfees.epn_core")
+    assert {one["granule_uid"]: (float(one["spectral_range_min"]), float(one["spectral_range_max"]), one["bands"]) for one in files} == {
+        one["fits"]["name"]: (min(band["low"] for band in one["bands"]) * 1e6, max(band["high"] for band in one["bands"]) * 1e6, "#".join(band["name"] for band in one["bands"]))
+        for one in held["orfees"]["documents"]
+    }  # fmt: skip
+    cubes = rows("SELECT granule_uid, c1min, c2min, incidence_min, access_url FROM omega_api.epn_core")
+    items = {one["id"]: one for one in held["omega_api"]["items"]}
+    assert len(cubes) == len(items)
+    for row in cubes:
+        item = items[row["granule_uid"]]
+        place = [float(row["c1min"]), float(row["c2min"])]
+        assert place == pytest.approx(
+            [item["bbox"][0] % 360, item["bbox"][1]], abs=0.1
+        )  # of arcs, not of straight lines
+        assert float(row["incidence_min"]) == item["properties"]["view:incidence_angle"]
+        assert row["access_url"] == item["assets"]["cube"]["href"]
+    with sqlite3.connect(site / "hfc.sqlite") as database:
+        truth = database.execute(
+            "SELECT 'sp_' || ID_SUNSPOT, FEAT_CARR_LONG_DEG, FEAT_DIAM_DEG, JDINT + JDFRAC FROM SUNSPOTS JOIN OBSERVATIONS ON OBSERVATIONS_ID = ID_OBSERVATIONS"
+        ).fetchall()
+    database.close()
+    spots = rows("SELECT granule_uid, c1min, spot_diameter, time_min FROM hfc_spots.epn_core")
+    for ours, theirs in zip(sorted(tuple(one.values()) for one in spots), sorted(truth), strict=True):
+        assert (ours[0], *map(float, ours[1:])) == (theirs[0], *map(pytest.approx, theirs[1:]))
