@@ -22,7 +22,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import yaml
 
-from bench import documents, heads
+from bench import documents, endpoints, heads
 from bench.measure import Journey, against, pairs
 from hven.descriptor import check
 from hven.descriptor._merging import STANDARDS
@@ -66,6 +66,8 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         yield documents.journey()
     if only in "sources.heads" or only in "sources.granules":
         yield from heads.journeys(only)
+    if only in "sources.endpoint.time":
+        yield from endpoints.journeys()
     if only in "sources.mariadb" or only in "sources.odbc":
         yield from databases(only)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TWIN = ".json"
 LONGEST = 255  # bytes between two slashes
+MOST = 1_000  # old paths whose routes are remembered
 
 
 class Routes(Router):
@@ -31,6 +32,7 @@ class Routes(Router):
         super().__init__(*args, **kwargs)
         self._named = named
         self._known: dict[tuple[str, str], BaseRoute] = {}
+        self._old: dict[tuple[str, str], BaseRoute] = {}  # of paths that no route has
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -40,9 +42,14 @@ class Routes(Router):
         ):
             # no file's name can be so
             raise HTTPException(404)
-        route = self._found(scope) if scope["type"] == "http" else None
+        key = scope.get("method", ""), path
+        old = self._old.get(key)
+        route = self._found(scope) if scope["type"] == "http" and old is None else None
         if route is None and scope["type"] == "http" and (renamed := self._named(scope)) is not None:
-            scope, route = renamed, self._found(renamed)
+            fits = old is not None and old.matches(renamed)[0] is Match.FULL
+            scope, route = renamed, old if fits else self._found(renamed)
+            if route is not None and len(self._old) < MOST:
+                self._old[key] = route
         if route is None and scope["type"] == "http":
             twin = _plain(scope)
             if twin is not None and (route := self._found(twin)) is not None:
