@@ -16,8 +16,7 @@ from pydantic import ValidationError
 
 from file_servers import Files, web
 from hven.model.errors import SourceError, UserError
-from hven.sources import ROW, Context, fits, parquet, query, votable
-from hven.sources._reading import service
+from hven.sources import ROW, Context, _turns, fits, parquet, query, votable
 from running import hven
 from shared import shared
 
@@ -160,7 +159,7 @@ def opened_far(there, path="/a.vot", private=True, **options):
 
 @pytest.fixture
 def far(monkeypatch):
-    monkeypatch.setattr(service, "PAUSE", 0.0)
+    monkeypatch.setattr(_turns, "PAUSE", 0.0)
     with web(Files({"/a.vot": document(1, 2, 3), "/a.vot.gz": gzip.compress(document(*range(5000)))})) as there:
         yield there
 
