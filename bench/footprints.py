@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -38,11 +39,11 @@ CONE = "SELECT id, ABS(dec) AS b FROM sky.fields WHERE 1 = CONTAINS(POINT(ra, de
 UPLOADED = "SELECT COUNT(*) AS n FROM TAP_UPLOAD.u AS u JOIN sky.fields AS f ON 1 = CONTAINS(POINT(u.ra, u.dec), {})"
 
 
-def made() -> None:
-    """Make the site once: hexagons of 0.006 to 1.6 degrees, everywhere."""
+def drawn() -> Path:
+    """Draw the polygons once: hexagons of 0.006 to 1.6 degrees, everywhere."""
     folder = SITE / "collections" / "sky"
-    if (SITE / "var").exists():
-        return
+    if (folder / "fields.parquet").exists():
+        return folder / "fields.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(1)
     lon, lat = positions(rng, ROWS)
@@ -53,7 +54,15 @@ def made() -> None:
     lons = (lon[:, None] + reach * np.cos(angle) / np.maximum(np.cos(np.radians(lats)), 0.02)) % 360
     flat = np.stack([lons, lats], axis=2).round(6).ravel()
     region = pa.ListArray.from_arrays(np.arange(0, len(flat) + 1, 2 * CORNERS, dtype=np.int32), flat)
-    pq.write_table(pa.table({"id": np.arange(ROWS), "ra": lon, "dec": lat, "s_region": region}), folder / "fields.parquet")  # fmt: skip
+    pq.write_table(pa.table({"id": np.arange(ROWS), "ra": lon, "dec": lat, "s_region": region}), folder / "fields.part")  # fmt: skip
+    return (folder / "fields.part").rename(folder / "fields.parquet")
+
+
+def made() -> None:
+    """Make the site once."""
+    if (SITE / "var").exists():
+        return
+    folder = drawn().parent
     (SITE / "hven.toml").write_text('name = "footprints"\n')
     (folder / "sky.yaml").write_text(DESCRIPTOR)
     try:
@@ -126,4 +135,4 @@ def uploaded(server: Server, query: str, text: str) -> float:
     return taken
 
 
-__all__ = ["journeys"]
+__all__ = ["CORNERS", "ROWS", "drawn", "journeys", "positions"]

@@ -78,7 +78,16 @@ CONES = 1200.0
 JOINED = {"postgres": 100.0, "embedded": 100.0, "mixed": 1000.0}  # ms
 BACK = 5.0  # seconds
 STREAMS_MIB = 2 * 30.0  # of the library that streams need, which each of two processes loads with its first one
-JOURNEYS = ("load.stars", "join.postgres", "join.embedded", "join.mixed", "restart")  # beside those of bench.tap
+JOURNEYS = (
+    "load.stars",
+    "join.postgres",
+    "join.embedded",
+    "join.mixed",
+    "restart",
+    "regions.point",
+    "regions.circle",
+    "regions.union",
+)  # beside those of bench.tap
 
 
 # --- what is asked -------------------------------------------------------------------------------------------
@@ -179,7 +188,7 @@ def sites() -> dict[str, Path]:
 class Psql:
     """A psql that is kept open; asks by COPY and reads all of the answer."""
 
-    def __init__(self, port: int, namespace: str) -> None:
+    def __init__(self, port: int, namespace: str, column: str = "pflag") -> None:
         self._process = subprocess.Popen(
             [peer.BINARIES / "psql", "-h", "127.0.0.1", "-p", str(port), "-U", peer.OWNER, "-d", "hven", "-qAtX", "-v", "ON_ERROR_STOP=1"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -187,7 +196,7 @@ class Psql:
         self.ask(f"SET search_path = {namespace}, public, pg_catalog")
         (self.table,) = self.ask(
             "COPY (SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid "
-            f"WHERE n.nspname = '{namespace}' AND c.relkind = 'r' AND a.attname = 'pflag' ORDER BY c.oid DESC LIMIT 1) TO STDOUT"
+            f"WHERE n.nspname = '{namespace}' AND c.relkind = 'r' AND a.attname = '{column}' ORDER BY c.oid DESC LIMIT 1) TO STDOUT"
         ).splitlines()
         self.table = f'"{self.table}"'
 
@@ -337,10 +346,17 @@ NEEDS = {
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run all that have `only` in their names."""
+    from bench import outlines
+
     if only and not any(only in name for name in NEEDS["root"]):
         return
     word = only.removeprefix("postgres.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped
+    if outlines.asked(only):
+        with database() as port:
+            yield from outlines.journeys(port, only)
+    if only and not any(only in name for name in NEEDS["root"] if name not in outlines.NAMES):
+        return
     peer.install()
     with database() as port:
         places = sites()

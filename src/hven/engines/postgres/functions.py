@@ -18,6 +18,8 @@ _REPLACED = (
 _MATCHED = "(octet_length(s) + CAST(1 + octet_length(s) AS bigint) * octet_length(new))"
 
 FUNCTIONS: tuple[str, ...] = (
+    # true, and gone when the plan is made: with it PostgreSQL plans no workers, which it thinks wanted where an index of cells finds a hundred rows
+    "FUNCTION hven_alone() RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL UNSAFE AS $$ SELECT true $$",
     # as fmod: each step takes the largest multiple of y by a power of 2, so that every difference is exact
     f"""FUNCTION hven_remainder(x {_D}, y {_D}) RETURNS {_D} {_PL} AS $$
     DECLARE r {_D} := abs(x); d {_D} := abs(y); t {_D};

@@ -74,10 +74,13 @@ _SIMPLE = (And, Between, ColumnRef, CommonTable, Compare, Derived, Exists, Ident
            SelectItem, SetOperation, Subquery, TableRef)  # fmt: skip
 PGSPHERE, Q3C, HEALPIX = "pgsphere", "q3c", "healpix"
 _covered = lru_cache(maxsize=8)(cover)  # the members of a union, and who looks at coverages, ask for the same shape
+_asked = lru_cache(maxsize=8)(asked)
 
 
 class Words(Protocol):
     """The dialect, as its places need it."""
+
+    settings: bool
 
     def argument(self, number: int) -> str:
         """Write a parameter without a type."""
@@ -131,7 +134,7 @@ class InRegion:
         if self.one is not None and self.one(values) != 1:
             return None
         shape = self.shape.make(values)
-        found = None if shape is None else asked(shape)
+        found = None if shape is None else _asked(shape)
         return None if found is None else (found,)
 
 
@@ -295,6 +298,10 @@ class Places:
                 for region in self._positions.regions.get(node.number, ())
                 if region.column in known
             ]
+            if (
+                tests and not dialect.settings
+            ):  # few rows: to start workers for them would take longer than to read them
+                tests.append("hven_alone()")
             text = f"(SELECT s.* FROM {text} AS s WHERE {' AND '.join(tests)})" if tests else text
         shapes = self._positions.shapes.get(node.number)
         if not shapes or not self._mode or node.table is None or node.table.qualified not in self._indexed:

@@ -78,13 +78,15 @@ class Shapes(EngineDialect):
         if first == "point" and second == "polygon":
             lon, lat = self.coordinates(writer, one)
             test = f"hven_in_ring({lon}, {lat}, {self.ring(writer, two)})"
-            cells = self.places.celled(node, two)
-            if cells is None:
+            if meta(two).constant:
                 return test
-            near = f"NOT hven_apart({self.listing(f'{lon}, {lat}')}, {self.numbers(writer, two)})"
-            return f"({writer.expr(cells)} && hven_cells_at({lon}, {lat}) AND {near} AND {test})"
+            cells = self.places.celled(node, two)
+            near = f"NOT hven_apart({self.listing(f'{lon}, {lat}')}, {self.numbers(writer, two)}) AND {test}"
+            return f"({near})" if cells is None else f"({writer.expr(cells)} && hven_cells_at({lon}, {lat}) AND {near})"
         here, there = self.numbers(writer, one), self.numbers(writer, two)
         test = f"hven_{node.name.lower()}({here}, {there})"
+        if {first, second} & {"polygon"}:  # a look at the circles around costs a tenth
+            test = f"NOT hven_apart({here}, {there}) AND {test}"
         for side, other, numbers in ((two, one, here), (one, two, there)):
             if not isinstance(side, ColumnRef) or side.source in {
                 read.source for read in walk(other) if isinstance(read, ColumnRef)
@@ -92,9 +94,8 @@ class Shapes(EngineDialect):
                 continue
             cells = self.places.celled(node, side)
             if cells is not None:
-                near = f"{writer.expr(cells)} && hven_cells_around({numbers}) AND NOT hven_apart({here}, {there})"
-                return f"({near} AND {test})"
-        return test
+                return f"({writer.expr(cells)} && hven_cells_around({numbers}) AND {test})"
+        return f"({test})"
 
 
 def within(lon: str, lat: str, lon0: str, lat0: str, radius: str) -> str:

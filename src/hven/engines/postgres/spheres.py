@@ -12,6 +12,12 @@ _PL = "LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE"
 _D = "double precision"
 _EPS = "5.2e-15"  # radians: hven.model.sky.sphere.TOLERANCE
 _DEG = "3e-13"
+_COS, _LON = "cos(radians(lat + 1e-100))", "radians(lon + 1e-100)"
+_X, _Y, _Z = f"{_COS} * cos({_LON})", f"{_COS} * (sin({_LON}) + 1e-100)", "sin(radians(lat + 1e-100))"
+_HERE = (
+    "cos(radians(p[2 * i] + 1e-100)) * (x * cos(radians(p[2 * i - 1] + 1e-100)) + y * (sin(radians(p[2 * i - 1] + 1e-100)) + 1e-100))"
+    " + z * sin(radians(p[2 * i] + 1e-100))"
+)
 _RIM = "2.8e-13"  # of circles around points: as the embedded engine has it
 
 SPHERES: tuple[str, ...] = (
@@ -28,24 +34,27 @@ SPHERES: tuple[str, ...] = (
         THEN hven_haversine(lon, lat, lon0, lat0) <= sin(radians(r + {_RIM}) / 2) * sin(radians(r + {_RIM}) / 2)
         ELSE hven_haversine(lon, lat, lon0 + 180, -lat0) >= CASE WHEN r >= 180 THEN -1
              ELSE sin(radians(180 - r - {_RIM}) / 2) * abs(sin(radians(180 - r - {_RIM}) / 2)) END END $$""",
-    f"""FUNCTION hven_vector(lon {_D}, lat {_D}) RETURNS {_D}[] {_SQL} STRICT AS $$
-      SELECT ARRAY[CASE WHEN abs(x) < 1e-40 THEN 0 ELSE x END, CASE WHEN abs(y) < 1e-40 THEN 0 ELSE y END, CASE WHEN abs(z) < 1e-40 THEN 0 ELSE z END]
-      FROM (SELECT cos(radians(lat + 1e-100)) * cos(radians(lon + 1e-100)), cos(radians(lat + 1e-100)) * (sin(radians(lon + 1e-100)) + 1e-100), sin(radians(lat + 1e-100))) AS v(x, y, z) $$""",
+    # written so that it is made part of the expressions that call it: arguments are numbers
+    f"""FUNCTION hven_vector(lon {_D}, lat {_D}) RETURNS {_D}[] {_SQL} AS $$
+      SELECT ARRAY[CASE WHEN abs({_X}) < 1e-40 THEN 0 ELSE {_X} END, CASE WHEN abs({_Y}) < 1e-40 THEN 0 ELSE {_Y} END, CASE WHEN abs({_Z}) < 1e-40 THEN 0 ELSE {_Z} END] $$""",
     # a circle that holds a shape: unit vector and radius in radians; NULL: there is none below 60 degrees, or no shape
     f"""FUNCTION hven_cap(p {_D}[]) RETURNS {_D}[] {_PL} AS $$
-    DECLARE n integer := cardinality(p); v {_D}[] := '{{}}'; x {_D} := 0; y {_D} := 0; z {_D} := 0; s {_D}; low {_D} := 1;
+    DECLARE n integer := cardinality(p) / 2; a {_D}; b {_D}; r {_D}; x {_D} := 0; y {_D} := 0; z {_D} := 0; s {_D}; low {_D} := 1;
     BEGIN
-      FOR i IN 1 .. n LOOP IF p[i] IS NULL OR NOT abs(p[i]) < 'infinity' THEN RETURN NULL; END IF; END LOOP;
-      IF n = 2 THEN RETURN hven_vector(p[1], p[2]) || 0::{_D}; END IF;
-      IF n = 3 THEN RETURN hven_vector(p[1], p[2]) || radians(p[3] + 1e-100); END IF;
-      n := n / 2;
+      IF cardinality(p) < 4 THEN
+        IF (abs(p[1]) < 'infinity' AND abs(p[2]) < 'infinity' AND abs(coalesce(p[3], 0)) < 'infinity') IS NOT TRUE OR (cardinality(p) = 3 AND p[3] IS NULL) THEN RETURN NULL; END IF;
+        RETURN hven_vector(p[1], p[2]) || CASE cardinality(p) WHEN 3 THEN radians(p[3] + 1e-100) ELSE 0::{_D} END;
+      END IF;
       FOR i IN 1 .. n LOOP
-        v := v || hven_vector(p[2 * i - 1], p[2 * i]);
-        x := x + v[3 * i - 2]; y := y + v[3 * i - 1]; z := z + v[3 * i];
+        a := radians(p[2 * i - 1] + 1e-100); b := radians(p[2 * i] + 1e-100);
+        IF (abs(a) < 'infinity' AND abs(b) < 'infinity') IS NOT TRUE THEN RETURN NULL; END IF;
+        r := cos(b); x := x + r * cos(a); y := y + r * (sin(a) + 1e-100); z := z + sin(b);
       END LOOP;
       s := sqrt(x * x + y * y + z * z);
       IF s < 1e-6 THEN RETURN NULL; END IF;
-      FOR i IN 1 .. n LOOP low := least(low, (x * v[3 * i - 2] + y * v[3 * i - 1] + z * v[3 * i]) / s); END LOOP;
+      FOR i IN 1 .. n LOOP
+        low := least(low, ({_HERE}) / s);
+      END LOOP;
       RETURN CASE WHEN low > 0.5 THEN ARRAY[x / s, y / s, z / s, acos(low) + 1e-7] END;
     END $$""",
     # a quick look before shapes are compared
