@@ -281,6 +281,9 @@ def test_spans_of_text(values, low, low_open):
     assert ordered[begin:end] == [
         text for text in ordered if text.encode() > low.encode() or (text == low and not low_open)
     ]
+    for one in {low, *ordered}:
+        begin, end = index.span(one, one)
+        assert ordered[begin:end] == [one] * ordered.count(one)
 
 
 def test_timestamps_are_looked_up_as_text(own):

@@ -48,6 +48,7 @@ COLUMNS = (
 )  # fmt: skip
 SCHEMA = pa.schema([column.arrow for column in COLUMNS])
 THIS = "#this"
+Value = Any  # of a link: an array, or what is the same in each row: text, truth, number, None
 _WHOLE = {
     **{field.name: field.type for field in SCHEMA},
     **dict.fromkeys(("_at", "_link", "_row"), pa.int32()),
@@ -148,20 +149,23 @@ def rows(
         if not some or some[0].source is None:
             seen.update(at.to_pylist())
         visible = pc.is_in(at, value_set=pa.array(sorted(seen), pa.int32()))
+        columns = []
         for link in some:
             made = _made(link, there, names, base, (table.schema, was)) | _locks(link, there, names, rights, table)
             if "link_auth" in made:
                 made["_path"] = made["_file"] if link.file or not path else there[names[path[0]]].combine_chunks()
-            made["_at"] = at
-            made["_link"] = pa.array([numbers[id(link)]] * len(at), pa.int32())
-            made["_row"] = pa.array(range(len(at)), pa.int32())
+            made["_link"] = numbers[id(link)]
             if link.service is not None:
-                made["service_def"] = _services(link, link.service, there, names, base, made, own)
-            kept = pc.fill_null(pc.and_(visible, _kept(link, there, names, made)), _FALSE)
+                made["service_def"] = _services(link, link.service, there, names, base, made, at, own)
             if link.file and link.semantics == THIS:
-                _note(own, made, kept)
+                _note(own, made, at, _kept([made], visible))
+            columns.append(made)
+        if columns:
+            rows_of = pa.array(range(len(at)), pa.int32())
+            whole = _whole([{"_at": at, "_row": rows_of, **made} for made in columns], len(at))
+            kept = _kept(columns, visible)
             if kept.true_count:
-                found.append(_whole(made) if kept.true_count == len(kept) else _whole(made).filter(kept))
+                found.append(whole if kept.true_count == len(kept) else whole.filter(kept))
     every = pa.Table.from_batches([pa.concat_batches(found)]) if found else None
     # where rows have policies on files their list is not for everybody
     if every is not None and every["_file"].null_count < every.num_rows:
@@ -174,19 +178,20 @@ def rows(
     if every is not None and named and not whole_of(who, table.schema):
         every = _shared(every, named, who, answered)
     missing = [at for at in range(len(asked)) if at not in seen]
+    at = pa.array(missing, pa.int32())
     lost = {
-        "error_message": pa.array([_MISSING.format(table=table.qualified)] * len(missing), pa.string()),
-        "semantics": pa.array([THIS] * len(missing), pa.string()),
-        "_at": pa.array(missing, pa.int32()),
-        "_link": pa.array([0] * len(missing), pa.int32()),
-        "_row": pa.array([0] * len(missing), pa.int32()),
+        "error_message": _MISSING.format(table=table.qualified),
+        "semantics": THIS,
+        "_at": at,
+        "_link": 0,
+        "_row": 0,
     }
-    parts = [pa.Table.from_batches([_whole(lost)])] if missing or every is None else []
+    parts = [pa.Table.from_batches([_whole([lost], len(missing))])] if missing or every is None else []
     whole = pa.concat_tables([*parts, *([] if every is None else [every])])
     whole = whole.sort_by([("_at", "ascending"), ("_link", "ascending"), ("_row", "ascending")])
     said = pa.array(asked, pa.string()).take(whole["_at"].combine_chunks())
     whole = whole.set_column(whole.schema.get_field_index("ID"), "ID", said)
-    return whole if numbered else whole.select(SCHEMA.names).cast(SCHEMA)
+    return whole if numbered else pa.table([whole[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
 def described(found: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
@@ -267,14 +272,12 @@ def followed(found: pa.Table, base: str, ask: Callable[[str, list[str]], pa.Tabl
     return whole.sort_by([("_at", "ascending"), ("_nth", "ascending")]).select(found.column_names)
 
 
-def _note(own: dict[int, str], made: Mapping[str, pa.Array], kept: pa.Array) -> None:
+def _note(own: dict[int, str], made: Mapping[str, Value], at: pa.Array, kept: pa.Array) -> None:
     """Note the paths of rows' own files, the first one of each."""
-    free = made["link_authorized"].to_pylist() if "link_authorized" in made else [True] * len(kept)
-    for at, path, there, may in zip(
-        made["_at"].to_pylist(), made["_file"].to_pylist(), kept.to_pylist(), free, strict=True
-    ):
+    free, paths = (_listed(made.get(name), len(at)) for name in ("link_authorized", "_file"))
+    for place, path, there, may in zip(at.to_pylist(), paths, kept.to_pylist(), free, strict=True):
         if there and path is not None and may in {None, True}:
-            own.setdefault(at, path)
+            own.setdefault(place, path)
 
 
 def _services(
@@ -283,7 +286,8 @@ def _services(
     there: pa.Table,
     names: Mapping[str, str],
     base: str,
-    made: Mapping[str, pa.Array],
+    made: Mapping[str, Value],
+    at: pa.Array,
     own: Mapping[int, str],
 ) -> pa.Array:
     """Describe a service for each row; null where an address, or what is always sent, is not known."""
@@ -299,10 +303,11 @@ def _services(
     own_values = [at for at, one in enumerate(service.inputs) if not all(map(_said_once, _values(one)))]
     values = {at: [filled(template) for template in _values(service.inputs[at])] for at in own_values}
     name, steady = link.local or link.semantics.rpartition("#")[2], _fixed(service.address, base) is not None
-    about = zip(*(made[name].to_pylist() for name in ("description", "content_type", "_at")), strict=True)
+    told_of = (_listed(made[name], len(at)) for name in ("description", "content_type"))
+    about = zip(*told_of, at.to_pylist(), strict=True)
     frames: dict[tuple[bool, ...], Frame] = {}
     found: list[str | None] = []
-    for row, (address, (description, kind, at)) in enumerate(zip(addresses, about, strict=True)):
+    for row, (address, (description, kind, place_of_row)) in enumerate(zip(addresses, about, strict=True)):
         inputs, told = list(service.inputs), [description or "", kind or ""]
         lost = address is None
         for place in own_values:
@@ -312,7 +317,7 @@ def _services(
             inputs[place] = _filled(one, here)
         fit = None if lost else replace(service, address=(str(address),), inputs=tuple(inputs))
         if fit is not None and link.narrowed is not None:
-            fit = link.narrowed(fit, own.get(at))
+            fit = link.narrowed(fit, own.get(place_of_row))
         if fit is None:
             found.append(None)
             continue
@@ -390,7 +395,7 @@ def _of_target(node: Any) -> Any:
 
 def _locks(
     link: Link, there: pa.Table, names: Mapping[str, str], rights: tuple[str, str], table: Table
-) -> dict[str, pa.Array]:
+) -> dict[str, Value]:
     """Say of links to the row's own files whether one must log in, and whether this reader may take them."""
     telling = {f"target.{name}" for name in table.telling}
     said = (link.address, *(() if link.service is None else link.service.templates))
@@ -398,11 +403,10 @@ def _locks(
     if not link.file and link.narrowed is None and telling.isdisjoint(taken):
         return {}
     everybody, theirs = (
-        pc.equal(there[names[text]].combine_chunks(), _ONE)
-        if text in names
-        else pa.array([text == "1"] * there.num_rows, pa.bool_())
-        for text in rights
+        pc.equal(there[names[text]].combine_chunks(), _ONE) if text in names else text == "1" for text in rights
     )
+    if isinstance(everybody, bool):
+        return {"link_auth": "false" if everybody else "true", "link_authorized": theirs}
     return {"link_auth": pc.if_else(everybody, _said("false"), _said("true")), "link_authorized": theirs}
 
 
@@ -424,7 +428,7 @@ def _shared(every: pa.Table, named: Sequence[Table], who: Reader, answered: Call
                 locked.update(answered(f"{text} ({', '.join(map(literal, some))})", OWNER)["path"].to_pylist())
         shut = pc.is_in(paths, value_set=pa.array(sorted(locked), pa.string()))
         columns[name] = pc.if_else(shut, value, columns[name])
-    return pa.Table.from_batches([_whole(columns)])
+    return pa.Table.from_batches([_whole([columns], len(paths))])
 
 
 def _query(
@@ -493,42 +497,43 @@ def _named(qualified: str, table: Table | None = None) -> str:
 
 def _made(
     link: Link, there: pa.Table, names: Mapping[str, str], base: str, files: tuple[str, Mapping[str, str]]
-) -> dict[str, pa.Array]:
-    """Make the columns of a link, one value for each row; `files`: the collection of its files, what old addresses of them begin with -> what their paths do."""
-
-    def same(text: str | None) -> pa.Array:
-        return pa.array([text] * there.num_rows, pa.string())
-
-    file = same(None)
+) -> dict[str, Value]:
+    """Make the columns of a link; `files`: the collection of its files, what old addresses of them begin with -> what their paths do."""
+    file: Value = None
+    address: Value
     if link.file:
         file = _renamed(_texts(link.address, there, names, base), files[1])
         begin = f"{base}/collections/{quote(files[0])}/files/"
         address = pc.binary_join_element_wise(begin, _each(file, "", "/"), "")
     else:
-        address = _texts(link.address, there, names, base, address=True)
-    kind = _texts(link.type, there, names, base)
+        address = _value(link.address, there, names, base, address=True)
+    kind = _value(link.type, there, names, base)
     if link.endings:
         endings, kinds = _endings(link.endings)
+        address = _array(address, there.num_rows, pa.string())
         ending = pc.index_in(pc.struct_field(pc.extract_regex(pc.utf8_lower(address), _ENDING), 0), value_set=endings)
         address, kind = pc.if_else(pc.is_valid(ending), address, _NOTHING), kinds.take(ending)
-    return {
+    made = {
         "access_url": address,
-        "description": _texts(link.description, there, names, base),
-        "semantics": same(link.semantics),
+        "description": _value(link.description, there, names, base),
+        "semantics": link.semantics,
         "content_type": kind,
-        "content_length": _numbers(_texts(link.size, there, names, base))
-        if link.size
-        else pa.nulls(there.num_rows, pa.int64()),
-        "content_qualifier": _kinds(_texts(link.qualifier, there, names, base)),
-        "local_semantics": same(link.local),
+        "content_length": _numbers(_texts(link.size, there, names, base)) if link.size else None,
+        "content_qualifier": _kinds(_value(link.qualifier, there, names, base)),
+        "local_semantics": link.local,
         "_file": file,
     }
+    if link.condition is not None:
+        made["_if"] = pc.equal(there[names[_truth(link.condition)]].combine_chunks(), _ONE)
+    return made
 
 
-def _kinds(texts: pa.Array) -> pa.Array:
+def _kinds(texts: Value) -> Value:
     """Say kinds of products in DataLink's words, each distinct one once."""
+    if texts is None or isinstance(texts, str):
+        return kind_of(texts)
     if texts.null_count == len(texts):
-        return texts
+        return None
     coded = texts.dictionary_encode()
     return pa.array([kind_of(text) for text in coded.dictionary.to_pylist()], pa.string()).take(coded.indices)
 
@@ -555,11 +560,38 @@ def _renamed(files: pa.Array, was: Mapping[str, str]) -> pa.Array:
     )
 
 
-def _kept(link: Link, there: pa.Table, names: Mapping[str, str], made: Mapping[str, pa.Array]) -> pa.Array:
-    kept = pc.is_valid(made["access_url" if link.service is None else "service_def"])
-    if link.condition is not None:
-        kept = pc.and_(kept, pc.equal(there[names[_truth(link.condition)]].combine_chunks(), _ONE))
-    return kept
+def _kept(columns: Sequence[Mapping[str, Value]], visible: pa.Array) -> pa.Array:
+    """Tell which rows of some links there are: they lead somewhere, their condition is met, and the reader may know of their row."""
+    rows = len(visible)
+    leads = _joined([made.get("service_def", made["access_url"]) for made in columns], rows, pa.string())
+    meets = [made.get("_if", True) for made in columns]
+    kept = pc.and_(pc.is_valid(leads), pa.concat_arrays([visible] * len(columns)) if len(columns) > 1 else visible)
+    return kept if all(one is True for one in meets) else pc.fill_null(pc.and_(kept, _joined(meets, rows, pa.bool_())), _FALSE)  # fmt: skip
+
+
+def _value(template: Template, there: pa.Table, names: Mapping[str, str], base: str, *, address: bool = False) -> Value:
+    """Fill a template: one text, if it is the same for all rows."""
+    fixed = _fixed(template, base)
+    return fixed if fixed is not None or not template else _texts(template, there, names, base, address=address)
+
+
+def _listed(value: Value, rows: int) -> list[Any]:
+    return value.to_pylist() if isinstance(value, pa.Array) else [value] * rows
+
+
+def _array(value: Value, rows: int, kind: pa.DataType) -> pa.Array:
+    if isinstance(value, pa.Array):
+        return value if value.type == kind else value.cast(kind)
+    return pa.nulls(rows, kind) if value is None else pa.array([value] * rows, kind)
+
+
+def _joined(values: Sequence[Value], rows: int, kind: pa.DataType) -> pa.Array:
+    """Put the column of some links below each other; what is the same in all rows of a link costs next to nothing."""
+    if len(values) == 1:
+        return _array(values[0], rows, kind)
+    if not any(isinstance(one, pa.Array) for one in values):
+        return pa.array([one for one in values for _ in range(rows)], kind)
+    return pa.concat_arrays([_array(one, rows, kind) for one in values])
 
 
 def _texts(
@@ -641,18 +673,20 @@ def _with_files(every: pa.Table, table: Table, roots: Sequence[Root], answered: 
         "access_url": pc.if_else(gone, _NOTHING, there),
         "error_message": pc.if_else(gone, _said(_GONE), _NOTHING),
     }
-    kept = {name: every[name].combine_chunks() for name in every.column_names}
-    return pa.Table.from_batches([_whole({**kept, **changed})])
+    (whole,) = every.to_batches()
+    columns = dict(zip(whole.schema.names, whole.columns, strict=True))
+    return pa.Table.from_batches([_whole([{**columns, **changed}], len(paths))])
 
 
-def _whole(some: Mapping[str, pa.Array]) -> pa.RecordBatch:
-    """Add the columns that are missing, and bring all to one order and type."""
-    rows = len(next(iter(some.values())))
+def _whole(links: Sequence[Mapping[str, Value]], rows: int) -> pa.RecordBatch:
+    """Put the rows of some links below each other: with the columns that are missing, in one order and type."""
     nulls: dict[pa.DataType, pa.Array] = {}
     columns = []
     for name, kind in _WHOLE.items():
-        column = some.get(name)
-        if column is None:
-            column = nulls[kind] = nulls[kind] if kind in nulls else pa.nulls(rows, kind)
-        columns.append(column if column.type == kind else column.cast(kind))
+        values = [one.get(name) for one in links]
+        if all(one is None for one in values):
+            nulls[kind] = column = nulls[kind] if kind in nulls else pa.nulls(rows * len(links), kind)
+        else:
+            column = _joined(values, rows, kind)
+        columns.append(column)
     return pa.RecordBatch.from_arrays(columns, names=list(_WHOLE))

@@ -568,8 +568,10 @@ def _found(
         folder = place.rpartition("/")[0]
         inside = None if folders is None or linked else folders.get(folder)
         if inside is None:
-            real = Path(place).resolve(strict=True)
-            inside = any(real.is_relative_to(root.resolve()) for root in settings.grounds)
+            real = os.path.realpath(place, strict=True)
+            # where no link is on the way, its name tells
+            inside = real == place and any(real.startswith(f"{root}/") for root in settings.grounds)
+            inside = inside or any(Path(real).is_relative_to(root.resolve()) for root in settings.grounds)
             seen = os.stat(place)  # noqa: PTH116
             if folders is not None and not linked:
                 folders[folder] = inside

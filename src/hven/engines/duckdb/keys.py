@@ -66,6 +66,8 @@ class KeyIndex:
         such a number with a decimal literal: whoever uses the rows tests the condition again.
         """
         begin = 0 if low is None else self._place(low, after=low_open, outward=-1)
+        if self.values is None and low is not None and low == high and not (low_open or high_open):
+            return begin, self._behind(str(low), begin)
         end = self.count if high is None else self._place(high, after=not high_open, outward=1)
         return begin, max(begin, end)
 
@@ -116,12 +118,22 @@ class KeyIndex:
             return self.count
         return int(np.searchsorted(self.values, self.values.dtype.type(whole), side="right" if after else "left"))
 
-    def _place_of_text(self, value: str, *, after: bool) -> int:
+    def _behind(self, value: str, begin: int) -> int:
+        """Find the end of a text's entries, which begin there: there is one, as a rule, and few otherwise."""
+        far = 1
+        while begin + far <= self.count and self._text_at(begin + far - 1) == value:
+            far *= 2
+        return self._place_of_text(value, after=True, low=begin + far // 2, high=min(begin + far, self.count))
+
+    def _text_at(self, place: int) -> str:
+        return str(self.text(int(self.rows[place]) if self.rows is not None else place))
+
+    def _place_of_text(self, value: str, *, after: bool, low: int = 0, high: int | None = None) -> int:
         # Python compares text by code point, which is the order of UTF-8 bytes, which is the stored order
-        low, high = 0, self.count
+        high = self.count if high is None else high
         while low < high:
             middle = (low + high) // 2
-            found = self.text(int(self.rows[middle]) if self.rows is not None else middle)
+            found = self._text_at(middle)
             if found < value or (after and found == value):
                 low = middle + 1
             else:

@@ -395,6 +395,8 @@ class Stored:
 
     def value(self, row: int, column: int) -> Any:
         """Return one value as a Python object."""
+        if len(self.batches) == 1:
+            return self.batches[0].column(column)[row].as_py()
         at = int(np.searchsorted(self.starts, row, side="right")) - 1
         return self.batches[at].column(column)[row - int(self.starts[at])].as_py()
 

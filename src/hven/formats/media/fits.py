@@ -39,7 +39,7 @@ from hven.model.table import Column
 from hven.model.types import Type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     import numpy.typing as npt
@@ -227,8 +227,10 @@ def _cards(header: Any) -> tuple[Card, ...]:
 def _array(hdu: Any, index: int, hdus: Any, stream: BinaryIO) -> Array:
     header, name = hdu.header, str(hdu.name or "")
     sizes = tuple(int(size) for size in hdu.shape)
-    scale, zero = _real(header.get("BSCALE", 1.0), 1.0), _real(header.get("BZERO", 0.0), 0.0)
-    blank, bits = header.get("BLANK"), int(header["BITPIX"])
+    cards = _cards(header)
+    plain = {card.keyword: card.value for card in reversed(cards) if card.keyword not in {"", "COMMENT", "HISTORY"}}
+    scale, zero = _real(plain.get("BSCALE", 1.0), 1.0), _real(plain.get("BZERO", 0.0), 0.0)
+    blank, bits = plain.get("BLANK"), int(header["BITPIX"])
     whole = bits > 0 and scale == 1.0 and zero == int(zero) and blank is None
     shifted = zero if whole else 0.0
     dtype = np.dtype(f"{'f' if bits < 0 else 'i'}{abs(bits) // 8}") if bits != 8 else np.dtype("u1")
@@ -254,10 +256,8 @@ def _array(hdu: Any, index: int, hdus: Any, stream: BinaryIO) -> Array:
             values[there == blank] = np.nan
         return values
 
-    axes = tuple(_axis(header, number, sizes, hdus) for number in range(len(sizes), 0, -1))
+    axes = tuple(_axis(plain, header, number, sizes, hdus) for number in range(len(sizes), 0, -1))
     kinds = {axis.kind for axis in axes}
-    cards = _cards(header)
-    plain = {card.keyword: card.value for card in reversed(cards) if card.keyword not in {"", "COMMENT", "HISTORY"}}
     return Array(
         index=index,
         name=name,
@@ -267,7 +267,7 @@ def _array(hdu: Any, index: int, hdus: Any, stream: BinaryIO) -> Array:
         raw=raw,
         meant=meant,
         flat=flat is not None and not isinstance(stream, Opened),
-        unit=str(header.get("BUNIT") or "").strip() or None,
+        unit=str(plain.get("BUNIT") or "").strip() or None,
         cards=cards,
         places=partial(footprints.places, plain) if {"longitude", "latitude"} <= kinds else None,
         role=next((role for role, pattern in _ROLES.items() if index and pattern.match(name)), "data"),
@@ -290,15 +290,15 @@ def _real(value: object, default: float) -> float:
     return float(value) if isinstance(value, int | float) and np.isfinite(value) else default
 
 
-def _axis(header: Any, number: int, sizes: tuple[int, ...], hdus: Any) -> Axis:
-    word = str(header.get(f"CTYPE{number}") or "").strip()
-    unit = str(header.get(f"CUNIT{number}") or "").strip() or None
+def _axis(plain: Mapping[str, Any], header: Any, number: int, sizes: tuple[int, ...], hdus: Any) -> Axis:
+    word = str(plain.get(f"CTYPE{number}") or "").strip()
+    unit = str(plain.get(f"CUNIT{number}") or "").strip() or None
     kind = next((kind for kind, pattern in _KINDS if pattern.match(word.upper())), "")
     if not kind and word.upper() in {"LINEAR", ""} and (unit or "").lower().replace(" ", "") in _SPECTRAL_UNITS:
         kind = "spectral"  # as MUSE and many spectra have it
     size = sizes[len(sizes) - number]
     values: Callable[[], npt.NDArray[Any]] | None = None
-    if kind not in {"longitude", "latitude"} and (word or header.get(f"CRVAL{number}") is not None):
+    if kind not in {"longitude", "latitude"} and (word or plain.get(f"CRVAL{number}") is not None):
         values = partial(_values, header, number, kind, size, hdus)
     own = (
         partial(_own, header, number, size, hdus, unit) if values is not None and kind in {"spectral", "time"} else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Input, Service, Template
 
-WRITTEN = 1000  # texts of parameters that are kept
+WRITTEN = 4000  # texts of parameters that are kept
 _written: dict[int, tuple[Input, str]] = {}
 _SAFE = "/:,"
 _GAP = f"hven{secrets.token_hex(8)}_"

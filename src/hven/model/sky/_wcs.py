@@ -37,6 +37,8 @@ WILD = 1e8  # what is more is no angle, in seconds of arc either
 _CARDS = re.compile(
     r"WCSAXES|CTYPE\d|CUNIT\d|CRVAL\d|CRPIX\d|CDELT\d|CROTA\d|(CD|PC|PV|PS)\d_\d+|LONPOLE|LATPOLE|RADESYS|EQUINOX|(A|B|AP|BP)_(ORDER|DMAX|\d_\d)"
 )
+_BENT = re.compile(r"[AB]P?_")  # polynomials (SIP) that wcslib does not know
+_WRITTEN = re.compile(r"(?!-?inf|nan)[ -&(-~]{0,60}")  # what a card can have as it is
 _PROJECTIONS = frozenset(
     [
         "AZP",
@@ -231,12 +233,21 @@ def _planar(header: Mapping[str, Card], of: Axes) -> dict[str, Card]:
     return found
 
 
+def _card(pair: tuple[str, Card]) -> str:
+    """Write a card as FITS has it (4.0, section 4.1)."""
+    name, value = pair
+    word = (
+        f"'{value:<8}'" if isinstance(value, str) else "FT"[value] if isinstance(value, bool) else repr(value).upper()
+    )
+    return f"{name:<8}= {word:>20}".ljust(80)
+
+
 def _wcs(cards: Mapping[str, Card]) -> Any:
     """Make astropy's WCS of an image."""
     import warnings  # noqa: PLC0415  (beside astropy)
 
     from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
-    from astropy.wcs import WCS, FITSFixedWarning, WcsError  # noqa: PLC0415  (a second to load, asked by few)
+    from astropy.wcs import WCS, FITSFixedWarning, WcsError, Wcsprm  # noqa: PLC0415  (a second to load, asked by few)
 
     matrix = np.array([[number(cards, f"CD{i}_{j}") for j in (1, 2)] for i in (1, 2)])
     if np.isfinite(matrix).any():
@@ -260,7 +271,12 @@ def _wcs(cards: Mapping[str, Card]) -> Any:
         warnings.simplefilter("ignore", FITSFixedWarning)
         warnings.simplefilter("ignore", UserWarning)
         try:
-            made = WCS(fits.Header(cards))
+            if any(map(_BENT.match, cards)) or not all(map(_WRITTEN.fullmatch, map(str, cards.values()))):
+                made = WCS(fits.Header(cards))
+            else:  # without polynomials of its own: half a millisecond less, most of which astropy's cards take
+                made = WCS(naxis=2)
+                made.wcs = Wcsprm("".join(map(_card, cards.items())).encode())
+                made.fix()
             made.wcs.set()
         except (WcsError, fits.VerifyError) as fault:
             raise ValueError(str(fault)) from None

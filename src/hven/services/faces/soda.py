@@ -104,8 +104,8 @@ def links(table: Table, around: Surroundings) -> Sequence[Link]:
         own = []
         for one in service.inputs:
             known = one if one.param is cutouts.PACKAGE else fit.get(one.param.name)
-            if known is not None:
-                own.append(replace(one, param=known.param, low=known.low, high=known.high))
+            if known is not None:  # the same object for all lists: it is written once
+                own.append(replace(one, param=known.param, low=known.low, high=known.high) if one.value else known)
         return replace(service, inputs=tuple(own)) if fit else None
 
     files = around.site.current().published.get(f"{table.schema}.files")
