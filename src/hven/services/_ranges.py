@@ -83,6 +83,7 @@ def given(
     headers: Mapping[str, str],
     *,
     same: bool = True,
+    body: bytes | None = None,
 ) -> Response:
     """Answer with a file, or the range of it that is asked for.
 
@@ -94,6 +95,8 @@ def given(
         Media type; texts are said to be UTF-8.
     same
         Whether `If-Range`, if it is said, names this state: else all is given.
+    body
+        All bytes, where they are there already.
     """
     part = asked(request, size) if same else None
     if part == (0, 0):
@@ -106,6 +109,8 @@ def given(
     status = 200 if part is None else 206
     if request.method == "HEAD" or begin == end:
         return Response(None, status, every)
+    if body is not None:
+        return Response(body[begin:end], status, every)
     return Flow(request, status, every, pieces(begin, end))
 
 
@@ -151,9 +156,9 @@ class Flow(Response):
 
 async def flowing(pieces: Generator[Piece], *, far: bool = False) -> AsyncGenerator[bytes | bytearray]:
     """Take pieces as they come: on the event loop, and behind a None by a thread (of those that wait for `far` servers), which joins small ones."""
-    waiting, size = None, 0
+    waiting, size, over = None, 0, False
     try:
-        while (piece := next(pieces, b"")) != b"":
+        while not (over := (piece := next(pieces, b"")) == b""):
             if piece is None:
                 waiting = asyncio.ensure_future(computed(_waited, pieces, far=far))
                 await asyncio.wait([waiting])  # who does not wait any more leaves it at work
@@ -166,7 +171,8 @@ async def flowing(pieces: Generator[Piece], *, far: bool = False) -> AsyncGenera
     finally:
         if waiting is not None and not waiting.done():
             await asyncio.wait([waiting])
-        await computed(pieces.close)
+        if not over:
+            await computed(pieces.close)
 
 
 def _waited(pieces: Iterator[Piece]) -> bytes | bytearray:

@@ -588,8 +588,15 @@ def _found(
     return place, seen
 
 
-def reading(around: Surroundings, row: dict[str, Any]) -> Callable[[int, int], Generator[Piece]]:
+def reading(
+    around: Surroundings, row: dict[str, Any], place: str | None = None
+) -> Callable[[int, int], Generator[Piece]]:
     """Return what reads bytes of a file, from one to before another: the one place where the bytes of files come from that leave in archives and ranges.
+
+    Parameters
+    ----------
+    place
+        Where `place_of` has just found it; None: that is asked as soon as it is read.
 
     Returns
     -------
@@ -598,7 +605,9 @@ def reading(around: Surroundings, row: dict[str, Any]) -> Callable[[int, int], G
         what was published, and before its last bytes are given.
     """
     return (
-        partial(_read, around.site.settings, row) if elsewhere.root_of(row) is None else partial(_read_far, around, row)
+        partial(_read, around.site.settings, row, place)
+        if elsewhere.root_of(row) is None
+        else partial(_read_far, around, row)
     )
 
 
@@ -617,10 +626,10 @@ def _read_far(around: Surroundings, row: dict[str, Any], start: int, stop: int) 
             yield part
 
 
-def _read(settings: Settings, row: dict[str, Any], start: int, stop: int) -> Generator[Piece]:
+def _read(settings: Settings, row: dict[str, Any], place: str | None, start: int, stop: int) -> Generator[Piece]:
     yield None
     try:
-        file = os.open(place_of(settings, row), os.O_RDONLY)
+        file = os.open(place or place_of(settings, row), os.O_RDONLY)
     except OSError:
         raise elsewhere.changed(row) from None
     try:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote as urlquote
 
 import anyio.to_thread
 from starlette.responses import RedirectResponse, Response
 
 from hven import services as dali
+from hven.model.errors import HvenError
 from hven.model.table import FILES, rooted
 from hven.services import elsewhere, filed
 from hven.services._ranges import described, flowing, given
 from hven.services.face import Face, Surroundings, Way, route
+from hven.services.filed import PIECE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +34,17 @@ HEADERS = {
 }
 
 
+class Taken(NamedTuple):
+    """A file as it was asked for: who may keep the answer, what stands for it now, where it lies here, all of a small one, and why it cannot be had."""
+
+    row: dict[str, Any]
+    reach: str
+    newer: str | None
+    place: str | None
+    body: bytes | None
+    lost: HvenError | None
+
+
 def applies(table: Table) -> bool:
     """Serve tables that a descriptor's ``files`` made."""
     return table.utype == FILES
@@ -41,21 +54,32 @@ def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/collections/<name>/files`` and what is below."""
     far = elsewhere.far_blocks(around)
 
-    def found(request: Request, name: str, path: str) -> tuple[dict[str, Any], str, str | None]:
-        """Ask for a file; return also who may keep the answer, and what stands for it now."""
+    def found(request: Request, name: str, path: str) -> Taken:
+        """Ask for a file; a small one is read here and now: to find another thread for that takes longer."""
         who = around.reader(request)
         taken = filed.asked(around, who, name, [path])
         row = taken.one(path)
         taken.note("file taken" if request.method == "GET" else "file asked about", path)
         newer = filed.successor(around, row["url"], row["release"], who) if row["release"] else None
-        return row, taken.reach, newer
+        root = rooted(path, row["roots"])[0]
+        place = body = lost = None
+        if root.scheme is None and not root.direct:
+            try:
+                place = filed.place_of(around.site.settings, row)
+                if request.method == "GET" and row["bytes"] <= PIECE:
+                    read = filed.reading(around, row, place)(0, row["bytes"])
+                    body = b"".join(piece for piece in read if piece is not None)
+            except HvenError as error:  # of who has it already nothing is asked
+                lost = error
+        return Taken(row, taken.reach, newer, place, body, lost)
 
     async def one(request: Request) -> Response:
         name, path = request.path_params["name"], request.path_params["path"]
         if b"hdu=" in request.scope["query_string"].lower() and (part := _part(request)):
             here = f"{dali.base(request, around.site.settings)}/collections/{urlquote(name)}"
             return RedirectResponse(f"{here}/as/fits/{urlquote(path)}?PART={urlquote(part, safe='')}", headers=HEADERS)
-        row, reach, newer = await anyio.to_thread.run_sync(found, request, name, path)
+        taken = await anyio.to_thread.run_sync(found, request, name, path)
+        row, newer = taken.row, taken.newer
         root, below = rooted(path, row["roots"])
         link = {}
         if row["release"] is not None:
@@ -64,14 +88,14 @@ def routes(around: Surroundings) -> Sequence[Route]:
             )
             link = {"link": f'<{newer}>; rel="latest-version"'}
         if root.direct:
-            kept = {"cache-control": "no-cache" if reach == "public" else "private, no-store", **HEADERS, **link}
+            kept = {"cache-control": "no-cache" if taken.reach == "public" else "private, no-store", **HEADERS, **link}
             return RedirectResponse(f"{root.address}/{urlquote(below)}", headers=kept)
         far_file = None
         if root.scheme is not None:
             with elsewhere.told(row):
                 far_file = elsewhere.published(row, await far.file(root, below))
         tag = f'"{row["tag"]}"' if far_file is None else f'"{far_file.key}"'
-        headers = {**dali.caching(tag, public=reach == "public"), **HEADERS, **link}
+        headers = {**dali.caching(tag, public=taken.reach == "public"), **HEADERS, **link}
         headers |= described(path, elsewhere.moment(row) if far_file is None else far_file.fact.modified, row["sha256"])
         if dali.unchanged(request, tag):
             return Response(status_code=304, headers=headers)
@@ -80,11 +104,12 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if far_file is not None:
             pieces = partial(far.pieces, far_file)
             return given(request, far_file.bytes, pieces, row["media_type"], headers, same=same)
-        await anyio.to_thread.run_sync(filed.place_of, around.site.settings, row)  # before anything is promised
-        read = filed.reading(around, row)
+        if taken.lost is not None:  # before anything is promised
+            raise taken.lost
+        read = filed.reading(around, row, taken.place)
         return given(
-            request, row["bytes"], lambda begin, end: flowing(read(begin, end)), row["media_type"], headers, same=same
-        )
+            request, row["bytes"], lambda begin, end: flowing(read(begin, end)), row["media_type"], headers, same=same, body=taken.body
+        )  # fmt: skip
 
     async def listed(request: Request) -> Response:
         found = await anyio.to_thread.run_sync(
