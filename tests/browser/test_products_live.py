@@ -43,6 +43,9 @@ tables:
       date_obs: {type: timestamp, ucd: time.start;obs.exposure, rank: 1, indexed: true}
       wavelnth: {type: int32, unit: Angstrom, ucd: em.wl, rank: 1}
     links: [{semantics: this, file: "data/{target.name}.fits"}]
+  cards:
+    title: Headers
+    source: {kind: fits, files: "data/*_1700.fits", mode: cards}
 """
 CLOUD = "l1448_13co"
 HESIOD = """\
@@ -62,7 +65,21 @@ tables:
     links:
       - {semantics: this, file: "{target.file}"}
       - {semantics: auxiliary, text: "{site.url}/collections/clouds/cube/{target.file}", type: text/html, description: Slices and spectra, if: file LIKE '%.fits'}
+  fields:
+    title: Fields of view
+    source: fields.csv
+    primary: [name]
+    position: [ra, dec]
+    columns:
+      name: {type: string, ucd: meta.id;meta.main, rank: 1}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main, rank: 1}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main, rank: 1}
+      radius: {type: float64, unit: deg, rank: 1}
+      s_region: {type: circle, ucd: pos.outline;obs.field, rank: 2, indexed: true}
+    map: {s_region: "CIRCLE(ra, dec, radius)"}
 """
+# what MEDOC offers of SDO
+CADENCES = ["12 s", "1 min", "2 min", "10 min", "30 min", "1 h", "2 h", "6 h", "12 h", "1 d"]
 NRH = """\
 collection: nrh
 title: Radioheliograph
@@ -139,6 +156,14 @@ def clouds(folder: Path) -> None:
     (folder / "night.oi").write_bytes(shared("data/interferometry/oifits/PIONIER_intro.fits").read_bytes())
     rows = "".join(f"{path.stem},{path.name}\n" for path in sorted(folder.iterdir()) if path.suffix in {".fits", ".qub", ".cdf", ".oi"})  # fmt: skip
     (folder / "clouds.csv").write_text(f"name,file\n{rows}")
+    lines = "".join(f"{name},{ra!r},{dec!r},{radius!r}\n" for name, (ra, dec, radius) in fields().items())
+    (folder / "fields.csv").write_text(f"name,ra,dec,radius\n{lines}")
+
+
+def fields() -> dict[str, tuple[float, float, float]]:
+    """Place circles around a cloud, large and small, over each other."""
+    random = np.random.default_rng(12)
+    return {f"f{at}": (52 + random.normal(), 31 + random.normal(), random.uniform(0.3, 1.5)) for at in range(40)}
 
 
 def nrh(folder: Path) -> None:
@@ -226,6 +251,77 @@ def test_nine_wavelengths_of_a_day_leave_as_one_archive(
             assert (int(row["bytes"]), row["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
             assert fits.getheader(io.BytesIO(body))["WAVELNTH"] <= 1700
         assert "1700" in packed.read(f"{top}/README.txt").decode()
+    assert tab.axe() == []
+
+
+def test_cadences_are_offered_as_medoc_has_them(
+    tab: Tab, files: tuple[Server, list[tuple[datetime, int, str]]]
+) -> None:
+    page = tab.go("/collections/sun/images?wavelnth=1700")
+    page.wait_for_selector("[data-pane=form][data-ready]", state="attached")
+    offered = page.locator("input[name=_every]").evaluate("(one) => [...one.list.options].map((each) => each.value)")
+    assert offered == CADENCES
+    mine = sorted((when, name) for when, one, name in files[1] if one == 1700)
+    for text in ("10 min", "6 h", "1 d"):
+        number, unit = text.split()
+        step = timedelta(seconds=int(number) * {"min": 60, "h": 3600, "d": 86_400}[unit])
+        nearest: dict[int, tuple[timedelta, datetime, str]] = {}
+        for when, name in mine:
+            at = round((when - DAY) / step)
+            found = abs(when - DAY - at * step), when, name
+            nearest[at] = min(nearest.get(at, found), found)
+        asks(page, _every=text)
+        page.wait_for_selector(f"[data-count] b:text-is('{len(nearest)}')")
+
+
+def test_headers_are_read_as_tables_and_those_of_all_files_searched(
+    tab: Tab, files: tuple[Server, list[tuple[datetime, int, str]]]
+) -> None:
+    page = tab.go("/collections/sun/cards")
+    asks(page, keyword="DATE-OBS", value=f"{DAY:%Y-%m-%d}T12*")
+    noon = [name for when, one, name in files[1] if one == 1700 and when.date() == DAY.date() and when.hour == 12]
+    page.wait_for_selector(f"[data-count] b:text-is('{len(noon)}')")
+    assert sorted(Path(one).stem for one in page.locator(f"{GRID} td:has-text('.fits')").all_inner_texts()) == sorted(
+        noon
+    )
+    assert tab.axe() == []
+    page = tab.go(f"/collections/sun/headers/data/{noon[0]}.fits")
+    cells = page.locator("tr:has(:text-is('BITPIX'))").first.inner_text()
+    assert "array data type" in cells  # the card's comment
+    answer = page.request.get(f"{tab.base}/collections/sun/headers/data/{noon[0]}.fits?RESPONSEFORMAT=json").text()
+    assert "array data type" in answer
+    assert tab.axe() == []
+
+
+def test_a_click_on_the_sky_finds_all_footprints_that_hold_the_point(tab: Tab) -> None:
+    page = tab.go("/collections/clouds/fields?_map=52,31,4")
+    page.wait_for_selector(GRID)
+    page.wait_for_function("() => window.hven?.aladin")
+    page.evaluate("document.querySelector('.drawn-map').scrollIntoView({block: 'center', behavior: 'instant'})")
+    page.wait_for_selector(".map .told:has-text('rows')")
+
+    def under(lon: float, lat: float) -> set[str]:
+        def away(ra: float, dec: float) -> float:
+            a, b, width = np.radians(dec), np.radians(lat), np.radians(ra - lon)
+            return float(np.degrees(np.arccos(np.sin(a) * np.sin(b) + np.cos(a) * np.cos(b) * np.cos(width))))
+
+        return {name for name, (ra, dec, radius) in fields().items() if away(ra, dec) < radius}
+
+    lon, lat = next((x, y) for x in np.arange(51.5, 52.5, 0.07) for y in np.arange(30.5, 31.5, 0.07) if 3 < len(under(x, y)) == len(under(x + 0.05, y)) == len(under(x, y + 0.05)) == len(under(x - 0.05, y)) == len(under(x, y - 0.05)) and min(abs(ra - x) + abs(dec - y) for ra, dec, _ in fields().values()) > 0.15)  # fmt: skip
+    x, y = page.evaluate("(at) => window.hven.aladin.world2pix(...at)", [float(lon), float(lat)])
+    box = page.locator("[data-pane=sky] .drawn-map").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + x, box["y"] + y)
+    page.mouse.click(box["x"] + x, box["y"] + y)
+    page.wait_for_selector(f".under b:has-text('{len(under(lon, lat))} rows under this point')")
+    assert set(page.locator(".under li").all_inner_texts()) == under(lon, lat)
+    page.click(".under button:text-is('All rows whose footprint holds this point')")
+    page.wait_for_function("() => new URLSearchParams(location.search).get('_in')?.startsWith('POINT ')")
+    point = page.evaluate("new URLSearchParams(location.search).get('_in')").split()[1:]
+    query = f"SELECT name FROM clouds.fields WHERE 1 = CONTAINS(POINT({', '.join(point)}), s_region)"
+    asked = {"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query}
+    assert set(page.request.get(f"{tab.base}/tap/sync", params=asked).text().split()[1:]) == under(lon, lat)
+    page.wait_for_selector(f"[data-count] b:text-is('{len(under(lon, lat))}')")
     assert tab.axe() == []
 
 
