@@ -431,7 +431,7 @@ def test_units_of_files_are_converted_or_told(tmp_path: Path) -> None:
     with site:
         said = info(client)
         assert [one["name"] for one in said["parameters"]] == ["Epoch", "LL"]
-        assert said["note"] == ["the unit of LL is not said in all files", "NOT is in no file"]
+        assert said["note"] == ["the unit of LL is not said in all files", "times in its files have digits below a microsecond, which are left out here", "NOT is in no file"]  # fmt: skip
         unit, values = said["parameters"][1]["units"], [float(row[1]) for row in rows(client)]
         own = [cdflib.CDF(str(path)).varget("LL").ravel().astype("f8") for path in sorted(data.glob("*.cdf"))]
         scale = {"V": (1e-3, 1.0), "mV": (1.0, 1e3)}[unit]
@@ -643,3 +643,42 @@ def test_rows_lead_to_the_samples_of_their_files_by_themselves(nda: tuple[Client
         assert (
             status == cdflib.CDF(str(path)).varget("STATUS").tolist()
         )  # its last sample, too, and none of the next file
+
+
+def test_digits_that_are_not_kept_are_told(tmp_path: Path) -> None:
+    """Times are stored by the microsecond: the report and the info say where files have more; none is rounded up, and whole numbers stay exact."""
+    data = made(tmp_path, ROUTINE)
+    cdf(data / "fine_20170101_v01.cdf", minutes("2017-01-01", 3) - 789 + np.array([999, 0, 0]), [10, 20], 0)
+    cdf(data / "plain_20161231_v01.cdf", minutes("2016-12-31", 3) - 789, [10, 20], 0)
+    site = Site(settings.load(tmp_path), watch=False)
+    with site:
+        report = ingest(site, "nda")
+        (told,) = [one for one in report.warnings if "below a microsecond" in one]
+        assert "fine_20170101" in told
+        assert "plain_20161231" not in told
+        client = Client(create(site))
+        assert any("below a microsecond" in one for one in info(client)["note"])
+        assert [row[0] for row in rows(client)][:3] == [f"2016-12-31T00:0{at}:00.123456Z" for at in range(3)]
+
+
+def test_samples_that_are_left_out_are_told(tmp_path: Path) -> None:
+    data = made(tmp_path, ROUTINE)
+    cdf(data / "x_20200101_v01.cdf", minutes("2020-01-01", 3)[[0, 1, 1]], [10, 20], 0)
+    with Site(settings.load(tmp_path), watch=False) as site:
+        assert any("x_20200101_v01.cdf" in one and "left out" in one for one in ingest(site, "nda").warnings)
+
+
+@pytest.mark.parametrize(
+    ("values", "series"),
+    [
+        (["2020-01-01T00:00:00.123456789", "2020-01-01T00:00:01.1234567890Z"], "{file: '{target.path}', time: T}"),
+        ([1_577_836_800_123_456_789, 1_577_836_801_123_456_789], "{file: '{target.path}', time: {of: T, unit: ns, since: 1970-01-01}}"),
+    ],
+)  # fmt: skip
+def test_nanoseconds_of_texts_and_numbers(tmp_path: Path, values: list[Any], series: str) -> None:
+    data = made(tmp_path, series)
+    pq.write_table(pa.table({"T": values, "flux": [1.0, 2.0]}), data / "x.parquet")
+    with Site(settings.load(tmp_path), watch=False) as site:
+        assert any("below a microsecond" in one for one in ingest(site, "nda").warnings)
+        found = rows(Client(create(site)))
+    assert [row[0] for row in found] == ["2020-01-01T00:00:00.123456Z", "2020-01-01T00:00:01.123456Z"]

@@ -7,7 +7,9 @@ import hashlib
 import io
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -141,6 +143,18 @@ def test_files_in_other_units_than_the_first_are_refused(tmp_path, kind):
         SourceError, match=r"b\.x: flux is in .*mW.*, and in .*W.* in a\.x; make it a source entry of its own"
     ):
         table(source())
+
+
+def test_digits_below_a_microsecond_are_told(tmp_path: Path) -> None:
+    moments = np.array([10**18, 10**18 + 1], "M8[ns]")
+    pq.write_table(
+        pa.table({"fine": moments, "plain": moments.astype("M8[us]").astype("M8[ns]")}), tmp_path / "a.parquet"
+    )
+    told: list[str] = []
+    found = parquet.open(parquet.Options.model_validate({"files": "a.parquet"}), Context(directory=tmp_path, tell=told.append))  # fmt: skip
+    (batch,) = found.batches()
+    assert batch.column(0).to_pylist() == batch.column(1).to_pylist()
+    assert told == ["fine has digits below a microsecond, which are left out"]
 
 
 # --- VOTables behind an address --------------------------------------------------------------------------------------

@@ -65,6 +65,7 @@ class Layout(NamedTuple):
     columns: tuple[Column, ...]
     bins: Mapping[str, tuple[Bins, ...]]
     lengths: Mapping[str, int]
+    finer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +278,9 @@ class Files:
                 try:
                     with self._product(known, path) as product:
                         one = Samples(product, self.series, path.rpartition("/")[2])
-                        layout = Layout(one.time, one.columns, one.bins, one.lengths)
+                        layout = Layout(
+                            one.time, one.columns, one.bins, one.lengths, self.series.reader is None and one.finer
+                        )
                 except (HvenError, OSError) as error:
                     if self.series.reader is not None and isinstance(error.__cause__ or error, SourceError):
                         raise  # of a program: it may read again, and others may take as long
@@ -474,6 +477,8 @@ def _together(found: Sequence[Layout], series: Series) -> Described:
             del bins[one.name]
             notes.append(f"what the elements of {one.name} stand for changes, and is not told")
     there = {one.name.casefold() for one in made}
+    if any(layout.finer for layout in found):
+        notes.append("times in its files have digits below a microsecond, which are left out here")
     notes += [f"{name} is in no file" for name in series.parameters if name.casefold() not in there][:100]
     return Described(found[0].time, tuple(made), bins, lengths, tables, tuple(notes))
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from hven.formats.media import Product
 
 AT_ONCE = 256  # files of a batch
+LEFT = "samples without a time, or with that of another one behind them, are left out"
+CUT = "times have digits below a microsecond, which are left out"
 COLUMNS = (
     Column(name="path", type=from_arrow(pa.string()), ucd="meta.id;meta.file", description="Path of the file, relative to the descriptor"),
     Column(name="start", type=from_arrow(pa.timestamp("us")), ucd="time.start;obs", description="Time of the first sample (UTC)"),
@@ -63,6 +65,7 @@ class Granules(FilesAsRows):
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
         self._said = options.samples
+        self._lost: dict[str, list[str]] = {}
 
     @cached_property
     def _series(self) -> list[Series]:
@@ -86,6 +89,14 @@ class Granules(FilesAsRows):
             rows = [(file, row) for file in part if (row := self._row(file)) is not None]
             if rows:
                 yield _batch(rows, names, begin)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell what of the files that were read is not shown."""
+        for words, files in self._lost.items():
+            if self.context.tell is not None:
+                self.context.tell(f"{len(files):,} {'file' if len(files) == 1 else 'files'}: {words}: {', '.join(files[:3])}{' ..' if len(files) > 3 else ''}")  # fmt: skip
+        self._lost.clear()
 
     def _product(self, file: DataFile, reader: FileReader | None) -> Product:
         name = file.name.rpartition("/")[2]
@@ -112,6 +123,8 @@ class Granules(FilesAsRows):
                         lasts.append(int(moments[-1]))
                     counts.append(len(moments))
                     layouts.append(found.layout)
+                    for words in (LEFT,) * bool(found.left) + (CUT,) * found.cut:
+                        self._lost.setdefault(words, []).append(file.name)
             now = file.path.stat()
             if (now.st_size, now.st_mtime_ns) != before:
                 raise SourceError("was changed while it was read", remedy="ingest again when it is whole")  # noqa: TRY301

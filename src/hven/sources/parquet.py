@@ -6,6 +6,7 @@ import io
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -81,6 +82,7 @@ class ParquetRows(FileRows):
             step = self.context.batch if limit is None else min(self.context.batch, limit)
             batches = opened.iter_batches(step, columns=real or opened.schema_arrow.names[:1])
             for batch in (piece for whole in batches for piece in literal.unfolding(whole)):
+                self._look(batch, real)
                 arrays = {name: no_nan(_carried(batch.column(name), kinds[name], file, name)) for name in real}
                 yield assemble(names, arrays, batch.num_rows, first, file)
                 first += batch.num_rows
@@ -94,6 +96,21 @@ class ParquetRows(FileRows):
         finally:
             opened.close()
         file.hash_whole()
+
+    def _look(self, batch: pa.RecordBatch, names: Sequence[str]) -> None:
+        """Tell of times that are finer than what is stored."""
+        for name in names:
+            values = batch.column(name)
+            if name in self._finer or not pa.types.is_timestamp(values.type) or values.type.unit != "ns":
+                continue
+            if (np.asarray(values.cast(pa.int64()).fill_null(0)) % 1000).any():
+                self._finer.add(name)
+                if self.context.tell is not None:
+                    self.context.tell(f"{name} has digits below a microsecond, which are left out")
+
+    @cached_property
+    def _finer(self) -> set[str]:
+        return set()
 
     @cached_property
     def _columns(self) -> list[Column]:

@@ -156,6 +156,8 @@ class Rows:
     moments
         Reads a column of times from one row to before another: microseconds since 1970 (UTC), `MISSING` where there is none; None: it has no times
         that are more exact than its columns.
+    cut
+        Tells whether times of a column that were read had digits below a microsecond, which `moments` leaves out.
     """
 
     index: int
@@ -167,6 +169,7 @@ class Rows:
     stored: Callable[[], Stored] | None = None
     narrow: Callable[[Collection[str]], Rows] | None = None
     moments: Callable[[str, int, int], npt.NDArray[np.int64]] | None = None
+    cut: Callable[[str], bool] = lambda _: False
 
 
 Part = Array | Rows

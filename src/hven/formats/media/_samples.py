@@ -113,6 +113,8 @@ class Samples:
         When samples were taken: microseconds since 1970, increasing, shape (n,).
     left
         How many were left out because they have no time, or that of another one.
+    cut
+        Whether times that were read have digits below a microsecond, which are left out.
     """
 
     def __init__(self, product: Product, said: Series, name: str) -> None:
@@ -131,7 +133,7 @@ class Samples:
             raise SourceError(say("{file} has none of the parameters {names}", name, ", ".join(names)[:300]))
         self.columns = tuple(one.column for one in self._parameters.values())
         self.bins = {key: one.bins for key, one in self._parameters.items() if one.bins}
-        self.left = 0
+        self.left, self.cut = 0, False
 
     # --- which variables there are -----------------------------------------------------------------------------------
 
@@ -286,6 +288,7 @@ class Samples:
         for first in range(0, clock.count, BLOCK):
             stop = min(first + BLOCK, clock.count)
             out[first:stop] = turn(first, stop)
+        self.cut = self.cut or (isinstance(clock.part, Rows) and clock.part.cut(clock.name))
         return self._utc(clock, out)
 
     def _utc(self, clock: _Values, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -315,7 +318,7 @@ class Samples:
             return lambda first, stop: exact(clock.name, first, stop)
         read = _streamed(clock)
         if column.type.is_timestamp or column.type.is_string:
-            return lambda first, stop: _written(read(first, stop), clock.name)
+            return lambda first, stop: self._written(read(first, stop), clock.name)
         word = match[1] if match else unit
         scale = _UNITS.get(word.lower(), _UNITS.get(word.lower().rstrip("s")))
         if scale is None:
@@ -329,7 +332,11 @@ class Samples:
         def turned(first: int, stop: int) -> npt.NDArray[np.int64]:
             cells = read(first, stop)
             gone = np.asarray(cells.is_null())
-            if pa.types.is_integer(cells.type) and scale >= 1 and zero in {None, 40_587.0}:
+            if pa.types.is_integer(cells.type) and scale < 1 and zero is None:  # as doubles they would lose digits
+                nanos = np.asarray(cells.fill_null(0)).astype(np.int64)
+                self.cut = self.cut or bool((nanos % 1000).any())
+                found = nanos // 1000
+            elif pa.types.is_integer(cells.type) and scale >= 1 and zero in {None, 40_587.0}:
                 found = (np.asarray(cells.fill_null(0)).astype(np.int64) - int(zero or 0)) * int(scale)
             else:
                 values = np.asarray(cells.cast(pa.float64()).fill_null(np.nan))
@@ -343,6 +350,22 @@ class Samples:
             return np.where(gone, MISSING, found + begin)
 
         return turned
+
+    def _written(self, cells: pa.Array, name: str) -> npt.NDArray[np.int64]:
+        """Read times that are written out, or timestamps."""
+        if pa.types.is_string(cells.type):
+            texts = pc.replace_substring_regex(pc.utf8_trim_whitespace(cells), r"(?i)\s*(Z|UTC?)$", "")
+            texts = pc.if_else(pc.equal(pc.utf8_length(texts), 0), pa.scalar(None, pa.string()), texts)
+            self.cut = self.cut or bool(pc.any(pc.match_substring_regex(texts, r"\.\d{6}\d*[1-9]")).as_py())
+            texts = pc.replace_substring_regex(texts, r"(\.\d{6})\d+$", r"\1")
+            try:
+                cells = texts.cast(pa.timestamp("us"))
+            except pa.ArrowInvalid as fault:
+                raise SourceError(say("{name} has texts that are no times: {reason}", name, str(fault)[:120])) from None
+        elif cells.type == pa.timestamp("ns"):
+            self.cut = self.cut or bool((np.asarray(cells.cast(pa.int64()).fill_null(0)) % 1000).any())
+        whole = cells.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+        return np.asarray(whole.fill_null(MISSING), np.int64)
 
     def _added(self, clock: _Values) -> Callable[[int, int], tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
         name, unit = self._said.clock.plus or ("", None)
@@ -412,6 +435,12 @@ class Samples:
                 while found[name] < longest:
                     found[name] *= 2
         return found
+
+    @property
+    def finer(self) -> bool:
+        """Whether the first times have digits below a microsecond."""
+        self._turning(self._clock)(0, min(self._clock.count, BLOCK))
+        return self.cut or (isinstance(self._clock.part, Rows) and self._clock.part.cut(self._clock.name))
 
     @property
     def layout(self) -> str:
@@ -672,19 +701,6 @@ def _dtype(column: Column) -> np.dtype[Any]:
     inner = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
     found: np.dtype[Any] = np.dtype(inner.to_pandas_dtype())
     return found
-
-
-def _written(cells: pa.Array, name: str) -> npt.NDArray[np.int64]:
-    """Read times that are written out, or timestamps."""
-    if pa.types.is_string(cells.type):
-        texts = pc.replace_substring_regex(pc.utf8_trim_whitespace(cells), r"(?i)\s*(Z|UTC?)$", "")
-        texts = pc.if_else(pc.equal(pc.utf8_length(texts), 0), pa.scalar(None, pa.string()), texts)
-        try:
-            cells = texts.cast(pa.timestamp("us"))
-        except pa.ArrowInvalid as fault:
-            raise SourceError(say("{name} has texts that are no times: {reason}", name, str(fault)[:120])) from None
-    whole = cells.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-    return np.asarray(whole.fill_null(MISSING), np.int64)
 
 
 def _moment(since: str, cards: dict[str, Any], name: str) -> int:

@@ -67,6 +67,7 @@ class _Variable:
         self.shape = tuple(int(size) for size, varies in zip(said.Dim_Sizes, vary, strict=False) if varies and int(varies))  # fmt: skip
         self.varies = bool(said.Rec_Vary)
         self.time = self.kind in {EPOCH, EPOCH16, TT2000}
+        self.cut = False  # times that were read had digits below a microsecond
         self.width = 8 if self.time or self.kind in TEXTS else np.dtype(_dtype(self.kind)).itemsize
         if min(self.shape, default=1) < 1 or math.prod(self.shape) * self.width * max(1, self.count) > max(RATIO * there, 1 << 20):  # fmt: skip
             raise SourceError(say("{name} has {there} bytes, and its label promises {end}", title, there, math.prod(self.shape) * self.width * self.count))  # fmt: skip
@@ -108,7 +109,9 @@ class _Variable:
         return found
 
     def moments(self, start: int, stop: int) -> npt.NDArray[np.int64]:
-        return micros(self.records(start, stop), self.kind)
+        stored = self.records(start, stop)
+        self.cut = self.cut or finer(stored, self.kind)
+        return micros(stored, self.kind)
 
     @property
     def meant(self) -> np.dtype[Any]:
@@ -222,6 +225,23 @@ def micros(stored: npt.NDArray[Any], kind: int) -> npt.NDArray[np.int64]:
         return np.where(good, found + np.where(good, pico // 1e6, 0.0).astype(np.int64), MISSING)
     good = (stored >= 0.0) & (stored < 3.15569519999999e14)
     return np.where(good, np.round((np.where(good, stored, 0.0) - 62_167_219_200e3) * 1e3).astype(np.int64), MISSING)
+
+
+def finer(stored: npt.NDArray[Any], kind: int) -> bool:
+    """Tell whether epochs have digits below a microsecond that are meant: those of EPOCH are what a double leaves.
+
+    Parameters
+    ----------
+    stored, kind
+        As of `mjd`.
+    """
+    if kind == TT2000:
+        count = np.asarray(stored, np.int64)
+        return bool((count[count > np.iinfo(np.int64).min + 3] % 1000).any())
+    if kind == EPOCH16:
+        pairs = stored.view(np.float64).reshape(*stored.shape, 2) if stored.dtype.kind == "c" else stored
+        return bool((pairs[..., 1][pairs[..., 0] >= 0.0] % 1e6).any())
+    return False
 
 
 def open_cdf(file: Place) -> Product:
@@ -489,6 +509,7 @@ def _rows(kept: Sequence[_Variable], index: int, clock: str, count: int) -> Rows
         cards=cards,
         narrow=lambda names: _rows([one for one in kept if one.name in names], index, clock, count),
         moments=lambda name, start, stop: named[name].moments(start, stop),
+        cut=lambda name: named[name].cut,
     )
 
 
