@@ -131,12 +131,12 @@ def _given(request: Request, endpoint: str) -> dict[str, str]:
     return found
 
 
-def _bins(one: Bins, chosen: set[str]) -> dict[str, Any]:
-    """Describe bins; those of a column are its name (section 3.6.18)."""
+def _bins(one: Bins, known: set[str]) -> dict[str, Any]:
+    """Describe bins; those of a column are its name, whether it is asked for or not (section 3.6.18)."""
     made: dict[str, Any] = {"name": one.name, "units": one.unit}
     for key, values in (("centers", one.centers), ("ranges", one.ranges)):
         if isinstance(values, str):
-            made[key] = values if values in chosen else None
+            made[key] = values if values in known else None
         elif values:
             made[key] = [list(value) if isinstance(value, tuple) else value for value in values]
     made.setdefault("centers", None)
@@ -146,7 +146,7 @@ def _bins(one: Bins, chosen: set[str]) -> dict[str, Any]:
     return made
 
 
-def _parameter(one: Parameter, chosen: set[str]) -> dict[str, Any]:
+def _parameter(one: Parameter, known: set[str]) -> dict[str, Any]:
     column = one.column
     made: dict[str, Any] = {"name": column.name, "type": one.kind}
     if one.kind in {"string", "isotime"}:
@@ -160,7 +160,7 @@ def _parameter(one: Parameter, chosen: set[str]) -> dict[str, Any]:
     if one.leads:
         made["stringType"] = "uri"
     if one.bins:
-        made["bins"] = [_bins(each, chosen) for each in one.bins]
+        made["bins"] = [_bins(each, known) for each in one.bins]
     return made
 
 
@@ -196,7 +196,8 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
     """Describe a data set (section 3.6), without HAPI's status."""
     said, resource, length = one.series, one.published.resource, one.time.length
     shown = {parameter.name for parameter in chosen}
-    listed = [_parameter(parameter, shown) for parameter in (one.time, *chosen)]
+    known = {parameter.name for parameter in one.parameters}
+    listed = [_parameter(parameter, known) for parameter in (one.time, *chosen)]
     for each in listed:
         if colors := said.colors.get(each["name"].lower()):
             each["x_colorLookup"] = dict(colors)
