@@ -309,6 +309,67 @@ tables:
         assert numbers.max(0) == pytest.approx([50.0, 10.0], abs=0.05)
 
 
+def geotiff(path, size, keys, doubles, step, corner):
+    from PIL import Image, TiffImagePlugin
+
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    flat = [1, 1, 0, len(keys), *(number for key in keys for number in key)]
+    for tag, kind, value in ((33550, 12, (step, step, 0.0)), (33922, 12, (0.0, 0.0, 0.0, *corner, 0.0)), (34735, 3, tuple(flat)), (34736, 12, tuple(doubles)), (34737, 2, "D_Mars_2000|")):  # fmt: skip
+        tags.tagtype[tag] = kind
+        tags[tag] = value
+    Image.new("L", size).save(path, tiffinfo=tags)
+
+
+def test_maps_in_geotiff_lie_where_they_say(tmp_path):
+    """Longitudes and latitudes; metres of an equirectangular and a polar map of a sphere."""
+    radius = 3_396_190.0
+    degree = np.radians(1.0) * radius
+    sphere = [(2057, 34736, 1, 0), (2049, 34737, 12, 0)]
+    geotiff(tmp_path / "1.tif", (40, 20), [(1024, 0, 1, 2), *sphere], [radius], 0.5, (100.0, 20.0))
+    geotiff(tmp_path / "2.tif", (40, 20), [(1024, 0, 1, 1), (3075, 0, 1, 17), (3088, 34736, 1, 1), *sphere], [radius, 180.0], degree / 2, (-10 * degree, 20 * degree))  # fmt: skip
+    edge = 2.0 * radius * np.tan(np.radians(10.0) / 2.0)
+    geotiff(tmp_path / "3.tif", (40, 40), [(1024, 0, 1, 1), (3075, 0, 1, 15), (3081, 34736, 1, 1), (3095, 34736, 1, 2), *sphere], [radius, -90.0, 0.0], edge / 20, (-edge, edge))  # fmt: skip
+    rows = read(opened("product", tmp_path, files="*.tif", mode="images"), ["width", "height", "type", "OBJECT", "CTYPE1", "file.footprint"])  # fmt: skip
+    assert [(row["width"], row["height"], row["type"], row["OBJECT"], row["CTYPE1"]) for row in rows] == [
+        (40, 20, "uint8", "Mars", "MALN-CAR"), (40, 20, "uint8", "Mars", "MALN-CAR"), (40, 40, "uint8", "Mars", "MALN-STG")
+    ]  # fmt: skip
+    corners = [
+        np.array([(corner["x"], corner["y"]) for corner in row["file.footprint"]["region"][0][0]]) for row in rows
+    ]
+    for found, low, high in ((corners[0], (100.0, 10.0), (120.0, 20.0)), (corners[1], (170.0, 10.0), (190.0, 20.0))):
+        assert found.min(0) == pytest.approx(low, abs=0.06)
+        assert found.max(0) == pytest.approx(high, abs=0.06)
+    # the corners of the square, and the middles of its edges
+    assert corners[2][:, 1].max() == pytest.approx(
+        -90.0 + 2.0 * np.degrees(np.arctan(2**0.5 * np.tan(np.radians(5.0)))), abs=0.1
+    )
+    assert corners[2][:, 1].min() == pytest.approx(-80.0, abs=0.1)
+
+
+def test_real_maps_and_pictures_have_sizes_and_places(tmp_path):
+    maps = read(opened("product", shared("data/planetary/maps"), files="*.tif", mode="images"), ["OBJECT", "width", "height", "file.footprint"])  # fmt: skip
+    assert [(row["OBJECT"], row["width"], row["height"], row["file.footprint"]["fault"]) for row in maps] == [("Ceres", 1024, 512, 0), ("Mars", 1024, 512, 0)]  # fmt: skip
+    picture = shared("data/helio/images") / "2013_06_24__17_31_30_84__SDO_AIA_AIA_193.jp2"
+    (row,) = read(opened("product", picture.parent, files=picture.name, mode="images"), ["width", "height", "TELESCOP", "WAVELNTH", "NAXIS1", "file.footprint"])  # fmt: skip
+    assert (row["width"], row["height"], row["TELESCOP"], row["WAVELNTH"], row["NAXIS1"]) == (
+        410,
+        410,
+        "SDO",
+        193,
+        4096,
+    )
+    assert row["file.footprint"]["fault"] == 0
+    for name, body in (("1.jp2", picture.read_bytes()), ("2.tif", (shared("data/planetary/maps") / "mars.tif").read_bytes())):  # fmt: skip
+        for at in (9, 20, 60, 90, 300):
+            (tmp_path / f"{at}{name}").write_bytes(body[:at])
+        (tmp_path / f"z{name}").write_bytes(body)
+    rejects = []
+    found = read(opened("product", tmp_path, rejects, files="*", mode="images"), ["file.name"])
+    assert {"z1.jp2", "z2.tif"} <= {row["file.name"] for row in found}
+    assert len(found) + len(rejects) == 12
+    assert len(rejects) >= 6
+
+
 def test_an_idl_save_file_tells_its_variables_without_values(tmp_path):
     import scipy
     from scipy.io import readsav

@@ -19,8 +19,26 @@ if TYPE_CHECKING:
 
 # what other kinds read by its content is theirs: FITS and plain text
 FILES = FileKind(
-    endings=("cdf", "nc", "nc4", "h5", "hdf5", "lbl", "img", "qub", "imq", "lblx", "cub", "vic", "sav", "idlsav"),
-    begins=rb"(?s)\xcd\xf3\x00\x01|\xcd\xf2\x60\x02|\x00\x00\xff\xff\x00\x00\xff\xff|\x89HDF\r\n\x1a\n|CDF[\x01\x02\x05]|SR\x00[\x04\x06]|LBLSIZE *="
+    endings=(
+        "cdf",
+        "nc",
+        "nc4",
+        "h5",
+        "hdf5",
+        "lbl",
+        "img",
+        "qub",
+        "imq",
+        "lblx",
+        "cub",
+        "vic",
+        "sav",
+        "idlsav",
+        "tif",
+        "tiff",
+        "jp2",
+    ),
+    begins=rb"(?s)\xcd\xf3\x00\x01|\xcd\xf2\x60\x02|\x00\x00\xff\xff\x00\x00\xff\xff|\x89HDF\r\n\x1a\n|CDF[\x01\x02\x05]|SR\x00[\x04\x06]|II[*+]\x00|MM\x00[*+]|\x00\x00\x00\x0cjP  |LBLSIZE *="
     rb"|(?:CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(?:PDS_VERSION_ID|ODL_VERSION_ID)\s*=|CCSD3ZF|\s*Object *= *IsisCube|(?:\xef\xbb\xbf)?\s*<\?xml.*?<(?:\w+:)?Product_\w+[\s>]",
 )
 

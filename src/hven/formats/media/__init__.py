@@ -18,6 +18,7 @@ from hven.formats.media._cuts import Cut, cut
 from hven.formats.media._distant import Distant, Place
 from hven.formats.media._lines import open_lines
 from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows
+from hven.formats.media._rasters import open_raster
 from hven.formats.media._samples import Samples
 from hven.formats.media._spectral import times, wavelengths
 from hven.formats.media._windows import Selection, window
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 
 HEAD = 8192  # bytes by which a file's medium is told
+_RASTERS = re.compile(r"(?i).*\.(tiff?|gtiff?|jp2|j2k|jpx)")
 MOST = 1000  # parts of a file that are looked at
 
 
@@ -122,7 +124,13 @@ def _label(path: Place) -> Place | None:
 
 
 def open_product(
-    path: Place, name: str | None = None, *, lines: bool = False, ask: Ask | None = None, head: bool = False
+    path: Place,
+    name: str | None = None,
+    *,
+    lines: bool = False,
+    ask: Ask | None = None,
+    head: bool = False,
+    rasters: bool = False,
 ) -> Product:
     """Open a file as what it is.
 
@@ -140,6 +148,8 @@ def open_product(
         JSON: ``{"name": "frequency", "unit": "MHz", "centers": [10, 20]}``, or for `centers` the name of a column that has them for each row.
     head
         What is said of it as a whole is all that is wanted: parts may be missing.
+    rasters
+        GeoTIFF and JPEG 2000 are images, too, of which sizes, header and place are read, and no pixels.
 
     Returns
     -------
@@ -154,6 +164,8 @@ def open_product(
     name = name or path.name
     if ask is not None:
         return open_answered(path, name, ask)
+    if rasters and _RASTERS.fullmatch(name) and (found := open_raster(path, name)) is not None:
+        return found
     if lines and (found := open_lines(path, name)) is not None:
         return found
     try:

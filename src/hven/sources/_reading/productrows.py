@@ -74,7 +74,7 @@ class _ProductRows(HeadRows):
     def heads(self, file: DataFile) -> Heads:
         """Open a file, and read what is said in it."""
         comments: dict[str, str] = {}
-        with open_product(file.place, file.name.rpartition("/")[2]) as product:
+        with open_product(file.place, file.name.rpartition("/")[2], rasters=True) as product:
             return Heads([*self._said(product, comments)], comments)
 
     def _said(self, product: Product, comments: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -92,7 +92,7 @@ class HeaderRows(_ProductRows):
     def heads(self, file: DataFile) -> Heads:
         """Read what is said of a file as a whole."""
         comments: dict[str, str] = {}
-        with open_product(file.place, file.name.rpartition("/")[2], head=True) as product:
+        with open_product(file.place, file.name.rpartition("/")[2], head=True, rasters=True) as product:
             return Heads([_values(product.cards, comments, product.medium)], comments)
 
 
@@ -129,7 +129,8 @@ class ImageRows(_ProductRows):
             header = _values(one.cards, comments, product.medium)
             if one.places is not None:
                 world = {key: value for key, value in header.items() if _WORLD.fullmatch(key)}
-                world |= {f"NAXIS{at}": size for at, size in enumerate(reversed(one.shape), 1) if f"ZNAXIS{at}" not in world}  # fmt: skip
+                # a header that another program put beside smaller pixels is of the larger ones
+                world = {f"NAXIS{at}": size for at, size in enumerate(reversed(one.shape), 1)} | world
                 said[FOOTPRINT] = world
             else:
                 said[FOOTPRINT] = {}
