@@ -8,6 +8,7 @@ import json
 import re
 import sqlite3
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -318,3 +319,37 @@ def test_from_servers(made: tuple[Path, Rows]) -> None:
     spots = rows("SELECT granule_uid, c1min, spot_diameter, time_min FROM hfc_spots.epn_core")
     for ours, theirs in zip(sorted(tuple(one.values()) for one in spots), sorted(truth), strict=True):
         assert (ours[0], *map(float, ours[1:])) == (theirs[0], *map(pytest.approx, theirs[1:]))
+
+
+@pytest.mark.parametrize("made", ["22-from-files"], indirect=True)
+def test_from_files(made: tuple[Path, Rows]) -> None:
+    """Granules are what astropy finds in the tables of the files; cubes what the labels in the archives say."""
+    site, rows = made
+    expected: dict[tuple[str, str, str, int], tuple[int, float]] = {}
+    for path in site.glob("collections/oifits_granules/data/GRAVI_[0-9]*.fits"):
+        with fits.open(path) as file:
+            names = dict(zip(file["OI_TARGET"].data["TARGET_ID"], file["OI_TARGET"].data["TARGET"], strict=True))
+            for table in (hdu for hdu in file if hdu.name == "OI_VIS2"):
+                for line in table.data:
+                    key = (path.name, names[line["TARGET_ID"]], table.header["INSNAME"], int(line["MJD"]))
+                    count, longest = expected.get(key, (0, 0.0))
+                    expected[key] = count + 1, max(longest, float(np.hypot(line["UCOORD"], line["VCOORD"])))
+    found = rows("SELECT file_name, target_name, instrument_mode, t_min, nb_vis2, b_max FROM oifits_granules.main")
+    assert len(found) == len(expected) == 26
+    for one in found:
+        key = (one["file_name"], one["target_name"], one["instrument_mode"], int(float(one["t_min"])))
+        assert (int(one["nb_vis2"]), float(one["b_max"])) == pytest.approx(expected[key])
+    told = hven("--site", site, "ingest", "oifits_granules").stdout
+    assert "GRAVI_cut.fits" in told
+    labels = {}
+    for path in site.glob("collections/pds_cubes/data/*.zip"):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith(".QUB"):
+                    text = archive.read(name)[:2048].decode("latin-1")
+                    sizes = [int(size) for size in re.search(r"CORE_ITEMS = \((.*)\)", text)[1].split(",")]
+                    labels[re.search(r'PRODUCT_ID = "(.*)"', text)[1]] = path.name, *sizes
+    cubes = rows("SELECT obs_id, volume, samples, bands, lines FROM pds_cubes.epn_core")
+    assert {
+        one["obs_id"]: (one["volume"], int(one["samples"]), int(one["bands"]), int(one["lines"])) for one in cubes
+    } == labels
