@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from hven.model import plugins
+from hven.sources._documents.document_store import BROKEN, FAILED, HERE, MISSING, OLD, REFUSED, WAITING
+from hven.sources.enriched import Enrich, Taken
 from shared import ROOT
 
 PAGE = (ROOT / "docs/reference/sources.md").read_text()
@@ -26,9 +28,19 @@ def test_every_option_of_every_kind_is_explained(kind):
         ), f"{kind}: {option}"
 
 
+def test_every_option_of_documents_is_explained():
+    section = re.search(r"^## Documents of rows\n(.*?)(?=^## )", PAGE, re.DOTALL | re.MULTILINE)
+    for option in (*Enrich.model_fields, *Taken.model_fields):
+        assert re.search(rf"\b{option}\b", section.group(1)), option
+    for state in (HERE, OLD, WAITING, MISSING, REFUSED, BROKEN, FAILED):
+        assert f"| `{state}` |" in section.group(1), state
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_have_the_options_that_they_use(example):
     entry = yaml.safe_load(example)["source"]
+    if "enrich" in entry:
+        Enrich.model_validate(entry.pop("enrich"))
     plugins.load("sources", entry.pop("kind")).Options.model_validate(entry)
 
 

@@ -272,6 +272,11 @@ def _from_table(fields: Any, meta: Meta, what: str, directory: Path, faults: Fau
     spec = source_spec(said, f"{what}.table", faults)
     if spec is None:
         return None
+    if spec.enrich is not None:
+        faults.error(
+            f"{what}.table.enrich: a lookup has no documents", said.place, "enrich: is for the sources of tables"
+        )
+        return None
     try:
         module = plugins.load("sources", spec.kind)
         source = module.open(module.Options.model_validate(dict(spec.options)), Context(directory=directory))

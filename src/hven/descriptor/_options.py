@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from hven.model import plugins
 from hven.model.errors import Place, UserError, nearest
 from hven.model.resource import SourceSpec
 from hven.sources import filekinds
+from hven.sources.enriched import Enrich
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +45,29 @@ def source_spec(value: Entries | Written, what: str, faults: Faults) -> SourceSp
     if name is None:
         faults.error(f"{what} lacks the key 'kind'", value.place, f"one of {', '.join(plugins.names('sources'))}")
         return None
-    rest = Entries({key: item for key, item in value.items() if key != "kind"}, value.place)
-    return _checked(name, plain(rest), rest, what, faults, said.place if isinstance(said, Written) else value.place)
+    rest = Entries({key: item for key, item in value.items() if key not in {"kind", "enrich"}}, value.place)
+    made = _checked(name, plain(rest), rest, what, faults, said.place if isinstance(said, Written) else value.place)
+    return made if "enrich" not in value else _enriched(made, value["enrich"], what, faults)  # type: ignore[index]
+
+
+def _enriched(made: SourceSpec | None, value: Any, what: str, faults: Faults) -> SourceSpec | None:
+    """Read what is said of the documents of a source's rows."""
+    if not isinstance(value, Entries):
+        faults.error(
+            f"{what}.enrich: expected a mapping, found {kind(value)}", value.place, "{url: .., id: .., columns: ..}"
+        )
+        return None
+    options = plain(value)
+    if made is None or not _valid(Enrich, options, value, f"{what}.enrich", "", faults):
+        return None
+    if made.kind == "live":
+        faults.error(
+            f"{what}.enrich: rows of a table that is read in place have no documents",
+            value.place,
+            "kind: sql copies them",
+        )
+        return None
+    return replace(made, enrich=options)
 
 
 def plain(value: Any) -> Any:
@@ -77,7 +100,15 @@ def _checked(
     except UserError as error:
         faults.error(f"{what}: {error.message}", place, error.remedy)
         return None
-    model = _strict(module.Options)
+    if not _valid(_strict(module.Options), options, written, what, f" of kind {name}", faults):
+        return None
+    return SourceSpec(kind=name, options=options, place=written.place)
+
+
+def _valid(
+    model: type[BaseModel], options: dict[str, Any], written: Entries, what: str, whose: str, faults: Faults
+) -> bool:
+    """Check options by their model."""
     for attempt in range(8):  # each round writes more numbers as the text they were
         try:
             model.model_validate(options)
@@ -89,11 +120,11 @@ def _checked(
             if again:
                 continue
             for item in error.errors():
-                _say(item, written, model, name, what, faults)
-            return None
+                _say(item, written, model, whose, what, faults)
+            return False
         break
     _traps(options, written, what, faults)
-    return SourceSpec(kind=name, options=options, place=written.place)
+    return True
 
 
 @cache
@@ -143,7 +174,7 @@ def _traps(options: Any, written: Any, what: str, faults: Faults) -> None:
             faults.error(f"{what}: YAML reads {written} as {found}", written.place, f'{meant}"{written}" in quotes')
 
 
-def _say(item: Any, written: Entries, model: type[BaseModel], name: str, what: str, faults: Faults) -> None:
+def _say(item: Any, written: Entries, model: type[BaseModel], whose: str, what: str, faults: Faults) -> None:
     place: Place = written.place
     node: Any = written
     path: list[str] = []
@@ -167,12 +198,12 @@ def _say(item: Any, written: Entries, model: type[BaseModel], name: str, what: s
         word = str(item["loc"][-1])
         known = _names(parent) if len(path) <= 1 else []
         faults.error(
-            f"{what} of kind {name} has no option {word!r}",
+            f"{what}{whose} has no option {word!r}",
             key_place or place,
             nearest(word, known) or (f"known: {', '.join(known)}" if known else ""),
         )
     elif item["type"] == "missing":
-        faults.error(f"{what} of kind {name} lacks the option {path[-1]!r}", place)
+        faults.error(f"{what}{whose} lacks the option {path[-1]!r}", place)
     else:
         text = str(item["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
         faults.error(f"{where}: {text[:1].lower() + text[1:]}", place)

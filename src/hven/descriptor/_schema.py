@@ -9,6 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from hven.descriptor._keys import Collection
 from hven.model import plugins
 from hven.model.errors import UserError
+from hven.sources.enriched import Enrich
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -51,6 +52,10 @@ def schema() -> dict[str, Any]:
 
 def _source(definitions: dict[str, Any]) -> dict[str, Any]:
     """Build a definition per kind; ``kind`` may be left out where the files' names tell it."""
+    enrich = Enrich.model_json_schema(ref_template="#/$defs/enrich/$defs/{model}")
+    enrich["properties"] = {name: _relaxed(item) for name, item in enrich["properties"].items()}
+    enrich["description"] = "documents that belong to the rows, one each: FITS headers, labels, records"
+    definitions["enrich"] = enrich
     choices: list[dict[str, Any]] = [{"type": "string", "description": "a file or pattern whose name tells the kind"}]
     for kind in plugins.names("sources"):
         try:
@@ -65,6 +70,8 @@ def _source(definitions: dict[str, Any]) -> dict[str, Any]:
         }
         if "FILES" not in vars(module):
             options["required"] = ["kind", *options.get("required", [])]
+        if kind != "live":
+            options["properties"]["enrich"] = {"$ref": "#/$defs/enrich"}
         definitions[f"source_{kind}"] = options
         choices.append({"$ref": f"#/$defs/source_{kind}"})
     return {"anyOf": choices}

@@ -27,6 +27,7 @@ from hven.model import plugins
 from hven.model.errors import DataError, Guarded, SourceError
 from hven.model.table import columns_to_json
 from hven.sources import ROW, Context, Counts, Pin, Reject, Within
+from hven.sources.enriched import Documents, Enrich
 from hven.sources.groups import ROWS
 
 if TYPE_CHECKING:
@@ -113,11 +114,13 @@ def look(spec: TableSpec, resource: Resource, context: Context) -> list[Entry]:
         module = plugins.load("sources", one.kind)
         options = module.Options.model_validate(dict(one.options))
         source = module.open(options, context)
-        columns = tuple(source.columns())
+        own = source.columns()
+        documents = None if one.enrich is None else Documents(Enrich.model_validate(dict(one.enrich)), own, context)
+        columns = (*own, *(documents.columns if documents is not None else ()))
         mapping = mappings.doubted(mappings.compile(spec, columns, resource), source, one)
         known: Context | None = None
         rows = min(context.batch, max(LEAST, BATCH // (12 * max(len(columns), 1))))
-        entry = Entry(spec=one, source=source, columns=columns, mapping=mapping)
+        entry = Entry(spec=one, source=source, columns=columns, mapping=mapping, documents=documents)
         if counts_bytes(source):
             if mapping.wanted or rows != context.batch:
                 # a file may be read in the target's types at once; and a wide one in shorter batches
@@ -130,7 +133,7 @@ def look(spec: TableSpec, resource: Resource, context: Context) -> list[Entry]:
             known = replace(context, key=identity(entry, mapping.table), page=page, rate=rate)
         if known is not None:
             source = source.within(known) if isinstance(source, Within) else module.open(options, known)
-        entries.append(replace(entry, source=source))
+        entries.append(replace(entry, source=source if documents is None else documents.around(source)))
     return entries
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.site import Site
     from hven.sources import Source
+    from hven.sources.enriched import Documents
 
     Places = npt.NDArray[np.int64]
 
@@ -52,6 +53,7 @@ class Entry:
     source: Source
     columns: tuple[Column, ...]
     mapping: mappings.Mapping
+    documents: Documents | None = None
 
 
 def schema(table: Table) -> pa.Schema:
@@ -179,6 +181,8 @@ class State:
         When everything was read last.
     fed
         Entry number -> state of a source that tells what has changed since.
+    waiting
+        Entry number -> documents of its rows that were still to be fetched: their rows must be read again, though nothing of these changed.
     """
 
     signature: str
@@ -193,6 +197,7 @@ class State:
     blocks: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
     full: str | None = None
     fed: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""

@@ -284,6 +284,11 @@ class Run:
         if state.ledger is None:
             return
         state.unread = dict(one.unread)
+        state.waiting = {
+            str(number): entry.documents.waiting
+            for number, entry in enumerate(one.entries)
+            if entry.documents is not None
+        }
         if one.watch is not None:
             state.watermark = one.watch.state()
         self.site.store.syncs.put(snapshot, one.table.qualified, self.resource.name, state.to_json())
@@ -434,8 +439,8 @@ class Run:
                 python=self.site.settings.python,
                 read=partial(open_read, self.site.settings),
                 roots=self.site.settings.grounds,
-                kept=self.site.settings.var / "kept",
                 journal=Pieces(self.site.store.pushes, spec.table.qualified, self.steps.pushed),
+                kept=self.site.settings.kept / "documents" / self.resource.name,
             )
             rejects = stack.enter_context(Rejects(self.rejects / f"{spec.table.name}.csv"))
             try:

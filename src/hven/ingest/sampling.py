@@ -76,7 +76,7 @@ def _of_table(
     spec: TableSpec, entries: list[Entry], engine: Engine, scratch: Path, settings: Settings, *, every: bool
 ) -> Iterator[Fault]:
     report = TableReport(table=spec.table.qualified)
-    few = any(call.path is None for entry in entries for call in entry.mapping.calls)
+    few = any(entry.documents or any(call.path is None for call in entry.mapping.calls) for entry in entries)
     with Rejects(scratch / f"{spec.table.name}.csv") as rejects:
         Filling(
             engine=engine, keeper=engine, spec=replace(spec, max_rejects=1.0), entries=entries, rejects=rejects, report=report,

@@ -36,7 +36,18 @@ GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
 BESIDE = {  # group -> what else is public where its plugins stand
     "engines": ("gather",),
     "formats": ("media", "pictures"),
-    "sources": ("beside", "cards", "filekinds", "groups", "programs", "readers", "remote", "stores", "whole_files"),
+    "sources": (
+        "beside",
+        "cards",
+        "enriched",
+        "filekinds",
+        "groups",
+        "programs",
+        "readers",
+        "remote",
+        "stores",
+        "whole_files",
+    ),
     "jobs": (
         "declared",
         "desk",

@@ -47,11 +47,14 @@ class SourceSpec:
     ----------
     place
         Where it stands in the descriptor.
+    enrich
+        What is said of documents that belong to its rows; None: they have none.
     """
 
     kind: str
     options: Mapping[str, Any]
     place: Place
+    enrich: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,7 +163,7 @@ class Context:
     roots
         Directories that links among the files may lead into, beside the descriptor's own (the site, and `roots` of hven.toml).
     kept
-        Directory in which a source may keep what it read of files, so that the next run reads those that changed; None: nothing is kept.
+        Directory of what was read of files, and fetched, kept until the next run; None: this is a first look, and nothing is kept.
     journal
         What clients pushed into the table; None: it is not known here.
     """

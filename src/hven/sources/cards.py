@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hven.model.errors import Place, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
 BLOCK = 2880
@@ -244,7 +244,25 @@ def _sized(header: Header, file: str) -> Header:
     return header
 
 
-def _header(cards: list[str], index: int) -> Header:
+def parse_cards(cards: list[str], wanted: Collection[str] | None = None) -> Header:
+    """Parse the cards of one header.
+
+    Parameters
+    ----------
+    cards
+        Without END.
+    wanted
+        Keywords, those of HIERARCH without that word; None: all. Others are passed over.
+
+    Returns
+    -------
+    header
+        As of the first HDU.
+    """
+    return _header(cards, 0, wanted)
+
+
+def _header(cards: list[str], index: int, wanted: Collection[str] | None = None) -> Header:
     header = Header(index)
     last: str | None = None
     for card in cards:
@@ -265,7 +283,7 @@ def _header(cards: list[str], index: int) -> Header:
             if key in {"COMMENT", "HISTORY"}:
                 header.notes.append((key, card[8:].rstrip()))
             continue
-        if key in header.values:
+        if key in header.values or (wanted is not None and key not in wanted):
             last = None
             continue
         header.values[key], header.comments[key] = _value(rest)

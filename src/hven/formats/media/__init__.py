@@ -16,6 +16,7 @@ from hven.formats.media._answered import open_answered
 from hven.formats.media._conversions import as_fits, as_votable
 from hven.formats.media._cuts import Cut, cut
 from hven.formats.media._distant import Distant, Place
+from hven.formats.media._labels import LONGEST, parsed
 from hven.formats.media._lines import open_lines
 from hven.formats.media._product import Array, Axis, Card, Part, Product, Rows
 from hven.formats.media._rasters import open_raster
@@ -111,6 +112,30 @@ def medium_of(name: str, head: bytes = b"") -> Medium | None:
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
+def read_label(body: bytes) -> list[Card]:
+    """Read a label of PDS3 or ISIS that stands for itself.
+
+    Parameters
+    ----------
+    body
+        In PVL or ODL, up to its END.
+
+    Returns
+    -------
+    cards
+        Keywords, those of groups with their names before them.
+
+    Raises
+    ------
+    SourceError
+        It is no label, or ends within one.
+    """
+    found = re.search(rb"^[ \t]*END[ \t]*\r?$", body, re.MULTILINE | re.IGNORECASE)
+    if found is None or len(body) > LONGEST:
+        raise SourceError(say("the label of {name} has no end", "the document"))
+    return list(parsed(body[: found.start()].decode("latin-1"), "the document").cards())
+
+
 def _label(path: Place) -> Place | None:
     """Find the label that lies beside a file, if that is what describes it."""
     for ending in (".lbl", ".LBL", ".xml", ".lblx"):
@@ -196,7 +221,6 @@ def open_product(
 
 __all__ = [
     "HEAD",
-    "MOST",
     "Array",
     "Axis",
     "Card",
@@ -215,6 +239,7 @@ __all__ = [
     "media",
     "medium_of",
     "open_product",
+    "read_label",
     "rotated",
     "selecting",
     "times",

@@ -180,10 +180,11 @@ class Reading:
         source: Source = entry.source
         if self.only not in {None, entry.spec.kind}:
             return self._unasked(number, source)
-        if isinstance(source, FileWise) and not self.full:
+        full = self.full or bool(self.old.waiting.get(str(number)))  # documents came to rows that are as they were
+        if isinstance(source, FileWise) and not full:
             return self._changed_files(number, entry, source)
         key = self.lines.notes.identities[number]
-        if key and not self.full and isinstance(source, Feeds):
+        if key and not full and isinstance(source, Feeds):
             fed = self._told(number, source, key)
             if fed is not None:
                 return fed
@@ -199,7 +200,7 @@ class Reading:
             if (
                 mark is not None
                 and last is not None
-                and not self.full
+                and not full
                 and isinstance(source, Since)
                 and source.narrow(mark[0])
             ):

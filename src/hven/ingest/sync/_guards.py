@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 FEW = 10  # rows that may go or change where the descriptor names no share: a share of a tiny table says nothing
 
 
-def guard(spec: TableSpec, change: Change, before: int) -> None:
+def guard(spec: TableSpec, change: Change, before: int, waiting: int = 0) -> None:
     """Stop if too much went or changed.
 
     Parameters
     ----------
     before
         Rows that are published.
+    waiting
+        Of them, those whose documents were still to be fetched: that these change was to be expected.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def guard(spec: TableSpec, change: Change, before: int) -> None:
     said = spec.sync
     limits = (
         ("removed", change.removed, said.removed if said is not None else Sync.REMOVED, Sync.REMOVED),
-        ("changed", change.changed, said.changed if said is not None else Sync.CHANGED, Sync.CHANGED),
+        ("changed", change.changed - waiting, said.changed if said is not None else Sync.CHANGED, Sync.CHANGED),
     )
     for word, count, share, usual in limits:
         few = FEW if share == usual else 0

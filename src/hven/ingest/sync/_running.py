@@ -303,6 +303,8 @@ class Followed:
     def _left(self, base: Record) -> Filled | None:
         """Leave a table made by queries alone, if nothing of its inputs changed; else find the keys that are touched."""
         name, run = self.name, self.run
+        if any(one.enrich is not None for one in self.spec.sources):  # documents may come whatever the inputs do
+            return None
         graph = Graph({**run.site.current().resources, run.resource.name: run.resource})
         if graph.elsewhere.get(name.lower(), {name}):
             return None
@@ -507,7 +509,8 @@ class Followed:
         self.following.sets[self.name] = tell(found, change, base.table.primary)
         self.following.changes[self.name] = (base.id, found)
         try:
-            guard(self.spec, change, base.snapshot.rows)
+            old = ledgers.state_of(self.run.site, base.id)
+            guard(self.spec, change, base.snapshot.rows, sum(old.waiting.values()) if old is not None else 0)
         except DataError as error:
             if self.report.accepted:
                 return

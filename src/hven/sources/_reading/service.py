@@ -150,6 +150,21 @@ class Service:
                 "a token would go over http, where all can read it", remedy="give the https address of the service"
             )
 
+    def check(self) -> None:
+        """Check that the service may be asked; one that cannot be found now may be later.
+
+        Raises
+        ------
+        Private
+            It is not on the public internet.
+        """
+        try:
+            remote.resolve(self.url, allow_private=self._private)
+        except remote.Private:
+            raise
+        except UserError:
+            return
+
     def slow(self, rate: float | None) -> None:
         """Limit requests to so many a second; None: as before."""
         self._pause = max(self._pause, 1 / rate if rate else 0.0)

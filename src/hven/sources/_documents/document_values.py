@@ -1,0 +1,192 @@
+"""What a document says: a FITS header (as it is, as lines, or in the `<pre>` of a page), a label, a record of JSON or XML -> values of columns."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from hven.formats.media import read_label
+from hven.model.errors import SourceError
+from hven.sources import cards
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+WHOLE = "*"  # the key of the whole text
+_CARD = re.compile(r"(?:HIERARCH\s+)?([A-Z][A-Z0-9_. -]*?)\s*=(?:\s|$)(.*)", re.DOTALL)
+_PAGE = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body|pre)\b", re.IGNORECASE)
+_PRE = re.compile(r"<pre\b[^>]*>(.*?)(</pre\s*>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_END = re.compile(rb"(?:^|\r?\n)END[ \t]*\r?(?:\n|$)")
+_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?\s*")
+
+
+class Wrong(Exception):
+    """It is no such document; the text says why."""
+
+
+def _header(body: bytes, wanted: Collection[str]) -> Callable[[str], object]:
+    return cards.parse_cards(_cards(body), wanted).values.get
+
+
+def _cards(body: bytes) -> list[str]:
+    """Cut a header into cards.
+
+    Raises
+    ------
+    Wrong
+        It is none, or has no end.
+    """
+    if body.startswith(b"SIMPLE  =") and not re.search(rb"[\r\n]", body[:81]):
+        text = body.decode("latin-1")
+        found = [text[at : at + 80] for at in range(0, len(text), 80)]
+        end = next((at for at, card in enumerate(found) if card.rstrip() == "END"), None)
+        if end is None:
+            raise Wrong("it ends within the header")
+        return found[:end]
+    text = body.decode("utf-8", "replace")
+    if _PAGE.match(body):
+        parts = _PRE.findall(text)
+        if not parts:
+            raise Wrong("it is a page without a header")
+        if not all(closed for _, closed in parts):
+            raise Wrong("it ends within the header")
+        lines = [html.unescape(_TAG.sub("", line)) for inner, _ in parts for line in inner.splitlines()]
+    elif _END.search(body) is None and _CARD.match(text) is not None:
+        raise Wrong("it ends within the header")
+    else:
+        lines = text.splitlines()
+    found = [card for line in lines if (card := _card(line)) is not None]
+    if not found:
+        raise Wrong("it is a page without a header" if _PAGE.match(body) else "it is no header")
+    return found
+
+
+def _card(line: str) -> str | None:
+    """Write a line as a card has it: keywords in their eight columns, longer ones behind HIERARCH."""
+    line = line.rstrip()
+    if line[8:10] == "= " or line.startswith(("CONTINUE", "COMMENT ", "HISTORY ")):
+        return line
+    found = _CARD.match(line.lstrip())
+    if found is None:
+        return None
+    key, rest = " ".join(found[1].split()), found[2]
+    return f"{key:8}= {rest}" if len(key) <= 8 and " " not in key else f"HIERARCH {key} = {rest}"
+
+
+def _json(body: bytes, wanted: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
+    try:
+        record = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Wrong("it is a page, and no JSON" if _PAGE.match(body) else f"it is no JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise Wrong("it is no object of JSON")
+
+    def says(key: str) -> object:
+        if key in record:
+            return record[key]
+        found: object = record
+        for step in key.split("."):
+            if isinstance(found, dict):
+                found = found.get(step)
+            elif isinstance(found, list) and step.isdigit() and int(step) < len(found):
+                found = found[int(step)]
+            else:
+                return None
+        return found
+
+    return says
+
+
+def _label(body: bytes, wanted: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
+    if _PAGE.match(body):
+        raise Wrong("it is a page, and no label")
+    try:
+        return {one.keyword: one.value for one in read_label(body)}.get
+    except SourceError as error:
+        raise Wrong(error.message) from None
+
+
+def _xml(body: bytes, wanted: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
+    from lxml import etree  # noqa: PLC0415  (only for those who have such documents)
+
+    try:
+        root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False))
+    except etree.XMLSyntaxError as error:
+        raise Wrong("it is a page, and no XML" if _PAGE.match(body) else f"it is no XML: {error}") from None
+
+    def says(key: str) -> object:
+        path, at, attribute = key.partition("@")
+        steps = [f"{{*}}{step}" for step in path.strip("/").split("/") if step]
+        found = root.find("/".join(steps)) if steps else root
+        if found is None:
+            return None
+        return found.get(attribute) if at else (found.text or "").strip() or None
+
+    return says
+
+
+FORMS: dict[str, Callable[[bytes, Collection[str]], Callable[[str], object]]] = {
+    "header": _header,
+    "json": _json,
+    "label": _label,
+    "xml": _xml,
+}
+
+
+def take(body: bytes, form: str, columns: Sequence[tuple[Sequence[str], str, bool]]) -> tuple[list[Any], str]:
+    """Take the values of columns from a document.
+
+    Parameters
+    ----------
+    columns
+        Of each: its keys, what its values are (``int``, ``float``, ``bool``, ``text``), and whether it is an array of them.
+
+    Returns
+    -------
+    values, doubt
+        One for each column, as JSON has them; and what could not be read, in words.
+
+    Raises
+    ------
+    Wrong
+        It is no document of this form.
+    """
+    keys = {key for some, _, _ in columns for key in some}
+    says = FORMS[form](body, keys)
+    doubts: list[str] = []
+    values = []
+    for some, kind, array in columns:
+        found = [
+            body.decode("utf-8", "replace") if key == WHOLE else _value(says(key), kind, key, doubts) for key in some
+        ]
+        values.append(found[0] if not array else None if all(one is None for one in found) else found)
+    return values, "; ".join(doubts)
+
+
+def _value(found: object, kind: str, key: str, doubts: list[str]) -> object:
+    """Convert what is said to what was wanted; what cannot be is none, and told."""
+    if found is None or found == "":
+        return None
+    if kind == "text":
+        if isinstance(found, (dict, list)):
+            return json.dumps(found, ensure_ascii=False)
+        return cards.written(found) if isinstance(found, (bool, str, int, float)) else str(found)
+    if isinstance(found, str) and kind != "bool" and _NUMBER.fullmatch(found):
+        found = (
+            float(found.upper().replace("D", "E"))
+            if kind == "float" or not found.strip(" +-").isdigit()
+            else int(found)
+        )
+    if kind == "bool" and (isinstance(found, bool) or found in {"T", "F", "true", "false"}):
+        return found in {True, "T", "true"}
+    if isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found):
+        if kind == "float":
+            return float(found)
+        if kind == "int" and float(found).is_integer() and abs(found) < 2**63:
+            return int(found)
+    doubts.append(f"{key} is {str(found)[:40]!r}, no {'number' if kind != 'bool' else 'truth value'}")
+    return None

@@ -1,0 +1,413 @@
+"""`enrich:`: one document for each row, fetched once, newest first, over several runs; and all that servers may send instead."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import sqlite3
+import threading
+import zlib
+from types import SimpleNamespace
+
+import pytest
+
+from hven import query
+from hven.ingest import ingest
+from hven.ingest.sync import sync
+from hven.model.errors import DescriptorError, SourceError
+from hven.site.auth._permit import OWNER
+from hven.sources import Context, FileWise, Since, _turns, csv
+from hven.sources._documents import document_fetch
+from hven.sources._documents.document_values import Wrong, take
+from hven.sources.enriched import Documents, Enrich
+from hven.testing.site import site_with
+from shared import shared
+
+COLUMNS = {
+    "pbl": {"key": ["ESO ISS PBL12 START", "ESO ISS PBL13 START"], "type": "float64", "unit": "m"},
+    "mode": "ESO INS MODE",
+    "lst": {"key": "LST", "type": "float64"},
+    "ntel": {"key": "ESO ISS CONF NTEL", "type": "int32"},
+}
+TAKEN = [
+    (["ESO ISS PBL12 START", "ESO ISS PBL13 START"], "float", True),
+    (["ESO INS MODE"], "text", False),
+    (["LST"], "float", False),
+    (["ESO ISS CONF NTEL"], "int", False),
+]
+GOOD = ([24.166, 31.889], "PARALLEL", 59733.643, 4)
+
+
+def header(number=0, **more):
+    said = {
+        "SIMPLE": "T", "MJD-OBS": 57562.1, "LST": 59733.643, "HIERARCH ESO INS MODE": "'PARALLEL'",
+        "HIERARCH ESO ISS CONF NTEL": 4, "HIERARCH ESO ISS PBL12 START": 24.166 + number, "HIERARCH ESO ISS PBL13 START": 31.889,
+    } | more  # fmt: skip
+    cards = [
+        f"{f'{key} =' if key.startswith('HIERARCH') else f'{key:8}='} {value:>20} / of <a> & b"
+        for key, value in said.items()
+    ]
+    return [*(card.ljust(80) for card in cards), "END".ljust(80)]
+
+
+def page(cards):
+    inner = "\n".join(card.replace("&", "&amp;").replace("<", "&lt;").rstrip() for card in cards)
+    return f"<!DOCTYPE html><html><body><h1>Header</h1><pre id=x>\n<b>{inner}</b>\n</pre></body></html>".encode()
+
+
+BLOCKS = "".join(header()).encode().ljust(2880)
+FORMS = {
+    "as it is": BLOCKS,
+    "a whole file": BLOCKS + b"\x01\x02" * 2880,
+    "lines": "\n".join(header()).encode(),
+    "lines of Windows": "\r\n".join(card.rstrip() for card in header()).encode(),
+    "a page": page(header()),
+    "short lines": b"SIMPLE = T\nLST = 59733.643\nESO INS MODE = 'PARALLEL' / x\nESO ISS CONF NTEL = 4\nESO ISS PBL12 START = 24.166\nESO ISS PBL13 START = 31.889\nEND\n",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_header_is_read_in_whatever_form_it_comes(form):
+    assert tuple(take(FORMS[form], "header", TAKEN)[0]) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (BLOCKS[:320], "ends within"),
+        (b"\n".join(FORMS["lines"].split(b"\n")[:-1]), "ends within"),
+        (FORMS["a page"].partition(b"</pre>")[0], "ends within"),
+        (b"<html><form>Please log in</form></html>", "a page without a header"),
+        (b"<!doctype html><pre>nothing here</pre>", "a page without a header"),
+        (b"", "no header"),
+        (b"\x00\xff" * 500, "no header"),
+    ],
+)
+def test_what_is_no_header_is_told(body, why):
+    with pytest.raises(Wrong, match=why):
+        take(body, "header", TAKEN)
+
+
+def test_records_and_labels():
+    want = [(["a.b.1"], "int", False), (["t"], "text", False), (["f"], "bool", False), (["n"], "float", False)]
+    values, doubt = take(b'{"a": {"b": [1, 2]}, "t": {"x": 1}, "f": true, "n": NaN}', "json", want)
+    assert values == [2, '{"x": 1}', True, None]
+    assert doubt == "n is 'nan', no number"
+    for body in (b"[1]", b"{", b"<html>", b"[" * 100_000):
+        with pytest.raises(Wrong):
+            take(body, "json", want)
+    label = b"PDS_VERSION_ID = PDS3\nSTART_TIME = 2004-01-01T00:00:00\nEXPOSURE = 2.5 <s>\nEND\n"
+    assert take(label, "label", [(["START_TIME"], "text", False), (["EXPOSURE"], "float", False)])[0][1] == 2.5
+    for body in (label[:40], b"<html>", b"{"):
+        with pytest.raises(Wrong):
+            take(body, "label", want)
+    xml = b'<p:Product xmlns:p="urn:x"><p:Time zone="Z"><p:start>2004</p:start></p:Time></p:Product>'
+    assert take(xml, "xml", [(["Time/start"], "int", False), (["Time@zone"], "text", False)])[0] == [2004, "Z"]
+    bomb = b'<!DOCTYPE a [<!ENTITY b "x"><!ENTITY c "&b;&b;">]><a><t>&c;</t></a>'
+    assert take(bomb, "xml", [(["t"], "text", False)])[0] in ([None], [""])
+    with pytest.raises(Wrong):
+        take(b"<html><p></html>", "xml", want)
+
+
+def test_real_headers_are_read():
+    folder = shared("data/interferometry/oifits")
+    for path in (*folder.glob("GRAVI*.fits"), *folder.glob("MATISSE*.fits")):
+        values, doubt = take(path.read_bytes(), "header", TAKEN)
+        assert all(one is not None for one in values)
+        assert all(20 < one < 200 for one in values[0])
+        assert not doubt
+
+
+# --- a server of headers ------------------------------------------------------------------------------------------
+
+
+class Archive(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    world = SimpleNamespace(asked=[], answers={})
+
+    def do_GET(self):
+        self.world.asked.append(self.path)
+        name = self.path.rpartition("=")[2]
+        told = self.world.answers.get(name, (200, page(header(len(name)))))
+        if callable(told):
+            told = told()
+        status, body, *length = told
+        self.send_response(status)
+        self.send_header("Content-Length", str(length[0] if length else len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        if length:
+            self.close_connection = True
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def archive(monkeypatch):
+    monkeypatch.setattr(_turns, "PAUSE", 0.001)
+    Archive.world = SimpleNamespace(asked=[], answers={})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Archive)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    Archive.world.url = f"http://localhost:{server.server_port}"
+    yield Archive.world
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+DESCRIPTOR = """
+collection: eso
+title: Exposures
+tables:
+  main:
+    source:
+      kind: csv
+      files: rows.csv
+      enrich:
+        url: "{url}/hdr?id={{dp_id}}"
+        id: dp_id
+        modified: changed
+        tries: 2
+        at_once: 1
+        columns: {columns}
+        {more}
+    primary: dp_id
+    sync: {{}}
+    columns: {{dp_id: string, changed: string, pbl: "float64[2]", mode: string, lst: float64, header: string, quality_flags: int32}}
+    map: {{header: document.state}}
+    flags: quality_flags
+    rules: {{there: {{if: "header IN ('here', 'old')", flag: 0, message: its header is not here}}}}
+"""
+
+
+def described(world, more=""):
+    return DESCRIPTOR.format(url=world.url, columns=json.dumps(COLUMNS), more=more)
+
+
+def listed(*rows):
+    return "dp_id,changed\n" + "".join(f"{name},{changed}\n" for name, changed in rows)
+
+
+def table(site):
+    with query.run("SELECT dp_id, header, pbl, mode, quality_flags FROM eso.main", OWNER, site=site) as result:
+        return {row["dp_id"]: row for batch in result.batches() for row in batch.to_pylist()}
+
+
+def kept(site):
+    (path,) = (site.settings.kept / "documents" / "eso").glob("*.sqlite")
+    return path
+
+
+def test_rows_get_the_columns_of_their_headers_newest_first(tmp_path, archive):
+    rows = [("A", "2024-01-01"), ("BB", "2025-01-01"), ("C:1", "2026-01-01"), ("DDD", "2023-01-01")]
+    archive.answers["DDD"] = (404, b"no")
+    with site_with(tmp_path, described(archive), {"rows.csv": listed(*rows)}, allow_private=True) as site:
+        report = ingest(site, "eso")
+        assert archive.asked == [f"/hdr?id={name}" for name in ("C:1", "BB", "A", "DDD")]
+        found = table(site)
+        assert {name: row["header"] for name, row in found.items()} == {
+            "A": "here",
+            "BB": "here",
+            "C:1": "here",
+            "DDD": "missing",
+        }
+        assert found["BB"]["pbl"] == pytest.approx([26.166, 31.889])
+        assert found["DDD"]["pbl"] is None
+        assert {name: row["quality_flags"] for name, row in found.items() if row["quality_flags"]} == {"DDD": 1}
+        assert any("1 document is missing: localhost answers 404 (first: DDD)" in text for text in report.warnings)
+        with sqlite3.connect(kept(site)) as file:  # the text as it came
+            (body,) = file.execute("SELECT body FROM documents WHERE id = 'A'").fetchone()
+            assert zlib.decompress(body) == page(header(1))
+        archive.asked.clear()
+        ingest(site, "eso")  # nothing is fetched twice, nor asked for again so soon
+        assert archive.asked == []
+        assert table(site) == found
+
+
+def test_a_run_goes_on_where_another_stopped_and_foretells_the_end(tmp_path, archive, monkeypatch):
+    rows = [(f"E{number:03}", f"2025-{1 + number // 28:02}-{1 + number % 28:02}") for number in range(60)]
+    monkeypatch.setattr(document_fetch, "MANY", 1)
+    clock = SimpleNamespace(now=0.0)
+    with site_with(tmp_path, described(archive, "total: 50"), {"rows.csv": listed(*rows)}, allow_private=True) as site:
+        real = document_fetch.time
+
+        def monotonic():
+            clock.now += 1.0
+            return clock.now
+
+        monkeypatch.setattr(document_fetch, "time", SimpleNamespace(monotonic=monotonic, time=real.time))
+        first = ingest(site, "eso")
+        some = len(archive.asked)
+        assert 10 < some < 60
+        assert archive.asked == [f"/hdr?id={name}" for name, _ in reversed(rows)][:some]
+        states = [row["header"] for row in table(site).values()]
+        assert states.count("here") == some
+        assert states.count("waiting") == 60 - some
+        told = next(text for text in first.warnings if "still to come" in text)
+        assert f"{some:,} were fetched from localhost, {60 - some:,} are still to come" in told
+        assert "of fetching at" in told
+        assert "UTC if it went on without a pause" in told
+        archive.asked.clear()
+        for _ in range(5):
+            change = sync(site, "eso").changes["eso.main"]  # of a file that is as it was
+            if all(row["header"] == "here" for row in table(site).values()):
+                break
+        assert len(archive.asked) == 60 - some
+        assert change.changed
+        assert sync(site, "eso").changes["eso.main"].how == "0 of 1 file"
+
+
+def test_a_newer_document_is_fetched_again_and_the_old_one_stays_until_then(tmp_path, archive):
+    with site_with(
+        tmp_path, described(archive), {"rows.csv": listed(("A", "1"), ("B", "1"))}, allow_private=True
+    ) as site:
+        ingest(site, "eso")
+        archive.answers |= {"A": (200, page(header(5))), "B": (500, b"oops")}
+        (tmp_path / "collections/eso/rows.csv").write_text(listed(("A", "2"), ("B", "2")))
+        archive.asked.clear()
+        sync(site, "eso")
+        assert sorted(set(archive.asked)) == ["/hdr?id=A", "/hdr?id=B"]
+        found = table(site)
+        assert found["A"]["pbl"][0] == pytest.approx(29.166)
+        assert (found["B"]["header"], found["B"]["pbl"][0]) == ("old", pytest.approx(25.166))
+        del archive.answers["B"]
+        sync(site, "eso")  # the server is well again: the row did not change, its document did
+        assert table(site)["B"]["header"] == "here"
+
+
+BAD = {
+    "LOGIN": ((200, b"<html>log in</html>"), "broken"),
+    "CUT": ((200, BLOCKS[:320]), "broken"),
+    "SHORT": ((200, BLOCKS, 9000), "here"),  # its header came, the rest is of no interest
+    "BROKE": ((200, b"SIMPLE  = T", 9000), "failed"),
+    "GONE": ((410, b""), "missing"),
+    "CLOSED": ((403, b"not for you"), "refused"),
+    "ILL": ((500, b""), "failed"),
+    "BUSY": ((503, b""), "failed"),
+    "LONG": ((200, b"LST     = 1\n" * 400_000), "broken"),
+    "AWAY": ((200, page(header(LST="'abc'"))), "here"),
+}
+
+
+def test_whatever_a_server_sends_flags_its_row_alone(tmp_path, archive):
+    archive.answers |= {name: told for name, (told, _) in BAD.items()}
+    tricks = ["..", "../../etc/passwd", "a?b=c&d", "%2e%2e", "x#y", "http://evil.example/"]
+    rows = [*((name, "1") for name in BAD), *((trick, "1") for trick in tricks), ("FINE", "1")]
+    with site_with(tmp_path, described(archive), {"rows.csv": listed(*rows)}, allow_private=True) as site:
+        report = ingest(site, "eso")
+        found = table(site)
+        assert {name: found[name]["header"] for name in BAD} == {name: state for name, (_, state) in BAD.items()}
+        assert found["FINE"]["header"] == "here"
+        assert any("LST is 'abc', no number (first: AWAY)" in text for text in report.warnings)
+        assert len(found) == len(rows)
+        # an id is a value of the address and nothing else
+        sent = {path for path in archive.asked if not any(path.endswith(f"={name}") for name in [*BAD, "FINE"])}
+        assert all(path.startswith("/hdr?id=") and not {"&", "#", "/"} & {*path[8:]} for path in sent), sent
+
+
+def test_a_server_that_is_down_is_left_in_peace(tmp_path, archive, monkeypatch):
+    monkeypatch.setattr(document_fetch, "ENOUGH", 3)
+    rows = [(f"E{number}", "1") for number in range(40)]
+    archive.answers |= dict.fromkeys((name for name, _ in rows), (503, b"maintenance"))
+    with site_with(tmp_path, described(archive), {"rows.csv": listed(*rows)}, allow_private=True) as site:
+        report = ingest(site, "eso")
+        assert len(archive.asked) <= 2 * (3 + 8)
+        assert any("left in peace" in text and "maintenance" in text for text in report.warnings)
+        archive.answers.clear()
+        sync(site, "eso")
+        assert {row["header"] for row in table(site).values()} == {"here"}
+
+
+def test_an_address_that_is_not_public_is_refused(tmp_path, archive):
+    with (
+        site_with(tmp_path, described(archive), {"rows.csv": listed(("A", "1"))}) as site,
+        pytest.raises(Exception, match="not on the public internet"),
+    ):
+        ingest(site, "eso")
+    assert not archive.asked
+
+
+LOCAL = """
+collection: eso
+title: Exposures
+tables:
+  main:
+    source: {kind: csv, files: rows.csv, enrich: {file: "headers/{dp_id}.hdr", id: dp_id, columns: {lst: {key: LST, type: float64}, text: "*"}}}
+    columns: {dp_id: string, lst: float64, text: string, state: string}
+    map: {state: document.state}
+"""
+
+
+def test_documents_of_the_disk_stay_below_the_descriptor(tmp_path):
+    (tmp_path / "secret.hdr").write_bytes(BLOCKS)
+    names = ["A", "sub/B", "../../../secret", "/etc/passwd", "link", "none"]
+    with site_with(tmp_path, LOCAL, {"rows.csv": "dp_id\n" + "\n".join(names)}) as site:
+        place = tmp_path / "collections/eso/headers"
+        (place / "sub").mkdir(parents=True)
+        for name in ("A.hdr", "sub/B.hdr"):
+            (place / name).write_bytes(FORMS["lines"])
+        (place / "link.hdr").symlink_to("/etc/hostname")
+        ingest(site, "eso")
+        with query.run("SELECT dp_id, state, lst, text FROM eso.main", OWNER, site=site) as result:
+            found = {row["dp_id"]: row for batch in result.batches() for row in batch.to_pylist()}
+    assert {name: row["state"] for name, row in found.items()} == {
+        "A": "here", "sub/B": "here", "../../../secret": "missing", "/etc/passwd": "missing", "link": "refused", "none": "missing",
+    }  # fmt: skip
+    assert found["A"]["lst"] == 59733.643
+    assert found["A"]["text"] == FORMS["lines"].decode()
+
+
+def test_what_is_taken_may_change_without_fetching(tmp_path, archive):
+    with site_with(tmp_path, described(archive), {"rows.csv": listed(("A", "1"))}, allow_private=True) as site:
+        ingest(site, "eso")
+        archive.asked.clear()
+        path = tmp_path / "collections/eso/eso.yaml"
+        path.write_text(path.read_text().replace('"ESO INS MODE"', '"MJD-OBS"'))
+        ingest(site, "eso")
+        assert (table(site)["A"]["mode"], archive.asked) == ("57562.1", [])
+
+
+def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
+    (tmp_path / "rows.csv").write_text("dp_id,n\nA,1\n")
+    context = Context(directory=tmp_path)
+    source = csv.open(csv.Options(files="rows.csv"), context)
+    said = Enrich.model_validate({"file": "{dp_id}", "id": "dp_id", "columns": COLUMNS})
+    around = Documents(said, source.columns(), context).around(source)
+    assert isinstance(around, FileWise)
+    assert not isinstance(around, Since)
+    kinds = {column.name: column.type.arrow for column in around.columns()}
+    batch = next(iter(around.batches()))
+    assert {name: kinds[name] for name in batch.schema.names} == dict(
+        zip(batch.schema.names, batch.schema.types, strict=True)
+    )
+    assert str(kinds["pbl"]) == "fixed_size_list<item: double>[2]"
+    assert next(iter(around.batches(["n"]))).schema.names == ["n"]
+    with pytest.raises(SourceError, match="no column 'dp'"):
+        Documents(Enrich.model_validate({"file": "{dp}", "id": "dp", "columns": COLUMNS}), source.columns(), context)
+    with pytest.raises(SourceError, match="a column 'n' already"):
+        Documents(Enrich.model_validate({"file": "{n}", "id": "n", "columns": {"n": "N"}}), source.columns(), context)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("{id: dp_id, columns: {a: A}}", "say either `url` or `file`"),
+        ("{url: 'https://{dp_id}/x', id: dp_id, columns: {a: A}}", "no column says which host"),
+        ("{url: 'https://a.example/x', id: dp_id, columns: {a: A}}", "all rows would have one document"),
+        ("{file: '{dp_id}', id: dp_id, columns: {a: {key: A, type: point}}}", "no number, text or boolean"),
+        ("{file: '{dp_id}', id: dp_id, column: {a: A}}", "has no option 'column'"),
+        ("{file: '{dp_id}', columns: {a: A}}", "lacks the option 'id'"),
+        ("{file: '{dp_id}', id: dp_id, columns: {a: A}, token: hunter2}", "belongs into a secret"),
+        ("[1]", "expected a mapping"),
+    ],
+)
+def test_what_is_said_wrong_is_told_with_its_place(tmp_path, wrong, why):
+    text = f"collection: eso\ntables:\n  main:\n    source:\n      kind: csv\n      files: rows.csv\n      enrich: {wrong}\n"
+    with (
+        site_with(tmp_path, text, {"rows.csv": "dp_id\nA\n"}) as site,
+        pytest.raises(DescriptorError, match=why) as caught,
+    ):
+        ingest(site, "eso")
+    assert "eso.yaml:7" in str(caught.value)
