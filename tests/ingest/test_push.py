@@ -17,8 +17,9 @@ import pytest
 import sqlalchemy as sa
 
 from hven import query
+from hven.engines.postgres.settings import Postgres
 from hven.ingest import _space as space
-from hven.ingest import ingest
+from hven.ingest import ingest, move
 from hven.ingest import push as pushing
 from hven.ingest.push import Refused, Taken, Write, Written
 from hven.ingest.sync import sync
@@ -38,6 +39,7 @@ from hven.site.restoring import restore
 from hven.site.store import _database as db
 from hven.site.store import lease_name
 from hven.testing.site import site_with
+from postgres import cluster
 
 KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 3
 ANNA = Reader(name="anna")
@@ -309,3 +311,36 @@ def test_killed_anywhere_nothing_is_half_there_and_nothing_answered_is_lost(site
     there = rows(site)
     sync(site, "night", full=True)
     assert rows(site) == there
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with cluster() as found:
+        yield found.url
+
+
+def test_rows_and_state_in_postgresql(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEPT", database)
+    settings = {"brought": {"postgres": Postgres(url="$KEPT")}, "store": database.replace("://", "+psycopg://")}
+    with site_with(tmp_path, LOG.replace("title:", "engine: postgres\ntitle:"), **settings) as site:
+        ingest(site, "night")
+        assert send(site, "POST", [{"time": "2026-11-23", "observer": name} for name in "ab"]).ids == [1, 2]
+        send(site, "PUT", {"seeing": 1.5, "observer": ""}, key=("1",))
+        send(site, "DELETE", key=("2",))
+        with pytest.raises(NotFound):
+            send(site, "DELETE", key=("2",))
+        with pytest.raises(Taken):
+            send(site, "POST", {"id": 1, "time": "2026-11-23"})
+        assert rows(site) == [(1, None, 1.5, None)]
+        assert {record.snapshot.engine for record in site.store.current()[1].values()} == {"postgres"}
+        for again in (ingest, sync):
+            again(site, "night")
+            assert rows(site) == [(1, None, 1.5, None)]
+        place = site.settings.collections / "night" / "night.yaml"
+        place.write_text(LOG)
+        move(site, "night", "duckdb")
+        site.refresh()
+        assert send(site, "POST", {"time": "2026-11-24", "observer": "c"}).ids == [3]
+        assert rows(site) == [(1, None, 1.5, None), (3, "c", None, None)]
+        assert rows(site, "SELECT observer, n FROM night.nights") == [("c", 1)]
+        assert {record.snapshot.engine for record in site.store.current()[1].values()} == {"duckdb"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,12 @@ from asking import Answer, Client
 
 from hven.app._server import create
 from hven.ingest import ingest
+from hven.model import settings
 from hven.site import Site
 from hven.site.auth.local import give_token
 from hven.testing.site import site_with
+from made import prepared
+from shared import ROOT
 
 NIGHT = """
 collection: night
@@ -184,14 +189,12 @@ def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
         (b"time,seeing,seeing\n2026-11-23,1,2\n", "text/csv", "seeing"),
         (b"time,seeing\n2026-11-23\n2026-11-23,1,3\n", "text/csv", "cannot be read|row"),
         (b"\x00\x01\x02\xff" * 400, "", "no table"),
-        (b"<html><body>no</body></html>", "", "no table|cannot be read"),
+        (b"<html><body>no</body></html>", "", "no column 'body'"),
         (b"<VOTABLE><RES", "application/x-votable+xml", "cannot be read"),
         (b"id,time\n1,2026-11-23\n1,2026-11-24\n", "text/csv", "one key"),
     ],
 )
 def test_what_cannot_be_taken_changes_nothing(anna: Writer, given: bytes, media: str, word: str) -> None:
-    import re
-
     answer = anna("POST", "/push/night.lines", given, content_type=media)
     assert answer.status in {400, 409}, answer.text
     assert re.search(word, json.loads(answer.body)["error"]), answer.text
@@ -204,3 +207,82 @@ def test_a_row_that_breaks_a_rule_is_named(anna: Writer) -> None:
     assert (answer.status, found["rows"][0]["row"], found["rows"][0]["column"]) == (400, 2, "seeing")
     typed = anna("POST", "/push/night.lines", b"time,seeing\n2026-11-23,1\n2026-11-24,much\n", content_type="text/csv")
     assert json.loads(typed.body)["faults"][0]["row"] == 2
+
+
+OIDB = """
+collection: oidb
+title: Optical interferometry
+tables:
+  granules:
+    source:
+      kind: push
+      columns: {id: int64, target_name: string, calib_level: int32, nb_vis2: int32, t_min: float64, t_max: float64, datapi: string, access_url: string}
+      ids: id
+      writers: [anna]
+    primary: id
+    columns:
+      id: {type: int64, ucd: meta.id;meta.main}
+      target_name: {type: string, required: true}
+      calib_level: {type: int32, required: true, minimum: 0, maximum: 3}
+      nb_vis2: int32
+      t_min: {type: float64, unit: d, ucd: time.start}
+      t_max: {type: float64, unit: d, ucd: time.end}
+      datapi: string
+      access_url: string
+    obscore:
+      set: {dataproduct_type: visibility}
+      map: {obs_id: "CAST(id AS VARCHAR)"}
+"""
+GRANULES = b"""<?xml version="1.0"?>
+<granules>
+  <granule><target_name>HD 1</target_name><calib_level>2</calib_level><nb_vis2>7</nb_vis2><t_min>57000.1</t_min><t_max>57000.2</t_max><datapi/></granule>
+  <granule><target_name>HD 2</target_name><calib_level>%d</calib_level><nb_vis2>9</nb_vis2><t_min>57001.1</t_min><t_max>57001.2</t_max><datapi>Anna Berg</datapi></granule>
+</granules>"""
+
+
+def test_calls_of_oidb(tmp_path: Path) -> None:
+    with site_with(tmp_path, OIDB) as first:
+        ingest(first, "oidb")
+        first.store.users.add("anna")
+    told = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/howto/push.md").read_text(), re.DOTALL)
+    (tmp_path / "hven.toml").write_text("\n".join(told))
+    with Site(settings.load(tmp_path)) as site:
+        anna, xml = Writer(site, "anna"), {"content_type": "application/xml", "accept": "application/xml"}
+
+        def obscore() -> list[str]:
+            text = "SELECT target_name, t_min FROM ivoa.obscore ORDER BY t_min"
+            return anna.client.get("/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT="csv").text.split()[1:]
+
+        assert anna("POST", "/oidb/granule", GRANULES % 9, **xml).status == 400, "all of them, or none"
+        assert obscore() == []
+        made = anna("POST", "/oidb/granule", GRANULES % 2, **xml)
+        assert (made.status, re.findall(r"<id>(\d+)</id>", made.text)) == (201, ["1", "2"])
+        one = b"<granule><granule><target_name>HD 3</target_name><datapi></datapi></granule></granule>"
+        assert anna("PUT", "/oidb/granule/2", one, **xml).status == 204
+        row = json.loads(anna("GET", "/oidb/granule/2").body)
+        assert (row["target_name"], row["datapi"], row["nb_vis2"], row["id"]) == ("HD 3", None, 9, 2)
+        assert anna("PUT", "/oidb/granule/2", {"id": 7}).status == 400, "its id stays"
+        assert anna("PUT", "/oidb/granule/2", {"target_name": ""}).status == 400, "it must have one"
+        assert anna("DELETE", "/oidb/granule/1").status == 204
+        assert anna("DELETE", "/oidb/granule/1").status == 404
+        assert Writer(site, "")("POST", "/oidb/granule", GRANULES % 2, **xml).status == 401
+        assert [line.replace(" ", "") for line in anna.client.get("/tap/sync", LANG="ADQL", QUERY="SELECT target_name FROM ivoa.obscore", RESPONSEFORMAT="csv").text.splitlines()[1:]] == ["HD3"]  # fmt: skip
+
+
+def test_the_night_log_of_the_examples(tmp_path: Path) -> None:
+    place = tmp_path / "site"
+    shutil.copytree(prepared("23-night-log"), place)
+    with Site(settings.load(place)) as site:
+        ingest(site, "night")
+        site.store.users.add("tycho")
+        tycho = Writer(site, "tycho")
+        given = re.findall(r"--json '(.*?)'", (place / "README.md").read_text())
+        assert json.loads(tycho("POST", "/push/night.lines", given[0].encode()).body)["ids"] == [5]
+        assert tycho("PUT", "/push/night.lines/5", given[1].encode()).status == 204
+        assert tycho("PUT", "/push/night.lines/4", given[1].encode()).status == 404, "a line on paper"
+        nights = tycho.client.get("/tap/sync", LANG="ADQL", QUERY="SELECT night, lines, exposures FROM night.nights ORDER BY night", RESPONSEFORMAT="csv")  # fmt: skip
+        assert nights.text.split()[1:] == ["2026-11-21,4,3", "2026-11-23,1,1"]
+        found = tycho.client.get("/cone/night.lines", RA=279, DEC=39, SR=1, RESPONSEFORMAT="csv").text
+        assert "twilight" in found
+        refused = tycho("POST", "/push/night.lines", {"written": "2026-11-23T22:00:00", "observer": "Tycho", "seeing": 50})
+        assert (refused.status, "seeing" in refused.text) == (400, True)

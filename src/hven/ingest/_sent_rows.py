@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+from lxml import etree
 
 from hven.ingest._casting import convert
 from hven.model import plugins
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KINDS = ("csv", "xml", "json", "votable", "fits", "parquet")  # that are told apart, the one that knows most last
-TYPED = ("csv", "json", "xml")  # whose texts are read as what is expected
-JSON_MOST = 32 * 1024**2  # bytes of JSON, which takes ten times as much while it is looked at
+TYPED = ("csv", "json")  # whose texts are read as what is expected
+JSON_MOST = 32 * 1024**2  # bytes of JSON or XML, which take ten times as much while they are looked at
 SHOWN = 20
+_SPACE = 64
 MEDIA = {
     "application/json": "json",
     "application/x-ndjson": "json",
@@ -72,9 +74,9 @@ def read(path: Path, media: str, columns: Mapping[str, pa.DataType], *, most: in
     TooLarge
         More than `most` or `size`.
     """
-    kind = MEDIA.get(media) or _kind(path)
-    if kind == "json":
-        path = _records(path, columns, alike=alike)
+    kind, typed = MEDIA.get(media) or _kind(path), True
+    if kind in {"json", "xml"}:
+        path, kind, typed = _records(path, kind, columns, alike=alike), "json", kind == "json"
     module = plugins.load("sources", kind)
     rejects: list[Reject] = []
     told: list[str] = []
@@ -83,7 +85,7 @@ def read(path: Path, media: str, columns: Mapping[str, pa.DataType], *, most: in
         source = module.open(module.Options(files=[path.name]), context)
         names = _named([column.name for column in source.columns()], columns)
         if kind in TYPED:
-            types = {name: _word(columns[ours]) for name, ours in names.items()}
+            types = {name: _word(columns[ours]) if typed else "string" for name, ours in names.items()}
             rejects.clear()
             told.clear()
             source = module.open(module.Options(files=[path.name], types=types), context)
@@ -123,26 +125,54 @@ SHAPES = "send an object or a list of objects of JSON, CSV with a line of names,
 
 def _kind(path: Path) -> str:
     found = filekinds.inside(path)
+    if found in {None, "csv"}:  # XML needs no declaration
+        with path.open("rb") as file:
+            found = "xml" if file.read(_SPACE).lstrip().startswith(b"<") else found
     if found not in KINDS:
         raise SourceError("what was sent is no table that can be read", remedy=SHAPES)
     return found
 
 
-def _records(path: Path, columns: Mapping[str, Any], *, alike: bool) -> Path:
-    """Write JSON as a list of records, whatever it was; refuse what would be lost in silence."""
-    if path.stat().st_size > JSON_MOST:
-        raise TooLarge(
-            say("more than {most:,} bytes of JSON are not read at once", JSON_MOST),
-            remedy="send CSV, VOTable or Parquet, or several parts",
-        )
-    data = path.read_bytes()
+def _elements(data: bytes) -> list[dict[str, str | None]]:
+    """Read XML: a record, or records below the root, with values as attributes or elements; an empty one is no value."""
     try:
-        found = orjson.loads(data)
+        root = etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False))  # fmt: skip
+    except etree.XMLSyntaxError as error:
+        raise SourceError(say("what was sent is no XML: {message}", error.msg), remedy=SHAPES) from error
+    below = list(root.iterchildren(etree.Element))
+    several = any(len(one) or one.attrib for one in below)
+    rows: list[dict[str, str | None]] = []
+    for one in below if several else [root]:
+        values = list(one.iterchildren(etree.Element))
+        if any(len(value) for value in values):
+            raise SourceError("an element of a record has others in it", remedy="send records one below the other")
+        named = [*one.attrib.items(), *((value.tag, value.text) for value in values)]
+        row = {etree.QName(name).localname: (text or "").strip() or None for name, text in named}
+        if len(row) < len(named):
+            raise SourceError("a record has an element twice", remedy="send each once")
+        rows.append(row)
+    return rows
+
+
+def _parsed(data: bytes) -> Any:
+    """Read JSON: a document, or one in each line."""
+    try:
+        return orjson.loads(data)
     except ValueError as error:
         try:
-            found = [orjson.loads(line) for line in data.splitlines() if line.strip()]
+            return [orjson.loads(line) for line in data.splitlines() if line.strip()]
         except ValueError:
             raise SourceError(say("what was sent is no JSON: {message}", error), remedy=SHAPES) from error
+
+
+def _records(path: Path, kind: str, columns: Mapping[str, Any], *, alike: bool) -> Path:
+    """Write JSON or XML as a list of records, whatever it was; refuse what would be lost in silence."""
+    if path.stat().st_size > JSON_MOST:
+        raise TooLarge(
+            say("more than {most:,} bytes of {kind} are not read at once", JSON_MOST, kind.upper()),
+            remedy="send CSV, VOTable or Parquet, or several parts",
+        )
+    found = (_parsed if kind == "json" else _elements)(path.read_bytes())
     rows = [found] if isinstance(found, dict) else found
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise SourceError("what was sent is JSON, but no list of objects", remedy=SHAPES)
