@@ -1,4 +1,4 @@
-"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself; a small descriptor, checked; Elasticsearch, MariaDB, ODBC; heads of files."""
+"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself; a small descriptor, checked; Elasticsearch, MariaDB, ODBC; heads of files; pushes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import yaml
 
-from bench import documents, endpoints, heads
+from bench import documents, endpoints, heads, pushes
 from bench.measure import Journey, against, pairs
 from hven.descriptor import check
 from hven.descriptor._merging import STANDARDS
@@ -70,6 +70,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         yield from endpoints.journeys()
     if only in "sources.mariadb" or only in "sources.odbc":
         yield from databases(only)
+    yield from pushes.run(only)
 
 
 def function(kind: str) -> Journey:
