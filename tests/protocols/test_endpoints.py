@@ -234,6 +234,9 @@ def test_the_page_of_the_table_tells_of_them(client: Client) -> None:
         ("param.radius", "param.radus", "there is no parameter 'radus'"),
         ("exp_date_updated >= param", "exp_date_update >= param", "exp_date_update"),
         ("in: deg", "in: m", "radius.in"),
+        ("default: 30", "default: thirty", "'thirty' is no float64"),
+        ("interferometer_name = param", "target_ra = param", "endpoints.search.params.interferometer.where: "),
+        ("2 * target_ra AS", "2 * target_name AS", "endpoints.table.columns: "),
         ("format: csv", "format: cvs", "no format is called 'cvs'"),
         ("{exp_id}", "{expid}", "no column 'expid'"),
         ("like: page", "like: page, rows: 3", "it goes with like: query"),
@@ -250,3 +253,22 @@ def test_faults_of_descriptors_are_told(tmp_path: Path, was: str, becomes: str, 
         faults += wrong_paths([resource] if resource is not None else [])
     assert told in " ".join(fault.message for fault in faults), faults
     assert all(fault.place.line for fault in faults)
+
+
+def test_nobody_is_told_of_addresses_of_tables_that_they_may_not_know_of(tmp_path: Path) -> None:
+    """The answer is that of a path that nobody has named; so it is where the collection's services leave them out."""
+    (tmp_path / "hven.toml").write_text('name = "JMMC"\n')
+    for more, status in (("", 200), ("    access: private\n", 404), ("services", 404)):
+        text = LOGS.replace("    primary: exp_id\n", f"    primary: exp_id\n{more if more != 'services' else ''}")
+        text = text.replace("title: Logs\n", "title: Logs\nservices: [tap]\n") if more == "services" else text
+        with site_with(tmp_path, text, {"spica.xml": shared(SPICA).read_text()}) as site:
+            assert ingest(site, "obsportal").rows == 3
+            site.refresh()
+            client = Client(create(site))
+            found, other = client.get("/search.votable"), client.get("/search.votablf")
+            assert found.status == status
+            if status == 404:
+                assert found.text.replace(found.headers["x-request-id"], "") == other.text.replace(
+                    other.headers["x-request-id"], ""
+                ).replace("votablf", "votable")
+                assert client.get("/endpoints/obsportal.exposures/search").status == 404

@@ -17,6 +17,7 @@ from hven.sources import Context
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hven.adql.tree import Query
     from hven.model.resource import Resource, SourceSpec, TableSpec
     from hven.model.settings import Settings
     from hven.model.table import Column, Table
@@ -57,7 +58,7 @@ class Derived:
         self._resources: dict[str, Resource | None] = {resource.name.lower(): resource}
         self._tables: dict[str, Table | None] = {}
 
-    def columns(self, text: str, resource: Resource) -> tuple[Column, ...] | None:
+    def columns(self, text: str | Query, resource: Resource) -> tuple[Column, ...] | None:
         """Find the columns of a query's answer; None if a table that it reads is known only when it is published.
 
         Raises
@@ -65,7 +66,7 @@ class Derived:
         HvenError
             The query does not fit the tables.
         """
-        tree = parse(text)
+        tree = parse(text) if isinstance(text, str) else text
         called = {node.name.name.lower() for node in walk(tree) if isinstance(node, CommonTable)}
         tables = {}
         for node in walk(tree):

@@ -15,6 +15,7 @@ from hven.descriptor._files import files_table, named_by
 from hven.descriptor._keys import ASSIGNMENTS, Collection
 from hven.descriptor._linked_tables import unlinked
 from hven.descriptor._merging import STANDARDS, Gathered, apply_standard, expand, gather, shown, standards
+from hven.descriptor._old_queries import unanswered
 from hven.descriptor._options import plain
 from hven.descriptor._python_functions import functions
 from hven.descriptor._simulated import marked
@@ -158,6 +159,8 @@ def checked(path: Path, settings: Settings, *, sources: bool = True) -> tuple[Re
     if len(tables) == len(resource.tables):
         faults += unserved(resource, tables)
     faults += unlinked(resource, derived)
+    told = {fault.place for fault in faults if fault.severity == "error"}
+    faults += [fault for fault in unanswered(resource, derived) if fault.place not in told]
     return resource, sorted(dict.fromkeys(faults), key=in_order)
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode
 
+from starlette.requests import Request
+
+from hven.adql.tree import Ident
+
 if TYPE_CHECKING:
     from starlette.types import Scope
 
     from hven.model.settings import Alias, Settings
-    from hven.site import Site
+    from hven.model.table import Table
+    from hven.services.face import Surroundings
+    from hven.site import Holdings
 
 Pairs = list[tuple[str, str]]
 WHERE = "{where}"  # in an alias's query
@@ -107,32 +113,41 @@ class Aliases:
 
 
 class Named:
-    """Old addresses of tables, as descriptors say them: they are looked for where no face has such a path, so that none can take ours."""
+    """Old addresses of tables, as descriptors say them: they are looked for where no face has such a path, so that none can take ours.
 
-    def __init__(self, site: Site) -> None:
-        self._site, self._version = site, ""
-        self._known: dict[str, str] = {}  # old path -> ours
-        self._below: list[tuple[str, str]] = []  # what old paths begin with -> ours, the longest first
+    Those of tables that a reader may not know of are no addresses for them.
+    """
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around, self._version = around, ""
+        self._known: dict[str, tuple[Table, str]] = {}  # old path -> table, ours
+        self._below: list[tuple[str, tuple[Table, str]]] = []  # what old paths begin with; the longest first
 
     def present(self, scope: Scope) -> Scope | None:
         """Return the request under its present address; None: nobody has named its path."""
-        holdings = self._site.current()
+        holdings = self._around.site.current()
         if holdings.version != self._version:
-            self._read()
+            self._read(holdings)
         path: str = scope["path"]
-        to = self._known.get(path.rstrip("/") or "/")
-        if to is None:
-            begin, to = next(((begin, to) for begin, to in self._below if path.startswith(begin)), ("", None))
-            to = None if to is None else f"{to}/{path[len(begin) :]}"
-        return None if to is None else {**scope, "path": to, "raw_path": quote(to).encode()}
+        found, rest = self._known.get(path.rstrip("/") or "/"), ""
+        if found is None:
+            begin, found = next((one for one in self._below if path.startswith(one[0])), ("", None))
+            rest = f"/{path[len(begin) :]}"
+        if found is None:
+            return None
+        table, to = found
+        parts = [Ident(table.schema, quoted=True), Ident(table.name, quoted=True)]
+        if not holdings.catalogue(self._around.reader(Request(scope)), self._around.policies).find(parts):
+            return None
+        return {**scope, "path": to + rest, "raw_path": quote(to + rest).encode()}
 
-    def _read(self) -> None:
-        holdings = self._site.current()
-        known: dict[str, str] = {}
-        below: dict[str, str] = {}
+    def _read(self, holdings: Holdings) -> None:
+        known: dict[str, tuple[Table, str]] = {}
+        below: dict[str, tuple[Table, str]] = {}
         for item in holdings.published.values():
-            for one in item.table.endpoints:
-                to = f"/endpoints/{item.table.qualified}/{one.name}"
+            table = item.table
+            for one in table.endpoints if item.release is None and table.offers("endpoints") else ():
+                to = table, f"/endpoints/{table.qualified}/{one.name}"
                 if one.kind != "page" and one.path:
                     known.setdefault(one.path, to)
                 if one.kind != "query" and one.path:

@@ -107,7 +107,9 @@ def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Re
         )
 
     app = Starlette(exception_handlers={HTTPException: unknown, Exception: _unforeseen})
-    app.router = Routes(routes=routes, redirect_slashes=False, lifespan=lifespan, named=Named(site).present)
+    app.router = Routes(
+        routes=routes, redirect_slashes=False, lifespan=lifespan, named=Named(_offering(around, "endpoints")).present
+    )
     return Edge(app, site.settings, site.store, counters=site.counters, people=partial(people_of, site))
 
 
