@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven import adql
 from hven.adql.tree import TableRef, walk
+from hven.descriptor._bound_endpoints import unanswered
 from hven.descriptor._columns import check_name
 from hven.descriptor._derived import QUERY, Derived, is_file, opened
 from hven.descriptor._expression_names import written
@@ -15,7 +16,6 @@ from hven.descriptor._files import files_table, named_by
 from hven.descriptor._keys import ASSIGNMENTS, Collection
 from hven.descriptor._linked_tables import unlinked
 from hven.descriptor._merging import STANDARDS, Gathered, apply_standard, expand, gather, shown, standards
-from hven.descriptor._old_queries import unanswered
 from hven.descriptor._options import plain
 from hven.descriptor._python_functions import functions
 from hven.descriptor._simulated import marked
