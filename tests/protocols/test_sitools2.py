@@ -48,6 +48,22 @@ tables:
         title: IAS SDO dataset
         description: For scripts
         cadence: {mask_cadence: "MOD(t_rec_index, param.seconds / 12) = 0"}
+  dem:
+    source: {kind: csv, files: "dem.csv"}
+    primary: filename
+    columns:
+      filename: {type: string, ucd: meta.id;meta.main}
+      date_obs: timestamp
+      temp_fits_rice: {type: string, ucd: meta.ref.url;meta.fits}
+      em_fits_rice: {type: string, ucd: meta.ref.url;meta.fits}
+      thumbnail: {type: string, ucd: meta.ref.url;meta.preview}
+    endpoints:
+      dem: {like: sitools2, path: /ws_SDO_DEM, archives: {download_tar_DEM: tar}}
+"""
+OLD = "/sitools/datastorage/user/dem"
+DEM = f"""filename,date_obs,temp_fits_rice,em_fits_rice,thumbnail
+a,2012-08-10T00:00:00,{OLD}/1000.fits,{OLD}/1001.fits,{OLD}/1002.fits
+b,2012-08-10T01:00:00,{OLD}/1003.fits,,
 """
 BEGIN, WAVES = datetime(2012, 8, 10), (304, 335)
 NAME = "/webs_IAS_SDO_dataset"
@@ -70,15 +86,18 @@ ROWS = "recnum,sunum,series_name,date__obs,wavelnth,ias_location,exptime,t_rec_i
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     directory = tmp_path_factory.mktemp("sdo")
-    (directory / "hven.toml").write_text('name = "MEDOC"\npublic_url = "http://vo.example"\n')
+    (directory / "hven.toml").write_text(
+        'name = "MEDOC"\npublic_url = "http://vo.example"\n'
+        f'[[alias]]\npath = "{OLD}/*"\nto = "/collections/sdo/files/data/*"\n'
+    )
     data = directory / "collections/sdo/data"
     data.mkdir(parents=True)
     for number in range(8):
         (data / f"{1000 + number}.fits").write_bytes(b"image %d" % number)
-    with site_with(directory, SDO, {"rows.csv": ROWS}):
+    with site_with(directory, SDO, {"rows.csv": ROWS, "dem.csv": DEM}):
         pass
     with Site(load(directory, {})) as site:
-        assert ingest(site, "sdo").rows == 608
+        assert ingest(site, "sdo").rows == 610
         site.refresh()
         yield Client(create(site))
 
@@ -106,7 +125,7 @@ def python(**more: object) -> dict[str, object]:
 def test_projects_and_data_sets_are_found(client: Client) -> None:
     (project,) = asked(client, "/sitools/portal/projects")["data"]
     own = asked(client, project["sitoolsAttachementForUsers"])["project"]
-    assert [one["url"] for one in own["dataSets"]] == [NAME]
+    assert {one["url"] for one in own["dataSets"]} == {NAME, "/ws_SDO_DEM"}
     assert asked(client, f"{project['sitoolsAttachementForUsers']}/datasets", media="json")["data"] == own["dataSets"]
     for key in ("name", "description", "status", "authorized", "htmlDescription", "maintenance", "maintenanceText"):
         assert key in own
@@ -206,6 +225,21 @@ def test_archives_of_selected_rows(client: Client) -> None:
     names = zipfile.ZipFile(io.BytesIO(answer.body)).namelist()
     assert len([one for one in names if one.endswith(".fits")]) == 8
     assert client.get(f"{NAME}/plugin02").status == 400, "not everything by mistake"
+
+
+def test_archives_of_rows_with_several_files_at_old_paths(client: Client) -> None:
+    """As the scripts of GAIA-DEM take them: one by one, and together."""
+    (row, other) = asked(
+        client, "/ws_SDO_DEM/records", sort="{'ordersList': [{'field': 'date_obs', 'direction': 'ASC'}]}"
+    )["data"]
+    assert client.get(row["em_fits_rice"]).body == b"image 1"
+    assert "em_fits_rice" not in other
+    (service,) = asked(client, "/ws_SDO_DEM/services")["data"]
+    given = {one["name"]: one["value"] for one in service["parameters"]}
+    answer = client.get(f"/ws_SDO_DEM{given['url']}", **{"p[0]": "LISTBOXMULTIPLE|filename|a|b"})
+    with tarfile.open(fileobj=io.BytesIO(answer.body)) as opened:
+        names = " ".join(one for one in opened.getnames() if one.endswith(".fits"))
+    assert re.findall(r"\d{4}", names) == ["1000", "1001", "1003"], "no thumbnails"
 
 
 def test_a_file_is_given_whether_packed_or_not(client: Client) -> None:

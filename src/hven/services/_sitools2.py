@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hven.model.params import Params
+    from hven.model.settings import Settings
     from hven.model.table import Column, Endpoint, Table
     from hven.model.types import Type
     from hven.query import Result
@@ -77,7 +78,8 @@ class Asking:
     def told(self, made: Mapping[str, Any] | bytes) -> Response:
         """Make the answer."""
         body = made if isinstance(made, bytes) else orjson.dumps(made)
-        public = self.holdings.reach(self.around.reader(self.request), self.around.policies) == "public"
+        who = self.around.reader(self.request)
+        public = who.anonymous and not self.table.rights and self.holdings.reach(who, self.around.policies) == "public"
         return dali.tagged(self.request, dali.caching(dali.etag(body), public=public), JSON, body)
 
 
@@ -281,14 +283,33 @@ def _archive(asking: Asking, where: tree.Expr | None, kind: str) -> Response:
     items = tuple(tree.SelectItem(_ref(column)) for column in _shown(asking.table))
     made = tree.Query(tree.Select(items, _source(asking.table), where=where))
     with asking.run(made, settings.limits.archive_files) as result:
-        found = archives.addresses(result, archives.leading(result, None), base)
+        found = _leading(result, base)
         if result.overflow:
             raise archives.too_large(around)
-    addresses = [base + one if one.startswith("/") else one for one in found]
+    addresses = [_present(settings, base, one) for one in found]
     plan = archives.planned(around, request, addresses)
     title, called = settings.title or settings.name, re.sub(r"[^A-Za-z0-9_.-]+", "_", asking.table.qualified)
     about = [("Data set", asking.one.path), ("Asked at", base)]
     return archives.answer(request, plan, kind=kind, called=called, title=title, about=about)
+
+
+def _leading(result: Result, base: str) -> list[str]:
+    """Read where rows lead to: by all columns with addresses of files (rows may have several), else as archives do."""
+    ucds = [(one.ucd or "").lower() for one in result.columns]
+    urls = [at for at, ucd in enumerate(ucds) if ucd.startswith("meta.ref.url") and "meta.preview" not in ucd]
+    if len(urls) < 2:
+        return archives.addresses(result, archives.leading(result, None), base)
+    rows = [zip(*(batch.column(at).to_pylist() for at in urls), strict=True) for batch in result.batches()]
+    return [str(one) for some in rows for row in some for one in row if one]
+
+
+def _present(settings: Settings, base: str, address: str) -> str:
+    """Return the present address of a file: what columns have may be a path, and one of before (``[[alias]]``)."""
+    path = address.removeprefix(base)
+    for one in settings.alias:
+        if one.path.endswith("/*") and one.to.endswith("/*") and path.startswith(one.path[:-1]):
+            return base + one.to[:-1] + path[len(one.path) - 1 :]
+    return base + path if path.startswith("/") else path
 
 
 # --- what is asked -------------------------------------------------------------------------------------------
