@@ -51,7 +51,7 @@ def run(only: str) -> Iterator[Journey]:
         place = Path(name)
         with site_with(place, TEXT) as site:
             token = _opened(site)
-        (place / "hven.toml").write_text(f"name = \"Night\"\n")
+        (place / "hven.toml").write_text('name = "Night"\n')
         with served(place) as server:
             writer = _Writer(server, token)
             first, second = (writer.sent(_rows(number), "text/csv") for number in range(2))

@@ -284,5 +284,7 @@ def test_the_night_log_of_the_examples(tmp_path: Path) -> None:
         assert nights.text.split()[1:] == ["2026-11-21,4,3", "2026-11-23,1,1"]
         found = tycho.client.get("/cone/night.lines", RA=279, DEC=39, SR=1, RESPONSEFORMAT="csv").text
         assert "twilight" in found
-        refused = tycho("POST", "/push/night.lines", {"written": "2026-11-23T22:00:00", "observer": "Tycho", "seeing": 50})
+        refused = tycho(
+            "POST", "/push/night.lines", {"written": "2026-11-23T22:00:00", "observer": "Tycho", "seeing": 50}
+        )
         assert (refused.status, "seeing" in refused.text) == (400, True)

@@ -22,6 +22,7 @@ class Shapes(EngineDialect):
     """What the dialect says about geometry."""
 
     places: Places
+    settings: bool
 
     @abstractmethod
     def elsewhere(self, writer: Writer, node: Expr) -> str:
