@@ -70,6 +70,10 @@ class Client:
         found = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
         challenges = [value.decode() for name, value in sent[0]["headers"] if name == b"www-authenticate"]
         found |= {"www-authenticate": ", ".join(challenges)} if challenges else {}
-        return Answer(
-            status=sent[0]["status"], headers=found, body=b"".join(message.get("body", b"") for message in sent[1:])
+        whole = b"".join(message.get("body", b"") for message in sent[1:])
+        said = found.get("content-length")
+        # a server sends as many bytes as were said, and no more
+        assert said is None or method == "HEAD" or int(said) == len(whole), (
+            f"{path}: {said} bytes are said, {len(whole)} sent"
         )
+        return Answer(status=sent[0]["status"], headers=found, body=whole)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +59,7 @@ def test_formats_and_page(client: Client) -> None:
     answer = client.get(here)
     table = parse_single_table(io.BytesIO(answer.body)).to_table()
     assert list(table["keyword"]) == [row["keyword"] for row in rows]
+    assert {row["comment"] for row in rows} <= {*map(str, chain(*json.loads(client.get(here, RESPONSEFORMAT="json").body)["data"])), ""}  # fmt: skip
     page = client.ask(
         "GET", here, headers={"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
     )

@@ -337,6 +337,7 @@ def test_observations_are_cut_and_lead_on_by_what_answers_say_of_them(client: Cl
     answers = (
         client.get("/tap/sync", LANG="ADQL", QUERY=asked),
         client.get("/sia2/ivoa.obscore", ID=did),
+        client.get("/sia/ivoa.obscore", POS="10,20", SIZE="1"),
         client.get("/ssa/ivoa.obscore", REQUEST="queryData", MAXREC="0"),
     )
     for answer in answers:

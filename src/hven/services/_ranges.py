@@ -124,6 +124,8 @@ class Flow(Response):
         self, request: Request, status: int, headers: Mapping[str, str], pieces: AsyncGenerator[bytes | bytearray]
     ) -> None:
         super().__init__(None, status, headers)
+        if "content-length" not in headers:  # which nobody knows, and is not that of nothing
+            del self.headers["content-length"]
         self._request, self._pieces = request, pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI's signature)

@@ -311,6 +311,19 @@ def test_series_of_cdf_are_cut_by_time():
     assert day == pytest.approx(epoch[10], abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("kind", "unit", "value", "step"),
+    [("VOPT", "km/s", 1.2e4, 500.0), ("VRAD", "m/s", -3e5, 2e4), ("VOPT-F2W", "m/s", 1e6, 3e5), ("WAVE-LOG", "um", 10.0, 0.5), ("FREQ", "GHz", 110.0, 0.25)],
+)  # fmt: skip
+def test_axes_of_velocities_and_logarithms(tmp_path, kind, unit, value, step):
+    header = fits.Header({"CTYPE1": kind, "CUNIT1": unit, "CRVAL1": value, "CRPIX1": 2.0, "CDELT1": step, "RESTFRQ": 115.271e9})  # fmt: skip
+    fits.PrimaryHDU(np.zeros(9, "f4"), header).writeto(tmp_path / "a.fits")
+    with open_product(tmp_path / "a.fits") as product:
+        found = product.part().axes[0].values()
+    there = WCS(header).pixel_to_world(np.arange(9))
+    assert np.allclose(found, there.to_value("m"), rtol=1e-12)
+
+
 def test_scales_groups_and_times_of_netcdf(tmp_path):
     h5py = pytest.importorskip("h5py")
     h5netcdf = pytest.importorskip("h5netcdf")
