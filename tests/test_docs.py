@@ -433,3 +433,15 @@ def test_paths_in_contributing_exist() -> None:
     paths = re.findall(r"`((?:src|tests|bench|docs|examples|web|demo|scripts)(?:/[\w./]*)?)`", text)
     assert len(paths) > 8
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_tests_that_proofs_name_exist() -> None:
+    """Each sentence of an issue has its test there: `file: test`."""
+    named = re.findall(r"`(\w+): (\w+_\w+)`", (ROOT / "docs/proofs/products.md").read_text(encoding="utf-8"))
+    known = {
+        (path.stem.removeprefix("test_"), name)
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def test_(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 100
+    assert [one for one in named if one not in known] == []

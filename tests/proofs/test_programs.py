@@ -17,6 +17,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.io.votable import parse_single_table
 from astropy.wcs import WCS
 from pyvo.samp import SAMPHubServer, SAMPIntegratedClient
 
@@ -71,8 +72,27 @@ END
 """
 
 
+CUTS = {
+    "gc_2mass_k.fits": "POS=RANGE 266.38 266.42 -29.02 -28.98",
+    "l1448_13co.fits": "CIRCLE=51.25 30.8 0.1",
+    "PIONIER_intro.fits": "BAND=1.5e-6 1.7e-6",
+}
+DESCRIPTOR = """\
+collection: products
+title: Products
+description: Of all kinds
+files: data/*
+tables:
+  main:
+    source: rows.csv
+    primary: file
+    columns: {file: {type: string, ucd: "meta.id;meta.main"}}
+    links: [{semantics: this, file: "data/{target.file}"}]
+"""
+
+
 class Made(NamedTuple):
-    """A product as FITS: its address, and what astropy finds in it."""
+    """A product, or a cut of one, as FITS: its address, and what astropy finds in it."""
 
     name: str
     url: str
@@ -100,9 +120,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "data" / "mars.img").write_bytes(
         (np.add.outer(np.arange(80), np.arange(160)) % 251).astype("u1").tobytes()
     )
-    (folder / "products.yaml").write_text(
-        "collection: products\ntitle: Products\ndescription: Of all kinds\nfiles: data/*\n"
-    )
+    (folder / "products.yaml").write_text(DESCRIPTOR)
+    (folder / "rows.csv").write_text("file\n" + "".join(f"{name}\n" for name in CUTS))
     hven("ingest", "products", "--site", site)
     with serving(site) as made:
         yield made
@@ -112,15 +131,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def products(server: Server) -> list[Made]:
     """Take each product as FITS, and what has tables as VOTable as well."""
     made = []
-    for path in sorted((server.site / "collections/products/data").iterdir()):
-        if path.name in {"colors.tab", "mars.img"}:
-            continue
-        url = f"{server.url}/collections/products/as/fits/data/{quote(path.name)}"
-        body = urllib.request.urlopen(url).read()
+    paths = sorted((server.site / "collections/products/data").iterdir())
+    kinds = {path.name: f"/collections/products/as/fits/data/{quote(path.name)}" for path in paths if path.name not in {"colors.tab", "mars.img"}}  # fmt: skip
+    kinds |= {f"cut of {name}": f"/soda/sync?TABLE=products.main&ID={name}&{quote(wanted, safe='=')}" for name, wanted in CUTS.items()}  # fmt: skip
+    for name, address in kinds.items():
+        body = urllib.request.urlopen(f"{server.url}{address}").read()
         with fits.open(io.BytesIO(body)) as opened:
             images = [at for at, one in enumerate(opened) if one.is_image and one.header["NAXIS"] > 1 and one.size]
             tables = [at for at, one in enumerate(opened) if isinstance(one, fits.BinTableHDU) and not isinstance(one, fits.CompImageHDU) and one.name != "WCS-TAB"]  # fmt: skip
-        made.append(Made(path.name, url, images, tables, body))
+        made.append(Made(name, f"{server.url}{address}", images, tables, body))
     assert len(made) > 35, [one.name for one in made]
     return made
 
@@ -175,18 +194,23 @@ def test_topcat_loads_every_table(products: list[Made], server: Server, hub: SAM
                     if form == "votable" and at != one.tables[0]:
                         continue
                     name = fits.open(io.BytesIO(one.body))[at].name
-                    url = one.url.replace("/as/fits/", f"/as/{form}/") + (f"?PART={quote(name)}" if name else "")
+                    if form == "votable" and "/soda/" in one.url:
+                        continue
+                    part = f"?PART={quote(name)}" if name and "/soda/" not in one.url else ""
+                    url = one.url.replace("/as/fits/", f"/as/{form}/") + part
                     said = topcat.call(mtype, url=url, name=f"{one.name} {at}")
                     loaded += 1
                     if said.get("samp.status") != "samp.ok":
                         refused.append((one.name, name, form, said.get("samp.error")))
         lost = topcat.call("table.load.fits", url=f"{server.url}/collections/products/as/fits/data/none.fits")
+        links = topcat.call("table.load.votable", url=f"{server.url}/datalink/products.main?ID=gc_2mass_k.fits")
     finally:
         topcat.close()
     print(f"TOPCAT: {loaded} tables")
     assert refused == []
     assert loaded > 50
     assert lost["samp.status"] != "samp.ok", "it tells of what it cannot load"
+    assert links["samp.status"] == "samp.ok", "a list of links"
 
 
 def placed(opened: Any, hdu: Any, x: float, y: float) -> tuple[float, float] | None:
@@ -250,15 +274,20 @@ def test_ds9_shows_every_image_with_its_pixels_where_they_are(
     assert lost["samp.status"] != "samp.ok", "it tells of what it cannot load"
 
 
-def test_aladin_opens_every_image_and_every_table(products: list[Made], tmp_path: Path) -> None:
+def test_aladin_opens_every_image_and_every_table(products: list[Made], server: Server, tmp_path: Path) -> None:
     """Tables without positions are opened, and are not drawn; of images whose places it knows, pixels are where astropy has them."""
     lines = []
     for number, one in enumerate(products):
         (tmp_path / f"p{number}.fits").write_bytes(one.body)
         lines += [f"say BEGIN {number}", f"load {tmp_path}/p{number}.fits", "where 3 4", "clear", "pause 0.1"]
+    with urllib.request.urlopen(f"{server.url}/datalink/products.main?ID=gc_2mass_k.fits") as answer:
+        (tmp_path / "links.vot").write_bytes(answer.read())
+    lines += ["say BEGIN links", f"load {tmp_path}/links.vot", "where 3 4", "clear", "pause 0.1"]
     refused, images, tables, places = [], 0, 0, 0
     blocks = [part.partition("\n") for part in "\n".join(aladin([*lines, "say BEGIN end"], tmp_path)).split("BEGIN ")[1:-1]]  # fmt: skip
-    assert len(blocks) == len(products)
+    assert len(blocks) == len(products) + 1
+    rows_of_links = len(parse_single_table(tmp_path / "links.vot").array)
+    assert f"objects={rows_of_links}" in blocks.pop()[2], "a list of links"
     for number, _, text in blocks:
         one = products[int(number)]
         planes = [line.split() for line in text.replace("PLANE ", "\nPLANE ").splitlines() if line.startswith("PLANE ")]
