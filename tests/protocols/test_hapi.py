@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from time import process_time
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +31,8 @@ from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
 from hven.model.errors import FarSilence, Overloaded, Timeout, TooOften, Unavailable
+from hven.model.table import Column
+from hven.model.types import FLOAT64
 from hven.services import _pyramids, series
 from hven.site import Site
 from hven.site.auth import ANONYMOUS, Reader
@@ -518,3 +526,56 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
     for arguments in (["check", "x"], ["check"]):
         said = CliRunner().invoke(command(), ["--site", str(tmp_path), *arguments])
         assert said.output.count("there is no data set") == 1, said.output
+
+
+def test_very_many_parameters(client: Client) -> None:
+    """A hundred thousand take their number of steps, not its square."""
+    begun = process_time()
+    many = ",".join(f"x{at}" for at in range(100_000))
+    for given, code in ((many, 1407), (f"{'short,' * 100_000}short", 1411)):
+        answer = client.get("/hapi/data", **DATA, parameters=given)
+        assert json.loads(answer.body)["status"]["code"] == code
+        assert len(answer.body) < 2000
+    columns = [Column(name=f"x{at}", type=FLOAT64) for at in range(100_000)]
+    listed = tuple(series.Parameter(column=one, kind="double") for one in columns)
+    wide: Any = SimpleNamespace(parameters=listed, count=3)
+    assert _pyramids._values(wide) == 300_000
+    assert process_time() - begun < 20  # of 2, and 1,000 or more
+
+
+def test_who_leaves_midway_ends_what_is_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    def endless(*_: Any) -> Iterator[pa.RecordBatch]:
+        try:
+            while True:
+                yield pa.record_batch([pa.array([START]), pa.array([1.0])], names=["hven_time", "short"])
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(series, "samples", endless)
+    sent: list[bytes] = []
+
+    async def left() -> None:
+        gone = asyncio.Event()
+        first = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if first:
+                return first.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message.get("body", b""))
+            if len(sent) > 5:
+                gone.set()
+
+        query = urlencode(DATA | {"parameters": "short"}).encode()
+        scope = {"type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": "/hapi/data", "raw_path": b"/hapi/data", "root_path": "", "query_string": query, "headers": [(b"host", b"vo.example")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80)}  # fmt: skip
+        await asyncio.wait_for(create(site)(scope, receive, send), 60)
+
+    asyncio.run(left())
+    gc.collect()
+    assert ended.wait(10)
+    assert all(line.count(b",") == 1 for body in sent for line in body.splitlines())  # no part of a line

@@ -647,6 +647,21 @@ def test_rows_lead_to_the_samples_of_their_files_by_themselves(nda: tuple[Client
         )  # its last sample, too, and none of the next file
 
 
+def test_what_is_the_same_in_all_records_is_no_sample(tmp_path: Path) -> None:
+    """Record variance is mixed in a file: a gain that stands once is none of the samples, unless it is said that it is; then that is told."""
+    data = made(tmp_path, ROUTINE)
+    cdf(data / "x_20200101_v01.cdf", minutes("2020-01-01", 3), [1, 2], 1, GAIN=(np.array([5.0]), {}))
+    with opened(tmp_path)[0] as site:
+        client = Client(create(site))
+        assert [one["name"] for one in info(client)["parameters"]] == ["Epoch", "LL", "RR", "STATUS"]
+        assert len(rows(client)) == 3
+    made(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, GAIN]}')
+    with opened(tmp_path)[0] as site:
+        client = Client(create(site))
+        assert [one["name"] for one in info(client)["parameters"]] == ["Epoch", "LL"]
+        assert "GAIN is in no file" in info(client)["note"]
+
+
 def test_digits_that_are_not_kept_are_told(tmp_path: Path) -> None:
     """Times are stored by the microsecond: the report and the info say where files have more; none is rounded up, and whole numbers stay exact."""
     data = made(tmp_path, ROUTINE)

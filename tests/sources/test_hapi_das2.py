@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -89,6 +91,26 @@ def test_samples_in_each_format(url: str, world: HapiWorld, options: dict[str, s
     assert world.asked[-1][1]["parameters"] == "count"
     part = opened(url, **options, start="2003-301T00:00:08Z", stop="2003-10-28T00:00:16Z")
     assert [row["count"] for row in rows_of(part, ["count"])] == [2, 3]
+
+
+@pytest.mark.parametrize("name", [f"{version}-dataset{at}" for version, at in (("3.0", 1), ("3.1", 1), ("3.1", 2), ("3.3", 1), ("3.3", 2))])  # fmt: skip
+def test_what_hapis_test_data_says_of_itself_is_understood(url: str, world: HapiWorld, name: str) -> None:
+    """Each parameter of HAPI's TestData is a column; what its bins are is taken over, numbers or the name of another parameter."""
+    said = json.loads(shared(f"corpora/hapi/data-specification-schema--TestData{name}.json").read_text())
+    told: list[str] = []
+    world.info = {"startDate": "1970-01-01Z", "stopDate": "1970-01-02Z", **said}
+    source = opened(url, replace(OPEN, tell=told.append))
+    columns = {one.name: one for one in source.columns()}
+    assert list(columns) == [one["name"] for one in said["parameters"]]
+    bins = source.bins()
+    for one in said["parameters"]:
+        if one.get("size") and one["type"] in {"double", "integer"}:
+            assert columns[one["name"]].type.shape == tuple(reversed(one["size"]))
+        if "$ref" in str(one.get("bins")):  # servers resolve them, unless they are asked not to
+            assert [text for text in told if f"bins of {one['name']} wrongly" in text]
+            continue
+        for mine, their in zip(bins.get(one["name"], ()), one.get("bins", ()), strict=True):
+            assert (mine.centers or None) == (tuple(their["centers"]) if isinstance(their.get("centers"), list) else their.get("centers"))  # fmt: skip
 
 
 def test_what_is_new_is_asked_for_alone(url: str, world: HapiWorld) -> None:

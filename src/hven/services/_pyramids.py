@@ -287,7 +287,8 @@ def numeric(one: DataSet) -> list[str]:
 
 def _values(one: DataSet) -> int:
     """Count the numbers of all its samples."""
-    each = sum(int(np.prod(each.size or (1,))) for each in one.parameters if each.name in numeric(one))
+    named = set(numeric(one))
+    each = sum(int(np.prod(each.size or (1,))) for each in one.parameters if each.name in named)
     return each * one.count
 
 

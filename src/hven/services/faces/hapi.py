@@ -181,12 +181,12 @@ def _wanted(one: DataSet, text: str) -> list[Parameter]:
     """Find the parameters that are asked for; the time need not be."""
     if not text:
         return list(one.parameters)
-    names = [one.time.name, *(parameter.name for parameter in one.parameters)]
+    names = {name: at for at, name in enumerate((one.time.name, *(each.name for each in one.parameters)))}
     places = []
     for name in text.split(","):
         if name not in names:
             raise Refused(1407, f"this data set has {', '.join(names)[:500]}")
-        places.append(names.index(name))
+        places.append(names[name])
     if any(after <= before for before, after in pairwise(places)):
         raise Refused(1411, f"their order is {', '.join(names)[:500]}")
     return [one.parameters[at - 1] for at in places if at]
