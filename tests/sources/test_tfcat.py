@@ -19,6 +19,7 @@ import stilts
 from hven.app._cli.verbs import command
 from hven.model.errors import SourceError
 from hven.model.sky import contours, region_files
+from hven.query._content import table_in
 from hven.sources import Context, filekinds, tfcat
 from hven.testing.format import document
 from shared import MORE, shared
@@ -465,3 +466,17 @@ def test_what_is_read_is_served_again(tmp_path_factory, features, about):
     assert [one.get("id") for one in told["features"]] == [one.get("id") for one in features]
     for one, other in zip(json.loads(served(rows))["features"], features, strict=True):
         assert one["properties"] == {**dict.fromkeys(FIELDS), **other["properties"]}
+
+
+def test_a_catalogue_may_be_uploaded(tmp_path):
+    """As a table to join: its rows are those of a collection; a wrong feature is told, and none is left out."""
+    real = shared("corpora/tfcat/das2py--cassini_skr_faraday_rotation.tfcat.json")
+    with table_in(real) as (about, rows):
+        found = pa.Table.from_batches(rows)
+    whole = tfcat.open(tfcat.Options(files=str(real)), Context())
+    assert [one.name for one in about.columns] == [one.name for one in whole.columns()]
+    assert found.equals(pa.Table.from_batches(whole.batches(found.column_names)))
+    wrong = catalogue(feature(polygon([[0, 0], [1, 1], [2, 0], [0, 1]]), {"quality": 1}))
+    (tmp_path / "wrong").write_text(json.dumps(wrong))
+    with pytest.raises(SourceError, match="does not close"), table_in(tmp_path / "wrong") as (_, rows):
+        list(rows)

@@ -27,7 +27,7 @@ _START = 4096
 _MOST = 4 * 1024**3
 _HTML = re.compile(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+)?html[\s>]", re.IGNORECASE | re.DOTALL)
 _WIDE = (b"\xff\xfe", b"\xfe\xff", b"\0<", b"<\0")  # UTF-16, which XML may be written in
-_TABLES = ("csv", "fits", "json", "parquet")  # kinds of sources that are told apart
+_TABLES = ("csv", "fits", "json", "parquet", "tfcat")  # kinds of sources that are told apart
 
 
 def kind_of(path: Path) -> str:
@@ -46,7 +46,7 @@ def kind_of(path: Path) -> str:
     if start.startswith((b"ARROW1\0", b"\xff\xff\xff\xff")):
         return "arrow"
     found = filekinds.begun(start, _TABLES)
-    if found and found in {"fits", "parquet"}:
+    if found and found in {"fits", "parquet", "tfcat"}:
         return found
     if _HTML.match(text):
         raise SourceError("it is an HTML page", remedy="give the address of the file itself, not of a page about it")
@@ -62,7 +62,7 @@ def kind_of(path: Path) -> str:
         )
     if found is None:
         raise SourceError(
-            "it is no table of a known kind", remedy="VOTable, FITS, Parquet, Arrow, CSV or other delimited text"
+            "it is no table of a known kind", remedy="VOTable, FITS, Parquet, Arrow, TFCat, CSV or other delimited text"
         )
     return "csv"
 
