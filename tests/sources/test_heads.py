@@ -26,10 +26,10 @@ from hven.model import plugins
 from hven.model.errors import Guarded, SourceError
 from hven.model.settings import Settings
 from hven.site.auth._permit import OWNER
-from hven.sources import Context
+from hven.sources import Context, filekinds
 from hven.sources._reading import keptheads
 from hven.testing.site import site_with
-from shared import shared
+from shared import MORE, shared
 
 
 def opened(kind, directory, rejects=None, *, kept=None, **options):
@@ -580,3 +580,41 @@ def test_members_of_archives_are_files(tmp_path, ending, monkeypatch):
         read(opened("fits", data, files=f"*.{ending}", mode="header", cards=["N"]))
     with pytest.raises(SourceError, match="rows of tables are read of files beside the descriptor"):
         opened("fits", data, files=f"*.{ending}")
+
+
+def test_oifits_behind_a_long_header_is_known(tmp_path):
+    """As pipelines of ESO write it: a thousand cards before the first table."""
+    with fits.open(shared("data/interferometry/oifits") / "PIONIER_intro.fits") as file:
+        for number in range(1000):
+            file[0].header[f"HIERARCH ESO DET KEY{number}"] = number
+        file.writeto(tmp_path / "a.fits")
+    assert filekinds.inside(tmp_path / "a.fits") == "oifits"
+    header(tmp_path / "b.fits", N=1)
+    assert filekinds.inside(tmp_path / "b.fits") == "fits"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "mode"),
+    [
+        ("planetary/maps/mars.tif", "product", "images"),
+        ("helio/images/2013_06_24__17_31_30_84__SDO_AIA_AIA_193.jp2", "product", "images"),
+        ("planetary/cubes/v1477479472_1.qub", "product", "images"),
+        ("interferometry/oifits/PIONIER_intro.fits", "oifits", "granules"),
+    ],
+)
+def test_damage_at_the_head_is_told_or_harmless(tmp_path, name, kind, mode):
+    """One bad file of ten thousand must not end the ingest: whatever is in it, it is a row or kept aside."""
+    chance = np.random.default_rng(2026)
+    path = shared(f"data/{name}")
+    body = np.frombuffer(path.read_bytes()[:200_000], np.uint8)
+    for number in range(12 * MORE):
+        bytes_ = body.copy()
+        places = chance.integers(0, min(len(body), 30_000), chance.integers(1, 12))
+        places[::2] %= 600
+        bytes_[places] = chance.integers(0, 256, len(places), np.uint8)
+        (tmp_path / f"{number:03}{path.suffix}").write_bytes(bytes_.tobytes())
+    (tmp_path / f"z{path.suffix}").write_bytes(path.read_bytes())
+    rejects = []
+    found = read(opened(kind, tmp_path, rejects, files=f"*{path.suffix}", mode=mode), ["file.name", "file.footprint"])
+    assert {row["file.name"] for row in found} >= {f"z{path.suffix}"}
+    assert len({row["file.name"] for row in found} | {one.file for one in rejects}) == 12 * MORE + 1

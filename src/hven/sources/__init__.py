@@ -98,8 +98,9 @@ class FileKind:
         Of their names, in lower case: ``csv``.
     begins
         A regular expression for how they begin, decompressed; texts in UTF-16 are matched as UTF-8. Empty: nothing tells them.
-    ends, like
-        A regular expression that is searched for in the last bytes of a file that begins as this other kind.
+    like, ends
+        The other kind as which it begins; a regular expression that is searched for in the last bytes of such a file. Without that, `begins` is matched with the first
+        megabyte of it.
     """
 
     endings: tuple[str, ...] = ()

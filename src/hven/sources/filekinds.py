@@ -78,9 +78,12 @@ def inside(path: Path) -> str | None:
         try:
             head = stream.read(HEAD)
             kind = begun(head)
-            special = [
-                (name, known.ends) for name, known in _known(plugins.names("sources")) if kind and known.like == kind
-            ]
+            alike = [one for one in _known(plugins.names("sources")) if kind and one[1].like == kind]
+            # those that say so further on in a file of this kind, where headers are long
+            if deeper := [(name, known.begins) for name, known in alike if known.begins and not known.ends]:
+                head += stream.read(LOT)
+                kind = next((name for name, begins in deeper if re.match(begins, head)), kind)
+            special = [(name, known.ends) for name, known in alike if known.ends]
             if special:
                 size = len(head)
                 while size < LONGEST and (more := stream.read(LOT)):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FILES = FileKind(
     endings=("oifits",),
     begins=rb"(?s)SIMPLE  =.*?(CONTENT *= 'OIFITS|EXTNAME = 'OI_(ARRAY|TARGET|WAVELENGTH|VIS|VIS2|T3|FLUX) *')",
+    like="fits",
 )
 
 

@@ -77,7 +77,7 @@ def open_raster(path: Place, name: str) -> Product | None:
                 return _tiff(file, name)
             if head[4:12] == b"jP  \r\n\x87\n":
                 return _jpeg2000(file, name, path.stat().st_size)
-        except (struct.error, ValueError, OverflowError, LookupError) as fault:
+        except (struct.error, ValueError, TypeError, ArithmeticError, LookupError) as fault:
             raise SourceError(say("{name} is damaged: {reason}", name, str(fault)[:160])) from None
     return None
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import zstandard
 
-from hven.model.errors import Place, SourceError
+from hven.model.errors import Place, SourceError, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -216,6 +216,8 @@ def _one(file: DataFile, read: Callable[[DataFile], Heads]) -> Heads | SourceErr
         return SourceError(f"cannot be read: {why}", place=Place(file=file.name), remedy="look at its permissions")
     except SourceError as error:
         return error
+    except TooLarge as error:
+        return SourceError(error.message, place=Place(file=file.name), remedy=error.remedy)
     if now != before:
         return SourceError("was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole")  # fmt: skip
     return found
