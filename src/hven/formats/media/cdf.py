@@ -294,6 +294,40 @@ def open_cdf(file: Place) -> Product:
         raise
 
 
+def head(file: Place) -> Iterator[Card]:
+    """Read global attributes alone.
+
+    Parameters
+    ----------
+    file
+        As of `open_cdf`.
+
+    Yields
+    ------
+    cards
+        In the order of the file.
+
+    Raises
+    ------
+    SourceError
+        As `open_cdf`.
+    """
+    plugins.need("a CDF file", "cdflib", error=SourceError)
+    with file.open("rb") as begin:
+        plain = begin.read(8)[4:] == b"\0\0\xff\xff"
+    if not plain:
+        with open_cdf(file) as product:
+            yield from product.cards
+        return
+    with guarded(file.name, "CDF"):
+        source = _reader()(file)
+        try:
+            cards = [Card(word, value) for word, value in _attributes(source.globalattsget())]
+        finally:
+            source._f.close()  # noqa: SLF001  (it has no other way)
+    yield from cards
+
+
 def _nothing() -> None:
     """Remove no copy."""
 
@@ -562,4 +596,5 @@ MEDIUM = Medium(
     endings=("cdf",),
     begins=rb"\xcd\xf3\x00\x01|\xcd\xf2\x60\x02|\x00\x00\xff\xff\x00\x00\xff\xff",
     open=open_cdf,
+    head=head,
 )

@@ -210,6 +210,39 @@ def open_netcdf(file: Place) -> Product:
     return Product(medium="netcdf", parts=parts, cards=tuple(_attributes(said)), closing=closing, variables=variables)
 
 
+def head(file: Place) -> Iterator[Card]:
+    """Read global attributes alone.
+
+    Parameters
+    ----------
+    file
+        One on another server is read by ranges, and copied if it is of the classic version.
+
+    Yields
+    ------
+    cards
+        In the order of the file.
+
+    Raises
+    ------
+    SourceError
+        As `open_netcdf`.
+    """
+    with file.open("rb") as source:
+        classic = source.read(3) == b"CDF"
+    if classic:
+        with open_netcdf(file) as product:
+            yield from product.cards
+        return
+    plugins.need("a netCDF file", "h5py", error=SourceError)
+    import h5py  # noqa: PLC0415  (asked by few)
+
+    with guarded(file.name, "netCDF"), h5py.File(file if isinstance(file, Path) else file.open("rb"), "r") as raw:
+        said = {word: value for word, value in _plain(raw.attrs).items() if not isinstance(value, h5py.Empty)}
+        cards = [*_attributes({word: value.ravel()[0] if isinstance(value, np.ndarray) and value.size == 1 else value for word, value in said.items()})]  # fmt: skip
+    yield from cards
+
+
 def _version4(file: Place, name: str) -> tuple[list[_Variable], Mapping[str, Any], Callable[[], None]]:
     plugins.need("a netCDF file", "h5py", "h5netcdf", error=SourceError)
     import h5netcdf  # noqa: PLC0415  (asked by few)
@@ -425,4 +458,5 @@ MEDIUM = Medium(
     endings=("nc", "nc4", "h5", "hdf5"),
     begins=rb"\x89HDF\r\n\x1a\n|CDF[\x01\x02\x05]",
     open=open_netcdf,
+    head=head,
 )

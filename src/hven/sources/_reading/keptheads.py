@@ -65,7 +65,7 @@ class Kept:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             self._link = sqlite3.connect(place, timeout=5.0)
-            self._link.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; {_TABLE}")
+            self._link.executescript(f"PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=OFF; {_TABLE}")
             self._full = place.stat().st_size > MOST
         except (sqlite3.Error, OSError):
             self.close()
