@@ -396,14 +396,14 @@ def test_an_idl_save_file_tells_its_variables_without_values(tmp_path):
         ("data/helio/timeseries/sci_gxrs-l2-irrad_g15_d20131028_truncated.nc", "product", "time_"),
         ("data/planetary/cubes/v1477479472_1.qub", "product", "target_name"),
         ("data/planetary/pds4/colors.xml", "product", "comet_name"),
+        ("data/planetary/maps", "product", "width"),
         ("data/interferometry/oifits", "oifits", "target_name"),
         ("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits", "oifits", "target_name"),
     ],
 )  # fmt: skip
 def test_new_writes_a_descriptor_that_is_right(tmp_path, source, kind, column):
     settings = Settings(directory=tmp_path)
-    path = create(settings, "mine", str(shared(source)), kind=kind if source.endswith("oifits") else None)
-    text = path.read_text()
+    text = (path := create(settings, "mine", str(shared(source)))).read_text()
     assert f"kind: {kind}" in text
     assert f"      {column}:" in text
     assert [str(fault) for fault in check(path, settings) if fault.severity == "error"] == []
@@ -412,6 +412,18 @@ def test_new_writes_a_descriptor_that_is_right(tmp_path, source, kind, column):
 # --- OIFITS ---------------------------------------------------------------------------------------------------
 
 NAMES = {"OI_VIS": "nb_vis", "OI_VIS2": "nb_vis2", "OI_T3": "nb_t3", "OI_FLUX": "nb_flux"}
+
+
+def test_new_of_archives(tmp_path):
+    settings = Settings(directory=tmp_path)
+    (tmp_path / "volumes").mkdir()
+    with zipfile.ZipFile(tmp_path / "volumes/a.zip", "w") as archive:
+        archive.write(shared("data/planetary/cubes/v1477479472_1.qub"), "data/a.qub")
+        archive.writestr("readme.txt", "no image")
+    path = create(settings, "mine", str(tmp_path / "volumes"))
+    assert "../../volumes/*.zip" in path.read_text()
+    assert "mode: images" in path.read_text()
+    assert [str(fault) for fault in check(path, settings) if fault.severity == "error"] == []
 
 
 def test_granules_add_up_to_what_astropy_reads_of_the_files():

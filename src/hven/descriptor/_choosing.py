@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import SourceError, UsageError
-from hven.sources import filekinds
+from hven.sources import filekinds, stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,8 +46,10 @@ def chosen(module: Any, kind: str, options: Mapping[str, Any], context: Context)
             note = f"a row for each image, from its header; --table reads the axes of the image: {_names(offers)}"
             return {**options, "mode": "header"}, [note]
         if kind == "product":
+            if not offers:
+                return {**options, "mode": "images"}, ["a row for each image or cube; `mode: header` makes one for each file"]  # fmt: skip
             note = f"a row for each file, from its header; --table reads the rows of a table in it: {_names(offers)}"
-            return (options, [note] * bool(offers)) if taken is None else ({**options, "part": taken.choice}, [])
+            return (options, [note]) if taken is None else ({**options, "part": taken.choice}, [])
         return options, [] if taken is None or len(offers) < 2 else [_note(taken, offers)]
     data = [item for item in offers if not item.view and item.rows != 0]
     if len(data) != 1:
@@ -92,7 +94,9 @@ def gathered(folder: Path, source: str) -> Path:
     for path in islice(_files(folder), FILES):
         ending = "".join(path.suffixes[-2:] if path.suffix[1:] in filekinds.PACKED else path.suffixes[-1:])
         if ending not in known:
-            known[ending] = bool(ending) and filekinds.named(f"a{ending}") not in {None, "sql"}
+            known[ending] = ending in stores.ARCHIVES or (
+                bool(ending) and filekinds.named(f"a{ending}") not in {None, "sql"}
+            )
         if known[ending]:
             endings[ending] += 1
             below |= {ending} if path.parent != folder else set()

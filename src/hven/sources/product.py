@@ -93,7 +93,7 @@ def open(options: Options, context: Context) -> Source:  # noqa: A001  (the cont
     return kinds[mode](
         options,
         context,
-        meant(options, context, (*FILES.endings, "fits", "fit", "fts", "tab.xml")),
+        meant(options, context, (*FILES.endings, "fits", "fit", "fts", "xml")),
         None if options.part is None else str(options.part),
         stonyhurst=options.longitudes == "stonyhurst",
         west=options.longitudes == "west",

@@ -93,7 +93,7 @@ COLUMNS = (
     Column(name="obs_creator_name", type=_TEXT, ucd="meta.id.PI", description="Observer"),
     Column(name="datapi", type=_TEXT, ucd="meta.id.PI", description="Principal investigator"),
     Column(name="progid", type=_TEXT, ucd="meta.id;obs.proposal", description="Number of the programme"),
-    Column(name="procsoft", type=_TEXT, ucd="meta.software", description="Program that made the file"),
+    Column(name="procsoft", type=_TEXT, ucd="meta.note", description="Program that made the file"),
     Column(name="doubts", type=_TEXT, ucd="meta.note", description="What in the file is not as the standard has it, and counts here"),
 )  # fmt: skip
 _FROM_PRIMARY = {

@@ -258,7 +258,7 @@ class TableRows(FileRows):
 
 def tables_of(file: DataFile) -> tuple[list[tuple[int, str, int]], bool]:
     """List number, name and rows of each table, and whether there is nothing else."""
-    with open_product(file.path, file.name.rpartition("/")[2]) as product:
+    with open_product(file.path, file.name.rpartition("/")[2], rasters=True) as product:
         found = [(one.index, one.name, one.count) for one in product.parts if isinstance(one, Rows)]
         return found, not product.arrays
 
