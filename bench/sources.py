@@ -1,4 +1,4 @@
-"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself; a small descriptor, checked; Elasticsearch, MariaDB, ODBC; heads of files; pushes."""
+"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself; a small descriptor, checked; Elasticsearch, MariaDB, ODBC; heads of files; pushes; headers of rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import yaml
 
-from bench import documents, endpoints, heads, pushes
+from bench import documents, endpoints, headers, heads, pushes
 from bench.measure import Journey, against, pairs
 from hven.descriptor import check
 from hven.descriptor._merging import STANDARDS
@@ -68,6 +68,8 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         yield from heads.journeys(only)
     if only in "sources.endpoint.time":
         yield from endpoints.journeys()
+    if only in "sources.enrich":
+        yield headers.journey()
     if only in "sources.mariadb" or only in "sources.odbc":
         yield from databases(only)
     yield from pushes.run(only)

@@ -13,6 +13,7 @@ from hven.descriptor.mapping import compile as compile_mapping
 from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.sources import Context
+from hven.sources.enriched import with_documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,9 +113,10 @@ class Derived:
         source = spec.sources[0]
         columns = None
         if is_file(source):
-            columns = tuple(opened(source, resource, self.settings).columns())
+            columns = with_documents(opened(source, resource, self.settings).columns(), source.enrich)
         elif source.kind == QUERY:
-            columns = self.columns(str(source.options["adql"]), resource)
+            found = self.columns(str(source.options["adql"]), resource)
+            columns = None if found is None else with_documents(found, source.enrich)
         return None if columns is None else compile_mapping(spec, columns, resource).table
 
 

@@ -32,6 +32,7 @@ from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, HvenError, Place, meant, nearest
 from hven.model.resource import Example, Person, Resource, TableSpec, Test
 from hven.model.settings import Settings
+from hven.sources.enriched import with_documents
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -261,14 +262,14 @@ def _against_sources(
         try:
             if is_file(source):
                 rows = opened(source, resource, settings)
-                mapping = compile_mapping(spec, rows.columns(), resource)
+                mapping = compile_mapping(spec, with_documents(rows.columns(), source.enrich), resource)
                 made = mapping.table
                 found |= dict.fromkeys(doubted(mapping, rows, source).warnings)
                 continue
             text = source.options.get("adql") if source.kind == QUERY else None
             columns = derived.columns(text, resource) if isinstance(text, str) else None
             if columns is not None:
-                mapping = compile_mapping(spec, columns, resource)
+                mapping = compile_mapping(spec, with_documents(columns, source.enrich), resource)
                 made = mapping.table
                 found |= dict.fromkeys(mapping.warnings)
             elif spec.columns_declared:  # what is made of them can be looked at

@@ -35,6 +35,7 @@ FACTS = (
 FEW, SOON = 10, 20.0  # documents that are fetched for a first look, and seconds
 AT_ONCE = 10_000  # rows whose documents are looked up together
 _HOLE = re.compile(r"\{([^{}]+)\}")
+_BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _BEGIN = re.compile(r"https?://[^/{}?#]+/")
 
 
@@ -43,7 +44,12 @@ def _key(value: object) -> object:
 
 
 def _list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    found = _BRACES.search(value)
+    if found is None:
+        return [value]
+    return [value[: found.start()] + word.strip() + value[found.end() :] for word in found[1].split(",")]
 
 
 class Taken(BaseModel):
@@ -53,7 +59,7 @@ class Taken(BaseModel):
 
     key: Annotated[list[str], BeforeValidator(_list)] = Field(
         min_length=1,
-        description="Keyword of the header or label (HIERARCH is left out), path in the record (`a.b.0`; of XML `a/b/@c`), `*` for the whole text. A list of them makes an array.",
+        description="Keyword of the header or label (HIERARCH is left out), path in the record (`a.b.0`; of XML `a/b/@c`), `*` for the whole text. A list of them, or `PBL{12,13,23} START`, makes an array.",
     )
     type: str = Field("string", description="Of a value: string, float64, int32, boolean ...")
     unit: str | None = Field(None, description="VOUnit.")
@@ -149,6 +155,31 @@ class Enrich(BaseModel):
         return list(
             dict.fromkeys([self.id, *([self.modified] if self.modified else []), *_HOLE.findall(self.template)])
         )
+
+
+def with_documents(own: Sequence[Column], said: Mapping[str, Any] | None) -> tuple[Column, ...]:
+    """Add the columns of documents to those of a source, before anything is fetched.
+
+    Parameters
+    ----------
+    own
+        Columns of the source.
+    said
+        `enrich` of the source; None: it has no documents.
+
+    Returns
+    -------
+    columns
+        The source's own first.
+
+    Raises
+    ------
+    SourceError
+        As of `Documents`.
+    """
+    if said is None:
+        return tuple(own)
+    return (*own, *Documents(Enrich.model_validate(dict(said)), own, Context()).columns)
 
 
 class Documents:
@@ -508,4 +539,16 @@ _ABILITIES: Mapping[Any, type[Enriched]] = {
     Since: _Since, Picks: _Picks, FileWise: _FileWise, Counts: _Counts, Doubts: _Doubts, Described: _Described, Headed: _Headed,
 }  # fmt: skip
 
-__all__ = ["ADDRESS", "FACTS", "FORMS", "STATE", "TIME", "WHOLE", "Documents", "Enrich", "Enriched", "Taken"]
+__all__ = [
+    "ADDRESS",
+    "FACTS",
+    "FORMS",
+    "STATE",
+    "TIME",
+    "WHOLE",
+    "Documents",
+    "Enrich",
+    "Enriched",
+    "Taken",
+    "with_documents",
+]

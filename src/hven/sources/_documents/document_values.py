@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 WHOLE = "*"  # the key of the whole text
 _CARD = re.compile(r"(?:HIERARCH\s+)?([A-Z][A-Z0-9_. -]*?)\s*=(?:\s|$)(.*)", re.DOTALL)
 _PAGE = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body|pre)\b", re.IGNORECASE)
-_PRE = re.compile(r"<pre\b[^>]*>(.*?)(</pre\s*>|\Z)", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _END = re.compile(rb"(?:^|\r?\n)END[ \t]*\r?(?:\n|$)")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?\s*")
@@ -29,11 +28,23 @@ class Wrong(Exception):
 
 
 def _header(body: bytes, wanted: Collection[str]) -> Callable[[str], object]:
-    return cards.parse_cards(_cards(body), wanted).values.get
+    return cards.parse_cards(_picked(_lines(body), wanted), wanted).values.get
 
 
-def _cards(body: bytes) -> list[str]:
-    """Cut a header into cards.
+def _picked(lines: list[str], wanted: Collection[str]) -> list[str]:
+    """Find the cards of some keywords, with those that continue them."""
+    found: list[str] = []
+    goes_on = False
+    for line in lines:
+        key = " ".join(line.partition("=")[0].removeprefix("HIERARCH").split())
+        goes_on = key in wanted or (goes_on and line.startswith("CONTINUE"))
+        if goes_on and (card := _card(line)) is not None:
+            found.append(card)
+    return found
+
+
+def _lines(body: bytes) -> list[str]:
+    """Cut a header into lines.
 
     Raises
     ------
@@ -48,21 +59,27 @@ def _cards(body: bytes) -> list[str]:
             raise Wrong("it ends within the header")
         return found[:end]
     text = body.decode("utf-8", "replace")
-    if _PAGE.match(body):
-        parts = _PRE.findall(text)
-        if not parts:
-            raise Wrong("it is a page without a header")
-        if not all(closed for _, closed in parts):
-            raise Wrong("it ends within the header")
-        lines = [html.unescape(_TAG.sub("", line)) for inner, _ in parts for line in inner.splitlines()]
-    elif _END.search(body) is None and _CARD.match(text) is not None:
+    page = _PAGE.match(body) is not None
+    if page:
+        text = html.unescape(_TAG.sub("", _preformatted(text)))
+    found = text.splitlines()
+    if not any(_card(line) for line in found):
+        raise Wrong("it is a page without a header" if page else "it is no header")
+    if not page and _END.search(body) is None:
         raise Wrong("it ends within the header")
-    else:
-        lines = text.splitlines()
-    found = [card for line in lines if (card := _card(line)) is not None]
-    if not found:
-        raise Wrong("it is a page without a header" if _PAGE.match(body) else "it is no header")
     return found
+
+
+def _preformatted(text: str) -> str:
+    """Return what stands in the `<pre>` of a page, all of them."""
+    found, lower, at = [], text.lower(), 0
+    while (begin := lower.find("<pre", at)) >= 0:
+        begin = lower.find(">", begin) + 1
+        at = lower.find("</pre", begin)
+        if not begin or at < 0:
+            raise Wrong("it ends within the header")
+        found.append(text[begin:at])
+    return "\n".join(found)
 
 
 def _card(line: str) -> str | None:
@@ -163,7 +180,7 @@ def take(body: bytes, form: str, columns: Sequence[tuple[Sequence[str], str, boo
         found = [
             body.decode("utf-8", "replace") if key == WHOLE else _value(says(key), kind, key, doubts) for key in some
         ]
-        values.append(found[0] if not array else None if all(one is None for one in found) else found)
+        values.append(found if array else found[0])
     return values, "; ".join(doubts)
 
 

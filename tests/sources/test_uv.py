@@ -1,0 +1,151 @@
+"""Points of the UV plane as example 24 makes them: against vectors turned without its formulas, and against the UCOORD and VCOORD of real OIFITS."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hven import query
+from hven.ingest import ingest
+from hven.model import settings
+from hven.site import Site
+from hven.site.auth._permit import OWNER
+from hven.testing.site import site_with
+from made import EXAMPLES, example, ingested
+from shared import shared
+
+TEXT = (EXAMPLES / "24-obsportal/collections/obsportal/obsportal.yaml").read_text()
+MODES = "instrument_mode,em_min,em_max,em_res_power\nGRAVITY X,1.98e-6,2.40e-6,500\nMATISSE X,2.8e-6,4.2e-6,34\n"
+LATITUDE = -24.62743941
+# file, and how far its points may be from the geometry, at their own time, and from its header, at the header's (in metres)
+REAL = {"GRAVITY": ("GRAVI.2016*.fits", 0.05, 0.08), "MATISSE": ("MATISSE*.fits", 0.4, 0.15)}
+
+
+def rows(site: Site, text: str) -> list[dict[str, Any]]:
+    with query.run(text, OWNER, site=site) as result:
+        return [row for batch in result.batches() for row in batch.to_pylist()]
+
+
+def turned(vector: np.ndarray, axis: np.ndarray, angle: float) -> np.ndarray:
+    """Turn a vector about an axis (Rodrigues)."""
+    across = np.cross(axis, vector)
+    return vector * math.cos(angle) + across * math.sin(angle) + axis * (axis @ vector) * (1 - math.cos(angle))
+
+
+def by_vectors(baseline: np.ndarray, hour: float, dec: float) -> tuple[float, float]:
+    """Project (east, north, up) onto the sky at a star that was turned there from the meridian."""
+    phi = math.radians(LATITUDE)
+    pole = np.array([0.0, math.cos(phi), math.sin(phi)])
+    star = turned(pole, np.array([-1.0, 0, 0]), -math.radians(90 - dec))  # on the meridian
+    star = turned(star, pole, -math.radians(hour))  # the sky turns to the west
+    east = np.cross(pole, star)
+    east /= np.linalg.norm(east)
+    return float(baseline @ east), float(baseline @ np.cross(star, east))
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory) -> tuple[dict[str, Any], Callable[[str], list[dict[str, Any]]]]:
+    """Publish the headers of two real files by the example's descriptor, at the time of their points and at that of the header."""
+    place = tmp_path_factory.mktemp("uv")
+    lines, facts, files = (
+        ["dp_id,instrument,object,ra,dec,mjd_obs,exposure,dp_cat,prog_id,ob_id,ins_mode,last_mod_date"],
+        {},
+        {},
+    )
+    for name, (pattern, *_) in REAL.items():
+        (path,) = shared("data/interferometry/oifits").glob(pattern)
+        with fits.open(path) as hdus:
+            primary, points, target = hdus[0].header, hdus["OI_VIS2"].data, hdus["OI_TARGET"].data
+            stations = {
+                index: word.strip()
+                for index, word in zip(
+                    hdus["OI_ARRAY"].data["STA_INDEX"], hdus["OI_ARRAY"].data["STA_NAME"], strict=True
+                )
+            }
+            begin = primary["MJD-OBS"]
+            facts[name] = (
+                float(target["RAEP0"][0]), float(target["DECEP0"][0]), primary,
+                {tuple(stations[index] for index in row["STA_INDEX"]): (float(row["UCOORD"]), float(row["VCOORD"])) for row in points},
+            )  # fmt: skip
+            late = 2 * (float(np.mean(points["MJD"])) - begin) * 86_400
+        for ident, seconds in ((name, late), (f"{name}0", 0.0)):
+            ra, dec = facts[name][:2]
+            lines.append(f"{ident},{name},x,{ra!r},{dec!r},{begin!r},{seconds!r},SCIENCE,p,1,X,2026-01-01T00:00:00")
+            files[f"data/{ident}.fits"] = path.read_bytes()
+    text = re.sub(r"      kind: query.*\n      adql: .*\n", "      kind: csv\n      files: raw.csv\n", TEXT, count=1)
+    text = re.sub(r"file: data/headers/\{dp_id\}\.html.*", "file: data/{dp_id}.fits", text)
+    with site_with(place, text, {"raw.csv": "\n".join(lines), "modes.csv": MODES}) as site:
+        (place / "collections/obsportal/data").mkdir()
+        for name, body in files.items():
+            (place / "collections/obsportal" / name).write_bytes(body)
+        ingest(site, "obsportal")
+        yield facts, lambda text: rows(site, text)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_geometry_is_that_of_vectors(real, name):
+    (ra, dec, primary, _), asked = real[0][name], real[1]
+    found = asked(f"SELECT * FROM obsportal.uv WHERE exp_id IN ('{name}', '{name}0')")
+    places = {
+        primary[f"ESO ISS CONF STATION{n}"]: np.array([primary[f"ESO ISS CONF T{n}{axis}"] for axis in "XYZ"])
+        for n in range(1, 5)
+    }
+    assert len(found) == 12
+    for row in found:
+        begin, end = (places[word] for word in row["baseline"].split("-"))
+        baseline = (end - begin) * [-1, -1, 1]  # the file counts to the west and to the south
+        hour = primary["LST"] / 240 + 360.98564736629 * (row["mjd"] - primary["MJD-OBS"]) - ra
+        u, v = by_vectors(baseline, hour, dec)
+        assert (row["u_array"], row["v_array"]) == pytest.approx((u, v), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_points_are_those_of_the_files(real, name):
+    (*_, points), asked = real[0][name], real[1]
+    _, near, nearer = REAL[name]
+    for row in asked(f"SELECT * FROM obsportal.uv WHERE exp_id = '{name}'"):  # at the time of the file's points
+        begin, end = row["baseline"].split("-")
+        u, v = points.get((begin, end)) or [-one for one in points[end, begin]]
+        assert (row["u_array"], row["v_array"]) == pytest.approx((u, v), abs=near), row["baseline"]
+        assert row["origin"] == "header"
+        assert (row["u"], row["v"]) == pytest.approx((u, v), abs=1.3)  # of the time of the header: the sky went on
+    for row in asked(f"SELECT * FROM obsportal.uv WHERE exp_id = '{name}0'"):
+        assert (row["u"], row["v"]) == pytest.approx((row["u_array"], row["v_array"]), abs=nearer), row["baseline"]
+
+
+@pytest.mark.slow
+def test_the_example_finds_what_is_wrong_with_its_headers(tmp_path: Path) -> None:
+    with example("24-obsportal", tmp_path) as directory:
+        ingested(directory)
+        with Site(settings.load(directory)) as site:
+            states = rows(
+                site,
+                "SELECT exp_header AS state, COUNT(*) AS n, MAX(quality_flags) AS f FROM obsportal.main GROUP BY exp_header",
+            )
+            assert {row["state"]: (row["n"], row["f"]) for row in states} == {
+                "here": (57, 0),
+                "broken": (2, 1),
+                "missing": (1, 1),
+            }
+            found = rows(
+                site,
+                "SELECT quality_flags AS f, COUNT(*) AS n, COUNT(DISTINCT exp_id) AS e FROM obsportal.uv GROUP BY quality_flags",
+            )
+            assert {row["f"]: (row["n"], row["e"]) for row in found} == {0: (318, 53), 1: (6, 1), 2: (18, 3)}
+            off = rows(
+                site,
+                "SELECT MAX(ABS(u - u_array)) AS u, MAX(ABS(v - v_array)) AS v FROM obsportal.uv WHERE quality_flags = 0",
+            )[0]
+            assert max(off.values()) < 0.01  # what three decimals of the header leave
+            wave = rows(
+                site,
+                "SELECT TOP 1 u, u_wave FROM obsportal.uv JOIN obsportal.main USING (exp_id) WHERE instrument_name = 'GRAVITY'",
+            )[0]
+            assert wave["u_wave"] == pytest.approx(wave["u"] / 2.19e-6)
