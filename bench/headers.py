@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -63,20 +64,25 @@ def journey() -> Journey:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         words = [sys.executable, "-m", __spec__.name, url, directory]
-        begun = time.monotonic()
+        begun, before = time.monotonic(), _spent()
         with subprocess.Popen(words) as first:
             while _stored(Path(directory)) < PART * DOCUMENTS and first.poll() is None:
                 time.sleep(0.5)
             os.kill(first.pid, signal.SIGKILL)
-        before = _stored(Path(directory))
+        killed = _stored(Path(directory))
         subprocess.run(words, check=True)
-        seconds = time.monotonic() - begun
+        seconds, spent = time.monotonic() - begun, _spent() - before
         server.stdin.close()
         asked = int(server.stdout.readline())
-    if not before < DOCUMENTS <= asked <= DOCUMENTS + WINDOW:
-        raise AssertionError((before, asked))
-    note = f"pages of {CARDS} cards; killed after {before:,}, {asked - DOCUMENTS:,} of them asked for again"
+    if not killed < DOCUMENTS <= asked <= DOCUMENTS + WINDOW:
+        raise AssertionError((killed, asked))
+    note = f"pages of {CARDS} cards; {spent / DOCUMENTS * 1000:.2f} ms of CPU each; killed after {killed:,}, {asked - DOCUMENTS:,} of them asked for again"
     return against("sources.enrich", DOCUMENTS / seconds, RATE, 1.0, unit="documents/s", higher=True, note=note)
+
+
+def _spent() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _stored(directory: Path) -> int:

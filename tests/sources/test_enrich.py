@@ -277,6 +277,29 @@ def test_a_newer_document_is_fetched_again_and_the_old_one_stays_until_then(tmp_
         assert table(site)["B"]["header"] == "here"
 
 
+def test_a_watermark_holds_again_when_nothing_waits(tmp_path, archive):
+    text = described(archive).replace("kind: csv\n      files: rows.csv", "kind: sql\n      file: raw.sqlite\n      table: raw")
+    text = text.replace("sync: {}", "sync: {watermark: changed, deletions: none}")
+    with site_with(tmp_path, text, allow_private=True) as site:
+        with sqlite3.connect(tmp_path / "collections/eso/raw.sqlite") as file:
+            file.execute("CREATE TABLE raw (dp_id TEXT PRIMARY KEY, changed TEXT NOT NULL)")
+            file.executemany("INSERT INTO raw VALUES (?, ?)", [("A", "2024"), ("B", "2025"), ("C", "2026")])
+        archive.answers["A"] = (500, b"")
+        ingest(site, "eso")
+        archive.answers.clear()
+        with sqlite3.connect(tmp_path / "collections/eso/raw.sqlite") as file:
+            file.execute("INSERT INTO raw VALUES ('D', '2027')")
+        change = sync(site, "eso").changes["eso.main"]  # A is older than the watermark
+        assert (change.how, change.added, change.changed) == ("everything", 1, 1)
+        archive.asked.clear()
+        with sqlite3.connect(tmp_path / "collections/eso/raw.sqlite") as file:
+            file.execute("INSERT INTO raw VALUES ('E', '2028')")
+        change = sync(site, "eso").changes["eso.main"]
+        assert (change.how, change.added, change.changed) == ("since 2027", 1, 0)
+        assert archive.asked == ["/hdr?id=E"]
+        assert {row["header"] for row in table(site).values()} == {"here"}
+
+
 BAD = {
     "LOGIN": ((200, b"<html>log in</html>"), "broken"),
     "CUT": ((200, BLOCKS[:320]), "broken"),

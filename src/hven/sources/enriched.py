@@ -333,7 +333,7 @@ class Documents:
         names = batch.column(self.said.id).cast(pa.string()).to_pylist()
         when = _plain(batch.column(self.said.modified)) if self.said.modified else [None] * len(names)
         known = self.store.known(list({name for name in names if name}))
-        values = {name: self._values(name, *facts[3:]) for name, facts in known.items() if facts[2] is not None}
+        values = self._values({name: facts[3:] for name, facts in known.items() if facts[2] is not None})
         empty = [None] * len(self._specs)
         rows = [values.get(name, empty) for name in names]
         made = {
@@ -351,17 +351,21 @@ class Documents:
         made[ADDRESS] = pa.array(addresses, pa.string())
         return made
 
-    def _values(self, name: str, form: str | None, taken: str | None) -> Sequence[Any]:
-        """Return what was taken of a document; what was taken otherwise is taken anew."""
-        if form == self._form and taken is not None:
-            found: list[Any] = json.loads(taken)
-            return found
-        try:
-            values, _ = take(self.store.body(name), self.said.format, self._specs)
-        except Wrong:
-            values = [None] * len(self._specs)
-        self.store.retaken([(name, values)])
-        return values
+    def _values(self, kept: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        """Return what was taken of documents; what was taken otherwise is taken anew."""
+        found: dict[str, Sequence[Any]] = {}
+        anew: dict[str, Sequence[Any]] = {}
+        for name, (form, taken) in kept.items():
+            if form == self._form and taken is not None:
+                found[name] = json.loads(taken)
+                continue
+            try:
+                anew[name], _ = take(self.store.body(name), self.said.format, self._specs)
+            except Wrong:
+                anew[name] = [None] * len(self._specs)
+        if anew:
+            self.store.retaken(anew.items())
+        return found | anew
 
     def around(self, source: Source) -> Enriched:
         """Put the documents' columns beside those of a source; what the source can, the result can.
