@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from asking import Answer, Client
+from astropy.io import fits
 
 from hven.app._server import create
 from hven.ingest import ingest
@@ -19,7 +21,7 @@ from hven.site import Site
 from hven.site.auth.local import give_token
 from hven.testing.site import site_with
 from made import prepared
-from shared import ROOT
+from shared import ROOT, SHARED
 
 NIGHT = """
 collection: night
@@ -288,3 +290,88 @@ def test_the_night_log_of_the_examples(tmp_path: Path) -> None:
             "POST", "/push/night.lines", {"written": "2026-11-23T22:00:00", "observer": "Tycho", "seeing": 50}
         )
         assert (refused.status, "seeing" in refused.text) == (400, True)
+
+
+ARCHIVE = """
+collection: oidb
+title: Optical interferometry
+files:
+  - {files: "data/**/*.fits", writers: [anna]}
+tables:
+  targets:
+    source: {kind: fits, hdu: OI_TARGET, files: "data/**/*.fits"}
+    primary: [path, target_id]
+    columns: {path: string, target_id: int32, target: {type: string, required: true}, ra: {type: float64, unit: deg}, dec: {type: float64, unit: deg}}
+    map: {path: file.path, target_id: TARGET_ID, target: trim(TARGET), ra: RAEP0, dec: DECEP0}
+  counts:
+    source: {kind: query, adql: "SELECT path, COUNT(*) AS n FROM oidb.targets GROUP BY path"}
+    primary: path
+    columns: {path: string, n: int64}
+"""
+
+
+def test_files_are_sent_to_their_place(tmp_path: Path) -> None:
+    first, second, *_ = sorted(
+        path for path in (SHARED / "data/interferometry/oifits").glob("*.fits") if oi_target(path)
+    )
+    with site_with(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
+        ingest(site, "oidb")
+        site.store.users.add("anna")
+        anna = Writer(site, "anna")
+        there = site.settings.collections / "oidb" / "data"
+
+        def counts() -> dict[str, int]:
+            text = anna.client.get("/tap/sync", LANG="ADQL", QUERY="SELECT path, n FROM oidb.counts ORDER BY path", RESPONSEFORMAT="csv").text  # fmt: skip
+            return {line.split(",")[0]: int(line.split(",")[1]) for line in text.split()[1:]}
+
+        name = "/push/oidb.files/data/2026/second.fits"
+        tried = anna("PUT", f"{name}?dry_run=true", second.read_bytes())
+        assert (tried.status, json.loads(tried.body)["report"]["changes"]["oidb.files"]["added"]) == (200, 1)
+        assert sorted(path.name for path in there.iterdir()) == ["first.fits"]
+        made = anna("PUT", name, second.read_bytes(), prefer="return=representation")
+        assert (made.status, made.headers["etag"]) == (201, f'"{hashlib.sha256(second.read_bytes()).hexdigest()}"')
+        assert counts() == {"data/first.fits": oi_target(first), "data/2026/second.fits": oi_target(second)}
+        assert anna.client.ask("GET", "/collections/oidb/files/data/2026/second.fits").body == second.read_bytes()
+        again = anna("PUT", name, second.read_bytes())
+        assert (again.status, counts()["data/2026/second.fits"]) == (204, oi_target(second))
+        assert anna("PUT", name, first.read_bytes(), if_match='"older"').status == 412
+        broken = anna("PUT", name, first.read_bytes()[:3000])
+        assert broken.status == 400, broken.text
+        assert (there / "2026/second.fits").read_bytes() == second.read_bytes(), "what was there is there"
+        assert anna("PUT", "/push/oidb.files/data/third.fits", b"no FITS at all").status == 400
+        for path in (
+            "../out.fits",
+            "data/../../out.fits",
+            "data/.hidden.fits",
+            "elsewhere/a.fits",
+            "data/a.txt",
+            "data//a.fits",
+        ):
+            answer = anna("PUT", f"/push/oidb.files/{path}", second.read_bytes())
+            assert answer.status == 404, (path, answer.text)
+        (there / "out").symlink_to(tmp_path)
+        assert anna("PUT", "/push/oidb.files/data/out/a.fits", second.read_bytes()).status == 404, (
+            "a link out of the root"
+        )
+        (there / "out").unlink()
+        assert sorted(str(path.relative_to(there)) for path in there.rglob("*")) == [
+            "2026",
+            "2026/second.fits",
+            "first.fits",
+        ]
+        assert list((site.settings.var / "spool").iterdir()) == []
+        assert Writer(site, "")("PUT", name, b"x").status == 401
+        assert anna("DELETE", name).status == 204
+        assert counts() == {"data/first.fits": oi_target(first)}
+        assert anna.client.ask("GET", "/collections/oidb/files/data/2026/second.fits").status == 404
+        history = json.loads(anna("GET", "/push/oidb.files").body)["history"]
+        assert [(one["by"], one["action"]) for one in history] == [("anna", "DELETE"), ("anna", "PUT"), ("anna", "PUT")]
+
+
+def oi_target(path: Path) -> int:
+    """Count the targets of a file; 0: it cannot be read."""
+    try:
+        with fits.open(path) as file:
+            return len(file["OI_TARGET"].data)
+    except (OSError, KeyError, TypeError):
+        return 0

@@ -28,6 +28,8 @@ class File(Keys, short="files", hints={"file": "files", "name": "title", "media_
     "true: bytes come through this site; false: readers are led to the other server; default: false for http and https of a public collection"
     options: dict[str, Text]
     "how the other server is asked: user, password of ftp; endpoint_url, region, key, secret, token, anon of s3; options of fsspec for other stores. $NAME is a secret's"
+    writers: Many[Text]
+    "accounts and groups that may send such files (PUT and DELETE /push/COLLECTION.files/PATH); default: nobody"
     title: Text
     "what each of them is; default: its name"
     description: Text

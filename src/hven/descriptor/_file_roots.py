@@ -112,7 +112,7 @@ def query(item: Fields, around: Inherited, faults: Faults) -> str | None:
 def options(item: Fields, where: Root, text: str | None) -> dict[str, Any]:
     """Write the options of the source."""
     found: dict[str, Any] = {key: str(item[key]) for key in ("title", "description", "type") if key in item}
-    found |= {key: [str(one) for one in item[key]] for key in ("files", "ignore") if key in item}
+    found |= {key: [str(one) for one in item[key]] for key in ("files", "ignore", "writers") if key in item}
     found |= {key: value for key, value in (("root", where.address), ("at", where.at), ("adql", text)) if value}
     found |= {"options": dict(where.options)} if where.options else {}
     found |= {"direct": True} if where.direct else {}

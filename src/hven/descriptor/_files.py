@@ -60,6 +60,13 @@ def files_table(
         where = root(item, around, grounds, faults, guarded=guarded)
         if where is None or any(_leads_out(pattern, faults) for pattern in item.get("files", ())):
             return None
+        if "writers" in item and ("from" in item or where.scheme is not None):
+            faults.error(
+                "files.writers: files are sent to directories of this machine, by patterns",
+                item.places["writers"],
+                "leave it out here",
+            )
+            return None
         text = query(item, around, faults) if "from" in item else None
         if "from" in item and text is None:
             return None

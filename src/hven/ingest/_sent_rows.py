@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from lxml import etree
 
 from hven.ingest._casting import convert
 from hven.model import plugins
@@ -133,27 +132,6 @@ def _kind(path: Path) -> str:
     return found
 
 
-def _elements(data: bytes) -> list[dict[str, str | None]]:
-    """Read XML: a record, or records below the root, with values as attributes or elements; an empty one is no value."""
-    try:
-        root = etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False))  # fmt: skip
-    except etree.XMLSyntaxError as error:
-        raise SourceError(say("what was sent is no XML: {message}", error.msg), remedy=SHAPES) from error
-    below = list(root.iterchildren(etree.Element))
-    several = any(len(one) or one.attrib for one in below)
-    rows: list[dict[str, str | None]] = []
-    for one in below if several else [root]:
-        values = list(one.iterchildren(etree.Element))
-        if any(len(value) for value in values):
-            raise SourceError("an element of a record has others in it", remedy="send records one below the other")
-        named = [*one.attrib.items(), *((value.tag, value.text) for value in values)]
-        row = {etree.QName(name).localname: (text or "").strip() or None for name, text in named}
-        if len(row) < len(named):
-            raise SourceError("a record has an element twice", remedy="send each once")
-        rows.append(row)
-    return rows
-
-
 def _parsed(data: bytes) -> Any:
     """Read JSON: a document, or one in each line."""
     try:
@@ -172,7 +150,7 @@ def _records(path: Path, kind: str, columns: Mapping[str, Any], *, alike: bool) 
             say("more than {most:,} bytes of {kind} are not read at once", JSON_MOST, kind.upper()),
             remedy="send CSV, VOTable or Parquet, or several parts",
         )
-    found = (_parsed if kind == "json" else _elements)(path.read_bytes())
+    found = (_parsed if kind == "json" else plugins.load("sources", "xml").flat)(path.read_bytes())
     rows = [found] if isinstance(found, dict) else found
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise SourceError("what was sent is JSON, but no list of objects", remedy=SHAPES)

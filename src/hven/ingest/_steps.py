@@ -173,8 +173,8 @@ class Steps:
         Tells whether what was made is to be tested and published.
     keep
         Takes down what readers will see changed, before they do.
-    only
-        Kind of the sources that are looked at: others are taken to be as they were. None: all are.
+    looks
+        Tells which sources are looked at: others are taken to be as they were.
     pushed
         Writes of clients that are not committed yet: they are with what this publishes.
     """
@@ -182,7 +182,7 @@ class Steps:
     make: Callable[[Run, TableSpec], Filled] = lambda run, spec: run.fill(spec, partial(run.whole, spec))
     wanted: Callable[[Run, Sequence[Filled]], bool] = lambda *_: True
     keep: Callable[[Run, Sequence[Filled]], None] = lambda *_: None
-    only: str | None = None
+    looks: Callable[[Entry], bool] = lambda _: True
     pushed: Sequence[Push] = ()
 
 
@@ -256,7 +256,7 @@ class Run:
         asked = [
             (str(number), entry.source)
             for number, entry in enumerate(one.entries)
-            if compared and self.steps.only in {None, entry.spec.kind}
+            if compared and self.steps.looks(entry)
         ]
         listed = {
             number: {

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from hven.descriptor.tables import PUSH
 from hven.ingest._kept_rows import Kept, Taken, row_state, shown
-from hven.ingest._order import MADE
-from hven.ingest._report import Report
-from hven.ingest._rules import ERROR
+from hven.ingest._sent_files import Place, Sending, entry_of
 from hven.ingest._sent_rows import Unfit, read
-from hven.ingest._steps import Run, Steps, carried, new_id, silent
+from hven.ingest._steps import new_id
 from hven.ingest._trial import load
-from hven.ingest.sync._running import Followed, Following, unchanged
+from hven.ingest._writing import DELETE, POST, PUT, Refused, Write, Writing, Written, matches, replayed
 from hven.model import plugins
-from hven.model.errors import (
-    Conflict,
-    DataError,
-    DescriptorError,
-    NotFound,
-    Outdated,
-    Overloaded,
-    ParamError,
-    SourceError,
-    Unavailable,
-    say,
-)
+from hven.model.errors import Conflict, NotFound, Outdated, Overloaded, ParamError, say
 from hven.site.store import Push, lease_name, now
 from hven.sources import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import pyarrow as pa
 
-    from hven.ingest._filling import Filled
     from hven.model.resource import Resource, SourceSpec, TableSpec
     from hven.site import Site
     from hven.site.auth import Reader
@@ -47,79 +28,10 @@ if TYPE_CHECKING:
 
 WAIT = 20.0  # seconds to wait for another write, or an ingest
 UNFOLDED = 5  # times the bytes of a body: what its values may take in memory
-POST, PUT, DELETE = "POST", "PUT", "DELETE"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Write:
-    """What a client wants.
-
-    Attributes
-    ----------
-    action
-        ``POST``: rows that are new; ``PUT``: columns of rows that are there; ``DELETE``: rows that go.
-    body
-        File of what was sent; None: nothing.
-    media
-        Its media type.
-    key
-        Of the one row that is meant, as texts; None: the rows of the body say theirs.
-    match
-        State of the row, or of the table, that is wanted (If-Match); None: any.
-    token
-        Idempotency-Key; empty: none.
-    dry_run
-        Do everything but write.
-    """
-
-    action: str
-    body: Path | None = None
-    media: str = ""
-    key: tuple[str, ...] | None = None
-    match: str | None = None
-    token: str = ""
-    dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """What became of it.
-
-    Attributes
-    ----------
-    run
-        Its id: under it the history has it.
-    ids
-        Keys of the rows, in the order in which they came.
-    rows, removed
-        How many came or changed; how many went.
-    state
-        Of the row that was meant, or of the table, as If-Match takes it.
-    replayed
-        It was written before, and nothing was done now.
-    report
-        Of what was read, checked and published; None where nothing was done.
-    """
-
-    run: str
-    ids: Sequence[Any] = ()
-    rows: int = 0
-    removed: int = 0
-    state: str = ""
-    replayed: bool = False
-    report: Report | None = field(default=None, compare=False)
-
-
-class Refused(DataError):
-    """Rows that break what the table demands of them; the report says which and why."""
-
-    def __init__(self, message: str, report: Report, **more: Any) -> None:
-        super().__init__(message, **more)
-        self.report = report
-
-
-def target(site: Site, name: str) -> tuple[Resource, TableSpec, SourceSpec] | None:
-    """Find a table that rows can be pushed into.
+def target(site: Site, name: str, path: str = "") -> tuple[Resource, TableSpec, SourceSpec] | None:
+    """Find a table that rows, or files, can be pushed into.
 
     Parameters
     ----------
@@ -127,16 +39,19 @@ def target(site: Site, name: str) -> tuple[Resource, TableSpec, SourceSpec] | No
         Where.
     name
         ``schema.table``, in any case.
+    path
+        Of a file that is meant.
 
     Returns
     -------
     found
-        Its collection, itself and its source of that kind; None: there is none.
+        Its collection, itself and its source that takes them; None: there is none.
     """
     for resource in site.current().resources.values():
         for spec in resource.tables:
             if spec.table.qualified.lower() == name.lower():
-                return next(((resource, spec, one) for one in spec.sources if one.kind == PUSH), None)
+                source = next((one for one in spec.sources if one.kind == PUSH), None) or entry_of(spec, path)
+                return None if source is None else (resource, spec, source)
     return None
 
 
@@ -196,10 +111,11 @@ def push(site: Site, name: str, write: Write, who: Reader) -> Written:
     Overloaded, Unavailable, StorageError
         Somebody else is at it for long; another source, a database or the disk is not there.
     """
-    found = target(site, name)
+    found = target(site, name, "/".join(write.key or ()))
     if found is None or who.name is None:
         raise NotFound(say("there is no table {name!r:.120} to write to", name))
-    one = _Pushing(site, found[1], found[0].name, write, who.name)
+    kind = _Pushing if found[2].kind == PUSH else Sending
+    one = kind(site, found[1], found[0].name, write, who.name)
     one.receive(found[2])
     try:
         with site.store.leases.held(lease_name(found[0].name), what=f"a push into {one.table}", wait=WAIT) as lease:
@@ -210,19 +126,14 @@ def push(site: Site, name: str, write: Write, who: Reader) -> Written:
         raise Overloaded(error.message, remedy="try again later") from error
 
 
-class _Pushing:
-    """One write, from what was sent to what is published."""
+class _Pushing(Writing):
+    """Rows, from what was sent to what is published."""
 
-    def __init__(self, site: Site, spec: TableSpec, collection: str, write: Write, by: str) -> None:
-        self.site, self.collection, self.write, self.by = site, collection, write, by
-        self.table = spec.table.qualified
-        self.sent: pa.Table | None = None
-        self.digest = ""
+    sent: pa.Table | None = None
 
     def receive(self, source: SourceSpec) -> None:
         """Read what was sent: before anybody has to wait for it."""
         write, limits = self.write, self.site.settings.limits
-        self.digest = _digest(write, self.by)
         if write.body is None:
             if write.action != DELETE or write.key is None:
                 raise ParamError("nothing was sent", remedy="send rows as JSON, CSV, VOTable, FITS or Parquet")
@@ -248,25 +159,13 @@ class _Pushing:
         kept = _kept(site, resource, self.table)
         if (before := self._before(kept)) is not None:
             return before
-        if self.collection in site.store.held():
-            raise Taken(
-                say("{collection} is held as a rollback left it", self.collection),
-                remedy="its owner ends that: hven schedule resume",
-            )
+        self.free()
         record = site.store.current()[1].get(self.table)
         if record is None:
             raise NotFound(say("{table} is not published yet", self.table), remedy="its owner does that: hven ingest")
         made = self._push(kept, record.snapshot.statistics)
-        report = Report(
-            collection=self.collection,
-            run=made.run,
-            started=now(),
-            dry_run=self.write.dry_run,
-            kind="push",
-            accepted=True,
-            by=self.by,
-        )
-        self._publish(resource, report, made, lease)
+        report = self.report(made.run)
+        self.publish(resource, report, made, lease)
         if not self.write.dry_run:
             if not report.published:  # what is published shows nothing of it, but it was said
                 site.store.pushes.add(made, lease)
@@ -276,72 +175,15 @@ class _Pushing:
             run=made.run, ids=told["ids"], rows=made.rows, removed=made.removed, state=told["state"], report=report
         )
 
-    def _publish(self, resource: Resource, report: Report, made: Push, lease: Lease) -> None:
-        """Have it mapped, checked, tested and published by a run."""
-        following = Following(full=False)
-        steps = Steps(
-            make=lambda run, spec: self._made(following, run, spec),
-            wanted=lambda run, filled: self._wanted(following, run, filled),
-            keep=following.keep,
-            only=PUSH,
-            pushed=(made,),
-        )
-        try:
-            carried(self.site, report, lambda: Run(self.site, resource, report, lease, silent, steps))
-        except (SourceError, DescriptorError) as error:  # of another source, or of the descriptor: not the client's
-            raise Unavailable(
-                say("{collection} cannot be published now: {message}", self.collection, error.message),
-                remedy="its owner is to look at hven check and hven ingest",
-            ) from error
-        except DataError as error:
-            if isinstance(error, Refused):
-                raise
-            raise Refused(error.message, report, remedy="nothing was written") from error
-
-    def _made(self, following: Following, run: Run, spec: TableSpec) -> Filled:
-        """Make the table, and those that are made from others; all else stays."""
-        base = following.published(run).get(spec.table.qualified)
-        if spec.table.qualified == self.table or base is None or any(one.kind in MADE for one in spec.sources):
-            return Followed(following, run, spec).made()
-        return unchanged(run.report, base)
-
-    def _wanted(self, following: Following, run: Run, filled: Sequence[Filled]) -> bool:
-        """Refuse rows that would be kept aside: a client that is told `written` believes it."""
-        found = run.report.tables[self.table].findings.values() if self.table in run.report.tables else ()
-        bad = [one for one in found if one.severity == ERROR and one.count]
-        if bad:
-            first = f" (first: {bad[0].offenders[0]})" if bad[0].offenders else ""
-            raise Refused(
-                say("rows would be kept aside: {message}{first}", bad[0].message, first),
-                run.report,
-                remedy="nothing was written: correct the rows and send them again",
-            )
-        return following.wanted(run, filled)
-
     # --- what was there, and what is to be there ----------------------------------------------------------------------
 
     def _before(self, kept: Kept) -> Written | None:
         """Find out whether this was written before."""
         write = self.write
         found = self.site.store.pushes.found(self.table, token=write.token, digest=self.digest)
-        if found is None or (not write.token and write.action != POST):
-            return None
-        if write.token and (found.digest != self.digest or found.by != self.by):
-            raise Taken(
-                say("the Idempotency-Key {token!r:.60} was used for another request", write.token),
-                remedy="take a new one for each new request",
-            )
-        told = found.answer
-        if not write.token and not self._still(kept, told["ids"]):
-            return None
-        return Written(
-            run=found.run,
-            ids=told["ids"],
-            rows=found.rows,
-            removed=found.removed,
-            state=told["state"],
-            replayed=True,
-        )
+        if write.token or found is None or write.action != POST:
+            return self.again(found)
+        return replayed(found) if self._still(kept, found.answer["ids"]) else None
 
     def _still(self, kept: Kept, ids: Sequence[Any]) -> bool:
         """Check whether the rows of an earlier push are as they are sent now."""
@@ -405,7 +247,7 @@ class _Pushing:
             state = "" if missing.any() else row_state(there)
         else:
             state = self.site.store.pushes.state(self.table)
-        if not state or (match.strip() != "*" and state not in {one.strip().strip('"') for one in match.split(",")}):
+        if not state or not matches(match, state):
             raise Outdated(
                 "it was changed by somebody else meanwhile" if state else "there is no such row",
                 remedy="ask for it anew, and decide again",
@@ -419,16 +261,6 @@ def _kept(site: Site, resource: Resource, table: str) -> Kept:
             if spec.table.qualified == table and source.kind == PUSH:
                 return Kept(site, resource, spec, source)
     raise NotFound(say("{table} takes no rows", table))
-
-
-def _digest(write: Write, by: str) -> str:
-    """Sum up what is asked, and by whom."""
-    digest = hashlib.sha256(orjson.dumps([write.action, write.key, by]))
-    if write.body is not None:
-        with write.body.open("rb") as file:
-            while part := file.read(1 << 20):
-                digest.update(part)
-    return digest.hexdigest()
 
 
 def row(site: Site, name: str, key: Sequence[str]) -> tuple[dict[str, Any], str]:
@@ -453,9 +285,14 @@ def row(site: Site, name: str, key: Sequence[str]) -> tuple[dict[str, Any], str]
     NotFound
         There is none.
     """
-    found = target(site, name)
+    found = target(site, name, "/".join(key))
     if found is None:
         raise NotFound(say("there is no table {name!r:.120} to write to", name))
+    if found[2].kind != PUSH:
+        place = Place(site, found[0], found[2], "/".join(key))
+        if not place.digest:
+            raise NotFound(say("there is no file {path!r:.120}", "/".join(key)))
+        return {"path": "/".join(key), "bytes": place.path.stat().st_size, "sha256": place.digest}, place.digest
     kept = _kept(site, found[0], found[1].table.qualified)
     there, missing = kept.there(kept.addressed(key))
     if missing.any():

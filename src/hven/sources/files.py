@@ -81,6 +81,9 @@ class Options(FileOptions):
         None, description="Whether each is read for its SHA-256; default: on disk they are, elsewhere not."
     )
     direct: bool = Field(False, description="Readers are led to the other server.")
+    writers: Texts = Field(
+        default_factory=list, description="Accounts and groups that may send files; default: nobody."
+    )
 
     title: str | None = Field(None, description="What each of the files is; default: its name.")
     description: str | None = Field(None, description="What is in them.")

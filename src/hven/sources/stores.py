@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hven.model.errors import SourceError
 from hven.model.table import Root
 from hven.sources._reading.files import PACKED, data_files
-from hven.sources._stores._facts import CHANGED, LATER, MIB, OWNER, Fact, Whole, changed, slow
+from hven.sources._stores._facts import CHANGED, LATER, MIB, OWNER, Fact, Whole, changed, slow, wanted
 from hven.sources._stores.disk import Disk
 from hven.sources._stores.elsewhere import ARCHIVES, far_files, members_of
 from hven.sources._stores.ftp import Ftp
@@ -39,6 +39,7 @@ __all__ = [
     "slow",
     "speaks",
     "store",
+    "wanted",
 ]
 SECONDS = 60.0  # that a server may be silent while heads are read
 SCHEMES = ("http", "https", "ftp", "s3", "s3a", *SPOKEN)

@@ -175,6 +175,33 @@ class XmlRows(JsonFiles):
             yield len(orjson.dumps(value))
 
 
+def flat(data: bytes) -> list[dict[str, str | None]]:
+    """Read a document of records without anything in them but values: the root, or those below it; an attribute or element each, an empty one is no value.
+
+    Raises
+    ------
+    SourceError
+        No XML, or other than that.
+    """
+    try:
+        root = etree.fromstring(data, etree.XMLParser(**_SAFE))
+    except etree.XMLSyntaxError as error:
+        raise SourceError(f"no XML: {error.msg}") from error
+    below = list(root.iterchildren(etree.Element))
+    several = any(len(one) or one.attrib for one in below)
+    rows: list[dict[str, str | None]] = []
+    for one in below if several else [root]:
+        values = list(one.iterchildren(etree.Element))
+        if any(len(value) for value in values):
+            raise SourceError("an element of a record has others in it", remedy="write records one below the other")
+        named = [*one.attrib.items(), *((value.tag, value.text) for value in values)]
+        row = {etree.QName(name).localname: (text or "").strip() or None for name, text in named}
+        if len(row) < len(named):
+            raise SourceError("a record has an element twice", remedy="write each once")
+        rows.append(row)
+    return rows
+
+
 def _part(texts: Sequence[bytes], lines: Sequence[int], first: int) -> Elements:
     data = b"".join(texts)
     starts = np.cumsum([0, *map(len, texts)])[:-1].astype(np.int64)

@@ -94,8 +94,8 @@ class Reading:
         Everything is read, whatever the watermark says.
     turn
         Keeps the pages of a source that is asked page by page: ``turn(number, entry, source, what is asked)``.
-    only
-        Sources of other kinds than this are not asked: they are taken to be as they were. None: all are.
+    looks
+        Tells which sources are asked: others are taken to be as they were.
 
     Attributes
     ----------
@@ -116,10 +116,10 @@ class Reading:
         *,
         full: bool,
         turn: Turn,
-        only: str | None = None,
+        looks: Callable[[Entry], bool] = lambda _: True,
     ) -> None:
         self.one, self.lines, self.said, self.old, self.state = one, lines, said, old, state
-        self._turn, self.only = turn, only
+        self._turn, self._looks = turn, looks
         self.full = full or due(said, old)
         self._pins = pins
         self.complete, self._narrow = True, False
@@ -178,7 +178,7 @@ class Reading:
 
     def _source(self, number: int, entry: Entry) -> Source:
         source: Source = entry.source
-        if self.only not in {None, entry.spec.kind}:
+        if not self._looks(entry):
             return self._unasked(number, source)
         full = self.full or bool(self.old.waiting.get(str(number)))  # documents came to rows that are as they were
         if isinstance(source, FileWise) and not full:

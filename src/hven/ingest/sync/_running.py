@@ -423,8 +423,8 @@ class Followed:
             ]
             turn = partial(self._paged, state)
             pins = base.provenance.get("pins", ())
-            only = run.steps.only
-            reading = Reading(one, lines, self.spec.sync, old, state, pins, full=everything, turn=turn, only=only)
+            looks = run.steps.looks
+            reading = Reading(one, lines, self.spec.sync, old, state, pins, full=everything, turn=turn, looks=looks)
             reading.prepare()
             made: list[pa.RecordBatch] = []
             one.flow(made.append)

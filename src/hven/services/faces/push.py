@@ -45,7 +45,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     def known(request: Request) -> tuple[Reader, str]:
         """Find out who writes where; who may not see a table is not told that there is one."""
         who, name = around.reader(request), request.path_params["table"]
-        found = pushing.target(site, name)
+        found = pushing.target(site, name, request.path_params.get("key", ""))
         if found is not None and pushing.may(found[0], found[2], who):
             return who, found[1].table.qualified
         if who.name is None:
@@ -205,7 +205,7 @@ def _answer(request: Request, wanted: pushing.Write, done: pushing.Written, here
         headers["etag"] = f'"{done.state}"'
     if done.replayed:
         headers["idempotency-replayed"] = "true"
-    status = 200 if wanted.dry_run else 201 if wanted.action == pushing.POST else 200
+    status = 201 if not wanted.dry_run and (wanted.action == pushing.POST or done.new) else 200
     if status == 201 and len(done.ids) == 1:
         key = done.ids[0] if isinstance(done.ids[0], list) else [done.ids[0]]
         headers["location"] = f"{here}/{'/'.join(quote(str(part), safe='') for part in key)}"

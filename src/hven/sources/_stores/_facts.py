@@ -94,7 +94,15 @@ def fixed(text: str) -> str:
 
 
 def wanted(path: str, patterns: Sequence[str], ignore: Sequence[str]) -> bool:
-    """Return whether patterns mean a path."""
+    """Return whether patterns mean a path.
+
+    Parameters
+    ----------
+    path
+        Below a root, with ``/`` between its parts.
+    patterns, ignore
+        Those of which one must mean it, and those of which none may, by path or name.
+    """
     name = path.rpartition("/")[2]
     left = any(pattern(one).fullmatch(path) or pattern(one).fullmatch(name) for one in ignore)
     return not left and any(pattern(one).fullmatch(path) for one in patterns)
