@@ -375,3 +375,15 @@ def oi_target(path: Path) -> int:
             return len(file["OI_TARGET"].data)
     except (OSError, KeyError, TypeError):
         return 0
+
+
+def test_the_addresses_are_described(anna: Writer) -> None:
+    told = json.loads(anna.client.get("/openapi.json").body)
+    paths = {path: one for path, one in told["paths"].items() if path.startswith("/push/")}
+    assert {path: sorted({*one} - {"parameters"}) for path, one in paths.items()} == {
+        "/push/{table}": ["delete", "get", "post", "put"],
+        "/push/{table}/{key}": ["delete", "get", "put"],
+    }
+    post = paths["/push/{table}"]["post"]
+    assert {"201", "400", "401", "403", "404", "409", "412", "413", "503"} == {*post["responses"]}
+    assert "bearer" in told["components"]["securitySchemes"]

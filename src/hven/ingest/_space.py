@@ -25,6 +25,7 @@ GRACE = 1.0  # seconds in which every process sees what was published
 SETTLED = 10.0  # seconds after which nobody begins to read what was replaced
 REPORTS = 20  # runs of a collection whose reports and rejects are kept
 RUNS = 1_000  # .. and whose counts are
+PUSHES = 200  # .. of pushes, whose history is kept anyway
 
 
 def check(site: Site, collection: str, expected: int, *, factor: float = FACTOR) -> None:
@@ -143,12 +144,14 @@ def prune(site: Site, collection: str, *, young: bool = False) -> list[str]:
         time.sleep(GRACE)  # other processes may look for the state before this one until they have seen this one
     troubles = site.engines.drop(gone)
     runs = site.store.runs.of(collection, limit=10_000)
-    for run in runs[REPORTS:]:
+    pushes = [run for run in runs if run.kind == "push"]  # many small ones take no report of an ingest away
+    others = [run for run in runs if run.kind != "push"]
+    for run in (*pushes[REPORTS:], *others[REPORTS:]):
         place = rejects_of(site, run.id)
         if place.is_dir():
             shutil.rmtree(place, ignore_errors=True)
-    if len(runs) > RUNS:
-        site.store.runs.forget([run.id for run in runs[RUNS:]])
+    if old := [run.id for run in (*pushes[PUSHES:], *others[RUNS:])]:
+        site.store.runs.forget(old)
     return troubles
 
 

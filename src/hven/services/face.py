@@ -242,6 +242,8 @@ class Face:
         Its answers describe how it is asked (DataLink 1.1, section 4.2; SIA 2.0, section 3.1.3).
     pages
         Other face -> writes what that one answers for people, who ask it in a browser.
+    described
+        Paths that its parameters do not tell, as OpenAPI has them.
     """
 
     name: str
@@ -263,6 +265,7 @@ class Face:
     kind: tuple[str, str, str] | None = None
     itself: bool = False
     pages: Mapping[str, Paged] = field(default_factory=dict)
+    described: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Hold for no table where its own test of it fails."""

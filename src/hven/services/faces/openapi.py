@@ -47,14 +47,17 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 def document(faces: Iterable[Face], title: str, base: str) -> dict[str, Any]:
     """Describe the faces that understand parameters."""
-    faces = [face for face in faces if face.params]
+    every = list(faces)
+    faces = [face for face in every if face.params]
+    described = {path: one for face in every for path, one in face.described.items()}
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": __version__},
         "servers": [{"url": base}],
-        "paths": {face.path: _asked(face) for face in faces},
+        "paths": {face.path: _asked(face) for face in faces} | described,
         "components": {
-            "parameters": {one.name: _parameter(one) for face in faces for one in face.known if one.name in SHARED}
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "parameters": {one.name: _parameter(one) for face in faces for one in face.known if one.name in SHARED},
         },
     }
 

@@ -244,4 +244,45 @@ def _fault(request: Request, error: Exception) -> Response:
     return Response(body, status, {**dali.headers_of(error), "cache-control": "no-store"}, media_type=JSON)
 
 
-FACE = Face(name="push", title="Push", description="Rows that clients write.", routes=routes)
+def _described() -> dict[str, Any]:
+    """Describe the addresses as OpenAPI has it."""
+    words = {201: "written", 200: "written", 204: "written", 400: "what was sent is wrong: faults, or the report", 401: "log in", 403: "not allowed",
+             404: "no such table or row", 409: "a key is there, or a token was used", 412: "another state than If-Match says", 413: "too much", 503: "try again later"}  # fmt: skip
+
+    def given(place: str, name: str, about: str, kind: str = "string", *, needed: bool = False) -> dict[str, Any]:
+        return {"name": name, "in": place, "required": needed, "description": about, "schema": {"type": kind}}
+
+    def operation(summary: str, *good: int, body: bool = True) -> dict[str, Any]:
+        said: dict[str, Any] = {"summary": summary, "security": [{"bearer": []}]}
+        said["responses"] = {str(one): {"description": words[one]} for one in (*good, *sorted(words)[3:])}
+        if good != (200,) or body:
+            said["parameters"] = [
+                given("query", "dry_run", "do all but write", "boolean"),
+                given("header", "If-Match", "write only if this is the state"),
+                given("header", "Idempotency-Key", "one word for one request"),
+            ]
+        if body:
+            row = {"type": "object"}
+            said["requestBody"] = {"content": {JSON: {"schema": {"oneOf": [row, {"type": "array", "items": row}]}}, "text/csv": {}, "application/x-votable+xml": {}, "application/xml": {}}}  # fmt: skip
+        return said
+
+    table = given("path", "table", "a table that takes rows: schema.name", needed=True)
+    key = given("path", "key", "the key of a row, or the path of a file", needed=True)
+    return {
+        "/push/{table}": {
+            "parameters": [table],
+            "get": operation("What may be written, and who wrote what", 200, body=False),
+            "post": operation("Write new rows", 201),
+            "put": operation("Change the named columns of rows", 200),
+            "delete": operation("Delete rows", 200),
+        },
+        "/push/{table}/{key}": {
+            "parameters": [table, key],
+            "get": operation("A row as it was written", 200, body=False),
+            "put": operation("Change the named columns of a row, or put a file", 201, 204),
+            "delete": operation("Delete a row or a file", 204, body=False),
+        },
+    }
+
+
+FACE = Face(name="push", title="Push", description="Rows that clients write.", routes=routes, described=_described())
