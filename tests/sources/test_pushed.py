@@ -1,0 +1,81 @@
+"""The source kind `push`: what lies in a journal, and what came since a state of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from hven.model.errors import SourceError
+from hven.sources import GONE, Context, push
+from hven.testing.source import SourceContract
+
+COLUMNS = {"id": "int64", "time": "timestamp", "note": "string"}
+
+
+class Lying:
+    """A journal in memory."""
+
+    def __init__(self, *pieces: list[dict[str, Any]]) -> None:
+        schema = push.Options(columns=COLUMNS).schema
+        self._pieces = [pa.Table.from_pylist([{GONE: False, **row} for row in rows], schema) for rows in pieces]
+
+    def state(self) -> str:
+        return str(len(self._pieces))
+
+    def pieces(self, since: str | None = None) -> Sequence[pa.Table] | None:
+        return None if since == "unknown" else self._pieces[int(since or 0) :]
+
+
+TIME = dt.datetime(2026, 11, 23, 20)
+JOURNAL = Lying(
+    [{"id": 2, "time": TIME, "note": "a"}, {"id": 1, "time": TIME, "note": "b"}, {"id": 3, "time": TIME, "note": "c"}],
+    [{"id": 2, "time": None, "note": "again"}, {"id": 4, "time": None, "note": "é"}],
+    [{"id": 1, GONE: True}],
+)
+
+
+class TestPushed(SourceContract):
+    kind = "push"
+    key = ["id"]
+    has_files = False
+    rows = [
+        {"id": 3, "time": TIME, "note": "c"},
+        {"id": 2, "time": None, "note": "again"},
+        {"id": 4, "time": None, "note": "é"},
+    ]
+
+    def make(self, directory: Path) -> dict[str, Any]:
+        return {"columns": COLUMNS}
+
+    def context(self, directory: Path) -> Context:
+        return Context(directory=directory, journal=JOURNAL, key=self.key)
+
+
+def opened(**changes: Any) -> push.PushedRows:
+    return push.PushedRows(push.Options(columns=COLUMNS), replace(Context(journal=JOURNAL, key=["id"]), **changes))
+
+
+def test_what_came_since_a_state() -> None:
+    found = opened().changes("1")
+    assert found is not None
+    assert (found.state, found.key) == ("3", ("id",))
+    assert found.touched.to_pylist() == [{"id": 2}, {"id": 4}]
+    assert found.removed.to_pylist() == [{"id": 1}]
+    assert [row["note"] for batch in found.rows.batches() for row in batch.to_pylist()] == ["again", "é"]
+    assert opened().changes("unknown") is None
+
+
+def test_no_key_no_journal_no_type() -> None:
+    with pytest.raises(SourceError, match="with a key alone"):
+        opened(key=()).within(Context())
+    assert list(opened(journal=None).batches()) == []
+    assert opened(journal=None).state() is None
+    for said in ({"columns": {"id": "int46"}}, {"columns": COLUMNS, "ids": "idd"}, {"columns": COLUMNS, "ids": "time"}, {"columns": {"file.path": "string"}}):  # fmt: skip
+        with pytest.raises(ValueError, match=r"columns|column|given"):
+            push.Options(**said)
