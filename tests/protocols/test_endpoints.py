@@ -77,7 +77,7 @@ tables:
     links: [{{semantics: preview, text: "https://x.example/{{target.exp_id}}.png"}}]
     endpoints:
       search:
-        path: /search.votable
+        path: [/search.votable, /observation/search.votable]
         title: The search of ObsPortal
         description: ASPRO and OiDB ask it
         params:
@@ -190,6 +190,7 @@ def test_the_shape_is_what_is_said_or_asked(client: Client) -> None:
     assert b"BINARY2" in client.get("/search.votable", RESPONSEFORMAT="votable").body
     own = client.get("/endpoints/obsportal.exposures/search", interferometer="CHARA")
     assert own.body == client.get("/search.votable", interferometer="CHARA").body
+    assert own.body == client.get("/observation/search.votable", interferometer="CHARA").body
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ def test_the_page_of_the_table_tells_of_them(client: Client) -> None:
 @pytest.mark.parametrize(
     ("was", "becomes", "told"),
     [
-        ("path: /search.votable", "path: search.votable", "is no path"),
+        ("path: [/search.votable,", "path: [search.votable,", "is no path"),
         ("param.radius", "param.radus", "there is no parameter 'radus'"),
         ("exp_date_updated >= param", "exp_date_update >= param", "exp_date_update"),
         ("in: deg", "in: m", "radius.in"),
@@ -239,6 +240,7 @@ def test_the_page_of_the_table_tells_of_them(client: Client) -> None:
         ("2 * target_ra AS", "2 * target_name AS", "endpoints.table.columns: "),
         ("format: csv", "format: cvs", "no format is called 'cvs'"),
         ("{exp_id}", "{expid}", "no column 'expid'"),
+        ('"/detail/exposure/{exp_id}"', '["/a/{exp_id}", "/b/{obs_id}"]', "several columns"),
         ("like: page", "like: page, rows: 3", "it goes with like: query"),
         ('namespace: "1.4"', 'namespace: "1.9"', "1.9"),
         ("2 * target_ra AS", "2 * AS", "columns"),

@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
+from starlette.types import Scope
 
 from hven.app._server.routes import Routes
 
@@ -76,3 +77,21 @@ def test_only_fixed_paths_are_remembered() -> None:
     for method, path in [("GET", "/b"), ("POST", "/b"), ("DELETE", "/b"), ("GET", "/d")] * 2:
         asked(router, method, path)
     assert set(router._known) == {("GET", "/b"), ("POST", "/b"), ("GET", "/d")}
+
+
+def test_old_paths_are_looked_for_where_no_route_has_them() -> None:
+    """What has been remembered of one holds no longer than what it stands for."""
+    now = {"/old": "/a/1", "/b": "/a/2"}
+
+    def named(scope: Scope) -> Scope | None:
+        return {**scope, "path": now[scope["path"]]} if scope["path"] in now else None
+
+    router = Routes(routes=routes(), redirect_slashes=False, named=named)
+    for _ in range(2):
+        assert asked(router, "GET", "/old")[:2] == (200, b"any [('name', '1')] /a/1")
+    assert asked(router, "GET", "/b")[1] == b"read [] /b", "none takes a path of ours"
+    now["/old"] = "/c/x/y"
+    assert asked(router, "POST", "/old")[1] == b"rest [('rest', 'x/y')] /c/x/y"
+    assert asked(router, "GET", "/old")[1] == b"rest [('rest', 'x/y')] /c/x/y"
+    del now["/old"]
+    assert asked(router, "GET", "/old")[0] == 404

@@ -67,8 +67,8 @@ class Endpoint(
 ):
     """An address that a table had on another server, and its clients still ask."""
 
-    path: Text
-    "the old address without its host: /search.votable; a page's ends with the row's column in braces: /detail/exposure/{exp_id}"
+    path: Many[Text]
+    "the old address without its host, or several: /search.votable; a page's ends with the row's column in braces: /detail/exposure/{exp_id}"
     like: Literal["query", "page", "sitools2"]
     "what answers it: query, rows by its own parameters (default); page, the row's page; sitools2, a data set of SITools2 with its count, records and archives"
     title: Text

@@ -61,10 +61,11 @@ def wrong_paths(resources: Iterable[Resource], others: Sequence[Resource] = ()) 
     known: dict[str, str] = {}
     for resource in (*others, *resources):
         for table, one in ((spec.table, one) for spec in resource.tables for one in spec.table.endpoints):
-            other = known.setdefault(one.path, f"{table.qualified} ({one.name})") if one.path else ""
-            if other not in {"", f"{table.qualified} ({one.name})"} and resource not in others and one.place:
-                message = f"{table.qualified}.endpoints.{one.name}: {one.path} is an address of {other}, too"
-                yield Fault(message=message, place=one.place, remedy="give one of them another path")
+            for path in one.paths:
+                other = known.setdefault(path, f"{table.qualified} ({one.name})")
+                if other != f"{table.qualified} ({one.name})" and resource not in others and one.place:
+                    message = f"{table.qualified}.endpoints.{one.name}: {path} is an address of {other}, too"
+                    yield Fault(message=message, place=one.place, remedy="give one of them another path")
 
 
 def _endpoint(where: str, name: str, item: Fields, names: Sequence[str] | None, faults: Faults) -> Endpoint:
@@ -72,7 +73,15 @@ def _endpoint(where: str, name: str, item: Fields, names: Sequence[str] | None, 
     for key, only in _OWN.items():
         if key in item and only != kind:
             faults.error(f"{where}.{key}: it goes with like: {only}", item.places[key], "take it out, or say that")
-    path, column = _path(where, kind, item, names, faults)
+    paths = [_path(where, kind, said, names, faults) for said in item.get("path", ())]
+    if kind == "sitools2" and "path" not in item.places:
+        faults.error(f"{where} lacks the key 'path'", item.place, "the data set's address: /webs_IAS_SDO_dataset")
+    elif kind == "page" and "path" not in item.places:
+        faults.error(f"{where} lacks the key 'path'", item.place, "/detail/exposure/{exp_id}")
+    if len({column for _, column in paths}) > 1:
+        faults.error(
+            f"{where}.path: its addresses end with several columns", item.places["path"], "make an endpoint of each"
+        )
     said = item.get("params", {})
     known = {str(key).lower() for key in said}
     params = tuple(_given(f"{where}.params.{key}", key, one, names, known, faults) for key, one in said.items())
@@ -93,7 +102,7 @@ def _endpoint(where: str, name: str, item: Fields, names: Sequence[str] | None, 
     return Endpoint(
         name=name,
         kind=kind,
-        path=path,
+        paths=tuple(path for path, _ in paths if path),
         title=_text(item, "title"),
         description=_text(item, "description"),
         params=params,
@@ -104,44 +113,28 @@ def _endpoint(where: str, name: str, item: Fields, names: Sequence[str] | None, 
         form=None if form is None else str(form),
         options={key: str(shape[key]) for key in ("version", "namespace", "serialization", "type") if key in shape},
         constants={str(key): str(value) for key, value in shape.get("params", {}).items()},
-        column=column,
+        column=next((column for _, column in paths), None),
         cadences={str(key): str(one) for key, one in cadences.items()},
         archives={str(key): str(one) for key, one in item.get("archives", {}).items()} or ARCHIVES,
         place=item.place,
     )
 
 
-def _path(where: str, kind: str, item: Fields, names: Sequence[str] | None, faults: Faults) -> tuple[str, str | None]:
-    """Read the old address; of a page, what stands before the row's column, and that."""
-    said: Written | None = item.get("path")
+def _path(where: str, kind: str, said: Written, names: Sequence[str] | None, faults: Faults) -> tuple[str, str | None]:
+    """Read an old address; of a page, what stands before the row's column, and that."""
     if kind != "page":
-        if said is None:
-            if kind == "sitools2":
-                faults.error(
-                    f"{where} lacks the key 'path'", item.place, "the data set's address: /webs_IAS_SDO_dataset"
-                )
-            return "", None
         if not _PATH.fullmatch(said):
-            faults.error(
-                f"{where}.path: {str(said)!r} is no path",
-                said.place,
-                "the old address without its host: /search.votable",
-            )
+            remedy = "the old address without its host: /search.votable"
+            faults.error(f"{where}.path: {str(said)!r} is no path", said.place, remedy)
         return str(said), None
-    found = None if said is None else _PAGE.fullmatch(said)
+    found = _PAGE.fullmatch(said)
     if found is None:
-        place = item.place if said is None else said.place
-        faults.error(
-            f"{where}.path: a page's address ends with a column of its row in braces",
-            place,
-            "/detail/exposure/{exp_id}",
-        )
+        message = f"{where}.path: a page's address ends with a column of its row in braces"
+        faults.error(message, said.place, "/detail/exposure/{exp_id}")
         return "", None
     folded = {one.lower(): one for one in names or ()}
     if names is not None and found[2].lower() not in folded:
-        faults.error(
-            f"{where}.path: the table has no column {found[2]!r}", item.places["path"], nearest(found[2], names)
-        )
+        faults.error(f"{where}.path: the table has no column {found[2]!r}", said.place, nearest(found[2], names))
     return found[1], folded.get(found[2].lower(), found[2])
 
 

@@ -47,8 +47,8 @@ class Endpoint:
         Among those of its table.
     kind
         ``query``: rows; ``page``: the page of a row; ``sitools2``: a data set of SITools2.
-    path
-        The old address, without the prefix of the site's.
+    paths
+        The old addresses, without the prefix of the site's.
     params
         In their order.
     columns
@@ -73,7 +73,7 @@ class Endpoint:
 
     name: str
     kind: str = "query"
-    path: str = ""
+    paths: tuple[str, ...] = ()
     title: str | None = None
     description: str | None = None
     params: tuple[Given, ...] = ()
@@ -88,6 +88,11 @@ class Endpoint:
     cadences: Mapping[str, str] = field(default_factory=dict)
     archives: Mapping[str, str] = field(default_factory=dict)
     place: Place | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def path(self) -> str:
+        """The old address, or the first of several; empty: none."""
+        return next(iter(self.paths), "")
 
 
 __all__ = ["Endpoint", "Given"]

@@ -148,9 +148,10 @@ class Named:
             table = item.table
             for one in table.endpoints if item.release is None and table.offers("endpoints") else ():
                 to = table, f"/endpoints/{table.qualified}/{one.name}"
-                if one.kind != "page" and one.path:
-                    known.setdefault(one.path, to)
-                if one.kind != "query" and one.path:
-                    below.setdefault(one.path.rstrip("/") + "/", to)
+                for path in one.paths:
+                    if one.kind != "page":
+                        known.setdefault(path, to)
+                    if one.kind != "query":
+                        below.setdefault(path.rstrip("/") + "/", to)
         self._known, self._below = known, sorted(below.items(), key=lambda pair: -len(pair[0]))
         self._version = holdings.version
