@@ -75,12 +75,15 @@ class Upload:
         bytes.
     media_type
         As it was sent; None: nothing was said.
+    filename
+        As the client calls it: a name that proves nothing.
     """
 
     name: str
     file: BinaryIO
     size: int
     media_type: str | None = None
+    filename: str = ""
 
     @property
     def content(self) -> bytes:

@@ -319,7 +319,9 @@ async def _file(name: str, part: UploadFile) -> Upload:
     """Keep a part: a small one needs no closing, so that faces that know no files need not think of them."""
     size = part.size or 0
     if size > LONG:
-        return Upload(name=name, file=part.file, size=size, media_type=part.content_type)
+        return Upload(name=name, file=part.file, size=size, media_type=part.content_type, filename=part.filename or "")
     content = await part.read()
     await part.close()
-    return Upload(name=name, file=BytesIO(content), size=size, media_type=part.content_type)
+    return Upload(
+        name=name, file=BytesIO(content), size=size, media_type=part.content_type, filename=part.filename or ""
+    )

@@ -23,6 +23,7 @@ from hven.portal._views import (
     pane,
     service_form,
     statistics,
+    trial_page,
     workspace,
 )
 from hven.portal._views.cube_page import cube_page
@@ -54,6 +55,7 @@ PAGES = (
     meanwhile,
     service_form,
     pane,
+    trial_page,
     assets,
 )
 
