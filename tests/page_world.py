@@ -77,6 +77,15 @@ class ElasticWorld(PageWorld):
     count: int = 0
     ready: dict[tuple[int, int], bytes] = field(default_factory=dict)  # pages of all documents, written beforehand
 
+    def answer(self, asked: Asked) -> Reply:
+        """Answer with the headers by which clients know whom they ask, since 7.14, and in the version of JSON that they ask for."""
+        reply = super().answer(asked)
+        if "distribution" not in self.version:
+            reply.headers.setdefault("X-Elastic-Product", "Elasticsearch")
+        if "vnd.elasticsearch" in asked.headers.get("accept", "") and reply.kind == "application/json":
+            reply.kind = asked.headers["accept"].split(",")[0]
+        return reply
+
     def reply(self, asked: Asked) -> Reply:
         if self.login and asked.headers.get("authorization") != self.login:
             return Reply.of({"error": {"type": "security_exception", "reason": "missing authentication credentials"}, "status": 401}, 401)  # fmt: skip
@@ -84,7 +93,8 @@ class ElasticWorld(PageWorld):
         if asked.path == "/":
             return Reply.of({"name": "node", "version": self.version, "tagline": "You Know, for Search"})
         if asked.method == "DELETE":
-            self.open -= {asked.body.get("id"), *asked.body.get("scroll_id", ())}
+            scrolls = asked.body.get("scroll_id", ())  # one, or several
+            self.open -= {asked.body.get("id"), *([scrolls] if isinstance(scrolls, str) else scrolls)}
             return Reply.of({"succeeded": True})
         if parts == ["_cat", "indices"]:
             return Reply.of(
@@ -160,7 +170,7 @@ class ElasticWorld(PageWorld):
         hits, size = self.scrolls[name]
         self.scrolls[name] = hits[size:], size
         total = {"total": {"value": len(hits), "relation": "eq"}} if first else {}
-        return Reply.of({"_scroll_id": name, "took": 1, "timed_out": False, "_shards": {"total": 1, "failed": 0}, "hits": {**total, "max_score": None, "hits": hits[:size]}})  # fmt: skip
+        return Reply.of({"_scroll_id": name, "took": 1, "timed_out": False, "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0}, "hits": {**total, "max_score": None, "hits": hits[:size]}})  # fmt: skip
 
 
 @dataclass
