@@ -482,6 +482,7 @@ class Connections:
         self._seconds = seconds
         self._ways: dict[str | None, httpx.Client] = {}
         self._found: dict[tuple[object, ...], tuple[float, str, str | None, str | None]] = {}
+        self._last: tuple[str, str | None, httpx.URL, str] | None = None
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -557,13 +558,17 @@ class Connections:
 
         host, address, proxy = self._resolved(url, allow_private)
         _turns.wait(host, self._seconds)
-        target = _address(url)
         asked = {**_ASKED, **(headers or {})}
         extensions: dict[str, Any] = {} if trace is None else {"trace": trace}
+        known = self._last
+        if known is None or known[:2] != (url, address):  # pages are often asked for at one address
+            whole = _address(url)
+            target = whole if address is None else whole.copy_with(host=address)
+            known = self._last = (url, address, target, whole.netloc.decode())
+        target = known[2]
         if address is not None:
-            asked["Host"] = target.netloc.decode()
+            asked["Host"] = known[3]
             extensions["sni_hostname"] = host
-            target = target.copy_with(host=address)
         try:
             way = self._way(proxy)
             return way.send(

@@ -28,6 +28,8 @@ _QUOTE, _OPEN, _CLOSE, _COMMA = 1, 2, 3, 4
 _CODES = np.zeros(256, np.uint8)
 for _signs, _code in ((b'"', _QUOTE), (b"{[", _OPEN), (b"}]", _CLOSE), (b",", _COMMA)):
     _CODES[list(_signs)] = _code
+_STEPS = np.zeros(5, np.int8)
+_STEPS[_OPEN], _STEPS[_CLOSE] = 1, -1
 _BLANK = np.zeros(256, bool)
 _BLANK[list(b" \t\r\n\x1e")] = True  # 0x1e begins a record of RFC 7464
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
@@ -438,23 +440,26 @@ class _Cutter:
 
 def _scanned(array: npt.NDArray[np.uint8]) -> tuple[Any, Any, Any]:
     """Find brackets and commas outside of strings, and the depth after each; the text begins outside of any."""
-    codes = _CODES[array]
-    places = np.flatnonzero(codes)
+    codes = np.take(_CODES, array)
+    places = np.flatnonzero(codes != 0)
     codes = codes[places]
-    quotes = codes == _QUOTE
-    at = places[quotes]
-    escaped = np.zeros(len(at), bool)
-    after = at > 0
-    escaped[after] = array[at[after] - 1] == 0x5C
-    if escaped.any():  # by an odd number of backslashes
-        last = np.maximum.accumulate(np.where(array == 0x5C, -1, np.arange(len(array))))
-        before = at[escaped] - 1
-        escaped[escaped] = (before - last[before]) % 2 == 1
-    real = quotes.copy()
-    real[quotes] = ~escaped
-    outside = (np.cumsum(real) % 2 == 0) & ~quotes
+    quotes = real = codes == _QUOTE
+    if (array == 0x5C).any():
+        at = places[quotes]
+        escaped = np.zeros(len(at), bool)
+        after = at > 0
+        escaped[after] = array[at[after] - 1] == 0x5C
+        if escaped.any():  # by an odd number of backslashes
+            last = np.maximum.accumulate(np.where(array == 0x5C, -1, np.arange(len(array))))
+            before = at[escaped] - 1
+            escaped[escaped] = (before - last[before]) % 2 == 1
+        real = quotes.copy()
+        real[quotes] = ~escaped
+    outside = (
+        np.cumsum(real, dtype=np.uint8) & 1 == 0
+    ) & ~quotes  # an even number of quotes before, counted modulo 256
     places, codes = places[outside], codes[outside]
-    depth = np.cumsum((codes == _OPEN).astype(np.int64) - (codes == _CLOSE))
+    depth = np.cumsum(np.take(_STEPS, codes), dtype=np.int64)
     return places, codes, depth
 
 
