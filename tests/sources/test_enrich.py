@@ -278,7 +278,9 @@ def test_a_newer_document_is_fetched_again_and_the_old_one_stays_until_then(tmp_
 
 
 def test_a_watermark_holds_again_when_nothing_waits(tmp_path, archive):
-    text = described(archive).replace("kind: csv\n      files: rows.csv", "kind: sql\n      file: raw.sqlite\n      table: raw")
+    text = described(archive).replace(
+        "kind: csv\n      files: rows.csv", "kind: sql\n      file: raw.sqlite\n      table: raw"
+    )
     text = text.replace("sync: {}", "sync: {watermark: changed, deletions: none}")
     with site_with(tmp_path, text, allow_private=True) as site:
         with sqlite3.connect(tmp_path / "collections/eso/raw.sqlite") as file:
