@@ -1,4 +1,4 @@
-"""Writes collections/hfc.sqlite: made-up solar features in the tables of the Heliophysics Feature Catalogue, with their images, outlines and tracks."""
+"""Writes collections/hfc.sqlite: made-up solar features in all tables of the Heliophysics Feature Catalogue, with their images, outlines and tracks."""
 
 import math
 import random
@@ -6,28 +6,8 @@ import sqlite3
 from datetime import datetime, timedelta
 from pathlib import Path
 
-TABLES = """
-CREATE TABLE OBSERVATORY (ID_OBSERVATORY integer primary key, OBSERVAT text, INSTRUME text, UNITS text, WAVEMIN real, WAVEUNIT text, FREQUNIT text);
-CREATE TABLE OBSERVATIONS (ID_OBSERVATIONS integer primary key, OBSERVATORY_ID integer, DATE_OBS text, DATE_END text, JDINT integer, JDFRAC real, EXP_TIME real,
-    C_ROTATION integer, BITPIX integer, NAXIS1 integer, NAXIS2 integer, R_SUN real, CENTER_X real, CENTER_Y real, CDELT1 real, CDELT2 real,
-    FILENAME text, FILE_FORMAT text, URL text);
-CREATE TABLE PP_OUTPUT (ID_PP_OUTPUT integer primary key, OBSERVATIONS_ID integer, NAXIS1 integer, NAXIS2 integer, R_SUN real, CENTER_X real, CENTER_Y real,
-    CDELT1 real, CDELT2 real);
-CREATE TABLE NOAA (ID_NOAA integer primary key, NOAA_NUMBER integer);
-CREATE TABLE NOAA_AR (NOAA_ID integer, AR_ID integer);
-CREATE TABLE ACTIVEREGIONS (ID_AR integer primary key, OBSERVATIONS_ID integer, FEAT_AREA_DEG2 real, FEAT_RVAL real,
-    BR_CARR_LONG0_DEG real, BR_CARR_LAT0_DEG real, BR_CARR_LONG1_DEG real, BR_CARR_LAT1_DEG real,
-    BR_CARR_LONG2_DEG real, BR_CARR_LAT2_DEG real, BR_CARR_LONG3_DEG real, BR_CARR_LAT3_DEG real);
-CREATE TABLE CORONALHOLES (ID_CORONALHOLES integer primary key, OBSERVATIONS_ID_EIT integer, FEAT_DATE text, FEAT_CARR_LONG_DEG real, FEAT_CARR_LAT_DEG real,
-    CC_X_PIX integer, CC_Y_PIX integer, CC text, CC_LENGTH integer);
-CREATE TABLE CORONALHOLES_TRACKING (ID_CH_TRACK integer primary key, TRACK_ID integer, CH_ID integer, PHENOM integer, REF_FEAT integer, LVL_TRUST integer);
-CREATE TABLE SUNSPOTS (ID_SUNSPOT integer primary key, OBSERVATIONS_ID_IC integer, FEAT_CARR_LONG_DEG real, FEAT_CARR_LAT_DEG real, FEAT_DIAM_DEG real,
-    UMBRA_NUMBER integer, CC_X_PIX integer, CC_Y_PIX integer, CC text, CC_LENGTH integer);
-CREATE TABLE FILAMENTS (ID_FIL integer primary key, PP_OUTPUT_ID integer, FEAT_CARR_LONG_DEG real, FEAT_CARR_LAT_DEG real,
-    CC_X_PIX integer, CC_Y_PIX integer, CC text, CC_LENGTH integer);
-CREATE TABLE TYPE_III (ID_TYPE_III integer primary key, OBSERVATIONS_ID integer, TIME_START text, TIME_END text, FREQ_MIN real, FREQ_MAX real,
-    CC_X_UTC real, CC_Y_MHZ real, CC text, CC_LENGTH integer, SKE_CC_X_UTC real, SKE_CC_Y_MHZ real, SKE_CC text, SKE_CC_LENGTH integer);
-"""
+from tables import statements
+
 STEPS = {
     (-1, 0): 0,
     (-1, -1): 1,
@@ -38,10 +18,12 @@ STEPS = {
     (0, 1): 6,
     (-1, 1): 7,
 }  # 0 is left, then anticlockwise
-EIT, MDI, MEUDON = (
+WAYS = [*STEPS]
+EIT, MDI, MEUDON, NRH = (
     (374.87, 511.5, 511.5, 2.63),
     (496.342, 511.3, 509.8, 1.98559),
     (420.0, 511.5, 511.5, 2.31),
+    (32.5, 63.5, 63.5, 30.0),
 )  # R_SUN, CENTER_X, CENTER_Y, CDELT
 SPECTRA = (60.0, 0.02), (60.0, 0.25)  # pixels of Wind's dynamic spectra and of STEREO's: seconds, MHz
 YEARS = {2004: (datetime(2004, 1, 1), 164.6, -2.95, 2011), 2009: (datetime(2009, 1, 1), 170.4, -3.04, 2078)}
@@ -49,11 +31,20 @@ rng = random.Random(1859)
 target = Path(__file__).parent / "collections" / "hfc.sqlite"
 target.unlink(missing_ok=True)
 base = sqlite3.connect(target)
-base.executescript(TABLES)
+for statement in statements():
+    base.execute(statement)
+FOUND = {
+    "SNAPSHOT_PATH": "https://hfc.example.org/snapshots/",
+    "FEAT_FILENAME": "made_up.csv",
+    "RUN_DATE": "2012-03-01T00:00:00",
+}
 
 
-def put(table: str, *values: object) -> None:
-    base.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+def put(table: str, **values: object) -> None:
+    """Write a row; what is not said is null."""
+    base.execute(
+        f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", [*values.values()]
+    )
 
 
 def seen_from(moment: datetime) -> tuple[float, float, int]:
@@ -65,27 +56,64 @@ def seen_from(moment: datetime) -> tuple[float, float, int]:
 
 
 def observe(
-    number: int, observatory: int, moment: datetime, exposure: float, name: str, image: tuple[float, ...] | None
+    number: int,
+    observatory: int,
+    moment: datetime,
+    exposure: float,
+    name: str,
+    image: tuple[float, ...] | None,
+    size: int = 1024,
 ) -> None:
+    """Write an observation: an image of the Sun with its scale, or a spectrum with its steps."""
     days = (moment - datetime(2000, 1, 1, 12)).total_seconds() / 86400
-    when = [(moment + timedelta(seconds=more)).isoformat(timespec="milliseconds") for more in (0, exposure)]
-    size = (-32, 1024, 1024, *image, image[3]) if image else (None,) * 6 + SPECTRA[number % 2]
-    rotation = seen_from(moment)[2] if image else None
-    there = f"https://hfc.example.org/maps/{name.replace(' ', '%20')}"
+    begin, end = ((moment + timedelta(seconds=more)).isoformat(timespec="milliseconds") for more in (0, exposure))
+    if image is not None:
+        seen = dict(zip(("R_SUN", "CENTER_X", "CENTER_Y", "CDELT1", "CDELT2"), (*image, image[3]), strict=True))
+        seen |= {"BITPIX": -32, "NAXIS1": size, "NAXIS2": size, "C_ROTATION": seen_from(moment)[2]}
+    else:
+        seen = dict(zip(("CDELT1", "CDELT2"), SPECTRA[number % 2], strict=True))
     put(
-        "OBSERVATIONS",
-        number,
-        observatory,
-        *when,
-        2451545 + int(days // 1),
-        days % 1,
-        exposure,
-        rotation,
-        *size,
-        name,
-        "fits" if image else "dat",
-        there,
-    )
+        "OBSERVATIONS", ID_OBSERVATIONS=number, OBSERVATORY_ID=observatory, DATE_OBS=begin, DATE_END=end, JDINT=2451545 + int(days // 1), JDFRAC=days % 1,
+        EXP_TIME=exposure, **seen, FILENAME=name, FILE_FORMAT="fits" if image else "dat", URL=f"https://hfc.example.org/maps/{name.replace(' ', '%20')}",
+    )  # fmt: skip
+
+
+def drawn(x: int, y: int, code: str, image: tuple[float, ...], moment: datetime) -> dict[str, object]:
+    """Give what the tables say of a contour: its code and start, its box and middle in pixels, arcseconds, and on the Sun (Stonyhurst, Carrington)."""
+    path = [(x, y)]
+    for digit in code:
+        step = WAYS[int(digit)] if digit.isdigit() else (0, 0)
+        path.append((path[-1][0] + step[0], path[-1][1] + step[1]))
+    found: dict[str, object] = {"CC_X_PIX": x, "CC_Y_PIX": y, "CC": code, "CC_LENGTH": len(code)}
+    radius, x0, y0, scale = image
+    found |= {"CC_X_ARCSEC": (x - x0) * scale, "CC_Y_ARCSEC": (y - y0) * scale}
+    east, west = min(at[0] for at in path), max(at[0] for at in path)
+    south, north = min(at[1] for at in path), max(at[1] for at in path)
+    middle = sum(at[0] for at in path) / len(path), sum(at[1] for at in path) / len(path)
+    corners = [(east, south), (east, north), (west, south), (west, north)]
+    for name, at in [
+        *((f"BR_{{}}{corner}_{{}}", place) for corner, place in enumerate(corners)),
+        ("FEAT_{}_{}", middle),
+    ]:
+        for axis, value, zero in (("X", at[0], x0), ("Y", at[1], y0)):
+            found[name.format(axis, "PIX")] = round(value)
+            found[name.format(axis, "ARCSEC")] = (value - zero) * scale
+    lon, lat = on_the_sun((middle[0] - x0) / radius, (middle[1] - y0) / radius, moment)
+    if lon is not None:
+        away = (lon - seen_from(moment)[0] + 180) % 360 - 180
+        found |= {"FEAT_HG_LONG_DEG": away, "FEAT_HG_LAT_DEG": lat, "FEAT_CARR_LONG_DEG": lon, "FEAT_CARR_LAT_DEG": lat}
+    return found
+
+
+def on_the_sun(x: float, y: float, moment: datetime) -> tuple[float | None, float | None]:
+    """Turn a place on the disc (radius 1) to Carrington's longitude and latitude; None off the disc."""
+    l0, b0, _ = seen_from(moment)
+    if x * x + y * y >= 1:
+        return None, None
+    z, tilt = math.sqrt(1 - x * x - y * y), math.radians(b0)
+    lat = math.asin(y * math.cos(tilt) + z * math.sin(tilt))
+    away = math.atan2(x, z * math.cos(tilt) - y * math.sin(tilt))
+    return (l0 + math.degrees(away)) % 360, math.degrees(lat)
 
 
 def outline(
@@ -128,11 +156,30 @@ def straight(begin: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, in
     return [tuple(round(a + (b - a) * at / many) for a, b in zip(begin, end, strict=True)) for at in range(many + 1)]
 
 
-put("OBSERVATORY", 1, "SOHO", "MDI", "Gauss", 676.8, "nm", None)
-put("OBSERVATORY", 2, "Wind", "WAVES", "V2/Hz", None, None, "kHz")
-put("OBSERVATORY", 3, "STEREO_A", "WAVES", "V2/Hz", None, None, "MHz")
-put("OBSERVATORY", 4, "SOHO", "EIT", "DN/s", 19.5, "nm", None)
-put("OBSERVATORY", 5, "Meudon", "Spectroheliograph", "counts", 656.28, "nm", None)
+for number, (who, instrument, telescope, units, wave, unit, kind) in enumerate(
+    (
+        ("SOHO", "MDI", "MDI", "Gauss", 676.8, "nm", "remote-sensing"),
+        ("Wind", "WAVES", "RAD1", "V2/Hz", None, None, "dynamic spectrum"),
+        ("STEREO_A", "WAVES", "HFR", "V2/Hz", None, None, "dynamic spectrum"),
+        ("SOHO", "EIT", "EIT", "DN/s", 19.5, "nm", "remote-sensing"),
+        ("Meudon", "Spectroheliograph", "Spectroheliograph", "counts", 656.28, "nm", "remote-sensing"),
+        ("Nancay", "Radioheliograph", "NRH", "K", 164.0, "MHz", "remote-sensing"),
+    ),
+    1,
+):
+    put("OBSERVATORY", ID_OBSERVATORY=number, OBSERVAT=who, INSTRUME=instrument, TELESCOP=telescope, UNITS=units, WAVEMIN=wave, WAVEMAX=wave, WAVEUNIT=unit, OBS_TYPE=kind)  # fmt: skip
+for number, (code, feature) in enumerate((("SMART", "Active regions"), ("CHARM", "Coronal holes"), ("SDOSS", "Sunspots"), ("SOSS", "Filaments"), ("SoHOPro", "Prominences"), ("NRH2D", "Radio sources"), ("RABAT3", "Type III"), ("RABAT2", "Type II")), 1):  # fmt: skip
+    put(
+        "FRC_INFO",
+        ID_FRC_INFO=number,
+        INSTITUT="A data centre",
+        CODE=code,
+        VERSION="1.0",
+        FEATURE_NAME=feature,
+        ENC_MET="chain code",
+    )
+put("PP_INFO", ID_PP_INFO=1, INSTITUT="A data centre", CODE="egso_sfc", VERSION="1.0")
+put("ANNOTATIONS", ID_ANNOTATION=1, FIELD_NAME="CC", TABLE_NAME="ACTIVEREGIONS", DESCRIPTION="Boundary chain code")
 
 images = {}  # of MDI
 for number in range(1, 31):  # 20 images, then 10 spectra
@@ -141,29 +188,70 @@ for number in range(1, 31):  # 20 images, then 10 spectra
     observe(number, who, moment, 30.0, name, MDI if number <= 20 else None)
     images[number] = moment
 for number in range(1, 61):
-    west, south, wide, high = rng.uniform(0, 340), rng.uniform(-35, 25), rng.uniform(2, 15), rng.uniform(2, 9)
-    if number == 7:
-        west, wide = -4.5, 8.75  # across longitude 0
-    corners = (west, south, west, south + high, west + wide, south, west + wide, south + high)
-    put("ACTIVEREGIONS", number, (number - 1) // 3 + 1, wide * high, rng.uniform(1e20, 5e22), *corners)
+    image = (number - 1) // 3 + 1
+    moment = images[image]
+    lon, lat = seen_from(moment)[0] + rng.uniform(-60, 60), rng.uniform(-35, 30)
+    wide, high = rng.uniform(1.5, 7), rng.uniform(1.5, 4.5)
+    if number == 40:
+        lon, lat, wide, high = 0.7, 12.0, 5.0, 3.0  # across longitude 0
+    x, y, code = outline(lon, lat, wide, high, moment, MDI, rng)
+    put(
+        "ACTIVEREGIONS", ID_AR=number, FRC_INFO_ID=1, OBSERVATIONS_ID=image, FEAT_DATE=moment.isoformat(), FEAT_AREA_DEG2=math.pi * wide * high,
+        FEAT_RVAL=rng.uniform(1e20, 5e22), **drawn(x, y, code, MDI, moment), **FOUND,
+    )  # fmt: skip
     if rng.random() < 0.6:
-        put("NOAA", number, 10500 + number)
-        put("NOAA_AR", number, number)
+        put("NOAA", ID_NOAA=number, NOAA_NUMBER=10500 + number, DATE_OBS=moment.isoformat())
+        put("NOAA_AR", NOAA_ID=number, AR_ID=number)
+put("NOAA", ID_NOAA=99, NOAA_NUMBER=10599)
+put("NOAA_AR", NOAA_ID=99, AR_ID=12)  # one that NOAA takes for two: a row of VIEW_AR_HQI for each
+for number in range(1, 4):
+    put(
+        "ACTIVEREGIONS_TRACKING",
+        ID_AR_TRACK=number,
+        TRACK_ID=1,
+        AR_ID=3 * number - 2,
+        LVL_TRUST=80,
+        TRACK_FILENAME="tracks.csv",
+    )
 for number in range(1, 91):
     image = (number - 1) % 20 + 1
     moment = images[image]
     lon, lat, size = seen_from(moment)[0] + rng.uniform(-75, 75), rng.uniform(-35, 35), rng.uniform(0.6, 3.5)
     x, y, code = outline(lon, lat, size / 2 / math.cos(math.radians(lat)), size / 2, moment, MDI, rng)
     habit = (lon + 180) % 360 - 180 if number % 2 else lon % 360  # the tables have both
-    put("SUNSPOTS", number, image, habit, lat, size, rng.randint(1, 6), x, y, code, len(code))
+    said = drawn(x, y, code, MDI, moment) | {"FEAT_CARR_LONG_DEG": habit, "FEAT_CARR_LAT_DEG": lat}
+    put(
+        "SUNSPOTS",
+        ID_SUNSPOT=number,
+        FRC_INFO_ID=3,
+        OBSERVATIONS_ID_IC=image,
+        FEAT_DIAM_DEG=size,
+        UMBRA_NUMBER=rng.randint(1, 6),
+        **said,
+        **FOUND,
+    )
+    if number % 9 == 0:
+        put("NOAA_SP", NOAA_ID=99, SUNSPOT_ID=number)
+
+
+def spectral(day: float, bottom: float, top: float, wide: int, tall: int, seconds: float) -> dict[str, object]:
+    """Give the box of a burst: corners 0 below and 1 above at its begin, 2 and 3 at its end; times in days, frequencies in MHz."""
+    found: dict[str, object] = {}
+    for corner in range(4):
+        x, y = wide * (corner // 2), tall * (corner % 2)
+        found |= {f"BR_X{corner}_PIX": x, f"BR_Y{corner}_PIX": y}
+        found |= {f"BR_X{corner}_UTC": day + x * seconds / 86400, f"BR_Y{corner}_MHZ": top if corner % 2 else bottom}
+    return found
+
+
 for number in range(1, 41):
     spectrum = 21 + (number - 1) % 10
     start = datetime(2004, 1, 1) + timedelta(hours=12 * spectrum, seconds=rng.randint(0, 40000))
     end = start + timedelta(seconds=rng.randint(60, 1800))
-    low, high = (20.0 * rng.randint(1, 8), 1000.0) if spectrum % 2 == 0 else (0.02 * rng.randint(1, 8), 16.0)
+    low, high = (0.02 * rng.randint(1, 8), 1.0 if spectrum % 2 == 0 else 16.0)
     # an area that drifts to lower frequencies and becomes wider, and the line in its middle
-    step, unit = SPECTRA[spectrum % 2][1], 0.001 if spectrum % 2 == 0 else 1.0
-    wide, tall = int((end - start).total_seconds() // 60), round((high - low) * unit / step)
+    steps = SPECTRA[spectrum % 2]
+    wide, tall = int((end - start).total_seconds() // 60), round((high - low) / steps[1])
     day = 2451545 + (start - datetime(2000, 1, 1, 12)).total_seconds() / 86400
     right, left, middle = (
         straight(one, (to, 0))
@@ -172,22 +260,21 @@ for number in range(1, 41):
     area, line = coded([(0, tall), *right, *left[::-1]]), coded(middle)
     if number == 17:
         area = area[: len(area) // 2]  # does not close
-    first = (day, low * unit + tall * step)
+    first = {f"{what}CC_X_UTC": day for what in ("", "SKE_")} | {
+        f"{what}CC_Y_MHZ": low + tall * steps[1] for what in ("", "SKE_")
+    }
+    first |= {f"{what}CC_{axis}_PIX": at for what in ("", "SKE_") for axis, at in (("X", 0), ("Y", tall))}
     put(
-        "TYPE_III",
-        number,
-        spectrum,
-        start.isoformat(),
-        end.isoformat(),
-        low,
-        high,
-        *first,
-        area,
-        len(area),
-        *first,
-        line,
-        len(line),
-    )
+        "TYPE_III", ID_TYPE_III=number, FRC_INFO_ID=7, OBSERVATIONS_ID=spectrum, TIME_START=start.isoformat(), TIME_END=end.isoformat(), **spectral(day, low, high, wide, tall, steps[0]),
+        **first, CC=area, CC_LENGTH=len(area), SKE_CC=line, SKE_CC_LENGTH=len(line), MULTIPLE=0, LVL_TRUST=100, **FOUND,
+    )  # fmt: skip
+    if number <= 12:  # type II bursts drift slowly, and have a skeleton alone
+        line = coded(straight((0, 40), (25, 0)))
+        put(
+            "TYPE_II", ID_TYPE_II=number, FRC_INFO_ID=8, OBSERVATIONS_ID=spectrum, TIME_START=start.isoformat(), TIME_END=(start + timedelta(seconds=25 * steps[0])).isoformat(),
+            **spectral(day, 0.1, 0.1 + 40 * steps[1], 25, 40, steps[0]), SKE_CC_X_PIX=0, SKE_CC_Y_PIX=40, SKE_CC_X_UTC=start.isoformat(), SKE_CC_Y_MHZ=0.1 + 40 * steps[1], SKE_CC=line,
+            SKE_CC_LENGTH=len(line), COMPONENT="FH"[number % 2], LVL_TRUST=50, **FOUND,
+        )  # fmt: skip
 
 # coronal holes live for weeks: each image shows those that are on its side of the Sun, and the tracks say which are the same
 holes = [(rng.uniform(0, 360), rng.uniform(-50, 50), rng.uniform(5, 12), rng.uniform(4, 9)) for _ in range(6)]
@@ -196,6 +283,7 @@ number = 0
 for day in range(1, 31):
     moment = datetime(2009, 1, 1, 0, 0, 12) + timedelta(hours=24 * day)
     observe(100 + day, 4, moment, 12.6, f"efz{moment:%Y%m%d.%H%M%S}", EIT)
+    put("CHGROUPS", ID_CHGROUPS=day, CH_NUMS="all of an image")
     for track, (lon, lat, wide, high) in enumerate(holes, 1):
         away = (lon - seen_from(moment)[0] + 180) % 360 - 180
         if abs(away) > 82:
@@ -204,19 +292,75 @@ for day in range(1, 31):
         x, y, code = outline(lon, lat, wide, high, moment, EIT, random.Random(track))
         if number == 26:
             code = f"{code[:40]}x{code[41:]}"  # catalogues have such, too
-        put("CORONALHOLES", number, 100 + day, moment.isoformat(), lon, lat, x, y, code, len(code))
-        put("CORONALHOLES_TRACKING", number, track, number, None, None, 90 - 3 * (number % 5))
+        said = drawn(x, y, code, EIT, moment) | {"FEAT_CARR_LONG_DEG": lon, "FEAT_CARR_LAT_DEG": lat}
+        put(
+            "CORONALHOLES",
+            ID_CORONALHOLES=number,
+            CHGROUPS_ID=day,
+            FRC_INFO_ID=2,
+            OBSERVATIONS_ID_EIT=100 + day,
+            FEAT_DATE=moment.isoformat(),
+            **said,
+            **FOUND,
+        )
+        put(
+            "CORONALHOLES_TRACKING",
+            ID_CH_TRACK=number,
+            TRACK_ID=track,
+            CH_ID=number,
+            LVL_TRUST=90 - 3 * (number % 5),
+            TRACK_FILENAME="tracks.csv",
+        )
 
-# filaments are found in images that were cleaned and brought to one size: theirs is the scale that counts
+# filaments are found in images that were cleaned and brought to one size: theirs is the scale that counts; so are prominences, beyond the limb
 for day in range(1, 11):
     moment = datetime(2009, 1, 5, 9, 12, 0) + timedelta(days=day)
     observe(200 + day, 5, moment, 0.5, f"mh{moment:%y%m%d.%H%M}.fits", (431.7 + day, 437.2, 446.1, 2.24))
-    put("PP_OUTPUT", day, 200 + day, 1024, 1024, *MEUDON, MEUDON[3])
+    size = dict(zip(("R_SUN", "CENTER_X", "CENTER_Y", "CDELT1", "CDELT2"), (*MEUDON, MEUDON[3]), strict=True))
+    put(
+        "PP_OUTPUT",
+        ID_PP_OUTPUT=day,
+        PP_INFO_ID=1,
+        OBSERVATIONS_ID=200 + day,
+        NAXIS1=1024,
+        NAXIS2=1024,
+        **size,
+        STANDARD=1,
+    )
     for piece in range(4):
         lon, lat = seen_from(moment)[0] + rng.uniform(-60, 60), rng.uniform(-45, 45)
         x, y, code = outline(lon, lat, rng.uniform(6, 14), rng.uniform(0.5, 1.2), moment, MEUDON, rng)
         if (day, piece) == (4, 2):
             code = code[: len(code) // 2]  # does not close
-        put("FILAMENTS", 4 * day - 3 + piece, day, lon % 360, lat, x, y, code, len(code))
+        name = 4 * day - 3 + piece
+        said = drawn(x, y, code, MEUDON, moment) | {"FEAT_CARR_LONG_DEG": lon % 360, "FEAT_CARR_LAT_DEG": lat}
+        put("FILAMENTS", ID_FIL=name, FRC_INFO_ID=4, PP_OUTPUT_ID=day, **said, **FOUND)
+        put("FILAMENTS_TRACKING", ID_FIL_TRACK=name, TRACK_ID=piece + 1, FIL_ID=name, LVL_TRUST=70)
+    blobs = []  # two of each prominence, their codes in one text
+    angle = math.radians(rng.uniform(20, 160))
+    for more in (0.0, 0.03):
+        at = [(round(511.5 + 435 * math.sin(angle + more) + 6 * math.cos(turn)), round(511.5 + 435 * math.cos(angle + more) + 6 * math.sin(turn))) for turn in (k * math.pi / 30 for k in range(61))]  # fmt: skip
+        blobs.append((*at[0], coded([*at, at[0]])))
+    lon, lat = on_the_sun(0.999 * math.sin(angle), 0.999 * math.cos(angle), moment)
+    put(
+        "PROMINENCES", ID_PROMINENCE=day, FRC_INFO_ID=5, PP_OUTPUT_ID=day, BASE_MID_CARR_LONG_DEG=lon, BASE_MID_CARR_LAT_DEG=lat, BLOB_COUNT=2, BLOB_SEPARATOR=";",
+        CC_X_PIX=";".join(str(one[0]) for one in blobs), CC_Y_PIX=";".join(str(one[1]) for one in blobs), CC=";".join(one[2] for one in blobs), FEAT_HEIGHT_KM=25_000.0 + 1_000 * day, **FOUND,
+    )  # fmt: skip
+
+# sources of a radioheliograph, which sees the corona: some reach beyond the limb
+for day in range(1, 9):
+    moment = datetime(2009, 1, 3, 12, 0, 0) + timedelta(days=day)
+    observe(300 + day, 6, moment, 10.0, f"nrh2_1640_{moment:%Y%m%d}.fts", NRH, 128)
+    lon, lat = seen_from(moment)[0] + 20.0 * (day - 4), rng.uniform(-30, 30)
+    x, y, code = outline(lon, lat, 14.0, 11.0, moment, NRH, rng)
+    put(
+        "RADIOSOURCES",
+        ID_RS=day,
+        FRC_INFO_ID=6,
+        OBSERVATIONS_ID=300 + day,
+        FEAT_MAX_INT=rng.uniform(1e6, 9e6),
+        **drawn(x, y, code, NRH, moment),
+        **FOUND,
+    )
 base.commit()
 base.close()

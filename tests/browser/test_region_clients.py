@@ -7,6 +7,8 @@ import functools
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 Box = tuple[float, float, float, float]
+PICTURES = {"regions-aladin-io", "regions-lite-sun", "regions-aladin-hfc", "regions-lite-hfc"}
 Seen = tuple[str, str, bytes]  # what it takes for the body, what it complains of, and the picture
 COARSE = 8.0  # degrees: Aladin Lite draws cells no smaller than the view needs
 
@@ -79,6 +82,11 @@ window.ready = true;
 </script>"""
 DRAW = """([regions, cells]) => {
     al.addMOC(A.MOCFromJSON(cells, {color: "#00ffff", opacity: 1, fill: true, edge: false}));
+    const over = A.graphicOverlay({color: "#ff00ff", lineWidth: 2});
+    al.addOverlay(over);
+    for (const one of regions) over.add(A.polygon(Array.from({length: one.length / 2}, (_, at) => one.slice(2 * at, 2 * at + 2))));
+}"""
+OUTLINE = """(regions) => {
     const over = A.graphicOverlay({color: "#ff00ff", lineWidth: 2});
     al.addOverlay(over);
     for (const one of regions) over.add(A.polygon(Array.from({length: one.length / 2}, (_, at) => one.slice(2 * at, 2 * at + 2))));
@@ -163,8 +171,35 @@ def apart(one: Box, other: Box) -> tuple[float, float]:
 
 def kept(name: str, data: bytes) -> None:
     """Keep a picture that the documentation shows below docs/images, if pictures are asked for."""
-    if os.environ.get("HVEN_PICTURES") == "1" and name in {"regions-aladin-io", "regions-lite-sun"}:
+    if os.environ.get("HVEN_PICTURES") == "1" and name in PICTURES:
         (ROOT / "docs" / "images" / f"{name}.png").write_bytes(data)
+
+
+# HFC's coronal holes, of an image of the example: from chain codes in a database to outlines on Aladin's Sun
+HOLES = "image_108"
+
+
+@pytest.fixture(scope="module")
+def holes(place: Path) -> tuple[str, dict[str, Box]]:
+    """Publish example 9's coronal holes, and write those of one image as a client gets them: where to look, and the bounds that rows say."""
+    example = place / "hfc"
+    shutil.copytree(
+        ROOT / "examples/09-hfc-features", example, ignore=shutil.ignore_patterns("*.sqlite", "__pycache__", "var")
+    )
+    subprocess.run([sys.executable, "make_data.py"], cwd=example, check=True)
+    hven("ingest", "hfc1ch", "--site", example)
+    names = ("granule_uid", "c1min", "c1max", "c2min", "c2max", "s_region")
+    for form, columns in (("votable", "*"), ("json", ", ".join(names))):
+        # colours tell little at the edge of what is shown: holes around longitude 0
+        query = f"SELECT {columns} FROM hfc1ch.epn_core WHERE obs_id = '{HOLES}' AND region_quality = 'exact' AND (c1max < 60 OR c1min > 300)"
+        hven("query", query, "--site", example, "--public", "--format", form, "--output", place / f"holes.{form}")
+    (place / "holes.votable").rename(place / "holes.vot")
+    rows = [dict(zip(names, row, strict=True)) for row in json.loads((place / "holes.json").read_text())["data"]]
+    assert len(rows) >= 2
+    (place / "holes-regions.json").write_text(json.dumps([row["s_region"] for row in rows]))
+    boxes = {row["granule_uid"]: (row["c1min"], row["c1max"], row["c2min"], row["c2max"]) for row in rows}
+    middle = np.degrees(np.angle(np.mean([np.exp(1j * np.radians((west + (east - west) % 360 / 2) % 360)) for west, east, _, _ in boxes.values()])))  # fmt: skip
+    return f"{middle % 360:.1f} 0", boxes
 
 
 # what Aladin Desktop of today draws of other ways to write the same regions of Mars: a query, and whether outlines are drawn
@@ -183,9 +218,9 @@ OTHERS = {
 
 
 @pytest.fixture(scope="module")
-def desktop(place: Path, address: str) -> dict[str, Seen]:
+def desktop(place: Path, address: str, holes: tuple[str, dict[str, Box]]) -> dict[str, Seen]:
     """Let Aladin Desktop, which minds bodies, show each table over the map of its body: what comes of it."""
-    lines, home, shown = [], place / "home", ["sky", "Sun", "Mars", *OTHERS, "Io"]
+    lines, home, shown = [], place / "home", ["sky", "Sun", "holes", "Mars", *OTHERS, "Io"]
     home.mkdir()
     for name, (query, _) in OTHERS.items():
         given = asked(place, query, "votable;version=1.5" if name == "newer" else "votable")
@@ -194,8 +229,9 @@ def desktop(place: Path, address: str) -> dict[str, Seen]:
         )
     for body, where in WHERE.items():
         lines += [f"load {address}/hips/{body}", "sync", where, "zoom 150 deg"]
-        for name in [body, *(OTHERS if body == "mars" else [])]:
-            lines += [f"load {place / name}.vot", "sync", f"set {name}.vot Shape=dot", "footprints", where, "sync"]
+        for name in [body, *(OTHERS if body == "mars" else ["holes"] if body == "sun" else [])]:
+            look = holes[0] if name == "holes" else where
+            lines += [look, f"load {place / name}.vot", "sync", f"set {name}.vot Shape=dot", "footprints", look, "sync"]
             lines += ["pause 0.7", f"save {place / name}.png", "warning", f"rm {name}.vot", "pause 0.2"]
         lines += [f"rm {body}", "pause 0.2"]
     said = aladin(lines, home, "-planet")
@@ -214,6 +250,37 @@ def test_aladin_desktop_draws_regions_where_they_are(desktop: dict[str, Seen], b
     found = outlined(picture(data), RED)
     assert near(found, [seen(name, body) for name in BOXES]), found
     kept(f"regions-aladin-{body.lower()}", data)
+
+
+def test_aladin_desktop_draws_the_coronal_holes_of_hfc_on_the_sun(
+    desktop: dict[str, Seen], holes: tuple[str, dict[str, Box]]
+) -> None:
+    said, warned, data = desktop["holes"]
+    assert (said, warned) == ("FOOTPRINTS holes.vot true of body sun", "null")
+    kept("regions-aladin-hfc", data)
+    found = outlined(picture(data), RED)
+    assert near(found, [*holes[1].values()]), (found, holes)
+
+
+def test_aladin_lite_draws_the_coronal_holes_of_hfc_on_the_sun(
+    place: Path, address: str, browser: Browser, holes: tuple[str, dict[str, Box]]
+) -> None:
+    context = browser.new_context(viewport={"width": 500, "height": 500})
+    context.add_init_script(SCREEN)
+    page = context.new_page()
+    page.goto(f"{address}/lite.html")
+    page.wait_for_function("window.ready")
+    page.evaluate("([hips, at]) => begin(hips, at)", [f"{address}/hips/sun", holes[0]])
+    page.evaluate(OUTLINE, json.loads((place / "holes-regions.json").read_text()))
+    for _ in range(20):  # tiles come when they come
+        page.wait_for_timeout(300)
+        data = page.screenshot()
+        found = outlined(picture(data), MAGENTA)
+        if near(found, [*holes[1].values()]):
+            break
+    kept("regions-lite-hfc", data)
+    context.close()
+    assert near(found, [*holes[1].values()]), (found, holes)
 
 
 @pytest.mark.parametrize("name", OTHERS)
