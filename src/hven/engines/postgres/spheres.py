@@ -104,11 +104,12 @@ SPHERES: tuple[str, ...] = (
       END LOOP;
       m := ARRAY[0, 0, 0];
       ring := ARRAY[n, 0, 0, 0, 1, 0, 0]::{_D}[];
+      lon := p[1] + 1e-100; lon := lon - 360 * floor(lon / 360); IF lon >= 360 THEN lon := 0; END IF;
+      a := hven_vector(lon, p[2]);
       FOR i IN 1 .. n LOOP
         j := i % n + 1;
-        lon := p[2 * i - 1] + 1e-100; lon := lon - 360 * floor(lon / 360); IF lon >= 360 THEN lon := 0; END IF;
         nxt := p[2 * j - 1] + 1e-100; nxt := nxt - 360 * floor(nxt / 360); IF nxt >= 360 THEN nxt := 0; END IF;
-        a := hven_vector(lon, p[2 * i]); b := hven_vector(nxt, p[2 * j]);
+        b := hven_vector(nxt, p[2 * j]);
         m := ARRAY[m[1] + a[1], m[2] + a[2], m[3] + a[3]];
         turn := nxt - lon + 180; turn := turn - 360 * floor(turn / 360) - 180;
         c := ARRAY[(a[2] + b[2]) * (b[3] - a[3]) - (a[3] + b[3]) * (b[2] - a[2]), (a[3] + b[3]) * (b[1] - a[1]) - (a[1] + b[1]) * (b[3] - a[3]),
@@ -118,6 +119,7 @@ SPHERES: tuple[str, ...] = (
         c := ARRAY[CASE WHEN abs(c[1]) < 1e-40 THEN 0 ELSE c[1] END, CASE WHEN abs(c[2]) < 1e-40 THEN 0 ELSE c[2] END, CASE WHEN abs(c[3]) < 1e-40 THEN 0 ELSE c[3] END];
         ring := ring || ARRAY[CASE WHEN turn >= 0 THEN lon ELSE nxt END, CASE WHEN turn >= 0 THEN nxt ELSE lon END, turn,
                               a[1], a[2], a[3], b[1], b[2], b[3], c[1], c[2], c[3]];
+        lon := nxt; a := b;
       END LOOP;
       s := sqrt(m[1] * m[1] + m[2] * m[2] + m[3] * m[3]);
       m := CASE WHEN s > 1e-9 THEN ARRAY[m[1] / s, m[2] / s, m[3] / s] ELSE ARRAY[0, 0, 1]::{_D}[] END;
@@ -132,6 +134,7 @@ SPHERES: tuple[str, ...] = (
         END LOOP;
         IF t = 0 AND low > 0.1 THEN low := 3; END IF;
         IF low > best THEN best := low; q := axes[3 * t + 1 : 3 * t + 3]; END IF;
+        EXIT WHEN best = 3;
       END LOOP;
       FOR i IN 0 .. n - 1 LOOP
         k := 7 + 12 * i;
