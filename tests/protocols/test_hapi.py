@@ -116,7 +116,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterator
             else text.replace("collection: goes", "collection: shut").replace("nancay_xrs", "quiet")
         )
         (folder / f"{name}.yaml").write_text(text)
-    (directory / "hven.toml").write_text('public_url = "https://vo.example"\ncontact_email = "a@b.example"\n')
+    (directory / "hven.toml").write_text(
+        'public_url = "https://vo.example"\ncontact_email = "a@b.example"\n[portals.sunny]\npath = "/sunny"\ncollections = ["goes"]\n'
+    )
     with Site(settings.load(directory)) as made:
         for name in ("goes", "shut"):
             ingest(made, name)
@@ -345,6 +347,14 @@ def test_people_see_what_there_is(client: Client) -> None:
     assert "goes_xrs" in answer.text
     assert "shut_xrs" not in answer.text
     assert "hapi(&#34;https://vo.example/hapi&#34;" in answer.text or 'hapi("https://vo.example/hapi"' in answer.text
+
+
+def test_it_is_below_the_address_of_each_portal_too(client: Client) -> None:
+    here, there = (
+        json.loads(client.get(f"{path}/hapi/catalog", depth="all").body)["catalog"] for path in ("", "/sunny")
+    )
+    assert [one["id"] for one in here] == [one["id"] for one in there]
+    assert client.get("/sunny/hapi/data", **DATA).body == client.get("/hapi/data", **DATA).body
 
 
 def test_a_head_reads_no_samples(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from hven.app._server import create
 from hven.ingest import ingest
 from hven.model import settings
 from hven.site import Site
-from hven.sources._reading import service
+from hven.sources import _turns
 
 DESCRIPTOR = """\
 collection: far
@@ -41,7 +41,7 @@ def world() -> HapiWorld:
 
 @pytest.fixture
 def client(world: HapiWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setattr(service, "PAUSE", 0.0)
+    monkeypatch.setattr(_turns, "PAUSE", 0.0)
     with serving(world) as url:
         folder = tmp_path / "collections/far"
         folder.mkdir(parents=True)
