@@ -589,3 +589,23 @@ def test_who_leaves_midway_ends_what_is_read(site: Site, monkeypatch: pytest.Mon
     gc.collect()
     assert ended.wait(10)
     assert all(line.count(b",") == 1 for body in sent for line in body.splitlines())  # no part of a line
+
+
+def test_data_that_keep_coming_may_be_asked_for_ahead(tmp_path: Path) -> None:
+    """As clients ask that follow: until now. What is not there yet is none; all that is there is sent."""
+    folder = tmp_path / "collections/goes"
+    folder.mkdir(parents=True)
+    (tmp_path / "hven.toml").touch()
+    at = pa.array(START + np.arange(10) * 4 * SECOND).cast(pa.timestamp("us"))
+    pq.write_table(pa.table({"at": at, "short": np.arange(10.0)}), folder / "a.parquet")
+    (folder / "goes.yaml").write_text("collection: goes\ntitle: X rays\ndescription: Fluxes\ntables:\n  xrs:\n    source: {kind: parquet, files: a.parquet}\n    follow: true\n    columns: {at: {ucd: time.epoch}}\n    series: {cadence: 4 s, ahead: 1 h}\n")  # fmt: skip
+    with Site(settings.load(tmp_path), watch=False) as site:
+        ingest(site, "goes")
+        client = Client(create(site))
+        said = asked(client, "info", dataset="goes_xrs")
+        assert said["stopDate"] == "2003-10-28T01:00:40.123000Z"
+        given = {"dataset": "goes_xrs", "start": said["startDate"]}
+        assert len(client.get("/hapi/data", **given, stop="2003-10-28T01:00:40.123Z").text.splitlines()) == 10
+        none = client.get("/hapi/data", dataset="goes_xrs", start="2003-10-28T00:30Z", stop="2003-10-28T01:00Z", include="header")  # fmt: skip
+        assert (none.status, '"code": 1201' in none.text) == (200, True)
+        assert client.get("/hapi/data", **given, stop="2003-10-28T01:00:40.124Z").status == 400

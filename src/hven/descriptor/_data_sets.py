@@ -235,6 +235,7 @@ def _data_set(
         parameters=tuple(map(str, item.get("parameters", ()))),
         condition=over.expression(item["where"], f"{where}.where", faults, condition=True) if "where" in item else None,
         cadence=item.get("cadence"),
+        ahead=item.get("ahead"),
         stamp=_text(item, "stamp") or "center",
         bins=bins,
         colors={

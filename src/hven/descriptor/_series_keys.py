@@ -112,6 +112,8 @@ class Series(
     "the rows it has: band = 'B1'"
     cadence: Duration
     "time between two samples: 0.1 s"
+    ahead: Duration
+    "of data that keep coming: how far behind the last sample HAPI may be asked (its stopDate lies so far ahead): 1 d"
     stamp: Literal["begin", "center", "end", "other"]
     "what of a sample its time is; default: center"
     bins: dict[str, Many[Bins]]

@@ -133,6 +133,8 @@ class Series:
         ADQL over the rows, which it calls ``target``: of the others it has none.
     cadence
         Seconds between two samples, about; None: not said.
+    ahead
+        Seconds behind the last sample until which it may be asked for, as more comes; None: until the last one alone.
     stamp
         What of a sample its time is: ``begin``, ``center``, ``end``, ``other``.
     bins
@@ -165,6 +167,7 @@ class Series:
     parameters: tuple[str, ...] = ()
     condition: str | None = None
     cadence: float | None = None
+    ahead: float | None = None
     stamp: str = "center"
     bins: Mapping[str, tuple[Bins, ...]] = field(default_factory=dict)
     colors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

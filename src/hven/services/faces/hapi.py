@@ -209,7 +209,7 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
     made: dict[str, Any] = {
         "parameters": listed,
         "startDate": _date(span.start or 0, length),
-        "stopDate": _date(span.stop or 1, length),
+        "stopDate": _date(_last(one, span), length),
         "timeStampLocation": "begin" if one.stop and "stamp" not in said.places else said.stamp,
         "unitsSchema": "vounits1.1",
         "resourceURL": f"{base}/tables/{one.table.qualified}",
@@ -240,6 +240,11 @@ def _info(one: DataSet, span: series.Span, chosen: Sequence[Parameter], base: st
         "resourceID": f"doi:{resource.doi}" if resource and resource.doi else None,
     }
     return made | {key: value for key, value in more.items() if value}
+
+
+def _last(one: DataSet, span: series.Span) -> int:
+    """Find until when a data set may be asked for: of live ones beyond what there is (section 3.8.1, of 1405)."""
+    return (span.stop or 1) + (round(one.series.ahead * 1_000_000) if one.series.ahead and span.stop else 0)
 
 
 def _date(moment: int, length: int) -> str:
@@ -355,7 +360,7 @@ async def _data(asked: _Asked) -> Response:
     if kind not in FORMATS:
         raise Refused(1409, ", ".join(FORMATS))
     span: series.Span = await anyio.to_thread.run_sync(asked.span, one)
-    first, last = span.start or 0, span.stop or 1
+    first, last = span.start or 0, _last(one, span)
     if span.start is not None and (start < first or stop > last):
         raise Refused(1405, f"this data set has {_date(first, one.time.length)} to {_date(last, one.time.length)}")
     headers = dali.caching(
