@@ -346,6 +346,17 @@ def test_maps_in_geotiff_lie_where_they_say(tmp_path):
     assert corners[2][:, 1].min() == pytest.approx(-80.0, abs=0.1)
 
 
+def test_images_cover_what_headers_say():
+    """Of FITS both kinds make the same footprint."""
+    folder = shared("data/helio/images")
+    (of_headers, of_images) = (
+        {row["file.name"]: row["file.footprint"] for row in read(opened(kind, folder, files="*.f*ts", mode=mode), ["file.name", "file.footprint"]) if not row["file.footprint"]["fault"]}
+        for kind, mode in (("fits", "header"), ("product", "images"))
+    )  # fmt: skip
+    assert of_images == of_headers
+    assert len(of_images) == 12
+
+
 def test_real_maps_and_pictures_have_sizes_and_places(tmp_path):
     maps = read(opened("product", shared("data/planetary/maps"), files="*.tif", mode="images"), ["OBJECT", "width", "height", "file.footprint"])  # fmt: skip
     assert [(row["OBJECT"], row["width"], row["height"], row["file.footprint"]["fault"]) for row in maps] == [("Ceres", 1024, 512, 0), ("Mars", 1024, 512, 0)]  # fmt: skip

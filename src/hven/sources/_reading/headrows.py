@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import Field
 
+import hven
 from hven.model.errors import FarFault, SourceError
 from hven.model.sky import footprints
 from hven.model.table import Column
@@ -113,7 +114,11 @@ class HeadRows(Files):
             yield from self._batch(rows, names)
 
     def _found(self, files: Sequence[DataFile]) -> Iterator[tuple[DataFile, Heads | SourceError]]:
-        kept = None if self.context.kept is None else Kept(self.context.kept / "heads.sqlite", self.way())
+        kept = (
+            None
+            if self.context.kept is None
+            else Kept(self.context.kept / "heads.sqlite", f"{hven.__version__} {self.way()}")
+        )
         try:
             yield from heads_of(files, self.heads, self.at_once, kept)
             if kept is not None:

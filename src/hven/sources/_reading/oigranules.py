@@ -142,7 +142,7 @@ class GranuleRows(HeadRows):
 
     def way(self) -> str:
         """Name the mode and the cards."""
-        return f"oifits 1 {'files' if self.whole else 'granules'} {self.cards or ''}".strip()
+        return f"oifits {'files' if self.whole else 'granules'} {self.cards or ''}".strip()
 
     def fixed(self) -> Sequence[Column]:
         """List what is known of each granule."""
