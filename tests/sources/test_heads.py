@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import tarfile
@@ -641,3 +642,44 @@ def test_damage_at_the_head_is_told_or_harmless(tmp_path, name, kind, mode):
     found = read(opened(kind, tmp_path, rejects, files=f"*{path.suffix}", mode=mode), ["file.name", "file.footprint"])
     assert {row["file.name"] for row in found} >= {f"z{path.suffix}"}
     assert len({row["file.name"] for row in found} | {one.file for one in rejects}) == 12 * MORE + 1
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # it leaves files open
+def test_pyoifits_counts_the_same():
+    """A second opinion, where it is installed."""
+    oifits = pytest.importorskip("oifits")
+    folder = shared("data/interferometry/oifits")
+    looked = 0
+    for path in sorted(folder.glob("*fits")):
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                theirs = oifits.open(str(path), quiet=True)
+        except Exception:  # noqa: BLE001  (it does not read all of them)
+            continue
+        gc.collect()
+        if not path.name.startswith("bad"):
+            mine = read(opened("oifits", folder, files=path.name))
+            for column, lines in (("nb_vis2", theirs.vis2), ("nb_t3", theirs.t3), ("nb_vis", theirs.vis)):
+                ids = [one.target.target.strip() for one in lines]
+                assert {row["target_name"] for row in mine if row[column]} == {*ids}, (path.name, column)
+                for name in {*ids}:
+                    assert sum(row[column] for row in mine if row["target_name"] == name) == ids.count(name), path.name
+            modes = {mode for mode, wave in theirs.wavelength.items() if len(wave.eff_wave)}
+            assert {row["instrument_mode"] for row in mine} <= modes
+            looked += 1
+    assert looked > 8
+
+
+def test_pds4_tools_reads_the_same():
+    """A second opinion, where it is installed."""
+    pds4_tools = pytest.importorskip("pds4_tools")
+    path = shared("data/planetary/pds4/colors.xml")
+    theirs = pds4_tools.read(str(path), quiet=True)[0]
+    mine = read(opened("product", path.parent, files=path.name, part=0))
+    for name in theirs.data.dtype.names:
+        values = [None if str(value).strip() in {"", "--"} else value for value in theirs[name].tolist()]
+        for row, value in zip(mine, values, strict=True):
+            here = row[name]
+            assert here == pytest.approx(value) if isinstance(here, float) else (here is None or str(here) == str(value).strip()), name  # fmt: skip
