@@ -560,6 +560,39 @@ def opened_far(directory, address, names, rejects):
     return module.open(module.Options.model_validate({"files": names, "root": address, "mode": "header", "cards": ["N"]}), context)  # fmt: skip
 
 
+def test_a_server_that_lists_its_files_is_asked_for_those_that_changed(tmp_path):
+    """By ftp: a pattern, size and time from the list; a label with its image beside it."""
+    bodies = {"/notes.txt": b"none"}
+    for number in range(5):
+        header(tmp_path / "a.fits", N=number)
+        bodies[f"/night/{number}.fits"] = (tmp_path / "a.fits").read_bytes()
+    for name in ("colors.xml", "colors.tab"):
+        bodies[f"/night/{name}"] = (shared("data/planetary/pds4") / name).read_bytes()
+    with file_servers.ftp(file_servers.Files(bodies)) as there:
+
+        def far(kind, files, **more):
+            module = plugins.load("sources", kind)
+            context = Context(directory=tmp_path, allow_private=True, kept=tmp_path / "kept")
+            return module.open(module.Options.model_validate({"files": files, "root": there.address, **more}), context)
+
+        source = far("fits", "**/*.fits", mode="header", cards=["N"], ignore="4.fits")
+        assert read(source, ["N", "file.path"]) == [
+            {"N": number, "file.path": f"night/{number}.fits"} for number in range(4)
+        ]
+        assert all(pin.modified == "2026-01-02T03:04:05.000000000Z" and pin.bytes == 2880 for pin in source.listed())
+        there.asked.clear()
+        assert read(far("fits", "**/*.fits", mode="header", cards=["N"], ignore="4.fits"), ["N"]) == [
+            {"N": number} for number in range(4)
+        ]
+        assert not [line for line in there.asked if line.startswith("RETR")], (
+            "what was listed as it was is not asked for"
+        )
+        (row,) = read(far("product", "night/*.xml", mode="cards", cards=["title"]), ["value"])
+        assert row == {"value": "Properties of Comet Nuclei - Colors"}
+        with pytest.raises(SourceError, match=r"no file matches .*\*\.jpg"):
+            far("fits", "*.jpg", mode="header")
+
+
 @pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz", "tar.xz"])
 def test_members_of_archives_are_files(tmp_path, ending, monkeypatch):
     header(tmp_path / "1.fits", N=1)
