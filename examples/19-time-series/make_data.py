@@ -22,7 +22,9 @@ def place(collection: str, name: str) -> Path:
     return target
 
 
-def drifting(seconds: np.ndarray, frequency: np.ndarray, begin: float, first: float, last: float, long: float) -> np.ndarray:
+def drifting(
+    seconds: np.ndarray, frequency: np.ndarray, begin: float, first: float, last: float, long: float
+) -> np.ndarray:
     """Make a burst that drifts from one frequency to another within some seconds."""
     share = (seconds[:, None] - begin) / long
     center = first * (last / first) ** np.clip(share, 0, 1)
@@ -48,7 +50,9 @@ for day in DAYS:
         columns.append(fits.Column(f"TIME_B{band}", "J", "ms", array=clock.astype("i4")))
         columns.append(fits.Column(f"STOKESI_B{band}", f"{len(frequency)}E", "sfu", array=values.astype("f4")))
     head = fits.PrimaryHDU()
-    head.header.update({"DATE-OBS": f"{day:%Y-%m-%d}", "TIME-OBS": "08:00:00:002", "INSTRUME": "ORFEES", "OBJECT": "Sun"})
+    head.header.update(
+        {"DATE-OBS": f"{day:%Y-%m-%d}", "TIME-OBS": "08:00:00:002", "INSTRUME": "ORFEES", "OBJECT": "Sun"}
+    )
     channels = fits.BinTableHDU.from_columns(
         [fits.Column(f"FREQ_B{band}", f"{len(one)}E", "MHz", array=one[None]) for band, one in enumerate(bands, 1)]
     )
@@ -60,13 +64,22 @@ features = []
 for number, (day, begin) in enumerate([(day, begin) for day in DAYS for begin in (240.0, 420.0, 1050.0)], 1):
     start = day.timestamp() + begin
     ridge = [[start + 45 * at, round(900 * (150 / 900) ** at, 2)] for at in np.linspace(0, 1, 12).tolist()]
-    outline = [[time - 2.5, mhz * 1.08] for time, mhz in ridge] + [[time + 2.5, mhz / 1.08] for time, mhz in ridge[::-1]]
+    outline = [[time - 2.5, mhz * 1.08] for time, mhz in ridge] + [
+        [time + 2.5, mhz / 1.08] for time, mhz in ridge[::-1]
+    ]
     ring = [[round(time, 3), round(min(mhz, 1000.0), 2)] for time, mhz in [*outline, outline[0]]]
     geometry = {"type": "Polygon", "coordinates": [ring]}
-    features.append({"type": "Feature", "id": number, "geometry": geometry, "properties": {"kind": "III", "quality": number % 3}})
+    features.append(
+        {"type": "Feature", "id": number, "geometry": geometry, "properties": {"kind": "III", "quality": number % 3}}
+    )
 field = {"info": "Type of the burst", "datatype": "str", "ucd": "meta.code.class", "unit": ""}
 quality = {"info": "0 sure, 2 doubtful", "datatype": "int", "ucd": "meta.code.qual", "unit": ""}
-axes = {"name": "Time-Frequency", "time_coords_id": "unix", "spectral_coords": {"type": "frequency", "unit": "MHz"}, "ref_position_id": "TOPOCENTER"}
+axes = {
+    "name": "Time-Frequency",
+    "time_coords_id": "unix",
+    "spectral_coords": {"type": "frequency", "unit": "MHz"},
+    "ref_position_id": "TOPOCENTER",
+}
 catalogue = {
     "type": "FeatureCollection",
     "features": features,
@@ -88,8 +101,15 @@ for number, day in enumerate(DAYS):
     head = fits.PrimaryHDU()
     head.header.update({"INSTRUME": "NDA", "OBJECT": "Sun", "CHANNEL1": "LL", "CHANNEL2": "RR"})
     axis = fits.BinTableHDU.from_columns([fits.Column("frequency", f"{len(frequency)}D", "MHz", array=frequency[None])])
-    columns = [fits.Column("jd", "D", "d", array=jd), fits.Column("DATA", f"{2 * len(frequency)}E", "V**2/Hz", dim=f"(2,{len(frequency)})", array=values.astype("f4"))]
-    fits.HDUList([head, axis, fits.BinTableHDU.from_columns(columns)]).writeto(place("nda", f"S{day:%y%m%d}_080000.fits"))
+    columns = [
+        fits.Column("jd", "D", "d", array=jd),
+        fits.Column(
+            "DATA", f"{2 * len(frequency)}E", "V**2/Hz", dim=f"(2,{len(frequency)})", array=values.astype("f4")
+        ),
+    ]
+    fits.HDUList([head, axis, fits.BinTableHDU.from_columns(columns)]).writeto(
+        place("nda", f"S{day:%y%m%d}_080000.fits")
+    )
 
 # GOES: both channels, a sample a minute; two hours are missing, and some values are none
 with place("goes", "xrs.csv").open("w", newline="") as file:
@@ -98,10 +118,19 @@ with place("goes", "xrs.csv").open("w", newline="") as file:
     for minute in range(2 * 1440):
         if 1900 <= minute < 2020:
             continue
-        flare = sum(size * (minute > at) * np.exp(-max(minute - at, 0) / 25) * min((minute - at) / 8, 1) for at, size in ((485, 6e-5), (800, 4e-6), (1950, 2e-4)))
+        flare = sum(
+            size * (minute > at) * np.exp(-max(minute - at, 0) / 25) * min((minute - at) / 8, 1)
+            for at, size in ((485, 6e-5), (800, 4e-6), (1950, 2e-4))
+        )
         soft = 4e-7 * rng.lognormal(0, 0.05) + flare
         hard = "" if 1000 <= minute < 1040 else f"{soft**1.35 * 12:.3e}"
-        lines.writerow([f"{DAYS[0].replace(hour=0, tzinfo=None) + timedelta(minutes=minute):%Y-%m-%dT%H:%M:%S}", hard, f"{soft:.3e}"])
+        lines.writerow(
+            [
+                f"{DAYS[0].replace(hour=0, tzinfo=None) + timedelta(minutes=minute):%Y-%m-%dT%H:%M:%S}",
+                hard,
+                f"{soft:.3e}",
+            ]
+        )
 
 # SILSO: 75,422 days, as its file has them: -1 stands for no value
 with place("silso", "SN_d_tot_V2.0.csv").open("w") as file:

@@ -58,8 +58,6 @@ for number in range(12):
         some = [observed(mode, ident, night, stations, 2, date) for ident in range(1, len(stars) + 1) for night in nights]  # fmt: skip
         parts = [*some[:1], *parts, extension("OI_WAVELENGTH", waves, INSNAME=mode), *some[1:]]
     fits.HDUList([primary, *parts]).writeto(data / f"GRAVI_{number:02}.fits", overwrite=True)
-whole = (data / "GRAVI_00.fits").read_bytes()
-(data / "GRAVI_cut.fits").write_bytes(whole[: len(whole) // 2])
 
 LABEL = """\
 PDS_VERSION_ID = PDS3

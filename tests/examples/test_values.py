@@ -339,7 +339,10 @@ def test_from_files(made: tuple[Path, Rows]) -> None:
     for one in found:
         key = (one["file_name"], one["target_name"], one["instrument_mode"], int(float(one["t_min"])))
         assert (int(one["nb_vis2"]), float(one["b_max"])) == pytest.approx(expected[key])
+    whole = (site / "collections/oifits_granules/data/GRAVI_00.fits").read_bytes()
+    (site / "collections/oifits_granules/data/GRAVI_cut.fits").write_bytes(whole[: len(whole) // 2])
     told = hven("--site", site, "ingest", "oifits_granules").stdout
+    assert "26 rows (1 rejected of 27 read)" in told
     assert "GRAVI_cut.fits" in told
     labels = {}
     for path in site.glob("collections/pds_cubes/data/*.zip"):
