@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Callable
@@ -148,4 +149,15 @@ def test_the_example_finds_what_is_wrong_with_its_headers(tmp_path: Path) -> Non
                 site,
                 "SELECT TOP 1 u, u_wave FROM obsportal.uv JOIN obsportal.main USING (exp_id) WHERE instrument_name = 'GRAVITY'",
             )[0]
+            told = rows(site, "SELECT exp_header, exp_projected_baselines AS text FROM obsportal.search")
+            assert len(told) == 60
+            texts = [
+                ast.literal_eval(row["text"]) for row in told if row["text"]
+            ]  # as ASPRO's style sheet takes it apart
+            assert len(texts) == 54
+            assert all(
+                len(one) == 6 and float(facts["length"]["start"]) > 0 and {*facts["angle"]} == {"start", "end"}
+                for one in texts
+                for facts in one.values()
+            )
             assert wave["u_wave"] == pytest.approx(wave["u"] / 2.19e-6)
