@@ -377,6 +377,34 @@ def oi_target(path: Path) -> int:
         return 0
 
 
+FOLLOWER = """
+collection: secret
+title: Nobody's business
+access: private
+tables:
+  counts:
+    source: {kind: query, adql: "SELECT observer, COUNT(*) AS n FROM night.lines GROUP BY observer"}
+    primary: observer
+    max_rejects: 1
+    columns: {observer: {type: string, required: true}, n: int64}
+"""
+
+
+def test_reports_tell_of_no_table_that_a_writer_may_not_know(site: Site, anna: Writer) -> None:
+    place = site.settings.collections / "secret"
+    place.mkdir()
+    (place / "secret.yaml").write_text(FOLLOWER)
+    ingest(site, "secret")
+    made = anna("POST", "/push/night.lines", LINE)
+    assert (made.status, [*json.loads(made.body)["report"]["changes"]]) == (201, ["night.lines", "night.other"])
+    assert "secret" not in made.text
+    without = anna("POST", "/push/night.lines", {**LINE, "observer": None})
+    assert (without.status, "secret" not in without.text) == (201, True), (
+        "it keeps a row aside, which is its owner's to know"
+    )
+    assert site.store.current()[1]["secret.counts"].snapshot.rows == 1
+
+
 def test_the_addresses_are_described(anna: Writer) -> None:
     told = json.loads(anna.client.get("/openapi.json").body)
     paths = {path: one for path, one in told["paths"].items() if path.startswith("/push/")}

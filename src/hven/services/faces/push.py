@@ -6,6 +6,7 @@ One row has the address ``/push/<schema.table>/<key>``. Each request is one tran
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.ingest import Report
+    from hven.site import Catalogue
     from hven.site.auth import Reader
 
 AT_ONCE = 4  # writes that are received and carried out at once, in a process; the others wait
@@ -41,6 +43,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     """Route the tables that take rows, and their rows."""
     site = around.site
     working = anyio.CapacityLimiter(AT_ONCE)
+    fault = partial(_fault, around)
 
     def known(request: Request) -> tuple[Reader, str]:
         """Find out who writes where; who may not see a table is not told that there is one."""
@@ -72,7 +75,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             )  # fmt: skip
             done = await anyio.to_thread.run_sync(pushing.push, site, name, wanted, who, limiter=working)
         here = f"{dali.base(request, site.settings)}/push/{quote(name)}"
-        return _answer(request, wanted, done, here)
+        return _answer(request, wanted, done, here, site.current().catalogue(who, around.policies))
 
     async def look(request: Request) -> Response:
         _, name = known(request)
@@ -87,10 +90,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return dali.whole(request, _json(told), {"content-type": JSON, **headers})
 
     return [
-        route("/push/{table}", write, _fault, ["POST", "PUT", "DELETE"]),
-        route("/push/{table}", look, _fault),
-        route("/push/{table}/{key:path}", write, _fault, ["PUT", "DELETE"]),
-        route("/push/{table}/{key:path}", look, _fault),
+        route("/push/{table}", write, fault, ["POST", "PUT", "DELETE"]),
+        route("/push/{table}", look, fault),
+        route("/push/{table}/{key:path}", write, fault, ["PUT", "DELETE"]),
+        route("/push/{table}/{key:path}", look, fault),
     ]
 
 
@@ -165,14 +168,18 @@ def _about(around: Surroundings, name: str, before: int | None) -> tuple[dict[st
     return told, store.state(name)
 
 
-def report_of(report: Report) -> dict[str, Any]:
-    """Return what a report says to a client: without places on this machine, and rows of other tables.
+def report_of(report: Report, known: Catalogue) -> dict[str, Any]:
+    """Return what a report says to a client: without places on this machine, rows of other tables, and tables that they may not know of.
 
     Parameters
     ----------
     report
         Of a push.
+    known
+        What the client may know of.
     """
+    seen = {table.qualified for table in known.tables()}
+    hidden = {*report.tables, *report.changes, *report.followers} - seen
     tables = {
         name: {
             **{key: getattr(table, key) for key in ("read", "skipped", "rejected", "published")},
@@ -185,6 +192,7 @@ def report_of(report: Report) -> dict[str, Any]:
             ],
         }
         for name, table in report.tables.items()
+        if name in seen
     }
     return {
         "run": report.run,
@@ -192,13 +200,13 @@ def report_of(report: Report) -> dict[str, Any]:
         "dry_run": report.dry_run,
         "seconds": round(report.seconds, 3),
         "tables": tables,
-        "changes": {name: change.counts() for name, change in report.changes.items()},
-        "warnings": report.warnings,
+        "changes": {name: change.counts() for name, change in report.changes.items() if name in seen},
+        "warnings": [text for text in report.warnings if not any(name in text for name in hidden)],
         "tests": [{"name": one.name, "passed": one.passed} for one in report.tests],
     }
 
 
-def _answer(request: Request, wanted: pushing.Write, done: pushing.Written, here: str) -> Response:
+def _answer(request: Request, wanted: pushing.Write, done: pushing.Written, here: str, known: Catalogue) -> Response:
     """Tell what was written: 201 new rows, 204 of one row, 200 of several; with the report, where it is not left out."""
     headers = {"cache-control": "no-store", "hven-push": done.run}
     if not wanted.dry_run:
@@ -215,7 +223,7 @@ def _answer(request: Request, wanted: pushing.Write, done: pushing.Written, here
         return Response(None, status if status == 201 else 204, headers)
     told: dict[str, Any] = {"run": done.run, "ids": done.ids, "rows": done.rows, "removed": done.removed}
     if done.report is not None:
-        told["report"] = report_of(done.report)
+        told["report"] = report_of(done.report, known)
     if request.headers.get("accept", "").partition(",")[0].strip().lower() in {"application/xml", "text/xml"}:
         return Response(_xml(done), status, headers, media_type="application/xml")
     return Response(_json(told), status, headers, media_type=JSON)
@@ -231,12 +239,14 @@ def _json(told: Mapping[str, Any]) -> bytes:
     return orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
 
 
-def _fault(request: Request, error: Exception) -> Response:
+def _fault(around: Surroundings, request: Request, error: Exception) -> Response:
     """Tell what is wrong, with the report or the rows at fault."""
     status = dali.status_of(error)
     more: dict[str, Any] = {}
     if isinstance(error, pushing.Refused):
-        more["report"] = report_of(error.report)
+        more["report"] = report_of(
+            error.report, around.site.current().catalogue(around.reader(request), around.policies)
+        )
     elif isinstance(error, pushing.Unfit):
         more["faults"] = error.faults
     said = dali.message_of(error, dali.request_id(request))
