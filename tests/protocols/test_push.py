@@ -360,12 +360,23 @@ def test_files_are_sent_to_their_place(tmp_path: Path) -> None:
             "first.fits",
         ]
         assert list((site.settings.var / "spool").iterdir()) == []
+        posted = anna("POST", "/push/oidb.files?filename=third.fits", first.read_bytes(), accept="application/xml")
+        assert (posted.status, "<id>data/third.fits</id>" in posted.text) == (201, True)
+        assert anna("POST", "/push/oidb.files?filename=third.fits", second.read_bytes()).status == 409, (
+            "another one is there"
+        )
+        assert anna("POST", "/push/oidb.files?filename=third.fits", first.read_bytes()).status == 201, "the same again"
+        assert anna("POST", "/push/oidb.files?filename=../x.fits", first.read_bytes()).status == 404
+        assert anna("POST", "/push/oidb.files", first.read_bytes()).status == 400, "it has no name"
+        assert anna("DELETE", "/push/oidb.files/data/third.fits").status == 204
         assert Writer(site, "")("PUT", name, b"x").status == 401
         assert anna("DELETE", name).status == 204
         assert counts() == {"data/first.fits": oi_target(first)}
         assert anna.client.ask("GET", "/collections/oidb/files/data/2026/second.fits").status == 404
         history = json.loads(anna("GET", "/push/oidb.files").body)["history"]
-        assert [(one["by"], one["action"]) for one in history] == [("anna", "DELETE"), ("anna", "PUT"), ("anna", "PUT")]
+        assert [(one["by"], one["action"]) for one in history] == [
+            ("anna", "DELETE"), ("anna", "DELETE"), ("anna", "POST"), ("anna", "POST"), ("anna", "PUT"), ("anna", "PUT")
+        ]  # fmt: skip
 
 
 def oi_target(path: Path) -> int:

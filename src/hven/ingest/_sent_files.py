@@ -10,16 +10,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hven.ingest._kept_rows import Taken
 from hven.ingest._rules import ERROR
 from hven.ingest._steps import new_id
 from hven.ingest._trial import load
-from hven.ingest._writing import DELETE, POST, PUT, Refused, Writing, Written, matches
+from hven.ingest._writing import DELETE, POST, Refused, Writing, Written, matches
 from hven.model import plugins
 from hven.model.errors import NotFound, Outdated, ParamError, SourceError, StorageError, Unavailable, say
 from hven.model.table import Root
 from hven.site.store import Push, now
 from hven.sources import FileWise
-from hven.sources.stores import wanted
+from hven.sources.stores import fixed, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,6 +55,17 @@ def _below(options: Mapping[str, Any], path: str) -> str | None:
     rest = path.removeprefix(begin)
     patterns, ignore = ([said] if isinstance(said := options.get(key) or [], str) else said for key in ("files", "ignore"))  # fmt: skip
     return rest if wanted(rest, patterns, ignore) else None
+
+
+def path_of(spec: TableSpec, name: str) -> str:
+    """Return the path under which a file is kept that has a name alone: in the directory that a pattern names."""
+    for one in spec.sources:
+        said = one.options.get("files") or []
+        for pattern in [said] if isinstance(said, str) else said:
+            path = "/".join(filter(None, (str(one.options.get("at", "")), fixed(pattern), name)))
+            if one.kind == FILES and one.options.get("writers") and _below(one.options, path) is not None:
+                return path
+    return name
 
 
 class Place:
@@ -153,7 +165,7 @@ class Sending(Writing):
         write = self.write
         self.source = source
         self.name = "/".join(write.key or ())
-        if write.action == POST or not self.name or (write.action == PUT) != (write.body is not None):
+        if not self.name or (write.action == DELETE) != (write.body is None):
             raise ParamError("a file is sent by PUT under its path, and taken away by DELETE", remedy="one at a time")
 
     def looks(self, entry: Entry) -> bool:
@@ -183,6 +195,10 @@ class Sending(Writing):
         place = Place(site, resource, self.source, self.name)
         if write.match is not None and (not place.digest or not matches(write.match, place.digest)):
             raise Outdated("the file is another one now", remedy="ask for it anew, and decide again")
+        if write.action == POST and place.digest not in {"", digest_of(write.body) if write.body is not None else ""}:
+            raise Taken(
+                say("there is a file {path!r:.120} already", self.name), remedy="PUT puts another one in its place"
+            )
         if write.action == DELETE and not place.digest:
             raise NotFound(say("there is no file {path!r:.120}", self.name))
         state = "" if write.body is None else digest_of(write.body)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.tables import PUSH
 from hven.ingest._kept_rows import Kept, Taken, row_state, shown
-from hven.ingest._sent_files import Place, Sending, entry_of
+from hven.ingest._sent_files import FILES, Place, Sending, entry_of, path_of
 from hven.ingest._sent_rows import Unfit, read
 from hven.ingest._steps import new_id
 from hven.ingest._trial import load
@@ -77,6 +77,27 @@ def may(resource: Resource, source: SourceSpec, who: Reader) -> bool:
     if not writers and resource.project is not None:
         writers = {f"project:{resource.project}:contributor"}
     return who.name is not None and ("owner" in who.groups or who.name in writers or bool(writers & who.groups))
+
+
+def filed(site: Site, name: str, file: str) -> str:
+    """Return the path that a file gets of which a name alone is known.
+
+    Parameters
+    ----------
+    site
+        Where.
+    name
+        ``schema.table``.
+    file
+        Without directories.
+
+    Returns
+    -------
+    path
+        In the directory that the pattern of ``files:`` names; of tables that take rows: nothing.
+    """
+    found = target(site, name)
+    return path_of(found[1], file) if found is not None and found[2].kind == FILES else ""
 
 
 def push(site: Site, name: str, write: Write, who: Reader) -> Written:
@@ -300,4 +321,18 @@ def row(site: Site, name: str, key: Sequence[str]) -> tuple[dict[str, Any], str]
     return there.drop_columns([GONE]).to_pylist()[0], row_state(there)
 
 
-__all__ = ["DELETE", "POST", "PUT", "Refused", "Taken", "Unfit", "Write", "Written", "may", "push", "row", "target"]
+__all__ = [
+    "DELETE",
+    "POST",
+    "PUT",
+    "Refused",
+    "Taken",
+    "Unfit",
+    "Write",
+    "Written",
+    "filed",
+    "may",
+    "push",
+    "row",
+    "target",
+]

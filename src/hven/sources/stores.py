@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hven.model.errors import SourceError
 from hven.model.table import Root
 from hven.sources._reading.files import PACKED, data_files
-from hven.sources._stores._facts import CHANGED, LATER, MIB, OWNER, Fact, Whole, changed, slow, wanted
+from hven.sources._stores._facts import CHANGED, LATER, MIB, OWNER, Fact, Whole, changed, fixed, slow, wanted
 from hven.sources._stores.disk import Disk
 from hven.sources._stores.elsewhere import ARCHIVES, far_files, members_of
 from hven.sources._stores.ftp import Ftp
@@ -34,6 +34,7 @@ __all__ = [
     "Store",
     "Whole",
     "changed",
+    "fixed",
     "meant",
     "on_disk_alone",
     "slow",

@@ -45,10 +45,17 @@ def routes(around: Surroundings) -> Sequence[Route]:
     working = anyio.CapacityLimiter(AT_ONCE)
     fault = partial(_fault, around)
 
+    def key_of(request: Request) -> tuple[str, ...] | None:
+        """Read the key of a row, or the path of a file: the rest of the address; of a file that is posted its name."""
+        text, name = request.path_params.get("key"), request.query_params.get("filename", "")
+        if text is None and name and request.method == pushing.POST:
+            text = pushing.filed(site, request.path_params["table"], name) or None
+        return None if text is None else (text,)
+
     def known(request: Request) -> tuple[Reader, str]:
         """Find out who writes where; who may not see a table is not told that there is one."""
         who, name = around.reader(request), request.path_params["table"]
-        found = pushing.target(site, name, request.path_params.get("key", ""))
+        found = pushing.target(site, name, "/".join(key_of(request) or ()))
         if found is not None and pushing.may(found[0], found[2], who):
             return who, found[1].table.qualified
         if who.name is None:
@@ -70,7 +77,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         with _place() as place:
             body = await _received(request, Path(place) / "body", site.settings.limits.upload)
             wanted = pushing.Write(
-                action=request.method, body=body, media=_media(request), key=_key(request), token=_token(request),
+                action=request.method, body=body, media=_media(request), key=key_of(request), token=_token(request),
                 match=request.headers.get("if-match"), dry_run=_said(request, "dry_run"),
             )  # fmt: skip
             done = await anyio.to_thread.run_sync(pushing.push, site, name, wanted, who, limiter=working)
@@ -79,7 +86,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def look(request: Request) -> Response:
         _, name = known(request)
-        key = _key(request)
+        key = key_of(request)
         if key is None:
             text = request.query_params.get("before", "")
             before = int(text) if text.isdigit() and len(text) < 18 else None
@@ -98,12 +105,6 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 
 # --- what is asked ------------------------------------------------------------------------------------------------
-
-
-def _key(request: Request) -> tuple[str, ...] | None:
-    """Read the key of a row: the rest of the address; of keys with several columns a part each, where it has so many."""
-    text = request.path_params.get("key")
-    return None if text is None else (text,)
 
 
 def _media(request: Request) -> str:
@@ -216,23 +217,28 @@ def _answer(request: Request, wanted: pushing.Write, done: pushing.Written, here
     status = 201 if not wanted.dry_run and (wanted.action == pushing.POST or done.new) else 200
     if status == 201 and len(done.ids) == 1:
         key = done.ids[0] if isinstance(done.ids[0], list) else [done.ids[0]]
-        headers["location"] = f"{here}/{'/'.join(quote(str(part), safe='') for part in key)}"
+        headers["location"] = f"{here}/{'/'.join(quote(str(part)) for part in key)}"
     asked = request.headers.get("prefer", "").lower()
-    brief = "return=minimal" in asked or (wanted.key is not None and "return=representation" not in asked)
+    brief = "return=minimal" in asked or (
+        wanted.key is not None and wanted.action != pushing.POST and "return=representation" not in asked
+    )
     if brief and not wanted.dry_run:
         return Response(None, status if status == 201 else 204, headers)
     told: dict[str, Any] = {"run": done.run, "ids": done.ids, "rows": done.rows, "removed": done.removed}
     if done.report is not None:
         told["report"] = report_of(done.report, known)
     if request.headers.get("accept", "").partition(",")[0].strip().lower() in {"application/xml", "text/xml"}:
-        return Response(_xml(done), status, headers, media_type="application/xml")
+        return Response(
+            _xml(done, told.get("report", {}).get("warnings", ())), status, headers, media_type="application/xml"
+        )
     return Response(_json(told), status, headers, media_type=JSON)
 
 
-def _xml(done: pushing.Written) -> bytes:
-    """Write keys for clients that read XML alone."""
+def _xml(done: pushing.Written, warnings: Sequence[str]) -> bytes:
+    """Write keys and warnings for clients that read XML alone."""
     ids = "".join(f"<id>{escape(str(one))}</id>" for one in done.ids)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<push run="{done.run}" rows="{done.rows}" removed="{done.removed}">{ids}</push>\n'.encode()
+    said = "".join(f"<warning>{escape(one)}</warning>" for one in warnings)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<push run="{done.run}" rows="{done.rows}" removed="{done.removed}">{ids}{said}</push>\n'.encode()
 
 
 def _json(told: Mapping[str, Any]) -> bytes:

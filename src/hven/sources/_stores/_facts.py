@@ -84,7 +84,18 @@ def _sign(text: str) -> str:
 
 
 def fixed(text: str) -> str:
-    """Return the directories that a pattern names before its first sign."""
+    """Return the directories that a pattern names before its first sign.
+
+    Parameters
+    ----------
+    text
+        A pattern: ``data/*/a.fits``.
+
+    Returns
+    -------
+    directories
+        ``data``; empty: none.
+    """
     kept = []
     for part in text.split("/")[:-1]:
         if set("*?[") & {*part}:
