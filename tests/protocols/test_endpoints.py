@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from xml.etree import ElementTree as ET
 
 import pytest
 from asking import Answer, Client
 from astropy.io.votable import parse
+from hostile_asking import VALUES
 
 from hven.app._server import create
 from hven.descriptor import checked, wrong_paths
@@ -166,6 +168,8 @@ def test_oidb_asks_by_date_of_update(client: Client, zone: str) -> None:
     assert oidb(client.ask("GET", "/search.votable", b"interferometer=VLTI")) == []
     east = b"date_updated_from=2022-01-14T11:40:00%2B01:00"
     assert len(oidb(client.ask("GET", "/search.votable", east))) == 1
+    assert len(oidb(client.get("/search.votable", date_updated_from="2022-01-14 10:39"))) == 1
+    assert len(oidb(client.get("/search.votable", date_updated_from="2022-01-14"))) == 1
 
 
 def test_a_page_of_a_row_is_found_at_its_old_address(client: Client) -> None:
@@ -274,3 +278,20 @@ def test_nobody_is_told_of_addresses_of_tables_that_they_may_not_know_of(tmp_pat
                     other.headers["x-request-id"], ""
                 ).replace("votablf", "votable")
                 assert client.get("/endpoints/obsportal.exposures/search").status == 404
+
+
+def test_no_value_is_a_fault_of_ours(client: Client) -> None:
+    names = ("ra", "dec", "radius", "interferometer", "date_updated_from", "all_fields", "MAXREC", "RESPONSEFORMAT")
+    words = [value.decode("utf-8", "replace")[:2000] for value in VALUES]
+
+    async def every() -> list[str]:
+        asked = [
+            ("/search.votable", urlencode({"ra": 1, "dec": 2, name: word})) for name in names for word in words
+        ] + [(f"/detail/exposure/{word}", "") for word in words]
+        return [
+            f"{path} {query[:300]}: {answer.status} {answer.text[:300]}"
+            for path, query in asked
+            if (answer := await client.asked("GET", path, query.encode())).status >= 500
+        ]
+
+    assert asyncio.run(every()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -14,6 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 from asking import Client
+from hostile_asking import VALUES
 
 from hven.app._server import create
 from hven.ingest import ingest
@@ -67,6 +69,7 @@ b,2012-08-10T01:00:00,{OLD}/1003.fits,,
 """
 BEGIN, WAVES = datetime(2012, 8, 10), (304, 335)
 NAME = "/webs_IAS_SDO_dataset"
+FILTERS = ("DATE_BETWEEN", "NUMERIC_BETWEEN", "LISTBOXMULTIPLE", "TEXTFIELD", "LISTBOX")
 COLUMNS = "get, recnum, sunum, series_name, date__obs, wavelnth, ias_location, exptime, t_rec_index"
 
 
@@ -275,3 +278,26 @@ def test_what_is_wrong_is_said_in_its_words(
     assert (answer.status, found["success"]) == (status, False)
     assert told in found["message"]
     assert client.get("/sitools/portal/projects/none").status == 404
+
+
+def test_no_value_is_a_fault_of_ours(client: Client) -> None:
+    """Whatever stands in a parameter, the data set says what is wrong with it, or answers."""
+    words = [value.decode("utf-8", "replace")[:2000] for value in VALUES]
+    columns = ("date__obs", "exptime", "recnum", "series_name", "exptime")
+    forms = (
+        *(("p[0]", f"{kind}|{column}|{{}}|{{}}") for kind, column in zip(FILTERS, columns, strict=True)),
+        ("p[0]", "CADENCE|mask_cadence|{}"),
+        *((name, "{}") for name in ("p[0]", "c[0]", "sort", "colModel", "start", "limit")),
+    )
+
+    async def every() -> list[str]:
+        wrong = []
+        for name, form in forms:
+            for word in words:
+                query = urlencode({"limit": "1", name: form.format(word, word)}).encode()
+                answer = await client.asked("GET", f"{NAME}/records", query)
+                if answer.status >= 500 or json.loads(answer.body)["success"] is not (answer.status == 200):
+                    wrong.append(f"{query[:300]!r}: {answer.status} {answer.text[:300]}")
+        return wrong
+
+    assert asyncio.run(every()) == []

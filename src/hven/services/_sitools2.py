@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -23,6 +22,7 @@ from hven.model import literal
 from hven.model.errors import HvenError, NotFound, ParamError, nearest, say
 from hven.services import archives
 from hven.services.errors import Faults
+from hven.services.params import utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -426,15 +426,14 @@ def _every(name: str, values: Sequence[str], one: Endpoint) -> tree.Expr:
 
 def _date(column: Column, text: str) -> tree.Expr:
     """Read a time as it is compared with a column."""
-    try:
-        found = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ParamError(say("{value} is no time", text[:60]), name=column.name, remedy="YYYY-MM-DDThh:mm:ss") from None
+    found = utc(text)
+    if found is None:
+        raise ParamError(say("{value} is no time", text[:60]), name=column.name, remedy="YYYY-MM-DDThh:mm:ss")
     if not column.type.is_timestamp:
         raise ParamError(
             say("{column} is no time", column.name), name=column.name, remedy="NUMERIC_BETWEEN compares numbers"
         )
-    return tree.Literal((found.astimezone(UTC) if found.tzinfo else found).replace(tzinfo=None).isoformat())
+    return tree.Literal(found)
 
 
 def _value(column: Column, text: str) -> tree.Expr:
@@ -454,7 +453,7 @@ def _value(column: Column, text: str) -> tree.Expr:
 
 def _dates(column: Column, values: Sequence[str]) -> tree.Expr:
     ends = [_date(column, one) for one in values[:2]]
-    if values[0] > values[1]:
+    if (utc(values[0]) or "") > (utc(values[1]) or ""):
         raise ParamError("From date must be before To date", name=column.name, remedy="the earlier time first")
     return tree.And((tree.Compare(">", _ref(column), ends[0]), tree.Compare("<", _ref(column), ends[1])))
 

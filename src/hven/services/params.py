@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -29,6 +29,7 @@ FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 FORM_MOST = 16 * 1024**2  # bytes of a form without files: the longest query, percent-encoded, fits
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+_ZONE = re.compile(r"(:\d\d(?:\.\d+)?) (?=\d\d:?\d\d$)")
 _PART = re.compile(r",\s*param:([^;,]+)", re.IGNORECASE)
 PARAMETERS = 10_000
 LONG = 64 * 1024  # bytes of a form that is taken apart in a thread: the event loop has others to serve
@@ -190,6 +191,26 @@ def _read(text: str, param: Param) -> Any:
             remedy = "timestamps look like 2026-11-20T10:15:00"
             raise ParamError(f"{param.name}={text!r:.60} is no timestamp", name=param.name, remedy=remedy) from None
     return text
+
+
+def utc(text: str) -> str | None:
+    """Read a time of a client that may have a zone, or none.
+
+    Parameters
+    ----------
+    text
+        ISO 8601; the + of its zone may have become a blank, as where nobody escaped it.
+
+    Returns
+    -------
+    time
+        ISO 8601 in UTC without a zone; None: it is no time.
+    """
+    try:
+        found = datetime.fromisoformat(_ZONE.sub(r"\1+", text.strip()))
+        return (found.astimezone(UTC) if found.tzinfo else found).replace(tzinfo=None).isoformat()
+    except (ValueError, OverflowError):  # of the first and the last day there is no other zone
+        return None
 
 
 def described(param: Param) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -26,7 +25,7 @@ from hven.model.types import STRING
 from hven.services import _sitools2 as sitools2
 from hven.services.errors import VOTABLE
 from hven.services.face import DALI, Face, Surroundings, Way, asking
-from hven.services.params import value
+from hven.services.params import utc, value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 
 PARAM = "param"  # what conditions call the values of a request
 KEPT = 500  # trees
-# the + of a zone that nobody escaped is a blank
-_ZONE = re.compile(r"(?<=\d) (?=\d\d:?\d\d$)")
 
 
 class Made(NamedTuple):
@@ -156,11 +153,11 @@ def _value(params: Params, param: Param) -> Any:
     said = params.one(param.name) or param.default
     if said is None:
         return value(params, param)
-    try:
-        found = datetime.fromisoformat(_ZONE.sub("+", said.strip()))
-    except ValueError:
-        return value(params, param)  # it says what is wrong
-    return (found.astimezone(UTC) if found.tzinfo else found).replace(tzinfo=None).isoformat()
+    found = utc(said)
+    if found is None:
+        message = say("{name}={value} is no time", param.name, said[:60])
+        raise ParamError(message, name=param.name, remedy="2026-11-20T10:15:00, with a zone or without")
+    return found
 
 
 def _said(found: object) -> str:
