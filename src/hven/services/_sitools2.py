@@ -20,6 +20,7 @@ from hven import services as dali
 from hven.adql import tree
 from hven.model import literal
 from hven.model.errors import HvenError, NotFound, ParamError, nearest, say
+from hven.model.params import LARGEST
 from hven.services import archives
 from hven.services.errors import Faults
 from hven.services.params import utc
@@ -443,9 +444,14 @@ def _value(column: Column, text: str) -> tree.Expr:
         return _date(column, text)
     if kind.is_numeric and not kind.is_array:
         try:
-            return tree.Literal(literal.number(text.strip()))
+            found = literal.number(text.strip())
         except ValueError:
-            raise ParamError(say("{value} is no number", text[:60]), name=column.name, remedy="a number") from None
+            found = LARGEST + 1
+        if isinstance(found, int) and not -LARGEST <= found <= LARGEST:
+            raise ParamError(
+                say("{value} is no number, or too large a one", text[:60]), name=column.name, remedy="a number"
+            )
+        return tree.Literal(found)
     if kind.is_boolean:
         return tree.Literal(text.strip().lower() in {"true", "t", "1"})
     return tree.Literal(text)

@@ -239,7 +239,7 @@ def _factor(one: Given) -> float:
 
 def _constants(one: Endpoint, item: Published) -> tuple[tuple[Column, object], ...]:
     """Fill the PARAMs of the answer."""
-    updated = item.updated[:19].replace("T", " ") + "+00:00"
+    updated = f"{item.updated[:19].replace('T', ' ')}+00:00" if item.updated else ""  # a view has no time of its own
     return tuple(
         (Column(name=name, type=STRING), said.replace("{updated}", updated)) for name, said in one.constants.items()
     )
