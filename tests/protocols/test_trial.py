@@ -25,6 +25,7 @@ STARS = b"id,RAJ2000 (deg),DEJ2000 (deg),Vmag\nHD1,10.5,20.25,5.1\nHD2,11.5,-20.
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))  # others may try files at the same time
+    monkeypatch.setattr(trial, "SECONDS", 600.0)  # a machine may have much else to do
     (tmp_path / "hven.toml").write_text(TOML)
     (tmp_path / "collections").mkdir()
     with Site(settings.load(tmp_path)) as made:
@@ -110,7 +111,7 @@ def test_a_file_has_little_time_and_room(
     answer = give(client, STARS, "a.csv", {**people["olga"], "accept": "application/json"})
     assert "takes more than 0.05 s" in json.loads(answer.text)["message"]
     assert not list(Path(tempfile.gettempdir()).glob("hven-trial-*"))
-    monkeypatch.setattr(trial, "SECONDS", 60.0)
+    monkeypatch.setattr(trial, "SECONDS", 600.0)
     monkeypatch.setattr(trial, "LIMITS", {**trial.LIMITS, "RLIMIT_AS": 64 << 20})
     answer = give(client, STARS, "a.csv", {**people["olga"], "accept": "application/json"})
     assert "within the limits" in json.loads(answer.text)["message"]
