@@ -73,7 +73,8 @@ def test_they_are_together_in_obscore(server: Server) -> None:
     )
     assert found == [
         ["bass2000", "image", 141], ["corot_lc", "timeseries", 30], ["gaia_dem", "image", 384], ["herschel", "image", 24],
-        ["nda_jupiter", "timeseries", 30], ["nda_sun", "timeseries", 30], ["nrh", "image", 246], ["oidb", "visibility", 23], ["sz", "image", 48],
+        ["nda_jupiter", "timeseries", 30], ["nda_sun", "timeseries", 30], ["nrh", "image", 246], ["oidb", "visibility", 23],
+        ["oifits_granules", "visibility", 26], ["sz", "image", 48],
     ]  # fmt: skip
-    assert server.rows("SELECT COUNT(*) FROM ivoa.obscore NATURAL JOIN ivoa.obscore_radio") == [[23]]
+    assert server.rows("SELECT COUNT(*) FROM ivoa.obscore NATURAL JOIN ivoa.obscore_radio") == [[23 + 26]]
     assert server.rows("SELECT COUNT(*) FROM ivoa.obscore WHERE t_resolution < 100 OR nb_vis2 > 0")[0][0] > 23
