@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines._regions import cells_of_column, ranges_of
-from hven.model.sky import Moc, healpix
+from hven.model.sky import Moc, Point, healpix
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -65,13 +65,18 @@ def asked(shape: Shape | Moc) -> str | None:
     """Return the array of a query, in PostgreSQL's text; None if cells cannot tell which regions touch the shape."""
     if isinstance(shape, Moc):  # what is compared with a MOC is made cells first, which reach beyond it
         return None
-    own = _whole(ranges_of(shape))
+    ranges = ranges_of(shape)
+    if isinstance(shape, Point):  # one cell, or those that meet there
+        own = [cell + 4 ** (healpix.ORDER + 1) for low, high in ranges.tolist() for cell in range(low, high)]
+    else:
+        own = _whole(ranges).tolist()
     if len(own) > MOST:
         return None
-    around = [own]
-    while (inner := around[-1] >= 16).any():
-        around.append(np.unique(around[-1][inner] >> 2))
-    return "{" + ",".join(map(str, np.concatenate([*around, -own]).tolist())) + "}"
+    around = set(own)
+    for cell in own:
+        while cell >= 16 and (cell := cell >> 2) not in around:
+            around.add(cell)
+    return "{" + ",".join(map(str, [*sorted(around), *(-cell for cell in own)])) + "}"
 
 
 def _whole(ranges: Indexes) -> Indexes:
