@@ -289,8 +289,14 @@ class Documents:
             return None
         return literal[0] + "".join(str(value) + rest for value, rest in zip(values, literal[1:], strict=True))
 
-    def fetch(self) -> None:
-        """Fetch what is wanted and not here, for as long as a run may; once."""
+    def fetch(self) -> Iterator[None]:
+        """Fetch what is wanted and not here, for as long as a run may; once.
+
+        Yields
+        ------
+        nothing
+            Every now and then, so that who reads the rows can stop it.
+        """
         if self._begun:
             return
         self._begun = True
@@ -312,7 +318,7 @@ class Documents:
             most=said.bytes, age=said.age, again=said.again,
         )  # fmt: skip
         first = context.kept is None  # a first look
-        fetch(
+        yield from fetch(
             self.store, asking, at_once=said.at_once, seconds=min(said.total, SOON) if first else said.total,
             most=FEW if first else None, tell=context.tell,
         )  # fmt: skip
@@ -390,7 +396,7 @@ def _plain(column: pa.Array) -> list[Any]:
     """Return moments as SQLite keeps them: numbers, or texts that are ordered as they are."""
     number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     found: list[Any] = (column if number else column.cast(pa.string())).to_pylist()
-    return found
+    return [None if one != one else one for one in found]  # NaN is no moment  # noqa: PLR0124
 
 
 class Enriched:
@@ -429,11 +435,13 @@ class Enriched:
         if kept is not None:
             kept.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=kept) as spool:
-            self._spooled(self.inner.batches(theirs, limit), spool)
-            self.documents.fetch()
-            spool.seek(0)
-            if spool.read(1) == b"":
+            schema = self._spooled(self.inner.batches(theirs, limit), spool)
+            if schema is None:
                 return
+            kinds = {column.name: column.type.arrow for column in self.documents.columns}
+            empty = [pa.array([], kinds.get(name) or schema.field(name).type) for name in asked]
+            for _ in self.documents.fetch():
+                yield pa.RecordBatch.from_arrays(empty, names=asked)
             spool.seek(0)
             for batch in pa.ipc.open_stream(spool):
                 for at in range(0, batch.num_rows, AT_ONCE):
@@ -443,16 +451,19 @@ class Enriched:
                         [beside[name] if name in beside else part.column(name) for name in asked], names=asked
                     )
 
-    def _spooled(self, batches: Iterator[pa.RecordBatch], spool: Any) -> None:
-        writer = None
+    def _spooled(self, batches: Iterator[pa.RecordBatch], spool: Any) -> pa.Schema | None:
+        """Write rows to a file, and say which documents they want; None: there are none."""
+        writer = schema = None
         try:
             for batch in batches:
-                writer = writer or pa.ipc.new_stream(spool, batch.schema)
+                schema = batch.schema
+                writer = writer or pa.ipc.new_stream(spool, schema)
                 writer.write_batch(batch)
                 self.documents.want(batch)
         finally:
             if writer is not None:
                 writer.close()
+        return schema
 
     def pins(self) -> list[Pin]:
         """List what was read of the source.

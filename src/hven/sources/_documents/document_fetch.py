@@ -17,13 +17,14 @@ from hven.sources._reading.files import check_link
 from hven.sources._reading.service import Service, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import Any
 
     from hven.sources._documents.document_store import DocumentStore
 
 ENOUGH = 20  # documents in a row that could not be fetched for the service's own reasons: it is left in peace
+AHEAD = 8  # documents that are under way, for each that is fetched at a time
 EVERY = 2.0  # seconds after which what came is written down
 MANY = 500  # or so many
 SHOWN = 10  # documents from which a rate is told
@@ -123,8 +124,13 @@ def fetch(
     seconds: float,
     most: int | None,
     tell: Callable[[str], None] | None,
-) -> None:
+) -> Iterator[None]:
     """Fetch what is to be fetched, newest first, for so many seconds; say what came and what is left.
+
+    Yields
+    ------
+    nothing
+        Every now and then: who does not go on ends it, and what came is kept.
 
     Raises
     ------
@@ -147,7 +153,7 @@ def fetch(
         queue = iter(store.to_fetch())
         more = True
         while more or under_way:
-            while more and len(under_way) < 8 * at_once:
+            while more and len(under_way) < AHEAD * at_once:
                 over = time.monotonic() - begun > seconds or (most is not None and came + len(under_way) >= most)
                 one = None if over or given_up else next(queue, None)
                 if one is None:
@@ -169,6 +175,7 @@ def fetch(
                 store.put(done)
                 done.clear()
                 last = time.monotonic()
+                yield
     if tell is not None:
         _tell(store, asking, came, time.monotonic() - begun, given_up, tell)
 
