@@ -100,6 +100,8 @@ def fetch(url: str, directory: str) -> None:
     source = Documents(said, rows.columns(), context).around(rows)  # type: ignore[arg-type]
     seen = 0
     for batch in source.batches(["id", STATE, "pbl", "mode", "lst"]):
+        if not batch.num_rows:  # while documents are fetched
+            continue
         assert set(batch.column(STATE).to_pylist()) == {"here"}
         assert batch.column("lst")[5].as_py() == seen + 5
         seen += batch.num_rows

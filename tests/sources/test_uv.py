@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import math
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.io.votable import parse_single_table
 
 from hven import query
 from hven.ingest import ingest
@@ -119,6 +122,28 @@ def test_points_are_those_of_the_files(real, name):
         assert (row["u"], row["v"]) == pytest.approx((u, v), abs=1.3)  # of the time of the header: the sky went on
     for row in asked(f"SELECT * FROM obsportal.uv WHERE exp_id = '{name}0'"):
         assert (row["u"], row["v"]) == pytest.approx((row["u_array"], row["v_array"]), abs=nearer), row["baseline"]
+
+
+def test_baselines_of_the_real_portal_are_those_of_the_examples_geometry() -> None:
+    path = EXAMPLES / "24-obsportal/make_data.py"
+    made = importlib.util.module_from_spec(importlib.util.spec_from_file_location("make_data", path))
+    made.__spec__.loader.exec_module(made)
+    with warnings.catch_warnings():  # of its VOTable
+        warnings.simplefilter("ignore")
+        exposures = parse_single_table(
+            shared("data/interferometry/obsportal/obsportal-output-10.votable.xml")
+        ).to_table()
+    found = []
+    for row in exposures:
+        for pair, facts in ast.literal_eval(row["exp_projected_baselines"]).items():
+            for end in ("start", "end"):
+                hour = made.sidereal(row[f"exp_mjd_{end}"]) - row["target_ra"]
+                length, angle = made.projected(pair.split("-"), (1, 2), hour, row["target_dec"])
+                off = (angle - float(facts["angle"][end]) + 180) % 360 - 180
+                found.append((abs(length - float(facts["length"][end])), abs(off)))
+    assert len(found) == 372
+    assert max(length for length, _ in found) < 0.15  # metres, of 40 to 130
+    assert max(angle for _, angle in found) < 0.25  # degrees: the header says the mean place, to a tenth
 
 
 @pytest.mark.slow
