@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from hven import query
+from hven.descriptor import check
 from hven.engines.postgres.settings import Postgres
 from hven.ingest import _space as space
 from hven.ingest import ingest, move
@@ -344,3 +345,22 @@ def test_rows_and_state_in_postgresql(database: str, tmp_path: Path, monkeypatch
         assert rows(site) == [(1, None, 1.5, None), (3, "c", None, None)]
         assert rows(site, "SELECT observer, n FROM night.nights") == [("c", 1)]
         assert {record.snapshot.engine for record in site.store.current()[1].values()} == {"duckdb"}
+
+
+def test_what_check_says_of_a_table_that_takes_rows(tmp_path: Path) -> None:
+    with site_with(tmp_path, LOG) as site:
+        place = site.settings.collections / "night" / "night.yaml"
+
+        def told(*changes: tuple[str, str]) -> str:
+            text = LOG
+            for before, after in changes:
+                assert before in text
+                text = text.replace(before, after, 1)
+            place.write_text(text)
+            return "\n".join(map(str, check(place, site.settings)))
+
+        assert "source" not in told()
+        assert "with a key alone" in told(("    primary: id\n", ""))
+        assert "ids: id is no part of the primary key" in told(("primary: id", "primary: time"))
+        assert "nobody may write" in told(("      writers: [anna, observers]\n", ""))
+        assert "'int46'" in told(("{id: int64, time: timestamp", "{id: int46, time: timestamp"))

@@ -25,12 +25,12 @@ from hven.descriptor.mapping import compile as compile_mapping
 from hven.descriptor.mapping import doubted
 from hven.descriptor.observations import OBSCORE, RADIO, described, member
 from hven.descriptor.services import unserved
-from hven.descriptor.tables import Inherited, table_spec
+from hven.descriptor.tables import PUSH, Inherited, table_spec
 from hven.descriptor.value_schema import Fields, in_order, kind
 from hven.descriptor.written import Entries, Written, retyped
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, HvenError, Place, meant, nearest
-from hven.model.resource import Example, Person, Resource, TableSpec, Test
+from hven.model.resource import Example, Person, Resource, SourceSpec, TableSpec, Test
 from hven.model.settings import Settings
 from hven.sources.enriched import with_documents
 
@@ -260,11 +260,12 @@ def _against_sources(
         return against_database(spec, resource, settings)
     for source in spec.sources:
         try:
-            if is_file(source):
+            if is_file(source) or source.kind == PUSH:
                 rows = opened(source, resource, settings)
                 mapping = compile_mapping(spec, with_documents(rows.columns(), source.enrich), resource)
                 made = mapping.table
                 found |= dict.fromkeys(doubted(mapping, rows, source).warnings)
+                found |= dict.fromkeys(_written(spec, source, made, resource) if source.kind == PUSH else ())
                 continue
             text = source.options.get("adql") if source.kind == QUERY else None
             columns = derived.columns(text, resource) if isinstance(text, str) else None
@@ -284,6 +285,26 @@ def _against_sources(
             ] = None
     tables += [made] if made is not None else []
     return list(found)
+
+
+def _written(spec: TableSpec, source: SourceSpec, made: Table, resource: Resource) -> list[Fault]:
+    """List what keeps clients from writing into a table that is to take rows."""
+    what = f"tables.{spec.table.name}"
+    origins = {column.name: column.origins for column in made.columns}
+    key = {one for name in made.primary for one in origins.get(name, ())}
+    found = []
+    if not key:
+        message = f"{what}: rows can be pushed into tables with a key alone"
+        remedy = "primary: one of the columns that are sent, or several"
+        found.append(Fault(message=message, place=spec.place, remedy=remedy))
+    elif (ids := source.options.get("ids")) is not None and ids not in key:
+        message = f"{what}.source.ids: {ids} is no part of the primary key, so that rows without key stay without one"
+        found.append(Fault(message=message, place=source.place, remedy=f"ids: {min(key)}, or primary: {ids}"))
+    if not source.options.get("writers") and resource.project is None:
+        message = f"{what}.source: nobody may write"
+        remedy = "writers: [anna], accounts or groups; or project: NAME of the collection, whose contributors may"
+        found.append(Fault(message=message, place=source.place, remedy=remedy, severity="warning"))
+    return found
 
 
 def _observations(spec: TableSpec, resource: Resource) -> list[Fault]:
