@@ -512,7 +512,7 @@ def test_units_of_the_source_that_are_none_are_told(home):
     assert (fault.severity, fault.message) == ("warning", "tables.main: the source's units are none: flux (sfu)")
 
 
-HOLES = """ID,CC,CC_X_PIX,CC_Y_PIX,CC_LENGTH,R_SUN,CENTER_X,CENTER_Y,CDELT1,CDELT2,C_ROTATION,DATE_OBS
+HOLES = """ID_CORONALHOLES,CC,CC_X_PIX,CC_Y_PIX,CC_LENGTH,R_SUN,CENTER_X,CENTER_Y,CDELT1,CDELT2,C_ROTATION,DATE_OBS
 ch_1,444444446666000000002222,520,540,24,374.87,511.5,511.5,2.63,2.63,2080,2009-03-04T00:00:12
 ch_2,44x6600222,600,500,10,374.87,511.5,511.5,2.63,2.63,2080,2009-03-04T00:00:12
 """
@@ -533,7 +533,7 @@ def test_chain_codes_of_hfc_become_regions(standard, tmp_path):
         assert "R_SUN * CDELT1, sun_l0(DATE_OBS, C_ROTATION), sun_b0(DATE_OBS))" in path.read_text()
         assert [fault for fault in check(path, site.settings) if fault.severity == "error"] == []
         report = ingest(site, "holes")
-        table, column = ("epn_core", "granule_uid") if standard else ("main", "id")
+        table, column = ("epn_core", "granule_uid") if standard else ("main", "id_coronalholes")
         site.refresh()
         with query.run(f"SELECT {column}, s_region FROM holes.{table}", OWNER, site=site) as result:
             rows = dict(zip(*result.table().to_pydict().values(), strict=True))

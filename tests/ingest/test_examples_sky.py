@@ -30,6 +30,7 @@ from typer.testing import CliRunner
 from hven import query
 from hven.app._cli.verbs import command
 from hven.app._server import create
+from hven.descriptor import new
 from hven.ingest import ingest
 from hven.model.settings import load
 from hven.site import Site
@@ -185,6 +186,23 @@ def features(site, base, reports):
             holes[row["granule_uid"]]["FEAT_CARR_LONG_DEG"] - seen["subobserver_longitude_min"] + 180
         ) % 360 - 180
         assert abs(from_there) < 85
+
+
+def test_hven_new_finds_the_same_regions_in_the_databases_view(made):
+    """As it was proposed, nothing corrected: the descriptor of VIEW_CH_HQI gives the regions of the example's own."""
+    site, home, _ = made("09-hfc-features")
+    site.refresh()
+    wanted = {row["granule_uid"]: row for row in rows(site, "SELECT * FROM hfc1ch.epn_core")}
+    new.create(site.settings, "proposed", str(home / "hfc.sqlite"), table="VIEW_CH_HQI", standard="epn-tap")
+    ingest(site, "proposed")
+    site.refresh()
+    found = rows(site, "SELECT * FROM proposed.epn_core")
+    assert len(found) == len(wanted) == 96
+    for row in found:
+        other = wanted[f"ch_{row['granule_uid']}"]
+        assert row["region_quality"] == other["region_quality"]
+        if row["s_region"] is not None:
+            assert row["s_region"] == pytest.approx(other["s_region"], abs=1e-4)
 
 
 def test_a_hole_leads_to_itself_on_other_days(made):

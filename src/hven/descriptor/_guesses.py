@@ -417,7 +417,9 @@ def key_candidates(guesses: Sequence[Guess], seen: dict[str, Seen]) -> list[Gues
         name, word = item.column.name, item.column.ucd or ""
         if word.startswith("meta.id;meta.main"):
             return 0
-        if name in {"id", "source_id", "granule_uid", "obs_publisher_did", "objid", "obj_id", "uid"}:
+        if name in {"id", "source_id", "granule_uid", "obs_publisher_did", "objid", "obj_id", "uid"} or name.startswith(
+            "id_"
+        ):
             return 1
         if word.startswith(("meta.id", "meta.record")):
             return 2
