@@ -354,6 +354,13 @@ def test_a_database_of_several_tables_lists_them(tmp_path):
     assert read(path.read_text())["tables"]["main"]["source"]["table"] == "c"
 
 
+def test_rows_of_a_database_without_a_key_are_named_by_their_numbers(tmp_path):
+    database(tmp_path / "a.db", "CREATE TABLE t (target TEXT)", "INSERT INTO t VALUES ('Mars'), ('Mars')")
+    path = create(Settings(directory=tmp_path), "db", str(tmp_path / "a.db"), standard="epn-tap")
+    found = read(path.read_text())["tables"]["epn_core"]["map"]
+    assert found["granule_uid"] == "CAST(source.row AS VARCHAR)"  # they come from no file with a name
+
+
 def test_a_database_by_its_secret(tmp_path):
     database(tmp_path / "a.db", "CREATE TABLE t (id INTEGER)", "INSERT INTO t VALUES (1)")
     path = create(Settings(directory=tmp_path), "db", "$OPS", secret=lambda _name: f"sqlite:///{tmp_path}/a.db")

@@ -211,7 +211,9 @@ class Proposer:
         position: tuple[Guess, Guess] | None,
         lists: Sequence[Fact] = (),
         words_of: Mapping[str, frozenset[str]] | None = None,
+        files: bool = True,
     ) -> None:
+        self.files = files  # whether rows come from files, which have names
         self.lists, self.words_of = lists, words_of or {}  # of columns that hold one of some words
         self.standard, self.facts, self.name, self.words, self.key, self.position = (
             standard,
@@ -279,6 +281,8 @@ class Proposer:
 
     def unique(self) -> tuple[str, str]:
         """Write an expression unique in each row, and how it was found."""
+        if not self.key and not self.files:
+            return "CAST(source.row AS VARCHAR)", "guessed: the row's number; a name that stays is better"
         if not self.key:
             return (
                 "clean(file.stem) || '_' || CAST(source.row AS VARCHAR)",

@@ -84,6 +84,7 @@ class Draft:
                 key=self.key,
                 position=self.position,
                 lists=facts_of(self.guesses, self.sample, lists=True),
+                files="files" in self.options,
                 words_of={
                     str(rule["columns"]): frozenset(
                         str(word).lower() for word in table["vocabularies"][rule["of"]]["values"]
