@@ -72,8 +72,9 @@ for number in range(18):
                 [STATIONS[one] for one in pair],
             )
         )
-    vis2 = Table(rows=rows, names=["TARGET_ID", "MJD", "INT_TIME", "VIS2DATA", "VIS2ERR", "UCOORD", "VCOORD", "STA_INDEX"],
-                 dtype=["i2", "f8", "f8", f"({channels},)f8", f"({channels},)f8", "f8", "f8", "(2,)i2"], units=[None, "d", "s", None, None, "m", "m", None])  # fmt: skip
+    kinds = ("i2", "f8", "f8", "f8", "f8", "f8", "f8", "i2")
+    vis2 = Table([np.array(values, kind) for values, kind in zip(zip(*rows, strict=True), kinds, strict=True)],
+                 names=["TARGET_ID", "MJD", "INT_TIME", "VIS2DATA", "VIS2ERR", "UCOORD", "VCOORD", "STA_INDEX"], units=[None, "d", "s", None, None, "m", "m", None])  # fmt: skip
     parts = [extension("OI_TARGET", targets), extension("OI_WAVELENGTH", waves, INSNAME=instrument), extension("OI_ARRAY", array, ARRNAME="VLTI", FRAME="GEOCENTRIC"),
              extension("OI_VIS2", vis2, INSNAME=instrument, ARRNAME="VLTI", DATE_OBS=primary.header["DATE-OBS"])]  # fmt: skip
     fits.HDUList([primary, *parts]).writeto(target / f"{instrument}_{day:.4f}.oifits", overwrite=True)

@@ -97,7 +97,7 @@ class Sky {
     selection.on("change", () => this.mark());
     state.on("change", ({ changed }) => {
       this.outlineRegion();
-      this.under.replaceChildren();
+      if (!changed?.every((name) => name === "_map")) this.under.replaceChildren(); // a map that moves has the same rows there
       if (changed?.every((name) => ASIDE.includes(name))) return;
       this.coverage.draw();
       this.draw();

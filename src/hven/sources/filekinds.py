@@ -35,7 +35,9 @@ def named(file: str) -> str | None:
         None: no kind has files of that ending.
     """
     *_, ending = ("", *(part for part in file.lower().rsplit("/", 1)[-1].split(".")[1:] if part not in PACKED))
-    return next((name for name, known in _known(plugins.names("sources")) if ending in known.endings), None)
+    # a plug-in that somebody installed for such files is meant, whoever else could read them
+    kinds = sorted(plugins.names("sources"), key=lambda name: name not in plugins.installed("sources"))
+    return next((name for name, known in _known(kinds) if ending in known.endings), None)
 
 
 def begun(head: bytes, among: Iterable[str] | None = None) -> str | None:
