@@ -287,10 +287,11 @@ def test_a_portal_shows_its_own_collections(reader: Client) -> None:
     assert data(reader, "/search?q=fixes")["hits"] != []
 
 
-def test_tap_is_whole_in_every_portal(reader: Client) -> None:
+def test_tap_of_the_site_has_all_and_that_of_a_portal_its_own(reader: Client) -> None:
     asked = {"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS n FROM stars.main", "RESPONSEFORMAT": "csv"}
-    assert reader.get("/sunny/tap/sync", **asked).text.split() == ["n", "3"]
-    assert "http://vo.example/tap" in reader.get("/sunny/collections/images").text, "services are the site's"
+    assert reader.get("/tap/sync", **asked).text.split() == ["n", "3"]
+    assert reader.get("/sunny/tap/sync", **asked).status == 400
+    assert "http://vo.example/sunny/tap" in reader.get("/sunny/collections/images").text
 
 
 def test_a_portal_by_its_host(reader: Client) -> None:

@@ -402,7 +402,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         access=_access(fields, name, settings),
         contact=None if contact is None else f"{contact.name} <{contact.email}>" if contact.email else contact.name,
         constants=constants,
-        site=_site_words(settings),
+        site=_site_words(settings, str(name)),
         files="files" in fields,
         directory=path.parent,
         hashes=result.hashes,
@@ -599,10 +599,10 @@ def _access(fields: Fields, name: Written, settings: Settings) -> Fields | None:
     return said
 
 
-def _site_words(settings: Settings) -> dict[str, str]:
+def _site_words(settings: Settings, collection: str) -> dict[str, str]:
     """Return what ``{site.url}`` and its like stand for."""
     title = settings.title or settings.name
-    return {"url": settings.url, "name": settings.name, "title": title, "authority": settings.authority}
+    return {"url": settings.url, "name": settings.name, "title": title, "authority": settings.authority_of(collection)}
 
 
 def _site_contact(settings: Settings) -> Person | None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from hven.portal._pages import LANGUAGE_PARAMETER, THEME, THEME_PARAMETER, THEMES
-from hven.portal._pages.brand import SCOPE
 from hven.portal._pages.texts import COOKIE, languages
+from hven.services.address import PORTAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,12 +46,12 @@ class Portals:
         for begin, portal in self._paths:
             if path == begin or path.startswith(f"{begin}/"):
                 rest = path[len(begin) :] or "/"
-                return {**scope, "path": rest, "raw_path": rest.encode(), SCOPE: portal}
+                return {**scope, "path": rest, "raw_path": rest.encode(), PORTAL: portal}
         if self._hosts:
             host = next((value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"), "")
             found = self._hosts.get(host) or self._hosts.get(host.partition(":")[0])
             if found is not None:
-                return {**scope, SCOPE: found}
+                return {**scope, PORTAL: found}
         return scope
 
     def chosen(self, scope: Scope) -> tuple[bytes, ...]:

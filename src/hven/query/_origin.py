@@ -55,7 +55,9 @@ def origins(tables: Iterable[Table], holdings: Holdings, site: Site) -> tuple[In
         resource = items[0].resource
         if resource is not None:
             found += [
-                _info(key, value) for key, value in _of(resource, items, f"ivo://{settings.authority}/{name}") if value
+                _info(key, value)
+                for key, value in _of(resource, items, f"ivo://{settings.authority_of(name)}/{name}")
+                if value
             ]
     if len(by_name) > MOST:
         found.append(_info("data_origin", f"and {len(by_name) - MOST} further collections"))

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection
 
-    from hven.model.settings import Settings
+    from hven.model.settings import Portal, Settings
     from hven.model.table import Table
     from hven.site import Catalogue
 
 SIGNS = "%:/?#[]@!$&'()*+,;=~"  # what an address has besides letters and digits
+PORTAL = "hven.portal"  # in a request: the portal that it came to
 LOCAL = {"127.0.0.1", "::1"}
 _HOST = re.compile(
     r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
@@ -27,7 +28,40 @@ _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 
 
 def base(request: HTTPConnection, settings: Settings) -> str:
-    """Return the address of the site without a final slash: the public URL, or what the request says of itself, if that can be a host.
+    """Return the address that everything here is below, without a final slash: that of the portal to which a request came, else of the site.
+
+    Parameters
+    ----------
+    request
+        Of a reader.
+    settings
+        Of the site.
+    """
+    portal: Portal | None = request.scope.get(PORTAL)
+    return f"{door(request, settings)}{portal.path or '' if portal else ''}"
+
+
+def door(request: HTTPConnection, settings: Settings) -> str:
+    """Return the address of the site at the host that was asked, without a final slash: a portal may have a host of its own.
+
+    Parameters
+    ----------
+    request
+        Of a reader.
+    settings
+        Of the site.
+    """
+    portal: Portal | None = request.scope.get(PORTAL)
+    site = home(request, settings)
+    return (
+        f"{site.partition('://')[0]}://{portal.host}{settings.root_path.rstrip('/')}"
+        if portal and portal.host
+        else site
+    )
+
+
+def home(request: HTTPConnection, settings: Settings) -> str:
+    """Return the address of the site itself, without a final slash: the public URL, or what the request says of itself, if that can be a host.
 
     Parameters
     ----------
@@ -54,7 +88,7 @@ def from_elsewhere(request: HTTPConnection, settings: Settings) -> bool:
     settings
         Of the site.
     """
-    origin = "/".join(base(request, settings).lower().split("/")[:3])
+    origin = "/".join(door(request, settings).lower().split("/")[:3])
     host = request.headers.get("host", "").lower()
     return foreign(request.scope["method"], request.headers, {origin, f"https://{host}", f"http://{host}"})
 
@@ -70,7 +104,7 @@ def secure(request: HTTPConnection, settings: Settings) -> bool:
         Of the site.
     """
     told = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
-    return base(request, settings).startswith("https:") or told == "https"
+    return home(request, settings).startswith("https:") or told == "https"
 
 
 def keeping(request: HTTPConnection, settings: Settings, proof: str | None, below: str = "", **more: Any) -> str:
@@ -108,7 +142,7 @@ def bases(request: HTTPConnection, settings: Settings) -> list[str]:
         Of the site.
     """
     here = f"{request.headers.get('host', '')}{settings.root_path.rstrip('/')}"
-    return list(dict.fromkeys([base(request, settings), settings.url, f"http://{here}", f"https://{here}"]))
+    return list(dict.fromkeys([home(request, settings), settings.url, f"http://{here}", f"https://{here}"]))
 
 
 def caller(request: HTTPConnection) -> str:

@@ -80,6 +80,8 @@ class Surroundings:
         All that are served, by name.
     started
         When the server began; aware.
+    collections
+        Of the portal that asks; empty: all.
     """
 
     site: Site
@@ -87,6 +89,7 @@ class Surroundings:
     policies: Sequence[Policy]
     faces: Mapping[str, Face] = field(default_factory=dict)
     started: datetime
+    collections: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, site: Site, who: Reader, policies: Sequence[Policy] = DEFAULT) -> Surroundings:
@@ -103,15 +106,22 @@ class Surroundings:
         """
         return cls(site=site, reader=lambda _: who, policies=policies, started=datetime.now(UTC))
 
-    def operates(self, who: Reader) -> bool:
+    def operates(self, who: Reader, collection: str = "") -> bool:
         """Return whether a reader operates the site.
 
         Parameters
         ----------
         who
             Anybody.
+        collection
+            A portal's administrators operate its own; empty: the site.
         """
-        return who.name in self.site.settings.health.operators or "owner" in who.groups
+        settings = self.site.settings
+        return (
+            who.name in settings.health.operators
+            or "owner" in who.groups
+            or collection in settings.administered(who.name)
+        )
 
     def leads(self, table: Table) -> list[Link]:
         """List what rows of a table lead to by its faces, besides its own links.

@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,22 +22,26 @@ from hven.app._server.routes import Routes
 from hven.jobs import forks
 from hven.model.table import BY_TAP
 from hven.portal.faces.portal import nowhere
+from hven.services.address import PORTAL
 from hven.services.face import Surroundings, known
 from hven.site import people_of
 from hven.site.auth import ANONYMOUS, DEFAULT, offered
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from hven.model.settings import Portal
     from hven.site import Site
     from hven.site.auth import Policy, Reader
 
 
 # faces that ask for a table's leave (`services`); the others are about the site
+# faces of people and of accounts: a portal's pages show its collections by themselves (`_pages.brand`)
+OF_SITE = {"portal", "jobs", "login", "sign", "projects", "referee"}
 CHOSEN = (*BY_TAP, "cone", "portal", "files", "sia", "sia2", "ssa", "endpoints")
 
 
@@ -88,10 +92,7 @@ class Application:
 
 
 def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Reader], started: datetime) -> ASGIApp:
-    faces = known()
-    around = Surroundings(site=site, reader=reader, policies=policies, faces=faces, started=started)
-    found = [route for name, face in faces.items() for route in face.addresses(_offering(around, name))]
-    routes = [way for route in found for way in (route, _with_slash(route)) if way is not None]
+    around = Surroundings(site=site, reader=reader, policies=policies, faces=known(), started=started)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -100,6 +101,45 @@ def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Re
         yield
         site.close()
 
+    app = _Doors(around, lifespan)
+    return Edge(app, site.settings, site.store, counters=site.counters, people=partial(people_of, site))
+
+
+class _Doors:
+    """The faces for all collections, and those of data once more for each portal, when somebody first comes to it: what they remember is each one's own."""
+
+    def __init__(
+        self, around: Surroundings, lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]
+    ) -> None:
+        self._around = around
+        self._routes = {name: face.addresses(_offering(around, name)) for name, face in around.faces.items()}
+        self._site = _served(self._routes, around, lifespan=lifespan)
+        self._portals: dict[str, ASGIApp] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to the faces of the portal that it came to."""
+        await self._of(scope.get(PORTAL))(scope, receive, send)
+
+    def _of(self, portal: Portal | None) -> ASGIApp:
+        if portal is None or not portal.collections:
+            return self._site
+        if portal.name not in self._portals:
+            around = replace(self._around, collections=frozenset(portal.collections))
+            own = {
+                name: face.addresses(_offering(around, name))
+                for name, face in around.faces.items()
+                if name not in OF_SITE
+            }
+            self._portals[portal.name] = _served(self._routes | own, around)
+        return self._portals[portal.name]
+
+
+def _served(faces: Mapping[str, Sequence[BaseRoute]], around: Surroundings, **more: Any) -> ASGIApp:
+    """Route what all faces answer."""
+    routes = [
+        way for found in faces.values() for route in found for way in (route, _with_slash(route)) if way is not None
+    ]
+
     async def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
         return (
@@ -107,21 +147,22 @@ def _made(site: Site, policies: Sequence[Policy], reader: Callable[[Request], Re
         )
 
     app = Starlette(exception_handlers={HTTPException: unknown, Exception: _unforeseen})
-    app.router = Routes(
-        routes=routes, redirect_slashes=False, lifespan=lifespan, named=Named(_offering(around, "endpoints")).present
-    )
-    return Edge(app, site.settings, site.store, counters=site.counters, people=partial(people_of, site))
+    named = Named(_offering(around, "endpoints")).present
+    app.router = Routes(routes=routes, redirect_slashes=False, named=named, **more)
+    return app
+
+
+def _offering(around: Surroundings, face: str) -> Surroundings:
+    """Limit a face to the tables that it is to answer for."""
+    service, collections = face if face in CHOSEN else "", frozenset() if face in OF_SITE else around.collections
+    policies = offered(tuple(around.policies), service, collections) if service or collections else around.policies
+    return replace(around, policies=policies)
 
 
 def _beat(loop: asyncio.AbstractEventLoop) -> None:
     """Send signs of life from now on: a loop that something holds up sends none."""
     forks.beat()
     loop.call_later(forks.BEAT, _beat, loop)
-
-
-def _offering(around: Surroundings, face: str) -> Surroundings:
-    """Limit a face to the tables that it is to answer for."""
-    return replace(around, policies=offered(tuple(around.policies), face)) if face in CHOSEN else around
 
 
 def _with_slash(route: BaseRoute) -> Route | None:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 URL = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
 MAIL = r"^[^@\s,<>\x00-\x1f]+@[^@\s,<>\x00-\x1f]+$"
 COLOUR = r"^#[0-9a-fA-F]{6}$"
+AUTHORITY = r"^[A-Za-z0-9][A-Za-z0-9.\-_!~*'()+=]{2,}$"
 INSIDE = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"  # a path that does not lead out of the site
 PICTURE = INSIDE.removesuffix("$") + r"\.(svg|png|jpg|jpeg|webp)$"
 
@@ -543,7 +544,11 @@ class Portal:
     host, path
         By which of them readers come: a host name, or the beginning of the path.
     collections
-        The only ones that its pages show; empty: all. It hides nothing: TAP and the other portals have them.
+        The only ones that its pages and services know; empty: all. It hides nothing: the site's own TAP has them all.
+    authority
+        Of the ids of its collections; of one that stands in two portals, that of the first.
+    administrators
+        Accounts that operate its collections, and no others.
     """
 
     name: str = field(metadata=said("its name is that of the section: [portals.NAME]"))
@@ -563,7 +568,7 @@ class Portal:
     description: str | None = setting(None, "one paragraph about it")
     collections: tuple[str, ...] = setting(
         (),
-        "the collections on its pages; default: all. It hides nothing: TAP serves all, `access: private` in a descriptor hides",
+        "the collections on its pages and in its services; default: all. It hides nothing: the site's own TAP serves all, `access: private` in a descriptor hides",
         min_length=1,
     )
     levels: tuple[str, ...] | None = setting(None, "as tree.levels", min_length=1, max_length=6)
@@ -577,4 +582,16 @@ class Portal:
     language: Literal["en", "fr"] | None = setting(None, "as language")
     contact_email: str | None = setting(
         None, "who answers questions", pattern="^[^@\\s]+@[^@\\s]+$", example="an address such as 'vo@example.org'"
+    )
+    help: str | None = setting(None, "as help", pattern=INSIDE, example="a directory beside hven.toml, such as 'help'")
+    authority: str | None = setting(
+        None,
+        "as authority, for the ids of its collections; of one that stands in two portals, the first portal's",
+        pattern=AUTHORITY,
+        example="an IVOA authority such as 'example.org'",
+    )
+    administrators: tuple[str, ...] = setting(
+        (),
+        "accounts that see all of the health of its collections, and prepare their files; nothing of other portals'",
+        min_length=1,
     )

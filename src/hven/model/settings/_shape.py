@@ -11,6 +11,7 @@ from pydantic import Field
 
 from hven.model.settings._secrets import secret
 from hven.model.settings._sections import (
+    AUTHORITY,
     COLOUR,
     INSIDE,
     PICTURE,
@@ -65,7 +66,7 @@ class Settings:
     authority: str = setting(
         "example.org",
         "the IVOA authority (ivo://authority/...)",
-        pattern="^[A-Za-z0-9][A-Za-z0-9.\\-_!~*'()+=]{2,}$",
+        pattern=AUTHORITY,
         example="an IVOA authority such as 'example.org'",
     )
     contact_name: str | None = setting(None, "who answers questions; also the contact of collections that name none")
@@ -232,6 +233,28 @@ class Settings:
     def url(self) -> str:
         """What ``{site.url}`` is: where readers find the site, without a slash at the end."""
         return (self.public_url or f"http://{self.host}:{self.port}{self.root_path}").rstrip("/")
+
+    def authority_of(self, collection: str) -> str:
+        """Return the authority of a collection's ids: that of the first portal which has it and says one, else the site's.
+
+        Parameters
+        ----------
+        collection
+            Its name.
+        """
+        return next(
+            (one.authority for one in self.portals if one.authority and collection in one.collections), self.authority
+        )
+
+    def administered(self, account: str | None) -> frozenset[str]:
+        """Return the collections of the portals that an account administers.
+
+        Parameters
+        ----------
+        account
+            Its name; None: nobody's.
+        """
+        return frozenset(name for one in self.portals if account in one.administrators for name in one.collections)
 
     @property
     def collections(self) -> Path:

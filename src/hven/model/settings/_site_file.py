@@ -278,11 +278,15 @@ def strangers(settings: Settings) -> list[Fault]:
                 found.append(_fault(text, key, f"there is no collection {name!r}", remedy, severity="warning"))
     files = [
         ("logo", settings.logo),
-        *((f"portals.{one.name}.{key}", getattr(one, key)) for one in settings.portals for key in ("logo", "text")),
+        *(
+            (f"portals.{one.name}.{key}", getattr(one, key))
+            for one in settings.portals
+            for key in ("logo", "text", "help")
+        ),
     ]
     for key, file in files:
-        if file and not (settings.directory / file).is_file():
-            missing = f"there is no file {file} beside {FILE}"
+        if file and not (settings.directory / file).exists():
+            missing = f"there is no {'directory' if key.endswith('.help') else 'file'} {file} beside {FILE}"
             found.append(_fault(text, key, missing, "write it, or leave the setting out", severity="warning"))
     return found
 

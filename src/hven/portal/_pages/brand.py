@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hven import services as dali
+from hven.services.address import PORTAL, base, home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Portal, Settings
 
-SCOPE = "hven.portal"  # where the server leaves the portal that a request came to
 PAPER, NIGHT = (0xFD, 0xFD, 0xFB), (0x14, 0x16, 0x1B)  # of page.css, by day and in the dark
 READABLE = 4.6  # contrast of text (WCAG 2.2, 1.4.3: 4.5)
 Colours = tuple[str | None, str | None]
@@ -48,6 +47,7 @@ class Brand:
     logo: str | None
     text: str
     news: str
+    help: str
     language: str
     levels: tuple[str, ...]
     collections: frozenset[str]
@@ -55,8 +55,8 @@ class Brand:
 
 def brand_of(request: HTTPConnection, settings: Settings) -> Brand:
     """Find out to which portal a reader came."""
-    portal: Portal | None = request.scope.get(SCOPE)
-    root = dali.base(request, settings)
+    portal: Portal | None = request.scope.get(PORTAL)
+    root = home(request, settings)
     if portal is None:
         return Brand(
             portal="",
@@ -70,18 +70,14 @@ def brand_of(request: HTTPConnection, settings: Settings) -> Brand:
             logo=settings.logo,
             text=settings.text,
             news=settings.news,
+            help=settings.help,
             language=settings.language,
             levels=settings.tree.levels,
             collections=frozenset(),
         )
-    base = (
-        f"{root}{portal.path}"
-        if portal.path
-        else f"{root.partition('://')[0]}://{portal.host}{settings.root_path.rstrip('/')}"
-    )
     return Brand(
         portal=portal.name,
-        base=base,
+        base=base(request, settings),
         root=root,
         title=portal.title or portal.name,
         about=portal.description,
@@ -91,6 +87,7 @@ def brand_of(request: HTTPConnection, settings: Settings) -> Brand:
         logo=portal.logo or settings.logo,
         text=portal.text or f"{portal.name}.md",
         news=portal.news or settings.news,
+        help=portal.help or settings.help,
         language=portal.language or settings.language,
         levels=portal.levels or settings.tree.levels,
         collections=frozenset(portal.collections),

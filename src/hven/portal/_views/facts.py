@@ -68,7 +68,7 @@ def dataset(found: Mapping[str, Any], state: Asked, time: Sequence[str] | None) 
         "name": resource.title or found["name"],
         "description": resource.description or resource.title or found["name"],
         "url": f"{state.brand.root}/collections/{quote(found['name'])}",
-        "identifier": [one for one in (resource.doi and f"https://doi.org/{resource.doi}", f"ivo://{settings.authority}/{found['name']}") if one],
+        "identifier": [one for one in (resource.doi and f"https://doi.org/{resource.doi}", f"ivo://{settings.authority_of(found['name'])}/{found['name']}") if one],
         "license": resource.licence_url or resource.licence,
         "keywords": [*resource.subjects, *resource.facility, *resource.instrument],
         "creator": [_person(one.name, one.orcid, one.affiliation) for one in resource.creators],

@@ -54,7 +54,7 @@ def thumbnail(resource: Resource, state: Asked) -> str:
 def of_site(state: Asked) -> list[dict[str, str]]:
     """List the help pages of the site."""
     directory = state.around.site.settings.directory
-    notes = SHELF.pages(directory / state.around.site.settings.help, directory, state.language)
+    notes = SHELF.pages(directory / state.brand.help, directory, state.language)
     return [{"title": note.title, "url": f"{state.base}/help/{quote(note.name)}"} for note in notes]
 
 
@@ -71,7 +71,7 @@ async def stamp(state: Asked) -> object:
     """Name the state of all help pages that a reader may see."""
     settings = state.around.site.settings
     return [
-        SHELF.state(settings.directory / settings.help),
+        SHELF.state(settings.directory / state.brand.help),
         *(SHELF.state(one.path.parent / settings.help) for one in seen(state)),
     ]
 
@@ -83,8 +83,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     def resource_of(state: Asked) -> Resource | None:
         return state.holdings.resources[state.collection().name] if "name" in state.request.path_params else None
 
-    def folder(resource: Resource | None) -> Path:
-        return (settings.directory if resource is None else resource.path.parent) / settings.help
+    def folder(resource: Resource | None, state: Asked) -> Path:
+        return settings.directory / state.brand.help if resource is None else resource.path.parent / settings.help
 
     async def index(state: Asked) -> Page:
         groups = [
@@ -99,7 +99,11 @@ def routes(around: Surroundings) -> Sequence[Route]:
         resource = resource_of(state)
         name = state.request.path_params["page"].removesuffix(".json")
         note = next(
-            (each for each in SHELF.pages(folder(resource), settings.directory, state.language) if each.name == name),
+            (
+                each
+                for each in SHELF.pages(folder(resource, state), settings.directory, state.language)
+                if each.name == name
+            ),
             None,
         )
         if note is None:
@@ -126,7 +130,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if kind is None:
             return await page_of(request)
         try:
-            place = folder(resource_of(asked(request, around)))
+            state = asked(request, around)
+            place = folder(resource_of(state), state)
         except NotFound as error:
             return PlainTextResponse(f"{error}\n", 404)
         return _file(place / name, settings.directory, kind)

@@ -70,7 +70,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
             entries.append((entry, {table: counts for table, counts in run.items() if table in whole}))
             if len(entries) == MOST:
                 break
-        text = _feed(resource, name, entries, base=dali.base(request, site.settings), authority=site.settings.authority)
+        text = _feed(
+            resource, name, entries, base=dali.base(request, site.settings), authority=site.settings.authority_of(name)
+        )
         return text.encode(), holdings.reach(who, around.policies) == "public"
 
     async def feed(request: Request) -> Response:

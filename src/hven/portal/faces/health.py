@@ -203,11 +203,15 @@ def is_operator(who: Reader, around: Surroundings) -> bool:
 
 
 def _seen(collections: Sequence[Followed], holdings: Holdings, who: Reader, around: Surroundings) -> list[Followed]:
-    """Return what a reader may know: their tables, counts that no policy narrows, no words."""
+    """Return what a reader may know: their tables, counts that no policy narrows, no words; all of what they administer."""
+    administered = around.site.settings.administered(who.name)
     known = {table.qualified: table for table in holdings.catalogue(who, around.policies).tables()}
     narrowed = set(row_filters(list(known.values()), who, around.policies))
     found = []
     for item in collections:
+        if item.collection in administered:
+            found.append(item)
+            continue
         tables = {
             name: {**facts, "rows": None if name in narrowed else facts["rows"]}
             for name, facts in item.tables.items()

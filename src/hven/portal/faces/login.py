@@ -19,7 +19,7 @@ from hven import services as dali
 from hven.model.errors import Forbidden, HvenError, NotFound, ParamError, TooOften, Unauthenticated, UserError, say
 from hven.portal._pages import faults_in, frame, guarded, written
 from hven.portal._views import access_page
-from hven.services.address import from_elsewhere, keeping
+from hven.services.address import door, from_elsewhere, keeping
 from hven.services.face import Face, Surroundings, route
 from hven.site.auth import change_password, looks
 from hven.site.auth.local import SCOPES, Local, credentials, end_token, give_token, named
@@ -122,7 +122,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         one = accounts.providers.get(request.path_params["name"])
         if one is None:
             raise NotFound("there is no such provider", remedy="/login has those that there are")
-        return one, f"{dali.base(request, site.settings)}/login/oidc/{one.said.name}/back"
+        return one, f"{door(request, site.settings)}/login/oidc/{one.said.name}/back"
 
     def _pending(request: Request, kept: str | None) -> str:
         return keeping(request, site.settings, kept, "/login/oidc", name=PENDING, seconds=600)
@@ -188,8 +188,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return _page(request, around, name=name, tokens=tokens, **facts)
 
     def _sent(request: Request, headers: Mapping[str, str], path: str = "") -> Response:
-        base = dali.base(request, site.settings)
-        there = f"{base.removesuffix(site.settings.root_path)}{path}" if path else f"{base}/login"
+        above = door(request, site.settings).removesuffix(site.settings.root_path)
+        there = f"{above}{path}" if path else f"{dali.base(request, site.settings)}/login"
         return Response(status_code=303, headers={"cache-control": "no-store", **headers, "location": there})
 
     async def logout(request: Request) -> Response:

@@ -511,7 +511,8 @@ def routes(around: Surroundings) -> Sequence[Route]:
     def changed(holdings: Holdings) -> None:
         pyramids.follow(around, series.data_sets(around, ANONYMOUS, FACE.name, holdings).values(), holdings)
 
-    around.site.after_changes(changed)
+    if not around.collections:  # a portal has no others than the site
+        around.site.after_changes(changed)
     nodes = {"/das2/catalog.json": _node, "/das2/catalog/{path:path}": _node, "/das2/source/{path:path}": _source}
     return [
         route("/das2/server", server, _faults),

@@ -39,7 +39,9 @@ def records(around: Surroundings, who: Reader, base: str) -> list[str]:
     """Read what the HiPS that a reader may know of say of themselves; their address is the one here."""
     made = [one for one in surveys.made(around.site.settings) if surveys.visible(around, who, one)]
     settings = around.site.settings
-    found = [_record(one.properties, surveys.address(base, one), base, settings.authority) for one in made]
+    found = [
+        _record(one.properties, surveys.address(base, one), base, settings.authority_of(one.collection)) for one in made
+    ]
     for table in around.site.current().catalogue(who, around.policies).tables():
         if not applies(table) or not table.offers("hips"):
             continue
@@ -59,7 +61,9 @@ def records(around: Surroundings, who: Reader, base: str) -> list[str]:
                 continue  # a file that has that name by chance
             folder = path.removesuffix(f"/{NAME}") if "/" in path else ""
             at = f"{base}/collections/{quote(table.schema)}/files/{quote(folder)}".rstrip("/")
-            found.append(_record({"hips_release_date": _date(row), **said}, at, base, settings.authority))
+            found.append(
+                _record({"hips_release_date": _date(row), **said}, at, base, settings.authority_of(table.schema))
+            )
     return found
 
 
@@ -113,7 +117,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
             return Response(status_code=304, headers=headers)
         if file == "properties":
             at = surveys.address(dali.base(request, around.site.settings), found)
-            told = f"{_record(found.properties, at, dali.base(request, around.site.settings), around.site.settings.authority)}\n"
+            told = f"{_record(found.properties, at, dali.base(request, around.site.settings), around.site.settings.authority_of(name))}\n"
             return dali.whole(request, told.encode(), {**headers, "content-type": "text/plain; charset=utf-8"})
         place = found.place / file
         if not place.is_file():

@@ -49,9 +49,12 @@ def run(work: Work) -> None:
         It cannot be made.
     """
     around = Surroundings.of(work.site, work.who, work.policies)
-    if not around.operates(work.who):
-        raise Forbidden(say("operators of the site make HiPS"), remedy=say("health.operators names them"))
     given = values(work.params, PARAMS)
+    if not around.operates(work.who, given["COLLECTION"]):
+        raise Forbidden(
+            say("operators of the site make HiPS"),
+            remedy=say("health.operators names them"),
+        )
     found = surveys.make(
         around,
         work.who,

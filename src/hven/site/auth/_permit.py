@@ -260,22 +260,37 @@ class Offered(Policy):
 
 
 @lru_cache(maxsize=256)
-def offered(policies: tuple[Policy, ...], service: str) -> tuple[Policy, ...]:
-    """Add to a site's policies that only what a service offers is known; equal arguments make the same object.
+def offered(
+    policies: tuple[Policy, ...], service: str = "", collections: frozenset[str] = frozenset()
+) -> tuple[Policy, ...]:
+    """Add to a site's policies that only what a service offers is known, and only what a portal has; equal arguments make the same object.
 
     Parameters
     ----------
     policies
         Of the site.
     service
-        Name of the face.
+        Name of the face; empty: any.
+    collections
+        Of a portal; empty: all.
 
     Returns
     -------
     policies
-        One more.
+        One more, or two.
     """
-    return (*policies, Offered(service))
+    return (*policies, *([Offered(service)] if service else ()), *([OfPortal(collections)] if collections else ()))
+
+
+class OfPortal(Policy):
+    """``collections`` of a portal: its services know no others. What is over all collections (ObsCore) has those rows alone; a reader's own tables are theirs everywhere."""
+
+    def __init__(self, collections: frozenset[str]) -> None:
+        self.collections = collections
+
+    def sees(self, table: Table, who: Reader) -> bool | None:  # noqa: ARG002  (the contract's signature)
+        """Return no opinion on the tables of the portal."""
+        return None if table.schema in self.collections or table.schema == "ivoa" or table.owner is not None else False
 
 
 class Alone(Policy):
