@@ -21,10 +21,10 @@ from hven.site.auth import Reader
 PRIVATE = {"medoc": "eit_raw", "psup": "omega_raw"}
 COLLECTIONS = ("omega", "crism", "eit", "aia", "gaia_dem", "clusters", "spire")
 PORTALS = {
-    "psup": ("psup.example", ("omega", "crism")),
+    "psup": ("psup.idoc.example", ("omega", "crism")),
     "medoc": ("/medoc", ("eit", "aia", "gaia_dem")),
     "sdo": ("/medoc/sdo", ("aia",)),
-    "dem": ("dem.example:8080", ("gaia_dem",)),
+    "dem": ("dem.idoc.example:8080", ("gaia_dem",)),
     "szdb": ("szdb.example", ("clusters",)),
     "herschel": ("/herschel", ("spire",)),
 }
@@ -32,6 +32,7 @@ PORTALS = {
 
 def written(directory: Path) -> None:
     lines = ['title = "IDOC"', 'authority = "idoc.example"', 'public_url = "https://idoc.example"']
+    lines += ["[login]", 'domain = "idoc.example"']
     for name, (place, collections) in PORTALS.items():
         lines += [
             f"[portals.{name}]",
@@ -116,8 +117,8 @@ def test_the_site_has_all(client: Client) -> None:
 def test_services_say_where_they_are_asked(client: Client) -> None:
     """A registry that follows capabilities stays in the portal."""
     assert "https://idoc.example/medoc/tap<" in asked(client, "medoc", "/tap/capabilities")
-    assert "https://psup.example/tap<" in asked(client, "psup", "/tap/capabilities")
-    assert "https://dem.example:8080/tap<" in asked(client, "dem", "/tap/capabilities")
+    assert "https://psup.idoc.example/tap<" in asked(client, "psup", "/tap/capabilities")
+    assert "https://dem.idoc.example:8080/tap<" in asked(client, "dem", "/tap/capabilities")
     assert "https://idoc.example/tap<" in client.get("/tap/capabilities").text
 
 
@@ -149,6 +150,24 @@ def test_rows_of_another_portal_are_not_known(client: Client) -> None:
 def test_a_host_that_no_portal_has_is_the_site(client: Client) -> None:
     answer = client.ask("GET", "/tap/tables", headers={"host": "elsewhere.example"})
     assert tables(answer.text) == {f"{name}.main" for name in COLLECTIONS}
+
+
+def test_one_log_in_is_for_all_hosts_below_one_domain(site: Site, client: Client) -> None:
+    body = json.dumps({"name": "bea", "token": site.store.users.add("bea")}).encode()
+
+    def begun(host: str) -> str:
+        headers = {"host": host, "content-type": "application/json"}
+        return client.ask("POST", "/login", body=body, headers=headers).headers["set-cookie"]
+
+    kept = begun("psup.idoc.example")
+    assert "; Domain=idoc.example;" in kept
+    for host in ("psup.idoc.example", "dem.idoc.example:8080", "idoc.example"):
+        page = client.ask("GET", "/login", headers={"host": host, "cookie": kept.partition(";")[0]})
+        assert "bea" in page.text, host
+    over = client.ask("POST", "/logout", headers={"host": "dem.idoc.example:8080", "cookie": kept.partition(";")[0]})
+    assert "; Domain=idoc.example; Max-Age=0" in over.headers["set-cookie"], "and so is the end"
+    assert "Domain" not in begun("szdb.example")
+    assert "Domain" not in begun("evilidoc.example")
 
 
 def test_administrators_see_their_own_portal_alone(site: Site, client: Client) -> None:

@@ -128,6 +128,8 @@ def keeping(request: HTTPConnection, settings: Settings, proof: str | None, belo
     header
         Its value.
     """
+    host, domain = request.headers.get("host", "").partition(":")[0].lower(), (settings.login.domain or "").lower()
+    more["domain"] = domain if f".{host}".endswith(f".{domain}") else ""
     return cookie(proof, path=settings.root_path + below, secure=secure(request, settings), **more)
 
 

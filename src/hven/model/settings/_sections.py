@@ -447,6 +447,12 @@ class Login:
     required: bool = setting(
         False, "true: nobody sees anything but capabilities, availability and the page /login without having logged in"
     )
+    domain: str | None = setting(
+        None,
+        "domain above the hosts of all portals: who logs in at one is logged in at all of them. Their session goes to every host below it",
+        pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
+        example="a domain such as 'example.org'",
+    )
     own_passwords: bool = setting(True, "false: readers do not set their passwords on the page /login")
     proxy_header: str | None = setting(
         None,

@@ -52,7 +52,9 @@ def proof_of(headers: Mapping[str, str], cookie: str = COOKIE) -> str | None:
     return None
 
 
-def cookie(proof: str | None, *, path: str, secure: bool, name: str = COOKIE, seconds: float = SECONDS) -> str:
+def cookie(
+    proof: str | None, *, path: str, secure: bool, name: str = COOKIE, seconds: float = SECONDS, domain: str = ""
+) -> str:
     """Serialize the header Set-Cookie of a session, or of what is as secret.
 
     Scripts cannot read it (HttpOnly), pages elsewhere cannot post with it (SameSite=Lax), and behind https it never goes over plain http.
@@ -67,14 +69,17 @@ def cookie(proof: str | None, *, path: str, secure: bool, name: str = COOKIE, se
         The site is behind https.
     name, seconds
         Of the cookie.
+    domain
+        To whose hosts it goes, too; empty: to the one that gave it alone.
 
     Returns
     -------
     header
         Its value.
     """
+    below = f"; Domain={domain}" if domain else ""
     age = round(seconds) if proof is not None else 0
-    return f"{name}={quote(proof or '')}; Path={path or '/'}; Max-Age={age}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
+    return f"{name}={quote(proof or '')}; Path={path or '/'}{below}; Max-Age={age}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
 
 
 def visitor_of(headers: Mapping[str, str]) -> str:
