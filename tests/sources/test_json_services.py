@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -289,6 +290,34 @@ def test_what_a_pause_mends_is_asked_for_again(change: Any):
         assert source.columns()
         world.spoil = after(2, change)
         assert read(source, "_source.n") == list(range(7))
+
+
+@pytest.mark.parametrize(
+    "resting", [False, True], ids=["while the next is asked for", "while it must wait for its turn"]
+)
+def test_a_page_is_read_while_others_wait(resting: bool, monkeypatch: pytest.MonkeyPatch):
+    world = ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING)
+    with serving(world) as url:
+        source = opened("elastic", url, index="nrh", page=2, **({"rate": 1} if resting else {}))
+        monkeypatch.setattr("hven.sources._reading.service.time.sleep", lambda _: None)
+        assert source.columns()
+        seen, waited = threading.Event(), []
+        if resting:
+            monkeypatch.setattr(
+                "hven.sources._reading.service.time.sleep",
+                lambda _: waited.append(seen.wait(30 if searches(world) > before else 0)),
+            )
+        else:
+            world.spoil = after(2, lambda _: waited.append(seen.wait(30)))
+        before = searches(world)
+        for batch, _ in source.pages(["_source.n"]):
+            assert batch.num_rows
+            seen.set()
+        assert waited[-1], "the page was kept until the next had come"
+
+
+def searches(world: ElasticWorld) -> int:
+    return sum("_search" in one.path for one in world.asked)
 
 
 def test_a_scroll_whose_page_was_lost_is_no_whole():

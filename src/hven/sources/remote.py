@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urljoin, urlsplit
@@ -327,6 +327,7 @@ def stream(
     allow_private: bool = False,
     raw: bool = False,
     through: Connections | None = None,
+    sent: Callable[[], object] | None = None,
 ) -> Iterator[Streamed]:
     """Ask a service, and read its answer as it comes.
 
@@ -354,6 +355,8 @@ def stream(
         True: what is sent is asked for and given as it is, not unpacked.
     through
         Connections that stay open for the next request; None: of its own.
+    sent
+        Called once the request is on its way, while the answer is waited for.
 
     Yields
     ------
@@ -371,6 +374,7 @@ def stream(
     """
     body: dict[str, Any] = {"data": _gathered(form)} if content is None else {"content": content}
     first, start = urlsplit(url), url
+    trace = None if sent is None else partial(_sent, sent)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(Connections(seconds)) if through is None else through
         for _ in range(REDIRECTS + 1):
@@ -378,7 +382,7 @@ def stream(
             parts = urlsplit(url)
             if secret is not None and (parts.scheme, parts.netloc) == (first.scheme, first.netloc):
                 asked["Authorization"] = secret
-            response = client.send(method, url, allow_private=allow_private, headers=asked, **body)
+            response = client.send(method, url, allow_private=allow_private, headers=asked, trace=trace, **body)
             told = {name.lower(): value for name, value in response.headers.items()}
             found = Streamed(status=response.status_code, headers=told, url=url, parts=_parts(response, url, raw=raw))
             if not (follow and response.is_redirect and found.location):
@@ -397,6 +401,11 @@ def stream(
                 method, body = "GET", {}
             url = found.location
     raise UserError(f"{_shown(start)} leads on and on ({REDIRECTS} redirects)", remedy="give the last address")
+
+
+def _sent(call: Callable[[], object], name: str, _: object) -> None:
+    if name == "http11.send_request_body.complete":
+        call()
 
 
 class _answer:  # noqa: N801  (reads as what it gives)

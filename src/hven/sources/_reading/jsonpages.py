@@ -208,7 +208,7 @@ class PagedRecords(JsonTable):
         """Ask for the next pages while those before are read, unless few are wanted; a page that came before ends it."""
         seen: set[bytes] = set()
         pages = self._pages(after)
-        with closing(pages if limit is not None else _running(pages)) as coming:
+        with closing(pages if limit is not None else _running(pages, self.service)) as coming:
             for page in coming:
                 mark = blake2b(page.data[enter(page.data, self._path) or 0 :], digest_size=16).digest()
                 if mark in seen:
@@ -290,26 +290,41 @@ class PagedRecords(JsonTable):
         return SourceError(f"{self.what} answers {status}: {said}", remedy=remedy)
 
 
-def _running(pages: Generator[Page, None, None]) -> Generator[Page, None, None]:
-    """Ask for pages in a thread of their own, some ahead of who reads them; what fails there fails here, behind the pages before it."""
+def _running(pages: Generator[Page, None, None], service: Service) -> Generator[Page, None, None]:
+    """Ask for pages in a thread of their own, some ahead of who reads them; what fails there fails here, behind the pages before it.
+
+    A page is given away once the next one is asked for: who reads it holds the interpreter, and the request would have to wait for that.
+    """
+    held: deque[Page] = deque()
     ready: deque[Page] = deque()
     turn = threading.Condition()
     over, stopped = False, False
     failed: BaseException | None = None
 
+    def hand() -> None:
+        if held:
+            with turn:
+                ready.append(held.popleft())
+                turn.notify_all()
+
     def run() -> None:
         nonlocal over, failed
+        service.meanwhile = hand
         try:
             for page in pages:
+                hand()  # nothing had to be asked for this one
+                held.append(page)
+                if sum(len(one.data) for one in (*ready, page)) >= AHEAD:
+                    hand()
                 with turn:
-                    ready.append(page)
-                    turn.notify_all()
                     turn.wait_for(lambda: stopped or sum(len(one.data) for one in ready) < AHEAD)
                     if stopped:
                         break
         except BaseException as error:  # noqa: BLE001  (it is raised where the pages are read)
             failed = error
         finally:
+            service.meanwhile = None
+            hand()
             with turn:
                 over = True
                 turn.notify_all()

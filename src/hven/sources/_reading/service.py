@@ -126,6 +126,11 @@ class Service:
         Requests a second at most.
     secret
         The header ``Authorization``.
+
+    Attributes
+    ----------
+    meanwhile
+        Called whenever a request is on its way, and before each pause: what is done then holds up nothing.
     """
 
     def __init__(
@@ -145,6 +150,7 @@ class Service:
         self._private = context.allow_private
         self._tell = context.tell
         self._through: remote.Connections | None = None
+        self.meanwhile: Callable[[], object] | None = None
         if secret is not None and urlsplit(url).scheme != "https" and not self._private:
             raise SourceError(
                 "a token would go over http, where all can read it", remedy="give the https address of the service"
@@ -192,8 +198,13 @@ class Service:
                         else f"{self.host}: {error.message}{asked}"
                     )
                     raise SourceError(message, remedy="what was published stays; try again later") from error
-                time.sleep(backoff(number) if wait is None else wait)
+                self._rest(backoff(number) if wait is None else wait)
         raise AssertionError("a service is tried once at least")
+
+    def _rest(self, seconds: float) -> None:
+        if self.meanwhile is not None:
+            self.meanwhile()
+        time.sleep(seconds)
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -230,7 +241,7 @@ class Service:
             now = time.monotonic()
             begin, self._next = max(self._next, now), max(self._next, now) + self._pause
         if begin > now:
-            time.sleep(begin - now)
+            self._rest(begin - now)
         ours = urlsplit(url)[:2] == urlsplit(self.url)[:2]
         for first in (True, False):
             with remote.stream(
@@ -244,6 +255,7 @@ class Service:
                 follow=follow,
                 allow_private=self._private,
                 through=self._through,
+                sent=self.meanwhile,
             ) as answer:
                 if first and ours and answer.status == 401 and self._let_in(answer):
                     continue
