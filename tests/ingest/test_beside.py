@@ -111,6 +111,21 @@ def test_nothing_is_left_running(tmp_path, apart):
         os.close(end)
 
 
+def test_nothing_of_the_servers_environment_is_seen_but_where_things_are(tmp_path, monkeypatch):
+    for name in ("HVEN_NAME", "OPS_DB", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "MYPATH"):
+        monkeypatch.setenv(name, "a secret")
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    (tmp_path / "f.py").write_text(
+        "import os, pyarrow as pa\n\ndef f():\n    return pa.array([f'{k}={v}' for k, v in os.environ.items()])\n"
+    )
+    python = Python(PythonLimits(environment={"CDF_LIB": "/opt/cdf"}))
+    seen = python.call(tmp_path / "f.py", "f", []).to_pylist()
+    python.stop()
+    assert {"TZ=UTC", "OMP_NUM_THREADS=2", "CDF_LIB=/opt/cdf", f"PATH={os.environ['PATH']}"} <= {*seen}
+    assert not [one for one in seen if "a secret" in one]
+
+
 def test_code_that_closes_the_way_to_its_process_is_stopped(tmp_path):
     (tmp_path / "f.py").write_text("import os, time\n\ndef f():\n    os.closerange(3, 1 << 20)\n    time.sleep(1e6)\n")
     with pytest.raises(Failure, match="it closed the way to its process, which was stopped"):

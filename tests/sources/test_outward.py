@@ -201,3 +201,19 @@ def test_challenges_as_they_are_written():
         ("ivo://ivoa.net/sso#tls-with-password", "https://b.example/login"),
     ]
     assert not list(challenges("Basic realm=ivoa_bearer"))
+
+
+def test_hosts_that_were_found_are_forgotten_and_their_queries_never_kept(monkeypatch):
+    found = []
+    monkeypatch.setattr(remote, "resolve", lambda url, **_: (found.append(url), ("host", "192.0.2.1"))[1])
+    monkeypatch.setattr(remote, "HOSTS", 3)
+    with contextlib.closing(remote.Connections(20)) as way:
+        for number in range(5):
+            way._resolved(f"http://host?x={number}", True)
+            way._resolved(f"http://host/{number}#y", True)
+        assert len(found) == 1
+        for number in range(5):
+            way._resolved(f"http://host{number}/", True)
+        assert len(way._found) == 3
+        way._resolved("http://host/", True)
+        assert len(found) == 7

@@ -10,6 +10,7 @@ import json
 import mmap
 import os
 import pickle
+import re
 import secrets
 import signal
 import socket
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 START = 60.0  # seconds for an interpreter to begin, on a busy machine
+# what of our environment the process has: where things are, and in which language and time; nothing that may be a secret
+GIVEN = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|SSL_CERT_(FILE|DIR)|[A-Z]+_NUM_THREADS"
+)
 MARK = "HVEN_BESIDE"  # variable of the environment that what the process starts inherits
 ROUNDS = 50
 WORKER = Path(__file__).with_name("_beside_worker.py")
@@ -252,7 +257,12 @@ class Python:
             os.set_inheritable(shared.fileno(), True)
             self._process = subprocess.Popen(  # noqa: S603  (this interpreter, and our own file)
                 [sys.executable, "-P", str(WORKER), str(theirs.fileno()), str(shared.fileno())],
-                env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", MARK: mark},
+                env={
+                    **{name: value for name, value in os.environ.items() if GIVEN.fullmatch(name)},
+                    **self.limits.environment,
+                    "ARROW_DEFAULT_MEMORY_POOL": "system",
+                    MARK: mark,
+                },
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), shared.fileno()),
                 start_new_session=True,

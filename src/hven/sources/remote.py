@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from hven.model import Cache
 from hven.model.errors import Forbidden, SourceError, StorageError, TooLarge, UserError
 from hven.sources._turns import MENDED, Busy, Turns, after, again
 from hven.sources._turns import Unreachable as Unreachable  # noqa: PLC0414  (whoever asks knows it by this module)
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 REDIRECTS = 5
 FRESH = 30.0  # seconds for which a host is found where it was
+HOSTS = 1_000  # of which that is known
 _ASKED = {"Accept-Encoding": "gzip, deflate"}
 _NAME = re.compile(r"[^A-Za-z0-9._+-]+")
 _ENDINGS = {
@@ -490,7 +492,7 @@ class Connections:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._ways: dict[str | None, httpx.Client] = {}
-        self._found: dict[tuple[object, ...], tuple[float, str, str | None, str | None]] = {}
+        self._found: Cache[tuple[float, str, str | None, str | None]] = Cache(HOSTS)
         self._last: tuple[str, str | None, httpx.URL, str] | None = None
         self._closed = False
 
@@ -518,12 +520,12 @@ class Connections:
 
     def _resolved(self, url: str, allow_private: bool) -> tuple[str, str | None, str | None]:
         """Find the number of a host, and its proxy: who asks for page after page need not look up each time."""
-        asked = (*url.split("/", 3)[:3], allow_private)  # scheme and host
-        known = self._found.get(asked)
+        asked = (*urlsplit(url)[:2], allow_private)  # scheme and host
+        known = self._found.find(asked)
         if known is None or time.monotonic() - known[0] > FRESH:
             host, address = resolve(url, allow_private=allow_private)
             proxy = _proxy(url) if address is None else None
-            known = self._found[asked] = (time.monotonic(), host, address, proxy)
+            self._found.keep(asked, known := (time.monotonic(), host, address, proxy))
         return known[1:]
 
     def send(

@@ -244,6 +244,10 @@ class PythonLimits:
         300.0, "seconds for a batch of rows of a function, or until the next row of a source", gt=0, le=7 * 86400
     )
     memory: int = setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
+    environment: Mapping[str, str] = setting(
+        dict,
+        "variables beside PATH, HOME, USER, LANG, LC_*, TZ, TMPDIR, LD_LIBRARY_PATH, SSL_CERT_* and *_NUM_THREADS; the server's others are not given on",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
