@@ -27,13 +27,13 @@ from hven.adql.tree import (
     ColumnRef,
     Compare,
     Expr,
-    Ident,
     In,
     IsNull,
     Literal,
     Not,
     Or,
     Subquery,
+    ref,
     walk,
 )
 from hven.model.errors import BindError, UserError, say
@@ -351,7 +351,7 @@ class _Asked:
         if within is None or not rows:
             return rows
         # whatever its type: compared as people write it
-        text = Cast(ColumnRef(Ident(within.name, quoted=True)), "VARCHAR")
+        text = Cast(ref(within.name), "VARCHAR")
         return [And((*rows, *_one_of(text, (given.value,))))]
 
 

@@ -17,7 +17,7 @@ from hven.adql._bounds import LONGEST
 from hven.model.clock import check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hven.model.table import Column, Table
     from hven.model.types import Type
@@ -561,6 +561,64 @@ class Bound:
 # --- walks ---------------------------------------------------------------------------------------------------
 
 N = TypeVar("N")
+
+
+def ref(name: str, *qualifier: str) -> ColumnRef:
+    """Name a column as it is written.
+
+    Parameters
+    ----------
+    name
+        Of the column.
+    qualifier
+        Of its table: an alias.
+
+    Returns
+    -------
+    column
+        Letter for letter, as all that is quoted.
+    """
+    return ColumnRef(Ident(name, quoted=True), tuple(Ident(part, quoted=True) for part in qualifier))
+
+
+def source(table: Table) -> TableRef:
+    """Name a table as it is written.
+
+    Parameters
+    ----------
+    table
+        With its schema.
+
+    Returns
+    -------
+    source
+        For FROM, without an alias.
+    """
+    return TableRef((Ident(table.schema, quoted=True), Ident(table.name, quoted=True)))
+
+
+def select(table: Table, items: Iterable[str | Expr], where: Expr | None = None, order: Iterable[OrderItem] = (), offset: int | None = None) -> Query:  # fmt: skip
+    """Ask a table.
+
+    Parameters
+    ----------
+    table
+        With its schema.
+    items
+        Names of columns, and expressions.
+    where
+        Which rows; None: all.
+    order, offset
+        In which order, and how many of them are left out first.
+
+    Returns
+    -------
+    query
+        Its columns are called as those of the table are.
+    """
+    selected = tuple(SelectItem(ref(item) if isinstance(item, str) else item) for item in items)
+    left_out = Literal(offset) if offset else None
+    return Query(Select(selected, source(table), where=where), tuple(order), left_out)
 
 
 def chain(node: Any, kind: type[Any], same: Callable[[Any], bool] = bool) -> tuple[Any, list[Any]]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -26,7 +25,7 @@ from hven.services.errors import Faults
 from hven.services.params import utc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -55,16 +54,21 @@ TYPES = {
 }
 COMPARISONS = {"LT": "<", "GT": ">", "EQ": "=", "LTE": "<=", "GTE": ">="}
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# filter -> how it compares
+FILTERS = {
+    **{name: name for name in ("DATE_BETWEEN", "NUMERIC_BETWEEN", "TEXTFIELD", "CADENCE")}, "LISTBOXMULTIPLE": "IN", "MULTIPLE_VALUE": "IN",
+    **dict.fromkeys(("NUMBER_FIELD", "LISTBOX", "RADIO", "DROPDOWNLIST", "BOOLEAN_CHECKBOX"), "EQ"),
+}  # fmt: skip
 _CADENCE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)(?:ec(?:onds?)?|in(?:utes?)?|ours?|ays?)?", re.IGNORECASE)
 FAULTS = Faults(write=lambda message: orjson.dumps({"success": False, "message": message}), kind=JSON)
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Who asks for which data set."""
+class Asking(NamedTuple):
+    """Who asks what, of which endpoint of which table, in which state."""
 
     around: Surroundings
     request: Request
+    params: Params
     holdings: Holdings
     table: Table
     one: Endpoint
@@ -84,32 +88,28 @@ class Asking:
         return dali.tagged(self.request, dali.caching(dali.etag(body), public=public), JSON, body)
 
 
-def answer(
-    around: Surroundings, request: Request, params: Params, holdings: Holdings, table: Table, one: Endpoint, rest: str
-) -> Response:
+def answer(asking: Asking, rest: str) -> Response:
     """Answer what is asked of a data set, in SITools2's words; so are faults.
 
     Parameters
     ----------
-    around, request, params, holdings
-        Who asks, what, and of which state.
-    table, one
-        The data set.
+    asking
+        Who asks what, and of which data set.
     rest
         Behind its address: ``count``, ``records``, ``services``, the name of an archive; empty: its description.
     """
-    asking = Asking(around, request, holdings, table, one)
+    one, request = asking.one, asking.request
     try:
         rest = rest.strip("/")
         if not rest:
             return asking.told({"success": True, "dataset": _data_set(asking)})
         if rest == "services":
             return asking.told({"success": True, "total": len(one.archives), "data": [*_services(one)]})
-        where = _where(params, table, one)
+        where = _where(asking)
         if rest == "count":
             return asking.told({"success": True, "total": _count(asking, where), "offset": 0, "count": 0})
         if rest == "records":
-            return _records(asking, params, where)
+            return _records(asking, where)
         if rest in one.archives:
             return _archive(asking, where, one.archives[rest])
         known = ["count", "records", "services", *one.archives]
@@ -231,29 +231,23 @@ def _services(one: Endpoint) -> Iterator[dict[str, Any]]:
 
 
 def _count(asking: Asking, where: tree.Expr | None) -> int:
-    counted = tree.SelectItem(tree.Function("COUNT", star=True), tree.Ident("n"))
-    with asking.run(tree.Query(tree.Select((counted,), _source(asking.table), where=where)), 1) as result:
-        return int(next(batch.column(0)[0].as_py() for batch in result.batches() if batch.num_rows))
+    with asking.run(tree.select(asking.table, [tree.Function("COUNT", star=True)], where), 1) as result:
+        return int(result.table().column(0)[0].as_py())
 
 
-def _records(asking: Asking, params: Params, where: tree.Expr | None) -> Response:
+def _records(asking: Asking, where: tree.Expr | None) -> Response:
+    params, table = asking.params, asking.table
     start, limit = (params.whole(name, minimum=-1) for name in ("START", "LIMIT"))
     hard = asking.around.site.settings.limits.maxrec_hard
     most = PAGE if limit is None else hard if limit < 0 else limit
-    table = asking.table
     columns = _chosen(params, table, {*asking.one.cadences})
-    items = tuple(tree.SelectItem(_ref(column), tree.Ident(column.name, quoted=True)) for column in columns)
-    made = tree.Query(
-        tree.Select(items, _source(table), where=where),
-        tuple(_order(params, table)),
-        tree.Literal(start) if start is not None and start > 0 else None,
-    )
+    first = max(start or 0, 0)
+    made = tree.select(table, [one.name for one in columns], where, _order(params, table), first)
     with asking.run(made, most) as result:
-        batches = [*result.batches()]
-    rows = pa.concat_arrays([_objects(batch, columns) for batch in batches]) if batches else pa.array([], pa.string())
+        rows = [row for batch in result.batches() for row in _objects(batch, columns).to_pylist()]
     total = {} if (params.one("NOCOUNT") or "").lower() == "true" else {"total": _count(asking, where)}
-    head = orjson.dumps({"success": True, **total, "count": len(rows), "offset": max(start or 0, 0), "data": []})
-    return asking.told(head[:-2] + ",\n".join(rows.to_pylist()).encode() + head[-2:])
+    head = orjson.dumps({"success": True, **total, "count": len(rows), "offset": first, "data": []})
+    return asking.told(head[:-2] + ",\n".join(rows).encode() + head[-2:])
 
 
 def _objects(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.Array:
@@ -281,8 +275,7 @@ def _archive(asking: Asking, where: tree.Expr | None, kind: str) -> Response:
     if where is None:
         raise ParamError("nothing says whose files are wanted", remedy="p[0]=LISTBOXMULTIPLE|column|value|value")
     base = dali.base(request, settings)
-    items = tuple(tree.SelectItem(_ref(column)) for column in _shown(asking.table))
-    made = tree.Query(tree.Select(items, _source(asking.table), where=where))
+    made = tree.select(asking.table, [one.name for one in _shown(asking.table)], where)
     with asking.run(made, settings.limits.archive_files) as result:
         found = _leading(result, base)
         if result.overflow:
@@ -316,25 +309,12 @@ def _present(settings: Settings, base: str, address: str) -> str:
 # --- what is asked -------------------------------------------------------------------------------------------
 
 
-def _source(table: Table) -> tree.TableRef:
-    return tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
-
-
-def _ref(column: Column) -> tree.Expr:
-    return tree.ColumnRef(tree.Ident(column.name, quoted=True))
-
-
 def _column(table: Table, name: str) -> Column:
     """Find a column by its name, or by the UCD that a concept of a dictionary is."""
     name = name.strip().strip('"')
     found = next((one for one in table.columns if one.name.lower() == name.lower()), None) or table.by_ucd(name)
     if found is None:
-        names = [one.name for one in _shown(table)]
-        raise ParamError(
-            say("the data set has no column {name}", name[:60]),
-            name=name[:60],
-            remedy=nearest(name, names) or ", ".join(names),
-        )
+        raise _unknown(say("the data set has no column {name}", name[:60]), name, [one.name for one in _shown(table)])
     return found
 
 
@@ -360,21 +340,23 @@ def _order(params: Params, table: Table) -> Iterator[tree.OrderItem]:
         for name, way in pairs:
             column = _column(table, name)
             taken.add(column.name)
-            yield tree.OrderItem(_ref(column), descending=way == "DESC")
+            yield tree.OrderItem(tree.ref(column.name), descending=way == "DESC")
     key = table.primary or ((table.identifier.name,) if table.identifier is not None else ())
-    yield from (tree.OrderItem(_ref(table.column(name))) for name in key if name not in taken)
+    yield from (tree.OrderItem(tree.ref(table.column(name).name)) for name in key if name not in taken)
 
 
-def _where(params: Params, table: Table, one: Endpoint) -> tree.Expr | None:
+def _where(asking: Asking) -> tree.Expr | None:
     """Read all conditions of a request."""
+    table, params, one = asking.table, asking.params, asking.one
     found: list[tree.Expr | None] = []
     for letter in ("P", "C"):
         for name in sorted(key for key in params.values if re.fullmatch(rf"{letter}\[\d+\]", key)):
-            found += [_filtered(said, table, one) for said in dict.fromkeys(params.all(name)) if said]
+            found += [_filtered(asking, said) for said in dict.fromkeys(params.all(name)) if said]
     for name in sorted(key for key in params.values if re.fullmatch(r"FILTER\[\d+\]\[COLUMNALIAS\]", key)):
         begin = name.removesuffix("[COLUMNALIAS]")
-        compared, value = (params.one(f"{begin}[DATA][{key}]") or "" for key in ("COMPARISON", "VALUE"))
-        found.append(_compared(_column(table, params.one(name) or ""), compared.upper(), value))
+        how, value = (params.one(f"{begin}[DATA][{key}]") or "" for key in ("COMPARISON", "VALUE"))
+        values = re.split(r"[|,]", value.strip("()")) if how.upper() in {"IN", "NOTIN"} else [value]
+        found.append(_compared(_column(table, params.one(name) or ""), how.upper(), values))
     base = adql.parse_condition(one.condition) if one.condition else None
     return tree.conjunction(None if base is None else tree.transform(base, _constant), *found)
 
@@ -383,22 +365,22 @@ def _constant(node: Any) -> Any:
     return tree.Literal(node.value) if isinstance(node, tree.Literal) and node.slot >= 0 else node
 
 
-def _filtered(said: str, table: Table, one: Endpoint) -> tree.Expr:
+def _filtered(asking: Asking, said: str) -> tree.Expr:
     """Read a filter: ``DATE_BETWEEN|alias|from|to``; of a concept, ``DATE_BETWEEN|dictionary,concept|from|to``."""
     kind, _, rest = said.partition("|")
     name, *values = rest.split("|")
-    made = FILTERS.get(kind.strip().upper())
-    if made is None:
-        raise ParamError(
-            say("there is no filter {name}", kind[:60]),
-            name=kind[:60],
-            remedy=nearest(kind, FILTERS) or ", ".join(FILTERS),
-        )
-    if kind.strip().upper() == "CADENCE":
-        return _every(name, values, one)
-    if not values or (kind.strip().upper().endswith("_BETWEEN") and len(values) < 2):
+    how = FILTERS.get(kind.strip().upper())
+    if how == "CADENCE":
+        return _every(name, values, asking.one)
+    if how is not None and len(values) < (2 if "BETWEEN" in how else 1):
         raise ParamError(say("{filter} lacks a value", said[:60]), name=name[:60], remedy="DATE_BETWEEN|column|from|to")
-    return made(_column(table, name.rpartition(",")[2]), values)
+    if how is None:
+        raise _unknown(say("there is no filter {name}", kind[:60]), kind, FILTERS)
+    return _compared(_column(asking.table, name.rpartition(",")[2]), how, values)
+
+
+def _unknown(message: str, word: str, known: Iterable[str]) -> ParamError:
+    return ParamError(message, name=word[:60], remedy=nearest(word, known) or ", ".join(known))
 
 
 def _every(name: str, values: Sequence[str], one: Endpoint) -> tree.Expr:
@@ -425,7 +407,7 @@ def _every(name: str, values: Sequence[str], one: Endpoint) -> tree.Expr:
     return tree.transform(adql.parse_condition(condition), put)
 
 
-def _date(column: Column, text: str) -> tree.Expr:
+def _date(column: Column, text: str) -> tree.Literal:
     """Read a time as it is compared with a column."""
     found = utc(text)
     if found is None:
@@ -437,7 +419,7 @@ def _date(column: Column, text: str) -> tree.Expr:
     return tree.Literal(found)
 
 
-def _value(column: Column, text: str) -> tree.Expr:
+def _value(column: Column, text: str) -> tree.Literal:
     """Read a value of a column's type."""
     kind = column.type
     if kind.is_timestamp:
@@ -457,50 +439,20 @@ def _value(column: Column, text: str) -> tree.Expr:
     return tree.Literal(text)
 
 
-def _dates(column: Column, values: Sequence[str]) -> tree.Expr:
-    ends = [_date(column, one) for one in values[:2]]
-    if (utc(values[0]) or "") > (utc(values[1]) or ""):
-        raise ParamError("From date must be before To date", name=column.name, remedy="the earlier time first")
-    return tree.And((tree.Compare(">", _ref(column), ends[0]), tree.Compare("<", _ref(column), ends[1])))
-
-
-def _numbers(column: Column, values: Sequence[str]) -> tree.Expr:
-    low, high = (_value(column, one) for one in values[:2])
-    return tree.Between(_ref(column), low, high)
-
-
-def _listed(column: Column, values: Sequence[str]) -> tree.Expr:
-    return tree.In(_ref(column), tuple(_value(column, one) for one in values))
-
-
-def _text(column: Column, values: Sequence[str]) -> tree.Expr:
-    if not column.type.is_string or "*" not in values[0]:
-        return _same(column, values)
-    return tree.Like(_ref(column), tree.Literal(values[0].replace("*", "%")))
-
-
-def _same(column: Column, values: Sequence[str]) -> tree.Expr:
-    return tree.Compare("=", _ref(column), _value(column, values[0]))
-
-
-FILTERS: dict[str, Callable[[Column, Sequence[str]], tree.Expr]] = {
-    "DATE_BETWEEN": _dates, "NUMERIC_BETWEEN": _numbers, "LISTBOXMULTIPLE": _listed, "TEXTFIELD": _text, "NUMBER_FIELD": _same,
-    **dict.fromkeys(("LISTBOX", "RADIO", "DROPDOWNLIST", "BOOLEAN_CHECKBOX"), _same), "MULTIPLE_VALUE": _listed, "CADENCE": _same,
-}  # fmt: skip
-
-
-def _compared(column: Column, comparison: str, text: str) -> tree.Expr:
-    """Read a comparison of SITools2's table."""
-    if comparison in COMPARISONS:
-        return tree.Compare(COMPARISONS[comparison], _ref(column), _value(column, text))
-    if comparison in {"IN", "NOTIN"}:
-        values = tuple(_value(column, one) for one in re.split(r"[|,]", text.strip("()")))
-        return tree.In(_ref(column), values, negated=comparison == "NOTIN")
-    if comparison == "LIKE":
-        return tree.Like(_ref(column), tree.Literal(text.replace("*", "%")))
-    known = (*COMPARISONS, "LIKE", "IN", "NOTIN")
-    raise ParamError(
-        say("there is no comparison {name}", comparison[:60]),
-        name=column.name,
-        remedy=nearest(comparison, known) or ", ".join(known),
-    )
+def _compared(column: Column, how: str, values: Sequence[str]) -> tree.Expr:
+    """Compare a column with values, in the words of SITools2's table or those of its filters (`FILTERS`)."""
+    ref, first = tree.ref(column.name), values[0]
+    if how == "DATE_BETWEEN":
+        low, high = (_date(column, one) for one in values[:2])
+        if str(low.value) > str(high.value):
+            raise ParamError("From date must be before To date", name=column.name, remedy="the earlier time first")
+        return tree.And((tree.Compare(">", ref, low), tree.Compare("<", ref, high)))
+    if how == "NUMERIC_BETWEEN":
+        return tree.Between(ref, _value(column, first), _value(column, values[1]))
+    if how in {"IN", "NOTIN"}:
+        return tree.In(ref, tuple(_value(column, one) for one in values), negated=how == "NOTIN")
+    if how == "LIKE" or (how == "TEXTFIELD" and column.type.is_string and "*" in first):
+        return tree.Like(ref, tree.Literal(first.replace("*", "%")))
+    if how == "TEXTFIELD" or how in COMPARISONS:
+        return tree.Compare(COMPARISONS.get(how, "="), ref, _value(column, first))
+    raise _unknown(say("there is no comparison {name}", how[:60]), how, (*COMPARISONS, "LIKE", "IN", "NOTIN"))

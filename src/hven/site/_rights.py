@@ -26,6 +26,7 @@ from hven.adql.tree import (
     Select,
     TableRef,
     conjunction,
+    ref,
     transform,
     walk,
 )
@@ -143,7 +144,7 @@ class Bound:
         takes = self.takes(who)
         if takes is None or whole(who, self._table.schema):
             return set()
-        name = ColumnRef(Ident(column, quoted=True))
+        name = ref(column)
         found: set[str] = set()
         for at in range(0, len(values), TOGETHER):
             test = In(name, tuple(Literal(one) for one in values[at : at + TOGETHER]))
@@ -157,7 +158,7 @@ class Bound:
         if takes is None or whole(who, self._table.schema):
             return None
         when = self._opens
-        named = [ColumnRef(Ident(name, quoted=True)) for name in where]
+        named = [ref(name) for name in where]
         equal = conjunction(
             *(Compare("=", name, Literal(one)) for name, one in zip(named, where.values(), strict=True))
         )

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from hven.adql.bind import bind
 from hven.adql.scope import Tables
-from hven.adql.tree import ColumnRef, Compare, Ident, Join, Query, Select, SelectItem, TableRef, conjunction
+from hven.adql.tree import Compare, Ident, Join, Query, Select, SelectItem, TableRef, conjunction, ref
 from hven.engines import Limits, Memory
 from hven.ingest.sync._differing import nullable
 from hven.model.table import Table
@@ -34,8 +34,8 @@ def rows_of(
     """
     names = list(columns) if columns is not None else table.arrow.names
     other = Table(schema=WANTED[0], name=WANTED[1], columns=tuple(table.column(name) for name in keys.column_names))
-    wanted = [SelectItem(_column("t", name), Ident(name, quoted=True)) for name in names]
-    equal = [Compare("=", _column("t", name), _column("k", name)) for name in keys.column_names]
+    wanted = [SelectItem(ref(name, "t"), Ident(name, quoted=True)) for name in names]
+    equal = [Compare("=", ref(name, "t"), ref(name, "k")) for name in keys.column_names]
     both = Join(
         TableRef(tuple(Ident(part, quoted=True) for part in (table.schema, table.name)), Ident("t", quoted=True)),
         TableRef(tuple(Ident(part) for part in WANTED), Ident("k", quoted=True)),
@@ -54,7 +54,3 @@ def rows_of(
         finally:
             execution.close()
     return pa.Table.from_batches(found, schema=schema)
-
-
-def _column(alias: str, name: str) -> ColumnRef:
-    return ColumnRef(Ident(name, quoted=True), (Ident(alias, quoted=True),))

@@ -31,6 +31,7 @@ from hven.adql.tree import (
     Window,
     conjunction,
     conjuncts,
+    ref,
     walk,
 )
 from hven.ingest.sync._differing import nullable
@@ -125,7 +126,7 @@ def trace(spec: TableSpec, target: Table, tables: Iterable[Table], changed: set[
             continue
         columns[name] = {table: _named(tables_by(tables)[table], tied[table]) for table in changed}
         wanted = Select(
-            (SelectItem(ColumnRef(Ident(name, quoted=True))),),
+            (SelectItem(ref(name)),),
             TableRef(tuple(Ident(part, quoted=True) for part in KEYS)),
         )
         conditions.append(In(said.expr, Subquery(Query(wanted))))

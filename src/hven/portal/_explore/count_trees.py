@@ -187,8 +187,7 @@ def _few(distinct: object, branches: int) -> bool:
 def _groups(table: Table, columns: Sequence[Column], asking: Asking) -> list[tuple[Any, ...]]:
     names = tuple(ref(column.name) for column in columns)
     items = (*(tree.SelectItem(name) for name in names), COUNTED)
-    source = tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
-    select = tree.Select(items, source, group_by=names, top=tree.Literal(GROUPS + 1))
+    select = tree.Select(items, tree.source(table), group_by=names, top=tree.Literal(GROUPS + 1))
     found = asking.table(tree.Query(select), seconds=PATIENCE)
     groups = list(zip(*(found.column(number).to_pylist() for number in range(found.num_columns)), strict=True))
     return sorted(groups, key=lambda group: [("" if value is None else str(value)) for value in group[:-1]])

@@ -143,16 +143,12 @@ class Asking:
     def _counted(self, table: Table) -> tuple[int | None, dict[str, dict[str, object]]]:
         """Count the rows that the reader sees, and the different values of the columns that may be chosen from."""
         columns = [one for one in table.columns if one.type.is_choice and not one.hidden]
-        items = [tree.Function("COUNT", star=True)]
+        items: list[str | tree.Expr] = [tree.Function("COUNT", star=True)]
         for column in columns:
-            name = (tree.ColumnRef(tree.Ident(column.name, quoted=True)),)
+            name = (tree.ref(column.name),)
             items += [tree.Function("COUNT", name), tree.Function("COUNT", name, distinct=True)]
-        source = tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
-        select = tree.Select(
-            tuple(tree.SelectItem(item, tree.Ident(f"n{at}")) for at, item in enumerate(items)), source
-        )
         try:
-            found = self.settled(tree.Query(select), table, seconds=PATIENCE)
+            found = self.settled(tree.select(table, items), table, seconds=PATIENCE)
         except HvenError:
             found = None  # as of a table of which nothing was counted
         if found is None:

@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven import adql
-from hven.adql.tree import ColumnRef, Ident, Select, SelectItem, TableRef
-from hven.adql.tree import Query as Tree
+from hven.adql.tree import Ident, select
 from hven.engines import Limits, Live
 from hven.model import units
 from hven.model.clock import Clock
@@ -163,9 +162,9 @@ def _built(asked: Asked, name: str, stamp: tuple[str | None, str], updated: str)
     roles, aliases = _roles(table)
     frame, epoch = _frame(table, roles["ra"])
     columns = [*roles.values(), *(column for column in aliases if column not in roles.values())]
-    items = tuple(SelectItem(ColumnRef(Ident(column.name, quoted=True))) for column in columns)
-    tree = Tree(Select(items, TableRef((Ident(table.schema, quoted=True), Ident(table.name, quoted=True)))))
-    bound, _ = permit(adql.bind(tree, catalogue), ANONYMOUS, asked.policies)
+    bound, _ = permit(
+        adql.bind(select(table, [column.name for column in columns]), catalogue), ANONYMOUS, asked.policies
+    )
     reach = holdings.reach(ANONYMOUS, asked.policies)
     relations = {item.qualified: holdings.relation(item, reach) for item in bound.tables}
     execution = asked.site.engine.prepare(bound).execute((), relations, Limits(rows=MOST, clock=Clock(SECONDS)))

@@ -38,16 +38,10 @@ def _query(table: Table, verbosity: int) -> tree.Query:
     needed = {name.name if name else "", lon, lat}
     shown = (column for column in table.columns if not column.hidden)
     columns = [column.name for column in shown if column.verbosity <= verbosity or column.name in needed]
-    items = tuple(tree.SelectItem(_ref(column), tree.Ident(column, quoted=True)) for column in columns)
     centre = tuple(tree.Literal(0.0, slot=slot) for slot in range(3))
-    place = tree.Function("POINT", (_ref(lon), _ref(lat)))
+    place = tree.Function("POINT", (tree.ref(lon), tree.ref(lat)))
     inside = tree.Function("CONTAINS", (place, tree.Function("CIRCLE", centre)))
-    source = tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
-    return tree.Query(tree.Select(items, source, where=tree.Compare("=", tree.Literal(1), inside)))
-
-
-def _ref(column: str) -> tree.Expr:
-    return tree.ColumnRef(tree.Ident(column, quoted=True))
+    return tree.select(table, columns, tree.Compare("=", tree.Literal(1), inside))
 
 
 def _presented(table: Table, columns: Sequence[Column]) -> tuple[Column, ...]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from hven.model.params import Param, Params
     from hven.model.table import Endpoint, Given, Table
-    from hven.site import Holdings, Published
+    from hven.site import Published
 
 PARAM = "param"  # what conditions call the values of a request
 KEPT = 500  # trees
@@ -67,11 +67,10 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
                 say("{table} has no endpoint {name}", table.qualified, f"{name}/{rest}" if rest else name),
                 remedy=nearest(name, names) or "its page lists them",
             )
-        if one.kind == "page":
-            return await anyio.to_thread.run_sync(_page, around, request, holdings, table, one, rest)
-        if one.kind == "sitools2":
-            return await anyio.to_thread.run_sync(sitools2.answer, around, request, params, holdings, table, one, rest)
-        return await _rows(around, request, params, holdings, table, one, known)
+        asked = sitools2.Asking(around, request, params, holdings, table, one)
+        if one.kind == "query":
+            return await _rows(asked, known)
+        return await anyio.to_thread.run_sync(_page if one.kind == "page" else sitools2.answer, asked, rest)
 
     async def projects(request: Request, params: Params) -> Response:  # noqa: ARG001
         return await anyio.to_thread.run_sync(sitools2.projects, around, request, request.path_params.get("name", ""))
@@ -84,16 +83,9 @@ def routes(around: Surroundings) -> Sequence[BaseRoute]:
     ]
 
 
-async def _rows(
-    around: Surroundings,
-    request: Request,
-    params: Params,
-    holdings: Holdings,
-    table: Table,
-    one: Endpoint,
-    known: dict[tuple[Any, ...], Made],
-) -> Response:
+async def _rows(asking: sitools2.Asking, known: dict[tuple[Any, ...], Made]) -> Response:
     """Answer with rows."""
+    around, request, params, holdings, table, one = asking
     given = {each.param.name: _value(params, each.param) for each in one.params}
     active = _active(one, given)
     columns = next(
@@ -245,28 +237,20 @@ def _constants(one: Endpoint, item: Published) -> tuple[tuple[Column, object], .
     )
 
 
-def _page(
-    around: Surroundings, request: Request, holdings: Holdings, table: Table, one: Endpoint, rest: str
-) -> Response:
+def _page(asking: sitools2.Asking, rest: str) -> Response:
     """Lead to the page of a row, if there is such a row."""
+    table, one = asking.table, asking.one
     key = table.column(one.column or "")
     wanted = rest if key.type.is_string else _whole(rest)
-    found = tree.Compare("=", tree.ColumnRef(tree.Ident(key.name, quoted=True)), tree.Literal(wanted))
-    source = tree.TableRef((tree.Ident(table.schema, quoted=True), tree.Ident(table.name, quoted=True)))
-    made = tree.Query(
-        tree.Select((tree.SelectItem(tree.ColumnRef(tree.Ident(key.name, quoted=True))),), source, where=found)
-    )
-    with query.run(
-        made, around.reader(request), site=around.site, maxrec=1, policies=around.policies, holdings=holdings
-    ) as result:
+    made = tree.select(table, [key.name], tree.Compare("=", tree.ref(key.name), tree.Literal(wanted)))
+    with asking.run(made, 1) as result:
         there = wanted is not None and any(batch.num_rows for batch in result.batches())
     if not there:
         raise NotFound(say("no row of {table} has the {column} {value}", table.qualified, key.name, rest[:200]))
     asked = {key.name: f"={rest}"} | ({"_row": json.dumps([wanted])} if table.primary == (key.name,) else {})
     page = f"/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}?{urlencode(asked)}"
-    return Response(
-        None, 303, {"location": dali.base(request, around.site.settings) + page, "cache-control": "no-cache"}
-    )
+    base = dali.base(asking.request, asking.around.site.settings)
+    return Response(None, 303, {"location": base + page, "cache-control": "no-cache"})
 
 
 def _whole(text: str) -> int | None:
