@@ -50,13 +50,19 @@ class Server:
              "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M"],
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=180, env=self.environment,
         )  # fmt: skip
+        words = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=maria -addext subjectAltName=IP:127.0.0.1"
+        subprocess.run(
+            ["openssl", "req", *words.split(), "-keyout", self.directory / "key.pem", "-out", self.directory / "ca.pem"], check=True, capture_output=True
+        )  # fmt: skip
+        (self.directory / "key.pem").chmod(0o644)  # its user reads it
 
     def start(self) -> None:
         """Start, and wait until it answers."""
         self.process = subprocess.Popen(
             [self.program, "--no-defaults", *self.user, f"--datadir={self.directory}/data", f"--socket={self.socket}", f"--port={self.port}",
              "--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0",
-             "--skip-log-bin", "--performance-schema=OFF", f"--log-error={self.directory}/log", f"--pid-file={self.directory}/pid", "--sql-mode=", "--lock-wait-timeout=5"],
+             "--skip-log-bin", "--performance-schema=OFF", f"--log-error={self.directory}/log", f"--pid-file={self.directory}/pid", "--sql-mode=", "--lock-wait-timeout=5",
+             f"--ssl-cert={self.directory}/ca.pem", f"--ssl-key={self.directory}/key.pem"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment,
         )  # fmt: skip
 

@@ -84,6 +84,8 @@ MARIADB = Dialect(
     quote="`",
     begin=(
         "SET time_zone = '+00:00'",
+        # MySQL compares nothing with a day that it would not take
+        "SET SESSION sql_mode = REPLACE(REPLACE(@@sql_mode, 'NO_ZERO_DATE', ''), 'NO_ZERO_IN_DATE', '')",
         "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import struct
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -33,6 +34,7 @@ from hven.sources.sql.rows import without_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from hven.sources import Context
     from hven.sources.sql.options import Options
@@ -41,7 +43,8 @@ SCHEMES = {"mysql", "mariadb"}
 PORT, CONNECTING = 3306, 15
 PREPARE, EXECUTE, CLOSE = 0x16, 0x17, 0x19  # commands of the protocol
 UNSIGNED, BINARY = 32, 63  # a flag; the character set of what is no text
-LOST = 2013  # an error
+LOST, PLAIN, UNTRUSTED = 2013, 2026, -1  # errors; the last one is ours
+CHECKED, UNCHECKED, OFF = "checked", "unchecked", "off"  # how a connection is encrypted
 DIGITS = 18  # a whole number of so many fits
 # numbers of types in the protocol
 _TYPES: dict[int, tuple[str, pa.DataType]] = {
@@ -49,6 +52,7 @@ _TYPES: dict[int, tuple[str, pa.DataType]] = {
     4: (SINGLE, pa.float32()), 5: (DOUBLE, pa.float64()), 0: (DECIMAL, pa.float64()), 246: (DECIMAL, pa.float64()), 16: (BITS, pa.int64()),
     7: (TIME, pa.timestamp("us")), 10: (TIME, pa.timestamp("us")), 12: (TIME, pa.timestamp("us")), 14: (TIME, pa.timestamp("us")),
     11: (CLOCK, pa.string()), 6: (TEXT, pa.string()), 255: (SHAPE, pa.string()),
+    245: (TEXT, pa.string()),  # JSON, which MySQL says to be of no character set
 }  # fmt: skip
 _WIDER = {pa.int16(): pa.int32(), pa.int32(): pa.int64(), pa.int64(): pa.int64()}
 # what the server's own numbers of errors need beside its words
@@ -64,6 +68,8 @@ _REMEDIES = {
     1449: "the view's definer has no account there any more: whoever owns it says ALTER DEFINER = ... VIEW, or makes it SQL SECURITY INVOKER",
     LOST: "look at the server and its log; `seconds` says how long it may be silent; the next run begins again",
     2003: "look at host and port, and whether the server listens there",
+    PLAIN: "have the server encrypt (its ssl_cert and ssl_key), or say `?tls=off` in the address, if nobody else listens on the network between",
+    UNTRUSTED: "`?ssl_ca=FILE` in the address says whose certificates are trusted (MySQL's own: ca.pem of its data directory); `tls=unchecked` believes any server",
 }
 NATIVE = replace(MARIADB, sent={kind: how for kind, how in MARIADB.sent.items() if kind not in {TIME, WHOLE}})
 _ANY = "look at the address, the rights of its user, and the name"
@@ -76,7 +82,7 @@ class MariadbRows(ArrowRows):
         plugins.need("a table of MariaDB or MySQL", "pymysql", error=SourceError)
         super().__init__(options, context)
         self.url = url
-        self._address = _address(url)
+        self._address = _address(url, context.directory)
 
     @property
     def dialect(self) -> Dialect:
@@ -125,6 +131,8 @@ class MariadbRows(ArrowRows):
             number = LOST
         elif len(error.args) > 1 and isinstance(error.args[0], int):
             number, text = error.args[0], str(error.args[1])
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            number = UNTRUSTED
         if number == LOST and "timed out" in text:
             text = f"nothing came for {self.options.seconds:g} s"
         where = f"{self.what}: " + (f"after {self.read:,} rows: " if self.read else "")
@@ -202,7 +210,7 @@ def _field(found: Any) -> Field:
     return Field(name=found.name, kind=kind, arrow=arrow, origin=origin)
 
 
-def _address(url: str) -> dict[str, Any]:
+def _address(url: str, directory: Path) -> dict[str, Any]:
     """Read an address; nothing of it is told.
 
     Raises
@@ -226,16 +234,39 @@ def _address(url: str) -> dict[str, Any]:
             "the address is no database URL (it is not shown, it may hold a password)",
             remedy="mysql://user@host/database",
         ) from error
-    known = {"unix_socket", "ssl_ca", "ssl_cert", "ssl_key"}
-    found |= {key: value for key, value in said.items() if key in known}
-    if "ssl_ca" in said:
-        found |= {"ssl_verify_cert": True, "ssl_verify_identity": True}
-    if unknown := sorted(set(said) - known):
+    if socket := said.pop("unix_socket", ""):
+        found["unix_socket"] = socket
+    here = bool(socket) or _is_here(found["host"])
+    files = {name: str(directory / said.pop(name)) for name in ("ssl_ca", "ssl_cert", "ssl_key") if name in said}
+    tls = said.pop("tls", OFF if here and not files else CHECKED)
+    if tls not in {CHECKED, UNCHECKED, OFF} or said:
         raise SourceError(
-            f"the address says {unknown[0]}, which is not known",
-            remedy=f"it may say charset, {', '.join(sorted(known))}",
+            f"the address says {next(iter(said), 'tls=' + tls)}, which is not known",
+            remedy="it may say charset, ssl_ca, ssl_cert, ssl_key, tls (checked, unchecked, off), unix_socket",
         )
-    return found
+    return found | ({"ssl_disabled": True} if tls == OFF else {"ssl": _trusted(tls, **files)})
+
+
+def _is_here(host: str) -> bool:
+    """Check whether what goes to a host leaves this machine."""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _trusted(tls: str, ssl_ca: str | None = None, ssl_cert: str | None = None, ssl_key: str | None = None) -> ssl.SSLContext:  # fmt: skip
+    """Say which servers are believed, and who we are."""
+    try:
+        context = ssl.create_default_context(cafile=ssl_ca)
+        if ssl_cert is not None:
+            context.load_cert_chain(ssl_cert, ssl_key)
+    except OSError as error:
+        raise SourceError(
+            f"the certificates that the address names cannot be read: {error}",
+            remedy="files in PEM, relative to the descriptor",
+        ) from error
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # certificates that MySQL makes for itself lack what that asks for
+    if tls == UNCHECKED:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 __all__ = ["SCHEMES", "MariadbRows"]

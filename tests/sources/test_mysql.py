@@ -1,0 +1,113 @@
+"""MySQL 8 where it is not MariaDB: log-in by caching_sha2_password, JSON, days that are none; and whom a connection of either trusts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import subprocess
+
+import pytest
+
+import mariadb
+import mysql8
+from hven.model.errors import SourceError
+from hven.sources import Context, sql
+
+pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
+CIPHER = "SELECT variable_value AS v FROM information_schema.session_status WHERE variable_name = 'SSL_CIPHER'"
+
+
+@pytest.fixture(scope="module")
+def maria():
+    return mariadb.server()
+
+
+def read(url, directory=None, tell=None, **options):
+    context = Context(secret=lambda _: url, tell=tell, **({} if directory is None else {"directory": directory}))
+    source = sql.open(sql.Options(url="$DB", **options), context)
+    types = {column.name: str(column.type) for column in source.columns()}
+    return types, [row for batch in source.batches() for row in batch.to_pylist()]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_log_in_by_caching_sha2_password(maria, known):
+    """The password itself goes nowhere: scrambled, or encrypted for the server's own key."""
+    with mysql8.server(known=known) as there:
+        assert read(there.url, query="SELECT 1 AS n, 'é' AS s")[1] == [{"n": 1, "s": "é"}]
+        assert set(there.seen) == {"fast" if known else "full"}
+        wrong = there.url.replace("sesame", "wrong-sesame")
+        with pytest.raises(SourceError, match="Access denied") as caught:
+            read(wrong, query="SELECT 1 AS n")
+        assert "sesame" not in str(caught.value)
+
+
+def test_the_client_of_mariadb_logs_in_there_too(maria):
+    """Who plays MySQL here is understood by a client that is not ours."""
+    program = shutil.which("mariadb")
+    with mysql8.server() as there:
+        words = ["--skip-ssl", "-h127.0.0.1", f"-P{there.port}", f"-u{mariadb.USER}", f"-p{mariadb.PASSWORD}"]
+        done = subprocess.run([program, "--no-defaults", *words, "-Ne", "SELECT 40 + 2"], capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+        assert done.stdout.split() == ["42"], done.stderr
+
+
+def test_json_is_a_text(maria):
+    with mysql8.server() as there:
+        types, found = read(there.url, query="SELECT CAST('{\"a\": [1, \"é\"]}' AS CHAR) AS json, X'00ff' AS bytes")
+    assert (types["json"], found) == ("string", [{"json": '{"a": [1, "é"]}', "bytes": "\\x00ff"}])
+
+
+def test_days_that_are_none_under_strict_modes(maria):
+    """MySQL's own modes refuse to compare with 0000-00-00; what lies there is read all the same."""
+    maria.do("CREATE OR REPLACE TABLE strict_days (n int, day datetime)", "INSERT INTO strict_days VALUES (1, '2026-02-01'), (2, '0000-00-00'), (3, NULL)", database="test")  # fmt: skip
+    (before,) = maria.do("SELECT @@GLOBAL.sql_mode")[0]
+    maria.do("SET GLOBAL sql_mode = 'STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO'")
+    try:
+        told = []
+        context = Context(secret=lambda _: maria.url, tell=told.append)
+        source = sql.open(sql.Options(url="$DB", table="strict_days"), context)
+        assert [row["day"] is None for batch in source.batches() for row in batch.to_pylist()] == [False, True, True]
+        assert told == ["table strict_days, column day: 1 date is 0000-00-00, which is no day: read as missing"]
+        newer = source.since("day", dt.datetime(2026, 3, 1))
+        assert sorted(row["n"] for batch in newer.batches(["n"]) for row in batch.to_pylist()) == [2, 3]
+        (mode,) = read(maria.url, query="SELECT @@sql_mode AS mode")[1]
+        assert ("ZERO_DATE" in mode["mode"], "STRICT_TRANS_TABLES" in mode["mode"]) == (False, True)
+    finally:
+        maria.do(f"SET GLOBAL sql_mode = '{before}'")
+
+
+def test_a_server_is_believed_by_its_certificate(maria, tmp_path):
+    (tmp_path / "ca.pem").write_bytes((maria.directory / "ca.pem").read_bytes())
+    assert read(maria.url, query=CIPHER)[1] == [{"v": ""}], "nothing is encrypted that does not leave the machine"
+    (row,) = read(f"{maria.url}?ssl_ca=ca.pem", tmp_path, query=CIPHER)[1]
+    assert row["v"].startswith("TLS_")
+    (row,) = read(f"{maria.url}?tls=unchecked", query=CIPHER)[1]
+    assert row["v"]
+    with pytest.raises(SourceError, match="CERTIFICATE_VERIFY_FAILED") as caught:
+        read(f"{maria.url}?tls=checked", query=CIPHER)
+    assert "ssl_ca" in caught.value.remedy
+    named = f"{maria.url}?ssl_ca=ca.pem".replace("@127.0.0.1", "@localhost")  # of which the certificate says nothing
+    with pytest.raises(SourceError, match="CERTIFICATE_VERIFY_FAILED"):
+        read(named, tmp_path, query=CIPHER)
+    with pytest.raises(SourceError, match=r"cannot be read.*\[Errno 2\]") as caught:
+        read(f"{maria.url}?ssl_ca=none.pem", tmp_path, query=CIPHER)
+    assert "sesame" not in f"{caught.value}{caught.value.remedy}"
+    with pytest.raises(SourceError, match="tls=perhaps, which is not known"):
+        read(f"{maria.url}?tls=perhaps", query=CIPHER)
+    line = f"{mariadb.odbc(maria)};SSLCA={tmp_path / 'ca.pem'};SSLVERIFY=1"
+    (row,) = read(line, query=CIPHER)[1]
+    assert row["v"]
+
+
+def test_without_a_certificate_nothing_is_sent_to_another_machine(maria, monkeypatch):
+    """To a host that is not this one a connection is encrypted and checked, whatever the address does not say."""
+    from hven.sources.sql import mariadb as source
+
+    monkeypatch.setattr(source, "_is_here", lambda host: False)
+    with mysql8.server() as there:
+        with pytest.raises(SourceError, match="SSL is required but the server doesn't support it") as caught:
+            read(there.url, query="SELECT 1 AS n")
+        assert "tls=off" in caught.value.remedy
+        assert there.seen == [], "no log-in was tried"
+        assert read(f"{there.url}?tls=off", query="SELECT 1 AS n")[1] == [{"n": 1}]
+    with pytest.raises(SourceError, match="CERTIFICATE_VERIFY_FAILED"):
+        read(maria.url, query=CIPHER)
