@@ -21,6 +21,8 @@ from hven.site import Site
 from hven.site import serving as room
 from hven.site._engines import Engines
 from hven.site.serving import refuse_unread, serving
+from hven.sources import remote
+from hven.sources._turns import Busy
 from running import hven, until
 
 FIRST = 'name = "Uraniborg"\ntitle = "Before"\nport = 18290\n[health]\nopen = true\n'
@@ -86,6 +88,24 @@ def test_what_can_be_is_taken_up_and_the_rest_is_told(place: Path, server: Site)
     says(place, FIRST)
     until(lambda: server.settings.title == "Before")
     assert check(reader) == {"state": "ok", "message": ""}
+
+
+def test_ceilings_of_hosts_elsewhere_are_taken_up(place: Path, server: Site) -> None:
+    """Nobody waits for a turn before; then the second one is told how long it would have to."""
+
+    def soon() -> None:
+        for _ in range(3):
+            remote._turns.wait("far.example", 0.0)
+
+    soon()
+    says(place, FIRST + "[ceilings]\n'far.example' = 0.01\n")
+    until(lambda: server.settings.ceilings == {"far.example": 0.01})
+    with pytest.raises(Busy, match=r"far\.example is asked 0\.01 times a second at most"):
+        soon()
+    assert server.settled.waiting == ()
+    says(place, FIRST)
+    until(lambda: server.settings.ceilings == {})
+    soon()
 
 
 def test_settings_of_a_database_that_is_open_wait(place: Path) -> None:

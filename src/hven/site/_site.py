@@ -235,6 +235,7 @@ class Site(Keeping):
         """Apply what changed in hven.toml; return whether anything did."""
         if not self.settled.look(self.engines.fixed()):
             return False
+        remote.ceilings(self.settled.now.ceilings, self.settled.now.var / "turns")
         self.settings = self.settled.now
         self.engines.settle(self.settings)
         self._lives.settle(self.settings)

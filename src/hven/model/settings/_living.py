@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # processes, sockets, connections and memory are made of these when a server begins
 FIXED = (
-    "host", "port", "workers", "job_workers", "store", "data", "live", "limits.memory", "limits.concurrent", "jobs.idle", "schedule.runs", "ceilings",
+    "host", "port", "workers", "job_workers", "store", "data", "live", "limits.memory", "limits.concurrent", "jobs.idle", "schedule.runs",
 )  # fmt: skip
 
 
