@@ -10,10 +10,8 @@ from pathlib import Path
 rng = random.Random(60)
 root = Path(__file__).parent / "collections"
 LATITUDE, LONGITUDE = -24.62743941, -70.40498688  # of the VLTI
-STATIONS = {  # east and north of the array's origin, in metres
-    "A0": (-14.642, -55.812), "B2": (0.739, -75.899), "C1": (5.691, -65.735), "D0": (15.628, -45.397), "G1": (66.716, -95.501),
-    "J2": (114.460, -62.151), "J3": (80.628, 36.193), "U1": (-9.925, -20.335), "U2": (14.887, 30.502), "U3": (44.915, 66.183), "U4": (103.306, 43.999),
-}  # fmt: skip
+with (root / "obsportal" / "stations.csv").open() as places:  # east and north of the array's origin, in metres
+    STATIONS = {row["station"]: (float(row["east"]), float(row["north"])) for row in csv.DictReader(places)}
 ARRAYS = ["U1 U2 U3 U4", "A0 B2 D0 C1", "A0 G1 J2 J3"]
 MODES = {"GRAVITY": ["LOW", "MEDIUM", "HIGH"], "PIONIER": ["FREE", "GRISM"], "MATISSE": ["LM_LOW", "LM_MEDIUM"]}
 TARGETS = {
@@ -37,6 +35,8 @@ NAMES = (
     "ob_id",
     "ins_mode",
     "last_mod_date",
+    "lst",
+    "stations",
 )
 
 
@@ -105,6 +105,7 @@ def main() -> None:
             "dp_id": f"{instrument[:5]}.{when:%Y-%m-%dT%H:%M:%S}.{number:03d}", "instrument": instrument, "object": name, "ra": ra, "dec": dec, "mjd_obs": mjd,
             "exposure": seconds, "dp_cat": rng.choice(["SCIENCE", "CALIB"]), "prog_id": f"0110.C-{rng.randrange(9999):04d}(A)", "ob_id": 3_000_000 + number // 4,
             "ins_mode": rng.choice(MODES[instrument]), "last_mod_date": (when + timedelta(hours=3)).isoformat(timespec="seconds"),
+            "lst": round(sidereal(mjd) * 240, 3), "stations": " ".join(stations),
         }  # fmt: skip
         rows.append(row)
         cards = header(row, stations, seconds, old=number % 20 == 7, wrong=number == 31)

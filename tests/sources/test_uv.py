@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import math
 import re
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
 
+import file_servers
 from hven import query
 from hven.ingest import ingest
 from hven.model import settings
@@ -23,6 +25,7 @@ from hven.site import Site
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
 from made import EXAMPLES, example, ingested
+from running import serving
 from shared import shared
 
 TEXT = (EXAMPLES / "24-obsportal/collections/obsportal/obsportal.yaml").read_text()
@@ -59,7 +62,7 @@ def real(tmp_path_factory) -> tuple[dict[str, Any], Callable[[str], list[dict[st
     """Publish the headers of two real files by the example's descriptor, at the time of their points and at that of the header."""
     place = tmp_path_factory.mktemp("uv")
     lines, facts, files = (
-        ["dp_id,instrument,object,ra,dec,mjd_obs,exposure,dp_cat,prog_id,ob_id,ins_mode,last_mod_date"],
+        ["dp_id,instrument,object,ra,dec,mjd_obs,exposure,dp_cat,prog_id,ob_id,ins_mode,last_mod_date,lst,stations"],
         {},
         {},
     )
@@ -81,11 +84,14 @@ def real(tmp_path_factory) -> tuple[dict[str, Any], Callable[[str], list[dict[st
             late = 2 * (float(np.mean(points["MJD"])) - begin) * 86_400
         for ident, seconds in ((name, late), (f"{name}0", 0.0)):
             ra, dec = facts[name][:2]
-            lines.append(f"{ident},{name},x,{ra!r},{dec!r},{begin!r},{seconds!r},SCIENCE,p,1,X,2026-01-01T00:00:00")
+            lines.append(
+                f"{ident},{name},x,{ra!r},{dec!r},{begin!r},{seconds!r},SCIENCE,p,1,X,2026-01-01T00:00:00,0.5,none"
+            )
             files[f"data/{ident}.fits"] = path.read_bytes()
     text = re.sub(r"      kind: query.*\n      adql: .*\n", "      kind: csv\n      files: raw.csv\n", TEXT, count=1)
     text = re.sub(r"file: data/headers/\{dp_id\}\.html.*", "file: data/{dp_id}.fits", text)
-    with site_with(place, text, {"raw.csv": "\n".join(lines), "modes.csv": MODES}) as site:
+    stations = (EXAMPLES / "24-obsportal/collections/obsportal/stations.csv").read_text()
+    with site_with(place, text, {"raw.csv": "\n".join(lines), "modes.csv": MODES, "stations.csv": stations}) as site:
         (place / "collections/obsportal/data").mkdir()
         for name, body in files.items():
             (place / "collections/obsportal" / name).write_bytes(body)
@@ -125,9 +131,7 @@ def test_points_are_those_of_the_files(real, name):
 
 
 def test_baselines_of_the_real_portal_are_those_of_the_examples_geometry() -> None:
-    path = EXAMPLES / "24-obsportal/make_data.py"
-    made = importlib.util.module_from_spec(importlib.util.spec_from_file_location("make_data", path))
-    made.__spec__.loader.exec_module(made)
+    module = made()
     with warnings.catch_warnings():  # of its VOTable
         warnings.simplefilter("ignore")
         exposures = parse_single_table(
@@ -137,8 +141,8 @@ def test_baselines_of_the_real_portal_are_those_of_the_examples_geometry() -> No
     for row in exposures:
         for pair, facts in ast.literal_eval(row["exp_projected_baselines"]).items():
             for end in ("start", "end"):
-                hour = made.sidereal(row[f"exp_mjd_{end}"]) - row["target_ra"]
-                length, angle = made.projected(pair.split("-"), (1, 2), hour, row["target_dec"])
+                hour = module.sidereal(row[f"exp_mjd_{end}"]) - row["target_ra"]
+                length, angle = module.projected(pair.split("-"), (1, 2), hour, row["target_dec"])
                 off = (angle - float(facts["angle"][end]) + 180) % 360 - 180
                 found.append((abs(length - float(facts["length"][end])), abs(off)))
     assert len(found) == 372
@@ -146,30 +150,89 @@ def test_baselines_of_the_real_portal_are_those_of_the_examples_geometry() -> No
     assert max(angle for _, angle in found) < 0.25  # degrees: the header says the mean place, to a tenth
 
 
+def made() -> Any:
+    """Load what makes the example's data: its formula is another one than that of the descriptor."""
+    spec = importlib.util.spec_from_file_location("make_data", EXAMPLES / "24-obsportal/make_data.py")
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def as_it_should_be(site: Site) -> None:
+    """See that each fault of the headers was found, and that exposures without one have points all the same."""
+    states = rows(
+        site,
+        "SELECT exp_header AS state, COUNT(*) AS n, MAX(quality_flags) AS f FROM obsportal.main GROUP BY exp_header",
+    )
+    assert {row["state"]: (row["n"], row["f"]) for row in states} == {
+        "here": (57, 0),
+        "broken": (2, 1),
+        "missing": (1, 1),
+    }
+    found = rows(
+        site,
+        "SELECT quality_flags AS f, COUNT(*) AS n, COUNT(DISTINCT exp_id) AS e FROM obsportal.uv GROUP BY quality_flags",
+    )
+    assert {row["f"]: (row["n"], row["e"]) for row in found} == {0: (318, 53), 1: (6, 1), 2: (36, 6)}
+    (off,) = rows(
+        site,
+        "SELECT MAX(ABS(u - u_array)) AS u, MAX(ABS(v - v_array)) AS v FROM obsportal.uv WHERE quality_flags = 0",
+    )
+    assert max(off.values()) < 0.01  # what three decimals of the header leave
+    module = made()
+    bare = rows(
+        site,
+        "SELECT uv.*, target_ra, target_dec, instrument_em_min AS low, instrument_em_max AS high FROM obsportal.uv AS uv JOIN obsportal.main USING (exp_id) WHERE exp_header NOT IN ('here', 'old')",
+    )
+    assert len(bare) == 18
+    for row in bare:
+        hour = module.sidereal(row["mjd"]) - row["target_ra"]
+        length, angle = module.projected(row["baseline"].split("-"), (1, 2), hour, row["target_dec"])
+        u, v = length * math.sin(math.radians(angle)), length * math.cos(math.radians(angle))
+        assert (row["u"], row["v"], row["origin"]) == (pytest.approx(u, abs=1e-3), pytest.approx(v, abs=1e-3), "array")
+        assert row["u_wave"] == pytest.approx(row["u"] * 2 / (row["low"] + row["high"]))
+
+
+@pytest.mark.slow
+def test_the_example_from_a_tap_service_and_pages_of_headers(tmp_path: Path) -> None:
+    """The archive is another Hven, asked by TAP, and a server of pages; a second run asks for no page again."""
+    with example("24-obsportal", tmp_path) as directory:
+        pages = {
+            f"/hdr?DpId={path.stem}": path.read_bytes()
+            for path in (directory / "collections/obsportal/data/headers").iterdir()
+        }
+        archive = settings.init(tmp_path / "archive")
+        shutil.copytree(directory / "collections/eso", archive / "collections/eso")
+        described = archive / "collections/eso/eso.yaml"
+        described.write_text(re.sub(r"access: private.*", "", described.read_text()))
+        ingested(archive)
+        shutil.rmtree(directory / "collections/eso")
+        (directory / "hven.toml").write_text("allow_private = true\n")
+        with serving(archive) as there, file_servers.web(file_servers.Files(pages)) as hdr:
+            text = re.sub(
+                r"kind: query .*\n      adql: (.*)\n",
+                rf'kind: tap\n      url: "{there.url}/tap"\n      adql: "\1"\n',
+                TEXT,
+                count=1,
+            )
+            text = re.sub(r"file: data/headers/.*", f'url: "{hdr.address}/hdr?DpId={{dp_id}}"', text)
+            (directory / "collections/obsportal/obsportal.yaml").write_text(text)
+            with Site(settings.load(directory)) as site:
+                ingest(site, "obsportal")
+                as_it_should_be(site)
+                assert len({line.split()[1] for line in hdr.asked}) == 60
+                hdr.asked.clear()
+                ingest(site, "obsportal")
+                as_it_should_be(site)
+                assert hdr.asked == []
+
+
 @pytest.mark.slow
 def test_the_example_finds_what_is_wrong_with_its_headers(tmp_path: Path) -> None:
     with example("24-obsportal", tmp_path) as directory:
         ingested(directory)
         with Site(settings.load(directory)) as site:
-            states = rows(
-                site,
-                "SELECT exp_header AS state, COUNT(*) AS n, MAX(quality_flags) AS f FROM obsportal.main GROUP BY exp_header",
-            )
-            assert {row["state"]: (row["n"], row["f"]) for row in states} == {
-                "here": (57, 0),
-                "broken": (2, 1),
-                "missing": (1, 1),
-            }
-            found = rows(
-                site,
-                "SELECT quality_flags AS f, COUNT(*) AS n, COUNT(DISTINCT exp_id) AS e FROM obsportal.uv GROUP BY quality_flags",
-            )
-            assert {row["f"]: (row["n"], row["e"]) for row in found} == {0: (318, 53), 1: (6, 1), 2: (18, 3)}
-            off = rows(
-                site,
-                "SELECT MAX(ABS(u - u_array)) AS u, MAX(ABS(v - v_array)) AS v FROM obsportal.uv WHERE quality_flags = 0",
-            )[0]
-            assert max(off.values()) < 0.01  # what three decimals of the header leave
+            as_it_should_be(site)
             wave = rows(
                 site,
                 "SELECT TOP 1 u, u_wave FROM obsportal.uv JOIN obsportal.main USING (exp_id) WHERE instrument_name = 'GRAVITY'",
