@@ -593,6 +593,54 @@ def test_a_server_that_lists_its_files_is_asked_for_those_that_changed(tmp_path)
             far("fits", "*.jpg", mode="header")
 
 
+def test_heads_in_a_bucket(tmp_path, monkeypatch):
+    """By S3, judged by moto: all kinds that read heads, by a pattern; what was listed as it was is not opened again; a wrong key ends it."""
+    bodies = {}
+    for number in range(4):
+        header(tmp_path / "a.fits", N=number)
+        bodies[f"night/{number}.fits"] = (tmp_path / "a.fits").read_bytes()
+    for name in ("colors.xml", "colors.tab"):
+        bodies[f"night/{name}"] = (shared("data/planetary/pds4") / name).read_bytes()
+    (path,) = shared("data/interferometry/oifits").glob("GRAVI.2016*.fits")
+    bodies["oi/a.oifits"] = path.read_bytes()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("in/1.fits", bodies["night/1.fits"])
+    bodies["packed.zip"] = packed.getvalue()
+    monkeypatch.setattr(keptheads, "RACY", -2.0)  # they were put there just now
+    with file_servers.bucket(bodies) as (address, key, secret):
+
+        def far(kind, files, said=secret, **more):
+            module = plugins.load("sources", kind)
+            context = Context(directory=tmp_path, allow_private=True, kept=tmp_path / "kept", secret=lambda _: said)
+            options = {"endpoint_url": address, "key": key, "secret": "$S3"}
+            return module.open(
+                module.Options.model_validate({"files": files, "root": "s3://observatory", "options": options, **more}),
+                context,
+            )
+
+        cards = {"mode": "header", "cards": ["N"]}
+        source = far("fits", "night/*.fits", **cards, ignore="3.fits")
+        found = read(source, ["N", "file.path", "file.size", "file.url"])
+        assert [(row["N"], row["file.path"], row["file.size"]) for row in found] == [
+            (number, f"night/{number}.fits", 2880) for number in range(3)
+        ]
+        assert [row["file.url"] for row in found] == [f"s3://observatory/night/{number}.fits" for number in range(3)]
+        again = far("fits", "night/*.fits", **cards, ignore="3.fits")
+        names = counted(again, monkeypatch)
+        assert [row["N"] for row in read(again, ["N"])] == [0, 1, 2]
+        assert names == []
+        (row,) = read(far("product", "night/*.xml", mode="cards", cards=["title"]), ["value"])
+        assert row == {"value": "Properties of Comet Nuclei - Colors"}
+        assert read(far("oifits", "oi/*.oifits"), ["target_name", "nb_vis2"]) == read(
+            opened("oifits", path.parent, files=path.name), ["target_name", "nb_vis2"]
+        )
+        (row,) = read(far("fits", "*.zip", **cards), ["N", "file.path"])
+        assert row == {"N": 1, "file.path": "packed.zip/in/1.fits"}
+        with pytest.raises(SourceError, match="it answers 403"):
+            read(far("fits", "night/*.fits", said="wrong", **cards))
+
+
 @pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz", "tar.xz"])
 def test_members_of_archives_are_files(tmp_path, ending, monkeypatch):
     header(tmp_path / "1.fits", N=1)

@@ -213,18 +213,22 @@ def meant(options: HeadOptions, context: Context, endings: Sequence[str]) -> lis
     UserError
         The server lists no files.
     """
+    packed = options.members is not None or any(one.lower().endswith(ARCHIVES) for one in options.files)
+    files: Sequence[DataFile]
     if options.root:
         root = Root(address=options.root.rstrip("/"), at="", options=options.options, direct=False)
         if root.scheme is None or not speaks(root.scheme):
             raise SourceError(f"nobody knows how to ask {options.root}", remedy=f"root: one of {', '.join(SCHEMES)}")
         there = store(root, secret=context.secret, allow_private=context.allow_private, seconds=SECONDS)
-        return far_files(there, root.address, options.files, options.ignore)
-    if options.members is None and not any(one.lower().endswith(ARCHIVES) for one in options.files):
+        files = far_files(there, root.address, options.files, options.ignore)
+        if not packed:
+            return files
+    elif not packed:
         return None
-    packed = (f"**/*.{ending}{more}" for ending in endings for more in ("", *(f".{one}" for one in PACKED)))
-    return members_of(
-        data_files(options, context.directory, context.roots), options.members or [*packed], options.ignore
-    )
+    else:
+        files = data_files(options, context.directory, context.roots)
+    usual = (f"**/*.{ending}{more}" for ending in endings for more in ("", *(f".{one}" for one in PACKED)))
+    return members_of(files, options.members or [*usual], options.ignore)
 
 
 def on_disk_alone(options: HeadOptions) -> None:

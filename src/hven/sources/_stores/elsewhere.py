@@ -198,18 +198,19 @@ def _away(fault: FarFault, address: str) -> None:
 
 
 class _Archive:
-    """An open zip or tar file, with its members by name."""
+    """An open zip or tar file, here or on another server, with its members by name."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name, self.lock = path, name, threading.Lock()
+    def __init__(self, file: DataFile) -> None:
+        self.file, self.name, self.lock = file, file.name, threading.Lock()
         self._opened: Any = None
         self._members: dict[str, Any] | None = None
 
     def members(self) -> dict[str, Any]:
         if self._members is None:
             try:
-                kind = zipfile.ZipFile if zipfile.is_zipfile(self.path) else tarfile.open
-                self._opened = kind(self.path)
+                file = self.file.place.open() if isinstance(self.file, _Elsewhere) else self.file.path.open("rb")
+                weakref.finalize(self, file.close)
+                self._opened = zipfile.ZipFile(file) if zipfile.is_zipfile(file) else _tar(file)
                 weakref.finalize(self, self._opened.close)
                 if isinstance(self._opened, zipfile.ZipFile):
                     found = [(one.filename, one) for one in self._opened.infolist() if not one.is_dir() and not one.flag_bits & 1]  # fmt: skip
@@ -251,22 +252,27 @@ class MemberFile(_Elsewhere):
     """A file in an archive."""
 
     def __init__(self, archive: _Archive, member: str) -> None:
-        super().__init__(f"{archive.name}/{member}", archive.path / member, None)
+        super().__init__(f"{archive.name}/{member}", archive.file.path / member, None)
         self._archive = archive
 
     @cached_property
     def stat(self) -> os.stat_result:
         """Size, and what tells its content instead of a time; the archive's own time for people."""
-        own = self._archive.path.stat()
+        own = self._archive.file.stat
         size, told = self._archive.facts(self.name.removeprefix(f"{self._archive.name}/"))
         return cast("os.stat_result", _Stat(size, own.st_mtime, told, own.st_dev))
 
     def look(self) -> bool:
         """Look whether its archive is there."""
-        return self._archive.path.exists()
+        return self._archive.file.look()
 
     def _spans(self, path: str) -> _Spans | None:
         return self._archive.spans(path.removeprefix(f"{self._archive.name}/"))
+
+
+def _tar(file: Any) -> tarfile.TarFile:
+    file.seek(0)
+    return tarfile.open(fileobj=file)
 
 
 def members_of(files: Sequence[DataFile], patterns: Sequence[str], ignore: Sequence[str]) -> list[DataFile]:
@@ -282,7 +288,7 @@ def members_of(files: Sequence[DataFile], patterns: Sequence[str], ignore: Seque
         if not file.path.name.lower().endswith(ARCHIVES):
             found.append(file)
             continue
-        archive = _Archive(file.path, file.name)
+        archive = _Archive(file)
         names = [name for name in archive.members() if wanted(name, patterns, ignore)]
         found += [MemberFile(archive, name) for name in names]  # in its order: a packed tar is read forward
     if not found:
