@@ -18,6 +18,8 @@ export type Column = {
   name: string;
   label: string;
   description: string;
+  /** What is told when one points at it: its name, and the description. */
+  title: string;
   unit: string;
   stored_unit: string;
   units?: string[];
@@ -85,7 +87,7 @@ export type Count = {
   every: string;
 };
 export type Parts = { low: string; high: string; unit: string; around: string };
-export type Chip = { name: string; value: string; address: string; when?: string };
+export type Chip = { name: string; label: string; value: string; address: string; when?: string };
 
 /** `/facets`. */
 export type Facet = { column: string; label: string; choices: Choice[]; more: boolean; exact: boolean };

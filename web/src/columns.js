@@ -41,11 +41,13 @@ export function mount(box, { state, t }) {
     .filter((one) => one.defaultChecked)
     .map((one) => one.value);
   find(form, ".actions").remove();
+  const names = find(form, "[data-names]", HTMLAnchorElement);
+  names.addEventListener("click", () => (names.search = String(state.with({ _names: names.dataset.names || null }))));
 
   const wanted = finder(lines, t);
   const main = button(t("Main columns"), () => state.set({ _cols: null }), { className: "link" });
-  const names = lines.map((one) => find(one, "input", HTMLInputElement).value);
-  const every = button(t("All columns"), () => state.set({ _cols: names.join(",") }), { className: "link" });
+  const listed = lines.map((one) => find(one, "input", HTMLInputElement).value);
+  const every = button(t("All columns"), () => state.set({ _cols: listed.join(",") }), { className: "link" });
   form.prepend(wanted, make("p", { className: "bar" }, main, " ", every));
   for (const line of lines)
     line.append(mover(line, t("Up one"), "↑", -1, apply), mover(line, t("Down one"), "↓", 1, apply));

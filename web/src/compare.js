@@ -132,7 +132,7 @@ function lines(made, list, t) {
   const body = made.createTBody();
   for (const { column, values, differs } of list) {
     const row = body.insertRow();
-    const th = make("th", { scope: "row", textContent: column.label, title: column.description });
+    const th = make("th", { scope: "row", textContent: column.label, title: column.title });
     if (column.unit) th.append(" ", make("small", { textContent: column.unit }));
     row.append(th);
     for (const value of values) {

@@ -186,7 +186,7 @@ function shot(value) {
  */
 function entry(column, value, t) {
   if (value === null) return [];
-  const name = make("dt", { textContent: column.label, title: column.description });
+  const name = make("dt", { textContent: column.label, title: column.title });
   if (column.unit) name.append(" ", make("small", { textContent: column.unit }));
   const said = make("dd");
   fill(said, value, { ...column, numeric: false }, t);

@@ -8,7 +8,7 @@ import { all, find, make, maybe, table, target } from "./dom.js";
 /** @typedef {HTMLInputElement | HTMLSelectElement} Field */
 
 const WAIT = 500; // milliseconds after a key
-const KEPT = ["_cols", "_view", "lang"]; // are no part of a search
+const KEPT = ["_cols", "_names", "_view", "lang"]; // are no part of a search
 
 class Form {
   later = 0;
@@ -229,12 +229,12 @@ function unused(list, t) {
 function chips(place, asked, here, t) {
   /** @type {Record<string, string>} */
   const names = { _q: t("Words"), _near: t("Place"), _in: t("Region"), _every: t("One row every") };
-  const entries = asked.map(({ name, value, address, when }) => {
+  const entries = asked.map(({ name, label, value, address, when }) => {
     const said = when ? t(when === "day" ? "on {day}" : "in {month}", { day: value, month: value }) : value;
     const mark = make("span", { textContent: "×", ariaHidden: "true" });
     const link = make("a", { href: `${here}?${address}`, title: t("Leave out") });
     link.dataset.name = name;
-    link.append(make("span", { textContent: names[name] ?? name }), ` ${said} `, mark);
+    link.append(make("span", { textContent: names[name] ?? label ?? name }), ` ${said} `, mark);
     return make("li", {}, link);
   });
   place.replaceChildren(...entries);

@@ -128,7 +128,7 @@ export function heads(columns, workspace) {
   const order = (state.get("_sort") ?? "").split(",").filter(Boolean);
   const tick = make("th", { className: "tick" }, make("span", { className: "only-heard", textContent: t("Selected") }));
   const cells = columns.map((column) => {
-    const th = make("th", { scope: "col", title: column.description });
+    const th = make("th", { scope: "col", title: column.title });
     if (column.numeric || column.kind === "time") th.className = "n";
     const mine = order.find((one) => one.replace(/^-/, "") === column.name);
     if (mine) th.setAttribute("aria-sort", mine.startsWith("-") ? "descending" : "ascending");

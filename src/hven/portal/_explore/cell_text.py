@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hven.model.table import Column, Table
+    from hven.portal._explore.column_labels import Labels
     from hven.portal._explore.rows import Page
 
 DIGITS_SHOWN = 9  # of a number of which nobody says how many it has; all of them are told when one points at it
@@ -55,21 +56,33 @@ class Heading:
     kind: str  # number, time, text, link, picture, code
     factor: float = 1.0
     sexagesimal: bool = False
+    title: str = ""  # what is told when one points at it
+    words: Mapping[str, str] = field(default_factory=dict)  # of codes
 
 
-def headings(page: Page, table: Table, wanted: Sequence[tuple[str, str]] = ()) -> list[Heading]:
-    """Return how the columns of a page are shown; `wanted` names units that the reader chose: those that do not fit are left out."""
+def headings(
+    page: Page, table: Table, wanted: Sequence[tuple[str, str]] = (), *, labels: Labels | None = None
+) -> list[Heading]:
+    """Return how the columns of a page are shown; `wanted` names units that the reader chose: those that do not fit are left out.
+
+    Without `labels` columns are called as the descriptor, or a query, calls them.
+    """
     chosen = dict(wanted)
-    return [_heading(column, table, chosen.get(column.name)) for column in page.columns]
+    return [_heading(column, table, chosen.get(column.name), labels) for column in page.columns]
 
 
 def cells(
-    page: Page, table: Table, wanted: Sequence[tuple[str, str]] = (), *, whole: bool = False
+    page: Page,
+    table: Table,
+    wanted: Sequence[tuple[str, str]] = (),
+    *,
+    whole: bool = False,
+    labels: Labels | None = None,
 ) -> list[list[Cell | None]]:
     """Write the rows of a page; None where there is no value. `whole`: texts and addresses in full, up to `WHOLE` characters."""
-    found = headings(page, table, wanted)
+    found = headings(page, table, wanted, labels=labels)
     given = page.rows.combine_chunks()
-    columns = [_column(given.column(number), heading, table, whole=whole) for number, heading in enumerate(found)]
+    columns = [_column(given.column(number), heading, whole=whole) for number, heading in enumerate(found)]
     rows = [list(row) for row in zip(*columns, strict=True)] if columns else []
     for number, heading in enumerate(found):
         if heading.column.link:
@@ -77,15 +90,18 @@ def cells(
     return rows
 
 
-def _heading(column: Column, table: Table, wanted: str | None) -> Heading:
-    own = column.unit or ""
+def _heading(column: Column, table: Table, wanted: str | None, labels: Labels | None) -> Heading:
+    own = labels.unit(column) if labels is not None and not labels.raw else column.unit or ""
+    words = labels.words(column) if labels is not None else table.enums.get(column.enum or "", {})
     unit, factor, sexagesimal = (chosen(column, wanted) if wanted and wanted != own else None) or (own, 1.0, False)
     return Heading(
         column=column,
-        label=column.label or column.name,
+        label=labels.column(column) if labels is not None else column.label or column.name,
         unit=unit,
-        numeric=column.type.is_numeric,
-        kind=kind_of(column, table),
+        numeric=column.type.is_numeric and not words,
+        kind="code" if words else kind_of(column, table),
+        words=words,
+        title=labels.told(column) if labels is not None else column.description or "",
         factor=factor,
         sexagesimal=sexagesimal,
     )
@@ -118,13 +134,12 @@ def _real(column: Column) -> bool:
     return column.type.is_numeric and not column.type.is_integer and not column.type.is_array
 
 
-def _column(values: pa.ChunkedArray, heading: Heading, table: Table, *, whole: bool = False) -> list[Cell | None]:
+def _column(values: pa.ChunkedArray, heading: Heading, *, whole: bool = False) -> list[Cell | None]:
     column = heading.column
     if heading.kind == "time" and not column.type.is_timestamp:
         return [None if value is None else _date(value, column.epoch or 0.0) for value in values.to_pylist()]
-    if heading.kind == "code":
-        words = table.enums[column.enum or ""]
-        return [None if value is None else _coded(str(value), words) for value in values.to_pylist()]
+    if heading.words:
+        return [None if value is None else _coded(str(value), heading.words) for value in values.to_pylist()]
     if heading.sexagesimal:
         digits = _decimals(column.display, 240 if heading.unit == "h:m:s" else 3600)
         return [
@@ -209,8 +224,8 @@ def _plain(text: str) -> Cell:
 
 
 def _coded(value: str, words: Mapping[str, str]) -> Cell:
-    word = words.get(value)
-    return Cell(text=value) if word is None else Cell(text=word, title=value)
+    word = words.get(value) or ", ".join(words.get(one, one) for one in value.split("#"))  # EPN-TAP's lists
+    return Cell(text=value) if word == value else Cell(text=word, title=value)
 
 
 def _date(value: float, epoch: float) -> Cell:

@@ -18,6 +18,7 @@ from hven.model.errors import HvenError, UserError, say
 from hven.portal import conditions as epn
 from hven.portal._condition_words import nearest
 from hven.portal._explore import cadence, notation
+from hven.portal._explore.column_labels import NAMES
 from hven.portal._explore.fields import choices, chosen
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ SEARCHED = 8  # columns of text that free words are looked for in
 MOST_WORDS = 30  # of free text
 MOST_LISTED = 500  # columns named in one parameter, conditions on one column
 PORTALS = frozenset(
-    {WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, EVERY, "_view", "_map", "_plot", "_compare"}
+    {WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, EVERY, NAMES, "_view", "_map", "_plot", "_compare"}
 )  # a column of such a name stands in quotes: "_row"=..
 _NAMES = re.compile(r'(?:[^,"]|"(?:[^"]|"")*"?)+')
 OPERATORS = ("!=", "<>", "<=", ">=", "<", ">", "!", "=")

@@ -98,8 +98,10 @@ def _rows(seen: View, state: Asked) -> dict[str, Any]:
     offset, size = begin(seen, state), whole(state, SIZE, 100, pages.MOST)
     page = pages.page(seen.search, seen.asking, offset=offset, limit=size, total=total.rows)
     return {
-        "columns": columns(headings(page, seen.table, seen.search.units), constant(seen.search, seen.asking)),
-        "rows": [[cell(one) for one in row] for row in cells(page, seen.table, seen.search.units)],
+        "columns": columns(
+            headings(page, seen.table, seen.search.units, labels=seen.labels), constant(seen.search, seen.asking)
+        ),
+        "rows": [[cell(one) for one in row] for row in cells(page, seen.table, seen.search.units, labels=seen.labels)],
         "keys": list(page.keys),
         "from": offset,
         "more": page.more,
@@ -121,7 +123,7 @@ def _count(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001  (all pa
         "of": every.rows,
         "adql": seen.search.adql(),
         "faults": faults(seen.search),
-        "asked": form.chips(seen.search),
+        "asked": form.chips(seen.search, seen.labels),
         "fields": form.parts(seen.search),
         "place": form.place(seen.search),
         "every": str(seen.search.every or ""),
@@ -130,8 +132,8 @@ def _count(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001  (all pa
 
 def _row(seen: View, state: Asked) -> dict[str, Any]:
     page = pages.one(seen.search, seen.asking, seen.search.row)
-    found = cells(page, seen.table, seen.search.units, whole=True)
-    shown = columns(headings(page, seen.table, seen.search.units))
+    found = cells(page, seen.table, seen.search.units, whole=True, labels=seen.labels)
+    shown = columns(headings(page, seen.table, seen.search.units, labels=seen.labels))
     rights, primary = seen.table.rights, seen.table.primary
     locked = None
     if found and rights is not None and primary:
@@ -238,9 +240,14 @@ def _facets(seen: View, state: Asked) -> dict[str, Any]:
         "facets": [
             {
                 "column": one.column.name,
-                "label": one.column.label or one.column.name,
+                "label": seen.labels.column(one.column),
                 "choices": [
-                    {"value": each.value, "label": each.label, "rows": each.rows, "chosen": each.chosen}
+                    {
+                        "value": each.value,
+                        "label": seen.labels.value(one.column, each.label),
+                        "rows": each.rows,
+                        "chosen": each.chosen,
+                    }
                     for each in one.choices
                 ],
                 "more": one.more,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from hven.portal._explore import cadence, facets, fields, notation
+from hven.portal._explore.column_labels import Labels
 from hven.portal._explore.names import on_body
 from hven.portal._explore.search import EVERY, INSIDE, NEAR, WORDS, sphere
 
@@ -23,12 +24,14 @@ LISTED = 60  # codes that a list shows
 DAY = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")  # or a month, or a year
 
 
-def form(search: Search, asking: Asking | None, *, names: Iterable[str] | None = None) -> dict[str, Any]:
+def form(
+    search: Search, asking: Asking | None, labels: Labels, *, names: Iterable[str] | None = None
+) -> dict[str, Any]:
     """Return the form of a search; `names` are the only columns that it has."""
     given = asked(search)
     wanted = None if names is None else {name.lower() for name in names}
     made = [
-        field(one, given.get(one.name, ()), search.table)
+        field(one, given.get(one.name, ()), labels)
         for one in fields.form(search.table, [name for name in given if not name.startswith("_")])
         if wanted is None or one.name.lower() in wanted
     ]
@@ -37,7 +40,7 @@ def form(search: Search, asking: Asking | None, *, names: Iterable[str] | None =
         "sections": _sections(made),
         "words": search.words or dict(search.wrong).get(WORDS, ""),
         "place": place(search),
-        "every": every(search, asking),
+        "every": every(search, asking, labels),
         "faults": {one.field: {"message": one.message, "remedy": one.remedy} for one in search.faults},
         "kept": [
             (name, value)
@@ -55,7 +58,7 @@ def asked(search: Search) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def field(one: Field, values: Sequence[str], table: Table) -> dict[str, Any]:
+def field(one: Field, values: Sequence[str], labels: Labels) -> dict[str, Any]:
     """Return a field with what stands in it."""
     column = one.column
     parts = (
@@ -63,20 +66,16 @@ def field(one: Field, values: Sequence[str], table: Table) -> dict[str, Any]:
         if one.kind in {"time", "range"}
         else fields.Parts(low=",".join(values))
     )
-    codes = (
-        [(value, f"{value}: {label}") for value, label in table.enums.get(column.enum or "", {}).items()]
-        if one.kind == "code"
-        else []
-    )
+    codes = list(labels.words(column).items()) if one.kind == "code" else []
     kind = "text" if one.kind == "code" and not 0 < len(codes) <= LISTED else one.kind
     others = dict(codes) if kind == "code" else {"true": "", "false": ""}
     if kind in {"code", "flag"} and parts.low and parts.low.lower() not in {*others, "null"}:
         kind = "text"  # several of them, or a condition that a list has no line for
     return {
         "name": one.name,
-        "label": column.label if column.label and not one.pair else one.name,
-        "unit": "UTC" if kind == "time" else column.unit or "",
-        "description": column.description or "",
+        "label": labels.name(one.name),
+        "unit": labels.unit(column),
+        "description": labels.told(column, one.name),
         "kind": kind,
         "low": parts.low,
         "high": parts.high,
@@ -122,7 +121,7 @@ def _place(search: Search) -> dict[str, Any]:
     }
 
 
-def every(search: Search, asking: Asking | None) -> dict[str, Any] | None:
+def every(search: Search, asking: Asking | None, labels: Labels) -> dict[str, Any] | None:
     """Return the fields of a cadence; None: rows of this table cannot be thinned."""
     table = search.table
     if cadence.timed(table) is None or len(table.primary) != 1:
@@ -131,15 +130,23 @@ def every(search: Search, asking: Asking | None) -> dict[str, Any] | None:
     length, _, each = (wrong or ("" if search.every is None else str(search.every))).partition(",")
     names = [column.name for column in facets.offered(table, asking)] if asking is not None else []
     names = list(dict.fromkeys([*names, *([each] if each else [])]))
-    return {"length": length, "each": each, "names": names, "lengths": cadence.LENGTHS}
+    return {
+        "length": length,
+        "each": each,
+        "names": [(name, labels.name(name)) for name in names],
+        "lengths": cadence.LENGTHS,
+    }
 
 
-def chips(search: Search) -> list[dict[str, str]]:
+def chips(search: Search, labels: Labels) -> list[dict[str, str]]:
     """Return what is asked, each with the address that asks for all else."""
     found = []
+    known = {column.name: column for column in search.table.columns}
     for name, values in search.conditions:
         rest = [(one, value) for one, value in search.pairs() if one != name]
-        found.append({**_chip(name, ", ".join(values), rest), **_when(search.table, name, values)})
+        told = ", ".join(labels.value(known[name], value) if name in known else value for value in values)
+        chip = {**_chip(name, told, rest), "label": labels.name(name)}
+        found.append({**chip, **_when(search.table, name, values)})
     own = {
         WORDS: search.words,
         INSIDE: search.inside,
@@ -159,7 +166,7 @@ def chips(search: Search) -> list[dict[str, str]]:
 def parts(search: Search) -> dict[str, dict[str, str]]:
     """Return what stands in the fields of columns, for scripts."""
     made = [
-        field(one, values, search.table)
+        field(one, values, Labels(table=search.table))
         for one in fields.form(search.table, asked(search))
         if (values := asked(search).get(one.name))
     ]
@@ -182,6 +189,7 @@ def _when(table: Table, name: str, values: Sequence[str]) -> dict[str, str]:
 def _chip(name: str, value: str, rest: Sequence[tuple[str, str]]) -> dict[str, str]:
     return {
         "name": name,
+        "label": name,
         "value": value if len(value) <= 80 else f"{value[:79]}…",
         "address": urlencode([pair for pair in rest if pair[0] != "_row"]),
     }

@@ -145,7 +145,8 @@ def _page(state: Asked) -> Page:
         else search.adql()
     )
     sections = everywhere.SECTIONS[kind]
-    asks = form(search, None, names=[name for names in sections.values() for name in names])
+    labels = state.labels(search.table)
+    asks = form(search, None, labels, names=[name for names in sections.values() for name in names])
     by_name = {one["name"].lower(): one for one in asks["fields"]}
     here = f"{state.base}/search/{kind}"
     content: dict[str, Any] = {
@@ -161,7 +162,7 @@ def _page(state: Asked) -> Page:
             }
             for name, names in sections.items()
         ],
-        "chips": chips(search),
+        "chips": chips(search, labels),
         "examples": [
             {"label": label, "address": f"{here}?{urlencode(parse_qsl(text))}"}
             for label, text in everywhere.EXAMPLES[kind]
@@ -177,7 +178,9 @@ def _page(state: Asked) -> Page:
         "state": urlencode(search.pairs()),
         "adql": adql,
         "adql_url": f"{state.base}/adql?{urlencode({'QUERY': adql})}" if locals_ else "",
-        "answer": _rows([one for one in told.values() if one.found is not None]) if shown and asked else None,
+        "answer": _rows([one for one in told.values() if one.found is not None], kind, state)
+        if shown and asked
+        else None,
         "faults": [{"field": one.field, "message": one.message, "remedy": one.remedy} for one in search.faults],
         "other": "obscore" if kind == "epn" else "epn",
         "other_title": TITLES["obscore" if kind == "epn" else "epn"],
@@ -236,7 +239,10 @@ def _values(state: Asked) -> Page:
             for one in names.objects(like)
             if one.name.casefold() not in known
         ]
-    return Page(template="", content={"facets": [{"column": name, "label": column.label or name, "choices": choices}]})
+    return Page(
+        template="",
+        content={"facets": [{"column": name, "label": state.labels(standard(kind)).name(name), "choices": choices}]},
+    )
 
 
 def _line(told: Told, state: Asked, search: Search, kind: str) -> dict[str, Any]:
@@ -260,7 +266,7 @@ def _line(told: Told, state: Asked, search: Search, kind: str) -> dict[str, Any]
     }
 
 
-def _rows(told: Sequence[Told]) -> dict[str, Any]:
+def _rows(told: Sequence[Told], kind: str, state: Asked) -> dict[str, Any]:
     """Join the rows of several tables: the columns that all of them have."""
     names = [
         name
@@ -276,10 +282,11 @@ def _rows(told: Sequence[Told]) -> dict[str, Any]:
         found = Rows(
             columns=columns, rows=one.found.select(names), keys=("",) * one.found.num_rows, offset=0, more=False
         )
-        shape = Table(schema="", name="answer", columns=columns)
-        heads = heads or described(headings(found, shape))
+        shape = Table(schema="", name="answer", columns=columns, standard=STANDARDS[kind])
+        labels = state.labels(shape)
+        heads = heads or described(headings(found, shape, labels=labels))
         rows += [
             {"from": one.target.title, "key": one.target.key, "cells": [cell(value) for value in row]}
-            for row in cells(found, shape)
+            for row in cells(found, shape, labels=labels)
         ]
     return {"columns": heads, "rows": rows, "most": everywhere.ROWS}

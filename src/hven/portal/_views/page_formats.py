@@ -13,8 +13,9 @@ from starlette.responses import Response
 
 from hven import services as dali
 from hven.model.errors import HvenError, NotFound, say
+from hven.portal._explore.column_labels import NAMES, RAW, Labels
 from hven.portal._pages import VARY, brand_of, error_page, frame, guarded, stripped, tagged, written
-from hven.portal._pages.texts import spoken
+from hven.portal._pages.texts import spoken, texts
 from hven.portal._pages.translation import Told, faults_in
 from hven.portal._views.page_addresses import address
 from hven.services.face import careful
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.model.table import Schema
+    from hven.model.table import Schema, Table
     from hven.portal._pages import Brand
     from hven.services.face import Surroundings
     from hven.site import Catalogue, Holdings
@@ -78,6 +79,19 @@ class Asked:
     def told(self) -> Told:
         """What is wrong, in that language."""
         return faults_in(self.language)
+
+    def labels(self, table: Table) -> Labels:
+        """Return the words for a table's columns, in that language; names as queries write them, where the address wants those."""
+        item = self.holdings.published.get(table.qualified)
+        frame = {} if item is None or table.policy else item.statistics.get("spatial_frame_type", {})
+        low, high = frame.get("minimum"), frame.get("maximum")
+        return Labels(
+            table=table,
+            language=self.language,
+            known=texts(self.language, "columns"),
+            frame=str(low) if low == high else "",
+            raw=self.request.query_params.get(NAMES) == RAW,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

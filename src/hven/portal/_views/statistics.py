@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.table import Table
+    from hven.portal._explore.column_labels import Labels
     from hven.services.face import Surroundings
 
 AT_ONCE = 2  # collections that are counted at the same time: the others' readers wait
@@ -82,7 +83,7 @@ def _told(table: Table, state: Asked, rows: int | None) -> dict[str, Any]:
     except HvenError as error:
         log.info("no statistics of %s: %s", table.qualified, error)
         return told
-    return told | {"begin": found.begin, "end": found.end, **_counted(found, here)}
+    return told | {"begin": found.begin, "end": found.end, **_counted(found, here, state.labels(table))}
 
 
 def _modified(table: Table, state: Asked) -> str | None:
@@ -101,7 +102,7 @@ def _modified(table: Table, state: Asked) -> str | None:
     return max(times, default=None)
 
 
-def _counted(found: Summary, here: str) -> dict[str, Any]:
+def _counted(found: Summary, here: str, labels: Labels) -> dict[str, Any]:
     time = found.time.name if found.time is not None else ""
     return {
         "periods": [
@@ -110,11 +111,11 @@ def _counted(found: Summary, here: str) -> dict[str, Any]:
         "by": [
             {
                 "column": facet.column.name,
-                "label": facet.column.label or facet.column.name,
+                "label": labels.column(facet.column),
                 "exact": facet.exact,
                 "more": facet.more,
                 "values": [
-                    {"name": one.label, "empty": one.value is None, "rows": one.rows, "url": f"{here}?{urlencode({facet.column.name: written([one.value])})}"}
+                    {"name": labels.value(facet.column, one.label), "empty": one.value is None, "rows": one.rows, "url": f"{here}?{urlencode({facet.column.name: written([one.value])})}"}
                     for one in facet.choices
                 ],
             }

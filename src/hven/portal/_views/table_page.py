@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Table
     from hven.portal._explore.cell_text import Cell, Heading
+    from hven.portal._explore.column_labels import Labels
     from hven.portal._views.page_formats import Asked
     from hven.site import Published
 
@@ -37,6 +38,8 @@ class View:
     state
         Names the rows that were published when it was looked at: pages that carry it (``_asof``) are of one state, whatever is published
         meanwhile. Empty: other programs write the table.
+    labels
+        What its columns are called, in the reader's language.
     lost
         The state that was asked for is not kept any more: this is that of now.
     """
@@ -45,6 +48,7 @@ class View:
     published: Published
     search: Search
     asking: Asking
+    labels: Labels
     state: str = ""
     lost: bool = False
     parted: bool = False  # a form sent its fields in parts
@@ -97,6 +101,7 @@ def view(state: Asked, *, leave: Sequence[str] = ()) -> View:
         published=state.holdings.published[table.qualified],
         search=said(read(pairs, table, locate=locate), state),
         asking=road,
+        labels=state.labels(table),
         state=_state(state, table),
         lost=lost,
         parted=parted,
@@ -179,6 +184,7 @@ def columns(headings: Sequence[Heading], alike: Collection[str] = ()) -> list[di
             "stored_unit": one.column.unit or "",
             "ucd": one.column.ucd or "",
             "description": one.column.description or "",
+            "title": one.title,
             "numeric": one.numeric,
             "kind": one.kind,
             "units": list(choices(one.column)),

@@ -15,6 +15,7 @@ from hven.portal import panes
 from hven.portal._explore import global_search as everywhere
 from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
+from hven.portal._explore.column_labels import NAMES, RAW
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.fields import choices
 from hven.portal._explore.places import kind
@@ -69,13 +70,13 @@ def _page(seen: View, state: Asked) -> Page:
     every = pages.count(type(search)(table=seen.table), seen.asking)
     offset, size = begin(seen, state), whole(state, SIZE, ROWS, pages.MOST) or ROWS
     found = pages.page(search, seen.asking, offset=offset, limit=size, total=total.rows)
-    shown = headings(found, seen.table, search.units)
-    written = cells(found, seen.table, search.units)
+    shown = headings(found, seen.table, search.units, labels=seen.labels)
+    written = cells(found, seen.table, search.units, labels=seen.labels)
     alike = constant(search, seen.asking)
     release = seen.published.release
     collection = seen.table.schema if release is None else release.collection
     resource = state.holdings.resources.get(collection)
-    asks = form(search, seen.asking)
+    asks = form(search, seen.asking, seen.labels)
     content: dict[str, Any] = {
         "collection": collection,
         "described": resource is not None,
@@ -93,7 +94,7 @@ def _page(seen: View, state: Asked) -> Page:
         "pages": _around(seen, found, size, total.rows),
         "lost": seen.lost,
         "plotted": [
-            {"name": one.name, "label": one.label or one.name, "unit": one.unit or ""}
+            {"name": one.name, "label": seen.labels.column(one), "unit": one.unit or ""}
             for one in seen.table.columns
             if plotted(one)
         ],
@@ -105,7 +106,7 @@ def _page(seen: View, state: Asked) -> Page:
         "kind": everywhere.kind_of(seen.table),
         "known": {one["name"] for one in asks["fields"]}
         | {"_q", *(["_near"] if asks["place"] else []), *(["_every"] if asks["every"] else [])},
-        "chips": chips(search),
+        "chips": chips(search, seen.labels),
         "faults": faults(search),
         "adql": search.adql(),
         "state": search.address(),
@@ -114,6 +115,10 @@ def _page(seen: View, state: Asked) -> Page:
         "series": drawn(seen.table, state),
         "state_pairs": search.pairs(),
         "choosable": _choosable(seen, alike),
+        "raw": seen.labels.raw,
+        "other_names": urlencode(
+            [*(one for one in search.pairs() if one[0] != NAMES), *([] if seen.labels.raw else [(NAMES, RAW)])]
+        ),
         "here": _here(seen, state),
         "dataset": table_dataset(
             seen.table,
@@ -168,11 +173,11 @@ def _choosable(seen: View, alike: Collection[str]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "label": column.label or name,
+            "label": seen.labels.column(column),
             "shown": name in shown,
             "units": choices(column),
             "unit": units.get(name, column.unit or ""),
-            "description": column.description or "",
+            "title": seen.labels.told(column),
         }
         for name in (*shown, *others)
         for column in (seen.table.column(name),)
@@ -188,7 +193,7 @@ def _heading(one: Heading, search: Search) -> dict[str, Any]:
         "name": name,
         "label": one.label,
         "unit": one.unit,
-        "title": one.column.description or "",
+        "title": one.title,
         "numeric": one.numeric or one.kind == "time",
         "sorted": "" if name not in sorted_by else "descending" if sorted_by[name] else "ascending",
         "address": search.having(order=tuple(following)).address(),

@@ -1,0 +1,169 @@
+"""What a column is called on pages, and what its codes mean: the descriptor's words, else those of its standard, else its name.
+
+Names of queries never change: these are words for people alone, in their language. All that tells a column (heads, forms, chips, panel,
+statistics, plots, maps, search) asks here.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hven.model.table import is_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.model.table import Column, Table
+
+NAMES, RAW = "_names", "raw"  # of an address: columns are called as queries call them
+FRAMES = (  # what the UCD of a first coordinate says of the frame
+    ("pos.bodyrc", "body"), ("pos.eq", "celestial"), ("pos.galactic", "celestial"), ("pos.ecliptic", "celestial"),
+    ("pos.cartesian", "cartesian"), ("pos.spherical", "spherical"), ("pos.cylindrical", "cylindrical"), ("pos.healpix", "healpix"),
+)  # fmt: skip
+ENDS = "{label}, min", "{label}, max"
+_END = re.compile(r"(.+?)_?(min|max)", re.IGNORECASE)
+_UTYPES = ("obscore:", "obscore_radio:")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """The words for one table's columns.
+
+    Attributes
+    ----------
+    known
+        The language's catalogue of these words, English -> its own; empty in English.
+    frame
+        The spatial_frame_type of an EPN-TAP table, where its columns do not tell: their UCDs go first.
+    raw
+        The reader wants names as queries write them, and codes as they are.
+    """
+
+    table: Table
+    language: str = "en"
+    known: Mapping[str, str] = field(default_factory=dict, compare=False)
+    frame: str = ""
+    raw: bool = False
+
+    def column(self, column: Column) -> str:
+        """Return what a column is called."""
+        if self.raw:
+            return column.name
+        return self._own(column) or self._said(column, column.name) or column.name
+
+    def name(self, name: str) -> str:
+        """Return what a field of a search is called: a column, or a pair ``x_min``, ``x_max`` that is asked for as ``x``."""
+        if self.raw:
+            return name
+        found = {one.name.lower(): one for one in self.table.columns}
+        column = found.get(name.lower())
+        if column is not None:
+            return self.column(column)
+        low = found.get(f"{name.lower()}_min") or found.get(f"{name.lower()}min")
+        return (low and self._said(low, name)) or name
+
+    def told(self, column: Column, name: str = "") -> str:
+        """Return what is told of a column when one points at it: its name, where it is called otherwise, and its description; `name`: of its field."""
+        name, description = name or column.name, column.description or ""
+        return description if self.name(name) == name else f"{name}: {description}" if description else name
+
+    def unit(self, column: Column) -> str:
+        """Return the unit of a column as stored values have it; of a time that is written as a date, its scale."""
+        if not is_time(column):
+            return column.unit or ""
+        frame = next((one for one in self.table.frames if one.id == column.frame), None)
+        scale = (frame.timescale if frame is not None else None) or "UTC"
+        return "" if scale == "UNKNOWN" else scale
+
+    def words(self, column: Column, *, many: bool = False) -> Mapping[str, str]:
+        """Return what the codes of a column mean: code -> word; `many`: in the plural, where there is one. Empty: it has none."""
+        if self.raw:
+            return {}
+        if column.enum and column.enum in self.table.enums:
+            return self.table.enums[column.enum]
+        of = standard(self.table, column)
+        codes = standards()[of].codes.get(column.name.lower(), {}) if of else {}
+        return {code: self._told(words[-1] if many else words[0]) for code, words in codes.items()}
+
+    def value(self, column: Column, code: str, *, many: bool = False) -> str:
+        """Return what a code means, or the code; lists ``a#b`` are taken apart."""
+        words = self.words(column, many=many)
+        return ", ".join(words.get(one, one) for one in code.split("#")) if words else code
+
+    def _own(self, column: Column) -> str:
+        """Return the word of the descriptor."""
+        return column.label or ""
+
+    def _said(self, column: Column, name: str) -> str:
+        """Return the word of the standard; empty: it has none."""
+        of = standard(self.table, column)
+        words = standards()[of].of(frame(self.table) or self.frame) if of else {}
+        short = name.lower()
+        if short in words:
+            return self._told(words[short][0])
+        found = _END.fullmatch(short)
+        if found is None or (pair := words.get(found[1])) is None:
+            return ""
+        end = found[2] == "max"
+        return self._told(pair[1 + end]) if pair[1:] else self._told(ENDS[end]).format(label=self._told(pair[0]))
+
+    def _told(self, text: str) -> str:
+        return self.known.get(text, text)
+
+
+def standard(table: Table, column: Column) -> str:
+    """Return of which standard a column is, by which its words are found: ``epn-tap``, ``obscore``, or nothing."""
+    known = (table.standard or "").partition("-")[0]
+    if known == "epn" or "epntap#table" in (table.utype or "") or table.name.lower() == "epn_core":
+        return "epn-tap"
+    if known == "obscore" or "std/obscore" in (table.utype or "") or (column.utype or "").lower().startswith(_UTYPES):
+        return "obscore"
+    return "obscore" if (table.schema, table.name) in {("ivoa", "obscore"), ("ivoa", "obscore_radio")} else ""
+
+
+def frame(table: Table) -> str:
+    """Return the frame of an EPN-TAP table's coordinates (its spatial_frame_type), by the UCD of the first one; empty: none is known."""
+    first = next((one for one in table.columns if one.name.lower() == "c1min"), None)
+    ucd = "" if first is None else (first.ucd or "").lower()
+    return next((name for part, name in FRAMES if ucd.startswith(part)), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standard:
+    """The English words of a standard: of columns and pairs (one, or three: of the pair and its ends), as they are called in each frame; of codes (one, or two: the plural)."""
+
+    columns: Mapping[str, tuple[str, ...]]
+    frames: Mapping[str, Mapping[str, tuple[str, ...]]]
+    codes: Mapping[str, Mapping[str, tuple[str, ...]]]
+
+    def of(self, frame: str) -> Mapping[str, tuple[str, ...]]:
+        """Return the words of columns in a frame."""
+        return {**self.columns, **self.frames[frame]} if frame in self.frames else self.columns
+
+    def texts(self) -> set[str]:
+        """Return all words, as catalogues know them."""
+        said = (self.columns, *self.frames.values(), *self.codes.values())
+        return {text for one in said for words in one.values() for text in words}
+
+
+@cache
+def standards() -> Mapping[str, Standard]:
+    """Read the words of all standards."""
+    read = tomllib.loads(Path(__file__).with_name("column_labels.toml").read_text(encoding="utf-8"))
+    return {
+        name: Standard(
+            columns=_several(said["columns"]),
+            frames={frame: _several(words) for frame, words in said.get("frames", {}).items()},
+            codes={column: _several(words) for column, words in said["codes"].items()},
+        )
+        for name, said in read.items()
+    }
+
+
+def _several(words: Mapping[str, str | list[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: (one,) if isinstance(one, str) else tuple(one) for name, one in words.items()}

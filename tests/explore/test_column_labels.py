@@ -1,0 +1,96 @@
+"""What columns are called: the descriptor's words, the standard's by frame and language, else the name; names of queries on request."""
+
+from __future__ import annotations
+
+import pytest
+
+from hven.descriptor import load_standard
+from hven.model.table import Column, Table, dated
+from hven.portal._explore.column_labels import ENDS, Labels, frame, standards
+from hven.portal._pages.texts import languages, texts
+
+FRAMES = ("celestial", "body", "cartesian", "spherical", "cylindrical")
+
+
+def epn(kind: str = "", **columns: Column) -> Table:
+    """Return EPN-TAP's table in a frame, with columns of one's own."""
+    loaded = load_standard("epn-tap-2.0").tables[0]
+    table = loaded.table
+    ucds = {"celestial": "pos.eq.ra", "body": "pos.bodyrc.lon", "cartesian": "pos.cartesian.x", "spherical": "pos.spherical.r", "cylindrical": "pos.cylindrical.r"}  # fmt: skip
+    framed = [
+        one.having(ucd=f"{ucds[kind]};stat.min") if one.name == "c1min" and kind in ucds else one
+        for one in table.columns
+    ]
+    return dated(
+        Table(schema="a", name="epn_core", columns=(*framed, *columns.values()), frames=table.frames, utype=table.utype)
+    )
+
+
+@pytest.mark.parametrize("name", ["epn-tap-2.0", "obscore-1.1", "obscore-radio-1.0"])
+@pytest.mark.parametrize("kind", ["", *FRAMES, "healpix"])
+@pytest.mark.parametrize("language", languages())
+def test_every_column_of_a_standard_has_words_in_every_frame_and_language(name: str, kind: str, language: str) -> None:
+    table = load_standard(name).tables[0].table
+    table = Table(schema="ivoa", name="obscore" if "obscore" in name else "epn_core", columns=table.columns)
+    labels = Labels(table=table, language=language, known=texts(language, "columns"), frame=kind)
+    said = {one.name: labels.column(one) for one in table.columns}
+    assert [name for name, label in said.items() if label == name or "_" in label] == []
+    assert len(set(said.values())) == len(said), "two columns are not called alike"
+    assert not any("{" in label for label in said.values())
+
+
+@pytest.mark.parametrize("language", languages()[1:])
+def test_every_word_is_translated_and_nothing_else(language: str) -> None:
+    wanted = set(ENDS).union(*(one.texts() for one in standards().values()))
+    assert set(texts(language, "columns")) == wanted
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_a_frame_is_told_by_its_first_coordinate(kind: str) -> None:
+    assert frame(epn(kind)) == kind
+
+
+def test_coordinates_are_called_by_their_frame() -> None:
+    on = {kind: Labels(table=epn(kind)) for kind in FRAMES}
+    assert [on[kind].name("c1") for kind in FRAMES] == ["Right ascension", "Longitude", "x", "Distance", "Distance from the axis"]  # fmt: skip
+    body = on["body"]
+    assert [body.name(one) for one in ("c1min", "c1max", "c2min", "time", "time_min", "solar_longitude")] == ["Longitude, west", "Longitude, east", "Latitude, south", "Time", "Start", "Ls"]  # fmt: skip
+    assert [body.name(one) for one in ("phase_min", "phase_max")] == ["Phase angle, min", "Phase angle, max"]
+    assert Labels(table=epn(), frame="healpix").name("c1") == "HEALPix order"
+    assert Labels(table=epn()).name("c1") == "First coordinate"
+
+
+def test_the_descriptors_word_goes_first_and_other_columns_keep_their_names() -> None:
+    table = epn("body", own=Column(name="orbit_number"), said=Column(name="ice", label="Ice <b>index</b>"))
+    labels = Labels(table=table, language="fr", known=texts("fr", "columns"))
+    assert [labels.name(one) for one in ("orbit_number", "ice", "target_name", "nowhere")] == ["orbit_number", "Ice <b>index</b>", "Cible", "nowhere"]  # fmt: skip
+    assert [labels.name(one) for one in ("c1min", "phase_max")] == ["Longitude, ouest", "Angle de phase, max."]
+
+
+def test_a_table_of_no_standard_has_its_own_names() -> None:
+    table = Table(schema="a", name="b", columns=(Column(name="time_min"), Column(name="s_ra", utype="obscore:x")))
+    labels = Labels(table=table)
+    assert [labels.name(one.name) for one in table.columns] == ["time_min", "Right ascension"]
+
+
+def test_names_as_queries_write_them() -> None:
+    labels = Labels(table=epn("body", said=Column(name="ice", label="Ice")), raw=True)
+    assert [labels.name(one) for one in ("c1min", "time", "ice")] == ["c1min", "time", "ice"]
+    assert labels.value(labels.table.column("dataproduct_type"), "sc") == "sc"
+
+
+def test_codes_are_words_in_lists_too_and_in_the_plural() -> None:
+    table = epn()
+    kind, level = table.column("dataproduct_type"), table.column("processing_level")
+    english, french = Labels(table=table), Labels(table=table, language="fr", known=texts("fr", "columns"))
+    assert [english.value(kind, one) for one in ("sc", "im#sp", "xx", "")] == ["spectral cube", "image, spectrum", "xx", ""]  # fmt: skip
+    assert english.value(kind, "sc", many=True) == "spectral cubes"
+    assert [one.value(level, "3") for one in (english, french)] == ["calibrated", "étalonné"]
+
+
+def test_what_is_told_when_one_points_at_a_column() -> None:
+    table = epn("body", own=Column(name="orbit", description="Number of the orbit"), bare=Column(name="bare"))
+    labels = Labels(table=table)
+    assert labels.told(table.column("time_min")).startswith("time_min: Begin of")
+    assert [labels.told(table.column(one)) for one in ("orbit", "bare")] == ["Number of the orbit", ""]
+    assert [labels.unit(table.column(one)) for one in ("time_min", "c1_resol_min", "phase_min")] == ["UTC", "", "deg"]
