@@ -116,20 +116,21 @@ def test_samples_of_cdf_days_are_those_that_cdflib_reads(nda: tuple[Client, Path
     said = info(client)
     assert [one["name"] for one in said["parameters"]] == ["Epoch", "LL", "RR", "STATUS"]
     assert said["parameters"][1]["bins"] == [{"name": "Frequency", "units": "MHz", "centers": [10.0, 20.0, 30.0]}]
-    assert (said["startDate"], said["stopDate"]) == ("2016-12-30T00:00:00.123456Z", "2017-01-02T00:00:00.123456Z")
+    assert (said["startDate"], said["stopDate"]) == ("2016-12-30T00:00:00.123456000Z", "2017-01-02T00:00:00.123456000Z")
+    assert (said["parameters"][0]["length"], "note" in said) == (30, False)
     answer = client.get("/hapi/data", dataset="nda_days", start=said["startDate"], stop=said["stopDate"], format="binary")  # fmt: skip
-    kind = np.dtype([("t", "S27"), ("LL", "<f8", 3), ("RR", "<f8", 3), ("STATUS", "<i4")])
+    kind = np.dtype([("t", "S30"), ("LL", "<f8", 3), ("RR", "<f8", 3), ("STATUS", "<i4")])
     found = np.frombuffer(answer.body, kind)
     expected = [cdflib.CDF(str(path)) for path in sorted(data.glob("*.cdf"))]
     for name in ("LL", "RR", "STATUS"):
         there = np.concatenate([one.varget(name) for one in expected]).astype("f8")
         there[there == np.float32(-1e31)] = np.nan
         assert np.array_equal(found[name].astype("f8"), there, equal_nan=name == "LL")
-    times = np.concatenate([cdflib.cdfepoch.to_datetime(one.varget("Epoch")) for one in expected]).astype("M8[us]")
+    times = np.concatenate([cdflib.cdfepoch.to_datetime(one.varget("Epoch")) for one in expected]).astype("M8[ns]")
     # the sample within the leap second: the last millisecond of the day has it
     leap = int(np.flatnonzero(found["STATUS"] == 1000 + 1440)[0])
-    shown = found["t"].astype("U27")
-    assert shown[leap] == "2016-12-31T23:59:59.999124Z"
+    shown = found["t"].astype("U30")
+    assert shown[leap] == "2016-12-31T23:59:59.999124332Z"
     assert (shown[1:] > shown[:-1]).all()
     kept = np.arange(len(found)) != leap
     assert [f"{one}Z" for one in times[kept].astype(str)] == shown[kept].tolist()
@@ -138,7 +139,7 @@ def test_samples_of_cdf_days_are_those_that_cdflib_reads(nda: tuple[Client, Path
 def test_windows_begin_and_end_where_they_are_asked_to(nda: tuple[Client, Path]) -> None:
     client, _ = nda
     some = rows(client, "2016-12-30T23:58:00.123456Z", "2016-12-31T00:01:00.123456Z", parameters="STATUS")
-    assert some == [["2016-12-30T23:58:00.123456Z", "1438"], ["2016-12-30T23:59:00.123456Z", "1439"], ["2016-12-31T00:00:00.123456Z", "1000"]]  # fmt: skip
+    assert some == [["2016-12-30T23:58:00.123456789Z", "1438"], ["2016-12-30T23:59:00.123456789Z", "1439"], ["2016-12-31T00:00:00.123456789Z", "1000"]]  # fmt: skip
     stream = client.get("/das2/server", server="dataset", dataset="nda/days", start_time="2016-12-30", end_time="2016-12-30T00:02", ascii="1")  # fmt: skip
     assert stream.body.count(b"\n:01:2016-12-30T00:0") == 2
 
@@ -307,8 +308,12 @@ def _as_cdflib(path: Path, names: Sequence[str], found: npt.NDArray[Any]) -> int
     source = cdflib.CDF(str(path))
     clock = source.varget(names[0])
     order = np.argsort(clock.real.ravel(), kind="stable")
-    texts = cdflib.cdfepoch.to_datetime(clock).astype("M8[us]")
-    assert found[names[0]].astype("U27").tolist() == [f"{one}Z" for one in texts[order].astype(str)]
+    if source.varinq(names[0]).Data_Type == 33:
+        texts = np.asarray(cdflib.cdfepoch.encode(clock), "U29")
+        texts = texts if (np.asarray(clock) % 1000).any() else texts.astype("U26")
+    else:
+        texts = cdflib.cdfepoch.to_datetime(clock).astype("M8[us]").astype(str)
+    assert found[names[0]].astype("U30").tolist() == [f"{one}Z" for one in texts[order]]
     checked = 0
     for name in names[1:]:
         values, fill = source.varget(name), source.varattsget(name).get("FILLVAL")
@@ -433,7 +438,7 @@ def test_units_of_files_are_converted_or_told(tmp_path: Path) -> None:
     with site:
         said = info(client)
         assert [one["name"] for one in said["parameters"]] == ["Epoch", "LL"]
-        assert said["note"] == ["the unit of LL is not said in all files", "times in its files have digits below a microsecond, which are left out here", "NOT is in no file"]  # fmt: skip
+        assert said["note"] == ["the unit of LL is not said in all files", "NOT is in no file"]  # fmt: skip
         unit, values = said["parameters"][1]["units"], [float(row[1]) for row in rows(client)]
         own = [cdflib.CDF(str(path)).varget("LL").ravel().astype("f8") for path in sorted(data.glob("*.cdf"))]
         scale = {"V": (1e-3, 1.0), "mV": (1.0, 1e3)}[unit]
@@ -662,20 +667,59 @@ def test_what_is_the_same_in_all_records_is_no_sample(tmp_path: Path) -> None:
         assert "GAIN is in no file" in info(client)["note"]
 
 
-def test_digits_that_are_not_kept_are_told(tmp_path: Path) -> None:
-    """Times are stored by the microsecond: the report and the info say where files have more; none is rounded up, and whole numbers stay exact."""
-    data = made(tmp_path, ROUTINE)
-    cdf(data / "fine_20170101_v01.cdf", minutes("2017-01-01", 3) - 789 + np.array([999, 0, 0]), [10, 20], 0)
-    cdf(data / "plain_20161231_v01.cdf", minutes("2016-12-31", 3) - 789, [10, 20], 0)
-    site = Site(settings.load(tmp_path), watch=False)
-    with site:
-        report = ingest(site, "nda")
-        (told,) = [one for one in report.warnings if "below a microsecond" in one]
-        assert "fine_20170101" in told
-        assert "plain_20161231" not in told
+def test_nanoseconds_are_those_of_the_files(tmp_path: Path) -> None:
+    """Samples within one microsecond, in files that meet within one: sent in each format, cut at the nanosecond; one length of texts over all files."""
+    data = made(tmp_path, '{file: "{target.path}", cadence: 1 min}')
+    step = minutes("2017-01-01", 1) + np.arange(10, dtype="i8") * 333
+    cdf(data / "fine_a_v01.cdf", step[[0, 1, 3, 2, 4]], [10, 20], 0)
+    cdf(data / "fine_b_v01.cdf", step[5:], [10, 20], 1)
+    cdf(data / "plain_v01.cdf", minutes("2016-12-31", 3) - 789, [10, 20], 2)
+    assert step[4] // 1000 == step[5] // 1000  # of both
+    with Site(settings.load(tmp_path), watch=False) as site:
+        assert not [one for one in ingest(site, "nda").warnings if "digits" in one]
         client = Client(create(site))
-        assert any("below a microsecond" in one for one in info(client)["note"])
-        assert [row[0] for row in rows(client)][:3] == [f"2016-12-31T00:0{at}:00.123456Z" for at in range(3)]
+        said = info(client)
+        whole = [f"{one}Z" for one in cdflib.cdfepoch.encode(step)]
+        expected = [f"2016-12-31T00:0{at}:00.123456000Z" for at in range(3)] + whole
+        status = [2000, 2001, 2002, 0, 1, 3, 2, 4, 1000, 1001, 1002, 1003, 1004]
+        assert said["parameters"][0]["length"] == 30
+        assert rows(client, parameters="STATUS") == [[one, str(number)] for one, number in zip(expected, status, strict=True)]  # fmt: skip
+        given = {"dataset": "nda_days", "parameters": "STATUS", "start": whole[1], "stop": whole[6]}
+        binary = client.get("/hapi/data", format="binary", **given).body
+        assert np.frombuffer(binary, "S30,<i4").tolist() == [(one.encode(), number) for one, number in zip(whole[1:6], status[4:], strict=False)]  # fmt: skip
+        document = json.loads(client.get("/hapi/data", format="json", **given).body)
+        assert document["data"] == [[one, number] for one, number in zip(whole[1:6], status[4:], strict=False)]
+        nothing = client.get("/hapi/data", include="header", dataset="nda_days", start=whole[1][:-2] + "9Z", stop=whole[2])  # fmt: skip
+        assert (b'"code": 1201' in nothing.body) == (whole[1][-2] < "9")
+        # coarser data sets, and lists, are told by the microsecond
+        assert info(client, "nda_days_files")["parameters"][0]["length"] == 27
+        asked = {"server": "dataset", "dataset": "nda/days", "start_time": "2017-01-01", "end_time": "2017-01-02"}
+        text = client.get("/das2/server", ascii="1", **asked).text
+        assert 'type="time30"' in text
+        assert [line[4:33] for line in text.splitlines() if line.startswith(":01:2017")] == [one[:-1] for one in whole]
+
+
+def test_digits_that_are_not_kept_are_told(tmp_path: Path) -> None:
+    """Below a nanosecond, and below a microsecond in years that no count of nanoseconds reaches: the report says where; none is rounded up."""
+    data = made(tmp_path, "{file: '{target.path}', time: T}")
+    for name, times in {
+        "fine": ["2017-01-01T00:00:00.1234567899"],
+        "plain": ["2017-01-01T00:01:00.123456789"],
+        "old": ["1582-10-15T00:00:00.1234569"],
+    }.items():
+        pq.write_table(pa.table({"T": times, "flux": [1.0]}), data / f"{name}.parquet")
+    with Site(settings.load(tmp_path), watch=False) as site:
+        (told,) = [one for one in ingest(site, "nda").warnings if "digits" in one]
+        assert [name in told for name in ("fine", "plain", "old")] == [True, False, True]
+        client = Client(create(site))
+        assert "2261" in info(client)["note"][0]
+        (data / "old.parquet").unlink()
+        ingest(site, "nda")
+        fine = [f"2017-01-01T00:0{at}:00.123456789Z" for at in range(2)]
+        assert [row[0] for row in rows(client)] == fine
+        pq.write_table(pa.table({"T": ["1582-10-15T00:00:00.1234569"], "flux": [1.0]}), data / "old.parquet")
+        ingest(site, "nda")
+        assert [row[0] for row in rows(client)] == ["1582-10-15T00:00:00.123456Z", *(f"{one[:-4]}Z" for one in fine)]
 
 
 def test_samples_that_are_left_out_are_told(tmp_path: Path) -> None:
@@ -690,12 +734,14 @@ def test_samples_that_are_left_out_are_told(tmp_path: Path) -> None:
     [
         (["2020-01-01T00:00:00.123456789", "2020-01-01T00:00:01.1234567890Z"], "{file: '{target.path}', time: T}"),
         ([1_577_836_800_123_456_789, 1_577_836_801_123_456_789], "{file: '{target.path}', time: {of: T, unit: ns, since: 1970-01-01}}"),
+        (pa.array([1_577_836_800_123_456_789, 1_577_836_801_123_456_789], pa.timestamp("ns")), "{file: '{target.path}', time: T}"),
+        ([1_577_836_837_123_456_789, 1_577_836_838_123_456_789], "{file: '{target.path}', time: {of: T, unit: ns, since: 1970-01-01, scale: TAI}}"),
     ],
 )  # fmt: skip
 def test_nanoseconds_of_texts_and_numbers(tmp_path: Path, values: list[Any], series: str) -> None:
     data = made(tmp_path, series)
     pq.write_table(pa.table({"T": values, "flux": [1.0, 2.0]}), data / "x.parquet")
     with Site(settings.load(tmp_path), watch=False) as site:
-        assert any("below a microsecond" in one for one in ingest(site, "nda").warnings)
+        assert not any("digits" in one for one in ingest(site, "nda").warnings)
         found = rows(Client(create(site)))
-    assert [row[0] for row in found] == ["2020-01-01T00:00:00.123456Z", "2020-01-01T00:00:01.123456Z"]
+    assert [row[0] for row in found] == ["2020-01-01T00:00:00.123456789Z", "2020-01-01T00:00:01.123456789Z"]

@@ -18,6 +18,11 @@ def test_times_are_written_as_numpy_writes_them(moments: list[int]) -> None:
     for length, unit in ((27, "us"), (24, "ms"), (20, "s")):
         expected = [f"{one}Z" for one in np.datetime_as_string(values.astype("M8[us]").astype(f"M8[{unit}]"))]
         assert [one.decode() for one in stamps(values, length)] == expected
+    nanos = np.abs(values) % 997
+    expected = [
+        f"{one}{more:03d}Z" for one, more in zip(np.datetime_as_string(values.astype("M8[us]")), nanos, strict=True)
+    ]
+    assert [one.decode() for one in stamps(values, 30, nanos=nanos)] == expected
 
 
 @given(MOMENTS)

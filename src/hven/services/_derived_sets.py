@@ -98,7 +98,14 @@ def _coarse(one: DataSet, width: int) -> DataSet:
         cadence=cadence, stamp="center", places={}, colors={},
     )  # fmt: skip
     parameters = tuple(parameter for parameter, *_ in _parts(one))
-    return replace(one, series=said, parameters=parameters, left_out=(), notes=(), of=one, width=width)
+    return replace(
+        one, series=said, time=_coarser(one.time), parameters=parameters, left_out=(), notes=(), of=one, width=width
+    )
+
+
+def _coarser(time: Parameter) -> Parameter:
+    """Make the time of what is told by the microsecond."""
+    return replace(time, length=min(time.length, 27))
 
 
 def _parts(one: DataSet) -> Iterator[tuple[Parameter, str, str]]:
@@ -121,12 +128,13 @@ def _available(one: DataSet, width: int) -> DataSet:
     of = "; gaps within a file are not told" if one.told is not None else ""
     end = Column(name="endTime", type=parse_type("timestamp"), description=f"Behind the last sample of the span{of}")
     code = Column(name="code", type=parse_type("int32"), description="200: there are samples")
+    time = _coarser(one.time)
     parameters = (
-        Parameter(column=end, kind="isotime", length=one.time.length, fill=" " * one.time.length),
+        Parameter(column=end, kind="isotime", length=time.length, fill=" " * time.length),
         Parameter(column=code, kind="integer", fill="-1"),
         Parameter(column=Column(name="message", type=parse_type("string")), kind="string", length=8, fill=""),
     )
-    return replace(one, series=said, parameters=parameters, left_out=(), notes=(), of=one, width=width, how=AVAILABLE, stop="endTime")  # fmt: skip
+    return replace(one, series=said, time=time, parameters=parameters, left_out=(), notes=(), of=one, width=width, how=AVAILABLE, stop="endTime")  # fmt: skip
 
 
 def _listed(one: DataSet, holdings: Holdings) -> DataSet:
@@ -136,7 +144,9 @@ def _listed(one: DataSet, holdings: Holdings) -> DataSet:
     longest = int(said.get("max_length") or LONGEST) * (4 if said.get("non_ascii") else 1)
     title = f"{one.series.title or one.table.title or one.id}: files"
     series_of = replace(one.series, id=f"{one.id}_files", title=title, description=None, cadence=None, stamp="begin", places={}, colors={})  # fmt: skip
-    time = replace(one.time, column=one.time.column.having(name="Time", description="Of the first sample in the file"))
+    time = replace(
+        _coarser(one.time), column=one.time.column.having(name="Time", description="Of the first sample in the file")
+    )
     path = Column(name="fileURI", type=parse_type("string"), description="File with samples")
     size = Column(name="fileSize", type=FLOAT64, unit="byte", description="Of the file")
     parameters = (Parameter(column=path, kind="string", length=longest, fill=""), Parameter(column=size, kind="double"))

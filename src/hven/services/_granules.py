@@ -44,6 +44,7 @@ ALWAYS = (
 TRIED = 50  # files of one layout of which the first that the reader may take is looked into
 LAYOUTS = 100  # that are looked into
 ASKED = 500  # files that are asked for at once
+FINE = 9_200_000_000 * SECOND  # from 1970 to where nanoseconds can be counted
 SLACK = SECOND  # that rows may be off which do not come from the files themselves
 _NUMBERS = re.compile(r"(\d+)")
 _VERSION = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
@@ -86,6 +87,8 @@ class Described:
         Parameters that are channels of others, which change: name -> of which parameter.
     notes
         What is to be said of it.
+    fine
+        Whether times have nanoseconds.
     """
 
     time: str
@@ -94,6 +97,7 @@ class Described:
     lengths: Mapping[str, int]
     tables: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    fine: bool = False
 
 
 class Files:
@@ -234,6 +238,13 @@ class Files:
         step = (self.series.cadence or 1.0) * SECOND
         return first, last, int(many) if many else max(int((last - first) / step), 1)
 
+    def counted(self, told: Described, extent: tuple[int, int, int]) -> Described:
+        """Have times without nanoseconds where some files have times that cannot be counted so."""
+        if not told.fine or (extent[0] > -FINE and extent[1] < FINE):
+            return told
+        note = "times have digits below a microsecond, which are left out: some are before 1678 or behind 2261"
+        return replace(told, fine=False, notes=(*told.notes, note))
+
     # --- what files have ---------------------------------------------------------------------------------------------
 
     def described(self, kept: Any) -> Described | None:
@@ -278,9 +289,7 @@ class Files:
                 try:
                     with self._product(known, path) as product:
                         one = Samples(product, self.series, path.rpartition("/")[2])
-                        layout = Layout(
-                            one.time, one.columns, one.bins, one.lengths, self.series.reader is None and one.finer
-                        )
+                        layout = Layout(one.time, one.columns, one.bins, one.lengths, one.finer)
                 except (HvenError, OSError) as error:
                     if self.series.reader is not None and isinstance(error.__cause__ or error, SourceError):
                         raise  # of a program: it may read again, and others may take as long
@@ -304,7 +313,9 @@ class Files:
 
     # --- samples -----------------------------------------------------------------------------------------------------
 
-    def batches(self, told: Described, names: Sequence[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, told: Described, names: Sequence[str], start: int, stop: int, *, fine: bool = False
+    ) -> Iterator[pa.RecordBatch]:
         """Read samples in the order of time.
 
         Parameters
@@ -315,11 +326,13 @@ class Files:
             Of its parameters.
         start, stop
             Microseconds since 1970: from the first one on, before the second.
+        fine
+            Times as timestamps of nanoseconds.
 
         Yields
         ------
         batches
-            Times as microseconds, then the parameters.
+            Times as microseconds, or as asked for, then the parameters.
 
         Raises
         ------
@@ -329,6 +342,19 @@ class Files:
         every = {one.name: one for one in told.columns}
         wanted = [(name, every[name]) for name in names]
         pieces = segments(self.granules(start, stop), start, stop, self._slack)
+        if fine:  # where a file ends within the microsecond in which the next begins, that has samples of both
+            pieces = [(one, begin, end + (end == one.stop < stop)) for one, begin, end in pieces]
+            yield from _apart(self._pieces(pieces, told, wanted, fine))
+        else:
+            yield from self._pieces(pieces, told, wanted, fine)
+
+    def _pieces(
+        self,
+        pieces: Sequence[tuple[Granule, int, int]],
+        told: Described,
+        wanted: Sequence[tuple[str, Column]],
+        fine: bool,
+    ) -> Iterator[pa.RecordBatch]:
         for at in range(0, len(pieces), ASKED):
             some = pieces[at : at + ASKED]
             known = self._asked(list({one.path for one, _, _ in some}))
@@ -341,7 +367,7 @@ class Files:
                             product.closing()
                         product, last = self._product(known, one.path), one.path
                         samples = self._sampled(product, one.path)
-                    yield from self._piece(samples, told, wanted, one.path, begin, end)
+                    yield from self._piece(samples, told, wanted, one.path, begin, end, fine)
             finally:
                 if product is not None:
                     product.closing()
@@ -353,7 +379,14 @@ class Files:
             raise _broken(path, error) from error
 
     def _piece(
-        self, found: Samples, told: Described, wanted: Sequence[tuple[str, Column]], path: str, begin: int, end: int
+        self,
+        found: Samples,
+        told: Described,
+        wanted: Sequence[tuple[str, Column]],
+        path: str,
+        begin: int,
+        end: int,
+        fine: bool,
     ) -> Iterator[pa.RecordBatch]:
         own = {one.name: one for one in found.columns}
         own_names = [name for name, _ in wanted if name in own]
@@ -361,7 +394,7 @@ class Files:
             if name in own:
                 _same_bins(name, found.bins.get(name, ()), told, path)
         try:
-            for batch in found.batches(own_names, begin, end):
+            for batch in found.batches(own_names, begin, end, fine=fine):
                 arrays = [batch.column(0)]
                 for name, column in wanted:
                     if name in own:
@@ -375,6 +408,20 @@ class Files:
                 yield pa.record_batch(arrays, names=["hven_time", *(name for name, _ in wanted)])
         except SourceError as error:
             raise _broken(path, error) from error
+
+
+def _apart(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Leave out samples at the end of a batch whose times the next one has."""
+    last: pa.RecordBatch | None = None
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        if last is not None:
+            first = batch.column(0)[0].value
+            yield last.slice(0, int(np.searchsorted(np.asarray(last.column(0)).astype(np.int64), first)))
+        last = batch
+    if last is not None:
+        yield last
 
 
 def segments(found: Sequence[Granule], start: int, stop: int, slack: int = 0) -> list[tuple[Granule, int, int]]:
@@ -477,10 +524,9 @@ def _together(found: Sequence[Layout], series: Series) -> Described:
             del bins[one.name]
             notes.append(f"what the elements of {one.name} stand for changes, and is not told")
     there = {one.name.casefold() for one in made}
-    if any(layout.finer for layout in found):
-        notes.append("times in its files have digits below a microsecond, which are left out here")
     notes += [f"{name} is in no file" for name in series.parameters if name.casefold() not in there][:100]
-    return Described(found[0].time, tuple(made), bins, lengths, tables, tuple(notes))
+    fine = any(layout.finer for layout in found)  # files with such digits have a layout of their own
+    return Described(found[0].time, tuple(made), bins, lengths, tables, tuple(notes), fine)
 
 
 def _wider(one: Column, other: Column) -> Column:

@@ -56,6 +56,27 @@ def micros(text: str) -> int:
     ValueError
         It is none.
     """
+    return -(-nanos(text) // 1000)
+
+
+def nanos(text: str) -> int:
+    """Read a time as `micros` does: nanoseconds since 1970 (UTC).
+
+    Parameters
+    ----------
+    text
+        As of `micros`.
+
+    Returns
+    -------
+    moment
+        Fractions below a nanosecond count up.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
     found = _FORM.fullmatch(text)
     if found is None:
         raise ValueError(text)
@@ -68,9 +89,9 @@ def micros(text: str) -> int:
         date = np.datetime64(f"{year:04d}-{month or 1:02d}-{day or 1:02d}", "D")
     if (hour or 0) > 24 or (hour == 24 and (minute or second)) or (minute or 0) > 59 or (second or 0) > 60:
         raise ValueError(text)
-    fraction = (found[8] or "").ljust(6, "0")
-    whole = ((hour or 0) * 3600 + (minute or 0) * 60 + (second or 0)) * SECOND + int(fraction[:6])
-    return int(date.astype("datetime64[us]").astype(np.int64)) + whole + bool(fraction[6:].strip("0"))
+    fraction = (found[8] or "").ljust(9, "0")
+    whole = ((hour or 0) * 3600 + (minute or 0) * 60 + (second or 0)) * 1_000_000_000 + int(fraction[:9])
+    return int(date.astype("datetime64[us]").astype(np.int64)) * 1000 + whole + bool(fraction[9:].strip("0"))
 
 
 def layout(length: int) -> np.dtype[np.void]:
@@ -82,16 +103,18 @@ def layout(length: int) -> np.dtype[np.void]:
         As of `stamps`.
     """
     names, formats, places = ["first", "last", "clock"], ["<u8", "<u8", "<u8"], [0, 3, 11]
-    ends = {27: ("fraction", "<u8"), 24: ("fraction", "<u4")}
+    ends = {30: ("fraction", "<u8"), 27: ("fraction", "<u8"), 24: ("fraction", "<u4")}
     if length in ends:
         name, form = ends[length]
         names, formats, places = [*names, name], [*formats, form], [*places, 19]
-    if length < 27:
-        names, formats, places = [*names, "z"], [*formats, "u1"], [*places, length - 1]
+    if length != 27:  # of 30 nanoseconds, too
+        names, formats, places = [*names, "end"], [*formats, "<u4" if length == 30 else "u1"], [*places, 26 if length == 30 else length - 1]  # fmt: skip
     return np.dtype({"names": names, "formats": formats, "offsets": places, "itemsize": length})
 
 
-def stamps(moments: npt.NDArray[np.int64], length: int, out: Any = None) -> npt.NDArray[np.bytes_]:
+def stamps(
+    moments: npt.NDArray[np.int64], length: int, out: Any = None, nanos: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.bytes_]:
     """Write times.
 
     Parameters
@@ -99,9 +122,11 @@ def stamps(moments: npt.NDArray[np.int64], length: int, out: Any = None) -> npt.
     moments
         Microseconds since 1970 (UTC), shape (n,).
     length
-        27: microseconds; 24: milliseconds; 20: seconds.
+        30: nanoseconds; 27: microseconds; 24: milliseconds; 20: seconds.
     out
         Where they are written: an array of `layout`, shape (n,); None: a new one.
+    nanos
+        Behind the microseconds, 0 to 999, shape (n,); None: 0.
 
     Returns
     -------
@@ -124,14 +149,16 @@ def stamps(moments: npt.NDArray[np.int64], length: int, out: Any = None) -> npt.
         made["clock"] = _clock()[seconds - days * 86_400]
         fraction = moments - seconds * SECOND
         thousands = fraction // 1000
-        if length == 27:
+        if length >= 27:
             made["fraction"] = (
                 _thousand(".", "\0\0\0\0")[thousands] | _thousand("\0\0\0\0", "Z")[fraction - thousands * 1000]
             )
         elif length == 24:
             made["fraction"] = _thousand(".", "\0\0\0\0")[thousands]
-        if length < 27:
-            made["z"] = ord("Z")
+        if length == 30:
+            made["end"] = _ends()[0 if nanos is None else nanos]
+        elif length < 27:
+            made["end"] = ord("Z")
     return made.view(f"S{length}") if out is None else out
 
 
@@ -147,4 +174,10 @@ def _thousand(before: str, behind: str) -> npt.NDArray[np.uint64]:
     return np.array([f"{before}{at:03d}{behind}".encode() for at in range(1000)], "S8").view("<u8")
 
 
-__all__ = ["SECOND", "iso", "layout", "micros", "stamps"]
+@cache
+def _ends() -> npt.NDArray[np.uint32]:
+    """Write every number of three digits with a Z behind it: 4 bytes."""
+    return np.array([f"{at:03d}Z".encode() for at in range(1000)], "S4").view("<u4")
+
+
+__all__ = ["SECOND", "iso", "layout", "micros", "nanos", "stamps"]

@@ -40,7 +40,7 @@ from hven.model.types import parse_type
 from hven.services._encoding import Encoder, choose
 from hven.services._granules import Files
 from hven.services._referenced import referenced
-from hven.services._stamps import DAY, SECOND, UNIX, iso, layout, micros, stamps
+from hven.services._stamps import DAY, SECOND, UNIX, iso, layout, micros, nanos, stamps
 from hven.services.address import base
 
 if TYPE_CHECKING:
@@ -158,6 +158,11 @@ class DataSet:
     def changing(self) -> str:
         """What tells an answer from the one before, where nobody here knows whether it is the same; else empty."""
         return token_hex(8) if self.far is not None else ""
+
+    @property
+    def fine(self) -> bool:
+        """Whether its times have nanoseconds."""
+        return self.told is not None and self.told.fine
 
     @property
     def id(self) -> str:
@@ -288,6 +293,8 @@ def _in_files(
         for name in (series.id, series.path):
             faults.pop(name, None)
         extent = files.extent() if files is not None and told is not None else None
+        if files is not None and told is not None and extent is not None:
+            told = files.counted(told, extent)
         listed = holdings.published.get(f"{table.schema}.files")
         relation = listed.relation if listed is not None else None
         state = None if files is None or files.guarded else relation.id if isinstance(relation, Snapshot) else None
@@ -299,7 +306,8 @@ def _in_files(
                 left.append((column.name, one))
             else:
                 made.append(one)
-        time = Parameter(column=Column(name=told.time if told else "Time", type=parse_type("timestamp"), ucd="time.epoch"), kind="isotime", length=27, fill=None)  # fmt: skip
+        length = 30 if told is not None and told.fine else 27
+        time = Parameter(column=Column(name=told.time if told else "Time", type=parse_type("timestamp"), ucd="time.epoch"), kind="isotime", length=length, fill=None)  # fmt: skip
         one_set = None if told is None else DataSet(series=series, published=published, table=table, time=time, parameters=tuple(made), left_out=tuple(left), notes=told.notes, told=told, count=extent[2] if extent else 0, state=state)  # fmt: skip
         kept.keep(key, found := (one_set,))
     return found[0]
@@ -537,6 +545,42 @@ def samples(
             step *= 2
 
 
+def fine_samples(
+    around: Surroundings, who: Reader, one: DataSet, names: Sequence[str], start: int, stop: int, holdings: Holdings
+) -> Iterator[pa.RecordBatch]:
+    """Read samples in the order of time, of a data set whose files have nanoseconds: batches whose first column is timestamps of nanoseconds.
+
+    Parameters
+    ----------
+    names
+        Of its parameters.
+    start, stop
+        Nanoseconds since 1970 (UTC): from the first one on, before the second.
+
+    Yields
+    ------
+    batches
+        Each of a few megabytes.
+
+    Raises
+    ------
+    HvenError
+        As of `samples`.
+    """
+    whole = span(around, who, one, holdings)
+    if whole.start is None or whole.stop is None or one.told is None:
+        return
+    low, high = max(start // 1000, whole.start), min(-(-stop // 1000), whole.stop)
+    asked = set(names)
+    chosen = [parameter.name for parameter in one.parameters if parameter.name in asked]
+    files = Files(around, who, one.series, one.table, holdings)
+    for batch in files.batches(one.told, chosen, low, high, fine=True):
+        times = np.asarray(batch.column(0)).astype(np.int64)
+        first, last = (int(at) for at in np.searchsorted(times, (max(start, -MOST), min(stop, MOST))))
+        if first < last:
+            yield batch.slice(first, last - first)
+
+
 def _in_order(batches: Sequence[pa.RecordBatch]) -> Sequence[pa.RecordBatch]:
     """Put samples in the order of time, in which they most often are: that is quicker than to have the engine sort them."""
     last = None
@@ -703,9 +747,11 @@ __all__ = [
     "Parameter",
     "Span",
     "data_sets",
+    "fine_samples",
     "iso",
     "layout",
     "micros",
+    "nanos",
     "samples",
     "span",
     "stamps",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 256  # files of a batch
 LEFT = "samples without a time, or with that of another one behind them, are left out"
-CUT = "times have digits below a microsecond, which are left out"
+CUT = "times have digits below a nanosecond, or others that cannot be counted, which are left out"
 COLUMNS = (
     Column(name="path", type=from_arrow(pa.string()), ucd="meta.id;meta.file", description="Path of the file, relative to the descriptor"),
     Column(name="start", type=from_arrow(pa.timestamp("us")), ucd="time.start;obs", description="Time of the first sample (UTC)"),

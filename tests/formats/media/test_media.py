@@ -30,7 +30,8 @@ from hven.formats.media import (
     open_product,
     sav,
 )
-from hven.formats.media.cdf import EPOCH, EPOCH16, TT2000, mjd
+from hven.formats.media._product import MISSING
+from hven.formats.media.cdf import EPOCH, EPOCH16, TT2000, instants, mjd
 from hven.model.errors import FarFault, SourceError, TooLarge
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
@@ -290,6 +291,25 @@ def test_epochs_with_leap_seconds():
     assert mjd(np.append(milliseconds, -1e31), EPOCH)[:4] == pytest.approx(days, abs=1e-9)
     pairs = (milliseconds / 1e3).astype(np.complex128) + 0.5e12j
     assert mjd(pairs, EPOCH16) == pytest.approx(days + 0.5 / 86_400.0, abs=1e-9)
+
+
+def test_nanoseconds_are_those_that_cdflib_writes():
+    cdfepoch = pytest.importorskip("cdflib").cdfepoch
+    rng = np.random.default_rng(6)
+    # 1972 to 2250; no leap second is among them
+    fine = rng.integers(-880_000_000_000_000_000, 7_900_000_000_000_000_000, 1000)
+    micros, nanos = instants(np.append(fine, np.iinfo(np.int64).min), TT2000)
+    assert micros[-1] == MISSING
+    shown = [f"{one}{more:03d}" for one, more in zip(micros[:-1].astype("M8[us]").astype(str), nanos, strict=False)]
+    assert shown == list(cdfepoch.encode(fine))
+    seconds = rng.integers(62_000_000_000, 66_000_000_000, 100).astype("f8")
+    pico = rng.integers(0, 10**12, 100).astype("f8")
+    micros, nanos = instants(seconds + 1j * pico, EPOCH16)
+    shown = [f"{one}{more:03d}" for one, more in zip(micros.astype("M8[us]").astype(str), nanos, strict=True)]
+    assert shown == [cdfepoch.encode_epoch16(one)[:29] for one in seconds + 1j * pico]
+    leap = np.arange(536_500_868_184_000_000 - 1_200_000_000, 536_500_868_184_000_000 + 1_200_000_000, 999_983)
+    micros, nanos = instants(leap, TT2000)
+    assert (np.diff(micros * 1000 + nanos) > 0).all()
 
 
 def test_series_of_cdf_are_cut_by_time():

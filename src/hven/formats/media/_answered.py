@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.formats.media._grids import on_disk
-from hven.formats.media._lines import _column, _plain, _shaped
+from hven.formats.media._lines import _column, _plain, _shaped, instants
 from hven.formats.media._product import Array, Axis, Card, Product, Rows
 from hven.model.errors import SourceError, say
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.formats.media._distant import Place
+    from hven.formats.media._product import Instants
 
     Ask = Callable[[Path, Sequence[str] | None, int, int], pa.Table]
 
@@ -86,7 +87,12 @@ class _Answered:
                 arrays = [_shaped(found.column(at), one.type) for at, one in enumerate(schema)]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-        return Rows(index=0, columns=columns, count=self._count, batches=batches, narrow=self.rows)
+        def moments(name: str, start: int, stop: int) -> Instants:
+            (field,) = [one for one in fields if one.name == name]
+            return instants(self._some([field], start, stop - start).column(0).combine_chunks())
+
+        fine = any(pa.types.is_timestamp(one.type) and one.type.unit == "ns" for one in fields)
+        return Rows(index=0, columns=columns, count=self._count, batches=batches, narrow=self.rows, moments=moments if fine else None)  # fmt: skip
 
     def _some(self, fields: Sequence[pa.Field], first: int, wanted: int) -> pa.Table:
         """Ask for some rows; what else was told before than what comes now is an error."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import re
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
-from hven.formats.media._product import Product, Rows
+from hven.formats.media._product import MISSING, Product, Rows
 from hven.model.errors import SourceError, say
 from hven.model.table import Column
 from hven.model.types import from_arrow
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from hven.formats.media._distant import Place
+    from hven.formats.media._product import Instants
 
 ENDINGS = re.compile(r"(?i).*\.(?:(parquet|pq)|(?:csv|tsv|txt|dat)(\.gz)?)")
 BLOCK = 4 << 20
@@ -86,7 +89,18 @@ def _parquet(path: Place) -> Product:
             except (pa.ArrowException, OSError) as fault:
                 raise _damaged(path.name, fault) from None
 
-        return Rows(index=0, columns=columns, count=starts[-1], batches=batches, narrow=rows)
+        fine = any(pa.types.is_timestamp(one.type) and one.type.unit == "ns" for one in fields)
+        return Rows(index=0, columns=columns, count=starts[-1], batches=batches, narrow=rows, moments=moments if fine else None)  # fmt: skip
+
+    @cache
+    def times(name: str) -> pa.Array:
+        try:
+            return file.read(columns=[name]).column(name).combine_chunks()
+        except (pa.ArrowException, OSError) as fault:
+            raise _damaged(path.name, fault) from None
+
+    def moments(name: str, start: int, stop: int) -> Instants:
+        return instants(times(name).slice(start, stop - start))
 
     return Product(medium="parquet", parts=(rows(None),), closing=stream.close)
 
@@ -109,6 +123,27 @@ def _shaped(array: pa.Array, kind: pa.DataType) -> pa.Array:
         zone = pa.timestamp("us", array.type.tz) if pa.types.is_timestamp(array.type) else kind
         return array.cast(zone, safe=False).cast(kind)
     return array.cast(kind)
+
+
+def instants(array: pa.Array) -> Instants:
+    """Take timestamps apart: microseconds, and the nanoseconds behind them where the type has such.
+
+    Parameters
+    ----------
+    array
+        Timestamps.
+
+    Returns
+    -------
+    instants
+        As `Rows.moments` has them.
+    """
+    gone = np.asarray(array.is_null())
+    if array.type.unit != "ns":
+        whole = np.asarray(array.cast(pa.timestamp("us", array.type.tz), safe=False).cast(pa.int64()).fill_null(0))
+        return np.where(gone, MISSING, whole), None
+    micros, nanos = np.divmod(np.asarray(array.cast(pa.int64()).fill_null(0)), 1000)
+    return np.where(gone, MISSING, micros), nanos
 
 
 def _delimited(path: Place, *, packed: bool) -> Product:
@@ -171,4 +206,4 @@ def _delimited(path: Place, *, packed: bool) -> Product:
     return Product(medium="csv", parts=(rows(None),))
 
 
-__all__ = ["open_lines"]
+__all__ = ["instants", "open_lines"]

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
+    from hven.formats.media._distant import Place
     from hven.model.sky import footprints
     from hven.model.table import Column
 
     Window = Sequence[slice]
-    from hven.formats.media._distant import Place
+    Instants = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]  # microseconds since 1970, nanoseconds behind
 
 MISSING = -(2**63)  # a time that is none
 
@@ -154,10 +155,10 @@ class Rows:
     narrow
         Makes the same of some columns alone, of which nothing else is read; None: it cannot.
     moments
-        Reads a column of times from one row to before another: microseconds since 1970 (UTC), `MISSING` where there is none; None: it has no times
-        that are more exact than its columns.
+        Reads a column of times from one row to before another: microseconds since 1970 (UTC), `MISSING` where there is none, and the nanoseconds
+        behind them, None where the file cannot have such; None: it has no times that are more exact than its columns.
     cut
-        Tells whether times of a column that were read had digits below a microsecond, which `moments` leaves out.
+        Tells whether times of a column that were read had digits below a nanosecond, which `moments` leaves out.
     """
 
     index: int
@@ -168,7 +169,7 @@ class Rows:
     cards: tuple[Card, ...] = ()
     stored: Callable[[], Stored] | None = None
     narrow: Callable[[Collection[str]], Rows] | None = None
-    moments: Callable[[str, int, int], npt.NDArray[np.int64]] | None = None
+    moments: Callable[[str, int, int], Instants] | None = None
     cut: Callable[[str], bool] = lambda _: False
 
 

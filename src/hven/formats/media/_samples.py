@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media._product import Card, Product
+    from hven.formats.media._product import Card, Instants, Product
     from hven.model.table import Series
 
     Numbers = npt.NDArray[Any]
@@ -39,6 +39,7 @@ CELLS = 500_000  # values of a batch
 BLOCK = 65_536  # times that are read at once
 LARGEST = 1 << 25  # samples of a file
 DAY = 86_400_000_000
+FINE = 9_200_000_000_000_000  # microseconds from 1970 within which nanoseconds can be counted: years 1678 to 2261
 _SCALES = {
     "TAI": "TAI",
     "IAT": "TAI",
@@ -114,7 +115,7 @@ class Samples:
     left
         How many were left out because they have no time, or that of another one.
     cut
-        Whether times that were read have digits below a microsecond, which are left out.
+        Whether times that were read have digits which are left out: below a nanosecond, or below a microsecond where they cannot be counted so.
     """
 
     def __init__(self, product: Product, said: Series, name: str) -> None:
@@ -279,19 +280,23 @@ class Samples:
 
     # --- times ---------------------------------------------------------------------------------------------------------
 
-    def _moments(self, clock: _Values) -> npt.NDArray[np.int64]:
-        """Read all times of a variable, as the file has them."""
+    def _moments(self, clock: _Values) -> Instants:
+        """Read all times of a variable, as the file has them; of nanoseconds None where there is no other than 0."""
         if clock.count > LARGEST:
             raise SourceError(say("{file} has more than {most:,} samples", self._name, LARGEST), remedy=say("cut it into several"))  # fmt: skip
         out = np.empty(clock.count, np.int64)
+        nanos: npt.NDArray[np.int64] | None = None
         turn = self._turning(clock)
         for first in range(0, clock.count, BLOCK):
             stop = min(first + BLOCK, clock.count)
-            out[first:stop] = turn(first, stop)
+            out[first:stop], below = turn(first, stop)
+            if below is not None and below.any():
+                nanos = np.zeros(clock.count, np.int64) if nanos is None else nanos
+                nanos[first:stop] = below
         self.cut = self.cut or (isinstance(clock.part, Rows) and clock.part.cut(clock.name))
-        return self._utc(clock, out)
+        return self._utc(clock, out, nanos)
 
-    def _utc(self, clock: _Values, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _utc(self, clock: _Values, times: npt.NDArray[np.int64], nanos: npt.NDArray[np.int64] | None) -> Instants:
         """Convert times of another clock than UTC."""
         said = self._said.clock.scale
         if not said and not (isinstance(clock.part, Rows) and clock.part.moments is not None and clock.column.epoch is not None):  # fmt: skip
@@ -300,20 +305,24 @@ class Samples:
             said = named[1] if named is not None else ""
         scale = _SCALES.get(said, "UTC")
         if scale == "UTC":
-            return times
+            return times, nanos
         there = times != MISSING
         found = np.where(there, times, 0)
         found[there] = clocks.utc_in_order(times[there], scale)
         if (found[there] == clocks.NONE).any():
             raise SourceError(say("{file} has times of {scale} before 1972, which UTC does not follow by whole seconds", self._name, scale))  # fmt: skip
-        return np.where(there, found, MISSING)
+        if nanos is not None and scale == "TDB":  # which is ahead of TT by no whole microseconds
+            self.cut, nanos = True, None
+        elif nanos is not None:  # in a leap second a microsecond is a thousandth of one
+            nanos[there] *= clocks.utc_in_order(times[there] + 1, scale) - found[there] == 1
+        return np.where(there, found, MISSING), nanos
 
-    def _turning(self, clock: _Values) -> Callable[[int, int], npt.NDArray[np.int64]]:
+    def _turning(self, clock: _Values) -> Callable[[int, int], Instants]:
         said, part, column = self._said.clock, clock.part, clock.column
         unit = said.unit or column.unit or ""
         match = re.fullmatch(r"(\w+)\s+since\s+(.+)", unit)
         since = _SCALED.sub("", said.since or (match[2] if match else ""))
-        if isinstance(part, Rows) and part.moments is not None and clock.plain and column.epoch is not None and not said.since and said.plus is None:  # fmt: skip
+        if isinstance(part, Rows) and part.moments is not None and clock.plain and (column.epoch is not None or column.type.is_timestamp) and not said.since and said.plus is None:  # fmt: skip
             exact = part.moments
             return lambda first, stop: exact(clock.name, first, stop)
         read = _streamed(clock)
@@ -329,13 +338,12 @@ class Samples:
         # a double of days since 4713 BC resolves 40 microseconds
         coarse = 1000 if zero is not None and more is None and scale == DAY else 1
 
-        def turned(first: int, stop: int) -> npt.NDArray[np.int64]:
+        def turned(first: int, stop: int) -> Instants:
             cells = read(first, stop)
             gone = np.asarray(cells.is_null())
+            below: npt.NDArray[np.int64] | None = None
             if pa.types.is_integer(cells.type) and scale < 1 and zero is None:  # as doubles they would lose digits
-                nanos = np.asarray(cells.fill_null(0)).astype(np.int64)
-                self.cut = self.cut or bool((nanos % 1000).any())
-                found = nanos // 1000
+                found, below = np.divmod(np.asarray(cells.fill_null(0)).astype(np.int64), 1000)
             elif pa.types.is_integer(cells.type) and scale >= 1 and zero in {None, 40_587.0}:
                 found = (np.asarray(cells.fill_null(0)).astype(np.int64) - int(zero or 0)) * int(scale)
             else:
@@ -345,29 +353,34 @@ class Samples:
                 gone |= np.abs(values) * scale > 1e17
                 found = np.round(np.where(gone, 0.0, values) * (scale / coarse)).astype(np.int64) * coarse
             if more is not None:
-                extra, lacking = more(first, stop)
+                extra, behind, lacking = more(first, stop)
+                if behind is not None:
+                    carried, below = np.divmod(behind + (0 if below is None else below), 1000)
+                    extra = extra + carried
                 found, gone = found + extra, gone | lacking
-            return np.where(gone, MISSING, found + begin)
+            return np.where(gone, MISSING, found + begin), below
 
         return turned
 
-    def _written(self, cells: pa.Array, name: str) -> npt.NDArray[np.int64]:
+    def _written(self, cells: pa.Array, name: str) -> Instants:
         """Read times that are written out, or timestamps."""
+        nanos: npt.NDArray[np.int64] | None = None
         if pa.types.is_string(cells.type):
             texts = pc.replace_substring_regex(pc.utf8_trim_whitespace(cells), r"(?i)\s*(Z|UTC?)$", "")
             texts = pc.if_else(pc.equal(pc.utf8_length(texts), 0), pa.scalar(None, pa.string()), texts)
-            self.cut = self.cut or bool(pc.any(pc.match_substring_regex(texts, r"\.\d{6}\d*[1-9]")).as_py())
+            if pc.any(pc.match_substring_regex(texts, r"\.\d{6}\d*[1-9]")).as_py():
+                self.cut = self.cut or bool(pc.any(pc.match_substring_regex(texts, r"\.\d{9}\d*[1-9]")).as_py())
+                digits = pc.struct_field(pc.extract_regex(texts, r"\.\d{6}(?P<nanos>\d{1,3})"), "nanos")
+                nanos = np.asarray(pc.utf8_rpad(digits, 3, "0").cast(pa.int64()).fill_null(0))
             texts = pc.replace_substring_regex(texts, r"(\.\d{6})\d+$", r"\1")
             try:
                 cells = texts.cast(pa.timestamp("us"))
             except pa.ArrowInvalid as fault:
                 raise SourceError(say("{name} has texts that are no times: {reason}", name, str(fault)[:120])) from None
-        elif cells.type == pa.timestamp("ns"):
-            self.cut = self.cut or bool((np.asarray(cells.cast(pa.int64()).fill_null(0)) % 1000).any())
-        whole = cells.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-        return np.asarray(whole.fill_null(MISSING), np.int64)
+        micros = cells.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+        return np.asarray(micros.fill_null(MISSING), np.int64), nanos
 
-    def _added(self, clock: _Values) -> Callable[[int, int], tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
+    def _added(self, clock: _Values) -> Callable[[int, int], tuple[Numbers, Numbers | None, npt.NDArray[np.bool_]]]:
         name, unit = self._said.clock.plus or ("", None)
         found = self._values(name, clock.count)
         if found is None:
@@ -377,10 +390,13 @@ class Samples:
         if scale is None:
             raise SourceError(say("the unit {unit!r} of {name} is none of time", word, name))
 
-        def added(first: int, stop: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-            values = np.asarray(read(first, stop).cast(pa.float64()).fill_null(np.nan))
+        def added(first: int, stop: int) -> tuple[Numbers, Numbers | None, npt.NDArray[np.bool_]]:
+            cells = read(first, stop)
+            if pa.types.is_integer(cells.type) and scale < 1:
+                return (*np.divmod(np.asarray(cells.fill_null(0)).astype(np.int64), 1000), np.asarray(cells.is_null()))
+            values = np.asarray(cells.cast(pa.float64()).fill_null(np.nan))
             gone = ~np.isfinite(values)
-            return np.round(np.where(gone, 0.0, values) * scale).astype(np.int64), gone
+            return np.round(np.where(gone, 0.0, values) * scale).astype(np.int64), None, gone
 
         return added
 
@@ -393,9 +409,28 @@ class Samples:
         return found
 
     @cached_property
+    def _counted(self) -> tuple[int, dict[str, npt.NDArray[np.int64]]]:
+        """Times by clock, as the file has them: counts of nanoseconds (1000) where some have such, of microseconds (1) else."""
+        found = {"": self._moments(self._clock)}
+        for name in sorted({name for one in self._parameters.values() for name in one.said.clocks}):
+            values = self._values(name, next(one.of[one.said.clocks.index(name)].count for one in self._parameters.values() if name in one.said.clocks))  # fmt: skip
+            assert values is not None  # noqa: S101  (it was found before)
+            found[name] = self._moments(values)
+        if all(nanos is None for _, nanos in found.values()):
+            return 1, {name: times for name, (times, _) in found.items()}
+        if any((np.abs(times[times != MISSING]) > FINE).any() for times, _ in found.values()):
+            self.cut = True
+            return 1, {name: times for name, (times, _) in found.items()}
+        return 1000, {
+            name: np.where(times == MISSING, MISSING, times * 1000 + (0 if nanos is None else nanos))
+            for name, (times, nanos) in found.items()
+        }
+
+    @cached_property
     def _ordered(self) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64] | None]]:
         """Times in order, and which record of a clock each sample is (-1: none), by clock; None: they stand so in the file."""
-        main = self._moments(self._clock)
+        scale, every = self._counted
+        main = every[""]
         where: dict[str, npt.NDArray[np.int64] | None] = {"": None}
         good = main != MISSING
         if not good.all() or not (main[1:] > main[:-1]).all():
@@ -405,12 +440,10 @@ class Samples:
             self.left = len(main) - int(last.sum())
             where[""] = order[last]
             main = main[where[""]]
-        clocks = {name for one in self._parameters.values() for name in one.said.clocks}
-        tolerance = (self._said.cadence or 0) * 500_000 or (float(np.median(np.diff(main))) / 2 if len(main) > 1 else 0)
-        for name in sorted(clocks):
-            values = self._values(name, next(one.of[one.said.clocks.index(name)].count for one in self._parameters.values() if name in one.said.clocks))  # fmt: skip
-            assert values is not None  # noqa: S101  (it was found before)
-            own = self._moments(values)
+        tolerance = (self._said.cadence or 0) * 500_000 * scale or (
+            float(np.median(np.diff(main))) / 2 if len(main) > 1 else 0
+        )
+        for name, own in [*every.items()][1:]:
             if where[""] is None and len(own) == len(main) and (np.abs(own - main) <= tolerance).all():
                 where[name] = None
                 continue
@@ -419,10 +452,11 @@ class Samples:
             main, where = _matched(main, where, name, own, rows, tolerance)
         return main, where
 
-    @property
+    @cached_property
     def moments(self) -> npt.NDArray[np.int64]:
         """When samples were taken."""
-        return self._ordered[0]
+        scale = self._counted[0]
+        return self._ordered[0] // scale if scale > 1 else self._ordered[0]
 
     @cached_property
     def lengths(self) -> dict[str, int]:
@@ -438,19 +472,28 @@ class Samples:
 
     @property
     def finer(self) -> bool:
-        """Whether the first times have digits below a microsecond."""
-        self._turning(self._clock)(0, min(self._clock.count, BLOCK))
-        return self.cut or (isinstance(self._clock.part, Rows) and self._clock.part.cut(self._clock.name))
+        """Whether some times have digits below a microsecond; all are read, where the file can say such."""
+        several = any(one.said.clocks for one in self._parameters.values())
+        clock = self._clock
+        if (
+            not several
+            and clock.column.type.is_timestamp
+            and isinstance(clock.part, Rows)
+            and clock.part.moments is None
+        ):
+            return False  # nobody is asked
+        capable = several or self._turning(clock)(0, min(clock.count, BLOCK))[1] is not None
+        return capable and self._counted[0] > 1
 
     @property
     def layout(self) -> str:
         """What tells files whose parameters are other ones."""
         said = [[one.column.name, str(one.column.arrow.type), one.column.unit, repr(one.bins), self.lengths.get(one.column.name)] for one in self._parameters.values()]  # fmt: skip
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([*said, *["ns"] * self.finer]).encode()).hexdigest()[:16]
 
     # --- samples -------------------------------------------------------------------------------------------------------
 
-    def batches(self, names: Sequence[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, names: Sequence[str], start: int, stop: int, *, fine: bool = False) -> Iterator[pa.RecordBatch]:
         """Read samples.
 
         Parameters
@@ -459,6 +502,8 @@ class Samples:
             Of parameters.
         start, stop
             From the first time on, before the second.
+        fine
+            Times as timestamps of nanoseconds, instead of numbers of microseconds.
 
         Yields
         ------
@@ -468,10 +513,12 @@ class Samples:
         Raises
         ------
         SourceError
-            The file is damaged.
+            The file is damaged; its times cannot be counted in nanoseconds.
         """
-        moments, where = self._ordered
+        where, moments = self._ordered[1], self.moments
         first, last = (int(one) for one in np.searchsorted(moments, (start, stop)))
+        if fine:
+            moments = self._fine(first, last)
         chosen = [self._parameters[name] for name in names]
         width = 1 + sum(math.prod(value.shape) for one in chosen for value in one.of)
         step = max(CELLS // width, 1)
@@ -484,11 +531,22 @@ class Samples:
         for members in groups.values():
             stream = _Stream(members, first, last)
             kept |= {(value.part.index, value.name): stream.reader(value.name) for value in members}
-        schema = pa.schema([pa.field("hven_time", pa.int64()), *(one.column.arrow for one in chosen)])
+        kind = pa.timestamp("ns") if fine else pa.int64()
+        schema = pa.schema([pa.field("hven_time", kind), *(one.column.arrow for one in chosen)])
         for begin in range(first, last, step):
             end = min(begin + step, last)
             arrays = [_made(one, where, kept, begin, end) for one in chosen]
-            yield pa.record_batch([pa.array(moments[begin:end]), *arrays], schema=schema)
+            times = pa.array(moments[begin - first : end - first] if fine else moments[begin:end]).cast(kind)
+            yield pa.record_batch([times, *arrays], schema=schema)
+
+    def _fine(self, first: int, last: int) -> npt.NDArray[np.int64]:
+        """Count times in nanoseconds."""
+        times = self._ordered[0][first:last]
+        if self._counted[0] > 1:
+            return times
+        if (np.abs(times) > FINE).any():
+            raise SourceError(say("{file} has times before 1678 or behind 2261, which cannot be counted in nanoseconds as those of other files", self._name))  # fmt: skip
+        return times * 1000
 
 
 def _columns(part: Part) -> tuple[Column, ...]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from hven.formats.media import Part
     from hven.formats.media._distant import Place
+    from hven.formats.media._product import Instants
 
 WIDEST = 1 << 16  # bytes of a cell of a table; what has more is an array alone
 DIMENSIONS = 100
@@ -67,7 +68,7 @@ class _Variable:
         self.shape = tuple(int(size) for size, varies in zip(said.Dim_Sizes, vary, strict=False) if varies and int(varies))  # fmt: skip
         self.varies = bool(said.Rec_Vary)
         self.time = self.kind in {EPOCH, EPOCH16, TT2000}
-        self.cut = False  # times that were read had digits below a microsecond
+        self.cut = False  # times that were read had digits below a nanosecond
         self.width = 8 if self.time or self.kind in TEXTS else np.dtype(_dtype(self.kind)).itemsize
         if min(self.shape, default=1) < 1 or math.prod(self.shape) * self.width * max(1, self.count) > max(RATIO * there, 1 << 20):  # fmt: skip
             raise SourceError(say("{name} has {there} bytes, and its label promises {end}", title, there, math.prod(self.shape) * self.width * self.count))  # fmt: skip
@@ -108,10 +109,10 @@ class _Variable:
         found[gone] = np.nan
         return found
 
-    def moments(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+    def moments(self, start: int, stop: int) -> Instants:
         stored = self.records(start, stop)
-        self.cut = self.cut or finer(stored, self.kind)
-        return micros(stored, self.kind)
+        self.cut = self.cut or (self.kind == EPOCH16 and bool((_pairs(stored)[1] % 1000.0).any()))
+        return instants(stored, self.kind)
 
     @property
     def meant(self) -> np.dtype[Any]:
@@ -174,8 +175,7 @@ def mjd(stored: npt.NDArray[Any], kind: int) -> npt.NDArray[np.float64]:
         NaN where they are filled; of the same shape. A leap second counts as the first of the day behind it.
     """
     if kind == EPOCH16:
-        pairs = stored.view(np.float64).reshape(*stored.shape, 2) if stored.dtype.kind == "c" else stored
-        seconds, pico = pairs[..., 0], pairs[..., 1]
+        seconds, pico = _pairs(stored)
         whole, rest = np.divmod(seconds, 86_400.0)
         return np.where(seconds < 0.0, np.nan, whole + YEAR_0 + (rest + pico * 1e-12) / 86_400.0)
     if kind == EPOCH:
@@ -197,8 +197,14 @@ def _utc(stored: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
     return tai - behind[np.clip(at - 1, 0, None)], ahead, fill
 
 
-def micros(stored: npt.NDArray[Any], kind: int) -> npt.NDArray[np.int64]:
-    """Turn epochs into microseconds since 1970, of days that have 86,400 s; fractions are cut off.
+def _pairs(stored: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Take EPOCH16 apart: seconds since year 0, picoseconds behind them; none where it is filled."""
+    pairs = stored.view(np.float64).reshape(*stored.shape, 2) if stored.dtype.kind == "c" else stored
+    return pairs[..., 0], np.where(pairs[..., 0] >= 0.0, pairs[..., 1], 0.0)
+
+
+def instants(stored: npt.NDArray[Any], kind: int) -> Instants:
+    """Turn epochs into microseconds since 1970, of days that have 86,400 s, and nanoseconds behind them; what is finer is cut off.
 
     A leap second has no such number: the last millisecond before it and the second itself share that millisecond, in their order.
 
@@ -209,39 +215,26 @@ def micros(stored: npt.NDArray[Any], kind: int) -> npt.NDArray[np.int64]:
 
     Returns
     -------
-    moments
+    micros
         `MISSING` where they are filled; of the same shape.
+    nanos
+        0 to 999; None of EPOCH, whose further digits are what a double leaves.
     """
     if kind == TT2000:
         utc, ahead, fill = _utc(stored)
         leap = (ahead <= 1_001_000_000) & (np.asarray(stored) > LEAPING)
-        utc = np.where(leap, utc + ahead - 1_000_000_000 - ahead // 1001, utc)
-        return np.where(fill, MISSING, utc // 1000 + 946_684_800_000_000)
+        utc = np.where(leap, utc + ahead - 1_000_000_000 + -ahead // 1001, utc)
+        whole = utc // 1000
+        return np.where(fill, MISSING, whole + 946_684_800_000_000), np.where(fill, 0, utc - whole * 1000)
     if kind == EPOCH16:
-        pairs = stored.view(np.float64).reshape(*stored.shape, 2) if stored.dtype.kind == "c" else stored
-        seconds, pico = pairs[..., 0], pairs[..., 1]
+        seconds, pico = _pairs(stored)
         good = (seconds >= 0.0) & (seconds < 3.15569519999e11)
         found = (np.where(good, seconds, 0.0) - 62_167_219_200.0).astype(np.int64) * 1_000_000
-        return np.where(good, found + np.where(good, pico // 1e6, 0.0).astype(np.int64), MISSING)
+        nanos = np.where(good, pico // 1e3, 0.0).astype(np.int64)
+        return np.where(good, found + nanos // 1000, MISSING), nanos % 1000
     good = (stored >= 0.0) & (stored < 3.15569519999999e14)
-    return np.where(good, np.round((np.where(good, stored, 0.0) - 62_167_219_200e3) * 1e3).astype(np.int64), MISSING)
-
-
-def finer(stored: npt.NDArray[Any], kind: int) -> bool:
-    """Tell whether epochs have digits below a microsecond that are meant: those of EPOCH are what a double leaves.
-
-    Parameters
-    ----------
-    stored, kind
-        As of `mjd`.
-    """
-    if kind == TT2000:
-        count = np.asarray(stored, np.int64)
-        return bool((count[count > np.iinfo(np.int64).min + 3] % 1000).any())
-    if kind == EPOCH16:
-        pairs = stored.view(np.float64).reshape(*stored.shape, 2) if stored.dtype.kind == "c" else stored
-        return bool((pairs[..., 1][pairs[..., 0] >= 0.0] % 1e6).any())
-    return False
+    whole = np.round((np.where(good, stored, 0.0) - 62_167_219_200e3) * 1e3).astype(np.int64)
+    return np.where(good, whole, MISSING), None
 
 
 def open_cdf(file: Place) -> Product:

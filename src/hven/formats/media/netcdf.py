@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     Window = Sequence[slice]
     from hven.formats.media._distant import Place
+    from hven.formats.media._product import Instants
 
 WIDEST = 1 << 16  # bytes of a cell of a table
 DEEPEST = 20  # groups in each other
@@ -131,20 +132,23 @@ class _Variable:
             found[gone] = np.nan
         return found
 
-    def moments(self, start: int, stop: int) -> npt.NDArray[np.int64]:
-        """Read times as microseconds since 1970: whole numbers without a detour by those with fractions."""
+    def moments(self, start: int, stop: int) -> Instants:
+        """Read times as microseconds since 1970, and nanoseconds: whole numbers without a detour by those with fractions."""
         zero = self.zero
         assert zero is not None  # noqa: S101  (asked of times alone)
         stored = self.window((slice(start, stop), *(slice(0, size) for size in self.shape[1:])))
         since, step = round((zero[0] - 40_587.0) * 86_400e6), 86_400e6 / zero[1]
         if stored.dtype.kind in "iu" and step >= 1.0 and self.scaled is None:
             found = stored.astype(np.int64) * round(step) + since
-            return np.where(self.missing(stored), MISSING, found)
+            return np.where(self.missing(stored), MISSING, found), None
+        if stored.dtype.kind in "iu" and step == 1e-3 and self.scaled is None:
+            micros, nanos = np.divmod(stored.astype(np.int64), 1000)
+            return np.where(self.missing(stored), MISSING, micros + since), nanos
         values = stored.astype(np.float64)
         if (scaled := self.scaled) is not None:
             values = values * scaled[0] + scaled[1]
         gone = self.missing(stored) | ~np.isfinite(values)
-        return np.where(gone, MISSING, np.round(np.where(gone, 0.0, values) * step).astype(np.int64) + since)
+        return np.where(gone, MISSING, np.round(np.where(gone, 0.0, values) * step).astype(np.int64) + since), None
 
     def column(self) -> Column:
         name, told = self.name.rsplit("/", 1)[-1], self.word("long_name") or self.word("standard_name")

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 FILL = -1e31  # what das2 has for no value
 US2000 = 946_684_800_000_000  # microseconds from 1970 to 2000; as UTC, days of 86,400 s
-STAMP = 27  # characters of a time, the space behind it as well
 WIDTHS = {4: 16, 8: 25}  # characters of a number, likewise
 _POINT = re.compile(r"(?<=[A-Za-z0-9)])\.(?=[A-Za-z(])")
 _MANY = 99  # packet types of a stream
@@ -79,8 +78,8 @@ class Plane(NamedTuple):
         return values[self.field][:, slice(*self.part)]
 
 
-# samples whose planes have the same tags: these, and times (microseconds since 1970) with a matrix for each field
-Segment = tuple[Sequence[Plane], Iterable[tuple["npt.NDArray[np.int64]", Mapping[str, "Numbers"]]]]
+# samples whose planes have the same tags: these, and times (microseconds since 1970, or datetime64[ns]) with a matrix for each field
+Segment = tuple[Sequence[Plane], Iterable[tuple["npt.NDArray[Any]", Mapping[str, "Numbers"]]]]
 
 
 class Form(NamedTuple):
@@ -96,12 +95,15 @@ class Form(NamedTuple):
         Packed behind the first packet, which version 2 alone can be.
     properties
         Of the stream; names with their types before them, as version 2 has it.
+    stamp
+        Characters of a time, the space behind it as well: 27, with nanoseconds 30.
     """
 
     version: int = 2
     text: bool = False
     deflated: bool = False
     properties: Mapping[str, str] = {}
+    stamp: int = 27
 
     @property
     def media_type(self) -> str:
@@ -185,21 +187,24 @@ def _packets(segments: Iterable[Segment], form: Form) -> Iterator[bytes]:
                     known = {} if number == _MANY else known
                     known[key] = number = number % _MANY + 1
                     sizes = [one.dtype.itemsize for one in matrices]
-                    body = (_packet if form.version == 2 else _dataset)(group, sizes, form.text, number)
+                    body = (_packet if form.version == 2 else _dataset)(group, sizes, form, number)
                     piece += _headed("packet", body, form.version, number)
                 piece += _rows(times, matrices, known[key], form)
             yield piece
 
 
-def _rows(times: npt.NDArray[np.int64], matrices: list[Numbers], number: int, form: Form) -> bytes:
+def _rows(times: npt.NDArray[Any], matrices: list[Numbers], number: int, form: Form) -> bytes:
     """Write samples behind their tag: ``:01:`` or ``|Pd|1|24|``."""
     parts = [np.where(np.isnan(one), np.array(FILL, one.dtype), one) for one in matrices]
+    nanos = None
+    if times.dtype.kind == "M":
+        times, nanos = np.divmod(times.astype(np.int64), 1000)
     if form.text:  # each with a space behind it
-        stamped = stamps(times, STAMP).view(np.uint8).reshape(len(times), -1)
+        stamped = stamps(times, form.stamp, nanos=nanos).view(np.uint8).reshape(len(times), -1)
         stamped[:, -1] = 32
         parts = [stamped, *map(_text, parts)]
     else:
-        parts = [((times - US2000).astype("<f8"))[:, None], *parts]
+        parts = [((times - US2000) + (0.0 if nanos is None else nanos / 1000))[:, None], *parts]
     kinds = [(f"p{at}", one.dtype.newbyteorder("<"), one.shape[1:]) for at, one in enumerate(parts)]
     tag = _TAGS[form.version]["data"].format(number=number, size=np.dtype(kinds).itemsize).encode()
     rows = np.empty(len(times), [("tag", f"S{len(tag)}"), *kinds])
@@ -257,9 +262,10 @@ def _tags(tags: Iterable[float], between: str) -> str:
     return between.join(f"{one:.9g}" for one in tags)
 
 
-def _packet(planes: Sequence[Plane], sizes: Sequence[int], text: bool, _: int) -> str:
+def _packet(planes: Sequence[Plane], sizes: Sequence[int], form: Form, _: int) -> str:
     """Describe a packet type of version 2."""
-    lines = ['type="time27" units="UTC"' if text else 'type="little_endian_real8" units="us2000"']
+    text = form.text
+    lines = [f'type="time{form.stamp}" units="UTC"' if text else 'type="little_endian_real8" units="us2000"']
     for one, size in zip(planes, sizes, strict=True):
         letter = "y" if one.tags is None else "z"
         said = _said({"double:fill": f"{FILL:g}", f"{letter}Label": one.label, f"{letter}Summary": one.summary, "source": one.source, "operation": one.operation}, 2)  # fmt: skip
@@ -273,12 +279,13 @@ def _packet(planes: Sequence[Plane], sizes: Sequence[int], text: bool, _: int) -
     return f"<packet>\n  <x {lines[0]}></x>\n{''.join(lines[1:])}</packet>\n"
 
 
-def _dataset(planes: Sequence[Plane], sizes: Sequence[int], text: bool, number: int) -> str:
+def _dataset(planes: Sequence[Plane], sizes: Sequence[int], form: Form, number: int) -> str:
     """Describe a dataset of das 3.0: time, the axis of the elements, and the variables; a reduced one has mean and extremes."""
     tags, axis = planes[0].tags, quoteattr(planes[0].axis)
     items = len(tags or (0,))
     many, time = ("", "*") if tags is None else (f";{items}", "*;-")
-    coding, stamp, unit = ("utf8", STAMP, "UTC") if text else ("LEreal", 8, "us2000")
+    text = form.text
+    coding, stamp, unit = ("utf8", form.stamp, "UTC") if text else ("LEreal", 8, "us2000")
     lines = [
         f"""<dataset name="samples{number}" rank="{2 if many else 1}" index="*{many}">
   <coord physDim="time" name="time" axis="x">

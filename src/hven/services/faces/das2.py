@@ -318,7 +318,8 @@ def _data(asked: _Asked, given: Mapping[str, str]) -> Response | tuple[Any, Mapp
     }  # fmt: skip
     if dali.unchanged(asked.request, tag):
         return Response(status_code=304, headers=headers)
-    form = form._replace(properties=_properties(asked, one, chosen, _range(start, stop), width))
+    stamp = one.time.length if one.fine and not width else form.stamp
+    form = form._replace(properties=_properties(asked, one, chosen, _range(start, stop), width), stamp=stamp)
 
     def chunks() -> Iterator[bytes]:
         there = span.start is not None and span.stop is not None and start < span.stop and stop > span.start
@@ -434,7 +435,11 @@ def _segments(
         return
     step = width or 1
     low, high = start // step * step, -(-stop // step) * step
-    batches = series.samples(*place, list(dict.fromkeys([*names, *moving])), low, high, asked.holdings)
+    every = list(dict.fromkeys([*names, *moving]))
+    if one.fine and not width:
+        batches = series.fine_samples(*place, every, low * 1000, high * 1000, asked.holdings)
+    else:
+        batches = series.samples(*place, every, low, high, asked.holdings)
     for said, pieces in groupby(_pieces(batches, moving), lambda piece: piece[0]):
         tags = {name: tuple(np.frombuffer(raw, np.float64).tolist()) for name, raw in zip(moving, said, strict=True)}
         planes = _planes(chosen, {name: tags[table] for name, table in tables.items() if table}, reduced=bool(width))

@@ -248,7 +248,8 @@ def _last(one: DataSet, span: series.Span) -> int:
 
 
 def _date(moment: int, length: int) -> str:
-    return series.iso(moment)[: length - 1] + "Z" if length > 20 else series.iso(moment)[:19] + "Z"
+    written = series.iso(moment)[:-1] + "000"
+    return written[: length - 1] + "Z" if length > 20 else written[:19] + "Z"
 
 
 class _Asked(series.Asked):
@@ -318,14 +319,9 @@ def _moment(given: Mapping[str, str], name: str, code: int) -> int:
     if name not in given:
         raise Refused(1400, f"{name} is missing")
     try:
-        return series.micros(given[name])
+        return series.nanos(given[name])
     except ValueError:
         raise Refused(code, "write 2003-05-21T10:30:00Z or 2003-141T10:30Z") from None
-
-
-def _nanos(text: str) -> str:
-    """Return the digits of a time below microseconds, which count where two times have the same of these."""
-    return text.partition(".")[2].rstrip("Z")[6:].ljust(3, "0")
 
 
 def _shown(asked: _Asked) -> list[dict[str, Any]]:
@@ -351,8 +347,12 @@ async def _data(asked: _Asked) -> Response:
     given = _given(asked.request, "data")
     one: DataSet = await anyio.to_thread.run_sync(asked.one, given)
     chosen = _wanted(one, given.get("parameters", ""))
-    start, stop = _moment(given, "start", 1402), _moment(given, "stop", 1403)
-    if start > stop or (start == stop and _nanos(given["start"]) >= _nanos(given["stop"])):
+    began, ended = _moment(given, "start", 1402), _moment(given, "stop", 1403)
+    start, stop = (
+        -(-began // 1000),
+        -(-ended // 1000),
+    )  # a sample at the microsecond before is not behind what is asked for
+    if began >= ended:
         raise Refused(1404)
     if given.get("include", "header") != "header":
         raise Refused(1410, "header")
@@ -361,7 +361,7 @@ async def _data(asked: _Asked) -> Response:
         raise Refused(1409, ", ".join(FORMATS))
     span: series.Span = await anyio.to_thread.run_sync(asked.span, one)
     first, last = span.start or 0, _last(one, span)
-    if span.start is not None and (start < first or stop > last):
+    if span.start is not None and (began < first * 1000 or ended > last * 1000):
         raise Refused(1405, f"this data set has {_date(first, one.time.length)} to {_date(last, one.time.length)}")
     headers = dali.caching(
         dali.etag(__version__, asked.holdings.version, asked.reach, asked.base, one.changing, *sorted(given.items())),
@@ -374,8 +374,11 @@ async def _data(asked: _Asked) -> Response:
     headers["content-disposition"] = f'inline; filename="{quote(one.id)}.{ {"binary": "bin"}.get(kind, kind) }"'
     if asked.request.method == "HEAD":  # which reads nothing
         return Response(None, 200, headers)
-    read = derived.records if one.of is not None else series.samples
-    batches = read(asked.around, asked.who, one, [each.name for each in chosen], start, stop, asked.holdings)
+    place = (asked.around, asked.who, one, [each.name for each in chosen])
+    if one.of is None and one.fine:
+        batches = series.fine_samples(*place, began, ended, asked.holdings)
+    else:
+        batches = (series.samples if one.of is None else derived.records)(*place, start, stop, asked.holdings)
     before = await anyio.to_thread.run_sync(next, batches, None)
     head = None
     if "include" in given or kind == "json":
