@@ -46,7 +46,8 @@ class Found:
         if self.ranges is not None:
             return spread(self.ranges)
         if len(self.pieces) == 1:
-            return np.sort(self.pieces[0])
+            piece = self.pieces[0]
+            return piece if bool((piece[1:] > piece[:-1]).all()) else np.sort(piece)
         found: Rows = np.unique(np.concatenate(self.pieces)) if self.pieces else np.empty(0, np.int64)
         return found
 

@@ -34,6 +34,7 @@ DIMENSIONS = 100
 READS = 2_000_000  # a second or two
 KEPT = 64 << 20  # bytes of unpacked blocks
 RATIO = 1100  # how much zlib can pack
+NOON = 43_200_000_000_000 - 32_184_000_000  # ns of TAI at TT2000's beginning, since 2000-01-01T00:00:00
 LEAPING = -883_655_957_816_000_000  # TT2000 of 1972-01-01T00:00:00: leap seconds are whole ones from then on
 YEAR_0 = -678_941.0  # MJD of 0000-01-01
 EPOCH, EPOCH16, TT2000, TEXTS = 31, 32, 33, (51, 52)
@@ -137,7 +138,8 @@ class _Variable:
             return pa.array([str(one).rstrip(" \0") for one in stored.ravel()], pa.string())
         values = mjd(stored, self.kind) if self.time else stored
         flat = np.ascontiguousarray(values).ravel()
-        mask = self.missing(flat) if not self.time else None
+        mask = self.missing(flat) if not self.time and self.said.get("FILLVAL") is not None else None
+        mask = mask if mask is not None and mask.any() else None
         cells = pa.array(flat.astype(flat.dtype.newbyteorder("="), copy=False), mask=mask, from_pandas=True)
         if not self.shape:
             return cells.cast(kind)
@@ -189,9 +191,15 @@ def mjd(stored: npt.NDArray[Any], kind: int) -> npt.NDArray[np.float64]:
 def _utc(stored: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Turn TT2000 into ns since 2000-01-01 (UTC), the ns to the next leap second's end (of others more), and which are none."""
     count = np.asarray(stored, np.int64)
-    fill = count <= np.iinfo(np.int64).min + 3
     since, behind = _leaps()
-    tai = np.where(fill, 0, count) + (43_200_000_000_000 - 32_184_000_000)
+    ends = np.array([count.min(), count.max()]) if count.size else np.zeros(2, np.int64)
+    if -(2**62) < ends[0] and ends[1] < 2**62:  # most often all are between the same two leap seconds
+        first, last = np.searchsorted(since, ends + NOON, "right")
+        ahead = np.append(since, np.iinfo(np.int64).max)[last] - ends[1] - NOON
+        if first == last and ahead > 1_001_000_000:
+            return count + (NOON - behind[max(first - 1, 0)]), ahead, np.zeros((), np.bool_)
+    fill = count <= np.iinfo(np.int64).min + 3
+    tai = np.where(fill, 0, count) + NOON
     at = np.searchsorted(since, tai, "right")
     ahead = np.append(since, np.iinfo(np.int64).max)[at] - tai
     return tai - behind[np.clip(at - 1, 0, None)], ahead, fill
@@ -222,9 +230,12 @@ def instants(stored: npt.NDArray[Any], kind: int) -> Instants:
     """
     if kind == TT2000:
         utc, ahead, fill = _utc(stored)
-        leap = (ahead <= 1_001_000_000) & (np.asarray(stored) > LEAPING)
-        utc = np.where(leap, utc + ahead - 1_000_000_000 + -ahead // 1001, utc)
+        if ahead.ndim:
+            leap = (ahead <= 1_001_000_000) & (np.asarray(stored) > LEAPING)
+            utc = np.where(leap, utc + ahead - 1_000_000_000 + -ahead // 1001, utc)
         whole = utc // 1000
+        if not fill.any():
+            return whole + 946_684_800_000_000, utc - whole * 1000
         return np.where(fill, MISSING, whole + 946_684_800_000_000), np.where(fill, 0, utc - whole * 1000)
     if kind == EPOCH16:
         seconds, pico = _pairs(stored)

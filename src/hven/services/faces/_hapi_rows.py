@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hven.services.series import Parameter
 
 ROWS = 50_000  # that are written at once
-RECORDS = 10_000  # of binary: what is made stays in the processor's cache
+RECORDS = 20_000  # of binary: what is made stays in the processor's cache
 _STRING = pa.string()
 
 
@@ -42,8 +42,10 @@ def binary(
     if head is not None:
         yield _commented(head)
     kind = np.dtype([(f"f{at}", *_stored(one)) for at, one in enumerate(parameters)])
+    whole = np.empty(0, kind)
     for part in _parts(batches, parameters, RECORDS):
-        rows = np.empty(part.num_rows, kind)
+        whole = whole if len(whole) >= part.num_rows else np.empty(part.num_rows, kind)
+        rows = whole[: part.num_rows]
         for at, one in enumerate(parameters):
             if one.kind == "isotime":
                 _stamped(part.column(at), one, rows[f"f{at}"])
