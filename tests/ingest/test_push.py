@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -259,8 +260,8 @@ def work(order):
     with Site(Settings(directory=pathlib.Path(order["site"]))) as site:
         threading.setprofile(hook)
         sys.setprofile(hook)
-        write = Write(action="POST", body=pathlib.Path(order["body"]), token=order["token"])
-        done = push(site, "night.lines", write, Reader(name="anna"))
+        write = Write(action=order.get("action", "POST"), body=pathlib.Path(order["body"]), token=order["token"], key=tuple(order["key"]) if "key" in order else None, dry_run="dry_run" in order)
+        done = push(site, order.get("table", "night.lines"), write, Reader(name="anna"))
         sys.setprofile(None)
         threading.setprofile(None)
     return {"calls": count[0], "ids": list(done.ids)}
@@ -312,6 +313,75 @@ def test_killed_anywhere_nothing_is_half_there_and_nothing_answered_is_lost(site
     there = rows(site)
     sync(site, "night", full=True)
     assert rows(site) == there
+
+
+FILES = """
+collection: oidb
+title: Files
+files:
+  - {files: "data/**/*.csv", writers: [anna]}
+tables:
+  lines:
+    source: {kind: csv, files: "data/**/*.csv"}
+    primary: [path, n]
+    columns: {path: string, n: int64}
+    map: {path: file.path}
+"""
+
+
+def test_files_killed_anywhere_are_all_there_or_as_they_were(tmp_path: Path) -> None:
+    """A file is replaced, and two are sent as an archive; whoever is next at the collection undoes what was not committed."""
+    (tmp_path / "hven.toml").write_text("")
+    old, new = "n\n1\n", "n\n1\n2\n"
+    with site_with(tmp_path, FILES, {"data/a.csv": old}) as site:
+        ingest(site, "oidb")
+        data, spool = site.settings.collections / "oidb/data", site.settings.var / "spool"
+        single, archive = tmp_path / "single", tmp_path / "archive"
+        single.write_text(new)
+        with zipfile.ZipFile(archive, "w") as packed:
+            for name in "bc":
+                packed.writestr(f"sub/{name}.csv", new)
+        requests: tuple[dict[str, Any], ...] = (
+            {"action": "PUT", "key": ["data/a.csv"], "body": str(single)},
+            {"body": str(archive)},
+        )
+
+        def there() -> dict[str, str]:
+            return {str(path.relative_to(data)): path.read_text() for path in data.rglob("*") if path.is_file()}
+
+        def published() -> dict[str, int]:
+            site.refresh()
+            return dict(rows(site, "SELECT path, COUNT(*) FROM oidb.lines GROUP BY path"))
+
+        with subprocess.Popen([sys.executable, "-c", textwrap.dedent(CHILDREN)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:  # fmt: skip
+            assert child.stdin is not None
+            assert child.stdout is not None
+
+            def order(kill: int, token: str, request: dict[str, Any]) -> dict[str, Any]:
+                said = {"site": str(tmp_path), "table": "oidb.files", "kill": kill, "token": token, **request}
+                print(json.dumps(said), file=child.stdin, flush=True)
+                found: dict[str, Any] = json.loads(child.stdout.readline())
+                return found
+
+            noted = 0
+            for number, request in enumerate(requests):
+                before = there()
+                after = before | ({"a.csv": new} if "key" in request else {"sub/b.csv": new, "sub/c.csv": new})
+                calls = order(0, f"count{number}", {**request, "dry_run": True})["calls"]
+                for step in range(1, KILLS):
+                    order(calls * (KILLS + 4 * step) // (5 * KILLS), f"k{number}.{step}", request)
+                    assert {*there().values()} <= {old, new}, "a file is as it was, or as it is to be"
+                    noted += len(list(spool.glob("*.undo")))
+                    sync(site, "oidb")
+                    state = there()
+                    assert state in (before, after)
+                    assert published() == {f"data/{name}": text.count("\n") - 1 for name, text in state.items()}
+                    assert [one for one in spool.iterdir() if "oidb" in one.name] == [], "nothing is left of it"
+                assert order(0, f"last{number}", request)["ids"]
+                assert there() == after
+                assert published() == {f"data/{name}": text.count("\n") - 1 for name, text in after.items()}
+            assert noted, "some were killed while files lay at their places"
+            child.stdin.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -377,6 +380,59 @@ def test_files_are_sent_to_their_place(tmp_path: Path) -> None:
         assert [(one["by"], one["action"]) for one in history] == [
             ("anna", "DELETE"), ("anna", "DELETE"), ("anna", "POST"), ("anna", "POST"), ("anna", "PUT"), ("anna", "PUT")
         ]  # fmt: skip
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, one in members.items():
+            archive.writestr(name, one)
+    return body.getvalue()
+
+
+def test_an_archive_is_its_files_or_nothing(tmp_path: Path) -> None:
+    first, second, *_ = sorted(
+        path for path in (SHARED / "data/interferometry/oifits").glob("*.fits") if oi_target(path)
+    )
+    with site_with(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
+        ingest(site, "oidb")
+        site.store.users.add("anna")
+        anna = Writer(site, "anna")
+        there = site.settings.collections / "oidb" / "data"
+        good = {"2026/b.fits": second.read_bytes(), "a.fits": first.read_bytes(), "__MACOSX/x": b"x", ".DS_Store": b"x"}
+        name = "/push/oidb.files?filename=night.zip"
+        made = anna("POST", name, zipped(good), content_type="application/zip", accept="application/xml")
+        assert made.status == 201, made.text
+        assert "<id>data/2026/b.fits</id><id>data/a.fits</id>" in made.text
+        text = anna.client.get("/tap/sync", LANG="ADQL", QUERY="SELECT path, n FROM oidb.counts ORDER BY path", RESPONSEFORMAT="csv").text  # fmt: skip
+        assert text.split()[1:] == [
+            f"{path},{oi_target(file)}"
+            for path, file in (("data/2026/b.fits", second), ("data/a.fits", first), ("data/first.fits", first))
+        ]
+        assert anna("POST", name, zipped(good), content_type="application/zip").status == 201, "the same again"
+        before = sorted(str(path) for path in there.rglob("*"))
+        for members, status, words in (
+            ({"c.fits": second.read_bytes(), "a.fits": second.read_bytes()}, 409, "there is a file"),
+            ({"c.fits": second.read_bytes(), "d.fits": first.read_bytes()[:3000]}, 400, "d.fits"),
+            ({"c.fits": second.read_bytes(), "../d.fits": first.read_bytes()}, 404, "no file can be called"),
+            ({"c.fits": second.read_bytes(), "notes.txt": b"x"}, 404, "notes.txt"),
+            ({"sub/": b""}, 400, "has no file"),
+            ({f"{n}.fits": b"" for n in range(1001)}, 413, "1,000 files"),
+        ):
+            bad = anna("POST", name, zipped(members), content_type="application/zip")
+            assert (bad.status, words in bad.text) == (status, True), bad.text
+            assert sorted(str(path) for path in there.rglob("*")) == before
+        torn = bytearray(zipped({"c.fits": second.read_bytes()}))
+        torn[5000] ^= 255
+        assert "cannot be unpacked" in anna("POST", name, bytes(torn), content_type="application/zip").text
+        site.settings = replace(site.settings, limits=replace(site.settings.limits, upload=100_000))
+        bomb = zipped({"c.fits": bytes(50_000_000)})
+        assert len(bomb) < 100_000
+        assert anna("POST", name, bomb, content_type="application/zip").status == 413
+        assert sorted(str(path) for path in there.rglob("*")) == before
+        assert list((site.settings.var / "spool").iterdir()) == []
+        history = json.loads(anna("GET", "/push/oidb.files").body)["history"]
+        assert [one["rows"] for one in history] == [2, 2]
 
 
 def oi_target(path: Path) -> int:

@@ -30,6 +30,7 @@ from hven.ingest._pieces import Pieces
 from hven.ingest._preparing import prepare
 from hven.ingest._rejects import Rejects
 from hven.ingest._report import Report, TableReport
+from hven.ingest._sent_places import undone
 from hven.ingest._trial import Answer, Trial, load
 from hven.ingest.watermarks import Watch
 from hven.model.errors import DataError, DescriptorError, HvenError, SourceError
@@ -119,6 +120,7 @@ def carried(site: Site, report: Report, begin: Callable[[], Run]) -> None:
     site.store.runs.mark_dead(name)
     space.sweep(site)
     ledger.sweep(site, name)
+    undone(site, name, report.run)
     site.store.runs.begin(report.run, name, report.kind)
     started = time.perf_counter()
     phase = ERROR

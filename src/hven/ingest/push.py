@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.tables import PUSH
 from hven.ingest._kept_rows import Kept, Taken, row_state, shown
-from hven.ingest._sent_files import FILES, Place, Sending, entry_of, path_of
+from hven.ingest._sent_files import FILES, Sending, entry_of, path_of, place_of
 from hven.ingest._sent_rows import Unfit, read
 from hven.ingest._steps import new_id
 from hven.ingest._trial import load
@@ -94,7 +94,7 @@ def filed(site: Site, name: str, file: str) -> str:
     Returns
     -------
     path
-        In the directory that the pattern of ``files:`` names; of tables that take rows: nothing.
+        In the directory that the pattern of ``files:`` names; of tables that take rows, and of archives: nothing.
     """
     found = target(site, name)
     return path_of(found[1], file) if found is not None and found[2].kind == FILES else ""
@@ -310,7 +310,7 @@ def row(site: Site, name: str, key: Sequence[str]) -> tuple[dict[str, Any], str]
     if found is None:
         raise NotFound(say("there is no table {name!r:.120} to write to", name))
     if found[2].kind != PUSH:
-        place = Place(site, found[0], found[2], "/".join(key))
+        place = place_of(site, found[0], found[2], "/".join(key))
         if not place.digest:
             raise NotFound(say("there is no file {path!r:.120}", "/".join(key)))
         return {"path": "/".join(key), "bytes": place.path.stat().st_size, "sha256": place.digest}, place.digest

@@ -159,12 +159,12 @@ class Pushes:
                 self._read.popitem(last=False)
         return found
 
-    def found(self, table: str, *, token: str = "", digest: str = "") -> Push | None:
-        """Find the last push with an Idempotency-Key; without one, the last one that asked the same.
+    def found(self, table: str, *, run: str = "", token: str = "", digest: str = "") -> Push | None:
+        """Find a push by its run; the last one with an Idempotency-Key; without one, the last one that asked the same.
 
         Parameters
         ----------
-        token, digest
+        run, token, digest
             As `Push` has them.
 
         Returns
@@ -172,7 +172,7 @@ class Pushes:
         push
             Without its rows; None: there is none.
         """
-        which = pushes.c.token == token if token else pushes.c.digest == digest
+        which = pushes.c.run == run if run else pushes.c.token == token if token else pushes.c.digest == digest
         query = sa.select(pushes).where(pushes.c.table_name == table, which).order_by(pushes.c.number.desc()).limit(1)
         with self._database.reading() as connection:
             row = connection.execute(query).first()
