@@ -237,11 +237,22 @@ tables:
     obscore:
       set: {dataproduct_type: visibility}
       map: {obs_id: "CAST(id AS VARCHAR)"}
+    links:
+      - {semantics: "#this", text: "{target.access_url}"}
+  collections:
+    source: {kind: push, columns: {id: string, name: string, title: string}, ids: id, writers: [anna]}
+    primary: id
+    columns: {id: string, name: string, title: {type: string, required: true}}
+  comments:
+    source: {kind: push, columns: {id: string, granule-id: int64, text: string}, ids: id, writers: [anna]}
+    primary: id
+    columns: {id: string, granule: {type: int64, required: true}, text: string}
+    map: {granule: '"granule-id"'}
 """
 GRANULES = b"""<?xml version="1.0"?>
 <granules>
   <granule><target_name>HD 1</target_name><calib_level>2</calib_level><nb_vis2>7</nb_vis2><t_min>57000.1</t_min><t_max>57000.2</t_max><datapi/></granule>
-  <granule><target_name>HD 2</target_name><calib_level>%d</calib_level><nb_vis2>9</nb_vis2><t_min>57001.1</t_min><t_max>57001.2</t_max><datapi>Anna Berg</datapi></granule>
+  <granule><target_name>HD 2</target_name><calib_level>%d</calib_level><nb_vis2>9</nb_vis2><t_min>57001.1</t_min><t_max>57001.2</t_max><access_url>https://oidb.example/2.fits</access_url><datapi>Anna Berg</datapi></granule>
 </granules>"""
 
 
@@ -271,6 +282,25 @@ def test_calls_of_oidb(tmp_path: Path) -> None:
         assert anna("DELETE", "/oidb/granule/1").status == 204
         assert anna("DELETE", "/oidb/granule/1").status == 404
         assert Writer(site, "")("POST", "/oidb/granule", GRANULES % 2, **xml).status == 401
+        made = anna("POST", "/oidb/collection", b'<collection name="vega"><title>Vega in H</title></collection>', **xml)
+        (ident,) = re.findall(r"<id>(.*?)</id>", made.text)
+        assert made.status == 201
+        assert (
+            anna("PUT", f"/oidb/collection/{ident}", b"<collection><title>Vega</title></collection>", **xml).status
+            == 204
+        )
+        row = json.loads(anna("GET", f"/oidb/collection/{ident}").body)
+        assert (row["name"], row["title"]) == ("vega", "Vega")
+        assert anna("PUT", "/oidb/collection/never", b"<collection><title>x</title></collection>", **xml).status == 404
+        assert anna("DELETE", f"/oidb/collection/{ident}").status == 204
+        said = b'<comment granule-id="2"><text>Which star?</text></comment>'
+        assert anna("POST", "/oidb/comment", said, **xml).status == 201
+        assert anna("POST", "/oidb/comment", said.replace(b"2", b"two"), **xml).status == 400
+        found = anna.client.get("/tap/sync", LANG="ADQL", QUERY="SELECT granule, text FROM oidb.comments", RESPONSEFORMAT="csv")  # fmt: skip
+        assert found.text.splitlines()[1:] == ["2,Which star?"]
+        links = anna.client.get("/oidb/datalink", id="2")
+        assert (links.status, "#this" in links.text) == (200, True), links.text
+        assert anna("POST", "/oidb/datalink/2", b"<datalink/>", **xml).status == 404
         assert [line.replace(" ", "") for line in anna.client.get("/tap/sync", LANG="ADQL", QUERY="SELECT target_name FROM ivoa.obscore", RESPONSEFORMAT="csv").text.splitlines()[1:]] == ["HD3"]  # fmt: skip
 
 
