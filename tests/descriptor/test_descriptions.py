@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
+import h5netcdf
+import numpy as np
 import pytest
 import yaml
 
@@ -291,7 +294,7 @@ def test_erddap(site, buoys):
     assert made["tables"]["ships"]["source"] == {"kind": "sql", "url": "$X_DB", "table": "public.ships"}
     assert "jdbc:postgresql:db.example.org:5432/sea" in text
     assert "sesame" not in text
-    assert "sst is left out: data sets of the type EDDGridFromNcFiles are not read" in text
+    assert "sst is left out: data sets of the type EDDGridFromNcFiles are not read; a grid is no table" in text
     assert "old" not in made["tables"]
 
 
@@ -322,6 +325,39 @@ def test_erddap_with_nothing_that_can_be_read(site, tmp_path):
     path.write_text("<erddapDatasets><dataset>")
     with pytest.raises(SourceError, match="no XML"):
         create(site, "x", str(path))
+
+
+def test_erddap_of_netcdf_is_published(site, tmp_path):
+    """Values of variables over time, by their own fills; times come as MJD, and other kinds of data sets are told what to do."""
+    data = site.collections / "x/data"
+    data.mkdir(parents=True)
+    with h5netcdf.File(data / "buoy_1.nc", "w") as file:
+        file.dimensions = {"row": 3}
+        for name, values, said in (
+            ("time", [0.0, 86400.0, 172800.0], {"units": "seconds since 1970-01-01T00:00:00Z"}),
+            ("Wind Speed", [0.5, 1.5, -99.0], {"units": "m s-1", "_FillValue": -99.0}),
+        ):
+            file.create_variable(name, ("row",), float, data=np.array(values))
+            for key, value in said.items():
+                file.variables[name].attrs[key] = value
+    text = ERDDAP.replace("{data}", str(data)).replace("AsciiFiles", "NcFiles").replace("csv</fileName", "nc</fileName")
+    text = text.replace("<sourceName>when", "<sourceName>time")
+    for name in ("lat", "lon"):
+        text = re.sub(rf"<dataVariable><sourceName>{name}<.*?</dataVariable>", "", text, flags=re.DOTALL)
+    path = tmp_path / "datasets.xml"
+    path.write_text(text)
+    made = drafted(site, path, table="buoys")
+    assert made["tables"]["buoys"]["source"] == {"kind": "product", "files": "data/buoy_1.nc", "mode": "table"}
+    found = rows(site, "SELECT time_, wspd FROM x.buoys ORDER BY time_")
+    assert [tuple(row.values()) for row in found] == [(40587.0, 0.5), (40588.0, 1.5), (40589.0, None)]
+    for kind, words in (
+        ("EDDTableFromErddap", "another ERDDAP's"),
+        ("EDDGridFromDap", "no table"),
+        ("EDDTableFromSOS", "not read"),
+    ):
+        path.write_text(text.replace("EDDTableFromNcFiles", kind))
+        with pytest.raises(SourceError, match=f"buoys is left out: data sets of the type {kind} are not read.*{words}|{kind} are {words}"):  # fmt: skip
+            create(site, "y", str(path), table="buoys")
 
 
 # --- STAC ------------------------------------------------------------------------------------------------------------

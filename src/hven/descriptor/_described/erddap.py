@@ -22,8 +22,18 @@ TYPES = {
     "boolean": "bool", "byte": "int16", "ubyte": "int16", "short": "int16", "ushort": "int32", "int": "int32", "uint": "int64", "long": "int64", "ulong": "float64",
     "float": "float32", "double": "float64", "char": "string", "string": "string",
 }  # fmt: skip
-FILES = {"EDDTableFromAsciiFiles": "csv", "EDDTableFromParquetFiles": "parquet"}
+FILES = {
+    "EDDTableFromAsciiFiles": "csv", "EDDTableFromParquetFiles": "parquet",
+    **dict.fromkeys(("EDDTableFromNcFiles", "EDDTableFromMultidimNcFiles", "EDDTableFromNcCFFiles"), "product"),
+}  # fmt: skip
+PRODUCT = "product"
 DATABASE = "EDDTableFromDatabase"
+# what is to be done with data sets that are no tables of files here
+ELSEWHERE = {
+    "Grid": "a grid is no table: `kind: product` makes a row for each of its files or variables, and `files:` publishes them",
+    "FromErddap": "it is another ERDDAP's: hven new takes the file that its tabledap gives as .csvp or .parquet",
+    "FromDapSequence": "hven new takes a file that its server gives as text",
+}
 UNITS = {
     "degrees_north": "deg", "degree_north": "deg", "degrees_east": "deg", "degree_east": "deg", "degrees": "deg", "degree": "deg", "degree_c": "Celsius",
     "degrees_c": "Celsius", "celsius": "Celsius", "count": "count", "1": "", "seconds": "s", "minutes": "min", "hours": "h", "days": "d", "meters": "m", "meter": "m",
@@ -100,7 +110,7 @@ def _table(dataset: Any, given: Given) -> TableSaid:
     names: dict[str, str] = {}
     constants: list[tuple[Column, str]] = []
     for variable in dataset.findall("dataVariable"):
-        column, source = _column(variable), _word(variable, "sourceName")
+        column, source = _column(variable, source_["kind"]), _word(variable, "sourceName")
         if source.startswith("="):  # a constant
             target = _word(variable, "destinationName") or column.name
             constants.append((column.having(name=target), source[1:].strip().strip('"')))
@@ -131,7 +141,8 @@ def _source(kind: str, dataset: Any, given: Given) -> tuple[dict[str, Any], list
         note = f"the secret {secret} (secrets.toml, or the environment) is to be the address of the database: {address or 'it is not named'}"
         return {"kind": "sql", "url": f"${secret}", "table": place}, [note]
     if kind not in FILES:
-        raise SourceError(f"data sets of the type {kind} are not read")
+        why = next((f"; {text}" for word, text in ELSEWHERE.items() if word in kind), "")
+        raise SourceError(f"data sets of the type {kind} are not read{why}")
     folder = Path(_word(dataset, "fileDir"))
     directory = folder if folder.is_absolute() else given.path.parent / folder
     wanted = _word(dataset, "fileNameRegex") or ".*"
@@ -146,6 +157,8 @@ def _source(kind: str, dataset: Any, given: Given) -> tuple[dict[str, Any], list
     options: dict[str, Any] = {"kind": FILES[kind], "files": _pattern(directory, there, given, deep)}
     if kind == "EDDTableFromAsciiFiles":
         options |= _dialect(dataset)
+    if options["kind"] == PRODUCT:
+        options["mode"] = "table"
     return options, []
 
 
@@ -194,10 +207,12 @@ def _number(dataset: Any, name: str) -> int:
     return int(text) if text.isdigit() else 1
 
 
-def _column(variable: Any) -> Column:
+def _column(variable: Any, source_kind: str) -> Column:
     said, source = _attributes(variable), _word(variable, "sourceName")
     kind = TYPES.get(_word(variable, "dataType").lower(), "string")
     unit, note = _unit(said.get("units", ""))
+    if source_kind == PRODUCT and SINCE.fullmatch(said.get("units", "").strip()):  # as they are read
+        unit, note, kind = "d", "MJD", "float64"
     about = said.get("comment") or said.get("description") or ""
     label = said.get("long_name") or _word(variable, "destinationName")
     text = ". ".join(part.rstrip(". ") for part in (label, about, note) if part)
