@@ -21,7 +21,13 @@ export type Column = {
   /** What is told when one points at it: its name, and the description. */
   title: string;
   unit: string;
+  /** The unit as people write it. */
+  unit_text: string;
+  /** The unit if nobody chooses one. */
+  usual_unit: string;
   stored_unit: string;
+  /** Names of the two columns that are told as this one. */
+  of?: string[];
   units?: string[];
   ucd: string;
   kind: string;
@@ -32,9 +38,13 @@ export type Column = {
 
 export type Fault = { field: string; message: string; remedy: string };
 
+export type Pair = { name: string; label: string; title: string; low: number; high: number };
+
 /** `/rows`: one page of them. */
 export type Rows = {
   columns: Column[];
+  /** Columns that are told as one, by their numbers, as the values rise. */
+  pairs?: Pair[];
   rows: Value[][];
   keys: string[];
   from: number;

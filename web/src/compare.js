@@ -133,7 +133,7 @@ function lines(made, list, t) {
   for (const { column, values, differs } of list) {
     const row = body.insertRow();
     const th = make("th", { scope: "row", textContent: column.label, title: column.title });
-    if (column.unit) th.append(" ", make("small", { textContent: column.unit }));
+    if (column.unit) th.append(" ", make("small", { textContent: column.unit_text }));
     row.append(th);
     for (const value of values) {
       const cell = row.insertCell();

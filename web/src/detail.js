@@ -187,7 +187,7 @@ function shot(value) {
 function entry(column, value, t) {
   if (value === null) return [];
   const name = make("dt", { textContent: column.label, title: column.title });
-  if (column.unit) name.append(" ", make("small", { textContent: column.unit }));
+  if (column.unit) name.append(" ", make("small", { textContent: column.unit_text }));
   const said = make("dd");
   fill(said, value, { ...column, numeric: false }, t);
   if (typeof value === "object" && value.corners) said.replaceChildren(whole(said.textContent ?? "", value.text, t));

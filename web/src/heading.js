@@ -51,17 +51,23 @@ function open(by, column, columns, { state, t }) {
     ask({ [column.name]: filter.value.trim() || null, _row: null });
   });
   if (column.units?.length) {
-    const units = column.units.map((one, at) => new Option(one, at ? one : "", false, one === column.unit));
+    const units = column.units.map(
+      (one) => new Option(one, one === column.usual_unit ? "" : one, false, one === column.unit),
+    );
     const unit = make("select", {}, ...units);
-    unit.addEventListener("change", () => ask({ [`_unit.${column.name}`]: unit.value || null }));
+    const of = column.of ?? [column.name];
+    unit.addEventListener("change", () =>
+      ask(Object.fromEntries(of.map((name) => [`_unit.${name}`, unit.value || null]))),
+    );
     menu.append(labelled(t("Unit"), unit));
   }
-  const others = columns.filter((one) => one !== column).map((one) => one.name);
+  const others = columns.filter((one) => one !== column).flatMap((one) => one.of ?? [one.name]);
+  const first = column.of?.[0] ?? column.name;
   const bar = make(
     "p",
     { className: "bar" },
-    button(t("Rising"), () => ask({ _sort: column.name })),
-    button(t("Falling"), () => ask({ _sort: `-${column.name}` })),
+    button(t("Rising"), () => ask({ _sort: first })),
+    button(t("Falling"), () => ask({ _sort: `-${first}` })),
     button(t("Hide"), () => ask({ _cols: others.join(",") || null })),
   );
   menu.append(make("button", { textContent: t("Apply") }), bar);

@@ -11,11 +11,55 @@ import { fill } from "./table.js";
  * @param {boolean} picked somebody chose which columns there are
  */
 export function ordered(columns, picked) {
-  const numbers = columns.map((_, number) => number).filter((number) => !columns[number].alike);
+  const numbers = placed(columns);
   if (picked) return numbers;
   const first = numbers.slice(0, 1);
   const pictures = numbers.filter((number) => columns[number].kind === "picture" && number > 0);
   return [...first, ...pictures, ...numbers.filter((number) => !first.includes(number) && !pictures.includes(number))];
+}
+
+/**
+ * Give the numbers of the columns that are shown: pairs where the first of their two columns would stand.
+ * @param {Column[]} columns
+ */
+function placed(columns) {
+  const pairs = columns.flatMap((one, number) => (one.of ?? []).map((name) => /** @type {const} */ ([name, number])));
+  const of = new Map(pairs);
+  const numbers = columns.flatMap((one, number) => (one.alike || one.of ? [] : [of.get(one.name) ?? number]));
+  return [...new Set(numbers)];
+}
+
+/**
+ * Add to the columns and rows those of pairs, which are told as one; of columns that say the same in all rows there are none.
+ * @template {Rows} T
+ * @param {T} found
+ * @returns {T}
+ */
+export function paired(found) {
+  const { columns } = found;
+  const pairs = (found.pairs ?? []).filter(({ low, high }) => !columns[low].alike && !columns[high].alike);
+  const made = pairs.map(({ name, label, title, low, high }) => {
+    const of = [Math.min(low, high), Math.max(low, high)].map((number) => columns[number].name);
+    return { ...columns[low], name, label, title, of };
+  });
+  const rows = found.rows.map((row) => [...row, ...pairs.map(({ low, high }) => span(row[low], row[high]))]);
+  return { ...found, columns: [...columns, ...made], rows };
+}
+
+/**
+ * Write two values as one, "from – to"; once where both are the same, and the day once.
+ * @param {Value} low
+ * @param {Value} high
+ * @returns {Value}
+ */
+export function span(low, high) {
+  const [from, to] = [low, high].map((one) => (typeof one === "string" ? { text: one, title: "" } : one));
+  if (!from) return to && { text: `… – ${to.text}`, title: to.title };
+  if (!to) return { text: `${from.text} – …`, title: from.title };
+  if (from.text === to.text) return low;
+  const day = /^\d{4}-\d\d-\d\d /.exec(from.text)?.[0] ?? "";
+  const text = `${from.text} – ${day && to.text.startsWith(day) ? to.text.slice(day.length) : to.text}`;
+  return { text, title: from.title || to.title ? `${from.title || from.text} – ${to.title || to.text}` : "" };
 }
 
 /**
@@ -130,11 +174,12 @@ export function heads(columns, workspace) {
   const cells = columns.map((column) => {
     const th = make("th", { scope: "col", title: column.title });
     if (column.numeric || column.kind === "time") th.className = "n";
-    const mine = order.find((one) => one.replace(/^-/, "") === column.name);
+    const first = column.of?.[0] ?? column.name; // of a pair
+    const mine = order.find((one) => one.replace(/^-/, "") === first);
     if (mine) th.setAttribute("aria-sort", mine.startsWith("-") ? "descending" : "ascending");
-    const sort = (/** @type {MouseEvent} */ event) => state.set({ _sort: sorted(order, column.name, event.shiftKey) });
+    const sort = (/** @type {MouseEvent} */ event) => state.set({ _sort: sorted(order, first, event.shiftKey) });
     th.append(button(column.label, sort, { className: "head" }));
-    if (column.unit) th.append(" ", make("small", { textContent: column.unit }));
+    if (column.unit) th.append(" ", make("small", { textContent: column.unit_text }));
     th.append(heading(column, columns, workspace));
     return th;
   });
@@ -167,7 +212,7 @@ export function once(place, { columns, rows }, t) {
 function same(column, value, t) {
   const said = make("span");
   fill(said, value, { ...column, numeric: false }, t);
-  return make("span", { className: "one" }, soft(column.label), " ", said, column.unit ? ` ${column.unit}` : "");
+  return make("span", { className: "one" }, soft(column.label), " ", said, column.unit ? ` ${column.unit_text}` : "");
 }
 
 /** @param {string} text */

@@ -1,4 +1,5 @@
 // The rows of a search in pages of one state of the table: asked for as they come into sight, and a few of them kept.
+import { paired } from "./lines.js";
 /** @import {Rows} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
@@ -76,7 +77,7 @@ export class Pages {
     const part = { _from: String(number * PAGE), _size: String(PAGE) };
     const state = this.workspace.state.with({ ...part, ...LOOKS, ...this.of });
     /** @type {Rows} */
-    const found = await this.workspace.ask(`${this.here}/rows`, { state });
+    const found = paired(await this.workspace.ask(`${this.here}/rows`, { state }));
     if (mine !== this.version) return null;
     if (found.lost && this.held) return this.anew();
     this.held = found.state;

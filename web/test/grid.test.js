@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { compared } from "../src/compare.js";
-import { ordered, sorted } from "../src/lines.js";
+import { ordered, paired, sorted, span } from "../src/lines.js";
 import { Pages } from "../src/pages.js";
 import { HEIGHT, Scroll, whole } from "../src/scroll.js";
 import { asked } from "./page.js";
@@ -25,6 +25,36 @@ test("previews stand beside the name, and what all rows say alike stands nowhere
   ];
   assert.deepEqual(ordered(columns, false), [0, 3, 2]);
   assert.deepEqual(ordered(columns, true), [0, 2, 3]);
+});
+
+test("two columns that are a pair stand as one, where the first of them would", () => {
+  const columns = [column("a"), column("t_min"), column("b"), column("t_max"), column("c_min"), column("c_max")];
+  columns[4].alike = true;
+  const pairs = [
+    { name: "t", label: "Time", title: "", low: 1, high: 3 },
+    { name: "c", label: "C", title: "", low: 4, high: 5 },
+  ];
+  const found = paired({ columns, pairs, rows: [["x", "1", "y", "2", "3", "4"]] });
+  const shown = ordered(found.columns, true);
+  assert.deepEqual(
+    shown.map((number) => found.columns[number].label),
+    ["a", "Time", "b", "c_max"],
+  );
+  assert.deepEqual(found.columns[6].of, ["t_min", "t_max"]);
+  assert.deepEqual(
+    shown.map((number) => found.rows[0][number].text ?? found.rows[0][number]),
+    ["x", "1 – 2", "y", "4"],
+  );
+  assert.deepEqual(ordered(paired({ columns: [column("a")], rows: [["x"]] }).columns, true), [0], "no pairs");
+});
+
+test("a span says once what both ends say", () => {
+  const text = (low, high) => span(low, high)?.text ?? span(low, high);
+  assert.equal(text("1", "1"), "1");
+  assert.equal(text("2004-01-01 03:55:33", "2004-01-01 04:00:00"), "2004-01-01 03:55:33 – 04:00:00");
+  assert.equal(text("2004-01-01 23:55:33", "2004-01-02 00:10:00"), "2004-01-01 23:55:33 – 2004-01-02 00:10:00");
+  assert.deepEqual([text(null, "5"), text("5", null), span(null, null)], ["… – 5", "5 – …", null]);
+  assert.equal(span({ text: "1", title: "1.0001" }, "2").title, "1.0001 – 2");
 });
 
 test("a press on a head sorts: rising, falling, not at all; with Shift besides the others", () => {

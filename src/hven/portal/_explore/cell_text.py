@@ -14,6 +14,7 @@ import pyarrow as pa
 from hven.model import literal
 from hven.model.table import WORDS, is_time
 from hven.portal._explore.fields import chosen
+from hven.portal._explore.number_text import Scale, written
 from hven.services.scripts import HOLE
 
 if TYPE_CHECKING:
@@ -47,15 +48,16 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heading:
-    """How a column is shown: `unit` as shown, perhaps another than the stored one; `factor` leads from that one to it."""
+    """How a column is shown: `unit` as shown, perhaps another than the stored one; `scale` leads from that one to it."""
 
     column: Column
     label: str
     unit: str
     numeric: bool
     kind: str  # number, time, text, link, picture, code
-    factor: float = 1.0
-    sexagesimal: bool = False
+    scale: Scale = field(default_factory=lambda: Scale(unit=""))
+    usual: str = ""  # the unit if nobody chooses one
+    read: bool = False  # numbers are written to be read, else with all their digits up to `DIGITS_SHOWN`
     title: str = ""  # what is told when one points at it
     words: Mapping[str, str] = field(default_factory=dict)  # of codes
 
@@ -91,19 +93,20 @@ def cells(
 
 
 def _heading(column: Column, table: Table, wanted: str | None, labels: Labels | None) -> Heading:
-    own = labels.unit(column) if labels is not None and not labels.raw else column.unit or ""
     words = labels.words(column) if labels is not None else table.enums.get(column.enum or "", {})
-    unit, factor, sexagesimal = (chosen(column, wanted) if wanted and wanted != own else None) or (own, 1.0, False)
+    usual = labels.scale(column) if labels is not None else Scale(unit=column.unit or "")
+    scale = (chosen(column, wanted) if wanted else None) or usual
     return Heading(
         column=column,
-        label=labels.column(column) if labels is not None else column.label or column.name,
-        unit=unit,
+        label=labels.column(column, scale.unit) if labels is not None else column.label or column.name,
+        unit=scale.unit,
+        usual=usual.unit,
         numeric=column.type.is_numeric and not words,
         kind="code" if words else kind_of(column, table),
+        scale=scale,
+        read=labels is not None and not labels.raw,
         words=words,
         title=labels.told(column) if labels is not None else column.description or "",
-        factor=factor,
-        sexagesimal=sexagesimal,
     )
 
 
@@ -140,15 +143,19 @@ def _column(values: pa.ChunkedArray, heading: Heading, *, whole: bool = False) -
         return [None if value is None else _date(value, column.epoch or 0.0) for value in values.to_pylist()]
     if heading.words:
         return [None if value is None else _coded(str(value), heading.words) for value in values.to_pylist()]
-    if heading.sexagesimal:
+    scale = heading.scale
+    if scale.sexagesimal:
         digits = _decimals(column.display, 240 if heading.unit == "h:m:s" else 3600)
         return [
             None if value is None else _angle(value, digits, hours=heading.unit == "h:m:s")
             for value in values.to_pylist()
         ]
-    if heading.factor != 1.0:
-        write = _writer(_converted(column, heading.factor))
-        return [None if value is None else Cell(text=write(value * heading.factor)) for value in values.to_pylist()]
+    if scale.inverse or scale.factor != 1.0:
+        given = values.to_pylist()
+        if heading.read and not column.display:
+            return _numbers([None if one is None else scale.of(one) for one in given], given, column.unit or "")
+        write = _writer(_converted(column, scale))
+        return [None if value is None else Cell(text=write(scale.of(value))) for value in given]
     if _real(column) and column.display:
         write = _writer(column.display)
         return [None if value is None else Cell(text=write(value)) for value in values.to_pylist()]
@@ -160,6 +167,8 @@ def _column(values: pa.ChunkedArray, heading: Heading, *, whole: bool = False) -
             Cell(text=text.replace("T", " ")) if there and text is not None else None
             for text, there in zip(texts, valid, strict=True)
         ]
+    if _real(column) and heading.read:
+        return _numbers(values.to_pylist(), texts)
     if _real(column):
         return [_plain(text) if there and text is not None else None for text, there in zip(texts, valid, strict=True)]
     if column.type.is_geometry or column.name.lower() == "s_region":
@@ -240,10 +249,19 @@ def _date(value: float, epoch: float) -> Cell:
     return Cell(text=text.rjust(19, "0"), title=f"{WORDS.get(epoch, f'JD {epoch:.10g} +')} {value!r}")
 
 
-def _converted(column: Column, factor: float) -> str:
+def _numbers(values: Sequence[float | None], given: Sequence[object], unit: str = "") -> list[Cell | None]:
+    """Write numbers to be read; what they were `given` as, in `unit`, is told when one points at one that says less."""
+    return [
+        None if text is None else Cell(text=text, title=f"{full} {unit}".rstrip() if unit or str(full) != text else "")
+        for text, full in zip(written(values), given, strict=True)
+    ]
+
+
+def _converted(column: Column, scale: Scale) -> str:
     """Return the display of converted values: as many digits as before, no more."""
-    if (found := DIGITS.fullmatch(column.display or "")) is not None and (found[3] or found[4]).lower() == "f":
-        digits = _decimals(column.display, factor)
+    found = DIGITS.fullmatch(column.display or "")
+    if found is not None and not scale.inverse and (found[3] or found[4]).lower() == "f":
+        digits = _decimals(column.display, scale.factor)
         return f".{digits}f" if digits <= 12 else ".6e"
     return ".7g" if column.type.datatype == "float" else ".10g"
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hven.model import units
 from hven.model.table import is_time
+from hven.portal._explore.fields import chosen, paired
+from hven.portal._explore.number_text import Scale, of_light, usual
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,12 +28,18 @@ FRAMES = (  # what the UCD of a first coordinate says of the frame
     ("pos.bodyrc", "body"), ("pos.eq", "celestial"), ("pos.galactic", "celestial"), ("pos.ecliptic", "celestial"),
     ("pos.cartesian", "cartesian"), ("pos.spherical", "spherical"), ("pos.cylindrical", "cylindrical"), ("pos.healpix", "healpix"),
 )  # fmt: skip
+LIGHT = {  # of a pair, and of its ends
+    "length": ("Wavelength", "Shortest wavelength", "Longest wavelength"),
+    "frequency": ("Frequency", "Lowest frequency", "Highest frequency"),
+    "energy": ("Energy", "Lowest energy", "Highest energy"),
+    "number": ("Wavenumber", "Lowest wavenumber", "Highest wavenumber"),
+}
 ENDS = "{label}, min", "{label}, max"
 _END = re.compile(r"(.+?)_?(min|max)", re.IGNORECASE)
 _UTYPES = ("obscore:", "obscore_radio:")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Labels:
     """The words for one table's columns.
 
@@ -40,6 +49,8 @@ class Labels:
         The language's catalogue of these words, English -> its own; empty in English.
     frame
         The spatial_frame_type of an EPN-TAP table, where its columns do not tell: their UCDs go first.
+    statistics
+        Of the published rows, by which units are chosen; empty where a policy hides some.
     raw
         The reader wants names as queries write them, and codes as they are.
     """
@@ -48,24 +59,58 @@ class Labels:
     language: str = "en"
     known: Mapping[str, str] = field(default_factory=dict, compare=False)
     frame: str = ""
+    statistics: Mapping[str, Mapping[str, object]] = field(default_factory=dict, compare=False)
     raw: bool = False
 
-    def column(self, column: Column) -> str:
-        """Return what a column is called."""
+    def column(self, column: Column, unit: str | None = None) -> str:
+        """Return what a column is called; `unit`: that it is told in, where it is another than the usual one."""
         if self.raw:
             return column.name
-        return self._own(column) or self._said(column, column.name) or column.name
+        return (
+            self._own(column)
+            or self._light(column, column.name, unit)
+            or self._said(column, column.name)
+            or column.name
+        )
 
-    def name(self, name: str) -> str:
+    def scale(self, column: Column) -> Scale:
+        """Return the unit that a column is told in if nobody chose one: that of the size of its numbers, or of the pair that it is of; as it is where nothing is known of them."""
+        found = self._scales.get(column.name)
+        if found is None:
+            found = self._scales[column.name] = self._scale(column)
+        return found
+
+    def _scale(self, column: Column) -> Scale:
+        if self.raw or not column.type.is_numeric or is_time(column) or self.words(column):
+            return Scale(unit=self.unit(column))
+        _, low, high = self.pairs.get(column.name, ("", column, column))
+        low_, high_ = self.statistics.get(low.name, {}), self.statistics.get(high.name, {})
+        return usual(column, {"minimum": low_.get("minimum"), "maximum": high_.get("maximum")})
+
+    @cached_property
+    def pairs(self) -> Mapping[str, tuple[str, Column, Column]]:
+        """The pairs ``x_min``, ``x_max`` of the table, by the name of each of the two: ``x`` and the two."""
+        every = paired([one for one in self.table.columns if not one.hidden])
+        return {one.name: (stem, low, high) for stem, low, high in every for one in (low, high)}
+
+    @cached_property
+    def _scales(self) -> dict[str, Scale]:
+        return {}
+
+    @cached_property
+    def _columns(self) -> Mapping[str, Column]:
+        return {one.name.lower(): one for one in self.table.columns}
+
+    def name(self, name: str, unit: str | None = None) -> str:
         """Return what a field of a search is called: a column, or a pair ``x_min``, ``x_max`` that is asked for as ``x``."""
         if self.raw:
             return name
-        found = {one.name.lower(): one for one in self.table.columns}
+        found = self._columns
         column = found.get(name.lower())
         if column is not None:
-            return self.column(column)
+            return self.column(column, unit)
         low = found.get(f"{name.lower()}_min") or found.get(f"{name.lower()}min")
-        return (low and self._said(low, name)) or name
+        return (low and (self._light(low, name, unit) or self._said(low, name))) or name
 
     def told(self, column: Column, name: str = "") -> str:
         """Return what is told of a column when one points at it: its name, where it is called otherwise, and its description; `name`: of its field."""
@@ -95,6 +140,17 @@ class Labels:
         words = self.words(column, many=many)
         return ", ".join(words.get(one, one) for one in code.split("#")) if words else code
 
+    def _light(self, column: Column, name: str, unit: str | None) -> str:
+        """Return the word for light that is told otherwise than it is stored: frequencies as wavelengths, wavelengths as energies; empty: it is not."""
+        if not of_light(column):
+            return ""
+        scale = self.scale(column) if unit is None else chosen(column, unit)
+        own = chosen(column, column.unit or "")
+        if scale is None or own is None or (kind := _kind(scale.unit)) == _kind(own.unit):
+            return ""
+        found = _END.fullmatch(name.lower())
+        return self._told(LIGHT[kind][0 if found is None else 1 + ((found[2] == "max") != scale.inverse)])
+
     def _own(self, column: Column) -> str:
         """Return the word of the descriptor."""
         return column.label or ""
@@ -114,6 +170,12 @@ class Labels:
 
     def _told(self, text: str) -> str:
         return self.known.get(text, text)
+
+
+def _kind(unit: str) -> str:
+    """Return by what light is told."""
+    bases = {"length": "m", "frequency": "Hz", "energy": "J", "number": "m-1"}
+    return next((kind for kind, base in bases.items() if units.convertible(unit, base)), "length")
 
 
 def standard(table: Table, column: Column) -> str:

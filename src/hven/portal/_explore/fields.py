@@ -14,6 +14,7 @@ from hven.model import units
 from hven.model.errors import ParseError
 from hven.model.table import is_time
 from hven.portal._condition_words import Word, span
+from hven.portal._explore.number_text import Scale, of_light
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -189,10 +190,25 @@ class Field:
 def form(table: Table, asked: Iterable[str] = ()) -> list[Field]:
     """Return the fields of a table's form; columns of a pair have one of their own only if they are among `asked`."""
     columns = [column for column in table.columns if not column.hidden]
-    known = {column.name.lower(): column for column in columns}
     wanted = {name.lower() for name in asked}
     found: list[Field] = []
     pairs: dict[str, Field] = {}  # by each of the two names: the one that comes first stands for both
+    for stem, low, high in paired(columns):
+        one = Field(name=stem, column=low, kind=kind(low, table), units=_units(low), pair=True)
+        pairs[low.name.lower()] = pairs[high.name.lower()] = one
+    for column in columns:
+        name = column.name.lower()
+        if name in pairs and pairs[name] not in found:
+            found.append(pairs[name])
+        if name not in pairs or name in wanted:
+            found.append(Field(name=column.name, column=column, kind=kind(column, table), units=_units(column)))
+    return found
+
+
+def paired(columns: Sequence[Column]) -> list[tuple[str, Column, Column]]:
+    """Return the pairs ``x_min``, ``x_max`` of columns, each as ``x`` and the two."""
+    known = {column.name.lower(): column for column in columns}
+    found = []
     for column in columns:
         name = column.name.lower()
         for ending, other in (("_min", "_max"), ("min", "max")):
@@ -206,15 +222,8 @@ def form(table: Table, asked: Iterable[str] = ()) -> list[Field]:
                 and last.type.is_numeric == column.type.is_numeric
                 and _ordered(column)
             ):
-                one = Field(name=stem, column=column, kind=kind(column, table), units=_units(column), pair=True)
-                pairs[name] = pairs[last.name.lower()] = one
+                found.append((stem, column, last))
                 break
-    for column in columns:
-        name = column.name.lower()
-        if name in pairs and pairs[name] not in found:
-            found.append(pairs[name])
-        if name not in pairs or name in wanted:
-            found.append(Field(name=column.name, column=column, kind=kind(column, table), units=_units(column)))
     return found
 
 
@@ -231,20 +240,28 @@ def choices(column: Column) -> tuple[str, ...]:
     own = column.unit or ""
     if not own or not _counts(column) or is_time(column):
         return ()
-    found = next((family for family in FAMILIES if own in family or units.convertible(own, family[0])), ())
+    found: tuple[str, ...] = next(
+        (family for family in FAMILIES if own in family or units.convertible(own, family[0])), ()
+    )
+    if of_light(column):
+        found = tuple(dict.fromkeys([*found[: len(found) if own in FAMILIES[3] else 0], *SPECTRAL]))
     angles = (SEXAGESIMAL[_hours(column)],) if own == "deg" and _position(column) else ()
     others = (*angles, *(unit for unit in found if unit != own))
     return (own, *others) if others else ()
 
 
-def chosen(column: Column, wanted: str) -> tuple[str, float, bool] | None:
-    """Return the unit that a reader chose, its factor, and whether it is sexagesimal; None: it does not fit the column."""
+def chosen(column: Column, wanted: str) -> Scale | None:
+    """Return the unit that a reader chose; None: it does not fit the column."""
     if not _counts(column) or is_time(column):
         return None
     if wanted in SEXAGESIMAL:
-        return (wanted, 1.0, True) if column.unit == "deg" else None
+        return Scale(unit=wanted, sexagesimal=True) if column.unit == "deg" else None
     try:
-        return units.check(wanted), units.factor(column.unit or "", wanted), False
+        named, own = units.check(wanted), column.unit or ""
+        if of_light(column) and not units.convertible(own, named):
+            factor, inverse = units.spectral(own, named)
+            return Scale(unit=named, factor=factor, inverse=inverse)
+        return Scale(unit=named, factor=units.factor(own, named))
     except ValueError:
         return None
 

@@ -73,7 +73,7 @@ def _more(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
     """Gather what only the collection's own page says: what is in its tables, and what happened to it."""
     resource = found["resource"]
     road = asking(state)
-    times = [looked["time"] for table in found["tables"] if (looked := _looked(table, road)) and looked["time"]]
+    times = [looked["time"] for table in found["tables"] if (looked := _looked(table, road, state)) and looked["time"]]
     when = [min(one[0] for one in times), max(one[1] for one in times)] if times else None
     shown = {table["table"].qualified for table in found["tables"]}
     examples = [
@@ -94,7 +94,7 @@ def _more(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
     }
 
 
-def _looked(described_: dict[str, Any], road: Asking) -> dict[str, Any]:
+def _looked(described_: dict[str, Any], road: Asking, state: Asked) -> dict[str, Any]:
     """Add to what is said of a table its first rows, its sky and its time; nothing that was counted over rows that the reader may not see."""
     table: Table = described_["table"]
     item = road.published(table)
@@ -117,7 +117,8 @@ def _looked(described_: dict[str, Any], road: Asking) -> dict[str, Any]:
             looked["time"] = bounds(table, road)
             looked["ground"], looked["line"] = coverage.ground(table, road), coverage.timeline(table, road)
             rows = pages.page(Search(table=table), road, limit=FIRST)
-            shown, written, alike = headings(rows, table), cells(rows, table), constant(Search(table=table), road)
+            labels, alike = state.labels(table), constant(Search(table=table), road)
+            shown, written = headings(rows, table, labels=labels), cells(rows, table, labels=labels)
             looked["headings"] = [one for one in shown if one.column.name not in alike]
             looked["first"], looked["alike"] = telling(shown, written, alike), said_once(shown, written, alike)
     except HvenError as error:  # a page without them is better than no page

@@ -23,7 +23,7 @@ from hven.portal._views.disconnect import Waiting, attended
 from hven.portal._views.page_formats import Asked, Page, json_page
 from hven.portal._views.series_page import drawn as drawn_series
 from hven.portal._views.series_page import times_of
-from hven.portal._views.table_page import AFTER, FROM, SIZE, View, cell, columns, faults, view
+from hven.portal._views.table_page import AFTER, FROM, SIZE, View, cell, columns, faults, pairs_of, view
 from hven.services import datalinks
 
 if TYPE_CHECKING:
@@ -97,10 +97,10 @@ def _rows(seen: View, state: Asked) -> dict[str, Any]:
     total = pages.count(seen.search, seen.asking)
     offset, size = begin(seen, state), whole(state, SIZE, 100, pages.MOST)
     page = pages.page(seen.search, seen.asking, offset=offset, limit=size, total=total.rows)
+    shown = headings(page, seen.table, seen.search.units, labels=seen.labels)
     return {
-        "columns": columns(
-            headings(page, seen.table, seen.search.units, labels=seen.labels), constant(seen.search, seen.asking)
-        ),
+        "columns": columns(shown, constant(seen.search, seen.asking)),
+        "pairs": pairs_of(shown, seen.labels),
         "rows": [[cell(one) for one in row] for row in cells(page, seen.table, seen.search.units, labels=seen.labels)],
         "keys": list(page.keys),
         "from": offset,
@@ -133,14 +133,15 @@ def _count(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001  (all pa
 def _row(seen: View, state: Asked) -> dict[str, Any]:
     page = pages.one(seen.search, seen.asking, seen.search.row)
     found = cells(page, seen.table, seen.search.units, whole=True, labels=seen.labels)
-    shown = columns(headings(page, seen.table, seen.search.units, labels=seen.labels))
+    heads = headings(page, seen.table, seen.search.units, labels=seen.labels)
     rights, primary = seen.table.rights, seen.table.primary
     locked = None
     if found and rights is not None and primary:
         locked = rights.locked(seen.asking.who, dict(zip(primary, json.loads(seen.search.row), strict=True)))
     row = [cell(one) for one in found[0]] if found else None
     return {
-        "columns": shown,
+        "columns": columns(heads),
+        "pairs": pairs_of(heads, seen.labels),
         "row": row,
         "key": seen.search.row,
         "locked": None if locked is None else locked._asdict(),
@@ -259,11 +260,11 @@ def _facets(seen: View, state: Asked) -> dict[str, Any]:
 
 
 def _histogram(seen: View, state: Asked) -> dict[str, Any]:
-    return {**drawn.histogram(seen.search, seen.asking, state), "faults": faults(seen.search)}
+    return {**drawn.histogram(seen.search, seen.asking, state, seen.labels), "faults": faults(seen.search)}
 
 
 def _points(seen: View, state: Asked) -> dict[str, Any]:
-    return drawn.points(seen.search, seen.asking, state)
+    return drawn.points(seen.search, seen.asking, state, seen.labels)
 
 
 def _names(seen: View, state: Asked) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from hven.portal._pages.translation import Told, faults_in
 from hven.portal._views.page_addresses import address
 from hven.services.face import careful
 from hven.site import blind
+from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -83,13 +84,15 @@ class Asked:
     def labels(self, table: Table) -> Labels:
         """Return the words for a table's columns, in that language; names as queries write them, where the address wants those."""
         item = self.holdings.published.get(table.qualified)
-        frame = {} if item is None or table.policy else item.statistics.get("spatial_frame_type", {})
+        known = {} if item is None or row_filters([table], self.who, self.around.policies) else item.statistics
+        frame = known.get("spatial_frame_type", {})
         low, high = frame.get("minimum"), frame.get("maximum")
         return Labels(
             table=table,
             language=self.language,
             known=texts(self.language, "columns"),
             frame=str(low) if low == high else "",
+            statistics=known,
             raw=self.request.query_params.get(NAMES) == RAW,
         )
 

@@ -12,6 +12,7 @@ from hven.portal._explore import rows as pages
 if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.portal._explore import Search
+    from hven.portal._explore.column_labels import Labels
     from hven.portal._explore.page_queries import Asking
     from hven.portal._views.page_formats import Asked
 
@@ -35,7 +36,7 @@ def column(table: Table, state: Asked, name: str) -> Column | None:
     return found
 
 
-def histogram(search: Search, asking: Asking, state: Asked) -> dict[str, Any]:
+def histogram(search: Search, asking: Asking, state: Asked, labels: Labels | None = None) -> dict[str, Any]:
     """Return the counts of the column ``_x``.
 
     Raises
@@ -46,10 +47,10 @@ def histogram(search: Search, asking: Asking, state: Asked) -> dict[str, Any]:
     named = column(search.table, state, "_x")
     if named is None:
         raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
-    return told.histogram(plots.histogram(search, named, asking), named)
+    return told.histogram(plots.histogram(search, named, asking), named, labels)
 
 
-def points(search: Search, asking: Asking, state: Asked) -> dict[str, Any]:
+def points(search: Search, asking: Asking, state: Asked, labels: Labels | None = None) -> dict[str, Any]:
     """Return points of the two or three columns ``_x``, ``_y``, ``_c``; a density instead, if they would be too many.
 
     Raises
@@ -62,5 +63,5 @@ def points(search: Search, asking: Asking, state: Asked) -> dict[str, Any]:
         raise ParamError("no columns were named", name="_x", remedy="_x=COLUMN&_y=COLUMN")
     total = pages.count(search, asking)
     if len(named) == 2 and (total.rows is None or total.rows > plots.POINTS) and all(map(plots.plotted, named)):
-        return told.density(plots.density(search, named[0], named[1], asking), named, total.rows)
-    return told.points(plots.points(search, named, asking), total.rows)
+        return told.density(plots.density(search, named[0], named[1], asking), named, total.rows, labels)
+    return told.points(plots.points(search, named, asking), total.rows, labels)

@@ -11,7 +11,9 @@ from hven.adql.text import quote
 from hven.engines import Snapshot
 from hven.model.errors import NotFound, ParamError, say
 from hven.portal._explore import Search, fields, names, read
+from hven.portal._explore.column_pairs import pairs
 from hven.portal._explore.fields import choices
+from hven.portal._explore.number_text import unit_text
 from hven.portal._explore.page_queries import Asking
 from hven.portal._pages import SWITCHES
 from hven.portal._views.page_addresses import named_in
@@ -166,7 +168,7 @@ def said_once(
     found = [(one, value) for one, value in zip(headings, first, strict=False) if one.column.name in alike]
     return {
         "told": [
-            {"name": one.column.name, "label": one.label, "unit": one.unit, "value": value}
+            {"name": one.column.name, "label": one.label, "unit": unit_text(one.unit), "value": value}
             for one, value in found
             if value is not None
         ],
@@ -181,6 +183,8 @@ def columns(headings: Sequence[Heading], alike: Collection[str] = ()) -> list[di
             "name": one.column.name,
             "label": one.label,
             "unit": one.unit,
+            "unit_text": unit_text(one.unit),
+            "usual_unit": one.usual,
             "stored_unit": one.column.unit or "",
             "ucd": one.column.ucd or "",
             "description": one.column.description or "",
@@ -191,6 +195,14 @@ def columns(headings: Sequence[Heading], alike: Collection[str] = ()) -> list[di
             **({"alike": True} if one.column.name in alike else {}),
         }
         for one in headings
+    ]
+
+
+def pairs_of(headings: Sequence[Heading], labels: Labels) -> list[dict[str, Any]]:
+    """Return the pairs of columns that pages tell as one, as the JSON of all panes has them."""
+    return [
+        {"name": one.name, "label": one.label, "title": one.title, "low": one.low, "high": one.high}
+        for one in pairs(headings, labels)
     ]
 
 

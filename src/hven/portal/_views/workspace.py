@@ -16,8 +16,10 @@ from hven.portal._explore import global_search as everywhere
 from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.column_labels import NAMES, RAW
+from hven.portal._explore.column_pairs import Pair, joined, pairs, places
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.fields import choices
+from hven.portal._explore.number_text import unit_text
 from hven.portal._explore.places import kind
 from hven.portal._explore.plots import plotted
 from hven.portal._pages import HUB, SWITCHES
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from hven.portal._explore import Search
-    from hven.portal._explore.cell_text import Heading
+    from hven.portal._explore.cell_text import Cell, Heading
     from hven.services.face import Surroundings
 
 ROWS = 50  # of the first page
@@ -77,6 +79,9 @@ def _page(seen: View, state: Asked) -> Page:
     collection = seen.table.schema if release is None else release.collection
     resource = state.holdings.resources.get(collection)
     asks = form(search, seen.asking, seen.labels)
+    heads, lines = _side_by_side(
+        [one for one in shown if one.column.name not in alike], telling(shown, written, alike), seen
+    )
     content: dict[str, Any] = {
         "collection": collection,
         "described": resource is not None,
@@ -84,8 +89,8 @@ def _page(seen: View, state: Asked) -> Page:
         "releases": _releases(f"{collection}.{seen.table.name}", seen, state),
         "table": seen.table,
         "name": seen.name,
-        "headings": [_heading(one, search) for one in shown if one.column.name not in alike],
-        "rows": list(zip(found.keys, telling(shown, written, alike), strict=True)),
+        "headings": heads,
+        "rows": list(zip(found.keys, lines, strict=True)),
         "alike": said_once(shown, written, alike),
         "total": total,
         "every": every,
@@ -94,7 +99,7 @@ def _page(seen: View, state: Asked) -> Page:
         "pages": _around(seen, found, size, total.rows),
         "lost": seen.lost,
         "plotted": [
-            {"name": one.name, "label": seen.labels.column(one), "unit": one.unit or ""}
+            {"name": one.name, "label": seen.labels.column(one, one.unit), "unit": one.unit or ""}
             for one in seen.table.columns
             if plotted(one)
         ],
@@ -176,7 +181,8 @@ def _choosable(seen: View, alike: Collection[str]) -> list[dict[str, Any]]:
             "label": seen.labels.column(column),
             "shown": name in shown,
             "units": choices(column),
-            "unit": units.get(name, column.unit or ""),
+            "unit": units.get(name, seen.labels.scale(column).unit),
+            "usual": seen.labels.scale(column).unit,
             "title": seen.labels.told(column),
         }
         for name in (*shown, *others)
@@ -184,16 +190,31 @@ def _choosable(seen: View, alike: Collection[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _heading(one: Heading, search: Search) -> dict[str, Any]:
+def _side_by_side(
+    shown: Sequence[Heading], written: Sequence[Sequence[Cell | None]], seen: View
+) -> tuple[list[dict[str, Any]], list[list[Cell | None]]]:
+    """Return the heads and cells of a page, those of pairs as one."""
+    order = places(shown, pairs(shown, seen.labels))
+    heads = [
+        _heading(shown[one.low], seen.search, one) if isinstance(one, Pair) else _heading(shown[one], seen.search)
+        for one in order
+    ]
+    lines = [
+        [joined(row[one.low], row[one.high]) if isinstance(one, Pair) else row[one] for one in order] for row in written
+    ]
+    return heads, lines
+
+
+def _heading(one: Heading, search: Search, pair: Pair | None = None) -> dict[str, Any]:
     """Return a column's head: a click sorts by it, and the other way round at the second one."""
     sorted_by = dict(search.order)
     name = one.column.name
     following = [(name, name in sorted_by and not sorted_by[name])]
     return {
         "name": name,
-        "label": one.label,
-        "unit": one.unit,
-        "title": one.title,
+        "label": one.label if pair is None else pair.label,
+        "unit": unit_text(one.unit),
+        "title": one.title if pair is None else pair.title,
         "numeric": one.numeric or one.kind == "time",
         "sorted": "" if name not in sorted_by else "descending" if sorted_by[name] else "ascending",
         "address": search.having(order=tuple(following)).address(),
