@@ -143,6 +143,7 @@ PAGES = (
     "/histogram",
     "/header",
     "/places",
+    "/strip",
     "/names",
     "/script",
     "/download",

@@ -265,6 +265,7 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     f"{HERE}/moc": ["", "_as=ascii", "_as=json", "_of=region&_place=60 -40 9", "_as=shape", "mag=1/60&_as=ascii"],
     f"{HERE}/facets": [*SEARCHES, *(f"_of={column}" for column in COLUMNS), "_of=note&_like=zq", "_of=pi&_like=a"],
     f"{HERE}/histogram": [*(f"_x={column}" for column in COLUMNS), "_x=mag&mag=1/60"],
+    f"{HERE}/strip": [*SEARCHES, *(f"_only=row&_row=id{word}" for word in ("zqcalib", *HIDDEN, "nothing"))],
     f"{HERE}/points": ["_x=ra&_y=dec", "_x=mag&_y=n&_c=release", "_x=release"],
     f"{HERE}/names": ["_like=zq", "_like=id", "_like=no", "_like=note"],
     **{f"{HERE}/{what}": [f"_row=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")] for what in ("row", "header", "place")},

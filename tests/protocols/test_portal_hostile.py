@@ -49,7 +49,7 @@ NAMES = (
     "select", "UPPER", "n__min", "back\\slash",
 )  # fmt: skip
 ODD = "odd\" <i>&name;%41?#' ünï"
-PANES = ("rows", "count", "row", "facets", "histogram", "points", "places", "take")
+PANES = ("rows", "count", "row", "facets", "histogram", "points", "places", "take", "strip")
 
 DESCRIPTOR = descriptor(
     EVIL,

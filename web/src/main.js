@@ -19,6 +19,7 @@ const PANES = {
   histograms: () => import("./histograms.js"),
   switches: () => import("./switches.js"),
   sky: () => import("./sky.js"),
+  strip: () => import("./strip.js"),
   body: () => import("./body.js"),
   columns: () => import("./columns.js"),
   compare: () => import("./compare.js"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from hven.model.errors import HvenError, Timeout
 from hven.site.auth import row_filters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Hashable, Sequence
 
     from hven.model.table import Table
     from hven.query import Result
@@ -128,6 +129,39 @@ class Asking:
             known.get((*key, "late"), lambda: (pa.table({}), 0.0))
             return None
 
+    def folded(
+        self,
+        asked: tree.Query,
+        table: Table,
+        fold: Fold,
+        *,
+        name: Hashable,
+        seconds: float,
+        most: int | None = None,
+        sample: int | None = None,
+    ) -> Answer:
+        """Return what `fold` makes of the rows of a query of one table, batch by batch, and the share of the table's rows that were read.
+
+        It is remembered as long as that table stays as it is, of tables of other programs never; `name` says which fold it is.
+
+        Raises
+        ------
+        Timeout, TooLarge, Overloaded, EvaluationError
+            As every query.
+        """
+
+        def compute() -> Answer:
+            with self.run(asked, most=most, seconds=seconds, sample=sample) as result:
+                return fold(result.batches()), result.share
+
+        item = self.holdings.published[table.qualified]
+        if isinstance(item.relation, Live):
+            return compute()
+        hidden = item.relation is None or self.hides(table)  # a view may read what hides rows
+        own = (self.holdings.version, self.holdings.reach(self.who, self.policies)) if hidden else ""
+        key = (table.qualified, item.run, item.updated, own, write(asked), name, most, sample)
+        return self.site.kept(Answers).get(key, compute)
+
     def number(self, asked: tree.Query, *, seconds: float = SECONDS) -> int:
         """Return the one number that a query answers."""
         return int(self.table(asked, seconds=seconds).column(0)[0].as_py() or 0)
@@ -165,6 +199,7 @@ class Asking:
 
 
 Answer = tuple[pa.Table, float]
+Fold = Callable[[Iterator[pa.RecordBatch]], pa.Table]
 
 
 class _Begun:

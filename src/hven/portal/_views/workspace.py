@@ -23,6 +23,7 @@ from hven.portal._explore.number_text import unit_text
 from hven.portal._explore.places import kind
 from hven.portal._explore.plots import plotted
 from hven.portal._pages import HUB, SWITCHES
+from hven.portal._views import strip_data
 from hven.portal._views.data import begin, whole
 from hven.portal._views.downloads import offered
 from hven.portal._views.facts import table_dataset
@@ -48,7 +49,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
     """Route the page of each table."""
 
     async def workspace(state: Asked) -> Page:
-        return await anyio.to_thread.run_sync(lambda: _page(view(state), state))
+        return await anyio.to_thread.run_sync(lambda: _page(view(state, leave=(strip_data.NOW,)), state))
 
     settings = around.site.settings
     origins = tuple(dict.fromkeys([*settings.origins, *("/".join(one.split("/")[:3]) for one in settings.surveys)]))
@@ -118,6 +119,7 @@ def _page(seen: View, state: Asked) -> Page:
         "taken": offered(seen, state),
         "panes": panes.known(),
         "series": drawn(seen.table, state),
+        "strip": strip_data.of_page(seen, now=state.request.query_params.get(strip_data.NOW, "") == "now"),
         "state_pairs": search.pairs(),
         "choosable": _choosable(seen, alike),
         "raw": seen.labels.raw,

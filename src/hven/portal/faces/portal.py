@@ -23,6 +23,7 @@ from hven.portal._views import (
     pane,
     service_form,
     statistics,
+    strip_data,
     trial_page,
     workspace,
 )
@@ -48,6 +49,7 @@ PAGES = (
     statistics,
     collection,
     data,
+    strip_data,
     workspace,
     downloads,
     editor,

@@ -1,0 +1,300 @@
+"""``/collections/NAME/TABLE/strip``: a table at first sight, as numbers and drawn as a part of its page; where one row stands in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import numpy as np
+from starlette.routing import Route
+
+from hven.model.errors import HvenError
+from hven.portal._explore import rows as row_pages
+from hven.portal._explore import strip
+from hven.portal._explore.search import PORTALS, Search
+from hven.portal._explore.strip_bins import values_of, written
+from hven.portal._pages import pages
+from hven.portal._views.disconnect import Waiting, attended
+from hven.portal._views.page_formats import Asked, Page, json_page
+from hven.portal._views.table_page import View, faults, view
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from hven.portal._explore.strip import Counts, Ground, Layout
+    from hven.portal._explore.strip_bins import Bins
+    from hven.services.face import Surroundings
+
+HIGH = 100  # of the bars' own units
+LEAST = 2.0  # of these: what is there at all is seen
+SHADES = 4
+COARSE = 6  # cells of the map that one link is for, across and up
+TICKS = 5  # of an axis of time
+TO = " \u2013 "
+ONLY = "_only"
+NOW = "_strip"  # `now`: a page without scripts is to have it, however long it takes
+AT_ONCE = 200_000  # rows of a table that are counted while its page is made
+
+
+def routes(around: Surroundings) -> Sequence[Route]:
+    """Route the address of the strip: its numbers; as it is drawn (``_only=drawn``); where one row stands in it (``_only=row&_row=KEY``)."""
+
+    async def one(state: Asked) -> Page:
+        def answer(waiting: Waiting) -> dict[str, Any]:
+            seen = view(state, leave=(ONLY,))
+            seen = replace(seen, asking=seen.asking.attended(waiting.begun))
+            only = state.request.query_params.get(ONLY, "")
+            if only == "row":
+                return _standing(seen)
+            found = content(seen)
+            if only == "drawn":
+                return {"html": pages(state.language).get_template("strip.html").render(strip=found)}
+            return _plain(found)
+
+        return Page(template="", content=await attended(state.request, answer))
+
+    return [Route("/collections/{name}/{table}/strip", json_page(one, around))]
+
+
+def of_page(seen: View, *, now: bool = False) -> dict[str, Any] | None:
+    """Return the strip as a page begins with it: counted where that is quick, else for its script to ask for; None: there is nothing to draw."""
+    try:
+        chosen = strip.layout(seen.table, seen.asking)
+        if not chosen.columns:
+            return None
+        rows = seen.asking.published(seen.table).rows
+        if now or (rows is not None and rows <= AT_ONCE):
+            return {**content(seen), "rooms": _rooms(chosen)}
+    except HvenError:
+        return None  # a page is more than its first sight
+    return {"later": True, "parts": [], "time": None, "map": None, "rooms": _rooms(chosen)}
+
+
+def _rooms(chosen: Layout) -> str:
+    """Name what room is kept for, in the words of the styles."""
+    return " ".join(
+        name
+        for name, there in (("time", chosen.time), ("map", chosen.ground), ("parts", chosen.parts))
+        if there is not None and there != ()
+    )
+
+
+def content(seen: View) -> dict[str, Any]:
+    """Return all that is drawn of a search."""
+    chosen = strip.layout(seen.table, seen.asking)
+    every = strip.counted(Search(table=seen.table), seen.asking, chosen) if chosen.columns else None
+    narrowed = seen.search.where() is not None
+    found = strip.counted(seen.search, seen.asking, chosen) if narrowed and every is not None else every
+    drawn: dict[str, Any] = {
+        "later": False,
+        "late": found is None,
+        "exact": found is not None and found.exact,
+        "rows": None if found is None else found.rows,
+        "faults": faults(seen.search),
+        "time": None,
+        "map": None,
+        "parts": [],
+    }
+    if found is None or every is None:
+        return drawn
+    made = [
+        _part(one, found.counts[at], every.counts[at] if narrowed else None, seen.search)
+        for at, one in enumerate(chosen.bins)
+    ]
+    if chosen.time is not None:
+        drawn["time"] = made.pop(0)
+    drawn["parts"] = made
+    if chosen.ground is not None:
+        drawn["map"] = _map(chosen.ground, found, every if narrowed else None, seen.search)
+    return drawn
+
+
+def _part(
+    one: Bins, counts: npt.NDArray[np.int64], every: npt.NDArray[np.int64] | None, search: Search
+) -> dict[str, Any]:
+    column = one.column
+    name = _named(column.name)
+    asked = dict(search.conditions).get(column.name)
+    others = [(key, value) for key, value in search.pairs() if key not in {name, "_row"}]
+    band = None if asked is None else one.band(asked)
+    return {
+        "column": column.name,
+        "name": name,
+        "label": column.label or column.name,
+        "unit": "" if one.time else column.unit or "",
+        "title": column.description or "",
+        "time": one.time,
+        "size": len(one),
+        "lows": one.lows,
+        "highs": one.highs,
+        "counts": counts[1:].tolist(),
+        "missing": int(counts[0]),
+        "total": int(counts[1:].sum()),
+        "drawn": _bars(counts[1:]),
+        "every": "" if every is None else _bars(every[1:]),
+        "ends": _ends(one),
+        "said": _said(one.lows[0] or one.highs[0], one.highs[-1] or one.lows[-1]),
+        "asked": asked is not None,
+        "band": None if band is None else [round(len(one) * band[0], 2), round(max(len(one) * (band[1] - band[0]), 0.1), 2)],
+        "links": [
+            {"at": at, "said": _said(low, high), "rows": count, "address": urlencode([*others, (name, f"{low}..{high}")])}
+            for at, (low, high, count) in enumerate(zip(one.lows, one.highs, counts[1:].tolist(), strict=True))
+            if count
+        ],
+        "without": urlencode(others),
+    }  # fmt: skip
+
+
+def _named(name: str) -> str:
+    """Name a column as an address does."""
+    return f'"{name}"' if name in PORTALS else name
+
+
+def _bars(counts: npt.NDArray[np.int64]) -> str:
+    most = max(int(counts.max()), 1)
+    return "".join(
+        f"M{at} {HIGH}v-{max(HIGH * count / most, LEAST):.1f}h.9V{HIGH}z"
+        for at, count in enumerate(counts.tolist())
+        if count
+    )
+
+
+def _said(low: str, high: str) -> str:
+    """Say what a bin has, in signs alone."""
+    if low and high:
+        return low if low == high else f"{low}{TO}{high}"
+    return f"≥ {low}" if low else f"≤ {high}"
+
+
+def _ends(one: Bins) -> list[str]:
+    """Say where the bins begin and end, of times also what is between."""
+    if one.time:
+        places = [at * len(one) // TICKS for at in range(TICKS)]
+        found = [one.lows[at] or one.highs[at] for at in dict.fromkeys(places)]
+        days = [each.partition("T")[0] for each in found]
+        return found if len(set(days)) < len(days) else days
+    if one.column.type.is_integer:
+        first, last = one.lows[0] or one.highs[0], one.highs[-1] or one.lows[-1]
+    else:
+        first, last = (written(float(edge)) for edge in (one.edges[0], one.edges[-1]))
+    return [("" if one.lows[0] else "≤ ") + first, ("" if one.highs[-1] else "≥ ") + last]
+
+
+def _map(ground: Ground, found: Counts, every: Counts | None, search: Search) -> dict[str, Any]:
+    wide, high = ground.shape
+    counts = found.counts[-1]
+    mirrored = ground.kind == "sky"  # as one looks up
+    fields = [_named(one) for one in ground.fields]
+    others = [(key, value) for key, value in search.pairs() if key not in {*fields, "_row"}]
+    west, south, east, north = ground.box
+    side = (east - west) / wide, (north - south) / high
+    grid = counts[1:].reshape(high // COARSE, COARSE, wide // COARSE, COARSE).sum(axis=(1, 3))
+    links = []
+    for up, across in zip(*(one.tolist() for one in np.nonzero(grid)), strict=True):
+        left, low = west + across * COARSE * side[0], south + up * COARSE * side[1]
+        ranges = [_range(left, left + COARSE * side[0]), _range(low, low + COARSE * side[1])]
+        links.append({
+            "x": wide - (across + 1) * COARSE if mirrored else across * COARSE, "y": high - (up + 1) * COARSE, "rows": int(grid[up, across]),
+            "said": ", ".join(one.replace("..", TO) for one in ranges),
+            "address": urlencode([*others, *zip(fields, ranges, strict=True)]),
+        })  # fmt: skip
+    asked = dict(search.conditions)
+    return {
+        "kind": ground.kind,
+        "fields": fields,
+        "labels": [one.label or one.name for one in ground.bounds[:2]],
+        "unit": ground.unit,
+        "box": ground.box,
+        "wide": wide,
+        "high": high,
+        "coarse": COARSE,
+        "mirrored": mirrored,
+        "counts": counts[1:].tolist(),
+        "missing": int(counts[0]),
+        "total": int(counts[1:].sum()),
+        "drawn": _shaded(_dense(counts[1:].reshape(high, wide), ground), mirrored=mirrored),
+        "every": "".join(_shaded((every.counts[-1][1:] > 0).reshape(high, wide), mirrored=mirrored)) if every is not None else "",
+        "links": links,
+        "asked": any(name in asked for name in ground.fields),
+        "without": urlencode(others),
+    }  # fmt: skip
+
+
+def _range(low: float, high: float) -> str:
+    return f"{written(round(low, 6))}..{written(round(high, 6))}"
+
+
+def _dense(counts: npt.NDArray[np.int64], ground: Ground) -> npt.NDArray[np.float64]:
+    """Return rows for each part of a sphere as large as a cell at its equator: cells near the poles are small."""
+    if not ground.round:
+        return counts.astype(np.float64)
+    _, south, _, north = ground.box
+    side = (north - south) / len(counts)
+    middles = south + side * (np.arange(len(counts)) + 0.5)
+    found: npt.NDArray[np.float64] = counts / np.maximum(np.cos(np.radians(middles)), 0.05)[:, None]
+    return found
+
+
+def _shaded(counts: npt.NDArray[Any], *, mirrored: bool) -> list[str]:
+    """Draw cells in shades of their counts' logarithm, a path for each: runs of equal shade are one rectangle."""
+    there = counts > 0
+    level = np.zeros(counts.shape, np.int64)
+    logs = np.log1p(counts[there].astype(np.float64))
+    level[there] = 1 + np.minimum(
+        (SHADES * logs / ((logs.max() if len(logs) else 0) or 1.0)).astype(np.int64), SHADES - 1
+    )
+    level = np.fliplr(np.flipud(level)) if mirrored else np.flipud(level)
+    paths = [""] * SHADES
+    for row in range(len(level)):
+        edges = np.flatnonzero(np.diff(level[row], prepend=-1, append=-1))
+        for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            if shade := int(level[row, begin]):
+                paths[shade - 1] += f"M{begin} {row}h{end - begin}v1h-{end - begin}z"
+    return paths
+
+
+def _standing(seen: View) -> dict[str, Any]:
+    """Return where one row stands: a share of each column's bins, and of the map's width and height."""
+    chosen = strip.layout(seen.table, seen.asking)
+    found: dict[str, Any] = {"at": {}, "map": None}
+    if not seen.search.row or not chosen.columns:
+        return found
+    row = row_pages.one(Search(table=seen.table), seen.asking, seen.search.row)
+    if not row.rows.num_rows:
+        return found
+    by_name = {one.name: one for one in row.columns}
+    values = {
+        name: values_of(row.rows.column(name).combine_chunks(), by_name[name])
+        for name in chosen.columns
+        if name in by_name
+    }
+    for one in chosen.bins:
+        value = float(values.get(one.column.name, np.array([np.nan]))[0])
+        if not np.isnan(value):
+            found["at"][_named(one.column.name)] = round(100 * one.share(value), 2)
+    ground = chosen.ground
+    if ground is not None and all(one.name in values for one in ground.bounds):
+        lon, lat = (float(one[0]) for one in ground.middles(values))
+        west, south, east, north = ground.box
+        x, y = (lon - west) / (east - west), (lat - south) / (north - south)
+        if 0 <= x <= 1 and 0 <= y <= 1:
+            found["map"] = [round(100 * (1 - x if ground.kind == "sky" else x), 2), round(100 * (1 - y), 2)]
+    return found
+
+
+def _plain(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers alone."""
+    left = {"name", "drawn", "every", "links", "without", "band", "ends", "said", "asked", "coarse", "size"}
+
+    def plain(one: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if one is None else {key: value for key, value in one.items() if key not in left}
+
+    return {
+        **{key: found[key] for key in ("rows", "exact", "faults")},
+        "time": plain(found["time"]),
+        "map": plain(found["map"]),
+        "parts": [plain(one) for one in found["parts"]],
+    }
