@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from tabs import Tab
 
+from running import until
+
 PAGES = ["/", "/search?q=magnitude", "/collections/stars", "/statistics/stars", "/news", "/help"]
 
 
@@ -100,3 +102,29 @@ def test_pictures(tab: Tab) -> None:
     tab.shot("home")
     tab.go("/statistics/stars")
     tab.shot("statistics")
+
+
+def test_data_are_found_while_one_writes(tab: Tab) -> None:
+    page = tab.go("/")
+    tab.alive("finder")
+    field = page.locator("main input[name=q]")
+
+    def offered() -> bool:
+        field.fill("")
+        field.fill("OMEGA")
+        page.wait_for_selector(".found a, .found[hidden]", state="attached")
+        return page.locator(".found a:has-text('500')").count() > 0
+
+    until(offered, pause=0.5)  # values are counted after the start
+    field.press("ArrowDown")
+    assert page.locator(".found a[aria-selected=true]").count() == 1
+    assert page.get_attribute("main input[name=q]", "aria-activedescendant") == "found-0"
+    assert tab.axe() == []
+    with page.expect_navigation():
+        field.press("Enter")
+    assert "/collections/omega/" in page.url
+    page.go_back()
+    tab.alive("finder")
+    page.fill("main input[name=q]", "zzzz")
+    page.keyboard.press("Escape")
+    assert page.is_hidden(".found")

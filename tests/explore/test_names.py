@@ -150,7 +150,10 @@ def test_a_search_asks_around_a_place(site: Site) -> None:
 def test_on_the_sky_the_rows_own_names_come_first(site: Site) -> None:
     road = asking(site)
     assert names.place("sirius", STARS, road) == (101.287, -16.716)
-    assert [one.name for one in names.completed("si", STARS, road)] == ["Sirius"]
+    offered = names.completed("si", STARS, road)
+    assert offered[0].note == "101.287 -16.716", "the row's own; then what everybody knows, each name once"
+    assert [one.name for one in offered].count("Sirius") == 1
+    assert names.place("M 31", STARS, road) == (10.6847, 41.269)
     with pytest.raises(UserError, match="nobody knows the name 'Double'"):
         names.place("Double", STARS, road)
     with pytest.raises(UserError, match="moves across the sky"):
@@ -160,10 +163,9 @@ def test_on_the_sky_the_rows_own_names_come_first(site: Site) -> None:
 def test_hidden_places_are_neither_offered_nor_found(site: Site) -> None:
     policies = half_hidden("number")
     road = asking(site, policies=policies)
-    assert names.completed("si", STARS, road) == []
+    assert [one.note for one in names.completed("sirius", STARS, road)] == ["star"], "no row's"
     assert [one.name for one in names.completed("dou", STARS, road)] == ["Double"]
-    with pytest.raises(UserError, match="nobody knows the name"):
-        names.place("Sirius", STARS, road)
+    assert names.place("Sirius", STARS, road) == (101.2872, -16.7161), "of the list of bright objects, not the row's"
     assert names.place("Double", STARS, road) == (1.0, 1.0), "of the two only one is seen"
 
 

@@ -103,6 +103,16 @@ export type Chip = { name: string; label: string; value: string; address: string
 export type Facet = { column: string; label: string; choices: Choice[]; more: boolean; exact: boolean };
 export type Choice = { value: string | null; label: string; rows: number; chosen: boolean };
 
+/** `/search/suggest`: what is found while one writes. */
+export type Suggestion = {
+  kind: "value" | "place" | "collection" | "table" | "column";
+  title: string;
+  rows?: number | null;
+  table?: string;
+  collection_title: string;
+  url: string;
+};
+
 /** `/places`: rows on a map, as points, footprints, or counts of cells. */
 export type Places = {
   total: number;

@@ -11,6 +11,7 @@ const PANES = {
   everywhere: () => import("./everywhere.js"),
   editor: () => import("./editor.js"),
   facets: () => import("./facets.js"),
+  finder: () => import("./finder.js"),
   form: () => import("./form.js"),
   grid: () => import("./grid.js"),
   jobs: () => import("./jobs.js"),

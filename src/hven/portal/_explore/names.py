@@ -20,6 +20,7 @@ from hven.model.sky import bodies
 from hven.portal._explore.places import kind
 from hven.portal._explore.search import Search, ref, sphere
 from hven.query import resolver
+from hven.query.resolver import bright
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -157,6 +158,12 @@ def completed(
     )
     if other is not None and other.position is not None:
         found += _rows(other, [column.name for column in _main(other)], other.position, like, asking)
+    if table.position is not None:
+        found += [
+            Named(name=name, note=what.kind or "", lon=what.position[0], lat=what.position[1], radius=radius)
+            for name, what, radius in bright.completed(like, MOST)
+            if what.position is not None
+        ]
     return list({one.name.casefold(): one for one in reversed(found)}.values())[::-1][:MOST]
 
 
@@ -196,6 +203,12 @@ def _on_body(name: str, asking: Asking, known: Sequence[Gazetteer], body: str) -
             remedy="write the body in brackets: Olympus Mons (Mars)",
         )
     return first
+
+
+def features(one: Gazetteer, name: str, asking: Asking) -> list[tuple[str, Named]]:
+    """Return the features that have a name, each with its body."""
+    found = _features(one, name, asking, "", exact=True)
+    return [(said[2], each) for each in found if (said := _ON.fullmatch(each.name)) is not None]
 
 
 def _features(one: Gazetteer, like: str, asking: Asking, body: str, *, exact: bool) -> list[Named]:

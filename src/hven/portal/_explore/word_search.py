@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from hven.model import Cache
+from hven.portal._explore.value_index import fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Schema, Table
 
 MOST = 100
+_WHOLE: Cache[tuple[Schema, Resource, str]] = Cache(16 * 1024**2)
 WEIGHTS = {"name": 8.0, "title": 6.0, "subject": 5.0, "ucd": 4.0, "unit": 1.0, "description": 2.0, "people": 3.0}
 
 
@@ -34,13 +39,13 @@ def find(words: str, schemas: Sequence[Schema], resources: Mapping[str, Resource
     schemas
         What the reader may know of: nothing else is looked at.
     """
-    wanted = _folded(words).split()[:20]
+    wanted = _plain(words).split()[:20]
     if not wanted:
         return []
     found: list[Hit] = []
     for schema in schemas:
         resource = resources.get(schema.name)
-        if resource is None:
+        if resource is None or not all(word in _everything(schema, resource) for word in wanted):
             continue
         above = _collection(schema, resource)
         score = _score(wanted, above)
@@ -59,6 +64,38 @@ def find(words: str, schemas: Sequence[Schema], resources: Mapping[str, Resource
                 if score:
                     found.append(Hit(schema=schema, table=table, column=column, score=score))
     return sorted(found, key=lambda hit: -hit.score)[:most]
+
+
+def said(schemas: Sequence[Schema], resources: Mapping[str, Resource]) -> dict[str, str]:
+    """Return what titles and subjects say of each table and its collection, by qualified name: words of a search may be there, too."""
+    found = {}
+    for schema in schemas:
+        resource = resources.get(schema.name)
+        if resource is None:
+            continue
+        above = " ".join(text for kind, text in _collection(schema, resource) if kind != "description")
+        for table in schema.tables:
+            found[table.qualified] = _squeezed(f"{above} {table.name} {table.title or ''}")
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _squeezed(text: str) -> str:
+    return fold(text)
+
+
+def _everything(schema: Schema, resource: Resource) -> str:
+    """Return all that is said of a collection as one text, so that most of them are passed over at one look."""
+    key = (id(schema), id(resource))
+    known = _WHOLE.find(key)
+    if known is None or known[0] is not schema or known[1] is not resource:
+        texts = [text for _, text in _collection(schema, resource)]
+        for table in schema.tables:
+            texts += [table.name, table.title or "", table.description or ""]
+            texts += [text for column in table.columns if not column.hidden for _, text in _column(column)]
+        known = (schema, resource, _plain(" ".join(texts)))
+        _WHOLE.keep(key, known, len(known[2]) + 500)
+    return known[2]
 
 
 def _collection(schema: Schema, resource: Resource) -> list[tuple[str, str]]:
@@ -109,6 +146,11 @@ def _fit(word: str, text: str) -> float:
     return 1.0 if at == 0 or not text[at - 1].isalnum() else 0.4
 
 
+@lru_cache(maxsize=65_536)
 def _folded(text: str) -> str:
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text)
     return "".join(sign for sign in plain if not unicodedata.combining(sign)).casefold()

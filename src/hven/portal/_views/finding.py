@@ -1,42 +1,141 @@
-"""``/search?q=``: collections, tables and columns by words, as a page and as JSON."""
+"""``/search?q=``: data, collections, tables and columns by words, as a page and as JSON; ``/search/suggest`` while they are written."""
 
 from __future__ import annotations
 
+import logging
+import threading
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
+import anyio.to_thread
 from starlette.routing import Route
 
-from hven import services as dali
 from hven.adql.text import quote as spelled
-from hven.portal._explore.word_search import Hit, find
+from hven.portal._explore import data_search, word_search
+from hven.portal._explore.page_queries import Asking
+from hven.portal._explore.value_index import Index
 from hven.portal._views.page_addresses import address
-from hven.portal._views.page_formats import Asked, Page, page
+from hven.portal._views.page_formats import Asked, Page, json_page, page
+from hven.portal._views.table_page import asking
+from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from hven.model.table import Table
+    from hven.portal._explore.value_index import Match
+    from hven.portal._explore.word_search import Hit
     from hven.services.face import Surroundings
+    from hven.site import Holdings
 
 LONGEST = 200  # characters of a question
+SUGGESTED = 8
+COLUMNS = 40  # of all columns that are found
+SURE = 100.0  # a value that is the words themselves goes before collections that have them
+log = logging.getLogger("hven.portal")
 
 
 def routes(around: Surroundings) -> Sequence[Route]:
-    """Route ``/search``."""
+    """Route ``/search`` and ``/search/suggest``."""
 
     async def search(state: Asked) -> Page:
-        words = " ".join(state.request.query_params.get("q", "").split())[:LONGEST]
-        published = state.holdings.published
-        hits = [
-            hit
-            for hit in find(words, state.catalogue.schemas, state.holdings.resources)
-            if hit.table is None or hit.table.qualified in published
-        ]
-        found = [_told(hit, state) for hit in hits]
-        return Page(template="search.html", content={"words": words, "hits": found}, twin={"query": words, "hits": found})  # fmt: skip
+        words = _words(state)
+        found = await anyio.to_thread.run_sync(_found, words, state)
+        return Page(template="search.html", content={"words": words, **found}, twin={"query": words, **found})
 
-    endpoint = page(search, around, documents=dali.Documents(budget=1024**2), varies=("q",))
-    return [Route("/search", endpoint), Route("/search.json", endpoint)]
+    async def suggest(state: Asked) -> Page:
+        words = _words(state)
+        found = await anyio.to_thread.run_sync(_found, words, state)
+        return Page(template="", content={"hits": found["hits"][:SUGGESTED], "late": found["late"]})
+
+    def warm(holdings: Holdings) -> None:
+        """Count what everybody may look for, before somebody does."""
+        road = Asking(site=around.site, who=ANONYMOUS, policies=around.policies, holdings=holdings)
+        known = _tables(holdings.catalogue(ANONYMOUS, around.policies).tables(), holdings)
+        try:
+            around.site.kept(Index).make(known, road)
+        except Exception:  # the site may just be closing; whoever looks for something has it counted
+            log.info("the values of tables could not be counted ahead", exc_info=True)
+
+    around.site.after_changes(
+        lambda holdings: threading.Thread(target=warm, args=(holdings,), name="words", daemon=True).start()
+    )
+    endpoint = page(search, around)
+    return [
+        Route("/search", endpoint),
+        Route("/search.json", endpoint),
+        Route("/search/suggest", json_page(suggest, around)),
+    ]
+
+
+def _words(state: Asked) -> str:
+    return " ".join(state.request.query_params.get("q", "").split())[:LONGEST]
+
+
+def _tables(tables: Iterable[Table], holdings: Holdings) -> list[Table]:
+    """Return the tables of collections that are published now: those of releases and of users are not searched."""
+    return [
+        table
+        for table in tables
+        if table.qualified in holdings.published and table.release is None and table.schema in holdings.resources
+    ]
+
+
+def _found(words: str, state: Asked) -> dict[str, Any]:
+    """Find data and what tells of it, the best first."""
+    holdings, tables = state.holdings, _tables(state.catalogue.tables(), state.holdings)
+    said = word_search.said(state.catalogue.schemas, holdings.resources)
+    data = data_search.find(words, tables, asking(state), said)
+    values = [_value(one, state) for one in data.values]
+    sure = [one for one, match in zip(values, data.values, strict=True) if match.score >= SURE]
+    around = [_near(spot, match, state) for spot, match in data.around]
+    hits = [
+        hit
+        for hit in word_search.find(words, state.catalogue.schemas, holdings.resources)
+        if hit.table is None or hit.table.qualified in holdings.published
+    ]
+    tops = [_told(hit, state) for hit in hits if hit.column is None]
+    columns = [_told(hit, state) for hit in hits if hit.column is not None][:COLUMNS]
+    rest = [one for one in values if one not in sure]
+    places = [
+        {"name": one.name, "note": one.note, "target": one.target, "lon": one.lon, "lat": one.lat}
+        for one in data.places
+    ]
+    return {"hits": [*sure, *around, *tops, *rest, *columns], "places": places, "late": data.late}
+
+
+def _about(table: Table, state: Asked) -> dict[str, Any]:
+    resource = state.holdings.resources[table.schema]
+    above = resource.title or table.schema
+    return {"table": table.title or f"{above}: {table.name}", "collection": table.schema, "collection_title": above}
+
+
+def _value(match: Match, state: Asked) -> dict[str, Any]:
+    """Tell of rows that have a value."""
+    told = [(match.table.column(name), name) for name, _ in match.conditions]
+    return {
+        "kind": "value",
+        "title": match.text,
+        "rows": match.rows,
+        "columns": [column.label or name for column, name in told],
+        "url": f"{address(state.base, match.table)}?{urlencode(match.conditions)}",
+        "text": "",
+        **_about(match.table, state),
+    }
+
+
+def _near(spot: data_search.Place, match: Match, state: Asked) -> dict[str, Any]:
+    """Tell of rows around a place."""
+    return {
+        "kind": "place",
+        "title": spot.name,
+        "note": spot.note,
+        "rows": match.rows,
+        "radius": spot.radius,
+        "url": f"{address(state.base, match.table)}?{urlencode(match.conditions)}",
+        "text": "",
+        **_about(match.table, state),
+    }
 
 
 def _told(hit: Hit, state: Asked) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class _State:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> Resolved:
+def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT, remote: bool = True) -> Resolved:
     """Resolve a name: find what it stands for.
 
     Parameters
@@ -64,6 +64,8 @@ def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> R
         Whose providers are asked.
     policies
         What readers may see: a name is looked up in the rows that everybody may see, whoever asks.
+    remote
+        False: only those are asked that are here.
 
     Returns
     -------
@@ -82,7 +84,7 @@ def resolve(name: str, *, site: Site, policies: Sequence[Policy] = DEFAULT) -> R
         Those who were asked do not know it, and one who may could not be reached.
     """
     asked = Asked(name=name, key=_checked(name), site=site, policies=policies)
-    providers = _providers(site.settings)
+    providers = [item for item in _providers(site.settings) if remote or not item.remote]
     failures: list[str] = []
     for provider in providers:
         try:
@@ -161,7 +163,7 @@ def offered(settings: Settings) -> bool:
     )
 
 
-_BUILT_IN = ("local", "sesame", "solar")
+_BUILT_IN = ("bright", "local", "sesame", "solar")
 
 
 def _all() -> list[Provider]:

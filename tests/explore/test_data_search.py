@@ -1,0 +1,175 @@
+"""Data found by words, against counting in Python: values, lists, codes, places on bodies and on the sky; nothing of what a reader may not see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64, INT32, STRING
+from hven.portal._explore import data_search
+from hven.portal._explore.page_queries import Asking
+from hven.portal._explore.value_index import Index, fold
+from hven.site import Site
+from hven.site.auth._permit import ANONYMOUS, DEFAULT
+from hven.testing.policies import half_hidden
+from hven.testing.site import tiny_site
+from running import until
+
+GAZETTEER = Table(
+    schema="names",
+    name="features",
+    columns=(
+        Column(name="body", type=STRING, ucd="meta.id;src"),
+        Column(name="name", type=STRING, ucd="meta.id;meta.main"),
+        Column(name="lat", type=FLOAT64, unit="deg", ucd="pos.bodyrc.lat"),
+        Column(name="lon", type=FLOAT64, unit="deg", ucd="pos.bodyrc.lon"),
+        Column(name="diameter", type=FLOAT64, unit="km", ucd="phys.size"),
+    ),
+)
+FEATURES = [("Mars", "Olympus Mons", 18.65, 226.2, 610.13), ("Moon", "Vieta", -29.3, 303.5, 89.0), ("Mars", "Vieta", -1.0, 10.0, 20.0)]  # fmt: skip
+MAPS = Table(
+    schema="maps",
+    name="main",
+    primary=("id",),
+    columns=(
+        Column(name="id", type=INT32),
+        Column(name="target_name", type=STRING, ucd="meta.id;src"),
+        Column(name="instrument_name", type=STRING, ucd="meta.id;instr"),
+        Column(name="species", type=STRING, ucd="meta.id;phys.atmol"),
+        Column(name="level", type=INT32, enum="levels"),
+        Column(name="access_url", type=STRING, ucd="meta.ref.url"),
+        Column(name="lon", type=FLOAT64, unit="deg", ucd="pos.bodyrc.lon"),
+        Column(name="lat", type=FLOAT64, unit="deg", ucd="pos.bodyrc.lat"),
+    ),
+    enums={"levels": {"1": "raw", "2": "calibrated"}},
+)
+STARS = Table(
+    schema="stars",
+    name="main",
+    primary=("number",),
+    position=("ra", "dec"),
+    columns=(
+        Column(name="number", type=INT32, ucd="meta.id"),
+        Column(name="name", type=STRING, ucd="meta.id;meta.main"),
+        Column(name="ra", type=FLOAT64, unit="deg", ucd="pos.eq.ra;meta.main"),
+        Column(name="dec", type=FLOAT64, unit="deg", ucd="pos.eq.dec;meta.main"),
+    ),
+)
+SPECIES = ["Olivine", "olivine", "Pyroxene, high calcium", "Hématite", None]
+MAPPED = [
+    (n, ["Mars", "Mars#Phobos", "Moon"][n % 3], "CRISM" if n % 2 else "OMEGA", SPECIES[n % 5], n % 2 + 1, f"https://example.org/olivine{n}", 226.0 if n < 6 else 80.0, 18.0)
+    for n in range(60)
+]  # fmt: skip
+SKY = [(1, "M31 nucleus", 10.68, 41.27), (2, "NGC 5", 10.7, 41.0), (3, "PSZ2 G062.94+43.69", 200.0, 10.0), (4, "a_b", 11.0, 41.3)]  # fmt: skip
+
+
+def rows(table: Table, given: list[Any]) -> tuple[Table, pa.Table]:
+    return table, pa.Table.from_pylist([dict(zip(table.arrow.names, one, strict=True)) for one in given], schema=table.arrow)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = {
+        "names.features": rows(GAZETTEER, FEATURES),
+        "maps.main": rows(MAPS, MAPPED),
+        "stars.main": rows(STARS, SKY),
+    }
+    with tiny_site(tmp_path_factory.mktemp("data"), made) as found:
+        yield found
+
+
+def asked(site: Site, words: str, said: dict[str, str] | None = None, policies: Any = DEFAULT) -> data_search.Found:
+    road = Asking(site=site, who=ANONYMOUS, policies=policies, holdings=site.current())
+    tables = tuple(site.current().catalogue(ANONYMOUS, policies).tables())
+    known = [one for one in tables if one.schema in {"names", "maps", "stars"}]
+    site.kept(Index).make(known, road)
+    counted: list[data_search.Found] = []
+
+    def complete() -> bool:
+        counted[:] = [data_search.find(words, known, road, said or {})]
+        told = (*counted[0].values, *(one for _, one in counted[0].around))
+        return all(one.rows is not None for one in told)
+
+    until(complete)
+    return counted[0]
+
+
+def told(found: data_search.Found) -> list[tuple[str, int | None]]:
+    return [(one.text, one.rows) for one in found.values]
+
+
+def test_a_value_is_found_in_any_spelling_with_what_its_link_finds(site: Site) -> None:
+    olivine = asked(site, "OLIVINE")
+    assert [one.rows for one in olivine.values] == [24], "both spellings, for the search takes both; no addresses"
+    (one,) = olivine.values
+    assert one.conditions[0][0] == "species"
+    assert told(asked(site, "hematite")) == [("Hématite", 12)]
+    assert told(asked(site, "high calcium")) == [("Pyroxene, high calcium", 12)]
+    assert told(asked(site, "phobos")) == [("Phobos", 20)], "one item of a list"
+    assert told(asked(site, "psz2 G062.94")) == [("PSZ2 G062.94+43.69", 1)]
+    assert told(asked(site, "ngc5"))[0] == ("NGC 5", 1), "blanks do not count"
+    assert told(asked(site, "a_b")) == [("a_b", 1)]
+    assert told(asked(site, "calibrat")) == [("calibrated", 30)], "a code by its word"
+    assert asked(site, "unobtainium").values == ()
+    assert asked(site, " ,;( ").values == ()
+
+
+def test_the_counts_are_those_of_the_links(site: Site) -> None:
+    road = Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+    tables = tuple(site.current().catalogue(ANONYMOUS, DEFAULT).tables())
+    for words in (
+        "olivine",
+        "phobos",
+        "crism",
+        "calibrated",
+        "olympus mons",
+        "m 31",
+        "olivine crism",
+        "pyroxene, high calcium",
+    ):
+        found = asked(site, words)
+        every = (*found.values, *(one for _, one in found.around))
+        assert every, words
+        for one in every:
+            search = data_search.search_of(one, tables, road)
+            assert search.faults == (), (words, search.faults)
+            assert road.number(search.count()) == one.rows, (words, one.conditions)
+
+
+def test_words_of_the_title_and_of_two_columns_count(site: Site) -> None:
+    said = {"maps.main": fold("Mineral maps")}
+    assert told(asked(site, "olivine mineral", said)) == [("olivine", 24)] or told(
+        asked(site, "olivine mineral", said)
+    ) == [("Olivine", 24)]
+    assert asked(site, "olivine mineral").values == ()
+    (both,) = asked(site, "olivine crism").values
+    expected = sum(1 for row in MAPPED if row[2] == "CRISM" and (row[3] or "").lower() == "olivine")
+    assert (dict(both.conditions)["instrument_name"], both.rows) == ("CRISM", expected)
+    assert asked(site, "olivine raw crism moon maximum").values == ()
+
+
+def test_places_lead_to_the_rows_around_them(site: Site) -> None:
+    (mons,) = asked(site, "olympus mons").around
+    spot, match = mons
+    assert (spot.target, match.table.qualified) == ("Mars", "maps.main")
+    assert match.rows == sum(1 for row in MAPPED[:6] if "Mars" in row[1])
+    (galaxy,) = asked(site, "M 31").around
+    assert (galaxy[0].name, galaxy[1].rows) == ("M 31", 3), "those within its radius; no row of a body"
+    assert asked(site, "Vega").around == (), "where nothing is, nothing is promised"
+    assert [one.name for one in asked(site, "Vega").places] == ["Vega"]
+
+
+def test_what_is_hidden_is_neither_found_nor_counted(site: Site) -> None:
+    policies = half_hidden("number")
+    assert asked(site, "psz2", policies=policies).values == ()
+    assert told(asked(site, "NGC 5", policies=policies)) == [("NGC 5", 1)]
+    assert told(asked(site, "psz2")) == [("PSZ2 G062.94+43.69", 1)]
+    half = half_hidden("id")
+    assert asked(site, "crism", policies=half).values == ()
+    assert told(asked(site, "olivine", policies=half))[0][1] == 12
+    (around,) = asked(site, "M31", policies=policies).around
+    assert around[1].rows == 2
