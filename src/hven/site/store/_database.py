@@ -43,103 +43,126 @@ _standing: set[str] = (
 )  # addresses of states that a server of this process, or of the one it was forked from, has found: none is made anew
 
 metadata = sa.MetaData()
+KINDS = {"text": sa.Text, "int": sa.Integer, "big": sa.BigInteger, "float": sa.Float}
 
-meta = sa.Table(
-    "meta", metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text, nullable=False)
+
+def _table(name: str, columns: str, *more: sa.Index) -> sa.Table:
+    """Declare a table by its columns, one a line: name, type, what else holds for it; there is a value in each, but for those with `null`."""
+    made: list[sa.Column[Any]] = []
+    for line in columns.strip().splitlines():
+        column, kind, *said = line.partition("--")[0].split()
+        leads = [sa.ForeignKey(said[-1])] if "->" in said else []
+        key, none, unique, index = (word in said or None for word in ("key", "null", "unique", "index"))
+        start = sa.text(said[-1]) if "default" in said else None
+        made.append(sa.Column(column, KINDS[kind], *leads, primary_key=bool(key), nullable=bool(none), unique=unique, index=index, server_default=start, autoincrement=bool(key) and kind == "int"))  # fmt: skip
+    return sa.Table(name, metadata, *made, *more)
+
+
+meta = _table(
+    "meta",
+    """
+    key   text key
+    value text
+    """,
 )
-snapshots = sa.Table(
+snapshots = _table(
     "snapshots",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("collection", sa.Text, nullable=False, index=True),
-    sa.Column("table_name", sa.Text, nullable=False, index=True),
-    sa.Column("run", sa.Text, nullable=False),
-    sa.Column("created", sa.Text, nullable=False),
-    sa.Column("rows", sa.BigInteger, nullable=False),
-    sa.Column("bytes", sa.BigInteger, nullable=False),
-    sa.Column("record", sa.Text, nullable=False),
-    sa.Column(
-        "number", sa.BigInteger, nullable=False, server_default=sa.text("0")
-    ),  # grows with each publication: what came later, whatever the clock said
+    """
+    id         text key
+    collection text index
+    table_name text index
+    run        text
+    created    text
+    rows       big
+    bytes      big
+    record     text
+    number     big default 0  -- grows with each publication: what came later, whatever the clock said
+    """,
 )
-pointers = sa.Table(
+pointers = _table(
     "pointers",
-    metadata,
-    sa.Column("table_name", sa.Text, primary_key=True),
-    sa.Column("collection", sa.Text, nullable=False, index=True),
-    sa.Column("snapshot", sa.Text, sa.ForeignKey("snapshots.id"), nullable=False),
-    sa.Column("since", sa.Text, nullable=False),
+    """
+    table_name text key
+    collection text index
+    snapshot   text -> snapshots.id
+    since      text
+    """,
 )
-events = sa.Table(
+events = _table(
     "events",
-    metadata,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("collection", sa.Text, nullable=False, index=True),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("action", sa.Text, nullable=False),
-    sa.Column("run", sa.Text),
-    sa.Column("state", sa.Text, nullable=False),
+    """
+    number     int key
+    collection text index
+    at         text
+    action     text
+    run        text null
+    state      text
+    """,
 )
-runs = sa.Table(
+runs = _table(
     "runs",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("collection", sa.Text, nullable=False, index=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("phase", sa.Text, nullable=False),
-    sa.Column("holder", sa.Text, nullable=False),
-    sa.Column("started", sa.Text, nullable=False),
-    sa.Column("ended", sa.Text),
-    sa.Column("message", sa.Text),
-    sa.Column("summary", sa.Text),
-    sa.Column("report", sa.Text),
-    sa.Column("number", sa.BigInteger, nullable=False, server_default=sa.text("0")),  # grows with each run
+    """
+    id         text key
+    collection text index
+    kind       text
+    phase      text
+    holder     text
+    started    text
+    ended      text null
+    message    text null
+    summary    text null
+    report     text null
+    number     big default 0  -- grows with each run
+    """,
 )
-leases = sa.Table(
+leases = _table(
     "leases",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("holder", sa.Text, nullable=False),
-    sa.Column("what", sa.Text, nullable=False),
-    sa.Column("since", sa.Text, nullable=False),
-    sa.Column("expires", sa.Float, nullable=False),
+    """
+    name    text key
+    holder  text
+    what    text
+    since   text
+    expires float
+    """,
 )
-releases = sa.Table(
+releases = _table(
     "releases",
-    metadata,
-    sa.Column("collection", sa.Text, primary_key=True),
-    sa.Column("label", sa.Text, primary_key=True),
-    sa.Column("table_name", sa.Text, primary_key=True),
-    sa.Column("snapshot", sa.Text, sa.ForeignKey("snapshots.id"), nullable=False),
-    sa.Column("created", sa.Text, nullable=False),
-    sa.Column("description", sa.Text),
+    """
+    collection  text key
+    label       text key
+    table_name  text key
+    snapshot    text -> snapshots.id
+    created     text
+    description text null
+    """,
 )
 
-jobs = sa.Table(
+jobs = _table(
     "jobs",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("type", sa.Text, nullable=False),
-    sa.Column("owner", sa.Text),
-    sa.Column("groups", sa.Text, nullable=False),  # JSON: what the owner belonged to
-    sa.Column("queue", sa.Text, nullable=False),  # whose turn it is: a user, or an address
-    sa.Column("phase", sa.Text, nullable=False),
-    sa.Column("run_id", sa.Text),
-    sa.Column("parent", sa.Text, index=True),
-    sa.Column("depends_on", sa.Text, nullable=False),  # JSON: ids
-    sa.Column("parameters", sa.Text, nullable=False),  # JSON: pairs
-    sa.Column("created", sa.Text, nullable=False),
-    sa.Column("queued", sa.Text),
-    sa.Column("started", sa.Text),
-    sa.Column("ended", sa.Text),
-    sa.Column("duration", sa.Integer, nullable=False),
-    sa.Column("destruction", sa.Text, nullable=False, index=True),
-    sa.Column("results", sa.Text, nullable=False),  # JSON
-    sa.Column("error", sa.Text),  # JSON
-    sa.Column("progress", sa.Text, nullable=False),  # JSON
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("holder", sa.Text),
-    sa.Column("beat", sa.Integer, nullable=False),  # grows as long as the holder lives: nobody's clock is trusted
+    """
+    id          text key
+    type        text
+    owner       text null
+    groups      text       -- JSON: what the owner belonged to
+    queue       text       -- whose turn it is: a user, or an address
+    phase       text
+    run_id      text null
+    parent      text null index
+    depends_on  text       -- JSON: ids
+    parameters  text       -- JSON: pairs
+    created     text
+    queued      text null
+    started     text null
+    ended       text null
+    duration    int
+    destruction text index
+    results     text       -- JSON
+    error       text null  -- JSON
+    progress    text       -- JSON
+    attempts    int
+    holder      text null
+    beat        int        -- grows as long as the holder lives: nobody's clock is trusted
+    """,
     sa.Index("ix_jobs_listed", "queue", "type", "created"),
     sa.Index("ix_jobs_waiting", "phase", "queue", "queued"),
     sa.Index("ix_jobs_turns", "queue", "started"),
@@ -149,158 +172,171 @@ bound_jobs = sa.text(
     "CREATE INDEX IF NOT EXISTS ix_jobs_bound ON jobs (phase, queued) WHERE phase = 'QUEUED' AND queued IS NULL"
 )
 sa.event.listen(jobs, "after_create", lambda _, connection, **_more: connection.execute(bound_jobs))
-visits = sa.Table(  # jobs that a browser without an account began, by its cookie: nobody else's list has them
+visits = _table(  # jobs that a browser without an account began, by its cookie: nobody else's list has them
     "visits",
-    metadata,
-    sa.Column("job", sa.Text, primary_key=True),
-    sa.Column("visitor", sa.Text, nullable=False, index=True),  # hash of the cookie
+    """
+    job     text key
+    visitor text index  -- hash of the cookie
+    """,
 )
 
-users = sa.Table(
+users = _table(
     "users",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("salt", sa.Text, nullable=False),
-    sa.Column("hash", sa.Text, nullable=False),
-    sa.Column("created", sa.Text, nullable=False),
+    """
+    name    text key
+    salt    text
+    hash    text
+    created text
+    """,
 )
-user_tables = sa.Table(
+user_tables = _table(
     "user_tables",
-    metadata,
-    sa.Column("owner", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),  # in lower case: names that differ in case alone are one
-    sa.Column("snapshot", sa.Text, nullable=False, unique=True),
-    sa.Column("path", sa.Text, nullable=False),
-    sa.Column("bytes", sa.BigInteger, nullable=False),
-    sa.Column("rows", sa.BigInteger, nullable=False),
-    sa.Column("created", sa.Text, nullable=False),
-    sa.Column("expires", sa.Text, nullable=False, index=True),
-    sa.Column("record", sa.Text, nullable=False),
+    """
+    owner    text key
+    name     text key  -- in lower case: names that differ in case alone are one
+    snapshot text unique
+    path     text
+    bytes    big
+    rows     big
+    created  text
+    expires  text index
+    record   text
+    """,
 )
 
-retired = sa.Table(  # tables of users that were replaced or deleted a moment ago: queries may still begin to read them
+retired = _table(  # tables of users that were replaced or deleted a moment ago: queries may still begin to read them
     "retired",
-    metadata,
-    sa.Column("path", sa.Text, primary_key=True),
-    sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("until", sa.Text, nullable=False, index=True),
-    sa.Column("record", sa.Text, nullable=False),
+    """
+    path   text key
+    owner  text
+    name   text
+    until  text index
+    record text
+    """,
 )
-sessions = sa.Table(
+sessions = _table(
     "sessions",
-    metadata,
-    sa.Column("hash", sa.Text, primary_key=True),
-    sa.Column("owner", sa.Text, nullable=False, index=True),
-    sa.Column("expires", sa.Text, nullable=False, index=True),
+    """
+    hash    text key
+    owner   text index
+    expires text index
+    """,
 )
 
 # what the next sync of a table must know; it belongs to a snapshot, so that a rollback finds the older one's
-sync_state = sa.Table(
+sync_state = _table(
     "sync_state",
-    metadata,
-    sa.Column("snapshot", sa.Text, primary_key=True),
-    sa.Column("table_name", sa.Text, nullable=False, index=True),
-    sa.Column("collection", sa.Text, nullable=False, index=True),
-    sa.Column("state", sa.Text, nullable=False),  # JSON: watermark, last full reading, files, columns of the source
-    sa.Column("updated", sa.Text, nullable=False),
+    """
+    snapshot   text key
+    table_name text index
+    collection text index
+    state      text  -- JSON: watermark, last full reading, files, columns of the source
+    updated    text
+    """,
 )
 
 # of collections that are synchronised by themselves; times are seconds since 1970 by the store's own clock
-schedules = sa.Table(
+schedules = _table(
     "schedules",
-    metadata,
-    sa.Column("collection", sa.Text, primary_key=True),
-    sa.Column("timing", sa.Text, nullable=False),  # as the descriptor said it when `due` was worked out
-    sa.Column("due", sa.Float, nullable=False),
-    sa.Column("asked", sa.Float),  # since when somebody wants it to run now
-    sa.Column("paused", sa.Float),
-    sa.Column("failures", sa.Integer, nullable=False),  # in a row
-    sa.Column("holder", sa.Text),  # who runs it
-    sa.Column("began", sa.Float),
-    sa.Column("ended", sa.Float),
-    sa.Column("phase", sa.Text),  # of the last run
-    sa.Column("message", sa.Text),
-    sa.Column("succeeded", sa.Float),  # end of the last run that did
-    sa.Column("lasted", sa.Float),  # seconds that it took
-    sa.Column("told", sa.Text, nullable=False),  # JSON: what alerts have said
+    """
+    collection text key
+    timing     text        -- as the descriptor said it when `due` was worked out
+    due        float
+    asked      float null  -- since when somebody wants it to run now
+    paused     float null
+    failures   int         -- in a row
+    holder     text null   -- who runs it
+    began      float null
+    ended      float null
+    phase      text null   -- of the last run
+    message    text null
+    succeeded  float null  -- end of the last run that did
+    lasted     float null  -- seconds that it took
+    told       text        -- JSON: what alerts have said
+    """,
 )
-alerts = sa.Table(
+alerts = _table(
     "alerts",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("collection", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("message", sa.Text, nullable=False),
-    sa.Column("details", sa.Text, nullable=False),  # JSON
-    sa.Column("ways", sa.Text, nullable=False),  # JSON: way -> attempts, and how it went
-    sa.Column("due", sa.Float, index=True),  # of the next attempt; null: none is left
+    """
+    id         text key
+    collection text
+    kind       text
+    at         text
+    message    text
+    details    text              -- JSON
+    ways       text              -- JSON: way -> attempts, and how it went
+    due        float null index  -- of the next attempt; null: none is left
+    """,
 )
-verifications = sa.Table(  # of snapshots: whether their files are what was written
+verifications = _table(  # of snapshots: whether their files are what was written
     "verifications",
-    metadata,
-    sa.Column("snapshot", sa.Text, primary_key=True),
-    sa.Column("table_name", sa.Text, nullable=False),
-    sa.Column("collection", sa.Text, nullable=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("bytes", sa.BigInteger, nullable=False),
-    sa.Column("faults", sa.Text, nullable=False),  # JSON: file -> what is wrong
-    sa.Column("unknown", sa.Integer, nullable=False),  # files without a checksum
+    """
+    snapshot   text key
+    table_name text
+    collection text
+    at         text
+    bytes      big
+    faults     text  -- JSON: file -> what is wrong
+    unknown    int   -- files without a checksum
+    """,
 )
 
-grants = sa.Table(  # what somebody gave to somebody: see `_grants`
+grants = _table(  # what somebody gave to somebody: see `_grants`
     "grants",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("subject", sa.Text, nullable=False, index=True),
-    sa.Column("object", sa.Text, nullable=False),
-    sa.Column("role", sa.Text, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("created", sa.Text, nullable=False),
-    sa.Column("until", sa.Float),
-    sa.Column("hash", sa.Text, nullable=False),
-    sa.Column("facts", sa.Text, nullable=False),  # JSON
+    """
+    id      text key
+    kind    text
+    subject text index
+    object  text
+    role    text
+    by      text
+    created text
+    until   float null
+    hash    text
+    facts   text  -- JSON
+    """,
 )
-audit = sa.Table(
+audit = _table(
     "audit",
-    metadata,
-    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("what", sa.Text, nullable=False),
-    sa.Column("object", sa.Text, nullable=False),
-    sa.Column("facts", sa.Text, nullable=False),  # JSON
+    """
+    number big key
+    at     text
+    by     text
+    what   text
+    object text
+    facts  text  -- JSON
+    """,
 )
 
-pushes = sa.Table(  # every write by a client into a table that takes them: see `_pushes`
+pushes = _table(  # every write by a client into a table that takes them: see `_pushes`
     "pushes",
-    metadata,
-    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("run", sa.Text, nullable=False),
-    sa.Column("table_name", sa.Text, nullable=False),
-    sa.Column("collection", sa.Text, nullable=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("action", sa.Text, nullable=False),
-    sa.Column("rows", sa.BigInteger, nullable=False),
-    sa.Column("removed", sa.BigInteger, nullable=False),
-    sa.Column("token", sa.Text, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False),
-    sa.Column("top", sa.BigInteger, nullable=False),
-    sa.Column("answer", sa.Text, nullable=False),  # JSON
+    """
+    number     big key
+    run        text
+    table_name text
+    collection text
+    at         text
+    by         text
+    action     text
+    rows       big
+    removed    big
+    token      text
+    digest     text
+    top        big
+    answer     text  -- JSON
+    """,
     sa.Index("ix_pushes_numbers", "table_name", "number"),
     sa.Index("ix_pushes_digests", "table_name", "digest"),
 )
-pushed = sa.Table(  # their rows, which are nowhere else
+pushed = _table(  # their rows, which are nowhere else
     "pushed",
-    metadata,
-    sa.Column("table_name", sa.Text, primary_key=True),
-    sa.Column("last", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("first", sa.BigInteger, nullable=False),
-    sa.Column("rows", sa.BigInteger, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),  # an Arrow stream in base64
+    """
+    table_name text key
+    last       big key
+    first      big
+    rows       big
+    body       text  -- an Arrow stream in base64
+    """,
 )
 
 
