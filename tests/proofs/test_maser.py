@@ -99,7 +99,10 @@ def records(server: Server, name: str, sizes: dict[str, int]) -> tuple[Any, np.n
     said = json.loads(server.get("/hapi/info", dataset=name)[2])
     body = server.get("/hapi/data", dataset=name, start=said["startDate"], stop=said["stopDate"], format="binary")[2]
     kinds = {"double": "<f8", "integer": "<i4"}
-    types = [("time", f"S{said["parameters"][0]["length"]}"), *((one["name"], kinds[one["type"]], one["size"][0]) for one in said["parameters"][1:])]
+    types = [
+        ("time", f"S{said['parameters'][0]['length']}"),
+        *((one["name"], kinds[one["type"]], one["size"][0]) for one in said["parameters"][1:]),
+    ]
     assert {one["name"]: one["size"][0] for one in said["parameters"][1:]} == sizes
     return said, np.frombuffer(body, np.dtype(types))
 

@@ -193,7 +193,7 @@ def _utc(stored: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
     count = np.asarray(stored, np.int64)
     since, behind = _leaps()
     ends = np.array([count.min(), count.max()]) if count.size else np.zeros(2, np.int64)
-    if -(2**62) < ends[0] and ends[1] < 2**62:  # most often all are between the same two leap seconds
+    if ends[0] > -(2**62) and ends[1] < 2**62:  # most often all are between the same two leap seconds
         first, last = np.searchsorted(since, ends + NOON, "right")
         ahead = np.append(since, np.iinfo(np.int64).max)[last] - ends[1] - NOON
         if first == last and ahead > 1_001_000_000:
