@@ -78,15 +78,18 @@ class Shapes(EngineDialect):
             return f"({beside} AND {test})" if beside else test
         if first == "point" and second == "polygon":
             lon, lat = self.coordinates(writer, one)
-            test = f"hven_in_ring({lon}, {lat}, {self.ring(writer, two)})"
             if meta(two).constant:
-                return test
+                return f"hven_in_ring({lon}, {lat}, {self.ring(writer, two)})"
             cells = self.places.celled(node, two)
-            near = f"NOT hven_apart({self.listing(f'{lon}, {lat}')}, {self.numbers(writer, two)}) AND {test}"
+            ring = self.numbers(writer, two)
+            near = f"NOT hven_aside({lon}, {lat}, 0, {ring}) AND hven_holds({lon}, {lat}, {ring})"
             return f"({near})" if cells is None else f"({writer.expr(cells)} && hven_cells_at({lon}, {lat}) AND {near})"
         here, there = self.numbers(writer, one), self.numbers(writer, two)
         test = f"hven_{node.name.lower()}({here}, {there})"
-        if {first, second} & {"polygon"}:  # a look at the circles around costs a tenth
+        if {first, second} == {"circle", "polygon"}:  # a first look costs a twentieth
+            round_one, ring = (one, there) if first == "circle" else (two, here)
+            test = f"NOT hven_aside({', '.join(self.circle(writer, round_one))}, {ring}) AND {test}"
+        elif {first, second} & {"polygon"}:
             test = f"NOT hven_apart({here}, {there}) AND {test}"
         for side, other, numbers in ((two, one, here), (one, two, there)):
             if not isinstance(side, ColumnRef) or side.source in {

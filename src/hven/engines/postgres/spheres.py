@@ -184,6 +184,48 @@ SPHERES: tuple[str, ...] = (
       END LOOP;
       RETURN FALSE;
     END $$""",
+    # whether a polygon lies to one side of a circle (of radius 0: a position): all corners to the east of it, or west, north, south; FALSE: who knows.
+    # So narrow a polygon is within a hemisphere that the circle is not in. A step of plpgsql costs more than what it computes: there are three
+    f"""FUNCTION hven_aside(lon {_D}, lat {_D}, r {_D}, p {_D}[]) RETURNS boolean {_PL} AS $$
+    DECLARE u {_D}; v {_D}; sides integer := 15;
+    BEGIN
+      FOR i IN 1 .. cardinality(p) BY 2 LOOP
+        u := p[i] - lon + 1e-100; u := u - 360 * round(u / 360); v := p[i + 1] - lat;
+        sides := CASE WHEN abs(u) < 40 AND abs(v) < 40 AND abs(p[i + 1]) <= 90 THEN sides
+          & (CASE WHEN 0.92 * abs(u) * cos(radians(p[i + 1] + 1e-100)) > r + 1e-8 THEN CASE WHEN u > 0 THEN 1 ELSE 2 END ELSE 0 END
+          | CASE WHEN 0.92 * abs(v) > 0.0088 * u * u + r + 1e-8 THEN CASE WHEN v > 0 THEN 4 ELSE 8 END ELSE 0 END) ELSE 0 END;
+        IF sides = 0 THEN RETURN FALSE; END IF;
+      END LOOP;
+      RETURN TRUE;
+    END $$""",
+    # whether a position is in a polygon: within 40 degrees its edges are straight lines of the plane that touches the sphere there, which the way
+    # north crosses or not; a ring is made where that is not so, or the position is so near an edge that rounding counts
+    f"""FUNCTION hven_holds(lon {_D}, lat {_D}, p {_D}[]) RETURNS boolean {_PL} AS $$
+    DECLARE
+      n integer := cardinality(p); s {_D}; c {_D}; i integer; a {_D}; b {_D}; x {_D}; y {_D}; v {_D}; w {_D}; turn {_D}; odd boolean := FALSE;
+    BEGIN
+      IF n >= 6 AND n % 2 = 0 AND abs(lat) <= 90 AND abs(lon) < 'infinity' THEN
+        s := sin(radians(lat + 1e-100)); c := cos(radians(lat + 1e-100));
+        FOR k IN 0 .. n / 2 LOOP
+          i := CASE k WHEN 0 THEN n - 1 ELSE 2 * k - 1 END;
+          EXIT WHEN (abs(p[i]) < 'infinity' AND abs(p[i + 1]) <= 90) IS NOT TRUE;
+          a := radians(p[i] - lon + 1e-100); b := radians(p[i + 1] + 1e-100);
+          EXIT WHEN sin(b) * s + cos(b) * c * cos(a) < 0.77;
+          x := cos(b) * (sin(a) + 1e-100); y := sin(b) * c - cos(b) * s * cos(a);
+          IF k > 0 THEN
+            turn := v * y - w * x;
+            IF abs(turn) <= 1e-12 * (abs(v) + abs(w) + abs(x) + abs(y)) THEN
+              EXIT WHEN x <> v OR y <> w;
+            ELSIF (x > 0) <> (v > 0) AND (turn > 0) = (v > 0) THEN
+              odd := NOT odd;
+            END IF;
+            IF 2 * k = n THEN RETURN odd; END IF;
+          END IF;
+          v := x; w := y;
+        END LOOP;
+      END IF;
+      RETURN NOT hven_apart(ARRAY[lon, lat], p) AND hven_in_ring(lon, lat, hven_ring(p));
+    END $$""",
     f"""FUNCTION hven_arc_gap(v {_D}[], ring {_D}[], i integer) RETURNS {_D} {_PL} AS $$
     DECLARE k integer := 7 + 12 * i; a {_D}[]; b {_D}[]; n {_D}[]; x {_D}; y {_D};
     BEGIN
@@ -234,11 +276,10 @@ SPHERES: tuple[str, ...] = (
       IF cardinality(one) = 3 AND cardinality(two) = 3 THEN
         RETURN one[3] >= 0 AND two[3] >= 0 AND hven_distance(one[1], one[2], two[1], two[2]) <= one[3] + two[3] + {_DEG};
       END IF;
+      IF cardinality(one) = 3 AND one[3] >= 0 AND hven_holds(one[1], one[2], two) THEN RETURN TRUE; END IF;
       s := hven_ring(two);
       IF cardinality(s) = 0 THEN RETURN FALSE; END IF;
-      IF cardinality(one) = 3 THEN
-        RETURN one[3] >= 0 AND (hven_in_ring(one[1], one[2], s) OR hven_gap(one[1], one[2], s) <= one[3] + {_DEG});
-      END IF;
+      IF cardinality(one) = 3 THEN RETURN one[3] >= 0 AND hven_gap(one[1], one[2], s) <= one[3] + {_DEG}; END IF;
       r := hven_ring(one);
       IF cardinality(r) = 0 THEN RETURN FALSE; END IF;
       IF r[3] <= 10000 AND s[3] <= 10000 AND r[4] <= 60 AND s[4] <= 60 AND r[5] * s[5] + r[6] * s[6] + r[7] * s[7] < cos(radians(r[4] + s[4] + 1e-5)) - 1e-13 THEN
