@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,7 +138,7 @@ def stamps(
         first, last = int(moments.min()) // DAY, int(moments.max()) // DAY
         if first == last:
             rest = moments - first * DAY
-            known, where = np.array([first]), None
+            where, words = None, _day(first)
             seconds = of_day = rest // SECOND
         else:
             rest = moments
@@ -146,11 +146,10 @@ def stamps(
             days = seconds // 86_400
             near = last - first < 1_000_000
             known, where = (np.arange(first, last + 1), days - first) if near else np.unique(days, return_inverse=True)
+            words = _words(known)
             of_day = seconds - days * 86_400
-        dates = np.char.add(np.datetime_as_string(known.astype("datetime64[D]"), unit="D").astype("S10"), b"T")
-        for name, part in (("first", slice(0, 8)), ("last", slice(3, 11))):
-            words = np.ascontiguousarray(dates.view(np.uint8).reshape(-1, 11)[:, part]).view("<u8").ravel()
-            _put(made, name, words if where is None else words[where])
+        for name, word in zip(("first", "last"), words, strict=True):
+            _put(made, name, word if where is None else word[where])
         made["clock"] = _clock()[of_day]
         fraction = rest - seconds * SECOND
         if bool((fraction == fraction[0]).all()):  # of a clock that ticks
@@ -166,6 +165,18 @@ def stamps(
         elif length < 27:
             _put(made, "end", np.array([ord("Z")]))
     return made.view(f"S{length}") if out is None else out
+
+
+@lru_cache(64)
+def _day(day: int) -> tuple[npt.NDArray[np.uint64], ...]:
+    return _words(np.array([day]))
+
+
+def _words(days: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], ...]:
+    """Write days: the first 8 bytes and the last 8, the T behind them as well."""
+    dates = np.datetime_as_string(days.astype("datetime64[D]"), unit="D").astype("S10")
+    texts = np.char.add(dates, b"T").view(np.uint8).reshape(-1, 11)
+    return tuple(np.ascontiguousarray(texts[:, part]).view("<u8").ravel() for part in (slice(0, 8), slice(3, 11)))
 
 
 def _put(made: Any, name: str, words: npt.NDArray[Any]) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Read = Callable[[int, int], pa.Array]
 
 CELLS = 500_000  # values of a batch
-BLOCK = 65_536  # times that are read at once
+BLOCK = 1 << 17  # times that are read at once
 LARGEST = 1 << 25  # samples of a file
 DAY = 86_400_000_000
 FINE = 9_200_000_000_000_000  # microseconds from 1970 within which nanoseconds can be counted: years 1678 to 2261

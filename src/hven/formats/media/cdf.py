@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hven.formats.media._product import Instants
 
 WIDEST = 1 << 16  # bytes of a cell of a table; what has more is an array alone
+LONGEST = 1 << 17  # records of a batch
 DIMENSIONS = 100
 READS = 2_000_000  # a second or two
 KEPT = 64 << 20  # bytes of unpacked blocks
@@ -140,7 +141,8 @@ class _Variable:
         flat = np.ascontiguousarray(values).ravel()
         mask = self.missing(flat) if not self.time and self.said.get("FILLVAL") is not None else None
         mask = mask if mask is not None and mask.any() else None
-        cells = pa.array(flat.astype(flat.dtype.newbyteorder("="), copy=False), mask=mask, from_pandas=True)
+        odd = flat.dtype.kind != "f" or (flat.size > 0 and bool(np.isnan(flat.min())))  # else nothing is copied
+        cells = pa.array(flat.astype(flat.dtype.newbyteorder("="), copy=False), mask=mask, from_pandas=odd)
         if not self.shape:
             return cells.cast(kind)
         return pa.FixedSizeListArray.from_arrays(cells.cast(kind.value_type), kind.list_size).cast(kind)
@@ -419,11 +421,12 @@ def _reader() -> Any:
                 self.spans[key] = (self._read_vxrs if self.cdfversion == 3 else self._read_vxrs2)(key, [], [], [])
             sizes = [size for size, vary in zip(vdr_info.dim_sizes, vdr_info.dim_vary, strict=False) if vary]
             size = self._type_size(vdr_info.data_type, vdr_info.num_elements) * math.prod(sizes)
-            lot = bytearray()
+            parts = []
             for offset, first, end in zip(*self.spans[key], strict=True):
                 if first <= last and end >= startrec:
                     low, high = max(startrec, first) - first, min(last, end) + 1 - first
-                    lot += self._block(key, offset, low * size, high * size)
+                    parts.append(self._block(key, offset, low * size, high * size))
+            lot = parts[0] if len(parts) == 1 else b"".join(parts)
             if len(lot) != (last + 1 - startrec) * size:
                 raise SourceError(say("{name} ends where its values should be", self.place.name))
             return self._read_data(lot, vdr_info.data_type, last + 1 - startrec, vdr_info.num_elements, sizes)
@@ -530,7 +533,7 @@ def _rows(kept: Sequence[_Variable], index: int, clock: str, count: int) -> Rows
     width = sum(math.prod(one.shape) * one.width for one in kept)
 
     def batches(start: int, most: int) -> Iterator[pa.RecordBatch]:
-        step = max(1, min(65_536, (8 << 20) // width))
+        step = max(1, min(LONGEST, (8 << 20) // width))
         for first in range(start, min(count, start + most), step):
             stop = min(count, start + most, first + step)
             arrays = [one.arrow(first, stop, kind) for one, kind in zip(kept, schema.types, strict=True)]
