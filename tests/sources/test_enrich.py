@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import sqlite3
+import sys
 import threading
 import zlib
 from types import SimpleNamespace
@@ -12,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from hven import query
-from hven.ingest import ingest
+from hven.app._cli import progress
+from hven.ingest import Progress, ingest
 from hven.ingest.sync import sync
 from hven.model.errors import DescriptorError, SourceError
 from hven.site.auth._permit import OWNER
@@ -238,8 +240,11 @@ def test_a_run_goes_on_where_another_stopped_and_foretells_the_end(tmp_path, arc
             return clock.now
 
         monkeypatch.setattr(document_fetch, "time", SimpleNamespace(monotonic=monotonic, time=real.time))
-        first = ingest(site, "eso")
+        seen: list[Progress] = []
+        first = ingest(site, "eso", progress=seen.append)
         some = len(archive.asked)
+        shown = [(one.done, one.total) for one in seen if one.step == "fetch"]
+        assert shown == [(number, 60) for number in range(1, some + 1)], "meanwhile it says how far it is"
         assert 10 < some < 60
         assert archive.asked == [f"/hdr?id={name}" for name, _ in reversed(rows)][:some]
         states = [row["header"] for row in table(site).values()]
@@ -257,6 +262,20 @@ def test_a_run_goes_on_where_another_stopped_and_foretells_the_end(tmp_path, arc
         assert len(archive.asked) == 60 - some
         assert change.changed
         assert sync(site, "eso").changes["eso.main"].how == "0 of 1 file"
+
+
+def test_people_see_how_far_the_documents_are(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.Progress() as bar:
+        bar(Progress(table="eso.main", step="fetch", done=1200, total=15_000))
+        (task,) = bar._bar.tasks
+        assert (task.description, task.fields["shown"], task.completed) == (
+            "eso.main fetch",
+            "1,200 of 15,000 documents",
+            1200,
+        )
+        bar(Progress(table="eso.main", step="read", rows=15_000, total=None))
+        assert (task.description, task.fields["shown"]) == ("eso.main", "15,000 rows")
 
 
 def test_who_does_not_read_on_ends_the_fetching_and_keeps_what_came(tmp_path, archive, monkeypatch):

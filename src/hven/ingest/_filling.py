@@ -53,6 +53,7 @@ MOST = 0.5  # share of rows that may be rejected, unless the descriptor says oth
 HEARD = 200_000  # unreadable rows that are remembered
 BATCH = 64 * 1024**2  # bytes of a batch, about: several are on their way at once
 LEAST = 8192  # rows of a batch, however wide
+FETCH = "fetch"  # what a run does while documents of rows come
 SERVICES = ("tap", "hven")  # kinds that give only so many rows at once
 EARLY = 1_000_000  # rows after which a share that is too large ends the reading
 
@@ -66,9 +67,9 @@ class Progress:
     table
         ``schema.table``.
     step
-        ``read``, ``finish``, ``test``, ``publish``.
+        ``read``, ``fetch``, ``finish``, ``test``, ``publish``.
     done, total
-        In bytes or rows of the source, whatever it counts; None if unknown.
+        In bytes or rows of the source, whatever it counts; of ``fetch`` documents; None if unknown.
     """
 
     table: str

@@ -23,7 +23,7 @@ from hven.ingest import _flagged as flagged
 from hven.ingest import _ledger as ledger
 from hven.ingest import _space as space
 from hven.ingest import quality
-from hven.ingest._filling import MOST, Filled, Filling, Progress, counts_bytes, look, table_of, unread
+from hven.ingest._filling import FETCH, MOST, Filled, Filling, Progress, counts_bytes, look, table_of, unread
 from hven.ingest._ledger import Notes, State
 from hven.ingest._order import followers, ordered
 from hven.ingest._pieces import Pieces
@@ -443,6 +443,9 @@ class Run:
                 roots=self.site.settings.grounds,
                 journal=Pieces(self.site.store.pushes, spec.table.qualified, self.steps.pushed),
                 kept=self.site.settings.kept / "documents" / self.resource.name,
+                shows=lambda done, total: self.progress(
+                    Progress(table=spec.table.qualified, step=FETCH, done=done, total=total)
+                ),
             )
             rejects = stack.enter_context(Rejects(self.rejects / f"{spec.table.name}.csv"))
             try:

@@ -167,6 +167,8 @@ class Context:
         Directory of what was read of files, and fetched, kept until the next run; None: this is a first look, and nothing is kept.
     journal
         What clients pushed into the table; None: it is not known here.
+    shows
+        Takes how many documents of how many came, while they are fetched; None: nobody looks.
     """
 
     directory: Path = Path()
@@ -186,6 +188,7 @@ class Context:
     roots: Sequence[Path] = ()
     kept: Path | None = None
     journal: Journal | None = None
+    shows: Callable[[int, int], None] | None = None
 
 
 class Journal(Protocol):

@@ -320,7 +320,7 @@ class Documents:
         first = context.kept is None  # a first look
         yield from fetch(
             self.store, asking, at_once=said.at_once, seconds=min(said.total, SOON) if first else said.total,
-            most=FEW if first else None, tell=context.tell,
+            most=FEW if first else None, tell=context.tell, shows=context.shows,
         )  # fmt: skip
 
     def beside(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:

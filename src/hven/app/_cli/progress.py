@@ -30,7 +30,7 @@ class Progress:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                TextColumn("{task.fields[rows]:>12,} rows  {task.fields[rate]}"),
+                TextColumn("{task.fields[shown]:>17}  {task.fields[rate]}"),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
             )
@@ -49,10 +49,12 @@ class Progress:
             return
         task = self._tasks.get(now.table)
         if task is None:
-            task = self._tasks[now.table] = self._bar.add_task(now.table, total=now.total, rows=0, rate="")
+            task = self._tasks[now.table] = self._bar.add_task(now.table, total=now.total, shown="", rate="")
         elapsed = self._bar.tasks[task].elapsed or 0
-        rate = f"{now.rows / elapsed:,.0f}/s" if elapsed > 0.2 and now.step == "read" else ""
+        count = (now.done or 0) if now.step == "fetch" else now.rows
+        rate = f"{count / elapsed:,.0f}/s" if elapsed > 0.2 and now.step in {"read", "fetch"} else ""
+        shown = f"{count:,} of {now.total or 0:,} documents" if now.step == "fetch" else f"{count:,} rows"
         step = "" if now.step == "read" else f" {now.step}"
         self._bar.update(
-            task, description=now.table + step, completed=now.done or 0, total=now.total, rows=now.rows, rate=rate
+            task, description=now.table + step, completed=now.done or 0, total=now.total, shown=shown, rate=rate
         )

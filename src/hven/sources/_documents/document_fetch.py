@@ -124,8 +124,9 @@ def fetch(
     seconds: float,
     most: int | None,
     tell: Callable[[str], None] | None,
+    shows: Callable[[int, int], None] | None = None,
 ) -> Iterator[None]:
-    """Fetch what is to be fetched, newest first, for so many seconds; say what came and what is left.
+    """Fetch what is to be fetched, newest first, for so many seconds; say what came and what is left, meanwhile how far it is.
 
     Yields
     ------
@@ -142,6 +143,7 @@ def fetch(
     begun, last = time.monotonic(), time.monotonic()
     came, away, done = 0, 0, list[Fetched]()
     given_up = ""
+    total = store.left() if shows is not None else 0
     with ExitStack() as stack:
         if asking.service is not None:
             asking.service.check()
@@ -175,6 +177,8 @@ def fetch(
                 store.put(done)
                 done.clear()
                 last = time.monotonic()
+                if shows is not None:
+                    shows(came, total)
                 yield
     if tell is not None:
         _tell(store, asking, came, time.monotonic() - begun, given_up, tell)
