@@ -20,6 +20,7 @@ from typing import Any
 import duckdb
 
 from bench.measure import CACHE, HVEN, Journey, Server, against, median, pairs, served, timed
+from bench.strips import strips
 
 SITE = CACHE / "site-portal"
 ROWS = 1_153_779  # of the HFC
@@ -95,6 +96,9 @@ NEEDS = dict.fromkeys(
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
+    yield from strips(only)
+    if only and only.startswith(("portal.strip", "strip")):
+        return
     made(SITE)
     if not only or only in "portal.tree.counting":
         yield counted()

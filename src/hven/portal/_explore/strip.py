@@ -37,7 +37,8 @@ WEIGHED = 60  # columns that are looked at
 EXACT = 2_000_000  # rows of a table up to which all are counted
 SAMPLE = 500_000  # rows of larger ones
 FEW = 200_000  # rows of a larger one, about: so few are counted one by one
-PATIENCE = 2.0  # seconds
+PATIENCE = 2.0  # seconds that choosing may take
+WAIT = 10.0  # seconds that counting may take, which no page waits for
 ALIKE = 0.98  # correlation of ranks, from which one column says what another one did
 RANKED = 4_000  # rows that ranks are compared of
 KEYS = 0.95  # different values for each row, from which whole numbers are names
@@ -79,6 +80,8 @@ class Ground:
     def middles(self, values: _Values) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return the longitudes and latitudes of the middles of rows; an interval may go across 0."""
         west, south, east, north = (values[one.name] for one in self.bounds)
+        if east is west:
+            return west % 360.0 if self.round else west, south
         across = east - west
         lon = west + (across % 360.0 if self.round else across) / 2
         return lon % 360.0 if self.round else lon, (south + north) / 2
@@ -359,7 +362,7 @@ def _pass(search: Search, asking: Asking, chosen: Layout, *, sample: int | None)
         return pa.table({"counts": pa.array([one.tolist() for one in sums], pa.list_(pa.int64()))})
 
     found, share = asking.folded(
-        query, search.table, fold, name=("strip", *(len(one) for one in chosen.bins)), seconds=PATIENCE, sample=sample
+        query, search.table, fold, name=("strip", *(len(one) for one in chosen.bins)), seconds=WAIT, sample=sample
     )
     counts = [np.asarray(one, np.int64) for one in found.column(0).to_pylist()]
     rows = int(counts[0].sum())

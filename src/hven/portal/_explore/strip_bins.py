@@ -48,6 +48,8 @@ class Bins:
         What a condition says of each bin: ``low..high`` finds its rows. Nothing: the bin has all that lies beyond.
     even
         All bins are as wide as the first.
+    days
+        The bin of each day from the first edge on, from 1, behind a 0: of months and years.
     shift
         By which values are raised before they are counted: half a step of rounded ones, so that none falls on an edge.
     """
@@ -58,6 +60,7 @@ class Bins:
     highs: tuple[str, ...]
     even: bool = True
     shift: float = 0.0
+    days: npt.NDArray[np.intp] | None = None
 
     @property
     def time(self) -> bool:
@@ -69,12 +72,18 @@ class Bins:
 
     def places(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
         """Return the bin of each value, from 1; 0 of what is no number. What lies beyond the ends is in the outermost ones."""
-        if self.even:
+        if self.days is not None:
+            found = values - self.edges[0]
+            np.maximum(found, 0.0, out=found)
+            np.minimum(found, len(self.days) - 1.5, out=found)
+            np.fmax(found, -1.0, out=found)
+            placed: npt.NDArray[np.intp] = self.days[(found + 1.0).astype(np.intp)]
+        elif self.even:
             found = (values + (self.shift - self.edges[0])) * (1.0 / (self.edges[1] - self.edges[0]))
             np.maximum(found, 0.0, out=found)  # these two leave NaN as it is
             np.minimum(found, len(self) - 0.5, out=found)
             np.fmax(found, -1.0, out=found)
-            placed: npt.NDArray[np.intp] = (found + 1.0).astype(np.intp)
+            placed = (found + 1.0).astype(np.intp)
         else:
             placed = np.searchsorted(self.edges[1:-1], values + self.shift, side="right") + 1
             placed[np.isnan(values)] = 0
@@ -254,7 +263,9 @@ def _of_times(
     edges = np.array([_first_day(one) for one in starts])
     lows = [_month(one, years=each % 12 == 0) for one in starts[:-1]]
     highs = [_month(one - 1, years=each % 12 == 0) for one in starts[1:]]
-    return _made(column, edges, lows, highs, even=False)
+    days = np.arange(edges[0], edges[-1])
+    numbers = np.append(0, np.searchsorted(edges[1:-1], days, side="right") + 1)
+    return replace(_made(column, edges, lows, highs, even=False), days=numbers)
 
 
 def _made(
