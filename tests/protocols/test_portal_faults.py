@@ -79,7 +79,7 @@ def test_a_catalogue_is_whole(language: str) -> None:
     """What gettext's tools would warn of: nothing stands twice, nothing is empty or to be looked at, and whoever translates is told of values."""
     catalogue = pofile(str(HERE / f"{language}.po"), check_for_duplicates=True)
     assert catalogue.percent_translated() == 100
-    assert {one.msgctxt for one in catalogue} == {"pages", "browser", "faults"}
+    assert {one.msgctxt for one in catalogue} == {"pages", "browser", "columns", "faults"}
     assert [
         one.msgid
         for one in catalogue

@@ -113,7 +113,7 @@ class _Doors:
     ) -> None:
         self._around = around
         self._routes = {name: face.addresses(_offering(around, name)) for name, face in around.faces.items()}
-        self._site = _served(self._routes, around, lifespan=lifespan)
+        self._app = _served(self._routes, around, lifespan=lifespan)
         self._portals: dict[str, ASGIApp] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +122,7 @@ class _Doors:
 
     def _of(self, portal: Portal | None) -> ASGIApp:
         if portal is None or not portal.collections:
-            return self._site
+            return self._app
         if portal.name not in self._portals:
             around = replace(self._around, collections=frozenset(portal.collections))
             own = {
