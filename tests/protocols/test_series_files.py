@@ -572,6 +572,54 @@ def test_reductions_of_files_are_kept_with_the_state_of_the_files(tmp_path: Path
         assert year().count(b"\n:01:2020-01-01T") == 5
 
 
+def test_a_day_that_arrives_is_reduced_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bins of the days before are those that are kept; what they say is what samples say."""
+    monkeypatch.setattr(pyramids, "SMALL", 0)
+    data = made(tmp_path, ROUTINE)
+    for day in (1, 2, 4):
+        cdf(data / f"x_2020010{day}_V1.cdf", minutes(f"2020-01-0{day}"), [1, 2], day)
+    site, client = opened(tmp_path)
+    asked = {"server": "dataset", "dataset": "nda/days", "start_time": "2020-01-01", "end_time": "2020-01-06", "ascii": "1"}  # fmt: skip
+
+    def hours() -> list[list[bytes]]:
+        body = client.get("/das2/server", resolution="3600", **asked).body
+        return [line.split()[1:] for line in body.splitlines() if line.startswith(b":01:")]
+
+    read: list[tuple[int, int]] = []
+    known = pyramids.samples
+
+    def samples(*given: Any, **more: Any) -> Any:
+        if more:  # what is made to be kept
+            read.append(given[-2:])
+        return known(*given, **more)
+
+    with site:
+        hours()
+        own = site.kept(pyramids.Pyramids, site.settings.var / "reductions")
+        own.settle()
+        monkeypatch.setattr(pyramids, "samples", samples)
+        cdf(data / "x_20200103_V1.cdf", minutes("2020-01-03"), [1, 2], 3)
+        assert sync(site, "nda").published
+        site.current()
+        first = hours()  # of the samples
+        own.settle()
+        third = int(np.datetime64("2020-01-03", "us").astype(np.int64))
+        day = 86_400_000_000
+        assert read
+        assert all(third - day <= low and high <= third + 2 * day for low, high in read), read
+        assert len(first) == 24 * 4
+        assert np.allclose(np.array(first, "f8"), np.array(hours(), "f8"), rtol=1e-6)
+        assert len([*(site.settings.var / "reductions").glob("*/levels.json")]) == 1
+        # a file that is another one now: all is made anew, for nobody knows which times it had
+        read.clear()
+        cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 300), [1, 2], 2)
+        assert sync(site, "nda").published
+        site.current()
+        assert len(hours()) == 24 * 3 + 5
+        own.settle()
+        assert len(hours()) == 24 * 3 + 5
+
+
 def test_rows_with_times_of_their_own_lead_to_files_of_another_server(tmp_path: Path) -> None:
     """Days as modified Julian dates to the second; of two files the one that is needed is asked for."""
     bodies = {}

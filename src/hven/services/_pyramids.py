@@ -49,6 +49,7 @@ from hven.engines import Snapshot
 from hven.ingest.sync import changes
 from hven.model.errors import NotFound
 from hven.services import _reductions as reductions
+from hven.services._granules import ALWAYS, Files
 from hven.services._reductions import LEAST, WIDTHS
 from hven.services.series import _times, samples, span
 from hven.site.auth import ANONYMOUS, alike
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
     import pyarrow as pa
 
     from hven.services._reductions import Bins
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
     from hven.services.series import DataSet, Span
     from hven.site import Holdings
     from hven.site.auth import Reader
+
+    Whole = npt.NDArray[np.int64]
 
 log = logging.getLogger("hven.reductions")
 
@@ -253,7 +257,7 @@ class Pyramids:
         served = {relation.id for relation in relations if isinstance(relation, Snapshot)}
         for place in self._directory.iterdir():
             snapshot, _, series = place.name.partition("-x-")
-            if place.name != ".lock" and series != same and snapshot not in served:
+            if place.name != ".lock" and series != same and not {*snapshot.split("+")} <= served:
                 self._open.pop(place.name, None)
                 shutil.rmtree(place, ignore_errors=True)
 
@@ -261,9 +265,9 @@ class Pyramids:
 def _dirty(around: Surroundings, one: DataSet, old: str, new: str, width: int) -> Spans | None:
     """Find the spans in which a later state has other rows, by what the syncs between them have kept; None: it is not known, for keys have no times."""
     moments = []
-    if one.series.file:  # its rows are files, whose times are others
-        return None
     try:
+        if one.series.file:  # its rows are files
+            return _arrived(around, one, old, new, width)
         way = changes.chain(around.site, one.published.table.qualified, old, new)
         for step in way or ():
             rows = step.load()
@@ -274,10 +278,34 @@ def _dirty(around: Surroundings, one: DataSet, old: str, new: str, width: int) -
         return None
     if not way:
         return None
-    cells = np.unique(np.concatenate(moments) // width)
-    apart = np.diff(cells) > 1
-    begins, ends = cells[np.r_[len(cells) > 0, apart][: len(cells)]], cells[np.r_[apart, len(cells) > 0][: len(cells)]]
-    return [(int(low) * width, int(high + 1) * width) for low, high in zip(begins, ends, strict=True)]
+    cells = np.concatenate(moments)
+    return _spans(cells, cells, width)
+
+
+def _arrived(around: Surroundings, one: DataSet, old: str, new: str, width: int) -> Spans | None:
+    """Find the spans of files that came between two states; None: others went or became other ones, and nobody knows which times they had."""
+    paths: set[str] = set()
+    tables = (one.published.table.qualified, f"{one.table.schema}.files")
+    for table, since, until in zip(tables, old.split("+"), new.split("+"), strict=True):
+        way = changes.chain(around.site, table, since, until)
+        if way is None:
+            return None
+        for rows in (step.load() for step in way):
+            if "path" not in rows.column_names or set(rows[changes.CHANGE].unique().to_pylist()) - {changes.ADDED}:
+                return None
+            paths.update(rows["path"].to_pylist())
+    files = Files(around, ANONYMOUS, one.series, one.table, around.site.current()).granules(*ALWAYS)
+    found = np.array([(each.start, each.stop) for each in files if each.path in paths], np.int64).reshape(-1, 2)
+    return _spans(found[:, 0], found[:, 1], width)
+
+
+def _spans(begins: Whole, ends: Whole, width: int) -> Spans:
+    """Widen spans to whole bins, and join those that touch."""
+    order = np.argsort(begins)
+    low, high = begins[order] // width, np.maximum.accumulate(ends[order] // width + 1)
+    apart = low[1:] > high[:-1]
+    low, high = low[np.r_[True, apart][: len(low)]], high[np.r_[apart, True][: len(high)]]
+    return [(int(first) * width, int(last) * width) for first, last in zip(low, high, strict=True)]
 
 
 def numeric(one: DataSet) -> list[str]:
@@ -300,8 +328,8 @@ def _key(around: Surroundings, who: Reader, one: DataSet) -> str | None:
     if not all(alike(table, each, around.policies) for each in (who, ANONYMOUS)) or _values(one) <= SMALL:
         return None
     parameters = [(each.name, each.kind, each.size, str(each.column.type)) for each in one.parameters]
-    said = repr((MADE, one.id, one.state, one.series.time, one.series.condition, parameters))
-    return f"{relation.id}-x-{hashlib.sha256(said.encode()).hexdigest()[:24]}"
+    said = repr((MADE, one.id, one.series.time, one.series.condition, parameters))
+    return f"{relation.id}{f'+{one.state}' if one.state else ''}-x-{hashlib.sha256(said.encode()).hexdigest()[:24]}"
 
 
 def _widths(one: DataSet, whole: Span) -> list[int]:

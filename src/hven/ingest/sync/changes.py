@@ -283,4 +283,4 @@ def _place(site: Site, table: str) -> Path:
     return site.settings.kept / "sync" / "changes" / table
 
 
-__all__ = ["CHANGE", "COLUMNS", "ChangeSet", "between", "chain", "compared", "joined", "keep", "sets", "sweep"]
+__all__ = ["ADDED", "CHANGE", "COLUMNS", "ChangeSet", "between", "chain", "compared", "joined", "keep", "sets", "sweep"]
