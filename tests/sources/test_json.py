@@ -212,6 +212,29 @@ def test_a_broken_record_among_good_ones(tmp_path):
     assert ([row["a"] for row in read.rows], read.rejects[0].reason) == (["x", "z"], "not UTF-8")
 
 
+def test_a_key_that_is_there_twice(tmp_path):
+    """Nobody knows which value is meant: such records are kept aside, those around them are rows; and NaN is no value."""
+    lines = [
+        '{"n": 1, "at": {"ra": 1.5}}',
+        '{"n": 2, "n": 3, "at": {"ra": 2.5}}',
+        '{"n": 4, "at": {"ra": 3.5, "x": [{"ra": 1, "ra": 2}], "ra": 4.5}}',
+        '{"n": 5, "at": {"ra": NaN}, "other": {"n": 5}}',
+        '{"n": 6, "at": {"ra": Infinity}}',
+    ]
+    for text, name in (("\n".join(lines), "a.jsonl"), (f"[{','.join(lines)}]", "a.json")):
+        (tmp_path / name).write_text(text)
+        found = Read(tmp_path, name, ["n", "at.ra", ROW])
+        assert [(row["n"], row["at.ra"], row[ROW]) for row in found.rows] == [
+            (1, 1.5, 1),
+            (5, None, 4),
+            (6, math.inf, 5),
+        ]
+        assert [(one.row, one.value.rpartition(" ")[2], one.reason) for one in found.rejects] == [
+            (2, "n", "a key that is there twice"),
+            (3, "ra", "a key that is there twice"),
+        ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -99,6 +99,7 @@ class Documents(PagedRecords, Narrowing):
                 self._tell(f"`{word}` of the query is left out: all documents are read, page by page")
 
     _path = HITS
+    _sure = True  # it refuses documents with a key twice
     _unread = frozenset({"sort", "_score", "_ignored", "_type", "_version"})
 
     def columns(self) -> list[Column]:

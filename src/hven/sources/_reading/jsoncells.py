@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 NO_JSON = "not JSON"
 NO_UTF8 = "not UTF-8"
+TWICE = "a key that is there twice"
 
 
 @dataclass(slots=True)
@@ -71,9 +74,12 @@ class Reader:
         kinds: Mapping[str, pa.DataType],
         words: Callable[[str], tuple[str, ...]],
         crs: Callable[[Document], str | None],
+        *,
+        sure: bool = False,
     ) -> None:
         self.leaves, self.kinds, self.words, self.crs = leaves, kinds, words, crs
         self.pointers = list(dict.fromkeys(p for leaf in leaves for p in (leaf.pointer, leaf.bbox) if p is not None))
+        self._objects = () if sure else sorted({pointer.rpartition("/")[0] for pointer in self.pointers})
         self._connection = duckdb.connect(
             config={"threads": 1, "autoinstall_known_extensions": False, "autoload_known_extensions": False}
         )
@@ -100,6 +106,7 @@ class Reader:
         rejects: list[tuple[int, str | None, str | None, str, str | None]] = []
         good = np.arange(len(texts))
         texts, good = self._readable(texts, good, rejects)
+        texts, good = self._plain(texts, good, rejects)
         parsed = Parsed(group, {}, good, rejects)
         if len(texts):
             self._cells(texts, parsed)
@@ -131,6 +138,22 @@ class Reader:
             text = texts[int(at)].as_py().strip()
             rejects.append((int(good[at]), None, _why(text), NO_JSON, text))
         return texts.filter(pa.array(fine)), good[fine]
+
+    def _plain(self, texts: Any, good: Any, rejects: list[Any]) -> tuple[Any, Any]:
+        """Set records aside in which a key stands twice: nobody knows which value is meant."""
+        wrong = np.zeros(len(texts), bool)
+        for place in self._objects if len(texts) else ():
+            keys = f"json_keys(j, {_literal(place)})" if place else "json_keys(j)"
+            odd = "list_unique(k) < len(k)"  # records have few sets of keys, of which each is looked at once
+            if self._asked(f"SELECT k FROM (SELECT DISTINCT {keys} AS k FROM records) WHERE {odd}", texts).num_rows:
+                found = self._asked(f"SELECT {odd} AS v FROM (SELECT {keys} AS k FROM records)", texts).column("v")
+                wrong |= np.asarray(pc.fill_null(found, False))
+        if not wrong.any():
+            return texts, good
+        for at in np.flatnonzero(wrong):
+            text = texts[int(at)].as_py().strip()
+            rejects.append((int(good[at]), None, _twice(text), TWICE, text))
+        return texts.filter(pa.array(~wrong)), good[~wrong]
 
     def _asked(self, sql: str, texts: pa.Array) -> pa.Table:
         cursor = self._cursor()
@@ -305,6 +328,19 @@ def _utf8(value: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _twice(text: str) -> str:
+    """Name the keys that an object has twice."""
+    found: dict[str, None] = {}
+
+    def look(pairs: list[tuple[str, object]]) -> None:
+        names = [name for name, _ in pairs]
+        found.update(dict.fromkeys(name for name in names if names.count(name) > 1))
+
+    with suppress(RecursionError, ValueError):  # its names are for people alone
+        json.loads(text, object_pairs_hook=look)
+    return ", ".join(found)
 
 
 def _why(text: str) -> str:

@@ -82,6 +82,7 @@ class JsonTable(ABC):
 
     _element_names: Sequence[str] = ()  # of records that are arrays themselves
     _unread: frozenset[str] = frozenset()  # what a service adds to its records, and is none of them
+    _sure = False  # that no key stands twice in an object
 
     def columns(self) -> list[Column]:
         """List the columns: dotted names, types that the sample fits (or that were said)."""
@@ -112,7 +113,7 @@ class JsonTable(ABC):
     def _reading(self, names: Sequence[str]) -> Reader:
         asked = [leaf for leaf in self._leaves if leaf.name in names]
         kinds = {leaf.name: self._kind(leaf) for leaf in asked}
-        return Reader(asked, kinds, partial(words_of, self.options.null), self._crs)
+        return Reader(asked, kinds, partial(words_of, self.options.null), self._crs, sure=self._sure)
 
     def _crs(self, document: Document) -> str | None:  # noqa: ARG002  (a document may say one)
         """Return the frame that a document says of all its geometries."""
