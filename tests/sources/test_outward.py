@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.server
+import ssl
 import subprocess
 import sys
 import threading
@@ -217,3 +218,38 @@ def test_hosts_that_were_found_are_forgotten_and_their_queries_never_kept(monkey
         assert len(way._found) == 3
         way._resolved("http://host/", True)
         assert len(found) == 7
+
+
+@pytest.fixture
+def certified(tmp_path):
+    """Serve by https with a certificate that the system does not know; give the address and the certificate."""
+    words = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=own -addext subjectAltName=DNS:localhost"
+    pem, key = tmp_path / "ca.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", *words.split(), "-keyout", key, "-out", pem], check=True, capture_output=True)
+    Fake.asked, Fake.answers = [], {"/a": [(200, {}, b"yes")]}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Fake)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield server.server_port, pem
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_certificates_are_checked(certified, monkeypatch):
+    """One that nobody vouches for, and one of another name, are refused before anything is sent; an institute's own is trusted where SSL_CERT_FILE names it."""
+    port, pem = certified
+    remote._trusted.cache_clear()
+    with pytest.raises(UserError, match="certificate") as caught:
+        remote.fetch(f"https://localhost:{port}/a", allow_private=True)
+    assert "SSL_CERT_FILE" in caught.value.remedy
+    assert Fake.asked == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    remote._trusted.cache_clear()
+    assert remote.fetch(f"https://localhost:{port}/a", allow_private=True) == b"yes"
+    with pytest.raises(UserError, match="certificate"):
+        remote.fetch(f"https://127.0.0.1:{port}/a", allow_private=True)
+    remote._trusted.cache_clear()

@@ -590,6 +590,11 @@ class Connections:
         except httpx.TimeoutException as error:
             raise Unreachable(f"{_shown(url)} does not answer in time", remedy="try again later") from error
         except httpx.TransportError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):  # which no pause mends
+                raise UserError(
+                    f"{_shown(url)} is not believed: {error}",
+                    remedy="its owner renews the certificate; those of an institute's own authority are trusted where SSL_CERT_FILE, in the environment, names a file with them and the others",
+                ) from error
             raise Unreachable(
                 f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network"
             ) from error
