@@ -90,6 +90,8 @@ export type FileHeader = {
 export type Count = {
   total: number | null;
   exact: boolean;
+  /** Where nothing is found: what would be without each condition. */
+  without: (Chip & { rows: number })[];
   faults: Fault[];
   asked: Chip[];
   fields: Record<string, Parts>;
@@ -100,7 +102,15 @@ export type Parts = { low: string; high: string; unit: string; around: string };
 export type Chip = { name: string; label: string; value: string; address: string; when?: string };
 
 /** `/facets`. */
-export type Facet = { column: string; label: string; choices: Choice[]; more: boolean; exact: boolean };
+/** `field`: these are all choices, and stand in the column's field of the form. */
+export type Facet = {
+  column: string;
+  label: string;
+  choices: Choice[];
+  field: boolean;
+  more: boolean;
+  exact: boolean;
+};
 export type Choice = { value: string | null; label: string; rows: number; chosen: boolean };
 
 /** `/search/suggest`: what is found while one writes. */

@@ -1,4 +1,5 @@
 // What the fields of a form ask for, as the address has it; the server puts the parts of a field together in the same way (explore/fields.py).
+/** @import {Chip, Translate} from "./answers.js" */
 
 const WHOLE = /^(?:[<>=!]|null$)|\.\.|,|~|"|\d\s*\/\s*[-+.\d]/i; // a whole condition, written into the first part of a field
 const NUMBER = /^(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)?$/;
@@ -31,4 +32,15 @@ export function given(name, parted, value) {
   if (name === "_every") return value("_every") && [value("_every"), value("_each")].filter(Boolean).join(",");
   if (parted) return written(value(name), value(`_to.${name}`), value(`_as.${name}`), value(`_pm.${name}`));
   return value(name);
+}
+
+/**
+ * Give what a condition is called.
+ * @param {Pick<Chip, "name" | "label">} chip
+ * @param {Translate} t
+ */
+export function called({ name, label }, t) {
+  /** @type {Record<string, string>} */
+  const names = { _q: t("Words"), _near: t("Place"), _in: t("Region"), _every: t("One row every") };
+  return names[name] ?? label;
 }

@@ -30,6 +30,16 @@ export function chosen(conditions, value, on) {
   return [...others, ...(on ? [mine] : [])].join(",") || null;
 }
 
+/**
+ * Whether conditions are a list of choices, and nothing else.
+ * @param {string[]} conditions
+ * @param {Choice[]} choices
+ */
+export function listed(conditions, choices) {
+  const known = choices.map((one) => plain(quoted(one.value)));
+  return (conditions.join(",").match(/"[^"]*"|[^,]+/g) ?? []).every((one) => known.includes(plain(one.trim())));
+}
+
 class Facets {
   /** What is written in the field of a column.
    * @type {Map<string, string>} */
@@ -48,6 +58,7 @@ class Facets {
     this.box = box;
     this.workspace = workspace;
     this.path = `${table(box)}/facets`;
+    this.root = /** @type {HTMLElement} */ (box.closest("form") ?? box);
     workspace.state.on("change", () => this.draw());
   }
 
@@ -73,15 +84,35 @@ class Facets {
    * @param {Facet[]} facets
    */
   renew(facets) {
-    const { box } = this;
+    const back = this.held();
+    this.stand(facets.filter((one) => one.choices.length > 0));
+    if (back) this.again(back);
+  }
+
+  /**
+   * Where somebody is: at a choice, or in a field that looks for others.
+   * @returns {{column: string, value: string | undefined, caret: number | null} | null}
+   */
+  held() {
     const { activeElement } = document;
-    const held = activeElement instanceof HTMLInputElement && box.contains(activeElement) ? activeElement : null;
-    const column = /** @type {HTMLElement | null | undefined} */ (held?.closest("[data-facet]"))?.dataset.facet;
-    const value = held?.dataset.value;
-    const caret = held?.type === "search" ? held.selectionStart : null;
-    box.replaceChildren(...facets.filter((one) => one.choices.length > 0).map((one) => this.group(one)));
-    if (column === undefined) return;
-    const set = maybe(box, `[data-facet="${CSS.escape(column)}"]`);
+    const set = /** @type {HTMLElement | null} */ (activeElement?.closest("[data-facet]") ?? null);
+    if (!(activeElement instanceof HTMLInputElement) || !set || !this.root.contains(set)) return null;
+    const caret = activeElement.type === "search" ? activeElement.selectionStart : null;
+    return { column: set.dataset.facet ?? "", value: activeElement.dataset.value, caret };
+  }
+
+  /** @param {Facet[]} facets */
+  stand(facets) {
+    const { box, root } = this;
+    for (const old of all(root, ".in-field")) old.remove();
+    for (const field of all(root, "[data-choices][hidden]")) field.hidden = false;
+    box.replaceChildren(...facets.filter((one) => !this.home(one)).map((one) => this.group(one)));
+    for (const one of facets) this.inField(one);
+  }
+
+  /** @param {{column: string, value: string | undefined, caret: number | null}} where */
+  again({ column, value, caret }) {
+    const set = maybe(this.root, `[data-facet="${CSS.escape(column)}"]`);
     const fields = set ? all(set, "input", HTMLInputElement) : [];
     const search = fields.find((one) => one.type === "search");
     const same = fields.find((one) => one.dataset.value === value);
@@ -89,6 +120,28 @@ class Facets {
     const again = caret === null ? (same ?? search ?? fields[0]) : search;
     again?.focus({ preventScroll: true });
     if (caret !== null) again?.setSelectionRange(caret, caret);
+  }
+
+  /**
+   * The field of the form in which the choices of a column stand, if they are few.
+   * @param {Facet} facet
+   */
+  home({ column, field }) {
+    return field ? maybe(this.root, `[data-choices="${CSS.escape(column)}"]`) : null;
+  }
+
+  /**
+   * Few choices stand in their field, in its place unless something else is written there.
+   * @param {Facet} facet
+   */
+  inField(facet) {
+    const home = this.home(facet);
+    if (!home) return;
+    const set = this.group(facet);
+    set.classList.add("in-field");
+    set.title = home.title;
+    home.after(set);
+    home.hidden = listed(this.workspace.state.all(facet.column), facet.choices);
   }
 
   /** @param {Facet} facet */

@@ -1,6 +1,6 @@
 // The form of a search: what is written goes into the address at once, faults stand beside their fields, what is asked stands above the rows.
 import { complete, places } from "./complete.js";
-import { given } from "./conditions.js";
+import { called, given } from "./conditions.js";
 import { all, find, make, maybe, table, target } from "./dom.js";
 /** @import {Chip, Count, Fault, Translate} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
@@ -145,7 +145,7 @@ class Form {
     const units = /** @type {HTMLSelectElement | null} */ (this.part(`_as.${name}`));
     if (!units) return;
     const first = units.options[0];
-    const usual = box.dataset.kind === "time" ? "min" : "";
+    const usual = box.dataset.kind === "time" ? "min" : low ? "" : (box.dataset.unit ?? "");
     this.put(units, parts.unit && parts.unit === first.text ? first.value : parts.unit || usual);
   }
 
@@ -187,7 +187,7 @@ class Form {
     /** @type {Count | null} */
     const found = await workspace.ask(`${this.here}/count`, { pane: "form" }).catch(() => null);
     if (!found) return;
-    workspace.counted = { search: now, total: found.total, exact: found.exact };
+    workspace.counted = { search: now, total: found.total, exact: found.exact, without: found.without };
     this.faulted(found.faults);
     unused(found.faults, workspace.t);
     if (this.chips) chips(this.chips, found.asked, this.here, workspace.t);
@@ -227,14 +227,12 @@ function unused(list, t) {
  * @param {Translate} t
  */
 function chips(place, asked, here, t) {
-  /** @type {Record<string, string>} */
-  const names = { _q: t("Words"), _near: t("Place"), _in: t("Region"), _every: t("One row every") };
   const entries = asked.map(({ name, label, value, address, when }) => {
     const said = when ? t(when === "day" ? "on {day}" : "in {month}", { day: value, month: value }) : value;
     const mark = make("span", { textContent: "×", ariaHidden: "true" });
     const link = make("a", { href: `${here}?${address}`, title: t("Leave out") });
     link.dataset.name = name;
-    link.append(make("span", { textContent: names[name] ?? label ?? name }), ` ${said} `, mark);
+    link.append(make("span", { textContent: called({ name, label }, t) }), ` ${said} `, mark);
     return make("li", {}, link);
   });
   place.replaceChildren(...entries);

@@ -1,6 +1,6 @@
 // The rows of a search: as many as there are, of which only those in sight are drawn and a few pages kept. Sorts, marks, chooses; the address says all of it.
 import { all, around, make, maybe, table, target } from "./dom.js";
-import { coming, filled, filler, heads, line, once, ordered, reached } from "./lines.js";
+import { coming, filled, filler, heads, line, once, ordered, proposed, reached } from "./lines.js";
 import { PAGE, Pages } from "./pages.js";
 import { Scroll, whole } from "./scroll.js";
 /** @import {Column, Rows} from "./answers.js" */
@@ -130,12 +130,20 @@ class Grid {
     if (adql) adql.textContent = found.adql;
     this.told();
     this.fit();
-    if (!this.total) return this.say("empty", t("No row meets all of these conditions."));
+    if (!this.total) return this.nothing();
     this.grid.setAttribute("aria-rowcount", String(this.total + 1));
     this.workspace.loaded({ columns, rows, keys, total: this.total, exact: this.exact });
     await this.draw();
     this.counting();
     this.fit();
+  }
+
+  /** Nothing is found: say so, and what would be without each condition. */
+  nothing() {
+    const { counted, search, t } = this.workspace;
+    this.say("empty", t("No row meets all of these conditions."));
+    if (counted?.search !== search || !counted.without.length) return;
+    this.body.querySelector("td")?.append(proposed(counted.without, this.workspace));
   }
 
   /** The state that the rows were of is gone: the grid goes on in that of now, at the same row. */
@@ -257,6 +265,7 @@ class Grid {
   /** Rows do not wait long for their number; the form does, and is told it later. */
   counting() {
     const { counted, search } = this.workspace;
+    if (!this.total && counted?.total === 0) this.nothing();
     if (this.exact || counted?.search !== search || counted.total === null) return;
     this.total = counted.total;
     this.exact = counted.exact;

@@ -1,8 +1,9 @@
 // What a grid is drawn of: its head, its lines, and what all of them say alike.
+import { called } from "./conditions.js";
 import { button, make } from "./dom.js";
 import { heading } from "./heading.js";
 import { fill } from "./table.js";
-/** @import {Column, Rows, Translate, Value} from "./answers.js" */
+/** @import {Chip, Column, Rows, Translate, Value} from "./answers.js" */
 /** @import {Selection, Workspace} from "./workspace.js" */
 
 /**
@@ -218,4 +219,23 @@ function same(column, value, t) {
 /** @param {string} text */
 function soft(text) {
   return make("span", { className: "soft", textContent: text });
+}
+
+/**
+ * The next step where nothing is found: each condition left out, with the rows that there are then.
+ * @param {(Chip & {rows: number})[]} without
+ * @param {Workspace} workspace
+ */
+export function proposed(without, workspace) {
+  const { state, t } = workspace;
+  const steps = without.map((one) => {
+    const condition = `${called(one, t)} ${one.value}`;
+    const text = t("without {condition}: {count} rows", { condition, count: workspace.number(one.rows) });
+    return make(
+      "li",
+      {},
+      button(text, () => state.set({ [one.name]: null, _row: null }), { className: "link" }),
+    );
+  });
+  return make("ul", { className: "empty" }, ...steps);
 }

@@ -592,6 +592,8 @@ class Table(
     "columns of the primary key"
     keys: dict[str, Key]
     "foreign keys: name: target"
+    form: Many[Text]
+    "fields that the form of its page begins with, in this order: [time, target_name, orbit]; a pair x_min, x_max is x. Default: time, target, place and season of a standard, and columns of your own"
     indexes: Many[Many[Text]]
     "columns that are searched together: [[target, time]]; one alone is marked 'indexed'"
     partition: Partition

@@ -144,6 +144,7 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         frames=frames,
         enums=enums,
         position=_position(what, fields, made, names, closed, faults),
+        form=tuple(_form(what, fields, names, closed, faults)),
         indexes=_indexes(what, fields, names, closed, faults),
         partition=partition(what, fields, names, closed, faults),
         view=_view(what, fields, faults),
@@ -681,6 +682,21 @@ def _position(
         faults.error(f"{what}.position must be [longitude, latitude]", fields.places["position"])
         return None
     return pair[0], pair[1]
+
+
+def _form(what: str, fields: Fields, names: list[str], closed: bool, faults: Faults) -> Iterator[str]:
+    """Read the fields of a form: columns, and pairs by what their names have in common."""
+    stems = [
+        name.removesuffix("min").removesuffix("_")
+        for name in names
+        if name.endswith("min") and name.removesuffix("min") + "max" in names
+    ]
+    for item in fields.get("form", ()):
+        if closed and item not in (*names, *stems):
+            faults.error(
+                f"{what}.form: the table has no column {str(item)!r}", item.place, nearest(item, [*names, *stems])
+            )
+        yield str(item)
 
 
 def _indexes(what: str, fields: Fields, names: list[str], closed: bool, faults: Faults) -> tuple[tuple[str, ...], ...]:

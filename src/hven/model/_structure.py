@@ -328,6 +328,8 @@ class Table:
         Ids of data sets of other tables, of which its rows are spans.
     endpoints
         Its addresses with parameters of their own, as its collection's descriptor says.
+    form
+        Fields that the form of its page begins with, in order: columns, or pairs ``x_min``, ``x_max`` as ``x``.
     """
 
     schema: str
@@ -359,6 +361,7 @@ class Table:
     series: tuple[_series.Series, ...] = field(default=(), repr=False)
     spans: tuple[str, ...] = field(default=(), repr=False)
     endpoints: tuple[_addressed.Endpoint, ...] = field(default=(), repr=False)
+    form: tuple[str, ...] = ()
     release: str | None = field(default=None, repr=False)
     observed: bool = field(default=False, compare=False, repr=False)
 
@@ -579,7 +582,7 @@ def distinct(named: Sequence[N], taken: Iterable[str] = ()) -> list[N]:
 
 VERSION = 1
 _PARTS: dict[str, type] = {"columns": Column, "keys": Key, "groups": Group, "frames": FrameRef, "params": Constant}
-_TUPLES = {"primary", "position", "origins", "target_columns"}
+_TUPLES = {"primary", "position", "origins", "target_columns", "form"}
 
 
 def table_to_json(table: Table) -> dict[str, Any]:

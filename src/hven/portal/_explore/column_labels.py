@@ -119,7 +119,7 @@ class Labels:
 
     def unit(self, column: Column) -> str:
         """Return the unit of a column as stored values have it; of a time that is written as a date, its scale."""
-        if not is_time(column):
+        if self.raw or not is_time(column):
             return column.unit or ""
         frame = next((one for one in self.table.frames if one.id == column.frame), None)
         scale = (frame.timescale if frame is not None else None) or "UTC"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hven.portal._explore.fields import paired
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.model.table import Column
+    from hven.model.table import Column, Table
     from hven.portal._explore.page_queries import Asking
     from hven.portal._explore.search import Search
 
@@ -29,7 +31,19 @@ def constant(search: Search, asking: Asking) -> frozenset[str]:
         for one in shown
         if one.name not in search.table.primary and one.name not in named and _alike(one, item.statistics, item.rows)
     ]
-    return frozenset(one.name for one in found) if len(found) < len(shown) else frozenset()
+    names = {one.name for one in found}
+    for _, *ends in paired(shown):  # a pair is one column to readers
+        if len(names & {one.name for one in ends}) == 1:
+            names -= {one.name for one in ends}
+    return frozenset(names) if len(names) < len(shown) else frozenset()
+
+
+def untelling(table: Table, asking: Asking) -> frozenset[str]:
+    """Return the names of all columns of a table that have one value, or none: nothing is found by them. None while a policy hides rows."""
+    item = asking.published(table)
+    if (item.rows or 0) < 2 or asking.hides(table):
+        return frozenset()
+    return frozenset(one.name for one in table.columns if _alike(one, item.statistics, item.rows))
 
 
 def _alike(column: Column, statistics: Mapping[str, Mapping[str, object]], rows: int | None) -> bool:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 FEW = 300  # different values that a column of choices has at most
 SHOWN = 12
+FIELD = 20  # choices of a column that stand in its field of the form, all of them
 ALONE = 1.2  # rows that each value has on average, below which it is a name rather than a choice
+OF_FILES = ("phys.size;meta.file", "meta.ref.url", "meta.code.mime", "meta.checksum")  # nobody looks for files by these
 LONGEST = 200  # characters of a value: longer ones are read, not chosen from
 ITEMS = 2_000  # different lists a#b#c that are taken apart
 FETCHED = 100_000  # rows that are looked at once for all columns, where they have too many combinations
@@ -59,12 +61,12 @@ class Facet:
 
 
 def offered(table: Table, asking: Asking) -> tuple[Column, ...]:
-    """Return the columns worth choosing from: few different values, of text, whole numbers, yes and no."""
+    """Return the columns worth choosing from: few different values, of text, whole numbers, yes and no; no sizes, addresses and media types of files."""
     item = asking.published(table)
     known = item.statistics
     found = []
     for column in table.columns:
-        if column.hidden or not column.type.is_choice:
+        if column.hidden or not column.type.is_choice or (column.ucd or "").lower().startswith(OF_FILES):
             continue
         facts = known.get(column.name, {})
         distinct, nulls = facts.get("distinct"), facts.get("nulls")
@@ -77,12 +79,28 @@ def offered(table: Table, asking: Asking) -> tuple[Column, ...]:
     return tuple(sorted(found, key=lambda column: column.rank))
 
 
+def in_field(column: Column, asking: Asking, table: Table) -> bool:
+    """Return whether all choices of a column stand in its field of the form: it has few values in the whole table."""
+    distinct = asking.published(table).statistics.get(column.name, {}).get("distinct")
+    return not _listed(column) and isinstance(distinct, int | float) and distinct <= FIELD
+
+
+def by_value(found: Facet) -> tuple[Choice, ...]:
+    """Sort choices by their values, numbers as numbers; rows without one come last."""
+    number = found.column.type.is_numeric
+
+    def key(one: Choice) -> tuple[bool, float, str]:
+        return one.value is None, float(one.value) if number and one.value else 0.0, one.value or ""
+
+    return tuple(sorted(found.choices, key=key))
+
+
 def _names(distinct: float, filled: int) -> bool:
     """Return whether nearly each row has a value of its own, as names have: one looks for such a value, in a field that completes it."""
     return distinct > SHOWN and filled < ALONE * distinct
 
 
-def facets(search: Search, columns: Sequence[Column], asking: Asking) -> list[Facet]:
+def facets(search: Search, columns: Sequence[Column], asking: Asking, *, shown: int = SHOWN) -> list[Facet]:
     """Count the choices of several columns, as many as possible by one look at the rows; those that could not be counted in time are left out."""
     own = {name for name, _ in search.conditions}
     alike = [column for column in columns if column.name not in own]  # all of these are counted over the same rows
@@ -92,8 +110,8 @@ def facets(search: Search, columns: Sequence[Column], asking: Asking) -> list[Fa
     for column in columns:
         counted = together.get(column.name)
         if counted is None and time.monotonic() < until:
-            counted = _counted(search, column, asking, SHOWN, "", until)
-        found.append(None if counted is None else _facet(search, column, SHOWN, counted))
+            counted = _counted(search, column, asking, shown, "", until)
+        found.append(None if counted is None else _facet(search, column, shown, counted))
     return [one for one in found if one is not None]
 
 

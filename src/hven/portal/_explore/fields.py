@@ -205,6 +205,15 @@ def form(table: Table, asked: Iterable[str] = ()) -> list[Field]:
     return found
 
 
+def first(table: Table) -> tuple[str, ...]:
+    """Return the fields that a form begins with: those that the descriptor says, else those that people ask of such a table, then columns of its own."""
+    if table.form:
+        return table.form
+    known = {column.name.lower() for column in table.columns if not column.hidden}
+    begin = ("time", "target_name", "c1", "c2", "solar_longitude") if "granule_uid" in known else ()
+    return begin or (("t", "target_name", "em", "dataproduct_type") if "obs_publisher_did" in known else ())
+
+
 def paired(columns: Sequence[Column]) -> list[tuple[str, Column, Column]]:
     """Return the pairs ``x_min``, ``x_max`` of columns, each as ``x`` and the two."""
     known = {column.name.lower(): column for column in columns}

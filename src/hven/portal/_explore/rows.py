@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 
 from hven.adql import tree
 from hven.model.errors import Timeout
-from hven.portal._explore.search import ref
+from hven.portal._explore.search import EVERY, INSIDE, NEAR, WORDS, ref
 
 if TYPE_CHECKING:
     from hven.model.table import Column
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MOST = 1000  # rows of a page
 LONGEST = 10_000  # characters of a key
 MOST_PLACES = 5_000_000  # rows among which the place of one is looked for
+MOST_LEFT_OUT = 12  # conditions that are left out one by one
 PATIENCE = 1.0  # seconds that counting may take before a page goes without
 
 
@@ -64,6 +66,35 @@ def count(search: Search, asking: Asking, *, seconds: float = PATIENCE) -> Count
         return Count(rows=asking.number(search.count(), seconds=seconds))
     except Timeout:
         return Count(rows=None, exact=False)
+
+
+def without(search: Search, asking: Asking, *, seconds: float = PATIENCE) -> list[tuple[str, Search, int]]:
+    """Count what a search would find without each of its conditions: the name of the condition, the search, its rows; what finds nothing, or takes too long, is left out."""
+    names = [name for name, _ in search.conditions]
+    easier = [(name, _less(search, name)) for name in names]
+    own: dict[str, dict[str, object]] = {
+        WORDS: {"words": ""},
+        NEAR: {"near": None},
+        INSIDE: {"inside": ""},
+        EVERY: {"every": None},
+    }
+    easier += [
+        (name, search.having(**change)) for name, change in own.items() if any(getattr(search, key) for key in change)
+    ]
+    until, found = time.monotonic() + seconds, []
+    for name, one in easier[:MOST_LEFT_OUT]:
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        rows = count(one, asking, seconds=left).rows
+        if rows:
+            found.append((name, one, rows))
+    return sorted(found, key=lambda each: each[2])
+
+
+def _less(search: Search, name: str) -> Search:
+    kept = [(one, test) for one, test in zip(search.conditions, search.tests, strict=True) if one[0] != name]
+    return search.having(conditions=tuple(one for one, _ in kept), tests=tuple(test for _, test in kept))
 
 
 def page(search: Search, asking: Asking, *, offset: int = 0, limit: int = 100, total: int | None = None) -> Page:

@@ -19,7 +19,7 @@ from hven.portal import conditions as epn
 from hven.portal._condition_words import nearest
 from hven.portal._explore import cadence, notation
 from hven.portal._explore.column_labels import NAMES
-from hven.portal._explore.fields import choices, chosen
+from hven.portal._explore.fields import choices, chosen, paired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -84,7 +84,7 @@ class Search:
     order
         Column and whether it descends.
     columns
-        Which are shown, in this order; empty: the principal ones.
+        Which are shown, in this order; empty: the principal ones, and those that are searched.
     rest
         Parameters of the panes: carried along, never looked at.
     wrong
@@ -108,12 +108,17 @@ class Search:
 
     def shown(self) -> tuple[Column, ...]:
         """Return the columns of an answer."""
-        found = [self.table.column(name) for name in self.columns]
-        return tuple(
-            found
-            or [column for column in self.table.columns if column.principal and not column.hidden]
-            or self.table.columns
-        )
+        if self.columns:
+            return tuple(self.table.column(name) for name in self.columns)
+        asked = {name.lower() for name, _ in self.conditions}
+        columns = [column for column in self.table.columns if not column.hidden]
+        if asked - {one.name.lower() for one in columns}:
+            pairs = paired(columns)
+            asked |= {one.name.lower() for stem, *ends in pairs if stem in asked for one in ends}
+        found = [one for one in columns if one.principal]
+        if not found:
+            return self.table.columns
+        return tuple(one for one in columns if one.principal or one.name.lower() in asked)
 
     def where(self, *, without: str | None = None) -> tree.Expr | None:
         """Return the condition of the search; `without` leaves out those of one name, as the counts of its own choices want it."""

@@ -116,6 +116,7 @@ def _rows(seen: View, state: Asked) -> dict[str, Any]:
 
 def _count(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001  (all panes' makers are asked alike)
     found = pages.count(seen.search, seen.asking, seconds=10.0)
+    nothing = found.rows == 0 and not seen.search.faults
     every = pages.count(type(seen.search)(table=seen.table), seen.asking)
     return {
         "total": found.rows,
@@ -123,6 +124,7 @@ def _count(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001  (all pa
         "of": every.rows,
         "adql": seen.search.adql(),
         "faults": faults(seen.search),
+        "without": form.left_out(seen.search, seen.asking, seen.labels) if nothing else [],
         "asked": form.chips(seen.search, seen.labels),
         "fields": form.parts(seen.search),
         "place": form.place(seen.search),
@@ -230,32 +232,37 @@ def _facets(seen: View, state: Asked) -> dict[str, Any]:
     """Return choices with their counts; ``_of=COLUMN`` those of one column, ``_like=mar`` those that contain it."""
     column = drawn.column(seen.table, state, "_of")
     if column is None:
-        found = facets.facets(seen.search, facets.offered(seen.table, seen.asking)[:MOST_FACETS], seen.asking)
+        found = facets.facets(
+            seen.search, facets.offered(seen.table, seen.asking)[:MOST_FACETS], seen.asking, shown=facets.FIELD + 1
+        )
     else:
         like = state.request.query_params.get("_like", "").strip()
         if like and not column.type.is_string:
             raise ParamError(say("{name} is no text", column.name), name="_like", remedy="leave _like out")
         one = facets.facet(seen.search, column, seen.asking, shown=MANY, like=like)
         found = [] if one is None else [one]
+    return {"facets": [_facet(one, seen, column is None) for one in found]}
+
+
+def _facet(one: facets.Facet, seen: View, of_many: bool) -> dict[str, Any]:
+    """Return the choices of a column: all of a few by value, in its field of the form, else the most frequent."""
+    field = facets.in_field(one.column, seen.asking, seen.table) and not one.more
+    shown = facets.by_value(one) if field else one.choices[: facets.SHOWN] if of_many else one.choices
     return {
-        "facets": [
+        "column": one.column.name,
+        "label": seen.labels.column(one.column),
+        "choices": [
             {
-                "column": one.column.name,
-                "label": seen.labels.column(one.column),
-                "choices": [
-                    {
-                        "value": each.value,
-                        "label": seen.labels.value(one.column, each.label),
-                        "rows": each.rows,
-                        "chosen": each.chosen,
-                    }
-                    for each in one.choices
-                ],
-                "more": one.more,
-                "exact": one.exact,
+                "value": each.value,
+                "label": seen.labels.value(one.column, each.label),
+                "rows": each.rows,
+                "chosen": each.chosen,
             }
-            for one in found
-        ]
+            for each in shown
+        ],
+        "field": field,
+        "more": one.more or len(shown) < len(one.choices),
+        "exact": one.exact,
     }
 
 

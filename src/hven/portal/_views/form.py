@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from hven.portal._explore import cadence, facets, fields, notation
+from hven.portal._explore import rows as pages
 from hven.portal._explore.column_labels import Labels
+from hven.portal._explore.constant_columns import untelling
 from hven.portal._explore.names import on_body
 from hven.portal._explore.search import EVERY, INSIDE, NEAR, WORDS, sphere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from hven.model.table import Table
     from hven.portal._explore import Search
@@ -30,14 +32,16 @@ def form(
     """Return the form of a search; `names` are the only columns that it has."""
     given = asked(search)
     wanted = None if names is None else {name.lower() for name in names}
+    alike = untelling(search.table, asking) if asking is not None else frozenset[str]()
+    few = _chosen_from(search.table, asking)
     made = [
-        field(one, given.get(one.name, ()), labels)
+        {**field(one, given.get(one.name, ()), labels), "choices": one.column.name in few and not one.pair}
         for one in fields.form(search.table, [name for name in given if not name.startswith("_")])
-        if wanted is None or one.name.lower() in wanted
+        if (wanted is None or one.name.lower() in wanted) and (one.name in given or not _untold(one, alike, labels))
     ]
     return {
         "fields": made,
-        "sections": _sections(made),
+        "sections": _sections(made, fields.first(search.table) if wanted is None else ()),
         "words": search.words or dict(search.wrong).get(WORDS, ""),
         "place": place(search),
         "every": every(search, asking, labels),
@@ -48,6 +52,21 @@ def form(
             if name.startswith("_") and name not in OWN and not _is_column(search.table, name)
         ],
     }
+
+
+def _untold(one: Field, alike: Collection[str], labels: Labels) -> bool:
+    """Return whether nothing is found by a field, as all rows say the same."""
+    if not one.pair:
+        return one.column.name in alike
+    _, low, high = labels.pairs[one.column.name]
+    return low.name in alike and high.name in alike
+
+
+def _chosen_from(table: Table, asking: Asking | None) -> set[str]:
+    """Return the columns whose choices stand in their field."""
+    if asking is None:
+        return set()
+    return {one.name for one in facets.offered(table, asking) if facets.in_field(one, asking, table)}
 
 
 def asked(search: Search) -> dict[str, tuple[str, ...]]:
@@ -67,6 +86,8 @@ def field(one: Field, values: Sequence[str], labels: Labels) -> dict[str, Any]:
         else fields.Parts(low=",".join(values))
     )
     codes = list(labels.words(column).items()) if one.kind == "code" else []
+    usual = labels.scale(column).unit
+    usual = usual if usual in one.units[1:] else ""
     kind = "text" if one.kind == "code" and not 0 < len(codes) <= LISTED else one.kind
     others = dict(codes) if kind == "code" else {"true": "", "false": ""}
     if kind in {"code", "flag"} and parts.low and parts.low.lower() not in {*others, "null"}:
@@ -80,7 +101,8 @@ def field(one: Field, values: Sequence[str], labels: Labels) -> dict[str, Any]:
         "low": parts.low,
         "high": parts.high,
         "around": parts.around,
-        "given": parts.unit,
+        "given": parts.unit or ("" if values else usual),
+        "usual": usual,
         "units": fields.TIMES
         if kind == "time"
         else tuple(dict.fromkeys([*one.units, *([parts.unit] if parts.unit else [])])),
@@ -195,21 +217,37 @@ def _chip(name: str, value: str, rest: Sequence[tuple[str, str]]) -> dict[str, s
     }
 
 
-def _sections(made: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Group fields into sections: those of the descriptor or its standard, or the principal ones and the others."""
+def _sections(made: Sequence[dict[str, Any]], first: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Group fields into sections: what the form begins with, those of the descriptor or its standard, the others."""
+    order = {name.lower(): place for place, name in enumerate(first)}
     found: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     sectioned = any(one["section"] for one in made)
     for one in made:
-        found.setdefault((one["section"], one["principal"] or bool(sectioned and one["section"])), []).append(one)
+        begins = one["name"].lower() in order or (not one["section"] and one["principal"])
+        key = ("", True) if begins else (one["section"], one["principal"] or bool(sectioned and one["section"]))
+        found.setdefault(key, []).append(one)
+    found.get(("", True), []).sort(key=lambda one: order.get(one["name"].lower(), len(order)))
     listed = [
         {
             "name": name or ("main" if principal else "more"),
             "fields": some,
-            "open": (not name and principal) or name in {"target", "time"} or any(one["asked"] for one in some),
+            "open": (not name and principal)
+            or (not order and name in {"target", "time"})
+            or any(one["asked"] for one in some),
         }
         for (name, principal), some in found.items()
     ]
     return sorted(listed, key=lambda one: {"main": -1, "more": 1}.get(one["name"], 0))
+
+
+def left_out(search: Search, asking: Asking, labels: Labels) -> list[dict[str, Any]]:
+    """Return what would be found without each condition, where all together find nothing."""
+    said = {one["name"]: one for one in chips(search, labels)}
+    return [
+        {**said[name], "rows": rows, "address": easier.address()}
+        for name, easier, rows in pages.without(search, asking)
+        if name in said
+    ]
 
 
 def _is_column(table: Table, name: str) -> bool:

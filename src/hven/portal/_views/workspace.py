@@ -27,7 +27,7 @@ from hven.portal._views import strip_data
 from hven.portal._views.data import begin, whole
 from hven.portal._views.downloads import offered
 from hven.portal._views.facts import table_dataset
-from hven.portal._views.form import chips, form
+from hven.portal._views.form import chips, form, left_out
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, moved, page
 from hven.portal._views.series_page import drawn
@@ -113,6 +113,7 @@ def _page(seen: View, state: Asked) -> Page:
         "known": {one["name"] for one in asks["fields"]}
         | {"_q", *(["_near"] if asks["place"] else []), *(["_every"] if asks["every"] else [])},
         "chips": chips(search, seen.labels),
+        "without": left_out(search, seen.asking, seen.labels) if total.rows == 0 else [],
         "faults": faults(search),
         "adql": search.adql(),
         "state": search.address(),

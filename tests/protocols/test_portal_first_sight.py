@@ -1,0 +1,192 @@
+"""What a stranger sees of a table: words, numbers to be read, a form as people ask, the next step where nothing is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asking import Client
+from lxml import html
+
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.model.settings import load
+from hven.site import Site
+
+HERE = "/collections/cubes/epn_core"
+ROWS = 60
+EVIL = "<b>Ice</b> & snow"
+CUBES = f"""\
+collection: cubes
+title: Cubes
+description: Made cubes
+tables:
+  epn_core:
+    standard: epn-tap-2.0
+    frame: body
+    optional: [solar_longitude, access]
+    primary: [granule_uid]
+    source: {{kind: csv, files: a.csv}}
+    columns:
+      orbit: {{type: int32, description: Number of the orbit}}
+      quality: {{type: int32, description: 0 to 3, enum: good}}
+      ice: {{type: float64, label: {json.dumps(EVIL)}, description: Depth}}
+    enums: {{good: {{"0": bad, "1": fair, "2": good}}}}
+    set: {{dataproduct_type: sc, processing_level: 3, target_name: Mars, target_class: planet, instrument_host_name: Mars Express, instrument_name: OMEGA, access_format: application/fits}}
+    map:
+      granule_uid: uid
+      obs_id: uid
+      time_min: jd(start)
+      time_max: jd(start) + 0.01
+      c1min: lon
+      c1max: lon + 1
+      c2min: lat
+      c2max: lat + 1.5
+      solar_longitude_min: ls
+      solar_longitude_max: ls
+      spectral_range_min: 5.889e13
+      spectral_range_max: 8.226e14 + quality
+      access_url: "'https://a.example/' || uid"
+      access_estsize: 50000 + CAST(MOD(orbit, 3) AS INTEGER)
+"""
+PLAIN = """\
+collection: plain
+title: Plain
+tables:
+  main:
+    form: [size, who, t]
+    source: {kind: csv, files: a.csv}
+    columns:
+      id: {type: int32}
+      who: {type: string}
+      size: {type: float64, unit: m}
+      t_min: {type: float64}
+      t_max: {type: float64}
+      deep: {type: float64, rank: 20}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    root = tmp_path_factory.mktemp("sight")
+    (root / "hven.toml").write_text('title = "Sight"\n', encoding="utf-8")
+    cubes = ["uid,start,lon,lat,ls,orbit,quality,ice"]
+    cubes += [
+        f"u{n:03d},2004-01-{1 + n % 28:02d}T03:00:00,{n * 5.123456},{n - 30},{(n * 6) % 360},{n // 2},{n % 3},{n / 7}"
+        for n in range(ROWS)
+    ]
+    plain = ["id,who,size,t_min,t_max,deep", *(f"{n},w{n % 30},{n * 1e3},{n},{n},{n}" for n in range(1, 61))]
+    for name, text, lines in (("cubes", CUBES, cubes), ("plain", PLAIN, plain)):
+        folder = root / "collections" / name
+        folder.mkdir(parents=True)
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+        (folder / "a.csv").write_text("\n".join(lines), encoding="utf-8")
+    with Site(load(root)) as site:
+        for name in ("cubes", "plain"):
+            ingest(site, name)
+        yield Client(create(site))
+
+
+def ask(client: Client, path: str) -> Any:
+    answer = client.ask("GET", path)
+    assert answer.status == 200, answer.text
+    return json.loads(answer.body)
+
+
+def page(client: Client, path: str) -> Any:
+    answer = client.ask("GET", path)
+    assert answer.status == 200, answer.text
+    return html.fromstring(answer.text)
+
+
+def words(found: Any) -> list[str]:
+    return [" ".join(one.text_content().split()) for one in found]
+
+
+def test_heads_are_words_and_pairs_stand_once(made: Client) -> None:
+    found = page(made, HERE)
+    assert words(found.xpath("//thead//th")) == ["Granule", "Observation", "Time UTC", "Wavelength µm", "Longitude °", "Latitude °", "Data", "Size MB", "orbit", "quality", EVIL]  # fmt: skip
+    assert found.xpath("//thead//th/@title")[0].startswith("granule_uid: ")
+    assert words(found.xpath("(//tbody/tr)[2]/td"))[2:6] == ["2004-01-02 03:00:00 \u2013 03:14:24", "0.364445 \u2013 5.09072", "5.123 \u2013 6.123", "-29 \u2013 -27.5"]  # fmt: skip
+    assert not found.xpath("//b[text()='Ice']"), "a label is text"
+
+
+def test_names_as_queries_write_them_on_request(made: Client) -> None:
+    found = page(made, f"{HERE}?_names=raw&lang=fr")
+    assert words(found.xpath("//thead//th"))[:3] == ["granule_uid", "obs_id", "time_min d"]
+    assert found.xpath("//a[@data-names='']"), "and the way back"
+    assert "_names=raw" in found.xpath("//thead//th/a/@href")[0], "kept along"
+
+
+def test_all_words_are_in_the_readers_language(made: Client) -> None:
+    found = page(made, f"{HERE}?lang=fr")
+    assert words(found.xpath("//thead//th"))[2:5] == ["Temps UTC", "Longueur d'onde µm", "Longitude °"]
+    assert "cube spectral" in found.xpath("//p[@data-alike]")[0].text_content()
+
+
+def test_the_form_begins_as_people_ask_and_leaves_out_what_nothing_is_found_by(made: Client) -> None:
+    found = page(made, HERE)
+    first = found.xpath("//form[@data-pane='form']//details[1]")[0]
+    assert first.get("open") is not None
+    assert words(first.xpath("summary | .//legend | .//label/span")) == ["Main columns", "Time UTC", "Longitude", "Latitude", "Ls", "orbit", "quality", EVIL]  # fmt: skip
+    assert not found.xpath("//form//*[@name='target_name']"), "all rows are of Mars"
+    assert page(made, f"{HERE}?target_name=Venus").xpath("//form//*[@name='target_name']"), "unless it is asked"
+    assert {one.get("open") for one in found.xpath("//form[@data-pane='form']//details")[1:]} == {None}
+
+
+def test_a_descriptor_orders_the_form(made: Client) -> None:
+    found = page(made, "/collections/plain/main")
+    first = found.xpath("//form[@data-pane='form']//details[1]")[0]
+    assert words(first.xpath(".//legend | .//label/span")) == ["size", "who", "t", "id"]
+    assert first.xpath(".//select[@name='_as.size']/option[@selected]")[0].text_content().strip() == "km"
+
+
+def test_light_is_asked_in_the_unit_of_its_size(made: Client) -> None:
+    (field,) = page(made, HERE).xpath("//fieldset[@data-ask='spectral_range']")
+    assert words(field.xpath("legend")) == ["Wavelength"]
+    assert field.xpath(".//option[@selected]")[0].text_content().strip() == "um" == field.get("data-unit")
+
+
+def test_few_choices_stand_in_their_field_by_value(made: Client) -> None:
+    found = {one["column"]: one for one in ask(made, f"{HERE}/facets?orbit=..20")["facets"]}
+    assert [(one["value"], one["label"]) for one in found["quality"]["choices"]] == [("0", "bad"), ("1", "fair"), ("2", "good")]  # fmt: skip
+    assert found["quality"]["field"]
+    assert not found["orbit"]["field"]
+    assert found["orbit"]["more"]
+    assert not {"access_estsize", "access_format", "access_url", "target_name"} & set(found), "files, constants"
+    assert page(made, HERE).xpath("//*[@data-choices='quality']")
+    many = ask(made, "/collections/plain/main/facets")["facets"]
+    assert [(one["column"], one["field"], len(one["choices"])) for one in many if one["column"] == "who"] == [("who", False, 12)]  # fmt: skip
+
+
+def test_what_is_searched_becomes_a_column(made: Client) -> None:
+    assert "Ls °" not in words(page(made, HERE).xpath("//thead//th"))
+    found = page(made, f"{HERE}?solar_longitude=350..10")
+    assert "Ls °" in words(found.xpath("//thead//th"))
+    assert "solar_longitude_min" in ask(made, f"{HERE}/rows?solar_longitude=350..10")["adql"]
+    chosen = page(made, f"{HERE}?solar_longitude=350..10&_cols=granule_uid")
+    assert words(chosen.xpath("//thead//th")) == ["Granule"], "who chooses columns has those"
+    plain = page(made, "/collections/plain/main?deep=1..5")
+    assert "deep" in words(plain.xpath("//thead//th"))
+
+
+def test_where_nothing_is_found_the_next_step_is_proposed(made: Client) -> None:
+    asked = "orbit=99999&quality=0,1&_q=nowhere"
+    assert ask(made, f"{HERE}/count?{asked}")["without"] == [], "nothing else would help"
+    asked = "orbit=99999&quality=0"
+    (one,) = ask(made, f"{HERE}/count?{asked}")["without"]
+    assert (one["name"], one["label"], one["value"], one["rows"]) == ("orbit", "orbit", "99999", ROWS // 3)
+    found = page(made, f"{HERE}?{asked}")
+    assert words(found.xpath("//ul[@data-without]/li")) == ["without orbit 99999: 20 rows"]
+    assert found.xpath("//ul[@data-without]//a/@href")[0].endswith("?quality=0")
+    assert ask(made, f"{HERE}/count?orbit=99999")["without"][0]["rows"] == ROWS
+    assert ask(made, f"{HERE}/count?orbit=1")["without"] == []
+    both = ask(made, f"{HERE}/count?orbit=0&quality=2")["without"]
+    assert [(one["name"], one["rows"]) for one in both] == [("quality", 2), ("orbit", 20)], "the nearest first"
+
+
+def test_choices_and_chips_have_words(made: Client) -> None:
+    found = page(made, f"{HERE}?quality=2&dataproduct_type=sc&_every=")
+    assert words(found.xpath("//ul[@data-chips]/li/a")) == ["quality good ×", "Product spectral cube ×"]  # noqa: RUF001
