@@ -12,6 +12,7 @@ from starlette.routing import Route
 from hven.model.errors import HvenError
 from hven.portal._explore import rows as row_pages
 from hven.portal._explore import strip
+from hven.portal._explore.number_text import alone, unit_text
 from hven.portal._explore.search import PORTALS, Search
 from hven.portal._explore.strip_bins import values_of, written
 from hven.portal._pages import pages
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from hven.portal._explore.number_text import Scale
     from hven.portal._explore.strip import Counts, Ground, Layout
     from hven.portal._explore.strip_bins import Bins
     from hven.services.face import Surroundings
@@ -101,21 +103,20 @@ def content(seen: View) -> dict[str, Any]:
     if found is None or every is None:
         return drawn
     made = [
-        _part(one, found.counts[at], every.counts[at] if narrowed else None, seen.search)
-        for at, one in enumerate(chosen.bins)
+        _part(one, found.counts[at], every.counts[at] if narrowed else None, seen) for at, one in enumerate(chosen.bins)
     ]
     if chosen.time is not None:
         drawn["time"] = made.pop(0)
     drawn["parts"] = made
     if chosen.ground is not None:
-        drawn["map"] = _map(chosen.ground, found, every if narrowed else None, seen.search)
+        drawn["map"] = _map(chosen.ground, found, every if narrowed else None, seen)
     return drawn
 
 
-def _part(
-    one: Bins, counts: npt.NDArray[np.int64], every: npt.NDArray[np.int64] | None, search: Search
-) -> dict[str, Any]:
-    column = one.column
+def _part(one: Bins, counts: npt.NDArray[np.int64], every: npt.NDArray[np.int64] | None, seen: View) -> dict[str, Any]:
+    column, search = one.column, seen.search
+    scale = seen.labels.scale(column)
+    shown = _texts(one, scale)
     name = _named(column.name)
     asked = dict(search.conditions).get(column.name)
     others = [(key, value) for key, value in search.pairs() if key not in {name, "_row"}]
@@ -123,9 +124,9 @@ def _part(
     return {
         "column": column.name,
         "name": name,
-        "label": column.label or column.name,
-        "unit": "" if one.time else column.unit or "",
-        "title": column.description or "",
+        "label": seen.labels.column(column),
+        "unit": "" if one.time else unit_text(scale.unit),
+        "title": seen.labels.told(column),
         "time": one.time,
         "size": len(one),
         "lows": one.lows,
@@ -135,12 +136,12 @@ def _part(
         "total": int(counts[1:].sum()),
         "drawn": _bars(counts[1:]),
         "every": "" if every is None else _bars(every[1:]),
-        "ends": _ends(one),
-        "said": _said(one.lows[0] or one.highs[0], one.highs[-1] or one.lows[-1]),
+        "ends": _ends(one, shown, scale),
+        "said": _said(shown[0][0] or shown[0][1], shown[-1][1] or shown[-1][0]),
         "asked": asked is not None,
         "band": None if band is None else [round(len(one) * band[0], 2), round(max(len(one) * (band[1] - band[0]), 0.1), 2)],
         "links": [
-            {"at": at, "said": _said(low, high), "rows": count, "address": urlencode([*others, (name, f"{low}..{high}")])}
+            {"at": at, "said": _said(*shown[at]), "rows": count, "address": urlencode([*others, (name, f"{low}..{high}")])}
             for at, (low, high, count) in enumerate(zip(one.lows, one.highs, counts[1:].tolist(), strict=True))
             if count
         ],
@@ -169,7 +170,17 @@ def _said(low: str, high: str) -> str:
     return f"≥ {low}" if low else f"≤ {high}"
 
 
-def _ends(one: Bins) -> list[str]:
+def _texts(one: Bins, scale: Scale) -> list[tuple[str, str]]:
+    """Write the ends of each bin for people; nothing where it has none."""
+    if one.time:
+        return list(zip(one.lows, one.highs, strict=True))
+    return [
+        (alone(scale.of(float(low))) if low else "", alone(scale.of(float(high))) if high else "")
+        for low, high in zip(one.lows, one.highs, strict=True)
+    ]
+
+
+def _ends(one: Bins, shown: Sequence[tuple[str, str]], scale: Scale) -> list[str]:
     """Say where the bins begin and end, of times also what is between."""
     if one.time:
         places = [at * len(one) // TICKS for at in range(TICKS)]
@@ -177,15 +188,15 @@ def _ends(one: Bins) -> list[str]:
         days = [each.partition("T")[0] for each in found]
         return found if len(set(days)) < len(days) else days
     if one.column.type.is_integer:
-        first, last = one.lows[0] or one.highs[0], one.highs[-1] or one.lows[-1]
+        first, last = shown[0][0] or shown[0][1], shown[-1][1] or shown[-1][0]
     else:
-        first, last = (written(float(edge)) for edge in (one.edges[0], one.edges[-1]))
+        first, last = (alone(scale.of(float(edge))) for edge in (one.edges[0], one.edges[-1]))
     return [("" if one.lows[0] else "≤ ") + first, ("" if one.highs[-1] else "≥ ") + last]
 
 
-def _map(ground: Ground, found: Counts, every: Counts | None, search: Search) -> dict[str, Any]:
+def _map(ground: Ground, found: Counts, every: Counts | None, seen: View) -> dict[str, Any]:
     wide, high = ground.shape
-    counts = found.counts[-1]
+    search, counts = seen.search, found.counts[-1]
     mirrored = ground.kind == "sky"  # as one looks up
     fields = [_named(one) for one in ground.fields]
     others = [(key, value) for key, value in search.pairs() if key not in {*fields, "_row"}]
@@ -205,8 +216,8 @@ def _map(ground: Ground, found: Counts, every: Counts | None, search: Search) ->
     return {
         "kind": ground.kind,
         "fields": fields,
-        "labels": [one.label or one.name for one in ground.bounds[:2]],
-        "unit": ground.unit,
+        "labels": [seen.labels.name(one) for one in ground.fields],
+        "unit": unit_text(ground.unit),
         "box": ground.box,
         "wide": wide,
         "high": high,
