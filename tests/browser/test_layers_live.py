@@ -83,10 +83,10 @@ def test_a_survey_that_does_not_come_leaves_the_drawn_sky(tab: Tab) -> None:
 
 
 def press(page: Any, lon: float, lat: float) -> None:
-    """Press a place of a map of a planet, or of the Sun."""
-    canvas = page.locator(".drawn-map canvas")
-    area = canvas.bounding_box()
-    canvas.click(position={"x": area["width"] * lon / 360, "y": area["height"] * (90 - lat) / 180})
+    """Press a place of a map of a planet, or of the Sun, once the map rests."""
+    page.wait_for_function("() => window.hven.body && !window.hven.body.globe.frames")
+    at = page.evaluate("([lon, lat]) => window.hven.body.globe.pixel(lon, lat)", [lon, lat])
+    page.mouse.click(at["x"], at["y"])
 
 
 def boxes(page: Any, path: str) -> list[dict[str, Any]]:
@@ -151,10 +151,14 @@ def test_all_footprints_that_hold_a_point_of_mars(tab: Tab) -> None:
 def test_a_box_that_is_drawn_is_searched_in(tab: Tab) -> None:
     page = mars(tab, "_map=1")
     before = page.inner_text("[data-count] b")
-    canvas = page.locator(".drawn-map canvas")
-    area = canvas.bounding_box()
-    corners = [{"x": area["width"] * part, "y": area["height"] * part} for part in (0.25, 0.5)]
-    canvas.drag_to(canvas, source_position=corners[0], target_position=corners[1])
+    page.click(".map button:text-is('Draw a box')")
+    corners = [
+        page.evaluate("([lon, lat]) => window.hven.body.globe.pixel(lon, lat)", at) for at in ([90, 45], [180, 0])
+    ]
+    page.mouse.move(corners[0]["x"], corners[0]["y"])
+    page.mouse.down()
+    page.mouse.move(corners[1]["x"], corners[1]["y"], steps=4)
+    page.mouse.up()
     page.wait_for_url("**c1=*")
     page.wait_for_selector(f"[data-count] b:not(:text-is('{before}'))")
     values = dict(pair.split("=") for pair in page.url.partition("?")[2].split("&"))

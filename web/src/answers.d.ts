@@ -3,7 +3,7 @@
 declare global {
   interface Window {
     /** What the maps and plots of a page are, for who looks at them in the console, and for tests. */
-    hven?: { aladin?: any; plot?: any; cube?: any; spectrum?: any; timeline?: any };
+    hven?: { aladin?: any; body?: any; plot?: any; cube?: any; spectrum?: any; timeline?: any };
   }
 }
 
@@ -132,8 +132,26 @@ export type Places = {
   keys: string[];
   shapes: string[];
   outlines: number[][][];
+  names: string[];
+  colouring: Colouring | null;
+  colours: { name: string; label: string }[];
   frame: Frame | null;
+  body?: string;
+  km?: number | null;
+  grounds?: { kind: string; url: string; notice: string }[];
+  features?: Feature[];
 };
+/** Colours of rows by a column: the place of each row's value among the choices, or numbers between low and high. */
+export type Colouring = {
+  column: string;
+  label: string;
+  unit: string;
+  values: (number | null)[];
+  choices: [string | null, string, number][];
+  low: number | null;
+  high: number | null;
+};
+export type Feature = { name: string; lon: number; lat: number; size: number };
 /** Where a map lies: `box` is its west, south, east and north; `radius` that of a disc, 0 where there is none. */
 export type Frame = {
   box: [number, number, number, number];

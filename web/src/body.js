@@ -1,36 +1,38 @@
-// A planet, a moon, the Sun: rows as outlines, boxes and points over a plain grid of longitude and latitude, or over the Sun's disc; where rows are
+// A planet, a moon, the Sun: rows as outlines, boxes and points over its picture and a grid, or over the Sun's disc, flat or from above a pole; where rows are
 // many, as counts. Tied both ways with the selection; a box that is drawn becomes a condition.
 import { viridis } from "./colours.js";
 import { button, find, make, table, wrong } from "./dom.js";
+import { Gestures } from "./gestures.js";
+import { Globe, PLANET } from "./globe.js";
 import { layers, under } from "./layers.js";
-import { boxes, Plane } from "./plane.js";
+import { faint, Legend, sized } from "./legend.js";
+import { boxes, CLOSEST } from "./plane.js";
+import { paint } from "./sheet.js";
 /** @import {Frame, Layer, Places, Translate} from "./answers.js" */
-/** @import {Box, Edges} from "./plane.js" */
+/** @import {Box, Edges, Plane} from "./plane.js" */
+/** @import {Pen} from "./sheet.js" */
 /** @import {Workspace} from "./workspace.js" */
 
 const [ROW, CHOSEN, ASKED] = ["#ffb26b", "#ff5a36", "#9df09d"];
-const [GROUND, LINES, WORDS] = ["#141a2b", "rgba(160,175,220,.25)", "rgba(190,200,230,.8)"];
 const NEAR = 6; // pixels: a point is as big as that
 const MANY = 300; // boxes: more are drawn fainter
+const WAIT = 350; // milliseconds after a movement
+const PART = 1000; // rows that come with their outlines
 const LOOKS = { _row: null, _sort: null, _cols: null, _plot: null, _map: null };
-/** @type {Frame} */
-const PLANET = { box: [0, -90, 360, 90], fields: ["c1", "c2"], unit: "deg", radius: 0, said: "planetary" };
-
-/** @typedef {{fill: string, stroke?: string, width?: number}} Pen */
-/** @typedef {"rows" | "chosen" | "grid" | "region"} Shown a layer */
 
 class Body {
-  frame = PLANET;
   /** @type {Box[]} */
   boxes = [];
+  /** @type {string[]} */
+  names = [];
   most = 0; // rows of the fullest box, where they are counted
-  /** @type {{from: number[], to: number[] | null} | null} */
-  drag = null;
+  partial = false; // closer up there is more to see
   /** @type {string | null} */
   asked = null;
-  covering = false; // rows have footprints
-  clear = { rows: 1, chosen: 1, grid: 1, region: 1 };
-  canvas = make("canvas", { className: "body" });
+  /** @type {string | null} */
+  search = null;
+  later = 0;
+  clear = { chosen: 1, region: 1 };
   under = make("div", { className: "under", "aria-live": "polite" });
 
   /**
@@ -42,48 +44,117 @@ class Body {
     this.workspace = workspace;
     this.here = table(box);
     this.covering = box.dataset.footprints !== undefined;
-    this.place = find(box, ".drawn-map");
     this.told = find(box, ".told");
-    this.place.append(this.canvas);
-    this.place.after(this.under);
-    this.hear();
-    const hint = t("Draw a box to search in it; a click shows all rows under the point.");
-    this.place.before(make("p", { className: "soft hint", textContent: hint }), layers(t, this.layers()));
-    selection.on("change", () => this.draw());
+    const marks = { draw: this.marked.bind(this) };
+    this.globe = new Globe(find(box, ".drawn-map"), marks, () => this.moved(), (one) => workspace.number(one)); // prettier-ignore
+    const { canvas, place } = this.globe;
+    canvas.setAttribute("aria-label", t("Map: arrows move it, + and - zoom, 0 shows all"));
+    place.after(this.under);
+    const [lon, lat, zoom, colour = "", pole = ""] = (state.get("_map") ?? "").split(",");
+    if ([lon, lat, zoom].every((one) => one && Number.isFinite(Number(one)))) {
+      this.globe.look = { lon: Number(lon), lat: Number(lat), zoom: Math.min(Math.max(Number(zoom), 1), CLOSEST) };
+      this.globe.pole = ["north", "south"].includes(pole) ? pole : "";
+      this.kept = true; // the address says where to look
+    }
+    this.legend = new Legend(
+      workspace,
+      colour && decodeURIComponent(colour),
+      () => this.coloured(),
+      () => this.repaint(),
+    );
+    this.gestures = new Gestures(canvas, this.acts());
+    this.grounds = make("select", { "aria-label": t("Picture of the body") });
+    place.before(this.bar(), layers(t, this.layers()));
+    place.after(this.legend.box);
+    selection.on("change", ({ name }) => this.selected(name));
     state.on("change", () => this.load());
-    new ResizeObserver(() => this.draw()).observe(this.place);
+    window.hven = { ...window.hven, body: this };
+  }
+
+  acts() {
+    const { selection } = this.workspace;
+    return {
+      move: (/** @type {number} */ x, /** @type {number} */ y) => this.globe.move(x, y),
+      zoom: (/** @type {number} */ times, /** @type {number[]} */ at) => this.globe.zoom(times, at),
+      tap: (/** @type {number[]} */ at) => this.tapped(at),
+      hover: (/** @type {number[] | null} */ at) => (at ? this.pointed(at) : selection.set("hover", null)),
+      box: (/** @type {number[]} */ from, /** @type {number[]} */ to, /** @type {boolean} */ done) =>
+        this.boxed(from, to, done),
+      reset: () => this.globe.show(null, ""),
+    };
+  }
+
+  bar() {
+    const { t } = this.workspace;
+    const middle = () => [this.globe.canvas.width / 2, this.globe.canvas.height / 2];
+    const draw = button(t("Draw a box"), () => {
+      this.gestures.drawing = !this.gestures.drawing;
+      draw.setAttribute("aria-pressed", String(this.gestures.drawing));
+    });
+    draw.setAttribute("aria-pressed", "false");
+    this.drawing = draw;
+    this.poles = [
+      button(t("Whole map"), () => this.globe.show(null, "")),
+      button(t("North pole"), () => this.globe.show(null, "north")),
+      button(t("South pole"), () => this.globe.show(null, "south")),
+    ];
+    this.grounds.addEventListener("change", () => this.globe.ground.show(this.grounds.value));
+    this.grounds.hidden = true;
+    return make(
+      "p",
+      { className: "bar" },
+      button("+", () => this.globe.zoom(1.6, middle()), { "aria-label": t("Zoom in") }),
+      button("−", () => this.globe.zoom(1 / 1.6, middle()), { "aria-label": t("Zoom out") }),
+      ...this.poles,
+      button(t("Fit to rows"), () => this.globe.fit(this.boxes)),
+      draw,
+      this.grounds,
+    );
   }
 
   /** @returns {Layer[]} */
   layers() {
     const { t } = this.workspace;
-    const showing = (/** @type {Shown} */ name) => (/** @type {boolean} */ on, /** @type {number} */ opacity) => {
+    const showing = (/** @type {"chosen" | "region"} */ name) => (/** @type {boolean} */ on, /** @type {number} */ opacity) => {
       this.clear[name] = on ? opacity : 0;
-      this.draw();
+      this.globe.soon();
+    }; // prettier-ignore
+    const layer = (/** @type {{opacity: number}} */ one) => (/** @type {boolean} */ on, /** @type {number} */ opacity) => {
+      one.opacity = on ? opacity : 0;
+      this.globe.soon();
+    }; // prettier-ignore
+    const rows = (/** @type {boolean} */ on, /** @type {number} */ opacity) => {
+      this.globe.clear = on ? opacity : 0;
+      this.globe.soon();
     };
     const told = t("where there are many: counts of cells, dark few, bright many");
     return [
-      { name: t("Rows"), sign: "line", colour: ROW, told, set: showing("rows") },
+      { name: t("Picture of the body"), sign: "area", colour: "#8a7766", set: layer(this.globe.ground) },
+      { name: t("Rows"), sign: "line", colour: ROW, told, set: rows },
       { name: t("Chosen rows"), sign: "line", colour: CHOSEN, set: showing("chosen") },
       { name: t("Region of the search"), sign: "line", colour: ASKED, set: showing("region") },
-      { name: t("Grid"), sign: "line", colour: "#6f7aa8", set: showing("grid") },
+      { name: t("Names"), sign: "line", colour: "#e1e6f5", set: layer(this.globe.labels) },
+      { name: t("Grid"), sign: "line", colour: "#6f7aa8", set: layer(this.globe.grid) },
     ];
   }
 
   async load() {
     const { workspace } = this;
-    const state = workspace.state.with(LOOKS);
+    const search = String(workspace.state.with(LOOKS));
+    const anew = search !== this.search;
+    const near = this.partial && !anew ? this.part() : null;
+    const state = workspace.state.with({ ...LOOKS, _view_at: near, _c: this.legend.column || null });
     if (String(state) === this.asked) return;
     this.asked = String(state);
-    this.under.replaceChildren();
+    this.search = search;
+    if (anew) this.under.replaceChildren();
     try {
       /** @type {Places} */
       const found = await workspace.ask(`${this.here}/places`, { state, pane: "body" });
-      this.frame = found.frame ?? PLANET;
-      this.boxes = boxes(found.shapes, found.keys, found.counts, found.outlines);
-      this.most = found.counts.length ? Math.max(...found.counts) : 0;
-      this.told.textContent = `${this.counted(found.total)} · ${said(this.frame, workspace.t)}`;
-      this.draw();
+      this.take(found, !near);
+      if (anew && !this.kept) this.globe.fit(this.boxes);
+      this.kept = false;
+      this.globe.soon();
     } catch (error) {
       this.asked = null;
       this.told.replaceChildren(
@@ -94,172 +165,193 @@ class Body {
     }
   }
 
+  /**
+   * @param {Places} found
+   * @param {boolean} whole
+   */
+  take(found, whole) {
+    const { t } = this.workspace;
+    this.globe.frame = found.frame ?? PLANET;
+    this.boxes = boxes(found.shapes, found.keys, found.counts, found.outlines);
+    this.names = found.names ?? [];
+    this.most = found.counts.length ? Math.max(...found.counts) : 0;
+    if (whole) this.partial = this.most > 0 || found.keys.length > PART;
+    this.globe.km = found.km ?? 0;
+    this.globe.labels.km = this.globe.km;
+    this.globe.labels.list = found.features ?? [];
+    this.legend.take(found);
+    const pictures = found.grounds ?? [];
+    if (whole && pictures.length !== this.grounds.length - 1) {
+      const options = pictures.map(({ kind, url }) => make("option", { value: this.workspace.base + url, textContent: t(kind) })); // prettier-ignore
+      this.grounds.replaceChildren(...options, make("option", { value: "", textContent: t("no picture") }));
+      this.grounds.hidden = !pictures.length;
+      this.globe.ground.show(this.grounds.value);
+    }
+    this.grounds.title = pictures[0]?.notice ?? "";
+    for (const one of this.poles ?? []) one.hidden = Boolean(this.globe.frame.radius);
+    this.told.textContent = `${this.counted(found.total)} · ${said(this.globe.frame, t)}`;
+    this.repaint();
+  }
+
   /** @param {number} rows */
   counted(rows) {
     const { t } = this.workspace;
     const total = this.workspace.number(rows);
     const shown = this.workspace.number(this.boxes.length);
     if (this.most) return t("{total} rows in view, as counts of cells", { total });
+    if (rows === 1) return t("1 row");
     return this.boxes.length < rows
       ? t("{total} rows, {shown} of them drawn", { total, shown })
       : t("{total} rows", { total });
   }
 
-  get plane() {
-    return new Plane(this.frame, this.canvas.width, this.canvas.height);
+  /** What is looked at, and a little more, as the server is asked for it; null: all. */
+  part() {
+    const [west, south, east, north] = this.globe.plane.seen;
+    if (this.globe.frame.radius ? this.globe.plane.zoom < 1.2 : east - west >= 350 && north - south > 150) return null;
+    const [wide, high] = [(east - west) * 0.1, (north - south) * 0.1];
+    const [, bottom, , top] = this.globe.frame.box;
+    return [west - wide, Math.max(south - high, bottom), east + wide, Math.min(north + high, top)].map((one) => one.toFixed(3)).join(","); // prettier-ignore
   }
 
-  draw() {
-    const { canvas, clear, drag, place } = this;
-    const ratio = devicePixelRatio || 1;
-    canvas.width = place.clientWidth * ratio;
-    canvas.height = place.clientHeight * ratio;
-    const ctx = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    ctx.fillStyle = GROUND;
-    ctx.fillRect(0, 0, canvas.width, canvas.height);
-    ctx.globalAlpha = clear.grid;
-    if (this.frame.radius) disc(ctx, this.plane, ratio);
-    else meridians(ctx, this.plane, ratio);
-    ctx.globalAlpha = clear.rows;
-    for (const one of this.boxes) this.paint(ctx, one, this.pen(one, ratio));
+  /**
+   * Draw what is chosen, and the region that is searched in.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {Plane} plane
+   * @param {number} ratio
+   */
+  marked(ctx, plane, ratio) {
+    const { clear } = this;
+    const { selection, state } = this.workspace;
     ctx.globalAlpha = clear.chosen;
-    const lit = { fill: "rgba(255,90,54,.45)", stroke: CHOSEN, width: 2 * ratio };
-    for (const one of this.boxes) if (this.workspace.selection.has(one.key)) this.paint(ctx, one, lit);
+    const lit = { fill: "rgba(255,90,54,.45)", stroke: CHOSEN, width: 2 * ratio, size: sized(this.boxes.length) + 2 };
+    for (const one of this.boxes) if (selection.has(one.key)) paint(ctx, plane, one, lit);
     ctx.globalAlpha = clear.region;
-    const region = this.plane.searched(this.frame.fields.map((name) => this.workspace.state.get(name)));
+    const region = plane.searched(this.globe.frame.fields.map((name) => state.get(name)));
     if (region) {
       ctx.setLineDash([4, 4]);
-      this.paint(ctx, region, { fill: "rgba(157,240,157,.06)", stroke: ASKED, width: 1.5 * ratio });
+      const asked = { fill: "rgba(157,240,157,.06)", stroke: ASKED, width: 1.5 * ratio };
+      paint(ctx, plane, { ...region, key: "", count: 1, at: 0 }, asked);
       ctx.setLineDash([]);
     }
     ctx.globalAlpha = 1;
-    if (!drag?.to) return;
-    ctx.strokeStyle = "#fff";
-    ctx.setLineDash([6, 4]);
-    ctx.strokeRect(drag.from[0], drag.from[1], drag.to[0] - drag.from[0], drag.to[1] - drag.from[1]);
-    ctx.setLineDash([]);
   }
 
-  /**
-   * Give what a box of rows is drawn with.
-   * @param {Box} box
-   * @param {number} ratio
-   * @returns {Pen}
-   */
-  pen({ count }, ratio) {
-    if (this.most) return { fill: viridis(0.15 + (0.85 * Math.log1p(count)) / Math.log1p(this.most)) };
-    const many = this.boxes.length > MANY;
-    const [inner, edge] = many ? [0.1, 0.35] : [0.22, 0.9];
-    return { fill: `rgba(255,178,107,${inner})`, stroke: `rgba(255,178,107,${edge})`, width: ratio };
-  }
-
-  /**
-   * @param {CanvasRenderingContext2D} ctx
-   * @param {Edges & {count?: number, rings?: number[][]}} box
-   * @param {Pen} pen
-   */
-  paint(ctx, box, { fill, stroke, width = 0 }) {
-    const { plane } = this;
+  /** Give the rows their colours anew. */
+  repaint() {
     const ratio = devicePixelRatio || 1;
-    ctx.fillStyle = fill;
-    ctx.lineWidth = width;
-    if (stroke) ctx.strokeStyle = stroke;
-    if (box.rings?.length && !plane.small(box, 3 * ratio)) {
-      const { area, outline } = plane.traced(box.rings);
-      ctx.fill(area, "evenodd");
-      if (stroke) ctx.stroke(outline);
-      return;
-    }
-    for (const [west, east] of plane.parts(box)) {
-      const [left, top] = [plane.x(west), plane.y(box.north)];
-      const [wide, high] = [plane.x(east) - left, plane.y(box.south) - top];
-      if (!box.count && wide < 3 * ratio && high < 3 * ratio) {
-        ctx.beginPath(); // a point
-        ctx.arc(left + wide / 2, top + high / 2, (NEAR / 2) * ratio, 0, 2 * Math.PI);
-        ctx.fill();
-        if (stroke) ctx.stroke();
-        continue;
-      }
-      ctx.fillRect(left, top, Math.max(wide, 2), Math.max(high, 2));
-      if (stroke) ctx.strokeRect(left, top, Math.max(wide, 2), Math.max(high, 2));
-    }
+    const number = this.boxes.length;
+    const [inner, edge] = number > MANY ? [0.12, 0.45] : [0.24, 0.95];
+    const size = sized(number);
+    /** @type {Map<string, Pen>} */
+    const pens = new Map();
+    this.globe.sheet.set(this.boxes, ({ at, count }) => {
+      if (this.most) return { fill: viridis(0.15 + (0.85 * Math.log1p(count)) / Math.log1p(this.most)) };
+      const colour = this.legend.colour(at, ROW);
+      if (colour === null) return null;
+      const known = pens.get(colour);
+      if (known) return known;
+      const pen = { fill: faint(colour, inner), stroke: faint(colour, edge), width: ratio, size };
+      pens.set(colour, pen);
+      return pen;
+    });
+    this.globe.soon();
   }
 
-  /**
-   * Give the pixel of the canvas that a pointer is at.
-   * @param {PointerEvent} event
-   */
-  at(event) {
-    const area = this.canvas.getBoundingClientRect();
-    const ratio = this.canvas.width / area.width;
-    return [(event.clientX - area.left) * ratio, (event.clientY - area.top) * ratio];
+  /** Another column was chosen to colour by. */
+  coloured() {
+    this.tell();
+    this.load();
+  }
+
+  /** Something else is looked at: the address says so when it rests, and what is seen closer up is asked for. */
+  moved() {
+    clearTimeout(this.later);
+    this.later = setTimeout(() => {
+      this.tell();
+      if (this.partial) this.load();
+    }, WAIT);
+  }
+
+  /** Write into the address what is looked at, and how it is coloured. */
+  tell() {
+    const { lon, lat, zoom } = this.globe.looked();
+    const colour = this.legend.column ? encodeURIComponent(this.legend.column).replaceAll(",", "%2C") : "";
+    const parts = [lon.toFixed(3), lat.toFixed(3), String(Number(zoom.toFixed(3))), colour, this.globe.pole];
+    while (!parts[parts.length - 1]) parts.pop();
+    this.workspace.state.set({ _map: parts.join(",") }, { replace: true });
+  }
+
+  /** @param {string} name */
+  selected(name) {
+    const { chosen } = this.workspace.selection;
+    const one = name === "chosen" && chosen ? this.boxes.find(({ key }) => key === chosen) : null;
+    if (one) {
+      const { plane } = this.globe;
+      const [west, east] = plane.span(one);
+      const [lon, lat] = [(west + east) / 2, (one.south + one.north) / 2];
+      const [x, y] = plane.point(lon, lat);
+      if (this.globe.pole && (this.globe.pole === "north" ? lat < 0 : lat > 0))
+        this.globe.show({ lon, lat, zoom: 1 }, "");
+      else if (x < 0 || y < 0 || x > plane.width || y > plane.height) this.globe.show({ lon, lat, zoom: plane.zoom });
+    }
+    this.globe.soon();
   }
 
   /** @param {number[]} pixel */
   hits(pixel) {
-    return this.plane.under(this.boxes, pixel, NEAR * (devicePixelRatio || 1));
-  }
-
-  hear() {
-    const { canvas } = this;
-    const { selection } = this.workspace;
-    canvas.addEventListener("pointerdown", (event) => {
-      this.drag = { from: this.at(event), to: null };
-      canvas.setPointerCapture(event.pointerId);
-    });
-    canvas.addEventListener("pointermove", (event) => this.moved(this.at(event)));
-    canvas.addEventListener("pointerup", (event) => this.released(this.at(event)));
-    canvas.addEventListener("pointercancel", () => {
-      this.drag = null;
-      this.draw();
-    });
-    canvas.addEventListener("pointerleave", () => {
-      if (!this.drag) selection.set("hover", null);
-    });
+    const shown = this.legend.hidden.size
+      ? this.boxes.filter(({ at }) => this.legend.colour(at, ROW) !== null)
+      : this.boxes;
+    return this.globe.plane.under(shown, pixel, NEAR * (devicePixelRatio || 1));
   }
 
   /** @param {number[]} pixel */
-  moved(pixel) {
+  pointed(pixel) {
     const { selection, t } = this.workspace;
-    if (this.drag) {
-      this.drag.to = pixel;
-      this.draw();
-      return;
-    }
     const [hit] = this.hits(pixel);
-    this.canvas.title = hit?.count ? t("{total} rows", { total: this.workspace.number(hit.count) }) : "";
+    const counted = hit?.count ? t("{total} rows", { total: this.workspace.number(hit.count) }) : "";
+    const title = counted || (hit ? (this.names[hit.at] ?? "") : "");
+    if (this.globe.canvas.title !== title) this.globe.canvas.title = title;
     selection.set("hover", hit?.key ?? null);
   }
 
   /** @param {number[]} pixel */
-  released(pixel) {
-    const { from, to } = this.drag ?? { from: pixel, to: null };
-    this.drag = null;
-    if (to && Math.hypot(to[0] - from[0], to[1] - from[1]) > 6) return this.box(from, pixel);
-    const found = this.hits(from);
+  tapped(pixel) {
+    this.globe.canvas.focus({ preventScroll: true });
+    const found = this.hits(pixel);
     const [hit] = found;
     if (hit?.count) return this.within(hit); // a closer look
-    const degrees = this.covering && this.frame.said !== "helioprojective";
+    const degrees = this.covering && this.globe.frame.said !== "helioprojective";
     const keys = found.map((one) => one.key).filter(Boolean);
-    under(this.under, keys, this.workspace, degrees ? this.plane.back(from) : null);
+    const names = new Map(found.map((one) => [one.key, this.names[one.at] ?? ""]));
+    under(this.under, keys, this.workspace, degrees ? this.globe.plane.back(pixel) : null, names);
     if (!hit?.key) return;
     this.workspace.choose(hit.key);
     this.under.scrollTop = 0;
   }
 
   /**
-   * Search in a box that was drawn from one pixel to another.
+   * A box is drawn: search in it when it is done.
    * @param {number[]} from
    * @param {number[]} to
+   * @param {boolean} done
    */
-  box(from, to) {
-    const [[x1, y1], [x2, y2]] = [this.plane.back(from), this.plane.back(to)];
-    this.within({ west: Math.min(x1, x2), east: Math.max(x1, x2), south: Math.min(y1, y2), north: Math.max(y1, y2) });
+  boxed(from, to, done) {
+    this.globe.drag = done ? null : [from, to];
+    this.globe.soon();
+    if (!done || from === to) return;
+    this.gestures.drawing = false;
+    this.drawing?.setAttribute("aria-pressed", "false");
+    const { plane } = this.globe;
+    if (!plane.pole) return this.within(plane.between(from, to));
+    const [one, other] = [plane.back(from)[1], plane.back(to)[1]]; // from above a pole: a ring of latitudes
+    this.within({ west: 0, east: 360, south: Math.min(one, other), north: Math.max(one, other) });
   }
 
   /** @param {Edges} box */
   within(box) {
-    this.workspace.state.set({ ...this.plane.within(box), _row: null });
+    this.workspace.state.set({ ...this.globe.plane.within(box), _row: null });
   }
 }
 
@@ -272,70 +364,6 @@ function said(frame, t) {
   if (frame.said === "helioprojective") return t("helioprojective angles, in arcsec, west to the right");
   if (frame.said === "Carrington") return t("Carrington longitude and latitude, in degrees");
   return t("longitude, to the east, and latitude, in degrees");
-}
-
-/**
- * @param {CanvasRenderingContext2D} ctx
- * @param {number[]} from
- * @param {number[]} to
- */
-function line(ctx, from, to) {
-  ctx.beginPath();
-  ctx.moveTo(from[0], from[1]);
-  ctx.lineTo(to[0], to[1]);
-  ctx.stroke();
-}
-
-/**
- * @param {CanvasRenderingContext2D} ctx
- * @param {number} ratio
- */
-function ink(ctx, ratio) {
-  ctx.strokeStyle = LINES;
-  ctx.fillStyle = WORDS;
-  ctx.font = `${11 * ratio}px system-ui`;
-  ctx.lineWidth = ratio;
-}
-
-/**
- * @param {CanvasRenderingContext2D} ctx
- * @param {Plane} plane
- * @param {number} ratio
- */
-function meridians(ctx, plane, ratio) {
-  const { height, width } = ctx.canvas;
-  ink(ctx, ratio);
-  for (let lon = 0; lon < 360; lon += 30) {
-    line(ctx, [plane.x(lon), 0], [plane.x(lon), height]);
-    ctx.fillText(`${lon}°`, plane.x(lon) + 3 * ratio, height - 4 * ratio);
-  }
-  for (let lat = -60; lat <= 60; lat += 30) {
-    line(ctx, [0, plane.y(lat)], [width, plane.y(lat)]);
-    ctx.fillText(`${lat}°`, 3 * ratio, plane.y(lat) - 3 * ratio);
-  }
-}
-
-/**
- * @param {CanvasRenderingContext2D} ctx
- * @param {Plane} plane
- * @param {number} ratio
- */
-function disc(ctx, plane, ratio) {
-  const { height, width } = ctx.canvas;
-  ink(ctx, ratio);
-  ctx.beginPath();
-  ctx.arc(plane.x(0), plane.y(0), plane.frame.radius * plane.across, 0, 2 * Math.PI);
-  ctx.fillStyle = "rgba(255,214,120,.12)";
-  ctx.fill();
-  ctx.strokeStyle = "rgba(255,214,120,.7)";
-  ctx.stroke();
-  ink(ctx, ratio);
-  for (let at = -1000; at <= 1000; at += 500) {
-    line(ctx, [plane.x(at), 0], [plane.x(at), height]);
-    line(ctx, [0, plane.y(at)], [width, plane.y(at)]);
-    ctx.fillText(`${at}″`, plane.x(at) + 3 * ratio, height - 4 * ratio);
-    ctx.fillText(`${at}″`, 3 * ratio, plane.y(at) - 3 * ratio);
-  }
 }
 
 /**

@@ -44,14 +44,21 @@ function line(t, { name, sign: kind = "", colour, on = true, opacity = 1, told, 
  * @param {string[]} found keys of the rows
  * @param {Workspace} workspace
  * @param {number[] | null} [at] longitude and latitude, of rows that have footprints
+ * @param {Map<string, string>} [names] what rows are called; those that have no name, or one name for several, are told by their keys
  */
-export function under(place, found, workspace, at = null) {
+export function under(place, found, workspace, at = null, names = new Map()) {
   const { selection, t } = workspace;
   place.replaceChildren();
   const keys = found.slice(0, LISTED);
   if (keys.length < 2 && !at) return;
+  const shared = [...names.values()];
+  const told = (/** @type {string} */ key) => {
+    const name = names.get(key);
+    if (!name) return named(key);
+    return shared.indexOf(name) === shared.lastIndexOf(name) ? name : `${name} (${named(key)})`;
+  };
   const entries = keys.map((key) => {
-    const made = button(named(key), () => workspace.choose(key), { className: "link" });
+    const made = button(told(key), () => workspace.choose(key), { className: "link" });
     made.addEventListener("pointerenter", () => selection.set("hover", key));
     made.addEventListener("focus", () => selection.set("hover", key));
     return make("li", {}, made);

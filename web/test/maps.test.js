@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { title } from "../src/charts.js";
 import { centre, distance, holds, looked, outline } from "../src/geometry.js";
-import { boxes, Plane } from "../src/plane.js";
+import { Legend } from "../src/legend.js";
+import { boxes, fitted, Plane } from "../src/plane.js";
+import { Pole } from "../src/poles.js";
 
 const PLANET = { box: [0, -90, 360, 90], fields: ["c1", "c2"], unit: "deg", radius: 0, said: "planetary" };
 const DISC = {
@@ -52,31 +54,82 @@ test("a survey is called by the end of its address", () => {
   assert.equal(title("https://sky.example/"), "https://sky.example/");
 });
 
-test("longitudes and latitudes fill the plane", () => {
+test("longitudes and latitudes keep their shape, and what is in the middle may be chosen", () => {
   const plane = new Plane(PLANET, 720, 180);
-  assert.deepEqual([plane.x(180), plane.y(0)], [360, 90]);
+  assert.deepEqual([plane.scale, plane.x(180), plane.y(0)], [1, 360, 90]);
   assert.deepEqual(plane.back([360, 90]), [180, 0]);
+  const close = new Plane(PLANET, 720, 180, { lon: 350, lat: 10, zoom: 4 });
+  assert.deepEqual(close.point(10, 10), [440, 90]); // across 0
+  assert.deepEqual(close.back([440, 90]), [10, 10]);
+  assert.deepEqual(close.seen, [260, -12.5, 440, 32.5]);
+  assert.deepEqual(close.between([440, 50], [320, 130]), { west: 340, east: 10, south: 0, north: 20 });
 });
 
 test("a disc keeps its shape", () => {
   const plane = new Plane(DISC, 480, 240);
-  assert.deepEqual([plane.across, plane.up, plane.x(0), plane.y(0)], [0.1, 0.1, 240, 120]);
+  assert.deepEqual([plane.scale, plane.x(0), plane.y(0)], [0.1, 240, 120]);
 });
 
-test("boxes across longitude 0 are in two parts", () => {
+test("boxes across longitude 0 are one span, seen once or at both edges", () => {
   const plane = new Plane(PLANET, 360, 180);
-  const parts = (west, east) => plane.parts({ west, east, south: 0, north: 1 });
-  assert.deepEqual(parts(10, 20), [[10, 20]]);
-  assert.deepEqual(parts(350, 10), [
-    [350, 360],
-    [0, 10],
-  ]);
-  assert.deepEqual(parts(-10, 10), [
-    [350, 360],
-    [0, 10],
-  ]);
-  assert.deepEqual(parts(0, 360), [[0, 360]]);
-  assert.deepEqual(parts(5, 5), [[5, 5]]);
+  const span = (west, east) => plane.span({ west, east, south: 0, north: 1 });
+  assert.deepEqual(
+    [span(10, 20), span(350, 10), span(-10, 10), span(0, 360), span(5, 5)],
+    [
+      [10, 20],
+      [350, 370],
+      [350, 370],
+      [0, 360],
+      [5, 5],
+    ],
+  );
+  assert.deepEqual(plane.turns(350, 370), [-360, 0]);
+  assert.deepEqual(plane.turns(0, 360), [0]);
+  assert.deepEqual(plane.turns(0, 0), [0, 360]);
+  assert.deepEqual(new Plane(PLANET, 360, 180, { lon: 0, lat: 0, zoom: 4 }).turns(100, 120), []);
+});
+
+test("a map is fitted to its rows the shorter way round", () => {
+  const plane = new Plane(PLANET, 720, 360);
+  const list = boxes(["350 -5 355 0", "5 0 10 5"], ["a", "b"], []);
+  const look = fitted(list, plane);
+  assert.deepEqual([look.lon, look.lat], [0, 0]);
+  assert.ok(look.zoom > 10);
+  assert.equal(fitted([], plane), null);
+  const one = fitted(boxes(["20 30 20 30"], ["a"], []), plane);
+  assert.deepEqual([one.lon, one.lat], [20, 30]);
+  assert.ok(Number.isFinite(one.zoom));
+  assert.equal(fitted(boxes(["0 -90 360 90"], ["a"], []), plane).zoom, 1);
+});
+
+test("from above a pole distances from it are true", () => {
+  const north = new Pole(PLANET, 600, 600, null, "north");
+  assert.deepEqual(north.point(0, 90), [300, 300]);
+  assert.deepEqual(north.point(90, 60).map(Math.round), [450, 300]);
+  assert.deepEqual(north.back([450, 300]).map(Math.round), [90, 60]);
+  const south = new Pole(PLANET, 600, 600, null, "south");
+  assert.deepEqual(south.back(south.point(200, -75)).map(Math.round), [200, -75]);
+  assert.deepEqual(south.point(0, -60).map(Math.round), [300, 150]); // longitude 0 is up
+  const list = boxes(["170 -90 190 -80", "0 70 5 75"], ["cap", "other"], []);
+  assert.deepEqual(
+    south.under(list, south.point(180, -85), 3).map((one) => one.key),
+    ["cap"],
+  );
+});
+
+test("values have colours, and can be switched off", () => {
+  const workspace = { t: (text) => text, number: String };
+  globalThis.document = { createElement: () => ({ append() {}, addEventListener() {}, style: {}, setAttribute() {} }) };
+  const legend = new Legend(workspace, "", () => {}, () => {}); // prettier-ignore
+  delete globalThis.document;
+  assert.equal(legend.colour(0, "usual"), "usual");
+  legend.colouring = { values: [0, 1, null], choices: [["a", "a", 1], ["b", "b", 1]], low: null, high: null }; // prettier-ignore
+  assert.notEqual(legend.colour(0, ""), legend.colour(1, ""));
+  legend.hidden.add(1);
+  assert.equal(legend.colour(1, ""), null);
+  assert.ok(legend.colour(2, "")); // no value
+  legend.colouring = { values: [3, 3, null], choices: [], low: 3, high: 3 };
+  assert.ok(legend.colour(0, "").startsWith("rgb("));
 });
 
 test("under a point the smallest box comes first, and points are as big as they are drawn", () => {
@@ -129,10 +182,12 @@ test("an outline leaves out the edges of the map", () => {
       this.steps.push("Z");
     }
   };
-  new Plane(PLANET, 360, 180).traced([
+  const rings = [
     [0, 10, 20, 10, 20, 30, 0, 30, 0, 10],
     [0, 80, 360, 80, 360, 90, 0, 90, 0, 80],
-  ]);
+  ];
+  const [box] = boxes(["0 10 360 90"], ["a"], [], [rings]);
+  for (const line of [false, true]) new Plane(PLANET, 360, 180).trace(new globalThis.Path2D(), box, line);
   delete globalThis.Path2D;
   assert.deepEqual(drawn, [
     ["M0,80", "L20,80", "L20,60", "L0,60", "L0,80", "Z", "M0,10", "L360,10", "L360,0", "L0,0", "L0,10", "Z"],

@@ -16,8 +16,9 @@ from hven.adql import tree
 from hven.model import literal, shape_columns
 from hven.model.errors import UserError
 from hven.model.sky import Moc, Regions, healpix, region_files
+from hven.portal._explore import map_marks
 from hven.portal._explore.rows import keys_of
-from hven.portal._explore.search import COUNTED, Near, footprint, ref
+from hven.portal._explore.search import COUNTED, Near, footprint, read, ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,10 @@ class Places:
     outlines
         On a body, of each row that has a region: its rings as x, y, x, y .. on the map from 0 to 360, cut there; what an odd number of them
         goes round is inside.
+    names
+        What rows are called, beside `keys`; empty where they have no names.
+    colouring
+        By a column that was asked for, where rows are drawn one by one.
     """
 
     total: int
@@ -67,6 +72,8 @@ class Places:
     keys: tuple[str, ...] = ()
     shapes: tuple[str | None, ...] = ()
     outlines: tuple[list[list[float]], ...] = ()
+    names: tuple[str, ...] = ()
+    colouring: map_marks.Colouring | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,16 +156,16 @@ _PAIRS = (
 )
 
 
-def sky(search: Search, asking: Asking, view: Near | None = None) -> Places:
+def sky(search: Search, asking: Asking, view: Near | None = None, colour: Column | None = None) -> Places:
     """Find where the rows of a search are on the sky, within a circle if `view` is one."""
     test = tree.conjunction(search.where(), _within(search, view))
     table = search.table
     if table.position is None:
-        return _footprints(search, asking, test)
+        return _footprints(search, asking, test, colour)
     total = asking.number(search.counting(test), seconds=PATIENCE)
     lon, lat = (table.column(name) for name in table.position)
     if total <= FEW:
-        return _rows(search, asking, test, lon, lat, total)
+        return _rows(search, asking, test, lon, lat, total, colour)
     area = 41_253.0 if view is None or view.radius >= 90 else 41_253.0 * (1 - np.cos(np.radians(view.radius))) / 2
     order = int(np.clip(np.ceil(np.log2(max(CELLS * 41_253.0 / area, 12) / 12) / 2), 0, 20))
     cell = tree.Function("IVO_HEALPIX_INDEX", (tree.Literal(order), ref(lon.name), ref(lat.name)))
@@ -177,8 +184,17 @@ def sky(search: Search, asking: Asking, view: Near | None = None) -> Places:
     )
 
 
-def body(search: Search, asking: Asking) -> Places:
+def body(
+    search: Search, asking: Asking, view: tuple[float, float, float, float] | None = None, colour: Column | None = None
+) -> Places:
     """Find where the rows of a search are on a body: as ``west south east north`` in `shapes`; where they are many, counts of boxes of a grid.
+
+    Parameters
+    ----------
+    view
+        West, south, east and north of what is looked at: rows outside of it are left out, cells are the finer the less it is.
+    colour
+        Column that rows are coloured by.
 
     Raises
     ------
@@ -190,19 +206,50 @@ def body(search: Search, asking: Asking) -> Places:
         raise UserError("this table has no places on a body", remedy="its rows can be plotted")
     bounds = list(found.bounds)
     there = tree.conjunction(*(tree.IsNull(ref(name), negated=True) for name in dict.fromkeys(bounds)))
-    test = tree.conjunction(search.where(), there)
+    test = tree.conjunction(search.where(), there, _seen(search, found, view))
     total = asking.number(search.counting(test), seconds=PATIENCE)
     if total > FEW:
-        return _boxes(search, asking, test, found, total)
+        return _boxes(search, asking, test, found, total, view)
     drawn = _regions_of(search.table) if total <= SHAPES and not found.radius else ()
-    columns = list(dict.fromkeys([*bounds, *search.table.primary, *(column.name for column in drawn)]))
+    more = _marked(search.table, colour)
+    columns = list(dict.fromkeys([*bounds, *search.table.primary, *(column.name for column in (*drawn, *more))]))
     items = tuple(tree.SelectItem(ref(name)) for name in columns)
     rows = asking.table(
         tree.Query(tree.Select(items, search.source(), where=test, top=tree.Literal(FEW))), seconds=PATIENCE
     )
     values = [rows.column(name).to_pylist() for name in bounds]
     shapes = tuple(" ".join(f"{float(value):.5g}" for value in box) for box in zip(*values, strict=True))
-    return Places(total=total, keys=keys_of(rows, search.table.primary), shapes=shapes, outlines=_outlines(rows, drawn))
+    return Places(
+        total=total,
+        keys=keys_of(rows, search.table.primary),
+        shapes=shapes,
+        outlines=_outlines(rows, drawn),
+        **_marks(rows, search.table, colour),
+    )
+
+
+def _seen(search: Search, framed: Frame, view: tuple[float, float, float, float] | None) -> tree.Expr | None:
+    """Return the condition that rows reach into what is looked at."""
+    if view is None:
+        return None
+    west, south, east, north = view
+    pairs = [(framed.fields[1], f"{south:.4f}..{north:.4f}")]
+    if framed.radius or east - west < 350:
+        pairs.append((framed.fields[0], f"{west:.4f}..{east:.4f}"))
+    return read(pairs, search.table).where()
+
+
+def _marked(table: Table, colour: Column | None) -> list[Column]:
+    """List the columns that tell names and colours of rows."""
+    return [one for one in (map_marks.naming(table), colour) if one is not None]
+
+
+def _marks(rows: Any, table: Table, colour: Column | None) -> dict[str, Any]:
+    """Return names and colours of rows."""
+    return {
+        "names": map_marks.named(rows, map_marks.naming(table)),
+        "colouring": None if colour is None else map_marks.coloured(rows, colour, table),
+    }
 
 
 def _regions_of(table: Table) -> tuple[Column, ...]:
@@ -248,10 +295,20 @@ def _coarse(text: str, most: float) -> Moc:
     return moc.degrade(int(np.clip(np.log(most / max(12.0 * moc.fraction, 1e-12)) / np.log(4.0), 3, 9)))
 
 
-def _boxes(search: Search, asking: Asking, test: tree.Expr | None, framed: Frame, total: int) -> Places:
-    """Count rows by the box of a grid that their middle lies in."""
+def _boxes(
+    search: Search,
+    asking: Asking,
+    test: tree.Expr | None,
+    framed: Frame,
+    total: int,
+    view: tuple[float, float, float, float] | None,
+) -> Places:
+    """Count rows by the box of a grid that their middle lies in; each time that a quarter is looked at the boxes are half as large."""
     west, south, east, north = framed.bounds
-    side = (framed.box[2] - framed.box[0]) / ACROSS
+    whole = framed.box[2] - framed.box[0]
+    finer = 1 if view is None else 2 ** int(np.clip(np.log2(whole / max(view[2] - view[0], 1e-3)), 0, 8))
+    across_all = ACROSS * finer
+    side = whole / across_all
 
     def middle(low: str, high: str, around: float) -> tree.Expr:
         """Return the middle of an interval, which may go across 0."""
@@ -281,7 +338,7 @@ def _boxes(search: Search, asking: Asking, test: tree.Expr | None, framed: Frame
         if across is None or up is None:
             continue
         at = (
-            int(across) % ACROSS if around else int(across),
+            int(across) % across_all if around else int(across),
             min(int(up), round((framed.box[3] - framed.box[1]) / side) - 1),
         )
         counted[at] = counted.get(at, 0) + count
@@ -299,7 +356,15 @@ def _within(search: Search, view: Near | None) -> tree.Expr | None:
     return type(search)(table=search.table, near=view).where()
 
 
-def _rows(search: Search, asking: Asking, test: tree.Expr | None, lon: Column, lat: Column, total: int) -> Places:
+def _rows(
+    search: Search,
+    asking: Asking,
+    test: tree.Expr | None,
+    lon: Column,
+    lat: Column,
+    total: int,
+    colour: Column | None,
+) -> Places:
     region = footprint(search.table)
     columns = list(
         dict.fromkeys(
@@ -307,6 +372,7 @@ def _rows(search: Search, asking: Asking, test: tree.Expr | None, lon: Column, l
                 lon.name,
                 lat.name,
                 *search.table.primary,
+                *(one.name for one in _marked(search.table, colour)),
                 *([region.name] if region is not None and total <= SHAPES else []),
             ]
         )
@@ -322,22 +388,25 @@ def _rows(search: Search, asking: Asking, test: tree.Expr | None, lon: Column, l
         lat=tuple(rows.column(lat.name).to_pylist()),
         keys=keys_of(rows, search.table.primary),
         shapes=_texts(rows, region) if region is not None and region.name in rows.column_names else (),
+        **_marks(rows, search.table, colour),
     )
 
 
-def _footprints(search: Search, asking: Asking, test: tree.Expr | None) -> Places:
+def _footprints(search: Search, asking: Asking, test: tree.Expr | None, colour: Column | None) -> Places:
     region = footprint(search.table)
     if region is None:
         return Places(total=0)
     there = tree.IsNull(ref(region.name), negated=True)
     test = tree.conjunction(test, there)
     total = asking.number(search.counting(test), seconds=PATIENCE)
-    columns = list(dict.fromkeys([region.name, *search.table.primary]))
+    more = (one.name for one in _marked(search.table, colour))
+    columns = list(dict.fromkeys([region.name, *search.table.primary, *more]))
     items = tuple(tree.SelectItem(ref(name)) for name in columns)
     rows = asking.table(
         tree.Query(tree.Select(items, search.source(), where=test, top=tree.Literal(SHAPES))), seconds=PATIENCE
     )
-    return Places(total=total, keys=keys_of(rows, search.table.primary), shapes=_texts(rows, region))
+    keys = keys_of(rows, search.table.primary)
+    return Places(total=total, keys=keys, shapes=_texts(rows, region), **_marks(rows, search.table, colour))
 
 
 def _texts(rows: Any, region: Column) -> tuple[str | None, ...]:

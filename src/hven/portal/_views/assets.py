@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from hven import services as dali
+from hven.portal._pages import grounds
 from hven.portal._pages.assets import BUILT, TYPES, content
 from hven.portal._pages.brand import every
 
@@ -46,4 +47,12 @@ def routes(around: Surroundings) -> Sequence[Route]:
         kind = TYPES.get(path.suffix, "text/plain; charset=utf-8")
         return FileResponse(path, headers={"content-type": kind, "cache-control": "public, max-age=86400"})
 
-    return [Route("/assets/sky/{path:path}", sky), Route("/assets/{file}", one)]
+    async def ground(request: Request) -> Response:
+        """Return a base map of a body."""
+        found = grounds.file(request.path_params["name"], around.site.settings.directory)
+        if found is None:
+            return PlainTextResponse("there is no such map\n", 404)
+        path, kind = found
+        return FileResponse(path, headers={"content-type": kind, "cache-control": "public, max-age=86400"})
+
+    return [Route("/assets/ground/{name}", ground), Route("/assets/sky/{path:path}", sky), Route("/assets/{file}", one)]

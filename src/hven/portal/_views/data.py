@@ -11,11 +11,13 @@ from starlette.routing import Route
 
 from hven import services as dali
 from hven.model.errors import ParamError, say
-from hven.portal._explore import facets, headers, names, places, read
+from hven.model.sky import bodies
+from hven.portal._explore import facets, headers, map_marks, names, places, read
 from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.search import NEAR
+from hven.portal._pages import grounds
 from hven.portal._pages.texts import texts
 from hven.portal._views import form
 from hven.portal._views import plot_data as drawn
@@ -60,7 +62,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         Route(f"{path}/facets", json_page(given(_facets, "_of", "_like"), around)),
         Route(f"{path}/histogram", json_page(given(_histogram, "_x"), around)),
         Route(f"{path}/names", json_page(given(_names, "_like"), around)),
-        Route(f"{path}/places", json_page(given(_places, "_view_at"), around)),
+        Route(f"{path}/places", json_page(given(_places, "_view_at", "_c"), around)),
         Route(f"{path}/points", json_page(given(_points, "_x", "_y", "_c"), around)),
     ]
 
@@ -284,17 +286,45 @@ def _names(seen: View, state: Asked) -> dict[str, Any]:
 
 
 def _places(seen: View, state: Asked) -> dict[str, Any]:
-    """Return where the rows are; ``_view_at=lon,lat,radius`` says what part of the sky is looked at."""
+    """Return where the rows are; ``_view_at=lon,lat,radius`` says what part of the sky is looked at, of a body ``west,south,east,north``; ``_c`` a column to colour by."""
     what = places.kind(seen.table)
     if not what:
         raise ParamError("this table has no positions", name="", remedy="its rows can be plotted")
+    colour = drawn.column(seen.table, state, "_c")
+    text = state.request.query_params.get("_view_at", "")
+    ground: dict[str, Any] = {}
     if what == "body":
-        found = places.body(seen.search, seen.asking)
+        found = places.body(seen.search, seen.asking, _box(text) if text else None, colour)
+        framed = places.frame(seen.table)
+        on = "" if framed is None or framed.radius else names.body_of(seen.table, seen.search.pairs(), seen.asking)
+        radii = next((one.radii for one in bodies.bodies() if one.name.casefold() == on.casefold()), None)
+        ground = {
+            "frame": None if framed is None else asdict(framed),
+            "body": on,
+            "km": None if radii is None else radii[0],
+            "grounds": grounds.of(on, state.around.site.settings.directory),
+            "features": map_marks.features(on, seen.asking, tuple(state.catalogue.tables())),
+        }
     else:
-        text = state.request.query_params.get("_view_at", "")
         view = read([(NEAR, text)], seen.table).near if text else None
-        found = places.sky(seen.search, seen.asking, view)
+        found = places.sky(seen.search, seen.asking, view, colour)
     return {
         "kind": what, "total": found.total, "lon": found.lon, "lat": found.lat, "counts": found.counts, "radius": found.radius, "keys": found.keys,
-        "shapes": found.shapes, "outlines": found.outlines, "frame": None if what == "sky" else asdict(framed) if (framed := places.frame(seen.table)) else None,
+        "shapes": found.shapes, "outlines": found.outlines, "names": found.names,
+        "colouring": None if found.colouring is None else asdict(found.colouring),
+        "colours": [{"name": one.name, "label": one.label or one.name} for one in map_marks.offered(seen.table, seen.asking)],
+        "frame": None, **ground,
     }  # fmt: skip
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    """Read what part of a body is looked at."""
+    try:
+        west, south, east, north = (float(one) for one in text.split(","))
+    except ValueError:
+        raise ParamError(
+            say("{name}={value}: west, south, east and north were expected", "_view_at", text[:60]),
+            name="_view_at",
+            remedy=say("{name}={value}", "_view_at", "0,-90,360,90"),
+        ) from None
+    return west, south, east, north
