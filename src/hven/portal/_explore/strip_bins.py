@@ -263,8 +263,8 @@ def _of_times(
     edges = np.array([_first_day(one) for one in starts])
     lows = [_month(one, years=each % 12 == 0) for one in starts[:-1]]
     highs = [_month(one - 1, years=each % 12 == 0) for one in starts[1:]]
-    days = np.arange(edges[0], edges[-1])
-    numbers = np.append(0, np.searchsorted(edges[1:-1], days, side="right") + 1)
+    dates = np.arange(edges[0], edges[-1])
+    numbers = np.append(0, np.searchsorted(edges[1:-1], dates, side="right") + 1)
     return replace(_made(column, edges, lows, highs, even=False), days=numbers)
 
 
