@@ -363,11 +363,11 @@ def size(site: Site, table: str, name: str) -> int | None:
 
 def sweep(site: Site, collection: str) -> None:
     """Remove ledgers whose snapshots are gone; called by who holds the collection's lease."""
-    states = site.store.syncs.of(collection)
-    kept = {record.id for record in site.store.snapshots(collection)} if states else set()
-    if gone := states.keys() - kept:
+    ledgers = site.store.syncs.ledgers(collection)
+    kept = site.store.ids(collection) if ledgers else set()
+    if gone := ledgers.keys() - kept:
         site.store.syncs.forget(gone)
-    names = {state.get("ledger") for snapshot, state in states.items() if snapshot in kept}
+    names = {ledger for snapshot, ledger in ledgers.items() if snapshot in kept}
     top = site.settings.kept / "sync" / "ledgers"
     for place in top.glob(f"{collection}.*") if top.is_dir() else ():
         for path in place.iterdir():

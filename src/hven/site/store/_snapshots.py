@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.model.table import Table
+
+_BEGINS = '{"snapshot": '
+_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +119,22 @@ def from_row(row: Any) -> Record:
         created=row.created,
         provenance=body["provenance"],
     )
+
+
+def place_of(row: Any) -> tuple[str, str]:
+    """Read engine and path of a row of `snapshots`; of what it was made from there may be megabytes behind them, which are not read.
+
+    Raises
+    ------
+    StorageError
+        As `from_row`.
+    """
+    if row.record.startswith(_BEGINS):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            said, _ = _DECODER.raw_decode(row.record, len(_BEGINS))
+            return str(said["engine"]), str(said["path"])
+    found = from_row(row).snapshot
+    return found.engine, found.path
 
 
 def _plain(value: object) -> object:

@@ -37,7 +37,7 @@ from hven.site.store._leases import Lease, Leases
 from hven.site.store._releases import Releases
 from hven.site.store._schedules import Schedules
 from hven.site.store._sessions import Sessions
-from hven.site.store._snapshots import Event, Record, from_row, to_row
+from hven.site.store._snapshots import Event, Record, from_row, place_of, to_row
 from hven.site.store._syncs import Syncs
 from hven.site.store._user_table_records import UserTables
 from hven.site.store._users import Users
@@ -199,6 +199,12 @@ class Store:
         with self._database.reading() as connection:
             return [from_row(row) for row in connection.execute(query)]
 
+    def ids(self, collection: str) -> set[str]:
+        """List the ids of a collection's snapshots that are kept."""
+        query = sa.select(snapshots.c.id).where(snapshots.c.collection == collection)
+        with self._database.reading() as connection:
+            return set(connection.execute(query).scalars())
+
     def every(self) -> list[Record]:
         """List every snapshot that is kept, of all collections.
 
@@ -264,7 +270,7 @@ class Store:
     def known(self) -> set[str]:
         """Return `Snapshot.path` of every snapshot that is kept: the others' files may be swept."""
         with self._database.reading() as connection:
-            found = {from_row(row).snapshot.path for row in connection.execute(sa.select(snapshots))}
+            found = {place_of(row)[1] for row in connection.execute(sa.select(snapshots))}
             found |= set(connection.execute(sa.select(user_tables.c.path)).scalars())
             return found | set(connection.execute(sa.select(retired.c.path)).scalars())
 
@@ -274,8 +280,8 @@ class Store:
         rest = self.known()
         with self._database.reading() as connection:
             for row in connection.execute(sa.select(snapshots)):
-                snapshot = from_row(row).snapshot
-                found.setdefault(snapshot.engine, set()).add(snapshot.path)
+                engine, path = place_of(row)
+                found.setdefault(engine, set()).add(path)
         mine = found.setdefault(EMBEDDED, set())
         mine |= rest.difference(*found.values())
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from hven.site.store._database import Database
+
+
+_LEDGER = re.compile(r'"ledger": ("(?:[^"\\]|\\.)*"|null)')
 
 
 class Syncs:
@@ -40,6 +44,13 @@ class Syncs:
             done = connection.execute(sa.update(sync_state).where(sync_state.c.snapshot == snapshot).values(**values))
             if not done.rowcount:
                 connection.execute(sa.insert(sync_state).values(snapshot=snapshot, **values))
+
+    def ledgers(self, collection: str) -> dict[str, str | None]:
+        """Return the names of the ledgers of a collection's snapshots, by snapshot; a state names every file, and is not read for it."""
+        query = sa.select(sync_state.c.snapshot, sync_state.c.state).where(sync_state.c.collection == collection)
+        with self._database.reading() as connection:
+            found = {row.snapshot: _LEDGER.search(row.state) for row in connection.execute(query)}
+        return {snapshot: json.loads(match[1]) if match is not None else None for snapshot, match in found.items()}
 
     def of(self, collection: str) -> dict[str, dict[str, Any]]:
         """Return the states of a collection's snapshots, by snapshot."""
