@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 
 from hven.model import _addressed, _levels, _links, _roots, _series
-from hven.model.types import FLOAT64, Type, from_arrow
+from hven.model.types import FLOAT64, Type, from_arrow, parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -539,6 +539,26 @@ def columns_of(schema: pa.Schema, like: Sequence[Column] = ()) -> list[Column]:
     """
     known = {column.name: column for column in like}
     return [known.get(item.name) or Column(name=item.name, type=from_arrow(item.type)) for item in schema]
+
+
+def written_columns(text: str) -> tuple[Column, ...]:
+    """Read columns that are written as a table, a line for each.
+
+    Parameters
+    ----------
+    text
+        ``name | type | unit | UCD | description``, types as descriptors name them; unit and UCD may be empty.
+
+    Returns
+    -------
+    columns
+        In their order.
+    """
+    rows = ([word.strip() for word in line.split("|")] for line in text.strip().splitlines())
+    return tuple(
+        Column(name=name, type=parse_type(kind), unit=unit or None, ucd=ucd or None, description=about)
+        for name, kind, unit, ucd, about in rows
+    )
 
 
 N = TypeVar("N", Column, Group)

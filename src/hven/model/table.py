@@ -42,6 +42,7 @@ from hven.model._structure import (
     rooted,
     table_from_json,
     table_to_json,
+    written_columns,
 )
 from hven.model._times import JD, MJD, WORDS, begins_and_ends, dated, is_time, taken
 
@@ -94,4 +95,5 @@ __all__ = [
     "table_from_json",
     "table_to_json",
     "taken",
+    "written_columns",
 ]

@@ -18,9 +18,9 @@ from hven.adql.text import literal, write
 from hven.adql.tree import ColumnRef, Compare, Ident, conjuncts, transform
 from hven.formats.votable import Frame, gap, resource
 from hven.model.errors import TooLarge, say
-from hven.model.table import DATALINK, SITE, Column, Link, rooted
+from hven.model.table import DATALINK, SITE, Link, rooted, written_columns
 from hven.model.table import kind as kind_of
-from hven.model.types import BOOLEAN, INT64, STRING
+from hven.model.types import STRING
 from hven.services.address import SIGNS
 from hven.site.auth import ANONYMOUS, OWNER, alike
 from hven.site.auth import whole as whole_of
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from hven.site import Holdings, Site
     from hven.site.auth import Policy, Reader
 
-COLUMNS = (
-    Column(name="ID", type=STRING, ucd="meta.id;meta.main", description="Identifier of the row, as it was asked for"),
-    Column(name="access_url", type=STRING, ucd="meta.ref.url", description="Where it leads to"),
-    Column(name="service_def", type=STRING, ucd="meta.ref", description="XML ID of the descriptor of a service"),
-    Column(name="error_message", type=STRING, ucd="meta.code.error", description="Why there is no link"),
-    Column(name="description", type=STRING, ucd="meta.note", description="What is there"),
-    Column(name="semantics", type=STRING, ucd="meta.code", description="What it is to the row"),
-    Column(name="content_type", type=STRING, ucd="meta.code.mime", description="Media type of what is there"),
-    Column(name="content_length", type=INT64, unit="byte", ucd="phys.size;meta.file", description="Size of what is there"),
-    Column(name="content_qualifier", type=STRING, description="Kind of product"),
-    Column(name="local_semantics", type=STRING, ucd="meta.id.assoc", description="What is alike in all rows of this table"),
-    Column(name="link_auth", type=STRING, ucd="meta.code", description="Whether one must log in: false, optional, true"),
-    Column(name="link_authorized", type=BOOLEAN, ucd="meta.code", description="Whether you may take it"),
-)  # fmt: skip
+COLUMNS = written_columns("""
+    ID                | string  |      | meta.id;meta.main   | Identifier of the row, as it was asked for
+    access_url        | string  |      | meta.ref.url        | Where it leads to
+    service_def       | string  |      | meta.ref            | XML ID of the descriptor of a service
+    error_message     | string  |      | meta.code.error     | Why there is no link
+    description       | string  |      | meta.note           | What is there
+    semantics         | string  |      | meta.code           | What it is to the row
+    content_type      | string  |      | meta.code.mime      | Media type of what is there
+    content_length    | int64   | byte | phys.size;meta.file | Size of what is there
+    content_qualifier | string  |      |                     | Kind of product
+    local_semantics   | string  |      | meta.id.assoc       | What is alike in all rows of this table
+    link_auth         | string  |      | meta.code           | Whether one must log in: false, optional, true
+    link_authorized   | boolean |      | meta.code           | Whether you may take it
+""")
 SCHEMA = pa.schema([column.arrow for column in COLUMNS])
 THIS = "#this"
 Value = Any  # of a link: an array, or what is the same in each row: text, truth, number, None

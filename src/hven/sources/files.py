@@ -18,8 +18,7 @@ import pyarrow as pa
 from pydantic import AliasChoices, Field
 
 from hven.model.errors import FarFault, FarSilence, Place, SourceError
-from hven.model.table import Column, Root
-from hven.model.types import from_arrow
+from hven.model.table import Column, Root, written_columns
 from hven.sources import FILE_FACTS, ROW, Context, Pin, Reject, Source
 from hven.sources._reading.filerows import FilesAsRows
 from hven.sources._reading.files import DataFile, FileOptions, Texts, check_link, check_names, fact_type, media_type
@@ -32,29 +31,17 @@ if TYPE_CHECKING:
 
 AT_ONCE = 512  # files of a batch
 NAMED_AT_ONCE = 16_384  # .. that are not read
-COLUMNS = (
-    Column(
-        name="path",
-        type=from_arrow(pa.string()),
-        ucd="meta.id;meta.file",
-        description="Path of the file, relative to the descriptor",
-    ),
-    Column(name="title", type=from_arrow(pa.string()), ucd="meta.title", description="What the file is"),
-    Column(name="description", type=from_arrow(pa.string()), ucd="meta.note", description="What is in it"),
-    Column(name="media_type", type=from_arrow(pa.string()), ucd="meta.code.mime", description="Media type"),
-    Column(name="bytes", type=from_arrow(pa.int64()), unit="byte", ucd="phys.size;meta.file", description="Size"),
-    Column(
-        name="sha256", type=from_arrow(pa.string()), ucd="meta.checksum;meta.file", description="SHA-256 of the file"
-    ),
-    Column(
-        name="modified",
-        type=from_arrow(pa.timestamp("us")),
-        ucd="time.processing;meta.file",
-        description="When the file was last changed",
-    ),
-    Column(name="quoted", type=from_arrow(pa.string()), description="The path as addresses write it"),
-    Column(name="direct", type=from_arrow(pa.string()), ucd="meta.ref.url", description="Address on another server"),
-)
+COLUMNS = written_columns("""
+    path        | string    |      | meta.id;meta.file         | Path of the file, relative to the descriptor
+    title       | string    |      | meta.title                | What the file is
+    description | string    |      | meta.note                 | What is in it
+    media_type  | string    |      | meta.code.mime            | Media type
+    bytes       | int64     | byte | phys.size;meta.file       | Size
+    sha256      | string    |      | meta.checksum;meta.file   | SHA-256 of the file
+    modified    | timestamp |      | time.processing;meta.file | When the file was last changed
+    quoted      | string    |      |                           | The path as addresses write it
+    direct      | string    |      | meta.ref.url              | Address on another server
+""")
 LONGEST = 2000  # bytes of a path
 SECONDS = 60.0  # that another server may be silent while it is listed or read
 _KINDS = {column.name: column.type.arrow for column in COLUMNS}

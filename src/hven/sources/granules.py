@@ -16,8 +16,7 @@ from pydantic import Field
 
 from hven.formats.media import Samples, open_product
 from hven.model.errors import Place, SourceError
-from hven.model.table import Bins, Clock, Column, FileReader, Series, Variable
-from hven.model.types import from_arrow
+from hven.model.table import Bins, Clock, Column, FileReader, Series, Variable, written_columns
 from hven.sources import FILE_FACTS, ROW, Context, Reject, Source
 from hven.sources._reading.filerows import FilesAsRows
 from hven.sources._reading.files import DataFile, FileOptions, check_names, fact_type
@@ -30,14 +29,14 @@ if TYPE_CHECKING:
 AT_ONCE = 256  # files of a batch
 LEFT = "samples without a time, or with that of another one behind them, are left out"
 CUT = "times have digits below a nanosecond, or others that cannot be counted, which are left out"
-COLUMNS = (
-    Column(name="path", type=from_arrow(pa.string()), ucd="meta.id;meta.file", description="Path of the file, relative to the descriptor"),
-    Column(name="start", type=from_arrow(pa.timestamp("us")), ucd="time.start;obs", description="Time of the first sample (UTC)"),
-    Column(name="stop", type=from_arrow(pa.timestamp("us")), ucd="time.end;obs", description="Time of the last sample (UTC)"),
-    Column(name="samples", type=from_arrow(pa.int64()), ucd="meta.number", description="How many samples the file has"),
-    Column(name="layout", type=from_arrow(pa.string()), ucd="meta.code", description="Files whose parameters and channels are alike have one word"),
-    Column(name="version", type=from_arrow(pa.string()), ucd="meta.version;meta.file", description="Version, as the file's name has it"),
-)  # fmt: skip
+COLUMNS = written_columns("""
+    path    | string    |  | meta.id;meta.file      | Path of the file, relative to the descriptor
+    start   | timestamp |  | time.start;obs         | Time of the first sample (UTC)
+    stop    | timestamp |  | time.end;obs           | Time of the last sample (UTC)
+    samples | int64     |  | meta.number            | How many samples the file has
+    layout  | string    |  | meta.code              | Files whose parameters and channels are alike have one word
+    version | string    |  | meta.version;meta.file | Version, as the file's name has it
+""")
 _KINDS = {column.name: column.type.arrow for column in COLUMNS}
 _VERSION = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
 

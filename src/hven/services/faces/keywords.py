@@ -15,8 +15,7 @@ from hven.formats import End, Head, Info
 from hven.jobs.tap import RESPONSEFORMAT
 from hven.model.errors import FarFault, HvenError, NotFound, say
 from hven.model.params import Param
-from hven.model.table import FILES, Column
-from hven.model.types import FLOAT64, INT32, STRING
+from hven.model.table import FILES, written_columns
 from hven.services import filed
 from hven.services.errors import PLAIN
 from hven.services.face import Face, Surroundings, Way, asking
@@ -33,14 +32,14 @@ if TYPE_CHECKING:
     from hven.formats.media import Place
     from hven.site import Published
 
-COLUMNS = (
-    Column(name="hdu", type=INT32, ucd="meta.number", description="Number of the HDU, from 0"),
-    Column(name="extension", type=STRING, ucd="meta.id", description="Name of the HDU"),
-    Column(name="keyword", type=STRING, ucd="meta.id;meta.main", description="Keyword"),
-    Column(name="value", type=STRING, ucd="meta.note", description="Value, as the card has it"),
-    Column(name="number", type=FLOAT64, description="Value, if it is a number"),
-    Column(name="comment", type=STRING, ucd="meta.note", description="Comment of the card"),
-)
+COLUMNS = written_columns("""
+    hdu       | int32   |  | meta.number       | Number of the HDU, from 0
+    extension | string  |  | meta.id           | Name of the HDU
+    keyword   | string  |  | meta.id;meta.main | Keyword
+    value     | string  |  | meta.note         | Value, as the card has it
+    number    | float64 |  |                   | Value, if it is a number
+    comment   | string  |  | meta.note         | Comment of the card
+""")
 SCHEMA = pa.schema([column.arrow for column in COLUMNS])
 MOST = 10_000  # HDUs
 HDU = Param(name="HDU", ucd="meta.number", description="number or name of an HDU; all of them without it")

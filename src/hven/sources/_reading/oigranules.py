@@ -8,11 +8,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from hven.model.errors import Place, SourceError
-from hven.model.table import MJD, Column
-from hven.model.types import from_arrow
+from hven.model.table import MJD, Column, written_columns
 from hven.sources._reading.headrows import HeadRows
 from hven.sources._reading.keptheads import Heads
 from hven.sources.cards import Header, read_header
@@ -61,41 +59,43 @@ _WANTED = {
 _FORM = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
 _NUMPY = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 _SIZES = {"L": 1, "A": 1, "B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
-_TEXT, _WHOLE, _REAL, _FLAG = (from_arrow(kind) for kind in (pa.string(), pa.int32(), pa.float64(), pa.bool_()))
-COLUMNS = (
-    Column(name="target_name", type=_TEXT, ucd="meta.id;src", description="Name of the target, as OI_TARGET has it"),
-    Column(name="target_id", type=_WHOLE, ucd="meta.id", description="Its number in the file"),
-    Column(name="s_ra", type=_REAL, unit="deg", ucd="pos.eq.ra;meta.main", description="Right ascension of the target, as OI_TARGET has it"),
-    Column(name="s_dec", type=_REAL, unit="deg", ucd="pos.eq.dec;meta.main", description="Declination of the target, as OI_TARGET has it"),
-    Column(name="night", type=_TEXT, ucd="meta.id;obs", description="Day on which the night began: from noon to noon where a known array stands, else of UTC"),
-    Column(name="t_min", type=_REAL, unit="d", ucd="time.start;obs.exposure", description="First time of its data, MJD", epoch=MJD),
-    Column(name="t_max", type=_REAL, unit="d", ucd="time.end;obs.exposure", description="Last time of its data, MJD", epoch=MJD),
-    Column(name="t_exptime", type=_REAL, unit="s", ucd="time.duration;obs.exposure", description="Shortest time of integration"),
-    Column(name="em_min", type=_REAL, unit="m", ucd="em.wl;stat.min", description="Shortest wavelength of the mode"),
-    Column(name="em_max", type=_REAL, unit="m", ucd="em.wl;stat.max", description="Longest wavelength of the mode"),
-    Column(name="em_res_power", type=_REAL, ucd="spect.resolution", description="Mean resolving power of its channels"),
-    Column(name="nb_channels", type=_WHOLE, ucd="meta.number;em.wl", description="Spectral channels"),
-    Column(name="facility_name", type=_TEXT, ucd="meta.id;instr.tel", description="Interferometer"),
-    Column(name="instrument_name", type=_TEXT, ucd="meta.id;instr", description="Instrument"),
-    Column(name="instrument_mode", type=_TEXT, ucd="meta.id;instr.setup", description="Mode of the instrument: INSNAME"),
-    Column(name="interferometer_stations", type=_TEXT, ucd="meta.id;instr.baseline", description="Stations of its telescopes"),
-    Column(name="nb_vis", type=_WHOLE, ucd="meta.number", description="Rows of complex visibilities"),
-    Column(name="nb_vis2", type=_WHOLE, ucd="meta.number", description="Rows of squared visibilities"),
-    Column(name="nb_t3", type=_WHOLE, ucd="meta.number", description="Rows of triple products"),
-    Column(name="nb_flux", type=_WHOLE, ucd="meta.number", description="Rows of fluxes"),
-    Column(name="b_min", type=_REAL, unit="m", ucd="instr.baseline;stat.min", description="Shortest projected baseline"),
-    Column(name="b_max", type=_REAL, unit="m", ucd="instr.baseline;stat.max", description="Longest projected baseline"),
-    Column(name="s_resolution", type=_REAL, unit="arcsec", ucd="pos.angResolution", description="Shortest wavelength over longest baseline"),
-    Column(name="correlation", type=_TEXT, ucd="meta.id", description="Name of the correlations of its values (OI_CORR)"),
-    Column(name="polarised", type=_FLAG, ucd="meta.code", description="The file has the instrument's polarisation (OI_INSPOL)"),
-    Column(name="oifits", type=_WHOLE, ucd="meta.version", description="Version of OIFITS"),
-    Column(name="date_obs", type=_TEXT, ucd="meta.note;obs", description="DATE-OBS as the file has it"),
-    Column(name="obs_creator_name", type=_TEXT, ucd="meta.id.PI", description="Observer"),
-    Column(name="datapi", type=_TEXT, ucd="meta.id.PI", description="Principal investigator"),
-    Column(name="progid", type=_TEXT, ucd="meta.id;obs.proposal", description="Number of the programme"),
-    Column(name="procsoft", type=_TEXT, ucd="meta.note", description="Program that made the file"),
-    Column(name="doubts", type=_TEXT, ucd="meta.note", description="What in the file is not as the standard has it, and counts here"),
-)  # fmt: skip
+COLUMNS = tuple(
+    one.having(epoch=MJD) if one.unit == "d" else one
+    for one in written_columns("""
+    target_name             | string  |        | meta.id;src                | Name of the target, as OI_TARGET has it
+    target_id               | int32   |        | meta.id                    | Its number in the file
+    s_ra                    | float64 | deg    | pos.eq.ra;meta.main        | Right ascension of the target, as OI_TARGET has it
+    s_dec                   | float64 | deg    | pos.eq.dec;meta.main       | Declination of the target, as OI_TARGET has it
+    night                   | string  |        | meta.id;obs                | Day on which the night began: from noon to noon where a known array stands, else of UTC
+    t_min                   | float64 | d      | time.start;obs.exposure    | First time of its data, MJD
+    t_max                   | float64 | d      | time.end;obs.exposure      | Last time of its data, MJD
+    t_exptime               | float64 | s      | time.duration;obs.exposure | Shortest time of integration
+    em_min                  | float64 | m      | em.wl;stat.min             | Shortest wavelength of the mode
+    em_max                  | float64 | m      | em.wl;stat.max             | Longest wavelength of the mode
+    em_res_power            | float64 |        | spect.resolution           | Mean resolving power of its channels
+    nb_channels             | int32   |        | meta.number;em.wl          | Spectral channels
+    facility_name           | string  |        | meta.id;instr.tel          | Interferometer
+    instrument_name         | string  |        | meta.id;instr              | Instrument
+    instrument_mode         | string  |        | meta.id;instr.setup        | Mode of the instrument: INSNAME
+    interferometer_stations | string  |        | meta.id;instr.baseline     | Stations of its telescopes
+    nb_vis                  | int32   |        | meta.number                | Rows of complex visibilities
+    nb_vis2                 | int32   |        | meta.number                | Rows of squared visibilities
+    nb_t3                   | int32   |        | meta.number                | Rows of triple products
+    nb_flux                 | int32   |        | meta.number                | Rows of fluxes
+    b_min                   | float64 | m      | instr.baseline;stat.min    | Shortest projected baseline
+    b_max                   | float64 | m      | instr.baseline;stat.max    | Longest projected baseline
+    s_resolution            | float64 | arcsec | pos.angResolution          | Shortest wavelength over longest baseline
+    correlation             | string  |        | meta.id                    | Name of the correlations of its values (OI_CORR)
+    polarised               | boolean |        | meta.code                  | The file has the instrument's polarisation (OI_INSPOL)
+    oifits                  | int32   |        | meta.version               | Version of OIFITS
+    date_obs                | string  |        | meta.note;obs              | DATE-OBS as the file has it
+    obs_creator_name        | string  |        | meta.id.PI                 | Observer
+    datapi                  | string  |        | meta.id.PI                 | Principal investigator
+    progid                  | string  |        | meta.id;obs.proposal       | Number of the programme
+    procsoft                | string  |        | meta.note                  | Program that made the file
+    doubts                  | string  |        | meta.note                  | What in the file is not as the standard has it, and counts here
+""")
+)
 _FROM_PRIMARY = {
     "obs_creator_name": ("OBSERVER",),
     "datapi": ("PI-COI", "PI_COI", "ESO OBS PI-COI NAME"),

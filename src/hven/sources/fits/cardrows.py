@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven.model.errors import SourceError
-from hven.model.table import Column
-from hven.model.types import from_arrow
+from hven.model.table import Column, written_columns
 from hven.sources import FILE_FACTS, ROW, Reject
 from hven.sources._reading.files import check_names, fact_type
 from hven.sources.cards import Header, lines, read_header, written
@@ -21,16 +20,16 @@ if TYPE_CHECKING:
     from hven.sources._reading.files import DataFile
 
 MOST = 100_000  # HDUs of a file
-COLUMNS = (
-    Column(name="file", type=from_arrow(pa.string()), ucd="meta.id;meta.file", description="Path of the file, relative to the descriptor"),
-    Column(name="hdu", type=from_arrow(pa.int32()), ucd="meta.number", description="Number of the HDU, from 0"),
-    Column(name="extension", type=from_arrow(pa.string()), ucd="meta.id", description="Name of the HDU"),
-    Column(name="card", type=from_arrow(pa.int32()), ucd="meta.number", description="Place of the card in its header, from 1; those of COMMENT and HISTORY behind the others"),
-    Column(name="keyword", type=from_arrow(pa.string()), ucd="meta.id", description="Keyword"),
-    Column(name="value", type=from_arrow(pa.string()), ucd="meta.note", description="Value, as the card has it"),
-    Column(name="number", type=from_arrow(pa.float64()), description="Value, if it is a number"),
-    Column(name="comment", type=from_arrow(pa.string()), ucd="meta.note", description="Comment of the card"),
-)  # fmt: skip
+COLUMNS = written_columns("""
+    file      | string  |  | meta.id;meta.file | Path of the file, relative to the descriptor
+    hdu       | int32   |  | meta.number       | Number of the HDU, from 0
+    extension | string  |  | meta.id           | Name of the HDU
+    card      | int32   |  | meta.number       | Place of the card in its header, from 1; those of COMMENT and HISTORY behind the others
+    keyword   | string  |  | meta.id           | Keyword
+    value     | string  |  | meta.note         | Value, as the card has it
+    number    | float64 |  |                   | Value, if it is a number
+    comment   | string  |  | meta.note         | Comment of the card
+""")
 
 
 class CardRows(HeaderRows):
