@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -261,6 +262,21 @@ def test_faults_of_descriptors_are_told(tmp_path: Path, was: str, becomes: str, 
     assert all(fault.place.line for fault in faults)
 
 
+def test_openapi_has_their_parameters(client: Client) -> None:
+    told = json.loads(client.get("/openapi.json").body)
+    path = told["paths"]["/search.votable"]
+    assert path["get"]["parameters"] == told["paths"]["/endpoints/obsportal.exposures/search"]["get"]["parameters"]
+    given = {one["name"]: one for one in path["get"]["parameters"] if "name" in one}
+    radius = given["radius"]["schema"]
+    assert (radius["type"], radius["x-unit"]) == ("number", "arcsec")
+    assert {"ra", "dec", "date_updated_from", "all_fields"} <= {*given}
+    assert {"$ref": "#/components/parameters/MAXREC"} in path["get"]["parameters"]
+    fields = path["post"]["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]["properties"]
+    assert {*given} <= {*fields}
+    names = [one[verb]["operationId"] for one in told["paths"].values() for verb in ("get", "post") if "operationId" in one.get(verb, {})]  # fmt: skip
+    assert len(names) == len({*names})
+
+
 def test_nobody_is_told_of_addresses_of_tables_that_they_may_not_know_of(tmp_path: Path) -> None:
     """The answer is that of a path that nobody has named; so it is where the collection's services leave them out."""
     (tmp_path / "hven.toml").write_text('name = "JMMC"\n')
@@ -271,6 +287,8 @@ def test_nobody_is_told_of_addresses_of_tables_that_they_may_not_know_of(tmp_pat
             assert ingest(site, "obsportal").rows == 3
             site.refresh()
             client = Client(create(site))
+            told = json.loads(client.get("/openapi.json").body)["paths"]
+            assert ("/search.votable" in told, "obsportal" in json.dumps(told)) == (status == 200, status == 200)
             found, other = client.get("/search.votable"), client.get("/search.votablf")
             assert found.status == status
             if status == 404:
