@@ -29,6 +29,7 @@ const PANES = {
   timeline: () => import("./timeline.js"),
 };
 
+const wide = matchMedia("(min-width: 1200px)");
 const workspace = new Workspace(document);
 const { t } = workspace;
 
@@ -95,6 +96,10 @@ const seen = new IntersectionObserver(
 workspace.bring = (root) => {
   for (const one of all(root, "details[data-opened]", HTMLDetailsElement)) {
     if (workspace.state.has(one.dataset.opened ?? "")) one.open = true;
+  }
+  for (const one of all(root, "details[data-beside]", HTMLDetailsElement)) {
+    one.addEventListener("toggle", () => one.open || one.removeAttribute("data-beside")); // the rows take its room
+    if (wide.matches) one.open = true;
   }
   for (const element of all(root, "[data-pane]")) {
     if (element.hidden || !element.childElementCount || "now" in element.dataset) mount(element);

@@ -40,6 +40,8 @@ class Plot {
     const facts = find(box, "script[type='application/json']").textContent;
     /** @type {{name: string, label: string, unit: string}[]} */
     this.columns = JSON.parse(facts ?? "[]");
+    const [x = this.columns[0]?.name ?? "", y = this.columns[1]?.name ?? ""] = box.dataset.first?.split(";") ?? [];
+    this.first = { x, y: box.dataset.first === undefined ? y : (box.dataset.first.split(";")[1] ?? "") };
     this.choices = find(box, ".axes");
     this.place = find(box, ".drawn");
     this.told = find(box, ".told");
@@ -53,8 +55,10 @@ class Plot {
     state.on("change", () => this.draw());
   }
 
+  /** What the address says, else what is worth a look at first. */
   get settings() {
-    return settings(this.workspace.state.get("_plot"));
+    const given = settings(this.workspace.state.get("_plot"));
+    return given.x ? given : { ...given, ...this.first };
   }
 
   /** @param {Partial<Settings>} changes */
@@ -70,7 +74,7 @@ class Plot {
   chooser(name, label, none) {
     const chosen = this.settings[name];
     const options = this.columns.map((one) => new Option(title(one), one.name, false, one.name === chosen));
-    const select = make("select", {}, new Option(none, ""), ...options);
+    const select = make("select", {}, ...(none ? [new Option(none, "")] : []), ...options);
     select.addEventListener("change", () => this.change({ [name]: select.value }));
     return make("label", {}, `${label} `, select);
   }
@@ -88,7 +92,7 @@ class Plot {
   choose() {
     const { t } = this.workspace;
     this.choices.replaceChildren(
-      this.chooser("x", t("Across"), t("nothing")),
+      this.chooser("x", t("Across"), ""),
       this.chooser("y", t("Up"), t("number of rows")),
       ...(this.settings.y ? [this.chooser("c", t("Colour"), t("none"))] : []),
       this.ticked("logX", t("log across")),

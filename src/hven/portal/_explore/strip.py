@@ -101,11 +101,20 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What the strip of a table has, whatever is searched: bins of its time and of the columns that tell most, and a map."""
+    """What the strip of a table has, whatever is searched: bins of its time and of the columns that tell most, and a map.
+
+    The parts stand in the order of the table's columns; `best` names them in that of what they tell.
+    """
 
     time: Bins | None = None
     ground: Ground | None = None
     parts: tuple[Bins, ...] = ()
+    best: tuple[str, ...] = ()
+
+    @property
+    def most_telling(self) -> tuple[Bins, ...]:
+        """The parts, those first that tell most."""
+        return tuple(sorted(self.parts, key=lambda one: self.best.index(one.column.name)))
 
     @property
     def bins(self) -> tuple[Bins, ...]:
@@ -183,7 +192,10 @@ def _layout(table: Table, asking: Asking) -> Layout:
     timed = None if time is None else bins(time, values[time.name], known[time.name], most=MOST_TIME)
     seen = None if ground is None else _fitted(ground, values)
     taken = [*([values[time.name]] if timed is not None and time is not None else []), *([*seen.middles(values)] if seen is not None else [])]  # fmt: skip
-    return Layout(time=timed, ground=seen, parts=_most_telling(named, values, known, taken))
+    found = _most_telling(named, values, known, taken)
+    order = {column.name: at for at, column in enumerate(named)}
+    parts = sorted(found, key=lambda one: order[one.column.name])
+    return Layout(time=timed, ground=seen, parts=tuple(parts), best=tuple(one.column.name for one in found))
 
 
 def _telling(table: Table, item: Published) -> list[Column]:
@@ -234,8 +246,8 @@ def _most_telling(
     values: _Values,
     known: Mapping[str, tuple[float, float] | None],
     taken: Sequence[npt.NDArray[np.float64]],
-) -> tuple[Bins, ...]:
-    """Choose the columns whose values spread over many bins, and that do not say what another one did."""
+) -> list[Bins]:
+    """Choose the columns whose values spread over many bins, and that do not say what another one did; what tells most first."""
     weighed = []
     for column in columns:
         made = bins(column, values[column.name], known[column.name])
@@ -259,8 +271,7 @@ def _most_telling(
         found.append(made)
         if len(found) == PARTS:
             break
-    order = {column.name: at for at, column in enumerate(columns)}
-    return tuple(sorted(found, key=lambda one: order[one.column.name]))
+    return found
 
 
 def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

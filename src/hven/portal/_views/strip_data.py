@@ -75,6 +75,18 @@ def of_page(seen: View, *, now: bool = False) -> dict[str, Any] | None:
     return {"later": True, "parts": [], "time": None, "map": None, "rooms": _rooms(chosen)}
 
 
+def first_plot(seen: View) -> str:
+    """Name what a plot shows before anybody chose: the two columns that tell most, else one with the time, else one alone."""
+    try:
+        chosen = strip.layout(seen.table, seen.asking)
+    except HvenError:
+        return ""
+    names = [one.column.name for one in chosen.most_telling]
+    if len(names) < 2 and chosen.time is not None:
+        names = [chosen.time.column.name, *names]
+    return ";".join(names[:2])
+
+
 def _rooms(chosen: Layout) -> str:
     """Name what room is kept for, in the words of the styles."""
     return " ".join(

@@ -17,7 +17,7 @@ from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.column_labels import NAMES, RAW
 from hven.portal._explore.column_pairs import Pair, joined, pairs, places
-from hven.portal._explore.constant_columns import constant
+from hven.portal._explore.constant_columns import constant, untelling
 from hven.portal._explore.fields import choices
 from hven.portal._explore.number_text import unit_text
 from hven.portal._explore.places import kind
@@ -75,7 +75,7 @@ def _page(seen: View, state: Asked) -> Page:
     found = pages.page(search, seen.asking, offset=offset, limit=size, total=total.rows)
     shown = headings(found, seen.table, search.units, labels=seen.labels)
     written = cells(found, seen.table, search.units, labels=seen.labels)
-    alike = constant(search, seen.asking)
+    alike, silent = constant(search, seen.asking), untelling(seen.table, seen.asking)
     release = seen.published.release
     collection = seen.table.schema if release is None else release.collection
     resource = state.holdings.resources.get(collection)
@@ -102,8 +102,9 @@ def _page(seen: View, state: Asked) -> Page:
         "plotted": [
             {"name": one.name, "label": seen.labels.column(one, one.unit), "unit": one.unit or ""}
             for one in seen.table.columns
-            if plotted(one)
+            if plotted(one) and one.name not in silent
         ],
+        "plot_first": strip_data.first_plot(seen),
         "has_plot": any(name == "_plot" for name, _ in search.rest),
         "map": kind(seen.table),
         "surveys": " ".join([*state.around.site.settings.surveys, *_made(collection, state)]),
@@ -122,7 +123,7 @@ def _page(seen: View, state: Asked) -> Page:
         "series": drawn(seen.table, state),
         "strip": strip_data.of_page(seen, now=state.request.query_params.get(strip_data.NOW, "") == "now"),
         "state_pairs": search.pairs(),
-        "choosable": _choosable(seen, alike),
+        "choosable": _choosable(seen, alike, silent),
         "raw": seen.labels.raw,
         "other_names": urlencode(
             [*(one for one in search.pairs() if one[0] != NAMES), *([] if seen.labels.raw else [(NAMES, RAW)])]
@@ -173,11 +174,11 @@ def _here(seen: View, state: Asked) -> str:
     return address(state.base, seen.table)
 
 
-def _choosable(seen: View, alike: Collection[str]) -> list[dict[str, Any]]:
+def _choosable(seen: View, alike: Collection[str], silent: Collection[str]) -> list[dict[str, Any]]:
     """Return the columns that can be shown, those that are first and in their order; with the units that each can be read in."""
     shown = [column.name for column in seen.search.shown() if column.name not in alike]
     units = dict(seen.search.units)
-    others = [column.name for column in seen.table.columns if not column.hidden and column.name not in shown]
+    others = [one.name for one in seen.table.columns if not one.hidden and one.name not in {*shown, *silent}]
     return [
         {
             "name": name,
