@@ -157,6 +157,7 @@ class Body {
       this.globe.soon();
     } catch (error) {
       this.asked = null;
+      if (this.legend.gone(error)) return this.load();
       this.told.replaceChildren(
         wrong(error),
         " ",

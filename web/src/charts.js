@@ -1,5 +1,5 @@
 // What a map of the sky stands on: Aladin's window, the survey below everything, and the coverage over it; what cannot be had says so.
-import { make } from "./dom.js";
+import { all, make } from "./dom.js";
 /** @import {Workspace} from "./workspace.js" */
 
 const LOOKS = { _row: null, _map: null, _plot: null, _sort: null, _cols: null };
@@ -179,5 +179,29 @@ export class Coverage {
     const look = { color: this.colour, opacity: this.opacity, fill: true, edge: false, lineWidth: 1 };
     this.moc = this.A.MOCFromJSON(cells, { ...look, name: "coverage" });
     this.aladin.addMOC(this.moc);
+  }
+}
+
+/**
+ * Give words to the map's own buttons, which have pictures alone.
+ * @param {HTMLElement} place
+ * @param {Workspace} workspace
+ */
+export function named(place, { t }) {
+  for (const one of all(place, "img:not([alt])", HTMLImageElement)) one.alt = "";
+  /** @type {Record<string, string>} */
+  const names = {
+    "aladin-location-copy": t("Copy the position"),
+    "aladin-fullScreen-control": t("Whole screen"),
+    "aladin-fullScreenControl": t("Whole screen"),
+  };
+  /** @type {Record<string, string>} */
+  const kinds = { select: t("Frame of coordinates"), input: t("Position") };
+  for (const one of all(place, "button, select, input, .aladin-btn")) {
+    if (one.textContent?.trim() && one.localName !== "select") continue;
+    if (one.getAttribute("aria-label")) continue;
+    const name = Object.keys(names).find((each) => one.classList.contains(each));
+    const said = name ? names[name] : (kinds[one.localName] ?? (one.title || t("Control of the map")));
+    one.setAttribute("aria-label", said);
   }
 }

@@ -82,8 +82,30 @@ export function holds({ circle, corners = [] }, [lon, lat]) {
  * @param {string | null} text
  */
 export function looked(text) {
-  const found = (text ?? "").split(",").map((one) => (one.trim() === "" ? NaN : Number(one)));
+  const found = (text ?? "")
+    .split(",")
+    .slice(0, 3)
+    .map((one) => (one.trim() === "" ? NaN : Number(one)));
   const [lon, lat, field] = found;
   const place = Number.isFinite(lon) && Math.abs(lon) <= 360 && Math.abs(lat) <= 90;
   return found.length === 3 && place && field > 0 && field <= 360 ? found : [0, 0, 180];
+}
+
+/**
+ * Give the circle around places, about: its middle and its radius.
+ * @param {Place[]} places
+ */
+export function around(places) {
+  const sum = [0, 0, 0];
+  for (const [lon, lat] of places) {
+    const flat = Math.cos(lat * RAD);
+    sum[0] += flat * Math.cos(lon * RAD);
+    sum[1] += flat * Math.sin(lon * RAD);
+    sum[2] += Math.sin(lat * RAD);
+  }
+  const [x, y, z] = sum;
+  if (Math.hypot(x, y, z) < 0.05 * places.length) return null; // all over the sky
+  /** @type {Place} */
+  const middle = [(Math.atan2(y, x) / RAD + 360) % 360, Math.atan2(z, Math.hypot(x, y)) / RAD];
+  return [...middle, Math.max(...places.map((one) => distance(middle, one)))];
 }

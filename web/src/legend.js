@@ -1,6 +1,7 @@
 // Colours of a column's values on maps: a choice of columns, and below it what each colour means, with a switch for each value; a scale for numbers and counts.
 import { make } from "./dom.js";
 import { ramp, viridis } from "./colours.js";
+import { Refused } from "./workspace.js";
 /** @import {Colouring, Places} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
@@ -91,6 +92,16 @@ export class Legend {
     sign.style.setProperty("--sign", at < 0 ? NONE : PALETTE[at % PALETTE.length]);
     const number = make("small", { textContent: this.workspace.number(rows) });
     return make("li", {}, make("label", {}, tick, sign, label, " ", number));
+  }
+
+  /**
+   * Tell whether a question failed because there is no such column to colour by, and forget the column.
+   * @param {unknown} error
+   */
+  gone(error) {
+    if (!this.column || !(error instanceof Refused) || error.status !== 400) return false;
+    this.column = "";
+    return true;
   }
 
   /**

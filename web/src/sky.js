@@ -1,31 +1,40 @@
 // The sky: rows as points, footprints or counts of cells, tied both ways with the selection; a region that is drawn becomes a condition.
 // Aladin Lite (GPL-3, with its licence beside it) is a file of its own that this pane loads by its address; the rest of Hven is BSD-3.
-import { clearer } from "./colours.js";
-import { all, button, find, make, table, wrong } from "./dom.js";
-import { centre, distance, holds, looked, outline, pairs } from "./geometry.js";
+import { clearer, viridis } from "./colours.js";
+import { button, find, make, table, wrong } from "./dom.js";
+import { around, centre, distance, holds, looked, outline, pairs } from "./geometry.js";
 import { layers, under } from "./layers.js";
-import { chart, Coverage, Survey } from "./charts.js";
-/** @import {Layer, Places, Region} from "./answers.js" */
+import { faint, Legend, sized } from "./legend.js";
+import { chart, Coverage, named, Survey } from "./charts.js";
+import { CLEAR, COLOURS, listed } from "./sky_layers.js";
+/** @import {Places, Region} from "./answers.js" */
 /** @import {Outline, Place} from "./geometry.js" */
 /** @import {Workspace} from "./workspace.js" */
 
 const NEAR = 8; // pixels: what is so close to the pointer is under it
 const WAIT = 300; // milliseconds after a movement
 const WIDE = 60; // degrees: who sees more than that sees everything
-const [POINT, SHAPE, ASKED, COVERED, LIT] = ["#ffb26b", "#7fb0ff", "#9df09d", "#d98cff", "#ff5a36"];
-const CLEAR = 0.55; // of the cells
+const [POINT, SHAPE, ASKED, COVERED, LIT] = COLOURS;
+const FITTED = 500; // rows that the map is fitted to
 const ASIDE = ["_map", "_row", "_plot", "_sort", "_cols", "_view"]; // change nothing of what is drawn
 const LOOKS = { _row: null, _sort: null, _cols: null, _plot: null, _map: null };
 
 /** @typedef {{key: string, text: string} & Outline} Drawn a footprint that is drawn */
 
-class Sky {
+export class Sky {
   /** Where a row is, by its key.
    * @type {Map<string, Place | null>} */
   placed = new Map();
   /** @type {Drawn[]} */
   shapes = [];
+  /** What rows are called, by their keys.
+   * @type {Map<string, string>} */
+  names = new Map();
+  /** @type {Places | null} */
+  found = null;
   clearness = CLEAR;
+  solid = 1; // how clear points and footprints are drawn
+  size = 4; // of points
   most = 1;
   /** @type {string | null} */
   asked = null;
@@ -33,6 +42,7 @@ class Sky {
    * @type {string | null} */
   region = null;
   later = 0;
+  fresh = true; // rows were asked for that the map has not shown yet
 
   /**
    * @param {HTMLElement} box
@@ -49,13 +59,21 @@ class Sky {
     this.under = make("div", { className: "under", "aria-live": "polite" });
     this.aladin = chart(A, this.place, box.dataset.sky ?? "", looked(workspace.state.get("_map")));
     named(this.place, workspace);
+    const at = workspace.state.get("_map");
+    this.fresh = !at || String(looked(at)) !== at.split(",").slice(0, 3).map(Number).join();
+    const colour = decodeURIComponent(at?.split(",")[3] ?? "");
+    const recolour = () => {
+      this.tell();
+      this.draw();
+    };
+    this.legend = new Legend(workspace, colour, recolour, () => this.found && this.rows(this.found));
     this.overlays = this.overlaid();
     this.survey = new Survey(A, this.aladin, box, workspace);
     this.coverage = new Coverage(A, this.aladin, COVERED, `${this.here}/moc?_of=coverage&_as=json`, workspace);
     this.place.before(this.bar());
-    this.place.after(this.under);
+    this.place.after(this.under, this.legend.box);
     this.told.after(this.survey.lacking, this.coverage.lacking);
-    this.place.before(layers(workspace.t, this.layers()));
+    this.place.before(layers(workspace.t, listed(this)));
     this.follow();
     this.survey.begin();
     this.outlineRegion();
@@ -64,12 +82,22 @@ class Sky {
   overlaid() {
     const { A, aladin } = this;
     const circle = (/** @type {any} */ source, /** @type {CanvasRenderingContext2D} */ ctx) => {
+      const part = Math.log1p(source.data.count) / Math.log1p(this.most);
       ctx.beginPath();
-      ctx.arc(source.x, source.y, 2 + 9 * Math.sqrt(source.data.count / this.most), 0, 2 * Math.PI);
-      ctx.fillStyle = clearer(POINT, this.clearness);
+      ctx.arc(source.x, source.y, 3 + 6 * part, 0, 2 * Math.PI);
+      ctx.fillStyle = faint(viridis(0.15 + 0.85 * part), this.clearness);
       ctx.fill();
     };
-    const points = { name: "rows", color: clearer(POINT, 1), sourceSize: 8, shape: "circle", onClick: null };
+    const point = (/** @type {any} */ source, /** @type {CanvasRenderingContext2D} */ ctx) => {
+      ctx.beginPath();
+      ctx.arc(source.x, source.y, this.size, 0, 2 * Math.PI);
+      ctx.fillStyle = faint(source.data.colour, 0.35 * this.solid);
+      ctx.fill();
+      ctx.strokeStyle = faint(source.data.colour, this.solid);
+      ctx.lineWidth = 1.2;
+      ctx.stroke();
+    };
+    const points = { name: "rows", color: clearer(POINT, 1), sourceSize: 10, shape: point, onClick: null };
     // no pointer finds the marks of what is chosen: one that is gone would stay drawn where it was
     const chosen = { name: "chosen", color: LIT, sourceSize: 18, shape: "circle", readOnly: true };
     const made = {
@@ -94,11 +122,15 @@ class Sky {
       const key = object?.data?.key ?? object?.key;
       if (key) selection.set("hover", key);
     });
-    selection.on("change", () => this.mark());
+    selection.on("change", ({ name }) => {
+      if (name === "chosen") this.reach(selection.chosen);
+      this.mark();
+    });
     state.on("change", ({ changed }) => {
       this.outlineRegion();
       if (!changed?.every((name) => name === "_map")) this.under.replaceChildren(); // a map that moves has the same rows there
       if (changed?.every((name) => ASIDE.includes(name))) return;
+      this.fresh = true;
       this.coverage.draw();
       this.draw();
     });
@@ -114,21 +146,27 @@ class Sky {
   async draw() {
     const { told } = this;
     const { lon, lat, radius } = this.view;
-    const near = radius < WIDE ? `${lon.toFixed(4)},${lat.toFixed(4)},${radius.toFixed(4)}` : "";
-    const state = this.workspace.state.with({ _view_at: near || null, ...LOOKS });
+    const near = radius < WIDE && !this.fresh ? `${lon.toFixed(4)},${lat.toFixed(4)},${radius.toFixed(4)}` : "";
+    const state = this.workspace.state.with({ _view_at: near || null, _c: this.legend.column || null, ...LOOKS });
     if (String(state) === this.asked) return;
     this.asked = String(state);
     try {
       /** @type {Places} */
       const found = await this.workspace.ask(`${this.here}/places`, { state, pane: "sky" });
-      const { points, cells, shapes } = this.overlays;
-      for (const one of [points, cells, shapes]) one.removeAll();
-      this.placed = new Map();
-      this.shapes = [];
-      told.textContent = found.counts.length ? this.counts(found) : this.rows(found);
+      this.legend.take(found);
+      this.found = found;
+      const counted = found.counts.length > 0;
+      const { cells, points } = this.overlays;
+      for (const one of [cells, points]) one.removeAll();
+      told.textContent = counted ? this.counts(found) : this.rows(found);
       this.mark();
+      if (!this.fresh) return;
+      this.fresh = false;
+      if (!counted) this.fit();
+      else if (radius < WIDE) await this.draw();
     } catch (error) {
       this.asked = null;
+      if (this.legend.gone(error)) return this.draw();
       const again = button(this.workspace.t("Try again"), () => this.draw());
       told.replaceChildren(wrong(error), " ", again);
     }
@@ -140,6 +178,7 @@ class Sky {
    */
   counts({ lon, lat, counts, total }) {
     const { A } = this;
+    this.forgotten();
     this.most = Math.max(...counts);
     this.overlays.cells.addSources(lon.map((x, at) => A.source(x, lat[at], { count: counts[at] })));
     return this.workspace.t("{total} rows in view, as counts of cells", { total: this.workspace.number(total) });
@@ -149,26 +188,70 @@ class Sky {
    * Draw rows as points and footprints.
    * @param {Places} found
    */
-  rows({ lon, lat, keys, shapes, total }) {
-    const { A } = this;
+  rows({ lon, lat, keys, names, shapes, total }) {
+    const { A, legend } = this;
     const { t } = this.workspace;
-    this.overlays.points.addSources(lon.map((x, at) => A.source(x, lat[at], { key: keys[at] })));
-    keys.forEach((key, at) => this.placed.set(key, lon[at] === undefined ? centre(shapes[at]) : [lon[at], lat[at]]));
+    this.forgotten();
+    this.size = sized(keys.length);
+    const shown = keys.map((_, at) => legend.colour(at, ""));
+    const seen = keys.map((_, at) => at).filter((at) => shown[at] !== null && lon[at] !== undefined);
+    this.overlays.points.addSources(
+      seen.map((at) => A.source(lon[at], lat[at], { key: keys[at], colour: shown[at] || POINT })),
+    );
+    keys.forEach((key, at) => {
+      if (shown[at] !== null) this.placed.set(key, lon[at] === undefined ? centre(shapes[at]) : [lon[at], lat[at]]);
+      if (names[at]) this.names.set(key, names[at]);
+    });
     shapes.forEach((text, at) => {
-      const shape = outline(text);
+      const shape = shown[at] === null ? null : outline(text);
       if (!shape) return;
       this.shapes.push({ key: keys[at], text, ...shape });
-      this.overlays.shapes.add(Object.assign(this.shape(shape), { key: keys[at] }));
+      this.overlays.shapes.add(Object.assign(this.shape(shape, shown[at]), { key: keys[at] }));
     });
     const number = this.workspace.number(total);
+    if (total === 1) return t("1 row");
     return shapes.length && shapes.length < total
       ? t("{total} rows, {shown} of them drawn", { total: number, shown: shapes.length })
       : t("{total} rows in view", { total: number });
   }
 
-  /** @param {Outline} outlined */
-  shape({ circle, corners }) {
-    return circle ? this.A.circle(circle[0], circle[1], circle[2]) : this.A.polygon(corners);
+  /** Nothing is drawn of rows any more. */
+  forgotten() {
+    this.overlays.points.removeAll();
+    this.overlays.shapes.removeAll();
+    this.placed = new Map();
+    this.names = new Map();
+    this.shapes = [];
+  }
+
+  /** Look at all rows that were found, if they are not too many. */
+  fit() {
+    const places = /** @type {Place[]} */ ([...this.placed.values()].filter(Boolean));
+    const circle = places.length && places.length <= FITTED ? around(places) : null;
+    if (!circle) return;
+    this.aladin.gotoRaDec(circle[0], circle[1]);
+    this.aladin.setFoV(Math.min(Math.max(2.6 * circle[2], 0.5), 180));
+  }
+
+  /**
+   * Bring a row into view.
+   * @param {string | null} key
+   */
+  reach(key) {
+    const at = key ? this.placed.get(key) : null;
+    if (!at) return;
+    const pixel = this.aladin.world2pix(at[0], at[1]);
+    const { clientWidth: wide, clientHeight: high } = this.place;
+    if (!pixel || pixel[0] < 0 || pixel[1] < 0 || pixel[0] > wide || pixel[1] > high) this.aladin.gotoRaDec(at[0], at[1]); // prettier-ignore
+  }
+
+  /**
+   * @param {Outline} outlined
+   * @param {string | null} [colour]
+   */
+  shape({ circle, corners }, colour = null) {
+    const options = colour ? { color: colour } : {};
+    return circle ? this.A.circle(circle[0], circle[1], circle[2], options) : this.A.polygon(corners, options);
   }
 
   /** Draw the region that is searched in. */
@@ -209,10 +292,17 @@ class Sky {
   moved() {
     clearTimeout(this.later);
     this.later = setTimeout(() => {
-      const { lon, lat, wide } = this.view;
-      this.workspace.state.set({ _map: [lon, lat, wide].map((one) => one.toFixed(3)).join(",") }, { replace: true });
+      this.tell();
       this.draw();
     }, WAIT);
+  }
+
+  /** Write into the address what is looked at, and how it is coloured. */
+  tell() {
+    const { lon, lat, wide } = this.view;
+    const colour = encodeURIComponent(this.legend.column).replaceAll(",", "%2C");
+    const parts = [...[lon, lat, wide].map((one) => one.toFixed(3)), ...(colour ? [colour] : [])];
+    this.workspace.state.set({ _map: parts.join(",") }, { replace: true });
   }
 
   /**
@@ -228,7 +318,7 @@ class Sky {
       if (pixel && Math.hypot(pixel[0] - x, pixel[1] - y) <= NEAR) keys.add(key);
     }
     const found = [...keys];
-    under(this.under, found, this.workspace, this.box.dataset.footprints === undefined ? null : [ra, dec]);
+    under(this.under, found, this.workspace, this.box.dataset.footprints === undefined ? null : [ra, dec], this.names);
     setTimeout(() => this.forget()); // it marks what was clicked after it has told so
     if (found.length === 1) this.workspace.choose(found[0]);
   }
@@ -274,73 +364,6 @@ class Sky {
       const written = corners.map(([x, y]) => `${x.toFixed(5)} ${y.toFixed(5)}`);
       if (corners.length > 2) this.within({ _in: `POLYGON ${written.join(" ")}`, _near: null });
     }
-  }
-
-  /** @returns {Layer[]} */
-  layers() {
-    const { aladin, survey } = this;
-    const { t } = this.workspace;
-    const { points, cells, chosen, shapes, lit, asks } = this.overlays;
-    const show = (/** @type {boolean} */ on, /** @type {any[]} */ ...list) => {
-      for (const one of list) on ? one.show() : one.hide();
-    };
-    const sky = (/** @type {boolean} */ on, /** @type {number} */ opacity) =>
-      aladin.getBaseImageLayer()?.setOpacity(on ? opacity : 0);
-    const rows = (/** @type {boolean} */ on, /** @type {number} */ opacity) => {
-      show(on, points, cells);
-      points.setColor(clearer(POINT, opacity));
-      this.clearness = CLEAR * opacity;
-      cells.reportChange();
-    };
-    const drawn = (/** @type {any} */ overlay, /** @type {string} */ colour) => {
-      return (/** @type {boolean} */ on, /** @type {number} */ opacity) => {
-        show(on, overlay);
-        overlay.setColor(clearer(colour, opacity));
-      };
-    };
-    const counted = t("where there are many: counts of cells, the bigger the more");
-    /** @type {Layer} */
-    const covered = {
-      name: t("Coverage"),
-      sign: "area",
-      colour: COVERED,
-      on: false,
-      opacity: 0.4,
-      told: t("cells of the sky that rows lie in (MOC)"),
-      set: (on, opacity) => this.coverage.set(on, opacity),
-    };
-    return [
-      { name: t("Sky"), sign: "area", colour: "#56608a", choice: survey.choice, set: sky },
-      { name: t("Rows"), sign: "dot", colour: POINT, told: counted, set: rows },
-      { name: t("Footprints"), sign: "line", colour: SHAPE, set: drawn(shapes, SHAPE) },
-      ...(this.box.dataset.coverage === undefined ? [] : [covered]),
-      { name: t("Region of the search"), sign: "line", colour: ASKED, set: drawn(asks, ASKED) },
-      { name: t("Chosen rows"), sign: "dot", colour: LIT, set: (on) => show(on, chosen, lit) },
-    ];
-  }
-}
-
-/**
- * Give words to the map's own buttons, which have pictures alone.
- * @param {HTMLElement} place
- * @param {Workspace} workspace
- */
-function named(place, { t }) {
-  for (const one of all(place, "img:not([alt])", HTMLImageElement)) one.alt = "";
-  /** @type {Record<string, string>} */
-  const names = {
-    "aladin-location-copy": t("Copy the position"),
-    "aladin-fullScreen-control": t("Whole screen"),
-    "aladin-fullScreenControl": t("Whole screen"),
-  };
-  /** @type {Record<string, string>} */
-  const kinds = { select: t("Frame of coordinates"), input: t("Position") };
-  for (const one of all(place, "button, select, input, .aladin-btn")) {
-    if (one.textContent?.trim() && one.localName !== "select") continue;
-    if (one.getAttribute("aria-label")) continue;
-    const name = Object.keys(names).find((each) => one.classList.contains(each));
-    const said = name ? names[name] : (kinds[one.localName] ?? (one.title || t("Control of the map")));
-    one.setAttribute("aria-label", said);
   }
 }
 

@@ -70,7 +70,7 @@ def named(rows: pa.Table, column: Column | None) -> tuple[str, ...]:
 def offered(table: Table, asking: Asking) -> list[Column]:
     """Return the columns that rows can be coloured by: choices, then numbers that are shown first."""
     choices = facets.offered(table, asking)
-    known = {one.name for one in choices} | set(table.primary)
+    known = {one.name for one in choices} | set(table.primary) | set(table.position or ())
     numbers = [
         one
         for one in sorted(table.columns, key=lambda one: one.rank)
