@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pytest
 
-from hven.descriptor.new import create
+from hven.descriptor.new import create, draft
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLarge
 from hven.model.settings import Settings
@@ -523,6 +523,16 @@ def test_new_drafts_a_descriptor_of_each_that_can_be_ingested(tmp_path: Path):
         assert "collections: omega" in text
         with pytest.raises(SourceError, match="no list"):
             create(settings, "broken", three, kind="rest")
+
+
+def test_new_asks_for_each_page_once(tmp_path: Path):
+    rest = RestWorld(rows=[{"n": at, "name": f"a{at}"} for at in range(5)], way="link")
+    with serving(rest) as url:
+        draft("plain", "rest", {"url": url, "records": "data.items"}, tmp_path, private=True)
+        asked = [one.given.get("from") for one in rest.asked]
+        assert asked == [None, "2", "4"], "it is looked at for its columns, its rows, its key"
+        draft("plain", "rest", {"url": url, "records": "data.items"}, tmp_path, private=True)
+        assert len(rest.asked) == 6, "who looks again later asks again"
 
 
 def test_rows_are_arrow_of_the_types_that_are_told(url: str):

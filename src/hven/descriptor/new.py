@@ -32,7 +32,7 @@ from hven.descriptor._guesses import (
 from hven.descriptor._proposing import SAMPLE, facts_of
 from hven.descriptor._to_standard import Draft, full_name, passing
 from hven.descriptor._yaml_text import comment, flow, folded, scalar
-from hven.model import plugins
+from hven.model import Cache, plugins
 from hven.model.errors import Conflict, SourceError, UsageError, UserError
 from hven.model.literal import figure
 from hven.model.sky import contours
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 TABLES = {"fits": "hdu", "product": "part", "sql": "table", "live": "table", "votable": "table", "fixed": "table"}
 ROWS, SECONDS = 1_000_000, 8.0  # how much is looked at
 KEYS = 5_000_000  # rows among which a name must stand once
+ANSWERS = (
+    128 << 20
+)  # bytes of what a service answered: it is looked at again for the key and for samples, and asked once
 FEWER = 20_000  # of a table that other programs work with, or that is elsewhere
 
 
@@ -328,7 +331,9 @@ def _draft(
     options = dict(options)
     module = plugins.load("sources", kind)
     refused: list[Reject] = []
-    context = Context(directory=directory, reject=refused.append, secret=secret, allow_private=private)
+    context = Context(
+        directory=directory, reject=refused.append, secret=secret, allow_private=private, answers=Cache(ANSWERS)
+    )
     guessed: list[str] = []
     if kind == "fixed" and not {"fields", "readme"} & set(options):
         options.update(module.guessed(options, context))

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from hven.formats import Head
     from hven.formats.media import Product
+    from hven.model import Cache
     from hven.model.table import Column, FileReader
+    from hven.sources.remote import Streamed
 
 GONE = "hven:gone"  # of rows in a journal: true for those that were deleted
 ROW = "source.row"  # int64, 1-based number of the row in its file, as an editor or a database would count data rows
@@ -169,6 +171,8 @@ class Context:
         What clients pushed into the table; None: it is not known here.
     shows
         Takes how many documents of how many came, while they are fetched; None: nobody looks.
+    answers
+        Keeps what services answered, for who looks at one again and again and wants to ask it once; None: nothing is kept.
     """
 
     directory: Path = Path()
@@ -189,6 +193,7 @@ class Context:
     kept: Path | None = None
     journal: Journal | None = None
     shows: Callable[[int, int], None] | None = None
+    answers: Cache[tuple[Streamed, Sequence[bytes]]] | None = None
 
 
 class Journal(Protocol):

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,12 +19,13 @@ from hven.sources._reading.bearer import token
 from hven.sources._turns import MENDED, Busy, after, backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from hven.sources import Context
     from hven.sources.remote import Streamed
 
 PATIENCE = 600.0  # seconds that a service may ask us to wait (Retry-After)
+KEPT = 32 << 20  # bytes of an answer that is kept, where they are
 WORDS = 400  # characters of an answer that is no document
 AGENT = {"User-Agent": "hven (sync)"}
 _TAG = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
@@ -149,6 +151,7 @@ class Service:
         self._next, self._turn = 0.0, threading.Lock()
         self._private = context.allow_private
         self._tell = context.tell
+        self._answers = context.answers
         self._through: remote.Connections | None = None
         self.meanwhile: Callable[[], object] | None = None
         if secret is not None and urlsplit(url).scheme != "https" and not self._private:
@@ -237,6 +240,10 @@ class Service:
         Unreachable, Forbidden, UserError
             As `hven.sources.remote.stream`.
         """
+        key = (url, tuple((headers or {}).items())) if method == "GET" else None
+        if key is not None and self._answers is not None and (known := self._answers.find(key)):
+            yield replace(known[0], parts=iter(known[1]))
+            return
         with self._turn:
             now = time.monotonic()
             begin, self._next = max(self._next, now), max(self._next, now) + self._pause
@@ -264,8 +271,21 @@ class Service:
                         f"answers {answer.status}: {words(answer) or 'it does not say why'}",
                         after(answer.headers.get("retry-after")),
                     )
-                yield answer
+                keeps = self._answers is not None and key is not None and answer.status == 200
+                yield replace(answer, parts=self._kept(key, answer)) if keeps else answer
                 return
+
+    def _kept(self, key: Hashable, answer: Streamed) -> Iterator[bytes]:
+        """Pass an answer on, and keep it once it was read to its end."""
+        found: list[bytes] = []
+        size = 0
+        for part in answer.parts:
+            yield part
+            size += len(part)
+            if size <= KEPT:
+                found.append(part)
+        if self._answers is not None and size <= KEPT:
+            self._answers.keep(key, (replace(answer, parts=iter(())), found), size)
 
     def _let_in(self, answer: Streamed) -> bool:
         """Get a token for our password, if the service says where (``ivoa_bearer``)."""
