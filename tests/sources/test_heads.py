@@ -347,6 +347,46 @@ def test_maps_in_geotiff_lie_where_they_say(tmp_path):
     assert corners[2][:, 1].min() == pytest.approx(-80.0, abs=0.1)
 
 
+def boxed(kind, *inner):
+    body = b"".join(inner)
+    return (len(body) + 8).to_bytes(4, "big") + kind + body
+
+
+def grid(system, origin, *steps):
+    vectors = "".join(f"<gml:offsetVector>{step}</gml:offsetVector>" for step in steps)
+    return f'<gml:FeatureCollection xmlns:gml="http://www.opengis.net/gml"><gml:RectifiedGrid dimension="2"><gml:origin><gml:Point srsName="{system}"><gml:pos>{origin}</gml:pos></gml:Point></gml:origin>{vectors}</gml:RectifiedGrid></gml:FeatureCollection>'.encode()
+
+
+OWN = b'<gml:Dictionary xmlns:gml="http://www.opengis.net/gml"><gml:GeographicCRS><gml:srsName>Mars (2015) - Sphere / Ocentric</gml:srsName></gml:GeographicCRS></gml:Dictionary>'
+
+
+def test_maps_in_gml_within_jpeg_2000_lie_where_they_say(tmp_path):
+    """As GDAL writes them: latitudes first in EPSG's system, longitudes first in one of its own; the same places as of a GeoTIFF."""
+    urn, own = "urn:ogc:def:crs:EPSG::4326", "gmljp2://xml/CRSDictionary.gml#ogrcrs1"
+    said = {
+        "1": (grid(urn, "19.75 100.25", "0 0.5", "-0.5 0"),),
+        "2": (grid(own, "100.25 19.75", "0.5 0", "0 -0.5"), OWN),
+        "3": (grid("urn:ogc:def:crs:EPSG::32631", "100 20", "10 0", "0 -10"),),  # metres of another projection
+        "4": (grid(urn, "19.75 100.25", "0.1 0.5", "-0.5 0.1"),),  # turned
+        "5": (b"<not-xml", b""),
+    }
+    size = boxed(b"ihdr", (20).to_bytes(4, "big"), (40).to_bytes(4, "big"), b"\0\1\7\7\0\0")
+    for name, documents in said.items():
+        parts = [boxed(b"asoc", boxed(b"lbl ", b"x"), boxed(b"xml ", one)) for one in documents]
+        body = boxed(b"jP  ", b"\r\n\x87\n") + boxed(b"ftyp", b"jp2 ") + boxed(b"jp2h", size)
+        (tmp_path / f"{name}.jp2").write_bytes(
+            body + boxed(b"asoc", boxed(b"lbl ", b"gml.data"), *parts) + boxed(b"jp2c", b"x")
+        )
+    rows = read(opened("product", tmp_path, files="*.jp2", mode="images"), ["file.stem", "width", "height", "CTYPE1", "file.footprint"])  # fmt: skip
+    assert [(row["file.stem"], row["width"], row["height"], row["CTYPE1"]) for row in rows] == [
+        ("1", 40, 20, "EALN-CAR"), ("2", 40, 20, "MALN-CAR"), ("3", 40, 20, None), ("4", 40, 20, None), ("5", 40, 20, None)
+    ]  # fmt: skip
+    for row in rows[:2]:
+        corners = np.array([(one["x"], one["y"]) for one in row["file.footprint"]["region"][0][0]])
+        assert corners.min(0) == pytest.approx((100.0, 10.0), abs=0.06)
+        assert corners.max(0) == pytest.approx((120.0, 20.0), abs=0.06)
+
+
 def test_images_cover_what_headers_say():
     """Of FITS both kinds make the same footprint."""
     folder = shared("data/helio/images")

@@ -1,4 +1,4 @@
-"""Pictures with a place: GeoTIFF and JPEG 2000 (GeoJP2, headers of FITS in XML). Sizes, headers and maps are read, and no pixels."""
+"""Pictures with a place: GeoTIFF and JPEG 2000 (GeoJP2, GML, headers of FITS in XML). Sizes, headers and maps are read, and no pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
     from hven.formats.media._distant import Place
 
-TAGS, LONGEST, BOXES = 400, 1 << 20, 2000  # of a directory; bytes of a value or a box; boxes of a file
+TAGS, LONGEST, BOXES, FEW = (
+    400,
+    1 << 20,
+    2000,
+    20,
+)  # of a directory; bytes of a value or a box; boxes of a file, and of what is put together
 _GEO = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
 _TYPES = {
     1: "B",
@@ -225,7 +230,7 @@ def _jpeg2000(file: BinaryIO, name: str, size: int) -> Product:
     shape, kind = (0, 0, 0), np.dtype("u1")
     said: list[Card] = []
     world: list[Card] = []
-    geo = b""
+    geo, gml = b"", list[bytes]()
     for box, first, last in _boxes(file, 0, size):
         if box == b"jp2h":
             for inner, begin, _ in _boxes(file, first, last):
@@ -241,20 +246,81 @@ def _jpeg2000(file: BinaryIO, name: str, size: int) -> Product:
                 said += _fits_in(body)
             elif body.startswith(_GEO):
                 geo = body[16:]
+        elif box == b"asoc":
+            gml += _associated(file, first, last)
     words = {card.keyword: card for card in said}
     if "CTYPE1" in words:
         world = said
     elif geo:
         world = _world(_tags(io.BytesIO(geo)), shape[2], shape[1])
+    elif gml:
+        world = _grid(gml, shape[2], shape[1])
     return _made("jpeg2000", name, shape, kind, said, world)
+
+
+def _associated(file: BinaryIO, begin: int, end: int) -> list[bytes]:
+    """Read the documents of XML in boxes that are put together (ISO/IEC 15444-2)."""
+    found: list[bytes] = []
+    waiting = [(begin, end)]
+    for _ in range(FEW):
+        if not waiting:
+            break
+        for box, first, last in _boxes(file, *waiting.pop()):
+            if box == b"asoc":
+                waiting.append((first, last))
+            elif box == b"xml " and last - first <= LONGEST and len(found) < FEW:
+                file.seek(first)
+                found.append(file.read(last - first))
+    return found
+
+
+def _grid(documents: list[bytes], width: int, height: int) -> list[Card]:
+    """Write the map of a grid in GML as WCS; empty: it is turned, or not of longitudes and latitudes (OGC 05-047r3)."""
+    roots = [root for one in documents if (root := _parsed(one)) is not None]
+    grid = next((found for root in roots if (found := root.find(".//{*}RectifiedGrid")) is not None), None)
+    if grid is None:
+        return []
+    origin, *steps = (
+        [float(word) for word in (one.text or "").split()]
+        for one in (*grid.findall(".//{*}origin//{*}pos")[:1], *grid.findall("{*}offsetVector"))
+    )
+    if any(len(one) != 2 for one in (origin, *steps)) or len(steps) != 2:
+        return []
+    lon = (
+        0 if steps[0][0] else 1
+    )  # the axis along which rows run: what comes first depends on the system, and on who wrote it
+    lat = 1 - lon
+    if steps[0][lat] or steps[1][lon]:
+        return []
+    name = next((str(one.get("srsName")) for one in grid.iter() if one.get("srsName")), "")
+    code = re.search(r"EPSG\W.*?(\d+)$", name)
+    if code is not None:
+        body = "Earth" if int(code[1]) in _EARTH else ""
+    else:  # a system of its own, in a document beside it
+        own = next((found for root in roots if (found := root.find(".//{*}GeographicCRS")) is not None), None)
+        body = "" if own is None else own.findtext("{*}srsName") or ""
+    if not body:
+        return []
+    said = body.encode("ascii", "replace") + b"|"
+    keys = (1, 1, 0, 3, 1024, 0, 1, 2, 1025, 0, 1, 2, 2049, 34737, len(said), 0)  # degrees, of middles of pixels
+    tags: dict[int, tuple[Any, ...]] = {33550: (steps[0][lon], -steps[1][lat], 0.0), 33922: (0.0, 0.0, 0.0, origin[lon], origin[lat], 0.0), 34735: keys, 34737: (said,)}  # fmt: skip
+    return _world(tags, width, height)
+
+
+def _parsed(body: bytes) -> Any:
+    """Parse a document of XML, whatever it is; None: it is none."""
+    from lxml import etree  # noqa: PLC0415  (beside the standard library's, of which nothing limits entities)
+
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True, recover=True)  # fmt: skip
+    try:
+        return etree.fromstring(body.rstrip(b"\0"), parser)
+    except etree.XMLSyntaxError:  # of which nothing can be recovered
+        return None
 
 
 def _fits_in(body: bytes) -> list[Card]:
     """Read a header of FITS that is written as XML, as Helioviewer's pictures have it; empty: it is other XML."""
-    from lxml import etree  # noqa: PLC0415  (beside the standard library's, of which nothing limits entities)
-
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True, recover=True)  # fmt: skip
-    root = etree.fromstring(body.rstrip(b"\0"), parser)
+    root = _parsed(body)
     found = None if root is None else root if root.tag == "fits" else root.find(".//fits")
     if found is None:
         return []
