@@ -10,7 +10,7 @@ from zipfile import is_zipfile
 from hven.ingest._kept_rows import Taken
 from hven.ingest._rules import ERROR
 from hven.ingest._sent_archives import unpacked
-from hven.ingest._sent_places import Place, Sent, digest_of, spool
+from hven.ingest._sent_places import Place, Sent, digest_of, spool, undone
 from hven.ingest._steps import new_id
 from hven.ingest._trial import load
 from hven.ingest._writing import DELETE, POST, Refused, Writing, Written, matches
@@ -135,6 +135,7 @@ class Sending(Writing):
         if (before := self.again(found)) is not None:
             return before
         self.free()
+        undone(site, self.collection)  # before it is looked at what is there
         resource = load(site, self.collection)
         places = [self._place(resource, name, body) for name, body in self.given]
         names, gone = [name for name, _ in self.given], write.action == DELETE

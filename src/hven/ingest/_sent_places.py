@@ -107,7 +107,7 @@ class Place:
                 one.unlink(missing_ok=True)
 
 
-def undone(site: Site, collection: str, but: str) -> None:
+def undone(site: Site, collection: str, but: str = "") -> None:
     """Undo what pushes of files began that were killed before they were committed; called by who holds the collection's lease.
 
     Parameters
@@ -115,7 +115,7 @@ def undone(site: Site, collection: str, but: str) -> None:
     site, collection
         Where.
     but
-        The run that is under way.
+        The run that is under way; empty: none is.
     """
     for note in sorted(spool(site).glob(f".{collection}-*{NOTE}")):
         with suppress(OSError):
