@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from asking import Client
@@ -20,10 +21,11 @@ ROWS = 60
 EVIL = "<b>Ice</b> & snow"
 CUBES = f"""\
 collection: cubes
-title: Cubes
-description: Made cubes
+title: {{en: Cubes, fr: Les <i>cubes</i>}}
+description: {{fr: Des cubes, en: Made cubes}}
 tables:
   epn_core:
+    description: {{en: A row is a file, fr: Une ligne est un fichier}}
     standard: epn-tap-2.0
     frame: body
     optional: [solar_longitude, access]
@@ -32,7 +34,7 @@ tables:
     columns:
       orbit: {{type: int32, description: Number of the orbit}}
       quality: {{type: int32, description: 0 to 3, enum: good}}
-      ice: {{type: float64, label: {json.dumps(EVIL)}, description: Depth}}
+      ice: {{type: float64, label: {{en: {json.dumps(EVIL)}, fr: Glace}}, description: {{en: Depth, fr: Profondeur}}}}
     enums: {{good: {{"0": bad, "1": fair, "2": good}}}}
     set: {{dataproduct_type: sc, processing_level: 3, target_name: Mars, target_class: planet, instrument_host_name: Mars Express, instrument_name: OMEGA, access_format: application/fits}}
     map:
@@ -190,3 +192,27 @@ def test_where_nothing_is_found_the_next_step_is_proposed(made: Client) -> None:
 def test_choices_and_chips_have_words(made: Client) -> None:
     found = page(made, f"{HERE}?quality=2&dataproduct_type=sc&_every=")
     assert words(found.xpath("//ul[@data-chips]/li/a")) == ["quality good ×", "Product spectral cube ×"]  # noqa: RUF001
+
+
+def test_texts_of_the_descriptor_are_in_the_readers_language_and_in_the_sites_for_programs(made: Client) -> None:
+    for path in (HERE, "/collections/cubes", "/"):
+        french, english = (made.ask("GET", f"{path}?lang={language}").text for language in ("fr", "en"))
+        assert "Les &lt;i&gt;cubes&lt;/i&gt;" in french
+        assert "Les &lt;i&gt;" not in english
+    found = page(made, f"{HERE}?lang=fr")
+    assert words(found.xpath("//thead//th"))[-1] == "Glace"
+    assert found.xpath("//thead//th/@title")[-1] == "ice: Profondeur"
+    assert "Une ligne est un fichier" in found.text_content()
+    assert ask(made, f"{HERE}/rows?lang=fr")["columns"][-1]["label"] == "Glace"
+    twin = ask(made, "/collections/cubes.json")
+    assert (twin["title"], twin["description"]) == ("Cubes", "Made cubes")
+    for query in (
+        "SELECT description FROM TAP_SCHEMA.columns WHERE table_name = 'cubes.epn_core' AND column_name = 'ice'",
+        "SELECT TOP 1 ice FROM cubes.epn_core",
+    ):
+        sent = urlencode(
+            {"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "application/x-votable+xml;serialization=tabledata"}
+        )
+        answer = made.ask("GET", f"/tap/sync?{sent}", headers={"accept-language": "fr"}).text
+        assert "Depth" in answer
+        assert "Profondeur" not in answer

@@ -20,10 +20,12 @@ from hven.descriptor.value_schema import (
     Free,
     Keys,
     Loose,
+    LooseWords,
     Many,
     Needed,
     Query,
     Text,
+    Words,
     free,
     reader,
 )
@@ -126,10 +128,10 @@ class Column(
     "UCD1+: pos.eq.ra;meta.main"
     utype: Text
     "utype of a data model"
-    description: Text
+    description: Words
     "one sentence for readers"
-    label: Text
-    "heading for people; default: the name"
+    label: Words
+    "heading for people; default: the words of the standard, else the name"
     null: Loose
     "the value that stands for 'no value' in formats without nulls"
     rank: Annotated[int, Field(ge=1, le=30)]
@@ -537,9 +539,9 @@ class Table(
 ):
     """One table or view."""
 
-    title: Text
+    title: Words
     "heading"
-    description: Text
+    description: Words
     "what a row is, for readers"
     utype: Text
     "utype of a data model"
@@ -604,7 +606,7 @@ class Table(
     "columns that belong together: value, error, origin ..."
     params: dict[str, Param]
     "what holds for all rows: name: value; results carry it, groups may name it"
-    enums: dict[str, dict[str, Loose]]
+    enums: dict[str, dict[str, LooseWords]]
     "named lists of codes and what they mean"
     frames: dict[str, Frame]
     "coordinate and time systems that columns refer to"
@@ -716,9 +718,9 @@ class Collection(
 
     collection: Needed[Text]
     "name of the collection and of its schema"
-    title: Text
-    "one line for people"
-    description: Text
+    title: Words
+    "one line for people; as titles, descriptions and labels of tables and columns perhaps in several languages: {en: Cubes of Mars, fr: Cubes de Mars}"
+    description: Words
     "some sentences: what, from where, how good"
     include: Many[Text]
     "files whose keys stand below this one's; this file wins"

@@ -32,6 +32,7 @@ from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, HvenError, Place, meant, nearest
 from hven.model.resource import Example, Person, Resource, SourceSpec, TableSpec, Test
 from hven.model.settings import Settings
+from hven.model.table import Wording
 from hven.sources.enriched import with_documents
 
 if TYPE_CHECKING:
@@ -495,7 +496,7 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         name=str(name),
         title=str(fields.get("title", name)),
         path=path,
-        description=str(fields["description"]).strip() if "description" in fields else None,
+        description=_described(fields),
         access="private" if around.access is not None and around.access.get("rows") == "private" else "public",
         project=around.project,
         tables=specs,
@@ -513,6 +514,11 @@ def _resource(path: Path, fields: Fields, settings: Settings, result: Gathered, 
         **{key: str(fields[key]) for key in TEXTS if key in fields},  # type: ignore[arg-type]
         **{key: tuple(str(item) for item in fields[key]) for key in LISTS if key in fields},  # type: ignore[arg-type]
     )
+
+
+def _described(fields: Fields) -> str | None:
+    said = str(fields["description"]) if "description" in fields else None
+    return said if said is None or isinstance(said, Wording) else said.strip()
 
 
 def _engine(name: Written | None, faults: Faults) -> str | None:

@@ -36,6 +36,7 @@ class Gathered:
 
 def gather(path: Path, settings: Settings, result: Gathered) -> Entries | None:
     """Read a descriptor with all its includes, and put the site's defaults below."""
+    result.faults.language = settings.language
     root = _read(path, path.parent, settings, result, ())
     if root is None:
         return None

@@ -39,6 +39,7 @@ from pydantic.fields import FieldInfo
 from hven.descriptor.written import DECIMAL, WHOLE, Entries, Items, Written, retyped, trap
 from hven.model import literal
 from hven.model.errors import Fault, Place, nearest
+from hven.model.table import worded
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -55,9 +56,12 @@ class Faults:
     ----------
     found
         In the order in which they were found.
+    language
+        The site's: texts in several languages stand for that one where nobody asks.
     """
 
     found: list[Fault] = field(default_factory=list)
+    language: str = "en"
     made: int = 0  # by loops
 
     def error(self, message: str, place: Place, remedy: str = "") -> None:
@@ -151,6 +155,35 @@ def text(value: Any, what: str, faults: Faults, *, loose: bool = False) -> Writt
         )
         return None
     return value
+
+
+LANGUAGES = ("en", "fr")  # of the pages
+
+
+def words(value: Any, what: str, faults: Faults, *, loose: bool = False) -> str | None:
+    """Return text for people: as written, or a map of languages, ``{en: .., fr: ..}``, as a `Wording`."""
+    if not isinstance(value, Entries):
+        return text(value, what, faults, loose=loose)
+    if not value:
+        faults.error(f"{what} is empty", value.place, "write text, or {en: .., fr: ..}")
+        return None
+    found = {}
+    for key, item in value.items():
+        if key not in LANGUAGES:
+            faults.error(
+                f"{what}: {str(key)!r} is no language of the pages", key.place, f"known: {', '.join(LANGUAGES)}"
+            )
+        elif (one := text(item, f"{what}.{key}", faults)) is not None:
+            found[str(key)] = one.strip()
+    if not found:
+        return None
+    if faults.language not in found:
+        faults.warning(
+            f"{what} has no text in {faults.language!r}, the language of the site",
+            value.place,
+            f"programs and other readers get that in {next(iter(found))!r}; add '{faults.language}:'",
+        )
+    return worded(found, faults.language)
 
 
 def constant(value: Any, what: str, faults: Faults) -> Written | None:
@@ -333,6 +366,19 @@ def entries(value: Any, what: str, faults: Faults, *, one: Reader) -> dict[Writt
 # --- types, as keys are said in: what an editor may offer, and what reads it -------------------------------------
 
 Text = Annotated[str, text]
+Words = Annotated[str | dict[Literal["en", "fr"], str], words]
+LooseWords = Annotated[
+    str | dict[Literal["en", "fr"], str],
+    partial(words, loose=True),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": ["string", "number", "integer"]},
+                {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": {"enum": ["en", "fr"]}},
+            ]
+        }
+    ),
+]
 Loose = Annotated[str, partial(text, loose=True), WithJsonSchema({"type": ["string", "number", "integer"]})]
 Constant = Annotated[str, constant, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
 Expression = Annotated[str, expression, WithJsonSchema({"type": ["string", "number", "null"]})]

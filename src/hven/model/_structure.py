@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 
 from hven.model import _addressed, _levels, _links, _roots, _series
+from hven.model._wording import Wording, worded
 from hven.model.types import FLOAT64, Type, from_arrow, parse_type
 
 if TYPE_CHECKING:
@@ -602,6 +603,7 @@ def distinct(named: Sequence[N], taken: Iterable[str] = ()) -> list[N]:
 
 VERSION = 1
 _PARTS: dict[str, type] = {"columns": Column, "keys": Key, "groups": Group, "frames": FrameRef, "params": Constant}
+_WORDED = {"title", "description", "label"}
 _TUPLES = {"primary", "position", "origins", "target_columns", "form"}
 
 
@@ -688,10 +690,14 @@ def _value_to_json(name: str, value: Any) -> Any:
         return [_to_json(part) for part in value]
     if isinstance(value, Partition | Levels):
         return _to_json(value)
+    if isinstance(value, Wording):
+        return dict(value.texts)
     if isinstance(value, tuple):
         return [list(item) if isinstance(item, tuple) else item for item in value]
     if name == "enums":
-        return {key: dict(labels) for key, labels in value.items()}
+        return {
+            key: {code: _value_to_json("", label) for code, label in labels.items()} for key, labels in value.items()
+        }
     if name == "roles":
         return dict(value)
     return value
@@ -709,6 +715,13 @@ def _from_json(kind: type, data: Mapping[str, Any]) -> Any:
 def _value_from_json(kind: type, name: str, value: Any) -> Any:
     if name == "type" and issubclass(kind, Column):
         return Type(*value)
+    if name == "enums":
+        return {
+            key: {code: worded(label) if isinstance(label, dict) else label for code, label in labels.items()}
+            for key, labels in value.items()
+        }
+    if name in _WORDED and isinstance(value, dict):
+        return worded(value)
     if kind is Table and name == "partition":
         return _from_json(Partition, value)
     if kind is Table and name == "policy":

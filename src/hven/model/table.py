@@ -45,6 +45,7 @@ from hven.model._structure import (
     written_columns,
 )
 from hven.model._times import JD, MJD, WORDS, begins_and_ends, dated, is_time, taken
+from hven.model._wording import Wording, told_in, worded
 
 __all__ = [
     "BY_TAP",
@@ -83,6 +84,7 @@ __all__ = [
     "Table",
     "Template",
     "Variable",
+    "Wording",
     "begins_and_ends",
     "columns_of",
     "columns_to_json",
@@ -95,5 +97,7 @@ __all__ = [
     "table_from_json",
     "table_to_json",
     "taken",
+    "told_in",
+    "worded",
     "written_columns",
 ]

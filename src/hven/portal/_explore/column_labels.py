@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven.model import units
-from hven.model.table import is_time
+from hven.model.table import is_time, told_in
 from hven.portal._explore.fields import chosen, paired
 from hven.portal._explore.number_text import Scale, of_light, usual
 
@@ -114,7 +114,7 @@ class Labels:
 
     def told(self, column: Column, name: str = "") -> str:
         """Return what is told of a column when one points at it: its name, where it is called otherwise, and its description; `name`: of its field."""
-        name, description = name or column.name, column.description or ""
+        name, description = name or column.name, told_in(self.language, column.description or "")
         return description if self.name(name) == name else f"{name}: {description}" if description else name
 
     def unit(self, column: Column) -> str:
@@ -130,7 +130,7 @@ class Labels:
         if self.raw:
             return {}
         if column.enum and column.enum in self.table.enums:
-            return self.table.enums[column.enum]
+            return {code: told_in(self.language, word) for code, word in self.table.enums[column.enum].items()}
         of = standard(self.table, column)
         codes = standards()[of].codes.get(column.name.lower(), {}) if of else {}
         return {code: self._told(words[-1] if many else words[0]) for code, words in codes.items()}
@@ -153,7 +153,7 @@ class Labels:
 
     def _own(self, column: Column) -> str:
         """Return the word of the descriptor."""
-        return column.label or ""
+        return told_in(self.language, column.label or "")
 
     def _said(self, column: Column, name: str) -> str:
         """Return the word of the standard; empty: it has none."""

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from hven import __version__
 from hven.model import Cache
 from hven.model.errors import HvenError
+from hven.model.table import told_in
 from hven.portal._explore import global_search
 from hven.portal._pages.assets import NONE, named, scripts
 from hven.portal._pages.brand import Brand, brand_of
@@ -47,6 +48,7 @@ def pages(language: str = "en") -> Environment:
         loader=FileSystemLoader(Path(__file__).parent.parent / "pages"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=partial(told_in, language),  # texts of curators, in any place of a page
         trim_blocks=True,
         lstrip_blocks=True,
     )
