@@ -81,6 +81,8 @@ def test_rows_are_marked_in_it(tab: Tab) -> None:
     page.click("table.live tbody tr[data-key] >> nth=3")
     page.wait_for_selector(".strip-map .at.chosen", state="attached")
     assert page.locator(f"{BARS} .at.chosen").count() == 1
+    page.reload()  # the address knows which
+    page.wait_for_selector(f"{BARS} .at.chosen", state="attached")
 
 
 def test_bars_are_links_without_scripts(still: Tab) -> None:

@@ -286,15 +286,14 @@ class Strip {
 
   /** Mark where the rows stand that are pointed at and chosen. */
   async mark() {
-    const { chosen, hover } = this.workspace.selection;
-    const wanted = /** @type {[string, string | null][]} */ ([
-      ["hover", hover],
-      ["chosen", chosen],
-    ]);
-    for (const [name, key] of wanted) {
+    const { selection, state } = this.workspace;
+    const keys = { hover: () => selection.hover, chosen: () => state.get("_row") };
+    for (const [name, now] of Object.entries(keys)) {
+      const key = now();
       const found = key ? await this.standing(key).catch(() => null) : null;
+      if (key !== now()) continue; // a later one marks it
       for (const old of all(this.box, `.at.${name}`)) old.remove();
-      if (key !== this.workspace.selection[/** @type {"hover" | "chosen"} */ (name)] || !found) continue;
+      if (!found) continue;
       for (const figure of all(this.box, "figure")) this.stand(figure, name, found);
     }
   }
