@@ -19,6 +19,7 @@ from typing import Any
 
 import duckdb
 
+from bench import finding
 from bench.measure import CACHE, HVEN, Journey, Server, against, median, pairs, served, timed
 from bench.strips import strips
 
@@ -96,6 +97,7 @@ NEEDS = dict.fromkeys(
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
+    yield from finding.run(only)
     yield from strips(only)
     if only and only.startswith(("portal.strip", "strip")):
         return

@@ -23,6 +23,9 @@ const LOOKS = { _row: null, _sort: null, _cols: null, _plot: null, _map: null };
 class Body {
   /** @type {Box[]} */
   boxes = [];
+  /** The same by their keys.
+   * @type {Map<string, Box>} */
+  keyed = new Map();
   /** @type {string[]} */
   names = [];
   most = 0; // rows of the fullest box, where they are counted
@@ -138,6 +141,7 @@ class Body {
     ];
   }
 
+  /** @returns {Promise<void>} */
   async load() {
     const { workspace } = this;
     const search = String(workspace.state.with(LOOKS));
@@ -174,6 +178,7 @@ class Body {
     const { t } = this.workspace;
     this.globe.frame = found.frame ?? PLANET;
     this.boxes = boxes(found.shapes, found.keys, found.counts, found.outlines);
+    this.keyed = new Map(this.boxes.map((one) => [one.key, one]));
     this.names = found.names ?? [];
     this.most = found.counts.length ? Math.max(...found.counts) : 0;
     if (whole) this.partial = this.most > 0 || found.keys.length > PART;
@@ -226,7 +231,10 @@ class Body {
     const { selection, state } = this.workspace;
     ctx.globalAlpha = clear.chosen;
     const lit = { fill: "rgba(255,90,54,.45)", stroke: CHOSEN, width: 2 * ratio, size: sized(this.boxes.length) + 2 };
-    for (const one of this.boxes) if (selection.has(one.key)) paint(ctx, plane, one, lit);
+    for (const key of new Set([selection.chosen, selection.hover, ...selection.marked])) {
+      const one = key && this.keyed.get(key);
+      if (one) paint(ctx, plane, one, lit);
+    }
     ctx.globalAlpha = clear.region;
     const region = plane.searched(this.globe.frame.fields.map((name) => state.get(name)));
     if (region) {
@@ -286,7 +294,7 @@ class Body {
   /** @param {string} name */
   selected(name) {
     const { chosen } = this.workspace.selection;
-    const one = name === "chosen" && chosen ? this.boxes.find(({ key }) => key === chosen) : null;
+    const one = name === "chosen" && chosen ? this.keyed.get(chosen) : null;
     if (one) {
       const { plane } = this.globe;
       const [west, east] = plane.span(one);

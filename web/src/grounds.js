@@ -49,7 +49,6 @@ export class Ground {
     const { picture } = this;
     if (!picture || !this.opacity) return;
     ctx.globalAlpha = this.opacity;
-    ctx.imageSmoothingQuality = "high";
     if (plane.pole) {
       const [x, y] = plane.point(0, plane.pole === "north" ? 90 : -90);
       const half = 90 * plane.scale;

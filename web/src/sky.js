@@ -143,6 +143,7 @@ export class Sky {
     return { lon, lat, wide, radius: Math.min(Math.hypot(wide, high) / 2, 180) };
   }
 
+  /** @returns {Promise<void>} */
   async draw() {
     const { told } = this;
     const { lon, lat, radius } = this.view;

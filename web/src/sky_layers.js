@@ -23,7 +23,7 @@ export function listed(sky) {
   const rows = (/** @type {boolean} */ on, /** @type {number} */ opacity) => {
     show(on, points, cells);
     sky.solid = opacity;
-    points.reportChange();
+    points.setColor(clearer(POINT, opacity));
     sky.clearness = CLEAR * opacity;
     cells.reportChange();
   };

@@ -263,10 +263,7 @@ def find(words: Sequence[str], values: Values, above: str, most: int) -> list[Ma
     size = len(values.keys)
     if not size or not words:
         return []
-    if (
-        min(map(len, words)) < SHORT
-    ):  # a letter is in many names: what is meant is the name that has them all, one behind the other
-        words = ("".join(words),)
+    words = _joined(words)
     hits = [np.asarray(pc.match_substring(values.keys, word)) for word in words]
     some = np.logical_or.reduce(hits)
     if not some.any():
@@ -283,6 +280,17 @@ def find(words: Sequence[str], values: Values, above: str, most: int) -> list[Ma
     weight -= np.minimum(np.asarray(pc.utf8_length(found)), 60) / 6.0
     best = np.argsort(-weight, kind="stable")[: min(REFINED, most)]
     return [_match(values, int(at[one]), float(weight[one])) for one in best]
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """Join short words to the ones before them, ``M 31``: a letter or a number is in many names, and means little by itself."""
+    found: list[str] = []
+    for word in words:
+        if found and (len(word) < SHORT or len(found[-1]) < SHORT):
+            found[-1] += word
+        else:
+            found.append(word)
+    return found
 
 
 def _together(words: Sequence[str], hits: Sequence[npt.NDArray[np.bool_]], values: Values, above: str) -> list[Match]:

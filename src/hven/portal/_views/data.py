@@ -312,7 +312,7 @@ def _places(seen: View, state: Asked) -> dict[str, Any]:
         "kind": what, "total": found.total, "lon": found.lon, "lat": found.lat, "counts": found.counts, "radius": found.radius, "keys": found.keys,
         "shapes": found.shapes, "outlines": found.outlines, "names": found.names,
         "colouring": None if found.colouring is None else asdict(found.colouring),
-        "colours": [{"name": one.name, "label": one.label or one.name} for one in map_marks.offered(seen.table, seen.asking)],
+        "colours": [{"name": one.name, "label": seen.labels.column(one)} for one in map_marks.offered(seen.table, seen.asking)],
         "frame": None, **ground,
     }  # fmt: skip
 

@@ -112,12 +112,14 @@ def _about(table: Table, state: Asked) -> dict[str, Any]:
 
 def _value(match: Match, state: Asked) -> dict[str, Any]:
     """Tell of rows that have a value."""
-    told = [(match.table.column(name), name) for name, _ in match.conditions]
+    labels = state.labels(match.table)
+    columns = [match.table.column(name) for name, _ in match.conditions]
+    text = labels.value(columns[0], match.text, many=True) if len(columns) == 1 else match.text
     return {
         "kind": "value",
-        "title": match.text,
+        "title": text,
         "rows": match.rows,
-        "columns": [column.label or name for column, name in told],
+        "columns": [labels.column(one) for one in columns],
         "url": f"{address(state.base, match.table)}?{urlencode(match.conditions)}",
         "text": "",
         **_about(match.table, state),
@@ -163,6 +165,6 @@ def _told(hit: Hit, state: Asked) -> dict[str, Any]:
             **above,
         }
     return {
-        "kind": "column", "title": column.label or column.name, "name": f"{name}.{spelled(column.name)}", "unit": column.unit or "",
+        "kind": "column", "title": state.labels(table).column(column), "name": f"{name}.{spelled(column.name)}", "unit": column.unit or "",
         "ucd": column.ucd or "", "text": column.description or "", "url": url, **above,
     }  # fmt: skip
