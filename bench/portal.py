@@ -19,7 +19,7 @@ from typing import Any
 
 import duckdb
 
-from bench import finding
+from bench import finding, sights
 from bench.measure import CACHE, HVEN, Journey, Server, against, median, pairs, served, timed
 from bench.strips import strips
 
@@ -110,6 +110,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         yield from alone(server, connection, only)
         yield from seen(server, only)
         yield from together(server, only)
+    yield from sights.run(only=only)
 
 
 def made(site: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from sites import PREVIEWS
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
     from running import Server
 
 ROOT = Path(__file__).parents[2]
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==")
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 # maps draw as often as a screen lets them; without a graphics processor each of their pictures takes a twentieth of a second of all processors
 SCREEN = """
@@ -108,8 +112,10 @@ def opened(browser: Browser, server: Server, **options: Any) -> Iterator[Tab]:
     context = browser.new_context(**options)
     context.set_default_timeout(60_000)  # a computer may be busy with other things
     context.add_init_script(SCREEN)
+    # pictures of the origin that the site file names: a pixel stands for each, unless a test has better ones
+    context.route(f"{PREVIEWS}/**", lambda route: route.fulfill(status=200, content_type="image/png", body=PIXEL))
     page = context.new_page()
-    tab = Tab(page=page, base=server.url)
+    tab = Tab(page=page, base=server.url, allowed=(PREVIEWS.removeprefix("https://"),))
     home = urlsplit(server.url).netloc
 
     def asked(request: Any) -> None:

@@ -23,7 +23,10 @@ def test_cards_are_of_one_height(tab: Tab) -> None:
         "all => all.map((one) => [one.offsetTop, one.offsetHeight, one.querySelector('.foot').getBoundingClientRect().bottom])",
     )
     assert len(cards) > 3
-    assert len({height for _, height, _ in cards}) == 1
+    for line in {top for top, _, _ in cards}:
+        assert len({height for top, height, _ in cards if top == line}) == 1, (
+            "cards beside each other are of one height"
+        )
     for top in {top for top, _, _ in cards}:
         assert len({round(foot) for at, _, foot in cards if at == top}) == 1, "feet stand on one line"
 
@@ -52,7 +55,7 @@ def test_a_phone_shows_columns_that_tell_something(phone: Tab) -> None:
         "table.live thead th",
         "all => all.filter((one) => one.getBoundingClientRect().right <= innerWidth).map((one) => one.innerText.trim())",
     )
-    assert len(heads) >= 4, "the tick and three columns"
+    assert len(heads) >= 3, "the tick, the name and the time"
     assert not any(one.startswith("granule_gid") for one in heads)
     assert page.evaluate("document.querySelector('[data-alike]').offsetHeight") < 80
 

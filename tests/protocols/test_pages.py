@@ -150,7 +150,11 @@ def test_head_has_the_length_of_the_page(hostile: Site) -> None:
 
 
 def test_robots_read_pages_and_leave_data(client: Client) -> None:
-    assert client.get("/robots.txt").text.splitlines()[1:] == ["Disallow: /tap/sync", "Disallow: /cone/"]
+    assert client.get("/robots.txt").text.splitlines()[1:] == [
+        "Disallow: /tap/sync",
+        "Disallow: /cone/",
+        "Sitemap: http://vo.example/sitemap.xml",
+    ]
 
 
 def test_health_tells_how_many_problems_and_not_which(tmp_path: Path) -> None:
@@ -192,4 +196,4 @@ def test_wide_tables_have_all_their_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({f"c{n}": [1.0] for n in range(250)}), file)
     with site_with(tmp_path, text, {"w.parquet": file.getvalue()}) as site:
         ingest(site, "wide")
-        assert Client(create(site)).get("/collections/wide").text.count(' data-histogram="c') == 250
+        assert Client(create(site)).get("/collections/wide/columns").text.count(' data-histogram="c') == 250

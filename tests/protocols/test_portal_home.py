@@ -15,6 +15,7 @@ from lxml import etree
 from portal_site import make
 
 from hven.app._server import create
+from hven.ingest import ingest
 from hven.model.settings import load
 from hven.portal._pages.brand import NIGHT, PAPER, contrast, readable
 from hven.site import Site
@@ -78,12 +79,64 @@ def test_the_tree_counts_rows_along_its_levels(reader: Client) -> None:
     }  # fmt: skip
 
 
-def test_each_end_of_the_tree_leads_to_just_its_rows(reader: Client) -> None:
-    ends = [(rows, url) for rows, url in flat(data(reader, "/tree")["branches"]).values() if url]
-    assert len(ends) == 5
+def test_each_branch_of_the_tree_leads_to_just_its_rows(reader: Client) -> None:
+    every = flat(data(reader, "/tree")["branches"]).values()
+    assert all(url for _, url in every)
+    ends = [(rows, url) for rows, url in every if "/collections/" in (url or "") and "/main" in (url or "")]
+    assert len(ends) >= 11
     for rows, url in ends:
-        path, _, query = url.removeprefix("http://vo.example").partition("?")
+        path, _, query = (url or "").removeprefix("http://vo.example").partition("?")
         assert data(reader, f"{path}/count?{query}")["total"] == rows
+
+
+def test_first_looks_order_and_tree(tmp_path: Path) -> None:
+    """Cards come by index, then size; they have a picture that pages may show, years and the one target; files and other spellings are not counted apart."""
+    head = "collection: {name}\ntitle: {name}\n{more}tables:\n  main:\n    primary: [id]\n    source: {{kind: csv, files: a.csv}}\n    columns:\n"
+    columns = "".join(
+        f"      {one}\n"
+        for one in (
+            "id: {type: int32, ucd: meta.id;meta.main}", "mission: {type: string}", "target_name: {type: string}", "seen: {type: timestamp, ucd: time.start}",
+            "thumb: {type: string, ucd: meta.preview}", "obs_id: {type: string}", "access_url: {type: string, ucd: meta.ref.url;meta.file}",
+        )
+    )  # fmt: skip
+    shots = [
+        "https://far.example/x.png",
+        "javascript:alert(1)",
+        "",
+        *(f"https://near.example/{at}.png" for at in range(5)),
+    ]
+    kinds = {"small": (8, ""), "large": (16, ""), "chosen": (8, "index: 1\n")}
+    (tmp_path / "hven.toml").write_text(
+        'title = "T"\norigins = ["https://near.example"]\n[tree]\nlevels = ["mission"]\n'
+    )
+    for name, (number, more) in kinds.items():
+        place = tmp_path / "collections" / name
+        place.mkdir(parents=True)
+        (place / f"{name}.yaml").write_text(head.format(name=name, more=more) + columns)
+        rows = [
+            f"{at},{'SDO' if at // 2 % 2 else 'sdo'},Mars,{2004 + at // 2 % 3}-02-03T00:00:00,{shots[at % 8]},o{at // 2},https://files.example/{at}"
+            for at in range(number)
+        ]
+        (place / "a.csv").write_text("\n".join(["id,mission,target_name,seen,thumb,obs_id,access_url", *rows]))
+    with Site(load(tmp_path, {})) as site:
+        for name in kinds:
+            ingest(site, name)
+        site.refresh()
+        client = Client(create(site))
+        page = client.ask("GET", "/", headers={"accept": "text/html"}).text
+        assert re.findall(r'<li id="(\w+)">', page) == ["chosen", "large", "small"]
+        assert page.count("Mars &middot; 2004\u20132006") == 3
+        strip = page.partition('class="strip"')[2].partition("</ul>")[0]
+        assert re.findall(r'src="([^"]+)"', strip) == [
+            f"https://near.example/{at}.png" for at in (0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3)
+        ]
+        assert "far.example" not in page
+        assert "javascript:" not in page
+        (branch,) = data(client, "/tree")["branches"]  # sdo is SDO
+        assert (branch["rows"], branch["url"]) == (16, "http://vo.example/search?q=SDO")
+        (leaf, *_) = branch["branches"]
+        path, _, query = leaf["url"].removeprefix("http://vo.example").partition("?")
+        assert data(client, f"{path}/count?{query}")["total"] == leaf["rows"]
 
 
 def test_private_tables_are_nowhere(reader: Client) -> None:
@@ -281,7 +334,7 @@ def test_a_portal_shows_its_own_collections(reader: Client) -> None:
     assert reader.get("/sunny/collections/images").status == 200
     assert reader.get("/sunny/collections/stars").status == 404
     assert reader.get("/collections/stars").status == 200
-    assert [one["name"] for one in data(reader, "/sunny/tree")["branches"]] == ["AIA", "EIT", "HMI"]
+    assert [one["name"] for one in data(reader, "/sunny/tree")["branches"]] == ["EIT", "AIA", "HMI"]
     assert data(reader, "/sunny/news")["news"][0]["title"] == "The Sun shines"
     assert data(reader, "/sunny/search?q=fixes")["hits"] == []
     assert data(reader, "/search?q=fixes")["hits"] != []
@@ -394,3 +447,46 @@ def test_the_tree_is_counted_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         for path in ("/tree", "/sunny/tree"):
             assert data(client, path)["rows"]
         assert names() == ["images.main"] * 2 + ["stars.main"] * 2, "nobody waits for it"
+
+
+def test_a_sitemap_has_what_everybody_may_read(reader: Client) -> None:
+    answer = reader.get("/sitemap.xml")
+    found = etree.fromstring(answer.body).findall("{*}url")
+    pages = [one.findtext("{*}loc") or "" for one in found]
+    assert answer.headers["content-type"].startswith("application/xml")
+    assert {
+        f"http://vo.example{path}"
+        for path in (
+            "/",
+            "/collections/images",
+            "/collections/images/main",
+            "/collections/stars/columns",
+            "/help/how",
+            "/news/2025-01-02",
+        )
+    } <= set(pages)
+    assert not any("letters" in page for page in pages)
+    assert len(pages) == len(set(pages))
+    for page in pages:
+        assert (
+            reader.ask("GET", page.removeprefix("http://vo.example"), headers={"accept": "text/html"}).status == 200
+        ), page
+    sunny = reader.get("/sunny/sitemap.xml").text
+    assert "/sunny/collections/images" in sunny
+    assert "stars" not in sunny
+    assert "Sitemap: http://vo.example/sitemap.xml" in reader.get("/robots.txt").text
+
+
+def test_parts_of_a_collection_have_pages_of_their_own(reader: Client) -> None:
+    page = reader.ask("GET", "/collections/images", headers={"accept": "text/html"}).text
+    assert page.index("doi.org/10.1234/uraniborg") < page.index("First rows")
+    for part in ("columns", "downloads"):
+        assert f'href="http://vo.example/collections/images/{part}"' in page
+    words = reader.ask("GET", "/collections/images/columns", headers={"accept": "text/html"}).text
+    assert "Exposure time" in words
+    assert "zweihaender" not in words
+    told = data(reader, "/collections/images/downloads")
+    assert [one["rows"] for one in told["tables"]] == [400]
+    for one in told["tables"][0]["formats"]:
+        assert reader.get(one["url"].removeprefix("http://vo.example")).status == 200, one
+    assert reader.get("/collections/nothing/columns").status == 404

@@ -42,6 +42,8 @@ KINDS = {
     "/search/epn",
     "/search/obscore",
     "/statistics/X",
+    "/collections/X/columns",
+    "/collections/X/downloads",
     "/collections/X",
     "/collections/X/X",
     "/collections/X/X/X/X",
@@ -83,7 +85,8 @@ def kind(path: str) -> str:
     """Say of which kind the page of an address is."""
     parts = path.partition("?")[0].removeprefix("/sunny").split("/")
     fixed = {"search": 3}.get(parts[1], 2)
-    return "/".join(part if at < fixed else "X" for at, part in enumerate(parts)) or "/"
+    own = {"columns", "downloads"}  # parts of a collection with a page of their own
+    return "/".join(part if at < fixed or (at == 3 and part in own) else "X" for at, part in enumerate(parts)) or "/"
 
 
 def asked(client: Client, path: str, language: str = "en") -> Answer:
@@ -174,6 +177,7 @@ def test_templates_have_no_words_of_their_own() -> None:
         "English",
         "doi",
         "hven",
+        "BibTeX",
         "new",
         "NAME",
         "from",

@@ -55,7 +55,16 @@ export type Rows = {
   exact: boolean;
   adql: string;
   faults?: Fault[];
+  /** Names of the columns that are shown, in their order. */
+  drawn: string[];
+  /** Of each line the files of its observation; none where each row is a line. */
+  files?: RowFile[][];
+  /** How many rows the lines are of. */
+  of_rows?: number | null;
 };
+
+/** A file of an observation: the key of its row, where it is, what tells it from the others. */
+export type RowFile = { key: string; href: string; text: string; bytes: number | null };
 
 /** `/row`: `row` is null if it is no longer there. */
 export type Row = {
@@ -63,6 +72,13 @@ export type Row = {
   row: Value[] | null;
   locked: { until: string; contact: string } | null;
   links?: Link[];
+  /** What the row is called; its file; how it is cited; the other files of its observation. */
+  title?: string;
+  file?: { href: string; bytes: number | null } | null;
+  cite?: { text: string; bibtex: string } | null;
+  files?: RowFile[];
+  /** Headings, each with the numbers of its columns. */
+  sections?: { title: string; columns: number[] }[];
 };
 
 /** What a row leads to, as DataLink has it. */

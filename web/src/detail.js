@@ -1,7 +1,10 @@
 // One row, all of its columns, in a drawer beside the rows: previews, links, and the rows before and behind it.
+import { acts } from "./acts.js";
 import { button, find, make, maybe, table, target } from "./dom.js";
+import { chips } from "./files.js";
 import { header as headerOf } from "./header.js";
 import { size } from "./sizes.js";
+import { Surroundings } from "./surroundings.js";
 import { fill, pictured } from "./table.js";
 /** @import {Cell, Column, Link, Row, Translate, Value} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
@@ -29,6 +32,11 @@ class Detail {
     this.pictures = find(box, ".pictures");
     this.close = find(box, "button.close");
     this.header = button(t("Header"), () => this.cards());
+    this.first = make("div");
+    this.surroundings = new Surroundings(this.here, workspace);
+    this.values = make("div", { className: "values" });
+    this.list.before(this.first, this.surroundings.element);
+    this.list.after(this.values);
     const [back, on] = [
       stepper(t("Previous row"), "↑", () => this.step(-1)),
       stepper(t("Next row"), "↓", () => this.step(1)),
@@ -38,7 +46,7 @@ class Detail {
       selection.set("chosen", null);
       state.set({ _row: null });
     });
-    box.addEventListener("keydown", (event) => this.pressed(event));
+    document.addEventListener("keydown", (event) => this.pressed(event));
     selection.on("change", (event) => {
       if (event.name === "chosen") this.show();
     });
@@ -52,15 +60,19 @@ class Detail {
 
   /** @param {KeyboardEvent} event */
   pressed(event) {
-    if (target(event).closest("dialog, input, select, textarea")) return;
-    if (event.key === "Escape") this.close.click();
+    const at = target(event);
+    if (this.box.hidden || event.defaultPrevented || at.closest("dialog, select, textarea, [role=application]")) return;
+    if (at.closest("input:not([type=checkbox])") || document.querySelector("dialog[open]")) return;
+    const menu = at.closest("details.menu[open]"); // which shuts first
+    if (event.key === "Escape" && !menu) return this.close.click();
+    const mine = this.box.contains(at);
     const turn = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (turn && this.pictures.childElementCount) {
+    if (turn && mine && this.pictures.childElementCount) {
       event.preventDefault();
       this.turn(turn);
     }
     const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-    if (by && event.altKey) {
+    if (by && (event.altKey || !at.closest("[data-pane], details, a, button") || mine)) {
       event.preventDefault();
       this.step(by);
     }
@@ -85,7 +97,7 @@ class Detail {
     } catch (/** @type {any} */ error) {
       this.box.hidden = false;
       this.title.textContent = error.message;
-      this.list.replaceChildren();
+      this.clear();
     } finally {
       clearTimeout(mine);
       this.box.removeAttribute("aria-busy");
@@ -105,23 +117,28 @@ class Detail {
     const { row } = found;
     if (!row) {
       this.title.textContent = t("This row is no longer there");
-      this.list.replaceChildren();
-      this.pictures.replaceChildren();
+      this.clear();
       return;
     }
-    this.title.textContent = JSON.parse(key).join(" ");
+    this.title.textContent = found.title || JSON.parse(key).join(" ");
     const links = found.links ?? [];
-    this.list.replaceChildren(
-      ...locked(found.locked, t),
-      ...leads(
-        links.filter((link) => !shot(link)),
-        t,
-      ),
-      ...found.columns.flatMap((column, number) => entry(column, row[number], t)),
-    );
+    const others = links.filter((link) => !shot(link));
+    this.first.replaceChildren(...acts(found, this.workspace), ...siblings(found, this.workspace));
+    const plain = (found.sections ?? []).length < 2;
+    const values = plain ? found.columns.flatMap((column, number) => entry(column, row[number], t)) : [];
+    this.list.replaceChildren(...locked(found.locked, t), ...leads(others, t), ...values);
+    this.list.hidden = !this.list.childElementCount;
+    this.values.replaceChildren(...(plain ? [] : sections(found, row, t)));
+    this.surroundings.show(key);
     this.row = found;
     this.shots = [...links, ...row].filter(shot);
     this.previews();
+  }
+
+  /** Nothing is told of a row that is not there. */
+  clear() {
+    for (const one of [this.list, this.values, this.first, this.pictures]) one.replaceChildren();
+    this.surroundings.element.hidden = true;
   }
 
   /** One preview at a time, with its number; the others by arrows. */
@@ -160,6 +177,29 @@ class Detail {
     const opened = headerOf(this.title.textContent ?? "", this.row.columns, this.row.row, behind, t);
     opened.addEventListener("close", () => this.header.focus());
   }
+}
+
+/**
+ * All values, under the headings of their sections.
+ * @param {Row} found
+ * @param {Value[]} row
+ * @param {Translate} t
+ */
+function sections({ columns, sections: told = [] }, row, t) {
+  return told.flatMap(({ title, columns: some }) => {
+    const made = some.flatMap((number) => entry(columns[number], row[number], t));
+    return made.length ? [make("h3", { textContent: title }), make("dl", {}, ...made)] : [];
+  });
+}
+
+/**
+ * The other files of the row's observation.
+ * @param {Row} found
+ * @param {Workspace} workspace
+ */
+function siblings({ files = [] }, { language, t }) {
+  if (!files.length) return [];
+  return [make("p", { className: "siblings" }, `${t("Files of this observation")} `, ...chips(files, language))];
 }
 
 /**

@@ -1,12 +1,15 @@
 // The rows of a search: as many as there are, of which only those in sight are drawn and a few pages kept. Sorts, marks, chooses; the address says all of it.
 import { all, around, make, maybe, table, target } from "./dom.js";
+import { enlarges } from "./enlarge.js";
+import { told } from "./files.js";
 import { coming, filled, filler, heads, line, once, ordered, proposed, reached } from "./lines.js";
+import { sized } from "./looks.js";
 import { PAGE, Pages } from "./pages.js";
-import { Scroll, whole } from "./scroll.js";
+import { HEIGHT, Scroll, whole } from "./scroll.js";
 /** @import {Column, Rows} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
-const LOOKS = { _row: null, _view: null, _map: null, _plot: null, _compare: null };
+const LOOKS = { _row: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
 const TALL = 0.7; // of the window: a grid is not taller
 
 class Grid {
@@ -17,6 +20,9 @@ class Grid {
   drawn = [];
   total = 0;
   exact = true;
+  high = HEIGHT; // pixels of a row
+  /** @type {number | null | undefined} how many rows the lines are of; undefined where each is one */
+  behind = undefined;
   asked = 0;
   active = 0; // the row that the keyboard is at
   painted = 0; // the place, in pixels, that the rows were drawn for
@@ -50,7 +56,7 @@ class Grid {
   }
 
   get scroll() {
-    return new Scroll(this.total, this.box.clientHeight, this.box.scrollTop);
+    return new Scroll(this.total, this.box.clientHeight, this.box.scrollTop, this.high);
   }
 
   /** @param {number} at */
@@ -66,6 +72,7 @@ class Grid {
       /** @type {HTMLElement | null} */ (target(event).closest("tr[data-key]"))?.dataset.key || null;
     const scrolled = () => box.scrollTop !== this.painted && this.draw(); // aside, the same rows are seen
     box.addEventListener("scroll", () => requestAnimationFrame(scrolled), { passive: true });
+    enlarges(body);
     body.addEventListener("click", (event) => this.clicked(event));
     body.addEventListener("pointerover", (event) => selection.set("hover", under(event)));
     body.addEventListener("pointerleave", () => selection.set("hover", null));
@@ -88,7 +95,7 @@ class Grid {
     state.on("change", () => {
       selection.set("chosen", state.get("_row"));
       const next = String(state.with(LOOKS));
-      if (next === this.searched) return;
+      if (next === this.searched) return this.look();
       this.searched = next;
       this.pages.renewed = false;
       this.begin().then(() => this.reveal());
@@ -106,7 +113,7 @@ class Grid {
       const found = await pages.page(0);
       if (mine === pages.version && found) await this.take(found);
     } catch (/** @type {any} */ error) {
-      if (mine === pages.version) this.fault(error);
+      if (mine === pages.version) this.say("fault", error.message, { role: "alert" });
     } finally {
       if (mine === pages.version) this.grid.classList.remove("waiting");
     }
@@ -117,13 +124,15 @@ class Grid {
     const { columns, rows, keys } = found;
     const { state, t } = this.workspace;
     this.columns = columns;
-    this.drawn = ordered(columns, state.has("_cols"));
+    this.drawn = ordered(found);
+    this.behind = found.files ? (found.of_rows ?? null) : undefined;
+    this.high = sized(this.box, rows, this.drawn, state);
     this.exact = found.exact || !found.more; // all rows are here
     this.total = found.total ?? found.from + rows.length + (found.more ? PAGE : 0);
     this.active = 0;
     const shown = this.drawn.map((number) => columns[number]);
-    this.head.replaceChildren(...heads(shown, this.workspace));
-    this.grid.setAttribute("aria-colcount", String(shown.length + 1));
+    this.head.replaceChildren(...heads(shown, this.workspace, Boolean(found.files)));
+    this.grid.setAttribute("aria-colcount", String(this.wide));
     once(maybe(this.results, "[data-alike]"), found, t);
     this.box.scrollTop = 0;
     const adql = maybe(this.results, "[data-adql]");
@@ -170,7 +179,7 @@ class Grid {
     try {
       await Promise.all(wanted.map((number) => this.pages.page(number)));
     } catch (/** @type {any} */ error) {
-      if (turn === this.asked) this.fault(error);
+      if (turn === this.asked) this.say("fault", error.message, { role: "alert" });
       return;
     }
     if (turn === this.asked) this.paint(begin, end);
@@ -188,7 +197,7 @@ class Grid {
     const tall = this.scroll.fillers(begin, end);
     [above, below].forEach((one, number) => {
       one.cells[0].style.height = `${tall[number]}px`;
-      one.cells[0].colSpan = this.drawn.length + 1;
+      one.cells[0].colSpan = this.wide;
     });
     const held = body.contains(document.activeElement) ? document.activeElement : null;
     const row = held?.closest("tr");
@@ -209,21 +218,33 @@ class Grid {
     const active = at === this.active;
     const found = this.pages.ready(Math.floor(at / PAGE));
     const values = found?.rows[at % PAGE];
-    if (!found || !values) return coming(at, active, drawn.length + 1);
+    if (!found || !values) return coming(at, active, this.wide);
     const there = this.row(at);
     const of = there && this.lines.get(there);
     if (there && of?.values === values && of.drawn === drawn) {
       reached(there, active);
       return there;
     }
-    const made = line(at, active, { key: found.keys[at % PAGE], values, columns, drawn }, this.workspace);
+    const files = found.files?.[at % PAGE];
+    const made = line(at, active, { key: found.keys[at % PAGE], values, columns, drawn, files }, this.workspace);
     this.lines.set(made, { values, drawn });
     return made;
   }
 
-  /** @param {Error} error */
-  fault(error) {
-    this.say("fault", error.message, { role: "alert" });
+  /** How many cells a row has. */
+  get wide() {
+    return this.drawn.length + 1 + Number(this.behind !== undefined);
+  }
+
+  /** Pictures of another size are wanted: the same row stays the first in sight. */
+  look() {
+    const { first } = this.scroll;
+    const known = this.pages.ready(0);
+    if (!known || !this.total) return;
+    this.high = sized(this.box, known.rows, this.drawn, this.workspace.state);
+    this.fit();
+    this.box.scrollTop = this.scroll.to(first);
+    this.draw();
   }
 
   /**
@@ -248,15 +269,14 @@ class Grid {
       return;
     }
     const bar = box.offsetHeight - box.clientHeight; // edges, and the bar of a grid that is wider than its place
-    const tall = whole(this.total, this.head.offsetHeight) + bar;
+    const tall = whole(this.total, this.head.offsetHeight, this.high) + bar;
     box.style.height = tall < innerHeight * TALL ? `${tall}px` : "";
   }
 
   told() {
     const { t } = this.workspace;
     const counted = maybe(this.results, "[data-count]");
-    const text = `${this.exact ? "" : "~"}${this.workspace.number(this.total)}`;
-    counted?.replaceChildren(make("b", { textContent: text }), ` ${t("rows")}`);
+    told(counted, { exact: this.exact, total: this.total, rows: this.behind }, this.workspace);
     if (!this.pages.renewed) return;
     const renewed = t("The rows that you began with are not kept any more: these are of now.");
     counted?.append(" ", make("span", { className: "fault", role: "status", textContent: renewed }));
@@ -302,7 +322,9 @@ class Grid {
   clicked(event) {
     const at = target(event);
     const row = /** @type {HTMLElement | null} */ (at.closest("tr[data-key]"));
-    if (!row || at.closest("a")) return;
+    const link = at.closest("a");
+    if (!row || (link && (event.ctrlKey || event.metaKey || !link.matches(".thumbnail")))) return;
+    if (link) event.preventDefault(); // a small picture opens its row, not another site
     const aside = at.closest(".tick, input") || (at instanceof HTMLTableCellElement && at.cellIndex === 0);
     if (aside) this.mark(row);
     else this.choose(Number(row.dataset.at));

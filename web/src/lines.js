@@ -2,32 +2,20 @@
 import { called } from "./conditions.js";
 import { button, make } from "./dom.js";
 import { heading } from "./heading.js";
+import { chips } from "./files.js";
 import { fill } from "./table.js";
-/** @import {Chip, Column, Rows, Translate, Value} from "./answers.js" */
+/** @import {Chip, Column, RowFile, Rows, Translate, Value} from "./answers.js" */
 /** @import {Selection, Workspace} from "./workspace.js" */
 
 /**
- * Give the numbers of the columns in the order in which they stand: previews beside the name of a row, unless somebody chose another order.
- * @param {Column[]} columns
- * @param {boolean} picked somebody chose which columns there are
+ * Give the numbers of the columns that are shown, in the order that the server says: pairs where the first of their two columns would stand.
+ * @param {Pick<Rows, "columns" | "drawn">} rows
  */
-export function ordered(columns, picked) {
-  const numbers = placed(columns);
-  if (picked) return numbers;
-  const first = numbers.slice(0, 1);
-  const pictures = numbers.filter((number) => columns[number].kind === "picture" && number > 0);
-  return [...first, ...pictures, ...numbers.filter((number) => !first.includes(number) && !pictures.includes(number))];
-}
-
-/**
- * Give the numbers of the columns that are shown: pairs where the first of their two columns would stand.
- * @param {Column[]} columns
- */
-function placed(columns) {
+export function ordered({ columns, drawn }) {
   const pairs = columns.flatMap((one, number) => (one.of ?? []).map((name) => /** @type {const} */ ([name, number])));
   const of = new Map(pairs);
-  const numbers = columns.flatMap((one, number) => (one.alike || one.of ? [] : [of.get(one.name) ?? number]));
-  return [...new Set(numbers)];
+  const numbers = drawn.map((name) => of.get(name) ?? columns.findIndex((one) => one.name === name && !one.of));
+  return [...new Set(numbers.filter((number) => number >= 0))];
 }
 
 /**
@@ -111,10 +99,10 @@ function numbered(at, active) {
  * A row with its values.
  * @param {number} at
  * @param {boolean} active
- * @param {{key: string, values: Value[], columns: Column[], drawn: number[]}} row
+ * @param {{key: string, values: Value[], columns: Column[], drawn: number[], files?: RowFile[] | null}} row `files`: of an observation
  * @param {Workspace} workspace
  */
-export function line(at, active, { key, values, columns, drawn }, { selection, t }) {
+export function line(at, active, { key, values, columns, drawn, files }, { selection, language, t }) {
   const row = numbered(at, active);
   row.dataset.key = key;
   shown(row, selection);
@@ -125,6 +113,7 @@ export function line(at, active, { key, values, columns, drawn }, { selection, t
     mark.append(make("input", { type: "checkbox", checked, tabIndex: -1, "aria-label": label }));
   }
   for (const number of drawn) fill(row.insertCell(), values[number], columns[number], t);
+  if (files) row.insertCell().append(...chips(files, language));
   reached(row, active);
   return row;
 }
@@ -167,8 +156,9 @@ export function reached(row, on) {
  * The cells of the head.
  * @param {Column[]} columns those that are shown
  * @param {Workspace} workspace
+ * @param {boolean} files lines are observations
  */
-export function heads(columns, workspace) {
+export function heads(columns, workspace, files) {
   const { state, t } = workspace;
   const order = (state.get("_sort") ?? "").split(",").filter(Boolean);
   const tick = make("th", { className: "tick" }, make("span", { className: "only-heard", textContent: t("Selected") }));
@@ -184,7 +174,7 @@ export function heads(columns, workspace) {
     th.append(heading(column, columns, workspace));
     return th;
   });
-  return [tick, ...cells];
+  return [tick, ...cells, ...(files ? [make("th", { scope: "col", textContent: t("Files") })] : [])];
 }
 
 /**

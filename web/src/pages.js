@@ -5,7 +5,7 @@ import { paired } from "./lines.js";
 
 export const PAGE = 100; // rows asked at once
 const KEPT = 40; // pages that are remembered
-const LOOKS = { _row: null, _compare: null };
+const LOOKS = { _row: null, _look: null, _compare: null };
 
 export class Pages {
   /** Pages by their number; those that are on their way as promises. The one that was used last is the last.

@@ -8,7 +8,7 @@ import { file, image, linked, position, region, spectrum } from "./messages.js";
 /** @import {Changes, Workspace} from "./workspace.js" */
 
 const LONGEST = 8000; // characters of an address that programs and servers take
-const LOOKS = { _row: null, _view: null, _map: null, _plot: null, _compare: null };
+const LOOKS = { _row: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
 
 const client = new Client(); // one of a page, whatever is shown in it
 

@@ -10,25 +10,27 @@ export class Scroll {
    * @param {number} total rows
    * @param {number} tall pixels of the box
    * @param {number} top pixels that it is scrolled
+   * @param {number} [height] pixels of a row
    */
-  constructor(total, tall, top) {
+  constructor(total, tall, top, height = HEIGHT) {
     this.total = total;
     this.tall = tall;
     this.top = top;
+    this.height = height;
   }
 
   /** Whether there are so many rows that a pixel is more than its part of one. */
   get scaled() {
-    return this.total * HEIGHT > TALLEST;
+    return this.total * this.height > TALLEST;
   }
 
   get rowsPerPixel() {
-    return this.scaled ? (this.total - this.seen) / (TALLEST - this.tall) : 1 / HEIGHT;
+    return this.scaled ? (this.total - this.seen) / (TALLEST - this.tall) : 1 / this.height;
   }
 
   /** How many rows there is room for, below the head. */
   get seen() {
-    return Math.ceil((this.tall - HEIGHT) / HEIGHT);
+    return Math.ceil((this.tall - HEIGHT) / this.height);
   }
 
   /** The first row in sight. */
@@ -47,10 +49,10 @@ export class Scroll {
    * @param {number} end
    */
   fillers(begin, end) {
-    const all = Math.min(this.total * HEIGHT, TALLEST);
-    const drawn = (end - begin) * HEIGHT;
-    const scaled = Math.min(this.top - (this.first - begin) * HEIGHT, all - drawn);
-    const above = Math.max(this.scaled ? scaled : begin * HEIGHT, 0);
+    const all = Math.min(this.total * this.height, TALLEST);
+    const drawn = (end - begin) * this.height;
+    const scaled = Math.min(this.top - (this.first - begin) * this.height, all - drawn);
+    const above = Math.max(this.scaled ? scaled : begin * this.height, 0);
     return [above, Math.max(all - above - drawn, 0) + FOOT];
   }
 
@@ -59,7 +61,7 @@ export class Scroll {
    * @param {number} row
    */
   to(row) {
-    return this.scaled ? row / this.rowsPerPixel : row * HEIGHT;
+    return this.scaled ? row / this.rowsPerPixel : row * this.height;
   }
 
   /**
@@ -77,7 +79,8 @@ export class Scroll {
  * Give the pixels that a few rows need, all of them in sight.
  * @param {number} total
  * @param {number} head pixels of the head
+ * @param {number} [height] pixels of a row
  */
-export function whole(total, head) {
-  return (head || HEIGHT) + total * HEIGHT + FOOT;
+export function whole(total, head, height = HEIGHT) {
+  return (head || HEIGHT) + total * height + FOOT;
 }

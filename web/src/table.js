@@ -71,8 +71,6 @@ export function thumbnail(link) {
     title: text,
     loading: "lazy",
     decoding: "async",
-    width: 40,
-    height: 24,
   });
   image.addEventListener("error", () => image.replaceWith(text)); // gone: the link stays
   link.className = "thumbnail";

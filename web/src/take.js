@@ -6,7 +6,7 @@ import { size } from "./sizes.js";
 /** @import {Taken} from "./answers.js" */
 /** @import {Changes, Workspace} from "./workspace.js" */
 
-const LOOKS = { _row: null, _view: null, _map: null, _plot: null, _compare: null };
+const LOOKS = { _row: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
 
 class Take {
   only = false; // the marked rows alone

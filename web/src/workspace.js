@@ -6,7 +6,16 @@
 /** @typedef {{state?: {toString(): string} | null, pane?: string | null, method?: string, body?: BodyInit}} Question */
 
 /** What is looked at of a search, and how: no part of the search itself. */
-const LOOKS = { _row: null, _sort: null, _cols: null, _view: null, _map: null, _plot: null, _compare: null };
+const LOOKS = {
+  _row: null,
+  _look: null,
+  _sort: null,
+  _cols: null,
+  _view: null,
+  _map: null,
+  _plot: null,
+  _compare: null,
+};
 
 /**
  * Somebody who tells others of events, each with its facts.

@@ -16,15 +16,9 @@ const column = (name, more = {}) => ({
   ...more,
 });
 
-test("previews stand beside the name, and what all rows say alike stands nowhere", () => {
-  const columns = [
-    column("name"),
-    column("body", { alike: true }),
-    column("size"),
-    column("shot", { kind: "picture" }),
-  ];
-  assert.deepEqual(ordered(columns, false), [0, 3, 2]);
-  assert.deepEqual(ordered(columns, true), [0, 2, 3]);
+test("columns stand in the order that the server says; what it does not name, and what has gone, stands nowhere", () => {
+  const columns = [column("name"), column("body"), column("size"), column("shot", { kind: "picture" })];
+  assert.deepEqual(ordered({ columns, drawn: ["shot", "name", "gone", "size"] }), [3, 0, 2]);
 });
 
 test("two columns that are a pair stand as one, where the first of them would", () => {
@@ -35,7 +29,7 @@ test("two columns that are a pair stand as one, where the first of them would", 
     { name: "c", label: "C", title: "", low: 4, high: 5 },
   ];
   const found = paired({ columns, pairs, rows: [["x", "1", "y", "2", "3", "4"]] });
-  const shown = ordered(found.columns, true);
+  const shown = ordered({ ...found, drawn: columns.map((one) => one.name) });
   assert.deepEqual(
     shown.map((number) => found.columns[number].label),
     ["a", "Time", "b", "c_max"],
@@ -45,7 +39,7 @@ test("two columns that are a pair stand as one, where the first of them would", 
     shown.map((number) => found.rows[0][number].text ?? found.rows[0][number]),
     ["x", "1 – 2", "y", "4"],
   );
-  assert.deepEqual(ordered(paired({ columns: [column("a")], rows: [["x"]] }).columns, true), [0], "no pairs");
+  assert.deepEqual(ordered({ ...paired({ columns: [column("a")], rows: [["x"]] }), drawn: ["a"] }), [0], "no pairs");
 });
 
 test("a span says once what both ends say", () => {

@@ -11,14 +11,16 @@ from hven.adql import tree
 from hven.engines import Live
 from hven.model import Cache
 from hven.model.errors import HvenError
+from hven.portal._explore import observation_lines
 from hven.portal._explore.facets import written
-from hven.portal._explore.search import COUNTED, ref
+from hven.portal._explore.search import COUNTED, Search, ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.resource import Resource
     from hven.model.table import Column, Table
+    from hven.portal._explore.observation_lines import Observed
     from hven.portal._explore.page_queries import Asking
 
 GROUPS = 3_000  # of one table at most: with more it gets fewer levels
@@ -39,10 +41,14 @@ class Leaf:
 
 @dataclass(slots=True, kw_only=True)
 class Node:
-    """A branch: its name (None: rows without a value), how many rows hang on it, branches, and tables that end here."""
+    """A branch: its name (None: rows without a value), how many rows hang on it, branches, and tables that end here.
+
+    `asked`: of each table below it, the values by which its columns are asked for what hangs here.
+    """
 
     name: str | None
     rows: int | None = None
+    asked: dict[str, dict[str, dict[str, None]]] = field(default_factory=dict)
     branches: dict[str | None, Node] = field(default_factory=dict)
     leaves: list[Leaf] = field(default_factory=list)
 
@@ -142,6 +148,7 @@ def _counted(table: Table, asking: Asking, levels: Sequence[str], branches: int)
     """Count the rows of a table by its columns; by fewer of them where the values would be too many."""
     item = asking.published(table)
     hidden = hides(table, asking)
+    observed = None if table.view is not None else observation_lines.observed(table, asking)
     known = None if hidden else item.rows
     whole = (Leaf(table=table, rows=known),)
     columns = [
@@ -155,11 +162,11 @@ def _counted(table: Table, asking: Asking, levels: Sequence[str], branches: int)
         return whole  # other programs write it: no number would be true for long
     if table.view is not None or item.relation is None:
         return (Leaf(table=table, rows=None),)
-    if not columns and known is not None:
+    if not columns and known is not None and observed is None:
         return whole
     try:
         while True:
-            groups = _groups(table, columns, asking)
+            groups = _groups(table, columns, asking, observed)
             if len(groups) <= GROUPS:
                 crowded = {place for place in range(len(columns)) if len({group[place] for group in groups}) > branches}
                 if not crowded:
@@ -184,10 +191,18 @@ def _few(distinct: object, branches: int) -> bool:
     return not isinstance(distinct, int | float) or distinct <= branches
 
 
-def _groups(table: Table, columns: Sequence[Column], asking: Asking) -> list[tuple[Any, ...]]:
+def _groups(
+    table: Table, columns: Sequence[Column], asking: Asking, observed: Observed | None
+) -> list[tuple[Any, ...]]:
+    """Count the rows of each combination of values; of files of one observation one."""
     names = tuple(ref(column.name) for column in columns)
     items = (*(tree.SelectItem(name) for name in names), COUNTED)
-    select = tree.Select(items, tree.source(table), group_by=names, top=tree.Literal(GROUPS + 1))
+    source: tree.FromItem = tree.source(table)
+    if observed is not None:
+        lines = observation_lines.lines(Search(table=table), observed)
+        each = tuple(tree.SelectItem(name) for name in (names or (ref(table.primary[0]),)))
+        source = tree.Derived(tree.Query(tree.Select(each, source, where=lines.where())), tree.Ident("lines"))
+    select = tree.Select(items, source, group_by=names, top=tree.Literal(GROUPS + 1))
     found = asking.table(tree.Query(select), seconds=PATIENCE)
     groups = list(zip(*(found.column(number).to_pylist() for number in range(found.num_columns)), strict=True))
     return sorted(groups, key=lambda group: [("" if value is None else str(value)) for value in group[:-1]])
@@ -196,6 +211,7 @@ def _groups(table: Table, columns: Sequence[Column], asking: Asking) -> list[tup
 def _hang(root: Node, leaf: Leaf, levels: Sequence[_Level]) -> None:
     """Hang a leaf on the branch of its values and words."""
     values = dict(leaf.conditions)
+    asked: dict[str, str] = {}
     at = root
     for level in levels:
         if level.column is None:
@@ -204,18 +220,37 @@ def _hang(root: Node, leaf: Leaf, levels: Sequence[_Level]) -> None:
             text = values[level.column.name]
             name = None if text == "null" else text.strip('"')
             name = leaf.table.enums.get(level.column.enum or "", {}).get(name or "", name)
+            asked[level.column.name] = text
         else:
             continue
-        at = at.branches.setdefault(name, Node(name=name))
-    at.leaves.append(leaf)
+        at = _branch(at, name)
+        of = at.asked.setdefault(leaf.table.qualified, {})
+        for column, value in asked.items():
+            of.setdefault(column, {})[value] = None
+    same = next((number for number, one in enumerate(at.leaves) if one.table == leaf.table), None)
+    if same is None:
+        at.leaves.append(leaf)
+        return
+    other = at.leaves[same]  # of another spelling
+    rows = None if leaf.rows is None or other.rows is None else leaf.rows + other.rows
+    pairs = tuple((name, ",".join(found)) for name, found in at.asked[leaf.table.qualified].items())
+    at.leaves[same] = Leaf(table=leaf.table, rows=rows, conditions=pairs)
+
+
+def _branch(node: Node, name: str | None) -> Node:
+    """Return the branch of a name; one that is spelled with other capitals is the same, and has the name that came first."""
+    folded = None if name is None else " ".join(name.split()).casefold()
+    return node.branches.setdefault(folded, Node(name=name))
 
 
 def _total(node: Node) -> int | None:
-    """Add the rows up, branch by branch; branches in the order of their names."""
+    """Add the rows up, branch by branch; those with most rows come first, then by name, those without a value last."""
     for branch in node.branches.values():
         _total(branch)
     every = [*(one.rows for one in node.branches.values()), *(one.rows for one in node.leaves)]
     counts = [rows for rows in every if rows is not None]
     node.rows = sum(counts) if counts else None
-    node.branches = dict(sorted(node.branches.items(), key=lambda pair: (pair[0] is None, (pair[0] or "").casefold())))
+    node.branches = dict(
+        sorted(node.branches.items(), key=lambda pair: (pair[0] is None, -(pair[1].rows or 0), pair[0] or ""))
+    )
     return node.rows

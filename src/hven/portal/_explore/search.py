@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
 
 OWN = "_"  # what a name begins with that is no column
-WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, UNIT, EVERY = (
+WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, UNIT, EVERY, FILES = (
     "_q",
     "_near",
     "_in",
@@ -36,13 +36,14 @@ WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, UNIT, EVERY = (
     "_row",
     "_unit.",
     "_every",
+    "_files",
 )
 COUNTED = tree.SelectItem(tree.Function("COUNT", star=True), tree.Ident("n"))
 SEARCHED = 8  # columns of text that free words are looked for in
 MOST_WORDS = 30  # of free text
 MOST_LISTED = 500  # columns named in one parameter, conditions on one column
 PORTALS = frozenset(
-    {WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, EVERY, NAMES, "_view", "_map", "_plot", "_compare"}
+    {WORDS, NEAR, INSIDE, SORT, COLUMNS, ROW, EVERY, NAMES, FILES, "_look", "_view", "_map", "_plot", "_compare"}
 )  # a column of such a name stands in quotes: "_row"=..
 _NAMES = re.compile(r'(?:[^,"]|"(?:[^"]|"")*"?)+')
 OPERATORS = ("!=", "<>", "<=", ">=", "<", ">", "!", "=")
@@ -85,6 +86,8 @@ class Search:
         Column and whether it descends.
     columns
         Which are shown, in this order; empty: the principal ones, and those that are searched.
+    each
+        Each file of an observation has its own line.
     rest
         Parameters of the panes: carried along, never looked at.
     wrong
@@ -102,6 +105,7 @@ class Search:
     columns: tuple[str, ...] = ()
     units: tuple[tuple[str, str], ...] = ()
     row: str = ""
+    each: bool = False
     rest: tuple[tuple[str, str], ...] = ()
     faults: tuple[Fault, ...] = field(default=(), compare=False)
     wrong: tuple[tuple[str, str], ...] = field(default=(), compare=False)
@@ -172,6 +176,7 @@ class Search:
             found.append((NEAR, f"{centre},{self.near.radius!r}"))
         found += [(INSIDE, self.inside)] if self.inside else []
         found += [(EVERY, str(self.every))] if self.every is not None else []
+        found += [(FILES, "each")] if self.each else []
         found += [(SORT, ",".join("-" * down + listed(name) for name, down in self.order))] if self.order else []
         found += [(COLUMNS, ",".join(map(listed, self.columns)))] if self.columns else []
         found += [(UNIT + name, unit) for name, unit in self.units]
@@ -263,6 +268,8 @@ class _Reading:
                 self.search = self.search.having(columns=tuple(dict.fromkeys([*self.search.columns, *more])))
             elif name.startswith(UNIT):
                 self._unit(name, value)
+            elif name == FILES:
+                self.search = self.search.having(each=_each(value))
             elif name == ROW:
                 self.search = self.search.having(row=value)
             elif name in PORTALS:
@@ -346,6 +353,13 @@ class _Reading:
             raise UserError(say("{name!r} is no position", name), remedy="write longitude,latitude,radius in degrees")
         lon, lat = self.locate(name)
         return Near(lon=lon, lat=lat, radius=size, name=name)
+
+
+def _each(value: str) -> bool:
+    """Read which lines there are: with `each`, one for each file of an observation."""
+    if value != "each":
+        raise UserError(say("{name}={value!r} is unknown", FILES, value[:40]), remedy="_files=each")
+    return True
 
 
 def _number(value: int | None) -> tree.Literal | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode, urlsplit
 
 import anyio.to_thread
 from starlette.routing import Route
@@ -20,13 +20,14 @@ from hven.portal import panes
 from hven.portal._explore import Search, coverage
 from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
+from hven.portal._explore.collection_looks import Looks, origin_shown
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.count_trees import hides
 from hven.portal._explore.places import kind
 from hven.portal._explore.plots import plotted
 from hven.portal._explore.summary import bounds, sky_path
 from hven.portal._views.counts import Counts
-from hven.portal._views.facts import bibtex, dataset, publications, ranges, released
+from hven.portal._views.facts import bibtex, cited, dataset, publications, ranges, released
 from hven.portal._views.guides import SHELF, of_collection
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, page
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.model.table import Column, Schema, Table
+    from hven.portal._explore.collection_looks import Picture
     from hven.portal._explore.page_queries import Asking
     from hven.services.face import Surroundings
     from hven.site import Published
 
+STRIP, LEAST = 12, 4  # pictures of a strip; fewer are none
 FIRST = 5  # rows that are shown at once
 log = logging.getLogger("hven.portal")
 
@@ -60,6 +63,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         )
         found = described(schema, state, rows)
         more = await anyio.to_thread.run_sync(_more, found, state)
+        more["strip"] = await anyio.to_thread.run_sync(_strip, found, state)
         twin = {
             **plain(found, state),
             **{name: more[name] for name in ("time", "changes", "examples", "help", "bibtex", "releases")},
@@ -89,9 +93,32 @@ def _more(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
         "examples": examples[:12],
         "help": of_collection(resource, state),
         "panes": panes.known(),
+        "cited": cited(resource),
         "bibtex": bibtex(resource, f"{state.brand.root}/collections/{quote(found['name'])}"),
         "dataset": dataset(found, state, when),
     }
+
+
+def _strip(found: Mapping[str, Any], state: Asked) -> list[dict[str, str]]:
+    """List pictures of rows of a collection, each with the address of its row."""
+    tables = [one["table"] for one in found["tables"]]
+    looks: Looks = state.around.site.kept(Looks)
+    own = "{0.scheme}://{0.netloc}".format(urlsplit(state.base))
+    shown = origin_shown(state.around.site.settings.origins, own)
+    (look,) = looks.of([tables], asking(state), state.reach, shown)
+    return strip([(found["resource"].title or found["name"], look.pictures)], state)
+
+
+def strip(of: Sequence[tuple[str, Sequence[Picture]]], state: Asked) -> list[dict[str, str]]:
+    """List pictures of rows of collections in turn, by the titles of these; none where there are few."""
+    turns = [(title, some[at]) for at in range(STRIP) for title, some in of if at < len(some)][:STRIP]
+    if len(turns) < LEAST:
+        return []
+    rows = [urlencode({"_row": picture.key}) if picture.key else "" for _, picture in turns]
+    return [
+        {"src": picture.address, "title": title, "url": f"{address(state.base, picture.table)}{'?' * bool(row)}{row}"}
+        for (title, picture), row in zip(turns, rows, strict=True)
+    ]
 
 
 def _looked(described_: dict[str, Any], road: Asking, state: Asked) -> dict[str, Any]:

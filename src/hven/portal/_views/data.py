@@ -23,6 +23,8 @@ from hven.portal._views import form
 from hven.portal._views import plot_data as drawn
 from hven.portal._views.disconnect import Waiting, attended
 from hven.portal._views.page_formats import Asked, Page, json_page
+from hven.portal._views.row_lines import lines
+from hven.portal._views.row_panel import panel
 from hven.portal._views.series_page import drawn as drawn_series
 from hven.portal._views.series_page import times_of
 from hven.portal._views.table_page import AFTER, FROM, SIZE, View, cell, columns, faults, pairs_of, view
@@ -92,13 +94,14 @@ def begin(seen: View, state: Asked) -> int:
     offset = whole(state, FROM, 0, 10**15)
     if not (seen.lost and offset):
         return offset
-    return pages.behind(seen.search, seen.asking, state.request.query_params.get(AFTER, ""), offset)
+    return pages.behind(lines(seen).search, seen.asking, state.request.query_params.get(AFTER, ""), offset)
 
 
 def _rows(seen: View, state: Asked) -> dict[str, Any]:
-    total = pages.count(seen.search, seen.asking)
+    lined = lines(seen)
+    total = pages.count(lined.search, seen.asking)
     offset, size = begin(seen, state), whole(state, SIZE, 100, pages.MOST)
-    page = pages.page(seen.search, seen.asking, offset=offset, limit=size, total=total.rows)
+    page = pages.page(lined.search, seen.asking, offset=offset, limit=size, total=total.rows)
     shown = headings(page, seen.table, seen.search.units, labels=seen.labels)
     return {
         "columns": columns(shown, constant(seen.search, seen.asking)),
@@ -113,13 +116,15 @@ def _rows(seen: View, state: Asked) -> dict[str, Any]:
         "exact": total.exact,
         "adql": seen.search.adql(),
         "faults": faults(seen.search),
+        **lined.told(page, seen),
     }
 
 
 def _count(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001  (all panes' makers are asked alike)
-    found = pages.count(seen.search, seen.asking, seconds=10.0)
+    lined = lines(seen)
+    found = pages.count(lined.search, seen.asking, seconds=10.0)
+    every = pages.count(lined.every(seen), seen.asking)
     nothing = found.rows == 0 and not seen.search.faults
-    every = pages.count(type(seen.search)(table=seen.table), seen.asking)
     return {
         "total": found.rows,
         "exact": found.exact,
@@ -131,6 +136,7 @@ def _count(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001  (all pa
         "fields": form.parts(seen.search),
         "place": form.place(seen.search),
         "every": str(seen.search.every or ""),
+        **lined.counted(seen),
     }
 
 
@@ -143,13 +149,15 @@ def _row(seen: View, state: Asked) -> dict[str, Any]:
     if found and rights is not None and primary:
         locked = rights.locked(seen.asking.who, dict(zip(primary, json.loads(seen.search.row), strict=True)))
     row = [cell(one) for one in found[0]] if found else None
+    links = [*_series(seen, state, page), *_links(seen, state, page)] if found else []
     return {
         "columns": columns(heads),
         "pairs": pairs_of(heads, seen.labels),
         "row": row,
         "key": seen.search.row,
         "locked": None if locked is None else locked._asdict(),
-        "links": [*_series(seen, state, page), *_links(seen, state, page)] if found else [],
+        "links": links,
+        **(panel(seen, state, page, links) if found else {}),
     }
 
 
@@ -196,7 +204,7 @@ def _links(seen: View, state: Asked, page: pages.Page) -> list[dict[str, Any]]:
 
 def _place(seen: View, state: Asked) -> dict[str, Any]:  # noqa: ARG001
     """Return the place of ``_row`` among the rows that are found, from 0."""
-    return {"key": seen.search.row, "place": pages.place(seen.search, seen.asking, seen.search.row)}
+    return {"key": seen.search.row, "place": pages.place(lines(seen).search, seen.asking, seen.search.row)}
 
 
 def _header(seen: View, state: Asked) -> dict[str, Any]:

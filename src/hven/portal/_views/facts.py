@@ -23,16 +23,29 @@ _TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&
         "^": r"\textasciicircum{}"}  # fmt: skip
 
 
+def year_of(resource: Resource) -> str | None:
+    """Return the year by which a collection is cited, from what its descriptor says."""
+    texts = (resource.created, resource.bibcode, resource.citation)
+    return next((found[0] for text in texts if text and (found := re.search(r"(?:1[89]|20)\d\d", text))), None)
+
+
+def cited(resource: Resource) -> str:
+    """Write how to cite a collection as a sentence: as its descriptor says it, else creators, year, title, publisher; with its DOI."""
+    people = ", ".join(one.name for one in resource.creators)
+    year = year_of(resource)
+    own = [
+        f"{people}{f' ({year})' if year else ''}" if people else year,
+        resource.title or resource.name,
+        resource.publisher,
+    ]
+    text = resource.citation or ". ".join(one for one in own if one)
+    doi = f". https://doi.org/{resource.doi}" if resource.doi and resource.doi not in text else ""
+    return text.rstrip(".") + doi
+
+
 def bibtex(resource: Resource, address: str) -> str:
     """Write how to cite a collection as an entry of BibTeX, from what its descriptor says."""
-    year = next(
-        (
-            found[0]
-            for text in (resource.created, resource.bibcode, resource.citation)
-            if text and (found := re.search(r"(?:1[89]|20)\d\d", text))
-        ),
-        None,
-    )
+    year = year_of(resource)
     fields = {
         "title": f"{{{_tex(resource.title or resource.name)}}}",
         "author": " and ".join(f"{{{_tex(one.name)}}}" for one in resource.creators),

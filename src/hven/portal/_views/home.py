@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import anyio
 import anyio.to_thread
 from starlette.routing import Route
 
 from hven import services as dali
+from hven.model.table import FILES
+from hven.portal._explore.collection_looks import Look, Looks, origin_shown
 from hven.portal._explore.count_trees import Node, Trees
 from hven.portal._explore.page_queries import Asking
 from hven.portal._pages.markdown import shown, spoken
-from hven.portal._views.collection import described, plain
+from hven.portal._views.collection import described, plain, strip
 from hven.portal._views.counts import Counts
 from hven.portal._views.facts import catalogue
 from hven.portal._views.guides import SHELF, seen, thumbnail
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
     from hven.site import Holdings
 
 # pages are for search engines, data are not
-ROBOTS = "User-agent: *\nDisallow: {root}/tap/sync\nDisallow: {root}/cone/\n"
+ROBOTS = "User-agent: *\nDisallow: {root}/tap/sync\nDisallow: {root}/cone/\nSitemap: {site}/sitemap.xml\n"
+LISTED = 20  # values of a column that an address of the tree names
 PATIENCE = 1.0  # seconds that a page waits for the tree; then it goes without, and the tree is there the next time
 LATEST = 5  # news, and updates
 log = logging.getLogger("hven.portal")
@@ -45,16 +49,30 @@ log = logging.getLogger("hven.portal")
 def routes(around: Surroundings) -> Sequence[Route]:
     """Route ``/``, ``/tree`` and ``/robots.txt``."""
     counts, trees = Counts(around), Trees()
+    looks: Looks = around.site.kept(Looks)
     settings = around.site.settings
     directory = settings.directory
 
     async def stamp(state: Asked) -> object:
         texts = [SHELF.state(directory / state.brand.news), SHELF.state((directory / state.brand.text).parent)]
         texts += [SHELF.state(one.path.parent / settings.help) for one in seen(state)]
-        return (*texts, ready(state) or await tree_of(state) is not None)
+        return (*texts, ready(state) or await tree_of(state) is not None, bool(await looks_of(state)))
+
+    async def looks_of(state: Asked) -> dict[str, Look]:
+        """Return what is seen of each collection at first sight, if it is there in time."""
+        shelves = _shelves(state)
+        own = "{0.scheme}://{0.netloc}".format(urlsplit(state.base))
+        ask = partial(looks.of, list(shelves.values()), asking(state), state.reach, origin_shown(settings.origins, own))
+        if looks.ready(list(shelves.values()), asking(state), state.reach):
+            return dict(zip(shelves, ask(), strict=True))
+        with anyio.move_on_after(PATIENCE):
+            return dict(zip(shelves, await anyio.to_thread.run_sync(ask, abandon_on_cancel=True), strict=True))
+        return {}
 
     def ready(state: Asked) -> bool:
-        return trees.ready(asking(state), _tables(state), state.brand.levels, settings.tree.branches, state.reach)
+        return trees.ready(
+            asking(state), _counted(_tables(state)), state.brand.levels, settings.tree.branches, state.reach
+        )
 
     async def tree_of(state: Asked) -> Node | None:
         """Return the tree, if it is there in time."""
@@ -65,13 +83,17 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return None
 
     def grown(state: Asked) -> Node:
-        return trees.of(asking(state), _tables(state), state.brand.levels, settings.tree.branches, state.reach)
+        return trees.of(
+            asking(state), _counted(_tables(state)), state.brand.levels, settings.tree.branches, state.reach
+        )
 
     async def home(state: Asked) -> Page:
         shelves = [schema for schema in state.catalogue.schemas if schema.name in state.holdings.resources]
         rows = await counts.of(state.holdings, _tables(state), state.who)
         found = [described(schema, state, rows) for schema in shelves]
-        found = [one | {"thumbnail": thumbnail(one["resource"], state)} for one in found]
+        known = await looks_of(state)
+        found = [_card(one, known.get(one["name"]), state) for one in found]
+        found.sort(key=_place)
         root = await tree_of(state)
         text = spoken(directory / state.brand.text, directory, state.language)
         news = [
@@ -86,6 +108,14 @@ def routes(around: Surroundings) -> Sequence[Route]:
             "updates": sorted(
                 (one for one in found if one["updated"]), key=lambda one: str(one["updated"]), reverse=True
             )[:LATEST],
+            "strip": strip(
+                [
+                    (one["resource"].title or one["name"], known[one["name"]].pictures)
+                    for one in found
+                    if one["name"] in known
+                ],
+                state,
+            ),
             "rows": sum(one["rows"] or 0 for one in found) or None,
             "catalogue": catalogue(state, found),
         }
@@ -103,7 +133,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return Page(template="", content={"rows": root.rows, "branches": _branches(root, state)})
 
     async def robots(request: Request) -> Response:
-        body = ROBOTS.format(root=settings.root_path.rstrip("/")).encode()
+        body = ROBOTS.format(
+            root=settings.root_path.rstrip("/"), site=dali.base(request, settings).rstrip("/")
+        ).encode()
         return dali.whole(
             request, body, {"content-type": "text/plain; charset=utf-8", "cache-control": "public, max-age=86400"}
         )
@@ -116,7 +148,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         reach = holdings.reach(ANONYMOUS, around.policies)
         for one in levels:
             try:
-                trees.of(road, known, one, settings.tree.branches, reach)
+                trees.of(road, _counted(known), one, settings.tree.branches, reach)
             except Exception:  # the site may just be closing; whoever asks for the page counts again
                 log.info("the tree of counts could not be made ahead", exc_info=True)
 
@@ -132,8 +164,39 @@ def routes(around: Surroundings) -> Sequence[Route]:
     ]
 
 
+def _card(one: dict[str, Any], look: Look | None, state: Asked) -> dict[str, Any]:
+    """Add to what is said of a collection a picture, its years and its targets."""
+    look = look or Look()
+    pictures = [picture.address for picture in look.pictures]
+    return one | {
+        "thumbnail": thumbnail(one["resource"], state) or next(iter(pictures), ""),
+        "years": look.years,
+        "targets": look.targets,
+    }
+
+
+def _place(one: dict[str, Any]) -> tuple[bool, int, int, str]:
+    """Return where a card stands: by its descriptor's `index`, then the largest first."""
+    index = one["resource"].index
+    return (index is None, index or 0, -(one["rows"] or 0), one["name"])
+
+
+def _shelves(state: Asked) -> dict[str, list[Table]]:
+    """Return the tables of each collection that this reader is shown."""
+    found: dict[str, list[Table]] = {}
+    for table in _tables(state):
+        found.setdefault(table.schema, []).append(table)
+    return found
+
+
 def _counts(table: Table, holdings: Holdings) -> bool:
     return table.qualified in holdings.published and table.schema in holdings.resources
+
+
+def _counted(tables: Sequence[Table]) -> list[Table]:
+    """Leave out the files of collections that have other tables: these are about the same observations."""
+    own = {table.schema for table in tables if table.utype != FILES}
+    return [table for table in tables if table.utype != FILES or table.schema not in own]
 
 
 def _tables(state: Asked) -> list[Table]:
@@ -146,11 +209,7 @@ def _branches(node: Node, state: Asked) -> list[dict[str, Any]]:
     found = []
     for branch in node.branches.values():
         below = _branches(branch, state)
-        single = not below and len(branch.leaves) == 1
-        one: dict[str, Any] = {"name": branch.name, "rows": branch.rows, "branches": below, "url": None}
-        if single:
-            one["url"] = _address(branch.leaves[0].table, branch.leaves[0].conditions, state)
-        found.append(one)
+        found.append({"name": branch.name, "rows": branch.rows, "branches": below, "url": _leads(branch, state)})
     if node.leaves and (node.branches or len(node.leaves) > 1 or not node.name):
         found += [
             {
@@ -162,6 +221,20 @@ def _branches(node: Node, state: Asked) -> list[dict[str, Any]]:
             for leaf in node.leaves
         ]
     return found
+
+
+def _leads(branch: Node, state: Asked) -> str:
+    """Return where a branch leads: to the rows of the one table that it is of, to the one collection, else to the search for its name."""
+    known = {table.qualified: table for table in _tables(state)}
+    tables = [known[name] for name in branch.asked if name in known]
+    if len(tables) == 1:
+        asked = branch.asked[tables[0].qualified]
+        pairs = tuple((name, ",".join(values)) for name, values in asked.items() if len(values) <= LISTED)
+        return _address(tables[0], pairs, state)
+    schemas = {table.schema for table in tables}
+    if len(schemas) == 1:
+        return f"{state.base}/collections/{quote(schemas.pop())}"
+    return f"{state.base}/search?{urlencode({'q': branch.name or ''})}"
 
 
 def _address(table: Table, conditions: tuple[tuple[str, str], ...], state: Asked) -> str:

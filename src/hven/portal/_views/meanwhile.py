@@ -17,8 +17,7 @@ from hven.model.errors import HvenError, NotFound, ParamError, say
 from hven.model.sky import region_files
 from hven.model.table import begins_and_ends
 from hven.portal._explore import global_search as everywhere
-from hven.portal._explore import plots, read
-from hven.portal._explore.search import PORTALS
+from hven.portal._explore import plots, read, what_else
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, json_page
 from hven.portal._views.table_page import asking
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 tfcat = region_files.tfcat
 QUICK = 2.0  # seconds for the tables of this site
 BINS = 120
-MOST = 60  # tables that are asked
 UNIX, DAY = 2_440_587.5, 86_400.0  # Julian date of 1970-01-01; seconds
 RANGES = {"time_min", "time_max", "spectral_range_min", "spectral_range_max"}
 TIMES = {"epn": "time", "obscore": "t"}  # what is asked of tables elsewhere
@@ -58,6 +56,11 @@ def _told(state: Asked) -> Page:
     road = asking(state)
     if "_elsewhere" in given:
         return Page(template="", content={"lines": [_there(given["_elsewhere"], span, state)]})
+    drawn: dict[str, dict[str, Any]] = {}
+
+    def bars(other: what_else.Other, told: Told) -> None:
+        drawn[told.target.key] = _bars(told, other.pairs, road)
+
     tables = [
         table
         for table in state.catalogue.tables()
@@ -65,34 +68,28 @@ def _told(state: Asked) -> Page:
         and table.qualified in state.holdings.published
         and table.release is None
     ]
-    pairs = {table.qualified: said for table in tables if (said := _pairs(table, *span))}
-    titles = {name: one.title for name, one in state.holdings.resources.items()}
-    targets = [
-        everywhere.Target(name=one.qualified, title=_title(one, titles.get(one.schema)), table=one)
-        for one in tables
-        if one.qualified in pairs
-    ]
-    drawn: dict[str, dict[str, Any]] = {}
-
-    def ask(target: Target) -> Told:
-        told = everywhere.ask(target, pairs[target.name], "epn", road, seconds=QUICK)
-        if told.rows:
-            drawn[target.key] = _bars(told, pairs[target.name], road)
-        return told
-
-    found = everywhere.ask_all(targets[:MOST], ask, seconds=QUICK + 0.5)
+    where = what_else.Where(begin=micros(span[0]), end=micros(span[1]))
+    others = what_else.others(where, tables, road, titles=titles(state), places=False)
+    found = what_else.ask(others, road, seconds=QUICK, patience=QUICK + 0.5, then=bars)
     lines = [
-        _line(one, state, pairs[one.target.name], drawn.get(one.target.key) or {})
-        for one in sorted(found, key=lambda one: -(one.rows or 0))
+        _line(one, state, other.pairs, drawn.get(one.target.key) or {})
+        for other, one in found
         if one.status != "ok" or one.rows
     ]
-    return Page(template="", content={"lines": lines, "asked": len(found), "left_out": max(len(targets) - MOST, 0)})
+    return Page(
+        template="", content={"lines": lines, "asked": len(found), "left_out": max(len(others) - what_else.MOST, 0)}
+    )
+
+
+def titles(state: Asked) -> dict[str, str | None]:
+    """Return the titles of the collections that there are."""
+    return {name: one.title for name, one in state.holdings.resources.items()}
 
 
 def far(road: Asking) -> list[tuple[Target, str]]:
     """List the tables elsewhere that can be asked, with their kinds."""
     every = ((target, kind) for kind in TIMES for target in everywhere.targets(kind, road, ()))
-    return [(target, kind) for target, kind in every if target.service is not None][:MOST]
+    return [(target, kind) for target, kind in every if target.service is not None][: what_else.MOST]
 
 
 def _there(key: str, span: tuple[str, str], state: Asked) -> dict[str, Any]:
@@ -129,28 +126,10 @@ def _moment(text: str, name: str) -> str:
         ) from None
 
 
-def _title(table: Table, collection: str | None) -> str:
-    return " - ".join(dict.fromkeys(text for text in (collection, table.title or table.name) if text))
-
-
-def _pairs(table: Table, start: str, stop: str) -> list[tuple[str, str]]:
-    """Write as conditions that something overlaps a span; none: the table has no times."""
-    begin, end = begins_and_ends(table)
-    if begin is None or end is None:
-        return []
-    if begin.name == end.name:
-        return [(_named(begin.name), f"{start}..{stop}")]
-    return [(_named(begin.name), f"..{stop}"), (_named(end.name), f"{start}..")]
-
-
 def _features(table: Table) -> bool:
     """Check whether rows have a place in time and frequency, that TFCat can say: their own, or the ranges of EPN-TAP."""
     names = {column.name for column in table.columns}
     return any(column.utype == tfcat.GEOMETRY for column in table.columns) or names >= RANGES
-
-
-def _named(name: str) -> str:
-    return f'"{name}"' if name in PORTALS else name
 
 
 def _bars(told: Told, pairs: Sequence[tuple[str, str]], road: Asking) -> dict[str, Any]:

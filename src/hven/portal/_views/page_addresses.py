@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 # what stands below a collection beside its tables
-TAKEN = frozenset({"as", "files", "cube", "descriptor", "headers", "hips", "preview", "changes.atom"})
+TAKEN = frozenset(
+    {"as", "files", "cube", "descriptor", "headers", "hips", "preview", "changes.atom", "columns", "downloads"}
+)
 _WRITTEN = re.compile(r"~([~-])")
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from hven.model.table import begins_and_ends
+from hven.portal._explore.what_else import moment
 from hven.portal._views.meanwhile import far
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import asked, refused, sent
 from hven.portal._views.table_page import asking
 from hven.portal._views.tiles_ahead import ahead
-from hven.services.series import UNIX, iso, micros
+from hven.services.series import iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hven.model.table import Column, Table
+    from hven.model.table import Table
     from hven.portal._explore.rows import Page as Rows
     from hven.portal._views.page_formats import Asked
     from hven.services.face import Surroundings
@@ -99,15 +99,7 @@ def times_of(row: Rows, table: Table) -> str:
     """Say as parameters of such a page what a row is about: a span, or a moment; empty: it has no time."""
     shown = {column.name: row.rows.column(at)[0].as_py() for at, column in enumerate(row.columns)} if row.keys else {}
     begin, end = begins_and_ends(table)
-    low, high = (None if column is None else _micros(shown.get(column.name), column) for column in (begin, end))
+    low, high = (None if column is None else moment(shown.get(column.name), column) for column in (begin, end))
     if low is None:
         return ""
     return f"_at={iso(low)}" if high is None or high <= low else f"_from={iso(low)}&_to={iso(high)}"
-
-
-def _micros(value: object, column: Column) -> int | None:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    if column.epoch is None:
-        return micros(str(value).replace(" ", "T"))
-    return round((float(str(value)) + column.epoch - UNIX) * 86_400_000) * 1000

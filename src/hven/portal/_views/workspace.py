@@ -30,13 +30,14 @@ from hven.portal._views.facts import table_dataset
 from hven.portal._views.form import chips, form, left_out
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, moved, page
+from hven.portal._views.row_lines import lines
 from hven.portal._views.series_page import drawn
-from hven.portal._views.table_page import AFTER, AS_OF, FROM, SIZE, View, columns, faults, said_once, telling, view
+from hven.portal._views.table_page import AFTER, AS_OF, FROM, SIZE, View, columns, faults, said_once, view
 from hven.services import surveys
 from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from hven.portal._explore import Search
     from hven.portal._explore.cell_text import Cell, Heading
@@ -69,19 +70,22 @@ def _page(seen: View, state: Asked) -> Page:
         left = [(name, value) for name, value in state.request.query_params.multi_items() if name in SWITCHES]
         sent = urlencode([*search.pairs(), *search.wrong, *left])
         return moved(f"{_here(seen, state)}{'?' * bool(sent)}{sent}")
-    total = pages.count(search, seen.asking)
-    every = pages.count(type(search)(table=seen.table), seen.asking)
+    lined = lines(seen)
+    total = pages.count(lined.search, seen.asking)
+    every = pages.count(lined.every(seen), seen.asking)
     offset, size = begin(seen, state), whole(state, SIZE, ROWS, pages.MOST) or ROWS
-    found = pages.page(search, seen.asking, offset=offset, limit=size, total=total.rows)
+    found = pages.page(lined.search, seen.asking, offset=offset, limit=size, total=total.rows)
     shown = headings(found, seen.table, search.units, labels=seen.labels)
     written = cells(found, seen.table, search.units, labels=seen.labels)
     alike, silent = constant(search, seen.asking), untelling(seen.table, seen.asking)
+    at = {one.column.name: number for number, one in enumerate(shown)}
+    drawn_first = [at[name] for name in lined.drawn(seen) if name in at]
     release = seen.published.release
     collection = seen.table.schema if release is None else release.collection
     resource = state.holdings.resources.get(collection)
     asks = form(search, seen.asking, seen.labels)
-    heads, lines = _side_by_side(
-        [one for one in shown if one.column.name not in alike], telling(shown, written, alike), seen
+    heads, side = _side_by_side(
+        [shown[number] for number in drawn_first], [[row[number] for number in drawn_first] for row in written], seen
     )
     content: dict[str, Any] = {
         "collection": collection,
@@ -91,7 +95,13 @@ def _page(seen: View, state: Asked) -> Page:
         "table": seen.table,
         "name": seen.name,
         "headings": heads,
-        "rows": list(zip(found.keys, lines, strict=True)),
+        "rows": list(zip(found.keys, side, strict=True)),
+        "files": None,
+        "of_rows": None,
+        **lined.told(found, seen),
+        "other_lines": None if lined.other is None else lined.other.address(),
+        "each": search.each,
+        "pictured": any(one.kind == "picture" for one in shown),
         "alike": said_once(shown, written, alike),
         "total": total,
         "every": every,
@@ -123,7 +133,7 @@ def _page(seen: View, state: Asked) -> Page:
         "series": drawn(seen.table, state),
         "strip": strip_data.of_page(seen, now=state.request.query_params.get(strip_data.NOW, "") == "now"),
         "state_pairs": search.pairs(),
-        "choosable": _choosable(seen, alike, silent),
+        "choosable": _choosable(seen, lined.drawn(seen), silent),
         "raw": seen.labels.raw,
         "other_names": urlencode(
             [*(one for one in search.pairs() if one[0] != NAMES), *([] if seen.labels.raw else [(NAMES, RAW)])]
@@ -174,9 +184,8 @@ def _here(seen: View, state: Asked) -> str:
     return address(state.base, seen.table)
 
 
-def _choosable(seen: View, alike: Collection[str], silent: Collection[str]) -> list[dict[str, Any]]:
+def _choosable(seen: View, shown: Sequence[str], silent: Collection[str]) -> list[dict[str, Any]]:
     """Return the columns that can be shown, those that are first and in their order; with the units that each can be read in."""
-    shown = [column.name for column in seen.search.shown() if column.name not in alike]
     units = dict(seen.search.units)
     others = [one.name for one in seen.table.columns if not one.hidden and one.name not in {*shown, *silent}]
     return [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hven.portal._views import (
     assets,
     collection,
+    collection_parts,
     data,
     downloads,
     editor,
@@ -21,7 +22,9 @@ from hven.portal._views import (
     meanwhile,
     news,
     pane,
+    row_surroundings,
     service_form,
+    sitemap,
     statistics,
     strip_data,
     trial_page,
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["FACE", "nowhere"]
 
 PAGES = (
+    sitemap,
+    collection_parts,
     home,
     finding,
     news,
@@ -57,6 +62,7 @@ PAGES = (
     meanwhile,
     service_form,
     pane,
+    row_surroundings,
     trial_page,
     assets,
 )

@@ -1,0 +1,92 @@
+"""Portal at first sight, part of the group portal: what else there is at the time and place of a row, over 50 collections."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import duckdb
+
+from bench.measure import CACHE, Journey, against, median, served
+
+SITE = CACHE / "site-sights"
+STATE = "made-1"  # a site made otherwise is made again
+COLLECTIONS, ROWS = 50, 20_000  # rows of each
+OBSERVATIONS = """\
+collection: c{number}
+title: Observations of instrument {number}
+subjects: [sky]
+tables:
+  main:
+    title: Observations
+    primary: [id]
+    position: [ra, dec]
+    source: {{kind: parquet, files: rows.parquet}}
+    columns:
+      id: {{type: int64, ucd: meta.id;meta.main, required: true}}
+      begins: {{type: timestamp, ucd: time.start;obs.exposure}}
+      ends: {{type: timestamp, ucd: time.end;obs.exposure}}
+      ra: {{type: float64, unit: deg, ucd: pos.eq.ra;meta.main}}
+      dec: {{type: float64, unit: deg, ucd: pos.eq.dec;meta.main}}
+"""
+MS = {"else": 200}
+
+
+def run(*, only: str = "") -> Iterator[Journey]:
+    """Run the journeys whose name has `only` in it."""
+    if only and only not in "portal.else":
+        return
+    made()
+    with served(SITE) as server:
+        connection = server.connect()
+        chosen = random.Random(22)
+
+        def path() -> str:
+            key = quote(f"[{chosen.randrange(ROWS)}]")
+            return f"/collections/c{chosen.randrange(COLLECTIONS)}/main/else?_row={key}"
+
+        asked = path()
+        connection.request("GET", f"{asked}&_wait=1", headers={"accept": "application/json"})
+        told = json.loads(connection.getresponse().read())
+        if told["asked"] != COLLECTIONS or not told["place"]:
+            raise RuntimeError(f"what else there is: {told['asked']} tables were asked")
+        late = []
+
+        def look() -> None:
+            connection.request("GET", path(), headers={"accept": "application/json"})
+            late.append(sum(one["late"] for one in json.loads(connection.getresponse().read())["lines"]))
+
+        found = median(look, 17, 3) * 1e3
+        note = f"{COLLECTIONS} collections of {ROWS:,} rows, rows by lot; {sum(late)} of {len(late) * COLLECTIONS} counts were late"
+        yield against("portal.else", found, MS["else"], 1.0, unit="ms", note=note)
+
+
+def made() -> None:
+    """Make the site once."""
+    if (SITE / STATE).exists():
+        return
+    from hven.ingest import ingest
+    from hven.model.settings import load
+    from hven.site import Site
+
+    shutil.rmtree(SITE, ignore_errors=True)
+    (SITE / "collections").mkdir(parents=True)
+    (SITE / "hven.toml").write_text('title = "Sights"\n')
+    with duckdb.connect() as connection:
+        for number in range(COLLECTIONS):
+            place = SITE / "collections" / f"c{number}"
+            place.mkdir()
+            (place / f"c{number}.yaml").write_text(OBSERVATIONS.format(number=number))
+            connection.execute(
+                f"""COPY (SELECT i AS id, TIMESTAMP '2010-01-01' + to_seconds((h + (i * 7919) % {ROWS}) * 600) AS begins,
+                begins + to_seconds(900) AS ends, (hash(i + {number}) % 3600000)::DOUBLE / 1e4 AS ra,
+                degrees(asin((hash(i + 77 + {number}) % 2000000)::DOUBLE / 1e6 - 1)) AS dec
+                FROM (SELECT i, {number} / 50 AS h FROM range({ROWS}) t(i))) TO '{place}/rows.parquet' (FORMAT parquet)"""
+            )
+    with Site(load(SITE, {})) as site:
+        for number in range(COLLECTIONS):
+            ingest(site, f"c{number}")
+    (SITE / STATE).write_text("")

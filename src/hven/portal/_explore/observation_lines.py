@@ -1,0 +1,194 @@
+"""Rows as observations: rows that share what names an observation are one line, whose files they are.
+
+Which columns name it: ``obs_id`` with the time at which it began and its instrument. A table has lines where these repeat and each row
+has a file of its own, as the statistics of its published rows say: rows that share a file are what was found in it, each for itself. A
+line is the row of the smallest key.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from hven.adql import tree
+from hven.model import units
+from hven.model.errors import HvenError
+from hven.model.table import begins_and_ends
+from hven.portal._explore import cart
+from hven.portal._explore.cell_text import kind_of
+from hven.portal._explore.rows import keys_of
+from hven.portal._explore.search import Search, ref
+from hven.services.scripts import FIRST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.model.table import Column, Table
+    from hven.portal._explore.page_queries import Asking
+    from hven.portal._explore.rows import Page
+
+NAME, INSTRUMENT = "obs_id", "instrument_name"
+OWN = 0.9  # different files of a row, on the average: what was counted may be an estimate
+REPEATS = 1.2  # rows of an observation, on the average, from which on lines are worth it
+MOST = 2_000_000  # rows of a table; more are not put together while somebody waits
+LISTED = 5_000  # files of a page
+WEB = ("http://", "https://", "ftp://")
+SHORT = 14  # characters of a word that tells files apart
+WORDS = ("granule_gid", "dataproduct_type", "access_format")  # what tells files of an observation apart
+ENDING = re.compile(r"\.([A-Za-z][A-Za-z0-9]{0,5})(?:\.(?:gz|bz2|xz|zst))?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What names the observations of a table, and what is told of their files; `unnamed`: there are rows without a name, each of which is a line."""
+
+    columns: tuple[str, ...]
+    link: Column
+    size: Column | None
+    words: tuple[str, ...]
+    unnamed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A row of an observation: its key, where its file is (empty: it has none), what tells it from the others, how large it is."""
+
+    key: str
+    address: str
+    word: str
+    size: int | None = None
+
+
+def observed(table: Table, asking: Asking) -> Observed | None:
+    """Find what names the observations of a table; None: each of its rows is one."""
+    columns = {column.name.lower(): column for column in table.columns if not column.hidden}
+    named = columns.get(NAME)
+    item = asking.published(table)
+    if named is None or len(table.primary) != 1 or not item.rows or item.rows > MOST:
+        return None
+    known = item.statistics.get(named.name, {})
+    distinct, nulls = known.get("distinct"), known.get("nulls")
+    if (
+        not isinstance(distinct, int)
+        or not isinstance(nulls, int)
+        or item.rows - nulls < REPEATS * distinct
+        or not distinct
+    ):
+        return None
+    leads = [one for one in cart.links(table) if not one.link and kind_of(one, table) != "picture"]
+    files = item.statistics.get(leads[0].name, {}).get("distinct") if leads else None
+    if not isinstance(files, int) or files < OWN * item.rows:
+        return None
+    begin, _ = begins_and_ends(table)
+    others = [begin, columns.get(INSTRUMENT)]
+    return Observed(
+        columns=tuple(dict.fromkeys([named.name, *(one.name for one in others if one is not None)])),
+        link=leads[0],
+        size=cart.size_of(table),
+        words=tuple(columns[name].name for name in WORDS if name in columns and columns[name].type.is_string),
+        unnamed=nulls > 0,
+    )
+
+
+def lines(search: Search, found: Observed) -> Search:
+    """Return the search of one row for each observation, of the rows that a search finds."""
+    where, table = search.where(), search.table
+    key = ref(table.primary[0])
+    first = tree.SelectItem(tree.Function("MIN", (key,)), tree.Ident("line"))
+    named = tree.IsNull(ref(found.columns[0]), negated=True) if found.unnamed else None
+    each = tree.Select(
+        (first,), search.source(), where=tree.conjunction(where, named), group_by=tuple(map(ref, found.columns))
+    )
+    test: tree.Expr = tree.In(key, tree.Subquery(tree.Query(each)))
+    if found.unnamed:
+        alone = tree.conjunction(where, tree.IsNull(ref(found.columns[0])))
+        test = tree.Or((test, alone if alone is not None else test))
+    return search.having(conditions=(("", ()),), tests=(test,), words="", near=None, inside="", every=None)
+
+
+def files(page: Page, search: Search, found: Observed, asking: Asking) -> list[list[File]]:
+    """List for each line of a page the files of its observation, of the rows that `search` finds; nothing where nobody could say in time.
+
+    Parameters
+    ----------
+    page
+        Lines; their columns may be any.
+    search
+        As it was before rows became lines.
+    """
+    if not page.keys:
+        return []
+    table = search.table
+    try:
+        keyed = asking.table(
+            cart.marked(Search(table=table), page.keys).query(columns=[*table.primary, *found.columns])
+        )
+        names = keyed.column(len(table.primary)).to_pylist()
+        wanted = list(dict.fromkeys(name for name in names if name is not None))
+        listed = [*dict.fromkeys([*table.primary, *found.columns, *found.words, *_names(found.link, found.size)])]
+        among = tree.In(ref(found.columns[0]), tuple(map(tree.Literal, wanted))) if wanted else None
+        items = tuple(tree.SelectItem(ref(name)) for name in listed)
+        where = tree.conjunction(search.where(), among)
+        order = (tree.OrderItem(ref(table.primary[0])),)
+        rows = (
+            asking.table(tree.Query(tree.Select(items, search.source(), where=where), order_by=order), most=LISTED)
+            if among is not None
+            else keyed.slice(0, 0)
+        )
+    except HvenError:  # the lines themselves are there
+        return [[] for _ in page.keys]
+    groups: dict[tuple[object, ...], list[tuple[str, dict[str, object]]]] = {}
+    for key, row in zip(keys_of(rows, table.primary) if rows.num_rows else (), rows.to_pylist(), strict=True):
+        groups.setdefault(tuple(row[name] for name in found.columns), []).append((key, row))
+    of = {
+        key: tuple(row[name] for name in found.columns)
+        for key, row in zip(keys_of(keyed, table.primary), keyed.to_pylist(), strict=True)
+    }
+    return [_told(groups.get(of.get(key, ()), []), found) for key in page.keys]
+
+
+def file_of(row: Mapping[str, object], table: Table) -> File | None:
+    """Return the file of one row, by all of its columns; None: it has none whose address is known."""
+    leads = [one for one in cart.links(table) if not one.link and kind_of(one, table) != "picture"]
+    size = cart.size_of(table)
+    for lead in leads:
+        address = str(row.get(lead.name) or "")
+        if address.startswith(WEB) and (lead.name.lower() in FIRST or "meta.file" in (lead.ucd or "")):
+            return File(key="", address=address, word="", size=_bytes(row, size))
+    return None
+
+
+def _told(group: Sequence[tuple[str, dict[str, object]]], found: Observed) -> list[File]:
+    """Tell the files of one observation apart by the first word that does so: of a column, else the ends of their names."""
+    links = [str(row[found.link.name] or "") for _, row in group]
+    endings = [ending[1].lower() if (ending := ENDING.search(urlsplit(link).path)) else "" for link in links]
+    choices = [[str(row[name] or "") for _, row in group] for name in found.words]
+    choices.insert(1, endings)
+    words = next(
+        (one for one in choices if len(set(one)) == len(group) and all(0 < len(word) <= SHORT for word in one)), None
+    )
+    words = words or [ending or str(at + 1) for at, ending in enumerate(endings)]
+    return [
+        File(
+            key=key,
+            address=link if link.startswith(WEB) else "",
+            word=word,
+            size=_bytes(row, found.size),
+        )
+        for (key, row), link, word in zip(group, links, words, strict=True)
+    ]
+
+
+def _bytes(row: Mapping[str, object], size: Column | None) -> int | None:
+    value = None if size is None else row[size.name]
+    return (
+        round(float(value) * units.factor(size.unit, "byte"))
+        if size is not None and isinstance(value, int | float)
+        else None
+    )
+
+
+def _names(*columns: Column | None) -> list[str]:
+    return [column.name for column in columns if column is not None]

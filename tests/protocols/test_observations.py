@@ -1,0 +1,193 @@
+"""Rows as observations: one line for each, with its files; which columns are shown first; by time. Each is compared with what was written."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asking import Client
+
+from hven.app._server import create
+from hven.ingest import ingest
+from hven.model.settings import load
+from hven.site import Site
+
+CUBES = """\
+collection: cubes
+title: Cubes
+description: Made up
+doi: 10.1234/cubes
+created: 2018-06-13
+creators: [{name: "Brahe, T."}]
+tables:
+  main:
+    primary: [granule]
+    source: {kind: csv, files: a.csv}
+    columns:
+      granule: {type: string, ucd: meta.id, rank: 1}
+      obs_id: {type: string, ucd: meta.id;obs, rank: 1}
+      begins: {type: timestamp, ucd: time.start;obs, rank: 1, section: time}
+      instrument_name: {type: string, ucd: meta.id;instr, rank: 2}
+      picture: {type: string, ucd: meta.preview, rank: 9}
+      access_url: {type: string, ucd: meta.ref.url;meta.file, rank: 3}
+      access_estsize: {type: int32, unit: kbyte, ucd: phys.size;meta.file, rank: 3}
+      quality: {type: int32, ucd: meta.code.qual, rank: 4}
+      depth: {type: float64, ucd: phys.size, rank: 20}
+"""
+WIDE = "collection: wide\ntitle: Wide\ntables:\n"
+TABLE = "  {name}:\n    primary: [c0]\n    max_rejects: 1\n    source: {{kind: csv, files: {name}.csv}}\n    columns:\n"
+NUMBERS = {"many": 5, "one": 1, "none": 0}
+
+
+def made() -> list[dict[str, Any]]:
+    """Give 60 observations of one to three files, an id that comes back at another time, and five rows without an id."""
+    rows = []
+    for at in range(60):
+        name, day = f"o{at if at < 59 else 0:03d}", 1 + (at * 17) % 28
+        kinds = ("sav", "nc", "fits.gz")[: 1 + at % 3]
+        begins = f"2004-{1 + at // 30:02d}-{day:02d}T{at % 24:02d}:00:00"
+        rows += [(f"{at:03d}-{kind}", name, begins, kind, at % 4) for kind in kinds]
+    rows += [(f"x{at}", "", f"2005-01-0{1 + at}T00:00:00", "nc", 1) for at in range(5)]
+    return [
+        {
+            "granule": granule, "obs_id": name, "begins": begins, "instrument_name": f"I{quality % 2}", "picture": f"https://pictures.example/{name}.png",
+            "access_url": f"https://files.example/{granule.replace('-', '.')}", "access_estsize": 52_000, "quality": quality, "depth": 1.5,
+        }
+        for granule, name, begins, _, quality in rows
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    directory = tmp_path_factory.mktemp("lines")
+    (directory / "hven.toml").write_text('title = "Uraniborg"\n')
+    rows = made()
+    wide = WIDE
+    files = {"cubes/a.csv": [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]}
+    for name, number in NUMBERS.items():
+        columns = [f"c{at}" for at in range(300 if name == "many" else 3)]
+        wide += TABLE.format(name=name) + "".join(f"      {one}: {{type: int32}}\n" for one in columns)
+        files[f"wide/{name}.csv"] = [
+            ",".join(columns),
+            *(",".join(str(row + at) for at in range(len(columns))) for row in range(number)),
+        ]
+    regions = "id,obs_id,access_url\n" + "".join(
+        f"{at},o{at // 3},https://files.example/{at // 3}.fits\n" for at in range(12)
+    )
+    wide += "  regions:\n    primary: [id]\n    source: {kind: csv, files: regions.csv}\n    columns:\n      id: {type: int32}\n"
+    wide += "      obs_id: {type: string}\n      access_url: {type: string, ucd: meta.ref.url;meta.file}\n"
+    files["wide/regions.csv"] = [regions]
+    for path, text in (*files.items(), ("cubes/cubes.yaml", [CUBES]), ("wide/wide.yaml", [wide])):
+        place = directory / "collections" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("\n".join(text))
+    with Site(load(directory, {})) as site:
+        for name in ("cubes", "wide"):
+            ingest(site, name)
+        site.refresh()
+        yield Client(create(site))
+
+
+def told(client: Client, path: str, **asked: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(client.get(f"/collections/{path}", **asked).body)
+    return found
+
+
+def groups(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[(row["obs_id"] or row["granule"], row["begins"], row["instrument_name"])].append(row)
+    return sorted(found.values(), key=lambda some: (some[0]["begins"], min(one["granule"] for one in some)))
+
+
+@pytest.mark.parametrize("asked", [{}, {"quality": "2..3"}, {"_q": "fits"}, {"begins": "2004-02.."}])
+def test_a_line_is_an_observation_and_has_its_files(client: Client, asked: dict[str, str]) -> None:
+    chosen = {
+        "quality": lambda row: row["quality"] >= 2,
+        "_q": lambda row: "fits" in row["granule"],
+        "begins": lambda row: row["begins"] >= "2004-02",
+    }
+    rows = [row for row in made() if all(chosen[name](row) for name in asked)]
+    wanted = groups(rows)
+    found = told(client, "cubes/main/rows", _size="200", **asked)
+    assert [json.loads(key)[0] for key in found["keys"]] == [min(one["granule"] for one in some) for some in wanted]
+    assert (found["total"], found["of_rows"]) == (len(wanted), len(rows))
+    counted = told(client, "cubes/main/count", **asked)
+    assert (counted["total"], counted["of"], counted["of_rows"]) == (len(wanted), len(groups(made())), len(rows))
+    for files, some in zip(found["files"], wanted, strict=True):
+        if some[0]["obs_id"]:
+            assert {json.loads(one["key"])[0] for one in files} == {one["granule"] for one in some}
+            assert {one["href"] for one in files} == {one["access_url"] for one in some}
+            assert {one["text"] for one in files} == {one["granule"].split("-")[1].removesuffix(".gz") for one in some}
+            assert {one["bytes"] for one in files} == {52_000_000}
+    at = len(wanted) // 2
+    assert told(client, "cubes/main/place", _row=found["keys"][at], **asked)["place"] == at
+
+
+def test_what_was_found_in_one_file_stays_rows(client: Client) -> None:
+    found = told(client, "wide/regions/rows")
+    assert found["total"] == 12
+    assert "files" not in found
+
+
+def test_each_file_is_a_line_where_somebody_wants_that(client: Client) -> None:
+    found = told(client, "cubes/main/rows", _size="500", _files="each")
+    assert found["total"] == len(made())
+    assert "files" not in found
+    page = client.ask("GET", "/collections/cubes/main", headers={"accept": "text/html"}).text
+    assert "?_files=each" in page
+    assert page.count("chip-file") > 50
+    page = client.ask("GET", "/collections/cubes/main?_files=each&quality=1", headers={"accept": "text/html"}).text
+    assert "chip-file" not in page
+    assert 'href="?quality=1"' in page
+    faults = told(client, "cubes/main/rows", _files="none")["faults"]
+    assert [one["field"] for one in faults] == ["_files"]
+
+
+def test_rows_come_by_time_where_nobody_says_how(client: Client) -> None:
+    keys = [json.loads(key)[0] for key in told(client, "cubes/main/rows", _files="each", _size="500")["keys"]]
+    assert keys == [row["granule"] for row in sorted(made(), key=lambda row: (row["begins"], row["granule"]))]
+    keys = [
+        json.loads(key)[0]
+        for key in told(client, "cubes/main/rows", _files="each", _size="500", _sort="-granule")["keys"]
+    ]
+    assert keys == sorted((row["granule"] for row in made()), reverse=True)
+
+
+def test_pictures_names_times_and_what_is_asked_for_come_first(client: Client) -> None:
+    assert told(client, "cubes/main/rows")["drawn"] == ["picture", "obs_id", "begins", "instrument_name", "quality"]
+    found = told(client, "cubes/main/rows", depth="1..2")
+    assert found["drawn"][:3] == ["picture", "obs_id", "depth"]  # not a principal one: what is searched is seen
+    assert found["columns"][-1]["name"] == "depth"
+    assert told(client, "cubes/main/rows", _cols="quality,granule")["drawn"] == ["quality", "granule"]
+    page = client.ask("GET", "/collections/cubes/main", headers={"accept": "text/html"}).text
+    assert [page.index(f">{name}</a>") for name in ("picture", "obs_id", "begins", "quality")] == sorted(
+        page.index(f">{name}</a>") for name in ("picture", "obs_id", "begins", "quality")
+    )
+
+
+@pytest.mark.parametrize(("table", "columns"), [("many", 10), ("one", 3), ("none", 3)])
+def test_tables_of_one_row_of_none_and_of_300_columns(client: Client, table: str, columns: int) -> None:
+    found = told(client, f"wide/{table}/rows")
+    assert (found["total"], len(found["drawn"])) == (NUMBERS[table], columns)
+    assert client.ask("GET", f"/collections/wide/{table}", headers={"accept": "text/html"}).status == 200
+    if NUMBERS[table]:
+        assert told(client, f"wide/{table}/row", _row=found["keys"][0])["file"] is None
+        assert told(client, f"wide/{table}/else", _row=found["keys"][0])["lines"] == []
+
+
+def test_a_panel_says_what_a_row_is_and_where_its_files_are(client: Client) -> None:
+    found = told(client, "cubes/main/row", _row='["002-nc"]')
+    assert found["file"]["href"] == "https://files.example/002.nc"
+    assert {json.loads(one["key"])[0] for one in found["files"]} == {"002-sav", "002-nc", "002-fits.gz"}
+    assert found["cite"]["text"].startswith("Brahe, T. (2018). Cubes. https://doi.org/10.1234/cubes. http")
+    assert "doi = {10.1234/cubes}" in found["cite"]["bibtex"]
+    assert [one["title"] for one in found["sections"]] == ["Time", "More columns"]
+    assert sorted(at for one in found["sections"] for at in one["columns"]) == list(range(len(found["columns"])))
+    french = json.loads(client.get("/collections/cubes/main/row", _row='["002-nc"]', lang="fr").body)
+    assert french["sections"][0]["title"] == "Temps"
+    assert told(client, "cubes/main/row", _row='["gone"]')["row"] is None
+    assert told(client, "cubes/main/row", _row='["x1"]')["files"] == []
