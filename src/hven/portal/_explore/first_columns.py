@@ -47,7 +47,7 @@ def first(search: Search, alike: Collection[str], observed: Observed | None = No
     least += [one.name for one in (title(table),) if one is not None] or _name(table, observed)
     least = [name for name in least if name not in alike]
     wanted = dict.fromkeys([*least, *asked(search)])
-    if len(shown) <= MOST and observed is None:
+    if _count([column.name for column in shown]) <= MOST and observed is None:
         return tuple(dict.fromkeys([*wanted, *(column.name for column in shown)]))
     known = {column.name for column in shown}
     wanted |= dict.fromkeys(name for name in (*_times(table), *_places(table)) if name in known)
@@ -57,7 +57,8 @@ def first(search: Search, alike: Collection[str], observed: Observed | None = No
         room = _count(wanted) < MOST or _other(column.name) in wanted
         if room and column.name not in files and not _aside(column, table):
             wanted[column.name] = None
-    return tuple(wanted)
+    leads = [column.name for column in cart.links(table) if column in shown and observed is None]
+    return tuple(dict.fromkeys([*wanted, *(leads[:1] if _count(wanted) < MOST else ())]))
 
 
 def asked(search: Search) -> Iterator[str]:
