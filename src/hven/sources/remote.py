@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import httpx
 
 REDIRECTS = 5
+UNTRUSTED = "its owner renews the certificate; an institute's own authority is trusted where SSL_CERT_FILE, in the environment, names a file with it and the others"
 FRESH = 30.0  # seconds for which a host is found where it was
 HOSTS = 1_000  # of which that is known
 _ASKED = {"Accept-Encoding": "gzip, deflate"}
@@ -591,10 +592,7 @@ class Connections:
             raise Unreachable(f"{_shown(url)} does not answer in time", remedy="try again later") from error
         except httpx.TransportError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):  # which no pause mends
-                raise UserError(
-                    f"{_shown(url)} is not believed: {error}",
-                    remedy="its owner renews the certificate; those of an institute's own authority are trusted where SSL_CERT_FILE, in the environment, names a file with them and the others",
-                ) from error
+                raise UserError(f"{_shown(url)} is not believed: {error}", remedy=UNTRUSTED) from error
             raise Unreachable(
                 f"{_shown(url)} cannot be reached: {error}", remedy="look at the address and the network"
             ) from error
@@ -758,13 +756,8 @@ def _parts(response: httpx.Response, url: str, *, raw: bool = False) -> Iterator
     import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
     packed = response.headers.get("content-encoding", "identity").strip().lower()
-    if not raw and packed not in {
-        "identity",
-        "gzip",
-        "x-gzip",
-        "deflate",
-        "",
-    }:  # others unfold a thousandfold and more in one step
+    known = {"identity", "gzip", "x-gzip", "deflate", ""}  # others unfold a thousandfold and more in one step
+    if not raw and packed not in known:
         raise SourceError(
             f"{_shown(url)} is sent with the encoding {packed!r:.40}, which was not asked for", remedy="ask its owner"
         )
