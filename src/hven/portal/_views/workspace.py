@@ -37,7 +37,7 @@ from hven.services import surveys
 from hven.site.auth import ANONYMOUS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from hven.portal._explore import Search
     from hven.portal._explore.cell_text import Cell, Heading
