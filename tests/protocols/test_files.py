@@ -6,7 +6,6 @@ import hashlib
 import os
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from asking import Client
 
@@ -15,7 +14,6 @@ from hven.app._server import create
 from hven.descriptor import check
 from hven.ingest import ingest
 from hven.model.errors import DataError, DescriptorError, SourceError
-from hven.services import filed
 from hven.site import Site
 from hven.site.auth._permit import OWNER
 from hven.testing.site import site_with
@@ -96,29 +94,6 @@ def test_files_are_given_whole_and_in_ranges(client):
     assert client.ask("GET", url, headers={"range": "bytes=5-9", "if-range": '"other"'}).body == BODY
     assert client.ask("GET", url, headers={"range": f"bytes={len(BODY)}-"}).status == 416
     assert client.ask("GET", url, headers={"if-none-match": tag}).status == 304
-
-
-def test_who_takes_a_file_as_it_comes_gets_larger_pieces(site, client, monkeypatch):
-    body = np.random.default_rng(3).bytes(9 << 20)
-    (site.settings.collections / "paper" / "model.bin").write_bytes(body)
-    ingest(site, "paper")
-    real, read = filed.os.preadv, []
-
-    def noted(file, room, at, how):
-        read.append((at, len(room[0])))
-        return real(file, room, at, how)
-
-    monkeypatch.setattr(filed.os, "preadv", noted)
-    monkeypatch.setattr(filed, "SURE", 4 << 20)
-    monkeypatch.setattr(filed, "LOOKED", 1 << 20)
-    for quick, piece, begin in ((600.0, filed.LARGE, 0), (600.0, filed.LARGE, 1 << 20), (-1.0, filed.PIECE, 0)):
-        monkeypatch.setattr(filed, "QUICK", quick)
-        read.clear()
-        found = client.ask("GET", "/collections/paper/files/model.bin", headers={"range": f"bytes={begin}-"})
-        assert hashlib.sha256(found.body).digest() == hashlib.sha256(body[begin:]).digest()
-        assert {size for at, size in read if at < begin + filed.SURE} == {filed.PIECE}
-        # but for what is left at the end
-        assert {size for at, size in read if begin + filed.SURE <= at < len(body) - piece} == {piece}
 
 
 def test_the_list_and_the_page(client):

@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from hven.services._answer import STALLED, left
 from hven.services._threads import computed
-from hven.services.filed import PIECE
+from hven.services.filed import STEP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
@@ -184,6 +184,6 @@ def _waited(pieces: Iterator[Piece]) -> bytes | bytearray:
         if piece is not None:
             found.append(piece)
             size += len(piece)
-            if size >= PIECE:
+            if size >= STEP:
                 break
     return found[0] if len(found) == 1 else b"".join(found)

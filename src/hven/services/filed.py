@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -62,14 +61,10 @@ if TYPE_CHECKING:
 LISTED = ("path", "url", "bytes", "sha256", "title")
 COLUMNS = ("path", "url", "media_type", "bytes", "sha256", "modified")
 READ = 1  # changes with what media make of files, so that no copies are used that were made otherwise
-PIECE = 256 * 1024  # bytes that are read at once ..
-# .. and for a reader who takes them as they come: a few wait in the server, which runs dry less often; a third of the changes of threads
-LARGE = 768 * 1024
-SURE = 16 << 20  # bytes that no network holds for a reader who takes nothing
-LOOKED = (
-    4 << 20
-)  # bytes after which it is looked whether a file is still what was published, and how quick its reader is
-QUICK = 0.05  # seconds in which a quick one takes these
+PIECE = 256 * 1024  # bytes of what is made, or comes from elsewhere, that are given at once
+# bytes that are read at once of a file that lies here: with what the server holds of them, they stay in the processor's own cache (benches.md)
+STEP = 160 * 1024
+LOOKED = 4 << 20  # bytes after which it is looked whether a file is still what was published
 Piece = bytes | bytearray | None  # None: what comes next must be waited for
 _TOLD = 20  # locked files of which each is asked why
 _WANTED = Table(schema="TAP_UPLOAD", name="wanted", columns=(Column(name="wanted_path", type=STRING),))
@@ -640,15 +635,13 @@ def _read(settings: Settings, row: dict[str, Any], place: str | None, start: int
     except OSError:
         raise elsewhere.changed(row) from None
     try:
-        sure, looked, since, most = start + SURE, start, 0.0, PIECE
+        looked = start
         while start < stop:
             if start >= looked:
+                looked = start + LOOKED
                 if not _same(os.fstat(file), row):
                     raise elsewhere.changed(row)
-                moment = time.monotonic()
-                most = LARGE if start >= sure and moment - since < QUICK else PIECE
-                looked, since = start + LOOKED, moment
-            wanted = min(most, stop - start)
+            wanted = min(STEP, stop - start)
             piece: bytes | bytearray = _at_once(file, wanted, start)
             if not piece:
                 yield None
