@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hven.model.settings import PythonLimits
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from hven.formats.media import Product
     from hven.model import Cache
     from hven.model.table import Column, FileReader
-    from hven.sources.remote import Streamed
 
 GONE = "hven:gone"  # of rows in a journal: true for those that were deleted
 ROW = "source.row"  # int64, 1-based number of the row in its file, as an editor or a database would count data rows
@@ -193,7 +192,7 @@ class Context:
     kept: Path | None = None
     journal: Journal | None = None
     shows: Callable[[int, int], None] | None = None
-    answers: Cache[tuple[Streamed, Sequence[bytes]]] | None = None
+    answers: Cache[tuple[Any, Sequence[bytes]]] | None = None
 
 
 class Journal(Protocol):

@@ -200,7 +200,13 @@ class Store:
             return [from_row(row) for row in connection.execute(query)]
 
     def ids(self, collection: str) -> set[str]:
-        """List the ids of a collection's snapshots that are kept."""
+        """List the ids of a collection's snapshots that are kept.
+
+        Returns
+        -------
+        ids
+            In no order.
+        """
         query = sa.select(snapshots.c.id).where(snapshots.c.collection == collection)
         with self._database.reading() as connection:
             return set(connection.execute(query).scalars())
