@@ -586,10 +586,9 @@ class Connections:
             return way.send(
                 way.build_request(method, target, headers=asked, extensions=extensions, **body), stream=True
             )
-        except httpx.ReadTimeout as error:
-            raise Silent(f"{_shown(url)} does not answer in time", remedy="try again later") from error
         except httpx.TimeoutException as error:
-            raise Unreachable(f"{_shown(url)} does not answer in time", remedy="try again later") from error
+            kind = Silent if isinstance(error, httpx.ReadTimeout) else Unreachable
+            raise kind(f"{_shown(url)} does not answer in time", remedy="try again later") from error
         except httpx.TransportError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):  # which no pause mends
                 raise UserError(f"{_shown(url)} is not believed: {error}", remedy=UNTRUSTED) from error
@@ -600,10 +599,7 @@ class Connections:
 
 def _gathered(form: Sequence[tuple[str, str]]) -> dict[str, list[str]] | None:
     """Group the parameters of a form as httpx takes them."""
-    data: dict[str, list[str]] = {}
-    for name, value in form:
-        data.setdefault(name, []).append(value)
-    return data or None
+    return {name: [value for other, value in form if other == name] for name, _ in form} or None
 
 
 @cache

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hven.formats.media._product import Card
 
 BLOCK = 8 << 20  # bytes of rows that are read at a time
-_NAMES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "u8": "double", "f4": "float", "f8": "double"}  # fmt: skip
+NAMES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "u8": "double", "f4": "float", "f8": "double"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Field:
         """What it is as a column."""
         scaled = (self.factor, self.zero) != (1.0, 0.0)
         words = {"text": "char", "integer": "long", "real": "double", "boolean": "boolean", "time": "char", "vax": "float"}  # fmt: skip
-        kind = "double" if scaled else words.get(self.kind) or _NAMES[np.dtype(self.kind).str[1:]]
+        kind = "double" if scaled else words.get(self.kind) or NAMES[np.dtype(self.kind).str[1:]]
         size = "*" if kind == "char" else str(self.items) if self.items > 1 else None
         if kind == "char" and self.items > 1:
             size = f"{self.size}x{self.items}"

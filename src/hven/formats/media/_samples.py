@@ -40,15 +40,7 @@ BLOCK = 1 << 17  # times that are read at once
 LARGEST = 1 << 25  # samples of a file
 DAY = 86_400_000_000
 FINE = 9_200_000_000_000_000  # microseconds from 1970 within which nanoseconds can be counted: years 1678 to 2261
-_SCALES = {
-    "TAI": "TAI",
-    "IAT": "TAI",
-    "TT": "TT",
-    "TDT": "TT",
-    "ET": "TDB",
-    "TDB": "TDB",
-    "GPS": "GPS",
-}  # of FITS and others
+_SCALES = {"TAI": "TAI", "IAT": "TAI", "TT": "TT", "TDT": "TT", "ET": "TDB", "TDB": "TDB", "GPS": "GPS"}  # of FITS
 _SCALED = re.compile(rf"\s\(?({'|'.join(_SCALES)})\)?\s*$")
 _UNITS = {"d": DAY, "day": DAY, "h": 3_600_000_000, "hr": 3_600_000_000, "hour": 3_600_000_000, "min": 60_000_000, "minute": 60_000_000, "s": 1_000_000, "sec": 1_000_000,
           "second": 1_000_000, "ms": 1_000, "msec": 1_000, "millisecond": 1_000, "us": 1, "microsecond": 1, "ns": 1e-3, "nanosecond": 1e-3}  # fmt: skip

@@ -17,6 +17,7 @@ from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows, w
 from hven.formats.media import _maps as maps
 from hven.formats.media._grids import Layout, guarded, on_disk, spans
 from hven.formats.media._product import MISSING, Variable
+from hven.formats.media._records import NAMES
 from hven.model import plugins
 from hven.model.errors import SourceError, say
 from hven.model.sky import footprints
@@ -38,7 +39,6 @@ WIDEST = 1 << 16  # bytes of a cell of a table
 DEEPEST = 20  # groups in each other
 _SINCE = re.compile(r"(\w+)\s+since\s+(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[T ]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?\s*(Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?", re.IGNORECASE)  # fmt: skip
 _UNITS = {"d": 1.0, "day": 1.0, "h": 24.0, "hr": 24.0, "hour": 24.0, "min": 1440.0, "minute": 1440.0, "s": 86_400.0, "sec": 86_400.0, "second": 86_400.0, "ms": 86_400e3, "msec": 86_400e3, "millisecond": 86_400e3, "us": 86_400e6, "microsecond": 86_400e6}  # fmt: skip
-_NAMES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "u8": "double", "f4": "float", "f8": "double"}  # fmt: skip
 
 
 _COMPLEX: dict[str, Callable[[Any], Any]] = {"_real": np.real, "_imag": np.imag}
@@ -155,7 +155,7 @@ class _Variable:
         size = "x".join(str(one) for one in reversed(self.shape[1:])) or None
         if self.zero is not None:
             return Column(name=name, type=Type("double", size), unit="d", ucd="time.epoch", description=f"MJD: {told}".rstrip(": "), epoch=None if size else MJD)  # fmt: skip
-        kind = "char" if self.text else _NAMES[self.meant.str[1:] if self.scaled else self.dtype.str[1:]]
+        kind = "char" if self.text else NAMES[self.meant.str[1:] if self.scaled else self.dtype.str[1:]]
         return Column(name=name, type=Type(kind, "*" if kind == "char" else size), unit=self.word("units").strip() or None, description=told or None)  # fmt: skip
 
     def arrow(self, start: int, stop: int, kind: pa.DataType) -> pa.Array:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from hven.formats.media import MOST, Array, Axis, Card, Medium, Product, Rows
 from hven.formats.media._grids import LARGEST, guarded, on_disk
+from hven.formats.media._records import NAMES
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLarge, say
 from hven.model.sky import footprints
@@ -33,7 +34,6 @@ DEEPEST = 10  # structures in each other
 _END = 6  # of records
 _TOLD = 4096  # bytes of a record that are looked at for what it says of itself
 _KINDS = {1: "BYTE", 2: "INT", 3: "LONG", 4: "FLOAT", 5: "DOUBLE", 6: "COMPLEX", 7: "STRING", 8: "STRUCT", 9: "DCOMPLEX", 10: "POINTER", 11: "OBJREF", 12: "UINT", 13: "ULONG", 14: "LONG64", 15: "ULONG64"}  # fmt: skip
-_NAMES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "u8": "double", "f4": "float", "f8": "double"}  # fmt: skip
 
 
 def open_sav(file: Place) -> Product:
@@ -326,7 +326,7 @@ def _rows(name: str, columns: Mapping[str, npt.NDArray[Any]], index: int) -> Row
             values = values.astype("i8") if int(values.max()) < 1 << 63 else values.astype("U20")  # noqa: PLW2901
         text = values.dtype.kind in "SU"
         plain = values.astype(values.dtype.newbyteorder("="), copy=False)
-        kind = "char" if text else "boolean" if plain.dtype.kind == "b" else _NAMES.get(plain.dtype.str[1:], "double")
+        kind = "char" if text else "boolean" if plain.dtype.kind == "b" else NAMES.get(plain.dtype.str[1:], "double")
         size = "*" if text else "x".join(str(one) for one in reversed(plain.shape[1:])) or None
         made.append(Column(name=word, type=Type(kind, size)))
         own = made[-1].arrow.type
