@@ -141,15 +141,15 @@ class Reader:
 
     def _plain(self, texts: Any, good: Any, rejects: list[Any]) -> tuple[Any, Any]:
         """Set records aside in which a key stands twice: nobody knows which value is meant."""
-        wrong = np.zeros(len(texts), bool)
-        for place in self._objects if len(texts) else ():
-            keys = f"json_keys(j, {_literal(place)})" if place else "json_keys(j)"
-            odd = "list_unique(k) < len(k)"  # records have few sets of keys, of which each is looked at once
-            if self._asked(f"SELECT k FROM (SELECT DISTINCT {keys} AS k FROM records) WHERE {odd}", texts).num_rows:
-                found = self._asked(f"SELECT {odd} AS v FROM (SELECT {keys} AS k FROM records)", texts).column("v")
-                wrong |= np.asarray(pc.fill_null(found, False))
-        if not wrong.any():
+        if not self._objects or not len(texts):
             return texts, good
+        keys = [f"json_keys(j, {_literal(place)})" if place else "json_keys(j)" for place in self._objects]
+        odd = " OR ".join(f"coalesce(list_unique({one}) < len({one}), false)" for one in keys)
+        # records have few sets of keys: of each one record is looked at
+        alike = f"SELECT any_value(j) AS j FROM records GROUP BY {', '.join(f'hash({one})' for one in keys)}"
+        if not self._asked(f"SELECT 1 FROM ({alike}) WHERE {odd} LIMIT 1", texts).num_rows:
+            return texts, good
+        wrong = np.asarray(self._asked(f"SELECT {odd} AS v FROM records", texts).column("v"))
         for at in np.flatnonzero(wrong):
             text = texts[int(at)].as_py().strip()
             rejects.append((int(good[at]), None, _twice(text), TWICE, text))
