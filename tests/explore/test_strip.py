@@ -180,6 +180,13 @@ def test_hidden_rows_are_neither_counted_nor_seen_in_the_choice(site: Site) -> N
     assert found.rows == theirs.number(read([], TABLE).count())
 
 
+def test_who_sees_no_row_is_shown_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
+    odd_rows = pa.Table.from_pylist([row for row in ROWS if row["id"] % 2], schema=TABLE.arrow)
+    with tiny_site(tmp_path_factory.mktemp("hidden"), {"stars.main": (TABLE, odd_rows)}) as hidden:
+        theirs = Asking(site=hidden, who=ANONYMOUS, policies=half_hidden("id"), holdings=hidden.current())
+        assert strip.layout(TABLE, theirs) == strip.Layout()
+
+
 def test_a_large_table_is_counted_by_a_sample_and_says_so(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, number in (("EXACT", 100), ("SAMPLE", 128), ("FEW", 20)):
         monkeypatch.setattr(strip, name, number)

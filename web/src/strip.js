@@ -7,14 +7,8 @@ import { all, around, make, maybe, table, target } from "./dom.js";
 const PAUSE = 90; // milliseconds that a row is pointed at before it is looked up
 const KNOWN = 500; // rows whose places are remembered
 const FAR = 4; // pixels: a pointer that moves less clicks
-const KEYS = /** @type {Record<string, number>} */ ({
-  ArrowLeft: -1,
-  ArrowDown: -1,
-  ArrowRight: 1,
-  ArrowUp: 1,
-  Home: -1e6,
-  End: 1e6,
-});
+const KEYS = /** @type {Record<string, number>} */ ({ ArrowLeft: -1, ArrowRight: 1, Home: -1e6, End: 1e6 });
+const BETWEEN = /** @type {Record<string, number>} */ ({ ArrowUp: -1, ArrowDown: 1 }); // histograms
 
 /**
  * Write a range from one bin to another one as a condition; null: it is all there is.
@@ -105,10 +99,9 @@ class Strip {
     }
   }
 
-  /** Each histogram takes one press of Tab; its bins are reached by arrows. */
+  /** All of it takes one press of Tab: its bins are reached by arrows. */
   ready() {
-    for (const svg of this.box.querySelectorAll("svg"))
-      if (!svg.querySelector("a[tabindex='0']")) svg.querySelector("a")?.setAttribute("tabindex", "0");
+    if (!this.box.querySelector("svg a[tabindex='0']")) this.box.querySelector("svg a")?.setAttribute("tabindex", "0");
   }
 
   /** Where the keyboard is: the column and the bin. */
@@ -144,8 +137,10 @@ class Strip {
     if (!link || !figure || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape") return this.ask(figure, null);
     const step = KEYS[event.key];
+    const across = BETWEEN[event.key];
+    if (step || across) event.preventDefault();
+    if (across) this.turn(figure, link, across);
     if (!step) return;
-    event.preventDefault();
     const links = [...figure.querySelectorAll("svg a")];
     const next = links[Math.min(Math.max(links.indexOf(link) + step, 0), links.length - 1)];
     const anchor = event.shiftKey ? (links.find((one) => one.classList.contains("anchor")) ?? link) : next;
@@ -155,6 +150,19 @@ class Strip {
       one.classList.toggle("in", event.shiftKey && at >= low && at <= high);
     });
     this.rove(next);
+  }
+
+  /**
+   * Go to the histogram before or behind, to the bin that stands there as this one does here.
+   * @param {HTMLElement} figure
+   * @param {Element} link
+   * @param {number} step
+   */
+  turn(figure, link, step) {
+    const others = all(this.box, "figure").filter((one) => one.querySelector("svg a"));
+    const links = [...figure.querySelectorAll("svg a")];
+    const there = [...(others[others.indexOf(figure) + step]?.querySelectorAll("svg a") ?? [])];
+    this.rove(there[Math.floor((links.indexOf(link) / links.length) * there.length)]);
   }
 
   /** @param {MouseEvent} event */
