@@ -30,7 +30,7 @@ def total(tab: Tab) -> int:
 def test_brushing_narrows_the_search(tab: Tab) -> None:
     page = tab.go(HERE)
     tab.alive("strip", "grid")
-    before = page.locator(".strip").bounding_box()
+    before = page.locator(".sight").bounding_box()
     assert before is not None
     assert before["height"] == 180
     box = page.locator(BARS).bounding_box()
@@ -57,8 +57,8 @@ def test_brushing_narrows_the_search(tab: Tab) -> None:
 def test_keys_reach_all_bins(tab: Tab) -> None:
     page = tab.go(HERE)
     tab.alive("strip", "grid")
-    assert page.locator(".strip a[tabindex='0'], .strip a:not([tabindex])").count() == 1, "one press of Tab"
-    page.locator(".strip a[tabindex='0']").focus()
+    assert page.locator(".sight a[tabindex='0'], .sight a:not([tabindex])").count() == 1, "one press of Tab"
+    page.locator(".sight a[tabindex='0']").focus()
     for _ in range(3):
         if page.evaluate("document.activeElement.closest('figure').dataset.column") != "vmag":
             page.keyboard.press("ArrowDown")
@@ -81,7 +81,7 @@ def test_rows_are_marked_in_it(tab: Tab) -> None:
     page = tab.go(HERE)
     tab.alive("strip", "grid")
     page.hover("table.live tbody tr[data-key] >> nth=3")
-    page.wait_for_selector(".strip .at.hover", state="attached")
+    page.wait_for_selector(".sight .at.hover", state="attached")
     page.click("table.live tbody tr[data-key] >> nth=3")
     page.wait_for_selector(".strip-map .at.chosen", state="attached")
     assert page.locator(f"{BARS} .at.chosen").count() == 1
@@ -104,6 +104,6 @@ def test_a_phone_scrolls_it(phone: Tab) -> None:
     phone.alive("strip")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate(
-        "(({scrollWidth, clientWidth}) => scrollWidth > clientWidth)(document.querySelector('.strip'))"
+        "(({scrollWidth, clientWidth}) => scrollWidth > clientWidth)(document.querySelector('.sight'))"
     )
     phone.shot("strip-phone")

@@ -106,7 +106,7 @@ class Strip {
 
   /** Where the keyboard is: the column and the bin. */
   focused() {
-    const link = document.activeElement?.closest(".strip svg a");
+    const link = document.activeElement?.closest(".sight svg a");
     const figure = link?.closest("figure");
     if (!link || !figure) return null;
     return { column: figure.dataset.column ?? "", at: Number(link.getAttribute("data-at")) };
@@ -282,7 +282,7 @@ class Strip {
     if (!clicked) return this.ask(figure, [left, top, right, bottom]);
     const under = document
       .elementsFromPoint(event.clientX, event.clientY)
-      .find((one) => one.matches(".strip svg rect"));
+      .find((one) => one.matches(".sight svg rect"));
     const link = under?.closest("a");
     if (link) this.follow(figure, link, link);
   }
