@@ -21,7 +21,7 @@ from hven.query import resolver
 from hven.query.resolver import bright
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from hven.model.table import Table
     from hven.portal._explore.page_queries import Asking
@@ -75,6 +75,7 @@ def find(
     *,
     most: int = 30,
     seconds: float = 2.0,
+    key: Hashable = None,
 ) -> Found:
     """Find data by words.
 
@@ -90,17 +91,20 @@ def find(
         Values at most.
     seconds
         To count values that nobody has counted yet in this state of the tables.
+    key
+        Names the tables, their state, and what the reader sees of them.
     """
     wanted = list(dict.fromkeys(filter(None, (fold(word) for word in _WORD.findall(words)[:MOST_WORDS]))))
     index, road = asking.site.kept(Index), replace(asking, begun=None)
     if not wanted:
         return Found(values=(), around=(), places=(), late=False)
-    known, late = index.known(tables, road, seconds)
+    known, late = index.known(tables, road, seconds, key)
     until = time.monotonic() + WAIT
-    found: list[Match] = []
+    candidates: list[value_index.Candidate] = []
     for values in known:
-        found += value_index.find(wanted, values, said.get(values.table.qualified, ""), OF_TABLE)
-    found = _best(found, most)
+        candidates += value_index.find(wanted, values, said.get(values.table.qualified, ""), OF_TABLE)
+    candidates.sort(key=lambda one: -one[0])
+    found = _best([value_index.match(one) for one in candidates[: 3 * most]], most)
     spots = _places(words, found, tables, road)
     near = _near(spots, tables, known, road)
     uncounted = [one for one in (*found, *(match for _, match in near)) if one.rows is None]

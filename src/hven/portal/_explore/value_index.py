@@ -6,7 +6,6 @@ They are counted once for each state of a table, over the rows that a reader may
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from dataclasses import dataclass
@@ -35,11 +34,15 @@ if TYPE_CHECKING:
 
 MOST = 50_000  # different values of one column; of more, names are looked for in the table's own form
 OF_TABLE = 150_000  # of all columns of a table, those with few values first
-BYTES = 96 * 1024**2  # of all values that a process remembers
+BYTES = 128 * 1024**2  # of all values that a process remembers
 PATIENCE = 10.0  # seconds for one column: nobody waits for it
-SHORT = 3  # letters of a word that may stand anywhere
+SHORT = 3  # letters of a word that means something by itself
+COMPARED = 12  # bytes of a beginning
+MOST_WORDS = 8  # of one value
+_FIRST = r"^[^\s_\-/.,;:+()\[\]]*[\s_\-/.,;:+()\[\]]+"  # the first word of a text, and what is behind it
+TOGETHER = 30.0  # weight of values of several columns
 FORGOTTEN = 100_000  # states of tables that were tried, after which all are tried again
-REFINED = 60  # values of one table that are weighed one by one
+REFINED = 64  # values of one table that are weighed
 UNSAID = ("meta.ref", "meta.code.mime", "pos.outline", "meta.checksum", "meta.note")  # UCDs of what nobody looks for
 UNNAMED = ("url", "md5", "checksum", "access_format", "s_region", "coverage", "granule_uid")
 log = logging.getLogger("hven.portal")
@@ -58,11 +61,23 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
-    """The values of one table: as they are written, what is looked for in them (`keys`), the column and the rows of each."""
+    """The values of one table: as they are written, the column and the rows of each.
+
+    Attributes
+    ----------
+    begins, whose
+        What follows from the beginning of each word of each value on, `folded` and in order, and the place of that value: words are looked for by
+        binary search.
+    first, sizes
+        How each value begins, and how long it is, `folded`.
+    """
 
     table: Table
     texts: pa.StringArray
-    keys: pa.StringArray
+    begins: npt.NDArray[np.bytes_]
+    whose: npt.NDArray[np.int32]
+    first: npt.NDArray[np.bytes_]
+    sizes: npt.NDArray[np.int32]
     columns: npt.NDArray[np.int16]
     rows: npt.NDArray[np.int64]
     names: tuple[str, ...]
@@ -70,7 +85,17 @@ class Values:
     @property
     def bytes(self) -> int:
         """The memory that they take, about."""
-        return int(self.texts.nbytes + self.keys.nbytes + self.columns.nbytes + self.rows.nbytes) + 2_000
+        arrays = (self.texts, self.begins, self.whose, self.first, self.sizes, self.columns, self.rows)
+        return sum(int(one.nbytes) for one in arrays) + 2_000
+
+    def keys(self, places: npt.NDArray[np.int64]) -> pa.StringArray:
+        """Return some values as they are compared: codes with their words."""
+        texts = self.texts.take(pa.array(places))
+        if self.table.enums:
+            words = [self.table.enums.get(self.table.column(name).enum or "", {}) for name in self.names]
+            at = self.columns[places]
+            texts = pa.array([f"{text} {words[one].get(text, '')}" for text, one in zip(texts.to_pylist(), at, strict=True)], pa.string())  # fmt: skip
+        return folded(texts)
 
 
 class Index:
@@ -78,6 +103,7 @@ class Index:
 
     def __init__(self) -> None:
         self._kept: Cache[Values] = Cache(BYTES)
+        self._lists: Cache[list[Values]] = Cache(8)  # of all tables that readers see
         self._making, self._listing = threading.Lock(), threading.Lock()
         self._tried: set[Hashable] = set()  # what failed, or does not fit, is not counted again and again
         self._waiting: dict[Hashable, tuple[Table, Asking]] = {}
@@ -88,18 +114,26 @@ class Index:
         for table in sorted(tables, key=lambda one: asking.holdings.published[one.qualified].rows or 0):
             self._made(_key(table, asking), table, asking, -1)
 
-    def known(self, tables: Iterable[Table], asking: Asking, seconds: float) -> tuple[list[Values], bool]:
-        """Return the values of tables, and whether some are still to be counted: what cannot be in so many seconds a thread goes on with."""
+    def known(
+        self, tables: Iterable[Table], asking: Asking, seconds: float, key: Hashable = None
+    ) -> tuple[list[Values], bool]:
+        """Return the values of tables, and whether some are still to be counted: what cannot be in so many seconds a thread goes on with.
+
+        `key`: names the tables, their state and what the reader sees of them; None: they are looked up one by one.
+        """
+        every = None if key is None else self._lists.find(key)
+        if every is not None:
+            return every, False
         until = time.monotonic() + seconds
         found, late = [], {}
         for table in tables:
-            key = _key(table, asking)
-            values = self._kept.find(key)
-            if values is None and key not in self._tried:
+            own = _key(table, asking)
+            values = self._kept.find(own)
+            if values is None and own not in self._tried:
                 left = until - time.monotonic()
-                values = self._made(key, table, asking, left) if left > 0 else None
-                if values is None and key not in self._tried:
-                    late[key] = (table, asking)
+                values = self._made(own, table, asking, left) if left > 0 else None
+                if values is None and own not in self._tried:
+                    late[own] = (table, asking)
             if values is not None:
                 found.append(values)
         if late:
@@ -108,6 +142,8 @@ class Index:
                 if not self._busy:
                     self._busy = True
                     threading.Thread(target=self._work, name="words", daemon=True).start()
+        elif key is not None:
+            self._lists.keep(key, found)
         return found, bool(late)
 
     def _work(self) -> None:
@@ -130,6 +166,8 @@ class Index:
                 if len(self._tried) > FORGOTTEN:
                     self._tried.clear()
                 values = counted(table, asking)
+                if self._kept.bytes + values.bytes > BYTES:
+                    log.warning("the values of all tables take more than %s MB: some are not searched", BYTES >> 20)
                 self._kept.keep(key, values, values.bytes)
                 self._tried.add(key)
         except Exception:  # the site may just be closing, or the table is gone: it is not searched
@@ -200,17 +238,44 @@ def counted(table: Table, asking: Asking) -> Values:
         values, number = _grouped(column, found.column(0).combine_chunks(), found.column(1).combine_chunks())
         words = table.enums.get(column.enum or "", {})
         texts.append(values)
-        keys.append(folded(_labelled(values, words) if words else values))
+        keys.append(_labelled(values, words) if words else values)
         numbers.append(np.full(len(values), at, np.int16))
         rows.append(np.asarray(number, np.int64))
+    said = pa.concat_arrays(keys) if keys else pa.array([], pa.string())
+    begins, whose = _begun(said)
     return Values(
         table=table,
         texts=pa.concat_arrays(texts) if texts else pa.array([], pa.string()),
-        keys=pa.concat_arrays(keys) if keys else pa.array([], pa.string()),
+        begins=begins,
+        whose=whose,
+        first=_compared(folded(said)),
+        sizes=np.asarray(pc.binary_length(folded(said)), np.int32),
         columns=np.concatenate(numbers) if numbers else np.zeros(0, np.int16),
         rows=np.concatenate(rows) if rows else np.zeros(0, np.int64),
         names=tuple(column.name for column in columns),
     )
+
+
+def _compared(keys: pa.StringArray) -> npt.NDArray[np.bytes_]:
+    """Return how texts begin, as far as is compared."""
+    return np.array([one.encode()[:COMPARED] for one in keys.to_pylist()], dtype=f"S{COMPARED}")
+
+
+def _begun(texts: pa.StringArray) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int32]]:
+    """Return what follows from the beginning of each word on, in order, and the place of its text."""
+    begins, whose, rest = [], [], texts
+    at = np.arange(len(texts), dtype=np.int32)
+    for _ in range(MOST_WORDS):
+        if not len(rest):
+            break
+        begins.append(_compared(folded(rest)))
+        whose.append(at)
+        shorter = pc.replace_substring_regex(rest, _FIRST, "")
+        more = np.asarray(pc.and_(pc.less(pc.binary_length(shorter), pc.binary_length(rest)), pc.greater(pc.binary_length(shorter), 0)))  # fmt: skip
+        rest, at = shorter.filter(pa.array(more)), at[more]
+    every = np.concatenate(begins) if begins else np.zeros(0, f"S{COMPARED}")
+    order = np.argsort(every, kind="stable")
+    return every[order], (np.concatenate(whose) if whose else np.zeros(0, np.int32))[order]
 
 
 def _grouped(column: Column, values: pa.Array, rows: pa.Array) -> tuple[pa.StringArray, pa.Array]:
@@ -250,36 +315,60 @@ def fold(text: str) -> str:
     return str(folded(pa.array([text], pa.string()))[0].as_py())
 
 
-def find(words: Sequence[str], values: Values, above: str, most: int) -> list[Match]:
+Candidate = tuple[float, "Values", tuple[int, ...]]  # its weight, and the places of values that are meant together
+
+
+def find(words: Sequence[str], values: Values, above: str, most: int) -> list[Candidate]:
     """Find the values of a table that have all words in them; some of the words may be in what is said of the table (`above`) instead.
 
     Parameters
     ----------
     words
-        As `fold` writes them.
+        As `fold` writes them; a word of a value begins with each.
     above
         What is said of the table and of its collection, in the same way.
     """
-    size = len(values.keys)
-    if not size or not words:
-        return []
     words = _joined(words)
-    hits = [np.asarray(pc.match_substring(values.keys, word)) for word in words]
-    some = np.logical_or.reduce(hits)
-    if not some.any():
+    if not len(values.rows) or not words:
         return []
-    every = some & np.logical_and.reduce([hit | (word in above) for word, hit in zip(words, hits, strict=True)])
-    if not every.any():
-        return _together(words, hits, values, above)
-    at = np.flatnonzero(every)
+    hits = [_with(word, values) for word in words]
+    wanted = [hit for word, hit in zip(words, hits, strict=True) if word not in above]
+    found = np.flatnonzero(np.logical_and.reduce(wanted) if wanted else np.logical_or.reduce(hits))
+    if not len(found):
+        return _together(words, hits, values, above) if all(hit.any() for hit in wanted) else []
     # words that the table's own title says are no reason to prefer a value
-    whole = "".join(word for word, hit in zip(words, hits, strict=True) if hit[at].any())
-    found = values.keys.take(pa.array(at))
-    weight = 100.0 * np.asarray(pc.equal(found, whole)) + 50.0 * np.asarray(pc.starts_with(found, whole))
-    weight += sum(5.0 * hit[at] for hit in hits) + np.log10(values.rows[at] + 1.0)
-    weight -= np.minimum(np.asarray(pc.utf8_length(found)), 60) / 6.0
-    best = np.argsort(-weight, kind="stable")[: min(REFINED, most)]
-    return [_match(values, int(at[one]), float(weight[one])) for one in best]
+    whole = "".join(word for word, hit in zip(words, hits, strict=True) if hit.any())
+    if len(found) > REFINED:
+        half = REFINED // 2
+        named = np.flatnonzero(_with(whole, values, half) & np.logical_or.reduce(hits))
+        most_rows = found[np.argpartition(-values.rows[found], half)[:half]]
+        found = np.unique(np.concatenate([named, most_rows]))
+    low, high = _around(whole)
+    first, sizes = values.first[found], values.sizes[found]
+    weight = ((first >= low) & (first <= high)) * np.where(sizes == len(whole.encode()), 150.0, 50.0)
+    weight += sum(5.0 * hit[found] for hit in hits) + np.log10(values.rows[found] + 1.0)
+    weight -= np.minimum(sizes, 60) / 6.0
+    best = np.argsort(-weight, kind="stable")[:most]
+    return [(float(weight[one]), values, (int(found[one]),)) for one in best]
+
+
+def _with(word: str, values: Values, most: int | None = None) -> npt.NDArray[np.bool_]:
+    """Mark the values of which a word begins so; `most`: those that are nearest to it."""
+    first, last = _around(word)
+    low = int(np.searchsorted(values.begins, first, "left"))
+    high = int(np.searchsorted(values.begins, last, "right"))
+    found = np.zeros(len(values.rows), bool)
+    found[values.whose[low : high if most is None else min(high, low + most)]] = True
+    if len(word.encode()) > COMPARED and high > low:
+        at = np.flatnonzero(found)
+        found[at] = np.asarray(pc.match_substring(values.keys(at), word))
+    return found
+
+
+def _around(word: str) -> tuple[np.bytes_, np.bytes_]:
+    """Return the first and the last of what begins with a word, as far as is compared."""
+    text = word.encode()
+    return np.bytes_(text[:COMPARED]), np.bytes_((text + b"\xff" * COMPARED)[:COMPARED])
 
 
 def _joined(words: Sequence[str]) -> list[str]:
@@ -293,35 +382,31 @@ def _joined(words: Sequence[str]) -> list[str]:
     return found
 
 
-def _together(words: Sequence[str], hits: Sequence[npt.NDArray[np.bool_]], values: Values, above: str) -> list[Match]:
+def _together(
+    words: Sequence[str], hits: Sequence[npt.NDArray[np.bool_]], values: Values, above: str
+) -> list[Candidate]:
     """Find values of several columns that have all words between them: ``olivine CRISM``."""
     chosen: dict[int, int] = {}
     for word, hit in zip(words, hits, strict=True):
-        at = np.flatnonzero(hit)
-        at = at[~np.isin(values.columns[at], list(chosen))] if chosen else at
+        at = np.flatnonzero(hit & ~np.isin(values.columns, list(chosen)) if chosen else hit)
         if not len(at):
-            if word in above or any(word in values.keys[one].as_py() for one in chosen.values()):
+            if word in above or any(hit[one] for one in chosen.values()):
                 continue
             return []
-        length = np.asarray(pc.utf8_length(values.keys.take(pa.array(at))))
+        length = np.asarray(pc.binary_length(values.texts.take(pa.array(at))))
         one = int(at[np.lexsort((-values.rows[at], length))[0]])  # nearest to the word itself, then what most rows have
         chosen[int(values.columns[one])] = one
-    if len(chosen) < 2:
-        return []
-    parts = [_match(values, one, 0.0) for one in chosen.values()]
-    text = ", ".join(part.text for part in parts)
-    conditions = tuple(condition for part in parts for condition in part.conditions)
-    return [Match(table=values.table, text=text, conditions=conditions, rows=None, score=30.0)]
+    return [(TOGETHER, values, tuple(chosen.values()))] if len(chosen) > 1 else []
 
 
-def _match(values: Values, at: int, score: float) -> Match:
-    text = values.texts[at].as_py()
-    column = values.table.column(values.names[int(values.columns[at])])
-    words = values.table.enums.get(column.enum or "", {})
-    return Match(
-        table=values.table,
-        text=words.get(text, text),
-        conditions=((column.name, written([text])),),
-        rows=int(values.rows[at]),
-        score=score if math.isfinite(score) else 0.0,
-    )
+def match(found: Candidate) -> Match:
+    """Tell what was found: the value, or several, as conditions of an address."""
+    weight, values, places = found
+    texts, conditions = [], []
+    for at in places:
+        text = values.texts[at].as_py()
+        column = values.table.column(values.names[int(values.columns[at])])
+        texts.append(values.table.enums.get(column.enum or "", {}).get(text, text))
+        conditions.append((column.name, written([text])))
+    rows = int(values.rows[places[0]]) if len(places) == 1 else None
+    return Match(table=values.table, text=", ".join(texts), conditions=tuple(conditions), rows=rows, score=weight)

@@ -85,7 +85,8 @@ def _found(words: str, state: Asked) -> dict[str, Any]:
     """Find data and what tells of it, the best first."""
     holdings, tables = state.holdings, _tables(state.catalogue.tables(), state.holdings)
     said = word_search.said(state.catalogue.schemas, holdings.resources)
-    data = data_search.find(words, tables, asking(state), said)
+    key = (holdings.version, state.catalogue.key, state.reach)
+    data = data_search.find(words, tables, asking(state), said, key=key)
     values = [_value(one, state) for one in data.values]
     sure = [one for one, match in zip(values, data.values, strict=True) if match.score >= SURE]
     around = [_near(spot, match, state) for spot, match in data.around]
