@@ -1,19 +1,22 @@
-"""Portal at first sight, part of the group portal: what else there is at the time and place of a row, over 50 collections."""
+"""Portal at first sight, part of the group portal: what else there is at the time and place of a row, over 50 collections; the pictures of a gallery."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import random
 import shutil
 from collections.abc import Iterator
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import duckdb
+import numpy as np
+from astropy.io import fits
 
 from bench.measure import CACHE, Journey, against, median, served
 
 SITE = CACHE / "site-sights"
-STATE = "made-1"  # a site made otherwise is made again
+STATE = "made-2"  # a site made otherwise is made again
 COLLECTIONS, ROWS = 50, 20_000  # rows of each
 OBSERVATIONS = """\
 collection: c{number}
@@ -32,16 +35,32 @@ tables:
       ra: {{type: float64, unit: deg, ucd: pos.eq.ra;meta.main}}
       dec: {{type: float64, unit: deg, ucd: pos.eq.dec;meta.main}}
 """
-MS = {"else": 200}
+PICTURES = """\
+collection: shots
+title: Images
+tables:
+  main:
+    title: Images
+    primary: [file]
+    source: {kind: csv, files: shots.csv}
+    columns:
+      file: {type: string, ucd: meta.id;meta.file}
+      shot: {type: string, ucd: meta.preview}
+    text: {shot: "{site.url}/collections/shots/preview/{file}?size=200"}
+files: ["*.fits"]
+"""
+SHOTS = 100
+MS = {"else": 200, "gallery": 500}
 
 
 def run(*, only: str = "") -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
-    if only and only not in "portal.else":
+    if only and not any(only in f"portal.{name}" for name in MS):
         return
     made()
     with served(SITE) as server:
         connection = server.connect()
+        yield gallery(connection)
         chosen = random.Random(22)
 
         def path() -> str:
@@ -62,6 +81,38 @@ def run(*, only: str = "") -> Iterator[Journey]:
         found = median(look, 17, 3) * 1e3
         note = f"{COLLECTIONS} collections of {ROWS:,} rows, rows by lot; {sum(late)} of {len(late) * COLLECTIONS} counts were late"
         yield against("portal.else", found, MS["else"], 1.0, unit="ms", note=note)
+
+
+def gallery(connection: http.client.HTTPConnection) -> Journey:
+    """Measure what a gallery of 100 pictures asks of the server, one after the other: the rows, and each picture from the shelf."""
+
+    def got(path: str) -> bytes:
+        connection.request("GET", path, headers={"accept": "application/json, image/png"})
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{path}: {answer.status}")
+        return body
+
+    def look() -> None:
+        told = json.loads(got(f"/collections/shots/main/rows?_size={SHOTS}"))
+        shots = [row[1]["href"] for row in told["rows"]]
+        if len(shots) != SHOTS:
+            raise RuntimeError(f"{len(shots)} pictures")
+        for shot in shots:
+            parts = urlsplit(shot)
+            if not got(f"{parts.path}?{parts.query}").startswith(b"\x89PNG"):
+                raise RuntimeError(f"{shot} is no picture")
+
+    found = median(look, 5, 2) * 1e3
+    return against(
+        "portal.gallery",
+        found,
+        MS["gallery"],
+        1.0,
+        unit="ms",
+        note=f"{SHOTS} pictures of 200 pixels over one connection, warm",
+    )
 
 
 def made() -> None:
@@ -86,7 +137,15 @@ def made() -> None:
                 degrees(asin((hash(i + 77 + {number}) % 2000000)::DOUBLE / 1e6 - 1)) AS dec
                 FROM (SELECT i, {number} / 50 AS h FROM range({ROWS}) t(i))) TO '{place}/rows.parquet' (FORMAT parquet)"""
             )
+    place = SITE / "collections" / "shots"
+    place.mkdir()
+    (place / "shots.yaml").write_text(PICTURES)
+    random = np.random.default_rng(22)
+    for at in range(SHOTS):
+        fits.PrimaryHDU(random.normal(at, 1, (256, 256)).astype("f4")).writeto(place / f"{at}.fits")
+    (place / "shots.csv").write_text("\n".join(["file", *(f"{at}.fits" for at in range(SHOTS))]))
     with Site(load(SITE, {})) as site:
+        ingest(site, "shots")
         for number in range(COLLECTIONS):
             ingest(site, f"c{number}")
     (SITE / STATE).write_text("")
