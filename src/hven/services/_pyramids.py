@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from hven.services._reductions import Bins
     from hven.services.face import Surroundings
     from hven.services.series import DataSet, Span
-    from hven.site import Holdings
+    from hven.site import Holdings, Site
     from hven.site.auth import Reader
 
     Whole = npt.NDArray[np.int64]
@@ -391,11 +391,17 @@ def _wanted(around: Surroundings, who: Reader, one: DataSet, holdings: Holdings)
     key = _key(around, who, one)
     if key is None:
         return {}
-    own: Pyramids = around.site.kept(Pyramids, around.site.settings.var / "reductions")
+    own = of(around.site)
     levels = own.levels(key)
     if not levels:
         own.want(key, around, one, holdings)
     return levels
+
+
+def of(site: Site) -> Pyramids:
+    """Find those of a site."""
+    found: Pyramids = site.kept(Pyramids, site.settings.var / "reductions")
+    return found
 
 
 def follow(around: Surroundings, data_sets: Iterable[DataSet], holdings: Holdings) -> None:
@@ -404,4 +410,4 @@ def follow(around: Surroundings, data_sets: Iterable[DataSet], holdings: Holding
         _wanted(around, ANONYMOUS, one, holdings)
 
 
-__all__ = ["Pyramids", "follow", "native", "offered", "reduced"]
+__all__ = ["Pyramids", "follow", "native", "of", "offered", "reduced"]

@@ -187,13 +187,17 @@ class Span:
     rows: int
 
 
-def data_sets(around: Surroundings, who: Reader, face: str, holdings: Holdings) -> dict[str, DataSet]:
+def data_sets(
+    around: Surroundings, who: Reader, face: str, holdings: Holdings, *, collection: str | None = None
+) -> dict[str, DataSet]:
     """List the data sets of tables that a reader may know of.
 
     Parameters
     ----------
     face
         That asks: tables whose collection leaves it out have none.
+    collection
+        Of its tables alone; None: of all.
 
     Returns
     -------
@@ -203,6 +207,8 @@ def data_sets(around: Surroundings, who: Reader, face: str, holdings: Holdings) 
     found: dict[str, DataSet] = {}
     for table in holdings.catalogue(who, around.policies).tables():
         if not table.series or not table.offers(face) or table.release is not None:
+            continue
+        if collection is not None and table.schema != collection:
             continue
         published = holdings.published.get(table.qualified)
         if published is None:

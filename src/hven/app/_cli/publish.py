@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -49,6 +50,9 @@ def ingest(
             return room.ingest(site, name, sample=sample, dry_run=dry_run, progress=progress)
 
         report = run() if dry_run or sample is not None else operations.counted(site, name, run)
+        listed = site.current().published.values() if not dry_run else ()
+        if any(one.table.series for one in listed if one.table.schema == name):  # loaded as verbs are: by few
+            resolve_name("hven.services.reducing:reduce")(site, name)
         timing = _schedule(site, name)
     if as_json:
         show_json(report.to_json())

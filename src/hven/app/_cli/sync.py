@@ -12,6 +12,7 @@ from hven.app._cli.context import site as open_site
 from hven.app._cli.progress import Progress
 from hven.ingest import sync as room
 from hven.jobs.operations import counted
+from hven.services.reducing import reduce
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,8 @@ def sync(
             )
 
         report = run() if dry_run else counted(site, name, run)
+        if not dry_run:
+            reduce(site, name)
     if as_json:
         show_json(report.to_json())
         return

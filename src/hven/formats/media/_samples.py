@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.formats.media._product import MISSING, Array, Part, Rows
+from hven.formats.media._since import DAY, ZEROS, moment
 from hven.model.errors import SourceError, say
 from hven.model.sky import clocks
 from hven.model.table import Bins, Column, Variable
@@ -38,17 +39,12 @@ if TYPE_CHECKING:
 CELLS = 500_000  # values of a batch
 BLOCK = 1 << 17  # times that are read at once
 LARGEST = 1 << 25  # samples of a file
-DAY = 86_400_000_000
 FINE = 9_200_000_000_000_000  # microseconds from 1970 within which nanoseconds can be counted: years 1678 to 2261
 _SCALES = {"TAI": "TAI", "IAT": "TAI", "TT": "TT", "TDT": "TT", "ET": "TDB", "TDB": "TDB", "GPS": "GPS"}  # of FITS
 _SCALED = re.compile(rf"\s\(?({'|'.join(_SCALES)})\)?\s*$")
 _UNITS = {"d": DAY, "day": DAY, "h": 3_600_000_000, "hr": 3_600_000_000, "hour": 3_600_000_000, "min": 60_000_000, "minute": 60_000_000, "s": 1_000_000, "sec": 1_000_000,
           "second": 1_000_000, "ms": 1_000, "msec": 1_000, "millisecond": 1_000, "us": 1, "microsecond": 1, "ns": 1e-3, "nanosecond": 1e-3}  # fmt: skip
-_ZEROS = {"JD": 2_440_587.5, "MJD": 40_587.0}  # days at 1970-01-01
-_LIKELY = {"JD": (2_086_000.0, 2_817_000.0), "MJD": (9_000.0, 110_000.0)}  # of a card that is a number
 _TYPES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "f4": "float", "f8": "double", "b1": "boolean"}  # fmt: skip
-_DATE = re.compile(r"(?:(\d{4})\D?(\d\d)\D?(\d\d)|(\d\d)/(\d\d)/(\d{4}))(?:\D+(\d\d):(\d\d)(?::(\d\d)(?:[.:](\d{1,9}))?)?)?\s*(?:Z|UTC?)?")  # fmt: skip
-_PATTERNS = {"Y": r"\d{4}", "y": r"\d\d", "m": r"\d\d", "d": r"\d\d", "j": r"\d{3}", "H": r"\d\d", "M": r"\d\d", "S": r"\d\d"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +320,8 @@ class Samples:
         scale = _UNITS.get(word.lower(), _UNITS.get(word.lower().rstrip("s")))
         if scale is None:
             raise SourceError(say("the unit {unit!r} of {name} is none of time", unit, clock.name), remedy=say("time: {{of: {name}, unit: ms}}", clock.name))  # fmt: skip
-        zero = _ZEROS["JD"] - column.epoch if column.epoch is not None and not since else _ZEROS.get(since)
-        begin = 0 if zero is not None else _moment(since, self._cards(part), self._name)
+        zero = ZEROS["JD"] - column.epoch if column.epoch is not None and not since else ZEROS.get(since)
+        begin = 0 if zero is not None else moment(since, self._cards(part), self._name)
         more = self._added(clock) if said.plus is not None else None
         # a double of days since 4713 BC resolves 40 microseconds
         coarse = 1000 if zero is not None and more is None and scale == DAY else 1
@@ -751,44 +747,6 @@ def _dtype(column: Column) -> np.dtype[Any]:
     inner = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
     found: np.dtype[Any] = np.dtype(inner.to_pandas_dtype())
     return found
-
-
-def _moment(since: str, cards: dict[str, Any], name: str) -> int:
-    """Read when numbers are 0: a date; what a file's name has; cards."""
-    if "%" in since:
-        pattern = re.sub(r"%([YymdjHMS])", lambda found: f"(?P<{found[1]}>{_PATTERNS[found[1]]})", re.escape(since).replace(r"\%", "%"))  # fmt: skip
-        match = re.search(pattern, name)
-        if match is None:
-            raise SourceError(say("the name {file} has no date as {pattern}", name, since))
-        said = {key: int(value) for key, value in match.groupdict().items()}
-        year = said.get("Y", 1900 + said.get("y", 70) + 100 * (said.get("y", 70) < 70))
-        text = f"{year:04d}-{said.get('m', 1):02d}-{said.get('d', 1):02d}T{said.get('H', 0):02d}:{said.get('M', 0):02d}:{said.get('S', 0):02d}"  # fmt: skip
-        return _dated(text, name) + (said.get("j", 1) - 1) * DAY
-    if not since:
-        raise SourceError(say("nothing in {file} says since when times are counted", name), remedy=say("time: {{of: .., since: a date, JD, or cards: DATE-OBS}}"))  # fmt: skip
-    if _DATE.fullmatch(since.replace("T", " ").strip()):
-        return _dated(since, name)
-    words = [cards.get(word.upper()) for word in since.split()]
-    if None in words:
-        raise SourceError(say("{file} has no card {name}", name, since))
-    if len(words) == 1 and isinstance(words[0], int | float):
-        zero = next((one for one, (low, high) in _LIKELY.items() if low <= words[0] <= high), None)
-        if zero is not None:
-            return round((words[0] - _ZEROS[zero]) * DAY)
-    return _dated(" ".join(map(str, words)), name)
-
-
-def _dated(text: str, name: str) -> int:
-    match = _DATE.fullmatch(text.replace("T", " ").strip())
-    try:
-        if match is None:
-            raise ValueError  # noqa: TRY301
-        year, month, day = (match[1], match[2], match[3]) if match[1] else (match[6], match[5], match[4])
-        whole = int(np.datetime64(f"{year}-{month}-{day}", "D").astype(np.int64)) * DAY
-        seconds = int(match[7] or 0) * 3600 + int(match[8] or 0) * 60 + int(match[9] or 0)
-        return whole + seconds * 1_000_000 + int((match[10] or "").ljust(6, "0")[:6])
-    except ValueError:
-        raise SourceError(say("{text!r} of {file} is no date", text[:50], name)) from None
 
 
 __all__ = ["Samples"]
