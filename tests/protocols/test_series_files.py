@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -29,6 +30,7 @@ from hven.ingest import ingest
 from hven.ingest.sync import sync
 from hven.model import settings
 from hven.services import _pyramids as pyramids
+from hven.services.reducing import reduce
 from hven.site import Site
 from hven.sources import granules
 from shared import shared
@@ -618,6 +620,19 @@ def test_a_day_that_arrives_is_reduced_alone(tmp_path: Path, monkeypatch: pytest
         assert len(hours()) == 24 * 3 + 5
         own.settle()
         assert len(hours()) == 24 * 3 + 5
+
+
+@pytest.mark.parametrize(("free", "there"), [(20_000, 0), (300_000, 1)])  # a bin for each sample would take 690,000
+def test_campaigns_far_apart_need_little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, there: int) -> None:  # fmt: skip
+    monkeypatch.setattr(pyramids, "SMALL", 0)
+    data = made(tmp_path, ROUTINE)
+    for year in (2001, 2021):
+        cdf(data / f"x_{year}0101_V1.cdf", minutes(f"{year}-01-01"), [1, 2], 1)
+    site, _ = opened(tmp_path)
+    with site:
+        monkeypatch.setattr(pyramids.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+        reduce(site, "nda")
+        assert len([*(site.settings.var / "reductions").glob("*/levels.json")]) == there
 
 
 def test_rows_with_times_of_their_own_lead_to_files_of_another_server(tmp_path: Path) -> None:
