@@ -22,6 +22,7 @@ from hven.portal._explore.fields import choices
 from hven.portal._explore.number_text import unit_text
 from hven.portal._explore.places import kind
 from hven.portal._explore.plots import plotted
+from hven.portal._explore.table_sentence import sentence
 from hven.portal._pages import HUB, SWITCHES
 from hven.portal._views import strip_data
 from hven.portal._views.data import begin, whole
@@ -102,6 +103,7 @@ def _page(seen: View, state: Asked) -> Page:
         "other_lines": None if lined.other is None else lined.other.address(),
         "each": search.each,
         "pictured": any(one.kind == "picture" for one in shown),
+        "sentence": sentence(seen.labels),
         "alike": said_once(shown, written, alike),
         "total": total,
         "every": every,

@@ -1,0 +1,68 @@
+"""The line that says what a table is: of what all rows say, and nothing where nothing is known or all may not be told."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from hven.model.table import Column, Table, dated
+from hven.model.types import FLOAT64, STRING
+from hven.portal._explore.column_labels import Labels
+from hven.portal._explore.table_sentence import sentence
+
+COLUMNS = (
+    *(
+        Column(name=name, type=STRING)
+        for name in ("facility_name", "instrument_name", "dataproduct_type", "target_name")
+    ),
+    *(Column(name=name, type=FLOAT64, unit="m", ucd="em.wl") for name in ("em_min", "em_max")),
+    *(Column(name=name, type=FLOAT64, unit="d", ucd="time.start", frame=None) for name in ("t_min", "t_max")),
+)
+TABLE = dated(Table(schema="a", name="b", standard="obscore-1.1", columns=COLUMNS))
+
+
+def said(value: object, distinct: int = 1) -> dict[str, object]:
+    return {"minimum": value, "maximum": value, "distinct": distinct, "nulls": 0}
+
+
+ALL: dict[str, Any] = {
+    "facility_name": said("Uraniborg"), "instrument_name": said("Sextant"), "dataproduct_type": said("image"), "target_name": said("Mars#Venus"),
+    "em_min": {"minimum": 4e-7}, "em_max": {"maximum": 7.04e-7}, "t_min": {"minimum": 53005.0}, "t_max": {"maximum": 55000.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({}, "Uraniborg / Sextant, images, Mars, Venus, 400\u2013700 nm, 2004\u20132009"),
+        ({"instrument_name": said("Uraniborg")}, "Uraniborg, images, Mars, Venus, 400\u2013700 nm, 2004\u20132009"),
+        (
+            {"facility_name": said("x", 2), "instrument_name": {}},
+            "Images, Mars, Venus, 400\u2013700 nm, 2004\u20132009",
+        ),
+        ({"facility_name": {}, "instrument_name": {}, "dataproduct_type": {}}, ""),
+        (
+            {"em_min": {"minimum": -1.0}, "t_max": {"maximum": 53006.4}},
+            "Uraniborg / Sextant, images, Mars, Venus, 2004",
+        ),
+        ({"em_max": {"maximum": math.inf}, "t_min": {}}, "Uraniborg / Sextant, images, Mars, Venus"),
+        (
+            {"t_max": {"maximum": 1e300}, "target_name": said("x" * 1000)},
+            "Uraniborg / Sextant, images, 400\u2013700 nm",
+        ),
+        ({"target_name": {**said("Mars"), "nulls": 3}}, "Uraniborg / Sextant, images, 400\u2013700 nm, 2004\u20132009"),
+        (
+            {"dataproduct_type": said("<b>odd</b>")},
+            "Uraniborg / Sextant, <b>odd</b>, Mars, Venus, 400\u2013700 nm, 2004\u20132009",
+        ),
+    ],
+)
+def test_the_line_is_made_of_what_all_rows_say(changed: dict[str, Any], line: str) -> None:
+    assert sentence(Labels(table=TABLE, statistics={**ALL, **changed})) == line
+
+
+def test_there_is_none_where_nothing_may_be_told_or_names_are_wanted() -> None:
+    assert sentence(Labels(table=TABLE)) == ""
+    assert sentence(Labels(table=TABLE, statistics=ALL, raw=True)) == ""
