@@ -325,7 +325,7 @@ NO_ROWS: dict[str, str] = {  # route -> why nothing is asked there
     "/health/live": "says that the process lives",
     "/robots.txt": "a text of the settings",
     "/help": "texts of the house", "/help/{page}": "texts of the house", "/help/{name}/{page}": "texts of a portal",
-    "/logo": "a file of the settings", "/assets/sky/{path:path}": "images of the sky", "/assets/{file}": "files of the house",
+    "/logo": "a file of the settings", "/assets/sky/{path:path}": "images of the sky", "/assets/{file}": "files of the house", "/assets/ground/{name}": "pictures of bodies",
     "/logout": "POST alone: ends a session",
     "/access/end": "POST alone: takes a grant back",
     "/access/as": "POST alone: looks as another, which is the way of seeing as somebody else",
