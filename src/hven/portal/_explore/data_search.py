@@ -76,6 +76,7 @@ def find(
     most: int = 30,
     seconds: float = 2.0,
     key: Hashable = None,
+    patience: float = WAIT,
 ) -> Found:
     """Find data by words.
 
@@ -93,13 +94,15 @@ def find(
         To count values that nobody has counted yet in this state of the tables.
     key
         Names the tables, their state, and what the reader sees of them.
+    patience
+        Seconds for numbers of rows that are not known yet.
     """
     wanted = list(dict.fromkeys(filter(None, (fold(word) for word in _WORD.findall(words)[:MOST_WORDS]))))
     index, road = asking.site.kept(Index), replace(asking, begun=None)
     if not wanted:
         return Found(values=(), around=(), places=(), late=False)
     known, late = index.known(tables, road, seconds, key)
-    until = time.monotonic() + WAIT
+    until = time.monotonic() + patience
     candidates: list[value_index.Candidate] = []
     for values in known:
         candidates += value_index.find(wanted, values, said.get(values.table.qualified, ""), OF_TABLE)

@@ -345,7 +345,8 @@ def find(words: Sequence[str], values: Values, above: str, most: int) -> list[Ca
         found = np.unique(np.concatenate([named, most_rows]))
     low, high = _around(whole)
     first, sizes = values.first[found], values.sizes[found]
-    weight = ((first >= low) & (first <= high)) * np.where(sizes == len(whole.encode()), 150.0, 50.0)
+    begun = (first >= low) & (first <= high)
+    weight = np.where(begun, np.where(sizes == len(whole.encode()), 150.0, 50.0), 0.0)
     weight += sum(5.0 * hit[found] for hit in hits) + np.log10(values.rows[found] + 1.0)
     weight -= np.minimum(sizes, 60) / 6.0
     best = np.argsort(-weight, kind="stable")[:most]

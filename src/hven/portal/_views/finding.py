@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LONGEST = 200  # characters of a question
 SUGGESTED = 8
+PATIENCE = 0.3  # seconds that a page waits for numbers that nobody has counted yet
 COLUMNS = 40  # of all columns that are found
 SURE = 100.0  # a value that is the words themselves goes before collections that have them
 log = logging.getLogger("hven.portal")
@@ -40,12 +41,12 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def search(state: Asked) -> Page:
         words = _words(state)
-        found = await anyio.to_thread.run_sync(_found, words, state)
+        found = await anyio.to_thread.run_sync(_found, words, state, PATIENCE)
         return Page(template="search.html", content={"words": words, **found}, twin={"query": words, **found})
 
     async def suggest(state: Asked) -> Page:
         words = _words(state)
-        found = await anyio.to_thread.run_sync(_found, words, state)
+        found = await anyio.to_thread.run_sync(_found, words, state, data_search.WAIT)
         return Page(template="", content={"hits": found["hits"][:SUGGESTED], "late": found["late"]})
 
     def warm(holdings: Holdings) -> None:
@@ -81,12 +82,12 @@ def _tables(tables: Iterable[Table], holdings: Holdings) -> list[Table]:
     ]
 
 
-def _found(words: str, state: Asked) -> dict[str, Any]:
+def _found(words: str, state: Asked, patience: float) -> dict[str, Any]:
     """Find data and what tells of it, the best first."""
     holdings, tables = state.holdings, _tables(state.catalogue.tables(), state.holdings)
     said = word_search.said(state.catalogue.schemas, holdings.resources)
     key = (holdings.version, state.catalogue.key, state.reach)
-    data = data_search.find(words, tables, asking(state), said, key=key)
+    data = data_search.find(words, tables, asking(state), said, key=key, patience=patience)
     values = [_value(one, state) for one in data.values]
     sure = [one for one, match in zip(values, data.values, strict=True) if match.score >= SURE]
     around = [_near(spot, match, state) for spot, match in data.around]
