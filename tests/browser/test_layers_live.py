@@ -181,3 +181,44 @@ def test_many_rows_on_the_sun_are_counts_that_lead_to_them(tab: Tab) -> None:
     page.wait_for_url("**c1=*")
     page.wait_for_selector(".map .told:not(:has-text('as counts of cells')):has-text('rows')")
     assert count > 1
+
+
+def test_mars_is_looked_at_closer_up_and_from_above_its_poles(tab: Tab) -> None:
+    page = mars(tab, "_map=1&c2=..-70")
+    page.wait_for_function("() => window.hven.body?.globe.pole === 'south'")  # all rows are there
+    press(page, 0.0, -89.9)  # the pole itself is a place
+    page.click(".map button:text-is('Whole map')")
+    page.wait_for_function("() => window.hven.body.globe.pole === ''")
+    at = page.evaluate("() => window.hven.body.globe.pixel(355, -60)")
+    page.mouse.move(at["x"], at["y"])
+    page.mouse.wheel(0, -600)
+    page.wait_for_function("() => window.hven.body.globe.plane.zoom > 2")
+    there = page.evaluate("() => window.hven.body.globe.pixel(355, -60)")
+    assert math.dist((at["x"], at["y"]), (there["x"], there["y"])) < 2, "what is under the pointer stays there"
+    page.mouse.down()
+    page.mouse.move(at["x"] - 200, at["y"], steps=4)
+    page.mouse.up()
+    moved = page.evaluate("() => window.hven.body.globe.pixel(355, -60)")
+    assert abs(moved["x"] - at["x"] + 200) < 3, "and goes with it, over longitude 0, too"
+    page.wait_for_function("() => Number(new URLSearchParams(location.search).get('_map')?.split(',')[2]) > 2")
+    assert "c1=" not in page.url, "what is dragged is no box"
+    page.focus("canvas.body")
+    page.keyboard.press("0")
+    page.wait_for_function("() => window.hven.body.globe.plane.zoom === 1")
+
+
+def test_rows_are_coloured_by_a_column_and_values_are_switched_off(tab: Tab) -> None:
+    page = mars(tab, "_map=0,0,1")
+    page.select_option(".map-legend select", "data_quality")
+    page.wait_for_selector(".map-legend li")
+    assert page.url.endswith("data_quality")
+    numbers = [int(one.replace(",", "")) for one in page.locator(".map-legend li small").all_inner_texts()]
+    assert sum(numbers) == 500
+    shown = "() => window.hven.body.boxes.filter((one) => window.hven.body.legend.colour(one.at, '') !== null).length"
+    assert page.evaluate(shown) == 500
+    page.locator(".map-legend li input").first.uncheck()
+    assert page.evaluate(shown) == 500 - numbers[0]
+    assert tab.axe() == []
+    tab.expected = ("400",)
+    page = drawn(tab, f"{MARS}?_map=0,0,1,no_such_column")
+    page.wait_for_selector(".map .told:has-text('500 rows')")
