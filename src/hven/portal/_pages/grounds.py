@@ -15,7 +15,7 @@ OWN = "grounds"  # folder of the site
 KINDS = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 BIGGEST = 5_000_000  # bytes of a picture
 MOST = 8  # of one body
-_NAME = re.compile(r"([a-z0-9]+)-([a-z0-9_]+)", re.IGNORECASE)
+_NAME = re.compile(r"([a-z0-9]{1,40})-([a-z0-9_]{1,40})", re.IGNORECASE)
 
 
 def of(body: str, directory: Path) -> list[dict[str, str]]:
