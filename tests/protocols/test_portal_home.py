@@ -126,7 +126,7 @@ def test_first_looks_order_and_tree(tmp_path: Path) -> None:
         page = client.ask("GET", "/", headers={"accept": "text/html"}).text
         assert re.findall(r'<li id="(\w+)">', page) == ["chosen", "large", "small"]
         assert page.count("Mars &middot; 2004\u20132006") == 3
-        strip = page.partition('class="strip"')[2].partition("</ul>")[0]
+        strip = page.partition('class="shots"')[2].partition("</ul>")[0]
         assert re.findall(r'src="([^"]+)"', strip) == [
             f"https://near.example/{at}.png" for at in (0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3)
         ]

@@ -17,22 +17,24 @@ from hven.engines import Live
 from hven.jobs.planning import timing_of
 from hven.model.errors import HvenError
 from hven.portal import panes
-from hven.portal._explore import Search, coverage
+from hven.portal._explore import Search, coverage, observation_lines
 from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.collection_looks import Looks, origin_shown
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.count_trees import hides
+from hven.portal._explore.first_columns import first
 from hven.portal._explore.places import kind
 from hven.portal._explore.plots import plotted
 from hven.portal._explore.summary import bounds, sky_path
+from hven.portal._pages import grounds
 from hven.portal._views.counts import Counts
 from hven.portal._views.facts import bibtex, cited, dataset, publications, ranges, released
 from hven.portal._views.guides import SHELF, of_collection
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, page
 from hven.portal._views.series_page import drawn
-from hven.portal._views.table_page import asking, said_once, telling
+from hven.portal._views.table_page import asking, said_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,6 +135,7 @@ def _looked(described_: dict[str, Any], road: Asking, state: Asked) -> dict[str,
         "alike": {"told": [], "empty": []},
         "sky": "",
         "ground": None,
+        "picture": None,
         "line": None,
         "time": None,
         "ranges": {},
@@ -143,11 +146,19 @@ def _looked(described_: dict[str, Any], road: Asking, state: Asked) -> dict[str,
         if not live and (table.view is None) and item.relation is not None:
             looked["time"] = bounds(table, road)
             looked["ground"], looked["line"] = coverage.ground(table, road), coverage.timeline(table, road)
-            rows = pages.page(Search(table=table), road, limit=FIRST)
-            labels, alike = state.labels(table), constant(Search(table=table), road)
+            on = grounds.of(looked["ground"].body if looked["ground"] else "", state.around.site.settings.directory)
+            looked["picture"] = next((one for one in on if one["kind"] == "relief"), next(iter(on), None))
+            search, observed = Search(table=table), observation_lines.observed(table, road)
+            asked = search.having(columns=tuple(one.name for one in search.shown()))
+            asked = asked if observed is None else observation_lines.lines(asked, observed)
+            rows = pages.page(asked, road, limit=FIRST)
+            labels, alike = state.labels(table), constant(search, road)
             shown, written = headings(rows, table, labels=labels), cells(rows, table, labels=labels)
-            looked["headings"] = [one for one in shown if one.column.name not in alike]
-            looked["first"], looked["alike"] = telling(shown, written, alike), said_once(shown, written, alike)
+            at = {one.column.name: number for number, one in enumerate(shown) if one.kind != "picture"}
+            order = [at[name] for name in first(search, alike, observed) if name in at]
+            looked["headings"] = [shown[number] for number in order]
+            looked["first"] = [[row[number] for number in order] for row in written]
+            looked["alike"] = said_once(shown, written, alike)
     except HvenError as error:  # a page without them is better than no page
         log.info("the page of %s goes without a look at its rows: %s", table.qualified, error)
     described_ |= looked
