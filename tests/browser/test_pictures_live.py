@@ -1,0 +1,80 @@
+"""Rows with pictures, as people meet them: whole and of three sizes, as a gallery, and the panel with what one does with a row and what else there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from test_journeys import previewed
+
+if TYPE_CHECKING:
+    from tabs import Tab
+
+CUBES = "/collections/omega/epn_core"
+GRID = "table.live tr[data-key]"
+
+
+def test_pictures_are_whole_in_three_sizes_and_a_press_opens_the_row(tab: Tab) -> None:
+    previewed(tab)
+    page = tab.go(CUBES)
+    page.wait_for_selector(f"{GRID} .thumbnail img")
+    assert page.locator(f"{GRID} .chip-file").first.inner_text().startswith("nc ")
+    for size in (64, 96, 160):
+        page.click(f".looks button:text-is('{size}')")
+        page.wait_for_function(
+            "size => { const one = document.querySelector('.thumbnail img'); return one?.clientHeight === size && one.closest('tr').offsetHeight >= size; }",
+            arg=size,
+        )
+        assert page.eval_on_selector(f"{GRID} .thumbnail img", "one => getComputedStyle(one).objectFit") == "contain"
+    page.locator(f"{GRID} .thumbnail img").nth(1).click()
+    page.wait_for_selector(".detail .acts a:has-text('Download')")
+    assert page.url.startswith(f"{tab.base}{CUBES}"), "not another site"
+    page.wait_for_selector(".what-else li a")
+    number = page.inner_text(".what-else li .n")
+    page.click(".detail button:text-is('Cite')")
+    assert "Langevin" in page.inner_text(".detail .cited")
+    assert tab.axe() == []
+    page.evaluate("document.activeElement.blur()")
+    name = page.inner_text(".detail h2")
+    page.keyboard.press("Alt+ArrowDown")
+    page.wait_for_selector(f".detail h2:not(:text-is('{name}'))")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".detail", state="hidden")
+    page.go_back()
+    page.wait_for_selector(".what-else li a")
+    assert number.isdigit()
+
+
+def test_a_gallery_shows_all_and_goes_back_to_rows(tab: Tab) -> None:
+    previewed(tab)
+    page = tab.go(f"{CUBES}?_look=gallery&orbit_number=6")
+    page.wait_for_selector(".mosaic .card-of img")
+    assert page.locator(".mosaic .card-of").count() == 10
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.mosaic img')].slice(0, 5).every((one) => one.complete && one.naturalWidth === 256)"
+    )
+    page.locator(".mosaic .card-of").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".detail h2:has-text('0006_1')")
+    assert page.locator(".mosaic .card-of[aria-pressed=true]").count() == 1
+    assert tab.axe() == []
+    page.click(".looks button:text-is('96')")
+    page.wait_for_selector(f"{GRID} .thumbnail img")
+    assert page.locator(".mosaic").is_hidden()
+
+
+def test_pictures_that_are_none_leave_their_words(tab: Tab) -> None:
+    """One that is gone, one that is no picture, and one of another site, which is not asked for."""
+    shots = {"gone": (404, "text/html", b""), "words": (200, "text/html", b"<b>no picture</b>")}
+
+    def answer(route: object) -> None:
+        status, kind, body = shots["gone" if "0006_0" in route.request.url else "words"]  # type: ignore[attr-defined]
+        route.fulfill(status=status, content_type=kind, body=body)  # type: ignore[attr-defined]
+
+    tab.page.context.route("https://psup.example.org/**", answer)
+    tab.expected = (*tab.expected, "404")
+    page = tab.go(f"{CUBES}?orbit_number=6")
+    page.wait_for_selector(f"{GRID} a.thumbnail:not(:has(img))")
+    assert page.locator(f"{GRID} a.thumbnail").first.inner_text().endswith(".png")
+    page.click(".looks button:text-is('Gallery')")
+    page.wait_for_selector(".mosaic .no-shot")
