@@ -113,3 +113,29 @@ def test_a_number_that_rows_did_not_wait_for_comes_later(tab: Tab) -> None:
     page.locator(GRID).first.focus()
     page.keyboard.press("End")
     page.wait_for_selector(f"tr[aria-rowindex='{number + 1}'][data-key]")
+
+
+def test_where_nothing_is_found_the_next_step_is_a_press_away(tab: Tab) -> None:
+    page = tab.go("/collections/stars/main?vmag=..-90&sp_type=G*")
+    step = page.locator("[data-pane=grid] button:has-text('without vmag ..-90')")
+    step.wait_for()
+    rows = step.inner_text().split(": ")[1].removesuffix(" rows")
+    assert int(rows.replace(",", "")) > 0
+    step.click()
+    page.wait_for_selector(f"[data-count] b:text-is('{rows}')")
+    assert "vmag" not in page.url
+    assert "sp_type" in page.url
+    page.wait_for_selector(GRID)
+
+
+def test_few_choices_stand_in_place_of_their_field(tab: Tab) -> None:
+    page = tab.go("/collections/omega/epn_core?lang=en")
+    page.wait_for_selector(".in-field .choice")
+    column = page.get_attribute(".in-field", "data-facet")
+    assert page.locator(f"[data-choices='{column}']").is_hidden()
+    tick = page.locator(".in-field .choice input").first
+    tick.press("Space")
+    page.wait_for_url(f"**{column}=*")
+    page.wait_for_selector(".in-field .choice input:checked")
+    assert page.evaluate("document.activeElement.checked"), "who chose goes on there"
+    assert tab.axe() == []
