@@ -19,7 +19,7 @@ from hven.model.errors import UserError
 from hven.model.sky import Regions, region_files
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, parse_type
-from hven.portal._explore import places, read, search_regions
+from hven.portal._explore import map_frames, places, read, search_regions
 from hven.portal._explore.page_queries import Asking
 from hven.portal._explore.search import Search
 from hven.site import Site
@@ -85,7 +85,7 @@ def asking(site: Site) -> Asking:
 
 
 def test_frames_are_found_in_the_columns() -> None:
-    boxes, spots, disc = (places.frame(table) for table in (BOXES, SPOTS, DISC))
+    boxes, spots, disc = (map_frames.frame(table) for table in (BOXES, SPOTS, DISC))
     assert boxes is not None
     assert (boxes.fields, boxes.bounds) == (("c1", "c2"), ("c1min", "c2min", "c1max", "c2max"))
     assert spots is not None
@@ -93,16 +93,16 @@ def test_frames_are_found_in_the_columns() -> None:
     assert disc is not None
     assert (disc.said, disc.unit) == ("helioprojective", "arcsec")
     assert disc.radius > 900
-    assert places.frame(TABLE) is None
-    assert places.kind(TABLE) == "sky"
+    assert map_frames.frame(TABLE) is None
+    assert map_frames.kind(TABLE) == "sky"
     # a position that is said to be one, on a body
-    assert places.frame(replace(SPOTS, position=("lon", "lat"))) == spots
-    assert places.kind(replace(TABLE, columns=(*TABLE.columns, *SPOTS.columns[1:]))) == "sky"
+    assert map_frames.frame(replace(SPOTS, position=("lon", "lat"))) == spots
+    assert map_frames.kind(replace(TABLE, columns=(*TABLE.columns, *SPOTS.columns[1:]))) == "sky"
 
 
 @pytest.mark.parametrize("table", [BOXES, SPOTS, DISC])
 def test_many_rows_are_counted_in_a_grid(asking: Asking, table: Table) -> None:
-    frame = places.frame(table)
+    frame = map_frames.frame(table)
     assert frame is not None
     rows = {name: np.asarray(DATA[table.name].column(name)) for name in frame.bounds}
     west, south, east, north = (rows[name] for name in frame.bounds)

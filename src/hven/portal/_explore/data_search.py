@@ -14,7 +14,7 @@ import numpy as np
 from hven.model import Cache
 from hven.model.errors import HvenError
 from hven.model.sky import Moc
-from hven.portal._explore import names, places, value_index
+from hven.portal._explore import map_frames, names, value_index
 from hven.portal._explore.search import NEAR, read
 from hven.portal._explore.value_index import Index, Match, fold
 from hven.query import resolver
@@ -168,7 +168,7 @@ def _near(
 ) -> list[tuple[Place, Match]]:
     """List the tables that may have rows around places, each as a search that is not counted yet."""
     found = []
-    mapped = [(table, places.kind(table)) for table in tables]
+    mapped = [(table, map_frames.kind(table)) for table in tables]
     values = {one.table.qualified: one for one in known}
     for spot in spots:
         number = 0

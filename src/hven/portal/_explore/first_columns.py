@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hven.model.table import begins_and_ends
 from hven.portal._explore import cart
 from hven.portal._explore.cell_text import kind_of
-from hven.portal._explore.places import frame
+from hven.portal._explore.map_frames import frame
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

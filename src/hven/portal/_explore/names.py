@@ -17,7 +17,7 @@ import pyarrow as pa
 from hven.adql import tree
 from hven.model.errors import HvenError, UserError, say
 from hven.model.sky import bodies
-from hven.portal._explore.places import kind
+from hven.portal._explore.map_frames import kind
 from hven.portal._explore.search import Search, ref, sphere
 from hven.query import resolver
 from hven.query.resolver import bright

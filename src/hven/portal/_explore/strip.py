@@ -14,7 +14,7 @@ from hven.engines import Live
 from hven.model import Cache
 from hven.model.errors import Timeout, TooLarge
 from hven.model.table import begins_and_ends
-from hven.portal._explore.places import frame
+from hven.portal._explore.map_frames import frame
 from hven.portal._explore.plots import plotted, span
 from hven.portal._explore.search import Search, ref
 from hven.portal._explore.strip_bins import MOST_TIME, UNIX, Bins, bins, rounded, values_of

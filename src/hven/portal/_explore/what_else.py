@@ -15,8 +15,8 @@ import numpy as np
 
 from hven.model.table import begins_and_ends
 from hven.portal._explore import global_search as everywhere
+from hven.portal._explore.map_frames import frame, kind
 from hven.portal._explore.names import BODIES, body_of
-from hven.portal._explore.places import frame, kind
 from hven.portal._explore.search import INSIDE, NEAR, PORTALS, footprint
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from hven.portal._explore.collection_looks import Looks, origin_shown
 from hven.portal._explore.constant_columns import constant
 from hven.portal._explore.count_trees import hides
 from hven.portal._explore.first_columns import first
-from hven.portal._explore.places import kind
+from hven.portal._explore.map_frames import kind
 from hven.portal._explore.plots import plotted
 from hven.portal._explore.summary import bounds, sky_path
 from hven.portal._pages import grounds

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from hven import services as dali
 from hven.model.errors import ParamError, say
 from hven.model.sky import bodies
-from hven.portal._explore import facets, headers, map_marks, names, places, read
+from hven.portal._explore import facets, headers, map_frames, map_marks, names, places, read
 from hven.portal._explore import rows as pages
 from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.constant_columns import constant
@@ -295,7 +295,7 @@ def _names(seen: View, state: Asked) -> dict[str, Any]:
 
 def _places(seen: View, state: Asked) -> dict[str, Any]:
     """Return where the rows are; ``_view_at=lon,lat,radius`` says what part of the sky is looked at, of a body ``west,south,east,north``; ``_c`` a column to colour by."""
-    what = places.kind(seen.table)
+    what = map_frames.kind(seen.table)
     if not what:
         raise ParamError("this table has no positions", name="", remedy="its rows can be plotted")
     colour = drawn.column(seen.table, state, "_c")
@@ -303,7 +303,7 @@ def _places(seen: View, state: Asked) -> dict[str, Any]:
     ground: dict[str, Any] = {}
     if what == "body":
         found = places.body(seen.search, seen.asking, _box(text) if text else None, colour)
-        framed = places.frame(seen.table)
+        framed = map_frames.frame(seen.table)
         on = "" if framed is None or framed.radius else names.body_of(seen.table, seen.search.pairs(), seen.asking)
         radii = next((one.radii for one in bodies.bodies() if one.name.casefold() == on.casefold()), None)
         ground = {

@@ -25,8 +25,8 @@ from hven.model.errors import ParamError, say
 from hven.model.sky import Circle, Polygon, region_files
 from hven.portal._explore import cart, search_regions
 from hven.portal._explore import rows as pages
+from hven.portal._explore.map_frames import kind
 from hven.portal._explore.names import body_of, on_body
-from hven.portal._explore.places import kind
 from hven.portal._explore.search import footprint
 from hven.portal._views.page_addresses import address
 from hven.portal._views.page_formats import Asked, Page, asked, json_page, kept_by, refused

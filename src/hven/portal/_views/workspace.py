@@ -19,8 +19,8 @@ from hven.portal._explore.column_labels import NAMES, RAW
 from hven.portal._explore.column_pairs import Pair, joined, pairs, places
 from hven.portal._explore.constant_columns import constant, untelling
 from hven.portal._explore.fields import choices
+from hven.portal._explore.map_frames import kind
 from hven.portal._explore.number_text import unit_text
-from hven.portal._explore.places import kind
 from hven.portal._explore.plots import plotted
 from hven.portal._explore.table_sentence import sentence
 from hven.portal._pages import HUB, SWITCHES
