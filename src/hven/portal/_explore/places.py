@@ -22,7 +22,6 @@ from hven.portal._explore.rows import keys_of
 from hven.portal._explore.search import COUNTED, Near, footprint, read, ref
 
 if TYPE_CHECKING:
-
     from hven.model.table import Column, Table
     from hven.portal._explore.page_queries import Asking
     from hven.portal._explore.search import Search
