@@ -136,7 +136,12 @@ def test_it_has_what_the_program_needs_and_nothing_else(wheel: Path) -> None:
     assert code == tracked
     # what was bundled for browsers: pictures and properties of the drawn sky, a licence, the mark of what it was made from
     made = {name for name in code if name.startswith(f"{ASSETS}/")}
-    assert {name.rpartition(".")[2] for name in code - made} <= {
+    maps = {name for name in code if name.startswith("hven/portal/grounds/")}  # of bodies, each with its notice
+    assert {Path(name).suffix for name in maps} <= {".jpg", ".txt"}
+    assert {Path(name).stem for name in maps if name.endswith(".jpg")} == {
+        Path(name).stem for name in maps if name.endswith(".txt")
+    }
+    assert {name.rpartition(".")[2] for name in code - made - maps} <= {
         "py",
         "typed",
         "html",
@@ -147,6 +152,7 @@ def test_it_has_what_the_program_needs_and_nothing_else(wheel: Path) -> None:
         "svg",
         "json",
         "po",
+        "toml",
     }
     endings = {Path(name).suffix or Path(name).name for name in made}
     assert endings <= {".js", ".css", ".json", ".txt", ".png", ".fits", "properties", "built"}

@@ -50,6 +50,7 @@ def test_the_page_of_a_collection_uses_its_width(tab: Tab) -> None:
 def test_a_phone_shows_columns_that_tell_something(phone: Tab) -> None:
     page = phone.go(REGIONS)
     page.wait_for_selector(GRID)
+    page.click("details.sentence > summary")
     page.wait_for_selector("[data-alike]:has-text('active region')")
     heads = page.eval_on_selector_all(
         "table.live thead th",

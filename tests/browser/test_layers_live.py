@@ -145,7 +145,7 @@ def test_all_footprints_that_hold_a_point_of_mars(tab: Tab) -> None:
     asked = {"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query}
     count = page.request.get(f"{tab.base}/tap/sync", params=asked).text().split()[1]
     assert int(count) > 0
-    page.wait_for_selector(f"[data-count] b:text-is('{count}')")
+    page.wait_for_selector(f"[data-count]:has-text(', {count} files')")  # of as many observations as they are of
 
 
 def test_a_box_that_is_drawn_is_searched_in(tab: Tab) -> None:

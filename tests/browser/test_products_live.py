@@ -211,7 +211,9 @@ def asks(page: Page, **fields: str) -> None:
     for name, text in fields.items():
         field = f"input[name='{name}']"
         if not page.is_visible(field):
-            page.locator("details", has=page.locator(field)).first.locator("summary").first.click()
+            chosen = page.locator(f"[data-facet='{name.removeprefix('_to.')}'] button:text-is('write it')")
+            folded = page.locator("details", has=page.locator(field)).first.locator("summary").first
+            (chosen if chosen.is_visible() else folded).click()
         page.fill(field, text)
         page.wait_for_selector(f"[data-chips] a[data-name='{name.removeprefix('_to.')}']", state="attached")
 

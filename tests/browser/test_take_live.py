@@ -222,7 +222,9 @@ def test_pictures_stand_in_the_grid_where_the_site_may_show_them(tab: Tab) -> No
     page = opened(tab)
     image = f"{GRID} .thumbnail img"
     assert page.get_attribute(image, "loading") == "lazy"
-    assert page.eval_on_selector(image, "one => one.getBoundingClientRect().height") == 24
+    assert page.eval_on_selector(image, "one => one.getBoundingClientRect().height") == 64, (
+        "whole, at the smallest of three sizes"
+    )
     assert page.locator(f"{GRID} td:nth-child(9) img").count() == 0
     assert page.locator(f"{GRID} td:nth-child(9) a").first.inner_text() == "elsewhere"
 

@@ -35,6 +35,8 @@ def column(unit: str, ucd: str = "", **more: Any) -> Column:
         (column("m", "em.wl;stat.max"), 3e-7, 9e-7, "nm"),
         (column("m", "em.wl"), 0.21, 0.21, "mm"),
         (column("um", "em.wl"), 0.0094, 0.0335, "nm"),
+        (column("Angstrom", "em.wl"), 94.0, 4500.0, "Angstrom"),
+        (column("Angstrom", "em.wl"), 2e4, 2.4e4, "um"),
         (column("kbyte", "phys.size"), 9_000, 60_000, "Mbyte"),
         (column("s"), 0.002, 0.1, "ms"),
         (column("m"), -5000.0, 8000.0, "km"),

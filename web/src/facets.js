@@ -1,5 +1,5 @@
 // Choices with their counts: a click adds or takes away a value; the counts follow everything else that is asked.
-import { all, find, make, maybe, table } from "./dom.js";
+import { all, button, find, make, maybe, table } from "./dom.js";
 /** @import {Choice, Facet} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
@@ -141,7 +141,23 @@ class Facets {
     set.classList.add("in-field");
     set.title = home.title;
     home.after(set);
-    home.hidden = listed(this.workspace.state.all(facet.column), facet.choices);
+    home.hidden =
+      listed(this.workspace.state.all(facet.column), facet.choices) && !home.contains(document.activeElement);
+    if (home.hidden) set.append(this.opener(home));
+  }
+
+  /**
+   * What shows the field in whose place choices stand: ranges and patterns are written.
+   * @param {HTMLElement} home
+   */
+  opener(home) {
+    const open = () => {
+      home.hidden = false;
+      opener.hidden = true;
+      find(home, "input, select").focus();
+    };
+    const opener = button(this.workspace.t("write it"), open, { className: "link" });
+    return opener;
   }
 
   /** @param {Facet} facet */

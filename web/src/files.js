@@ -36,6 +36,7 @@ export function told(place, { exact, total, rows }, workspace) {
   const { t } = workspace;
   const textContent = `${exact ? "" : "~"}${workspace.number(total)}`;
   const more = typeof rows === "number" ? [`, ${workspace.number(rows)} ${t("files")}`] : [];
-  const what = rows === undefined ? t("rows") : t("observations");
+  const what =
+    rows === undefined ? (total === 1 ? t("row") : t("rows")) : total === 1 ? t("observation") : t("observations");
   place?.replaceChildren(make("b", { textContent }), ` ${what}`, ...more);
 }

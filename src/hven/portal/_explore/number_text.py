@@ -26,10 +26,11 @@ SIZES = (  # units of one kind that people change between as numbers grow
 )
 # light is told by its wavelength, in m, up to the second number; by the unit that stands first
 LIGHTS = (("MeV", 1e-12), ("keV", 1e-9), ("nm", 1e-6), ("um", 1e-3))
+LINES = 1e4  # Angstrom: spectral lines and the channels of solar telescopes are called by these numbers
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _POWER = re.compile(r"(?:10\*\*|10\^|1e)\(?([-+]?\d+)\)?[. ]?")
 _EXPONENT = re.compile(r"(?:\*\*|\^)\(?([-+]?\d+)\)?|(?<=[A-Za-z])([-+]?\d+)")
-_SIGNS = {"solMass": "M☉", "solLum": "L☉", "solRad": "R☉", "Angstrom": "Å", "deg": "°"}
+_SIGNS = {"solMass": "M☉", "solLum": "L☉", "solRad": "R☉", "Angstrom": "Å", "angstrom": "Å", "deg": "°"}
 _BYTES = {"kbyte": "kB", "Mbyte": "MB", "Gbyte": "GB", "byte": "B"}
 _WORDS = re.compile("|".join((*_SIGNS, *_BYTES)))
 
@@ -76,6 +77,8 @@ def _light(column: Column, middle: float) -> Scale | None:
     """Return how light is told: what is shorter than radio waves by wavelength, X-rays by energy; None: as it is."""
     if not of_light(column):
         return None
+    if column.unit in {"Angstrom", "angstrom"} and 1 <= middle < LINES:
+        return Scale(unit=column.unit)
     factor, inverse = units.spectral(column.unit or "", "m")
     length = factor / middle if inverse else factor * middle
     unit = next((unit for unit, most in LIGHTS if length < most), "")

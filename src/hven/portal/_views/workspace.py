@@ -97,6 +97,7 @@ def _page(seen: View, state: Asked) -> Page:
         "name": seen.name,
         "headings": heads,
         "rows": list(zip(found.keys, side, strict=True)),
+        "row": _row(seen),
         "files": None,
         "of_rows": None,
         **lined.told(found, seen),
@@ -218,6 +219,17 @@ def _side_by_side(
         [joined(row[one.low], row[one.high]) if isinstance(one, Pair) else row[one] for one in order] for row in written
     ]
     return heads, lines
+
+
+def _row(seen: View) -> list[tuple[str, Cell, str]]:
+    """Return what the row that the address names says: its panel is drawn by a script, and a link to a row is read without scripts too."""
+    if not seen.search.row:
+        return []
+    found = pages.one(seen.search, seen.asking, seen.search.row)
+    heads = headings(found, seen.table, seen.search.units, labels=seen.labels)
+    lines = cells(found, seen.table, seen.search.units, whole=True, labels=seen.labels)
+    said = zip(heads, lines[0], strict=True) if lines else ()
+    return [(head.label, one, unit_text(head.unit)) for head, one in said if one is not None]
 
 
 def _heading(one: Heading, search: Search, pair: Pair | None = None) -> dict[str, Any]:
