@@ -241,7 +241,9 @@ class Grid {
     const { first } = this.scroll;
     const known = this.pages.ready(0);
     if (!known || !this.total) return;
-    this.high = sized(this.box, known.rows, this.drawn, this.workspace.state);
+    const high = sized(this.box, known.rows, this.drawn, this.workspace.state);
+    if (high === this.high) return; // a map was moved, a plot opened
+    this.high = high;
     this.fit();
     this.box.scrollTop = this.scroll.to(first);
     this.draw();
