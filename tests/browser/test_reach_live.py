@@ -63,3 +63,63 @@ def test_all_pages_are_of_one_width(tab: Tab) -> None:
             )
         )
     assert len(edges) == 1, edges
+
+
+def test_the_first_row_is_a_few_presses_away(tab: Tab) -> None:
+    """By the link that skips to the rows; the heads of a grid are one stop, whose arrows go on to the rows."""
+    page = tab.go("/collections/omega/epn_core")
+    page.wait_for_selector("table.live tr[data-key]")
+    presses = 0
+    skipped = False
+    while not page.evaluate("document.activeElement.matches('table.live tr[data-at=\"0\"]')"):
+        assert presses < 15
+        page.keyboard.press("Tab")
+        presses += 1
+        if not skipped and page.evaluate("document.activeElement.hash === '#rows'"):
+            assert page.evaluate("document.activeElement.getBoundingClientRect().left >= 0"), "who sees finds it, too"
+            page.keyboard.press("Enter")
+            skipped = True
+    assert presses <= 5, presses
+
+
+def test_heads_are_gone_through_by_arrows(tab: Tab) -> None:
+    page = tab.go("/collections/stars/main")
+    page.wait_for_selector("table.live tr[data-key]")
+    there = "document.activeElement.closest('th')?.querySelector('.head')?.innerText ?? document.activeElement.tagName"
+    page.locator("table.live tr[data-key]").first.focus()
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(there) == "star"
+    assert (
+        page.eval_on_selector_all("table.live thead button", "all => all.filter((one) => one.tabIndex === 0).length")
+        == 1
+    )
+    for _ in range(4):  # the order of a column, and its menu
+        page.keyboard.press("ArrowRight")
+    assert page.evaluate(there) == "ra"
+    page.keyboard.press("Enter")
+    page.wait_for_selector("th[aria-sort=ascending]:has-text('ra')")
+    page.wait_for_selector("table.live:not(.waiting)")
+    assert page.evaluate(there) == "ra", "who sorts goes on from there"
+    page.keyboard.press("End")
+    assert page.evaluate(there) == "page"
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.dataset.at") == "0"
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate(there) == "page"
+
+
+def test_menus_of_a_table_are_one_stop(tab: Tab) -> None:
+    page = tab.go("/collections/stars/main")
+    tab.alive("take")
+    page.focus(".take .menu summary")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.innerText").startswith("Columns")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-columns] input", state="visible")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('form')?.dataset.columns") == "", "what it has follows"
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.innerText").startswith("Columns")
+    page.keyboard.press("Tab")
+    assert not page.evaluate("document.activeElement.closest('.take')")

@@ -2,9 +2,11 @@
 import { all, around, make, maybe, table, target } from "./dom.js";
 import { enlarges } from "./enlarge.js";
 import { told } from "./files.js";
+import { listen } from "./grid_keys.js";
 import { coming, filled, filler, heads, line, once, ordered, proposed, reached } from "./lines.js";
 import { sized } from "./looks.js";
 import { PAGE, Pages } from "./pages.js";
+import { Rover } from "./rove.js";
 import { HEIGHT, Scroll, whole } from "./scroll.js";
 /** @import {Column, Rows} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
@@ -12,7 +14,7 @@ import { HEIGHT, Scroll, whole } from "./scroll.js";
 const LOOKS = { _row: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
 const TALL = 0.7; // of the window: a grid is not taller
 
-class Grid {
+export class Grid {
   /** @type {Column[]} */
   columns = [];
   /** Numbers of the columns in the order in which they stand.
@@ -43,6 +45,7 @@ class Grid {
     const facts = { "aria-label": t("Rows"), "aria-multiselectable": "true" };
     this.grid = make("table", { className: "rows live", role: "grid", ...facts });
     this.head = this.grid.createTHead().insertRow();
+    this.heads = new Rover(this.head, "button");
     this.body = this.grid.createTBody();
     this.above = filler();
     this.below = filler();
@@ -76,7 +79,7 @@ class Grid {
     body.addEventListener("click", (event) => this.clicked(event));
     body.addEventListener("pointerover", (event) => selection.set("hover", under(event)));
     body.addEventListener("pointerleave", () => selection.set("hover", null));
-    body.addEventListener("keydown", (event) => this.pressed(event));
+    listen(this);
   }
 
   /** What others do. */
@@ -131,7 +134,7 @@ class Grid {
     this.total = found.total ?? found.from + rows.length + (found.more ? PAGE : 0);
     this.active = 0;
     const shown = this.drawn.map((number) => columns[number]);
-    this.head.replaceChildren(...heads(shown, this.workspace, Boolean(found.files)));
+    this.heads.change(() => this.head.replaceChildren(...heads(shown, this.workspace, Boolean(found.files))));
     this.grid.setAttribute("aria-colcount", String(this.wide));
     once(maybe(this.results, "[data-alike]"), found, t);
     this.box.scrollTop = 0;
@@ -337,32 +340,6 @@ class Grid {
     const { selection } = this.workspace;
     const key = row.dataset.key ?? "";
     selection.mark([key], !selection.marked.has(key));
-  }
-
-  /** @param {KeyboardEvent} event */
-  pressed(event) {
-    const seen = this.scroll.seen - 1;
-    const last = this.total - 1;
-    const { active } = this;
-    /** @type {Record<string, number>} */
-    const rows = {
-      ArrowDown: active + 1,
-      ArrowUp: active - 1,
-      PageDown: active + seen,
-      PageUp: active - seen,
-      Home: 0,
-      End: last,
-    };
-    const at = target(event);
-    if (event.key in rows) {
-      event.preventDefault();
-      this.move(rows[event.key]);
-    } else if (event.key === "Enter" && at.matches("tr")) {
-      this.choose(active);
-    } else if (event.key === " " && at.matches("tr[data-key]")) {
-      event.preventDefault();
-      this.mark(at);
-    }
   }
 
   /** @param {string} changed */

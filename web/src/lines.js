@@ -169,9 +169,9 @@ export function heads(columns, workspace, files) {
     const mine = order.find((one) => one.replace(/^-/, "") === first);
     if (mine) th.setAttribute("aria-sort", mine.startsWith("-") ? "descending" : "ascending");
     const sort = (/** @type {MouseEvent} */ event) => state.set({ _sort: sorted(order, first, event.shiftKey) });
-    th.append(button(column.label, sort, { className: "head" }));
-    if (column.unit) th.append(" ", make("small", { textContent: column.unit_text }));
-    th.append(heading(column, columns, workspace));
+    const both = [button(column.label, sort, { className: "head" }), heading(column, columns, workspace)];
+    for (const one of both) one.dataset.of = column.name;
+    th.append(both[0], ...(column.unit ? [" ", make("small", { textContent: column.unit_text })] : []), both[1]);
     return th;
   });
   return [tick, ...cells, ...(files ? [make("th", { scope: "col", textContent: t("Files") })] : [])];

@@ -1,5 +1,6 @@
 // How the rows of a search with pictures look: small, larger or large pictures in a table, or pictures alone; it stands in the address (`_look`).
 import { button, make } from "./dom.js";
+import { Rover } from "./rove.js";
 import { HEIGHT } from "./scroll.js";
 import { pictured } from "./table.js";
 /** @import {Value} from "./answers.js" */
@@ -65,5 +66,6 @@ export function mount(box, workspace) {
   };
   state.on("change", follow);
   workspace.on("rows", follow);
+  new Rover(box, "button");
   follow();
 }

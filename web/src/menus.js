@@ -1,5 +1,6 @@
-// Menus of a bar: one is open at a time; Escape and a click elsewhere shut it.
+// Menus of a bar: one is open at a time; Escape and a click elsewhere shut it. The bar takes one press of Tab.
 import { all, find } from "./dom.js";
+import { Rover } from "./rove.js";
 
 /**
  * @param {HTMLElement} box
@@ -7,6 +8,7 @@ import { all, find } from "./dom.js";
  */
 export function menus(box, opened = () => {}) {
   const list = all(box, "details.menu", HTMLDetailsElement);
+  new Rover(box, ".menu > summary, .compare-button button");
   const shut = (/** @type {HTMLDetailsElement | null} */ but) => {
     for (const one of list) if (one !== but) one.open = false;
   };
