@@ -123,3 +123,10 @@ def test_menus_of_a_table_are_one_stop(tab: Tab) -> None:
     assert page.evaluate("document.activeElement.innerText").startswith("Columns")
     page.keyboard.press("Tab")
     assert not page.evaluate("document.activeElement.closest('.take')")
+
+
+def test_the_foot_says_how_the_site_is(tab: Tab) -> None:
+    page = tab.go("/news")
+    page.wait_for_selector("footer .health:has-text('all is well')")
+    page = tab.go("/news?lang=fr")
+    page.wait_for_selector("footer .health:has-text('tout va bien')")

@@ -37,6 +37,7 @@ from running import hven
 ADDRESSES = (
     "/health",
     "/health?format=html",
+    "/health?format=foot",
     "/health.json",
     "/health/live",
     "/health/ready",
@@ -226,6 +227,23 @@ def test_a_failing_source_degrades_freshness_and_nothing_else(site: Site, reader
     assert told(reader.get("/health"))["status"] == "degraded"
     rows = reader.post("/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY="SELECT COUNT(*) AS c FROM seen.main")
     assert rows.text.split() == ["c", "3"]
+
+
+def test_the_foot_of_a_page_says_what_is_not_well_and_why_to_whom_it_concerns(site: Site, token: str) -> None:
+    assert "all is well" in Client(create(site)).get("/health", format="foot").text
+    put(site, "covert", failures=2, phase="ERROR", message=SECRET)
+    reader = Client(create(site))
+    foot = reader.get("/health", format="foot").text
+    assert "covert" not in foot
+    operator = reader.ask("GET", "/health?format=foot", headers=basic(token)).text
+    assert "covert</a>" in operator
+    assert health.REASONS["failing"] in operator
+    put(site, "seen", failures=2, phase="ERROR", message=SECRET)
+    foot = Client(create(site)).get("/health", format="foot").text
+    assert "seen</a>" in foot
+    assert health.REASONS["failing"] in foot
+    assert "covert" not in foot
+    assert SECRET not in foot + operator
 
 
 def test_stale_data_are_503_for_who_asks_for_freshness_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

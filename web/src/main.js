@@ -18,6 +18,7 @@ const PANES = {
   looks: () => import("./looks.js"),
   menus: () => import("./menus.js"),
   plot: () => import("./plot.js"),
+  health: () => import("./health.js"),
   histograms: () => import("./histograms.js"),
   mosaic: () => import("./mosaic.js"),
   switches: () => import("./switches.js"),

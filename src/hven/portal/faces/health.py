@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hven.site import Holdings
     from hven.site.auth import Reader
 
+FOOT = 5  # reasons of a kind that stand in the foot of a page
 FRESH_STATUS = {STALE: 503}  # what `/health/fresh` answers; all else is 200
 HEADERS = {"cache-control": "no-store", "vary": "accept, accept-language, authorization, cookie"}
 JSON = {**HEADERS, "content-type": "application/json"}
@@ -105,6 +106,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         if kind == "prometheus":
             return await metrics(request)
         body = await anyio.to_thread.run_sync(told, around.reader(request))
+        if kind == "foot":
+            part = written("health_foot.html", frame(request, around), health=body, reasons=REASONS, most=FOOT)
+            return dali.whole(request, part, {**HEADERS, **guarded()})
         status = 503 if body["status"] == "down" else 200
         if kind == "html":
             page = written("health.html", frame(request, around), health=body, reasons=REASONS)
@@ -184,9 +188,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
 
 def wanted(request: Request) -> str:
-    """Return in which form a reader wants it: ``html``, ``json``, ``prometheus``; by ``format``, the address, or Accept."""
+    """Return in which form a reader wants it: ``html``, ``json``, ``prometheus``, ``foot``; by ``format``, the address, or Accept."""
     given = {key.lower(): value.lower() for key, value in request.query_params.items()}.get("format")
-    if given in {"html", "json", "prometheus"}:
+    if given in {"html", "json", "prometheus", "foot"}:
         return given
     if request.url.path.endswith(".json"):
         return "json"
