@@ -768,6 +768,8 @@ class Collection(
     "ADS bibcode of the paper"
     doi: Text
     "10.xxxx/..."
+    utype: Text
+    "data model that the schema represents, as its utype: ivo://ivoa.net/std/regtap#1.2"
     reference_url: Text
     "page about the data"
     facility: Many[Text]

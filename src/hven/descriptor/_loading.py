@@ -72,7 +72,18 @@ TAKEN = {
     "tap_user": "the tables that readers keep here",
     "ivoa": "ObsCore, whose table ivoa.obscore is made from all collections",
 }
-TEXTS = ("publisher", "licence", "licence_url", "citation", "bibcode", "doi", "reference_url", "short_name", "created")
+TEXTS = (
+    "publisher",
+    "licence",
+    "licence_url",
+    "citation",
+    "bibcode",
+    "doi",
+    "utype",
+    "reference_url",
+    "short_name",
+    "created",
+)
 LISTS = ("services", "subjects", "facility", "instrument", "waveband", "content_level", "type", "prepare")
 
 

@@ -262,10 +262,16 @@ def apply_standard(key: Written, table: Entries, settings: Settings, result: Gat
     root, found = _standard(str(name), known[str(name)])
     faults.found += found
     tables = root.get("tables") if isinstance(root, Entries) else None  # type: ignore[call-overload]
-    if not isinstance(tables, Entries) or len(tables) != 1:
-        faults.error(f"the standard {name} must describe exactly one table", name.place)
+    if not isinstance(tables, Entries) or not tables:
+        faults.error(f"the standard {name} must describe a table", name.place)
         return table
-    base: Entries = next(iter(tables.values()))
+    one = next(iter(tables)) if len(tables) == 1 else key
+    if one not in tables:  # of several, the table's own name says which
+        known_tables = [str(other) for other in tables]
+        remedy = nearest(str(key), known_tables) or f"its tables: {', '.join(known_tables)}"
+        faults.error(f"the standard {name} has no table {str(key)!r}", key.place, remedy)
+        return table
+    base: Entries = tables[one]
     called = base.get("called")  # type: ignore[call-overload]
     if called is not None and key != called and name == table.get("standard"):  # type: ignore[call-overload]
         faults.error(

@@ -443,6 +443,7 @@ class Run:
                 roots=self.site.settings.grounds,
                 journal=Pieces(self.site.store.pushes, spec.table.qualified, self.steps.pushed),
                 kept=self.site.settings.kept / "documents" / self.resource.name,
+                run=self.report.run,
                 shows=lambda done, total: self.progress(
                     Progress(table=spec.table.qualified, step=FETCH, done=done, total=total)
                 ),

@@ -484,6 +484,8 @@ class Resource:
         Name and address of the licence.
     citation, bibcode, doi, reference_url
         How it is to be cited.
+    utype
+        Data model that the schema represents.
     created
         ISO date of its first publication.
     let
@@ -526,6 +528,7 @@ class Resource:
     citation: str | None = None
     bibcode: str | None = None
     doi: str | None = None
+    utype: str | None = None
     reference_url: str | None = None
     facility: tuple[str, ...] = ()
     instrument: tuple[str, ...] = ()

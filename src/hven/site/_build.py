@@ -197,9 +197,10 @@ def _schemas(published: Mapping[str, Published], resources: Mapping[str, Resourc
         )
         title = resource.title if resource is not None else None
         about = resource.description if resource is not None else None
+        utype = resource.utype if resource is not None else None
         if (release := published[tables[0].qualified].release) is not None:
             title = about = f"{release.label} of {release.collection}, released {release.created[:10]}"
-        schemas.append(Schema(name=name, tables=tuple(tables), title=title, description=about))
+        schemas.append(Schema(name=name, tables=tuple(tables), title=title, description=about, utype=utype))
     return tuple(schemas)
 
 
@@ -278,7 +279,7 @@ def _view(spec: TableSpec, resource: Resource, published: Mapping[str, Published
                 if (value := getattr(own, name)) is not None
             }
         )
-        columns.append(column.having(**changes))
+        columns.append(column.having(**changes, std=column.std or (own is not None and own.std)))
     # the binder tells the stored tables; a view between may be private, too
     named = {cte.name.name.lower() for cte in walk(query) if isinstance(cte, CommonTable)}
     parts = [

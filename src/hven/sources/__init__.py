@@ -168,6 +168,8 @@ class Context:
         Directory of what was read of files, and fetched, kept until the next run; None: this is a first look, and nothing is kept.
     journal
         What clients pushed into the table; None: it is not known here.
+    run
+        Name of the run that reads: its tables may be of one source, which is asked once then; empty: there is none.
     shows
         Takes how many documents of how many came, while they are fetched; None: nobody looks.
     answers
@@ -191,6 +193,7 @@ class Context:
     roots: Sequence[Path] = ()
     kept: Path | None = None
     journal: Journal | None = None
+    run: str = ""
     shows: Callable[[int, int], None] | None = None
     answers: Cache[tuple[Any, Sequence[bytes]]] | None = None
 

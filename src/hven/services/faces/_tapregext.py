@@ -24,6 +24,10 @@ FEATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ivo://ivoa.net/std/tapregext#features-adql-conditional", ("COALESCE",)),
     ("ivo://ivoa.net/std/tapregext#features-adql-unit", ("IN_UNIT",)),
     ("ivo://ivoa.net/std/tapregext#features-adql-offset", ("OFFSET",)),
+    (
+        "ivo://org.gavo.dc/std/exts#extra-adql-keywords",
+        ("MOC",),
+    ),  # what pyvo looks for before it searches registries by place
 )
 
 

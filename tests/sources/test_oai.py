@@ -1,0 +1,276 @@
+"""Repositories of OAI-PMH as a source: each record once, what changed alone, what is gone goes; rubbish is told and nothing of it is taken."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from hven.model.errors import SourceError, TooLarge, UserError
+from hven.sources import Context, _turns, oai
+from hven.sources._reading import harvest
+from hven.testing.source import SourceContract
+from oai_world import OaiWorld, resource, service, tables
+from page_world import Asked, Reply, serving
+
+FIELDS = {"id": "Resource/identifier", "title": "Resource/title", "subjects": "Resource/content/subject"}
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_turns, "PAUSE", 0.0)
+
+
+def world(many: int = 5, **more: Any) -> OaiWorld:
+    found = OaiWorld(**more)
+    for at in range(many):
+        found.put(f"ivo://Example/r{at}", resource(f"ivo://Example/r{at}", f"Résumé {at} & more"))
+    return found
+
+
+class Follower:
+    """Who harvests again and again, as the runs of a collection do."""
+
+    def __init__(self, directory: Path, **options: Any) -> None:
+        self.directory, self.options, self.run = directory, {"fields": FIELDS, "tries": 1, **options}, 0
+        self.told: list[str] = []
+
+    def source(self, *, again: bool = False) -> Any:
+        self.run += not again
+        context = Context(
+            directory=self.directory, kept=self.directory / "kept", run=f"run{self.run}", allow_private=True, tell=self.told.append,
+        )  # fmt: skip
+        return oai.open(oai.Options.model_validate(self.options), context)
+
+    def read(self, name: str = "id") -> list[Any]:
+        return sorted(row[name] for batch in self.source().batches() for row in batch.to_pylist())
+
+
+class TestOai(SourceContract):
+    kind = "oai"
+    key: ClassVar[list[str]] = ["id"]
+    rows: ClassVar[list[dict[str, Any]]] = [
+        {"id": f"ivo://Example/r{at}", "title": f"Résumé {at} & more", "subjects": "planets; catalogs"} for at in (4, 0, 1, 2, 3)
+    ]  # fmt: skip
+
+    @pytest.fixture(autouse=True)
+    def _served(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setattr(harvest, "VOLUMES", 3)
+        with serving(world()) as self.url:
+            yield
+
+    def make(self, directory: Path) -> dict[str, Any]:
+        return {"url": self.url, "fields": FIELDS, "joined": {"subjects": "; "}}
+
+    def context(self, directory: Path) -> Context:
+        return Context(directory=directory, kept=directory, run="a run", allow_private=True)
+
+
+def test_records_come_page_by_page_and_once_in_a_run(tmp_path: Path) -> None:
+    one = world()
+    with serving(one) as url:
+        follower = Follower(tmp_path, url=url, joined={"subjects": ";"})
+        assert follower.read() == [f"ivo://Example/r{at}" for at in range(5)]
+        assert one.verbs() == ["Identify", "ListRecords", "ListRecords", "ListRecords"]
+        assert [one.asked[1].given.get(name) for name in ("metadataPrefix", "set")] == ["ivo_vor", None]
+        again = follower.source(again=True)  # another table of the same run
+        assert sum(batch.num_rows for batch in again.batches()) == 5
+        assert len(one.asked) == 4
+
+
+def test_what_changed_alone_is_asked_for(tmp_path: Path) -> None:
+    one = world(40, page=15)
+    with serving(one) as url:
+        follower = Follower(tmp_path, url=url, overlap=3600)
+        assert len(follower.read()) == 40
+        before = {pin.name: pin.modified for pin in follower.source().listed()}
+        one.put(
+            "ivo://example/R7", resource("ivo://Example/r7", "Another title"), "2026-01-20T00:00:00Z"
+        )  # in another case
+        del one.records["ivo://Example/r7"]
+        one.put("ivo://Example/r8", None, "2026-01-20T00:00:00Z")
+        one.put("ivo://Example/r9", resource("ivo://Example/r9", "Off", status="inactive"), "2026-01-20T00:00:00Z")
+        one.put("ivo://Example/new", resource("ivo://Example/new", "New"), "2026-01-20T00:00:00Z")
+        one.asked.clear()
+        titles = follower.read("title")
+        assert one.verbs()[:2] == ["Identify", "ListRecords 2026-01-10T11:00:00Z"]
+        assert len(titles) == 39
+        assert {"Another title", "New"} < set(titles)
+        assert not {"Résumé 7 & more", "Résumé 8 & more", "Résumé 9 & more", "Off"} & set(titles)
+        after = {pin.name: pin.modified for pin in follower.source().listed()}
+        touched = {name for name in after.keys() | before.keys() if after.get(name) != before.get(name)}
+        assert 0 < len(touched) <= 4  # the others are not read again
+
+
+@pytest.mark.parametrize(("deleted", "full", "begins"), [("no", 1e9, ""), ("transient", 0, ""), ("transient", 1e9, "2026-01-09T12:00:00Z")])  # fmt: skip
+def test_who_forgets_what_is_gone_is_read_whole(tmp_path: Path, deleted: str, full: float, begins: str) -> None:
+    one = world(deleted=deleted)
+    with serving(one) as url:
+        follower = Follower(tmp_path, url=url, full=full)
+        follower.read()
+        del one.records["ivo://Example/r3"]
+        one.now = "2026-01-11T12:00:00Z"
+        one.asked.clear()
+        left = follower.read()
+        assert ("ivo://Example/r3" in left) == bool(begins)
+        assert one.verbs()[1] == f"ListRecords {begins}".strip()
+
+
+def test_times_are_days_where_the_repository_has_days(tmp_path: Path) -> None:
+    one = world(granularity="YYYY-MM-DD")
+    with serving(one) as url:
+        follower = Follower(tmp_path, url=url)
+        follower.read()
+        one.asked.clear()
+        follower.read()
+        assert one.verbs() == ["Identify", "ListRecords 2026-01-09"]
+
+
+def test_of_several_repositories_the_first_counts(tmp_path: Path) -> None:
+    first, second = world(2), OaiWorld()
+    second.put("ivo://example/R1", resource("ivo://example/R1", "A copy"))
+    second.put("ivo://example/other", resource("ivo://example/other", "Other"))
+    with serving(first) as one, serving(second) as two:
+        follower = Follower(tmp_path, url=[one, two])
+        assert follower.read("title") == ["Other", "Résumé 0 & more", "Résumé 1 & more"]
+        first.put("ivo://Example/r1", None, "2026-01-20T00:00:00Z")
+        assert follower.read("title") == ["A copy", "Other", "Résumé 0 & more"]
+        second.spoil = lambda _asked, reply: setattr(reply, "status", 404)
+        assert follower.read("title") == ["A copy", "Other", "Résumé 0 & more"]
+        assert f"{two} was not harvested, and its records of last time stay" in follower.told[-1]
+        first.spoil = second.spoil
+        with pytest.raises(SourceError, match="answers 404"):
+            follower.read()
+
+
+def spoilt(change: Callable[[bytes], bytes], verb: str = "ListRecords", nth: int = 2) -> Callable[[Asked, Reply], None]:
+    """Change the n-th answer to a verb."""
+    count = [0]
+
+    def spoil(asked: Asked, reply: Reply) -> None:
+        if asked.given.get("verb") == verb:
+            count[0] += 1
+            if count[0] == nth:
+                reply.body = change(reply.body)
+
+    return spoil
+
+
+def swapped(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    def change(body: bytes) -> bytes:
+        assert old in body
+        return body.replace(old, new)
+
+    return change
+
+
+FIRST: dict[str, bytes] = {}
+
+
+def wheel(asked: Asked, body: bytes) -> bytes:
+    """Answer all requests for records as the first one."""
+    return FIRST.setdefault("body", body) if asked.given["verb"] == "ListRecords" else body
+
+
+BOMB = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "' + b"x" * 1000 + b'">' + b"".join(b'<!ENTITY %c "%s">' % (98 + n, b"&%c;" % (97 + n) * 50) for n in range(6)) + b"]><OAI-PMH>&g;</OAI-PMH>"  # fmt: skip
+RUBBISH: dict[str, tuple[Callable[[Asked, Reply], None], str]] = {
+    "a page": (spoilt(lambda _: b"<html><body>Welcome"), "is no XML|no OAI-PMH"),
+    "JSON": (spoilt(lambda _: b"{}"), "is no XML"),
+    "nothing": (spoilt(lambda _: b""), "is no XML"),
+    "half an answer": (spoilt(lambda body: body[: len(body) // 2]), "is no XML"),
+    "other XML": (spoilt(lambda _: b"<VOTABLE/>"), "is no OAI-PMH, but VOTABLE"),
+    "a bomb": (spoilt(lambda _: BOMB), "is no XML|is no OAI-PMH"),
+    "no list": (spoilt(lambda body: body.replace(b"ListRecords", b"ListSets")), "with none"),
+    "a record without a name": (spoilt(swapped(b"<identifier>ivo://Example/r3</identifier><dat", b"<dat")), "no identifier"),
+    "an error": (spoilt(lambda body: body[: body.index(b"<ListRecords>")] + b'<error code="badArgument">what?</error></OAI-PMH>'), "refuses: badArgument what\\?"),
+    "another version": (spoilt(swapped(b">2.0<", b">1.1<"), "Identify", 1), "version 1.1"),
+    "no identity": (spoilt(swapped(b"Identify>", b"Other>"), "Identify", 1), "what it is"),
+    "a wheel": (lambda asked, reply: setattr(reply, "body", wheel(asked, reply.body)), "round and round"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", RUBBISH)
+def test_rubbish_is_told_and_never_half_taken(tmp_path: Path, what: str) -> None:
+    one = world(9)
+    with serving(one) as url:
+        follower = Follower(tmp_path, url=url, full=0)
+        known = follower.read("title")
+        one.put("ivo://Example/r0", resource("ivo://Example/r0", "Changed"))
+        one.spoil, words = RUBBISH[what]
+        one.asked.clear()
+        with pytest.raises(UserError, match=words) as caught:
+            follower.read()
+        assert "nothing of this harvest was taken" in (caught.value.remedy or "")
+        assert not list(tmp_path.rglob("incoming"))
+        kept = follower.source(again=True)
+        kept._harvest._update = lambda _state: None  # what there is, without asking
+        assert sorted(row["title"] for batch in kept.batches() for row in batch.to_pylist()) == known
+
+
+def test_a_forgotten_token_begins_the_list_anew_once(tmp_path: Path) -> None:
+    one = world(9)
+    with serving(one) as url:
+        one.spoil = lambda asked, _reply: one.lists.clear() if len(one.asked) == 3 else None
+        assert len(Follower(tmp_path, url=url).read()) == 9
+        assert one.verbs().count("ListRecords") == 8
+        one.spoil = lambda _asked, _reply: one.lists.clear()
+        with pytest.raises(SourceError, match="refuses: badResumptionToken"):
+            Follower(tmp_path / "other", url=url).read()
+
+
+def test_records_that_hold_nothing_or_lie_are_left_out_and_counted(tmp_path: Path) -> None:
+    one = world(2, page=9)
+    one.put("ivo://Example/empty", "")
+    one.put("ivo://Example/r9", resource("ivo://other.authority/r9", "Mine now"))
+    with serving(one) as url:
+        follower = Follower(tmp_path, url=url)
+        assert follower.read() == ["ivo://Example/r0", "ivo://Example/r1"]
+        assert [text.partition(": ")[2] for text in follower.told] == [
+            "1 records were left out: they hold nothing",
+            "1 records were left out: their header has another identifier than they have",
+        ]
+
+
+@pytest.mark.parametrize(("budget", "error"), [({"bytes": 3000}, TooLarge), ({"total": 1e-6}, SourceError)])
+def test_a_harvest_has_a_budget(tmp_path: Path, budget: dict[str, float], error: type[UserError]) -> None:
+    with serving(world(9)) as url, pytest.raises(error):
+        Follower(tmp_path, url=url, **budget).read()
+    assert not list(tmp_path.rglob("*.xml"))
+
+
+def test_an_answer_that_unpacks_to_much_is_no_way_round_the_budget(tmp_path: Path) -> None:
+    one = world(1)
+
+    def spoil(_asked: Asked, reply: Reply) -> None:
+        reply.body = gzip.compress(b"<OAI-PMH>" + b" " * 50_000_000)
+        reply.headers["Content-Encoding"] = "gzip"
+
+    one.spoil = spoil
+    with serving(one) as url, pytest.raises(TooLarge):
+        Follower(tmp_path, url=url, bytes=1_000_000).read()
+
+
+def test_what_a_record_has_several_of_has_numbers_and_types_canonical_prefixes(tmp_path: Path) -> None:
+    one = OaiWorld()
+    more = service() + service("https://b.example/") + tables("a", "b")
+    one.put("ivo://x.y/z", resource("ivo://x.y/z", "Z", more).replace("vs:", "own:").replace("xmlns:vs", "xmlns:own"))
+    with serving(one) as url:
+        each = {"each": "Resource//*[@number]", "fields": {"what": "concat(local-name(), @number)", "type": "@*[local-name() = 'type']", "where": "$path"}}  # fmt: skip
+        found = [row for batch in Follower(tmp_path, url=url, **each).source().batches() for row in batch.to_pylist()]
+        assert [row["what"] for row in found] == ["capability1", "interface1", "capability2", "interface2", "schema1", "table1", "table2"]  # fmt: skip
+        assert found[1] == {"what": "interface1", "type": "vs:ParamHTTP", "where": "/Resource/capability/interface"}
+
+
+def test_columns_of_fields_need_no_harvest_and_a_first_look_one_answer(tmp_path: Path) -> None:
+    one = world(9)
+    with serving(one) as url:
+        options = oai.Options.model_validate({"url": url, "fields": FIELDS})
+        looked = oai.open(options, Context(directory=tmp_path, allow_private=True))
+        assert [column.name for column in looked.columns()] == list(FIELDS)
+        assert one.asked == []
+        assert sum(batch.num_rows for batch in looked.batches(["id"])) == 2
+        assert one.verbs() == ["Identify", "ListRecords"]
+    assert list(tmp_path.iterdir()) == []
