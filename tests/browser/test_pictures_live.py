@@ -78,3 +78,21 @@ def test_pictures_that_are_none_leave_their_words(tab: Tab) -> None:
     assert page.locator(f"{GRID} a.thumbnail").first.inner_text().endswith(".png")
     page.click(".looks button:text-is('Gallery')")
     page.wait_for_selector(".mosaic .no-shot")
+
+
+def test_a_tick_takes_all_files_of_an_observation(tab: Tab) -> None:
+    previewed(tab)
+    page = tab.go(f"{CUBES}?orbit_number=6")
+    line = page.locator(GRID).first
+    line.locator("input").click()
+    files = line.locator(".chip-file").count()
+    assert files > 1
+    page.click(".take summary:text-is('Download')")
+    page.click(f"text=Only the {files} marked rows")
+    with page.expect_download() as saving:
+        page.click(".take [data-formats] button:text-is('CSV')")
+    assert len(saving.value.path().read_text().splitlines()) == 1 + files
+    assert page.locator(".compare-button button").is_hidden(), "one line is compared with nothing"
+    line.locator("input").click()
+    page.click(".take summary:text-is('Download')")
+    page.wait_for_selector(f"text=Only the {files} marked rows", state="detached")

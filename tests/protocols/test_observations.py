@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from asking import Client
 
 from hven.app._server import create
+from hven.descriptor import check
 from hven.ingest import ingest
 from hven.model.settings import load
 from hven.site import Site
@@ -36,6 +38,26 @@ tables:
       access_estsize: {type: int32, unit: kbyte, ucd: phys.size;meta.file, rank: 3}
       quality: {type: int32, ucd: meta.code.qual, rank: 4}
       depth: {type: float64, ucd: phys.size, rank: 20}
+"""
+SAID = """\
+collection: said
+title: Said
+tables:
+  keyed:
+    primary: [id]
+    observation: [orbit, camera]
+    source: {kind: csv, files: a.csv}
+    columns: &columns
+      id: {type: int32}
+      orbit: {type: int32}
+      camera: {type: string}
+      seen: {type: timestamp, ucd: time.start}
+      access_url: {type: string, ucd: meta.ref.url;meta.file}
+  bare:
+    primary: [id]
+    observation: orbit
+    source: {kind: csv, files: a.csv}
+    columns: {id: {type: int32}, orbit: {type: int32}, camera: {type: string}, seen: {type: timestamp, ucd: time.start}}
 """
 WIDE = "collection: wide\ntitle: Wide\ntables:\n"
 TABLE = "  {name}:\n    primary: [c0]\n    max_rejects: 1\n    source: {{kind: csv, files: {name}.csv}}\n    columns:\n"
@@ -80,15 +102,32 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     wide += "  regions:\n    primary: [id]\n    source: {kind: csv, files: regions.csv}\n    columns:\n      id: {type: int32}\n"
     wide += "      obs_id: {type: string}\n      access_url: {type: string, ucd: meta.ref.url;meta.file}\n"
     files["wide/regions.csv"] = [regions]
-    for path, text in (*files.items(), ("cubes/cubes.yaml", [CUBES]), ("wide/wide.yaml", [wide])):
+    files["said/a.csv"] = ["id,orbit,camera,seen,access_url", *(",".join(map(str, row)) for row in keyed())]
+    texts = (("cubes/cubes.yaml", CUBES), ("wide/wide.yaml", wide), ("said/said.yaml", SAID))
+    for path, text in (*files.items(), *((path, [text]) for path, text in texts)):
         place = directory / "collections" / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("\n".join(text))
     with Site(load(directory, {})) as site:
-        for name in ("cubes", "wide"):
+        for name in ("cubes", "wide", "said"):
             ingest(site, name)
         site.refresh()
         yield Client(create(site))
+
+
+def keyed() -> list[tuple[object, ...]]:
+    """Give 40 files of 20 orbits by two cameras; two of no orbit."""
+    rows: list[tuple[object, ...]] = [
+        (
+            at,
+            at // 4 if at < 38 else "",
+            "ab"[at % 2],
+            f"2004-01-{1 + at // 4:02d}T00:00:0{at % 4}",
+            f"https://f.example/{at}.nc",
+        )
+        for at in range(40)
+    ]
+    return rows
 
 
 def told(client: Client, path: str, **asked: str) -> dict[str, Any]:
@@ -131,6 +170,58 @@ def test_what_was_found_in_one_file_stays_rows(client: Client) -> None:
     found = told(client, "wide/regions/rows")
     assert found["total"] == 12
     assert "files" not in found
+
+
+def test_a_descriptor_says_what_names_an_observation(client: Client) -> None:
+    found = told(client, "said/keyed/rows", _size="100")
+    groups_: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for number, orbit, camera, *_ in keyed():
+        groups_[(orbit, camera, number if orbit == "" else "")].append(int(str(number)))
+    assert sorted(json.loads(key)[0] for key in found["keys"]) == sorted(map(min, groups_.values()))
+    assert (found["total"], found["of_rows"]) == (len(groups_), 40)
+    files = {
+        json.loads(key)[0]: [json.loads(one["key"])[0] for one in files]
+        for key, files in zip(found["keys"], found["files"], strict=True)
+    }
+    assert {key: rows for key, rows in files.items() if rows} == {
+        min(rows): rows for (orbit, *_), rows in groups_.items() if orbit != ""
+    }
+    bare = told(client, "said/bare/rows", _size="100")
+    assert (bare["total"], bare["of_rows"]) == (10 + 2, 40)
+    assert [len(one) for one in bare["files"]][:9] == [4] * 9, "rows without addresses are files, too"
+    assert bare["files"][0][0] == {"key": "[0]", "href": "", "text": "1", "bytes": None}
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [("observation: [obs_ids]", "no column 'obs_ids'"), ("observation: [obs_id]\n    primary: [granule, obs_id]", "a primary key of one column")],
+)  # fmt: skip
+def test_an_observation_needs_its_columns_and_a_key(said: str, fault: str, tmp_path: Path) -> None:
+    (tmp_path / "cubes.yaml").write_text(CUBES.replace("primary: [granule]", said), encoding="utf-8")
+    (tmp_path / "a.csv").write_text("granule\n", encoding="utf-8")
+    (tmp_path / "hven.toml").write_text('title = "T"\n', encoding="utf-8")
+    assert fault in " ".join(one.message for one in check(tmp_path / "cubes.yaml", load(tmp_path, {})))
+
+
+def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None:
+    for asked in ({}, {"quality": "2..3"}):
+        rows = told(client, "cubes/main/rows", **asked)
+        strip = told(client, "cubes/main/strip", **asked)
+        assert (strip["rows"], strip["observations"]) == (rows["total"], True)
+        assert strip["time"]["total"] == rows["total"]
+        assert sum(strip["time"]["counts"]) == rows["total"]
+    each = told(client, "cubes/main/strip", _files="each")
+    assert (each["rows"], each["observations"]) == (len(made()), False)
+    number = len(groups(made()))
+    page = client.ask("GET", "/collections/cubes", headers={"accept": "text/html"}).text
+    assert f"<b>{number}</b> observations, {len(made())} files" in page
+    home = client.ask("GET", "/", headers={"accept": "text/html"}).text
+    assert f"<b>{number}</b> observations" in home
+    tree = {one["name"]: one["rows"] for one in json.loads(client.get("/tree").body)["branches"]}
+    assert tree["I0"] + tree["I1"] == number
+    drawn = told(client, "cubes/main/strip", _only="drawn")["html"]
+    assert f"{number} observations" in drawn
+    assert " rows" not in drawn
 
 
 def test_each_file_is_a_line_where_somebody_wants_that(client: Client) -> None:

@@ -40,7 +40,7 @@ class Comparison {
     this.workspace = workspace;
     this.here = table(box);
     this.place = find(around(box, ".results"), "[data-compared]");
-    this.button = button("", () => state.set({ _compare: [...selection.marked].slice(0, MOST) }), { hidden: true });
+    this.button = button("", () => state.set({ _compare: selection.lines.slice(0, MOST) }), { hidden: true });
     box.append(this.button);
     selection.on("change", (event) => {
       if (event.name === "marked") this.offer();
@@ -50,7 +50,7 @@ class Comparison {
   }
 
   offer() {
-    const count = this.workspace.selection.marked.size;
+    const count = this.workspace.selection.lines.length;
     this.button.hidden = count < 2;
     this.button.textContent = this.workspace.t("Compare {count} rows", { count: Math.min(count, MOST) });
   }

@@ -8,7 +8,7 @@ import { sized } from "./looks.js";
 import { PAGE, Pages } from "./pages.js";
 import { Rover } from "./rove.js";
 import { HEIGHT, Scroll, whole } from "./scroll.js";
-/** @import {Column, Rows} from "./answers.js" */
+/** @import {Column, RowFile, Rows} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
 const LOOKS = { _row: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
@@ -29,7 +29,7 @@ export class Grid {
   active = 0; // the row that the keyboard is at
   painted = 0; // the place, in pixels, that the rows were drawn for
   /** What the rows in sight were drawn of: who presses a button on one lets it go on the same one, whatever is drawn meanwhile.
-   * @type {WeakMap<HTMLTableRowElement, {values: unknown, drawn: number[]}>} */
+   * @type {WeakMap<HTMLElement, {values: unknown, drawn: number[], files: RowFile[]}>} */
   lines = new WeakMap();
 
   /**
@@ -230,7 +230,7 @@ export class Grid {
     }
     const files = found.files?.[at % PAGE];
     const made = line(at, active, { key: found.keys[at % PAGE], values, columns, drawn, files }, this.workspace);
-    this.lines.set(made, { values, drawn });
+    this.lines.set(made, { values, drawn, files: files ?? [] });
     return made;
   }
 
@@ -269,10 +269,7 @@ export class Grid {
   /** A few rows take no more room than they need: what is below them comes into sight. */
   fit() {
     const { box } = this;
-    if (!this.total) {
-      box.style.height = "auto";
-      return;
-    }
+    if (!this.total) return void Object.assign(box.style, { height: "auto" });
     const bar = box.offsetHeight - box.clientHeight; // edges, and the bar of a grid that is wider than its place
     const tall = whole(this.total, this.head.offsetHeight, this.high) + bar;
     box.style.height = tall < innerHeight * TALL ? `${tall}px` : "";
@@ -339,7 +336,8 @@ export class Grid {
   mark(row) {
     const { selection } = this.workspace;
     const key = row.dataset.key ?? "";
-    selection.mark([key], !selection.marked.has(key));
+    const files = (this.lines.get(row)?.files ?? []).map((one) => one.key); // all of an observation's
+    selection.mark([key], !selection.marked.has(key), files);
   }
 
   /** @param {string} changed */

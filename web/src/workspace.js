@@ -122,6 +122,9 @@ export class Selection extends Teller {
   chosen = null;
   /** @type {Set<string>} */
   marked = new Set();
+  /** Those that are marked as files of an observation, whose line is marked.
+   * @type {Set<string>} */
+  files = new Set();
 
   /**
    * @param {"hover" | "chosen"} name
@@ -133,10 +136,21 @@ export class Selection extends Teller {
     this.tell("change", { name });
   }
 
-  /** @param {string[]} keys */
-  mark(keys, on = true) {
-    for (const key of keys) this.marked[on ? "add" : "delete"](key);
+  /**
+   * @param {string[]} keys
+   * @param {boolean} [on]
+   * @param {string[]} [files] rows behind these lines: they go with them
+   */
+  mark(keys, on = true, files = []) {
+    for (const key of [...keys, ...files]) this.marked[on ? "add" : "delete"](key);
+    for (const key of files) this.files[on ? "add" : "delete"](key);
+    for (const key of keys) this.files.delete(key);
     this.tell("change", { name: "marked" });
+  }
+
+  /** The lines that are marked: what one compares. */
+  get lines() {
+    return [...this.marked].filter((key) => !this.files.has(key));
   }
 
   /**

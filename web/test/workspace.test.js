@@ -56,6 +56,21 @@ test("a selection tells what changed, and nothing if nothing did", () => {
   );
 });
 
+test("files of an observation are marked with its line, and one compares lines", () => {
+  const selection = new Selection();
+  selection.mark(["a"], true, ["a", "a2", "a3"]);
+  selection.mark(["b"]);
+  assert.deepEqual(
+    [[...selection.marked], selection.lines],
+    [
+      ["a", "a2", "a3", "b"],
+      ["a", "b"],
+    ],
+  );
+  selection.mark(["a"], false, ["a", "a2", "a3"]);
+  assert.deepEqual([[...selection.marked], selection.lines], [["b"], ["b"]]);
+});
+
 test("words come in the reader's language, with their values", () => {
   const { t } = workspace();
   assert.equal(t("{count} rows", { count: 3 }), "3 lignes");

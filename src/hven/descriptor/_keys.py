@@ -596,6 +596,8 @@ class Table(
     "foreign keys: name: target"
     form: Many[Text]
     "fields that the form of its page begins with, in this order: [time, target_name, orbit]; a pair x_min, x_max is x. Default: time, target, place and season of a standard, and columns of your own"
+    observation: Many[Text]
+    "columns that make the key of an observation: [obs_id, time_min]; on pages rows that are alike in them are one line, with its files. []: each row is a line. Default: obs_id, with its time and instrument, where they repeat"
     indexes: Many[Many[Text]]
     "columns that are searched together: [[target, time]]; one alone is marked 'indexed'"
     partition: Partition

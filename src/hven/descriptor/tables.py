@@ -145,6 +145,11 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         enums=enums,
         position=_position(what, fields, made, names, closed, faults),
         form=tuple(_form(what, fields, names, closed, faults)),
+        observation=(
+            tuple(dict.fromkeys(_known(what, "observation", fields, names, closed, faults)))
+            if "observation" in fields
+            else None
+        ),
         indexes=_indexes(what, fields, names, closed, faults),
         partition=partition(what, fields, names, closed, faults),
         view=_view(what, fields, faults),
@@ -158,6 +163,12 @@ def table_spec(name: Written, fields: Fields, around: Inherited, faults: Faults)
         series=tuple(data_sets(what, str(name), fields, names if closed else None, around, faults)),
         endpoints=tuple(endpoints(what, fields, names if closed else None, faults)),
     )
+    if table.observation and len(table.primary) != 1:
+        faults.error(
+            f"{what}.observation: rows are put together by a primary key of one column",
+            fields.places["observation"],
+            "primary: name that column",
+        )
     if any(spec.kind == GRANULES for spec in specs):
         told = recipes(table)
         specs = tuple(

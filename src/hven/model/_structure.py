@@ -331,6 +331,9 @@ class Table:
         Its addresses with parameters of their own, as its collection's descriptor says.
     form
         Fields that the form of its page begins with, in order: columns, or pairs ``x_min``, ``x_max`` as ``x``.
+    observation
+        Columns that name an observation, of which rows that are alike in them are the files; empty: each row is one. None: what its
+        rows are like says it.
     """
 
     schema: str
@@ -363,6 +366,7 @@ class Table:
     spans: tuple[str, ...] = field(default=(), repr=False)
     endpoints: tuple[_addressed.Endpoint, ...] = field(default=(), repr=False)
     form: tuple[str, ...] = ()
+    observation: tuple[str, ...] | None = None
     release: str | None = field(default=None, repr=False)
     observed: bool = field(default=False, compare=False, repr=False)
 
@@ -604,7 +608,7 @@ def distinct(named: Sequence[N], taken: Iterable[str] = ()) -> list[N]:
 VERSION = 1
 _PARTS: dict[str, type] = {"columns": Column, "keys": Key, "groups": Group, "frames": FrameRef, "params": Constant}
 _WORDED = {"title", "description", "label"}
-_TUPLES = {"primary", "position", "origins", "target_columns", "form"}
+_TUPLES = {"primary", "position", "origins", "target_columns", "form", "observation"}
 
 
 def table_to_json(table: Table) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Rows as observations: rows that share what names an observation are one line, whose files they are.
 
-Which columns name it: ``obs_id`` with the time at which it began and its instrument. A table has lines where these repeat and each row
-has a file of its own, as the statistics of its published rows say: rows that share a file are what was found in it, each for itself. A
-line is the row of the smallest key.
+Which columns name it says ``observation`` of the descriptor; else they are ``obs_id`` with the time at which it began and its instrument,
+where these repeat and each row has a file of its own, as the statistics of its published rows say: rows that share a file are what was
+found in it, each for itself. A line is the row of the smallest key.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.portal._explore.page_queries import Asking
     from hven.portal._explore.rows import Page
+    from hven.site import Published
 
 NAME, INSTRUMENT = "obs_id", "instrument_name"
 OWN = 0.9  # different files of a row, on the average: what was counted may be an estimate
 REPEATS = 1.2  # rows of an observation, on the average, from which on lines are worth it
+PATIENCE = 2.0  # seconds that counting all lines may take
 MOST = 2_000_000  # rows of a table; more are not put together while somebody waits
 LISTED = 5_000  # files of a page
 WEB = ("http://", "https://", "ftp://")
@@ -45,7 +47,7 @@ class Observed:
     """What names the observations of a table, and what is told of their files; `unnamed`: there are rows without a name, each of which is a line."""
 
     columns: tuple[str, ...]
-    link: Column
+    link: Column | None
     size: Column | None
     words: tuple[str, ...]
     unnamed: bool
@@ -63,33 +65,46 @@ class File:
 
 def observed(table: Table, asking: Asking) -> Observed | None:
     """Find what names the observations of a table; None: each of its rows is one."""
-    columns = {column.name.lower(): column for column in table.columns if not column.hidden}
-    named = columns.get(NAME)
     item = asking.published(table)
-    if named is None or len(table.primary) != 1 or not item.rows or item.rows > MOST:
+    if len(table.primary) != 1 or not item.rows or item.rows > MOST:
         return None
-    known = item.statistics.get(named.name, {})
-    distinct, nulls = known.get("distinct"), known.get("nulls")
-    if (
-        not isinstance(distinct, int)
-        or not isinstance(nulls, int)
-        or item.rows - nulls < REPEATS * distinct
-        or not distinct
-    ):
-        return None
+    columns = {column.name.lower(): column for column in table.columns if not column.hidden}
     leads = [one for one in cart.links(table) if not one.link and kind_of(one, table) != "picture"]
-    files = item.statistics.get(leads[0].name, {}).get("distinct") if leads else None
-    if not isinstance(files, int) or files < OWN * item.rows:
+    link = leads[0] if leads else None
+    names = _usual(table, columns, link, item) if table.observation is None else table.observation
+    if not names:
         return None
-    begin, _ = begins_and_ends(table)
-    others = [begin, columns.get(INSTRUMENT)]
     return Observed(
-        columns=tuple(dict.fromkeys([named.name, *(one.name for one in others if one is not None)])),
-        link=leads[0],
+        columns=names,
+        link=link,
         size=cart.size_of(table),
         words=tuple(columns[name].name for name in WORDS if name in columns and columns[name].type.is_string),
-        unnamed=nulls > 0,
+        unnamed=item.statistics.get(names[0], {}).get("nulls") != 0,
     )
+
+
+def _usual(table: Table, columns: Mapping[str, Column], link: Column | None, item: Published) -> tuple[str, ...]:
+    """Return the columns that name an observation where its descriptor does not say them; none where they do not repeat, or files do."""
+    named, rows = columns.get(NAME), item.rows or 0
+    known = {} if named is None else item.statistics.get(named.name, {})
+    distinct, nulls = known.get("distinct"), known.get("nulls")
+    files = None if link is None else item.statistics.get(link.name, {}).get("distinct")
+    if named is None or not isinstance(distinct, int) or not isinstance(nulls, int) or not isinstance(files, int):
+        return ()
+    if not distinct or rows - nulls < REPEATS * distinct or files < OWN * rows:
+        return ()
+    begin, _ = begins_and_ends(table)
+    others = [begin, columns.get(INSTRUMENT)]
+    return tuple(dict.fromkeys([named.name, *(one.name for one in others if one is not None)]))
+
+
+def number(table: Table, asking: Asking) -> int | None:
+    """Count the lines of a table, once for each state of it; None: each of its rows is one, or nobody could count in time."""
+    found = None if table.view is not None else observed(table, asking)
+    if found is None:
+        return None
+    counted = asking.settled(lines(Search(table=table), found).count(), table, seconds=PATIENCE)
+    return None if counted is None else int(counted.column(0)[0].as_py())
 
 
 def lines(search: Search, found: Observed) -> Search:
@@ -162,7 +177,7 @@ def file_of(row: Mapping[str, object], table: Table) -> File | None:
 
 def _told(group: Sequence[tuple[str, dict[str, object]]], found: Observed) -> list[File]:
     """Tell the files of one observation apart by the first word that does so: of a column, else the ends of their names."""
-    links = [str(row[found.link.name] or "") for _, row in group]
+    links = ["" if found.link is None else str(row[found.link.name] or "") for _, row in group]
     endings = [ending[1].lower() if (ending := ENDING.search(urlsplit(link).path)) else "" for link in links]
     choices = [[str(row[name] or "") for _, row in group] for name in found.words]
     choices.insert(1, endings)

@@ -60,10 +60,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
 
     async def collection(state: Asked) -> Page:
         schema = state.collection()
-        rows = await counts.of(
-            state.holdings, [t for t in schema.tables if t.qualified in state.holdings.published], state.who
-        )
-        found = described(schema, state, rows)
+        shown = [t for t in schema.tables if t.qualified in state.holdings.published]
+        rows = await counts.of(state.holdings, shown, state.who)
+        found = described(schema, state, rows, await counts.lines(state.holdings, shown, state.who))
         more = await anyio.to_thread.run_sync(_more, found, state)
         more["strip"] = await anyio.to_thread.run_sync(_strip, found, state)
         twin = {
@@ -165,12 +164,18 @@ def _looked(described_: dict[str, Any], road: Asking, state: Asked) -> dict[str,
     return looked
 
 
-def described(schema: Schema, state: Asked, rows: Mapping[str, int | None]) -> dict[str, Any]:
-    """Gather what pages say of a collection."""
+def described(
+    schema: Schema, state: Asked, rows: Mapping[str, int | None], lines: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Gather what pages say of a collection; `lines`: of the tables whose lines are observations."""
+    lines = lines or {}
     published = state.holdings.published
     tables = [
-        _table(published[t.qualified], t, state, rows[t.qualified]) for t in schema.tables if t.qualified in published
+        {**_table(published[t.qualified], t, state, rows[t.qualified]), "lines": lines.get(t.qualified)}
+        for t in schema.tables
+        if t.qualified in published
     ]
+    shown = [one["rows"] if one["lines"] is None else one["lines"] for one in tables]
     return {
         "name": schema.name,
         "resource": state.holdings.resources[schema.name],
@@ -179,6 +184,8 @@ def described(schema: Schema, state: Asked, rows: Mapping[str, int | None]) -> d
         "rows": sum(table["rows"] or 0 for table in tables)
         if any(table["rows"] is not None for table in tables)
         else None,
+        "count": sum(one or 0 for one in shown) if any(one is not None for one in shown) else None,
+        "observations": all(one["lines"] is not None for one in tables),
         "updated": max((table["updated"] for table in tables), default=None),
         "kinds": list(dict.fromkeys(kind for table in tables for kind in table["kinds"])),
     }

@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from hven.engines import Live
 from hven.model.errors import ServiceError
-from hven.portal._explore import Search
+from hven.portal._explore import Search, observation_lines
 from hven.portal._explore.page_queries import Asking
 from hven.site.auth import row_filters
 
@@ -35,6 +35,24 @@ class Counts:
             road = Asking(site=self._around.site, who=who, policies=self._around.policies, holdings=holdings)
             found |= await anyio.to_thread.run_sync(lambda: {name: _counted(name, road) for name in hiding})
         return found
+
+    async def lines(self, holdings: Holdings, tables: Sequence[Table], who: Reader) -> dict[str, int]:
+        """Return how many observations there are in the tables whose rows are files of these, by qualified name."""
+        road = Asking(site=self._around.site, who=who, policies=self._around.policies, holdings=holdings)
+        return await anyio.to_thread.run_sync(lambda: lines(tables, road), abandon_on_cancel=True)
+
+
+def lines(tables: Sequence[Table], road: Asking) -> dict[str, int]:
+    """Count the lines of tables that have such; those that could not be counted are left out."""
+    found = {}
+    for table in tables:
+        try:
+            number = observation_lines.number(table, road)
+        except ServiceError:
+            continue
+        if number is not None:
+            found[table.qualified] = number
+    return found
 
 
 def _counted(name: str, road: Asking) -> int | None:

@@ -20,6 +20,7 @@ from hven.portal._explore.page_queries import Asking
 from hven.portal._pages.markdown import shown, spoken
 from hven.portal._views.collection import described, plain, strip
 from hven.portal._views.counts import Counts
+from hven.portal._views.counts import lines as lines_of
 from hven.portal._views.facts import catalogue
 from hven.portal._views.guides import SHELF, seen, thumbnail
 from hven.portal._views.news import told
@@ -90,7 +91,10 @@ def routes(around: Surroundings) -> Sequence[Route]:
     async def home(state: Asked) -> Page:
         shelves = [schema for schema in state.catalogue.schemas if schema.name in state.holdings.resources]
         rows = await counts.of(state.holdings, _tables(state), state.who)
-        found = [described(schema, state, rows) for schema in shelves]
+        lines: dict[str, int] = {}
+        with anyio.move_on_after(PATIENCE):
+            lines = await counts.lines(state.holdings, _tables(state), state.who)
+        found = [described(schema, state, rows, lines) for schema in shelves]
         known = await looks_of(state)
         found = [_card(one, known.get(one["name"]), state) for one in found]
         found.sort(key=_place)
@@ -116,7 +120,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
                 ],
                 state,
             ),
-            "rows": sum(one["rows"] or 0 for one in found) or None,
+            "rows": sum(one["count"] or 0 for one in found) or None,
             "catalogue": catalogue(state, found),
         }
         twin = {
@@ -151,6 +155,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
                 trees.of(road, _counted(known), one, settings.tree.branches, reach)
             except Exception:  # the site may just be closing; whoever asks for the page counts again
                 log.info("the tree of counts could not be made ahead", exc_info=True)
+        lines_of(known, road)
 
     around.site.after_changes(
         lambda holdings: threading.Thread(target=warm, args=(holdings,), name="tree", daemon=True).start()
@@ -178,7 +183,7 @@ def _card(one: dict[str, Any], look: Look | None, state: Asked) -> dict[str, Any
 def _place(one: dict[str, Any]) -> tuple[bool, int, int, str]:
     """Return where a card stands: by its descriptor's `index`, then the largest first."""
     index = one["resource"].index
-    return (index is None, index or 0, -(one["rows"] or 0), one["name"])
+    return (index is None, index or 0, -(one["count"] or 0), one["name"])
 
 
 def _shelves(state: Asked) -> dict[str, list[Table]]:

@@ -18,6 +18,7 @@ from hven.portal._explore.strip_bins import values_of, written
 from hven.portal._pages import pages
 from hven.portal._views.disconnect import Waiting, attended
 from hven.portal._views.page_formats import Asked, Page, json_page
+from hven.portal._views.row_lines import lines
 from hven.portal._views.table_page import View, faults, view
 
 if TYPE_CHECKING:
@@ -99,14 +100,16 @@ def _rooms(chosen: Layout) -> str:
 def content(seen: View) -> dict[str, Any]:
     """Return all that is drawn of a search."""
     chosen = strip.layout(seen.table, seen.asking)
-    every = strip.counted(Search(table=seen.table), seen.asking, chosen) if chosen.columns else None
+    lined = lines(seen)
+    every = strip.counted(lined.every(seen), seen.asking, chosen) if chosen.columns else None
     narrowed = seen.search.where() is not None
-    found = strip.counted(seen.search, seen.asking, chosen) if narrowed and every is not None else every
+    found = strip.counted(lined.search, seen.asking, chosen) if narrowed and every is not None else every
     drawn: dict[str, Any] = {
         "later": False,
         "late": found is None,
         "exact": found is not None and found.exact,
         "rows": None if found is None else found.rows,
+        "observations": lined.observed is not None,
         "faults": faults(seen.search),
         "time": None,
         "map": None,
@@ -316,7 +319,7 @@ def _plain(found: dict[str, Any]) -> dict[str, Any]:
         return None if one is None else {key: value for key, value in one.items() if key not in left}
 
     return {
-        **{key: found[key] for key in ("rows", "exact", "faults")},
+        **{key: found[key] for key in ("rows", "observations", "exact", "faults")},
         "time": plain(found["time"]),
         "map": plain(found["map"]),
         "parts": [plain(one) for one in found["parts"]],
