@@ -275,6 +275,68 @@ def test_rows_nearest_to_each_step_against_numpy(tmp_path: Path, column: str, be
     assert set(found) == wanted
 
 
+SPANS = dated(
+    Table(
+        schema="sdo",
+        name="spans",
+        primary=("id",),
+        columns=(
+            Column(name="id", type=INT32),
+            Column(name="t_min", type=TIMESTAMP, ucd="time.start"),
+            Column(name="t_max", type=TIMESTAMP, ucd="time.end"),
+        ),
+    )
+)
+EXPOSURES = [
+    (at * 347 + (at * at * 97) % 250, (at * 31) % 400) for at in range(-60, 400)
+]  # seconds from BEGIN, how long
+
+
+@pytest.fixture(scope="module")
+def spans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    rows = [
+        {"id": at, "t_min": BEGIN + timedelta(seconds=when), "t_max": BEGIN + timedelta(seconds=when + long)}
+        for at, (when, long) in enumerate(EXPOSURES)
+    ]
+    with tiny_site(
+        tmp_path_factory.mktemp("spans"), {"sdo.spans": (SPANS, pa.Table.from_pylist(rows, schema=SPANS.arrow))}
+    ) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", ["t", "t_min"])
+@pytest.mark.parametrize(
+    ("asked", "first", "last", "closed"),
+    [
+        ("2012-06-05T00:07:30..2012-06-05T20:07:30", 450, 72_450, True),
+        ("2012-06-05T00:07:31..2012-06-05T20:00:00", 451, 72_000, True),
+        ("2012-06-05T12:00~90 min", 37_800, 48_600, True),
+        ("2012-06-05", 0, 86_400, False),
+        ("2012-06-05T06:00:10..", 21_610, None, False),
+    ],
+)
+@pytest.mark.parametrize("step", [60, 600, 3600, 5400])
+def test_steps_begin_at_t0_against_whole_seconds(
+    spans: Site, name: str, asked: str, first: int, last: int | None, closed: bool, step: int
+) -> None:
+    """Steps one by one in whole seconds, with nothing of ours: of each the nearest exposure among those that are asked for."""
+    limit = 10**9 if last is None else last
+    found = [
+        (when, at)
+        for at, (when, long) in enumerate(EXPOSURES)
+        if (when + long if name == "t" else when) >= first and (when <= limit if closed else when < limit)
+    ]
+    wanted = set()
+    for moment in range(first, min(limit + closed, max(when for when, _ in found) + step), step):
+        near = [(abs(when - moment), when, at) for when, at in found if -step < 2 * (when - moment) <= step]
+        wanted |= {min(near)[2]} if near else set()
+    search = read([(name, asked), ("_every", f"{step} s")], SPANS)
+    assert search.faults == ()
+    with query.run(parse(search.adql()), site=spans) as result:
+        assert sorted(result.table().column("id").to_pylist()) == sorted(wanted)
+    assert 0 < len(wanted) < len(found) or step == 60
+
+
 def test_dates_of_modified_julian_dates_and_whole_days(site: Site) -> None:
     table = dated(
         SDO.having(
