@@ -181,12 +181,32 @@ def test_where_nothing_is_found_the_next_step_is_proposed(made: Client) -> None:
     (one,) = ask(made, f"{HERE}/count?{asked}")["without"]
     assert (one["name"], one["label"], one["value"], one["rows"]) == ("orbit", "orbit", "99999", ROWS // 3)
     found = page(made, f"{HERE}?{asked}")
-    assert words(found.xpath("//ul[@data-without]/li")) == ["without orbit 99999: 20 rows"]
+    assert words(found.xpath("//ul[@data-without]/li")) == ["without orbit 99999: 20 rows orbit there: 0 – 28"]  # noqa: RUF001
+    assert one["range"] == "0 – 28"  # noqa: RUF001
     assert found.xpath("//ul[@data-without]//a/@href")[0].endswith("?quality=0")
     assert ask(made, f"{HERE}/count?orbit=99999")["without"][0]["rows"] == ROWS
     assert ask(made, f"{HERE}/count?orbit=1")["without"] == []
     both = ask(made, f"{HERE}/count?orbit=0&quality=2")["without"]
     assert [(one["name"], one["rows"]) for one in both] == [("quality", 2), ("orbit", 20)], "the nearest first"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("time=1999", "2004-01-01 03:00:00 – 2004-01-28 03:14:24 UTC"),  # noqa: RUF001
+        ("time=1999&orbit=3", "2004-01-07 03:00:00 – 2004-01-08 03:14:24 UTC"),  # noqa: RUF001
+        ("c2=80..90", "-30 – 30.5 °"),  # noqa: RUF001
+        ("spectral_range=1..2 m", "0.364445 – 5.09072 µm"),  # noqa: RUF001
+        ("ice=>99", "0 – 8.42857"),  # noqa: RUF001
+        ("quality=7", ""),  # of codes there is no range
+        ("obs_id=nobody", ""),
+    ],
+)
+def test_where_nothing_is_found_the_range_that_there_is_stands_beside_it(made: Client, asked: str, said: str) -> None:
+    found = ask(made, f"{HERE}/count?{asked}")
+    assert (found["total"], found["faults"]) == (0, [])
+    name = asked.partition("=")[0]
+    assert next(one["range"] for one in found["without"] if one["name"] == name) == said
 
 
 def test_choices_and_chips_have_words(made: Client) -> None:

@@ -107,7 +107,7 @@ export type Count = {
   total: number | null;
   exact: boolean;
   /** Where nothing is found: what would be without each condition. */
-  without: (Chip & { rows: number })[];
+  without: Easier[];
   faults: Fault[];
   asked: Chip[];
   fields: Record<string, Parts>;
@@ -115,6 +115,8 @@ export type Count = {
   every: string;
 };
 export type Parts = { low: string; high: string; unit: string; around: string };
+/** A condition that is left out: the rows that there are then, and from where to where its values are. */
+export type Easier = Chip & { rows: number; range: string };
 export type Chip = { name: string; label: string; value: string; address: string; when?: string };
 
 /** `/facets`. */

@@ -4,7 +4,7 @@ import { button, make } from "./dom.js";
 import { heading } from "./heading.js";
 import { chips } from "./files.js";
 import { fill } from "./table.js";
-/** @import {Chip, Column, RowFile, Rows, Translate, Value} from "./answers.js" */
+/** @import {Column, Easier, RowFile, Rows, Translate, Value} from "./answers.js" */
 /** @import {Selection, Workspace} from "./workspace.js" */
 
 /**
@@ -213,7 +213,7 @@ function soft(text) {
 
 /**
  * The next step where nothing is found: each condition left out, with the rows that there are then.
- * @param {(Chip & {rows: number})[]} without
+ * @param {Easier[]} without
  * @param {Workspace} workspace
  */
 export function proposed(without, workspace) {
@@ -221,10 +221,12 @@ export function proposed(without, workspace) {
   const steps = without.map((one) => {
     const condition = `${called(one, t)} ${one.value}`;
     const text = t("without {condition}: {count} rows", { condition, count: workspace.number(one.rows) });
+    const there = one.range && t("{column} there: {range}", { column: called(one, t), range: one.range });
     return make(
       "li",
       {},
       button(text, () => state.set({ [one.name]: null, _row: null }), { className: "link" }),
+      ...(there ? [" ", soft(there)] : []),
     );
   });
   return make("ul", { className: "empty" }, ...steps);

@@ -1,5 +1,5 @@
 // What the panes of a page share: the state in the address, the selection, the rows that are loaded, asking the server, the language.
-/** @import {Chip, Column, Translate, Value} from "./answers.js" */
+/** @import {Column, Easier, Translate, Value} from "./answers.js" */
 
 /** @typedef {Record<string, string | string[] | null>} Changes null removes a parameter, a list gives it several times */
 /** @typedef {{columns: Column[], rows: Value[][], keys: string[], total: number, exact: boolean}} Loaded */
@@ -187,7 +187,7 @@ export class Workspace extends Teller {
    * @type {Loaded | null} */
   rows = null;
   /** What the form was told last.
-   * @type {{search: string, total: number | null, exact: boolean, without: (Chip & {rows: number})[]} | null} */
+   * @type {{search: string, total: number | null, exact: boolean, without: Easier[]} | null} */
   counted = null;
   /** Brings the panes of a part of the page to life; see main.js.
    * @type {(root: ParentNode) => void} */

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql import tree
-from hven.model.errors import Timeout
+from hven.model.errors import HvenError, Timeout
+from hven.portal._explore.fields import paired
 from hven.portal._explore.search import EVERY, INSIDE, NEAR, WORDS, ref
 
 if TYPE_CHECKING:
@@ -68,8 +69,22 @@ def count(search: Search, asking: Asking, *, seconds: float = PATIENCE) -> Count
         return Count(rows=None, exact=False)
 
 
-def without(search: Search, asking: Asking, *, seconds: float = PATIENCE) -> list[tuple[str, Search, int]]:
-    """Count what a search would find without each of its conditions: the name of the condition, the search, its rows; what finds nothing, or takes too long, is left out."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Easier:
+    """A search without one of its conditions: `name` is the condition's, `rows` how many it finds.
+
+    `ends`: the least and the greatest of the numbers or times that the condition is on, as two rows of a page. None: it is on none, or
+    nobody could say in time.
+    """
+
+    name: str
+    search: Search
+    rows: int
+    ends: Page | None = None
+
+
+def without(search: Search, asking: Asking, *, seconds: float = PATIENCE) -> list[Easier]:
+    """Count what a search would find without each of its conditions; what finds nothing, or takes too long, is left out."""
     names = [name for name, _ in search.conditions]
     easier = [(name, _less(search, name)) for name in names]
     own: dict[str, dict[str, object]] = {
@@ -88,8 +103,32 @@ def without(search: Search, asking: Asking, *, seconds: float = PATIENCE) -> lis
             break
         rows = count(one, asking, seconds=left).rows
         if rows:
-            found.append((name, one, rows))
-    return sorted(found, key=lambda each: each[2])
+            ends = _ends(one, name, asking, until - time.monotonic())
+            found.append(Easier(name=name, search=one, rows=rows, ends=ends))
+    return sorted(found, key=lambda each: each.rows)
+
+
+def _ends(search: Search, name: str, asking: Asking, seconds: float) -> Page | None:
+    """Ask for the least and the greatest value of what a condition is on."""
+    kinds = [(column, column.type) for column in search.table.columns if not column.hidden]
+    shown = [column for column, kind in kinds if (kind.is_numeric or kind.is_timestamp) and not kind.is_array]
+    own = next(((column, column) for column in shown if column.name == name), None)
+    found = own or next(((low, high) for stem, low, high in paired(shown) if stem == name.lower()), None)
+    if found is None or seconds <= 0:
+        return None
+    low, high = found
+    items = (
+        tree.SelectItem(tree.Function("MIN", (ref(low.name),)), tree.Ident("low")),
+        tree.SelectItem(tree.Function("MAX", (ref(high.name),)), tree.Ident("high")),
+    )
+    try:
+        answer = asking.table(tree.Query(tree.Select(items, search.source(), where=search.where())), seconds=seconds)
+    except HvenError:
+        return None
+    values = pa.concat_arrays([answer.column(at).combine_chunks().cast(low.type.arrow) for at in (0, 1)])
+    if values.null_count:
+        return None
+    return Page(columns=(low,), rows=pa.table({low.name: values}), keys=("", ""), offset=0, more=False)
 
 
 def _less(search: Search, name: str) -> Search:

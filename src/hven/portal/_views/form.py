@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from hven.portal._explore import cadence, facets, fields, notation
 from hven.portal._explore import rows as pages
+from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.column_labels import Labels
+from hven.portal._explore.column_pairs import joined
 from hven.portal._explore.constant_columns import untelling
 from hven.portal._explore.names import on_body
+from hven.portal._explore.number_text import unit_text
 from hven.portal._explore.search import EVERY, INSIDE, NEAR, WORDS, sphere
 
 if TYPE_CHECKING:
@@ -244,10 +248,23 @@ def left_out(search: Search, asking: Asking, labels: Labels) -> list[dict[str, A
     """Return what would be found without each condition, where all together find nothing."""
     said = {one["name"]: one for one in chips(search, labels)}
     return [
-        {**said[name], "rows": rows, "address": easier.address()}
-        for name, easier, rows in pages.without(search, asking)
-        if name in said
+        {**said[one.name], "rows": one.rows, "address": one.search.address(), "range": _range(one, labels)}
+        for one in pages.without(search, asking)
+        if one.name in said
     ]
+
+
+def _range(easier: pages.Easier, labels: Labels) -> str:
+    """Say from where to where the values of a condition are that finds nothing; nothing where they have no range."""
+    if easier.ends is None:
+        return ""
+    (head,) = headings(easier.ends, labels.table, labels=labels)
+    each = [replace(easier.ends, rows=easier.ends.rows.slice(at, 1)) for at in (0, 1)]  # each with its own decimals
+    ends = [cells(one, labels.table, labels=labels)[0][0] for one in each]
+    if head.kind == "code" or any(one is None for one in ends):
+        return ""
+    told = joined(*(ends[::-1] if head.scale.inverse else ends))
+    return "" if told is None else f"{told.text} {unit_text(head.unit)}".rstrip()
 
 
 def _is_column(table: Table, name: str) -> bool:
