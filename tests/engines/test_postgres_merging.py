@@ -528,6 +528,8 @@ def test_readers_need_no_right_to_the_shared_table(opened, database):
         assert answer(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": snapshot}).to_pylist() == [
             {"n": 500}
         ]
+    some = engine.sample(second, 100, ["mag"])
+    assert some is None or 0 < some.rows.num_rows < 500
     with psycopg.connect(database) as connection:
         connection.execute("SET ROLE merge_reader")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -687,3 +689,22 @@ def test_a_coverage_is_revised_to_what_a_look_at_all_rows_finds(before, come, go
     assert found in {None, wanted}
     if not went.any() or old.endswith("8/"):
         assert found is not None
+
+
+@pytest.mark.parametrize("table", [STARS, YEARS], ids=["whole", "cut"])
+def test_a_sample_has_rows_of_its_own_state_alone(opened, table):
+    engine = opened()
+    rows = sky(3_000, seed=9)
+    first = stage(engine, table, rows)
+    keys = [{"id": one} for one in rows.column("id").to_pylist()[:1_500]]
+    second = merge(engine, table, first, rows.slice(0, 10), keys)
+    assert engine._kept(second).share is not None
+    known = {snapshot.path: set(stored(engine, snapshot, table)) for snapshot in (first, second)}
+    for snapshot in (first, second):
+        some = engine.sample(snapshot, snapshot.rows // 2, [column.name for column in table.columns])
+        found = told(some.rows.cast(table.arrow))
+        assert set(found) <= known[snapshot.path]
+        assert len(set(found)) == len(found) == pytest.approx(snapshot.rows / 2, rel=0.3)
+        again = engine.sample(snapshot, snapshot.rows // 2, ["mag"])
+        assert again.rows.column("mag").to_pylist() == some.rows.column("mag").to_pylist()
+    assert engine.sample(second, 1, ["mag"]) is None or engine.sample(second, 1, ["mag"]).rows.num_rows < 20

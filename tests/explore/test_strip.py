@@ -135,9 +135,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made_
 
 
+def asked_of(site: Site) -> Asking:
+    return Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+
+
 @pytest.fixture
 def asking(site: Site) -> Asking:
-    return Asking(site=site, who=ANONYMOUS, policies=DEFAULT, holdings=site.current())
+    return asked_of(site)
 
 
 def test_the_strip_has_time_map_and_what_tells_most(asking: Asking) -> None:

@@ -129,13 +129,16 @@ def run(
     limit = min(wanted, limits.maxrec_hard if most is None else most)
     start = rows = None
     relations = prepared.relations or _relations(prepared.bound, holdings, reach, uploads)
-    share = 1.0
+    share, plan = 1.0, prepared.plan
     if sample is not None:
+        homes = {one.engine for one in relations.values() if isinstance(one, Snapshot)}
         relations, share = _sampled(relations, site, sample, prepared.bound.query)
+        if share < 1.0 and homes != {site.engines.embedded.name}:  # a database need not be sent its own rows
+            plan = mixed.prepare(prepared.bound, site.engines, relations, limits)
     # other programs write it: no answer is known to be that of before
     live = any(isinstance(one, Live) for one in relations.values())
     if maxrec != 0:
-        plan, turns = prepared.plan, site.kept(_turns, site)
+        turns = site.kept(_turns, site)
 
         def execute() -> Execution:
             clock.check()

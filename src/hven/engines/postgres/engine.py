@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from psycopg.conninfo import conninfo_to_dict
 
-from hven.engines import Limits
+from hven.engines import Limits, Memory
 from hven.engines._clock import Watch
 from hven.engines.postgres import faults, install, reach
 from hven.engines.postgres import shared_tables as sharing
@@ -25,10 +25,11 @@ from hven.engines.postgres.running import PostgresExecution, Work
 from hven.engines.postgres.sessions import Pool, Server, Slots, alive, counted
 from hven.engines.postgres.settings import ROOM
 from hven.engines.postgres.staging import TableStaging
-from hven.model.errors import StorageError
+from hven.model import Cache
+from hven.model.errors import HvenError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LOCK = "SELECT pg_advisory_lock(hashtextextended($1::text, 0))"
+PAGES = 10_000  # rows of a sample from which on whole pages are taken: of fewer they would be too few pages
+SAMPLES = 64 * 1024**2  # bytes of samples that are kept
 _LONGEST = 63  # bytes of an identifier
 
 
@@ -82,6 +85,7 @@ class PostgresEngine(Answering):
         self._slots = Slots(max(pool, 1))
         self._reading: tuple[Pool, Pool] | None = None
         self._closed = False
+        self._samples: Cache[pa.Table] = Cache(SAMPLES)
         self.reaches = reach.Reaches(self, reaches)
 
     # --- connections -----------------------------------------------------------------------------------------
@@ -194,16 +198,41 @@ class PostgresEngine(Answering):
         yield from self._rows(snapshot, self._kept(snapshot), columns)
 
     def _rows(
-        self, snapshot: Snapshot, kept: Kept, columns: Sequence[str] | None, where: str | None = None
+        self,
+        snapshot: Snapshot,
+        kept: Kept,
+        columns: Sequence[str] | None,
+        where: str | None = None,
+        among: str | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows that meet a condition."""
+        """Yield rows that meet a condition; `among`: of a sample of the table that they are in."""
         fields = kept.types
         names = list(fields) if columns is None else list(columns)
         schema = pa.schema([pa.field(name, fields[name]) for name in names])
-        sql = f"SELECT {', '.join(map(quote, names))} FROM {quote(self.schema)}.{quote(snapshot.path)}"
+        sql = f"SELECT {', '.join(map(quote, names))} FROM {quote(self.schema)}.{quote(snapshot.path if among is None else kept.here(snapshot))}{among or ''}"
         if where is not None:
             sql += f" WHERE {where}"
         yield from PostgresExecution(self, schema, lambda: Work(asked=sql, streamed=sql, arguments=()), Limits())
+
+    def sample(self, snapshot: Snapshot, rows: int, columns: Collection[str]) -> Memory | None:
+        """Return about so many rows of some columns, from pages all over a snapshot: its beginning is not like the rest. The same ones each time.
+
+        Of tables that have become several states' the rows of this one are taken.
+        """
+        kept = self._kept(snapshot)
+        names = [name for name in kept.types if name in columns] or list(kept.types)[:1]
+        key = (snapshot.path, rows, *names)
+        found = self._samples.find(key)
+        if found is None:
+            share, way = min(100.0 * rows / max(snapshot.rows, 1), 100.0), "SYSTEM" if rows > PAGES else "BERNOULLI"
+            among = f" TABLESAMPLE {way} ({share:.9f}) REPEATABLE (1)"
+            read = self._rows(snapshot, kept, names, None if kept.share is None else sharing.shown(kept.share), among)
+            try:
+                found = pa.Table.from_batches(read, pa.schema([pa.field(name, kept.types[name]) for name in names]))
+            except HvenError:  # readers may have no right to the table of several states
+                return None
+            self._samples.keep(key, found, int(found.nbytes) + 1024)
+        return Memory(found, stored=True) if found.num_rows else None
 
     def apart(
         self, old: Snapshot, new: Snapshot, columns: Sequence[str] | None = None

@@ -57,8 +57,13 @@ def view(schema: str, snapshot: str, share: Share, names: Sequence[str]) -> str:
     listed = ", ".join(map(quote, (*names, BORN, DIED)))
     return (
         f"CREATE VIEW {quote(schema)}.{quote(snapshot)} AS SELECT {listed} FROM {quote(schema)}.{quote(share.base)} "
-        f"WHERE {quote(BORN)} <= {share.number} AND {quote(DIED)} > {share.number}"
+        f"WHERE {shown(share)}"
     )
+
+
+def shown(share: Share) -> str:
+    """Write which rows of a shared table a snapshot has."""
+    return f"{quote(BORN)} <= {share.number} AND {quote(DIED)} > {share.number}"
 
 
 def apart(one: Kept, other: Kept) -> str | None:
