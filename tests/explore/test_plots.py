@@ -13,6 +13,7 @@ from hven.adql import tree
 from hven.model.errors import UserError
 from hven.portal._explore import read
 from hven.portal._explore.facets import facet, offered, written
+from hven.portal._explore.number_text import Scale
 from hven.portal._explore.page_queries import Asking
 from hven.portal._explore.plots import density, histogram, points, span
 from hven.site import Site
@@ -48,6 +49,32 @@ def test_bins_are_numpys(asking: Asking, pairs: list[tuple[str, str]]) -> None:
     assert sum(found.counts) == len(values)
     assert (found.low, found.high) == (pytest.approx(edges[0]), pytest.approx(edges[-1]))
     assert found.missing == len(rows) - len(values)
+
+
+@pytest.mark.parametrize("scale", [Scale(unit="m", factor=1000.0), Scale(unit="um", factor=600.0, inverse=True)])
+def test_bins_are_even_in_what_values_are_told_in(asking: Asking, scale: Scale) -> None:
+    search = read([("size", "0.5..")], TABLE)
+    found = histogram(search, TABLE.column("size"), asking, bins=20, scale=scale)
+    assert found is not None
+    values = np.array([row["size"] for row in ROWS if (row["size"] or 0) >= 0.5])
+    counts, edges = np.histogram(600 / values if scale.inverse else values * 1000, bins=20)
+    assert found.scale == scale
+    assert np.abs(np.array(found.counts) - counts).sum() <= 2
+    assert (found.low, found.high) == (pytest.approx(edges[0]), pytest.approx(edges[-1]))
+    cells = density(search, TABLE.column("size"), TABLE.column("ra"), asking, side=8, scales=(scale, None))
+    assert cells is not None
+    across = [600 / row["size"] if scale.inverse else row["size"] * 1000 for row in ROWS if (row["size"] or 0) >= 0.5]
+    wanted, *_ = np.histogram2d([row["ra"] for row in ROWS if (row["size"] or 0) >= 0.5], across, bins=8)
+    assert np.abs(cells.counts - wanted).sum() <= 4
+    assert cells.box[:2] == (pytest.approx(min(across)), pytest.approx(max(across)))
+
+
+def test_what_cannot_be_told_so_stays_as_it_is(asking: Asking) -> None:
+    """A frequency of 0 has no wavelength."""
+    found = histogram(read([], TABLE), TABLE.column("id"), asking, scale=Scale(unit="um", factor=1.0, inverse=True))
+    assert found is not None
+    assert found.scale is None
+    assert (found.low, sum(found.counts)) == (0, len(ROWS))
 
 
 def test_few_whole_numbers_have_a_bin_each(asking: Asking) -> None:

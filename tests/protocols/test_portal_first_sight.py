@@ -209,6 +209,32 @@ def test_where_nothing_is_found_the_range_that_there_is_stands_beside_it(made: C
     assert next(one["range"] for one in found["without"] if one["name"] == name) == said
 
 
+def test_plots_are_in_the_units_that_people_read(made: Client) -> None:
+    found = ask(made, f"{HERE}/points?_x=spectral_range_max&_y=access_estsize&quality=1")
+    assert [(one["label"], one["unit"]) for one in found["axes"]] == [
+        ("Shortest wavelength", "µm"),
+        ("Size", "MB"),
+    ]
+    assert found["values"][0] == pytest.approx([299792458 / (8.226e14 + 1) * 1e6] * 20)
+    assert set(found["values"][1]) <= {50.0, 50.001, 50.002}
+    found = ask(made, f"{HERE}/histogram?_x=access_estsize")
+    assert (found["unit"], found["low"], found["high"]) == ("MB", 50, pytest.approx(50.002))
+    chosen = ask(made, f"{HERE}/histogram?_x=access_estsize&_unit.access_estsize=kbyte")
+    assert (chosen["unit"], chosen["low"]) == ("kB", 50_000)
+    assert ask(made, f"{HERE}/histogram?_x=access_estsize&_names=raw")["unit"] == "kbyte"
+    offered = page(made, HERE).xpath("//div[@data-pane='plot']/script/text()")[0]
+    assert {"name": "access_estsize", "label": "Size", "unit": "MB"} in json.loads(offered)
+
+
+def test_the_strip_calls_pairs_by_their_word(made: Client) -> None:
+    assert ask(made, f"{HERE}/strip")["time"]["label"] == "Time"
+    assert ask(made, f"{HERE}/strip?lang=fr")["time"]["label"] == "Temps"
+    assert ask(made, f"{HERE}/strip?_names=raw")["time"]["label"] == "time_min"
+    (part, *_) = ask(made, "/collections/plain/main/strip?_names=raw")["parts"]
+    (plain, *_) = ask(made, "/collections/plain/main/strip")["parts"]
+    assert plain["label"] == part["label"] == plain["column"], "without a word it has its name"
+
+
 def test_choices_and_chips_have_words(made: Client) -> None:
     found = page(made, f"{HERE}?quality=2&dataproduct_type=sc&_every=")
     assert words(found.xpath("//ul[@data-chips]/li/a")) == ["quality good ×", "Product spectral cube ×"]  # noqa: RUF001

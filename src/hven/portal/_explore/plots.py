@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.model.table import Column, Table
+    from hven.portal._explore.number_text import Scale
     from hven.portal._explore.page_queries import Asking
     from hven.portal._explore.search import Search
 
@@ -33,7 +34,10 @@ PATIENCE = 10.0  # seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """Rows by value: `counts` of bins of equal width from `low` to `high`; `time`: these are Julian dates."""
+    """Rows by value: `counts` of bins of equal width from `low` to `high`; `time`: these are Julian dates.
+
+    `scale`: what was counted is not the value, but what it is told in.
+    """
 
     column: Column
     low: float
@@ -41,6 +45,7 @@ class Histogram:
     counts: tuple[int, ...]
     missing: int
     time: bool = False
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +61,13 @@ class Points:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Density:
-    """Rows by two values: `counts[y][x]` over the box ``x_low..x_high``, ``y_low..y_high``; shape (SIDE, SIDE)."""
+    """Rows by two values: `counts[y][x]` over the box ``x_low..x_high``, ``y_low..y_high``; shape (SIDE, SIDE). `scales`: of `Histogram`."""
 
     x: Column
     y: Column
     box: tuple[float, float, float, float]
     counts: npt.NDArray[np.int64]
+    scales: tuple[Scale | None, Scale | None] = (None, None)
 
 
 def plotted(column: Column) -> bool:
@@ -93,8 +99,15 @@ def span(search: Search, column: Column, asking: Asking) -> tuple[float, float] 
     return None if low is None or high is None else (low, high)
 
 
-def histogram(search: Search, column: Column, asking: Asking, *, bins: int = BINS) -> Histogram | None:
+def histogram(
+    search: Search, column: Column, asking: Asking, *, bins: int = BINS, scale: Scale | None = None
+) -> Histogram | None:
     """Count the rows of a search by the value of a column; None: there is no value.
+
+    Parameters
+    ----------
+    scale
+        What the values are told in: bins are even in it. None: as they are, and where it leads beyond all numbers.
 
     Raises
     ------
@@ -105,11 +118,11 @@ def histogram(search: Search, column: Column, asking: Asking, *, bins: int = BIN
     bounds = span(search, column, asking)
     if bounds is None:
         return None
-    low, high = bounds
-    if column.type.is_integer and high - low < bins:
+    scale, (low, high) = _told_in(scale, bounds)
+    if scale is None and column.type.is_integer and high - low < bins:
         bins, high = int(high - low) + 1, high + 1
     width = (high - low) / bins or 1.0
-    values = _bin(column, low, width)
+    values = _bin(column, low, width, scale)
     items = (tree.SelectItem(values, tree.Ident("b")), COUNTED)
     found = asking.table(
         tree.Query(tree.Select(items, search.source(), where=search.where(), group_by=(values,))), seconds=PATIENCE
@@ -128,7 +141,16 @@ def histogram(search: Search, column: Column, asking: Asking, *, bins: int = BIN
         counts=tuple(counts.tolist()),
         missing=missing,
         time=is_time(column),
+        scale=scale,
     )
+
+
+def _told_in(scale: Scale | None, bounds: tuple[float, float]) -> tuple[Scale | None, tuple[float, float]]:
+    """Return the scale that values between two bounds are told in, and these in it; None: it changes nothing, or cannot tell them all."""
+    if scale is None or (scale.factor == 1.0 and not scale.inverse) or (scale.inverse and bounds[0] <= 0):
+        return None, bounds
+    low, high = sorted(map(scale.of, bounds))
+    return (scale, (low, high)) if math.isfinite(high - low) else (None, bounds)
 
 
 def points(search: Search, columns: Sequence[Column], asking: Asking, *, most: int = POINTS) -> Points:
@@ -180,14 +202,26 @@ def _base(column: Column) -> str:
     return ";".join(word for word in (column.ucd or "").lower().split(";") if word != "meta.main")
 
 
-def density(search: Search, x: Column, y: Column, asking: Asking, *, side: int = SIDE) -> Density | None:
-    """Count the rows of a search by two values; None: there are none."""
+def density(
+    search: Search,
+    x: Column,
+    y: Column,
+    asking: Asking,
+    *,
+    side: int = SIDE,
+    scales: tuple[Scale | None, Scale | None] = (None, None),
+) -> Density | None:
+    """Count the rows of a search by two values; None: there are none. `scales`: of `histogram`."""
     for column in (x, y):
         _check(column)
     across, up = span(search, x, asking), span(search, y, asking)
     if across is None or up is None:
         return None
-    bins = [_bin(column, low, ((high - low) or 1.0) / side) for column, (low, high) in ((x, across), (y, up))]
+    (of_x, across), (of_y, up) = _told_in(scales[0], across), _told_in(scales[1], up)
+    bins = [
+        _bin(column, low, ((high - low) or 1.0) / side, scale)
+        for column, (low, high), scale in ((x, across, of_x), (y, up, of_y))
+    ]
     items = (*(tree.SelectItem(one, tree.Ident(name)) for one, name in zip(bins, "xy", strict=True)), COUNTED)  # fmt: skip
     found = asking.table(
         tree.Query(tree.Select(items, search.source(), where=search.where(), group_by=tuple(bins))), seconds=PATIENCE
@@ -197,7 +231,7 @@ def density(search: Search, x: Column, y: Column, asking: Asking, *, side: int =
     good = np.isfinite(at_x) & np.isfinite(at_y)
     places = tuple(np.clip(at[good].astype(np.int64), 0, side - 1) for at in (at_y, at_x))
     np.add.at(counts, places, count[good].astype(np.int64))
-    return Density(x=x, y=y, box=(*across, *up), counts=counts)
+    return Density(x=x, y=y, box=(*across, *up), counts=counts, scales=(of_x, of_y))
 
 
 def _check(column: Column) -> None:
@@ -205,12 +239,16 @@ def _check(column: Column) -> None:
         raise UserError(say("{name} has no numbers and no times", column.name), remedy="choose a column of numbers")
 
 
-def _bin(column: Column, low: float, width: float) -> tree.Expr:
+def _bin(column: Column, low: float, width: float, scale: Scale | None = None) -> tree.Expr:
     """Write the number of the bin that a value falls into."""
     value: tree.Expr = ref(column.name)
     if column.type.is_timestamp:
         value = tree.Function("IVO_TO_JD", (value,))
-    shifted = tree.Binary("-", tree.Cast(value, "DOUBLE PRECISION"), tree.Literal(float(low)))
+    value = tree.Cast(value, "DOUBLE PRECISION")
+    if scale is not None:
+        factor = tree.Literal(float(scale.factor))
+        value = tree.Binary("/", factor, value) if scale.inverse else tree.Binary("*", value, factor)
+    shifted = tree.Binary("-", value, tree.Literal(float(low)))
     return tree.Function("FLOOR", (tree.Binary("/", shifted, tree.Literal(float(width))),))
 
 

@@ -47,7 +47,8 @@ def histogram(search: Search, asking: Asking, state: Asked, labels: Labels | Non
     named = column(search.table, state, "_x")
     if named is None:
         raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
-    return told.histogram(plots.histogram(search, named, asking), named, labels)
+    scale = told.scale(named, labels, search.units)
+    return told.histogram(plots.histogram(search, named, asking, scale=scale), named, labels)
 
 
 def points(search: Search, asking: Asking, state: Asked, labels: Labels | None = None) -> dict[str, Any]:
@@ -63,5 +64,7 @@ def points(search: Search, asking: Asking, state: Asked, labels: Labels | None =
         raise ParamError("no columns were named", name="_x", remedy="_x=COLUMN&_y=COLUMN")
     total = pages.count(search, asking)
     if len(named) == 2 and (total.rows is None or total.rows > plots.POINTS) and all(map(plots.plotted, named)):
-        return told.density(plots.density(search, named[0], named[1], asking), named, total.rows, labels)
-    return told.points(plots.points(search, named, asking), total.rows, labels)
+        across, up = (told.scale(one, labels, search.units) for one in named)
+        cells = plots.density(search, named[0], named[1], asking, scales=(across, up))
+        return told.density(cells, named, total.rows, labels)
+    return told.points(plots.points(search, named, asking), total.rows, labels, search.units)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from hven.model.table import Column
+    from hven.portal._explore.column_labels import Labels
     from hven.portal._explore.number_text import Scale
     from hven.portal._explore.strip import Counts, Ground, Layout
     from hven.portal._explore.strip_bins import Bins
@@ -139,7 +141,7 @@ def _part(one: Bins, counts: npt.NDArray[np.int64], every: npt.NDArray[np.int64]
     return {
         "column": column.name,
         "name": name,
-        "label": seen.labels.column(column),
+        "label": _label(column, seen.labels),
         "unit": "" if one.time else unit_text(scale.unit),
         "title": seen.labels.told(column),
         "time": one.time,
@@ -162,6 +164,13 @@ def _part(one: Bins, counts: npt.NDArray[np.int64], every: npt.NDArray[np.int64]
         ],
         "without": urlencode(others),
     }  # fmt: skip
+
+
+def _label(column: Column, labels: Labels) -> str:
+    """Call a column as its pair ``x_min``, ``x_max`` is called, where that has a word."""
+    stem = labels.pairs[column.name][0] if column.name in labels.pairs and not labels.raw else ""
+    said = labels.name(stem) if stem else ""
+    return said if said != stem else labels.column(column)
 
 
 def _named(name: str) -> str:

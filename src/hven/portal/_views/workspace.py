@@ -22,6 +22,7 @@ from hven.portal._explore.fields import choices
 from hven.portal._explore.map_frames import kind
 from hven.portal._explore.number_text import unit_text
 from hven.portal._explore.plots import plotted
+from hven.portal._explore.plots_json import axes, scale
 from hven.portal._explore.table_sentence import sentence
 from hven.portal._pages import HUB, SWITCHES
 from hven.portal._views import strip_data
@@ -81,6 +82,7 @@ def _page(seen: View, state: Asked) -> Page:
     alike, silent = constant(search, seen.asking), untelling(seen.table, seen.asking)
     at = {one.column.name: number for number, one in enumerate(shown)}
     drawn_first = [at[name] for name in lined.drawn(seen) if name in at]
+    measured = [one for one in seen.table.columns if plotted(one) and one.name not in silent]
     release = seen.published.release
     collection = seen.table.schema if release is None else release.collection
     resource = state.holdings.resources.get(collection)
@@ -113,9 +115,8 @@ def _page(seen: View, state: Asked) -> Page:
         "pages": _around(seen, found, size, total.rows),
         "lost": seen.lost,
         "plotted": [
-            {"name": one.name, "label": seen.labels.column(one, one.unit), "unit": one.unit or ""}
-            for one in seen.table.columns
-            if plotted(one) and one.name not in silent
+            {name: told[name] for name in ("name", "label", "unit")}
+            for told in axes(measured, seen.labels, [scale(one, seen.labels, search.units) for one in measured])
         ],
         "plot_first": strip_data.first_plot(seen),
         "has_plot": any(name == "_plot" for name, _ in search.rest),
