@@ -418,13 +418,13 @@ def seen(server: Server, only: str) -> Iterator[Journey]:
             yield against(
                 f"portal.weight.{name}",
                 weight / 1e3,
-                400,
+                120,
                 1.0,
                 unit="kB",
                 note=f"{looks[0][2]} requests, as compressed on the wire",
             )
             yield against(
-                f"portal.paint.{name}", paint, 1000, 1.0, unit="ms", note="first contentful paint, nothing remembered"
+                f"portal.paint.{name}", paint, 400, 1.0, unit="ms", note="first contentful paint, nothing remembered"
             )
         browser.close()
 
