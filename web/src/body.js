@@ -187,8 +187,9 @@ class Body {
     this.globe.labels.list = found.features ?? [];
     this.legend.take(found);
     const pictures = found.grounds ?? [];
-    if (whole && pictures.length !== this.grounds.length - 1) {
-      const options = pictures.map(({ kind, url }) => make("option", { value: this.workspace.base + url, textContent: t(kind) })); // prettier-ignore
+    const options = pictures.map(({ kind, url }) => make("option", { value: this.workspace.base + url, textContent: t(kind) })); // prettier-ignore
+    const others = [...this.grounds.options].map(({ value }) => value).join() !== [...options.map(({ value }) => value), ""].join(); // prettier-ignore
+    if (whole && others) {
       this.grounds.replaceChildren(...options, make("option", { value: "", textContent: t("no picture") }));
       this.grounds.hidden = !pictures.length;
       this.globe.ground.show(this.grounds.value);

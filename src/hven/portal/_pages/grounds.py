@@ -15,14 +15,15 @@ OWN = "grounds"  # folder of the site
 KINDS = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 BIGGEST = 5_000_000  # bytes of a picture
 MOST = 8  # of one body
+FIRST = ("imagery", "radar", "relief")  # kinds, as maps begin with them: how a body looks, then how it is shaped
 _NAME = re.compile(r"([a-z0-9]{1,40})-([a-z0-9_]{1,40})", re.IGNORECASE)
 
 
 def of(body: str, directory: Path) -> list[dict[str, str]]:
-    """Return the base maps of a body: kind, address below the portal's, notice."""
+    """Return the base maps of a body, the one that its map begins with first: kind, address below the portal's, notice."""
     found: dict[str, dict[str, str]] = {}
     for folder in (directory / OWN, HERE):
-        for path in sorted(folder.glob("*")) if folder.is_dir() and body else ():
+        for path in sorted(folder.glob("*"), key=_place) if folder.is_dir() and body else ():
             said = _NAME.fullmatch(path.stem)
             if said is None or path.suffix.lower() not in KINDS or said[1].casefold() != body.casefold():
                 continue
@@ -32,6 +33,11 @@ def of(body: str, directory: Path) -> list[dict[str, str]]:
                 url = f"/assets/ground/{quote(path.name)}"
                 found.setdefault(said[2].lower(), {"kind": said[2].lower(), "url": url, "notice": text.strip()})
     return list(found.values())
+
+
+def _place(path: Path) -> tuple[int, str]:
+    kind = path.stem.rpartition("-")[2].lower()
+    return FIRST.index(kind) if kind in FIRST else len(FIRST), path.name
 
 
 def file(name: str, directory: Path) -> tuple[Path, str] | None:

@@ -146,7 +146,7 @@ def _looked(described_: dict[str, Any], road: Asking, state: Asked) -> dict[str,
             looked["time"] = bounds(table, road)
             looked["ground"], looked["line"] = coverage.ground(table, road), coverage.timeline(table, road)
             on = grounds.of(looked["ground"].body if looked["ground"] else "", state.around.site.settings.directory)
-            looked["picture"] = next((one for one in on if one["kind"] == "relief"), next(iter(on), None))
+            looked["picture"] = next(iter(on), None)
             search, observed = Search(table=table), observation_lines.observed(table, road)
             asked = search.having(columns=tuple(one.name for one in search.shown()))
             asked = asked if observed is None else observation_lines.lines(asked, observed)

