@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._explore import names, read
 from hven.portal._explore.page_queries import Asking
+from hven.portal._explore.search import Search
 from hven.site import Site
 from hven.site.auth import Reader
 from hven.site.auth._permit import ANONYMOUS, DEFAULT
@@ -145,6 +147,32 @@ def test_a_search_asks_around_a_place(site: Site) -> None:
     assert (search.near.lon, search.near.lat, search.near.name) == (10.0, -1.0, "Vieta (Mars)")
     assert road.number(search.count()) == 1
     assert "POINT(lon, lat)" in search.adql()
+
+
+def test_a_radius_may_be_a_length_on_the_ground(site: Site) -> None:
+    road = asking(site)
+
+    def near(text: str, table: Table, *more: tuple[str, str]) -> Search:
+        pairs = [("_near", text), *more]
+        return read(pairs, table, locate=lambda _: (10.0, -1.0), girth=lambda: names.girth(table, pairs, road))
+
+    one_degree = math.pi * 3396.19 / 180
+    search = near(f"11, 1.5, {one_degree:.6f} km", CUBES)  # the only body of the table
+    assert search.near is not None
+    assert search.near.radius == pytest.approx(1.0)
+    assert ("_near", f"11.0,1.5,{one_degree:.6f} km") in search.pairs(), "the address says what was written"
+    assert near(f"Vieta (Mars), {one_degree * 1000:.3f} km", GAZETTEER).near is None, "farther than half round"
+    for found in (
+        near(f"Vieta (Mars), {one_degree:.6f}km", GAZETTEER),
+        near(f"1, 2, {one_degree} km", GAZETTEER, ("body", "mars")),
+    ):
+        assert found.near is not None
+        assert found.near.radius == pytest.approx(1.0)
+    for text, table in (("1, 2, 200 km", GAZETTEER), ("1, 2, 200 km", STARS), ("1, 2, 200 kHz", CUBES)):
+        (fault,) = near(text, table).faults
+        assert fault.message == (
+            "a radius of 200 km on no body that is known" if text.endswith("km") else "'200 kHz' is no radius"
+        )
 
 
 def test_on_the_sky_the_rows_own_names_come_first(site: Site) -> None:

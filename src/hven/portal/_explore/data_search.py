@@ -245,4 +245,5 @@ def search_of(match: Match, tables: Sequence[Table], asking: Asking) -> Search:
     """Return the search that a link stands for."""
     table = match.table
     pairs = list(match.conditions)
-    return read(pairs, table, locate=partial(names.place, table=table, asking=asking, tables=tables, pairs=pairs))
+    located = partial(names.place, table=table, asking=asking, tables=tables, pairs=pairs)
+    return read(pairs, table, locate=located, girth=partial(names.girth, table, pairs, asking))

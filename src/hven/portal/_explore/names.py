@@ -18,7 +18,7 @@ from hven.adql import tree
 from hven.model.errors import HvenError, UserError, say
 from hven.model.sky import bodies
 from hven.portal._explore.map_frames import kind
-from hven.portal._explore.search import Search, ref, sphere
+from hven.portal._explore.search import NEAR, Search, ref, sphere
 from hven.query import resolver
 from hven.query.resolver import bright
 
@@ -109,6 +109,19 @@ def body_of(table: Table, pairs: Iterable[tuple[str, str]], asking: Asking) -> s
     select = tree.Select((tree.SelectItem(ref(column.name)),), _source(table), top=tree.Literal(1))
     found = asking.table(tree.Query(select), seconds=PATIENCE).column(0).to_pylist()
     return str(found[0]) if found and found[0] is not None else ""
+
+
+def girth(table: Table, pairs: Iterable[tuple[str, str]], asking: Asking) -> float | None:
+    """Return the radius in km of the body that the places of a search are on; None: there is none, or several, or nobody knows it."""
+    if not on_body(table):
+        return None
+    given = list(pairs)
+    said = (
+        _ON.fullmatch(value.rpartition(",")[0].strip()) for name, value in given if name == NEAR
+    )  # Vieta (Mars), 200 km
+    body = body_of(table, given, asking) or next((one[2] for one in said if one is not None), "")
+    found = bodies.find(body)
+    return None if found is None or found.radii is None else found.radii[0]
 
 
 def place(

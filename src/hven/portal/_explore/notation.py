@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from typing import TYPE_CHECKING
 
 from hven.model import units
 from hven.model.errors import UserError, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _PAIR = re.compile(rf"({NUMBER})\s*(?:°|deg|d)?\s*[,;\s]\s*({NUMBER})\s*(?:°|deg|d)?", re.IGNORECASE)
@@ -45,23 +49,30 @@ def position(text: str) -> tuple[float, float] | None:
     return _sexagesimal(found.group(1, 2, 3), found[4], found.group(5, 6, 7), given)
 
 
-def angle(text: str) -> float:
-    """Read an angle: degrees, or with its unit.
+def angle(text: str, girth: Callable[[], float | None] | None = None) -> float:
+    """Read an angle: degrees, or with its unit; on a body also a length on the ground (``200 km``).
+
+    Parameters
+    ----------
+    girth
+        Gives the radius in km of the body that the angle is on, if there is one and it is known.
 
     Raises
     ------
     UserError
-        It is none, or not from 0 to 180 degrees.
+        It is none, or not from 0 to 180 degrees, or a length where no body is known.
     """
-    found = _ANGLE.fullmatch(text)
-    try:
-        value = (
-            float(found[1]) * units.factor(_WORDS.get(found[2].lower(), found[2]), "deg")
-            if found is not None
-            else float("nan")
-        )
-    except ValueError:
-        value = float("nan")
+    value, unit = _measured(text)
+    if ground(text):
+        km = girth() if girth is not None else None
+        if km is None:
+            raise UserError(
+                say("a radius of {text} on no body that is known", text[:40]),
+                remedy="choose one body (a planet or moon), or write an angle: 0.5 (degrees), 30 arcmin",
+            )
+        value = math.degrees(value * units.factor(unit, "km") / km)
+    else:
+        value = value * units.factor(unit, "deg") if units.convertible(unit, "deg") else math.nan
     if math.isnan(value):
         raise UserError(
             say("{text!r} is no radius", text[:40]),
@@ -70,6 +81,17 @@ def angle(text: str) -> float:
     if not 0 <= value <= 180:
         raise UserError(say("a radius of {value:g} degrees", value), remedy="0 to 180 degrees")
     return value
+
+
+def ground(text: str) -> bool:
+    """Return whether a radius is a length, not an angle."""
+    return units.convertible(_measured(text)[1], "km")
+
+
+def _measured(text: str) -> tuple[float, str]:
+    """Take a number and its unit apart; not a number: there is none."""
+    found = _ANGLE.fullmatch(text)
+    return (math.nan, "") if found is None else (float(found[1]), _WORDS.get(found[2].lower(), found[2]))
 
 
 def shown(radius: float) -> tuple[str, str]:

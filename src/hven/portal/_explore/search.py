@@ -60,12 +60,13 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Near:
-    """A circle on the sphere of the table's positions: degrees; `name` if a resolver gave the centre."""
+    """A circle on the sphere of the table's positions: degrees; `name` if a resolver gave the centre, `said` a radius that was written as a length."""
 
     lon: float
     lat: float
     radius: float
     name: str = ""
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +174,7 @@ class Search:
         found += [(WORDS, self.words)] if self.words else []
         if self.near is not None:
             centre = self.near.name or f"{self.near.lon!r},{self.near.lat!r}"
-            found.append((NEAR, f"{centre},{self.near.radius!r}"))
+            found.append((NEAR, f"{centre},{self.near.said or repr(self.near.radius)}"))
         found += [(INSIDE, self.inside)] if self.inside else []
         found += [(EVERY, str(self.every))] if self.every is not None else []
         found += [(FILES, "each")] if self.each else []
@@ -193,7 +194,11 @@ class Search:
 
 
 def read(
-    pairs: Iterable[tuple[str, str]], table: Table, *, locate: Callable[[str], tuple[float, float]] | None = None
+    pairs: Iterable[tuple[str, str]],
+    table: Table,
+    *,
+    locate: Callable[[str], tuple[float, float]] | None = None,
+    girth: Callable[[], float | None] | None = None,
 ) -> Search:
     """Read the parameters of an address.
 
@@ -203,8 +208,10 @@ def read(
         Names and values, in their order; an empty value says nothing, as fields of forms do that were left empty.
     locate
         Gives the position of a name, in degrees; it may raise a `UserError`.
+    girth
+        Gives the radius in km of the body that the table's places are on, for radii that are lengths.
     """
-    reading = _Reading(table, locate)
+    reading = _Reading(table, locate, girth)
     for name, value in pairs:
         if value.strip():
             reading.take(name, value.strip())
@@ -223,8 +230,13 @@ def _ident(name: str) -> tree.Ident:
 class _Reading:
     """Reads one address."""
 
-    def __init__(self, table: Table, locate: Callable[[str], tuple[float, float]] | None) -> None:
-        self.table, self.locate = table, locate
+    def __init__(
+        self,
+        table: Table,
+        locate: Callable[[str], tuple[float, float]] | None,
+        girth: Callable[[], float | None] | None,
+    ) -> None:
+        self.table, self.locate, self.girth = table, locate, girth
         self.known = {column.name.lower(): column.name for column in table.columns if not column.hidden}
         self.faults: list[Fault] = []
         self.wrong: list[tuple[str, str]] = []
@@ -343,16 +355,16 @@ class _Reading:
         name, comma, radius = (part.strip() for part in value.rpartition(","))
         if not comma:
             name, radius = value, "1"  # degree, as in the form
-        size = notation.angle(radius)
+        size, said = notation.angle(radius, self.girth), radius if notation.ground(radius) else ""
         if sphere(self.table) is None and footprint(self.table) is None:
             raise UserError("this table has no positions", remedy="leave the place out")
         place = notation.position(name)
         if place is not None:
-            return Near(lon=place[0], lat=place[1], radius=size)
+            return Near(lon=place[0], lat=place[1], radius=size, said=said)
         if not name or self.locate is None:
             raise UserError(say("{name!r} is no position", name), remedy="write longitude,latitude,radius in degrees")
         lon, lat = self.locate(name)
-        return Near(lon=lon, lat=lat, radius=size, name=name)
+        return Near(lon=lon, lat=lat, radius=size, name=name, said=said)
 
 
 def _each(value: str) -> bool:

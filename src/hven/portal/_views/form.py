@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hven.portal._explore import Search
     from hven.portal._explore.fields import Field
     from hven.portal._explore.page_queries import Asking
+    from hven.portal._explore.search import Near
 
 OWN = (WORDS, NEAR, EVERY)  # fields of the form that are no columns
 LISTED = 60  # codes that a list shows
@@ -128,6 +129,12 @@ def place(search: Search) -> dict[str, Any] | None:
     return {**found, "body": on_body(search.table)}
 
 
+def _size(near: Near) -> tuple[str, str]:
+    """Return a radius as it was written, if that is a length, else in the unit that suits it: number and unit."""
+    said = re.fullmatch(r"(\S*?)\s*([A-Za-z]+)", near.said)
+    return (said[1], said[2]) if said is not None else notation.shown(near.radius)
+
+
 def _place(search: Search) -> dict[str, Any]:
     wrong = dict(search.wrong).get(NEAR)
     if wrong is not None:
@@ -137,7 +144,7 @@ def _place(search: Search) -> dict[str, Any]:
     if search.near is None:
         return {"centre": "", "size": "", "unit": "deg", "found": ""}
     near = search.near
-    number, unit = notation.shown(near.radius)
+    number, unit = _size(near)
     where = f"{near.lon:.6g}, {near.lat:.6g}"
     return {
         "centre": near.name or f"{near.lon!r},{near.lat!r}",
@@ -181,7 +188,7 @@ def chips(search: Search, labels: Labels) -> list[dict[str, str]]:
     }
     if search.near is not None:
         own[NEAR] = (
-            f"{search.near.name or f'{search.near.lon:.6g}, {search.near.lat:.6g}'}, {' '.join(notation.shown(search.near.radius))}"
+            f"{search.near.name or f'{search.near.lon:.6g}, {search.near.lat:.6g}'}, {' '.join(_size(search.near))}"
         )
     found += [
         _chip(name, value, [pair for pair in search.pairs() if pair[0] != name]) for name, value in own.items() if value

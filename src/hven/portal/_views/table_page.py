@@ -101,7 +101,7 @@ def view(state: Asked, *, leave: Sequence[str] = ()) -> View:
     return View(
         table=table,
         published=state.holdings.published[table.qualified],
-        search=said(read(pairs, table, locate=locate), state),
+        search=said(read(pairs, table, locate=locate, girth=partial(names.girth, table, pairs, road)), state),
         asking=road,
         labels=state.labels(table),
         state=_state(state, table),
