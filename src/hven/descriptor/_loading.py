@@ -114,7 +114,7 @@ def load(path: Path, settings: Settings) -> Resource:
     return resource
 
 
-def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault]:
+def check(path: Path, settings: Settings, *, sources: bool = True, data: bytes | None = None) -> list[Fault]:
     """Validate a descriptor.
 
     Parameters
@@ -125,13 +125,15 @@ def check(path: Path, settings: Settings, *, sources: bool = True) -> list[Fault
         Of the site.
     sources
         True: sources that are files are opened, and the expressions checked against their columns.
+    data
+        What the file is to be, before it is written; None: as it is. Its sources are not opened then.
 
     Returns
     -------
     faults
         Errors and warnings, in the order of its lines.
     """
-    return checked(path, settings, sources=sources)[1]
+    return read(path, settings, data=data)[1] if data is not None else checked(path, settings, sources=sources)[1]
 
 
 def checked(path: Path, settings: Settings, *, sources: bool = True) -> tuple[Resource | None, list[Fault]]:
@@ -357,10 +359,12 @@ def load_standard(name: str) -> Resource:
     return resource
 
 
-def read(path: Path, settings: Settings, *, standard: bool = False) -> tuple[Resource | None, list[Fault]]:
+def read(
+    path: Path, settings: Settings, *, standard: bool = False, data: bytes | None = None
+) -> tuple[Resource | None, list[Fault]]:
     """Read a descriptor; return what could be made of it, and all faults and warnings."""
     result = Gathered()
-    root = gather(path, settings, result)
+    root = gather(path, settings, result, data)
     faults = result.faults
     if root is None:
         return None, faults.sorted()

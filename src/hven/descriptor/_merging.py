@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.descriptor._keys import ASSIGNMENTS
 from hven.descriptor.value_schema import Faults, kind
-from hven.descriptor.written import Entries, Items, Page, Written, parse, read_page
+from hven.descriptor.written import Entries, Items, Page, Written, page_of, parse, read_page
 from hven.model.errors import meant, nearest
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ class Gathered:
         self.included = 0
 
 
-def gather(path: Path, settings: Settings, result: Gathered) -> Entries | None:
-    """Read a descriptor with all its includes, and put the site's defaults below."""
+def gather(path: Path, settings: Settings, result: Gathered, data: bytes | None = None) -> Entries | None:
+    """Read a descriptor with all its includes, and put the site's defaults below; `data`: what its file is to be."""
     result.faults.language = settings.language
-    root = _read(path, path.parent, settings, result, ())
+    root = _read(path, path.parent, settings, result, (), data)
     if root is None:
         return None
     if settings.defaults:
@@ -54,13 +54,20 @@ def shown(path: Path, settings: Settings) -> str:
         return str(path)
 
 
-def _read(path: Path, home: Path, settings: Settings, result: Gathered, chain: tuple[Path, ...]) -> Entries | None:
-    faults = result.faults
-    page = read_page(path, shown(path, settings), faults.found)
+def _read(
+    path: Path,
+    home: Path,
+    settings: Settings,
+    result: Gathered,
+    chain: tuple[Path, ...],
+    data: bytes | None = None,
+) -> Entries | None:
+    faults, name = result.faults, shown(path, settings)
+    page = read_page(path, name, faults.found) if data is None else page_of(data, name, faults.found)
     if page is None:
         return None
     key = Path(re.sub(r"^\./", "", _relative(path, home))).as_posix()
-    result.hashes[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+    result.hashes[key] = hashlib.sha256(path.read_bytes() if data is None else data).hexdigest()
     value = parse(page, faults.found)
     if value is None:
         if not faults.found:
