@@ -335,6 +335,7 @@ NO_ROWS: dict[str, str] = {  # route -> why nothing is asked there
     "/login/oidc/{name}": "begins a log-in elsewhere",
     "/login/oidc/{name}/back": "ends a log-in elsewhere",
     "/trial": "what would be made of a file that is sent: of no row; test_trial.py",
+    **{f"/edit{below}": "texts of descriptors and pages, for those who edit them: test_edit.py" for below in ("", "/home", "/news/{name}", "/collections/{name}")},
     "/sign": "POST alone: the way of signed addresses",
     "/jobs/shown/histogram": BY_JOBS, "/jobs/shown/points": BY_JOBS, "/jobs/shown/download": BY_JOBS,
     "/collections/{name}/hips/{hips}/{path:path}": "tiles of what was made of images, for whoever may take all of these: test_made_hips.py",

@@ -311,6 +311,8 @@ CAME_WITH = {  # format -> its tables
     5: ("sync_state", "schedules", "alerts", "visits"),
     6: ("verifications",),
     8: ("grants", "audit"),
+    9: ("pushes", "pushed"),
+    10: ("drafts",),
 }
 
 

@@ -30,6 +30,7 @@ SERVED = frozenset(  # first words of paths that answer themselves
         "cone",
         "datalink",
         "docs",
+        "edit",
         "epn",
         "files",
         "health",

@@ -16,6 +16,7 @@ from hven.model.table import told_in
 from hven.portal._explore import global_search
 from hven.portal._pages.assets import NONE, named, scripts
 from hven.portal._pages.brand import Brand, brand_of
+from hven.portal._pages.editors import edits
 from hven.portal._pages.texts import languages, spoken, texts
 from hven.portal._pages.translation import faults_in
 from hven.site.auth import ROLES
@@ -162,6 +163,7 @@ def frame(request: Request, around: Surroundings) -> dict[str, Any]:
         "switch": "",
         "said": language,
         "kinds_here": _kinds(request, around, brand),
+        "edits": edits(who, around, brand),
         "projects_here": bool(projects_of(who, around.site.settings)),
     }
 

@@ -28,6 +28,7 @@ from hven.portal._explore.map_frames import kind
 from hven.portal._explore.plots import plotted
 from hven.portal._explore.summary import bounds, sky_path
 from hven.portal._pages import grounds
+from hven.portal._pages.editors import edits_collection
 from hven.portal._views.counts import Counts
 from hven.portal._views.facts import bibtex, cited, dataset, publications, ranges, released
 from hven.portal._views.guides import SHELF, of_collection
@@ -93,6 +94,7 @@ def _more(found: Mapping[str, Any], state: Asked) -> dict[str, Any]:
         "timing": None if timing is None else str(timing),
         "examples": examples[:12],
         "help": of_collection(resource, state),
+        "edit": edits_collection(state.who, state.around, resource),
         "panes": panes.known(),
         "cited": cited(resource),
         "bibtex": bibtex(resource, f"{state.brand.root}/collections/{quote(found['name'])}"),

@@ -23,7 +23,7 @@ PICTURES = {
     ".gif": "image/gif",
     ".webp": "image/webp",
 }
-_NEWS = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-([A-Za-z0-9][A-Za-z0-9_-]*))?\.md")
+NEWS = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-([A-Za-z0-9][A-Za-z0-9_-]*))?\.md")
 _PAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.md")
 
 
@@ -101,7 +101,7 @@ class Shelf:
 
 
 def _note(directory: Path, root: Path, file: str, when: int, language: str, *, dated: bool) -> Note | None:
-    found = (_NEWS if dated else _PAGE).fullmatch(file)
+    found = (NEWS if dated else _PAGE).fullmatch(file)
     if found is None:
         return None  # another language of a page, or no page
     day = None

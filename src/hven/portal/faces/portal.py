@@ -14,6 +14,7 @@ from hven.portal._views import (
     collection_parts,
     data,
     downloads,
+    edit_pages,
     editor,
     finding,
     global_search_pages,
@@ -64,6 +65,7 @@ PAGES = (
     pane,
     row_surroundings,
     trial_page,
+    edit_pages,
     assets,
 )
 

@@ -21,7 +21,7 @@ from hven.model.errors import Overloaded, StorageError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-FORMAT = 9
+FORMAT = 10
 ONE_WRITER = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 BUSY = 15.0  # seconds that a writer waits for another one
 
@@ -339,6 +339,17 @@ pushed = _table(  # their rows, which are nowhere else
     """,
 )
 
+drafts = _table(  # texts that curators write in the page: see `_drafts`
+    "drafts",
+    """
+    owner   text key
+    subject text key
+    at      text
+    texts   text  -- JSON: part -> text
+    bases   text  -- JSON: part -> digest of what stood there when the draft began
+    """,
+)
+
 
 def _add_jobs(connection: sa.Connection) -> None:
     """Upgrade to format 2: jobs."""
@@ -392,6 +403,11 @@ def _add_pushes(connection: sa.Connection) -> None:
     pushed.create(connection, checkfirst=True)
 
 
+def _add_drafts(connection: sa.Connection) -> None:
+    """Upgrade to format 10: drafts of texts."""
+    drafts.create(connection, checkfirst=True)
+
+
 def renumber(connection: sa.Connection) -> None:
     """Add numbers to what was written without: snapshots as they were published, as far as that is known, runs by their ids."""
     first: dict[str, int] = {}
@@ -422,6 +438,7 @@ UPGRADES: dict[int, Callable[[sa.Connection], None]] = {
     6: _add_numbers,
     7: _add_grants,
     8: _add_pushes,
+    9: _add_drafts,
 }  # format n -> the step that makes it n + 1
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.model.errors import Conflict, NotFound, UserError
-from hven.site.store._database import jobs, now, sessions, user_tables, users
+from hven.site.store._database import drafts, jobs, now, sessions, user_tables, users
 from hven.site.store._grants import leave
 from hven.site.store._job_records import forget
 from hven.site.store._user_table_records import retire
@@ -106,6 +106,7 @@ class Users:
                 raise NotFound(f"there is no account {name!r:.80}", remedy="hven user list shows them")
             connection.execute(sa.delete(sessions).where(sessions.c.owner == name))
             retire(connection, user_tables.c.owner == name)
+            connection.execute(sa.delete(drafts).where(drafts.c.owner == name))
             leave(connection, name)
             return forget(connection, jobs.c.owner == name)
 

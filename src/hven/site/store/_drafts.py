@@ -1,0 +1,100 @@
+"""Drafts of texts that curators write in the page: one of each text for each account, until it is published or given up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from hven.model.errors import TooLarge, say
+from hven.site.store._database import drafts, now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.site.store._database import Database
+
+MOST = 50  # drafts of an account
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A text that somebody writes.
+
+    Attributes
+    ----------
+    owner
+        The account.
+    subject
+        Which text it is.
+    at
+        When it was last saved; ISO, UTC.
+    texts
+        Its parts, by name.
+    bases
+        The digest of each as it stood when the draft began.
+    """
+
+    owner: str
+    subject: str
+    at: str = ""
+    texts: Mapping[str, str]
+    bases: Mapping[str, str]
+
+
+class Drafts:
+    """The drafts of a site."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def save(self, owner: str, subject: str, texts: Mapping[str, str], bases: Mapping[str, str]) -> None:
+        """Keep a draft in the place of the one of before.
+
+        Parameters
+        ----------
+        owner, subject, texts, bases
+            As `Draft` has them.
+
+        Raises
+        ------
+        TooLarge
+            The account has too many others.
+        """
+        values = {"at": now(), "texts": json.dumps(dict(texts)), "bases": json.dumps(dict(bases))}
+        with self._database.writing() as connection:
+            which = (drafts.c.owner == owner) & (drafts.c.subject == subject)
+            if connection.execute(sa.update(drafts).where(which).values(**values)).rowcount:
+                return
+            count = sa.select(sa.func.count()).select_from(drafts).where(drafts.c.owner == owner)
+            if connection.execute(count).scalar_one() >= MOST:
+                raise TooLarge(say("there are {count} drafts of yours already", MOST), remedy="publish or give up some")
+            connection.execute(sa.insert(drafts).values(owner=owner, subject=subject, **values))
+
+    def get(self, owner: str, subject: str) -> Draft | None:
+        """Return somebody's draft of a text, or None."""
+        which = (drafts.c.owner == owner) & (drafts.c.subject == subject)
+        with self._database.reading() as connection:
+            row = connection.execute(sa.select(drafts).where(which)).first()
+        if row is None:
+            return None
+        return Draft(
+            owner=row.owner,
+            subject=row.subject,
+            at=row.at,
+            texts=json.loads(row.texts),
+            bases=json.loads(row.bases),
+        )
+
+    def all(self) -> list[tuple[str, str, str]]:
+        """List subject, owner and time of every draft, the newest first."""
+        query = sa.select(drafts.c.subject, drafts.c.owner, drafts.c.at).order_by(drafts.c.at.desc())
+        with self._database.reading() as connection:
+            return [(row.subject, row.owner, row.at) for row in connection.execute(query)]
+
+    def end(self, owner: str, subject: str) -> None:
+        """Remove a draft, if there is one."""
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(drafts).where(drafts.c.owner == owner, drafts.c.subject == subject))
