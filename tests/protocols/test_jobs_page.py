@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 
 import pytest
 from asking import Answer, Client
@@ -21,6 +22,17 @@ from hven.testing.site import tiny_site
 
 QUERY = "SELECT TOP 3 id, mag FROM stars.main ORDER BY mag"
 HTML = "text/html,application/xhtml+xml"
+WORDS = """\
+title: Words
+description: Writes a word several times
+command: [/bin/echo, "{TEXT}"]
+params:
+  TEXT: {required: true, description: word}
+  TIMES: {type: int32, minimum: 1, maximum: 9, description: how often}
+  HOW: {allowed: [loud, soft]}
+  TABLE: {file: true}
+results: {said: {file: stdout.txt, type: text/plain, optional: true}}
+"""
 FORM = {"content-type": "application/x-www-form-urlencoded", "accept": HTML}
 
 
@@ -206,6 +218,36 @@ def test_a_failed_job_says_why_and_hostile_text_is_text(client: Client, site: Si
 def test_programs_still_get_the_list_of_kinds(client: Client) -> None:
     for headers in ({}, {"accept": "*/*"}, {"accept": "application/json"}):
         assert "types" in json.loads(client.ask("GET", "/jobs", headers=headers).body)
+
+
+def test_each_kind_of_jobs_has_a_form(tmp_path: Path) -> None:
+    with tiny_site(tmp_path / "site", {"stars.main": (STARS, rows())}) as site:
+        jobs = site.settings.directory / "jobs"
+        jobs.mkdir()
+        (jobs / "words.yaml").write_text(WORDS)
+        client = Client(create(site))
+        assert "jobs?new=words" in client.ask("GET", "/jobs", headers={"accept": HTML}).text
+        visitor = Visitor(client)
+        page = client.ask("GET", "/jobs?new=words", headers={"accept": HTML}).text
+        fields = {
+            name: re.search(rf'<(\w+) id="param-{name}"([^>]*)>', page) for name in ("TEXT", "TIMES", "HOW", "TABLE")
+        }
+        assert {name: found and found[1] for name, found in fields.items()} == {"TEXT": "input", "TIMES": "input", "HOW": "select", "TABLE": "input"}  # fmt: skip
+        assert 'min="1" max="9"' in fields["TIMES"][2]  # type: ignore[index]
+        assert 'type="file"' in fields["TABLE"][2]  # type: ignore[index]
+        answer = visitor.send(TYPE="words", TEXT="<b>", TIMES="10")
+        assert answer.status == 400
+        assert "TIMES" in html.unescape(answer.text)
+        assert 'value="&lt;b&gt;"' in answer.text, "what was written stays"
+        assert 'aria-invalid="true"' in answer.text
+        begun = visitor.send(TYPE="words", TEXT="so", TIMES="3", HOW="")
+        assert begun.status == 303, begun.text
+        job = site.store.jobs.one(begun.headers["location"].partition("job=")[2])
+        assert (job.type, job.parameters) == ("words", (("TEXT", "so"), ("TIMES", "3")))
+        assert client.ask("GET", "/jobs?new=nothing", headers={"accept": HTML}).status == 404
+        page = client.ask("GET", "/jobs?new=hips", headers={"accept": HTML}).text
+        assert "for those who are logged in" in page
+        assert "param-COLLECTION" not in page
 
 
 def test_in_french(client: Client) -> None:

@@ -11,7 +11,7 @@ import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import anyio.to_thread
 import orjson
@@ -30,6 +30,7 @@ from hven.portal._explore.cell_text import cells, headings
 from hven.portal._explore.plots import Points, plotted
 from hven.portal._explore.preview import first_rows
 from hven.portal._pages import HUB, VARY, brand_of, error_page, faults_in, frame, guarded, written
+from hven.portal._views import job_form
 from hven.portal._views.downloads import FORMATS
 from hven.services import uwsdoc
 from hven.services.address import caller, from_elsewhere, secure
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.jobs import Type
+    from hven.model.params import Params, Upload
     from hven.model.table import Table
     from hven.portal._explore.rows import Page
     from hven.services.face import Surroundings
@@ -67,22 +69,61 @@ class JobsPage:
     types: Mapping[str, Type]
 
     async def get(self, request: Request) -> Response:
-        """Show the jobs of who asks, and one of them with everything: ``?job=ID``."""
-        content = await anyio.to_thread.run_sync(self._content, request)
+        """Show the jobs of who asks, and one of them with everything: ``?job=ID``; ``?new=TYPE`` is the form of a kind."""
+        wanted = request.query_params.get("new", "")
+        form = job_form.form(self._kind(wanted), self.around.reader(request)) if wanted else None
+        return await self._page(request, form)
+
+    async def _page(self, request: Request, form: Mapping[str, Any] | None, status: int = 200) -> Response:
+        content = {**await anyio.to_thread.run_sync(self._content, request), "form": form, "login": ""}
+        if form is not None and form["closed"]:
+            base = brand_of(request, self.around.site.settings).base
+            here = f"{urlsplit(base).path}/jobs?{urlencode({'new': form['kind']})}"
+            content["login"] = f"{base}/login?{urlencode({'next': here})}"
         facts = frame(request, self.around)
         if content["shown"] is not None and content["shown"]["error"]:
             content["shown"]["error"] = faults_in(facts["said"])(content["shown"]["error"])
-        return dali.whole(request, written("jobs.html", facts, **content), PAGE, 404 if content["gone"] else 200)
+        return dali.whole(request, written("jobs.html", facts, **content), PAGE, 404 if content["gone"] else status)
+
+    def _kind(self, name: str) -> Type:
+        """Find a kind of jobs that is begun here.
+
+        Raises
+        ------
+        NotFound
+            There is none.
+        """
+        if name not in self.types:
+            raise NotFound(say("there is no kind of jobs {name!r} here", name[:40]), remedy="/jobs lists them")
+        return self.types[name]
 
     async def post(self, request: Request) -> Response:
         """Begin a query as a job, or another kind (``TYPE``), or change one: ``ACTION`` abort or delete, ``JOB`` its id."""
         if from_elsewhere(request, self.around.site.settings):
             raise Forbidden("a page of another site asks this", remedy="use the forms of this site")
-        given = await dali.read(request, FORM_MOST)
+        given = await dali.read(request, self.around.site.settings.limits.upload + FORM_MOST)
+        try:
+            return await self._done(request, given)
+        finally:
+            given.close()
+
+    async def _done(self, request: Request, given: Params) -> Response:
         headers = {"cache-control": "no-store"}
         action = given.one("ACTION")
         if action is None:
-            name, cookie = await anyio.to_thread.run_sync(self._begin, request, given)
+            try:
+                name, cookie = await anyio.to_thread.run_sync(self._begin, request, given)
+            except ParamError as error:
+                kind = self.types.get(given.one("TYPE") or "")
+                if kind is None:
+                    raise
+                words = faults_in(frame(request, self.around)["said"])
+                fault = {
+                    "name": error.name or "",
+                    "message": words.error(error, dali.request_id(request)),
+                    "remedy": words(error.remedy),
+                }
+                return await self._page(request, job_form.form(kind, self.around.reader(request), given, fault), 400)
             if cookie:
                 headers["set-cookie"] = cookie
             following = {"job": name}
@@ -126,15 +167,18 @@ class JobsPage:
             who = Asker(reader=who.reader, address=who.address, visitor=visitor)
         other = self.types.get(given.one("TYPE") or "")
         desk = Desk(self.around.site, TAP if other is None else other.name)
-        names = {"QUERY", "RESPONSEFORMAT", "MAXREC"} if other is None else {param.name for param in other.params}
-        wanted = [(name, value) for name, values in given.values.items() for value in values if name in names and value]
+        files: Mapping[str, Upload] = {}
         if other is None:
+            names = ("QUERY", "RESPONSEFORMAT", "MAXREC")
+            wanted = [(name, value) for name in names for value in given.all(name) if value]
             wanted = [("REQUEST", "doQuery"), ("LANG", "ADQL"), *wanted]
+        else:
+            wanted, files = job_form.sent(other, given)
         if other is None and not given.one("QUERY"):
             raise ParamError("there is no query", name="QUERY", remedy="write one at /adql")
-        if not cookie and (same := self._same(desk, who, wanted)):
+        if not cookie and not files and (same := self._same(desk, who, wanted)):
             return same, ""
-        return desk.create(collect([*wanted, ("PHASE", "RUN")]), who).id, cookie
+        return desk.create(collect([*wanted, ("PHASE", "RUN")], files), who).id, cookie
 
     def _same(self, desk: Desk, who: Asker, wanted: Sequence[tuple[str, str]]) -> str | None:
         """Find the job of a button that was pressed twice."""
@@ -201,7 +245,12 @@ class JobsPage:
             "shown": shown,
             "gone": gone,
             "types": [
-                {"name": kind.name, "title": kind.title, "description": kind.description}
+                {
+                    "name": kind.name,
+                    "title": kind.title,
+                    "description": kind.description,
+                    "closed": kind.access != "public" and who.reader.name is None,
+                }
                 for kind in self.types.values()
             ],
             "who": who.reader.name,
