@@ -122,7 +122,7 @@ def make(directory: Path) -> Site:
         "help/how.md": "# How we observe\n\nAt night.\n",
         "news/2026-11-20-new-plates.md": f"# New plates & <others> ]]> {HOSTILE}\n\nThey are **sharp**. {HOSTILE}\n",
         "news/2026-11-20-new-plates.fr.md": "# Nouvelles plaques\n\nElles sont nettes.\n",
-        "news/2025-01-02.md": "Without a heading.\n",
+        "news/2025-01-02.md": "Without a heading, with [plates](/collections/stars) and [bad](javascript:alert(1)).\n\nA second paragraph.\n",
         "news/2025-13-45-never.md": "# Never\n",
         "news/draft.md": "# Draft\n",
         "news/2024-05-06-odd.md": "# Odd \x0b sign\n\ntext \x0c\n",

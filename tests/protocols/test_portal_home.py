@@ -282,6 +282,11 @@ def test_news_are_listed_by_day(reader: Client) -> None:
     assert data(reader, "/news", **{"accept-language": "fr"})["news"][0]["title"] == "Nouvelles plaques"
     assert reader.get("/news/draft").status == 404
     assert "<strong>sharp</strong>" in reader.get("/news/2026-11-20-new-plates").text
+    page = reader.get("/news").text
+    assert '<a href="/collections/stars">plates</a>' in page, "the list has the links of their beginnings"
+    assert 'href="javascript' not in page
+    assert "A second paragraph" not in page
+    assert "<script>alert" not in page
 
 
 def test_feeds_are_xml_that_readers_take(reader: Client) -> None:

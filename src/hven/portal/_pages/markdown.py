@@ -21,7 +21,7 @@ def _reader() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False, "linkify": False, "typographer": False}).enable("table")
 
 
-def shown(text: str, *, below: int = 1, pictures: str = "") -> Markup:
+def shown(text: str, *, below: int = 1, pictures: str = "", opening: bool = False) -> Markup:
     """Write Markdown as HTML.
 
     Parameters
@@ -30,9 +30,16 @@ def shown(text: str, *, below: int = 1, pictures: str = "") -> Markup:
         Levels that headings go down: the page has a first one already.
     pictures
         Address before those of pictures and pages that stand beside the text.
+    opening
+        True: its first paragraph alone.
     """
     reader = _reader()
     tokens = reader.parse(text)
+    if opening:
+        begin = next(
+            (at for at, one in enumerate(tokens) if one.type == "paragraph_open" and not one.level), len(tokens)
+        )
+        tokens = tokens[begin : begin + 3]  # its end is the third
     for token in tokens:
         if token.type in {"heading_open", "heading_close"}:
             token.tag = f"h{min(int(token.tag[1]) + below, 6)}"

@@ -47,8 +47,9 @@ def routes(around: Surroundings) -> Sequence[Route]:
         return shelf.state(root / state.brand.news)
 
     async def every(state: Asked) -> Page:
-        found = [told(note, state.base) for note in notes(state)]
-        return Page(template="news.html", content={"notes": found, "one": None}, twin={"news": found})
+        found = [(told(note, state.base), shown(note.text, opening=True)) for note in notes(state)]
+        content = {"notes": [{**facts, "html": html} for facts, html in found], "one": None}
+        return Page(template="news.html", content=content, twin={"news": [facts for facts, _ in found]})
 
     async def one(state: Asked) -> Page:
         name = state.request.path_params["name"].removesuffix(".json")
