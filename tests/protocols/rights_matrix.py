@@ -26,6 +26,7 @@ from hven.app._server import create
 from hven.ingest import ingest
 from hven.jobs._worker import run_next
 from hven.model import plugins, settings
+from hven.portal._explore.baskets import Basket, Part
 from hven.site import Site
 from hven.site.auth import OWNER, session
 
@@ -279,6 +280,11 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/adql/histogram": [urlencode({"QUERY": ALL, "_x": "mag"})],
     "/adql/points": [urlencode({"QUERY": ALL, "_x": "mag", "_y": "n"})],
     "/adql/words": ["", "q=zq"],
+    "/basket": [""],
+    "/basket/{token}": ["", "lang=fr", "_json=1", "_of=obs/main&_from=2"],
+    "/basket/{token}/files": [f"_as={kind}" for kind in ("zip", "tar", "links", "curl")],
+    "/basket/{token}/table": [f"_of={of}&_as={kind}{keys}" for of in ("obs/main", "obs/bright", "obs/none") for kind in ("csv", "votable") for keys in ("", "&_keys=1")],
+    "/basket/{token}/cite.bib": [""],
     "/archive": [urlencode({"QUERY": query, "FORMAT": kind}) for query in ("SELECT * FROM obs.main", "SELECT ident, note FROM obs.main", "SELECT url FROM obs.files") for kind in ("zip", "tar", "links")],
     "/datalink/{table}": ["", "&".join(f"ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), *(f"ID=id{word}&RESPONSEFORMAT=csv" for word in HIDDEN), "ID=y2030&ID=zqembargo.fits&MAXREC=1"],
     "/datalink/{table}/capabilities": [""],
@@ -336,6 +342,7 @@ NO_ROWS: dict[str, str] = {  # route -> why nothing is asked there
     "/login/oidc/{name}/back": "ends a log-in elsewhere",
     "/trial": "what would be made of a file that is sent: of no row; test_trial.py",
     **{f"/edit{below}": "texts of descriptors and pages, for those who edit them: test_edit.py" for below in ("", "/home", "/news/{name}", "/collections/{name}")},
+    **{f"/basket/{what}": "of a reader's own basket, which is empty here: the lines of /basket/{token}" for what in ("files", "table", "cite.bib")},
     "/sign": "POST alone: the way of signed addresses",
     "/jobs/shown/histogram": BY_JOBS, "/jobs/shown/points": BY_JOBS, "/jobs/shown/download": BY_JOBS,
     "/collections/{name}/hips/{hips}/{path:path}": "tiles of what was made of images, for whoever may take all of these: test_made_hips.py",
@@ -367,6 +374,14 @@ QUERIES: dict[str, Sequence[str]] = {  # way -> queries
 }  # fmt: skip
 UPLOADED = b"id,n\nidzqcalib,7310007\nidzqembargo,7312025\nidzqcarl,7319088\nidzqgroup,7320097\n"
 FORM = (("content-type", "application/x-www-form-urlencoded"),)
+
+
+def _basket() -> Basket:
+    """Fill a basket with every row and a search, as somebody shares it who sees all."""
+    lines = tuple((f'["id{row.word}"]',) for row in ROWS)
+    return Basket(parts=(Part(of="obs/main", lines=lines, searches=("note=*zq*",)), Part(of="obs/bright", searches=("",)), Part(of="obs/none", lines=lines[:2])))  # fmt: skip
+
+
 HOLES = {
     "name": "obs",
     "kind": "obscore",
@@ -378,6 +393,7 @@ HOLES = {
     "pane": "rows",
     "job": "nothing",
     "id": "obs_main",
+    "token": _basket().inline(),
     "secret": "nothing",
 }
 

@@ -334,10 +334,8 @@ export class Grid {
 
   /** @param {HTMLElement} row */
   mark(row) {
-    const { selection } = this.workspace;
-    const key = row.dataset.key ?? "";
     const files = (this.lines.get(row)?.files ?? []).map((one) => one.key); // all of an observation's
-    selection.mark([key], !selection.marked.has(key), files);
+    this.workspace.tick(row.dataset.key ?? "", files);
   }
 
   /** @param {string} changed */

@@ -5,6 +5,7 @@ import { Workspace } from "./workspace.js";
 /** @type {Record<string, () => Promise<{mount: (element: any, workspace: Workspace) => unknown}>>} */
 const PANES = {
   asks: () => import("./asks.js"),
+  basket: () => import("./basket.js"),
   cube: () => import("./cube.js"),
   copy: () => import("./copy.js"),
   detail: () => import("./detail.js"),

@@ -177,7 +177,7 @@ export class Refused extends Error {
   }
 }
 
-/** @extends {Teller<{rows: {}, count: {}, step: {step: number}, overtaken: {pane: string}}>} */
+/** @extends {Teller<{rows: {}, count: {}, step: {step: number}, ticked: {line: string[], on: boolean}, overtaken: {pane: string}}>} */
 export class Workspace extends Teller {
   /** @type {Map<string, AbortController>} */
   #asked = new Map();
@@ -228,6 +228,17 @@ export class Workspace extends Teller {
   loaded(rows) {
     this.rows = rows;
     this.tell("rows", {});
+  }
+
+  /**
+   * Mark a row, or no longer, and tell who keeps what is ticked.
+   * @param {string} key
+   * @param {string[]} files of its observation
+   */
+  tick(key, files) {
+    const on = !this.selection.marked.has(key);
+    this.selection.mark([key], on, files);
+    this.tell("ticked", { line: [...new Set([key, ...files])], on });
   }
 
   /**

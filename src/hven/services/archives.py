@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import re
 from array import array
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from starlette.responses import Response
 
 from hven import __version__
 from hven import services as dali
+from hven.formats import End, Head
 from hven.model.errors import HvenError, NotFound, ParamError, TooLarge, say
 from hven.model.table import rooted
 from hven.services import datalinks, elsewhere, filed, scripts
@@ -25,10 +27,12 @@ from hven.services._sums import Sums
 from hven.services.address import bases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
+    import pyarrow as pa
     from starlette.requests import Request
 
+    from hven.formats import Format, Info
     from hven.model.resource import Resource
     from hven.model.table import Root, Table
     from hven.query import Result
@@ -502,6 +506,58 @@ def _ranged(text: str, size: int) -> tuple[int, int] | None:
 
 def _said(error: HvenError) -> str:
     return str(error).replace("\n", " ")
+
+
+def listed(
+    request: Request,
+    fmt: Format,
+    batches: Iterator[pa.RecordBatch],
+    infos: Sequence[Info],
+    headers: Mapping[str, str],
+) -> Response:
+    """Make the response of a script, or a list, of the files of several tables, written while it is sent.
+
+    Parameters
+    ----------
+    request
+        GET or POST.
+    fmt
+        As `scripts.scripts` makes it.
+    batches
+        Addresses, and names or nulls; `scripts.MOST` rows of them are taken. The first one is read before anything is sent.
+    infos
+        What stands at the beginning.
+    headers
+        Of the answer.
+
+    Returns
+    -------
+    response
+        Without its length; what fails on its way cuts the connection.
+
+    Raises
+    ------
+    HvenError
+        The first batch cannot be had.
+    """
+    begun = list(itertools.islice(batches, 1))
+    ended = {"overflow": False}
+
+    def counted() -> Iterator[pa.RecordBatch]:
+        left = scripts.MOST
+        for batch in itertools.chain(begun, batches):
+            yield batch.slice(0, left)
+            if batch.num_rows > left:
+                ended["overflow"] = True
+                return
+            left -= batch.num_rows
+
+    def pieces() -> Generator[bytes | None]:
+        yield None  # from here on a thread waits for rows
+        head = Head(columns=(), infos=infos)
+        yield from fmt.write(head, counted(), lambda: End(rows=scripts.MOST, overflow=ended["overflow"]), {})
+
+    return Flow(request, 200, headers, flowing(pieces()))
 
 
 def too_large(around: Surroundings, size: int | None = None) -> TooLarge:

@@ -13,6 +13,7 @@ from hven.app._cli.context import moment, show_json, show_table, size
 from hven.app._cli.context import site as open_site
 from hven.jobs.desk import directory
 from hven.model.errors import NotFound
+from hven.portal.faces.portal import forget
 from hven.query import user_tables as own
 from hven.site.auth import change_password
 from hven.site.auth.local import end_token, give_token
@@ -84,11 +85,12 @@ def password(
 
 @user.command("remove")
 def remove(context: typer.Context, name: Account) -> None:
-    """Remove an account, with its token, sessions, tables and jobs."""
+    """Remove an account, with its token, sessions, tables, jobs and basket."""
     with open_site(context) as site:
         for job in site.store.users.remove(name):
             shutil.rmtree(directory(site.settings, job), ignore_errors=True)
         own.sweep(site)
+        forget(site.settings, name)
     print(f"{name} has no account any more")
 
 

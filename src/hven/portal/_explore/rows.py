@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -234,8 +235,8 @@ def key_is(search: Search, key: str) -> tree.Expr | None:
     """Return the condition that a row has this key; None: it is no key of this table."""
     primary = search.table.primary
     try:
-        values = json.loads(key) if len(key) <= LONGEST else None
-    except (ValueError, RecursionError):
+        values = orjson.loads(key) if len(key) <= LONGEST else None
+    except ValueError:
         return None
     if not primary or not isinstance(values, list) or len(values) != len(primary):
         return None

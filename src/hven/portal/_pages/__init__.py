@@ -15,6 +15,8 @@ from hven.model.errors import HvenError
 from hven.model.table import told_in
 from hven.portal._explore import global_search
 from hven.portal._pages.assets import NONE, named, scripts
+from hven.portal._pages.basket_shelf import BASKETS, Shelf, carried
+from hven.portal._pages.basket_shelf import COOKIE as BASKET
 from hven.portal._pages.brand import Brand, brand_of
 from hven.portal._pages.editors import edits
 from hven.portal._pages.texts import languages, spoken, texts
@@ -165,7 +167,21 @@ def frame(request: Request, around: Surroundings) -> dict[str, Any]:
         "kinds_here": _kinds(request, around, brand),
         "edits": edits(who, around, brand),
         "projects_here": bool(projects_of(who, around.site.settings)),
+        "basket": _basket(request, around, who),
     }
+
+
+def _basket(request: Request, around: Surroundings, who: Reader) -> tuple[int, str]:
+    """Count what is in a reader's basket; of who is logged in also say which state of it that is."""
+    if who.name is None:
+        return carried(request.cookies.get(BASKET))[0], ""
+    return (0, "") if who.by else shelf(around).counted(who.name)
+
+
+def shelf(around: Surroundings) -> Shelf:
+    """Return where the site keeps baskets."""
+    found: Shelf = around.site.kept(Shelf, around.site.settings.kept / BASKETS)
+    return found
 
 
 def projects_of(who: Reader, settings: Settings) -> list[tuple[Project, str | None]]:
@@ -246,6 +262,7 @@ def error_page(facts: dict[str, Any], status: int, message: str, **more: Any) ->
 
 
 __all__ = [
+    "BASKET",
     "HTML",
     "HUB",
     "SWITCHES",
@@ -253,6 +270,7 @@ __all__ = [
     "Brand",
     "ago",
     "brand_of",
+    "carried",
     "error_page",
     "faults_in",
     "frame",
@@ -260,6 +278,7 @@ __all__ = [
     "link",
     "pages",
     "projects_of",
+    "shelf",
     "stripped",
     "tagged",
     "written",

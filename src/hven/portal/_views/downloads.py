@@ -74,7 +74,7 @@ def routes(around: Surroundings) -> Sequence[Route]:
         Route(f"{path}/take", json_page(take, around), methods=["GET", "POST"]),
         Route(f"{path}/script", _files(around), methods=["GET", "POST"]),
         Route(f"{path}/moc", _moc(around), methods=["GET"]),
-        Route(f"{path}/download", _streamed(_download, around), methods=["GET", "POST"]),
+        Route(f"{path}/download", streamed(_download, around), methods=["GET", "POST"]),
     ]
 
 
@@ -126,7 +126,7 @@ def offered(seen: View, state: Asked) -> dict[str, Any]:
     found = cart.links(seen.table)
     return {
         "formats": [{"name": name, "label": label, "url": at("download", **{"as": name})} for name, label in FORMATS],
-        "scripts": [{"name": name, "url": at("script", **{"as": name})} for name in _ways(seen)],
+        "scripts": [{"name": name, "url": at("script", **{"as": name})} for name in ways(seen)],
         "links": [{"name": one.name, "label": one.label or one.name} for one in found],
         "coverage": kind(seen.table) == "sky" and (seen.table.position is not None or bool(seen.published.coverage)),
         "footprints": _covering(seen),
@@ -209,7 +209,7 @@ def _take(seen: View, state: Asked, keys: Sequence[str]) -> dict[str, Any]:
 
 def _told(seen: View, state: Asked, files: int | None) -> dict[str, Any] | None:
     """Return what an archive will have; None: there is none, or to look takes long."""
-    if files is None or files > LOOKED or not _ways(seen) or seen.search.faults:
+    if files is None or files > LOOKED or not ways(seen) or seen.search.faults:
         return None
     plan, _ = _archive(seen, state)
     return {"files": plan.files, "bytes": plan.bytes, "missing": len(plan.entries) - plan.files}
@@ -261,7 +261,7 @@ def _link(found: Sequence[Column], state: Asked) -> Column | None:
     return chosen
 
 
-def _streamed(
+def streamed(
     make: Callable[[Asked, Sequence[str]], tuple[Result, Format, dict[str, str], list[Info], str]], around: Surroundings
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of an answer that is written as it is read."""
@@ -282,7 +282,7 @@ def _streamed(
     return careful(endpoint, refused(around))
 
 
-def _ways(seen: View) -> list[str]:
+def ways(seen: View) -> list[str]:
     """List how the files of a table are taken: without a column of addresses only as the site itself finds them, by the links of its rows."""
     packed = list(archives.KINDS)
     if cart.links(seen.table):
@@ -301,7 +301,7 @@ def _covering(seen: View) -> bool:
 
 def _files(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of the files behind a result: scripts and lists, or the files themselves as one archive."""
-    listed = _streamed(_script, around)
+    listed = streamed(_script, around)
 
     def packed(state: Asked, keys: Sequence[str], kind: str) -> Response:
         seen = _whole(_seen(state, keys))
@@ -310,7 +310,7 @@ def _files(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
         about = [("Table", seen.table.qualified), ("Column", column), ("Query", write(seen.search.query()))]
         about.append(("Page", f"{address(state.base, seen.table)}?{urlencode(seen.search.pairs())}"))
         title = brand.title or brand.name
-        return archives.answer(state.request, plan, kind=kind, called=_called(seen), title=title, about=about)
+        return archives.answer(state.request, plan, kind=kind, called=called(seen), title=title, about=about)
 
     async def endpoint(request: Request) -> Response:
         kind = request.query_params.get(AS, "")
@@ -325,23 +325,36 @@ def _files(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
 
 def _archive(seen: View, state: Asked) -> tuple[archives.Plan, str]:
     """Look what an archive of the files of a search will have."""
-    around, table = state.around, seen.table
-    column = _link(cart.links(table), state)
-    if column is None and not _ways(seen):
+    found, column = addresses(seen, state, _link(cart.links(seen.table), state))
+    return archives.planned(state.around, state.request, found), column
+
+
+def addresses(seen: View, state: Asked, column: Column | None) -> tuple[list[str], str]:
+    """List the files of a search, as archives take them, and the column that they are of; without a column its rows' identifiers lead to them.
+
+    Raises
+    ------
+    ParamError
+        Nothing leads to files.
+    TooLarge
+        They are more than an archive has.
+    """
+    table = seen.table
+    if column is None and not ways(seen):
         raise ParamError("no column of this table leads to files", name=LINK, remedy="download its rows instead")
-    most = around.site.settings.limits.archive_files
     if column is not None:
         made = cart.query(seen.search, column)
     else:
         made = seen.search.query(columns=[table.identifier.name] if table.identifier is not None else [])
+    most = state.around.site.settings.limits.archive_files
     with seen.asking.run(made, most=most, seconds=SECONDS) as result:
         if column is not None and column.link:
             found = [text for batch in result.batches() for text in scripts.written(batch, column.link) if text]
         else:
             found = archives.addresses(result, result.columns[0].name, state.base)
         if result.overflow:
-            raise archives.too_large(around)
-    return archives.planned(around, state.request, found), result.columns[0].name
+            raise archives.too_large(state.around)
+        return found, result.columns[0].name
 
 
 def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
@@ -360,12 +373,12 @@ def _moc(around: Surroundings) -> Callable[[Request], Awaitable[Response]]:
         if of not in {"region", "coverage"}:
             raise ParamError(say("{name}={value} is not known", OF, of[:40]), name=OF, remedy="region or coverage")
         if wanted == "shape":
-            return orjson.dumps(_region(seen.search) or {}), f"{_called(seen)}-{of}"
+            return orjson.dumps(_region(seen.search) or {}), f"{called(seen)}-{of}"
         found = (
             search_regions.region(seen.search) if of == "region" else search_regions.coverage(seen.search, seen.asking)
         )
         body = (body_of(seen.table, seen.search.pairs(), seen.asking) or "body") if on_body(seen.table) else ""
-        return region_files.moc_written(found, wanted, body), f"{_called(seen)}-{of}"
+        return region_files.moc_written(found, wanted, body), f"{called(seen)}-{of}"
 
     async def endpoint(request: Request) -> Response:
         state = asked(request, around)
@@ -389,7 +402,7 @@ def _download(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[s
     asked_ = _asked_columns(seen, state).query()
     result = seen.asking.run(asked_, most=state.around.site.settings.limits.maxrec_hard, seconds=SECONDS)
     infos = [Info(name="QUERY", value=write(asked_))]
-    return result, fmt, options, infos, f"{_called(seen)}.{fmt.extension.lstrip('.')}"
+    return result, fmt, options, infos, f"{called(seen)}.{fmt.extension.lstrip('.')}"
 
 
 def _script(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str, str], list[Info], str]:
@@ -419,7 +432,7 @@ def _script(state: Asked, keys: Sequence[str]) -> tuple[Result, Format, dict[str
         infos.append(Info(name="Without a link", value=f"{found.rows - found.files:,} rows"))
     result = seen.asking.run(cart.query(seen.search, column), most=scripts.MOST, seconds=SECONDS)
     fmt = scripts.scripts(state.around.signing(state.request) or str)[wanted]
-    return result, fmt, cart.options(column), infos, f"{_called(seen)}-{wanted}{fmt.extension}"
+    return result, fmt, cart.options(column), infos, f"{called(seen)}-{wanted}{fmt.extension}"
 
 
 def said_bytes(size: float) -> str:
@@ -431,6 +444,6 @@ def said_bytes(size: float) -> str:
     raise AssertionError
 
 
-def _called(seen: View) -> str:
+def called(seen: View) -> str:
     """Name a file after its table: in a header that old browsers read, too."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{seen.table.schema}.{seen.table.name}").strip(".") or "rows"

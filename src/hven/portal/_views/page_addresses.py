@@ -27,6 +27,11 @@ def address(base: str, table: Table) -> str:
     return f"{base}/collections/{quote(table.schema, safe='')}/{quote(name, safe='')}"
 
 
+def below(table: Table) -> str:
+    """Return how addresses name a table below ``/collections/``."""
+    return address("", table).removeprefix("/collections/")
+
+
 def named_in(text: str) -> str:
     """Read the last part of such an address: the name of a table."""
     text = text.removesuffix(".json")

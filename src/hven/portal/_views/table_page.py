@@ -96,18 +96,27 @@ def view(state: Asked, *, leave: Sequence[str] = ()) -> View:
     own = {*SWITCHES, FROM, SIZE, AS_OF, AFTER, *leave}
     pairs = [(name, value) for name, value in given.multi_items() if name not in own]
     pairs, parted = fields.joined(pairs)
-    road = asking(state)
-    locate = partial(names.place, table=table, asking=road, tables=tuple(state.catalogue.tables()), pairs=pairs)
+    seen = looked(state, table)
+    return replace(seen, search=understood(seen, state, pairs), state=_state(state, table), lost=lost, parted=parted)
+
+
+def looked(state: Asked, table: Table) -> View:
+    """Look at all rows of a table that this reader may know of."""
     return View(
         table=table,
         published=state.holdings.published[table.qualified],
-        search=said(read(pairs, table, locate=locate, girth=partial(names.girth, table, pairs, road)), state),
-        asking=road,
+        search=Search(table=table),
+        asking=asking(state),
         labels=state.labels(table),
-        state=_state(state, table),
-        lost=lost,
-        parted=parted,
     )
+
+
+def understood(seen: View, state: Asked, pairs: Sequence[tuple[str, str]]) -> Search:
+    """Read a search of a table, as an address has it."""
+    tables = tuple(state.catalogue.tables())
+    locate = partial(names.place, table=seen.table, asking=seen.asking, tables=tables, pairs=pairs)
+    girth = partial(names.girth, seen.table, pairs, seen.asking)
+    return said(read(pairs, seen.table, locate=locate, girth=girth), state)
 
 
 def _state(state: Asked, table: Table) -> str:

@@ -30,7 +30,7 @@ from hven.portal._views.data import begin, whole
 from hven.portal._views.downloads import offered
 from hven.portal._views.facts import table_dataset
 from hven.portal._views.form import chips, form, left_out
-from hven.portal._views.page_addresses import address
+from hven.portal._views.page_addresses import address, below
 from hven.portal._views.page_formats import Asked, Page, moved, page
 from hven.portal._views.row_lines import lines
 from hven.portal._views.series_page import drawn
@@ -90,6 +90,7 @@ def _page(seen: View, state: Asked) -> Page:
     heads, side = _side_by_side(
         [shown[number] for number in drawn_first], [[row[number] for number in drawn_first] for row in written], seen
     )
+    files = lined.told(found, seen)
     content: dict[str, Any] = {
         "collection": collection,
         "described": resource is not None,
@@ -102,7 +103,8 @@ def _page(seen: View, state: Asked) -> Page:
         "row": _row(seen),
         "files": None,
         "of_rows": None,
-        **lined.told(found, seen),
+        **files,
+        "ticks": _ticks(found.keys, files.get("files") or ()),
         "other_lines": None if lined.other is None else lined.other.address(),
         "each": search.each,
         "pictured": any(one.kind == "picture" for one in shown),
@@ -143,6 +145,8 @@ def _page(seen: View, state: Asked) -> Page:
             [*(one for one in search.pairs() if one[0] != NAMES), *([] if seen.labels.raw else [(NAMES, RAW)])]
         ),
         "here": _here(seen, state),
+        "below": below(seen.table),
+        "searched": search.having(row="", rest=(), order=(), columns=(), units=()).address(),
         "dataset": table_dataset(
             seen.table,
             resource,
@@ -186,6 +190,15 @@ def _releases(name: str, seen: View, state: Asked) -> list[dict[str, Any]]:
 
 def _here(seen: View, state: Asked) -> str:
     return address(state.base, seen.table)
+
+
+def _ticks(keys: Sequence[str], files: Sequence[Sequence[dict[str, Any]]]) -> dict[str, str]:
+    """Return what a tick puts into the basket, for each line: its key, and those of the other files of its observation."""
+    every = files or [()] * len(keys)
+    return {
+        key: "\t".join(dict.fromkeys([key, *(one["key"] for one in some)]))
+        for key, some in zip(keys, every, strict=True)
+    }
 
 
 def _choosable(seen: View, shown: Sequence[str], silent: Collection[str]) -> list[dict[str, Any]]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hven.portal._pages.basket_shelf import BASKETS, Shelf
 from hven.portal._views import (
     assets,
+    basket_page,
     collection,
     collection_parts,
     data,
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
     from starlette.routing import Route
 
+    from hven.model.settings import Settings
+
 __all__ = ["FACE", "nowhere"]
 
 PAGES = (
@@ -66,6 +70,7 @@ PAGES = (
     row_surroundings,
     trial_page,
     edit_pages,
+    basket_page,
     assets,
 )
 
@@ -84,6 +89,19 @@ def routes(around: Surroundings) -> Sequence[Route]:
         For Starlette.
     """
     return [route for page in PAGES for route in page.routes(around)]
+
+
+def forget(settings: Settings, name: str) -> None:
+    """Remove what pages keep of an account that is no more: its basket.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    name
+        Of the account.
+    """
+    Shelf(settings.kept / BASKETS).forget(name)
 
 
 FACE = Face(

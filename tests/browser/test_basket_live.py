@@ -1,0 +1,188 @@
+"""The basket in a real browser: ticks that stay over pages, collections and log-in, its page, a link that shares it; and without scripts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+from tabs import Tab, opened
+
+from running import Server, hven
+
+GRID = "table.live tr[data-key]"
+COUNT = ".basket b"
+
+
+def table(tab: Tab, path: str = "/collections/stars/main?_sort=star") -> Any:
+    page = tab.go(path)
+    page.wait_for_selector(GRID)
+    tab.alive("basket", "grid")
+    return page
+
+
+def tick(page: Any, *rows: int) -> list[str]:
+    for row in rows:
+        page.locator(f"{GRID} input").nth(row).click()
+    return [page.locator(GRID).nth(row).get_attribute("data-key") for row in rows]
+
+
+def has(page: Any, count: int) -> None:
+    page.wait_for_selector(f"{COUNT}:text-is('{count}')")
+
+
+def test_ticks_stay_over_pages_and_collections(tab: Tab) -> None:
+    page = table(tab)
+    keys = tick(page, 1, 3)
+    has(page, 2)
+    table(tab, "/collections/sz/clusters")
+    has(page, 2)
+    assert page.locator(f"{GRID} input:checked").count() == 0
+    tick(page, 0)
+    has(page, 3)
+    table(tab)
+    page.wait_for_selector(f"{GRID} input:checked >> nth=1")
+    ticked = page.locator(f"{GRID}:has(input:checked)")
+    assert [ticked.nth(n).get_attribute("data-key") for n in range(2)] == keys
+    tick(page, 1)
+    has(page, 2)
+    other = page.context.new_page()  # in another tab at once
+    other.goto(page.url)
+    has(other, 2)
+    other.wait_for_selector(GRID)
+    other.wait_for_selector("[data-pane=basket][data-ready]")
+    other.wait_for_selector("[data-pane=grid][data-ready]")
+    other.locator(f"{GRID} input").nth(5).click()
+    has(page, 3)
+    page.wait_for_selector(f"{GRID}[data-at='5'] input:checked")
+    assert tab.axe() == []
+
+
+def test_its_page_shows_removes_takes_and_shares(tab: Tab, browser: Browser, server: Server) -> None:
+    page = table(tab)
+    tick(page, 1, 3)
+    page.click(".take .menu > summary:text-is('Download')")
+    page.click("text=Put all rows that were found into the basket")
+    has(page, 3)
+    tab.press("a.basket")
+    page.wait_for_selector("h1:text-is('Basket')")
+    assert page.inner_text("main b >> nth=0").replace(",", "") == "5000"
+    assert page.locator("main tbody tr").count() == 2
+    assert tab.axe() == []
+    tab.shot("basket")
+    tab.press("form.searched button")
+    page.check("main tbody tr >> nth=0 >> input")
+    tab.press("text=Remove the ticked rows")
+    tab.alive("basket")
+    has(page, 1)
+    page.click(".menu > summary:text-is('Files')")
+    with page.expect_download() as waiting:
+        page.click("text=List of links")
+    assert re.fullmatch(r"https://example\.org/star/\d+\n", Path(waiting.value.path()).read_text())
+    page.click("h1")
+    page.click(".menu > summary:text-is('Share it')")
+    link = page.inner_text(".menu[open] code")
+    tab.alive("basket")
+    table(tab)
+    assert page.locator(f"{GRID} input:checked").count() == 1  # what was taken out there is taken out here
+    for guest in opened(browser, server):
+        seen = guest.go(link.removeprefix(server.url))
+        assert seen.locator("main tbody tr").count() == 1
+        has(seen, 0) if seen.locator(f"{COUNT}:visible").count() else None
+        guest.alive("basket")
+        guest.press("text=Put all of it into my basket")
+        guest.alive("basket")
+        has(seen, 1)
+        table(guest)
+        assert seen.locator(f"{GRID} input:checked").count() == 1
+
+
+def test_more_than_a_basket_holds_is_refused_and_said(tab: Tab) -> None:
+    page = table(tab)
+    page.evaluate(
+        """() => localStorage.setItem("hven-basket", JSON.stringify({owner: "", state: "", fresh: true, parts: [
+            {of: "stars/main", lines: [...Array(5000).keys()].map((n) => [`[${n + 10000}]`]), searches: []}]}))"""
+    )
+    table(tab)
+    tick(page, 0)
+    page.wait_for_selector(".switches .said:has-text('The basket is full')")
+    assert page.locator(f"{GRID} input:checked").count() == 0
+    tab.press("a.basket")
+    page.wait_for_selector("text=5,000 entries are gone, or not for you")
+    tab.press("text=Remove them")
+    page.wait_for_selector("text=Nothing is in this basket")
+    page.evaluate("() => localStorage.setItem('hven-basket', '{\"parts\": 3}')")  # what others wrote there
+    table(tab)
+    has(page, 1) if tick(page, 0) else None
+
+
+def test_the_basket_goes_into_the_reader_s_own_at_log_in_and_leaves_the_browser_with_them(
+    tab: Tab, server: Server
+) -> None:
+    token = hven("user", "add", "--site", server.site, "basil").stdout.strip()
+    page = table(tab)
+    tick(page, 2)
+    has(page, 1)
+    page = tab.go("/login")
+    page.fill("[name=name]", "basil")
+    page.fill("[name=token]", token)
+    tab.press("main button")
+    has(page, 1)
+    table(tab)
+    page.wait_for_selector(f"{GRID}[data-at='2'] input:checked")
+    with page.expect_response(lambda answer: answer.url.endswith("/basket")):
+        tick(page, 4)
+    has(page, 2)
+    page.evaluate("() => localStorage.clear()")  # another computer
+    table(tab)
+    page.wait_for_selector(f"{GRID} input:checked >> nth=1")
+    tab.press("a.basket")
+    assert page.locator("main tbody tr").count() == 2
+    page.context.clear_cookies()  # logged out
+    table(tab)
+    assert page.locator(f"{GRID} input:checked").count() == 0
+    assert page.locator(f"{COUNT}:visible").count() == 0
+    assert "stars" not in page.evaluate("() => localStorage.getItem('hven-basket')")
+
+
+def test_files_of_an_observation_go_in_together(tab: Tab) -> None:
+    page = tab.go("/collections/omega/epn_core")
+    if not page.locator("[data-lines-are]").count():
+        pytest.skip("lines are rows here")
+    page = table(tab, "/collections/omega/epn_core")
+    files = page.locator(GRID).nth(0).locator(".chip-file").count()
+    tick(page, 0)
+    has(page, 1)
+    table(tab, "/collections/omega/epn_core")
+    page.wait_for_selector(f"{GRID}[data-at='0'] input:checked")
+    tab.press("a.basket")
+    assert page.locator("main tbody tr").count() == files
+
+
+def test_without_scripts(still: Tab) -> None:
+    page = still.go("/collections/stars/main?_sort=star")
+    for row in (0, 2):
+        page.check(f"tbody tr >> nth={row} >> input")
+    still.press("#ticks button")
+    assert page.inner_text("h1") == "Basket"
+    assert page.inner_text(COUNT) == "2"
+    still.go("/collections/sz/clusters")
+    assert page.inner_text(COUNT) == "2"
+    page.check("tbody tr >> nth=0 >> input")
+    still.press("#ticks button")
+    assert page.locator("main article.part").count() == 2
+    page.check("main tbody tr >> nth=0 >> input")
+    still.press("text=Remove the ticked rows >> nth=0")
+    assert page.inner_text(COUNT) == "2"
+    still.press("text=Empty the basket")
+    assert "Nothing is in this basket" in page.inner_text("main")
+
+
+def test_on_a_phone(phone: Tab) -> None:
+    page = phone.go("/collections/stars/main")
+    page.wait_for_selector(GRID)
+    phone.alive("basket")
+    phone.go("/basket")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
