@@ -47,6 +47,21 @@ def test_the_page_of_a_collection_uses_its_width(tab: Tab) -> None:
     assert page.eval_on_selector(".columns", "one => one.offsetWidth <= one.parentElement.clientWidth + 1")
 
 
+def test_a_phone_cuts_no_time_no_number_and_no_file(phone: Tab) -> None:
+    """A time without its end, or half of a number, is another one."""
+    cut = """() => [...document.querySelectorAll("table.live td.n, table.live td.chips-of, .live .empty li")]
+        .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.innerText)"""
+    for path, shown in ((REGIONS, "td.n:has-text('00:00:30')"), ("/collections/omega/epn_core", ".chip-file")):
+        page = phone.go(path)
+        page.wait_for_selector(f"table.live tr[data-key] {shown}")
+        assert page.evaluate(cut) == []
+    page = phone.go(f"{REGIONS}?time=1699-01-01T00:00:00..1699-02-01T12:13:14")
+    page.wait_for_selector(".live .empty li")
+    right = "one => one.getBoundingClientRect().right"
+    assert page.eval_on_selector(".live .empty li", right) <= 390, "the next step is in sight as a whole"
+    assert page.eval_on_selector(".live .empty li button", right) <= 390
+
+
 def test_a_phone_shows_columns_that_tell_something(phone: Tab) -> None:
     page = phone.go(REGIONS)
     page.wait_for_selector(GRID)

@@ -113,7 +113,7 @@ export function line(at, active, { key, values, columns, drawn, files }, { selec
     mark.append(make("input", { type: "checkbox", checked, tabIndex: -1, "aria-label": label }));
   }
   for (const number of drawn) fill(row.insertCell(), values[number], columns[number], t);
-  if (files) row.insertCell().append(...chips(files, language));
+  if (files) Object.assign(row.insertCell(), { className: "chips-of" }).append(...chips(files, language));
   reached(row, active);
   return row;
 }
